@@ -1,0 +1,106 @@
+"""How we use the two databases: naming of constraints, aware times, and SQLite's locking.
+
+SQLite loses updates silently under the driver's own BEGIN, and fails at once where a transaction that has read starts to
+write. So we emit BEGIN ourselves: IMMEDIATE wherever something may be written (unsafe requests, the OAuth callback, jobs,
+commands), DEFERRED for readers, who never wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import DateTime, Engine, MetaData, event
+from sqlalchemy.engine import Connection, Dialect
+from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.types import TypeDecorator
+
+SQLITE_BUSY_TIMEOUT_S = 15
+
+_begin_mode: ContextVar[str] = ContextVar("sqlite_begin_mode", default="DEFERRED")
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class UTCDateTime(TypeDecorator[datetime]):
+    """An aware UTC moment. SQLite stores it without a zone; a naive value is refused on the way in."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a naive datetime must not reach the database")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def expect_writes(expected: bool) -> None:
+    """From here on, in this context, do transactions on SQLite take the write lock when they begin?"""
+    _begin_mode.set("IMMEDIATE" if expected else "DEFERRED")
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """Transactions begun in this block on SQLite take the write lock at once."""
+    token = _begin_mode.set("IMMEDIATE")
+    try:
+        yield
+    finally:
+        _begin_mode.reset(token)
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Transactions begun in this block on SQLite are for reading."""
+    token = _begin_mode.set("DEFERRED")
+    try:
+        yield
+    finally:
+        _begin_mode.reset(token)
+
+
+def prepare_engine(engine: Engine) -> None:
+    """Set SQLite up as the module says; PostgreSQL needs nothing."""
+    if engine.dialect.name != "sqlite":
+        return
+
+    @event.listens_for(engine, "connect")
+    def on_connect(dbapi_connection: Any, _record: Any) -> None:
+        dbapi_connection.isolation_level = None  # the driver must not emit BEGIN
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "cache_size=-16000"):
+            dbapi_connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def on_begin(connection: Connection) -> None:
+        connection.exec_driver_sql(f"BEGIN {_begin_mode.get()}")
+
+
+def engine_options(database_url: str) -> dict[str, Any]:
+    """Engine options for Flask-SQLAlchemy."""
+    if database_url.startswith("sqlite:"):
+        return {"connect_args": {"timeout": SQLITE_BUSY_TIMEOUT_S}}
+    return {
+        "pool_pre_ping": True,
+        "connect_args": {"connect_timeout": 5, "options": "-c statement_timeout=60000 -c lock_timeout=15000"},
+    }

@@ -1,0 +1,68 @@
+"""Redis as a doorbell: rings that a row in the database is waiting, and holds nothing that we would miss."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import cached_property
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+from rq import Queue
+from rq.serializers import JSONSerializer
+
+log = logging.getLogger(__name__)
+
+TICK_QUEUE = "tick"
+SYNC_QUEUE = "sync"
+RUN_JOB = "asapp.jobs.tasks.run_sync"
+RUN_JOB_TIMEOUT_S = 900
+FAILURE_TTL_S = 3600
+WEB_CONNECT_TIMEOUT_S = 0.05  # a page must not wait for a Redis that is away
+WEB_ANSWER_TIMEOUT_S = 0.2
+
+
+class Queues:
+    """The queues as the web and the dispatch tick use them: short timeouts, no retries."""
+
+    def __init__(self, redis_url: str) -> None:
+        self._redis_url = redis_url
+
+    @cached_property
+    def redis(self) -> Redis:
+        return Redis.from_url(
+            self._redis_url,
+            retry=Retry(NoBackoff(), 0),
+            socket_connect_timeout=WEB_CONNECT_TIMEOUT_S,
+            socket_timeout=WEB_ANSWER_TIMEOUT_S,
+        )
+
+    @cached_property
+    def sync(self) -> Queue:
+        return Queue(SYNC_QUEUE, connection=self.redis, serializer=JSONSerializer)
+
+    def ring_for_runs(self, run_ids: Sequence[int]) -> bool:
+        """Enqueue a job for each run; return whether Redis took them. The rows wait either way."""
+        jobs = [
+            Queue.prepare_data(
+                RUN_JOB,
+                args=(run_id,),
+                job_id=job_id_of(run_id),
+                timeout=RUN_JOB_TIMEOUT_S,
+                result_ttl=0,
+                failure_ttl=FAILURE_TTL_S,
+            )
+            for run_id in run_ids
+        ]
+        try:
+            self.sync.enqueue_many(jobs)
+        except RedisError as error:
+            log.warning("Redis took no job: %s", type(error).__name__, extra={"runs": len(jobs)})
+            return False
+        return True
+
+
+def job_id_of(run_id: int) -> str:
+    return f"run-{run_id}"

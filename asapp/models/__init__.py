@@ -1,0 +1,45 @@
+"""Tables, their constraints and the questions about state that a row can answer by itself."""
+
+from __future__ import annotations
+
+from asapp.models.connection import Connection, ConnectionStatus, OAuthState
+from asapp.models.contact import (
+    Contact,
+    ContactList,
+    ContactSource,
+    Departure,
+    DepartureState,
+    LedgerEntry,
+    ListKind,
+    ListMember,
+    Outcome,
+    Reason,
+)
+from asapp.models.partner import ApiUsage, Partner
+from asapp.models.run import RunChange, RunPhase, RunStatus, RunTrigger, SyncRun
+from asapp.models.user import Role, User
+
+__all__ = [
+    "ApiUsage",
+    "Connection",
+    "ConnectionStatus",
+    "Contact",
+    "ContactList",
+    "ContactSource",
+    "Departure",
+    "DepartureState",
+    "LedgerEntry",
+    "ListKind",
+    "ListMember",
+    "OAuthState",
+    "Outcome",
+    "Partner",
+    "Reason",
+    "Role",
+    "RunChange",
+    "RunPhase",
+    "RunStatus",
+    "RunTrigger",
+    "SyncRun",
+    "User",
+]

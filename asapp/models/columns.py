@@ -1,0 +1,39 @@
+"""Column pieces that several tables share."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from uuid import uuid4
+
+from sqlalchemy import CheckConstraint
+
+from asapp.vault import Vault
+
+
+def new_public_id() -> str:
+    return str(uuid4())
+
+
+def one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
+    """A check that column holds one of the values; it names the constraint after the column."""
+    listed = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+class SealsColumns:
+    """For rows with a public_id: columns whose content the vault has bound to this row."""
+
+    __tablename__: str
+    public_id: object
+
+    def seal(self, vault: Vault, column: str, plain: str | None) -> None:
+        setattr(self, column, None if plain is None else vault.seal(plain, self._place(column)))
+
+    def unseal(self, vault: Vault, column: str) -> str:
+        """Return the plain text; raise CannotOpen. The column must not be empty."""
+        return vault.open(getattr(self, column), self._place(column))
+
+    def _place(self, column: str) -> str:
+        if not self.public_id:
+            raise ValueError("a row needs its public_id before it can seal")
+        return f"{self.__tablename__}:{self.public_id}:{column}"

@@ -1,0 +1,130 @@
+"""An advisor's link to a Salesforce user, and log-ins at Salesforce that are under way."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from sqlalchemy import ForeignKey, Index, String, Text, text
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from asapp.clock import utcnow
+from asapp.database import Base, UTCDateTime
+from asapp.models.columns import SealsColumns, new_public_id, one_of
+
+if TYPE_CHECKING:
+    from asapp.models.partner import Partner
+    from asapp.models.user import User
+
+
+class ConnectionStatus(StrEnum):
+    CONNECTED = "connected"
+    NEEDS_RECONNECT = "needs_reconnect"
+    DISCONNECTED = "disconnected"
+
+
+NOT_DISCONNECTED = text("status <> 'disconnected'")
+
+
+class Connection(SealsColumns, Base):
+    """One advisor's link to one Salesforce user, identified by (org id, user id)."""
+
+    __tablename__ = "connections"
+    __table_args__ = (
+        one_of("status", ConnectionStatus),
+        Index(
+            "uq_connections_org_user_current",
+            "org_id",
+            "salesforce_user_id",
+            unique=True,
+            sqlite_where=NOT_DISCONNECTED,
+            postgresql_where=NOT_DISCONNECTED,
+        ),
+        Index(
+            "uq_connections_advisor_current",
+            "user_id",
+            unique=True,
+            sqlite_where=NOT_DISCONNECTED,
+            postgresql_where=NOT_DISCONNECTED,
+        ),
+        Index("ix_connections_due", "status", "next_sync_at"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    public_id: Mapped[str] = mapped_column(String(36), unique=True, default=new_public_id)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
+    partner_id: Mapped[int] = mapped_column(ForeignKey("partners.id"), index=True)
+    org_id: Mapped[str] = mapped_column(String(18))
+    salesforce_user_id: Mapped[str] = mapped_column(String(18))
+    username: Mapped[str] = mapped_column(String(255))
+    display_name: Mapped[str] = mapped_column(String(255), default="")
+    org_name: Mapped[str] = mapped_column(String(255), default="")
+    instance_url: Mapped[str] = mapped_column(String(255))
+    scopes: Mapped[str] = mapped_column(String(500), default="")
+    status: Mapped[str] = mapped_column(String(20), default=ConnectionStatus.CONNECTED)
+    status_reason: Mapped[str | None] = mapped_column(String(60))  # why it needs reconnecting
+    connected_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+    status_changed_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+
+    # Tokens. token_version changes with every new pair; whoever refreshes holds the lease until then.
+    access_token_sealed: Mapped[str | None] = mapped_column(Text)
+    refresh_token_sealed: Mapped[str | None] = mapped_column(Text)
+    token_version: Mapped[int] = mapped_column(default=1)
+    token_lease: Mapped[str | None] = mapped_column(String(32))
+    token_lease_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    token_used_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)  # last time the refresh token was used
+
+    # Syncing. The watermark is by Salesforce's clock; see sync/window.py.
+    watermark: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    opt_out_field_read: Mapped[str | None] = mapped_column(String(80))  # the field that the watermark was made with
+    first_synced_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    last_good_sync_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    # Until when we may believe what we know of opt-outs; in the past: nobody of this connection is written to.
+    opt_outs_known_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    swept_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    sweep_wanted: Mapped[bool] = mapped_column(default=False)
+    salesforce_count: Mapped[int | None] = mapped_column()  # contacts of this user, as the last answer counted them
+    next_sync_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    failures_in_a_row: Mapped[int] = mapped_column(default=0)
+
+    user: Mapped[User] = relationship()
+    partner: Mapped[Partner] = relationship()
+
+    @property
+    def is_connected(self) -> bool:
+        return self.status == ConnectionStatus.CONNECTED
+
+    @property
+    def needs_reconnect(self) -> bool:
+        return self.status == ConnectionStatus.NEEDS_RECONNECT
+
+    @property
+    def is_disconnected(self) -> bool:
+        return self.status == ConnectionStatus.DISCONNECTED
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        return self.org_id, self.salesforce_user_id
+
+
+class OAuthState(SealsColumns, Base):
+    """A log-in at Salesforce that has begun: what its callback must match, kept here and not in a cookie.
+
+    state_sha256 is the hash of the state parameter. The row is consumed once, by the person who began.
+    """
+
+    __tablename__ = "oauth_states"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    public_id: Mapped[str] = mapped_column(String(36), unique=True, default=new_public_id)
+    state_sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    partner_id: Mapped[int] = mapped_column(ForeignKey("partners.id", ondelete="CASCADE"))
+    app_version: Mapped[int] = mapped_column()
+    salesforce_url: Mapped[str] = mapped_column(String(255))
+    redirect_uri: Mapped[str] = mapped_column(String(255))
+    code_verifier_sealed: Mapped[str | None] = mapped_column(Text)
+    expires_at: Mapped[datetime] = mapped_column(UTCDateTime, index=True)
+    used_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)

@@ -1,0 +1,182 @@
+"""Contacts, the lists they are on, and the ledger of what became of every contact in Salesforce.
+
+Why somebody is inactive is never stored: contacts/status.py derives it from what is stored here.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from asapp.clock import utcnow
+from asapp.database import Base, UTCDateTime
+from asapp.models.columns import one_of
+
+
+class Reason(StrEnum):
+    """Why the platform may not write to a contact."""
+
+    OPTED_OUT = "opted_out"
+    TWIN_OPTED_OUT = "twin_opted_out"
+    DELETED = "deleted"
+    MERGED = "merged"
+    REASSIGNED = "reassigned"
+    GONE = "gone"
+    HIDDEN_HERE = "hidden_here"
+    DISCONNECTED = "disconnected"
+    OPT_OUT_UNKNOWN = "opt_out_unknown"
+
+
+class ContactSource(StrEnum):
+    SALESFORCE = "salesforce"
+    LEAD = "lead"
+    MANUAL = "manual"
+
+
+class Contact(Base):
+    """A person an advisor's mail may go to.
+
+    departed: why the record is no longer one of the connected user's that has an address: deleted, merged, reassigned,
+    gone, or no_email. A contact that lost its address is kept as a shell without personal data, so that its lists wait for
+    it; contacts/queries.py shows shells to nobody.
+    """
+
+    __tablename__ = "contacts"
+    __table_args__ = (
+        one_of("source", ContactSource),
+        CheckConstraint(
+            "departed IN ('deleted', 'merged', 'reassigned', 'gone', 'no_email')",
+            name="departed",
+        ),
+        CheckConstraint("(source = 'salesforce') = (connection_id IS NOT NULL)", name="salesforce_has_connection"),
+        CheckConstraint("(connection_id IS NULL) OR (salesforce_id IS NOT NULL)", name="connection_has_id"),
+        UniqueConstraint("connection_id", "salesforce_id"),
+        Index("ix_contacts_name", "user_id", "last_name", "first_name", "id"),
+        Index("ix_contacts_address", "user_id", "address_hash"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    connection_id: Mapped[int | None] = mapped_column(ForeignKey("connections.id"))
+    salesforce_id: Mapped[str | None] = mapped_column(String(18))
+    source: Mapped[str] = mapped_column(String(10))
+    first_name: Mapped[str] = mapped_column(String(80), default="")
+    last_name: Mapped[str] = mapped_column(String(120), default="")
+    email: Mapped[str] = mapped_column(String(254), default="")
+    address_hash: Mapped[bytes | None] = mapped_column(LargeBinary(32))  # see contacts/addresses.py
+    opted_out: Mapped[bool] = mapped_column(default=False)
+    twin_opted_out: Mapped[bool] = mapped_column(default=False)
+    departed: Mapped[str | None] = mapped_column(String(12))
+    merged_into: Mapped[str | None] = mapped_column(String(18))
+    hidden_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # the tombstone
+    system_modstamp: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    created_in_run_id: Mapped[int | None] = mapped_column(index=True)
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+    changed_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+
+    @property
+    def is_read_only(self) -> bool:
+        """Salesforce contacts change in Salesforce only."""
+        return self.source == ContactSource.SALESFORCE
+
+    @property
+    def is_hidden(self) -> bool:
+        return self.hidden_at is not None
+
+    @property
+    def name(self) -> str:
+        return f"{self.first_name} {self.last_name}".strip()
+
+
+class ListKind(StrEnum):
+    SALESFORCE_CONTACTS = "salesforce_contacts"
+    SALESFORCE_LEADS = "salesforce_leads"
+    OWN = "own"
+
+
+IS_SYSTEM_LIST = text("kind <> 'own'")
+
+
+class ContactList(Base):
+    """A list of an advisor's. Who is on the two system lists follows from the contacts (contacts/lists.py)."""
+
+    __tablename__ = "lists"
+    __table_args__ = (
+        one_of("kind", ListKind),
+        UniqueConstraint("user_id", "name_key"),
+        Index("uq_lists_system", "user_id", "kind", unique=True, sqlite_where=IS_SYSTEM_LIST, postgresql_where=IS_SYSTEM_LIST),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    kind: Mapped[str] = mapped_column(String(20), default=ListKind.OWN)
+    name: Mapped[str] = mapped_column(String(80))
+    name_key: Mapped[str] = mapped_column(String(80))  # the name in lower case
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+
+    @property
+    def is_own(self) -> bool:
+        return self.kind == ListKind.OWN
+
+
+class ListMember(Base):
+    """A contact on one of the advisor's own lists."""
+
+    __tablename__ = "list_members"
+
+    list_id: Mapped[int] = mapped_column(ForeignKey("lists.id", ondelete="CASCADE"), primary_key=True)
+    contact_id: Mapped[int] = mapped_column(ForeignKey("contacts.id", ondelete="CASCADE"), primary_key=True, index=True)
+
+
+class Outcome(StrEnum):
+    """What became of a Salesforce contact of the connected user."""
+
+    SYNCED = "synced"
+    OPTED_OUT = "opted_out"
+    NO_EMAIL = "no_email"
+
+
+HAS_HASH = text("address_hash IS NOT NULL")
+
+
+class LedgerEntry(Base):
+    """One row for every Salesforce contact that the connected user owns now, as far as we know.
+
+    address_hash is kept for opted-out records alone: it is how twins are found without knowing anybody.
+    """
+
+    __tablename__ = "ledger"
+    __table_args__ = (
+        one_of("outcome", Outcome),
+        Index("ix_ledger_opted_out_address", "connection_id", "address_hash", sqlite_where=HAS_HASH, postgresql_where=HAS_HASH),
+    )
+
+    connection_id: Mapped[int] = mapped_column(ForeignKey("connections.id", ondelete="CASCADE"), primary_key=True)
+    salesforce_id: Mapped[str] = mapped_column(String(18), primary_key=True)
+    outcome: Mapped[str] = mapped_column(String(10))
+    address_hash: Mapped[bytes | None] = mapped_column(LargeBinary(32))
+
+
+class DepartureState(StrEnum):
+    FOUND = "found"  # by the run that is under way
+    HELD = "held"  # waits for Approve or Discard
+    DISCARDED = "discarded"  # the advisor keeps these until a different set is found
+
+
+class Departure(Base):
+    """A contact that an answer of Salesforce says has left; written down first, applied at the end of the run."""
+
+    __tablename__ = "departures"
+    __table_args__ = (one_of("state", DepartureState),)
+
+    connection_id: Mapped[int] = mapped_column(ForeignKey("connections.id", ondelete="CASCADE"), primary_key=True)
+    salesforce_id: Mapped[str] = mapped_column(String(18), primary_key=True)
+    reason: Mapped[str] = mapped_column(String(12))
+    merged_into: Mapped[str | None] = mapped_column(String(18))
+    state: Mapped[str] = mapped_column(String(10), default=DepartureState.FOUND)
+    found_in_run_id: Mapped[int] = mapped_column()
+    was_read: Mapped[bool] = mapped_column()  # by its row in that run, and so counted among the rows read
+    found_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)

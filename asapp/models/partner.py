@@ -1,0 +1,76 @@
+"""Firms, and how much of their Salesforce API allowance we have used."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, ForeignKey, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from asapp.clock import utcnow
+from asapp.database import Base, UTCDateTime
+from asapp.models.columns import SealsColumns, new_public_id
+
+DEFAULT_API_VERSION = "66.0"
+DEFAULT_OPT_OUT_FIELD = "HasOptedOutOfEmail"
+
+
+class Partner(SealsColumns, Base):
+    """A firm whose Salesforce org is set up here."""
+
+    __tablename__ = "partners"
+    __table_args__ = (
+        CheckConstraint("api_share_percent BETWEEN 1 AND 100", name="api_share_percent"),
+        CheckConstraint("opt_outs_trusted_days BETWEEN 1 AND 60", name="opt_outs_trusted_days"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    public_id: Mapped[str] = mapped_column(String(36), unique=True, default=new_public_id)
+    slug: Mapped[str] = mapped_column(String(60), unique=True)
+    name: Mapped[str] = mapped_column(String(120))
+    is_enabled: Mapped[bool] = mapped_column(default=True)
+    salesforce_url: Mapped[str] = mapped_column(String(255))  # origin, without a trailing slash
+    consumer_key_sealed: Mapped[str | None] = mapped_column(Text)
+    consumer_secret_sealed: Mapped[str | None] = mapped_column(Text)
+    # A number that changes with URL, key and secret: a log-in begun under other values is refused at its return.
+    app_version: Mapped[int] = mapped_column(default=1)
+    api_version: Mapped[str] = mapped_column(String(5), default=DEFAULT_API_VERSION)
+    opt_out_field: Mapped[str] = mapped_column(String(80), default=DEFAULT_OPT_OUT_FIELD)
+    opt_outs_trusted_days: Mapped[int] = mapped_column(default=7)
+    lead_company: Mapped[str] = mapped_column(String(255), default="[not provided]")
+    lead_source: Mapped[str] = mapped_column(String(255), default="AdvisorStream")
+    keep_leads_with_advisor: Mapped[bool] = mapped_column(default=True)
+    sync_interval_minutes: Mapped[int | None] = mapped_column()  # empty: the setting SYNC_INTERVAL_MINUTES
+    api_share_percent: Mapped[int] = mapped_column(default=10)
+    # The random key under which addresses of people who were not imported are remembered as hashes.
+    address_key_sealed: Mapped[str | None] = mapped_column(Text)
+    # The org's own figures, from the last answer that carried them.
+    org_calls_used: Mapped[int | None] = mapped_column()
+    org_calls_allowed: Mapped[int | None] = mapped_column()
+    org_calls_seen_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    paused_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    paused_why: Mapped[str | None] = mapped_column(String(40))
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+
+    @property
+    def is_set_up(self) -> bool:
+        return bool(self.consumer_key_sealed and self.consumer_secret_sealed)
+
+    @property
+    def is_ready(self) -> bool:
+        """Can its advisors use the integration?"""
+        return self.is_enabled and self.is_set_up
+
+    @property
+    def salesforce_host(self) -> str:
+        return self.salesforce_url.split("://", 1)[-1]
+
+
+class ApiUsage(Base):
+    """Our own calls to a partner's org, by the hour."""
+
+    __tablename__ = "api_usage"
+
+    partner_id: Mapped[int] = mapped_column(ForeignKey("partners.id", ondelete="CASCADE"), primary_key=True)
+    hour: Mapped[datetime] = mapped_column(UTCDateTime, primary_key=True)
+    calls: Mapped[int] = mapped_column(default=0)

@@ -1,0 +1,158 @@
+"""Sync runs: one execution for one connection, from queued to one of its endings."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from sqlalchemy import JSON, ForeignKey, Index, String, Text, text
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from asapp.clock import utcnow
+from asapp.database import Base, UTCDateTime
+from asapp.models.columns import one_of
+
+if TYPE_CHECKING:
+    from asapp.models.connection import Connection
+
+
+class RunStatus(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETE = "complete"
+    HELD = "held"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class RunTrigger(StrEnum):
+    MANUAL = "manual"
+    SCHEDULED = "scheduled"
+    APPROVAL = "approval"
+
+
+class RunPhase(StrEnum):
+    """In the order in which a run passes through them."""
+
+    CHECKING = "checking"
+    CONTACTS = "contacts"
+    DEPARTURES = "departures"
+    BALANCING = "balancing"
+
+
+ACTIVE = (RunStatus.QUEUED, RunStatus.RUNNING)
+IS_ACTIVE = text("status IN ('queued', 'running')")
+
+
+class SyncRun(Base):
+    __tablename__ = "sync_runs"
+    __table_args__ = (
+        one_of("status", RunStatus),
+        one_of("phase", RunPhase),
+        one_of("trigger", RunTrigger),
+        Index(
+            "uq_sync_runs_active",
+            "connection_id",
+            unique=True,
+            sqlite_where=IS_ACTIVE,
+            postgresql_where=IS_ACTIVE,
+        ),
+        Index("ix_sync_runs_history", "connection_id", "id"),
+        # What the dispatch tick looks for: few rows at any time.
+        Index("ix_sync_runs_unfinished", "status", "lease_until", sqlite_where=IS_ACTIVE, postgresql_where=IS_ACTIVE),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    connection_id: Mapped[int] = mapped_column(ForeignKey("connections.id", ondelete="CASCADE"))
+    trigger: Mapped[str] = mapped_column(String(12))
+    status: Mapped[str] = mapped_column(String(12), default=RunStatus.QUEUED)
+    phase: Mapped[str] = mapped_column(String(12), default=RunPhase.CHECKING)
+    is_full: Mapped[bool | None] = mapped_column()  # decided when it first runs
+
+    # Who works on it. Only the holder of the lease may write for this run.
+    lease: Mapped[str | None] = mapped_column(String(32))
+    lease_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    heartbeat_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    tries: Mapped[int] = mapped_column(default=0)  # times that a worker died with it
+    queued_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+    enqueued_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # when Redis last took it; empty: never
+    started_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    finished_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    cancel_requested_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+
+    # Where it reads, by Salesforce's clock: from window_start (empty: everything); its first query was answered at
+    # opened_at, the next watermark. (checkpoint_stamp, checkpoint_id) is the last row in order that is stored.
+    window_start: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    opened_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    checkpoint_stamp: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    checkpoint_id: Mapped[str | None] = mapped_column(String(18))
+    opt_out_field: Mapped[str | None] = mapped_column(String(80))
+
+    # What it did. Each row read is in exactly one class; see sync/classes.py.
+    total: Mapped[int | None] = mapped_column()  # rows that Salesforce said there are to read
+    read: Mapped[int] = mapped_column(default=0)
+    deactivated: Mapped[int] = mapped_column(default=0)
+    reactivated: Mapped[int] = mapped_column(default=0)
+    created: Mapped[int] = mapped_column(default=0)
+    updated: Mapped[int] = mapped_column(default=0)
+    adopted: Mapped[int] = mapped_column(default=0)
+    unchanged: Mapped[int] = mapped_column(default=0)
+    skipped: Mapped[dict[str, int]] = mapped_column(JSON, default=dict)  # reason -> rows
+    also: Mapped[dict[str, int]] = mapped_column(JSON, default=dict)  # reason -> contacts changed without reading them
+    active_at_start: Mapped[int | None] = mapped_column()
+    api_calls: Mapped[int] = mapped_column(default=0)
+
+    error_code: Mapped[str | None] = mapped_column(String(60))  # a key of sync/words.py
+    error_detail: Mapped[str | None] = mapped_column(Text)  # Salesforce's errorCode, a field's name; never personal data
+
+    connection: Mapped[Connection] = relationship()
+
+    @property
+    def is_active(self) -> bool:
+        return self.status in ACTIVE
+
+    @property
+    def is_queued(self) -> bool:
+        return self.status == RunStatus.QUEUED
+
+    @property
+    def is_complete(self) -> bool:
+        return self.status == RunStatus.COMPLETE
+
+    @property
+    def is_held(self) -> bool:
+        return self.status == RunStatus.HELD
+
+    @property
+    def is_failed(self) -> bool:
+        return self.status == RunStatus.FAILED
+
+    @property
+    def is_cancelled(self) -> bool:
+        return self.status == RunStatus.CANCELLED
+
+    @property
+    def skipped_total(self) -> int:
+        return sum(self.skipped.values())
+
+    @property
+    def is_balanced(self) -> bool:
+        """Is every row that was read in exactly one class?"""
+        classes = (self.deactivated, self.reactivated, self.created, self.updated, self.adopted, self.unchanged)
+        return self.read == sum(classes) + self.skipped_total
+
+
+class RunChange(Base):
+    """What a run changed about one contact, for the receipt. Contacts that it created carry the run's id themselves."""
+
+    __tablename__ = "run_changes"
+    __table_args__ = (Index("ix_run_changes_run", "run_id", "kind", "id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("sync_runs.id", ondelete="CASCADE"))
+    contact_id: Mapped[int] = mapped_column(ForeignKey("contacts.id", ondelete="CASCADE"), index=True)
+    kind: Mapped[str] = mapped_column(String(12))  # deactivated, reactivated, updated, adopted, also
+    reason: Mapped[str | None] = mapped_column(String(20))
+    old: Mapped[dict[str, str | None] | None] = mapped_column(JSON)  # column -> value, only what changed
+    new: Mapped[dict[str, str | None] | None] = mapped_column(JSON)

@@ -1,0 +1,166 @@
+"""Every setting, parsed and checked once.
+
+Nothing else reads the environment. A missing or bad value raises ConfigError with one line that says what to set.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import TypeVar
+from urllib.parse import SplitResult, urlsplit
+
+T = TypeVar("T")
+
+HTMX_CDN_URL = "https://cdn.jsdelivr.net/npm/htmx.org@2.0.11/dist/htmx.min.js"
+HTMX_INTEGRITY = "sha384-2OatzQy1H+Zd/IIrjr1TcuDGqLXeHhbooAyJY1KdQMKnr4LZ22k31GBLdYKHmVjg"
+
+
+class ConfigError(Exception):
+    """A setting is missing or bad; the text is one line for whoever starts the process."""
+
+
+@dataclass(frozen=True)
+class Config:
+    secret_key: str = field(repr=False)
+    encryption_keys: tuple[bytes, ...] = field(repr=False)
+    database_url: str = field(repr=False)
+    redis_url: str = field(repr=False)
+    public_url: str
+    trusted_proxies: int = 0
+    htmx_url: str = HTMX_CDN_URL
+    mail_url: str | None = field(default=None, repr=False)
+    salesforce_allow_loopback: bool = False
+    sync_interval_minutes: int = 60
+    testing: bool = False
+
+    @property
+    def is_https(self) -> bool:
+        return self.public_url.startswith("https://")
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.database_url.startswith("sqlite:")
+
+    @property
+    def callback_url(self) -> str:
+        """The one OAuth callback that firms register, character for character."""
+        return f"{self.public_url}/salesforce/salesforce_as/login/callback/"
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Config:
+        """Read all settings; raise ConfigError for the first one that is missing or bad."""
+        public_url = _read(environ, "PUBLIC_URL", _public_url)
+        allow_loopback = _read(environ, "SALESFORCE_ALLOW_LOOPBACK", _flag, default="0")
+        if allow_loopback and not _is_loopback(urlsplit(public_url)):
+            raise ConfigError("SALESFORCE_ALLOW_LOOPBACK=1 goes only with a loopback PUBLIC_URL (demo and tests)")
+        return cls(
+            secret_key=_read(environ, "SECRET_KEY", _secret_key),
+            encryption_keys=_read(environ, "ENCRYPTION_KEYS", _encryption_keys),
+            database_url=_read(environ, "DATABASE_URL", _database_url),
+            redis_url=_read(environ, "REDIS_URL", _redis_url),
+            public_url=public_url,
+            trusted_proxies=_read(environ, "TRUSTED_PROXIES", _whole_number(0, 10), default="0"),
+            htmx_url=_read(environ, "HTMX_URL", _script_url, default=HTMX_CDN_URL),
+            mail_url=_read(environ, "MAIL_URL", _mail_url) if environ.get("MAIL_URL") else None,
+            salesforce_allow_loopback=allow_loopback,
+            sync_interval_minutes=_read(environ, "SYNC_INTERVAL_MINUTES", _whole_number(5, 10_080), default="60"),
+        )
+
+
+def _read(environ: Mapping[str, str], name: str, parse: Callable[[str], T], default: str | None = None) -> T:
+    raw = (environ.get(name) or "").strip() or default
+    if raw is None:
+        raise ConfigError(f"{name} is not set")
+    try:
+        return parse(raw)
+    except ValueError as error:
+        raise ConfigError(f"{name} {error}") from error
+
+
+def _is_loopback(url: SplitResult) -> bool:
+    host = url.hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _public_url(raw: str) -> str:
+    url = urlsplit(raw)
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise ValueError("must be an address such as https://my.example.com")
+    if url.path not in ("", "/") or url.query or url.fragment or url.username:
+        raise ValueError("must be a scheme and a host, without a path")
+    if url.scheme == "http" and not _is_loopback(url):
+        raise ValueError("must be https; http is accepted for a loopback address only")
+    return f"{url.scheme}://{url.netloc}".lower()
+
+
+def _secret_key(raw: str) -> str:
+    if len(raw) < 32 or len(set(raw)) < 10:
+        raise ValueError("must be a random text of at least 32 characters")
+    return raw
+
+
+def _encryption_keys(raw: str) -> tuple[bytes, ...]:
+    keys = tuple(_encryption_key(part.strip()) for part in raw.split(",") if part.strip())
+    if not keys or len(set(keys)) != len(keys):
+        raise ValueError("must hold one or more different keys, newest first, separated by commas")
+    return keys
+
+
+def _encryption_key(raw: str) -> bytes:
+    try:
+        key = base64.b64decode(raw + "=" * (-len(raw) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != 32 or len(set(key)) < 8:
+        raise ValueError("must hold keys of 32 random bytes each, in base64url")
+    return key
+
+
+def _database_url(raw: str) -> str:
+    if not raw.startswith(("sqlite:///", "postgresql+psycopg://")):
+        raise ValueError("must begin with sqlite:/// or postgresql+psycopg://")
+    return raw
+
+
+def _redis_url(raw: str) -> str:
+    if not raw.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("must begin with redis://, rediss:// or unix://")
+    return raw
+
+
+def _script_url(raw: str) -> str:
+    url = urlsplit(raw)
+    if raw.startswith("/") and not raw.startswith("//"):
+        return raw
+    if url.scheme != "https" or not url.hostname or any(c in raw for c in " ;,'\""):
+        raise ValueError("must be an https address or a path on this host")
+    return raw
+
+
+def _mail_url(raw: str) -> str:
+    if urlsplit(raw).scheme not in ("smtp", "smtps", "smtp+starttls") or not urlsplit(raw).hostname:
+        raise ValueError("must look like smtps://user:password@host:465 (or smtp://, smtp+starttls://)")
+    return raw
+
+
+def _flag(raw: str) -> bool:
+    if raw not in ("0", "1"):
+        raise ValueError("must be 0 or 1")
+    return raw == "1"
+
+
+def _whole_number(least: int, most: int) -> Callable[[str], int]:
+    def parse(raw: str) -> int:
+        if not raw.isdecimal() or not least <= int(raw) <= most:
+            raise ValueError(f"must be a whole number from {least} to {most}")
+        return int(raw)
+
+    return parse
