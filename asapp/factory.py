@@ -35,6 +35,7 @@ def build_app(config: Config) -> Flask:
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
     app.before_request(take_write_lock_early)
+    app.teardown_request(forget_write_lock)
     errors.register(app)
     filters.register(app)
     headers.register(app)
@@ -77,6 +78,10 @@ def bind_extensions(app: Flask) -> None:
 def take_write_lock_early() -> None:
     """On SQLite a transaction that reads first can't write later; the OAuth callback is a GET that writes."""
     expect_writes(writes(request))
+
+
+def forget_write_lock(_error: BaseException | None) -> None:
+    expect_writes(False)
 
 
 def writes(incoming: Request) -> bool:
