@@ -81,9 +81,11 @@ class SyncRun(Base):
     finished_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     cancel_requested_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
 
-    # Where it reads, by Salesforce's clock: from window_start (empty: everything); its first query was answered at
-    # opened_at, the next watermark. (checkpoint_stamp, checkpoint_id) is the last row in order that is stored.
+    # Where it reads, by Salesforce's clock: from window_start (empty: everything); its first query began at asked_at and
+    # was answered at opened_at, the next watermark. (checkpoint_stamp, checkpoint_id) is the last row in order that is
+    # stored.
     window_start: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    asked_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     opened_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     checkpoint_stamp: Mapped[datetime | None] = mapped_column(UTCDateTime)
     checkpoint_id: Mapped[str | None] = mapped_column(String(18))

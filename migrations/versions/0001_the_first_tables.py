@@ -229,6 +229,7 @@ def upgrade() -> None:
     sa.Column('finished_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('cancel_requested_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('window_start', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('asked_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('opened_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('checkpoint_stamp', sa.DateTime(timezone=True), nullable=True),
     sa.Column('checkpoint_id', sa.String(length=18), nullable=True),

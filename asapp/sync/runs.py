@@ -1,0 +1,203 @@
+"""The life of a sync run: queued, running, and one of its endings.
+
+A run is a row, committed, before it is a job. The database allows one active run per connection; whoever works on it holds
+its lease, and everything that is written for a run is written `WHERE lease = mine`. A worker that lost the lease changes
+nothing.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import CursorResult, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from asapp.clock import utcnow
+from asapp.extensions import db
+from asapp.models import Connection, RunStatus, RunTrigger, SyncRun
+
+LEASE = timedelta(seconds=60)  # longer than one call to Salesforce may take (salesforce/session.py)
+MAX_TRIES = 3
+
+Ring = Callable[[Sequence[int]], bool]
+
+
+class LeaseLost(Exception):
+    """Another worker has this run now, or it is over: whoever sees this stops at once and writes nothing more."""
+
+
+class StopRequested(Exception):
+    """This process is asked to end: hand the run back."""
+
+
+class CancelRequested(Exception):
+    """The advisor has cancelled the run."""
+
+
+def start_run(connection: Connection, trigger: RunTrigger, ring: Ring) -> SyncRun:
+    """Return the active run of this connection, made now if there is none. It is committed before its job is enqueued."""
+    run = find_active_run(connection.id)
+    if run is None:
+        run = SyncRun(connection_id=connection.id, trigger=trigger, skipped={}, also={})
+        db.session.add(run)
+        try:
+            db.session.commit()
+        except IntegrityError:  # somebody else was faster; the partial unique index says so
+            db.session.rollback()
+            run = find_active_run(connection.id)
+            if run is None:
+                return start_run(connection, trigger, ring)
+            return run
+    elif not is_waiting(run):
+        return run
+    ring_for(run, ring)
+    return run
+
+
+def is_waiting(run: SyncRun) -> bool:
+    """Does nobody work on it: queued and not known to Redis, or left by a worker that died?"""
+    if run.is_queued:
+        return run.enqueued_at is None
+    if run.lease_until is not None and run.lease_until < utcnow():
+        return take_back(run.id)
+    return False
+
+
+def ring_for(run: SyncRun, ring: Ring) -> None:
+    """Enqueue the job of a committed run; if Redis is away it waits for the dispatch tick."""
+    run_id = run.id
+    db.session.commit()
+    rang_at = utcnow() if ring([run_id]) else None
+    db.session.execute(update(SyncRun).where(SyncRun.id == run_id).values(enqueued_at=rang_at))
+    db.session.commit()
+
+
+def take_back(run_id: int) -> bool:
+    """Queue a run again whose lease has run out; after MAX_TRIES it fails. Return whether it is queued now."""
+    now = utcnow()
+    is_stale = (SyncRun.id == run_id, SyncRun.status == RunStatus.RUNNING, SyncRun.lease_until < now)
+    _execute(
+        update(SyncRun)
+        .where(*is_stale, SyncRun.tries + 1 >= MAX_TRIES)
+        .values(status=RunStatus.FAILED, error_code="worker_died", lease=None, lease_until=None, finished_at=now)
+    )
+    requeued = _execute(
+        update(SyncRun)
+        .where(*is_stale)
+        .values(status=RunStatus.QUEUED, lease=None, lease_until=None, tries=SyncRun.tries + 1, enqueued_at=None)
+    )
+    db.session.commit()
+    return requeued == 1
+
+
+def claim_run(run_id: int) -> SyncRun | None:
+    """Take a queued run, or return None if another worker has it, or it is over."""
+    now = utcnow()
+    lease = secrets.token_hex(16)
+    won = _execute(
+        update(SyncRun)
+        .where(SyncRun.id == run_id, SyncRun.status == RunStatus.QUEUED)
+        .values(status=RunStatus.RUNNING, lease=lease, lease_until=now + LEASE, heartbeat_at=now)
+    )
+    _execute(update(SyncRun).where(SyncRun.id == run_id, SyncRun.started_at.is_(None)).values(started_at=now))
+    db.session.commit()
+    return db.session.get_one(SyncRun, run_id, populate_existing=True) if won else None
+
+
+def beat(session: Session, run_id: int, lease: str) -> None:
+    """Renew the lease, in a transaction of its own; raise LeaseLost or CancelRequested."""
+    now = utcnow()
+    held = session.execute(
+        update(SyncRun)
+        .where(SyncRun.id == run_id, SyncRun.lease == lease, SyncRun.status == RunStatus.RUNNING)
+        .values(heartbeat_at=now, lease_until=now + LEASE)
+        .returning(SyncRun.cancel_requested_at)
+    ).first()
+    session.commit()
+    if held is None:
+        raise LeaseLost
+    if held.cancel_requested_at is not None:
+        raise CancelRequested
+
+
+def write_under_lease(run: SyncRun, lease: str, **values: Any) -> None:
+    """Write to the run's row and renew the lease, in the caller's transaction; raise LeaseLost if it isn't ours."""
+    now = utcnow()
+    written = _execute(
+        update(SyncRun)
+        .where(SyncRun.id == run.id, SyncRun.lease == lease, SyncRun.status == RunStatus.RUNNING)
+        .values(heartbeat_at=now, lease_until=now + LEASE, **values)
+        .execution_options(synchronize_session=False)
+    )
+    if written != 1:
+        db.session.rollback()
+        raise LeaseLost
+
+
+def end_run(run: SyncRun, lease: str, status: RunStatus, **values: Any) -> None:
+    """Write an ending in the caller's transaction; raise LeaseLost if the run isn't ours any more."""
+    write_under_lease(run, lease, status=status, finished_at=utcnow(), **values)
+    _execute(update(SyncRun).where(SyncRun.id == run.id).values(lease=None, lease_until=None))
+
+
+def hand_back(run_id: int, lease: str) -> bool:
+    """Queue the run again, at its checkpoint, for another worker. Return False if it wasn't ours any more."""
+    handed = _execute(
+        update(SyncRun)
+        .where(SyncRun.id == run_id, SyncRun.lease == lease, SyncRun.status == RunStatus.RUNNING)
+        .values(status=RunStatus.QUEUED, lease=None, lease_until=None, enqueued_at=None)
+    )
+    db.session.commit()
+    return handed == 1
+
+
+def request_cancel(run: SyncRun) -> None:
+    """End a queued run now, a running one at its next page."""
+    now = utcnow()
+    _execute(
+        update(SyncRun)
+        .where(SyncRun.id == run.id, SyncRun.status == RunStatus.QUEUED)
+        .values(status=RunStatus.CANCELLED, cancel_requested_at=now, finished_at=now)
+    )
+    _execute(
+        update(SyncRun)
+        .where(SyncRun.id == run.id, SyncRun.status == RunStatus.RUNNING)
+        .values(cancel_requested_at=now)
+    )
+    db.session.commit()
+
+
+def find_active_run(connection_id: int) -> SyncRun | None:
+    return db.session.scalar(
+        select(SyncRun).where(
+            SyncRun.connection_id == connection_id, SyncRun.status.in_((RunStatus.QUEUED, RunStatus.RUNNING))
+        )
+    )
+
+
+def find_shown_run(connection: Connection) -> SyncRun | None:
+    """Return the run the panel shows: the active one, or the latest."""
+    return db.session.scalar(
+        select(SyncRun).where(SyncRun.connection_id == connection.id).order_by(SyncRun.id.desc()).limit(1)
+    )
+
+
+def history(connection_ids: Sequence[int], before_id: int | None = None, limit: int = 20) -> list[SyncRun]:
+    """Return runs of these connections, newest first, older than before_id."""
+    query = select(SyncRun).where(SyncRun.connection_id.in_(connection_ids))
+    if before_id is not None:
+        query = query.where(SyncRun.id < before_id)
+    return list(db.session.scalars(query.order_by(SyncRun.id.desc()).limit(limit)))
+
+
+def duration(run: SyncRun, now: datetime) -> timedelta | None:
+    return (run.finished_at or now) - run.started_at if run.started_at else None
+
+
+def _execute(statement: Any) -> int:
+    result: CursorResult[Any] = db.session.execute(statement)
+    return result.rowcount
