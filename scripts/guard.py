@@ -1,8 +1,9 @@
 """Leave no process behind, however we end.
 
-Everything that a Guard's owner starts carries the guard's mark in its environment, and so does whatever those
-processes start (RQ's work-horses too, which sit in process groups of their own). A small watcher process waits for
-the owner to go away, also by kill -9, then ends all that carry the mark and removes the guard's folder.
+Everything that a Guard's owner starts carries the guard's mark in its environment, and so does whatever
+those processes start (RQ's work-horses too, which sit in process groups of their own). A small watcher
+process waits for the owner to go away, also by kill -9, then ends all that carry the mark and removes the
+guard's folder.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class Guard:
 
     def __init__(self) -> None:
         self.mark = secrets.token_hex(8)
-        # Short and open to others: sockets have a length limit, and PostgreSQL runs as somebody else under root.
+        # Short and open to others: socket paths have a length limit, and under root PostgreSQL runs as
+        # somebody else.
         base = "/tmp" if os.access("/tmp", os.W_OK) else tempfile.gettempdir()
         self.folder = Path(tempfile.mkdtemp(prefix="asapp-", dir=base))
         self.folder.chmod(0o711)

@@ -1,7 +1,7 @@
 """The two scripts that we take from npm instead of keeping copies: htmx for pages, axe for tests.
 
-`python -m scripts.npm_files` fetches what is not here yet and checks it against the hash below. Without npm it says so
-and, unless called with --optional, fails: pages work without htmx, tests don't.
+`python -m scripts.npm_files` fetches what is not here yet and checks it against the hash below. Without npm
+it says so and, unless called with --optional, fails: pages work without htmx, tests don't.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from scripts.programs import MissingProgramError, find_npm
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -58,17 +59,16 @@ AXE = NpmFile(
 
 
 def fetch(file: NpmFile) -> None:
-    """Put the file in its place unless it is there; raise FetchError."""
+    """Put the file in its place unless it is there; raise FetchError or MissingProgramError."""
     if file.is_here():
         return
-    npm = shutil.which("npm")
-    if npm is None:
-        raise FetchError("npm is not on this machine; install it (Debian: apt-get install npm)")
+    npm = find_npm()
     with tempfile.TemporaryDirectory() as folder:
         answer = subprocess.run(
             [npm, "pack", f"{file.package}@{file.version}", "--silent", "--ignore-scripts"],
             cwd=folder,
-            env={**os.environ, "npm_config_cache": f"{folder}/cache"},  # the home folder may not be ours to write
+            # a cache of its own, since the home folder may not be ours to write
+            env={**os.environ, "npm_config_cache": f"{folder}/cache"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -99,7 +99,7 @@ def main(arguments: list[str]) -> int:
     for file in (HTMX,) if optional else (HTMX, AXE):
         try:
             fetch(file)
-        except (FetchError, OSError, subprocess.TimeoutExpired) as error:
+        except (FetchError, MissingProgramError, OSError, subprocess.TimeoutExpired) as error:
             print(f"{error}{'; going on without' if optional else ''}", file=sys.stderr)
             return 0 if optional else 1
     return 0

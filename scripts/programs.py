@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+USUAL_FOLDERS = ("/usr/bin", "/usr/sbin", "/usr/local/bin", "/opt/homebrew/bin")
 MAC_CHROME = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
 
 
@@ -25,7 +26,7 @@ def find_redis_server() -> Path:
         return bundled
     if found := _which("redis-server"):
         return found
-    raise MissingProgramError("There is no redis-server on this machine; install it (Debian: apt-get install redis-server).")
+    raise _missing("redis-server", "redis-server")
 
 
 def find_postgres_bin() -> Path:
@@ -39,7 +40,7 @@ def find_postgres_bin() -> Path:
         answer = subprocess.run([pg_config, "--bindir"], capture_output=True, text=True, check=False)
         if (Path(answer.stdout.strip()) / "postgres").exists():
             return Path(answer.stdout.strip())
-    raise MissingProgramError("There is no PostgreSQL server on this machine; install it (Debian: apt-get install postgresql).")
+    raise _missing("PostgreSQL server", "postgresql")
 
 
 def find_chromium() -> Path:
@@ -48,7 +49,13 @@ def find_chromium() -> Path:
             return found
     if Path(MAC_CHROME).exists():
         return Path(MAC_CHROME)
-    raise MissingProgramError("There is no Chromium on this machine; install it (Debian: apt-get install chromium).")
+    raise _missing("Chromium", "chromium")
+
+
+def find_npm() -> Path:
+    if found := _which("npm"):
+        return found
+    raise _missing("npm", "npm")
 
 
 def free_port() -> int:
@@ -73,6 +80,12 @@ def is_free(port: int) -> bool:
     return True
 
 
+def _missing(program: str, package: str) -> MissingProgramError:
+    return MissingProgramError(
+        f"There is no {program} on this machine; install it (Debian: apt-get install {package})."
+    )
+
+
 def _inside_package(package: str, path: str) -> Path | None:
     spec = find_spec(package)  # looks, without importing it
     if spec is None or not spec.submodule_search_locations:
@@ -81,7 +94,7 @@ def _inside_package(package: str, path: str) -> Path | None:
 
 
 def _which(name: str) -> Path | None:
-    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/bin", "/usr/sbin", "/usr/local/bin", "/opt/homebrew/bin"])
+    path = os.pathsep.join([os.environ.get("PATH", ""), *USUAL_FOLDERS])
     found = shutil.which(name, path=path)
     return Path(found) if found else None
 

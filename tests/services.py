@@ -1,7 +1,7 @@
 """Real services for tests: Redis, PostgreSQL, Chromium, and the two scripts that come from npm.
 
-Every server runs in a folder of its own, so test runs side by side don't meet, and ends with the test process however
-that ends (scripts/guard.py). As session fixtures:
+Every server runs in a folder of its own, so test runs side by side don't meet, and ends with the test process
+however that ends (scripts/guard.py). As session fixtures:
 
     @pytest.fixture(scope="session")
     def redis_server() -> Iterator[RedisServer]:
@@ -31,10 +31,18 @@ from typing import IO, Any, Self
 import psycopg
 import redis
 from psycopg import sql
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from scripts import npm_files
 from scripts.guard import Guard
-from scripts.programs import MissingProgramError, find_chromium, find_postgres_bin, find_redis_server, free_port
+from scripts.programs import (
+    MissingProgramError,
+    find_chromium,
+    find_postgres_bin,
+    find_redis_server,
+    free_port,
+)
 
 START_TIMEOUT_S = 30.0
 
@@ -124,7 +132,7 @@ class Server:
 
 
 class RedisServer(Server):
-    """redis-server on a private port, the same one after a restart. Without `persistent` a restart empties it."""
+    """redis-server on a private port, the same after a restart, which empties it unless `persistent`."""
 
     name = "redis"
 
@@ -166,7 +174,8 @@ class RedisServer(Server):
         ]
 
     def is_ready(self) -> bool:
-        with redis.Redis(port=self.port, retry=None, socket_connect_timeout=1, socket_timeout=1) as client:
+        once = Retry(NoBackoff(), 0)
+        with redis.Redis(port=self.port, retry=once, socket_connect_timeout=1, socket_timeout=1) as client:
             try:
                 return bool(client.info("server")["process_id"] == (self.process and self.process.pid))
             except redis.RedisError:
@@ -174,7 +183,7 @@ class RedisServer(Server):
 
 
 class PostgresServer(Server):
-    """PostgreSQL on a private socket. Data survive stop, kill and restart; fsync is off, the machine must stay up."""
+    """PostgreSQL on a private socket. Data survive stop, kill and restart, though not the machine's end."""
 
     name = "postgres"
     stop_signal = signal.SIGINT  # "fast": ends the connections
@@ -187,7 +196,7 @@ class PostgresServer(Server):
         return f"postgresql+psycopg://asapp@/{database}?host={self.folder}"
 
     def create_database(self, template: str = "template1") -> str:
-        """Make an empty database, or a copy of `template` (to which nobody may be connected); return its name."""
+        """Make an empty database, or a copy of `template` while nobody uses that; return its name."""
         name = f"test_{secrets.token_hex(6)}"
         self._execute("CREATE DATABASE {} TEMPLATE {}", name, template)
         return name
@@ -228,9 +237,10 @@ class PostgresServer(Server):
             os.chown(self.folder, owner.pw_uid, owner.pw_gid)
             os.chown(self.data, owner.pw_uid, owner.pw_gid)
         locale = "C.UTF-8" if sys.platform == "linux" else "en_US.UTF-8"
-        command = [str(self._bin / "initdb"), "-D", str(self.data), "-U", "asapp", "--auth=trust", "--no-sync"]
+        options = ["--auth=trust", "--no-sync", "--encoding=UTF8", f"--locale={locale}"]
+        command = [str(self._bin / "initdb"), "-D", str(self.data), "-U", "asapp", *options]
         with (self.folder / "log").open("ab") as log:
-            process = self._popen([*command, "-E", "UTF8", f"--locale={locale}"], log)
+            process = self._popen(command, log)
             if process.wait() != 0:
                 raise RuntimeError(f"initdb failed:\n{(self.folder / 'log').read_text()[-2000:]}")
 
@@ -240,7 +250,7 @@ class PostgresServer(Server):
         return super()._popen(command, log, **options)
 
     def _execute(self, statement: str, *names: str) -> None:
-        query = sql.SQL(statement).format(*map(sql.Identifier, names))  # type: ignore[arg-type]
+        query = sql.SQL(statement).format(*map(sql.Identifier, names))
         with psycopg.connect(
             host=str(self.folder), user="asapp", dbname="postgres", autocommit=True, connect_timeout=5
         ) as connection:
@@ -280,7 +290,12 @@ def _postgres_bin() -> Path:
 def _can_run(program: Path, owner: pwd.struct_passwd) -> bool:
     try:
         answer = subprocess.run(
-            [program, "--version"], user=owner.pw_uid, group=owner.pw_gid, capture_output=True, cwd="/", check=False
+            [program, "--version"],
+            user=owner.pw_uid,
+            group=owner.pw_gid,
+            capture_output=True,
+            cwd="/",
+            check=False,
         )
     except PermissionError:
         return False

@@ -1,0 +1,44 @@
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test lint types migrate lock clean
+
+PY := .venv/bin/python
+UV := .cache/uv/bin/uv
+COMPILE = $(UV) pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --quiet \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+demo: ## run everything here with a simulated Salesforce org (ARGS=--once, PORT=, ORG_PORT=)
+	@sh scripts/venv.sh requirements.lock
+	@$(PY) -m scripts.system redis
+	@$(PY) -m scripts.npm_files --optional
+	@$(PY) -m scripts.demo $(ARGS)
+
+test: ## run all tests with the services they need (ARGS="-k name")
+	@sh scripts/venv.sh requirements-dev.lock
+	@$(PY) -m scripts.system redis postgres chromium npm
+	@$(PY) -m scripts.npm_files
+	@$(PY) -m pytest $(ARGS)
+
+lint: ## check style and layout of the code
+	@sh scripts/venv.sh requirements-dev.lock
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+
+types: ## check the types
+	@sh scripts/venv.sh requirements-dev.lock
+	@$(PY) -m mypy
+
+migrate: ## bring the database at DATABASE_URL up to date
+	@sh scripts/venv.sh requirements.lock
+	@$(PY) -m flask --app wsgi db upgrade
+
+lock: ## renew the lock files from pyproject.toml (ARGS=--upgrade for newer releases)
+	@test -x $(UV) || { python3 -m venv .cache/uv && .cache/uv/bin/python -m pip install --quiet uv; }
+	@$(COMPILE) --group dev $(ARGS) -o requirements-dev.lock
+	@$(COMPILE) --group demo -c requirements-dev.lock $(ARGS) -o requirements.lock
+
+clean: ## remove what these targets made
+	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis instance static/vendor

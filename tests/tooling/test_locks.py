@@ -1,0 +1,33 @@
+"""What we install is the same everywhere and comes from wherever the reader's own settings say."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+# written in pieces, so that this file holds none of them
+REGISTRY_HOSTS = ["pypi" + ".org", "python" + "hosted.org", "registry." + "npmjs", "deb." + "debian.org"]
+
+
+def _pins(name: str) -> set[str]:
+    return set(re.findall(r"^([a-z0-9.-]+==[^ \\]+)", (ROOT / name).read_text(), re.MULTILINE))
+
+
+def test_tests_run_on_the_versions_of_production() -> None:
+    assert _pins("requirements.lock") <= _pins("requirements-dev.lock")
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
+def test_every_package_has_hashes(name: str) -> None:
+    for entry in re.split(r"\n(?=[a-z])", (ROOT / name).read_text())[1:]:
+        assert "--hash=sha256:" in entry, entry
+
+
+def test_no_tracked_file_names_a_registry_host() -> None:
+    command = ["git", "grep", "-lFI", *(part for host in REGISTRY_HOSTS for part in ("-e", host))]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert found.returncode == 1, f"named in {found.stdout or found.stderr}"
