@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asapp.models.connection import Connection, ConnectionStatus, OAuthState
+from asapp.models.connection import Connection, ConnectionStatus, OAuthState, PendingGrant
 from asapp.models.contact import (
     Contact,
     ContactList,
@@ -34,6 +34,7 @@ __all__ = [
     "OAuthState",
     "Outcome",
     "Partner",
+    "PendingGrant",
     "Reason",
     "Role",
     "RunChange",

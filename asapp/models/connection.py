@@ -74,6 +74,9 @@ class Connection(SealsColumns, Base):
     token_lease: Mapped[str | None] = mapped_column(String(32))
     token_lease_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
     token_used_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)  # last time the refresh token was used
+    # Refusals whose words nobody knows, in a row, and when they began; see connections/tokens.py.
+    unknown_refusals: Mapped[int] = mapped_column(default=0)
+    unknown_refusals_since: Mapped[datetime | None] = mapped_column(UTCDateTime)
 
     # Syncing. The watermark is by Salesforce's clock; see sync/window.py.
     watermark: Mapped[datetime | None] = mapped_column(UTCDateTime)
@@ -111,7 +114,8 @@ class Connection(SealsColumns, Base):
 class OAuthState(SealsColumns, Base):
     """A log-in at Salesforce that has begun: what its callback must match, kept here and not in a cookie.
 
-    state_sha256 is the hash of the state parameter. The row is consumed once, by the person who began.
+    state_sha256 is the hash of the state parameter. The row is consumed once, by the person who began. How it ended stays
+    on it (outcome: a key of connections/words.py) and is shown on the panel until the next attempt.
     """
 
     __tablename__ = "oauth_states"
@@ -127,4 +131,29 @@ class OAuthState(SealsColumns, Base):
     code_verifier_sealed: Mapped[str | None] = mapped_column(Text)
     expires_at: Mapped[datetime] = mapped_column(UTCDateTime, index=True)
     used_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+    outcome: Mapped[str | None] = mapped_column(String(40))
+    outcome_detail: Mapped[str | None] = mapped_column(String(80))  # Salesforce's error code
+    outcome_words: Mapped[str | None] = mapped_column(String(200))  # and its description, to be quoted
+
+
+class PendingGrant(SealsColumns, Base):
+    """A grant for another Salesforce user or org than the connected one: it waits for Switch or Keep, never for long."""
+
+    __tablename__ = "pending_grants"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    public_id: Mapped[str] = mapped_column(String(36), unique=True, default=new_public_id)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), unique=True)
+    partner_id: Mapped[int] = mapped_column(ForeignKey("partners.id", ondelete="CASCADE"))
+    org_id: Mapped[str] = mapped_column(String(18))
+    salesforce_user_id: Mapped[str] = mapped_column(String(18))
+    username: Mapped[str] = mapped_column(String(255))
+    display_name: Mapped[str] = mapped_column(String(255), default="")
+    org_name: Mapped[str] = mapped_column(String(255), default="")
+    instance_url: Mapped[str] = mapped_column(String(255))
+    scopes: Mapped[str] = mapped_column(String(500), default="")
+    access_token_sealed: Mapped[str] = mapped_column(Text)
+    refresh_token_sealed: Mapped[str] = mapped_column(Text)
+    expires_at: Mapped[datetime] = mapped_column(UTCDateTime, index=True)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)

@@ -93,6 +93,8 @@ def upgrade() -> None:
     sa.Column('token_lease', sa.String(length=32), nullable=True),
     sa.Column('token_lease_until', sa.DateTime(timezone=True), nullable=True),
     sa.Column('token_used_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('unknown_refusals', sa.Integer(), nullable=False),
+    sa.Column('unknown_refusals_since', sa.DateTime(timezone=True), nullable=True),
     sa.Column('watermark', sa.DateTime(timezone=True), nullable=True),
     sa.Column('opt_out_field_read', sa.String(length=80), nullable=True),
     sa.Column('first_synced_at', sa.DateTime(timezone=True), nullable=True),
@@ -144,6 +146,9 @@ def upgrade() -> None:
     sa.Column('expires_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('used_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('outcome', sa.String(length=40), nullable=True),
+    sa.Column('outcome_detail', sa.String(length=80), nullable=True),
+    sa.Column('outcome_words', sa.String(length=200), nullable=True),
     sa.ForeignKeyConstraint(['partner_id'], ['partners.id'], name=op.f('fk_oauth_states_partner_id'), ondelete='CASCADE'),
     sa.ForeignKeyConstraint(['user_id'], ['users.id'], name=op.f('fk_oauth_states_user_id'), ondelete='CASCADE'),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_oauth_states')),
@@ -153,6 +158,31 @@ def upgrade() -> None:
     with op.batch_alter_table('oauth_states', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_oauth_states_expires_at'), ['expires_at'], unique=False)
         batch_op.create_index(batch_op.f('ix_oauth_states_user_id'), ['user_id'], unique=False)
+
+    op.create_table('pending_grants',
+    sa.Column('id', sa.Integer(), nullable=False),
+    sa.Column('public_id', sa.String(length=36), nullable=False),
+    sa.Column('user_id', sa.Integer(), nullable=False),
+    sa.Column('partner_id', sa.Integer(), nullable=False),
+    sa.Column('org_id', sa.String(length=18), nullable=False),
+    sa.Column('salesforce_user_id', sa.String(length=18), nullable=False),
+    sa.Column('username', sa.String(length=255), nullable=False),
+    sa.Column('display_name', sa.String(length=255), nullable=False),
+    sa.Column('org_name', sa.String(length=255), nullable=False),
+    sa.Column('instance_url', sa.String(length=255), nullable=False),
+    sa.Column('scopes', sa.String(length=500), nullable=False),
+    sa.Column('access_token_sealed', sa.Text(), nullable=False),
+    sa.Column('refresh_token_sealed', sa.Text(), nullable=False),
+    sa.Column('expires_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
+    sa.ForeignKeyConstraint(['partner_id'], ['partners.id'], name=op.f('fk_pending_grants_partner_id'), ondelete='CASCADE'),
+    sa.ForeignKeyConstraint(['user_id'], ['users.id'], name=op.f('fk_pending_grants_user_id'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_pending_grants')),
+    sa.UniqueConstraint('public_id', name=op.f('uq_pending_grants_public_id')),
+    sa.UniqueConstraint('user_id', name=op.f('uq_pending_grants_user_id'))
+    )
+    with op.batch_alter_table('pending_grants', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_pending_grants_expires_at'), ['expires_at'], unique=False)
 
     op.create_table('contacts',
     sa.Column('id', sa.Integer(), nullable=False),
@@ -316,6 +346,10 @@ def downgrade() -> None:
         batch_op.drop_index('ix_contacts_address')
 
     op.drop_table('contacts')
+    with op.batch_alter_table('pending_grants', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_pending_grants_expires_at'))
+
+    op.drop_table('pending_grants')
     with op.batch_alter_table('oauth_states', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_oauth_states_user_id'))
         batch_op.drop_index(batch_op.f('ix_oauth_states_expires_at'))
