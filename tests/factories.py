@@ -37,7 +37,9 @@ def save(*rows: Any) -> None:
     db.session.commit()
 
 
-def make_partner(name: str = "Northgate Wealth", url: str = "https://northgate.my.salesforce.com", **columns: Any) -> Partner:
+def make_partner(
+    name: str = "Northgate Wealth", url: str = "https://northgate.my.salesforce.com", **columns: Any
+) -> Partner:
     key, secret = columns.pop("key", "consumer-key"), columns.pop("secret", "consumer-secret")
     slug = columns.pop("slug", f"{name.lower().replace(' ', '-')}-{next(_numbers)}")
     partner = Partner(public_id=_uuid(), name=name, slug=slug, salesforce_url=url, **columns)
@@ -60,7 +62,9 @@ def make_admin(name: str = "Ada Lindgren", **columns: Any) -> User:
 
 def _make_user(name: str, role: Role, **columns: Any) -> User:
     email = columns.pop("email", f"{name.split()[0].lower()}.{next(_numbers)}@example.com")
-    user = User(name=name, email=email, role=role, password_hash=_password_hash(), session_nonce=_uuid()[:32], **columns)
+    user = User(
+        name=name, email=email, role=role, password_hash=_password_hash(), session_nonce=_uuid()[:32], **columns
+    )
     save(user)
     return user
 

@@ -107,7 +107,14 @@ class ContactList(Base):
     __table_args__ = (
         one_of("kind", ListKind),
         UniqueConstraint("user_id", "name_key"),
-        Index("uq_lists_system", "user_id", "kind", unique=True, sqlite_where=IS_SYSTEM_LIST, postgresql_where=IS_SYSTEM_LIST),
+        Index(
+            "uq_lists_system",
+            "user_id",
+            "kind",
+            unique=True,
+            sqlite_where=IS_SYSTEM_LIST,
+            postgresql_where=IS_SYSTEM_LIST,
+        ),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -151,7 +158,13 @@ class LedgerEntry(Base):
     __tablename__ = "ledger"
     __table_args__ = (
         one_of("outcome", Outcome),
-        Index("ix_ledger_opted_out_address", "connection_id", "address_hash", sqlite_where=HAS_HASH, postgresql_where=HAS_HASH),
+        Index(
+            "ix_ledger_opted_out_address",
+            "connection_id",
+            "address_hash",
+            sqlite_where=HAS_HASH,
+            postgresql_where=HAS_HASH,
+        ),
     )
 
     connection_id: Mapped[int] = mapped_column(ForeignKey("connections.id", ondelete="CASCADE"), primary_key=True)

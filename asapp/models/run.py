@@ -106,7 +106,9 @@ class SyncRun(Base):
     api_calls: Mapped[int] = mapped_column(default=0)
 
     error_code: Mapped[str | None] = mapped_column(String(60))  # a key of sync/words.py
-    error_detail: Mapped[str | None] = mapped_column(Text)  # Salesforce's errorCode, a field's name; never personal data
+    error_detail: Mapped[str | None] = mapped_column(
+        Text
+    )  # Salesforce's errorCode, a field's name; never personal data
 
     connection: Mapped[Connection] = relationship()
 

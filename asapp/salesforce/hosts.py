@@ -56,7 +56,9 @@ def normalise_url(pasted: str, allow_loopback: bool = False) -> str:
             "That is a site's address. In Salesforce, Setup › My Domain shows the one that ends in my.salesforce.com."
         )
     if not is_salesforce_url(origin):
-        raise NotSalesforce("That is not a Salesforce address. It ends in my.salesforce.com; Setup › My Domain shows it.")
+        raise NotSalesforce(
+            "That is not a Salesforce address. It ends in my.salesforce.com; Setup › My Domain shows it."
+        )
     return origin
 
 

@@ -164,9 +164,7 @@ def request_cancel(run: SyncRun) -> None:
         .values(status=RunStatus.CANCELLED, cancel_requested_at=now, finished_at=now)
     )
     _execute(
-        update(SyncRun)
-        .where(SyncRun.id == run.id, SyncRun.status == RunStatus.RUNNING)
-        .values(cancel_requested_at=now)
+        update(SyncRun).where(SyncRun.id == run.id, SyncRun.status == RunStatus.RUNNING).values(cancel_requested_at=now)
     )
     db.session.commit()
 

@@ -1,0 +1,184 @@
+"""How we talk to Salesforce over HTTP: with limits on everything, and nothing shared between advisors.
+
+Timeouts, no redirects (a token must not travel), no cookies (the API sets them for all of .salesforce.com), no .netrc, an
+upper bound on the size of an answer, plain http only to a loopback address that configuration allows. What goes wrong
+leaves here as one of salesforce/errors.py; the exceptions of requests and simple-salesforce hold addresses and bodies.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import orjson
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError
+
+from asapp.salesforce import errors
+from asapp.salesforce.hosts import is_salesforce_url
+
+TIMEOUT_S = (3.05, 27.0)  # to connect; between two bytes
+TOTAL_TIMEOUT_S = 45.0  # for the whole answer, however slowly it trickles
+MAX_ANSWER_BYTES = 32 * 1024 * 1024
+USAGE = re.compile(r"(?<![-\w])api-usage=(\d+)/(\d+)")
+
+
+class OrgResponse(requests.Response):
+    """An answer that was read within limits, and decodes its JSON fast."""
+
+    def json(self, **_kwargs: Any) -> Any:
+        try:
+            return orjson.loads(self.content)
+        except orjson.JSONDecodeError as error:
+            raise requests.exceptions.JSONDecodeError("not JSON", "", 0) from error
+
+    def read_within_limits(self) -> None:
+        give_up_at = time.monotonic() + TOTAL_TIMEOUT_S
+        chunks, size = [], 0
+        for chunk in self.iter_content(256 * 1024):
+            size += len(chunk)
+            if size > MAX_ANSWER_BYTES:
+                self.close()
+                raise errors.TryLater("answer_too_large")
+            if time.monotonic() > give_up_at:
+                self.close()
+                raise errors.TryLater("no_answer", "too slow", is_ambiguous=True)
+            chunks.append(chunk)
+        self._content = b"".join(chunks)
+
+
+class LimitedAdapter(HTTPAdapter):
+    """Reads every answer within limits; sends https addresses of a loopback org over http if it is told to."""
+
+    def __init__(self, over_http: bool = False) -> None:
+        self.over_http = over_http
+        super().__init__(pool_maxsize=2)
+
+    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
+        response = super().build_response(req, resp)
+        response.__class__ = OrgResponse
+        return response
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        if self.over_http and request.url and request.url.startswith("https://"):
+            request.url = "http://" + request.url.removeprefix("https://")
+        kwargs["stream"] = True
+        response = super().send(request, *args, **kwargs)
+        assert isinstance(response, OrgResponse)
+        response.read_within_limits()
+        return response
+
+
+class LimitedSession(requests.Session):
+    """A session with the limits above; an answer of any status is returned, trouble on the way is TryLater."""
+
+    def __init__(self, origin: str, allow_loopback: bool = False) -> None:
+        """origin: the only scheme and host this session may call; raises Misconfigured if it isn't Salesforce's."""
+        super().__init__()
+        if not is_salesforce_url(origin, allow_loopback):
+            raise errors.Misconfigured("foreign_host")
+        self.origin = origin
+        self.trust_env = False
+        self.max_redirects = 0
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        host = urlsplit(origin).netloc
+        self.adapters.clear()
+        self.mount(f"https://{host}/", LimitedAdapter(over_http=origin.startswith("http://")))
+        if origin.startswith("http://"):
+            self.mount(f"http://{host}/", LimitedAdapter())
+
+    def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
+        kwargs["allow_redirects"] = False
+        kwargs.setdefault("timeout", TIMEOUT_S)
+        try:
+            return super().request(method, url, *args, **kwargs)
+        except (requests.exceptions.ConnectTimeout, requests.exceptions.SSLError) as error:
+            raise errors.TryLater("no_connection", type(error).__name__) from None
+        except requests.exceptions.InvalidSchema:
+            raise errors.Misconfigured("foreign_host") from None
+        except (requests.exceptions.RequestException, HTTPError, OSError) as error:
+            raise errors.TryLater("no_answer", type(error).__name__, is_ambiguous=True) from None
+
+
+class TokenSource(Protocol):
+    """Where a session gets its access token; connections/tokens.py has the real one."""
+
+    @property
+    def instance_url(self) -> str: ...
+
+    def access_token(self) -> str: ...
+
+    def refresh(self, stale: str) -> str:
+        """Return a token newer than stale; one refresh at a time, whatever the number of processes."""
+        ...
+
+
+class OrgSession(LimitedSession):
+    """One advisor's session at the org: adds the token, refreshes it once when it is old, sorts what isn't a success.
+
+    calls: how many requests were sent. usage: (used, allowed) of the org's last 24 hours, as last answered.
+    answered_at, asked_at: by Salesforce's clock, of the last answer (asked_at: no later than when it began to work on it).
+    """
+
+    def __init__(
+        self, tokens: TokenSource, allow_loopback: bool = False, before_call: Callable[[], None] | None = None
+    ) -> None:
+        super().__init__(tokens.instance_url, allow_loopback)
+        self.tokens = tokens
+        self.before_call = before_call or (lambda: None)
+        self.calls = 0
+        self.usage: tuple[int, int] | None = None
+        self.answered_at: datetime | None = None
+        self.took_s = 0.0
+
+    def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
+        token = self.tokens.access_token()
+        try:
+            return self._call(token, method, url, *args, **kwargs)
+        except errors.SessionExpired:
+            fresh = self.tokens.refresh(token)
+        if self.tokens.instance_url != self.origin:
+            raise errors.TryLater("instance_moved")  # the next try goes to the new address
+        try:
+            return self._call(fresh, method, url, *args, **kwargs)
+        except errors.SessionExpired as error:  # a brand-new token is refused: not a matter of its age
+            raise errors.Misconfigured("api_access_blocked", error.detail) from None
+
+    def _call(self, token: str, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
+        self.before_call()
+        kwargs["headers"] = {**(kwargs.get("headers") or {}), "Authorization": f"Bearer {token}"}
+        self.calls += 1
+        began = time.monotonic()
+        response = super().request(method, url, *args, **kwargs)
+        self.took_s = time.monotonic() - began
+        self.answered_at = _date_of(response)
+        self._note_usage(response)
+        if response.status_code >= 300:
+            raise errors.sort_data_error(response.status_code, _json_or_none(response))
+        return response
+
+    def _note_usage(self, response: requests.Response) -> None:
+        match = USAGE.search(response.headers.get("Sforce-Limit-Info", ""))
+        if match:
+            self.usage = int(match.group(1)), int(match.group(2))
+
+
+def _json_or_none(response: requests.Response) -> Any:
+    try:
+        return response.json()
+    except ValueError:
+        return None
+
+
+def _date_of(response: requests.Response) -> datetime | None:
+    try:
+        return parsedate_to_datetime(response.headers["Date"]).astimezone(UTC)
+    except (KeyError, ValueError):
+        return None

@@ -1,0 +1,74 @@
+"""The questions we ask, as SOQL. Values come from us or are checked here; nothing that a person typed gets in unescaped."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from simple_salesforce.format import format_soql
+
+from asapp.salesforce.hosts import to_18
+
+FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,79}")
+
+
+def contacts(
+    owner_id: str, opt_out_field: str, since: datetime | None = None, after: tuple[datetime, str] | None = None
+) -> str:
+    """Contacts of one owner in order of (SystemModstamp, Id): from `since` on, behind `after`; None is no bound."""
+    fields = (
+        f"Id, FirstName, LastName, Email, {field(opt_out_field)}, OwnerId, SystemModstamp, IsDeleted, MasterRecordId"
+    )
+    where = [owned_by(owner_id)]
+    if since is not None:
+        where.append(f"SystemModstamp >= {moment(since)}")
+    if after is not None:
+        stamp, last_id = moment(after[0]), to_18(after[1])
+        where.append(f"(SystemModstamp > {stamp} OR (SystemModstamp = {stamp} AND Id > '{last_id}'))")
+    return f"SELECT {fields} FROM Contact WHERE {' AND '.join(where)} ORDER BY SystemModstamp, Id"
+
+
+def contacts_by_id(ids: Iterable[str], opt_out_field: str) -> str:
+    fields = (
+        f"Id, FirstName, LastName, Email, {field(opt_out_field)}, OwnerId, SystemModstamp, IsDeleted, MasterRecordId"
+    )
+    return f"SELECT {fields} FROM Contact WHERE Id IN ({_listed(ids)})"
+
+
+def count_contacts(owner_id: str) -> str:
+    return f"SELECT COUNT() FROM Contact WHERE {owned_by(owner_id)}"
+
+
+def sweep(owner_id: str, opt_out_field: str) -> str:
+    return f"SELECT Id, {field(opt_out_field)} FROM Contact WHERE {owned_by(owner_id)} ORDER BY Id"
+
+
+def sightings(ids: Iterable[str]) -> str:
+    return f"SELECT Id, OwnerId, IsDeleted, MasterRecordId FROM Contact WHERE Id IN ({_listed(ids)})"
+
+
+def whereabouts(salesforce_id: str | None, email: str | None, opt_out_field: str) -> str:
+    """Everything about one contact that "Why isn't this person here?" needs, by Id or else by address."""
+    fields = f"Id, Email, {field(opt_out_field)}, OwnerId, Owner.Name, IsDeleted, MasterRecordId"
+    by = f"Id = '{to_18(salesforce_id)}'" if salesforce_id else format_soql("Email = {}", email)
+    return f"SELECT {fields} FROM Contact WHERE {by} ORDER BY IsDeleted, SystemModstamp DESC LIMIT 10"
+
+
+def owned_by(owner_id: str) -> str:
+    return f"OwnerId = '{to_18(owner_id)}'"
+
+
+def field(name: str) -> str:
+    """Return a field's API name; raise ValueError for anything else."""
+    if not FIELD_NAME.fullmatch(name):
+        raise ValueError("not a field's API name")
+    return name
+
+
+def moment(when: datetime) -> str:
+    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _listed(ids: Iterable[str]) -> str:
+    return ", ".join(f"'{to_18(record_id)}'" for record_id in ids)
