@@ -27,7 +27,7 @@ ATTEMPTS = 3
 
 def wait_with_jitter(state: RetryCallState) -> float:
     """Return the seconds before the next attempt: about 1, about 3."""
-    return random.uniform(0.5, 1.5) * 3 ** (state.attempt_number - 1)
+    return random.uniform(0.5, 1.5) * float(3 ** (state.attempt_number - 1))
 
 
 class OrgClient:
@@ -70,12 +70,12 @@ class OrgClient:
             ("contacts", "queryAll" if with_deleted else "query", contacts),
             ("count", "query", soql.count_contacts(owner_id)),
         )
-        session = self._last_session()
-        if session.answered_at is None:
+        session = self._session
+        if session is None or session.answered_at is None:
             raise errors.TryLater("unreadable_answer", "no Date")
         return Opening(
             page=self._page(page, self._contact),
-            count=_total(count),
+            owned=_total(count),
             asked_at=session.answered_at - timedelta(seconds=int(session.took_s) + 2),
             answered_at=session.answered_at,
         )
@@ -142,8 +142,7 @@ class OrgClient:
                 for reference, resource, query in questions
             ],
         }
-        answer = self._try(lambda api: _parts(api.restful("composite", method="POST", json=body), len(questions)))
-        return answer
+        return self._try(lambda api: _parts(api.restful("composite", method="POST", json=body), len(questions)))
 
     def _query(self, query: str, include_deleted: bool = False) -> dict[str, Any]:
         return self._try(lambda api: _object(api.query(query, include_deleted=include_deleted)))
@@ -173,10 +172,6 @@ class OrgClient:
                 session=self._session,
             )
         return self._salesforce
-
-    def _last_session(self) -> OrgSession:
-        assert self._session is not None
-        return self._session
 
     def _contact(self, row: dict[str, Any]) -> ContactRecord:
         return contact_of(row, self._opt_out_field)

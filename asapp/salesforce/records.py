@@ -28,10 +28,10 @@ class ContactPage(NamedTuple):
 
 
 class Opening(NamedTuple):
-    """The answer to a run's first question: a page, and how many contacts this user has now."""
+    """The answer to a run's first question: a page, and how many contacts the user has."""
 
     page: ContactPage
-    count: int
+    owned: int  # contacts of the user, now
     asked_at: datetime  # by Salesforce's clock; no later than when it began to work on the question
     answered_at: datetime
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
 
 import orjson
@@ -39,7 +39,7 @@ class OrgResponse(requests.Response):
         except orjson.JSONDecodeError as error:
             raise requests.exceptions.JSONDecodeError("not JSON", "", 0) from error
 
-    def read_within_limits(self) -> None:
+    def read_within_limits(self) -> OrgResponse:
         give_up_at = time.monotonic() + TOTAL_TIMEOUT_S
         chunks, size = [], 0
         for chunk in self.iter_content(256 * 1024):
@@ -52,6 +52,7 @@ class OrgResponse(requests.Response):
                 raise errors.TryLater("no_answer", "too slow", is_ambiguous=True)
             chunks.append(chunk)
         self._content = b"".join(chunks)
+        return self
 
 
 class LimitedAdapter(HTTPAdapter):
@@ -71,9 +72,7 @@ class LimitedAdapter(HTTPAdapter):
             request.url = "http://" + request.url.removeprefix("https://")
         kwargs["stream"] = True
         response = super().send(request, *args, **kwargs)
-        assert isinstance(response, OrgResponse)
-        response.read_within_limits()
-        return response
+        return cast(OrgResponse, response).read_within_limits()
 
 
 class LimitedSession(requests.Session):
@@ -153,7 +152,7 @@ class OrgSession(LimitedSession):
 
     def _call(self, token: str, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
         self.before_call()
-        kwargs["headers"] = {**(kwargs.get("headers") or {}), "Authorization": f"Bearer {token}"}
+        kwargs["headers"] = {**(kwargs.get("headers") or {}), "Authorization": f"Bearer {token}", "X-PrettyPrint": "0"}
         self.calls += 1
         began = time.monotonic()
         response = super().request(method, url, *args, **kwargs)
