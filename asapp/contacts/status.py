@@ -1,0 +1,63 @@
+"""Who may be written to: the one place that decides it.
+
+A contact is active when no reason speaks against it. Which reason is given is fixed by precedence, the first that is
+true: it left Salesforce (deleted, merged, reassigned, gone), the advisor deleted it here, it opted out, another record
+with its address opted out, its connection was disconnected, or nobody knows any more who opted out. Nothing of this is
+stored: pages, export, counts and the sync ask the expressions below, which need Connection outer-joined to Contact.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, case, func, literal, null, or_, select
+
+from asapp.models import Connection, ConnectionStatus, Contact, Reason
+
+ACTIVE = "active"
+INACTIVE = "inactive"
+NO_EMAIL = "no_email"  # a shell: it waits for its address, and no page shows it
+
+
+def contact_rows(*columns: Any) -> Select[Any]:
+    """Select columns of contacts with the join that reason_of() and is_active() need."""
+    return select(*columns).select_from(Contact).outerjoin(Connection, Contact.connection_id == Connection.id)
+
+
+def reason_of(now: datetime) -> ColumnElement[str | None]:
+    """Why a contact is inactive, as one of Reason; NULL for an active one. (A shell gives `no_email`.)"""
+    return case(
+        (Contact.departed.is_not(None), Contact.departed),
+        (Contact.hidden_at.is_not(None), literal(Reason.HIDDEN_HERE.value)),
+        (Contact.opted_out, literal(Reason.OPTED_OUT.value)),
+        (Contact.twin_opted_out, literal(Reason.TWIN_OPTED_OUT.value)),
+        (Connection.status == ConnectionStatus.DISCONNECTED, literal(Reason.DISCONNECTED.value)),
+        (opt_outs_unknown(now), literal(Reason.OPT_OUT_UNKNOWN.value)),
+        else_=null(),
+    )
+
+
+def is_active(now: datetime) -> ColumnElement[bool]:
+    """May this contact be written to? The same rule as reason_of(), in a form that counts cheaply."""
+    return and_(
+        Contact.departed.is_(None),
+        Contact.hidden_at.is_(None),
+        ~Contact.opted_out,
+        ~Contact.twin_opted_out,
+        or_(Contact.connection_id.is_(None), Connection.status != ConnectionStatus.DISCONNECTED),
+        ~opt_outs_unknown(now),
+    )
+
+
+def opt_outs_unknown(now: datetime) -> ColumnElement[bool]:
+    """Unknown never counts as consent: what we learnt of a connection's opt-outs holds until a moment, then no more."""
+    return and_(
+        Contact.connection_id.is_not(None),
+        or_(Connection.opt_outs_known_until.is_(None), Connection.opt_outs_known_until <= now),
+    )
+
+
+def count_active(now: datetime) -> ColumnElement[int]:
+    """How many rows of the query are active."""
+    return func.count(case((is_active(now), 1)))

@@ -1,0 +1,88 @@
+"""Who may be written to, and why not: contacts/status.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from asapp.clock import utcnow
+from asapp.contacts.status import contact_rows, is_active, reason_of
+from asapp.extensions import db
+from asapp.models import ConnectionStatus, Contact, Reason
+from tests.factories import make_advisor, make_connection, make_contact, make_synced_connection, save
+
+
+def state_of(contact: Contact) -> tuple[str | None, bool]:
+    """The reason, and whether the contact is active: the two must never disagree."""
+    now = utcnow()
+    query = contact_rows(reason_of(now), is_active(now)).where(Contact.id == contact.id)
+    reason, active = db.session.execute(query).one()
+    db.session.rollback()
+    assert bool(active) is (reason is None)
+    return reason, bool(active)
+
+
+def test_a_contact_of_a_connection_that_syncs_is_active(app: Flask) -> None:
+    assert state_of(make_contact(make_synced_connection())) == (None, True)
+
+
+def test_a_manual_contact_is_active_without_any_connection(app: Flask) -> None:
+    assert state_of(make_contact(make_advisor())) == (None, True)
+
+
+@pytest.mark.parametrize(
+    ("columns", "reason"),
+    [
+        ({"opted_out": True}, Reason.OPTED_OUT),
+        ({"twin_opted_out": True}, Reason.TWIN_OPTED_OUT),
+        ({"hidden_at": utcnow()}, Reason.HIDDEN_HERE),
+        ({"departed": "deleted"}, Reason.DELETED),
+        ({"departed": "merged"}, Reason.MERGED),
+        ({"departed": "reassigned"}, Reason.REASSIGNED),
+        ({"departed": "gone"}, Reason.GONE),
+    ],
+)
+def test_what_is_stored_about_a_contact_is_its_reason(app: Flask, columns: dict[str, Any], reason: Reason) -> None:
+    assert state_of(make_contact(make_synced_connection(), **columns)) == (reason, False)
+
+
+def test_contacts_of_a_disconnected_connection_are_inactive(app: Flask) -> None:
+    connection = make_synced_connection(status=ConnectionStatus.DISCONNECTED)
+    assert state_of(make_contact(connection)) == (Reason.DISCONNECTED, False)
+
+
+def test_unknown_never_counts_as_may_be_written_to(app: Flask) -> None:
+    """Rule contacts 3: before the first answer about opt-outs, and when the last good sync is too long ago."""
+    never_asked = make_connection(opt_outs_known_until=None)
+    assert state_of(make_contact(never_asked)) == (Reason.OPT_OUT_UNKNOWN, False)
+    run_out = make_connection(opt_outs_known_until=utcnow() - timedelta(seconds=1))
+    assert state_of(make_contact(run_out)) == (Reason.OPT_OUT_UNKNOWN, False)
+
+
+STEPS: list[tuple[Reason, Callable[[Contact], None]]] = [
+    (Reason.OPT_OUT_UNKNOWN, lambda contact: None),
+    (Reason.DISCONNECTED, lambda contact: set_status(contact, ConnectionStatus.DISCONNECTED)),
+    (Reason.TWIN_OPTED_OUT, lambda contact: setattr(contact, "twin_opted_out", True)),
+    (Reason.OPTED_OUT, lambda contact: setattr(contact, "opted_out", True)),
+    (Reason.HIDDEN_HERE, lambda contact: setattr(contact, "hidden_at", utcnow())),
+    (Reason.MERGED, lambda contact: setattr(contact, "departed", "merged")),
+]
+
+
+def set_status(contact: Contact, status: ConnectionStatus) -> None:
+    from asapp.models import Connection
+
+    db.session.get_one(Connection, contact.connection_id).status = status
+
+
+def test_the_reason_given_is_the_first_that_is_true(app: Flask) -> None:
+    """Each step adds a stronger reason to a contact that keeps the weaker ones."""
+    contact = make_contact(make_connection(opt_outs_known_until=None))
+    for reason, add in STEPS:
+        add(contact)
+        save(contact)
+        assert state_of(contact) == (reason, False)
