@@ -46,9 +46,7 @@ def _is_here(name: str) -> bool:
 
 def _apt(*arguments: str) -> None:
     environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    subprocess.run(
-        [*APT, *arguments], env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False
-    )
+    subprocess.run([*APT, *arguments], env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False)
 
 
 def main(names: list[str]) -> int:
