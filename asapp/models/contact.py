@@ -9,11 +9,13 @@ from datetime import datetime
 from enum import StrEnum
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, UniqueConstraint, text
+from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.orm import Mapped, mapped_column
 
 from asapp.clock import utcnow
 from asapp.database import Base, UTCDateTime
 from asapp.models.columns import one_of
+from asapp.models.search import SEARCH_KEY_LENGTH, search_key
 
 
 class Reason(StrEnum):
@@ -36,6 +38,11 @@ class ContactSource(StrEnum):
     MANUAL = "manual"
 
 
+def _search_key_of_new_row(context: DefaultExecutionContext) -> str:
+    row = context.get_current_parameters()  # type: ignore[no-untyped-call]
+    return search_key(row["first_name"], row["last_name"], row["email"])
+
+
 class Contact(Base):
     """A person an advisor's mail may go to.
 
@@ -54,7 +61,7 @@ class Contact(Base):
         CheckConstraint("(source = 'salesforce') = (connection_id IS NOT NULL)", name="salesforce_has_connection"),
         CheckConstraint("(connection_id IS NULL) OR (salesforce_id IS NOT NULL)", name="connection_has_id"),
         UniqueConstraint("connection_id", "salesforce_id"),
-        Index("ix_contacts_name", "user_id", "last_name", "first_name", "id"),
+        Index("ix_contacts_search_key", "user_id", "search_key", "id"),
         Index("ix_contacts_address", "user_id", "address_hash"),
     )
 
@@ -66,6 +73,8 @@ class Contact(Base):
     first_name: Mapped[str] = mapped_column(String(80), default="")
     last_name: Mapped[str] = mapped_column(String(120), default="")
     email: Mapped[str] = mapped_column(String(254), default="")
+    # Follows first_name, last_name and email: whoever changes one of them in SQL sets it too (models/search.py).
+    search_key: Mapped[str] = mapped_column(String(SEARCH_KEY_LENGTH), default=_search_key_of_new_row)
     address_hash: Mapped[bytes | None] = mapped_column(LargeBinary(32))  # see contacts/addresses.py
     opted_out: Mapped[bool] = mapped_column(default=False)
     twin_opted_out: Mapped[bool] = mapped_column(default=False)

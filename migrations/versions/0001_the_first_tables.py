@@ -193,6 +193,7 @@ def upgrade() -> None:
     sa.Column('first_name', sa.String(length=80), nullable=False),
     sa.Column('last_name', sa.String(length=120), nullable=False),
     sa.Column('email', sa.String(length=254), nullable=False),
+    sa.Column('search_key', sa.String(length=400), nullable=False),
     sa.Column('address_hash', sa.LargeBinary(length=32), nullable=True),
     sa.Column('opted_out', sa.Boolean(), nullable=False),
     sa.Column('twin_opted_out', sa.Boolean(), nullable=False),
@@ -215,7 +216,7 @@ def upgrade() -> None:
     with op.batch_alter_table('contacts', schema=None) as batch_op:
         batch_op.create_index('ix_contacts_address', ['user_id', 'address_hash'], unique=False)
         batch_op.create_index(batch_op.f('ix_contacts_created_in_run_id'), ['created_in_run_id'], unique=False)
-        batch_op.create_index('ix_contacts_name', ['user_id', 'last_name', 'first_name', 'id'], unique=False)
+        batch_op.create_index('ix_contacts_search_key', ['user_id', 'search_key', 'id'], unique=False)
 
     op.create_table('departures',
     sa.Column('connection_id', sa.Integer(), nullable=False),
@@ -341,7 +342,7 @@ def downgrade() -> None:
     op.drop_table('ledger')
     op.drop_table('departures')
     with op.batch_alter_table('contacts', schema=None) as batch_op:
-        batch_op.drop_index('ix_contacts_name')
+        batch_op.drop_index('ix_contacts_search_key')
         batch_op.drop_index(batch_op.f('ix_contacts_created_in_run_id'))
         batch_op.drop_index('ix_contacts_address')
 
