@@ -37,7 +37,7 @@ make_venv() {
 install() {
     say "Installing $1 into .venv (once; a minute or so)"
     rm -f .venv/done-*
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r "$1" ||
+    .venv/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r "$1" ||
         { say "Could not install $1."; exit 1; }
 }
 
