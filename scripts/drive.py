@@ -52,10 +52,10 @@ def log_in(visitor: Visitor, way: Way, say: Callable[[str], None]) -> None:
     page = visitor.open(f"{way.web}/login")
     say(f"Open {page.url}: {page.heading}")
     page = visitor.press(page, "Log in", {"Email": way.email, "Password": way.password})
-    if page.find_button("Log in") or not page.find_link("Integrations", to=way.web):
+    if page.has_button("Log in") or not page.find_link("Integrations", to=way.web):
         # the navigation may be on the settings page only
         page = visitor.open(f"{way.web}/settings/integrations")
-    if page.find_button("Log in"):
+    if page.has_button("Log in"):
         raise page.lost("an advisor logged in")
     say(f"Log in as {way.email}: {page.heading}")
 
@@ -73,7 +73,7 @@ def connect(visitor: Visitor, way: Way, say: Callable[[str], None]) -> None:
     if page.find("//input[@type='password']") is not None:
         page = press_login(visitor, page, way)
         say(f"Log in at {way.org} as {way.org_username}: {page.heading}")
-    if page.find_button("Allow"):
+    if page.has_button("Allow"):
         page = visitor.press(page, "Allow")
     if not page.url.startswith(way.web):
         raise page.lost("a way back to the app")
@@ -96,7 +96,7 @@ def open_panel(visitor: Visitor, way: Way, wanted: str = "") -> Page:
     page = visitor.open(way.integrations)
     if not _shows_panel(page) and (tile := page.find_link("Salesforce", to=way.web)):
         page = visitor.open(tile)
-    if wanted and not page.find_button(wanted):
+    if wanted and not page.has_button(wanted):
         raise page.lost(f'a button "{wanted}"')
     return page
 
@@ -159,7 +159,7 @@ def compare(visitor: Visitor, way: Way, here: set[str], say: Callable[[str], Non
 
 def _shows_panel(page: Page) -> bool:
     return page.find("//*[@data-state]") is not None or any(
-        page.find_button(label) for label in ("Connect Account", "Sync Account", "Disconnect")
+        page.has_button(label) for label in ("Connect Account", "Sync Account", "Disconnect")
     )
 
 

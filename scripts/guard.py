@@ -1,9 +1,9 @@
 """Leave no process behind, however we end.
 
 Everything that a Guard's owner starts carries the guard's mark in its environment, and so does whatever
-those processes start (RQ's work-horses too, which sit in process groups of their own). A small watcher
-process waits for the owner to go away, also by kill -9, then ends all that carry the mark and removes the
-guard's folder.
+those processes start (RQ's work-horses too, which sit in process groups of their own). Servers that overwrite their
+environment to show a title (Redis, PostgreSQL) are known by working inside the guard's folder. A small watcher
+process waits for the owner to go away, also by kill -9, then ends all of these and removes the folder.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Guard:
         # Short and open to others: socket paths have a length limit, and under root PostgreSQL runs as
         # somebody else.
         base = "/tmp" if os.access("/tmp", os.W_OK) else tempfile.gettempdir()
-        self.folder = Path(tempfile.mkdtemp(prefix="asapp-", dir=base))
+        self.folder = Path(tempfile.mkdtemp(prefix="asapp-", dir=base)).resolve()
         self.folder.chmod(0o711)
         self._watcher = subprocess.Popen(
             [sys.executable, "-m", "scripts.guard", self.mark, str(self.folder), str(os.getpid())],
@@ -53,8 +53,8 @@ class Guard:
         return {**os.environ, VARIABLE: ":".join([*marks, self.mark]), **extra}
 
     def sweep(self, grace_s: float = GRACE_S) -> int:
-        """End everything that carries the mark; return how many had to be killed."""
-        return sweep(self.mark, grace_s)
+        """End everything that is ours; return how many had to be killed."""
+        return sweep(self.mark, self.folder, grace_s)
 
     def close(self) -> None:
         if self._watcher.stdin:
@@ -70,29 +70,30 @@ class Guard:
         self.close()
 
 
-def marked(mark: str) -> list[psutil.Process]:
-    """Return the living processes that were started with this mark."""
+def guarded(mark: str, folder: Path) -> list[psutil.Process]:
+    """Return the living processes that carry the mark or work inside the folder."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            marks = process.environ().get(VARIABLE, "").split(":")
-            if mark in marks and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
+            is_ours = mark in process.environ().get(VARIABLE, "").split(":")
+            is_ours = is_ours or Path(process.cwd()).is_relative_to(folder)
+            if is_ours and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
 
 
-def sweep(mark: str, grace_s: float = GRACE_S) -> int:
-    """Ask all marked processes to end, kill those that don't; return how many were killed."""
-    _signal(marked(mark), signal.SIGTERM)
+def sweep(mark: str, folder: Path, grace_s: float = GRACE_S) -> int:
+    """Ask all guarded processes to end, kill those that don't; return how many were killed."""
+    _signal(guarded(mark, folder), signal.SIGTERM)
     give_up_at = time.monotonic() + grace_s
-    while (left := marked(mark)) and time.monotonic() < give_up_at:
+    while (left := guarded(mark, folder)) and time.monotonic() < give_up_at:
         time.sleep(0.05)
     killed = 0
     while left:  # again, for what was forked meanwhile
         killed += len(left)
         _signal(left, signal.SIGKILL)
         time.sleep(0.05)
-        left = marked(mark)
+        left = guarded(mark, folder)
     return killed
 
 
@@ -108,7 +109,7 @@ def watch(mark: str, folder: Path, owner: int) -> None:
         signal.signal(number, signal.SIG_IGN)
     while os.getppid() == owner and not select.select([sys.stdin], [], [], 1.0)[0]:
         pass
-    sweep(mark)
+    sweep(mark, folder)
     shutil.rmtree(folder, ignore_errors=True)
 
 

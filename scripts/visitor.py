@@ -32,7 +32,7 @@ class Page:
     def main(self) -> str:
         """Return what the page says, without its frame."""
         found = self.tree.xpath("//main") or [self.tree]
-        return _words(found[0])
+        return " ".join(" ".join(found[0].itertext()).split())
 
     def find_button(self, label: str) -> Any | None:
         """Return the first button whose words begin with the label."""
@@ -40,6 +40,9 @@ class Page:
             if _begins(_words(found) or found.get("value", ""), label):
                 return found
         return None
+
+    def has_button(self, label: str) -> bool:
+        return self.find_button(label) is not None
 
     def find_link(self, label: str = "", *, to: str = "") -> str | None:
         """Return the address of the first link whose words begin with the label and that leads to `to`."""
@@ -69,7 +72,7 @@ class Page:
         return next(iter(self.tree.xpath(xpath)), None)
 
     def lost(self, wanted: str) -> LostError:
-        return LostError(f"{self.url} ({self.status}) has not {wanted}. It says: {self.main[:400]}")
+        return LostError(f"{self.url} ({self.status}) does not have {wanted}. It says: {self.main[:400]}")
 
 
 class Visitor:
@@ -106,7 +109,7 @@ class Visitor:
     def _page(self, answer: requests.Response) -> Page:
         page = Page(answer)
         if page.status >= 400:
-            raise page.lost("a good answer")
+            raise LostError(f"{page.url} answered {page.status}: {page.main[:400]}")
         return page
 
 

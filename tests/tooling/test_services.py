@@ -16,7 +16,7 @@ import pytest
 import redis
 
 from scripts import npm_files, programs
-from scripts.guard import Guard, marked
+from scripts.guard import Guard, guarded
 from tests import services
 
 
@@ -95,25 +95,25 @@ def test_a_port_in_use_is_not_free() -> None:
 def test_a_guard_ends_children_in_groups_of_their_own() -> None:
     with Guard() as guard:
         _start_stubborn_child(guard.environ())
-        assert len(marked(guard.mark)) == 2
+        assert len(guarded(guard.mark, guard.folder)) == 2
         assert guard.sweep(grace_s=0.2) == 2
         folder = guard.folder
     assert not folder.exists()
 
 
-def test_a_guard_outlives_its_killed_owner() -> None:
+def test_servers_and_children_end_with_a_test_run_that_was_killed() -> None:
     owner = subprocess.Popen(
         [sys.executable, "-c", OWNER], stdout=subprocess.PIPE, text=True, env=services.guard().environ()
     )
     assert owner.stdout
     mark, folder = owner.stdout.readline().split()
-    assert len(marked(mark)) == 2
+    assert len(guarded(mark, Path(folder))) >= 4  # PostgreSQL is several
     owner.send_signal(signal.SIGKILL)
     owner.wait()
     give_up_at = time.monotonic() + 20
-    while (marked(mark) or Path(folder).exists()) and time.monotonic() < give_up_at:
+    while (guarded(mark, Path(folder)) or Path(folder).exists()) and time.monotonic() < give_up_at:
         time.sleep(0.1)
-    assert not marked(mark)
+    assert not guarded(mark, Path(folder))
     assert not Path(folder).exists()
 
 
@@ -128,8 +128,10 @@ time.sleep(300)
 """
 OWNER = f"""
 import subprocess, sys
-from scripts.guard import Guard
-guard = Guard()
+from tests.services import PostgresServer, RedisServer, guard
+RedisServer().start()
+PostgresServer().start()
+guard = guard()
 child = subprocess.Popen([sys.executable, "-c", {STUBBORN!r}], stdout=subprocess.PIPE, env=guard.environ())
 child.stdout.readline(), child.stdout.readline()
 print(guard.mark, guard.folder, flush=True)
