@@ -25,6 +25,11 @@ def contact_rows(*columns: Any) -> Select[Any]:
     return select(*columns).select_from(Contact).outerjoin(Connection, Contact.connection_id == Connection.id)
 
 
+def is_shown() -> ColumnElement[bool]:
+    """Shells are shown to nobody."""
+    return or_(Contact.departed.is_(None), Contact.departed != NO_EMAIL)
+
+
 def reason_of(now: datetime) -> ColumnElement[str | None]:
     """Why a contact is inactive, as one of Reason; NULL for an active one. (A shell gives `no_email`.)"""
     return case(

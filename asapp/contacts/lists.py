@@ -1,0 +1,175 @@
+"""Lists, and who is on them.
+
+Who is on "Salesforce Contacts" and "Salesforce Leads" follows from the contacts themselves and is never stored, so it can't
+go stale. An advisor's own lists have rows for their members; any contact of the advisor's may be on them, in any state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import ColumnElement, CursorResult, and_, delete, literal, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
+
+from asapp.contacts.fields import InvalidFields, check_list_name
+from asapp.contacts.status import is_shown
+from asapp.extensions import db
+from asapp.models import Contact, ContactList, ContactSource, ListKind, ListMember
+
+T = TypeVar("T")
+
+SYSTEM_LIST_NAMES = {
+    ListKind.SALESFORCE_CONTACTS: "Salesforce Contacts",
+    ListKind.SALESFORCE_LEADS: "Salesforce Leads",
+}
+NAME_KEY_LENGTH = 80
+IDS_A_STATEMENT = 1000
+
+
+# ---- Who is on which list
+
+
+def is_on_system_list(kind: ListKind) -> ColumnElement[bool]:
+    """Is a contact on this list? Opted-out ones stay on it, inactive; whoever left Salesforce or was deleted here does not."""
+    is_here = and_(Contact.departed.is_(None), Contact.hidden_at.is_(None))
+    if kind == ListKind.SALESFORCE_CONTACTS:
+        return and_(Contact.source == ContactSource.SALESFORCE, is_here)
+    return and_(Contact.source == ContactSource.LEAD, Contact.salesforce_id.is_not(None), is_here)
+
+
+def is_on(contact_list: ContactList) -> ColumnElement[bool]:
+    if contact_list.is_own:
+        return Contact.id.in_(select(ListMember.contact_id).where(ListMember.list_id == contact_list.id))
+    return is_on_system_list(ListKind(contact_list.kind))
+
+
+# ---- The two that a sync makes
+
+
+def ensure_system_lists(user_id: int) -> None:
+    """Make the two lists that a sync fills, where they are missing. Joins the caller's transaction."""
+    rows = [
+        {"user_id": user_id, "kind": kind.value, "name": name, "name_key": name_key(name)}
+        for kind, name in SYSTEM_LIST_NAMES.items()
+    ]
+    db.session.execute(_insert_if_absent(ContactList), rows)
+
+
+# ---- An advisor's own
+
+
+def lists_of(user_id: int) -> list[ContactList]:
+    """All lists, those of the sync first, the others by name."""
+    found = db.session.scalars(select(ContactList).where(ContactList.user_id == user_id))
+    order = list(ListKind)
+    return sorted(found, key=lambda each: (order.index(ListKind(each.kind)), each.name_key))
+
+
+def find_list(user_id: int, list_id: int) -> ContactList | None:
+    return db.session.scalar(select(ContactList).where(ContactList.user_id == user_id, ContactList.id == list_id))
+
+
+def find_own_list(user_id: int, list_id: int) -> ContactList | None:
+    found = find_list(user_id, list_id)
+    return found if found and found.is_own else None
+
+
+def create_list(user_id: int, name: str) -> ContactList:
+    """Raise InvalidFields if the name won't do, or is taken."""
+    clean = check_list_name(name)
+    _refuse_system_name(clean)
+    made = ContactList(user_id=user_id, kind=ListKind.OWN, name=clean, name_key=name_key(clean))
+    db.session.add(made)
+    _commit_unless_taken(clean)
+    return made
+
+
+def rename_list(contact_list: ContactList, name: str) -> None:
+    """Raise InvalidFields if the name won't do, or is taken; ValueError for a list of the sync's."""
+    _require_own(contact_list)
+    clean = check_list_name(name)
+    _refuse_system_name(clean)
+    contact_list.name, contact_list.name_key = clean, name_key(clean)
+    _commit_unless_taken(clean)
+
+
+def delete_list(contact_list: ContactList) -> None:
+    """Delete an own list; the contacts on it stay. Raise ValueError for a list of the sync's."""
+    _require_own(contact_list)
+    db.session.delete(contact_list)
+    db.session.commit()
+
+
+def add_members(contact_list: ContactList, contact_ids: Collection[int]) -> int:
+    """Put contacts of the list's owner on it and return how many are new there. Others' ids are passed over."""
+    _require_own(contact_list)
+    added = 0
+    for ids in in_chunks(sorted(contact_ids), IDS_A_STATEMENT):
+        rows = select(literal(contact_list.id), Contact.id).where(
+            Contact.user_id == contact_list.user_id, Contact.id.in_(ids), is_shown()
+        )
+        added += _execute(_insert_if_absent(ListMember).from_select(["list_id", "contact_id"], rows))
+    db.session.commit()
+    return added
+
+
+def remove_members(contact_list: ContactList, contact_ids: Collection[int]) -> int:
+    """Take contacts off the list and return how many were on it."""
+    _require_own(contact_list)
+    removed = 0
+    for ids in in_chunks(sorted(contact_ids), IDS_A_STATEMENT):
+        removed += _execute(
+            delete(ListMember).where(ListMember.list_id == contact_list.id, ListMember.contact_id.in_(ids))
+        )
+    db.session.commit()
+    return removed
+
+
+def set_lists_of(contact: Contact, list_ids: Collection[int]) -> None:
+    """Put a contact on exactly these of its owner's own lists; ids that are none of them are passed over."""
+    own = select(ContactList.id).where(ContactList.user_id == contact.user_id, ContactList.kind == ListKind.OWN)
+    db.session.execute(
+        delete(ListMember).where(ListMember.contact_id == contact.id, ListMember.list_id.not_in(list(list_ids)))
+    )
+    wanted = own.with_only_columns(ContactList.id, literal(contact.id)).where(ContactList.id.in_(list(list_ids)))
+    db.session.execute(_insert_if_absent(ListMember).from_select(["list_id", "contact_id"], wanted))
+    db.session.commit()
+
+
+def name_key(name: str) -> str:
+    """What makes two names the same one."""
+    return name.casefold()[:NAME_KEY_LENGTH]
+
+
+def in_chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _refuse_system_name(name: str) -> None:
+    if name_key(name) in {name_key(taken) for taken in SYSTEM_LIST_NAMES.values()}:
+        raise InvalidFields({"name": f"“{name}” is kept for the list that the sync fills. Choose another name."})
+
+
+def _commit_unless_taken(name: str) -> None:
+    try:
+        db.session.commit()
+    except IntegrityError as error:
+        db.session.rollback()
+        raise InvalidFields({"name": f"You have a list named “{name}” already."}) from error
+
+
+def _require_own(contact_list: ContactList) -> None:
+    if not contact_list.is_own:
+        raise ValueError("the lists that the sync fills are not changed by hand")
+
+
+def _insert_if_absent(table: type[ContactList] | type[ListMember]) -> Any:
+    dialect = sqlite if db.engine.dialect.name == "sqlite" else postgresql
+    return dialect.insert(table).on_conflict_do_nothing()
+
+
+def _execute(statement: Any) -> int:
+    result: CursorResult[Any] = db.session.execute(statement)
+    return result.rowcount

@@ -1,0 +1,285 @@
+"""Which contacts an advisor has: every page, count and export asks here.
+
+Shells (a Salesforce contact that lost its address) are shown to nobody. Contacts that the advisor deleted here are shown
+only where they are asked for, so that they can be restored.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Select, and_, case, func, select
+
+from asapp.contacts.lists import SYSTEM_LIST_NAMES, is_on, is_on_system_list, lists_of
+from asapp.contacts.status import ACTIVE, INACTIVE, contact_rows, count_active, is_active, is_shown, reason_of
+from asapp.extensions import db
+from asapp.models import Connection, Contact, ContactList, ListKind, ListMember, Reason
+from asapp.models.search import fold
+
+PAGE_SIZE = 50
+SEARCH_MAX = 200
+WORDS_MAX = 8
+STATES = (ACTIVE, INACTIVE, *Reason)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which contacts a page asks for. state: one of STATES or "" for any but those deleted here."""
+
+    search: str = ""
+    state: str = ""
+    source: str = ""
+    contact_list: ContactList | None = None
+    page: int = 1
+
+    @property
+    def is_narrowed(self) -> bool:
+        """Is this less than everybody on the list?"""
+        return bool(self.search or self.state or self.source)
+
+
+class Count(NamedTuple):
+    people: int = 0
+    active: int = 0
+
+
+class ListCount(NamedTuple):
+    contact_list: ContactList
+    count: Count
+
+
+class Overview(NamedTuple):
+    """What stands at the side of the page. hidden: those deleted here."""
+
+    everybody: Count
+    hidden: int
+    lists: list[ListCount]
+
+    def count_of(self, contact_list: ContactList | None) -> Count:
+        if contact_list is None:
+            return self.everybody
+        return next(each.count for each in self.lists if each.contact_list.id == contact_list.id)
+
+
+class Sharing(NamedTuple):
+    """Somebody else of the advisor's has the same address. more: how many besides that one."""
+
+    contact_id: int
+    name: str
+    more: int
+
+
+class Line(NamedTuple):
+    """A contact with what a page says about it."""
+
+    contact: Contact
+    reason: str | None
+    instance_url: str | None  # of the org it came from
+    lists: list[str]
+    sharing: Sharing | None
+
+    @property
+    def is_active(self) -> bool:
+        return self.reason is None
+
+
+class Page(NamedTuple):
+    lines: list[Line]
+    total: int
+    number: int
+
+    @property
+    def first(self) -> int:
+        return (self.number - 1) * PAGE_SIZE + 1
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.lines) - 1
+
+    @property
+    def has_next(self) -> bool:
+        return self.last < self.total
+
+
+def contacts_of(user_id: int) -> ColumnElement[bool]:
+    """The contacts that this advisor has, in any state."""
+    return and_(Contact.user_id == user_id, is_shown())
+
+
+def find_page(user_id: int, wanted: Wanted, now: datetime) -> Page:
+    """Return one page by last name; a number beyond the end gives the last page."""
+    conditions = _conditions(user_id, wanted, now)
+    total = db.session.execute(contact_rows(func.count()).where(*conditions)).scalar_one()
+    number = max(1, min(wanted.page, -(-total // PAGE_SIZE)))
+    rows = db.session.execute(
+        _line_rows(now)
+        .where(*conditions)
+        .order_by(Contact.search_key, Contact.id)
+        .limit(PAGE_SIZE)
+        .offset((number - 1) * PAGE_SIZE)
+    ).all()
+    return Page(_lines(user_id, rows), total, number)
+
+
+def find_contact(user_id: int, contact_id: int, now: datetime) -> Line | None:
+    rows = db.session.execute(_line_rows(now).where(contacts_of(user_id), Contact.id == contact_id)).all()
+    return _lines(user_id, rows)[0] if rows else None
+
+
+def find_some(user_id: int, contact_ids: Collection[int], now: datetime) -> list[Line]:
+    """Return those of these that are the advisor's. contact_ids: what a page's boxes can hold."""
+    rows = db.session.execute(
+        _line_rows(now)
+        .where(contacts_of(user_id), Contact.id.in_(contact_ids))
+        .order_by(Contact.search_key, Contact.id)
+    ).all()
+    return _lines(user_id, rows)
+
+
+def find_by_hash(user_id: int, address_hash: bytes) -> list[Contact]:
+    """Return the advisor's contacts with this address that are in use: neither departed nor deleted here."""
+    return list(
+        db.session.scalars(
+            select(Contact)
+            .where(contacts_of(user_id), Contact.address_hash == address_hash, _is_in_use())
+            .order_by(Contact.search_key, Contact.id)
+            .limit(PAGE_SIZE)
+        )
+    )
+
+
+def count_contacts(user_id: int, now: datetime) -> Overview:
+    """Count everybody, those deleted here, and each list: two queries, however many lists there are."""
+    totals = _totals(user_id, now)
+    own = _own_counts(user_id, now)
+    lists = [
+        ListCount(each, own.get(each.id, Count()) if each.is_own else totals[each.kind]) for each in lists_of(user_id)
+    ]
+    return Overview(totals[""], totals["hidden"].people, lists)
+
+
+def lists_by_contact(contact_ids: Collection[int]) -> dict[int, list[str]]:
+    """Return {contact id: names of the own lists it is on, in order}."""
+    names: dict[int, list[str]] = defaultdict(list)
+    if contact_ids:
+        rows = db.session.execute(
+            select(ListMember.contact_id, ContactList.name)
+            .join(ContactList, ContactList.id == ListMember.list_id)
+            .where(ListMember.contact_id.in_(contact_ids))
+            .order_by(ContactList.name_key)
+        )
+        for contact_id, name in rows:
+            names[contact_id].append(name)
+    return names
+
+
+def system_list_columns() -> list[ColumnElement[bool]]:
+    """One column a system list, named after its kind: is the contact on it?"""
+    return [is_on_system_list(kind).label(kind.value) for kind in SYSTEM_LIST_NAMES]
+
+
+def system_lists_in(row: Any) -> list[str]:
+    """Return the names of the system lists that a row with those columns is on."""
+    return [name for kind, name in SYSTEM_LIST_NAMES.items() if getattr(row, kind.value)]
+
+
+def _conditions(user_id: int, wanted: Wanted, now: datetime) -> list[ColumnElement[bool]]:
+    is_hidden = Contact.hidden_at.is_not(None)
+    conditions = [contacts_of(user_id), is_hidden if wanted.state == Reason.HIDDEN_HERE else ~is_hidden]
+    if wanted.state == ACTIVE:
+        conditions.append(is_active(now))
+    elif wanted.state == INACTIVE:
+        conditions.append(~is_active(now))
+    elif wanted.state and wanted.state != Reason.HIDDEN_HERE:
+        conditions.append(reason_of(now) == wanted.state)
+    if wanted.source:
+        conditions.append(Contact.source == wanted.source)
+    if wanted.contact_list:
+        conditions.append(is_on(wanted.contact_list))
+    words = fold(wanted.search[:SEARCH_MAX]).split()[:WORDS_MAX]
+    return conditions + [Contact.search_key.contains(word, autoescape=True) for word in words]
+
+
+def _line_rows(now: datetime) -> Select[Any]:
+    return contact_rows(Contact, reason_of(now).label("reason"), Connection.instance_url, *system_list_columns())
+
+
+def _lines(user_id: int, rows: Sequence[Any]) -> list[Line]:
+    own = lists_by_contact([row.Contact.id for row in rows])
+    sharing = _sharing(user_id, [row.Contact for row in rows])
+    return [
+        Line(
+            row.Contact,
+            row.reason,
+            row.instance_url,
+            system_lists_in(row) + own.get(row.Contact.id, []),
+            sharing.get(row.Contact.id),
+        )
+        for row in rows
+    ]
+
+
+def _sharing(user_id: int, contacts: Sequence[Contact]) -> dict[int, Sharing]:
+    """Return {contact id: who shares its address} for those where somebody does."""
+    hashes = {contact.address_hash for contact in contacts if contact.address_hash and not contact.is_hidden}
+    if not hashes:
+        return {}
+    shared = db.session.execute(
+        select(Contact.address_hash, func.count(), func.min(Contact.id), func.max(Contact.id))
+        .where(contacts_of(user_id), Contact.address_hash.in_(hashes), _is_in_use())
+        .group_by(Contact.address_hash)
+        .having(func.count() > 1)
+    ).all()
+    ends = {bytes(hashed): (count, lowest, highest) for hashed, count, lowest, highest in shared}
+    names = _names_of(i for _, lowest, highest in ends.values() for i in (lowest, highest))
+    found = {}
+    for contact in contacts:
+        if contact.address_hash in ends and contact.departed is None and not contact.is_hidden:
+            count, lowest, highest = ends[contact.address_hash]
+            other = highest if contact.id == lowest else lowest
+            found[contact.id] = Sharing(other, names[other], count - 2)
+    return found
+
+
+def _names_of(contact_ids: Iterable[int]) -> dict[int, str]:
+    ids = set(contact_ids)
+    if not ids:
+        return {}
+    rows = db.session.execute(select(Contact.id, Contact.first_name, Contact.last_name).where(Contact.id.in_(ids)))
+    return {row.id: f"{row.first_name} {row.last_name}".strip() for row in rows}
+
+
+def _is_in_use() -> ColumnElement[bool]:
+    return and_(Contact.departed.is_(None), Contact.hidden_at.is_(None))
+
+
+def _totals(user_id: int, now: datetime) -> dict[str, Count]:
+    """Return counts of everybody (""), of "hidden" and of both system lists, from one pass over the contacts."""
+    is_hidden = Contact.hidden_at.is_not(None)
+    groups = {"": ~is_hidden, "hidden": is_hidden}
+    groups |= {kind.value: is_on_system_list(kind) for kind in SYSTEM_LIST_NAMES}
+    columns: list[ColumnElement[int]] = []
+    for is_in in groups.values():
+        columns += [func.count(case((is_in, 1))), func.count(case((and_(is_in, is_active(now)), 1)))]
+    row = db.session.execute(contact_rows(*columns).where(contacts_of(user_id))).one()
+    return {name: Count(row[2 * i], row[2 * i + 1]) for i, name in enumerate(groups)}
+
+
+def _own_counts(user_id: int, now: datetime) -> dict[int, Count]:
+    rows = db.session.execute(
+        contact_rows(ListMember.list_id, func.count(), count_active(now))
+        .join(ListMember, ListMember.contact_id == Contact.id)
+        .join(ContactList, ContactList.id == ListMember.list_id)
+        .where(
+            contacts_of(user_id),
+            Contact.hidden_at.is_(None),
+            ContactList.user_id == user_id,
+            ContactList.kind == ListKind.OWN,
+        )
+        .group_by(ListMember.list_id)
+    )
+    return {list_id: Count(people, active) for list_id, people, active in rows}

@@ -1,0 +1,71 @@
+"""Twins: a contact whose address belongs to another of the connected user's records that has opted out.
+
+The ledger remembers the addresses of opted-out records as keyed hashes, so a twin is found without storing the address of
+anybody who was not imported. Every connection the advisor ever had counts: the last that was heard of a person is what
+holds, also after disconnecting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import or_, select, update
+
+from asapp.contacts.lists import in_chunks
+from asapp.extensions import db
+from asapp.models import Connection, Contact, LedgerEntry, Outcome
+
+HASHES_A_STATEMENT = 1000
+
+
+class TwinChanges(NamedTuple):
+    """How many contacts became twins of an opted-out record, how many no longer are, and which they were."""
+
+    switched_off: int = 0
+    switched_on: int = 0
+    off_ids: tuple[int, ...] = ()
+    on_ids: tuple[int, ...] = ()
+
+
+def refresh_twins(user_id: int, connection_id: int | None, hashes: Collection[bytes]) -> TwinChanges:
+    """Decide again for this advisor's contacts whose address hash is among these. Joins the caller's transaction.
+
+    hashes: of every address that a page brought, changed or took away, up to a few thousand. connection_id: the connection
+    that is being synced, whose ledger is certain to count; None outside a sync.
+    """
+    off_ids: list[int] = []
+    on_ids: list[int] = []
+    connection_ids = set(db.session.scalars(select(Connection.id).where(Connection.user_id == user_id)))
+    if connection_id is not None:
+        connection_ids.add(connection_id)
+    for chunk in in_chunks(sorted(set(hashes)), HASHES_A_STATEMENT):
+        for contact_id, is_twin in _flip(user_id, connection_ids, chunk):
+            (off_ids if is_twin else on_ids).append(contact_id)
+    return TwinChanges(len(off_ids), len(on_ids), tuple(off_ids), tuple(on_ids))
+
+
+def _flip(user_id: int, connection_ids: Collection[int], hashes: Sequence[bytes]) -> Iterator[tuple[int, bool]]:
+    """Turn over those whose mark is wrong, in one statement; give (contact id, the new mark)."""
+    opted_out_elsewhere = (
+        select(LedgerEntry.connection_id)
+        .where(
+            LedgerEntry.connection_id.in_(connection_ids),
+            LedgerEntry.address_hash == Contact.address_hash,
+            LedgerEntry.outcome == Outcome.OPTED_OUT,
+            or_(Contact.salesforce_id.is_(None), LedgerEntry.salesforce_id != Contact.salesforce_id),
+        )
+        .exists()
+    )
+    flipped = db.session.execute(
+        update(Contact)
+        .where(
+            Contact.user_id == user_id,
+            Contact.address_hash.in_(hashes),
+            Contact.twin_opted_out != opted_out_elsewhere,
+        )
+        .values(twin_opted_out=~Contact.twin_opted_out)
+        .returning(Contact.id, Contact.twin_opted_out)
+        .execution_options(synchronize_session=False)
+    )
+    return ((row.id, row.twin_opted_out) for row in flipped)
