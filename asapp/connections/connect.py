@@ -1,0 +1,237 @@
+"""Connecting: a log-in at Salesforce from the button to the stored connection.
+
+State and PKCE verifier lie in the table oauth_states, the verifier sealed, the state as its hash. A state is used once, by
+the person who began, within ten minutes, with the app the firm had then. How a log-in ended stays on its row, so that the
+panel can tell until the next attempt. No transaction is open while Salesforce is asked. A grant that is not kept is given
+back at once: Salesforce allows five per user and app, and ends the oldest one silently.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from enum import StrEnum
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.exc import IntegrityError
+
+from asapp.clock import utcnow
+from asapp.connections import connections, pending
+from asapp.connections.settings import ConnectSettings
+from asapp.extensions import db
+from asapp.models import OAuthState, Partner, User
+from asapp.models.columns import new_public_id
+from asapp.salesforce import oauth
+from asapp.salesforce.errors import OurBug, SalesforceError
+from asapp.salesforce.oauth import Grant, Identity
+from asapp.vault import CannotOpen
+
+log = logging.getLogger(__name__)
+
+LIFETIME = timedelta(minutes=10)
+KEPT_FOR = timedelta(days=1)
+QUOTE_LENGTH = 200
+DETAIL_LENGTH = 80
+
+
+class Outcome(StrEnum):
+    """How a log-in ended well; every other outcome is a key of connections/words.py."""
+
+    CONNECTED = "connected"
+    WAITS_FOR_SWITCH = "waits_for_switch"
+
+
+@dataclass(frozen=True)
+class CallbackAnswer:
+    """What came back to the callback address."""
+
+    state: str = ""
+    code: str = ""
+    error: str = ""
+    error_description: str = ""
+
+
+class LostState(Exception):
+    """The answer belongs to no log-in that this person has begun: it is not acted upon."""
+
+
+class NotKept(Exception):
+    """The log-in ended without a connection. code: a key of connections/words.py."""
+
+    def __init__(self, code: str, detail: str = "", words: str = "") -> None:
+        super().__init__(code)
+        self.code, self.detail, self.words = code, detail, words
+
+
+def begin(
+    user: User, partner: Partner, settings: ConnectSettings, login_hint: str = "", ask_again: bool = False
+) -> str | None:
+    """Begin a log-in and return the address to send the browser to; None (and an outcome) if we can't. Commits."""
+    now = utcnow()
+    db.session.execute(delete(OAuthState).where(OAuthState.user_id == user.id, OAuthState.created_at < now - KEPT_FOR))
+    row = OAuthState(
+        public_id=new_public_id(),
+        user_id=user.id,
+        partner_id=partner.id,
+        app_version=partner.app_version,
+        salesforce_url=partner.salesforce_url,
+        redirect_uri=settings.callback_url,
+        expires_at=now + LIFETIME,
+        created_at=now,
+    )
+    db.session.add(row)
+    try:
+        start = oauth.begin(settings.app_of(partner), login_hint, ask_again)
+    except CannotOpen:
+        log.error("the key or secret of partner %s does not open", partner.id)  # noqa: TRY400 - a trace adds nothing
+        row.state_sha256, row.used_at, row.outcome = _sha256(row.public_id), now, "key_unreadable"
+        db.session.commit()
+        return None
+    row.state_sha256 = _sha256(start.state)
+    row.seal(settings.vault, "code_verifier_sealed", start.code_verifier)
+    db.session.commit()
+    return start.authorize_url
+
+
+def finish(user: User, answer: CallbackAnswer, settings: ConnectSettings) -> str:
+    """Act on what came back and return the outcome. Commits. Raises LostState, and then nothing has changed.
+
+    An answer that has come before gets the outcome it got then (an empty text while that is being worked out).
+    """
+    user_id, row_id = user.id, _consume(user, answer.state)
+    if row_id is None:
+        return _earlier_outcome(user, answer.state)
+    try:
+        outcome = _carry_out(user, row_id, answer, settings)
+    except CannotOpen:
+        return _note(row_id, "key_unreadable")
+    except NotKept as ended:
+        return _note(row_id, ended.code, ended.detail, ended.words)
+    except SalesforceError as error:
+        level = logging.ERROR if isinstance(error, OurBug) else logging.WARNING
+        log.log(level, "log-in of user %s at Salesforce failed: %s", user_id, error)
+        return _note(row_id, error.code, error.detail, error.words)
+    return _note(row_id, outcome)
+
+
+def find_last_attempt(user: User) -> OAuthState | None:
+    """Return the log-in that this person began last, whatever became of it."""
+    return db.session.scalar(
+        select(OAuthState).where(OAuthState.user_id == user.id).order_by(OAuthState.id.desc()).limit(1)
+    )
+
+
+def _consume(user: User, state: str) -> int | None:
+    """Use the state up, or return None: one statement, so that of two answers at once one wins."""
+    now = utcnow()
+    won = db.session.scalar(
+        update(OAuthState)
+        .where(
+            OAuthState.state_sha256 == _sha256(state),
+            OAuthState.user_id == user.id,
+            OAuthState.used_at.is_(None),
+            OAuthState.expires_at > now,
+        )
+        .values(used_at=now)
+        .returning(OAuthState.id)
+        .execution_options(synchronize_session=False)
+    )
+    db.session.commit()
+    return won
+
+
+def _earlier_outcome(user: User, state: str) -> str:
+    row = db.session.scalar(
+        select(OAuthState).where(OAuthState.state_sha256 == _sha256(state), OAuthState.user_id == user.id)
+    )
+    if row is None:
+        db.session.rollback()
+        raise LostState
+    if row.used_at is None:
+        row.used_at, row.outcome, row.code_verifier_sealed = utcnow(), "state_expired", None
+    outcome = row.outcome or ""
+    db.session.commit()
+    return outcome
+
+
+def _carry_out(user: User, row_id: int, answer: CallbackAnswer, settings: ConnectSettings) -> str:
+    row = db.session.get_one(OAuthState, row_id, populate_existing=True)
+    partner = _check(row, user.partner, answer)
+    app = replace(settings.app_of(partner), salesforce_url=row.salesforce_url, callback_url=row.redirect_uri)
+    code_verifier = row.unseal(settings.vault, "code_verifier_sealed")
+    partner_id, api_version = partner.id, partner.api_version
+    db.session.commit()
+    grant = oauth.exchange_code(app, answer.code, code_verifier)
+    try:
+        _check_scopes(grant)
+        who = oauth.who_is(grant, api_version, settings.allow_loopback)
+        return _keep(user, partner_id, grant, who, settings)
+    except (SalesforceError, NotKept):
+        db.session.rollback()
+        oauth.revoke(app, grant.refresh_token or grant.access_token)
+        raise
+
+
+def _check(row: OAuthState, partner: Partner | None, answer: CallbackAnswer) -> Partner:
+    """Return the person's firm if the log-in began with its app as it is now and brought a code; else raise NotKept."""
+    began_with = (row.partner_id, row.app_version)
+    if partner is None or began_with != (partner.id, partner.app_version) or not partner.is_ready:
+        raise NotKept("setup_changed")
+    if answer.error:
+        code = oauth.code_of_callback_error(answer.error, answer.error_description)
+        raise NotKept(code, answer.error, answer.error_description)
+    if not answer.code:
+        raise NotKept("no_code")
+    return partner
+
+
+def _check_scopes(grant: Grant) -> None:
+    missing = oauth.missing_scope(grant)
+    if missing:
+        raise NotKept(missing, grant.scopes)
+
+
+def _keep(user: User, partner_id: int, grant: Grant, who: Identity, settings: ConnectSettings) -> str:
+    """Store the grant where it belongs: on the current connection, on a new one, or for a decision."""
+    if connections.is_taken(user, grant.identity):
+        raise NotKept("already_connected")
+    current = connections.find_current(user)
+    if current is not None and current.identity != grant.identity:
+        replaced = pending.put_pending(user, partner_id, grant, who, settings)
+        outcome = Outcome.WAITS_FOR_SWITCH
+    else:
+        replaced = connections.find_revocable(current, settings) if current else None
+        connections.put_grant(user, partner_id, grant, who, settings)
+        outcome = Outcome.CONNECTED
+        try:
+            db.session.commit()
+        except IntegrityError:  # somebody was faster, for this Salesforce user or for this advisor
+            db.session.rollback()
+            raise NotKept("already_connected" if connections.is_taken(user, grant.identity) else "at_once") from None
+    if replaced is not None and replaced[1] != grant.refresh_token:
+        oauth.revoke(*replaced)
+    return outcome
+
+
+def _note(row_id: int, outcome: str, detail: str = "", words: str = "") -> str:
+    quotable = "".join(character for character in words if character.isprintable())[:QUOTE_LENGTH]
+    db.session.rollback()
+    db.session.execute(
+        update(OAuthState)
+        .where(OAuthState.id == row_id)
+        .values(
+            outcome=outcome,
+            outcome_detail=detail[:DETAIL_LENGTH] or None,
+            outcome_words=quotable or None,
+            code_verifier_sealed=None,
+        )
+        .execution_options(synchronize_session=False)
+    )
+    db.session.commit()
+    return outcome
+
+
+def _sha256(state: str) -> str:
+    return hashlib.sha256(state.encode()).hexdigest()

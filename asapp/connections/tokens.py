@@ -1,0 +1,282 @@
+"""Tokens of a connection: one refresh at a time, whatever the number of processes, and none is ever lost.
+
+Refresh tokens rotate: using one twice ends the connection. So whoever refreshes takes a short lease on the row, committed
+before the call; whoever comes too late waits and reads what the winner stored. The answer is merged (a missing refresh
+token keeps the old one, instance_url may have changed) and committed WHERE the version is still the one that was leased,
+before the new token is used. No transaction is open during the call.
+
+Only the answers that salesforce/errors.py calls ReconnectNeeded end a connection. A refusal in words that nobody knows
+does when it has come three times over an hour.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, TypeVar, cast
+
+from sqlalchemy import CursorResult, or_, select, update
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from asapp.clock import utcnow
+from asapp.connections.connections import mark_in
+from asapp.connections.settings import ConnectSettings
+from asapp.database import reading, writing
+from asapp.extensions import db
+from asapp.models import Connection, ConnectionStatus
+from asapp.salesforce import oauth
+from asapp.salesforce.errors import Misconfigured, ReconnectNeeded, SalesforceError, TryLater
+from asapp.salesforce.oauth import App, Grant
+from asapp.vault import CannotOpen
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+LEASE = timedelta(seconds=70)  # longer than a call can take: 3 s to connect, 45 s for an answer that trickles
+WAIT_S = 75.0  # for whoever is refreshing; then the call is tried again later
+POLL_S = 0.1
+IDLE = timedelta(days=20)  # Salesforce may end what was not used for 30
+UNKNOWN_REFUSALS = 3
+UNKNOWN_REFUSALS_OVER = timedelta(hours=1)
+STORE_TRIES = 5
+
+
+@dataclass(frozen=True)
+class _Lease:
+    """The right to refresh once, and what is needed for it."""
+
+    key: str
+    token_version: int
+    refresh_token: str = field(repr=False)
+    app: App
+
+
+class StoredTokens:
+    """The TokenSource of a connection (salesforce/session.py), for a job or a request.
+
+    It uses database sessions of its own, so that it works beside db.session, in a reading thread as well; the caller must
+    have no write transaction open (SQLite has one writer). Made inside an app context; works outside of one.
+    """
+
+    def __init__(self, connection_id: int, settings: ConnectSettings) -> None:
+        """Raises ReconnectNeeded where there are no tokens (any more), Misconfigured where they can't be opened."""
+        self.connection_id = connection_id
+        self._settings = settings
+        self._engine = db.engine
+        self._access_token = ""
+        self._instance_url = ""
+        self._read()
+
+    @property
+    def instance_url(self) -> str:
+        return self._instance_url
+
+    def access_token(self) -> str:
+        return self._access_token
+
+    def refresh(self, stale: str) -> str:
+        """Return an access token that is not stale.
+
+        Raises ReconnectNeeded (the connection is marked), TryLater or Misconfigured; none of the latter disconnects anybody.
+        """
+        give_up_at = time.monotonic() + WAIT_S
+        while True:
+            is_free = self._read()
+            if self._access_token != stale:
+                return self._access_token
+            lease = self._claim(stale) if is_free else None
+            if lease is not None:
+                self._use(lease)
+                if self._access_token != stale:
+                    return self._access_token
+                raise TryLater("token_endpoint_busy", "same token")  # a moment too early: it came back unchanged
+            if time.monotonic() > give_up_at:
+                raise TryLater("refresh_busy")
+            time.sleep(POLL_S)
+
+    def refresh_now(self) -> bool:
+        """Use the refresh token whether or not the access token is old; return False if somebody else is about it."""
+        lease = self._claim(self._access_token)
+        if lease is not None:
+            self._use(lease)
+        return lease is not None
+
+    def _read(self) -> bool:
+        """Take over what is stored now; return whether nobody is refreshing it."""
+        with reading(), Session(self._engine) as session:
+            connection = self._usable(session)
+            self._adopt(connection)
+            return connection.token_lease is None or (connection.token_lease_until or utcnow()) <= utcnow()
+
+    def _claim(self, stale: str) -> _Lease | None:
+        """Take the lease; None if somebody else has it, or has just stored another token."""
+        with self._writing() as session:
+            connection = self._usable(session)
+            if self._open(connection, "access_token_sealed") != stale:
+                return None
+            return self._take_lease(session, connection)
+
+    def _use(self, lease: _Lease) -> None:
+        try:
+            grant = oauth.refresh(lease.app, lease.refresh_token)
+        except SalesforceError as error:
+            self._note_refusal(lease, error)
+            raise
+        was_stored = _persist(lambda: self._store(lease, grant))
+        if not was_stored:  # disconnected, or connected anew, while we asked: nobody needs what we got
+            if grant.refresh_token and grant.refresh_token != lease.refresh_token:
+                oauth.revoke(lease.app, grant.refresh_token)
+            self._read()
+
+    def _store(self, lease: _Lease, grant: Grant) -> bool:
+        """Merge the answer into the row, if it is still the one that was leased."""
+        with self._writing() as session:
+            connection = session.get(Connection, self.connection_id)
+            if connection is None or connection.token_version != lease.token_version:
+                return False
+            vault = self._settings.vault
+            connection.seal(vault, "access_token_sealed", grant.access_token)
+            if grant.refresh_token:
+                connection.seal(vault, "refresh_token_sealed", grant.refresh_token)
+            values: dict[str, Any] = {
+                "access_token_sealed": connection.access_token_sealed,
+                "refresh_token_sealed": connection.refresh_token_sealed,
+                "instance_url": grant.instance_url or connection.instance_url,
+                "scopes": grant.scopes or connection.scopes,
+                "token_version": lease.token_version + 1,
+                "token_lease": None,
+                "token_lease_until": None,
+                "token_used_at": utcnow(),
+                "unknown_refusals": 0,
+                "unknown_refusals_since": None,
+            }
+            session.expunge(connection)  # the WHERE below is what counts, on PostgreSQL too
+            result = session.execute(
+                update(Connection)
+                .where(Connection.id == self.connection_id, Connection.token_version == lease.token_version)
+                .values(**values)
+            )
+            was_stored = cast(CursorResult[Any], result).rowcount == 1
+        if was_stored:
+            self._access_token, self._instance_url = grant.access_token, values["instance_url"]
+        return was_stored
+
+    def _note_refusal(self, lease: _Lease, error: SalesforceError) -> None:
+        """Give the lease back, and mark the connection where the answer says that it is over."""
+        with self._writing() as session:
+            session.execute(
+                update(Connection)
+                .where(Connection.id == self.connection_id, Connection.token_lease == lease.key)
+                .values(token_lease=None, token_lease_until=None)
+            )
+            is_over = isinstance(error, ReconnectNeeded)
+            if error.code == "unknown_grant_error":
+                is_over = self._count_unknown(session, lease)
+            if is_over and mark_in(session, self.connection_id, error.code, lease.token_version):
+                log.warning("connection %s needs reconnecting: %s", self.connection_id, error)
+        if is_over and not isinstance(error, ReconnectNeeded):
+            raise ReconnectNeeded(error.code, error.detail) from error
+
+    def _count_unknown(self, session: Session, lease: _Lease) -> bool:
+        now = utcnow()
+        connection = session.get_one(Connection, self.connection_id, populate_existing=True)
+        if connection.token_version != lease.token_version:
+            return False
+        connection.unknown_refusals += 1
+        connection.unknown_refusals_since = connection.unknown_refusals_since or now
+        session.flush()
+        is_over_time = now - connection.unknown_refusals_since >= UNKNOWN_REFUSALS_OVER
+        return is_over_time and connection.unknown_refusals >= UNKNOWN_REFUSALS
+
+    def _take_lease(self, session: Session, connection: Connection) -> _Lease | None:
+        now, key = utcnow(), secrets.token_hex(16)
+        lease = _Lease(
+            key, connection.token_version, self._open(connection, "refresh_token_sealed"), self._app(connection)
+        )
+        result = session.execute(
+            update(Connection)
+            .where(
+                Connection.id == connection.id,
+                Connection.token_version == connection.token_version,
+                or_(Connection.token_lease.is_(None), Connection.token_lease_until <= now),
+            )
+            .values(token_lease=key, token_lease_until=now + LEASE)
+            .execution_options(synchronize_session=False)
+        )
+        return lease if cast(CursorResult[Any], result).rowcount == 1 else None
+
+    def _usable(self, session: Session) -> Connection:
+        connection = session.get(Connection, self.connection_id, populate_existing=True)
+        if connection is None or connection.is_disconnected or not connection.access_token_sealed:
+            raise ReconnectNeeded("disconnected")
+        if connection.needs_reconnect:
+            raise ReconnectNeeded(connection.status_reason or "permission_withdrawn")
+        return connection
+
+    def _adopt(self, connection: Connection) -> None:
+        self._access_token = self._open(connection, "access_token_sealed")
+        self._instance_url = connection.instance_url
+
+    def _open(self, connection: Connection, column: str) -> str:
+        try:
+            return connection.unseal(self._settings.vault, column)
+        except CannotOpen as error:
+            raise Misconfigured("key_unreadable") from error
+
+    def _app(self, connection: Connection) -> App:
+        try:
+            return self._settings.app_of(connection.partner)
+        except CannotOpen as error:
+            raise Misconfigured("key_unreadable") from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[Session]:
+        with writing(), Session(self._engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+
+def refresh_idle(connection_id: int, settings: ConnectSettings) -> bool:
+    """Keep a connection alive whose refresh token was not used for IDLE; return whether it was used now.
+
+    For the dispatch tick. Raises what StoredTokens.refresh does.
+    """
+    with reading(), Session(db.engine) as session:
+        used_at = session.scalar(select(Connection.token_used_at).where(Connection.id == connection_id))
+    if used_at is None or used_at > utcnow() - IDLE:
+        return False
+    return StoredTokens(connection_id, settings).refresh_now()
+
+
+def find_idle(limit: int = 20) -> list[int]:
+    """Return ids of connected connections whose refresh token was not used for IDLE, the longest idle first."""
+    return list(
+        db.session.scalars(
+            select(Connection.id)
+            .where(
+                Connection.status == ConnectionStatus.CONNECTED,
+                Connection.token_used_at <= utcnow() - IDLE,
+                or_(Connection.token_lease.is_(None), Connection.token_lease_until <= utcnow()),
+            )
+            .order_by(Connection.token_used_at)
+            .limit(limit)
+        )
+    )
+
+
+def _persist(store: Callable[[], T]) -> T:
+    """Under rotation the answer in our hand is the only key that is left: a database that stumbles gets another chance."""
+    for attempt in range(1, STORE_TRIES + 1):
+        try:
+            return store()
+        except OperationalError:
+            if attempt == STORE_TRIES:
+                raise
+            log.warning("storing refreshed tokens failed, trying again")
+            time.sleep(0.2 * 2**attempt)
+    raise AssertionError
