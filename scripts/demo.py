@@ -21,6 +21,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -32,7 +33,6 @@ from scripts.programs import MissingProgramError, find_redis_server, free_port, 
 from scripts.supervisor import StartError, Supervisor
 from scripts.visitor import LostError, Visitor
 
-FOLDER = ROOT / "instance" / "demo"
 FIRM = "Northgate Wealth"
 ADVISOR = ("amara@advisor.example", "Amara Okafor")
 ADMIN = ("ada@advisorstream.example", "Ada Admin")
@@ -95,13 +95,13 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def own_folder() -> Iterator[None]:
+def own_folder(folder: Path) -> Iterator[None]:
     """Keep other demos out of the demo's folder."""
     try:
-        FOLDER.mkdir(parents=True, exist_ok=True)
-        lock = (FOLDER.parent / "demo.lock").open("a+")
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = folder.with_suffix(".lock").open("a+")
     except OSError as error:
-        raise DemoError(f"Cannot write to {FOLDER}: {error.strerror}.") from error
+        raise DemoError(f"Cannot write to {folder}: {error.strerror}.") from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -113,19 +113,20 @@ def own_folder() -> Iterator[None]:
         yield
 
 
-def empty_folder() -> None:
+def empty_folder(folder: Path) -> None:
     try:
-        shutil.rmtree(FOLDER)
-        FOLDER.mkdir()
+        shutil.rmtree(folder)
+        folder.mkdir()
     except OSError as error:
-        raise DemoError(f"Cannot empty {FOLDER}: {error.strerror}.") from error
+        raise DemoError(f"Cannot empty {folder}: {error.strerror}.") from error
 
 
 class Demo:
-    def __init__(self, ports: Ports, guard: Guard) -> None:
+    def __init__(self, ports: Ports, folder: Path, guard: Guard) -> None:
         self.ports = ports
+        self.folder = folder
         self.guard = guard
-        self.supervisor = Supervisor(guard, FOLDER, say)
+        self.supervisor = Supervisor(guard, folder, say)
         self.consumer_key = f"3MVG9{secrets.token_urlsafe(30)}"
         self.consumer_secret = secrets.token_hex(32).upper()
         self.environ = self._environ()
@@ -157,7 +158,7 @@ class Demo:
         try:
             drive(way, lambda text: say(f"  {text}"))
         except (DriveError, LostError, requests.RequestException) as error:
-            raise DemoError(f"The drive failed: {error}\nLogs: {FOLDER}/*.log") from error
+            raise DemoError(f"The drive failed: {error}\nLogs: {self.folder}/*.log") from error
 
     def show_addresses(self) -> None:
         say(f"""
@@ -166,7 +167,7 @@ Open       {self.ports.web_url}
   admin    {ADMIN[0]} / {PASSWORD}
 The org    {self.ports.org_url}   (change contacts there, then sync again)
   user     {self._org_username()} / {ORG_USER[1]}
-Logs       {FOLDER.relative_to(ROOT)}/*.log
+Logs       {self.folder}/*.log
 Ctrl-C ends everything.
 """)
 
@@ -174,7 +175,7 @@ Ctrl-C ends everything.
         environ = self.guard.environ(
             SECRET_KEY=secrets.token_urlsafe(48),
             ENCRYPTION_KEYS=base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
-            DATABASE_URL=f"sqlite:///{FOLDER}/asapp.sqlite3",
+            DATABASE_URL=f"sqlite:///{self.folder}/asapp.sqlite3",
             REDIS_URL=f"redis://127.0.0.1:{self.ports.redis}/0",
             PUBLIC_URL=self.ports.web_url,
             SALESFORCE_ALLOW_LOOPBACK="1",
@@ -237,11 +238,11 @@ Ctrl-C ends everything.
             start_new_session=True,
             check=False,
         )
-        with (FOLDER / "commands.log").open("a") as log:
+        with (self.folder / "commands.log").open("a") as log:
             log.write(f"flask {' '.join(arguments)}\n{answer.stdout}{answer.stderr}\n")
         if answer.returncode != 0:
             last = (answer.stderr.strip() or "nothing").splitlines()[-1]
-            raise DemoError(f"flask {' '.join(arguments[:2])} failed: {last} ({FOLDER}/commands.log)")
+            raise DemoError(f"flask {' '.join(arguments[:2])} failed: {last} ({self.folder}/commands.log)")
         return answer.stdout.strip()
 
     def _org_username(self) -> str:
@@ -267,12 +268,12 @@ def _answers_ping(port: int) -> bool:
         return False
 
 
-def run(*, once: bool) -> None:
-    with own_folder():
+def run(folder: Path, *, once: bool) -> None:
+    with own_folder(folder):
         ports = Ports.from_environment()
-        empty_folder()
+        empty_folder(folder)
         with Guard() as guard:
-            demo = Demo(ports, guard)
+            demo = Demo(ports, folder, guard)
             with stopping(demo):
                 demo.start()
                 say("Driving one advisor through it:")
@@ -307,10 +308,13 @@ def stopping(demo: Demo) -> Iterator[None]:
 def main() -> NoReturn:
     parser = argparse.ArgumentParser(prog="make demo", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--once", action="store_true", help="leave after the drive; exit 0 only if it worked")
+    parser.add_argument(
+        "--folder", type=Path, default=ROOT / "instance" / "demo", help="emptied, then used for data and logs"
+    )
     arguments = parser.parse_args()
     os.chdir(ROOT)
     try:
-        run(once=arguments.once)
+        run(arguments.folder.absolute(), once=arguments.once)
     except (DemoError, StartError, MissingProgramError) as error:
         sys.exit(f"demo: {error}")
     except (Stopped, KeyboardInterrupt):

@@ -1,0 +1,81 @@
+"""`make demo` in the hands of somebody in a hurry. The way through the whole app is in test_demo_drive.py."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts.guard import ROOT
+from tests.services import free_port, guard
+
+
+def run_demo(folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    ports = {"PORT": str(free_port()), "ORG_PORT": str(free_port())}
+    return subprocess.run(
+        [sys.executable, "-m", "scripts.demo", "--once", "--folder", str(folder)],
+        cwd=ROOT,
+        env=guard().environ(**{**ports, **environ}),
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
+    )
+
+
+def assert_one_line(answer: subprocess.CompletedProcess[str], words: str) -> None:
+    assert answer.returncode not in (0, None)
+    assert answer.stdout == ""
+    assert words in answer.stderr
+    assert len(answer.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["PORT", "ORG_PORT"])
+def test_a_port_in_use_is_named(tmp_path: Path, name: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        assert_one_line(run_demo(tmp_path / "demo", **{name: port}), f"Port {port} is not free")
+
+
+def test_a_port_that_is_none_is_refused(tmp_path: Path) -> None:
+    assert_one_line(run_demo(tmp_path / "demo", PORT="eighty"), "PORT must be a port number, not 'eighty'")
+
+
+def test_a_second_demo_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / "demo")],
+        cwd=ROOT,
+        env=guard().environ(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert holder.stdout
+    assert holder.stdout.readline() == "held\n"
+    assert_one_line(run_demo(tmp_path / "demo"), f"A demo is already running in this folder (process {holder.pid})")
+    holder.communicate("\n")
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()  # stands for any refusal; root may write anywhere
+    assert_one_line(run_demo(tmp_path / "file" / "demo"), "Cannot write to")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_write_access_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    assert_one_line(run_demo(tmp_path / "demo"), "Cannot write to")
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from scripts.demo import own_folder
+with own_folder(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
