@@ -99,6 +99,8 @@ def own_folder(folder: Path) -> Iterator[None]:
     """Keep other demos out of the demo's folder."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()) and not folder.with_suffix(".lock").exists():
+            raise DemoError(f"{folder} holds something else; the demo would empty it.")
         lock = folder.with_suffix(".lock").open("a+")
     except OSError as error:
         raise DemoError(f"Cannot write to {folder}: {error.strerror}.") from error
@@ -308,9 +310,8 @@ def stopping(demo: Demo) -> Iterator[None]:
 def main() -> NoReturn:
     parser = argparse.ArgumentParser(prog="make demo", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--once", action="store_true", help="leave after the drive; exit 0 only if it worked")
-    parser.add_argument(
-        "--folder", type=Path, default=ROOT / "instance" / "demo", help="emptied, then used for data and logs"
-    )
+    place = ROOT / "instance" / "demo"
+    parser.add_argument("--folder", type=Path, default=place, help="emptied, then used for data and logs")
     arguments = parser.parse_args()
     os.chdir(ROOT)
     try:
