@@ -7,7 +7,7 @@ go stale. An advisor's own lists have rows for their members; any contact of the
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import ColumnElement, CursorResult, and_, delete, literal, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -32,7 +32,7 @@ IDS_A_STATEMENT = 1000
 
 
 def is_on_system_list(kind: ListKind) -> ColumnElement[bool]:
-    """Is a contact on this list? Opted-out ones stay on it, inactive; whoever left Salesforce or was deleted here does not."""
+    """Is a contact on this list? Opted-out ones stay, inactive; who left Salesforce or was deleted here does not."""
     is_here = and_(Contact.departed.is_(None), Contact.hidden_at.is_(None))
     if kind == ListKind.SALESFORCE_CONTACTS:
         return and_(Contact.source == ContactSource.SALESFORCE, is_here)
@@ -171,5 +171,5 @@ def _insert_if_absent(table: type[ContactList] | type[ListMember]) -> Any:
 
 
 def _execute(statement: Any) -> int:
-    result: CursorResult[Any] = db.session.execute(statement)
+    result = cast("CursorResult[Any]", db.session.execute(statement))
     return result.rowcount

@@ -49,7 +49,7 @@ class Count(NamedTuple):
 
 class ListCount(NamedTuple):
     contact_list: ContactList
-    count: Count
+    size: Count
 
 
 class Overview(NamedTuple):
@@ -59,10 +59,10 @@ class Overview(NamedTuple):
     hidden: int
     lists: list[ListCount]
 
-    def count_of(self, contact_list: ContactList | None) -> Count:
+    def size_of(self, contact_list: ContactList | None) -> Count:
         if contact_list is None:
             return self.everybody
-        return next(each.count for each in self.lists if each.contact_list.id == contact_list.id)
+        return next(each.size for each in self.lists if each.contact_list.id == contact_list.id)
 
 
 class Sharing(NamedTuple):
@@ -234,7 +234,7 @@ def _sharing(user_id: int, contacts: Sequence[Contact]) -> dict[int, Sharing]:
         .group_by(Contact.address_hash)
         .having(func.count() > 1)
     ).all()
-    ends = {bytes(hashed): (count, lowest, highest) for hashed, count, lowest, highest in shared}
+    ends = {hashed: (count, lowest, highest) for hashed, count, lowest, highest in shared}
     names = _names_of(i for _, lowest, highest in ends.values() for i in (lowest, highest))
     found = {}
     for contact in contacts:
@@ -260,7 +260,7 @@ def _is_in_use() -> ColumnElement[bool]:
 def _totals(user_id: int, now: datetime) -> dict[str, Count]:
     """Return counts of everybody (""), of "hidden" and of both system lists, from one pass over the contacts."""
     is_hidden = Contact.hidden_at.is_not(None)
-    groups = {"": ~is_hidden, "hidden": is_hidden}
+    groups: dict[str, ColumnElement[bool]] = {"": ~is_hidden, "hidden": is_hidden}
     groups |= {kind.value: is_on_system_list(kind) for kind in SYSTEM_LIST_NAMES}
     columns: list[ColumnElement[int]] = []
     for is_in in groups.values():

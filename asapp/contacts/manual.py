@@ -1,0 +1,100 @@
+"""Contacts that an advisor made by hand. They are never sent to Salesforce.
+
+Salesforce contacts are read-only here: everything that changes a contact's fields goes through require_editable(), which
+raises for them, whatever the request looked like.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from asapp.clock import utcnow
+from asapp.contacts.addresses import address_hash, address_key
+from asapp.contacts.fields import Details, InvalidFields, check_details
+from asapp.contacts.queries import find_by_hash
+from asapp.contacts.twins import refresh_twins
+from asapp.extensions import db
+from asapp.models import Contact, ContactSource, Partner, User
+from asapp.models.search import search_key
+from asapp.vault import Vault
+
+
+class ReadOnly(Exception):
+    """Only Salesforce changes this contact's fields."""
+
+
+class AddressTaken(InvalidFields):
+    """Others of the advisor's contacts have this address; it can be kept all the same."""
+
+    def __init__(self, holders: list[Contact]) -> None:
+        more = f" and {len(holders) - 1} more" if len(holders) > 1 else ""
+        super().__init__({"email": f"{holders[0].name or 'Another contact'}{more} already has this address."})
+        self.holder_id = holders[0].id
+
+
+class _Hashes(NamedTuple):
+    before: bytes | None
+    after: bytes
+
+
+def add_contact(advisor: User, details: Details, vault: Vault, *, keep_same_address: bool = False) -> Contact:
+    """Raise InvalidFields, or AddressTaken unless the advisor wants the address twice."""
+    clean = check_details(details)
+    hashed = address_hash(clean.email, _address_key(advisor, vault))
+    if not keep_same_address:
+        _refuse_taken(advisor.id, hashed)
+    contact = Contact(user_id=advisor.id, source=ContactSource.MANUAL)
+    _write(contact, clean, hashed)
+    db.session.add(contact)
+    _settle_twins(contact, _Hashes(None, hashed))
+    return contact
+
+
+def edit_contact(
+    advisor: User, contact: Contact, details: Details, vault: Vault, *, keep_same_address: bool = False
+) -> None:
+    """Raise ReadOnly, InvalidFields, or AddressTaken if the new address is somebody else's too."""
+    require_editable(contact)
+    clean = check_details(details)
+    new_hash = address_hash(clean.email, _address_key(advisor, vault))
+    db.session.refresh(contact, with_for_update=True)  # a sync may have adopted it a moment ago
+    require_editable(contact)
+    hashes = _Hashes(contact.address_hash, new_hash)
+    if hashes.after != hashes.before and not keep_same_address:
+        _refuse_taken(advisor.id, hashes.after)
+    _write(contact, clean, hashes.after)
+    _settle_twins(contact, hashes)
+
+
+def require_editable(contact: Contact) -> None:
+    """Raise ReadOnly unless the contact was made here by hand."""
+    if contact.source != ContactSource.MANUAL:
+        raise ReadOnly
+
+
+def _write(contact: Contact, details: Details, hashed: bytes) -> None:
+    contact.first_name, contact.last_name, contact.email = details
+    contact.search_key = search_key(*details)
+    contact.address_hash = hashed
+    contact.changed_at = utcnow()
+
+
+def _settle_twins(contact: Contact, hashes: _Hashes) -> None:
+    """Is this address one that opted out in Salesforce? Commits."""
+    if hashes.after != hashes.before:
+        contact.twin_opted_out = False
+        db.session.flush()
+        refresh_twins(contact.user_id, None, [hashes.after])
+    db.session.commit()
+
+
+def _refuse_taken(user_id: int, hashed: bytes) -> None:
+    holders = find_by_hash(user_id, hashed)
+    if holders:
+        raise AddressTaken(holders)
+
+
+def _address_key(advisor: User, vault: Vault) -> bytes:
+    """Commits when it makes the key."""
+    partner = db.session.get_one(Partner, advisor.partner_id)
+    return address_key(db.session(), partner, vault)

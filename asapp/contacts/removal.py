@@ -1,0 +1,62 @@
+"""Deleting contacts here.
+
+A contact made by hand is deleted. One that came from Salesforce gets a tombstone, so that the next sync does not bring it
+back; nothing is deleted in Salesforce and nothing is sent there, and the contact can be restored with its lists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, NamedTuple, cast
+
+from sqlalchemy import CursorResult, delete, update
+
+from asapp.clock import utcnow
+from asapp.contacts.lists import IDS_A_STATEMENT, in_chunks
+from asapp.contacts.queries import contacts_of
+from asapp.extensions import db
+from asapp.models import Contact, ContactSource
+
+
+class Removed(NamedTuple):
+    """deleted: made by hand, gone for good. hidden: got a tombstone."""
+
+    deleted: int
+    hidden: int
+
+    @property
+    def total(self) -> int:
+        return self.deleted + self.hidden
+
+
+def remove_contacts(user_id: int, contact_ids: Collection[int]) -> Removed:
+    """Delete these contacts here; ids that are not this advisor's are passed over."""
+    deleted = hidden = 0
+    for ids in in_chunks(sorted(contact_ids), IDS_A_STATEMENT):
+        chosen = (contacts_of(user_id), Contact.id.in_(ids))
+        deleted += _execute(delete(Contact).where(*chosen, Contact.source == ContactSource.MANUAL))
+        hidden += _execute(
+            update(Contact)
+            .where(*chosen, Contact.source != ContactSource.MANUAL, Contact.hidden_at.is_(None))
+            .values(hidden_at=utcnow(), changed_at=utcnow())
+        )
+    db.session.commit()
+    return Removed(deleted, hidden)
+
+
+def restore_contacts(user_id: int, contact_ids: Collection[int]) -> int:
+    """Take the tombstones away and return how many there were."""
+    restored = 0
+    for ids in in_chunks(sorted(contact_ids), IDS_A_STATEMENT):
+        restored += _execute(
+            update(Contact)
+            .where(contacts_of(user_id), Contact.id.in_(ids), Contact.hidden_at.is_not(None))
+            .values(hidden_at=None, changed_at=utcnow())
+        )
+    db.session.commit()
+    return restored
+
+
+def _execute(statement: Any) -> int:
+    result = cast("CursorResult[Any]", db.session.execute(statement.execution_options(synchronize_session=False)))
+    return result.rowcount
