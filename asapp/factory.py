@@ -13,7 +13,7 @@ from asapp.database import engine_options, expect_writes, prepare_engine
 from asapp.extensions import csrf, db, limiter, login_manager, migrate
 from asapp.jobs.queues import Queues
 from asapp.vault import Vault
-from asapp.web import errors, filters, headers
+from asapp.web import access, errors, filters, headers, htmx, navigation
 from asapp.web.blueprints import BLUEPRINTS
 from config import Config
 
@@ -36,10 +36,8 @@ def build_app(config: Config) -> Flask:
         app.register_blueprint(blueprint)
     app.before_request(take_write_lock_early)
     app.teardown_request(forget_write_lock)
-    errors.register(app)
-    filters.register(app)
-    headers.register(app)
-    cli.register(app)
+    for part in (access, errors, filters, navigation, htmx, headers, cli):
+        part.register(app)
     return app
 
 

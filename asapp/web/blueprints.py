@@ -4,4 +4,11 @@ from __future__ import annotations
 
 from flask import Blueprint
 
-BLUEPRINTS: tuple[Blueprint, ...] = ()
+from asapp.web import auth, health, home, settings
+
+BLUEPRINTS: tuple[Blueprint, ...] = (
+    home.blueprint,
+    auth.blueprint,
+    settings.blueprint,
+    health.blueprint,
+)

@@ -1,7 +1,131 @@
+"""What we say when a request can't be answered: a page, or for htmx a part that stands at the top of the page."""
+
 from __future__ import annotations
 
-from flask import Flask
+import logging
+import math
+import secrets
+import time
+from dataclasses import dataclass
+
+from flask import Flask, make_response, render_template, request
+from flask.typing import ResponseReturnValue
+from flask_login import current_user
+from flask_wtf.csrf import CSRFError
+from werkzeug.exceptions import HTTPException, InternalServerError
+
+from asapp.extensions import limiter
+from asapp.web.access import ask_to_log_in
+from asapp.web.filters import counted
+from asapp.web.htmx import wants_part
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What happened, what is safe, what to do."""
+
+    title: str
+    words: str
+    drawing: str = "signpost"
+    number: str | None = None  # by which we find it in the log
+
+
+TOO_OLD = Trouble(
+    "This form can't be sent any more",
+    "It was opened before you logged in or out, or your browser keeps no cookies for this address. Nothing was changed. "
+    "Go back, load the page again and send it once more.",
+    "hourglass",
+)
+TROUBLES = {
+    404: Trouble(
+        "We can't find that page",
+        "The address may be mistyped, or what was here has been deleted. "
+        "Your contacts, lists and leads are where you left them.",
+    ),
+    405: Trouble(
+        "That can't be done from here",
+        "The address exists, but it only takes what a form sends to it. Nothing was changed.",
+    ),
+    413: Trouble("That is too much at once", "What you sent is larger than we take. Nothing was changed.", "plug"),
+    422: Trouble(
+        "We can't use what was sent",
+        "Something in it was missing or didn't fit together. Nothing was changed. Go back and check what you entered.",
+    ),
+}
+OTHERS = Trouble("We can't answer that", "The request was not one that we understand. Nothing was changed.")
 
 
 def register(app: Flask) -> None:
-    pass
+    app.register_error_handler(CSRFError, refuse_form)
+    app.register_error_handler(HTTPException, show)
+
+
+def refuse_form(_error: CSRFError) -> ResponseReturnValue:
+    if not current_user.is_authenticated and not _is_at_login():
+        return ask_to_log_in()  # the session has ended, and the form with it
+    return _answer(400, TOO_OLD)
+
+
+def show(error: HTTPException) -> ResponseReturnValue:
+    if error.response is not None:
+        return error.response
+    code = error.code or 500
+    return _answer(code, _trouble(code, error), error)
+
+
+def _trouble(code: int, error: HTTPException) -> Trouble:
+    if isinstance(error, InternalServerError) or code >= 500:
+        return _broken(code)
+    if code == 403:
+        return _forbidden()
+    if code == 429:
+        return _too_many()
+    return TROUBLES.get(code, OTHERS)
+
+
+def _forbidden() -> Trouble:
+    role, other = ("an admin", "advisors") if current_user.is_admin else ("an advisor", "AdvisorStream admins")
+    return Trouble(
+        f"This page is for {other}",
+        f"You are logged in as {current_user.name}, {role}. Nothing was changed. "
+        "If you followed a link that somebody sent you, tell them you can't open it.",
+        "door",
+    )
+
+
+def _too_many() -> Trouble:
+    limit = limiter.current_limit
+    wait_s = max(0.0, limit.reset_at - time.time()) if limit else 60.0
+    return Trouble(
+        "Too many tries in a short time",
+        "For safety this page rests for a while. Nothing was lost, and you don't need to do anything but wait. "
+        f"You can try again in {counted(max(1, math.ceil(wait_s / 60)), 'minute')}.",
+        "hourglass",
+    )
+
+
+def _broken(code: int) -> Trouble:
+    number = f"{secrets.token_hex(2)}-{secrets.token_hex(2)}"
+    log.error("A request ended with %s; the person was given number %s", code, number)
+    return Trouble(
+        "Something broke on our side",
+        "It is not something you did. What you saved before is safe, and a sync that was running goes on by itself. "
+        "Try again in a minute; if it happens again, send us the number below.",
+        "plug",
+        number,
+    )
+
+
+def _answer(code: int, trouble: Trouble, error: HTTPException | None = None) -> ResponseReturnValue:
+    template = "errors/_trouble.html" if wants_part() else "errors/page.html"
+    response = make_response(render_template(template, trouble=trouble, code=code), code)
+    for name, value in error.get_headers() if error else ():
+        if name in ("Allow", "Retry-After"):
+            response.headers[name] = value
+    return response
+
+
+def _is_at_login() -> bool:
+    return request.endpoint == "auth.try_login"

@@ -1,7 +1,64 @@
+"""Headers of every answer: what pages may load, where they may be framed, what may be kept."""
+
 from __future__ import annotations
 
-from flask import Flask
+from flask import Flask, Response, request
+
+from asapp.web import htmx
+from config import Config
+
+HSTS = "max-age=31536000"
+A_YEAR = 31_536_000
+STEADY = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
 
 
 def register(app: Flask) -> None:
-    pass
+    config: Config = app.extensions["asapp.config"]
+    policy = content_policy(config)
+
+    @app.after_request
+    def add_headers(response: Response) -> Response:
+        for name, value in STEADY.items():
+            response.headers.setdefault(name, value)
+        response.headers.setdefault("Content-Security-Policy", policy)
+        if config.is_https:
+            response.headers.setdefault("Strict-Transport-Security", HSTS)
+        if request.endpoint == "static":
+            keep_by_fingerprint(response)
+        else:
+            response.headers.setdefault("Cache-Control", "no-store")
+            response.vary.add("HX-Request")
+        return response
+
+
+def content_policy(config: Config) -> str:
+    """Return the content security policy. Nothing inline, nothing evaluated, one script from elsewhere at most.
+
+    A page that needs another one (the sign-up form may be framed) sets its own header.
+    """
+    htmx_place = htmx.outside_place(config)
+    scripts = f"'self' {htmx_place}" if htmx_place else "'self'"
+    return "; ".join(
+        (
+            "default-src 'none'",
+            f"script-src {scripts}",
+            "style-src 'self'",
+            "img-src 'self' data:",
+            "connect-src 'self'",
+            "form-action 'self'",
+            "base-uri 'none'",
+            "frame-ancestors 'none'",
+        )
+    )
+
+
+def keep_by_fingerprint(response: Response) -> None:
+    """A static file asked for by its fingerprint never changes; others are asked about each time."""
+    if request.args.get("v") and response.status_code in (200, 206, 304):
+        response.headers["Cache-Control"] = f"public, max-age={A_YEAR}, immutable"

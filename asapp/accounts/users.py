@@ -1,0 +1,134 @@
+"""People who log in: made by an admin, in and out, and what they may change about themselves.
+
+A session carries the person's nonce. A new nonce ends every session of this person at once: log-out, a changed password
+and a deactivated account all work that way.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+
+from asapp.accounts import passwords
+from asapp.contacts.fields import InvalidFields, clean_line, email_problem
+from asapp.extensions import db
+from asapp.models import Partner, Role, User
+
+NAME_MAX = 120
+
+
+def create_user(email: str, name: str, password: str, role: Role, partner: Partner | None = None) -> User:
+    """Make a person; raise InvalidFields. An advisor needs a partner, an admin has none."""
+    email, name = normal_email(email), clean_line(name)
+    errors = _name_errors(name)
+    if problem := email_problem(email):
+        errors["email"] = problem
+    if (role == Role.ADVISOR) != (partner is not None):
+        errors["partner"] = "An advisor belongs to a partner." if partner is None else "An admin belongs to no partner."
+    errors |= _password_errors("password", password, name, email)
+    if errors:
+        raise InvalidFields(errors)
+    user = User(
+        email=email,
+        name=name,
+        role=role,
+        partner=partner,
+        password_hash=passwords.hash_password(password),
+        session_nonce=_new_nonce(),
+    )
+    db.session.add(user)
+    try:
+        db.session.commit()
+    except IntegrityError as error:
+        db.session.rollback()
+        raise InvalidFields({"email": "Somebody has this address already."}) from error
+    return user
+
+
+def log_in(email: str, password: str) -> User | None:
+    """Return the person if address and password belong together and the account is active; else None, as slowly."""
+    user = _find_by_email(email)
+    user_id, password_hash = (user.id, user.password_hash) if user else (None, None)
+    db.session.rollback()  # hashing takes a while, and on SQLite everybody else would wait for our lock
+    if not passwords.is_right(password, password_hash):
+        return None
+    user = db.session.get(User, user_id)
+    if user is None or not user.is_active or user.password_hash != password_hash:
+        return None
+    if passwords.is_outdated(user.password_hash):
+        user.password_hash = passwords.hash_password(password)
+    db.session.commit()
+    return user
+
+
+def find_by_session(session_id: str) -> User | None:
+    """Return the person whose session says `<id>.<nonce>`, unless it has ended or the account is no longer active."""
+    number, _, nonce = session_id.partition(".")
+    user = db.session.get(User, int(number)) if number.isdecimal() and len(number) < 10 else None
+    if user is None or not user.is_active or not hmac.compare_digest(user.session_nonce.encode(), nonce.encode()):
+        return None
+    return user
+
+
+def end_sessions(user: User) -> None:
+    user.session_nonce = _new_nonce()
+    db.session.commit()
+
+
+def rename(user: User, name: str) -> None:
+    """Raises InvalidFields."""
+    name = clean_line(name)
+    if errors := _name_errors(name):
+        raise InvalidFields(errors)
+    user.name = name
+    db.session.commit()
+
+
+def change_password(user: User, current: str, new: str) -> User:
+    """Set the password, end all sessions of this person and return the person; raise InvalidFields (current, new)."""
+    user_id, password_hash = user.id, user.password_hash
+    about = (user.name, user.email, user.email.partition("@")[0])
+    db.session.rollback()  # as in log_in
+    if not passwords.is_right(current, password_hash):
+        raise InvalidFields({"current": "That is not your current password. Nothing was changed."})
+    if current == new:
+        raise InvalidFields({"new": "This is the password you have. Choose another."})
+    if errors := _password_errors("new", new, *about):
+        raise InvalidFields(errors)
+    new_hash = passwords.hash_password(new)
+    user = db.session.get_one(User, user_id)
+    user.password_hash = new_hash
+    user.session_nonce = _new_nonce()
+    db.session.commit()
+    return user
+
+
+def normal_email(email: str) -> str:
+    return clean_line(email).lower()
+
+
+def _find_by_email(email: str) -> User | None:
+    return db.session.scalar(select(User).where(User.email == normal_email(email)))
+
+
+def _name_errors(name: str) -> dict[str, str]:
+    if not name:
+        return {"name": "Enter a name."}
+    if len(name) > NAME_MAX:
+        return {"name": f"Use {NAME_MAX} characters or fewer; this has {len(name)}."}
+    return {}
+
+
+def _password_errors(field: str, password: str, *about: str) -> dict[str, str]:
+    try:
+        passwords.check_fit(password, *about)
+    except passwords.UnfitPassword as error:
+        return {field: str(error)}
+    return {}
+
+
+def _new_nonce() -> str:
+    return secrets.token_hex(16)

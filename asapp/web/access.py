@@ -1,0 +1,85 @@
+"""Who may open what.
+
+Every page demands a log-in unless it is on the list below; a role is demanded by one decorator on the view. Another
+person's row is no matter of roles: the view looks among the current person's own and answers 404.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+from urllib.parse import urlsplit
+
+from flask import Flask, abort, make_response, redirect, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_login import current_user
+
+from asapp.accounts import users
+from asapp.extensions import login_manager
+from asapp.models import User
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+PUBLIC_ENDPOINTS = frozenset({"static", "auth.login", "auth.try_login", "health.alive", "home.index"})
+
+
+def register(app: Flask) -> None:
+    login_manager.session_protection = None  # the nonce in the session ends it; addresses change on the way to work
+    login_manager.user_loader(load_user)
+    app.before_request(demand_login)
+
+
+def load_user(session_id: str) -> User | None:
+    return users.find_by_session(session_id)
+
+
+def demand_login() -> ResponseReturnValue | None:
+    if request.endpoint is None or request.endpoint in PUBLIC_ENDPOINTS or current_user.is_authenticated:
+        return None  # no endpoint: there is nothing, and 404 says so
+    return ask_to_log_in()
+
+
+def ask_to_log_in() -> ResponseReturnValue:
+    """Send to the log-in and remember where to go on from there."""
+    if request.headers.get("HX-Request") == "true":
+        page = safe_path(path_of(request.headers.get("HX-Current-URL", "")))
+        return make_response("", 401, {"HX-Redirect": url_for("auth.login", next=page)})
+    page = safe_path(request.full_path.rstrip("?")) if request.method == "GET" else None
+    return redirect(url_for("auth.login", next=page if page != "/" else None))
+
+
+def advisor_required(view: Callable[P, R]) -> Callable[P, R]:
+    @wraps(view)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        if not current_user.is_advisor:
+            abort(403)
+        return view(*args, **kwargs)
+
+    return guarded
+
+
+def admin_required(view: Callable[P, R]) -> Callable[P, R]:
+    @wraps(view)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        if not current_user.is_admin:
+            abort(403)
+        return view(*args, **kwargs)
+
+    return guarded
+
+
+def safe_path(target: str | None) -> str | None:
+    """Return target if it is a plain path on this host; browsers read `\\` as `/` and skip control characters."""
+    if not target or not target.startswith("/") or target.startswith("//"):
+        return None
+    if "\\" in target or any(ord(c) < 0x21 or ord(c) == 0x7F for c in target):
+        return None
+    parts = urlsplit(target)
+    return None if parts.scheme or parts.netloc else target
+
+
+def path_of(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.path}?{parts.query}" if parts.query else parts.path

@@ -1,0 +1,65 @@
+"""Which links a person sees, and which of them is the current one.
+
+A link appears as soon as its endpoint exists. This is the one place that knows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask import Flask, current_app, request, url_for
+from flask_login import current_user
+
+
+@dataclass(frozen=True)
+class Place:
+    label: str
+    endpoint: str
+    section: tuple[str, ...] = ()  # blueprints whose pages belong here
+
+
+@dataclass(frozen=True)
+class Link:
+    label: str
+    url: str
+    current: str | None  # "page": this very page; "true": a page of its section
+
+
+PROFILE = Place("Profile", "settings.profile")
+SECURITY = Place("Security", "settings.security")
+INTEGRATIONS = Place("Integrations", "integrations.index", ("integrations", "connect", "runs"))
+ACCOUNT_SETTINGS = Place("Account Settings", PROFILE.endpoint, ("settings", *INTEGRATIONS.section))
+FOR_ADVISORS = (
+    Place("Contacts", "contacts.index", ("contacts", "lists")),
+    Place("Leads", "leads.index", ("leads",)),
+    ACCOUNT_SETTINGS,
+)
+FOR_ADMINS = (Place("Partners", "partners.index", ("partners",)), ACCOUNT_SETTINGS)
+
+
+def register(app: Flask) -> None:
+    app.jinja_env.globals.update(main_navigation=main_navigation, settings_navigation=settings_navigation)
+
+
+def main_navigation() -> list[Link]:
+    return _links(FOR_ADMINS if current_user.is_admin else FOR_ADVISORS)
+
+
+def settings_navigation() -> list[Link]:
+    return _links((PROFILE, SECURITY, INTEGRATIONS) if current_user.has_integrations else (PROFILE, SECURITY))
+
+
+def home_of_current_user() -> str:
+    """Return where "/" leads: the first page of the person's navigation, or the log-in."""
+    return main_navigation()[0].url if current_user.is_authenticated else url_for("auth.login")
+
+
+def _links(places: tuple[Place, ...]) -> list[Link]:
+    known = current_app.view_functions
+    return [Link(p.label, url_for(p.endpoint), _current(p)) for p in places if p.endpoint in known]
+
+
+def _current(place: Place) -> str | None:
+    if request.endpoint == place.endpoint:
+        return "page"
+    return "true" if request.blueprint in place.section else None
