@@ -94,9 +94,10 @@ def test_a_port_in_use_is_not_free() -> None:
 
 def test_a_guard_ends_children_in_groups_of_their_own() -> None:
     with Guard() as guard:
-        _start_stubborn_child(guard.environ())
+        child = _start_stubborn_child(guard.environ())
         assert len(guarded(guard.mark, guard.folder)) == 2
         assert guard.sweep(grace_s=0.2) == 2
+        child.communicate()
         folder = guard.folder
     assert not folder.exists()
 
@@ -109,7 +110,7 @@ def test_servers_and_children_end_with_a_test_run_that_was_killed() -> None:
     mark, folder = owner.stdout.readline().split()
     assert len(guarded(mark, Path(folder))) >= 4  # PostgreSQL is several
     owner.send_signal(signal.SIGKILL)
-    owner.wait()
+    owner.communicate()
     give_up_at = time.monotonic() + 20
     while (guarded(mark, Path(folder)) or Path(folder).exists()) and time.monotonic() < give_up_at:
         time.sleep(0.1)
