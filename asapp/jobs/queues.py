@@ -1,4 +1,4 @@
-"""Redis as a doorbell: rings that a row in the database is waiting, and holds nothing that we would miss."""
+"""Redis as a doorbell: it rings that a row in the database is waiting, and holds nothing that we would miss."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 from rq import Queue
+from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
 log = logging.getLogger(__name__)
 
-TICK_QUEUE = "tick"
+TICK_QUEUE = "tick"  # first: it takes milliseconds and heals the rest
 SYNC_QUEUE = "sync"
 RUN_JOB = "asapp.jobs.tasks.run_sync"
 RUN_JOB_TIMEOUT_S = 900
@@ -59,9 +60,22 @@ class Queues:
         try:
             self.sync.enqueue_many(jobs)
         except RedisError as error:
-            log.warning("Redis took no job: %s", type(error).__name__, extra={"runs": len(jobs)})
+            log.warning("Redis took no job: %s", type(error).__name__, extra={"jobs": len(jobs)})
             return False
         return True
+
+    def forgotten_runs(self, run_ids: Sequence[int]) -> list[int]:
+        """Return those of these queued runs that no job is waiting for; none where Redis doesn't answer."""
+        keys = [Job.key_for(job_id_of(run_id)) for run_id in run_ids]
+        try:
+            with self.redis.pipeline(transaction=False) as pipeline:
+                for key in keys:
+                    pipeline.hget(key, "status")
+                statuses = pipeline.execute()
+        except RedisError:
+            return []
+        waiting = JobStatus.QUEUED.value.encode()
+        return [run_id for run_id, status in zip(run_ids, statuses, strict=True) if status != waiting]
 
 
 def job_id_of(run_id: int) -> str:

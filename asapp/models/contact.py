@@ -185,6 +185,7 @@ class LedgerEntry(Base):
 class DepartureState(StrEnum):
     FOUND = "found"  # by the run that is under way
     HELD = "held"  # waits for Approve or Discard
+    APPROVED = "approved"  # to be asked about once more, and applied
     DISCARDED = "discarded"  # the advisor keeps these until a different set is found
 
 

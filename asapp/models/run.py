@@ -100,6 +100,7 @@ class SyncRun(Base):
     updated: Mapped[int] = mapped_column(default=0)
     adopted: Mapped[int] = mapped_column(default=0)
     unchanged: Mapped[int] = mapped_column(default=0)
+    nominated: Mapped[int] = mapped_column(default=0)  # rows whose class the end of the run decides
     skipped: Mapped[dict[str, int]] = mapped_column(JSON, default=dict)  # reason -> rows
     also: Mapped[dict[str, int]] = mapped_column(JSON, default=dict)  # reason -> contacts changed without reading them
     active_at_start: Mapped[int | None] = mapped_column()
@@ -144,7 +145,7 @@ class SyncRun(Base):
     def is_balanced(self) -> bool:
         """Is every row that was read in exactly one class?"""
         classes = (self.deactivated, self.reactivated, self.created, self.updated, self.adopted, self.unchanged)
-        return self.read == sum(classes) + self.skipped_total
+        return self.read == sum(classes) + self.nominated + self.skipped_total
 
 
 class RunChange(Base):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import CursorResult, select, update
 from sqlalchemy.exc import IntegrityError
@@ -197,5 +197,4 @@ def duration(run: SyncRun, now: datetime) -> timedelta | None:
 
 
 def _execute(statement: Any) -> int:
-    result: CursorResult[Any] = db.session.execute(statement)
-    return result.rowcount
+    return cast(CursorResult[Any], db.session.execute(statement)).rowcount

@@ -227,7 +227,7 @@ def upgrade() -> None:
     sa.Column('found_in_run_id', sa.Integer(), nullable=False),
     sa.Column('was_read', sa.Boolean(), nullable=False),
     sa.Column('found_at', sa.DateTime(timezone=True), nullable=False),
-    sa.CheckConstraint("state IN ('found', 'held', 'discarded')", name=op.f('ck_departures_state')),
+    sa.CheckConstraint("state IN ('found', 'held', 'approved', 'discarded')", name=op.f('ck_departures_state')),
     sa.ForeignKeyConstraint(['connection_id'], ['connections.id'], name=op.f('fk_departures_connection_id'), ondelete='CASCADE'),
     sa.PrimaryKeyConstraint('connection_id', 'salesforce_id', name=op.f('pk_departures'))
     )
@@ -273,6 +273,7 @@ def upgrade() -> None:
     sa.Column('updated', sa.Integer(), nullable=False),
     sa.Column('adopted', sa.Integer(), nullable=False),
     sa.Column('unchanged', sa.Integer(), nullable=False),
+    sa.Column('nominated', sa.Integer(), nullable=False),
     sa.Column('skipped', sa.JSON(), nullable=False),
     sa.Column('also', sa.JSON(), nullable=False),
     sa.Column('active_at_start', sa.Integer(), nullable=True),

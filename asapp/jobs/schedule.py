@@ -1,0 +1,114 @@
+"""What recurs: one dispatch tick with a fixed id, kept alive by rq-scheduler.
+
+rq-scheduler alone loses the tick for good when Redis comes back empty, pushes it again and again while no worker is there,
+and takes away a second scheduler's lock. Each pass here makes sure of the tick first, pushes it only if it isn't waiting
+already, and holds a lock that knows its owner.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import FrameType
+from typing import Any
+from uuid import uuid4
+
+from redis import Redis
+from redis.exceptions import LockError, RedisError
+from rq.job import Job
+from rq.queue import Queue
+from rq.serializers import JSONSerializer
+from rq_scheduler import Scheduler
+
+from asapp.jobs.queues import TICK_QUEUE
+
+log = logging.getLogger(__name__)
+
+TICK_ID = "tick"
+TICK_JOB = "asapp.jobs.tasks.tick"
+TICK_INTERVAL_S = 15
+TICK_TIMEOUT_S = 60
+PASS_INTERVAL_S = 5
+REDIS_AWAY_S = 3
+
+
+class JsonJob(Job):
+    """Jobs of rq-scheduler, which has no serializer argument, in the serializer of our workers."""
+
+    def __init__(self, id: str | None = None, connection: Any = None, serializer: Any = None) -> None:  # noqa: A002 - RQ's name
+        super().__init__(id, connection=connection, serializer=serializer or JSONSerializer)
+
+
+class TickScheduler(Scheduler):  # type: ignore[misc]
+    def __init__(self, connection: Redis) -> None:
+        super().__init__(TICK_QUEUE, connection=connection, interval=PASS_INTERVAL_S, job_class=JsonJob)
+        self._lock = connection.lock(self.scheduler_lock_key, timeout=PASS_INTERVAL_S + 10, blocking=False)
+
+    def acquire_lock(self) -> bool:
+        self._lock_acquired = bool(self._lock.acquire())
+        return self._lock_acquired
+
+    def remove_lock(self) -> None:
+        if self._lock_acquired:
+            self._lock_acquired = False
+            try:
+                self._lock.release()
+            except LockError:
+                log.warning("the pass took longer than its lock")
+
+    def enqueue_jobs(self) -> Any:
+        self.ensure_tick()
+        return super().enqueue_jobs()
+
+    def ensure_tick(self) -> None:
+        """Register the tick, if Redis has lost its place in the schedule or the job itself."""
+        score = self.connection.zscore(self.scheduled_jobs_key, TICK_ID)
+        if score is not None and Job.exists(TICK_ID, self.connection):
+            return
+        self.schedule(
+            datetime.now(UTC),
+            TICK_JOB,
+            id=TICK_ID,
+            interval=TICK_INTERVAL_S,
+            timeout=TICK_TIMEOUT_S,
+            queue_name=TICK_QUEUE,
+        )
+        log.info("the tick is registered")
+
+    def enqueue_job(self, job: Job) -> None:
+        """Push the tick; where one is waiting already (no worker is there), only plan the next."""
+        queue = Queue(TICK_QUEUE, connection=self.connection, serializer=JSONSerializer)
+        if queue.get_job_position(job.id) is None:
+            super().enqueue_job(job)
+        else:
+            self.connection.zadd(self.scheduled_jobs_key, {job.id: int(time.time()) + TICK_INTERVAL_S})
+
+    def _install_signal_handlers(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _exit)
+
+    def register_death(self) -> None:
+        try:
+            super().register_death()
+        except RedisError:
+            log.info("Redis is away; this scheduler's entry expires by itself")
+
+
+def run_scheduler(redis_url: str, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Run until SIGTERM or Ctrl-C; wait where Redis is away."""
+    connection = Redis.from_url(redis_url, socket_connect_timeout=2, socket_timeout=5)
+    scheduler = TickScheduler(connection)
+    while True:
+        try:
+            scheduler.name = uuid4().hex
+            scheduler.run()
+        except RedisError as error:
+            log.warning("Redis is away (%s), trying again", type(error).__name__)
+            sleep(REDIS_AWAY_S)
+
+
+def _exit(_number: int, _frame: FrameType | None) -> None:
+    raise SystemExit

@@ -1,0 +1,24 @@
+"""Whether this process is asked to end. RQ tells its work-horse nothing; our worker passes the signal on."""
+
+from __future__ import annotations
+
+import signal
+from threading import Event
+from types import FrameType
+
+_stopping = Event()
+
+
+def is_stopping() -> bool:
+    return _stopping.is_set()
+
+
+def stop_on_signals() -> None:
+    """From now on SIGTERM and SIGUSR1 only raise the flag; the run looks at it between two pages."""
+    _stopping.clear()
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, _note)
+
+
+def _note(_number: int, _frame: FrameType | None) -> None:
+    _stopping.set()

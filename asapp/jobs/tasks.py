@@ -1,0 +1,77 @@
+"""RQ's doors: each opens a context, calls one function of the domain, and returns."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from flask import Flask
+
+from asapp import create_app
+from asapp.connections.settings import ConnectSettings
+from asapp.connections.tokens import StoredTokens
+from asapp.database import writing
+from asapp.extensions import db
+from asapp.jobs.queues import Queues
+from asapp.jobs.stopping import is_stopping
+from asapp.models import Connection
+from asapp.salesforce.client import OrgClient
+from asapp.sync.dispatch import dispatch
+from asapp.sync.execute import OpenClient, Workplace, execute_run
+from asapp.vault import Vault
+from config import Config
+
+
+@cache
+def worker_app() -> Flask:
+    """The application of this process; a worker makes it before it forks."""
+    return create_app()
+
+
+def run_sync(run_id: int) -> None:
+    """Carry out a sync run. Started by: Sync Account, Approve, the tick. Touches one connection's rows."""
+    with worker_app().app_context(), writing():
+        execute_run(run_id, workplace(worker_app()))
+
+
+def tick() -> None:
+    """Dispatch what is due. Started by: the scheduler, every 15 seconds."""
+    with worker_app().app_context(), writing():
+        queues: Queues = worker_app().extensions["asapp.queues"]
+        config: Config = worker_app().extensions["asapp.config"]
+        dispatch(queues.ring_for_runs, queues.forgotten_runs, config.sync_interval_minutes)
+
+
+def workplace(app: Flask) -> Workplace:
+    config: Config = app.extensions["asapp.config"]
+    vault: Vault = app.extensions["asapp.vault"]
+    queues: Queues = app.extensions["asapp.queues"]
+    return Workplace(
+        open_client=client_opener(config, vault),
+        ring=queues.ring_for_runs,
+        vault=vault,
+        default_interval_minutes=config.sync_interval_minutes,
+        should_stop=is_stopping,
+    )
+
+
+def client_opener(config: Config, vault: Vault) -> OpenClient:
+    """Return the function that opens a connection's org with its stored tokens."""
+    settings = ConnectSettings(vault, config.callback_url, config.salesforce_allow_loopback)
+
+    def open_client(connection: Connection, before_call: object) -> OrgClient:
+        partner = connection.partner
+        return OrgClient(
+            StoredTokens(connection.id, settings),
+            partner.api_version,
+            partner.opt_out_field,
+            allow_loopback=config.salesforce_allow_loopback,
+            before_call=before_call,  # type: ignore[arg-type]
+        )
+
+    return open_client
+
+
+def leave_parents_connections() -> None:
+    """A forked child must not use, nor close, the database connections of its parent."""
+    with worker_app().app_context():
+        db.engine.dispose(close=False)

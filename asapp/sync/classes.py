@@ -1,0 +1,121 @@
+"""What becomes of one row read from Salesforce. Pure: a record and what we know of it go in, a verdict comes out.
+
+Every row falls in exactly one class, the first that fits: deactivated, reactivated, created, updated, adopted, unchanged,
+skipped (by reason). A record that came back deleted or merged is only nominated here; departures are applied at the end of
+the run (sync/departures.py), and counted then.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple
+
+from asapp.contacts.status import NO_EMAIL
+from asapp.models import Outcome, Reason
+from asapp.salesforce.records import ContactRecord
+
+
+class RowClass(StrEnum):
+    DEACTIVATED = "deactivated"
+    REACTIVATED = "reactivated"
+    CREATED = "created"
+    UPDATED = "updated"
+    ADOPTED = "adopted"
+    UNCHANGED = "unchanged"
+    SKIPPED = "skipped"
+    NOMINATED = "nominated"  # none yet: the end of the run decides
+
+
+class Known(NamedTuple):
+    """What is stored here of a record."""
+
+    contact_id: int
+    first_name: str
+    last_name: str
+    email: str
+    opted_out: bool
+    twin_opted_out: bool
+    departed: str | None
+    is_hidden: bool
+    address_hash: bytes | None
+    system_modstamp: datetime | None
+
+    @property
+    def is_shell(self) -> bool:
+        return self.departed == NO_EMAIL
+
+    @property
+    def is_on(self) -> bool:
+        """May be written to, as far as this person goes (the connection has its own reasons, see contacts/status.py)."""
+        return not (self.departed or self.is_hidden or self.opted_out or self.twin_opted_out)
+
+
+class Verdict(NamedTuple):
+    row_class: RowClass
+    reason: str | None = None  # of being skipped, deactivated or nominated
+    outcome: Outcome | None = (
+        None  # for the ledger; None: the user owns no such record any more (nominated: not yet decided)
+    )
+    becomes: Becomes | None = None  # what the contact is to be; None: nothing is written for it
+
+
+class Becomes(NamedTuple):
+    first_name: str
+    last_name: str
+    email: str
+    opted_out: bool
+    departed: str | None
+
+
+SHELL = Becomes("", "", "", opted_out=False, departed=NO_EMAIL)
+
+
+def judge(record: ContactRecord, known: Known | None) -> Verdict:
+    """Return what becomes of a record that the connected user owns."""
+    if record.is_deleted:
+        return _judge_deleted(record, known)
+    if known is None or known.is_shell:
+        return _judge_newcomer(record, known)
+    if not record.email:
+        outcome = Outcome.OPTED_OUT if record.is_opted_out else Outcome.NO_EMAIL
+        return Verdict(_off_or_updated(known), NO_EMAIL, outcome, SHELL)
+    becomes = Becomes(record.first_name, record.last_name, record.email, record.is_opted_out, departed=None)
+    outcome = Outcome.OPTED_OUT if record.is_opted_out else Outcome.SYNCED
+    after = known._replace(opted_out=record.is_opted_out, departed=None)
+    if known.is_on and not after.is_on:
+        return Verdict(RowClass.DEACTIVATED, Reason.OPTED_OUT, outcome, becomes)
+    if after.is_on and not known.is_on:
+        return Verdict(RowClass.REACTIVATED, known.departed or Reason.OPTED_OUT, outcome, becomes)
+    if becomes != Becomes(known.first_name, known.last_name, known.email, known.opted_out, known.departed):
+        return Verdict(RowClass.UPDATED, None, outcome, becomes)
+    return Verdict(RowClass.UNCHANGED, None, outcome, None)
+
+
+def _judge_deleted(record: ContactRecord, known: Known | None) -> Verdict:
+    reason = Reason.MERGED if record.master_record_id else Reason.DELETED
+    if known is None or known.is_shell:
+        return Verdict(RowClass.SKIPPED, reason)
+    if known.departed is None:
+        return Verdict(RowClass.NOMINATED, reason)
+    if known.departed == reason:
+        return Verdict(RowClass.UNCHANGED)
+    becomes = Becomes(known.first_name, known.last_name, known.email, known.opted_out, reason)
+    return Verdict(RowClass.UPDATED, reason, None, becomes)
+
+
+def _judge_newcomer(record: ContactRecord, known: Known | None) -> Verdict:
+    """known: None, or a shell that waits for an address."""
+    if record.is_opted_out:
+        return Verdict(RowClass.SKIPPED, Reason.OPTED_OUT, Outcome.OPTED_OUT)
+    if not record.email:
+        return Verdict(RowClass.SKIPPED, NO_EMAIL, Outcome.NO_EMAIL)
+    becomes = Becomes(record.first_name, record.last_name, record.email, opted_out=False, departed=None)
+    if known is None:
+        return Verdict(RowClass.CREATED, None, Outcome.SYNCED, becomes)
+    row_class = RowClass.UPDATED if known.is_hidden else RowClass.REACTIVATED
+    return Verdict(row_class, NO_EMAIL, Outcome.SYNCED, becomes)
+
+
+def _off_or_updated(known: Known) -> RowClass:
+    return RowClass.DEACTIVATED if known.is_on else RowClass.UPDATED

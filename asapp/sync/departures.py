@@ -1,0 +1,315 @@
+"""Contacts that leave: nominated, written down as a proposal, and applied at the end of a run.
+
+A contact is switched off only on an answer about that very contact: its row came back deleted or merged, or a look at its Id
+in a whole answer shows another owner or no row. Sweeps only nominate. A proposal of more than a fifth of what was active
+when the run began, and of more than ten, is held until the advisor approves or discards it; there is one proposal per
+connection, and later runs renew it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import delete, exists, func, insert, select, update
+from sqlalchemy.orm import aliased
+
+from asapp.clock import utcnow
+from asapp.contacts.twins import refresh_twins
+from asapp.extensions import db
+from asapp.models import (
+    Connection,
+    Contact,
+    Departure,
+    DepartureState,
+    LedgerEntry,
+    ListMember,
+    Reason,
+    RunTrigger,
+    SyncRun,
+)
+from asapp.salesforce.records import Sighting
+from asapp.sync import store
+from asapp.sync.classes import RowClass
+from asapp.sync.pages import Pull, added, changed
+from asapp.sync.runs import Ring, start_run, write_under_lease
+
+HELD_SHARE = 0.2
+HELD_LEAST = 10
+CHUNK = 2000
+MEMBERSHIPS_MOVED = "memberships_moved"
+
+
+def judge_sighting(sighting: Sighting | None, owner_id: str) -> Reason | None:
+    """Return why a contact has left by what a look at its Id showed; None: it is still the user's."""
+    if sighting is None:
+        return Reason.GONE
+    if sighting.is_deleted:
+        return Reason.MERGED if sighting.master_record_id else Reason.DELETED
+    return Reason.REASSIGNED if sighting.owner_id != owner_id else None
+
+
+def is_held(switched_off: int, active_at_start: int) -> bool:
+    return switched_off > HELD_LEAST and switched_off > HELD_SHARE * active_at_start
+
+
+def count_expected(connection_id: int) -> int:
+    """Return how many contacts Salesforce has for the user, if we know of all departures."""
+    gone = exists().where(
+        Departure.connection_id == LedgerEntry.connection_id, Departure.salesforce_id == LedgerEntry.salesforce_id
+    )
+    return (
+        db.session.scalar(
+            select(func.count()).select_from(LedgerEntry).where(LedgerEntry.connection_id == connection_id, ~gone)
+        )
+        or 0
+    )
+
+
+def find_held(connection_id: int) -> list[Departure]:
+    """Return the proposal that waits for the advisor."""
+    return list(
+        db.session.scalars(
+            select(Departure)
+            .where(Departure.connection_id == connection_id, Departure.state == DepartureState.HELD)
+            .order_by(Departure.salesforce_id)
+        )
+    )
+
+
+def approve(connection: Connection, ring: Ring) -> SyncRun:
+    """Let a run ask Salesforce again about the held contacts, and apply what still holds."""
+    _move(connection.id, DepartureState.APPROVED, (DepartureState.HELD,))
+    db.session.commit()
+    return start_run(connection, RunTrigger.APPROVAL, ring)
+
+
+def discard(connection: Connection) -> None:
+    """Keep the held contacts until a later run finds a different set."""
+    _move(connection.id, DepartureState.DISCARDED, (DepartureState.HELD,))
+    db.session.commit()
+
+
+def nominate_sightings(pull: Pull, ids: Sequence[str], sightings: Mapping[str, Sighting]) -> list[str]:
+    """Write down who of these has left, in the caller's transaction; return those who are still the user's."""
+    rows: list[dict[str, Any]] = []
+    still_here: list[str] = []
+    for salesforce_id in ids:
+        sighting = sightings.get(salesforce_id)
+        reason = judge_sighting(sighting, pull.owner_id)
+        if reason is None:
+            still_here.append(salesforce_id)
+            continue
+        rows.append(
+            {
+                "connection_id": pull.connection_id,
+                "salesforce_id": salesforce_id,
+                "reason": reason,
+                "merged_into": sighting.master_record_id if sighting else None,
+                "found_in_run_id": pull.run_id,
+                "was_read": False,
+            }
+        )
+    already_read = store.find_departures(pull.connection_id, [row["salesforce_id"] for row in rows])
+    store.upsert_departures([row for row in rows if already_read.get(row["salesforce_id"]) != pull.run_id])
+    return still_here
+
+
+def renew_proposal(connection_id: int) -> None:
+    """A set that differs from the one that was discarded is proposed anew, whole."""
+    has_new = db.session.scalar(
+        select(Departure.salesforce_id)
+        .where(Departure.connection_id == connection_id, Departure.state == DepartureState.FOUND)
+        .limit(1)
+    )
+    if has_new is not None:
+        _move(connection_id, DepartureState.FOUND, (DepartureState.DISCARDED,))
+
+
+def to_confirm(pull: Pull) -> list[str]:
+    """Return the Ids whose departure was found by an earlier run and may be applied by this one: to be asked about again."""
+    waiting = (DepartureState.APPROVED, DepartureState.HELD, DepartureState.FOUND)
+    return list(
+        db.session.scalars(
+            select(Departure.salesforce_id).where(
+                Departure.connection_id == pull.connection_id,
+                Departure.state.in_(waiting),
+                Departure.found_in_run_id != pull.run_id,
+            )
+        )
+    )
+
+
+def settle(run: SyncRun, pull: Pull) -> bool:
+    """Apply what was approved, then the rest or hold it, page by page with commits. Return whether a proposal is held."""
+    renew_proposal(pull.connection_id)
+    apply_all(run, pull, (DepartureState.APPROVED,))
+    proposed = (DepartureState.FOUND, DepartureState.HELD)
+    held = is_held(count_switched_off(pull.connection_id, proposed), run.active_at_start or 0)
+    if held:
+        _move(pull.connection_id, DepartureState.HELD, (DepartureState.FOUND,))
+    else:
+        apply_all(run, pull, proposed)
+    class_what_stays(run, pull)
+    return held
+
+
+def count_switched_off(connection_id: int, states: Sequence[DepartureState]) -> int:
+    """Return how many contacts that are on these departures would switch off."""
+    return (
+        db.session.scalar(
+            select(func.count())
+            .select_from(Departure)
+            .join(
+                Contact,
+                (Contact.connection_id == Departure.connection_id) & (Contact.salesforce_id == Departure.salesforce_id),
+            )
+            .where(Departure.connection_id == connection_id, Departure.state.in_(states), is_on())
+        )
+        or 0
+    )
+
+
+def count_on(connection_id: int) -> int:
+    """Return how many of a connection's contacts are on, apart from what the connection itself is in."""
+    return (
+        db.session.scalar(
+            select(func.count()).select_from(Contact).where(Contact.connection_id == connection_id, is_on())
+        )
+        or 0
+    )
+
+
+def is_on() -> Any:
+    return Contact.departed.is_(None) & Contact.hidden_at.is_(None) & ~Contact.opted_out & ~Contact.twin_opted_out
+
+
+def class_what_stays(run: SyncRun, pull: Pull) -> None:
+    """Class the rows that were read of departures not applied: held or kept by the advisor; the rest came back meanwhile."""
+    by_state = dict(
+        db.session.execute(
+            select(Departure.state, func.count())
+            .where(
+                Departure.connection_id == pull.connection_id,
+                Departure.found_in_run_id == pull.run_id,
+                Departure.was_read,
+            )
+            .group_by(Departure.state)
+        ).all()
+    )
+    staying = {state: min(count, run.nominated) for state, count in by_state.items()}
+    write_under_lease(
+        run,
+        pull.lease,
+        nominated=0,
+        unchanged=run.unchanged + run.nominated - sum(staying.values()),
+        skipped=added(run.skipped, staying),
+    )
+    db.session.commit()
+
+
+def apply_all(run: SyncRun, pull: Pull, states: Sequence[DepartureState]) -> None:
+    while True:
+        batch = list(
+            db.session.scalars(
+                select(Departure)
+                .where(Departure.connection_id == pull.connection_id, Departure.state.in_(states))
+                .order_by(Departure.salesforce_id)
+                .limit(CHUNK)
+            )
+        )
+        if not batch:
+            db.session.commit()
+            return
+        apply_batch(run, pull, batch)
+
+
+def apply_batch(run: SyncRun, pull: Pull, batch: Sequence[Departure]) -> None:
+    """Apply some departures in one transaction, ledger, twins, memberships and counters with them."""
+    ids = [departure.salesforce_id for departure in batch]
+    known = store.find_known(pull.connection_id, ids)
+    ledger = store.find_ledger(pull.connection_id, ids)
+    classes: Counter[str] = Counter()
+    also: Counter[str] = Counter()
+    updates, changes = [], []
+    for departure in batch:
+        contact = known.get(departure.salesforce_id)
+        was_read = departure.was_read and departure.found_in_run_id == pull.run_id
+        kind = RowClass.UNCHANGED
+        if contact is not None and contact.departed is None:
+            kind = RowClass.DEACTIVATED if contact.is_on else RowClass.UPDATED
+            updates.append(
+                {
+                    "b_id": contact.contact_id,
+                    "departed": departure.reason,
+                    "merged_into": departure.merged_into,
+                    "changed_at": utcnow(),
+                }
+            )
+            changes.append(changed(pull, contact.contact_id, kind if was_read else "also", departure.reason, {}, {}))
+            also[departure.reason] += 0 if was_read else 1
+        classes[kind] += 1 if was_read else 0
+    store.update_contacts(updates)
+    store.insert_changes(changes)
+    store.drop_ledger(pull.connection_id, ids)
+    store.drop_departures(pull.connection_id, ids)
+    also[MEMBERSHIPS_MOVED] = hand_over_memberships(pull, [d for d in batch if d.reason == Reason.MERGED])
+    hashes = {hashed for _, hashed in ledger.values() if hashed}
+    if hashes:
+        flips = refresh_twins(pull.user_id, pull.connection_id, hashes)
+        also[Reason.TWIN_OPTED_OUT] += flips.switched_off
+        also["twin_back"] += flips.switched_on
+    write_under_lease(
+        run,
+        pull.lease,
+        deactivated=run.deactivated + classes[RowClass.DEACTIVATED],
+        updated=run.updated + classes[RowClass.UPDATED],
+        unchanged=run.unchanged + classes[RowClass.UNCHANGED],
+        nominated=run.nominated - sum(classes.values()),
+        also=added(run.also, also),
+    )
+    db.session.commit()
+    db.session.refresh(run)
+
+
+def hand_over_memberships(pull: Pull, merged: Sequence[Departure]) -> int:
+    """Give the own lists of merged contacts to the survivors that are here; return how many memberships moved."""
+    if not merged:
+        return 0
+    loser, survivor = aliased(Contact), aliased(Contact)
+    pairs = (
+        select(ListMember.list_id, survivor.id.label("survivor_id"), loser.id.label("loser_id"))
+        .join(loser, loser.id == ListMember.contact_id)
+        .join(
+            survivor,
+            (survivor.connection_id == loser.connection_id) & (survivor.salesforce_id == loser.merged_into),
+        )
+        .where(
+            loser.connection_id == pull.connection_id,
+            loser.salesforce_id.in_([departure.salesforce_id for departure in merged]),
+            survivor.departed.is_(None),
+        )
+    )
+    moving = db.session.execute(pairs).all()
+    wanted = {(row.list_id, row.survivor_id) for row in moving}
+    there = {
+        (row.list_id, row.contact_id)
+        for chunk in store.chunks({contact_id for _, contact_id in wanted})
+        for row in db.session.execute(select(ListMember).where(ListMember.contact_id.in_(chunk))).scalars()
+    }
+    missing = [{"list_id": list_id, "contact_id": contact_id} for list_id, contact_id in wanted - there]
+    if missing:
+        db.session.execute(insert(ListMember), missing)
+    for chunk in store.chunks({row.loser_id for row in moving}):
+        db.session.execute(delete(ListMember).where(ListMember.contact_id.in_(chunk)))
+    return len(moving)
+
+
+def _move(connection_id: int, to: DepartureState, states: Sequence[DepartureState]) -> None:
+    db.session.execute(
+        update(Departure)
+        .where(Departure.connection_id == connection_id, Departure.state.in_(states))
+        .values(state=to)
+        .execution_options(synchronize_session=False)
+    )

@@ -1,0 +1,357 @@
+"""One sync run, from claim to ending.
+
+Contacts page after page, then who left, then the balance. Each page is one transaction with its counters and checkpoint, and
+no transaction is open while Salesforce is asked. `ending` owns every way a run can end.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+
+from asapp.clock import utcnow
+from asapp.connections.connections import mark_needs_reconnect
+from asapp.contacts.addresses import address_key
+from asapp.contacts.lists import ensure_system_lists
+from asapp.extensions import db
+from asapp.models import Connection, Departure, LedgerEntry, Partner, RunPhase, RunStatus, SyncRun
+from asapp.salesforce import errors
+from asapp.salesforce.client import OrgClient
+from asapp.salesforce.records import ContactPage, Opening
+from asapp.sync import departures, store
+from asapp.sync.due import next_sync_at
+from asapp.sync.meter import Meter
+from asapp.sync.pages import Pull, apply_page
+from asapp.sync.runs import (
+    CancelRequested,
+    LeaseLost,
+    Ring,
+    StopRequested,
+    claim_run,
+    end_run,
+    hand_back,
+    ring_for,
+    write_under_lease,
+)
+from asapp.sync.window import OVERLAP, next_window
+from asapp.vault import Vault
+
+log = logging.getLogger(__name__)
+
+SLICE_S = 240.0  # then the run is handed back at its checkpoint, so that deploys and other firms don't wait
+SWEEP_EVERY = timedelta(days=1)
+MAX_REOPENINGS = 20  # of one window, after expired locators
+ALLOWANCE_PAUSE = timedelta(hours=1)
+CANT_SEE_OPT_OUTS = "opt_out_hidden"
+
+OpenClient = Callable[[Connection, Callable[[], None]], OrgClient]
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """What a run needs of the process it runs in."""
+
+    open_client: OpenClient
+    ring: Ring
+    vault: Vault
+    default_interval_minutes: int
+    should_stop: Callable[[], bool] = lambda: False
+
+
+def execute_run(run_id: int, workplace: Workplace) -> None:
+    """Run a queued run, or do nothing if somebody else has it. Errors of ours are raised after the ending is written."""
+    run = claim_run(run_id)
+    if run is None or run.lease is None:
+        log.info("run is not waiting", extra={"run_id": run_id})
+        return
+    with ending(run.id, run.lease, run.connection_id, workplace):
+        Execution(run, run.lease, workplace).go()
+
+
+class Execution:
+    def __init__(self, run: SyncRun, lease: str, workplace: Workplace) -> None:
+        connection, partner = run.connection, run.connection.partner
+        self.run = run
+        self.lease = lease
+        self.connection = connection
+        self.owner_id = connection.salesforce_user_id
+        self.opt_out_field = partner.opt_out_field
+        self.slice_ends_at = time.monotonic() + SLICE_S
+        self.workplace = workplace
+        self.address_key = address_key(db.session(), partner, workplace.vault)
+        db.session.commit()
+        meter = Meter(db.engine, run.id, lease, partner.id, workplace.should_stop)
+        self._client = workplace.open_client(connection, meter)
+        self.interval_minutes = partner.sync_interval_minutes or workplace.default_interval_minutes
+        self.trusted = timedelta(days=partner.opt_outs_trusted_days)
+        db.session.commit()
+
+    def go(self) -> None:
+        self.begin()
+        owned = self.read_contacts()
+        owned, swept = self.find_departures(owned)
+        held = departures.settle(self.run, self.pull())
+        self.finish(owned, swept, held)
+
+    def ask(self) -> OrgClient:
+        """Return the client, with no transaction open: nothing may wait on a lock while Salesforce is asked."""
+        db.session.commit()
+        return self._client
+
+    def begin(self) -> None:
+        """Fix the window once; a resumed run keeps it."""
+        run = self.run
+        if run.is_full is None or run.opt_out_field != self.opt_out_field:
+            window = next_window(self.connection, self.opt_out_field)
+            ensure_system_lists(self.connection.user_id)
+            self.write(
+                window_start=window,
+                is_full=window is None,
+                opt_out_field=self.opt_out_field,
+                asked_at=None,
+                opened_at=None,
+                checkpoint_stamp=None,
+                checkpoint_id=None,
+                active_at_start=departures.count_on(self.connection.id),
+            )
+
+    def read_contacts(self) -> int:
+        """Read the window's rows from the checkpoint on; return how many contacts the user has in Salesforce."""
+        for _ in range(MAX_REOPENINGS):
+            opening = self.open_window()
+            try:
+                self.apply_pages(opening.page)
+            except errors.LocatorExpired:
+                continue
+            return opening.owned
+        raise errors.TryLater("locator_expired")
+
+    def open_window(self) -> Opening:
+        run = self.run
+        stamp, last_id = run.checkpoint_stamp, run.checkpoint_id
+        after = (stamp, last_id) if stamp and last_id else None
+        window_start, is_full = run.window_start, bool(run.is_full)
+        opening = self.ask().open_contacts(self.owner_id, window_start, after, with_deleted=not is_full)
+        first = run.opened_at is None
+        self.write(
+            phase=RunPhase.CONTACTS,
+            total=run.read + opening.page.total,
+            **({"asked_at": opening.asked_at, "opened_at": opening.answered_at} if first else {}),
+        )
+        return opening
+
+    def apply_pages(self, page: ContactPage, *, in_order: bool = True) -> None:
+        while True:
+            self.apply(page, in_order)
+            if page.next_path is None:
+                return
+            self.stop_if_asked()
+            page = self.ask().next_page(page.next_path)
+
+    def apply(self, page: ContactPage, in_order: bool) -> None:
+        if page.records:
+            apply_page(self.run, self.pull(), page.records, in_order=in_order)
+            db.session.refresh(self.run)
+            db.session.commit()
+
+    def find_departures(self, owned: int) -> tuple[int, bool]:
+        """Nominate who left without a row; return (contacts in Salesforce as last counted, was there a sweep)."""
+        self.write(phase=RunPhase.DEPARTURES)
+        if owned != departures.count_expected(self.connection.id):
+            owned = self.read_again()
+        swept = False
+        if self.wants_sweep(owned):
+            owned, swept = self.sweep(), True
+        self.confirm_earlier()
+        return owned, swept
+
+    def read_again(self) -> int:
+        """Read what changed since this run began; the counts may differ only because Salesforce moved on."""
+        opened_at = self.run.opened_at
+        if opened_at is None:
+            raise ValueError("the window was never opened")
+        opening = self.ask().open_contacts(self.owner_id, opened_at - OVERLAP, None, with_deleted=True)
+        self.apply_pages(opening.page, in_order=False)
+        return opening.owned
+
+    def wants_sweep(self, owned: int) -> bool:
+        connection = self.connection
+        if owned != departures.count_expected(connection.id) or connection.sweep_wanted:
+            return True
+        if self.run.is_full:
+            return False  # it has just read everybody
+        return connection.swept_at is None or utcnow() - connection.swept_at > SWEEP_EVERY
+
+    def sweep(self) -> int:
+        """Compare every Id and opt-out with the ledger; return how many contacts there are. All or nothing."""
+        pull = self.pull()
+        seen: set[str] = set()
+        to_read: list[str] = []
+        for rows in self.ask().iter_sweep(self.owner_id):
+            seen.update(salesforce_id for salesforce_id, _ in rows)
+            ledger = store.find_ledger(pull.connection_id, [salesforce_id for salesforce_id, _ in rows])
+            db.session.commit()
+            to_read += [
+                salesforce_id
+                for salesforce_id, opted_out in rows
+                if salesforce_id not in ledger or (ledger[salesforce_id][0] == "opted_out") != opted_out
+            ]
+            self.stop_if_asked()
+        to_read += self.look_at([entry for entry in self.ledger_ids() if entry not in seen])
+        to_read += self.pending_in(seen)
+        self.read_by_id(to_read)
+        return len(seen)
+
+    def confirm_earlier(self) -> None:
+        """Ask again about departures that an earlier run found and this one may apply."""
+        self.read_by_id(self.look_at(departures.to_confirm(self.pull())))
+
+    def look_at(self, ids: list[str]) -> list[str]:
+        """Nominate those of these Ids that have left; return those who are still the user's."""
+        if not ids:
+            return []
+        sightings = self.ask().look_at(ids)
+        still_here = departures.nominate_sightings(self.pull(), ids, sightings)
+        self.write()
+        return still_here
+
+    def read_by_id(self, ids: list[str]) -> None:
+        """Read these records as if a page had brought them; those that left meanwhile are left to the next run."""
+        for chunk in store.chunks(ids):
+            records = self.ask().contacts_by_id(chunk)
+            alive = [r for r in records if r.owner_id == self.owner_id and not r.is_deleted]
+            self.apply(ContactPage(alive, len(alive), None), in_order=False)
+
+    def ledger_ids(self) -> list[str]:
+        return list(
+            db.session.scalars(select(LedgerEntry.salesforce_id).where(LedgerEntry.connection_id == self.connection.id))
+        )
+
+    def pending_in(self, seen: set[str]) -> list[str]:
+        """Return the written-down departures that a sweep has seen among the user's contacts."""
+        ids = db.session.scalars(select(Departure.salesforce_id).where(Departure.connection_id == self.connection.id))
+        return [salesforce_id for salesforce_id in ids if salesforce_id in seen]
+
+    def finish(self, owned: int, swept: bool, held: bool) -> None:
+        """Write the ending, and what the next run starts from, in one transaction."""
+        now = utcnow()
+        run, connection = self.run, self.connection
+        connection.watermark = run.opened_at
+        connection.opt_out_field_read = run.opt_out_field
+        connection.first_synced_at = connection.first_synced_at or now
+        connection.last_good_sync_at = now
+        connection.opt_outs_known_until = now + self.trusted
+        connection.salesforce_count = owned
+        connection.failures_in_a_row = 0
+        connection.next_sync_at = next_sync_at(now, self.interval_minutes)
+        connection.sweep_wanted = owned != departures.count_expected(connection.id)
+        if swept or run.is_full:
+            connection.swept_at = now
+        self.note_usage(connection.partner, now)
+        end_run(run, self.lease, RunStatus.HELD if held else RunStatus.COMPLETE, phase=RunPhase.BALANCING)
+        db.session.commit()
+
+    def note_usage(self, partner: Partner, now: datetime) -> None:
+        if self._client.usage:
+            partner.org_calls_used, partner.org_calls_allowed = self._client.usage
+            partner.org_calls_seen_at = now
+
+    def stop_if_asked(self) -> None:
+        if self.workplace.should_stop() or time.monotonic() > self.slice_ends_at:
+            raise StopRequested
+
+    def write(self, **values: object) -> None:
+        write_under_lease(self.run, self.lease, **values)
+        db.session.commit()
+        db.session.refresh(self.run)
+        db.session.commit()
+
+    def pull(self) -> Pull:
+        return Pull(
+            run_id=self.run.id,
+            lease=self.lease,
+            connection_id=self.connection.id,
+            user_id=self.connection.user_id,
+            owner_id=self.owner_id,
+            address_key=self.address_key,
+            asked_at=self.run.asked_at or utcnow(),
+        )
+
+
+@contextmanager
+def ending(run_id: int, lease: str, connection_id: int, workplace: Workplace) -> Iterator[None]:
+    """Own every ending of a run but the good ones; each is written `WHERE lease = mine`, or not at all."""
+    about = {"run_id": run_id, "connection_id": connection_id}
+    try:
+        yield
+    except LeaseLost:
+        db.session.rollback()
+        log.warning("lease lost, nothing more is written", extra=about)
+    except StopRequested:
+        db.session.rollback()
+        if hand_back(run_id, lease):
+            ring_for(db.session.get_one(SyncRun, run_id, populate_existing=True), workplace.ring)
+            log.info("run handed back", extra=about)
+    except CancelRequested:
+        write_ending(run_id, lease, RunStatus.CANCELLED)
+    except errors.ReconnectNeeded as error:
+        write_ending(run_id, lease, RunStatus.FAILED, error)
+        mark_needs_reconnect(connection_id, error.code)
+    except errors.OurBug as error:
+        write_failure(run_id, lease, connection_id, error, workplace)
+        raise
+    except errors.SalesforceError as error:
+        write_failure(run_id, lease, connection_id, error, workplace)
+        log.warning("run failed: %s", error, extra=about)
+    except Exception:
+        bug = errors.OurBug("our_bug")
+        write_failure(run_id, lease, connection_id, bug, workplace)
+        raise
+
+
+def write_failure(
+    run_id: int, lease: str, connection_id: int, error: errors.SalesforceError, workplace: Workplace
+) -> None:
+    """End the run as failed, and let the connection wait longer from failure to failure."""
+    db.session.rollback()
+    now = utcnow()
+    connection = db.session.get_one(Connection, connection_id, populate_existing=True)
+    code = error.code
+    if isinstance(error, errors.FieldHidden) and error.detail in ("", connection.partner.opt_out_field):
+        code = CANT_SEE_OPT_OUTS
+        connection.opt_outs_known_until = now  # unknown never counts as "may be written to"
+    if isinstance(error, errors.LimitReached):
+        connection.partner.paused_until, connection.partner.paused_why = now + ALLOWANCE_PAUSE, error.code
+    connection.failures_in_a_row += 1
+    minutes = connection.partner.sync_interval_minutes or workplace.default_interval_minutes
+    if connection.first_synced_at is not None:
+        connection.next_sync_at = next_sync_at(now, minutes, connection.failures_in_a_row)
+    write_ending(run_id, lease, RunStatus.FAILED, error, code)
+
+
+def write_ending(
+    run_id: int,
+    lease: str,
+    status: RunStatus,
+    error: errors.SalesforceError | None = None,
+    code: str | None = None,
+) -> None:
+    run = db.session.get_one(SyncRun, run_id)
+    try:
+        end_run(
+            run,
+            lease,
+            status,
+            error_code=(code or error.code) if error else None,
+            error_detail=error.detail if error else None,
+        )
+    except LeaseLost:
+        log.warning("lease lost before the ending was written", extra={"run_id": run_id})
+        return
+    db.session.commit()

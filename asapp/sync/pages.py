@@ -1,0 +1,291 @@
+"""A page of Salesforce contacts into the database: rows, ledger, counters and checkpoint in one transaction.
+
+What is known of the page's records is read at once, judged row by row in memory (sync/classes.py), and only what changed is
+written, in bulk. Applying a page twice changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from asapp.clock import utcnow
+from asapp.contacts.addresses import address_hash
+from asapp.contacts.twins import refresh_twins
+from asapp.extensions import db
+from asapp.models import ContactSource, Outcome, Reason, SyncRun
+from asapp.models.search import search_key
+from asapp.salesforce.records import ContactRecord
+from asapp.sync import store
+from asapp.sync.classes import Becomes, Known, RowClass, Verdict, judge
+from asapp.sync.runs import write_under_lease
+
+COUNTED = (
+    RowClass.DEACTIVATED,
+    RowClass.REACTIVATED,
+    RowClass.CREATED,
+    RowClass.UPDATED,
+    RowClass.ADOPTED,
+    RowClass.UNCHANGED,
+)
+NOT_YOURS = "not_yours"  # a row that came although its owner is somebody else
+
+
+@dataclass(frozen=True)
+class Pull:
+    """What stays the same for all pages of a run."""
+
+    run_id: int
+    lease: str
+    connection_id: int
+    user_id: int
+    owner_id: str  # the connected Salesforce user
+    address_key: bytes
+    asked_at: datetime  # rows stamped from here on stand out of order
+
+
+@dataclass
+class PageWork:
+    """What one page changes, gathered in memory."""
+
+    classes: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
+    inserts: list[dict[str, Any]] = field(default_factory=list)
+    updates: list[dict[str, Any]] = field(default_factory=list)
+    adoptions: list[dict[str, Any]] = field(default_factory=list)
+    stamps: list[dict[str, Any]] = field(default_factory=list)
+    ledger: list[dict[str, Any]] = field(default_factory=list)
+    ledger_drops: list[str] = field(default_factory=list)
+    departures: list[dict[str, Any]] = field(default_factory=list)
+    came_back: list[str] = field(default_factory=list)
+    changes: list[dict[str, Any]] = field(default_factory=list)
+    hashes: set[bytes] = field(default_factory=set)  # addresses whose twins may have changed
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What is stored of a page's records."""
+
+    contacts: Mapping[str, Known]
+    ledger: Mapping[str, tuple[str, bytes | None]]
+    departures: Mapping[str, int]  # Salesforce Id -> the run that found it
+    manual: dict[bytes, list[int]]  # address hash -> contacts made by hand
+
+
+def apply_page(run: SyncRun, pull: Pull, records: Sequence[ContactRecord], *, in_order: bool = True) -> None:
+    """Store a page and commit; raise LeaseLost if the run isn't ours any more. in_order: it may move the checkpoint."""
+    mine = [record for record in records if record.owner_id == pull.owner_id]
+    # A row that moved within the query while it was read may come twice in one page; the last is the newest.
+    latest = {record.id: record for record in mine}
+    around = look_around(pull, latest.values())
+    work = PageWork()
+    work.skipped[NOT_YOURS] += len(records) - len(mine)
+    work.classes[RowClass.UNCHANGED] += len(mine) - len(latest)
+    for record in latest.values():
+        take(record, pull, around, work)
+    write(pull, work)
+    write_under_lease(run, pull.lease, **counters(run, pull, records, work, in_order))
+    db.session.commit()
+
+
+def look_around(pull: Pull, records: Iterable[ContactRecord]) -> Surroundings:
+    ids = [record.id for record in records]
+    hashes = {address_hash(record.email, pull.address_key) for record in records if record.email}
+    return Surroundings(
+        contacts=store.find_known(pull.connection_id, ids),
+        ledger=store.find_ledger(pull.connection_id, ids),
+        departures=store.find_departures(pull.connection_id, ids),
+        manual=store.find_manual(pull.user_id, hashes),
+    )
+
+
+def take(record: ContactRecord, pull: Pull, around: Surroundings, work: PageWork) -> None:
+    """Judge one record and note what it changes."""
+    known = around.contacts.get(record.id)
+    verdict = judge(record, known)
+    hashed = address_hash(record.email, pull.address_key) if record.email else None
+    if verdict.row_class == RowClass.NOMINATED:
+        nominate(record, verdict, pull, around, work)
+        return
+    if record.id in around.departures and not record.is_deleted:
+        work.came_back.append(record.id)
+    note_ledger(record, verdict, hashed, around, work)
+    if known is None and verdict.becomes is not None:
+        verdict = create_or_adopt(record, verdict, hashed, pull, around, work)
+    elif known is not None and verdict.becomes is not None:
+        change(record, known, verdict, verdict.becomes, hashed, pull, work)
+    elif known is not None and not record.is_deleted and record.system_modstamp != known.system_modstamp:
+        work.stamps.append({"b_id": known.contact_id, "system_modstamp": record.system_modstamp})
+    if verdict.row_class == RowClass.SKIPPED:
+        work.skipped[str(verdict.reason)] += 1
+    else:
+        work.classes[verdict.row_class] += 1
+
+
+def nominate(record: ContactRecord, verdict: Verdict, pull: Pull, around: Surroundings, work: PageWork) -> None:
+    """Write a departure down; a row read twice in one run is counted once at the end and unchanged here."""
+    if around.departures.get(record.id) == pull.run_id:
+        work.classes[RowClass.UNCHANGED] += 1
+        return
+    work.classes[RowClass.NOMINATED] += 1
+    work.departures.append(
+        {
+            "connection_id": pull.connection_id,
+            "salesforce_id": record.id,
+            "reason": verdict.reason,
+            "merged_into": record.master_record_id,
+            "found_in_run_id": pull.run_id,
+            "was_read": True,
+        }
+    )
+
+
+def note_ledger(
+    record: ContactRecord, verdict: Verdict, hashed: bytes | None, around: Surroundings, work: PageWork
+) -> None:
+    before = around.ledger.get(record.id)
+    if verdict.outcome is None:
+        if before is not None:
+            work.ledger_drops.append(record.id)
+            work.hashes.update(h for h in (before[1],) if h)
+        return
+    kept_hash = hashed if verdict.outcome == Outcome.OPTED_OUT else None
+    if before == (verdict.outcome, kept_hash):
+        return
+    work.ledger.append({"salesforce_id": record.id, "outcome": verdict.outcome, "address_hash": kept_hash})
+    work.hashes.update(h for h in (before[1] if before else None, kept_hash) if h)
+
+
+def create_or_adopt(
+    record: ContactRecord,
+    verdict: Verdict,
+    hashed: bytes | None,
+    pull: Pull,
+    around: Surroundings,
+    work: PageWork,
+) -> Verdict:
+    """A contact made by hand with this address becomes this record's; else a new contact is made."""
+    values = {
+        "connection_id": pull.connection_id,
+        "salesforce_id": record.id,
+        "source": ContactSource.SALESFORCE,
+        **contact_values(verdict.becomes, record, hashed),
+    }
+    work.hashes.update(h for h in (hashed,) if h)
+    candidates = around.manual.get(hashed) if hashed else None
+    if candidates:
+        contact_id = candidates.pop(0)
+        work.adoptions.append({"b_id": contact_id, **values})
+        work.changes.append(changed(pull, contact_id, RowClass.ADOPTED, None, {}, {}))
+        return verdict._replace(row_class=RowClass.ADOPTED)
+    work.inserts.append({"user_id": pull.user_id, "created_in_run_id": pull.run_id, "created_at": utcnow(), **values})
+    return verdict
+
+
+def change(
+    record: ContactRecord,
+    known: Known,
+    verdict: Verdict,
+    becomes: Becomes,
+    hashed: bytes | None,
+    pull: Pull,
+    work: PageWork,
+) -> None:
+    if not becomes.email:
+        hashed = None
+    if hashed != known.address_hash and hashed:
+        work.hashes.add(hashed)
+    values = contact_values(becomes, record, hashed)
+    if hashed is None:
+        values["twin_opted_out"] = False
+    else:
+        values["twin_opted_out"] = known.twin_opted_out if hashed == known.address_hash else False
+    values["merged_into"] = record.master_record_id if becomes.departed == Reason.MERGED else None
+    work.updates.append({"b_id": known.contact_id, **values})
+    old, new = difference(known, becomes)
+    work.changes.append(changed(pull, known.contact_id, verdict.row_class, verdict.reason, old, new))
+
+
+def contact_values(becomes: Becomes | None, record: ContactRecord, hashed: bytes | None) -> dict[str, Any]:
+    if becomes is None:
+        raise ValueError("nothing to write")
+    return {
+        "first_name": becomes.first_name,
+        "last_name": becomes.last_name,
+        "email": becomes.email,
+        "search_key": search_key(becomes.first_name, becomes.last_name, becomes.email),
+        "opted_out": becomes.opted_out,
+        "departed": becomes.departed,
+        "address_hash": hashed,
+        "system_modstamp": record.system_modstamp,
+        "changed_at": utcnow(),
+    }
+
+
+def difference(known: Known, becomes: Becomes) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the old and the new values of the fields that changed; a shell's are not kept."""
+    if becomes.departed is not None or known.is_shell:
+        return {}, {}
+    names = [name for name in ("first_name", "last_name", "email") if getattr(known, name) != getattr(becomes, name)]
+    return {name: getattr(known, name) for name in names}, {name: getattr(becomes, name) for name in names}
+
+
+def changed(
+    pull: Pull, contact_id: int, kind: str, reason: str | None, old: dict[str, str], new: dict[str, str]
+) -> dict[str, Any]:
+    return {
+        "run_id": pull.run_id,
+        "contact_id": contact_id,
+        "kind": kind,
+        "reason": reason,
+        "old": old or None,
+        "new": new or None,
+    }
+
+
+def write(pull: Pull, work: PageWork) -> None:
+    """Write what the page changes, in bulk, in the caller's transaction."""
+    store.insert_contacts(work.inserts)
+    store.update_contacts(work.updates)
+    store.update_contacts(work.adoptions)
+    store.update_contacts(work.stamps)
+    store.upsert_ledger(pull.connection_id, work.ledger)
+    store.drop_ledger(pull.connection_id, work.ledger_drops)
+    store.upsert_departures(work.departures)
+    store.take_back_departures(pull.connection_id, work.came_back)
+    store.insert_changes(work.changes)
+
+
+def counters(
+    run: SyncRun, pull: Pull, records: Sequence[ContactRecord], work: PageWork, in_order: bool
+) -> dict[str, Any]:
+    """Return the run's new figures after a page, twins included."""
+    flips = refresh_twins(pull.user_id, pull.connection_id, work.hashes) if work.hashes else None
+    also = Counter(run.also)
+    if flips:
+        also[Reason.TWIN_OPTED_OUT] += flips.switched_off
+        also["twin_back"] += flips.switched_on
+    values: dict[str, Any] = {name: getattr(run, name) + work.classes[name] for name in COUNTED}
+    values["nominated"] = run.nominated + work.classes[RowClass.NOMINATED]
+    values["read"] = run.read + len(records)
+    values["total"] = max(run.total or 0, values["read"])
+    values["skipped"] = added(run.skipped, work.skipped)
+    values["also"] = {key: count for key, count in also.items() if count}
+    if in_order:
+        values |= checkpoint(records, pull.asked_at)
+    return values
+
+
+def checkpoint(records: Sequence[ContactRecord], asked_at: datetime) -> dict[str, Any]:
+    """Return the last row in order; rows stamped from asked_at on were changed while we read, and never move it."""
+    for record in reversed(records):
+        if record.system_modstamp < asked_at:
+            return {"checkpoint_stamp": record.system_modstamp, "checkpoint_id": record.id}
+    return {}
+
+
+def added(before: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
+    return {key: count for key, count in (Counter(before) + Counter(more)).items() if count}

@@ -1,0 +1,160 @@
+"""Bulk reading and writing for the sync: SQLAlchemy Core with lists of rows, never an object a row.
+
+Everything joins the caller's transaction. Lists of Ids are asked for in chunks that both databases take as parameters.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Table, bindparam, delete, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from asapp.extensions import db
+from asapp.models import Contact, ContactSource, Departure, DepartureState, LedgerEntry, RunChange
+from asapp.sync.classes import Known
+
+PARAMETERS = 5000  # in one IN list
+
+CONTACTS: Table = Contact.__table__  # type: ignore[assignment]
+LEDGER: Table = LedgerEntry.__table__  # type: ignore[assignment]
+DEPARTURES: Table = Departure.__table__  # type: ignore[assignment]
+CHANGES: Table = RunChange.__table__  # type: ignore[assignment]
+NEW_FACTS = ("reason", "merged_into", "found_in_run_id", "was_read")
+
+
+def find_known(connection_id: int, ids: Collection[str]) -> dict[str, Known]:
+    c = CONTACTS.c
+    query = select(
+        c.salesforce_id,
+        c.id,
+        c.first_name,
+        c.last_name,
+        c.email,
+        c.opted_out,
+        c.twin_opted_out,
+        c.departed,
+        c.hidden_at.is_not(None),
+        c.address_hash,
+        c.system_modstamp,
+    ).where(c.connection_id == connection_id)
+    return {
+        row[0]: Known(*row[1:])
+        for chunk in chunks(ids)
+        for row in db.session.execute(query.where(c.salesforce_id.in_(chunk)))
+    }
+
+
+def find_ledger(connection_id: int, ids: Collection[str]) -> dict[str, tuple[str, bytes | None]]:
+    c = LEDGER.c
+    query = select(c.salesforce_id, c.outcome, c.address_hash).where(c.connection_id == connection_id)
+    return {
+        row[0]: (row[1], row[2])
+        for chunk in chunks(ids)
+        for row in db.session.execute(query.where(c.salesforce_id.in_(chunk)))
+    }
+
+
+def find_departures(connection_id: int, ids: Collection[str]) -> dict[str, int]:
+    """Return {Salesforce Id: the run that found it} of departures written down and not applied."""
+    c = DEPARTURES.c
+    query = select(c.salesforce_id, c.found_in_run_id).where(c.connection_id == connection_id)
+    return {
+        row[0]: row[1] for chunk in chunks(ids) for row in db.session.execute(query.where(c.salesforce_id.in_(chunk)))
+    }
+
+
+def find_manual(user_id: int, hashes: Collection[bytes]) -> dict[bytes, list[int]]:
+    """Return {address hash: contacts made by hand, oldest first}."""
+    c = CONTACTS.c
+    query = select(c.address_hash, c.id).where(c.user_id == user_id, c.source == ContactSource.MANUAL).order_by(c.id)
+    found: dict[bytes, list[int]] = defaultdict(list)
+    for chunk in chunks(hashes):
+        for hashed, contact_id in db.session.execute(query.where(c.address_hash.in_(chunk))):
+            found[hashed].append(contact_id)
+    return dict(found)
+
+
+def insert_contacts(rows: Sequence[dict[str, Any]]) -> None:
+    if rows:
+        db.session.execute(insert(CONTACTS), rows)
+
+
+def update_contacts(rows: Sequence[dict[str, Any]]) -> None:
+    """Each row: b_id and the columns to set, the same ones in all rows."""
+    if not rows:
+        return
+    columns: dict[str, Any] = {name: bindparam(name) for name in rows[0] if name != "b_id"}
+    db.session.execute(update(CONTACTS).where(CONTACTS.c.id == bindparam("b_id")).values(columns), rows)
+
+
+def upsert_ledger(connection_id: int, rows: Sequence[dict[str, Any]]) -> None:
+    """Each row: salesforce_id, outcome, address_hash."""
+    _upsert(
+        LEDGER,
+        [{"connection_id": connection_id, **row} for row in rows],
+        key=("connection_id", "salesforce_id"),
+        changing=("outcome", "address_hash"),
+    )
+
+
+def drop_ledger(connection_id: int, ids: Collection[str]) -> None:
+    for chunk in chunks(ids):
+        db.session.execute(
+            delete(LEDGER).where(LEDGER.c.connection_id == connection_id, LEDGER.c.salesforce_id.in_(chunk))
+        )
+
+
+def upsert_departures(rows: Sequence[dict[str, Any]]) -> None:
+    """A departure that is held or discarded keeps its state, and learns what was found now."""
+    _upsert(
+        DEPARTURES,
+        [{"state": DepartureState.FOUND, **row} for row in rows],
+        key=("connection_id", "salesforce_id"),
+        changing=NEW_FACTS,
+    )
+
+
+def take_back_departures(connection_id: int, ids: Collection[str]) -> None:
+    """These are here again. If the advisor had discarded one of them, the set is a different one: the rest is open again."""
+    mine = DEPARTURES.c.connection_id == connection_id
+    is_discarded = DEPARTURES.c.state == DepartureState.DISCARDED
+    for chunk in chunks(ids):
+        if db.session.execute(
+            select(DEPARTURES).where(mine, is_discarded, DEPARTURES.c.salesforce_id.in_(chunk))
+        ).first():
+            db.session.execute(update(DEPARTURES).where(mine, is_discarded).values(state=DepartureState.FOUND))
+    drop_departures(connection_id, ids)
+
+
+def drop_departures(connection_id: int, ids: Collection[str]) -> None:
+    for chunk in chunks(ids):
+        db.session.execute(
+            delete(DEPARTURES).where(DEPARTURES.c.connection_id == connection_id, DEPARTURES.c.salesforce_id.in_(chunk))
+        )
+
+
+def insert_changes(rows: Sequence[dict[str, Any]]) -> None:
+    if rows:
+        db.session.execute(insert(CHANGES), rows)
+
+
+def chunks(items: Iterable[Any]) -> Iterable[list[Any]]:
+    everything = list(items)
+    for start in range(0, len(everything), PARAMETERS):
+        yield everything[start : start + PARAMETERS]
+
+
+def _upsert(table: Table, rows: list[dict[str, Any]], key: tuple[str, ...], changing: tuple[str, ...]) -> None:
+    if not rows:
+        return
+    dialect = postgresql if db.engine.dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(table)
+    db.session.execute(
+        statement.on_conflict_do_update(
+            index_elements=list(key), set_={name: statement.excluded[name] for name in changing}
+        ),
+        rows,
+    )
