@@ -1,0 +1,151 @@
+"""Reads what the panel shows. While a run is active two small queries are enough: many browsers ask every two seconds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from sqlalchemy import func
+
+from asapp.clock import utcnow
+from asapp.connections import connect, connections, pending
+from asapp.connections.panel import Panel, PanelState, decide, is_for_admin
+from asapp.connections.settings import ConnectSettings
+from asapp.connections.words import (
+    Context,
+    Explained,
+    explain_failure,
+    explain_reconnect,
+    forward_when_stuck,
+)
+from asapp.contacts.status import contact_rows, count_active, is_shown
+from asapp.extensions import db
+from asapp.models import Connection, Contact, DepartureState, OAuthState, Partner, SyncRun, User
+from asapp.sync import departures, runs
+from asapp.sync import words as sync_words
+
+
+def look(user: User, settings: ConnectSettings, default_interval_minutes: int, lost_state: bool = False) -> Panel:
+    """Return the panel of this advisor as it is now. lost_state: an answer has just come back that fits no log-in."""
+    now = utcnow()
+    partner, connection = user.partner, connections.find_latest(user)
+    run = runs.find_shown_run(connection) if connection is not None and not connection.is_disconnected else None
+    interval = (partner.sync_interval_minutes if partner else None) or default_interval_minutes
+    panel = Panel(
+        PanelState.SYNCING,
+        partner,
+        connection,
+        run,
+        now,
+        interval_minutes=interval,
+        run_failure=_run_failure(user, partner, connection, run, settings, now),
+    )
+    if run is not None and run.is_active and connection is not None and connection.is_connected:
+        return replace(panel, state=decide(partner, connection, run, held=0, is_for_admin=False, now=now))
+    held = _count_held(connection)
+    state = decide(partner, connection, run, held=held, is_for_admin=is_for_admin(panel.run_failure), now=now)
+    contacts, active = _count_contacts(connection, now)
+    attempt = connect.find_last_attempt(user)
+    return replace(
+        panel,
+        state=state,
+        held=held,
+        contacts=contacts,
+        active=active,
+        connect_failure=_connect_failure(user, partner, connection, attempt, settings, lost_state, now),
+        reconnect_reason=_reconnect_reason(user, partner, connection, settings, now),
+        pending=pending.find_pending(user, now),
+        is_log_in_open=_is_open(attempt, now),
+        stuck_text=forward_when_stuck(_context(user, partner, connection, settings, now)) if partner else "",
+    )
+
+
+def find_reconnect(user: User) -> Connection | None:
+    """Return the connection that needs this advisor, for the banner on every page."""
+    connection = connections.find_current(user)
+    return connection if connection is not None and connection.needs_reconnect else None
+
+
+def _run_failure(
+    user: User,
+    partner: Partner | None,
+    connection: Connection | None,
+    run: SyncRun | None,
+    settings: ConnectSettings,
+    now: datetime,
+) -> Explained | None:
+    if run is None or not run.is_failed or partner is None or connection is None:
+        return None
+    context = replace(_context(user, partner, connection, settings, now), when=run.finished_at or now)
+    return sync_words.explain(
+        run.error_code or "our_bug",
+        run.error_detail or "",
+        context,
+        opt_out_field=partner.opt_out_field,
+        was_synced=connection.first_synced_at is not None,
+    )
+
+
+def _count_held(connection: Connection | None) -> int:
+    if connection is None or connection.is_disconnected:
+        return 0
+    return departures.count_switched_off(connection.id, (DepartureState.HELD,))
+
+
+def _count_contacts(connection: Connection | None, now: datetime) -> tuple[int, int]:
+    """Return how many people came from this connection, and how many of them are active."""
+    if connection is None:
+        return 0, 0
+    row = db.session.execute(
+        contact_rows(func.count(), count_active(now)).where(Contact.connection_id == connection.id, is_shown())
+    ).one()
+    return row[0], row[1]
+
+
+def _is_open(attempt: OAuthState | None, now: datetime) -> bool:
+    return attempt is not None and attempt.used_at is None and attempt.expires_at > now
+
+
+def _connect_failure(
+    user: User,
+    partner: Partner | None,
+    connection: Connection | None,
+    attempt: OAuthState | None,
+    settings: ConnectSettings,
+    lost_state: bool,
+    now: datetime,
+) -> Explained | None:
+    if partner is None:
+        return None
+    context = _context(user, partner, connection, settings, now)
+    if attempt is not None and attempt.outcome and attempt.outcome not in tuple(connect.Outcome):
+        told = replace(
+            context,
+            when=attempt.used_at or now,
+            detail=attempt.outcome_detail or "",
+            words=attempt.outcome_words or "",
+        )
+        return explain_failure(attempt.outcome, told)
+    return explain_failure("lost_state", context) if lost_state else None
+
+
+def _reconnect_reason(
+    user: User, partner: Partner | None, connection: Connection | None, settings: ConnectSettings, now: datetime
+) -> Explained | None:
+    if connection is None or not connection.needs_reconnect:
+        return None
+    return explain_reconnect(connection.status_reason or "", _context(user, partner, connection, settings, now))
+
+
+def _context(
+    user: User, partner: Partner | None, connection: Connection | None, settings: ConnectSettings, now: datetime
+) -> Context:
+    is_connected = connection is not None and not connection.is_disconnected
+    return Context(
+        firm=partner.name if partner else "",
+        host=partner.salesforce_host if partner else "",
+        callback_url=settings.callback_url,
+        user=connection.username if connection is not None and is_connected else user.email,
+        when=now,
+        is_connected=is_connected,
+    )
