@@ -1,241 +1,238 @@
-"""What an advisor reads when a sync has failed: what happened, what is safe, what to do next, and who can mend it.
+"""What a failed sync says to the advisor: what happened, what is safe, what to do next, and a text to forward.
 
-By the codes of salesforce/errors.py and of the run itself. Braces are filled in from a Context; {detail} is Salesforce's own
-error code or the name of a field.
+One entry for every code that salesforce/errors.py and sync/execute.py can end a run with; a test compares the two.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from asapp.connections.words import APP_NAME, RECONNECT_REASONS, Context, Explained, Mender, Words, fill
+SAFE = "Your contacts and lists. What had been read before stays; nothing was lost."
+BY_ITSELF = "Nothing. The next sync tries again by itself; you can also press Sync Account."
+ASK_ADMIN = "Only your firm's Salesforce admin can mend this. Forward the text below, then press Sync Account."
+TELL_US = "Press Sync Account once more. If it fails again, write to us and name the receipt's number."
 
-KEPT = "Your contacts and lists. What had been read is kept, and nobody was switched off because of this."
-NOTHING_READ = "All of it. Nothing was added, changed or switched off."
-SWITCHED_OFF = (
-    "Your contacts and lists are kept. Those from Salesforce are inactive until this is mended: nobody is written to "
-    "whose opt-out we can't see."
-)
-BY_ITSELF = "Nothing: the next sync tries again by itself. You can also press Sync Account."
-THEN_SYNC = "Forward the text below to your Salesforce admin. The next sync picks the change up by itself."
-TO_US = "Forward the text below to Customer Success at AdvisorStream. Nothing is wrong on your side."
-SIGNED = "\nSalesforce answered {detail} on {when} for {user}."
 
-RUN_FAILURES: Mapping[str, Words] = {
-    # the firm's Salesforce admin
+@dataclass(frozen=True)
+class Words:
+    headline: str
+    happened: str
+    safe: str
+    next_step: str
+    forward: str = ""
+
+
+@dataclass(frozen=True)
+class About:
+    """What the words may name."""
+
+    firm: str
+    username: str
+    field: str = ""
+    detail: str = ""
+
+
+def explain(code: str | None, about: About) -> Words:
+    """Return the words for a run's error code."""
+    words = FAILURES.get(code or "", FAILURES["our_bug"])
+    fill = {"firm": about.firm, "username": about.username, "field": about.field, "detail": about.detail}
+    return Words(
+        *(
+            text.format_map(fill)
+            for text in (words.headline, words.happened, words.safe, words.next_step, words.forward)
+        )
+    )
+
+
+def _later(headline: str, happened: str) -> Words:
+    return Words(headline, happened, SAFE, BY_ITSELF)
+
+
+def _admin(headline: str, happened: str, forward: str, safe: str = SAFE) -> Words:
+    return Words(headline, happened, safe, ASK_ADMIN, forward)
+
+
+FAILURES: Mapping[str, Words] = {
     "opt_out_hidden": Words(
         "Your Salesforce user can't see who has opted out of email.",
-        "The opt-out field is hidden from {user}, or does not exist. Without it we can't know who must not be written to, "
+        "The field “{field}” (Email Opt Out) is hidden from {username}. Without it we can't know who must not be written to, "
         "so we stopped before reading anybody.",
-        THEN_SYNC,
-        Mender.FIRMS_ADMIN,
-        "Hello, AdvisorStream needs to read one more field for me. Please go to\n"
-        "Setup › Object Manager › Contact › Fields & Relationships › Email Opt Out › Set Field-Level Security\n"
-        "and tick Visible for the profile of {user}. The same for the object Lead.\n"
-        "The field's API name is {opt_out_field}. Thank you!",
-        "Email Opt Out and AdvisorStream",
+        "Nothing was added or changed. Until the field can be read again, your Salesforce contacts are inactive: nobody is "
+        "written to by mistake.",
+        "Your firm's Salesforce admin can show the field in two minutes. Forward the text below, then press Sync Account.",
+        "Hello, AdvisorStream can't read the field Email Opt Out ({field}) of Contact as {username}. Please grant Read on it: "
+        "Setup › Object Manager › Contact › Fields & Relationships › Email Opt Out › Set Field-Level Security, and tick "
+        "Visible for the profile of {username} (or add the field to a permission set of theirs). The same field exists on "
+        "Lead; please show it there too.",
     ),
-    "opt_out_not_a_checkbox": Words(
-        "The firm's opt-out field is not a checkbox.",
-        "AdvisorStream is set to read {opt_out_field} as the opt-out, and in Salesforce that is not a checkbox.",
-        TO_US,
-        Mender.US,
-        "Hello, the opt-out field {opt_out_field} of {firm} is not a checkbox. Which field shall it be?",
-        "Opt-out field for AdvisorStream",
+    "field_hidden": _admin(
+        "Your Salesforce user can't see a field that we need.",
+        "Salesforce hides the field “{detail}” of Contact from {username}.",
+        "Hello, AdvisorStream can't read the field {detail} of Contact as {username}. Please make it visible: Setup › Object "
+        "Manager › Contact › Fields & Relationships › {detail} › Set Field-Level Security.",
     ),
-    "field_hidden": Words(
-        "Your Salesforce user can't see a field we need.",
-        "The field {detail} is hidden from {user}.",
-        THEN_SYNC,
-        Mender.FIRMS_ADMIN,
-        "Hello, AdvisorStream needs to read the field {detail} for me. Please go to\n"
-        "Setup › Object Manager › Contact › Fields & Relationships › {detail} › Set Field-Level Security\n"
-        "and tick Visible for the profile of {user}.",
-        "A field that AdvisorStream needs",
-    ),
-    "object_hidden": Words(
+    "object_hidden": _admin(
         "Your Salesforce user may not read contacts.",
-        "Salesforce does not show the object {detail} to {user}.",
-        THEN_SYNC,
-        Mender.FIRMS_ADMIN,
-        "Hello, AdvisorStream needs Read on the object {detail} for me: Setup › Profiles (or Permission Sets) › Object "
-        "Settings › {detail} › Read, for {user}.",
-        "Read access for AdvisorStream",
+        "{username} has no Read permission on {detail}.",
+        "Hello, please give {username} the Read permission on {detail}: Setup › Profiles (or Permission Sets) › Object "
+        "Settings › {detail} › Read.",
     ),
-    "insufficient_access": Words(
-        "Salesforce refused to let us read.",
-        "Your Salesforce user lacks a right that reading contacts needs.",
-        THEN_SYNC,
-        Mender.FIRMS_ADMIN,
-        "Hello, AdvisorStream may not read contacts for {user}. Please check Read on Contact and “API Enabled” in the "
-        "profile." + SIGNED,
-        "Rights for AdvisorStream",
+    "insufficient_access": _admin(
+        "Your Salesforce user isn't allowed to do this.",
+        "Salesforce refused with “{detail}”.",
+        "Hello, Salesforce refuses AdvisorStream's reading of contacts as {username} with {detail}. Please check the object "
+        "and field permissions of this user for Contact and Lead.",
     ),
-    "api_disabled": Words(
-        "Salesforce's API is switched off for you.",
-        "Either your Salesforce edition has no API, or your profile lacks “API Enabled”.",
-        THEN_SYNC,
-        Mender.FIRMS_ADMIN,
-        "Hello, AdvisorStream needs the API: Setup › Profiles › (profile of {user}) › Administrative Permissions › API "
-        "Enabled." + SIGNED,
-        "API access for AdvisorStream",
+    "field_not_writable": _admin(
+        "A field can't be written.",
+        "Salesforce doesn't let {username} fill in “{detail}”.",
+        "Hello, please let {username} edit the field {detail}: Setup › Object Manager › Fields & Relationships › {detail} › "
+        "Set Field-Level Security.",
     ),
-    "api_access_blocked": Words(
-        "Your firm's Salesforce does not let AdvisorStream use the API.",
-        "Your permission is valid, but the org blocks this app from the API.",
-        THEN_SYNC,
-        Mender.FIRMS_ADMIN,
-        "Hello, please check for "
-        + APP_NAME
-        + ": Setup › Connected Apps OAuth Usage (not blocked), the scope “Manage user "
-        "data via APIs (api)”, and API Access Control." + SIGNED,
-        "API access for AdvisorStream",
+    "api_disabled": _admin(
+        "Your Salesforce user may not use the API.",
+        "The permission “API Enabled” is missing, or your firm's Salesforce edition has no API.",
+        "Hello, please give {username} the permission API Enabled: Setup › Profiles (or Permission Sets) › System "
+        "Permissions › API Enabled.",
     ),
-    "not_admin_approved": Words(
-        "Your Salesforce user is no longer approved for this app.",
-        "In your firm's Salesforce only approved users may use AdvisorStream, and yours isn't one now.",
-        THEN_SYNC,
-        Mender.FIRMS_ADMIN,
-        "Hello, please add my profile or a permission set of mine ({user}) to the policies of "
-        + APP_NAME
-        + "."
-        + SIGNED,
-        "Please approve me for AdvisorStream",
+    "api_access_blocked": _admin(
+        "Salesforce doesn't accept AdvisorStream's permission for its API.",
+        "The session is refused for the REST API: the app lacks the scope “api”, or your firm controls API access.",
+        "Hello, Salesforce refuses AdvisorStream's session of {username} for the REST API. Please check that the app "
+        "AdvisorStream Integration has the scope “Manage user data via APIs (api)”, and that API Access Control allows it.",
     ),
-    "ip_restricted": Words(
-        "Your firm's Salesforce refuses us at this hour or from our address.",
-        "Login hours or trusted addresses of your profile stand in the way.",
-        "The next sync tries again by itself. If it stays, forward the text below to your Salesforce admin.",
-        Mender.FIRMS_ADMIN,
-        "Hello, please relax the IP restrictions for "
-        + APP_NAME
-        + ": Policies › IP Relaxation › Relax IP restrictions."
-        + SIGNED,
-        "IP restrictions and AdvisorStream",
+    "api_version_retired": Words(
+        "AdvisorStream asks in a way that Salesforce has retired.",
+        "The version of the API that is set for {firm} is no longer served.",
+        SAFE,
+        "AdvisorStream's team has to raise it. Write to us and name this page.",
+    ),
+    "query_too_large": _admin(
+        "Salesforce finds the question too large.",
+        "The sharing rules of your firm make the search for your contacts too expensive.",
+        "Hello, Salesforce answers OPERATION_TOO_LARGE to {username}'s search for their own contacts. Please check the "
+        "sharing of Contact for this user.",
+    ),
+    "storage_full": _admin(
+        "Your firm's Salesforce is full.",
+        "Salesforce takes no new records: its storage is used up.",
+        "Hello, Salesforce reports STORAGE_LIMIT_EXCEEDED. Please make room in its data storage.",
+    ),
+    "org_limit": _admin(
+        "A limit of your firm's Salesforce is reached.",
+        "Salesforce answered “{detail}”.",
+        "Hello, Salesforce answers AdvisorStream with {detail}. Please check Setup › Company Information and System Overview.",
+    ),
+    "ip_restricted": _admin(
+        "Salesforce refuses our address or this hour.",
+        "Login hours or IP ranges of {username} shut us out for now.",
+        "Hello, Salesforce refuses AdvisorStream for {username}: IP restricted or invalid login hours. Please set IP Relaxation "
+        "of the app AdvisorStream Integration to “Relax IP restrictions”.",
     ),
     "bad_key": Words(
-        "Salesforce no longer knows the firm's consumer key.",
-        "The app was removed in Salesforce, or its consumer key changed.",
-        THEN_SYNC,
-        Mender.FIRMS_ADMIN,
-        "Hello, Salesforce no longer knows the consumer key of "
-        + APP_NAME
-        + ". Please send Customer Success the current "
-        "Consumer Key and Consumer Secret through the set-up link." + SIGNED,
-        "Consumer key for AdvisorStream",
+        "The firm's app isn't accepted by Salesforce.",
+        "Salesforce doesn't know the Consumer Key that is stored for {firm}.",
+        SAFE,
+        "AdvisorStream's team has been set to mend it with your firm. Your account stays connected.",
     ),
     "bad_secret": Words(
-        "Salesforce refused the firm's consumer secret.",
-        "The consumer secret was replaced in Salesforce. Your own permission is as it was.",
-        THEN_SYNC,
-        Mender.FIRMS_ADMIN,
-        "Hello, Salesforce refuses the consumer secret of " + APP_NAME + ". Please send Customer Success the current "
-        "Consumer Key and Consumer Secret through the set-up link." + SIGNED,
-        "Consumer secret for AdvisorStream",
+        "The firm's app isn't accepted by Salesforce.",
+        "The Consumer Secret that is stored for {firm} is no longer right.",
+        SAFE,
+        "It has to be entered anew by AdvisorStream's team or your firm's admin. Your account stays connected.",
     ),
-    "query_too_large": Words(
-        "Salesforce says that reading your contacts is too much at once.",
-        "Sharing rules of your org make the query too expensive for your user.",
-        THEN_SYNC,
-        Mender.FIRMS_ADMIN,
-        "Hello, reading my own contacts fails for AdvisorStream with {detail}. An index on Contact.OwnerId or simpler "
-        "sharing would help. It happened on {when} for {user}.",
-        "AdvisorStream: query too large",
+    "redirect_mismatch": _admin(
+        "Our return address is missing in the firm's app.",
+        "Salesforce answered “redirect_uri must match configuration”.",
+        "Hello, please add AdvisorStream's callback URL to the app AdvisorStream Integration.",
     ),
-    "storage_full": Words(
-        "Your firm's Salesforce is full.",
-        "Salesforce says that the org's storage is used up.",
-        THEN_SYNC,
-        Mender.FIRMS_ADMIN,
-        "Hello, our Salesforce says that its storage is used up." + SIGNED,
-        "Salesforce storage",
+    "not_admin_approved": _admin(
+        "Your admin has to approve you for this app.",
+        "The app admits approved users only, and {username} isn't one yet.",
+        "Hello, please approve {username} for AdvisorStream Integration: Setup › External Client App Manager (or Manage "
+        "Connected Apps) › AdvisorStream Integration › Policies › add the profile or a permission set of {username}.",
     ),
-    # a limit of the org
+    "scope_missing": _admin(
+        "The firm's app lacks a permission.",
+        "A scope that we need isn't part of the app.",
+        "Hello, please add the scopes api, refresh_token and id to the app AdvisorStream Integration.",
+    ),
+    "key_missing": Words(
+        "We can't open what we stored.",
+        "An encryption key is missing on our side.",
+        SAFE,
+        "AdvisorStream's team has to mend this. Your account stays connected.",
+    ),
+    "foreign_host": Words(
+        "Salesforce named an address that isn't Salesforce's.",
+        "We don't send your permission anywhere else, so we stopped.",
+        SAFE,
+        TELL_US,
+    ),
+    "permission_withdrawn": Words(
+        "Salesforce no longer accepts your permission.",
+        "It was withdrawn in Salesforce: by somebody, by a policy, or after long disuse.",
+        SAFE,
+        "Press Connect Account and log in as the same Salesforce user.",
+    ),
+    "permission_expired": Words(
+        "Your permission has reached its end.",
+        "Your firm's policy limits how long it lasts.",
+        SAFE,
+        "Press Connect Account and log in as the same Salesforce user.",
+    ),
+    "inactive_user": _admin(
+        "Your Salesforce user is inactive.",
+        "{username} was deactivated or frozen in Salesforce.",
+        "Hello, Salesforce says that {username} is inactive. Please activate or unfreeze this user: Setup › Users.",
+    ),
+    "inactive_org": _admin(
+        "Your firm's Salesforce is closed or suspended.",
+        "Salesforce answered “{detail}”.",
+        "Hello, Salesforce says that our org is locked, closed or suspended.",
+    ),
     "request_limit": Words(
         "Your firm has used up its Salesforce calls for today.",
-        "All apps of your firm share one daily number of Salesforce calls, and it is used up.",
-        "Nothing: syncing starts again by itself as older calls drop out of the 24 hours.",
-        Mender.TIME,
+        "Salesforce counts the calls of all users and apps of {firm} over 24 hours, and the limit is reached.",
+        SAFE,
+        "Nothing. Syncs go on by themselves when Salesforce has room again.",
     ),
     "share_used_up": Words(
         "AdvisorStream's share of your firm's Salesforce calls is used up.",
-        "Your firm has set a part of its daily Salesforce calls aside for AdvisorStream, and that part is used up.",
-        "Nothing: syncing starts again by itself as older calls drop out of the 24 hours.",
-        Mender.TIME,
+        "{firm} has set a part of its daily calls aside for AdvisorStream, and the last 24 hours have used it.",
+        SAFE,
+        "Nothing. Syncs go on by themselves when calls are free again.",
     ),
-    # ours
+    "concurrent_limit": _later("Salesforce is busy with your firm's other apps.", "Too many long calls at once."),
+    "row_locked": _later("Salesforce was busy.", "Somebody else was changing the same records."),
+    "query_timeout": _later("Salesforce took too long.", "It gave up searching for your contacts."),
+    "server_error": _later("Salesforce had an error of its own.", "It answered “{detail}”."),
+    "server_unavailable": _later("Salesforce is not available.", "It is being maintained, or overloaded."),
+    "maintenance": _later("Salesforce is being maintained.", "It takes no changes at the moment."),
+    "edge_busy": _later("Salesforce was busy.", "Its front door asked us to come back later."),
+    "no_connection": _later("We couldn't reach Salesforce.", "The connection to {firm}'s Salesforce failed."),
+    "no_answer": _later("Salesforce didn't answer in time.", "The connection broke, or no answer came."),
+    "answer_too_large": _later("Salesforce's answer was too large.", "We stopped reading it."),
+    "unreadable_answer": _later("Salesforce's answer couldn't be read.", "It was cut off, or not what was asked for."),
+    "short_answer": _later("Salesforce's answer was cut short.", "Fewer records came than it had counted."),
+    "redirected": _later("Salesforce sent us elsewhere.", "We don't follow with your permission in hand."),
+    "instance_moved": _later("Your firm's Salesforce has moved.", "It has a new address; the next sync goes there."),
+    "locator_expired": _later("Salesforce forgot our place in the list.", "It happened too often in one sync."),
+    "token_endpoint_busy": _later("Salesforce couldn't renew our permission.", "Its log-in service is busy."),
+    "unknown_grant_error": _later("Salesforce couldn't renew our permission.", "It gave a reason that we don't know."),
+    "code_expired": _later("Salesforce couldn't renew our permission.", "Its answer came too late."),
     "worker_died": Words(
         "The sync was interrupted three times.",
-        "The part of our system that runs syncs stopped in the middle of it, three times.",
-        "Press Sync Account: it goes on where it stopped. If it happens again, write to Customer Success.",
-        Mender.US,
+        "The part of our system that runs syncs stopped while it worked on this one.",
+        SAFE,
+        TELL_US,
     ),
     "our_bug": Words(
         "Something went wrong on our side.",
-        "The sync stopped because of a mistake in AdvisorStream. It has been reported.",
-        BY_ITSELF,
-        Mender.US,
+        "The sync met something that we hadn't thought of. It is in our log, without any personal data.",
+        SAFE,
+        TELL_US,
     ),
-    "key_unreadable": Words(
-        "We can't read what is stored for you at the moment.",
-        "Your permission is stored sealed, and AdvisorStream could not open it.",
-        TO_US,
-        Mender.US,
-        "Hello, a sealed value of {firm} can't be opened (encryption key). Seen by {user} on {when}.",
-        "AdvisorStream: sealed values can't be opened",
-    ),
-    "foreign_host": Words(
-        "Salesforce named a server that we don't know as Salesforce's.",
-        "The answer pointed to an address outside of Salesforce's own. We sent nothing there.",
-        TO_US,
-        Mender.US,
-        "Hello, a sync of {user} ({firm}) on {when} was pointed to a host that is not on the list.",
-        "AdvisorStream: unknown Salesforce host",
-    ),
-    "api_version_retired": Words(
-        "Salesforce no longer speaks the version we asked for.",
-        "The API version set for {firm} has been retired.",
-        TO_US,
-        Mender.US,
-        "Hello, the API version set for {firm} has been retired by Salesforce. Seen by {user} on {when}.",
-        "AdvisorStream: API version retired",
-    ),
-    # nobody: it passes
-    "redirected": Words(
-        "Salesforce sent us to another address.",
-        "Your firm's Salesforce may be moving to another address. We never follow with your permission in hand.",
-        "Nothing at first: the next sync tries again. If it stays, tell your Salesforce admin.",
-        Mender.TIME,
-    ),
-    "no_connection": Words("We could not reach Salesforce.", "{host} did not take our call.", BY_ITSELF, Mender.TIME),
-    "no_answer": Words(
-        "Salesforce did not answer in time.", "{host} took our call, but did not answer.", BY_ITSELF, Mender.TIME
-    ),
-    "maintenance": Words(
-        "Salesforce is under maintenance.", "Your firm's Salesforce is being maintained.", BY_ITSELF, Mender.TIME
-    ),
-    "concurrent_limit": Words(
-        "Too many slow requests are running in your firm's Salesforce.",
-        "Salesforce takes only a few long requests at a time, and other apps of your firm have them all.",
-        BY_ITSELF,
-        Mender.TIME,
-    ),
-    "refresh_busy": Words(
-        "Renewing the log-in took too long.", "Another part of our system was renewing it.", BY_ITSELF, Mender.TIME
-    ),
+    "pkce": Words("Something went wrong on our side.", "Salesforce refused our proof of the log-in.", SAFE, TELL_US),
 }
-BUSY = Words(
-    "Salesforce is busy or under maintenance.",
-    "Salesforce answered, but not with what we asked for ({detail}).",
-    BY_ITSELF,
-    Mender.TIME,
-)
-
-
-def explain(code: str, detail: str, context: Context, *, opt_out_field: str, was_synced: bool) -> Explained:
-    """Explain a run that failed. was_synced: there are contacts of this connection here."""
-    row = RUN_FAILURES.get(code) or RECONNECT_REASONS.get(code) or BUSY
-    safe = KEPT
-    if code == "opt_out_hidden":
-        safe = SWITCHED_OFF if was_synced else NOTHING_READ
-    return fill(code, row, context, safe, detail=detail or "no reason", opt_out_field=opt_out_field)
