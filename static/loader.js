@@ -1,2 +1,103 @@
+// Loads htmx after the page itself, so that a CDN that hangs or is blocked costs nothing but htmx; then a few comforts.
 "use strict";
-document.documentElement.classList.add("js");
+(() => {
+  const GIVE_UP_MS = 1500; // on the CDN, when there is another place to ask
+  const root = document.documentElement;
+  const source = document.currentScript.dataset;
+  root.classList.add("js");
+
+  // ---- A page that shows something under way loads itself again, until htmx runs and asks for the part alone.
+  const reloadEvery = document.querySelector("meta[name=reload-every]");
+  let reload = reloadEvery && setTimeout(reloadPage, reloadEvery.content * 1000);
+
+  function reloadPage() {
+    if (document.activeElement?.matches("input, textarea, select")) {
+      reload = setTimeout(reloadPage, 1000); // not under somebody's fingers
+    } else {
+      location.reload();
+    }
+  }
+
+  // ---- htmx. It starts by itself when it arrives after the window's load event, and not at all shortly before.
+  if (source.htmx) {
+    if (document.readyState === "complete") load();
+    else addEventListener("load", load);
+  }
+
+  function load() {
+    const first = addScript(source.htmx, source.integrity);
+    const late = source.fallback && setTimeout(second, GIVE_UP_MS);
+    first.addEventListener("load", () => (window.htmx ? arrived() : second()));
+    first.addEventListener("error", second);
+    let isSecondTried = !source.fallback;
+
+    function second() {
+      clearTimeout(late);
+      if (isSecondTried) return;
+      isSecondTried = true;
+      // A script that has moved to another document never runs: one htmx is enough, should the first still come.
+      document.implementation.createHTMLDocument("").adoptNode(first);
+      addScript(source.fallback).addEventListener("load", arrived);
+    }
+
+    function arrived() {
+      clearTimeout(late);
+      clearTimeout(reload);
+    }
+  }
+
+  function addScript(url, integrity) {
+    const script = document.createElement("script");
+    if (integrity) {
+      script.integrity = integrity;
+      script.crossOrigin = "anonymous";
+    }
+    script.src = url;
+    document.head.append(script);
+    return script;
+  }
+
+  // ---- Troubles of single requests stand at the top of the page (the server's own words come as a part: web/errors.py).
+  const trouble = () => document.getElementById("trouble");
+
+  for (const name of ["htmx:sendError", "htmx:timeout"]) {
+    document.addEventListener(name, () => {
+      const words = document.getElementById("unreachable");
+      if (words && !trouble().firstElementChild) trouble().append(words.content.cloneNode(true));
+    });
+  }
+  document.addEventListener("htmx:afterRequest", (event) => {
+    if (event.detail.successful) trouble()?.replaceChildren();
+  });
+  document.addEventListener("htmx:afterSwap", (event) => {
+    if (event.detail.target === trouble()) trouble().scrollIntoView({ block: "nearest" });
+  });
+
+  // ---- A form that came back with errors: go to the first of them.
+  document.addEventListener("htmx:afterSettle", (event) => {
+    if (event.detail.xhr?.status === 422) focusFirstError();
+  });
+  focusFirstError();
+
+  function focusFirstError() {
+    document.querySelector("main [aria-invalid=true]")?.focus();
+  }
+
+  // ---- Copy buttons: data-copy names the field.
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("[data-copy]");
+    if (!button) return;
+    const field = document.getElementById(button.dataset.copy);
+    const words = button.querySelector("[data-copied]");
+    try {
+      await navigator.clipboard.writeText(field.value);
+    } catch {
+      field.select(); // not allowed here: ready for Ctrl-C
+      return;
+    }
+    if (!words) return;
+    const before = words.textContent;
+    words.textContent = words.dataset.copied;
+    setTimeout(() => (words.textContent = before), 2000);
+  });
+})();

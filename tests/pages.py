@@ -23,7 +23,7 @@ from werkzeug.test import TestResponse
 from asapp.extensions import db
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-VOID = frozenset("area base br col embed hr img input link meta source track wbr".split())
+VOID = frozenset(("area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"))
 POINTERS = ("for", "aria-describedby", "aria-labelledby", "aria-controls", "data-copy", "list", "form")
 
 
