@@ -86,7 +86,7 @@ def begin(
         start = oauth.begin(settings.app_of(partner), login_hint, ask_again)
     except CannotOpen:
         log.error("the key or secret of partner %s does not open", partner.id)  # noqa: TRY400 - a trace adds nothing
-        row.state_sha256, row.used_at, row.outcome = _sha256(row.public_id), now, "key_unreadable"
+        row.state_sha256, row.used_at, row.outcome = _sha256(row.public_id), now, "key_missing"
         db.session.commit()
         return None
     row.state_sha256 = _sha256(start.state)
@@ -106,7 +106,7 @@ def finish(user: User, answer: CallbackAnswer, settings: ConnectSettings) -> str
     try:
         outcome = _carry_out(user, row_id, answer, settings)
     except CannotOpen:
-        return _note(row_id, "key_unreadable")
+        return _note(row_id, "key_missing")
     except NotKept as ended:
         return _note(row_id, ended.code, ended.detail, ended.words)
     except SalesforceError as error:

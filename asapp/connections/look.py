@@ -14,6 +14,7 @@ from asapp.connections.settings import ConnectSettings
 from asapp.connections.words import (
     Context,
     Explained,
+    Mender,
     explain_failure,
     explain_reconnect,
     forward_when_stuck,
@@ -38,7 +39,7 @@ def look(user: User, settings: ConnectSettings, default_interval_minutes: int, l
         run,
         now,
         interval_minutes=interval,
-        run_failure=_run_failure(user, partner, connection, run, settings, now),
+        run_failure=explain_run(partner, connection, run),
     )
     if run is not None and run.is_active and connection is not None and connection.is_connected:
         return replace(panel, state=decide(partner, connection, run, held=0, is_for_admin=False, now=now))
@@ -66,23 +67,21 @@ def find_reconnect(user: User) -> Connection | None:
     return connection if connection is not None and connection.needs_reconnect else None
 
 
-def _run_failure(
-    user: User,
-    partner: Partner | None,
-    connection: Connection | None,
-    run: SyncRun | None,
-    settings: ConnectSettings,
-    now: datetime,
-) -> Explained | None:
+def explain_run(partner: Partner | None, connection: Connection | None, run: SyncRun | None) -> Explained | None:
+    """Explain why this run failed; None if it did not."""
     if run is None or not run.is_failed or partner is None or connection is None:
         return None
-    context = replace(_context(user, partner, connection, settings, now), when=run.finished_at or now)
-    return sync_words.explain(
-        run.error_code or "our_bug",
-        run.error_detail or "",
-        context,
-        opt_out_field=partner.opt_out_field,
-        was_synced=connection.first_synced_at is not None,
+    about = sync_words.About(partner.name, connection.username, partner.opt_out_field, run.error_detail or "")
+    words = sync_words.explain(run.error_code, about)
+    return Explained(
+        code=run.error_code or "",
+        headline=words.headline,
+        happened=words.happened,
+        safe=words.safe,
+        do_next=words.next_step,
+        mender=Mender.FIRMS_ADMIN if words.forward else Mender.TIME,
+        forward=words.forward,
+        subject="AdvisorStream and Salesforce",
     )
 
 

@@ -97,7 +97,7 @@ class StoredTokens:
                     return self._access_token
                 raise TryLater("token_endpoint_busy", "same token")  # a moment too early: it came back unchanged
             if time.monotonic() > give_up_at:
-                raise TryLater("refresh_busy")
+                raise TryLater("token_endpoint_busy", "somebody else is refreshing")
             time.sleep(POLL_S)
 
     def refresh_now(self) -> bool:
@@ -227,13 +227,13 @@ class StoredTokens:
         try:
             return connection.unseal(self._settings.vault, column)
         except CannotOpen as error:
-            raise Misconfigured("key_unreadable") from error
+            raise Misconfigured("key_missing") from error
 
     def _app(self, connection: Connection) -> App:
         try:
             return self._settings.app_of(connection.partner)
         except CannotOpen as error:
-            raise Misconfigured("key_unreadable") from error
+            raise Misconfigured("key_missing") from error
 
     @contextmanager
     def _writing(self) -> Iterator[Session]:

@@ -13,6 +13,7 @@ from enum import StrEnum
 
 APP_NAME = "AdvisorStream Integration"
 NOTHING_HAPPENED = "Everything. Nothing was connected, read or changed."
+KEPT = "Your contacts and their lists are still here, as of the last sync."
 STILL_CONNECTED = "Everything. The connection you have and your contacts are as they were."
 
 
@@ -314,7 +315,7 @@ CONNECT_FAILURES: Mapping[str, Words] = {
         "Hello, connecting {user} of {firm} ended with an incomplete answer from {host} ({quote}) on {when}.",
         "AdvisorStream: incomplete answer from Salesforce",
     ),
-    "key_unreadable": Words(
+    "key_missing": Words(
         "We can't read the firm's settings at the moment.",
         "The key and secret of {firm} are stored sealed, and AdvisorStream could not open them.",
         ASK_US,
@@ -400,12 +401,12 @@ UNKNOWN_REASON = RECONNECT_REASONS["permission_withdrawn"]
 def explain_failure(code: str, context: Context) -> Explained:
     """Explain a log-in that ended without a connection."""
     safe = STILL_CONNECTED if context.is_connected else NOTHING_HAPPENED
-    return fill(code, CONNECT_FAILURES.get(code, UNKNOWN_FAILURE), context, safe)
+    return _fill(code, CONNECT_FAILURES.get(code, UNKNOWN_FAILURE), context, safe)
 
 
-def explain_reconnect(reason: str, context: Context, safe: str) -> Explained:
+def explain_reconnect(reason: str, context: Context) -> Explained:
     """Explain why a connection needs its advisor."""
-    return fill(reason, RECONNECT_REASONS.get(reason, UNKNOWN_REASON), context, safe)
+    return _fill(reason, RECONNECT_REASONS.get(reason, UNKNOWN_REASON), context, KEPT)
 
 
 def forward_when_stuck(context: Context) -> str:
@@ -417,10 +418,8 @@ def forward_when_stuck(context: Context) -> str:
     )
 
 
-def fill(code: str, row: Words, context: Context, safe: str, **more: str) -> Explained:
-    """Fill in a row of a table; more: what its braces may name beyond the context."""
+def _fill(code: str, row: Words, context: Context, safe: str) -> Explained:
     values = {
-        **more,
         "firm": context.firm,
         "host": context.host,
         "callback": context.callback_url,
