@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Select, and_, case, func, select
 from asapp.contacts.lists import SYSTEM_LIST_NAMES, is_on, is_on_system_list, lists_of
 from asapp.contacts.status import ACTIVE, INACTIVE, contact_rows, count_active, is_active, is_shown, reason_of
 from asapp.extensions import db
-from asapp.models import Connection, Contact, ContactList, ListKind, ListMember, Reason
+from asapp.models import Connection, Contact, ContactList, ContactSource, ListKind, ListMember, Reason
 from asapp.models.search import fold
 
 PAGE_SIZE = 50
@@ -39,7 +39,11 @@ class Wanted:
     @property
     def is_narrowed(self) -> bool:
         """Is this less than everybody on the list?"""
-        return bool(self.search or self.state or self.source)
+        return bool(self.search or self.source or (self.state and not self.is_deleted_here))
+
+    @property
+    def is_deleted_here(self) -> bool:
+        return self.state == Reason.HIDDEN_HERE
 
 
 class Count(NamedTuple):
@@ -79,12 +83,18 @@ class Line(NamedTuple):
     contact: Contact
     reason: str | None
     instance_url: str | None  # of the org it came from
+    checked_at: datetime | None  # the last good sync of its connection
     lists: list[str]
     sharing: Sharing | None
 
     @property
     def is_active(self) -> bool:
         return self.reason is None
+
+    @property
+    def is_editable(self) -> bool:
+        """Was it made here by hand? All others are read-only."""
+        return self.contact.source == ContactSource.MANUAL
 
 
 class Page(NamedTuple):
@@ -123,6 +133,11 @@ def find_page(user_id: int, wanted: Wanted, now: datetime) -> Page:
         .offset((number - 1) * PAGE_SIZE)
     ).all()
     return Page(_lines(user_id, rows), total, number)
+
+
+def find_ids(user_id: int, wanted: Wanted, now: datetime) -> list[int]:
+    """Return the ids of all that a page asks for, on whichever page they stand."""
+    return list(db.session.scalars(contact_rows(Contact.id).where(*_conditions(user_id, wanted, now))))
 
 
 def find_contact(user_id: int, contact_id: int, now: datetime) -> Line | None:
@@ -189,12 +204,12 @@ def system_lists_in(row: Any) -> list[str]:
 
 def _conditions(user_id: int, wanted: Wanted, now: datetime) -> list[ColumnElement[bool]]:
     is_hidden = Contact.hidden_at.is_not(None)
-    conditions = [contacts_of(user_id), is_hidden if wanted.state == Reason.HIDDEN_HERE else ~is_hidden]
+    conditions = [contacts_of(user_id), is_hidden if wanted.is_deleted_here else ~is_hidden]
     if wanted.state == ACTIVE:
         conditions.append(is_active(now))
     elif wanted.state == INACTIVE:
         conditions.append(~is_active(now))
-    elif wanted.state and wanted.state != Reason.HIDDEN_HERE:
+    elif wanted.state and not wanted.is_deleted_here:
         conditions.append(reason_of(now) == wanted.state)
     if wanted.source:
         conditions.append(Contact.source == wanted.source)
@@ -205,7 +220,13 @@ def _conditions(user_id: int, wanted: Wanted, now: datetime) -> list[ColumnEleme
 
 
 def _line_rows(now: datetime) -> Select[Any]:
-    return contact_rows(Contact, reason_of(now).label("reason"), Connection.instance_url, *system_list_columns())
+    return contact_rows(
+        Contact,
+        reason_of(now).label("reason"),
+        Connection.instance_url,
+        Connection.last_good_sync_at,
+        *system_list_columns(),
+    )
 
 
 def _lines(user_id: int, rows: Sequence[Any]) -> list[Line]:
@@ -216,6 +237,7 @@ def _lines(user_id: int, rows: Sequence[Any]) -> list[Line]:
             row.Contact,
             row.reason,
             row.instance_url,
+            row.last_good_sync_at,
             system_lists_in(row) + own.get(row.Contact.id, []),
             sharing.get(row.Contact.id),
         )

@@ -1,0 +1,332 @@
+"""Why isn't this person here? One question, one verdict.
+
+What we have stored answers first: the contact itself, then the ledger, by Id or by the hash of the address. Only where that
+can't tell is Salesforce asked, once, and nothing of its answer is stored: it may be about somebody else's client.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import unquote
+
+from sqlalchemy import select
+
+from asapp.clock import utcnow
+from asapp.contacts.addresses import address_hash, address_key
+from asapp.contacts.fields import EMAIL_MAX, clean_line
+from asapp.contacts.queries import contacts_of
+from asapp.contacts.status import contact_rows, reason_of
+from asapp.extensions import db
+from asapp.models import Connection, Contact, Departure, DepartureState, LedgerEntry, Outcome, Partner, Reason
+from asapp.salesforce.errors import OurBug, SalesforceError
+from asapp.salesforce.hosts import to_18
+from asapp.vault import Vault
+
+CONTACT_PREFIX = "003"
+CONTACT_ID = re.compile(r"(?<![A-Za-z0-9])003[A-Za-z0-9]{12}(?:[A-Za-z0-9]{3})?(?![A-Za-z0-9])")
+ANY_ID = re.compile(r"[A-Za-z0-9]{15}(?:[A-Za-z0-9]{3})?")
+ADDRESS = re.compile(r"[^\s@<>]+@[^\s@<>]+")
+LINK = re.compile(r"(?:https?:/)?/|[\w.-]+\.[a-z]{2,}/", re.IGNORECASE)
+QUESTION_MAX = 1000
+
+
+class NotAQuestion(Exception):
+    """The text holds neither an address nor the Id of a contact; the message says what to enter."""
+
+
+class Question(NamedTuple):
+    """One of the two is set. salesforce_id: 18 characters."""
+
+    salesforce_id: str | None = None
+    email: str | None = None
+
+
+class ContactSighting(NamedTuple):
+    """A contact as Salesforce shows it now, whoever owns it. is_opted_out: None if the field can't be read."""
+
+    id: str
+    has_email: bool
+    is_opted_out: bool | None
+    owner_id: str
+    owner_name: str
+    is_deleted: bool
+    master_record_id: str | None
+
+
+class Ask(Protocol):
+    def __call__(self, question: Question) -> Sequence[ContactSighting]:
+        """One call to Salesforce. Raises SalesforceError."""
+
+
+class Answer(StrEnum):
+    HERE = "here"
+    OPTED_OUT = "opted_out"
+    TWIN_OPTED_OUT = "twin_opted_out"
+    NO_EMAIL = "no_email"
+    SOMEBODY_ELSES = "somebody_elses"
+    MERGED = "merged"
+    DELETED = "deleted"
+    REMOVED_HERE = "removed_here"
+    HELD = "held"
+    NOT_VISIBLE = "not_visible"
+    ON_ITS_WAY = "on_its_way"
+    DISCONNECTED = "disconnected"
+    OPT_OUT_UNKNOWN = "opt_out_unknown"
+    NOT_CONNECTED = "not_connected"
+    NO_ANSWER = "no_answer"
+
+
+class Here(NamedTuple):
+    """A contact that is stored here. is_held: its departure waits for Approve or Discard."""
+
+    id: int
+    name: str
+    salesforce_id: str | None
+    reason: str | None
+    merged_into: str | None
+    is_held: bool
+
+
+@dataclass(frozen=True)
+class Known:
+    """What our own tables say. outcome: of the ledger, for the Id or, if opted out, for the address."""
+
+    contacts: Sequence[Here] = ()
+    outcome: str | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    answer: Answer
+    contact: Here | None = None  # the one that is here
+    salesforce_id: str | None = None  # to open it there
+    owner_name: str = ""
+    merged_into: str | None = None
+    was_asked: bool = False  # did Salesforce answer, just now?
+    error: SalesforceError | None = None
+
+
+OF_REASON = {
+    Reason.OPTED_OUT: Answer.OPTED_OUT,
+    Reason.TWIN_OPTED_OUT: Answer.TWIN_OPTED_OUT,
+    Reason.DELETED: Answer.DELETED,
+    Reason.MERGED: Answer.MERGED,
+    Reason.REASSIGNED: Answer.SOMEBODY_ELSES,
+    Reason.GONE: Answer.NOT_VISIBLE,
+    Reason.HIDDEN_HERE: Answer.REMOVED_HERE,
+    Reason.DISCONNECTED: Answer.DISCONNECTED,
+    Reason.OPT_OUT_UNKNOWN: Answer.OPT_OUT_UNKNOWN,
+}
+LEFT = frozenset({Reason.DELETED, Reason.MERGED, Reason.REASSIGNED, Reason.GONE})
+OF_OUTCOME = {Outcome.OPTED_OUT: Answer.OPTED_OUT, Outcome.NO_EMAIL: Answer.NO_EMAIL}
+
+
+# ---- The question
+
+
+def read_question(text: str) -> Question:
+    """Find the Id or the address in what somebody typed or pasted. Raises NotAQuestion with words."""
+    typed = clean_line(text[:QUESTION_MAX]).strip("<>\"' ")
+    if not typed:
+        raise NotAQuestion("Enter an email address, or the Id or link of a contact in Salesforce.")
+    if typed.lower().startswith("mailto:"):
+        typed = unquote(typed[len("mailto:") :].partition("?")[0])
+    if ANY_ID.fullmatch(typed):
+        return Question(salesforce_id=_contact_id(typed))
+    if LINK.match(typed):
+        return Question(salesforce_id=_id_in_link(typed))
+    address = ADDRESS.search(typed)
+    if address and (address.group() == typed or f"<{address.group()}>" in f"{typed}>"):
+        return Question(email=_address(address.group()))
+    raise NotAQuestion(
+        "That is neither an email address nor the Id or link of a contact. "
+        "To look for a name among the people who are here, use the search under Contacts."
+    )
+
+
+def _contact_id(text: str) -> str:
+    if not text.startswith(CONTACT_PREFIX):
+        raise NotAQuestion("That Id is not a contact's. A contact's Id begins with 003; the link of its page holds it.")
+    record_id = to_18(text[:15])
+    if len(text) == 18 and text != record_id:
+        raise NotAQuestion("That Id is mistyped somewhere: its last three letters don't fit. Copy it again.")
+    return record_id
+
+
+def _id_in_link(link: str) -> str:
+    found = CONTACT_ID.search(unquote(link))
+    if not found:
+        raise NotAQuestion("That link doesn't lead to a contact. Open the contact in Salesforce and copy its address.")
+    return _contact_id(found.group())
+
+
+def _address(text: str) -> str:
+    if len(text) > EMAIL_MAX:
+        raise NotAQuestion("This is longer than an email address can be.")
+    return text
+
+
+# ---- The verdict
+
+
+def find_out(
+    user_id: int,
+    question: Question,
+    hashed: bytes | None,
+    connection: Connection | None,
+    ask: Callable[[], Ask] | None,
+) -> Verdict:
+    """Answer from our tables, else by one call. ask opens the way to Salesforce; it is not called where not needed.
+
+    No transaction is open during the call.
+    """
+    known = look_here(user_id, question, hashed)
+    verdict = decide_from_here(known)
+    if verdict and not (verdict.answer == Answer.SOMEBODY_ELSES and ask):
+        return verdict
+    if connection is None or ask is None:
+        return verdict or Verdict(Answer.NOT_CONNECTED)
+    owner_id = connection.salesforce_user_id
+    try:
+        put = ask()
+        db.session.rollback()
+        sightings = put(question)
+    except OurBug:
+        raise
+    except SalesforceError as error:
+        return replace(verdict or Verdict(Answer.NO_ANSWER, salesforce_id=question.salesforce_id), error=error)
+    return decide_from_there(sightings, owner_id, verdict.contact if verdict else None)
+
+
+def decide_from_here(known: Known) -> Verdict | None:
+    """Return what our own tables can tell; None if they can't."""
+    if known.contacts:
+        contact = min(known.contacts, key=_rank)
+        if (
+            contact.reason in LEFT and known.outcome in OF_OUTCOME
+        ):  # this record left, another with the address is known
+            return Verdict(OF_OUTCOME[Outcome(known.outcome)])
+        answer = OF_REASON[Reason(contact.reason)] if contact.reason else Answer.HERE
+        if contact.is_held and answer == Answer.HERE:
+            answer = Answer.HELD
+        return Verdict(answer, contact, contact.salesforce_id, merged_into=contact.merged_into)
+    if known.outcome in OF_OUTCOME:
+        return Verdict(OF_OUTCOME[Outcome(known.outcome)])
+    return None
+
+
+def decide_from_there(sightings: Sequence[ContactSighting], owner_id: str, contact: Here | None = None) -> Verdict:
+    """Return the verdict on what Salesforce shows. owner_id: the connected user; contact: the one here, which left."""
+    if not sightings:
+        return Verdict(Answer.NOT_VISIBLE, contact, was_asked=True)
+    mine = [each for each in sightings if each.owner_id == owner_id and not each.is_deleted]
+    others = [each for each in sightings if each.owner_id != owner_id and not each.is_deleted]
+    seen = (mine or others or list(sightings))[0]
+    verdict = Verdict(Answer.NOT_VISIBLE, contact, seen.id, merged_into=seen.master_record_id, was_asked=True)
+    if mine:
+        return _decide_mine(mine, verdict)
+    if others:
+        return replace(verdict, answer=Answer.SOMEBODY_ELSES, owner_name=seen.owner_name)
+    return replace(verdict, answer=Answer.MERGED if seen.master_record_id else Answer.DELETED)
+
+
+def _decide_mine(mine: Sequence[ContactSighting], verdict: Verdict) -> Verdict:
+    """On records of the connected user that are not here; the one that could come in decides."""
+    for each in sorted(mine, key=lambda each: each.is_opted_out is not False):
+        verdict = replace(verdict, salesforce_id=each.id)
+        if each.is_opted_out:
+            return replace(verdict, answer=Answer.OPTED_OUT)
+        if each.is_opted_out is None:
+            return replace(verdict, answer=Answer.OPT_OUT_UNKNOWN)
+        if not each.has_email:
+            return replace(verdict, answer=Answer.NO_EMAIL)
+        break
+    is_twin = any(each.is_opted_out for each in mine)
+    return replace(verdict, answer=Answer.TWIN_OPTED_OUT if is_twin else Answer.ON_ITS_WAY)
+
+
+def _rank(contact: Here) -> tuple[bool, bool, int]:
+    """The best first: who is active, then who is still in Salesforce, then the newest."""
+    return contact.reason is not None, contact.reason in LEFT, -contact.id
+
+
+# ---- What our tables know
+
+
+def look_here(user_id: int, question: Question, hashed: bytes | None) -> Known:
+    """hashed: of the question's address; None if no address was ever stored for this firm."""
+    if question.salesforce_id is None and hashed is None:
+        return Known()
+    if question.salesforce_id:
+        is_it: Any = Contact.salesforce_id == question.salesforce_id
+    else:
+        is_it = Contact.address_hash == hashed
+    now = utcnow()
+    rows = db.session.execute(
+        contact_rows(Contact, reason_of(now).label("reason"), Departure.state.label("departure"))
+        .outerjoin(
+            Departure,
+            (Departure.connection_id == Contact.connection_id)
+            & (Departure.salesforce_id == Contact.salesforce_id)
+            & (Departure.state == DepartureState.HELD),
+        )
+        .where(contacts_of(user_id), is_it)
+        .limit(100)
+    ).all()
+    return Known([_here(row) for row in rows], _outcome(user_id, question, hashed))
+
+
+def hash_of(question: Question, partner: Partner, vault: Vault) -> bytes | None:
+    """Return the hash that look_here() needs. It makes no key: without one there is nothing to find."""
+    if question.email is None or partner.address_key_sealed is None:
+        return None
+    return address_hash(question.email, address_key(db.session(), partner, vault))
+
+
+def find_survivor(user_id: int, salesforce_id: str | None) -> Contact | None:
+    """Return the contact here that a record was merged into."""
+    if salesforce_id is None:
+        return None
+    return db.session.scalar(
+        select(Contact)
+        .where(contacts_of(user_id), Contact.salesforce_id == salesforce_id, Contact.departed.is_(None))
+        .limit(1)
+    )
+
+
+def sightings_of(rows: Sequence[Mapping[str, Any]], opt_out_field: str) -> list[ContactSighting]:
+    """Return what rows of JSON show. KeyError or TypeError: they aren't what was asked for."""
+    return [
+        ContactSighting(
+            row["Id"],
+            bool(row["Email"]),
+            row.get(opt_out_field),
+            row["OwnerId"],
+            (row.get("Owner") or {}).get("Name") or "",
+            row["IsDeleted"] is True,
+            row["MasterRecordId"],
+        )
+        for row in rows
+    ]
+
+
+def _here(row: Any) -> Here:
+    contact: Contact = row.Contact
+    return Here(
+        contact.id, contact.name, contact.salesforce_id, row.reason, contact.merged_into, row.departure is not None
+    )
+
+
+def _outcome(user_id: int, question: Question, hashed: bytes | None) -> str | None:
+    """Return what the ledger says of the Id; of an address it only knows whether a record with it opted out."""
+    mine = select(Connection.id).where(Connection.user_id == user_id)
+    query = select(LedgerEntry.outcome).where(LedgerEntry.connection_id.in_(mine))
+    if question.salesforce_id:
+        query = query.where(LedgerEntry.salesforce_id == question.salesforce_id)
+    else:
+        query = query.where(LedgerEntry.address_hash == hashed, LedgerEntry.outcome == Outcome.OPTED_OUT)
+    return db.session.scalar(query.order_by(LedgerEntry.connection_id.desc()).limit(1))

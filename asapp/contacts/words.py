@@ -1,0 +1,238 @@
+"""Why somebody is not written to, in words: short ones for tables, and what it means and what to do for pages."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from asapp.contacts.status import ACTIVE, INACTIVE
+from asapp.contacts.why import Answer, Verdict
+from asapp.models import ContactSource, Reason
+from asapp.salesforce.errors import LimitReached, Misconfigured, ReconnectNeeded, SalesforceError
+
+
+class ReasonWords(NamedTuple):
+    label: str  # in the filter
+    short: str  # under the name of the state
+    meaning: str
+    remedy: str
+
+
+REASONS: dict[str, ReasonWords] = {
+    Reason.OPTED_OUT: ReasonWords(
+        "Opted out",
+        "Opted out of email in Salesforce",
+        "The opt-out box is ticked on this record in Salesforce, so nothing is sent.",
+        "Only if this person asks for mail again: untick the box in Salesforce. It follows with the next sync.",
+    ),
+    Reason.TWIN_OPTED_OUT: ReasonWords(
+        "Same address opted out",
+        "Opted out under another record",
+        "Another record of yours in Salesforce has the same address and has opted out. The stricter choice counts.",
+        "Check which record is right, or merge the two in Salesforce.",
+    ),
+    Reason.DELETED: ReasonWords(
+        "Deleted in Salesforce",
+        "Deleted in Salesforce",
+        "The record was deleted in Salesforce.",
+        "If that was a mistake, restore it from Salesforce's Recycle Bin. It returns with the next sync.",
+    ),
+    Reason.MERGED: ReasonWords(
+        "Merged in Salesforce",
+        "Merged into another record in Salesforce",
+        "The record was merged into another one in Salesforce.",
+        "Nothing. The surviving record has taken over the lists.",
+    ),
+    Reason.REASSIGNED: ReasonWords(
+        "Belongs to somebody else",
+        "Belongs to somebody else in Salesforce now",
+        "The record has another owner in Salesforce. You only ever get the contacts that you own.",
+        "If this is your client, ask your Salesforce admin to make you the owner. It returns with the next sync.",
+    ),
+    Reason.GONE: ReasonWords(
+        "No longer visible",
+        "No longer visible in Salesforce",
+        "The record was deleted for good, or your Salesforce user can't see it any more. Salesforce doesn't say which.",
+        "If it should be there, ask your Salesforce admin.",
+    ),
+    Reason.HIDDEN_HERE: ReasonWords(
+        "Deleted here",
+        "Deleted here by you",
+        "You deleted this contact here. Nothing was deleted in Salesforce, and syncs don't bring it back.",
+        "Press Restore to bring it back.",
+    ),
+    Reason.DISCONNECTED: ReasonWords(
+        "Disconnected",
+        "Salesforce is disconnected",
+        "Your Salesforce account was disconnected, so nobody can tell who has opted out since.",
+        "Connect it again under Integrations.",
+    ),
+    Reason.OPT_OUT_UNKNOWN: ReasonWords(
+        "Opt-out not known",
+        "Nobody can tell whether this person opted out",
+        "There was no good sync for too long, or your Salesforce user can't see who has opted out of email.",
+        "Open Integrations: the panel says what to do. The next good sync mends it.",
+    ),
+}
+
+STATES: dict[str, str] = {
+    ACTIVE: "Active",
+    INACTIVE: "Inactive",
+    **{reason: REASONS[reason].label for reason in Reason},
+}
+
+SOURCES: dict[str, str] = {
+    ContactSource.SALESFORCE: "Salesforce",
+    ContactSource.LEAD: "Sign-up page",
+    ContactSource.MANUAL: "Added by hand",
+}
+
+
+class VerdictWords(NamedTuple):
+    """headline holds {who}, and {owner} where it names one."""
+
+    pill: str
+    tone: str  # good, warn or "" (plain)
+    headline: str
+    meaning: str
+    remedy: str
+
+
+VERDICTS: dict[Answer, VerdictWords] = {
+    Answer.HERE: VerdictWords(
+        "Here", "good", "{who} is here", "Synced and active.", "Nothing. The link below leads to the contact."
+    ),
+    Answer.OPTED_OUT: VerdictWords(
+        "Opted out",
+        "",
+        "{who} has opted out of email",
+        "The opt-out box is ticked in Salesforce.",
+        "Only if the person asks for it: untick the box in Salesforce.",
+    ),
+    Answer.TWIN_OPTED_OUT: VerdictWords(
+        "Same address opted out",
+        "",
+        "{who} has opted out under another record",
+        "Another record of yours with this address has opted out.",
+        "Check which record is right, or merge the two in Salesforce.",
+    ),
+    Answer.NO_EMAIL: VerdictWords(
+        "No email",
+        "",
+        "{who} has no email address in Salesforce",
+        "The record has no email address.",
+        "Add one in Salesforce. The contact arrives with the next sync.",
+    ),
+    Answer.SOMEBODY_ELSES: VerdictWords(
+        "Someone else's",
+        "warn",
+        "{who} belongs to {owner}",
+        "The contact is in Salesforce, but another person owns it. You only ever get the contacts that you own.",
+        "If this is your client, ask the owner or your Salesforce admin to make you the owner. "
+        "The contact arrives with the next sync.",
+    ),
+    Answer.MERGED: VerdictWords(
+        "Merged",
+        "",
+        "{who} was merged into another record",
+        "The record was merged into another one.",
+        "Nothing. The surviving record has taken over the lists.",
+    ),
+    Answer.DELETED: VerdictWords(
+        "Deleted",
+        "",
+        "{who} was deleted in Salesforce",
+        "The record was deleted in Salesforce.",
+        "Restore it from Salesforce's Recycle Bin.",
+    ),
+    Answer.REMOVED_HERE: VerdictWords(
+        "Removed by you",
+        "",
+        "You deleted {who} here",
+        "You deleted the contact here. In Salesforce nothing was deleted.",
+        "Press Restore.",
+    ),
+    Answer.HELD: VerdictWords(
+        "Held",
+        "warn",
+        "{who} waits for your decision",
+        "A sync found that this contact has left, together with many others. The change waits for your decision.",
+        "Approve or discard it under Integrations.",
+    ),
+    Answer.NOT_VISIBLE: VerdictWords(
+        "Not visible",
+        "",
+        "Salesforce shows you no such contact",
+        "Your Salesforce user can't see such a record: there is none, it was deleted for good, or it is hidden from you.",
+        "Check the address, or ask your Salesforce admin.",
+    ),
+    Answer.ON_ITS_WAY: VerdictWords(
+        "On its way",
+        "good",
+        "{who} is yours and not here yet",
+        "The contact is in Salesforce, is yours and may be written to. The last sync was before it was so.",
+        "Press Sync Account under Integrations, or wait for the next sync.",
+    ),
+    Answer.DISCONNECTED: VerdictWords(
+        "Disconnected",
+        "",
+        "{who} is here, but Salesforce is disconnected",
+        "Since then nobody can tell who has opted out, so nothing is sent.",
+        "Connect Salesforce again under Integrations.",
+    ),
+    Answer.OPT_OUT_UNKNOWN: VerdictWords(
+        "Opt-out not known",
+        "warn",
+        "Nobody can tell whether {who} opted out",
+        "There was no good sync for too long, or your Salesforce user can't see who has opted out of email.",
+        "Open Integrations: the panel says what to do.",
+    ),
+    Answer.NOT_CONNECTED: VerdictWords(
+        "Not connected",
+        "",
+        "{who} isn't here, and Salesforce isn't connected",
+        "We know nobody by that, and can't ask Salesforce.",
+        "Connect Salesforce under Integrations, then ask again.",
+    ),
+    Answer.NO_ANSWER: VerdictWords(
+        "No answer",
+        "warn",
+        "Salesforce gave no answer",
+        "We know nobody by that, and Salesforce couldn't be asked.",
+        "Ask again in a few minutes.",
+    ),
+}
+# What the page lists beforehand; the others explain themselves when they come.
+USUAL_ANSWERS = (
+    Answer.HERE,
+    Answer.OPTED_OUT,
+    Answer.TWIN_OPTED_OUT,
+    Answer.NO_EMAIL,
+    Answer.SOMEBODY_ELSES,
+    Answer.MERGED,
+    Answer.DELETED,
+    Answer.REMOVED_HERE,
+    Answer.HELD,
+    Answer.ON_ITS_WAY,
+    Answer.NOT_VISIBLE,
+)
+
+
+def words_of(verdict: Verdict, who: str) -> VerdictWords:
+    """Return the words of a verdict with its names in them. who: as whom the person asked about is known."""
+    words = VERDICTS[verdict.answer]
+    headline = words.headline.format(who=who, owner=verdict.owner_name or "somebody else")
+    return words._replace(headline=headline[0].upper() + headline[1:])
+
+
+def why_not_asked(error: SalesforceError) -> tuple[str, str]:
+    """Return why Salesforce gave no answer, and what to do."""
+    if isinstance(error, ReconnectNeeded):
+        return "Your connection to Salesforce needs renewing.", "Connect again under Integrations, then ask again."
+    if isinstance(error, LimitReached):
+        return "Your firm's Salesforce has used up its calls for now.", "Ask again in an hour or two."
+    if isinstance(error, Misconfigured):
+        return (
+            "Your Salesforce user isn't allowed to read what this needs.",
+            "Sync Account under Integrations: the panel then holds the text for your Salesforce admin.",
+        )
+    return "Salesforce can't be reached right now.", "Ask again in a few minutes."

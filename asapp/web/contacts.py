@@ -1,0 +1,347 @@
+"""Contacts: the page with its lists, one contact, the export, and "Why isn't this person here?"."""
+
+from __future__ import annotations
+
+from flask import (
+    Blueprint,
+    Response,
+    abort,
+    current_app,
+    flash,
+    render_template,
+    request,
+    stream_with_context,
+    url_for,
+)
+from flask.typing import ResponseReturnValue
+from flask_login import current_user
+
+from asapp.clock import utcnow
+from asapp.connections.connections import find_current, find_latest
+from asapp.connections.settings import ConnectSettings
+from asapp.contacts import export, lists, manual, queries, removal, why
+from asapp.contacts.asking import open_way
+from asapp.contacts.fields import Details, InvalidFields
+from asapp.contacts.queries import Line, Wanted
+from asapp.contacts.words import REASONS, SOURCES, STATES, USUAL_ANSWERS, VERDICTS, why_not_asked, words_of
+from asapp.extensions import limiter
+from asapp.models import ContactList, Reason
+from asapp.salesforce.hosts import is_salesforce_url, record_url
+from asapp.sync.runs import find_active_run
+from asapp.web.access import advisor_required, safe_path
+from asapp.web.filters import counted
+from asapp.web.htmx import go_to, wants_part
+from asapp.web.settings import key_of_person
+from config import Config
+
+blueprint = Blueprint("contacts", __name__, url_prefix="/contacts")
+
+ID = "<int(max=2147483647):contact_id>"
+IDS_MAX = 1000  # in one form
+LIVE_QUESTIONS = "30 per minute"
+
+
+@blueprint.context_processor
+def words() -> dict[str, object]:
+    return {"reasons": REASONS, "sources": SOURCES, "system_list_names": set(lists.SYSTEM_LIST_NAMES.values())}
+
+
+# ---- The page
+
+
+@blueprint.get("")
+@advisor_required
+def index() -> ResponseReturnValue:
+    now = utcnow()
+    wanted = wanted_by(request.args)
+    page = queries.find_page(current_user.id, wanted, now)
+    overview = queries.count_contacts(current_user.id, now)
+    return render_template(
+        "contacts/_people.html" if wants_part() else "contacts/index.html",
+        wanted=wanted,
+        page=page,
+        overview=overview,
+        size=overview.size_of(wanted.contact_list),
+        connection=find_latest(current_user),
+        emptiness=_emptiness() if not page.total and not wanted.is_narrowed else None,
+        states=STATES,
+        is_part=wants_part(),
+    )
+
+
+def wanted_by(values: dict[str, str]) -> Wanted:
+    """Return what a query or a form asks for; another advisor's list is 404."""
+    state, source, page = values.get("state", ""), values.get("source", ""), values.get("page", "")
+    return Wanted(
+        search=" ".join(values.get("q", "").replace("\0", "").split())[: queries.SEARCH_MAX],
+        state=state if state in STATES else "",
+        source=source if source in SOURCES else "",
+        contact_list=_list_or_404(values["list"]) if values.get("list") else None,
+        page=int(page) if page.isdecimal() and len(page) < 9 else 1,
+    )
+
+
+def _list_or_404(number: str) -> ContactList:
+    found = lists.find_list(current_user.id, int(number)) if number.isdecimal() and len(number) < 10 else None
+    return found or abort(404)
+
+
+def _emptiness() -> str:
+    """Why is there nobody: what the advisor has to do first."""
+    connection = find_current(current_user)
+    if connection is None:
+        return "not_connected" if current_user.has_integrations else "not_set_up"
+    if find_active_run(connection.id):
+        return "syncing"
+    if connection.needs_reconnect:
+        return "needs_reconnect"
+    return "synced" if connection.first_synced_at else "not_synced"
+
+
+@blueprint.get("/export.csv", endpoint="export")
+@advisor_required
+def export_csv() -> ResponseReturnValue:
+    now = utcnow()
+    pieces = stream_with_context(export.iter_csv(current_user.id, now))
+    response = Response(pieces, mimetype="text/csv")
+    response.headers["Content-Disposition"] = f'attachment; filename="contacts-{now:%Y-%m-%d}.csv"'
+    return response
+
+
+# ---- Those ticked
+
+
+@blueprint.post("/selection")
+@advisor_required
+def selection() -> ResponseReturnValue:
+    """What the buttons above the table do with those ticked, or with all that were found."""
+    what = request.form.get("do", "")
+    if what == "delete":
+        ids = chosen_ids()
+        return go_to(url_for("contacts.confirm_delete", id=ids, back=way_back()) if ids else _nobody_chosen())
+    if what == "restore":
+        return restore()
+    ids = chosen_ids() if request.form.get("whom") != "all" else _all_found()
+    if not ids:
+        return go_to(_nobody_chosen())
+    chosen_list = lists.find_own_list(current_user.id, _number(request.form.get("to_list")))
+    if chosen_list is None:
+        abort(404)
+    if what == "remove":
+        count = lists.remove_members(chosen_list, ids)
+        flash(f"{counted(count, 'contact')} taken off “{chosen_list.name}”.", "good")
+    else:
+        count = lists.add_members(chosen_list, ids)
+        flash(f"{counted(count, 'contact')} added to “{chosen_list.name}”.", "good")
+    return go_to(way_back())
+
+
+@blueprint.get("/delete")
+@advisor_required
+def confirm_delete() -> ResponseReturnValue:
+    ids = [_number(value) for value in request.args.getlist("id")[:IDS_MAX]]
+    lines = queries.find_some(current_user.id, ids, utcnow())
+    if not lines:
+        abort(404)
+    return render_template("contacts/delete.html", lines=lines, way_back=way_back())
+
+
+@blueprint.post("/delete")
+@advisor_required
+def delete() -> ResponseReturnValue:
+    removed = removal.remove_contacts(current_user.id, chosen_ids())
+    if not removed.total:
+        abort(404)
+    words = f"{counted(removed.total, 'contact')} deleted here."
+    if removed.hidden:
+        words += " Nothing was deleted in Salesforce. You find those from Salesforce under “Deleted here”."
+    flash(words, "good")
+    return go_to(way_back())
+
+
+@blueprint.post("/restore")
+@advisor_required
+def restore() -> ResponseReturnValue:
+    ids = chosen_ids()
+    if not ids:
+        return go_to(_nobody_chosen())
+    count = removal.restore_contacts(current_user.id, ids)
+    if not count:
+        abort(404)
+    flash(f"{counted(count, 'contact')} restored.", "good")
+    return go_to(way_back())
+
+
+def chosen_ids() -> list[int]:
+    return [_number(value) for value in request.form.getlist("id")[:IDS_MAX]]
+
+
+def way_back() -> str:
+    """Where the form came from, if it is a page of contacts."""
+    path = safe_path(request.values.get("back"))
+    return path if path and path.startswith("/contacts") else url_for("contacts.index")
+
+
+def _all_found() -> list[int]:
+    return queries.find_ids(current_user.id, wanted_by(request.form), utcnow())
+
+
+def _nobody_chosen() -> str:
+    flash("Nobody was ticked, so nothing was changed. Tick contacts in the table first.", "plain")
+    return way_back()
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text and text.isdecimal() and len(text) < 10 else 0
+
+
+# ---- One contact
+
+
+@blueprint.get(f"/{ID}")
+@advisor_required
+def show(contact_id: int) -> ResponseReturnValue:
+    line = get_line(contact_id)
+    return render_template(
+        "contacts/show.html",
+        line=line,
+        words=REASONS.get(line.reason or ""),
+        survivor=why.find_survivor(current_user.id, line.contact.merged_into),
+        own_lists=[each for each in lists.lists_of(current_user.id) if each.is_own],
+    )
+
+
+@blueprint.post(f"/{ID}/lists")
+@advisor_required
+def save_lists(contact_id: int) -> ResponseReturnValue:
+    line = get_line(contact_id)
+    lists.set_lists_of(line.contact, [_number(value) for value in request.form.getlist("list")[:IDS_MAX]])
+    flash("Lists saved.", "good")
+    return go_to(url_for("contacts.show", contact_id=contact_id))
+
+
+@blueprint.get("/new")
+@advisor_required
+def new() -> ResponseReturnValue:
+    return _form(Details("", "", ""))
+
+
+@blueprint.post("/new", endpoint="add")
+@advisor_required
+def add() -> ResponseReturnValue:
+    details, keep = _typed()
+    try:
+        contact = manual.add_contact(
+            current_user, details, current_app.extensions["asapp.vault"], keep_same_address=keep
+        )
+    except InvalidFields as refusal:
+        return _form(details, refusal), 422
+    flash(f"{contact.name} is added.", "good")
+    return go_to(url_for("contacts.show", contact_id=contact.id))
+
+
+@blueprint.get(f"/{ID}/edit")
+@advisor_required
+def edit(contact_id: int) -> ResponseReturnValue:
+    contact = get_editable(contact_id).contact
+    return _form(Details(contact.first_name, contact.last_name, contact.email), line=get_line(contact_id))
+
+
+@blueprint.post(f"/{ID}/edit", endpoint="save")
+@advisor_required
+def save(contact_id: int) -> ResponseReturnValue:
+    line = get_editable(contact_id)
+    details, keep = _typed()
+    vault = current_app.extensions["asapp.vault"]
+    try:
+        manual.edit_contact(current_user, line.contact, details, vault, keep_same_address=keep)
+    except manual.ReadOnly:
+        abort(403)
+    except InvalidFields as refusal:
+        return _form(details, refusal, line), 422
+    flash("Saved.", "good")
+    return go_to(url_for("contacts.show", contact_id=contact_id))
+
+
+def get_line(contact_id: int) -> Line:
+    """Return a contact of the current advisor's; another one's is 404."""
+    return queries.find_contact(current_user.id, contact_id, utcnow()) or abort(404)
+
+
+def get_editable(contact_id: int) -> Line:
+    """Salesforce contacts are read-only here: there is no form for them."""
+    line = get_line(contact_id)
+    if not line.is_editable:
+        abort(404)
+    return line
+
+
+def _typed() -> tuple[Details, bool]:
+    form = request.form
+    return Details(*(form.get(name, "") for name in Details._fields)), form.get("keep_same_address") == "1"
+
+
+def _form(details: Details, refusal: InvalidFields | None = None, line: Line | None = None) -> str:
+    holder_id = refusal.holder_id if isinstance(refusal, manual.AddressTaken) else None
+    return render_template(
+        "contacts/form.html", details=details, errors=refusal.errors if refusal else {}, holder_id=holder_id, line=line
+    )
+
+
+# ---- Why isn't this person here?
+
+
+@blueprint.get("/why", endpoint="why")
+@advisor_required
+@limiter.limit(LIVE_QUESTIONS, key_func=key_of_person, exempt_when=lambda: not request.args.get("whom"))
+def ask_why() -> ResponseReturnValue:
+    whom = request.args.get("whom", "").strip()
+    answer = _answer(whom) if whom else {}
+    if wants_part() and whom:
+        return render_template("contacts/_verdict.html", whom=whom, **answer)
+    usual = [VERDICTS[each] for each in USUAL_ANSWERS]
+    overview = queries.count_contacts(current_user.id, utcnow())
+    return render_template("contacts/why.html", whom=whom, usual=usual, overview=overview, wanted=Wanted(), **answer)
+
+
+def _answer(whom: str) -> dict[str, object]:
+    """Return what the part with the verdict shows."""
+    try:
+        question = why.read_question(whom)
+    except why.NotAQuestion as refusal:
+        return {"refusal": str(refusal)}
+    connection = find_current(current_user)
+    hashed = why.hash_of(question, current_user.partner, current_app.extensions["asapp.vault"])
+    way = (lambda: open_way(connection, _connect_settings())) if connection else None
+    verdict = why.find_out(current_user.id, question, hashed, connection, way)
+    who = (verdict.contact.name if verdict.contact else "") or question.email or "this record"
+    return {
+        "verdict": verdict,
+        "words": words_of(verdict, who),
+        "trouble": why_not_asked(verdict.error) if verdict.error else None,
+        "survivor": why.find_survivor(current_user.id, verdict.merged_into),
+        "record_link": _link_to(connection.instance_url if connection else None, verdict.salesforce_id),
+        "asked_at": utcnow(),
+    }
+
+
+def _connect_settings() -> ConnectSettings:
+    config: Config = current_app.extensions["asapp.config"]
+    return ConnectSettings(current_app.extensions["asapp.vault"], config.callback_url, config.salesforce_allow_loopback)
+
+
+# ---- Links into Salesforce
+
+
+@blueprint.app_template_global()
+def salesforce_link(line: Line) -> str | None:
+    """Where the record can be opened; None where there is none to open."""
+    is_there = line.contact.departed in (None, Reason.REASSIGNED)
+    return _link_to(line.instance_url, line.contact.salesforce_id) if is_there else None
+
+
+def _link_to(instance_url: str | None, salesforce_id: str | None) -> str | None:
+    config: Config = current_app.extensions["asapp.config"]
+    if not instance_url or not salesforce_id or not is_salesforce_url(instance_url, config.salesforce_allow_loopback):
+        return None
+    return record_url(instance_url, salesforce_id)

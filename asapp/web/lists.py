@@ -1,0 +1,81 @@
+"""An advisor's own lists: made, renamed, deleted. Who is on them is changed on the page of contacts."""
+
+from __future__ import annotations
+
+from flask import Blueprint, abort, flash, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_login import current_user
+
+from asapp.clock import utcnow
+from asapp.contacts import lists, queries
+from asapp.contacts.fields import InvalidFields
+from asapp.models import ContactList
+from asapp.web.access import advisor_required
+from asapp.web.htmx import go_to
+
+blueprint = Blueprint("lists", __name__, url_prefix="/contacts/lists")
+
+ID = "<int(max=2147483647):list_id>"
+
+
+@blueprint.get("/new")
+@advisor_required
+def new() -> ResponseReturnValue:
+    return render_template("contacts/list_form.html", name="", errors={}, contact_list=None)
+
+
+@blueprint.post("/new", endpoint="add")
+@advisor_required
+def add() -> ResponseReturnValue:
+    name = request.form.get("name", "")
+    try:
+        made = lists.create_list(current_user.id, name)
+    except InvalidFields as refusal:
+        return render_template("contacts/list_form.html", name=name, errors=refusal.errors, contact_list=None), 422
+    flash(f"The list “{made.name}” is there. Tick contacts below and add them to it.", "good")
+    return go_to(url_for("contacts.index"))
+
+
+@blueprint.get(f"/{ID}")
+@advisor_required
+def edit(list_id: int) -> ResponseReturnValue:
+    return _form(get_own_list(list_id))
+
+
+@blueprint.post(f"/{ID}", endpoint="save")
+@advisor_required
+def save(list_id: int) -> ResponseReturnValue:
+    contact_list = get_own_list(list_id)
+    name = request.form.get("name", "")
+    try:
+        lists.rename_list(contact_list, name)
+    except InvalidFields as refusal:
+        return _form(contact_list, name, refusal.errors), 422
+    flash("The list has its new name.", "good")
+    return go_to(url_for("contacts.index", list=list_id))
+
+
+@blueprint.post(f"/{ID}/delete")
+@advisor_required
+def delete(list_id: int) -> ResponseReturnValue:
+    contact_list = get_own_list(list_id)
+    name = contact_list.name
+    lists.delete_list(contact_list)
+    flash(f"The list “{name}” is deleted. Its contacts are all still here.", "good")
+    return go_to(url_for("contacts.index"))
+
+
+def get_own_list(list_id: int) -> ContactList:
+    """Return a list of the current advisor's own; another one's, or one that the sync fills, is 404."""
+    return lists.find_own_list(current_user.id, list_id) or abort(404)
+
+
+def _form(contact_list: ContactList, name: str | None = None, errors: dict[str, str] | None = None) -> str:
+    overview = queries.count_contacts(current_user.id, utcnow())
+    return render_template(
+        "contacts/list_form.html",
+        name=contact_list.name if name is None else name,
+        errors=errors or {},
+        contact_list=contact_list,
+        size=overview.size_of(contact_list),
+    )
