@@ -72,6 +72,11 @@ class Config:
         )
 
 
+def secret_of_command(name: str, environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return a password or secret that a command may get by the environment; None: it asks at the prompt."""
+    return environ.get(name) or None
+
+
 def _read(environ: Mapping[str, str], name: str, parse: Callable[[str], T], default: str | None = None) -> T:
     raw = (environ.get(name) or "").strip() or default
     if raw is None:

@@ -1,7 +1,136 @@
+"""Commands: `flask --app wsgi users|partners|keys|scheduler …`. What goes wrong is one line and an exit code other than 0."""
+
 from __future__ import annotations
 
-from flask import Flask
+from typing import NoReturn
+
+import click
+from flask import Flask, current_app
+from flask.cli import AppGroup
+from sqlalchemy.exc import OperationalError, ProgrammingError
+
+from asapp import keys
+from asapp.accounts import users
+from asapp.contacts.fields import InvalidFields
+from asapp.database import writing
+from asapp.models import Partner, Role
+from asapp.partners import partners
+from asapp.partners.partners import PartnerDetails
+from asapp.vault import Vault
+from config import Config, secret_of_command
+
+
+class Commands(AppGroup):
+    """Commands that may write, and say in one line what is wrong with the database."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            with writing():
+                return super().invoke(ctx)
+        except (OperationalError, ProgrammingError) as error:
+            reason = str(error.orig).strip().splitlines()[0]
+            raise click.ClickException(f"The database can't do that: {reason}. Has `flask db upgrade` run?") from None
+
+
+users_group = Commands("users", help="People who log in.")
+partners_group = Commands("partners", help="Firms whose Salesforce org is set up here.")
+keys_group = Commands("keys", help="The keys that encrypt secrets and tokens (ENCRYPTION_KEYS).")
 
 
 def register(app: Flask) -> None:
-    pass
+    for group in (users_group, partners_group, keys_group):
+        app.cli.add_command(group)
+    app.cli.add_command(scheduler)
+
+
+@users_group.command("create")
+@click.argument("email")
+@click.option("--name", required=True, help="As others see it.")
+@click.option("--role", required=True, type=click.Choice([role.value for role in Role]))
+@click.option("--partner", "slug", metavar="SLUG", help="The firm of an advisor.")
+def create_user(email: str, name: str, role: str, slug: str | None) -> None:
+    """Make a person. The password comes from the prompt, or from ASAPP_PASSWORD."""
+    partner = get_partner(slug) if slug else None
+    if role == Role.ADVISOR and partner is None:
+        raise click.ClickException("An advisor belongs to a partner: add --partner SLUG.")
+    if role == Role.ADMIN and partner is not None:
+        raise click.ClickException("An admin belongs to no partner: leave --partner out.")
+    password = secret_of_command("ASAPP_PASSWORD") or click.prompt(
+        "Password", hide_input=True, confirmation_prompt=True, err=True
+    )
+    try:
+        user = users.create_user(email, name, password, Role(role), partner)
+    except InvalidFields as refusal:
+        fail(refusal)
+    click.echo(f"{user.email} can log in.", err=True)
+
+
+@partners_group.command("create")
+@click.argument("name")
+@click.option("--url", required=True, help="Any address from the firm's Salesforce.")
+@click.option("--key", required=True, help="Consumer Key of the firm's app.")
+def create_partner(name: str, url: str, key: str) -> None:
+    """Make a partner and print its slug. The Consumer Secret comes from the prompt, or from ASAPP_CONSUMER_SECRET."""
+    secret = secret_of_command("ASAPP_CONSUMER_SECRET") or click.prompt("Consumer Secret", hide_input=True, err=True)
+    try:
+        partner = partners.create_partner(
+            PartnerDetails(name, url, key, secret), vault(), config().salesforce_allow_loopback
+        )
+    except InvalidFields as refusal:
+        fail(refusal)
+    click.echo(f"Stored with {partner.salesforce_url}.", err=True)
+    click.echo(partner.slug)
+
+
+@keys_group.command("status")
+def key_status() -> None:
+    """Count what is encrypted, by column and key."""
+    known = vault().key_ids
+    click.echo(f"Keys here, newest first: {', '.join(known)}")
+    for column, used in keys.count_by_key().items():
+        for key, count in sorted(used.items()):
+            remark = "newest" if key == known[0] else "older" if key in known else "NOT HERE"
+            click.echo(f"{column}: {count:,} under {key} ({remark})")
+
+
+@keys_group.command("rotate")
+@click.option("--dry-run", is_flag=True, help="Only count.")
+def rotate_keys(dry_run: bool) -> None:
+    """Re-encrypt everything with the newest key. Safe while the system runs, and as often as you like."""
+    if dry_run:
+        click.echo(f"{keys.count_outdated(vault()):,} to re-encrypt.")
+        return
+    result = keys.rotate(vault())
+    click.echo(f"{result.renewed:,} re-encrypted, {result.overtaken:,} changed meanwhile.")
+    if result.unreadable:
+        listed = ", ".join(f"{column} {count:,}" for column, count in sorted(result.unreadable.items()))
+        raise click.ClickException(f"Left as they are, since no key here opens them: {listed}")
+
+
+@click.command("scheduler")
+def scheduler() -> None:
+    """Keep the dispatch tick alive (rq-scheduler). A second one stands by."""
+    from asapp.jobs.schedule import run_scheduler
+
+    run_scheduler(config().redis_url)
+
+
+def get_partner(slug: str) -> Partner:
+    partner = partners.find_partner(slug)
+    if partner is None:
+        raise click.ClickException(f"There is no partner {slug!r}.")
+    return partner
+
+
+def fail(refusal: InvalidFields) -> NoReturn:
+    raise click.ClickException(" ".join(f"{field}: {words}" for field, words in refusal.errors.items()))
+
+
+def vault() -> Vault:
+    found: Vault = current_app.extensions["asapp.vault"]
+    return found
+
+
+def config() -> Config:
+    found: Config = current_app.extensions["asapp.config"]
+    return found

@@ -28,7 +28,8 @@ class Vault:
     def __init__(self, keys: Sequence[bytes]) -> None:
         """keys: 32 bytes each, newest first."""
         self._ciphers = {key_id(key): AESGCM(_derive(key)) for key in keys}
-        self.newest_key_id = key_id(keys[0])
+        self.key_ids = tuple(self._ciphers)  # newest first
+        self.newest_key_id = self.key_ids[0]
 
     def seal(self, plain: str, place: str) -> str:
         """Return the sealed form of plain. place is `table:public id:column` of the value."""

@@ -36,4 +36,9 @@ class SealsColumns:
     def _place(self, column: str) -> str:
         if not self.public_id:
             raise ValueError("a row needs its public_id before it can seal")
-        return f"{self.__tablename__}:{self.public_id}:{column}"
+        return place_of(self.__tablename__, str(self.public_id), column)
+
+
+def place_of(table: str, public_id: str, column: str) -> str:
+    """What a sealed value is bound to."""
+    return f"{table}:{public_id}:{column}"
