@@ -19,6 +19,7 @@ from flask_migrate import upgrade
 
 from asapp import create_app
 from asapp.extensions import db
+from asapp.simulator import Org, Running, start
 from config import Config
 from tests.pages import CheckingClient
 from tests.services import PostgresServer, RedisServer
@@ -128,3 +129,10 @@ def app(config: Config, request: pytest.FixtureRequest) -> Iterator[Flask]:
 @pytest.fixture
 def client(app: Flask) -> FlaskClient:
     return app.test_client()
+
+
+@pytest.fixture
+def org() -> Iterator[Running]:
+    """An empty simulated org, answering on a port of its own: `org.url`, `org.org`."""
+    with start(Org(name="Northgate Wealth", seed=1)) as running:
+        yield running

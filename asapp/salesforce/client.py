@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -16,7 +18,7 @@ from simple_salesforce.api import Salesforce
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 
 from asapp.salesforce import errors, soql
-from asapp.salesforce.records import ContactPage, ContactRecord, Opening, Sighting, contact_of
+from asapp.salesforce.records import ContactPage, ContactRecord, Opening, Sighting, contact_of, sighting_of
 from asapp.salesforce.session import OrgSession, TokenSource
 
 T = TypeVar("T")
@@ -46,7 +48,9 @@ class OrgClient:
         self._api_version = api_version
         self._opt_out_field = opt_out_field
         self._allow_loopback = allow_loopback
-        self._before_call = before_call
+        self._before_call = before_call or (lambda: None)
+        self._is_paid = False  # before_call has already run for the next request
+        self._reader: ThreadPoolExecutor | None = None
         self._wait = wait
         self._session: OrgSession | None = None
         self._earlier_calls = 0
@@ -74,7 +78,7 @@ class OrgClient:
         if session is None or session.answered_at is None:
             raise errors.TryLater("unreadable_answer", "no Date")
         return Opening(
-            page=self._page(page, self._contact),
+            page=self._page(page),
             owned=_total(count),
             asked_at=session.answered_at - timedelta(seconds=int(session.took_s) + 2),
             answered_at=session.answered_at,
@@ -82,35 +86,41 @@ class OrgClient:
 
     def next_page(self, path: str) -> ContactPage:
         """Return the page at a path that an earlier page named; LocatorExpired if it is no longer kept."""
-        return self._page(self._more(path), self._contact)
+        return self._page(self._more(path))
+
+    def next_page_ahead(self, path: str) -> Future[ContactPage]:
+        """Begin to read a page while the caller stores the one before; ask for nothing else until it is here.
+
+        before_call runs here, in the caller's thread and before the caller's next transaction begins: on SQLite it would
+        have to wait for that one to end.
+        """
+        self._before_call()
+        self._is_paid = True
+        if self._reader is None:
+            self._reader = ThreadPoolExecutor(1, thread_name_prefix="salesforce")
+        return self._reader.submit(self.next_page, path)
+
+    def close(self) -> None:
+        """Wait for a page that is still being read, and let the connection go."""
+        if self._reader is not None:
+            self._reader.shutdown(cancel_futures=True)
+        if self._session is not None:
+            self._session.close()
 
     def iter_sweep(self, owner_id: str) -> Iterator[list[tuple[str, bool]]]:
         """Yield pages of (Id, is opted out) of every contact of the user, in one reading. Whole, or an error."""
-        answer = self._query(soql.sweep(owner_id, self._opt_out_field))
-        seen = 0
-        while True:
-            rows = [(row["Id"], row[self._opt_out_field] is not False) for row in _records(answer)]
-            seen += len(rows)
-            yield rows
-            if answer.get("done") is True:
-                break
-            answer = self._more(_next_path(answer))
-        if seen != _total(answer):
-            raise errors.TryLater("short_answer")
+        for rows in self._iter_pages(self._query(soql.sweep(owner_id, self._opt_out_field))):
+            yield _converted(rows, lambda row: (row["Id"], row[self._opt_out_field] is not False))
 
     def look_at(self, ids: Sequence[str]) -> dict[str, Sighting]:
         """Return what became of these Ids, deleted ones too; an Id without a row is gone. Whole, or an error."""
-        found: dict[str, Sighting] = {}
-        for answer in self._ask_by_id(ids, soql.sightings):
-            for row in _whole(answer):
-                found[row["Id"]] = Sighting(row["Id"], row["OwnerId"], row["IsDeleted"] is True, row["MasterRecordId"])
-        return found
+        rows = self._rows_by_id(ids, soql.sightings)
+        return {sighting.id: sighting for sighting in _converted(rows, sighting_of)}
 
     def contacts_by_id(self, ids: Sequence[str]) -> list[ContactRecord]:
-        rows: list[ContactRecord] = []
-        for answer in self._ask_by_id(ids, lambda chunk: soql.contacts_by_id(chunk, self._opt_out_field)):
-            rows.extend(self._contact(row) for row in _whole(answer))
-        return rows
+        """Return the rows of these Ids that there are, deleted ones too. Whole, or an error."""
+        rows = self._rows_by_id(ids, lambda chunk: soql.contacts_by_id(chunk, self._opt_out_field))
+        return _converted(rows, self._contact)
 
     def count_preview(self, owner_id: str) -> tuple[int, int, int]:
         """Return how many contacts the user has, of them opted out, of the rest without an address: one call."""
@@ -128,9 +138,28 @@ class OrgClient:
         answer = self._query(soql.whereabouts(salesforce_id, email, self._opt_out_field), include_deleted=True)
         return _records(answer)
 
-    def _ask_by_id(self, ids: Sequence[str], build: Callable[[Iterable[str]], str]) -> Iterator[dict[str, Any]]:
+    def _rows_by_id(self, ids: Sequence[str], build: Callable[[Iterable[str]], str]) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = []
         for group in batched_lists(batched_lists(ids, IDS_A_QUERY), QUERIES_A_COMPOSITE):
-            yield from self._ask(*((f"ids{number}", "queryAll", build(chunk)) for number, chunk in enumerate(group)))
+            for answer in self._ask(
+                *((f"ids{number}", "queryAll", build(chunk)) for number, chunk in enumerate(group))
+            ):
+                for page in self._iter_pages(answer):
+                    rows += page
+        return rows
+
+    def _iter_pages(self, answer: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
+        """Yield the rows of an answer, then those of the pages behind it: as many as were counted, or an error."""
+        seen = 0
+        while True:
+            rows = _records(answer)
+            seen += len(rows)
+            yield rows
+            if answer.get("done") is True:
+                break
+            answer = self._more(_next_path(answer))
+        if seen != _total(answer):
+            raise errors.TryLater("short_answer")
 
     def _ask(self, *questions: tuple[str, str, str]) -> list[dict[str, Any]]:
         """Put (reference, resource, SOQL) questions in one /composite call; return their bodies in order."""
@@ -142,13 +171,15 @@ class OrgClient:
                 for reference, resource, query in questions
             ],
         }
-        return self._try(lambda api: _parts(api.restful("composite", method="POST", json=body), len(questions)))
+        references = [reference for reference, _, _ in questions]
+        return self._try(lambda api: _parts(api.restful("composite", method="POST", json=body), references))
 
     def _query(self, query: str, include_deleted: bool = False) -> dict[str, Any]:
         return self._try(lambda api: _object(api.query(query, include_deleted=include_deleted)))
 
     def _more(self, path: str) -> dict[str, Any]:
-        return self._try(lambda api: _object(api.query_more(_checked(path), identifier_is_url=True)))
+        path = _checked(path)
+        return self._try(lambda api: _object(api.query_more(path, identifier_is_url=True)))
 
     def _try(self, call: Callable[[Salesforce], T]) -> T:
         """Make a call that only reads; what is transient is tried again here, a few times."""
@@ -164,7 +195,7 @@ class OrgClient:
         if self._session is None or self._session.origin != self._tokens.instance_url:
             if self._session is not None:
                 self._earlier_calls += self._session.calls
-            self._session = OrgSession(self._tokens, self._allow_loopback, self._before_call)
+            self._session = OrgSession(self._tokens, self._allow_loopback, self._pay)
             self._salesforce = Salesforce(
                 instance_url=self._session.origin,
                 session_id="(the session adds it)",
@@ -173,14 +204,17 @@ class OrgClient:
             )
         return self._salesforce
 
+    def _pay(self) -> None:
+        if self._is_paid:
+            self._is_paid = False
+        else:
+            self._before_call()
+
     def _contact(self, row: dict[str, Any]) -> ContactRecord:
         return contact_of(row, self._opt_out_field)
 
-    def _page(self, answer: dict[str, Any], convert: Callable[[dict[str, Any]], ContactRecord]) -> ContactPage:
-        try:
-            records = [convert(row) for row in _records(answer)]
-        except (KeyError, TypeError, ValueError) as error:
-            raise errors.TryLater("unreadable_answer", type(error).__name__) from None
+    def _page(self, answer: dict[str, Any]) -> ContactPage:
+        records = _converted(_records(answer), self._contact)
         return ContactPage(records, _total(answer), None if answer.get("done") is True else _next_path(answer))
 
 
@@ -196,15 +230,17 @@ def batched_lists(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield chunk
 
 
-def _parts(answer: Any, expected: int) -> list[dict[str, Any]]:
-    """Return the bodies of a composite answer; raise what its first failing part says."""
-    parts = answer.get("compositeResponse") if isinstance(answer, dict) else None
-    if not isinstance(parts, list) or len(parts) != expected:
-        raise errors.TryLater("unreadable_answer", "composite")
-    for part in parts:
-        if part.get("httpStatusCode") != 200:
-            raise errors.sort_data_error(int(part.get("httpStatusCode") or 500), part.get("body"))
-    return [_object(part.get("body")) for part in parts]
+def _parts(answer: Any, references: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the bodies of a composite answer by their references; raise what the first failing part says."""
+    try:
+        parts = {part["referenceId"]: (part["httpStatusCode"], part["body"]) for part in answer["compositeResponse"]}
+        answers = [parts[reference] for reference in references]
+    except (KeyError, TypeError):
+        raise errors.TryLater("unreadable_answer", "composite") from None
+    for status, body in answers:
+        if status != HTTPStatus.OK:
+            raise errors.sort_data_error(status if isinstance(status, int) else 500, body)
+    return [_object(body) for _, body in answers]
 
 
 def _object(answer: Any) -> dict[str, Any]:
@@ -220,12 +256,11 @@ def _records(answer: dict[str, Any]) -> list[dict[str, Any]]:
     return records
 
 
-def _whole(answer: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the rows of an answer that must fit on one page."""
-    records = _records(answer)
-    if answer.get("done") is not True or len(records) != _total(answer):
-        raise errors.TryLater("short_answer")
-    return records
+def _converted(rows: Iterable[dict[str, Any]], convert: Callable[[dict[str, Any]], T]) -> list[T]:
+    try:
+        return [convert(row) for row in rows]
+    except (KeyError, TypeError, ValueError) as error:
+        raise errors.TryLater("unreadable_answer", type(error).__name__) from None
 
 
 def _total(answer: dict[str, Any]) -> int:
@@ -244,6 +279,10 @@ def _next_path(answer: dict[str, Any]) -> str:
 
 def _checked(path: str) -> str:
     """Return a path on this org; an address that leads elsewhere must not get a token."""
-    if not path.startswith("/services/data/") or not path.isascii() or any(c in path for c in "@\\ \r\n"):
+    if (
+        not path.startswith("/services/data/")
+        or not path.isascii()
+        or any(c in "@\\" or not c.isprintable() or c == " " for c in path)
+    ):
         raise errors.TryLater("foreign_host")
     return path

@@ -71,7 +71,11 @@ def execute_run(run_id: int, workplace: Workplace) -> None:
         log.info("run is not waiting", extra={"run_id": run_id})
         return
     with ending(run.id, run.lease, run.connection_id, workplace):
-        Execution(run, run.lease, workplace).go()
+        execution = Execution(run, run.lease, workplace)
+        try:
+            execution.go()
+        finally:
+            execution.close()
 
 
 class Execution:
@@ -98,6 +102,9 @@ class Execution:
         owned, swept = self.find_departures(owned)
         held = departures.settle(self.run, self.pull())
         self.finish(owned, swept, held)
+
+    def close(self) -> None:
+        self._client.close()
 
     def ask(self) -> OrgClient:
         """Return the client, with no transaction open: nothing may wait on a lock while Salesforce is asked."""
@@ -147,12 +154,14 @@ class Execution:
         return opening
 
     def apply_pages(self, page: ContactPage, *, in_order: bool = True) -> None:
+        """Store a page and those behind it; each is read while the one before is stored."""
         while True:
-            self.apply(page, in_order)
-            if page.next_path is None:
-                return
             self.stop_if_asked()
-            page = self.ask().next_page(page.next_path)
+            coming = self.ask().next_page_ahead(page.next_path) if page.next_path else None
+            self.apply(page, in_order)
+            if coming is None:
+                return
+            page = coming.result()
 
     def apply(self, page: ContactPage, in_order: bool) -> None:
         if page.records:

@@ -6,11 +6,14 @@ Everything joins the caller's transaction. Lists of Ids are asked for in chunks 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Table, bindparam, delete, insert, select, update
+from psycopg import sql
+from sqlalchemy import ARRAY, Column, Table, bindparam, delete, func, insert, literal, select, update
+from sqlalchemy import column as sql_column
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.selectable import TableValuedAlias
 
 from asapp.extensions import db
 from asapp.models import Contact, ContactSource, Departure, DepartureState, LedgerEntry, RunChange
@@ -22,6 +25,7 @@ CONTACTS: Table = Contact.__table__  # type: ignore[assignment]
 LEDGER: Table = LedgerEntry.__table__  # type: ignore[assignment]
 DEPARTURES: Table = Departure.__table__  # type: ignore[assignment]
 CHANGES: Table = RunChange.__table__  # type: ignore[assignment]
+CONTACT_DEFAULTS = {"twin_opted_out": False}
 NEW_FACTS = ("reason", "merged_into", "found_in_run_id", "was_read")
 
 
@@ -78,7 +82,13 @@ def find_manual(user_id: int, hashes: Collection[bytes]) -> dict[bytes, list[int
 
 
 def insert_contacts(rows: Sequence[dict[str, Any]]) -> None:
-    if rows:
+    """Insert new contacts; all rows have the same columns. PostgreSQL gets them by COPY."""
+    if not rows:
+        return
+    rows = [{**CONTACT_DEFAULTS, **row} for row in rows]
+    if is_postgresql():
+        copy_into(CONTACTS, rows)
+    else:
         db.session.execute(insert(CONTACTS), rows)
 
 
@@ -86,7 +96,14 @@ def update_contacts(rows: Sequence[dict[str, Any]]) -> None:
     """Each row: b_id and the columns to set, the same ones in all rows."""
     if not rows:
         return
-    columns: dict[str, Any] = {name: bindparam(name) for name in rows[0] if name != "b_id"}
+    names = [name for name in rows[0] if name != "b_id"]
+    if is_postgresql():
+        source = unnest(rows, {"b_id": CONTACTS.c.id, **{name: CONTACTS.c[name] for name in names}})
+        db.session.execute(
+            update(CONTACTS).where(CONTACTS.c.id == source.c.b_id).values({name: source.c[name] for name in names})
+        )
+        return
+    columns: dict[str, Any] = {name: bindparam(name) for name in names}
     db.session.execute(update(CONTACTS).where(CONTACTS.c.id == bindparam("b_id")).values(columns), rows)
 
 
@@ -150,11 +167,37 @@ def chunks(items: Iterable[Any]) -> Iterable[list[Any]]:
 def _upsert(table: Table, rows: list[dict[str, Any]], key: tuple[str, ...], changing: tuple[str, ...]) -> None:
     if not rows:
         return
-    dialect = postgresql if db.engine.dialect.name == "postgresql" else sqlite
+    dialect = postgresql if is_postgresql() else sqlite
     statement = dialect.insert(table)
-    db.session.execute(
-        statement.on_conflict_do_update(
-            index_elements=list(key), set_={name: statement.excluded[name] for name in changing}
-        ),
-        rows,
+    statement = statement.on_conflict_do_update(
+        index_elements=list(key), set_={name: statement.excluded[name] for name in changing}
     )
+    if not is_postgresql():
+        db.session.execute(statement, rows)
+        return
+    source = unnest(rows, {name: table.c[name] for name in rows[0]})
+    names = list(rows[0])
+    db.session.execute(statement.from_select(names, select(*(source.c[name] for name in names))))
+
+
+def is_postgresql() -> bool:
+    return db.engine.dialect.name == "postgresql"
+
+
+def unnest(rows: Sequence[dict[str, Any]], columns: Mapping[str, Column[Any]]) -> TableValuedAlias:
+    """Return rows as a table made of one array a column: one statement, whatever the number of rows."""
+    arrays = (literal([row[name] for row in rows], ARRAY(column.type)) for name, column in columns.items())
+    typed = (sql_column(name, column.type) for name, column in columns.items())
+    return func.unnest(*arrays).table_valued(*typed, name="rows").render_derived()
+
+
+def copy_into(table: Table, rows: Sequence[dict[str, Any]]) -> None:
+    """COPY rows, all with the same columns, in the session's transaction."""
+    names = list(rows[0])
+    statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
+        sql.Identifier(table.name), sql.SQL(", ").join(map(sql.Identifier, names))
+    )
+    cursor = db.session.connection().connection.cursor()
+    with cursor.copy(statement) as copy:
+        for row in rows:
+            copy.write_row([row[name] for name in names])

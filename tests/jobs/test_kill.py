@@ -1,0 +1,73 @@
+"""kill -9 of real processes in mid-run: the run goes on from its checkpoint, nothing twice, nothing missing."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from asapp.extensions import db
+from asapp.jobs.queues import Queues
+from asapp.models import RunStatus, RunTrigger, SyncRun
+from asapp.simulator import Running
+from asapp.sync import runs
+from asapp.sync.dispatch import dispatch
+from config import Config
+from tests.processes import WorkerProcess, wait_for, worker_process
+from tests.syncing import Office, contacts_here
+
+CONTACTS = 3000
+PAGE = 200
+
+
+@pytest.fixture
+def office(app: Flask, org: Running) -> Office:
+    office = Office(org)
+    stamp = office.org.clock.now() - timedelta(days=3)
+    office.org.add_contacts(
+        [
+            {
+                "owner_id": office.user,
+                "first_name": "Ravi",
+                "last_name": f"Śliwa {number}",
+                "email": f"c{number}@fjord.example",
+                "stamp": stamp + timedelta(minutes=number // 7),
+            }
+            for number in range(CONTACTS)
+        ]
+    )
+    office.org.change_settings(page_sizes=(PAGE,))
+    office.org.trouble.add("slow", kind="query_more", seconds=0.05)
+    return office
+
+
+@pytest.mark.parametrize("deed", [WorkerProcess.kill_horse, WorkerProcess.kill_both], ids=["work-horse", "worker"])
+@pytest.mark.parametrize("by", ["tick", "click"])
+def test_kill_9_in_mid_run(app: Flask, config: Config, office: Office, tmp_path: Path, deed: object, by: str) -> None:
+    queues: Queues = app.extensions["asapp.queues"]
+    run = runs.start_run(office.connection, RunTrigger.MANUAL, queues.ring_for_runs)
+    with worker_process(config, tmp_path / "first.log") as worker:
+        wait_for(lambda: office.reload(run).read >= 3 * PAGE, "for the third page")
+        deed(worker)  # type: ignore[operator]
+    left_at = office.reload(run)
+    read_before = left_at.read
+    assert left_at.status == RunStatus.RUNNING
+    assert PAGE <= read_before < CONTACTS
+
+    office.let_lease_run_out(run)
+    with worker_process(config, tmp_path / "second.log"):
+        if by == "tick":
+            assert dispatch(queues.ring_for_runs, queues.forgotten_runs, 60).taken_back == 1
+        else:
+            joined = runs.start_run(office.connection, RunTrigger.MANUAL, queues.ring_for_runs)
+            assert joined.id == run.id
+        wait_for(lambda: not office.reload(run).is_active, "for the end of the run")
+
+    done = office.reload(run)
+    assert (done.status, done.tries) == (RunStatus.COMPLETE, 1)
+    assert done.read == done.created == CONTACTS  # from the checkpoint on: no row was read twice
+    expected = {(c["Id"], c["FirstName"], c["LastName"], c["Email"]) for c in office.org.contacts(office.user)}
+    assert {(c.salesforce_id, c.first_name, c.last_name, c.email) for c in contacts_here(office.connection)} == expected
+    assert db.session.query(SyncRun).count() == 1

@@ -1,0 +1,199 @@
+"""An advisor's office for tests of the sync: an org with two users, a connection to it, and runs in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from flask import current_app
+from sqlalchemy import select, update
+
+from asapp.clock import utcnow
+from asapp.connections.settings import ConnectSettings
+from asapp.connections.tokens import StoredTokens
+from asapp.contacts.addresses import address_hash, address_key
+from asapp.contacts.status import contact_rows, is_shown, reason_of
+from asapp.database import writing
+from asapp.extensions import db
+from asapp.models import Connection, Contact, ContactList, LedgerEntry, ListMember, RunTrigger, SyncRun
+from asapp.salesforce.client import OrgClient
+from asapp.salesforce.records import ContactPage
+from asapp.simulator import Running
+from asapp.sync import departures, runs
+from asapp.sync.execute import Workplace, execute_run
+from tests.factories import make_advisor, make_connection, make_partner
+
+T = TypeVar("T")
+KEY, SECRET = "office-key", "office-secret"
+
+
+class Died(BaseException):
+    """The process is gone: nothing behind this line runs, not even an ending."""
+
+
+class WatchedClient(OrgClient):
+    """Calls a function before it begins to read the next page, which is before the one at hand is stored."""
+
+    between_pages: Callable[[], None] = staticmethod(lambda: None)
+
+    def next_page_ahead(self, path: str) -> Future[ContactPage]:
+        self.between_pages()
+        db.session.commit()
+        return super().next_page_ahead(path)
+
+
+class Office:
+    def __init__(self, running: Running) -> None:
+        self.org = running.org
+        self.org.register_app(KEY, SECRET, ["http://127.0.0.1:5000/salesforce/salesforce_as/login/callback/"])
+        self.user = self.org.add_user(name="Amara Okafor", username="amara@northgate.example")
+        self.colleague = self.org.add_user(name="Jonas Lindqvist", username="jonas@northgate.example")
+        partner = make_partner(url=running.url, key=KEY, secret=SECRET)
+        self.advisor = make_advisor(partner)
+        tokens = self.org.issue_tokens(self.user, KEY)
+        self.connection = make_connection(
+            self.advisor,
+            org_id=self.org.id,
+            salesforce_user_id=self.user,
+            instance_url=running.url,
+            access_token=tokens["access_token"],
+            refresh_token=tokens["refresh_token"],
+        )
+        self.stopping = False
+
+    def add(self, *, owner: str | None = None, last_name: str = "Gonzalez", **fields: Any) -> str:
+        """Add a contact in the org, of the connected user if no owner is named; return its Id."""
+        return self.org.add_contact(owner or self.user, last_name=last_name, **fields)
+
+    def start(self, trigger: RunTrigger = RunTrigger.MANUAL) -> SyncRun:
+        return runs.start_run(self.connection, trigger, lambda ids: True)
+
+    def sync(
+        self,
+        *,
+        die_before_page: int | None = None,
+        stop_before_page: int | None = None,
+        on_page: Callable[[SyncRun], None] | None = None,
+    ) -> SyncRun:
+        """Start a run and carry it out here; return it as it ended."""
+        run = self.start()
+        pages = 0
+
+        def between_pages() -> None:
+            nonlocal pages
+            pages += 1
+            if die_before_page == pages + 1:
+                raise Died
+            self.stopping = stop_before_page == pages + 1
+            if on_page:
+                on_page(self.reload(run))
+
+        return self.resume(run, between_pages)
+
+    def resume(self, run: SyncRun, between_pages: Callable[[], None] = lambda: None) -> SyncRun:
+        if not run.is_queued:
+            runs.take_back(run.id)
+        run_id = run.id
+        db.session.commit()
+        try:
+            with writing():
+                execute_run(run_id, self.workplace(between_pages))
+        except Died:
+            db.session.rollback()
+        self.stopping = False
+        db.session.expire_all()
+        return db.session.get_one(SyncRun, run_id)
+
+    def approve(self) -> SyncRun:
+        run = departures.approve(self.connection, lambda ids: True)
+        return self.resume(run)
+
+    def discard(self) -> None:
+        departures.discard(self.connection)
+
+    def workplace(self, between_pages: Callable[[], None] = lambda: None) -> Workplace:
+        vault = current_app.extensions["asapp.vault"]
+        settings = ConnectSettings(vault, allow_loopback=True)
+
+        def open_client(connection: Connection, before_call: Callable[[], None]) -> OrgClient:
+            client = WatchedClient(
+                StoredTokens(connection.id, settings),
+                connection.partner.api_version,
+                connection.partner.opt_out_field,
+                allow_loopback=True,
+                before_call=before_call,
+                wait=lambda state: 0.0,
+            )
+            client.between_pages = between_pages  # type: ignore[method-assign]
+            return client
+
+        return Workplace(
+            open_client=open_client,
+            ring=lambda ids: True,
+            vault=vault,
+            default_interval_minutes=60,
+            should_stop=lambda: self.stopping,
+        )
+
+    def let_lease_run_out(self, run: SyncRun) -> None:
+        db.session.execute(
+            update(SyncRun).where(SyncRun.id == run.id).values(lease_until=utcnow() - timedelta(seconds=1))
+        )
+        db.session.commit()
+
+    def reload(self, row: T) -> T:
+        db.session.rollback()
+        db.session.refresh(row)
+        return row
+
+    def hash(self, email: str) -> bytes:
+        partner = self.connection.partner
+        return address_hash(email, address_key(db.session(), partner, current_app.extensions["asapp.vault"]))
+
+    def put_on_list(self, salesforce_id: str, name: str) -> ContactList:
+        made = ContactList(user_id=self.advisor.id, name=name, name_key=name.lower())
+        db.session.add(made)
+        db.session.flush()
+        contact = db.session.scalars(select(Contact).where(Contact.salesforce_id == salesforce_id)).one()
+        db.session.add(ListMember(list_id=made.id, contact_id=contact.id))
+        db.session.commit()
+        return made
+
+    def members(self, contact_list: ContactList) -> Sequence[str | None]:
+        db.session.rollback()
+        return db.session.scalars(
+            select(Contact.salesforce_id)
+            .join(ListMember, ListMember.contact_id == Contact.id)
+            .where(ListMember.list_id == contact_list.id)
+        ).all()
+
+    def snapshot(self) -> dict[str, list[tuple[Any, ...]]]:
+        """Every stored row of contacts and ledger."""
+        db.session.rollback()
+        tables = (Contact.__table__, LedgerEntry.__table__)
+        found = {table.name: sorted(map(tuple, db.session.execute(select(table))), key=repr) for table in tables}  # type: ignore[attr-defined]
+        db.session.rollback()
+        return found
+
+
+def contacts_here(connection: Connection) -> list[Contact]:
+    """The connection's contacts that pages show."""
+    db.session.rollback()
+    return list(
+        db.session.scalars(
+            select(Contact).where(Contact.connection_id == connection.id, is_shown()).order_by(Contact.salesforce_id)
+        )
+    )
+
+
+def reasons_here(connection: Connection) -> dict[str, str | None]:
+    """{Salesforce Id: why inactive, or None} of the connection's contacts that pages show."""
+    db.session.rollback()
+    rows = db.session.execute(
+        contact_rows(Contact.salesforce_id, reason_of(utcnow())).where(
+            Contact.connection_id == connection.id, is_shown()
+        )
+    )
+    return {row[0]: row[1] for row in rows}
