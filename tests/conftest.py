@@ -10,6 +10,7 @@ import base64
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import requests_mock
@@ -19,10 +20,12 @@ from flask_migrate import upgrade
 
 from asapp import create_app
 from asapp.extensions import db
-from asapp.simulator import Org, Running, start
 from config import Config
 from tests.pages import CheckingClient
 from tests.services import PostgresServer, RedisServer
+
+if TYPE_CHECKING:
+    from asapp.simulator import Running
 
 PUBLIC_URL = "http://127.0.0.1:5000"
 ENCRYPTION_KEY = bytes(range(100, 132))
@@ -134,5 +137,7 @@ def client(app: Flask) -> FlaskClient:
 @pytest.fixture
 def org() -> Iterator[Running]:
     """An empty simulated org, answering on a port of its own: `org.url`, `org.org`."""
+    from asapp.simulator import Org, start
+
     with start(Org(name="Northgate Wealth", seed=1)) as running:
         yield running
