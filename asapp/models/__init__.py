@@ -15,6 +15,7 @@ from asapp.models.contact import (
     Outcome,
     Reason,
 )
+from asapp.models.heartbeat import Heartbeat
 from asapp.models.partner import ApiUsage, Partner
 from asapp.models.run import RunChange, RunPhase, RunStatus, RunTrigger, SyncRun
 from asapp.models.user import Role, User
@@ -28,6 +29,7 @@ __all__ = [
     "ContactSource",
     "Departure",
     "DepartureState",
+    "Heartbeat",
     "LedgerEntry",
     "ListKind",
     "ListMember",

@@ -59,6 +59,7 @@ class SyncRun(Base):
             postgresql_where=IS_ACTIVE,
         ),
         Index("ix_sync_runs_history", "connection_id", "id"),
+        Index("ix_sync_runs_finished", "finished_at", "status"),  # for the figures of the last day
         # What the dispatch tick looks for: few rows at any time.
         Index("ix_sync_runs_unfinished", "status", "lease_until", sqlite_where=IS_ACTIVE, postgresql_where=IS_ACTIVE),
     )

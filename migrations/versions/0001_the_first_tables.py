@@ -51,6 +51,11 @@ def upgrade() -> None:
     sa.ForeignKeyConstraint(['partner_id'], ['partners.id'], name=op.f('fk_api_usage_partner_id'), ondelete='CASCADE'),
     sa.PrimaryKeyConstraint('partner_id', 'hour', name=op.f('pk_api_usage'))
     )
+    op.create_table('heartbeats',
+    sa.Column('name', sa.String(length=120), nullable=False),
+    sa.Column('seen_at', sa.DateTime(timezone=True), nullable=False),
+    sa.PrimaryKeyConstraint('name', name=op.f('pk_heartbeats'))
+    )
     op.create_table('users',
     sa.Column('id', sa.Integer(), nullable=False),
     sa.Column('email', sa.String(length=254), nullable=False),
@@ -287,6 +292,7 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_sync_runs'))
     )
     with op.batch_alter_table('sync_runs', schema=None) as batch_op:
+        batch_op.create_index('ix_sync_runs_finished', ['finished_at', 'status'], unique=False)
         batch_op.create_index('ix_sync_runs_history', ['connection_id', 'id'], unique=False)
         batch_op.create_index('ix_sync_runs_unfinished', ['status', 'lease_until'], unique=False, sqlite_where=sa.text("status IN ('queued', 'running')"), postgresql_where=sa.text("status IN ('queued', 'running')"))
         batch_op.create_index('uq_sync_runs_active', ['connection_id'], unique=True, sqlite_where=sa.text("status IN ('queued', 'running')"), postgresql_where=sa.text("status IN ('queued', 'running')"))
@@ -335,6 +341,7 @@ def downgrade() -> None:
         batch_op.drop_index('uq_sync_runs_active', sqlite_where=sa.text("status IN ('queued', 'running')"), postgresql_where=sa.text("status IN ('queued', 'running')"))
         batch_op.drop_index('ix_sync_runs_unfinished', sqlite_where=sa.text("status IN ('queued', 'running')"), postgresql_where=sa.text("status IN ('queued', 'running')"))
         batch_op.drop_index('ix_sync_runs_history')
+        batch_op.drop_index('ix_sync_runs_finished')
 
     op.drop_table('sync_runs')
     with op.batch_alter_table('ledger', schema=None) as batch_op:
@@ -373,6 +380,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_users_partner_id'))
 
     op.drop_table('users')
+    op.drop_table('heartbeats')
     op.drop_table('api_usage')
     op.drop_table('partners')
     # ### end Alembic commands ###

@@ -1,0 +1,17 @@
+"""When the scheduler, the workers and the dispatch tick were last seen; Redis may be emptied, this stays."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from asapp.database import Base, UTCDateTime
+
+
+class Heartbeat(Base):
+    __tablename__ = "heartbeats"
+
+    name: Mapped[str] = mapped_column(String(120), primary_key=True)  # `tick`, or `<kind>:<host>:<process id>`
+    seen_at: Mapped[datetime] = mapped_column(UTCDateTime)
