@@ -78,6 +78,7 @@ class SyncRun(Base):
     tries: Mapped[int] = mapped_column(default=0)  # times that a worker died with it
     queued_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
     enqueued_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # when Redis last took it; empty: never
+    is_parked: Mapped[bool] = mapped_column(default=False)  # waits for one of its firm's other runs to end
     started_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     finished_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     cancel_requested_at: Mapped[datetime | None] = mapped_column(UTCDateTime)

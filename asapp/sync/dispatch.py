@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 
 from asapp.clock import utcnow
 from asapp.extensions import db
@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 BATCH = 500
 BUDGET_S = 10.0  # the next tick goes on
 PATIENCE = timedelta(seconds=60)  # after which a queued run is looked for in Redis
+PARKED_LONG = timedelta(minutes=10)
 
 Forgotten = Callable[[Sequence[int]], list[int]]
 
@@ -38,6 +39,7 @@ class Dispatched:
 def dispatch(ring: Ring, forgotten: Forgotten, default_interval_minutes: int) -> Dispatched:
     """Take up stale runs, start what is due, and enqueue what no job is waiting for."""
     now = utcnow()
+    unpark_the_forgotten(now)
     taken_back = take_back_stale(now)
     started = start_due(now, default_interval_minutes)
     rung_again = ring_for_waiting(now, ring, forgotten)
@@ -54,6 +56,17 @@ def take_back_stale(now: datetime) -> int:
     ).all()
     db.session.commit()
     return sum(take_back(run_id) for run_id in stale)
+
+
+def unpark_the_forgotten(now: datetime) -> None:
+    """A parked run is rung for when another of its firm ends; if that one died instead, time does it."""
+    db.session.execute(
+        update(SyncRun)
+        .where(SyncRun.status == RunStatus.QUEUED, SyncRun.is_parked, SyncRun.enqueued_at < now - PARKED_LONG)
+        .values(is_parked=False, enqueued_at=None)
+        .execution_options(synchronize_session=False)
+    )
+    db.session.commit()
 
 
 def start_due(now: datetime, default_interval_minutes: int) -> int:
@@ -127,8 +140,15 @@ def new_run(connection_id: int, now: datetime) -> dict[str, Any]:
 
 def ring_for_waiting(now: datetime, ring: Ring, forgotten: Forgotten) -> int:
     """Enqueue the runs that Redis never took, and those that it has forgotten."""
-    queued = SyncRun.status == RunStatus.QUEUED
-    never = select(SyncRun.id).where(queued, SyncRun.enqueued_at.is_(None)).order_by(SyncRun.id).limit(BATCH)
+    queued = (SyncRun.status == RunStatus.QUEUED) & ~SyncRun.is_parked
+    turn = func.row_number().over(partition_by=Connection.partner_id, order_by=SyncRun.id)
+    never = (
+        select(SyncRun.id)
+        .join(Connection)
+        .where(queued, SyncRun.enqueued_at.is_(None))
+        .order_by(turn, SyncRun.id)  # one of each firm, then the next of each
+        .limit(BATCH)
+    )
     rung = 0
     give_up_at = time.monotonic() + BUDGET_S
     while time.monotonic() < give_up_at:

@@ -25,6 +25,7 @@ from asapp.salesforce import errors
 from asapp.salesforce.client import OrgClient
 from asapp.salesforce.records import ContactPage, Opening
 from asapp.sync import departures, store
+from asapp.sync.allowance import free_again_at
 from asapp.sync.due import next_sync_at
 from asapp.sync.meter import Meter
 from asapp.sync.pages import Pull, apply_page
@@ -37,6 +38,7 @@ from asapp.sync.runs import (
     end_run,
     hand_back,
     ring_for,
+    ring_for_parked,
     write_under_lease,
 )
 from asapp.sync.window import OVERLAP, next_window
@@ -47,7 +49,7 @@ log = logging.getLogger(__name__)
 SLICE_S = 240.0  # then the run is handed back at its checkpoint, so that deploys and other firms don't wait
 SWEEP_EVERY = timedelta(days=1)
 MAX_REOPENINGS = 20  # of one window, after expired locators
-ALLOWANCE_PAUSE = timedelta(hours=1)
+ORG_PAUSE = timedelta(hours=1)  # then the org is asked again
 CANT_SEE_OPT_OUTS = "opt_out_hidden"
 
 OpenClient = Callable[[Connection, Callable[[], None]], OrgClient]
@@ -70,7 +72,8 @@ def execute_run(run_id: int, workplace: Workplace) -> None:
     if run is None or run.lease is None:
         log.info("run is not waiting", extra={"run_id": run_id})
         return
-    with ending(run.id, run.lease, run.connection_id, workplace):
+    partner_id = run.connection.partner_id
+    with going_on(partner_id, workplace), ending(run.id, run.lease, run.connection_id, workplace):
         execution = Execution(run, run.lease, workplace)
         try:
             execution.go()
@@ -267,6 +270,7 @@ class Execution:
         db.session.commit()
 
     def note_usage(self, partner: Partner, now: datetime) -> None:
+        partner.paused_until = partner.paused_why = None
         if self._client.usage:
             partner.org_calls_used, partner.org_calls_allowed = self._client.usage
             partner.org_calls_seen_at = now
@@ -291,6 +295,16 @@ class Execution:
             address_key=self.address_key,
             asked_at=self.run.asked_at or utcnow(),
         )
+
+
+@contextmanager
+def going_on(partner_id: int, workplace: Workplace) -> Iterator[None]:
+    """When this run has ended, however it did, the next of its firm may begin."""
+    try:
+        yield
+    finally:
+        db.session.rollback()
+        ring_for_parked(partner_id, workplace.ring)
 
 
 @contextmanager
@@ -336,7 +350,11 @@ def write_failure(
         code = CANT_SEE_OPT_OUTS
         connection.opt_outs_known_until = now  # unknown never counts as "may be written to"
     if isinstance(error, errors.LimitReached):
-        connection.partner.paused_until, connection.partner.paused_why = now + ALLOWANCE_PAUSE, error.code
+        connection.partner.paused_why = error.code
+        is_ours = error.code == "share_used_up"
+        connection.partner.paused_until = (
+            free_again_at(db.session(), connection.partner_id, now) if is_ours else now + ORG_PAUSE
+        )
     connection.failures_in_a_row += 1
     minutes = connection.partner.sync_interval_minutes or workplace.default_interval_minutes
     if connection.first_synced_at is not None:

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from asapp.clock import utcnow
 from asapp.database import writing
 from asapp.models import ApiUsage, RunStatus, SyncRun
+from asapp.sync.allowance import allowance_of
 from asapp.sync.runs import LEASE, CancelRequested, LeaseLost, StopRequested
 
 
@@ -30,7 +31,7 @@ class Meter:
         self._should_stop = should_stop
 
     def __call__(self) -> None:
-        """Raise StopRequested, LeaseLost or CancelRequested instead of letting the call be made."""
+        """Raise StopRequested, LeaseLost, CancelRequested or LimitReached instead of letting the call be made."""
         if self._should_stop():
             raise StopRequested
         now = utcnow()
@@ -39,12 +40,13 @@ class Meter:
                 update(SyncRun)
                 .where(SyncRun.id == self._run_id, SyncRun.lease == self._lease, SyncRun.status == RunStatus.RUNNING)
                 .values(heartbeat_at=now, lease_until=now + LEASE, api_calls=SyncRun.api_calls + 1)
-                .returning(SyncRun.cancel_requested_at)
+                .returning(SyncRun.cancel_requested_at, SyncRun.trigger)
             ).first()
             if held is None:
                 raise LeaseLost
             if held.cancel_requested_at is not None:
                 raise CancelRequested
+            allowance_of(session, self._partner_id, now).check(held.trigger)
             count_call(session, self._partner_id, now)
             session.commit()
 

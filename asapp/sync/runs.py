@@ -12,16 +12,16 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, select, update
+from sqlalchemy import CursorResult, func, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
 
 from asapp.clock import utcnow
 from asapp.extensions import db
-from asapp.models import Connection, RunStatus, RunTrigger, SyncRun
+from asapp.models import Connection, Partner, RunStatus, RunTrigger, SyncRun
 
 LEASE = timedelta(seconds=60)  # longer than one call to Salesforce may take (salesforce/session.py)
 MAX_TRIES = 3
+MAX_RUNS_OF_AN_ORG = 4  # at once, so that a big firm doesn't keep small ones waiting
 
 Ring = Callable[[Sequence[int]], bool]
 
@@ -95,33 +95,55 @@ def take_back(run_id: int) -> bool:
 
 
 def claim_run(run_id: int) -> SyncRun | None:
-    """Take a queued run, or return None if another worker has it, or it is over."""
+    """Take a queued run, or return None: another worker has it, it is over, or its firm has enough runs going on."""
     now = utcnow()
-    lease = secrets.token_hex(16)
+    if has_enough_runs(run_id, now):
+        _execute(update(SyncRun).where(SyncRun.id == run_id, SyncRun.status == RunStatus.QUEUED).values(is_parked=True))
+        db.session.commit()
+        return None
     won = _execute(
         update(SyncRun)
         .where(SyncRun.id == run_id, SyncRun.status == RunStatus.QUEUED)
-        .values(status=RunStatus.RUNNING, lease=lease, lease_until=now + LEASE, heartbeat_at=now)
+        .values(
+            status=RunStatus.RUNNING,
+            lease=secrets.token_hex(16),
+            lease_until=now + LEASE,
+            heartbeat_at=now,
+            is_parked=False,
+            started_at=func.coalesce(SyncRun.started_at, now),
+        )
     )
-    _execute(update(SyncRun).where(SyncRun.id == run_id, SyncRun.started_at.is_(None)).values(started_at=now))
     db.session.commit()
     return db.session.get_one(SyncRun, run_id, populate_existing=True) if won else None
 
 
-def beat(session: Session, run_id: int, lease: str) -> None:
-    """Renew the lease, in a transaction of its own; raise LeaseLost or CancelRequested."""
-    now = utcnow()
-    held = session.execute(
-        update(SyncRun)
-        .where(SyncRun.id == run_id, SyncRun.lease == lease, SyncRun.status == RunStatus.RUNNING)
-        .values(heartbeat_at=now, lease_until=now + LEASE)
-        .returning(SyncRun.cancel_requested_at)
-    ).first()
-    session.commit()
-    if held is None:
-        raise LeaseLost
-    if held.cancel_requested_at is not None:
-        raise CancelRequested
+def has_enough_runs(run_id: int, now: datetime) -> bool:
+    """Are MAX_RUNS_OF_AN_ORG others of this run's firm going on? Locks the firm until the caller's transaction ends."""
+    partner_id = db.session.scalar(select(Connection.partner_id).join(SyncRun).where(SyncRun.id == run_id))
+    db.session.execute(select(Partner.id).where(Partner.id == partner_id).with_for_update())
+    running = db.session.scalar(
+        select(func.count())
+        .select_from(SyncRun)
+        .join(Connection)
+        .where(Connection.partner_id == partner_id, SyncRun.status == RunStatus.RUNNING, SyncRun.lease_until > now)
+    )
+    return (running or 0) >= MAX_RUNS_OF_AN_ORG
+
+
+def ring_for_parked(partner_id: int, ring: Ring) -> None:
+    """Let the run of this firm go on that has waited longest for another to end."""
+    run = db.session.scalar(
+        select(SyncRun)
+        .join(Connection)
+        .where(Connection.partner_id == partner_id, SyncRun.status == RunStatus.QUEUED, SyncRun.is_parked)
+        .order_by(SyncRun.queued_at, SyncRun.id)
+        .limit(1)
+    )
+    if run is None:
+        db.session.commit()
+        return
+    run.is_parked = False
+    ring_for(run, ring)
 
 
 def write_under_lease(run: SyncRun, lease: str, **values: Any) -> None:

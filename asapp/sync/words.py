@@ -204,6 +204,12 @@ FAILURES: Mapping[str, Words] = {
         SAFE,
         "Nothing. Syncs go on by themselves when calls are free again.",
     ),
+    "org_nearly_full": Words(
+        "Your firm's Salesforce calls for today are nearly used up.",
+        "All users and apps of {firm} together have used 90 % of them, so scheduled syncs leave the rest to your colleagues.",
+        SAFE,
+        "Nothing. Syncs go on by themselves; Sync Account still works now.",
+    ),
     "concurrent_limit": _later("Salesforce is busy with your firm's other apps.", "Too many long calls at once."),
     "row_locked": _later("Salesforce was busy.", "Somebody else was changing the same records."),
     "query_timeout": _later("Salesforce took too long.", "It gave up searching for your contacts."),
