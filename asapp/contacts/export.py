@@ -26,6 +26,7 @@ FORMULA_CONTROLS = ("\t", "\r", "\n")
 
 def iter_csv(user_id: int, now: datetime) -> Iterator[str]:
     """Yield the file in pieces. Each read ends its transaction before its piece is given out."""
+    db.session.rollback()
     yield _written([COLUMNS])
     last_id = 0
     while rows := _read(user_id, now, last_id):

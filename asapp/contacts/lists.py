@@ -110,7 +110,8 @@ def add_members(contact_list: ContactList, contact_ids: Collection[int]) -> int:
         rows = select(literal(contact_list.id), Contact.id).where(
             Contact.user_id == contact_list.user_id, Contact.id.in_(ids), is_shown()
         )
-        added += _execute(_insert_if_absent(ListMember).from_select(["list_id", "contact_id"], rows))
+        insertion = _insert_if_absent(ListMember).from_select(["list_id", "contact_id"], rows)
+        added += len(db.session.execute(insertion.returning(ListMember.contact_id)).all())
     db.session.commit()
     return added
 
