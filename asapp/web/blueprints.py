@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint
 
-from asapp.web import auth, contacts, health, home, lists, partners, settings
+from asapp.web import auth, connect, contacts, health, home, integrations, lists, partners, runs, settings
 
 BLUEPRINTS: tuple[Blueprint, ...] = (
     home.blueprint,
@@ -12,6 +12,9 @@ BLUEPRINTS: tuple[Blueprint, ...] = (
     contacts.blueprint,
     lists.blueprint,
     settings.blueprint,
+    integrations.blueprint,
+    connect.blueprint,
+    runs.blueprint,
     partners.blueprint,
     health.blueprint,
 )

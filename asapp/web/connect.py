@@ -1,0 +1,102 @@
+"""Connect, come back, switch, disconnect.
+
+Connect never answers a form with a redirect to Salesforce: the policy on form targets is checked along the whole chain, and
+a firm's log-in host is unknown to us. htmx gets HX-Redirect, a plain form a page that goes on by itself.
+"""
+
+from __future__ import annotations
+
+from flask import Blueprint, make_response, redirect, render_template, request, session, url_for
+from flask.typing import ResponseReturnValue
+
+from asapp.connections import connect, connections, pending
+from asapp.connections.connect import CallbackAnswer, LostState, Outcome
+from asapp.web.access import advisor_required
+from asapp.web.htmx import go_to, wants_part
+from asapp.web.integrations import LOST_STATE, connect_settings, look_now, panel_url, person, shown
+
+blueprint = Blueprint("connect", __name__)
+
+PANEL = "/settings/integrations/salesforce"
+LONGEST_VALUE = 4000  # of what comes back; codes are long
+
+
+@blueprint.post(f"{PANEL}/connect")
+@advisor_required
+def start() -> ResponseReturnValue:
+    user = person()
+    partner = user.partner
+    if partner is None or not partner.is_ready:
+        return go_to(panel_url())
+    connection = connections.find_current(user)
+    another = request.form.get("another") == "1"
+    hint = connection.username if connection is not None and not another else ""
+    url = connect.begin(user, partner, connect_settings(), login_hint=hint, ask_again=another)
+    if url is None:
+        return go_to(panel_url())  # which says why
+    if wants_part():
+        return make_response("", 200, {"HX-Redirect": url})
+    return render_template("connect/leaving.html", url=url, partner=partner)
+
+
+@blueprint.get("/salesforce/salesforce_as/login/callback/")
+@advisor_required
+def callback() -> ResponseReturnValue:
+    if request.method == "HEAD":
+        return ""  # whoever only looks at links must not use one up
+    wanted = ("state", "code", "error", "error_description")
+    answer = CallbackAnswer(*(request.args.get(name, "")[:LONGEST_VALUE] for name in wanted))
+    try:
+        outcome = connect.finish(person(), answer, connect_settings())
+    except LostState:
+        session[LOST_STATE] = True
+        outcome = ""
+    target = url_for("connect.decide") if outcome == Outcome.WAITS_FOR_SWITCH else panel_url()
+    return redirect(target, 303)
+
+
+@blueprint.get(f"{PANEL}/switch")
+@advisor_required
+def decide() -> ResponseReturnValue:
+    panel = look_now()
+    if panel.pending is None or not panel.is_connected:
+        return go_to(panel_url())
+    return render_template("integrations/page.html", is_open=True, **shown(panel, "integrations/_switch.html"))
+
+
+@blueprint.post(f"{PANEL}/switch", endpoint="switch")
+@advisor_required
+def switch() -> ResponseReturnValue:
+    user = person()
+    waiting = pending.find_pending(user)
+    if waiting is not None:
+        pending.switch(user, waiting, connect_settings())
+    return go_to(panel_url())
+
+
+@blueprint.post(f"{PANEL}/keep")
+@advisor_required
+def keep() -> ResponseReturnValue:
+    pending.keep(person(), connect_settings())
+    return go_to(panel_url())
+
+
+@blueprint.get(f"{PANEL}/disconnect")
+@advisor_required
+def ask_disconnect() -> ResponseReturnValue:
+    panel = look_now()
+    if not panel.is_connected:
+        return go_to(panel_url())
+    names = shown(panel, "integrations/_disconnect.html")
+    page = "integrations/_answer.html" if wants_part() else "integrations/page.html"
+    return render_template(page, is_open=True, **names)
+
+
+@blueprint.post(f"{PANEL}/disconnect", endpoint="disconnect")
+@advisor_required
+def disconnect() -> ResponseReturnValue:
+    connection = connections.find_current(person())
+    if connection is not None:
+        keep_contacts = request.form.get("contacts") != "remove"
+        connections.disconnect(connection, keep_contacts, connect_settings())
+    return go_to(panel_url())

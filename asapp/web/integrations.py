@@ -1,0 +1,181 @@
+"""Integrations: the tile that unfolds into the Salesforce panel, and what its buttons do.
+
+One route serves the page and its part. While a run is active the part asks for itself every two seconds; `seen` is the
+milestone that the browser has spoken last, so that the live region changes at milestones only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from flask import Blueprint, Response, abort, current_app, render_template, request, session, url_for
+from flask.typing import ResponseReturnValue
+from flask_login import current_user
+
+from asapp.connections import ahead, connections, receipts
+from asapp.connections.look import find_reconnect, look
+from asapp.connections.panel import Panel, PanelState
+from asapp.connections.settings import ConnectSettings
+from asapp.jobs.queues import Queues
+from asapp.models import Connection, RunTrigger, User
+from asapp.sync import books, departures, runs
+from asapp.web.access import advisor_required
+from asapp.web.htmx import go_to, wants_part
+from config import Config
+
+blueprint = Blueprint("integrations", __name__, url_prefix="/settings/integrations")
+
+OPEN = "salesforce"
+LOST_STATE = "lost_state"  # key in the session: said once, on the next page
+RECENT_RUNS = 5
+SHOWN_LEAVING = 6
+ALL_LEAVING = 5000
+
+
+@blueprint.app_context_processor
+def reconnect_banner() -> dict[str, Callable[[], Connection | None]]:
+    return {"connection_to_renew": connection_to_renew}
+
+
+def connection_to_renew() -> Connection | None:
+    """For the banner on every page but the panel's own, which says it in full."""
+    if request.blueprint in ("integrations", "connect") or not current_user.has_integrations:
+        return None
+    return find_reconnect(person())
+
+
+@blueprint.get("")
+@advisor_required
+def index() -> ResponseReturnValue:
+    if not current_user.has_integrations:
+        return go_to(url_for("settings.profile"))  # which says whom to ask
+    panel = look_now(lost_state=bool(session.pop(LOST_STATE, False)))
+    is_open = request.args.get("open") == OPEN or panel.is_connected or panel.connect_failure is not None
+    if wants_part():
+        return render_template("integrations/_panel_answer.html", is_open=is_open, **shown(panel))
+    return render_template("integrations/page.html", is_open=is_open, **shown(panel))
+
+
+@blueprint.get("/salesforce")
+@advisor_required
+def salesforce() -> ResponseReturnValue:
+    if not wants_part():
+        return go_to(panel_url())
+    panel = look_now()
+    if request.args.get("seen") == panel.milestone:
+        return render_template("integrations/_salesforce.html", **shown(panel))
+    return render_template("integrations/_answer.html", **shown(panel))
+
+
+@blueprint.post("/salesforce/sync")
+@advisor_required
+def sync() -> ResponseReturnValue:
+    connection = connections.find_current(person())
+    if connection is not None and connection.is_connected:
+        runs.start_run(connection, RunTrigger.MANUAL, queues().ring_for_runs)
+    return answer_with_panel()
+
+
+@blueprint.post("/salesforce/cancel")
+@advisor_required
+def cancel() -> ResponseReturnValue:
+    connection = connections.find_current(person())
+    run = runs.find_active_run(connection.id) if connection is not None else None
+    if run is not None:
+        runs.request_cancel(run)
+    return answer_with_panel()
+
+
+@blueprint.post("/salesforce/approve")
+@advisor_required
+def approve() -> ResponseReturnValue:
+    connection = connections.find_current(person())
+    if connection is not None and connection.is_connected:
+        departures.approve(connection, queues().ring_for_runs)
+    return answer_with_panel()
+
+
+@blueprint.post("/salesforce/discard")
+@advisor_required
+def discard() -> ResponseReturnValue:
+    connection = connections.find_current(person())
+    if connection is not None:
+        departures.discard(connection)
+    return answer_with_panel()
+
+
+@blueprint.get("/salesforce/held.csv")
+@advisor_required
+def held_csv() -> ResponseReturnValue:
+    connection = connections.find_current(person())
+    if connection is None:
+        abort(404)
+    return Response(
+        receipts.leaving_csv(connection.id),
+        content_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": 'attachment; filename="held-contacts.csv"'},
+    )
+
+
+@blueprint.get("/salesforce/preview")
+@advisor_required
+def preview() -> ResponseReturnValue:
+    """What the first sync will bring: asked of Salesforce, so a part of its own that comes when it comes."""
+    connection = connections.find_current(person())
+    if connection is None or not connection.is_connected or connection.first_synced_at is not None:
+        return go_to(panel_url())
+    numbers = ahead.look_ahead(connection, connect_settings())
+    if wants_part():
+        return render_template("integrations/_preview.html", preview=numbers)
+    panel = look_now()
+    return render_template("integrations/page.html", is_open=True, **{**shown(panel), "preview": numbers})
+
+
+def answer_with_panel() -> ResponseReturnValue:
+    if not wants_part():
+        return go_to(panel_url())
+    return render_template("integrations/_answer.html", **shown(look_now()))
+
+
+def shown(panel: Panel, part: str | None = None) -> dict[str, Any]:
+    """Return what the panel's templates need. part: another one than the state's own."""
+    names: dict[str, Any] = {"panel": panel, "part": part or panel.template}
+    connection = panel.connection
+    if connection is None or panel.state == PanelState.SYNCING:
+        return names
+    if panel.is_connected:
+        names["books"] = books.balance(connection)
+    names["recent"] = runs.history(connections.all_ids_of(person()), limit=RECENT_RUNS)
+    if panel.state == PanelState.HELD:
+        limit = ALL_LEAVING if request.args.get("all") == "1" else SHOWN_LEAVING
+        names["leaving"] = receipts.find_leaving(connection.id, limit)
+    return names
+
+
+def look_now(lost_state: bool = False) -> Panel:
+    return look(person(), connect_settings(), config().sync_interval_minutes, lost_state)
+
+
+def panel_url() -> str:
+    return url_for("integrations.index", open=OPEN)
+
+
+def person() -> User:
+    return cast(User, current_user._get_current_object())  # noqa: SLF001 - the row itself, not its proxy
+
+
+def connect_settings() -> ConnectSettings:
+    return ConnectSettings(
+        vault=current_app.extensions["asapp.vault"],
+        callback_url=config().callback_url,
+        allow_loopback=config().salesforce_allow_loopback,
+    )
+
+
+def config() -> Config:
+    return cast(Config, current_app.extensions["asapp.config"])
+
+
+def queues() -> Queues:
+    return cast(Queues, current_app.extensions["asapp.queues"])

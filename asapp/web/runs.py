@@ -1,0 +1,60 @@
+"""The history of syncs, and the receipt of each."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, abort, render_template, request, stream_with_context
+from flask.typing import ResponseReturnValue
+
+from asapp.connections import connections, receipts
+from asapp.connections.look import explain_run
+from asapp.models import SyncRun
+from asapp.sync import runs
+from asapp.web import run_figures
+from asapp.web.access import advisor_required
+from asapp.web.integrations import person
+
+blueprint = Blueprint("runs", __name__, url_prefix="/settings/integrations/runs")
+
+A_PAGE = 50
+EVERYTHING = 5000  # on one page, when one asks for all; the CSV has no end
+
+
+for _name in ("figures", "classes", "also", "switched_off", "started_by", "why_off", "why_back", "every", "lasting"):
+    blueprint.add_app_template_global(getattr(run_figures, _name), _name)
+
+
+@blueprint.get("")
+@advisor_required
+def index() -> ResponseReturnValue:
+    before = request.args.get("before", type=int)
+    found = runs.history(connections.all_ids_of(person()), before_id=before, limit=A_PAGE + 1)
+    older = found[A_PAGE - 1].id if len(found) > A_PAGE else None
+    return render_template("runs/index.html", runs=found[:A_PAGE], older=older, is_first=before is None)
+
+
+@blueprint.get("/<int:run_id>")
+@advisor_required
+def receipt(run_id: int) -> ResponseReturnValue:
+    run = get_run(run_id)
+    limit = EVERYTHING if request.args.get("all") == "1" else receipts.SHOWN
+    made = receipts.make_receipt(run, limit)
+    failure = explain_run(made.connection.partner, made.connection, run)
+    return render_template("runs/receipt.html", receipt=made, run=run, failure=failure, person=person())
+
+
+@blueprint.get("/<int:run_id>.csv", endpoint="receipt_csv")
+@advisor_required
+def receipt_csv(run_id: int) -> ResponseReturnValue:
+    run = get_run(run_id)
+    return Response(
+        stream_with_context(receipts.iter_csv(run.id)),
+        content_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="sync-{run.id}.csv"'},
+    )
+
+
+def get_run(run_id: int) -> SyncRun:
+    run = receipts.find_run(person(), run_id)
+    if run is None:
+        abort(404)
+    return run
