@@ -7,6 +7,7 @@ an error of the whole question, never "nothing".
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -25,6 +26,7 @@ T = TypeVar("T")
 IDS_A_QUERY = 400  # what a request line of 16,384 bytes takes, with room
 QUERIES_A_COMPOSITE = 5  # Salesforce's limit
 ATTEMPTS = 3
+NEXT_PATH = re.compile(r"/services/data/v\d+\.\d/query(?:All)?/[\w.=-]+", re.ASCII)
 
 
 def wait_with_jitter(state: RetryCallState) -> float:
@@ -279,10 +281,6 @@ def _next_path(answer: dict[str, Any]) -> str:
 
 def _checked(path: str) -> str:
     """Return a path on this org; an address that leads elsewhere must not get a token."""
-    if (
-        not path.startswith("/services/data/")
-        or not path.isascii()
-        or any(c in "@\\" or not c.isprintable() or c == " " for c in path)
-    ):
+    if not NEXT_PATH.fullmatch(path):
         raise errors.TryLater("foreign_host")
     return path

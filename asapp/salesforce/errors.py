@@ -170,8 +170,12 @@ TOKEN_ERRORS: Mapping[tuple[str, str], Sorted] = {
     # Unknown texts of invalid_grant: reconnecting is asked for only when they come three times over an hour.
     ("invalid_grant", "*"): Sorted(TryLater, "unknown_grant_error"),
 }
+REDIRECTS = (301, 302, 303, 307, 308)
 NOT_FOR_REST = "not valid for use with the rest api"
 NOT_ATTACHED = "connected app is not attached to agent"
+# Only what looks like a code or a field's name is kept: the rest of an answer may hold anything.
+CODE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,79}")
+FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,79}")
 NO_SUCH_COLUMN = re.compile(r"No such column '([A-Za-z0-9_.]+)'")
 NO_SUCH_OBJECT = re.compile(r"[Ss]Object type '([A-Za-z0-9_]+)'")
 
@@ -184,7 +188,8 @@ def sort_data_error(status: int, body: Any) -> SalesforceError:
     entry = _first_entry(body)
     if entry is None:
         return _sort_status(status)
-    code = str(entry.get("errorCode") or entry.get("statusCode") or "")
+    code = entry.get("errorCode") or entry.get("statusCode")
+    code = code if isinstance(code, str) and CODE.fullmatch(code) else ""
     return sort_record_error(code, str(entry.get("message") or ""), _fields(entry), status)
 
 
@@ -203,17 +208,19 @@ def sort_record_error(code: str, message: str, fields: Sequence[str] = (), statu
     if row is None:
         return _sort_status(status, code)
     detail = ", ".join(fields) if row.code in ("required_field", "field_not_writable") and fields else code
-    return row.kind(row.code, detail, message if row.code == "validation_rule" else "")
+    return _error(row, status, detail, message if row.code == "validation_rule" else "")
 
 
 def sort_token_error(status: int, body: Any) -> SalesforceError:
     """Return the error for an answer of the token endpoint (an object {error, error_description}) that isn't a success."""
     if not isinstance(body, Mapping) or not isinstance(body.get("error"), str):
         return TryLater("token_endpoint_busy", f"status {status}")
+    if not CODE.fullmatch(body["error"]):
+        return TryLater("token_endpoint_busy", f"status {status}")
     error, described = body["error"], str(body.get("error_description") or "").strip().lower()
     row = TOKEN_ERRORS.get((error, described)) or TOKEN_ERRORS.get((error, "*"))
     if row is None:
-        return TryLater("token_endpoint_busy", error[:40])
+        return TryLater("token_endpoint_busy", error)
     return row.kind(row.code, error)
 
 
@@ -221,14 +228,19 @@ def _sort_status(status: int, code: str = "") -> SalesforceError:
     row = DATA_STATUSES.get(status)
     detail = code or f"status {status}"
     if row is not None:
-        return row.kind(row.code, detail)
+        return _error(row, status, detail)
     if status >= 500:
-        return TryLater("server_unavailable", detail)
-    if 300 <= status < 400:
+        return _error(Sorted(TryLater, "server_unavailable"), status, detail)
+    if status in REDIRECTS:
         return TryLater("redirected", detail)  # never followed: a token must not travel
-    if status < 300:
-        return TryLater("unreadable_answer", detail)
     return OurBug("our_bug", detail)
+
+
+def _error(row: Sorted, status: int, detail: str, words: str = "") -> SalesforceError:
+    """Make the error that a table's row says. Whoever answers 5xx may have done what was asked."""
+    if issubclass(row.kind, TryLater):
+        return row.kind(row.code, detail, words, is_ambiguous=status >= 500)
+    return row.kind(row.code, detail, words)
 
 
 def _first_entry(body: Any) -> Mapping[str, Any] | None:
@@ -239,7 +251,9 @@ def _first_entry(body: Any) -> Mapping[str, Any] | None:
 
 def _fields(entry: Mapping[str, Any]) -> list[str]:
     fields = entry.get("fields")
-    return [str(field) for field in fields] if isinstance(fields, list) else []
+    if not isinstance(fields, list):
+        return []
+    return [field for field in fields if isinstance(field, str) and FIELD.fullmatch(field)]
 
 
 def _found(pattern: re.Pattern[str], message: str) -> str:

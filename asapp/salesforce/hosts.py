@@ -43,7 +43,7 @@ def normalise_url(pasted: str, allow_loopback: bool = False) -> str:
         raise NotSalesforce("Enter the address of your Salesforce, such as https://acme.my.salesforce.com.")
     url = _split(text if "://" in text else f"https://{text}")
     host = (url.hostname or "").lower()
-    if allow_loopback and url.scheme == "http" and host in LOOPBACK_HOSTS and not url.username:
+    if allow_loopback and url.scheme == "http" and host in LOOPBACK_HOSTS and "@" not in url.netloc:
         return f"http://{url.netloc.lower()}"
     for suffix, replacement in UI_SUFFIXES.items():
         if host.endswith(suffix):

@@ -233,7 +233,6 @@ class _Client(OAuth2Session, LimitedSession):  # type: ignore[misc]
             revocation_endpoint_auth_method="none",
         )
         LimitedSession.__init__(self, app.salesforce_url, app.allow_loopback)
-        self.max_redirects = 1  # none is followed; with 0 requests raises before we can say where it went wrong
         self.register_compliance_hook("access_token_response", _refuse_what_is_no_token)
         self.register_compliance_hook("refresh_token_response", _refuse_what_is_no_token)
 

@@ -58,3 +58,7 @@ def contact_of(row: Mapping[str, Any], opt_out_field: str) -> ContactRecord:
         row["IsDeleted"] is True,
         row["MasterRecordId"],
     )
+
+
+def sighting_of(row: Mapping[str, Any]) -> Sighting:
+    return Sighting(row["Id"], row["OwnerId"], row["IsDeleted"] is True, row["MasterRecordId"])

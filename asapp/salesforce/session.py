@@ -3,11 +3,13 @@
 Timeouts, no redirects (a token must not travel), no cookies (the API sets them for all of .salesforce.com), no .netrc, an
 upper bound on the size of an answer, plain http only to a loopback address that configuration allows. What goes wrong
 leaves here as one of salesforce/errors.py; the exceptions of requests and simple-salesforce hold addresses and bodies.
+Trouble is ambiguous wherever the request may have been carried out: a lead that was sent may exist.
 """
 
 from __future__ import annotations
 
 import re
+import ssl
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -19,7 +21,7 @@ from urllib.parse import urlsplit
 import orjson
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, MaxRetryError, NewConnectionError
 
 from asapp.salesforce import errors
 from asapp.salesforce.hosts import is_salesforce_url
@@ -27,31 +29,37 @@ from asapp.salesforce.hosts import is_salesforce_url
 TIMEOUT_S = (3.05, 27.0)  # to connect; between two bytes
 TOTAL_TIMEOUT_S = 45.0  # for the whole answer, however slowly it trickles
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
+CHUNK_BYTES = 64 * 1024
+NO_CONTENT = 204
 USAGE = re.compile(r"(?<![-\w])api-usage=(\d+)/(\d+)")
 
 
 class OrgResponse(requests.Response):
-    """An answer that was read within limits, and decodes its JSON fast."""
+    """An answer that was read within limits, and decodes its JSON fast and once."""
+
+    _parsed: Any = None
 
     def json(self, **_kwargs: Any) -> Any:
         try:
-            return orjson.loads(self.content)
+            self._parsed = orjson.loads(self.content) if self._parsed is None else self._parsed
         except orjson.JSONDecodeError as error:
             raise requests.exceptions.JSONDecodeError("not JSON", "", 0) from error
+        return self._parsed
 
     def read_within_limits(self) -> OrgResponse:
         give_up_at = time.monotonic() + TOTAL_TIMEOUT_S
         chunks, size = [], 0
-        for chunk in self.iter_content(256 * 1024):
+        # read1() returns what has come; iter_content() waits for a whole chunk, which may trickle for hours.
+        while chunk := self.raw.read1(CHUNK_BYTES, decode_content=True):
             size += len(chunk)
             if size > MAX_ANSWER_BYTES:
                 self.close()
-                raise errors.TryLater("answer_too_large")
+                raise errors.TryLater("answer_too_large", is_ambiguous=True)
             if time.monotonic() > give_up_at:
                 self.close()
                 raise errors.TryLater("no_answer", "too slow", is_ambiguous=True)
             chunks.append(chunk)
-        self._content = b"".join(chunks)
+        self._content, self._content_consumed = b"".join(chunks), True
         return self
 
 
@@ -85,9 +93,8 @@ class LimitedSession(requests.Session):
             raise errors.Misconfigured("foreign_host")
         self.origin = origin
         self.trust_env = False
-        self.max_redirects = 0
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        host = urlsplit(origin).netloc
+        host = urlsplit(origin).netloc.removesuffix(":443")
         self.adapters.clear()
         self.mount(f"https://{host}/", LimitedAdapter(over_http=origin.startswith("http://")))
         if origin.startswith("http://"):
@@ -98,12 +105,16 @@ class LimitedSession(requests.Session):
         kwargs.setdefault("timeout", TIMEOUT_S)
         try:
             return super().request(method, url, *args, **kwargs)
-        except (requests.exceptions.ConnectTimeout, requests.exceptions.SSLError) as error:
-            raise errors.TryLater("no_connection", type(error).__name__) from None
         except requests.exceptions.InvalidSchema:
             raise errors.Misconfigured("foreign_host") from None
         except (requests.exceptions.RequestException, HTTPError, OSError) as error:
+            if _was_never_sent(error):
+                raise errors.TryLater("no_connection", type(error).__name__) from None
             raise errors.TryLater("no_answer", type(error).__name__, is_ambiguous=True) from None
+
+    def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002
+        """Nothing is a redirect for us: requests doesn't even prepare one, and a 3xx is an answer like any other."""
+        return
 
 
 class TokenSource(Protocol):
@@ -161,12 +172,29 @@ class OrgSession(LimitedSession):
         self._note_usage(response)
         if response.status_code >= 300:
             raise errors.sort_data_error(response.status_code, _json_or_none(response))
+        if response.status_code != NO_CONTENT and not _has_json(response):
+            raise errors.TryLater("unreadable_answer", f"status {response.status_code}", is_ambiguous=True)
         return response
 
     def _note_usage(self, response: requests.Response) -> None:
         match = USAGE.search(response.headers.get("Sforce-Limit-Info", ""))
         if match:
             self.usage = int(match.group(1)), int(match.group(2))
+
+
+def _was_never_sent(error: Exception) -> bool:
+    """Did it fail before the request left: nobody listens, no such name, a certificate that isn't Salesforce's?"""
+    reason = error.args[0].reason if error.args and isinstance(error.args[0], MaxRetryError) else None
+    if isinstance(reason, NewConnectionError | ConnectTimeoutError):
+        return True
+    return any(isinstance(cause, ssl.SSLCertVerificationError) for cause in getattr(reason, "args", ()))
+
+
+def _has_json(response: requests.Response) -> bool:
+    """Is the body JSON, and said to be? A page of the edge, an empty body and one that was cut off are not."""
+    if "json" not in response.headers.get("Content-Type", "json"):
+        return False
+    return _json_or_none(response) is not None
 
 
 def _json_or_none(response: requests.Response) -> Any:
@@ -178,6 +206,7 @@ def _json_or_none(response: requests.Response) -> Any:
 
 def _date_of(response: requests.Response) -> datetime | None:
     try:
-        return parsedate_to_datetime(response.headers["Date"]).astimezone(UTC)
+        date = parsedate_to_datetime(response.headers["Date"])
     except (KeyError, ValueError):
         return None
+    return date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)

@@ -51,6 +51,8 @@ def sightings(ids: Iterable[str]) -> str:
 def whereabouts(salesforce_id: str | None, email: str | None, opt_out_field: str) -> str:
     """Everything about one contact that "Why isn't this person here?" needs, by Id or else by address."""
     fields = f"Id, Email, {field(opt_out_field)}, OwnerId, Owner.Name, IsDeleted, MasterRecordId"
+    if not salesforce_id and not email:
+        raise ValueError("an Id or an address")  # "Email = null" would find everybody without one
     by = f"Id = '{to_18(salesforce_id)}'" if salesforce_id else format_soql("Email = {}", email)
     return f"SELECT {fields} FROM Contact WHERE {by} ORDER BY IsDeleted, SystemModstamp DESC LIMIT 10"
 

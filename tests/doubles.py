@@ -1,0 +1,25 @@
+"""Doubles of what surrounds the Salesforce client: somebody who has tokens."""
+
+from __future__ import annotations
+
+ORIGIN = "https://northgate.my.salesforce.com"
+
+
+class Tokens:
+    """A TokenSource that hands out what it was given, and counts who asks for more."""
+
+    def __init__(self, instance_url: str = ORIGIN, access_token: str = "old-token", fresh: str = "new-token") -> None:
+        self.instance_url = instance_url
+        self.current = access_token
+        self.fresh = fresh
+        self.moves_to: str | None = None
+        self.stale: list[str] = []
+
+    def access_token(self) -> str:
+        return self.current
+
+    def refresh(self, stale: str) -> str:
+        self.stale.append(stale)
+        self.current = self.fresh
+        self.instance_url = self.moves_to or self.instance_url
+        return self.current
