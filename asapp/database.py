@@ -99,8 +99,9 @@ def prepare_engine(engine: Engine) -> None:
 def engine_options(database_url: str) -> dict[str, Any]:
     """Engine options for Flask-SQLAlchemy."""
     if database_url.startswith("sqlite:"):
-        return {"connect_args": {"timeout": SQLITE_BUSY_TIMEOUT_S}}
+        return {"hide_parameters": True, "connect_args": {"timeout": SQLITE_BUSY_TIMEOUT_S}}
     return {
+        "hide_parameters": True,  # errors must not quote the rows
         "pool_pre_ping": True,
         "connect_args": {"connect_timeout": 5, "options": "-c statement_timeout=60000 -c lock_timeout=15000"},
     }

@@ -8,12 +8,12 @@ from flask import Flask, Request, request
 from sqlalchemy.orm import configure_mappers
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from asapp import cli, models
+from asapp import cli, logs, models
 from asapp.database import engine_options, expect_writes, prepare_engine
 from asapp.extensions import csrf, db, limiter, login_manager, migrate
 from asapp.jobs.queues import Queues
 from asapp.vault import Vault
-from asapp.web import access, errors, filters, headers, htmx, navigation
+from asapp.web import access, errors, filters, headers, htmx, navigation, request_log
 from asapp.web.blueprints import BLUEPRINTS
 from config import Config
 
@@ -23,6 +23,7 @@ MAX_REQUEST_BYTES = 1_000_000
 
 
 def build_app(config: Config) -> Flask:
+    logs.configure()
     app = Flask("asapp", template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "static"))
     app.config.update(flask_settings(config))
     app.extensions["asapp.config"] = config
@@ -31,6 +32,7 @@ def build_app(config: Config) -> Flask:
     if config.trusted_proxies:
         hops = config.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+    request_log.register(app)
     bind_extensions(app)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)

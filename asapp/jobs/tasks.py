@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 from flask import Flask
@@ -11,14 +14,18 @@ from asapp.connections.settings import ConnectSettings
 from asapp.connections.tokens import StoredTokens
 from asapp.database import writing
 from asapp.extensions import db
+from asapp.health import heartbeats
 from asapp.jobs.queues import Queues
 from asapp.jobs.stopping import is_stopping
+from asapp.logs import about
 from asapp.models import Connection
 from asapp.salesforce.client import OrgClient
 from asapp.sync.dispatch import dispatch
 from asapp.sync.execute import OpenClient, Workplace, execute_run
 from asapp.vault import Vault
 from config import Config
+
+log = logging.getLogger(__name__)
 
 
 @cache
@@ -27,18 +34,34 @@ def worker_app() -> Flask:
     return create_app()
 
 
+class JobFailed(Exception):
+    """A job broke on a bug of ours. RQ logs and keeps the text of what leaves a job, so that this says nothing but the type."""
+
+
+@contextmanager
+def door(job: str, **ids: int) -> Iterator[None]:
+    """The context of a job: the application, the write lock, the ids on every line that is logged, and a safe way to fail."""
+    with worker_app().app_context(), writing(), about(job=job, **ids):
+        try:
+            yield
+        except Exception as error:
+            log.exception("the job failed")
+            raise JobFailed(type(error).__name__) from None
+
+
 def run_sync(run_id: int) -> None:
     """Carry out a sync run. Started by: Sync Account, Approve, the tick. Touches one connection's rows."""
-    with worker_app().app_context(), writing():
+    with door("run_sync", run_id=run_id):
         execute_run(run_id, workplace(worker_app()))
 
 
 def tick() -> None:
     """Dispatch what is due. Started by: the scheduler, every 15 seconds."""
-    with worker_app().app_context(), writing():
+    with door("tick"):
         queues: Queues = worker_app().extensions["asapp.queues"]
         config: Config = worker_app().extensions["asapp.config"]
         dispatch(queues.ring_for_runs, queues.forgotten_runs, config.sync_interval_minutes)
+        heartbeats.beat(db.engine, heartbeats.TICK)
 
 
 def workplace(app: Flask) -> Workplace:

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import select
 
+from asapp import logs
 from asapp.clock import utcnow
 from asapp.connections.connections import mark_needs_reconnect
 from asapp.contacts.addresses import address_key
@@ -73,7 +74,12 @@ def execute_run(run_id: int, workplace: Workplace) -> None:
         log.info("run is not waiting", extra={"run_id": run_id})
         return
     partner_id = run.connection.partner_id
-    with going_on(partner_id, workplace), ending(run.id, run.lease, run.connection_id, workplace):
+    ids = {"run_id": run_id, "connection_id": run.connection_id, "partner_id": partner_id}
+    with (
+        logs.about(**ids),
+        going_on(partner_id, workplace),
+        ending(run.id, run.lease, run.connection_id, workplace),
+    ):
         execution = Execution(run, run.lease, workplace)
         try:
             execution.go()
@@ -268,6 +274,7 @@ class Execution:
         self.note_usage(connection.partner, now)
         end_run(run, self.lease, RunStatus.HELD if held else RunStatus.COMPLETE, phase=RunPhase.BALANCING)
         db.session.commit()
+        log.info("run held" if held else "run complete")
 
     def note_usage(self, partner: Partner, now: datetime) -> None:
         partner.paused_until = partner.paused_why = None
@@ -310,28 +317,29 @@ def going_on(partner_id: int, workplace: Workplace) -> Iterator[None]:
 @contextmanager
 def ending(run_id: int, lease: str, connection_id: int, workplace: Workplace) -> Iterator[None]:
     """Own every ending of a run but the good ones; each is written `WHERE lease = mine`, or not at all."""
-    about = {"run_id": run_id, "connection_id": connection_id}
     try:
         yield
     except LeaseLost:
         db.session.rollback()
-        log.warning("lease lost, nothing more is written", extra=about)
+        log.warning("lease lost, nothing more is written")
     except StopRequested:
         db.session.rollback()
         if hand_back(run_id, lease):
             ring_for(db.session.get_one(SyncRun, run_id, populate_existing=True), workplace.ring)
-            log.info("run handed back", extra=about)
+            log.info("run handed back")
     except CancelRequested:
         write_ending(run_id, lease, RunStatus.CANCELLED)
+        log.info("run cancelled")
     except errors.ReconnectNeeded as error:
         write_ending(run_id, lease, RunStatus.FAILED, error)
         mark_needs_reconnect(connection_id, error.code)
+        log.warning("run failed, to be connected again: %s", error)
     except errors.OurBug as error:
         write_failure(run_id, lease, connection_id, error, workplace)
         raise
     except errors.SalesforceError as error:
         write_failure(run_id, lease, connection_id, error, workplace)
-        log.warning("run failed: %s", error, extra=about)
+        log.warning("run failed: %s", error)
     except Exception:
         bug = errors.OurBug("our_bug")
         write_failure(run_id, lease, connection_id, bug, workplace)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import secrets
 import time
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ from asapp.extensions import limiter
 from asapp.web.access import ask_to_log_in
 from asapp.web.filters import counted
 from asapp.web.htmx import wants_part
+from asapp.web.request_log import request_id
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ def _too_many() -> Trouble:
 
 
 def _broken(code: int) -> Trouble:
-    number = f"{secrets.token_hex(2)}-{secrets.token_hex(2)}"
+    number = request_id()
     log.error("A request ended with %s; the person was given number %s", code, number)
     return Trouble(
         "Something broke on our side",

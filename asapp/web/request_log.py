@@ -1,0 +1,72 @@
+"""A number for each request: on its answer, on every line that it logs, and on the page that says something broke."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from types import TracebackType
+
+from flask import Flask, Response, g, request, session
+
+from asapp.logs import about
+
+log = logging.getLogger(__name__)
+
+HEADER = "X-Request-ID"
+SLOW_S = 1.0
+READING = ("GET", "HEAD", "OPTIONS")
+NOBODYS = ("static", "health.alive", "health.ready", "health.metrics")  # answered without looking at the session
+
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
+
+
+def register(app: Flask) -> None:
+    """Comes before all other hooks, so that they log under the request's number."""
+    app.before_request(begin)
+    app.after_request(note)
+    app.teardown_request(end)
+    app.log_exception = log_broken  # type: ignore[method-assign]  # Flask's own logs the path, which may hold a token
+
+
+def request_id() -> str:
+    if "request_id" not in g:
+        g.request_id = f"{secrets.token_hex(2)}-{secrets.token_hex(2)}"
+    number: str = g.request_id
+    return number
+
+
+def begin() -> None:
+    g.began_at = time.perf_counter()
+    ids = {"request_id": request_id()}
+    if request.endpoint not in NOBODYS and "_user_id" in session:
+        ids["user_id"] = str(session["_user_id"]).partition(".")[0]
+    g.log_about = about(**ids)
+    g.log_about.__enter__()
+
+
+def note(response: Response) -> Response:
+    """Log what changed something, broke or took long; the rest only for those who ask for DEBUG."""
+    response.headers[HEADER] = request_id()
+    took_s = time.perf_counter() - g.get("began_at", time.perf_counter())
+    is_told = request.method not in READING or response.status_code >= 500 or took_s > SLOW_S
+    if request.endpoint not in NOBODYS or is_told:
+        extra = {
+            "endpoint": request.endpoint,
+            "method": request.method,
+            "status": response.status_code,
+            "ms": round(took_s * 1000, 1),
+        }
+        log.log(logging.INFO if is_told else logging.DEBUG, "request", extra=extra)
+    return response
+
+
+def end(_error: BaseException | None) -> None:
+    bound = g.pop("log_about", None)
+    if bound is not None:
+        bound.__exit__(None, None, None)
+
+
+def log_broken(exc_info: ExcInfo) -> None:
+    extra = {"endpoint": request.endpoint, "method": request.method}
+    log.error("a request broke", exc_info=exc_info, extra=extra)
