@@ -87,8 +87,8 @@ probability=1.0, seed=0, for_seconds=None, **details)`` -> ``Fault`` (``hits``, 
   ``request_limit``, ``server_unavailable_html``, ``edge_420``, ``unable_to_lock_row``, ``oauth_inactive_user``), or a deed:
   ``slow`` (seconds), ``slow_after`` (works, then waits), ``hang`` (seconds=3600), ``reset`` (before the work), ``reset_after``
   (the work is done, the answer is lost), ``late_work`` (no answer; the work is done ``seconds`` later by the org's clock),
-  ``truncated``, ``truncated_json``, ``wrong_content_type``, ``html``, ``empty``, ``redirect`` (location, status=302), ``huge`` (mb),
-  ``foreign_next`` (nextRecordsUrl points elsewhere), ``short_page`` (fewer rows than asked), ``no_limit_info``;
+  ``truncated``, ``truncated_json``, ``wrong_content_type``, ``html``, ``empty``, ``redirect`` (location, status=302),
+  ``huge`` (mb), ``foreign_next`` (nextRecordsUrl points elsewhere), ``short_page`` (fewer rows than asked), ``no_limit_info``;
   or ``Answer(status, body, content_type, headers)``.
 
 Over HTTP (other processes, the front page)
@@ -96,8 +96,9 @@ Over HTTP (other processes, the front page)
 ``POST /practice/api/<verb>`` with a JSON object of the arguments above by name (``add_contact`` {"owner_id": ...,
 "last_name": ...}, ``merge`` {"winner_id": ..., "loser_ids": [...]}) answers 200 ``{"result": ...}`` or 400 ``{"error": "..."}``.
 Moments travel as ``2026-05-06T11:36:42.000+0000``. Verbs: every method of the table except hooks, and ``add_trouble``
-{"answer": ..., ...} -> fault number, ``remove_trouble`` {"number"}, ``clear_trouble``, ``advance_clock`` {"seconds"}, ``set_clock``
-{"moment"}, ``freeze_clock``, ``run_clock``, ``clear_calls``, ``between_pages`` {"actions": [["update_contact", {...}], ...], "times": 1}.
+{"answer": ..., ...} -> fault number, ``remove_trouble`` {"number"}, ``clear_trouble``, ``advance_clock`` {"seconds"},
+``set_clock`` {"moment"}, ``freeze_clock``, ``run_clock``, ``clear_calls``, ``between_pages``
+{"actions": [["update_contact", {...}], ...], "times": 1}.
 ``GET /practice/api/state`` (id, name, now, users, apps, counts, faults, api_used), ``GET /practice/api/contacts`` and
 ``/practice/api/leads`` (?owner_id=, ?deleted=1), ``GET /practice/api/calls`` (?since=mark).
 
@@ -105,3 +106,14 @@ As a process: ``python -m asapp.simulator --port 8065 --seed demo --key KEY --se
 (``listening on http://127.0.0.1:8065``) once it answers. ``--seed demo`` is the firm in seed.py: Amara Okafor owns 2,500 of its
 6,000 contacts; log-ins stand on its log-in page.
 '''
+
+from __future__ import annotations
+
+from asapp.simulator.answers import Answer
+from asapp.simulator.clock import OrgClock
+from asapp.simulator.org import ADMIN, STANDARD, Org
+from asapp.simulator.seed import Firm, seed_contacts, seed_demo
+from asapp.simulator.server import Running, start
+from asapp.simulator.settings import Settings
+
+__all__ = ["ADMIN", "STANDARD", "Answer", "Firm", "Org", "OrgClock", "Running", "Settings", "seed_contacts", "seed_demo", "start"]

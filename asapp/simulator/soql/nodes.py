@@ -1,0 +1,114 @@
+"""The tree that the parser makes. `at` is the place in the text, for Salesforce's error messages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date
+
+
+@dataclass(frozen=True)
+class Path:
+    """A field, with the relationships that lead to it: ("Owner", "Name")."""
+
+    names: tuple[str, ...]
+    at: int
+
+    @property
+    def text(self) -> str:
+        return ".".join(self.names)
+
+
+@dataclass(frozen=True)
+class Call:
+    """COUNT(), COUNT(Id), MAX(SystemModstamp) …; alias is what the answer calls it, expr0 … without one."""
+
+    function: str
+    argument: Path | None
+    alias: str | None
+    at: int
+
+
+@dataclass(frozen=True)
+class FieldSet:
+    """FIELDS(STANDARD), FIELDS(ALL), FIELDS(CUSTOM)."""
+
+    which: str
+    at: int
+
+
+@dataclass(frozen=True)
+class Literal:
+    """A value in a condition.
+
+    kind: string, number, boolean, null, datetime (seconds since 1970), date, or literal (two seconds: from, before).
+    `like` is a string as a pattern for SQLite's LIKE … ESCAPE '\\'.
+    """
+
+    kind: str
+    value: str | int | float | bool | date | tuple[int, int] | None
+    at: int
+    text: str
+    like: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    target: Path | Call
+    operator: str
+    value: Literal
+
+
+@dataclass(frozen=True)
+class Membership:
+    """IN and NOT IN; values is a list or a subquery."""
+
+    target: Path
+    negated: bool
+    values: tuple[Literal, ...] | Query
+
+
+@dataclass(frozen=True)
+class Not:
+    condition: Condition
+
+
+@dataclass(frozen=True)
+class Junction:
+    """AND or OR of two and more."""
+
+    word: str
+    conditions: tuple[Condition, ...]
+
+
+Condition = Comparison | Membership | Not | Junction
+
+
+@dataclass(frozen=True)
+class Ordering:
+    target: Path | Call
+    descending: bool
+    nulls_last: bool
+
+
+@dataclass(frozen=True)
+class Query:
+    """A statement; scope is the word after USING SCOPE."""
+
+    select: tuple[Path | Call | FieldSet, ...]
+    source: str
+    source_at: int
+    alias: str | None = None
+    scope: str | None = None
+    where: Condition | None = None
+    group_by: tuple[Path, ...] = ()
+    having: Condition | None = None
+    order_by: tuple[Ordering, ...] = ()
+    limit: int | None = None
+    offset: int = 0
+    text: str = field(default="", compare=False)
+
+    @property
+    def is_count(self) -> bool:
+        """SELECT COUNT(): the answer is totalSize alone."""
+        first = self.select[0]
+        return len(self.select) == 1 and isinstance(first, Call) and first.function == "COUNT" and not first.argument
