@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from asapp.jobs.tasks import worker_app
+from asapp.jobs.tasks import worker_app, worker_heart
 from asapp.jobs.worker import make_worker
+from asapp.logs import log_what_ends_us
 from config import Config, ConfigError
 
 
@@ -18,7 +19,8 @@ def main(arguments: list[str]) -> int:
     except ConfigError as error:
         print(f"asapp can't start: {error}", file=sys.stderr)
         return 1
-    make_worker(config.redis_url).work(burst="--burst" in arguments)
+    log_what_ends_us()
+    make_worker(config.redis_url, worker_heart()).work(burst="--burst" in arguments)
     return 0
 
 

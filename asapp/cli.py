@@ -13,6 +13,9 @@ from asapp import keys
 from asapp.accounts import users
 from asapp.contacts.fields import InvalidFields
 from asapp.database import writing
+from asapp.extensions import db
+from asapp.health.heartbeats import SCHEDULER, Heart
+from asapp.logs import log_what_ends_us
 from asapp.models import Partner, Role
 from asapp.partners import partners
 from asapp.partners.partners import PartnerDetails
@@ -112,7 +115,8 @@ def scheduler() -> None:
     """Keep the dispatch tick alive (rq-scheduler). A second one stands by."""
     from asapp.jobs.schedule import run_scheduler
 
-    run_scheduler(config().redis_url)
+    log_what_ends_us()
+    run_scheduler(config().redis_url, Heart(db.engine, SCHEDULER))
 
 
 def get_partner(slug: str) -> Partner:

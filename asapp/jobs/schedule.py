@@ -17,12 +17,15 @@ from typing import Any
 from uuid import uuid4
 
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import LockError, RedisError
+from redis.retry import Retry
 from rq.job import Job
 from rq.queue import Queue
 from rq.serializers import JSONSerializer
 from rq_scheduler import Scheduler
 
+from asapp.health.heartbeats import Heart
 from asapp.jobs.queues import TICK_QUEUE
 
 log = logging.getLogger(__name__)
@@ -43,9 +46,15 @@ class JsonJob(Job):
 
 
 class TickScheduler(Scheduler):  # type: ignore[misc]
-    def __init__(self, connection: Redis) -> None:
+    def __init__(self, connection: Redis, on_pass: Callable[[], None] = lambda: None) -> None:
+        """on_pass runs at the beginning of each pass, also where another scheduler is at it."""
         super().__init__(TICK_QUEUE, connection=connection, interval=PASS_INTERVAL_S, job_class=JsonJob)
+        self._on_pass = on_pass
         self._lock = connection.lock(self.scheduler_lock_key, timeout=PASS_INTERVAL_S + 10, blocking=False)
+
+    def heartbeat(self) -> None:
+        super().heartbeat()
+        self._on_pass()
 
     def acquire_lock(self) -> bool:
         self._lock_acquired = bool(self._lock.acquire())
@@ -58,6 +67,8 @@ class TickScheduler(Scheduler):  # type: ignore[misc]
                 self._lock.release()
             except LockError:
                 log.warning("the pass took longer than its lock")
+            except RedisError:  # on the way out by SIGTERM, too, which must not be forgotten over it
+                log.info("Redis is away; the lock expires by itself")
 
     def enqueue_jobs(self) -> Any:
         self.ensure_tick()
@@ -97,17 +108,24 @@ class TickScheduler(Scheduler):  # type: ignore[misc]
             log.info("Redis is away; this scheduler's entry expires by itself")
 
 
-def run_scheduler(redis_url: str, sleep: Callable[[float], None] = time.sleep) -> None:
+def run_scheduler(redis_url: str, heart: Heart) -> None:
     """Run until SIGTERM or Ctrl-C; wait where Redis is away."""
-    connection = Redis.from_url(redis_url, socket_connect_timeout=2, socket_timeout=5)
-    scheduler = TickScheduler(connection)
+    connection = Redis.from_url(redis_url, retry=Retry(NoBackoff(), 1), socket_connect_timeout=2, socket_timeout=5)
+    scheduler = TickScheduler(connection, heart.beat)
+    try:
+        pass_after_pass(scheduler)
+    finally:
+        heart.stop()
+
+
+def pass_after_pass(scheduler: TickScheduler) -> None:
     while True:
         try:
             scheduler.name = uuid4().hex
             scheduler.run()
         except RedisError as error:
             log.warning("Redis is away (%s), trying again", type(error).__name__)
-            sleep(REDIS_AWAY_S)
+            time.sleep(REDIS_AWAY_S)
 
 
 def _exit(_number: int, _frame: FrameType | None) -> None:

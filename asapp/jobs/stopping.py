@@ -15,8 +15,11 @@ def is_stopping() -> bool:
 
 def stop_on_signals() -> None:
     """From now on SIGTERM and SIGUSR1 only raise the flag; the run looks at it between two pages."""
-    _stopping.clear()
-    for number in (signal.SIGTERM, signal.SIGUSR1):
+    stop_on(signal.SIGTERM, signal.SIGUSR1)
+
+
+def stop_on(*numbers: signal.Signals) -> None:
+    for number in numbers:
         signal.signal(number, _note)
 
 

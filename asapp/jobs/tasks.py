@@ -94,6 +94,11 @@ def client_opener(config: Config, vault: Vault) -> OpenClient:
     return open_client
 
 
+def worker_heart() -> heartbeats.Heart:
+    with worker_app().app_context():
+        return heartbeats.Heart(db.engine, heartbeats.WORKER)
+
+
 def leave_parents_connections() -> None:
     """A forked child must not use, nor close, the database connections of its parent."""
     with worker_app().app_context():

@@ -1,40 +1,76 @@
-"""Our RQ worker: a work-horse a job, and a SIGTERM that reaches it."""
+"""Our RQ worker: a work-horse a job, a SIGTERM that reaches it, and a heart that beats in the database."""
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from contextlib import suppress
+from typing import Any
 
 from redis import Redis
+from redis.exceptions import RedisError
 from rq import Queue, Worker
+from rq.job import Job
 from rq.serializers import JSONSerializer
 
+from asapp.health.heartbeats import Heart
 from asapp.jobs.queues import SYNC_QUEUE, TICK_QUEUE
-from asapp.jobs.stopping import stop_on_signals
+from asapp.jobs.stopping import stop_on, stop_on_signals
 from asapp.jobs.tasks import leave_parents_connections
+
+log = logging.getLogger(__name__)
 
 WORKER_TTL_S = 90
 MAINTENANCE_INTERVAL_S = 60
+STOP_SIGNAL = signal.SIGUSR1  # RQ uses SIGTERM for other things
 
 
 class SyncWorker(Worker):
     """Asks its work-horse to hand the run back before it ends itself."""
 
+    heart: Heart
+
     def handle_warm_shutdown_request(self) -> None:
-        if self.horse_pid:
-            with suppress(ProcessLookupError):
-                os.kill(self.horse_pid, signal.SIGUSR1)
+        log.info("asked to end, as soon as the job has stopped")
+        self._pass_on()
+
+    def fork_work_horse(self, job: Job, queue: Queue) -> None:
+        stop_on(STOP_SIGNAL)  # inherited: from its first moment the work-horse may be asked to stop
+        super().fork_work_horse(job, queue)
+        if self._stop_requested:  # we were asked just before there was somebody to tell
+            self._pass_on()
 
     def setup_work_horse_signals(self) -> None:
         super().setup_work_horse_signals()  # type: ignore[no-untyped-call]
         stop_on_signals()
         leave_parents_connections()
 
+    def heartbeat(self, *arguments: Any, **keywords: Any) -> None:
+        super().heartbeat(*arguments, **keywords)
+        if not self.is_horse:
+            self.heart.beat()
 
-def make_worker(redis_url: str) -> SyncWorker:
+    def teardown(self) -> None:
+        if not self.is_horse:
+            self.heart.stop()
+        super().teardown()  # type: ignore[no-untyped-call]
+
+    def register_death(self) -> None:
+        try:
+            super().register_death()  # type: ignore[no-untyped-call]
+        except RedisError as error:
+            log.warning("Redis is away (%s), this worker's entry expires by itself", type(error).__name__)
+
+    def _pass_on(self) -> None:
+        if self.horse_pid:
+            with suppress(ProcessLookupError):
+                os.kill(self.horse_pid, STOP_SIGNAL)
+
+
+def make_worker(redis_url: str, heart: Heart) -> SyncWorker:
     connection = Redis.from_url(redis_url)
-    return SyncWorker(
+    worker = SyncWorker(
         [Queue(name, connection=connection, serializer=JSONSerializer) for name in (TICK_QUEUE, SYNC_QUEUE)],
         connection=connection,
         serializer=JSONSerializer,
@@ -42,3 +78,5 @@ def make_worker(redis_url: str) -> SyncWorker:
         maintenance_interval=MAINTENANCE_INTERVAL_S,
         log_job_description=False,
     )
+    worker.heart = heart
+    return worker
