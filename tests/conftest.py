@@ -25,7 +25,7 @@ from tests.pages import CheckingClient
 from tests.services import PostgresServer, RedisServer
 
 if TYPE_CHECKING:
-    from asapp.simulator import Running
+    from asapp.simulator.server import Running
 
 PUBLIC_URL = "http://127.0.0.1:5000"
 ENCRYPTION_KEY = bytes(range(100, 132))
@@ -137,7 +137,8 @@ def client(app: Flask) -> FlaskClient:
 @pytest.fixture
 def org() -> Iterator[Running]:
     """An empty simulated org, answering on a port of its own: `org.url`, `org.org`."""
-    from asapp.simulator import Org, start
+    from asapp.simulator.org import Org
+    from asapp.simulator.server import start
 
     with start(Org(name="Northgate Wealth", seed=1)) as running:
         yield running

@@ -20,7 +20,7 @@ from asapp.extensions import db
 from asapp.models import Connection, Contact, ContactList, LedgerEntry, ListMember, RunTrigger, SyncRun
 from asapp.salesforce.client import OrgClient
 from asapp.salesforce.records import ContactPage
-from asapp.simulator import Running
+from asapp.simulator.server import Running
 from asapp.sync import departures, runs
 from asapp.sync.execute import Workplace, execute_run
 from tests.factories import make_advisor, make_connection, make_partner
@@ -66,6 +66,22 @@ class Office:
     def add(self, *, owner: str | None = None, last_name: str = "Gonzalez", **fields: Any) -> str:
         """Add a contact in the org, of the connected user if no owner is named; return its Id."""
         return self.org.add_contact(owner or self.user, last_name=last_name, **fields)
+
+    def fill(self, number: int) -> list[str]:
+        """Add that many contacts of the connected user, changed one after the other, days ago."""
+        stamp = self.org.clock.now() - timedelta(days=3)
+        return self.org.add_contacts(
+            [
+                {
+                    "owner_id": self.user,
+                    "first_name": "Ravi",
+                    "last_name": f"Śliwa {n}",
+                    "email": f"c{n}@fjord.example",
+                    "stamp": stamp + timedelta(minutes=n // 7),
+                }
+                for n in range(number)
+            ]
+        )
 
     def start(self, trigger: RunTrigger = RunTrigger.MANUAL) -> SyncRun:
         return runs.start_run(self.connection, trigger, lambda ids: True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from flask import Flask
 from asapp.extensions import db
 from asapp.jobs.queues import Queues
 from asapp.models import RunStatus, RunTrigger, SyncRun
-from asapp.simulator import Running
+from asapp.simulator.server import Running
 from asapp.sync import runs
 from asapp.sync.dispatch import dispatch
 from config import Config
@@ -25,20 +24,8 @@ PAGE = 200
 @pytest.fixture
 def office(app: Flask, org: Running) -> Office:
     office = Office(org)
-    stamp = office.org.clock.now() - timedelta(days=3)
-    office.org.add_contacts(
-        [
-            {
-                "owner_id": office.user,
-                "first_name": "Ravi",
-                "last_name": f"Śliwa {number}",
-                "email": f"c{number}@fjord.example",
-                "stamp": stamp + timedelta(minutes=number // 7),
-            }
-            for number in range(CONTACTS)
-        ]
-    )
-    office.org.change_settings(page_sizes=(PAGE,))
+    office.fill(CONTACTS)
+    office.org.change_settings(page_sizes=PAGE)
     office.org.trouble.add("slow", kind="query_more", seconds=0.05)
     return office
 
