@@ -29,7 +29,7 @@ def register(app: Flask) -> None:
         response.headers.setdefault("Content-Security-Policy", policy)
         if config.is_https:
             response.headers.setdefault("Strict-Transport-Security", HSTS)
-        if request.endpoint == "static":
+        if request.endpoint == "static" and response.status_code < 400:
             keep_by_fingerprint(response)
         else:
             response.headers.setdefault("Cache-Control", "no-store")
@@ -60,5 +60,5 @@ def content_policy(config: Config) -> str:
 
 def keep_by_fingerprint(response: Response) -> None:
     """A static file asked for by its fingerprint never changes; others are asked about each time."""
-    if request.args.get("v") and response.status_code in (200, 206, 304):
+    if request.args.get("v"):
         response.headers["Cache-Control"] = f"public, max-age={A_YEAR}, immutable"

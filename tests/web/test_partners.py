@@ -1,0 +1,253 @@
+"""The partner pages of admins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import select, text
+
+from asapp.extensions import db
+from asapp.models import Partner, User
+from asapp.partners.partners import slug_of
+from asapp.vault import CannotOpen, Vault
+from tests.factories import log_in, make_admin, make_advisor, make_connection, make_partner
+
+ENTERED = {
+    "name": "Northgate & Söhne",
+    "url": "https://northgate.lightning.force.com/lightning/page/home",
+    "key": "3MVG9n_HvETGhr3BqOPX5s9kWlA2mVxqk8f",
+    "secret": "C0FFEE.0123456789",
+}
+
+
+@pytest.fixture
+def ada(app: Flask, client: FlaskClient) -> User:
+    made = make_admin()
+    log_in(client, made)
+    return made
+
+
+@pytest.fixture
+def vault(app: Flask) -> Vault:
+    found: Vault = app.extensions["asapp.vault"]
+    return found
+
+
+def the_partner() -> Partner:
+    return db.session.scalars(select(Partner)).one()
+
+
+def send(client: FlaskClient, path: str = "/admin/partners/new", **changes: str) -> Any:
+    return client.post(path, data={**ENTERED, **changes})
+
+
+def test_an_admin_adds_a_firm_and_sees_what_was_stored(client: FlaskClient, ada: User, vault: Vault) -> None:
+    assert "No partner yet" in client.get("/admin/partners").text
+    response = send(client)
+    assert response.status_code == 303
+    assert response.location == "/admin/partners/northgate-sohne"
+    page = client.get(response.location).text
+    assert "https://northgate.my.salesforce.com" in page
+    assert ENTERED["key"] in page
+    assert ENTERED["secret"] not in page
+    partner = the_partner()
+    assert partner.is_ready
+    assert partner.unseal(vault, "consumer_key_sealed") == ENTERED["key"]
+    assert partner.unseal(vault, "consumer_secret_sealed") == ENTERED["secret"]
+    assert "Northgate &amp; Söhne" in client.get("/admin/partners").text
+
+
+def test_the_form_has_the_labels_of_the_contract(client: FlaskClient, ada: User) -> None:
+    page = client.get("/admin/partners/new").text
+    for name, label in (
+        ("name", "Firm name"),
+        ("url", "Salesforce URL"),
+        ("key", "Consumer Key"),
+        ("secret", "Consumer Secret"),
+    ):
+        assert f'<label for="{name}">{label}</label>' in page
+    assert ">Save</button>" in page
+
+
+def test_key_and_secret_are_sealed_in_the_database(client: FlaskClient, ada: User) -> None:
+    send(client)
+    row = " ".join(str(value) for value in db.session.execute(text("SELECT * FROM partners")).one())
+    assert ENTERED["key"] not in row
+    assert ENTERED["secret"] not in row
+
+
+def test_a_sealed_secret_opens_in_its_own_row_only(client: FlaskClient, ada: User, vault: Vault) -> None:
+    one, other = make_partner(secret="one"), make_partner(secret="other")
+    other.consumer_secret_sealed = one.consumer_secret_sealed
+    with pytest.raises(CannotOpen):
+        other.unseal(vault, "consumer_secret_sealed")
+    one.consumer_key_sealed = one.consumer_secret_sealed
+    with pytest.raises(CannotOpen):
+        one.unseal(vault, "consumer_key_sealed")
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "words"),
+    [
+        ({"name": "  "}, "name", "Enter the firm&#39;s name."),
+        ({"name": "x" * 121}, "name", "Use 120 characters or fewer"),
+        ({"url": ""}, "url", "Enter the address of your Salesforce"),
+        ({"url": "https://evil.example"}, "url", "That is not a Salesforce address."),
+        ({"url": "https://x.my.salesforce.com.evil.example"}, "url", "That is not a Salesforce address."),
+        ({"url": "https://user:pw@x.my.salesforce.com"}, "url", "without a user name or a port"),
+        ({"url": "https://x.my.salesforce.com:8443"}, "url", "without a user name or a port"),
+        ({"url": "https://x.my.salesforce.com:port"}, "url", "That is not an address."),
+        ({"url": "https://clients.my.site.com/x"}, "url", "That is a site&#39;s address."),
+        ({"url": "http://169.254.169.254/latest"}, "url", "That is not a Salesforce address."),
+        ({"url": "https://login.salesforce.com"}, "url", "All firms log in there."),
+        ({"url": "https://" + "x" * 3000}, "url", "That is too long"),
+        ({"key": ""}, "key", "Enter the Consumer Key"),
+        ({"key": "two words"}, "key", "This is not a Consumer Key"),
+        ({"key": "schlüssel"}, "key", "This is not a Consumer Key"),
+        ({"secret": " "}, "secret", "Enter the Consumer Secret"),
+        ({"secret": "x" * 513}, "secret", "This is not a Consumer Secret"),
+    ],
+)
+def test_what_will_not_do_is_told_beside_its_field_and_nothing_typed_is_lost(
+    changes: dict[str, str], field: str, words: str, client: FlaskClient, ada: User
+) -> None:
+    response = send(client, **changes)
+    assert response.status_code == 422
+    page = response.text
+    assert f'id="{field}-error"' in page
+    assert words in page
+    assert page.count('aria-invalid="true"') == 1
+    assert ENTERED["secret"] not in page
+    if field != "url":
+        assert ENTERED["url"] in page
+    if field != "key":
+        assert ENTERED["key"] in page
+    assert db.session.scalars(select(Partner)).all() == []
+
+
+def test_what_is_shown_again_cannot_break_out_of_the_page(client: FlaskClient, ada: User) -> None:
+    nasty = '"><img src=x onerror=alert(1)>'
+    page = send(client, name=nasty, url=nasty, key=nasty).text
+    assert "<img" not in page
+    send(client, name=nasty)
+    assert "<img" not in client.get("/admin/partners").text
+
+
+def test_a_loopback_org_is_taken_where_the_settings_allow_it(client: FlaskClient, ada: User) -> None:
+    assert send(client, url="http://127.0.0.1:5001/").status_code == 303
+    assert the_partner().salesforce_url == "http://127.0.0.1:5001"
+
+
+def test_save_pressed_twice_makes_one(client: FlaskClient, ada: User) -> None:
+    send(client)
+    assert "is here already" in send(client).text
+    assert the_partner()
+
+
+def test_firms_of_one_name_have_slugs_of_their_own(client: FlaskClient, ada: User) -> None:
+    hosts = ["https://a.my.salesforce.com", "https://b.my.salesforce.com", "https://c.my.salesforce.com"]
+    ends = [send(client, url=host).location.rsplit("/", 1)[1] for host in hosts]
+    assert ends == ["northgate-sohne", "northgate-sohne-2", "northgate-sohne-3"]
+
+
+@pytest.mark.parametrize(
+    ("name", "slug"),
+    [
+        ("Groß & Töchter", "gross-tochter"),
+        ("投資顧問", "partner"),
+        ("x" * 80, "x" * 50),
+        ("--A--", "a"),
+        ("Ácme, Inc.", "acme-inc"),
+    ],
+)
+def test_slugs(name: str, slug: str) -> None:
+    assert slug_of(name) == slug
+
+
+def test_a_firm_called_new_does_not_take_the_address_of_the_form(client: FlaskClient, ada: User) -> None:
+    assert send(client, name="New").location == "/admin/partners/new-2"
+
+
+def test_an_empty_secret_keeps_the_one_there_is(client: FlaskClient, ada: User, vault: Vault) -> None:
+    path = send(client).location
+    assert send(client, path, secret="", name="Northgate").status_code == 303
+    partner = the_partner()
+    assert partner.name == "Northgate"
+    assert partner.slug == "northgate-sohne"
+    assert partner.unseal(vault, "consumer_secret_sealed") == ENTERED["secret"]
+    assert partner.app_version == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"secret": "another"}, {"key": "another", "secret": ""}, {"url": "https://b.my.salesforce.com", "secret": ""}],
+)
+def test_a_change_of_the_app_is_a_new_version(changes: dict[str, str], client: FlaskClient, ada: User) -> None:
+    path = send(client).location
+    assert send(client, path, **changes).status_code == 303
+    assert the_partner().app_version == 2
+
+
+def test_a_refused_change_changes_nothing(client: FlaskClient, ada: User) -> None:
+    path = send(client).location
+    response = send(client, path, name="Another", url="nonsense")
+    assert response.status_code == 422
+    assert "<h1>Northgate &amp; Söhne</h1>" in response.text
+    assert 'value="Another"' in response.text
+    assert the_partner().name == ENTERED["name"]
+
+
+def test_a_key_that_cannot_be_opened_is_entered_again(client: FlaskClient, ada: User, vault: Vault) -> None:
+    path = send(client).location
+    partner = the_partner()
+    partner.consumer_key_sealed = "v1.00000000.AAAA"
+    db.session.commit()
+    assert client.get(path).status_code == 200
+    assert send(client, path, secret="").status_code == 303
+    assert the_partner().unseal(vault, "consumer_key_sealed") == ENTERED["key"]
+
+
+def test_disabling_and_enabling(client: FlaskClient, ada: User) -> None:
+    path = send(client).location
+    assert client.post(f"{path}/disable").status_code == 303
+    assert not the_partner().is_enabled
+    assert "Disabled" in client.get("/admin/partners").text
+    assert client.post(f"{path}/enable").status_code == 303
+    assert the_partner().is_enabled
+    assert client.get(f"{path}/disable").status_code == 405
+
+
+def test_the_list_counts_advisors_and_the_connected_among_them(client: FlaskClient, ada: User) -> None:
+    firm = make_partner()
+    make_connection(make_advisor(firm))
+    make_advisor(firm, name="Bob")
+    make_partner(name="Empty", secret="")
+    page = client.get("/admin/partners").text
+    assert "1 of 2" in page
+    assert "0 of 0" in page
+    assert "Waiting for the firm" in page
+
+
+@pytest.mark.parametrize("path", ["/admin/partners/nobody", "/admin/partners/nobody/disable"])
+def test_an_unknown_firm_is_not_found(path: str, client: FlaskClient, ada: User) -> None:
+    assert client.open(path, method="POST").status_code == 404
+
+
+def test_admin_pages_are_closed_to_advisors(app: Flask, client: FlaskClient) -> None:
+    alice = make_advisor()
+    assert alice.partner
+    log_in(client, alice)
+    tried = 0
+    for rule in app.url_map.iter_rules():
+        if rule.rule.startswith("/admin"):
+            path = rule.build({name: alice.partner.slug for name in rule.arguments})
+            assert path
+            for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+                assert client.open(path[1], method=method).status_code == 403, rule
+                tried += 1
+    assert tried >= 7
+    assert alice.partner.is_enabled
+    assert "This page is for AdvisorStream admins" in client.get("/admin/partners").text
