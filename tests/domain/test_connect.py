@@ -1,0 +1,362 @@
+"""Connecting, against the practice org: how a log-in ends, and what is kept of it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from flask import Flask
+from sqlalchemy import select, update
+
+from asapp.clock import utcnow
+from asapp.connections import connect, connections, pending
+from asapp.connections.connect import CallbackAnswer, LostState
+from asapp.connections.words import CONNECT_FAILURES
+from asapp.database import writing
+from asapp.extensions import db
+from asapp.models import Connection, Contact, LedgerEntry, OAuthState, PendingGrant, SyncRun
+from asapp.simulator.answers import Answer
+from asapp.simulator.server import Running
+from tests.connecting import CALLBACK, Desk, visit
+from tests.factories import make_advisor, make_contact, make_run
+
+
+@pytest.fixture
+def desk(app: Flask, org: Running) -> Desk:
+    return Desk(org)
+
+
+def test_connecting_stores_who_was_connected_and_to_which_org(desk: Desk) -> None:
+    assert desk.connect() == "connected"
+    connection = desk.connection()
+    assert connection.identity == (desk.org.id, desk.amara)
+    assert (connection.username, connection.display_name) == ("amara@northgate.example", "Amara Okafor")
+    assert connection.instance_url == desk.url
+    assert set(connection.scopes.split()) == {"api", "refresh_token", "id"}
+    assert connection.is_connected
+    assert connection.next_sync_at is None  # the first sync is the advisor's to start
+    assert desk.tokens_of(connection)[1] in desk.approvals()
+
+
+def test_nothing_secret_lies_open_in_the_database(desk: Desk) -> None:
+    answer = visit(desk.begin(), desk.amara)
+    state = db.session.scalars(select(OAuthState)).one()
+    assert answer.state not in (state.state_sha256, state.public_id)
+    verifier = state.unseal(desk.settings.vault, "code_verifier_sealed")
+    assert verifier not in (state.code_verifier_sealed or "")
+    desk.finish(answer)
+    connection = desk.connection()
+    assert all(token not in str(vars(connection)) for token in desk.tokens_of(connection))
+    assert db.session.scalars(select(OAuthState.code_verifier_sealed)).one() is None
+
+
+def test_the_verifier_is_never_logged(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        answer = visit(desk.begin(), desk.amara)
+        verifier = db.session.scalars(select(OAuthState)).one().unseal(desk.settings.vault, "code_verifier_sealed")
+        desk.finish(answer)
+    assert not [record for record in caplog.records if verifier in record.getMessage()]
+
+
+def test_coming_back_twice_is_harmless(desk: Desk) -> None:
+    answer = visit(desk.begin(), desk.amara)
+    assert desk.finish(answer) == "connected"
+    before = desk.tokens_of(desk.connection())
+    assert desk.finish(answer) == "connected"
+    assert desk.tokens_of(desk.connection()) == before
+    assert len(desk.approvals()) == 1
+
+
+def test_a_state_of_somebody_else_is_not_acted_upon(desk: Desk) -> None:
+    bob = make_advisor(desk.partner, name="Bob Tanaka")
+    answer = visit(desk.begin(), desk.amara)
+    with pytest.raises(LostState):
+        desk.finish(answer, bob)
+    assert db.session.scalar(select(Connection)) is None
+    assert desk.finish(answer) == "connected"  # and it is still good for the one who began
+
+
+@pytest.mark.parametrize("answer", [CallbackAnswer(error="access_denied", state="forged"), CallbackAnswer(code="abc")])
+def test_an_error_counts_only_with_a_state_of_ours(desk: Desk, answer: CallbackAnswer) -> None:
+    desk.begin()
+    with pytest.raises(LostState):
+        desk.finish(answer)
+    attempt = connect.find_last_attempt(desk.advisor)
+    assert attempt is not None
+    assert attempt.outcome is None
+    assert attempt.used_at is None
+
+
+def test_a_log_in_must_be_finished_within_ten_minutes(desk: Desk) -> None:
+    answer = visit(desk.begin(), desk.amara)
+    db.session.execute(update(OAuthState).values(expires_at=utcnow() - timedelta(seconds=1)))
+    db.session.commit()
+    assert desk.finish(answer) == "state_expired"
+    assert desk.approvals() == []
+
+
+def test_an_answer_for_another_app_of_the_firm_is_thrown_away(desk: Desk) -> None:
+    answer = visit(desk.begin(), desk.amara)
+    desk.partner.app_version += 1
+    db.session.commit()
+    assert desk.finish(answer) == "setup_changed"
+    assert desk.approvals() == []
+
+
+def test_denied(desk: Desk) -> None:
+    assert desk.finish(visit(desk.begin(), desk.amara, button="cancel")) == "denied"
+    attempt = connect.find_last_attempt(desk.advisor)
+    assert attempt is not None
+    assert attempt.outcome_words == "end-user denied authorization"
+
+
+def test_a_code_is_good_once_also_at_salesforce(desk: Desk) -> None:
+    answer = visit(desk.begin(), desk.amara)
+    desk.finish(answer)
+    again = visit(desk.begin(), desk.amara)
+    assert desk.finish(replace(again, code=answer.code)) == "code_expired"
+
+
+@pytest.mark.parametrize(
+    ("change", "outcome"),
+    [
+        ({"blocked": True}, "app_blocked"),
+        ({"installed": False}, "app_not_installed"),
+        ({"admin_approved_only": True}, "not_admin_approved"),
+    ],
+)
+def test_what_the_firms_admin_has_set_against_it(desk: Desk, change: dict[str, bool], outcome: str) -> None:
+    desk.org.change_app("desk-key", **change)
+    assert desk.connect() == outcome
+
+
+@pytest.mark.parametrize(
+    ("trouble", "outcome"),
+    [
+        ("server_unavailable_html", "token_endpoint_busy"),
+        ("edge_420", "token_endpoint_busy"),
+        (Answer(200, "<html>Welcome</html>", "text/html"), "token_endpoint_busy"),
+        (Answer(200, '{"access_token": ', "application/json"), "token_endpoint_busy"),
+        ("redirect", "redirected"),
+        ("reset", "no_answer"),
+        ("reset_after", "no_answer"),
+        (Answer(400, {"error": "invalid_client_id", "error_description": "client identifier invalid"}), "bad_key"),
+        (Answer(400, {"error": "invalid_client", "error_description": "invalid client credentials"}), "bad_secret"),
+        (Answer(400, {"error": "redirect_uri_mismatch", "error_description": "redirect_uri must match configuration"}),
+         "redirect_mismatch"),
+        (Answer(400, {"error": "invalid_grant", "error_description": "invalid code verifier"}), "pkce"),
+        (Answer(400, {"error": "invalid_request", "error_description": "bad"}), "our_bug"),
+        (Answer(400, {"error": "invalid_grant", "error_description": "IP restricted or invalid login hours"}),
+         "ip_restricted"),
+        (Answer(400, {"error": "inactive_user", "error_description": "x"}), "inactive_user"),
+        (Answer(400, {"error": "inactive_org", "error_description": "x"}), "inactive_org"),
+        (Answer(400, {"error": "rate_limit_exceeded", "error_description": "x"}), "token_endpoint_busy"),
+        (Answer(200, {"access_token": "a", "instance_url": "https://evil.example", "id": "https://login.salesforce.com/id/x/y"}),
+         "foreign_host"),
+        (Answer(200, {"access_token": "a", "refresh_token": "r"}), "unreadable_answer"),
+    ],
+)  # fmt: skip
+def test_every_answer_of_the_token_endpoint_ends_with_words(desk: Desk, trouble: object, outcome: str) -> None:
+    answer = visit(desk.begin(), desk.amara)
+    details = {"location": "https://elsewhere.my.salesforce.com/"} if trouble == "redirect" else {}
+    desk.org.trouble.add(trouble, kind="token", times=1, **details)
+    assert desk.finish(answer) == outcome
+    assert outcome in CONNECT_FAILURES
+    assert db.session.scalar(select(Connection)) is None
+
+
+def test_the_secret_is_not_carried_along_to_another_address(desk: Desk) -> None:
+    answer = visit(desk.begin(), desk.amara)
+    desk.org.trouble.add("redirect", kind="token", location=f"{desk.url}/elsewhere", status=307)
+    mark = desk.org.calls.mark()
+    desk.finish(answer)
+    assert not [call for call in desk.org.calls.since(mark) if call.path == "/elsewhere"]
+
+
+@pytest.mark.parametrize(
+    ("scopes", "outcome"),
+    [(["refresh_token", "id"], "approval_error"), (["api", "id"], "approval_error")],
+)
+def test_an_app_without_a_scope_we_need_stays_on_a_salesforce_page(desk: Desk, scopes: list[str], outcome: str) -> None:
+    desk.org.change_app("desk-key", scopes=scopes)
+    with pytest.raises(AssertionError, match="RemoteAccessErrorPage"):
+        visit(desk.begin(), desk.amara)
+
+
+@pytest.mark.parametrize(("granted", "outcome"), [("refresh_token id", "no_api_scope"), ("api id", "no_refresh_token")])
+def test_a_grant_that_is_too_small_is_given_back(desk: Desk, granted: str, outcome: str) -> None:
+    tokens = desk.org.issue_tokens(desk.amara, "desk-key")
+    body = {**tokens, "scope": granted}
+    if outcome == "no_refresh_token":
+        body.pop("refresh_token")
+    answer = visit(desk.begin(), desk.amara)
+    desk.org.trouble.add(Answer(200, body), kind="token", times=1)
+    mark = desk.org.calls.mark()
+    assert desk.finish(answer) == outcome
+    assert [call for call in desk.org.calls.since(mark) if "revoke" in call.tags]
+
+
+def test_a_user_whom_salesforce_would_not_name_is_not_connected(desk: Desk) -> None:
+    answer = visit(desk.begin(), desk.amara)
+    desk.org.trouble.add("bad_oauth_token", kind="userinfo", times=1)
+    assert desk.finish(answer) == "identity_refused"
+    assert desk.approvals() == []
+
+
+def test_the_orgs_name_is_nice_to_have(desk: Desk) -> None:
+    desk.org.trouble.add("server_unavailable_html", kind="query", times=1)
+    assert desk.connect() == "connected"
+    assert desk.connection().org_name == ""
+
+
+def test_the_same_user_continues_the_same_connection(desk: Desk) -> None:
+    desk.connect()
+    first = desk.connection()
+    first_id, old_refresh_token = first.id, desk.tokens_of(first)[1]
+    first.watermark = first.first_synced_at = utcnow()
+    connections.mark_needs_reconnect(first_id, "permission_withdrawn")
+    assert desk.connect() == "connected"
+    connection = desk.connection()
+    assert connection.id == first_id
+    assert connection.is_connected
+    assert connection.watermark is not None
+    assert connection.next_sync_at is not None  # what was missed is caught up at once
+    assert old_refresh_token not in desk.approvals()
+    assert len(desk.approvals()) == 1
+
+
+def test_connecting_again_never_uses_up_the_five_approvals(desk: Desk) -> None:
+    other_app = desk.org.issue_tokens(desk.amara, "desk-key")["refresh_token"]
+    for _ in range(7):
+        desk.connect()
+    assert other_app in desk.approvals()
+
+
+def test_a_disconnected_user_who_comes_back_finds_the_contacts(desk: Desk) -> None:
+    desk.connect()
+    connection = desk.connection()
+    contact_id, connection_id = make_contact(connection).id, connection.id
+    connections.disconnect(connection, keep_contacts=True, settings=desk.settings)
+    assert desk.connect() == "connected"
+    assert desk.connection().id == connection_id
+    assert db.session.get(Contact, contact_id) is not None
+
+
+def test_a_second_account_is_refused_without_a_name_and_its_grant_given_back(desk: Desk) -> None:
+    desk.connect()
+    bob = make_advisor(desk.partner, name="Bob Tanaka")
+    assert desk.connect(advisor=bob) == "already_connected"
+    assert len(desk.approvals()) == 1
+    words = CONNECT_FAILURES["already_connected"]
+    assert "{" not in words.happened + words.do_next
+
+
+def test_another_user_waits_for_a_decision(desk: Desk) -> None:
+    desk.connect()
+    assert desk.connect(desk.jonas) == "waits_for_switch"
+    assert desk.connection().salesforce_user_id == desk.amara
+    waiting = pending.find_pending(desk.advisor)
+    assert waiting is not None
+    assert waiting.username == "jonas@northgate.example"
+    assert waiting.expires_at <= utcnow() + timedelta(minutes=15)
+
+
+def test_switch_disconnects_the_old_user_and_starts_anew(desk: Desk) -> None:
+    desk.connect()
+    old_id = desk.connection().id
+    desk.connect(desk.jonas)
+    waiting = pending.find_pending(desk.advisor)
+    assert waiting is not None
+    with writing():
+        pending.switch(desk.advisor, waiting, desk.settings)
+    connection = desk.connection()
+    assert connection.id != old_id
+    assert connection.salesforce_user_id == desk.jonas
+    assert connection.watermark is None
+    assert db.session.get_one(Connection, old_id).is_disconnected
+    assert desk.approvals() == [desk.tokens_of(connection)[1]]
+    assert db.session.scalar(select(PendingGrant)) is None
+
+
+def test_keep_gives_the_new_grant_back(desk: Desk) -> None:
+    desk.connect()
+    desk.connect(desk.jonas)
+    with writing():
+        pending.keep(desk.advisor, desk.settings)
+    assert desk.connection().salesforce_user_id == desk.amara
+    assert desk.approvals() == [desk.tokens_of(desk.connection())[1]]
+
+
+def test_no_decision_within_fifteen_minutes_is_keep(desk: Desk) -> None:
+    desk.connect()
+    desk.connect(desk.jonas)
+    later = utcnow() + timedelta(minutes=16)
+    assert pending.find_pending(desk.advisor, later) is None
+    with writing():
+        assert pending.drop_expired(desk.settings, later) == 1
+    assert len(desk.approvals()) == 1
+
+
+def test_a_newer_log_in_replaces_the_one_that_waits(desk: Desk) -> None:
+    third = desk.org.add_user(name="Rosa Fuentes", username="rosa@northgate.example")
+    desk.connect()
+    desk.connect(desk.jonas)
+    desk.connect(third)
+    waiting = pending.find_pending(desk.advisor)
+    assert waiting is not None
+    assert waiting.salesforce_user_id == third
+    assert len(desk.approvals()) == 2
+
+
+def test_disconnecting_gives_the_permission_back_and_keeps_contacts_inactive(desk: Desk) -> None:
+    desk.connect()
+    connection = desk.connection()
+    contact = make_contact(connection)
+    assert connections.disconnect(connection, keep_contacts=True, settings=desk.settings)
+    assert desk.approvals() == []
+    assert connection.is_disconnected
+    assert connection.access_token_sealed is None
+    assert connection.refresh_token_sealed is None
+    assert db.session.get(Contact, contact.id) is not None
+
+
+def test_tokens_are_forgotten_even_if_salesforce_does_not_answer(desk: Desk) -> None:
+    desk.connect()
+    connection = desk.connection()
+    desk.org.trouble.add("server_unavailable_html", kind="revoke")
+    assert not connections.disconnect(connection, keep_contacts=True, settings=desk.settings)
+    assert connection.refresh_token_sealed is None
+    assert connection.status_reason == connections.REVOKE_FAILED
+
+
+def test_removing_the_contacts_leaves_no_one_behind(desk: Desk) -> None:
+    desk.connect()
+    connection = desk.connection()
+    make_contact(connection)
+    by_hand = make_contact(desk.advisor)
+    db.session.add(LedgerEntry(connection_id=connection.id, salesforce_id="003000000000001AAA", outcome="synced"))
+    connection.watermark = utcnow()
+    db.session.commit()
+    connections.disconnect(connection, keep_contacts=False, settings=desk.settings)
+    assert db.session.scalars(select(Contact.id)).all() == [by_hand.id]
+    assert db.session.scalars(select(LedgerEntry)).all() == []
+    assert connection.watermark is None
+
+
+def test_a_run_that_is_under_way_ends_with_the_connection(desk: Desk) -> None:
+    desk.connect()
+    connection = desk.connection()
+    run_id = make_run(connection, "running", lease="mine", lease_until=utcnow() + timedelta(minutes=1)).id
+    connections.disconnect(connection, keep_contacts=False, settings=desk.settings)
+    run = db.session.get_one(SyncRun, run_id)
+    assert run.is_cancelled
+    assert run.lease is None
+
+
+def test_the_callback_is_the_one_that_firms_register(desk: Desk) -> None:
+    assert desk.begin().count(
+        "redirect_uri=http%3A%2F%2F127.0.0.1%3A5000%2Fsalesforce%2Fsalesforce_as%2Flogin%2Fcallback%2F"
+    )
+    assert CALLBACK.endswith("/salesforce/salesforce_as/login/callback/")
