@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from asapp.models import ApiUsage, Partner, RunTrigger
@@ -46,22 +47,40 @@ class Allowance:
 
 def allowance_of(session: Session, partner_id: int, now: datetime) -> Allowance:
     """Read the figures of a partner; joins the caller's transaction."""
-    ours = session.scalar(
-        select(func.coalesce(func.sum(ApiUsage.calls), 0)).where(
-            ApiUsage.partner_id == partner_id, ApiUsage.hour > now - DAY - HOUR
-        )
+    ours = session.scalar(_our_calls(now).where(ApiUsage.partner_id == partner_id))
+    return _allowance(session.execute(_figures().where(Partner.id == partner_id)).one(), ours, now)
+
+
+def allowances(session: Session, now: datetime) -> dict[str, Allowance]:
+    """Read the figures of all enabled partners, by slug."""
+    by_partner = _our_calls(now).add_columns(ApiUsage.partner_id).group_by(ApiUsage.partner_id)
+    ours = {partner_id: calls for calls, partner_id in session.execute(by_partner)}
+    rows = session.execute(_figures().where(Partner.is_enabled).order_by(Partner.slug))
+    return {row.slug: _allowance(row, ours.get(row.id), now) for row in rows}
+
+
+def _our_calls(now: datetime) -> Select[int]:
+    return select(func.coalesce(func.sum(ApiUsage.calls), 0)).where(ApiUsage.hour > now - DAY - HOUR)
+
+
+def _figures() -> Select[*tuple[Any, ...]]:
+    return select(
+        Partner.id,
+        Partner.slug,
+        Partner.api_share_percent,
+        Partner.org_calls_used,
+        Partner.org_calls_allowed,
+        Partner.org_calls_seen_at,
     )
-    partner = session.execute(
-        select(
-            Partner.api_share_percent, Partner.org_calls_used, Partner.org_calls_allowed, Partner.org_calls_seen_at
-        ).where(Partner.id == partner_id)
-    ).one()
-    allowed = partner.org_calls_allowed
-    is_fresh = partner.org_calls_seen_at is not None and now - partner.org_calls_seen_at < FRESH
+
+
+def _allowance(row: Any, ours: int | None, now: datetime) -> Allowance:
+    allowed = row.org_calls_allowed
+    is_fresh = row.org_calls_seen_at is not None and now - row.org_calls_seen_at < FRESH
     return Allowance(
         ours=ours or 0,
-        share=allowed * partner.api_share_percent // 100 if allowed else None,
-        org_used=partner.org_calls_used if is_fresh else None,
+        share=allowed * row.api_share_percent // 100 if allowed else None,
+        org_used=row.org_calls_used if is_fresh else None,
         org_allowed=allowed,
     )
 

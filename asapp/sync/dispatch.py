@@ -13,8 +13,8 @@ from sqlalchemy import func, insert, select, update
 
 from asapp.clock import utcnow
 from asapp.extensions import db
-from asapp.models import Connection, ConnectionStatus, Partner, RunStatus, RunTrigger, SyncRun
-from asapp.sync.due import next_sync_at
+from asapp.models import Connection, Partner, RunStatus, RunTrigger, SyncRun
+from asapp.sync.due import is_due, next_sync_at
 from asapp.sync.runs import Ring, take_back
 
 log = logging.getLogger(__name__)
@@ -92,12 +92,7 @@ def claim_due(now: datetime, default_interval_minutes: int) -> Batch:
     due = db.session.execute(
         select(Connection.id, Partner.sync_interval_minutes)
         .join(Partner)
-        .where(
-            Connection.status == ConnectionStatus.CONNECTED,
-            Connection.next_sync_at <= now,
-            Partner.is_enabled,
-            (Partner.paused_until.is_(None)) | (Partner.paused_until <= now),
-        )
+        .where(is_due(now))
         .order_by(Connection.next_sync_at)
         .limit(BATCH)
         .with_for_update(skip_locked=True, of=Connection)

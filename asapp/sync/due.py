@@ -5,6 +5,10 @@ from __future__ import annotations
 import random
 from datetime import datetime, timedelta
 
+from sqlalchemy import ColumnElement, and_, or_
+
+from asapp.models import Connection, ConnectionStatus, Partner
+
 FIRST_BACKOFF = timedelta(minutes=2)
 MAX_BACKOFF_INTERVALS = 4
 JITTER = 0.1
@@ -18,3 +22,13 @@ def next_sync_at(now: datetime, interval_minutes: int, failures_in_a_row: int = 
         doubled = FIRST_BACKOFF * 2 ** min(failures_in_a_row - 1, 16)
         wait = min(doubled, interval * MAX_BACKOFF_INTERVALS)
     return now + wait * random.uniform(1 - JITTER, 1 + JITTER)
+
+
+def is_due(now: datetime) -> ColumnElement[bool]:
+    """Over Connection joined to Partner: is it time for a scheduled sync?"""
+    return and_(
+        Connection.status == ConnectionStatus.CONNECTED,
+        Connection.next_sync_at <= now,
+        Partner.is_enabled,
+        or_(Partner.paused_until.is_(None), Partner.paused_until <= now),
+    )

@@ -1,0 +1,310 @@
+"""The dispatch tick: what is due begins once, what died goes on, what Redis forgot is rung for again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import pytest
+from flask import Flask
+from sqlalchemy import select, text
+
+from asapp.clock import utcnow
+from asapp.database import writing
+from asapp.extensions import db
+from asapp.jobs.queues import Queues
+from asapp.models import Connection, ConnectionStatus, Partner, RunStatus, RunTrigger, SyncRun
+from asapp.sync import runs
+from asapp.sync.dispatch import Dispatched, dispatch, start_due
+from tests.factories import make_advisor, make_connection, make_partner, make_run, save
+from tests.services import RedisServer
+
+HOUR = 60
+MINUTE = timedelta(minutes=1)
+
+
+class Bell:
+    """Redis, as the tick sees it: it may be away, and it forgets."""
+
+    def __init__(self) -> None:
+        self.is_away = False
+        self.rung: list[int] = []
+        self.waiting: set[int] = set()
+
+    def ring(self, run_ids: Sequence[int]) -> bool:
+        if self.is_away:
+            return False
+        self.rung += run_ids
+        self.waiting |= set(run_ids)
+        return True
+
+    def forgotten(self, run_ids: Sequence[int]) -> list[int]:
+        return [] if self.is_away else [run_id for run_id in run_ids if run_id not in self.waiting]
+
+
+@pytest.fixture
+def bell() -> Bell:
+    return Bell()
+
+
+def tick(bell: Bell) -> Dispatched:
+    db.session.rollback()
+    with writing():
+        done = dispatch(bell.ring, bell.forgotten, HOUR)
+    db.session.expire_all()
+    return done
+
+
+def make_due(late: timedelta = MINUTE, partner: Partner | None = None, **columns: object) -> Connection:
+    advisor = make_advisor(partner or make_partner())
+    return make_connection(advisor, **({"next_sync_at": utcnow() - late} | columns))
+
+
+def runs_of(connection: Connection) -> list[SyncRun]:
+    return list(db.session.scalars(select(SyncRun).where(SyncRun.connection_id == connection.id).order_by(SyncRun.id)))
+
+
+def ago(run: SyncRun, **columns: timedelta) -> None:
+    """Move these moments of a run into the past."""
+    for name, how_long in columns.items():
+        setattr(run, name, utcnow() - how_long)
+    save(run)
+
+
+# What is due
+
+
+def test_a_due_connection_gets_a_run_and_a_later_date(app: Flask, bell: Bell) -> None:
+    connection = make_due()
+    assert tick(bell) == Dispatched(taken_back=0, started=1, rung_again=1)
+    (run,) = runs_of(connection)
+    assert (run.status, run.trigger) == (RunStatus.QUEUED, RunTrigger.SCHEDULED)
+    assert bell.rung == [run.id]
+    assert run.enqueued_at is not None
+    assert connection.next_sync_at
+    assert timedelta(minutes=53) < connection.next_sync_at - utcnow() < timedelta(minutes=67)
+
+
+def test_the_next_tick_leaves_it_alone(app: Flask, bell: Bell) -> None:
+    connection = make_due()
+    tick(bell)
+    assert tick(bell) == Dispatched(0, 0, 0)
+    assert len(runs_of(connection)) == 1
+
+
+def test_the_partners_own_interval_counts(app: Flask, bell: Bell) -> None:
+    connection = make_due(partner=make_partner(sync_interval_minutes=15))
+    tick(bell)
+    assert connection.next_sync_at
+    assert timedelta(minutes=13) < connection.next_sync_at - utcnow() < timedelta(minutes=17)
+
+
+def test_a_connection_that_is_being_synced_gets_no_second_run(app: Flask, bell: Bell) -> None:
+    connection = make_due()
+    run = runs.start_run(connection, RunTrigger.MANUAL, bell.ring)
+    assert tick(bell).started == 0
+    assert [r.id for r in runs_of(connection)] == [run.id]
+    assert connection.next_sync_at
+    assert connection.next_sync_at > utcnow()
+
+
+def test_nobody_is_due_too_early(app: Flask, bell: Bell) -> None:
+    make_due(late=-MINUTE)
+    make_due(next_sync_at=None)
+    assert tick(bell).started == 0
+
+
+@pytest.mark.parametrize(
+    "partner",
+    [{"is_enabled": False}, {"paused_until": datetime.fromisoformat("2999-01-01T00:00:00+00:00")}],
+    ids=["disabled", "paused"],
+)
+def test_a_firm_that_is_off_or_pauses_is_left_alone_and_stays_due(
+    app: Flask, bell: Bell, partner: dict[str, object]
+) -> None:
+    connection = make_due(partner=make_partner(**partner))
+    due_at = connection.next_sync_at
+    assert tick(bell).started == 0
+    assert connection.next_sync_at == due_at
+
+
+def test_a_pause_that_is_over_holds_nobody(app: Flask, bell: Bell) -> None:
+    make_due(partner=make_partner(paused_until=utcnow() - MINUTE))
+    assert tick(bell).started == 1
+
+
+@pytest.mark.parametrize("status", [ConnectionStatus.DISCONNECTED, ConnectionStatus.NEEDS_RECONNECT])
+def test_a_connection_that_is_not_there_is_never_due(app: Flask, bell: Bell, status: str) -> None:
+    make_due(status=status)
+    assert tick(bell).started == 0
+
+
+def test_more_than_a_batch_is_started_in_one_tick(app: Flask, bell: Bell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asapp.sync.dispatch.BATCH", 3)
+    connections = [make_due(late=number * MINUTE) for number in range(1, 8)]
+    assert tick(bell) == Dispatched(0, 7, 7)
+    assert sorted(bell.rung) == sorted(runs_of(connection)[0].id for connection in connections)
+
+
+def test_two_ticks_at_once_start_each_once(app: Flask, bell: Bell) -> None:
+    """As when two schedulers ring, or a tick that was slow meets the next."""
+    connections = [make_due() for _ in range(40)]
+    ids = [connection.id for connection in connections]
+    db.session.commit()
+    together = threading.Barrier(4)
+    started: list[int] = []
+    errors: list[BaseException] = []
+
+    def in_a_thread() -> None:
+        with app.app_context(), writing():
+            together.wait(10)
+            try:
+                started.append(start_due(utcnow(), HOUR))
+            except BaseException as error:  # noqa: BLE001 - told below
+                errors.append(error)
+            db.session.remove()
+
+    threads = [threading.Thread(target=in_a_thread) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert errors == []
+    assert sum(started) == 40
+    assert sorted(db.session.scalars(select(SyncRun.connection_id))) == sorted(ids)
+
+
+def test_a_tick_and_clicks_at_once_start_each_once(app: Flask, bell: Bell) -> None:
+    connections = [make_due() for _ in range(20)]
+    ids = [connection.id for connection in connections]
+    db.session.commit()
+    together = threading.Barrier(3)
+    errors: list[BaseException] = []
+
+    def run(deed: object) -> None:
+        with app.app_context(), writing():
+            together.wait(10)
+            try:
+                deed()  # type: ignore[operator]
+            except BaseException as error:  # noqa: BLE001 - told below
+                errors.append(error)
+            db.session.remove()
+
+    def click_all() -> None:
+        for connection_id in reversed(ids):
+            runs.start_run(db.session.get_one(Connection, connection_id), RunTrigger.MANUAL, bell.ring)
+
+    deeds = (lambda: start_due(utcnow(), HOUR), lambda: start_due(utcnow(), HOUR), click_all)
+    threads = [threading.Thread(target=run, args=(deed,)) for deed in deeds]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert errors == []
+    assert sorted(db.session.scalars(select(SyncRun.connection_id))) == sorted(ids)
+
+
+# What died
+
+
+def test_a_run_whose_worker_died_is_queued_again(app: Flask, bell: Bell) -> None:
+    run = make_run(make_due(late=-MINUTE), RunStatus.RUNNING, lease="gone", lease_until=utcnow() - MINUTE)
+    assert tick(bell) == Dispatched(taken_back=1, started=0, rung_again=1)
+    assert (run.status, run.tries, run.lease, run.lease_until) == (RunStatus.QUEUED, 1, None, None)
+    assert bell.rung == [run.id]
+
+
+def test_a_run_whose_worker_lives_is_left_to_it(app: Flask, bell: Bell) -> None:
+    run = make_run(make_due(late=-MINUTE), RunStatus.RUNNING, lease="held", lease_until=utcnow() + MINUTE)
+    assert tick(bell) == Dispatched(0, 0, 0)
+    assert (run.status, run.lease) == (RunStatus.RUNNING, "held")
+
+
+def test_after_three_workers_died_with_it_a_run_fails(app: Flask, bell: Bell) -> None:
+    connection = make_due(late=-MINUTE)
+    run = make_run(connection, RunStatus.RUNNING, lease="gone", lease_until=utcnow() - MINUTE)
+    for tries in (1, 2):
+        assert tick(bell).taken_back == 1
+        assert (run.status, run.tries) == (RunStatus.QUEUED, tries)
+        claimed = runs.claim_run(run.id)
+        assert claimed
+        ago(run, lease_until=MINUTE)
+    assert tick(bell) == Dispatched(0, 0, 0)
+    assert (run.status, run.error_code, run.lease) == (RunStatus.FAILED, "worker_died", None)
+    assert run.finished_at is not None
+    assert runs.find_active_run(connection.id) is None
+
+
+def test_who_comes_back_from_the_dead_has_lost_its_lease(app: Flask, bell: Bell) -> None:
+    run = make_run(make_due(late=-MINUTE), RunStatus.QUEUED)
+    claimed = runs.claim_run(run.id)
+    assert claimed
+    lease = claimed.lease
+    assert lease
+    ago(run, lease_until=MINUTE)
+    tick(bell)
+    with pytest.raises(runs.LeaseLost):
+        runs.write_under_lease(run, lease, read=99)
+    assert runs.hand_back(run.id, lease) is False
+    db.session.expire_all()
+    assert (run.status, run.read) == (RunStatus.QUEUED, 0)
+
+
+# What Redis didn't take, or forgot
+
+
+def test_while_redis_is_away_a_run_waits_and_is_rung_for_later(app: Flask, bell: Bell) -> None:
+    connection = make_due()
+    bell.is_away = True
+    assert tick(bell) == Dispatched(0, 1, 0)
+    (run,) = runs_of(connection)
+    assert (run.status, run.enqueued_at) == (RunStatus.QUEUED, None)
+    assert tick(bell) == Dispatched(0, 0, 0)
+    bell.is_away = False
+    assert tick(bell) == Dispatched(0, 0, 1)
+    assert bell.rung == [run.id]
+
+
+def test_what_redis_forgot_is_rung_for_again(app: Flask, bell: Bell) -> None:
+    connection = make_due()
+    tick(bell)
+    (run,) = runs_of(connection)
+    bell.waiting.clear()
+    assert tick(bell).rung_again == 0  # it may be on its way to a worker this very moment
+    ago(run, enqueued_at=2 * MINUTE)
+    assert tick(bell).rung_again == 1
+    assert bell.rung == [run.id, run.id]
+
+
+def test_what_waits_in_redis_is_not_rung_for_again(app: Flask, bell: Bell) -> None:
+    connection = make_due()
+    tick(bell)
+    (run,) = runs_of(connection)
+    ago(run, enqueued_at=60 * MINUTE)
+    assert tick(bell).rung_again == 0
+
+
+def test_real_redis_that_was_emptied(app: Flask, redis_server: RedisServer) -> None:
+    queues: Queues = app.extensions["asapp.queues"]
+    connections = [make_due() for _ in range(3)]
+    with writing():
+        dispatch(queues.ring_for_runs, queues.forgotten_runs, HOUR)
+    assert queues.sync.count == 3
+    for connection in connections:
+        ago(runs_of(connection)[0], enqueued_at=2 * MINUTE)
+    with writing():
+        assert dispatch(queues.ring_for_runs, queues.forgotten_runs, HOUR).rung_again == 0
+    redis_server.flush()
+    with writing():
+        assert dispatch(queues.ring_for_runs, queues.forgotten_runs, HOUR).rung_again == 3
+    assert queues.sync.count == 3
+
+
+def test_who_is_due_is_found_by_an_index(app: Flask) -> None:
+    """A million connections that aren't due cost nothing."""
+    query = "SELECT id FROM connections WHERE status = 'connected' AND next_sync_at <= '2026-01-01'"
+    if db.engine.dialect.name == "postgresql":
+        db.session.execute(text("SET LOCAL enable_seqscan = off"))
+    explain = "EXPLAIN QUERY PLAN" if db.engine.dialect.name == "sqlite" else "EXPLAIN"
+    assert "ix_connections_due" in str(db.session.execute(text(f"{explain} {query}")).all())
