@@ -10,7 +10,6 @@ import base64
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 import requests_mock
@@ -20,12 +19,10 @@ from flask_migrate import upgrade
 
 from asapp import create_app
 from asapp.extensions import db
+from asapp.simulator import Org, Running, start
 from config import Config
 from tests.pages import CheckingClient
 from tests.services import PostgresServer, RedisServer
-
-if TYPE_CHECKING:
-    from asapp.simulator.server import Running
 
 PUBLIC_URL = "http://127.0.0.1:5000"
 ENCRYPTION_KEY = bytes(range(100, 132))

@@ -20,7 +20,7 @@ from asapp.extensions import db
 from asapp.models import Connection, Contact, ContactList, LedgerEntry, ListMember, RunTrigger, SyncRun
 from asapp.salesforce.client import OrgClient
 from asapp.salesforce.records import ContactPage
-from asapp.simulator.server import Running
+from asapp.simulator import Running
 from asapp.sync import departures, runs
 from asapp.sync.execute import Workplace, execute_run
 from tests.factories import make_advisor, make_connection, make_partner

@@ -45,6 +45,23 @@ def refresh_twins(user_id: int, connection_id: int | None, hashes: Collection[by
     return TwinChanges(len(off_ids), len(on_ids), tuple(off_ids), tuple(on_ids))
 
 
+def opted_out_hashes(user_id: int, hashes: Collection[bytes]) -> set[bytes]:
+    """Return those of these address hashes that belong to a record of this advisor's which has opted out."""
+    mine = select(Connection.id).where(Connection.user_id == user_id)
+    return {
+        hashed
+        for chunk in in_chunks(sorted(set(hashes)), HASHES_A_STATEMENT)
+        for hashed in db.session.scalars(
+            select(LedgerEntry.address_hash).where(
+                LedgerEntry.connection_id.in_(mine),
+                LedgerEntry.address_hash.in_(chunk),
+                LedgerEntry.outcome == Outcome.OPTED_OUT,
+            )
+        )
+        if hashed
+    }
+
+
 def _flip(user_id: int, connection_ids: Collection[int], hashes: Sequence[bytes]) -> Iterator[tuple[int, bool]]:
     """Turn over those whose mark is wrong, in one statement; give (contact id, the new mark)."""
     opted_out_elsewhere = (

@@ -16,7 +16,6 @@ from sqlalchemy import delete, exists, func, insert, select, update
 from sqlalchemy.orm import aliased
 
 from asapp.clock import utcnow
-from asapp.contacts.twins import refresh_twins
 from asapp.extensions import db
 from asapp.models import (
     Connection,
@@ -32,7 +31,7 @@ from asapp.models import (
 from asapp.salesforce.records import Sighting
 from asapp.sync import store
 from asapp.sync.classes import RowClass
-from asapp.sync.pages import Pull, added, changed
+from asapp.sync.pages import ALSO, Pull, added, changed, flip_twins
 from asapp.sync.runs import Ring, start_run, write_under_lease
 
 HELD_SHARE = 0.2
@@ -247,7 +246,7 @@ def apply_batch(run: SyncRun, pull: Pull, batch: Sequence[Departure]) -> None:
                     "changed_at": utcnow(),
                 }
             )
-            changes.append(changed(pull, contact.contact_id, kind if was_read else "also", departure.reason, {}, {}))
+            changes.append(changed(pull, contact.contact_id, kind if was_read else ALSO, departure.reason, {}, {}))
             also[departure.reason] += 0 if was_read else 1
         classes[kind] += 1 if was_read else 0
     store.update_contacts(updates)
@@ -255,11 +254,9 @@ def apply_batch(run: SyncRun, pull: Pull, batch: Sequence[Departure]) -> None:
     store.drop_ledger(pull.connection_id, ids)
     store.drop_departures(pull.connection_id, ids)
     also[MEMBERSHIPS_MOVED] = hand_over_memberships(pull, [d for d in batch if d.reason == Reason.MERGED])
-    hashes = {hashed for _, hashed in ledger.values() if hashed}
-    if hashes:
-        flips = refresh_twins(pull.user_id, pull.connection_id, hashes)
-        also[Reason.TWIN_OPTED_OUT] += flips.switched_off
-        also["twin_back"] += flips.switched_on
+    twins, twin_changes = flip_twins(pull, {hashed for _, hashed in ledger.values() if hashed})
+    also += twins
+    store.insert_changes(twin_changes)
     write_under_lease(
         run,
         pull.lease,

@@ -14,7 +14,7 @@ from typing import Any
 
 from asapp.clock import utcnow
 from asapp.contacts.addresses import address_hash
-from asapp.contacts.twins import refresh_twins
+from asapp.contacts.twins import opted_out_hashes, refresh_twins
 from asapp.extensions import db
 from asapp.models import ContactSource, Outcome, Reason, SyncRun
 from asapp.models.search import search_key
@@ -31,6 +31,8 @@ COUNTED = (
     RowClass.ADOPTED,
     RowClass.UNCHANGED,
 )
+ALSO = "also"  # changed without having been read
+TWIN_BACK = "twin_back"
 NOT_YOURS = "not_yours"  # a row that came although its owner is somebody else
 
 
@@ -53,6 +55,7 @@ class PageWork:
 
     classes: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
+    also: Counter[str] = field(default_factory=Counter)
     inserts: list[dict[str, Any]] = field(default_factory=list)
     updates: list[dict[str, Any]] = field(default_factory=list)
     adoptions: list[dict[str, Any]] = field(default_factory=list)
@@ -174,10 +177,10 @@ def create_or_adopt(
         "source": ContactSource.SALESFORCE,
         **contact_values(verdict.becomes, record, hashed),
     }
-    work.hashes.update(h for h in (hashed,) if h)
     candidates = around.manual.get(hashed) if hashed else None
     if candidates:
         contact_id = candidates.pop(0)
+        work.hashes.update(h for h in (hashed,) if h)
         work.adoptions.append({"b_id": contact_id, **values})
         work.changes.append(changed(pull, contact_id, RowClass.ADOPTED, None, {}, {}))
         return verdict._replace(row_class=RowClass.ADOPTED)
@@ -248,32 +251,50 @@ def changed(
 
 def write(pull: Pull, work: PageWork) -> None:
     """Write what the page changes, in bulk, in the caller's transaction."""
+    store.upsert_ledger(pull.connection_id, work.ledger)
+    store.drop_ledger(pull.connection_id, work.ledger_drops)
+    mark_new_twins(pull, work.inserts)
     store.insert_contacts(work.inserts)
     store.update_contacts(work.updates)
     store.update_contacts(work.adoptions)
     store.update_contacts(work.stamps)
-    store.upsert_ledger(pull.connection_id, work.ledger)
-    store.drop_ledger(pull.connection_id, work.ledger_drops)
     store.upsert_departures(work.departures)
     store.take_back_departures(pull.connection_id, work.came_back)
-    store.insert_changes(work.changes)
+    also, changes = flip_twins(pull, work.hashes)
+    work.also += also
+    store.insert_changes(work.changes + changes)
+
+
+def mark_new_twins(pull: Pull, inserts: Sequence[dict[str, Any]]) -> None:
+    """A new contact whose address has opted out on another record begins as a twin."""
+    taken = opted_out_hashes(pull.user_id, {row["address_hash"] for row in inserts})
+    for row in inserts:
+        row["twin_opted_out"] = row["address_hash"] in taken
+
+
+def flip_twins(pull: Pull, hashes: set[bytes]) -> tuple[Counter[str], list[dict[str, Any]]]:
+    """Decide again who is a twin among these addresses; return what that changed of contacts from before this run."""
+    if not hashes:
+        return Counter(), []
+    flips = refresh_twins(pull.user_id, pull.connection_id, hashes)
+    new = store.find_created_in(pull.run_id, (*flips.off_ids, *flips.on_ids))
+    off = [contact_id for contact_id in flips.off_ids if contact_id not in new]
+    on = [contact_id for contact_id in flips.on_ids if contact_id not in new]
+    changes = [changed(pull, contact_id, ALSO, Reason.TWIN_OPTED_OUT, {}, {}) for contact_id in off]
+    changes += [changed(pull, contact_id, ALSO, TWIN_BACK, {}, {}) for contact_id in on]
+    return Counter({Reason.TWIN_OPTED_OUT: len(off), TWIN_BACK: len(on)}), changes
 
 
 def counters(
     run: SyncRun, pull: Pull, records: Sequence[ContactRecord], work: PageWork, in_order: bool
 ) -> dict[str, Any]:
-    """Return the run's new figures after a page, twins included."""
-    flips = refresh_twins(pull.user_id, pull.connection_id, work.hashes) if work.hashes else None
-    also = Counter(run.also)
-    if flips:
-        also[Reason.TWIN_OPTED_OUT] += flips.switched_off
-        also["twin_back"] += flips.switched_on
+    """Return the run's new figures after a page."""
     values: dict[str, Any] = {name: getattr(run, name) + work.classes[name] for name in COUNTED}
     values["nominated"] = run.nominated + work.classes[RowClass.NOMINATED]
     values["read"] = run.read + len(records)
     values["total"] = max(run.total or 0, values["read"])
     values["skipped"] = added(run.skipped, work.skipped)
-    values["also"] = {key: count for key, count in also.items() if count}
+    values["also"] = added(run.also, work.also)
     if in_order:
         values |= checkpoint(records, pull.asked_at)
     return values

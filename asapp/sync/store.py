@@ -25,7 +25,6 @@ CONTACTS: Table = Contact.__table__  # type: ignore[assignment]
 LEDGER: Table = LedgerEntry.__table__  # type: ignore[assignment]
 DEPARTURES: Table = Departure.__table__  # type: ignore[assignment]
 CHANGES: Table = RunChange.__table__  # type: ignore[assignment]
-CONTACT_DEFAULTS = {"twin_opted_out": False}
 NEW_FACTS = ("reason", "merged_into", "found_in_run_id", "was_read")
 
 
@@ -70,6 +69,16 @@ def find_departures(connection_id: int, ids: Collection[str]) -> dict[str, int]:
     }
 
 
+def find_created_in(run_id: int, contact_ids: Collection[int]) -> set[int]:
+    """Return those of these contacts that the run itself has made."""
+    c = CONTACTS.c
+    return {
+        contact_id
+        for chunk in chunks(contact_ids)
+        for contact_id in db.session.scalars(select(c.id).where(c.id.in_(chunk), c.created_in_run_id == run_id))
+    }
+
+
 def find_manual(user_id: int, hashes: Collection[bytes]) -> dict[bytes, list[int]]:
     """Return {address hash: contacts made by hand, oldest first}."""
     c = CONTACTS.c
@@ -85,7 +94,6 @@ def insert_contacts(rows: Sequence[dict[str, Any]]) -> None:
     """Insert new contacts; all rows have the same columns. PostgreSQL gets them by COPY."""
     if not rows:
         return
-    rows = [{**CONTACT_DEFAULTS, **row} for row in rows]
     if is_postgresql():
         copy_into(CONTACTS, rows)
     else:

@@ -8,7 +8,7 @@ import pytest
 
 from asapp.extensions import db
 from asapp.models import Contact, ContactSource, LedgerEntry, Outcome, RunStatus, RunTrigger, SyncRun
-from asapp.simulator.server import Running
+from asapp.simulator import Running
 from asapp.sync import runs
 from asapp.sync.books import balance
 from tests.factories import make_contact

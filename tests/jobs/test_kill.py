@@ -10,7 +10,7 @@ from flask import Flask
 from asapp.extensions import db
 from asapp.jobs.queues import Queues
 from asapp.models import RunStatus, RunTrigger, SyncRun
-from asapp.simulator.server import Running
+from asapp.simulator import Running
 from asapp.sync import runs
 from asapp.sync.dispatch import dispatch
 from config import Config
