@@ -18,7 +18,6 @@ from flask_login import current_user
 
 from asapp.clock import utcnow
 from asapp.connections.connections import find_current, find_latest
-from asapp.connections.settings import ConnectSettings
 from asapp.contacts import export, lists, manual, queries, removal, why
 from asapp.contacts.asking import open_way
 from asapp.contacts.fields import Details, InvalidFields
@@ -31,6 +30,7 @@ from asapp.sync.runs import find_active_run
 from asapp.web.access import advisor_required, safe_path
 from asapp.web.filters import counted
 from asapp.web.htmx import go_to, wants_part
+from asapp.web.integrations import connect_settings
 from asapp.web.settings import key_of_person
 from config import Config
 
@@ -312,7 +312,7 @@ def _answer(whom: str) -> dict[str, object]:
         return {"refusal": str(refusal)}
     connection = find_current(current_user)
     hashed = why.hash_of(question, current_user.partner, current_app.extensions["asapp.vault"])
-    way = (lambda: open_way(connection, _connect_settings())) if connection else None
+    way = (lambda: open_way(connection, connect_settings())) if connection else None
     verdict = why.find_out(current_user.id, question, hashed, connection, way)
     who = (verdict.contact.name if verdict.contact else "") or question.email or "this record"
     return {
@@ -323,11 +323,6 @@ def _answer(whom: str) -> dict[str, object]:
         "record_link": _link_to(connection.instance_url if connection else None, verdict.salesforce_id),
         "asked_at": utcnow(),
     }
-
-
-def _connect_settings() -> ConnectSettings:
-    config: Config = current_app.extensions["asapp.config"]
-    return ConnectSettings(current_app.extensions["asapp.vault"], config.callback_url, config.salesforce_allow_loopback)
 
 
 # ---- Links into Salesforce

@@ -1,0 +1,218 @@
+"""Why isn't this person here? The question, and the verdict on what is known: pure functions."""
+
+from __future__ import annotations
+
+import pytest
+
+from asapp.contacts import words
+from asapp.contacts.why import (
+    OF_REASON,
+    Answer,
+    ContactSighting,
+    Here,
+    Known,
+    NotAQuestion,
+    Question,
+    Verdict,
+    decide_from_here,
+    decide_from_there,
+    read_question,
+    sightings_of,
+)
+from asapp.models import Outcome, Reason
+from asapp.salesforce.errors import FieldHidden, LimitReached, ReconnectNeeded, TryLater
+from asapp.salesforce.hosts import to_18
+
+ME, JONAS = to_18("0055g00000000Me"), to_18("0055g0000000Jon")
+ID_15 = "0035g00000KqT2b"
+ID = to_18(ID_15)
+OTHER = to_18("0035g00000KqT9z")
+
+
+# ---- The question
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ID,
+        ID_15,
+        f"  {ID} ",
+        f"https://northgate.lightning.force.com/lightning/r/Contact/{ID}/view",
+        f"https://northgate.lightning.force.com/lightning/r/{ID}/view?ws=%2Flightning%2Fr%2FAccount%2F0015g00000AbCdEAAX",
+        f"northgate.lightning.force.com/lightning/r/Contact/{ID}/view",
+        f"https://northgate.my.salesforce.com/{ID_15}",
+        f"https://northgate.my.salesforce.com/{ID}?nooverride=1",
+        f"https://na1.salesforce.com/{ID_15}/e",
+        f"https://northgate.lightning.force.com/one/one.app#%2Fsobject%2F{ID}%2Fview",
+        f"/lightning/r/Contact/{ID}/view",
+    ],
+)
+def test_ids_and_links_are_read(text: str) -> None:
+    assert read_question(text) == Question(salesforce_id=ID)
+
+
+@pytest.mark.parametrize(
+    ("text", "email"),
+    [
+        ("ewa@wisla.example", "ewa@wisla.example"),
+        (" Ewa@Wisla.example\n", "Ewa@Wisla.example"),
+        ("mailto:ewa@wisla.example?subject=Hi", "ewa@wisla.example"),
+        ("Ewa Wiśniewska <ewa@wisla.example>", "ewa@wisla.example"),
+        ("<ewa@wisla.example>", "ewa@wisla.example"),
+        ("b.levy@expressl&t.net", "b.levy@expressl&t.net"),
+        ("o'brien@example.com", "o'brien@example.com"),
+    ],
+)
+def test_addresses_are_read(text: str, email: str) -> None:
+    assert read_question(text) == Question(email=email)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "Enter"),
+        ("Ewa Wiśniewska", "search under Contacts"),
+        ("write to ewa@wisla.example and jonas@a.example", "neither"),
+        ("0015g00000AbCdE", "not a contact's"),
+        (ID[:15] + "AAA", "mistyped"),
+        (
+            "https://northgate.lightning.force.com/lightning/r/Account/0015g00000AbCdEAAX/view",
+            "doesn't lead to a contact",
+        ),
+        ("https://example.com/", "doesn't lead to a contact"),
+        (f"{'x' * 300}@example.com", "longer"),
+        ("\0\0", "Enter"),
+    ],
+)
+def test_anything_else_is_answered_with_words(text: str, says: str) -> None:
+    with pytest.raises(NotAQuestion, match=says):
+        read_question(text)
+
+
+# ---- The verdict, from what is stored
+
+
+def here(reason: str | None = None, number: int = 1, **columns: object) -> Here:
+    values = {"id": number, "name": "Ewa", "salesforce_id": ID, "reason": reason, "merged_into": None, "is_held": False}
+    return Here(**(values | columns))  # type: ignore[arg-type]
+
+
+def answer_from_here(*contacts: Here, outcome: str | None = None) -> Answer | None:
+    verdict = decide_from_here(Known(contacts, outcome))
+    return verdict.answer if verdict else None
+
+
+def test_here_and_active() -> None:
+    assert answer_from_here(here()) == Answer.HERE
+
+
+@pytest.mark.parametrize(("reason", "answer"), OF_REASON.items())
+def test_each_reason_has_its_verdict(reason: Reason, answer: Answer) -> None:
+    assert answer_from_here(here(reason)) == answer
+
+
+def test_every_reason_is_covered() -> None:
+    assert set(OF_REASON) == set(Reason)
+    assert set(words.REASONS) == set(Reason)
+
+
+def test_held_for_approval() -> None:
+    assert answer_from_here(here(is_held=True)) == Answer.HELD
+    assert answer_from_here(here(Reason.OPTED_OUT, is_held=True)) == Answer.OPTED_OUT
+
+
+@pytest.mark.parametrize(
+    ("outcome", "answer"),
+    [(Outcome.OPTED_OUT, Answer.OPTED_OUT), (Outcome.NO_EMAIL, Answer.NO_EMAIL), (Outcome.SYNCED, None), (None, None)],
+)
+def test_the_ledger_answers_for_who_was_not_imported(outcome: str | None, answer: Answer | None) -> None:
+    assert answer_from_here(outcome=outcome) == answer
+
+
+def test_of_several_with_one_address_the_active_one_answers() -> None:
+    assert answer_from_here(here(Reason.OPTED_OUT), here(None, 2), here(Reason.GONE, 3)) == Answer.HERE
+    assert answer_from_here(here(Reason.GONE), here(Reason.OPTED_OUT, 2)) == Answer.OPTED_OUT
+
+
+def test_a_record_that_left_does_not_hide_another_one_that_opted_out() -> None:
+    assert answer_from_here(here(Reason.DELETED), outcome=Outcome.OPTED_OUT) == Answer.OPTED_OUT
+
+
+# ---- The verdict, from what Salesforce shows
+
+
+def seen(**columns: object) -> ContactSighting:
+    values = {
+        "id": ID,
+        "has_email": True,
+        "is_opted_out": False,
+        "owner_id": ME,
+        "owner_name": "Amara Okafor",
+        "is_deleted": False,
+        "master_record_id": None,
+    }
+    return ContactSighting(**(values | columns))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("sightings", "answer"),
+    [
+        ([], Answer.NOT_VISIBLE),
+        ([seen()], Answer.ON_ITS_WAY),
+        ([seen(is_opted_out=True)], Answer.OPTED_OUT),
+        ([seen(is_opted_out=None)], Answer.OPT_OUT_UNKNOWN),
+        ([seen(has_email=False)], Answer.NO_EMAIL),
+        ([seen(has_email=False, is_opted_out=True)], Answer.OPTED_OUT),
+        ([seen(is_opted_out=True), seen(id=OTHER)], Answer.TWIN_OPTED_OUT),
+        ([seen(owner_id=JONAS)], Answer.SOMEBODY_ELSES),
+        ([seen(owner_id=JONAS, is_opted_out=None)], Answer.SOMEBODY_ELSES),
+        ([seen(is_deleted=True)], Answer.DELETED),
+        ([seen(is_deleted=True, master_record_id=OTHER)], Answer.MERGED),
+        ([seen(is_deleted=True), seen(id=OTHER, owner_id=JONAS)], Answer.SOMEBODY_ELSES),
+        ([seen(owner_id=JONAS), seen(id=OTHER)], Answer.ON_ITS_WAY),
+    ],
+)
+def test_each_sighting_has_its_verdict(sightings: list[ContactSighting], answer: Answer) -> None:
+    verdict = decide_from_there(sightings, ME)
+    assert verdict.answer == answer
+    assert verdict.was_asked
+
+
+def test_the_owner_and_the_survivor_are_named() -> None:
+    assert decide_from_there([seen(owner_id=JONAS, owner_name="Jonas Lindqvist")], ME).owner_name == "Jonas Lindqvist"
+    assert decide_from_there([seen(is_deleted=True, master_record_id=OTHER)], ME).merged_into == OTHER
+
+
+def test_rows_of_json_become_sightings() -> None:
+    row = {
+        "Id": ID,
+        "Email": None,
+        "HasOptedOutOfEmail": False,
+        "OwnerId": JONAS,
+        "Owner": {"attributes": {}, "Name": "Jonas Lindqvist"},
+        "IsDeleted": False,
+        "MasterRecordId": None,
+    }
+    assert sightings_of([row], "HasOptedOutOfEmail") == [
+        seen(has_email=False, owner_id=JONAS, owner_name="Jonas Lindqvist")
+    ]
+
+
+# ---- The words
+
+
+@pytest.mark.parametrize("answer", Answer)
+def test_each_verdict_has_words_and_a_remedy(answer: Answer) -> None:
+    said = words.words_of(Verdict(answer, owner_name="Jonas Lindqvist"), "Ewa")
+    assert said.headline
+    assert "{" not in said.headline
+    assert said.meaning
+    assert said.remedy
+
+
+@pytest.mark.parametrize(
+    "error", [TryLater("x"), LimitReached("x"), ReconnectNeeded("x"), FieldHidden("x", "HasOptedOutOfEmail")]
+)
+def test_a_failing_question_says_what_to_do(error: Exception) -> None:
+    assert all(words.why_not_asked(error))  # type: ignore[arg-type]

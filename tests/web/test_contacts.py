@@ -1,0 +1,628 @@
+"""The contacts pages: what they show, what they take, and what no request can do."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import requests_mock
+from flask import Flask, current_app
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from asapp.clock import utcnow
+from asapp.contacts import lists
+from asapp.contacts.addresses import address_hash, address_key
+from asapp.extensions import db
+from asapp.models import (
+    Connection,
+    Contact,
+    ContactList,
+    ContactSource,
+    Departure,
+    DepartureState,
+    LedgerEntry,
+    ListMember,
+    Outcome,
+    User,
+)
+from asapp.salesforce.hosts import to_18
+from tests.factories import (
+    log_in,
+    make_admin,
+    make_advisor,
+    make_connection,
+    make_contact,
+    make_partner,
+    make_run,
+    make_synced_connection,
+    save,
+)
+
+ELSEWHERE = to_18("0035g00000KqT2b")
+FIELDS = ("first_name", "last_name", "email", "salesforce_id", "connection_id", "source", "opted_out", "address_hash")
+
+
+@pytest.fixture
+def connection(app: Flask, client: FlaskClient) -> Connection:
+    """Alice's, who is logged in and has synced."""
+    made = make_synced_connection(make_advisor())
+    log_in(client, made.user)
+    return made
+
+
+@pytest.fixture
+def alice(connection: Connection) -> User:
+    return connection.user
+
+
+def hash_of(user: User, email: str) -> bytes:
+    assert user.partner
+    return address_hash(email, address_key(db.session(), user.partner, current_app.extensions["asapp.vault"]))
+
+
+def rows_in(response: TestResponse) -> list[str]:
+    return re.findall(r'aria-label="Select ([^"]+)"', response.text)
+
+
+def words_in(response: TestResponse) -> str:
+    """The text of a page, without tags and line breaks."""
+    return " ".join(re.sub(r"<[^>]+>", " ", response.text.replace("<wbr>", "")).split())
+
+
+# ---- The page
+
+
+def test_the_page_shows_each_contact_with_state_lists_and_source(client: FlaskClient, connection: Connection) -> None:
+    lists.ensure_system_lists(connection.user_id)
+    active = make_contact(connection, first_name="Ewa", last_name="Adamska")
+    make_contact(connection, first_name="Jan", last_name="Bielski", opted_out=True)
+    make_contact(connection.user, first_name="Tomás", last_name="Czerny")
+    page = client.get("/contacts")
+    assert rows_in(page) == ["Ewa Adamska", "Jan Bielski", "Tomás Czerny"]
+    text = words_in(page)
+    assert "3 people, of whom 2 may be written to." in text
+    assert "Inactive Opted out of email in Salesforce Salesforce Contacts" in text
+    assert "Added by hand" in text
+    assert f'href="https://northgate.my.salesforce.com/{active.salesforce_id}"' in page.text
+    assert "read-only here; open Ewa Adamska in Salesforce" in page.text
+
+
+def test_nobody_sees_another_advisors_contacts(client: FlaskClient, alice: User) -> None:
+    bob = make_advisor(alice.partner, "Bob Ferreira")
+    charlie = make_advisor(make_partner("Southgate"), "Charlie Osei")
+    for other in (bob, charlie):
+        make_contact(other, last_name="Secret", email="secret@other.example")
+        lists.create_list(other.id, f"Private list of {other.name}")
+    page = client.get("/contacts?q=secret")
+    assert "secret@other" not in page.text
+    assert "Private list" not in client.get("/contacts").text
+    assert "Secret" not in client.get("/contacts/export.csv").text
+
+
+def test_admins_have_no_contacts(client: FlaskClient, app: Flask) -> None:
+    log_in(client, make_admin())
+    for path in ("/contacts", "/contacts/export.csv", "/contacts/new", "/contacts/why", "/contacts/lists/new"):
+        assert client.get(path).status_code == 403
+
+
+def test_search_filter_and_pages_go_together(client: FlaskClient, alice: User) -> None:
+    save(
+        *(
+            Contact(user_id=alice.id, source="manual", first_name="Zoë", last_name=f"Ö{i:03d}", email=f"{i}@a.example")
+            for i in range(60)
+        )
+    )
+    make_contact(alice, first_name="Ann", last_name="Smith", email="ann@b.example")
+    second = client.get("/contacts?q=zoe+o&state=active&source=manual&page=2")
+    assert rows_in(second) == [f"Zoë Ö{i:03d}" for i in range(50, 60)]
+    assert "51 to 60 of 60" in words_in(second)
+    assert 'href="/contacts?q=zoe+o&amp;state=active&amp;source=manual"' in second.text  # Previous keeps the question
+
+
+@pytest.mark.parametrize("query", ["page=x", "page=-1", "page=99999999999999999999", "state=none", "source=x", "q=%00"])
+def test_nonsense_in_the_address_is_harmless(client: FlaskClient, alice: User, query: str) -> None:
+    make_contact(alice)
+    assert client.get(f"/contacts?{query}").status_code == 200
+
+
+@pytest.mark.parametrize("number", ["0", "999", "99999999999999999999", "x"])
+def test_a_list_that_is_not_there_is_not_found(client: FlaskClient, alice: User, number: str) -> None:
+    assert client.get(f"/contacts?list={number}").status_code == 404
+
+
+def test_htmx_gets_the_part_that_the_page_includes(client: FlaskClient, alice: User) -> None:
+    make_contact(alice, first_name="Ewa", last_name="Adamska")
+    part = client.get("/contacts?q=ewa", part=True)
+    assert rows_in(part) == ["Ewa Adamska"]
+    assert "<html" not in part.text
+    assert "<h1" not in part.text
+    assert "1 contact found" in part.text
+    assert "HX-Request" in part.headers["Vary"]
+    assert part.headers["Cache-Control"] == "no-store"
+    restored = client.get("/contacts?q=ewa", part=True, headers={"HX-History-Restore-Request": "true"})
+    assert "<h1>" in restored.text
+
+
+def test_two_with_one_address_are_flagged(client: FlaskClient, connection: Connection) -> None:
+    shared = hash_of(connection.user, "benali@poste.example")
+    make_contact(connection, first_name="Karim", last_name="Benali", address_hash=shared)
+    aicha = make_contact(connection, first_name="Aïcha", last_name="Benali", address_hash=shared)
+    assert "Shares this address with Karim Benali" in client.get("/contacts").text
+    assert "Shares its address with Karim Benali" in words_in(client.get(f"/contacts/{aicha.id}"))
+
+
+def test_names_are_shown_and_not_run(client: FlaskClient, alice: User) -> None:
+    contact = make_contact(alice, first_name="<script>alert(1)</script>", last_name='"><b>', email="x@y.example")
+    for path in ("/contacts", f"/contacts/{contact.id}", f"/contacts/delete?id={contact.id}"):
+        assert "<script>alert" not in client.get(path).text
+
+
+def test_a_link_leads_to_salesforces_hosts_only(client: FlaskClient, connection: Connection) -> None:
+    contact = make_contact(connection)
+    connection.instance_url = "https://evil.example"
+    db.session.commit()
+    assert "evil.example" not in client.get("/contacts").text
+    assert "evil.example" not in client.get(f"/contacts/{contact.id}").text
+
+
+# ---- Nobody there
+
+
+def test_empty_where_the_firm_is_not_set_up(client: FlaskClient, app: Flask) -> None:
+    log_in(client, make_advisor(make_partner(key=None, secret=None)))
+    page = client.get("/contacts")
+    assert "available for your firm yet" in page.text
+    assert "/settings/integrations" not in page.text
+
+
+def test_empty_and_not_connected(client: FlaskClient, app: Flask) -> None:
+    log_in(client, make_advisor())
+    assert "Connect Salesforce" in client.get("/contacts").text
+
+
+def test_empty_and_connected_but_not_synced(client: FlaskClient, app: Flask) -> None:
+    connection = make_connection()
+    log_in(client, connection.user)
+    assert "it has not been synced" in client.get("/contacts").text
+    assert "Sync Account" in client.get("/contacts").text
+
+
+def test_empty_while_the_first_sync_runs(client: FlaskClient, app: Flask) -> None:
+    connection = make_connection()
+    make_run(connection, "queued")
+    log_in(client, connection.user)
+    assert "on their way" in client.get("/contacts").text
+
+
+def test_empty_and_in_need_of_reconnecting(client: FlaskClient, app: Flask) -> None:
+    connection = make_connection(status="needs_reconnect")
+    log_in(client, connection.user)
+    assert "connect again" in client.get("/contacts").text
+
+
+def test_empty_after_a_sync(client: FlaskClient, connection: Connection) -> None:
+    lists.ensure_system_lists(connection.user_id)
+    db.session.commit()
+    assert "Nobody came in" in client.get("/contacts").text
+    filled = [each for each in lists.lists_of(connection.user_id) if not each.is_own]
+    for each in filled:
+        assert "This list is filled by the sync." in client.get(f"/contacts?list={each.id}").text
+
+
+def test_an_empty_own_list_says_how_to_fill_it(client: FlaskClient, alice: User) -> None:
+    letter = lists.create_list(alice.id, "Letter")
+    assert "Nobody is on this list yet" in client.get(f"/contacts?list={letter.id}").text
+
+
+def test_nobody_found_is_one_sentence(client: FlaskClient, alice: User) -> None:
+    make_contact(alice)
+    assert "Nobody here matches that." in client.get("/contacts?q=nobody").text
+
+
+# ---- One contact
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        ({}, "May be written to."),
+        ({"opted_out": True}, "untick the box in Salesforce"),
+        ({"twin_opted_out": True}, "Another record of yours"),
+        ({"departed": "deleted"}, "Recycle Bin"),
+        ({"departed": "merged"}, "surviving record"),
+        ({"departed": "reassigned"}, "another owner"),
+        ({"departed": "gone"}, "deleted for good"),
+        ({"hidden_at": utcnow()}, "Press Restore"),
+    ],
+)
+def test_a_contacts_page_says_why_and_what_to_do(
+    client: FlaskClient, connection: Connection, columns: dict[str, Any], says: str
+) -> None:
+    contact = make_contact(connection, **columns)
+    page = client.get(f"/contacts/{contact.id}")
+    assert says in words_in(page)
+    assert "Read-only here" in page.text
+    assert f"/contacts/{contact.id}/edit" not in page.text
+
+
+def test_a_disconnected_contact_says_so(client: FlaskClient, alice: User) -> None:
+    former = make_connection(alice, status="disconnected")
+    assert "was disconnected" in client.get(f"/contacts/{make_contact(former).id}").text
+
+
+def test_a_contact_of_an_unknown_opt_out_says_so(client: FlaskClient, app: Flask) -> None:
+    connection = make_connection()
+    log_in(client, connection.user)
+    assert "no good sync" in client.get(f"/contacts/{make_contact(connection).id}").text
+
+
+def test_a_merged_contact_leads_to_its_survivor(client: FlaskClient, connection: Connection) -> None:
+    survivor = make_contact(connection, first_name="Ewa", last_name="Nowak")
+    merged = make_contact(connection, departed="merged", merged_into=survivor.salesforce_id)
+    assert f'href="/contacts/{survivor.id}"' in client.get(f"/contacts/{merged.id}").text
+
+
+def test_lists_of_a_contact_are_saved(client: FlaskClient, connection: Connection) -> None:
+    contact = make_contact(connection)
+    first, second = lists.create_list(connection.user_id, "First"), lists.create_list(connection.user_id, "Second")
+    lists.add_members(first, [contact.id])
+    response = client.post(f"/contacts/{contact.id}/lists", data={"list": [str(second.id)]})
+    assert response.status_code == 303
+    assert "checked" in client.get(f"/contacts/{contact.id}").text
+    assert [m.list_id for m in db.session.query(ListMember)] == [second.id]
+
+
+# ---- By hand
+
+
+def test_a_contact_is_added_and_edited(client: FlaskClient, alice: User) -> None:
+    added = client.post(
+        "/contacts/new", data={"first_name": "Tomás", "last_name": "Herrera", "email": "t@calle.example"}
+    )
+    assert added.status_code == 303
+    assert "Tomás Herrera is added." in client.get(added.location).text
+    contact = db.session.query(Contact).one()
+    assert "Tomás" in client.get(f"{added.location}/edit").text
+    saved = client.post(
+        f"/contacts/{contact.id}/edit", data={"first_name": "Tom", "last_name": "Herrera", "email": "t@calle.example"}
+    )
+    assert saved.status_code == 303
+    assert contact.name == "Tom Herrera"
+
+
+def test_nothing_typed_is_lost_when_it_will_not_do(client: FlaskClient, alice: User) -> None:
+    typed = {"first_name": "Tomás", "last_name": "x" * 90, "email": "nowhere"}
+    refused = client.post("/contacts/new", data=typed)
+    assert refused.status_code == 422
+    for value in typed.values():
+        assert f'value="{value}"' in refused.text
+    assert 'id="email-error"' in refused.text
+    assert 'id="last_name-error"' in refused.text
+    contact = make_contact(alice, last_name="Before")
+    again = client.post(f"/contacts/{contact.id}/edit", data=typed)
+    assert again.status_code == 422
+    assert 'value="nowhere"' in again.text
+    assert contact.last_name == "Before"
+
+
+def test_an_address_that_is_here_is_said_so_and_may_be_kept(client: FlaskClient, connection: Connection) -> None:
+    shared = hash_of(connection.user, "benali@poste.example")
+    holder = make_contact(connection, first_name="Karim", last_name="Benali", address_hash=shared)
+    typed = {"first_name": "Aïcha", "last_name": "Benali", "email": "Benali@poste.example"}
+    refused = client.post("/contacts/new", data=typed)
+    assert refused.status_code == 422
+    assert "Karim Benali already has this address." in refused.text
+    assert f'href="/contacts/{holder.id}"' in refused.text
+    assert client.post("/contacts/new", data=typed | {"keep_same_address": "1"}).status_code == 303
+
+
+# ---- What no request can do
+
+
+def shapes() -> list[dict[str, Any]]:
+    """Bodies that try to write a contact's fields."""
+    wishes = dict.fromkeys(FIELDS, "9") | {"first_name": "Changed", "last_name": "Changed", "email": "c@d.example"}
+    return [{"data": wishes}, {"json": wishes}, {"data": wishes | {"_method": "PUT"}}, {"query_string": wishes}]
+
+
+def test_no_request_of_any_shape_changes_a_salesforce_contacts_fields(
+    client: FlaskClient, connection: Connection, app: Flask
+) -> None:
+    """Rule contacts 6, over every route and method that takes an id of a contact or a form of contacts."""
+    contact = make_contact(connection)
+    lead = make_contact(connection.user, source=ContactSource.LEAD)
+    list_id = lists.create_list(connection.user_id, "Letter").id
+    before = {row.id: [getattr(row, name) for name in FIELDS] for row in (contact, lead)}
+    for rule in app.url_map.iter_rules():
+        if not rule.endpoint.startswith(("contacts.", "lists.")):
+            continue
+        for contact_id in before:
+            path = rule.rule.replace("<int(max=2147483647):contact_id>", str(contact_id))
+            path = path.replace("<int(max=2147483647):list_id>", str(list_id))
+            assert "<" not in path
+            for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+                for shape in shapes():
+                    client.open(path, method=method, **(shape | {"query_string": {"id": contact_id}}))
+                    client.open(path, method=method, **shape)
+    db.session.expire_all()
+    for contact_id, values in before.items():
+        row = db.session.get_one(Contact, contact_id)
+        assert [getattr(row, name) for name in FIELDS] == values
+
+
+def test_there_is_no_form_for_a_salesforce_contact(client: FlaskClient, connection: Connection) -> None:
+    contact = make_contact(connection)
+    assert client.get(f"/contacts/{contact.id}/edit").status_code == 404
+    assert (
+        client.post(f"/contacts/{contact.id}/edit", data={"last_name": "X", "email": "a@b.example"}).status_code == 404
+    )
+
+
+def test_other_peoples_ids_are_not_found_and_nothing_happens_to_them(client: FlaskClient, alice: User) -> None:
+    """Rule trust 1: Bob is at Alice's firm, Charlie at another."""
+    bob = make_advisor(alice.partner, "Bob Ferreira")
+    charlie = make_advisor(make_partner("Southgate"), "Charlie Osei")
+    hers = lists.create_list(alice.id, "Letter")
+    her_contact = make_contact(alice)
+    for other in (bob, charlie):
+        contact = make_contact(make_synced_connection(other), hidden_at=utcnow())
+        by_hand = make_contact(other, last_name="Before")
+        theirs = lists.create_list(other.id, "Letter")
+        details = {"first_name": "A", "last_name": "B", "email": "a@b.example"}
+        for path in (
+            f"/contacts/{contact.id}",
+            f"/contacts/{by_hand.id}/edit",
+            f"/contacts/delete?id={by_hand.id}",
+            f"/contacts/lists/{theirs.id}",
+            f"/contacts?list={theirs.id}",
+        ):
+            assert client.get(path).status_code == 404, path
+        for path, data in (
+            (f"/contacts/{by_hand.id}/edit", details),
+            (f"/contacts/{by_hand.id}/lists", {"list": hers.id}),
+            ("/contacts/delete", {"id": by_hand.id}),
+            ("/contacts/restore", {"id": contact.id}),
+            ("/contacts/selection", {"id": her_contact.id, "to_list": theirs.id, "do": "add"}),
+            (f"/contacts/lists/{theirs.id}", {"name": "Mine"}),
+            (f"/contacts/lists/{theirs.id}/delete", {}),
+        ):
+            assert client.post(path, data=data).status_code == 404, path
+        client.post("/contacts/selection", data={"id": by_hand.id, "to_list": hers.id, "do": "add"})
+        assert (by_hand.last_name, theirs.name, contact.is_hidden) == ("Before", "Letter", True)
+    assert db.session.query(ListMember).count() == 0
+
+
+# ---- Those ticked
+
+
+def test_those_ticked_are_added_to_a_list_and_taken_off(client: FlaskClient, connection: Connection) -> None:
+    contact, other = make_contact(connection), make_contact(connection.user)
+    make_contact(connection)
+    letter = lists.create_list(connection.user_id, "Letter")
+    form = {"id": [contact.id, other.id], "to_list": letter.id, "back": f"/contacts?list={letter.id}"}
+    added = client.post("/contacts/selection", data=form | {"do": "add"})
+    assert (added.status_code, added.location) == (303, f"/contacts?list={letter.id}")
+    assert "2 contacts added to “Letter”." in client.get(added.location).text
+    client.post("/contacts/selection", data={"id": contact.id, "to_list": letter.id, "do": "remove"})
+    assert [m.contact_id for m in db.session.query(ListMember)] == [other.id]
+
+
+def test_all_that_were_found_are_added_at_once(client: FlaskClient, alice: User) -> None:
+    save(*(Contact(user_id=alice.id, source="manual", last_name=f"A{i}", email="a@b.example") for i in range(70)))
+    make_contact(alice, last_name="Other")
+    letter = lists.create_list(alice.id, "Letter")
+    assert "all 70 found" in client.get("/contacts?q=a@b").text
+    client.post("/contacts/selection", data={"whom": "all", "q": "a@b", "to_list": letter.id, "do": "add"})
+    assert db.session.query(ListMember).count() == 70
+
+
+def test_nobody_ticked_is_said(client: FlaskClient, alice: User) -> None:
+    letter = lists.create_list(alice.id, "Letter")
+    for what in ("add", "delete", "restore"):
+        response = client.post("/contacts/selection", data={"to_list": letter.id, "do": what})
+        assert "Nobody was ticked" in client.get(response.location).text
+
+
+def test_deleting_is_confirmed_and_says_what_it_does_not_do(client: FlaskClient, connection: Connection) -> None:
+    """Rule contacts 10."""
+    contact, by_hand = make_contact(connection), make_contact(connection.user)
+    asked = client.post("/contacts/selection", data={"id": [contact.id, by_hand.id], "do": "delete"})
+    assert asked.status_code == 303
+    question = client.get(asked.location)
+    assert "Delete 2 contacts?" in question.text
+    assert "Nothing is deleted in Salesforce, and nothing is sent there." in question.text
+    assert "deleted for good" in question.text
+    assert db.session.query(Contact).filter(Contact.hidden_at.is_(None)).count() == 2
+    by_hand_id = by_hand.id
+    done = client.post("/contacts/delete", data={"id": [contact.id, by_hand_id]})
+    page = client.get(done.location)
+    assert "2 contacts deleted here." in page.text
+    assert "Deleted here" in page.text
+    assert contact.is_hidden
+    assert db.session.get(Contact, by_hand_id) is None
+
+
+def test_what_was_deleted_here_is_restored(client: FlaskClient, connection: Connection) -> None:
+    contact = make_contact(connection, hidden_at=utcnow())
+    assert "Restore" in client.get("/contacts?state=hidden_here").text
+    client.post("/contacts/selection", data={"id": contact.id, "do": "restore"})
+    assert not contact.is_hidden
+
+
+@pytest.mark.parametrize("back", ["https://evil.example/", "//evil.example", "/\\evil.example", "/admin"])
+def test_the_way_back_stays_among_the_contacts(client: FlaskClient, alice: User, back: str) -> None:
+    contact = make_contact(alice)
+    assert client.post("/contacts/delete", data={"id": contact.id, "back": back}).location == "/contacts"
+
+
+# ---- Why isn't this person here?
+
+
+def ask(client: FlaskClient, whom: str) -> str:
+    response = client.get("/contacts/why", query_string={"whom": whom}, part=True)
+    assert response.status_code == 200
+    return words_in(response)
+
+
+def test_the_page_lists_the_answers_and_keeps_the_question(client: FlaskClient, alice: User) -> None:
+    page = client.get("/contacts/why")
+    assert "Removed by you" in page.text
+    page = client.get("/contacts/why", query_string={"whom": 'Ewa "x"'})
+    assert "search under Contacts" in page.text
+    assert "Ewa &#34;x&#34;" in page.text
+
+
+def test_why_by_id_from_our_tables_without_a_call(client: FlaskClient, connection: Connection) -> None:
+    """Any call would fail: requests-mock answers nothing here."""
+    alice = connection.user
+    assert "Here Ewa Nowak is here" in ask(
+        client, str(make_contact(connection, first_name="Ewa", last_name="Nowak").salesforce_id)
+    )
+    for columns, says in (
+        ({"opted_out": True}, "Opted out"),
+        ({"twin_opted_out": True}, "Same address opted out"),
+        ({"departed": "deleted"}, "Deleted"),
+        ({"departed": "gone"}, "Not visible"),
+        ({"hidden_at": utcnow()}, "Removed by you"),
+    ):
+        assert ask(client, str(make_contact(connection, **columns).salesforce_id)).startswith(says)
+    for number, (outcome, says) in enumerate(((Outcome.OPTED_OUT, "Opted out"), (Outcome.NO_EMAIL, "No email"))):
+        entry = LedgerEntry(
+            connection_id=connection.id, salesforce_id=to_18(f"0035g00000LEDG{number}"), outcome=outcome
+        )
+        save(entry)
+        assert ask(client, entry.salesforce_id).startswith(says)
+    contact = make_contact(alice, email="t@calle.example", address_hash=hash_of(alice, "t@calle.example"))
+    assert f"{contact.name} is here" in ask(client, "T@calle.example")
+
+
+def test_why_by_the_address_of_somebody_who_was_never_imported(client: FlaskClient, connection: Connection) -> None:
+    hashed = hash_of(connection.user, "out@calle.example")
+    save(
+        LedgerEntry(
+            connection_id=connection.id, salesforce_id=ELSEWHERE, outcome=Outcome.OPTED_OUT, address_hash=hashed
+        )
+    )
+    assert "out@calle.example has opted out of email" in ask(client, "OUT@calle.example").replace("OUT", "out")
+
+
+def test_why_of_a_merged_contact_leads_to_the_survivor(client: FlaskClient, connection: Connection) -> None:
+    survivor = make_contact(connection, first_name="Ewa", last_name="Nowak")
+    merged = make_contact(connection, departed="merged", merged_into=survivor.salesforce_id)
+    assert "Go to the surviving contact, Ewa Nowak" in ask(client, str(merged.salesforce_id))
+
+
+def test_why_of_a_held_contact(client: FlaskClient, connection: Connection) -> None:
+    contact = make_contact(connection)
+    save(
+        Departure(
+            connection_id=connection.id,
+            salesforce_id=contact.salesforce_id,
+            reason="deleted",
+            state=DepartureState.HELD,
+            found_in_run_id=1,
+            was_read=False,
+        )
+    )
+    answer = ask(client, str(contact.salesforce_id))
+    assert answer.startswith("Held")
+    assert "Open Integrations" in answer
+
+
+def test_a_removed_contact_is_restored_from_its_verdict(client: FlaskClient, connection: Connection) -> None:
+    contact = make_contact(connection, hidden_at=utcnow())
+    page = client.get("/contacts/why", query_string={"whom": contact.salesforce_id})
+    assert ">Restore</button>" in page.text
+    client.post("/contacts/restore", data={"id": contact.id})
+    assert not contact.is_hidden
+
+
+def sighting(**changes: Any) -> dict[str, Any]:
+    return {
+        "attributes": {"type": "Contact"},
+        "Id": ELSEWHERE,
+        "Email": "ewa@wisla.example",
+        "HasOptedOutOfEmail": False,
+        "OwnerId": to_18("0055g0000000Jon"),
+        "Owner": {"attributes": {"type": "User"}, "Name": "Jonas Lindqvist"},
+        "IsDeleted": False,
+        "MasterRecordId": None,
+    } | changes
+
+
+def answering(*rows: dict[str, Any]) -> requests_mock.Mocker:
+    mock = requests_mock.Mocker()
+    answer = {"totalSize": len(rows), "done": True, "records": list(rows)}
+    mock.get(re.compile(r"https://northgate\.my\.salesforce\.com/services/data/v[\d.]+/queryAll"), json=answer)
+    return mock
+
+
+def snapshot() -> dict[str, list[Any]]:
+    return {
+        table.name: sorted(map(repr, db.session.execute(table.select())))
+        for table in (Contact.__table__, LedgerEntry.__table__, Departure.__table__, ContactList.__table__)
+    }
+
+
+def test_why_of_somebody_elses_client_is_one_call_and_leaves_nothing(
+    client: FlaskClient, connection: Connection
+) -> None:
+    before = snapshot()
+    with answering(sighting()) as salesforce:
+        answer = ask(client, f"https://northgate.lightning.force.com/lightning/r/Contact/{ELSEWHERE}/view")
+    assert "belongs to Jonas Lindqvist" in answer
+    assert "Asked Salesforce" in answer
+    assert salesforce.call_count == 1
+    assert snapshot() == before
+
+
+def test_why_of_a_reassigned_contact_names_the_new_owner(client: FlaskClient, connection: Connection) -> None:
+    contact = make_contact(
+        connection, first_name="Ewa", last_name="Nowak", departed="reassigned", salesforce_id=ELSEWHERE
+    )
+    with answering(sighting()):
+        assert "Ewa Nowak belongs to Jonas Lindqvist" in ask(client, ELSEWHERE)
+    assert contact.departed == "reassigned"
+
+
+def test_why_live_verdicts(client: FlaskClient, connection: Connection) -> None:
+    mine = {"OwnerId": connection.salesforce_user_id}
+    for row, says in (
+        (sighting(**mine), "On its way"),
+        (sighting(**mine, HasOptedOutOfEmail=True), "Opted out"),
+        (sighting(**mine, Email=None), "No email"),
+        (sighting(**mine, IsDeleted=True), "Deleted"),
+        (sighting(**mine, IsDeleted=True, MasterRecordId=to_18("0035g00000MASTE")), "Merged"),
+    ):
+        with answering(row):
+            assert ask(client, "ewa@wisla.example").startswith(says)
+    with answering():
+        assert ask(client, "ewa@wisla.example").startswith("Not visible")
+
+
+def test_why_when_salesforce_gives_no_answer(client: FlaskClient, connection: Connection) -> None:
+    error = [{"message": "down for ewa@wisla.example", "errorCode": "REQUEST_LIMIT_EXCEEDED"}]
+    with requests_mock.Mocker() as salesforce:
+        salesforce.get(requests_mock.ANY, status_code=403, json=error)
+        answer = ask(client, "ewa@wisla.example")
+        assert answer.startswith("No answer")
+        assert "used up its calls" in answer
+        make_contact(connection, departed="reassigned", salesforce_id=ELSEWHERE, first_name="Ewa", last_name="Nowak")
+        answer = ask(client, ELSEWHERE)
+    assert "Ewa Nowak belongs to somebody else" in answer
+    assert "This is what we know here." in answer
+
+
+def test_why_without_a_connection(client: FlaskClient, app: Flask) -> None:
+    log_in(client, make_advisor())
+    assert ask(client, "ewa@wisla.example").startswith("Not connected")
+
+
+def test_why_knows_nothing_of_other_advisors(client: FlaskClient, alice: User) -> None:
+    bob = make_advisor(alice.partner, "Bob Ferreira")
+    theirs = make_contact(make_synced_connection(bob), address_hash=hash_of(bob, "b@calle.example"))
+    for whom in (str(theirs.salesforce_id), "b@calle.example"):
+        with answering():
+            assert ask(client, whom).startswith("Not visible")

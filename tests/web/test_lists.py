@@ -1,0 +1,56 @@
+"""The pages of an advisor's own lists."""
+
+from __future__ import annotations
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from asapp.contacts import lists
+from asapp.extensions import db
+from asapp.models import ContactList, User
+from tests.factories import log_in, make_advisor, make_contact
+
+
+@pytest.fixture
+def alice(app: Flask, client: FlaskClient) -> User:
+    advisor = make_advisor()
+    log_in(client, advisor)
+    return advisor
+
+
+def test_a_list_is_made_renamed_and_deleted(client: FlaskClient, alice: User) -> None:
+    made = client.post("/contacts/lists/new", data={"name": "Letter"})
+    assert made.status_code == 303
+    letter = db.session.query(ContactList).one()
+    assert "Letter" in client.get("/contacts").text
+    assert "Delete this list" in client.get(f"/contacts/lists/{letter.id}").text
+    renamed = client.post(f"/contacts/lists/{letter.id}", data={"name": "Review"})
+    assert "<h1>Review</h1>" in client.get(renamed.location).text
+    client.post(f"/contacts/lists/{letter.id}/delete")
+    assert db.session.query(ContactList).count() == 0
+
+
+@pytest.mark.parametrize("name", ["", "LETTER", "Salesforce Leads", "a;b"])
+def test_a_name_that_will_not_do_is_said_and_kept(client: FlaskClient, alice: User, name: str) -> None:
+    lists.create_list(alice.id, "Letter")
+    other = lists.create_list(alice.id, "Other")
+    for path in ("/contacts/lists/new", f"/contacts/lists/{other.id}"):
+        refused = client.post(path, data={"name": name})
+        assert refused.status_code == 422
+        assert 'id="name-error"' in refused.text
+        assert f'value="{name}"' in refused.text or not name
+    assert other.name == "Other"
+
+
+def test_the_lists_that_the_sync_fills_have_no_form(client: FlaskClient, alice: User) -> None:
+    lists.ensure_system_lists(alice.id)
+    db.session.commit()
+    for each in lists.lists_of(alice.id):
+        assert client.get(f"/contacts/lists/{each.id}").status_code == 404
+        assert client.post(f"/contacts/lists/{each.id}", data={"name": "Mine"}).status_code == 404
+        assert client.post(f"/contacts/lists/{each.id}/delete").status_code == 404
+        refused = client.post(
+            "/contacts/selection", data={"id": make_contact(alice).id, "to_list": each.id, "do": "add"}
+        )
+        assert refused.status_code == 404
