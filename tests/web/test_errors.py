@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import pytest
 from flask import Flask, abort
@@ -27,7 +26,7 @@ HEADINGS = {
 
 
 @pytest.fixture
-def answering(app: Flask, client: FlaskClient) -> Iterator[FlaskClient]:
+def answering(app: Flask, client: FlaskClient) -> FlaskClient:
     """A client of an app that answers /answer/404 with that error, and breaks at /break."""
 
     def answer(code: int) -> None:
@@ -40,7 +39,7 @@ def answering(app: Flask, client: FlaskClient) -> Iterator[FlaskClient]:
     app.add_url_rule("/break", "break", fall)
     app.config["PROPAGATE_EXCEPTIONS"] = False
     log_in(client, make_advisor())
-    yield client
+    return client
 
 
 @pytest.mark.parametrize("code", HEADINGS)

@@ -1,0 +1,207 @@
+"""The commands, as somebody at a terminal sees them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from click.testing import Result
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import select, update
+
+from asapp import create_app, keys
+from asapp.accounts import passwords
+from asapp.extensions import db
+from asapp.models import Connection, Partner, User
+from asapp.vault import Vault, key_id
+from config import Config
+from tests.conftest import ENCRYPTION_KEY
+from tests.factories import make_connection, make_partner
+
+SECRET = "C0FFEE.0123456789"
+PASSPHRASE = "four unrelated words here"
+NEWER_KEY = bytes(range(7, 39))
+ANOTHER_KEY = bytes(range(50, 82))
+
+
+def run(app: Flask, *arguments: str, typed: str | None = None, **environ: str) -> Result:
+    db.session.rollback()
+    with app.app_context():
+        result = app.test_cli_runner().invoke(args=list(arguments), env=environ, input=typed)
+    db.session.expire_all()
+    return result
+
+
+def one_line(result: Result) -> str:
+    assert result.exit_code != 0
+    assert result.stdout == ""
+    assert "Traceback" not in result.output
+    line = result.stderr.strip()
+    assert "\n" not in line
+    return line
+
+
+def add_partner(app: Flask, **changes: str) -> Result:
+    options = {"url": "https://acme.lightning.force.com/x", "key": "3MVG9abc"} | changes
+    flat = [part for name, value in options.items() for part in (f"--{name}", value)]
+    return run(app, "partners", "create", "Acme Wealth", *flat, ASAPP_CONSUMER_SECRET=SECRET)
+
+
+def add_user(app: Flask, email: str, *more: str, password: str = PASSPHRASE) -> Result:
+    return run(app, "users", "create", email, "--name", "Amara Okafor", *more, ASAPP_PASSWORD=password)
+
+
+def test_a_partner_by_command_prints_its_slug_and_nothing_else(app: Flask) -> None:
+    result = add_partner(app)
+    assert result.exit_code == 0
+    assert result.stdout == "acme-wealth\n"
+    assert "https://acme.my.salesforce.com" in result.stderr
+    partner = db.session.scalars(select(Partner)).one()
+    assert partner.unseal(app.extensions["asapp.vault"], "consumer_secret_sealed") == SECRET
+
+
+def test_the_secret_is_asked_for_and_not_shown(app: Flask) -> None:
+    options = ("--url", "https://acme.my.salesforce.com", "--key", "3MVG9abc")
+    result = run(app, "partners", "create", "Acme", *options, typed=f"{SECRET}\n", ASAPP_CONSUMER_SECRET="")
+    assert result.exit_code == 0
+    assert result.stdout == "acme\n"
+    assert SECRET not in result.output
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"url": "https://evil.example"}, "not a Salesforce address"), ({"key": ""}, "Enter the Consumer Key")],
+)
+def test_a_partner_that_will_not_do(changes: dict[str, str], words: str, app: Flask) -> None:
+    assert words in one_line(add_partner(app, **changes))
+    assert db.session.scalars(select(Partner)).all() == []
+
+
+def test_an_advisor_by_command_can_log_in(app: Flask, client: FlaskClient) -> None:
+    add_partner(app)
+    assert add_user(app, "Amara@Acme.example", "--role", "advisor", "--partner", "acme-wealth").exit_code == 0
+    response = client.post("/login", data={"email": "amara@acme.example", "password": PASSPHRASE})
+    assert response.location == "/contacts"
+
+
+def test_an_admin_by_command(app: Flask) -> None:
+    assert add_user(app, "ada@example.com", "--role", "admin").exit_code == 0
+    assert db.session.scalars(select(User)).one().is_admin
+
+
+def test_the_password_is_asked_for_twice(app: Flask) -> None:
+    options = ("--name", "Ada", "--role", "admin")
+    typed = f"{PASSPHRASE}\n{PASSPHRASE}\n"
+    result = run(app, "users", "create", "ada@example.com", *options, typed=typed, ASAPP_PASSWORD="")
+    assert result.exit_code == 0
+    assert PASSPHRASE not in result.output
+    assert passwords.is_right(PASSPHRASE, db.session.scalars(select(User)).one().password_hash)
+
+
+@pytest.mark.parametrize(
+    ("email", "more", "password", "words"),
+    [
+        ("x@x.example", ("--role", "advisor"), PASSPHRASE, "add --partner SLUG"),
+        ("x@x.example", ("--role", "advisor", "--partner", "nobody"), PASSPHRASE, "There is no partner 'nobody'."),
+        ("x@x.example", ("--role", "admin", "--partner", "acme-wealth"), PASSPHRASE, "leave --partner out"),
+        ("x@x.example", ("--role", "admin"), "short", "Use at least 12 characters"),
+        ("not an address", ("--role", "admin"), PASSPHRASE, "Enter one email address"),
+    ],
+)
+def test_a_person_who_will_not_do(email: str, more: tuple[str, ...], password: str, words: str, app: Flask) -> None:
+    add_partner(app)
+    assert words in one_line(add_user(app, email, *more, password=password))
+    assert db.session.scalars(select(User)).all() == []
+
+
+def test_an_address_that_is_taken(app: Flask) -> None:
+    add_user(app, "ada@example.com", "--role", "admin")
+    assert "Somebody has this address already." in one_line(add_user(app, "ADA@example.com", "--role", "admin"))
+
+
+def test_a_database_without_tables_is_one_line(config: Config) -> None:
+    empty = create_app(Config(**{**vars(config), "database_url": "sqlite://"}))
+    result = empty.test_cli_runner().invoke(args=["keys", "status"])
+    assert result.exit_code == 1
+    assert "Has `flask db upgrade` run?" in result.stderr
+
+
+class TestRotation:
+    def app_with(self, config: Config, *keys_: bytes) -> Flask:
+        return create_app(Config(**{**vars(config), "encryption_keys": keys_}))
+
+    def sealed(self) -> list[str]:
+        values: list[Any] = []
+        for table, column in keys.sealed_columns():
+            values += db.session.scalars(select(table.c[column]).where(table.c[column].is_not(None)))
+        return values
+
+    def test_every_sealed_column_takes_part(self) -> None:
+        names = {f"{table.name}.{column}" for table, column in keys.sealed_columns()}
+        assert names >= {
+            "partners.consumer_key_sealed",
+            "partners.consumer_secret_sealed",
+            "partners.address_key_sealed",
+            "connections.access_token_sealed",
+            "connections.refresh_token_sealed",
+            "oauth_states.code_verifier_sealed",
+        }
+
+    def test_from_an_old_key_to_a_new_one(self, app: Flask, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(keys, "BATCH", 2)
+        for _ in range(5):
+            make_connection(access_token="the access token")
+        before = self.sealed()
+        assert len(before) == 20
+        both = self.app_with(config, NEWER_KEY, ENCRYPTION_KEY)
+        assert "20 to re-encrypt." in run(both, "keys", "rotate", "--dry-run").stdout
+        assert self.sealed() == before
+        assert "20 re-encrypted" in run(both, "keys", "rotate").stdout
+        assert "0 re-encrypted" in run(both, "keys", "rotate").stdout
+        vault = Vault([NEWER_KEY])
+        assert all(vault.is_current(value) for value in self.sealed())
+        for connection in db.session.scalars(select(Connection)):
+            assert connection.unseal(vault, "access_token_sealed") == "the access token"
+            assert connection.partner.unseal(vault, "consumer_secret_sealed") == "consumer-secret"
+
+    def test_a_token_that_changes_meanwhile_is_left_alone(self, app: Flask, config: Config) -> None:
+        connection = make_connection()
+        vault = Vault([NEWER_KEY, ENCRYPTION_KEY])
+        opened = vault.open
+
+        class Interrupted(Vault):
+            def open(self, sealed: str, place: str) -> str:
+                plain = opened(sealed, place)
+                if place.endswith("refresh_token_sealed"):
+                    fresh = vault.seal("rotated by Salesforce", place)
+                    db.session.execute(update(Connection).values(refresh_token_sealed=fresh))
+                return plain
+
+        result = keys.rotate(Interrupted([NEWER_KEY, ENCRYPTION_KEY]))
+        assert (result.renewed, result.overtaken) == (3, 1)
+        db.session.refresh(connection)
+        assert connection.unseal(vault, "refresh_token_sealed") == "rotated by Salesforce"
+
+    def test_what_no_key_opens_is_told_and_kept(self, app: Flask, config: Config) -> None:
+        make_partner()
+        before = self.sealed()
+        stranger = self.app_with(config, ANOTHER_KEY)
+        result = run(stranger, "keys", "rotate")
+        assert result.exit_code == 1
+        assert "partners.consumer_key_sealed 1, partners.consumer_secret_sealed 1" in result.stderr
+        assert self.sealed() == before
+
+    def test_status_names_keys_that_are_missing(self, app: Flask, config: Config) -> None:
+        make_partner()
+        assert f"1 under {key_id(ENCRYPTION_KEY)} (newest)" in run(app, "keys", "status").stdout
+        both = self.app_with(config, NEWER_KEY, ENCRYPTION_KEY)
+        assert f"under {key_id(ENCRYPTION_KEY)} (older)" in run(both, "keys", "status").stdout
+        stranger = self.app_with(config, ANOTHER_KEY)
+        assert f"under {key_id(ENCRYPTION_KEY)} (NOT HERE)" in run(stranger, "keys", "status").stdout
+
+
+def test_help_names_every_command(app: Flask) -> None:
+    listed = run(app, "--help").stdout
+    for name in ("users", "partners", "keys", "scheduler", "db"):
+        assert name in listed
