@@ -49,7 +49,7 @@ class Vault:
             raise CannotOpen(f"sealed with key {used_key_id}, which is not in ENCRYPTION_KEYS")
         try:
             return cipher.decrypt(box[:NONCE_BYTES], box[NONCE_BYTES:], place.encode()).decode()
-        except InvalidTag as error:
+        except (InvalidTag, ValueError) as error:  # ValueError: cut short
             raise CannotOpen("sealed for another place, or altered") from error
 
     def is_current(self, sealed: str) -> bool:

@@ -1,0 +1,129 @@
+"""Settings: each one parsed, a bad one named in one line."""
+
+from __future__ import annotations
+
+import base64
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from config import HTMX_CDN_URL, Config, ConfigError, secret_of_command
+
+KEY = base64.urlsafe_b64encode(bytes(range(32))).decode()
+OTHER_KEY = base64.urlsafe_b64encode(bytes(range(1, 33))).decode()
+GOOD = {
+    "SECRET_KEY": "abcdefghijklmnopqrstuvwxyz0123456789",
+    "ENCRYPTION_KEYS": KEY,
+    "DATABASE_URL": "postgresql+psycopg://asapp@db/asapp",
+    "REDIS_URL": "redis://redis/0",
+    "PUBLIC_URL": "https://my.advisorstream.example",
+}
+
+
+def read(**changes: str) -> Config:
+    return Config.from_environment({**GOOD, **changes})
+
+
+def complaint(**changes: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        read(**changes)
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+def test_five_settings_are_enough() -> None:
+    config = read()
+    assert config.htmx_url == HTMX_CDN_URL
+    assert config.sync_interval_minutes == 60
+    assert config.trusted_proxies == 0
+    assert config.mail_url is None
+    assert not config.salesforce_allow_loopback
+    assert config.is_https
+    assert config.callback_url == "https://my.advisorstream.example/salesforce/salesforce_as/login/callback/"
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_each_of_them_is_missed(name: str) -> None:
+    assert complaint(**{name: " "}) == f"{name} is not set"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SECRET_KEY", "short"),
+        ("SECRET_KEY", "a" * 40),
+        ("ENCRYPTION_KEYS", "not base64!"),
+        ("ENCRYPTION_KEYS", base64.urlsafe_b64encode(bytes(range(31))).decode()),
+        ("ENCRYPTION_KEYS", base64.urlsafe_b64encode(b"a" * 32).decode()),
+        ("ENCRYPTION_KEYS", f"{KEY},{KEY}"),
+        ("ENCRYPTION_KEYS", ",,,,"),
+        ("DATABASE_URL", "mysql://x"),
+        ("DATABASE_URL", "postgresql://x"),
+        ("REDIS_URL", "http://x"),
+        ("PUBLIC_URL", "my.advisorstream.example"),
+        ("PUBLIC_URL", "http://my.advisorstream.example"),
+        ("PUBLIC_URL", "https://my.advisorstream.example/app"),
+        ("PUBLIC_URL", "https://user@my.advisorstream.example"),
+        ("PUBLIC_URL", "ftp://127.0.0.1"),
+        ("TRUSTED_PROXIES", "-1"),
+        ("TRUSTED_PROXIES", "eleven"),
+        ("TRUSTED_PROXIES", "11"),
+        ("HTMX_URL", "http://cdn.example/htmx.js"),
+        ("HTMX_URL", "//cdn.example/htmx.js"),
+        ("HTMX_URL", "https://cdn.example/htmx.js; script-src *"),
+        ("MAIL_URL", "https://mail.example"),
+        ("SALESFORCE_ALLOW_LOOPBACK", "yes"),
+        ("SYNC_INTERVAL_MINUTES", "1"),
+        ("SYNC_INTERVAL_MINUTES", "12.5"),
+    ],
+)
+def test_a_bad_value_is_named_and_not_repeated(name: str, value: str) -> None:
+    text = complaint(**{name: value})
+    assert text.startswith(f"{name} must ")
+    if name in ("SECRET_KEY", "ENCRYPTION_KEYS", "DATABASE_URL"):
+        assert value not in text
+
+
+def test_a_loopback_org_goes_only_with_a_loopback_public_url() -> None:
+    assert "loopback PUBLIC_URL" in complaint(SALESFORCE_ALLOW_LOOPBACK="1")
+    assert read(SALESFORCE_ALLOW_LOOPBACK="1", PUBLIC_URL="http://127.0.0.1:5000").salesforce_allow_loopback
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:5000", "http://localhost:5000", "http://[::1]:5000"])
+def test_http_is_for_loopback(url: str) -> None:
+    assert not read(PUBLIC_URL=url).is_https
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1.evil.example", "http://localhost.evil.example", "http://0.0.0.0"])
+def test_what_looks_like_loopback_is_not(url: str) -> None:
+    assert complaint(PUBLIC_URL=url).startswith("PUBLIC_URL must be https")
+
+
+def test_several_keys_newest_first() -> None:
+    assert read(ENCRYPTION_KEYS=f"{OTHER_KEY}, {KEY}").encryption_keys == (bytes(range(1, 33)), bytes(range(32)))
+
+
+def test_secrets_are_not_in_its_representation() -> None:
+    shown = repr(read(MAIL_URL="smtps://user:hush@mail.example:465"))
+    for value in (GOOD["SECRET_KEY"], KEY, GOOD["DATABASE_URL"], "hush"):
+        assert value not in shown
+
+
+def test_an_empty_secret_of_a_command_is_none() -> None:
+    assert secret_of_command("ASAPP_PASSWORD", {"ASAPP_PASSWORD": ""}) is None
+    assert secret_of_command("ASAPP_PASSWORD", {"ASAPP_PASSWORD": " x "}) == " x "
+
+
+def test_the_start_stops_with_one_clear_line() -> None:
+    root = Path(__file__).resolve().parents[2]
+    bare = {"PATH": os.environ["PATH"], **GOOD, "PUBLIC_URL": "http://my.advisorstream.example"}
+    started = subprocess.run(
+        [sys.executable, "-c", "import wsgi"], cwd=root, env=bare, capture_output=True, text=True, check=False
+    )
+    assert started.returncode == 1
+    assert started.stderr.strip().startswith("asapp can't start: PUBLIC_URL must be https")
+    assert "\n" not in started.stderr.strip()
