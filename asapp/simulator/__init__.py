@@ -57,16 +57,20 @@ opted_out=False, account_id=DEFAULT, stamp=None, **fields)``         (``Phone=".
 ``register_app(key, secret, callback_urls, scopes=(...), *, name,    -> App; ``change_app(key, **changes)`` takes also:
 require_pkce=True, require_secret=True, rotate=False, ...)``         installed, blocked, admin_approved_only, allowance
 ``issue_tokens(user_id, key, scopes=None)``                          token answer without the browser dance
+``grants.approvals``                                                 live approvals by refresh token, a dict
 ``expire_sessions(user_id=None)``                                    access tokens stop, refreshing works
 ``revoke_approvals(user_id=None, key=None)``                         refresh tokens die as well
 ``use_up_allowance(left=0)``, ``restore_allowance()``, ``api_used()``  the org-wide calls of the last 24 hours
 ``add_lead(owner_id, *, last_name, company, ...)``, ``leads(...)``,  like contacts; ``convert_lead(id)`` -> contact id
 ``lead(id)``, ``update_lead(id, **fields)``
-``on_lead_create(rule)``                                             see ``asapp.simulator.leads`` (validation, duplicate
-                                                                     and assignment rules are ``settings``)
+``add_field(sobject, "X__c", *, kind="boolean", label, length)``     a custom field
+``change_without_stamp(id, **fields)``                               what formulas and roll-ups do
+``add_account(owner_id, name)``                                      -> ``001`` id
 ``change_settings(**changes)``                                       the fields of ``Settings`` in settings.py: page_sizes,
                                                                      contact_access ("ReadWrite" or "Private"), instance_url,
-                                                                     session_minutes, code_minutes, jwt_tokens, ...
+                                                                     session_minutes, code_minutes, jwt_tokens, and the firm's own
+                                                                     rules (validation_rules, duplicate_rules,
+                                                                     required_fields, lead_queue: shapes in rules.py)
 =================================================================== =================================================
 
 ``clock``: ``now()``, ``advance(seconds)``, ``set(moment)``, ``freeze()``, ``run()``. A frozen clock moves only by advance.

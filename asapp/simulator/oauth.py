@@ -297,10 +297,11 @@ class Grants:
         wanted = set(scopes)
         return any(a.app is app and a.user is user and not a.revoked and wanted <= set(a.scopes) for a in self._approvals)
 
-    def approvals(self) -> list[dict[str, Any]]:
-        """Live approvals, for the front page and tests."""
-        return [{"app": a.app.key, "user_id": a.user.id, "scopes": a.scopes, "refresh_token": a.refresh_token}
-                for a in self._approvals if not a.revoked]
+    @property
+    def approvals(self) -> dict[str, Approval]:
+        """Live approvals by refresh token."""
+        with self._lock:
+            return {a.refresh_token: a for a in self._approvals if not a.revoked}
 
     def expire_sessions(self, user_id: str | None = None) -> None:
         with self._lock:

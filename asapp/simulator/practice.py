@@ -21,7 +21,8 @@ bp = Blueprint("practice", __name__, url_prefix="/practice/api")
 
 _ORG_VERBS = (
     "add_user", "change_user", "add_queue", "add_contact", "add_contacts", "add_lead", "update_contact", "update_lead",
-    "add_field",    "change_without_stamp", "opt_out", "opt_in", "give", "delete", "undelete", "purge", "merge", "hide_contact", "show_contact",
+    "add_field", "change_without_stamp", "opt_out", "opt_in", "give", "delete", "undelete", "purge", "merge",
+    "hide_contact", "show_contact",
     "convert_lead", "begin_late", "commit_late", "hide_field", "show_field", "lock_field", "unlock_field", "expire_locators",
     "register_app", "change_app", "expire_sessions", "revoke_approvals", "expire_codes", "use_up_allowance", "restore_allowance",
     "change_settings", "users", "contact", "lead", "api_used", "add_account",
@@ -78,7 +79,7 @@ def state() -> Response:
     return _json({"id": org.id, "name": org.name, "now": to_salesforce(org.clock.seconds()), "users": org.users(),
                   "apps": [a.as_json() for a in org.grants.apps.values()], "counts": counts, "in_bin": org.count("Contact",
                   deleted=True), "faults": [f.as_json() for f in org.trouble.faults], "api_used": org.api_used(),
-                  "approvals": len(org.grants.approvals()), "calls": org.calls.mark()})
+                  "approvals": len(org.grants.approvals), "calls": org.calls.mark()})
 
 
 @bp.get("/contacts")

@@ -241,6 +241,7 @@ _GROUP = SObject("Group", "Group", "Groups", "00G", (
     _fixed("Id", "Group ID", "id", length=18, nillable=False),
     _text("Name", "Name", 40, nillable=False), _text("Type", "Type", 40, nillable=False),
     _fixed("CreatedDate", "Created Date", "datetime", nillable=False),
+    _fixed("LastModifiedDate", "Last Modified Date", "datetime", nillable=False),
     _fixed("SystemModstamp", "System Modstamp", "datetime", nillable=False),
 ), writable=False)
 

@@ -13,6 +13,7 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from typing import Any
 
 from asapp.simulator.schema import Field, Schema, SObject
@@ -117,7 +118,7 @@ class Store:
     def numbers(self, sql: str, values: Sequence[Any]) -> array[int]:
         """Return the first column of all rows, eight bytes each."""
         with self.lock:
-            return array("q", (row[0] for row in self._connection.execute(sql, values)))
+            return array("q", map(itemgetter(0), self._connection.execute(sql, values)))
 
     def record(self, sobject: SObject, record_id: str) -> dict[str, Any] | None:
         """Return a record as stored, by column name, or None."""
