@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, urljoin, urlsplit
 import requests
 from flask import current_app
 from sqlalchemy import select
+from sqlalchemy.orm import joinedload
 
 from asapp.connections import connect
 from asapp.connections.connect import CallbackAnswer
@@ -53,13 +54,18 @@ class Desk:
         return self.finish(visit(self.begin(advisor), salesforce_user or self.amara), advisor)
 
     def connection(self, advisor: User | None = None) -> Connection:
-        """Return the advisor's connection that is not disconnected."""
-        return db.session.scalars(
-            select(Connection).where(
+        """Return the advisor's connection that is not disconnected, as it is stored now."""
+        db.session.rollback()
+        found = db.session.scalars(
+            select(Connection)
+            .where(
                 Connection.user_id == (advisor or self.advisor).id,
                 Connection.status != ConnectionStatus.DISCONNECTED,
             )
+            .options(joinedload(Connection.partner))
         ).one()
+        db.session.refresh(found)
+        return found
 
     def tokens_of(self, connection: Connection) -> tuple[str, str]:
         vault = self.settings.vault
@@ -67,7 +73,7 @@ class Desk:
 
     def approvals(self) -> list[str]:
         """Return the refresh tokens that the org still honours."""
-        return [approval["refresh_token"] for approval in self.org.grants.approvals()]
+        return list(self.org.grants.approvals)
 
 
 def visit(authorize_url: str, user_id: str, button: str = "save") -> CallbackAnswer:
