@@ -143,12 +143,14 @@ def exchange_code(app: App, code: str, code_verifier: str) -> Grant:
 
 
 def refresh(app: App, refresh_token: str) -> Grant:
-    """Ask for a new access token; raises SalesforceError. Under rotation the old refresh token is dead from here on."""
+    """Ask for a new access token; raises SalesforceError.
+
+    Under rotation the old refresh token is dead from here on; without it Authlib puts the old one into the answer.
+    """
     with _Client(app) as client:
         client.scope = None  # what was granted, not what we would ask for today
         answer = client.refresh_token(app.endpoint("token"), refresh_token=refresh_token, timeout=TIMEOUT_S)
-    new_refresh_token = str(answer.get("refresh_token") or "")
-    return read_grant({**answer, "refresh_token": new_refresh_token}, app.allow_loopback, is_refresh=True)
+    return read_grant(answer, app.allow_loopback, is_refresh=True)
 
 
 def revoke(app: App, token: str) -> bool:
