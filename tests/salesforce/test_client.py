@@ -1,0 +1,716 @@
+"""The client's questions, put to the simulated org: what they cost, that they are answered whole, what can't slip in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from threading import current_thread
+from typing import Any
+
+import pytest
+import requests_mock
+from requests_mock import Mocker
+from tenacity import RetryCallState
+
+from asapp.salesforce import soql
+from asapp.salesforce.client import OrgClient, batched_lists, wait_with_jitter
+from asapp.salesforce.errors import (
+    FieldHidden,
+    LimitReached,
+    LocatorExpired,
+    Misconfigured,
+    ObjectHidden,
+    SalesforceError,
+    SessionExpired,
+    TryLater,
+)
+from asapp.salesforce.records import ContactRecord, Sighting
+from asapp.simulator import Org, Running
+from asapp.simulator.answers import ANSWERS
+from tests.doubles import ORIGIN, Tokens
+
+KEY = "desk-key"
+OPT_OUT = "HasOptedOutOfEmail"
+TRIES = 3
+
+
+class Desk:
+    """A client of Amara's, whose tokens are at hand, and the org it asks."""
+
+    def __init__(self, running: Running) -> None:
+        self.running = running
+        self.org: Org = running.org
+        self.org.register_app(KEY, "desk-secret", ["http://127.0.0.1:5000/callback/"])
+        self.user = self.org.add_user(name="Amara Okafor", username="amara@northgate.example")
+        self.colleague = self.org.add_user(name="Jonas Lindqvist", username="jonas@northgate.example")
+        self.tokens = Tokens(running.url, access_token=self.new_token())
+        self.client = self.open()
+
+    def open(self, **settings: Any) -> OrgClient:
+        return OrgClient(self.tokens, "66.0", OPT_OUT, allow_loopback=True, wait=lambda state: 0.0, **settings)
+
+    def new_token(self) -> str:
+        return str(self.org.issue_tokens(self.user, KEY)["access_token"])
+
+    def add(self, count: int = 1, **fields: Any) -> list[str]:
+        row = {"owner_id": self.user, "last_name": "Gonzalez", "email": "rose@edge.com"}
+        return list(self.org.add_contacts([row | fields for _ in range(count)]))
+
+    def read_all(self) -> list[ContactRecord]:
+        page = self.client.open_contacts(self.user, None, None, with_deleted=False).page
+        records = list(page.records)
+        while page.next_path:
+            page = self.client.next_page(page.next_path)
+            records += page.records
+        return records
+
+
+@pytest.fixture
+def desk(org: Running) -> Desk:
+    return Desk(org)
+
+
+@pytest.fixture
+def salesforce() -> Iterator[Mocker]:
+    with requests_mock.Mocker() as mocker:
+        yield mocker
+
+
+# --- the opening -------------------------------------------------------------------------------------------------------
+
+
+def test_contacts_and_their_count_come_by_one_call(desk: Desk) -> None:
+    desk.add(5)
+    desk.org.clock.freeze()
+    mark = desk.org.calls.mark()
+    opening = desk.client.open_contacts(desk.user, None, None, with_deleted=False)
+    assert (len(opening.page.records), opening.page.total, opening.owned) == (5, 5, 5)
+    assert opening.page.next_path is None
+    assert (desk.client.calls, desk.org.calls.counted(mark)) == (1, 1)
+    assert opening.answered_at == desk.org.clock.now().replace(microsecond=0)
+    assert timedelta(seconds=2) <= opening.answered_at - opening.asked_at <= timedelta(seconds=4)
+
+
+def test_the_count_is_of_all_contacts_the_page_of_the_window(desk: Desk) -> None:
+    long_ago, now = datetime(2026, 1, 5, 9, tzinfo=UTC), desk.org.clock.now()
+    desk.add(3, stamp=long_ago)
+    [changed] = desk.add(stamp=now)
+    opening = desk.client.open_contacts(desk.user, now - timedelta(minutes=15), None, with_deleted=True)
+    assert [record.id for record in opening.page.records] == [changed]
+    assert (opening.page.total, opening.owned) == (1, 4)
+
+
+def test_a_record_comes_as_plain_values(desk: Desk) -> None:
+    stamp = datetime(2026, 5, 6, 11, 36, 42, tzinfo=UTC)
+    [bare] = desk.add(first_name=None, email=None, last_name="Ångström", stamp=stamp)
+    [full] = desk.add(first_name="Betül", email="b.levy@expressl&t.net", opted_out=True, stamp=stamp)
+    assert desk.read_all() == [
+        ContactRecord(bare, "", "Ångström", "", False, desk.user, stamp, False, None),
+        ContactRecord(full, "Betül", "Gonzalez", "b.levy@expressl&t.net", True, desk.user, stamp, False, None),
+    ]
+
+
+def test_deleted_and_merged_ones_come_where_they_are_asked_for(desk: Desk) -> None:
+    kept, deleted, merged = desk.add(3)
+    desk.org.delete(deleted)
+    desk.org.merge(kept, [merged])
+    shown = desk.client.open_contacts(desk.user, None, None, with_deleted=False)
+    assert [record.id for record in shown.page.records] == [kept]
+    opening = desk.client.open_contacts(desk.user, None, None, with_deleted=True)
+    found = {record.id: (record.is_deleted, record.master_record_id) for record in opening.page.records}
+    assert found == {kept: (False, None), deleted: (True, None), merged: (True, kept)}
+    assert opening.owned == 1
+
+
+def test_rows_behind_a_checkpoint_stand_in_order_even_where_stamps_are_equal(desk: Desk) -> None:
+    stamp = datetime(2026, 5, 6, 11, 36, 42, tzinfo=UTC)
+    ids = sorted(desk.add(6, stamp=stamp))
+    later = desk.add(2, stamp=stamp + timedelta(seconds=1))
+    opening = desk.client.open_contacts(desk.user, stamp, (stamp, ids[3]), with_deleted=True)
+    assert [record.id for record in opening.page.records] == ids[4:] + sorted(later)
+
+
+@pytest.mark.parametrize("failing", ["SystemModstamp", "COUNT()"])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("invalid_field", FieldHidden),
+        ("invalid_type", ObjectHidden),
+        ("request_limit", LimitReached),
+        ("server_unavailable_html", TryLater),
+        ("query_timeout", TryLater),
+        ("insufficient_access", Misconfigured),
+    ],
+)
+def test_a_part_that_fails_is_never_read_as_nothing(
+    desk: Desk, failing: str, name: str, kind: type[SalesforceError]
+) -> None:
+    desk.add(3)
+    desk.org.trouble.add(name, kind="subrequest", soql=failing)
+    with pytest.raises(SalesforceError) as caught:
+        desk.client.open_contacts(desk.user, None, None, with_deleted=False)
+    assert type(caught.value) is kind
+
+
+def test_who_cannot_see_the_opt_out_is_told_which_field(desk: Desk) -> None:
+    desk.add(3)
+    desk.org.hide_field("Contact", OPT_OUT)
+    with pytest.raises(FieldHidden) as caught:
+        desk.client.open_contacts(desk.user, None, None, with_deleted=False)
+    assert caught.value.detail == OPT_OUT
+
+
+def test_who_may_not_read_contacts_is_told_so(desk: Desk) -> None:
+    desk.org.deny_object("Contact", "read")
+    with pytest.raises(ObjectHidden, match="Contact"):
+        desk.client.open_contacts(desk.user, None, None, with_deleted=False)
+
+
+def composite(*parts: Any) -> dict[str, Any]:
+    return {"compositeResponse": list(parts)}
+
+
+def part(reference: str, body: Any, status: Any = 200) -> dict[str, Any]:
+    return {"body": body, "httpHeaders": {}, "httpStatusCode": status, "referenceId": reference}
+
+
+NOBODY = {"totalSize": 0, "done": True, "records": []}
+FOUR = {"totalSize": 4, "done": True, "records": []}
+DATE = {"Date": "Wed, 06 May 2026 12:08:49 GMT"}
+
+
+def ask_for_opening(salesforce: Mocker, body: Any, headers: dict[str, str] | None = None) -> Any:
+    salesforce.post(f"{ORIGIN}/services/data/v66.0/composite", json=body, headers=DATE if headers is None else headers)
+    client = OrgClient(Tokens(), "66.0", OPT_OUT, wait=lambda state: 0.0)
+    return client.open_contacts("0055g00000AbCdEAAV", None, None, with_deleted=False)
+
+
+def test_parts_are_told_apart_by_name_and_not_by_order(salesforce: Mocker) -> None:
+    opening = ask_for_opening(salesforce, composite(part("count", FOUR), part("contacts", NOBODY)))
+    assert (opening.page.total, opening.owned) == (0, 4)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        composite(part("contacts", NOBODY)),
+        composite(part("contacts", NOBODY), part("contacts", NOBODY)),
+        composite(part("contacts", NOBODY), part("count", None)),
+        composite(part("contacts", NOBODY), part("count", [])),
+        composite(part("contacts", NOBODY), part("count", {"done": True})),
+        composite(part("contacts", {"totalSize": 0, "done": True}), part("count", FOUR)),
+        composite(part("contacts", {"totalSize": 4, "done": False, "records": []}), part("count", FOUR)),
+        composite(part("contacts", {"totalSize": 1, "done": True, "records": [{"Id": "003"}]}), part("count", FOUR)),
+        composite(part("contacts", {"totalSize": 1, "done": True, "records": [None]}), part("count", FOUR)),
+        composite(part("contacts", NOBODY), part("count", FOUR, "200")),
+        composite(part("contacts", NOBODY), part("count", FOUR, None)),
+        composite("contacts", "count"),
+        {"compositeResponse": None},
+        [],
+        ["compositeResponse"],
+    ],
+    ids=str,
+)
+def test_an_opening_that_cannot_be_read_is_tried_again_and_then_given_up(salesforce: Mocker, body: Any) -> None:
+    with pytest.raises(TryLater):
+        ask_for_opening(salesforce, body)
+    assert 1 <= salesforce.call_count <= TRIES
+
+
+def test_an_answer_that_does_not_say_when_it_was_given_is_no_opening(salesforce: Mocker) -> None:
+    with pytest.raises(TryLater):
+        ask_for_opening(salesforce, composite(part("contacts", NOBODY), part("count", FOUR)), headers={})
+
+
+@pytest.mark.parametrize("opted_out", [None, "false", 0, "missing"])
+def test_only_a_plain_no_counts_as_not_opted_out(salesforce: Mocker, opted_out: Any) -> None:
+    row = {
+        "attributes": {"type": "Contact"},
+        "Id": "003aj000002oTldAAE",
+        "FirstName": None,
+        "LastName": "Gonzalez",
+        "Email": "rose@edge.com",
+        OPT_OUT: opted_out,
+        "OwnerId": "0055g00000AbCdEAAV",
+        "SystemModstamp": "2026-05-06T11:36:42.000+0000",
+        "IsDeleted": False,
+        "MasterRecordId": None,
+    }
+    if opted_out == "missing":
+        del row[OPT_OUT]
+    body = composite(part("contacts", {"totalSize": 1, "done": True, "records": [row]}), part("count", FOUR))
+    if opted_out == "missing":
+        with pytest.raises(TryLater):
+            ask_for_opening(salesforce, body)
+    else:
+        [record] = ask_for_opening(salesforce, body).page.records
+        assert record.is_opted_out
+
+
+# --- pages -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("page_sizes", "pages"), [(200, 11), (1000, 3), (2000, 2), ([2000, 200], 2)])
+def test_pages_are_followed_whatever_their_size(desk: Desk, page_sizes: Any, pages: int) -> None:
+    ids = desk.add(2086)
+    desk.org.change_settings(page_sizes=page_sizes)
+    mark = desk.org.calls.mark()
+    records = desk.read_all()
+    assert sorted(record.id for record in records) == sorted(ids)
+    assert desk.org.calls.counted(mark) == desk.client.calls == pages
+
+
+def test_a_page_that_is_no_longer_kept_says_so(desk: Desk) -> None:
+    desk.add(300)
+    desk.org.change_settings(page_sizes=200)
+    page = desk.client.open_contacts(desk.user, None, None, with_deleted=False).page
+    desk.org.expire_locators()
+    assert page.next_path
+    mark = desk.org.calls.mark()
+    with pytest.raises(LocatorExpired):
+        desk.client.next_page(page.next_path)
+    assert len(desk.org.calls.since(mark)) == 1
+
+
+def test_a_page_ahead_is_counted_by_the_caller_and_read_by_another_thread(desk: Desk) -> None:
+    desk.add(500)
+    desk.org.change_settings(page_sizes=200)
+    asked_in: list[str] = []
+    client = desk.open(before_call=lambda: asked_in.append(current_thread().name))
+    page = client.open_contacts(desk.user, None, None, with_deleted=False).page
+    sizes = [len(page.records)]
+    while page.next_path:
+        page = client.next_page_ahead(page.next_path).result(10)
+        sizes.append(len(page.records))
+    client.close()
+    assert sizes == [200, 200, 100]
+    assert asked_in == [current_thread().name] * 3
+    assert client.calls == 3
+
+
+def test_a_page_ahead_that_fails_says_so_when_it_is_taken(desk: Desk) -> None:
+    desk.add(300)
+    desk.org.change_settings(page_sizes=200)
+    page = desk.client.open_contacts(desk.user, None, None, with_deleted=False).page
+    desk.org.expire_locators()
+    assert page.next_path
+    ahead = desk.client.next_page_ahead(page.next_path)
+    with pytest.raises(LocatorExpired):
+        ahead.result(10)
+    desk.client.close()
+
+
+def test_a_page_that_leads_elsewhere_is_refused(desk: Desk) -> None:
+    desk.add(300)
+    desk.org.change_settings(page_sizes=200)
+    desk.org.trouble.add("foreign_next")
+    with pytest.raises(TryLater, match="foreign_host"):
+        desk.client.open_contacts(desk.user, None, None, with_deleted=False)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "https://evil.example/services/data/v66.0/query/0r8xx5R2yF2gs3VASQ-2000",
+        "//evil.example/services/data/v66.0/query/0r8xx5R2yF2gs3VASQ-2000",
+        "@evil.example/services/data/v66.0/query/0r8",
+        ".evil.example/services/data/v66.0/query/0r8",
+        ":secret@evil.example/services/data/v66.0/query/0r8",
+        "/services/data/v66.0/query/0r8@evil.example",
+        "/services/data/v66.0/query/../../../oauth2/revoke",
+        "/services/data/v66.0/sobjects/Contact/0035g00000AbCdE",
+        "/services/data/v66.0/query/0r8\r\nHost: evil.example",
+        "/services/data/v66.0/query/0r8\n",
+        "/services/data/v66.0/query/0r8\\..",
+        "/services/data/v66.0/query/0r8 x",
+        "/services/data/v66.0/query/0r8ü",
+        "/services/data/v66.0/query/",
+        "/services/data/v66.0/query?q=SELECT+Id+FROM+Contact",
+        "",
+    ],
+)
+def test_nothing_but_a_page_of_a_query_at_this_org_is_asked_for(salesforce: Mocker, path: str) -> None:
+    client = OrgClient(Tokens(), "66.0", OPT_OUT, wait=lambda state: 0.0)
+    with pytest.raises(TryLater, match="foreign_host"):
+        client.next_page(path)
+    assert salesforce.call_count == 0
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/services/data/v59.0/query/0r8xx5R2yF2gs3VASQ-2000", "/services/data/v66.0/queryAll/01gRO0000016PIAYA2-500"],
+)
+def test_paths_as_salesforce_writes_them_are_followed(salesforce: Mocker, path: str) -> None:
+    salesforce.get(ORIGIN + path, json=NOBODY)
+    client = OrgClient(Tokens(), "66.0", OPT_OUT)
+    assert client.next_page(path).next_path is None
+
+
+# --- sweeps and looks at Ids -------------------------------------------------------------------------------------------
+
+
+def test_a_sweep_sees_every_id_and_opt_out(desk: Desk) -> None:
+    plain, opted_out = desk.add(250), desk.add(200, opted_out=True)
+    [deleted] = desk.add()
+    desk.org.delete(deleted)
+    desk.add(owner_id=desk.colleague)
+    desk.org.change_settings(page_sizes=200)
+    pages = list(desk.client.iter_sweep(desk.user))
+    assert [len(page) for page in pages] == [200, 200, 50]
+    assert dict(row for page in pages for row in page) == dict.fromkeys(plain, False) | dict.fromkeys(opted_out, True)
+
+
+def test_an_empty_sweep_is_an_answer(desk: Desk) -> None:
+    assert list(desk.client.iter_sweep(desk.user)) == [[]]
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_a_page_that_is_shorter_than_others_is_followed(desk: Desk, after: int) -> None:
+    desk.add(600)
+    desk.org.change_settings(page_sizes=200)
+    desk.org.trouble.add("short_page", times=1, after=after)
+    assert sum(len(page) for page in desk.client.iter_sweep(desk.user)) == 600
+
+
+@pytest.mark.parametrize(
+    ("counted", "sizes"),
+    [(3, [2, 0]), (3, [2]), (3, [2, 2]), (0, [1]), (1, [0])],
+    ids=["a row is missing", "a page is missing", "a row too many", "one of none", "none of one"],
+)
+def test_a_sweep_of_more_or_fewer_rows_than_were_counted_is_an_error(
+    salesforce: Mocker, counted: int, sizes: list[int]
+) -> None:
+    for number, size in enumerate(sizes):
+        answer: dict[str, Any] = {"totalSize": counted, "done": number == len(sizes) - 1}
+        answer["records"] = [{"Id": f"003{n}", OPT_OUT: False} for n in range(size)]
+        if not answer["done"]:
+            answer["nextRecordsUrl"] = f"/services/data/v66.0/query/0r8-{number + 1}"
+        salesforce.get(f"{ORIGIN}/services/data/v66.0/query/" + (f"0r8-{number}" if number else ""), json=answer)
+    client = OrgClient(Tokens(), "66.0", OPT_OUT, wait=lambda state: 0.0)
+    with pytest.raises(TryLater, match="short_answer"):
+        list(client.iter_sweep("0055g00000AbCdEAAV"))
+
+
+@pytest.mark.parametrize("name", ["server_unavailable_html", "reset", "truncated_json", "query_timeout"])
+def test_a_sweep_that_breaks_off_is_an_error(desk: Desk, name: str) -> None:
+    desk.add(600)
+    desk.org.change_settings(page_sizes=200)
+    desk.org.trouble.add(name, kind="query_more", after=1)
+    with pytest.raises(TryLater):
+        list(desk.client.iter_sweep(desk.user))
+
+
+def test_a_sweep_whose_pages_are_no_longer_kept_is_an_error(desk: Desk) -> None:
+    desk.add(600)
+    desk.org.change_settings(page_sizes=200)
+    pages = desk.client.iter_sweep(desk.user)
+    assert len(next(pages)) == 200
+    desk.org.expire_locators()
+    with pytest.raises(LocatorExpired):
+        next(pages)
+
+
+def test_a_look_at_ids_says_what_became_of_each(desk: Desk) -> None:
+    mine, given, deleted, merged, purged, hidden = desk.add(6)
+    desk.org.give(given, desk.colleague)
+    desk.org.delete(deleted)
+    desk.org.merge(mine, [merged])
+    desk.org.delete(purged)
+    desk.org.purge(purged)
+    desk.org.hide_contact(hidden)
+    assert desk.client.look_at([mine, given, deleted, merged, purged, hidden]) == {
+        mine: Sighting(mine, desk.user, False, None),
+        given: Sighting(given, desk.colleague, False, None),
+        deleted: Sighting(deleted, desk.user, True, None),
+        merged: Sighting(merged, desk.user, True, mine),
+    }
+
+
+@pytest.mark.parametrize("verb", ["look_at", "contacts_by_id"])
+@pytest.mark.parametrize(("count", "calls"), [(0, 0), (1, 1), (400, 1), (401, 1), (2000, 1), (2001, 2)])
+def test_two_thousand_ids_go_into_a_call(desk: Desk, verb: str, count: int, calls: int) -> None:
+    ids = desk.add(count) if count else []
+    mark = desk.org.calls.mark()
+    found = getattr(desk.client, verb)(ids)
+    assert len(found) == count
+    assert desk.org.calls.counted(mark) == desk.client.calls == calls
+
+
+@pytest.mark.parametrize("verb", ["look_at", "contacts_by_id"])
+def test_ids_are_answered_whole_where_the_server_makes_small_pages(desk: Desk, verb: str) -> None:
+    ids = desk.add(900)
+    desk.org.change_settings(page_sizes=200)
+    assert len(getattr(desk.client, verb)(ids)) == 900
+
+
+@pytest.mark.parametrize("verb", ["look_at", "contacts_by_id"])
+@pytest.mark.parametrize("name", ["query_timeout", "server_error", "uri_too_long"])
+def test_a_look_at_ids_that_is_not_whole_is_an_error(desk: Desk, verb: str, name: str) -> None:
+    ids = desk.add(900)
+    desk.org.trouble.add(name, kind="subrequest", soql=ids[850])
+    with pytest.raises(SalesforceError):
+        getattr(desk.client, verb)(ids)
+
+
+@pytest.mark.parametrize("verb", ["look_at", "contacts_by_id"])
+def test_fewer_rows_than_were_counted_are_no_answer_about_ids(salesforce: Mocker, verb: str) -> None:
+    body = composite(part("ids0", {"totalSize": 1, "done": True, "records": []}))
+    salesforce.post(f"{ORIGIN}/services/data/v66.0/composite", json=body)
+    client = OrgClient(Tokens(), "66.0", OPT_OUT, wait=lambda state: 0.0)
+    with pytest.raises(TryLater, match="short_answer"):
+        getattr(client, verb)(["003aj000002oTldAAE"])
+
+
+def test_records_by_id_come_whoever_owns_them(desk: Desk) -> None:
+    [given, deleted, purged] = desk.add(3)
+    desk.org.give(given, desk.colleague)
+    desk.org.delete(deleted)
+    desk.org.delete(purged)
+    desk.org.purge(purged)
+    found = {
+        record.id: (record.owner_id, record.is_deleted)
+        for record in desk.client.contacts_by_id([given, deleted, purged])
+    }
+    assert found == {given: (desk.colleague, False), deleted: (desk.user, True)}
+
+
+def test_a_preview_counts_by_one_call(desk: Desk) -> None:
+    desk.add(5)
+    desk.add(2, opted_out=True)
+    desk.add(1, opted_out=True, email=None)
+    desk.add(3, email=None)
+    desk.add(owner_id=desk.colleague)
+    assert desk.client.count_preview(desk.user) == (11, 3, 3)
+    assert desk.client.calls == 1
+
+
+# --- trying again ------------------------------------------------------------------------------------------------------
+
+PASSING = [
+    "server_unavailable_html",
+    "edge_420",
+    "not_acceptable",
+    "reset",
+    "truncated_json",
+    "html",
+    "empty",
+    "redirect",
+]
+
+
+@pytest.mark.parametrize("name", PASSING)
+def test_what_passes_is_tried_again(desk: Desk, name: str) -> None:
+    desk.add(3)
+    fault = desk.org.trouble.add(name, times=TRIES - 1)
+    assert len(desk.read_all()) == 3
+    assert fault.hits == TRIES - 1
+    assert desk.client.calls == TRIES
+
+
+@pytest.mark.parametrize("name", ["server_unavailable_html", "reset", "truncated", "wrong_content_type"])
+def test_what_does_not_pass_is_given_up_after_three_attempts(desk: Desk, name: str) -> None:
+    fault = desk.org.trouble.add(name)
+    with pytest.raises(TryLater):
+        desk.read_all()
+    assert fault.hits == desk.client.calls == TRIES
+
+
+@pytest.mark.parametrize("name", ["request_limit", "api_disabled", "session_not_for_rest", "malformed_query", "gone"])
+def test_what_trying_again_will_not_mend_is_not_tried_again(desk: Desk, name: str) -> None:
+    fault = desk.org.trouble.add(name)
+    with pytest.raises(SalesforceError):
+        desk.read_all()
+    assert fault.hits == 1
+
+
+@pytest.mark.parametrize("name", sorted(name for name in ANSWERS if not name.startswith("oauth_")))
+def test_every_answer_ends_as_one_of_our_errors(desk: Desk, name: str) -> None:
+    desk.tokens.fresh = desk.new_token()
+    desk.add(3)
+    desk.org.trouble.add(name)
+    with pytest.raises(SalesforceError) as caught:
+        desk.read_all()
+    assert not isinstance(caught.value, SessionExpired)
+
+
+def test_attempts_wait_about_one_and_about_three_seconds() -> None:
+    def waits(attempt: int) -> list[float]:
+        state = RetryCallState(None, None, (), {})  # type: ignore[arg-type]
+        state.attempt_number = attempt
+        return [wait_with_jitter(state) for _ in range(200)]
+
+    first, second = waits(1), waits(2)
+    assert 0.5 <= min(first) < max(first) <= 1.5
+    assert 1.5 <= min(second) < max(second) <= 4.5
+    assert len(set(first)) > 100
+
+
+def test_each_attempt_is_counted_and_may_be_stopped(desk: Desk) -> None:
+    class Stopped(Exception):
+        pass
+
+    def before_call() -> None:
+        asked.append(1)
+        if len(asked) == 2:
+            raise Stopped
+
+    asked: list[int] = []
+    desk.org.trouble.add("server_unavailable_html")
+    client = desk.open(before_call=before_call)
+    with pytest.raises(Stopped):
+        client.look_at(desk.add())
+    assert client.calls == 1
+
+
+def test_an_expired_session_is_refreshed_on_the_way(desk: Desk) -> None:
+    desk.add(450)
+    desk.org.change_settings(page_sizes=200)
+    page = desk.client.open_contacts(desk.user, None, None, with_deleted=False).page
+    desk.org.expire_sessions()
+    desk.tokens.fresh = desk.new_token()
+    assert page.next_path
+    assert len(desk.client.next_page(page.next_path).records) == 200
+    assert len(desk.tokens.stale) == 1
+
+
+def test_an_org_that_moved_at_a_refresh_is_asked_at_its_new_address(salesforce: Mocker) -> None:
+    moved = "https://northgate-wealth.my.salesforce.com"
+    expired = [{"message": "Session expired or invalid", "errorCode": "INVALID_SESSION_ID"}]
+    body = composite(part("total", FOUR), part("out", NOBODY), part("none", NOBODY))
+    salesforce.post(f"{ORIGIN}/services/data/v66.0/composite", status_code=401, json=expired)
+    salesforce.post(f"{moved}/services/data/v66.0/composite", json=body)
+    tokens = Tokens()
+    tokens.moves_to = moved
+    client = OrgClient(tokens, "66.0", OPT_OUT, wait=lambda state: 0.0)
+    assert client.count_preview("0055g00000AbCdEAAV") == (4, 0, 0)
+    sent = [(call.hostname, call.headers["Authorization"]) for call in salesforce.request_history]
+    assert sent == [
+        ("northgate.my.salesforce.com", "Bearer old-token"),
+        ("northgate-wealth.my.salesforce.com", "Bearer new-token"),
+    ]
+    assert client.calls == 2
+
+
+def test_an_org_that_claims_to_have_moved_out_of_salesforce_gets_no_token(salesforce: Mocker) -> None:
+    expired = [{"message": "Session expired or invalid", "errorCode": "INVALID_SESSION_ID"}]
+    salesforce.post(f"{ORIGIN}/services/data/v66.0/composite", status_code=401, json=expired)
+    tokens = Tokens()
+    tokens.moves_to = "https://evil.example"
+    with pytest.raises(Misconfigured, match="foreign_host"):
+        OrgClient(tokens, "66.0", OPT_OUT, wait=lambda state: 0.0).count_preview("0055g00000AbCdEAAV")
+    assert salesforce.call_count == 1
+
+
+def test_the_clients_usage_is_the_orgs(desk: Desk) -> None:
+    assert desk.client.usage is None
+    desk.org.change_settings(api_limit=15_000)
+    desk.read_all()
+    assert desk.client.usage == (1, 15_000)
+    desk.org.trouble.add("no_limit_info")
+    desk.read_all()
+    assert desk.client.usage == (1, 15_000)
+
+
+# --- what gets into a question -----------------------------------------------------------------------------------------
+
+HOSTILE = [
+    "rose@edge.com' OR Email != '",
+    "' OR Name LIKE '%",
+    "rose@edge.com\\' OR Id != null OR Email = \\'",
+    "\\",
+    "\\'",
+    "rose@edge.com\n' OR Id != '",
+    "rose@edge.com' LIMIT 200 --",
+    "{}",
+    "{email}",
+    "%",
+    "_",
+    "rose@edge.com&q=SELECT Id FROM User",
+    "rose+news@edge.com#fragment",
+    "\u2019 OR Id != \u2019",
+]
+
+
+@pytest.mark.parametrize("typed", HOSTILE)
+def test_no_address_finds_more_than_itself(desk: Desk, typed: str) -> None:
+    desk.add(3)
+    desk.add(3, email=None)
+    assert desk.client.look_for_contact(email=typed) == []
+
+
+def test_an_address_with_odd_signs_finds_itself(desk: Desk) -> None:
+    desk.add(2)
+    for email in ("o'neil+news&more=100%@edge.com", "b.levy@expressl&t.net"):
+        [contact] = desk.add(email=email)
+        assert [row["Id"] for row in desk.client.look_for_contact(email=email.upper())] == [contact]
+
+
+def test_a_look_by_id_finds_deleted_ones_and_other_peoples(desk: Desk) -> None:
+    [mine] = desk.add()
+    [theirs] = desk.add(owner_id=desk.colleague)
+    desk.org.delete(mine)
+    assert desk.client.look_for_contact(salesforce_id=mine[:15])[0]["IsDeleted"] is True
+    assert desk.client.look_for_contact(salesforce_id=theirs)[0]["Owner"]["Name"] == "Jonas Lindqvist"
+
+
+def test_asking_for_nobody_does_not_find_everybody_without_an_address(desk: Desk) -> None:
+    desk.add(email=None)
+    for nothing in (None, ""):
+        with pytest.raises(ValueError, match="an Id or an address"):
+            desk.client.look_for_contact(email=nothing)
+
+
+NOT_AN_ID = [
+    "",
+    "003aj000002oTl",
+    "003aj000002oTldAAE' OR Id != '",
+    "003aj000002oTld\n",
+    "003aj00000'oTld",
+    "003aj000002oTldA",
+    "003aj000002öTld",
+    "００３aj000002oTld",
+]
+
+
+@pytest.mark.parametrize("hostile", NOT_AN_ID)
+def test_nothing_but_an_id_stands_where_an_id_belongs(hostile: str) -> None:
+    stamp = datetime(2026, 5, 6, tzinfo=UTC)
+    owner = "0055g00000AbCdEAAV"
+    for build in (
+        lambda: soql.contacts(hostile, OPT_OUT),
+        lambda: soql.contacts(owner, OPT_OUT, stamp, (stamp, hostile)),
+        lambda: soql.contacts_by_id(["003aj000002oTldAAE", hostile], OPT_OUT),
+        lambda: soql.count_contacts(hostile),
+        lambda: soql.sweep(hostile, OPT_OUT),
+        lambda: soql.sightings([hostile]),
+        lambda: soql.whereabouts(hostile, None, OPT_OUT),
+    ):
+        with pytest.raises(ValueError, match=r"not a Salesforce Id|an Id or an address"):
+            build()
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    ["", "A B", "Id, Phone", "Has'Opted", "1Field", "Opt_Out__c FROM User --", "Feld_ä__c", "Opt_Out__c\n", "A" * 81],
+)
+def test_nothing_but_a_fields_name_stands_where_a_field_belongs(hostile: str) -> None:
+    owner = "0055g00000AbCdEAAV"
+    for build in (
+        lambda: soql.contacts(owner, hostile),
+        lambda: soql.contacts_by_id([], hostile),
+        lambda: soql.sweep(owner, hostile),
+        lambda: soql.whereabouts("003aj000002oTldAAE", None, hostile),
+        lambda: OrgClient(Tokens(), "66.0", hostile).count_preview(owner),
+    ):
+        with pytest.raises(ValueError, match="not a field's API name"):
+            build()
+
+
+def test_moments_are_written_in_utc_without_a_plus_sign() -> None:
+    here = datetime.fromisoformat("2026-05-06T13:36:42.900+02:00")
+    assert soql.moment(here) == "2026-05-06T11:36:42Z"
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(0, []), (1, [1]), (4, [4]), (5, [4, 1]), (8, [4, 4])])
+def test_batches_are_full_up_to_the_last(count: int, sizes: list[int]) -> None:
+    assert [len(batch) for batch in batched_lists(range(count), 4)] == sizes

@@ -1,0 +1,47 @@
+"""Where a run reads: from a quarter of an hour before the last complete run's first answer."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from asapp.models import Connection
+from asapp.sync.window import OVERLAP, next_window, start_of
+
+WATERMARK = datetime(2026, 5, 6, 12, 0, tzinfo=UTC)
+
+
+def test_without_a_watermark_everything_is_read() -> None:
+    assert start_of(None) is None
+
+
+def test_a_run_reads_a_quarter_of_an_hour_again() -> None:
+    assert start_of(WATERMARK) == datetime(2026, 5, 6, 11, 45, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("changed_before_the_last_run", "is_read_again"),
+    [(timedelta(minutes=20), False), (timedelta(minutes=10), True), (OVERLAP, True)],
+)
+def test_a_change_is_read_again_within_the_overlap_only(
+    changed_before_the_last_run: timedelta, is_read_again: bool
+) -> None:
+    start = start_of(WATERMARK)
+    assert start is not None
+    assert (WATERMARK - changed_before_the_last_run >= start) is is_read_again
+
+
+def test_a_connection_goes_on_from_its_watermark() -> None:
+    connection = Connection(watermark=WATERMARK, opt_out_field_read="HasOptedOutOfEmail")
+    assert next_window(connection, "HasOptedOutOfEmail") == WATERMARK - OVERLAP
+
+
+@pytest.mark.parametrize("field_read", [None, "HasOptedOutOfEmail"])
+def test_a_new_opt_out_field_starts_a_full_read(field_read: str | None) -> None:
+    connection = Connection(watermark=WATERMARK, opt_out_field_read=field_read)
+    assert next_window(connection, "No_Mail__c") is None
+
+
+def test_a_connection_that_never_synced_reads_everything() -> None:
+    assert next_window(Connection(), "HasOptedOutOfEmail") is None
