@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 TICK_QUEUE = "tick"  # first: it takes milliseconds and heals the rest
 SYNC_QUEUE = "sync"
+QUEUES = (TICK_QUEUE, SYNC_QUEUE)  # in the order in which workers look
 RUN_JOB = "asapp.jobs.tasks.run_sync"
 RUN_JOB_TIMEOUT_S = 900
 FAILURE_TTL_S = 3600
@@ -76,6 +77,23 @@ class Queues:
             return []
         waiting = JobStatus.QUEUED.value.encode()
         return [run_id for run_id, status in zip(run_ids, statuses, strict=True) if status != waiting]
+
+    def is_there(self) -> bool:
+        """Does Redis answer?"""
+        try:
+            return bool(self.redis.ping())
+        except RedisError:
+            return False
+
+    def depths(self) -> dict[str, int] | None:
+        """Return {queue: jobs that wait in it}, or None where Redis doesn't answer."""
+        try:
+            with self.redis.pipeline(transaction=False) as pipeline:
+                for name in QUEUES:
+                    pipeline.llen(f"{Queue.redis_queue_namespace_prefix}{name}")
+                return dict(zip(QUEUES, pipeline.execute(), strict=True))
+        except RedisError:
+            return None
 
 
 def job_id_of(run_id: int) -> str:

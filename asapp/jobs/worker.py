@@ -15,7 +15,7 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from asapp.health.heartbeats import Heart
-from asapp.jobs.queues import SYNC_QUEUE, TICK_QUEUE
+from asapp.jobs.queues import QUEUES
 from asapp.jobs.stopping import stop_on, stop_on_signals
 from asapp.jobs.tasks import leave_parents_connections
 
@@ -71,7 +71,7 @@ class SyncWorker(Worker):
 def make_worker(redis_url: str, heart: Heart) -> SyncWorker:
     connection = Redis.from_url(redis_url)
     worker = SyncWorker(
-        [Queue(name, connection=connection, serializer=JSONSerializer) for name in (TICK_QUEUE, SYNC_QUEUE)],
+        [Queue(name, connection=connection, serializer=JSONSerializer) for name in QUEUES],
         connection=connection,
         serializer=JSONSerializer,
         worker_ttl=WORKER_TTL_S,

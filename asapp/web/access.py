@@ -22,7 +22,9 @@ from asapp.models import User
 P = ParamSpec("P")
 R = TypeVar("R")
 
-PUBLIC_ENDPOINTS = frozenset({"static", "auth.login", "auth.try_login", "health.alive", "home.index"})
+PUBLIC_ENDPOINTS = frozenset(
+    {"static", "auth.login", "auth.try_login", "health.alive", "health.ready", "health.metrics", "home.index"}
+)
 
 
 def register(app: Flask) -> None:

@@ -34,7 +34,11 @@ FOR_ADVISORS = (
     Place("Leads", "leads.index", ("leads",)),
     ACCOUNT_SETTINGS,
 )
-FOR_ADMINS = (Place("Partners", "partners.index", ("partners",)), ACCOUNT_SETTINGS)
+FOR_ADMINS = (
+    Place("Partners", "partners.index", ("partners",)),
+    Place("Health", "health.index", ("health",)),
+    ACCOUNT_SETTINGS,
+)
 
 
 def register(app: Flask) -> None:
@@ -56,10 +60,15 @@ def home_of_current_user() -> str:
 
 def _links(places: tuple[Place, ...]) -> list[Link]:
     known = current_app.view_functions
-    return [Link(p.label, url_for(p.endpoint), _current(p)) for p in places if p.endpoint in known]
+    return [_link(place) for place in places if place.endpoint in known]
 
 
-def _current(place: Place) -> str | None:
-    if request.endpoint == place.endpoint:
+def _link(place: Place) -> Link:
+    url = url_for(place.endpoint)
+    return Link(place.label, url, _current(place, url))
+
+
+def _current(place: Place, url: str) -> str | None:
+    if request.path == url:  # by path, since a refused form is shown by an endpoint of its own
         return "page"
     return "true" if request.blueprint in place.section else None

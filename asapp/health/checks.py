@@ -1,0 +1,105 @@
+"""Whether what a page needs is there: the database, its tables as this release knows them, and Redis."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Generic, TypeVar
+
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+T = TypeVar("T")
+CHECK_S = 2.0
+
+MOST_AT_ONCE = 4  # of one name: several may ask at once, but what hangs must not pile up
+
+_under_way: Counter[str] = Counter()
+_lock = threading.Lock()
+
+
+class NoAnswer(Exception):
+    """Nothing came back in time, or too many before are still waiting for their answer."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """why: a few words, never what an exception said."""
+
+    is_good: bool
+    why: str = ""
+
+
+def check_all(engine: Engine, is_redis_there: Callable[[], bool], migrations: str) -> dict[str, Check]:
+    """migrations: the folder of them."""
+    database, tables = check_database(engine, migrations)
+    redis = Check(True) if is_redis_there() else Check(False, "does not answer")
+    return {"database": database, "migrations": tables, "redis": redis}
+
+
+def check_database(engine: Engine, migrations: str) -> tuple[Check, Check]:
+    """Return (is it there, are its tables current)."""
+    try:
+        found = within(CHECK_S, "database", lambda: read_revisions(engine))
+    except NoAnswer:
+        return Check(False, f"no answer within {CHECK_S:g} s"), Check(False, "unknown")
+    except SQLAlchemyError as error:
+        return Check(False, type(error).__name__), Check(False, "unknown")
+    wanted = heads_of(migrations)
+    if found == wanted:
+        return Check(True), Check(True)
+    return Check(True), Check(False, f"at {_listed(found)}, this release needs {_listed(wanted)}")
+
+
+def read_revisions(engine: Engine) -> frozenset[str]:
+    """Return the revisions that the database is at; none where it has no tables yet."""
+    with engine.connect() as connection:
+        connection.execute(text("SELECT 1"))
+        if not engine.dialect.has_table(connection, "alembic_version"):
+            return frozenset()
+        return frozenset(connection.scalars(text("SELECT version_num FROM alembic_version")))
+
+
+@cache
+def heads_of(migrations: str) -> frozenset[str]:
+    return frozenset(ScriptDirectory(migrations).get_heads())
+
+
+class _Answer(Generic[T]):
+    value: T
+    error: BaseException | None = None
+
+
+def within(seconds: float, name: str, ask: Callable[[], T]) -> T:
+    """Return what ask returns, or raise NoAnswer; what hangs is left hanging in its thread."""
+    answer: _Answer[T] = _Answer()
+
+    def run() -> None:
+        try:
+            answer.value = ask()
+        except BaseException as error:  # noqa: BLE001 - handed to whoever asked
+            answer.error = error
+        finally:
+            with _lock:
+                _under_way[name] -= 1
+
+    with _lock:
+        if _under_way[name] >= MOST_AT_ONCE:
+            raise NoAnswer
+        _under_way[name] += 1
+    thread = threading.Thread(target=run, name=f"check {name}", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise NoAnswer
+    if answer.error is not None:
+        raise answer.error
+    return answer.value
+
+
+def _listed(revisions: frozenset[str]) -> str:
+    return ", ".join(sorted(revisions)) or "none"

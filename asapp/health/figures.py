@@ -1,0 +1,113 @@
+"""What the system is doing, read from the database at the moment one asks, so that any number of processes agree.
+
+Every query is bounded: by an index, by the last hour or day, or by the number of partners. No figure names a person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from asapp.health.heartbeats import SCHEDULER, TICK, WORKER, Seen, list_seen
+from asapp.models import Connection, ConnectionStatus, Partner, RunStatus, SyncRun
+from asapp.models.run import ACTIVE
+from asapp.sync.allowance import Allowance, allowances
+from asapp.sync.due import is_due
+
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+MOST_DURATIONS = 5000  # of the newest runs
+TOKEN_NEAR_EXPIRY = timedelta(days=25)  # unused; Salesforce may end it after 30, the tick uses it after 20
+OUTCOMES = tuple(status.value for status in RunStatus if status not in ACTIVE)
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """count of those that wait, and since when the first of them does."""
+
+    count: int
+    since: datetime | None
+
+    def age(self, now: datetime) -> timedelta:
+        return max(now - self.since, timedelta(0)) if self.since else timedelta(0)
+
+
+@dataclass(frozen=True)
+class Figures:
+    now: datetime
+    queued: Backlog  # runs
+    running: int
+    due: Backlog  # connections that no tick has come to yet
+    connections: Mapping[str, int]  # status -> how many
+    tokens_near_expiry: int
+    opt_outs_unknown_soon: int  # connected, whose contacts are switched off within a day unless a sync is good
+    partners: Mapping[str, Allowance]  # slug -> calls
+    paused: frozenset[str]  # slugs
+    seen: Sequence[Seen]
+
+    def last_seen(self, kind: str) -> datetime | None:
+        return max((seen.seen_at for seen in self.seen if seen.kind == kind), default=None)
+
+    def alive(self, kind: str) -> int:
+        return sum(seen.kind == kind and seen.is_alive for seen in self.seen)
+
+    @property
+    def ticked_at(self) -> datetime | None:
+        return self.last_seen(TICK)
+
+    @property
+    def tick_is_alive(self) -> bool:
+        return self.alive(TICK) > 0
+
+    @property
+    def processes(self) -> list[Seen]:
+        return [seen for seen in self.seen if seen.kind in (SCHEDULER, WORKER)]
+
+
+def read_figures(session: Session, now: datetime) -> Figures:
+    queued = select(func.count(), func.min(SyncRun.queued_at)).where(SyncRun.status == RunStatus.QUEUED)
+    running = select(func.count()).where(SyncRun.status == RunStatus.RUNNING)
+    due = select(func.count(), func.min(Connection.next_sync_at)).join(Partner).where(is_due(now))
+    connected = Connection.status == ConnectionStatus.CONNECTED
+    near_expiry = select(func.count()).where(connected, Connection.token_used_at <= now - TOKEN_NEAR_EXPIRY)
+    unknown_soon = select(func.count()).where(
+        connected, Connection.opt_outs_known_until > now, Connection.opt_outs_known_until <= now + DAY
+    )
+    by_status = session.execute(select(Connection.status, func.count()).group_by(Connection.status))
+    counts = {str(status): count for status, count in by_status}
+    return Figures(
+        now=now,
+        queued=Backlog(*session.execute(queued).one()),
+        running=session.scalar(running) or 0,
+        due=Backlog(*session.execute(due).one()),
+        connections={status.value: counts.get(status, 0) for status in ConnectionStatus},
+        tokens_near_expiry=session.scalar(near_expiry) or 0,
+        opt_outs_unknown_soon=session.scalar(unknown_soon) or 0,
+        partners=allowances(session, now),
+        paused=frozenset(session.scalars(select(Partner.slug).where(Partner.is_enabled, Partner.paused_until > now))),
+        seen=list_seen(session, now),
+    )
+
+
+def count_ended(session: Session, since: datetime) -> dict[str, int]:
+    """Return {outcome: runs that ended so since then}, with every outcome there is."""
+    rows = session.execute(
+        select(SyncRun.status, func.count()).where(SyncRun.finished_at > since).group_by(SyncRun.status)
+    )
+    found = {str(status): count for status, count in rows}
+    return {outcome: found.get(outcome, 0) for outcome in OUTCOMES}
+
+
+def read_durations(session: Session, since: datetime) -> list[float]:
+    """Return how many seconds the newest runs took, of those that ended since then."""
+    rows = session.execute(
+        select(SyncRun.started_at, SyncRun.finished_at)
+        .where(SyncRun.finished_at > since, SyncRun.started_at.is_not(None))
+        .order_by(SyncRun.finished_at.desc())
+        .limit(MOST_DURATIONS)
+    )
+    return [(row.finished_at - row.started_at).total_seconds() for row in rows if row.finished_at and row.started_at]

@@ -1,0 +1,332 @@
+"""What whatever watches over the processes is told, and what an admin sees of it."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import Engine, text
+
+from asapp import create_app
+from asapp.clock import utcnow
+from asapp.extensions import db
+from asapp.health import checks
+from asapp.health.checks import NoAnswer, within
+from asapp.health.heartbeats import FORGOTTEN_AFTER, SCHEDULER, TICK, WORKER, Heart, beat, list_seen
+from asapp.models import ApiUsage, Heartbeat, RunStatus
+from config import Config
+from tests.conftest import make_config
+from tests.factories import (
+    log_in,
+    make_admin,
+    make_advisor,
+    make_connection,
+    make_partner,
+    make_run,
+    make_synced_connection,
+    save,
+)
+
+MINUTE = timedelta(minutes=1)
+DAY = timedelta(days=1)
+
+
+@contextmanager
+def server_that_says_nothing() -> Iterator[int]:
+    """A port that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+def metrics_of(client: FlaskClient) -> dict[tuple[str, ...], float]:
+    """{(name, label values …): value}"""
+    answer = client.get("/metrics")
+    assert answer.status_code == 200
+    assert answer.content_type.startswith("text/plain")
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+
+
+# /healthz and /readyz
+
+
+def test_alive(client: FlaskClient) -> None:
+    assert client.get("/healthz").text == "ok\n"
+
+
+def test_ready(client: FlaskClient) -> None:
+    answer = client.get("/readyz")
+    assert answer.status_code == 200
+    assert answer.json == {
+        "ready": True,
+        "checks": {"database": {"ok": True}, "migrations": {"ok": True}, "redis": {"ok": True}},
+    }
+
+
+def test_not_ready_while_redis_is_away(app: Flask, database_url: str) -> None:
+    answer = client_of(make_config(database_url)).get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json
+    assert answer.json["checks"]["redis"] == {"ok": False, "why": "does not answer"}
+    assert answer.json["checks"]["database"] == {"ok": True}
+
+
+def test_not_ready_before_the_migrations(app: Flask, client: FlaskClient) -> None:
+    db.session.execute(text("UPDATE alembic_version SET version_num = '0000'"))
+    db.session.commit()
+    answer = client.get("/readyz", broken=True)
+    assert answer.status_code == 503
+    assert answer.json
+    heads = ", ".join(checks.heads_of("migrations"))
+    assert answer.json["checks"]["migrations"] == {"ok": False, "why": f"at 0000, this release needs {heads}"}
+
+
+@pytest.mark.parametrize(
+    "database_url",
+    [
+        "postgresql+psycopg://person:secret-word@127.0.0.1:1/nothing",
+        "sqlite:////nowhere/at/all.db",
+    ],
+)
+def test_not_ready_without_a_database(database_url: str) -> None:
+    client = client_of(make_config(database_url))
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json
+    assert answer.json["checks"]["database"] == {"ok": False, "why": "OperationalError"}
+    assert answer.json["checks"]["migrations"] == {"ok": False, "why": "unknown"}
+    assert "secret-word" not in answer.text
+    assert metrics_of(client) == {("asapp_database_up",): 0, ("asapp_redis_up",): 0}
+
+
+def test_a_database_that_says_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "CHECK_S", 0.2)
+    with server_that_says_nothing() as port:
+        client = client_of(make_config(f"postgresql+psycopg://person:x@127.0.0.1:{port}/nothing"))
+        began = time.monotonic()
+        answer = client.get("/readyz")
+        assert time.monotonic() - began < 2
+    assert answer.json
+    assert answer.json["checks"]["database"] == {"ok": False, "why": "no answer within 0.2 s"}
+
+
+def test_what_hangs_does_not_pile_up() -> None:
+    go_on = threading.Event()
+    before = threading.active_count()
+    for _ in range(20):
+        with pytest.raises(NoAnswer):
+            within(0.01, "hanging", go_on.wait)
+    assert threading.active_count() - before <= checks.MOST_AT_ONCE
+    go_on.set()
+    while threading.active_count() > before:
+        time.sleep(0.01)
+    assert within(1, "hanging", lambda: 7) == 7
+
+
+def test_several_may_ask_at_once() -> None:
+    together = threading.Barrier(checks.MOST_AT_ONCE)
+    answers: list[int] = []
+
+    def ask() -> None:
+        answers.append(within(5, "together", lambda: together.wait(5)))
+
+    threads = [threading.Thread(target=ask) for _ in range(checks.MOST_AT_ONCE)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(answers) == checks.MOST_AT_ONCE
+
+
+# /metrics
+
+
+def test_metrics_of_an_empty_system(client: FlaskClient) -> None:
+    found = metrics_of(client)
+    assert found["asapp_database_up",] == found["asapp_redis_up",] == 1
+    assert found["asapp_tick_age_seconds",] == float("inf")
+    assert found["asapp_connections_due",] == found["asapp_oldest_due_seconds",] == 0
+    assert found["asapp_queue_jobs", "sync"] == found["asapp_queue_jobs", "tick"] == 0
+    assert found["asapp_runs_ended", "failed"] == 0
+    assert found["asapp_run_duration_seconds_count",] == 0
+
+
+def test_metrics_of_runs(client: FlaskClient, app: Flask) -> None:
+    now = utcnow()
+    connection = make_synced_connection()
+    for status, seconds in ((RunStatus.COMPLETE, 0.2), (RunStatus.COMPLETE, 20), (RunStatus.FAILED, 90)):
+        make_run(connection, status, started_at=now - MINUTE - timedelta(seconds=seconds), finished_at=now - MINUTE)
+    make_run(connection, RunStatus.HELD, started_at=now - DAY, finished_at=now - DAY)
+    make_run(connection, RunStatus.QUEUED, queued_at=now - 3 * MINUTE)
+    make_run(make_synced_connection(), RunStatus.RUNNING)
+    found = metrics_of(client)
+    ended = {outcome: found["asapp_runs_ended", outcome] for outcome in ("complete", "failed", "held", "cancelled")}
+    assert ended == {"complete": 2, "failed": 1, "held": 0, "cancelled": 0}
+    assert found["asapp_runs_active", "queued"] == found["asapp_runs_active", "running"] == 1
+    assert 180 <= found["asapp_oldest_queued_run_seconds",] < 200
+    assert found["asapp_run_duration_seconds_count",] == 3
+    assert found["asapp_run_duration_seconds_sum",] == pytest.approx(110.2)
+    assert [
+        found["asapp_run_duration_seconds_bucket", le] for le in ("0.5", "10.0", "30.0", "60.0", "120.0", "+Inf")
+    ] == [
+        *(1, 1, 2, 2, 3, 3),
+    ]
+
+
+def test_metrics_of_what_is_due(client: FlaskClient, app: Flask) -> None:
+    now = utcnow()
+    for late in (2, 5):
+        make_connection(next_sync_at=now - late * MINUTE)
+    make_connection(next_sync_at=now + MINUTE)
+    make_connection(make_advisor(make_partner(is_enabled=False)), next_sync_at=now - 9 * MINUTE)
+    found = metrics_of(client)
+    assert found["asapp_connections_due",] == 2
+    assert 300 <= found["asapp_oldest_due_seconds",] < 320
+    assert found["asapp_connections", "connected"] == 4
+
+
+def test_metrics_of_what_runs_out(client: FlaskClient, app: Flask) -> None:
+    now = utcnow()
+    make_synced_connection(token_used_at=now - 26 * DAY)
+    make_synced_connection(opt_outs_known_until=now + DAY / 2)
+    make_synced_connection(opt_outs_known_until=now - DAY)
+    found = metrics_of(client)
+    assert found["asapp_tokens_near_expiry",] == 1
+    assert found["asapp_opt_outs_unknown_soon",] == 1
+
+
+def test_metrics_of_the_allowance(client: FlaskClient, app: Flask) -> None:
+    now = utcnow()
+    partner = make_partner(
+        slug="northgate",
+        api_share_percent=10,
+        org_calls_used=90_000,
+        org_calls_allowed=100_000,
+        org_calls_seen_at=now,
+        paused_until=now + MINUTE,
+    )
+    make_partner(slug="new-firm")
+    this_hour = now.replace(minute=0, second=0, microsecond=0)
+    save(
+        *(ApiUsage(partner_id=partner.id, hour=this_hour - hours * timedelta(hours=1), calls=7) for hours in (0, 3, 48))
+    )
+    found = metrics_of(client)
+    assert found["asapp_api_calls", "northgate"] == 14
+    assert found["asapp_api_calls_share", "northgate"] == 10_000
+    assert found["asapp_org_api_used_ratio", "northgate"] == 0.9
+    assert found["asapp_partner_paused", "northgate"] == 1
+    assert found["asapp_api_calls", "new-firm"] == found["asapp_partner_paused", "new-firm"] == 0
+    assert ("asapp_api_calls_share", "new-firm") not in found  # its org has not told yet
+
+
+def test_metrics_of_the_processes(client: FlaskClient, app: Flask) -> None:
+    beat(db.engine, TICK)
+    Heart(db.engine, SCHEDULER).beat()
+    Heart(db.engine, WORKER).beat()
+    save(Heartbeat(name="worker:elsewhere:7", seen_at=utcnow() - 3 * MINUTE))
+    found = metrics_of(client)
+    assert found["asapp_tick_age_seconds",] < 10
+    assert found["asapp_schedulers_alive",] == found["asapp_workers_alive",] == 1
+
+
+def test_metrics_without_redis(app: Flask, database_url: str) -> None:
+    found = metrics_of(client_of(make_config(database_url)))
+    assert found["asapp_redis_up",] == 0
+    assert found["asapp_database_up",] == 1
+    assert not [key for key in found if key[0] == "asapp_queue_jobs"]
+
+
+def test_nothing_that_needs_no_login_names_a_person(client: FlaskClient, app: Flask) -> None:
+    advisor = make_advisor(name="Alice Moreau", email="alice@example.com")
+    connection = make_synced_connection(advisor, username="alice@northgate.example", next_sync_at=utcnow() - MINUTE)
+    make_run(connection, RunStatus.QUEUED)
+    told = "".join(client.get(path).text for path in ("/healthz", "/readyz", "/metrics")).lower()
+    for personal in ("alice", "moreau", "northgate.example", "@", connection.public_id, connection.org_id.lower()):
+        assert personal not in told
+
+
+# Heartbeats
+
+
+def test_a_process_that_ends_in_order_is_forgotten(app: Flask) -> None:
+    heart = Heart(db.engine, WORKER)
+    heart.beat()
+    (seen,) = list_seen(db.session(), utcnow())
+    assert (seen.kind, seen.is_alive) == (WORKER, True)
+    db.session.rollback()
+    heart.stop()
+    assert list_seen(db.session(), utcnow()) == []
+
+
+def test_who_died_is_remembered_for_a_week(app: Flask) -> None:
+    now = utcnow()
+    save(
+        Heartbeat(name="worker:a:1", seen_at=now - MINUTE),
+        Heartbeat(name="worker:b:2", seen_at=now - DAY),
+        Heartbeat(name="worker:c:3", seen_at=now - FORGOTTEN_AFTER - MINUTE),
+    )
+    beat(db.engine, TICK)
+    seen = [(s.kind, s.where, s.is_alive) for s in list_seen(db.session(), now)]
+    assert seen == [(TICK, "", True), (WORKER, "a, process 1", True), (WORKER, "b, process 2", False)]
+
+
+def test_a_heart_goes_on_while_the_database_is_away(caplog: pytest.LogCaptureFixture) -> None:
+    app = create_app(make_config("postgresql+psycopg://person:secret-word@127.0.0.1:1/nothing"))
+    with app.app_context():
+        engine: Engine = db.engine
+    Heart(engine, WORKER).beat()
+    assert "the heartbeat was not written: OperationalError" in caplog.text
+    assert "secret-word" not in caplog.text
+
+
+# /admin/health
+
+
+def test_the_page_for_admins(client: FlaskClient, app: Flask) -> None:
+    now = utcnow()
+    beat(db.engine, TICK)
+    log_in(client, make_admin())
+    save(
+        Heartbeat(name="scheduler:host-1:12", seen_at=now - MINUTE / 2),
+        Heartbeat(name="worker:host-2:34", seen_at=now - 9 * MINUTE),
+    )
+    make_run(make_synced_connection(next_sync_at=now - 4 * MINUTE), RunStatus.FAILED, finished_at=now - MINUTE)
+    page = client.get("/admin/health").text
+    assert "Scheduler<span" in page
+    assert "host-1, process 12" in page
+    assert "host-2, process 34" in page
+    assert "9 minutes ago" in page
+    assert "due, the oldest" in page
+    assert "<dt>failed</dt><dd>1</dd>" in page
+    assert "stand still" not in page
+    assert '<a href="/admin/health" aria-current="page">Health</a>' in page
+
+
+def test_the_page_says_when_nothing_is_dispatched(app: Flask, database_url: str) -> None:
+    client = client_of(make_config(database_url))
+    log_in(client, make_admin())
+    page = client.get("/admin/health").text
+    assert "Redis does not answer." in page
+    assert "Scheduled syncs stand still." in page
+    assert "There was no dispatch yet." in page
+
+
+def test_the_page_is_not_for_advisors(client: FlaskClient, app: Flask) -> None:
+    log_in(client, make_advisor())
+    assert client.get("/admin/health").status_code == 403
+
+
+def client_of(config: Config) -> FlaskClient:
+    """A client of another app, on these settings."""
+    return create_app(config).test_client()
