@@ -16,6 +16,16 @@ from asapp.models.contact import (
     Reason,
 )
 from asapp.models.heartbeat import Heartbeat
+from asapp.models.lead import (
+    ConsentEvent,
+    ConsentKind,
+    ConsentSource,
+    ConsentText,
+    Lead,
+    LeadState,
+    LinkedKind,
+    OptInPage,
+)
 from asapp.models.partner import ApiUsage, Partner
 from asapp.models.run import RunChange, RunPhase, RunStatus, RunTrigger, SyncRun
 from asapp.models.user import Role, User
@@ -24,16 +34,24 @@ __all__ = [
     "ApiUsage",
     "Connection",
     "ConnectionStatus",
+    "ConsentEvent",
+    "ConsentKind",
+    "ConsentSource",
+    "ConsentText",
     "Contact",
     "ContactList",
     "ContactSource",
     "Departure",
     "DepartureState",
     "Heartbeat",
+    "Lead",
+    "LeadState",
     "LedgerEntry",
+    "LinkedKind",
     "ListKind",
     "ListMember",
     "OAuthState",
+    "OptInPage",
     "Outcome",
     "Partner",
     "PendingGrant",

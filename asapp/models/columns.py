@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any, TypeVar
 from uuid import uuid4
 
-from sqlalchemy import CheckConstraint
+from sqlalchemy import CheckConstraint, event
 
 from asapp.vault import Vault
+
+M = TypeVar("M", bound=type)
 
 
 def new_public_id() -> str:
@@ -18,6 +21,21 @@ def one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
     """A check that column holds one of the values; it names the constraint after the column."""
     listed = ", ".join(f"'{value}'" for value in values)
     return CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+class AppendOnly(Exception):
+    """A row was to be changed or deleted that must stay as it was written."""
+
+
+def append_only(model: M) -> M:
+    """Mark a model whose rows are written once. The database refuses as well: see migrations/append_only.py."""
+
+    def refuse(_mapper: Any, _connection: Any, target: Any) -> None:
+        raise AppendOnly(type(target).__name__)
+
+    event.listen(model, "before_update", refuse)
+    event.listen(model, "before_delete", refuse)
+    return model
 
 
 class SealsColumns:

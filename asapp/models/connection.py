@@ -91,6 +91,12 @@ class Connection(SealsColumns, Base):
     next_sync_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     failures_in_a_row: Mapped[int] = mapped_column(default=0)
 
+    # Leads are followed on their own: what hides them must not stop the contacts (leads/following.py).
+    leads_watermark: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    leads_known_until: Mapped[datetime | None] = mapped_column(UTCDateTime)  # as opt_outs_known_until, for leads
+    leads_trouble: Mapped[str | None] = mapped_column(String(60))  # why they can't be followed: a key of leads/words.py
+    leads_rung_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # a delivery is on its way since
+
     user: Mapped[User] = relationship()
     partner: Mapped[Partner] = relationship()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, UniqueConstraint, false, text
 from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -43,6 +43,9 @@ def _search_key_of_new_row(context: DefaultExecutionContext) -> str:
     return search_key(row["first_name"], row["last_name"], row["email"])
 
 
+IS_MANUAL = text("source = 'manual'")
+
+
 class Contact(Base):
     """A person an advisor's mail may go to.
 
@@ -63,6 +66,7 @@ class Contact(Base):
         UniqueConstraint("connection_id", "salesforce_id"),
         Index("ix_contacts_search_key", "user_id", "search_key", "id"),
         Index("ix_contacts_address", "user_id", "address_hash"),
+        Index("ix_contacts_manual", "user_id", sqlite_where=IS_MANUAL, postgresql_where=IS_MANUAL),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -70,6 +74,9 @@ class Contact(Base):
     connection_id: Mapped[int | None] = mapped_column(ForeignKey("connections.id"))
     salesforce_id: Mapped[str | None] = mapped_column(String(18))
     source: Mapped[str] = mapped_column(String(10))
+    # For people from the sign-up page: the connection that follows their Lead, and are they on "Salesforce Leads"?
+    followed_by_id: Mapped[int | None] = mapped_column(ForeignKey("connections.id"))
+    is_lead: Mapped[bool] = mapped_column(default=False, server_default=false())
     first_name: Mapped[str] = mapped_column(String(80), default="")
     last_name: Mapped[str] = mapped_column(String(120), default="")
     email: Mapped[str] = mapped_column(String(254), default="")
@@ -81,6 +88,7 @@ class Contact(Base):
     departed: Mapped[str | None] = mapped_column(String(12))
     merged_into: Mapped[str | None] = mapped_column(String(18))
     hidden_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # the tombstone
+    erased_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # on request: the row is blank, and stays so
     system_modstamp: Mapped[datetime | None] = mapped_column(UTCDateTime)
     created_in_run_id: Mapped[int | None] = mapped_column(index=True)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
@@ -174,6 +182,7 @@ class LedgerEntry(Base):
             sqlite_where=HAS_HASH,
             postgresql_where=HAS_HASH,
         ),
+        {"sqlite_with_rowid": False},
     )
 
     connection_id: Mapped[int] = mapped_column(ForeignKey("connections.id", ondelete="CASCADE"), primary_key=True)

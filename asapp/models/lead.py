@@ -1,0 +1,204 @@
+"""Sign-up pages, the people who signed up on them (the outbox to Salesforce), and the history of their consent.
+
+A lead is one person of one advisor: the address is the person. Its row is the only one that holds who it is; what was agreed
+to and when is append-only beside it and names the lead by its id. Erasing blanks the lead's row and keeps the history.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from asapp.clock import utcnow
+from asapp.database import Base, UTCDateTime
+from asapp.models.columns import append_only, new_public_id, one_of
+
+if TYPE_CHECKING:
+    from asapp.models.user import User
+
+
+class OptInPage(Base):
+    """An advisor's public sign-up page. Its words are the newest of the advisor's ConsentTexts."""
+
+    __tablename__ = "opt_in_pages"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), unique=True)
+    slug: Mapped[str] = mapped_column(String(80), unique=True)
+    # Origins separated by spaces that may show the page in a frame; empty: none.
+    frame_hosts: Mapped[str] = mapped_column(String(1000), default="")
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+    changed_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+
+    user: Mapped[User] = relationship()
+
+    @property
+    def may_be_framed(self) -> bool:
+        return bool(self.frame_hosts)
+
+
+@append_only
+class ConsentText(Base):
+    """What the page said from then on: its heading, and what one ticks. A change makes a new version."""
+
+    __tablename__ = "consent_texts"
+    __table_args__ = (UniqueConstraint("user_id", "version"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    version: Mapped[int] = mapped_column()
+    heading: Mapped[str] = mapped_column(String(120))
+    words: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+
+
+class LeadState(StrEnum):
+    """How far a lead has come. What Salesforce did to it later is in opted_out and is_deleted, and shown first."""
+
+    RECEIVED = "received"  # nothing was tried yet
+    WAITING = "waiting"  # something was in the way, and it goes on by itself
+    SENDING = "sending"  # a create may have been sent, and its answer isn't stored
+    SENT = "sent"
+    LINKED = "linked"  # Salesforce had a contact or an open lead with the address
+    CONVERTED = "converted"
+    REFUSED = "refused"
+    PLEASE_CHECK = "please_check"  # it may be in Salesforce where the user can't see it
+    ERASED = "erased"
+
+
+class LinkedKind(StrEnum):
+    CONTACT = "Contact"
+    LEAD = "Lead"
+
+
+UNDELIVERED = (LeadState.RECEIVED, LeadState.WAITING, LeadState.SENDING)
+IS_UNDELIVERED = text("state IN ('received', 'waiting', 'sending')")
+IN_SALESFORCE = (LeadState.SENT, LeadState.LINKED, LeadState.CONVERTED)
+
+
+class Lead(Base):
+    __tablename__ = "leads"
+    __table_args__ = (
+        one_of("state", LeadState),
+        one_of("linked_kind", LinkedKind),
+        CheckConstraint(
+            "(state = 'erased') = (address_hash IS NULL)",
+            name="erased_has_no_address",
+        ),
+        UniqueConstraint("user_id", "address_hash"),
+        Index(
+            "ix_leads_due", "user_id", "next_attempt_at", sqlite_where=IS_UNDELIVERED, postgresql_where=IS_UNDELIVERED
+        ),
+        Index("ix_leads_salesforce_id", "connection_id", "salesforce_id"),
+        Index("ix_leads_newest", "user_id", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    public_id: Mapped[str] = mapped_column(String(36), unique=True, default=new_public_id)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    partner_id: Mapped[int] = mapped_column(ForeignKey("partners.id"))
+    contact_id: Mapped[int | None] = mapped_column(ForeignKey("contacts.id", ondelete="SET NULL"), index=True)
+
+    # Who it is: blank once erased. details: {key of a consent event: what was typed then, and from where}.
+    first_name: Mapped[str] = mapped_column(String(40))
+    last_name: Mapped[str] = mapped_column(String(80))
+    email: Mapped[str] = mapped_column(String(80))
+    search_key: Mapped[str] = mapped_column(String(400), default="")  # models/search.py
+    address_hash: Mapped[bytes | None] = mapped_column(LargeBinary(32))  # contacts/addresses.py
+    details: Mapped[dict[str, dict[str, Any]]] = mapped_column(JSON, default=dict)
+
+    # The outbox. Whoever delivers holds the lease; what a round writes is written `WHERE lease = mine`.
+    state: Mapped[str] = mapped_column(String(12), default=LeadState.RECEIVED)
+    why: Mapped[str | None] = mapped_column(String(60))  # why it waits or was refused: a key of leads/words.py
+    why_detail: Mapped[str | None] = mapped_column(String(255))  # a field, Salesforce's code
+    why_words: Mapped[str | None] = mapped_column(String(500))  # what the firm's admin wrote
+    lease: Mapped[str | None] = mapped_column(String(32))
+    lease_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    next_attempt_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+    failures: Mapped[int] = mapped_column(default=0)  # rounds in a row that came to nothing
+    attempts: Mapped[int] = mapped_column(default=0)  # creates that were, or may have been, sent
+    # By Salesforce's clock: the first create, and the last one whose answer isn't known.
+    first_attempt_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    unanswered_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+
+    # What became of it there. connection_id: through which it was sent or tried.
+    connection_id: Mapped[int | None] = mapped_column(ForeignKey("connections.id"))
+    salesforce_id: Mapped[str | None] = mapped_column(String(18))  # of the Lead
+    linked_kind: Mapped[str | None] = mapped_column(String(10))
+    linked_contact_id: Mapped[str | None] = mapped_column(String(18))  # of the Contact it was linked to or became
+    owner_id: Mapped[str | None] = mapped_column(String(18))
+    system_modstamp: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    opted_out: Mapped[bool] = mapped_column(default=False)
+    is_deleted: Mapped[bool] = mapped_column(default=False)
+    delivered_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # sent or linked
+    converted_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+
+    signed_up_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+    asked_again_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # the last sign-up after the first
+    asked_again_seen_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # the advisor has been told
+    changed_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+
+    @property
+    def name(self) -> str:
+        return f"{self.first_name} {self.last_name}".strip()
+
+    @property
+    def is_erased(self) -> bool:
+        return self.state == LeadState.ERASED
+
+    @property
+    def is_undelivered(self) -> bool:
+        return self.state in UNDELIVERED
+
+    @property
+    def can_retry(self) -> bool:
+        return self.state in (LeadState.REFUSED, LeadState.WAITING)
+
+    @property
+    def must_be_checked(self) -> bool:
+        return self.state == LeadState.PLEASE_CHECK
+
+
+class ConsentKind(StrEnum):
+    OPTED_IN = "opted_in"
+    OPTED_OUT = "opted_out"
+    BACK_IN = "back_in"
+    DELETED = "deleted"
+    RESTORED = "restored"
+    ERASED = "erased"
+
+
+class ConsentSource(StrEnum):
+    FORM = "form"
+    SALESFORCE = "salesforce"
+    ADVISOR = "advisor"
+
+
+@append_only
+class ConsentEvent(Base):
+    """One moment in a person's consent. Who the person is stands in the lead's row alone."""
+
+    __tablename__ = "consent_events"
+    __table_args__ = (
+        one_of("kind", ConsentKind),
+        one_of("source", ConsentSource),
+        UniqueConstraint("lead_id", "key"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    lead_id: Mapped[int] = mapped_column(ForeignKey("leads.id"))
+    key: Mapped[str] = mapped_column(
+        String(36), default=new_public_id
+    )  # of the form that was sent: once, however often
+    kind: Mapped[str] = mapped_column(String(10))
+    source: Mapped[str] = mapped_column(String(10))
+    at: Mapped[datetime] = mapped_column(UTCDateTime)  # when it happened, as far as is known
+    recorded_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+    consent_text_id: Mapped[int | None] = mapped_column(ForeignKey("consent_texts.id"))
+    run_id: Mapped[int | None] = mapped_column()  # of the sync that saw it
+
+    consent_text: Mapped[ConsentText | None] = relationship()
