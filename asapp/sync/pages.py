@@ -83,33 +83,34 @@ def apply_page(run: SyncRun, pull: Pull, records: Sequence[ContactRecord], *, in
     mine = [record for record in records if record.owner_id == pull.owner_id]
     # A row that moved within the query while it was read may come twice in one page; the last is the newest.
     latest = {record.id: record for record in mine}
-    around = look_around(pull, latest.values())
+    hashes = {record.id: address_hash(record.email, pull.address_key) for record in latest.values() if record.email}
+    around = look_around(pull, latest.values(), hashes)
     work = PageWork()
     work.skipped[NOT_YOURS] += len(records) - len(mine)
     work.classes[RowClass.UNCHANGED] += len(mine) - len(latest)
     for record in latest.values():
-        take(record, pull, around, work)
+        take(record, hashes.get(record.id), pull, around, work)
     write(pull, work)
     write_under_lease(run, pull.lease, **counters(run, pull, records, work, in_order))
     db.session.commit()
 
 
-def look_around(pull: Pull, records: Iterable[ContactRecord]) -> Surroundings:
+def look_around(pull: Pull, records: Iterable[ContactRecord], hashes: Mapping[str, bytes]) -> Surroundings:
     ids = [record.id for record in records]
-    hashes = {address_hash(record.email, pull.address_key) for record in records if record.email}
+    contacts = store.find_known(pull.connection_id, ids)
+    newcomers = {hashed for salesforce_id, hashed in hashes.items() if salesforce_id not in contacts}
     return Surroundings(
-        contacts=store.find_known(pull.connection_id, ids),
+        contacts=contacts,
         ledger=store.find_ledger(pull.connection_id, ids),
         departures=store.find_departures(pull.connection_id, ids),
-        manual=store.find_manual(pull.user_id, hashes),
+        manual=store.find_manual(pull.user_id, newcomers),
     )
 
 
-def take(record: ContactRecord, pull: Pull, around: Surroundings, work: PageWork) -> None:
-    """Judge one record and note what it changes."""
+def take(record: ContactRecord, hashed: bytes | None, pull: Pull, around: Surroundings, work: PageWork) -> None:
+    """Judge one record and note what it changes. hashed: of its address."""
     known = around.contacts.get(record.id)
     verdict = judge(record, known)
-    hashed = address_hash(record.email, pull.address_key) if record.email else None
     if verdict.row_class == RowClass.NOMINATED:
         nominate(record, verdict, pull, around, work)
         return

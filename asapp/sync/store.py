@@ -5,12 +5,27 @@ Everything joins the caller's transaction. Lists of Ids are asked for in chunks 
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from psycopg import sql
-from sqlalchemy import ARRAY, Column, Table, bindparam, delete, func, insert, literal, select, update
+from sqlalchemy import (
+    ARRAY,
+    Column,
+    ColumnElement,
+    Table,
+    any_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy import column as sql_column
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.selectable import TableValuedAlias
@@ -28,6 +43,14 @@ CHANGES: Table = RunChange.__table__  # type: ignore[assignment]
 NEW_FACTS = ("reason", "merged_into", "found_in_run_id", "was_read")
 
 
+def among(column: Column[Any], values: Collection[str]) -> ColumnElement[bool]:
+    """`column IN values` with the values as one parameter, so that the statement is compiled and planned once."""
+    if is_postgresql():
+        return column == any_(literal(list(values), ARRAY(column.type)))
+    listed = func.json_each(json.dumps(list(values))).table_valued("value")
+    return column.in_(select(listed.c.value))
+
+
 def find_known(connection_id: int, ids: Collection[str]) -> dict[str, Known]:
     c = CONTACTS.c
     query = select(
@@ -43,21 +66,13 @@ def find_known(connection_id: int, ids: Collection[str]) -> dict[str, Known]:
         c.address_hash,
         c.system_modstamp,
     ).where(c.connection_id == connection_id)
-    return {
-        row[0]: Known(*row[1:])
-        for chunk in chunks(ids)
-        for row in db.session.execute(query.where(c.salesforce_id.in_(chunk)))
-    }
+    return {row[0]: Known(*row[1:]) for row in db.session.execute(query.where(among(c.salesforce_id, ids))).all()}
 
 
 def find_ledger(connection_id: int, ids: Collection[str]) -> dict[str, tuple[str, bytes | None]]:
     c = LEDGER.c
     query = select(c.salesforce_id, c.outcome, c.address_hash).where(c.connection_id == connection_id)
-    return {
-        row[0]: (row[1], row[2])
-        for chunk in chunks(ids)
-        for row in db.session.execute(query.where(c.salesforce_id.in_(chunk)))
-    }
+    return {row[0]: (row[1], row[2]) for row in db.session.execute(query.where(among(c.salesforce_id, ids))).all()}
 
 
 def find_departures(connection_id: int, ids: Collection[str]) -> dict[str, int]:
@@ -82,7 +97,10 @@ def find_created_in(run_id: int, contact_ids: Collection[int]) -> set[int]:
 def find_manual(user_id: int, hashes: Collection[bytes]) -> dict[bytes, list[int]]:
     """Return {address hash: contacts made by hand, oldest first}."""
     c = CONTACTS.c
-    query = select(c.address_hash, c.id).where(c.user_id == user_id, c.source == ContactSource.MANUAL).order_by(c.id)
+    is_manual = (c.user_id == user_id) & (c.source == literal_column(f"'{ContactSource.MANUAL}'"))
+    if db.session.execute(select(c.id).where(is_manual).limit(1)).first() is None:
+        return {}
+    query = select(c.address_hash, c.id).where(is_manual).order_by(c.id)
     found: dict[bytes, list[int]] = defaultdict(list)
     for chunk in chunks(hashes):
         for hashed, contact_id in db.session.execute(query.where(c.address_hash.in_(chunk))):
@@ -97,7 +115,7 @@ def insert_contacts(rows: Sequence[dict[str, Any]]) -> None:
     if is_postgresql():
         copy_into(CONTACTS, rows)
     else:
-        db.session.execute(insert(CONTACTS), rows)
+        insert_many(CONTACTS, rows)
 
 
 def update_contacts(rows: Sequence[dict[str, Any]]) -> None:
@@ -197,6 +215,20 @@ def unnest(rows: Sequence[dict[str, Any]], columns: Mapping[str, Column[Any]]) -
     arrays = (literal([row[name] for row in rows], ARRAY(column.type)) for name, column in columns.items())
     typed = (sql_column(name, column.type) for name, column in columns.items())
     return func.unnest(*arrays).table_valued(*typed, name="rows").render_derived()
+
+
+def insert_many(table: Table, rows: Sequence[dict[str, Any]]) -> None:
+    """INSERT rows, all with the same columns, as the driver takes them: no statement or parameter set a row is built."""
+    names = list(rows[0])
+    dialect = db.engine.dialect
+    preparing = [table.c[name].type.dialect_impl(dialect).bind_processor(dialect) for name in names]
+    columns = [
+        [row[name] for row in rows] if prepare is None else [prepare(row[name]) for row in rows]
+        for name, prepare in zip(names, preparing, strict=True)
+    ]
+    places = ", ".join("?" * len(names))
+    statement = f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({places})"
+    db.session.connection().exec_driver_sql(statement, list(zip(*columns, strict=True)))
 
 
 def copy_into(table: Table, rows: Sequence[dict[str, Any]]) -> None:

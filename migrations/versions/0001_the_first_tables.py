@@ -221,6 +221,7 @@ def upgrade() -> None:
     with op.batch_alter_table('contacts', schema=None) as batch_op:
         batch_op.create_index('ix_contacts_address', ['user_id', 'address_hash'], unique=False)
         batch_op.create_index(batch_op.f('ix_contacts_created_in_run_id'), ['created_in_run_id'], unique=False)
+        batch_op.create_index('ix_contacts_manual', ['user_id'], unique=False, sqlite_where=sa.text("source = 'manual'"), postgresql_where=sa.text("source = 'manual'"))
         batch_op.create_index('ix_contacts_search_key', ['user_id', 'search_key', 'id'], unique=False)
 
     op.create_table('departures',
@@ -243,7 +244,8 @@ def upgrade() -> None:
     sa.Column('address_hash', sa.LargeBinary(length=32), nullable=True),
     sa.CheckConstraint("outcome IN ('synced', 'opted_out', 'no_email')", name=op.f('ck_ledger_outcome')),
     sa.ForeignKeyConstraint(['connection_id'], ['connections.id'], name=op.f('fk_ledger_connection_id'), ondelete='CASCADE'),
-    sa.PrimaryKeyConstraint('connection_id', 'salesforce_id', name=op.f('pk_ledger'))
+    sa.PrimaryKeyConstraint('connection_id', 'salesforce_id', name=op.f('pk_ledger')),
+    sqlite_with_rowid=False,
     )
     with op.batch_alter_table('ledger', schema=None) as batch_op:
         batch_op.create_index('ix_ledger_opted_out_address', ['connection_id', 'address_hash'], unique=False, sqlite_where=sa.text('address_hash IS NOT NULL'), postgresql_where=sa.text('address_hash IS NOT NULL'))
@@ -353,6 +355,7 @@ def downgrade() -> None:
     with op.batch_alter_table('contacts', schema=None) as batch_op:
         batch_op.drop_index('ix_contacts_search_key')
         batch_op.drop_index(batch_op.f('ix_contacts_created_in_run_id'))
+        batch_op.drop_index('ix_contacts_manual', sqlite_where=sa.text("source = 'manual'"), postgresql_where=sa.text("source = 'manual'"))
         batch_op.drop_index('ix_contacts_address')
 
     op.drop_table('contacts')
