@@ -261,7 +261,11 @@ def _say_unconnected(panel: Panel) -> Said:
     given_back = given_back or "Our permission is given back"
     if "removed" in reason:
         return Said(Tone.PLAIN, "Disconnected", f"{given_back}. Your Salesforce contacts were removed from here.")
-    people = f"Your {panel.contacts:,} Salesforce contacts are kept here, inactive." if panel.contacts else ""
+    people = ""
+    if panel.contacts:
+        whom = "contact is" if panel.contacts == 1 else "contacts are"
+        number = f"{panel.contacts:,} " if panel.contacts > 1 else ""
+        people = f"Your {number}Salesforce {whom} kept here, inactive."
     return Said(Tone.PLAIN, "Disconnected", f"{given_back}. {people}".strip())
 
 

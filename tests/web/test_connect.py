@@ -1,0 +1,170 @@
+"""Connecting over HTTP: how the browser is sent to Salesforce, what it finds when it comes back, disconnecting."""
+
+from __future__ import annotations
+
+import html
+import re
+from urllib.parse import urlencode
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import select
+
+from asapp.connections.connect import CallbackAnswer
+from asapp.extensions import db
+from asapp.models import Connection, Contact
+from asapp.simulator.server import Running
+from tests.connecting import Desk, visit
+from tests.factories import log_in, make_contact
+from tests.web.test_integrations import PANEL, PART, has_button, said
+
+CALLBACK = "/salesforce/salesforce_as/login/callback/"
+
+
+@pytest.fixture
+def desk(app: Flask, org: Running, client: FlaskClient) -> Desk:
+    made = Desk(org)
+    log_in(client, made.advisor)
+    return made
+
+
+def start(client: FlaskClient, **data: str) -> str:
+    """Press Connect Account without htmx; return where the page goes on to."""
+    page = client.post(f"{PART}/connect", data=data)
+    assert page.status_code == 200
+    match = re.search(r'<meta http-equiv="refresh" content="0; url=([^"]+)">', page.text)
+    assert match
+    assert f'href="{match.group(1)}"' in page.text  # the link, for whom it does not go on by itself
+    return html.unescape(match.group(1))
+
+
+def come_back(client: FlaskClient, answer: CallbackAnswer) -> str:
+    """Open the callback address; return the page it leads to."""
+    given = {name: value for name, value in vars(answer).items() if value}
+    response = client.get(f"{CALLBACK}?{urlencode(given)}")
+    assert response.status_code == 303
+    return client.get(response.location).text
+
+
+def test_the_whole_way_without_htmx(client: FlaskClient, desk: Desk) -> None:
+    page = come_back(client, visit(start(client), desk.amara))
+    assert said(page) == "Connected Nothing has been copied yet."
+    assert "amara<wbr>@northgate.example" in page
+    assert has_button(page, "Sync Account")
+
+
+def test_htmx_is_told_where_to_go(client: FlaskClient, desk: Desk) -> None:
+    response = client.post(f"{PART}/connect", part=True)
+    assert response.status_code == 200
+    assert response.headers["HX-Redirect"].startswith(f"{desk.url}/services/oauth2/authorize?")
+    assert response.text == ""
+
+
+def test_a_form_is_never_answered_with_a_redirect_to_salesforce(client: FlaskClient, desk: Desk) -> None:
+    response = client.post(f"{PART}/connect")
+    assert "Location" not in response.headers
+    assert "form-action 'self'" in response.headers["Content-Security-Policy"]
+
+
+def test_nothing_of_the_log_in_is_in_the_cookie(client: FlaskClient, desk: Desk) -> None:
+    for _ in range(30):
+        start(client)
+    cookie = client.get_cookie("session")
+    assert cookie
+    assert len(cookie.value) < 1000
+
+
+def test_opening_the_callback_twice_is_harmless(client: FlaskClient, desk: Desk) -> None:
+    answer = visit(start(client), desk.amara)
+    come_back(client, answer)
+    page = come_back(client, answer)
+    assert said(page) == "Connected Nothing has been copied yet."
+    assert "changed nothing" not in page
+
+
+def test_an_answer_that_fits_no_log_in_is_told_once_and_not_acted_upon(client: FlaskClient, desk: Desk) -> None:
+    page = come_back(client, CallbackAnswer(state="forged", error="access_denied"))
+    assert said(page) == "Not connected That answer from Salesforce belongs to no log-in of yours."
+    assert "Not connected" not in client.get(PANEL).text
+
+
+def test_denied_is_told_until_the_next_attempt(client: FlaskClient, desk: Desk) -> None:
+    page = come_back(client, visit(start(client), desk.amara, button="cancel"))
+    assert said(page) == "Not connected You did not allow AdvisorStream on Salesforce's page.".replace("'", "&#39;")
+    assert "What is safe" in page
+    start(client)
+    assert "Not connected" not in client.get(PANEL).text
+
+
+def test_whoever_only_looks_at_the_link_does_not_use_it_up(client: FlaskClient, desk: Desk) -> None:
+    answer = visit(start(client), desk.amara)
+    client.head(f"{CALLBACK}?{urlencode({'code': answer.code, 'state': answer.state})}")
+    assert "Connected" in said(come_back(client, answer))
+
+
+def test_without_a_log_in_here_the_callback_asks_for_one_and_goes_on(client: FlaskClient, desk: Desk) -> None:
+    answer = visit(start(client), desk.amara)
+    client.post("/logout")
+    response = client.get(f"{CALLBACK}?{urlencode({'code': answer.code, 'state': answer.state})}")
+    assert response.location.startswith("/login?next=")
+
+
+def test_switching_over_http(client: FlaskClient, desk: Desk) -> None:
+    come_back(client, visit(start(client), desk.amara))
+    page = come_back(client, visit(start(client, another="1"), desk.jonas))
+    assert "You have just logged in as" in page
+    assert client.post(f"{PART}/switch").status_code == 303
+    assert "jonas<wbr>@northgate.example" in client.get(PANEL).text
+
+
+def test_another_user_is_asked_to_log_in_again(client: FlaskClient, desk: Desk) -> None:
+    assert "prompt=login" in start(client, another="1")
+    assert "prompt=" not in start(client)
+
+
+def test_disconnecting_asks_first_and_says_what_it_will_do(client: FlaskClient, desk: Desk) -> None:
+    come_back(client, visit(start(client), desk.amara))
+    contact = make_contact(desk.connection())
+    question = client.get(f"{PART}/disconnect").text
+    assert said(question) == "Disconnect from Salesforce?"
+    assert "the 1 contact that came from Salesforce" in question
+    assert client.get(f"{PART}/disconnect", part=True).text.lstrip().startswith('<div id="salesforce"')
+    response = client.post(f"{PART}/disconnect", data={"contacts": "keep"})
+    page = client.get(response.location).text
+    assert said(page).startswith("Disconnected Our permission is given back.")
+    assert desk.approvals() == []
+    assert db.session.get(Contact, contact.id) is not None
+
+
+def test_disconnecting_can_remove_the_contacts(client: FlaskClient, desk: Desk) -> None:
+    come_back(client, visit(start(client), desk.amara))
+    make_contact(desk.connection())
+    client.post(f"{PART}/disconnect", data={"contacts": "remove"})
+    assert db.session.scalars(select(Contact)).all() == []
+    assert "were removed from here" in client.get(PANEL).text
+
+
+def test_a_firm_switched_off_can_not_be_connected_to(client: FlaskClient, desk: Desk) -> None:
+    desk.partner.is_enabled = False
+    db.session.commit()
+    assert client.post(f"{PART}/connect").status_code == 303
+    assert db.session.scalar(select(Connection)) is None
+
+
+def test_the_preview_shows_what_the_first_sync_will_bring(client: FlaskClient, desk: Desk) -> None:
+    desk.org.add_contact(desk.amara, last_name="Gonzalez", email="rose@edge.example")
+    desk.org.add_contact(desk.amara, last_name="Levy", email="b@edge.example", opted_out=True)
+    desk.org.add_contact(desk.amara, last_name="Frank")
+    come_back(client, visit(start(client), desk.amara))
+    part = client.get(f"{PART}/preview", part=True).text
+    assert re.findall(r"<b>(\d+)</b>", part) == ["3", "1", "1", "1"]
+    assert "<html" in client.get(f"{PART}/preview").text
+    assert db.session.scalars(select(Contact)).all() == []
+
+
+def test_a_preview_that_salesforce_refuses_is_no_error(client: FlaskClient, desk: Desk) -> None:
+    come_back(client, visit(start(client), desk.amara))
+    desk.org.trouble.add("server_unavailable_html", kind="composite")
+    desk.org.trouble.add("server_unavailable_html", kind="query")
+    assert "gave no numbers" in client.get(f"{PART}/preview", part=True).text

@@ -1,0 +1,421 @@
+"""The Salesforce panel: every state as a page and as htmx gets it, its buttons, and what is nobody else's business."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from asapp.clock import utcnow
+from asapp.extensions import db
+from asapp.models import Connection, Departure, OAuthState, PendingGrant, RunChange, SyncRun, User
+from tests.factories import (
+    log_in,
+    make_admin,
+    make_advisor,
+    make_connection,
+    make_contact,
+    make_partner,
+    make_run,
+    make_synced_connection,
+    save,
+)
+
+PANEL = "/settings/integrations?open=salesforce"
+PART = "/settings/integrations/salesforce"
+
+
+@pytest.fixture
+def alice(app: Flask, client: FlaskClient) -> User:
+    made = make_advisor()
+    log_in(client, made)
+    return made
+
+
+@pytest.fixture
+def connection(alice: User) -> Connection:
+    return make_synced_connection(alice, org_name="Northgate Wealth", next_sync_at=utcnow() + timedelta(minutes=40))
+
+
+def said(page: str) -> str:
+    """What stands in the live region, without tags."""
+    match = re.search(r'id="salesforce-said"[^>]*>(.*?)</p>', page, re.DOTALL)
+    assert match
+    return " ".join(re.sub(r"<[^>]+>", " ", match.group(1)).split())
+
+
+def attribute(page: str, name: str) -> str | None:
+    match = re.search(rf'<div id="salesforce"[^>]*\s{name}="([^"]*)"', page)
+    return match.group(1) if match else None
+
+
+def has_button(page: str, label: str) -> bool:
+    return re.search(rf"<button[^>]*>(<svg.*?</svg>)?{label}", page, re.DOTALL) is not None
+
+
+def test_the_tile_unfolds_by_a_plain_link(client: FlaskClient, alice: User) -> None:
+    folded = client.get("/settings/integrations").text
+    assert 'aria-expanded="false"' in folded
+    assert not has_button(folded, "Connect Account")
+    assert 'href="/settings/integrations?open=salesforce"' in folded
+    unfolded = client.get(PANEL).text
+    assert 'aria-expanded="true"' in unfolded
+    assert has_button(unfolded, "Connect Account")
+    assert "Stuck on a Salesforce page?" in unfolded
+
+
+def test_the_tile_unfolds_with_htmx(client: FlaskClient, alice: User) -> None:
+    part = client.get(PANEL, part=True).text
+    assert "<html" not in part
+    assert 'id="salesforce-panel"' in part
+    assert re.search(r'<a class="tile-head"[^>]*hx-swap-oob="true"', part)
+    assert part.count('id="salesforce-state"') == 1
+
+
+def test_going_back_in_history_gets_the_page(client: FlaskClient, alice: User) -> None:
+    headers = {"HX-Request": "true", "HX-History-Restore-Request": "true"}
+    assert "<html" in client.get(PANEL, headers=headers).text
+
+
+def test_a_firm_that_is_not_set_up_leads_to_whom_to_ask(client: FlaskClient) -> None:
+    log_in(client, make_advisor(make_partner(secret="")))
+    response = client.get("/settings/integrations")
+    assert response.location.endswith("/settings")
+
+
+def test_admins_have_no_integrations(client: FlaskClient) -> None:
+    log_in(client, make_admin())
+    for url in (
+        "/settings/integrations",
+        PART,
+        "/settings/integrations/runs",
+        "/salesforce/salesforce_as/login/callback/",
+    ):
+        assert client.get(url).status_code == 403
+
+
+def test_just_connected(client: FlaskClient, alice: User) -> None:
+    make_connection(alice, org_name="Northgate Wealth", display_name="Alice Moreau")
+    page = client.get(PANEL).text
+    assert said(page) == "Connected Nothing has been copied yet."
+    assert "Is this you?" in page
+    assert "alice<wbr>@northgate.example" in page
+    assert "Northgate Wealth" in page
+    assert has_button(page, "Sync Account")
+    assert has_button(page, "Disconnect")
+    assert not has_button(page, "Connect Account")
+    assert attribute(page, "data-run") is None
+
+
+def test_sync_starts_a_run_and_a_second_click_joins_it(client: FlaskClient, connection: Connection) -> None:
+    response = client.post(f"{PART}/sync")
+    assert response.status_code == 303
+    assert response.location.endswith(PANEL)
+    first = attribute(client.get(PANEL).text, "data-run")
+    part = client.post(f"{PART}/sync", part=True).text
+    assert attribute(part, "data-run") == first
+    assert db.session.query(SyncRun).count() == 1
+
+
+def test_without_redis_the_run_waits_and_the_panel_says_so(client: FlaskClient, connection: Connection) -> None:
+    run = make_run(connection, "queued", enqueued_at=None)
+    page = client.get(PANEL).text
+    assert said(page).startswith("Waiting to start Your sync is saved and starts by itself")
+    assert attribute(page, "data-state") == "queued"
+    assert attribute(page, "data-run") == str(run.id)
+    assert 'role="progressbar"' in page
+
+
+def test_a_running_sync_shows_real_progress_and_asks_for_itself(client: FlaskClient, connection: Connection) -> None:
+    run = make_run(
+        connection,
+        "running",
+        phase="contacts",
+        total=2500,
+        read=1240,
+        created=1200,
+        skipped={"opted_out": 40},
+        enqueued_at=utcnow(),
+        started_at=utcnow(),
+    )
+    page = client.get(PANEL).text
+    assert re.search(r'<progress[^>]*role="progressbar"[^>]*max="2500" value="1240"', page)
+    assert "left out, opted out of email" in page
+    assert attribute(page, "data-state") == "running"
+    assert attribute(page, "hx-trigger") == "every 2s"
+    assert attribute(page, "hx-target") == "this"
+    assert 'name="reload-every"' in page
+    assert has_button(page, "Cancel sync")
+    assert has_button(page, "Sync Account")
+    seen = attribute(page, "hx-get")
+    assert seen
+    quiet = client.get(seen.replace("&amp;", "&"), part=True).text
+    assert "salesforce-said" not in quiet  # a screen reader must not repeat itself every two seconds
+    run.status, run.finished_at = "complete", utcnow()
+    save(run)
+    last = client.get(seen, part=True).text
+    assert said(last).startswith("Sync complete 1,200 added.")
+    assert attribute(last, "hx-trigger") is None
+    assert attribute(last, "data-state") == "complete"
+    assert re.search(r'id="salesforce-state"[^>]*hx-swap-oob', last)
+
+
+def test_the_part_without_htmx_leads_to_the_page(client: FlaskClient, connection: Connection) -> None:
+    assert client.get(PART).location.endswith(PANEL)
+
+
+def test_cancelling(client: FlaskClient, connection: Connection) -> None:
+    make_run(connection, "queued")
+    part = client.post(f"{PART}/cancel", part=True).text
+    assert attribute(part, "data-state") == "cancelled"
+    assert said(part).startswith("Sync cancelled")
+    assert client.post(f"{PART}/cancel").status_code == 303  # with nothing to cancel
+
+
+def finished(connection: Connection, status: str = "complete", **columns: object) -> SyncRun:
+    now = utcnow()
+    given: dict[str, object] = {
+        "phase": "balancing",
+        "started_at": now - timedelta(seconds=3),
+        "finished_at": now,
+        "enqueued_at": now,
+        "total": 57,
+        "read": 57,
+        "created": 12,
+        "updated": 21,
+        "unchanged": 16,
+        "reactivated": 1,
+        "deactivated": 4,
+        "skipped": {"opted_out": 2, "no_email": 1},
+        "also": {"reassigned": 1},
+        "api_calls": 2,
+    }
+    return make_run(connection, status, **(given | columns))
+
+
+def test_a_finished_sync_says_what_it_did_and_the_counts_add_up(client: FlaskClient, connection: Connection) -> None:
+    finished(connection)
+    page = client.get(PANEL).text
+    assert said(page) == "Sync complete 12 added, 21 updated, 1 back on, 5 switched off. See the receipt"
+    table = page[page.index('<table class="sum">') : page.index("</table>")]
+    figures = [int(n) for n in re.findall(r"<tr><th[^>]*>[^<]*</th><td>(\d+)</td>", table)]
+    assert sum(figures) == 57
+    assert "belonging to somebody else now" in page
+    assert "in 40 minutes" in page
+    assert "then every hour" in page
+
+
+def test_a_failed_sync_says_why(client: FlaskClient, connection: Connection) -> None:
+    finished(connection, "failed", error_code="no_answer")
+    page = client.get(PANEL).text
+    assert said(page).startswith("Sync failed Salesforce didn")
+    assert attribute(page, "data-state") == "failed"
+    assert "What is safe" in page
+    assert has_button(page, "Sync Account")
+
+
+def test_what_only_the_firms_admin_can_mend_comes_with_text_to_forward(
+    client: FlaskClient, connection: Connection
+) -> None:
+    finished(connection, "failed", error_code="opt_out_hidden")
+    page = client.get(PANEL).text
+    assert "Waiting for your admin" in page
+    assert said(page).startswith("Sync failed Your Salesforce user can")
+    assert "Set Field-Level Security" in page
+    assert "data-copy=" in page
+    assert has_button(page, "Sync Account")
+
+
+def hold(connection: Connection, number: int = 12) -> SyncRun:
+    run = finished(connection, "held")
+    for _ in range(number):
+        contact = make_contact(connection)
+        save(
+            Departure(
+                connection_id=connection.id,
+                salesforce_id=contact.salesforce_id,
+                reason="reassigned",
+                state="held",
+                found_in_run_id=run.id,
+                was_read=False,
+            )
+        )
+    return run
+
+
+def test_a_held_proposal_waits_for_approve_or_discard(client: FlaskClient, connection: Connection) -> None:
+    hold(connection)
+    page = client.get(PANEL).text
+    assert said(page).startswith("Sync held It would switch off 12 of your 12 contacts.")
+    assert attribute(page, "data-state") == "held"
+    assert has_button(page, "Approve and switch off 12")
+    assert has_button(page, "Discard and keep all 12")
+    assert page.count("Belongs to somebody else in Salesforce now") == 6
+    assert client.get(f"{PANEL}&all=1").text.count("Belongs to somebody else in Salesforce now") == 12
+    assert client.get(f"{PART}/held.csv").text.count("\r\n") == 13
+
+
+def test_discarding_keeps_them(client: FlaskClient, connection: Connection) -> None:
+    hold(connection)
+    part = client.post(f"{PART}/discard", part=True).text
+    assert not has_button(part, "Approve")
+    assert db.session.query(Departure).filter_by(state="discarded").count() == 12
+
+
+def test_approving_starts_a_run(client: FlaskClient, connection: Connection) -> None:
+    hold(connection)
+    assert client.post(f"{PART}/approve").status_code == 303
+    run = db.session.query(SyncRun).order_by(SyncRun.id.desc()).first()
+    assert run
+    assert (run.trigger, run.is_active) == ("approval", True)
+
+
+def test_a_firm_out_of_calls_is_paused(client: FlaskClient, connection: Connection) -> None:
+    connection.partner.paused_until = utcnow() + timedelta(hours=2)
+    connection.partner.org_calls_used, connection.partner.org_calls_allowed = 15_020, 15_000
+    connection.partner.org_calls_seen_at = utcnow()
+    save(connection.partner)
+    finished(connection)
+    page = client.get(PANEL).text
+    assert said(page).startswith("Paused until about")
+    assert "Sync complete" in said(page)
+    assert has_button(page, "Sync Account")
+
+
+def test_a_connection_that_needs_its_advisor(client: FlaskClient, alice: User) -> None:
+    make_connection(
+        alice,
+        status="needs_reconnect",
+        status_reason="permission_withdrawn",
+        status_changed_at=utcnow() - timedelta(hours=3),
+    )
+    page = client.get(PANEL).text
+    assert said(page).startswith("Needs reconnecting Salesforce no longer accepts")
+    assert has_button(page, "Connect Account")
+    elsewhere = client.get("/settings").text
+    assert "Salesforce needs you" in elsewhere
+    assert has_button(elsewhere, "Reconnect")
+
+
+def test_there_is_no_banner_otherwise(client: FlaskClient, connection: Connection) -> None:
+    assert "Salesforce needs you" not in client.get("/settings").text
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        (None, "Our permission is given back. Your Salesforce contact is kept here, inactive."),
+        ("revoke_failed", "We could not reach Salesforce to give our permission back."),
+        ("contacts_removed", "Your Salesforce contacts were removed from here."),
+    ],
+)
+def test_disconnected(client: FlaskClient, alice: User, reason: str | None, words: str) -> None:
+    gone = make_connection(alice, status="disconnected", status_reason=reason)
+    if reason != "contacts_removed":
+        make_contact(gone)
+    page = client.get(PANEL).text
+    assert words in said(page)
+    assert has_button(page, "Connect Account")
+    assert not has_button(page, "Sync Account")
+    assert attribute(page, "data-run") is None
+
+
+def test_how_the_last_log_in_failed_is_told_until_the_next_one(client: FlaskClient, alice: User) -> None:
+    tried(alice, "app_blocked", "OAUTH_APP_BLOCKED", "this app is blocked by admin")
+    page = client.get("/settings/integrations").text
+    assert said(page) == "Not connected Salesforce says that your admin has blocked this app."
+    assert "“this app is blocked by admin”" in page
+    assert "Setup › Connected Apps OAuth Usage" in page
+    tried(alice, None)
+    assert "Not connected" not in client.get(PANEL).text
+
+
+def test_a_log_in_that_has_not_come_back_opens_the_help(client: FlaskClient, alice: User) -> None:
+    assert '<details class="more" open>' not in client.get(PANEL).text
+    tried(alice, None)
+    assert '<details class="more" open>' in client.get(PANEL).text
+
+
+def tried(advisor: User, outcome: str | None, detail: str | None = None, words: str | None = None) -> None:
+    now = utcnow()
+    save(
+        OAuthState(
+            state_sha256=f"{now.timestamp()}",
+            user_id=advisor.id,
+            partner_id=advisor.partner_id,
+            app_version=1,
+            salesforce_url="https://northgate.my.salesforce.com",
+            redirect_uri="x",
+            expires_at=now + timedelta(minutes=10),
+            used_at=now if outcome else None,
+            outcome=outcome,
+            outcome_detail=detail,
+            outcome_words=words,
+        )
+    )
+
+
+def test_history_and_receipt(client: FlaskClient, connection: Connection) -> None:
+    run = finished(connection)
+    contact = make_contact(connection, last_name="Lindström", email="zoe.lindstrom@fjord.example")
+    save(
+        RunChange(run_id=run.id, contact_id=contact.id, kind="deactivated", reason="opted_out"),
+        RunChange(
+            run_id=run.id,
+            contact_id=contact.id,
+            kind="updated",
+            old={"email": "=zoe@fjord.example"},
+            new={"email": "zoe.lindstrom@fjord.example"},
+        ),
+    )
+    assert f"/settings/integrations/runs/{run.id}" in client.get("/settings/integrations/runs").text
+    page = client.get(f"/settings/integrations/runs/{run.id}").text
+    assert "<del>=zoe@fjord.example</del> <ins>zoe.lindstrom@fjord.example</ins>" in page
+    assert "Opted out of email in Salesforce" in page
+    assert "3 seconds, 2 Salesforce calls" in page
+    csv = client.get(f"/settings/integrations/runs/{run.id}.csv")
+    assert csv.content_type == "text/csv; charset=utf-8"
+    assert '"\'=zoe@fjord.example"' in csv.text
+
+
+def test_a_receipt_is_nobody_elses_business(client: FlaskClient, alice: User) -> None:
+    run = finished(make_synced_connection(make_advisor(alice.partner, name="Bob Tanaka")))
+    assert client.get(f"/settings/integrations/runs/{run.id}").status_code == 404
+    assert client.get(f"/settings/integrations/runs/{run.id}.csv").status_code == 404
+    assert f"/runs/{run.id}" not in client.get("/settings/integrations/runs").text
+
+
+def test_nobody_can_sync_or_decide_for_somebody_else(client: FlaskClient, alice: User) -> None:
+    bobs = make_synced_connection(make_advisor(alice.partner, name="Bob Tanaka"))
+    hold(bobs)
+    for act in ("sync", "cancel", "approve", "discard", "disconnect", "switch", "keep"):
+        client.post(f"{PART}/{act}")
+    assert db.session.query(SyncRun).filter_by(status="queued").count() == 0
+    assert db.session.query(Departure).filter_by(state="held").count() == 12
+    assert bobs.is_connected
+
+
+def test_a_second_user_waits_for_a_decision(client: FlaskClient, connection: Connection) -> None:
+    save(
+        PendingGrant(
+            user_id=connection.user_id,
+            partner_id=connection.partner_id,
+            org_id="00D5g000004ABCDEAA",
+            salesforce_user_id="0055g00000ABCDEAA1",
+            username="barbara@elsewhere.example",
+            instance_url="https://elsewhere.my.salesforce.com",
+            access_token_sealed="x",
+            refresh_token_sealed="x",
+            expires_at=utcnow() + timedelta(minutes=15),
+        )
+    )
+    assert "waits for your decision" in client.get(PANEL).text
+    page = client.get(f"{PART}/switch").text
+    assert has_button(page, "Switch to barbara@elsewhere.example")
+    assert has_button(page, "Keep alice@northgate.example")
+    assert client.post(f"{PART}/keep").status_code == 303
+    assert db.session.query(PendingGrant).count() == 0
+    assert client.get(f"{PART}/switch").status_code == 303  # nothing left to decide
