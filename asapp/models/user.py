@@ -23,7 +23,7 @@ class Role(StrEnum):
     ADVISOR = "advisor"
 
 
-class User(UserMixin, Base):
+class User(UserMixin, Base):  # type: ignore[misc]  # flask-login has no types
     __tablename__ = "users"
     __table_args__ = (
         one_of("role", Role),

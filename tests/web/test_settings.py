@@ -52,6 +52,11 @@ def test_the_current_link_is_marked(client: FlaskClient, alice: User) -> None:
     assert '<a href="/settings" aria-current="true">Account Settings</a>' in page
 
 
+def test_the_current_link_is_marked_on_a_refused_form_as_well(client: FlaskClient, alice: User) -> None:
+    page = client.post("/settings/security", data={"current": "wrong", "new": NEW}).text
+    assert '<a href="/settings/security" aria-current="page">Security</a>' in page
+
+
 def test_renaming(client: FlaskClient, alice: User) -> None:
     response = client.post("/settings", data={"name": "  Alice   Moreau-Ní Bhriain "})
     assert response.status_code == 303
