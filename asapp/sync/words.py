@@ -170,6 +170,12 @@ FAILURES: Mapping[str, Words] = {
         SAFE,
         TELL_US,
     ),
+    "disconnected": Words(
+        "You disconnected while the sync was going on.",
+        "The permission was given back, so the sync stopped.",
+        SAFE,
+        "Press Connect Account when you want to go on.",
+    ),
     "permission_withdrawn": Words(
         "Salesforce no longer accepts your permission.",
         "It was withdrawn in Salesforce: by somebody, by a policy, or after long disuse.",

@@ -456,13 +456,12 @@ ONLY_OF_RECORDS = {
 }
 INSIDE_THE_SESSION = {"session_expired"}  # the session refreshes, or says that the API is closed
 ONLY_OF_LOG_INS = {"identity_refused"}  # connections/words.py
-MADE_BY_THE_SYNC = {"opt_out_hidden", "share_used_up", "worker_died"}
-ALREADY_ENDED = {"disconnected"}  # no token to begin with: nobody looks at a run of such a connection
+MADE_BY_THE_SYNC = {"opt_out_hidden", "org_nearly_full", "share_used_up", "worker_died"}
 
 
 def test_every_code_that_can_end_a_run_has_words_and_no_others_have() -> None:
     can_end_a_run = codes_of_tables() | codes_raised() | MADE_BY_THE_SYNC
-    can_end_a_run -= ONLY_OF_RECORDS | INSIDE_THE_SESSION | ONLY_OF_LOG_INS | ALREADY_ENDED
+    can_end_a_run -= ONLY_OF_RECORDS | INSIDE_THE_SESSION | ONLY_OF_LOG_INS
     assert set(FAILURES) == can_end_a_run
 
 
