@@ -157,7 +157,7 @@ def start(org: Org, port: int = 0, *, host: str = "127.0.0.1", tls: ssl.SSLConte
     scheme = "https" if tls else "http"
     org.served_at = f"{scheme}://{host}:{server.port}"
     running = Running(org, org.served_at, server.port, server)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, name="org", daemon=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, name="org", daemon=True)
     thread.start()
     try:
         yield running
