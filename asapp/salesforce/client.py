@@ -13,18 +13,35 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any, TypeVar
-from urllib.parse import urlencode
+from urllib.parse import quote_plus, urlencode
 
 from simple_salesforce.api import Salesforce
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 
 from asapp.salesforce import errors, soql
-from asapp.salesforce.records import ContactPage, ContactRecord, Opening, Sighting, contact_of, sighting_of
+from asapp.salesforce.records import (
+    ContactMatch,
+    ContactPage,
+    ContactRecord,
+    Created,
+    LeadPage,
+    LeadRecord,
+    NewLead,
+    Opening,
+    Sighting,
+    contact_of,
+    created_of,
+    lead_of,
+    match_of,
+    sighting_of,
+)
 from asapp.salesforce.session import OrgSession, TokenSource
 
 T = TypeVar("T")
 IDS_A_QUERY = 400  # what a request line of 16,384 bytes takes, with room
 QUERIES_A_COMPOSITE = 5  # Salesforce's limit
+QUERY_BYTES = 13_000  # of addresses in one query: a request line and its headers may have 16,384
+LEADS_A_CREATE = 200  # Salesforce's limit
 ATTEMPTS = 3
 NEXT_PATH = re.compile(r"/services/data/v\d+\.\d/query(?:All)?/[\w.=-]+", re.ASCII)
 
@@ -67,15 +84,37 @@ class OrgClient:
         """(used, allowed) calls of the org in the last 24 hours, as it last said."""
         return self._session.usage if self._session else None
 
+    @property
+    def answered_at(self) -> datetime:
+        """When Salesforce gave its last answer, by its own clock."""
+        if self._session is None or self._session.answered_at is None:
+            raise errors.TryLater("unreadable_answer", "no Date")
+        return self._session.answered_at
+
     def open_contacts(
-        self, owner_id: str, since: datetime | None, after: tuple[datetime, str] | None, with_deleted: bool
+        self,
+        owner_id: str,
+        since: datetime | None,
+        after: tuple[datetime, str] | None,
+        with_deleted: bool,
+        leads_since: datetime | None = None,
     ) -> Opening:
-        """Ask for the first page of the contacts of a window, and for how many contacts the user has: one call."""
+        """Ask for the first page of the contacts of a window, and for how many contacts the user has: one call.
+
+        With leads_since the same call asks for the leads that changed since. If that part fails, the answer says why.
+        """
         contacts = soql.contacts(owner_id, self._opt_out_field, since, after)
-        page, count = self._ask(
+        questions = [
             ("contacts", "queryAll" if with_deleted else "query", contacts),
             ("count", "query", soql.count_contacts(owner_id)),
-        )
+        ]
+        if leads_since is None:
+            page, count = self._ask(*questions)
+            leads = None
+        else:
+            asked = ("leads", "queryAll", soql.leads_changed(owner_id, self._opt_out_field, leads_since))
+            page, count, found = self._ask_some(*questions, asked, may_fail="leads")
+            leads = self._leads_or_why(found)
         session = self._session
         if session is None or session.answered_at is None:
             raise errors.TryLater("unreadable_answer", "no Date")
@@ -84,11 +123,54 @@ class OrgClient:
             owned=_total(count),
             asked_at=session.answered_at - timedelta(seconds=int(session.took_s) + 2),
             answered_at=session.answered_at,
+            leads=leads,
         )
 
     def next_page(self, path: str) -> ContactPage:
         """Return the page at a path that an earlier page named; LocatorExpired if it is no longer kept."""
         return self._page(self._more(path))
+
+    def next_leads(self, path: str) -> LeadPage:
+        """As next_page(), for the leads of an Opening."""
+        return self._lead_page(self._more(path))
+
+    def find_contacts_with(self, owner_id: str, emails: Sequence[str], sees_opt_out: bool) -> list[ContactMatch]:
+        """Return the user's contacts with these addresses. Whole, or an error."""
+        field = self._opt_out_field if sees_opt_out else None
+        rows = self._rows_by_email(emails, lambda chunk: soql.contacts_with(owner_id, chunk, field))
+        return _converted(rows, lambda row: match_of(row, field))
+
+    def find_open_leads_with(self, owner_id: str, emails: Sequence[str], sees_opt_out: bool) -> list[LeadRecord]:
+        """Return the user's leads with these addresses that aren't converted. Whole, or an error."""
+        field = self._opt_out_field if sees_opt_out else None
+        rows = self._rows_by_email(emails, lambda chunk: soql.open_leads_with(owner_id, chunk, field))
+        return _converted(rows, lambda row: lead_of(row, field))
+
+    def find_leads_made_by(
+        self, user_id: str, emails: Sequence[str], since: datetime, sees_opt_out: bool
+    ) -> list[LeadRecord]:
+        """Return leads with these addresses that the user made since, converted and deleted ones too."""
+        field = self._opt_out_field if sees_opt_out else None
+        rows = self._rows_by_email(
+            emails, lambda chunk: soql.leads_made_by(user_id, chunk, since, field), include_deleted=True
+        )
+        return _converted(rows, lambda row: lead_of(row, field))
+
+    def create_leads(self, leads: Sequence[NewLead], *, runs_assignment: bool) -> list[Created]:
+        """Create up to 200 leads in one call, each for itself, and return what became of each, in order.
+
+        It is not tried again here: TryLater with is_ambiguous says that they may exist.
+        """
+        body = {"allOrNone": False, "records": [_lead_body(lead) for lead in leads]}
+        headers = {"Sforce-Auto-Assign": "TRUE" if runs_assignment else "FALSE"}
+        answer: Any = self._api().restful("composite/sobjects", method="POST", json=body, headers=headers)
+        try:
+            created = [created_of(row) for row in answer]
+        except (KeyError, TypeError, IndexError):
+            raise errors.TryLater("unreadable_answer", "collection", is_ambiguous=True) from None
+        if len(created) != len(leads):
+            raise errors.TryLater("unreadable_answer", "collection", is_ambiguous=True)
+        return created
 
     def next_page_ahead(self, path: str) -> Future[ContactPage]:
         """Begin to read a page while the caller stores the one before; ask for nothing else until it is here.
@@ -150,6 +232,16 @@ class OrgClient:
                     rows += page
         return rows
 
+    def _rows_by_email(
+        self, emails: Sequence[str], build: Callable[[Sequence[str]], str], include_deleted: bool = False
+    ) -> list[dict[str, Any]]:
+        """Addresses were typed by strangers: plain queries only, never /composite, which expands references."""
+        rows: list[dict[str, Any]] = []
+        for chunk in _by_length(emails):
+            for page in self._iter_pages(self._query(build(chunk), include_deleted)):
+                rows += page
+        return rows
+
     def _iter_pages(self, answer: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
         """Yield the rows of an answer, then those of the pages behind it: as many as were counted, or an error."""
         seen = 0
@@ -165,6 +257,10 @@ class OrgClient:
 
     def _ask(self, *questions: tuple[str, str, str]) -> list[dict[str, Any]]:
         """Put (reference, resource, SOQL) questions in one /composite call; return their bodies in order."""
+        return [_object(answer) for answer in self._ask_some(*questions)]
+
+    def _ask_some(self, *questions: tuple[str, str, str], may_fail: str = "") -> list[Any]:
+        """As _ask(), but the part named by may_fail may come back as the error that it failed with."""
         base = f"/services/data/v{self._api_version}"
         body = {
             "allOrNone": False,
@@ -174,7 +270,7 @@ class OrgClient:
             ],
         }
         references = [reference for reference, _, _ in questions]
-        return self._try(lambda api: _parts(api.restful("composite", method="POST", json=body), references))
+        return self._try(lambda api: _parts(api.restful("composite", method="POST", json=body), references, may_fail))
 
     def _query(self, query: str, include_deleted: bool = False) -> dict[str, Any]:
         return self._try(lambda api: _object(api.query(query, include_deleted=include_deleted)))
@@ -215,6 +311,18 @@ class OrgClient:
     def _contact(self, row: dict[str, Any]) -> ContactRecord:
         return contact_of(row, self._opt_out_field)
 
+    def _leads_or_why(self, found: dict[str, Any] | errors.SalesforceError) -> LeadPage | errors.SalesforceError:
+        if isinstance(found, errors.SalesforceError):
+            return found
+        try:
+            return self._lead_page(found)
+        except errors.TryLater as error:
+            return error
+
+    def _lead_page(self, answer: dict[str, Any]) -> LeadPage:
+        records = _converted(_records(answer), lambda row: lead_of(row, self._opt_out_field))
+        return LeadPage(records, None if answer.get("done") is True else _next_path(answer))
+
     def _page(self, answer: dict[str, Any]) -> ContactPage:
         records = _converted(_records(answer), self._contact)
         return ContactPage(records, _total(answer), None if answer.get("done") is True else _next_path(answer))
@@ -232,17 +340,52 @@ def batched_lists(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield chunk
 
 
-def _parts(answer: Any, references: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the bodies of a composite answer by their references; raise what the first failing part says."""
+def _by_length(emails: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the addresses in lists that fit into a request line."""
+    chunk: list[str] = []
+    length = 0
+    for email in emails:
+        needs = len(quote_plus(f"'{email}',")) + 8  # what escaping may add
+        if chunk and length + needs > QUERY_BYTES:
+            yield chunk
+            chunk, length = [], 0
+        chunk.append(email)
+        length += needs
+    if chunk:
+        yield chunk
+
+
+def _lead_body(lead: NewLead) -> dict[str, Any]:
+    return {
+        "attributes": {"type": "Lead"},
+        "FirstName": lead.first_name,
+        "LastName": lead.last_name,
+        "Email": lead.email,
+        "Company": lead.company,
+        "LeadSource": lead.source,
+    }
+
+
+def _parts(answer: Any, references: Sequence[str], may_fail: str = "") -> list[Any]:
+    """Return the bodies of a composite answer by their references; raise what the first failing part says.
+
+    The part that may fail without the others gives its error in the place of its body.
+    """
     try:
         parts = {part["referenceId"]: (part["httpStatusCode"], part["body"]) for part in answer["compositeResponse"]}
         answers = [parts[reference] for reference in references]
     except (KeyError, TypeError):
         raise errors.TryLater("unreadable_answer", "composite") from None
-    for status, body in answers:
-        if status != HTTPStatus.OK:
-            raise errors.sort_data_error(status if isinstance(status, int) else 500, body)
-    return [_object(body) for _, body in answers]
+    bodies: list[Any] = []
+    for reference, (status, body) in zip(references, answers, strict=True):
+        if status == HTTPStatus.OK:
+            bodies.append(_object(body))
+            continue
+        error = errors.sort_data_error(status if isinstance(status, int) else 500, body)
+        if reference != may_fail:
+            raise error
+        bodies.append(error)
+    return bodies
 
 
 def _object(answer: Any) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from asapp.salesforce.errors import SalesforceError, sort_record_error
+
 
 class ContactRecord(NamedTuple):
     """A row of Contact. Empty fields are empty strings, except master_record_id."""
@@ -27,13 +29,60 @@ class ContactPage(NamedTuple):
     next_path: str | None  # None: this was the last page
 
 
+class LeadRecord(NamedTuple):
+    """A row of Lead. is_opted_out: None where the user can't see it. email: empty where it wasn't asked for."""
+
+    id: str
+    email: str
+    is_opted_out: bool | None
+    owner_id: str
+    is_converted: bool
+    converted_contact_id: str | None
+    is_deleted: bool
+    system_modstamp: datetime
+
+
+class LeadPage(NamedTuple):
+    records: list[LeadRecord]
+    next_path: str | None
+
+
+class ContactMatch(NamedTuple):
+    """A contact of the user's with an address that was looked for."""
+
+    id: str
+    email: str
+    is_opted_out: bool | None
+
+
+class NewLead(NamedTuple):
+    """All that is ever sent of a lead."""
+
+    first_name: str
+    last_name: str
+    email: str
+    company: str
+    source: str
+
+
+class Created(NamedTuple):
+    """What became of one record of a create: its Id, or why it was refused."""
+
+    id: str | None
+    error: SalesforceError | None = None
+
+
 class Opening(NamedTuple):
-    """The answer to a run's first question: a page, and how many contacts the user has."""
+    """The answer to a run's first question: a page, and how many contacts the user has.
+
+    leads: the leads of the window, why they couldn't be read, or None where they weren't asked for.
+    """
 
     page: ContactPage
     owned: int  # contacts of the user, now
     asked_at: datetime  # by Salesforce's clock; no later than when it began to work on the question
     answered_at: datetime
+    leads: LeadPage | SalesforceError | None = None
 
 
 class Sighting(NamedTuple):
@@ -62,3 +111,30 @@ def contact_of(row: Mapping[str, Any], opt_out_field: str) -> ContactRecord:
 
 def sighting_of(row: Mapping[str, Any]) -> Sighting:
     return Sighting(row["Id"], row["OwnerId"], row["IsDeleted"] is True, row["MasterRecordId"])
+
+
+def lead_of(row: Mapping[str, Any], opt_out_field: str | None) -> LeadRecord:
+    """Return the record for a row of JSON; opt_out_field None: it wasn't asked for. KeyError, TypeError: see contact_of()."""
+    return LeadRecord(
+        row["Id"],
+        row.get("Email") or "",
+        row[opt_out_field] is not False if opt_out_field else None,
+        row["OwnerId"],
+        row["IsConverted"] is True,
+        row["ConvertedContactId"],
+        row["IsDeleted"] is True,
+        datetime.fromisoformat(row["SystemModstamp"]),
+    )
+
+
+def match_of(row: Mapping[str, Any], opt_out_field: str | None) -> ContactMatch:
+    return ContactMatch(row["Id"], row["Email"] or "", row[opt_out_field] is not False if opt_out_field else None)
+
+
+def created_of(row: Mapping[str, Any]) -> Created:
+    """Return what one row of a collection's answer says; KeyError or TypeError: it isn't one."""
+    if row["success"] is True:
+        return Created(str(row["id"]))
+    entry = row["errors"][0]
+    fields = [field for field in entry.get("fields") or [] if isinstance(field, str)]
+    return Created(None, sort_record_error(str(entry["statusCode"]), str(entry.get("message") or ""), fields))

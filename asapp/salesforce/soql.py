@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from simple_salesforce.format import format_soql
@@ -57,6 +57,35 @@ def whereabouts(salesforce_id: str | None, email: str | None, opt_out_field: str
     return f"SELECT {fields} FROM Contact WHERE {by} ORDER BY IsDeleted, SystemModstamp DESC LIMIT 10"
 
 
+def leads_changed(user_id: str, opt_out_field: str, since: datetime) -> str:
+    """What the user made or owns among the leads, changed from `since` on. No names, no addresses."""
+    mine = f"(CreatedById = '{to_18(user_id)}' OR {owned_by(user_id)})"
+    return (
+        f"SELECT {_lead_fields(opt_out_field)} FROM Lead WHERE {mine} AND SystemModstamp >= {moment(since)} "
+        "ORDER BY SystemModstamp, Id"
+    )
+
+
+def contacts_with(owner_id: str, emails: Sequence[str], opt_out_field: str | None) -> str:
+    fields = f"Id, Email, {field(opt_out_field)}" if opt_out_field else "Id, Email"
+    return f"SELECT {fields} FROM Contact WHERE {owned_by(owner_id)} AND {_email_in(emails)} ORDER BY Id"
+
+
+def open_leads_with(owner_id: str, emails: Sequence[str], opt_out_field: str | None) -> str:
+    return (
+        f"SELECT Email, {_lead_fields(opt_out_field)} FROM Lead "
+        f"WHERE {owned_by(owner_id)} AND IsConverted = false AND {_email_in(emails)} ORDER BY Id"
+    )
+
+
+def leads_made_by(user_id: str, emails: Sequence[str], since: datetime, opt_out_field: str | None) -> str:
+    """Leads with these addresses that the user created since a moment, whoever owns them now."""
+    return (
+        f"SELECT Email, {_lead_fields(opt_out_field)} FROM Lead WHERE CreatedById = '{to_18(user_id)}' "
+        f"AND CreatedDate >= {moment(since)} AND {_email_in(emails)} ORDER BY CreatedDate, Id"
+    )
+
+
 def owned_by(owner_id: str) -> str:
     return f"OwnerId = '{to_18(owner_id)}'"
 
@@ -70,6 +99,18 @@ def field(name: str) -> str:
 
 def moment(when: datetime) -> str:
     return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _lead_fields(opt_out_field: str | None) -> str:
+    opt_out = f"{field(opt_out_field)}, " if opt_out_field else ""
+    return f"Id, {opt_out}OwnerId, IsConverted, ConvertedContactId, IsDeleted, SystemModstamp"
+
+
+def _email_in(emails: Sequence[str]) -> str:
+    """Addresses come from the public form: simple-salesforce escapes them, and they go nowhere but into a plain query."""
+    if not emails:
+        raise ValueError("no address")
+    return str(format_soql("Email IN {}", list(emails)))
 
 
 def _listed(ids: Iterable[str]) -> str:

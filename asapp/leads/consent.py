@@ -1,0 +1,132 @@
+"""The history of a person's consent: added to, never changed.
+
+Rows name the person by the lead's id. What identifies them, and from which address they signed up, stands in the lead's row
+alone, so that erasing it leaves the skeleton.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from asapp.clock import utcnow
+from asapp.contacts.export import neutral
+from asapp.extensions import db
+from asapp.models import ConsentEvent, ConsentKind, ConsentSource, Lead
+from asapp.models.columns import new_public_id
+
+COLUMNS = (
+    "at",
+    "event",
+    "source",
+    "first_name",
+    "last_name",
+    "email",
+    "client_address",
+    "text_version",
+    "heading",
+    "text",
+)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One entry of the history, with what the person's row says about it; blank once erased."""
+
+    event: ConsentEvent
+    lead: Lead
+    first_name: str
+    last_name: str
+    client_address: str
+
+    @property
+    def is_yes(self) -> bool:
+        return self.event.kind in (ConsentKind.OPTED_IN, ConsentKind.BACK_IN)
+
+    @property
+    def is_no(self) -> bool:
+        return self.event.kind in (ConsentKind.OPTED_OUT, ConsentKind.DELETED, ConsentKind.ERASED)
+
+
+def record(
+    lead_id: int,
+    kind: ConsentKind,
+    source: ConsentSource,
+    at: datetime,
+    *,
+    key: str | None = None,
+    consent_text_id: int | None = None,
+    run_id: int | None = None,
+) -> bool:
+    """Add an entry in the caller's transaction; return False if the form with this key was recorded before."""
+    dialect = sqlite if db.engine.dialect.name == "sqlite" else postgresql
+    added = db.session.execute(
+        dialect.insert(ConsentEvent)
+        .values(
+            lead_id=lead_id,
+            key=key or new_public_id(),
+            kind=kind,
+            source=source,
+            at=at,
+            recorded_at=utcnow(),
+            consent_text_id=consent_text_id,
+            run_id=run_id,
+        )
+        .on_conflict_do_nothing(index_elements=["lead_id", "key"])
+        .returning(ConsentEvent.id)
+    )
+    return added.first() is not None
+
+
+def history_of_contact(user_id: int, contact_id: int) -> list[Moment]:
+    """Return everything that decided about this person's consent here, newest first."""
+    rows = db.session.execute(
+        select(ConsentEvent, Lead)
+        .join(Lead, Lead.id == ConsentEvent.lead_id)
+        .where(Lead.user_id == user_id, Lead.contact_id == contact_id)
+        .order_by(ConsentEvent.at.desc(), ConsentEvent.id.desc())
+    ).all()
+    return [_moment(row.ConsentEvent, row.Lead) for row in rows]
+
+
+def csv_of(moments: Sequence[Moment]) -> str:
+    """Return the history as a file, oldest first."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow(COLUMNS)
+    writer.writerows(_cells(moment) for moment in reversed(moments))
+    return buffer.getvalue()
+
+
+def _cells(moment: Moment) -> list[Any]:
+    event, text = moment.event, moment.event.consent_text
+    return [
+        event.at.isoformat(timespec="seconds"),
+        event.kind,
+        event.source,
+        neutral(moment.first_name),
+        neutral(moment.last_name),
+        neutral(moment.lead.email),
+        moment.client_address,
+        text.version if text else "",
+        neutral(text.heading) if text else "",
+        neutral(text.words) if text else "",
+    ]
+
+
+def _moment(event: ConsentEvent, lead: Lead) -> Moment:
+    typed = lead.details.get(event.key, {})
+    return Moment(
+        event,
+        lead,
+        typed.get("first_name", lead.first_name),
+        typed.get("last_name", lead.last_name),
+        typed.get("client_address", ""),
+    )

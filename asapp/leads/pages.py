@@ -1,0 +1,114 @@
+"""An advisor's sign-up page: its address, its words in versions, and which sites may show it in a frame."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from asapp.clock import utcnow
+from asapp.database import writing
+from asapp.extensions import db
+from asapp.leads.fields import check_frame_hosts, check_words
+from asapp.models import ConsentText, OptInPage, User
+
+SLUG_MAX = 60
+
+
+def find_page(slug: str) -> OptInPage | None:
+    """Return the page at an address; None too if its advisor can't log in any more."""
+    page = db.session.scalar(select(OptInPage).where(OptInPage.slug == slug))
+    return page if page is not None and page.user.is_active else None
+
+
+def get_page(user: User) -> OptInPage:
+    """Return the advisor's page. It is made with the advisor; for one who came before there were pages, now."""
+    page = _page_of(user.id)
+    if page is None:
+        db.session.rollback()
+        with writing():
+            add_page(user)
+            db.session.commit()
+        page = _page_of(user.id)
+    if page is None:
+        raise LookupError("the page was not made")
+    return page
+
+
+def add_page(user: User) -> None:
+    """Make the page and the first version of its words, where they are missing, in the caller's transaction."""
+    wanted = slug_of(user.name)
+    taken = set(db.session.scalars(select(OptInPage.slug).where(OptInPage.slug.startswith(wanted))))
+    slug = next(slug for slug in _numbered(wanted) if slug not in taken)
+    made = db.session.execute(_insert_if_absent(OptInPage).values(user_id=user.id, slug=slug).returning(OptInPage.id))
+    if made.first() is None and _page_of(user.id) is None:  # the address was taken at this very moment
+        db.session.execute(_insert_if_absent(OptInPage).values(user_id=user.id, slug=f"{wanted}-{user.id}"))
+    heading, words = first_words(user)
+    db.session.execute(_insert_if_absent(ConsentText).values(user_id=user.id, version=1, heading=heading, words=words))
+
+
+def first_words(user: User) -> tuple[str, str]:
+    senders = f"{user.name} and {user.partner.name}" if user.partner else user.name
+    return (
+        f"Letters from {user.name}"[:120],
+        f"Yes, {senders} may email me. I can stop this at any time with the link in every letter.",
+    )
+
+
+def current_text(user_id: int) -> ConsentText:
+    return db.session.scalars(
+        select(ConsentText).where(ConsentText.user_id == user_id).order_by(ConsentText.version.desc()).limit(1)
+    ).one()
+
+
+def find_text(user_id: int, text_id: int) -> ConsentText | None:
+    return db.session.scalar(select(ConsentText).where(ConsentText.user_id == user_id, ConsentText.id == text_id))
+
+
+def all_texts(user_id: int) -> list[ConsentText]:
+    """Return every version, newest first."""
+    return list(
+        db.session.scalars(
+            select(ConsentText).where(ConsentText.user_id == user_id).order_by(ConsentText.version.desc())
+        )
+    )
+
+
+def save_page(page: OptInPage, heading: str, words: str, frame_hosts: str) -> ConsentText:
+    """Store what the advisor changed; new words make a new version. Raise InvalidFields. Commits."""
+    clean = check_words(heading, words)
+    hosts = check_frame_hosts(frame_hosts)
+    db.session.refresh(page, with_for_update=True)  # two tabs make two versions, one after the other
+    text = current_text(page.user_id)
+    if (text.heading, text.words) != clean:
+        newest = (
+            db.session.scalar(select(func.max(ConsentText.version)).where(ConsentText.user_id == page.user_id)) or 0
+        )
+        text = ConsentText(user_id=page.user_id, version=newest + 1, heading=clean.heading, words=clean.words)
+        db.session.add(text)
+    page.frame_hosts, page.changed_at = hosts, utcnow()
+    db.session.commit()
+    return text
+
+
+def slug_of(name: str) -> str:
+    """`Amara Okafor` -> `amara-okafor`; what has no Latin letters gets a plain word."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:SLUG_MAX] or "letters"
+
+
+def _numbered(slug: str) -> Any:
+    yield slug
+    yield from (f"{slug}-{number}" for number in range(2, 10**6))
+
+
+def _page_of(user_id: int) -> OptInPage | None:
+    return db.session.scalar(select(OptInPage).where(OptInPage.user_id == user_id))
+
+
+def _insert_if_absent(table: type[OptInPage] | type[ConsentText]) -> Any:
+    dialect = sqlite if db.engine.dialect.name == "sqlite" else postgresql
+    return dialect.insert(table).on_conflict_do_nothing()
