@@ -1,0 +1,234 @@
+"""The panel in a real browser: connect through the org's own pages, watch a sync end by itself; with and without scripts."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask_migrate import upgrade
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from sqlalchemy import select, update
+from werkzeug.serving import make_server
+
+from asapp import create_app
+from asapp.clock import utcnow
+from asapp.extensions import db
+from asapp.models import Connection, SyncRun, User
+from asapp.simulator.org import Org
+from asapp.simulator.server import Running
+from asapp.simulator.server import start as start_org
+from tests.conftest import NOWHERE_REDIS_URL, make_config
+from tests.factories import make_advisor, make_connection, make_partner, make_run
+from tests.services import axe_source, chromium_path, htmx_source
+
+pytestmark = pytest.mark.browser
+
+KEY, SECRET = "panel-key", "panel-secret"
+PANEL = "/settings/integrations?open=salesforce"
+CALLBACK = "/salesforce/salesforce_as/login/callback/"
+
+
+@dataclass
+class Site:
+    app: Flask
+    url: str
+    org: Running
+    amara: str
+    jonas: str
+    cookie: str
+    advisor_id: int
+
+    def change_run(self, **values: object) -> None:
+        with self.app.app_context():
+            db.session.execute(update(SyncRun).values(**values))
+            db.session.commit()
+
+    def start_run(self, **columns: object) -> None:
+        with self.app.app_context():
+            connection = db.session.scalars(select(Connection)).one()
+            make_run(connection, **{"status": "running", "phase": "contacts", "total": 2500, "read": 1000, **columns})
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=chromium_path(), args=["--no-sandbox"])
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """The application and an org on ports of their own. An advisor is logged in; nothing is connected."""
+    made = Org(name="Northgate Wealth", seed=1)
+    config = make_config(f"sqlite:///{tmp_path / 'asapp.db'}", NOWHERE_REDIS_URL, htmx_url="/htmx.js")
+    with start_org(made) as running:
+        server = make_server("127.0.0.1", 0, lambda environ, answer: app.wsgi_app(environ, answer), threaded=True)
+        config = replace(config, public_url=f"http://127.0.0.1:{server.server_port}")
+        app = create_app(config)
+        app.add_url_rule("/htmx.js", "static_htmx", lambda: (htmx_source(), 200, {"Content-Type": "text/javascript"}))
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        made.register_app(KEY, SECRET, [config.callback_url])
+        amara = made.add_user(name="Amara Okafor", username="amara@northgate.example")
+        jonas = made.add_user(name="Jonas Lindqvist", username="jonas@northgate.example")
+        with app.app_context():
+            upgrade()
+            advisor = make_advisor(make_partner(url=running.url, key=KEY, secret=SECRET), name="Amara Okafor")
+            session = {"_user_id": advisor.get_id(), "_fresh": True}
+            cookie = app.session_interface.get_signing_serializer(app).dumps(session)  # type: ignore[attr-defined]
+            advisor_id = advisor.id
+            db.session.remove()
+        yield Site(app, config.public_url, running, amara, jonas, cookie, advisor_id)
+        server.shutdown()
+        thread.join()
+        server.server_close()
+        with app.app_context():
+            db.engine.dispose()
+
+
+@pytest.fixture(params=["htmx", "without scripts", "htmx out of reach"])
+def page(request: pytest.FixtureRequest, browser: Browser, site: Site) -> Iterator[Page]:
+    context = browser.new_context(java_script_enabled=request.param != "without scripts")
+    made = open_page(context, site)
+    if request.param == "htmx out of reach":
+        made.route("**/htmx.js", lambda route: route.abort())
+    yield made
+    context.close()
+
+
+@pytest.fixture
+def htmx_page(browser: Browser, site: Site) -> Iterator[Page]:
+    context = browser.new_context()
+    yield open_page(context, site)
+    context.close()
+
+
+def open_page(context: BrowserContext, site: Site) -> Page:
+    context.add_cookies([{"name": "session", "value": site.cookie, "url": site.url}])
+    return context.new_page()
+
+
+def connect_as(page: Page, name: str) -> None:
+    """At the org's pages."""
+    page.get_by_role("button", name=f"Log in as {name}").click()
+    page.get_by_role("button", name="Allow").click()
+
+
+def test_connect_switch_and_disconnect(page: Page, site: Site) -> None:
+    violations: list[str] = []
+    page.on("console", lambda said: violations.append(said.text) if "Content Security Policy" in said.text else None)
+    page.goto(f"{site.url}/settings/integrations")
+    page.locator("#salesforce-toggle").click()
+    page.get_by_role("button", name="Connect Account").click()
+    connect_as(page, "Amara Okafor")
+    expect(page.get_by_role("status")).to_contain_text("Connected")
+    expect(page.get_by_role("main")).to_contain_text("amara@northgate.example")
+    page.get_by_text("Connect another Salesforce user").click()
+    page.get_by_role("button", name="Log in as another user").click()
+    connect_as(page, "Jonas Lindqvist")
+    page.get_by_role("button", name="Switch to jonas@northgate.example").click()
+    expect(page.get_by_role("status")).to_contain_text("Connected")
+    expect(page.get_by_role("main")).to_contain_text("jonas@northgate.example")
+    page.get_by_role("button", name="Disconnect").click()
+    expect(page.get_by_role("status")).to_have_text("Disconnect from Salesforce?")
+    page.get_by_role("button", name="Disconnect").click()
+    expect(page.get_by_role("status")).to_contain_text("Disconnected")
+    assert violations == []
+
+
+def test_denying_comes_back_with_words(page: Page, site: Site) -> None:
+    page.goto(site.url + PANEL)
+    page.get_by_role("button", name="Connect Account").click()
+    page.get_by_role("button", name="Log in as Amara Okafor").click()
+    page.get_by_role("button", name="Deny").click()
+    expect(page.get_by_role("status")).to_contain_text("You did not allow AdvisorStream")
+
+
+def test_a_sync_ends_by_itself_on_the_page(page: Page, site: Site) -> None:
+    """By asking for the part, or by loading the page again."""
+    connected(site)
+    page.goto(site.url + PANEL)
+    page.get_by_role("button", name="Sync Account").click()
+    expect(page.get_by_role("status")).to_contain_text("Waiting to start")
+    site.change_run(
+        status="running", phase="contacts", total=2500, read=1240, started_at=utcnow(), enqueued_at=utcnow()
+    )
+    expect(page.get_by_role("progressbar")).to_have_attribute("value", "1240", timeout=15_000)
+    site.change_run(status="complete", read=2500, created=2500, finished_at=utcnow())
+    expect(page.get_by_role("status")).to_contain_text("Sync complete", timeout=15_000)
+    expect(page.locator("#salesforce")).to_have_attribute("data-state", "complete")
+    expect(page.get_by_role("progressbar")).to_have_count(0)
+
+
+def test_asking_ends_with_the_run_and_the_focus_stays(htmx_page: Page, site: Site) -> None:
+    connected(site)
+    site.start_run()
+    asked: list[str] = []
+    htmx_page.on("request", lambda request: asked.append(request.url) if "/salesforce?seen=" in request.url else None)
+    htmx_page.goto(site.url + PANEL)
+    htmx_page.get_by_role("button", name="Sync Account").focus()
+    site.change_run(read=2000)
+    expect(htmx_page.get_by_role("progressbar")).to_have_attribute("value", "2000", timeout=10_000)
+    expect(htmx_page.get_by_role("button", name="Sync Account")).to_be_focused()
+    site.change_run(status="failed", error_code="no_answer", finished_at=utcnow())
+    expect(htmx_page.get_by_role("status")).to_contain_text("Sync failed", timeout=10_000)
+    number = len(asked)
+    htmx_page.wait_for_timeout(4500)
+    assert len(asked) == number
+
+
+def test_the_live_region_is_never_replaced(htmx_page: Page, site: Site) -> None:
+    connected(site)
+    site.start_run()
+    htmx_page.goto(site.url + PANEL)
+    region = htmx_page.locator("#salesforce-said").element_handle()
+    site.change_run(status="complete", finished_at=utcnow())
+    expect(htmx_page.get_by_role("status")).to_contain_text("Sync complete", timeout=10_000)
+    assert region.evaluate("node => node.isConnected")
+
+
+def test_unfolding_keeps_the_focus_and_the_address(htmx_page: Page, site: Site) -> None:
+    htmx_page.goto(f"{site.url}/settings/integrations")
+    htmx_page.wait_for_timeout(500)
+    htmx_page.locator("#salesforce-toggle").click()
+    expect(htmx_page.get_by_role("button", name="Connect Account")).to_be_visible()
+    expect(htmx_page.locator("#salesforce-toggle")).to_have_attribute("aria-expanded", "true")
+    expect(htmx_page.locator("#salesforce-toggle")).to_be_focused()
+    assert htmx_page.url.endswith("open=salesforce")
+    htmx_page.locator("#salesforce-toggle").click()
+    expect(htmx_page.get_by_role("button", name="Connect Account")).to_have_count(0)
+    htmx_page.go_back()
+    expect(htmx_page.get_by_role("button", name="Connect Account")).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_panel_is_accessible(browser: Browser, site: Site, width: int) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 900}, bypass_csp=True)
+    page = open_page(context, site)
+    for prepare in (lambda: None, lambda: connected(site), site.start_run):
+        prepare()
+        page.goto(site.url + PANEL)
+        page.evaluate(axe_source())
+        found = page.evaluate("axe.run()")
+        assert [(each["id"], each["nodes"][0]["html"]) for each in found["violations"]] == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    context.close()
+
+
+def connected(site: Site) -> None:
+    with site.app.app_context():
+        tokens = site.org.org.issue_tokens(site.amara, KEY)
+        make_connection(
+            db.session.get_one(User, site.advisor_id),
+            org_id=site.org.org.id,
+            salesforce_user_id=site.amara,
+            username="amara@northgate.example",
+            instance_url=site.org.url,
+            access_token=tokens["access_token"],
+            refresh_token=tokens["refresh_token"],
+        )
