@@ -159,6 +159,9 @@ class Office:
         )
         db.session.commit()
 
+    def save(self) -> None:
+        db.session.commit()
+
     def reload(self, row: T) -> T:
         db.session.rollback()
         db.session.refresh(row)

@@ -105,7 +105,6 @@ class SyncRun(Base):
     nominated: Mapped[int] = mapped_column(default=0)  # rows whose class the end of the run decides
     skipped: Mapped[dict[str, int]] = mapped_column(JSON, default=dict)  # reason -> rows
     also: Mapped[dict[str, int]] = mapped_column(JSON, default=dict)  # reason -> contacts changed without reading them
-    active_at_start: Mapped[int | None] = mapped_column()
     api_calls: Mapped[int] = mapped_column(default=0)
 
     error_code: Mapped[str | None] = mapped_column(String(60))  # a key of sync/words.py

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import delete, exists, func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.orm import aliased
 
 from asapp.clock import utcnow
@@ -31,7 +31,7 @@ from asapp.models import (
 from asapp.salesforce.records import Sighting
 from asapp.sync import store
 from asapp.sync.classes import RowClass
-from asapp.sync.pages import ALSO, Pull, added, changed, flip_twins
+from asapp.sync.pages import ALSO, TWIN_BACK, Pull, added, changed, flip_twins
 from asapp.sync.runs import Ring, start_run, write_under_lease
 
 HELD_SHARE = 0.2
@@ -49,21 +49,14 @@ def judge_sighting(sighting: Sighting | None, owner_id: str) -> Reason | None:
     return Reason.REASSIGNED if sighting.owner_id != owner_id else None
 
 
-def is_held(switched_off: int, active_at_start: int) -> bool:
-    return switched_off > HELD_LEAST and switched_off > HELD_SHARE * active_at_start
-
-
 def count_expected(connection_id: int) -> int:
     """Return how many contacts Salesforce has for the user, if we know of all departures."""
-    gone = exists().where(
-        Departure.connection_id == LedgerEntry.connection_id, Departure.salesforce_id == LedgerEntry.salesforce_id
+    mine = select(func.count()).select_from(LedgerEntry).where(LedgerEntry.connection_id == connection_id)
+    leaving = mine.join(
+        Departure,
+        (Departure.connection_id == LedgerEntry.connection_id) & (Departure.salesforce_id == LedgerEntry.salesforce_id),
     )
-    return (
-        db.session.scalar(
-            select(func.count()).select_from(LedgerEntry).where(LedgerEntry.connection_id == connection_id, ~gone)
-        )
-        or 0
-    )
+    return int(db.session.execute(select(mine.scalar_subquery() - leaving.scalar_subquery())).scalar_one())
 
 
 def find_held(connection_id: int) -> list[Departure]:
@@ -143,15 +136,20 @@ def to_confirm(pull: Pull) -> list[str]:
 def settle(run: SyncRun, pull: Pull) -> bool:
     """Apply what was approved, then the rest or hold it, page by page with commits. Return whether a proposal is held."""
     renew_proposal(pull.connection_id)
-    apply_all(run, pull, (DepartureState.APPROVED,))
     proposed = (DepartureState.FOUND, DepartureState.HELD)
-    held = is_held(count_switched_off(pull.connection_id, proposed), run.active_at_start or 0)
+    held = is_too_much(run, pull, count_switched_off(pull.connection_id, proposed))
+    apply_all(run, pull, (DepartureState.APPROVED,))
     if held:
         _move(pull.connection_id, DepartureState.HELD, (DepartureState.FOUND,))
     else:
         apply_all(run, pull, proposed)
     class_what_stays(run, pull)
     return held
+
+
+def is_too_much(run: SyncRun, pull: Pull, switched_off: int) -> bool:
+    """Would a proposal switch off so many that the advisor has to decide?"""
+    return switched_off > HELD_LEAST and switched_off > HELD_SHARE * count_active_at_start(run, pull)
 
 
 def count_switched_off(connection_id: int, states: Sequence[DepartureState]) -> int:
@@ -170,14 +168,20 @@ def count_switched_off(connection_id: int, states: Sequence[DepartureState]) -> 
     )
 
 
-def count_on(connection_id: int) -> int:
-    """Return how many of a connection's contacts are on, apart from what the connection itself is in."""
-    return (
-        db.session.scalar(
-            select(func.count()).select_from(Contact).where(Contact.connection_id == connection_id, is_on())
-        )
+def count_active_at_start(run: SyncRun, pull: Pull) -> int:
+    """Return how many contacts were on when the run began: those that are now, without what the run has turned since.
+
+    Counted only when a proposal asks for it, so that a run in which nothing left doesn't look at everybody.
+    """
+    mine = (Contact.connection_id == pull.connection_id) & is_on()
+    on_now = db.session.scalar(select(func.count()).select_from(Contact).where(mine)) or 0
+    made = (
+        db.session.scalar(select(func.count()).select_from(Contact).where(mine, Contact.created_in_run_id == run.id))
         or 0
     )
+    turned_on = made + run.reactivated + run.adopted + run.also.get(TWIN_BACK, 0)
+    turned_off = run.deactivated + run.also.get(Reason.TWIN_OPTED_OUT, 0)
+    return on_now - turned_on + turned_off
 
 
 def is_on() -> Any:

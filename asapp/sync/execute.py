@@ -134,7 +134,6 @@ class Execution:
                 opened_at=None,
                 checkpoint_stamp=None,
                 checkpoint_id=None,
-                active_at_start=departures.count_on(self.connection.id),
             )
 
     def read_contacts(self) -> int:

@@ -284,7 +284,6 @@ def upgrade() -> None:
     sa.Column('nominated', sa.Integer(), nullable=False),
     sa.Column('skipped', sa.JSON(), nullable=False),
     sa.Column('also', sa.JSON(), nullable=False),
-    sa.Column('active_at_start', sa.Integer(), nullable=True),
     sa.Column('api_calls', sa.Integer(), nullable=False),
     sa.Column('error_code', sa.String(length=60), nullable=True),
     sa.Column('error_detail', sa.Text(), nullable=True),
