@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from asapp.simulator.dml import SeveralMatchError
 from asapp.simulator.errors import ApiError, bad_request, not_found
+from asapp.simulator.trouble import Request as Asked
 
 if TYPE_CHECKING:
     from asapp.simulator.rest import ApiRequest, Reply, RestApi
@@ -50,12 +51,22 @@ def _run(api: RestApi, rows: list[Any], one: Row, *, all_or_none: bool) -> Reply
 def _attempt(api: RestApi, one: Row, row: Any) -> dict[str, Any]:
     try:
         with api.org.store.transaction():
+            _meet_trouble(api)
             return one(row)
     except ApiError as error:
         return {"success": False, "errors": [error.row()]}
     except SeveralMatchError as error:
         return {"success": False, "errors": [{"statusCode": "DUPLICATE_VALUE", "fields": [], "message":
                 f"Multiple records match: {', '.join(error.record_ids)}"}]}
+
+
+def _meet_trouble(api: RestApi) -> None:
+    """A single row can meet trouble too: faults of kind "row"."""
+    fault = api.org.trouble.pick(Asked("", "", ("row",)))
+    answer = fault.replacement if fault else None
+    if answer is not None and isinstance(answer.body, list):
+        entry = answer.body[0]
+        raise ApiError(answer.status, entry["errorCode"], entry["message"], fields=entry.get("fields"))
 
 
 def _records(request: ApiRequest) -> tuple[list[Any], bool]:

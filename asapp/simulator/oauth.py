@@ -236,6 +236,8 @@ class Grants:
 
     def _recent(self, approval: Approval) -> Session | None:
         """Refreshing too early can hand back the session that is still there."""
+        if not self._org.settings.same_token_seconds:
+            return None
         youngest = self._org.clock.timestamp() - self._org.settings.same_token_seconds
         return next((s for s in self._sessions.values() if s.approval is approval and not s.revoked
                      and s.issued_at > youngest), None)

@@ -30,6 +30,13 @@ _DENIED = ("access_denied", "end-user denied authorization")
 _GENERIC = ("OAUTH_APPROVAL_ERROR_GENERIC", "An unexpected error has occurred during authentication. Please try again.")
 
 
+@bp.after_request
+def refuse_frames(answer: BaseResponse) -> BaseResponse:
+    """Salesforce's pages are not shown inside other people's."""
+    answer.headers.setdefault("X-Frame-Options", "DENY")
+    return answer
+
+
 @dataclass(frozen=True)
 class Authorization:
     """A checked authorize request; `requested` are its scopes, or all of the app's."""

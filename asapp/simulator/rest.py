@@ -90,9 +90,9 @@ def versions() -> list[dict[str, str]]:
     for number in range(OLDEST, NEWEST + 1):
         year, season = divmod(number - OLDEST + 2, 3)
         name = _SEASONS[season]
-        shown = 14 + year + (1 if name == "Winter" else 0) - (1 if name == "Winter" else 0)
         apostrophe = "’" if number == 42 else "'"
-        listed.append({"label": f"{name} {apostrophe}{shown}", "url": f"/services/data/v{number}.0", "version": f"{number}.0"})
+        label = f"{name} {apostrophe}{14 + year}"
+        listed.append({"label": label, "url": f"/services/data/v{number}.0", "version": f"{number}.0"})
     return listed
 
 
@@ -199,11 +199,10 @@ def note_soql(call: Call, params: Mapping[str, str]) -> None:
 
 # -- resources
 
-def _resources(_api: RestApi, request: ApiRequest) -> Reply:
+def _resources(api: RestApi, request: ApiRequest) -> Reply:
     root = f"/services/data/v{request.version}"
-    names = ("sobjects", "limits", "query", "queryAll", "composite")
-    return Reply(200, {**{name: f"{root}/{name}" for name in names}, "identity": request.session.app.key and
-                       f"https://login.salesforce.com/id/{_api.org.id}/{request.session.user.id}"})
+    listed = {name: f"{root}/{name}" for name in ("sobjects", "limits", "query", "queryAll", "composite")}
+    return Reply(200, {**listed, "identity": api.org.grants.identity_url(request.session.user, api.org.served_at)})
 
 
 def _query(api: RestApi, request: ApiRequest) -> Reply:
@@ -222,7 +221,7 @@ def _query_more(api: RestApi, request: ApiRequest) -> Reply:
 
 
 def _limits(api: RestApi, request: ApiRequest) -> Reply:
-    if not request.access.is_admin and api.org.permissions.is_hidden(request.session.user, "Organization", "Limits"):
+    if api.org.settings.limits_for_admins and not request.access.is_admin:
         raise ApiError(403, "FORBIDDEN", "You do not have the level of access necessary to perform the operation you requested.")
     return Reply(200, limits(api.org.settings.api_limit, api.org.api_used()))
 

@@ -18,7 +18,7 @@ LEADS = 41
 _NAMES: tuple[tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...], str], ...] = (
     ((("Rose", "rose"), ("Tim", "tim"), ("Ava", "ava"), ("Seán", "sean"), ("Aoife", "aoife"), ("Beatrix", "beatrix")),
      (("Gonzalez", "gonzalez"), ("Barr", "barr"), ("O'Brien", "obrien"), ("D'Angelo", "dangelo"), ("Fitzgerald", "fitzgerald"),
-      ("St. John-Smythe", "stjohnsmythe")), "example"),
+      ("St. John-Smythe", "stjohnsmythe")), "harbour.example"),
     ((("Zoë", "zoe"), ("Åsa", "asa"), ("Jörg", "jorg"), ("Günther", "gunther"), ("Søren", "soren"), ("Ingeborg", "ingeborg")),
      (("Lindström", "lindstrom"), ("Müller-Lüdenscheidt", "muller"), ("Straße", "strasse"), ("Østergård", "ostergard"),
       ("Ólafsdóttir", "olafsdottir"), ("Virtanen", "virtanen")), "fjord.example"),

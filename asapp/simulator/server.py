@@ -37,8 +37,20 @@ class OrgRequestHandler(WSGIRequestHandler):
     timeout = 300
 
     def setup(self) -> None:
+        """Shake hands here, in the connection's own thread: a silent client must not keep others from connecting."""
+        context = self.server.ssl_context
+        if isinstance(context, ssl.SSLContext):
+            self.request = context.wrap_socket(self.request, server_side=True, do_handshake_on_connect=False)
         super().setup()
         self._app.connections.add(self.connection)
+
+    def handle(self) -> None:
+        if isinstance(self.connection, ssl.SSLSocket):
+            try:
+                self.connection.do_handshake()
+            except OSError:
+                return
+        super().handle()
 
     @property
     def _app(self) -> OrgApp:
@@ -112,6 +124,8 @@ class OrgRequestHandler(WSGIRequestHandler):
             super().finish()
         except OSError:
             self.close_connection = True
+        if isinstance(self.connection, ssl.SSLSocket):
+            self.connection.close()
 
     def date_time_string(self, timestamp: float | None = None) -> str:
         return formatdate(self._app.org.clock.timestamp() if timestamp is None else timestamp, usegmt=True)
@@ -135,7 +149,8 @@ class Running:
 
 def build_server(org: Org, host: str, port: int, tls: ssl.SSLContext | None, advisorstream_url: str | None) -> BaseWSGIServer:
     app = OrgApp(org, advisorstream_url=advisorstream_url)
-    server = make_server(host, port, app, threaded=True, request_handler=OrgRequestHandler, ssl_context=tls)
+    server = make_server(host, port, app, threaded=True, request_handler=OrgRequestHandler)
+    server.ssl_context = tls
     server.daemon_threads = True  # type: ignore[attr-defined]
     server.request_queue_size = 128
     server.socket.listen(128)

@@ -36,6 +36,7 @@ class Settings:
     api_limit: int = 100_000
     api_overage: int = 0
     limit_info: str = "plain"
+    limits_for_admins: bool = False  # GET /limits needs "View Setup and Configuration" in some orgs
     gzip: bool = False
 
     # Rules of the firm's admin, see rules.py: lists of dicts, so that they travel as JSON.

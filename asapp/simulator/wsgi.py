@@ -290,7 +290,7 @@ def _tags(method: str, path: str, area: str, body: bytes) -> tuple[str, ...]:
 
 def _all_soql(call: Call, body: bytes) -> tuple[str, ...]:
     """Queries of this request, those inside a composite included (as they stand in its body)."""
-    return (*call.soql, unquote(body.decode("utf-8", "replace"))) if "composite" in call.tags else call.soql
+    return (*call.soql, unquote(body.decode("utf-8", "replace").replace("+", " "))) if "composite" in call.tags else call.soql
 
 
 def _read_body(environ: WSGIEnvironment) -> bytes:

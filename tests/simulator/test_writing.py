@@ -260,3 +260,10 @@ def test_a_part_can_have_trouble_of_its_own(org: Org, api: Api) -> None:
                              part("count", f"/query?q={quote('SELECT COUNT() FROM Contact')}"))
     assert (query["httpStatusCode"], count["httpStatusCode"]) == (200, 400)
     assert count["body"][0]["errorCode"] == "QUERY_TIMEOUT"
+
+
+def test_a_row_can_have_trouble_of_its_own(org: Org, api: Api) -> None:
+    org.trouble.add("unable_to_lock_row", kind="row", after=1, times=1)
+    answers = api.post("/composite/sobjects", rows(LEAD, LEAD, LEAD)).json()
+    assert [r["success"] for r in answers] == [True, False, True]
+    assert answers[1]["errors"][0]["statusCode"] == "UNABLE_TO_LOCK_ROW"
