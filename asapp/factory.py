@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from flask import Flask, Request, request
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from sqlalchemy.orm import configure_mappers
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -56,8 +58,12 @@ def flask_settings(config: Config) -> dict[str, object]:
         "WTF_CSRF_TIME_LIMIT": None,  # as long as the session
         "WTF_CSRF_SSL_STRICT": False,  # SameSite and the token do it; strict Referrer checks lock out careful browsers
         "MAX_CONTENT_LENGTH": MAX_REQUEST_BYTES,
-        "RATELIMIT_STORAGE_URI": config.redis_url,
-        "RATELIMIT_STORAGE_OPTIONS": {"socket_connect_timeout": 0.05, "socket_timeout": 0.2},
+        "RATELIMIT_STORAGE_URI": config.redis_url.replace("unix://", "redis+unix://", 1),
+        "RATELIMIT_STORAGE_OPTIONS": {
+            "retry": Retry(NoBackoff(), 0),
+            "socket_connect_timeout": 0.05,
+            "socket_timeout": 0.1,  # a request may have to wait twice before it counts in memory
+        },
         "RATELIMIT_STRATEGY": "fixed-window",
         "RATELIMIT_IN_MEMORY_FALLBACK_ENABLED": True,
         "RATELIMIT_SWALLOW_ERRORS": True,
