@@ -129,10 +129,12 @@ def selection() -> ResponseReturnValue:
         abort(404)
     if what == "remove":
         count = lists.remove_members(chosen_list, ids)
-        flash(f"{counted(count, 'contact')} taken off “{chosen_list.name}”.", "good")
+        done, nothing = "taken off", "Nobody of those was on"
     else:
         count = lists.add_members(chosen_list, ids)
-        flash(f"{counted(count, 'contact')} added to “{chosen_list.name}”.", "good")
+        done, nothing = "added to", "All of those are already on"
+    words_said = f"{counted(count, 'contact')} {done}" if count else nothing
+    flash(f"{words_said} “{chosen_list.name}”.", "good" if count else "plain")
     return go_to(way_back())
 
 
@@ -301,7 +303,7 @@ def ask_why() -> ResponseReturnValue:
         return render_template("contacts/_verdict.html", whom=whom, **answer)
     usual = [VERDICTS[each] for each in USUAL_ANSWERS]
     overview = queries.count_contacts(current_user.id, utcnow())
-    return render_template("contacts/why.html", whom=whom, usual=usual, overview=overview, wanted=Wanted(), **answer)
+    return render_template("contacts/why.html", whom=whom, usual=usual, overview=overview, wanted=None, **answer)
 
 
 def _answer(whom: str) -> dict[str, object]:
