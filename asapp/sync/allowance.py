@@ -19,6 +19,7 @@ from asapp.salesforce.errors import LimitReached
 DAY = timedelta(hours=24)
 HOUR = timedelta(hours=1)
 ORG_FULL = 0.9
+ORG_PAUSE = timedelta(hours=1)  # then the org is asked again
 FRESH = timedelta(hours=6)  # older figures of the org say nothing about now
 
 
@@ -83,6 +84,13 @@ def _allowance(row: Any, ours: int | None, now: datetime) -> Allowance:
         org_used=row.org_calls_used if is_fresh else None,
         org_allowed=allowed,
     )
+
+
+def pause(session: Session, partner: Partner, error: LimitReached, now: datetime) -> None:
+    """Let the whole firm wait, in the caller's transaction."""
+    partner.paused_why = error.code
+    is_ours = error.code == "share_used_up"
+    partner.paused_until = free_again_at(session, partner.id, now) if is_ours else now + ORG_PAUSE
 
 
 def free_again_at(session: Session, partner_id: int, now: datetime) -> datetime:

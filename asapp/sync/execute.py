@@ -26,7 +26,7 @@ from asapp.salesforce import errors
 from asapp.salesforce.client import OrgClient
 from asapp.salesforce.records import ContactPage, Opening
 from asapp.sync import departures, store
-from asapp.sync.allowance import free_again_at
+from asapp.sync.allowance import pause
 from asapp.sync.due import next_sync_at
 from asapp.sync.meter import Meter
 from asapp.sync.pages import Pull, apply_page
@@ -50,7 +50,6 @@ log = logging.getLogger(__name__)
 SLICE_S = 240.0  # then the run is handed back at its checkpoint, so that deploys and other firms don't wait
 SWEEP_EVERY = timedelta(days=1)
 MAX_REOPENINGS = 20  # of one window, after expired locators
-ORG_PAUSE = timedelta(hours=1)  # then the org is asked again
 CANT_SEE_OPT_OUTS = "opt_out_hidden"
 
 OpenClient = Callable[[Connection, Callable[[], None]], OrgClient]
@@ -357,11 +356,7 @@ def write_failure(
         code = CANT_SEE_OPT_OUTS
         connection.opt_outs_known_until = now  # unknown never counts as "may be written to"
     if isinstance(error, errors.LimitReached):
-        connection.partner.paused_why = error.code
-        is_ours = error.code == "share_used_up"
-        connection.partner.paused_until = (
-            free_again_at(db.session(), connection.partner_id, now) if is_ours else now + ORG_PAUSE
-        )
+        pause(db.session(), connection.partner, error, now)
     connection.failures_in_a_row += 1
     minutes = connection.partner.sync_interval_minutes or workplace.default_interval_minutes
     if connection.first_synced_at is not None:

@@ -1,0 +1,205 @@
+"""What a lead and its contact become when Salesforce has the person: sent, linked, tied to a contact, opted out, deleted.
+
+Everything here joins the caller's transaction. A lead is tied to a Salesforce contact once: its own contact gives its lists
+to that one and goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from sqlalchemy import and_, delete, insert, or_, select
+
+from asapp.clock import utcnow
+from asapp.contacts.twins import refresh_twins
+from asapp.extensions import db
+from asapp.leads import consent
+from asapp.models import (
+    ConsentKind,
+    ConsentSource,
+    Contact,
+    ContactSource,
+    Lead,
+    LeadState,
+    LinkedKind,
+    ListMember,
+    Reason,
+)
+from asapp.salesforce.records import ContactMatch, LeadRecord
+
+GONE_FOR_GOOD = (Reason.DELETED, Reason.MERGED, Reason.GONE)
+
+
+def note_sent(lead: Lead, salesforce_id: str, owner_id: str | None, connection_id: int, stamp: datetime | None) -> None:
+    """Salesforce has made this lead."""
+    _deliver(lead, LeadState.SENT, connection_id)
+    lead.salesforce_id, lead.owner_id = salesforce_id, owner_id or lead.owner_id
+    lead.system_modstamp = stamp or lead.system_modstamp
+    _follow(lead)
+
+
+def note_found(lead: Lead, record: LeadRecord, connection_id: int) -> None:
+    """A lead that we made ourselves, whose answer was lost."""
+    note_sent(lead, record.id, record.owner_id, connection_id, record.system_modstamp)
+    take_record(lead, record)
+
+
+def link_to_lead(lead: Lead, record: LeadRecord, connection_id: int) -> None:
+    _deliver(lead, LeadState.LINKED, connection_id)
+    lead.linked_kind, lead.salesforce_id = LinkedKind.LEAD, record.id
+    _follow(lead)
+    take_record(lead, record)
+    _tell_if_opted_out(lead)
+
+
+def link_to_contact(lead: Lead, match: ContactMatch, connection_id: int) -> None:
+    """The contact itself may be here, may come with the next sync, or was not imported because it has opted out."""
+    _deliver(lead, LeadState.LINKED, connection_id)
+    lead.linked_kind, lead.linked_contact_id = LinkedKind.CONTACT, match.id
+    _follow(lead)
+    _set_opted_out(lead, match.is_opted_out is True, utcnow())
+    _tell_if_opted_out(lead)
+    target = find_target(lead)
+    if target is not None:
+        tie(lead, target)
+
+
+def take_record(lead: Lead, record: LeadRecord, run_id: int | None = None) -> bool:
+    """Take over what a row of Lead shows; return whether anything about the person changed."""
+    before = (lead.opted_out, lead.is_deleted, lead.state)
+    lead.owner_id, lead.system_modstamp = record.owner_id, record.system_modstamp
+    if record.is_opted_out is not None and lead.state != LeadState.CONVERTED:
+        _set_opted_out(lead, record.is_opted_out, record.system_modstamp, run_id)
+    if record.is_converted and lead.state != LeadState.CONVERTED:
+        lead.state, lead.converted_at = LeadState.CONVERTED, record.system_modstamp
+        lead.linked_contact_id = record.converted_contact_id or lead.linked_contact_id
+        target = find_target(lead)
+        if target is not None:
+            tie(lead, target)
+    if lead.state != LeadState.CONVERTED:
+        _set_deleted(lead, record.is_deleted, record.system_modstamp, run_id)
+    after = (lead.opted_out, lead.is_deleted, lead.state)
+    if before != after:
+        lead.changed_at = utcnow()
+    if before[:2] != after[:2] and lead.address_hash:
+        db.session.flush()
+        refresh_twins(lead.user_id, None, [lead.address_hash])
+    return before != after
+
+
+def find_target(lead: Lead) -> Contact | None:
+    """Return the Salesforce contact here that this lead was linked to or became."""
+    if lead.linked_contact_id is None:
+        return None
+    return db.session.scalar(
+        select(Contact).where(
+            Contact.connection_id == lead.connection_id, Contact.salesforce_id == lead.linked_contact_id
+        )
+    )
+
+
+def tie(lead: Lead, target: Contact) -> None:
+    """Let the Salesforce contact stand for this person; the lead's own contact hands its lists over and goes."""
+    own = db.session.get(Contact, lead.contact_id) if lead.contact_id else None
+    target.is_lead = True
+    lead.contact_id = target.id
+    if own is not None and own.source == ContactSource.LEAD:
+        if lead.state == LeadState.CONVERTED and own.hidden_at is not None and target.hidden_at is None:
+            target.hidden_at = own.hidden_at  # the advisor had deleted this very person here
+        _hand_over(own, target)
+        db.session.flush()
+        db.session.delete(own)
+    db.session.flush()
+
+
+def follow_tied(user_id: int, run_id: int | None = None) -> int:
+    """Note in leads and consent what has become of the Salesforce contacts they are tied to; return for how many."""
+    is_gone = Contact.departed.in_(GONE_FOR_GOOD)
+    differs = or_(
+        Lead.opted_out != Contact.opted_out,
+        and_(is_gone, ~Lead.is_deleted),
+        and_(or_(Contact.departed.is_(None), ~is_gone), Lead.is_deleted),
+    )
+    rows = db.session.execute(
+        select(Lead, Contact)
+        .join(Contact, Contact.id == Lead.contact_id)
+        .where(Lead.user_id == user_id, Contact.source == ContactSource.SALESFORCE, differs)
+    ).all()
+    for lead, contact in rows:
+        at = contact.system_modstamp or utcnow()
+        _note_opted_out(lead, contact.opted_out, at, run_id)
+        _note_deleted(lead, contact.departed in GONE_FOR_GOOD, at, run_id)
+        lead.changed_at = utcnow()
+    return len(rows)
+
+
+def ids_of(leads: Iterable[Lead]) -> list[int]:
+    return [lead.id for lead in leads]
+
+
+def _deliver(lead: Lead, state: LeadState, connection_id: int) -> None:
+    now = utcnow()
+    lead.state, lead.connection_id, lead.delivered_at, lead.changed_at = state, connection_id, now, now
+    lead.unanswered_at = lead.lease = lead.lease_until = None
+    lead.why = lead.why_detail = lead.why_words = None
+    lead.failures = 0
+
+
+def _follow(lead: Lead) -> None:
+    """Put the lead's contact on "Salesforce Leads", and say through which connection it is followed."""
+    contact = _own_contact(lead)
+    if contact is not None:
+        contact.salesforce_id, contact.is_lead = lead.salesforce_id, True
+        contact.followed_by_id, contact.changed_at = lead.connection_id, utcnow()
+
+
+def _set_opted_out(lead: Lead, opted_out: bool, at: datetime, run_id: int | None = None) -> None:
+    _note_opted_out(lead, opted_out, at, run_id)
+    contact = _own_contact(lead)
+    if contact is not None and contact.opted_out != opted_out:
+        contact.opted_out, contact.changed_at = opted_out, utcnow()
+
+
+def _set_deleted(lead: Lead, is_deleted: bool, at: datetime, run_id: int | None = None) -> None:
+    _note_deleted(lead, is_deleted, at, run_id)
+    contact = _own_contact(lead)
+    departed = Reason.DELETED if is_deleted else None
+    if contact is not None and contact.departed != departed:
+        contact.departed, contact.changed_at = departed, utcnow()
+
+
+def _note_opted_out(lead: Lead, opted_out: bool, at: datetime, run_id: int | None) -> None:
+    if lead.opted_out != opted_out:
+        lead.opted_out = opted_out
+        kind = ConsentKind.OPTED_OUT if opted_out else ConsentKind.BACK_IN
+        consent.record(lead.id, kind, ConsentSource.SALESFORCE, at, run_id=run_id)
+
+
+def _note_deleted(lead: Lead, is_deleted: bool, at: datetime, run_id: int | None) -> None:
+    if lead.is_deleted != is_deleted:
+        lead.is_deleted = is_deleted
+        kind = ConsentKind.DELETED if is_deleted else ConsentKind.RESTORED
+        consent.record(lead.id, kind, ConsentSource.SALESFORCE, at, run_id=run_id)
+
+
+def _tell_if_opted_out(lead: Lead) -> None:
+    """Somebody who has opted out there asked for mail here: the advisor is told."""
+    if lead.opted_out and lead.asked_again_at is None:
+        lead.asked_again_at = lead.signed_up_at
+
+
+def _own_contact(lead: Lead) -> Contact | None:
+    """Return the contact that the sign-up made, while the lead isn't tied to one from Salesforce."""
+    contact = db.session.get(Contact, lead.contact_id) if lead.contact_id else None
+    return contact if contact is not None and contact.source == ContactSource.LEAD else None
+
+
+def _hand_over(own: Contact, target: Contact) -> None:
+    """Give the advisor's own lists of one contact to the other."""
+    there = set(db.session.scalars(select(ListMember.list_id).where(ListMember.contact_id == target.id)))
+    mine = set(db.session.scalars(select(ListMember.list_id).where(ListMember.contact_id == own.id)))
+    missing = [{"list_id": list_id, "contact_id": target.id} for list_id in mine - there]
+    if missing:
+        db.session.execute(insert(ListMember), missing)
+    db.session.execute(delete(ListMember).where(ListMember.contact_id == own.id))

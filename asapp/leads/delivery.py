@@ -1,0 +1,404 @@
+"""From the outbox to Salesforce, each person once.
+
+A round takes up to 200 leads. First it looks: for a Lead that we ourselves may have made (where an answer was lost), for a
+Contact and for an open Lead of this owner with the address. Who is there is linked; the rest is created in one call. That a
+create is about to be sent is committed before it is sent: whoever finds such a mark without an answer looks for what was
+made, again and again at growing distances, and sends anew only after Salesforce's own limit for a call has passed.
+Moments of creation are compared by Salesforce's clock, never ours. No transaction is open while Salesforce is asked.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from sqlalchemy import Engine, update
+from sqlalchemy.orm import Session
+
+from asapp.clock import utcnow
+from asapp.connections.connections import mark_needs_reconnect
+from asapp.contacts.lists import ensure_system_lists
+from asapp.database import writing
+from asapp.extensions import db
+from asapp.leads import arrivals, outbox
+from asapp.leads.outbox import LeaseLost
+from asapp.models import Connection, Lead, LeadState, Partner, RunTrigger
+from asapp.salesforce import errors
+from asapp.salesforce.client import LEADS_A_CREATE, OrgClient
+from asapp.salesforce.records import Created, NewLead
+from asapp.sync.allowance import allowance_of, pause
+from asapp.sync.meter import count_call
+from asapp.sync.runs import StopRequested
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+LOOK_BACK = timedelta(minutes=5)  # before the first attempt
+# Salesforce ends a call after ten minutes; the minute more is for the way there and for its clock's whole seconds.
+LOST_AFTER = timedelta(minutes=11)
+STILL_LOOKING = "no_answer"
+ELSEWHERE = "tried_elsewhere"
+OUT_OF_SIGHT = "out_of_sight"
+OPT_OUT_HIDDEN = {"Contact": "opt_out_hidden", "Lead": "lead_opt_out_hidden"}
+
+OpenClient = Callable[[Connection, Callable[[], None]], OrgClient]
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A lead of a round, without its row."""
+
+    lead_id: int
+    email: str
+    new: NewLead
+    first_attempt_at: datetime | None
+    unanswered_at: datetime | None
+    was_tried_elsewhere: bool
+
+    @property
+    def tried_since(self) -> datetime:
+        """When the first create may have been carried out; only for parcels whose create is unanswered."""
+        tried = self.first_attempt_at or self.unanswered_at
+        if tried is None:
+            raise ValueError("nothing was tried")
+        return tried
+
+    @property
+    def key(self) -> str:
+        """Salesforce compares addresses without case."""
+        return self.email.lower()
+
+
+def deliver(connection_id: int, open_client: OpenClient, should_stop: Callable[[], bool] = lambda: False) -> int:
+    """Deliver what is due for this connection's advisor; return how many leads were worked on. It may run twice at once."""
+    outbox.begin_delivery(connection_id)
+    connection = db.session.get(Connection, connection_id)
+    if connection is None or not can_deliver(connection):
+        db.session.commit()
+        return 0
+    delivery = Delivery(connection, open_client, should_stop)
+    worked_on = 0
+    try:
+        while count := delivery.carry_round():
+            worked_on += count
+    finally:
+        delivery.close()
+    return worked_on
+
+
+def can_deliver(connection: Connection) -> bool:
+    paused_until = connection.partner.paused_until
+    is_paused = paused_until is not None and paused_until > utcnow()
+    return connection.is_connected and connection.partner.is_ready and not is_paused
+
+
+class Meter:
+    """Before each call: whoever has to stop stops, the lease is renewed, the call is counted."""
+
+    def __init__(self, engine: Engine, partner_id: int, should_stop: Callable[[], bool]) -> None:
+        self._engine = engine
+        self._partner_id = partner_id
+        self._should_stop = should_stop
+        self.lease = ""
+
+    def __call__(self) -> None:
+        if self._should_stop():
+            raise StopRequested
+        with writing(), Session(self._engine) as session:
+            if not outbox.renew(session, self.lease):
+                raise LeaseLost
+            now = utcnow()
+            allowance_of(session, self._partner_id, now).check(RunTrigger.MANUAL)
+            count_call(session, self._partner_id, now)
+            session.commit()
+
+
+class Delivery:
+    def __init__(self, connection: Connection, open_client: OpenClient, should_stop: Callable[[], bool]) -> None:
+        partner = connection.partner
+        self.connection_id = connection.id
+        self.user_id = connection.user_id
+        self.partner_id = partner.id
+        self.salesforce_user_id = connection.salesforce_user_id
+        self.keeps_leads = partner.keep_leads_with_advisor
+        self.company, self.lead_source = partner.lead_company, partner.lead_source
+        self.opt_out_field = partner.opt_out_field
+        self.trusted = timedelta(days=partner.opt_outs_trusted_days)
+        self.sees_opt_out = {"Contact": True, "Lead": True}
+        self.meter = Meter(db.engine, partner.id, should_stop)
+        self.client = open_client(connection, self.meter)
+        db.session.commit()
+
+    @property
+    def lease(self) -> str:
+        return self.meter.lease
+
+    def close(self) -> None:
+        self.client.close()
+
+    def carry_round(self) -> int:
+        """Take a round and carry it; return how many leads it had, or 0 if there is nothing more to do now."""
+        self.meter.lease, leads = outbox.claim(self.user_id, LEADS_A_CREATE)
+        parcels = [self.parcel(lead) for lead in leads]
+        db.session.commit()
+        if not parcels:
+            return 0
+        with self.ending() as round_:
+            self.carry(parcels)
+        return len(parcels) if round_.went_well else 0
+
+    def parcel(self, lead: Lead) -> Parcel:
+        return Parcel(
+            lead.id,
+            lead.email,
+            NewLead(lead.first_name, lead.last_name, lead.email, self.company, self.lead_source),
+            lead.first_attempt_at,
+            lead.unanswered_at,
+            lead.unanswered_at is not None and lead.connection_id != self.connection_id,
+        )
+
+    # ---- One round
+
+    def carry(self, parcels: list[Parcel]) -> None:
+        parcels = self.set_aside_tried_elsewhere(parcels)
+        parcels = self.find_own(parcels)
+        parcels = self.link_to_contacts(parcels)
+        parcels = self.link_to_leads(parcels)
+        parcels = self.set_aside_out_of_sight(parcels)
+        self.create(parcels)
+
+    def set_aside_tried_elsewhere(self, parcels: list[Parcel]) -> list[Parcel]:
+        """An answer that was lost in another org, or as another user, can't be looked for from here."""
+        return self.set_aside([p for p in parcels if p.was_tried_elsewhere], ELSEWHERE, parcels)
+
+    def find_own(self, parcels: list[Parcel]) -> list[Parcel]:
+        """Look for what we may have made ourselves; return the parcels that may be sent."""
+        sought = [parcel for parcel in parcels if parcel.unanswered_at]
+        if not sought:
+            return parcels
+        since = min(parcel.tried_since for parcel in sought) - LOOK_BACK
+        found = self.ask(
+            "Lead",
+            lambda sees: self.client.find_leads_made_by(self.salesforce_user_id, emails_of(sought), since, sees),
+        )
+        first = first_by_email(sorted(found, key=lambda record: record.is_deleted))
+        for lead in self.rows([parcel for parcel in sought if parcel.key in first]):
+            arrivals.note_found(lead, first[lead.email.lower()], self.connection_id)
+        self.store()
+        answered_at = self.client.answered_at
+        waiting = {
+            parcel.lead_id: parcel.unanswered_at + LOST_AFTER - answered_at
+            for parcel in sought
+            if parcel.unanswered_at and parcel.key not in first and answered_at - parcel.unanswered_at < LOST_AFTER
+        }
+        for lead in self.rows([parcel for parcel in sought if parcel.lead_id in waiting]):
+            wait = min(outbox.wait_of(lead.failures + 1), waiting[lead.id] + timedelta(seconds=1))
+            outbox.put_off(lead, STILL_LOOKING, wait=wait)
+        self.store()
+        return [p for p in parcels if p.lead_id not in waiting and not (p.unanswered_at and p.key in first)]
+
+    def link_to_contacts(self, parcels: list[Parcel]) -> list[Parcel]:
+        if not parcels:
+            return []
+        found = self.ask(
+            "Contact", lambda sees: self.client.find_contacts_with(self.salesforce_user_id, emails_of(parcels), sees)
+        )
+        match = first_by_email(
+            sorted(found, key=lambda record: record.is_opted_out is False)
+        )  # the stricter one counts
+        for lead in self.rows([parcel for parcel in parcels if parcel.key in match]):
+            arrivals.link_to_contact(lead, match[lead.email.lower()], self.connection_id)
+        self.store()
+        return [parcel for parcel in parcels if parcel.key not in match]
+
+    def link_to_leads(self, parcels: list[Parcel]) -> list[Parcel]:
+        if not parcels:
+            return []
+        found = self.ask(
+            "Lead", lambda sees: self.client.find_open_leads_with(self.salesforce_user_id, emails_of(parcels), sees)
+        )
+        match = first_by_email(sorted(found, key=lambda record: record.is_opted_out is False))
+        for lead in self.rows([parcel for parcel in parcels if parcel.key in match]):
+            arrivals.link_to_lead(lead, match[lead.email.lower()], self.connection_id)
+        self.store()
+        return [parcel for parcel in parcels if parcel.key not in match]
+
+    def set_aside_out_of_sight(self, parcels: list[Parcel]) -> list[Parcel]:
+        """Leads that assignment rules gave away may exist where the user doesn't see them: they are not sent twice."""
+        if self.keeps_leads:
+            return parcels
+        return self.set_aside([parcel for parcel in parcels if parcel.unanswered_at], OUT_OF_SIGHT, parcels)
+
+    def create(self, parcels: list[Parcel]) -> None:
+        parcels = self.mark_attempt(parcels)
+        if not parcels:
+            return
+        try:
+            results = self.client.create_leads([p.new for p in parcels], runs_assignment=not self.keeps_leads)
+        except errors.TryLater as error:
+            if not error.is_ambiguous:
+                self.unmark_attempt(parcels)
+            raise
+        except (errors.SalesforceError, LeaseLost, StopRequested):
+            self.unmark_attempt(parcels)  # nothing was sent, or it was refused as a whole
+            raise
+        self.store_results(dict(zip((parcel.lead_id for parcel in parcels), results, strict=True)))
+
+    def mark_attempt(self, parcels: list[Parcel]) -> list[Parcel]:
+        """Write down that a create is about to be sent; return the parcels that are still ours to send."""
+        if not parcels:
+            return []
+        answered_at = self.client.answered_at
+        rows = self.rows(parcels)
+        for lead in rows:
+            lead.state, lead.connection_id = LeadState.SENDING, self.connection_id
+            lead.attempts += 1
+            lead.first_attempt_at = lead.first_attempt_at or answered_at
+            lead.unanswered_at, lead.changed_at = answered_at, utcnow()
+        marked = {lead.id for lead in rows}
+        self.store()
+        return [parcel for parcel in parcels if parcel.lead_id in marked]
+
+    def unmark_attempt(self, parcels: Sequence[Parcel]) -> None:
+        db.session.rollback()
+        for lead in self.rows(parcels):
+            lead.state, lead.unanswered_at = LeadState.WAITING, None
+        self.store()
+
+    def store_results(self, results: dict[int, Created]) -> None:
+        """Store what became of each. An Id counts even if the lease was lost meanwhile: the lead is there."""
+        ensure_system_lists(self.user_id)
+        for lead in outbox.lock_all(results.keys()):
+            made, is_ours = results[lead.id], lead.lease == self.lease
+            if made.id is not None:
+                if lead.salesforce_id is None:
+                    arrivals.note_sent(lead, made.id, None, self.connection_id, lead.unanswered_at)
+            elif is_ours and made.error is not None:
+                lead.unanswered_at = None
+                sort_out(lead, made.error)
+        db.session.commit()
+        self.trust_opt_outs()
+
+    def set_aside(self, chosen: list[Parcel], why: str, parcels: list[Parcel]) -> list[Parcel]:
+        """Let these wait for the advisor; return the others."""
+        for lead in self.rows(chosen):
+            lead.state, lead.why, lead.changed_at = LeadState.PLEASE_CHECK, why, utcnow()
+            lead.lease = lead.lease_until = None
+        self.store()
+        gone = {parcel.lead_id for parcel in chosen}
+        return [parcel for parcel in parcels if parcel.lead_id not in gone]
+
+    # ---- What the steps share
+
+    def ask(self, about: str, question: Callable[[bool], list[T]]) -> list[T]:
+        """Ask with the opt-out field, and without it where the user can't see it: leads go out all the same."""
+        try:
+            return question(self.sees_opt_out[about])
+        except errors.FieldHidden as error:
+            if not self.sees_opt_out[about] or error.detail not in ("", self.opt_out_field):
+                raise
+        self.sees_opt_out[about] = False
+        self.distrust_opt_outs(OPT_OUT_HIDDEN[about])
+        return question(False)
+
+    def rows(self, parcels: Sequence[Parcel]) -> list[Lead]:
+        """Return the rows of these parcels that are still ours, locked; a transaction is open from here to store()."""
+        return outbox.lock(self.lease, [parcel.lead_id for parcel in parcels]) if parcels else []
+
+    def store(self) -> None:
+        if db.session.dirty or db.session.new or db.session.deleted:
+            ensure_system_lists(self.user_id)
+        db.session.commit()
+
+    def trust_opt_outs(self) -> None:
+        """A lead made just now hasn't opted out; syncs say so from then on."""
+        if self.sees_opt_out["Lead"]:
+            self._set_known_until(utcnow() + self.trusted, None, only_first=True)
+
+    def distrust_opt_outs(self, trouble: str) -> None:
+        self._set_known_until(utcnow(), trouble, only_first=False)
+
+    def _set_known_until(self, until: datetime, trouble: str | None, only_first: bool) -> None:
+        statement = update(Connection).where(Connection.id == self.connection_id)
+        if only_first:
+            statement = statement.where(Connection.leads_known_until.is_(None))
+        db.session.execute(
+            statement.values(leads_known_until=until, leads_trouble=trouble).execution_options(
+                synchronize_session=False
+            )
+        )
+        db.session.commit()
+
+    @contextmanager
+    def ending(self) -> Iterator[RoundEnd]:
+        """Whatever happens, no lead stays behind: who is still under this round's lease waits, or is refused with words."""
+        end = RoundEnd()
+        try:
+            yield end
+            end.went_well = True
+        except (LeaseLost, StopRequested):
+            pass
+        except errors.ReconnectNeeded as error:
+            self.end_all(error)
+            mark_needs_reconnect(self.connection_id, error.code)
+        except errors.LimitReached as error:
+            self.end_all(error)
+            self.pause_firm(error)
+        except errors.OurBug as error:
+            self.end_all(error)
+            raise
+        except errors.SalesforceError as error:
+            self.end_all(error)
+            log.warning("leads wait: %s", error, extra={"connection_id": self.connection_id})
+        except Exception:
+            self.end_all(errors.OurBug("our_bug"))
+            raise
+        finally:
+            outbox.release(self.lease)
+
+    def end_all(self, error: errors.SalesforceError) -> None:
+        db.session.rollback()
+        for lead in outbox.lock_round(self.lease):
+            if isinstance(error, errors.Misconfigured):
+                sort_out(lead, error)
+            else:
+                outbox.put_off(lead, error.code, error.detail)
+        db.session.commit()
+
+    def pause_firm(self, error: errors.LimitReached) -> None:
+        now = utcnow()
+        partner = db.session.get_one(Partner, self.partner_id, populate_existing=True)
+        pause(db.session(), partner, error, now)
+        db.session.commit()
+
+
+@dataclass
+class RoundEnd:
+    went_well: bool = False
+
+
+def sort_out(lead: Lead, error: errors.SalesforceError) -> None:
+    """What an error about this one lead makes of it: waiting where time helps, else refused, with words."""
+    if isinstance(error, errors.TryLater | errors.LimitReached):
+        outbox.put_off(lead, error.code, error.detail)
+        return
+    lead.state, lead.changed_at = LeadState.REFUSED, utcnow()
+    lead.why, lead.why_detail = error.code, error.detail[:255] or None
+    lead.why_words = error.words[:500] or None
+    lead.lease = lead.lease_until = None
+
+
+def emails_of(parcels: Sequence[Parcel]) -> list[str]:
+    return [parcel.email for parcel in parcels]
+
+
+def first_by_email(records: Sequence[T]) -> dict[str, T]:
+    """Return {address in lower case: the first record with it}."""
+    found: dict[str, T] = {}
+    for record in records:
+        found.setdefault(str(getattr(record, "email")).lower(), record)  # noqa: B009 - records of three kinds have it
+    return found

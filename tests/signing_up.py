@@ -1,0 +1,98 @@
+"""People who sign up, and the delivery of their leads in this process."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from datetime import timedelta
+
+from flask import current_app
+from sqlalchemy import select, update
+
+from asapp.clock import utcnow
+from asapp.database import writing
+from asapp.extensions import db
+from asapp.leads import pages
+from asapp.leads.delivery import deliver
+from asapp.leads.fields import Typed
+from asapp.leads.sign_up import Seen, sign_up
+from asapp.models import Lead, OptInPage, User
+from tests.syncing import Died, Office
+
+_forms = itertools.count(1)
+
+
+def make_page(advisor: User) -> OptInPage:
+    return pages.get_page(advisor)
+
+
+def someone_signs_up(
+    advisor: User,
+    email: str = "mei.chou@harbour.example",
+    first_name: str = "Mei-Ling",
+    last_name: str = "Chou",
+    key: str | None = None,
+) -> Lead:
+    """As if the form of the advisor's page had come in; a key of its own each time, unless one is given."""
+    page = make_page(advisor)
+    seen = Seen(pages.current_text(advisor.id).id, key or f"form-{next(_forms)}", "203.0.113.80")
+    with writing():
+        lead_id = sign_up(
+            page, Typed(first_name, last_name, email, True), seen, current_app.extensions["asapp.vault"]
+        )
+    return db.session.get_one(Lead, lead_id, populate_existing=True)
+
+
+class PostOffice(Office):
+    """An office whose leads are delivered here; `deliver()` may die or be stopped on the way."""
+
+    def deliver(self, before_call: Callable[[int], None] | None = None) -> int:
+        """Deliver what is due. before_call is told the number of each call to Salesforce, from 1."""
+        connection_id = self.connection.id
+        db.session.commit()
+        try:
+            with writing():
+                return deliver(connection_id, self.opener(before_call), lambda: self.stopping)
+        except Died:
+            db.session.rollback()
+            return 0
+        finally:
+            db.session.rollback()
+            db.session.expire_all()
+
+    def opener(self, before_call: Callable[[int], None] | None = None):  # type: ignore[no-untyped-def]
+        opened = self.workplace().open_client
+        numbers = itertools.count(1)
+
+        def open_client(connection, meter):  # type: ignore[no-untyped-def]
+            def metered() -> None:
+                if before_call:
+                    before_call(next(numbers))
+                meter()
+
+            return opened(connection, metered)
+
+        return open_client
+
+    def make_due(self) -> None:
+        """Let no time pass, but let waiting and leases be over."""
+        db.session.rollback()
+        long_ago = utcnow() - timedelta(hours=1)
+        db.session.execute(update(Lead).values(next_attempt_at=long_ago))
+        db.session.execute(update(Lead).where(Lead.lease.is_not(None)).values(lease_until=long_ago))
+        db.session.commit()
+
+    def let_pass(self, seconds: float) -> None:
+        """Let time pass at Salesforce, and everything here be due."""
+        self.org.clock.advance(seconds)
+        self.make_due()
+
+    def lead(self, email: str = "mei.chou@harbour.example") -> Lead:
+        db.session.rollback()
+        return db.session.scalars(
+            select(Lead).where(Lead.email == email).execution_options(populate_existing=True)
+        ).one()
+
+    def leads_there(self) -> list[str]:
+        """The addresses of all Leads in the org, deleted ones too."""
+        return sorted(lead["Email"] for lead in self.org.leads(deleted=True))
