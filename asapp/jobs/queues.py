@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
+from secrets import token_hex
 
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -17,9 +18,11 @@ from rq.serializers import JSONSerializer
 log = logging.getLogger(__name__)
 
 TICK_QUEUE = "tick"  # first: it takes milliseconds and heals the rest
+LEADS_QUEUE = "leads"  # before syncs: somebody has just signed up, and it takes seconds
 SYNC_QUEUE = "sync"
-QUEUES = (TICK_QUEUE, SYNC_QUEUE)  # in the order in which workers look
+QUEUES = (TICK_QUEUE, LEADS_QUEUE, SYNC_QUEUE)  # in the order in which workers look
 RUN_JOB = "asapp.jobs.tasks.run_sync"
+LEADS_JOB = "asapp.jobs.tasks.deliver_leads"
 RUN_JOB_TIMEOUT_S = 900
 FAILURE_TTL_S = 3600
 WEB_CONNECT_TIMEOUT_S = 0.05  # a page must not wait for a Redis that is away
@@ -45,21 +48,35 @@ class Queues:
     def sync(self) -> Queue:
         return Queue(SYNC_QUEUE, connection=self.redis, serializer=JSONSerializer)
 
+    @cached_property
+    def leads(self) -> Queue:
+        return Queue(LEADS_QUEUE, connection=self.redis, serializer=JSONSerializer)
+
     def ring_for_runs(self, run_ids: Sequence[int]) -> bool:
         """Enqueue a job for each run; return whether Redis took them. The rows wait either way."""
+        return self._ring(self.sync, RUN_JOB, {run_id: job_id_of(run_id) for run_id in run_ids})
+
+    def ring_for_leads(self, connection_ids: Sequence[int]) -> bool:
+        """Enqueue a delivery of leads for each connection; return whether Redis took them. The leads wait either way.
+
+        Each ring is a job of its own: RQ forgets a job that is enqueued under the id of one that is just ending.
+        """
+        return self._ring(self.leads, LEADS_JOB, {each: f"leads-{each}-{token_hex(4)}" for each in connection_ids})
+
+    def _ring(self, queue: Queue, job: str, job_ids: Mapping[int, str]) -> bool:
         jobs = [
             Queue.prepare_data(
-                RUN_JOB,
-                args=(run_id,),
-                job_id=job_id_of(run_id),
+                job,
+                args=(row_id,),
+                job_id=job_id,
                 timeout=RUN_JOB_TIMEOUT_S,
                 result_ttl=0,
                 failure_ttl=FAILURE_TTL_S,
             )
-            for run_id in run_ids
+            for row_id, job_id in job_ids.items()
         ]
         try:
-            self.sync.enqueue_many(jobs)
+            queue.enqueue_many(jobs)
         except RedisError as error:
             log.warning("Redis took no job: %s", type(error).__name__, extra={"jobs": len(jobs)})
             return False

@@ -17,6 +17,8 @@ from asapp.extensions import db
 from asapp.health import heartbeats
 from asapp.jobs.queues import Queues
 from asapp.jobs.stopping import is_stopping
+from asapp.leads.delivery import deliver
+from asapp.leads.outbox import ring_for_due
 from asapp.logs import about
 from asapp.models import Connection
 from asapp.salesforce.client import OrgClient
@@ -55,12 +57,20 @@ def run_sync(run_id: int) -> None:
         execute_run(run_id, workplace(worker_app()))
 
 
+def deliver_leads(connection_id: int) -> None:
+    """Deliver an advisor's leads to Salesforce. Started by: a sign-up, connecting, the tick. Touches that advisor's leads."""
+    with door("deliver_leads", connection_id=connection_id):
+        place = workplace(worker_app())
+        deliver(connection_id, place.open_client, place.should_stop)
+
+
 def tick() -> None:
     """Dispatch what is due. Started by: the scheduler, every 15 seconds."""
     with door("tick"):
         queues: Queues = worker_app().extensions["asapp.queues"]
         config: Config = worker_app().extensions["asapp.config"]
         dispatch(queues.ring_for_runs, queues.forgotten_runs, config.sync_interval_minutes)
+        ring_for_due(queues.ring_for_leads)
         heartbeats.beat(db.engine, heartbeats.TICK)
 
 
