@@ -12,6 +12,7 @@ from enum import StrEnum
 from asapp.connections.words import Explained, Mender
 from asapp.models import Connection, Partner, PendingGrant, RunPhase, SyncRun
 
+OPT_OUT_WARNING = timedelta(days=1)
 LONG_WAIT = timedelta(seconds=90)  # a queued run that nobody has taken up for so long is said to wait
 
 
@@ -172,6 +173,20 @@ class Panel:
         return max(1, round(elapsed * (run.total - run.read) / run.read))
 
     @property
+    def warns_of_opt_outs(self) -> bool:
+        """Are the contacts inactive because opt-outs are unknown, or will they be within a day?"""
+        connection = self.connection
+        if connection is None or connection.is_disconnected or connection.first_synced_at is None:
+            return False
+        until = connection.opt_outs_known_until
+        return until is not None and until - OPT_OUT_WARNING <= self.now
+
+    @property
+    def opt_outs_are_unknown(self) -> bool:
+        until = self.connection.opt_outs_known_until if self.connection else None
+        return until is not None and until <= self.now
+
+    @property
     def is_first_sync(self) -> bool:
         return self.connection is not None and self.connection.first_synced_at is None
 
@@ -247,7 +262,7 @@ def _say_ending(panel: Panel, run: SyncRun) -> Said:
         reason = panel.run_failure.headline if panel.run_failure else "It could not be finished."
         return Said(Tone.BAD, "Sync failed", reason)
     if run.is_cancelled:
-        return Said(Tone.PLAIN, "Sync cancelled", "What had been read stays. The next sync goes on from there.")
+        return Said(Tone.PLAIN, "Sync cancelled", "What had been read stays. The next sync reads the rest.")
     return Said(Tone.BUSY, "Syncing")
 
 

@@ -1,0 +1,48 @@
+"""Unknown never counts as "may be written to", and the page says so a day before."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from flask.testing import FlaskClient
+
+from asapp.clock import utcnow
+from tests.factories import log_in, make_advisor, make_contact, make_run, make_synced_connection
+
+PANEL = "/settings/integrations?open=salesforce"
+
+
+@pytest.mark.parametrize(
+    ("known_for", "words"),
+    [
+        (timedelta(hours=20), "A sync has to succeed by"),
+        (timedelta(hours=-1), "Your Salesforce contacts are inactive."),
+    ],
+)
+@pytest.mark.parametrize("status", ["connected", "needs_reconnect"])
+def test_the_panel_warns_before_and_says_when_opt_outs_are_unknown(
+    client: FlaskClient, known_for: timedelta, words: str, status: str
+) -> None:
+    alice = make_advisor()
+    connection = make_synced_connection(alice, opt_outs_known_until=utcnow() + known_for, status=status)
+    make_run(connection, finished_at=utcnow(), started_at=utcnow())
+    log_in(client, alice)
+    assert words in client.get(PANEL).text
+
+
+def test_nothing_is_said_while_there_is_time(client: FlaskClient) -> None:
+    alice = make_advisor()
+    connection = make_synced_connection(alice, opt_outs_known_until=utcnow() + timedelta(days=3))
+    make_run(connection, finished_at=utcnow(), started_at=utcnow())
+    log_in(client, alice)
+    assert "A sync has to succeed by" not in client.get(PANEL).text
+
+
+def test_after_seven_days_without_a_good_sync_nobody_is_active(client: FlaskClient) -> None:
+    alice = make_advisor()
+    connection = make_synced_connection(alice, opt_outs_known_until=utcnow() - timedelta(seconds=1))
+    make_contact(connection)
+    log_in(client, alice)
+    lines = client.get("/contacts/export.csv").text.splitlines()
+    assert lines[1].split(",")[5:7] == ["inactive", "opt_out_unknown"]
