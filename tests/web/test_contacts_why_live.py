@@ -1,0 +1,91 @@
+"""Why isn't this person here? Asked of the simulated org, from the page: one verdict, one call, nothing kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import func, select
+
+from asapp.extensions import db
+from asapp.models import ApiUsage, Contact, LedgerEntry
+from asapp.simulator import Running
+from tests.factories import log_in
+from tests.syncing import Office
+
+
+@pytest.fixture
+def office(app: Flask, org: Running, client: FlaskClient) -> Office:
+    made = Office(org)
+    log_in(client, made.advisor)
+    return made
+
+
+def ask(client: FlaskClient, whom: str) -> str:
+    return client.get("/contacts/why", query_string={"whom": whom}, part=True).text
+
+
+def merged(office: Office) -> str:
+    loser = office.add(email="loser@fjord.example")
+    office.org.merge(office.add(), [loser])
+    return loser
+
+
+def deleted(office: Office) -> str:
+    contact_id = office.add(email="deleted@fjord.example")
+    office.org.delete(contact_id)
+    return contact_id
+
+
+def purged(office: Office) -> str:
+    contact_id = deleted(office)
+    office.org.purge(contact_id)
+    return contact_id
+
+
+WHEREABOUTS: dict[str, Callable[[Office], str]] = {
+    "On its way": lambda office: office.add(email="new@fjord.example"),
+    "Opted out": lambda office: office.add(email="out@fjord.example", opted_out=True),
+    "No email": lambda office: office.add(),
+    "belongs to Jonas Lindqvist": lambda office: office.add(owner=office.colleague, email="his@fjord.example"),
+    "Merged": merged,
+    "Deleted": deleted,
+    "Not visible": purged,
+}
+
+
+@pytest.mark.parametrize("says", WHEREABOUTS)
+def test_each_whereabouts_has_its_verdict_for_one_call(client: FlaskClient, office: Office, says: str) -> None:
+    assert says in ask(client, WHEREABOUTS[says](office))
+    assert db.session.scalar(select(func.sum(ApiUsage.calls))) == 1
+    assert not any(db.session.scalar(select(func.count()).select_from(table)) for table in (Contact, LedgerEntry))
+
+
+def test_by_address_without_regard_to_case_and_with_odd_characters(client: FlaskClient, office: Office) -> None:
+    office.add(owner=office.colleague, email="b.levy@expressl&t.net")
+    office.add(owner=office.colleague, email="o'brien@fjord.example")
+    assert "belongs to Jonas Lindqvist" in ask(client, "B.Levy@expressl&t.net")
+    assert "belongs to Jonas Lindqvist" in ask(client, "o'brien@fjord.example")
+    assert "Not visible" in ask(client, "nobody' OR Name LIKE '%@fjord.example".replace(" ", "+"))
+
+
+def test_an_expired_session_is_refreshed_and_the_answer_comes(client: FlaskClient, office: Office) -> None:
+    contact_id = office.add(owner=office.colleague, email="his@fjord.example")
+    office.org.expire_sessions()
+    assert "belongs to Jonas Lindqvist" in ask(client, contact_id)
+
+
+def test_a_hidden_opt_out_field_is_no_verdict(client: FlaskClient, office: Office) -> None:
+    contact_id = office.add(email="new@fjord.example")
+    office.org.hide_field("Contact", "HasOptedOutOfEmail")
+    answer = ask(client, contact_id)
+    assert "No answer" in answer
+    assert "allowed to read" in answer
+
+
+def test_a_lost_grant_says_to_connect_again(client: FlaskClient, office: Office) -> None:
+    contact_id = office.add(email="new@fjord.example")
+    office.org.revoke_approvals()
+    assert "needs renewing" in ask(client, contact_id)
