@@ -36,6 +36,7 @@ TICK_INTERVAL_S = 15
 TICK_TIMEOUT_S = 60
 PASS_INTERVAL_S = 5
 REDIS_AWAY_S = 3
+REDIS_ANSWERS_S = 2  # whoever ends this process may have to wait for three answers that don't come
 
 
 class JsonJob(Job):
@@ -110,7 +111,12 @@ class TickScheduler(Scheduler):  # type: ignore[misc]
 
 def run_scheduler(redis_url: str, heart: Heart) -> None:
     """Run until SIGTERM or Ctrl-C; wait where Redis is away."""
-    connection = Redis.from_url(redis_url, retry=Retry(NoBackoff(), 1), socket_connect_timeout=2, socket_timeout=5)
+    connection = Redis.from_url(
+        redis_url,
+        retry=Retry(NoBackoff(), 0),  # the next pass is the retry
+        socket_connect_timeout=REDIS_ANSWERS_S,
+        socket_timeout=REDIS_ANSWERS_S,
+    )
     scheduler = TickScheduler(connection, heart.beat)
     try:
         pass_after_pass(scheduler)

@@ -1,0 +1,291 @@
+"""The tick is there once, whatever happens to Redis and however many schedulers there are."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from redis import Redis
+from rq import Queue
+from rq.job import Job, JobStatus
+from rq.serializers import JSONSerializer
+
+from asapp.clock import utcnow
+from asapp.extensions import db
+from asapp.health.heartbeats import SCHEDULER, TICK, list_seen
+from asapp.jobs.queues import TICK_QUEUE
+from asapp.jobs.schedule import TICK_ID, TICK_INTERVAL_S, JsonJob, TickScheduler
+from config import Config
+from tests.conftest import make_config, settings_of
+from tests.processes import ROOT, wait_for, worker_process
+from tests.services import RedisServer, guard
+
+SCHEDULED = TickScheduler.scheduled_jobs_key
+LOCK = TickScheduler.scheduler_lock_key
+# The command as it is, with a pass a second instead of every five.
+FAST = """
+import sys
+from asapp.jobs import schedule
+schedule.PASS_INTERVAL_S, schedule.REDIS_AWAY_S = 1, 0.3
+from flask.cli import main
+sys.argv = ["flask", "--app", "wsgi", "scheduler"]
+main()
+"""
+
+
+@pytest.fixture
+def redis(redis_server: RedisServer) -> Iterator[Redis]:
+    redis_server.flush()
+    with redis_server.client() as client:
+        yield client
+
+
+@pytest.fixture
+def scheduler(redis: Redis) -> TickScheduler:
+    return TickScheduler(redis)
+
+
+def pass_once(scheduler: TickScheduler) -> bool:
+    """What a scheduler does every few seconds; return whether it was its turn."""
+    if not scheduler.acquire_lock():
+        return False
+    scheduler.enqueue_jobs()
+    scheduler.remove_lock()
+    return True
+
+
+def let_it_be_due(redis: Redis) -> None:
+    redis.zadd(SCHEDULED, {TICK_ID: int(time.time()) - 1})
+
+
+def waiting(redis: Redis) -> list[str]:
+    return Queue(TICK_QUEUE, connection=redis, serializer=JSONSerializer).job_ids
+
+
+def take(redis: Redis) -> None:
+    """As a worker does that begins with the tick."""
+    assert redis.lpop(f"rq:queue:{TICK_QUEUE}") == TICK_ID.encode()
+
+
+# Passes
+
+
+def test_the_first_pass_registers_the_tick_and_rings(redis: Redis, scheduler: TickScheduler) -> None:
+    assert pass_once(scheduler)
+    assert redis.zrange(SCHEDULED, 0, -1) == [TICK_ID.encode()]
+    assert waiting(redis) == [TICK_ID]
+    job = JsonJob.fetch(TICK_ID, connection=redis)
+    assert (job.func_name, job.args, job.meta) == ("asapp.jobs.tasks.tick", [], {"interval": TICK_INTERVAL_S})
+
+
+def test_a_restart_does_not_double_it(redis: Redis, scheduler: TickScheduler) -> None:
+    pass_once(scheduler)
+    take(redis)
+    for _ in range(3):
+        pass_once(TickScheduler(redis))
+    assert redis.zcard(SCHEDULED) == 1
+    assert waiting(redis) == []
+
+
+def test_it_rings_at_each_interval(redis: Redis, scheduler: TickScheduler) -> None:
+    for _ in range(3):
+        let_it_be_due(redis)
+        pass_once(scheduler)
+        take(redis)
+        score = redis.zscore(SCHEDULED, TICK_ID)
+        assert score
+        assert TICK_INTERVAL_S - 3 <= score - time.time() <= TICK_INTERVAL_S
+
+
+def test_without_a_worker_ticks_do_not_pile_up(redis: Redis, scheduler: TickScheduler) -> None:
+    for _ in range(5):
+        let_it_be_due(redis)
+        pass_once(scheduler)
+    assert waiting(redis) == [TICK_ID]
+    assert redis.zscore(SCHEDULED, TICK_ID) > time.time()
+
+
+def test_while_one_is_at_it_another_stands_by(redis: Redis, scheduler: TickScheduler) -> None:
+    assert scheduler.acquire_lock()
+    assert not pass_once(TickScheduler(redis))
+    assert waiting(redis) == []
+    scheduler.enqueue_jobs()
+    scheduler.remove_lock()
+    assert pass_once(TickScheduler(redis))
+    assert waiting(redis) == [TICK_ID]
+
+
+def test_two_take_turns_and_ring_once_an_interval(redis: Redis, scheduler: TickScheduler) -> None:
+    other = TickScheduler(redis)
+    for _ in range(3):
+        let_it_be_due(redis)
+        pass_once(scheduler)
+        pass_once(other)
+        assert waiting(redis) == [TICK_ID]
+        take(redis)
+
+
+def test_a_slow_pass_does_not_take_away_the_next_ones_lock(redis: Redis, scheduler: TickScheduler) -> None:
+    scheduler.acquire_lock()
+    redis.delete(LOCK)  # it has expired meanwhile …
+    other = TickScheduler(redis)
+    assert other.acquire_lock()
+    scheduler.remove_lock()
+    assert redis.exists(LOCK)  # … and this is the other's
+
+
+def test_a_dead_schedulers_lock_expires(redis: Redis, scheduler: TickScheduler) -> None:
+    scheduler.acquire_lock()
+    assert 0 < redis.ttl(LOCK) <= 15
+
+
+def test_an_emptied_redis_gets_the_tick_with_the_next_pass(redis: Redis, scheduler: TickScheduler) -> None:
+    pass_once(scheduler)
+    redis.flushall()
+    pass_once(scheduler)
+    assert waiting(redis) == [TICK_ID]
+    assert redis.zcard(SCHEDULED) == 1
+
+
+@pytest.mark.parametrize("lost", ["the place in the schedule", "the job"])
+def test_half_a_tick_is_made_whole(redis: Redis, scheduler: TickScheduler, lost: str) -> None:
+    pass_once(scheduler)
+    take(redis)
+    if lost == "the job":
+        redis.delete(Job.key_for(TICK_ID))
+    else:
+        redis.zrem(SCHEDULED, TICK_ID)
+    pass_once(scheduler)
+    assert redis.zcard(SCHEDULED) == 1
+    assert Job.exists(TICK_ID, redis)
+    assert waiting(redis) == [TICK_ID]
+
+
+def test_a_tick_that_failed_is_rung_again(redis: Redis, scheduler: TickScheduler) -> None:
+    pass_once(scheduler)
+    take(redis)
+    JsonJob.fetch(TICK_ID, connection=redis).set_status(JobStatus.FAILED)
+    let_it_be_due(redis)
+    pass_once(scheduler)
+    assert waiting(redis) == [TICK_ID]
+
+
+def test_a_lock_can_not_be_given_back_to_a_redis_that_is_away(own_redis: RedisServer) -> None:
+    """On the way out by SIGTERM: what is raised there would make the process forget that it ends."""
+    scheduler = TickScheduler(own_redis.client())
+    scheduler.acquire_lock()
+    own_redis.kill()
+    scheduler.remove_lock()
+    scheduler.register_death()
+
+
+# The process
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def own_config(app: Flask, config: Config, own_redis: RedisServer) -> Config:
+    return make_config(config.database_url, own_redis.url)
+
+
+@contextmanager
+def scheduler_process(config: Config, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("ab") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-c", FAST],
+            cwd=ROOT,
+            env=guard().environ(**settings_of(config)),
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait(10)
+
+
+def is_scheduled(server: RedisServer) -> bool:
+    with server.client() as client:
+        return client.zscore(SCHEDULED, TICK_ID) is not None
+
+
+def test_a_scheduler_survives_all_that_happens_to_redis(
+    own_config: Config, own_redis: RedisServer, tmp_path: Path
+) -> None:
+    with scheduler_process(own_config, tmp_path / "log") as process:
+        wait_for(lambda: is_scheduled(own_redis), "for the first tick")
+        own_redis.flush()
+        wait_for(lambda: is_scheduled(own_redis), "for the tick after FLUSHALL", 10)
+        own_redis.restart()
+        wait_for(lambda: is_scheduled(own_redis), "for the tick after a short absence", 15)
+        own_redis.kill()
+        time.sleep(3)
+        own_redis.start()
+        wait_for(lambda: is_scheduled(own_redis), "for the tick after a long absence", 15)
+        assert process.poll() is None
+    with own_redis.client() as client:
+        assert client.zcard(SCHEDULED) == 1
+
+
+@pytest.mark.parametrize("state", ["there", "away", "silent"])
+def test_sigterm_ends_it_whatever_redis_does(
+    own_config: Config, own_redis: RedisServer, tmp_path: Path, state: str
+) -> None:
+    with scheduler_process(own_config, tmp_path / "log") as process:
+        wait_for(lambda: is_scheduled(own_redis))
+        if state == "away":
+            own_redis.kill()
+            time.sleep(1.5)
+        elif state == "silent":
+            send(own_redis, signal.SIGSTOP)
+            time.sleep(1.5)
+        began = time.monotonic()
+        process.terminate()
+        try:
+            process.wait(20)
+        finally:
+            send(own_redis, signal.SIGCONT)
+    assert process.returncode == 0
+    assert time.monotonic() - began < (9 if state == "silent" else 4)
+
+
+def send(server: RedisServer, number: signal.Signals) -> None:
+    if server.is_running and server.process:
+        server.process.send_signal(number)
+
+
+def test_it_is_seen_alive_and_gone_when_it_ends(own_config: Config, tmp_path: Path) -> None:
+    def kinds() -> list[str]:
+        db.session.rollback()
+        return [seen.kind for seen in list_seen(db.session(), utcnow())]
+
+    with scheduler_process(own_config, tmp_path / "log") as process:
+        wait_for(lambda: kinds() == [SCHEDULER], "for its heartbeat")
+        process.terminate()
+        process.wait(10)
+    assert kinds() == []
+
+
+def test_scheduler_and_worker_together_tick(own_config: Config, tmp_path: Path) -> None:
+    def kinds() -> set[str]:
+        db.session.rollback()
+        return {seen.kind for seen in list_seen(db.session(), utcnow())}
+
+    with scheduler_process(own_config, tmp_path / "log"), worker_process(own_config, tmp_path / "worker.log"):
+        wait_for(lambda: kinds() == {SCHEDULER, "worker", TICK}, "for the heartbeat of the tick")
