@@ -84,7 +84,8 @@ probability=1.0, seed=0, for_seconds=None, **details)`` -> ``Fault`` (``hits``, 
 
 - ``kind``: one of the request's tags. Every request has its area (``data``, ``oauth``) and one of ``versions resources
   describe query query_more limits composite batch collections create read update delete upsert updated deleted
-  authorize token revoke introspect userinfo identity openid``; token requests also ``token_code`` or ``token_refresh``.
+  authorize token revoke introspect userinfo identity openid``; token requests also ``token_code`` or ``token_refresh``,
+  collections also ``create``, ``update`` or ``delete``.
   Subrequests of a composite have ``subrequest`` and their own kind, not ``data``; a row of a collection has ``row`` alone.
 - ``path`` and ``soql`` are substrings. ``after=k`` lets k matching requests through first; ``times=n`` ends after n hits.
 - ``answer`` is a name from ``asapp.simulator.answers.ANSWERS`` (every Salesforce error, e.g. ``session_expired``,

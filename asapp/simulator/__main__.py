@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import signal
+import socket
 import ssl
 import sys
 import threading
@@ -45,16 +46,24 @@ def build_org(options: argparse.Namespace) -> Org:
     return org
 
 
+def _is_free(host: str, port: int) -> bool:
+    try:
+        socket.create_server((host, port)).close()
+    except OSError:
+        return False
+    return True
+
+
 def main(given: list[str] | None = None) -> int:
     options = arguments(given)
     tls = None
     if options.tls_cert:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(options.tls_cert, options.tls_key)
-    try:
-        server = build_server(build_org(options), options.host, options.port, tls, options.advisorstream_url)
-    except SystemExit:  # werkzeug has said on stderr that the port is in use
+    if not _is_free(options.host, options.port):
+        sys.stderr.write(f"port {options.port} on {options.host} is in use; choose another with --port\n")
         return 1
+    server = build_server(build_org(options), options.host, options.port, tls, options.advisorstream_url)
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
         threading.Thread(target=stop, args=(server,), daemon=True).start()

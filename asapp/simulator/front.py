@@ -17,7 +17,7 @@ from asapp.simulator.org import Org
 bp = Blueprint("front", __name__)
 PAGE: Final = 25
 OPT_OUT: Final = ("Contact", "HasOptedOutOfEmail")
-_QUIET_HEADERS = {"Cache-Control": "no-store", "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'",
+_QUIET_HEADERS = {"Cache-Control": "no-store", "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'",
                   "X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
 
 
@@ -77,6 +77,23 @@ def _use_up(org: Org, on: bool) -> None:
     (org.use_up_allowance if on else org.restore_allowance)()
 
 
+def _assign(org: Org, on: bool) -> None:
+    queue = next(iter(org.people.queues), None) or org.add_queue("Web Leads")
+    org.settings.lead_queue = queue if on else None
+
+
+def _validate(org: Org, on: bool) -> None:
+    org.settings.validation_rules = [_PHONE_RULE] if on else []
+
+
+def _match(org: Org, on: bool) -> None:
+    org.settings.duplicate_rules = list(_DUPLICATE_RULES) if on else []
+
+
+_PHONE_RULE: Final = {"sobject": "Lead", "field": "Phone", "when": "blank", "on": "Phone",
+                      "message": "Bitte geben Sie eine Telefonnummer an."}
+_DUPLICATE_RULES: Final = [{"sobject": "Lead", "against": against, "action": "Block"} for against in ("Contact", "Lead")]
+
 SWITCHES: Final = (
     Switch("expire", "Expire all sessions", "Access tokens stop working; refreshing still does.", lambda _: False,
            _act(lambda org: org.expire_sessions())),
@@ -90,6 +107,14 @@ SWITCHES: Final = (
     _fault_switch("slow", "Slow answers", "800 ms before each one.", "slow", kind="data", seconds=0.8),
     _fault_switch("lose", "Lose the answer", "The next create works, but its answer never arrives.", "reset_after", kind="create",
                   times=1),
+    _fault_switch("late", "Finish late", "The next create gets no answer, and happens two minutes later.", "late_work",
+                  kind="create", times=1, seconds=120),
+    Switch("queue", "Assign new leads", "An assignment rule gives them to the queue Web Leads, unless the caller says no.",
+           lambda org: org.settings.lead_queue is not None, _assign),
+    Switch("phone", "Validation rule", "A new lead needs a phone number, says an error in German.",
+           lambda org: bool(org.settings.validation_rules), _validate),
+    Switch("match", "Duplicate rule", "A lead whose address is known is blocked.",
+           lambda org: bool(org.settings.duplicate_rules), _match),
     Switch("rotate", "Rotate refresh tokens", "Each works once; using an old one disconnects.",
            lambda org: any(a.rotate for a in org.grants.apps.values()), _rotate),
     Switch("private", "Private sharing", "People see only the records they own.",
@@ -147,6 +172,8 @@ def _rows(org: Org, tab: str, page: int) -> tuple[list[dict[str, Any]], int]:
     where, values = _conditions(tab)
     tables = ["sf_Contact", "sf_Lead"] if tab == "bin" else [_table(tab)]
     columns = '"Id", "Name", "Email", "OwnerId", "HasOptedOutOfEmail", "IsDeleted", "MasterRecordId", "SystemModstamp"'
+    if tab == "leads":
+        columns += ', "IsConverted"'
     union = " UNION ALL ".join(f"SELECT {columns} FROM {table} WHERE {where}" for table in tables)
     total = org.store.count(f"SELECT count(*) FROM ({union})", values * len(tables))
     rows = org.store.rows(f'{union} ORDER BY "SystemModstamp" DESC, "Id" DESC LIMIT ? OFFSET ?',
@@ -205,8 +232,9 @@ def do() -> Response:
     org, record_id, verb = current_org(), request.form.get("id", ""), request.form.get("do", "")
     if verb in {"edit", "give", "merge"}:
         return redirect(f"/practice/record/{record_id}?{urlencode({'do': verb, 'asked': request.form.get('asked', '')})}", 303)
-    actions: dict[str, tuple[Callable[[str], None], str]] = {
-        "opt_out": (org.opt_out, "opted out"), "opt_in": (org.opt_in, "opted in"), "delete": (org.delete, "in the Recycle Bin"),
+    actions: dict[str, tuple[Callable[[str], object], str]] = {
+        "convert": (org.convert_lead, "converted to a contact"), "opt_out": (org.opt_out, "opted out"),
+        "opt_in": (org.opt_in, "opted in"), "delete": (org.delete, "in the Recycle Bin"),
         "undelete": (org.undelete, "undeleted"), "purge": (org.purge, "gone for good")}
     if verb not in actions:
         abort(404)

@@ -63,15 +63,17 @@ class LateWork:
 
     def commit(self, handle: int) -> None:
         """Show it. A second commit does nothing: a due transaction may have been shown before."""
-        late = self._pending.pop(handle, None)
-        if late is not None:
-            late.run()
+        with self._store.lock:
+            late = self._pending.pop(handle, None)
+            if late is not None:
+                self._store.on_rollback(lambda: self._pending.setdefault(handle, late))
+                late.run()
 
     def settle(self) -> None:
         """Commit what is due by the org's clock, in the order of its moments."""
         if self._pending:
             now = self._clock.timestamp()
-            due = [(late.due, late.handle) for late in self._pending.values() if late.due is not None and late.due <= now]
+            due = [(late.due, late.handle) for late in list(self._pending.values()) if late.due is not None and late.due <= now]
             for _, handle in sorted(due):
                 self.commit(handle)
 
@@ -79,7 +81,7 @@ class LateWork:
         """Commit what holds one of these records."""
         if self._pending:
             wanted = set(record_ids)
-            for late in [late for late in self._pending.values() if late.holds & wanted]:
+            for late in [late for late in list(self._pending.values()) if late.holds & wanted]:
                 self.commit(late.handle)
 
     def stamps(self) -> list[int]:

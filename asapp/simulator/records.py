@@ -77,14 +77,16 @@ class Records:
         return stamps
 
     def change(self, record_id: str, values: dict[str, Any], actor_id: str | None = None, stamp: int | None = None) -> None:
-        self.before_change([record_id])
         sobject = self.object_of(record_id)
-        self.store.update(sobject, record_id, {**values, **self._stamps(sobject, actor_id, stamp)})
+        with self.store.lock:
+            self.before_change([record_id])
+            self.store.update(sobject, record_id, {**values, **self._stamps(sobject, actor_id, stamp)})
 
     def change_silently(self, record_id: str, values: dict[str, Any]) -> None:
         """Formula fields and sharing change without a stamp."""
-        self.before_change([record_id])
-        self.store.update(self.object_of(record_id), record_id, values)
+        with self.store.lock:
+            self.before_change([record_id])
+            self.store.update(self.object_of(record_id), record_id, values)
 
     def delete(self, record_id: str, actor_id: str | None = None, stamp: int | None = None,
                master_id: str | None = None) -> None:

@@ -133,6 +133,13 @@ def kind_of(method: str, parts: tuple[str, ...]) -> str:
             return "unknown"
 
 
+def tags_of(method: str, parts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the kind, and for a collection also what is done to its rows."""
+    kind = kind_of(method, parts)
+    done = {"POST": "create", "PATCH": "update", "DELETE": "delete"}.get(method)
+    return (kind, done) if kind == "collections" and done and len(parts) == 2 else (kind,)
+
+
 class RestApi:
     """Dispatches requests to the resources of one org."""
 
@@ -162,7 +169,7 @@ class RestApi:
             return Reply(error.status, [error.entry()])
         params = parse_params(query)
         parts = tuple(segments[1:])
-        tags = frozenset({"subrequest", kind_of(method, parts)})
+        tags = frozenset({"subrequest", *tags_of(method, parts)})
         part = replace(outer, method=method, parts=parts, params=params, version=version, tags=tags, short_by=0,
                        headers={k.lower(): str(v) for k, v in headers.items()}, body=b"" if body is None else body)
         note_soql(outer.call, params)

@@ -11,7 +11,7 @@ import sqlite3
 import threading
 from array import array
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
 from typing import Any
@@ -33,7 +33,7 @@ class Store:
         self.lock = threading.RLock()
         self._connection = sqlite3.connect(database, check_same_thread=False, isolation_level=None)
         self._connection.create_function("sf_fold", 1, _fold, deterministic=True)
-        self._depth = 0
+        self._undo: list[list[Callable[[], object]]] = []  # for each open transaction: what to do if it is rolled back
         self.generation = 0  # moves with every write: what was counted before it may be wrong
         self._counts: OrderedDict[tuple[Any, ...], int] = OrderedDict()
         for pragma in ("journal_mode = MEMORY", "synchronous = OFF", "temp_store = MEMORY", "cache_size = -64000",
@@ -81,18 +81,28 @@ class Store:
     def transaction(self) -> Iterator[None]:
         """All or nothing; nests by savepoints."""
         with self.lock:
-            name = f"level{self._depth}"
+            name = f"level{len(self._undo)}"
             self._connection.execute(f"SAVEPOINT {name}")
-            self._depth += 1
+            self._undo.append([])
             try:
                 yield
             except BaseException:
                 self._connection.execute(f"ROLLBACK TO {name}")
+                for step in self._undo[-1]:
+                    step()
+                self._undo[-1].clear()
                 raise
             finally:
-                self._depth -= 1
+                steps = self._undo.pop()
+                if self._undo:
+                    self._undo[-1].extend(steps)
                 self._connection.execute(f"RELEASE {name}")
                 self._wrote()
+
+    def on_rollback(self, step: Callable[[], object]) -> None:
+        """Do this if the transaction that is open now, or one around it, is taken back."""
+        if self._undo:
+            self._undo[-1].append(step)
 
     # -- reading
 

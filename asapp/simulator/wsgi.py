@@ -22,7 +22,7 @@ from werkzeug.test import run_wsgi_app
 from asapp.simulator.answers import ANSWERS, HTML, JSON, Answer
 from asapp.simulator.calls import Allowance, Call
 from asapp.simulator.errors import ApiError, invalid_session, session_not_for_rest
-from asapp.simulator.rest import ApiRequest, Reply, RestApi, check_version, kind_of, note_soql, parse_params, versions
+from asapp.simulator.rest import ApiRequest, Reply, RestApi, check_version, note_soql, parse_params, tags_of, versions
 from asapp.simulator.trouble import Fault
 from asapp.simulator.trouble import Request as Asked
 from asapp.simulator.web import make_web_app
@@ -278,7 +278,7 @@ def _tags(method: str, path: str, area: str, body: bytes) -> tuple[str, ...]:
     """Return the area and the kind of a request, by which faults and the log know it."""
     if area == "data":
         parts = tuple(p for p in path.split("/") if p)
-        return (area, "versions") if len(parts) <= 2 else (area, kind_of(method, parts[3:]))
+        return (area, "versions") if len(parts) <= 2 else (area, *tags_of(method, parts[3:]))
     last = path.rstrip("/").rpartition("/")[2]
     kind = last if last in _OAUTH_KINDS else "openid" if path.startswith("/.well-known") else "identity"
     if kind != "token":

@@ -229,3 +229,18 @@ def test_two_orgs_side_by_side_are_strangers() -> None:
     with start(Org(seed=1)) as one, start(Org(seed=2)) as two:
         assert one.org.id != two.org.id
         assert one.url != two.url
+
+
+def test_a_lead_can_be_converted_from_the_page(running: Running, visit: requests.Session, org: Org, amara: str) -> None:
+    lead = org.add_lead(amara, last_name="Prospect")
+    assert ">Convert<" in visit.get(f"{running.url}/?tab=leads", timeout=20).text
+    do(running, visit, lead, "convert")
+    assert [c["LastName"] for c in org.contacts(amara)] == ["Prospect"]
+    assert ">Convert<" not in visit.get(f"{running.url}/?tab=leads", timeout=20).text
+
+
+def test_a_port_in_use_is_one_clear_line(running: Running) -> None:
+    command = [sys.executable, "-m", "asapp.simulator", "--port", str(running.port), "--seed", "empty"]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert answer.stderr == f"port {running.port} on 127.0.0.1 is in use; choose another with --port\n"

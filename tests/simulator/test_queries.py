@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -119,3 +120,30 @@ def test_the_orgs_clock_dates_every_answer(org: Org, api: Api) -> None:
     fresh = org.issue_tokens(org.users()[0]["id"], "practice-key")
     answer = api.get("/limits", headers={"Authorization": f"Bearer {fresh['access_token']}"})
     assert answer.headers["Date"] == org.clock.now().strftime("%a, %d %b %Y %H:%M:%S GMT")
+
+
+def test_many_threads_at_once(org: Org, log_in: Login, amara: str, jonas: str, many: list[str]) -> None:
+    """Readers page through while writers change, delete and hold records back; nobody sees an error or a torn page."""
+    wrong: list[object] = []
+
+    def read(user_id: str) -> None:
+        api = log_in(user_id)
+        for _ in range(5):
+            found = api.ids(Q)
+            if len(found) != len(set(found)) or not set(found) <= set(many):
+                wrong.append(len(found))
+
+    def write(first: int) -> None:
+        for number in range(first, first + 60):
+            org.begin_late("update_contact", many[number], first_name="Late", visible_in=0)
+            org.opt_out(many[number])
+            org.delete(many[number])
+            org.undelete(many[number])
+
+    with ThreadPoolExecutor(6) as pool:
+        jobs = [pool.submit(read, user) for user in (amara, jonas, amara)]
+        jobs += [pool.submit(write, first) for first in (0, 60, 120)]
+        for job in jobs:
+            job.result(60)
+    assert wrong == []
+    assert sum(c["FirstName"] == "Late" and c["HasOptedOutOfEmail"] for c in org.contacts()) == 180

@@ -236,3 +236,16 @@ def test_a_million_is_only_more_of_the_same(org: Org, amara: str) -> None:
     assert len(set(made)) == 5000
     assert sum(c["HasOptedOutOfEmail"] for c in org.contacts(amara)) == 2500
     assert org.issue_tokens(amara, KEY)["token_type"] == "Bearer"
+
+
+def test_a_commit_that_happens_inside_work_that_is_taken_back_is_not_lost(org: Org, api: Api, rose: str) -> None:
+    org.begin_late("update_contact", rose, email="late@edge.com")
+    answer = api.patch("/composite/sobjects", {"allOrNone": True, "records": [
+        {"attributes": {"type": "Contact"}, "Id": rose, "FirstName": "x"},
+        {"attributes": {"type": "Contact"}, "Id": rose, "LastName": None}]})
+    assert [row["success"] for row in answer.json()] == [False, False]
+    assert len(org.late) == 1
+    org.opt_out(rose)
+    record = org.contact(rose)
+    assert record is not None
+    assert (record["Email"], record["FirstName"]) == ("late@edge.com", "Rose")

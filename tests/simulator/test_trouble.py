@@ -211,3 +211,10 @@ def test_a_user_without_the_api(org: Org, api: Api, amara: str) -> None:
     org.change_user(amara, api_enabled=False)
     answer = api.get("/limits")
     assert (answer.status_code, answer.json()[0]["errorCode"]) == (403, "API_CURRENTLY_DISABLED")
+
+
+def test_a_collection_that_creates_is_a_create(org: Org, api: Api) -> None:
+    org.trouble.add("reset_after", kind="create", times=1)
+    with pytest.raises(requests.ConnectionError):
+        api.post("/composite/sobjects", {"records": [{"attributes": {"type": "Lead"}, **LEAD}]})
+    assert org.count("Lead") == 1
