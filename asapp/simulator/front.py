@@ -17,8 +17,8 @@ from asapp.simulator.org import Org
 bp = Blueprint("front", __name__)
 PAGE: Final = 25
 OPT_OUT: Final = ("Contact", "HasOptedOutOfEmail")
-_QUIET_HEADERS = {"Cache-Control": "no-store", "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'",
-                  "X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
+_POLICY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'"
+_QUIET_HEADERS = {"Cache-Control": "no-store", "Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
 
 
 @bp.after_request
