@@ -18,7 +18,8 @@ bp = Blueprint("front", __name__)
 PAGE: Final = 25
 OPT_OUT: Final = ("Contact", "HasOptedOutOfEmail")
 _POLICY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'"
-_QUIET_HEADERS = {"Cache-Control": "no-store", "Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
+_QUIET_HEADERS = {"Cache-Control": "no-store", "Content-Security-Policy": _POLICY,
+                  "X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
 
 
 @bp.after_request
