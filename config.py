@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import TypeVar
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 T = TypeVar("T")
 
@@ -20,8 +20,44 @@ HTMX_CDN_URL = "https://cdn.jsdelivr.net/npm/htmx.org@2.0.11/dist/htmx.min.js"
 HTMX_INTEGRITY = "sha384-2OatzQy1H+Zd/IIrjr1TcuDGqLXeHhbooAyJY1KdQMKnr4LZ22k31GBLdYKHmVjg"
 
 
+MAIL_PORTS = {"smtp": 25, "smtps": 465, "smtp+starttls": 587}
+MAIL_SENDER = "AdvisorStream <as_support@broadridge.com>"
+
+
 class ConfigError(Exception):
     """A setting is missing or bad; the text is one line for whoever starts the process."""
+
+
+@dataclass(frozen=True)
+class MailServer:
+    """What MAIL_URL says: smtps://user:password@host:465?from=AdvisorStream <mail@my.example>"""
+
+    host: str
+    port: int
+    username: str | None = field(repr=False)
+    password: str | None = field(repr=False)
+    is_tls_from_start: bool
+    is_starttls: bool
+    sender: str
+
+    @classmethod
+    def from_url(cls, raw: str) -> MailServer:
+        """Raises ValueError."""
+        url = urlsplit(raw)
+        if url.scheme not in MAIL_PORTS or not url.hostname:
+            raise ValueError("must look like smtps://user:password@host:465 (or smtp://, smtp+starttls://)")
+        sender = parse_qs(url.query).get("from", [MAIL_SENDER])[0]
+        if "@" not in sender or not sender.isprintable():
+            raise ValueError("must name an address in ?from=, or leave it out")
+        return cls(
+            host=url.hostname,
+            port=url.port or MAIL_PORTS[url.scheme],
+            username=unquote(url.username) if url.username else None,
+            password=unquote(url.password) if url.password else None,
+            is_tls_from_start=url.scheme == "smtps",
+            is_starttls=url.scheme == "smtp+starttls",
+            sender=sender,
+        )
 
 
 @dataclass(frozen=True)
@@ -45,6 +81,11 @@ class Config:
     @property
     def is_sqlite(self) -> bool:
         return self.database_url.startswith("sqlite:")
+
+    @property
+    def mail_server(self) -> MailServer | None:
+        """Where mails go; None: they are printed."""
+        return MailServer.from_url(self.mail_url) if self.mail_url else None
 
     @property
     def callback_url(self) -> str:
@@ -151,8 +192,7 @@ def _script_url(raw: str) -> str:
 
 
 def _mail_url(raw: str) -> str:
-    if urlsplit(raw).scheme not in ("smtp", "smtps", "smtp+starttls") or not urlsplit(raw).hostname:
-        raise ValueError("must look like smtps://user:password@host:465 (or smtp://, smtp+starttls://)")
+    MailServer.from_url(raw)
     return raw
 
 

@@ -10,9 +10,10 @@ from redis.retry import Retry
 from sqlalchemy.orm import configure_mappers
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from asapp import cli, logs, models
+from asapp import cli, logs, mail, models
 from asapp.database import engine_options, expect_writes, prepare_engine
 from asapp.extensions import csrf, db, limiter, login_manager, migrate
+from asapp.extensions import mail as mail_extension
 from asapp.jobs.queues import Queues
 from asapp.vault import Vault
 from asapp.web import access, errors, filters, headers, htmx, navigation, request_log
@@ -67,6 +68,7 @@ def flask_settings(config: Config) -> dict[str, object]:
         "RATELIMIT_STRATEGY": "fixed-window",
         "RATELIMIT_IN_MEMORY_FALLBACK_ENABLED": True,
         "RATELIMIT_SWALLOW_ERRORS": True,
+        **mail.flask_settings(config),
     }
 
 
@@ -79,6 +81,7 @@ def bind_extensions(app: Flask) -> None:
     login_manager.init_app(app)
     csrf.init_app(app)
     limiter.init_app(app)
+    mail_extension.init_app(app)
 
 
 def take_write_lock_early() -> None:

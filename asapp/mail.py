@@ -1,0 +1,97 @@
+"""Mails: plain text from templates/mail/, sent by Flask-Mailman.
+
+Without MAIL_URL they are printed on stdout. Nothing of a mail is logged: it may hold a link that is as good as a password.
+A mail that can't be sent never breaks what it tells of; whoever sends it says so on the page.
+"""
+
+from __future__ import annotations
+
+import logging
+import smtplib
+import ssl
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from flask import render_template
+from flask_mailman import EmailMessage
+from flask_mailman.backends.smtp import EmailBackend
+
+from asapp.contacts.fields import clean_line
+from asapp.extensions import db
+from asapp.extensions import mail as mailman
+from config import MAIL_SENDER, Config
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_S = 8  # a person may wait for the page that says whether it went out
+
+
+@dataclass(frozen=True)
+class Letter:
+    to: str
+    subject: str
+    text: str
+
+
+class CheckedSMTP(smtplib.SMTP):
+    """STARTTLS with a look at the certificate, which smtplib leaves out unless it is told."""
+
+    def starttls(self, *args: Any, context: ssl.SSLContext | None = None, **kwargs: Any) -> Any:
+        return super().starttls(*args, context=context or ssl.create_default_context(), **kwargs)
+
+
+class CheckedBackend(EmailBackend):  # type: ignore[misc]
+    @property
+    def connection_class(self) -> type[smtplib.SMTP]:
+        return smtplib.SMTP_SSL if self.use_ssl else CheckedSMTP
+
+
+def flask_settings(config: Config) -> dict[str, object]:
+    server = config.mail_server
+    if server is None:
+        return {"MAIL_BACKEND": "locmem" if config.testing else "console", "MAIL_DEFAULT_SENDER": MAIL_SENDER}
+    return {
+        "MAIL_BACKEND": CheckedBackend,
+        "MAIL_SERVER": server.host,
+        "MAIL_PORT": server.port,
+        "MAIL_USERNAME": server.username,
+        "MAIL_PASSWORD": server.password,
+        "MAIL_USE_SSL": server.is_tls_from_start,
+        "MAIL_USE_TLS": server.is_starttls,
+        "MAIL_TIMEOUT": TIMEOUT_S,
+        "MAIL_DEFAULT_SENDER": server.sender,
+    }
+
+
+def write(to: str, subject: str, template: str, **names: Any) -> Letter:
+    """Return the letter that templates/mail/<template>.txt makes of names."""
+    return Letter(to, clean_line(subject), render_template(f"mail/{template}.txt", **names))
+
+
+def send(to: str, subject: str, template: str, **names: Any) -> bool:
+    """Write and send one mail; return whether the server took it. The caller has committed: the transaction ends here."""
+    return send_all([write(to, subject, template, **names)]) == 1
+
+
+def send_all(letters: Iterable[Letter]) -> int:
+    """Send letters over one connection; return how many the server took. The caller has committed, as above."""
+    messages = [EmailMessage(letter.subject, letter.text, None, [letter.to]) for letter in letters]
+    db.session.rollback()  # on SQLite everybody else would wait for our lock while the mail server thinks
+    sent = 0
+    try:
+        with mailman.get_connection() as connection:
+            for message in messages:
+                sent += _was_taken(connection, message)
+    except (OSError, ValueError) as error:
+        log.warning("the mail server can't be used", extra={"kind": type(error).__name__, "left": len(messages) - sent})
+    return sent
+
+
+def _was_taken(connection: Any, message: EmailMessage) -> bool:
+    """One address that is refused must not keep the others from their mail."""
+    try:
+        return bool(connection.send_messages([message]))
+    except (OSError, ValueError) as error:  # smtplib's errors are OSErrors; ValueError: an address that can't be one
+        log.warning("a mail was not sent", extra={"kind": type(error).__name__})
+        return False
