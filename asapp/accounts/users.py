@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from asapp.accounts import passwords
 from asapp.contacts.fields import InvalidFields, clean_line, email_problem
 from asapp.extensions import db
+from asapp.leads import pages
 from asapp.models import Partner, Role, User
 
 NAME_MAX = 120
@@ -41,6 +42,9 @@ def create_user(email: str, name: str, password: str, role: Role, partner: Partn
     )
     db.session.add(user)
     try:
+        db.session.flush()
+        if user.is_advisor:
+            pages.add_page(user)
         db.session.commit()
     except IntegrityError as error:
         db.session.rollback()

@@ -17,6 +17,7 @@ from sqlalchemy import CursorResult, exists, or_, select, update
 from sqlalchemy.orm import Session
 
 from asapp.clock import utcnow
+from asapp.database import reading
 from asapp.extensions import db
 from asapp.models import Connection, ConnectionStatus, Lead, LeadState, Partner
 from asapp.models.lead import UNDELIVERED
@@ -38,10 +39,11 @@ class LeaseLost(Exception):
 
 def ring_for(user_id: int, ring: RingLeads) -> None:
     """Ring for the delivery of this advisor's leads, unless one is on its way or nothing can be delivered. Commits."""
-    connection_id = db.session.scalar(
-        select(Connection.id).join(Partner).where(Connection.user_id == user_id, *_can_deliver(utcnow()))
-    )
-    db.session.commit()
+    with reading():
+        connection_id = db.session.scalar(
+            select(Connection.id).join(Partner).where(Connection.user_id == user_id, *_can_deliver(utcnow()))
+        )
+        db.session.commit()
     if connection_id is not None:
         _ring([connection_id], ring)
 
@@ -64,8 +66,9 @@ def begin_delivery(connection_id: int) -> None:
 def _ring(connection_ids: Sequence[int], ring: RingLeads) -> int:
     now = utcnow()
     quiet = or_(Connection.leads_rung_at.is_(None), Connection.leads_rung_at < now - RUNG_LONG_AGO)
-    mine = list(db.session.scalars(select(Connection.id).where(Connection.id.in_(connection_ids), quiet)))
-    db.session.commit()
+    with reading():
+        mine = list(db.session.scalars(select(Connection.id).where(Connection.id.in_(connection_ids), quiet)))
+        db.session.commit()
     if not mine:
         return 0
     won = list(

@@ -24,6 +24,7 @@ R = TypeVar("R")
 
 PUBLIC_ENDPOINTS = frozenset(
     {"static", "auth.login", "auth.try_login", "health.alive", "health.ready", "health.metrics", "home.index"}
+    | {"optin.show", "optin.sign_up", "optin.thanks"}
 )
 
 

@@ -37,10 +37,10 @@ def register(app: Flask) -> None:
         return response
 
 
-def content_policy(config: Config) -> str:
+def content_policy(config: Config, frame_ancestors: str = "'none'") -> str:
     """Return the content security policy. Nothing inline, nothing evaluated, one script from elsewhere at most.
 
-    A page that needs another one (the sign-up form may be framed) sets its own header.
+    A page that needs another one (the sign-up form may be framed by sites that its advisor named) sets its own header.
     """
     htmx_place = htmx.outside_place(config)
     scripts = f"'self' {htmx_place}" if htmx_place else "'self'"
@@ -53,7 +53,7 @@ def content_policy(config: Config) -> str:
             "connect-src 'self'",
             "form-action 'self'",
             "base-uri 'none'",
-            "frame-ancestors 'none'",
+            f"frame-ancestors {frame_ancestors}",
         )
     )
 

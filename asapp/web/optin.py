@@ -1,0 +1,160 @@
+"""The public sign-up page. It knows no session and sets no cookie: a signed token in the form stands in for CSRF.
+
+The answer is the same whoever signs up: nothing reveals whether an address is known. Robots are met with a field that people
+don't see, a form that can't be sent within two seconds, and a limit per client address.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+
+from flask import Blueprint, Response, abort, current_app, make_response, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from itsdangerous import BadSignature, URLSafeSerializer
+
+from asapp.contacts.fields import InvalidFields
+from asapp.extensions import csrf, limiter
+from asapp.jobs.queues import Queues
+from asapp.leads import outbox, pages
+from asapp.leads.fields import Typed
+from asapp.leads.sign_up import Seen, sign_up
+from asapp.models import ConsentText, OptInPage
+from asapp.web.headers import content_policy
+from config import Config
+
+blueprint = Blueprint("optin", __name__, url_prefix="/o")
+csrf.exempt(blueprint)
+
+FROM_AN_ADDRESS = "30 per minute"
+LEAST_AGE_S = 2.0
+MOST_AGE_S = 24 * 3600.0
+TRAP = "website"
+TOO_FAST = "That was very quick. Check what you entered, then press Sign up once more."
+TOO_OLD = "This page has been open for a long time. Press Sign up once more."
+
+
+@dataclass(frozen=True)
+class Token:
+    """What the form carries: which page and words it showed, when, and a key of its own."""
+
+    slug: str
+    text_id: int
+    key: str
+    made_at: float
+
+    @property
+    def age_s(self) -> float:
+        return time.time() - self.made_at
+
+
+def client_address() -> str:
+    return request.remote_addr or ""
+
+
+def client_network() -> str:
+    """Whom the limit counts: an IPv6 line has a whole /64 to itself."""
+    try:
+        address = ip_address(client_address())
+    except ValueError:
+        return client_address()
+    return str(address) if address.version == 4 else str(ip_network(f"{address}/64", strict=False))
+
+
+@blueprint.get("/<slug>")
+def show(slug: str) -> ResponseReturnValue:
+    page = get_page(slug)
+    return form(page, pages.current_text(page.user_id), Typed())
+
+
+@blueprint.post("/<slug>", endpoint="sign_up")
+@limiter.limit(FROM_AN_ADDRESS, key_func=client_network)
+def receive(slug: str) -> ResponseReturnValue:
+    page = get_page(slug)
+    if request.form.get(TRAP):
+        return thank(page)  # a robot: it learns nothing
+    typed = Typed(
+        request.form.get("first_name", ""),
+        request.form.get("last_name", ""),
+        request.form.get("email", ""),
+        request.form.get("consent") == "yes",
+    )
+    token = read_token(request.form.get("csrf_token", ""), slug)
+    text = pages.find_text(page.user_id, token.text_id) if token else None
+    if token is None or text is None or token.age_s > MOST_AGE_S:
+        return form(page, pages.current_text(page.user_id), typed, again=TOO_OLD)
+    if token.age_s < LEAST_AGE_S:
+        return form(page, text, typed, token, again=TOO_FAST)
+    user_id = page.user_id
+    try:
+        sign_up(page, typed, Seen(text.id, token.key, client_address()), current_app.extensions["asapp.vault"])
+    except InvalidFields as refusal:
+        return form(page, text, typed, token, errors=refusal.errors)
+    queues: Queues = current_app.extensions["asapp.queues"]
+    outbox.ring_for(user_id, queues.ring_for_leads)
+    return thank(page)
+
+
+@blueprint.get("/<slug>/thanks")
+def thanks(slug: str) -> ResponseReturnValue:
+    page = get_page(slug)
+    return framed(page, make_response(render_template("optin/thanks.html", page=page)))
+
+
+def get_page(slug: str) -> OptInPage:
+    return pages.find_page(slug) or abort(404)
+
+
+def form(
+    page: OptInPage,
+    text: ConsentText,
+    typed: Typed,
+    token: Token | None = None,
+    *,
+    errors: dict[str, str] | None = None,
+    again: str = "",
+) -> Response:
+    """Return the page with what was typed; a token that still fits is kept, so that a form counts once."""
+    token = token or Token(page.slug, text.id, secrets.token_urlsafe(16), time.time())
+    html = render_template(
+        "optin/form.html",
+        page=page,
+        text=text,
+        typed=typed,
+        errors=errors or {},
+        again=again,
+        token=write_token(token),
+        trap=TRAP,
+    )
+    return framed(page, make_response(html, 422 if errors or again else 200))
+
+
+def thank(page: OptInPage) -> Response:
+    return framed(page, make_response(redirect(url_for("optin.thanks", slug=page.slug), 303)))
+
+
+def framed(page: OptInPage, response: Response) -> Response:
+    """Let the sites that the advisor named show the page in a frame, and nobody else."""
+    config: Config = current_app.extensions["asapp.config"]
+    response.headers["Content-Security-Policy"] = content_policy(config, page.frame_hosts or "'none'")
+    return response
+
+
+def write_token(token: Token) -> str:
+    return str(_serializer().dumps([token.slug, token.text_id, token.key, int(token.made_at * 1000)]))
+
+
+def read_token(written: str, slug: str) -> Token | None:
+    """Return the token of a form of this page; None for anything else."""
+    try:
+        of_slug, text_id, key, made_ms = _serializer().loads(written)
+    except (BadSignature, ValueError):
+        return None
+    return Token(of_slug, text_id, key, made_ms / 1000) if of_slug == slug else None
+
+
+def _serializer() -> URLSafeSerializer:
+    config: Config = current_app.extensions["asapp.config"]
+    return URLSafeSerializer(config.secret_key, salt="opt-in form")

@@ -1,0 +1,261 @@
+"""The public sign-up page."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import func, select
+from werkzeug.test import TestResponse
+
+from asapp.extensions import db
+from asapp.leads import pages
+from asapp.models import ConsentEvent, Contact, ContactSource, Lead, LeadState, OptInPage
+from asapp.web import optin
+from tests.factories import make_advisor
+
+MEI = {
+    "first_name": "Mei-Ling",
+    "last_name": "Chou",
+    "email": "mei.chou@harbour.example",
+    "consent": "yes",
+}
+
+
+@pytest.fixture
+def page(app: Flask) -> OptInPage:
+    return pages.get_page(make_advisor(name="Amara Okafor"))
+
+
+@pytest.fixture
+def address(page: OptInPage) -> str:
+    return f"/o/{page.slug}"
+
+
+def token_in(html: str) -> str:
+    found = re.search(r'name="csrf_token" value="([^"]+)"', html)
+    assert found
+    return found.group(1)
+
+
+def aged(token: str, seconds: float = 5) -> str:
+    """The same form, opened so many seconds earlier."""
+    slug, text_id, key, made_ms = optin._serializer().loads(token)
+    return optin.write_token(optin.Token(slug, text_id, key, made_ms / 1000 - seconds))
+
+
+def open_form(client: FlaskClient, address: str) -> str:
+    """Open the page, wait, and return the token of its form."""
+    return aged(token_in(client.get(address).text))
+
+
+def send(client: FlaskClient, address: str, **fields: Any) -> TestResponse:
+    """Open the page and send its form as people do, unless a token is given."""
+    token = fields.pop("token", None) or open_form(client, address)
+    return client.post(address, data={**MEI, "csrf_token": token, **fields}, forged=True)
+
+
+def count(table: type[Any]) -> int:
+    return db.session.scalar(select(func.count()).select_from(table)) or 0
+
+
+def test_it_shows_whose_page_it_is_and_what_one_agrees_to(client: FlaskClient, address: str) -> None:
+    html = client.get(address).text
+
+    for words in ("Amara Okafor", "Northgate Wealth", "First name", "Last name", "Email", "Sign up", "may email me"):
+        assert words in html
+
+
+def test_a_sign_up_stores_lead_contact_and_consent(client: FlaskClient, address: str) -> None:
+    answer = send(client, address)
+
+    assert answer.status_code == 303
+    assert answer.location == f"{address}/thanks"
+    lead = db.session.scalars(select(Lead)).one()
+    assert (lead.first_name, lead.last_name, lead.email) == ("Mei-Ling", "Chou", "mei.chou@harbour.example")
+    assert lead.state == LeadState.RECEIVED
+    contact = db.session.get_one(Contact, lead.contact_id)
+    assert (contact.source, contact.name) == (ContactSource.LEAD, "Mei-Ling Chou")
+    event = db.session.scalars(select(ConsentEvent)).one()
+    assert event.consent_text and event.consent_text.version == 1
+    assert lead.details[event.key]["client_address"] == "127.0.0.1"
+
+
+def test_the_thanks_name_nobody_but_the_advisor(client: FlaskClient, address: str) -> None:
+    html = client.get(send(client, address).location).text
+
+    assert "Thank you" in html
+    assert "Mei" not in html
+
+
+def test_it_sets_no_cookie(client: FlaskClient, address: str) -> None:
+    answers = [client.get(address), send(client, address), client.get(f"{address}/thanks")]
+
+    assert [answer.headers.getlist("Set-Cookie") for answer in answers] == [[], [], []]
+
+
+def test_an_unknown_address_is_not_found(client: FlaskClient, page: OptInPage) -> None:
+    assert client.get("/o/nobody").status_code == 404
+    assert client.post("/o/nobody", data=MEI, forged=True).status_code == 404
+
+
+# ---- The address is the person
+
+
+def test_sending_the_form_twice_makes_one_lead_and_one_consent(client: FlaskClient, address: str) -> None:
+    token = open_form(client, address)
+
+    answers = [send(client, address, token=token) for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [303, 303]
+    assert (count(Lead), count(Contact), count(ConsentEvent)) == (1, 1, 1)
+
+
+def test_signing_up_again_adds_to_the_history(client: FlaskClient, address: str) -> None:
+    send(client, address)
+    send(client, address, first_name="M.", email="MEI.CHOU@Harbour.example")
+
+    lead = db.session.scalars(select(Lead)).one()
+    assert (count(Contact), count(ConsentEvent)) == (1, 2)
+    assert lead.first_name == "Mei-Ling"
+    assert lead.asked_again_at is not None
+
+
+def test_a_known_address_gets_the_same_answer(client: FlaskClient, address: str) -> None:
+    first, second = send(client, address), send(client, address)
+
+    assert (first.status_code, first.location, first.data) == (second.status_code, second.location, second.data)
+
+
+def test_going_back_to_correct_the_address_keeps_both(client: FlaskClient, address: str) -> None:
+    token = open_form(client, address)
+    send(client, address, token=token, email="mei.chou@harbor.example")
+    send(client, address, token=token)
+
+    assert count(Lead) == 2
+
+
+# ---- Bad input
+
+
+@pytest.mark.parametrize(
+    ("field", "typed", "words"),
+    [
+        ("first_name", "", "Enter your first name."),
+        ("first_name", "x" * 41, "Use 40 characters or fewer; this has 41."),
+        ("last_name", " ", "Enter your last name."),
+        ("last_name", "x" * 81, "Use 80 characters or fewer; this has 81."),
+        ("email", "", "Enter an email address."),
+        ("email", "mei.chou@", "Something should follow the @"),
+        ("email", f"{'x' * 60}@{'y' * 20}.example", "Use an address of 80 characters or fewer"),
+        ("consent", "", "Tick the box if you want the letters."),
+    ],
+)
+def test_what_wont_do_is_said_beside_its_field(
+    client: FlaskClient, address: str, field: str, typed: str, words: str
+) -> None:
+    answer = send(client, address, **{field: typed})
+
+    assert answer.status_code == 422
+    assert words in answer.text
+    assert f'id="{field}-error"' in answer.text
+    assert count(Lead) == 0
+
+
+def test_nothing_typed_is_lost(client: FlaskClient, address: str) -> None:
+    html = send(client, address, email="mei.chou@").text
+
+    for value in ("Mei-Ling", "Chou", "mei.chou@"):
+        assert f'value="{value}"' in html
+    assert re.search(r'id="consent"[^>]* checked', html)
+
+
+def test_forty_letters_of_any_script_are_forty(client: FlaskClient, address: str) -> None:
+    assert send(client, address, first_name="ß" * 40, last_name="李" * 80).status_code == 303
+
+
+# ---- Robots
+
+
+def test_a_filled_trap_is_thanked_and_forgotten(client: FlaskClient, address: str) -> None:
+    answer = send(client, address, website="https://spam.example")
+
+    assert (answer.status_code, answer.location) == (303, f"{address}/thanks")
+    assert count(Lead) == 0
+
+
+def test_a_form_sent_at_once_is_shown_again_with_what_was_typed(client: FlaskClient, address: str) -> None:
+    token = token_in(client.get(address).text)
+
+    answer = send(client, address, token=token)
+
+    assert answer.status_code == 422
+    assert "Mei-Ling" in answer.text
+    assert count(Lead) == 0
+    assert token_in(answer.text) == token
+    assert send(client, address, token=aged(token, 2)).status_code == 303
+
+
+@pytest.mark.parametrize("kind", ["forged", "of another page", "a day old", "missing"])
+def test_a_token_that_does_not_fit_gives_a_new_one(client: FlaskClient, page: OptInPage, kind: str) -> None:
+    address = f"/o/{page.slug}"
+    other = pages.get_page(make_advisor(name="Bob Adeyemi"))
+    tokens = {
+        "forged": "x" * 60,
+        "of another page": open_form(client, f"/o/{other.slug}"),
+        "a day old": aged(open_form(client, address), 25 * 3600),
+        "missing": "",
+    }
+
+    answer = client.post(address, data={**MEI, "csrf_token": tokens[kind]}, forged=True)
+
+    assert answer.status_code == 422
+    assert count(Lead) == 0
+    assert 'value="Mei-Ling"' in answer.text
+    assert send(client, address, token=aged(token_in(answer.text))).status_code == 303
+
+
+def test_thirty_forms_a_minute_from_one_address(client: FlaskClient, address: str) -> None:
+    token = open_form(client, address)
+
+    codes = [send(client, address, token=token, email=f"p{number}@example.com").status_code for number in range(31)]
+
+    assert codes == [303] * 30 + [429]
+    elsewhere = {"environ_overrides": {"REMOTE_ADDR": "198.51.100.7"}}
+    data = {**MEI, "csrf_token": token}
+    assert client.post(address, data=data, forged=True, **elsewhere).status_code == 303
+
+
+# ---- Words and frames
+
+
+def test_the_words_one_saw_count_even_if_they_changed_meanwhile(client: FlaskClient, page: OptInPage) -> None:
+    token = open_form(client, f"/o/{page.slug}")
+    pages.save_page(page, "New heading", "Yes to everything.", "")
+
+    send(client, f"/o/{page.slug}", token=token)
+
+    event = db.session.scalars(select(ConsentEvent)).one()
+    assert event.consent_text and event.consent_text.version == 1
+
+
+def test_nobody_may_frame_it(client: FlaskClient, address: str) -> None:
+    for answer in (client.get(address), send(client, address), client.get(f"{address}/thanks")):
+        assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+
+
+def test_sites_that_the_advisor_named_may_frame_it(client: FlaskClient, page: OptInPage) -> None:
+    pages.save_page(page, "Letters", "Yes.", "https://www.amara.example blog.amara.example")
+
+    for answer in (client.get(f"/o/{page.slug}"), send(client, f"/o/{page.slug}", email="")):
+        policy = answer.headers["Content-Security-Policy"]
+        assert "frame-ancestors https://www.amara.example https://blog.amara.example" in policy
+
+
+def test_hostile_text_is_shown_as_text(client: FlaskClient, address: str) -> None:
+    html = send(client, address, first_name='"><script>alert(1)</script>', email="").text
+
+    assert "<script>" not in html
