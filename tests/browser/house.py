@@ -1,0 +1,198 @@
+"""A house to visit by browser: real web and worker processes, real Redis, SQLite, and for each test a firm with an org.
+
+The processes live as long as the test session; what a test makes (firm, advisor, org) is its own, so tests don't meet.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import requests
+from flask import Flask
+from sqlalchemy import select
+
+from asapp import create_app
+from asapp.database import writing
+from asapp.extensions import db
+from asapp.jobs.queues import Queues
+from asapp.models import Connection, RunTrigger, SyncRun, User
+from asapp.simulator import Org, Running
+from asapp.sync import runs
+from config import Config
+from tests.conftest import settings_of
+from tests.factories import make_admin, make_advisor, make_connection, make_partner
+from tests.processes import ROOT, wait_for
+from tests.services import free_port, guard
+
+KEY, SECRET = "house-key", "house-secret"
+THREADS = 8
+
+
+class House:
+    """One web process; `app` is the same application in this process, to put rows there and look at them."""
+
+    def __init__(self, config: Config, log: Path) -> None:
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        self.config = replace(config, public_url=self.url, testing=False)
+        self.app: Flask = create_app(self.config)
+        self._log = log.open("ab")
+        self._web = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", "--threads", str(THREADS), "--bind", f"127.0.0.1:{port}", "wsgi:app"],
+            cwd=ROOT,
+            env=guard().environ(**settings_of(self.config)),
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            start_new_session=True,
+        )
+        wait_for(self._answers, "for the web process")
+
+    def _answers(self) -> bool:
+        try:
+            return requests.get(f"{self.url}/healthz", timeout=2).ok
+        except requests.RequestException:
+            return False
+
+    @contextmanager
+    def rows(self) -> Iterator[None]:
+        """Here the database may be read and written."""
+        with self.app.app_context(), writing():
+            try:
+                yield
+            finally:
+                db.session.remove()
+
+    def cookie_of(self, user_id: int) -> dict[str, str]:
+        """A session as after logging in."""
+        with self.rows():
+            session = {"_user_id": db.session.get_one(User, user_id).get_id(), "_fresh": True}
+        serializer: Any = self.app.session_interface.get_signing_serializer(self.app)  # type: ignore[attr-defined]
+        return {"name": "session", "value": serializer.dumps(session), "url": self.url}
+
+    def make_admin(self) -> int:
+        with self.rows():
+            return make_admin().id
+
+    def close(self) -> None:
+        self._web.terminate()
+        self._web.wait(30)
+        self._log.close()
+        with self.app.app_context():
+            db.engine.dispose()
+
+
+@dataclass
+class Firm:
+    """A firm of its own for one test: its org, and Alice, its advisor, who is Amara Okafor there."""
+
+    house: House
+    running: Running
+    amara: str
+    jonas: str
+    slug: str
+    advisor_id: int
+    email: str
+
+    @classmethod
+    def found(cls, house: House, running: Running) -> Firm:
+        org = running.org
+        org.register_app(KEY, SECRET, [house.config.callback_url])
+        amara = org.add_user(name="Amara Okafor", username="amara@northgate.example")
+        jonas = org.add_user(name="Jonas Lindqvist", username="jonas@northgate.example")
+        with house.rows():
+            partner = make_partner(url=running.url, key=KEY, secret=SECRET)
+            advisor = make_advisor(partner)
+            return cls(house, running, amara, jonas, partner.slug, advisor.id, advisor.email)
+
+    @property
+    def org(self) -> Org:
+        return self.running.org
+
+    def url(self, path: str = "/settings/integrations?open=salesforce") -> str:
+        return f"{self.house.url}{path}"
+
+    def fill(self, number: int) -> list[str]:
+        """Contacts of Amara's, and one each that isn't to come: opted out, without an address, of a colleague."""
+        rows = [
+            {
+                "owner_id": self.amara,
+                "first_name": "Zoë",
+                "last_name": f"Lindström {n:03}",
+                "email": f"zoe.{n}@fjord.example",
+            }
+            for n in range(number)
+        ]
+        ids = self.org.add_contacts(rows)
+        self.org.add_contact(
+            self.amara, first_name="Otto", last_name="Opted", email="otto@fjord.example", opted_out=True
+        )
+        self.org.add_contact(self.amara, first_name="Nora", last_name="Nomail")
+        self.org.add_contact(self.jonas, first_name="Carl", last_name="Colleague", email="carl@fjord.example")
+        return ids
+
+    def connect(self) -> None:
+        """As after Connect Account and Allow."""
+        tokens = self.org.issue_tokens(self.amara, KEY)
+        with self.house.rows():
+            make_connection(
+                db.session.get_one(User, self.advisor_id),
+                org_id=self.org.id,
+                salesforce_user_id=self.amara,
+                username="amara@northgate.example",
+                display_name="Amara Okafor",
+                org_name=self.org.name,
+                instance_url=self.running.url,
+                access_token=tokens["access_token"],
+                refresh_token=tokens["refresh_token"],
+            )
+
+    def start_sync(self) -> int:
+        queues: Queues = self.house.app.extensions["asapp.queues"]
+        with self.house.rows():
+            return runs.start_run(self._connection(), RunTrigger.MANUAL, queues.ring_for_runs).id
+
+    def sync(self) -> SyncRun:
+        """Let the worker carry a run out; return it as it ended."""
+        run_id = self.start_sync()
+        return wait_for(lambda: self.find_ended(run_id), "for the end of the run")
+
+    def find_ended(self, run_id: int) -> SyncRun | None:
+        with self.house.rows():
+            run = db.session.get_one(SyncRun, run_id)
+            return None if run.is_active else run
+
+    def runs(self) -> list[SyncRun]:
+        with self.house.rows():
+            of_ours = SyncRun.connection.has(Connection.user_id == self.advisor_id)
+            return list(db.session.scalars(select(SyncRun).where(of_ours).order_by(SyncRun.id)))
+
+    def _connection(self) -> Connection:
+        return db.session.scalars(
+            select(Connection).where(Connection.user_id == self.advisor_id, Connection.status != "disconnected")
+        ).one()
+
+    @contextmanager
+    def held_pages(self, after: int = 1) -> Iterator[threading.Event]:
+        """Pages of 200, and the org keeps the one after so many to itself until the event is set."""
+        self.org.change_settings(page_sizes=200)
+        release = threading.Event()
+        given = iter(range(1, 1000))
+
+        def wait(_locator: str, _offset: int) -> None:
+            if next(given) >= after:
+                release.wait(20)
+
+        remove = self.org.on_next_page(wait)
+        try:
+            yield release
+        finally:
+            release.set()
+            remove()

@@ -1,0 +1,97 @@
+"""How tests look at pages: where htmx comes from, what the browser complains of, pictures, axe, and sideways scrolling."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Route
+
+from tests.processes import ROOT
+from tests.services import axe_source, htmx_source
+
+CDN = "https://cdn.jsdelivr.net/**"
+OUR_COPY = "**/static/vendor/**"
+PICTURES = ROOT / ".cache" / "screens"  # git-ignored; for people to leaf through
+WIDE = {"width": 1280, "height": 900}
+PHONE = {"width": 390, "height": 844}
+
+
+class Htmx(Enum):
+    """What stands between the browser and htmx."""
+
+    CDN = "from the CDN"
+    HANGS = "a CDN that hangs, and our own copy"
+    OUT_OF_REACH = "a CDN that is blocked, and no copy"
+    NO_SCRIPTS = "scripts switched off"
+
+    @property
+    def loads(self) -> bool:
+        return self in (Htmx.CDN, Htmx.HANGS)
+
+
+def serve_htmx(context: BrowserContext, htmx: Htmx) -> None:
+    def answer(route: Route) -> None:
+        route.fulfill(
+            body=htmx_source(), headers={"Content-Type": "text/javascript", "Access-Control-Allow-Origin": "*"}
+        )
+
+    if htmx is Htmx.CDN:
+        context.route(CDN, answer)
+    elif htmx is Htmx.HANGS:
+        context.route(CDN, lambda route: None)
+    else:
+        context.route(CDN, lambda route: route.abort())
+        context.route(OUR_COPY, lambda route: route.fulfill(status=404))
+
+
+def watch(context: BrowserContext) -> list[str]:
+    """Return the list that fills up with what the content policy stopped and which scripts broke."""
+    complaints: list[str] = []
+
+    def hear(said: ConsoleMessage) -> None:
+        if "Content Security Policy" in said.text or "Content-Security-Policy" in said.text:
+            complaints.append(said.text)
+
+    context.on("console", hear)
+    context.on("weberror", lambda error: complaints.append(str(error.error)))
+    return complaints
+
+
+def inspect(page: Page, name: str) -> None:
+    """Take pictures, wide and narrow, light and dark; fail for what axe calls serious, and for sideways scrolling."""
+    for size, scheme in ((PHONE, "light"), (PHONE, "dark"), (WIDE, "light")):
+        page.set_viewport_size(size)  # type: ignore[arg-type]
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        take_picture(page, f"{name}-{size['width']}-{scheme}")
+        if size is PHONE:
+            width = page.evaluate("document.documentElement.scrollWidth")
+            assert width <= PHONE["width"], f"{name} is {width} wide on a phone: {widest(page)}"
+        if (size, scheme) != (PHONE, "light"):
+            assert not (found := violations(page)), f"{name}, {scheme}: {found}"
+
+
+def take_picture(page: Page, name: str) -> None:
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
+
+
+def violations(page: Page) -> list[tuple[str, str]]:
+    """What axe finds to be serious or critical: (rule, first element)."""
+    if not page.evaluate("Boolean(window.axe)"):
+        page.evaluate(axe_source())
+    found: dict[str, Any] = page.evaluate("axe.run({resultTypes: ['violations']})")
+    return [
+        (each["id"], each["nodes"][0]["html"])
+        for each in found["violations"]
+        if each["impact"] in ("serious", "critical")
+    ]
+
+
+def widest(page: Page) -> str:
+    """The elements that stand out on the right, for the message."""
+    found: str = page.evaluate(
+        """() => [...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > innerWidth + 1)
+        .slice(0, 5).map(e => e.outerHTML.slice(0, 120)).join(" ")"""
+    )
+    return found
