@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, delete, func, select, update
+from sqlalchemy import CursorResult, delete, select, update
 from sqlalchemy.orm import Session
 
 from asapp.clock import utcnow
@@ -74,19 +74,20 @@ def is_taken(user: User, identity: tuple[str, str]) -> bool:
     return found is not None
 
 
-def count_contacts(connection: Connection) -> int:
-    """Return how many people came from this connection, in whatever state, shells left aside."""
-    return (
-        db.session.scalar(
-            select(func.count())
-            .select_from(Contact)
+def is_odd_one_out(connection: Connection) -> bool:
+    """Is the rest of the firm connected to another org? A browser that was logged in elsewhere goes there unasked."""
+    orgs = set(
+        db.session.scalars(
+            select(Connection.org_id)
             .where(
-                Contact.connection_id == connection.id,
-                (Contact.departed.is_(None)) | (Contact.departed != "no_email"),
+                Connection.partner_id == connection.partner_id,
+                Connection.status != ConnectionStatus.DISCONNECTED,
+                Connection.id != connection.id,
             )
+            .distinct()
         )
-        or 0
     )
+    return bool(orgs) and connection.org_id not in orgs
 
 
 def put_grant(user: User, partner_id: int, grant: Grant, who: Identity, settings: ConnectSettings) -> Connection:

@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Protocol
 
 from asapp.connections.words import Explained, Mender
-from asapp.models import Connection, Partner, PendingGrant, RunPhase, SyncRun
+from asapp.models import Connection, Partner, PendingGrant, RunPhase, RunStatus, SyncRun
 
 OPT_OUT_WARNING = timedelta(days=1)
 LONG_WAIT = timedelta(seconds=90)  # a queued run that nobody has taken up for so long is said to wait
@@ -56,6 +57,8 @@ PHASES = (
     (RunPhase.BALANCING, "Books balanced", "Balancing the books"),
 )
 
+PHASE_ORDER = {phase: index for index, (phase, _, _) in enumerate(PHASES)}
+
 
 @dataclass(frozen=True)
 class Said:
@@ -71,6 +74,75 @@ class PhaseStep:
     label: str
     is_done: bool
     is_current: bool
+
+
+class ActiveRun(Protocol):
+    """What is shown of a run that is under way: a SyncRun, or a row with these columns of it."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def phase(self) -> str: ...
+    @property
+    def queued_at(self) -> datetime: ...
+    @property
+    def enqueued_at(self) -> datetime | None: ...
+    @property
+    def started_at(self) -> datetime | None: ...
+    @property
+    def cancel_requested_at(self) -> datetime | None: ...
+    @property
+    def total(self) -> int | None: ...
+    @property
+    def read(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Progress:
+    run: ActiveRun
+    now: datetime
+
+    @property
+    def is_queued(self) -> bool:
+        return self.run.status == RunStatus.QUEUED
+
+    @property
+    def is_waiting(self) -> bool:
+        """Queued, and either Redis doesn't know of it or nobody has taken it up for long."""
+        return self.is_queued and (self.run.enqueued_at is None or self.now - self.run.queued_at > LONG_WAIT)
+
+    @property
+    def milestone(self) -> str:
+        """Changes when something is to be said aloud, not with each number."""
+        run = self.run
+        notes = ("-waits" if self.is_waiting else "") + ("-stops" if run.cancel_requested_at else "")
+        return f"run-{run.id}-{run.status}-{run.phase}{notes}"
+
+    @property
+    def phases(self) -> list[PhaseStep]:
+        at = PHASE_ORDER[RunPhase(self.run.phase)]
+        return [
+            PhaseStep(done if index < at else doing, index < at, index == at)
+            for index, (_, done, doing) in enumerate(PHASES)
+        ]
+
+    @property
+    def percent(self) -> int:
+        """Of the rows that Salesforce said there are; never 100 before the end."""
+        run = self.run
+        return min(99, run.read * 100 // run.total) if run.total else 0
+
+    @property
+    def seconds_left(self) -> int | None:
+        run = self.run
+        if run.started_at is None or not run.total or run.read < 1:
+            return None
+        elapsed = (self.now - run.started_at).total_seconds()
+        if elapsed < 2 or run.read >= run.total:
+            return None
+        return max(1, round(elapsed * (run.total - run.read) / run.read))
 
 
 @dataclass(frozen=True)
@@ -109,6 +181,11 @@ class Panel:
         return PILLS[self.state]
 
     @property
+    def progress(self) -> Progress | None:
+        """How far the active run is."""
+        return Progress(self.run, self.now) if self.state == PanelState.SYNCING and self.run is not None else None
+
+    @property
     def said(self) -> Said:
         return _say(self)
 
@@ -126,51 +203,13 @@ class Panel:
     @property
     def milestone(self) -> str:
         """Changes when something is to be said aloud: started, each phase, ended. Not with each number."""
-        if self.run is None:
-            return self.state
-        waits = "-waits" if self.is_waiting else ""
-        return f"{self.state}-{self.run.id}-{self.run.status}-{self.run.phase}{waits}"
+        if self.progress is not None:
+            return self.progress.milestone
+        return f"{self.state}-{self.run.id}" if self.run is not None else self.state
 
     @property
     def shows_run(self) -> bool:
         return self.is_connected and self.run is not None
-
-    @property
-    def is_waiting(self) -> bool:
-        """Queued, and either Redis doesn't know of it or nobody has taken it up for long."""
-        run = self.run
-        if run is None or not run.is_queued:
-            return False
-        return run.enqueued_at is None or self.now - run.queued_at > LONG_WAIT
-
-    @property
-    def phases(self) -> list[PhaseStep]:
-        if self.run is None:
-            return []
-        order = [phase for phase, _, _ in PHASES]
-        at = order.index(RunPhase(self.run.phase))
-        return [
-            PhaseStep(done if index < at else doing, index < at, index == at)
-            for index, (_, done, doing) in enumerate(PHASES)
-        ]
-
-    @property
-    def percent(self) -> int:
-        """Of the rows that Salesforce said there are; never 100 before the end."""
-        run = self.run
-        if run is None or not run.total:
-            return 0
-        return min(99, run.read * 100 // run.total)
-
-    @property
-    def seconds_left(self) -> int | None:
-        run = self.run
-        if run is None or run.started_at is None or not run.total or run.read < 1:
-            return None
-        elapsed = (self.now - run.started_at).total_seconds()
-        if elapsed < 2 or run.read >= run.total:
-            return None
-        return max(1, round(elapsed * (run.total - run.read) / run.read))
 
     @property
     def warns_of_opt_outs(self) -> bool:
@@ -228,7 +267,7 @@ def _say(panel: Panel) -> Said:
     if state == PanelState.NEEDS_RECONNECT and panel.reconnect_reason is not None:
         return Said(Tone.WARN, "Needs reconnecting", panel.reconnect_reason.headline)
     if state == PanelState.SYNCING and run is not None:
-        return _say_progress(panel, run)
+        return _say_progress(Progress(run, panel.now))
     if state == PanelState.HELD:
         total = f" of your {panel.active:,} contacts" if panel.active else ""
         return Said(Tone.WARN, "Sync held", f"It would switch off {panel.held:,}{total}. It waits for your decision.")
@@ -242,14 +281,14 @@ def _say(panel: Panel) -> Said:
     return _say_unconnected(panel)
 
 
-def _say_progress(panel: Panel, run: SyncRun) -> Said:
-    if run.cancel_requested_at is not None:
+def _say_progress(progress: Progress) -> Said:
+    if progress.run.cancel_requested_at is not None:
         return Said(Tone.BUSY, "Stopping", "The sync ends with the page it is at. What has been read stays.")
-    if panel.is_waiting:
+    if progress.is_waiting:
         return Said(Tone.BUSY, "Waiting to start", "Your sync is saved and starts by itself, usually within a minute.")
-    if run.is_queued:
+    if progress.is_queued:
         return Said(Tone.BUSY, "Starting", "Your sync is next.")
-    doing = next(step.label for step in panel.phases if step.is_current)
+    doing = next(step.label for step in progress.phases if step.is_current)
     return Said(Tone.BUSY, "Syncing", f"{doing}.")
 
 

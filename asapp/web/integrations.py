@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-from flask import Blueprint, Response, abort, current_app, render_template, request, session, url_for
+from flask import Blueprint, Response, abort, current_app, make_response, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
 from asapp.connections import ahead, connections, receipts
-from asapp.connections.look import find_reconnect, look
+from asapp.connections.look import find_progress, find_reconnect, look
 from asapp.connections.panel import Panel, PanelState
 from asapp.connections.settings import ConnectSettings
 from asapp.jobs.queues import Queues
@@ -28,6 +28,7 @@ blueprint = Blueprint("integrations", __name__, url_prefix="/settings/integratio
 
 OPEN = "salesforce"
 LOST_STATE = "lost_state"  # key in the session: said once, on the next page
+PROGRESS_PATH = "/settings/integrations/salesforce"
 RECENT_RUNS = 5
 SHOWN_LEAVING = 6
 ALL_LEAVING = 5000
@@ -62,10 +63,19 @@ def index() -> ResponseReturnValue:
 def salesforce() -> ResponseReturnValue:
     if not wants_part():
         return go_to(panel_url())
-    panel = look_now()
-    if request.args.get("seen") == panel.milestone:
-        return render_template("integrations/_salesforce.html", **shown(panel))
-    return render_template("integrations/_answer.html", **shown(panel))
+    progress = find_progress(person())
+    if progress is not None and request.args.get("seen") == progress.milestone:
+        # Straight to the template: what pages need of the context costs more than this whole answer.
+        return current_app.jinja_env.get_template("integrations/_progress.html").render(progress=progress)
+    answer = make_response(render_template("integrations/_answer.html", **shown(look_now())))
+    answer.headers["HX-Retarget"] = "#salesforce"
+    answer.headers["HX-Reswap"] = "outerHTML"
+    return answer
+
+
+@blueprint.app_template_global()
+def progress_url(milestone: str) -> str:
+    return f"{PROGRESS_PATH}?seen={milestone}"
 
 
 @blueprint.post("/salesforce/sync")
@@ -147,6 +157,8 @@ def shown(panel: Panel, part: str | None = None) -> dict[str, Any]:
     if panel.is_connected:
         names["books"] = books.balance(connection)
     names["recent"] = runs.history(connections.all_ids_of(person()), limit=RECENT_RUNS)
+    if panel.is_connected and panel.run is None:
+        names["is_odd_one_out"] = connections.is_odd_one_out(connection)
     if panel.state == PanelState.HELD:
         limit = ALL_LEAVING if request.args.get("all") == "1" else SHOWN_LEAVING
         names["leaving"] = receipts.find_leaving(connection.id, limit)

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from asapp.clock import utcnow
-from asapp.connections.panel import Panel, PanelState, decide, summary_of
+from asapp.connections.panel import Panel, PanelState, Progress, decide, summary_of
 from asapp.models import Connection, Partner, RunPhase, SyncRun
 
 NOW = utcnow()
@@ -82,7 +82,8 @@ def test_a_pause_does_not_hide_how_the_last_sync_ended(ended: str, words: str) -
 
 def test_a_milestone_is_no_number() -> None:
     def at(read: int, phase: RunPhase = RunPhase.CONTACTS, status: str = "running") -> str:
-        return Panel(PanelState.SYNCING, partner(), CONNECTED, run(status, read=read, phase=phase), NOW).milestone
+        state = PanelState.SYNCING if status == "running" else PanelState.CONNECTED
+        return Panel(state, partner(), CONNECTED, run(status, read=read, phase=phase), NOW).milestone
 
     assert at(10) == at(20)
     assert at(10) != at(10, RunPhase.DEPARTURES)
@@ -98,9 +99,7 @@ def test_a_run_that_redis_does_not_know_of_is_said_to_wait() -> None:
 
 @pytest.mark.parametrize(("read", "total", "percent"), [(0, None, 0), (0, 0, 0), (1, 3, 33), (3, 3, 99), (9, 3, 99)])
 def test_progress_never_reaches_the_end_before_the_end(read: int, total: int | None, percent: int) -> None:
-    assert (
-        Panel(PanelState.SYNCING, partner(), CONNECTED, run("running", read=read, total=total), NOW).percent == percent
-    )
+    assert Progress(run("running", read=read, total=total), NOW).percent == percent
 
 
 def test_what_a_sync_did_in_one_sentence() -> None:

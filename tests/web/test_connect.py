@@ -16,7 +16,7 @@ from asapp.extensions import db
 from asapp.models import Connection, Contact
 from asapp.simulator.server import Running
 from tests.connecting import Desk, visit
-from tests.factories import log_in, make_contact
+from tests.factories import log_in, make_advisor, make_connection, make_contact
 from tests.web.test_integrations import PANEL, PART, has_button, said
 
 CALLBACK = "/salesforce/salesforce_as/login/callback/"
@@ -168,3 +168,14 @@ def test_a_preview_that_salesforce_refuses_is_no_error(client: FlaskClient, desk
     desk.org.trouble.add("server_unavailable_html", kind="composite")
     desk.org.trouble.add("server_unavailable_html", kind="query")
     assert "gave no numbers" in client.get(f"{PART}/preview", part=True).text
+
+
+def test_whoever_lands_in_another_org_than_the_colleagues_is_told(client: FlaskClient, desk: Desk) -> None:
+    make_connection(make_advisor(desk.partner, name="Bob Tanaka"), org_id="00D5g000004ABCDEAA")
+    page = come_back(client, visit(start(client), desk.amara))
+    assert "Your colleagues are connected to a different org." in page
+
+
+def test_whoever_lands_where_the_colleagues_are_is_not(client: FlaskClient, desk: Desk) -> None:
+    make_connection(make_advisor(desk.partner, name="Bob Tanaka"), org_id=desk.org.id)
+    assert "colleagues" not in come_back(client, visit(start(client), desk.amara))
