@@ -37,8 +37,8 @@ class Letter:
 class CheckedSMTP(smtplib.SMTP):
     """STARTTLS with a look at the certificate, which smtplib leaves out unless it is told."""
 
-    def starttls(self, *args: Any, context: ssl.SSLContext | None = None, **kwargs: Any) -> Any:
-        return super().starttls(*args, context=context or ssl.create_default_context(), **kwargs)
+    def starttls(self, *_files: Any, context: ssl.SSLContext | None = None, **_more: Any) -> tuple[int, bytes]:
+        return super().starttls(context=context or ssl.create_default_context())
 
 
 class CheckedBackend(EmailBackend):  # type: ignore[misc]

@@ -26,9 +26,9 @@ from asapp.models.lead import (
     LinkedKind,
     OptInPage,
 )
-from asapp.models.partner import ApiUsage, Partner
+from asapp.models.partner import ApiUsage, Partner, PartnerCheck, SetupLink, Verdict
 from asapp.models.run import RunChange, RunPhase, RunStatus, RunTrigger, SyncRun
-from asapp.models.user import Role, User
+from asapp.models.user import PasswordLink, PasswordLinkKind, Role, User
 
 __all__ = [
     "ApiUsage",
@@ -54,6 +54,9 @@ __all__ = [
     "OptInPage",
     "Outcome",
     "Partner",
+    "PartnerCheck",
+    "PasswordLink",
+    "PasswordLinkKind",
     "PendingGrant",
     "Reason",
     "Role",
@@ -61,6 +64,8 @@ __all__ = [
     "RunPhase",
     "RunStatus",
     "RunTrigger",
+    "SetupLink",
     "SyncRun",
     "User",
+    "Verdict",
 ]

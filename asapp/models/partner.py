@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, ForeignKey, String, Text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from asapp.clock import utcnow
 from asapp.database import Base, UTCDateTime
-from asapp.models.columns import SealsColumns, new_public_id
+from asapp.models.columns import SealsColumns, new_public_id, one_of
 
 DEFAULT_API_VERSION = "66.0"
 DEFAULT_OPT_OUT_FIELD = "HasOptedOutOfEmail"
@@ -29,9 +30,13 @@ class Partner(SealsColumns, Base):
     slug: Mapped[str] = mapped_column(String(60), unique=True)
     name: Mapped[str] = mapped_column(String(120))
     is_enabled: Mapped[bool] = mapped_column(default=True)
-    salesforce_url: Mapped[str] = mapped_column(String(255))  # origin, without a trailing slash
+    salesforce_url: Mapped[str] = mapped_column(String(255))  # origin, without a trailing slash; empty: not known yet
     consumer_key_sealed: Mapped[str | None] = mapped_column(Text)
     consumer_secret_sealed: Mapped[str | None] = mapped_column(Text)
+    secret_changed_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    # A new secret beside the one in use: it takes over when Salesforce has accepted it.
+    pending_secret_sealed: Mapped[str | None] = mapped_column(Text)
+    pending_secret_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     # A number that changes with URL, key and secret: a log-in begun under other values is refused at its return.
     app_version: Mapped[int] = mapped_column(default=1)
     api_version: Mapped[str] = mapped_column(String(5), default=DEFAULT_API_VERSION)
@@ -51,6 +56,8 @@ class Partner(SealsColumns, Base):
     paused_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
     paused_why: Mapped[str | None] = mapped_column(String(40))
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+    # A deleted firm keeps an empty row, since the history of consent, which is never deleted, hangs on it.
+    deleted_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
 
     @property
     def is_set_up(self) -> bool:
@@ -64,6 +71,55 @@ class Partner(SealsColumns, Base):
     @property
     def salesforce_host(self) -> str:
         return self.salesforce_url.split("://", 1)[-1]
+
+
+class Verdict(StrEnum):
+    GOOD = "good"
+    BAD = "bad"
+    UNKNOWN = "unknown"  # can't be known yet
+
+
+class PartnerCheck(Base):
+    """How one check of a partner's set-up ended last. code and why are keys of partners/check_words.py."""
+
+    __tablename__ = "partner_checks"
+    __table_args__ = (one_of("verdict", Verdict),)
+
+    partner_id: Mapped[int] = mapped_column(ForeignKey("partners.id", ondelete="CASCADE"), primary_key=True)
+    code: Mapped[str] = mapped_column(String(30), primary_key=True)
+    verdict: Mapped[str] = mapped_column(String(10))
+    why: Mapped[str] = mapped_column(String(40))
+    detail: Mapped[str] = mapped_column(String(400), default="")  # names of fields, figures; never a secret
+    checked_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+
+
+class SetupLink(Base):
+    """An invitation to a firm's Salesforce admin, who has no account here. The token itself is not kept."""
+
+    __tablename__ = "setup_links"
+    __table_args__ = (
+        Index(
+            "uq_setup_links_open",
+            "partner_id",
+            unique=True,
+            sqlite_where=text("used_at IS NULL AND revoked_at IS NULL"),
+            postgresql_where=text("used_at IS NULL AND revoked_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    partner_id: Mapped[int] = mapped_column(ForeignKey("partners.id", ondelete="CASCADE"), index=True)
+    token_sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    name: Mapped[str] = mapped_column(String(120))  # of the firm's Salesforce admin
+    email: Mapped[str] = mapped_column(String(254))
+    created_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+    expires_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    used_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    revoked_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+
+    def is_open(self, now: datetime) -> bool:
+        return self.used_at is None and self.revoked_at is None and self.expires_at > now
 
 
 class ApiUsage(Base):

@@ -37,6 +37,7 @@ class User(UserMixin, Base):  # type: ignore[misc]  # flask-login has no types
     role: Mapped[str] = mapped_column(String(10))
     partner_id: Mapped[int | None] = mapped_column(ForeignKey("partners.id"), index=True)
     password_hash: Mapped[str] = mapped_column(String(200))
+    invited_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # until this person has set a password
     session_nonce: Mapped[str] = mapped_column(String(32))  # a new one ends every session of this person
     deactivated_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
@@ -62,3 +63,23 @@ class User(UserMixin, Base):  # type: ignore[misc]  # flask-login has no types
     @property
     def has_integrations(self) -> bool:
         return self.partner is not None and self.partner.is_ready
+
+
+class PasswordLinkKind(StrEnum):
+    INVITATION = "invitation"
+    RESET = "reset"
+
+
+class PasswordLink(Base):
+    """A one-time link on which a person sets a password. The token itself is not kept."""
+
+    __tablename__ = "password_links"
+    __table_args__ = (one_of("kind", PasswordLinkKind),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    kind: Mapped[str] = mapped_column(String(12))
+    token_sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+    expires_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    used_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # used, or replaced by a newer one
