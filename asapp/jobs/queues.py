@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from secrets import token_hex
 
@@ -12,7 +12,6 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 from rq import Queue
-from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
 log = logging.getLogger(__name__)
@@ -23,6 +22,8 @@ SYNC_QUEUE = "sync"
 QUEUES = (TICK_QUEUE, LEADS_QUEUE, SYNC_QUEUE)  # in the order in which workers look
 RUN_JOB = "asapp.jobs.tasks.run_sync"
 LEADS_JOB = "asapp.jobs.tasks.deliver_leads"
+KEEP_ALIVE_JOB = "asapp.jobs.tasks.keep_alive"
+KEEP_ALIVE_EVERY_S = 3600
 RUN_JOB_TIMEOUT_S = 900
 FAILURE_TTL_S = 3600
 WEB_CONNECT_TIMEOUT_S = 0.05  # a page must not wait for a Redis that is away
@@ -54,26 +55,37 @@ class Queues:
 
     def ring_for_runs(self, run_ids: Sequence[int]) -> bool:
         """Enqueue a job for each run; return whether Redis took them. The rows wait either way."""
-        return self._ring(self.sync, RUN_JOB, {run_id: job_id_of(run_id) for run_id in run_ids})
+        return self._ring(self.sync, RUN_JOB, "run", run_ids)
 
     def ring_for_leads(self, connection_ids: Sequence[int]) -> bool:
-        """Enqueue a delivery of leads for each connection; return whether Redis took them. The leads wait either way.
+        """Enqueue a delivery of leads for each connection; return whether Redis took them. The leads wait either way."""
+        return self._ring(self.leads, LEADS_JOB, "leads", connection_ids)
 
-        Each ring is a job of its own: RQ forgets a job that is enqueued under the id of one that is just ending.
-        """
-        return self._ring(self.leads, LEADS_JOB, {each: f"leads-{each}-{token_hex(4)}" for each in connection_ids})
+    def ring_for_idle(self, connection_ids: Sequence[int]) -> None:
+        """Enqueue a keep-alive for each connection, at most one an hour."""
+        try:
+            due = [
+                each
+                for each in connection_ids
+                if self.redis.set(f"asapp:kept-alive:{each}", 1, nx=True, ex=KEEP_ALIVE_EVERY_S)
+            ]
+        except RedisError:
+            return
+        if due:
+            self._ring(self.sync, KEEP_ALIVE_JOB, "keep-alive", due)
 
-    def _ring(self, queue: Queue, job: str, job_ids: Mapping[int, str]) -> bool:
+    def _ring(self, queue: Queue, job: str, name: str, row_ids: Sequence[int]) -> bool:
+        """Each ring is a job of its own: RQ forgets a job that is enqueued under the id of one that is just ending."""
         jobs = [
             Queue.prepare_data(
                 job,
                 args=(row_id,),
-                job_id=job_id,
+                job_id=f"{name}-{row_id}-{token_hex(4)}",
                 timeout=RUN_JOB_TIMEOUT_S,
                 result_ttl=0,
                 failure_ttl=FAILURE_TTL_S,
             )
-            for row_id, job_id in job_ids.items()
+            for row_id in row_ids
         ]
         try:
             queue.enqueue_many(jobs)
@@ -84,16 +96,11 @@ class Queues:
 
     def forgotten_runs(self, run_ids: Sequence[int]) -> list[int]:
         """Return those of these queued runs that no job is waiting for; none where Redis doesn't answer."""
-        keys = [Job.key_for(job_id_of(run_id)) for run_id in run_ids]
         try:
-            with self.redis.pipeline(transaction=False) as pipeline:
-                for key in keys:
-                    pipeline.hget(key, "status")
-                statuses = pipeline.execute()
+            waiting = {int(job_id.split("-")[1]) for job_id in self.sync.get_job_ids() if job_id.startswith("run-")}
         except RedisError:
             return []
-        waiting = JobStatus.QUEUED.value.encode()
-        return [run_id for run_id, status in zip(run_ids, statuses, strict=True) if status != waiting]
+        return [run_id for run_id in run_ids if run_id not in waiting]
 
     def is_there(self) -> bool:
         """Does Redis answer?"""
@@ -111,7 +118,3 @@ class Queues:
                 return dict(zip(QUEUES, pipeline.execute(), strict=True))
         except RedisError:
             return None
-
-
-def job_id_of(run_id: int) -> str:
-    return f"run-{run_id}"

@@ -11,7 +11,7 @@ from flask import Flask
 
 from asapp import create_app
 from asapp.connections.settings import ConnectSettings
-from asapp.connections.tokens import StoredTokens
+from asapp.connections.tokens import StoredTokens, find_idle, refresh_idle
 from asapp.database import writing
 from asapp.extensions import db
 from asapp.health import heartbeats
@@ -22,9 +22,9 @@ from asapp.leads.outbox import ring_for_due
 from asapp.logs import about
 from asapp.models import Connection
 from asapp.salesforce.client import OrgClient
+from asapp.salesforce.errors import SalesforceError
 from asapp.sync.dispatch import dispatch
 from asapp.sync.execute import OpenClient, Workplace, execute_run
-from asapp.vault import Vault
 from config import Config
 
 log = logging.getLogger(__name__)
@@ -64,6 +64,15 @@ def deliver_leads(connection_id: int) -> None:
         deliver(connection_id, place.open_client, place.should_stop)
 
 
+def keep_alive(connection_id: int) -> None:
+    """Use a refresh token that was idle for long, before Salesforce ends it. Started by: the tick, once an hour at most."""
+    with door("keep_alive", connection_id=connection_id):
+        try:
+            refresh_idle(connection_id, connect_settings(worker_app()))
+        except SalesforceError as error:
+            log.warning("an idle token was not renewed: %s", error)
+
+
 def tick() -> None:
     """Dispatch what is due. Started by: the scheduler, every 15 seconds."""
     with door("tick"):
@@ -71,25 +80,30 @@ def tick() -> None:
         config: Config = worker_app().extensions["asapp.config"]
         dispatch(queues.ring_for_runs, queues.forgotten_runs, config.sync_interval_minutes)
         ring_for_due(queues.ring_for_leads)
+        queues.ring_for_idle(find_idle())
         heartbeats.beat(db.engine, heartbeats.TICK)
 
 
 def workplace(app: Flask) -> Workplace:
     config: Config = app.extensions["asapp.config"]
-    vault: Vault = app.extensions["asapp.vault"]
     queues: Queues = app.extensions["asapp.queues"]
     return Workplace(
-        open_client=client_opener(config, vault),
+        open_client=client_opener(app),
         ring=queues.ring_for_runs,
-        vault=vault,
+        vault=app.extensions["asapp.vault"],
         default_interval_minutes=config.sync_interval_minutes,
         should_stop=is_stopping,
     )
 
 
-def client_opener(config: Config, vault: Vault) -> OpenClient:
+def connect_settings(app: Flask) -> ConnectSettings:
+    config: Config = app.extensions["asapp.config"]
+    return ConnectSettings(app.extensions["asapp.vault"], config.callback_url, config.salesforce_allow_loopback)
+
+
+def client_opener(app: Flask) -> OpenClient:
     """Return the function that opens a connection's org with its stored tokens."""
-    settings = ConnectSettings(vault, config.callback_url, config.salesforce_allow_loopback)
+    settings = connect_settings(app)
 
     def open_client(connection: Connection, before_call: object) -> OrgClient:
         partner = connection.partner
@@ -97,7 +111,7 @@ def client_opener(config: Config, vault: Vault) -> OpenClient:
             StoredTokens(connection.id, settings),
             partner.api_version,
             partner.opt_out_field,
-            allow_loopback=config.salesforce_allow_loopback,
+            allow_loopback=settings.allow_loopback,
             before_call=before_call,  # type: ignore[arg-type]
         )
 

@@ -1,0 +1,42 @@
+"""A refresh token that is not used for thirty days dies; ours are used before that."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from flask import Flask
+
+from asapp.clock import utcnow
+from asapp.connections.settings import ConnectSettings
+from asapp.connections.tokens import find_idle, refresh_idle
+from asapp.extensions import db
+from asapp.jobs.queues import Queues
+from asapp.simulator import Running
+from tests.syncing import Office
+
+
+def test_an_idle_token_is_used_and_then_left_alone(app: Flask, org: Running) -> None:
+    office = Office(org)
+    office.connection.token_used_at = utcnow() - timedelta(days=21)
+    office.save()
+    assert find_idle() == [office.connection.id]
+    db.session.rollback()
+    settings = ConnectSettings(app.extensions["asapp.vault"], allow_loopback=True)
+    assert refresh_idle(office.connection.id, settings)
+    assert not refresh_idle(office.connection.id, settings)
+    db.session.rollback()
+    assert find_idle() == []
+
+
+def test_an_idle_connection_is_rung_for_once_an_hour_at_most(app: Flask, org: Running) -> None:
+    office = Office(org)
+    queues: Queues = app.extensions["asapp.queues"]
+    for _ in range(3):
+        queues.ring_for_idle([office.connection.id])
+    assert len([each for each in queues.sync.get_job_ids() if each.startswith("keep-alive-")]) == 1
+
+
+def test_a_run_is_forgotten_only_if_no_job_waits_for_it(app: Flask, org: Running) -> None:
+    queues: Queues = app.extensions["asapp.queues"]
+    assert queues.ring_for_runs([7])
+    assert queues.forgotten_runs([7, 8]) == [8]
