@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +100,7 @@ class Firm:
     slug: str
     advisor_id: int
     email: str
+    ids: list[str] = field(default_factory=list)  # of Amara's contacts
 
     @classmethod
     def found(cls, house: House, running: Running) -> Firm:
@@ -119,7 +120,7 @@ class Firm:
     def url(self, path: str = "/settings/integrations?open=salesforce") -> str:
         return f"{self.house.url}{path}"
 
-    def fill(self, number: int) -> list[str]:
+    def fill(self, number: int) -> None:
         """Contacts of Amara's, and one each that isn't to come: opted out, without an address, of a colleague."""
         rows = [
             {
@@ -130,13 +131,12 @@ class Firm:
             }
             for n in range(number)
         ]
-        ids = self.org.add_contacts(rows)
+        self.ids = self.org.add_contacts(rows)
         self.org.add_contact(
             self.amara, first_name="Otto", last_name="Opted", email="otto@fjord.example", opted_out=True
         )
         self.org.add_contact(self.amara, first_name="Nora", last_name="Nomail")
         self.org.add_contact(self.jonas, first_name="Carl", last_name="Colleague", email="carl@fjord.example")
-        return ids
 
     def connect(self) -> None:
         """As after Connect Account and Allow."""
