@@ -88,4 +88,3 @@ def test_a_bug_is_logged_under_the_number_on_the_page_and_without_its_path(
     assert broke["error"]["type"] == "ZeroDivisionError"  # type: ignore[index]
     assert "one-time-secret" not in "".join(stream)
     assert "Zo" not in "".join(stream)
-
