@@ -13,10 +13,11 @@ from asapp.clock import utcnow
 from asapp.database import writing
 from asapp.extensions import db
 from asapp.leads import pages
-from asapp.leads.delivery import deliver
+from asapp.leads.delivery import OpenClient, deliver
 from asapp.leads.fields import Typed
 from asapp.leads.sign_up import Seen, sign_up
-from asapp.models import Lead, OptInPage, User
+from asapp.models import Connection, Lead, OptInPage, User
+from asapp.salesforce.client import OrgClient
 from tests.syncing import Died, Office
 
 _forms = itertools.count(1)
@@ -37,9 +38,7 @@ def someone_signs_up(
     page = make_page(advisor)
     seen = Seen(pages.current_text(advisor.id).id, key or f"form-{next(_forms)}", "203.0.113.80")
     with writing():
-        lead_id = sign_up(
-            page, Typed(first_name, last_name, email, True), seen, current_app.extensions["asapp.vault"]
-        )
+        lead_id = sign_up(page, Typed(first_name, last_name, email, True), seen, current_app.extensions["asapp.vault"])
     return db.session.get_one(Lead, lead_id, populate_existing=True)
 
 
@@ -60,11 +59,11 @@ class PostOffice(Office):
             db.session.rollback()
             db.session.expire_all()
 
-    def opener(self, before_call: Callable[[int], None] | None = None):  # type: ignore[no-untyped-def]
+    def opener(self, before_call: Callable[[int], None] | None = None) -> OpenClient:
         opened = self.workplace().open_client
         numbers = itertools.count(1)
 
-        def open_client(connection, meter):  # type: ignore[no-untyped-def]
+        def open_client(connection: Connection, meter: Callable[[], None]) -> OrgClient:
             def metered() -> None:
                 if before_call:
                     before_call(next(numbers))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import ColumnElement, CursorResult, and_, delete, literal, select
+from sqlalchemy import ColumnElement, CursorResult, and_, delete, literal, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
@@ -36,7 +36,8 @@ def is_on_system_list(kind: ListKind) -> ColumnElement[bool]:
     is_here = and_(Contact.departed.is_(None), Contact.hidden_at.is_(None))
     if kind == ListKind.SALESFORCE_CONTACTS:
         return and_(Contact.source == ContactSource.SALESFORCE, is_here)
-    return and_(Contact.source == ContactSource.LEAD, Contact.salesforce_id.is_not(None), is_here)
+    is_sent = and_(Contact.source == ContactSource.LEAD, Contact.salesforce_id.is_not(None))
+    return and_(or_(Contact.is_lead, is_sent), is_here)
 
 
 def is_on(contact_list: ContactList) -> ColumnElement[bool]:

@@ -4,6 +4,9 @@ A contact is active when no reason speaks against it. Which reason is given is f
 true: it left Salesforce (deleted, merged, reassigned, gone), the advisor deleted it here, it opted out, another record
 with its address opted out, its connection was disconnected, or nobody knows any more who opted out. Nothing of this is
 stored: pages, export, counts and the sync ask the expressions below, which need Connection outer-joined to Contact.
+
+Somebody from the sign-up page has said yes here, and is active on that until Salesforce has the Lead. From then on the
+connection that follows the Lead decides, by what is known of leads (leads_known_until). Without the Lead's Id nobody can tell.
 """
 
 from __future__ import annotations
@@ -22,12 +25,13 @@ NO_EMAIL = "no_email"  # a shell: it waits for its address, and no page shows it
 
 def contact_rows(*columns: Any) -> Select[Any]:
     """Select columns of contacts with the join that reason_of() and is_active() need."""
-    return select(*columns).select_from(Contact).outerjoin(Connection, Contact.connection_id == Connection.id)
+    through = func.coalesce(Contact.connection_id, Contact.followed_by_id)
+    return select(*columns).select_from(Contact).outerjoin(Connection, through == Connection.id)
 
 
 def is_shown() -> ColumnElement[bool]:
-    """Shells are shown to nobody."""
-    return or_(Contact.departed.is_(None), Contact.departed != NO_EMAIL)
+    """Shells, and people who were erased on request, are shown to nobody."""
+    return and_(or_(Contact.departed.is_(None), Contact.departed != NO_EMAIL), Contact.erased_at.is_(None))
 
 
 def reason_of(now: datetime) -> ColumnElement[str | None]:
@@ -50,17 +54,27 @@ def is_active(now: datetime) -> ColumnElement[bool]:
         Contact.hidden_at.is_(None),
         ~Contact.opted_out,
         ~Contact.twin_opted_out,
-        or_(Contact.connection_id.is_(None), Connection.status != ConnectionStatus.DISCONNECTED),
+        or_(Connection.id.is_(None), Connection.status != ConnectionStatus.DISCONNECTED),
         ~opt_outs_unknown(now),
     )
 
 
 def opt_outs_unknown(now: datetime) -> ColumnElement[bool]:
     """Unknown never counts as consent: what we learnt of a connection's opt-outs holds until a moment, then no more."""
-    return and_(
+    of_contact = and_(
         Contact.connection_id.is_not(None),
         or_(Connection.opt_outs_known_until.is_(None), Connection.opt_outs_known_until <= now),
     )
+    of_lead = and_(
+        Contact.connection_id.is_(None),
+        Contact.followed_by_id.is_not(None),
+        or_(
+            Contact.salesforce_id.is_(None),
+            Connection.leads_known_until.is_(None),
+            Connection.leads_known_until <= now,
+        ),
+    )
+    return or_(of_contact, of_lead)
 
 
 def count_active(now: datetime) -> ColumnElement[int]:

@@ -45,6 +45,14 @@ def note_found(lead: Lead, record: LeadRecord, connection_id: int) -> None:
     take_record(lead, record)
 
 
+def note_unseen(lead: Lead, connection_id: int) -> None:
+    """The advisor says that it is there. Nobody can tell whether the person opts out, so nothing is sent to them."""
+    _deliver(lead, LeadState.SENT, connection_id)
+    contact = _own_contact(lead)
+    if contact is not None:
+        contact.is_lead, contact.followed_by_id, contact.changed_at = True, connection_id, utcnow()
+
+
 def link_to_lead(lead: Lead, record: LeadRecord, connection_id: int) -> None:
     _deliver(lead, LeadState.LINKED, connection_id)
     lead.linked_kind, lead.salesforce_id = LinkedKind.LEAD, record.id

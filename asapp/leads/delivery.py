@@ -274,7 +274,9 @@ class Delivery:
         ensure_system_lists(self.user_id)
         for lead in outbox.lock_all(results.keys()):
             made, is_ours = results[lead.id], lead.lease == self.lease
-            if made.id is not None:
+            if lead.is_erased:
+                lead.salesforce_id = made.id  # the person was erased meanwhile; the Id is the tombstone
+            elif made.id is not None:
                 if lead.salesforce_id is None:
                     arrivals.note_sent(lead, made.id, None, self.connection_id, lead.unanswered_at)
             elif is_ours and made.error is not None:

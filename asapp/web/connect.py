@@ -6,11 +6,13 @@ a firm's log-in host is unknown to us. htmx gets HX-Redirect, a plain form a pag
 
 from __future__ import annotations
 
-from flask import Blueprint, make_response, redirect, render_template, request, session, url_for
+from flask import Blueprint, current_app, make_response, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 
 from asapp.connections import connect, connections, pending
 from asapp.connections.connect import CallbackAnswer, LostState, Outcome
+from asapp.jobs.queues import Queues
+from asapp.leads import outbox
 from asapp.web.access import advisor_required
 from asapp.web.htmx import go_to, wants_part
 from asapp.web.integrations import LOST_STATE, connect_settings, look_now, panel_url, person, shown
@@ -51,8 +53,16 @@ def callback() -> ResponseReturnValue:
     except LostState:
         session[LOST_STATE] = True
         outcome = ""
+    if outcome == Outcome.CONNECTED:
+        ring_for_leads()
     target = url_for("connect.decide") if outcome == Outcome.WAITS_FOR_SWITCH else panel_url()
     return redirect(target, 303)
+
+
+def ring_for_leads() -> None:
+    """Leads from before the connection go out on connecting."""
+    queues: Queues = current_app.extensions["asapp.queues"]
+    outbox.ring_for(person().id, queues.ring_for_leads)
 
 
 @blueprint.get(f"{PANEL}/switch")
@@ -71,6 +81,7 @@ def switch() -> ResponseReturnValue:
     waiting = pending.find_pending(user)
     if waiting is not None:
         pending.switch(user, waiting, connect_settings())
+        ring_for_leads()
     return go_to(panel_url())
 
 

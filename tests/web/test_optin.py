@@ -80,7 +80,8 @@ def test_a_sign_up_stores_lead_contact_and_consent(client: FlaskClient, address:
     contact = db.session.get_one(Contact, lead.contact_id)
     assert (contact.source, contact.name) == (ContactSource.LEAD, "Mei-Ling Chou")
     event = db.session.scalars(select(ConsentEvent)).one()
-    assert event.consent_text and event.consent_text.version == 1
+    assert event.consent_text
+    assert event.consent_text.version == 1
     assert lead.details[event.key]["client_address"] == "127.0.0.1"
 
 
@@ -239,7 +240,8 @@ def test_the_words_one_saw_count_even_if_they_changed_meanwhile(client: FlaskCli
     send(client, f"/o/{page.slug}", token=token)
 
     event = db.session.scalars(select(ConsentEvent)).one()
-    assert event.consent_text and event.consent_text.version == 1
+    assert event.consent_text
+    assert event.consent_text.version == 1
 
 
 def test_nobody_may_frame_it(client: FlaskClient, address: str) -> None:

@@ -1,0 +1,126 @@
+"""What an advisor decides about a lead: send it again, say that it is there, take note, erase the person. All commit."""
+
+from __future__ import annotations
+
+from sqlalchemy import delete, or_, select, update
+
+from asapp.clock import utcnow
+from asapp.contacts.twins import refresh_twins
+from asapp.extensions import db
+from asapp.leads import arrivals, consent
+from asapp.models import (
+    ConsentKind,
+    ConsentSource,
+    Contact,
+    Lead,
+    LeadState,
+    ListMember,
+    RunChange,
+)
+
+
+def retry(lead: Lead) -> bool:
+    """Let a refused or waiting lead go out again; return False if there is nothing to retry.
+
+    One whose create was never answered is looked for first, as always.
+    """
+    db.session.refresh(lead, with_for_update=True)
+    if not lead.can_retry:
+        db.session.commit()
+        return False
+    _let_go(lead)
+    db.session.commit()
+    return True
+
+
+def retry_all(user_id: int) -> int:
+    """The same for all refused ones; return how many."""
+    leads = db.session.scalars(
+        select(Lead).where(Lead.user_id == user_id, Lead.state == LeadState.REFUSED).with_for_update()
+    ).all()
+    for lead in leads:
+        _let_go(lead)
+    db.session.commit()
+    return len(leads)
+
+
+def send_after_all(lead: Lead) -> bool:
+    """The advisor has looked, and the person is not in Salesforce."""
+    db.session.refresh(lead, with_for_update=True)
+    if not lead.must_be_checked:
+        db.session.commit()
+        return False
+    lead.unanswered_at = None
+    _let_go(lead)
+    db.session.commit()
+    return True
+
+
+def is_there(lead: Lead) -> bool:
+    """The advisor has looked, and the person is in Salesforce, where we can't see what becomes of them."""
+    db.session.refresh(lead, with_for_update=True)
+    if not lead.must_be_checked or lead.connection_id is None:
+        db.session.commit()
+        return False
+    arrivals.note_unseen(lead, lead.connection_id)
+    db.session.commit()
+    return True
+
+
+def take_note(user_id: int) -> None:
+    """The advisor knows who asked for mail again."""
+    db.session.execute(
+        update(Lead)
+        .where(Lead.user_id == user_id, Lead.asked_again_at.is_not(None))
+        .values(asked_again_seen_at=utcnow())
+        .execution_options(synchronize_session=False)
+    )
+    db.session.commit()
+
+
+def erase(user_id: int, contact: Contact) -> None:
+    """Erase a person on request: whatever identifies them goes, the skeleton of consent and the Salesforce Id stay.
+
+    The Id is the tombstone: a sync that meets it again stores nothing of the person.
+    """
+    leads = db.session.scalars(
+        select(Lead).where(Lead.user_id == user_id, Lead.contact_id == contact.id).with_for_update()
+    ).all()
+    hashes = [lead.address_hash for lead in leads if lead.address_hash]
+    for lead in leads:
+        _blank_lead(lead)
+    _blank_contact(contact)
+    db.session.flush()
+    refresh_twins(user_id, None, hashes)
+    db.session.commit()
+
+
+def _let_go(lead: Lead) -> None:
+    lead.state = LeadState.SENDING if lead.unanswered_at else LeadState.WAITING
+    lead.why = lead.why_detail = lead.why_words = None
+    lead.failures = 0
+    lead.next_attempt_at = lead.changed_at = utcnow()
+
+
+def _blank_lead(lead: Lead) -> None:
+    consent.record(lead.id, ConsentKind.ERASED, ConsentSource.ADVISOR, utcnow())
+    lead.first_name = lead.last_name = lead.email = lead.search_key = ""
+    lead.address_hash, lead.details = None, {}
+    lead.why_words = lead.why_detail = None
+    lead.state, lead.changed_at = LeadState.ERASED, utcnow()
+    lead.lease = lead.lease_until = None
+
+
+def _blank_contact(contact: Contact) -> None:
+    now = utcnow()
+    contact.first_name = contact.last_name = contact.email = contact.search_key = ""
+    contact.address_hash = None
+    contact.twin_opted_out = False
+    contact.erased_at, contact.changed_at = now, now
+    contact.hidden_at = contact.hidden_at or now
+    db.session.execute(delete(ListMember).where(ListMember.contact_id == contact.id))
+    db.session.execute(
+        update(RunChange)
+        .where(RunChange.contact_id == contact.id, or_(RunChange.old.is_not(None), RunChange.new.is_not(None)))
+        .values(old=None, new=None)
+    )

@@ -1,0 +1,211 @@
+"""Which leads an advisor has, and the state that is shown for each. Erased people are shown to nobody."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, and_, case, func, literal, select
+
+from asapp.connections.connections import find_latest
+from asapp.contacts.export import neutral
+from asapp.extensions import db
+from asapp.leads.words import LABELS, Hold, Shown, meaning_of
+from asapp.models import Connection, Lead, LeadState, User
+from asapp.models.lead import UNDELIVERED
+from asapp.models.search import fold
+
+PAGE_SIZE = 50
+SEARCH_MAX = 200
+WORDS_MAX = 8
+NEWS_MAX = 20
+ROWS_A_PIECE = 1000
+COLUMNS = ("signed_up_at", "first_name", "last_name", "email", "state", "meaning", "salesforce_id")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which leads a page asks for. state: one of Shown, or "" for any."""
+
+    search: str = ""
+    state: str = ""
+    page: int = 1
+
+    @property
+    def is_narrowed(self) -> bool:
+        return bool(self.search or self.state)
+
+
+class Line(NamedTuple):
+    """A lead with what a page says about it."""
+
+    lead: Lead
+    shown: str
+    meaning: str
+    instance_url: str | None  # of the org it is in
+
+    @property
+    def record_id(self) -> str | None:
+        """The Id that the person is to be found by in Salesforce."""
+        if self.shown == Shown.DELETED:
+            return None
+        return self.lead.linked_contact_id or self.lead.salesforce_id
+
+
+class Page(NamedTuple):
+    lines: list[Line]
+    total: int
+    number: int
+
+    @property
+    def first(self) -> int:
+        return (self.number - 1) * PAGE_SIZE + 1
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.lines) - 1
+
+    @property
+    def has_next(self) -> bool:
+        return self.last < self.total
+
+
+def hold_of(user: User, now: datetime) -> str | None:
+    """Return why nothing of this advisor's goes out at the moment; None if it does."""
+    connection = find_latest(user)
+    if connection is None:
+        return Hold.NOT_CONNECTED if user.has_integrations else Hold.NOT_SET_UP
+    if connection.is_disconnected:
+        return Hold.DISCONNECTED
+    if connection.needs_reconnect:
+        return Hold.NEEDS_RECONNECT
+    if not connection.partner.is_ready:
+        return Hold.NOT_SET_UP
+    paused_until = connection.partner.paused_until
+    return Hold.PAUSED if paused_until and paused_until > now else None
+
+
+def shown_state(hold: str | None) -> ColumnElement[str]:
+    """The state that is shown: what Salesforce did to the person before how far the lead has come."""
+    waiting = (LeadState.WAITING, LeadState.SENDING)
+    if hold:
+        waiting = UNDELIVERED  # type: ignore[assignment]
+    return case(
+        (Lead.is_deleted, literal(Shown.DELETED.value)),
+        (Lead.opted_out, literal(Shown.OPTED_OUT.value)),
+        (Lead.state.in_(waiting), literal(Shown.WAITING.value)),
+        else_=Lead.state,
+    )
+
+
+def find_page(user: User, wanted: Wanted, now: datetime) -> Page:
+    """Return one page, newest first; a number beyond the end gives the last page."""
+    hold = hold_of(user, now)
+    conditions = _conditions(user.id, wanted, hold)
+    total = db.session.scalar(select(func.count()).select_from(Lead).where(*conditions)) or 0
+    number = max(1, min(wanted.page, -(-total // PAGE_SIZE)))
+    rows = db.session.execute(
+        _rows(hold).where(*conditions).order_by(Lead.id.desc()).limit(PAGE_SIZE).offset((number - 1) * PAGE_SIZE)
+    )
+    return Page([_line(row, hold) for row in rows], total, number)
+
+
+def count_by_state(user: User, now: datetime) -> Mapping[str, int]:
+    """Return {shown state: leads}, and all of them under ""."""
+    shown = shown_state(hold_of(user, now)).label("shown")
+    rows = db.session.execute(select(shown, func.count()).where(_of(user.id)).group_by(shown))
+    counts = {row[0]: row[1] for row in rows}
+    return {"": sum(counts.values()), **counts}
+
+
+def find_lead(user_id: int, public_id: str) -> Lead | None:
+    return db.session.scalar(select(Lead).where(_of(user_id), Lead.public_id == public_id))
+
+
+def find_of_contact(user_id: int, contact_id: int) -> list[Lead]:
+    """Return the leads whose person a contact is: one as a rule, more after merges in Salesforce."""
+    return list(db.session.scalars(select(Lead).where(_of(user_id), Lead.contact_id == contact_id).order_by(Lead.id)))
+
+
+def find_to_act_on(user: User, now: datetime) -> list[Line]:
+    """Return the newest leads that wait for the advisor: refused, or to be checked."""
+    rows = db.session.execute(
+        _rows(hold_of(user, now))
+        .where(_of(user.id), Lead.state.in_((LeadState.REFUSED, LeadState.PLEASE_CHECK)))
+        .order_by(Lead.id.desc())
+        .limit(NEWS_MAX)
+    )
+    return [_line(row, None) for row in rows]
+
+
+def find_asking_again(user_id: int) -> list[Lead]:
+    """Return those who opted out or were deleted in Salesforce and have asked for mail since, and nobody was told."""
+    untold = (Lead.asked_again_seen_at.is_(None)) | (Lead.asked_again_seen_at < Lead.asked_again_at)
+    return list(
+        db.session.scalars(
+            select(Lead)
+            .where(_of(user_id), Lead.asked_again_at.is_not(None), Lead.opted_out | Lead.is_deleted, untold)
+            .order_by(Lead.asked_again_at.desc())
+            .limit(NEWS_MAX)
+        )
+    )
+
+
+def iter_csv(user: User, now: datetime) -> Iterator[str]:
+    """Yield the file of all leads in pieces, oldest first; each is a short read of its own."""
+    user_id, hold = user.id, hold_of(user, now)
+    db.session.rollback()
+    yield _written([COLUMNS])
+    last_id = 0
+    while rows := db.session.execute(
+        _rows(hold).where(_of(user_id), Lead.id > last_id).order_by(Lead.id).limit(ROWS_A_PIECE)
+    ).all():
+        last_id = rows[-1].Lead.id
+        cells = [_cells(_line(row, hold)) for row in rows]
+        db.session.rollback()
+        yield _written(cells)
+
+
+def _cells(line: Line) -> tuple[str, ...]:
+    lead = line.lead
+    return (
+        lead.signed_up_at.isoformat(timespec="seconds"),
+        neutral(lead.first_name),
+        neutral(lead.last_name),
+        neutral(lead.email),
+        line.shown,
+        neutral(line.meaning),
+        lead.salesforce_id or lead.linked_contact_id or "",
+    )
+
+
+def _written(rows: list[tuple[str, ...]]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer).writerows(rows)
+    return buffer.getvalue()
+
+
+def _rows(hold: str | None) -> Any:
+    return select(Lead, shown_state(hold).label("shown"), Connection.instance_url).outerjoin(
+        Connection, Connection.id == Lead.connection_id
+    )
+
+
+def _line(row: Any, hold: str | None) -> Line:
+    return Line(row.Lead, row.shown, meaning_of(row.Lead, row.shown, hold), row.instance_url)
+
+
+def _of(user_id: int) -> ColumnElement[bool]:
+    return and_(Lead.user_id == user_id, Lead.state != LeadState.ERASED)
+
+
+def _conditions(user_id: int, wanted: Wanted, hold: str | None) -> list[ColumnElement[bool]]:
+    conditions = [_of(user_id)]
+    if wanted.state in LABELS:
+        conditions.append(shown_state(hold) == wanted.state)
+    words = fold(wanted.search[:SEARCH_MAX]).split()[:WORDS_MAX]
+    return conditions + [Lead.search_key.contains(word, autoescape=True) for word in words]

@@ -1,0 +1,266 @@
+"""What became of a lead, in words: short ones for the table, and what happened, what is safe and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from asapp.models import ConsentKind, ConsentSource, Lead, LeadState, LinkedKind
+
+
+class Shown(StrEnum):
+    """The state of a lead as /leads shows it; leads/queries.py decides it."""
+
+    RECEIVED = "received"
+    WAITING = "waiting"
+    SENT = "sent"
+    LINKED = "linked"
+    REFUSED = "refused"
+    PLEASE_CHECK = "please_check"
+    CONVERTED = "converted"
+    OPTED_OUT = "opted_out"
+    DELETED = "deleted"
+
+
+LABELS: Mapping[str, str] = {
+    Shown.RECEIVED: "Received",
+    Shown.WAITING: "Waiting",
+    Shown.SENT: "Sent",
+    Shown.LINKED: "Linked",
+    Shown.REFUSED: "Refused",
+    Shown.PLEASE_CHECK: "Please check",
+    Shown.CONVERTED: "Converted",
+    Shown.OPTED_OUT: "Opted out",
+    Shown.DELETED: "Deleted",
+}
+TONES: Mapping[str, str] = {
+    Shown.RECEIVED: "busy",
+    Shown.WAITING: "warn",
+    Shown.SENT: "good",
+    Shown.LINKED: "good",
+    Shown.REFUSED: "bad",
+    Shown.PLEASE_CHECK: "warn",
+    Shown.CONVERTED: "good",
+    Shown.OPTED_OUT: "",
+    Shown.DELETED: "",
+}
+
+
+class Hold(StrEnum):
+    """Why nothing of an advisor's goes out at the moment."""
+
+    NOT_SET_UP = "not_set_up"
+    NOT_CONNECTED = "not_connected"
+    DISCONNECTED = "disconnected"
+    NEEDS_RECONNECT = "needs_reconnect"
+    PAUSED = "paused"
+
+
+HOLDS: Mapping[str, str] = {
+    Hold.NOT_SET_UP: "Your firm's Salesforce isn't set up yet. Leads are kept here and go out when you have connected.",
+    Hold.NOT_CONNECTED: "Salesforce isn't connected yet. Leads are kept here and go out when you connect.",
+    Hold.DISCONNECTED: "Salesforce is disconnected. Leads are kept here and go out when you connect again.",
+    Hold.NEEDS_RECONNECT: "Your connection to Salesforce needs renewing. Leads are kept here and go out when you connect again.",
+    Hold.PAUSED: "Your firm has used its Salesforce calls for now. Leads are kept here and go out by themselves.",
+}
+
+WAITS: Mapping[str, str] = {
+    "no_answer": "Salesforce didn't answer when it was sent. We look for it there, so that it isn't made twice.",
+    "request_limit": "Your firm has used its Salesforce calls for now. It goes out by itself.",
+    "share_used_up": "AdvisorStream's share of your firm's Salesforce calls is used up. It goes out by itself.",
+    "row_locked": "Salesforce was busy with other changes. It goes out by itself.",
+    "no_connection": "We couldn't reach Salesforce. It goes out by itself.",
+    "maintenance": "Salesforce is being maintained. It goes out by itself.",
+}
+WAITS_OTHERWISE = "Something was in the way. It goes out by itself."
+
+CHECKS: Mapping[str, str] = {
+    "out_of_sight": "Salesforce didn't answer, and your firm gives new leads to other people, where you may not see them. "
+    "Look in Salesforce, or ask a colleague, whether this person is there.",
+    "tried_elsewhere": "It was on its way to the Salesforce account that you had connected before, and no answer came. "
+    "Look there whether this person arrived.",
+}
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why Salesforce refused, in an advisor's words. forward: a text for the firm's Salesforce admin, where it helps."""
+
+    short: str
+    happened: str
+    next_step: str
+    forward: str = ""
+
+
+ASK = "Ask your Salesforce admin, then press Retry."
+REFUSALS: Mapping[str, Refusal] = {
+    "required_field": Refusal(
+        "Your firm requires “{detail}” on every lead.",
+        "Your firm requires “{detail}” on every lead, and the sign-up page doesn't ask for it.",
+        "Ask your Salesforce admin to give “{detail}” a default value, then press Retry.",
+        "Hello, AdvisorStream creates leads with first name, last name, email, company and lead source. Salesforce refuses "
+        "them because {detail} is required. Please give this field a default value, or require it on the page layout only.",
+    ),
+    "validation_rule": Refusal(
+        "A rule of your firm: “{words}”",
+        "A validation rule of your firm refused it and says: “{words}”",
+        "Ask your Salesforce admin to let leads with the source “AdvisorStream” pass, then press Retry.",
+        "Hello, a validation rule on Lead refuses leads from AdvisorStream with: “{words}”. Please let leads with our lead "
+        "source pass it.",
+    ),
+    "duplicate": Refusal(
+        "Salesforce has somebody like this already.",
+        "A duplicate rule of your firm found somebody with the same address or a similar name, who may belong to a colleague.",
+        "Look in Salesforce who it is. If it is somebody else after all, ask your Salesforce admin, then press Retry.",
+        "Hello, a duplicate rule on Lead refuses a lead from AdvisorStream. Please check whether the record that it matches "
+        "is the same person.",
+    ),
+    "insufficient_access": Refusal(
+        "Your Salesforce user may not create leads.",
+        "Your Salesforce user has no permission to create leads.",
+        ASK,
+        "Hello, please give my user the permissions Read and Create on Lead: Setup › Profiles (or Permission Sets) › Object "
+        "Settings › Leads.",
+    ),
+    "object_hidden": Refusal(
+        "Your Salesforce user may not see {detail} records.",
+        "Your Salesforce user has no permission to read {detail} records, so nobody can tell whether this person is there.",
+        ASK,
+        "Hello, please give my user the permissions Read and Create on Lead, and Read on Contact: Setup › Profiles (or "
+        "Permission Sets) › Object Settings.",
+    ),
+    "field_hidden": Refusal(
+        "Your Salesforce user can't see the field “{detail}”.",
+        "The field “{detail}” is hidden from your Salesforce user.",
+        ASK,
+        "Hello, please make the field {detail} of Lead visible and editable for my user: Setup › Object Manager › Lead › "
+        "Fields & Relationships › {detail} › Set Field-Level Security.",
+    ),
+    "field_not_writable": Refusal(
+        "Your Salesforce user may not fill in “{detail}”.",
+        "Salesforce doesn't let your user fill in “{detail}”.",
+        ASK,
+        "Hello, please let my user edit the field {detail} of Lead: Setup › Object Manager › Lead › Fields & Relationships › "
+        "{detail} › Set Field-Level Security.",
+    ),
+    "invalid_email": Refusal(
+        "Salesforce doesn't take this email address.",
+        "Salesforce doesn't take this address for a real one.",
+        "Check the address with the person.",
+    ),
+    "too_long": Refusal(
+        "Something is longer than Salesforce takes.",
+        "Your firm's Salesforce takes fewer characters than usual in a field.",
+        ASK,
+    ),
+    "restricted_picklist": Refusal(
+        "Your firm doesn't have our lead source.",
+        "Lead Source takes only the values that your firm has listed, and AdvisorStream's isn't one of them.",
+        "Ask your Salesforce admin to add it, then press Retry.",
+        "Hello, please add the value that AdvisorStream uses to the picklist Lead Source of Lead.",
+    ),
+    "firms_own_code": Refusal(
+        "A program of your firm in Salesforce broke on it.",
+        "A trigger or flow of your firm, which runs on new leads, ended with an error.",
+        ASK,
+        "Hello, a trigger or flow on Lead fails for leads from AdvisorStream (CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY). Please "
+        "check it with a lead that has first name, last name, email, company and lead source only.",
+    ),
+    "owner_unusable": Refusal(
+        "Your firm's assignment rule names nobody who can take it.",
+        "The rule that gives leads to people names somebody who is inactive.",
+        ASK,
+        "Hello, the assignment rule on Lead gives leads from AdvisorStream to an owner who is inactive or missing.",
+    ),
+    "storage_full": Refusal("Your firm's Salesforce is full.", "Salesforce takes no new records.", ASK),
+    "api_disabled": Refusal(
+        "Your Salesforce user may not use the API.", "The permission “API Enabled” is missing.", ASK
+    ),
+}
+REFUSED_OTHERWISE = Refusal(
+    "Salesforce refused it.",
+    "Salesforce refused it and said “{detail}”.",
+    "Press Retry. If it is refused again, forward the text to your Salesforce admin.",
+    "Hello, Salesforce refuses a lead from AdvisorStream with {detail}. Please check what a new Lead needs.",
+)
+
+TROUBLES: Mapping[str, tuple[str, str]] = {
+    "lead_opt_out_hidden": (
+        "Your Salesforce user can't see which leads have opted out of email.",
+        (
+            "Hello, AdvisorStream can't read the field Email Opt Out of Lead. Please show it to my user: Setup › Object "
+            "Manager › Lead › Fields & Relationships › Email Opt Out › Set Field-Level Security."
+        ),
+    ),
+    "opt_out_hidden": (
+        "Your Salesforce user can't see who has opted out of email.",
+        (
+            "Hello, AdvisorStream can't read the field Email Opt Out of Contact. Please show it to my user: Setup › Object "
+            "Manager › Contact › Fields & Relationships › Email Opt Out › Set Field-Level Security."
+        ),
+    ),
+    "leads_hidden": (
+        "Your Salesforce user may not see leads.",
+        (
+            "Hello, please give my user the permission Read on Lead: Setup › Profiles (or Permission Sets) › Object Settings › "
+            "Leads › Read."
+        ),
+    ),
+}
+TROUBLE_OTHERWISE = ("Salesforce doesn't let us see what becomes of your leads.", "")
+
+
+class EventWords(NamedTuple):
+    title: str
+    meaning: str
+
+
+EVENTS: Mapping[tuple[str, str], EventWords] = {
+    (ConsentKind.OPTED_IN, ConsentSource.FORM): EventWords("Opted in", "Signed up on your page"),
+    (ConsentKind.OPTED_OUT, ConsentSource.SALESFORCE): EventWords("Opted out", "Opted out of email in Salesforce"),
+    (ConsentKind.BACK_IN, ConsentSource.SALESFORCE): EventWords("Back in", "The opt-out was taken away in Salesforce"),
+    (ConsentKind.DELETED, ConsentSource.SALESFORCE): EventWords("Deleted", "Deleted in Salesforce"),
+    (ConsentKind.RESTORED, ConsentSource.SALESFORCE): EventWords("Restored", "Restored in Salesforce"),
+    (ConsentKind.ERASED, ConsentSource.ADVISOR): EventWords("Erased", "Erased here on request"),
+}
+
+
+def meaning_of(lead: Lead, shown: str, hold: str | None) -> str:
+    """Return what the state means, in one sentence for the table."""
+    if shown == Shown.RECEIVED:
+        return "Stored a moment ago. It is on its way."
+    if shown == Shown.WAITING:
+        return HOLDS[hold] if hold else WAITS.get(lead.why or "", WAITS_OTHERWISE)
+    if shown == Shown.REFUSED:
+        return refusal_of(lead).short
+    if shown == Shown.PLEASE_CHECK:
+        return CHECKS.get(lead.why or "", CHECKS["out_of_sight"])
+    if shown == Shown.OPTED_OUT:
+        return "Opted out in Salesforce. Inactive here."
+    if shown == Shown.DELETED:
+        return "Deleted in Salesforce. Inactive here."
+    if shown == Shown.CONVERTED:
+        return "Became a contact in Salesforce."
+    if shown == Shown.LINKED:
+        kind = "contact" if lead.linked_kind == LinkedKind.CONTACT else "lead"
+        return f"Was already your {kind} in Salesforce, so no lead was made."
+    return _owner_words(lead)
+
+
+def refusal_of(lead: Lead) -> Refusal:
+    """Return the words for a refused lead, filled in."""
+    words = REFUSALS.get(lead.why or "", REFUSED_OTHERWISE)
+    fill = {"detail": lead.why_detail or "an error", "words": lead.why_words or "no reason given"}
+    return Refusal(*(text.format_map(fill) for text in (words.short, words.happened, words.next_step, words.forward)))
+
+
+def is_refused(lead: Lead) -> bool:
+    return lead.state == LeadState.REFUSED
+
+
+def _owner_words(lead: Lead) -> str:
+    if (lead.owner_id or "").startswith("00G"):
+        return "A lead in Salesforce. Your firm's rules have put it in a queue."
+    return "A lead in Salesforce."

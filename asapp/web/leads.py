@@ -1,0 +1,262 @@
+"""Leads: the advisor's sign-up page and its words, who signed up and what became of them, and the history of consent."""
+
+from __future__ import annotations
+
+import io
+
+import segno
+from flask import Blueprint, Response, abort, current_app, flash, render_template, request, stream_with_context, url_for
+from flask.typing import ResponseReturnValue
+from flask_login import current_user
+from markupsafe import Markup, escape
+
+from asapp.clock import utcnow
+from asapp.connections.connections import find_latest
+from asapp.contacts import queries as contact_queries
+from asapp.contacts.fields import InvalidFields
+from asapp.jobs.queues import Queues
+from asapp.leads import actions, consent, outbox, pages, queries, words
+from asapp.leads.queries import Line, Wanted
+from asapp.models import Contact, ContactSource, Lead, OptInPage
+from asapp.salesforce.hosts import is_salesforce_url, record_url
+from asapp.web.access import advisor_required
+from asapp.web.filters import counted
+from asapp.web.htmx import go_to, wants_part
+from config import Config
+
+blueprint = Blueprint("leads", __name__, url_prefix="/leads")
+
+CONTACT = "<int(max=2147483647):contact_id>"
+QR_SCALE = 8
+
+
+@blueprint.get("")
+@advisor_required
+def index() -> ResponseReturnValue:
+    page = pages.get_page(current_user)
+    now = utcnow()
+    wanted = wanted_by(request.args)
+    found = queries.find_page(current_user, wanted, now)
+    connection = find_latest(current_user)
+    hold = queries.hold_of(current_user, now)
+    return render_template(
+        "leads/_people.html" if wants_part() else "leads/index.html",
+        wanted=wanted,
+        page=found,
+        counts=queries.count_by_state(current_user, now),
+        opt_in=page,
+        address=address_of(page),
+        snippet=snippet_of(page),
+        code=qr_inline(page),
+        hold=words.HOLDS[hold] if hold else None,
+        to_act_on=queries.find_to_act_on(current_user, now),
+        asking_again=queries.find_asking_again(current_user.id),
+        trouble=trouble_of(connection.leads_trouble if connection else None),
+        is_part=wants_part(),
+    )
+
+
+@blueprint.context_processor
+def names() -> dict[str, object]:
+    return {
+        "labels": words.LABELS,
+        "tones": words.TONES,
+        "refusal_of": words.refusal_of,
+        "is_refused": words.is_refused,
+    }
+
+
+def wanted_by(values: dict[str, str]) -> Wanted:
+    state, page = values.get("state", ""), values.get("page", "")
+    return Wanted(
+        search=" ".join(values.get("q", "").replace("\0", "").split())[: queries.SEARCH_MAX],
+        state=state if state in words.LABELS else "",
+        page=int(page) if page.isdecimal() and len(page) < 9 else 1,
+    )
+
+
+def trouble_of(code: str | None) -> tuple[str, str] | None:
+    return words.TROUBLES.get(code, words.TROUBLE_OTHERWISE) if code else None
+
+
+@blueprint.get("/export.csv", endpoint="export")
+@advisor_required
+def export_csv() -> ResponseReturnValue:
+    now = utcnow()
+    pieces = stream_with_context(queries.iter_csv(current_user, now))
+    return as_file(Response(pieces, mimetype="text/csv"), f"leads-{now:%Y-%m-%d}.csv")
+
+
+# ---- What the advisor decides
+
+
+@blueprint.post("/retry")
+@advisor_required
+def retry() -> ResponseReturnValue:
+    """Send one refused lead again, or all of them."""
+    count = actions.retry_all(current_user.id) if request.form.get("all") == "1" else int(actions.retry(get_lead()))
+    if count:
+        ring()
+        flash(f"{counted(count, 'lead')} on the way again.", "good")
+    else:
+        flash("There was nothing to send again.", "plain")
+    return go_to(url_for("leads.index"))
+
+
+@blueprint.post("/check")
+@advisor_required
+def check() -> ResponseReturnValue:
+    """The advisor has looked in Salesforce."""
+    lead = get_lead()
+    if request.form.get("do") == "there":
+        if actions.is_there(lead):
+            flash("Noted as sent. As nobody can see whether this person opts out, nothing is written to them.", "good")
+    elif actions.send_after_all(lead):
+        ring()
+        flash("On the way.", "good")
+    return go_to(url_for("leads.index"))
+
+
+@blueprint.post("/noted")
+@advisor_required
+def noted() -> ResponseReturnValue:
+    actions.take_note(current_user.id)
+    return go_to(url_for("leads.index"))
+
+
+def get_lead() -> Lead:
+    """Return the lead that a form names; another advisor's is 404."""
+    return queries.find_lead(current_user.id, request.form.get("lead", "")[:36]) or abort(404)
+
+
+def ring() -> None:
+    queues: Queues = current_app.extensions["asapp.queues"]
+    outbox.ring_for(current_user.id, queues.ring_for_leads)
+
+
+# ---- The sign-up page: its address, code, snippet and words
+
+
+@blueprint.get("/page")
+@advisor_required
+def edit_page() -> ResponseReturnValue:
+    page = pages.get_page(current_user)
+    text = pages.current_text(current_user.id)
+    return page_form(page, {"heading": text.heading, "words": text.words, "frame_hosts": page.frame_hosts})
+
+
+@blueprint.post("/page", endpoint="save_page")
+@advisor_required
+def save_page() -> ResponseReturnValue:
+    page = pages.get_page(current_user)
+    typed = {name: request.form.get(name, "") for name in ("heading", "words", "frame_hosts")}
+    try:
+        text = pages.save_page(page, **typed)
+    except InvalidFields as refusal:
+        return page_form(page, typed, refusal.errors), 422
+    flash(f"Saved. Your page shows version {text.version} of its words.", "good")
+    return go_to(url_for("leads.index"))
+
+
+def page_form(page: OptInPage, typed: dict[str, str], errors: dict[str, str] | None = None) -> str:
+    return render_template(
+        "leads/page.html",
+        opt_in=page,
+        address=address_of(page),
+        typed=typed,
+        errors=errors or {},
+        texts=pages.all_texts(current_user.id),
+    )
+
+
+@blueprint.get("/code.svg", endpoint="code")
+@advisor_required
+def qr_file() -> ResponseReturnValue:
+    page = pages.get_page(current_user)
+    buffer = io.BytesIO()
+    segno.make(address_of(page), error="m").save(buffer, kind="svg", scale=QR_SCALE, border=4, light="#fff")
+    return as_file(Response(buffer.getvalue(), mimetype="image/svg+xml"), f"{page.slug}.svg")
+
+
+def address_of(page: OptInPage) -> str:
+    config: Config = current_app.extensions["asapp.config"]
+    return f"{config.public_url}{url_for('optin.show', slug=page.slug)}"
+
+
+def snippet_of(page: OptInPage) -> str:
+    """Return what to paste on a site: a frame where the advisor allowed one, else a link."""
+    address, title = escape(address_of(page)), escape(f"Sign up for letters from {current_user.name}")
+    if page.may_be_framed:
+        return f'<iframe src="{address}" title="{title}" width="100%" height="720"></iframe>'
+    return f'<a href="{address}">{title}</a>'
+
+
+def qr_inline(page: OptInPage) -> Markup:
+    code = segno.make(address_of(page), error="m")
+    return Markup(code.svg_inline(border=1, omitsize=True, svgclass=None, lineclass=None))  # noqa: S704 - a drawing of ours
+
+
+# ---- The history of consent, on the contact's page
+
+
+@blueprint.app_template_global()
+def consent_history(contact: Contact) -> list[consent.Moment]:
+    return consent.history_of_contact(contact.user_id, contact.id)
+
+
+@blueprint.app_template_global()
+def event_words(moment: consent.Moment) -> words.EventWords:
+    return words.EVENTS[moment.event.kind, moment.event.source]
+
+
+@blueprint.get(f"/consent/{CONTACT}.csv", endpoint="consent")
+@advisor_required
+def consent_csv(contact_id: int) -> ResponseReturnValue:
+    contact = get_contact(contact_id)
+    moments = consent.history_of_contact(current_user.id, contact.id)
+    if not moments:
+        abort(404)
+    return as_file(Response(consent.csv_of(moments), mimetype="text/csv"), f"consent-{contact.id}.csv")
+
+
+@blueprint.get(f"/erase/{CONTACT}")
+@advisor_required
+def confirm_erase(contact_id: int) -> ResponseReturnValue:
+    return render_template("leads/erase.html", contact=get_erasable(contact_id))
+
+
+@blueprint.post(f"/erase/{CONTACT}", endpoint="erase")
+@advisor_required
+def erase(contact_id: int) -> ResponseReturnValue:
+    actions.erase(current_user.id, get_erasable(contact_id))
+    flash("Erased. What remains is that somebody agreed and when, without who it was.", "good")
+    return go_to(url_for("contacts.index"))
+
+
+def get_contact(contact_id: int) -> Contact:
+    line = contact_queries.find_contact(current_user.id, contact_id, utcnow())
+    return line.contact if line else abort(404)
+
+
+def get_erasable(contact_id: int) -> Contact:
+    """A contact made by hand is simply deleted."""
+    contact = get_contact(contact_id)
+    return contact if contact.source != ContactSource.MANUAL else abort(404)
+
+
+# ---- Pieces
+
+
+@blueprint.app_template_global()
+def lead_link(line: Line) -> str | None:
+    """Where the record can be opened in Salesforce; None where there is none to open."""
+    config: Config = current_app.extensions["asapp.config"]
+    record_id, url = line.record_id, line.instance_url
+    if not record_id or not url or not is_salesforce_url(url, config.salesforce_allow_loopback):
+        return None
+    return record_url(url, record_id)
+
+
+def as_file(response: Response, name: str) -> Response:
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    return response

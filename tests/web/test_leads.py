@@ -1,0 +1,261 @@
+"""Leads: the page of an advisor's sign-ups, what the advisor decides, and the history of consent."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import select
+
+from asapp.clock import utcnow
+from asapp.extensions import db
+from asapp.leads import pages
+from asapp.models import ConsentEvent, Contact, Lead, LeadState, OptInPage, User
+from tests.factories import log_in, make_admin, make_advisor, make_contact, make_synced_connection
+from tests.signing_up import someone_signs_up
+
+
+@pytest.fixture
+def amara(app: Flask, client: FlaskClient) -> User:
+    advisor = make_advisor(name="Amara Okafor")
+    log_in(client, advisor)
+    return advisor
+
+
+def put(lead: Lead, state: LeadState, **columns: object) -> Lead:
+    for name, value in {"state": state, **columns}.items():
+        setattr(lead, name, value)
+    db.session.commit()
+    return lead
+
+
+def test_the_page_shows_its_address_as_a_link_and_a_code(client: FlaskClient, amara: User) -> None:
+    html = client.get("/leads").text
+
+    assert '<a href="http://127.0.0.1:5000/o/amara-okafor">' in html
+    assert "Nobody has signed up yet" in html
+    assert '<div class="qr" role="img" aria-label="QR code for your sign-up page"><svg' in html
+
+
+def test_two_advisors_of_one_name_have_two_addresses(app: Flask) -> None:
+    slugs = [pages.get_page(make_advisor(name="Amara Okafor")).slug for _ in range(3)]
+
+    assert slugs == ["amara-okafor", "amara-okafor-2", "amara-okafor-3"]
+
+
+def test_the_code_is_a_drawing_to_download(client: FlaskClient, amara: User) -> None:
+    answer = client.get("/leads/code.svg")
+
+    assert answer.mimetype == "image/svg+xml"
+    assert b"<svg" in answer.data
+
+
+def test_the_snippet_is_a_link_until_a_site_is_named(client: FlaskClient, amara: User) -> None:
+    assert "&lt;a href=" in client.get("/leads").text
+
+    words = {"heading": "Letters", "words": "Yes.", "frame_hosts": "www.amara.example"}
+    assert client.post("/leads/page", data=words).status_code == 303
+
+    assert "&lt;iframe src=" in client.get("/leads").text
+
+
+def test_new_words_make_a_version_and_the_same_words_none(client: FlaskClient, amara: User) -> None:
+    words = {"heading": "Money matters", "words": "Yes, write to me.", "frame_hosts": ""}
+    for _ in range(2):
+        client.post("/leads/page", data=words)
+
+    assert [text.version for text in pages.all_texts(amara.id)] == [2, 1]
+    assert "Money matters" in client.get("/o/amara-okafor").text
+
+
+@pytest.mark.parametrize(
+    ("field", "typed", "words"),
+    [
+        ("heading", "", "Enter a heading."),
+        ("words", "x" * 1001, "Use 1000 characters or fewer"),
+        ("frame_hosts", "javascript:alert(1)", "is not a site"),
+        ("frame_hosts", "http://plain.example", "is not a site"),
+        ("frame_hosts", "https://a.example; script-src *", "is not a site"),
+    ],
+)
+def test_words_that_wont_do(client: FlaskClient, amara: User, field: str, typed: str, words: str) -> None:
+    data = {"heading": "Letters", "words": "Yes.", "frame_hosts": "", field: typed}
+
+    answer = client.post("/leads/page", data=data)
+
+    assert answer.status_code == 422
+    assert words in answer.text
+    assert [text.version for text in pages.all_texts(amara.id)] == [1]
+
+
+# ---- The table
+
+
+def test_a_lead_without_a_connection_waits_and_says_so(client: FlaskClient, amara: User) -> None:
+    someone_signs_up(amara)
+
+    html = client.get("/leads").text
+
+    assert "Waiting" in html
+    assert "go out when you connect" in html
+
+
+def test_a_refused_lead_says_why_and_can_be_sent_again(client: FlaskClient, amara: User) -> None:
+    make_synced_connection(amara)
+    lead = put(someone_signs_up(amara), LeadState.REFUSED, why="required_field", why_detail="Region__c")
+
+    html = client.get("/leads").text
+    assert "requires “Region__c” on every lead" in html
+    client.post("/leads/retry", data={"lead": lead.public_id})
+
+    assert (lead.state, lead.why) == (LeadState.WAITING, None)
+
+
+def test_all_refused_ones_can_be_sent_again_at_once(client: FlaskClient, amara: User) -> None:
+    leads = [
+        put(someone_signs_up(amara, f"p{n}@example.com"), LeadState.REFUSED, why="insufficient_access")
+        for n in range(3)
+    ]
+
+    client.post("/leads/retry", data={"all": "1"})
+
+    assert {lead.state for lead in leads} == {LeadState.WAITING}
+
+
+@pytest.mark.parametrize(("do", "state"), [("send", LeadState.WAITING), ("there", LeadState.SENT)])
+def test_a_lead_to_be_checked_is_decided_by_the_advisor(
+    client: FlaskClient, amara: User, do: str, state: LeadState
+) -> None:
+    connection = make_synced_connection(amara, leads_known_until=utcnow().replace(year=2100))
+    lead = put(
+        someone_signs_up(amara),
+        LeadState.PLEASE_CHECK,
+        why="out_of_sight",
+        unanswered_at=utcnow(),
+        connection_id=connection.id,
+    )
+    assert "gives new leads to other people" in client.get("/leads").text
+
+    client.post("/leads/check", data={"lead": lead.public_id, "do": do})
+
+    assert (lead.state, lead.unanswered_at) == (state, None)
+    if do == "there":  # nobody sees whether this person opts out
+        assert "opt_out_unknown" in client.get("/contacts/export.csv").text
+
+
+def test_leads_can_be_found_by_name_and_state(client: FlaskClient, amara: User) -> None:
+    make_synced_connection(amara)
+    someone_signs_up(amara)
+    put(
+        someone_signs_up(amara, "karim@poste.example", "Karim", "Benali"),
+        LeadState.SENT,
+        salesforce_id="00Q" + "x" * 15,
+    )
+
+    assert "Karim" not in client.get("/leads?q=chou", part=True).text
+    assert "Mei-Ling" not in client.get("/leads?state=sent", part=True).text
+    assert "Anything (2)" in client.get("/leads").text
+
+
+def test_what_salesforce_did_comes_before_how_far_it_came(client: FlaskClient, amara: User) -> None:
+    put(someone_signs_up(amara), LeadState.SENT, opted_out=True)
+
+    html = client.get("/leads").text
+
+    assert "Opted out (1)" in html
+
+
+def test_who_asked_again_after_opting_out_is_told_until_noted(client: FlaskClient, amara: User) -> None:
+    put(someone_signs_up(amara), LeadState.SENT, opted_out=True)
+    someone_signs_up(amara)
+
+    assert "asked for mail again" in client.get("/leads").text
+    client.post("/leads/noted")
+    assert "asked for mail again" not in client.get("/leads").text
+
+
+def test_the_file_has_every_lead_and_runs_no_formula(client: FlaskClient, amara: User) -> None:
+    someone_signs_up(amara, first_name="=cmd()")
+    someone_signs_up(amara, "b@example.com")
+
+    rows = list(csv.DictReader(io.StringIO(client.get("/leads/export.csv").text)))
+
+    assert [row["email"] for row in rows] == ["mei.chou@harbour.example", "b@example.com"]
+    assert rows[0]["first_name"] == "'=cmd()"
+    assert rows[0]["state"] == "waiting"
+
+
+# ---- Consent
+
+
+def test_the_contacts_page_shows_the_history_and_gives_it_as_a_file(client: FlaskClient, amara: User) -> None:
+    lead = someone_signs_up(amara)
+
+    html = client.get(f"/contacts/{lead.contact_id}").text
+    rows = list(csv.DictReader(io.StringIO(client.get(f"/leads/consent/{lead.contact_id}.csv").text)))
+
+    assert "Consent history" in html
+    assert "203.0.113.80" in html
+    assert (rows[0]["event"], rows[0]["text_version"], rows[0]["client_address"]) == ("opted_in", "1", "203.0.113.80")
+    assert "may email me" in rows[0]["text"]
+
+
+def test_erasing_takes_the_person_and_keeps_the_skeleton(client: FlaskClient, amara: User) -> None:
+    lead = someone_signs_up(amara)
+    contact_id = lead.contact_id
+    assert "Erase Mei-Ling Chou?" in client.get(f"/leads/erase/{contact_id}").text
+
+    client.post(f"/leads/erase/{contact_id}")
+
+    assert (lead.first_name, lead.last_name, lead.email, lead.details) == ("", "", "", {})
+    assert lead.is_erased
+    kinds = db.session.scalars(select(ConsentEvent.kind).order_by(ConsentEvent.id)).all()
+    assert kinds == ["opted_in", "erased"]
+    contact = db.session.get_one(Contact, contact_id)
+    assert (contact.first_name, contact.last_name, contact.email, contact.address_hash) == ("", "", "", None)
+    assert client.get(f"/contacts/{contact_id}").status_code == 404
+    assert client.get("/contacts/export.csv").text.count("\n") == 1
+    assert "Nobody has signed up yet" in client.get("/leads").text
+
+
+def test_who_was_erased_may_sign_up_anew(client: FlaskClient, amara: User) -> None:
+    first = someone_signs_up(amara)
+    client.post(f"/leads/erase/{first.contact_id}")
+
+    again = someone_signs_up(amara)
+
+    assert again.id != first.id
+    assert again.state == LeadState.RECEIVED
+
+
+# ---- Whose
+
+
+def test_everybody_sees_only_their_own(client: FlaskClient, amara: User) -> None:
+    bobs = someone_signs_up(make_advisor(amara.partner, name="Bob Adeyemi"), "secret@example.com")
+    put(bobs, LeadState.REFUSED, why="duplicate")
+
+    assert "secret@example.com" not in client.get("/leads").text + client.get("/leads/export.csv").text
+    assert client.post("/leads/retry", data={"lead": bobs.public_id}).status_code == 404
+    assert client.post("/leads/check", data={"lead": bobs.public_id}).status_code == 404
+    for method, path in [
+        ("GET", f"/leads/consent/{bobs.contact_id}.csv"),
+        ("GET", f"/leads/erase/{bobs.contact_id}"),
+        ("POST", f"/leads/erase/{bobs.contact_id}"),
+    ]:
+        assert client.open(path, method=method).status_code == 404
+    assert bobs.state == LeadState.REFUSED
+
+
+def test_an_admin_has_no_leads(client: FlaskClient, app: Flask) -> None:
+    log_in(client, make_admin())
+
+    assert client.get("/leads").status_code == 403
+    assert db.session.scalars(select(OptInPage)).all() == []
+
+
+def test_a_contact_made_by_hand_is_deleted_not_erased(client: FlaskClient, amara: User) -> None:
+    assert client.get(f"/leads/erase/{make_contact(amara).id}").status_code == 404
