@@ -10,6 +10,7 @@ from functools import cache
 from flask import Flask
 
 from asapp import create_app
+from asapp.connections.pending import drop_expired
 from asapp.connections.settings import ConnectSettings
 from asapp.connections.tokens import StoredTokens, find_idle, refresh_idle
 from asapp.database import writing
@@ -79,9 +80,10 @@ def tick() -> None:
         queues: Queues = worker_app().extensions["asapp.queues"]
         config: Config = worker_app().extensions["asapp.config"]
         dispatch(queues.ring_for_runs, queues.forgotten_runs, config.sync_interval_minutes)
+        heartbeats.beat(db.engine, heartbeats.TICK)
         ring_for_due(queues.ring_for_leads)
         queues.ring_for_idle(find_idle())
-        heartbeats.beat(db.engine, heartbeats.TICK)
+        drop_expired(connect_settings(worker_app()))
 
 
 def workplace(app: Flask) -> Workplace:
