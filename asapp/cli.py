@@ -11,10 +11,11 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from asapp import keys
 from asapp.accounts import users
+from asapp.clock import utcnow
 from asapp.contacts.fields import InvalidFields
 from asapp.database import writing
 from asapp.extensions import db
-from asapp.health.heartbeats import SCHEDULER, Heart
+from asapp.health.heartbeats import SCHEDULER, WORKER, Heart, is_seen_here
 from asapp.logs import log_what_ends_us
 from asapp.models import Partner, Role
 from asapp.partners import partners
@@ -44,6 +45,7 @@ def register(app: Flask) -> None:
     for group in (users_group, partners_group, keys_group):
         app.cli.add_command(group)
     app.cli.add_command(scheduler)
+    app.cli.add_command(seen)
 
 
 @users_group.command("create")
@@ -117,6 +119,14 @@ def scheduler() -> None:
 
     log_what_ends_us()
     run_scheduler(config().redis_url, Heart(db.engine, SCHEDULER))
+
+
+@click.command("seen")
+@click.argument("kind", type=click.Choice([SCHEDULER, WORKER]))
+def seen(kind: str) -> None:
+    """Fail unless a process of this kind was seen alive on this host a moment ago; for a container's health check."""
+    if not is_seen_here(db.session(), kind, utcnow()):
+        raise click.ClickException(f"No {kind} was seen here within the last two minutes.")
 
 
 def get_partner(slug: str) -> Partner:

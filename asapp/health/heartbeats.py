@@ -67,6 +67,16 @@ def list_seen(session: Session, now: datetime) -> Sequence[Seen]:
     return [Seen(*_parts(name), seen_at, now - seen_at <= ALIVE) for name, seen_at in rows]
 
 
+def is_seen_here(session: Session, kind: str, now: datetime) -> bool:
+    """Was a process of this kind on this host, or in this container, seen a moment ago?"""
+    here = Heartbeat.name.startswith(f"{kind}:{_host()}:", autoescape=True)
+    return session.scalar(select(Heartbeat.name).where(here, Heartbeat.seen_at >= now - ALIVE).limit(1)) is not None
+
+
+def _host() -> str:
+    return socket.gethostname()[:60]
+
+
 def _parts(name: str) -> tuple[str, str]:
     kind, _, where = name.partition(":")
     return kind, where.replace(":", ", process ")
@@ -77,7 +87,7 @@ class Heart:
 
     def __init__(self, engine: Engine, kind: str) -> None:
         self._engine = engine
-        self._name = f"{kind}:{socket.gethostname()[:60]}:{os.getpid()}"
+        self._name = f"{kind}:{_host()}:{os.getpid()}"
         self._beat_at = float("-inf")
 
     def beat(self) -> None:

@@ -1,0 +1,24 @@
+"""How gunicorn runs the web process; options on its command line win. It reads this file by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gunicorn.glogging import Logger
+
+from asapp.logs import JsonHandler
+
+
+class JsonLogger(Logger):  # type: ignore[misc]
+    """Gunicorn's own lines in the form of all others; no access log, since addresses may hold a token."""
+
+    def setup(self, cfg: Any) -> None:
+        super().setup(cfg)
+        self.error_log.handlers[:] = [JsonHandler()]
+
+
+logger_class = JsonLogger
+worker_class = "gthread"  # a view that waits for Salesforce must not stop the others of its process
+threads = 8
+graceful_timeout = 30
+control_socket_disable = True  # else it writes to the home directory

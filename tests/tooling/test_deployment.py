@@ -1,0 +1,125 @@
+"""What runs in production: the Procfile's commands, gunicorn's own settings, and what the image is made of."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from asapp.extensions import db
+from asapp.health.heartbeats import WORKER, Heart
+from config import Config
+from tests.conftest import settings_of
+from tests.processes import ROOT, wait_for
+from tests.services import free_port, guard
+
+BIN = Path(sys.executable).parent
+
+
+def procfile() -> dict[str, str]:
+    lines = (ROOT / "Procfile").read_text().splitlines()
+    return {name: command.strip() for name, _, command in (line.partition(":") for line in lines)}
+
+
+def test_the_processes_are_those_of_the_contract() -> None:
+    commands = procfile()
+    assert list(commands) == ["release", "web", "worker", "scheduler"]
+    assert commands["web"].startswith("gunicorn wsgi:app ")
+    assert commands["worker"] == "python worker.py"
+    assert commands["scheduler"] == "flask --app wsgi scheduler"
+
+
+def test_web_as_in_the_procfile_logs_json_and_ends_in_order(app: Flask, config: Config, tmp_path: Path) -> None:
+    port = free_port()
+    environ = guard().environ(**settings_of(config), PORT=str(port), HOME=str(tmp_path), PATH=f"{BIN}:/usr/bin:/bin")
+    with (tmp_path / "web.log").open("wb") as log:
+        web = subprocess.Popen(
+            ["/bin/sh", "-c", f"exec {procfile()['web']}"],
+            cwd=ROOT,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            wait_for(lambda: status_of(port, "GET", "/readyz") == 200, "for the web process")
+            assert status_of(port, "POST", "/login?email=zoe@fjord.example") == 400
+            web.send_signal(signal.SIGTERM)
+            assert web.wait(30) == 0
+        finally:
+            if web.poll() is None:
+                web.kill()
+                web.wait(10)
+    text = (tmp_path / "web.log").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert {"gunicorn.error", "asapp.web.request_log"} <= {line["logger"] for line in lines}
+    assert "zoe" not in text
+    assert not (tmp_path / ".gunicorn").exists()
+
+
+def status_of(port: int, method: str, path: str) -> int | None:
+    """Ask without the library that is held back in tests; None where nobody listens."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request(method, path)
+        return connection.getresponse().status
+    except OSError:
+        return None
+    finally:
+        connection.close()
+
+
+def test_a_containers_health_check(app: Flask) -> None:
+    runner = app.test_cli_runner()
+    heart = Heart(db.engine, WORKER)
+    heart.beat()
+    assert runner.invoke(args=["seen", "worker"]).exit_code == 0
+    missing = runner.invoke(args=["seen", "scheduler"])
+    assert missing.exit_code == 1
+    assert "No scheduler was seen here" in missing.output
+    db.session.rollback()
+    heart.stop()
+    assert runner.invoke(args=["seen", "worker"]).exit_code == 1
+
+
+def test_the_image_is_made_of_what_there_is_and_runs_as_nobody() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    copied = set()
+    for arguments in re.findall(r"^COPY (?!--)(.+) \S+$", dockerfile, re.MULTILINE):
+        copied |= set(arguments.split())
+    assert copied == let_in
+    assert [name for name in copied if not (ROOT / name).exists()] == []
+    assert "\nUSER asapp\n" in dockerfile
+    assert "--require-hashes" in dockerfile
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "compose.yaml"])
+def test_images_come_from_wherever_docker_is_told(name: str) -> None:
+    images = re.findall(r"^(?:FROM|\s+image:) (\S+)", (ROOT / name).read_text(), re.MULTILINE)
+    assert images
+    assert [image for image in images if "/" in image] == []
+
+
+def test_every_setting_is_in_the_handbook_and_handed_to_the_containers() -> None:
+    named = set(re.findall(r'_read\(environ, "(\w+)"', (ROOT / "config.py").read_text()))
+    handbook = (ROOT / "docs" / "operations.md").read_text()
+    assert sorted(name for name in named if f"`{name}`" not in handbook) == []
+    compose = (ROOT / "compose.yaml").read_text()
+    handed = set(re.findall(r"^    ([A-Z_]+):", compose, re.MULTILINE))
+    assert named - handed == {"SALESFORCE_ALLOW_LOOPBACK"}  # demo and tests only
+
+
+def test_every_figure_is_explained() -> None:
+    metrics = (ROOT / "asapp" / "health" / "metrics.py").read_text()
+    names = set(re.findall(r'gauges?\(\s*"(\w+)"', metrics)) | {"run_duration_seconds"}
+    handbook = (ROOT / "docs" / "operations.md").read_text()
+    assert len(names) > 15
+    assert sorted(name for name in names if f"asapp_{name}" not in handbook) == []
