@@ -13,6 +13,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from asapp.health.heartbeats import SCHEDULER, TICK, WORKER, Seen, list_seen
+from asapp.leads.outbox import count_due
 from asapp.models import Connection, ConnectionStatus, Partner, RunStatus, SyncRun
 from asapp.models.run import ACTIVE
 from asapp.sync.allowance import Allowance, allowances
@@ -42,6 +43,7 @@ class Figures:
     queued: Backlog  # runs
     running: int
     due: Backlog  # connections that no tick has come to yet
+    leads: Backlog  # leads that could be on their way to Salesforce now
     connections: Mapping[str, int]  # status -> how many
     tokens_near_expiry: int
     opt_outs_unknown_soon: int  # connected, whose contacts are switched off within a day unless a sync is good
@@ -84,6 +86,7 @@ def read_figures(session: Session, now: datetime) -> Figures:
         queued=Backlog(*session.execute(queued).one()),
         running=session.scalar(running) or 0,
         due=Backlog(*session.execute(due).one()),
+        leads=Backlog(*count_due(session, now)),
         connections={status.value: counts.get(status, 0) for status in ConnectionStatus},
         tokens_near_expiry=session.scalar(near_expiry) or 0,
         opt_outs_unknown_soon=session.scalar(unknown_soon) or 0,

@@ -61,6 +61,10 @@ def now_and_then(figures: Figures) -> Iterator[Metric]:
     yield gauge(
         "oldest_due_seconds", "How late the connection is that waits longest", figures.due.age(now).total_seconds()
     )
+    yield gauge("leads_due", "Leads that could be on their way to Salesforce now", figures.leads.count)
+    yield gauge(
+        "oldest_lead_due_seconds", "How late the lead is that waits longest", figures.leads.age(now).total_seconds()
+    )
     yield gauges("connections", "Connections", "status", figures.connections)
     yield gauge("tokens_near_expiry", "Connected, and their token unused for 25 days", figures.tokens_near_expiry)
     yield gauge(

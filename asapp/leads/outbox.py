@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, exists, or_, select, update
+from sqlalchemy import CursorResult, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from asapp.clock import utcnow
@@ -55,6 +55,19 @@ def ring_for_due(ring: RingLeads, limit: int = 500) -> int:
     ids = db.session.scalars(select(Connection.id).join(Partner).where(due, *_can_deliver(now)).limit(limit)).all()
     db.session.commit()
     return _ring(ids, ring)
+
+
+def count_due(session: Session, now: datetime) -> tuple[int, datetime | None]:
+    """Return how many leads could be on their way to Salesforce now and are not, and since when the first of them."""
+    due = (
+        select(func.count(), func.min(Lead.next_attempt_at))
+        .select_from(Lead)
+        .join(Connection, Connection.user_id == Lead.user_id)
+        .join(Partner, Partner.id == Connection.partner_id)
+        .where(*_is_due(now), *_can_deliver(now))
+    )
+    count, since = session.execute(due).one()
+    return count, since
 
 
 def begin_delivery(connection_id: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 import threading
 import time
@@ -21,7 +22,7 @@ from asapp.extensions import db
 from asapp.health import checks
 from asapp.health.checks import NoAnswer, within
 from asapp.health.heartbeats import FORGOTTEN_AFTER, SCHEDULER, TICK, WORKER, Heart, beat, list_seen
-from asapp.models import ApiUsage, Heartbeat, RunStatus
+from asapp.models import ApiUsage, Heartbeat, Lead, LeadState, RunStatus, User
 from config import Config
 from tests.conftest import make_config
 from tests.factories import (
@@ -196,6 +197,28 @@ def test_metrics_of_what_is_due(client: FlaskClient, app: Flask) -> None:
     assert found["asapp_connections", "connected"] == 4
 
 
+def test_metrics_of_leads(client: FlaskClient, app: Flask) -> None:
+    now = utcnow()
+    alice = make_advisor()
+    make_connection(alice)
+    unconnected = make_advisor()
+    make_lead(alice, next_attempt_at=now - 7 * MINUTE)
+    make_lead(alice, next_attempt_at=now - MINUTE, lease="mine", lease_until=now + MINUTE)
+    make_lead(alice, next_attempt_at=now + MINUTE)
+    make_lead(alice, next_attempt_at=now - MINUTE, state=LeadState.SENT)
+    make_lead(unconnected, next_attempt_at=now - MINUTE)
+    found = metrics_of(client)
+    assert found["asapp_leads_due",] == 1
+    assert 420 <= found["asapp_oldest_lead_due_seconds",] < 440
+
+
+def make_lead(advisor: User, **columns: object) -> None:
+    number = secrets.token_hex(4)
+    person = {"first_name": "Mira", "last_name": "Aalto", "email": f"{number}@fjord.example"}
+    defaults = {"user_id": advisor.id, "partner_id": advisor.partner_id, "address_hash": number.encode()}
+    save(Lead(**(defaults | person | columns)))
+
+
 def test_metrics_of_what_runs_out(client: FlaskClient, app: Flask) -> None:
     now = utcnow()
     make_synced_connection(token_used_at=now - 26 * DAY)
@@ -307,7 +330,7 @@ def test_the_page_for_admins(client: FlaskClient, app: Flask) -> None:
     assert "host-1, process 12" in page
     assert "host-2, process 34" in page
     assert "9 minutes ago" in page
-    assert "due, the oldest" in page
+    assert "<dt>sync due, the oldest" in page
     assert "<dt>failed</dt><dd>1</dd>" in page
     assert "stand still" not in page
     assert '<a href="/admin/health" aria-current="page">Health</a>' in page
