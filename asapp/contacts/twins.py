@@ -2,19 +2,19 @@
 
 The ledger remembers the addresses of opted-out records as keyed hashes, so a twin is found without storing the address of
 anybody who was not imported. Every connection the advisor ever had counts: the last that was heard of a person is what
-holds, also after disconnecting.
+holds, also after disconnecting. Leads that were sent or linked count as well.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import or_, select, update
 
 from asapp.contacts.lists import in_chunks
 from asapp.extensions import db
-from asapp.models import Connection, Contact, LedgerEntry, Outcome
+from asapp.models import Connection, Contact, Lead, LeadState, LedgerEntry, Outcome
 
 HASHES_A_STATEMENT = 1000
 
@@ -48,7 +48,9 @@ def refresh_twins(user_id: int, connection_id: int | None, hashes: Collection[by
 def opted_out_hashes(user_id: int, hashes: Collection[bytes]) -> set[bytes]:
     """Return those of these address hashes that belong to a record of this advisor's which has opted out."""
     mine = select(Connection.id).where(Connection.user_id == user_id)
-    return {
+    of_leads = select(Lead.address_hash).where(Lead.user_id == user_id, *_is_opted_out_lead())
+    known = set(db.session.scalars(of_leads)) & set(hashes)
+    return known | {
         hashed
         for chunk in in_chunks(sorted(set(hashes)), HASHES_A_STATEMENT)
         for hashed in db.session.scalars(
@@ -60,6 +62,27 @@ def opted_out_hashes(user_id: int, hashes: Collection[bytes]) -> set[bytes]:
         )
         if hashed
     }
+
+
+def _is_opted_out_lead() -> tuple[Any, ...]:
+    """A Lead that exists now and has opted out. One that was converted lives on as a contact, which the ledger has."""
+    return (
+        Lead.opted_out,
+        ~Lead.is_deleted,
+        Lead.state.in_((LeadState.SENT, LeadState.LINKED)),
+        Lead.salesforce_id.is_not(None),
+    )
+
+
+def all_opted_out_hashes(user_id: int) -> set[bytes]:
+    """Return the address hashes of every record of this advisor's that has opted out."""
+    mine = select(Connection.id).where(Connection.user_id == user_id)
+    rows = db.session.execute(
+        select(LedgerEntry.address_hash).where(
+            LedgerEntry.connection_id.in_(mine), LedgerEntry.address_hash.is_not(None)
+        )
+    )
+    return {row[0] for row in rows if row[0]}
 
 
 def _flip(user_id: int, connection_ids: Collection[int], hashes: Sequence[bytes]) -> Iterator[tuple[int, bool]]:
@@ -74,12 +97,22 @@ def _flip(user_id: int, connection_ids: Collection[int], hashes: Sequence[bytes]
         )
         .exists()
     )
+    opted_out_lead = (
+        select(Lead.id)
+        .where(
+            Lead.user_id == user_id,
+            Lead.address_hash == Contact.address_hash,
+            Lead.contact_id != Contact.id,
+            *_is_opted_out_lead(),
+        )
+        .exists()
+    )
     flipped = db.session.execute(
         update(Contact)
         .where(
             Contact.user_id == user_id,
             Contact.address_hash.in_(hashes),
-            Contact.twin_opted_out != opted_out_elsewhere,
+            Contact.twin_opted_out != or_(opted_out_elsewhere, opted_out_lead),
         )
         .values(twin_opted_out=~Contact.twin_opted_out)
         .returning(Contact.id, Contact.twin_opted_out)

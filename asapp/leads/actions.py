@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import select, update
 
 from asapp.clock import utcnow
 from asapp.contacts.twins import refresh_twins
@@ -14,8 +14,6 @@ from asapp.models import (
     Contact,
     Lead,
     LeadState,
-    ListMember,
-    RunChange,
 )
 
 
@@ -89,7 +87,7 @@ def erase(user_id: int, contact: Contact) -> None:
     hashes = [lead.address_hash for lead in leads if lead.address_hash]
     for lead in leads:
         _blank_lead(lead)
-    _blank_contact(contact)
+    arrivals.blank_contact(contact)
     db.session.flush()
     refresh_twins(user_id, None, hashes)
     db.session.commit()
@@ -109,18 +107,3 @@ def _blank_lead(lead: Lead) -> None:
     lead.why_words = lead.why_detail = None
     lead.state, lead.changed_at = LeadState.ERASED, utcnow()
     lead.lease = lead.lease_until = None
-
-
-def _blank_contact(contact: Contact) -> None:
-    now = utcnow()
-    contact.first_name = contact.last_name = contact.email = contact.search_key = ""
-    contact.address_hash = None
-    contact.twin_opted_out = False
-    contact.erased_at, contact.changed_at = now, now
-    contact.hidden_at = contact.hidden_at or now
-    db.session.execute(delete(ListMember).where(ListMember.contact_id == contact.id))
-    db.session.execute(
-        update(RunChange)
-        .where(RunChange.contact_id == contact.id, or_(RunChange.old.is_not(None), RunChange.new.is_not(None)))
-        .values(old=None, new=None)
-    )

@@ -6,10 +6,9 @@ to that one and goes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import and_, delete, insert, or_, select
+from sqlalchemy import and_, delete, insert, null, or_, select, update
 
 from asapp.clock import utcnow
 from asapp.contacts.twins import refresh_twins
@@ -25,6 +24,7 @@ from asapp.models import (
     LinkedKind,
     ListMember,
     Reason,
+    RunChange,
 )
 from asapp.salesforce.records import ContactMatch, LeadRecord
 
@@ -142,8 +142,47 @@ def follow_tied(user_id: int, run_id: int | None = None) -> int:
     return len(rows)
 
 
-def ids_of(leads: Iterable[Lead]) -> list[int]:
-    return [lead.id for lead in leads]
+def note_not_imported(lead: Lead, opted_out: bool, run_id: int) -> None:
+    """The contact in Salesforce is the user's, but was not imported: it has opted out, or has no address any more."""
+    if lead.opted_out != opted_out:
+        _set_opted_out(lead, opted_out, utcnow(), run_id)
+        lead.changed_at = utcnow()
+
+
+def note_departed(lead: Lead, reason: Reason, run_id: int) -> None:
+    """The contact in Salesforce is somebody else's, or gone: nobody can follow this person any more."""
+    contact = _own_contact(lead)
+    if contact is not None:
+        contact.departed, contact.changed_at = reason, utcnow()
+    if reason in GONE_FOR_GOOD:
+        _note_deleted(lead, True, utcnow(), run_id)
+    lead.changed_at = utcnow()
+
+
+def keep_erased(lead: Lead, record: LeadRecord) -> None:
+    """A person who was erased here has become a contact in Salesforce: the sync has just brought it, and it is blanked."""
+    if record.is_converted and record.converted_contact_id:
+        lead.linked_contact_id = record.converted_contact_id
+        target = find_target(lead)
+        if target is not None and target.erased_at is None:
+            blank_contact(target)
+
+
+def blank_contact(contact: Contact) -> None:
+    """Take away whatever identifies a contact. Its Salesforce Id stays: syncs that meet it store nothing."""
+    now = utcnow()
+    contact.first_name = contact.last_name = contact.email = contact.search_key = ""
+    contact.address_hash = None
+    contact.twin_opted_out = False
+    contact.erased_at, contact.changed_at = now, now
+    contact.hidden_at = contact.hidden_at or now
+    db.session.execute(delete(ListMember).where(ListMember.contact_id == contact.id))
+    db.session.execute(
+        update(RunChange)
+        .where(RunChange.contact_id == contact.id)
+        .values(old=null(), new=null())
+        .execution_options(synchronize_session=False)
+    )
 
 
 def _deliver(lead: Lead, state: LeadState, connection_id: int) -> None:

@@ -20,7 +20,6 @@ from sqlalchemy import Engine, update
 from sqlalchemy.orm import Session
 
 from asapp.clock import utcnow
-from asapp.connections.connections import mark_needs_reconnect
 from asapp.contacts.lists import ensure_system_lists
 from asapp.database import writing
 from asapp.extensions import db
@@ -344,9 +343,6 @@ class Delivery:
             end.went_well = True
         except (LeaseLost, StopRequested):
             pass
-        except errors.ReconnectNeeded as error:
-            self.end_all(error)
-            mark_needs_reconnect(self.connection_id, error.code)
         except errors.LimitReached as error:
             self.end_all(error)
             self.pause_firm(error)

@@ -40,6 +40,7 @@ class Known(NamedTuple):
     is_hidden: bool
     address_hash: bytes | None
     system_modstamp: datetime | None
+    is_erased: bool = False  # on request: nothing of this person is stored again
 
     @property
     def is_shell(self) -> bool:
@@ -75,6 +76,8 @@ def judge(record: ContactRecord, known: Known | None) -> Verdict:
     """Return what becomes of a record that the connected user owns."""
     if record.is_deleted:
         return _judge_deleted(record, known)
+    if known is not None and known.is_erased:
+        return Verdict(RowClass.UNCHANGED, None, _outcome_of(record))
     if known is None or known.is_shell:
         return _judge_newcomer(record, known)
     if not record.email:
@@ -90,6 +93,12 @@ def judge(record: ContactRecord, known: Known | None) -> Verdict:
     if becomes != Becomes(known.first_name, known.last_name, known.email, known.opted_out, known.departed):
         return Verdict(RowClass.UPDATED, None, outcome, becomes)
     return Verdict(RowClass.UNCHANGED, None, outcome, None)
+
+
+def _outcome_of(record: ContactRecord) -> Outcome:
+    if record.is_opted_out:
+        return Outcome.OPTED_OUT
+    return Outcome.SYNCED if record.email else Outcome.NO_EMAIL
 
 
 def _judge_deleted(record: ContactRecord, known: Known | None) -> Verdict:

@@ -21,6 +21,7 @@ from asapp.connections.connections import mark_needs_reconnect
 from asapp.contacts.addresses import address_key
 from asapp.contacts.lists import ensure_system_lists
 from asapp.extensions import db
+from asapp.leads import following
 from asapp.models import Connection, Departure, LedgerEntry, Partner, RunPhase, RunStatus, SyncRun
 from asapp.salesforce import errors
 from asapp.salesforce.client import OrgClient
@@ -102,6 +103,7 @@ class Execution:
         self._client = workplace.open_client(connection, meter)
         self.interval_minutes = partner.sync_interval_minutes or workplace.default_interval_minutes
         self.trusted = timedelta(days=partner.opt_outs_trusted_days)
+        self.leads: following.Leads = None  # as the last opening of the window brought them
         db.session.commit()
 
     def go(self) -> None:
@@ -109,7 +111,8 @@ class Execution:
         owned = self.read_contacts()
         owned, swept = self.find_departures(owned)
         held = departures.settle(self.run, self.pull())
-        self.finish(owned, swept, held)
+        leads_trouble = following.follow(self.connection, self.leads, self.run.id, self.ask, self.write)
+        self.finish(owned, swept, held, leads_trouble)
 
     def close(self) -> None:
         self._client.close()
@@ -151,7 +154,9 @@ class Execution:
         stamp, last_id = run.checkpoint_stamp, run.checkpoint_id
         after = (stamp, last_id) if stamp and last_id else None
         window_start, is_full = run.window_start, bool(run.is_full)
-        opening = self.ask().open_contacts(self.owner_id, window_start, after, with_deleted=not is_full)
+        leads_since = following.window_of(self.connection, is_full)
+        opening = self.ask().open_contacts(self.owner_id, window_start, after, not is_full, leads_since)
+        self.leads = opening.leads
         first = run.opened_at is None
         self.write(
             phase=RunPhase.CONTACTS,
@@ -254,7 +259,7 @@ class Execution:
         ids = db.session.scalars(select(Departure.salesforce_id).where(Departure.connection_id == self.connection.id))
         return [salesforce_id for salesforce_id in ids if salesforce_id in seen]
 
-    def finish(self, owned: int, swept: bool, held: bool) -> None:
+    def finish(self, owned: int, swept: bool, held: bool, leads_trouble: errors.SalesforceError | None) -> None:
         """Write the ending, and what the next run starts from, in one transaction."""
         now = utcnow()
         run, connection = self.run, self.connection
@@ -263,6 +268,7 @@ class Execution:
         connection.first_synced_at = connection.first_synced_at or now
         connection.last_good_sync_at = now
         connection.opt_outs_known_until = now + self.trusted
+        following.note(connection, leads_trouble, run.opened_at, now + self.trusted)
         connection.salesforce_count = owned
         connection.failures_in_a_row = 0
         connection.next_sync_at = next_sync_at(now, self.interval_minutes)

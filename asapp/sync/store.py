@@ -65,6 +65,7 @@ def find_known(connection_id: int, ids: Collection[str]) -> dict[str, Known]:
         c.hidden_at.is_not(None),
         c.address_hash,
         c.system_modstamp,
+        c.erased_at.is_not(None),
     ).where(c.connection_id == connection_id)
     return {row[0]: Known(*row[1:]) for row in db.session.execute(query.where(among(c.salesforce_id, ids))).all()}
 

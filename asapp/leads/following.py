@@ -1,0 +1,147 @@
+"""What becomes of leads in Salesforce after they were sent or linked; part of every sync.
+
+They are followed by stamp, in the sync's one call: what the user created or owns among the leads and what changed since the
+leads' own watermark, never by a list of Ids. Rows that aren't ours leave no trace here. Leads are judged by themselves: where
+they, or their opt-out field, can't be read, contacts are synced all the same, and the people who came from leads are inactive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, or_, select
+
+from asapp.clock import utcnow
+from asapp.extensions import db
+from asapp.leads import arrivals
+from asapp.models import Connection, Contact, ContactSource, Lead, LeadState, LedgerEntry, Outcome, Reason
+from asapp.models.lead import IN_SALESFORCE
+from asapp.salesforce import errors
+from asapp.salesforce.client import OrgClient
+from asapp.salesforce.records import LeadPage, LeadRecord, Sighting
+from asapp.sync.departures import judge_sighting
+from asapp.sync.window import OVERLAP, start_of
+
+LEAD_OPT_OUT_HIDDEN = "lead_opt_out_hidden"
+LEADS_HIDDEN = "leads_hidden"
+JUST_BEFORE = timedelta(hours=1)  # for a connection that has no leads yet
+
+Leads = LeadPage | errors.SalesforceError | None
+Ask = Callable[[], OrgClient]  # the client, with no transaction open
+Write = Callable[[], None]  # commits, under the run's lease
+
+
+def window_of(connection: Connection, is_full: bool) -> datetime:
+    """Return from when on the leads of this connection are to be read."""
+    start = None if is_full else start_of(connection.leads_watermark)
+    if start is not None:
+        return start
+    oldest = db.session.scalar(
+        select(func.min(Lead.system_modstamp)).where(
+            Lead.connection_id == connection.id, Lead.salesforce_id.is_not(None)
+        )
+    )
+    return oldest - OVERLAP if oldest else utcnow() - JUST_BEFORE
+
+
+def follow(connection: Connection, found: Leads, run_id: int, ask: Ask, write: Write) -> errors.SalesforceError | None:
+    """Take over what was found, page by page, and tie what became contacts. Return why it couldn't be done, or None."""
+    connection_id, user_id, owner_id = connection.id, connection.user_id, connection.salesforce_user_id
+    if isinstance(found, errors.SalesforceError):
+        return found
+    try:
+        while found is not None:
+            apply_rows(connection_id, found.records, run_id)
+            write()
+            found = ask().next_leads(found.next_path) if found.next_path else None
+        tie_those_here(connection_id)
+        write()
+        look_for_the_rest(connection_id, owner_id, ask, run_id)
+        arrivals.follow_tied(user_id, run_id)
+        write()
+    except (errors.TryLater, errors.Misconfigured, errors.LocatorExpired) as error:
+        db.session.rollback()
+        return error
+    return None
+
+
+def note(
+    connection: Connection, why_not: errors.SalesforceError | None, opened_at: datetime | None, until: datetime
+) -> None:
+    """Write down how far leads are known, in the caller's transaction. until: how long a good answer holds."""
+    if why_not is None:
+        connection.leads_watermark, connection.leads_known_until = opened_at, until
+        connection.leads_trouble = None
+    elif isinstance(why_not, errors.Misconfigured):
+        connection.leads_known_until = utcnow()  # unknown never counts as "may be written to"
+        is_field = isinstance(why_not, errors.FieldHidden)
+        connection.leads_trouble = LEAD_OPT_OUT_HIDDEN if is_field else LEADS_HIDDEN
+
+
+def apply_rows(connection_id: int, records: Sequence[LeadRecord], run_id: int) -> int:
+    """Take over the rows that are ours, in the caller's transaction; return how many changed something."""
+    by_id = {record.id: record for record in records}
+    leads = db.session.scalars(
+        select(Lead)
+        .where(Lead.connection_id == connection_id, Lead.salesforce_id.in_(by_id))
+        .order_by(Lead.id)
+        .with_for_update()
+    ).all()
+    changed = 0
+    for lead in leads:
+        record = by_id[lead.salesforce_id or ""]
+        if lead.is_erased:
+            arrivals.keep_erased(lead, record)
+        elif lead.state in IN_SALESFORCE:
+            changed += arrivals.take_record(lead, record, run_id)
+    return changed
+
+
+def tie_those_here(connection_id: int) -> None:
+    """Tie leads to the contacts that they were linked to or became, once these are here."""
+    rows = db.session.execute(
+        select(Lead, Contact)
+        .join(
+            Contact, (Contact.connection_id == Lead.connection_id) & (Contact.salesforce_id == Lead.linked_contact_id)
+        )
+        .where(
+            Lead.connection_id == connection_id,
+            Lead.state.in_((LeadState.LINKED, LeadState.CONVERTED)),
+            or_(Lead.contact_id.is_(None), Lead.contact_id != Contact.id),
+            Contact.erased_at.is_(None),
+        )
+    ).all()
+    for lead, target in rows:
+        arrivals.tie(lead, target)
+
+
+def look_for_the_rest(connection_id: int, owner_id: str, ask: Ask, run_id: int) -> None:
+    """Find out about leads whose contact did not come: not imported, somebody else's, or gone."""
+    untied = db.session.execute(
+        select(Lead.id, Lead.linked_contact_id, LedgerEntry.outcome)
+        .join(Contact, Contact.id == Lead.contact_id)
+        .outerjoin(
+            LedgerEntry,
+            (LedgerEntry.connection_id == Lead.connection_id) & (LedgerEntry.salesforce_id == Lead.linked_contact_id),
+        )
+        .where(
+            Lead.connection_id == connection_id,
+            Lead.linked_contact_id.is_not(None),
+            Contact.source == ContactSource.LEAD,
+            Contact.departed.is_(None),
+        )
+    ).all()
+    unknown = [row.linked_contact_id for row in untied if row.outcome is None]
+    sightings: Mapping[str, Sighting] = ask().look_at(unknown) if unknown else {}
+    for row in untied:
+        lead = db.session.get_one(Lead, row.id)
+        if row.outcome is not None:
+            arrivals.note_not_imported(lead, row.outcome == Outcome.OPTED_OUT, run_id)
+            continue
+        sighting = sightings.get(row.linked_contact_id)
+        reason = judge_sighting(sighting, owner_id)
+        if reason == Reason.MERGED and sighting is not None:
+            lead.linked_contact_id = sighting.master_record_id  # the next sync looks for the survivor
+        elif reason is not None:
+            arrivals.note_departed(lead, reason, run_id)

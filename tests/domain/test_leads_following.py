@@ -1,0 +1,273 @@
+"""What becomes of leads after they were sent: part of every sync."""
+
+from __future__ import annotations
+
+import pytest
+from flask import Flask
+from sqlalchemy import select
+
+from asapp.clock import utcnow
+from asapp.contacts.lists import is_on_system_list
+from asapp.contacts.status import contact_rows, reason_of
+from asapp.extensions import db
+from asapp.leads import actions
+from asapp.models import ConsentEvent, Contact, ContactSource, Lead, LeadState, ListKind, Reason
+from asapp.simulator.server import Running
+from tests.signing_up import PostOffice, someone_signs_up
+
+
+class FollowingOffice(PostOffice):
+    def send(self) -> str:
+        """Sign somebody up and deliver; return the Lead's Id."""
+        someone_signs_up(self.advisor)
+        self.deliver()
+        salesforce_id = self.lead().salesforce_id
+        assert salesforce_id
+        return salesforce_id
+
+    def people(self) -> list[tuple[str, str | None, bool]]:
+        """(source, why inactive, is on "Salesforce Leads") of every contact here."""
+        db.session.rollback()
+        on_list = is_on_system_list(ListKind.SALESFORCE_LEADS)
+        rows = db.session.execute(contact_rows(Contact.source, reason_of(utcnow()), on_list).order_by(Contact.id))
+        return [(row[0], row[1], bool(row[2])) for row in rows]
+
+    def history(self) -> list[str]:
+        db.session.rollback()
+        return list(db.session.scalars(select(ConsentEvent.kind).order_by(ConsentEvent.id)))
+
+
+@pytest.fixture
+def office(app: Flask, org: Running) -> FollowingOffice:
+    return FollowingOffice(org)
+
+
+def test_a_sent_person_is_active_and_on_the_list(office: FollowingOffice) -> None:
+    office.send()
+    assert office.people() == [("lead", None, True)]
+
+    office.sync()
+
+    assert office.people() == [("lead", None, True)]
+
+
+def test_an_opt_out_of_a_lead_switches_its_contact_off_and_back(office: FollowingOffice) -> None:
+    lead_id = office.send()
+    office.sync()
+    office.org.opt_out(lead_id)
+    office.sync()
+    assert office.people() == [("lead", Reason.OPTED_OUT, True)]
+
+    office.org.opt_in(lead_id)
+    office.sync()
+
+    assert office.people() == [("lead", None, True)]
+    assert office.history() == ["opted_in", "opted_out", "back_in"]
+
+
+def test_a_sync_in_which_nothing_changed_costs_one_call_with_leads(office: FollowingOffice) -> None:
+    office.send()
+    office.sync()
+    office.org.clock.advance(20 * 60)
+    mark = office.org.calls.mark()
+
+    run = office.sync()
+
+    assert office.org.calls.counted(mark) == 1
+    assert run.is_complete
+
+
+def test_a_deleted_lead_is_inactive_and_an_undeleted_one_returns(office: FollowingOffice) -> None:
+    lead_id = office.send()
+    office.sync()
+    office.org.delete(lead_id)
+    office.sync()
+    assert office.people() == [("lead", Reason.DELETED, False)]
+    assert office.lead().is_deleted
+
+    office.org.undelete(lead_id)
+    office.sync()
+
+    assert office.people() == [("lead", None, True)]
+    assert office.history() == ["opted_in", "deleted", "restored"]
+
+
+def test_a_converted_lead_becomes_its_contact_once_and_keeps_its_lists(office: FollowingOffice) -> None:
+    lead_id = office.send()
+    office.sync()
+    letter = office.put_on_list(lead_id, "Retirement letter")
+    contact_id = office.org.convert_lead(lead_id)
+
+    for _ in range(2):
+        office.sync()
+
+    assert office.people() == [("salesforce", None, True)]
+    assert office.members(letter) == [contact_id]
+    assert (office.lead().state, office.lead().linked_contact_id) == (LeadState.CONVERTED, contact_id)
+
+
+def test_a_converted_person_who_opts_out_later_is_in_the_history(office: FollowingOffice) -> None:
+    lead_id = office.send()
+    office.sync()
+    contact_id = office.org.convert_lead(lead_id)
+    office.sync()
+    office.org.opt_out(contact_id)
+
+    office.sync()
+
+    assert office.people() == [("salesforce", Reason.OPTED_OUT, True)]
+    assert office.lead().opted_out
+    assert office.history() == ["opted_in", "opted_out"]
+
+
+def test_a_lead_that_became_a_colleagues_contact_is_inactive(office: FollowingOffice) -> None:
+    lead_id = office.send()
+    office.sync()
+    office.org.convert_lead(lead_id, owner_id=office.colleague)
+
+    office.sync()
+
+    assert office.people() == [("lead", Reason.REASSIGNED, False)]
+    assert office.lead().state == LeadState.CONVERTED
+
+
+def test_somebody_linked_to_a_contact_before_the_first_sync_is_tied_by_it(office: FollowingOffice) -> None:
+    contact_id = office.add(email="mei.chou@harbour.example")
+    someone_signs_up(office.advisor)
+    office.deliver()
+    assert office.people() == [("lead", Reason.OPT_OUT_UNKNOWN, True)]
+
+    office.sync()
+
+    assert office.people() == [("salesforce", None, True)]
+    assert office.lead().linked_contact_id == contact_id
+
+
+def test_a_link_to_a_contact_that_opted_out_stays_inactive(office: FollowingOffice) -> None:
+    office.add(email="mei.chou@harbour.example", opted_out=True)
+    office.sync()
+    someone_signs_up(office.advisor)
+    office.deliver()
+
+    office.sync()
+
+    assert office.people() == [("lead", Reason.OPTED_OUT, True)]
+    assert office.lead().asked_again_at is not None
+
+
+def test_opting_out_as_a_lead_reaches_a_contact_with_the_same_address(office: FollowingOffice) -> None:
+    lead_id = office.send()
+    office.add(email="mei.chou@harbour.example")
+    office.sync()
+    office.org.opt_out(lead_id)
+
+    office.sync()
+
+    assert sorted(reason or "" for _, reason, _ in office.people()) == [Reason.OPTED_OUT, Reason.TWIN_OPTED_OUT]
+
+
+def test_a_hidden_opt_out_of_leads_stops_no_contact(office: FollowingOffice) -> None:
+    office.send()
+    office.add(email="rose@edge.example")
+    office.sync()
+    office.org.hide_field("Lead", "HasOptedOutOfEmail")
+
+    run = office.sync()
+
+    assert run.is_complete
+    assert office.people() == [("lead", Reason.OPT_OUT_UNKNOWN, True), ("salesforce", None, False)]
+    assert office.reload(office.connection).leads_trouble == "lead_opt_out_hidden"
+
+
+def test_leads_go_out_though_their_opt_out_is_hidden(office: FollowingOffice) -> None:
+    office.org.hide_field("Lead", "HasOptedOutOfEmail")
+
+    office.send()
+
+    assert len(office.org.leads()) == 1
+    assert office.people() == [("lead", Reason.OPT_OUT_UNKNOWN, True)]
+
+
+def test_what_happened_while_leads_were_hidden_is_caught_up_with(office: FollowingOffice) -> None:
+    lead_id = office.send()
+    office.sync()
+    office.org.deny_object("Lead", "read")
+    office.org.opt_out(lead_id)
+    office.org.clock.advance(3600)
+    run = office.sync()
+    assert run.is_complete
+    assert office.people() == [("lead", Reason.OPT_OUT_UNKNOWN, True)]
+    assert office.reload(office.connection).leads_trouble == "leads_hidden"
+    office.org.clock.advance(3600)
+    office.org.allow_object("Lead", "read")
+
+    office.sync()
+
+    assert office.people() == [("lead", Reason.OPTED_OUT, True)]
+    assert office.reload(office.connection).leads_trouble is None
+
+
+def test_no_read_on_contacts_still_fails_the_sync(office: FollowingOffice) -> None:
+    office.send()
+    office.org.deny_object("Contact", "read")
+
+    assert office.sync().is_failed
+
+
+def test_a_lead_in_a_queue_is_followed_and_shows_its_owner(office: FollowingOffice) -> None:
+    queue = office.org.add_queue("Web leads")
+    office.org.change_settings(lead_queue=queue)
+    office.connection.partner.keep_leads_with_advisor = False
+    db.session.commit()
+    lead_id = office.send()
+    office.org.opt_out(lead_id)
+
+    office.sync()
+
+    assert office.lead().owner_id == queue
+    assert office.people() == [("lead", Reason.OPTED_OUT, True)]
+
+
+def test_disconnecting_makes_leads_inactive(office: FollowingOffice) -> None:
+    office.send()
+    office.sync()
+    office.connection.status = "disconnected"
+    db.session.commit()
+
+    assert office.people() == [("lead", Reason.DISCONNECTED, True)]
+
+
+def test_leads_of_others_leave_no_trace(office: FollowingOffice) -> None:
+    office.org.add_lead(office.user, last_name="Stranger", email="stranger@example.com")
+
+    office.sync()
+
+    assert db.session.scalars(select(Lead)).all() == []
+    assert office.people() == []
+
+
+def test_an_erased_person_does_not_come_back_from_salesforce(office: FollowingOffice) -> None:
+    lead_id = office.send()
+    office.sync()
+    contact = db.session.scalars(select(Contact)).one()
+    actions.erase(office.advisor.id, contact)
+    contact_id = office.org.convert_lead(lead_id)
+    office.sync()
+    office.org.update_contact(contact_id, email="new@example.com")
+
+    office.sync()
+
+    db.session.rollback()
+    people = db.session.scalars(select(Contact)).all()
+    assert {(each.first_name, each.last_name, each.email) for each in people} == {("", "", "")}
+    assert {each.source for each in people} == {ContactSource.LEAD, ContactSource.SALESFORCE}
+
+
+def test_running_it_twice_changes_nothing(office: FollowingOffice) -> None:
+    office.org.opt_out(office.send())
+    office.sync()
+    before = office.snapshot(), office.history()
+
+    office.sync()
+
+    assert (office.snapshot(), office.history()) == before
