@@ -85,12 +85,14 @@ class SyncRun(Base):
 
     # Where it reads, by Salesforce's clock: from window_start (empty: everything); its first query began at asked_at and
     # was answered at opened_at, the next watermark. (checkpoint_stamp, checkpoint_id) is the last row in order that is
-    # stored.
+    # stored, (sure_stamp, sure_id) the last one that no late commit can have put there (sync/window.py).
     window_start: Mapped[datetime | None] = mapped_column(UTCDateTime)
     asked_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     opened_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     checkpoint_stamp: Mapped[datetime | None] = mapped_column(UTCDateTime)
     checkpoint_id: Mapped[str | None] = mapped_column(String(18))
+    sure_stamp: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    sure_id: Mapped[str | None] = mapped_column(String(18))
     opt_out_field: Mapped[str | None] = mapped_column(String(80))
 
     # What it did. Each row read is in exactly one class; see sync/classes.py.

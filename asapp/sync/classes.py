@@ -40,6 +40,7 @@ class Known(NamedTuple):
     is_hidden: bool
     address_hash: bytes | None
     system_modstamp: datetime | None
+    merged_into: str | None = None
     is_erased: bool = False  # on request: nothing of this person is stored again
 
     @property
@@ -103,10 +104,14 @@ def _outcome_of(record: ContactRecord) -> Outcome:
 
 def _judge_deleted(record: ContactRecord, known: Known | None) -> Verdict:
     reason = Reason.MERGED if record.master_record_id else Reason.DELETED
-    if known is None or known.is_shell:
+    if known is None:
         return Verdict(RowClass.SKIPPED, reason)
-    if known.departed is None:
+    # A merge hands lists on, whatever the contact was before: the end of the run sees to that.
+    is_news = reason == Reason.MERGED and known.merged_into != record.master_record_id
+    if known.departed is None or is_news:
         return Verdict(RowClass.NOMINATED, reason)
+    if known.is_shell:
+        return Verdict(RowClass.SKIPPED, reason)
     if known.departed == reason:
         return Verdict(RowClass.UNCHANGED)
     becomes = Becomes(known.first_name, known.last_name, known.email, known.opted_out, reason)

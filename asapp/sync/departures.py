@@ -30,7 +30,7 @@ from asapp.models import (
 )
 from asapp.salesforce.records import Sighting
 from asapp.sync import store
-from asapp.sync.classes import RowClass
+from asapp.sync.classes import Known, RowClass
 from asapp.sync.pages import ALSO, TWIN_BACK, Pull, added, changed, flip_twins
 from asapp.sync.runs import Ring, start_run, write_under_lease
 
@@ -38,6 +38,7 @@ HELD_SHARE = 0.2
 HELD_LEAST = 10
 CHUNK = 2000
 MEMBERSHIPS_MOVED = "memberships_moved"
+LONGEST_CHAIN = 20  # of merges, one after the other
 
 
 def judge_sighting(sighting: Sighting | None, owner_id: str) -> Reason | None:
@@ -120,7 +121,7 @@ def renew_proposal(connection_id: int) -> None:
 
 
 def to_confirm(pull: Pull) -> list[str]:
-    """Return the Ids whose departure was found by an earlier run and may be applied by this one: to be asked about again."""
+    """Return the Ids whose departure an earlier run found and this one may apply: to be asked about again."""
     waiting = (DepartureState.APPROVED, DepartureState.HELD, DepartureState.FOUND)
     return list(
         db.session.scalars(
@@ -134,7 +135,10 @@ def to_confirm(pull: Pull) -> list[str]:
 
 
 def settle(run: SyncRun, pull: Pull) -> bool:
-    """Apply what was approved, then the rest or hold it, page by page with commits. Return whether a proposal is held."""
+    """Apply what was approved, then the rest or hold it, page by page with commits. Return whether a proposal is held.
+
+    Applied is what this very run has found, or asked about again: an older answer may no longer be true.
+    """
     renew_proposal(pull.connection_id)
     proposed = (DepartureState.FOUND, DepartureState.HELD)
     held = is_too_much(run, pull, count_switched_off(pull.connection_id, proposed))
@@ -217,7 +221,11 @@ def apply_all(run: SyncRun, pull: Pull, states: Sequence[DepartureState]) -> Non
         batch = list(
             db.session.scalars(
                 select(Departure)
-                .where(Departure.connection_id == pull.connection_id, Departure.state.in_(states))
+                .where(
+                    Departure.connection_id == pull.connection_id,
+                    Departure.state.in_(states),
+                    Departure.found_in_run_id == pull.run_id,
+                )
                 .order_by(Departure.salesforce_id)
                 .limit(CHUNK)
             )
@@ -240,16 +248,17 @@ def apply_batch(run: SyncRun, pull: Pull, batch: Sequence[Departure]) -> None:
         contact = known.get(departure.salesforce_id)
         was_read = departure.was_read and departure.found_in_run_id == pull.run_id
         kind = RowClass.UNCHANGED
-        if contact is not None and contact.departed is None:
-            kind = RowClass.DEACTIVATED if contact.is_on else RowClass.UPDATED
+        if contact is not None and is_news(contact, departure):
             updates.append(
                 {
                     "b_id": contact.contact_id,
-                    "departed": departure.reason,
+                    "departed": contact.departed if contact.is_shell else departure.reason,
                     "merged_into": departure.merged_into,
                     "changed_at": utcnow(),
                 }
             )
+        if contact is not None and is_news(contact, departure) and not contact.is_shell:
+            kind = RowClass.DEACTIVATED if contact.is_on else RowClass.UPDATED
             changes.append(changed(pull, contact.contact_id, kind if was_read else ALSO, departure.reason, {}, {}))
             also[departure.reason] += 0 if was_read else 1
         classes[kind] += 1 if was_read else 0
@@ -274,26 +283,24 @@ def apply_batch(run: SyncRun, pull: Pull, batch: Sequence[Departure]) -> None:
     db.session.refresh(run)
 
 
+def is_news(contact: Known, departure: Departure) -> bool:
+    """Does it tell of this contact what we didn't know? Who has left already may still have been merged since."""
+    if contact.departed is None:
+        return True
+    return departure.reason == Reason.MERGED and contact.merged_into != departure.merged_into
+
+
 def hand_over_memberships(pull: Pull, merged: Sequence[Departure]) -> int:
     """Give the own lists of merged contacts to the survivors that are here; return how many memberships moved."""
-    if not merged:
-        return 0
-    loser, survivor = aliased(Contact), aliased(Contact)
-    pairs = (
-        select(ListMember.list_id, survivor.id.label("survivor_id"), loser.id.label("loser_id"))
-        .join(loser, loser.id == ListMember.contact_id)
-        .join(
-            survivor,
-            (survivor.connection_id == loser.connection_id) & (survivor.salesforce_id == loser.merged_into),
-        )
-        .where(
-            loser.connection_id == pull.connection_id,
-            loser.salesforce_id.in_([departure.salesforce_id for departure in merged]),
-            survivor.departed.is_(None),
-        )
-    )
-    moving = db.session.execute(pairs).all()
-    wanted = {(row.list_id, row.survivor_id) for row in moving}
+    survivors = find_survivors(pull.connection_id, [departure.salesforce_id for departure in merged])
+    moving = [
+        (list_id, loser_id, survivors[loser_id])
+        for chunk in store.chunks(survivors)
+        for list_id, loser_id in db.session.execute(
+            select(ListMember.list_id, ListMember.contact_id).where(ListMember.contact_id.in_(chunk))
+        ).all()
+    ]
+    wanted = {(list_id, survivor_id) for list_id, _, survivor_id in moving}
     there = {
         (row.list_id, row.contact_id)
         for chunk in store.chunks({contact_id for _, contact_id in wanted})
@@ -302,9 +309,36 @@ def hand_over_memberships(pull: Pull, merged: Sequence[Departure]) -> int:
     missing = [{"list_id": list_id, "contact_id": contact_id} for list_id, contact_id in wanted - there]
     if missing:
         db.session.execute(insert(ListMember), missing)
-    for chunk in store.chunks({row.loser_id for row in moving}):
+    for chunk in store.chunks({loser_id for _, loser_id, _ in moving}):
         db.session.execute(delete(ListMember).where(ListMember.contact_id.in_(chunk)))
     return len(moving)
+
+
+def find_survivors(connection_id: int, salesforce_ids: Sequence[str]) -> dict[int, int]:
+    """Return {contact: who survived its merge} where the survivor is here: the last one, if that one was merged too."""
+    loser, survivor = aliased(Contact), aliased(Contact)
+    query = (
+        select(loser.id, survivor.id, survivor.departed, survivor.merged_into, survivor.salesforce_id)
+        .join(survivor, (survivor.connection_id == loser.connection_id) & (survivor.salesforce_id == loser.merged_into))
+        .where(loser.connection_id == connection_id)
+    )
+    found: dict[int, int] = {}
+    losers: dict[int, set[int]] = {}  # contact at the end of a chain -> where it began
+    ids = list(salesforce_ids)
+    for _ in range(LONGEST_CHAIN):
+        if not ids:
+            break
+        rows = db.session.execute(query.where(store.among(loser.salesforce_id, ids))).all()
+        ids, further = [], {}
+        for loser_id, survivor_id, departed, merged_into, salesforce_id in rows:
+            first = losers.get(loser_id, {loser_id})
+            if departed is None:
+                found.update(dict.fromkeys(first, survivor_id))
+            elif merged_into is not None:
+                further.setdefault(survivor_id, set()).update(first)
+                ids.append(salesforce_id)
+        losers = further
+    return found
 
 
 def _move(connection_id: int, to: DepartureState, states: Sequence[DepartureState]) -> None:

@@ -17,9 +17,9 @@ from sqlalchemy import select
 
 from asapp import logs
 from asapp.clock import utcnow
-from asapp.connections.connections import mark_needs_reconnect
 from asapp.contacts.addresses import address_key
 from asapp.contacts.lists import ensure_system_lists
+from asapp.contacts.twins import all_opted_out_hashes
 from asapp.extensions import db
 from asapp.leads import following
 from asapp.models import Connection, Departure, LedgerEntry, Partner, RunPhase, RunStatus, SyncRun
@@ -43,13 +43,14 @@ from asapp.sync.runs import (
     ring_for_parked,
     write_under_lease,
 )
-from asapp.sync.window import OVERLAP, next_window
+from asapp.sync.window import OVERLAP, next_window, sure_until, where_to_go_on
 from asapp.vault import Vault
 
 log = logging.getLogger(__name__)
 
 SLICE_S = 240.0  # then the run is handed back at its checkpoint, so that deploys and other firms don't wait
 SWEEP_EVERY = timedelta(days=1)
+MAX_CONFIRMATIONS = 3
 MAX_REOPENINGS = 20  # of one window, after expired locators
 CANT_SEE_OPT_OUTS = "opt_out_hidden"
 
@@ -99,6 +100,7 @@ class Execution:
         self.workplace = workplace
         self.address_key = address_key(db.session(), partner, workplace.vault)
         db.session.commit()
+        self.maybe_opted_out = all_opted_out_hashes(connection.user_id)
         meter = Meter(db.engine, run.id, lease, partner.id, workplace.should_stop)
         self._client = workplace.open_client(connection, meter)
         self.interval_minutes = partner.sync_interval_minutes or workplace.default_interval_minutes
@@ -136,6 +138,8 @@ class Execution:
                 opened_at=None,
                 checkpoint_stamp=None,
                 checkpoint_id=None,
+                sure_stamp=None,
+                sure_id=None,
             )
 
     def read_contacts(self) -> int:
@@ -151,11 +155,10 @@ class Execution:
 
     def open_window(self) -> Opening:
         run = self.run
-        stamp, last_id = run.checkpoint_stamp, run.checkpoint_id
-        after = (stamp, last_id) if stamp and last_id else None
+        after, before = where_to_go_on(run)
         window_start, is_full = run.window_start, bool(run.is_full)
         leads_since = following.window_of(self.connection, is_full)
-        opening = self.ask().open_contacts(self.owner_id, window_start, after, not is_full, leads_since)
+        opening = self.ask().open_contacts(self.owner_id, window_start, after, not is_full, leads_since, before)
         self.leads = opening.leads
         first = run.opened_at is None
         self.write(
@@ -230,8 +233,16 @@ class Execution:
         return len(seen)
 
     def confirm_earlier(self) -> None:
-        """Ask again about departures that an earlier run found and this one may apply."""
-        self.read_by_id(self.look_at(departures.to_confirm(self.pull())))
+        """Ask again about departures that an earlier run found and this one may apply.
+
+        Who turns out to be here again may open a proposal that had been discarded, which is then asked about as well.
+        """
+        for _ in range(MAX_CONFIRMATIONS):
+            departures.renew_proposal(self.connection.id)
+            ids = departures.to_confirm(self.pull())
+            if not ids:
+                return
+            self.read_by_id(self.look_at(ids))
 
     def look_at(self, ids: list[str]) -> list[str]:
         """Nominate those of these Ids that have left; return those who are still the user's."""
@@ -305,6 +316,8 @@ class Execution:
             owner_id=self.owner_id,
             address_key=self.address_key,
             asked_at=self.run.asked_at or utcnow(),
+            sure_until=sure_until(self.run.opened_at or utcnow()),
+            maybe_opted_out=self.maybe_opted_out,
         )
 
 
@@ -335,8 +348,7 @@ def ending(run_id: int, lease: str, connection_id: int, workplace: Workplace) ->
         write_ending(run_id, lease, RunStatus.CANCELLED)
         log.info("run cancelled")
     except errors.ReconnectNeeded as error:
-        write_ending(run_id, lease, RunStatus.FAILED, error)
-        mark_needs_reconnect(connection_id, error.code)
+        write_ending(run_id, lease, RunStatus.FAILED, error)  # whoever read the tokens has marked the connection
         log.warning("run failed, to be connected again: %s", error)
     except errors.OurBug as error:
         write_failure(run_id, lease, connection_id, error, workplace)

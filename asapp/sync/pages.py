@@ -31,6 +31,7 @@ COUNTED = (
     RowClass.ADOPTED,
     RowClass.UNCHANGED,
 )
+SALESFORCE = str(ContactSource.SALESFORCE)  # a plain text, cheap for every driver
 ALSO = "also"  # changed without having been read
 TWIN_BACK = "twin_back"
 NOT_YOURS = "not_yours"  # a row that came although its owner is somebody else
@@ -47,6 +48,10 @@ class Pull:
     owner_id: str  # the connected Salesforce user
     address_key: bytes
     asked_at: datetime  # rows stamped from here on stand out of order
+    sure_until: datetime  # rows stamped from here on may
+    # Address hashes that may have opted out: all that have, and perhaps some that no longer have. Most newcomers are
+    # cleared by a look at it, without asking the database.
+    maybe_opted_out: set[bytes]
 
 
 @dataclass
@@ -60,12 +65,18 @@ class PageWork:
     updates: list[dict[str, Any]] = field(default_factory=list)
     adoptions: list[dict[str, Any]] = field(default_factory=list)
     stamps: list[dict[str, Any]] = field(default_factory=list)
+    ledger_new: list[dict[str, Any]] = field(default_factory=list)
     ledger: list[dict[str, Any]] = field(default_factory=list)
     ledger_drops: list[str] = field(default_factory=list)
     departures: list[dict[str, Any]] = field(default_factory=list)
     came_back: list[str] = field(default_factory=list)
     changes: list[dict[str, Any]] = field(default_factory=list)
     hashes: set[bytes] = field(default_factory=set)  # addresses whose twins may have changed
+    now: datetime = field(default_factory=utcnow)
+
+    def note_hash(self, hashed: bytes | None) -> None:
+        if hashed is not None:
+            self.hashes.add(hashed)
 
 
 @dataclass(frozen=True)
@@ -118,7 +129,7 @@ def take(record: ContactRecord, hashed: bytes | None, pull: Pull, around: Surrou
         work.came_back.append(record.id)
     note_ledger(record, verdict, hashed, around, work)
     if known is None and verdict.becomes is not None:
-        verdict = create_or_adopt(record, verdict, hashed, pull, around, work)
+        verdict = create_or_adopt(record, verdict, verdict.becomes, hashed, pull, around, work)
     elif known is not None and verdict.becomes is not None:
         change(record, known, verdict, verdict.becomes, hashed, pull, work)
     elif known is not None and not record.is_deleted and record.system_modstamp != known.system_modstamp:
@@ -154,38 +165,49 @@ def note_ledger(
     if verdict.outcome is None:
         if before is not None:
             work.ledger_drops.append(record.id)
-            work.hashes.update(h for h in (before[1],) if h)
+            work.note_hash(before[1])
         return
     kept_hash = hashed if verdict.outcome == Outcome.OPTED_OUT else None
-    if before == (verdict.outcome, kept_hash):
+    if before is None:
+        work.ledger_new.append(entry_of(record, verdict.outcome, kept_hash))
+    elif before != (verdict.outcome, kept_hash):
+        work.ledger.append(entry_of(record, verdict.outcome, kept_hash))
+        work.note_hash(before[1])
+    else:
         return
-    work.ledger.append({"salesforce_id": record.id, "outcome": verdict.outcome, "address_hash": kept_hash})
-    work.hashes.update(h for h in (before[1] if before else None, kept_hash) if h)
+    work.note_hash(kept_hash)
+
+
+def entry_of(record: ContactRecord, outcome: str, kept_hash: bytes | None) -> dict[str, Any]:
+    return {"salesforce_id": record.id, "outcome": str(outcome), "address_hash": kept_hash}
 
 
 def create_or_adopt(
     record: ContactRecord,
     verdict: Verdict,
+    becomes: Becomes,
     hashed: bytes | None,
     pull: Pull,
     around: Surroundings,
     work: PageWork,
 ) -> Verdict:
     """A contact made by hand with this address becomes this record's; else a new contact is made."""
-    values = {
-        "connection_id": pull.connection_id,
-        "salesforce_id": record.id,
-        "source": ContactSource.SALESFORCE,
-        **contact_values(verdict.becomes, record, hashed),
-    }
+    values = contact_values(becomes, record, hashed, work.now)
+    values["connection_id"] = pull.connection_id
+    values["salesforce_id"] = record.id
+    values["source"] = SALESFORCE
     candidates = around.manual.get(hashed) if hashed else None
     if candidates:
         contact_id = candidates.pop(0)
-        work.hashes.update(h for h in (hashed,) if h)
-        work.adoptions.append({"b_id": contact_id, **values})
+        work.note_hash(hashed)
+        values["b_id"] = contact_id
+        work.adoptions.append(values)
         work.changes.append(changed(pull, contact_id, RowClass.ADOPTED, None, {}, {}))
         return verdict._replace(row_class=RowClass.ADOPTED)
-    work.inserts.append({"user_id": pull.user_id, "created_in_run_id": pull.run_id, "created_at": utcnow(), **values})
+    values["user_id"] = pull.user_id
+    values["created_in_run_id"] = pull.run_id
+    values["created_at"] = work.now
+    work.inserts.append(values)
     return verdict
 
 
@@ -200,9 +222,9 @@ def change(
 ) -> None:
     if not becomes.email:
         hashed = None
-    if hashed != known.address_hash and hashed:
-        work.hashes.add(hashed)
-    values = contact_values(becomes, record, hashed)
+    if hashed != known.address_hash:
+        work.note_hash(hashed)
+    values = contact_values(becomes, record, hashed, work.now)
     if hashed is None:
         values["twin_opted_out"] = False
     else:
@@ -213,9 +235,7 @@ def change(
     work.changes.append(changed(pull, known.contact_id, verdict.row_class, verdict.reason, old, new))
 
 
-def contact_values(becomes: Becomes | None, record: ContactRecord, hashed: bytes | None) -> dict[str, Any]:
-    if becomes is None:
-        raise ValueError("nothing to write")
+def contact_values(becomes: Becomes, record: ContactRecord, hashed: bytes | None, now: datetime) -> dict[str, Any]:
     return {
         "first_name": becomes.first_name,
         "last_name": becomes.last_name,
@@ -225,7 +245,7 @@ def contact_values(becomes: Becomes | None, record: ContactRecord, hashed: bytes
         "departed": becomes.departed,
         "address_hash": hashed,
         "system_modstamp": record.system_modstamp,
-        "changed_at": utcnow(),
+        "changed_at": now,
     }
 
 
@@ -252,6 +272,8 @@ def changed(
 
 def write(pull: Pull, work: PageWork) -> None:
     """Write what the page changes, in bulk, in the caller's transaction."""
+    pull.maybe_opted_out.update(work.hashes)
+    store.insert_ledger(pull.connection_id, work.ledger_new)
     store.upsert_ledger(pull.connection_id, work.ledger)
     store.drop_ledger(pull.connection_id, work.ledger_drops)
     mark_new_twins(pull, work.inserts)
@@ -268,7 +290,8 @@ def write(pull: Pull, work: PageWork) -> None:
 
 def mark_new_twins(pull: Pull, inserts: Sequence[dict[str, Any]]) -> None:
     """A new contact whose address has opted out on another record begins as a twin."""
-    taken = opted_out_hashes(pull.user_id, {row["address_hash"] for row in inserts})
+    candidates = pull.maybe_opted_out.intersection(row["address_hash"] for row in inserts)
+    taken = opted_out_hashes(pull.user_id, candidates)
     for row in inserts:
         row["twin_opted_out"] = row["address_hash"] in taken
 
@@ -297,16 +320,19 @@ def counters(
     values["skipped"] = added(run.skipped, work.skipped)
     values["also"] = added(run.also, work.also)
     if in_order:
-        values |= checkpoint(records, pull.asked_at)
+        values |= checkpoint(records, pull)
     return values
 
 
-def checkpoint(records: Sequence[ContactRecord], asked_at: datetime) -> dict[str, Any]:
+def checkpoint(records: Sequence[ContactRecord], pull: Pull) -> dict[str, Any]:
     """Return the last row in order; rows stamped from asked_at on were changed while we read, and never move it."""
-    for record in reversed(records):
-        if record.system_modstamp < asked_at:
-            return {"checkpoint_stamp": record.system_modstamp, "checkpoint_id": record.id}
-    return {}
+    last, sure = last_before(pull.asked_at, records), last_before(pull.sure_until, records)
+    moved = {"checkpoint_stamp": last.system_modstamp, "checkpoint_id": last.id} if last else {}
+    return moved | ({"sure_stamp": sure.system_modstamp, "sure_id": sure.id} if sure else {})
+
+
+def last_before(moment: datetime, records: Sequence[ContactRecord]) -> ContactRecord | None:
+    return next((record for record in reversed(records) if record.system_modstamp < moment), None)
 
 
 def added(before: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:

@@ -30,6 +30,7 @@ from sqlalchemy import column as sql_column
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.selectable import TableValuedAlias
 
+from asapp.database import UTCDateTime
 from asapp.extensions import db
 from asapp.models import Contact, ContactSource, Departure, DepartureState, LedgerEntry, RunChange
 from asapp.sync.classes import Known
@@ -65,6 +66,7 @@ def find_known(connection_id: int, ids: Collection[str]) -> dict[str, Known]:
         c.hidden_at.is_not(None),
         c.address_hash,
         c.system_modstamp,
+        c.merged_into,
         c.erased_at.is_not(None),
     ).where(c.connection_id == connection_id)
     return {row[0]: Known(*row[1:]) for row in db.session.execute(query.where(among(c.salesforce_id, ids))).all()}
@@ -110,13 +112,8 @@ def find_manual(user_id: int, hashes: Collection[bytes]) -> dict[bytes, list[int
 
 
 def insert_contacts(rows: Sequence[dict[str, Any]]) -> None:
-    """Insert new contacts; all rows have the same columns. PostgreSQL gets them by COPY."""
-    if not rows:
-        return
-    if is_postgresql():
-        copy_into(CONTACTS, rows)
-    else:
-        insert_many(CONTACTS, rows)
+    """Insert new contacts; all rows have the same columns."""
+    insert_many(CONTACTS, rows)
 
 
 def update_contacts(rows: Sequence[dict[str, Any]]) -> None:
@@ -132,6 +129,11 @@ def update_contacts(rows: Sequence[dict[str, Any]]) -> None:
         return
     columns: dict[str, Any] = {name: bindparam(name) for name in names}
     db.session.execute(update(CONTACTS).where(CONTACTS.c.id == bindparam("b_id")).values(columns), rows)
+
+
+def insert_ledger(connection_id: int, rows: Sequence[dict[str, Any]]) -> None:
+    """As upsert_ledger(), for records that the ledger has no row of."""
+    insert_many(LEDGER, [{"connection_id": connection_id, **row} for row in rows])
 
 
 def upsert_ledger(connection_id: int, rows: Sequence[dict[str, Any]]) -> None:
@@ -219,17 +221,27 @@ def unnest(rows: Sequence[dict[str, Any]], columns: Mapping[str, Column[Any]]) -
 
 
 def insert_many(table: Table, rows: Sequence[dict[str, Any]]) -> None:
-    """INSERT rows, all with the same columns, as the driver takes them: no statement or parameter set a row is built."""
+    """INSERT rows, all with the same columns, as the driver takes them; PostgreSQL gets them by COPY."""
+    if not rows:
+        return
+    if is_postgresql():
+        copy_into(table, rows)
+        return
     names = list(rows[0])
-    dialect = db.engine.dialect
-    preparing = [table.c[name].type.dialect_impl(dialect).bind_processor(dialect) for name in names]
-    columns = [
-        [row[name] for row in rows] if prepare is None else [prepare(row[name]) for row in rows]
-        for name, prepare in zip(names, preparing, strict=True)
-    ]
-    places = ", ".join("?" * len(names))
-    statement = f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({places})"
+    columns = [prepared(table.c[name], [row[name] for row in rows]) for name in names]
+    statement = f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
     db.session.connection().exec_driver_sql(statement, list(zip(*columns, strict=True)))
+
+
+def prepared(column: Column[Any], values: list[Any]) -> list[Any]:
+    """Return the values as the driver takes them. Moments are few and come again and again: each is prepared once."""
+    if not isinstance(column.type, UTCDateTime):
+        return values
+    prepare = column.type.dialect_impl(db.engine.dialect).bind_processor(db.engine.dialect)
+    if prepare is None:
+        return values
+    known = {value: prepare(value) for value in set(values)}
+    return [known[value] for value in values]
 
 
 def copy_into(table: Table, rows: Sequence[dict[str, Any]]) -> None:

@@ -272,6 +272,8 @@ def upgrade() -> None:
     sa.Column('opened_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('checkpoint_stamp', sa.DateTime(timezone=True), nullable=True),
     sa.Column('checkpoint_id', sa.String(length=18), nullable=True),
+    sa.Column('sure_stamp', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('sure_id', sa.String(length=18), nullable=True),
     sa.Column('opt_out_field', sa.String(length=80), nullable=True),
     sa.Column('total', sa.Integer(), nullable=True),
     sa.Column('read', sa.Integer(), nullable=False),

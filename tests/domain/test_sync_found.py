@@ -1,0 +1,149 @@
+"""What property tests and a second reader found in the sync, each as small as it goes (tests/properties)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select
+
+from asapp.extensions import db
+from asapp.models import Contact
+from asapp.simulator import Running
+from asapp.sync import departures
+from tests.syncing import Office, contacts_here, reasons_here
+
+
+@pytest.fixture
+def office(app: object, org: Running) -> Office:
+    return Office(org)
+
+
+# A merge hands the other list memberships to the survivor
+
+
+def test_a_chain_of_merges_hands_lists_to_the_last_survivor(office: Office) -> None:
+    first, second, last = (office.add(email=f"{name}@fjord.example") for name in ("first", "second", "last"))
+    office.sync()
+    guests = office.put_on_list(first, "Guests")
+    office.org.merge(second, [first])
+    office.org.merge(last, [second])
+    office.sync()
+    assert office.members(guests) == [last]
+
+
+def test_a_chain_of_merges_that_two_runs_saw_hands_lists_to_the_last_survivor(office: Office) -> None:
+    first, second, last = (office.add(email=f"{name}@fjord.example") for name in ("first", "second", "last"))
+    office.sync()
+    guests = office.put_on_list(first, "Guests")
+    office.org.merge(last, [second])
+    office.sync()
+    office.org.undelete(second)
+    office.org.merge(second, [first])
+    office.org.merge(last, [second])
+    office.sync()
+    assert office.members(guests) == [last]
+
+
+def test_a_deleted_contact_that_was_undeleted_and_merged_meanwhile_hands_its_lists_over(office: Office) -> None:
+    loser, winner = office.add(email="loser@fjord.example"), office.add(email="winner@fjord.example")
+    office.sync()
+    guests = office.put_on_list(loser, "Guests")
+    office.org.delete(loser)
+    office.sync()
+    office.org.undelete(loser)
+    office.org.merge(winner, [loser])
+    run = office.sync()
+    assert office.members(guests) == [winner]
+    assert reasons_here(office.connection)[loser] == "merged"
+    assert run.is_balanced
+
+
+def test_a_contact_merged_again_into_another_hands_its_lists_to_that_one(office: Office) -> None:
+    loser = office.add(email="loser@fjord.example")
+    stranger = office.add(owner=office.colleague, email="stranger@fjord.example")
+    winner = office.add(email="winner@fjord.example")
+    office.sync()
+    guests = office.put_on_list(loser, "Guests")
+    office.org.merge(stranger, [loser])
+    office.sync()
+    assert office.members(guests) == [loser]  # the survivor isn't here
+    office.org.undelete(loser)
+    office.org.merge(winner, [loser])
+    office.sync()
+    assert office.members(guests) == [winner]
+
+
+def test_a_contact_without_an_address_hands_its_lists_over_when_it_is_merged(office: Office) -> None:
+    loser, winner = office.add(email="loser@fjord.example"), office.add(email="winner@fjord.example")
+    office.sync()
+    guests = office.put_on_list(loser, "Guests")
+    office.org.update_contact(loser, email=None)
+    office.sync()
+    office.org.merge(winner, [loser])
+    run = office.sync()
+    assert office.members(guests) == [winner]
+    assert loser not in reasons_here(office.connection)  # still shown to nobody
+    assert run.is_balanced
+
+
+# Late commits
+
+
+def test_a_late_commit_does_not_hide_a_change_from_a_run_that_died(office: Office) -> None:
+    ids = office.fill(700)
+    office.org.clock.advance(3600)
+    office.sync()
+    office.org.clock.advance(3600)
+    for number, salesforce_id in enumerate(ids):
+        stamp = office.org.clock.now() - timedelta(minutes=50) + timedelta(seconds=number)
+        office.org.update_contact(salesforce_id, first_name="New", stamp=stamp)
+    office.org.change_settings(page_sizes=200)
+    late = office.org.begin_late("update_contact", ids[399], first_name="Late")
+    office.org.clock.advance(300)
+    office.org.on_next_page(lambda _locator, offset: office.org.commit_late(late.handle))
+    run = office.sync(die_before_page=4)
+    office.let_lease_run_out(run)
+    office.resume(run)
+    office.sync()
+    old = [c for c in contacts_here(office.connection) if c.first_name not in ("New", "Late")]
+    assert len(old) == 0
+
+
+# The safety brake
+
+
+def test_discarded_departures_are_asked_about_again_before_they_are_applied(office: Office) -> None:
+    ids = [office.add(email=f"c{n}@fjord.example") for n in range(40)]
+    office.sync()
+    for salesforce_id in ids[:12]:
+        office.org.hide_contact(salesforce_id)
+    assert office.sync().is_held
+    office.discard()
+    for n in range(40):  # twelve are less than a fifth from here on
+        office.add(email=f"more{n}@fjord.example")
+    office.sync()
+    office.org.clock.advance(3600)
+    office.sync()
+    office.org.show_contact(ids[0])
+    office.org.give(ids[20], office.colleague)  # the count is the same as before
+    office.sync()
+    office.org.delete(ids[30])
+    office.sync()
+    assert reasons_here(office.connection)[ids[0]] is None
+    assert reasons_here(office.connection)[ids[1]] == "gone"
+
+
+def test_an_approval_during_a_run_asks_salesforce_again_all_the_same(office: Office) -> None:
+    ids = [office.add(email=f"c{n}@fjord.example") for n in range(40)]
+    office.sync()
+    for salesforce_id in ids[:12]:
+        office.org.hide_contact(salesforce_id)
+    assert office.sync().is_held
+    run = office.start()
+    office.org.show_contact(ids[0])
+    departures.approve(office.connection, lambda ids: True)  # joins the run that waits
+    run = office.resume(run)
+    assert run.is_complete
+    assert reasons_here(office.connection)[ids[0]] is None
+    assert db.session.scalar(select(Contact.departed).where(Contact.salesforce_id == ids[1])) == "gone"
