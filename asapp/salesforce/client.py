@@ -95,15 +95,17 @@ class OrgClient:
         self,
         owner_id: str,
         since: datetime | None,
-        after: tuple[datetime, str] | None,
+        after: soql.Position | None,
         with_deleted: bool,
         leads_since: datetime | None = None,
+        before: tuple[datetime, soql.Position | None] | None = None,
     ) -> Opening:
         """Ask for the first page of the contacts of a window, and for how many contacts the user has: one call.
 
+        since, after, before: see soql.contacts().
         With leads_since the same call asks for the leads that changed since. If that part fails, the answer says why.
         """
-        contacts = soql.contacts(owner_id, self._opt_out_field, since, after)
+        contacts = soql.contacts(owner_id, self._opt_out_field, since, after, before)
         questions = [
             ("contacts", "queryAll" if with_deleted else "query", contacts),
             ("count", "query", soql.count_contacts(owner_id)),

@@ -13,10 +13,20 @@ from asapp.salesforce.hosts import to_18
 FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,79}")
 
 
+Position = tuple[datetime, str]  # of a row in order: SystemModstamp, Id
+
+
 def contacts(
-    owner_id: str, opt_out_field: str, since: datetime | None = None, after: tuple[datetime, str] | None = None
+    owner_id: str,
+    opt_out_field: str,
+    since: datetime | None = None,
+    after: Position | None = None,
+    before: tuple[datetime, Position | None] | None = None,
 ) -> str:
-    """Contacts of one owner in order of (SystemModstamp, Id): from `since` on, behind `after`; None is no bound."""
+    """Contacts of one owner in order of (SystemModstamp, Id): from `since` on, behind `after`; None is no bound.
+
+    before: a moment, and a position; rows stamped before that moment and behind that position are asked for as well.
+    """
     fields = (
         f"Id, FirstName, LastName, Email, {field(opt_out_field)}, OwnerId, SystemModstamp, IsDeleted, MasterRecordId"
     )
@@ -24,9 +34,17 @@ def contacts(
     if since is not None:
         where.append(f"SystemModstamp >= {moment(since)}")
     if after is not None:
-        stamp, last_id = moment(after[0]), to_18(after[1])
-        where.append(f"(SystemModstamp > {stamp} OR (SystemModstamp = {stamp} AND Id > '{last_id}'))")
+        where.append(f"({' OR '.join([behind(after), *([earlier(*before)] if before else [])])})")
     return f"SELECT {fields} FROM Contact WHERE {' AND '.join(where)} ORDER BY SystemModstamp, Id"
+
+
+def behind(position: Position) -> str:
+    stamp, last_id = moment(position[0]), to_18(position[1])
+    return f"(SystemModstamp > {stamp} OR (SystemModstamp = {stamp} AND Id > '{last_id}'))"
+
+
+def earlier(until: datetime, after: Position | None) -> str:
+    return f"(SystemModstamp < {moment(until)}{f' AND {behind(after)}' if after else ''})"
 
 
 def contacts_by_id(ids: Iterable[str], opt_out_field: str) -> str:

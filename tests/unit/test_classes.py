@@ -216,7 +216,16 @@ DEPARTED = {
         Verdict(RowClass.UPDATED, None, Outcome.SYNCED, ROSE),
     ),
     "deleted, and read again": (DELETED, stored(departed="deleted"), Verdict(RowClass.UNCHANGED)),
-    "merged, and read again": (MERGED, stored(departed="merged"), Verdict(RowClass.UNCHANGED)),
+    "merged, and read again": (
+        MERGED,
+        stored(departed="merged", merged_into=MERGED.master_record_id),
+        Verdict(RowClass.UNCHANGED),
+    ),
+    "merged, and now into another": (
+        MERGED,
+        stored(departed="merged", merged_into="003aj000002oTlfAAE"),
+        Verdict(RowClass.NOMINATED, Reason.MERGED),
+    ),
     "gone, and now its row says deleted": (
         DELETED,
         stored(departed="gone"),
@@ -225,7 +234,7 @@ DEPARTED = {
     "deleted, and now its row says merged": (
         MERGED,
         stored(departed="deleted", opted_out=True),
-        Verdict(RowClass.UPDATED, Reason.MERGED, None, OFF._replace(departed="merged")),
+        Verdict(RowClass.NOMINATED, Reason.MERGED),
     ),
 }
 SHELLS = {
