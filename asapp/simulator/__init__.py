@@ -1,4 +1,4 @@
-'''The simulated Salesforce org ("the practice org"): a WSGI app of its own that answers as Salesforce does.
+"""The simulated Salesforce org ("the practice org"): a WSGI app of its own that answers as Salesforce does.
 
 It imports nothing from the rest of asapp and knows nothing about it. Tests and the demo reach it by address, like
 any org. Everything in it runs by the org's own clock. One process, many threads, one lock.
@@ -110,7 +110,7 @@ Moments travel as ``2026-05-06T11:36:42.000+0000``. Verbs: every method of the t
 As a process: ``python -m asapp.simulator --port 8065 --seed demo --key KEY --secret SECRET --callback URL`` prints one line
 (``listening on http://127.0.0.1:8065``) once it answers. ``--seed demo`` is the firm in seed.py: Amara Okafor owns 2,500 of its
 6,000 contacts; log-ins stand on its log-in page.
-'''
+"""
 
 from __future__ import annotations
 
@@ -121,4 +121,16 @@ from asapp.simulator.seed import Firm, seed_contacts, seed_demo
 from asapp.simulator.server import Running, start
 from asapp.simulator.settings import Settings
 
-__all__ = ["ADMIN", "STANDARD", "Answer", "Firm", "Org", "OrgClock", "Running", "Settings", "seed_contacts", "seed_demo", "start"]
+__all__ = [
+    "ADMIN",
+    "STANDARD",
+    "Answer",
+    "Firm",
+    "Org",
+    "OrgClock",
+    "Running",
+    "Settings",
+    "seed_contacts",
+    "seed_demo",
+    "start",
+]

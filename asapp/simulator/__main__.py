@@ -41,7 +41,9 @@ def build_org(options: argparse.Namespace) -> Org:
     if options.seed == "demo":
         seed_demo(org)
     if options.contacts:
-        owner = next(iter(org.people.users), None) or org.add_user(name="Amara Okafor", username="amara@northgate.example")
+        owner = next(iter(org.people.users), None) or org.add_user(
+            name="Amara Okafor", username="amara@northgate.example"
+        )
         seed_contacts(org, owner, options.contacts)
     return org
 

@@ -47,18 +47,28 @@ def oauth(error: str, description: str) -> Answer:
     return Answer(400, {"error": error, "error_description": description})
 
 
-_EDGE = ("<html><body>We are setting things up. This process can take a few minutes. This page will auto-refresh when ready. "
-         "If it takes too long, please contact support or visit our <a>status page</a> for more information.</body></html>")
-_MAINTENANCE = ("<!DOCTYPE html><html><head><title>Salesforce is down for maintenance</title></head><body><h1>Down for "
-                "maintenance</h1><p>Sorry for the inconvenience. We'll be back shortly.</p></body></html>")
+_EDGE = (
+    "<html><body>We are setting things up. This process can take a few minutes. This page will auto-refresh when ready. "
+    "If it takes too long, please contact support or visit our <a>status page</a> for more information.</body></html>"
+)
+_MAINTENANCE = (
+    "<!DOCTYPE html><html><head><title>Salesforce is down for maintenance</title></head><body><h1>Down for "
+    "maintenance</h1><p>Sorry for the inconvenience. We'll be back shortly.</p></body></html>"
+)
 _GATEWAY = "<html><head><title>{0}</title></head><body><center><h1>{0}</h1></center><hr></body></html>"
-_XML_401 = ("<response>\n<faultcode>LOGIN_OAUTH_INVALID_TOKEN(db=1703,api=LOGIN_OAUTH_INVALID_TOKEN)</faultcode>\n"
-            "<error>Failed: Invalid Token</error>\n</response>\n")
+_XML_401 = (
+    "<response>\n<faultcode>LOGIN_OAUTH_INVALID_TOKEN(db=1703,api=LOGIN_OAUTH_INVALID_TOKEN)</faultcode>\n"
+    "<error>Failed: Invalid Token</error>\n</response>\n"
+)
 _LIMIT = "REQUEST_LIMIT_EXCEEDED"
 _METERING = "We can't complete the action because enabled transaction security policies took too long to complete."
-_ERROR_ID = "An unexpected error occurred. Please include this ErrorId if you contact support: 326566388-63578 (-436445966)"
-_UNWRITABLE = ("Unable to create/update fields: LeadSource. Please check the security settings of this field and verify that "
-               "it is read/write for your profile or permission set.")
+_ERROR_ID = (
+    "An unexpected error occurred. Please include this ErrorId if you contact support: 326566388-63578 (-436445966)"
+)
+_UNWRITABLE = (
+    "Unable to create/update fields: LeadSource. Please check the security settings of this field and verify that "
+    "it is read/write for your profile or permission set."
+)
 _READ_ONLY = "insufficient access rights on object id"
 
 _DATA = {
@@ -76,12 +86,19 @@ _DATA = {
     "insufficient_access": api(403, "INSUFFICIENT_ACCESS", "insufficient access rights on object"),
     "insufficient_access_or_readonly": api(403, "INSUFFICIENT_ACCESS_OR_READONLY", _READ_ONLY, []),
     "forbidden": api(403, "FORBIDDEN", "You don't have access to this resource"),
-    "functionality_not_enabled": api(403, "FUNCTIONALITY_NOT_ENABLED", "This feature is not currently enabled for this user."),
+    "functionality_not_enabled": api(
+        403, "FUNCTIONALITY_NOT_ENABLED", "This feature is not currently enabled for this user."
+    ),
     "not_found": api(404, "NOT_FOUND", "The requested resource does not exist"),
     "entity_is_deleted": api(404, "ENTITY_IS_DELETED", "entity is deleted", []),
     "method_not_allowed": api(405, "METHOD_NOT_ALLOWED", "HTTP Method 'PUT' not allowed. Allowed are GET,POST"),
-    "more_than_one": Answer(300, ["/services/data/v66.0/sobjects/Lead/00Q5g00000KqT1xAAF",
-                                  "/services/data/v66.0/sobjects/Lead/00Q5g00000KqT2bAAF"]),
+    "more_than_one": Answer(
+        300,
+        [
+            "/services/data/v66.0/sobjects/Lead/00Q5g00000KqT1xAAF",
+            "/services/data/v66.0/sobjects/Lead/00Q5g00000KqT2bAAF",
+        ],
+    ),
     "not_modified": Answer(304),
     "conflict": api(409, "API_VERSION_MISMATCH", "The API version of the request does not match"),
     "gone": api(410, "UNSUPPORTED_API_VERSION", "This API version is retired and no longer supported"),
@@ -93,9 +110,7 @@ _DATA = {
 }
 _BAD_REQUESTS = {
     "invalid_field": ("INVALID_FIELD", "No such column 'HasOptedOutOfEmail' on sobject of type Contact", None),
-    "invalid_field_for_insert": (
-        "INVALID_FIELD_FOR_INSERT_UPDATE",
-        _UNWRITABLE, ["LeadSource"]),
+    "invalid_field_for_insert": ("INVALID_FIELD_FOR_INSERT_UPDATE", _UNWRITABLE, ["LeadSource"]),
     "invalid_type": ("INVALID_TYPE", "sObject type 'Lead' is not supported.", None),
     "malformed_query": ("MALFORMED_QUERY", "unexpected token: 'FORM'", None),
     "invalid_locator": ("INVALID_QUERY_LOCATOR", "invalid query locator", None),
@@ -106,20 +121,37 @@ _BAD_REQUESTS = {
     "required_field_missing": ("REQUIRED_FIELD_MISSING", "Required fields are missing: [Region__c]", ["Region__c"]),
     "validation_rule": ("FIELD_CUSTOM_VALIDATION_EXCEPTION", "Bitte geben Sie eine Telefonnummer an.", ["Phone"]),
     "invalid_email": ("INVALID_EMAIL_ADDRESS", "Email: invalid email address: Not a real email address", ["Email"]),
-    "string_too_long": ("STRING_TOO_LONG", f"First Name: data value too large: {'x' * 41} (max length=40)", ["FirstName"]),
-    "restricted_picklist": ("INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST",
-                            "Lead Source: bad value for restricted picklist field: AdvisorStream", ["LeadSource"]),
+    "string_too_long": (
+        "STRING_TOO_LONG",
+        f"First Name: data value too large: {'x' * 41} (max length=40)",
+        ["FirstName"],
+    ),
+    "restricted_picklist": (
+        "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST",
+        "Lead Source: bad value for restricted picklist field: AdvisorStream",
+        ["LeadSource"],
+    ),
     "duplicates_detected": ("DUPLICATES_DETECTED", "Use one of these records?", None),
-    "duplicate_value": ("DUPLICATE_VALUE", "duplicate value found: Ref__c duplicates value on record with id: 00Q5g00000KqT1x",
-                        []),
+    "duplicate_value": (
+        "DUPLICATE_VALUE",
+        "duplicate value found: Ref__c duplicates value on record with id: 00Q5g00000KqT1x",
+        [],
+    ),
     "unable_to_lock_row": ("UNABLE_TO_LOCK_ROW", "unable to obtain exclusive access to this record", []),
-    "trigger_failed": ("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY",
-                       "LeadGuard: execution of BeforeInsert caused by: System.NullPointerException", []),
+    "trigger_failed": (
+        "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY",
+        "LeadGuard: execution of BeforeInsert caused by: System.NullPointerException",
+        [],
+    ),
     "invalid_cross_reference": ("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id", []),
     "inactive_owner": ("INACTIVE_OWNER_OR_USER", "operation performed with inactive user", []),
     "storage_limit": ("STORAGE_LIMIT_EXCEEDED", "storage limit exceeded", []),
     "metering": ("TXN_SECURITY_METERING_ERROR", _METERING, []),
-    "maintenance_no_writes": ("INSERT_UPDATE_DELETE_NOT_ALLOWED_DURING_MAINTENANCE", "System maintenance in progress", []),
+    "maintenance_no_writes": (
+        "INSERT_UPDATE_DELETE_NOT_ALLOWED_DURING_MAINTENANCE",
+        "System maintenance in progress",
+        [],
+    ),
     "converted_lead": ("CANNOT_UPDATE_CONVERTED_LEAD", "cannot reference converted lead", []),
     "limit_exceeded": ("LIMIT_EXCEEDED", "You have exceeded a limit of your organization", []),
     "exceeded_id_limit": ("EXCEEDED_ID_LIMIT", "exceeded id limit of 600000", None),

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 MAX_ROWS = 200
 MAX_RETRIEVED = 2000
 _ROLLED_BACK = {
-    "statusCode": "ALL_OR_NONE_OPERATION_ROLLED_BACK", "fields": [],
+    "statusCode": "ALL_OR_NONE_OPERATION_ROLLED_BACK",
+    "fields": [],
     "message": "Record rolled back because not all records were valid and the request was using AllOrNone header",
 }
 Row = Callable[[Any], dict[str, Any]]
@@ -56,8 +57,16 @@ def _attempt(api: RestApi, one: Row, row: Any) -> dict[str, Any]:
     except ApiError as error:
         return {"success": False, "errors": [error.row()]}
     except SeveralMatchError as error:
-        return {"success": False, "errors": [{"statusCode": "DUPLICATE_VALUE", "fields": [], "message":
-                f"Multiple records match: {', '.join(error.record_ids)}"}]}
+        return {
+            "success": False,
+            "errors": [
+                {
+                    "statusCode": "DUPLICATE_VALUE",
+                    "fields": [],
+                    "message": f"Multiple records match: {', '.join(error.record_ids)}",
+                }
+            ],
+        }
 
 
 def _meet_trouble(api: RestApi) -> None:
@@ -75,7 +84,9 @@ def _records(request: ApiRequest) -> tuple[list[Any], bool]:
     if not isinstance(records, list) or not records:
         raise bad_request("REQUIRED_FIELD_MISSING", "At least 1 record is required")
     if len(records) > MAX_ROWS:
-        raise bad_request("EXCEEDED_ID_LIMIT", f"record limit reached. cannot submit more than {MAX_ROWS} records into this call")
+        raise bad_request(
+            "EXCEEDED_ID_LIMIT", f"record limit reached. cannot submit more than {MAX_ROWS} records into this call"
+        )
     return records, body.get("allOrNone") is True
 
 
@@ -120,7 +131,9 @@ def delete(api: RestApi, request: ApiRequest) -> Reply:
     if not named:
         raise bad_request("REQUIRED_FIELD_MISSING", "At least 1 record is required")
     if len(named) > MAX_ROWS:
-        raise bad_request("EXCEEDED_ID_LIMIT", f"record limit reached. cannot submit more than {MAX_ROWS} records into this call")
+        raise bad_request(
+            "EXCEEDED_ID_LIMIT", f"record limit reached. cannot submit more than {MAX_ROWS} records into this call"
+        )
     dml = api.dml(request)
 
     def one(row: Any) -> dict[str, Any]:
@@ -151,8 +164,11 @@ def retrieve(api: RestApi, request: ApiRequest) -> Reply:
     from asapp.simulator.rest import read_record
 
     sobject = api.find_object(request, request.parts[2])
-    asked = request.json_object() if request.method == "POST" else {
-        name: request.params.get(name, "").split(",") for name in ("ids", "fields")}
+    asked = (
+        request.json_object()
+        if request.method == "POST"
+        else {name: request.params.get(name, "").split(",") for name in ("ids", "fields")}
+    )
     named, fields = [i for i in asked.get("ids", []) if i], [f for f in asked.get("fields", []) if f]
     if not named or not fields:
         raise bad_request("MISSING_ARGUMENT", "ids and fields are required")

@@ -50,7 +50,9 @@ def _check_parts(parts: list[dict[str, Any]]) -> None:
         raise bad_request("INVALID_INPUT", "The referenceId values of the subrequests must be unique")
     heavy = [p for p in parts if re.search(r"/(?:query|queryAll)(?:$|[/?])|/composite/sobjects", str(p["url"]))]
     if len(heavy) > MAX_QUERIES:
-        raise bad_request("LIMIT_EXCEEDED", f"Limit of {MAX_QUERIES} query and sObject Collections subrequests exceeded")
+        raise bad_request(
+            "LIMIT_EXCEEDED", f"Limit of {MAX_QUERIES} query and sObject Collections subrequests exceeded"
+        )
 
 
 def run_composite(api: RestApi, request: ApiRequest) -> Reply:
@@ -71,8 +73,12 @@ def run_composite(api: RestApi, request: ApiRequest) -> Reply:
 
 
 def _halted(reference: str, message: str) -> dict[str, Any]:
-    return {"body": [{"errorCode": "PROCESSING_HALTED", "message": message}], "httpHeaders": {}, "httpStatusCode": 400,
-            "referenceId": reference}
+    return {
+        "body": [{"errorCode": "PROCESSING_HALTED", "message": message}],
+        "httpHeaders": {},
+        "httpStatusCode": 400,
+        "referenceId": reference,
+    }
 
 
 def _run_parts(api: RestApi, request: ApiRequest, parts: list[dict[str, Any]], *, halt: bool) -> list[dict[str, Any]]:
@@ -94,8 +100,9 @@ def _run_parts(api: RestApi, request: ApiRequest, parts: list[dict[str, Any]], *
         failed = failed or reply.status >= 400
         if reply.status < 400:
             bodies[reference] = reply.body
-        results.append({"body": reply.body, "httpHeaders": reply.headers, "httpStatusCode": reply.status,
-                        "referenceId": reference})
+        results.append(
+            {"body": reply.body, "httpHeaders": reply.headers, "httpStatusCode": reply.status, "referenceId": reference}
+        )
     return results
 
 
@@ -137,11 +144,21 @@ def run_batch(api: RestApi, request: ApiRequest) -> Reply:
     failed = False
     for part in parts:
         if failed and body.get("haltOnError") is True:
-            results.append({"statusCode": 412, "result": [{
-                "errorCode": "BATCH_PROCESSING_HALTED",
-                "message": "Batch processing halted per request. See individual results for more information."}]})
+            results.append(
+                {
+                    "statusCode": 412,
+                    "result": [
+                        {
+                            "errorCode": "BATCH_PROCESSING_HALTED",
+                            "message": "Batch processing halted per request. See individual results for more information.",
+                        }
+                    ],
+                }
+            )
             continue
-        reply = api.handle_part(request, str(part.get("method", "")).upper(), str(part.get("url", "")), part.get("richInput"), {})
+        reply = api.handle_part(
+            request, str(part.get("method", "")).upper(), str(part.get("url", "")), part.get("richInput"), {}
+        )
         failed = failed or reply.status >= 400
         results.append({"statusCode": reply.status, "result": reply.body})
     return _reply({"hasErrors": failed, "results": results})

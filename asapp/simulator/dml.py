@@ -45,7 +45,9 @@ class Dml:
         self._demand("create", sobject)
         values = self._values(sobject, payload, new=True)
         self._check_complete(sobject, values, payload)
-        owner_id = values.pop("OwnerId", None) or rules.assigned_owner(self._org, sobject, self._access.user_id, options)
+        owner_id = values.pop("OwnerId", None) or rules.assigned_owner(
+            self._org, sobject, self._access.user_id, options
+        )
         values = {**self._defaults(sobject), **values, "OwnerId": owner_id}
         rules.check_required(self._org, sobject, values)
         rules.check_validation(self._org, sobject, values)
@@ -75,8 +77,16 @@ class Dml:
             self._org.records.delete(record["Id"], self._access.user_id)
             return str(record["Id"])
 
-    def upsert(self, sobject: SObject, key: str, value: str, payload: Mapping[str, Any], options: Options, *,
-               update_only: bool = False) -> tuple[str, bool]:
+    def upsert(
+        self,
+        sobject: SObject,
+        key: str,
+        value: str,
+        payload: Mapping[str, Any],
+        options: Options,
+        *,
+        update_only: bool = False,
+    ) -> tuple[str, bool]:
         """Return the Id and whether it was created; 300 (an array of addresses) when several records match."""
         field = self._access.find_field(sobject, key)
         if field is None or not field.id_lookup:
@@ -115,8 +125,11 @@ class Dml:
             raise ApiError(405, "METHOD_NOT_ALLOWED", f"{sobject.name} cannot be changed in this org")
         if not self._access.may(right, sobject):
             code = "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY" if right == "create" else "INSUFFICIENT_ACCESS_OR_READONLY"
-            message = (f"entity type cannot be inserted: {sobject.label}" if right == "create"
-                       else "insufficient access rights on object id")
+            message = (
+                f"entity type cannot be inserted: {sobject.label}"
+                if right == "create"
+                else "insufficient access rights on object id"
+            )
             raise ApiError(400 if right == "create" else 403, code, message, fields=[])
 
     def _find(self, sobject: SObject, record_id: str) -> dict[str, Any]:
@@ -131,8 +144,12 @@ class Dml:
         if record["IsDeleted"]:
             raise entity_is_deleted()
         if not self._access.sees(sobject, record):
-            raise ApiError(404, "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY",
-                           "insufficient access rights on cross-reference id", fields=[])
+            raise ApiError(
+                404,
+                "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY",
+                "insufficient access rights on cross-reference id",
+                fields=[],
+            )
         return record
 
     def _check_change(self, sobject: SObject, record: Mapping[str, Any], values: Mapping[str, Any]) -> None:
@@ -173,7 +190,9 @@ class Dml:
             raise bad_request(
                 "INVALID_FIELD_FOR_INSERT_UPDATE",
                 f"Unable to create/update fields: {', '.join(refused)}. Please check the security settings of this field and "
-                "verify that it is read/write for your profile or permission set.", refused)
+                "verify that it is read/write for your profile or permission set.",
+                refused,
+            )
         return values
 
     def _value(self, sobject: SObject, field: Field, value: Any) -> Any:
@@ -195,16 +214,24 @@ class Dml:
 
     def _text(self, field: Field, value: str) -> str:
         if len(value) > field.length:
-            raise bad_request("STRING_TOO_LONG", f"{field.label}: data value too large: {value} (max length={field.length})",
-                              [field.name])
+            raise bad_request(
+                "STRING_TOO_LONG",
+                f"{field.label}: data value too large: {value} (max length={field.length})",
+                [field.name],
+            )
         if field.kind == "email":
             if not _ADDRESS.fullmatch(value):
-                raise bad_request("INVALID_EMAIL_ADDRESS", f"{field.label}: invalid email address: {value}", [field.name])
+                raise bad_request(
+                    "INVALID_EMAIL_ADDRESS", f"{field.label}: invalid email address: {value}", [field.name]
+                )
             return value.lower()
         restricted = field.kind == "picklist" and self._org.settings.restricted_picklists
         if restricted and value not in field.values:
-            raise bad_request("INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST",
-                              f"{field.label}: bad value for restricted picklist field: {value}", [field.name])
+            raise bad_request(
+                "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST",
+                f"{field.label}: bad value for restricted picklist field: {value}",
+                [field.name],
+            )
         return value
 
     def _reference(self, sobject: SObject, field: Field, value: str) -> str:
@@ -224,8 +251,11 @@ class Dml:
         if owner is None:
             raise invalid_cross_reference()
         if not owner.active:
-            raise bad_request("INACTIVE_OWNER_OR_USER", f"operation performed with inactive user [{owner_id}] as owner of "
-                                                        f"{sobject.name.lower()}", ["OwnerId"])
+            raise bad_request(
+                "INACTIVE_OWNER_OR_USER",
+                f"operation performed with inactive user [{owner_id}] as owner of {sobject.name.lower()}",
+                ["OwnerId"],
+            )
 
 
 class SeveralMatchError(Exception):
@@ -237,8 +267,11 @@ class SeveralMatchError(Exception):
 
 
 def _unreadable(field: Field, token: str) -> ApiError:
-    return bad_request("JSON_PARSER_ERROR", f"Cannot deserialize instance of {_JSON_NAMES.get(field.kind, 'string')} from "
-                                            f"{token} value or request may be missing a required field at [line:1, column:2]")
+    return bad_request(
+        "JSON_PARSER_ERROR",
+        f"Cannot deserialize instance of {_JSON_NAMES.get(field.kind, 'string')} from "
+        f"{token} value or request may be missing a required field at [line:1, column:2]",
+    )
 
 
 _JSON_NAMES = {"boolean": "boolean", "datetime": "datetime", "date": "date", "int": "int"}

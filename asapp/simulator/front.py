@@ -18,8 +18,12 @@ bp = Blueprint("front", __name__)
 PAGE: Final = 25
 OPT_OUT: Final = ("Contact", "HasOptedOutOfEmail")
 _POLICY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'"
-_QUIET_HEADERS = {"Cache-Control": "no-store", "Content-Security-Policy": _POLICY,
-                  "X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
+_QUIET_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+}
 
 
 @bp.after_request
@@ -30,6 +34,7 @@ def protect(answer: Response) -> Response:
 
 
 # -- switches
+
 
 @dataclass(frozen=True)
 class Switch:
@@ -91,37 +96,108 @@ def _match(org: Org, on: bool) -> None:
     org.settings.duplicate_rules = list(_DUPLICATE_RULES) if on else []
 
 
-_PHONE_RULE: Final = {"sobject": "Lead", "field": "Phone", "when": "blank", "on": "Phone",
-                      "message": "Bitte geben Sie eine Telefonnummer an."}
-_DUPLICATE_RULES: Final = [{"sobject": "Lead", "against": against, "action": "Block"} for against in ("Contact", "Lead")]
+_PHONE_RULE: Final = {
+    "sobject": "Lead",
+    "field": "Phone",
+    "when": "blank",
+    "on": "Phone",
+    "message": "Bitte geben Sie eine Telefonnummer an.",
+}
+_DUPLICATE_RULES: Final = [
+    {"sobject": "Lead", "against": against, "action": "Block"} for against in ("Contact", "Lead")
+]
 
 SWITCHES: Final = (
-    Switch("expire", "Expire all sessions", "Access tokens stop working; refreshing still does.", lambda _: False,
-           _act(lambda org: org.expire_sessions())),
-    Switch("revoke", "Revoke the permission", "Refreshing fails too. The advisor must reconnect.", lambda _: False,
-           _act(lambda org: org.revoke_approvals())),
+    Switch(
+        "expire",
+        "Expire all sessions",
+        "Access tokens stop working; refreshing still does.",
+        lambda _: False,
+        _act(lambda org: org.expire_sessions()),
+    ),
+    Switch(
+        "revoke",
+        "Revoke the permission",
+        "Refreshing fails too. The advisor must reconnect.",
+        lambda _: False,
+        _act(lambda org: org.revoke_approvals()),
+    ),
     Switch("hide", "Hide “Email Opt Out”", "The field vanishes for everybody but admins.", _is_hidden, _hide),
-    _fault_switch("down", "Out of order", "503 to every call for the next 60 seconds.", "server_unavailable_html", kind="data",
-                  for_seconds=60),
-    Switch("allowance", "Allowance used up", "Every call is refused until switched back.", lambda org: org.allowance.others > 0,
-           _use_up),
+    _fault_switch(
+        "down",
+        "Out of order",
+        "503 to every call for the next 60 seconds.",
+        "server_unavailable_html",
+        kind="data",
+        for_seconds=60,
+    ),
+    Switch(
+        "allowance",
+        "Allowance used up",
+        "Every call is refused until switched back.",
+        lambda org: org.allowance.others > 0,
+        _use_up,
+    ),
     _fault_switch("slow", "Slow answers", "800 ms before each one.", "slow", kind="data", seconds=0.8),
-    _fault_switch("lose", "Lose the answer", "The next create works, but its answer never arrives.", "reset_after", kind="create",
-                  times=1),
-    _fault_switch("late", "Finish late", "The next create gets no answer, and happens two minutes later.", "late_work",
-                  kind="create", times=1, seconds=120),
-    Switch("queue", "Assign new leads", "An assignment rule gives them to the queue Web Leads, unless the caller says no.",
-           lambda org: org.settings.lead_queue is not None, _assign),
-    Switch("phone", "Validation rule", "A new lead needs a phone number, says an error in German.",
-           lambda org: bool(org.settings.validation_rules), _validate),
-    Switch("match", "Duplicate rule", "A lead whose address is known is blocked.",
-           lambda org: bool(org.settings.duplicate_rules), _match),
-    Switch("rotate", "Rotate refresh tokens", "Each works once; using an old one disconnects.",
-           lambda org: any(a.rotate for a in org.grants.apps.values()), _rotate),
-    Switch("private", "Private sharing", "People see only the records they own.",
-           lambda org: org.settings.contact_access == "Private", _share),
-    Switch("small", "Small pages", "Query pages of 200 instead of 2,000.", lambda org: org.settings.page_sizes == 200,
-           lambda org, on: org.change_settings(page_sizes=200 if on else 2000)),
+    _fault_switch(
+        "lose",
+        "Lose the answer",
+        "The next create works, but its answer never arrives.",
+        "reset_after",
+        kind="create",
+        times=1,
+    ),
+    _fault_switch(
+        "late",
+        "Finish late",
+        "The next create gets no answer, and happens two minutes later.",
+        "late_work",
+        kind="create",
+        times=1,
+        seconds=120,
+    ),
+    Switch(
+        "queue",
+        "Assign new leads",
+        "An assignment rule gives them to the queue Web Leads, unless the caller says no.",
+        lambda org: org.settings.lead_queue is not None,
+        _assign,
+    ),
+    Switch(
+        "phone",
+        "Validation rule",
+        "A new lead needs a phone number, says an error in German.",
+        lambda org: bool(org.settings.validation_rules),
+        _validate,
+    ),
+    Switch(
+        "match",
+        "Duplicate rule",
+        "A lead whose address is known is blocked.",
+        lambda org: bool(org.settings.duplicate_rules),
+        _match,
+    ),
+    Switch(
+        "rotate",
+        "Rotate refresh tokens",
+        "Each works once; using an old one disconnects.",
+        lambda org: any(a.rotate for a in org.grants.apps.values()),
+        _rotate,
+    ),
+    Switch(
+        "private",
+        "Private sharing",
+        "People see only the records they own.",
+        lambda org: org.settings.contact_access == "Private",
+        _share,
+    ),
+    Switch(
+        "small",
+        "Small pages",
+        "Query pages of 200 instead of 2,000.",
+        lambda org: org.settings.page_sizes == 200,
+        lambda org, on: org.change_settings(page_sizes=200 if on else 2000),
+    ),
 )
 MOMENTARY: Final = frozenset({"expire", "revoke"})
 
@@ -140,6 +216,7 @@ def turn_switch() -> Response:
 
 # -- the page
 
+
 @bp.get("/")
 def index() -> Response:
     """Contacts, leads, the Recycle Bin or users, by ?tab=."""
@@ -151,17 +228,39 @@ def index() -> Response:
     page = max(1, request.args.get("page", 1, type=int))
     rows, total = ([], len(org.people.users)) if tab == "users" else _rows(org, tab, page)
     answer = render_template(
-        "front.html", org=org, tab=tab, rows=rows, total=total, page=page, size=PAGE, switches=SWITCHES, momentary=MOMENTARY,
-        q=request.args.get("q", "").strip(), owner=request.args.get("owner", ""), owners=_owners(org, tab),
+        "front.html",
+        org=org,
+        tab=tab,
+        rows=rows,
+        total=total,
+        page=page,
+        size=PAGE,
+        switches=SWITCHES,
+        momentary=MOMENTARY,
+        q=request.args.get("q", "").strip(),
+        owner=request.args.get("owner", ""),
+        owners=_owners(org, tab),
         said=request.args.get("said"),
-        counts=_counts(org), calls=org.calls.latest(12), used=org.api_used(), name_of=org.people.name_of, clock=_clock,
-        advisorstream=current_app.config["ADVISORSTREAM_URL"], link=_link, asked=_query(), login_url="/login")
+        counts=_counts(org),
+        calls=org.calls.latest(12),
+        used=org.api_used(),
+        name_of=org.people.name_of,
+        clock=_clock,
+        advisorstream=current_app.config["ADVISORSTREAM_URL"],
+        link=_link,
+        asked=_query(),
+        login_url="/login",
+    )
     return make_response(answer)
 
 
 def _counts(org: Org) -> dict[str, int]:
-    return {"contacts": org.count("Contact"), "leads": org.count("Lead"),
-            "bin": org.count("Contact", deleted=True) + org.count("Lead", deleted=True), "users": len(org.people.users)}
+    return {
+        "contacts": org.count("Contact"),
+        "leads": org.count("Lead"),
+        "bin": org.count("Contact", deleted=True) + org.count("Lead", deleted=True),
+        "users": len(org.people.users),
+    }
 
 
 def _table(tab: str) -> str:
@@ -177,8 +276,10 @@ def _rows(org: Org, tab: str, page: int) -> tuple[list[dict[str, Any]], int]:
         columns += ', "IsConverted"'
     union = " UNION ALL ".join(f"SELECT {columns} FROM {table} WHERE {where}" for table in tables)
     total = org.store.count(f"SELECT count(*) FROM ({union})", values * len(tables))
-    rows = org.store.rows(f'{union} ORDER BY "SystemModstamp" DESC, "Id" DESC LIMIT ? OFFSET ?',
-                          [*values * len(tables), PAGE, (page - 1) * PAGE])
+    rows = org.store.rows(
+        f'{union} ORDER BY "SystemModstamp" DESC, "Id" DESC LIMIT ? OFFSET ?',
+        [*values * len(tables), PAGE, (page - 1) * PAGE],
+    )
     names = [c.strip().strip('"') for c in columns.split(",")]
     return [dict(zip(names, row, strict=True)) for row in rows], total
 
@@ -227,16 +328,23 @@ def _back(said: str) -> Response:
 
 # -- doings
 
+
 @bp.post("/practice/do")
 def do() -> Response:
     """What a row's buttons do at once; the others lead to a form."""
     org, record_id, verb = current_org(), request.form.get("id", ""), request.form.get("do", "")
     if verb in {"edit", "give", "merge"}:
-        return redirect(f"/practice/record/{record_id}?{urlencode({'do': verb, 'asked': request.form.get('asked', '')})}", 303)
+        return redirect(
+            f"/practice/record/{record_id}?{urlencode({'do': verb, 'asked': request.form.get('asked', '')})}", 303
+        )
     actions: dict[str, tuple[Callable[[str], object], str]] = {
-        "convert": (org.convert_lead, "converted to a contact"), "opt_out": (org.opt_out, "opted out"),
-        "opt_in": (org.opt_in, "opted in"), "delete": (org.delete, "in the Recycle Bin"),
-        "undelete": (org.undelete, "undeleted"), "purge": (org.purge, "gone for good")}
+        "convert": (org.convert_lead, "converted to a contact"),
+        "opt_out": (org.opt_out, "opted out"),
+        "opt_in": (org.opt_in, "opted in"),
+        "delete": (org.delete, "in the Recycle Bin"),
+        "undelete": (org.undelete, "undeleted"),
+        "purge": (org.purge, "gone for good"),
+    }
     if verb not in actions:
         abort(404)
     action, done = actions[verb]
@@ -264,8 +372,16 @@ def _record_page(record_id: str, problem: str | None, status: int) -> Response:
     verb = request.values.get("do", "edit")
     if record is None or verb not in {"edit", "give", "merge"}:
         abort(404)
-    answer = render_template("record.html", org=org, record=record, verb=verb, problem=problem, form=request.form,
-                             users=list(org.people.users.values()), asked=request.values.get("asked", ""))
+    answer = render_template(
+        "record.html",
+        org=org,
+        record=record,
+        verb=verb,
+        problem=problem,
+        form=request.form,
+        users=list(org.people.users.values()),
+        asked=request.values.get("asked", ""),
+    )
     return make_response(answer, status)
 
 
@@ -305,8 +421,12 @@ def _edit(org: Org, record_id: str) -> None:
     last_name = request.form.get("last_name", "").strip()
     if not last_name:
         raise ValueError("Last Name is required")
-    changes: dict[str, Any] = {"first_name": request.form.get("first_name", "").strip() or None, "last_name": last_name,
-               "email": request.form.get("email", "").strip() or None, "opted_out": "opted_out" in request.form}
+    changes: dict[str, Any] = {
+        "first_name": request.form.get("first_name", "").strip() or None,
+        "last_name": last_name,
+        "email": request.form.get("email", "").strip() or None,
+        "opted_out": "opted_out" in request.form,
+    }
     org.update_contact(record_id, **changes)
 
 

@@ -11,7 +11,6 @@ _UPPER = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _SHAPE = re.compile(r"[A-Za-z0-9]{15}(?:[A-Za-z0-9]{3})?")
 
 
-
 def checksum(id15: str) -> str:
     """Three characters; each holds the upper-case bits of five characters of the Id, lowest bit first."""
     chunks = (id15[0:5], id15[5:10], id15[10:15])
@@ -45,14 +44,16 @@ def make(prefix: str, pod: str, number: int) -> str:
 
 def make_many(prefix: str, pod: str, first: int, count: int) -> list[str]:
     """The same for a run of numbers, about twenty times faster each: only the last two characters move."""
-    tails = [(a + b, (1 << 3 if a in _UPPER else 0) | (1 << 4 if b in _UPPER else 0)) for a in ALPHABET for b in ALPHABET]
+    tails = [
+        (a + b, (1 << 3 if a in _UPPER else 0) | (1 << 4 if b in _UPPER else 0)) for a in ALPHABET for b in ALPHABET
+    ]
     made: list[str] = []
     while count:
         block, offset = divmod(first, len(tails))
         head = make(prefix, pod, block * len(tails))[:13]
         check = checksum(head + "00")
         bits = CHECK_ALPHABET.index(check[2])
-        wanted = tails[offset:offset + count]
+        wanted = tails[offset : offset + count]
         made.extend(head + tail + check[:2] + CHECK_ALPHABET[bits | more] for tail, more in wanted)
         first, count = first + len(wanted), count - len(wanted)
     return made

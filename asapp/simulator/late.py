@@ -45,8 +45,9 @@ class LateWork:
         self._pending: dict[int, Late] = {}
         self._last = 0
 
-    def begin(self, record_id: str, run: Callable[[], Any], holds: Iterable[str], stamp: int,
-              visible_in: float | None) -> Late:
+    def begin(
+        self, record_id: str, run: Callable[[], Any], holds: Iterable[str], stamp: int, visible_in: float | None
+    ) -> Late:
         """Rehearse the change (a wrong one fails now), take it back, and keep it for the commit."""
         self.release(holds)
         try:
@@ -73,7 +74,11 @@ class LateWork:
         """Commit what is due by the org's clock, in the order of its moments."""
         if self._pending:
             now = self._clock.timestamp()
-            due = [(late.due, late.handle) for late in list(self._pending.values()) if late.due is not None and late.due <= now]
+            due = [
+                (late.due, late.handle)
+                for late in list(self._pending.values())
+                if late.due is not None and late.due <= now
+            ]
             for _, handle in sorted(due):
                 self.commit(handle)
 

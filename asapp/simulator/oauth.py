@@ -26,8 +26,23 @@ if TYPE_CHECKING:
     from asapp.simulator.people import User
 
 REFRESH_SCOPES = frozenset({"refresh_token", "offline_access"})
-_KNOWN_SCOPES = frozenset({"api", "web", "full", "id", "openid", "profile", "email", "address", "phone", "chatter_api",
-                           "custom_permissions", "visualforce", *REFRESH_SCOPES})
+_KNOWN_SCOPES = frozenset(
+    {
+        "api",
+        "web",
+        "full",
+        "id",
+        "openid",
+        "profile",
+        "email",
+        "address",
+        "phone",
+        "chatter_api",
+        "custom_permissions",
+        "visualforce",
+        *REFRESH_SCOPES,
+    }
+)
 
 
 @dataclass
@@ -158,17 +173,22 @@ class Grants:
 
     # -- codes
 
-    def make_code(self, app: App, user: User, redirect_uri: str, scopes: list[str], challenge: str | None,
-                  method: str | None) -> str:
+    def make_code(
+        self, app: App, user: User, redirect_uri: str, scopes: list[str], challenge: str | None, method: str | None
+    ) -> str:
         value = f"aPrx{self._token(64)}.{self._token(22)}=="
-        self._codes[value] = Code(value, app, user, redirect_uri, scopes, challenge, method, self._org.clock.timestamp())
+        self._codes[value] = Code(
+            value, app, user, redirect_uri, scopes, challenge, method, self._org.clock.timestamp()
+        )
         return value
 
     def expire_codes(self) -> None:
         for code in self._codes.values():
             code.issued_at = float("-inf")
 
-    def exchange(self, app: App, value: str, redirect_uri: str | None, verifier: str | None, base_url: str) -> dict[str, Any]:
+    def exchange(
+        self, app: App, value: str, redirect_uri: str | None, verifier: str | None, base_url: str
+    ) -> dict[str, Any]:
         """Spend a code; it is spent by a failed attempt too."""
         with self._lock:
             code = self._codes.get(value)
@@ -199,7 +219,9 @@ class Grants:
 
     def _approve(self, app: App, user: User, scopes: list[str]) -> Approval:
         same = [a for a in self._approvals if a.app is app and a.user is user and not a.revoked]
-        for oldest in sorted(same, key=lambda a: a.used_at)[:max(0, len(same) - self._org.settings.approvals_per_user + 1)]:
+        for oldest in sorted(same, key=lambda a: a.used_at)[
+            : max(0, len(same) - self._org.settings.approvals_per_user + 1)
+        ]:
             self._revoke(oldest)
         approval = Approval(app, user, scopes, self._refresh_token(), self._org.clock.timestamp())
         self._approvals.append(approval)
@@ -239,8 +261,10 @@ class Grants:
         if not self._org.settings.same_token_seconds:
             return None
         youngest = self._org.clock.timestamp() - self._org.settings.same_token_seconds
-        return next((s for s in self._sessions.values() if s.approval is approval and not s.revoked
-                     and s.issued_at > youngest), None)
+        return next(
+            (s for s in self._sessions.values() if s.approval is approval and not s.revoked and s.issued_at > youngest),
+            None,
+        )
 
     def _open(self, app: App, user: User, scopes: list[str], approval: Approval | None) -> Session:
         now = self._org.clock.timestamp()
@@ -255,8 +279,12 @@ class Grants:
         self._org.rng.shuffle(scopes)
         digest = hmac.new(session.app.secret.encode(), (identity + issued_at).encode(), hashlib.sha256).digest()
         return {
-            "access_token": session.token, "signature": base64.b64encode(digest).decode(), "scope": " ".join(scopes),
-            "instance_url": self._org.settings.instance_url or base_url, "id": identity, "token_type": "Bearer",
+            "access_token": session.token,
+            "signature": base64.b64encode(digest).decode(),
+            "scope": " ".join(scopes),
+            "instance_url": self._org.settings.instance_url or base_url,
+            "id": identity,
+            "token_type": "Bearer",
             "issued_at": issued_at,
         }
 
@@ -269,8 +297,10 @@ class Grants:
 
     def _access_token(self) -> str:
         if self._org.settings.jwt_tokens:
-            parts = ({"alg": "RS256", "typ": "JWT", "kid": "258"},
-                     {"sub": self._org.id, "jti": self._token(32), "scp": self._token(2600)})
+            parts = (
+                {"alg": "RS256", "typ": "JWT", "kid": "258"},
+                {"sub": self._org.id, "jti": self._token(32), "scp": self._token(2600)},
+            )
             encoded = [base64.urlsafe_b64encode(orjson.dumps(p)).decode().rstrip("=") for p in parts]
             return ".".join([*encoded, self._token(342)])
         return f"{self._org.id[:15]}!AQEAQ{self._token(86)}.{self._token(4)}"
@@ -297,7 +327,9 @@ class Grants:
 
     def has_approved(self, app: App, user: User, scopes: Iterable[str]) -> bool:
         wanted = set(scopes)
-        return any(a.app is app and a.user is user and not a.revoked and wanted <= set(a.scopes) for a in self._approvals)
+        return any(
+            a.app is app and a.user is user and not a.revoked and wanted <= set(a.scopes) for a in self._approvals
+        )
 
     @property
     def approvals(self) -> dict[str, Approval]:
@@ -334,14 +366,23 @@ class Grants:
         if session is not None and not session.revoked and session.app is app:
             end = session.used_at + self._org.settings.session_minutes * 60
             return self._described(session.user, app, session.scopes, "access_token", base_url) | {
-                "exp": int(end), "iat": int(session.issued_at), "nbf": int(session.issued_at)}
+                "exp": int(end),
+                "iat": int(session.issued_at),
+                "nbf": int(session.issued_at),
+            }
         if approval is not None and not approval.revoked and token == approval.refresh_token and approval.app is app:
             return self._described(approval.user, app, approval.scopes, "refresh_token", base_url)
         return {"active": False}
 
     def _described(self, user: User, app: App, scopes: list[str], kind: str, base_url: str) -> dict[str, Any]:
-        return {"active": True, "scope": " ".join(scopes), "client_id": app.key, "username": user.username,
-                "sub": self.identity_url(user, base_url), "token_type": kind}
+        return {
+            "active": True,
+            "scope": " ".join(scopes),
+            "client_id": app.key,
+            "username": user.username,
+            "sub": self.identity_url(user, base_url),
+            "token_type": kind,
+        }
 
     def _revoke(self, approval: Approval) -> None:
         approval.revoked = True

@@ -52,6 +52,7 @@ class Authorization:
 
 # -- authorize
 
+
 @bp.route("/services/oauth2/authorize", methods=["GET", "POST"])
 def authorize() -> BaseResponse:
     checked = _checked()
@@ -85,8 +86,15 @@ def _checked() -> Authorization | BaseResponse:
     if not app.installed and not app.external:
         return _error_page("invalid_client", "app must be installed into org", state)
     scopes = tuple(values.get("scope", "").split()) or tuple(app.scopes)
-    checked = Authorization(app, redirect_uri, state, scopes, values.get("code_challenge"), values.get("code_challenge_method"),
-                            frozenset(values.get("prompt", "").split()))
+    checked = Authorization(
+        app,
+        redirect_uri,
+        state,
+        scopes,
+        values.get("code_challenge"),
+        values.get("code_challenge_method"),
+        frozenset(values.get("prompt", "").split()),
+    )
     if not app.installed:
         return _back(checked, "OAUTH_EC_APP_NOT_FOUND", "External client app is not installed in this org")
     if values.get("response_type") != "code":
@@ -107,8 +115,16 @@ def _decide(checked: Authorization, user: User) -> BaseResponse:
         return _allow(checked, user)
     if request.values.get("immediate") == "true":
         return _back(checked, "immediate_unsuccessful", None)
-    return make_response(render_template("consent.html", org=current_org(), app=checked.app, user=user,
-                                         scopes=checked.requested, asked=request.query_string.decode()))
+    return make_response(
+        render_template(
+            "consent.html",
+            org=current_org(),
+            app=checked.app,
+            user=user,
+            scopes=checked.requested,
+            asked=request.query_string.decode(),
+        )
+    )
 
 
 def _with_twins(scopes: list[str]) -> set[str]:
@@ -132,8 +148,9 @@ def consent() -> BaseResponse:
 
 
 def _allow(checked: Authorization, user: User) -> BaseResponse:
-    code = current_org().grants.make_code(checked.app, user, checked.redirect_uri, list(checked.requested), checked.challenge,
-                                          checked.method)
+    code = current_org().grants.make_code(
+        checked.app, user, checked.redirect_uri, list(checked.requested), checked.challenge, checked.method
+    )
     # Salesforce encodes the code's = and leaves its dot alone.
     state = {} if checked.state is None else {"state": checked.state}
     return _redirect(checked.redirect_uri, {"code": code, **state})
@@ -161,8 +178,14 @@ def _error_page(error: str, description: str, state: str | None) -> BaseResponse
 
 @bp.get("/setup/secur/RemoteAccessErrorPage.apexp")
 def error_page() -> BaseResponse:
-    return make_response(render_template("oauth_error.html", org=current_org(), error=request.args.get("error", ""),
-                                         description=request.args.get("error_description", "")))
+    return make_response(
+        render_template(
+            "oauth_error.html",
+            org=current_org(),
+            error=request.args.get("error", ""),
+            description=request.args.get("error_description", ""),
+        )
+    )
 
 
 def _missing_challenge() -> BaseResponse:
@@ -173,6 +196,7 @@ def _missing_challenge() -> BaseResponse:
 
 
 # -- log-in
+
 
 def _browser_user() -> User | None:
     user_id = current_org().grants.browsers.get(request.cookies.get(SESSION_COOKIE, ""))
@@ -199,8 +223,14 @@ def login() -> BaseResponse:
 
 def _login_page(username: str, problem: str | None) -> BaseResponse:
     org = current_org()
-    page = render_template("login.html", org=org, users=[u for u in org.people.users.values() if u.can_log_in],
-                           username=username, problem=problem, start_url=_start_url())
+    page = render_template(
+        "login.html",
+        org=org,
+        users=[u for u in org.people.users.values() if u.can_log_in],
+        username=username,
+        problem=problem,
+        start_url=_start_url(),
+    )
     return make_response(page, 200)
 
 
@@ -220,12 +250,17 @@ def log_in() -> BaseResponse:
         if user and not secrets.compare_digest(user.password, request.form.get("pw", "")):
             user = None
     if user is None or not user.can_log_in:
-        return _login_page(request.form.get("username", ""), "Please check your username and password. If you still can't log "
-                                                             "in, contact your Salesforce administrator.")
+        return _login_page(
+            request.form.get("username", ""),
+            "Please check your username and password. If you still can't log "
+            "in, contact your Salesforce administrator.",
+        )
     sid, mark = secrets.token_urlsafe(24), secrets.token_urlsafe(8)
     org.grants.browsers.update({sid: user.id, f"done:{mark}": user.id})
     target = _start_url()
-    answer = redirect(f"{target}{'&' if '?' in target else '?'}login_done={mark}" if "/authorize?" in target else target, 302)
+    answer = redirect(
+        f"{target}{'&' if '?' in target else '?'}login_done={mark}" if "/authorize?" in target else target, 302
+    )
     answer.set_cookie(SESSION_COOKIE, sid, httponly=True, samesite="Lax", secure=request.is_secure)
     return answer
 
@@ -239,6 +274,7 @@ def log_out() -> BaseResponse:
 
 
 # -- token, revoke, introspect
+
 
 @bp.route("/services/oauth2/token", methods=["GET", "POST"])
 def token() -> Response:
@@ -314,6 +350,7 @@ def introspect() -> Response:
 
 # -- who is it
 
+
 def _identity_session() -> Session | Response:
     header = request.headers.get("Authorization", "")
     value = header.partition(" ")[2].strip() or request.values.get("oauth_token", "")
@@ -333,27 +370,58 @@ def userinfo() -> Response:
     org, user = current_org(), session.user
     identity = org.grants.identity_url(user, base_url())
     host = org.settings.instance_url or base_url()
-    return _json({
-        "sub": identity, "user_id": user.id, "organization_id": org.id, "preferred_username": user.username,
-        "nickname": user.username.partition("@")[0], "name": user.name, "email": user.email, "email_verified": True,
-        "given_name": user.first_name, "family_name": user.last_name, "zoneinfo": "America/Los_Angeles",
-        "photos": {"picture": f"{host}/profilephoto/005/F", "thumbnail": f"{host}/profilephoto/005/T"},
-        "profile": f"{host}/{user.id}", "picture": f"{host}/profilephoto/005/F", "address": {},
-        "is_salesforce_integration_user": False, "urls": _urls(host, user), "active": user.active, "user_type": "STANDARD",
-        "language": "en_US", "locale": "en_US", "utcOffset": -28800000,
-        "updated_at": to_salesforce(org.clock.seconds()).replace(".000+0000", "Z"),
-    })
+    return _json(
+        {
+            "sub": identity,
+            "user_id": user.id,
+            "organization_id": org.id,
+            "preferred_username": user.username,
+            "nickname": user.username.partition("@")[0],
+            "name": user.name,
+            "email": user.email,
+            "email_verified": True,
+            "given_name": user.first_name,
+            "family_name": user.last_name,
+            "zoneinfo": "America/Los_Angeles",
+            "photos": {"picture": f"{host}/profilephoto/005/F", "thumbnail": f"{host}/profilephoto/005/T"},
+            "profile": f"{host}/{user.id}",
+            "picture": f"{host}/profilephoto/005/F",
+            "address": {},
+            "is_salesforce_integration_user": False,
+            "urls": _urls(host, user),
+            "active": user.active,
+            "user_type": "STANDARD",
+            "language": "en_US",
+            "locale": "en_US",
+            "utcOffset": -28800000,
+            "updated_at": to_salesforce(org.clock.seconds()).replace(".000+0000", "Z"),
+        }
+    )
 
 
 def _urls(host: str, user: User) -> dict[str, str]:
     org_id = current_org().id[:15]
-    soap = {name: f"{host}/services/Soap/{letter}/{{version}}/{org_id}"
-            for name, letter in (("enterprise", "c"), ("metadata", "m"), ("partner", "u"), ("tooling_soap", "T"))}
+    soap = {
+        name: f"{host}/services/Soap/{letter}/{{version}}/{org_id}"
+        for name, letter in (("enterprise", "c"), ("metadata", "m"), ("partner", "u"), ("tooling_soap", "T"))
+    }
     data = f"{host}/services/data/v{{version}}/"
-    rest = {name: data + (f"{name}/" if name != "rest" else "") for name in ("rest", "sobjects", "search", "query", "recent")}
-    chatter = {name: f"{data}chatter/{name.replace('_', '-')}" for name in ("feeds", "groups", "users", "feed_items",
-                                                                            "feed_elements")}
-    return {**soap, **rest, "tooling_rest": f"{data}tooling/", "profile": f"{host}/{user.id}", **chatter, "custom_domain": host}
+    rest = {
+        name: data + (f"{name}/" if name != "rest" else "")
+        for name in ("rest", "sobjects", "search", "query", "recent")
+    }
+    chatter = {
+        name: f"{data}chatter/{name.replace('_', '-')}"
+        for name in ("feeds", "groups", "users", "feed_items", "feed_elements")
+    }
+    return {
+        **soap,
+        **rest,
+        "tooling_rest": f"{data}tooling/",
+        "profile": f"{host}/{user.id}",
+        **chatter,
+        "custom_domain": host,
+    }
 
 
 @bp.get("/id/<org_id>/<user_id>")
@@ -367,15 +435,32 @@ def identity(org_id: str, user_id: str) -> Response:
     if user_id not in {user.id, user.id[:15]}:
         return Response("Bad_Id", 403, content_type=HTML)
     host = org.settings.instance_url or base_url()
-    return _json({
-        "id": org.grants.identity_url(user, base_url()), "asserted_user": True, "user_id": user.id, "organization_id": org.id,
-        "username": user.username, "nick_name": user.username.partition("@")[0], "display_name": user.name, "email": user.email,
-        "email_verified": True, "first_name": user.first_name, "last_name": user.last_name, "timezone": "America/Los_Angeles",
-        "photos": {"picture": f"{host}/profilephoto/005/F", "thumbnail": f"{host}/profilephoto/005/T"},
-        "urls": _urls(host, user), "active": user.active, "user_type": "STANDARD", "language": "en_US", "locale": "en_US",
-        "utcOffset": -28800000, "last_modified_date": to_salesforce(org.clock.seconds()), "is_app_installed": True,
-        "custom_attributes": None,
-    })
+    return _json(
+        {
+            "id": org.grants.identity_url(user, base_url()),
+            "asserted_user": True,
+            "user_id": user.id,
+            "organization_id": org.id,
+            "username": user.username,
+            "nick_name": user.username.partition("@")[0],
+            "display_name": user.name,
+            "email": user.email,
+            "email_verified": True,
+            "first_name": user.first_name,
+            "last_name": user.last_name,
+            "timezone": "America/Los_Angeles",
+            "photos": {"picture": f"{host}/profilephoto/005/F", "thumbnail": f"{host}/profilephoto/005/T"},
+            "urls": _urls(host, user),
+            "active": user.active,
+            "user_type": "STANDARD",
+            "language": "en_US",
+            "locale": "en_US",
+            "utcOffset": -28800000,
+            "last_modified_date": to_salesforce(org.clock.seconds()),
+            "is_app_installed": True,
+            "custom_attributes": None,
+        }
+    )
 
 
 @bp.get("/id/keys")
@@ -387,18 +472,39 @@ def keys() -> Response:
 def openid_configuration() -> Response:
     root = base_url()
     oauth = f"{root}/services/oauth2"
-    return _json({
-        "issuer": root, "authorization_endpoint": f"{oauth}/authorize", "token_endpoint": f"{oauth}/token",
-        "revocation_endpoint": f"{oauth}/revoke", "userinfo_endpoint": f"{oauth}/userinfo", "jwks_uri": f"{root}/id/keys",
-        "registration_endpoint": f"{oauth}/register", "introspection_endpoint": f"{oauth}/introspect",
-        "end_session_endpoint": f"{root}/services/auth/idp/oidc/logout", "frontchannel_logout_supported": True,
-        "frontchannel_logout_session_supported": False,
-        "scopes_supported": ["id", "api", "web", "full", "refresh_token", "offline_access", "openid", "profile", "email",
-                             "address", "phone"],
-        "response_types_supported": ["code", "token", "token id_token"], "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": ["RS256"], "display_values_supported": ["page", "popup", "touch"],
-        "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic", "private_key_jwt"],
-    })
+    return _json(
+        {
+            "issuer": root,
+            "authorization_endpoint": f"{oauth}/authorize",
+            "token_endpoint": f"{oauth}/token",
+            "revocation_endpoint": f"{oauth}/revoke",
+            "userinfo_endpoint": f"{oauth}/userinfo",
+            "jwks_uri": f"{root}/id/keys",
+            "registration_endpoint": f"{oauth}/register",
+            "introspection_endpoint": f"{oauth}/introspect",
+            "end_session_endpoint": f"{root}/services/auth/idp/oidc/logout",
+            "frontchannel_logout_supported": True,
+            "frontchannel_logout_session_supported": False,
+            "scopes_supported": [
+                "id",
+                "api",
+                "web",
+                "full",
+                "refresh_token",
+                "offline_access",
+                "openid",
+                "profile",
+                "email",
+                "address",
+                "phone",
+            ],
+            "response_types_supported": ["code", "token", "token id_token"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["RS256"],
+            "display_values_supported": ["page", "popup", "touch"],
+            "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic", "private_key_jwt"],
+        }
+    )
 
 
 def _json(body: dict[str, Any]) -> Response:

@@ -24,19 +24,51 @@ from asapp.simulator.trouble import Trouble
 PRACTICE_PASSWORD: Final = "practice1"  # noqa: S105 (shown on the log-in page)
 DEFAULT_ACCOUNT: Final = "the firm's own account"
 SHORT_NAMES = {
-    "first_name": "FirstName", "last_name": "LastName", "email": "Email", "opted_out": "HasOptedOutOfEmail",
-    "account_id": "AccountId", "owner_id": "OwnerId", "company": "Company", "description": "Description",
+    "first_name": "FirstName",
+    "last_name": "LastName",
+    "email": "Email",
+    "opted_out": "HasOptedOutOfEmail",
+    "account_id": "AccountId",
+    "owner_id": "OwnerId",
+    "company": "Company",
+    "description": "Description",
 }
-_LISTED = ("Id", "FirstName", "LastName", "Name", "Email", "HasOptedOutOfEmail", "OwnerId", "AccountId", "Company", "Status",
-           "LeadSource", "IsConverted", "ConvertedDate", "ConvertedContactId", "IsDeleted", "MasterRecordId",
-           "CreatedById", "CreatedDate", "LastModifiedDate", "SystemModstamp")
+_LISTED = (
+    "Id",
+    "FirstName",
+    "LastName",
+    "Name",
+    "Email",
+    "HasOptedOutOfEmail",
+    "OwnerId",
+    "AccountId",
+    "Company",
+    "Status",
+    "LeadSource",
+    "IsConverted",
+    "ConvertedDate",
+    "ConvertedContactId",
+    "IsDeleted",
+    "MasterRecordId",
+    "CreatedById",
+    "CreatedDate",
+    "LastModifiedDate",
+    "SystemModstamp",
+)
 
 
 class Org:
     """One simulated org. Thread-safe: records under the store's lock, the rest by Python's own."""
 
-    def __init__(self, *, name: str = "Northgate Wealth", seed: int = 0, database: str = ":memory:", sandbox: bool = False,
-                 clock: OrgClock | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        name: str = "Northgate Wealth",
+        seed: int = 0,
+        database: str = ":memory:",
+        sandbox: bool = False,
+        clock: OrgClock | None = None,
+    ) -> None:
         self.rng = random.Random(seed)
         self.name = name
         self.is_sandbox = sandbox
@@ -62,10 +94,19 @@ class Org:
         self._add_organization()
 
     def _add_organization(self) -> None:
-        self.records.insert(self.schema["Organization"], {
-            "Name": self.name, "OrganizationType": "Enterprise Edition", "IsSandbox": int(self.is_sandbox),
-            "InstanceName": "CS42" if self.is_sandbox else "NA215", "DefaultContactAccess": "ControlledByParent",
-            "DefaultLeadAccess": "ReadEditTransfer"}, None, record_id=self.id)
+        self.records.insert(
+            self.schema["Organization"],
+            {
+                "Name": self.name,
+                "OrganizationType": "Enterprise Edition",
+                "IsSandbox": int(self.is_sandbox),
+                "InstanceName": "CS42" if self.is_sandbox else "NA215",
+                "DefaultContactAccess": "ControlledByParent",
+                "DefaultLeadAccess": "ReadEditTransfer",
+            },
+            None,
+            record_id=self.id,
+        )
 
     def settle(self) -> None:
         """What time alone brings about: due commits, the end of the Recycle Bin. Runs before every request."""
@@ -91,8 +132,16 @@ class Org:
 
     # -- people and permissions
 
-    def add_user(self, *, name: str, username: str | None = None, password: str = PRACTICE_PASSWORD,
-                 email: str | None = None, profile: str = STANDARD, active: bool = True) -> str:
+    def add_user(
+        self,
+        *,
+        name: str,
+        username: str | None = None,
+        password: str = PRACTICE_PASSWORD,
+        email: str | None = None,
+        profile: str = STANDARD,
+        active: bool = True,
+    ) -> str:
         return self.people.add(name, username, password, email, profile, active=active).id
 
     def change_user(self, user_id: str, **changes: Any) -> None:
@@ -113,13 +162,21 @@ class Org:
     def access(self, user: User) -> UserAccess:
         return UserAccess(user, self.schema, self.permissions, self.settings)
 
-    def add_field(self, sobject: str, name: str, *, kind: str = "boolean", label: str | None = None, length: int = 255) -> None:
+    def add_field(
+        self, sobject: str, name: str, *, kind: str = "boolean", label: str | None = None, length: int = 255
+    ) -> None:
         """Add a custom field; its name ends in __c."""
         if not name.endswith("__c"):
             raise ValueError("custom fields end in __c")
         checked = kind == "boolean"
-        new = Field(name, label or name[:-3].replace("_", " "), kind, 0 if checked else length, nillable=not checked,
-                    defaulted=checked)
+        new = Field(
+            name,
+            label or name[:-3].replace("_", " "),
+            kind,
+            0 if checked else length,
+            nillable=not checked,
+            defaulted=checked,
+        )
         self.schema.add_field(sobject, new)
         self.store.add_column(self.schema[sobject], new)
         self._metadata_changed()
@@ -166,8 +223,9 @@ class Org:
         """The account of contacts that were given none; contacts without any are private."""
         if self._account_id is None:
             owner = next(iter(self.people.users), None)
-            self._account_id = self.records.insert(self.schema["Account"], {"Name": f"{self.name} Clients", "OwnerId": owner},
-                                                   owner)
+            self._account_id = self.records.insert(
+                self.schema["Account"], {"Name": f"{self.name} Clients", "OwnerId": owner}, owner
+            )
         return self._account_id
 
     def add_account(self, owner_id: str, name: str) -> str:
@@ -193,8 +251,9 @@ class Org:
             return value.lower()
         return value if value != "" else None
 
-    def _add(self, name: str, owner_id: str, stamp: datetime | int | None, record_id: str | None,
-             fields: dict[str, Any]) -> str:
+    def _add(
+        self, name: str, owner_id: str, stamp: datetime | int | None, record_id: str | None, fields: dict[str, Any]
+    ) -> str:
         sobject = self.schema[name]
         values = self.columns(sobject, fields)
         if not values.get("LastName"):
@@ -202,20 +261,63 @@ class Org:
         with self.store.transaction():
             return self.records.insert(sobject, {**values, "OwnerId": owner_id}, owner_id, _whole(stamp), record_id)
 
-    def add_contact(self, owner_id: str, *, last_name: str, first_name: str | None = None, email: str | None = None,
-                    opted_out: bool = False, account_id: str | None = DEFAULT_ACCOUNT, stamp: datetime | int | None = None,
-                    record_id: str | None = None, **fields: Any) -> str:
+    def add_contact(
+        self,
+        owner_id: str,
+        *,
+        last_name: str,
+        first_name: str | None = None,
+        email: str | None = None,
+        opted_out: bool = False,
+        account_id: str | None = DEFAULT_ACCOUNT,
+        stamp: datetime | int | None = None,
+        record_id: str | None = None,
+        **fields: Any,
+    ) -> str:
         account = self.account_id if account_id == DEFAULT_ACCOUNT else account_id
-        return self._add("Contact", owner_id, stamp, record_id, {
-            "FirstName": first_name, "LastName": last_name, "Email": email, "HasOptedOutOfEmail": opted_out,
-            "AccountId": account, **fields})
+        return self._add(
+            "Contact",
+            owner_id,
+            stamp,
+            record_id,
+            {
+                "FirstName": first_name,
+                "LastName": last_name,
+                "Email": email,
+                "HasOptedOutOfEmail": opted_out,
+                "AccountId": account,
+                **fields,
+            },
+        )
 
-    def add_lead(self, owner_id: str, *, last_name: str, company: str = "[not provided]", first_name: str | None = None,
-                 email: str | None = None, opted_out: bool = False, stamp: datetime | int | None = None,
-                 record_id: str | None = None, **fields: Any) -> str:
-        return self._add("Lead", owner_id, stamp, record_id, {
-            "FirstName": first_name, "LastName": last_name, "Email": email, "HasOptedOutOfEmail": opted_out,
-            "Company": company, "Status": "Open - Not Contacted", **fields})
+    def add_lead(
+        self,
+        owner_id: str,
+        *,
+        last_name: str,
+        company: str = "[not provided]",
+        first_name: str | None = None,
+        email: str | None = None,
+        opted_out: bool = False,
+        stamp: datetime | int | None = None,
+        record_id: str | None = None,
+        **fields: Any,
+    ) -> str:
+        return self._add(
+            "Lead",
+            owner_id,
+            stamp,
+            record_id,
+            {
+                "FirstName": first_name,
+                "LastName": last_name,
+                "Email": email,
+                "HasOptedOutOfEmail": opted_out,
+                "Company": company,
+                "Status": "Open - Not Contacted",
+                **fields,
+            },
+        )
 
     def add_contacts(self, rows: Iterable[dict[str, Any]]) -> list[str]:
         """Add many in one go; each row has the keys of add_contact and "owner_id". Fields are those of the first row."""
@@ -231,8 +333,14 @@ class Org:
             table.append([*found.values(), stamp, stamp, stamp, values["owner_id"], values["owner_id"]])
         if not table:
             return []
-        columns = [*self.columns(sobject, dict.fromkeys(names)), "CreatedDate", "LastModifiedDate", "SystemModstamp",
-                   "CreatedById", "LastModifiedById"]
+        columns = [
+            *self.columns(sobject, dict.fromkeys(names)),
+            "CreatedDate",
+            "LastModifiedDate",
+            "SystemModstamp",
+            "CreatedById",
+            "LastModifiedById",
+        ]
         return self.records.insert_many(sobject, columns, table)
 
     def _update(self, record_id: str, stamp: datetime | int | None, fields: dict[str, Any]) -> None:
@@ -306,12 +414,27 @@ class Org:
         owner = owner_id or (lead["OwnerId"] if lead["OwnerId"] in self.people.users else next(iter(self.people.users)))
         with self.store.transaction():
             account_id = self.add_account(owner, lead["Company"])
-            contact_id = self.add_contact(owner, last_name=lead["LastName"], first_name=lead["FirstName"], email=lead["Email"],
-                                          opted_out=bool(lead["HasOptedOutOfEmail"]), account_id=account_id, stamp=moment)
-            self.records.change(lead_id, {
-                "IsConverted": 1, "Status": "Closed - Converted", "ConvertedContactId": contact_id,
-                "ConvertedAccountId": account_id, "ConvertedDate": datetime.fromtimestamp(moment, UTC).date().isoformat()},
-                None, moment)
+            contact_id = self.add_contact(
+                owner,
+                last_name=lead["LastName"],
+                first_name=lead["FirstName"],
+                email=lead["Email"],
+                opted_out=bool(lead["HasOptedOutOfEmail"]),
+                account_id=account_id,
+                stamp=moment,
+            )
+            self.records.change(
+                lead_id,
+                {
+                    "IsConverted": 1,
+                    "Status": "Closed - Converted",
+                    "ConvertedContactId": contact_id,
+                    "ConvertedAccountId": account_id,
+                    "ConvertedDate": datetime.fromtimestamp(moment, UTC).date().isoformat(),
+                },
+                None,
+                moment,
+            )
         return contact_id
 
     def _live(self, record_id: str) -> dict[str, Any]:
@@ -365,7 +488,9 @@ class Org:
         if verb.startswith("add_"):
             sobject = self.schema["Contact" if verb == "add_contact" else "Lead"]
             kwargs["record_id"] = self.records.new_ids(sobject, 1)[0]
-        named = kwargs.get("record_id") or next((kwargs[k] for k in ("contact_id", "lead_id", "winner_id") if k in kwargs), None)
+        named = kwargs.get("record_id") or next(
+            (kwargs[k] for k in ("contact_id", "lead_id", "winner_id") if k in kwargs), None
+        )
         record_id = named or args[0]
         losers = kwargs.get("loser_ids") or (args[1] if verb == "merge" and len(args) > 1 else [])
         action: Callable[..., Any] = getattr(self, verb)
@@ -382,8 +507,14 @@ class Org:
 
     # -- apps, sessions, allowance
 
-    def register_app(self, key: str, secret: str, callback_urls: Sequence[str],
-                     scopes: Sequence[str] = ("api", "refresh_token", "id"), **more: Any) -> App:
+    def register_app(
+        self,
+        key: str,
+        secret: str,
+        callback_urls: Sequence[str],
+        scopes: Sequence[str] = ("api", "refresh_token", "id"),
+        **more: Any,
+    ) -> App:
         return self.grants.register(App(key, secret, list(callback_urls), list(scopes), **more))
 
     def change_app(self, key: str, **changes: Any) -> App:
@@ -417,8 +548,21 @@ class Org:
         self.settings.change(**changes)
 
 
-_LATE_VERBS = frozenset({"add_contact", "add_lead", "update_contact", "update_lead", "opt_out", "opt_in", "give", "delete",
-                         "undelete", "merge", "convert_lead"})
+_LATE_VERBS = frozenset(
+    {
+        "add_contact",
+        "add_lead",
+        "update_contact",
+        "update_lead",
+        "opt_out",
+        "opt_in",
+        "give",
+        "delete",
+        "undelete",
+        "merge",
+        "convert_lead",
+    }
+)
 
 
 def _whole(stamp: datetime | int | None) -> int | None:

@@ -38,8 +38,16 @@ class User:
         return self.name.rpartition(" ")[2]
 
     def as_json(self) -> dict[str, Any]:
-        return {"id": self.id, "name": self.name, "username": self.username, "email": self.email,
-                "profile": self.profile, "active": self.active, "frozen": self.frozen, "api_enabled": self.api_enabled}
+        return {
+            "id": self.id,
+            "name": self.name,
+            "username": self.username,
+            "email": self.email,
+            "profile": self.profile,
+            "active": self.active,
+            "frozen": self.frozen,
+            "api_enabled": self.api_enabled,
+        }
 
 
 class People:
@@ -51,7 +59,9 @@ class People:
         self.users: dict[str, User] = {}
         self.queues: dict[str, str] = {}
 
-    def add(self, name: str, username: str | None, password: str, email: str | None, profile: str, *, active: bool) -> User:
+    def add(
+        self, name: str, username: str | None, password: str, email: str | None, profile: str, *, active: bool
+    ) -> User:
         username = username or f"{_plain(name)}@northgate.example"
         if self.find_username(username):
             raise ValueError(f"Duplicate Username: {username}")
@@ -85,8 +95,15 @@ class People:
 
 
 def _columns(user: User) -> dict[str, Any]:
-    return {"Username": user.username, "FirstName": user.first_name, "LastName": user.last_name, "Email": user.email,
-            "Alias": _plain(user.name)[:8], "IsActive": int(user.active), "UserType": "Standard"}
+    return {
+        "Username": user.username,
+        "FirstName": user.first_name,
+        "LastName": user.last_name,
+        "Email": user.email,
+        "Alias": _plain(user.name)[:8],
+        "IsActive": int(user.active),
+        "UserType": "Standard",
+    }
 
 
 def _plain(name: str) -> str:

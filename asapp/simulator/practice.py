@@ -20,12 +20,46 @@ from asapp.simulator.trouble import Fault
 bp = Blueprint("practice", __name__, url_prefix="/practice/api")
 
 _ORG_VERBS = (
-    "add_user", "change_user", "add_queue", "add_contact", "add_contacts", "add_lead", "update_contact", "update_lead",
-    "add_field", "change_without_stamp", "opt_out", "opt_in", "give", "delete", "undelete", "purge", "merge",
-    "hide_contact", "show_contact",
-    "convert_lead", "begin_late", "commit_late", "hide_field", "show_field", "lock_field", "unlock_field", "expire_locators",
-    "register_app", "change_app", "expire_sessions", "revoke_approvals", "expire_codes", "use_up_allowance", "restore_allowance",
-    "change_settings", "users", "contact", "lead", "api_used", "add_account",
+    "add_user",
+    "change_user",
+    "add_queue",
+    "add_contact",
+    "add_contacts",
+    "add_lead",
+    "update_contact",
+    "update_lead",
+    "add_field",
+    "change_without_stamp",
+    "opt_out",
+    "opt_in",
+    "give",
+    "delete",
+    "undelete",
+    "purge",
+    "merge",
+    "hide_contact",
+    "show_contact",
+    "convert_lead",
+    "begin_late",
+    "commit_late",
+    "hide_field",
+    "show_field",
+    "lock_field",
+    "unlock_field",
+    "expire_locators",
+    "register_app",
+    "change_app",
+    "expire_sessions",
+    "revoke_approvals",
+    "expire_codes",
+    "use_up_allowance",
+    "restore_allowance",
+    "change_settings",
+    "users",
+    "contact",
+    "lead",
+    "api_used",
+    "add_account",
 )
 
 
@@ -36,9 +70,14 @@ def _verbs(org: Org) -> dict[str, Callable[..., Any]]:
         "allow_object": lambda sobject, rights=(), **whom: org.allow_object(sobject, *rights, **whom),
         "begin_late": lambda verb, args=(), **more: org.begin_late(verb, *args, **more),
         "issue_tokens": lambda user_id, key, scopes=None: _issue(org, user_id, key, scopes),
-        "add_trouble": org.trouble.add, "remove_trouble": org.trouble.remove, "clear_trouble": org.trouble.clear,
-        "advance_clock": org.clock.advance, "set_clock": org.clock.set, "freeze_clock": org.clock.freeze,
-        "run_clock": org.clock.run, "clear_calls": org.calls.clear,
+        "add_trouble": org.trouble.add,
+        "remove_trouble": org.trouble.remove,
+        "clear_trouble": org.trouble.clear,
+        "advance_clock": org.clock.advance,
+        "set_clock": org.clock.set,
+        "freeze_clock": org.clock.freeze,
+        "run_clock": org.clock.run,
+        "clear_calls": org.calls.clear,
         "between_pages": lambda actions, times=1: _between_pages(org, actions, times),
     }
 
@@ -50,6 +89,7 @@ def _issue(org: Org, user_id: str, key: str, scopes: list[str] | None) -> dict[s
 
 def _between_pages(org: Org, actions: list[tuple[str, dict[str, Any]]], times: int | None) -> None:
     """Run these verbs between a page and the next."""
+
     def hook(_locator: str, _offset: int) -> None:
         for verb, arguments in actions:
             _verbs(org)[verb](**_moments(arguments))
@@ -76,10 +116,21 @@ def state() -> Response:
     org = current_org()
     org.settle()
     counts = {name: org.count(name) for name in ("Contact", "Lead")}
-    return _json({"id": org.id, "name": org.name, "now": to_salesforce(org.clock.seconds()), "users": org.users(),
-                  "apps": [a.as_json() for a in org.grants.apps.values()], "counts": counts, "in_bin": org.count("Contact",
-                  deleted=True), "faults": [f.as_json() for f in org.trouble.faults], "api_used": org.api_used(),
-                  "approvals": len(org.grants.approvals), "calls": org.calls.mark()})
+    return _json(
+        {
+            "id": org.id,
+            "name": org.name,
+            "now": to_salesforce(org.clock.seconds()),
+            "users": org.users(),
+            "apps": [a.as_json() for a in org.grants.apps.values()],
+            "counts": counts,
+            "in_bin": org.count("Contact", deleted=True),
+            "faults": [f.as_json() for f in org.trouble.faults],
+            "api_used": org.api_used(),
+            "approvals": len(org.grants.approvals),
+            "calls": org.calls.mark(),
+        }
+    )
 
 
 @bp.get("/contacts")

@@ -82,7 +82,7 @@ class Cursors:
         with self._lock:
             self._open[cursor.locator] = cursor
             mine = [c.locator for c in self._open.values() if c.user_id == cursor.user_id]
-            for locator in mine[:max(0, len(mine) - self.org.settings.locators_per_user)]:
+            for locator in mine[: max(0, len(mine) - self.org.settings.locators_per_user)]:
                 del self._open[locator]
 
     def new_locator(self) -> str:
@@ -102,8 +102,16 @@ class Cursors:
             return cursor
 
 
-def run_query(org: Org, access: UserAccess, text: str, *, deleted_too: bool, version: str, batch: int = MAX_PAGE,
-              short_by: int = 0) -> dict[str, Any]:
+def run_query(
+    org: Org,
+    access: UserAccess,
+    text: str,
+    *,
+    deleted_too: bool,
+    version: str,
+    batch: int = MAX_PAGE,
+    short_by: int = 0,
+) -> dict[str, Any]:
     """Return the answer of /query or /queryAll; ApiError when the statement is wrong. `short_by` thins the first page."""
     plan = compile_query(parse(text, org.clock.now()), access, deleted_too=deleted_too)
     if plan.is_count:
@@ -118,7 +126,9 @@ def run_query(org: Org, access: UserAccess, text: str, *, deleted_too: bool, ver
         return read_page(org, access, cursor, 0, short_by=short_by)
 
 
-def next_page(org: Org, access: UserAccess, reference: str, *, batch: int | None = None, short_by: int = 0) -> dict[str, Any]:
+def next_page(
+    org: Org, access: UserAccess, reference: str, *, batch: int | None = None, short_by: int = 0
+) -> dict[str, Any]:
     """Return the page that `{locator}-{offset}` names. Pages may be read again as long as the cursor lives."""
     match = _LOCATOR.fullmatch(reference)
     if match is None:
@@ -165,12 +175,20 @@ def batch_size(header: str | None) -> int:
 def _aggregate(org: Org, plan: Plan) -> dict[str, Any]:
     rows = org.store.rows(plan.aggregate, plan.values)
     if len(rows) > MAX_PAGE:
-        raise ApiError(400, "EXCEEDED_ID_LIMIT", "Aggregate query does not support queryMore(), use LIMIT to restrict the "
-                                                 "results to a single batch")
+        raise ApiError(
+            400,
+            "EXCEEDED_ID_LIMIT",
+            "Aggregate query does not support queryMore(), use LIMIT to restrict the results to a single batch",
+        )
     names = [c.names[-1] for c in plan.columns]
     values = _typed(rows, plan.columns)
-    return {"totalSize": len(rows), "done": True, "records": [
-        {"attributes": {"type": "AggregateResult"}, **dict(zip(names, row, strict=True))} for row in values]}
+    return {
+        "totalSize": len(rows),
+        "done": True,
+        "records": [
+            {"attributes": {"type": "AggregateResult"}, **dict(zip(names, row, strict=True))} for row in values
+        ],
+    }
 
 
 def _read(org: Org, access: UserAccess, cursor: Cursor, numbers: Sequence[int]) -> list[dict[str, Any]]:
@@ -182,8 +200,18 @@ def _read(org: Org, access: UserAccess, cursor: Cursor, numbers: Sequence[int]) 
     if not cursor.deleted_too and plan.sobject.find("IsDeleted"):
         conditions.append('t."IsDeleted" = 0')
     wanted = ",".join(map(str, numbers))
-    rows = " ".join(["SELECT", selected, ", t.seq FROM", plan.from_rows, "WHERE t.seq IN (", wanted, ") AND",
-                     " AND ".join(conditions)])
+    rows = " ".join(
+        [
+            "SELECT",
+            selected,
+            ", t.seq FROM",
+            plan.from_rows,
+            "WHERE t.seq IN (",
+            wanted,
+            ") AND",
+            " AND ".join(conditions),
+        ]
+    )
     found = org.store.rows(rows, values)
     order = {number: place for place, number in enumerate(numbers)}
     found.sort(key=lambda row: order[row[-1]])
@@ -195,8 +223,10 @@ def _typed(rows: list[tuple[Any, ...]], columns: Sequence[Column], first: int = 
     booleans = {first + i for i, c in enumerate(columns) if c.kind == "boolean"}
     if not booleans or not rows:
         return rows
-    by_column = [[None if v is None else v == 1 for v in column] if i in booleans else column
-                 for i, column in enumerate(zip(*rows, strict=True))]
+    by_column = [
+        [None if v is None else v == 1 for v in column] if i in booleans else column
+        for i, column in enumerate(zip(*rows, strict=True))
+    ]
     return list(zip(*by_column, strict=True))
 
 
@@ -211,8 +241,10 @@ def _render(plan: Plan, rows: list[tuple[Any, ...]], version: str, nested: Seque
     rows = _typed(rows, plan.columns, first=1)
     if not nested:
         names = [c.names[0] for c in plan.columns]
-        return [{"attributes": {"type": kind, "url": base + row[0]}, **dict(zip(names, row[1:], strict=False))}
-                for row in rows]
+        return [
+            {"attributes": {"type": kind, "url": base + row[0]}, **dict(zip(names, row[1:], strict=False))}
+            for row in rows
+        ]
     aliases = list(dict.fromkeys(c.sql.split(".")[0] for c in nested))
     first_id = 1 + len(plan.columns)
     id_place = {alias: first_id + i for i, alias in enumerate(aliases)}

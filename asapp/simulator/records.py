@@ -51,8 +51,14 @@ class Records:
         self._next[sobject.name] += count
         return ids.make_many(sobject.prefix, self.pod, first, count)
 
-    def insert(self, sobject: SObject, values: dict[str, Any], actor_id: str | None, stamp: int | None = None,
-               record_id: str | None = None) -> str:
+    def insert(
+        self,
+        sobject: SObject,
+        values: dict[str, Any],
+        actor_id: str | None,
+        stamp: int | None = None,
+        record_id: str | None = None,
+    ) -> str:
         """Store a new record; return its Id."""
         record_id = record_id or self.new_ids(sobject, 1)[0]
         self.store.insert(sobject, {"Id": record_id, **values, **self._stamps(sobject, actor_id, stamp, new=True)})
@@ -61,11 +67,12 @@ class Records:
     def insert_many(self, sobject: SObject, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
         """Store many records at once; the rows hold all columns but Id, stamps included."""
         made = self.new_ids(sobject, len(rows))
-        self.store.insert_many(sobject, ["Id", *columns],
-                               ((new, *row) for new, row in zip(made, rows, strict=True)))
+        self.store.insert_many(sobject, ["Id", *columns], ((new, *row) for new, row in zip(made, rows, strict=True)))
         return made
 
-    def _stamps(self, sobject: SObject, actor_id: str | None, stamp: int | None, *, new: bool = False) -> dict[str, Any]:
+    def _stamps(
+        self, sobject: SObject, actor_id: str | None, stamp: int | None, *, new: bool = False
+    ) -> dict[str, Any]:
         moment = self.clock.seconds() if stamp is None else stamp
         stamps: dict[str, Any] = {"SystemModstamp": moment, "LastModifiedDate": moment}
         if actor_id and sobject.find("LastModifiedById"):
@@ -76,7 +83,9 @@ class Records:
                 stamps["CreatedById"] = actor_id
         return stamps
 
-    def change(self, record_id: str, values: dict[str, Any], actor_id: str | None = None, stamp: int | None = None) -> None:
+    def change(
+        self, record_id: str, values: dict[str, Any], actor_id: str | None = None, stamp: int | None = None
+    ) -> None:
         sobject = self.object_of(record_id)
         with self.store.lock:
             self.before_change([record_id])
@@ -88,8 +97,9 @@ class Records:
             self.before_change([record_id])
             self.store.update(self.object_of(record_id), record_id, values)
 
-    def delete(self, record_id: str, actor_id: str | None = None, stamp: int | None = None,
-               master_id: str | None = None) -> None:
+    def delete(
+        self, record_id: str, actor_id: str | None = None, stamp: int | None = None, master_id: str | None = None
+    ) -> None:
         """Put a record into the Recycle Bin; the loser of a merge with its master."""
         moment = self.clock.seconds() if stamp is None else stamp
         self.change(record_id, {"IsDeleted": 1, "_deleted_at": moment, "MasterRecordId": master_id}, actor_id, moment)
@@ -107,11 +117,14 @@ class Records:
         self.before_change([record_id])
         sobject = self.object_of(record_id)
         with self.store.transaction():
-            self.store.execute("INSERT OR IGNORE INTO deletion VALUES (?, ?, ?)",
-                               (sobject.name, record_id, self.clock.seconds()))
+            self.store.execute(
+                "INSERT OR IGNORE INTO deletion VALUES (?, ?, ?)", (sobject.name, record_id, self.clock.seconds())
+            )
             self.store.execute(f'DELETE FROM "{sobject.table}" WHERE "Id" = ?', (record_id,))
 
-    def merge(self, winner_id: str, loser_ids: Sequence[str], actor_id: str | None = None, stamp: int | None = None) -> None:
+    def merge(
+        self, winner_id: str, loser_ids: Sequence[str], actor_id: str | None = None, stamp: int | None = None
+    ) -> None:
         self.before_change([winner_id, *loser_ids])
         with self.store.transaction():
             for loser_id in loser_ids:

@@ -58,13 +58,19 @@ class ApiRequest:
         try:
             return orjson.loads(self.body)
         except orjson.JSONDecodeError as error:
-            raise bad_request("JSON_PARSER_ERROR", f"{error.msg} at [line:{error.lineno}, column:{error.colno}]") from None
+            raise bad_request(
+                "JSON_PARSER_ERROR", f"{error.msg} at [line:{error.lineno}, column:{error.colno}]"
+            ) from None
 
     def json_object(self) -> dict[str, Any]:
         parsed = self.json()
         if not isinstance(parsed, dict):
-            raise bad_request("JSON_PARSER_ERROR", "The HTTP entity body is required, but this request has no entity body."
-                              if not parsed else "Unexpected start of an array at [line:1, column:1]")
+            raise bad_request(
+                "JSON_PARSER_ERROR",
+                "The HTTP entity body is required, but this request has no entity body."
+                if not parsed
+                else "Unexpected start of an array at [line:1, column:1]",
+            )
         return parsed
 
     @property
@@ -170,10 +176,21 @@ class RestApi:
         params = parse_params(query)
         parts = tuple(segments[1:])
         tags = frozenset({"subrequest", *tags_of(method, parts)})
-        part = replace(outer, method=method, parts=parts, params=params, version=version, tags=tags, short_by=0,
-                       headers={k.lower(): str(v) for k, v in headers.items()}, body=b"" if body is None else body)
+        part = replace(
+            outer,
+            method=method,
+            parts=parts,
+            params=params,
+            version=version,
+            tags=tags,
+            short_by=0,
+            headers={k.lower(): str(v) for k, v in headers.items()},
+            body=b"" if body is None else body,
+        )
         note_soql(outer.call, params)
-        fault = self.org.trouble.pick(Asked(method, path, tags, [params["q"]] if "q" in params else [], outer.session.user.id))
+        fault = self.org.trouble.pick(
+            Asked(method, path, tags, [params["q"]] if "q" in params else [], outer.session.user.id)
+        )
         if fault is not None and fault.replacement is not None:
             answer = fault.replacement
             return Reply(answer.status, answer.body if not isinstance(answer.body, bytes) else answer.body.decode())
@@ -206,6 +223,7 @@ def note_soql(call: Call, params: Mapping[str, str]) -> None:
 
 # -- resources
 
+
 def _resources(api: RestApi, request: ApiRequest) -> Reply:
     root = f"/services/data/v{request.version}"
     listed = {name: f"{root}/{name}" for name in ("sobjects", "limits", "query", "queryAll", "composite")}
@@ -215,21 +233,37 @@ def _resources(api: RestApi, request: ApiRequest) -> Reply:
 def _query(api: RestApi, request: ApiRequest) -> Reply:
     if "q" not in request.params:
         raise bad_request("MALFORMED_QUERY", "A query string has to be specified")
-    answer = run_query(api.org, request.access, request.params["q"], deleted_too=request.parts[0] == "queryAll",
-                       version=request.version, batch=batch_size(request.headers.get("sforce-query-options")),
-                       short_by=request.short_by)
+    answer = run_query(
+        api.org,
+        request.access,
+        request.params["q"],
+        deleted_too=request.parts[0] == "queryAll",
+        version=request.version,
+        batch=batch_size(request.headers.get("sforce-query-options")),
+        short_by=request.short_by,
+    )
     return Reply(200, answer)
 
 
 def _query_more(api: RestApi, request: ApiRequest) -> Reply:
     header = request.headers.get("sforce-query-options")
-    return Reply(200, next_page(api.org, request.access, request.parts[1], batch=batch_size(header) if header else None,
-                                short_by=request.short_by))
+    return Reply(
+        200,
+        next_page(
+            api.org,
+            request.access,
+            request.parts[1],
+            batch=batch_size(header) if header else None,
+            short_by=request.short_by,
+        ),
+    )
 
 
 def _limits(api: RestApi, request: ApiRequest) -> Reply:
     if api.org.settings.limits_for_admins and not request.access.is_admin:
-        raise ApiError(403, "FORBIDDEN", "You do not have the level of access necessary to perform the operation you requested.")
+        raise ApiError(
+            403, "FORBIDDEN", "You do not have the level of access necessary to perform the operation you requested."
+        )
     return Reply(200, limits(api.org.settings.api_limit, api.org.api_used()))
 
 
@@ -242,13 +276,31 @@ def _summary(sobject: SObject, request: ApiRequest) -> dict[str, Any]:
     may = request.access.may
     root = f"/services/data/v{request.version}/sobjects/{sobject.name}"
     return {
-        "activateable": False, "createable": sobject.writable and may("create", sobject), "custom": False,
-        "customSetting": False, "deepCloneable": False, "deletable": sobject.writable and may("delete", sobject),
-        "deprecatedAndHidden": False, "feedEnabled": True, "hasSubtypes": False, "isInterface": False, "isSubtype": False,
-        "keyPrefix": sobject.prefix, "label": sobject.label, "labelPlural": sobject.plural, "layoutable": True,
-        "mergeable": sobject.find("MasterRecordId") is not None, "mruEnabled": True, "name": sobject.name,
-        "queryable": True, "replicateable": True, "retrieveable": True, "searchable": True, "triggerable": True,
-        "undeletable": sobject.find("IsDeleted") is not None, "updateable": sobject.writable and may("edit", sobject),
+        "activateable": False,
+        "createable": sobject.writable and may("create", sobject),
+        "custom": False,
+        "customSetting": False,
+        "deepCloneable": False,
+        "deletable": sobject.writable and may("delete", sobject),
+        "deprecatedAndHidden": False,
+        "feedEnabled": True,
+        "hasSubtypes": False,
+        "isInterface": False,
+        "isSubtype": False,
+        "keyPrefix": sobject.prefix,
+        "label": sobject.label,
+        "labelPlural": sobject.plural,
+        "layoutable": True,
+        "mergeable": sobject.find("MasterRecordId") is not None,
+        "mruEnabled": True,
+        "name": sobject.name,
+        "queryable": True,
+        "replicateable": True,
+        "retrieveable": True,
+        "searchable": True,
+        "triggerable": True,
+        "undeletable": sobject.find("IsDeleted") is not None,
+        "updateable": sobject.writable and may("edit", sobject),
         "urls": {"rowTemplate": f"{root}/{{ID}}", "describe": f"{root}/describe", "sobject": root},
     }
 
@@ -265,13 +317,31 @@ def _describe(api: RestApi, request: ApiRequest) -> Reply:
     if since and _is_before(changed.timestamp(), since):
         return Reply(304, None, modified)
     access = request.access
-    fields = [describe_field(f, can_create=access.is_writable(sobject, f) and access.may("create", sobject),
-                             can_update=access.is_writable(sobject, f) and access.may("edit", sobject))
-              for f in access.visible_fields(sobject)]
+    fields = [
+        describe_field(
+            f,
+            can_create=access.is_writable(sobject, f) and access.may("create", sobject),
+            can_update=access.is_writable(sobject, f) and access.may("edit", sobject),
+        )
+        for f in access.visible_fields(sobject)
+    ]
     scopes = [{"label": scope.title(), "name": scope} for scope in sobject.scopes]
-    return Reply(200, {"actionOverrides": [], "childRelationships": [], "compactLayoutable": True, "fields": fields,
-                       "listviewable": None, "lookupLayoutable": None, "namedLayoutInfos": [], "recordTypeInfos": [],
-                       "supportedScopes": scopes, **_summary(sobject, request)}, modified)
+    return Reply(
+        200,
+        {
+            "actionOverrides": [],
+            "childRelationships": [],
+            "compactLayoutable": True,
+            "fields": fields,
+            "listviewable": None,
+            "lookupLayoutable": None,
+            "namedLayoutInfos": [],
+            "recordTypeInfos": [],
+            "supportedScopes": scopes,
+            **_summary(sobject, request),
+        },
+        modified,
+    )
 
 
 def _is_before(changed: float, header: str) -> bool:
@@ -282,6 +352,7 @@ def _is_before(changed: float, header: str) -> bool:
 
 
 # -- records
+
 
 def _create(api: RestApi, request: ApiRequest) -> Reply:
     sobject = api.find_object(request)
@@ -299,7 +370,9 @@ def _read(api: RestApi, request: ApiRequest) -> Reply:
     return Reply(200, record)
 
 
-def read_record(api: RestApi, request: ApiRequest, sobject: SObject, record_id: str, wanted: list[str]) -> dict[str, Any] | None:
+def read_record(
+    api: RestApi, request: ApiRequest, sobject: SObject, record_id: str, wanted: list[str]
+) -> dict[str, Any] | None:
     """Return a record as GET shows it, or None if it is deleted, invisible or was never there."""
     full = ids.to_18(record_id)
     record = api.org.store.record(sobject, full) if full else None
@@ -337,8 +410,14 @@ def _delete(api: RestApi, request: ApiRequest) -> Reply:
 
 def _upsert(api: RestApi, request: ApiRequest) -> Reply:
     sobject = api.find_object(request)
-    made, created = api.dml(request).upsert(sobject, request.parts[2], request.parts[3], request.json_object(), request.options,
-                                            update_only=request.params.get("updateOnly", "").lower() == "true")
+    made, created = api.dml(request).upsert(
+        sobject,
+        request.parts[2],
+        request.parts[3],
+        request.json_object(),
+        request.options,
+        update_only=request.params.get("updateOnly", "").lower() == "true",
+    )
     if not created and float(request.version) < 46:
         return Reply(204)
     location = {"Location": f"/services/data/v{request.version}/sobjects/{sobject.name}/{made}"} if created else {}
@@ -353,6 +432,7 @@ def _read_by_key(api: RestApi, request: ApiRequest) -> Reply:
 
 
 # -- replication
+
 
 def _span(request: ApiRequest, *, days: int, now: int) -> tuple[int, int]:
     """Return start and end in seconds, seconds cut off; 400 INVALID_REPLICATION_DATE."""
@@ -376,9 +456,16 @@ def _updated(api: RestApi, request: ApiRequest) -> Reply:
     sobject = api.find_object(request)
     start, end = _span(request, days=30, now=api.org.clock.seconds())
     where, values = request.access.row_filter(sobject, "t")
-    rows = api.org.store.rows(" ".join([
-        f'SELECT t."Id" FROM "{sobject.table}" AS t WHERE t."SystemModstamp" >= ? AND t."SystemModstamp" < ?',
-        'AND t."IsDeleted" = 0 AND', where or "1"]), [start, end, *values])
+    rows = api.org.store.rows(
+        " ".join(
+            [
+                f'SELECT t."Id" FROM "{sobject.table}" AS t WHERE t."SystemModstamp" >= ? AND t."SystemModstamp" < ?',
+                'AND t."IsDeleted" = 0 AND',
+                where or "1",
+            ]
+        ),
+        [start, end, *values],
+    )
     return Reply(200, {"ids": [row[0] for row in rows], "latestDateCovered": _covered(api, end)})
 
 
@@ -386,11 +473,18 @@ def _deleted(api: RestApi, request: ApiRequest) -> Reply:
     sobject = api.find_object(request)
     now = api.org.clock.seconds()
     start, end = _span(request, days=15, now=now)
-    rows = api.org.store.rows("SELECT id, at FROM deletion WHERE sobject = ? AND at >= ? AND at < ? ORDER BY at",
-                              [sobject.name, start, end])
+    rows = api.org.store.rows(
+        "SELECT id, at FROM deletion WHERE sobject = ? AND at >= ? AND at < ? ORDER BY at", [sobject.name, start, end]
+    )
     seen = [(one, at) for one, at in rows if _may_see(api, request, sobject, one)]
-    return Reply(200, {"deletedRecords": [{"id": one, "deletedDate": to_salesforce(at)} for one, at in seen],
-                       "earliestDateAvailable": to_salesforce(now - 30 * 86400), "latestDateCovered": _covered(api, end)})
+    return Reply(
+        200,
+        {
+            "deletedRecords": [{"id": one, "deletedDate": to_salesforce(at)} for one, at in seen],
+            "earliestDateAvailable": to_salesforce(now - 30 * 86400),
+            "latestDateCovered": _covered(api, end),
+        },
+    )
 
 
 def _may_see(api: RestApi, request: ApiRequest, sobject: SObject, record_id: str) -> bool:
@@ -399,6 +493,7 @@ def _may_see(api: RestApi, request: ApiRequest, sobject: SObject, record_id: str
 
 
 # -- where what is
+
 
 def _find_handler(request: ApiRequest) -> Handler:
     """Return the handler of a path and method; 404 or 405 (naming what is allowed)."""

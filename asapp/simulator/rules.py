@@ -38,8 +38,11 @@ class Options:
 
     @classmethod
     def from_headers(cls, headers: Mapping[str, str]) -> Options:
-        duplicate = {part.split("=")[0].strip().lower(): part.split("=")[-1].strip().lower()
-                     for part in headers.get("sforce-duplicate-rule-header", "").replace(",", ";").split(";") if "=" in part}
+        duplicate = {
+            part.split("=")[0].strip().lower(): part.split("=")[-1].strip().lower()
+            for part in headers.get("sforce-duplicate-rule-header", "").replace(",", ";").split(";")
+            if "=" in part
+        }
         return cls(
             auto_assign=headers.get("sforce-auto-assign", "TRUE").strip().upper() != "FALSE",
             allow_save=duplicate.get("allowsave") == "true",
@@ -58,7 +61,9 @@ def check_required(org: Org, sobject: SObject, values: Mapping[str, Any]) -> Non
 def check_validation(org: Org, sobject: SObject, values: Mapping[str, Any]) -> None:
     for rule in org.settings.validation_rules:
         if rule["sobject"] == sobject.name and _fires(rule, values):
-            raise bad_request("FIELD_CUSTOM_VALIDATION_EXCEPTION", rule["message"], [rule["on"]] if rule.get("on") else [])
+            raise bad_request(
+                "FIELD_CUSTOM_VALIDATION_EXCEPTION", rule["message"], [rule["on"]] if rule.get("on") else []
+            )
 
 
 def _fires(rule: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
@@ -72,8 +77,14 @@ def _fires(rule: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
             return True
 
 
-def check_duplicates(org: Org, access: UserAccess, sobject: SObject, values: Mapping[str, Any], options: Options,
-                     own_id: str | None = None) -> None:
+def check_duplicates(
+    org: Org,
+    access: UserAccess,
+    sobject: SObject,
+    values: Mapping[str, Any],
+    options: Options,
+    own_id: str | None = None,
+) -> None:
     email = values.get("Email")
     if not email:
         return
@@ -99,16 +110,32 @@ def _detected(sobject: SObject, rule: Mapping[str, Any], matched: list[str], *, 
     message = rule.get("message", _USE_ONE)
     error = bad_request("DUPLICATES_DETECTED", message)
     error.extra["duplicateResult"] = {
-        "allowSave": allow_save, "duplicateRule": f"Standard_{sobject.name}_Duplicate_Rule",
-        "duplicateRuleEntityType": sobject.name, "errorMessage": message,
-        "matchResults": [{
-            "entityType": against, "errors": [], "matchEngine": "FuzzyMatchEngine",
-            "matchRecords": [{
-                "additionalInformation": [], "fieldDiffs": [], "matchConfidence": 100.0,
-                "record": {"attributes": {"type": against, "url": f"/services/data/v66.0/sobjects/{against}/{one}"}, "Id": one},
-            } for one in matched],
-            "rule": f"Standard_{against}_Match_Rule_v1_1", "size": len(matched), "success": True,
-        }],
+        "allowSave": allow_save,
+        "duplicateRule": f"Standard_{sobject.name}_Duplicate_Rule",
+        "duplicateRuleEntityType": sobject.name,
+        "errorMessage": message,
+        "matchResults": [
+            {
+                "entityType": against,
+                "errors": [],
+                "matchEngine": "FuzzyMatchEngine",
+                "matchRecords": [
+                    {
+                        "additionalInformation": [],
+                        "fieldDiffs": [],
+                        "matchConfidence": 100.0,
+                        "record": {
+                            "attributes": {"type": against, "url": f"/services/data/v66.0/sobjects/{against}/{one}"},
+                            "Id": one,
+                        },
+                    }
+                    for one in matched
+                ],
+                "rule": f"Standard_{against}_Match_Rule_v1_1",
+                "size": len(matched),
+                "success": True,
+            }
+        ],
     }
     return error
 

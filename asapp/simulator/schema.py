@@ -13,8 +13,14 @@ LEAD_SOURCES = ("Web", "Phone Inquiry", "Partner Referral", "Purchased List", "O
 LEAD_STATUSES = ("Open - Not Contacted", "Working - Contacted", "Closed - Converted", "Closed - Not Converted")
 
 _SOAP = {
-    "id": "tns:ID", "reference": "tns:ID", "boolean": "xsd:boolean", "datetime": "xsd:dateTime",
-    "date": "xsd:date", "int": "xsd:int", "double": "xsd:double", "currency": "xsd:double",
+    "id": "tns:ID",
+    "reference": "tns:ID",
+    "boolean": "xsd:boolean",
+    "datetime": "xsd:dateTime",
+    "date": "xsd:date",
+    "int": "xsd:int",
+    "double": "xsd:double",
+    "currency": "xsd:double",
 }
 _UNSORTED = {"textarea"}
 
@@ -120,11 +126,28 @@ def _audit() -> tuple[Field, ...]:
 
 def _head(label: str, name: str) -> tuple[Field, ...]:
     return (
-        Field("Id", f"{label} ID", "id", 18, nillable=False, creatable=False, updatable=False, permissionable=False,
-              defaulted=True, id_lookup=True),
+        Field(
+            "Id",
+            f"{label} ID",
+            "id",
+            18,
+            nillable=False,
+            creatable=False,
+            updatable=False,
+            permissionable=False,
+            defaulted=True,
+            id_lookup=True,
+        ),
         _fixed("IsDeleted", "Deleted", "boolean", nillable=False, defaulted=True),
-        _reference("MasterRecordId", "Master Record ID", (name,), "MasterRecord", creatable=False, updatable=False,
-                   permissionable=False),
+        _reference(
+            "MasterRecordId",
+            "Master Record ID",
+            (name,),
+            "MasterRecord",
+            creatable=False,
+            updatable=False,
+            permissionable=False,
+        ),
     )
 
 
@@ -135,16 +158,31 @@ def _person() -> tuple[Field, ...]:
     return (
         _text("LastName", "Last Name", 80, nillable=False, permissionable=False),
         _text("FirstName", "First Name", 40, permissionable=False),
-        Field("Salutation", "Salutation", "picklist", 40, permissionable=False,
-              values=("Mr.", "Ms.", "Mrs.", "Dr.", "Prof.", "Mx.")),
-        _text("Name", "Full Name", 121, nillable=False, creatable=False, updatable=False, permissionable=False,
-              sql=_NAME_SQL),
+        Field(
+            "Salutation",
+            "Salutation",
+            "picklist",
+            40,
+            permissionable=False,
+            values=("Mr.", "Ms.", "Mrs.", "Dr.", "Prof.", "Mx."),
+        ),
+        _text(
+            "Name",
+            "Full Name",
+            121,
+            nillable=False,
+            creatable=False,
+            updatable=False,
+            permissionable=False,
+            sql=_NAME_SQL,
+        ),
     )
 
 
 def _reachable() -> tuple[Field, ...]:
     return (
-        Field("Phone", "Phone", "phone", 40), Field("Fax", "Fax", "phone", 40),
+        Field("Phone", "Phone", "phone", 40),
+        Field("Fax", "Fax", "phone", 40),
         Field("MobilePhone", "Mobile Phone", "phone", 40),
         Field("Email", "Email", "email", 80, id_lookup=True),
     )
@@ -164,103 +202,211 @@ def _tail() -> tuple[Field, ...]:
 def _street(prefix: str) -> tuple[Field, ...]:
     label = f"{prefix} " if prefix else ""
     return (
-        Field(f"{prefix}Street", f"{label}Street", "textarea", 255), _text(f"{prefix}City", f"{label}City", 40),
+        Field(f"{prefix}Street", f"{label}Street", "textarea", 255),
+        _text(f"{prefix}City", f"{label}City", 40),
         _text(f"{prefix}State", f"{label}State/Province", 80),
         _text(f"{prefix}PostalCode", f"{label}Zip/Postal Code", 20),
         _text(f"{prefix}Country", f"{label}Country", 80),
     )
 
 
-_CONTACT = SObject("Contact", "Contact", "Contacts", "003", (
-    *_head("Contact", "Contact"),
-    _reference("AccountId", "Account ID", ("Account",), "Account"),
-    *_person(), *_street("Other"), *_street("Mailing"), *_reachable(),
-    Field("HomePhone", "Home Phone", "phone", 40), Field("OtherPhone", "Other Phone", "phone", 40),
-    Field("AssistantPhone", "Asst. Phone", "phone", 40),
-    _reference("ReportsToId", "Reports To ID", ("Contact",), "ReportsTo"),
-    _text("Title", "Title", 128), _text("Department", "Department", 80),
-    _text("AssistantName", "Assistant's Name", 40),
-    Field("LeadSource", "Lead Source", "picklist", 255, values=LEAD_SOURCES),
-    Field("Birthdate", "Birthdate", "date"),
-    Field("Description", "Contact Description", "textarea", 32000),
-    _reference("OwnerId", "Owner ID", ("User",), "Owner", nillable=False, defaulted=True, permissionable=False),
-    *_audit(), *_tail(),
-    _fixed("IsEmailBounced", "Is Email Bounced", "boolean", nillable=False, defaulted=True,
-           sql='("EmailBouncedDate" IS NOT NULL)'),
-), scopes=("delegated", "everything", "mine", "mru", "team"))
+_CONTACT = SObject(
+    "Contact",
+    "Contact",
+    "Contacts",
+    "003",
+    (
+        *_head("Contact", "Contact"),
+        _reference("AccountId", "Account ID", ("Account",), "Account"),
+        *_person(),
+        *_street("Other"),
+        *_street("Mailing"),
+        *_reachable(),
+        Field("HomePhone", "Home Phone", "phone", 40),
+        Field("OtherPhone", "Other Phone", "phone", 40),
+        Field("AssistantPhone", "Asst. Phone", "phone", 40),
+        _reference("ReportsToId", "Reports To ID", ("Contact",), "ReportsTo"),
+        _text("Title", "Title", 128),
+        _text("Department", "Department", 80),
+        _text("AssistantName", "Assistant's Name", 40),
+        Field("LeadSource", "Lead Source", "picklist", 255, values=LEAD_SOURCES),
+        Field("Birthdate", "Birthdate", "date"),
+        Field("Description", "Contact Description", "textarea", 32000),
+        _reference("OwnerId", "Owner ID", ("User",), "Owner", nillable=False, defaulted=True, permissionable=False),
+        *_audit(),
+        *_tail(),
+        _fixed(
+            "IsEmailBounced",
+            "Is Email Bounced",
+            "boolean",
+            nillable=False,
+            defaulted=True,
+            sql='("EmailBouncedDate" IS NOT NULL)',
+        ),
+    ),
+    scopes=("delegated", "everything", "mine", "mru", "team"),
+)
 
-_LEAD = SObject("Lead", "Lead", "Leads", "00Q", (
-    *_head("Lead", "Lead"), *_person(),
-    _text("Title", "Title", 128), _text("Company", "Company", 255, nillable=False, permissionable=False),
-    *_street(""), *_reachable(),
-    Field("Website", "Website", "url", 255),
-    Field("Description", "Description", "textarea", 32000),
-    Field("LeadSource", "Lead Source", "picklist", 255, values=LEAD_SOURCES),
-    Field("Status", "Status", "picklist", 255, nillable=False, defaulted=True, permissionable=False,
-          values=LEAD_STATUSES, default_value=LEAD_STATUSES[0]),
-    Field("Industry", "Industry", "picklist", 255, values=("Banking", "Consulting", "Finance", "Insurance", "Other")),
-    Field("Rating", "Rating", "picklist", 255, values=("Hot", "Warm", "Cold")),
-    Field("NumberOfEmployees", "Employees", "int"),
-    _reference("OwnerId", "Owner ID", ("Group", "User"), "Owner", nillable=False, defaulted=True,
-               permissionable=False),
-    Field("IsConverted", "Converted", "boolean", nillable=False, updatable=False, permissionable=False, defaulted=True),
-    _fixed("ConvertedDate", "Converted Date", "date"),
-    _reference("ConvertedAccountId", "Converted Account ID", ("Account",), "ConvertedAccount", creatable=False,
-               updatable=False, permissionable=False),
-    _reference("ConvertedContactId", "Converted Contact ID", ("Contact",), "ConvertedContact", creatable=False,
-               updatable=False, permissionable=False),
-    _reference("ConvertedOpportunityId", "Converted Opportunity ID", ("Opportunity",), "ConvertedOpportunity",
-               creatable=False, updatable=False, permissionable=False),
-    Field("IsUnreadByOwner", "Unread By Owner", "boolean", nillable=False, defaulted=True, permissionable=False),
-    *_audit(), *_tail(),
-), scopes=("everything", "mine", "mru", "team"))
+_LEAD = SObject(
+    "Lead",
+    "Lead",
+    "Leads",
+    "00Q",
+    (
+        *_head("Lead", "Lead"),
+        *_person(),
+        _text("Title", "Title", 128),
+        _text("Company", "Company", 255, nillable=False, permissionable=False),
+        *_street(""),
+        *_reachable(),
+        Field("Website", "Website", "url", 255),
+        Field("Description", "Description", "textarea", 32000),
+        Field("LeadSource", "Lead Source", "picklist", 255, values=LEAD_SOURCES),
+        Field(
+            "Status",
+            "Status",
+            "picklist",
+            255,
+            nillable=False,
+            defaulted=True,
+            permissionable=False,
+            values=LEAD_STATUSES,
+            default_value=LEAD_STATUSES[0],
+        ),
+        Field(
+            "Industry", "Industry", "picklist", 255, values=("Banking", "Consulting", "Finance", "Insurance", "Other")
+        ),
+        Field("Rating", "Rating", "picklist", 255, values=("Hot", "Warm", "Cold")),
+        Field("NumberOfEmployees", "Employees", "int"),
+        _reference(
+            "OwnerId", "Owner ID", ("Group", "User"), "Owner", nillable=False, defaulted=True, permissionable=False
+        ),
+        Field(
+            "IsConverted", "Converted", "boolean", nillable=False, updatable=False, permissionable=False, defaulted=True
+        ),
+        _fixed("ConvertedDate", "Converted Date", "date"),
+        _reference(
+            "ConvertedAccountId",
+            "Converted Account ID",
+            ("Account",),
+            "ConvertedAccount",
+            creatable=False,
+            updatable=False,
+            permissionable=False,
+        ),
+        _reference(
+            "ConvertedContactId",
+            "Converted Contact ID",
+            ("Contact",),
+            "ConvertedContact",
+            creatable=False,
+            updatable=False,
+            permissionable=False,
+        ),
+        _reference(
+            "ConvertedOpportunityId",
+            "Converted Opportunity ID",
+            ("Opportunity",),
+            "ConvertedOpportunity",
+            creatable=False,
+            updatable=False,
+            permissionable=False,
+        ),
+        Field("IsUnreadByOwner", "Unread By Owner", "boolean", nillable=False, defaulted=True, permissionable=False),
+        *_audit(),
+        *_tail(),
+    ),
+    scopes=("everything", "mine", "mru", "team"),
+)
 
-_ACCOUNT = SObject("Account", "Account", "Accounts", "001", (
-    *_head("Account", "Account"),
-    _text("Name", "Account Name", 255, nillable=False, permissionable=False),
-    Field("Phone", "Account Phone", "phone", 40),
-    _reference("OwnerId", "Owner ID", ("User",), "Owner", nillable=False, defaulted=True, permissionable=False),
-    *_audit(),
-), scopes=("everything", "mine", "mru", "team"))
+_ACCOUNT = SObject(
+    "Account",
+    "Account",
+    "Accounts",
+    "001",
+    (
+        *_head("Account", "Account"),
+        _text("Name", "Account Name", 255, nillable=False, permissionable=False),
+        Field("Phone", "Account Phone", "phone", 40),
+        _reference("OwnerId", "Owner ID", ("User",), "Owner", nillable=False, defaulted=True, permissionable=False),
+        *_audit(),
+    ),
+    scopes=("everything", "mine", "mru", "team"),
+)
 
-_USER = SObject("User", "User", "Users", "005", (
-    _fixed("Id", "User ID", "id", length=18, nillable=False, defaulted=True, id_lookup=True),
-    _text("Username", "Username", 80, nillable=False, permissionable=False, id_lookup=True),
-    _text("LastName", "Last Name", 80, nillable=False, permissionable=False),
-    _text("FirstName", "First Name", 40, permissionable=False),
-    _text("Name", "Full Name", 121, nillable=False, creatable=False, updatable=False, sql=_NAME_SQL),
-    Field("Email", "Email", "email", 128, nillable=False, permissionable=False, id_lookup=True),
-    _text("Alias", "Alias", 8, nillable=False), Field("IsActive", "Active", "boolean", nillable=False),
-    Field("UserType", "User Type", "picklist", 40, nillable=False),
-    _fixed("CreatedDate", "Created Date", "datetime", nillable=False),
-    _fixed("LastModifiedDate", "Last Modified Date", "datetime", nillable=False),
-    _fixed("SystemModstamp", "System Modstamp", "datetime", nillable=False),
-), writable=False)
+_USER = SObject(
+    "User",
+    "User",
+    "Users",
+    "005",
+    (
+        _fixed("Id", "User ID", "id", length=18, nillable=False, defaulted=True, id_lookup=True),
+        _text("Username", "Username", 80, nillable=False, permissionable=False, id_lookup=True),
+        _text("LastName", "Last Name", 80, nillable=False, permissionable=False),
+        _text("FirstName", "First Name", 40, permissionable=False),
+        _text("Name", "Full Name", 121, nillable=False, creatable=False, updatable=False, sql=_NAME_SQL),
+        Field("Email", "Email", "email", 128, nillable=False, permissionable=False, id_lookup=True),
+        _text("Alias", "Alias", 8, nillable=False),
+        Field("IsActive", "Active", "boolean", nillable=False),
+        Field("UserType", "User Type", "picklist", 40, nillable=False),
+        _fixed("CreatedDate", "Created Date", "datetime", nillable=False),
+        _fixed("LastModifiedDate", "Last Modified Date", "datetime", nillable=False),
+        _fixed("SystemModstamp", "System Modstamp", "datetime", nillable=False),
+    ),
+    writable=False,
+)
 
-_GROUP = SObject("Group", "Group", "Groups", "00G", (
-    _fixed("Id", "Group ID", "id", length=18, nillable=False),
-    _text("Name", "Name", 40, nillable=False), _text("Type", "Type", 40, nillable=False),
-    _fixed("CreatedDate", "Created Date", "datetime", nillable=False),
-    _fixed("LastModifiedDate", "Last Modified Date", "datetime", nillable=False),
-    _fixed("SystemModstamp", "System Modstamp", "datetime", nillable=False),
-), writable=False)
+_GROUP = SObject(
+    "Group",
+    "Group",
+    "Groups",
+    "00G",
+    (
+        _fixed("Id", "Group ID", "id", length=18, nillable=False),
+        _text("Name", "Name", 40, nillable=False),
+        _text("Type", "Type", 40, nillable=False),
+        _fixed("CreatedDate", "Created Date", "datetime", nillable=False),
+        _fixed("LastModifiedDate", "Last Modified Date", "datetime", nillable=False),
+        _fixed("SystemModstamp", "System Modstamp", "datetime", nillable=False),
+    ),
+    writable=False,
+)
 
-_ORGANIZATION = SObject("Organization", "Organization", "Organizations", "00D", (
-    _fixed("Id", "Organization ID", "id", length=18, nillable=False),
-    _text("Name", "Name", 80, nillable=False), _text("OrganizationType", "Edition", 40),
-    Field("IsSandbox", "Is Sandbox", "boolean", nillable=False),
-    _text("InstanceName", "Instance Name", 10), _fixed("TrialExpirationDate", "Trial Expiration Date", "datetime"),
-    _text("NamespacePrefix", "Namespace Prefix", 15),
-    _text("DefaultContactAccess", "Default Contact Access", 40), _text("DefaultLeadAccess", "Default Lead Access", 40),
-    _fixed("CreatedDate", "Created Date", "datetime", nillable=False),
-    _fixed("LastModifiedDate", "Last Modified Date", "datetime", nillable=False),
-    _fixed("SystemModstamp", "System Modstamp", "datetime", nillable=False),
-), writable=False)
+_ORGANIZATION = SObject(
+    "Organization",
+    "Organization",
+    "Organizations",
+    "00D",
+    (
+        _fixed("Id", "Organization ID", "id", length=18, nillable=False),
+        _text("Name", "Name", 80, nillable=False),
+        _text("OrganizationType", "Edition", 40),
+        Field("IsSandbox", "Is Sandbox", "boolean", nillable=False),
+        _text("InstanceName", "Instance Name", 10),
+        _fixed("TrialExpirationDate", "Trial Expiration Date", "datetime"),
+        _text("NamespacePrefix", "Namespace Prefix", 15),
+        _text("DefaultContactAccess", "Default Contact Access", 40),
+        _text("DefaultLeadAccess", "Default Lead Access", 40),
+        _fixed("CreatedDate", "Created Date", "datetime", nillable=False),
+        _fixed("LastModifiedDate", "Last Modified Date", "datetime", nillable=False),
+        _fixed("SystemModstamp", "System Modstamp", "datetime", nillable=False),
+    ),
+    writable=False,
+)
 
 # What a polymorphic Owner offers: the fields that users and queues have in common. Email is not among them.
-NAME = SObject("Name", "Name", "Names", "", (
-    _fixed("Id", "ID", "id", length=18, nillable=False), _text("Name", "Name", 121), _text("Type", "Type", 40),
-), writable=False)
+NAME = SObject(
+    "Name",
+    "Name",
+    "Names",
+    "",
+    (
+        _fixed("Id", "ID", "id", length=18, nillable=False),
+        _text("Name", "Name", 121),
+        _text("Type", "Type", 40),
+    ),
+    writable=False,
+)
 
 STANDARD = (_ACCOUNT, _CONTACT, _GROUP, _LEAD, _ORGANIZATION, _USER)
 PEOPLE = ("Contact", "Lead")
@@ -287,34 +433,79 @@ class Schema:
         old = self.objects[object_name]
         if old.find(new.name):
             raise ValueError(f"{object_name} has a field {new.name} already")
-        self.objects[object_name] = SObject(old.name, old.label, old.plural, old.prefix, (*old.fields, new),
-                                            old.writable, old.scopes)
+        self.objects[object_name] = SObject(
+            old.name, old.label, old.plural, old.prefix, (*old.fields, new), old.writable, old.scopes
+        )
 
 
 def describe_field(one: Field, *, can_create: bool, can_update: bool) -> dict[str, Any]:
     """Return the field as /describe shows it."""
     textual = one.is_text or one.kind in ID_KINDS
     return {
-        "aggregatable": one.kind != "boolean" and one.filterable, "aiPredictionField": False, "autoNumber": False,
-        "byteLength": one.length * 3 if textual and one.kind not in ID_KINDS else one.length, "calculated": False,
-        "calculatedFormula": None, "cascadeDelete": False, "caseSensitive": False, "compoundFieldName":
-            "Name" if one.name in {"FirstName", "LastName", "Salutation"} else None,
-        "controllerName": None, "createable": one.creatable and can_create, "custom": one.name.endswith("__c"),
-        "defaultValue": False if one.kind == "boolean" else None, "defaultValueFormula": None,
-        "defaultedOnCreate": one.defaulted, "dependentPicklist": False, "deprecatedAndHidden": False,
-        "digits": 8 if one.kind == "int" else 0, "displayLocationInDecimal": False, "encrypted": False,
-        "externalId": False, "extraTypeInfo": "plaintextarea" if one.kind == "textarea" else None,
-        "filterable": one.filterable, "filteredLookupInfo": None, "formulaTreatNullNumberAsZero": False,
-        "groupable": one.filterable and one.kind not in {"datetime"}, "highScaleNumber": False, "htmlFormatted": False,
-        "idLookup": one.id_lookup, "inlineHelpText": None, "label": one.label, "length": one.length, "mask": None,
-        "maskType": None, "name": one.name, "nameField": one.name == "Name", "namePointing": one.is_polymorphic,
-        "nillable": one.nillable, "permissionable": one.permissionable,
+        "aggregatable": one.kind != "boolean" and one.filterable,
+        "aiPredictionField": False,
+        "autoNumber": False,
+        "byteLength": one.length * 3 if textual and one.kind not in ID_KINDS else one.length,
+        "calculated": False,
+        "calculatedFormula": None,
+        "cascadeDelete": False,
+        "caseSensitive": False,
+        "compoundFieldName": "Name" if one.name in {"FirstName", "LastName", "Salutation"} else None,
+        "controllerName": None,
+        "createable": one.creatable and can_create,
+        "custom": one.name.endswith("__c"),
+        "defaultValue": False if one.kind == "boolean" else None,
+        "defaultValueFormula": None,
+        "defaultedOnCreate": one.defaulted,
+        "dependentPicklist": False,
+        "deprecatedAndHidden": False,
+        "digits": 8 if one.kind == "int" else 0,
+        "displayLocationInDecimal": False,
+        "encrypted": False,
+        "externalId": False,
+        "extraTypeInfo": "plaintextarea" if one.kind == "textarea" else None,
+        "filterable": one.filterable,
+        "filteredLookupInfo": None,
+        "formulaTreatNullNumberAsZero": False,
+        "groupable": one.filterable and one.kind not in {"datetime"},
+        "highScaleNumber": False,
+        "htmlFormatted": False,
+        "idLookup": one.id_lookup,
+        "inlineHelpText": None,
+        "label": one.label,
+        "length": one.length,
+        "mask": None,
+        "maskType": None,
+        "name": one.name,
+        "nameField": one.name == "Name",
+        "namePointing": one.is_polymorphic,
+        "nillable": one.nillable,
+        "permissionable": one.permissionable,
         "picklistValues": [
-            {"active": True, "defaultValue": value == one.default_value, "label": value, "validFor": None, "value": value}
-            for value in one.values],
-        "polymorphicForeignKey": one.is_polymorphic, "precision": 0, "queryByDistance": False,
-        "referenceTargetField": None, "referenceTo": list(one.refers_to), "relationshipName": one.relationship,
-        "relationshipOrder": None, "restrictedDelete": False, "restrictedPicklist": False, "scale": 0,
-        "searchPrefilterable": False, "soapType": _SOAP.get(one.kind, "xsd:string"), "sortable": one.sortable,
-        "type": one.kind, "unique": False, "updateable": one.updatable and can_update, "writeRequiresMasterRead": False,
+            {
+                "active": True,
+                "defaultValue": value == one.default_value,
+                "label": value,
+                "validFor": None,
+                "value": value,
+            }
+            for value in one.values
+        ],
+        "polymorphicForeignKey": one.is_polymorphic,
+        "precision": 0,
+        "queryByDistance": False,
+        "referenceTargetField": None,
+        "referenceTo": list(one.refers_to),
+        "relationshipName": one.relationship,
+        "relationshipOrder": None,
+        "restrictedDelete": False,
+        "restrictedPicklist": False,
+        "scale": 0,
+        "searchPrefilterable": False,
+        "soapType": _SOAP.get(one.kind, "xsd:string"),
+        "sortable": one.sortable,
+        "type": one.kind,
+        "unique": False,
+        "updateable": one.updatable and can_update,
+        "writeRequiresMasterRead": False,
     }

@@ -65,7 +65,9 @@ class OrgRequestHandler(WSGIRequestHandler):
         environ = self.make_environ()
         started: list[Any] = []
 
-        def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
+        def start_response(
+            status: str, headers: list[tuple[str, str]], exc_info: Any = None
+        ) -> Callable[[bytes], object]:
             started[:] = [status, headers, exc_info]
             return started.append
 
@@ -147,7 +149,9 @@ class Running:
     server: BaseWSGIServer
 
 
-def build_server(org: Org, host: str, port: int, tls: ssl.SSLContext | None, advisorstream_url: str | None) -> BaseWSGIServer:
+def build_server(
+    org: Org, host: str, port: int, tls: ssl.SSLContext | None, advisorstream_url: str | None
+) -> BaseWSGIServer:
     app = OrgApp(org, advisorstream_url=advisorstream_url)
     server = make_server(host, port, app, threaded=True, request_handler=OrgRequestHandler)
     server.ssl_context = tls
@@ -165,8 +169,14 @@ def _log(kind: str, message: str, *args: Any) -> None:
 
 
 @contextmanager
-def start(org: Org, port: int = 0, *, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None,
-          advisorstream_url: str | None = None) -> Iterator[Running]:
+def start(
+    org: Org,
+    port: int = 0,
+    *,
+    host: str = "127.0.0.1",
+    tls: ssl.SSLContext | None = None,
+    advisorstream_url: str | None = None,
+) -> Iterator[Running]:
     """Serve an org from a thread as long as the block lasts; port 0 takes a free one."""
     server = build_server(org, host, port, tls, advisorstream_url)
     scheme = "https" if tls else "http"

@@ -36,16 +36,21 @@ class Store:
         self._undo: list[list[Callable[[], object]]] = []  # for each open transaction: what to do if it is rolled back
         self.generation = 0  # moves with every write: what was counted before it may be wrong
         self._counts: OrderedDict[tuple[Any, ...], int] = OrderedDict()
-        for pragma in ("journal_mode = MEMORY", "synchronous = OFF", "temp_store = MEMORY", "cache_size = -64000",
-                       "case_sensitive_like = ON"):
+        for pragma in (
+            "journal_mode = MEMORY",
+            "synchronous = OFF",
+            "temp_store = MEMORY",
+            "cache_size = -64000",
+            "case_sensitive_like = ON",
+        ):
             self._connection.execute(f"PRAGMA {pragma}")
         for sobject in schema.objects.values():
             self._create(sobject)
         self._connection.execute(
             'CREATE VIEW "sf_Name" AS SELECT "Id", "Name", \'User\' AS "Type" FROM "sf_User" '
-            'UNION ALL SELECT "Id", "Name", "Type" FROM "sf_Group"')
-        self._connection.execute(
-            "CREATE TABLE deletion (sobject TEXT, id TEXT PRIMARY KEY, at INTEGER)")
+            'UNION ALL SELECT "Id", "Name", "Type" FROM "sf_Group"'
+        )
+        self._connection.execute("CREATE TABLE deletion (sobject TEXT, id TEXT PRIMARY KEY, at INTEGER)")
 
     def _create(self, sobject: SObject) -> None:
         columns = [_column(f) for f in sobject.fields]
@@ -62,7 +67,8 @@ class Store:
         seen = '"IsDeleted", _restricted' + (', "AccountId"' if name == "Contact" else "")
         opted = ', "HasOptedOutOfEmail"' if sobject.find("HasOptedOutOfEmail") else ""
         self._connection.execute(
-            f'CREATE INDEX "{name}_owner" ON "{table}" ("OwnerId", "SystemModstamp", "Id", {seen}{opted})')
+            f'CREATE INDEX "{name}_owner" ON "{table}" ("OwnerId", "SystemModstamp", "Id", {seen}{opted})'
+        )
         self._connection.execute(f'CREATE INDEX "{name}_stamp" ON "{table}" ("SystemModstamp", "Id")')
         self._connection.execute(f'CREATE INDEX "{name}_bin" ON "{table}" (_deleted_at) WHERE _deleted_at IS NOT NULL')
         if sobject.find("Email"):
@@ -158,7 +164,9 @@ class Store:
     def update(self, sobject: SObject, record_id: str, changes: dict[str, Any]) -> None:
         names = ", ".join(f'"{c}" = ?' for c in changes)
         with self.transaction():
-            self._connection.execute(f'UPDATE "{sobject.table}" SET {names} WHERE "Id" = ?', (*changes.values(), record_id))
+            self._connection.execute(
+                f'UPDATE "{sobject.table}" SET {names} WHERE "Id" = ?', (*changes.values(), record_id)
+            )
 
     def execute(self, sql: str, values: Sequence[Any] = ()) -> int:
         """Run a statement that writes; return how many rows it touched."""

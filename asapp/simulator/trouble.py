@@ -15,10 +15,24 @@ from typing import Any
 from asapp.simulator.answers import ANSWERS, Answer
 from asapp.simulator.clock import OrgClock
 
-DEEDS = frozenset({
-    "slow", "slow_after", "hang", "reset", "reset_after", "late_work", "truncated", "truncated_json", "wrong_content_type",
-    "redirect", "huge", "foreign_next", "short_page", "no_limit_info",
-})
+DEEDS = frozenset(
+    {
+        "slow",
+        "slow_after",
+        "hang",
+        "reset",
+        "reset_after",
+        "late_work",
+        "truncated",
+        "truncated_json",
+        "wrong_content_type",
+        "redirect",
+        "huge",
+        "foreign_next",
+        "short_page",
+        "no_limit_info",
+    }
+)
 ON_PARTS = frozenset({"foreign_next", "short_page"})  # deeds that a part of a composite answer can suffer
 
 
@@ -72,10 +86,13 @@ class Fault:
     def matches(self, request: Request) -> bool:
         if self.deed and self.deed not in ON_PARTS and "subrequest" in request.tags:
             return False
-        wanted = ((self.kind is None or self.kind in request.tags), (self.method in {None, request.method}),
-                  (self.path is None or self.path in request.path),
-                  (self.soql is None or any(self.soql.lower() in q.lower() for q in request.soql)),
-                  (self.user_id in {None, request.user_id}))
+        wanted = (
+            (self.kind is None or self.kind in request.tags),
+            (self.method in {None, request.method}),
+            (self.path is None or self.path in request.path),
+            (self.soql is None or any(self.soql.lower() in q.lower() for q in request.soql)),
+            (self.user_id in {None, request.user_id}),
+        )
         return all(wanted)
 
     def remove(self) -> None:
@@ -83,8 +100,18 @@ class Fault:
             self._owner.remove(self.number)
 
     def as_json(self) -> dict[str, Any]:
-        return {"number": self.number, "answer": self.name, "kind": self.kind, "method": self.method, "path": self.path,
-                "soql": self.soql, "user_id": self.user_id, "times": self.times, "hits": self.hits, "label": self.label}
+        return {
+            "number": self.number,
+            "answer": self.name,
+            "kind": self.kind,
+            "method": self.method,
+            "path": self.path,
+            "soql": self.soql,
+            "user_id": self.user_id,
+            "times": self.times,
+            "hits": self.hits,
+            "label": self.label,
+        }
 
 
 class Trouble:
@@ -96,17 +123,45 @@ class Trouble:
         self._faults: list[Fault] = []
         self._last = 0
 
-    def add(self, answer: str | Answer, *, kind: str | None = None, method: str | None = None,  # noqa: PLR0913
-            path: str | None = None, soql: str | None = None, user_id: str | None = None, times: int | None = None,
-            after: int = 0, probability: float = 1.0, seed: int = 0, for_seconds: float | None = None,
-            label: str | None = None, **details: Any) -> Fault:
+    def add(
+        self,
+        answer: str | Answer,
+        *,
+        kind: str | None = None,
+        method: str | None = None,  # noqa: PLR0913
+        path: str | None = None,
+        soql: str | None = None,
+        user_id: str | None = None,
+        times: int | None = None,
+        after: int = 0,
+        probability: float = 1.0,
+        seed: int = 0,
+        for_seconds: float | None = None,
+        label: str | None = None,
+        **details: Any,
+    ) -> Fault:
         if isinstance(answer, str) and answer not in ANSWERS and answer not in DEEDS:
             raise ValueError(f"no answer and no deed is called {answer}")
         with self._lock:
             self._last += 1
             until = None if for_seconds is None else self._clock.timestamp() + for_seconds
-            fault = Fault(self._last, answer, kind, method.upper() if method else None, path, soql, user_id, times, after,
-                          probability, until, label, details, _dice=random.Random(seed), _owner=self)
+            fault = Fault(
+                self._last,
+                answer,
+                kind,
+                method.upper() if method else None,
+                path,
+                soql,
+                user_id,
+                times,
+                after,
+                probability,
+                until,
+                label,
+                details,
+                _dice=random.Random(seed),
+                _owner=self,
+            )
             self._faults.append(fault)
             return fault
 
@@ -136,8 +191,14 @@ class Trouble:
     def labelled(self, label: str) -> Fault | None:
         """Return the fault under a switch, if it is still on."""
         now = self._clock.timestamp()
-        return next((f for f in self.faults if f.label == label and (f.until is None or f.until > now)
-                     and (f.times is None or f.hits < f.times)), None)
+        return next(
+            (
+                f
+                for f in self.faults
+                if f.label == label and (f.until is None or f.until > now) and (f.times is None or f.hits < f.times)
+            ),
+            None,
+        )
 
     def clear(self) -> None:
         with self._lock:

@@ -60,7 +60,6 @@ class Outgoing:
         self.headers = [(k, v) for k, v in self.headers if k.lower() != name.lower()] + [(name, value)]
 
 
-
 def base_url_of(environ: WSGIEnvironment) -> str:
     return f"{environ['wsgi.url_scheme']}://{environ.get('HTTP_HOST', environ['SERVER_NAME'])}"
 
@@ -96,8 +95,14 @@ class OrgApp:
         cookies = tuple(part.split("=")[0].strip() for part in environ.get("HTTP_COOKIE", "").split(";") if "=" in part)
         session = self._session(environ) if area == "data" else None
         tags = _tags(environ["REQUEST_METHOD"], path, area, body)
-        call = self.org.calls.open(at=self.org.clock.seconds(), method=environ["REQUEST_METHOD"], path=path, tags=tags,
-                                   user_id=session.user.id if session else None, cookies=cookies)
+        call = self.org.calls.open(
+            at=self.org.clock.seconds(),
+            method=environ["REQUEST_METHOD"],
+            path=path,
+            tags=tags,
+            user_id=session.user.id if session else None,
+            cookies=cookies,
+        )
         params = parse_params(environ.get("QUERY_STRING", ""))
         note_soql(call, params)
         fault = self.org.trouble.pick(Asked(call.method, path, tags, _all_soql(call, body), call.user_id))
@@ -115,7 +120,9 @@ class OrgApp:
         finally:
             call.ms = (time.perf_counter() - started) * 1000
 
-    def _with_fault(self, fault: Fault, work: Callable[..., Outgoing], environ: WSGIEnvironment, call: Call) -> Outgoing:
+    def _with_fault(
+        self, fault: Fault, work: Callable[..., Outgoing], environ: WSGIEnvironment, call: Call
+    ) -> Outgoing:
         answer = fault.replacement
         if answer is not None:
             return self._replaced(answer, fault, environ, call)
@@ -135,7 +142,9 @@ class OrgApp:
                 raise ConnectionResetByOrgError
             case "redirect":
                 location = str(fault.details.get("location", base_url_of(environ) + "/elsewhere"))
-                return Outgoing(int(fault.details.get("status", 302)), b"", [("Location", location), ("Content-Type", HTML)])
+                return Outgoing(
+                    int(fault.details.get("status", 302)), b"", [("Location", location), ("Content-Type", HTML)]
+                )
             case "huge":
                 return Outgoing(200, _huge(int(fault.details.get("mb", 64))), [("Content-Type", JSON)])
             case "short_page":
@@ -154,7 +163,7 @@ class OrgApp:
                 outgoing.set_header("Content-Length", str(len(outgoing.body)))
                 outgoing.cut = len(outgoing.body) // 2
             case "truncated_json":
-                outgoing.body = outgoing.body[:len(outgoing.body) * 2 // 3]
+                outgoing.body = outgoing.body[: len(outgoing.body) * 2 // 3]
             case "wrong_content_type":
                 outgoing.set_header("Content-Type", HTML)
             case "foreign_next":
@@ -169,8 +178,11 @@ class OrgApp:
     def _replaced(self, answer: Answer, fault: Fault, environ: WSGIEnvironment, call: Call) -> Outgoing:
         """An error of the authorize endpoint goes to the callback, or (details hosted=True) to a page of Salesforce's."""
         if "authorize" in call.tags and isinstance(answer.body, dict):
-            environ["practice.authorize_error"] = (answer.body["error"], answer.body["error_description"],
-                                                   bool(fault.details.get("hosted")))
+            environ["practice.authorize_error"] = (
+                answer.body["error"],
+                answer.body["error_description"],
+                bool(fault.details.get("hosted")),
+            )
             return self._oauth(environ, b"")
         headers = [("Content-Type", answer.content_type), *answer.headers.items()]
         if answer.status == 304 or answer.body is None:
@@ -192,8 +204,16 @@ class OrgApp:
         scheme, _, token = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
         return self.org.grants.find_session(token.strip()) if scheme in {"Bearer", "OAuth"} else None
 
-    def _data(self, environ: WSGIEnvironment, path: str, params: dict[str, str], body: bytes, session: Session | None,
-              call: Call, short_by: int) -> Outgoing:
+    def _data(
+        self,
+        environ: WSGIEnvironment,
+        path: str,
+        params: dict[str, str],
+        body: bytes,
+        session: Session | None,
+        call: Call,
+        short_by: int,
+    ) -> Outgoing:
         head = environ.get("REQUEST_URI", path)
         if len(head) > MAX_REQUEST_HEAD:
             return self._replaced(ANSWERS["uri_too_long"], Fault(0, ""), environ, call)
@@ -208,8 +228,18 @@ class OrgApp:
             if error.code == "INVALID_SESSION_ID" and session is None and _wants_xml(environ):
                 return self._replaced(ANSWERS["xml_401"], Fault(0, ""), environ, call)
             return self._finish(Reply(error.status, [error.entry()]), environ, session, call)
-        request = ApiRequest(environ["REQUEST_METHOD"], parts[1:], params, _headers(environ), body, version, admitted,
-                             self.org.access(admitted.user), call, short_by)
+        request = ApiRequest(
+            environ["REQUEST_METHOD"],
+            parts[1:],
+            params,
+            _headers(environ),
+            body,
+            version,
+            admitted,
+            self.org.access(admitted.user),
+            call,
+            short_by,
+        )
         call.soql = tuple(params[k] for k in ("q",) if k in params)
         return self._finish(self._rest.handle(request), environ, admitted, call)
 
@@ -236,8 +266,14 @@ class OrgApp:
 
     def _finish(self, reply: Reply, environ: WSGIEnvironment, session: Session | None, call: Call) -> Outgoing:
         """Dress a reply as Salesforce does. X-PrettyPrint indents the JSON."""
-        headers = [*reply.headers.items(), ("Cache-Control", _NO_STORE), ("X-Robots-Tag", "none"), ("Vary", "Accept-Encoding"),
-                   ("X-SFDC-Request-Id", f"{self._instance}{call.number:024x}"), *self._cookies(environ)]
+        headers = [
+            *reply.headers.items(),
+            ("Cache-Control", _NO_STORE),
+            ("X-Robots-Tag", "none"),
+            ("Vary", "Accept-Encoding"),
+            ("X-SFDC-Request-Id", f"{self._instance}{call.number:024x}"),
+            *self._cookies(environ),
+        ]
         if session is not None and call.counted and reply.status != 204 and self.org.settings.limit_info != "absent":
             headers.append(("Sforce-Limit-Info", self._limit_info(session)))
         if reply.body is None:
@@ -290,7 +326,11 @@ def _tags(method: str, path: str, area: str, body: bytes) -> tuple[str, ...]:
 
 def _all_soql(call: Call, body: bytes) -> tuple[str, ...]:
     """Queries of this request, those inside a composite included (as they stand in its body)."""
-    return (*call.soql, unquote(body.decode("utf-8", "replace").replace("+", " "))) if "composite" in call.tags else call.soql
+    return (
+        (*call.soql, unquote(body.decode("utf-8", "replace").replace("+", " ")))
+        if "composite" in call.tags
+        else call.soql
+    )
 
 
 def _read_body(environ: WSGIEnvironment) -> bytes:
@@ -318,17 +358,39 @@ def _send(outgoing: Outgoing, environ: WSGIEnvironment, start_response: StartRes
     body = outgoing.body
     headers = list(outgoing.headers)
     if outgoing.cut is not None:
-        body = body[:outgoing.cut]
+        body = body[: outgoing.cut]
         headers.append(("Connection", "close"))
     start_response(f"{outgoing.status} {_REASONS.get(outgoing.status, 'Unknown')}", headers)
     return [body] if body and environ["REQUEST_METHOD"] != "HEAD" else []
 
 
 _REASONS: dict[int, str] = {
-    200: "OK", 201: "Created", 204: "No Content", 300: "Multiple Choices", 302: "Found", 303: "See Other", 304: "Not Modified",
-    307: "Temporary Redirect", 308: "Permanent Redirect", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden",
-    404: "Not Found", 405: "Method Not Allowed", 406: "Not Acceptable", 409: "Conflict", 410: "Gone",
-    412: "Precondition Failed", 414: "Request-URI Too Large", 415: "Unsupported Media Type", 420: "Enhance Your Calm",
-    428: "Precondition Required", 429: "Too Many Requests", 431: "Request Header Fields Too Large",
-    500: "Internal Server Error", 502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout",
+    200: "OK",
+    201: "Created",
+    204: "No Content",
+    300: "Multiple Choices",
+    302: "Found",
+    303: "See Other",
+    304: "Not Modified",
+    307: "Temporary Redirect",
+    308: "Permanent Redirect",
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    406: "Not Acceptable",
+    409: "Conflict",
+    410: "Gone",
+    412: "Precondition Failed",
+    414: "Request-URI Too Large",
+    415: "Unsupported Media Type",
+    420: "Enhance Your Calm",
+    428: "Precondition Required",
+    429: "Too Many Requests",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
 }

@@ -38,8 +38,11 @@ class Api:
 
     def query(self, soql: str, *, everything: bool = False, **headers: str) -> dict[str, Any]:
         """Return the answer of /query (or /queryAll); the statement must be right."""
-        answer = self.get("/queryAll" if everything else "/query", params={"q": soql},
-                          headers={k.replace("_", "-"): v for k, v in headers.items()})
+        answer = self.get(
+            "/queryAll" if everything else "/query",
+            params={"q": soql},
+            headers={k.replace("_", "-"): v for k, v in headers.items()},
+        )
         assert answer.status_code == 200, answer.text
         return answer.json()
 
@@ -90,6 +93,7 @@ def admin(org: Org) -> str:
 @pytest.fixture
 def log_in(running: Running) -> Callable[..., Api]:
     """Return a client for a user; scopes are the app's unless given."""
+
     def make(user_id: str, scopes: list[str] | None = None) -> Api:
         return Api(running.url, running.org.issue_tokens(user_id, KEY, scopes))
 

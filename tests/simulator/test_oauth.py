@@ -30,9 +30,18 @@ class Browser:
 
     def authorize(self, **changes: Any) -> str:
         """Start, and return the address at which the browser ends."""
-        asked = {"response_type": "code", "client_id": KEY, "redirect_uri": CALLBACK, "state": "S/1 +",
-                 "code_challenge": CHALLENGE, "code_challenge_method": "S256", **changes}
-        return self._go("GET", f"{self.url}/services/oauth2/authorize", params={k: v for k, v in asked.items() if v is not None})
+        asked = {
+            "response_type": "code",
+            "client_id": KEY,
+            "redirect_uri": CALLBACK,
+            "state": "S/1 +",
+            "code_challenge": CHALLENGE,
+            "code_challenge_method": "S256",
+            **changes,
+        }
+        return self._go(
+            "GET", f"{self.url}/services/oauth2/authorize", params={k: v for k, v in asked.items() if v is not None}
+        )
 
     def _go(self, method: str, url: str, **more: Any) -> str:
         answer = self.session.request(method, url, allow_redirects=False, timeout=20, **more)
@@ -84,8 +93,16 @@ def token(running: Running, *, auth: tuple[str, str] | None = None, **form: str)
 
 
 def exchange(running: Running, code: str, **changes: str) -> requests.Response:
-    return token(running, **{"grant_type": "authorization_code", "code": code, "redirect_uri": CALLBACK,
-                             "code_verifier": VERIFIER, **changes})
+    return token(
+        running,
+        **{
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": CALLBACK,
+            "code_verifier": VERIFIER,
+            **changes,
+        },
+    )
 
 
 def refusal(answer: requests.Response) -> tuple[int, str, str]:
@@ -93,6 +110,7 @@ def refusal(answer: requests.Response) -> tuple[int, str, str]:
 
 
 # -- the way there
+
 
 def test_the_whole_way(running: Running, browser: Browser, amara: str) -> None:
     back = browser.connect()
@@ -102,7 +120,16 @@ def test_the_whole_way(running: Running, browser: Browser, amara: str) -> None:
     answer = exchange(running, back["code"])
     assert answer.status_code == 200
     tokens = answer.json()
-    assert set(tokens) == {"access_token", "refresh_token", "signature", "scope", "instance_url", "id", "token_type", "issued_at"}
+    assert set(tokens) == {
+        "access_token",
+        "refresh_token",
+        "signature",
+        "scope",
+        "instance_url",
+        "id",
+        "token_type",
+        "issued_at",
+    }
     assert tokens["id"] == f"https://login.salesforce.com/id/{running.org.id}/{amara}"
     assert tokens["access_token"].startswith(running.org.id[:15] + "!")
     assert tokens["instance_url"] == running.url
@@ -123,7 +150,10 @@ def test_deny_goes_back_with_an_error_and_the_state(browser: Browser) -> None:
     browser.authorize()
     browser.log_in()
     assert arrived(browser.submit(cancel="Deny")) == {
-        "error": "access_denied", "error_description": "end-user denied authorization", "state": "S/1 +"}
+        "error": "access_denied",
+        "error_description": "end-user denied authorization",
+        "state": "S/1 +",
+    }
 
 
 def test_a_wrong_password_stays_on_the_page(browser: Browser) -> None:
@@ -150,9 +180,15 @@ def test_immediate_asks_nobody(browser: Browser) -> None:
     assert arrived(browser.authorize(immediate="true"))["error"] == "immediate_unsuccessful"
 
 
-@pytest.mark.parametrize(("changes", "error"), [
-    ({"client_id": "nobody"}, "client identifier invalid"), ({"redirect_uri": CALLBACK + "x"}, "redirect_uri must match"),
-    ({"redirect_uri": CALLBACK.rstrip("/")}, "redirect_uri must match"), ({"redirect_uri": None}, "redirect_uri must be")])
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"client_id": "nobody"}, "client identifier invalid"),
+        ({"redirect_uri": CALLBACK + "x"}, "redirect_uri must match"),
+        ({"redirect_uri": CALLBACK.rstrip("/")}, "redirect_uri must match"),
+        ({"redirect_uri": None}, "redirect_uri must be"),
+    ],
+)
 def test_some_failures_never_come_back(running: Running, browser: Browser, changes: dict[str, Any], error: str) -> None:
     at = browser.authorize(**changes)
     assert at.startswith(f"{running.url}/setup/secur/RemoteAccessErrorPage.apexp?")
@@ -165,9 +201,14 @@ def test_a_connected_app_that_is_not_installed_never_comes_back(org: Org, browse
     assert "app+must+be+installed+into+org" in browser.authorize()
 
 
-@pytest.mark.parametrize(("changes", "error"), [
-    ({"blocked": True}, "OAUTH_APP_BLOCKED"), ({"installed": False}, "OAUTH_EC_APP_NOT_FOUND"),
-    ({"admin_approved_only": True}, "invalid_app_access")])
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"blocked": True}, "OAUTH_APP_BLOCKED"),
+        ({"installed": False}, "OAUTH_EC_APP_NOT_FOUND"),
+        ({"admin_approved_only": True}, "invalid_app_access"),
+    ],
+)
 def test_what_an_admin_can_forbid_comes_back(org: Org, browser: Browser, changes: dict[str, Any], error: str) -> None:
     org.change_app(KEY, **changes)
     at = browser.authorize()
@@ -177,12 +218,18 @@ def test_what_an_admin_can_forbid_comes_back(org: Org, browser: Browser, changes
 def test_the_state_may_be_missing_on_an_error(org: Org, browser: Browser) -> None:
     org.change_settings(state_on_error=False)
     org.trouble.add("oauth_app_blocked", kind="authorize")
-    assert arrived(browser.authorize()) == {"error": "OAUTH_APP_BLOCKED", "error_description": "this app is blocked by admin"}
+    assert arrived(browser.authorize()) == {
+        "error": "OAUTH_APP_BLOCKED",
+        "error_description": "this app is blocked by admin",
+    }
 
 
 def test_an_error_of_any_kind_can_be_hosted(org: Org, browser: Browser) -> None:
-    org.trouble.add(Answer(400, {"error": "OAUTH_APPROVAL_ERROR_GENERIC", "error_description": "An unexpected error"}),
-                    kind="authorize", hosted=True)
+    org.trouble.add(
+        Answer(400, {"error": "OAUTH_APPROVAL_ERROR_GENERIC", "error_description": "An unexpected error"}),
+        kind="authorize",
+        hosted=True,
+    )
     assert "OAUTH_APPROVAL_ERROR_GENERIC" in browser.authorize()
 
 
@@ -201,6 +248,7 @@ def test_a_missing_challenge_is_answered_before_any_log_in_without_a_content_typ
 
 # -- codes
 
+
 def test_a_code_works_once(running: Running, browser: Browser) -> None:
     code = browser.connect()["code"]
     assert exchange(running, code).status_code == 200
@@ -213,16 +261,21 @@ def test_a_code_lives_a_quarter_of_an_hour(running: Running, browser: Browser) -
     assert refusal(exchange(running, code)) == (400, "invalid_grant", "expired authorization code")
 
 
-@pytest.mark.parametrize(("changes", "error", "description"), [
-    ({"code_verifier": "another"}, "invalid_grant", "invalid code verifier"),
-    ({"code_verifier": ""}, "invalid_grant", "invalid code verifier"),
-    ({"redirect_uri": "http://localhost/other"}, "redirect_uri_mismatch", "redirect_uri must match configuration"),
-    ({"client_id": "nobody"}, "invalid_client_id", "client identifier invalid"),
-    ({"client_secret": SECRET + " "}, "invalid_client", "invalid client credentials"),
-    ({"code": "never-issued"}, "invalid_grant", "invalid authorization code"),
-    ({"grant_type": "magic"}, "unsupported_grant_type", "grant type not supported")])
-def test_a_wrong_exchange_is_refused(running: Running, browser: Browser, changes: dict[str, str], error: str,
-                                     description: str) -> None:
+@pytest.mark.parametrize(
+    ("changes", "error", "description"),
+    [
+        ({"code_verifier": "another"}, "invalid_grant", "invalid code verifier"),
+        ({"code_verifier": ""}, "invalid_grant", "invalid code verifier"),
+        ({"redirect_uri": "http://localhost/other"}, "redirect_uri_mismatch", "redirect_uri must match configuration"),
+        ({"client_id": "nobody"}, "invalid_client_id", "client identifier invalid"),
+        ({"client_secret": SECRET + " "}, "invalid_client", "invalid client credentials"),
+        ({"code": "never-issued"}, "invalid_grant", "invalid authorization code"),
+        ({"grant_type": "magic"}, "unsupported_grant_type", "grant type not supported"),
+    ],
+)
+def test_a_wrong_exchange_is_refused(
+    running: Running, browser: Browser, changes: dict[str, str], error: str, description: str
+) -> None:
     code = browser.connect()["code"]
     assert refusal(exchange(running, **{"code": code, **changes})) == (400, error, description)
 
@@ -234,8 +287,15 @@ def test_a_hashed_challenge_without_its_method_never_fits(running: Running, brow
 
 def test_basic_authentication_and_other_formats(running: Running, browser: Browser) -> None:
     code = browser.connect()["code"]
-    answer = token(running, auth=(KEY, SECRET), grant_type="authorization_code", code=code, redirect_uri=CALLBACK,
-                   code_verifier=VERIFIER, format="urlencoded")
+    answer = token(
+        running,
+        auth=(KEY, SECRET),
+        grant_type="authorization_code",
+        code=code,
+        redirect_uri=CALLBACK,
+        code_verifier=VERIFIER,
+        format="urlencoded",
+    )
     assert parse_qs(answer.text)["token_type"] == ["Bearer"]
 
 
@@ -245,6 +305,7 @@ def test_json_is_not_a_form(running: Running, amara: str) -> None:
 
 
 # -- refreshing
+
 
 def refresh(running: Running, refresh_token: str) -> requests.Response:
     return token(running, grant_type="refresh_token", refresh_token=refresh_token)
@@ -299,12 +360,23 @@ def test_tokens_can_be_as_long_as_a_jwt(running: Running, amara: str) -> None:
     assert Api(running.url, given).get("/limits").status_code == 200
 
 
-@pytest.mark.parametrize(("deed", "error", "description"), [
-    (lambda org, user: org.change_user(user, active=False), "invalid_grant", "inactive user"),
-    (lambda org, user: org.change_app(KEY, ip_restricted=True), "invalid_grant", "ip restricted or invalid login hours"),
-    (lambda org, user: org.change_app(KEY, admin_approved_only=True), "invalid_app_access",
-     "user is not admin approved to access this app"),
-    (lambda org, user: org.revoke_approvals(user), "invalid_grant", "expired access/refresh token")])
+@pytest.mark.parametrize(
+    ("deed", "error", "description"),
+    [
+        (lambda org, user: org.change_user(user, active=False), "invalid_grant", "inactive user"),
+        (
+            lambda org, user: org.change_app(KEY, ip_restricted=True),
+            "invalid_grant",
+            "ip restricted or invalid login hours",
+        ),
+        (
+            lambda org, user: org.change_app(KEY, admin_approved_only=True),
+            "invalid_app_access",
+            "user is not admin approved to access this app",
+        ),
+        (lambda org, user: org.revoke_approvals(user), "invalid_grant", "expired access/refresh token"),
+    ],
+)
 def test_reasons_not_to_refresh(running: Running, amara: str, deed: Any, error: str, description: str) -> None:
     given = running.org.issue_tokens(amara, KEY)["refresh_token"]
     deed(running.org, amara)
@@ -321,6 +393,7 @@ def test_a_session_dies_of_disuse_by_the_orgs_clock(running: Running, amara: str
 
 
 # -- revoking, looking
+
 
 def revoke(running: Running, value: str) -> requests.Response:
     return requests.post(f"{running.url}/services/oauth2/revoke", data={"token": value}, timeout=20)
@@ -354,20 +427,28 @@ def test_who_am_i(running: Running, amara: str) -> None:
 
 
 def test_a_dead_token_is_403_and_one_word_here(running: Running, amara: str) -> None:
-    answer = requests.get(f"{running.url}/services/oauth2/userinfo", headers={"Authorization": "Bearer dead"}, timeout=20)
+    answer = requests.get(
+        f"{running.url}/services/oauth2/userinfo", headers={"Authorization": "Bearer dead"}, timeout=20
+    )
     assert (answer.status_code, answer.text) == (403, "Bad_OAuth_Token")
     assert "json" not in answer.headers["Content-Type"]
 
 
 def test_introspection_tells_when_a_session_ends(running: Running, amara: str) -> None:
     given = running.org.issue_tokens(amara, KEY)
-    answer = requests.post(f"{running.url}/services/oauth2/introspect", timeout=20,
-                           data={"token": given["access_token"], "client_id": KEY, "client_secret": SECRET}).json()
+    answer = requests.post(
+        f"{running.url}/services/oauth2/introspect",
+        timeout=20,
+        data={"token": given["access_token"], "client_id": KEY, "client_secret": SECRET},
+    ).json()
     assert answer["active"] is True
     assert answer["exp"] - answer["iat"] == 7200
     running.org.expire_sessions()
-    answer = requests.post(f"{running.url}/services/oauth2/introspect", timeout=20,
-                           data={"token": given["access_token"], "client_id": KEY, "client_secret": SECRET}).json()
+    answer = requests.post(
+        f"{running.url}/services/oauth2/introspect",
+        timeout=20,
+        data={"token": given["access_token"], "client_id": KEY, "client_secret": SECRET},
+    ).json()
     assert answer == {"active": False}
 
 
@@ -378,17 +459,23 @@ def test_discovery_needs_no_session(running: Running) -> None:
 
 # -- scopes and the data API
 
+
 def test_a_token_without_api_gets_a_401_that_no_refresh_cures(running: Running, amara: str) -> None:
     api = Api(running.url, running.org.issue_tokens(amara, KEY, ["id", "refresh_token"]))
     answer = api.get("/limits")
     assert answer.status_code == 401
-    assert answer.json() == [{"message": "This session is not valid for use with the REST API",
-                              "errorCode": "INVALID_SESSION_ID"}]
+    assert answer.json() == [
+        {"message": "This session is not valid for use with the REST API", "errorCode": "INVALID_SESSION_ID"}
+    ]
 
 
 def test_a_write_with_a_dead_token_and_no_json_type_is_answered_in_xml(running: Running, amara: str) -> None:
-    answer = requests.post(f"{running.url}/services/data/v66.0/sobjects/Lead", data="x", timeout=20,
-                           headers={"Authorization": "Bearer dead", "Content-Type": "text/plain"})
+    answer = requests.post(
+        f"{running.url}/services/data/v66.0/sobjects/Lead",
+        data="x",
+        timeout=20,
+        headers={"Authorization": "Bearer dead", "Content-Type": "text/plain"},
+    )
     assert answer.status_code == 401
     assert answer.text.startswith("<response>")
     assert answer.headers["Sfdc-OAuth-Error"] == "1703"

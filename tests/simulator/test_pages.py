@@ -66,7 +66,9 @@ def test_the_buttons_do_what_they_say(running: Running, visit: requests.Session,
     assert "Nothing changed" in do(running, visit, rose, "undelete").text
 
 
-def test_the_forms_of_a_record(running: Running, visit: requests.Session, org: Org, amara: str, jonas: str, rose: str) -> None:
+def test_the_forms_of_a_record(
+    running: Running, visit: requests.Session, org: Org, amara: str, jonas: str, rose: str
+) -> None:
     other = org.add_contact(amara, last_name="Other", email="other@edge.com")
     form = f"{running.url}/practice/record/{rose}"
     assert do(running, visit, rose, "edit").status_code == 200
@@ -93,7 +95,9 @@ def test_searching_and_paging(running: Running, visit: requests.Session, org: Or
 
 
 @pytest.mark.parametrize("name", [s.name for s in SWITCHES])
-def test_every_switch_turns_on_and_off(running: Running, visit: requests.Session, org: Org, amara: str, name: str) -> None:
+def test_every_switch_turns_on_and_off(
+    running: Running, visit: requests.Session, org: Org, amara: str, name: str
+) -> None:
     switch = next(s for s in SWITCHES if s.name == name)
     for _ in range(2):
         before = switch.is_on(org)
@@ -102,13 +106,16 @@ def test_every_switch_turns_on_and_off(running: Running, visit: requests.Session
         assert switch.is_on(org) is (False if name in {"expire", "revoke"} else not before)
 
 
-def test_foreign_addresses_are_not_gone_to_after_logging_in(running: Running, visit: requests.Session, amara: str) -> None:
+def test_foreign_addresses_are_not_gone_to_after_logging_in(
+    running: Running, visit: requests.Session, amara: str
+) -> None:
     form = {"as": amara, "startURL": "//evil.example/"}
     answer = visit.post(f"{running.url}/login", data=form, timeout=20, allow_redirects=False)
     assert answer.headers["Location"] == "/"
 
 
 # -- control over HTTP
+
 
 def verb(running: Running, name: str, /, **arguments: Any) -> Any:
     answer = requests.post(f"{running.url}/practice/api/{name}", json=arguments, timeout=20)
@@ -141,7 +148,9 @@ def test_trouble_clock_and_calls_over_http(running: Running, amara: str) -> None
     headers = {"Authorization": f"Bearer {tokens['access_token']}"}
     assert tokens["instance_url"] == running.url
     for status in (500, 200):
-        assert requests.get(f"{running.url}/services/data/v66.0/limits", headers=headers, timeout=20).status_code == status
+        assert (
+            requests.get(f"{running.url}/services/data/v66.0/limits", headers=headers, timeout=20).status_code == status
+        )
     assert look(running, "state")["faults"][0]["number"] == number
     assert [c["status"] for c in look(running, "calls")] == [500, 200]
     verb(running, "freeze_clock")
@@ -155,7 +164,9 @@ def test_actions_between_pages_over_http(running: Running, amara: str) -> None:
     verb(running, "between_pages", actions=[["add_contact", {"owner_id": amara, "last_name": "Meanwhile"}]])
     tokens = verb(running, "issue_tokens", user_id=amara, key=KEY)
     headers = {"Authorization": f"Bearer {tokens['access_token']}"}
-    first = requests.get(f"{running.url}/services/data/v66.0/query?q=SELECT+Id+FROM+Contact", headers=headers, timeout=20).json()
+    first = requests.get(
+        f"{running.url}/services/data/v66.0/query?q=SELECT+Id+FROM+Contact", headers=headers, timeout=20
+    ).json()
     requests.get(running.url + first["nextRecordsUrl"], headers=headers, timeout=20)
     assert running.org.count("Contact") == 2101
 
@@ -167,6 +178,7 @@ def test_a_wrong_verb_or_argument_is_told(running: Running) -> None:
 
 
 # -- the demo's firm
+
 
 @pytest.fixture(scope="module")
 def northgate() -> tuple[Org, Firm]:
@@ -211,9 +223,27 @@ def test_the_same_seed_gives_the_same_firm(northgate: tuple[Org, Firm]) -> None:
 
 # -- as a process
 
+
 def test_the_process_says_when_it_listens_and_leaves_on_sigterm() -> None:
-    command = [sys.executable, "-m", "asapp.simulator", "--port", "0", "--seed", "empty", "--contacts", "300", "--key", "k",
-               "--secret", "s", "--callback", "http://localhost/a", "--callback", "http://localhost/b"]
+    command = [
+        sys.executable,
+        "-m",
+        "asapp.simulator",
+        "--port",
+        "0",
+        "--seed",
+        "empty",
+        "--contacts",
+        "300",
+        "--key",
+        "k",
+        "--secret",
+        "s",
+        "--callback",
+        "http://localhost/a",
+        "--callback",
+        "http://localhost/b",
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         line = process.stdout.readline()

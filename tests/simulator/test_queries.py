@@ -44,7 +44,11 @@ def test_every_page_is_a_call(org: Org, api: Api, many: list[str]) -> None:
     mark = org.calls.mark()
     api.ids(Q)
     assert org.calls.counted(mark) == 3
-    assert [c.tags for c in org.calls.since(mark)] == [("data", "query"), ("data", "query_more"), ("data", "query_more")]
+    assert [c.tags for c in org.calls.since(mark)] == [
+        ("data", "query"),
+        ("data", "query_more"),
+        ("data", "query_more"),
+    ]
     assert org.calls.since(mark)[0].soql == (Q,)
 
 
@@ -80,8 +84,9 @@ def test_expired_and_wrong_locators(org: Org, api: Api, log_in: Login, jonas: st
     assert (answer.status_code, answer.json()) == (400, wrong)
 
 
-def test_a_locator_lives_two_days_and_outlives_its_session(org: Org, api: Api, log_in: Login, amara: str,
-                                                           many: list[str]) -> None:
+def test_a_locator_lives_two_days_and_outlives_its_session(
+    org: Org, api: Api, log_in: Login, amara: str, many: list[str]
+) -> None:
     following = api.query(Q)["nextRecordsUrl"]
     org.clock.advance(47 * 3600)
     assert log_in(amara).get(following).status_code == 200

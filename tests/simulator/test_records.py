@@ -31,7 +31,9 @@ def stamp_of(org: Org, record_id: str) -> object:
 def test_stamps_are_whole_seconds_of_the_orgs_clock(org: Org, api: Api, rose: str) -> None:
     org.update_contact(rose, first_name="Rosa")
     found = api.query("SELECT SystemModstamp, LastModifiedDate, CreatedDate FROM Contact")["records"][0]
-    assert found["SystemModstamp"] == found["LastModifiedDate"] == org.clock.now().strftime("%Y-%m-%dT%H:%M:%S.000+0000")
+    assert (
+        found["SystemModstamp"] == found["LastModifiedDate"] == org.clock.now().strftime("%Y-%m-%dT%H:%M:%S.000+0000")
+    )
     assert found["CreatedDate"] < found["SystemModstamp"]
 
 
@@ -89,7 +91,9 @@ def test_what_is_given_away_stops_matching_its_old_owner(org: Org, api: Api, jon
     assert api.query(f"{ALL} WHERE Id = '{rose}'")["records"][0]["OwnerId"] == jonas
 
 
-def test_private_sharing_hides_what_others_own(org: Org, api: Api, log_in: Login, jonas: str, admin: str, rose: str) -> None:
+def test_private_sharing_hides_what_others_own(
+    org: Org, api: Api, log_in: Login, jonas: str, admin: str, rose: str
+) -> None:
     org.give(rose, jonas)
     org.change_settings(contact_access="Private")
     assert api.ids(ALL) == []
@@ -123,17 +127,23 @@ def test_formulas_change_without_a_stamp(org: Org, api: Api, rose: str) -> None:
 
 # -- fields and objects that one may not see
 
-def test_a_hidden_field_is_as_unknown_as_a_misspelt_one(org: Org, api: Api, log_in: Login, admin: str, rose: str) -> None:
+
+def test_a_hidden_field_is_as_unknown_as_a_misspelt_one(
+    org: Org, api: Api, log_in: Login, admin: str, rose: str
+) -> None:
     org.hide_field("Contact", "HasOptedOutOfEmail")
     assert api.error("SELECT HasOptedOutOfEmail FROM Contact")[0] == "INVALID_FIELD"
-    assert "No such column 'HasOptedOutOfEmail' on entity 'Contact'." in api.error(
-        "SELECT Id FROM Contact WHERE HasOptedOutOfEmail = false")[1]
+    assert (
+        "No such column 'HasOptedOutOfEmail' on entity 'Contact'."
+        in api.error("SELECT Id FROM Contact WHERE HasOptedOutOfEmail = false")[1]
+    )
     fields = {f["name"] for f in api.get("/sobjects/Contact/describe").json()["fields"]}
     assert "HasOptedOutOfEmail" not in fields
     assert "HasOptedOutOfEmail" not in api.get(f"/sobjects/Contact/{rose}").json()
     refused = api.patch(f"/sobjects/Contact/{rose}", {"HasOptedOutOfEmail": True}).json()
-    assert refused == [{"errorCode": "INVALID_FIELD",
-                        "message": "No such column 'HasOptedOutOfEmail' on sobject of type Contact"}]
+    assert refused == [
+        {"errorCode": "INVALID_FIELD", "message": "No such column 'HasOptedOutOfEmail' on sobject of type Contact"}
+    ]
     assert log_in(admin).query("SELECT HasOptedOutOfEmail FROM Contact")["totalSize"] == 1
     org.show_field("Contact", "HasOptedOutOfEmail")
     assert api.query("SELECT HasOptedOutOfEmail FROM Contact")["totalSize"] == 1
@@ -171,6 +181,7 @@ def test_describe_is_not_modified_until_something_is_hidden(org: Org, api: Api) 
 
 
 # -- late commits
+
 
 def test_a_late_record_shows_after_newer_ones_with_an_older_stamp(org: Org, api: Api, amara: str, rose: str) -> None:
     late = org.begin_late("add_contact", amara, last_name="Late")
@@ -213,20 +224,28 @@ def test_updated_covers_nothing_that_is_still_under_way(org: Org, api: Api, rose
     org.clock.advance(300)
     org.begin_late("opt_out", rose)
     org.clock.advance(600)
-    answer = api.get("/sobjects/Contact/updated", params={"start": start.isoformat(), "end": org.clock.now().isoformat()}).json()
+    answer = api.get(
+        "/sobjects/Contact/updated", params={"start": start.isoformat(), "end": org.clock.now().isoformat()}
+    ).json()
     assert answer["ids"] == []
     assert answer["latestDateCovered"] < org.clock.now().strftime("%Y-%m-%dT%H:%M")
 
 
 # -- leads
 
+
 def test_conversion_leaves_the_lead_and_makes_a_contact(org: Org, api: Api, amara: str) -> None:
     lead = org.add_lead(amara, last_name="Prospect", email="p@x.example", company="Acme", opted_out=True)
     contact = org.convert_lead(lead)
-    found = api.query(f"SELECT IsConverted, ConvertedContactId, ConvertedDate FROM Lead WHERE Id = '{lead}'")["records"][0]
+    found = api.query(f"SELECT IsConverted, ConvertedContactId, ConvertedDate FROM Lead WHERE Id = '{lead}'")[
+        "records"
+    ][0]
     assert (found["IsConverted"], found["ConvertedContactId"]) == (True, contact)
     assert found["ConvertedDate"] == org.clock.now().date().isoformat()
-    assert api.query(f"SELECT HasOptedOutOfEmail FROM Contact WHERE Id = '{contact}'")["records"][0]["HasOptedOutOfEmail"] is True
+    assert (
+        api.query(f"SELECT HasOptedOutOfEmail FROM Contact WHERE Id = '{contact}'")["records"][0]["HasOptedOutOfEmail"]
+        is True
+    )
     error = api.patch(f"/sobjects/Lead/{lead}", {"FirstName": "x"}).json()[0]
     assert error["errorCode"] == "CANNOT_UPDATE_CONVERTED_LEAD"
 
@@ -240,9 +259,16 @@ def test_a_million_is_only_more_of_the_same(org: Org, amara: str) -> None:
 
 def test_a_commit_that_happens_inside_work_that_is_taken_back_is_not_lost(org: Org, api: Api, rose: str) -> None:
     org.begin_late("update_contact", rose, email="late@edge.com")
-    answer = api.patch("/composite/sobjects", {"allOrNone": True, "records": [
-        {"attributes": {"type": "Contact"}, "Id": rose, "FirstName": "x"},
-        {"attributes": {"type": "Contact"}, "Id": rose, "LastName": None}]})
+    answer = api.patch(
+        "/composite/sobjects",
+        {
+            "allOrNone": True,
+            "records": [
+                {"attributes": {"type": "Contact"}, "Id": rose, "FirstName": "x"},
+                {"attributes": {"type": "Contact"}, "Id": rose, "LastName": None},
+            ],
+        },
+    )
     assert [row["success"] for row in answer.json()] == [False, False]
     assert len(org.late) == 1
     org.opt_out(rose)

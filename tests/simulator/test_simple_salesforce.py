@@ -33,7 +33,9 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Salesforc
     org = Org(seed=11)
     org.register_app("key", "secret", ["http://localhost/"])
     amara = org.add_user(name="Amara Okafor")
-    org.add_contacts([{"owner_id": amara, "last_name": f"Person {n:04}", "email": f"p{n}@many.example"} for n in range(4500)])
+    org.add_contacts(
+        [{"owner_id": amara, "last_name": f"Person {n:04}", "email": f"p{n}@many.example"} for n in range(4500)]
+    )
     with start(org, tls=context) as running, requests.Session() as session:
         session.trust_env, session.verify = False, str(pem)
         yield _client(org, amara, running.url, session), org, amara
@@ -46,8 +48,9 @@ def _client(org: Org, user_id: str, url: str, session: requests.Session) -> Sale
 
 def test_query(office: tuple[Salesforce, Org, str]) -> None:
     salesforce, _, amara = office
-    answer = salesforce.query(format_soql("SELECT Id, Email FROM Contact WHERE OwnerId = {} AND Email = {}", amara,
-                                          "P7@many.example"))
+    answer = salesforce.query(
+        format_soql("SELECT Id, Email FROM Contact WHERE OwnerId = {} AND Email = {}", amara, "P7@many.example")
+    )
     assert (answer["totalSize"], answer["done"]) == (1, True)
     assert answer["records"][0]["Email"] == "p7@many.example"
     assert salesforce.api_usage["api-usage"].total == 100_000
@@ -131,19 +134,40 @@ def test_updated_and_deleted(office: tuple[Salesforce, Org, str]) -> None:
 
 def test_collections(office: tuple[Salesforce, Org, str]) -> None:
     salesforce, _, _ = office
-    body = {"allOrNone": False, "records": [{"attributes": {"type": "Lead"}, "LastName": "A", "Company": "C"},
-                                            {"attributes": {"type": "Lead"}, "LastName": "B"}]}
+    body = {
+        "allOrNone": False,
+        "records": [
+            {"attributes": {"type": "Lead"}, "LastName": "A", "Company": "C"},
+            {"attributes": {"type": "Lead"}, "LastName": "B"},
+        ],
+    }
     good, bad = salesforce.restful("composite/sobjects", method="POST", json=body)
     assert good["success"] is True
-    assert bad == {"success": False, "errors": [{"statusCode": "REQUIRED_FIELD_MISSING", "fields": ["Company"],
-                                                 "message": "Required fields are missing: [Company]"}]}
+    assert bad == {
+        "success": False,
+        "errors": [
+            {
+                "statusCode": "REQUIRED_FIELD_MISSING",
+                "fields": ["Company"],
+                "message": "Required fields are missing: [Company]",
+            }
+        ],
+    }
 
 
-@pytest.mark.parametrize(("answer", "error"), [
-    ("malformed_query", SalesforceMalformedRequest), ("session_expired", SalesforceExpiredSession),
-    ("request_limit", SalesforceRefusedRequest), ("not_found", SalesforceResourceNotFound),
-    ("more_than_one", SalesforceMoreThanOneRecord), ("server_unavailable_html", SalesforceGeneralError),
-    ("edge_420", SalesforceGeneralError), ("xml_401", SalesforceExpiredSession)])
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        ("malformed_query", SalesforceMalformedRequest),
+        ("session_expired", SalesforceExpiredSession),
+        ("request_limit", SalesforceRefusedRequest),
+        ("not_found", SalesforceResourceNotFound),
+        ("more_than_one", SalesforceMoreThanOneRecord),
+        ("server_unavailable_html", SalesforceGeneralError),
+        ("edge_420", SalesforceGeneralError),
+        ("xml_401", SalesforceExpiredSession),
+    ],
+)
 def test_error_classes(office: tuple[Salesforce, Org, str], answer: str, error: type[Exception]) -> None:
     salesforce, org, _ = office
     org.trouble.add(answer, kind="query", times=1)

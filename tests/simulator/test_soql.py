@@ -34,8 +34,15 @@ def people() -> tuple[Org, str]:
         (jonas, "健太", "佐藤", "kenta@keyaki.example", True, 40, None),
     ]
     for owner, first, last, email, out, days, title in rows:
-        org.add_contact(owner, first_name=first, last_name=last, email=email, opted_out=out, Title=title,
-                        stamp=NOW - timedelta(days=days))
+        org.add_contact(
+            owner,
+            first_name=first,
+            last_name=last,
+            email=email,
+            opted_out=out,
+            Title=title,
+            stamp=NOW - timedelta(days=days),
+        )
     org.add_lead(amara, last_name="Prospect", company="Acme")
     org.add_lead(org.add_queue("Web Leads"), last_name="Queued", company="Acme")
     return org, amara
@@ -56,85 +63,120 @@ def refusal(people: tuple[Org, str], soql: str) -> ApiError:
     return caught.value
 
 
-@pytest.mark.parametrize(("where", "expected"), [
-    ("", {"Gonzalez", "Szabó", "O'Brien", "Lindström", "Levy", "佐藤"}),
-    ("WHERE Email = 'MARTA.SZABO@DUNA.EXAMPLE'", {"Szabó"}),
-    ("WHERE LastName = 'LINDSTRÖM'", {"Lindström"}),
-    ("where lastname like 'l%'", {"Lindström", "Levy"}),
-    ("WHERE LastName LIKE '_evy'", {"Levy"}),
-    (r"WHERE Title LIKE '100\%%'", {"O'Brien"}),
-    (r"WHERE Title LIKE 'under\_%'", {"Lindström"}),
-    (r"WHERE Title = 'back\\slash'", {"Levy"}),
-    (r"WHERE LastName = 'O\'Brien'", {"O'Brien"}),
-    (r"WHERE LastName = '\u4f50\u85e4'", {"佐藤"}),
-    ("WHERE Email = null", {"O'Brien"}),
-    ("WHERE Email = ''", {"O'Brien"}),
-    ("WHERE Email != null AND HasOptedOutOfEmail = false", {"Gonzalez", "Lindström", "Levy"}),
-    # Nothing is unequal to everything: records without an address are in.
-    ("WHERE Email != 'rose@edge.com'", {"Szabó", "O'Brien", "Lindström", "Levy", "佐藤"}),
-    ("WHERE NOT Email = 'rose@edge.com'", {"Szabó", "O'Brien", "Lindström", "Levy", "佐藤"}),
-    ("WHERE NOT (Email LIKE '%example' OR Email = null)", {"Gonzalez", "Levy"}),
-    ("WHERE Email NOT IN ('rose@edge.com', 'zoe@fjord.example')", {"Szabó", "O'Brien", "Levy", "佐藤"}),
-    ("WHERE Email IN ('rose@edge.com', null)", {"Gonzalez", "O'Brien"}),
-    ("WHERE FirstName IN ('ZOË', 'rose')", {"Gonzalez", "Lindström"}),
-    ("WHERE (LastName = 'Levy' OR LastName = 'Szabó') AND HasOptedOutOfEmail = TRUE", {"Szabó"}),
-    ("WHERE Owner.Name = 'jonas lindqvist'", {"Levy", "佐藤"}),
-    ("WHERE Account.Name LIKE '%clients' AND Owner.Username LIKE 'amara%' AND FirstName = 'Rose'", {"Gonzalez"}),
-    ("WHERE SystemModstamp = TODAY", {"Gonzalez"}),
-    ("WHERE SystemModstamp = YESTERDAY", {"Szabó"}),
-    ("WHERE SystemModstamp = LAST_N_DAYS:3", {"Gonzalez", "Szabó", "O'Brien", "Lindström"}),
-    ("WHERE SystemModstamp < LAST_N_DAYS:3", {"Levy", "佐藤"}),
-    ("WHERE SystemModstamp > YESTERDAY", {"Gonzalez"}),
-    ("WHERE SystemModstamp != LAST_N_DAYS:30", {"佐藤"}),
-    ("WHERE SystemModstamp >= 2026-05-06T12:00:30Z", {"Gonzalez"}),
-    ("WHERE SystemModstamp >= 2026-05-06T12:00:30.999Z", {"Gonzalez"}),
-    ("WHERE SystemModstamp > 2026-05-06T12:00:30.000Z", set()),
-    ("WHERE SystemModstamp >= 2026-05-06T14:00:30+02:00", {"Gonzalez"}),
-    ("WHERE SystemModstamp >= 2026-05-06T05:00:30-0700", {"Gonzalez"}),
-    ("WHERE Id IN (SELECT ConvertedContactId FROM Lead)", set()),
-    ("USING SCOPE mine WHERE HasOptedOutOfEmail = true", {"Szabó"}),
-    ("ORDER BY SystemModstamp DESC LIMIT 1", {"Gonzalez"}),
-    ("ORDER BY SystemModstamp ASC, Id LIMIT 2 OFFSET 1", {"Levy", "Lindström"}),
-    ("ORDER BY Email NULLS LAST LIMIT 1", {"Levy"}),
-    ("ORDER BY Email DESC LIMIT 1", {"O'Brien"}),
-])
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ("", {"Gonzalez", "Szabó", "O'Brien", "Lindström", "Levy", "佐藤"}),
+        ("WHERE Email = 'MARTA.SZABO@DUNA.EXAMPLE'", {"Szabó"}),
+        ("WHERE LastName = 'LINDSTRÖM'", {"Lindström"}),
+        ("where lastname like 'l%'", {"Lindström", "Levy"}),
+        ("WHERE LastName LIKE '_evy'", {"Levy"}),
+        (r"WHERE Title LIKE '100\%%'", {"O'Brien"}),
+        (r"WHERE Title LIKE 'under\_%'", {"Lindström"}),
+        (r"WHERE Title = 'back\\slash'", {"Levy"}),
+        (r"WHERE LastName = 'O\'Brien'", {"O'Brien"}),
+        (r"WHERE LastName = '\u4f50\u85e4'", {"佐藤"}),
+        ("WHERE Email = null", {"O'Brien"}),
+        ("WHERE Email = ''", {"O'Brien"}),
+        ("WHERE Email != null AND HasOptedOutOfEmail = false", {"Gonzalez", "Lindström", "Levy"}),
+        # Nothing is unequal to everything: records without an address are in.
+        ("WHERE Email != 'rose@edge.com'", {"Szabó", "O'Brien", "Lindström", "Levy", "佐藤"}),
+        ("WHERE NOT Email = 'rose@edge.com'", {"Szabó", "O'Brien", "Lindström", "Levy", "佐藤"}),
+        ("WHERE NOT (Email LIKE '%example' OR Email = null)", {"Gonzalez", "Levy"}),
+        ("WHERE Email NOT IN ('rose@edge.com', 'zoe@fjord.example')", {"Szabó", "O'Brien", "Levy", "佐藤"}),
+        ("WHERE Email IN ('rose@edge.com', null)", {"Gonzalez", "O'Brien"}),
+        ("WHERE FirstName IN ('ZOË', 'rose')", {"Gonzalez", "Lindström"}),
+        ("WHERE (LastName = 'Levy' OR LastName = 'Szabó') AND HasOptedOutOfEmail = TRUE", {"Szabó"}),
+        ("WHERE Owner.Name = 'jonas lindqvist'", {"Levy", "佐藤"}),
+        ("WHERE Account.Name LIKE '%clients' AND Owner.Username LIKE 'amara%' AND FirstName = 'Rose'", {"Gonzalez"}),
+        ("WHERE SystemModstamp = TODAY", {"Gonzalez"}),
+        ("WHERE SystemModstamp = YESTERDAY", {"Szabó"}),
+        ("WHERE SystemModstamp = LAST_N_DAYS:3", {"Gonzalez", "Szabó", "O'Brien", "Lindström"}),
+        ("WHERE SystemModstamp < LAST_N_DAYS:3", {"Levy", "佐藤"}),
+        ("WHERE SystemModstamp > YESTERDAY", {"Gonzalez"}),
+        ("WHERE SystemModstamp != LAST_N_DAYS:30", {"佐藤"}),
+        ("WHERE SystemModstamp >= 2026-05-06T12:00:30Z", {"Gonzalez"}),
+        ("WHERE SystemModstamp >= 2026-05-06T12:00:30.999Z", {"Gonzalez"}),
+        ("WHERE SystemModstamp > 2026-05-06T12:00:30.000Z", set()),
+        ("WHERE SystemModstamp >= 2026-05-06T14:00:30+02:00", {"Gonzalez"}),
+        ("WHERE SystemModstamp >= 2026-05-06T05:00:30-0700", {"Gonzalez"}),
+        ("WHERE Id IN (SELECT ConvertedContactId FROM Lead)", set()),
+        ("USING SCOPE mine WHERE HasOptedOutOfEmail = true", {"Szabó"}),
+        ("ORDER BY SystemModstamp DESC LIMIT 1", {"Gonzalez"}),
+        ("ORDER BY SystemModstamp ASC, Id LIMIT 2 OFFSET 1", {"Levy", "Lindström"}),
+        ("ORDER BY Email NULLS LAST LIMIT 1", {"Levy"}),
+        ("ORDER BY Email DESC LIMIT 1", {"O'Brien"}),
+    ],
+)
 def test_a_condition_finds_whom_it_should(people: tuple[Org, str], where: str, expected: set[str]) -> None:
     assert last_names(people, where) == expected
 
 
-@pytest.mark.parametrize(("soql", "code", "piece"), [
-    ("SELECT HasEmailOptOut FROM Contact", "INVALID_FIELD", "No such column 'HasEmailOptOut' on entity 'Contact'."),
-    ("SELECT Id FROM Contact WHERE Nope = 1", "INVALID_FIELD", "No such column 'Nope'"),
-    ("SELECT Id FROM Contact ORDER BY Nope", "INVALID_FIELD", "No such column 'Nope'"),
-    ("SELECT Nope.Name FROM Contact", "INVALID_FIELD", "Didn't understand relationship 'Nope' in field path."),
-    ("SELECT Id, Owner.Email FROM Lead", "INVALID_FIELD", "No such column 'Email' on entity 'Name'"),
-    ("SELECT Id, id FROM Contact", "INVALID_FIELD", "duplicate field selected: Id"),
-    ("SELECT Id FROM Accout", "INVALID_TYPE", "sObject type 'Accout' is not supported."),
-    ("SELECT Id FORM Contact", "MALFORMED_QUERY", "unexpected token: 'FORM'"),
-    ("SELECT FROM Contact", "MALFORMED_QUERY", "unexpected token: "),
-    ("SELECT Id FROM Contact WHERE", "MALFORMED_QUERY", "unexpected token: '<EOF>'"),
-    ("SELECT Id FROM Contact LIMIT -1", "MALFORMED_QUERY", "unexpected token: '-1'"),
-    ("SELECT Id FROM Contact; DROP TABLE x", "MALFORMED_QUERY", "no viable alternative at character ';'"),
-    ("SELECT Id FROM Contact WHERE Email = null AND Name != null OR Id = null", "MALFORMED_QUERY", "unexpected token: 'OR'"),
-    ("SELECT Id FROM Contact WHERE LastName = 'open", "MALFORMED_QUERY", "unexpected token: '<EOF>'"),
-    (r"SELECT Id FROM Contact WHERE LastName = '\z'", "MALFORMED_QUERY", r"Illegal character sequence '\z'"),
-    ("SELECT Id FROM Contact WHERE SystemModstamp > '2026-01-01'", "INVALID_FIELD",
-     "value of filter criterion for field 'SystemModstamp' must be of type dateTime and should not be enclosed in quotes"),
-    ("SELECT Id FROM Contact WHERE SystemModstamp > 2026-05-06T12:00:00 02:00", "MALFORMED_QUERY", "unexpected token: "),
-    ("SELECT Id FROM Contact WHERE SystemModstamp > 2026-05-06", "INVALID_FIELD", "must be of type dateTime"),
-    ("SELECT Id FROM Contact WHERE HasOptedOutOfEmail = 'true'", "INVALID_FIELD", "must be of type boolean"),
-    ("SELECT Id FROM Contact WHERE Email = 5", "INVALID_FIELD", "must be of type string and should be enclosed in quotes"),
-    ("SELECT Id FROM Contact WHERE Id = 'abc'", "INVALID_QUERY_FILTER_OPERATOR", "invalid ID field: abc"),
-    ("SELECT Id FROM Contact WHERE Id LIKE '003%'", "INVALID_QUERY_FILTER_OPERATOR", "invalid operator on id field"),
-    ("SELECT Id FROM Contact WHERE HasOptedOutOfEmail > true", "INVALID_QUERY_FILTER_OPERATOR", "invalid operator on boolean"),
-    ("SELECT Id FROM Contact WHERE Description = 'x'", "INVALID_FIELD", "field 'Description' can not be filtered"),
-    ("SELECT Id FROM Contact ORDER BY Description", "MALFORMED_QUERY", "field 'Description' can not be sorted"),
-    ("SELECT Id FROM Contact LIMIT 1 OFFSET 2001", "NUMBER_OUTSIDE_VALID_RANGE", "Maximum SOQL offset allowed is 2000"),
-    ("SELECT Id, COUNT(Name) FROM Contact", "MALFORMED_QUERY", "Field must be grouped or aggregated: Id"),
-    ("SELECT FIELDS(ALL) FROM Contact", "MALFORMED_QUERY", "must have a LIMIT of at most 200"),
-    ("SELECT Id FROM Contact USING SCOPE yours", "INVALID_QUERY_SCOPE", "yours"),
-])
-def test_a_wrong_statement_is_refused_in_salesforces_words(people: tuple[Org, str], soql: str, code: str, piece: str) -> None:
+@pytest.mark.parametrize(
+    ("soql", "code", "piece"),
+    [
+        ("SELECT HasEmailOptOut FROM Contact", "INVALID_FIELD", "No such column 'HasEmailOptOut' on entity 'Contact'."),
+        ("SELECT Id FROM Contact WHERE Nope = 1", "INVALID_FIELD", "No such column 'Nope'"),
+        ("SELECT Id FROM Contact ORDER BY Nope", "INVALID_FIELD", "No such column 'Nope'"),
+        ("SELECT Nope.Name FROM Contact", "INVALID_FIELD", "Didn't understand relationship 'Nope' in field path."),
+        ("SELECT Id, Owner.Email FROM Lead", "INVALID_FIELD", "No such column 'Email' on entity 'Name'"),
+        ("SELECT Id, id FROM Contact", "INVALID_FIELD", "duplicate field selected: Id"),
+        ("SELECT Id FROM Accout", "INVALID_TYPE", "sObject type 'Accout' is not supported."),
+        ("SELECT Id FORM Contact", "MALFORMED_QUERY", "unexpected token: 'FORM'"),
+        ("SELECT FROM Contact", "MALFORMED_QUERY", "unexpected token: "),
+        ("SELECT Id FROM Contact WHERE", "MALFORMED_QUERY", "unexpected token: '<EOF>'"),
+        ("SELECT Id FROM Contact LIMIT -1", "MALFORMED_QUERY", "unexpected token: '-1'"),
+        ("SELECT Id FROM Contact; DROP TABLE x", "MALFORMED_QUERY", "no viable alternative at character ';'"),
+        (
+            "SELECT Id FROM Contact WHERE Email = null AND Name != null OR Id = null",
+            "MALFORMED_QUERY",
+            "unexpected token: 'OR'",
+        ),
+        ("SELECT Id FROM Contact WHERE LastName = 'open", "MALFORMED_QUERY", "unexpected token: '<EOF>'"),
+        (r"SELECT Id FROM Contact WHERE LastName = '\z'", "MALFORMED_QUERY", r"Illegal character sequence '\z'"),
+        (
+            "SELECT Id FROM Contact WHERE SystemModstamp > '2026-01-01'",
+            "INVALID_FIELD",
+            "value of filter criterion for field 'SystemModstamp' must be of type dateTime and should not be enclosed in quotes",
+        ),
+        (
+            "SELECT Id FROM Contact WHERE SystemModstamp > 2026-05-06T12:00:00 02:00",
+            "MALFORMED_QUERY",
+            "unexpected token: ",
+        ),
+        ("SELECT Id FROM Contact WHERE SystemModstamp > 2026-05-06", "INVALID_FIELD", "must be of type dateTime"),
+        ("SELECT Id FROM Contact WHERE HasOptedOutOfEmail = 'true'", "INVALID_FIELD", "must be of type boolean"),
+        (
+            "SELECT Id FROM Contact WHERE Email = 5",
+            "INVALID_FIELD",
+            "must be of type string and should be enclosed in quotes",
+        ),
+        ("SELECT Id FROM Contact WHERE Id = 'abc'", "INVALID_QUERY_FILTER_OPERATOR", "invalid ID field: abc"),
+        (
+            "SELECT Id FROM Contact WHERE Id LIKE '003%'",
+            "INVALID_QUERY_FILTER_OPERATOR",
+            "invalid operator on id field",
+        ),
+        (
+            "SELECT Id FROM Contact WHERE HasOptedOutOfEmail > true",
+            "INVALID_QUERY_FILTER_OPERATOR",
+            "invalid operator on boolean",
+        ),
+        ("SELECT Id FROM Contact WHERE Description = 'x'", "INVALID_FIELD", "field 'Description' can not be filtered"),
+        ("SELECT Id FROM Contact ORDER BY Description", "MALFORMED_QUERY", "field 'Description' can not be sorted"),
+        (
+            "SELECT Id FROM Contact LIMIT 1 OFFSET 2001",
+            "NUMBER_OUTSIDE_VALID_RANGE",
+            "Maximum SOQL offset allowed is 2000",
+        ),
+        ("SELECT Id, COUNT(Name) FROM Contact", "MALFORMED_QUERY", "Field must be grouped or aggregated: Id"),
+        ("SELECT FIELDS(ALL) FROM Contact", "MALFORMED_QUERY", "must have a LIMIT of at most 200"),
+        ("SELECT Id FROM Contact USING SCOPE yours", "INVALID_QUERY_SCOPE", "yours"),
+    ],
+)
+def test_a_wrong_statement_is_refused_in_salesforces_words(
+    people: tuple[Org, str], soql: str, code: str, piece: str
+) -> None:
     error = refusal(people, soql)
     assert (error.status, error.code) == (400, code)
     assert piece in error.message
@@ -144,26 +186,34 @@ def test_the_caret_stands_below_the_mistake_as_in_a_recorded_answer(people: tupl
     error = refusal(people, "select Id, Company,Email,LastName,SF_date__c, ConvertedContactId from Lead")
     assert error.message.startswith(
         "\nselect Id, Company,Email,LastName,SF_date__c, ConvertedContactId from\n"
-        "                                  ^\nERROR at Row:1:Column:35\nNo such column 'SF_date__c' on entity 'Lead'. ")
+        "                                  ^\nERROR at Row:1:Column:35\nNo such column 'SF_date__c' on entity 'Lead'. "
+    )
 
 
 def test_a_long_statement_is_quoted_from_near_the_mistake(people: tuple[Org, str]) -> None:
     error = refusal(people, "SELECT Id,Name,BillingCity,IsDeleted FROM Accout")
     assert error.message.startswith(
-        "\nName,BillingCity,IsDeleted FROM Accout\n                                ^\nERROR at Row:1:Column:43\n")
+        "\nName,BillingCity,IsDeleted FROM Accout\n                                ^\nERROR at Row:1:Column:43\n"
+    )
 
 
 def test_counting_and_grouping(people: tuple[Org, str]) -> None:
     assert ask(people, "SELECT COUNT() FROM Contact") == {"totalSize": 6, "done": True, "records": []}
     assert ask(people, "SELECT COUNT(Id), MAX(SystemModstamp) last FROM Contact")["records"] == [
-        {"attributes": {"type": "AggregateResult"}, "expr0": 6, "last": "2026-05-06T12:00:30.000+0000"}]
-    grouped = ask(people, "SELECT Owner.Name, COUNT(Id) many FROM Contact GROUP BY Owner.Name HAVING COUNT(Id) > 1 "
-                          "ORDER BY COUNT(Id) DESC")["records"]
+        {"attributes": {"type": "AggregateResult"}, "expr0": 6, "last": "2026-05-06T12:00:30.000+0000"}
+    ]
+    grouped = ask(
+        people,
+        "SELECT Owner.Name, COUNT(Id) many FROM Contact GROUP BY Owner.Name HAVING COUNT(Id) > 1 "
+        "ORDER BY COUNT(Id) DESC",
+    )["records"]
     assert [(r["Name"], r["many"]) for r in grouped] == [("Amara Okafor", 4), ("Jonas Lindqvist", 2)]
 
 
 def test_relationships_nest_with_attributes_of_their_own(people: tuple[Org, str]) -> None:
-    found = ask(people, "SELECT c.Id, c.Owner.Name, Account.Name FROM Contact c WHERE c.LastName = 'Levy'")["records"][0]
+    found = ask(people, "SELECT c.Id, c.Owner.Name, Account.Name FROM Contact c WHERE c.LastName = 'Levy'")["records"][
+        0
+    ]
     assert list(found) == ["attributes", "Id", "Owner", "Account"]
     assert found["attributes"]["url"] == f"/services/data/v66.0/sobjects/Contact/{found['Id']}"
     assert found["Owner"]["Name"] == "Jonas Lindqvist"
@@ -172,7 +222,10 @@ def test_relationships_nest_with_attributes_of_their_own(people: tuple[Org, str]
 
 def test_a_leads_owner_may_be_a_queue(people: tuple[Org, str]) -> None:
     found = ask(people, "SELECT LastName, Owner.Name, Owner.Type FROM Lead ORDER BY LastName")["records"]
-    assert [(r["Owner"]["Name"], r["Owner"]["Type"]) for r in found] == [("Amara Okafor", "User"), ("Web Leads", "Queue")]
+    assert [(r["Owner"]["Name"], r["Owner"]["Type"]) for r in found] == [
+        ("Amara Okafor", "User"),
+        ("Web Leads", "Queue"),
+    ]
 
 
 def test_ids_compare_in_both_lengths_and_come_back_in_18(people: tuple[Org, str]) -> None:

@@ -45,7 +45,9 @@ def test_a_fault_ends_by_the_orgs_clock(org: Org, api: Api) -> None:
     assert api.get("/limits").status_code == 200
 
 
-def test_a_fault_can_concern_one_person_one_method_one_query(org: Org, api: Api, log_in: Login, amara: str, jonas: str) -> None:
+def test_a_fault_can_concern_one_person_one_method_one_query(
+    org: Org, api: Api, log_in: Login, amara: str, jonas: str
+) -> None:
     fault = org.trouble.add("server_error", user_id=amara)
     assert (api.get("/limits").status_code, log_in(jonas).get("/limits").status_code) == (500, 200)
     fault.remove()
@@ -122,26 +124,41 @@ def test_wrong_types_redirects_and_floods(org: Org, api: Api) -> None:
 def test_a_next_page_elsewhere(org: Org, api: Api, amara: str) -> None:
     org.add_contacts({"owner_id": amara, "last_name": f"N{n}"} for n in range(2001))
     org.trouble.add("foreign_next", kind="query", host="https://evil.example")
-    assert api.query("SELECT Id FROM Contact")["nextRecordsUrl"].startswith("https://evil.example/services/data/v66.0/query/")
+    assert api.query("SELECT Id FROM Contact")["nextRecordsUrl"].startswith(
+        "https://evil.example/services/data/v66.0/query/"
+    )
 
 
 def test_the_token_endpoint_has_trouble_too(org: Org, api: Api) -> None:
     org.trouble.add("oauth_activation_secret", kind="token_refresh", times=1)
-    answer = requests.post(f"{api.url}/services/oauth2/token", timeout=20, data={
-        "grant_type": "refresh_token", "refresh_token": api.tokens["refresh_token"], "client_id": KEY, "client_secret": "x"})
+    answer = requests.post(
+        f"{api.url}/services/oauth2/token",
+        timeout=20,
+        data={
+            "grant_type": "refresh_token",
+            "refresh_token": api.tokens["refresh_token"],
+            "client_id": KEY,
+            "client_secret": "x",
+        },
+    )
     assert (answer.status_code, answer.json()["error_description"]) == (400, "activation secret invalid")
 
 
 # -- allowance and headers
 
-def test_the_allowance_is_the_orgs_and_rolls_over_24_hours(org: Org, api: Api, log_in: Login, amara: str, jonas: str) -> None:
+
+def test_the_allowance_is_the_orgs_and_rolls_over_24_hours(
+    org: Org, api: Api, log_in: Login, amara: str, jonas: str
+) -> None:
     org.change_settings(api_limit=3)
     assert api.get("/limits").headers["Sforce-Limit-Info"] == "api-usage=1/3"
     assert log_in(jonas).get("/limits").headers["Sforce-Limit-Info"] == "api-usage=2/3"
     api.get("/limits")
     refused = api.get("/limits")
-    assert (refused.status_code, refused.json()) == (403, [{"message": "TotalRequests Limit exceeded.",
-                                                            "errorCode": "REQUEST_LIMIT_EXCEEDED"}])
+    assert (refused.status_code, refused.json()) == (
+        403,
+        [{"message": "TotalRequests Limit exceeded.", "errorCode": "REQUEST_LIMIT_EXCEEDED"}],
+    )
     assert "Retry-After" not in refused.headers
     org.clock.advance(24 * 3600 + 60)
     assert log_in(amara).get("/limits").status_code == 200
@@ -156,14 +173,18 @@ def test_others_of_the_firm_spend_it(org: Org, api: Api) -> None:
 
 def test_an_app_with_a_quota_of_its_own(org: Org, api: Api) -> None:
     org.change_app(KEY, allowance=2)
-    assert api.get("/limits").headers["Sforce-Limit-Info"] == \
-        "api-usage=1/100000; per-app-api-usage=1/2(appName=AdvisorStream_Integration)"
+    assert (
+        api.get("/limits").headers["Sforce-Limit-Info"]
+        == "api-usage=1/100000; per-app-api-usage=1/2(appName=AdvisorStream_Integration)"
+    )
     assert [api.get("/limits").status_code for _ in range(2)] == [200, 403]
 
 
 def test_usage_lags_and_steps_back(org: Org, api: Api) -> None:
     org.change_settings(limit_info="stepping")
-    shown = [int(api.get("/limits").headers["Sforce-Limit-Info"].partition("=")[2].partition("/")[0]) for _ in range(40)]
+    shown = [
+        int(api.get("/limits").headers["Sforce-Limit-Info"].partition("=")[2].partition("/")[0]) for _ in range(40)
+    ]
     assert any(later < earlier for earlier, later in pairwise(shown))
     org.change_settings(limit_info="absent")
     assert "Sforce-Limit-Info" not in api.get("/limits").headers
@@ -172,8 +193,10 @@ def test_usage_lags_and_steps_back(org: Org, api: Api) -> None:
 def test_versions_need_no_session_and_cost_nothing(org: Org, api: Api) -> None:
     answer = requests.get(f"{api.url}/services/data", timeout=20)
     listed = answer.json()
-    assert (listed[0]["version"], listed[-1]) == ("31.0", {"label": "Spring '26", "url": "/services/data/v66.0",
-                                                           "version": "66.0"})
+    assert (listed[0]["version"], listed[-1]) == (
+        "31.0",
+        {"label": "Spring '26", "url": "/services/data/v66.0", "version": "66.0"},
+    )
     assert [v["label"] for v in listed[:3]] == ["Summer '14", "Winter '15", "Spring '15"]
     assert "Sforce-Limit-Info" not in answer.headers
     assert org.api_used() == 0
@@ -195,7 +218,10 @@ def test_pretty_printing(api: Api) -> None:
 
 
 def test_a_head_that_is_too_long(api: Api) -> None:
-    assert api.get("/query", params={"q": "SELECT Id FROM Contact WHERE Id IN ('" + "x" * 17_000 + "')"}).status_code == 414
+    assert (
+        api.get("/query", params={"q": "SELECT Id FROM Contact WHERE Id IN ('" + "x" * 17_000 + "')"}).status_code
+        == 414
+    )
 
 
 def test_authorization_that_is_none(api: Api) -> None:

@@ -35,8 +35,13 @@ _CUSTOM_HINT = (
     "Please reference your WSDL or the describe call for the appropriate names."
 )
 _TYPE_NAMES = {"datetime": "dateTime", "date": "date", "boolean": "boolean", "int": "int", "double": "double"}
-_LITERALS = {"datetime": {"datetime", "literal"}, "date": {"date", "literal"}, "boolean": {"boolean"},
-             "int": {"number"}, "double": {"number"}}
+_LITERALS = {
+    "datetime": {"datetime", "literal"},
+    "date": {"date", "literal"},
+    "boolean": {"boolean"},
+    "int": {"number"},
+    "double": {"number"},
+}
 _SEMI_OPERATORS = {"<": "<", "<=": "<=", ">": ">", ">=": ">="}
 
 
@@ -133,10 +138,15 @@ class _Compiler:
         tail = self._tail(aggregate=aggregate and not query.is_count)
         from_ids = self._from(self._filters)
         plan = Plan(
-            sobject=self._object, text=query.text, is_count=query.is_count,
-            is_aggregate=aggregate and not query.is_count, values=self._values, columns=columns,
+            sobject=self._object,
+            text=query.text,
+            is_count=query.is_count,
+            is_aggregate=aggregate and not query.is_count,
+            values=self._values,
+            columns=columns,
             select_ids=f"SELECT {self._alias}.seq FROM {from_ids} WHERE {where}{tail}",
-            count=self._count(from_ids, where, tail), from_rows=self._from(self._reads),
+            count=self._count(from_ids, where, tail),
+            from_rows=self._from(self._reads),
         )
         if plan.is_aggregate:
             plan.aggregate = self._aggregate(columns, from_ids, where, tail)
@@ -166,8 +176,9 @@ class _Compiler:
     def _scope(self) -> list[str]:
         scope = (self._query.scope or "everything").lower()
         if scope not in self._object.scopes:
-            raise bad_request("INVALID_QUERY_SCOPE", f"Query scope '{self._query.scope}' is not supported for "
-                                                     f"{self._object.name}")
+            raise bad_request(
+                "INVALID_QUERY_SCOPE", f"Query scope '{self._query.scope}' is not supported for {self._object.name}"
+            )
         if scope != "mine":
             return []
         self._values.append(self._access.user_id)
@@ -215,16 +226,20 @@ class _Compiler:
         if item.which == "ALL" and (self._query.limit is None or self._query.limit > 200):
             raise bad_request("MALFORMED_QUERY", "The SOQL FIELDS function must have a LIMIT of at most 200")
         custom = {"ALL": (True, False), "STANDARD": (False,), "CUSTOM": (True,)}[item.which]
-        return [Column((f.name,), f.kind, f'{self._alias}."{f.name}"')
-                for f in self._access.visible_fields(self._object) if f.name.endswith("__c") in custom]
+        return [
+            Column((f.name,), f.kind, f'{self._alias}."{f.name}"')
+            for f in self._access.visible_fields(self._object)
+            if f.name.endswith("__c") in custom
+        ]
 
     def _path_column(self, path: Path, *, aggregate: bool) -> Column:
         names, sql, found, owners = self._walk(path, self._filters if aggregate else self._reads)
         if aggregate:
             grouped = {self._walk(p, self._filters)[0] for p in self._query.group_by}
             if names not in grouped:
-                raise fault_at(self._query.text, path.at, "MALFORMED_QUERY",
-                               f"Field must be grouped or aggregated: {found.name}")
+                raise fault_at(
+                    self._query.text, path.at, "MALFORMED_QUERY", f"Field must be grouped or aggregated: {found.name}"
+                )
             names = names[-1:]
         return Column(names, found.kind, sql, owners)
 
@@ -238,8 +253,12 @@ class _Compiler:
             return "count(*)", "int"
         found, sql = self._resolve(call.argument, self._filters)
         if not found.filterable or (found.kind == "boolean" and not call.function.startswith("COUNT")):
-            raise fault_at(self._query.text, call.at, "MALFORMED_QUERY",
-                           f"field {found.name} does not support aggregate operator {call.function}")
+            raise fault_at(
+                self._query.text,
+                call.at,
+                "MALFORMED_QUERY",
+                f"field {found.name} does not support aggregate operator {call.function}",
+            )
         match call.function:
             case "COUNT":
                 return f"count({sql})", "int"
@@ -276,17 +295,27 @@ class _Compiler:
         relation = sobject.find_relationship(name)
         if relation is None or self._access.find_field(sobject, relation.name) is None:
             hint = _CUSTOM_HINT.format(kind="relationship", suffix="__r", after="custom relationship name")
-            raise fault_at(self._query.text, path.at, "INVALID_FIELD",
-                           f"Didn't understand relationship '{name}' in field path. {hint}")
+            raise fault_at(
+                self._query.text,
+                path.at,
+                "INVALID_FIELD",
+                f"Didn't understand relationship '{name}' in field path. {hint}",
+            )
         return relation
 
-    def _join(self, joins: _Joins, way: tuple[str, ...], relation: Field, alias: str, path: Path) -> tuple[str, SObject]:
+    def _join(
+        self, joins: _Joins, way: tuple[str, ...], relation: Field, alias: str, path: Path
+    ) -> tuple[str, SObject]:
         if way not in joins.known:
             target = NAME if relation.is_polymorphic else self._access.find_object(relation.refers_to[0])
             if target is None:
                 hint = _CUSTOM_HINT.format(kind="relationship", suffix="__r", after="custom relationship name")
-                raise fault_at(self._query.text, path.at, "INVALID_FIELD",
-                               f"Didn't understand relationship '{way[-1]}' in field path. {hint}")
+                raise fault_at(
+                    self._query.text,
+                    path.at,
+                    "INVALID_FIELD",
+                    f"Didn't understand relationship '{way[-1]}' in field path. {hint}",
+                )
             new = f"{joins.prefix}{len(joins.known)}"
             joins.sql.append(f'LEFT JOIN "{target.table}" AS {new} ON {new}."Id" = {alias}."{relation.name}"')
             joins.known[way] = (new, target)
@@ -296,8 +325,12 @@ class _Compiler:
         found = sobject.find(name) if sobject is NAME else self._access.find_field(sobject, name)
         if found is None:
             hint = _CUSTOM_HINT.format(kind="field", suffix="__c", after="custom field name")
-            raise fault_at(self._query.text, path.at, "INVALID_FIELD",
-                           f"No such column '{name}' on entity '{sobject.name}'. {hint}")
+            raise fault_at(
+                self._query.text,
+                path.at,
+                "INVALID_FIELD",
+                f"No such column '{name}' on entity '{sobject.name}'. {hint}",
+            )
         return found
 
     # -- conditions
@@ -316,8 +349,9 @@ class _Compiler:
     def _filterable(self, path: Path) -> tuple[Field, str]:
         found, sql = self._resolve(path, self._filters)
         if not found.filterable:
-            raise fault_at(self._query.text, path.at, "INVALID_FIELD",
-                           f"field '{found.name}' can not be filtered in a query call")
+            raise fault_at(
+                self._query.text, path.at, "INVALID_FIELD", f"field '{found.name}' can not be filtered in a query call"
+            )
         return found, sql
 
     def _comparison(self, comparison: Comparison) -> str:
@@ -361,17 +395,29 @@ class _Compiler:
     def _semi_join(self, condition: Membership, found: Field, sql: str) -> str:
         inner = condition.values
         if not isinstance(inner, Query) or len(inner.select) != 1 or not isinstance(inner.select[0], Path):
-            raise fault_at(self._query.text, condition.target.at, "MALFORMED_QUERY",
-                           "sub-selects must have exactly one selected field")
+            raise fault_at(
+                self._query.text,
+                condition.target.at,
+                "MALFORMED_QUERY",
+                "sub-selects must have exactly one selected field",
+            )
         if found.kind not in ID_KINDS:
-            raise fault_at(self._query.text, condition.target.at, "INVALID_QUERY_FILTER_OPERATOR",
-                           f"semi join sub-selects are not allowed with field: '{found.name}'")
+            raise fault_at(
+                self._query.text,
+                condition.target.at,
+                "INVALID_QUERY_FILTER_OPERATOR",
+                f"semi join sub-selects are not allowed with field: '{found.name}'",
+            )
         nested = _Compiler(inner, self._access, self._deleted_too, alias=f"{self._alias}x")
         selected, inner_sql = nested._resolve(inner.select[0], nested._filters)
         if selected.kind not in ID_KINDS:
-            raise fault_at(self._query.text, inner.select[0].at, "MALFORMED_QUERY",
-                           f"The selected field '{selected.name}' in the subquery and the left operand field in the "
-                           "where expression in the outer query should point to the same object type")
+            raise fault_at(
+                self._query.text,
+                inner.select[0].at,
+                "MALFORMED_QUERY",
+                f"The selected field '{selected.name}' in the subquery and the left operand field in the "
+                "where expression in the outer query should point to the same object type",
+            )
         where = nested._where()
         self._values.extend(nested._values)
         rows = " ".join(["SELECT", inner_sql, "FROM", nested._from(nested._filters), "WHERE", where])
@@ -399,25 +445,32 @@ class _Compiler:
         operator = comparison.operator
         wrong = (operator == "LIKE" and not found.is_text) or (found.kind == "boolean" and operator in _SEMI_OPERATORS)
         if wrong and isinstance(comparison.target, Path):
-            raise fault_at(self._query.text, comparison.target.at, "INVALID_QUERY_FILTER_OPERATOR",
-                           f"invalid operator on {found.kind} field")
+            raise fault_at(
+                self._query.text,
+                comparison.target.at,
+                "INVALID_QUERY_FILTER_OPERATOR",
+                f"invalid operator on {found.kind} field",
+            )
 
     def _check_type(self, found: Field, value: Literal) -> None:
         if found.kind in ID_KINDS or found.is_text:
             if value.kind != "string":
                 raise self._wrong_type(found.name, found.kind, value)
             if found.kind in ID_KINDS and ids.to_18(str(value.value)) is None:
-                raise fault_at(self._query.text, value.at, "INVALID_QUERY_FILTER_OPERATOR",
-                               f"invalid ID field: {value.value}")
+                raise fault_at(
+                    self._query.text, value.at, "INVALID_QUERY_FILTER_OPERATOR", f"invalid ID field: {value.value}"
+                )
         elif value.kind not in _LITERALS.get(found.kind, {"number"}):
             raise self._wrong_type(found.name, found.kind, value)
 
     def _wrong_type(self, name: str, kind: str, value: Literal) -> ApiError:
         quoted = kind not in _TYPE_NAMES
         how = "should be enclosed in quotes" if quoted else "should not be enclosed in quotes"
-        return bad_request("INVALID_FIELD", point_at(self._query.text, value.at) +
-                           f"value of filter criterion for field '{name}' must be of type "
-                           f"{_TYPE_NAMES.get(kind, 'string')} and {how}")
+        return bad_request(
+            "INVALID_FIELD",
+            point_at(self._query.text, value.at) + f"value of filter criterion for field '{name}' must be of type "
+            f"{_TYPE_NAMES.get(kind, 'string')} and {how}",
+        )
 
     @staticmethod
     def _bound(found: Field, value: Literal) -> Any:
@@ -440,8 +493,12 @@ class _Compiler:
         else:
             found, sql = self._resolve(target, self._filters)
             if not found.sortable:
-                raise fault_at(self._query.text, target.at, "MALFORMED_QUERY",
-                               f"field '{found.name}' can not be sorted in a query call")
+                raise fault_at(
+                    self._query.text,
+                    target.at,
+                    "MALFORMED_QUERY",
+                    f"field '{found.name}' can not be sorted in a query call",
+                )
             nillable = found.nillable or "." in target.text
             sql = f"sf_fold({sql})" if found.is_text else sql
         words = [sql, "DESC" if ordering.descending else "ASC"]

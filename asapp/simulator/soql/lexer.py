@@ -44,7 +44,7 @@ def point_at(query: str, at: int) -> str:
     """Return the first lines of Salesforce's message: an excerpt, a caret below the place, row and column."""
     start = max(0, at - _BEFORE)
     if start:
-        following = re.search(r"[\s,(]", query[start - 1:at])
+        following = re.search(r"[\s,(]", query[start - 1 : at])
         start = start - 1 + following.end() if following else at
     end = min(len(query), at + _AFTER)
     if end < len(query) and not re.match(r"[\s,()]", query[end]):

@@ -115,8 +115,9 @@ class _Parser:
         offset = self._offset() if self._accept_word("OFFSET") else 0
         self._accept_word("FOR", "VIEW")
         self._accept_word("FOR", "REFERENCE")
-        return Query(select, source.text, source.at, alias, scope, where, group_by, having, order_by, limit, offset,
-                     self._text)
+        return Query(
+            select, source.text, source.at, alias, scope, where, group_by, having, order_by, limit, offset, self._text
+        )
 
     def _name(self) -> Token:
         if self._token.kind != "name":
@@ -288,16 +289,26 @@ class _Parser:
         span = date_literal(token.word, self._now)
         if span is None:
             # Salesforce takes a bare word for the name of a bind variable or a field.
-            raise fault_at(self._text, token.at, "MALFORMED_QUERY", "Bind variables only allowed in Apex code"
-                           if ":" in token.text else f"unexpected token: '{token.shown}'")
+            raise fault_at(
+                self._text,
+                token.at,
+                "MALFORMED_QUERY",
+                "Bind variables only allowed in Apex code"
+                if ":" in token.text
+                else f"unexpected token: '{token.shown}'",
+            )
         return Literal("literal", span, token.at, token.text)
 
     def _unescape(self, token: Token) -> tuple[str, str]:
         """Return the string and the same as a LIKE pattern, where \\% and \\_ mean themselves."""
         raw = token.text[1:-1]
         if len(raw) > MAX_STRING:
-            raise fault_at(self._text, token.at, "INVALID_QUERY_FILTER_OPERATOR",
-                           "string literals cannot be longer than 4000 characters")
+            raise fault_at(
+                self._text,
+                token.at,
+                "INVALID_QUERY_FILTER_OPERATOR",
+                "string literals cannot be longer than 4000 characters",
+            )
         plain: list[str] = []
         like: list[str] = []
         at = 0
@@ -316,14 +327,18 @@ class _Parser:
             return raw[at], raw[at], True
         escape = raw[at + 1]
         if escape in _ESCAPES:
-            return raw[at:at + 2], _ESCAPES[escape], False
+            return raw[at : at + 2], _ESCAPES[escape], False
         if escape in "%_":
-            return raw[at:at + 2], escape, False
-        code = re.match(r"u([0-9A-Fa-f]{4})", raw[at + 1:])
+            return raw[at : at + 2], escape, False
+        code = re.match(r"u([0-9A-Fa-f]{4})", raw[at + 1 :])
         if code:
-            return raw[at:at + 6], chr(int(code[1], 16)), False
-        raise fault_at(self._text, token.at, "MALFORMED_QUERY",
-                       f"Invalid string literal {token.text}. Illegal character sequence '\\{escape}' in string literal.")
+            return raw[at : at + 6], chr(int(code[1], 16)), False
+        raise fault_at(
+            self._text,
+            token.at,
+            "MALFORMED_QUERY",
+            f"Invalid string literal {token.text}. Illegal character sequence '\\{escape}' in string literal.",
+        )
 
     def _seconds(self, token: Token) -> int:
         """Whole seconds; Salesforce ignores what lies below in comparisons."""
@@ -344,7 +359,13 @@ def date_literal(word: str, now: datetime) -> tuple[int, int] | None:
     """Return from and before (seconds since 1970, UTC days) of a date literal, or None if it is none."""
     name, _, count_text = word.partition(":")
     today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    simple = {"YESTERDAY": (-1, 0), "TODAY": (0, 1), "TOMORROW": (1, 2), "LAST_90_DAYS": (-90, 1), "NEXT_90_DAYS": (1, 91)}
+    simple = {
+        "YESTERDAY": (-1, 0),
+        "TODAY": (0, 1),
+        "TOMORROW": (1, 2),
+        "LAST_90_DAYS": (-90, 1),
+        "NEXT_90_DAYS": (1, 91),
+    }
     if name in simple and not count_text:
         days = simple[name]
     elif count_text.isdigit() and name in {"LAST_N_DAYS", "NEXT_N_DAYS", "N_DAYS_AGO"}:
@@ -363,9 +384,12 @@ def _calendar_literal(name: str, today: datetime) -> tuple[int, int] | None:
     next_month = (month + timedelta(days=32)).replace(day=1)
     last_month = (month - timedelta(days=1)).replace(day=1)
     spans = {
-        "THIS_WEEK": (week, week + timedelta(days=7)), "LAST_WEEK": (week - timedelta(days=7), week),
-        "THIS_MONTH": (month, next_month), "LAST_MONTH": (last_month, month),
-        "THIS_YEAR": (year, year.replace(year=year.year + 1)), "LAST_YEAR": (year.replace(year=year.year - 1), year),
+        "THIS_WEEK": (week, week + timedelta(days=7)),
+        "LAST_WEEK": (week - timedelta(days=7), week),
+        "THIS_MONTH": (month, next_month),
+        "LAST_MONTH": (last_month, month),
+        "THIS_YEAR": (year, year.replace(year=year.year + 1)),
+        "LAST_YEAR": (year.replace(year=year.year - 1), year),
     }
     span = spans.get(name)
     return (int(span[0].timestamp()), int(span[1].timestamp())) if span else None
