@@ -97,7 +97,7 @@ def keep(user: User, settings: ConnectSettings) -> None:
         _drop([pending], settings)
 
 
-def drop_expired(settings: ConnectSettings, now: datetime | None = None, limit: int = 100) -> int:
+def drop_expired(settings: ConnectSettings, now: datetime | None = None, limit: int = 5) -> int:
     """Give back what nobody decided about in time; for the dispatch tick. Commits; returns how many."""
     expired = db.session.scalars(
         select(PendingGrant).where(PendingGrant.expires_at <= (now or utcnow())).limit(limit)

@@ -10,6 +10,7 @@ import random
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -184,7 +185,7 @@ class OrgClient:
         self._is_paid = True
         if self._reader is None:
             self._reader = ThreadPoolExecutor(1, thread_name_prefix="salesforce")
-        return self._reader.submit(self.next_page, path)
+        return self._reader.submit(copy_context().run, self.next_page, path)  # what is logged there carries the run's ids
 
     def close(self) -> None:
         """Wait for a page that is still being read, and let the connection go."""

@@ -329,14 +329,15 @@ def find_survivors(connection_id: int, salesforce_ids: Sequence[str]) -> dict[in
         if not ids:
             break
         rows = db.session.execute(query.where(store.among(loser.salesforce_id, ids))).all()
-        ids, further = [], {}
+        ids = []
+        further: dict[int, set[int]] = {}
         for loser_id, survivor_id, departed, merged_into, salesforce_id in rows:
             first = losers.get(loser_id, {loser_id})
             if departed is None:
                 found.update(dict.fromkeys(first, survivor_id))
             elif merged_into is not None:
                 further.setdefault(survivor_id, set()).update(first)
-                ids.append(salesforce_id)
+                ids.append(str(salesforce_id))
         losers = further
     return found
 
