@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from flask import current_app
@@ -18,6 +18,7 @@ from asapp.leads.fields import Typed
 from asapp.leads.sign_up import Seen, sign_up
 from asapp.models import Connection, Lead, OptInPage, User
 from asapp.salesforce.client import OrgClient
+from asapp.salesforce.records import Created, NewLead
 from tests.syncing import Died, Office
 
 _forms = itertools.count(1)
@@ -45,6 +46,8 @@ def someone_signs_up(
 class PostOffice(Office):
     """An office whose leads are delivered here; `deliver()` may die or be stopped on the way."""
 
+    after_create: Callable[[], None] | None = None  # runs when Salesforce has answered a create
+
     def deliver(self, before_call: Callable[[int], None] | None = None) -> int:
         """Deliver what is due. before_call is told the number of each call to Salesforce, from 1."""
         connection_id = self.connection.id
@@ -69,9 +72,20 @@ class PostOffice(Office):
                     before_call(next(numbers))
                 meter()
 
-            return opened(connection, metered)
+            client = opened(connection, metered)
+            client.create_leads = self.hooked(client.create_leads)  # type: ignore[method-assign]
+            return client
 
         return open_client
+
+    def hooked(self, create: Callable[..., list[Created]]) -> Callable[..., list[Created]]:
+        def create_leads(leads: Sequence[NewLead], *, runs_assignment: bool) -> list[Created]:
+            made = create(leads, runs_assignment=runs_assignment)
+            if self.after_create:
+                self.after_create()
+            return made
+
+        return create_leads
 
     def make_due(self) -> None:
         """Let no time pass, but let waiting and leases be over."""
