@@ -28,6 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import column as sql_column
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.selectable import TableValuedAlias
 
 from asapp.database import UTCDateTime
@@ -44,7 +45,7 @@ CHANGES: Table = RunChange.__table__  # type: ignore[assignment]
 NEW_FACTS = ("reason", "merged_into", "found_in_run_id", "was_read")
 
 
-def among(column: Column[Any], values: Collection[str]) -> ColumnElement[bool]:
+def among(column: Column[Any] | InstrumentedAttribute[Any], values: Collection[str]) -> ColumnElement[bool]:
     """`column IN values` with the values as one parameter, so that the statement is compiled and planned once."""
     if is_postgresql():
         return column == any_(literal(list(values), ARRAY(column.type)))
