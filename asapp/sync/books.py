@@ -56,7 +56,7 @@ def balance(connection: Connection) -> Books | None:
 
 
 def count_not_synced(connection_id: int) -> tuple[int, int]:
-    """Return (opted out, without an address), except those that the advisor removed here."""
+    """Return (opted out, without an address), except those that the advisor removed here and that pages still show."""
     row = db.session.execute(
         select(
             func.count(case((LedgerEntry.outcome == Outcome.OPTED_OUT, 1))),
@@ -67,7 +67,8 @@ def count_not_synced(connection_id: int) -> tuple[int, int]:
             Contact,
             (Contact.connection_id == LedgerEntry.connection_id)
             & (Contact.salesforce_id == LedgerEntry.salesforce_id)
-            & Contact.hidden_at.is_not(None),
+            & Contact.hidden_at.is_not(None)
+            & Contact.departed.is_(None),
         )
         .where(LedgerEntry.connection_id == connection_id, LedgerEntry.outcome != Outcome.SYNCED, Contact.id.is_(None))
     ).one()

@@ -7,10 +7,12 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
+from asapp.contacts.removal import remove_contacts
 from asapp.extensions import db
 from asapp.models import Contact
 from asapp.simulator import Running
 from asapp.sync import departures
+from asapp.sync.books import balance
 from tests.syncing import Office, contacts_here, reasons_here
 
 
@@ -147,3 +149,18 @@ def test_an_approval_during_a_run_asks_salesforce_again_all_the_same(office: Off
     assert run.is_complete
     assert reasons_here(office.connection)[ids[0]] is None
     assert db.session.scalar(select(Contact.departed).where(Contact.salesforce_id == ids[1])) == "gone"
+
+
+# The books
+
+
+def test_the_books_balance_with_somebody_removed_here_who_then_lost_the_address(office: Office) -> None:
+    salesforce_id = office.add(email="a@fjord.example")
+    office.sync()
+    (contact,) = contacts_here(office.connection)
+    remove_contacts(office.advisor.id, [contact.id])
+    office.org.update_contact(salesforce_id, email=None)
+    office.sync()
+    books = balance(office.connection)
+    assert books
+    assert (books.no_email, books.removed_here, books.rest) == (1, 0, 0)
