@@ -4,11 +4,28 @@ from __future__ import annotations
 
 from flask import Blueprint
 
-from asapp.web import auth, connect, contacts, health, home, integrations, leads, lists, optin, partners, runs, settings
+from asapp.web import (
+    advisors,
+    auth,
+    connect,
+    contacts,
+    health,
+    home,
+    integrations,
+    leads,
+    lists,
+    optin,
+    partner_setup,
+    partners,
+    passwords,
+    runs,
+    settings,
+)
 
 BLUEPRINTS: tuple[Blueprint, ...] = (
     home.blueprint,
     auth.blueprint,
+    passwords.blueprint,
     contacts.blueprint,
     lists.blueprint,
     leads.blueprint,
@@ -18,5 +35,7 @@ BLUEPRINTS: tuple[Blueprint, ...] = (
     connect.blueprint,
     runs.blueprint,
     partners.blueprint,
+    advisors.blueprint,
+    partner_setup.blueprint,
     health.blueprint,
 )

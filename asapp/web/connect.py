@@ -13,6 +13,7 @@ from asapp.connections import connect, connections, pending
 from asapp.connections.connect import CallbackAnswer, LostState, Outcome
 from asapp.jobs.queues import Queues
 from asapp.leads import outbox
+from asapp.partners import checks
 from asapp.web.access import advisor_required
 from asapp.web.htmx import go_to, wants_part
 from asapp.web.integrations import LOST_STATE, connect_settings, look_now, panel_url, person, shown
@@ -53,6 +54,7 @@ def callback() -> ResponseReturnValue:
     except LostState:
         session[LOST_STATE] = True
         outcome = ""
+    learn(outcome, answer.error_description)
     if outcome == Outcome.CONNECTED:
         ring_for_leads()
     target = url_for("connect.decide") if outcome == Outcome.WAITS_FOR_SWITCH else panel_url()
@@ -63,6 +65,16 @@ def ring_for_leads() -> None:
     """Leads from before the connection go out on connecting."""
     queues: Queues = current_app.extensions["asapp.queues"]
     outbox.ring_for(person().id, queues.ring_for_leads)
+
+
+def learn(outcome: str, words: str) -> None:
+    """Each log-in, good or bad, shows something of the firm's set-up that its admins wait to know."""
+    user = person()
+    connection = connections.find_current(user) if outcome == Outcome.CONNECTED else None
+    if connection is not None:
+        checks.check_connection(connection, connect_settings())
+    elif user.partner_id is not None:
+        checks.note_outcome(user.partner_id, outcome, words)
 
 
 @blueprint.get(f"{PANEL}/switch")

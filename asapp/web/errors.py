@@ -14,7 +14,7 @@ from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from asapp.extensions import limiter
-from asapp.web.access import ask_to_log_in
+from asapp.web.access import PUBLIC_ENDPOINTS, ask_to_log_in
 from asapp.web.filters import counted
 from asapp.web.htmx import wants_part
 from asapp.web.request_log import request_id
@@ -63,7 +63,7 @@ def register(app: Flask) -> None:
 
 
 def refuse_form(_error: CSRFError) -> ResponseReturnValue:
-    if not current_user.is_authenticated and not _is_at_login():
+    if not current_user.is_authenticated and request.endpoint not in PUBLIC_ENDPOINTS:
         return ask_to_log_in()  # the session has ended, and the form with it
     return _answer(400, TOO_OLD)
 
@@ -125,7 +125,3 @@ def _answer(code: int, trouble: Trouble, error: HTTPException | None = None) -> 
         if name in ("Allow", "Retry-After"):
             response.headers[name] = value
     return response
-
-
-def _is_at_login() -> bool:
-    return request.endpoint == "auth.try_login"

@@ -35,7 +35,7 @@ FOR_ADVISORS = (
     ACCOUNT_SETTINGS,
 )
 FOR_ADMINS = (
-    Place("Partners", "partners.index", ("partners",)),
+    Place("Partners", "partners.index", ("partners", "advisors")),
     Place("Health", "health.index", ("health",)),
     ACCOUNT_SETTINGS,
 )

@@ -1,21 +1,36 @@
-"""Partners, for admins: list, create, change, enable and disable."""
+"""Partners, for admins: list, create, change, check, enable and disable, delete, and the link for the firm's own admin.
+
+Whatever is saved is checked at once, in the same request; a check that can't be made never keeps anybody from saving.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 from flask import Blueprint, abort, current_app, flash, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
+from asapp import mail
+from asapp.accounts import advisors
 from asapp.contacts.fields import InvalidFields
 from asapp.models import Partner
-from asapp.partners import partners
+from asapp.partners import checks, ending, handoff, partners
+from asapp.partners.checks import Checklist
+from asapp.partners.ending import GivenBack
+from asapp.partners.handoff import Recipient
 from asapp.partners.partners import PartnerDetails
-from asapp.salesforce.hosts import is_sandbox
+from asapp.salesforce.hosts import NotSalesforce, is_sandbox
 from asapp.vault import Vault
 from asapp.web.access import admin_required
+from asapp.web.filters import counted
 from asapp.web.htmx import go_to
+from asapp.web.integrations import connect_settings, person
 from config import Config
 
 blueprint = Blueprint("partners", __name__, url_prefix="/admin/partners")
+
+TYPED = [name for name in PartnerDetails._fields if name != "keep_leads"]
+NOBODY = Recipient("", "")
 
 
 def vault() -> Vault:
@@ -31,46 +46,79 @@ def config() -> Config:
 @blueprint.get("")
 @admin_required
 def index() -> ResponseReturnValue:
-    return render_template("partners/index.html", rows=partners.list_partners())
+    search, state = request.args.get("q", "")[:200], request.args.get("state", "")
+    rows = partners.list_partners(search, state)
+    return render_template("partners/index.html", rows=rows, search=search, state=state)
 
 
 @blueprint.get("/new")
 @admin_required
 def new() -> ResponseReturnValue:
-    return show_form(None, PartnerDetails("", "", "", ""))
+    return show_form(None, details_of(None))
 
 
 @blueprint.post("/new", endpoint="create")
 @admin_required
 def create() -> ResponseReturnValue:
     entered = read_form()
+    if "show" in request.form:
+        return show_form(None, entered)
     try:
         partner = partners.create_partner(entered, vault(), config().salesforce_allow_loopback)
     except InvalidFields as refusal:
         return show_form(None, entered, refusal.errors), 422
-    flash(
-        f"Saved. The advisors of {partner.name} find Salesforce in their Account Settings, under Integrations.", "good"
-    )
-    return go_to(url_for("partners.show", slug=partner.slug))
+    if not partner.is_set_up:
+        flash("Saved. Now send the link on which the firm's Salesforce admin enters address, key and secret.", "good")
+        return go_to(url_for("partners.show", slug=partner.slug))
+    name, slug = partner.name, partner.slug
+    ready = f"Saved. The advisors of {name} find Salesforce in their Account Settings, under Integrations."
+    say_how_it_went(checks.run_checks(partner, connect_settings()), ready)
+    return go_to(url_for("partners.show", slug=slug))
+
+
+@blueprint.get("/preview")
+@admin_required
+def preview() -> ResponseReturnValue:
+    return render_template("partners/_becomes.html", becomes=becomes(request.args.get("url", "")))
 
 
 @blueprint.get("/<slug>")
 @admin_required
 def show(slug: str) -> ResponseReturnValue:
     partner = get_partner(slug)
-    key = partners.read_key(partner, vault()) or ""
-    return show_form(partner, PartnerDetails(partner.name, partner.salesforce_url, key, ""))
+    return show_form(partner, details_of(partner))
 
 
 @blueprint.post("/<slug>", endpoint="change")
 @admin_required
 def change(slug: str) -> ResponseReturnValue:
     partner, entered = get_partner(slug), read_form()
+    if "show" in request.form:
+        return show_form(partner, entered)
     try:
+        if entered.opt_out_field is not None:
+            spelled = checks.spelling_of_opt_out_field(partner, entered.opt_out_field.strip(), connect_settings())
+            entered = entered._replace(opt_out_field=spelled)
         partners.change_partner(partner, entered, vault(), config().salesforce_allow_loopback)
     except InvalidFields as refusal:
-        return show_form(partner, entered, refusal.errors), 422
-    flash("Saved.", "good")
+        return show_form(get_partner(slug), entered, refusal.errors), 422
+    slug = partner.slug
+    say_how_it_went(checks.run_checks(partner, connect_settings()), "Saved.")
+    return go_to(url_for("partners.show", slug=slug))
+
+
+@blueprint.post("/<slug>/check", endpoint="check")
+@admin_required
+def check(slug: str) -> ResponseReturnValue:
+    checks.run_checks(get_partner(slug), connect_settings())
+    return go_to(url_for("partners.show", slug=slug, _anchor="checks"))
+
+
+@blueprint.post("/<slug>/keep-secret", endpoint="keep_secret")
+@admin_required
+def keep_secret(slug: str) -> ResponseReturnValue:
+    partners.keep_old_secret(get_partner(slug))
+    flash("The new secret is forgotten. The one before it goes on being used.", "good")
     return go_to(url_for("partners.show", slug=slug))
 
 
@@ -78,7 +126,7 @@ def change(slug: str) -> ResponseReturnValue:
 @admin_required
 def enable(slug: str) -> ResponseReturnValue:
     partner = get_partner(slug)
-    partners.set_enabled(partner, True)
+    partners.enable(partner)
     flash(f"{partner.name} is enabled.", "good")
     return go_to(url_for("partners.show", slug=slug))
 
@@ -87,8 +135,64 @@ def enable(slug: str) -> ResponseReturnValue:
 @admin_required
 def disable(slug: str) -> ResponseReturnValue:
     partner = get_partner(slug)
-    partners.set_enabled(partner, False)
-    flash(f"{partner.name} is disabled. Nothing of it was deleted.", "good")
+    name, was_enabled, revoke = partner.name, partner.is_enabled, request.form.get("tokens") == "revoke"
+    given_back = ending.disable(partner, revoke, connect_settings())
+    flash(f"{name} is disabled. Nothing of it was deleted.{words_of_revoking(given_back)}", "good")
+    if was_enabled:
+        told = get_partner(slug)
+        letters = [
+            mail.write(address, "Salesforce is switched off for your firm", "firm_disabled", firm=name, revoked=revoke)
+            for address in advisors.addresses_of(told)
+        ]
+        say_who_was_told(len(letters), mail.send_all(letters))
+    return go_to(url_for("partners.show", slug=slug))
+
+
+@blueprint.get("/<slug>/delete")
+@admin_required
+def ask_delete(slug: str) -> ResponseReturnValue:
+    return show_delete(get_partner(slug))
+
+
+@blueprint.post("/<slug>/delete", endpoint="delete")
+@admin_required
+def delete(slug: str) -> ResponseReturnValue:
+    partner = get_partner(slug)
+    name, typed = partner.name, request.form.get("confirm_name", "")
+    if " ".join(typed.split()) != name:
+        return show_delete(partner, typed, {"confirm_name": f"Type {name}, exactly as it stands above."}), 422
+    given_back = ending.delete_partner(partner, connect_settings())
+    flash(f"{name} is deleted, with everything of it.{words_of_revoking(given_back)}", "good")
+    return go_to(url_for("partners.index"))
+
+
+@blueprint.post("/<slug>/setup-link", endpoint="send_link")
+@admin_required
+def send_link(slug: str) -> ResponseReturnValue:
+    partner = get_partner(slug)
+    recipient = Recipient(request.form.get("admin_name", ""), request.form.get("admin_email", ""))
+    try:
+        link, token = handoff.make_link(partner, recipient, person())
+    except InvalidFields as refusal:
+        return show_form(get_partner(slug), details_of(partner), refusal.errors, recipient), 422
+    url = f"{config().public_url}{url_for('partner_setup.guide', token=token)}"
+    names = {
+        "name": link.name,
+        "firm": partner.name,
+        "admin": person().name,
+        "url": url,
+        "until": link.expires_at,
+    }
+    to, subject = link.email, f"Connecting {partner.name} to AdvisorStream"
+    was_mailed = mail.send(to, subject, "setup_link", **names)
+    return show_link(get_partner(slug), "setup", url, to, was_mailed)
+
+
+@blueprint.post("/<slug>/setup-link/revoke", endpoint="revoke_link")
+@admin_required
+def revoke_link(slug: str) -> ResponseReturnValue:
+    handoff.revoke_link(get_partner(slug))
+    flash("The setup link no longer works.", "good")
     return go_to(url_for("partners.show", slug=slug))
 
 
@@ -97,16 +201,117 @@ def get_partner(slug: str) -> Partner:
 
 
 def read_form() -> PartnerDetails:
-    return PartnerDetails(*(request.form.get(name, "") for name in PartnerDetails._fields))
+    """What was typed; fields that the form did not have are None, name, URL, key and secret aside."""
+    typed: dict[str, Any] = {name: request.form.get(name) for name in TYPED}
+    for name in ("name", "url", "key", "secret"):
+        typed[name] = typed[name] or ""
+    keep_leads = "keep_leads" in request.form if "has_settings" in request.form else None
+    return PartnerDetails(**typed, keep_leads=keep_leads)
 
 
-def show_form(partner: Partner | None, entered: PartnerDetails, errors: dict[str, str] | None = None) -> str:
+def details_of(partner: Partner | None) -> PartnerDetails:
+    """What the form shows of a partner, or of none yet."""
+    made = partner or Partner(name="", salesforce_url="")
+
+    def column(name: str) -> Any:
+        return getattr(made, name) if partner else Partner.__table__.c[name].default.arg
+
+    return PartnerDetails(
+        name=made.name,
+        url=made.salesforce_url,
+        key=partners.read_key(made, vault()) or "",
+        secret="",
+        slug=made.slug if partner else "",
+        api_version=column("api_version"),
+        opt_out_field=column("opt_out_field"),
+        opt_outs_trusted_days=str(column("opt_outs_trusted_days")),
+        lead_company=column("lead_company"),
+        lead_source=column("lead_source"),
+        keep_leads=column("keep_leads_with_advisor"),
+        sync_interval=str(made.sync_interval_minutes or ""),
+        api_share=str(column("api_share_percent")),
+    )
+
+
+def show_form(
+    partner: Partner | None,
+    entered: PartnerDetails,
+    errors: dict[str, str] | None = None,
+    recipient: Recipient = NOBODY,
+) -> str:
     """The page with what was entered, the secret aside: it is never sent back."""
+    filled = details_of(partner)
+    entered = PartnerDetails._make(old if new is None else new for old, new in zip(filled, entered, strict=True))
     return render_template(
         "partners/partner.html",
         partner=partner,
         entered=entered._replace(secret=""),
         errors=errors or {},
+        becomes=becomes(entered.url),
         callback_url=config().callback_url,
+        usual_interval=config().sync_interval_minutes,
         is_sandbox=partner is not None and is_sandbox(partner.salesforce_url),
+        checklist=checks.checklist(partner) if partner else None,
+        advisors=advisors.list_advisors(partner) if partner else (),
+        link=handoff.latest_link(partner) if partner else None,
+        recipient=recipient,
     )
+
+
+def show_delete(partner: Partner, typed: str = "", errors: dict[str, str] | None = None) -> str:
+    people = advisors.list_advisors(partner)
+    return render_template("partners/delete.html", partner=partner, advisors=people, typed=typed, errors=errors or {})
+
+
+def show_link(partner: Partner, kind: str, url: str, to: str, was_mailed: bool) -> str:
+    """The one page that shows a one-time link: only its hash is stored. kind: setup or invitation."""
+    names = {"kind": kind, "url": url, "to": to, "was_mailed": was_mailed}
+    return render_template("partners/link.html", partner=partner, has_mail=has_mail(), **names)
+
+
+def has_mail() -> bool:
+    """Do mails go anywhere but to the terminal?"""
+    return config().mail_url is not None or config().testing
+
+
+def becomes(pasted: str) -> dict[str, Any]:
+    """What a Salesforce URL would be stored as: {url, is_sandbox}, {problem}, or nothing for nothing."""
+    if not pasted.strip():
+        return {}
+    try:
+        url = partners.preview_url(pasted, config().salesforce_allow_loopback)
+    except NotSalesforce as problem:
+        return {"problem": str(problem)}
+    return {"url": url, "is_sandbox": is_sandbox(url)}
+
+
+def say_how_it_went(checklist: Checklist, good: str) -> None:
+    bad = checklist.count("bad")
+    if bad and checklist.first_bad:
+        to_mend = counted(bad, "check needs", "checks need")
+        flash(f"Saved, and {to_mend} mending. First: {checklist.first_bad.title}.", "warn")
+    else:
+        flash(good, "good")
+
+
+def words_of_revoking(given_back: GivenBack) -> str:
+    if not given_back.connections:
+        return ""
+    words = f" {counted(given_back.connections, 'advisor is', 'advisors are')} disconnected."
+    if given_back.unheard:
+        words += (
+            f" Salesforce did not hear of {given_back.unheard:,}: the keys are forgotten here, and the firm's Salesforce "
+            "admin can block the app under Setup › Connected Apps OAuth Usage."
+        )
+    return words
+
+
+def say_who_was_told(letters: int, sent: int) -> None:
+    if letters and not has_mail():
+        flash(
+            f"No mail server is set up, so {counted(letters, 'advisor was', 'advisors were')} not told by mail.", "warn"
+        )
+    elif sent < letters:
+        flash(f"The mail server did not take {counted(letters - sent, 'mail')}: tell those advisors yourself.", "warn")
+    elif letters:
+        flash(f"{counted(letters, 'advisor was', 'advisors were')} told by mail.", "good")

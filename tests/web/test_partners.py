@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import requests
+import requests_mock
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import select, text
@@ -21,6 +24,14 @@ ENTERED = {
     "key": "3MVG9n_HvETGhr3BqOPX5s9kWlA2mVxqk8f",
     "secret": "C0FFEE.0123456789",
 }
+
+
+@pytest.fixture(autouse=True)
+def salesforce_is_away(app: Flask) -> Iterator[requests_mock.Mocker]:
+    """Saving asks Salesforce at once; what is tested here works as well where nobody answers."""
+    with requests_mock.Mocker() as mocker:
+        mocker.register_uri(requests_mock.ANY, requests_mock.ANY, exc=requests.exceptions.ReadTimeout)
+        yield mocker
 
 
 @pytest.fixture
@@ -183,7 +194,7 @@ def test_an_empty_secret_keeps_the_one_there_is(client: FlaskClient, ada: User, 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"secret": "another"}, {"key": "another", "secret": ""}, {"url": "https://b.my.salesforce.com", "secret": ""}],
+    [{"key": "another", "secret": ""}, {"key": "another"}, {"url": "https://b.my.salesforce.com", "secret": ""}],
 )
 def test_a_change_of_the_app_is_a_new_version(changes: dict[str, str], client: FlaskClient, ada: User) -> None:
     path = send(client).location
@@ -229,6 +240,27 @@ def test_the_list_counts_advisors_and_the_connected_among_them(client: FlaskClie
     assert "1 of 2" in page
     assert "0 of 0" in page
     assert "Waiting for the firm" in page
+
+
+def test_a_new_secret_waits_beside_the_old_one(client: FlaskClient, ada: User, vault: Vault) -> None:
+    path = send(client).location
+    assert send(client, path, secret="another.one").status_code == 303
+    partner = the_partner()
+    assert partner.unseal(vault, "consumer_secret_sealed") == ENTERED["secret"]
+    assert partner.unseal(vault, "pending_secret_sealed") == "another.one"
+    assert partner.app_version == 1
+    page = client.get(path).text
+    assert "A new Consumer Secret waits." in page
+    assert "another.one" not in page
+    assert client.post(f"{path}/keep-secret").status_code == 303
+    assert the_partner().pending_secret_sealed is None
+
+
+def test_the_same_secret_again_changes_nothing(client: FlaskClient, ada: User) -> None:
+    path = send(client).location
+    send(client, path)
+    assert the_partner().pending_secret_sealed is None
+    assert the_partner().app_version == 1
 
 
 @pytest.mark.parametrize("path", ["/admin/partners/nobody", "/admin/partners/nobody/disable"])

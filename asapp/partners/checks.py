@@ -1,0 +1,311 @@
+"""Live checks of a partner's set-up: asked, stored with their time, and shown.
+
+Green means that Salesforce was asked and agreed, red that it was asked and did not; everything else is "not known yet". What
+needs a user's token is asked with the permission of an advisor who is connected. A new Consumer Secret waits beside the
+old one until Salesforce has accepted it here. No transaction is open while Salesforce is asked.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from asapp.clock import utcnow
+from asapp.connections.settings import ConnectSettings
+from asapp.connections.tokens import StoredTokens
+from asapp.contacts.fields import InvalidFields
+from asapp.database import writing
+from asapp.extensions import db
+from asapp.models import Connection, ConnectionStatus, Partner, PartnerCheck, Verdict
+from asapp.partners.check_words import TITLES, words_of
+from asapp.partners.partners import use_pending_secret
+from asapp.salesforce import probe
+from asapp.salesforce.errors import SalesforceError
+from asapp.salesforce.oauth import App
+from asapp.salesforce.probe import WITH_USER, Finding
+from asapp.sync.meter import count_call
+from asapp.vault import CannotOpen, Vault
+
+log = logging.getLogger(__name__)
+
+DETAIL_MAX = 400
+VERDICTS = {True: Verdict.GOOD, False: Verdict.BAD, None: Verdict.UNKNOWN}
+# How a log-in ended, where that says something about the set-up: outcome -> (check, why).
+OUTCOMES = {
+    "bad_key": ("key", "bad_key"),
+    "bad_secret": ("secret", "bad_secret"),
+    "redirect_mismatch": ("callback", "redirect_mismatch"),
+    "app_not_installed": ("key", "app_not_installed"),
+    "app_blocked": ("key", "app_blocked"),
+    "not_admin_approved": ("key", "not_admin_approved"),
+    "scope_missing": ("scopes", "scopes_missing"),
+    "no_api_scope": ("scopes", "scopes_missing"),
+    "no_refresh_token": ("scopes", "scopes_missing"),
+}
+MISSING_SCOPE = {"no_api_scope": "api", "no_refresh_token": "refresh_token"}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the list."""
+
+    code: str
+    title: str
+    verdict: Verdict
+    says: str
+    path: str
+    checked_at: datetime | None = None
+
+    @property
+    def is_good(self) -> bool:
+        return self.verdict == Verdict.GOOD
+
+    @property
+    def is_bad(self) -> bool:
+        return self.verdict == Verdict.BAD
+
+
+@dataclass(frozen=True)
+class Checklist:
+    """All checks in the order in which to mend them: what is bad first."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def checked_at(self) -> datetime | None:
+        return max((check.checked_at for check in self.checks if check.checked_at), default=None)
+
+    def count(self, verdict: str) -> int:
+        return Counter(check.verdict for check in self.checks)[Verdict(verdict)]
+
+    @property
+    def first_bad(self) -> Check | None:
+        return next((check for check in self.checks if check.is_bad), None)
+
+
+def checklist(partner: Partner) -> Checklist:
+    """Return what is known of the partner; what was never asked is "not known yet"."""
+    rows = db.session.scalars(select(PartnerCheck).where(PartnerCheck.partner_id == partner.id))
+    known = {row.code: row for row in rows}
+    codes = [code for code in TITLES if code in known or code != "pending_secret"]
+    return _in_order(
+        _check(code, row.verdict, row.why, row.detail, row.checked_at)
+        if (row := known.get(code))
+        else _check(code, Verdict.UNKNOWN, "nobody_connected" if code in WITH_USER else "nobody_asked", "", None)
+        for code in codes
+    )
+
+
+def as_checklist(findings: Iterable[Finding]) -> Checklist:
+    """For findings that are not stored."""
+    found = [_check(f.code, VERDICTS[f.is_good], f.why, f.detail, None) for f in findings]
+    return _in_order(sorted(found, key=lambda check: list(TITLES).index(check.code)))
+
+
+def bad_partners() -> set[int]:
+    """Return the ids of the partners of which some check is red."""
+    return set(db.session.scalars(select(PartnerCheck.partner_id).where(PartnerCheck.verdict == Verdict.BAD)))
+
+
+def run_checks(partner: Partner, settings: ConnectSettings) -> Checklist:
+    """Ask everything that can be asked now, store it, and switch to a new secret that Salesforce accepts. Commits."""
+    partner_id = partner.id
+    if not partner.is_set_up:
+        db.session.execute(delete(PartnerCheck).where(PartnerCheck.partner_id == partner_id))
+        db.session.commit()
+        return checklist(partner)
+    try:
+        app = settings.app_of(partner)
+        pending = _pending_app(partner, app, settings)
+    except CannotOpen:
+        store(partner_id, [Finding("key", False, "unreadable")])
+        return checklist(db.session.get_one(Partner, partner_id))
+    pending_sealed = partner.pending_secret_sealed
+    db.session.commit()
+    findings: list[Finding] = []
+    if pending is not None:
+        tried = probe.look_at_app(pending)
+        is_accepted = any(f.code == "secret" and f.is_good for f in tried)
+        if is_accepted and _promote(partner_id, pending_sealed, settings.vault):
+            findings = list(tried)
+        else:
+            findings = [replace(f, code="pending_secret") for f in tried if f.code == "secret"]
+    if not any(f.code == "host" for f in findings):
+        findings += probe.look_at_app(app)
+    findings = [*findings, *_ask_with_somebody(partner_id, settings)]
+    store(partner_id, findings, is_whole=True)
+    return checklist(db.session.get_one(Partner, partner_id))
+
+
+def check_connection(connection: Connection, settings: ConnectSettings) -> None:
+    """Ask what needs a user's token, with this one, if something of it isn't known to be good yet. Commits; never fails."""
+    partner_id, connection_id = connection.partner_id, connection.id
+    good = select(PartnerCheck.code).where(
+        PartnerCheck.partner_id == partner_id,
+        PartnerCheck.verdict == Verdict.GOOD,
+        PartnerCheck.code.in_((*WITH_USER, "secret")),
+    )
+    if len(set(db.session.scalars(good))) == len(WITH_USER) + 1:
+        db.session.rollback()
+        return
+    findings = _look_with(connection, settings)
+    # Whoever is connected has shown that key, secret and callback are right.
+    proven = (("key", "known"), ("secret", "accepted"), ("callback", "registered"))
+    findings += [Finding(code, True, why) for code, why in proven]
+    db.session.rollback()
+    log.info("set-up checked with a connection", extra={"connection_id": connection_id})
+    store(partner_id, findings)
+
+
+def note_outcome(partner_id: int, outcome: str, words: str = "") -> None:
+    """Store what a log-in that failed has shown about the set-up. Commits."""
+    if outcome in OUTCOMES:
+        code, why = OUTCOMES[outcome]
+        store(partner_id, [Finding(code, False, why, MISSING_SCOPE.get(outcome, words or outcome))])
+
+
+def spelling_of_opt_out_field(partner: Partner, entered: str, settings: ConnectSettings) -> str:
+    """Return the field as Salesforce spells it, or as entered where that can't be known.
+
+    Raises InvalidFields where an advisor's permission shows that it is no checkbox.
+    """
+    connection = _somebody(partner.id)
+    if connection is None or entered == partner.opt_out_field:
+        return entered
+    connection_id, api_version = connection.id, partner.api_version
+    db.session.rollback()
+    try:
+        tokens = StoredTokens(connection_id, settings)
+        found = probe.find_opt_out_field(tokens, api_version, entered, settings.allow_loopback)
+    except SalesforceError:
+        return entered
+    if found.name and not found.is_checkbox:
+        raise InvalidFields(
+            {
+                "opt_out_field": f"{found.name} is no checkbox in this org. "
+                "Enter the field that is true for people who opted out."
+            }
+        )
+    return found.name or entered
+
+
+def _pending_app(partner: Partner, app: App, settings: ConnectSettings) -> App | None:
+    if partner.pending_secret_sealed is None:
+        return None
+    return replace(app, consumer_secret=partner.unseal(settings.vault, "pending_secret_sealed"))
+
+
+def _promote(partner_id: int, pending_sealed: str | None, vault: Vault) -> bool:
+    """Let the new secret take over, unless yet another one was entered meanwhile."""
+    partner = db.session.get_one(Partner, partner_id, populate_existing=True)
+    if partner.pending_secret_sealed != pending_sealed:
+        db.session.rollback()
+        return False
+    return use_pending_secret(partner, vault)
+
+
+def _ask_with_somebody(partner_id: int, settings: ConnectSettings) -> list[Finding]:
+    connection = _somebody(partner_id)
+    if connection is None:
+        db.session.rollback()
+        return [Finding(code, None, "nobody_connected") for code in WITH_USER]
+    return _look_with(connection, settings)
+
+
+def _somebody(partner_id: int) -> Connection | None:
+    """Return the connection whose tokens were used last."""
+    return db.session.scalar(
+        select(Connection)
+        .where(Connection.partner_id == partner_id, Connection.status == ConnectionStatus.CONNECTED)
+        .order_by(Connection.token_used_at.desc(), Connection.id)
+        .limit(1)
+    )
+
+
+def _look_with(connection: Connection, settings: ConnectSettings) -> list[Finding]:
+    partner, connection_id = connection.partner, connection.id
+    partner_id, asked = partner.id, (partner.api_version, partner.opt_out_field, partner.lead_source)
+    scopes = probe.judge_scopes(connection.scopes, connection.refresh_token_sealed is not None)
+    db.session.rollback()
+    try:
+        answer = probe.look_with(
+            StoredTokens(connection_id, settings),
+            *asked,
+            allow_loopback=settings.allow_loopback,
+            before_call=_counter(partner_id),
+        )
+    except SalesforceError:
+        return [Finding(code, None, "reconnect_first") for code in WITH_USER]
+    _take_over(partner_id, asked[1], answer)
+    return [scopes, *answer.findings]
+
+
+def _counter(partner_id: int) -> Callable[[], None]:
+    engine = db.engine
+
+    def count() -> None:
+        with writing(), Session(engine) as session:
+            count_call(session, partner_id, utcnow())
+            session.commit()
+
+    return count
+
+
+def _take_over(partner_id: int, opt_out_field: str, answer: probe.UserFindings) -> None:
+    """Keep the org's own figures, and its own spelling of the opt-out field."""
+    values: dict[str, object] = {}
+    if answer.usage is not None:
+        used, allowed = answer.usage
+        values = {"org_calls_used": used, "org_calls_allowed": allowed, "org_calls_seen_at": utcnow()}
+    if answer.contact_field is not None and answer.contact_field.name not in ("", opt_out_field):
+        values["opt_out_field"] = answer.contact_field.name
+    if values:
+        db.session.execute(update(Partner).where(Partner.id == partner_id).values(**values))
+        db.session.commit()
+
+
+def store(partner_id: int, findings: Sequence[Finding], is_whole: bool = False) -> None:
+    """Put findings in the place of earlier ones; what is not known now doesn't take the place of what was known."""
+    now = utcnow()
+    known_now = {f.code for f in findings if f.is_good is not None}
+    table = PartnerCheck
+    if is_whole:
+        replaced = table.code.not_in([f.code for f in findings if f.code not in known_now and f.why == "no_answer"])
+    else:
+        replaced = table.code.in_([f.code for f in findings])
+    db.session.execute(delete(table).where(table.partner_id == partner_id, replaced))
+    left = set(db.session.scalars(select(table.code).where(table.partner_id == partner_id)))
+    latest = {f.code: f for f in findings}
+    db.session.add_all(
+        table(
+            partner_id=partner_id,
+            code=finding.code,
+            verdict=VERDICTS[finding.is_good],
+            why=finding.why,
+            detail=finding.detail[:DETAIL_MAX],
+            checked_at=now,
+        )
+        for finding in latest.values()
+        if finding.code not in left
+    )
+    try:
+        db.session.commit()
+    except IntegrityError:  # somebody checked at the same moment, or the partner was deleted
+        db.session.rollback()
+
+
+def _check(code: str, verdict: str, why: str, detail: str, checked_at: datetime | None) -> Check:
+    words = words_of(code, why, detail)
+    return Check(code, TITLES[code], Verdict(verdict), words.says, words.path, checked_at)
+
+
+def _in_order(checks: Iterable[Check]) -> Checklist:
+    order = {Verdict.BAD: 0, Verdict.GOOD: 1, Verdict.UNKNOWN: 2}
+    return Checklist(tuple(sorted(checks, key=lambda check: order[check.verdict])))

@@ -1,0 +1,166 @@
+"""Switching a firm off, and deleting it with everything of it.
+
+The history of consent is append-only and stays as a skeleton of ids; so the rows it hangs on (leads, advisors, the firm) stay
+as well, emptied of every name, address, key and token. All else goes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import delete, or_, select, update
+
+from asapp.clock import utcnow
+from asapp.connections.connections import end_connection, find_revocable
+from asapp.connections.settings import ConnectSettings
+from asapp.extensions import db
+from asapp.leads import consent
+from asapp.models import (
+    ApiUsage,
+    Connection,
+    ConnectionStatus,
+    ConsentKind,
+    ConsentSource,
+    Contact,
+    ContactList,
+    Lead,
+    LeadState,
+    OAuthState,
+    OptInPage,
+    Partner,
+    PartnerCheck,
+    PasswordLink,
+    PendingGrant,
+    SetupLink,
+    User,
+)
+from asapp.partners.partners import discard_pending
+from asapp.salesforce import oauth
+
+REVOKING_MAX_S = 15.0  # somebody waits for the page; tokens that are forgotten here and not revoked there expire unused
+
+
+@dataclass(frozen=True)
+class GivenBack:
+    """How many permissions were forgotten here, and how many of those Salesforce has not heard of."""
+
+    connections: int
+    unheard: int
+
+
+def disable(partner: Partner, revoke: bool, settings: ConnectSettings) -> GivenBack:
+    """Stop the syncs of a firm. revoke: its advisors are disconnected, their contacts stay inactive. Commits."""
+    partner.is_enabled = False
+    ended = _end_connections(partner, settings, keep_contacts=True) if revoke else []
+    db.session.commit()
+    return _give_back(ended)
+
+
+def delete_partner(partner: Partner, settings: ConnectSettings) -> GivenBack:
+    """Commits. Who the firm's advisors and their people were cannot be found out any more."""
+    partner.is_enabled = False
+    ended = _end_connections(partner, settings, keep_contacts=True)
+    user_ids = list(db.session.scalars(select(User.id).where(User.partner_id == partner.id)))
+    _empty_leads(partner, user_ids)
+    _delete_rows(partner, user_ids)
+    _empty_advisors(user_ids)
+    _empty_partner(partner)
+    db.session.commit()
+    return _give_back(ended)
+
+
+def _end_connections(
+    partner: Partner, settings: ConnectSettings, keep_contacts: bool
+) -> list[tuple[oauth.App, str] | None]:
+    """Forget the tokens, in the caller's transaction; return what revoking them needs, None where they didn't open."""
+    found = db.session.scalars(
+        select(Connection).where(
+            Connection.partner_id == partner.id, Connection.status != ConnectionStatus.DISCONNECTED
+        )
+    ).all()
+    ended = []
+    for connection in found:
+        ended.append(find_revocable(connection, settings))
+        end_connection(connection, keep_contacts)
+    return ended
+
+
+def _give_back(ended: Sequence[tuple[oauth.App, str] | None]) -> GivenBack:
+    give_up_at = time.monotonic() + REVOKING_MAX_S
+    heard = sum(
+        1 for app_and_token in ended if app_and_token and time.monotonic() < give_up_at and oauth.revoke(*app_and_token)
+    )
+    return GivenBack(len(ended), len(ended) - heard)
+
+
+def _empty_leads(partner: Partner, user_ids: Sequence[int]) -> None:
+    its_own = or_(Lead.partner_id == partner.id, Lead.user_id.in_(user_ids))
+    now = utcnow()
+    for lead_id in db.session.scalars(select(Lead.id).where(its_own, Lead.state != LeadState.ERASED)).all():
+        consent.record(lead_id, ConsentKind.ERASED, ConsentSource.ADVISOR, now)
+    db.session.execute(
+        update(Lead)
+        .where(its_own)
+        .values(
+            first_name="",
+            last_name="",
+            email="",
+            search_key="",
+            address_hash=None,
+            details={},
+            state=LeadState.ERASED,
+            why=None,
+            why_detail=None,
+            why_words=None,
+            lease=None,
+            lease_until=None,
+            connection_id=None,
+            contact_id=None,
+            changed_at=now,
+        )
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _delete_rows(partner: Partner, user_ids: Sequence[int]) -> None:
+    connection_ids = select(Connection.id).where(
+        or_(Connection.partner_id == partner.id, Connection.user_id.in_(user_ids))
+    )
+    _delete(Contact, or_(Contact.user_id.in_(user_ids), Contact.connection_id.in_(connection_ids)))
+    db.session.execute(
+        update(Contact)
+        .where(Contact.followed_by_id.in_(connection_ids))
+        .values(followed_by_id=None)
+        .execution_options(synchronize_session=False)
+    )
+    for of_advisors in (ContactList, OptInPage, PasswordLink, OAuthState, PendingGrant):
+        _delete(of_advisors, of_advisors.user_id.in_(user_ids))
+    for of_firm in (OAuthState, PendingGrant, ApiUsage, PartnerCheck, SetupLink):
+        _delete(of_firm, of_firm.partner_id == partner.id)
+    _delete(Connection, Connection.id.in_(connection_ids))
+
+
+def _delete(model: type, *where: Any) -> None:
+    db.session.execute(delete(model).where(*where).execution_options(synchronize_session=False))
+
+
+def _empty_advisors(user_ids: Iterable[int]) -> None:
+    now = utcnow()
+    for user in db.session.scalars(select(User).where(User.id.in_(list(user_ids)))):
+        user.name, user.email = "Deleted advisor", f"deleted-{user.id}@deleted.invalid"
+        user.password_hash, user.session_nonce = "!", f"deleted-{user.id}"
+        user.deactivated_at, user.invited_at = user.deactivated_at or now, None
+
+
+def _empty_partner(partner: Partner) -> None:
+    discard_pending(partner)
+    partner.name, partner.slug = f"Deleted firm {partner.id}", f"deleted-{partner.public_id}"
+    partner.salesforce_url = ""
+    partner.consumer_key_sealed = partner.consumer_secret_sealed = partner.address_key_sealed = None
+    partner.secret_changed_at = None
+    partner.lead_company = partner.lead_source = ""
+    partner.org_calls_used = partner.org_calls_allowed = partner.org_calls_seen_at = None
+    partner.deleted_at = utcnow()

@@ -1,0 +1,369 @@
+"""Asking an org whether a firm's set-up is right. Nothing is changed by asking, and no answer is followed.
+
+Without a user: the org's discovery page, the authorize endpoint, and the token endpoint with a code that never was. An
+answer counts as good only where a question that must be refused is refused (a callback that is not registered, a secret
+that is not the app's): an endpoint that objects to nothing, or looks at something else first, proves nothing.
+
+With a user's token: describe of Contact and Lead, which shows what that very user may see and do.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import requests
+from authlib.oauth2.rfc7636 import create_s256_code_challenge
+
+from asapp.salesforce import errors
+from asapp.salesforce.errors import LimitReached, Misconfigured, OurBug, SalesforceError, TryLater, sort_token_error
+from asapp.salesforce.oauth import NEEDED_SCOPES, SCOPES, App, code_of_callback_error
+from asapp.salesforce.session import LimitedSession, OrgSession, TokenSource
+
+TIMEOUT_S = (3.05, 8.0)  # a person waits for the page
+WITHOUT_USER = ("host", "key", "secret", "callback", "pkce")
+WITH_USER = ("scopes", "api", "opt_out", "lead", "allowance")
+MADE_UP_CODE = "setup-check"
+SENT_WITH_A_LEAD = ("FirstName", "LastName", "Email", "Company", "LeadSource")
+NEED_NO_VALUE = ("boolean",)
+FIELDS_NAMED = 8
+NEEDS_ID = frozenset({"id", "full", "openid", "profile"})
+
+
+@dataclass(frozen=True)
+class Finding:
+    """is_good None: not known. why: a key of partners/check_words.py. detail: names and figures, never a secret."""
+
+    code: str
+    is_good: bool | None
+    why: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class OptOutField:
+    """What describe says about a field that was asked for: as it is spelled there; empty where it isn't shown."""
+
+    name: str
+    is_checkbox: bool
+
+
+@dataclass(frozen=True)
+class UserFindings:
+    findings: tuple[Finding, ...]
+    contact_field: OptOutField | None  # None: not asked
+    usage: tuple[int, int] | None  # (used, allowed) calls of the org
+
+
+# ---- without a user
+
+
+def look_at_app(app: App) -> tuple[Finding, ...]:
+    """Ask everything that needs no user; one finding for each of WITHOUT_USER, "scopes" only where it was refused."""
+    found: dict[str, Finding] = {}
+    try:
+        with LimitedSession(app.salesforce_url, app.allow_loopback) as session:
+            _put(found, _ask_host(session, app))
+            if found["host"].is_good:
+                _put(found, *_ask_authorize(session, app))
+                _put(found, *_ask_token(session, app))
+    except TryLater as error:
+        why = "unreachable" if error.code == "no_connection" else "no_answer"
+        if "host" not in found:
+            _put(found, Finding("host", False if why == "unreachable" else None, why, _host(app)))
+    except Misconfigured:
+        _put(found, Finding("host", False, "not_salesforce"))
+    why = "no_answer" if found["host"].is_good else "host_first"
+    _put(found, *(Finding(code, None, why) for code in WITHOUT_USER if code not in found))
+    return tuple(found.values())
+
+
+def _put(found: dict[str, Finding], *findings: Finding) -> None:
+    """What is bad stays bad, what is known is not forgotten."""
+    for finding in findings:
+        known = found.get(finding.code)
+        if known is None or known.is_good is None or finding.is_good is False:
+            found[finding.code] = finding
+
+
+def _host(app: App) -> str:
+    return urlsplit(app.salesforce_url).netloc
+
+
+def _ask_host(session: LimitedSession, app: App) -> Finding:
+    answer = session.get(f"{app.salesforce_url}/.well-known/openid-configuration", timeout=TIMEOUT_S)
+    if answer.status_code >= 500 or answer.status_code in (420, 429):
+        return Finding("host", None, "no_answer", _host(app))
+    if 300 <= answer.status_code < 400:
+        return Finding("host", False, "moved", _host(app))
+    endpoint = str(_object(answer).get("token_endpoint") or "")
+    if answer.status_code != 200 or not endpoint.startswith(f"{app.salesforce_url}/"):
+        return Finding("host", False, "not_an_org", _host(app))
+    return Finding("host", True, "answers", _host(app))
+
+
+def _ask_authorize(session: LimitedSession, app: App) -> list[Finding]:
+    """Begin a log-in that nobody goes on with: as it will be, with a callback that can't be right, and without PKCE."""
+    objection = _objection(session, app, app.callback_url, with_pkce=True)
+    if objection is not None:
+        return _sort_objection(objection)
+    known = [Finding("key", True, "known")]
+    wrong = _objection(session, app, f"{app.callback_url}not-registered", with_pkce=True)
+    is_compared = wrong is not None and wrong[0] == "redirect_mismatch"
+    known.append(Finding("callback", True if is_compared else None, "registered" if is_compared else "no_objection"))
+    bare = _objection(session, app, app.callback_url, with_pkce=False)
+    is_required = bare is not None and bare[0] == "pkce"
+    known.append(Finding("pkce", True, "required" if is_required else "accepted"))
+    return known
+
+
+def _sort_objection(objection: tuple[str, str]) -> list[Finding]:
+    code, said = objection
+    if code == "bad_key":
+        return [Finding("key", False, "bad_key", said)]
+    if code in ("app_not_installed", "app_blocked", "not_admin_approved"):
+        return [Finding("key", False, code, said)]
+    known = [Finding("key", True, "known")]
+    if code == "redirect_mismatch":
+        return [*known, Finding("callback", False, "redirect_mismatch", said)]
+    if code == "pkce":
+        return [*known, Finding("pkce", False, "refused", said)]
+    if code == "scope_missing":
+        return [*known, Finding("scopes", False, "scope_refused", said)]
+    return [Finding("callback", None, "other_answer", said), Finding("pkce", None, "other_answer", said)]
+
+
+def _objection(session: LimitedSession, app: App, callback_url: str, with_pkce: bool) -> tuple[str, str] | None:
+    """Return what Salesforce has against a log-in (a code of oauth.CALLBACK_ERRORS, and its own words), or None."""
+    asked = {
+        "response_type": "code",
+        "client_id": app.consumer_key,
+        "redirect_uri": callback_url,
+        "scope": SCOPES,
+        "state": MADE_UP_CODE,
+    }
+    if with_pkce:
+        challenge = create_s256_code_challenge(secrets.token_urlsafe(48))  # type: ignore[no-untyped-call]
+        asked |= {"code_challenge": challenge, "code_challenge_method": "S256"}
+    answer = session.get(app.endpoint("authorize"), params=asked, timeout=TIMEOUT_S)
+    if answer.status_code >= 500 or answer.status_code in (420, 429):
+        raise TryLater("no_answer", f"status {answer.status_code}")
+    said = _error_in(answer)
+    if said is None:
+        return None if answer.status_code < 400 else ("other_answer", f"status {answer.status_code}")
+    error, description = said
+    if "code challenge" in description.lower():
+        return "pkce", description
+    return code_of_callback_error(error, description), description or error
+
+
+def _error_in(answer: requests.Response) -> tuple[str, str] | None:
+    """Return (error, error_description) out of where it would send the browser, or of a body that says nothing else."""
+    query = urlsplit(answer.headers.get("Location", "")).query
+    body = answer.text[:500].strip() if answer.status_code >= 400 or answer.text[:6] == "error=" else ""
+    for text in (query, body):
+        values = parse_qs(text)
+        if "error" in values:
+            return _quotable(values["error"][0]), _quotable(values.get("error_description", [""])[0])
+    values = {name: [str(value)] for name, value in _object(answer).items()}
+    if "error" in values:
+        return _quotable(values["error"][0]), _quotable(values.get("error_description", [""])[0])
+    return None
+
+
+def _ask_token(session: LimitedSession, app: App) -> list[Finding]:
+    """Send a code that never was: key and secret are looked at before it, or not; the second call tells which."""
+    error = _token_error(session, app, app.consumer_secret)
+    if error.code == "bad_key":
+        return [Finding("key", False, "bad_key", error.words)]
+    if error.code == "bad_secret":
+        return [Finding("key", True, "known"), Finding("secret", False, "bad_secret", error.words)]
+    if error.code == "redirect_mismatch":
+        callback = [Finding("callback", False, "redirect_mismatch", error.words)]
+    elif error.code in ("code_expired", "unknown_grant_error"):
+        callback = []
+    else:
+        return [Finding("secret", None, "other_answer", error.words or error.detail)]
+    control = _token_error(session, app, secrets.token_hex(32))
+    if control.code == "bad_secret":
+        return [*callback, Finding("key", True, "known"), Finding("secret", True, "accepted")]
+    return [*callback, Finding("secret", None, "same_answer")]
+
+
+def _token_error(session: LimitedSession, app: App, consumer_secret: str) -> SalesforceError:
+    """Return what the token endpoint says to a made-up code; its words as they are, for quoting. Raises TryLater."""
+    answer = session.post(
+        app.endpoint("token"),
+        data={
+            "grant_type": "authorization_code",
+            "code": MADE_UP_CODE,
+            "client_id": app.consumer_key,
+            "client_secret": consumer_secret,
+            "redirect_uri": app.callback_url,
+            "code_verifier": secrets.token_urlsafe(48),
+        },
+        timeout=TIMEOUT_S,
+    )
+    body = _object(answer)
+    error = sort_token_error(answer.status_code, body or None)
+    error.words = _quotable(str(body.get("error_description") or ""))
+    if error.code == "token_endpoint_busy":
+        raise error
+    return error
+
+
+# ---- with a user's token
+
+
+def look_with(
+    tokens: TokenSource,
+    api_version: str,
+    opt_out_field: str,
+    lead_source: str,
+    *,
+    allow_loopback: bool = False,
+    before_call: Callable[[], None] | None = None,
+) -> UserFindings:
+    """Ask what needs a user; a finding for each of WITH_USER but "scopes". Raises ReconnectNeeded alone."""
+    found: dict[str, Finding] = {}
+    contact_field = None
+    try:
+        with OrgSession(tokens, allow_loopback, before_call) as session:
+            try:
+                contact = _describe(session, api_version, "Contact")
+                _put(found, Finding("api", True, "answers", f"version {api_version}"))
+                contact_field = find_field(contact, opt_out_field)
+                lead = _describe(session, api_version, "Lead")
+                _put(found, _judge_opt_out(contact, lead, opt_out_field), _judge_lead(lead, lead_source))
+            finally:
+                usage = session.usage
+            _put(found, _judge_allowance(usage))
+    except LimitReached:
+        _put(found, Finding("allowance", False, "used_up"))
+        usage = None
+    except (Misconfigured, OurBug) as error:
+        _put(found, Finding("api", False, _why_no_api(error), error.detail))
+        usage = None
+    except TryLater as error:
+        _put(found, Finding("api", None, "no_answer", error.detail))
+        usage = None
+    _put(found, *(Finding(code, None, "api_first") for code in WITH_USER if code not in (*found, "scopes")))
+    return UserFindings(tuple(found.values()), contact_field, usage)
+
+
+def find_opt_out_field(
+    tokens: TokenSource, api_version: str, opt_out_field: str, allow_loopback: bool = False
+) -> OptOutField:
+    """Return what this user sees of the field on Contact; raises SalesforceError."""
+    with OrgSession(tokens, allow_loopback) as session:
+        return find_field(_describe(session, api_version, "Contact"), opt_out_field)
+
+
+def judge_scopes(scopes: str, has_refresh_token: bool) -> Finding:
+    """scopes: as the token answer listed them, separated by spaces; empty where it left them out."""
+    granted = set(scopes.split())
+    if not granted:
+        return Finding("scopes", None, "not_listed")
+    missing = [name for name, any_of in (("api", NEEDED_SCOPES["api"]), ("id", NEEDS_ID)) if not granted & any_of]
+    if not has_refresh_token or not granted & NEEDED_SCOPES["refresh"]:
+        missing.append("refresh_token")
+    if missing:
+        return Finding("scopes", False, "scopes_missing", ", ".join(missing))
+    return Finding("scopes", True, "present", ", ".join(sorted(granted)))
+
+
+def find_field(described: Mapping[str, Any] | None, name: str) -> OptOutField:
+    for field in _fields(described):
+        if str(field.get("name", "")).lower() == name.lower():
+            return OptOutField(str(field["name"]), field.get("type") == "boolean")
+    return OptOutField("", False)
+
+
+def _describe(session: OrgSession, api_version: str, sobject: str) -> Mapping[str, Any] | None:
+    """Return the object as this user sees it; None where the user may not see it at all."""
+    url = f"{session.origin}/services/data/v{api_version}/sobjects/{sobject}/describe"
+    try:
+        body = session.get(url, timeout=TIMEOUT_S).json()
+    except errors.ObjectHidden:
+        return None
+    except OurBug as error:
+        if error.detail != "NOT_FOUND":
+            raise
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def _judge_opt_out(contact: Mapping[str, Any] | None, lead: Mapping[str, Any] | None, name: str) -> Finding:
+    if contact is None:
+        return Finding("opt_out", False, "contact_hidden", "Contact")
+    on_contact = find_field(contact, name)
+    if not on_contact.name:
+        return Finding("opt_out", False, "field_hidden", name)
+    if not on_contact.is_checkbox:
+        return Finding("opt_out", False, "no_checkbox", on_contact.name)
+    on_lead = find_field(lead, name)
+    if lead is not None and not on_lead.is_checkbox:
+        return Finding("opt_out", False, "hidden_on_lead", on_contact.name)
+    return Finding("opt_out", True, "visible", on_contact.name)
+
+
+def _judge_lead(lead: Mapping[str, Any] | None, lead_source: str) -> Finding:
+    if lead is None:
+        return Finding("lead", False, "lead_hidden")
+    if not lead.get("createable"):
+        return Finding("lead", False, "no_create")
+    by_name = {str(field.get("name")): field for field in _fields(lead)}
+    locked = [name for name in SENT_WITH_A_LEAD if not by_name.get(name, {}).get("createable")]
+    if locked:
+        return Finding("lead", False, "fields_locked", ", ".join(locked))
+    required = [name for name, field in by_name.items() if name not in SENT_WITH_A_LEAD and _is_required(field)]
+    if required:
+        return Finding("lead", False, "fields_required", _listed(required))
+    source = by_name["LeadSource"]
+    values = [value.get("value") for value in source.get("picklistValues") or () if value.get("active", True)]
+    if source.get("restrictedPicklist") and lead_source not in values:
+        return Finding("lead", False, "source_restricted", lead_source)
+    return Finding("lead", True, "creatable", _listed(name for name in SENT_WITH_A_LEAD if _is_required(by_name[name])))
+
+
+def _is_required(field: Mapping[str, Any]) -> bool:
+    needs_value = not field.get("nillable", True) and not field.get("defaultedOnCreate", False)
+    return bool(field.get("createable")) and needs_value and field.get("type") not in NEED_NO_VALUE
+
+
+def _judge_allowance(usage: tuple[int, int] | None) -> Finding:
+    if usage is None:
+        return Finding("allowance", None, "not_listed")
+    used, allowed = usage
+    figures = f"{used:,} of {allowed:,}"
+    return Finding("allowance", used < allowed, "left" if used < allowed else "used_up", figures)
+
+
+def _why_no_api(error: SalesforceError) -> str:
+    return error.code if error.code in ("api_disabled", "api_access_blocked", "api_version_retired") else "refused"
+
+
+def _fields(described: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
+    fields = (described or {}).get("fields")
+    return [field for field in fields if isinstance(field, Mapping)] if isinstance(fields, list) else []
+
+
+def _listed(names: Iterable[str]) -> str:
+    all_names = [name for name in names if errors.FIELD.fullmatch(name)]
+    more = len(all_names) - FIELDS_NAMED
+    return ", ".join(all_names[:FIELDS_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _quotable(text: str) -> str:
+    return "".join(character for character in text if character.isprintable())[:120]
+
+
+def _object(answer: requests.Response) -> dict[str, Any]:
+    try:
+        body = answer.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}

@@ -1,0 +1,109 @@
+"""Advisors of a firm, for admins: invite, deactivate, let back in, move."""
+
+from __future__ import annotations
+
+from flask import Blueprint, abort, flash, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from asapp import mail
+from asapp.accounts import advisors
+from asapp.contacts.fields import InvalidFields
+from asapp.models import Partner, User
+from asapp.partners import partners
+from asapp.web.access import admin_required
+from asapp.web.htmx import go_to
+from asapp.web.integrations import connect_settings
+from asapp.web.partners import config, get_partner, show_link
+
+blueprint = Blueprint("advisors", __name__, url_prefix="/admin/partners/<slug>/advisors")
+
+
+@blueprint.get("")
+@admin_required
+def index(slug: str) -> ResponseReturnValue:
+    return show(get_partner(slug))
+
+
+@blueprint.post("", endpoint="invite")
+@admin_required
+def invite(slug: str) -> ResponseReturnValue:
+    partner = get_partner(slug)
+    name, email = request.form.get("name", ""), request.form.get("email", "")
+    try:
+        user, token = advisors.invite(email, name, partner)
+    except InvalidFields as refusal:
+        return show(get_partner(slug), name, email, refusal.errors), 422
+    return send_invitation(partner, user, token)
+
+
+@blueprint.post("/<number>/invite", endpoint="invite_again")
+@admin_required
+def invite_again(slug: str, number: str) -> ResponseReturnValue:
+    partner, user = get_partner(slug), get_advisor(slug, number)
+    if not user.is_active or user.invited_at is None:
+        abort(404)
+    return send_invitation(partner, user, advisors.invite_again(user))
+
+
+@blueprint.post("/<number>/deactivate", endpoint="deactivate")
+@admin_required
+def deactivate(slug: str, number: str) -> ResponseReturnValue:
+    user = get_advisor(slug, number)
+    name = user.name
+    advisors.deactivate(user, connect_settings())
+    flash(
+        f"{name} is deactivated, logged out everywhere and disconnected from Salesforce. Nothing was deleted.", "good"
+    )
+    return go_to(url_for("advisors.index", slug=slug))
+
+
+@blueprint.post("/<number>/let-back-in", endpoint="let_back_in")
+@admin_required
+def let_back_in(slug: str, number: str) -> ResponseReturnValue:
+    user = get_advisor(slug, number)
+    advisors.let_back_in(user)
+    flash(f"{user.name} can log in again, and connects Salesforce again under Integrations.", "good")
+    return go_to(url_for("advisors.index", slug=slug))
+
+
+@blueprint.get("/<number>/move")
+@admin_required
+def ask_move(slug: str, number: str) -> ResponseReturnValue:
+    return show_move(get_partner(slug), get_advisor(slug, number))
+
+
+@blueprint.post("/<number>/move", endpoint="move")
+@admin_required
+def move(slug: str, number: str) -> ResponseReturnValue:
+    partner, user = get_partner(slug), get_advisor(slug, number)
+    to = partners.find_partner(request.form.get("partner", ""))
+    try:
+        advisors.move(user, to, request.form.get("contacts") == "keep", connect_settings())
+    except InvalidFields as refusal:
+        return show_move(partner, user, refusal.errors), 422
+    firm = to or partner
+    flash(f"{user.name} is an advisor of {firm.name} now, and connects to that firm's Salesforce.", "good")
+    return go_to(url_for("advisors.index", slug=firm.slug))
+
+
+def get_advisor(slug: str, number: str) -> User:
+    return advisors.find_advisor(get_partner(slug), number) or abort(404)
+
+
+def show(partner: Partner, name: str = "", email: str = "", errors: dict[str, str] | None = None) -> str:
+    rows = advisors.list_advisors(partner)
+    return render_template(
+        "partners/advisors.html", partner=partner, rows=rows, name=name, email=email, errors=errors or {}
+    )
+
+
+def show_move(partner: Partner, user: User, errors: dict[str, str] | None = None) -> str:
+    others = [row.partner for row in partners.list_partners() if row.partner.id != partner.id]
+    return render_template("partners/move.html", partner=partner, user=user, others=others, errors=errors or {})
+
+
+def send_invitation(partner: Partner, user: User, token: str) -> str:
+    slug, to = partner.slug, user.email
+    url = f"{config().public_url}{url_for('passwords.show', token=token)}"
+    was_mailed = mail.send(to, "Your AdvisorStream account", "invitation", name=user.name, firm=partner.name, url=url)
+    return show_link(get_partner(slug), "invitation", url, to, was_mailed)

@@ -1,0 +1,133 @@
+"""What a firm's Salesforce admin sees who was sent a setup link: the steps, the form with its checks, the end.
+
+The token in the address is all that opens it; pages name the firm and the sender, and nothing else of us.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from asapp import mail
+from asapp.accounts import advisors
+from asapp.accounts.links import LinkIsGone
+from asapp.clock import utcnow
+from asapp.contacts.fields import InvalidFields
+from asapp.extensions import limiter
+from asapp.models import Partner, SetupLink
+from asapp.partners import handoff
+from asapp.partners.partners import AppDetails
+from asapp.web.integrations import connect_settings
+from asapp.web.partners import becomes, config
+
+blueprint = Blueprint("partner_setup", __name__, url_prefix="/partner-setup")
+
+GUESSES_FROM_AN_ADDRESS = "20 per hour"
+TRIES_FROM_AN_ADDRESS = "60 per hour"  # each asks Salesforce several times
+NOT_FOUND, GONE = 404, 410
+SCOPES = (
+    "Manage user data via APIs (api)",
+    "Perform requests at any time (refresh_token, offline_access)",
+    "Access the identity URL service (id, profile, email, address, phone)",
+)
+
+
+def is_closed(response: Response) -> bool:
+    return response.status_code in (NOT_FOUND, GONE)
+
+
+@blueprint.after_request
+def tell_nobody(response: Response) -> Response:
+    """The address of the page is all one needs."""
+    response.headers["Referrer-Policy"] = "no-referrer"
+    return response
+
+
+@blueprint.get("/<token>")
+@limiter.limit(GUESSES_FROM_AN_ADDRESS, deduct_when=is_closed)
+def guide(token: str) -> ResponseReturnValue:
+    link, partner, status = look_up(token)
+    if link is None or partner is None:
+        return closed(status)
+    names = {"callback_url": config().callback_url, "scopes": SCOPES, "sender": sender_of(link)}
+    count = len(advisors.addresses_of(partner))
+    return render_template("partner_setup/guide.html", token=token, link=link, partner=partner, advisors=count, **names)
+
+
+@blueprint.get("/<token>/keys")
+@limiter.limit(GUESSES_FROM_AN_ADDRESS, deduct_when=is_closed)
+def keys(token: str) -> ResponseReturnValue:
+    link, partner, status = look_up(token)
+    if link is None or partner is None:
+        return closed(status)
+    return show_keys(token, partner, AppDetails(partner.salesforce_url, "", ""))
+
+
+@blueprint.post("/<token>/keys", endpoint="enter")
+@limiter.limit(TRIES_FROM_AN_ADDRESS)
+@limiter.limit(GUESSES_FROM_AN_ADDRESS, deduct_when=is_closed)
+def enter(token: str) -> ResponseReturnValue:
+    link, partner, status = look_up(token)
+    if link is None or partner is None:
+        return closed(status)
+    entered = AppDetails(*(request.form.get(name, "")[:4000] for name in AppDetails._fields))
+    if "show" in request.form:
+        return show_keys(token, partner, entered)
+    link_name = link.name
+    try:
+        attempt = handoff.enter_app(link, partner, entered, connect_settings())
+    except InvalidFields as refusal:
+        return show_keys(token, partner, entered, errors=refusal.errors), 422
+    except LinkIsGone:
+        return closed(GONE)
+    if not attempt.is_saved:
+        errors = {"secret": "Enter the secret again. Salesforce did not accept the last one."}
+        if not attempt.is_secret_wrong:
+            errors = {"secret": "Enter the secret again, once the above is mended. It was not kept."}
+        return show_keys(token, partner, entered, errors=errors, checklist=attempt.checklist), 422
+    sender = sender_of(link)
+    page = render_template(
+        "partner_setup/done.html", partner=partner, name=link_name, sender=sender, checklist=attempt.checklist
+    )
+    tell_sender(link, partner)
+    return page
+
+
+def look_up(token: str) -> tuple[SetupLink | None, Partner | None, int]:
+    """Return link and partner where the link is open; else None and the status to answer with."""
+    found = handoff.find_link(token)
+    if found is None:
+        return None, None, NOT_FOUND
+    link, partner = found
+    return (link, partner, 200) if link.is_open(utcnow()) else (None, None, GONE)
+
+
+def closed(status: int) -> ResponseReturnValue:
+    return render_template("partner_setup/closed.html"), status
+
+
+def show_keys(token: str, partner: Partner, entered: AppDetails, **names: Any) -> str:
+    """The form with what was entered, the secret aside: it is never sent back."""
+    return render_template(
+        "partner_setup/keys.html",
+        token=token,
+        partner=partner,
+        entered=entered._replace(secret=""),
+        becomes=becomes(entered.url),
+        **{"errors": {}, "checklist": None, **names},
+    )
+
+
+def sender_of(link: SetupLink) -> str:
+    sender = handoff.sender_of(link)
+    return f"{sender.name} of AdvisorStream" if sender else "AdvisorStream"
+
+
+def tell_sender(link: SetupLink, partner: Partner) -> None:
+    sender = handoff.sender_of(link)
+    if sender is not None and sender.is_active:
+        url = f"{config().public_url}{url_for('partners.show', slug=partner.slug)}"
+        names = {"name": sender.name, "firm": partner.name, "admin": link.name, "url": url}
+        mail.send(sender.email, f"{partner.name} is set up", "setup_done", **names)
