@@ -172,6 +172,7 @@ TOKEN_ERRORS: Mapping[tuple[str, str], Sorted] = {
 }
 REDIRECTS = (301, 302, 303, 307, 308)
 NOT_FOR_REST = "not valid for use with the rest api"
+NOT_ALLOWED = "entity type cannot be"  # inserted, updated; else it is a trigger of the firm's that broke
 NOT_ATTACHED = "connected app is not attached to agent"
 # Only what looks like a code or a field's name is kept: the rest of an answer may hold anything.
 CODE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,79}")
@@ -204,6 +205,8 @@ def sort_record_error(code: str, message: str, fields: Sequence[str] = (), statu
         return FieldHidden("field_hidden", _found(NO_SUCH_COLUMN, message))
     if code == "INVALID_TYPE":
         return ObjectHidden("object_hidden", _found(NO_SUCH_OBJECT, message))
+    if code == "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY" and NOT_ALLOWED in lowered:
+        return Misconfigured("insufficient_access", code)
     row = DATA_ERRORS.get(code)
     if row is None:
         return _sort_status(status, code)

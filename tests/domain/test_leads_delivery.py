@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from flask import Flask
+from sqlalchemy import func, select
 
-from asapp.models import LeadState
+from asapp.contacts.fields import InvalidFields
+from asapp.extensions import db
+from asapp.leads import actions, outbox
+from asapp.leads.words import refusal_of
+from asapp.models import ConsentEvent, Contact, Lead, LeadState
+from asapp.simulator.org import Org
 from asapp.simulator.server import Running
+from tests.factories import make_advisor, make_connection
 from tests.signing_up import PostOffice, someone_signs_up
 
 
@@ -25,3 +34,261 @@ def test_a_person_who_signs_up_becomes_a_lead_of_the_advisors(office: PostOffice
     assert (lead["Company"], lead["LeadSource"]) == ("[not provided]", "AdvisorStream")
     assert office.lead().state == LeadState.SENT
     assert office.lead().salesforce_id == lead["Id"]
+
+
+# ---- Who is there already
+
+
+def test_somebody_who_is_a_contact_is_linked_and_not_made(office: PostOffice) -> None:
+    contact_id = office.add(email="Mei.Chou@harbour.example")
+    someone_signs_up(office.advisor, "mei.chou@HARBOUR.example")
+
+    office.deliver()
+
+    assert office.org.leads() == []
+    lead = office.lead("mei.chou@HARBOUR.example")
+    assert (lead.state, lead.linked_contact_id) == (LeadState.LINKED, contact_id)
+
+
+def test_somebody_who_is_an_open_lead_is_linked(office: PostOffice) -> None:
+    lead_id = office.org.add_lead(office.user, last_name="Chou", email="mei.chou@harbour.example")
+    someone_signs_up(office.advisor)
+
+    office.deliver()
+
+    assert len(office.org.leads()) == 1
+    assert (office.lead().state, office.lead().salesforce_id) == (LeadState.LINKED, lead_id)
+
+
+def test_a_colleagues_contact_and_a_converted_lead_are_not_in_the_way(office: PostOffice) -> None:
+    office.add(owner=office.colleague, email="mei.chou@harbour.example")
+    old = office.org.add_lead(office.user, last_name="Chou", email="mei.chou@harbour.example")
+    office.org.convert_lead(old, owner_id=office.colleague)
+    someone_signs_up(office.advisor)
+
+    office.deliver()
+
+    assert office.lead().state == LeadState.SENT
+
+
+def test_who_has_opted_out_there_is_linked_inactive_and_the_advisor_is_told(office: PostOffice) -> None:
+    lead_id = office.org.add_lead(office.user, last_name="Chou", email="mei.chou@harbour.example")
+    office.org.opt_out(lead_id)
+    someone_signs_up(office.advisor)
+
+    office.deliver()
+
+    lead = office.lead()
+    assert (lead.state, lead.opted_out) == (LeadState.LINKED, True)
+    assert lead.asked_again_at is not None
+    assert db.session.get_one(Contact, lead.contact_id).opted_out
+    kinds = db.session.scalars(select(ConsentEvent.kind).order_by(ConsentEvent.id)).all()
+    assert kinds == ["opted_in", "opted_out"]
+
+
+def test_a_sign_up_with_an_address_that_opted_out_is_inactive_at_once(office: PostOffice) -> None:
+    office.add(email="mei.chou@harbour.example", opted_out=True)
+    office.sync()
+
+    lead = someone_signs_up(office.advisor)
+
+    assert db.session.get_one(Contact, lead.contact_id).twin_opted_out
+
+
+# ---- Refusals
+
+
+@pytest.mark.parametrize(
+    ("arrange", "why", "words"),
+    [
+        (
+            lambda org: org.change_settings(
+                validation_rules=[{"sobject": "Lead", "when": "always", "message": "Téléphone obligatoire", "on": None}]
+            ),
+            "validation_rule",
+            "Téléphone obligatoire",
+        ),
+        (lambda org: org.change_settings(required_fields={"Lead": ["Phone"]}), "required_field", "requires “Phone”"),
+        (lambda org: org.deny_object("Lead", "create"), "insufficient_access", "may not create leads"),
+        (lambda org: org.lock_field("Lead", "LeadSource"), "field_not_writable", "may not fill in “LeadSource”"),
+        (lambda org: org.hide_field("Lead", "Company"), "field_not_writable", "Company"),
+        (lambda org: org.deny_object("Lead", "read"), "object_hidden", "may not see"),
+        (lambda org: org.change_settings(restricted_picklists=True), "restricted_picklist", "lead source"),
+    ],
+    ids=["validation rule", "required field", "no create", "locked field", "hidden field", "no read", "picklist"],
+)
+def test_a_refusal_is_said_in_words_and_can_be_retried(
+    office: PostOffice, arrange: Callable[[Org], None], why: str, words: str
+) -> None:
+    arrange(office.org)
+    someone_signs_up(office.advisor)
+
+    office.deliver()
+
+    lead = office.lead()
+    if lead.why == "field_hidden":  # Salesforce doesn't tell a hidden field from a missing one
+        why = "field_hidden"
+    assert (lead.state, lead.why) == (LeadState.REFUSED, why)
+    assert words in refusal_of(lead).short
+    assert office.org.leads() == []
+
+
+@pytest.mark.parametrize("action", ["Alert", "Block"])
+@pytest.mark.parametrize("against", ["Contact", "Lead"])
+def test_a_duplicate_rule_refuses_and_is_never_overridden(office: PostOffice, action: str, against: str) -> None:
+    add = {"Contact": office.org.add_contact, "Lead": office.org.add_lead}[against]
+    add(office.colleague, last_name="Chou", email="mei.chou@harbour.example")
+    office.org.change_settings(duplicate_rules=[{"sobject": "Lead", "against": against, "action": action}])
+    someone_signs_up(office.advisor)
+
+    office.deliver()
+
+    assert (office.lead().state, office.lead().why) == (LeadState.REFUSED, "duplicate")
+
+
+def test_a_refused_lead_goes_out_on_retry_once_it_is_mended(office: PostOffice) -> None:
+    office.org.change_settings(required_fields={"Lead": ["Phone"]})
+    someone_signs_up(office.advisor)
+    office.deliver()
+    office.org.change_settings(required_fields={})
+
+    actions.retry(office.lead())
+    office.deliver()
+
+    assert office.lead().state == LeadState.SENT
+
+
+def test_one_refused_lead_stops_no_other(office: PostOffice) -> None:
+    rule = {"sobject": "Lead", "field": "LastName", "when": "contains", "value": "Bad", "message": "No"}
+    office.org.change_settings(validation_rules=[rule])
+    someone_signs_up(office.advisor, "bad@example.com", last_name="Bad")
+    someone_signs_up(office.advisor)
+
+    office.deliver()
+
+    assert office.lead("bad@example.com").state == LeadState.REFUSED
+    assert office.lead().state == LeadState.SENT
+
+
+# ---- Waiting
+
+
+def test_leads_from_before_the_connection_go_out_on_connecting(office: PostOffice) -> None:
+    office.connection.status = "needs_reconnect"
+    db.session.commit()
+    someone_signs_up(office.advisor)
+    office.deliver()
+    assert office.lead().state == LeadState.RECEIVED
+    rung: list[int] = []
+    outbox.ring_for(office.advisor.id, lambda ids: not rung.extend(ids))
+    assert rung == []
+
+    office.connection.status = "connected"
+    db.session.commit()
+    outbox.ring_for(office.advisor.id, lambda ids: not rung.extend(ids))
+    office.deliver()
+
+    assert rung == [office.connection.id]
+    assert office.lead().state == LeadState.SENT
+
+
+def test_a_used_up_allowance_pauses_the_firm_and_leads_wait(office: PostOffice) -> None:
+    someone_signs_up(office.advisor)
+    office.org.use_up_allowance()
+
+    office.deliver()
+
+    lead, partner = office.lead(), office.reload(office.connection.partner)
+    assert (lead.state, lead.why, partner.paused_why) == (LeadState.WAITING, "request_limit", "request_limit")
+
+
+def test_one_delivery_is_rung_for_at_a_time(office: PostOffice) -> None:
+    rung: list[int] = []
+    for number in range(5):
+        someone_signs_up(office.advisor, f"p{number}@example.com")
+        outbox.ring_for(office.advisor.id, lambda ids: not rung.extend(ids))
+    assert rung == [office.connection.id]
+
+    office.deliver()
+    someone_signs_up(office.advisor)
+    outbox.ring_for(office.advisor.id, lambda ids: not rung.extend(ids))
+
+    assert rung == [office.connection.id] * 2
+
+
+def test_a_lead_that_is_not_kept_and_never_answered_is_to_be_checked(office: PostOffice) -> None:
+    office.connection.partner.keep_leads_with_advisor = False
+    db.session.commit()
+    someone_signs_up(office.advisor)
+    office.org.trouble.add("reset", method="POST", path="/composite/sobjects", times=1)
+    office.deliver()
+
+    for _ in range(12):
+        office.let_pass(60)
+        office.deliver()
+
+    assert (office.lead().state, office.lead().why) == (LeadState.PLEASE_CHECK, "out_of_sight")
+
+
+def test_an_answer_lost_in_another_org_is_to_be_checked(office: PostOffice) -> None:
+    someone_signs_up(office.advisor)
+    office.org.trouble.add("reset_after", method="POST", path="/composite/sobjects", times=1)
+    office.deliver()
+    lead = office.lead()
+    former = make_connection(make_advisor(office.connection.partner, name="Bob Adeyemi"))
+    lead.connection_id = former.id
+    db.session.commit()
+
+    office.make_due()
+    office.deliver()
+
+    assert (office.lead().state, office.lead().why) == (LeadState.PLEASE_CHECK, "tried_elsewhere")
+    assert len(office.org.leads()) == 1
+
+
+# ---- How it is sent
+
+
+@pytest.mark.parametrize(("keeps", "owner"), [(True, "user"), (False, "queue")])
+def test_assignment_rules_run_only_where_the_firm_wants_them(office: PostOffice, keeps: bool, owner: str) -> None:
+    queue = office.org.add_queue("Web leads")
+    office.org.change_settings(lead_queue=queue)
+    office.connection.partner.keep_leads_with_advisor = keeps
+    db.session.commit()
+    someone_signs_up(office.advisor)
+
+    office.deliver()
+
+    (lead,) = office.org.leads()
+    assert lead["OwnerId"] == {"user": office.user, "queue": queue}[owner]
+
+
+@pytest.mark.parametrize(
+    "typed", ["o'brien@example.com", "a@{refs.x}.example", "x%40y@example.com", "a\\b@example.com"]
+)
+def test_hostile_addresses_are_looked_for_as_they_are(office: PostOffice, typed: str) -> None:
+    try:
+        someone_signs_up(office.advisor, typed, first_name="@{ref.id}", last_name="' OR Name != '")
+    except InvalidFields:
+        return  # not even stored
+
+    mark = office.org.calls.mark()
+    office.deliver()
+
+    assert (office.lead(typed).state, office.lead(typed).why) in (
+        (LeadState.SENT, None),
+        (LeadState.REFUSED, "invalid_email"),
+    )
+    assert all(not call.path.endswith("/composite") for call in office.org.calls.since(mark))
+
+
+def test_a_thousand_waiting_leads_take_fifteen_calls(office: PostOffice) -> None:
+    for number in range(1000):
+        someone_signs_up(office.advisor, f"person.number.{number}@somewhere.example")
+    mark = office.org.calls.mark()
+
+    assert office.deliver() == 1000
+
+    assert office.org.calls.counted(mark) <= 15
+    assert office.leads_there() == sorted(f"person.number.{number}@somewhere.example" for number in range(1000))
+    assert db.session.scalar(select(func.count()).select_from(Lead).where(Lead.state == LeadState.SENT)) == 1000

@@ -1,6 +1,7 @@
 """Whatever breaks on the way: as many leads in the org as people signed up, each once.
 
-Each fault strikes fifty times, each time somebody else's sign-up, in an order that a seed decides.
+Each fault strikes fifty times, each time somebody else's sign-up, in an order that a seed decides; on PostgreSQL ten times,
+for what it does differently.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from asapp.simulator.server import Running
 from tests.signing_up import PostOffice, someone_signs_up
 from tests.syncing import Died
 
-TIMES = 50
+TIMES = {"sqlite": 50, "postgresql": 10}
 TOO_OFTEN = 40  # rounds after which a lead should have arrived
 
 
@@ -32,7 +33,7 @@ def office(app: Flask, org: Running) -> PostOffice:
 
 
 def people() -> list[str]:
-    names = [f"person{number}@example.com" for number in range(TIMES)]
+    names = [f"person{number}@example.com" for number in range(TIMES[db.engine.dialect.name])]
     random.Random(7).shuffle(names)
     return names
 
@@ -163,7 +164,7 @@ def test_redis_that_forgets(office: PostOffice) -> None:
         office.deliver()
         assert office.lead(email).state == LeadState.SENT
 
-    assert rung == [office.connection.id] * TIMES
+    assert rung == [office.connection.id] * len(people())
     check(office)
 
 
