@@ -1,0 +1,144 @@
+"""From nothing to a synced advisor, as four people do it in their browsers: admin, Salesforce admin, admin again, advisor.
+
+Prints how many clicks and fields it takes each of them, and how long the whole takes a script.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from asapp.simulator import Org, Running, start
+from tests.browser.conftest import OpenPage
+from tests.browser.house import House
+from tests.browser.looking import Htmx, inspect
+
+pytestmark = pytest.mark.browser
+
+KEY, SECRET, WRONG = "3MVG9handed.over", "C0FFEE5ECRET0123456789", "C0FFEE5ECRET0123456788"
+PASSWORD = "seven quiet harbours"
+PATIENCE_MS = 30_000
+
+
+@dataclass
+class Person:
+    """Somebody at a browser, whose clicks and fields are counted."""
+
+    page: Page
+    clicks: int = 0
+    fields: int = 0
+
+    def click(self, name: str, role: str = "button") -> None:
+        self.page.get_by_role(role, name=name).first.click()  # type: ignore[arg-type]
+        self.clicks += 1
+
+    def fill(self, label: str, text: str) -> None:
+        self.page.get_by_label(label, exact=True).fill(text)
+        self.fields += 1
+
+    @property
+    def effort(self) -> str:
+        return f"{self.clicks} clicks, {self.fields} fields"
+
+
+@pytest.fixture
+def org(house: House) -> Iterator[Running]:
+    made = Org(name="Handed Over", seed=4711)
+    made.register_app(KEY, SECRET, [house.config.callback_url])
+    amara = made.add_user(name="Amara Okafor", username="amara@handed.example")
+    for number in range(30):
+        made.add_contact(amara, last_name=f"Lindström {number}", email=f"zoe.{number}@handed.example")
+    with start(made) as running:
+        yield running
+
+
+@pytest.mark.parametrize("htmx", [Htmx.CDN, Htmx.NO_SCRIPTS], ids=["with scripts", "without scripts"])
+def test_a_firm_is_set_up_and_its_first_advisor_synced(
+    htmx: Htmx, house: House, org: Running, open_page: OpenPage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    began = time.monotonic()
+    firm = f"Handed Over {htmx.name.title().replace('_', ' ')}"
+    looks = htmx is Htmx.CDN
+
+    ada = Person(open_page(house, house.make_admin(), htmx))
+    ada.page.goto(f"{house.url}/admin/partners")
+    ada.click("New partner", "link")
+    ada.fill("Firm name", firm)
+    ada.click("Save")
+    ada.fill("Name of the firm's Salesforce admin", "Henrik Sørensen")
+    ada.fill("Their email", "henrik@handed.example")
+    ada.click("Send setup link")
+    setup_url = ada.page.get_by_label("For henrik").input_value()
+    if looks:
+        inspect(ada.page, "setup-link")
+    ada.click("Done", "link")
+
+    henrik = Person(open_page(house, htmx=htmx, is_logged_in=False))
+    henrik.page.goto(setup_url)
+    if looks:
+        inspect(henrik.page, "partner-setup")
+    henrik.click("Next: enter key and secret", "link")
+    henrik.fill("Salesforce URL", org.url)
+    henrik.fill("Consumer Key", KEY)
+    henrik.fill("Consumer Secret", WRONG)
+    henrik.click("Check and save")
+    expect(henrik.page.get_by_role("heading", name="Salesforce refused the secret")).to_be_visible()
+    expect(henrik.page.locator("[data-check=secret]")).to_contain_text("invalid client credentials")
+    expect(henrik.page.get_by_label("Consumer Key")).to_have_value(KEY)
+    expect(henrik.page.get_by_label("Consumer Secret")).to_have_value("")
+    if looks:
+        inspect(henrik.page, "partner-setup-keys")
+    henrik.fill("Consumer Secret", SECRET)
+    henrik.click("Check and save")
+    expect(henrik.page.get_by_role("heading", name="Your org is ready")).to_be_visible()
+    if looks:
+        inspect(henrik.page, "partner-setup-done")
+    henrik.page.goto(setup_url)
+    expect(henrik.page.get_by_role("heading", name="This link no longer works")).to_be_visible()
+
+    ada.page.reload()
+    expect(ada.page.get_by_role("main")).to_contain_text("Henrik Sørensen used it")
+    expect(ada.page.locator("[data-check=secret]")).to_have_class("good")
+    if looks:
+        inspect(ada.page, "partner-set-up")
+    ada.click("Advisors (0)", "link")
+    ada.fill("Name", "Amara Okafor")
+    ada.fill("Email", f"amara.{htmx.name.lower()}@handed.example")
+    ada.click("Invite")
+    invitation_url = ada.page.get_by_label("For amara").input_value()
+    ada.click("Done", "link")
+    if looks:
+        inspect(ada.page, "advisors")
+
+    amara = Person(open_page(house, htmx=htmx, is_logged_in=False))
+    amara.page.goto(invitation_url)
+    if looks:
+        inspect(amara.page, "set-password")
+    amara.fill("Password", PASSWORD)
+    amara.click("Set password and log in")
+    amara.click("Connect Account")
+    if not looks:
+        amara.page.wait_for_url(f"{org.url}/**")  # the page in between goes on by itself
+    amara.page.locator("button[name=as]").first.click()
+    amara.clicks += 1
+    amara.page.locator("[name=save]").click()
+    amara.clicks += 1
+    amara.click("Sync Account")
+    expect(amara.page.get_by_role("main")).to_contain_text("Sync complete", timeout=PATIENCE_MS)
+    expect(amara.page.get_by_role("main")).to_contain_text("30")
+
+    ada.page.goto(f"{house.url}/admin/partners")
+    ada.page.get_by_role("link", name=firm).click()
+    for code in ("host", "key", "secret", "callback", "pkce", "scopes", "api", "opt_out", "lead", "allowance"):
+        expect(ada.page.locator(f"[data-check={code}]")).to_have_class("good")
+    if looks:
+        inspect(ada.page, "partner-all-good")
+    with capsys.disabled():
+        took_s = time.monotonic() - began
+        print(  # noqa: T201 - what the test is for
+            f"\n{htmx.value}: admin {ada.effort}; Salesforce admin {henrik.effort}; advisor {amara.effort}; {took_s:.0f} s"
+        )
