@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 
 import pytest
 from flask import Flask, render_template_string, request
-from playwright.sync_api import Browser, BrowserContext, Page, Route, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Route
 from werkzeug.serving import make_server
 
 from asapp import create_app
 from config import HTMX_CDN_URL, HTMX_INTEGRITY
 from tests.conftest import NOWHERE_REDIS_URL, make_config
-from tests.services import chromium_path, htmx_source
+from tests.services import htmx_source
 
 pytestmark = pytest.mark.browser
 
@@ -88,14 +88,6 @@ def add_pages(app: Flask, trial: Trial) -> None:
     app.add_url_rule("/login/broken", "auth.login_broken", lambda: ({}["missing"], 200))
     app.config["PROPAGATE_EXCEPTIONS"] = False
     app.before_request_funcs[None] = [f for f in app.before_request_funcs[None] if f.__name__ != "demand_login"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=chromium_path(), args=["--no-sandbox"])
-        yield made
-        made.close()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from flask_migrate import upgrade
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 from sqlalchemy import select, update
 from werkzeug.serving import make_server
 
@@ -23,7 +23,7 @@ from asapp.simulator.server import Running
 from asapp.simulator.server import start as start_org
 from tests.conftest import NOWHERE_REDIS_URL, make_config
 from tests.factories import make_advisor, make_connection, make_partner, make_run
-from tests.services import axe_source, chromium_path, htmx_source
+from tests.services import htmx_source
 
 pytestmark = pytest.mark.browser
 
@@ -51,14 +51,6 @@ class Site:
         with self.app.app_context():
             connection = db.session.scalars(select(Connection)).one()
             make_run(connection, **{"status": "running", "phase": "contacts", "total": 2500, "read": 1000, **columns})
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=chromium_path(), args=["--no-sandbox"])
-        yield made
-        made.close()
 
 
 @pytest.fixture
@@ -149,22 +141,6 @@ def test_denying_comes_back_with_words(page: Page, site: Site) -> None:
     expect(page.get_by_role("status")).to_contain_text("You did not allow AdvisorStream")
 
 
-def test_a_sync_ends_by_itself_on_the_page(page: Page, site: Site) -> None:
-    """By asking for the part, or by loading the page again."""
-    connected(site)
-    page.goto(site.url + PANEL)
-    page.get_by_role("button", name="Sync Account").click()
-    expect(page.get_by_role("status")).to_contain_text("Waiting to start")
-    site.change_run(
-        status="running", phase="contacts", total=2500, read=1240, started_at=utcnow(), enqueued_at=utcnow()
-    )
-    expect(page.get_by_role("progressbar")).to_have_attribute("value", "1240", timeout=15_000)
-    site.change_run(status="complete", read=2500, created=2500, finished_at=utcnow())
-    expect(page.get_by_role("status")).to_contain_text("Sync complete", timeout=15_000)
-    expect(page.locator("#salesforce")).to_have_attribute("data-state", "complete")
-    expect(page.get_by_role("progressbar")).to_have_count(0)
-
-
 def test_asking_ends_with_the_run_and_the_focus_stays(htmx_page: Page, site: Site) -> None:
     connected(site)
     site.start_run()
@@ -204,20 +180,6 @@ def test_unfolding_keeps_the_focus_and_the_address(htmx_page: Page, site: Site) 
     expect(htmx_page.get_by_role("button", name="Connect Account")).to_have_count(0)
     htmx_page.go_back()
     expect(htmx_page.get_by_role("button", name="Connect Account")).to_be_visible()
-
-
-@pytest.mark.parametrize("width", [1280, 390])
-def test_the_panel_is_accessible(browser: Browser, site: Site, width: int) -> None:
-    context = browser.new_context(viewport={"width": width, "height": 900}, bypass_csp=True)
-    page = open_page(context, site)
-    for prepare in (lambda: None, lambda: connected(site), site.start_run):
-        prepare()
-        page.goto(site.url + PANEL)
-        page.evaluate(axe_source())
-        found = page.evaluate("axe.run()")
-        assert [(each["id"], each["nodes"][0]["html"]) for each in found["violations"]] == []
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-    context.close()
 
 
 def connected(site: Site) -> None:

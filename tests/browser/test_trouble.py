@@ -123,7 +123,7 @@ def test_many_departures_are_held_until_somebody_decides(
     press(page, button)
     expect_said(page, "Sync complete" if button == "Approve" else "Sync held")
     expect(page.get_by_role("button", name=button)).to_have_count(0)
-    inspect(page, f"panel-{button.lower()}d")
+    inspect(page, "panel-approved" if button == "Approve" else "panel-discarded")
     page.goto(synced.url("/contacts?state=active"))
     expect(page.get_by_role("main")).to_contain_text(f"of {active}")
 
