@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -261,3 +262,41 @@ def test_hostile_text_is_shown_as_text(client: FlaskClient, address: str) -> Non
     html = send(client, address, first_name='"><script>alert(1)</script>', email="").text
 
     assert "<script>" not in html
+
+
+# ---- Many at once
+
+
+def test_a_thousand_people_in_a_burst_are_all_stored_once(app: Flask, client: FlaskClient, address: str) -> None:
+    token = open_form(client, address)
+
+    def send_some(worker: int) -> list[int]:
+        browser = FlaskClient(app)
+        return [
+            browser.post(
+                address,
+                data={**MEI, "csrf_token": token, "email": f"p{number}@example.com"},
+                environ_overrides={"REMOTE_ADDR": f"198.51.{worker}.{number % 250}"},
+            ).status_code
+            for number in range(worker * 125, worker * 125 + 125)
+        ]
+
+    with ThreadPoolExecutor(8) as pool:
+        codes = [code for some in pool.map(send_some, range(8)) for code in some]
+
+    assert codes == [303] * 1000
+    db.session.rollback()
+    assert (count(Lead), count(Contact), count(ConsentEvent)) == (1000, 1000, 1000)
+
+
+def test_one_person_pressing_many_times_at_once_is_one_lead(app: Flask, client: FlaskClient, address: str) -> None:
+    token = open_form(client, address)
+
+    def press(_number: int) -> int:
+        return FlaskClient(app).post(address, data={**MEI, "csrf_token": token}).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(press, range(16))) == [303] * 16
+
+    db.session.rollback()
+    assert (count(Lead), count(Contact), count(ConsentEvent)) == (1, 1, 1)
