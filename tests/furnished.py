@@ -1,0 +1,195 @@
+"""Two firms with everything that can be theirs, and the whole database as it stands: for tests of who may see what.
+
+Alice and Bob are at one firm, Charlie is at another; Dora was deactivated, Fred has just been made, Ada is the admin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from flask import current_app
+from sqlalchemy import select
+
+from asapp.accounts import links
+from asapp.clock import utcnow
+from asapp.connections import connect
+from asapp.connections.settings import ConnectSettings
+from asapp.extensions import db
+from asapp.models import (
+    Connection,
+    Contact,
+    ContactList,
+    Departure,
+    DepartureState,
+    Lead,
+    LeadState,
+    ListKind,
+    ListMember,
+    OptInPage,
+    Partner,
+    PasswordLinkKind,
+    RunChange,
+    RunStatus,
+    SyncRun,
+    User,
+)
+from asapp.partners import handoff
+from asapp.partners.handoff import Recipient
+from tests.factories import (
+    make_admin,
+    make_advisor,
+    make_contact,
+    make_partner,
+    make_run,
+    make_synced_connection,
+    save,
+)
+from tests.signing_up import make_page, someone_signs_up
+
+Rows = dict[str, list[str]]
+
+
+@dataclass
+class Belongings:
+    """What an advisor has: rows that can be named in an address or a form."""
+
+    user: User
+    connection: Connection
+    contacts: list[Contact]
+    contact_list: ContactList
+    run: SyncRun
+    leads: list[Lead]
+    page: OptInPage
+    password_token: str
+
+    def argument(self, name: str) -> list[Any]:
+        """Return what can stand in an address for an argument of this name."""
+        assert self.user.partner
+        return {
+            "contact_id": [contact.id for contact in self.contacts],
+            "list_id": [self.contact_list.id],
+            "run_id": [self.run.id],
+            "number": [self.user.id],
+        }[name]
+
+
+@dataclass
+class World:
+    alice: Belongings
+    bob: Belongings
+    charlie: Belongings
+    dora: User
+    fred: User
+    ada: User
+    setup_tokens: dict[int, str] = field(default_factory=dict)  # partner id -> token
+
+    @property
+    def northgate(self) -> Partner:
+        assert self.alice.user.partner
+        return self.alice.user.partner
+
+
+def make_world() -> World:
+    northgate, harbour = make_partner(), make_partner("Harbour Chou", "https://harbour.my.salesforce.com")
+    ada = make_admin()
+    alice, bob, charlie = (
+        make_advisor(firm, name)
+        for firm, name in ((northgate, "Alice Moreau"), (northgate, "Bob Tanner"), (harbour, "Charlie Chou"))
+    )
+    dora = make_advisor(northgate, "Dora Blum", deactivated_at=utcnow())
+    fred = make_advisor(northgate, "Fred Newman")
+    world = World(furnish(alice), furnish(bob), furnish(charlie), dora, fred, ada)
+    for partner in (northgate, harbour):
+        world.setup_tokens[partner.id] = handoff.make_link(partner, Recipient("Sam", "sam@firm.example"), ada)[1]
+    return world
+
+
+def furnish(advisor: User) -> Belongings:
+    name = advisor.name.split()[0]
+    connection = make_synced_connection(advisor)
+    contacts = [
+        make_contact(connection, first_name=f"{name}s-synced"),
+        make_contact(connection, first_name=f"{name}s-hidden", hidden_at=utcnow()),
+        make_contact(connection, first_name=f"{name}s-gone", departed="deleted"),
+        make_contact(advisor, first_name=f"{name}s-manual"),
+    ]
+    leads = [someone_signs_up(advisor, f"{state}.{name.lower()}@lead.example", f"{name}s-{state}") for state in STATES]
+    for lead, state in zip(leads, STATES, strict=True):
+        lead.state, lead.connection_id = state, connection.id
+    contacts += [lead_contact for lead in leads if (lead_contact := db.session.get(Contact, lead.contact_id or 0))]
+    contact_list = ContactList(user_id=advisor.id, kind=ListKind.OWN, name=f"{name}s list", name_key=f"{name}s list")
+    run = make_run(connection, RunStatus.HELD, finished_at=utcnow())
+    save(contact_list)
+    save(
+        ListMember(list_id=contact_list.id, contact_id=contacts[0].id),
+        RunChange(
+            run_id=run.id, contact_id=contacts[0].id, kind="updated", old={"last_name": "A"}, new={"last_name": name}
+        ),
+        Departure(
+            connection_id=connection.id,
+            salesforce_id=contacts[0].salesforce_id,
+            reason="deleted",
+            state=DepartureState.HELD,
+            found_in_run_id=run.id,
+            was_read=True,
+        ),
+    )
+    assert advisor.partner
+    connect.begin(advisor, advisor.partner, connect_settings())
+    token = links.make_link(advisor, PasswordLinkKind.RESET)
+    return Belongings(advisor, connection, contacts, contact_list, run, leads, make_page(advisor), token)
+
+
+STATES = (LeadState.REFUSED, LeadState.PLEASE_CHECK, LeadState.SENT)
+
+
+def connect_settings() -> ConnectSettings:
+    extensions = current_app.extensions
+    return ConnectSettings(extensions["asapp.vault"], extensions["asapp.config"].callback_url, True)
+
+
+def whole_database() -> Rows:
+    """Return every row of every table, as text."""
+    db.session.rollback()
+    rows = {
+        table.name: sorted(str(tuple(row)) for row in db.session.execute(select(table)))
+        for table in db.metadata.sorted_tables
+    }
+    db.session.rollback()
+    return rows
+
+
+def what_changed(before: Rows, after: Rows, apart_from: Iterable[str] = ()) -> list[str]:
+    return [name for name in before if before[name] != after[name] and name not in set(apart_from)]
+
+
+def rows_of(user: User) -> Rows:
+    """Return every row that is this person's, found along the foreign keys: the person, what hangs on it, and on that."""
+    user_id = user.id
+    db.session.rollback()
+    ids: dict[str, set[Any]] = {"users": {user_id}}
+    found: Rows = {}
+    for table in db.metadata.sorted_tables:  # parents first
+        if table.name == "partners":
+            continue
+        owners = [
+            (column, ids[key.column.table.name])
+            for column in table.columns
+            for key in column.foreign_keys
+            if ids.get(key.column.table.name)
+        ]
+        if table.name == "users":
+            rows = [row for row in db.session.execute(select(table)).mappings() if row["id"] == user_id]
+        else:
+            rows = [
+                row
+                for row in db.session.execute(select(table)).mappings()
+                if any(row[column.name] in wanted for column, wanted in owners)
+            ]
+        found[table.name] = sorted(str(dict(row)) for row in rows)
+        if "id" in table.columns:
+            ids[table.name] = {row["id"] for row in rows}
+    db.session.rollback()
+    return found

@@ -1,0 +1,441 @@
+"""A walk over every route, as everybody who may come: who may see and do what.
+
+A new route fails here by its name until it stands in ACCESS: that is where one decides, and says, who it is for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from itertools import product
+from typing import Any
+
+import pytest
+import requests_mock
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import event
+from werkzeug.routing import Rule
+
+from asapp.extensions import db
+from asapp.models import User
+from asapp.web.access import PUBLIC_ENDPOINTS
+from tests.factories import log_in
+from tests.furnished import Belongings, World, make_world, rows_of, what_changed, whole_database
+from tests.signing_up import make_page
+
+
+class For(Enum):
+    EVERYBODY = "everybody, without a log-in"
+    LOGGED_IN = "whoever is logged in"
+    ADVISORS = "advisors, for their own"
+    ADMINS = "admins"
+
+
+ACCESS = {
+    **dict.fromkeys(
+        (
+            *("auth.login", "auth.try_login", "home.index", "health.alive", "health.metrics", "health.ready"),
+            *("optin.show", "optin.sign_up", "optin.thanks"),
+            *("partner_setup.enter", "partner_setup.guide", "partner_setup.keys"),
+            *("passwords.forgot", "passwords.send_reset", "passwords.set_password", "passwords.show", "static"),
+        ),
+        For.EVERYBODY,
+    ),
+    **dict.fromkeys(
+        (
+            *("auth.logout", "settings.change_password", "settings.profile"),
+            *("settings.save_profile", "settings.security"),
+        ),
+        For.LOGGED_IN,
+    ),
+    **dict.fromkeys(
+        (
+            *("connect.ask_disconnect", "connect.callback", "connect.decide", "connect.disconnect", "connect.keep"),
+            *("connect.start", "connect.switch"),
+            *("contacts.add", "contacts.confirm_delete", "contacts.delete", "contacts.edit", "contacts.export"),
+            *("contacts.index", "contacts.new", "contacts.restore", "contacts.save", "contacts.save_lists"),
+            *("contacts.selection", "contacts.show", "contacts.why"),
+            *("integrations.approve", "integrations.cancel", "integrations.discard", "integrations.held_csv"),
+            *("integrations.index", "integrations.preview", "integrations.salesforce", "integrations.sync"),
+            *("leads.check", "leads.code", "leads.confirm_erase", "leads.consent", "leads.edit_page", "leads.erase"),
+            *("leads.export", "leads.index", "leads.noted", "leads.retry", "leads.save_page"),
+            *("lists.add", "lists.delete", "lists.edit", "lists.new", "lists.save"),
+            *("runs.index", "runs.receipt", "runs.receipt_csv"),
+        ),
+        For.ADVISORS,
+    ),
+    **dict.fromkeys(
+        (
+            *("advisors.ask_move", "advisors.deactivate", "advisors.index", "advisors.invite"),
+            *("advisors.invite_again", "advisors.let_back_in", "advisors.move", "health.index"),
+            *("partners.ask_delete", "partners.change", "partners.check", "partners.create", "partners.delete"),
+            *("partners.disable", "partners.enable", "partners.index", "partners.keep_secret", "partners.new"),
+            *("partners.preview", "partners.revoke_link", "partners.send_link", "partners.show"),
+        ),
+        For.ADMINS,
+    ),
+}
+SAFE = ("GET", "HEAD")
+
+
+# Who may see what is decided before any database is asked: one of the two is enough for a walk this long.
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
+@pytest.fixture
+def world(app: Flask) -> Iterator[World]:
+    with requests_mock.Mocker() as salesforce:
+        salesforce.register_uri(requests_mock.ANY, requests_mock.ANY, status_code=503)
+        made = make_world()
+        make_page(made.fred)
+        yield made
+
+
+class Door:
+    """One address with one method."""
+
+    def __init__(self, rule: Rule, method: str, path: str) -> None:
+        self.endpoint, self.method, self.path = rule.endpoint, method, path
+        self.access = ACCESS.get(rule.endpoint)
+
+    def __repr__(self) -> str:
+        return f"{self.method} {self.path} ({self.endpoint})"
+
+    @property
+    def is_safe(self) -> bool:
+        return self.method in SAFE
+
+
+def doors(app: Flask, world: World, whose: Belongings) -> Iterator[Door]:
+    """Yield every route with every method, its arguments filled with what this advisor has."""
+    for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
+        names = sorted(rule.arguments)
+        for values in product(*(arguments(rule, name, world, whose) for name in names)):
+            built = rule.build(dict(zip(names, values, strict=True)))
+            assert built, rule
+            for method in sorted((rule.methods or set()) - {"OPTIONS"}):
+                yield Door(rule, method, built[1])
+
+
+def arguments(rule: Rule, name: str, world: World, whose: Belongings) -> list[Any]:
+    partner = whose.user.partner
+    assert partner
+    if name == "slug":
+        return [whose.page.slug] if rule.endpoint.startswith("optin.") else [partner.slug]
+    if name == "token":
+        is_password = rule.endpoint.startswith("passwords.")
+        return [whose.password_token] if is_password else [world.setup_tokens[partner.id]]
+    if name == "filename":
+        return ["asapp.css"]
+    return whose.argument(name)
+
+
+def everything_of(whose: Belongings) -> dict[str, Any]:
+    """A form that names all that somebody has."""
+    return {
+        "id": [str(contact.id) for contact in whose.contacts],
+        "list": [str(whose.contact_list.id)],
+        "to_list": str(whose.contact_list.id),
+        "do": "add",
+        "lead": whose.leads[0].public_id,
+        "user_id": str(whose.user.id),
+        "connection_id": str(whose.connection.id),
+        "partner_id": str(whose.user.partner_id),
+    }
+
+
+def open_door(client: FlaskClient, door: Door, data: dict[str, Any] | None = None, **how: Any) -> Any:
+    names = {"query_string": data or {}} if door.is_safe else {"data": data or {}}
+    return client.open(door.path, method=door.method, **names, **how)
+
+
+def is_sent_to_login(response: Any) -> bool:
+    return response.status_code == 302 and response.location.partition("?")[0] == "/login"
+
+
+def report(problems: list[str]) -> None:
+    assert not problems, "\n".join(problems)
+
+
+# ---- Everything is decided
+
+
+def test_every_route_says_whom_it_is_for(app: Flask) -> None:
+    endpoints = {rule.endpoint for rule in app.url_map.iter_rules()}
+    report([f"{name} is not in ACCESS: whom is it for?" for name in sorted(endpoints - set(ACCESS))])
+    report([f"{name} is in ACCESS and nowhere else" for name in sorted(set(ACCESS) - endpoints)])
+
+
+def test_what_is_public_here_is_public_there(app: Flask) -> None:
+    assert {name for name, access in ACCESS.items() if access is For.EVERYBODY} == PUBLIC_ENDPOINTS
+
+
+def test_methods_that_no_form_sends_are_refused(app: Flask, client: FlaskClient, world: World) -> None:
+    log_in(client, world.alice.user)
+    before, problems = whole_database(), []
+    for door in doors(app, world, world.alice):
+        for method in ("PUT", "PATCH", "DELETE", "TRACE"):
+            status = client.open(door.path, method=method).status_code
+            if status != 405:
+                problems.append(f"{method} {door.path}: {status}")
+    report(problems)
+    assert what_changed(before, whole_database()) == []
+
+
+# ---- Nobody, and nobody any more
+
+
+@pytest.mark.parametrize("who", ["anonymous", "deactivated", "logged out"])
+def test_without_a_session_one_comes_to_the_login_and_nothing_happens(
+    who: str, app: Flask, client: FlaskClient, world: World
+) -> None:
+    if who == "deactivated":
+        log_in(client, world.dora)
+    elif who == "logged out":
+        log_in(client, world.alice.user)
+        kept = client.get_cookie("session")
+        client.post("/logout")
+        assert kept
+        client.set_cookie("session", kept.value)
+    before, problems = whole_database(), []
+    for door in doors(app, world, world.alice):
+        if door.access is For.EVERYBODY:
+            if door.is_safe and is_sent_to_login(open_door(client, door)) != (door.endpoint == "home.index"):
+                problems.append(f"{door} is on the public list")
+            continue
+        if not is_sent_to_login(open_door(client, door, everything_of(world.alice))):
+            problems.append(f"{door} opens")
+        part = open_door(client, door, everything_of(world.alice), part=True)
+        if part.status_code != 401 or not part.headers.get("HX-Redirect", "").startswith("/login"):
+            problems.append(f"{door} opens for htmx")
+        if part.text.strip():
+            problems.append(f"{door} says something")
+    report(problems)
+    assert what_changed(before, whole_database()) == []
+
+
+def test_who_is_deactivated_is_out_with_the_next_click(client: FlaskClient, world: World, app: Flask) -> None:
+    bob, ada = app.test_client(), app.test_client()
+    log_in(bob, world.bob.user)
+    log_in(ada, world.ada)
+    assert bob.get("/contacts").status_code == 200
+    ada.post(f"/admin/partners/{world.northgate.slug}/advisors/{world.bob.user.id}/deactivate")
+    assert is_sent_to_login(bob.get("/contacts"))
+    assert bob.get(f"/o/{world.bob.page.slug}").status_code == 404
+
+
+# ---- Advisors
+
+
+@pytest.mark.parametrize(("who", "whose"), [("bob", "alice"), ("charlie", "alice"), ("alice", "charlie")])
+def test_what_is_another_advisors_is_not_there(
+    who: str, whose: str, app: Flask, client: FlaskClient, world: World
+) -> None:
+    log_in(client, getattr(world, who).user)
+    owner: Belongings = getattr(world, whose)
+    before, problems = whole_database(), []
+    tried = 0
+    for door in doors(app, world, owner):
+        is_named = door.access is For.ADVISORS and any(
+            part.isdigit() for part in door.path.replace(".", "/").split("/")
+        )
+        if not is_named:
+            continue
+        tried += 1
+        for how in ({}, {"part": True}):
+            response = open_door(client, door, everything_of(owner), **how)
+            if response.status_code != 404:
+                problems.append(f"{door}: {response.status_code}")
+    report(problems)
+    assert tried > 50
+    assert what_changed(before, whole_database()) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "named"),
+    [
+        ("/contacts/delete", "id"),
+        ("/contacts/restore", "id"),
+        ("/contacts/selection", "to_list"),
+        ("/leads/retry", "lead"),
+        ("/leads/check", "lead"),
+    ],
+)
+def test_what_is_another_advisors_is_not_there_for_a_form(
+    path: str, named: str, client: FlaskClient, world: World
+) -> None:
+    log_in(client, world.bob.user)
+    for owner in (world.alice, world.charlie):
+        before = whole_database()
+        response = client.post(path, data=everything_of(owner))
+        assert response.status_code == 404, named
+        assert what_changed(before, whole_database()) == []
+
+
+def test_own_lists_take_nobody_elses_contacts(client: FlaskClient, world: World) -> None:
+    log_in(client, world.bob.user)
+    before = rows_of(world.alice.user)
+    data = {"do": "add", "to_list": str(world.bob.contact_list.id), "id": everything_of(world.alice)["id"]}
+    client.post("/contacts/selection", data=data)
+    own = world.bob.contacts[0].id
+    client.post(f"/contacts/{own}/lists", data={"list": str(world.alice.contact_list.id)})
+    for owner in (world.alice, world.charlie):
+        assert client.get(f"/contacts?list={owner.contact_list.id}").status_code == 404
+    assert rows_of(world.alice.user) == before
+
+
+@pytest.mark.parametrize("who", ["alice", "fred"])
+def test_whatever_an_advisor_sends_the_others_keep_what_they_have(
+    who: str, app: Flask, client: FlaskClient, world: World
+) -> None:
+    """Every form, with ids of others in every field that might be believed, posted from an own session."""
+    advisor = world.fred if who == "fred" else world.alice.user
+    before = {other.user.name: rows_of(other.user) for other in (world.bob, world.charlie)}
+    problems = []
+    for door in list(doors(app, world, world.alice)):  # before the first of them deletes something
+        if door.is_safe or door.access not in (For.ADVISORS, For.LOGGED_IN):
+            continue
+        for owner in (world.bob, world.charlie):
+            log_in(client, advisor)
+            open_door(client, door, everything_of(owner))
+            after = rows_of(owner.user)
+            if after != before[owner.user.name]:
+                problems.append(f"{door}: {what_changed(before[owner.user.name], after)} of {owner.user.name}")
+    report(problems)
+
+
+@pytest.mark.parametrize("who", ["alice", "charlie", "fred"])
+def test_admin_pages_are_forbidden_to_advisors(who: str, app: Flask, client: FlaskClient, world: World) -> None:
+    advisor = world.fred if who == "fred" else getattr(world, who).user
+    log_in(client, advisor)
+    before, problems = whole_database(), []
+    for door in doors(app, world, world.alice):
+        if door.access is not For.ADMINS:
+            continue
+        for how in ({}, {"part": True}):
+            response = open_door(client, door, everything_of(world.alice), **how)
+            if response.status_code != 403:
+                problems.append(f"{door}: {response.status_code}")
+            elif world.alice.user.email in response.text:
+                problems.append(f"{door} tells")
+    report(problems)
+    assert what_changed(before, whole_database()) == []
+
+
+def test_who_is_no_admin_any_more_is_refused_with_the_next_click(client: FlaskClient, world: World) -> None:
+    log_in(client, world.ada)
+    assert client.get("/admin/partners").status_code == 200
+    world.ada.role, world.ada.partner_id = "advisor", world.northgate.id
+    db.session.commit()
+    assert client.get("/admin/partners").status_code == 403
+
+
+# ---- Admins
+
+
+def test_advisors_pages_are_forbidden_to_admins(app: Flask, client: FlaskClient, world: World) -> None:
+    """An admin sees how a firm is doing, and nobody's contacts."""
+    log_in(client, world.ada)
+    before, problems = whole_database(), []
+    for door in doors(app, world, world.alice):
+        if door.access is For.ADVISORS:
+            response = open_door(client, door, everything_of(world.alice))
+            if response.status_code != 403:
+                problems.append(f"{door}: {response.status_code}")
+    report(problems)
+    assert what_changed(before, whole_database()) == []
+
+
+def test_an_advisor_is_found_under_the_own_firm_only(app: Flask, client: FlaskClient, world: World) -> None:
+    log_in(client, world.ada)
+    before, problems = whole_database(), []
+    slug = world.northgate.slug
+    for door in doors(app, world, world.charlie):
+        assert world.charlie.user.partner
+        if not door.endpoint.startswith("advisors.") or str(world.charlie.user.id) not in door.path.split("/"):
+            continue
+        door.path = door.path.replace(world.charlie.user.partner.slug, slug)
+        if open_door(client, door).status_code != 404:
+            problems.append(str(door))
+    report(problems)
+    assert what_changed(before, whole_database()) == []
+
+
+# ---- Looking changes nothing, and forms need their token
+
+
+def people(world: World) -> dict[str, tuple[User, Belongings]]:
+    return {
+        "alice": (world.alice.user, world.alice),
+        "fred": (world.fred, world.alice),
+        "ada": (world.ada, world.alice),
+    }
+
+
+@pytest.mark.parametrize("who", ["alice", "fred", "ada"])
+def test_looking_changes_nothing(who: str, app: Flask, client: FlaskClient, world: World) -> None:
+    user, whose = people(world)[who]
+    before, problems = whole_database(), []
+    with writes_seen() as written:
+        for door in doors(app, world, whose):
+            if not door.is_safe:
+                continue
+            log_in(client, user)
+            open_door(client, door, everything_of(whose) | {"state": "forged", "code": "forged"})
+            problems += [f"{door}: {statement}" for statement in written]
+            written.clear()
+    report(problems)
+    assert what_changed(before, whole_database()) == []
+
+
+@contextmanager
+def writes_seen() -> Iterator[list[str]]:
+    """Yield the list of statements that changed a row."""
+    written: list[str] = []
+
+    def hear(_connection: Any, cursor: Any, statement: str, *_rest: Any) -> None:
+        if statement.lstrip().split(None, 1)[0].upper() in ("INSERT", "UPDATE", "DELETE") and cursor.rowcount:
+            written.append(" ".join(statement.split())[:100])
+
+    event.listen(db.engine, "after_cursor_execute", hear)
+    try:
+        yield written
+    finally:
+        event.remove(db.engine, "after_cursor_execute", hear)
+
+
+@pytest.mark.parametrize("who", ["anonymous", "alice", "ada"])
+def test_a_form_without_its_token_is_refused(who: str, app: Flask, client: FlaskClient, world: World) -> None:
+    before, problems = whole_database(), []
+    tried = 0
+    for door in doors(app, world, world.alice):
+        if door.is_safe:
+            continue
+        if who != "anonymous":
+            log_in(client, people(world)[who][0])
+        tried += 1
+        response = open_door(client, door, everything_of(world.alice), forged=True)
+        if door.endpoint == "optin.sign_up":
+            is_refused = response.status_code == 422  # its own token, not the session's: see test_optin.py
+        elif who == "anonymous" and door.access is not For.EVERYBODY:
+            is_refused = is_sent_to_login(response)
+        else:
+            is_refused = response.status_code == 400
+        if not is_refused:
+            problems.append(f"{door}: {response.status_code}")
+    report(problems)
+    assert tried > 40
+    assert what_changed(before, whole_database()) == []
+
+
+def test_the_token_of_another_session_does_not_fit(app: Flask, client: FlaskClient, world: World) -> None:
+    stranger = app.test_client()
+    log_in(stranger, world.charlie.user)
+    token = stranger.csrf_token()  # type: ignore[attr-defined]
+    log_in(client, world.alice.user)
+    before = whole_database()
+    response = client.post("/settings", data={"name": "Mallory", "csrf_token": token}, forged=True)
+    assert response.status_code == 400
+    assert what_changed(before, whole_database()) == []
