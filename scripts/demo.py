@@ -35,6 +35,7 @@ from scripts.visitor import LostError, Visitor
 
 FIRM = "Northgate Wealth"
 ADVISOR = ("amara@advisor.example", "Amara Okafor")
+BEGINNER = ("jonas@advisor.example", "Jonas Lindqvist")  # whose account is left for the visitor to connect
 ADMIN = ("ada@advisorstream.example", "Ada Admin")
 PASSWORD = "harbour-lamp-orchid"
 ORG_USER = ("Amara Okafor", "practice1")
@@ -140,6 +141,7 @@ class Demo:
         self._flask("db", "upgrade")
         slug = self._make_firm()
         self._make_person(*ADVISOR, "--role", "advisor", "--partner", slug)
+        self._make_person(*BEGINNER, "--role", "advisor", "--partner", slug)
         self._make_person(*ADMIN, "--role", "admin")
         self._start_web()
         start = self.supervisor.start
@@ -165,10 +167,11 @@ class Demo:
     def show_addresses(self) -> None:
         say(f"""
 Open       {self.ports.web_url}
-  advisor  {ADVISOR[0]} / {PASSWORD}
+  advisor  {ADVISOR[0]} / {PASSWORD}   (connected and synced just now)
+  advisor  {BEGINNER[0]} / {PASSWORD}   (nothing connected yet: Account Settings, Integrations)
   admin    {ADMIN[0]} / {PASSWORD}
 The org    {self.ports.org_url}   (change contacts there, then sync again)
-  user     {self._org_username()} / {ORG_USER[1]}
+  user     {self._org_username()} / {ORG_USER[1]}   (its log-in page offers its other people as well)
 Logs       {self.folder}/*.log
 Ctrl-C ends everything.
 """)
