@@ -12,7 +12,7 @@ from asapp.clock import utcnow
 from asapp.contacts.addresses import address_hash, address_key
 from asapp.contacts.fields import Details, InvalidFields, check_details
 from asapp.contacts.queries import find_by_hash
-from asapp.contacts.twins import refresh_twins
+from asapp.contacts.twins import refresh_twins, take_turns
 from asapp.extensions import db
 from asapp.models import Contact, ContactSource, Partner, User
 from asapp.models.search import search_key
@@ -41,6 +41,7 @@ def add_contact(advisor: User, details: Details, vault: Vault, *, keep_same_addr
     """Raise InvalidFields, or AddressTaken unless the advisor wants the address twice."""
     clean = check_details(details)
     hashed = address_hash(clean.email, _address_key(advisor, vault))
+    take_turns(advisor.id)
     if not keep_same_address:
         _refuse_taken(advisor.id, hashed)
     contact = Contact(user_id=advisor.id, source=ContactSource.MANUAL)
@@ -57,6 +58,7 @@ def edit_contact(
     require_editable(contact)
     clean = check_details(details)
     new_hash = address_hash(clean.email, _address_key(advisor, vault))
+    take_turns(advisor.id)
     db.session.refresh(contact, with_for_update=True)  # a sync may have adopted it a moment ago
     require_editable(contact)
     hashes = _Hashes(contact.address_hash, new_hash)

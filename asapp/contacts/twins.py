@@ -14,7 +14,7 @@ from sqlalchemy import or_, select, update
 
 from asapp.contacts.lists import in_chunks
 from asapp.extensions import db
-from asapp.models import Connection, Contact, Lead, LeadState, LedgerEntry, Outcome
+from asapp.models import Connection, Contact, Lead, LeadState, LedgerEntry, Outcome, User
 
 HASHES_A_STATEMENT = 1000
 
@@ -28,12 +28,23 @@ class TwinChanges(NamedTuple):
     on_ids: tuple[int, ...] = ()
 
 
+def take_turns(user_id: int) -> None:
+    """Wait until nobody else is about to change who of this advisor's contacts is a twin, and keep others waiting.
+
+    Until the caller's transaction ends. An opt-out that is being written and a contact that is being made by hand don't see
+    each other on PostgreSQL: both would find no twin. Whoever changes several rows takes turns first, so that none wait for
+    each other; SQLite has one writer anyway.
+    """
+    db.session.execute(select(User.id).where(User.id == user_id).with_for_update(key_share=True))
+
+
 def refresh_twins(user_id: int, connection_id: int | None, hashes: Collection[bytes]) -> TwinChanges:
     """Decide again for this advisor's contacts whose address hash is among these. Joins the caller's transaction.
 
     hashes: of every address that a page brought, changed or took away, up to a few thousand. connection_id: the connection
     that is being synced, whose ledger is certain to count; None outside a sync.
     """
+    take_turns(user_id)
     off_ids: list[int] = []
     on_ids: list[int] = []
     connection_ids = set(db.session.scalars(select(Connection.id).where(Connection.user_id == user_id)))

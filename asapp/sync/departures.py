@@ -16,6 +16,7 @@ from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.orm import aliased
 
 from asapp.clock import utcnow
+from asapp.contacts.twins import take_turns
 from asapp.extensions import db
 from asapp.models import (
     Connection,
@@ -238,6 +239,7 @@ def apply_all(run: SyncRun, pull: Pull, states: Sequence[DepartureState]) -> Non
 
 def apply_batch(run: SyncRun, pull: Pull, batch: Sequence[Departure]) -> None:
     """Apply some departures in one transaction, ledger, twins, memberships and counters with them."""
+    take_turns(pull.user_id)
     ids = [departure.salesforce_id for departure in batch]
     known = store.find_known(pull.connection_id, ids)
     ledger = store.find_ledger(pull.connection_id, ids)

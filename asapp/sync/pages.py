@@ -14,7 +14,7 @@ from typing import Any
 
 from asapp.clock import utcnow
 from asapp.contacts.addresses import address_hash
-from asapp.contacts.twins import opted_out_hashes, refresh_twins
+from asapp.contacts.twins import opted_out_hashes, refresh_twins, take_turns
 from asapp.extensions import db
 from asapp.models import ContactSource, Outcome, Reason, SyncRun
 from asapp.models.search import search_key
@@ -95,6 +95,7 @@ def apply_page(run: SyncRun, pull: Pull, records: Sequence[ContactRecord], *, in
     # A row that moved within the query while it was read may come twice in one page; the last is the newest.
     latest = {record.id: record for record in mine}
     hashes = {record.id: address_hash(record.email, pull.address_key) for record in latest.values() if record.email}
+    take_turns(pull.user_id)
     around = look_around(pull, latest.values(), hashes)
     work = PageWork()
     work.skipped[NOT_YOURS] += len(records) - len(mine)

@@ -45,7 +45,9 @@ CHANGES: Table = RunChange.__table__  # type: ignore[assignment]
 NEW_FACTS = ("reason", "merged_into", "found_in_run_id", "was_read")
 
 
-def among(column: Column[Any] | InstrumentedAttribute[Any], values: Collection[str]) -> ColumnElement[bool]:
+def among(
+    column: Column[Any] | InstrumentedAttribute[Any], values: Collection[str] | Collection[int]
+) -> ColumnElement[bool]:
     """`column IN values` with the values as one parameter, so that the statement is compiled and planned once."""
     if is_postgresql():
         return column == any_(literal(list(values), ARRAY(column.type)))
@@ -104,7 +106,9 @@ def find_manual(user_id: int, hashes: Collection[bytes]) -> dict[bytes, list[int
     is_manual = (c.user_id == user_id) & (c.source == literal_column(f"'{ContactSource.MANUAL}'"))
     if db.session.execute(select(c.id).where(is_manual).limit(1)).first() is None:
         return {}
-    query = select(c.address_hash, c.id).where(is_manual).order_by(c.id)
+    query = (
+        select(c.address_hash, c.id).where(is_manual).order_by(c.id).with_for_update()
+    )  # nobody deletes it meanwhile
     found: dict[bytes, list[int]] = defaultdict(list)
     for chunk in chunks(hashes):
         for hashed, contact_id in db.session.execute(query.where(c.address_hash.in_(chunk))):

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select
+from flask import Flask, current_app
+from sqlalchemy import event, select
 
+from asapp.contacts import manual
+from asapp.contacts.fields import Details
 from asapp.contacts.removal import remove_contacts
+from asapp.database import writing
 from asapp.extensions import db
-from asapp.models import Contact
+from asapp.models import Contact, User
 from asapp.simulator import Running
 from asapp.sync import departures
 from asapp.sync.books import balance
+from tests.factories import make_contact
 from tests.syncing import Office, contacts_here, reasons_here
 
 
@@ -164,3 +171,55 @@ def test_the_books_balance_with_somebody_removed_here_who_then_lost_the_address(
     books = balance(office.connection)
     assert books
     assert (books.no_email, books.removed_here, books.rest) == (1, 0, 0)
+
+
+# At the same moment
+
+
+def meanwhile(app: Flask, deed: Callable[[], object], before: str) -> Callable[[], None]:
+    """Do something in another process, as it were, before a statement of ours with these words; return what waits for it."""
+
+    def in_a_context_of_its_own() -> None:
+        with app.app_context(), writing():
+            deed()
+
+    other = threading.Thread(target=in_a_context_of_its_own)
+
+    def before_statement(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if other.ident is None and before in statement:
+            other.start()
+            other.join(1)  # it may have to wait for us
+
+    event.listen(db.engine, "before_cursor_execute", before_statement)
+
+    def wait() -> None:
+        db.session.rollback()
+        event.remove(db.engine, "before_cursor_execute", before_statement)
+        other.join(30)
+
+    return wait
+
+
+def test_a_contact_made_by_hand_while_its_address_opts_out_is_a_twin(app: Flask, office: Office) -> None:
+    office.add(email="rose@fjord.example", opted_out=True)
+    advisor_id = office.advisor.id
+
+    def add_by_hand() -> None:
+        advisor = db.session.get_one(User, advisor_id)
+        vault = current_app.extensions["asapp.vault"]
+        manual.add_contact(advisor, Details("Rose", "Gonzalez", "rose@fjord.example"), vault)
+
+    wait = meanwhile(app, add_by_hand, "unchanged=")  # the page's counters: its rows are written, and not committed
+    office.sync()
+    wait()
+    assert db.session.scalars(select(Contact.twin_opted_out)).all() == [True]
+
+
+def test_a_contact_made_by_hand_and_deleted_while_it_is_adopted_is_not_lost(app: Flask, office: Office) -> None:
+    made = make_contact(office.advisor, email="rose@fjord.example", address_hash=office.hash("rose@fjord.example"))
+    salesforce_id = office.add(email="rose@fjord.example")
+    advisor_id, contact_id = office.advisor.id, made.id
+    wait = meanwhile(app, lambda: remove_contacts(advisor_id, [contact_id]), "UPDATE contacts")
+    office.sync()
+    wait()
+    assert [c.salesforce_id for c in contacts_here(office.connection)] == [salesforce_id]
