@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from flask import render_template
+from flask import current_app
 from flask_mailman import EmailMessage
 from flask_mailman.backends.smtp import EmailBackend
 
@@ -66,7 +66,9 @@ def flask_settings(config: Config) -> dict[str, object]:
 
 def write(to: str, subject: str, template: str, **names: Any) -> Letter:
     """Return the letter that templates/mail/<template>.txt makes of names."""
-    return Letter(to, clean_line(subject), render_template(f"mail/{template}.txt", **names))
+    # Straight to the template: what pages get of the context needs a request, and most mails are sent without one.
+    text = current_app.jinja_env.get_template(f"mail/{template}.txt").render(**names)
+    return Letter(to, clean_line(subject), text)
 
 
 def send(to: str, subject: str, template: str, **names: Any) -> bool:

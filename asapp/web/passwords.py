@@ -22,7 +22,7 @@ from asapp.accounts import links
 from asapp.accounts.links import LinkIsGone
 from asapp.contacts.fields import InvalidFields
 from asapp.database import writing
-from asapp.extensions import limiter
+from asapp.extensions import db, limiter
 from asapp.web.auth import account_tried
 from asapp.web.navigation import home_of_current_user
 from config import Config
@@ -69,6 +69,7 @@ def send_reset() -> ResponseReturnValue:
             mail.send(user.email, "Set a new AdvisorStream password", "password_reset", name=user.name, url=url)
 
     response = make_response(render_template("passwords/forgot.html", email=email, is_sent=True))
+    db.session.rollback()  # what the request has read; the closing answer must not wait for its lock
     response.call_on_close(after_the_answer)
     return response
 

@@ -1,0 +1,340 @@
+"""Live checks against the simulated org: each seen red and green, and never green without having asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import requests_mock
+from flask import Flask
+from sqlalchemy import select
+
+from asapp.contacts.fields import InvalidFields
+from asapp.database import writing
+from asapp.extensions import db
+from asapp.models import ApiUsage, PartnerCheck
+from asapp.partners import checks, partners
+from asapp.partners.check_words import TITLES
+from asapp.partners.partners import PartnerDetails
+from asapp.salesforce import probe
+from asapp.salesforce.probe import WITH_USER, WITHOUT_USER
+from asapp.simulator import Answer
+from asapp.simulator.server import Running
+from tests.connecting import CALLBACK, KEY, SECRET, Desk
+
+pytestmark = pytest.mark.usefixtures("app")
+
+
+@pytest.fixture
+def desk(app: Flask, org: Running) -> Desk:
+    return Desk(org)
+
+
+def run(desk: Desk) -> dict[str, checks.Check]:
+    with writing():
+        found = checks.run_checks(desk.partner, desk.settings)
+    db.session.expire_all()
+    return {check.code: check for check in found.checks}
+
+
+def verdicts(desk: Desk, *codes: str) -> list[str]:
+    found = run(desk)
+    return [str(found[code].verdict) for code in codes]
+
+
+def test_everything_is_green_where_everything_is_right(desk: Desk) -> None:
+    desk.connect()
+    found = run(desk)
+    assert {code: str(check.verdict) for code, check in found.items()} == dict.fromkeys(
+        (*WITHOUT_USER, *WITH_USER), "good"
+    )
+
+
+def test_what_needs_a_user_is_not_known_before_somebody_connects(desk: Desk) -> None:
+    found = run(desk)
+    assert {code for code, check in found.items() if check.verdict == "unknown"} == set(WITH_USER)
+    assert "Checked when the first one connects" in found["lead"].says
+    assert {code for code, check in found.items() if check.is_good} == set(WITHOUT_USER)
+
+
+def test_nothing_is_green_that_was_never_asked(desk: Desk) -> None:
+    assert not any(check.is_good for check in checks.checklist(desk.partner).checks)
+    desk.partner.salesforce_url = "http://127.0.0.1:9"
+    db.session.commit()
+    found = run(desk)
+    assert found["host"].is_bad
+    assert {str(check.verdict) for code, check in found.items() if code != "host"} == {"unknown"}
+
+
+def test_a_host_that_is_no_org(desk: Desk) -> None:
+    desk.org.trouble.add("html", kind="openid")
+    found = run(desk)
+    assert found["host"].is_bad
+    assert "Setup › My Domain" in found["host"].path
+    assert "not as a Salesforce org does" in found["host"].says
+
+
+def test_a_host_that_has_moved(desk: Desk) -> None:
+    desk.org.trouble.add("redirect", kind="openid", location="https://new.my.salesforce.com/", status=301)
+    assert run(desk)["host"].is_bad
+
+
+@pytest.mark.parametrize("trouble", ["server_unavailable_html", "reset"])
+def test_a_salesforce_that_does_not_answer_is_not_red(trouble: str, desk: Desk) -> None:
+    desk.org.trouble.add(trouble, kind="openid")
+    assert set(verdicts(desk, "host", "secret")) == {"unknown"}
+
+
+def test_an_unknown_key(desk: Desk) -> None:
+    desk.partner.seal(desk.settings.vault, "consumer_key_sealed", "another-key")
+    db.session.commit()
+    found = run(desk)
+    assert found["key"].is_bad
+    assert "client identifier invalid" in found["key"].says
+    assert not found["secret"].is_good
+    assert not found["callback"].is_good
+
+
+def test_a_wrong_secret(desk: Desk) -> None:
+    desk.partner.seal(desk.settings.vault, "consumer_secret_sealed", "another-secret")
+    db.session.commit()
+    found = run(desk)
+    assert found["key"].is_good
+    assert found["secret"].is_bad
+    assert "invalid client credentials" in found["secret"].says
+    assert found["secret"].path.endswith("Consumer Key and Secret")
+
+
+def test_a_secret_is_not_green_where_a_wrong_one_gets_the_same_answer(desk: Desk) -> None:
+    body = b'{"error":"invalid_grant","error_description":"invalid authorization code"}'
+    desk.org.trouble.add(Answer(400, body, "application/json;charset=UTF-8", {}), kind="token")
+    assert verdicts(desk, "secret") == ["unknown"]
+
+
+def test_a_callback_that_is_not_registered(desk: Desk) -> None:
+    desk.org.change_app(KEY, callback_urls=[CALLBACK.rstrip("/")])
+    found = run(desk)
+    assert found["callback"].is_bad
+    assert "slash at its end" in found["callback"].says
+    assert found["key"].is_good
+    assert found["secret"].is_good
+
+
+def test_an_endpoint_that_objects_to_nothing_proves_no_callback(desk: Desk) -> None:
+    desk.org.change_app(KEY, callback_urls=[CALLBACK, f"{CALLBACK}not-registered"])
+    assert verdicts(desk, "callback") == ["unknown"]
+
+
+def test_pkce_that_is_not_required_is_accepted_all_the_same(desk: Desk) -> None:
+    desk.org.change_app(KEY, require_pkce=False)
+    found = run(desk)
+    assert found["pkce"].is_good
+    assert "not required" in found["pkce"].says
+
+
+def test_pkce_that_is_refused(app: Flask) -> None:
+    url = "https://northgate.my.salesforce.com"
+    with requests_mock.Mocker() as salesforce:
+        salesforce.get(
+            f"{url}/.well-known/openid-configuration", json={"token_endpoint": f"{url}/services/oauth2/token"}
+        )
+        salesforce.get(
+            f"{url}/services/oauth2/authorize",
+            status_code=400,
+            text="error=invalid_request&error_description=invalid%20code%20challenge",
+        )
+        salesforce.post(f"{url}/services/oauth2/token", status_code=503, text="<html>")
+        found = {f.code: f for f in probe.look_at_app(probe.App(url, CALLBACK, "key", "secret"))}
+    assert found["pkce"].is_good is False
+    assert found["secret"].is_good is None
+
+
+@pytest.mark.parametrize("changes", [{"installed": False}, {"installed": False, "external": False}])
+def test_an_app_that_is_not_installed(changes: dict[str, bool], desk: Desk) -> None:
+    desk.org.change_app(KEY, **changes)
+    found = run(desk)
+    assert found["key"].is_bad
+    assert "Install" in found["key"].path
+
+
+def test_scopes_that_were_not_granted(desk: Desk) -> None:
+    desk.connect()
+    connection = desk.connection()
+    connection.scopes = "id refresh_token"
+    db.session.commit()
+    found = run(desk)
+    assert found["scopes"].is_bad
+    assert found["scopes"].says == "Not granted: api."
+
+
+def test_an_api_that_is_off(desk: Desk) -> None:
+    desk.connect()
+    desk.org.change_user(desk.amara, api_enabled=False)
+    found = run(desk)
+    assert found["api"].is_bad
+    assert "API Enabled" in found["api"].path
+    assert not found["opt_out"].is_good
+
+
+def test_an_opt_out_field_that_is_hidden(desk: Desk) -> None:
+    desk.connect()
+    desk.org.hide_field("Contact", "HasOptedOutOfEmail")
+    found = run(desk)
+    assert found["opt_out"].is_bad
+    assert found["opt_out"].path.startswith("Setup › Object Manager › Contact")
+    desk.org.show_field("Contact", "HasOptedOutOfEmail")
+    desk.org.hide_field("Lead", "HasOptedOutOfEmail")
+    assert "Object Manager › Lead" in run(desk)["opt_out"].path
+
+
+def test_an_opt_out_field_that_is_no_checkbox(desk: Desk) -> None:
+    desk.connect()
+    desk.partner.opt_out_field = "Email"
+    db.session.commit()
+    assert "Email is no checkbox" in run(desk)["opt_out"].says
+
+
+def test_a_field_is_stored_as_salesforce_spells_it(desk: Desk) -> None:
+    desk.partner.opt_out_field = "hasoptedoutofemail"
+    db.session.commit()
+    desk.connect()
+    assert run(desk)["opt_out"].is_good
+    assert desk.partner.opt_out_field == "HasOptedOutOfEmail"
+
+
+def test_a_field_that_is_no_checkbox_is_refused_when_it_can_be_known(desk: Desk) -> None:
+    with writing():
+        assert checks.spelling_of_opt_out_field(desk.partner, "Phone", desk.settings) == "Phone"
+    desk.connect()
+    with writing(), pytest.raises(InvalidFields, match="opt_out_field"):
+        checks.spelling_of_opt_out_field(desk.partner, "Phone", desk.settings)
+    with writing():
+        assert (
+            checks.spelling_of_opt_out_field(desk.partner, "hasoptedoutofEMAIL", desk.settings) == "HasOptedOutOfEmail"
+        )
+        assert checks.spelling_of_opt_out_field(desk.partner, "NoDoubt__c", desk.settings) == "NoDoubt__c"
+
+
+@pytest.mark.parametrize(
+    ("right", "words"), [("read", "may not see leads"), ("create", "not create them")], ids=["read", "create"]
+)
+def test_leads_that_cannot_be_created(right: str, words: str, desk: Desk) -> None:
+    desk.connect()
+    desk.org.deny_object("Lead", right)
+    found = run(desk)
+    assert found["lead"].is_bad
+    assert words in found["lead"].says
+
+
+def test_a_field_of_leads_that_is_locked(desk: Desk) -> None:
+    desk.connect()
+    desk.org.lock_field("Lead", "Company")
+    assert "Company" in run(desk)["lead"].says
+
+
+def field_of(name: str, **more: Any) -> dict[str, Any]:
+    plain = {"createable": True, "nillable": True, "defaultedOnCreate": False, "type": "string"}
+    return {"name": name, **plain, **more}
+
+
+OURS = [field_of(name) for name in ("FirstName", "Email", "LeadSource")]
+OURS += [field_of(name, nillable=False) for name in ("LastName", "Company")]
+
+
+@pytest.mark.parametrize(
+    ("more", "why", "detail"),
+    [
+        ([], "creatable", "LastName, Company"),
+        ([field_of("Branch__c", nillable=False)], "fields_required", "Branch__c"),
+        ([field_of("VIP__c", nillable=False, type="boolean")], "creatable", "LastName, Company"),
+        ([field_of("Status", nillable=False, defaultedOnCreate=True)], "creatable", "LastName, Company"),
+        (
+            [field_of("LeadSource", restrictedPicklist=True, picklistValues=[{"value": "Web", "active": True}])],
+            "source_restricted",
+            "AdvisorStream",
+        ),
+    ],
+)
+def test_what_a_lead_requires(more: list[dict[str, Any]], why: str, detail: str) -> None:
+    found = probe._judge_lead({"createable": True, "fields": [*OURS, *more]}, "AdvisorStream")
+    assert (found.why, found.detail) == (why, detail)
+    assert found.is_good == (why == "creatable")
+
+
+def test_an_allowance_that_is_used_up(desk: Desk) -> None:
+    desk.connect()
+    assert "calls of the last 24 hours are used" in run(desk)["allowance"].says
+    desk.org.use_up_allowance()
+    assert run(desk)["allowance"].is_bad
+
+
+def test_our_own_questions_are_counted(desk: Desk) -> None:
+    desk.connect()
+    mark = desk.org.calls.mark()
+    run(desk)
+    assert db.session.scalars(select(ApiUsage.calls)).one() == desk.org.calls.counted(mark)
+
+
+def test_a_new_secret_takes_over_when_salesforce_accepts_it(desk: Desk) -> None:
+    run(desk)
+    enter_secret(desk, "rotated")
+    assert run(desk)["pending_secret"].is_bad
+    assert desk.partner.unseal(desk.settings.vault, "consumer_secret_sealed") == SECRET
+    version = desk.partner.app_version
+    desk.org.change_app(KEY, secret="rotated")
+    found = run(desk)
+    assert "pending_secret" not in found
+    assert found["secret"].is_good
+    assert desk.partner.unseal(desk.settings.vault, "consumer_secret_sealed") == "rotated"
+    assert desk.partner.pending_secret_sealed is None
+    assert desk.partner.app_version == version + 1
+
+
+def enter_secret(desk: Desk, secret: str) -> None:
+    details = PartnerDetails(desk.partner.name, desk.url, KEY, secret)
+    with writing():
+        partners.change_partner(desk.partner, details, desk.settings.vault, True)
+
+
+def test_a_firm_without_key_and_secret_has_no_checks(desk: Desk) -> None:
+    run(desk)
+    desk.partner.consumer_secret_sealed = None
+    db.session.commit()
+    run(desk)
+    assert db.session.scalars(select(PartnerCheck)).all() == []
+
+
+def test_a_secret_that_does_not_open(desk: Desk) -> None:
+    desk.partner.consumer_secret_sealed = "v1.00000000.AAAA"
+    db.session.commit()
+    assert "can't be opened" in run(desk)["key"].says
+
+
+def test_what_was_known_is_not_forgotten_while_salesforce_is_away(desk: Desk) -> None:
+    run(desk)
+    desk.org.trouble.add("server_unavailable_html")
+    assert run(desk)["host"].is_good
+
+
+def test_a_log_in_that_failed_teaches_something(desk: Desk) -> None:
+    with writing():
+        checks.note_outcome(desk.partner.id, "no_refresh_token")
+        checks.note_outcome(desk.partner.id, "denied")
+    found = {check.code: check for check in checks.checklist(desk.partner).checks}
+    assert found["scopes"].says == "Not granted: refresh_token."
+    assert sum(check.is_bad for check in found.values()) == 1
+
+
+def test_every_check_has_a_title_and_every_red_one_a_path(desk: Desk) -> None:
+    from asapp.partners.check_words import WORDS
+
+    assert set(TITLES) == {*WITHOUT_USER, *WITH_USER, "pending_secret"}
+    no_path = {"unreadable", "api_version_retired"}  # mended on our own page
+    good = {"known", "accepted", "registered", "required", "present", "answers", "visible", "creatable", "left"}
+    unknown = {"same_answer", "no_objection", "not_listed"}
+    missing = [
+        pair
+        for pair, words in WORDS.items()
+        if pair[0] != "*" and not words.path and pair[1] not in no_path | good | unknown
+    ]
+    assert missing == []

@@ -1,0 +1,179 @@
+"""Switching a firm off, and deleting it with everything of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import requests_mock
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import func, select, text
+
+from asapp.accounts import users
+from asapp.clock import utcnow
+from asapp.database import Base
+from asapp.extensions import db
+from asapp.leads import consent
+from asapp.models import (
+    Connection,
+    ConsentEvent,
+    ConsentKind,
+    ConsentSource,
+    Contact,
+    Lead,
+    Partner,
+    SyncRun,
+    User,
+)
+from tests.factories import (
+    PASSWORD,
+    log_in,
+    make_admin,
+    make_advisor,
+    make_connection,
+    make_contact,
+    make_partner,
+    make_run,
+    save,
+)
+
+PATH = "/admin/partners/northgate"
+
+
+@pytest.fixture
+def ada(app: Flask, client: FlaskClient) -> User:
+    made = make_admin()
+    log_in(client, made)
+    return made
+
+
+@pytest.fixture
+def revoking(app: Flask) -> Any:
+    with requests_mock.Mocker() as salesforce:
+        yield salesforce.post("https://northgate.my.salesforce.com/services/oauth2/revoke")
+
+
+@pytest.fixture
+def outbox(app: Flask) -> list[Any]:
+    mailman = app.extensions["mailman"]
+    mailman.outbox = []
+    found: list[Any] = mailman.outbox
+    return found
+
+
+def a_firm_at_work() -> tuple[Partner, User, Connection]:
+    partner = make_partner(name="Northgate Wealth", slug="northgate")
+    alice = make_advisor(partner, name="Alice Moreau", email="alice@northgate.example")
+    make_advisor(partner, name="Bob Gone", deactivated_at=utcnow())
+    connection = make_connection(alice)
+    make_contact(connection, first_name="Zoë", last_name="Lindström", email="zoe@fjord.example")
+    make_contact(alice, last_name="Byhand", email="byhand@fjord.example")
+    make_run(connection)
+    lead = Lead(
+        user_id=alice.id,
+        partner_id=partner.id,
+        first_name="Rose",
+        last_name="Gonzalez",
+        email="rose@fjord.example",
+        address_hash=b"x" * 32,
+        details={"k": {"client_address": "203.0.113.7"}},
+    )
+    save(lead)
+    consent.record(lead.id, ConsentKind.OPTED_IN, ConsentSource.FORM, utcnow())
+    db.session.commit()
+    return partner, alice, connection
+
+
+def dump() -> str:
+    tables = Base.metadata.sorted_tables
+    return "\n".join(str(tuple(row)) for t in tables for row in db.session.execute(text(f"SELECT * FROM {t.name}")))
+
+
+def test_disabling_keeps_permissions_and_tells_the_active_advisors(
+    client: FlaskClient, ada: User, outbox: list[Any], revoking: Any
+) -> None:
+    partner, alice, connection = a_firm_at_work()
+    client.post(f"{PATH}/disable", data={"tokens": "keep"})
+    db.session.rollback()
+    assert not partner.is_enabled
+    assert connection.is_connected
+    assert revoking.call_count == 0
+    assert [letter.to for letter in outbox] == [[alice.email]]
+    assert "will go on by themselves" in outbox[0].body
+    client.post(f"{PATH}/disable")
+    assert len(outbox) == 1
+
+
+def test_disabling_gives_permissions_back_where_that_is_chosen(
+    client: FlaskClient, ada: User, outbox: list[Any], revoking: Any
+) -> None:
+    partner, _alice, connection = a_firm_at_work()
+    page = client.get(client.post(f"{PATH}/disable", data={"tokens": "revoke"}).location).text
+    assert "1 advisor is disconnected." in page
+    assert "1 advisor was told by mail" in page
+    db.session.rollback()
+    assert connection.is_disconnected
+    assert connection.refresh_token_sealed is None
+    assert revoking.call_count == 1
+    assert "you will connect again" in outbox[0].body
+    assert db.session.scalar(select(func.count()).select_from(Contact)) == 2
+    client.post(f"{PATH}/enable")
+    assert db.session.get_one(Partner, partner.id).is_ready
+
+
+def test_deleting_asks_for_the_name(client: FlaskClient, ada: User) -> None:
+    a_firm_at_work()
+    assert "Delete Northgate Wealth?" in client.get(f"{PATH}/delete").text
+    for typed in ("", "northgate wealth", "Northgate"):
+        refused = client.post(f"{PATH}/delete", data={"confirm_name": typed})
+        assert refused.status_code == 422
+        assert "exactly as it stands above" in refused.text
+    assert client.get(PATH).status_code == 200
+
+
+def test_a_deleted_firm_leaves_no_name_no_address_and_no_key(client: FlaskClient, ada: User, revoking: Any) -> None:
+    partner, alice, _connection = a_firm_at_work()
+    partner_id, alice_id, email = partner.id, alice.id, alice.email
+    response = client.post(f"{PATH}/delete", data={"confirm_name": " Northgate  Wealth "})
+    assert response.status_code == 303
+    assert "Northgate Wealth is deleted" in client.get(response.location).text
+    assert client.get(PATH).status_code == 404
+    left = dump()
+    for word in ("Northgate", "Alice", "Bob", email, "Zoë", "zoe@", "Byhand", "Rose", "rose@", "203.0.113.7", "v1."):
+        assert word not in left, word
+    for table in (Connection, Contact, SyncRun):
+        assert db.session.scalar(select(func.count()).select_from(table)) == 0
+    kinds = db.session.scalars(select(ConsentEvent.kind).order_by(ConsentEvent.id)).all()
+    assert kinds == [ConsentKind.OPTED_IN, ConsentKind.ERASED]
+    assert not db.session.get_one(User, alice_id).is_active
+    assert db.session.get_one(Partner, partner_id).deleted_at
+    assert users.log_in(email, PASSWORD) is None
+    assert revoking.call_count == 1
+
+
+def test_another_firm_is_untouched(client: FlaskClient, ada: User, revoking: Any) -> None:
+    a_firm_at_work()
+    other = make_partner(name="Fjord", slug="fjord")
+    charlie = make_advisor(other, name="Charlie")
+    contact = make_contact(make_connection(charlie))
+    client.post(f"{PATH}/delete", data={"confirm_name": "Northgate Wealth"})
+    db.session.rollback()
+    assert db.session.get(Contact, contact.id)
+    assert users.log_in(charlie.email, PASSWORD)
+    assert client.get("/admin/partners/fjord").status_code == 200
+
+
+def test_a_name_can_be_used_again(client: FlaskClient, ada: User, revoking: Any) -> None:
+    a_firm_at_work()
+    client.post(f"{PATH}/delete", data={"confirm_name": "Northgate Wealth"})
+    response = client.post("/admin/partners/new", data={"name": "Northgate", "slug": "northgate"})
+    assert response.location == PATH
+
+
+def test_a_salesforce_that_is_away_keeps_nobody_from_it(client: FlaskClient, ada: User) -> None:
+    a_firm_at_work()
+    with requests_mock.Mocker() as salesforce:
+        salesforce.post("https://northgate.my.salesforce.com/services/oauth2/revoke", status_code=503)
+        response = client.post(f"{PATH}/delete", data={"confirm_name": "Northgate Wealth"})
+    assert "Salesforce did not hear of 1" in client.get(response.location).text

@@ -1,0 +1,285 @@
+"""The hand-off to a firm's Salesforce admin, and that nothing secret is left anywhere on the way."""
+
+from __future__ import annotations
+
+import logging
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import select, text
+
+from asapp.clock import utcnow
+from asapp.database import Base
+from asapp.extensions import db
+from asapp.models import Partner, SetupLink, User
+from asapp.simulator.server import Running
+from tests.connecting import CALLBACK
+from tests.factories import log_in, make_admin, make_partner
+
+KEY, SECRET, WRONG = "3MVG9setup.key", "RightSecret0123456789", "WrongSecret0123456789"
+HENRIK = {"admin_name": "Henrik Sørensen", "admin_email": "henrik@northgate.example"}
+
+
+@pytest.fixture
+def ada(app: Flask, client: FlaskClient) -> User:
+    made = make_admin()
+    log_in(client, made)
+    return made
+
+
+@pytest.fixture
+def partner(app: Flask) -> Partner:
+    return make_partner(url="", key="", secret="", slug="northgate")
+
+
+@pytest.fixture
+def nobody(app: Flask) -> FlaskClient:
+    """Somebody without an account."""
+    return app.test_client()
+
+
+@pytest.fixture
+def outbox(app: Flask) -> list[Any]:
+    mailman = app.extensions["mailman"]
+    mailman.outbox = []
+    found: list[Any] = mailman.outbox
+    return found
+
+
+def register(org: Running, **changes: Any) -> None:
+    org.org.register_app(KEY, SECRET, [CALLBACK], **changes)
+
+
+def link_of(page: str) -> str:
+    found = re.search(r'value="http://127\.0\.0\.1:5000(/[\w/-]+)"', page)
+    assert found
+    return found.group(1)
+
+
+def send_link(client: FlaskClient, **changes: str) -> str:
+    """Return the path of a new setup link."""
+    response = client.post("/admin/partners/northgate/setup-link", data=HENRIK | changes)
+    assert response.status_code == 200
+    return link_of(response.text)
+
+
+def dump() -> str:
+    """Everything that stands in the database."""
+    return "\n".join(
+        str(tuple(row))
+        for table in Base.metadata.sorted_tables
+        for row in db.session.execute(text(f"SELECT * FROM {table.name}"))
+    )
+
+
+def test_a_link_is_mailed_shown_once_and_stored_as_a_hash(
+    client: FlaskClient, ada: User, partner: Partner, outbox: list[Any]
+) -> None:
+    path = send_link(client)
+    token = path.rsplit("/", 1)[1]
+    assert len(token) >= 43
+    assert token not in dump()
+    assert token not in client.get("/admin/partners/northgate").text
+    (letter,) = outbox
+    assert letter.to == ["henrik@northgate.example"]
+    assert path in letter.body
+    assert "Hello Henrik Sørensen" in letter.body
+
+
+@pytest.mark.parametrize("changes", [{"admin_name": ""}, {"admin_email": "henrik"}, {"admin_name": "x" * 121}])
+def test_a_link_for_nobody_is_refused(
+    changes: dict[str, str], client: FlaskClient, ada: User, partner: Partner, outbox: list[Any]
+) -> None:
+    response = client.post("/admin/partners/northgate/setup-link", data=HENRIK | changes)
+    assert response.status_code == 422
+    assert response.text.count('aria-invalid="true"') == 1
+    assert outbox == []
+
+
+def test_the_guide_has_every_value_of_the_article(
+    client: FlaskClient, nobody: FlaskClient, ada: User, partner: Partner
+) -> None:
+    response = nobody.get(send_link(client))
+    assert response.headers["Referrer-Policy"] == "no-referrer"
+    assert response.headers["Cache-Control"] == "no-store"
+    for value in (
+        *("AdvisorStream Integration", "AdvisorStream_Integration", "as_support@broadridge.com", CALLBACK),
+        *("External Client App Manager", "App Manager", "Require secret for Web Server Flow", "refresh_token"),
+        *("Permitted Users", "Relax IP restrictions", "valid until revoked", "PKCE", "Email Opt Out", ada.name),
+    ):
+        assert value in response.text, value
+    assert "Log out" not in response.text
+
+
+def test_the_firms_admin_is_told_exactly_what_is_wrong_and_loses_nothing(
+    client: FlaskClient, nobody: FlaskClient, ada: User, partner: Partner, org: Running, outbox: list[Any]
+) -> None:
+    register(org)
+    path = send_link(client)
+    refused = nobody.post(f"{path}/keys", data={"url": org.url, "key": KEY, "secret": WRONG})
+    assert refused.status_code == 422
+    assert "Salesforce refused the secret" in refused.text
+    assert "invalid client credentials" in refused.text
+    assert f'value="{org.url}"' in refused.text
+    assert f'value="{KEY}"' in refused.text
+    assert WRONG not in refused.text
+    assert not partner.is_set_up
+    done = nobody.post(f"{path}/keys", data={"url": org.url, "key": KEY, "secret": f" {SECRET} "})
+    assert done.status_code == 200
+    assert "Your org is ready" in done.text
+    db.session.expire_all()
+    assert partner.is_ready
+    assert partner.salesforce_url == org.url
+    assert "Henrik Sørensen used it" in client.get("/admin/partners/northgate").text
+    assert outbox[-1].to == [ada.email]
+    assert "/admin/partners/northgate" in outbox[-1].body
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [({"url": "https://evil.example"}, "url"), ({"key": ""}, "key"), ({"secret": ""}, "secret")],
+)
+def test_what_will_not_do_is_told_beside_its_field(
+    changes: dict[str, str], field: str, client: FlaskClient, nobody: FlaskClient, ada: User, partner: Partner
+) -> None:
+    entered = {"url": "https://northgate.my.salesforce.com", "key": KEY, "secret": SECRET}
+    response = nobody.post(f"{send_link(client)}/keys", data=entered | changes)
+    assert response.status_code == 422
+    assert f'id="{field}-error"' in response.text
+    assert SECRET not in response.text
+
+
+def test_what_the_address_becomes_is_shown_before_saving(
+    client: FlaskClient, nobody: FlaskClient, ada: User, partner: Partner
+) -> None:
+    pasted = "https://northgate--uat.sandbox.lightning.force.com/lightning/page/home"
+    shown = nobody.post(f"{send_link(client)}/keys", data={"url": pasted, "show": "1"})
+    assert shown.status_code == 200
+    assert "https://northgate--uat.sandbox.my.salesforce.com</strong>, a sandbox" in shown.text
+    part = client.get(f"/admin/partners/preview?url={pasted}", part=True).text
+    assert "https://northgate--uat.sandbox.my.salesforce.com</strong>, a sandbox" in part
+    form = client.post("/admin/partners/new", data={"name": "Fjord", "url": pasted, "show": "1"})
+    assert "northgate--uat.sandbox.my.salesforce.com</strong>" in form.text
+    assert len(db.session.scalars(select(Partner)).all()) == 1
+
+
+def test_nothing_is_saved_while_salesforce_does_not_answer(
+    client: FlaskClient, nobody: FlaskClient, ada: User, partner: Partner, org: Running
+) -> None:
+    register(org)
+    path = send_link(client)
+    org.org.trouble.add("server_unavailable_html", kind="token")
+    response = nobody.post(f"{path}/keys", data={"url": org.url, "key": KEY, "secret": SECRET})
+    assert response.status_code == 422
+    assert "Salesforce did not answer" in response.text
+    assert not partner.is_set_up
+
+
+def close_used(link: SetupLink) -> None:
+    link.used_at = utcnow()
+
+
+def close_revoked(link: SetupLink) -> None:
+    link.revoked_at = utcnow()
+
+
+def close_expired(link: SetupLink) -> None:
+    link.expires_at = utcnow() - timedelta(seconds=1)
+
+
+@pytest.mark.parametrize("close", [close_used, close_revoked, close_expired])
+def test_a_link_that_is_closed_says_so_and_nothing_more(
+    close: Any, client: FlaskClient, nobody: FlaskClient, ada: User, partner: Partner
+) -> None:
+    path = send_link(client)
+    close(db.session.scalars(select(SetupLink)).one())
+    db.session.commit()
+    for response in (nobody.get(path), nobody.get(f"{path}/keys"), nobody.post(f"{path}/keys", data={"key": KEY})):
+        assert response.status_code == 410
+        assert "This link no longer works" in response.text
+        assert "Northgate" not in response.text
+
+
+def test_a_link_that_never_was_is_not_found(nobody: FlaskClient) -> None:
+    response = nobody.get("/partner-setup/aaaaaaaaaaaaaaaaaaaaaaaa")
+    assert response.status_code == 404
+    assert "This link no longer works" in response.text
+    assert response.headers["Referrer-Policy"] == "no-referrer"
+
+
+def test_a_new_link_takes_the_place_of_the_one_before(
+    client: FlaskClient, nobody: FlaskClient, ada: User, partner: Partner
+) -> None:
+    first, second = send_link(client), send_link(client)
+    assert nobody.get(first).status_code == 410
+    assert nobody.get(second).status_code == 200
+    assert client.post("/admin/partners/northgate/setup-link/revoke").status_code == 303
+    assert nobody.get(second).status_code == 410
+
+
+def test_whoever_guesses_links_has_to_wait(nobody: FlaskClient) -> None:
+    answers = [nobody.get(f"/partner-setup/guess{n}").status_code for n in range(22)]
+    assert answers[:20] == [404] * 20
+    assert answers[-1] == 429
+
+
+def test_a_form_without_its_token_is_refused(
+    client: FlaskClient, nobody: FlaskClient, ada: User, partner: Partner
+) -> None:
+    response = nobody.post(f"{send_link(client)}/keys", data={"key": KEY}, forged=True)
+    assert response.status_code == 400
+    assert "This form can&#39;t be sent any more" in response.text
+
+
+def test_no_secret_is_left_anywhere(
+    app: Flask,
+    client: FlaskClient,
+    nobody: FlaskClient,
+    partner: Partner,
+    org: Running,
+    outbox: list[Any],
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Every page of the way, every log line at its most talkative, every mail and the whole database."""
+    register(org)
+    ada = make_admin()
+    log_in(client, ada)
+    pages: list[str] = []
+    with caplog.at_level(logging.DEBUG):
+        setup = send_link(client)
+        entered = ({"url": org.url, "key": KEY, "secret": secret} for secret in (WRONG, SECRET))
+        pages += [nobody.post(f"{setup}/keys", data=data).text for data in entered]
+        change = {"name": "Northgate", "url": org.url, "key": KEY, "secret": WRONG}
+        client.post("/admin/partners/northgate", data=change)
+        invited = client.post(
+            "/admin/partners/northgate/advisors", data={"name": "Alice", "email": "alice@northgate.example"}
+        )
+        invitation = link_of(invited.text)
+        nobody.post(invitation, data={"new": "a password nobody knows"})
+        nobody.post("/password/forgot", data={"email": "alice@northgate.example"})
+        reset = re.search(r"5000(/password/\S+)", outbox[-1].body)
+        admin_pages = ("/admin/partners", "/admin/partners/northgate", "/admin/partners/northgate/advisors")
+        of_admins = [client.get(path).text for path in admin_pages]
+    assert reset
+    said = capfd.readouterr()
+    tokens = [path.rsplit("/", 1)[1] for path in (setup, invitation, reset.group(1))]
+    password = "a password nobody knows"
+    logged = caplog.text + said.out + said.err
+    mails = "\n".join(letter.body + letter.subject for letter in outbox)
+    for hidden in (SECRET, WRONG, password):
+        for place, words in (
+            ("pages", "".join(pages + of_admins)),
+            ("logs", logged),
+            ("mails", mails),
+            ("database", dump()),
+        ):
+            assert hidden not in words, f"{hidden} in {place}"
+    for token in tokens:
+        for place, words in (("pages", "".join(of_admins)), ("logs", logged), ("database", dump())):
+            assert token not in words, f"a token in {place}"
+    assert KEY not in dump()
