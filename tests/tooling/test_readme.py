@@ -1,0 +1,50 @@
+"""The README keeps up with the code: its links lead somewhere, and no job or setting is forgotten."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+import pytest
+
+from scripts.guard import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+NOT_JOBS = {
+    "worker_app",
+    "door",
+    "workplace",
+    "connect_settings",
+    "client_opener",
+    "worker_heart",
+    "leave_parents_connections",
+}
+JOBS = [
+    node.name
+    for node in ast.parse((ROOT / "asapp/jobs/tasks.py").read_text()).body
+    if isinstance(node, ast.FunctionDef) and node.name not in NOT_JOBS
+]
+SETTINGS = re.findall(r'_read\(environ, "([A-Z_]+)"', (ROOT / "config.py").read_text())
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "CHANGELOG.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
+)
+def test_links_lead_somewhere(page: str) -> None:
+    place = ROOT / page
+    targets = re.findall(r"\]\(([^)#]+)", place.read_text(encoding="utf-8"))
+    assert [t for t in targets if "://" not in t and not (place.parent / t).exists()] == []
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_each_job_is_in_the_table(job: str) -> None:
+    assert re.search(rf"^\| `{job}\b", README, re.MULTILINE)
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_each_setting_is_in_the_table(setting: str) -> None:
+    assert f"| `{setting}` |" in README
+
+
+def test_the_picture_is_small() -> None:
+    assert (ROOT / "docs/panel.png").stat().st_size <= 200_000
