@@ -51,10 +51,11 @@ def add_page(user: User) -> None:
 
 
 def first_words(user: User) -> tuple[str, str]:
+    """Return heading and consent. The consent doesn't say "email": the field of that name is to be the only one."""
     senders = f"{user.name} and {user.partner.name}" if user.partner else user.name
     return (
         f"Letters from {user.name}"[:120],
-        f"Yes, {senders} may email me. I can stop this at any time with the link in every letter.",
+        f"Yes, {senders} may write to me. I can stop this at any time with the link in every letter.",
     )
 
 

@@ -200,7 +200,7 @@ def test_the_contacts_page_shows_the_history_and_gives_it_as_a_file(client: Flas
     assert "Consent history" in html
     assert "203.0.113.80" in html
     assert (rows[0]["event"], rows[0]["text_version"], rows[0]["client_address"]) == ("opted_in", "1", "203.0.113.80")
-    assert "may email me" in rows[0]["text"]
+    assert "may write to me" in rows[0]["text"]
 
 
 def test_erasing_takes_the_person_and_keeps_the_skeleton(client: FlaskClient, amara: User) -> None:

@@ -66,7 +66,7 @@ def count(table: type[Any]) -> int:
 def test_it_shows_whose_page_it_is_and_what_one_agrees_to(client: FlaskClient, address: str) -> None:
     html = client.get(address).text
 
-    for words in ("Amara Okafor", "Northgate Wealth", "First name", "Last name", "Email", "Sign up", "may email me"):
+    for words in ("Amara Okafor", "Northgate Wealth", "First name", "Last name", "Email", "Sign up", "may write to me"):
         assert words in html
 
 
