@@ -7,25 +7,29 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import func, select, update
+from sqlalchemy import CursorResult, Select, Table, bindparam, func, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from asapp.clock import utcnow
 from asapp.extensions import db
 from asapp.models import Connection, Partner, RunStatus, RunTrigger, SyncRun
+from asapp.sync import store
 from asapp.sync.due import is_due, next_sync_at
 from asapp.sync.runs import Ring, take_back
 
 log = logging.getLogger(__name__)
 
 BATCH = 500
+RING_AHEAD = 20_000  # runs put in turn by one query: to order all that wait is what costs
 BUDGET_S = 10.0  # the next tick goes on
 PATIENCE = timedelta(seconds=60)  # after which a queued run is looked for in Redis
 PARKED_LONG = timedelta(minutes=10)
 
 Forgotten = Callable[[Sequence[int]], list[int]]
+CONNECTIONS: Table = Connection.__table__  # type: ignore[assignment]
+RUNS: Table = SyncRun.__table__  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -101,44 +105,42 @@ def claim_due(now: datetime, default_interval_minutes: int) -> Batch:
     if not due:
         db.session.rollback()
         return Batch(0, 0)
-    ids = [row.id for row in due]
-    busy = set(
-        db.session.scalars(
-            select(SyncRun.connection_id).where(
-                SyncRun.connection_id.in_(ids), SyncRun.status.in_((RunStatus.QUEUED, RunStatus.RUNNING))
-            )
-        )
-    )
-    started = make_runs([new_run(connection_id, now) for connection_id in ids if connection_id not in busy])
-    db.session.execute(
-        update(Connection),
+    started = make_runs([row.id for row in due], now)
+    move_due_dates(
         [
-            {"id": row.id, "next_sync_at": next_sync_at(now, row.sync_interval_minutes or default_interval_minutes)}
+            {"b_id": row.id, "next_sync_at": next_sync_at(now, row.sync_interval_minutes or default_interval_minutes)}
             for row in due
-        ],
+        ]
     )
     db.session.commit()
     return Batch(len(due), started)
 
 
-def make_runs(rows: list[dict[str, Any]]) -> int:
-    """Insert runs, but where a click was faster; return how many were made. Joins the caller's transaction."""
-    if not rows:
-        return 0
-    dialect = postgresql if db.engine.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(SyncRun).on_conflict_do_nothing().returning(SyncRun.id)
-    return len(db.session.execute(statement, rows).all())
+def make_runs(connection_ids: Sequence[int], now: datetime) -> int:
+    """Insert a run for each that has no active one; return how many were made. Joins the caller's transaction."""
+    columns = (RUNS.c.connection_id, RUNS.c.trigger, RUNS.c.status, RUNS.c.queued_at)
+    chosen = select(
+        CONNECTIONS.c.id,
+        literal(RunTrigger.SCHEDULED, RUNS.c.trigger.type),
+        literal(RunStatus.QUEUED, RUNS.c.status.type),
+        literal(now, RUNS.c.queued_at.type),
+    ).where(store.among(CONNECTIONS.c.id, connection_ids))
+    dialect = postgresql if store.is_postgresql() else sqlite
+    statement = dialect.insert(RUNS).from_select(columns, chosen).on_conflict_do_nothing()
+    made = db.session.execute(statement, execution_options={"preserve_rowcount": True})
+    return cast(CursorResult[Any], made).rowcount
 
 
-def new_run(connection_id: int, now: datetime) -> dict[str, Any]:
-    return {
-        "connection_id": connection_id,
-        "trigger": RunTrigger.SCHEDULED,
-        "status": RunStatus.QUEUED,
-        "queued_at": now,
-        "skipped": {},
-        "also": {},
-    }
+def move_due_dates(rows: Sequence[dict[str, Any]]) -> None:
+    """Each row: b_id and next_sync_at. Joins the caller's transaction."""
+    columns = {"b_id": CONNECTIONS.c.id, "next_sync_at": CONNECTIONS.c.next_sync_at}
+    if store.is_postgresql():
+        source = store.unnest(rows, columns)
+        moved = update(CONNECTIONS).where(CONNECTIONS.c.id == source.c.b_id)
+        db.session.execute(moved.values(next_sync_at=source.c.next_sync_at))
+        return
+    moved = update(CONNECTIONS).where(CONNECTIONS.c.id == bindparam("b_id"))
+    db.session.execute(moved.values(next_sync_at=bindparam("next_sync_at")), rows)
 
 
 def ring_for_waiting(now: datetime, ring: Ring, forgotten: Forgotten) -> int:
@@ -150,16 +152,9 @@ def ring_for_waiting(now: datetime, ring: Ring, forgotten: Forgotten) -> int:
         .join(Connection)
         .where(queued, SyncRun.enqueued_at.is_(None))
         .order_by(turn, SyncRun.id)  # one of each firm, then the next of each
-        .limit(BATCH)
+        .limit(RING_AHEAD)
     )
-    rung = 0
-    give_up_at = time.monotonic() + BUDGET_S
-    while time.monotonic() < give_up_at:
-        ids = list(db.session.scalars(never))
-        db.session.commit()
-        if not ids or not ring_and_note(ids, ring):
-            break
-        rung += len(ids)
+    rung = ring_in_turn(never, ring, time.monotonic() + BUDGET_S)
     quiet = db.session.scalars(
         select(SyncRun.id)
         .where(queued, SyncRun.enqueued_at < now - PATIENCE)
@@ -173,14 +168,23 @@ def ring_for_waiting(now: datetime, ring: Ring, forgotten: Forgotten) -> int:
     return rung
 
 
+def ring_in_turn(waiting: Select[int], ring: Ring, give_up_at: float) -> int:
+    """Ring for what the query finds, batch after batch, until there is nothing more, Redis takes none, or time is up."""
+    rung = 0
+    while ids := db.session.scalars(waiting).all():
+        db.session.commit()
+        for start in range(0, len(ids), BATCH):
+            batch = ids[start : start + BATCH]
+            if time.monotonic() > give_up_at or not ring_and_note(batch, ring):
+                return rung
+            rung += len(batch)
+    db.session.commit()
+    return rung
+
+
 def ring_and_note(ids: Sequence[int], ring: Ring) -> bool:
     if not ring(ids):
         return False
-    db.session.execute(
-        update(SyncRun)
-        .where(SyncRun.id.in_(ids))
-        .values(enqueued_at=utcnow())
-        .execution_options(synchronize_session=False)
-    )
+    db.session.execute(update(RUNS).where(store.among(RUNS.c.id, ids)).values(enqueued_at=utcnow()))
     db.session.commit()
     return True
