@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types migrate lock clean
+.PHONY: help demo test chaos lint types migrate lock clean
 
 PY := .venv/bin/python
 UV := .cache/uv/bin/uv
@@ -21,6 +21,11 @@ test: ## run all tests with the services they need (ARGS="-k name")
 	@$(PY) -m scripts.system redis postgres chromium npm
 	@$(PY) -m scripts.npm_files
 	@$(PY) -m pytest $(ARGS)
+
+chaos: ## break everything at random and see that nothing is lost (ARGS="--seed 1 --faults 200")
+	@sh scripts/venv.sh requirements-dev.lock
+	@$(PY) -m scripts.system redis postgres
+	@$(PY) -m scripts.chaos $(ARGS)
 
 lint: ## check style and layout of the code
 	@sh scripts/venv.sh requirements-dev.lock

@@ -24,6 +24,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=8065, help="0 takes a free one")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--seed", choices=["demo", "empty"], default="demo")
+    parser.add_argument("--number", type=int, default=0, help="orgs of different numbers have different ids")
     parser.add_argument("--contacts", type=int, default=0, help="more contacts for the first user")
     parser.add_argument("--key", default=DEMO_KEY, help="consumer key of the app that may connect")
     parser.add_argument("--secret", default=DEMO_SECRET)
@@ -36,7 +37,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
 
 
 def build_org(options: argparse.Namespace) -> Org:
-    org = Org(name="Northgate Wealth", database=options.database)
+    org = Org(name="Northgate Wealth", seed=options.number, database=options.database)
     org.register_app(options.key, options.secret, options.callback or [DEMO_CALLBACK])
     if options.seed == "demo":
         seed_demo(org)

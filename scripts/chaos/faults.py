@@ -1,0 +1,490 @@
+"""What can go wrong, and how the campaign makes sure that it hits something.
+
+Each kind waits for a chance, a moment at which something is going on that it can hit, by a look at the database, the process
+table, the requests on their way or Redis; then it strikes, and looks whether it did hit: the work-horse was at a run that is
+unfinished still, the org has given the bad answer, a request was cut off. Else it is a miss and does not count.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from scripts.chaos.house import House, kill
+from scripts.chaos.org import Org
+from scripts.chaos.people import Flights
+from scripts.chaos.watch import FOR_THE_TICK, DatabaseAway, Watch, Working
+
+T = TypeVar("T")
+CHANCE_S = 25.0  # how long to wait for a moment at which it can hit
+HIT_S = 15.0  # and for what was prepared to be met
+POLL_S = 0.08
+WORKER_ENDS_S = 60.0  # after SIGTERM: within 10 s, or the time-out of a call that hangs
+LATEST_RUN = """
+    SELECT id FROM sync_runs WHERE connection_id = %s AND started_at IS NOT NULL ORDER BY id DESC LIMIT 1
+"""
+TOKENS = "SELECT token_version, status FROM connections WHERE id = %s"
+SENDING = "SELECT id FROM leads WHERE state = 'sending' OR lease IS NOT NULL"
+CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+
+
+class Missed(Exception):
+    """Nothing was there to be hit; the text says how it went."""
+
+
+@dataclass
+class Hit:
+    """What a fault has hit, and what was seen of it at once. tries: of the runs, at that moment."""
+
+    runs: list[int] = field(default_factory=list)
+    leads: list[int] = field(default_factory=list)
+    note: str = ""
+
+
+@dataclass
+class World:
+    house: House
+    watch: Watch
+    orgs: list[Org]
+    flights: Flights
+
+    def org_of(self, salesforce_user: str) -> Org:
+        return next(org for org in self.orgs if salesforce_user in org.users)
+
+
+Strike = Callable[[World, random.Random], Hit]
+
+
+def chance(look: Callable[[], Sequence[T]], what: str, rng: random.Random, patience_s: float = CHANCE_S) -> T:
+    """Wait for something that can be hit, and return one of it."""
+    give_up_at = time.monotonic() + patience_s
+    while time.monotonic() < give_up_at:
+        try:
+            found = look()
+        except DatabaseAway:
+            found = []
+        if found:
+            return rng.choice(list(found))
+        time.sleep(POLL_S)
+    raise Missed(f"{what}, for {patience_s:.0f} s")
+
+
+# ---- Processes
+
+
+def at_work(world: World, rng: random.Random, kind: str = "run") -> Working:
+    return chance(lambda: world.watch.working(kind), f"no work-horse was at a job ({kind})", rng)
+
+
+def still_running(world: World, working: Working, lease: str) -> Hit:
+    """Was the run unfinished when its process was gone?"""
+    time.sleep(0.05)
+    run = world.watch.run(working.row)
+    if run.status != "running" or run.lease != lease:
+        raise Missed(f"the run had just ended ({run.status})")
+    return Hit(runs=[run.id])
+
+
+def lease_of(world: World, working: Working) -> str:
+    return str(world.watch.run(working.row).lease)
+
+
+def kill_work_horse(world: World, rng: random.Random) -> Hit:
+    working = at_work(world, rng)
+    lease = lease_of(world, working)
+    if not kill(working.horse):
+        raise Missed("the work-horse had just ended")
+    return still_running(world, working, lease)
+
+
+def kill_worker(world: World, rng: random.Random) -> Hit:
+    """Its work-horse lives on, as RQ leaves it, and finishes alone or meets another copy of its job."""
+    working = at_work(world, rng)
+    lease = lease_of(world, working)
+    if not kill(working.worker.pid):
+        raise Missed("the worker had just ended")
+    return still_running(world, working, lease)
+
+
+def kill_both(world: World, rng: random.Random) -> Hit:
+    """As when a machine is switched off."""
+    working = at_work(world, rng)
+    lease = lease_of(world, working)
+    if not (kill(working.worker.pid) and kill(working.horse)):
+        raise Missed("one of them had just ended")
+    return still_running(world, working, lease)
+
+
+def terminate_worker(world: World, rng: random.Random) -> Hit:
+    """SIGTERM, as by a deploy: the run is handed back and the worker ends."""
+    working = at_work(world, rng)
+    lease, deaths = lease_of(world, working), len(working.worker.deaths)
+    if not kill(working.worker.pid, signal.SIGTERM):
+        raise Missed("the worker had just ended")
+    hit = still_running_or_handed_back(world, working, lease)
+    began = time.monotonic()
+    while len(working.worker.deaths) == deaths:
+        if time.monotonic() - began > WORKER_ENDS_S:
+            raise AssertionError(f"a worker had not ended {WORKER_ENDS_S:.0f} s after SIGTERM")
+        time.sleep(0.05)
+    code = working.worker.deaths[deaths]
+    if code not in (0, -signal.SIGKILL):
+        hit.note = f"exit code {code}"
+    return hit
+
+
+def still_running_or_handed_back(world: World, working: Working, lease: str) -> Hit:
+    time.sleep(0.02)
+    run = world.watch.run(working.row)
+    if run.status == "queued" or (run.status == "running" and run.lease == lease):
+        return Hit(runs=[run.id])
+    raise Missed(f"the run had just ended ({run.status})")
+
+
+def kill_work_horse_at_leads(world: World, rng: random.Random) -> Hit:
+    working = at_work(world, rng, "leads")
+    if not kill(working.horse):
+        raise Missed("the work-horse had just ended")
+    time.sleep(0.05)
+    query = """SELECT l.id FROM leads l JOIN connections c ON c.user_id = l.user_id
+               WHERE c.id = %s AND l.lease IS NOT NULL"""
+    leads = [row.id for row in world.watch.patiently(query, working.row)]
+    if not leads:
+        raise Missed("it held no lead at that moment")
+    return Hit(leads=leads)
+
+
+def kill_scheduler(world: World, rng: random.Random) -> Hit:
+    def needed() -> Sequence[Any]:
+        return world.watch.rows(FOR_THE_TICK) if world.house.scheduler.is_running else []
+
+    chance(needed, "nothing was waiting for the tick", rng)
+    waiting = world.watch.patiently(FOR_THE_TICK)
+    if not kill(world.house.scheduler.pid):
+        raise Missed("the scheduler had just ended")
+    return Hit(note=f"{len(waiting)} were waiting for the tick")
+
+
+def kill_web(world: World, rng: random.Random) -> Hit:
+    chance(lambda: [1] * world.flights.in_the_air(), "no request was on its way", rng)
+    before = world.flights.cut
+    for pid in [world.house.web.pid, *world.house.web.children()]:
+        kill(pid)
+    time.sleep(0.3)
+    cut = world.flights.cut - before
+    if not cut:
+        raise Missed("the request had just been answered")
+    return Hit(note="requests cut off")
+
+
+# ---- Redis
+
+
+def jobs_there(world: World, rng: random.Random) -> None:
+    """Wait until a job is being worked on or lies in a queue."""
+    kinds = ("run", "leads", "tick", "keep-alive")
+    chance(
+        lambda: [*world.watch.working(*kinds), *[None] * world.watch.waiting_jobs()],
+        "no job was queued or worked on",
+        rng,
+    )
+
+
+def active(world: World) -> list[int]:
+    try:
+        return world.watch.active_ids()
+    except DatabaseAway:
+        return []
+
+
+def kill_redis(world: World, rng: random.Random) -> Hit:
+    jobs_there(world, rng)
+    runs = active(world)
+    world.house.redis.kill()
+    time.sleep(rng.choice((0, 0.5, 2, 5, 9)))
+    world.house.redis.start()
+    return Hit(runs=runs)
+
+
+def restart_redis(world: World, rng: random.Random) -> Hit:
+    jobs_there(world, rng)
+    runs = active(world)
+    world.house.redis.stop()
+    time.sleep(rng.choice((0, 1)))
+    world.house.redis.start()
+    return Hit(runs=runs)
+
+
+def flush_redis(world: World, rng: random.Random) -> Hit:
+    jobs_there(world, rng)
+    runs = active(world)
+    world.house.redis.flush()
+    return Hit(runs=runs)
+
+
+def silence_redis(world: World, rng: random.Random) -> Hit:
+    """It takes connections and answers nothing for a while."""
+    jobs_there(world, rng)
+    runs = active(world)
+    process = world.house.redis.process
+    assert process is not None
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(rng.uniform(2, 6))
+    process.send_signal(signal.SIGCONT)
+    return Hit(runs=runs)
+
+
+# ---- The database
+
+
+def held_runs(world: World, rng: random.Random) -> list[int]:
+    """Wait until a work-horse is at a run; return all that are being worked on."""
+    first = at_work(world, rng)
+    try:
+        return sorted({first.row, *(working.row for working in world.watch.working("run"))})
+    except DatabaseAway:
+        return [first.row]
+
+
+def restart_database(world: World, rng: random.Random) -> Hit:
+    """A fast shutdown: open transactions are rolled back, connections closed."""
+    runs = held_runs(world, rng)
+    world.house.postgres.stop()
+    time.sleep(rng.choice((0, 0.5, 2)))
+    world.house.restart_postgres()
+    return Hit(runs=runs)
+
+
+def kill_database(world: World, rng: random.Random) -> Hit:
+    runs = held_runs(world, rng)
+    world.house.postgres.kill()
+    time.sleep(rng.choice((0, 1)))
+    world.house.restart_postgres()
+    return Hit(runs=runs)
+
+
+def cut_connections(world: World, rng: random.Random) -> Hit:
+    """Every connection to the database is cut, as by a failover; it answers at once again."""
+    runs = held_runs(world, rng)
+    world.watch.patiently(CUT)
+    return Hit(runs=runs)
+
+
+# ---- Salesforce
+
+
+def running(world: World, rng: random.Random, *, rotates: bool | None = None) -> Any:
+    """Wait for a run that is being worked on; rotates: only at orgs that rotate refresh tokens, or that don't."""
+
+    def look() -> list[Any]:
+        rows = world.watch.running()
+        return [row for row in rows if rotates is None or world.org_of(row.salesforce_user_id).rotates == rotates]
+
+    return chance(look, "no run was being worked on", rng)
+
+
+def latest_run(world: World, connection_id: int) -> list[int]:
+    return [row.id for row in world.watch.patiently(LATEST_RUN, connection_id)]
+
+
+def bad_answer(answer: str, *, times: int = 1, kind: str = "data", **details: Any) -> Strike:
+    """Let the org answer this to a user whose run is going on; it counts once the org has answered it."""
+
+    def strike(world: World, rng: random.Random) -> Hit:
+        row = running(world, rng)
+        org = world.org_of(row.salesforce_user_id)
+        number = org.arm(answer, kind=kind, user_id=row.salesforce_user_id, times=times, **details)
+        try:
+            await_hit(org, number)
+            runs = latest_run(world, row.connection_id)
+            if times > 1:
+                time.sleep(4)
+        finally:
+            org.disarm(number)
+        return Hit(runs=runs)
+
+    return strike
+
+
+def bad_create(answer: str, **details: Any) -> Strike:
+    """Let a create of leads meet this, whoever's it is."""
+
+    def strike(world: World, rng: random.Random) -> Hit:
+        org = rng.choice(world.orgs)
+        number = org.arm(answer, kind="create", times=1, **details)
+        try:
+            await_hit(org, number, 2 * HIT_S)
+        finally:
+            org.disarm(number)
+        return Hit(leads=[row.id for row in world.watch.patiently(SENDING)])
+
+    return strike
+
+
+def await_hit(org: Org, number: int, patience_s: float = HIT_S) -> None:
+    give_up_at = time.monotonic() + patience_s
+    while not org.hits(number):
+        if time.monotonic() > give_up_at:
+            raise Missed("no call of this kind came")
+        time.sleep(POLL_S)
+
+
+# ---- Tokens and time
+
+
+def expire(*, rotates: bool) -> Strike:
+    """The access token ends; it counts once it was refreshed."""
+
+    def strike(world: World, rng: random.Random) -> Hit:
+        row = running(world, rng, rotates=rotates)
+        version = world.watch.patiently(TOKENS, row.connection_id)[0].token_version
+        world.org_of(row.salesforce_user_id).do("expire_sessions", user_id=row.salesforce_user_id)
+        await_tokens(world, row.connection_id, lambda now: now.token_version > version, "nobody refreshed it")
+        return Hit(runs=latest_run(world, row.connection_id))
+
+    return strike
+
+
+def expire_all(world: World, rng: random.Random) -> Hit:
+    """All sessions of an org end at one moment."""
+    row = running(world, rng)
+    version = world.watch.patiently(TOKENS, row.connection_id)[0].token_version
+    world.org_of(row.salesforce_user_id).do("expire_sessions")
+    await_tokens(world, row.connection_id, lambda now: now.token_version > version, "nobody refreshed it")
+    return Hit(runs=latest_run(world, row.connection_id))
+
+
+def revoke(world: World, rng: random.Random) -> Hit:
+    """The permission is taken back; the advisor sees it and connects again."""
+    row = running(world, rng)
+    world.org_of(row.salesforce_user_id).do("revoke_approvals", user_id=row.salesforce_user_id)
+    await_tokens(world, row.connection_id, lambda now: now.status == "needs_reconnect", "nobody noticed it")
+    return Hit(runs=latest_run(world, row.connection_id))
+
+
+def bad_refresh(answer: str, times: int = 1, **details: Any) -> Strike:
+    """The token has ended, and the token endpoint has trouble too."""
+
+    def strike(world: World, rng: random.Random) -> Hit:
+        row = running(world, rng)
+        org = world.org_of(row.salesforce_user_id)
+        number = org.arm(answer, kind="token_refresh", times=times, **details)
+        try:
+            org.do("expire_sessions", user_id=row.salesforce_user_id)
+            await_hit(org, number)
+        finally:
+            org.disarm(number)
+        return Hit(runs=latest_run(world, row.connection_id))
+
+    return strike
+
+
+def kill_in_refresh(world: World, rng: random.Random) -> Hit:
+    """kill -9 of a work-horse that waits for the answer to its refresh token."""
+    row = running(world, rng, rotates=False)
+    org = world.org_of(row.salesforce_user_id)
+    number = org.arm("slow_after", kind="token_refresh", times=1, seconds=3)
+    try:
+        org.do("expire_sessions", user_id=row.salesforce_user_id)
+        await_hit(org, number)
+        horses = [working for working in world.watch.working("run") if working.row == row.id]
+        if not horses:
+            raise Missed("another process refreshed it")
+        lease = lease_of(world, horses[0])
+        kill(horses[0].horse)
+        return still_running(world, horses[0], lease)
+    except DatabaseAway:
+        raise Missed("the database was away") from None
+    finally:
+        org.disarm(number)
+
+
+def await_tokens(world: World, connection_id: int, is_so: Callable[[Any], bool], otherwise: str) -> None:
+    give_up_at = time.monotonic() + 2 * HIT_S
+    while not is_so(world.watch.patiently(TOKENS, connection_id)[0]):
+        if time.monotonic() > give_up_at:
+            raise Missed(otherwise)
+        time.sleep(POLL_S)
+
+
+def jump(least_s: int, most_s: int) -> Strike:
+    """The org's clock jumps while a run is in the middle of its pages."""
+
+    def strike(world: World, rng: random.Random) -> Hit:
+        def look() -> list[Any]:
+            return [row for row in world.watch.running() if row.opened_at is not None]
+
+        row = chance(look, "no run was in mid-page", rng)
+        org = world.org_of(row.salesforce_user_id)
+        hit = [each.id for each in world.watch.running() if each.salesforce_user_id in org.users]
+        if row.id not in hit:
+            raise Missed("the run had just ended")
+        org.do("advance_clock", seconds=rng.randrange(least_s, most_s))
+        return Hit(runs=hit)
+
+    return strike
+
+
+# In the order of the table. How often a kind comes in a round of its lane stands before it.
+PROCESSES: dict[str, tuple[int, Strike]] = {
+    "worker: kill -9": (2, kill_worker),
+    "work-horse: kill -9": (2, kill_work_horse),
+    "worker and work-horse: kill -9": (2, kill_both),
+    "work-horse at leads: kill -9": (1, kill_work_horse_at_leads),
+    "worker: SIGTERM": (2, terminate_worker),
+    "scheduler: kill -9": (2, kill_scheduler),
+    "web: kill -9": (2, kill_web),
+    "Redis: kill -9": (1, kill_redis),
+    "Redis: restarted": (1, restart_redis),
+    "Redis: flushed": (1, flush_redis),
+    "Redis: silent": (1, silence_redis),
+    "database: fast restart": (1, restart_database),
+    "database: kill -9": (1, kill_database),
+    "database: connections cut": (1, cut_connections),
+}
+SALESFORCE: dict[str, tuple[int, Strike]] = {
+    "503 and a page": (2, bad_answer("server_unavailable_html", times=2)),
+    "503 for a while": (1, bad_answer("server_unavailable", times=20)),
+    "500 UNKNOWN_EXCEPTION": (1, bad_answer("unknown_exception")),
+    "502": (1, bad_answer("bad_gateway", times=2)),
+    "504": (1, bad_answer("gateway_timeout")),
+    "420 of the edge": (1, bad_answer("edge_420", times=2)),
+    "406, empty": (1, bad_answer("not_acceptable")),
+    "429": (1, bad_answer("too_many_requests")),
+    "200 and a page": (1, bad_answer("html")),
+    "200, empty": (1, bad_answer("empty")),
+    "200, wrong content type": (1, bad_answer("wrong_content_type")),
+    "hangs 9 s": (1, bad_answer("slow", seconds=9)),
+    "hangs beyond the time-out": (1, bad_answer("slow", seconds=40)),
+    "reset before the work": (1, bad_answer("reset")),
+    "reset after the work": (1, bad_answer("reset_after", times=2)),
+    "cut off": (1, bad_answer("truncated")),
+    "truncated JSON": (1, bad_answer("truncated_json", times=2)),
+    "redirect elsewhere": (1, bad_answer("redirect", location="https://elsewhere.example/")),
+    "short page": (1, bad_answer("short_page", kind="query")),
+    "next page elsewhere": (1, bad_answer("foreign_next", kind="query")),
+    "locator expired": (2, bad_answer("invalid_locator", kind="query_more")),
+    "query timeout": (1, bad_answer("query_timeout", kind="query_more")),
+    "concurrent limit": (1, bad_answer("concurrent_limit")),
+    "request limit": (1, bad_answer("request_limit")),
+    "lead: answer lost": (2, bad_create("reset_after")),
+    "lead: never arrived": (1, bad_create("reset")),
+    "lead: done 30 s later": (1, bad_create("late_work", seconds=30)),
+    "lead: 503": (1, bad_create("server_unavailable_html")),
+}
+TOKENS_AND_TIME: dict[str, tuple[int, Strike]] = {
+    "token expired": (2, expire(rotates=False)),
+    "token expired, rotation on": (3, expire(rotates=True)),
+    "all tokens of an org expired": (1, expire_all),
+    "token endpoint: 503": (1, bad_refresh("server_unavailable_html", times=2)),
+    "token endpoint: answer lost": (1, bad_refresh("reset_after")),
+    "kill -9 while refreshing": (1, kill_in_refresh),
+    "permission revoked": (2, revoke),
+    "clock forward": (2, jump(30, 600)),
+    "clock back": (2, jump(-200, -30)),
+}
+LANES = {"processes": PROCESSES, "Salesforce": SALESFORCE, "tokens and time": TOKENS_AND_TIME}

@@ -1,0 +1,197 @@
+"""What has to hold when all is quiet again. Everything is compared with the orgs' own stores."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+from flask import Flask
+from sqlalchemy import func, select
+
+from asapp.clock import utcnow
+from asapp.contacts.status import contact_rows, is_shown, reason_of
+from asapp.extensions import db
+from asapp.models import Connection, Contact, Lead, LedgerEntry, SyncRun
+from asapp.models.lead import IN_SALESFORCE, LeadState
+from asapp.sync import books
+from scripts.chaos.house import House
+from scripts.chaos.org import Org
+from scripts.chaos.people import Advisor, SignedUp
+
+SHOWN = 5  # of each kind of trouble
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was checked, in numbers."""
+
+    runs: Counter[str]
+    contacts: int
+    active: int
+    leads: int
+    signed_up: int
+
+
+def judge(
+    app: Flask, house: House, advisors: Sequence[Advisor], signed_up: Sequence[SignedUp], hidden: set[str]
+) -> tuple[Facts, list[str]]:
+    """Return figures, and a line for everything that doesn't hold."""
+    wrong: list[str] = []
+    with app.app_context():
+        wrong += runs_wrong()
+        wrong += leases_wrong()
+        for advisor in advisors:
+            connection = db.session.scalars(select(Connection).where(Connection.user_id == advisor.user_id)).one()
+            lines = [*connection_wrong(connection), *contacts_wrong(connection, advisor.org, hidden)]
+            wrong += [f"{advisor.email}: {line}" for line in lines]
+            db.session.commit()
+        wrong += leads_wrong(advisors, signed_up)
+        facts = Facts(
+            runs=Counter(db.session.scalars(select(SyncRun.status))),
+            contacts=db.session.scalar(select(func.count()).select_from(Contact).where(is_shown())) or 0,
+            active=sum(1 for reason in db.session.execute(contact_rows(reason_of(utcnow()))) if reason[0] is None),
+            leads=db.session.scalar(select(func.count()).select_from(Lead)) or 0,
+            signed_up=len(signed_up),
+        )
+        db.session.remove()
+        db.engine.dispose()
+    wrong += jobs_left(house)
+    return facts, wrong
+
+
+def runs_wrong() -> Iterator[str]:
+    for run in db.session.scalars(select(SyncRun)):
+        if run.is_active:
+            yield f"run {run.id} is still {run.status}"
+        if not run.is_balanced:
+            yield f"run {run.id} ({run.status}) has read {run.read} rows, and its classes don't add up to them"
+        if run.is_failed and not run.error_code:
+            yield f"run {run.id} failed without a reason"
+        if run.error_code == "our_bug":
+            yield f"run {run.id} failed on a bug of ours"
+        if not run.is_active and run.finished_at is None:
+            yield f"run {run.id} ended at no time"
+
+
+def leases_wrong() -> Iterator[str]:
+    for table, column in ((SyncRun, SyncRun.lease), (Lead, Lead.lease), (Connection, Connection.token_lease)):
+        left = db.session.scalar(select(func.count()).select_from(table).where(column.is_not(None)))
+        if left:
+            yield f"{left} {table.__tablename__} still have a lease"
+
+
+def connection_wrong(connection: Connection) -> Iterator[str]:
+    if not connection.is_connected:
+        yield f"is {connection.status} ({connection.status_reason})"
+    balance = books.balance(connection)
+    if balance is None:
+        yield "was never synced"
+    elif not balance.is_balanced:
+        yield f"the books don't balance: {balance}"
+
+
+def contacts_wrong(connection: Connection, org: Org, hidden: set[str]) -> list[str]:
+    """Compare every contact here with the org's own, field by field, and the other way round."""
+    everybody = {row["Id"]: row for row in org.get("contacts", deleted=1)}
+    theirs = {
+        salesforce_id: row
+        for salesforce_id, row in everybody.items()
+        if row["OwnerId"] == connection.salesforce_user_id and not row["IsDeleted"] and salesforce_id not in hidden
+    }
+    here = here_of(connection)
+    wrong = [*missing_or_different(theirs, here), *too_many(everybody, theirs, here, hidden)]
+    if connection.salesforce_count != len(theirs):
+        wrong.append(f"{connection.salesforce_count} contacts in the books, {len(theirs)} in the org")
+    ledger = set(
+        db.session.scalars(select(LedgerEntry.salesforce_id).where(LedgerEntry.connection_id == connection.id))
+    )
+    if ledger != set(theirs):
+        wrong.append(f"ledger: {len(set(theirs) - ledger)} missing, {len(ledger - set(theirs))} too many")
+    return [*wrong[:SHOWN], *([f"and {len(wrong) - SHOWN} more like that"] if len(wrong) > SHOWN else [])]
+
+
+def here_of(connection: Connection) -> dict[str, Any]:
+    """Return {Salesforce Id: (first name, last name, e-mail, reason or None)} of the contacts that pages show."""
+    rows = db.session.execute(
+        contact_rows(Contact.salesforce_id, Contact.first_name, Contact.last_name, Contact.email, reason_of(utcnow()))
+        .where(Contact.connection_id == connection.id, is_shown())
+        .order_by(Contact.id)
+    ).all()
+    found = {row[0]: tuple(row[1:]) for row in rows}
+    if len(found) != len(rows):
+        raise AssertionError("a contact is here twice")
+    return found
+
+
+def missing_or_different(theirs: dict[str, Any], here: dict[str, Any]) -> Iterator[str]:
+    opted_out = Counter(row["Email"].lower() for row in theirs.values() if row["Email"] and row["HasOptedOutOfEmail"])
+    for salesforce_id, row in theirs.items():
+        found = here.get(salesforce_id)
+        if row["HasOptedOutOfEmail"]:
+            if found is not None and found[3] != "opted_out":
+                yield f"{salesforce_id} has opted out and is {found[3] or 'active'} here"
+        elif not row["Email"]:
+            if found is not None:
+                yield f"{salesforce_id} has no address and is shown here"
+        elif found is None:
+            yield f"{salesforce_id} is missing"
+        else:
+            expected = (row["FirstName"] or "", row["LastName"] or "", row["Email"])
+            if tuple(value or "" for value in found[:3]) != expected:
+                yield f"{salesforce_id} has other values here"
+            reason = "twin_opted_out" if opted_out[row["Email"].lower()] else None
+            if found[3] != reason:
+                yield f"{salesforce_id} is {found[3] or 'active'} here instead of {reason or 'active'}"
+
+
+def too_many(
+    everybody: dict[str, Any], theirs: dict[str, Any], here: dict[str, Any], hidden: set[str]
+) -> Iterator[str]:
+    for salesforce_id, found in here.items():
+        if salesforce_id not in theirs and found[3] not in reasons_of(everybody.get(salesforce_id), hidden):
+            yield f"{salesforce_id} is not theirs any more and is {found[3] or 'active'} here"
+
+
+def reasons_of(row: Any, hidden: set[str]) -> set[str]:
+    """Return why a contact that isn't the user's any more may be inactive: what happened later may not have been seen."""
+    if row is None:  # purged
+        return {"gone", "deleted", "merged", "reassigned"}
+    reasons = {"reassigned"}
+    if row["IsDeleted"]:
+        reasons |= {"merged", "deleted"} if row["MasterRecordId"] else {"deleted"}
+    if row["Id"] in hidden:
+        reasons |= {"gone"}
+    return reasons | {"gone"} if row["IsDeleted"] else reasons
+
+
+def leads_wrong(advisors: Sequence[Advisor], signed_up: Sequence[SignedUp]) -> list[str]:
+    """Every sign-up is one person, and in Salesforce once: as a Lead that we made, or as somebody who was there."""
+    wrong: list[str] = []
+    for advisor in advisors:
+        people = {one.email.lower() for one in signed_up if one.advisor is advisor}
+        rows = db.session.scalars(select(Lead).where(Lead.user_id == advisor.user_id)).all()
+        here = Counter(lead.email.lower() for lead in rows)
+        in_org = Counter(
+            str(row["Email"]).lower() for row in advisor.org.get("leads", owner_id=advisor.salesforce_user, deleted=1)
+        )
+        made = {lead.email.lower() for lead in rows if lead.state == LeadState.SENT}
+        wrong += [f"{advisor.email}: a sign-up is lost" for email in people if not here[email]]
+        wrong += [f"{advisor.email}: a sign-up is here {count} times" for count in here.values() if count > 1]
+        wrong += [f"{advisor.email}: a lead is {x.state} ({x.why})" for x in rows if x.state not in IN_SALESFORCE]
+        wrong += [f"{advisor.email}: a lead is {n} times in Salesforce" for n in in_org.values() if n > 1]
+        wrong += [f"{advisor.email}: a lead that was sent isn't in Salesforce" for email in made if not in_org[email]]
+        wrong += [f"{advisor.email}: Salesforce has a lead that nobody sent" for email in in_org if email not in made]
+    return wrong
+
+
+def jobs_left(house: House) -> Iterator[str]:
+    """A tick may be on its way, and nothing else."""
+    with redis.Redis.from_url(house.redis.url, decode_responses=True) as client:
+        for name in ("leads", "sync"):
+            if count := client.llen(f"rq:queue:{name}"):
+                yield f"{count} jobs are left in the queue {name}"
+            if count := client.zcard(f"rq:wip:{name}"):
+                yield f"{count} jobs of the queue {name} are said to be worked on"

@@ -1,0 +1,31 @@
+"""A tiny campaign, so that the campaign itself doesn't rot. The real one is `make chaos`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts.guard import ROOT
+from tests.services import guard
+
+
+@pytest.mark.slow
+@pytest.mark.postgres
+def test_a_tiny_campaign(tmp_path: Path) -> None:
+    size = {"--orgs": 2, "--advisors": 2, "--contacts": 150, "--faults": 6, "--minutes": 1, "--seed": 3}
+    arguments = [str(part) for pair in size.items() for part in pair]
+    answer = subprocess.run(
+        [sys.executable, "-m", "scripts.chaos", *arguments, "--gentle", "--folder", str(tmp_path / "chaos")],
+        cwd=ROOT,
+        env=guard().environ(),
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stdout[-6000:] + answer.stderr[-3000:]
+    assert "Everything holds." in answer.stdout
+    assert answer.stdout.count("  run ") >= 3
