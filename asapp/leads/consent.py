@@ -114,7 +114,7 @@ def _cells(moment: Moment) -> list[Any]:
         neutral(moment.first_name),
         neutral(moment.last_name),
         neutral(moment.lead.email),
-        moment.client_address,
+        neutral(moment.client_address),
         text.version if text else "",
         neutral(text.heading) if text else "",
         neutral(text.words) if text else "",

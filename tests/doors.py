@@ -1,0 +1,126 @@
+"""Every address of the application with every method, filled with what somebody has; and whom each of them is for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+from itertools import product
+from typing import Any
+
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.routing import Rule
+
+from tests.furnished import Belongings, World
+
+
+class For(Enum):
+    EVERYBODY = "everybody, without a log-in"
+    LOGGED_IN = "whoever is logged in"
+    ADVISORS = "advisors, for their own"
+    ADMINS = "admins"
+
+
+ACCESS = {
+    **dict.fromkeys(
+        (
+            *("auth.login", "auth.try_login", "home.index", "health.alive", "health.metrics", "health.ready"),
+            *("optin.show", "optin.sign_up", "optin.thanks"),
+            *("partner_setup.enter", "partner_setup.guide", "partner_setup.keys"),
+            *("passwords.forgot", "passwords.send_reset", "passwords.set_password", "passwords.show", "static"),
+        ),
+        For.EVERYBODY,
+    ),
+    **dict.fromkeys(
+        (
+            *("auth.logout", "settings.change_password", "settings.profile"),
+            *("settings.save_profile", "settings.security"),
+        ),
+        For.LOGGED_IN,
+    ),
+    **dict.fromkeys(
+        (
+            *("connect.ask_disconnect", "connect.callback", "connect.decide", "connect.disconnect", "connect.keep"),
+            *("connect.start", "connect.switch"),
+            *("contacts.add", "contacts.confirm_delete", "contacts.delete", "contacts.edit", "contacts.export"),
+            *("contacts.index", "contacts.new", "contacts.restore", "contacts.save", "contacts.save_lists"),
+            *("contacts.selection", "contacts.show", "contacts.why"),
+            *("integrations.approve", "integrations.cancel", "integrations.discard", "integrations.held_csv"),
+            *("integrations.index", "integrations.preview", "integrations.salesforce", "integrations.sync"),
+            *("leads.check", "leads.code", "leads.confirm_erase", "leads.consent", "leads.edit_page", "leads.erase"),
+            *("leads.export", "leads.index", "leads.noted", "leads.retry", "leads.save_page"),
+            *("lists.add", "lists.delete", "lists.edit", "lists.new", "lists.save"),
+            *("runs.index", "runs.receipt", "runs.receipt_csv"),
+        ),
+        For.ADVISORS,
+    ),
+    **dict.fromkeys(
+        (
+            *("advisors.ask_move", "advisors.deactivate", "advisors.index", "advisors.invite"),
+            *("advisors.invite_again", "advisors.let_back_in", "advisors.move", "health.index"),
+            *("partners.ask_delete", "partners.change", "partners.check", "partners.create", "partners.delete"),
+            *("partners.disable", "partners.enable", "partners.index", "partners.keep_secret", "partners.new"),
+            *("partners.preview", "partners.revoke_link", "partners.send_link", "partners.show"),
+        ),
+        For.ADMINS,
+    ),
+}
+SAFE = ("GET", "HEAD")
+
+
+class Door:
+    """One address with one method."""
+
+    def __init__(self, rule: Rule, method: str, path: str) -> None:
+        self.endpoint, self.method, self.path = rule.endpoint, method, path
+        self.access = ACCESS.get(rule.endpoint)
+
+    def __repr__(self) -> str:
+        return f"{self.method} {self.path} ({self.endpoint})"
+
+    @property
+    def is_safe(self) -> bool:
+        return self.method in SAFE
+
+
+def doors(app: Flask, world: World, whose: Belongings) -> Iterator[Door]:
+    """Yield every route with every method, its arguments filled with what this advisor has."""
+    for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
+        names = sorted(rule.arguments)
+        for values in product(*(arguments(rule, name, world, whose) for name in names)):
+            built = rule.build(dict(zip(names, values, strict=True)))
+            assert built, rule
+            for method in sorted((rule.methods or set()) - {"OPTIONS"}):
+                yield Door(rule, method, built[1])
+
+
+def arguments(rule: Rule, name: str, world: World, whose: Belongings) -> list[Any]:
+    partner = whose.user.partner
+    assert partner
+    if name == "slug":
+        return [whose.page.slug] if rule.endpoint.startswith("optin.") else [partner.slug]
+    if name == "token":
+        is_password = rule.endpoint.startswith("passwords.")
+        return [whose.password_token] if is_password else [world.setup_tokens[partner.id]]
+    if name == "filename":
+        return ["asapp.css"]
+    return whose.argument(name)
+
+
+def everything_of(whose: Belongings) -> dict[str, Any]:
+    """A form that names all that somebody has."""
+    return {
+        "id": [str(contact.id) for contact in whose.contacts],
+        "list": [str(whose.contact_list.id)],
+        "to_list": str(whose.contact_list.id),
+        "do": "add",
+        "lead": whose.leads[0].public_id,
+        "user_id": str(whose.user.id),
+        "connection_id": str(whose.connection.id),
+        "partner_id": str(whose.user.partner_id),
+    }
+
+
+def open_door(client: FlaskClient, door: Door, data: dict[str, Any] | None = None, **how: Any) -> Any:
+    names = {"query_string": data or {}} if door.is_safe else {"data": data or {}}
+    return client.open(door.path, method=door.method, **names, **how)

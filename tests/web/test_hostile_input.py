@@ -1,0 +1,465 @@
+"""What people and Salesforce may have written anywhere: shown as text, never run, never believed, never told to others."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests_mock
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import select, update
+
+from asapp.contacts.export import FORMULA_STARTS
+from asapp.database import Base
+from asapp.extensions import db
+from asapp.leads import pages
+from asapp.models import Contact, ContactList, Lead, Partner, User
+from asapp.web.optin import Token, write_token
+from tests.doors import Door, For, doors, everything_of, open_door
+from tests.factories import log_in
+from tests.furnished import World, make_world
+from tests.services import RedisServer
+from tests.signing_up import make_page
+
+MARKUP = "'\"><img src=x onerror=alert(1)>{{7*7}}"
+RAW = ("<img", "onerror=alert(1)>", "49")
+FORMULA = '=HYPERLINK("http://evil.example","x")'
+
+# The columns that hold what somebody typed or what Salesforce answered; the rest is made by us, and checked by the database.
+HOSTILE = {
+    "partners": ("name", "lead_company", "lead_source", "paused_why", "opt_out_field"),
+    "partner_checks": ("detail",),
+    "users": ("name",),
+    "connections": ("username", "display_name", "org_name", "status_reason", "instance_url", "scopes"),
+    "lists": ("name",),
+    "oauth_states": ("outcome", "outcome_detail", "outcome_words"),
+    "pending_grants": ("username", "display_name", "org_name", "instance_url", "scopes"),
+    "setup_links": ("name", "email"),
+    "contacts": ("first_name", "last_name", "email"),
+    "leads": ("first_name", "last_name", "email", "why", "why_detail", "why_words"),
+    "sync_runs": ("error_code", "error_detail", "opt_out_field"),
+}
+TYPED = (
+    *("q", "state", "source", "page", "list", "whom", "next", "back", "open", "seen", "before", "all", "url", "firm"),
+    *(
+        "email",
+        "name",
+        "key",
+        "secret",
+        "slug",
+        "first_name",
+        "last_name",
+        "heading",
+        "words",
+        "frame_hosts",
+        "partner",
+    ),
+    *("api_version", "opt_out_field", "lead_company", "lead_source", "sync_interval", "api_share", "admin_name"),
+    *("admin_email", "confirm_name", "current", "new", "do", "to_list", "lead", "who", "what", "show", "from", "until"),
+    *("error", "error_description", "code"),
+)
+
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
+@pytest.fixture
+def world(app: Flask) -> Iterator[World]:
+    with requests_mock.Mocker() as salesforce:
+        salesforce.register_uri(requests_mock.ANY, requests_mock.ANY, status_code=503)
+        made = make_world()
+        make_page(made.fred)
+        yield made
+
+
+def fill_with(text: str) -> None:
+    """Put the text wherever people or Salesforce may put text, as long as the column."""
+    for user in db.session.scalars(select(User).where(User.role == "advisor")).all():
+        pages.save_page(pages.get_page(user), text, f"Yes. {text}"[:500], "")
+    for table_name, columns in HOSTILE.items():
+        table = Base.metadata.tables[table_name]
+        values = {name: text[: table.c[name].type.length] if table.c[name].type.length else text for name in columns}  # type: ignore[attr-defined]
+        db.session.execute(update(table).values(values))
+    details = {"first_name": text, "last_name": text, "client_address": text}
+    for lead in db.session.scalars(select(Lead)).all():
+        lead.details = dict.fromkeys(lead.details, details)
+    db.session.execute(update(Base.metadata.tables["run_changes"]).values(new={"last_name": text}, old={"email": text}))
+    db.session.commit()
+
+
+def everybody(world: World) -> dict[str, User | None]:
+    return {"alice": world.alice.user, "charlie": world.charlie.user, "ada": world.ada, "nobody": None}
+
+
+def come_as(client: FlaskClient, user: User | None) -> None:
+    if user is not None:
+        log_in(client, user)
+
+
+# ---- Markup
+
+
+@pytest.mark.parametrize("who", ["alice", "ada", "nobody"])
+def test_markup_in_any_column_is_shown_as_text(who: str, app: Flask, client: FlaskClient, world: World) -> None:
+    fill_with(MARKUP)
+    shown = 0
+    for door in doors(app, world, world.alice):
+        if door.method != "GET":
+            continue
+        come_as(client, everybody(world)[who])
+        for how in ({}, {"part": True}):
+            response = open_door(client, door, **how)  # the client itself fails for handlers inside a tag
+            if response.mimetype in ("text/html", "image/svg+xml"):
+                assert not any(raw in response.text for raw in RAW[:2]), f"{door} lets markup through"
+                shown += "&lt;img" in response.text
+            assert MARKUP not in str(response.headers), door
+    assert shown > {"alice": 30, "ada": 8, "nobody": 3}[who]
+
+
+@pytest.mark.parametrize("status", ["needs_reconnect", "disconnected"])
+def test_markup_is_shown_as_text_in_other_states_too(
+    status: str, app: Flask, client: FlaskClient, world: World
+) -> None:
+    fill_with(MARKUP)
+    world.alice.connection.status = status
+    world.alice.run.status = "failed"
+    world.alice.contacts[0].departed = "reassigned"
+    db.session.commit()
+    for door in doors(app, world, world.alice):
+        if door.method == "GET" and door.access is For.ADVISORS:
+            log_in(client, world.alice.user)
+            response = open_door(client, door)
+            if response.mimetype == "text/html":
+                assert "<img" not in response.text, f"{door} lets markup through"
+
+
+@pytest.mark.parametrize("who", ["alice", "ada", "nobody"])
+def test_markup_that_is_sent_comes_back_as_text(who: str, app: Flask, client: FlaskClient, world: World) -> None:
+    typed = dict.fromkeys(TYPED, MARKUP)
+    for door in list(doors(app, world, world.alice)):
+        if door.method == "HEAD" or door.endpoint == "auth.logout":
+            continue
+        come_as(client, everybody(world)[who])
+        response = open_door(client, door, typed)
+        if response.mimetype == "text/html":
+            assert not any(raw in response.text for raw in RAW[:2]), f"{door} lets markup through"
+        assert MARKUP not in response.headers.get("Location", ""), door
+
+
+def test_an_address_that_is_not_there_is_not_repeated(client: FlaskClient, world: World) -> None:
+    for user in (None, world.alice.user, world.ada):
+        come_as(client, user)
+        assert "<img" not in client.get("/nothing/<img src=x onerror=alert(1)>").text
+        assert "<img" not in client.get("/o/<img src=x>").text
+
+
+# ---- Files
+
+
+def test_no_cell_of_any_file_is_a_formula(app: Flask, client: FlaskClient, world: World) -> None:
+    for start in ("=", "+", "-", "@", "\t=", "\r=", " =", "＝"):
+        fill_with(f"{start}{FORMULA[1:]}")
+        files = 0
+        for door in doors(app, world, world.alice):
+            if door.method != "GET" or door.access is For.EVERYBODY:
+                continue
+            log_in(client, world.ada if door.access is For.ADMINS else world.alice.user)
+            response = open_door(client, door)
+            if response.mimetype != "text/csv":
+                continue
+            rows = list(csv.reader(io.StringIO(response.text, newline="")))
+            bad = [cell for row in rows for cell in row if is_formula(cell)]
+            assert not bad, f"{door}: {bad[:3]}"
+            assert len({len(row) for row in rows}) == 1, f"{door} has rows of different lengths"
+            files += "HYPERLINK" in response.text
+        assert files >= 4
+
+
+def is_formula(cell: str) -> bool:
+    return cell.lstrip().startswith(FORMULA_STARTS) or cell.startswith(("\t", "\r", "\n"))
+
+
+def test_file_names_take_nothing_from_people(app: Flask, client: FlaskClient, world: World) -> None:
+    fill_with('x"; filename="evil.html')
+    for door in doors(app, world, world.alice):
+        if door.method == "GET" and door.access in (For.ADVISORS, For.ADMINS):
+            log_in(client, world.ada if door.access is For.ADMINS else world.alice.user)
+            assert "evil" not in open_door(client, door).headers.get("Content-Disposition", ""), door
+
+
+# ---- Other people's
+
+
+@pytest.mark.parametrize(("who", "others"), [("alice", ("Bobs-", "Charlies-")), ("charlie", ("Alices-", "Bobs-"))])
+def test_no_page_and_no_file_names_other_advisors_people(
+    who: str, others: tuple[str, ...], app: Flask, client: FlaskClient, world: World
+) -> None:
+    whose, told = getattr(world, who), 0
+    for door in doors(app, world, whose):
+        if door.method != "GET" or door.access is For.ADMINS:
+            continue
+        log_in(client, whose.user)
+        text = open_door(client, door, {"whom": others[0]} if door.endpoint == "contacts.why" else None).text
+        if door.endpoint != "contacts.why":
+            assert not any(other in text for other in others), door
+        told += f"{whose.user.name.split()[0]}s-" in text
+    assert told > 10
+
+
+def test_admins_pages_name_nobody_whom_an_advisor_writes_to(app: Flask, client: FlaskClient, world: World) -> None:
+    log_in(client, world.ada)
+    for door in doors(app, world, world.alice):
+        if door.method == "GET" and door.access is For.ADMINS:
+            text = open_door(client, door).text
+            assert not any(f"{name}s-" in text for name in ("Alice", "Bob", "Charlie")), door
+
+
+# ---- Secrets
+
+
+def canaries(app: Flask, world: World) -> dict[str, str]:
+    """Put a text of its own into everything that is secret; return {which: text}."""
+    vault = app.extensions["asapp.vault"]
+    found = {}
+    for number, (row, column) in enumerate(
+        [
+            *((belongings.connection, name) for belongings in (world.alice, world.charlie) for name in TOKENS),
+            (world.northgate, "consumer_secret_sealed"),
+            (world.northgate, "pending_secret_sealed"),
+            (world.northgate, "address_key_sealed"),
+        ]
+    ):
+        text = f"Canary{number}" + "S3cr3t" * 6
+        row.seal(vault, column, text)  # type: ignore[attr-defined]
+        found[f"{row}.{column}"] = text
+    world.northgate.pending_secret_at = world.northgate.created_at
+    db.session.commit()
+    return found | {
+        "the setup link": world.setup_tokens[world.northgate.id],
+        "the reset link": world.alice.password_token,
+    }
+
+
+def every_visit(app: Flask, world: World) -> list[tuple[User, Door, dict[str, Any]]]:
+    """Everybody at every door; first those who only look."""
+    visits = [
+        (user, door, everything_of(whose))
+        for user, whose in (
+            (world.alice.user, world.alice),
+            (world.charlie.user, world.charlie),
+            (world.ada, world.alice),
+        )
+        for door in doors(app, world, whose)
+    ]
+    return sorted(visits, key=lambda visit: not visit[1].is_safe)
+
+
+TOKENS = ("access_token_sealed", "refresh_token_sealed")
+
+
+def test_no_secret_leaves(
+    app: Flask, client: FlaskClient, world: World, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not in a page, a header, a cookie, a log line, a job, or in the database as it lies on the disk."""
+    caplog.set_level(logging.DEBUG)
+    secrets = canaries(app, world)
+    answers = []
+    for user, door, sent in every_visit(app, world):
+        if door.endpoint in ("auth.logout", "partners.delete", "connect.disconnect"):
+            continue
+        log_in(client, user)
+        response = open_door(client, door, sent)
+        if not door.endpoint.startswith(("partner_setup.", "passwords.")):  # whose own address is the secret
+            answers.append(f"{door} {response.headers} {response.text}")
+    told = {
+        "an answer": "\n".join(answers),
+        "the log": "\n".join(
+            f"{record.getMessage()} {vars(record)}" for record in caplog.records if record.name != "urllib3"
+        ),
+        "Redis": "\n".join(str(value) for value in everything_in(redis_server)),
+        "the database": dump(),
+    }
+    for which, secret in secrets.items():
+        for where, text in told.items():
+            assert secret not in text, f"{which} is in {where}"
+
+
+def everything_in(redis_server: RedisServer) -> Iterator[Any]:
+    from redis import Redis
+
+    with Redis.from_url(redis_server.url) as redis:
+        for key in redis.keys("*"):
+            yield key, redis.dump(key)
+
+
+def dump() -> str:
+    """Return the whole database as text, blobs as their bytes."""
+    db.session.rollback()
+    with db.engine.connect() as connection:
+        raw: Any = connection.connection.driver_connection
+        return "\n".join(raw.iterdump())
+
+
+# ---- What nobody asked for
+
+
+def test_a_profile_takes_the_name_alone(client: FlaskClient, world: World) -> None:
+    alice = world.alice.user
+    before = {c.name: getattr(alice, c.name) for c in User.__table__.columns}
+    log_in(client, alice)
+    client.post("/settings", data={"name": "Alice", **extras(world)})
+    after = {c.name: getattr(alice, c.name) for c in User.__table__.columns}
+    assert {name for name in before if before[name] != after[name]} == {"name"}
+
+
+def extras(world: World) -> dict[str, str]:
+    """Fields of the tables that no form has."""
+    return {
+        "id": "999",
+        "user_id": str(world.charlie.user.id),
+        "partner_id": str(world.charlie.user.partner_id),
+        "connection_id": str(world.charlie.connection.id),
+        "role": "admin",
+        "is_admin": "1",
+        "email_verified": "1",
+        "session_nonce": "x",
+        "password_hash": "x",
+        "deactivated_at": "2026-01-01",
+        "source": "salesforce",
+        "status": "active",
+        "state": "sent",
+        "salesforce_id": "0035g0000000001AAA",
+        "departed": "deleted",
+        "hidden_at": "2026-01-01",
+        "is_lead": "1",
+        "opted_out": "0",
+        "kind": "salesforce_contacts",
+        "app_version": "9",
+        "is_enabled": "0",
+        "consumer_secret_sealed": "x",
+        "public_id": "x",
+        "deleted_at": "2026-01-01",
+    }
+
+
+def test_a_contact_made_by_hand_is_made_by_hand(client: FlaskClient, world: World) -> None:
+    log_in(client, world.alice.user)
+    details = {"first_name": "Mallory", "last_name": "Doe", "email": "mallory@doe.example"}
+    assert client.post("/contacts/new", data=extras(world) | details).status_code == 303
+    contact = db.session.scalars(select(Contact).where(Contact.first_name == "Mallory")).one()
+    assert (contact.user_id, contact.source, contact.id == 999) == (world.alice.user.id, "manual", False)
+    assert [contact.connection_id, contact.salesforce_id, contact.departed, contact.hidden_at] == [None] * 4
+    assert not contact.is_lead
+    assert client.post(f"/contacts/{contact.id}/edit", data=extras(world) | details).status_code == 303
+    db.session.refresh(contact)
+    assert (contact.user_id, contact.source, contact.salesforce_id) == (world.alice.user.id, "manual", None)
+
+
+def test_no_request_changes_a_contact_of_salesforce(app: Flask, client: FlaskClient, world: World) -> None:
+    contact = world.alice.contacts[0]
+    before = {name: getattr(contact, name) for name in ("first_name", "last_name", "email", "salesforce_id", "source")}
+    log_in(client, world.alice.user)
+    sent = extras(world) | {"first_name": "Mallory", "last_name": "Doe", "email": "m@doe.example"}
+    assert client.post(f"/contacts/{contact.id}/edit", data=sent).status_code == 404
+    client.post(f"/contacts/{contact.id}/lists", data=sent)
+    assert {name: getattr(contact, name) for name in before} == before
+
+
+def test_a_new_list_is_ones_own(client: FlaskClient, world: World) -> None:
+    log_in(client, world.alice.user)
+    client.post("/contacts/lists/new", data=extras(world) | {"name": "Quarterly"})
+    made = db.session.scalars(select(ContactList).where(ContactList.name == "Quarterly")).one()
+    assert (made.user_id, made.kind) == (world.alice.user.id, "own")
+
+
+def test_a_sign_up_is_for_the_advisor_of_the_page_and_waits(client: FlaskClient, world: World) -> None:
+    page = world.alice.page
+    token = Token(page.slug, pages.current_text(page.user_id).id, "a form", time.time() - 5)
+    typed = {"first_name": "New", "last_name": "Person", "email": "new@person.example", "consent": "yes"}
+    with client.application.test_request_context():
+        typed["csrf_token"] = write_token(token)
+    assert client.post(f"/o/{page.slug}", data=extras(world) | typed, forged=True).status_code == 303
+    lead = db.session.scalars(select(Lead).where(Lead.email == "new@person.example")).one()
+    assert (lead.user_id, lead.partner_id) == (world.alice.user.id, world.northgate.id)
+    assert (lead.state, lead.salesforce_id) == ("received", None)
+
+
+def test_an_invited_advisor_is_an_advisor_of_that_firm(client: FlaskClient, world: World) -> None:
+    log_in(client, world.ada)
+    path = f"/admin/partners/{world.northgate.slug}/advisors"
+    client.post(path, data=extras(world) | {"name": "Mallory", "email": "mallory@doe.example"})
+    made = db.session.scalars(select(User).where(User.email == "mallory@doe.example")).one()
+    assert (made.role, made.partner_id, made.deactivated_at) == ("advisor", world.northgate.id, None)
+
+
+def test_a_setup_link_sets_key_and_secret_and_nothing_else(client: FlaskClient, world: World) -> None:
+    before = {c.name: getattr(world.northgate, c.name) for c in Partner.__table__.columns}
+    token = world.setup_tokens[world.northgate.id]
+    entered = {"url": "https://other.my.salesforce.com", "key": "key", "secret": "secret", "name": "Mallory Ltd"}
+    assert client.post(f"/partner-setup/{token}/keys", data=extras(world) | entered).status_code == 422
+    assert {c.name: getattr(world.northgate, c.name) for c in Partner.__table__.columns} == before
+
+
+# ---- Addresses
+
+
+INSIDE = (
+    *("http://127.0.0.1:6379", "http://localhost:22", "http://[::1]:5000", "http://0.0.0.0", "http://2130706433"),
+    *("http://169.254.169.254/latest/meta-data", "http://[fd00:ec2::254]/", "http://[::ffff:169.254.169.254]"),
+    *("https://10.0.0.1", "https://192.168.1.1", "https://0x7f.1", "https://017700000001", "https://127.1"),
+    *("https://metadata.google.internal", "https://internal.firm.example", "https://localhost.my.salesforce.com.evil"),
+    *(
+        "https://x.my.salesforce.com@evil.example",
+        "https://evil.example#.my.salesforce.com",
+        "https://x.my.salesforce.com:22",
+    ),
+    *(
+        "https://evil.example/.my.salesforce.com",
+        "https://evil.example?.my.salesforce.com",
+        "https://evilmy.salesforce.com.x",
+    ),
+    *("https://x.my.salesforce.com\\@evil.example", "https://x.my.salesforce.com%2eevil.example", "file:///etc/passwd"),
+    *(
+        "gopher://127.0.0.1:6379/_FLUSHALL",
+        "https://x.my.salesforce.com\r\nHost: evil.example",
+        "https://x\n.evil.example",
+    ),
+    *(
+        "//evil.example",
+        "https://",
+        "https://.my.salesforce.com",
+        "https://x.my.salesforce.com.",
+        "https://ｅvil.example",
+    ),
+    *("https://xn--mysalesforce.com", "https://x.my.salesforce.com․evil.example", "javascript:alert(1)"),
+)
+
+
+@pytest.mark.parametrize("public_url", ["https://my.advisorstream.example"])
+def test_no_address_of_a_firm_leads_inside(public_url: str, world: World) -> None:
+    """Whatever is pasted: it is refused, or what is asked is a host of Salesforce's over https on its usual port."""
+    from asapp.partners.partners import preview_url
+    from asapp.salesforce.hosts import NotSalesforce, is_salesforce_url
+
+    for pasted in INSIDE:
+        try:
+            url = preview_url(pasted, allow_loopback=False)
+        except NotSalesforce:
+            continue
+        assert url == "https://x.my.salesforce.com", pasted
+        assert is_salesforce_url(url, False)
+
+
+def test_making_an_admin_takes_the_command_line(app: Flask, client: FlaskClient, world: World) -> None:
+    before = db.session.scalars(select(User.id).where(User.role == "admin")).all()
+    more = extras(world)
+    for user, door, sent in every_visit(app, world):
+        if not door.is_safe and door.endpoint not in ("auth.logout", "partners.delete"):
+            log_in(client, user)
+            open_door(client, door, sent | more)
+    assert db.session.scalars(select(User.id).where(User.role == "admin")).all() == before
