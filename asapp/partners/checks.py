@@ -49,6 +49,8 @@ OUTCOMES = {
     "no_api_scope": ("scopes", "scopes_missing"),
     "no_refresh_token": ("scopes", "scopes_missing"),
 }
+# Answers that say nothing: what was known before (a log-in that worked, say) stays. A change of the app forgets it.
+PROVES_NOTHING = ("no_answer", "no_objection", "same_answer", "other_answer")
 MISSING_SCOPE = {"no_api_scope": "api", "no_refresh_token": "refresh_token"}
 
 
@@ -274,10 +276,9 @@ def _take_over(partner_id: int, opt_out_field: str, answer: probe.UserFindings) 
 def store(partner_id: int, findings: Sequence[Finding], is_whole: bool = False) -> None:
     """Put findings in the place of earlier ones; what is not known now doesn't take the place of what was known."""
     now = utcnow()
-    known_now = {f.code for f in findings if f.is_good is not None}
     table = PartnerCheck
     if is_whole:
-        replaced = table.code.not_in([f.code for f in findings if f.code not in known_now and f.why == "no_answer"])
+        replaced = table.code.not_in([f.code for f in findings if f.is_good is None and f.why in PROVES_NOTHING])
     else:
         replaced = table.code.in_([f.code for f in findings])
     db.session.execute(delete(table).where(table.partner_id == partner_id, replaced))

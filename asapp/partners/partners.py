@@ -10,7 +10,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import delete, func, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from asapp.clock import utcnow
@@ -20,6 +20,7 @@ from asapp.models import Connection, ConnectionStatus, Partner, PartnerCheck, Ro
 from asapp.models.columns import new_public_id
 from asapp.salesforce.errors import FIELD
 from asapp.salesforce.hosts import NotSalesforce, is_login_host, normalise_url
+from asapp.salesforce.probe import WITHOUT_USER
 from asapp.vault import CannotOpen, Vault
 
 NAME_MAX = 120
@@ -181,8 +182,9 @@ def change_partner(partner: Partner, details: PartnerDetails, vault: Vault, allo
 
 def put_app(partner: Partner, app: AppDetails, vault: Vault) -> None:
     """Store another app, in the caller's transaction. An empty secret keeps the one there is."""
-    if app.url != partner.salesforce_url:
-        db.session.query(PartnerCheck).filter_by(partner_id=partner.id).delete()
+    is_other_org = app.url != partner.salesforce_url
+    known = delete(PartnerCheck).where(PartnerCheck.partner_id == partner.id)
+    db.session.execute(known if is_other_org else known.where(PartnerCheck.code.in_(WITHOUT_USER)))
     partner.salesforce_url = app.url
     partner.seal(vault, "consumer_key_sealed", app.key)
     if app.secret:
@@ -207,7 +209,9 @@ def use_pending_secret(partner: Partner, vault: Vault) -> bool:
 def discard_pending(partner: Partner) -> None:
     """Forget a new secret that was never used, in the caller's transaction."""
     partner.pending_secret_sealed, partner.pending_secret_at = None, None
-    db.session.query(PartnerCheck).filter_by(partner_id=partner.id, code="pending_secret").delete()
+    db.session.execute(
+        delete(PartnerCheck).where(PartnerCheck.partner_id == partner.id, PartnerCheck.code == "pending_secret")
+    )
 
 
 def keep_old_secret(partner: Partner) -> None:

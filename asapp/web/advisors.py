@@ -99,7 +99,8 @@ def show(partner: Partner, name: str = "", email: str = "", errors: dict[str, st
 
 def show_move(partner: Partner, user: User, errors: dict[str, str] | None = None) -> str:
     others = [row.partner for row in partners.list_partners() if row.partner.id != partner.id]
-    return render_template("partners/move.html", partner=partner, user=user, others=others, errors=errors or {})
+    names = {"user": user, "others": others, "leads": advisors.count_leads_outside(user)}
+    return render_template("partners/move.html", partner=partner, errors=errors or {}, **names)
 
 
 def send_invitation(partner: Partner, user: User, token: str) -> str:

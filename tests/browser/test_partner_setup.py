@@ -142,3 +142,54 @@ def test_a_firm_is_set_up_and_its_first_advisor_synced(
         print(  # noqa: T201 - what the test is for
             f"\n{htmx.value}: admin {ada.effort}; Salesforce admin {henrik.effort}; advisor {amara.effort}; {took_s:.0f} s"
         )
+
+
+def test_what_an_address_becomes_is_shown_while_typing(house: House, open_page: OpenPage) -> None:
+    page = open_page(house, house.make_admin())
+    page.goto(f"{house.url}/admin/partners/new")
+    page.wait_for_function("window.htmx")
+    page.get_by_label("Salesforce URL").press_sequentially("fjord--uat.sandbox.lightning.force.com")
+    expect(page.locator("#becomes")).to_have_text(
+        "Will be stored as https://fjord--uat.sandbox.my.salesforce.com, a sandbox."
+    )
+    page.get_by_label("Salesforce URL").fill("https://example.com")
+    expect(page.locator("#becomes")).to_contain_text("That is not a Salesforce address.")
+
+
+def test_what_an_address_becomes_is_shown_without_scripts(house: House, open_page: OpenPage) -> None:
+    page = open_page(house, house.make_admin(), Htmx.NO_SCRIPTS)
+    page.goto(f"{house.url}/admin/partners/new")
+    page.get_by_label("Firm name").fill("Fjord")
+    page.get_by_label("Salesforce URL").fill("fjord.lightning.force.com")
+    page.get_by_role("button", name="Show what the URL becomes").click()
+    expect(page.locator("#becomes")).to_contain_text("https://fjord.my.salesforce.com, a production org")
+    expect(page.get_by_label("Firm name")).to_have_value("Fjord")
+
+
+def test_a_firm_is_deleted_by_its_name(house: House, org: Running, open_page: OpenPage) -> None:
+    page = open_page(house, house.make_admin())
+    page.goto(f"{house.url}/admin/partners/new")
+    page.get_by_label("Firm name").fill("Short Lived")
+    page.get_by_role("button", name="Save").click()
+    inspect(page, "partner-waiting")
+    page.get_by_role("link", name="Delete this firm…").click()
+    page.get_by_role("button", name="Delete Short Lived").click()
+    expect(page.get_by_label("Type the firm's name")).to_be_focused()
+    inspect(page, "partner-delete")
+    page.get_by_label("Type the firm's name").fill("Short Lived")
+    page.get_by_role("button", name="Delete Short Lived").click()
+    expect(page.get_by_role("main")).to_contain_text("Short Lived is deleted, with everything of it.")
+
+
+def test_a_forgotten_password_is_asked_for(house: House, open_page: OpenPage) -> None:
+    page = open_page(house, is_logged_in=False)
+    page.goto(f"{house.url}/login")
+    inspect(page, "login")
+    page.get_by_role("link", name="Forgot your password?").click()
+    inspect(page, "forgot")
+    page.get_by_label("Email").fill("nobody@handed.example")
+    page.get_by_role("button", name="Send the link").click()
+    expect(page.get_by_role("main")).to_contain_text("a link is on its way")
+    inspect(page, "forgot-sent")
+    page.goto(f"{house.url}/password/never-was")
+    inspect(page, "password-gone")

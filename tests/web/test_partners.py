@@ -263,6 +263,117 @@ def test_the_same_secret_again_changes_nothing(client: FlaskClient, ada: User) -
     assert the_partner().app_version == 1
 
 
+SETTINGS = {
+    "has_settings": "1",
+    "slug": "northgate",
+    "api_version": "67.0",
+    "opt_out_field": "NoMail__c",
+    "opt_outs_trusted_days": "3",
+    "lead_company": "Private client",
+    "lead_source": "Newsletter",
+    "sync_interval": "30",
+    "api_share": "25",
+}
+
+
+def test_all_settings_are_stored_and_shown(client: FlaskClient, ada: User) -> None:
+    path = send(client).location
+    assert send(client, path, secret="", **SETTINGS).location == "/admin/partners/northgate"
+    partner = the_partner()
+    assert (partner.slug, partner.api_version, partner.opt_out_field) == ("northgate", "67.0", "NoMail__c")
+    assert (partner.opt_outs_trusted_days, partner.sync_interval_minutes, partner.api_share_percent) == (3, 30, 25)
+    assert (partner.lead_company, partner.lead_source) == ("Private client", "Newsletter")
+    assert not partner.keep_leads_with_advisor
+    page = client.get("/admin/partners/northgate").text
+    for value in ("67.0", "NoMail__c", "Private client", "Newsletter", "30", "25"):
+        assert f'value="{value}"' in page
+    send(client, "/admin/partners/northgate", secret="", **SETTINGS | {"sync_interval": "", "keep_leads": "1"})
+    assert the_partner().sync_interval_minutes is None
+    assert the_partner().keep_leads_with_advisor
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("slug", value) for value in ("new", "preview", "Nörth", "a b", "-a", "x" * 51, "../admin")),
+        *(("api_version", value) for value in ("66", "abc", "12.0", "66.5", "")),
+        *(("opt_out_field", value) for value in ("", "two words", "A.B", "x'; DROP", "F" * 81)),
+        *(("sync_interval", value) for value in ("4", "10081", "-5", "1e3", "٥٥", "9" * 30)),
+        *(("api_share", value) for value in ("0", "101", "", "ten")),
+        *(("opt_outs_trusted_days", value) for value in ("0", "61", "")),
+        *(("lead_company", value) for value in (" ", "x" * 256)),
+        ("lead_source", ""),
+    ],
+)
+def test_a_setting_that_will_not_do(field: str, value: str, client: FlaskClient, ada: User) -> None:
+    path = send(client).location
+    response = send(client, path, secret="", **SETTINGS | {field: value})
+    assert response.status_code == 422
+    assert f'id="{field}-error"' in response.text
+    assert response.text.count('aria-invalid="true"') == 1
+    assert the_partner().slug == "northgate-sohne"
+
+
+def test_settings_that_are_not_sent_keep_their_values(client: FlaskClient, ada: User) -> None:
+    path = send(client).location
+    send(client, path, secret="", **SETTINGS)
+    send(client, "/admin/partners/northgate", secret="")
+    assert the_partner().api_share_percent == 25
+    assert not the_partner().keep_leads_with_advisor
+
+
+def test_nothing_else_can_be_set(client: FlaskClient, ada: User) -> None:
+    path = send(client, id="77", app_version="9", is_enabled="", public_id="x", deleted_at="2026-01-01").location
+    partner = the_partner()
+    assert partner.app_version == 1
+    assert partner.is_enabled
+    assert partner.id != 77
+    assert client.get(path).status_code == 200
+
+
+def test_a_slug_is_taken_once(client: FlaskClient, ada: User) -> None:
+    make_partner(slug="northgate", url="https://b.my.salesforce.com")
+    path = send(client).location
+    for target in (path, "/admin/partners/new"):
+        response = send(client, target, **SETTINGS | {"name": "Another"})
+        assert response.status_code == 422
+        assert "Another firm has this one already." in response.text
+
+
+def test_a_firm_may_wait_for_its_own_admin(client: FlaskClient, ada: User) -> None:
+    path = send(client, url="", key="", secret="").location
+    assert not the_partner().is_set_up
+    page = client.get(path).text
+    assert "Now send the link" in page
+    assert "No Salesforce address yet" in page
+    assert "no address yet" in client.get("/admin/partners").text
+    assert send(client, path).status_code == 303
+    assert the_partner().is_ready
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("", ["Broken", "Fjord", "Northgate Wealth", "Off"]),
+        ("q=WEALTH", ["Northgate Wealth"]),
+        ("q=FJORD.my", ["Fjord"]),
+        ("q=%25", []),
+        ("state=enabled", ["Broken", "Northgate Wealth"]),
+        ("state=waiting", ["Fjord"]),
+        ("state=attention", ["Broken"]),
+        ("state=disabled", ["Off"]),
+        ("state=nonsense&q=off", ["Off"]),
+    ],
+)
+def test_the_list_is_searched_and_filtered(query: str, names: list[str], client: FlaskClient, ada: User) -> None:
+    make_partner()
+    make_partner(name="Fjord", url="https://fjord.my.salesforce.com", secret="")
+    make_partner(name="Off", is_enabled=False)
+    make_connection(make_advisor(make_partner(name="Broken")), status="needs_reconnect")
+    page = client.get(f"/admin/partners?{query}").text
+    assert [name for name in ("Broken", "Fjord", "Northgate Wealth", "Off") if f">{name}</a>" in page] == names
+
+
 @pytest.mark.parametrize("path", ["/admin/partners/nobody", "/admin/partners/nobody/disable"])
 def test_an_unknown_firm_is_not_found(path: str, client: FlaskClient, ada: User) -> None:
     assert client.open(path, method="POST").status_code == 404
