@@ -17,8 +17,8 @@ from asapp.database import Base
 from asapp.extensions import db
 from asapp.models import Partner, SetupLink, User
 from asapp.simulator.server import Running
-from tests.connecting import CALLBACK
-from tests.factories import log_in, make_admin, make_partner
+from tests.connecting import CALLBACK, visit
+from tests.factories import log_in, make_admin, make_advisor, make_partner
 
 KEY, SECRET, WRONG = "3MVG9setup.key", "RightSecret0123456789", "WrongSecret0123456789"
 HENRIK = {"admin_name": "Henrik Sørensen", "admin_email": "henrik@northgate.example"}
@@ -283,3 +283,71 @@ def test_no_secret_is_left_anywhere(
         for place, words in (("pages", "".join(of_admins)), ("logs", logged), ("database", dump())):
             assert token not in words, f"a token in {place}"
     assert KEY not in dump()
+
+
+def come_back(browser: FlaskClient, org: Running, salesforce_user: str) -> None:
+    """Connect as this person: press the button, log in at Salesforce, press Allow, and bring back what it answers."""
+    started = browser.post("/settings/integrations/salesforce/connect", part=True)
+    answer = visit(started.headers["HX-Redirect"], salesforce_user)
+    query = {"state": answer.state, "code": answer.code, "error": answer.error}
+    came = browser.get("/salesforce/salesforce_as/login/callback/", query_string={k: v for k, v in query.items() if v})
+    assert came.status_code == 303
+
+
+def line_of(page: str, code: str) -> str:
+    """Return the line of the list of checks."""
+    found = re.search(rf'<li[^>]* data-check="{code}">.*?</li>', page, re.DOTALL)
+    assert found
+    return found.group(0)
+
+
+def test_what_needs_a_user_is_checked_when_the_first_one_connects(
+    client: FlaskClient, nobody: FlaskClient, ada: User, org: Running
+) -> None:
+    register(org)
+    amara = org.org.add_user(name="Amara Okafor", username="amara@northgate.example")
+    org.org.hide_field("Lead", "HasOptedOutOfEmail")
+    made = make_partner(url=org.url, key=KEY, secret=SECRET, slug="northgate")
+    before = client.get("/admin/partners/northgate").text
+    assert "Not known yet" in line_of(before, "opt_out")
+    log_in(nobody, make_advisor(made))
+    come_back(nobody, org, amara)
+    after = client.get("/admin/partners/northgate").text
+    assert "To mend" in line_of(after, "opt_out")
+    assert "Object Manager › Lead" in line_of(after, "opt_out")
+    for code in ("scopes", "api", "lead", "allowance", "secret", "callback"):
+        assert "Good" in line_of(after, code), code
+    assert "Needs attention" in client.get("/admin/partners").text
+    mark = org.org.calls.mark()
+    org.org.show_field("Lead", "HasOptedOutOfEmail")
+    client.post("/admin/partners/northgate/check")
+    assert "Good" in line_of(client.get("/admin/partners/northgate").text, "opt_out")
+    assert len(org.org.calls.since(mark)) == 8  # six without a user, two with
+
+
+def test_checks_that_find_nothing_new_cost_the_next_advisor_nothing(
+    client: FlaskClient, nobody: FlaskClient, ada: User, org: Running
+) -> None:
+    register(org)
+    made = make_partner(url=org.url, key=KEY, secret=SECRET, slug="northgate")
+    described = []
+    for name in ("amara", "jonas"):
+        user = org.org.add_user(name=name.title(), username=f"{name}@northgate.example")
+        browser = nobody.application.test_client()
+        log_in(browser, make_advisor(made, name=name.title()))
+        mark = org.org.calls.mark()
+        come_back(browser, org, user)
+        described.append(sum("describe" in call.tags for call in org.org.calls.since(mark)))
+    assert described == [2, 0]
+
+
+def test_a_log_in_that_salesforce_refuses_is_seen_on_the_firms_page(
+    client: FlaskClient, nobody: FlaskClient, ada: User, org: Running
+) -> None:
+    register(org, blocked=True)
+    amara = org.org.add_user(name="Amara Okafor", username="amara@northgate.example")
+    log_in(nobody, make_advisor(make_partner(url=org.url, key=KEY, secret=SECRET, slug="northgate")))
+    come_back(nobody, org, amara)
+    line = line_of(client.get("/admin/partners/northgate").text, "key")
+    assert "To mend" in line
+    assert "Unblock" in line
