@@ -7,9 +7,9 @@ import math
 import time
 from dataclasses import dataclass
 
-from flask import Flask, make_response, render_template, request
+from flask import Flask, g, make_response, render_template, request
 from flask.typing import ResponseReturnValue
-from flask_login import current_user
+from flask_login import AnonymousUserMixin, current_user
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException, InternalServerError
 
@@ -107,6 +107,8 @@ def _too_many() -> Trouble:
 
 
 def _broken(code: int) -> Trouble:
+    # Templates get current_user, who would be asked of a database that may be what broke.
+    g._login_user = AnonymousUserMixin()  # noqa: SLF001 - where flask-login keeps it
     number = request_id()
     log.error("A request ended with %s; the person was given number %s", code, number)
     return Trouble(

@@ -7,7 +7,9 @@ import re
 import pytest
 from flask import Flask, abort
 from flask.testing import FlaskClient
+from sqlalchemy.exc import OperationalError
 
+from asapp.accounts import users
 from asapp.web import access
 from tests.factories import log_in, make_admin, make_advisor
 
@@ -67,6 +69,23 @@ def test_a_bug_gives_a_number_and_no_detail(answering: FlaskClient, caplog: pyte
     number = re.search(r"<code>([0-9a-f]{4}-[0-9a-f]{4})</code>", response.text)
     assert number
     assert number[1] in caplog.text
+
+
+@pytest.mark.parametrize("part", [False, True], ids=["page", "part"])
+def test_without_the_database_there_is_still_a_page(
+    app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch, part: bool
+) -> None:
+    """Every page asks it who is logged in, and so did the page that said that something broke."""
+    log_in(client, make_advisor())
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+
+    def nobody_answers(_session_id: str) -> None:
+        raise OperationalError("SELECT", {}, Exception("server closed the connection"))
+
+    monkeypatch.setattr(users, "find_by_session", nobody_answers)
+    response = client.get("/settings", part=part, broken=True)
+    assert response.status_code == 500
+    assert HEADINGS[500] in response.text
 
 
 def test_an_admin_is_told_when_a_page_is_for_advisors(app: Flask, answering: FlaskClient) -> None:
