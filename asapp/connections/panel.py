@@ -296,7 +296,8 @@ def _say_ending(panel: Panel, run: SyncRun) -> Said:
     if run.is_complete:
         return Said(Tone.GOOD, "Sync complete", summary_of(run))
     if run.is_held:
-        return Said(Tone.WARN, "Sync held", summary_of(run))
+        # with a proposal still open the state would be HELD
+        return Said(Tone.PLAIN, "Sync held", "You kept the contacts that it would have switched off.")
     if run.is_failed:
         reason = panel.run_failure.headline if panel.run_failure else "It could not be finished."
         return Said(Tone.BAD, "Sync failed", reason)

@@ -121,7 +121,7 @@ def test_many_departures_are_held_until_somebody_decides(
         page.get_by_role("link", name=f"See all {LEAVING}").click()
         expect(page.locator("#whom + table tbody tr")).to_have_count(LEAVING)
     press(page, button)
-    expect_said(page, "Sync complete" if button == "Approve" else "Sync held")
+    expect_said(page, "Sync complete" if button == "Approve" else "Sync held You kept the contacts")
     expect(page.get_by_role("button", name=button)).to_have_count(0)
     inspect(page, "panel-approved" if button == "Approve" else "panel-discarded")
     page.goto(synced.url("/contacts?state=active"))
