@@ -24,6 +24,8 @@ RUN_JOB = "asapp.jobs.tasks.run_sync"
 LEADS_JOB = "asapp.jobs.tasks.deliver_leads"
 KEEP_ALIVE_JOB = "asapp.jobs.tasks.keep_alive"
 KEEP_ALIVE_EVERY_S = 3600
+CHECK_JOB = "asapp.jobs.tasks.check_partner"
+CHECK_EVERY_S = 600
 RUN_JOB_TIMEOUT_S = 900
 FAILURE_TTL_S = 3600
 WEB_CONNECT_TIMEOUT_S = 0.05  # a page must not wait for a Redis that is away
@@ -63,16 +65,19 @@ class Queues:
 
     def ring_for_idle(self, connection_ids: Sequence[int]) -> None:
         """Enqueue a keep-alive for each connection, at most one an hour."""
+        self._ring_rarely(KEEP_ALIVE_JOB, "keep-alive", connection_ids, KEEP_ALIVE_EVERY_S)
+
+    def ring_for_checks(self, partner_ids: Sequence[int]) -> None:
+        """Enqueue checks of each partner's set-up, at most every ten minutes."""
+        self._ring_rarely(CHECK_JOB, "check", partner_ids, CHECK_EVERY_S)
+
+    def _ring_rarely(self, job: str, name: str, row_ids: Sequence[int], every_s: int) -> None:
         try:
-            due = [
-                each
-                for each in connection_ids
-                if self.redis.set(f"asapp:kept-alive:{each}", 1, nx=True, ex=KEEP_ALIVE_EVERY_S)
-            ]
+            due = [each for each in row_ids if self.redis.set(f"asapp:{name}:{each}", 1, nx=True, ex=every_s)]
         except RedisError:
             return
         if due:
-            self._ring(self.sync, KEEP_ALIVE_JOB, "keep-alive", due)
+            self._ring(self.sync, job, name, due)
 
     def _ring(self, queue: Queue, job: str, name: str, row_ids: Sequence[int]) -> bool:
         """Each ring is a job of its own: RQ forgets a job that is enqueued under the id of one that is just ending."""

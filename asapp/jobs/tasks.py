@@ -21,7 +21,8 @@ from asapp.jobs.stopping import is_stopping
 from asapp.leads.delivery import deliver
 from asapp.leads.outbox import ring_for_due
 from asapp.logs import about
-from asapp.models import Connection
+from asapp.models import Connection, Partner
+from asapp.partners.checks import find_waiting_secrets, run_checks
 from asapp.salesforce.client import OrgClient
 from asapp.salesforce.errors import SalesforceError
 from asapp.sync.dispatch import dispatch
@@ -74,6 +75,14 @@ def keep_alive(connection_id: int) -> None:
             log.warning("an idle token was not renewed: %s", error)
 
 
+def check_partner(partner_id: int) -> None:
+    """Try a new Consumer Secret that waits. Started by: the tick, every ten minutes at most. Touches the partner's checks."""
+    with door("check_partner", partner_id=partner_id):
+        partner = db.session.get(Partner, partner_id)
+        if partner is not None and partner.pending_secret_sealed is not None:
+            run_checks(partner, connect_settings(worker_app()))
+
+
 def tick() -> None:
     """Dispatch what is due. Started by: the scheduler, every 15 seconds."""
     with door("tick"):
@@ -83,6 +92,7 @@ def tick() -> None:
         heartbeats.beat(db.engine, heartbeats.TICK)
         ring_for_due(queues.ring_for_leads)
         queues.ring_for_idle(find_idle())
+        queues.ring_for_checks(find_waiting_secrets())
         drop_expired(connect_settings(worker_app()))
 
 

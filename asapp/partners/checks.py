@@ -116,6 +116,12 @@ def bad_partners() -> set[int]:
     return set(db.session.scalars(select(PartnerCheck.partner_id).where(PartnerCheck.verdict == Verdict.BAD)))
 
 
+def find_waiting_secrets() -> list[int]:
+    """Return the ids of the partners whose new secret has not been accepted yet."""
+    query = select(Partner.id).where(Partner.pending_secret_sealed.is_not(None), Partner.is_enabled)
+    return list(db.session.scalars(query.order_by(Partner.id)))
+
+
 def run_checks(partner: Partner, settings: ConnectSettings) -> Checklist:
     """Ask everything that can be asked now, store it, and switch to a new secret that Salesforce accepts. Commits."""
     partner_id = partner.id

@@ -1,0 +1,46 @@
+"""A new Consumer Secret takes over by itself once Salesforce accepts it."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from asapp.extensions import db
+from asapp.jobs.queues import Queues
+from asapp.models import Partner
+from asapp.partners import checks
+from asapp.simulator import Running
+from tests.connecting import KEY, Desk
+
+
+def wait_with(desk: Desk, secret: str) -> None:
+    desk.partner.seal(desk.settings.vault, "pending_secret_sealed", secret)
+    db.session.commit()
+
+
+def test_only_partners_with_a_waiting_secret_are_checked_by_the_tick(app: Flask, org: Running) -> None:
+    desk = Desk(org)
+    assert checks.find_waiting_secrets() == []
+    wait_with(desk, "rotated")
+    assert checks.find_waiting_secrets() == [desk.partner.id]
+    desk.partner.is_enabled = False
+    db.session.commit()
+    assert checks.find_waiting_secrets() == []
+
+
+def test_it_is_tried_every_ten_minutes_at_most(app: Flask, org: Running) -> None:
+    queues: Queues = app.extensions["asapp.queues"]
+    for _ in range(3):
+        queues.ring_for_checks([7])
+    assert len([each for each in queues.sync.get_job_ids() if each.startswith("check-7-")]) == 1
+
+
+def test_it_takes_over_when_salesforce_knows_it(app: Flask, org: Running) -> None:
+    desk = Desk(org)
+    wait_with(desk, "rotated")
+    checks.run_checks(desk.partner, desk.settings)
+    assert db.session.get_one(Partner, desk.partner.id).pending_secret_sealed
+    desk.org.change_app(KEY, secret="rotated")
+    checks.run_checks(desk.partner, desk.settings)
+    db.session.expire_all()
+    assert desk.partner.pending_secret_sealed is None
+    assert desk.partner.unseal(desk.settings.vault, "consumer_secret_sealed") == "rotated"
