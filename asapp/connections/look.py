@@ -72,7 +72,7 @@ def look(user: User, settings: ConnectSettings, default_interval_minutes: int, l
 
 
 # Put together once, and of tables instead of classes: this question is asked more often than all others.
-_runs, _connections = SyncRun.__table__.c, Connection.__table__.c
+_runs, _connections, _partners = SyncRun.__table__.c, Connection.__table__.c, Partner.__table__.c
 PROGRESS = (
     select(
         _runs.id,
@@ -93,10 +93,17 @@ PROGRESS = (
         _runs.skipped,
         _runs.also,
     )
-    .select_from(SyncRun.__table__.join(Connection.__table__, _runs.connection_id == _connections.id))
+    .select_from(
+        SyncRun.__table__.join(Connection.__table__, _runs.connection_id == _connections.id).join(
+            Partner.__table__, _connections.partner_id == _partners.id
+        )
+    )
     .where(
         _connections.user_id == bindparam("user_id"),
         _connections.status == ConnectionStatus.CONNECTED,
+        _partners.is_enabled,  # as Partner.is_ready, without loading the firm
+        _partners.consumer_key_sealed != "",
+        _partners.consumer_secret_sealed != "",
         or_(_runs.status == RunStatus.QUEUED, _runs.status == RunStatus.RUNNING),
     )
 )
@@ -104,8 +111,6 @@ PROGRESS = (
 
 def find_progress(user: User) -> Progress | None:
     """Return how far this advisor's active run is, in one small query; None where the panel is in another state."""
-    if not user.has_integrations:
-        return None
     row = db.session.connection().execute(PROGRESS, {"user_id": user.id}).first()
     return Progress(row, utcnow()) if row is not None else None
 

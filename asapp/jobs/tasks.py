@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 @cache
 def worker_app() -> Flask:
     """The application of this process; a worker makes it before it forks."""
-    return create_app()
+    return create_app(with_pages=False)
 
 
 class JobFailed(Exception):

@@ -42,7 +42,7 @@ class User(UserMixin, Base):  # type: ignore[misc]  # flask-login has no types
     deactivated_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
 
-    partner: Mapped[Partner | None] = relationship(lazy="joined")
+    partner: Mapped[Partner | None] = relationship()
 
     def get_id(self) -> str:
         """What the session cookie carries: it stops fitting when the nonce changes."""
