@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test chaos lint types migrate lock clean
+.PHONY: help demo test bench chaos lint types migrate lock clean
 
 PY := .venv/bin/python
 UV := .cache/uv/bin/uv
@@ -26,6 +26,11 @@ chaos: ## break everything at random and see that nothing is lost (ARGS="--seed 
 	@sh scripts/venv.sh requirements-dev.lock
 	@$(PY) -m scripts.system redis postgres
 	@$(PY) -m scripts.chaos $(ARGS)
+
+bench: ## measure against floors, side by side (ARGS="full --contacts 20000")
+	@sh scripts/venv.sh requirements-dev.lock
+	@$(PY) -m scripts.system redis postgres
+	@$(PY) -m benchmarks $(ARGS)
 
 lint: ## check style and layout of the code
 	@sh scripts/venv.sh requirements-dev.lock

@@ -1,0 +1,203 @@
+"""Where contenders meet: databases made by our migrations, Redis, and the simulated org as a process that all of them ask."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.services import PostgresServer, RedisServer, free_port, guard
+
+ROOT = Path(__file__).resolve().parent.parent
+KEY, SECRET = "bench-key", "bench-secret"
+FIXED_SETTINGS = {
+    "SECRET_KEY": "only-for-benchmarks-0123456789abcdefg",
+    "ENCRYPTION_KEYS": "ZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXp7fH1-f4CBgoM=",
+    "PUBLIC_URL": "http://127.0.0.1:5000",
+    "SALESFORCE_ALLOW_LOOPBACK": "1",
+}
+
+
+class ContenderFailed(Exception):
+    """A contender ended badly; the text is the end of what it printed."""
+
+
+@dataclass(frozen=True)
+class Database:
+    """A place for one round; facts: ids and keys that its preparation printed."""
+
+    url: str
+    facts: dict[str, Any]
+
+
+class Org:
+    """The simulated org, with `contacts` contacts of its first user."""
+
+    def __init__(self, contacts: int) -> None:
+        self.url = f"http://127.0.0.1:{free_port()}"
+        command = [sys.executable, "-m", "asapp.simulator", "--port", self.url.rpartition(":")[2], "--seed", "empty"]
+        command += ["--contacts", str(contacts), "--key", KEY, "--secret", SECRET]
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, env=guard().environ(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+        )
+        if self._process.stdout is None or not self._process.stdout.readline().startswith("listening"):
+            raise RuntimeError("the org did not start")
+        self.ask("change_settings", session_minutes=1_000_000, api_limit=100_000_000)
+        state = self.state()
+        self.id: str = state["id"]
+        self.user_id: str = state["users"][0]["id"] if state["users"] else ""
+
+    def ask(self, verb: str, **arguments: Any) -> Any:
+        body = json.dumps(arguments).encode()
+        with urllib.request.urlopen(f"{self.url}/practice/api/{verb}", body, timeout=600) as answer:
+            return json.load(answer)["result"]
+
+    def look(self, path: str) -> Any:
+        with urllib.request.urlopen(f"{self.url}/practice/api/{path}", timeout=600) as answer:
+            return json.load(answer)
+
+    def state(self) -> Any:
+        return self.look("state")
+
+    def mark(self) -> int:
+        return int(self.state()["calls"])
+
+    def api_calls(self, mark: int) -> int:
+        """How many requests it has answered since, as the org counts them."""
+        return sum("data" in call["tags"] for call in self.look(f"calls?since={mark}"))
+
+    @contextmanager
+    def slow(self, seconds: float) -> Iterator[None]:
+        fault = self.ask("add_trouble", answer="slow", kind="data", seconds=seconds)
+        try:
+            yield
+        finally:
+            self.ask("remove_trouble", number=fault)
+
+    def tokens(self, user_id: str) -> Any:
+        return self.ask("issue_tokens", user_id=user_id, key=KEY)
+
+    def close(self) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait(30)
+
+
+@contextmanager
+def org(contacts: int) -> Iterator[Org]:
+    running = Org(contacts)
+    try:
+        yield running
+    finally:
+        running.close()
+
+
+class SQLitePlace:
+    kind = "SQLite"
+
+    def __init__(self) -> None:
+        self._folder = guard().folder / "sqlite"
+        self._folder.mkdir(exist_ok=True)
+        self._made = 0
+
+    def create(self, template: Database | None = None) -> Database:
+        self._made += 1
+        path = self._folder / f"{self._made}.db"
+        if template is not None:
+            shutil.copy(template.url.removeprefix("sqlite:///"), path)
+        return Database(f"sqlite:///{path}", template.facts if template else {})
+
+    def drop(self, database: Database) -> None:
+        path = database.url.removeprefix("sqlite:///")
+        for name in (path, f"{path}-wal", f"{path}-shm"):
+            Path(name).unlink(missing_ok=True)
+
+
+class PostgresPlace:
+    kind = "PostgreSQL"
+
+    def __init__(self, server: PostgresServer) -> None:
+        self._server = server
+
+    def create(self, template: Database | None = None) -> Database:
+        name = self._server.create_database(_name_of(template) if template else "template1")
+        return Database(self._server.url(name), template.facts if template else {})
+
+    def drop(self, database: Database) -> None:
+        self._server.drop_database(_name_of(database))
+
+
+Place = SQLitePlace | PostgresPlace
+
+
+def _name_of(database: Database) -> str:
+    found = re.search(r"/(\w+)\?", database.url)
+    if found is None:
+        raise ValueError("not a PostgreSQL address")
+    return found.group(1)
+
+
+class House:
+    """Everything that is started at most once."""
+
+    def __init__(self, places: list[str]) -> None:
+        self.redis = RedisServer()
+        self.redis.start()
+        self.places: list[Place] = []
+        if "sqlite" in places:
+            self.places.append(SQLitePlace())
+        self._postgres: PostgresServer | None = None
+        if "postgresql" in places:
+            self._postgres = PostgresServer()
+            self._postgres.start()
+            self.places.append(PostgresPlace(self._postgres))
+        self.log = (guard().folder / "contenders.log").open("ab")
+
+    def close(self) -> None:
+        self.redis.stop()
+        if self._postgres is not None:
+            self._postgres.stop()
+        self.log.close()
+
+    def environ(self, database: Database | None = None) -> dict[str, str]:
+        url = database.url if database else "sqlite:////nowhere.db"
+        return guard().environ(**FIXED_SETTINGS, DATABASE_URL=url, REDIS_URL=self.redis.url)
+
+    def start(self, command: list[str], database: Database | None = None, **options: Any) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, *command],
+            cwd=ROOT,
+            env=self.environ(database),
+            stdin=subprocess.DEVNULL,
+            stderr=self.log,
+            text=True,
+            start_new_session=True,
+            **options,
+        )
+
+    def call(self, module: str, job: str, database: Database | None = None, **arguments: Any) -> dict[str, Any]:
+        """Run one job of a contender in a fresh process; return the JSON that it printed last."""
+        command = ["-m", f"benchmarks.{module}", job, json.dumps(arguments)]
+        process = self.start(command, database, stdout=subprocess.PIPE)
+        printed, _ = process.communicate()
+        if process.returncode != 0:
+            self.log.flush()
+            raise ContenderFailed(f"{module} {job}: {Path(self.log.name).read_text()[-3000:]}")
+        answer: dict[str, Any] = json.loads(printed.splitlines()[-1])
+        return answer
+
+    def prepare(self, place: Place, running: Org, job: str = "prepare", **arguments: Any) -> Database:
+        """Return a migrated database with a firm, and an advisor connected to the org's first user; a run waits."""
+        database = place.create()
+        whom = [{"user_id": running.user_id, **running.tokens(running.user_id)}] if running.user_id else []
+        whom = arguments.pop("whom", whom)
+        facts = self.call("ours", job, database, url=running.url, org_id=running.id, whom=whom, **arguments)
+        return Database(database.url, facts)

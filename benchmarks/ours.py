@@ -1,0 +1,295 @@
+"""What asapp does, in a process of its own: `python -m benchmarks.ours JOB '{"arguments": …}'` prints a line of JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+
+def peak_rss_mb() -> float:
+    """Of this process alone (ru_maxrss would count whoever started it)."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM"):
+            return int(line.split()[1]) / 1024
+    raise OSError("no VmHWM")
+
+
+@contextmanager
+def measured(into: dict[str, Any]) -> Any:
+    cpu, began = time.process_time(), time.perf_counter()
+    yield
+    into["s"] = time.perf_counter() - began
+    into["cpu_s"] = time.process_time() - cpu
+
+
+def sync(runs: list[int]) -> dict[str, Any]:
+    """Carry out a waiting run as a worker does, which has loaded everything before it takes a job."""
+    import asapp.jobs.worker  # noqa: F401 - what a worker process holds
+    from asapp.jobs import tasks
+
+    tasks.worker_app()
+    found: dict[str, Any] = {}
+    with measured(found):
+        tasks.run_sync(runs[0])
+    found["rss_mb"] = peak_rss_mb()
+    return found | how_it_ended(runs[0])
+
+
+def how_it_ended(run_id: int) -> dict[str, Any]:
+    from asapp.extensions import db
+    from asapp.jobs import tasks
+    from asapp.models import SyncRun
+
+    with tasks.worker_app().app_context():
+        run = db.session.get_one(SyncRun, run_id)
+        if not run.is_complete:
+            raise RuntimeError(f"the run is {run.status}: {run.error_code}")
+        return {"read": run.read, "created": run.created, "unchanged": run.unchanged, "calls": run.api_calls} | {
+            "updated": run.updated
+        }
+
+
+def no_change(connections: list[int], rounds: int, **_rest: Any) -> dict[str, Any]:
+    """Sync again and again: in this process, and as a worker does it, each in a process forked from a warm one."""
+    from asapp.jobs import tasks
+
+    tasks.worker_app()
+    here, forked, calls = [], [], []
+    for _ in range(rounds):
+        one: dict[str, Any] = {}
+        run_id = start_run(connections[0])
+        with measured(one):
+            tasks.run_sync(run_id)
+        here.append(one)
+        calls.append(how_it_ended(run_id)["calls"])
+    forked.extend(in_a_work_horse(start_run(connections[0])) for _ in range(rounds))
+    return {"here": here[1:], "forked": forked, "calls": calls}
+
+
+def in_a_work_horse(run_id: int) -> dict[str, Any]:
+    """Fork as RQ does; return what the child measured of its job."""
+    from asapp.jobs import tasks
+
+    ours, theirs = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        one: dict[str, Any] = {}
+        tasks.leave_parents_connections()
+        with measured(one):
+            tasks.run_sync(run_id)
+        os.write(theirs, json.dumps(one).encode())
+        os._exit(0)
+    os.close(theirs)
+    with os.fdopen(ours) as pipe:
+        answer: dict[str, Any] = json.loads(pipe.read())
+    os.waitpid(pid, 0)
+    return answer
+
+
+def start_run(connection_id: int) -> int:
+    from asapp.database import writing
+    from asapp.extensions import db
+    from asapp.jobs import tasks
+    from asapp.models import Connection, RunTrigger
+    from asapp.sync import runs
+
+    with tasks.worker_app().app_context(), writing():
+        run_id = runs.start_run(db.session.get_one(Connection, connection_id), RunTrigger.MANUAL, lambda _ids: True).id
+        db.session.commit()
+        return run_id
+
+
+def add_run(connections: list[int], **_rest: Any) -> dict[str, Any]:
+    return {"runs": [start_run(connections[0])]}
+
+
+def read_everything_again(connections: list[int], **_rest: Any) -> dict[str, Any]:
+    """Let the next run be a full one, as after a new opt-out field."""
+    from asapp.database import writing
+    from asapp.extensions import db
+    from asapp.jobs import tasks
+    from asapp.models import Connection
+
+    with tasks.worker_app().app_context(), writing():
+        db.session.get_one(Connection, connections[0]).opt_out_field_read = None
+        db.session.commit()
+    return {"runs": [start_run(connections[0])]}
+
+
+def dispatch_all(**_rest: Any) -> dict[str, Any]:
+    """Tick after tick, until nothing is due and every job is in Redis. Only the ticks' own time counts."""
+    from asapp.database import writing
+    from asapp.jobs import tasks
+    from asapp.jobs.queues import Queues
+    from asapp.sync.dispatch import dispatch
+
+    queues: Queues = tasks.worker_app().extensions["asapp.queues"]
+    ticks, rung, began_with = 0, 0, peak_rss_mb()
+    first_tick_mb = 0.0
+    found: dict[str, Any] = {}
+    with measured(found):
+        while True:
+            with tasks.worker_app().app_context(), writing():
+                done = dispatch(queues.ring_for_runs, queues.forgotten_runs, 60)
+            ticks += 1
+            rung += done.rung_again
+            first_tick_mb = first_tick_mb or peak_rss_mb()
+            if not done.started and not done.rung_again:
+                break
+    memory = {"idle_mb": began_with, "first_tick_mb": first_tick_mb, "rss_mb": peak_rss_mb()}
+    return found | memory | {"jobs": rung, "ticks": ticks, "waiting": queues.sync.count}
+
+
+def ring_and_wait(connections: list[int], **_rest: Any) -> dict[str, Any]:
+    """Click for all of them, and wait until the workers have done all; what counts is the time from the first ring."""
+    from sqlalchemy import func, select
+
+    from asapp.extensions import db
+    from asapp.jobs import tasks
+    from asapp.jobs.queues import Queues
+    from asapp.models import RunStatus, SyncRun
+
+    queues: Queues = tasks.worker_app().extensions["asapp.queues"]
+    run_ids = [start_run(connection_id) for connection_id in connections]
+    began = time.perf_counter()
+    if not queues.ring_for_runs(run_ids):
+        raise RuntimeError("Redis took no job")
+    with tasks.worker_app().app_context():
+        unfinished = select(func.count()).select_from(SyncRun).where(SyncRun.finished_at.is_(None))
+        while db.session.scalar(unfinished):
+            db.session.rollback()
+            time.sleep(0.02)
+        took = time.perf_counter() - began
+        ended = select(func.count()).where(SyncRun.id.in_(run_ids), SyncRun.status == RunStatus.COMPLETE)
+        if db.session.scalar(ended) != len(run_ids):
+            raise RuntimeError("not every sync is complete")
+    return {"s": took}
+
+
+# What stands in a database before it is measured.
+
+
+def prepare(url: str, org_id: str, whom: list[dict[str, Any]], **_rest: Any) -> dict[str, Any]:
+    """Migrate; make a firm, and for each Salesforce user an advisor with a connection and a run that waits."""
+    from flask_migrate import upgrade
+
+    from asapp import create_app
+    from asapp.contacts.addresses import address_key
+    from asapp.database import writing
+    from asapp.extensions import db
+    from tests.factories import make_advisor, make_connection, make_partner
+
+    app = create_app()
+    with app.app_context(), writing():
+        upgrade()
+        partner = make_partner(url=url, key="bench-key", secret="bench-secret", api_share_percent=100)
+        hashed_with = address_key(db.session(), partner, app.extensions["asapp.vault"])
+        made = [
+            make_connection(
+                make_advisor(partner),
+                org_id=org_id,
+                salesforce_user_id=one["user_id"],
+                instance_url=url,
+                access_token=one["access_token"],
+                refresh_token=one["refresh_token"],
+            )
+            for one in whom
+        ]
+        facts = {"connections": [c.id for c in made], "users": [c.user_id for c in made]}
+        db.session.commit()
+    facts["runs"] = [start_run(connection_id) for connection_id in facts["connections"]]
+    return facts | {"address_key": hashed_with.hex(), "url": url, "whom": whom}
+
+
+def prepare_due(url: str, org_id: str, due: int, **_rest: Any) -> dict[str, Any]:
+    """As many connections as `due`, of many firms, all of which should have been synced a minute ago."""
+    from flask_migrate import upgrade
+    from sqlalchemy import insert
+
+    from asapp import create_app
+    from asapp.clock import utcnow
+    from asapp.database import writing
+    from asapp.extensions import db
+    from asapp.models import Connection, User
+    from tests.factories import make_partner
+
+    now = utcnow()
+    with create_app().app_context(), writing():
+        upgrade()
+        partners = [make_partner(f"Firm {n}", url=url).id for n in range(min(100, due))]
+        people = [
+            {"id": n, "email": f"a{n}@x.example", "name": f"Advisor {n}", "role": "advisor", "session_nonce": str(n)}
+            | {"partner_id": partners[n % len(partners)], "password_hash": ""}
+            for n in range(1, due + 1)
+        ]
+        connections = [
+            {"id": n, "user_id": n, "partner_id": partners[n % len(partners)], "org_id": org_id}
+            | {"salesforce_user_id": f"005{n:015d}", "username": f"a{n}@x.example", "instance_url": url}
+            | {"first_synced_at": now, "next_sync_at": now - timedelta(seconds=60 + n % 60)}
+            for n in range(1, due + 1)
+        ]
+        db.session.execute(insert(User), people)
+        db.session.execute(insert(Connection), connections)
+        db.session.commit()
+        if db.engine.dialect.name == "postgresql":
+            db.session.execute(db.text("ANALYZE"))
+            db.session.commit()
+    return {}
+
+
+def prepare_pollers(url: str, org_id: str, pollers: int, **_rest: Any) -> dict[str, Any]:
+    """Advisors whose syncs are under way; returns for each the cookie and the address that their browser asks for."""
+    from flask.sessions import SecureCookieSessionInterface
+    from flask_migrate import upgrade
+
+    from asapp import create_app
+    from asapp.clock import utcnow
+    from asapp.connections.look import find_progress
+    from asapp.database import writing
+    from asapp.extensions import db
+    from tests.factories import make_advisor, make_connection, make_partner, make_run
+
+    app = create_app()
+    signer = SecureCookieSessionInterface().get_signing_serializer(app)
+    if signer is None:
+        raise RuntimeError("no secret key")
+    now = utcnow()
+    asked = []
+    with app.app_context(), writing():
+        upgrade()
+        partner = make_partner(url=url)
+        for _ in range(pollers):
+            advisor = make_advisor(partner)
+            connection = make_connection(advisor, org_id=org_id)
+            figures = {"total": 100_000, "read": 48_000, "created": 46_000, "skipped": {"opted_out": 2000}, "also": {}}
+            lease = {"lease": "x", "lease_until": now + timedelta(hours=5), "started_at": now, "heartbeat_at": now}
+            make_run(connection, "running", phase="contacts", **figures, **lease)
+            progress = find_progress(advisor)
+            if progress is None:
+                raise RuntimeError("no progress to show")
+            cookie = signer.dumps({"_user_id": advisor.get_id(), "_fresh": True})
+            path = f"/settings/integrations/salesforce?seen={progress.milestone}"
+            asked.append({"cookie": str(cookie), "path": path, "user_id": advisor.id})
+        db.session.commit()
+    return {"asked": asked}
+
+
+JOBS: dict[str, Callable[..., dict[str, Any]]] = {
+    job.__name__: job
+    for job in (
+        *(sync, no_change, add_run, read_everything_again, dispatch_all, ring_and_wait),
+        *(prepare, prepare_due, prepare_pollers),
+    )
+}
+
+if __name__ == "__main__":
+    answer = JOBS[sys.argv[1]](**json.loads(sys.argv[2]))
+    sys.stdout.write(f"\n{json.dumps(answer)}\n")
+    sys.stdout.flush()

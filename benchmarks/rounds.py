@@ -1,0 +1,51 @@
+"""Turns and figures: contenders take turns, and what counts is the median with its spread."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+Round = Callable[[], Mapping[str, Any]]
+
+
+@dataclass
+class Figures:
+    """What the counted rounds of one contender measured."""
+
+    name: str
+    rounds: list[Mapping[str, Any]] = field(default_factory=list)
+
+    def values(self, key: str) -> list[float]:
+        return [float(one[key]) for one in self.rounds]
+
+    def median(self, key: str) -> float:
+        return median(self.values(key))
+
+    def spread(self, key: str, form: str = ".2f") -> str:
+        values = self.values(key)
+        return f"{median(values):{form}} ({min(values):{form}}–{max(values):{form}})"
+
+
+def take_turns(contenders: Mapping[str, Round], rounds: int, warm_up: int = 1) -> dict[str, Figures]:
+    """Let each contender run once, in turn, again and again; the first warm_up turns are not counted."""
+    figures = {name: Figures(name) for name in contenders}
+    for turn in range(warm_up + rounds):
+        for name, run in contenders.items():
+            gc.collect()
+            measured = run()
+            if turn >= warm_up:
+                figures[name].rounds.append(measured)
+    return figures
+
+
+def ratio(of: Figures, to: Figures, key: str) -> float:
+    return of.median(key) / to.median(key)
+
+
+def ratios_by_turn(of: Figures, to: Figures, key: str) -> str:
+    """The spread of the ratio between neighbours in time, which noise on the machine hits alike."""
+    values = [a / b for a, b in zip(of.values(key), to.values(key), strict=True)]
+    return f"{min(values):.2f}–{max(values):.2f}"
