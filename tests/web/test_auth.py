@@ -218,7 +218,8 @@ def test_every_route_that_is_not_on_the_public_list_demands_a_login(app: Flask, 
 def test_every_form_demands_a_token(app: Flask, client: FlaskClient, alice: User) -> None:
     log_in(client, alice)
     for rule in app.url_map.iter_rules():
-        if "POST" in (rule.methods or set()):
+        # the sign-up form has a signed token of its own, since whoever signs up may take no cookies
+        if "POST" in (rule.methods or set()) and rule.endpoint != "optin.sign_up":
             path = rule.build(dict.fromkeys(rule.arguments, "1"), append_unknown=False)
             assert path
             assert client.post(path[1], forged=True).status_code == 400, rule
