@@ -16,6 +16,7 @@ import requests_mock
 from flask import Flask
 from flask.testing import FlaskClient
 from flask_migrate import upgrade
+from hypothesis import settings
 
 from asapp import create_app
 from asapp.extensions import db
@@ -26,6 +27,10 @@ from tests.services import PostgresServer, RedisServer
 
 PUBLIC_URL = "http://127.0.0.1:5000"
 ENCRYPTION_KEY = bytes(range(100, 132))
+# The same examples every time, so that a red build is red again; `--hypothesis-profile=long` looks for new ones.
+settings.register_profile("short", derandomize=True, database=None)
+settings.register_profile("long", max_examples=2000, print_blob=True)
+settings.load_profile("short")
 NOWHERE_REDIS_URL = "redis://127.0.0.1:1/0"
 
 

@@ -1,0 +1,125 @@
+"""Twenty runs whose work-horse is ended by kill -9, with edits in between; then a quiet run, and the model."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+
+import psutil
+import pytest
+from flask import Flask
+from sqlalchemy import select
+
+from asapp.clock import utcnow
+from asapp.database import writing
+from asapp.extensions import db
+from asapp.jobs.queues import Queues
+from asapp.models import RunTrigger, SyncRun
+from asapp.simulator import Running
+from asapp.sync import departures, runs
+from config import Config
+from tests.factories import log_in
+from tests.processes import WorkerProcess, wait_for, worker_process
+from tests.properties import here as reading
+from tests.properties.model import Model
+from tests.properties.story import PAGE, Edit, Story
+from tests.syncing import Office
+
+KILLS = 20
+CONTACTS = 3 * PAGE + 20
+EDITS_BETWEEN = 4
+SEED = 20260506
+
+
+@pytest.fixture
+def office(app: Flask, org: Running) -> Office:
+    office = Office(org)
+    office.org.clock.freeze()
+    office.org.change_settings(page_sizes=PAGE, session_minutes=10**7)
+    office.org.trouble.add("slow", kind="data", seconds=0.02)
+    office.fill(CONTACTS)
+    return office
+
+
+@pytest.mark.slow
+def test_runs_killed_by_kill_9_leave_what_the_model_says(
+    app: Flask, config: Config, office: Office, tmp_path: Path
+) -> None:
+    rng = Random(SEED)
+    story = Story(office.org, office.user, office.colleague)
+    queues: Queues = app.extensions["asapp.queues"]
+    kills = 0
+    with worker_process(config, tmp_path / "worker.log") as worker:
+        while kills < KILLS:
+            for _ in range(EDITS_BETWEEN):
+                story.carry_out(Edit.at_random(rng))
+            story.advance(rng.choice([1, 60, 1200]))
+            run = go_on(office, queues)
+            kills += kill_within(worker, office, run, calls=rng.randint(1, 5), then_s=rng.random() * 0.06)
+        end(office, queues)
+        story.advance(11 * 60)
+        expect_sweep(office)
+        before = reading.read(office.connection.id, office.advisor.id)
+        run = end(office, queues, go_on(office, queues))
+        if run.is_held:
+            run = end(office, queues, approve(office, queues))
+    assert run.is_complete
+    client = app.test_client()
+    log_in(client, office.advisor)
+    after = reading.read(office.connection.id, office.advisor.id, client.get("/contacts/export.csv").text)
+    differences = Model(story, before, after).differences()
+    assert not differences, "\n".join(differences)
+    everyone = db.session.scalars(select(SyncRun)).all()
+    assert all(each.is_balanced and not each.is_active for each in everyone)
+
+
+def go_on(office: Office, queues: Queues) -> SyncRun:
+    """Start a run, or let another worker take up the one that was killed."""
+    db.session.rollback()
+    with writing():
+        active = runs.find_active_run(office.connection.id)
+        if active is not None and not active.is_queued:
+            office.let_lease_run_out(active)
+        return runs.start_run(office.connection, RunTrigger.MANUAL, queues.ring_for_runs)
+
+
+def expect_sweep(office: Office) -> None:
+    db.session.rollback()
+    with writing():
+        office.connection.swept_at = utcnow() - timedelta(days=2)
+        db.session.commit()
+
+
+def approve(office: Office, queues: Queues) -> SyncRun:
+    db.session.rollback()
+    with writing():
+        return departures.approve(office.connection, queues.ring_for_runs)
+
+
+def kill_within(worker: WorkerProcess, office: Office, run: SyncRun, calls: int, then_s: float) -> int:
+    """Kill the work-horse a moment after its n-th call; return 1, or 0 if the run was faster."""
+    until = office.org.calls.counted() + calls
+    wait_for(lambda: office.org.calls.counted() >= until or not office.reload(run).is_active, "for a call")
+    time.sleep(then_s)
+    if not office.reload(run).is_active:
+        return 0
+    horses = worker.horses()
+    for horse in horses:
+        with suppress(psutil.NoSuchProcess):
+            horse.kill()
+            horse.wait(10)
+    return len(horses)
+
+
+def end(office: Office, queues: Queues, run: SyncRun | None = None) -> SyncRun:
+    """Let the active run come to its end."""
+    active = run or runs.find_active_run(office.connection.id)
+    if active is not None and run is None:
+        go_on(office, queues)
+    if active is None:
+        active = go_on(office, queues)
+    wait_for(lambda: not office.reload(active).is_active, "for the end of the run")
+    return office.reload(active)
