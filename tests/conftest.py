@@ -139,8 +139,5 @@ def client(app: Flask) -> FlaskClient:
 @pytest.fixture
 def org() -> Iterator[Running]:
     """An empty simulated org, answering on a port of its own: `org.url`, `org.org`."""
-    from asapp.simulator.org import Org
-    from asapp.simulator.server import start
-
     with start(Org(name="Northgate Wealth", seed=1)) as running:
         yield running
