@@ -76,8 +76,8 @@ def main(given: Sequence[str] | None = None) -> int:
     finally:
         bench.close()
         house.close()
-    if targets:
-        say_targets(targets)
+        if targets:
+            say_targets(targets)
     say(f"\n{time.monotonic() - began:.0f} s; load {', '.join(f'{load:.1f}' for load in os.getloadavg())}")
     return 0
 

@@ -24,6 +24,7 @@ from benchmarks.rounds import Figures, ratio, ratios_by_turn, take_turns
 from tests.services import free_port
 
 PAGE = 2000  # rows, Salesforce's most
+MANY = 20_000  # above this, what only explains the figures is left out
 SLOW_S = 0.2
 POLLERS = 16
 SHOWN = (
@@ -144,10 +145,12 @@ def fastest(figures: dict[str, Figures], names: tuple[str, ...]) -> Figures:
 # A first full sync, and one that reads everything again.
 
 
-def floors_of(bench: Bench, place: Place, template: Database) -> dict[str, Callable[[], dict[str, Any]]]:
-    modes = {"floor, a thread reads": "ahead", "floor, one after the other": "both"}
-    if place.kind == "PostgreSQL":
-        modes["floor, by temporary tables"] = "ahead_upsert"
+def floors_of(bench: Bench, place: Place, template: Database, contacts: int) -> dict[str, Callable[[], dict[str, Any]]]:
+    modes = {"floor, a thread reads": "ahead"}
+    if contacts <= MANY:  # beyond that only the floor that was the fastest here
+        modes["floor, one after the other"] = "both"
+        if place.kind == "PostgreSQL":
+            modes["floor, by temporary tables"] = "ahead_upsert"
     return {name: partial(bench.floor, place, template, mode) for name, mode in modes.items()}
 
 
@@ -158,11 +161,21 @@ def full(bench: Bench) -> list[Target]:
             targets += full_of(bench, place, contacts, bench.options.rounds)
     if bench.options.million:
         for place in bench.house.places:
-            targets += full_of(bench, place, 1_000_000, 1, warm_up=0)
+            million(bench, place)
     return targets + memory_targets(bench)
 
 
-def full_of(bench: Bench, place: Place, contacts: int, rounds: int, warm_up: int = 1) -> list[Target]:
+def million(bench: Bench, place: Place) -> None:
+    """Once, and without a floor: what it is for is the memory, and that nothing grows with the contacts."""
+    contacts = 1_000_000
+    say(f"\nFirst full sync of {contacts:,} contacts, {place.kind}")
+    template = bench.fresh(place, contacts)
+    figures = take_turns({"asapp": partial(bench.ours, place, template)}, 1, warm_up=0)
+    say_figures(figures, contacts)
+    bench.peaks[place.kind, contacts] = figures["asapp"].median("rss_mb")
+
+
+def full_of(bench: Bench, place: Place, contacts: int, rounds: int) -> list[Target]:
     say(f"\nFirst full sync of {contacts:,} contacts, {place.kind}")
     template, running = bench.fresh(place, contacts), bench.org(contacts)
     asked: list[int] = []
@@ -173,15 +186,14 @@ def full_of(bench: Bench, place: Place, contacts: int, rounds: int, warm_up: int
         asked.append(running.api_calls(mark))
         return answer
 
-    contenders = {"asapp": ours, **floors_of(bench, place, template)}
-    if contacts < 1_000_000:
+    contenders = {"asapp": ours, **floors_of(bench, place, template, contacts)}
+    if contacts <= MANY:
         contenders["only reading"] = partial(bench.floor, place, template, "fetch")
         contenders["only writing"] = partial(bench.floor, place, template, "write")
-    figures = take_turns(contenders, rounds, warm_up)
+    figures = take_turns(contenders, rounds)
     base = fastest(figures, tuple(name for name in figures if name.startswith("floor")))
     say_figures(figures, contacts, base)
-    if contacts < 1_000_000:
-        say(f"  rows of asapp and of the floor: {compare(bench, place, contacts)}")
+    say(f"  rows of asapp and of the floor: {compare(bench, place, contacts)}")
     bench.peaks[place.kind, contacts] = max(figures["asapp"].values("rss_mb"))
     least = ceil(contacts / PAGE)
     say(f"  API requests, as the org counted them: {max(asked)} (ceil(N/{PAGE}) = {least})")
@@ -247,8 +259,7 @@ def reread(bench: Bench) -> list[Target]:
         template, synced = bench.fresh(place, contacts), bench.synced(place, contacts)
         contenders = {
             "asapp": partial(bench.ours, place, synced, "read_everything_again"),
-            **floors_of(bench, place, template),
-            "only reading": partial(bench.floor, place, template, "fetch"),
+            **floors_of(bench, place, template, contacts),
         }
         figures = take_turns(contenders, bench.options.rounds)
         base = fastest(figures, tuple(name for name in figures if name.startswith("floor")))
@@ -487,9 +498,10 @@ def dispatch(bench: Bench) -> list[Target]:
         contenders: dict[str, Callable[[], dict[str, Any]]] = {
             "asapp": ours,
             "enqueue_many, 500 a call": partial(alone, 500),
-            "enqueue_many, 5000 a call": partial(alone, 5000),
         }
-        figures = take_turns(contenders, min(bench.options.rounds, 3 if due > 20_000 else bench.options.rounds))
+        if due <= MANY:
+            contenders["enqueue_many, 5000 a call"] = partial(alone, 5000)
+        figures = take_turns(contenders, bench.options.rounds, warm_up=1 if due <= MANY else 0)
         place.drop(template)
         for each in figures.values():
             if any(one["jobs"] != due or one["waiting"] != due for one in each.rounds):
