@@ -336,13 +336,17 @@ class Delivery:
 
     @contextmanager
     def ending(self) -> Iterator[RoundEnd]:
-        """Whatever happens, no lead stays behind: who is still under this round's lease waits, or is refused with words."""
+        """Whatever happens, no lead stays behind: who is still under this round's lease waits, or is refused with words.
+
+        Where the process itself dies, the lease runs out.
+        """
         end = RoundEnd()
         try:
             yield end
             end.went_well = True
+            outbox.release(self.lease)
         except (LeaseLost, StopRequested):
-            pass
+            outbox.release(self.lease)
         except errors.LimitReached as error:
             self.end_all(error)
             self.pause_firm(error)
@@ -355,8 +359,6 @@ class Delivery:
         except Exception:
             self.end_all(errors.OurBug("our_bug"))
             raise
-        finally:
-            outbox.release(self.lease)
 
     def end_all(self, error: errors.SalesforceError) -> None:
         db.session.rollback()

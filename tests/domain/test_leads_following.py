@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from flask import Flask
+from flask import Flask, current_app
 from sqlalchemy import select
 
 from asapp.clock import utcnow
+from asapp.connections import connections
 from asapp.contacts.lists import is_on_system_list
 from asapp.contacts.status import contact_rows, reason_of
 from asapp.extensions import db
@@ -14,6 +15,7 @@ from asapp.leads import actions
 from asapp.models import ConsentEvent, Contact, ContactSource, Lead, LeadState, ListKind, Reason
 from asapp.simulator.server import Running
 from tests.signing_up import PostOffice, someone_signs_up
+from tests.syncing import KEY
 
 
 class FollowingOffice(PostOffice):
@@ -271,3 +273,23 @@ def test_running_it_twice_changes_nothing(office: FollowingOffice) -> None:
     office.sync()
 
     assert (office.snapshot(), office.history()) == before
+
+
+def test_contacts_that_were_removed_on_disconnecting_are_tied_anew(office: FollowingOffice) -> None:
+    lead_id = office.send()
+    office.sync()
+    contact_id = office.org.convert_lead(lead_id)
+    office.sync()
+    connections.end_connection(office.connection, keep_contacts=False)
+    tokens = office.org.issue_tokens(office.user, KEY)
+    vault = current_app.extensions["asapp.vault"]
+    for name in ("access_token", "refresh_token"):
+        office.connection.seal(vault, f"{name}_sealed", tokens[name])
+    office.connection.status = "connected"
+    db.session.commit()
+    assert office.people() == []
+
+    office.sync()
+
+    assert office.people() == [("salesforce", None, True)]
+    assert office.lead().linked_contact_id == contact_id
