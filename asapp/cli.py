@@ -11,6 +11,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from asapp import keys
 from asapp.accounts import users
+from asapp.audit import COMMAND
 from asapp.clock import utcnow
 from asapp.contacts.fields import InvalidFields
 from asapp.database import writing
@@ -64,7 +65,7 @@ def create_user(email: str, name: str, role: str, slug: str | None) -> None:
         "Password", hide_input=True, confirmation_prompt=True, err=True
     )
     try:
-        user = users.create_user(email, name, password, Role(role), partner)
+        user = users.create_user(email, name, password, Role(role), partner, COMMAND)
     except InvalidFields as refusal:
         fail(refusal)
     click.echo(f"{user.email} can log in.", err=True)
@@ -79,7 +80,7 @@ def create_partner(name: str, url: str, key: str) -> None:
     secret = secret_of_command("ASAPP_CONSUMER_SECRET") or click.prompt("Consumer Secret", hide_input=True, err=True)
     try:
         partner = partners.create_partner(
-            PartnerDetails(name, url, key, secret), vault(), config().salesforce_allow_loopback
+            PartnerDetails(name, url, key, secret), vault(), config().salesforce_allow_loopback, COMMAND
         )
     except InvalidFields as refusal:
         fail(refusal)
@@ -105,7 +106,7 @@ def rotate_keys(dry_run: bool) -> None:
     if dry_run:
         click.echo(f"{keys.count_outdated(vault()):,} to re-encrypt.")
         return
-    result = keys.rotate(vault())
+    result = keys.rotate(vault(), COMMAND)
     click.echo(f"{result.renewed:,} re-encrypted, {result.overtaken:,} changed meanwhile.")
     if result.unreadable:
         listed = ", ".join(f"{column} {count:,}" for column, count in sorted(result.unreadable.items()))

@@ -12,8 +12,11 @@ from typing import Any
 
 from sqlalchemy import Table, select, update
 
+from asapp import audit
+from asapp.audit import ITSELF, Actor
 from asapp.database import Base
 from asapp.extensions import db
+from asapp.models import Action
 from asapp.models.columns import SealsColumns, place_of
 from asapp.vault import CannotOpen, Vault
 
@@ -52,7 +55,7 @@ def count_outdated(vault: Vault) -> int:
     return sum(count for used in count_by_key().values() for key, count in used.items() if key != vault.newest_key_id)
 
 
-def rotate(vault: Vault) -> Rotation:
+def rotate(vault: Vault, by: Actor = ITSELF) -> Rotation:
     """Re-encrypt what an older key sealed, batch by batch; a value that changes meanwhile is left to whoever changed it."""
     result = Rotation()
     for table, column in sealed_columns():
@@ -61,6 +64,9 @@ def rotate(vault: Vault) -> Rotation:
                 if not vault.is_current(row.sealed):
                     _renew(table, column, row, vault, result)
             db.session.commit()
+    told = {"renewed": result.renewed, "unreadable": result.unreadable.total(), "to": vault.newest_key_id}
+    audit.record(Action.KEYS_ROTATED, by, None, **told)
+    db.session.commit()
     return result
 
 

@@ -57,7 +57,16 @@ ACCESS = {
     **dict.fromkeys(
         (
             *("advisors.ask_move", "advisors.deactivate", "advisors.index", "advisors.invite"),
-            *("advisors.invite_again", "advisors.let_back_in", "advisors.move", "health.index"),
+            *(
+                "advisors.invite_again",
+                "advisors.let_back_in",
+                "advisors.move",
+                "audit.export",
+                "board.export",
+                "board.index",
+                "audit.index",
+                "health.index",
+            ),
             *("partners.ask_delete", "partners.change", "partners.check", "partners.create", "partners.delete"),
             *("partners.disable", "partners.enable", "partners.index", "partners.keep_secret", "partners.new"),
             *("partners.preview", "partners.revoke_link", "partners.send_link", "partners.show"),

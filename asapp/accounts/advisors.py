@@ -11,13 +11,15 @@ from dataclasses import dataclass
 
 from sqlalchemy import func, select
 
+from asapp import audit
 from asapp.accounts import links, users
+from asapp.audit import ITSELF, Actor
 from asapp.clock import utcnow
 from asapp.connections import connections
 from asapp.connections.settings import ConnectSettings
 from asapp.contacts.fields import InvalidFields
 from asapp.extensions import db
-from asapp.models import Connection, ConnectionStatus, Lead, LeadState, Partner, PasswordLinkKind, Role, User
+from asapp.models import Action, Connection, ConnectionStatus, Lead, LeadState, Partner, PasswordLinkKind, Role, User
 from asapp.models.lead import UNDELIVERED
 
 
@@ -50,41 +52,45 @@ def addresses_of(partner: Partner) -> list[str]:
     return [row.user.email for row in list_advisors(partner) if row.user.is_active]
 
 
-def invite(email: str, name: str, partner: Partner) -> tuple[User, str]:
+def invite(email: str, name: str, partner: Partner, by: Actor = ITSELF) -> tuple[User, str]:
     """Make an advisor who sets a password on a link; return the link's token. Raises InvalidFields."""
     nobody_knows = secrets.token_urlsafe(32)
-    user = users.create_user(email, name, nobody_knows, Role.ADVISOR, partner)
-    return user, invite_again(user)
+    user = users.create_user(email, name, nobody_knows, Role.ADVISOR, partner, by)
+    return user, invite_again(user, by)
 
 
-def invite_again(user: User) -> str:
+def invite_again(user: User, by: Actor = ITSELF) -> str:
     """Return the token of a new link; the earlier one no longer works. Commits."""
     user.invited_at = utcnow()
+    audit.record(Action.INVITED, by, user)
     return links.make_link(user, PasswordLinkKind.INVITATION)
 
 
-def deactivate(user: User, settings: ConnectSettings) -> None:
+def deactivate(user: User, settings: ConnectSettings, by: Actor = ITSELF) -> None:
     """End this person's sessions and connection. The contacts stay, and are not written to. Commits."""
     user_id = user.id
     user.deactivated_at = utcnow()
+    audit.record(Action.DEACTIVATED, by, user)
     users.end_sessions(user)
-    _disconnect(user_id, settings, keep_contacts=True)
+    _disconnect(user_id, settings, True, by)
 
 
-def let_back_in(user: User) -> None:
+def let_back_in(user: User, by: Actor = ITSELF) -> None:
     """The password is the old one; Salesforce is connected again by the advisor."""
     user.deactivated_at = None
+    audit.record(Action.LET_BACK_IN, by, user)
     db.session.commit()
 
 
-def move(user: User, to: Partner | None, keep_contacts: bool, settings: ConnectSettings) -> None:
+def move(user: User, to: Partner | None, keep_contacts: bool, settings: ConnectSettings, by: Actor = ITSELF) -> None:
     """Make the person an advisor of another firm; raise InvalidFields (partner). Commits."""
     if to is None or to.id == user.partner_id:
         raise InvalidFields({"partner": "Choose the firm to move to."})
     user_id, partner_id = user.id, to.id
-    _disconnect(user_id, settings, keep_contacts)
+    _disconnect(user_id, settings, keep_contacts, by)
     moved = db.session.get_one(User, user_id)
-    moved.partner_id = partner_id
+    moved_from, moved.partner_id = moved.partner_id, partner_id
+    audit.record(Action.MOVED, by, moved, from_partner=moved_from, to_partner=partner_id)
     users.end_sessions(moved)
 
 
@@ -95,8 +101,8 @@ def count_leads_outside(user: User) -> int:
     return db.session.scalar(found) or 0
 
 
-def _disconnect(user_id: int, settings: ConnectSettings, keep_contacts: bool) -> None:
+def _disconnect(user_id: int, settings: ConnectSettings, keep_contacts: bool, by: Actor) -> None:
     connection = connections.find_current(db.session.get_one(User, user_id))
     if connection is not None:
-        connections.disconnect(connection, keep_contacts, settings)
+        connections.disconnect(connection, keep_contacts, settings, by)
     db.session.commit()

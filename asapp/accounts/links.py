@@ -11,12 +11,14 @@ from datetime import timedelta
 
 from sqlalchemy import select, update
 
+from asapp import audit
 from asapp.accounts import passwords
 from asapp.accounts.users import normal_email
+from asapp.audit import ITSELF, Actor
 from asapp.clock import utcnow
 from asapp.contacts.fields import InvalidFields
 from asapp.extensions import db
-from asapp.models import PasswordLink, PasswordLinkKind, User
+from asapp.models import Action, PasswordLink, PasswordLinkKind, User
 
 TOKEN_BYTES = 36  # long enough for logs to recognise it as a token, should one ever come near them
 LIFETIMES = {PasswordLinkKind.INVITATION: timedelta(days=7), PasswordLinkKind.RESET: timedelta(hours=1)}
@@ -65,7 +67,7 @@ def find_person(token: str) -> User | None:
     return user if user is not None and user.is_active else None
 
 
-def set_password(token: str, password: str) -> User:
+def set_password(token: str, password: str, by: Actor = ITSELF) -> User:
     """Use the link up, set the password and end all sessions of this person. Raises InvalidFields (new), LinkIsGone."""
     user = find_person(token)
     if user is None:
@@ -94,6 +96,7 @@ def set_password(token: str, password: str) -> User:
     user.password_hash = password_hash
     user.session_nonce = secrets.token_hex(16)
     user.invited_at = None
+    audit.record(Action.PASSWORD_CHANGED, by.who_is(user), user, way="link")
     db.session.commit()
     return user
 

@@ -12,16 +12,20 @@ import secrets
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
+from asapp import audit
 from asapp.accounts import passwords
+from asapp.audit import ITSELF, Actor
 from asapp.contacts.fields import InvalidFields, clean_line, email_problem
 from asapp.extensions import db
 from asapp.leads import pages
-from asapp.models import Partner, Role, User
+from asapp.models import Action, Partner, Role, User
 
 NAME_MAX = 120
 
 
-def create_user(email: str, name: str, password: str, role: Role, partner: Partner | None = None) -> User:
+def create_user(
+    email: str, name: str, password: str, role: Role, partner: Partner | None = None, by: Actor = ITSELF
+) -> User:
     """Make a person; raise InvalidFields. An advisor needs a partner, an admin has none."""
     email, name = normal_email(email), clean_line(name)
     errors = _name_errors(name)
@@ -45,6 +49,7 @@ def create_user(email: str, name: str, password: str, role: Role, partner: Partn
         db.session.flush()
         if user.is_advisor:
             pages.add_page(user)
+        audit.record(Action.PERSON_CREATED, by, user, role=user.role)
         db.session.commit()
     except IntegrityError as error:
         db.session.rollback()
@@ -52,16 +57,19 @@ def create_user(email: str, name: str, password: str, role: Role, partner: Partn
     return user
 
 
-def log_in(email: str, password: str) -> User | None:
-    """Return the person if address and password belong together and the account is active; else None, as slowly."""
+def log_in(email: str, password: str, by: Actor = ITSELF) -> User | None:
+    """Return the person if address and password belong together and the account is active; else None, as slowly. Commits."""
     user = _find_by_email(email)
     user_id, password_hash = (user.id, user.password_hash) if user else (None, None)
     db.session.rollback()  # hashing takes a while, and on SQLite everybody else would wait for our lock
-    if not passwords.is_right(password, password_hash):
+    is_right = passwords.is_right(password, password_hash)
+    user = db.session.get(User, user_id) if user_id is not None else None
+    if user is None or not is_right or not user.is_active or user.password_hash != password_hash:
+        # About whom, if anybody; what was typed is not kept: it may be a password in the wrong field.
+        audit.record(Action.LOGIN_REFUSED, by, user)
+        db.session.commit()
         return None
-    user = db.session.get(User, user_id)
-    if user is None or not user.is_active or user.password_hash != password_hash:
-        return None
+    audit.record(Action.LOGGED_IN, by.who_is(user), user)
     if passwords.is_outdated(user.password_hash):
         user.password_hash = passwords.hash_password(password)
     db.session.commit()
@@ -91,7 +99,7 @@ def rename(user: User, name: str) -> None:
     db.session.commit()
 
 
-def change_password(user: User, current: str, new: str) -> User:
+def change_password(user: User, current: str, new: str, by: Actor = ITSELF) -> User:
     """Set the password, end all sessions of this person and return the person; raise InvalidFields (current, new)."""
     user_id, password_hash = user.id, user.password_hash
     about = (user.name, user.email, user.email.partition("@")[0])
@@ -106,6 +114,7 @@ def change_password(user: User, current: str, new: str) -> User:
     user = db.session.get_one(User, user_id)
     user.password_hash = new_hash
     user.session_nonce = _new_nonce()
+    audit.record(Action.PASSWORD_CHANGED, by, user)
     db.session.commit()
     return user
 

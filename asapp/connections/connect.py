@@ -17,11 +17,13 @@ from enum import StrEnum
 from sqlalchemy import delete, select, update
 from sqlalchemy.exc import IntegrityError
 
+from asapp import audit
+from asapp.audit import ITSELF, Actor
 from asapp.clock import utcnow
 from asapp.connections import connections, pending
 from asapp.connections.settings import ConnectSettings
 from asapp.extensions import db
-from asapp.models import OAuthState, Partner, User
+from asapp.models import Action, OAuthState, Partner, User
 from asapp.models.columns import new_public_id
 from asapp.salesforce import oauth
 from asapp.salesforce.errors import OurBug, SalesforceError
@@ -95,7 +97,7 @@ def begin(
     return start.authorize_url
 
 
-def finish(user: User, answer: CallbackAnswer, settings: ConnectSettings) -> str:
+def finish(user: User, answer: CallbackAnswer, settings: ConnectSettings, by: Actor = ITSELF) -> str:
     """Act on what came back and return the outcome. Commits. Raises LostState, and then nothing has changed.
 
     An answer that has come before gets the outcome it got then (an empty text while that is being worked out).
@@ -104,7 +106,7 @@ def finish(user: User, answer: CallbackAnswer, settings: ConnectSettings) -> str
     if row_id is None:
         return _earlier_outcome(user, answer.state)
     try:
-        outcome = _carry_out(user, row_id, answer, settings)
+        outcome = _carry_out(user, row_id, answer, settings, by)
     except CannotOpen:
         return _note(row_id, "key_missing")
     except NotKept as ended:
@@ -156,7 +158,7 @@ def _earlier_outcome(user: User, state: str) -> str:
     return outcome
 
 
-def _carry_out(user: User, row_id: int, answer: CallbackAnswer, settings: ConnectSettings) -> str:
+def _carry_out(user: User, row_id: int, answer: CallbackAnswer, settings: ConnectSettings, by: Actor) -> str:
     row = db.session.get_one(OAuthState, row_id, populate_existing=True)
     partner = _check(row, user.partner, answer)
     app = replace(settings.app_of(partner), salesforce_url=row.salesforce_url, callback_url=row.redirect_uri)
@@ -167,7 +169,7 @@ def _carry_out(user: User, row_id: int, answer: CallbackAnswer, settings: Connec
     try:
         _check_scopes(grant)
         who = oauth.who_is(grant, api_version, settings.allow_loopback)
-        return _keep(user, partner_id, grant, who, settings)
+        return _keep(user, partner_id, grant, who, settings, by)
     except (SalesforceError, NotKept):
         db.session.rollback()
         oauth.revoke(app, grant.refresh_token or grant.access_token)
@@ -193,7 +195,7 @@ def _check_scopes(grant: Grant) -> None:
         raise NotKept(missing, grant.scopes)
 
 
-def _keep(user: User, partner_id: int, grant: Grant, who: Identity, settings: ConnectSettings) -> str:
+def _keep(user: User, partner_id: int, grant: Grant, who: Identity, settings: ConnectSettings, by: Actor) -> str:
     """Store the grant where it belongs: on the current connection, on a new one, or for a decision."""
     if connections.is_taken(user, grant.identity):
         raise NotKept("already_connected")
@@ -203,9 +205,10 @@ def _keep(user: User, partner_id: int, grant: Grant, who: Identity, settings: Co
         outcome = Outcome.WAITS_FOR_SWITCH
     else:
         replaced = connections.find_revocable(current, settings) if current else None
-        connections.put_grant(user, partner_id, grant, who, settings)
+        connection = connections.put_grant(user, partner_id, grant, who, settings)
         outcome = Outcome.CONNECTED
         try:
+            audit.record(Action.CONNECTED, by, connection)
             db.session.commit()
         except IntegrityError:  # somebody was faster, for this Salesforce user or for this advisor
             db.session.rollback()

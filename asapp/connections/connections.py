@@ -11,10 +11,13 @@ from typing import Any, cast
 from sqlalchemy import CursorResult, delete, select, update
 from sqlalchemy.orm import Session
 
+from asapp import audit
+from asapp.audit import ITSELF, Actor
 from asapp.clock import utcnow
 from asapp.connections.settings import ConnectSettings
 from asapp.extensions import db
 from asapp.models import (
+    Action,
     Connection,
     ConnectionStatus,
     Contact,
@@ -154,7 +157,7 @@ def mark_in(session: Session, connection_id: int, reason: str, token_version: in
     return cast(CursorResult[Any], result).rowcount == 1
 
 
-def disconnect(connection: Connection, keep_contacts: bool, settings: ConnectSettings) -> bool:
+def disconnect(connection: Connection, keep_contacts: bool, settings: ConnectSettings, by: Actor = ITSELF) -> bool:
     """Forget the tokens, then give the permission back; return whether Salesforce heard it. Commits.
 
     What is here is safe first: where Salesforce is down the tokens are gone all the same, and the panel says that the
@@ -162,7 +165,7 @@ def disconnect(connection: Connection, keep_contacts: bool, settings: ConnectSet
     """
     connection_id, had_tokens = connection.id, connection.refresh_token_sealed is not None
     app_and_token = find_revocable(connection, settings)
-    end_connection(connection, keep_contacts)
+    end_connection(connection, keep_contacts, by)
     db.session.commit()
     was_heard = not had_tokens or (app_and_token is not None and oauth.revoke(*app_and_token))
     if not was_heard:
@@ -176,7 +179,7 @@ def disconnect(connection: Connection, keep_contacts: bool, settings: ConnectSet
     return was_heard
 
 
-def end_connection(connection: Connection, keep_contacts: bool) -> None:
+def end_connection(connection: Connection, keep_contacts: bool, by: Actor = ITSELF) -> None:
     """Make it disconnected, in the caller's transaction. A run that is under way loses its lease and writes nothing more."""
     now = utcnow()
     db.session.execute(
@@ -192,6 +195,7 @@ def end_connection(connection: Connection, keep_contacts: bool) -> None:
     connection.next_sync_at = None
     if not keep_contacts:
         _remove_contacts(connection)
+    audit.record(Action.DISCONNECTED, by, connection, contacts_kept=keep_contacts)
     db.session.flush()
 
 

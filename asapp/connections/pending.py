@@ -11,11 +11,13 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
+from asapp import audit
+from asapp.audit import ITSELF, Actor
 from asapp.clock import utcnow
 from asapp.connections import connections
 from asapp.connections.settings import ConnectSettings
 from asapp.extensions import db
-from asapp.models import Connection, Partner, PendingGrant, User
+from asapp.models import Action, Connection, Partner, PendingGrant, User
 from asapp.models.columns import new_public_id
 from asapp.salesforce import oauth
 from asapp.salesforce.oauth import App, Grant, Identity
@@ -60,7 +62,7 @@ def put_pending(
     return to_revoke
 
 
-def switch(user: User, pending: PendingGrant, settings: ConnectSettings) -> Connection | None:
+def switch(user: User, pending: PendingGrant, settings: ConnectSettings, by: Actor = ITSELF) -> Connection | None:
     """Disconnect the old user, connect the new one. Commits; returns None if somebody else has taken that user meanwhile."""
     grant = Grant(
         access_token=pending.unseal(settings.vault, "access_token_sealed"),
@@ -74,10 +76,11 @@ def switch(user: User, pending: PendingGrant, settings: ConnectSettings) -> Conn
     old = connections.find_current(user)
     to_revoke = connections.find_revocable(old, settings) if old else None
     if old is not None:
-        connections.end_connection(old, keep_contacts=True)
+        connections.end_connection(old, True, by)
     db.session.delete(pending)
     connection = connections.put_grant(user, pending.partner_id, grant, who, settings)
     try:
+        audit.record(Action.SWITCHED, by, connection)
         db.session.commit()
     except IntegrityError:
         db.session.rollback()

@@ -11,11 +11,13 @@ from typing import Any, NamedTuple, cast
 
 from sqlalchemy import CursorResult, delete, update
 
+from asapp import audit
+from asapp.audit import ITSELF, Actor
 from asapp.clock import utcnow
 from asapp.contacts.lists import IDS_A_STATEMENT, in_chunks
 from asapp.contacts.queries import contacts_of
 from asapp.extensions import db
-from asapp.models import Contact, ContactSource
+from asapp.models import Action, Contact, ContactSource
 
 
 class Removed(NamedTuple):
@@ -29,7 +31,7 @@ class Removed(NamedTuple):
         return self.deleted + self.hidden
 
 
-def remove_contacts(user_id: int, contact_ids: Collection[int]) -> Removed:
+def remove_contacts(user_id: int, contact_ids: Collection[int], by: Actor = ITSELF) -> Removed:
     """Delete these contacts here; ids that are not this advisor's are passed over."""
     deleted = hidden = 0
     for ids in in_chunks(sorted(contact_ids), IDS_A_STATEMENT):
@@ -40,11 +42,13 @@ def remove_contacts(user_id: int, contact_ids: Collection[int]) -> Removed:
             .where(*chosen, Contact.source != ContactSource.MANUAL, Contact.hidden_at.is_(None))
             .values(hidden_at=utcnow(), changed_at=utcnow())
         )
+    if deleted or hidden:
+        audit.record(Action.CONTACTS_DELETED, by, None, made_by_hand=deleted, from_salesforce=hidden)
     db.session.commit()
     return Removed(deleted, hidden)
 
 
-def restore_contacts(user_id: int, contact_ids: Collection[int]) -> int:
+def restore_contacts(user_id: int, contact_ids: Collection[int], by: Actor = ITSELF) -> int:
     """Take the tombstones away and return how many there were."""
     restored = 0
     for ids in in_chunks(sorted(contact_ids), IDS_A_STATEMENT):
@@ -53,6 +57,8 @@ def restore_contacts(user_id: int, contact_ids: Collection[int]) -> int:
             .where(contacts_of(user_id), Contact.id.in_(ids), Contact.hidden_at.is_not(None))
             .values(hidden_at=None, changed_at=utcnow())
         )
+    if restored:
+        audit.record(Action.CONTACTS_RESTORED, by, None, contacts=restored)
     db.session.commit()
     return restored
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from sqlalchemy import select, update
 
+from asapp import audit
+from asapp.audit import ITSELF, Actor
 from asapp.clock import utcnow
 from asapp.contacts.twins import refresh_twins
 from asapp.extensions import db
 from asapp.leads import arrivals, consent
 from asapp.models import (
+    Action,
     ConsentKind,
     ConsentSource,
     Contact,
@@ -76,7 +79,7 @@ def take_note(user_id: int) -> None:
     db.session.commit()
 
 
-def erase(user_id: int, contact: Contact) -> None:
+def erase(user_id: int, contact: Contact, by: Actor = ITSELF) -> None:
     """Erase a person on request: whatever identifies them goes, the skeleton of consent and the Salesforce Id stay.
 
     The Id is the tombstone: a sync that meets it again stores nothing of the person.
@@ -88,7 +91,7 @@ def erase(user_id: int, contact: Contact) -> None:
     for lead in leads:
         _blank_lead(lead)
     arrivals.blank_contact(contact)
-    db.session.flush()
+    audit.record(Action.ERASED, by, contact)
     refresh_twins(user_id, None, hashes)
     db.session.commit()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asapp.models.audit import Action, ActorKind, AuditEntry, AuditIdentity
 from asapp.models.connection import Connection, ConnectionStatus, OAuthState, PendingGrant
 from asapp.models.contact import (
     Contact,
@@ -31,7 +32,11 @@ from asapp.models.run import RunChange, RunPhase, RunStatus, RunTrigger, SyncRun
 from asapp.models.user import PasswordLink, PasswordLinkKind, Role, User
 
 __all__ = [
+    "Action",
+    "ActorKind",
     "ApiUsage",
+    "AuditEntry",
+    "AuditIdentity",
     "Connection",
     "ConnectionStatus",
     "ConsentEvent",

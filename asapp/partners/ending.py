@@ -13,12 +13,15 @@ from typing import Any
 
 from sqlalchemy import delete, or_, select, update
 
+from asapp import audit
+from asapp.audit import ITSELF, Actor
 from asapp.clock import utcnow
 from asapp.connections.connections import end_connection, find_revocable
 from asapp.connections.settings import ConnectSettings
 from asapp.extensions import db
 from asapp.leads import consent
 from asapp.models import (
+    Action,
     ApiUsage,
     Connection,
     ConnectionStatus,
@@ -51,29 +54,32 @@ class GivenBack:
     unheard: int
 
 
-def disable(partner: Partner, revoke: bool, settings: ConnectSettings) -> GivenBack:
+def disable(partner: Partner, revoke: bool, settings: ConnectSettings, by: Actor = ITSELF) -> GivenBack:
     """Stop the syncs of a firm. revoke: its advisors are disconnected, their contacts stay inactive. Commits."""
     partner.is_enabled = False
-    ended = _end_connections(partner, settings, keep_contacts=True) if revoke else []
+    audit.record(Action.PARTNER_DISABLED, by, partner, tokens_revoked=revoke)
+    ended = _end_connections(partner, settings, True, by) if revoke else []
     db.session.commit()
     return _give_back(ended)
 
 
-def delete_partner(partner: Partner, settings: ConnectSettings) -> GivenBack:
+def delete_partner(partner: Partner, settings: ConnectSettings, by: Actor = ITSELF) -> GivenBack:
     """Commits. Who the firm's advisors and their people were cannot be found out any more."""
     partner.is_enabled = False
-    ended = _end_connections(partner, settings, keep_contacts=True)
+    audit.record(Action.PARTNER_DELETED, by, partner)
+    ended = _end_connections(partner, settings, True, by)
     user_ids = list(db.session.scalars(select(User.id).where(User.partner_id == partner.id)))
     _empty_leads(partner, user_ids)
     _delete_rows(partner, user_ids)
     _empty_advisors(user_ids)
+    audit.forget(user_ids, partner.id)
     _empty_partner(partner)
     db.session.commit()
     return _give_back(ended)
 
 
 def _end_connections(
-    partner: Partner, settings: ConnectSettings, keep_contacts: bool
+    partner: Partner, settings: ConnectSettings, keep_contacts: bool, by: Actor
 ) -> list[tuple[oauth.App, str] | None]:
     """Forget the tokens, in the caller's transaction; return what revoking them needs, None where they didn't open."""
     found = db.session.scalars(
@@ -84,7 +90,7 @@ def _end_connections(
     ended = []
     for connection in found:
         ended.append(find_revocable(connection, settings))
-        end_connection(connection, keep_contacts)
+        end_connection(connection, keep_contacts, by)
     return ended
 
 

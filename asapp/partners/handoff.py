@@ -13,12 +13,14 @@ from datetime import timedelta
 from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
+from asapp import audit
 from asapp.accounts.links import TOKEN_BYTES, LinkIsGone, sha256_of
+from asapp.audit import ITSELF, Actor
 from asapp.clock import utcnow
 from asapp.connections.settings import ConnectSettings
 from asapp.contacts.fields import InvalidFields, clean_line, email_problem
 from asapp.extensions import db
-from asapp.models import Partner, SetupLink, User
+from asapp.models import Action, Partner, SetupLink, User
 from asapp.partners import checks
 from asapp.partners.checks import Checklist
 from asapp.partners.partners import NAME_MAX, AppDetails, check_app, put_app
@@ -45,7 +47,7 @@ class Attempt:
     is_secret_wrong: bool = False
 
 
-def make_link(partner: Partner, recipient: Recipient, admin: User) -> tuple[SetupLink, str]:
+def make_link(partner: Partner, recipient: Recipient, admin: User, by: Actor = ITSELF) -> tuple[SetupLink, str]:
     """Return a new link and its token; an earlier one no longer works. Commits.
 
     Raises InvalidFields (admin_name, admin_email).
@@ -71,6 +73,7 @@ def make_link(partner: Partner, recipient: Recipient, admin: User) -> tuple[Setu
     )
     db.session.add(link)
     try:
+        audit.record(Action.SETUP_LINK_SENT, by, partner)
         db.session.commit()
     except IntegrityError as error:  # another admin made one at the same moment
         db.session.rollback()
@@ -99,18 +102,22 @@ def sender_of(link: SetupLink) -> User | None:
     return db.session.get(User, link.created_by_id) if link.created_by_id else None
 
 
-def revoke_link(partner: Partner) -> None:
+def revoke_link(partner: Partner, by: Actor = ITSELF) -> None:
     _revoke_open(partner.id)
+    audit.record(Action.SETUP_LINK_REVOKED, by, partner)
     db.session.commit()
 
 
-def enter_app(link: SetupLink, partner: Partner, entered: AppDetails, settings: ConnectSettings) -> Attempt:
+def enter_app(
+    link: SetupLink, partner: Partner, entered: AppDetails, settings: ConnectSettings, client_address: str = ""
+) -> Attempt:
     """Check what was entered, and store it if nothing of it is wrong. Commits.
 
     Raises InvalidFields (url, key, secret), LinkIsGone if the link was used or taken back while Salesforce was asked.
     """
     app = check_app(entered, settings.allow_loopback)
     link_id, partner_id = link.id, partner.id
+    by = audit.by_link(partner, link.name, link.email, client_address)
     db.session.rollback()
     found = probe.look_at_app(App(app.url, settings.callback_url, app.key, app.secret, settings.allow_loopback))
     by_code = {finding.code: finding for finding in found}
@@ -133,7 +140,9 @@ def enter_app(link: SetupLink, partner: Partner, entered: AppDetails, settings: 
     if won is None:
         db.session.rollback()
         raise LinkIsGone
-    put_app(db.session.get_one(Partner, partner_id), app, settings.vault)
+    partner = db.session.get_one(Partner, partner_id)
+    put_app(partner, app, settings.vault)
+    audit.record(Action.SECRET_REPLACED, by, partner)
     db.session.commit()
     checks.store(partner_id, found)
     return Attempt(True, checks.checklist(db.session.get_one(Partner, partner_id)))

@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 from sqlalchemy import delete, func, or_, select
 from sqlalchemy.exc import IntegrityError
 
+from asapp import audit
+from asapp.audit import ITSELF, Actor
 from asapp.clock import utcnow
 from asapp.contacts.fields import InvalidFields, clean_line
 from asapp.extensions import db
-from asapp.models import Connection, ConnectionStatus, Partner, PartnerCheck, Role, User, Verdict
+from asapp.models import Action, Connection, ConnectionStatus, Partner, PartnerCheck, Role, User, Verdict
 from asapp.models.columns import new_public_id
 from asapp.salesforce.errors import FIELD
 from asapp.salesforce.hosts import NotSalesforce, is_login_host, normalise_url
@@ -40,6 +42,12 @@ NUMBERS = {
     "api_share": ("api_share_percent", 1, 100, False),
     "opt_outs_trusted_days": ("opt_outs_trusted_days", 1, 60, False),
 }
+# What the audit log quotes of a change; of what is sealed it says that it changed.
+QUOTED = (
+    *("name", "slug", "salesforce_url", "api_version", "opt_out_field", "opt_outs_trusted_days", "lead_company"),
+    *("lead_source", "keep_leads_with_advisor", "sync_interval_minutes", "api_share_percent"),
+)
+SEALED = ("consumer_key_sealed", "consumer_secret_sealed", "pending_secret_sealed")
 SLUG_TAKEN = "Another firm has this one already."
 STATES = ("enabled", "waiting", "attention", "disabled")
 
@@ -122,7 +130,7 @@ def list_partners(search: str = "", state: str = "") -> list[PartnerRow]:
     return [PartnerRow(partner, people, linked, bool(bad)) for partner, people, linked, bad in rows]
 
 
-def create_partner(details: PartnerDetails, vault: Vault, allow_loopback: bool) -> Partner:
+def create_partner(details: PartnerDetails, vault: Vault, allow_loopback: bool, by: Actor = ITSELF) -> Partner:
     """Make a partner, its slug from the name unless one is given; raise InvalidFields."""
     is_app_later = not details.key.strip() and not details.secret.strip()
     details, columns = _check(details, allow_loopback, has_secret=False, is_app_later=is_app_later)
@@ -142,6 +150,7 @@ def create_partner(details: PartnerDetails, vault: Vault, allow_loopback: bool) 
             partner.secret_changed_at = utcnow()
         db.session.add(partner)
         try:
+            audit.record(Action.PARTNER_CREATED, by, partner)
             db.session.commit()
         except IntegrityError:  # somebody took the slug meanwhile
             db.session.rollback()
@@ -152,32 +161,48 @@ def create_partner(details: PartnerDetails, vault: Vault, allow_loopback: bool) 
     raise InvalidFields({"name": "Many firms with this name are being added right now. Try again."})
 
 
-def change_partner(partner: Partner, details: PartnerDetails, vault: Vault, allow_loopback: bool) -> None:
+def change_partner(
+    partner: Partner, details: PartnerDetails, vault: Vault, allow_loopback: bool, by: Actor = ITSELF
+) -> None:
     """Raises InvalidFields. A new secret alone waits beside the old one until a check has seen Salesforce accept it."""
     is_app_later = not partner.is_set_up and not details.key.strip() and not details.secret.strip()
     has_secret = partner.consumer_secret_sealed is not None
     details, columns = _check(details, allow_loopback, has_secret, is_app_later)
-    partner_id = partner.id
-    partner.name = details.name
-    if details.slug:
-        partner.slug = details.slug
-    for column, value in columns.items():
-        setattr(partner, column, value)
-    is_same_app = details.url == partner.salesforce_url and details.key == (read_key(partner, vault) or "")
-    if is_same_app and has_secret:
-        if details.secret and details.secret != _read_secret(partner, vault):
-            partner.seal(vault, "pending_secret_sealed", details.secret)
-            partner.pending_secret_at = utcnow()
-    elif is_app_later:
-        partner.salesforce_url = details.url
-    else:
-        put_app(partner, AppDetails(details.url, details.key, details.secret), vault)
+    partner_id, before = partner.id, values_of(partner)
     try:
+        partner.name = details.name
+        if details.slug:
+            partner.slug = details.slug
+        for column, value in columns.items():
+            setattr(partner, column, value)
+        is_same_app = details.url == partner.salesforce_url and details.key == (read_key(partner, vault) or "")
+        if is_same_app and has_secret:
+            if details.secret and details.secret != _read_secret(partner, vault):
+                partner.seal(vault, "pending_secret_sealed", details.secret)
+                partner.pending_secret_at = utcnow()
+        elif is_app_later:
+            partner.salesforce_url = details.url
+        else:
+            put_app(partner, AppDetails(details.url, details.key, details.secret), vault)
+        audit.record(Action.PARTNER_CHANGED, by, partner, **changes_since(before, partner))
         db.session.commit()
     except IntegrityError:
         db.session.rollback()
         db.session.get(Partner, partner_id)
         raise InvalidFields({"slug": SLUG_TAKEN}) from None
+
+
+def values_of(partner: Partner) -> dict[str, Any]:
+    return {name: getattr(partner, name) for name in (*QUOTED, *SEALED)}
+
+
+def changes_since(before: dict[str, Any], partner: Partner) -> dict[str, Any]:
+    """Return {setting: [old, new]} of what has changed; of what is sealed the name alone."""
+    now = values_of(partner)
+    changed = [name for name in now if now[name] != before[name]]
+    return {
+        name.removesuffix("_sealed"): "changed" if name in SEALED else [before[name], now[name]] for name in changed
+    }
 
 
 def put_app(partner: Partner, app: AppDetails, vault: Vault) -> None:
@@ -194,7 +219,7 @@ def put_app(partner: Partner, app: AppDetails, vault: Vault) -> None:
     partner.app_version = Partner.app_version + 1
 
 
-def use_pending_secret(partner: Partner, vault: Vault) -> bool:
+def use_pending_secret(partner: Partner, vault: Vault, by: Actor = ITSELF) -> bool:
     """Let the new secret take the old one's place. Commits."""
     if partner.pending_secret_sealed is None:
         return False
@@ -202,6 +227,7 @@ def use_pending_secret(partner: Partner, vault: Vault) -> bool:
     partner.secret_changed_at = utcnow()
     discard_pending(partner)
     partner.app_version = Partner.app_version + 1
+    audit.record(Action.SECRET_REPLACED, by, partner)
     db.session.commit()
     return True
 
@@ -214,13 +240,15 @@ def discard_pending(partner: Partner) -> None:
     )
 
 
-def keep_old_secret(partner: Partner) -> None:
+def keep_old_secret(partner: Partner, by: Actor = ITSELF) -> None:
     discard_pending(partner)
+    audit.record(Action.PARTNER_CHANGED, by, partner, forgotten="the new secret")
     db.session.commit()
 
 
-def enable(partner: Partner) -> None:
+def enable(partner: Partner, by: Actor = ITSELF) -> None:
     partner.is_enabled = True
+    audit.record(Action.PARTNER_ENABLED, by, partner)
     db.session.commit()
 
 

@@ -10,15 +10,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import CursorResult, delete, func, insert, select, update
 from sqlalchemy.orm import aliased
 
+from asapp import audit
+from asapp.audit import ITSELF, Actor
 from asapp.clock import utcnow
 from asapp.contacts.twins import take_turns
 from asapp.extensions import db
 from asapp.models import (
+    Action,
     Connection,
     Contact,
     Departure,
@@ -72,16 +75,20 @@ def find_held(connection_id: int) -> list[Departure]:
     )
 
 
-def approve(connection: Connection, ring: Ring) -> SyncRun:
+def approve(connection: Connection, ring: Ring, by: Actor = ITSELF) -> SyncRun:
     """Let a run ask Salesforce again about the held contacts, and apply what still holds."""
-    _move(connection.id, DepartureState.APPROVED, (DepartureState.HELD,))
+    moved = _move(connection.id, DepartureState.APPROVED, (DepartureState.HELD,))
+    if moved:
+        audit.record(Action.APPROVED, by, connection, contacts=moved)
     db.session.commit()
     return start_run(connection, RunTrigger.APPROVAL, ring)
 
 
-def discard(connection: Connection) -> None:
+def discard(connection: Connection, by: Actor = ITSELF) -> None:
     """Keep the held contacts until a later run finds a different set."""
-    _move(connection.id, DepartureState.DISCARDED, (DepartureState.HELD,))
+    moved = _move(connection.id, DepartureState.DISCARDED, (DepartureState.HELD,))
+    if moved:
+        audit.record(Action.DISCARDED, by, connection, contacts=moved)
     db.session.commit()
 
 
@@ -344,10 +351,11 @@ def find_survivors(connection_id: int, salesforce_ids: Sequence[str]) -> dict[in
     return found
 
 
-def _move(connection_id: int, to: DepartureState, states: Sequence[DepartureState]) -> None:
-    db.session.execute(
+def _move(connection_id: int, to: DepartureState, states: Sequence[DepartureState]) -> int:
+    moved = db.session.execute(
         update(Departure)
         .where(Departure.connection_id == connection_id, Departure.state.in_(states))
         .values(state=to)
         .execution_options(synchronize_session=False)
     )
+    return cast("CursorResult[Any]", moved).rowcount

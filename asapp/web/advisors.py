@@ -10,7 +10,7 @@ from asapp.accounts import advisors
 from asapp.contacts.fields import InvalidFields
 from asapp.models import Partner, User
 from asapp.partners import partners
-from asapp.web.access import admin_required
+from asapp.web.access import actor, admin_required
 from asapp.web.htmx import go_to
 from asapp.web.integrations import connect_settings
 from asapp.web.partners import config, get_partner, show_link
@@ -30,7 +30,7 @@ def invite(slug: str) -> ResponseReturnValue:
     partner = get_partner(slug)
     name, email = request.form.get("name", ""), request.form.get("email", "")
     try:
-        user, token = advisors.invite(email, name, partner)
+        user, token = advisors.invite(email, name, partner, actor())
     except InvalidFields as refusal:
         return show(get_partner(slug), name, email, refusal.errors), 422
     return send_invitation(partner, user, token)
@@ -42,7 +42,7 @@ def invite_again(slug: str, number: str) -> ResponseReturnValue:
     partner, user = get_partner(slug), get_advisor(slug, number)
     if not user.is_active or user.invited_at is None:
         abort(404)
-    return send_invitation(partner, user, advisors.invite_again(user))
+    return send_invitation(partner, user, advisors.invite_again(user, actor()))
 
 
 @blueprint.post("/<number>/deactivate", endpoint="deactivate")
@@ -50,7 +50,7 @@ def invite_again(slug: str, number: str) -> ResponseReturnValue:
 def deactivate(slug: str, number: str) -> ResponseReturnValue:
     user = get_advisor(slug, number)
     name = user.name
-    advisors.deactivate(user, connect_settings())
+    advisors.deactivate(user, connect_settings(), actor())
     flash(
         f"{name} is deactivated, logged out everywhere and disconnected from Salesforce. Nothing was deleted.", "good"
     )
@@ -61,7 +61,7 @@ def deactivate(slug: str, number: str) -> ResponseReturnValue:
 @admin_required
 def let_back_in(slug: str, number: str) -> ResponseReturnValue:
     user = get_advisor(slug, number)
-    advisors.let_back_in(user)
+    advisors.let_back_in(user, actor())
     flash(f"{user.name} can log in again, and connects Salesforce again under Integrations.", "good")
     return go_to(url_for("advisors.index", slug=slug))
 
@@ -78,7 +78,7 @@ def move(slug: str, number: str) -> ResponseReturnValue:
     partner, user = get_partner(slug), get_advisor(slug, number)
     to = partners.find_partner(request.form.get("partner", ""))
     try:
-        advisors.move(user, to, request.form.get("contacts") == "keep", connect_settings())
+        advisors.move(user, to, request.form.get("contacts") == "keep", connect_settings(), actor())
     except InvalidFields as refusal:
         return show_move(partner, user, refusal.errors), 422
     firm = to or partner

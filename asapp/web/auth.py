@@ -10,7 +10,7 @@ from flask_login import current_user, login_user
 
 from asapp.accounts import users
 from asapp.extensions import limiter
-from asapp.web.access import safe_path
+from asapp.web.access import actor, safe_path
 from asapp.web.navigation import home_of_current_user
 
 blueprint = Blueprint("auth", __name__)
@@ -43,7 +43,7 @@ def login() -> ResponseReturnValue:
 def try_login() -> ResponseReturnValue:
     email = request.form.get("email", "")
     next_path = safe_path(request.form.get("next"))
-    user = users.log_in(email, request.form.get("password", ""))
+    user = users.log_in(email, request.form.get("password", ""), actor())
     if user is None:
         return render_template("auth/login.html", email=email, next=next_path, is_refused=True), 422
     session.clear()  # nothing that was there before the log-in may live on in it

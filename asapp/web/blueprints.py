@@ -6,7 +6,9 @@ from flask import Blueprint
 
 from asapp.web import (
     advisors,
+    audit,
     auth,
+    board,
     connect,
     contacts,
     health,
@@ -37,5 +39,7 @@ BLUEPRINTS: tuple[Blueprint, ...] = (
     partners.blueprint,
     advisors.blueprint,
     partner_setup.blueprint,
+    board.blueprint,
+    audit.blueprint,
     health.blueprint,
 )

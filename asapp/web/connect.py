@@ -14,7 +14,7 @@ from asapp.connections.connect import CallbackAnswer, LostState, Outcome
 from asapp.jobs.queues import Queues
 from asapp.leads import outbox
 from asapp.partners import checks
-from asapp.web.access import advisor_required
+from asapp.web.access import actor, advisor_required
 from asapp.web.htmx import go_to, wants_part
 from asapp.web.integrations import LOST_STATE, connect_settings, look_now, panel_url, person, shown
 
@@ -50,7 +50,7 @@ def callback() -> ResponseReturnValue:
     wanted = ("state", "code", "error", "error_description")
     answer = CallbackAnswer(*(request.args.get(name, "")[:LONGEST_VALUE] for name in wanted))
     try:
-        outcome = connect.finish(person(), answer, connect_settings())
+        outcome = connect.finish(person(), answer, connect_settings(), actor())
     except LostState:
         session[LOST_STATE] = True
         outcome = ""
@@ -92,7 +92,7 @@ def switch() -> ResponseReturnValue:
     user = person()
     waiting = pending.find_pending(user)
     if waiting is not None:
-        pending.switch(user, waiting, connect_settings())
+        pending.switch(user, waiting, connect_settings(), actor())
         ring_for_leads()
     return go_to(panel_url())
 
@@ -121,5 +121,5 @@ def disconnect() -> ResponseReturnValue:
     connection = connections.find_current(person())
     if connection is not None:
         keep_contacts = request.form.get("contacts") != "remove"
-        connections.disconnect(connection, keep_contacts, connect_settings())
+        connections.disconnect(connection, keep_contacts, connect_settings(), actor())
     return go_to(panel_url())

@@ -16,6 +16,7 @@ from flask import (
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
+from asapp import audit
 from asapp.clock import utcnow
 from asapp.connections.connections import find_current, find_latest
 from asapp.contacts import export, lists, manual, queries, removal, why
@@ -24,10 +25,10 @@ from asapp.contacts.fields import Details, InvalidFields
 from asapp.contacts.queries import Line, Wanted
 from asapp.contacts.words import REASONS, SOURCES, STATES, USUAL_ANSWERS, VERDICTS, why_not_asked, words_of
 from asapp.extensions import limiter
-from asapp.models import ContactList, Reason
+from asapp.models import Action, ContactList, Reason
 from asapp.salesforce.hosts import is_salesforce_url, record_url
 from asapp.sync.runs import find_active_run
-from asapp.web.access import advisor_required, safe_path
+from asapp.web.access import actor, advisor_required, safe_path
 from asapp.web.filters import counted
 from asapp.web.htmx import go_to, wants_part
 from asapp.web.integrations import connect_settings
@@ -102,6 +103,7 @@ def _emptiness() -> str:
 @advisor_required
 def export_csv() -> ResponseReturnValue:
     now = utcnow()
+    audit.note(Action.EXPORTED, actor(), None, file="contacts")
     pieces = stream_with_context(export.iter_csv(current_user.id, now))
     response = Response(pieces, mimetype="text/csv")
     response.headers["Content-Disposition"] = f'attachment; filename="contacts-{now:%Y-%m-%d}.csv"'
@@ -151,7 +153,7 @@ def confirm_delete() -> ResponseReturnValue:
 @blueprint.post("/delete")
 @advisor_required
 def delete() -> ResponseReturnValue:
-    removed = removal.remove_contacts(current_user.id, chosen_ids())
+    removed = removal.remove_contacts(current_user.id, chosen_ids(), actor())
     if not removed.total:
         abort(404)
     words = f"{counted(removed.total, 'contact')} deleted here."
@@ -167,7 +169,7 @@ def restore() -> ResponseReturnValue:
     ids = chosen_ids()
     if not ids:
         return go_to(_nobody_chosen())
-    count = removal.restore_contacts(current_user.id, ids)
+    count = removal.restore_contacts(current_user.id, ids, actor())
     if not count:
         abort(404)
     flash(f"{counted(count, 'contact')} restored.", "good")

@@ -13,14 +13,15 @@ from flask import Blueprint, Response, abort, current_app, make_response, render
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
+from asapp import audit
 from asapp.connections import ahead, connections, receipts
 from asapp.connections.look import find_progress, find_reconnect, look
 from asapp.connections.panel import Panel, PanelState
 from asapp.connections.settings import ConnectSettings
 from asapp.jobs.queues import Queues
-from asapp.models import Connection, RunTrigger, User
+from asapp.models import Action, Connection, RunTrigger, User
 from asapp.sync import books, departures, runs
-from asapp.web.access import advisor_required
+from asapp.web.access import actor, advisor_required
 from asapp.web.htmx import go_to, wants_part
 from config import Config
 
@@ -102,7 +103,7 @@ def cancel() -> ResponseReturnValue:
 def approve() -> ResponseReturnValue:
     connection = connections.find_current(person())
     if connection is not None and connection.is_connected:
-        departures.approve(connection, queues().ring_for_runs)
+        departures.approve(connection, queues().ring_for_runs, actor())
     return answer_with_panel()
 
 
@@ -111,7 +112,7 @@ def approve() -> ResponseReturnValue:
 def discard() -> ResponseReturnValue:
     connection = connections.find_current(person())
     if connection is not None:
-        departures.discard(connection)
+        departures.discard(connection, actor())
     return answer_with_panel()
 
 
@@ -121,6 +122,7 @@ def held_csv() -> ResponseReturnValue:
     connection = connections.find_current(person())
     if connection is None:
         abort(404)
+    audit.note(Action.EXPORTED, actor(), connection, file="held")
     return Response(
         receipts.leaving_csv(connection.id),
         content_type="text/csv; charset=utf-8",

@@ -10,6 +10,7 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from markupsafe import Markup, escape
 
+from asapp import audit
 from asapp.clock import utcnow
 from asapp.connections.connections import find_latest
 from asapp.contacts import queries as contact_queries
@@ -17,9 +18,9 @@ from asapp.contacts.fields import InvalidFields
 from asapp.jobs.queues import Queues
 from asapp.leads import actions, consent, outbox, pages, queries, words
 from asapp.leads.queries import Line, Wanted
-from asapp.models import Contact, ContactSource, Lead, OptInPage
+from asapp.models import Action, Contact, ContactSource, Lead, OptInPage
 from asapp.salesforce.hosts import is_salesforce_url, record_url
-from asapp.web.access import advisor_required
+from asapp.web.access import actor, advisor_required
 from asapp.web.filters import counted
 from asapp.web.htmx import go_to, wants_part
 from config import Config
@@ -83,6 +84,7 @@ def trouble_of(code: str | None) -> tuple[str, str] | None:
 @advisor_required
 def export_csv() -> ResponseReturnValue:
     now = utcnow()
+    audit.note(Action.EXPORTED, actor(), None, file="leads")
     pieces = stream_with_context(queries.iter_csv(current_user, now))
     return as_file(Response(pieces, mimetype="text/csv"), f"leads-{now:%Y-%m-%d}.csv")
 
@@ -216,6 +218,7 @@ def consent_csv(contact_id: int) -> ResponseReturnValue:
     moments = consent.history_of_contact(current_user.id, contact.id)
     if not moments:
         abort(404)
+    audit.note(Action.EXPORTED, actor(), contact, file="consent")
     return as_file(Response(consent.csv_of(moments), mimetype="text/csv"), f"consent-{contact.id}.csv")
 
 
@@ -228,7 +231,7 @@ def confirm_erase(contact_id: int) -> ResponseReturnValue:
 @blueprint.post(f"/erase/{CONTACT}", endpoint="erase")
 @advisor_required
 def erase(contact_id: int) -> ResponseReturnValue:
-    actions.erase(current_user.id, get_erasable(contact_id))
+    actions.erase(current_user.id, get_erasable(contact_id), actor())
     flash("Erased. What remains is that somebody agreed and when, without who it was.", "good")
     return go_to(url_for("contacts.index"))
 

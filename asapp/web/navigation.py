@@ -36,6 +36,8 @@ FOR_ADVISORS = (
 )
 FOR_ADMINS = (
     Place("Partners", "partners.index", ("partners", "advisors")),
+    Place("Firm board", "board.index", ("board",)),
+    Place("Audit log", "audit.index", ("audit",)),
     Place("Health", "health.index", ("health",)),
     ACCOUNT_SETTINGS,
 )

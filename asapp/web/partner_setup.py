@@ -77,7 +77,7 @@ def enter(token: str) -> ResponseReturnValue:
         return show_keys(token, partner, entered)
     link_name = link.name
     try:
-        attempt = handoff.enter_app(link, partner, entered, connect_settings())
+        attempt = handoff.enter_app(link, partner, entered, connect_settings(), request.remote_addr or "")
     except InvalidFields as refusal:
         return show_keys(token, partner, entered, errors=refusal.errors), 422
     except LinkIsGone:

@@ -21,7 +21,7 @@ from asapp.partners.handoff import Recipient
 from asapp.partners.partners import PartnerDetails
 from asapp.salesforce.hosts import NotSalesforce, is_sandbox
 from asapp.vault import Vault
-from asapp.web.access import admin_required
+from asapp.web.access import actor, admin_required
 from asapp.web.filters import counted
 from asapp.web.htmx import go_to
 from asapp.web.integrations import connect_settings, person
@@ -64,7 +64,7 @@ def create() -> ResponseReturnValue:
     if "show" in request.form:
         return show_form(None, entered)
     try:
-        partner = partners.create_partner(entered, vault(), config().salesforce_allow_loopback)
+        partner = partners.create_partner(entered, vault(), config().salesforce_allow_loopback, actor())
     except InvalidFields as refusal:
         return show_form(None, entered, refusal.errors), 422
     if not partner.is_set_up:
@@ -99,7 +99,7 @@ def change(slug: str) -> ResponseReturnValue:
         if entered.opt_out_field is not None:
             spelled = checks.spelling_of_opt_out_field(partner, entered.opt_out_field.strip(), connect_settings())
             entered = entered._replace(opt_out_field=spelled)
-        partners.change_partner(partner, entered, vault(), config().salesforce_allow_loopback)
+        partners.change_partner(partner, entered, vault(), config().salesforce_allow_loopback, actor())
     except InvalidFields as refusal:
         return show_form(get_partner(slug), entered, refusal.errors), 422
     slug = partner.slug
@@ -117,7 +117,7 @@ def check(slug: str) -> ResponseReturnValue:
 @blueprint.post("/<slug>/keep-secret", endpoint="keep_secret")
 @admin_required
 def keep_secret(slug: str) -> ResponseReturnValue:
-    partners.keep_old_secret(get_partner(slug))
+    partners.keep_old_secret(get_partner(slug), actor())
     flash("The new secret is forgotten. The one before it goes on being used.", "good")
     return go_to(url_for("partners.show", slug=slug))
 
@@ -126,7 +126,7 @@ def keep_secret(slug: str) -> ResponseReturnValue:
 @admin_required
 def enable(slug: str) -> ResponseReturnValue:
     partner = get_partner(slug)
-    partners.enable(partner)
+    partners.enable(partner, actor())
     flash(f"{partner.name} is enabled.", "good")
     return go_to(url_for("partners.show", slug=slug))
 
@@ -136,7 +136,7 @@ def enable(slug: str) -> ResponseReturnValue:
 def disable(slug: str) -> ResponseReturnValue:
     partner = get_partner(slug)
     name, was_enabled, revoke = partner.name, partner.is_enabled, request.form.get("tokens") == "revoke"
-    given_back = ending.disable(partner, revoke, connect_settings())
+    given_back = ending.disable(partner, revoke, connect_settings(), actor())
     flash(f"{name} is disabled. Nothing of it was deleted.{words_of_revoking(given_back)}", "good")
     if was_enabled:
         told = get_partner(slug)
@@ -161,7 +161,7 @@ def delete(slug: str) -> ResponseReturnValue:
     name, typed = partner.name, request.form.get("confirm_name", "")
     if " ".join(typed.split()) != name:
         return show_delete(partner, typed, {"confirm_name": f"Type {name}, exactly as it stands above."}), 422
-    given_back = ending.delete_partner(partner, connect_settings())
+    given_back = ending.delete_partner(partner, connect_settings(), actor())
     flash(f"{name} is deleted, with everything of it.{words_of_revoking(given_back)}", "good")
     return go_to(url_for("partners.index"))
 
@@ -172,7 +172,7 @@ def send_link(slug: str) -> ResponseReturnValue:
     partner = get_partner(slug)
     recipient = Recipient(request.form.get("admin_name", ""), request.form.get("admin_email", ""))
     try:
-        link, token = handoff.make_link(partner, recipient, person())
+        link, token = handoff.make_link(partner, recipient, person(), actor())
     except InvalidFields as refusal:
         return show_form(get_partner(slug), details_of(partner), refusal.errors, recipient), 422
     url = f"{config().public_url}{url_for('partner_setup.guide', token=token)}"
@@ -191,7 +191,7 @@ def send_link(slug: str) -> ResponseReturnValue:
 @blueprint.post("/<slug>/setup-link/revoke", endpoint="revoke_link")
 @admin_required
 def revoke_link(slug: str) -> ResponseReturnValue:
-    handoff.revoke_link(get_partner(slug))
+    handoff.revoke_link(get_partner(slug), actor())
     flash("The setup link no longer works.", "good")
     return go_to(url_for("partners.show", slug=slug))
 

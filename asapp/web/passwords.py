@@ -23,6 +23,7 @@ from asapp.accounts.links import LinkIsGone
 from asapp.contacts.fields import InvalidFields
 from asapp.database import writing
 from asapp.extensions import db, limiter
+from asapp.web.access import actor
 from asapp.web.auth import account_tried
 from asapp.web.navigation import home_of_current_user
 from config import Config
@@ -87,7 +88,7 @@ def show(token: str) -> ResponseReturnValue:
 @limiter.limit(GUESSES_FROM_AN_ADDRESS, deduct_when=is_gone)
 def set_password(token: str) -> ResponseReturnValue:
     try:
-        user = links.set_password(token, request.form.get("new", ""))
+        user = links.set_password(token, request.form.get("new", ""), actor())
     except InvalidFields as refusal:
         person = links.find_person(token)
         if person is not None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from flask import Blueprint, Response, abort, render_template, request, stream_with_context
 from flask.typing import ResponseReturnValue
 
+from asapp import audit
 from asapp.connections import connections, receipts
 from asapp.connections.look import explain_run
-from asapp.models import SyncRun
+from asapp.models import Action, SyncRun
 from asapp.sync import runs
 from asapp.web import run_figures
-from asapp.web.access import advisor_required
+from asapp.web.access import actor, advisor_required
 from asapp.web.integrations import person
 
 blueprint = Blueprint("runs", __name__, url_prefix="/settings/integrations/runs")
@@ -46,6 +47,7 @@ def receipt(run_id: int) -> ResponseReturnValue:
 @advisor_required
 def receipt_csv(run_id: int) -> ResponseReturnValue:
     run = get_run(run_id)
+    audit.note(Action.EXPORTED, actor(), run.connection, file="receipt", run=run.id)
     return Response(
         stream_with_context(receipts.iter_csv(run.id)),
         content_type="text/csv; charset=utf-8",

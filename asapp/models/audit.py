@@ -1,0 +1,98 @@
+"""Who did what, when, about what. Entries are append-only and name people by ids; who that was stands in one row beside them.
+
+Erasing a person blanks those rows (asapp/audit.py: forget) and leaves the entries as they are.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import JSON, ForeignKey, Index, String
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from asapp.clock import utcnow
+from asapp.database import Base, UTCDateTime
+from asapp.models.columns import append_only, one_of
+
+
+class ActorKind(StrEnum):
+    PERSON = "person"  # somebody who is logged in
+    LINK = "link"  # a firm's Salesforce admin, on a setup link
+    COMMAND = "command"  # whoever runs the commands
+    ITSELF = "itself"  # nobody: asapp did it
+    NOBODY = "nobody"  # whoever it was that could not log in
+
+
+class Action(StrEnum):
+    LOGGED_IN = "logged_in"
+    LOGIN_REFUSED = "login_refused"
+    PASSWORD_CHANGED = "password_changed"  # noqa: S105
+    PERSON_CREATED = "person_created"
+    INVITED = "invited"
+    DEACTIVATED = "deactivated"
+    LET_BACK_IN = "let_back_in"
+    MOVED = "moved"
+    PARTNER_CREATED = "partner_created"
+    PARTNER_CHANGED = "partner_changed"
+    PARTNER_ENABLED = "partner_enabled"
+    PARTNER_DISABLED = "partner_disabled"
+    PARTNER_DELETED = "partner_deleted"
+    SECRET_REPLACED = "secret_replaced"  # noqa: S105
+    SETUP_LINK_SENT = "setup_link_sent"
+    SETUP_LINK_REVOKED = "setup_link_revoked"
+    CONNECTED = "connected"
+    DISCONNECTED = "disconnected"
+    SWITCHED = "switched"
+    EXPORTED = "exported"
+    CONTACTS_DELETED = "contacts_deleted"
+    CONTACTS_RESTORED = "contacts_restored"
+    APPROVED = "approved"
+    DISCARDED = "discarded"
+    ERASED = "erased"
+    KEYS_ROTATED = "keys_rotated"
+
+
+class AuditIdentity(Base):
+    """Who and from where: blank once erased. Entries of one person from one place share it."""
+
+    __tablename__ = "audit_identities"
+    __table_args__ = (
+        Index("ix_audit_identities_user_id", "user_id"),
+        Index("ix_audit_identities_partner", "partner_id"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    partner_id: Mapped[int | None] = mapped_column(ForeignKey("partners.id"))  # of somebody who has no account here
+    name: Mapped[str] = mapped_column(String(120), default="")
+    email: Mapped[str] = mapped_column(String(254), default="")
+    client_address: Mapped[str] = mapped_column(String(60), default="")
+    erased_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+
+
+@append_only
+class AuditEntry(Base):
+    """details: figures, names of fields and settings; never anything personal, never a secret."""
+
+    __tablename__ = "audit_entries"
+    __table_args__ = (
+        one_of("actor_kind", ActorKind),
+        Index("ix_audit_entries_at", "at"),
+        Index("ix_audit_entries_partner", "partner_id", "id"),
+        Index("ix_audit_entries_identity", "identity_id"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+    action: Mapped[str] = mapped_column(String(30))
+    actor_kind: Mapped[str] = mapped_column(String(10))
+    actor_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    identity_id: Mapped[int | None] = mapped_column(ForeignKey("audit_identities.id"))
+    partner_id: Mapped[int | None] = mapped_column(ForeignKey("partners.id"))  # the firm that it concerns
+    subject_type: Mapped[str | None] = mapped_column(String(20))
+    subject_id: Mapped[int | None] = mapped_column()
+    details: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+
+    identity: Mapped[AuditIdentity | None] = relationship()

@@ -1,0 +1,227 @@
+"""The firm board: how every advisor of a firm is doing, and all firms at a glance. Figures and states; nobody's contacts.
+
+As many queries for a firm of a thousand advisors as for one of two.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import func, select
+
+from asapp.contacts.export import neutral
+from asapp.contacts.status import contact_rows, count_active, is_shown
+from asapp.extensions import db
+from asapp.models import (
+    Connection,
+    ConnectionStatus,
+    Contact,
+    Departure,
+    DepartureState,
+    Lead,
+    LeadState,
+    Partner,
+    Role,
+    SyncRun,
+    User,
+)
+from asapp.models.lead import UNDELIVERED
+from asapp.models.run import ACTIVE
+from asapp.partners.partners import PartnerRow, list_partners
+from asapp.sync.allowance import Allowance, allowances
+
+TOKEN_LIFE = timedelta(days=30)  # Salesforce may end a token that was not used for so long
+WAITING = (*UNDELIVERED, LeadState.REFUSED, LeadState.PLEASE_CHECK)
+COLUMNS = (
+    *("advisor", "email", "state", "needs_attention", "last_good_sync", "opt_outs_known_until", "active_contacts"),
+    *("leads_waiting", "next_sync", "token_days_left"),
+)
+
+
+@dataclass(frozen=True)
+class AdvisorLine:
+    user: User
+    connection: Connection | None  # the one that is not disconnected
+    was_connected: bool
+    active: int
+    waiting: int  # leads that are not in Salesforce
+    held: int  # contacts that wait for a decision
+    is_syncing: bool
+    is_paused: bool  # the firm is
+    now: datetime
+
+    @property
+    def state(self) -> tuple[str, str]:
+        """How it stands: (tone of the pill, words). The first that is true, as on the advisor's own page."""
+        connection = self.connection
+        if not self.user.is_active:
+            return "", "Deactivated"
+        if connection is None:
+            return "", "Disconnected" if self.was_connected else "Never connected"
+        if connection.needs_reconnect:
+            return "warn", "Needs reconnecting"
+        if self.is_syncing:
+            return "busy", "Syncing"
+        if self.held:
+            return "warn", "Held"
+        if self.is_paused:
+            return "warn", "Paused"
+        if connection.failures_in_a_row:
+            times = connection.failures_in_a_row
+            return "bad", "Failed once" if times == 1 else f"Failed {times:,} times"
+        if connection.first_synced_at is None:
+            return "", "Connected, not synced yet"
+        return ("bad", "Opt-outs not known") if self.are_opt_outs_unknown else ("good", "Connected")
+
+    @property
+    def needs_attention(self) -> bool:
+        is_bad = self.state[0] in ("warn", "bad")
+        return self.user.is_active and (is_bad or self.are_opt_outs_unknown or bool(self.held))
+
+    @property
+    def are_opt_outs_unknown(self) -> bool:
+        """Was there a good sync, and is it too long ago to be believed?"""
+        connection = self.connection
+        if connection is None or connection.first_synced_at is None:
+            return False
+        return connection.opt_outs_known_until is None or connection.opt_outs_known_until <= self.now
+
+    @property
+    def opt_outs_age(self) -> timedelta | None:
+        good = self.connection.last_good_sync_at if self.connection else None
+        return max(self.now - good, timedelta(0)) if good else None
+
+    @property
+    def token_days_left(self) -> int | None:
+        """Days until Salesforce may end the token if nobody uses it."""
+        if self.connection is None or not self.connection.is_connected:
+            return None
+        return max((self.connection.token_used_at + TOKEN_LIFE - self.now).days, 0)
+
+
+@dataclass(frozen=True)
+class Board:
+    partner: Partner
+    lines: list[AdvisorLine]  # those who need attention first
+    allowance: Allowance | None  # None: the firm is disabled
+
+    @property
+    def attention(self) -> list[AdvisorLine]:
+        return [line for line in self.lines if line.needs_attention]
+
+    @property
+    def people(self) -> int:
+        return sum(line.user.is_active for line in self.lines)
+
+    @property
+    def connected(self) -> int:
+        return sum(line.connection is not None and line.connection.is_connected for line in self.lines)
+
+    @property
+    def waiting(self) -> int:
+        return sum(line.waiting for line in self.lines)
+
+
+@dataclass(frozen=True)
+class FirmLine:
+    row: PartnerRow
+    failing: int
+    allowance: Allowance | None
+
+
+def make_board(partner: Partner, now: datetime) -> Board:
+    is_advisor = (User.partner_id == partner.id, User.role == Role.ADVISOR)
+    is_current = (Connection.user_id == User.id) & (Connection.status != ConnectionStatus.DISCONNECTED)
+    people: Sequence[Any] = db.session.execute(
+        select(User, Connection)
+        .outerjoin(Connection, is_current)
+        .where(*is_advisor)
+        .order_by(func.lower(User.name), User.id)
+    ).all()
+    theirs = select(User.id).where(*is_advisor)
+    ever = set(db.session.scalars(select(Connection.user_id).where(Connection.user_id.in_(theirs)).distinct()))
+    active = _by_id(
+        contact_rows(Contact.user_id, count_active(now))
+        .where(Contact.user_id.in_(theirs), is_shown())
+        .group_by(Contact.user_id)
+    )
+    waiting = _by_id(
+        select(Lead.user_id, func.count())
+        .where(Lead.user_id.in_(theirs), Lead.state.in_(WAITING))
+        .group_by(Lead.user_id)
+    )
+    connections = select(Connection.id).where(Connection.user_id.in_(theirs))
+    held = _by_id(
+        select(Departure.connection_id, func.count())
+        .where(Departure.connection_id.in_(connections), Departure.state == DepartureState.HELD)
+        .group_by(Departure.connection_id)
+    )
+    syncing = set(
+        db.session.scalars(
+            select(SyncRun.connection_id).where(SyncRun.status.in_(ACTIVE), SyncRun.connection_id.in_(connections))
+        )
+    )
+    is_paused = partner.paused_until is not None and partner.paused_until > now
+    lines = [
+        AdvisorLine(
+            user=user,
+            connection=connection,
+            was_connected=user.id in ever,
+            active=active.get(user.id, 0),
+            waiting=waiting.get(user.id, 0),
+            held=held.get(connection.id, 0) if connection else 0,
+            is_syncing=connection is not None and connection.id in syncing,
+            is_paused=is_paused,
+            now=now,
+        )
+        for user, connection in ((row[0], row[1]) for row in people)
+    ]
+    lines.sort(key=lambda line: (not line.needs_attention, not line.user.is_active))
+    return Board(partner, lines, allowances(db.session(), now).get(partner.slug))
+
+
+def list_firms(now: datetime) -> list[FirmLine]:
+    failing = _by_id(
+        select(Connection.partner_id, func.count())
+        .where(Connection.status == ConnectionStatus.CONNECTED, Connection.failures_in_a_row > 0)
+        .group_by(Connection.partner_id)
+    )
+    calls = allowances(db.session(), now)
+    return [FirmLine(row, failing.get(row.partner.id, 0), calls.get(row.partner.slug)) for row in list_partners()]
+
+
+def csv_of(lines: Sequence[AdvisorLine]) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow(COLUMNS)
+    writer.writerows(_cells(line) for line in lines)
+    return buffer.getvalue()
+
+
+def _cells(line: AdvisorLine) -> list[str]:
+    connection = line.connection
+    return [
+        neutral(line.user.name),
+        neutral(line.user.email),
+        line.state[1],
+        "yes" if line.needs_attention else "no",
+        _moment(connection.last_good_sync_at if connection else None),
+        _moment(connection.opt_outs_known_until if connection else None),
+        str(line.active),
+        str(line.waiting),
+        _moment(connection.next_sync_at if connection else None),
+        "" if line.token_days_left is None else str(line.token_days_left),
+    ]
+
+
+def _moment(when: datetime | None) -> str:
+    return when.isoformat(timespec="seconds") if when else ""
+
+
+def _by_id(query: Any) -> dict[int, int]:
+    return {row[0]: row[1] for row in db.session.execute(query)}

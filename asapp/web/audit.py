@@ -1,0 +1,85 @@
+"""The audit log, for admins: to be read, filtered and taken along, which is an entry of its own."""
+
+from __future__ import annotations
+
+from datetime import date
+from urllib.parse import urlencode
+
+from flask import Blueprint, Response, render_template, request, stream_with_context, url_for
+from flask.typing import ResponseReturnValue
+
+from asapp import audit, audit_log
+from asapp.audit_log import GROUPS, SEARCH_MAX, Wanted
+from asapp.clock import utcnow
+from asapp.models import Action
+from asapp.partners import partners
+from asapp.web.access import actor, admin_required
+
+blueprint = Blueprint("audit", __name__, url_prefix="/admin/audit")
+
+
+@blueprint.get("")
+@admin_required
+def index() -> ResponseReturnValue:
+    wanted = wanted_by_query()
+    page = audit_log.find_page(wanted)
+    kept = as_query(wanted)
+    return render_template(
+        "audit/index.html",
+        page=page,
+        wanted=wanted,
+        is_narrowed=bool(kept or wanted.before_id),
+        groups={key: label for key, (label, _actions) in GROUPS.items()},
+        firms=[row.partner for row in partners.list_partners()],
+        export_url=link("audit.export", kept),
+        older_url=link("audit.index", {**kept, "before": str(page.older_id)}) if page.older_id else None,
+        newest_url=link("audit.index", kept) if wanted.before_id else None,
+    )
+
+
+@blueprint.get("/export.csv", endpoint="export")
+@admin_required
+def export_csv() -> ResponseReturnValue:
+    wanted = wanted_by_query()
+    audit.note(Action.EXPORTED, actor(), None, file="audit log")
+    response = Response(stream_with_context(audit_log.iter_csv(wanted)), mimetype="text/csv")
+    response.headers["Content-Disposition"] = f'attachment; filename="audit-{utcnow():%Y-%m-%d}.csv"'
+    return response
+
+
+def wanted_by_query() -> Wanted:
+    args = request.args
+    before = args.get("before", "")
+    return Wanted(
+        who=" ".join(args.get("q", "").replace("\0", "").split())[:SEARCH_MAX],
+        what=args.get("what", "") if args.get("what", "") in GROUPS else "",
+        firm=args.get("firm", "").replace("\0", "")[:60],
+        since=day(args.get("from", "")),
+        until=day(args.get("until", "")),
+        before_id=int(before) if before.isdecimal() and len(before) < 10 else None,
+    )
+
+
+def as_query(wanted: Wanted) -> dict[str, str]:
+    """Return the filter as it stands in an address."""
+    named = {
+        "q": wanted.who,
+        "what": wanted.what,
+        "firm": wanted.firm,
+        "from": wanted.since.isoformat() if wanted.since else "",
+        "until": wanted.until.isoformat() if wanted.until else "",
+    }
+    return {name: value for name, value in named.items() if value}
+
+
+def link(endpoint: str, query: dict[str, str]) -> str:
+    return f"{url_for(endpoint)}?{urlencode(query)}" if query else url_for(endpoint)
+
+
+def day(text: str) -> date | None:
+    """Return the day that a date field sends; None for anything else, and for days that no clock of ours will see."""
+    try:
+        found = date.fromisoformat(text)
+    except ValueError:
+        return None
+    return found if 2000 <= found.year <= 2999 else None

@@ -1,0 +1,108 @@
+"""The firm board, for admins: all firms at a glance, and every advisor of one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from flask import Blueprint, Response, abort, render_template, request
+from flask.typing import ResponseReturnValue
+
+from asapp import audit
+from asapp.clock import utcnow
+from asapp.extensions import db
+from asapp.health import figures
+from asapp.models import Action, Partner
+from asapp.partners import board, partners
+from asapp.sync.allowance import Allowance
+from asapp.web.access import actor, admin_required
+from asapp.web.filters import counted
+from asapp.web.health import queues
+
+blueprint = Blueprint("board", __name__, url_prefix="/admin/board")
+
+ATTENTION = "attention"
+
+
+@dataclass(frozen=True)
+class Meter:
+    """Calls of the last 24 hours as a bar: widths in percent of all that the org allows."""
+
+    ours: float
+    org: float
+    share: float
+    words: str
+
+
+@blueprint.get("")
+@admin_required
+def index() -> ResponseReturnValue:
+    now = utcnow()
+    if request.args.get("firm"):
+        return show_firm(get_partner(request.args["firm"]))
+    return render_template(
+        "board/firms.html",
+        firms=board.list_firms(now),
+        figures=figures.read_figures(db.session(), now),
+        jobs=queues().depths(),
+        now=now,
+    )
+
+
+def show_firm(partner: Partner) -> str:
+    now = utcnow()
+    made = board.make_board(partner, now)
+    is_narrowed = request.args.get("show") == ATTENTION
+    return render_template(
+        "board/firm.html",
+        board=made,
+        lines=made.attention if is_narrowed else made.lines,
+        is_narrowed=is_narrowed,
+        firms=[row.partner for row in partners.list_partners()],
+        now=now,
+    )
+
+
+@blueprint.get("/export.csv", endpoint="export")
+@admin_required
+def export_csv() -> ResponseReturnValue:
+    partner = get_partner(request.args.get("firm", ""))
+    made = board.make_board(partner, utcnow())
+    text = board.csv_of(made.attention if request.args.get("show") == ATTENTION else made.lines)
+    name = f"board-{partner.slug}-{utcnow():%Y-%m-%d}.csv"
+    audit.note(Action.EXPORTED, actor(), partner, file="firm board")
+    response = Response(text, mimetype="text/csv")
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    return response
+
+
+def get_partner(slug: str) -> Partner:
+    return partners.find_partner(slug.replace("\0", "")) or abort(404)
+
+
+@blueprint.app_template_global()
+def meter_of(allowance: Allowance | None) -> Meter | None:
+    """None where the org has not told its total yet."""
+    if allowance is None or not allowance.org_allowed or allowance.share is None:
+        return None
+    total, used = allowance.org_allowed, allowance.org_used or 0
+    words = f"{counted(allowance.ours, 'call')} used by AdvisorStream of its {allowance.share:,}"
+    if allowance.org_used is not None:
+        words += f"; the whole org has used {allowance.org_used:,} of {total:,}"
+    return Meter(
+        min(round(allowance.ours * 100 / total, 1), 100),
+        min(round(used * 100 / total, 1), 100),
+        min(round(allowance.share * 100 / total, 1), 100),
+        words,
+    )
+
+
+@blueprint.app_template_filter()
+def old(age: timedelta | None) -> str:
+    """3 minutes old, 9 days old; nothing is not known."""
+    if age is None:
+        return "Not known"
+    minutes = int(age.total_seconds() // 60)
+    if minutes < 60:
+        return f"{counted(minutes, 'minute')} old" if minutes else "Fresh"
+    return f"{counted(minutes // 60, 'hour')} old" if minutes < 48 * 60 else f"{counted(minutes // 1440, 'day')} old"

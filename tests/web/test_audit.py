@@ -1,0 +1,360 @@
+"""The audit log: what is written, that it stays, who can be forgotten, and how admins read it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import requests_mock
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import delete, select, text, update
+from sqlalchemy.exc import DBAPIError
+
+from asapp import audit, keys
+from asapp.accounts import links
+from asapp.audit import COMMAND, person
+from asapp.database import writing
+from asapp.extensions import db
+from asapp.models import Action, ActorKind, AuditEntry, AuditIdentity, PasswordLinkKind
+from asapp.models.columns import AppendOnly
+from tests.factories import PASSWORD, log_in, make_admin, make_advisor
+from tests.furnished import World, connect_settings, make_world
+
+HERE = "127.0.0.1"
+
+
+@pytest.fixture
+def world(app: Flask) -> Iterator[World]:
+    with requests_mock.Mocker() as salesforce:
+        salesforce.register_uri(requests_mock.ANY, requests_mock.ANY, status_code=503)
+        yield make_world()
+
+
+def newest() -> AuditEntry:
+    return db.session.scalars(select(AuditEntry).order_by(AuditEntry.id.desc()).limit(1)).one()
+
+
+def actions() -> list[str]:
+    return list(db.session.scalars(select(AuditEntry.action).order_by(AuditEntry.id)))
+
+
+Act = tuple[str, Callable[[World], str], Callable[[World], dict[str, Any]], Action]
+
+
+def form(**fields: Any) -> Callable[[World], dict[str, Any]]:
+    return lambda world: fields
+
+
+def firm(end: str) -> Callable[[World], str]:
+    return lambda world: f"/admin/partners/{world.northgate.slug}{end}"
+
+
+def bobs(end: str) -> Callable[[World], str]:
+    return lambda world: f"/admin/partners/{world.northgate.slug}/advisors/{world.bob.user.id}/{end}"
+
+
+def at(path: str) -> Callable[[World], str]:
+    return lambda world: path
+
+
+PANEL = "/settings/integrations/salesforce"
+NEW_FIRM = {"name": "Calloway", "url": "https://calloway.my.salesforce.com", "key": "key", "secret": "secret"}
+ACTS: list[Act] = [
+    ("alice", at("/contacts/delete"), lambda w: {"id": [c.id for c in w.alice.contacts]}, Action.CONTACTS_DELETED),
+    ("alice", at("/contacts/restore"), lambda w: {"id": w.alice.contacts[1].id}, Action.CONTACTS_RESTORED),
+    ("alice", at(f"{PANEL}/disconnect"), form(contacts="keep"), Action.DISCONNECTED),
+    ("alice", at(f"{PANEL}/approve"), form(), Action.APPROVED),
+    ("alice", at(f"{PANEL}/discard"), form(), Action.DISCARDED),
+    ("alice", lambda w: f"/leads/erase/{w.alice.contacts[-1].id}", form(), Action.ERASED),
+    ("alice", at("/settings/security"), form(current=PASSWORD, new="quite another battery"), Action.PASSWORD_CHANGED),
+    ("ada", at("/admin/partners/new"), form(**NEW_FIRM), Action.PARTNER_CREATED),
+    ("ada", firm(""), form(**NEW_FIRM), Action.PARTNER_CHANGED),
+    ("ada", firm("/disable"), form(), Action.PARTNER_DISABLED),
+    ("ada", firm("/enable"), form(), Action.PARTNER_ENABLED),
+    ("ada", firm("/keep-secret"), form(), Action.PARTNER_CHANGED),
+    ("ada", firm("/delete"), form(confirm_name="Northgate Wealth"), Action.PARTNER_DELETED),
+    ("ada", firm("/setup-link"), form(admin_name="Sam", admin_email="sam@x.example"), Action.SETUP_LINK_SENT),
+    ("ada", firm("/setup-link/revoke"), form(), Action.SETUP_LINK_REVOKED),
+    ("ada", firm("/advisors"), form(name="New", email="new@x.example"), Action.PERSON_CREATED),
+    ("ada", firm("/advisors"), form(name="New", email="new@x.example"), Action.INVITED),
+    ("ada", bobs("deactivate"), form(), Action.DEACTIVATED),
+    ("ada", bobs("deactivate"), form(), Action.DISCONNECTED),
+    ("ada", bobs("let-back-in"), form(), Action.LET_BACK_IN),
+    ("ada", bobs("move"), lambda w: {"partner": w.charlie.user.partner.slug}, Action.MOVED),  # type: ignore[union-attr]
+]
+
+
+@pytest.mark.parametrize(("who", "path", "data", "action"), ACTS, ids=[f"{act[3]}-{act[0]}" for act in ACTS])
+def test_every_act_is_in_the_log(
+    who: str, path: Callable[[World], str], data: Callable[[World], dict[str, Any]], action: Action,
+    client: FlaskClient, world: World,
+) -> None:  # fmt: skip
+    user = world.ada if who == "ada" else world.alice.user
+    log_in(client, user)
+    before = len(actions())
+    assert client.post(path(world), data=data(world)).status_code in (200, 303)
+    written = db.session.scalars(select(AuditEntry).order_by(AuditEntry.id).offset(before)).all()
+    found = [entry for entry in written if entry.action == action]
+    assert len(found) == 1, [entry.action for entry in written]
+    assert (found[0].actor_kind, found[0].actor_id) == (ActorKind.PERSON, user.id)
+    identity = found[0].identity
+    assert identity
+    assert identity.client_address in (HERE, "")  # blank where this very act has erased it
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        lambda w: "/contacts/export.csv",
+        lambda w: "/leads/export.csv",
+        lambda w: f"{PANEL}/held.csv",
+        lambda w: f"/settings/integrations/runs/{w.alice.run.id}.csv",
+        lambda w: f"/leads/consent/{w.alice.contacts[-1].id}.csv",
+    ],
+)
+def test_every_file_that_is_taken_along_is_in_the_log(
+    path: Callable[[World], str], client: FlaskClient, world: World
+) -> None:
+    log_in(client, world.alice.user)
+    before = len(actions())
+    assert client.get(path(world)).mimetype == "text/csv"
+    assert actions()[before:] == [Action.EXPORTED]
+    assert newest().partner_id == world.northgate.id
+
+
+def test_the_log_itself_is_exported_with_an_entry(client: FlaskClient, world: World) -> None:
+    log_in(client, world.ada)
+    rows = list(csv.reader(io.StringIO(client.get("/admin/audit/export.csv").text)))
+    assert newest().action == Action.EXPORTED
+    assert rows[1][5] == Action.EXPORTED
+    assert rows[1][1] == world.ada.name
+
+
+def test_who_logs_in_and_who_can_not(client: FlaskClient, world: World) -> None:
+    email = world.alice.user.email
+    client.post("/login", data={"email": email, "password": "wrong"})
+    assert newest().action == Action.LOGIN_REFUSED
+    assert (newest().actor_id, newest().subject_id) == (None, world.alice.user.id)
+    client.post("/login", data={"email": "my password by mistake", "password": "x"})
+    assert (newest().action, newest().subject_id, newest().details) == (Action.LOGIN_REFUSED, None, {})
+    identity = newest().identity
+    assert identity
+    assert (identity.email, identity.name, identity.client_address) == ("", "", HERE)
+    client.post("/login", data={"email": email, "password": PASSWORD})
+    assert (newest().action, newest().actor_id) == (Action.LOGGED_IN, world.alice.user.id)
+
+
+def test_a_password_set_on_a_link(client: FlaskClient, world: World) -> None:
+    token = links.make_link(world.bob.user, PasswordLinkKind.RESET)
+    client.post(f"/password/{token}", data={"new": "quite another battery"})
+    assert (newest().action, newest().actor_id) == (Action.PASSWORD_CHANGED, world.bob.user.id)
+
+
+def test_keys_rotated_by_a_command(app: Flask, world: World) -> None:
+    keys.rotate(app.extensions["asapp.vault"], COMMAND)
+    assert (newest().action, newest().actor_kind, newest().identity_id) == (
+        Action.KEYS_ROTATED,
+        ActorKind.COMMAND,
+        None,
+    )
+
+
+def test_what_fails_is_not_in_the_log(client: FlaskClient, world: World) -> None:
+    log_in(client, world.ada)
+    before = actions()
+    client.post(f"/admin/partners/{world.northgate.slug}", data=NEW_FIRM | {"url": "nonsense"})
+    client.post(f"/admin/partners/{world.northgate.slug}", data=NEW_FIRM | {"slug": world.charlie.user.partner.slug})  # type: ignore[union-attr]
+    client.post(f"/admin/partners/{world.northgate.slug}/delete", data={"confirm_name": "wrong"})
+    assert actions() == before
+
+
+def test_a_change_says_what_it_was_before_and_no_secret(client: FlaskClient, world: World) -> None:
+    log_in(client, world.ada)
+    old = world.northgate.name
+    client.post(f"/admin/partners/{world.northgate.slug}", data=NEW_FIRM | {"sync_interval": "120"})
+    details = next(
+        entry.details
+        for entry in db.session.scalars(select(AuditEntry).order_by(AuditEntry.id.desc()))
+        if entry.action == Action.PARTNER_CHANGED
+    )
+    assert details["name"] == [old, "Calloway"]
+    assert details["sync_interval_minutes"] == [None, 120]
+    assert details["consumer_secret"] == "changed"
+    assert "'secret'" not in str(details)
+
+
+def test_entries_hold_no_name_and_no_address(app: Flask, client: FlaskClient, world: World) -> None:
+    """All that is personal stands in the row beside it."""
+    for who, path, data, _action in ACTS:
+        if "delete" not in path(world):
+            log_in(client, world.ada if who == "ada" else world.alice.user)
+            client.post(path(world), data=data(world))
+    told = " ".join(str(tuple(row)) for row in db.session.execute(select(AuditEntry.__table__)))
+    for personal in (world.alice.user.email, world.ada.email, "Alice Moreau", world.ada.name, HERE, "sam@", "-synced"):
+        assert personal not in told
+
+
+# ---- It stays
+
+
+def test_the_application_changes_no_entry(app: Flask, world: World) -> None:
+    entry = newest()
+    entry.action = Action.LOGGED_IN
+    with pytest.raises(AppendOnly):
+        db.session.commit()
+    db.session.rollback()
+    db.session.delete(newest())
+    with pytest.raises(AppendOnly):
+        db.session.commit()
+    db.session.rollback()
+
+
+@pytest.mark.parametrize("statement", [update(AuditEntry).values(action="x"), delete(AuditEntry)])
+def test_the_database_changes_no_entry(statement: Any, app: Flask, world: World) -> None:
+    before = actions()
+    with pytest.raises(DBAPIError), writing():
+        db.session.execute(statement)
+    db.session.rollback()
+    assert actions() == before
+
+
+def test_a_deleted_firm_leaves_its_entries_and_nobodys_name(client: FlaskClient, world: World) -> None:
+    log_in(client, world.alice.user)
+    client.get("/contacts/export.csv")
+    export, alice_id, bob_id = newest().id, world.alice.user.id, world.bob.user.id
+    partner_id = world.northgate.id
+    log_in(client, world.ada)
+    client.post(f"/admin/partners/{world.northgate.slug}/delete", data={"confirm_name": world.northgate.name})
+    entry = db.session.get_one(AuditEntry, export)
+    assert (entry.actor_id, entry.partner_id) == (alice_id, partner_id)
+    identities = db.session.scalars(select(AuditIdentity)).all()
+    for identity in identities:
+        if identity.user_id in (alice_id, bob_id) or identity.partner_id == partner_id:
+            assert (identity.name, identity.email, identity.client_address) == ("", "", "")
+            assert identity.erased_at
+    assert any(identity.user_id == world.ada.id and identity.name for identity in identities)
+    assert "Alice" not in client.get("/admin/audit").text
+
+
+def test_forgetting_one_leaves_the_others(app: Flask, world: World) -> None:
+    for user in (world.alice.user, world.bob.user):
+        audit.note(Action.EXPORTED, person(user, HERE), None, file="contacts")
+    audit.forget([world.alice.user.id])
+    db.session.commit()
+    named = {identity.user_id: identity.name for identity in db.session.scalars(select(AuditIdentity))}
+    assert (named[world.alice.user.id], named[world.bob.user.id]) == ("", world.bob.user.name)
+    audit.note(Action.EXPORTED, person(world.alice.user, HERE), None, file="contacts")
+    assert newest().identity
+    assert newest().identity.name == world.alice.user.name  # type: ignore[union-attr]
+
+
+def test_entries_of_one_person_share_the_row_beside_them(app: Flask, world: World) -> None:
+    for _ in range(3):
+        audit.note(Action.EXPORTED, person(world.alice.user, HERE), None, file="contacts")
+    audit.note(Action.EXPORTED, person(world.alice.user, "203.0.113.9"), None, file="contacts")
+    mine = select(AuditIdentity).where(AuditIdentity.user_id == world.alice.user.id)
+    assert len(db.session.scalars(mine).all()) == 2
+
+
+# ---- Reading it
+
+
+@pytest.fixture
+def ada(client: FlaskClient) -> Any:
+    made = make_admin()
+    log_in(client, made)
+    return made
+
+
+def fill() -> tuple[Any, Any]:
+    alice, charlie = make_advisor(name="Alice Moreau"), make_advisor(name="Charlie Chou")
+    audit.note(Action.EXPORTED, person(alice, "192.0.2.1"), None, file="contacts")
+    audit.note(Action.DISCONNECTED, person(charlie, "203.0.113.61"), charlie.partner, contacts_kept=True)
+    return alice, charlie
+
+
+@pytest.mark.parametrize(
+    ("query", "shown", "hidden"),
+    [
+        ("q=moreau", "192.0.2.1", "203.0.113.61"),
+        ("q=203.0.113.61", "203.0.113.61", "192.0.2.1"),
+        ("what=exported", "192.0.2.1", "203.0.113.61"),
+        ("what=connected", "203.0.113.61", "192.0.2.1"),
+        ("from=2020-01-01&until=2999-12-31", "192.0.2.1", "nothing"),
+        ("from=nonsense&until=0001-01-01&before=x&what=x", "192.0.2.1", "nothing"),
+        ("until=2020-01-01", "No entry is like that", "192.0.2.1"),
+        ("q=%00%25", "No entry is like that", "192.0.2.1"),
+    ],
+)
+def test_the_filter(query: str, shown: str, hidden: str, ada: Any, client: FlaskClient) -> None:
+    fill()
+    page = client.get(f"/admin/audit?{query}").text
+    assert shown in page
+    assert hidden not in page
+    file = client.get(f"/admin/audit/export.csv?{query}").text
+    if shown[0].isdigit():
+        assert shown in file
+    assert hidden not in file
+
+
+def test_by_firm(ada: Any, client: FlaskClient) -> None:
+    alice, _charlie = fill()
+    page = client.get(f"/admin/audit?firm={alice.partner.slug}").text
+    assert "192.0.2.1" in page
+    assert "203.0.113.61" not in page
+
+
+def test_pages(ada: Any, client: FlaskClient) -> None:
+    alice = make_advisor()
+    for number in range(60):
+        audit.note(Action.EXPORTED, person(alice, f"192.0.2.{number}"), None, file="contacts")
+    first = client.get("/admin/audit?what=exported").text
+    assert "50 of 60 entries" in first
+    assert "192.0.2.59" in first
+    assert "192.0.2.9<" not in first
+    older = first.partition('rel="next"')[0].rpartition('href="')[2].partition('"')[0].replace("&amp;", "&")
+    assert "what=exported" in older
+    second = client.get(older).text
+    assert "10 of 60 entries" in second
+    assert "192.0.2.9<" in second
+
+
+def test_links_of_the_page_are_made_of_the_filter_alone(ada: Any, client: FlaskClient) -> None:
+    page = client.get("/admin/audit?_external=1&_scheme=javascript&_anchor=x&q=a").text
+    assert "javascript" not in page
+
+
+def test_a_page_costs_as_many_queries_whatever_its_length(ada: Any, client: FlaskClient, app: Flask) -> None:
+    from sqlalchemy import event
+
+    def count() -> int:
+        asked = []
+        event.listen(db.engine, "before_cursor_execute", lambda *args: asked.append(args[2]))
+        client.get("/admin/audit")
+        return len(asked)
+
+    fill()
+    few = count()
+    for _ in range(10):
+        fill()
+    assert count() == few or few == 0
+
+
+def test_nothing_yet(app: Flask, ada: Any, client: FlaskClient) -> None:
+    assert "Nothing has been done yet" in client.get("/admin/audit").text
+
+
+def test_the_schema_refuses_an_unknown_kind(app: Flask) -> None:
+    with pytest.raises(DBAPIError), writing():
+        db.session.execute(
+            text("INSERT INTO audit_entries (at, action, actor_kind, details) VALUES (:now, 'x', 'ghost', '{}')"),
+            {"now": "2026-01-01 00:00:00"},
+        )
+    db.session.rollback()
+
+
+__all__ = ["connect_settings"]

@@ -1,0 +1,197 @@
+"""The firm board: states, figures, the filter, the file, and that it stays cheap."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import event
+
+from asapp.clock import utcnow
+from asapp.extensions import db
+from asapp.models import ApiUsage, Departure, DepartureState, Partner, RunStatus, User
+from asapp.partners.board import make_board
+from tests.factories import (
+    log_in,
+    make_admin,
+    make_advisor,
+    make_connection,
+    make_contact,
+    make_partner,
+    make_run,
+    make_synced_connection,
+    save,
+)
+from tests.signing_up import someone_signs_up
+
+
+@pytest.fixture
+def ada(app: Flask, client: FlaskClient) -> User:
+    made = make_admin()
+    log_in(client, made)
+    return made
+
+
+@pytest.fixture
+def firm(app: Flask) -> Partner:
+    return make_partner()
+
+
+def state_of(firm: Partner, advisor: User) -> tuple[str, bool]:
+    line = next(line for line in make_board(firm, utcnow()).lines if line.user.id == advisor.id)
+    return line.state[1], line.needs_attention
+
+
+def days_ago(days: float) -> Any:
+    return utcnow() - timedelta(days=days)
+
+
+@pytest.mark.parametrize(
+    ("columns", "words", "needs_attention"),
+    [
+        ({}, "Connected", False),
+        ({"status": "disconnected"}, "Disconnected", False),
+        ({"status": "needs_reconnect"}, "Needs reconnecting", True),
+        ({"failures_in_a_row": 1}, "Failed once", True),
+        ({"failures_in_a_row": 3}, "Failed 3 times", True),
+        ({"opt_outs_known_until": days_ago(1)}, "Opt-outs not known", True),
+        ({"opt_outs_known_until": None}, "Opt-outs not known", True),
+        ({"first_synced_at": None, "opt_outs_known_until": None}, "Connected, not synced yet", False),
+    ],
+)
+def test_states_of_a_connection(columns: dict[str, Any], words: str, needs_attention: bool, firm: Partner) -> None:
+    alice = make_advisor(firm)
+    make_synced_connection(alice, **columns)
+    assert state_of(firm, alice) == (words, needs_attention)
+
+
+def test_other_states(firm: Partner) -> None:
+    fred, dora, syncing, held = (make_advisor(firm, name) for name in ("Fred", "Dora", "Sina", "Hal"))
+    dora.deactivated_at = utcnow()
+    make_run(make_synced_connection(syncing), RunStatus.RUNNING)
+    connection = make_synced_connection(held)
+    run = make_run(connection, RunStatus.HELD)
+    save(
+        Departure(
+            connection_id=connection.id, salesforce_id="003x", reason="deleted", state=DepartureState.HELD,
+            found_in_run_id=run.id, was_read=True,
+        )
+    )  # fmt: skip
+    assert state_of(firm, fred) == ("Never connected", False)
+    assert state_of(firm, dora) == ("Deactivated", False)
+    assert state_of(firm, syncing) == ("Syncing", False)
+    assert state_of(firm, held) == ("Held", True)
+    connected = make_advisor(firm, "Pia")
+    make_synced_connection(connected)
+    firm.paused_until = utcnow() + timedelta(hours=1)
+    db.session.commit()
+    assert state_of(firm, connected) == ("Paused", True)
+    assert state_of(firm, held) == ("Held", True)
+
+
+def test_an_advisor_who_came_back_stands_once(firm: Partner, ada: User, client: FlaskClient) -> None:
+    alice = make_advisor(firm)
+    make_connection(alice, status="disconnected")
+    make_connection(alice, status="disconnected")
+    make_synced_connection(alice)
+    page = client.get(f"/admin/board?firm={firm.slug}").text
+    assert page.count(alice.name) == 1
+    assert "1 of 1 advisor" in page
+
+
+def test_figures_of_an_advisor(firm: Partner, ada: User, client: FlaskClient) -> None:
+    alice = make_advisor(firm)
+    connection = make_synced_connection(
+        alice,
+        last_good_sync_at=days_ago(9),
+        token_used_at=days_ago(20.5),
+        next_sync_at=utcnow() + timedelta(minutes=40),
+    )
+    for column in ({}, {}, {"hidden_at": utcnow()}, {"departed": "deleted"}, {"opted_out": True}):
+        make_contact(connection, **column)
+    make_contact(alice)
+    someone_signs_up(alice)
+    page = re.sub(r"<[^>]+>|\s+", " ", client.get(f"/admin/board?firm={firm.slug}").text)
+    page = re.sub(r"\s+", " ", page)
+    assert "9 days old" in page
+    assert "9 days left" in page
+    line = make_board(firm, utcnow()).lines[0]
+    assert (line.active, line.waiting) == (4, 1)  # two, the one by hand, and the lead
+
+
+def test_those_who_need_attention_come_first_and_alone(firm: Partner, ada: User, client: FlaskClient) -> None:
+    make_synced_connection(make_advisor(firm, "Aaron Fine"))
+    make_synced_connection(make_advisor(firm, "Zoe Broken"), status="needs_reconnect")
+    make_synced_connection(make_advisor(name="Elsa Elsewhere"))
+    page = client.get(f"/admin/board?firm={firm.slug}").text
+    assert page.index("Zoe Broken") < page.index("Aaron Fine")
+    assert "Elsa" not in page
+    page = client.get(f"/admin/board?firm={firm.slug}&show=attention").text
+    assert "Zoe Broken" in page
+    assert "Aaron" not in page
+    rows = list(csv.reader(io.StringIO(client.get(f"/admin/board/export.csv?firm={firm.slug}&show=attention").text)))
+    assert [row[0] for row in rows] == ["advisor", "Zoe Broken"]
+    assert len(list(csv.reader(io.StringIO(client.get(f"/admin/board/export.csv?firm={firm.slug}").text)))) == 3
+
+
+def test_nobody_needs_attention(firm: Partner, ada: User, client: FlaskClient) -> None:
+    assert "no advisors yet" in client.get(f"/admin/board?firm={firm.slug}").text
+    make_synced_connection(make_advisor(firm))
+    assert "Nobody needs attention" in client.get(f"/admin/board?firm={firm.slug}&show=attention").text
+
+
+def test_calls_against_the_allowance(firm: Partner, ada: User, client: FlaskClient) -> None:
+    assert "tells its total with the first sync" in client.get(f"/admin/board?firm={firm.slug}").text
+    firm.org_calls_used, firm.org_calls_allowed, firm.org_calls_seen_at = 48310, 100_000, utcnow()
+    firm.api_share_percent = 15
+    save(ApiUsage(partner_id=firm.id, hour=utcnow().replace(minute=0, second=0, microsecond=0), calls=6180))
+    words = "6,180 calls used by AdvisorStream of its 15,000; the whole org has used 48,310 of 100,000"
+    for path in ("/admin/board", f"/admin/board?firm={firm.slug}"):
+        page = client.get(path).text
+        assert f'aria-label="{words}"' in page
+        assert '<rect class="fill-a" width="6.2"' in page
+        assert 'd="M15.0 0V4"' in page
+
+
+def test_all_firms(firm: Partner, ada: User, client: FlaskClient) -> None:
+    make_synced_connection(make_advisor(firm), failures_in_a_row=2)
+    make_advisor(firm, "Bob")
+    make_partner("Disabled Ltd", is_enabled=False)
+    page = client.get("/admin/board").text
+    assert "1 of 2" in page
+    assert "Needs attention" in page
+    assert "Disabled" in page
+    assert "no answer" not in page
+
+
+@pytest.mark.parametrize("path", ["/admin/board?firm=nobody", "/admin/board/export.csv", "/admin/board?firm=%00"])
+def test_an_unknown_firm_is_not_found(path: str, ada: User, client: FlaskClient) -> None:
+    assert client.get(path).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/admin/board", "/admin/board?firm={}"])
+def test_it_costs_as_many_queries_for_many_as_for_few(path: str, firm: Partner, ada: User, client: FlaskClient) -> None:
+    asked: list[str] = []
+
+    def hear(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        asked.append(statement)
+
+    def count() -> int:
+        asked.clear()
+        event.listen(db.engine, "before_cursor_execute", hear)
+        client.get(path.format(firm.slug))
+        event.remove(db.engine, "before_cursor_execute", hear)
+        return len(asked)
+
+    make_contact(make_synced_connection(make_advisor(firm)))
+    few = count()
+    for number in range(8):
+        make_contact(make_synced_connection(make_advisor(firm, f"Advisor {number}"), failures_in_a_row=number))
+        make_partner(f"Firm {number}")
+    assert count() == few <= 20
