@@ -1,7 +1,7 @@
 """Tables whose rows are written once: the database itself refuses to change or delete them.
 
-    forbid_changes("consent_events")          # in upgrade(), behind create_table
-    allow_changes("consent_events")           # in downgrade()
+forbid_changes("consent_events")          # in upgrade(), behind create_table
+allow_changes("consent_events")           # in downgrade()
 """
 
 from __future__ import annotations

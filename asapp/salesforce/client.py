@@ -185,7 +185,9 @@ class OrgClient:
         self._is_paid = True
         if self._reader is None:
             self._reader = ThreadPoolExecutor(1, thread_name_prefix="salesforce")
-        return self._reader.submit(copy_context().run, self.next_page, path)  # what is logged there carries the run's ids
+        return self._reader.submit(
+            copy_context().run, self.next_page, path
+        )  # what is logged there carries the run's ids
 
     def close(self) -> None:
         """Wait for a page that is still being read, and let the connection go."""

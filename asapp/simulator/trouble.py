@@ -123,12 +123,12 @@ class Trouble:
         self._faults: list[Fault] = []
         self._last = 0
 
-    def add(
+    def add(  # noqa: PLR0913
         self,
         answer: str | Answer,
         *,
         kind: str | None = None,
-        method: str | None = None,  # noqa: PLR0913
+        method: str | None = None,
         path: str | None = None,
         soql: str | None = None,
         user_id: str | None = None,
