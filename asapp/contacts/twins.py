@@ -60,7 +60,9 @@ def opted_out_hashes(user_id: int, hashes: Collection[bytes]) -> set[bytes]:
     """Return those of these address hashes that belong to a record of this advisor's which has opted out."""
     mine = select(Connection.id).where(Connection.user_id == user_id)
     of_leads = select(Lead.address_hash).where(Lead.user_id == user_id, *_is_opted_out_lead())
-    of_leads_here = {hashed for hashed in db.session.scalars(of_leads) if hashed in hashes}
+    of_leads_here: set[bytes] = {
+        hashed for hashed in db.session.scalars(of_leads) if hashed is not None and hashed in hashes
+    }
     return of_leads_here | {
         hashed
         for chunk in in_chunks(sorted(set(hashes)), HASHES_A_STATEMENT)
