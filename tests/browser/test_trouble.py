@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Error, Page, Route, expect
 from sqlalchemy import update
 
 from asapp.clock import utcnow
@@ -24,6 +26,7 @@ from tests.services import RedisServer
 
 pytestmark = pytest.mark.browser
 
+ASKING = re.compile(r"/salesforce\?seen=")  # what the panel asks for while a run is active
 CLIENTS = 40
 LEAVING = 15
 
@@ -149,6 +152,28 @@ def test_a_second_click_joins_and_cancel_stops(firm: Firm, open_page: OpenPage) 
     inspect(page, "panel-cancelled")
     press(page, "Sync Account")
     expect_said(page, "Sync complete")
+
+
+def test_a_button_pressed_while_the_page_asks_wins(firm: Firm, open_page: OpenPage) -> None:
+    firm.fill(450)
+    firm.connect()
+    on_their_way: list[Route] = []
+    with firm.held_pages() as release:
+        page = open_page(firm)
+        page.goto(firm.url())
+        press(page, "Sync Account")
+        expect(page.locator("#salesforce")).to_have_attribute("data-state", "running", timeout=15_000)
+        page.route(ASKING, lambda route: on_their_way.append(route))
+        with page.expect_request(ASKING):
+            pass
+        press(page, "Cancel sync")
+        expect_said(page, "Stopping")
+        release.set()
+        page.unroute(ASKING)
+        for route in on_their_way:
+            with suppress(Error):  # the browser wants it no more
+                route.continue_()
+        expect_said(page, "Sync cancelled")
 
 
 # ---- By keyboard
