@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import psycopg
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 
 from asapp import logs
 from asapp.clock import utcnow
@@ -39,6 +41,7 @@ from asapp.sync.runs import (
     claim_run,
     end_run,
     hand_back,
+    let_go,
     ring_for,
     ring_for_parked,
     write_under_lease,
@@ -53,6 +56,7 @@ SWEEP_EVERY = timedelta(days=1)
 MAX_CONFIRMATIONS = 3
 MAX_REOPENINGS = 20  # of one window, after expired locators
 CANT_SEE_OPT_OUTS = "opt_out_hidden"
+DATABASE_AWAY = (OperationalError, psycopg.OperationalError)  # the second from COPY, which SQLAlchemy doesn't see
 
 OpenClient = Callable[[Connection, Callable[[], None]], OrgClient]
 
@@ -356,6 +360,11 @@ def ending(run_id: int, lease: str, connection_id: int, workplace: Workplace) ->
     except errors.SalesforceError as error:
         write_failure(run_id, lease, connection_id, error, workplace)
         log.warning("run failed: %s", error)
+    except DATABASE_AWAY:  # it was restarted, say: the next tick takes the run up again, and counts a try
+        with suppress(*DATABASE_AWAY):
+            db.session.rollback()
+            let_go(run_id, lease)
+        raise
     except Exception:
         bug = errors.OurBug("our_bug")
         write_failure(run_id, lease, connection_id, bug, workplace)

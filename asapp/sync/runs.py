@@ -177,6 +177,16 @@ def hand_back(run_id: int, lease: str) -> bool:
     return handed == 1
 
 
+def let_go(run_id: int, lease: str) -> None:
+    """End our lease now, as if we had died: whoever takes the run up counts a try. Commits."""
+    _execute(
+        update(SyncRun)
+        .where(SyncRun.id == run_id, SyncRun.lease == lease, SyncRun.status == RunStatus.RUNNING)
+        .values(lease_until=utcnow() - timedelta(seconds=1))
+    )
+    db.session.commit()
+
+
 def request_cancel(run: SyncRun) -> None:
     """End a queued run now, a running one at its next page."""
     now = utcnow()

@@ -1,0 +1,82 @@
+"""A database that is restarted under a run costs it a try, and nothing else: it is no bug of ours and no failure to show."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pytest
+from flask import Flask
+from sqlalchemy.exc import OperationalError
+
+from asapp.clock import utcnow
+from asapp.extensions import db
+from asapp.models import RunStatus
+from asapp.simulator import Running
+from asapp.sync import execute
+from asapp.sync.dispatch import take_back_stale
+from tests.syncing import Office, contacts_here
+
+CONTACTS = 500
+CUT = [
+    OperationalError("UPDATE", {}, psycopg.errors.AdminShutdown("terminating connection")),
+    psycopg.OperationalError("the connection is lost"),  # as COPY lets it through
+]
+
+
+@pytest.fixture
+def office(app: Flask, org: Running) -> Office:
+    office = Office(org)
+    office.fill(CONTACTS)
+    office.org.change_settings(page_sizes=200)
+    return office
+
+
+def break_once(monkeypatch: pytest.MonkeyPatch, error: Exception, after: int) -> None:
+    """Let the database be gone for one page."""
+    store = execute.apply_page
+    pages = 0
+
+    def apply_page(*arguments: Any, **keywords: Any) -> None:
+        nonlocal pages
+        pages += 1
+        if pages == after + 1:
+            raise error
+        store(*arguments, **keywords)
+
+    monkeypatch.setattr(execute, "apply_page", apply_page)
+
+
+@pytest.mark.parametrize("error", CUT, ids=["statement", "copy"])
+def test_the_run_goes_on_with_the_next_tick(office: Office, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    break_once(monkeypatch, error, after=1)
+    run = office.start()
+    with pytest.raises(type(error)):
+        office.resume(run)
+    run = office.reload(run)
+    assert (run.status, run.error_code, run.read) == (RunStatus.RUNNING, None, 200)
+    assert take_back_stale(utcnow()) == 1  # at once, not when the lease would have run out
+
+    done = office.resume(office.reload(run))
+    assert (done.status, done.tries, done.read) == (RunStatus.COMPLETE, 1, CONTACTS)
+    assert len(contacts_here(office.connection)) == CONTACTS
+    assert office.reload(office.connection).failures_in_a_row == 0
+
+
+def test_a_database_that_is_still_away_leaves_the_run_to_its_lease(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_once(monkeypatch, CUT[0], after=1)
+
+    def away(*_arguments: Any) -> None:
+        raise CUT[0]
+
+    monkeypatch.setattr(execute, "let_go", away)
+    run = office.start()
+    with pytest.raises(OperationalError):
+        office.resume(run)
+    run = office.reload(run)
+    assert (run.status, run.error_code) == (RunStatus.RUNNING, None)
+    assert run.lease_until is not None
+    assert run.lease_until > utcnow()
+    db.session.rollback()
