@@ -44,7 +44,7 @@ from scripts.chaos.watch import Watch
 from scripts.guard import ROOT
 from scripts.visitor import LostError
 
-PAUSES_S = {"processes": (1.0, 5.0), "Salesforce": (0.5, 3.0), "tokens and time": (2.0, 7.0)}
+PAUSES_S = {"processes": (0.5, 3.5), "Salesforce": (0.3, 2.0), "tokens and time": (1.0, 4.0)}
 LOST_CREATES_S = 12 * 60  # by Salesforce's clock: then a create without an answer is known not to have been carried out
 QUIET_S = 420.0
 SLOW_TO_MEND = ("kill -9", "database", "lead", "beyond")

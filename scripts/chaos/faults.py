@@ -361,8 +361,13 @@ def expire_all(world: World, rng: random.Random) -> Hit:
 def revoke(world: World, rng: random.Random) -> Hit:
     """The permission is taken back; the advisor sees it and connects again."""
     row = running(world, rng)
+    version = world.watch.patiently(TOKENS, row.connection_id)[0].token_version
     world.org_of(row.salesforce_user_id).do("revoke_approvals", user_id=row.salesforce_user_id)
-    await_tokens(world, row.connection_id, lambda now: now.status == "needs_reconnect", "nobody noticed it")
+
+    def is_noticed(now: Any) -> bool:  # only connecting again makes new tokens from here on
+        return bool(now.status == "needs_reconnect" or now.token_version > version)
+
+    await_tokens(world, row.connection_id, is_noticed, "nobody noticed it")
     return Hit(runs=latest_run(world, row.connection_id))
 
 
@@ -387,11 +392,12 @@ def kill_in_refresh(world: World, rng: random.Random) -> Hit:
     """kill -9 of a work-horse that waits for the answer to its refresh token."""
     row = running(world, rng, rotates=False)
     org = world.org_of(row.salesforce_user_id)
-    number = org.arm("slow_after", kind="token_refresh", times=1, seconds=3)
+    number = org.arm("slow_after", kind="token_refresh", times=1, seconds=6)
     try:
         org.do("expire_sessions", user_id=row.salesforce_user_id)
         await_hit(org, number)
-        horses = [working for working in world.watch.working("run") if working.row == row.id]
+        runs = latest_run(world, row.connection_id)
+        horses = [working for working in world.watch.working("run") if working.row in runs]
         if not horses:
             raise Missed("another process refreshed it")
         lease = lease_of(world, horses[0])
