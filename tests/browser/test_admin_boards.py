@@ -1,0 +1,65 @@
+"""The firm board and the audit log, as an admin sees them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from playwright.sync_api import expect
+
+from asapp import audit
+from asapp.audit import person
+from asapp.clock import utcnow
+from asapp.extensions import db
+from asapp.models import Action, ApiUsage
+from tests.browser.conftest import OpenPage
+from tests.browser.house import House
+from tests.browser.looking import inspect
+from tests.factories import make_advisor, make_contact, make_partner, make_synced_connection, save
+
+pytestmark = pytest.mark.browser
+
+
+def test_the_firm_board(house: House, open_page: OpenPage) -> None:
+    with house.rows():
+        firm = make_partner("Board & Sons Wealth Partners", api_share_percent=15)
+        firm.org_calls_used, firm.org_calls_allowed, firm.org_calls_seen_at = 48310, 100_000, utcnow()
+        save(ApiUsage(partner_id=firm.id, hour=utcnow().replace(minute=0, second=0, microsecond=0), calls=6180))
+        make_contact(make_synced_connection(make_advisor(firm, "Amara Okafor")))
+        long_ago = utcnow() - timedelta(days=9)
+        broken = make_advisor(firm, "Daniel Abubakar", email="daniel.abubakar@northgate-wealth.example")
+        make_synced_connection(
+            broken, status="needs_reconnect", last_good_sync_at=long_ago, opt_outs_known_until=long_ago
+        )
+        make_synced_connection(make_advisor(firm, "Siobhán Ní Bhriain"), failures_in_a_row=3)
+        make_advisor(firm, "Tomás Herrera")
+    page = open_page(house, house.make_admin())
+    page.goto(f"{house.url}/admin/board")
+    inspect(page, "board-firms")
+    page.get_by_role("link", name="Board & Sons").click()
+    expect(page.get_by_role("row", name="Daniel Abubakar")).to_contain_text("Needs reconnecting")
+    inspect(page, "board-firm")
+    page.get_by_label("Show").select_option("attention")
+    page.get_by_role("button", name="Show").click()
+    expect(page.get_by_role("row", name="Tomás Herrera")).to_have_count(0)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Export CSV").click()
+    assert "Daniel Abubakar" in download.value.path().read_text()
+
+
+def test_the_audit_log(house: House, open_page: OpenPage) -> None:
+    with house.rows():
+        firm = make_partner("Logged Wealth")
+        alice = make_advisor(firm, "Alice Logged")
+        for number in range(60):
+            audit.note(Action.EXPORTED, person(alice, f"203.0.113.{number}"), firm, file="contacts")
+        audit.record(Action.PARTNER_CHANGED, person(alice, "2001:db8::7"), firm, sync_interval_minutes=[120, 60])
+        db.session.commit()
+    page = open_page(house, house.make_admin())
+    page.goto(f"{house.url}/admin/audit")
+    page.get_by_label("Firm", exact=True).select_option(label="Logged Wealth")
+    page.get_by_role("button", name="Search").click()
+    expect(page.get_by_role("main")).to_contain_text("120, then 60")
+    inspect(page, "audit")
+    page.get_by_role("link", name="Older").click()
+    expect(page.get_by_role("main")).to_contain_text("203.0.113.0")
