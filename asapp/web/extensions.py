@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flask import request
 from flask_limiter import Limiter
 from flask_limiter.util import get_remote_address
 from flask_login import LoginManager
@@ -12,3 +13,9 @@ migrate = Migrate()
 login_manager = LoginManager()
 csrf = CSRFProtect()
 limiter = Limiter(key_func=get_remote_address, headers_enabled=True, in_memory_fallback_enabled=True)
+
+
+@limiter.request_filter
+def asks_for_progress() -> bool:
+    """No limit is set for it, and to look for one would cost a twentieth of the answer that is asked for most."""
+    return request.endpoint == "integrations.salesforce"

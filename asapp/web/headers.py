@@ -20,15 +20,16 @@ STEADY = {
 
 def register(app: Flask) -> None:
     config: Config = app.extensions["asapp.config"]
-    policy = content_policy(config)
+    steady = {**STEADY, "Content-Security-Policy": content_policy(config)}
+    if config.is_https:
+        steady["Strict-Transport-Security"] = HSTS
 
     @app.after_request
     def add_headers(response: Response) -> Response:
-        for name, value in STEADY.items():
-            response.headers.setdefault(name, value)
-        response.headers.setdefault("Content-Security-Policy", policy)
-        if config.is_https:
-            response.headers.setdefault("Strict-Transport-Security", HSTS)
+        present = {name for name, _ in response.headers}
+        for name, value in steady.items():
+            if name not in present:
+                response.headers.add(name, value)
         if request.endpoint == "static" and response.status_code < 400:
             keep_by_fingerprint(response)
         else:
