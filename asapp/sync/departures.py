@@ -118,10 +118,18 @@ def nominate_sightings(pull: Pull, ids: Sequence[str], sightings: Mapping[str, S
 
 
 def renew_proposal(connection_id: int) -> None:
-    """A set that differs from the one that was discarded is proposed anew, whole."""
+    """A set that differs from the one that was discarded is proposed anew, whole. Strangers to the advisor don't count."""
     has_new = db.session.scalar(
         select(Departure.salesforce_id)
-        .where(Departure.connection_id == connection_id, Departure.state == DepartureState.FOUND)
+        .join(
+            Contact,
+            (Contact.connection_id == Departure.connection_id) & (Contact.salesforce_id == Departure.salesforce_id),
+        )
+        .where(
+            Departure.connection_id == connection_id,
+            Departure.state == DepartureState.FOUND,
+            Contact.departed.is_(None),
+        )
         .limit(1)
     )
     if has_new is not None:

@@ -158,6 +158,19 @@ def test_an_approval_during_a_run_asks_salesforce_again_all_the_same(office: Off
     assert db.session.scalar(select(Contact.departed).where(Contact.salesforce_id == ids[1])) == "gone"
 
 
+def test_somebody_who_was_never_here_does_not_open_a_discarded_proposal_again(office: Office) -> None:
+    ids = [office.add(email=f"c{n}@fjord.example") for n in range(40)]
+    stranger = office.add(email="quiet@fjord.example", opted_out=True)
+    office.sync()
+    for salesforce_id in ids[:12]:
+        office.org.give(salesforce_id, office.colleague)
+    assert office.sync().is_held
+    office.discard()
+    office.org.give(stranger, office.colleague)
+    assert office.sync().is_complete
+    assert set(reasons_here(office.connection).values()) == {None}
+
+
 # The books
 
 

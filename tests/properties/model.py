@@ -228,10 +228,11 @@ class Model:
         discarded = {i for i, state in self.before.departures.items() if state == "discarded"}
         leaving = [row for row in leaving if row.salesforce_id not in decided]
         gone_ids = {i for i in self.before.ledger if i not in living} - decided
-        if discarded and gone_ids == discarded:
-            leaving = []
-        elif discarded and {row.salesforce_id for row in leaving} <= discarded:
-            return None  # others than contacts came or went: is that a different set?
+        others = {
+            i for i in gone_ids - discarded if self.was_here(i) and self.before.by_salesforce_id[i].departed is None
+        }
+        if discarded and discarded <= gone_ids and not others:
+            leaving = []  # the same contacts as those of the proposal that was discarded
         off_by_twin = [r for r in self.before.by_salesforce_id.values() if r.reason == "twin_opted_out"]
         if any(row.salesforce_id not in living for row in off_by_twin) or self.may_become_twins(leaving, records):
             return None
