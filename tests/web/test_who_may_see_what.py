@@ -325,3 +325,46 @@ def test_the_token_of_another_session_does_not_fit(app: Flask, client: FlaskClie
     response = client.post("/settings", data={"name": "Mallory", "csrf_token": token}, forged=True)
     assert response.status_code == 400
     assert what_changed(before, whole_database()) == []
+
+
+# ---- Headers of every answer
+
+
+@pytest.mark.parametrize("who", ["anonymous", "alice", "ada"])
+def test_every_answer_has_its_policy_and_is_kept_by_nobody(
+    who: str, app: Flask, client: FlaskClient, world: World
+) -> None:
+    problems = []
+    for door in list(doors(app, world, world.alice)):
+        if who != "anonymous":
+            log_in(client, people(world)[who][0])
+        headers = open_door(client, door, forged=not door.is_safe).headers
+        policy = headers.get("Content-Security-Policy", "")
+        is_strict = policy.startswith("default-src 'none'; script-src 'self'") and "unsafe" not in policy
+        if not is_strict or "frame-ancestors 'none'" not in policy or "base-uri 'none'" not in policy:
+            problems.append(f"{door}: {policy or 'no policy'}")
+        if headers.get("X-Content-Type-Options") != "nosniff":
+            problems.append(f"{door} may be sniffed")
+        if door.endpoint != "static" and headers.get("Cache-Control") != "no-store":
+            problems.append(f"{door} may be kept: {headers.get('Cache-Control')}")
+        problems += [f"{door} sets {cookie}" for cookie in headers.getlist("Set-Cookie") if not is_tight(cookie)]
+    report(problems)
+
+
+def is_tight(cookie: str) -> bool:
+    return all(flag in cookie for flag in ("HttpOnly", "SameSite=Lax", "Path=/")) and "Domain=" not in cookie
+
+
+def test_no_answer_leads_elsewhere(app: Flask, client: FlaskClient, world: World) -> None:
+    """Whatever is named as the page to go on to, a redirect stays here."""
+    elsewhere = ("https://evil.example", "//evil.example", "/\\evil.example", "/\t/evil.example", "https:evil.example")
+    for target in elsewhere:
+        named = dict.fromkeys(("next", "back", "url", "return", "redirect", "state", "slug"), target)
+        for door in list(doors(app, world, world.alice)):
+            log_in(client, world.ada if door.access is For.ADMINS else world.alice.user)
+            if not door.is_safe and door.endpoint not in ("auth.try_login", "contacts.restore", "contacts.selection"):
+                continue
+            headers = open_door(client, door, named | {"do": "none"}).headers
+            for name in ("Location", "HX-Redirect"):
+                value = headers.get(name, "")
+                assert not value or (value.startswith("/") and value[1:2] not in ("/", "\\")), f"{door}: {value}"
