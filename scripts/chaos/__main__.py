@@ -191,6 +191,16 @@ class Campaign:
         for org in self.orgs:
             org.do("advance_clock", seconds=LOST_CREATES_S)
         self.settle("runs and leads", self.is_settled)
+        self.sync_all()
+        self.crashes += self.judge({each for editor in self.editors for each in editor.ever_hidden})[1]
+        for editor in self.editors:
+            editor.show_all()
+        self.sync_all()
+
+    def judge(self, unsure: set[str]) -> tuple[verdict.Facts, list[str]]:
+        return verdict.judge(self.app, self.house, self.advisors, self.public.done, unsure)
+
+    def sync_all(self) -> None:
         self.say("everybody syncs once more")
         for round_ in range(3):
             behind = [advisor for advisor in self.advisors if not self.sync_once(advisor)]
@@ -235,8 +245,7 @@ class Campaign:
 
     def finish(self) -> bool:
         """Print the table and the verdict; return whether everything holds."""
-        hidden = {salesforce_id for editor in self.editors for salesforce_id in editor.hidden}
-        facts, wrong = verdict.judge(self.app, self.house, self.advisors, self.public.done, hidden)
+        facts, wrong = self.judge(set())
         wrong += self.crashes
         if self.public.given_up:
             wrong.append(f"{self.public.given_up} people could not sign up")

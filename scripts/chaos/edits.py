@@ -6,6 +6,7 @@ transaction, or is gone) is not done; the org's own store is what counts in the 
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 from collections import Counter
@@ -27,6 +28,7 @@ class Editor:
         self._alive: list[str] = []
         self._binned: list[str] = []
         self.hidden: set[str] = set()
+        self.ever_hidden: set[str] = set()
         self.done: Counter[str] = Counter()
         self.is_over = threading.Event()
         self._number = 0
@@ -146,11 +148,18 @@ class Editor:
         record_id = self._one()
         self._org.do("hide_contact", record_id=record_id)
         self.hidden.add(record_id)
+        self.ever_hidden.add(record_id)
 
     def show(self) -> None:
         record_id = self._rng.choice(sorted(self.hidden))
         self._org.do("show_contact", record_id=record_id)
         self.hidden.discard(record_id)
+
+    def show_all(self) -> None:
+        for record_id in sorted(self.hidden):
+            with contextlib.suppress(Refused):
+                self._org.do("show_contact", record_id=record_id)
+        self.hidden.clear()
 
     def _update(self, **fields: Any) -> None:
         self._org.do("update_contact", contact_id=self._one(), **fields)

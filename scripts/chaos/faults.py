@@ -28,6 +28,9 @@ LATEST_RUN = """
     SELECT id FROM sync_runs WHERE connection_id = %s AND started_at IS NOT NULL ORDER BY id DESC LIMIT 1
 """
 TOKENS = "SELECT token_version, status FROM connections WHERE id = %s"
+LEADS_HELD = """
+    SELECT l.id FROM leads l JOIN connections c ON c.user_id = l.user_id WHERE c.id = %s AND l.lease IS NOT NULL
+"""
 SENDING = "SELECT id FROM leads WHERE state = 'sending' OR lease IS NOT NULL"
 CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 
@@ -146,13 +149,14 @@ def still_running_or_handed_back(world: World, working: Working, lease: str) -> 
 
 
 def kill_work_horse_at_leads(world: World, rng: random.Random) -> Hit:
-    working = at_work(world, rng, "leads")
+    def holding() -> list[Working]:
+        return [working for working in world.watch.working("leads") if world.watch.rows(LEADS_HELD, working.row)]
+
+    working = chance(holding, "no work-horse held a lead", rng)
     if not kill(working.horse):
         raise Missed("the work-horse had just ended")
     time.sleep(0.05)
-    query = """SELECT l.id FROM leads l JOIN connections c ON c.user_id = l.user_id
-               WHERE c.id = %s AND l.lease IS NOT NULL"""
-    leads = [row.id for row in world.watch.patiently(query, working.row)]
+    leads = [row.id for row in world.watch.patiently(LEADS_HELD, working.row)]
     if not leads:
         raise Missed("it held no lead at that moment")
     return Hit(leads=leads)
@@ -164,9 +168,11 @@ def kill_scheduler(world: World, rng: random.Random) -> Hit:
 
     chance(needed, "nothing was waiting for the tick", rng)
     waiting = world.watch.patiently(FOR_THE_TICK)
+    if not waiting:
+        raise Missed("the tick had just been there")
     if not kill(world.house.scheduler.pid):
         raise Missed("the scheduler had just ended")
-    return Hit(note=f"{len(waiting)} were waiting for the tick")
+    return Hit(note="runs, connections or leads were waiting for the tick")
 
 
 def kill_web(world: World, rng: random.Random) -> Hit:
@@ -390,7 +396,7 @@ def bad_refresh(answer: str, times: int = 1, **details: Any) -> Strike:
 
 def kill_in_refresh(world: World, rng: random.Random) -> Hit:
     """kill -9 of a work-horse that waits for the answer to its refresh token."""
-    row = running(world, rng, rotates=False)
+    row = running(world, rng)
     org = world.org_of(row.salesforce_user_id)
     number = org.arm("slow_after", kind="token_refresh", times=1, seconds=6)
     try:

@@ -1,4 +1,9 @@
-"""What has to hold when all is quiet again. Everything is compared with the orgs' own stores."""
+"""What has to hold when all is quiet again. Everything is compared with the orgs' own stores.
+
+What sharing hides and shows moves no stamp: only counts tell it, and where one went as another came, only the sweep of the
+day. So the campaign judges twice: first without those whom sharing has ever moved, then, when all are visible again, so that
+counts are decisive, everybody.
+"""
 
 from __future__ import annotations
 
@@ -36,16 +41,16 @@ class Facts:
 
 
 def judge(
-    app: Flask, house: House, advisors: Sequence[Advisor], signed_up: Sequence[SignedUp], hidden: set[str]
+    app: Flask, house: House, advisors: Sequence[Advisor], signed_up: Sequence[SignedUp], unsure: set[str]
 ) -> tuple[Facts, list[str]]:
-    """Return figures, and a line for everything that doesn't hold."""
+    """Return figures, and a line for everything that doesn't hold. unsure: Ids that are not looked at."""
     wrong: list[str] = []
     with app.app_context():
         wrong += runs_wrong()
         wrong += leases_wrong()
         for advisor in advisors:
             connection = db.session.scalars(select(Connection).where(Connection.user_id == advisor.user_id)).one()
-            lines = [*connection_wrong(connection), *contacts_wrong(connection, advisor.org, hidden)]
+            lines = [*connection_wrong(connection), *contacts_wrong(connection, advisor.org, unsure)]
             wrong += [f"{advisor.email}: {line}" for line in lines]
             db.session.commit()
         wrong += leads_wrong(advisors, signed_up)
@@ -93,24 +98,32 @@ def connection_wrong(connection: Connection) -> Iterator[str]:
         yield f"the books don't balance: {balance}"
 
 
-def contacts_wrong(connection: Connection, org: Org, hidden: set[str]) -> list[str]:
+def contacts_wrong(connection: Connection, org: Org, unsure: set[str]) -> list[str]:
     """Compare every contact here with the org's own, field by field, and the other way round."""
     everybody = {row["Id"]: row for row in org.get("contacts", deleted=1)}
+    unsure = with_their_twins(everybody, unsure)
     theirs = {
         salesforce_id: row
         for salesforce_id, row in everybody.items()
-        if row["OwnerId"] == connection.salesforce_user_id and not row["IsDeleted"] and salesforce_id not in hidden
+        if row["OwnerId"] == connection.salesforce_user_id and not row["IsDeleted"]
     }
-    here = here_of(connection)
-    wrong = [*missing_or_different(theirs, here), *too_many(everybody, theirs, here, hidden)]
-    if connection.salesforce_count != len(theirs):
+    sure = {salesforce_id: row for salesforce_id, row in theirs.items() if salesforce_id not in unsure}
+    here = {salesforce_id: found for salesforce_id, found in here_of(connection).items() if salesforce_id not in unsure}
+    wrong = [*missing_or_different(sure, here), *too_many(everybody, sure, here)]
+    if not unsure and connection.salesforce_count != len(theirs):
         wrong.append(f"{connection.salesforce_count} contacts in the books, {len(theirs)} in the org")
     ledger = set(
         db.session.scalars(select(LedgerEntry.salesforce_id).where(LedgerEntry.connection_id == connection.id))
     )
-    if ledger != set(theirs):
-        wrong.append(f"ledger: {len(set(theirs) - ledger)} missing, {len(ledger - set(theirs))} too many")
+    wrong += [f"{each} is missing in the ledger: {theirs[each]}" for each in set(sure) - ledger]
+    wrong += [f"{each} should not be in the ledger: {everybody.get(each)}" for each in ledger - set(sure) - unsure]
     return [*wrong[:SHOWN], *([f"and {len(wrong) - SHOWN} more like that"] if len(wrong) > SHOWN else [])]
+
+
+def with_their_twins(everybody: dict[str, Any], unsure: set[str]) -> set[str]:
+    """Add those who share an address with one of these."""
+    addresses = {str(everybody[each]["Email"]).lower() for each in unsure if each in everybody}
+    return unsure | {each for each, row in everybody.items() if str(row["Email"]).lower() in addresses and unsure}
 
 
 def here_of(connection: Connection) -> dict[str, Any]:
@@ -147,24 +160,20 @@ def missing_or_different(theirs: dict[str, Any], here: dict[str, Any]) -> Iterat
                 yield f"{salesforce_id} is {found[3] or 'active'} here instead of {reason or 'active'}"
 
 
-def too_many(
-    everybody: dict[str, Any], theirs: dict[str, Any], here: dict[str, Any], hidden: set[str]
-) -> Iterator[str]:
+def too_many(everybody: dict[str, Any], theirs: dict[str, Any], here: dict[str, Any]) -> Iterator[str]:
     for salesforce_id, found in here.items():
-        if salesforce_id not in theirs and found[3] not in reasons_of(everybody.get(salesforce_id), hidden):
+        if salesforce_id not in theirs and found[3] not in reasons_of(everybody.get(salesforce_id)):
             yield f"{salesforce_id} is not theirs any more and is {found[3] or 'active'} here"
 
 
-def reasons_of(row: Any, hidden: set[str]) -> set[str]:
+def reasons_of(row: Any) -> set[str]:
     """Return why a contact that isn't the user's any more may be inactive: what happened later may not have been seen."""
     if row is None:  # purged
         return {"gone", "deleted", "merged", "reassigned"}
-    reasons = {"reassigned"}
+    reasons = {"reassigned", "gone"}  # gone: it was hidden when it went to somebody else
     if row["IsDeleted"]:
         reasons |= {"merged", "deleted"} if row["MasterRecordId"] else {"deleted"}
-    if row["Id"] in hidden:
-        reasons |= {"gone"}
-    return reasons | {"gone"} if row["IsDeleted"] else reasons
+    return reasons
 
 
 def leads_wrong(advisors: Sequence[Advisor], signed_up: Sequence[SignedUp]) -> list[str]:
