@@ -5,6 +5,7 @@ Prints how many clicks and fields it takes each of them, and how long the whole 
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ pytestmark = pytest.mark.browser
 KEY, SECRET, WRONG = "3MVG9handed.over", "C0FFEE5ECRET0123456789", "C0FFEE5ECRET0123456788"
 PASSWORD = "seven quiet harbours"
 PATIENCE_MS = 30_000
+
+SEEDS = itertools.count(4711)
 
 
 @dataclass
@@ -47,7 +50,8 @@ class Person:
 
 @pytest.fixture
 def org(house: House) -> Iterator[Running]:
-    made = Org(name="Handed Over", seed=4711)
+    # The house is shared by all browser tests: each org has Ids of its own, or its user would be connected already.
+    made = Org(name="Handed Over", seed=next(SEEDS))
     made.register_app(KEY, SECRET, [house.config.callback_url])
     amara = made.add_user(name="Amara Okafor", username="amara@handed.example")
     for number in range(30):
