@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from sqlalchemy import CursorResult, Select, Table, bindparam, func, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import aliased
 
 from asapp.clock import utcnow
 from asapp.extensions import db
@@ -25,7 +26,6 @@ BATCH = 500
 RING_AHEAD = 20_000  # runs put in turn by one query: to order all that wait is what costs
 BUDGET_S = 10.0  # the next tick goes on
 PATIENCE = timedelta(seconds=60)  # after which a queued run is looked for in Redis
-PARKED_LONG = timedelta(minutes=10)
 
 Forgotten = Callable[[Sequence[int]], list[int]]
 CONNECTIONS: Table = Connection.__table__  # type: ignore[assignment]
@@ -44,8 +44,8 @@ class Dispatched:
 def dispatch(ring: Ring, forgotten: Forgotten, default_interval_minutes: int) -> Dispatched:
     """Take up stale runs, start what is due, and enqueue what no job is waiting for."""
     now = utcnow()
-    unpark_the_forgotten(now)
     taken_back = take_back_stale(now)
+    unpark_the_forgotten(now)
     started = start_due(now, default_interval_minutes)
     rung_again = ring_for_waiting(now, ring, forgotten)
     done = Dispatched(taken_back, started, rung_again)
@@ -64,10 +64,23 @@ def take_back_stale(now: datetime) -> int:
 
 
 def unpark_the_forgotten(now: datetime) -> None:
-    """A parked run is rung for when another of its firm ends; if that one died instead, time does it."""
+    """A parked run is rung for when another of its firm ends; where none is going on any more, here."""
+    its_own, others, other = aliased(Connection), aliased(Connection), aliased(SyncRun)
+    is_firm_at_work = (
+        select(other.id)
+        .join(others, others.id == other.connection_id)
+        .join(its_own, its_own.partner_id == others.partner_id)
+        .where(
+            its_own.id == SyncRun.connection_id,
+            other.status == RunStatus.RUNNING,
+            other.lease_until > now,
+        )
+        .correlate(SyncRun)
+        .exists()
+    )
     db.session.execute(
         update(SyncRun)
-        .where(SyncRun.status == RunStatus.QUEUED, SyncRun.is_parked, SyncRun.enqueued_at < now - PARKED_LONG)
+        .where(SyncRun.status == RunStatus.QUEUED, SyncRun.is_parked, ~is_firm_at_work)
         .values(is_parked=False, enqueued_at=None)
         .execution_options(synchronize_session=False)
     )

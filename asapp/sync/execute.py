@@ -185,8 +185,6 @@ class Execution:
     def apply(self, page: ContactPage, in_order: bool) -> None:
         if page.records:
             apply_page(self.run, self.pull(), page.records, in_order=in_order)
-            db.session.refresh(self.run)
-            db.session.commit()
 
     def find_departures(self, owned: int) -> tuple[int, bool]:
         """Nominate who left without a row; return (contacts in Salesforce as last counted, was there a sweep)."""
@@ -306,9 +304,8 @@ class Execution:
             raise StopRequested
 
     def write(self, **values: object) -> None:
+        """Write to the run's row and commit; the session reads the row again when it is next looked at."""
         write_under_lease(self.run, self.lease, **values)
-        db.session.commit()
-        db.session.refresh(self.run)
         db.session.commit()
 
     def pull(self) -> Pull:

@@ -17,7 +17,7 @@ from asapp.jobs.queues import Queues
 from asapp.models import Connection, ConnectionStatus, Partner, RunStatus, RunTrigger, SyncRun
 from asapp.sync import runs
 from asapp.sync.dispatch import Dispatched, dispatch, start_due
-from tests.factories import make_advisor, make_connection, make_partner, make_run, save
+from tests.factories import make_advisor, make_connection, make_partner, make_run, make_synced_connection, save
 from tests.services import RedisServer
 
 HOUR = 60
@@ -308,3 +308,22 @@ def test_who_is_due_is_found_by_an_index(app: Flask) -> None:
         db.session.execute(text("SET LOCAL enable_seqscan = off"))
     explain = "EXPLAIN QUERY PLAN" if db.engine.dialect.name == "sqlite" else "EXPLAIN"
     assert "ix_connections_due" in str(db.session.execute(text(f"{explain} {query}")).all())
+
+
+def test_a_parked_run_goes_on_at_the_next_tick_when_nobody_else_of_its_firm_is_going_on(app: Flask) -> None:
+    """Whoever it waited for may have died in its last try, and rung for nobody."""
+    connection = make_synced_connection()
+    run = make_run(connection, RunStatus.QUEUED, is_parked=True, enqueued_at=utcnow())
+    rung: list[int] = []
+    dispatch(lambda ids: bool(rung.extend(ids)) or True, lambda ids: [], 60)
+    assert rung == [run.id]
+
+
+def test_a_parked_run_waits_while_another_of_its_firm_is_going_on(app: Flask) -> None:
+    alice = make_advisor()
+    bob = make_advisor(alice.partner, name="Bob Stone")
+    make_run(make_synced_connection(bob), RunStatus.RUNNING, lease="x", lease_until=utcnow() + timedelta(minutes=1))
+    make_run(make_synced_connection(alice), RunStatus.QUEUED, is_parked=True, enqueued_at=utcnow())
+    rung: list[int] = []
+    dispatch(lambda ids: bool(rung.extend(ids)) or True, lambda ids: [], 60)
+    assert rung == []
