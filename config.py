@@ -79,10 +79,6 @@ class Config:
         return self.public_url.startswith("https://")
 
     @property
-    def is_sqlite(self) -> bool:
-        return self.database_url.startswith("sqlite:")
-
-    @property
     def mail_server(self) -> MailServer | None:
         """Where mails go; None: they are printed."""
         return MailServer.from_url(self.mail_url) if self.mail_url else None

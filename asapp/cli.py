@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NoReturn
 
 import click
-from flask import Flask, current_app
+from flask import Flask
 from flask.cli import AppGroup
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
@@ -13,16 +13,16 @@ from asapp import keys
 from asapp.accounts import users
 from asapp.audit import COMMAND
 from asapp.clock import utcnow
-from asapp.contacts.fields import InvalidFields
 from asapp.database import writing
 from asapp.extensions import db
+from asapp.fields import InvalidFields
 from asapp.health.heartbeats import SCHEDULER, WORKER, Heart, is_seen_here
 from asapp.logs import log_what_ends_us
 from asapp.models import Partner, Role
 from asapp.partners import partners
 from asapp.partners.partners import PartnerDetails
-from asapp.vault import Vault
-from config import Config, secret_of_command
+from asapp.web.current import config, vault
+from config import secret_of_command
 
 
 class Commands(AppGroup):
@@ -139,13 +139,3 @@ def get_partner(slug: str) -> Partner:
 
 def fail(refusal: InvalidFields) -> NoReturn:
     raise click.ClickException(" ".join(f"{field}: {words}" for field, words in refusal.errors.items()))
-
-
-def vault() -> Vault:
-    found: Vault = current_app.extensions["asapp.vault"]
-    return found
-
-
-def config() -> Config:
-    found: Config = current_app.extensions["asapp.config"]
-    return found

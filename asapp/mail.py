@@ -17,9 +17,9 @@ from flask import current_app
 from flask_mailman import EmailMessage
 from flask_mailman.backends.smtp import EmailBackend
 
-from asapp.contacts.fields import clean_line
 from asapp.extensions import db
 from asapp.extensions import mail as mailman
+from asapp.fields import clean_line
 from config import MAIL_SENDER, Config
 
 log = logging.getLogger(__name__)

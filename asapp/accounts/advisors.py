@@ -17,8 +17,8 @@ from asapp.audit import ITSELF, Actor
 from asapp.clock import utcnow
 from asapp.connections import connections
 from asapp.connections.settings import ConnectSettings
-from asapp.contacts.fields import InvalidFields
 from asapp.extensions import db
+from asapp.fields import InvalidFields
 from asapp.models import Action, Connection, ConnectionStatus, Lead, LeadState, Partner, PasswordLinkKind, Role, User
 from asapp.models.lead import UNDELIVERED
 

@@ -16,8 +16,8 @@ from asapp.accounts import passwords
 from asapp.accounts.users import normal_email
 from asapp.audit import ITSELF, Actor
 from asapp.clock import utcnow
-from asapp.contacts.fields import InvalidFields
 from asapp.extensions import db
+from asapp.fields import InvalidFields
 from asapp.models import Action, PasswordLink, PasswordLinkKind, User
 
 TOKEN_BYTES = 36  # long enough for logs to recognise it as a token, should one ever come near them

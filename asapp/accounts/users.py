@@ -15,8 +15,8 @@ from sqlalchemy.exc import IntegrityError
 from asapp import audit
 from asapp.accounts import passwords
 from asapp.audit import ITSELF, Actor
-from asapp.contacts.fields import InvalidFields, clean_line, email_problem
 from asapp.extensions import db
+from asapp.fields import InvalidFields, clean_line, email_problem
 from asapp.leads import pages
 from asapp.models import Action, Partner, Role, User
 

@@ -129,21 +129,17 @@ def put_grant(user: User, partner_id: int, grant: Grant, who: Identity, settings
     return connection
 
 
-def mark_needs_reconnect(connection_id: int, reason: str) -> bool:
-    """Stop recurring syncs until the advisor connects again. reason: a key of connections/words.py. Commits."""
-    marked = mark_in(db.session(), connection_id, reason)
-    db.session.commit()
-    return marked
+def mark_needs_reconnect(session: Session, connection_id: int, reason: str, token_version: int) -> bool:
+    """Stop recurring syncs until the advisor connects again, if the tokens are still the ones that were refused.
 
-
-def mark_in(session: Session, connection_id: int, reason: str, token_version: int | None = None) -> bool:
-    """The same in the caller's transaction; with token_version only where the tokens are still the ones it is about."""
+    Joins the caller's transaction. reason: a key of connections/words.py.
+    """
     now = utcnow()
     statement = update(Connection).where(
-        Connection.id == connection_id, Connection.status == ConnectionStatus.CONNECTED
+        Connection.id == connection_id,
+        Connection.status == ConnectionStatus.CONNECTED,
+        Connection.token_version == token_version,
     )
-    if token_version is not None:
-        statement = statement.where(Connection.token_version == token_version)
     result = session.execute(
         statement.values(
             status=ConnectionStatus.NEEDS_RECONNECT,

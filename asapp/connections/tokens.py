@@ -25,7 +25,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from asapp.clock import utcnow
-from asapp.connections.connections import mark_in
+from asapp.connections.connections import mark_needs_reconnect
 from asapp.connections.settings import ConnectSettings
 from asapp.database import reading, writing
 from asapp.extensions import db
@@ -178,7 +178,7 @@ class StoredTokens:
             is_over = isinstance(error, ReconnectNeeded)
             if error.code == "unknown_grant_error":
                 is_over = self._count_unknown(session, lease)
-            if is_over and mark_in(session, self.connection_id, error.code, lease.token_version):
+            if is_over and mark_needs_reconnect(session, self.connection_id, error.code, lease.token_version):
                 log.warning("connection %s needs reconnecting: %s", self.connection_id, error)
         if is_over and not isinstance(error, ReconnectNeeded):
             raise ReconnectNeeded(error.code, error.detail) from error

@@ -1,33 +1,14 @@
-"""What people may type about a contact or a list, and what we say when it won't do.
-
-This is for what is entered here. What Salesforce accepted is taken as it is and never comes through this door.
-"""
+"""What people may type about a contact or a list, and what we say when it won't do."""
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from collections.abc import Mapping
 from typing import NamedTuple
+
+from asapp.fields import InvalidFields, clean_line, email_problem
 
 FIRST_NAME_MAX = 40
 LAST_NAME_MAX = 80
-EMAIL_MAX = 254
-LOCAL_PART_MAX = 64
 LIST_NAME_MAX = 60
-
-# One @, something on both sides, a dot in the domain, nothing that separates or quotes addresses.
-ADDRESS = re.compile(
-    r"""[^\s@<>()\[\]",;:\\]+@[^\s@<>()\[\]",;:\\._-][^\s@<>()\[\]",;:\\]*\.[^\s@<>()\[\]",;:\\.]{2,}"""
-)
-
-
-class InvalidFields(Exception):
-    """Something typed will not do. errors: field -> what to say beside it."""
-
-    def __init__(self, errors: Mapping[str, str]) -> None:
-        super().__init__(", ".join(errors))
-        self.errors = dict(errors)
 
 
 class Details(NamedTuple):
@@ -36,13 +17,6 @@ class Details(NamedTuple):
     first_name: str
     last_name: str
     email: str
-
-
-def clean_line(text: str) -> str:
-    """Return text on one line: composed, without control characters, spaces single and none at the ends."""
-    composed = unicodedata.normalize("NFC", text)
-    printable = "".join(" " if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in composed)
-    return " ".join(printable.split())
 
 
 def check_details(details: Details) -> Details:
@@ -60,19 +34,6 @@ def check_details(details: Details) -> Details:
     if errors:
         raise InvalidFields(errors)
     return clean
-
-
-def email_problem(email: str) -> str | None:
-    """Return what is wrong with an address that was cleaned; None if mail could go there."""
-    if not email:
-        return "Enter an email address."
-    if len(email) > EMAIL_MAX or len(email.partition("@")[0]) > LOCAL_PART_MAX:
-        return "This is longer than an email address can be."
-    if " " in email or email.count("@") != 1:
-        return "Enter one email address, such as name@example.com."
-    if not ADDRESS.fullmatch(email) or ".." in email or email.startswith(".") or ".@" in email:
-        return "Check the address: it looks like name@example.com."
-    return None
 
 
 def check_list_name(name: str) -> str:

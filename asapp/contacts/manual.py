@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 from asapp.clock import utcnow
 from asapp.contacts.addresses import address_hash, address_key
-from asapp.contacts.fields import Details, InvalidFields, check_details
+from asapp.contacts.fields import Details, check_details
 from asapp.contacts.queries import find_by_hash
 from asapp.contacts.twins import refresh_twins, take_turns
 from asapp.extensions import db
+from asapp.fields import InvalidFields
 from asapp.models import Contact, ContactSource, Partner, User
 from asapp.models.search import search_key
 from asapp.vault import Vault

@@ -19,8 +19,8 @@ from asapp.contacts.status import ACTIVE, INACTIVE, contact_rows, count_active, 
 from asapp.extensions import db
 from asapp.models import Connection, Contact, ContactList, ContactSource, ListKind, ListMember, Reason
 from asapp.models.search import fold
+from asapp.paging import PAGE_SIZE, Page
 
-PAGE_SIZE = 50
 SEARCH_MAX = 200
 WORDS_MAX = 8
 STATES = (ACTIVE, INACTIVE, *Reason)
@@ -97,30 +97,12 @@ class Line(NamedTuple):
         return self.contact.source == ContactSource.MANUAL
 
 
-class Page(NamedTuple):
-    lines: list[Line]
-    total: int
-    number: int
-
-    @property
-    def first(self) -> int:
-        return (self.number - 1) * PAGE_SIZE + 1
-
-    @property
-    def last(self) -> int:
-        return self.first + len(self.lines) - 1
-
-    @property
-    def has_next(self) -> bool:
-        return self.last < self.total
-
-
 def contacts_of(user_id: int) -> ColumnElement[bool]:
     """The contacts that this advisor has, in any state."""
     return and_(Contact.user_id == user_id, is_shown())
 
 
-def find_page(user_id: int, wanted: Wanted, now: datetime) -> Page:
+def find_page(user_id: int, wanted: Wanted, now: datetime) -> Page[Line]:
     """Return one page by last name; a number beyond the end gives the last page."""
     conditions = _conditions(user_id, wanted, now)
     total = db.session.execute(contact_rows(func.count()).where(*conditions)).scalar_one()

@@ -17,10 +17,10 @@ from sqlalchemy import select
 
 from asapp.clock import utcnow
 from asapp.contacts.addresses import address_hash, address_key
-from asapp.contacts.fields import EMAIL_MAX, clean_line
 from asapp.contacts.queries import contacts_of
 from asapp.contacts.status import contact_rows, reason_of
 from asapp.extensions import db
+from asapp.fields import EMAIL_MAX, clean_line
 from asapp.models import Connection, Contact, Departure, DepartureState, LedgerEntry, Outcome, Partner, Reason
 from asapp.salesforce.errors import OurBug, SalesforceError
 from asapp.salesforce.hosts import to_18

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 
@@ -117,14 +117,14 @@ def client_opener(app: Flask) -> OpenClient:
     """Return the function that opens a connection's org with its stored tokens."""
     settings = connect_settings(app)
 
-    def open_client(connection: Connection, before_call: object) -> OrgClient:
+    def open_client(connection: Connection, before_call: Callable[[], None]) -> OrgClient:
         partner = connection.partner
         return OrgClient(
             StoredTokens(connection.id, settings),
             partner.api_version,
             partner.opt_out_field,
             allow_loopback=settings.allow_loopback,
-            before_call=before_call,  # type: ignore[arg-type]
+            before_call=before_call,
         )
 
     return open_client

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from sqlalchemy import Engine, update
 from sqlalchemy.orm import Session
@@ -44,6 +44,13 @@ ELSEWHERE = "tried_elsewhere"
 OUT_OF_SIGHT = "out_of_sight"
 OPT_OUT_HIDDEN = {"Contact": "opt_out_hidden", "Lead": "lead_opt_out_hidden"}
 
+
+class HasEmail(Protocol):
+    @property
+    def email(self) -> str: ...
+
+
+R = TypeVar("R", bound=HasEmail)
 OpenClient = Callable[[Connection, Callable[[], None]], OrgClient]
 
 
@@ -396,9 +403,9 @@ def emails_of(parcels: Sequence[Parcel]) -> list[str]:
     return [parcel.email for parcel in parcels]
 
 
-def first_by_email(records: Sequence[T]) -> dict[str, T]:
+def first_by_email(records: Sequence[R]) -> dict[str, R]:
     """Return {address in lower case: the first record with it}."""
-    found: dict[str, T] = {}
+    found: dict[str, R] = {}
     for record in records:
-        found.setdefault(str(getattr(record, "email")).lower(), record)  # noqa: B009 - records of three kinds have it
+        found.setdefault(record.email.lower(), record)
     return found

@@ -9,7 +9,7 @@ import unicodedata
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from asapp.contacts.fields import InvalidFields, clean_line, email_problem
+from asapp.fields import InvalidFields, clean_line, email_problem
 
 FIRST_NAME_MAX = 40
 LAST_NAME_MAX = 80

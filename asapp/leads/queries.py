@@ -18,8 +18,8 @@ from asapp.leads.words import LABELS, Hold, Shown, meaning_of
 from asapp.models import Connection, Lead, LeadState, User
 from asapp.models.lead import UNDELIVERED
 from asapp.models.search import fold
+from asapp.paging import PAGE_SIZE, Page
 
-PAGE_SIZE = 50
 SEARCH_MAX = 200
 WORDS_MAX = 8
 NEWS_MAX = 20
@@ -56,24 +56,6 @@ class Line(NamedTuple):
         return self.lead.linked_contact_id or self.lead.salesforce_id
 
 
-class Page(NamedTuple):
-    lines: list[Line]
-    total: int
-    number: int
-
-    @property
-    def first(self) -> int:
-        return (self.number - 1) * PAGE_SIZE + 1
-
-    @property
-    def last(self) -> int:
-        return self.first + len(self.lines) - 1
-
-    @property
-    def has_next(self) -> bool:
-        return self.last < self.total
-
-
 def hold_of(user: User, now: datetime) -> str | None:
     """Return why nothing of this advisor's goes out at the moment; None if it does."""
     connection = find_latest(user)
@@ -91,9 +73,9 @@ def hold_of(user: User, now: datetime) -> str | None:
 
 def shown_state(hold: str | None) -> ColumnElement[str]:
     """The state that is shown: what Salesforce did to the person before how far the lead has come."""
-    waiting = (LeadState.WAITING, LeadState.SENDING)
+    waiting: tuple[LeadState, ...] = (LeadState.WAITING, LeadState.SENDING)
     if hold:
-        waiting = UNDELIVERED  # type: ignore[assignment]
+        waiting = UNDELIVERED
     return case(
         (Lead.is_deleted, literal(Shown.DELETED.value)),
         (Lead.opted_out, literal(Shown.OPTED_OUT.value)),
@@ -102,7 +84,7 @@ def shown_state(hold: str | None) -> ColumnElement[str]:
     )
 
 
-def find_page(user: User, wanted: Wanted, now: datetime) -> Page:
+def find_page(user: User, wanted: Wanted, now: datetime) -> Page[Line]:
     """Return one page, newest first; a number beyond the end gives the last page."""
     hold = hold_of(user, now)
     conditions = _conditions(user.id, wanted, hold)
@@ -124,11 +106,6 @@ def count_by_state(user: User, now: datetime) -> Mapping[str, int]:
 
 def find_lead(user_id: int, public_id: str) -> Lead | None:
     return db.session.scalar(select(Lead).where(_of(user_id), Lead.public_id == public_id))
-
-
-def find_of_contact(user_id: int, contact_id: int) -> list[Lead]:
-    """Return the leads whose person a contact is: one as a rule, more after merges in Salesforce."""
-    return list(db.session.scalars(select(Lead).where(_of(user_id), Lead.contact_id == contact_id).order_by(Lead.id)))
 
 
 def find_to_act_on(user: User, now: datetime) -> list[Line]:

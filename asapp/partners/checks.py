@@ -20,9 +20,9 @@ from sqlalchemy.orm import Session
 from asapp.clock import utcnow
 from asapp.connections.settings import ConnectSettings
 from asapp.connections.tokens import StoredTokens
-from asapp.contacts.fields import InvalidFields
 from asapp.database import writing
 from asapp.extensions import db
+from asapp.fields import InvalidFields
 from asapp.models import Connection, ConnectionStatus, Partner, PartnerCheck, Verdict
 from asapp.partners.check_words import TITLES, words_of
 from asapp.partners.partners import use_pending_secret
@@ -109,11 +109,6 @@ def as_checklist(findings: Iterable[Finding]) -> Checklist:
     """For findings that are not stored."""
     found = [_check(f.code, VERDICTS[f.is_good], f.why, f.detail, None) for f in findings]
     return _in_order(sorted(found, key=lambda check: list(TITLES).index(check.code)))
-
-
-def bad_partners() -> set[int]:
-    """Return the ids of the partners of which some check is red."""
-    return set(db.session.scalars(select(PartnerCheck.partner_id).where(PartnerCheck.verdict == Verdict.BAD)))
 
 
 def find_waiting_secrets() -> list[int]:

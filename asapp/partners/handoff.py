@@ -18,8 +18,8 @@ from asapp.accounts.links import TOKEN_BYTES, LinkIsGone, sha256_of
 from asapp.audit import ITSELF, Actor
 from asapp.clock import utcnow
 from asapp.connections.settings import ConnectSettings
-from asapp.contacts.fields import InvalidFields, clean_line, email_problem
 from asapp.extensions import db
+from asapp.fields import InvalidFields, clean_line, email_problem
 from asapp.models import Action, Partner, SetupLink, User
 from asapp.partners import checks
 from asapp.partners.checks import Checklist

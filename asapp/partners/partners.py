@@ -16,8 +16,8 @@ from sqlalchemy.exc import IntegrityError
 from asapp import audit
 from asapp.audit import ITSELF, Actor
 from asapp.clock import utcnow
-from asapp.contacts.fields import InvalidFields, clean_line
 from asapp.extensions import db
+from asapp.fields import InvalidFields, clean_line
 from asapp.models import Action, Connection, ConnectionStatus, Partner, PartnerCheck, Role, User, Verdict
 from asapp.models.columns import new_public_id
 from asapp.salesforce.errors import FIELD

@@ -64,17 +64,6 @@ def count_expected(connection_id: int) -> int:
     return int(db.session.execute(select(mine.scalar_subquery() - leaving.scalar_subquery())).scalar_one())
 
 
-def find_held(connection_id: int) -> list[Departure]:
-    """Return the proposal that waits for the advisor."""
-    return list(
-        db.session.scalars(
-            select(Departure)
-            .where(Departure.connection_id == connection_id, Departure.state == DepartureState.HELD)
-            .order_by(Departure.salesforce_id)
-        )
-    )
-
-
 def approve(connection: Connection, ring: Ring, by: Actor = ITSELF) -> SyncRun:
     """Let a run ask Salesforce again about the held contacts, and apply what still holds."""
     moved = _move(connection.id, DepartureState.APPROVED, (DepartureState.HELD,))
@@ -297,7 +286,6 @@ def apply_batch(run: SyncRun, pull: Pull, batch: Sequence[Departure]) -> None:
         also=added(run.also, also),
     )
     db.session.commit()
-    db.session.refresh(run)
 
 
 def is_news(contact: Known, departure: Departure) -> bool:

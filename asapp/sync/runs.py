@@ -224,9 +224,5 @@ def history(connection_ids: Sequence[int], before_id: int | None = None, limit: 
     return list(db.session.scalars(query.order_by(SyncRun.id.desc()).limit(limit)))
 
 
-def duration(run: SyncRun, now: datetime) -> timedelta | None:
-    return (run.finished_at or now) - run.started_at if run.started_at else None
-
-
 def _execute(statement: Any) -> int:
     return cast(CursorResult[Any], db.session.execute(statement)).rowcount

@@ -7,13 +7,13 @@ from flask.typing import ResponseReturnValue
 
 from asapp import mail
 from asapp.accounts import advisors
-from asapp.contacts.fields import InvalidFields
+from asapp.fields import InvalidFields
 from asapp.models import Partner, User
 from asapp.partners import partners
 from asapp.web.access import actor, admin_required
+from asapp.web.current import config, connect_settings
 from asapp.web.htmx import go_to
-from asapp.web.integrations import connect_settings
-from asapp.web.partners import config, get_partner, show_link
+from asapp.web.partners import get_partner, show_link
 
 blueprint = Blueprint("advisors", __name__, url_prefix="/admin/partners/<slug>/advisors")
 

@@ -16,8 +16,8 @@ from asapp.models import Action, Partner
 from asapp.partners import board, partners
 from asapp.sync.allowance import Allowance
 from asapp.web.access import actor, admin_required
+from asapp.web.current import queues
 from asapp.web.filters import counted
-from asapp.web.health import queues
 
 blueprint = Blueprint("board", __name__, url_prefix="/admin/board")
 

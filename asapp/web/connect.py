@@ -6,17 +6,17 @@ a firm's log-in host is unknown to us. htmx gets HX-Redirect, a plain form a pag
 
 from __future__ import annotations
 
-from flask import Blueprint, current_app, make_response, redirect, render_template, request, session, url_for
+from flask import Blueprint, make_response, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 
 from asapp.connections import connect, connections, pending
 from asapp.connections.connect import CallbackAnswer, LostState, Outcome
-from asapp.jobs.queues import Queues
 from asapp.leads import outbox
 from asapp.partners import checks
 from asapp.web.access import actor, advisor_required
+from asapp.web.current import connect_settings, person, queues
 from asapp.web.htmx import go_to, wants_part
-from asapp.web.integrations import LOST_STATE, connect_settings, look_now, panel_url, person, shown
+from asapp.web.integrations import LOST_STATE, look_now, panel_url, shown
 
 blueprint = Blueprint("connect", __name__)
 
@@ -63,8 +63,7 @@ def callback() -> ResponseReturnValue:
 
 def ring_for_leads() -> None:
     """Leads from before the connection go out on connecting."""
-    queues: Queues = current_app.extensions["asapp.queues"]
-    outbox.ring_for(person().id, queues.ring_for_leads)
+    outbox.ring_for(person().id, queues().ring_for_leads)
 
 
 def learn(outcome: str, words: str) -> None:

@@ -6,7 +6,6 @@ from flask import (
     Blueprint,
     Response,
     abort,
-    current_app,
     flash,
     render_template,
     request,
@@ -21,19 +20,19 @@ from asapp.clock import utcnow
 from asapp.connections.connections import find_current, find_latest
 from asapp.contacts import export, lists, manual, queries, removal, why
 from asapp.contacts.asking import open_way
-from asapp.contacts.fields import Details, InvalidFields
+from asapp.contacts.fields import Details
 from asapp.contacts.queries import Line, Wanted
 from asapp.contacts.words import REASONS, SOURCES, STATES, USUAL_ANSWERS, VERDICTS, why_not_asked, words_of
 from asapp.extensions import limiter
+from asapp.fields import InvalidFields
 from asapp.models import Action, ContactList, Reason
 from asapp.salesforce.hosts import is_salesforce_url, record_url
 from asapp.sync.runs import find_active_run
 from asapp.web.access import actor, advisor_required, safe_path
+from asapp.web.current import config, connect_settings, vault
 from asapp.web.filters import counted
 from asapp.web.htmx import go_to, wants_part
-from asapp.web.integrations import connect_settings
 from asapp.web.settings import key_of_person
-from config import Config
 
 blueprint = Blueprint("contacts", __name__, url_prefix="/contacts")
 
@@ -235,9 +234,7 @@ def new() -> ResponseReturnValue:
 def add() -> ResponseReturnValue:
     details, keep = _typed()
     try:
-        contact = manual.add_contact(
-            current_user, details, current_app.extensions["asapp.vault"], keep_same_address=keep
-        )
+        contact = manual.add_contact(current_user, details, vault(), keep_same_address=keep)
     except InvalidFields as refusal:
         return _form(details, refusal), 422
     flash(f"{contact.name} is added.", "good")
@@ -256,9 +253,8 @@ def edit(contact_id: int) -> ResponseReturnValue:
 def save(contact_id: int) -> ResponseReturnValue:
     line = get_editable(contact_id)
     details, keep = _typed()
-    vault = current_app.extensions["asapp.vault"]
     try:
-        manual.edit_contact(current_user, line.contact, details, vault, keep_same_address=keep)
+        manual.edit_contact(current_user, line.contact, details, vault(), keep_same_address=keep)
     except manual.ReadOnly:
         abort(403)
     except InvalidFields as refusal:
@@ -315,7 +311,7 @@ def _answer(whom: str) -> dict[str, object]:
     except why.NotAQuestion as refusal:
         return {"refusal": str(refusal)}
     connection = find_current(current_user)
-    hashed = why.hash_of(question, current_user.partner, current_app.extensions["asapp.vault"])
+    hashed = why.hash_of(question, current_user.partner, vault())
     way = (lambda: open_way(connection, connect_settings())) if connection else None
     verdict = why.find_out(current_user.id, question, hashed, connection, way)
     who = (verdict.contact.name if verdict.contact else "") or question.email or "this record"
@@ -340,7 +336,6 @@ def salesforce_link(line: Line) -> str | None:
 
 
 def _link_to(instance_url: str | None, salesforce_id: str | None) -> str | None:
-    config: Config = current_app.extensions["asapp.config"]
-    if not instance_url or not salesforce_id or not is_salesforce_url(instance_url, config.salesforce_allow_loopback):
+    if not instance_url or not salesforce_id or not is_salesforce_url(instance_url, config().salesforce_allow_loopback):
         return None
     return record_url(instance_url, salesforce_id)

@@ -19,18 +19,13 @@ from asapp.extensions import db
 from asapp.health import checks, figures, metrics
 from asapp.health.checks import NoAnswer
 from asapp.health.metrics import Snapshot
-from asapp.jobs.queues import Queues
 from asapp.web.access import admin_required
+from asapp.web.current import queues
 
 blueprint = Blueprint("health", __name__)
 
 T = TypeVar("T")
 SCRAPE_S = 5.0
-
-
-def queues() -> Queues:
-    found: Queues = current_app.extensions["asapp.queues"]
-    return found
 
 
 @blueprint.get("/healthz")

@@ -7,7 +7,7 @@ milestone that the browser has spoken last, so that the live region changes at m
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from flask import Blueprint, Response, abort, current_app, make_response, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
@@ -17,13 +17,11 @@ from asapp import audit
 from asapp.connections import ahead, connections, receipts
 from asapp.connections.look import find_progress, find_reconnect, look
 from asapp.connections.panel import Panel, PanelState
-from asapp.connections.settings import ConnectSettings
-from asapp.jobs.queues import Queues
-from asapp.models import Action, Connection, RunTrigger, User
+from asapp.models import Action, Connection, RunTrigger
 from asapp.sync import books, departures, runs
 from asapp.web.access import actor, advisor_required
+from asapp.web.current import config, connect_settings, person, queues
 from asapp.web.htmx import go_to, wants_part
-from config import Config
 
 blueprint = Blueprint("integrations", __name__, url_prefix="/settings/integrations")
 
@@ -173,23 +171,3 @@ def look_now(lost_state: bool = False) -> Panel:
 
 def panel_url() -> str:
     return url_for("integrations.index", open=OPEN)
-
-
-def person() -> User:
-    return cast(User, current_user._get_current_object())  # noqa: SLF001 - the row itself, not its proxy
-
-
-def connect_settings() -> ConnectSettings:
-    return ConnectSettings(
-        vault=current_app.extensions["asapp.vault"],
-        callback_url=config().callback_url,
-        allow_loopback=config().salesforce_allow_loopback,
-    )
-
-
-def config() -> Config:
-    return cast(Config, current_app.extensions["asapp.config"])
-
-
-def queues() -> Queues:
-    return cast(Queues, current_app.extensions["asapp.queues"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 import segno
-from flask import Blueprint, Response, abort, current_app, flash, render_template, request, stream_with_context, url_for
+from flask import Blueprint, Response, abort, flash, render_template, request, stream_with_context, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from markupsafe import Markup, escape
@@ -14,16 +14,15 @@ from asapp import audit
 from asapp.clock import utcnow
 from asapp.connections.connections import find_latest
 from asapp.contacts import queries as contact_queries
-from asapp.contacts.fields import InvalidFields
-from asapp.jobs.queues import Queues
+from asapp.fields import InvalidFields
 from asapp.leads import actions, consent, outbox, pages, queries, words
 from asapp.leads.queries import Line, Wanted
 from asapp.models import Action, Contact, ContactSource, Lead, OptInPage
 from asapp.salesforce.hosts import is_salesforce_url, record_url
 from asapp.web.access import actor, advisor_required
+from asapp.web.current import config, queues
 from asapp.web.filters import counted
 from asapp.web.htmx import go_to, wants_part
-from config import Config
 
 blueprint = Blueprint("leads", __name__, url_prefix="/leads")
 
@@ -132,8 +131,7 @@ def get_lead() -> Lead:
 
 
 def ring() -> None:
-    queues: Queues = current_app.extensions["asapp.queues"]
-    outbox.ring_for(current_user.id, queues.ring_for_leads)
+    outbox.ring_for(current_user.id, queues().ring_for_leads)
 
 
 # ---- The sign-up page: its address, code, snippet and words
@@ -181,8 +179,7 @@ def qr_file() -> ResponseReturnValue:
 
 
 def address_of(page: OptInPage) -> str:
-    config: Config = current_app.extensions["asapp.config"]
-    return f"{config.public_url}{url_for('optin.show', slug=page.slug)}"
+    return f"{config().public_url}{url_for('optin.show', slug=page.slug)}"
 
 
 def snippet_of(page: OptInPage) -> str:
@@ -253,9 +250,8 @@ def get_erasable(contact_id: int) -> Contact:
 @blueprint.app_template_global()
 def lead_link(line: Line) -> str | None:
     """Where the record can be opened in Salesforce; None where there is none to open."""
-    config: Config = current_app.extensions["asapp.config"]
     record_id, url = line.record_id, line.instance_url
-    if not record_id or not url or not is_salesforce_url(url, config.salesforce_allow_loopback):
+    if not record_id or not url or not is_salesforce_url(url, config().salesforce_allow_loopback):
         return None
     return record_url(url, record_id)
 

@@ -8,7 +8,7 @@ from flask_login import current_user
 
 from asapp.clock import utcnow
 from asapp.contacts import lists, queries
-from asapp.contacts.fields import InvalidFields
+from asapp.fields import InvalidFields
 from asapp.models import ContactList
 from asapp.web.access import advisor_required
 from asapp.web.htmx import go_to

@@ -11,19 +11,18 @@ import time
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
-from flask import Blueprint, Response, abort, current_app, make_response, redirect, render_template, request, url_for
+from flask import Blueprint, Response, abort, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from itsdangerous import BadSignature, URLSafeSerializer
 
-from asapp.contacts.fields import InvalidFields
 from asapp.extensions import csrf, limiter
-from asapp.jobs.queues import Queues
+from asapp.fields import InvalidFields
 from asapp.leads import outbox, pages
 from asapp.leads.fields import Typed
 from asapp.leads.sign_up import Seen, sign_up
 from asapp.models import ConsentText, OptInPage
+from asapp.web.current import config, queues, vault
 from asapp.web.headers import content_policy
-from config import Config
 
 blueprint = Blueprint("optin", __name__, url_prefix="/o")
 csrf.exempt(blueprint)
@@ -89,11 +88,10 @@ def receive(slug: str) -> ResponseReturnValue:
         return form(page, text, typed, token, again=TOO_FAST)
     user_id = page.user_id
     try:
-        sign_up(page, typed, Seen(text.id, token.key, client_address()), current_app.extensions["asapp.vault"])
+        sign_up(page, typed, Seen(text.id, token.key, client_address()), vault())
     except InvalidFields as refusal:
         return form(page, text, typed, token, errors=refusal.errors)
-    queues: Queues = current_app.extensions["asapp.queues"]
-    outbox.ring_for(user_id, queues.ring_for_leads)
+    outbox.ring_for(user_id, queues().ring_for_leads)
     return thank(page)
 
 
@@ -137,8 +135,7 @@ def thank(page: OptInPage) -> Response:
 
 def framed(page: OptInPage, response: Response) -> Response:
     """Let the sites that the advisor named show the page in a frame, and nobody else."""
-    config: Config = current_app.extensions["asapp.config"]
-    response.headers["Content-Security-Policy"] = content_policy(config, page.frame_hosts or "'none'")
+    response.headers["Content-Security-Policy"] = content_policy(config(), page.frame_hosts or "'none'")
     return response
 
 
@@ -156,5 +153,4 @@ def read_token(written: str, slug: str) -> Token | None:
 
 
 def _serializer() -> URLSafeSerializer:
-    config: Config = current_app.extensions["asapp.config"]
-    return URLSafeSerializer(config.secret_key, salt="opt-in form")
+    return URLSafeSerializer(config().secret_key, salt="opt-in form")

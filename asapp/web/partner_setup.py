@@ -14,13 +14,13 @@ from asapp import mail
 from asapp.accounts import advisors
 from asapp.accounts.links import LinkIsGone
 from asapp.clock import utcnow
-from asapp.contacts.fields import InvalidFields
 from asapp.extensions import limiter
+from asapp.fields import InvalidFields
 from asapp.models import Partner, SetupLink
 from asapp.partners import handoff
 from asapp.partners.partners import AppDetails
-from asapp.web.integrations import connect_settings
-from asapp.web.partners import becomes, config
+from asapp.web.current import config, connect_settings
+from asapp.web.partners import becomes
 
 blueprint = Blueprint("partner_setup", __name__, url_prefix="/partner-setup")
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, abort, current_app, flash, render_template, request, url_for
+from flask import Blueprint, abort, flash, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from asapp import mail
 from asapp.accounts import advisors
-from asapp.contacts.fields import InvalidFields
+from asapp.fields import InvalidFields
 from asapp.models import Partner
 from asapp.partners import checks, ending, handoff, partners
 from asapp.partners.checks import Checklist
@@ -20,27 +20,15 @@ from asapp.partners.ending import GivenBack
 from asapp.partners.handoff import Recipient
 from asapp.partners.partners import PartnerDetails
 from asapp.salesforce.hosts import NotSalesforce, is_sandbox
-from asapp.vault import Vault
 from asapp.web.access import actor, admin_required
+from asapp.web.current import config, connect_settings, person, vault
 from asapp.web.filters import counted
 from asapp.web.htmx import go_to
-from asapp.web.integrations import connect_settings, person
-from config import Config
 
 blueprint = Blueprint("partners", __name__, url_prefix="/admin/partners")
 
 TYPED = [name for name in PartnerDetails._fields if name != "keep_leads"]
 NOBODY = Recipient("", "")
-
-
-def vault() -> Vault:
-    found: Vault = current_app.extensions["asapp.vault"]
-    return found
-
-
-def config() -> Config:
-    found: Config = current_app.extensions["asapp.config"]
-    return found
 
 
 @blueprint.get("")

@@ -20,13 +20,13 @@ from flask_login import login_user
 from asapp import mail
 from asapp.accounts import links
 from asapp.accounts.links import LinkIsGone
-from asapp.contacts.fields import InvalidFields
 from asapp.database import writing
 from asapp.extensions import db, limiter
+from asapp.fields import InvalidFields
 from asapp.web.access import actor
 from asapp.web.auth import account_tried
+from asapp.web.current import config
 from asapp.web.navigation import home_of_current_user
-from config import Config
 
 blueprint = Blueprint("passwords", __name__, url_prefix="/password")
 
@@ -58,7 +58,7 @@ def forgot() -> ResponseReturnValue:
 def send_reset() -> ResponseReturnValue:
     """The answer is the same, and as fast, whether or not anybody has the address: the mail goes out after it."""
     email = request.form.get("email", "")
-    app, config = current_app._get_current_object(), get_config()  # type: ignore[attr-defined]  # noqa: SLF001
+    app, public_url = current_app._get_current_object(), config().public_url  # type: ignore[attr-defined]  # noqa: SLF001
 
     def after_the_answer() -> None:
         with app.app_context(), writing():
@@ -66,7 +66,7 @@ def send_reset() -> ResponseReturnValue:
             if asked is None:
                 return
             user, token = asked
-            url = f"{config.public_url}{blueprint.url_prefix}/{token}"
+            url = f"{public_url}{blueprint.url_prefix}/{token}"
             mail.send(user.email, "Set a new AdvisorStream password", "password_reset", name=user.name, url=url)
 
     response = make_response(render_template("passwords/forgot.html", email=email, is_sent=True))
@@ -101,8 +101,3 @@ def set_password(token: str) -> ResponseReturnValue:
     flash("Your password is set, and you are logged in.", "good")
     target = url_for("integrations.index", open="salesforce") if user.has_integrations else home_of_current_user()
     return redirect(target, 303)
-
-
-def get_config() -> Config:
-    found: Config = current_app.extensions["asapp.config"]
-    return found

@@ -12,7 +12,7 @@ from asapp.models import Action, SyncRun
 from asapp.sync import runs
 from asapp.web import run_figures
 from asapp.web.access import actor, advisor_required
-from asapp.web.integrations import person
+from asapp.web.current import person
 
 blueprint = Blueprint("runs", __name__, url_prefix="/settings/integrations/runs")
 

@@ -7,8 +7,8 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user, login_user
 
 from asapp.accounts import users
-from asapp.contacts.fields import InvalidFields
 from asapp.extensions import limiter
+from asapp.fields import InvalidFields
 from asapp.web.access import actor
 from asapp.web.htmx import go_to
 

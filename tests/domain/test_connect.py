@@ -216,7 +216,8 @@ def test_the_same_user_continues_the_same_connection(desk: Desk) -> None:
     first = desk.connection()
     first_id, old_refresh_token = first.id, desk.tokens_of(first)[1]
     first.watermark = first.first_synced_at = utcnow()
-    connections.mark_needs_reconnect(first_id, "permission_withdrawn")
+    connections.mark_needs_reconnect(db.session(), first_id, "permission_withdrawn", first.token_version)
+    db.session.commit()
     assert desk.connect() == "connected"
     connection = desk.connection()
     assert connection.id == first_id

@@ -10,9 +10,10 @@ from flask import Flask, current_app
 from asapp.clock import utcnow
 from asapp.contacts import lists, manual, queries, removal
 from asapp.contacts.addresses import address_hash, address_key
-from asapp.contacts.fields import Details, InvalidFields, email_problem
+from asapp.contacts.fields import Details
 from asapp.contacts.queries import Wanted
 from asapp.extensions import db
+from asapp.fields import InvalidFields, email_problem
 from asapp.models import Contact, ContactSource, LedgerEntry, Outcome, User
 from asapp.salesforce.hosts import to_18
 from tests.factories import make_advisor, make_contact, make_synced_connection, save

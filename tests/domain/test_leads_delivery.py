@@ -8,8 +8,8 @@ import pytest
 from flask import Flask
 from sqlalchemy import func, select
 
-from asapp.contacts.fields import InvalidFields
 from asapp.extensions import db
+from asapp.fields import InvalidFields
 from asapp.leads import actions, outbox
 from asapp.leads.words import refusal_of
 from asapp.models import ConsentEvent, Contact, Lead, LeadState

@@ -8,8 +8,8 @@ from sqlalchemy import func, select
 
 from asapp.clock import utcnow
 from asapp.contacts import lists, queries
-from asapp.contacts.fields import InvalidFields
 from asapp.extensions import db
+from asapp.fields import InvalidFields
 from asapp.models import Contact, ContactList, ContactSource, ListKind, ListMember, User
 from tests.factories import make_advisor, make_connection, make_contact, make_synced_connection
 

@@ -9,9 +9,9 @@ import requests_mock
 from flask import Flask
 from sqlalchemy import select
 
-from asapp.contacts.fields import InvalidFields
 from asapp.database import writing
 from asapp.extensions import db
+from asapp.fields import InvalidFields
 from asapp.models import ApiUsage, PartnerCheck
 from asapp.partners import checks, partners
 from asapp.partners.check_words import TITLES

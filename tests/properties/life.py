@@ -236,7 +236,7 @@ class Life:
 
     def _approve(self, act: Act) -> None:
         connection = db.session.get_one(Connection, self.connection_id)
-        if departures.find_held(self.connection_id):
+        if db.session.query(Departure).filter_by(connection_id=self.connection_id, state="held").first():
             departures.approve(connection, lambda ids: True)
 
     def _discard(self, act: Act) -> None:

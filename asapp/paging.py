@@ -1,0 +1,26 @@
+"""A page of rows, of many."""
+
+from __future__ import annotations
+
+from typing import Generic, NamedTuple, TypeVar
+
+T = TypeVar("T")
+PAGE_SIZE = 50
+
+
+class Page(NamedTuple, Generic[T]):
+    lines: list[T]
+    total: int
+    number: int  # from 1
+
+    @property
+    def first(self) -> int:
+        return (self.number - 1) * PAGE_SIZE + 1
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.lines) - 1
+
+    @property
+    def has_next(self) -> bool:
+        return self.last < self.total

@@ -1,0 +1,34 @@
+"""What a request works with: who asks, and what create_app() has put beside the application."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from flask import current_app
+from flask_login import current_user
+
+from asapp.connections.settings import ConnectSettings
+from asapp.jobs.queues import Queues
+from asapp.models import User
+from asapp.vault import Vault
+from config import Config
+
+
+def person() -> User:
+    return cast(User, current_user._get_current_object())  # noqa: SLF001 - the row itself, not its proxy
+
+
+def config() -> Config:
+    return cast(Config, current_app.extensions["asapp.config"])
+
+
+def vault() -> Vault:
+    return cast(Vault, current_app.extensions["asapp.vault"])
+
+
+def queues() -> Queues:
+    return cast(Queues, current_app.extensions["asapp.queues"])
+
+
+def connect_settings() -> ConnectSettings:
+    return ConnectSettings(vault(), config().callback_url, config().salesforce_allow_loopback)
