@@ -189,6 +189,7 @@ class LedgerEntry(Base):
     salesforce_id: Mapped[str] = mapped_column(String(18), primary_key=True)
     outcome: Mapped[str] = mapped_column(String(10))
     address_hash: Mapped[bytes | None] = mapped_column(LargeBinary(32))
+    swept_in_run_id: Mapped[int | None] = mapped_column()  # a sweep of that run has seen it; only long ones write it
 
 
 class DepartureState(StrEnum):

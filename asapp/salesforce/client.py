@@ -10,6 +10,7 @@ import random
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import copy_context
 from datetime import datetime, timedelta
 from http import HTTPStatus
@@ -44,6 +45,7 @@ QUERIES_A_COMPOSITE = 5  # Salesforce's limit
 QUERY_BYTES = 13_000  # of addresses in one query: a request line and its headers may have 16,384
 LEADS_A_CREATE = 200  # Salesforce's limit
 ATTEMPTS = 3
+MAX_REOPENINGS = 20  # of one question, after lost locators
 NEXT_PATH = re.compile(r"/services/data/v\d+\.\d/query(?:All)?/[\w.=-]+", re.ASCII)
 
 
@@ -196,10 +198,21 @@ class OrgClient:
         if self._session is not None:
             self._session.close()
 
-    def iter_sweep(self, owner_id: str) -> Iterator[list[tuple[str, bool]]]:
-        """Yield pages of (Id, is opted out) of every contact of the user, in one reading. Whole, or an error."""
-        for rows in self._iter_pages(self._query(soql.sweep(owner_id, self._opt_out_field))):
-            yield _converted(rows, lambda row: (row["Id"], row[self._opt_out_field] is not False))
+    def iter_sweep(self, owner_id: str, after_id: str | None = None) -> Iterator[list[tuple[str, bool]]]:
+        """Yield pages of (Id, is opted out) of every contact of the user behind an Id. Whole, or an error.
+
+        Where the rest is no longer kept, it is asked for again behind the last Id that came.
+        """
+        for _ in range(MAX_REOPENINGS):
+            try:
+                for rows in self._iter_pages(self._query(soql.sweep(owner_id, self._opt_out_field, after_id))):
+                    page = _converted(rows, lambda row: (row["Id"], row[self._opt_out_field] is not False))
+                    yield page
+                    after_id = page[-1][0] if page else after_id
+            except errors.LocatorExpired:
+                continue
+            return
+        raise errors.TryLater("locator_expired")
 
     def look_at(self, ids: Sequence[str]) -> dict[str, Sighting]:
         """Return what became of these Ids, deleted ones too; an Id without a row is gone. Whole, or an error."""
@@ -230,11 +243,8 @@ class OrgClient:
     def _rows_by_id(self, ids: Sequence[str], build: Callable[[Iterable[str]], str]) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
         for group in batched_lists(batched_lists(ids, IDS_A_QUERY), QUERIES_A_COMPOSITE):
-            for answer in self._ask(
-                *((f"ids{number}", "queryAll", build(chunk)) for number, chunk in enumerate(group))
-            ):
-                for page in self._iter_pages(answer):
-                    rows += page
+            questions = [(f"ids{number}", "queryAll", build(chunk)) for number, chunk in enumerate(group)]
+            rows += self._whole(lambda questions=questions: self._ask(*questions))  # type: ignore[misc]
         return rows
 
     def _rows_by_email(
@@ -243,9 +253,16 @@ class OrgClient:
         """Addresses were typed by strangers: plain queries only, never /composite, which expands references."""
         rows: list[dict[str, Any]] = []
         for chunk in _by_length(emails):
-            for page in self._iter_pages(self._query(build(chunk), include_deleted)):
-                rows += page
+            query = build(chunk)
+            rows += self._whole(lambda query=query: [self._query(query, include_deleted)])  # type: ignore[misc]
         return rows
+
+    def _whole(self, ask: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+        """Return all rows of some answers; where the rest of one is no longer kept, everything is asked for again."""
+        for _ in range(MAX_REOPENINGS):
+            with suppress(errors.LocatorExpired):
+                return [row for answer in ask() for page in self._iter_pages(answer) for row in page]
+        raise errors.TryLater("locator_expired")
 
     def _iter_pages(self, answer: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
         """Yield the rows of an answer, then those of the pages behind it: as many as were counted, or an error."""

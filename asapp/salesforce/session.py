@@ -147,19 +147,31 @@ class OrgSession(LimitedSession):
         self.usage: tuple[int, int] | None = None
         self.answered_at: datetime | None = None
         self.took_s = 0.0
+        self._refused_fresh = 0  # brand-new tokens that were refused, one after the other
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
         token = self.tokens.access_token()
         try:
-            return self._call(token, method, url, *args, **kwargs)
+            return self._accepted(self._call(token, method, url, *args, **kwargs))
         except errors.SessionExpired:
             fresh = self.tokens.refresh(token)
         if self.tokens.instance_url != self.origin:
             raise errors.TryLater("instance_moved")  # the next try goes to the new address
         try:
-            return self._call(fresh, method, url, *args, **kwargs)
-        except errors.SessionExpired as error:  # a brand-new token is refused: not a matter of its age
-            raise errors.Misconfigured("api_access_blocked", error.detail) from None
+            return self._accepted(self._call(fresh, method, url, *args, **kwargs))
+        except errors.SessionExpired as error:
+            raise self._fresh_token_refused(error) from None
+
+    def _accepted(self, response: requests.Response) -> requests.Response:
+        self._refused_fresh = 0
+        return response
+
+    def _fresh_token_refused(self, error: errors.SessionExpired) -> errors.SalesforceError:
+        """Somebody may have ended the session again meanwhile; refused twice running, it is no matter of the token's age."""
+        self._refused_fresh += 1
+        if self._refused_fresh > 1:
+            return errors.Misconfigured("api_access_blocked", error.detail)
+        return errors.TryLater("session_ended_again", error.detail)
 
     def _call(self, token: str, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
         self.before_call()

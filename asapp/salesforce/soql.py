@@ -58,8 +58,9 @@ def count_contacts(owner_id: str) -> str:
     return f"SELECT COUNT() FROM Contact WHERE {owned_by(owner_id)}"
 
 
-def sweep(owner_id: str, opt_out_field: str) -> str:
-    return f"SELECT Id, {field(opt_out_field)} FROM Contact WHERE {owned_by(owner_id)} ORDER BY Id"
+def sweep(owner_id: str, opt_out_field: str, after_id: str | None = None) -> str:
+    where = owned_by(owner_id) + (f" AND Id > '{to_18(after_id)}'" if after_id else "")
+    return f"SELECT Id, {field(opt_out_field)} FROM Contact WHERE {where} ORDER BY Id"
 
 
 def sightings(ids: Iterable[str]) -> str:

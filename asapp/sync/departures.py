@@ -9,7 +9,7 @@ connection, and later runs renew it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 
 from sqlalchemy import CursorResult, delete, func, insert, select, update
@@ -62,6 +62,36 @@ def count_expected(connection_id: int) -> int:
         (Departure.connection_id == LedgerEntry.connection_id) & (Departure.salesforce_id == LedgerEntry.salesforce_id),
     )
     return int(db.session.execute(select(mine.scalar_subquery() - leaving.scalar_subquery())).scalar_one())
+
+
+def ids_missed_by_sweep(pull: Pull, seen: Collection[str]) -> list[str]:
+    """Return the Ids that a sweep has not shown and of which this run doesn't know yet that they have left.
+
+    seen: those of its pages that are not marked in the ledger.
+    """
+    found = select(Departure.salesforce_id).where(
+        Departure.connection_id == pull.connection_id, Departure.found_in_run_id == pull.run_id
+    )
+    not_marked = select(LedgerEntry.salesforce_id).where(
+        LedgerEntry.connection_id == pull.connection_id,
+        func.coalesce(LedgerEntry.swept_in_run_id, 0) != pull.run_id,
+        LedgerEntry.salesforce_id.not_in(found),
+    )
+    return [salesforce_id for salesforce_id in db.session.scalars(not_marked) if salesforce_id not in seen]
+
+
+def ids_back_in_sweep(pull: Pull, seen: Collection[str]) -> list[str]:
+    """Return the written-down departures that a sweep has shown among the user's contacts. seen: as above."""
+    rows = db.session.execute(
+        select(Departure.salesforce_id, LedgerEntry.swept_in_run_id)
+        .outerjoin(
+            LedgerEntry,
+            (LedgerEntry.connection_id == Departure.connection_id)
+            & (LedgerEntry.salesforce_id == Departure.salesforce_id),
+        )
+        .where(Departure.connection_id == pull.connection_id)
+    )
+    return [row.salesforce_id for row in rows if row.salesforce_id in seen or row.swept_in_run_id == pull.run_id]
 
 
 def approve(connection: Connection, ring: Ring, by: Actor = ITSELF) -> SyncRun:

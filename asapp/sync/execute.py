@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import psycopg
-from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
 from asapp import logs
@@ -24,7 +23,7 @@ from asapp.contacts.lists import ensure_system_lists
 from asapp.contacts.twins import all_opted_out_hashes
 from asapp.extensions import db
 from asapp.leads import following
-from asapp.models import Connection, Departure, LedgerEntry, Partner, RunPhase, RunStatus, SyncRun
+from asapp.models import Connection, Partner, RunPhase, RunStatus, SyncRun
 from asapp.salesforce import errors
 from asapp.salesforce.client import OrgClient
 from asapp.salesforce.records import ContactPage, Opening
@@ -55,6 +54,9 @@ SLICE_S = 240.0  # then the run is handed back at its checkpoint, so that deploy
 SWEEP_EVERY = timedelta(days=1)
 MAX_CONFIRMATIONS = 3
 MAX_REOPENINGS = 20  # of one window, after expired locators
+MAX_READINGS_AGAIN = 5  # each from its beginning, after expired locators
+MARK_S = 30.0  # how often a long sweep marks how far it has come
+MARK_IDS = 50_000
 CANT_SEE_OPT_OUTS = "opt_out_hidden"
 DATABASE_AWAY = (OperationalError, psycopg.OperationalError)  # the second from COPY, which SQLAlchemy doesn't see
 
@@ -144,6 +146,8 @@ class Execution:
                 checkpoint_id=None,
                 sure_stamp=None,
                 sure_id=None,
+                sweep_after_id=None,
+                swept=None,
             )
 
     def read_contacts(self) -> int:
@@ -202,37 +206,59 @@ class Execution:
         opened_at = self.run.opened_at
         if opened_at is None:
             raise ValueError("the window was never opened")
-        opening = self.ask().open_contacts(self.owner_id, opened_at - OVERLAP, None, with_deleted=True)
-        self.apply_pages(opening.page, in_order=False)
-        return opening.owned
+        for _ in range(MAX_READINGS_AGAIN):
+            opening = self.ask().open_contacts(self.owner_id, opened_at - OVERLAP, None, with_deleted=True)
+            try:
+                self.apply_pages(opening.page, in_order=False)
+            except errors.LocatorExpired:
+                continue
+            return opening.owned
+        raise errors.TryLater("locator_expired")
 
     def wants_sweep(self, owned: int) -> bool:
         connection = self.connection
-        if owned != departures.count_expected(connection.id) or connection.sweep_wanted:
+        if owned != departures.count_expected(connection.id) or connection.sweep_wanted or self.run.sweep_after_id:
             return True
         if self.run.is_full:
             return False  # it has just read everybody
         return connection.swept_at is None or utcnow() - connection.swept_at > SWEEP_EVERY
 
     def sweep(self) -> int:
-        """Compare every Id and opt-out with the ledger; return how many contacts there are. All or nothing."""
-        pull = self.pull()
-        seen: set[str] = set()
+        """Compare every Id and opt-out with the ledger; return how many contacts there are.
+
+        Nobody is nominated before the last page has come. A long sweep marks how far it is, and another slice goes on there.
+        """
+        seen: set[str] = set()  # since the last mark
         to_read: list[str] = []
-        for rows in self.ask().iter_sweep(self.owner_id):
+        marked_at = time.monotonic()
+        after_id = self.run.sweep_after_id
+        for rows in self.ask().iter_sweep(self.owner_id, after_id):
             seen.update(salesforce_id for salesforce_id, _ in rows)
-            ledger = store.find_ledger(pull.connection_id, [salesforce_id for salesforce_id, _ in rows])
-            db.session.commit()
-            to_read += [
-                salesforce_id
-                for salesforce_id, opted_out in rows
-                if salesforce_id not in ledger or (ledger[salesforce_id][0] == "opted_out") != opted_out
-            ]
+            to_read += self.differing(rows)
             self.stop_if_asked()
-        to_read += self.look_at([entry for entry in self.ledger_ids() if entry not in seen])
-        to_read += self.pending_in(seen)
+            if len(seen) >= MARK_IDS or time.monotonic() - marked_at > MARK_S:
+                self.mark_swept(rows[-1][0], seen, to_read)
+                seen, to_read, marked_at = set(), [], time.monotonic()
+        to_read += self.look_at(departures.ids_missed_by_sweep(self.pull(), seen))
+        to_read += departures.ids_back_in_sweep(self.pull(), seen)
         self.read_by_id(to_read)
-        return len(seen)
+        return (self.run.swept or 0) + len(seen)
+
+    def differing(self, rows: list[tuple[str, bool]]) -> list[str]:
+        """Return the Ids of a sweep's page that the ledger doesn't know, or knows with another opt-out."""
+        ledger = store.find_ledger(self.connection.id, [salesforce_id for salesforce_id, _ in rows])
+        db.session.commit()
+        return [
+            salesforce_id
+            for salesforce_id, opted_out in rows
+            if salesforce_id not in ledger or (ledger[salesforce_id][0] == "opted_out") != opted_out
+        ]
+
+    def mark_swept(self, last_id: str, seen: set[str], to_read: list[str]) -> None:
+        """Read what differs, and write down that everything up to this Id has been seen."""
+        self.read_by_id(to_read)
+        store.mark_swept(self.connection.id, self.run.id, seen)
+        self.write(sweep_after_id=last_id, swept=(self.run.swept or 0) + len(seen))
 
     def confirm_earlier(self) -> None:
         """Ask again about departures that an earlier run found and this one may apply.
@@ -248,29 +274,21 @@ class Execution:
 
     def look_at(self, ids: list[str]) -> list[str]:
         """Nominate those of these Ids that have left; return those who are still the user's."""
-        if not ids:
-            return []
-        sightings = self.ask().look_at(ids)
-        still_here = departures.nominate_sightings(self.pull(), ids, sightings)
-        self.write()
+        still_here: list[str] = []
+        for chunk in store.chunks(ids):
+            self.stop_if_asked()
+            sightings = self.ask().look_at(chunk)
+            still_here += departures.nominate_sightings(self.pull(), chunk, sightings)
+            self.write()
         return still_here
 
     def read_by_id(self, ids: list[str]) -> None:
         """Read these records as if a page had brought them; those that left meanwhile are left to the next run."""
         for chunk in store.chunks(ids):
+            self.stop_if_asked()
             records = self.ask().contacts_by_id(chunk)
             alive = [r for r in records if r.owner_id == self.owner_id and not r.is_deleted]
             self.apply(ContactPage(alive, len(alive), None), in_order=False)
-
-    def ledger_ids(self) -> list[str]:
-        return list(
-            db.session.scalars(select(LedgerEntry.salesforce_id).where(LedgerEntry.connection_id == self.connection.id))
-        )
-
-    def pending_in(self, seen: set[str]) -> list[str]:
-        """Return the written-down departures that a sweep has seen among the user's contacts."""
-        ids = db.session.scalars(select(Departure.salesforce_id).where(Departure.connection_id == self.connection.id))
-        return [salesforce_id for salesforce_id in ids if salesforce_id in seen]
 
     def finish(self, owned: int, swept: bool, held: bool, leads_trouble: errors.SalesforceError | None) -> None:
         """Write the ending, and what the next run starts from, in one transaction."""

@@ -158,6 +158,13 @@ def drop_ledger(connection_id: int, ids: Collection[str]) -> None:
         )
 
 
+def mark_swept(connection_id: int, run_id: int, ids: Collection[str]) -> None:
+    """Write down that a run's sweep has seen these."""
+    for chunk in chunks(ids):
+        mine = (LEDGER.c.connection_id == connection_id) & among(LEDGER.c.salesforce_id, chunk)
+        db.session.execute(update(LEDGER).where(mine).values(swept_in_run_id=run_id))
+
+
 def upsert_departures(rows: Sequence[dict[str, Any]]) -> None:
     """A departure that is held or discarded keeps its state, and learns what was found now."""
     _upsert(

@@ -229,6 +229,7 @@ FAILURES: Mapping[str, Words] = {
     "unreadable_answer": _later("Salesforce's answer couldn't be read.", "It was cut off, or not what was asked for."),
     "short_answer": _later("Salesforce's answer was cut short.", "Fewer records came than it had counted."),
     "redirected": _later("Salesforce sent us elsewhere.", "We don't follow with your permission in hand."),
+    "session_ended_again": _later("Salesforce ended our session.", "It did so again just after we had renewed it."),
     "instance_moved": _later("Your firm's Salesforce has moved.", "It has a new address; the next sync goes there."),
     "locator_expired": _later("Salesforce forgot our place in the list.", "It happened too often in one sync."),
     "token_endpoint_busy": _later("Salesforce couldn't renew our permission.", "Its log-in service is busy."),

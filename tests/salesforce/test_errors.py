@@ -454,7 +454,7 @@ ONLY_OF_RECORDS = {
     "too_long",
     "validation_rule",
 }
-INSIDE_THE_SESSION = {"session_expired"}  # the session refreshes, or says that the API is closed
+INSIDE_THE_SESSION = {"session_expired"}  # the session refreshes, and says later what it means
 ONLY_OF_LOG_INS = {"identity_refused"}  # connections/words.py
 MADE_BY_THE_SYNC = {"opt_out_hidden", "org_nearly_full", "share_used_up", "worker_died"}
 
@@ -469,6 +469,7 @@ def test_every_code_of_a_log_in_has_words() -> None:
     codes = {row.code for row in errors.TOKEN_ERRORS.values()}
     codes |= codes_raised("salesforce/oauth.py", "salesforce/session.py")
     only_later = {"permission_withdrawn", "permission_expired", "instance_moved", "api_access_blocked"}
+    only_later |= {"session_ended_again"}
     codes -= {"unknown_grant_error"}  # an unknown refusal is shown with Salesforce's own words
     assert codes - only_later <= set(CONNECT_FAILURES)
 

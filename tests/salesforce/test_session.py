@@ -384,14 +384,33 @@ def test_an_expired_session_is_refreshed_once_and_the_call_made_again_once(sales
     assert [call.json() for call in salesforce.request_history] == [{"a": 1}] * 2
 
 
-def test_a_fresh_token_that_is_refused_too_is_no_matter_of_its_age(salesforce: Mocker) -> None:
+def test_a_session_that_ends_again_right_after_its_renewal_is_a_matter_of_trying_later(salesforce: Mocker) -> None:
     salesforce.get(URL, status_code=401, json=EXPIRED)
     tokens = Tokens()
     with OrgSession(tokens) as session:
         error = trouble_of(session, URL, "GET")
-    assert (type(error), error.code) == (Misconfigured, "api_access_blocked")
+    assert isinstance(error, TryLater)
+    assert (error.code, error.is_ambiguous) == ("session_ended_again", False)
     assert tokens.stale == ["old-token"]
     assert salesforce.call_count == 2
+
+
+def test_fresh_tokens_that_are_refused_one_after_the_other_are_no_matter_of_their_age(salesforce: Mocker) -> None:
+    salesforce.get(URL, status_code=401, json=EXPIRED)
+    with OrgSession(Tokens()) as session:
+        trouble_of(session, URL, "GET")
+        error = trouble_of(session, URL, "GET")
+    assert (type(error), error.code) == (Misconfigured, "api_access_blocked")
+    assert salesforce.call_count == 4
+
+
+def test_a_fresh_token_that_was_accepted_in_between_clears_the_one_refused_before(salesforce: Mocker) -> None:
+    refused, accepted = {"status_code": 401, "json": EXPIRED}, {"json": {}}
+    salesforce.get(URL, [refused, refused, accepted, refused, refused])
+    with OrgSession(Tokens()) as session:
+        trouble_of(session, URL, "GET")
+        session.get(URL)
+        assert trouble_of(session, URL, "GET").code == "session_ended_again"
 
 
 def test_a_session_that_is_not_for_rest_is_not_refreshed(salesforce: Mocker) -> None:

@@ -1,0 +1,113 @@
+"""A sweep that is longer than a slice goes on where it was, and nominates nobody before its last page has come."""
+
+from __future__ import annotations
+
+import pytest
+
+from asapp.extensions import db
+from asapp.models import Departure, SyncRun
+from asapp.simulator import Running
+from asapp.sync import execute
+from asapp.sync.books import balance
+from tests.syncing import Office, reasons_here
+
+
+@pytest.fixture
+def office(app: object, org: Running, monkeypatch: pytest.MonkeyPatch) -> Office:
+    monkeypatch.setattr(execute, "MARK_IDS", 400)
+    office = Office(org)
+    office.org.change_settings(page_sizes=200)
+    return office
+
+
+def sweeps_of(office: Office, mark: int) -> list[str]:
+    """The sweeps' queries since a mark."""
+    return [q for call in office.org.calls.since(mark) for q in call.soql if q.endswith("ORDER BY Id")]
+
+
+def sync_and_stop_in_sweep(office: Office, page: int) -> SyncRun:
+    """Begin a run whose slice ends while its sweep reads that page."""
+    pages = 1
+
+    def on_page(*_about: object) -> None:
+        nonlocal pages
+        pages += 1
+        office.stopping = office.stopping or pages == page
+
+    office.org.on_next_page(on_page)
+    return office.sync()
+
+
+def test_a_long_sweep_goes_on_behind_what_an_earlier_slice_has_seen(office: Office) -> None:
+    ids = sorted(office.fill(1500))
+    office.sync()
+    office.org.clock.advance(3600)
+    leavers = [ids[50], ids[700], ids[1450]]
+    for salesforce_id in leavers:
+        office.org.hide_contact(salesforce_id)
+    mark = office.org.calls.mark()
+    run = sync_and_stop_in_sweep(office, page=5)
+    assert run.is_queued
+    assert (run.swept, run.sweep_after_id) == (800, ids[801])  # of the first two, two were hidden
+    assert db.session.query(Departure).count() == 0
+    run = office.resume(run)
+    assert run.is_complete
+    assert run.also == {"gone": 3}
+    assert {each for each, reason in reasons_here(office.connection).items() if reason} == set(leavers)
+    first, second = sweeps_of(office, mark)
+    assert "Id >" not in first
+    assert f"Id > '{ids[801]}'" in second
+    books = balance(office.reload(office.connection))
+    assert books is not None
+    assert (books.in_salesforce, books.rest) == (1497, 0)
+
+
+def test_what_differs_is_read_before_the_place_is_marked(office: Office) -> None:
+    ids = sorted(office.fill(1500))
+    office.sync()
+    office.org.clock.advance(3600)
+    office.org.update_contact(ids[10], opted_out=True, stamp=office.org.clock.now().replace(year=2020))
+    office.org.hide_contact(ids[1400])
+    run = sync_and_stop_in_sweep(office, page=4)
+    assert run.is_queued
+    assert reasons_here(office.connection)[ids[10]] == "opted_out"
+    office.resume(run)
+    assert reasons_here(office.connection)[ids[10]] == "opted_out"
+    assert reasons_here(office.connection)[ids[1400]] == "gone"
+
+
+def test_a_sweep_that_fails_after_a_mark_nominates_nobody(office: Office) -> None:
+    ids = office.fill(1500)
+    office.sync()
+    office.org.clock.advance(3600)
+    office.org.hide_contact(ids[0])
+    office.org.trouble.add("truncated_json", kind="query_more", after=4)
+    run = office.sync()
+    assert run.is_failed
+    assert run.swept == 800
+    assert db.session.query(Departure).count() == 0
+    assert set(reasons_here(office.connection).values()) == {None}
+
+
+def test_the_next_run_sweeps_from_the_beginning(office: Office) -> None:
+    ids = sorted(office.fill(1500))
+    office.sync()
+    office.org.clock.advance(3600)
+    office.org.hide_contact(ids[1400])
+    assert office.sync().is_complete
+    office.org.hide_contact(ids[3])
+    mark = office.org.calls.mark()
+    run = office.sync()
+    assert run.also == {"gone": 1}
+    assert "Id >" not in sweeps_of(office, mark)[0]
+    assert reasons_here(office.connection)[ids[3]] == "gone"
+
+
+def test_a_sweep_of_a_few_thousand_writes_no_mark(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execute, "MARK_IDS", 50_000)
+    ids = office.fill(1500)
+    office.sync()
+    office.org.clock.advance(3600)
+    office.org.hide_contact(ids[3])
+    run = office.sync()
+    assert (run.also, run.swept) == ({"gone": 1}, None)
