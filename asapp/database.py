@@ -13,12 +13,15 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
+import psycopg
 from sqlalchemy import DateTime, Engine, MetaData, event
 from sqlalchemy.engine import Connection, Dialect
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
 
 SQLITE_BUSY_TIMEOUT_S = 15
+DATABASE_AWAY = (OperationalError, psycopg.OperationalError)  # the second from COPY, which SQLAlchemy doesn't see
 
 _begin_mode: ContextVar[str] = ContextVar("sqlite_begin_mode", default="DEFERRED")
 

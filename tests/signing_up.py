@@ -87,6 +87,14 @@ class PostOffice(Office):
 
         return create_leads
 
+    def give_leads_away(self) -> str:
+        """Let the firm's rules give new leads to a queue; return its Id."""
+        queue = self.org.add_queue("Web leads")
+        self.org.change_settings(lead_queue=queue)
+        self.connection.partner.keep_leads_with_advisor = False
+        db.session.commit()
+        return queue
+
     def make_due(self) -> None:
         """Let no time pass, but let waiting and leases be over."""
         db.session.rollback()

@@ -54,7 +54,7 @@ PHASES = (
     (RunPhase.CHECKING, "Permissions checked", "Checking permissions"),
     (RunPhase.CONTACTS, "Contacts read", "Reading contacts"),
     (RunPhase.DEPARTURES, "Departures looked for", "Looking for departures"),
-    (RunPhase.BALANCING, "Books balanced", "Balancing the books"),
+    (RunPhase.BALANCING, "Leads followed, books balanced", "Following leads, balancing the books"),
 )
 
 PHASE_ORDER = {phase: index for index, (phase, _, _) in enumerate(PHASES)}

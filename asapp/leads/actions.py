@@ -9,7 +9,7 @@ from asapp.audit import ITSELF, Actor
 from asapp.clock import utcnow
 from asapp.contacts.twins import refresh_twins
 from asapp.extensions import db
-from asapp.leads import arrivals, consent
+from asapp.leads import arrivals, consent, outbox
 from asapp.models import (
     Action,
     ConsentKind,
@@ -46,13 +46,16 @@ def retry_all(user_id: int) -> int:
 
 
 def send_after_all(lead: Lead) -> bool:
-    """The advisor has looked, and the person is not in Salesforce."""
+    """The advisor has looked, and the person is not in Salesforce. We look once more ourselves before it is sent."""
     db.session.refresh(lead, with_for_update=True)
     if not lead.must_be_checked:
         db.session.commit()
         return False
-    lead.unanswered_at = None
+    is_out_of_sight = lead.why == outbox.OUT_OF_SIGHT
+    if not is_out_of_sight:
+        lead.unanswered_at = None
     _let_go(lead)
+    lead.why = outbox.CHECKED if is_out_of_sight else None
     db.session.commit()
     return True
 

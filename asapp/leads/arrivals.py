@@ -25,7 +25,9 @@ from asapp.models import (
     ListMember,
     Reason,
     RunChange,
+    Unfollowed,
 )
+from asapp.models.lead import IN_SALESFORCE
 from asapp.salesforce.records import ContactMatch, LeadRecord
 
 GONE_FOR_GOOD = (Reason.DELETED, Reason.MERGED, Reason.GONE)
@@ -75,7 +77,14 @@ def link_to_contact(lead: Lead, match: ContactMatch, connection_id: int) -> None
 
 def take_record(lead: Lead, record: LeadRecord, run_id: int | None = None) -> bool:
     """Take over what a row of Lead shows; return whether anything about the person changed."""
-    before = (lead.opted_out, lead.is_deleted, lead.state)
+    if lead.why == Unfollowed.DOUBLE:
+        return False  # the lead that it was merged into stands for the person
+    if record.is_deleted and record.master_record_id and lead.state != LeadState.CONVERTED:
+        _go_to_survivor(lead, record.master_record_id, run_id)
+        return True
+    before = (lead.opted_out, lead.is_deleted, lead.state, lead.why)
+    if not lead.is_followed:
+        lead.why = None
     lead.owner_id, lead.system_modstamp = record.owner_id, record.system_modstamp
     if record.is_opted_out is not None and lead.state != LeadState.CONVERTED:
         _set_opted_out(lead, record.is_opted_out, record.system_modstamp, run_id)
@@ -87,13 +96,24 @@ def take_record(lead: Lead, record: LeadRecord, run_id: int | None = None) -> bo
             tie(lead, target)
     if lead.state != LeadState.CONVERTED:
         _set_deleted(lead, record.is_deleted, record.system_modstamp, run_id)
-    after = (lead.opted_out, lead.is_deleted, lead.state)
+    after = (lead.opted_out, lead.is_deleted, lead.state, lead.why)
     if before != after:
         lead.changed_at = utcnow()
     if before[:2] != after[:2] and lead.address_hash:
         db.session.flush()
         refresh_twins(lead.user_id, None, [lead.address_hash])
     return before != after
+
+
+def lose_sight(lead: Lead, why: Unfollowed, run_id: int | None = None) -> None:
+    """Nobody can tell, or not yet, whether this person opts out: nothing is written to them."""
+    lead.why, lead.changed_at = why, utcnow()
+    contact = _own_contact(lead)
+    if contact is not None:
+        is_merged = why in (Unfollowed.MERGED, Unfollowed.DOUBLE)
+        contact.departed, contact.changed_at = Reason.MERGED if is_merged else Reason(why), utcnow()
+    if why == Unfollowed.DOUBLE:
+        _note_deleted(lead, True, utcnow(), run_id)
 
 
 def find_target(lead: Lead) -> Contact | None:
@@ -161,6 +181,8 @@ def note_departed(lead: Lead, reason: Reason, run_id: int) -> None:
 
 def keep_erased(lead: Lead, record: LeadRecord) -> None:
     """A person who was erased here has become a contact in Salesforce: the sync has just brought it, and it is blanked."""
+    if record.is_deleted and record.master_record_id:
+        lead.salesforce_id = record.master_record_id  # that one may become a contact
     if record.is_converted and record.converted_contact_id:
         lead.linked_contact_id = record.converted_contact_id
         target = find_target(lead)
@@ -183,6 +205,32 @@ def blank_contact(contact: Contact) -> None:
         .values(old=null(), new=null())
         .execution_options(synchronize_session=False)
     )
+
+
+def _go_to_survivor(lead: Lead, survivor_id: str, run_id: int | None) -> None:
+    """Merged away: the lead it was merged into stands for the person, once a look has shown whose that is.
+
+    Where that is the lead of another sign-up, the person is there already: it gets the lists.
+    """
+    other = db.session.scalars(
+        select(Lead)
+        .where(
+            Lead.connection_id == lead.connection_id,
+            Lead.salesforce_id == survivor_id,
+            Lead.id != lead.id,
+            Lead.state.in_(IN_SALESFORCE),
+        )
+        .order_by(Lead.id)
+        .limit(1)
+    ).first()
+    if other is None:
+        lead.salesforce_id = survivor_id
+        lose_sight(lead, Unfollowed.MERGED)
+        return
+    lose_sight(lead, Unfollowed.DOUBLE, run_id)
+    own, target = _own_contact(lead), db.session.get(Contact, other.contact_id) if other.contact_id else None
+    if own is not None and target is not None:
+        _hand_over(own, target)
 
 
 def _deliver(lead: Lead, state: LeadState, connection_id: int) -> None:

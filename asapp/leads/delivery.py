@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from asapp.clock import utcnow
 from asapp.contacts.lists import ensure_system_lists
-from asapp.database import writing
+from asapp.database import DATABASE_AWAY, writing
 from asapp.extensions import db
 from asapp.leads import arrivals, outbox
 from asapp.leads.outbox import LeaseLost
@@ -41,7 +41,7 @@ LOOK_BACK = timedelta(minutes=5)  # before the first attempt
 LOST_AFTER = timedelta(minutes=11)
 STILL_LOOKING = "no_answer"
 ELSEWHERE = "tried_elsewhere"
-OUT_OF_SIGHT = "out_of_sight"
+AWAY = "database_away"
 OPT_OUT_HIDDEN = {"Contact": "opt_out_hidden", "Lead": "lead_opt_out_hidden"}
 
 
@@ -64,6 +64,7 @@ class Parcel:
     first_attempt_at: datetime | None
     unanswered_at: datetime | None
     was_tried_elsewhere: bool
+    was_checked: bool  # the advisor has looked, and it wasn't there
 
     @property
     def tried_since(self) -> datetime:
@@ -165,6 +166,7 @@ class Delivery:
             lead.first_attempt_at,
             lead.unanswered_at,
             lead.unanswered_at is not None and lead.connection_id != self.connection_id,
+            lead.why == outbox.CHECKED,
         )
 
     # ---- One round
@@ -237,7 +239,8 @@ class Delivery:
         """Leads that assignment rules gave away may exist where the user doesn't see them: they are not sent twice."""
         if self.keeps_leads:
             return parcels
-        return self.set_aside([parcel for parcel in parcels if parcel.unanswered_at], OUT_OF_SIGHT, parcels)
+        unsure = [parcel for parcel in parcels if parcel.unanswered_at and not parcel.was_checked]
+        return self.set_aside(unsure, outbox.OUT_OF_SIGHT, parcels)
 
     def create(self, parcels: list[Parcel]) -> None:
         parcels = self.mark_attempt(parcels)
@@ -363,6 +366,10 @@ class Delivery:
         except errors.SalesforceError as error:
             self.end_all(error)
             log.warning("leads wait: %s", error, extra={"connection_id": self.connection_id})
+        except DATABASE_AWAY:  # it was restarted, say; where it is still away, the lease runs out
+            with suppress(*DATABASE_AWAY):
+                self.end_all(errors.TryLater(AWAY))
+            raise
         except Exception:
             self.end_all(errors.OurBug("our_bug"))
             raise

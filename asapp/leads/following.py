@@ -3,28 +3,36 @@
 They are followed by stamp, in the sync's one call: what the user created or owns among the leads and what changed since the
 leads' own watermark, never by a list of Ids. Rows that aren't ours leave no trace here. Leads are judged by themselves: where
 they, or their opt-out field, can't be read, contacts are synced all the same, and the people who came from leads are inactive.
+
+No row comes of a lead that was given away and that the user hasn't made, nor of one that sharing hides, nor of what a lead was
+merged into. So there is a look at the Ids of those that a row, its absence, or the daily sweep nominates. Whom that shows to be
+somebody else's, or doesn't show, is inactive: nobody would tell us that they opt out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import Select, func, or_, select
 
 from asapp.clock import utcnow
+from asapp.contacts.lists import in_chunks
 from asapp.extensions import db
 from asapp.leads import arrivals
-from asapp.models import Connection, Contact, ContactSource, Lead, LeadState, LedgerEntry, Outcome, Reason
+from asapp.models import Connection, Contact, ContactSource, Lead, LeadState, LedgerEntry, Outcome, Reason, Unfollowed
 from asapp.models.lead import IN_SALESFORCE
 from asapp.salesforce import errors
 from asapp.salesforce.client import OrgClient
 from asapp.salesforce.records import LeadPage, LeadRecord, Sighting
-from asapp.sync.departures import judge_sighting
+from asapp.sync.departures import LONGEST_CHAIN, judge_sighting
 from asapp.sync.window import OVERLAP, start_of
 
 LEAD_OPT_OUT_HIDDEN = "lead_opt_out_hidden"
 LEADS_HIDDEN = "leads_hidden"
+ROWS_A_COMMIT = 200  # who signs up meanwhile doesn't wait for long
 JUST_BEFORE = timedelta(hours=1)  # for a connection that has no leads yet
 
 Leads = LeadPage | errors.SalesforceError | None
@@ -45,16 +53,38 @@ def window_of(connection: Connection, is_full: bool) -> datetime:
     return oldest - OVERLAP if oldest else utcnow() - JUST_BEFORE
 
 
-def follow(connection: Connection, found: Leads, run_id: int, ask: Ask, write: Write) -> errors.SalesforceError | None:
+@dataclass(frozen=True)
+class Round:
+    """What following needs of the run. asked_at: when it asked for the leads that changed, by our clock."""
+
+    run_id: int
+    ask: Ask
+    write: Write
+    asked_at: datetime
+    wants_sweep: bool
+
+
+def takes_long(found: Leads, round_: Round) -> bool:
+    """Is there more to it than a look at our own tables?"""
+    return isinstance(found, LeadPage) and (bool(found.records) or round_.wants_sweep)
+
+
+def follow(connection: Connection, found: Leads, round_: Round) -> errors.SalesforceError | None:
     """Take over what was found, page by page, and tie what became contacts. Return why it couldn't be done, or None."""
+    run_id, ask, write = round_.run_id, round_.ask, round_.write
     connection_id, user_id, owner_id = connection.id, connection.user_id, connection.salesforce_user_id
     if isinstance(found, errors.SalesforceError):
         return found
     try:
         while found is not None:
-            apply_rows(connection_id, found.records, run_id)
-            write()
+            for some in in_chunks(found.records, ROWS_A_COMMIT):
+                apply_rows(connection_id, some, run_id)
+                write()
             found = ask().next_leads(found.next_path) if found.next_path else None
+        nominated = find_unseen(connection_id, round_.asked_at)
+        if round_.wants_sweep:
+            nominated |= sweep(connection_id, owner_id, ask)
+        look_at_leads(connection_id, owner_id, nominated, round_)
         tie_those_here(connection_id)
         write()
         look_for_the_rest(connection_id, owner_id, ask, run_id)
@@ -96,6 +126,71 @@ def apply_rows(connection_id: int, records: Sequence[LeadRecord], run_id: int) -
         elif lead.state in IN_SALESFORCE:
             changed += arrivals.take_record(lead, record, run_id)
     return changed
+
+
+def find_unseen(connection_id: int, asked_at: datetime) -> set[str]:
+    """Return the Ids of leads that were sent before this run asked, and of which no row has come: the user may not see them."""
+    return set(
+        db.session.scalars(
+            _in_salesforce(Lead.salesforce_id, connection_id).where(
+                Lead.owner_id.is_(None), Lead.why.is_(None), Lead.delivered_at < asked_at
+            )
+        )
+    )
+
+
+def sweep(connection_id: int, owner_id: str, ask: Ask) -> set[str]:
+    """Compare our leads with all that the user made or owns; return the Ids of those to be looked at. All or nothing."""
+    question = _in_salesforce(Lead.salesforce_id, connection_id)
+    rows = db.session.execute(question.add_columns(Lead.opted_out, Lead.why, Lead.is_deleted)).all()
+    ours = {row.salesforce_id for row in rows}
+    expected = {row.salesforce_id: row.opted_out for row in rows if row.why is None and not row.is_deleted}
+    nominated = set(expected)
+    for page in ask().iter_lead_sweep(owner_id) if ours else ():
+        for salesforce_id, opted_out in page:
+            if expected.get(salesforce_id) == opted_out:
+                nominated.discard(salesforce_id)
+            elif salesforce_id in ours:
+                nominated.add(salesforce_id)
+    return nominated
+
+
+def look_at_leads(connection_id: int, owner_id: str, nominated: set[str], round_: Round) -> None:
+    """Take over what a look at these Ids shows, and at those that leads were merged into."""
+    for _ in range(LONGEST_CHAIN):
+        merged = _in_salesforce(Lead.salesforce_id, connection_id).where(Lead.why == Unfollowed.MERGED)
+        ids = sorted(nominated | set(db.session.scalars(merged)))
+        if not ids:
+            return
+        seen = round_.ask().leads_by_id(ids)
+        leads = db.session.scalars(
+            _in_salesforce(Lead, connection_id).where(Lead.salesforce_id.in_(ids)).order_by(Lead.id).with_for_update()
+        ).all()
+        for lead in leads:
+            judge_look(lead, seen.get(lead.salesforce_id or ""), owner_id, round_.run_id)
+        round_.write()
+        nominated = set()
+
+
+def judge_look(lead: Lead, record: LeadRecord | None, owner_id: str, run_id: int) -> None:
+    if lead.why == Unfollowed.DOUBLE:
+        return
+    if record is None:
+        arrivals.lose_sight(lead, Unfollowed.GONE)
+        return
+    arrivals.take_record(lead, record, run_id)
+    is_open = not record.is_deleted and not record.is_converted
+    if is_open and owner_id not in (record.owner_id, record.created_by_id):
+        arrivals.lose_sight(lead, Unfollowed.REASSIGNED)
+
+
+def _in_salesforce(what: Any, connection_id: int) -> Select[Any]:
+    """Select of leads that a row of Lead stands for; what was converted is followed by its contact."""
+    return select(what).where(
+        Lead.connection_id == connection_id,
+        Lead.state.in_((LeadState.SENT, LeadState.LINKED)),
+        Lead.salesforce_id.is_not(None),
+    )
 
 
 def tie_those_here(connection_id: int) -> None:

@@ -26,6 +26,9 @@ LEASE = timedelta(seconds=90)  # longer than one call to Salesforce may take; re
 RUNG_LONG_AGO = timedelta(seconds=60)  # then the ring is taken for lost
 FIRST_WAIT = timedelta(seconds=15)
 LONGEST_WAIT = timedelta(hours=1)
+# Keys of `why`, and of leads/words.py.
+OUT_OF_SIGHT = "out_of_sight"
+CHECKED = "checked"
 
 RingLeads = Callable[[Sequence[int]], bool]
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, and_, case, func, literal, select
+from sqlalchemy import ColumnElement, and_, case, func, literal, or_, select
 
 from asapp.connections.connections import find_latest
 from asapp.contacts.export import neutral
 from asapp.extensions import db
 from asapp.leads.words import LABELS, Hold, Shown, meaning_of
-from asapp.models import Connection, Lead, LeadState, User
+from asapp.models import Connection, Lead, LeadState, Unfollowed, User
 from asapp.models.lead import UNDELIVERED
 from asapp.models.search import fold
 from asapp.paging import PAGE_SIZE, Page
@@ -77,7 +77,7 @@ def shown_state(hold: str | None) -> ColumnElement[str]:
     if hold:
         waiting = UNDELIVERED
     return case(
-        (Lead.is_deleted, literal(Shown.DELETED.value)),
+        (or_(Lead.is_deleted, Lead.why == Unfollowed.GONE), literal(Shown.DELETED.value)),
         (Lead.opted_out, literal(Shown.OPTED_OUT.value)),
         (Lead.state.in_(waiting), literal(Shown.WAITING.value)),
         else_=Lead.state,
@@ -120,12 +120,13 @@ def find_to_act_on(user: User, now: datetime) -> list[Line]:
 
 
 def find_asking_again(user_id: int) -> list[Lead]:
-    """Return those who opted out or were deleted in Salesforce and have asked for mail since, and nobody was told."""
+    """Return those who are inactive by what Salesforce says and have asked for mail since, and nobody was told."""
+    stopped = or_(Lead.opted_out, Lead.is_deleted, Lead.why.in_(tuple(Unfollowed)))
     untold = (Lead.asked_again_seen_at.is_(None)) | (Lead.asked_again_seen_at < Lead.asked_again_at)
     return list(
         db.session.scalars(
             select(Lead)
-            .where(_of(user_id), Lead.asked_again_at.is_not(None), Lead.opted_out | Lead.is_deleted, untold)
+            .where(_of(user_id), Lead.asked_again_at.is_not(None), stopped, untold)
             .order_by(Lead.asked_again_at.desc())
             .limit(NEWS_MAX)
         )

@@ -68,13 +68,22 @@ HOLDS: Mapping[str, str] = {
 
 WAITS: Mapping[str, str] = {
     "no_answer": "Salesforce didn't answer when it was sent. We look for it there, so that it isn't made twice.",
+    "checked": "You have looked, and it wasn't there. It is on its way.",
     "request_limit": "Your firm has used its Salesforce calls for now. It goes out by itself.",
     "share_used_up": "AdvisorStream's share of your firm's Salesforce calls is used up. It goes out by itself.",
     "row_locked": "Salesforce was busy with other changes. It goes out by itself.",
     "no_connection": "We couldn't reach Salesforce. It goes out by itself.",
     "maintenance": "Salesforce is being maintained. It goes out by itself.",
+    "database_away": "Our own database was away for a moment. It goes out by itself.",
 }
 WAITS_OTHERWISE = "Something was in the way. It goes out by itself."
+
+UNFOLLOWED: Mapping[str, str] = {
+    "merged": "Merged with another lead in Salesforce. Inactive here until the next sync has looked at that one.",
+    "double": "Merged in Salesforce with somebody else who signed up on your page. Inactive here.",
+    "reassigned": "Somebody else's in Salesforce now, where we can't see whether this person opts out. Inactive here.",
+    "gone": "Deleted for good in Salesforce, or hidden from you: it doesn't say which. Inactive here.",
+}
 
 CHECKS: Mapping[str, str] = {
     "out_of_sight": "Salesforce didn't answer, and your firm gives new leads to other people, where you may not see them. "
@@ -240,7 +249,9 @@ def meaning_of(lead: Lead, shown: str, hold: str | None) -> str:
     if shown == Shown.OPTED_OUT:
         return "Opted out in Salesforce. Inactive here."
     if shown == Shown.DELETED:
-        return "Deleted in Salesforce. Inactive here."
+        return UNFOLLOWED.get(lead.why or "", "Deleted in Salesforce. Inactive here.")
+    if not lead.is_followed:
+        return UNFOLLOWED[lead.why or ""]
     if shown == Shown.CONVERTED:
         return "Became a contact in Salesforce."
     if shown == Shown.LINKED:

@@ -26,6 +26,7 @@ from asapp.models.lead import (
     LeadState,
     LinkedKind,
     OptInPage,
+    Unfollowed,
 )
 from asapp.models.partner import ApiUsage, Partner, PartnerCheck, SetupLink, Verdict
 from asapp.models.run import RunChange, RunPhase, RunStatus, RunTrigger, SyncRun
@@ -71,6 +72,7 @@ __all__ = [
     "RunTrigger",
     "SetupLink",
     "SyncRun",
+    "Unfollowed",
     "User",
     "Verdict",
 ]

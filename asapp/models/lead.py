@@ -75,6 +75,15 @@ class LinkedKind(StrEnum):
     LEAD = "Lead"
 
 
+class Unfollowed(StrEnum):
+    """Why a lead that is in Salesforce isn't followed; nothing is written to the person. It stands in `why`."""
+
+    MERGED = "merged"  # into a lead that the sync is still to look at
+    DOUBLE = "double"  # merged into the lead of somebody else who signed up here
+    REASSIGNED = "reassigned"  # somebody else's, and not made by the user: its changes don't come
+    GONE = "gone"  # deleted for good, or no longer visible: Salesforce doesn't say which
+
+
 UNDELIVERED = (LeadState.RECEIVED, LeadState.WAITING, LeadState.SENDING)
 IS_UNDELIVERED = text("state IN ('received', 'waiting', 'sending')")
 IN_SALESFORCE = (LeadState.SENT, LeadState.LINKED, LeadState.CONVERTED)
@@ -113,7 +122,9 @@ class Lead(Base):
 
     # The outbox. Whoever delivers holds the lease; what a round writes is written `WHERE lease = mine`.
     state: Mapped[str] = mapped_column(String(12), default=LeadState.RECEIVED)
-    why: Mapped[str | None] = mapped_column(String(60))  # why it waits or was refused: a key of leads/words.py
+    why: Mapped[str | None] = mapped_column(
+        String(60)
+    )  # it waits, was refused, isn't followed: a key of leads/words.py
     why_detail: Mapped[str | None] = mapped_column(String(255))  # a field, Salesforce's code
     why_words: Mapped[str | None] = mapped_column(String(500))  # what the firm's admin wrote
     lease: Mapped[str | None] = mapped_column(String(32))
@@ -153,6 +164,10 @@ class Lead(Base):
     @property
     def is_undelivered(self) -> bool:
         return self.state in UNDELIVERED
+
+    @property
+    def is_followed(self) -> bool:
+        return self.why not in set(Unfollowed)
 
     @property
     def can_retry(self) -> bool:

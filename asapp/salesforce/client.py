@@ -139,6 +139,16 @@ class OrgClient:
         """As next_page(), for the leads of an Opening."""
         return self._lead_page(self._more(path))
 
+    def iter_lead_sweep(self, user_id: str) -> Iterator[list[tuple[str, bool]]]:
+        """As iter_sweep(), of every lead that the user made or owns and that isn't converted."""
+        for rows in self._iter_pages(self._query(soql.lead_sweep(user_id, self._opt_out_field))):
+            yield _converted(rows, lambda row: (row["Id"], row[self._opt_out_field] is not False))
+
+    def leads_by_id(self, ids: Sequence[str]) -> dict[str, LeadRecord]:
+        """Return what became of these leads, deleted ones too; an Id without a row is gone. Whole, or an error."""
+        rows = self._rows_by_id(ids, lambda chunk: soql.leads_by_id(chunk, self._opt_out_field))
+        return {record.id: record for record in _converted(rows, lambda row: lead_of(row, self._opt_out_field))}
+
     def find_contacts_with(self, owner_id: str, emails: Sequence[str], sees_opt_out: bool) -> list[ContactMatch]:
         """Return the user's contacts with these addresses. Whole, or an error."""
         field = self._opt_out_field if sees_opt_out else None

@@ -40,6 +40,8 @@ class LeadRecord(NamedTuple):
     converted_contact_id: str | None
     is_deleted: bool
     system_modstamp: datetime
+    master_record_id: str | None = None  # of the lead that this one was merged into
+    created_by_id: str | None = None  # only where leads are looked at by Id
 
 
 class LeadPage(NamedTuple):
@@ -124,6 +126,8 @@ def lead_of(row: Mapping[str, Any], opt_out_field: str | None) -> LeadRecord:
         row["ConvertedContactId"],
         row["IsDeleted"] is True,
         datetime.fromisoformat(row["SystemModstamp"]),
+        row["MasterRecordId"],
+        row.get("CreatedById"),
     )
 
 

@@ -78,11 +78,19 @@ def whereabouts(salesforce_id: str | None, email: str | None, opt_out_field: str
 
 def leads_changed(user_id: str, opt_out_field: str, since: datetime) -> str:
     """What the user made or owns among the leads, changed from `since` on. No names, no addresses."""
-    mine = f"(CreatedById = '{to_18(user_id)}' OR {owned_by(user_id)})"
     return (
-        f"SELECT {_lead_fields(opt_out_field)} FROM Lead WHERE {mine} AND SystemModstamp >= {moment(since)} "
-        "ORDER BY SystemModstamp, Id"
+        f"SELECT {_lead_fields(opt_out_field)} FROM Lead WHERE {_made_or_owned(user_id)} "
+        f"AND SystemModstamp >= {moment(since)} ORDER BY SystemModstamp, Id"
     )
+
+
+def lead_sweep(user_id: str, opt_out_field: str) -> str:
+    """Every lead that the user made or owns and that isn't converted."""
+    return f"SELECT Id, {field(opt_out_field)} FROM Lead WHERE {_made_or_owned(user_id)} AND IsConverted = false ORDER BY Id"
+
+
+def leads_by_id(ids: Iterable[str], opt_out_field: str) -> str:
+    return f"SELECT CreatedById, {_lead_fields(opt_out_field)} FROM Lead WHERE Id IN ({_listed(ids)})"
 
 
 def contacts_with(owner_id: str, emails: Sequence[str], opt_out_field: str | None) -> str:
@@ -109,6 +117,10 @@ def owned_by(owner_id: str) -> str:
     return f"OwnerId = '{to_18(owner_id)}'"
 
 
+def _made_or_owned(user_id: str) -> str:
+    return f"(CreatedById = '{to_18(user_id)}' OR {owned_by(user_id)})"
+
+
 def field(name: str) -> str:
     """Return a field's API name; raise ValueError for anything else."""
     if not FIELD_NAME.fullmatch(name):
@@ -122,7 +134,7 @@ def moment(when: datetime) -> str:
 
 def _lead_fields(opt_out_field: str | None) -> str:
     opt_out = f"{field(opt_out_field)}, " if opt_out_field else ""
-    return f"Id, {opt_out}OwnerId, IsConverted, ConvertedContactId, IsDeleted, SystemModstamp"
+    return f"Id, {opt_out}OwnerId, IsConverted, ConvertedContactId, IsDeleted, MasterRecordId, SystemModstamp"
 
 
 def _email_in(emails: Sequence[str]) -> str:

@@ -13,14 +13,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import psycopg
-from sqlalchemy.exc import OperationalError
-
 from asapp import logs
 from asapp.clock import utcnow
 from asapp.contacts.addresses import address_key
 from asapp.contacts.lists import ensure_system_lists
 from asapp.contacts.twins import all_opted_out_hashes
+from asapp.database import DATABASE_AWAY
 from asapp.extensions import db
 from asapp.leads import following
 from asapp.models import Connection, Partner, RunPhase, RunStatus, SyncRun
@@ -58,7 +56,6 @@ MAX_READINGS_AGAIN = 5  # each from its beginning, after expired locators
 MARK_S = 30.0  # how often a long sweep marks how far it has come
 MARK_IDS = 50_000
 CANT_SEE_OPT_OUTS = "opt_out_hidden"
-DATABASE_AWAY = (OperationalError, psycopg.OperationalError)  # the second from COPY, which SQLAlchemy doesn't see
 
 OpenClient = Callable[[Connection, Callable[[], None]], OrgClient]
 
@@ -112,6 +109,7 @@ class Execution:
         self.interval_minutes = partner.sync_interval_minutes or workplace.default_interval_minutes
         self.trusted = timedelta(days=partner.opt_outs_trusted_days)
         self.leads: following.Leads = None  # as the last opening of the window brought them
+        self.leads_asked_at = utcnow()
         db.session.commit()
 
     def go(self) -> None:
@@ -119,7 +117,11 @@ class Execution:
         owned = self.read_contacts()
         owned, swept = self.find_departures(owned)
         held = departures.settle(self.run, self.pull())
-        leads_trouble = following.follow(self.connection, self.leads, self.run.id, self.ask, self.write)
+        wants_sweep = swept or bool(self.run.is_full)
+        round_ = following.Round(self.run.id, self.ask, self.write, self.leads_asked_at, wants_sweep)
+        if following.takes_long(self.leads, round_):
+            self.write(phase=RunPhase.BALANCING)
+        leads_trouble = following.follow(self.connection, self.leads, round_)
         self.finish(owned, swept, held, leads_trouble)
 
     def close(self) -> None:
@@ -166,6 +168,7 @@ class Execution:
         after, before = where_to_go_on(run)
         window_start, is_full = run.window_start, bool(run.is_full)
         leads_since = following.window_of(self.connection, is_full)
+        self.leads_asked_at = utcnow()
         opening = self.ask().open_contacts(self.owner_id, window_start, after, not is_full, leads_since, before)
         self.leads = opening.leads
         first = run.opened_at is None

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import psycopg
 import pytest
 from flask import Flask
 from sqlalchemy import func, select
+from sqlalchemy.exc import OperationalError
 
 from asapp.extensions import db
 from asapp.fields import InvalidFields
 from asapp.leads import actions, outbox
-from asapp.leads.words import refusal_of
+from asapp.leads.words import Shown, meaning_of, refusal_of
 from asapp.models import ConsentEvent, Contact, Lead, LeadState
 from asapp.simulator.org import Org
 from asapp.simulator.server import Running
@@ -230,6 +232,58 @@ def test_a_lead_that_is_not_kept_and_never_answered_is_to_be_checked(office: Pos
     assert (office.lead().state, office.lead().why) == (LeadState.PLEASE_CHECK, "out_of_sight")
 
 
+def test_a_lead_that_is_not_kept_is_found_after_a_lost_answer_where_the_user_sees_it(office: PostOffice) -> None:
+    queue = office.give_leads_away()
+    someone_signs_up(office.advisor)
+    office.org.trouble.add("reset_after", method="POST", path="/composite/sobjects", times=1)
+    office.deliver()
+
+    office.let_pass(15)
+    office.deliver()
+
+    (lead,) = office.org.leads()
+    assert lead["OwnerId"] == queue
+    assert (office.lead().state, office.lead().salesforce_id) == (LeadState.SENT, lead["Id"])
+
+
+def test_a_lead_that_is_not_kept_and_hidden_by_sharing_is_to_be_checked(office: PostOffice) -> None:
+    """It is there, and the user doesn't see it: it must not be made again."""
+    office.give_leads_away()
+    office.org.change_settings(lead_access="Private")
+    someone_signs_up(office.advisor)
+    office.org.trouble.add("reset_after", method="POST", path="/composite/sobjects", times=1)
+
+    for _ in range(20):
+        office.deliver()
+        office.let_pass(60)
+
+    assert (office.lead().state, office.lead().why) == (LeadState.PLEASE_CHECK, "out_of_sight")
+    assert len(office.org.leads()) == 1
+
+
+@pytest.mark.parametrize("sees_it_now", [True, False])
+def test_sending_it_after_all_looks_once_more(office: PostOffice, sees_it_now: bool) -> None:
+    """The advisor may have looked too early, or not well."""
+    office.give_leads_away()
+    office.org.change_settings(lead_access="Private")
+    someone_signs_up(office.advisor)
+    office.org.trouble.add(
+        "reset_after" if sees_it_now else "reset", method="POST", path="/composite/sobjects", times=1
+    )
+    for _ in range(20):
+        office.deliver()
+        office.let_pass(60)
+    assert office.lead().state == LeadState.PLEASE_CHECK
+    if sees_it_now:
+        office.org.change_settings(lead_access="ReadWrite")
+
+    actions.send_after_all(office.lead())
+    office.deliver()
+
+    assert office.lead().state == LeadState.SENT
+    assert len(office.org.leads()) == 1
+
+
 def test_an_answer_lost_in_another_org_is_to_be_checked(office: PostOffice) -> None:
     someone_signs_up(office.advisor)
     office.org.trouble.add("reset_after", method="POST", path="/composite/sobjects", times=1)
@@ -243,6 +297,32 @@ def test_an_answer_lost_in_another_org_is_to_be_checked(office: PostOffice) -> N
     office.deliver()
 
     assert (office.lead().state, office.lead().why) == (LeadState.PLEASE_CHECK, "tried_elsewhere")
+    assert len(office.org.leads()) == 1
+
+
+CUT = OperationalError("UPDATE", {}, psycopg.errors.AdminShutdown("terminating connection"))
+
+
+@pytest.mark.parametrize("when", ["before the create", "after the create"])
+def test_a_database_that_was_away_is_no_bug_of_ours(office: PostOffice, when: str) -> None:
+    someone_signs_up(office.advisor)
+
+    def be_away(number: int = 3) -> None:
+        if number == 3:
+            raise CUT
+
+    office.after_create = be_away if when == "after the create" else None
+    with pytest.raises(OperationalError):
+        office.deliver(be_away if when == "before the create" else None)
+    office.after_create = None
+
+    lead = office.lead()
+    assert (lead.why, lead.lease) == ("database_away", None)
+    assert "database was away" in meaning_of(lead, Shown.WAITING, None)
+    for _ in range(12):
+        office.let_pass(60)
+        office.deliver()
+    assert office.lead().state == LeadState.SENT
     assert len(office.org.leads()) == 1
 
 

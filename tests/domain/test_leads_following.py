@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import timedelta
+
 import pytest
 from flask import Flask, current_app
 from sqlalchemy import select
@@ -11,8 +14,20 @@ from asapp.connections import connections
 from asapp.contacts.lists import is_on_system_list
 from asapp.contacts.status import contact_rows, reason_of
 from asapp.extensions import db
-from asapp.leads import actions
-from asapp.models import ConsentEvent, Contact, ContactSource, Lead, LeadState, ListKind, Reason
+from asapp.leads import actions, following
+from asapp.models import (
+    ConsentEvent,
+    Contact,
+    ContactSource,
+    Lead,
+    LeadState,
+    ListKind,
+    Reason,
+    RunPhase,
+    SyncRun,
+    Unfollowed,
+)
+from asapp.salesforce.records import LeadRecord
 from asapp.simulator.server import Running
 from tests.signing_up import PostOffice, someone_signs_up
 from tests.syncing import KEY
@@ -26,6 +41,20 @@ class FollowingOffice(PostOffice):
         salesforce_id = self.lead().salesforce_id
         assert salesforce_id
         return salesforce_id
+
+    def linked(self) -> str:
+        """Sign somebody up who is a lead of the user's that the colleague made; return its Id."""
+        lead_id = self.org.add_lead(self.colleague, last_name="Chou", email="mei.chou@harbour.example")
+        self.org.give(lead_id, self.user)
+        assert self.send() == lead_id
+        return lead_id
+
+    def sync_after_a_day(self) -> SyncRun:
+        """A sync that sweeps."""
+        self.org.clock.advance(25 * 3600)
+        self.connection.swept_at = utcnow() - timedelta(days=2)
+        db.session.commit()
+        return self.sync()
 
     def people(self) -> list[tuple[str, str | None, bool]]:
         """(source, why inactive, is on "Salesforce Leads") of every contact here."""
@@ -217,10 +246,7 @@ def test_no_read_on_contacts_still_fails_the_sync(office: FollowingOffice) -> No
 
 
 def test_a_lead_in_a_queue_is_followed_and_shows_its_owner(office: FollowingOffice) -> None:
-    queue = office.org.add_queue("Web leads")
-    office.org.change_settings(lead_queue=queue)
-    office.connection.partner.keep_leads_with_advisor = False
-    db.session.commit()
+    queue = office.give_leads_away()
     lead_id = office.send()
     office.org.opt_out(lead_id)
 
@@ -228,6 +254,184 @@ def test_a_lead_in_a_queue_is_followed_and_shows_its_owner(office: FollowingOffi
 
     assert office.lead().owner_id == queue
     assert office.people() == [("lead", Reason.OPTED_OUT, True)]
+
+
+# ---- Where no row comes
+
+
+def test_a_linked_lead_that_is_given_away_is_inactive_by_the_next_daily_sweep(office: FollowingOffice) -> None:
+    """Somebody else made it: what its new owner does to it, an opt-out too, nobody would tell us."""
+    lead_id = office.linked()
+    office.sync()
+    office.org.give(lead_id, office.colleague)
+    office.org.opt_out(lead_id)
+
+    office.sync_after_a_day()
+
+    assert office.people() == [("lead", Reason.REASSIGNED, False)]
+    assert (office.lead().why, office.lead().opted_out) == (Unfollowed.REASSIGNED, True)
+
+
+def test_a_linked_lead_that_is_given_back_returns(office: FollowingOffice) -> None:
+    lead_id = office.linked()
+    office.sync()
+    office.org.give(lead_id, office.colleague)
+    office.sync_after_a_day()
+    office.org.give(lead_id, office.user)
+
+    office.sync()
+
+    assert office.people() == [("lead", None, True)]
+    assert office.lead().why is None
+
+
+def test_a_lead_of_ours_that_is_given_away_is_followed_all_the_same(office: FollowingOffice) -> None:
+    lead_id = office.send()
+    office.sync()
+    office.org.give(lead_id, office.colleague)
+    office.sync_after_a_day()
+    assert office.people() == [("lead", None, True)]
+    office.org.opt_out(lead_id)
+
+    office.sync()
+
+    assert office.people() == [("lead", Reason.OPTED_OUT, True)]
+
+
+def test_a_lead_that_sharing_hides_from_the_first_is_inactive_with_the_next_sync(office: FollowingOffice) -> None:
+    office.give_leads_away()
+    office.org.change_settings(lead_access="Private")
+    office.sync()
+    office.send()
+
+    office.sync()
+
+    assert office.people() == [("lead", Reason.GONE, False)]
+    assert office.history() == ["opted_in"]  # nobody knows that it was deleted
+
+
+def test_a_lead_that_sharing_hides_later_is_inactive_until_it_is_seen_again(office: FollowingOffice) -> None:
+    lead_id = office.send()
+    office.sync()
+    office.org.hide_contact(lead_id)
+    office.sync_after_a_day()
+    assert office.people() == [("lead", Reason.GONE, False)]
+    office.org.show_contact(lead_id)
+
+    office.sync_after_a_day()
+
+    assert office.people() == [("lead", None, True)]
+
+
+def test_a_formula_that_opts_out_without_a_stamp_is_seen_by_the_daily_sweep(office: FollowingOffice) -> None:
+    lead_id = office.send()
+    office.sync()
+    office.org.clock.advance(3600)
+    office.sync()
+    office.org.records.change_silently(lead_id, {"HasOptedOutOfEmail": 1})
+    office.sync()
+    assert office.people() == [("lead", None, True)]
+
+    office.sync_after_a_day()
+
+    assert office.people() == [("lead", Reason.OPTED_OUT, True)]
+
+
+@pytest.mark.parametrize("opted_out", [False, True])
+def test_a_merged_lead_is_followed_as_the_one_it_was_merged_into(office: FollowingOffice, opted_out: bool) -> None:
+    lead_id = office.send()
+    office.sync()
+    winner = office.org.add_lead(office.user, last_name="Chou", email="m.chou@work.example", opted_out=opted_out)
+    office.org.merge(winner, [lead_id])
+
+    office.sync()
+
+    assert office.lead().salesforce_id == winner
+    assert office.people() == [("lead", Reason.OPTED_OUT if opted_out else None, True)]
+    (office.org.opt_in if opted_out else office.org.opt_out)(winner)
+    office.sync()
+    assert office.people() == [("lead", None if opted_out else Reason.OPTED_OUT, True)]
+
+
+def test_a_lead_that_was_merged_into_a_colleagues_is_inactive(office: FollowingOffice) -> None:
+    lead_id = office.send()
+    office.sync()
+    winner = office.org.add_lead(office.colleague, last_name="Chou", email="m.chou@work.example")
+    office.org.merge(winner, [lead_id])
+
+    office.sync()
+
+    assert office.people() == [("lead", Reason.REASSIGNED, False)]
+
+
+def test_a_merged_lead_stays_inactive_while_nobody_can_look(office: FollowingOffice) -> None:
+    lead_id = office.send()
+    office.sync()
+    winner = office.org.add_lead(office.user, last_name="Chou", email="m.chou@work.example")
+    office.org.merge(winner, [lead_id])
+    fault = office.org.trouble.add("server_unavailable", soql="CreatedById, Id")
+
+    assert office.sync().is_complete
+    assert fault.hits
+    assert office.people() == [("lead", Reason.MERGED, False)]
+
+    fault.remove()
+    office.sync()
+    assert office.people() == [("lead", None, True)]
+
+
+def test_two_sign_ups_that_were_merged_are_one_person_with_the_lists_of_both(office: FollowingOffice) -> None:
+    winner = office.send()
+    someone_signs_up(office.advisor, "m.chou@work.example")
+    office.deliver()
+    loser = office.lead("m.chou@work.example").salesforce_id
+    assert loser
+    office.sync()
+    letter = office.put_on_list(loser, "Retirement letter")
+    office.org.merge(winner, [loser])
+
+    for _ in range(2):
+        office.sync()
+
+    assert office.people() == [("lead", None, True), ("lead", Reason.MERGED, False)]
+    assert set(office.members(letter)) == {winner}
+    assert office.lead("m.chou@work.example").is_deleted
+
+
+def test_an_erased_person_does_not_come_back_by_a_merge_and_a_conversion(office: FollowingOffice) -> None:
+    lead_id = office.send()
+    office.sync()
+    actions.erase(office.advisor.id, db.session.scalars(select(Contact)).one())
+    winner = office.org.add_lead(office.user, last_name="Chou", email="mei.chou@harbour.example")
+    office.org.merge(winner, [lead_id])
+    office.sync()
+    office.org.convert_lead(winner)
+
+    office.sync()
+
+    db.session.rollback()
+    assert {contact.email for contact in db.session.scalars(select(Contact))} == {""}
+
+
+def test_the_daily_sweep_of_leads_takes_a_call_and_looks_at_nobody_without_need(office: FollowingOffice) -> None:
+    office.org.change_settings(session_minutes=10**6)
+    lead_id = office.linked()
+    office.sync()
+    assert office.sync_after_a_day().api_calls == 3  # the question, and a sweep each of contacts and leads
+    office.org.give(lead_id, office.colleague)
+    assert office.sync_after_a_day().api_calls == 4  # a look
+    assert office.sync_after_a_day().api_calls == 3  # and no other: what is lost is not asked for again
+
+
+def test_a_sweep_that_breaks_off_makes_nobody_inactive(office: FollowingOffice) -> None:
+    office.send()
+    office.sync()
+    office.org.trouble.add("server_unavailable", soql="FROM Lead WHERE (CreatedById", kind="query")
+
+    run = office.sync_after_a_day()
+
+    assert run.is_complete
+    assert office.people() == [("lead", None, True)]
 
 
 def test_disconnecting_makes_leads_inactive(office: FollowingOffice) -> None:
@@ -293,3 +497,19 @@ def test_contacts_that_were_removed_on_disconnecting_are_tied_anew(office: Follo
 
     assert office.people() == [("salesforce", None, True)]
     assert office.lead().linked_contact_id == contact_id
+
+
+def test_the_panel_can_tell_when_leads_are_followed(office: FollowingOffice, monkeypatch: pytest.MonkeyPatch) -> None:
+    office.org.opt_out(office.send())
+    seen: list[str] = []
+    apply_rows = following.apply_rows
+
+    def watched(connection_id: int, records: Sequence[LeadRecord], run_id: int) -> int:
+        seen.append(db.session.get_one(SyncRun, run_id).phase)
+        return apply_rows(connection_id, records, run_id)
+
+    monkeypatch.setattr(following, "apply_rows", watched)
+
+    office.sync()
+
+    assert seen == [RunPhase.BALANCING]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from html import unescape
 
 import pytest
 from flask import Flask
@@ -13,6 +14,7 @@ from sqlalchemy import select
 from asapp.clock import utcnow
 from asapp.extensions import db
 from asapp.leads import pages
+from asapp.leads.words import CHECKS
 from asapp.models import ConsentEvent, Contact, Lead, LeadState, OptInPage, User
 from tests.factories import log_in, make_admin, make_advisor, make_contact, make_synced_connection
 from tests.signing_up import someone_signs_up
@@ -125,23 +127,31 @@ def test_all_refused_ones_can_be_sent_again_at_once(client: FlaskClient, amara: 
     assert {lead.state for lead in leads} == {LeadState.WAITING}
 
 
-@pytest.mark.parametrize(("do", "state"), [("send", LeadState.WAITING), ("there", LeadState.SENT)])
+@pytest.mark.parametrize(
+    ("do", "why", "state"),
+    [
+        ("send", "out_of_sight", LeadState.SENDING),  # we look once more ourselves
+        ("send", "tried_elsewhere", LeadState.WAITING),
+        ("there", "out_of_sight", LeadState.SENT),
+    ],
+)
 def test_a_lead_to_be_checked_is_decided_by_the_advisor(
-    client: FlaskClient, amara: User, do: str, state: LeadState
+    client: FlaskClient, amara: User, do: str, why: str, state: LeadState
 ) -> None:
     connection = make_synced_connection(amara, leads_known_until=utcnow().replace(year=2100))
     lead = put(
         someone_signs_up(amara),
         LeadState.PLEASE_CHECK,
-        why="out_of_sight",
+        why=why,
         unanswered_at=utcnow(),
         connection_id=connection.id,
     )
-    assert "gives new leads to other people" in client.get("/leads").text
+    assert CHECKS[why] in unescape(client.get("/leads").text)
 
     client.post("/leads/check", data={"lead": lead.public_id, "do": do})
 
-    assert (lead.state, lead.unanswered_at) == (state, None)
+    assert lead.state == state
+    assert (lead.unanswered_at is None) == (state != LeadState.SENDING)
     if do == "there":  # nobody sees whether this person opts out
         assert "opt_out_unknown" in client.get("/contacts/export.csv").text
 
