@@ -88,7 +88,7 @@ def forget(user_ids: Collection[int], partner_id: int | None = None) -> None:
         theirs.append(AuditIdentity.partner_id == partner_id)
     db.session.execute(
         update(AuditIdentity)
-        .where(or_(*theirs))
+        .where(or_(*theirs), AuditIdentity.erased_at.is_(None))
         .values(name="", email="", client_address="", erased_at=utcnow())
         .execution_options(synchronize_session=False)
     )

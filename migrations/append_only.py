@@ -41,3 +41,45 @@ def allow_changes(table: str) -> None:
         return
     op.execute(f"DROP TRIGGER {table}_append_only ON {table}")
     op.execute(f"DROP TRIGGER {table}_no_truncate ON {table}")
+
+
+def only_blanking(table: str, kept: tuple[str, ...], blanked: tuple[str, ...]) -> None:
+    """Let rows of the table be emptied, with the moment in erased_at, and neither deleted nor changed in any other way."""
+    same = " AND ".join(f"NEW.{name} IS NOT DISTINCT FROM OLD.{name}" for name in kept)
+    empty = " AND ".join(f"NEW.{name} = ''" for name in blanked)
+    is_blanking = f"{same} AND {empty} AND NEW.erased_at IS NOT NULL"
+    words = f"{table} can only be blanked"
+    if op.get_bind().dialect.name == "sqlite":
+        is_blanking = is_blanking.replace("IS NOT DISTINCT FROM", "IS")
+        op.execute(
+            f"CREATE TRIGGER {table}_only_blanked BEFORE UPDATE ON {table} WHEN NOT ({is_blanking}) "
+            f"BEGIN SELECT RAISE(ABORT, '{words}'); END"
+        )
+        op.execute(
+            f"CREATE TRIGGER {table}_no_delete BEFORE DELETE ON {table} BEGIN SELECT RAISE(ABORT, '{words}'); END"
+        )
+        return
+    op.execute(
+        f"CREATE FUNCTION {table}_only_blanked() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        f"IF TG_OP = 'UPDATE' THEN IF {is_blanking} THEN RETURN NEW; END IF; END IF; "
+        f"RAISE EXCEPTION '{words}' USING ERRCODE = 'restrict_violation'; END $$"
+    )
+    op.execute(
+        f"CREATE TRIGGER {table}_only_blanked BEFORE UPDATE OR DELETE ON {table} "
+        f"FOR EACH ROW EXECUTE FUNCTION {table}_only_blanked()"
+    )
+    op.execute(
+        f"CREATE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table} "
+        f"FOR EACH STATEMENT EXECUTE FUNCTION {table}_only_blanked()"
+    )
+
+
+def allow_blanking(table: str) -> None:
+    """Take away what only_blanking() has made."""
+    if op.get_bind().dialect.name == "sqlite":
+        op.execute(f"DROP TRIGGER {table}_only_blanked")
+        op.execute(f"DROP TRIGGER {table}_no_delete")
+        return
+    op.execute(f"DROP TRIGGER {table}_only_blanked ON {table}")
+    op.execute(f"DROP TRIGGER {table}_no_truncate ON {table}")
+    op.execute(f"DROP FUNCTION {table}_only_blanked()")

@@ -56,7 +56,13 @@ ACCESS = {
     ),
     **dict.fromkeys(
         (
-            *("advisors.ask_move", "advisors.deactivate", "advisors.index", "advisors.invite"),
+            *(
+                "advisors.ask_deactivate",
+                "advisors.ask_move",
+                "advisors.deactivate",
+                "advisors.index",
+                "advisors.invite",
+            ),
             *(
                 "advisors.invite_again",
                 "advisors.let_back_in",

@@ -2,6 +2,10 @@
 
 Whoever is deactivated or moved is disconnected from Salesforce first: nothing is read on behalf of somebody who is gone, and
 nothing of one firm's org under the name of another.
+
+People belong to the firm that they came with. Whoever is moved leaves the contacts of the firm's Salesforce and all who signed
+up behind: out of sight at the new firm, and there again on the way back. A lead that is not in Salesforce yet waits for that
+way back; no other firm's Salesforce gets it. Contacts made by hand go along.
 """
 
 from __future__ import annotations
@@ -9,18 +13,40 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select, update
 
 from asapp import audit
 from asapp.accounts import links, users
 from asapp.audit import ITSELF, Actor
 from asapp.clock import utcnow
-from asapp.connections import connections
+from asapp.connections import connections, pending
 from asapp.connections.settings import ConnectSettings
+from asapp.contacts.addresses import address_hash, address_key
 from asapp.extensions import db
 from asapp.fields import InvalidFields
-from asapp.models import Action, Connection, ConnectionStatus, Lead, LeadState, Partner, PasswordLinkKind, Role, User
+from asapp.leads import pages
+from asapp.models import (
+    Action,
+    Connection,
+    ConnectionStatus,
+    Contact,
+    ContactSource,
+    Lead,
+    LeadState,
+    Partner,
+    PasswordLinkKind,
+    Role,
+    User,
+)
 from asapp.models.lead import UNDELIVERED
+
+
+@dataclass(frozen=True)
+class LeftBehind:
+    """signed_up: people who signed up with the firm. outside: those of them who are not in its Salesforce yet."""
+
+    signed_up: int
+    outside: int
 
 
 @dataclass(frozen=True)
@@ -83,26 +109,79 @@ def let_back_in(user: User, by: Actor = ITSELF) -> None:
 
 
 def move(user: User, to: Partner | None, keep_contacts: bool, settings: ConnectSettings, by: Actor = ITSELF) -> None:
-    """Make the person an advisor of another firm; raise InvalidFields (partner). Commits."""
-    if to is None or to.id == user.partner_id:
+    """Make the person an advisor of another firm; raise InvalidFields (partner). Commits.
+
+    keep_contacts: those of the firm's Salesforce stay with it, out of sight; else they are removed here.
+    """
+    if to is None or to.id == user.partner_id or to.deleted_at is not None:
         raise InvalidFields({"partner": "Choose the firm to move to."})
     user_id, partner_id = user.id, to.id
+    key = address_key(db.session(), to, settings.vault)
     _disconnect(user_id, settings, keep_contacts, by)
-    moved = db.session.get_one(User, user_id)
-    moved_from, moved.partner_id = moved.partner_id, partner_id
-    audit.record(Action.MOVED, by, moved, from_partner=moved_from, to_partner=partner_id)
+    moved = db.session.scalars(select(User).where(User.id == user_id).with_for_update()).one()
+    if connections.find_current(moved) is not None:  # connected anew at this very moment
+        db.session.rollback()
+        raise InvalidFields({"partner": f"{moved.name} was connecting just now. Move once more."})
+    old, new = db.session.get_one(Partner, moved.partner_id), db.session.get_one(Partner, partner_id)
+    moved.partner_id, moved.moved_at = new.id, utcnow()
+    _leave_people(user_id, old.id)
+    _find_people(user_id, new.id)
+    _hash_anew(user_id, key)
+    pages.change_firm(user_id, old.name, new.name)
+    audit.record(Action.MOVED, by, moved, from_partner=old.id, to_partner=new.id)
     users.end_sessions(moved)
 
 
-def count_leads_outside(user: User) -> int:
-    """Return how many of the advisor's leads have not reached Salesforce: they will go wherever the advisor connects next."""
-    outside = (*UNDELIVERED, LeadState.REFUSED)
-    found = select(func.count()).where(Lead.user_id == user.id, Lead.state.in_(outside))
-    return db.session.scalar(found) or 0
+def count_left_behind(user: User) -> LeftBehind:
+    """Return what a move would leave with the firm of now."""
+    outside = (*UNDELIVERED, LeadState.REFUSED, LeadState.PLEASE_CHECK)
+    of_firm = select(func.count()).where(Lead.user_id == user.id, Lead.partner_id == user.partner_id)
+    people = db.session.scalar(of_firm.where(Lead.state != LeadState.ERASED)) or 0
+    return LeftBehind(people, db.session.scalar(of_firm.where(Lead.state.in_(outside))) or 0)
+
+
+def _leave_people(user_id: int, partner_id: int) -> None:
+    """Take the people of the old firm out of sight, in the caller's transaction."""
+    from_its_salesforce = Contact.connection_id.in_(
+        select(Connection.id).where(Connection.user_id == user_id, Connection.partner_id == partner_id)
+    )
+    signed_up = Contact.id.in_(
+        select(Lead.contact_id).where(
+            Lead.user_id == user_id, Lead.partner_id == partner_id, Lead.contact_id.is_not(None)
+        )
+    )
+    _set_firm(user_id, partner_id, from_its_salesforce | signed_up)
+
+
+def _find_people(user_id: int, partner_id: int) -> None:
+    """The way back: those who stayed with this firm are there again."""
+    _set_firm(user_id, None, Contact.left_firm_id == partner_id)
+
+
+def _set_firm(user_id: int, left_firm_id: int | None, which: ColumnElement[bool]) -> None:
+    db.session.execute(
+        update(Contact)
+        .where(Contact.user_id == user_id, Contact.source != ContactSource.MANUAL, which)
+        .values(left_firm_id=left_firm_id)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _hash_anew(user_id: int, key: bytes) -> None:
+    """Each firm has a key of its own: else nobody would see that a contact made by hand has opted out in its Salesforce."""
+    by_hand = select(Contact.id, Contact.email).where(
+        Contact.user_id == user_id, Contact.source == ContactSource.MANUAL, Contact.erased_at.is_(None)
+    )
+    hashes = [{"id": row.id, "address_hash": address_hash(row.email, key)} for row in db.session.execute(by_hand)]
+    if hashes:
+        db.session.execute(update(Contact), hashes)
 
 
 def _disconnect(user_id: int, settings: ConnectSettings, keep_contacts: bool, by: Actor) -> None:
-    connection = connections.find_current(db.session.get_one(User, user_id))
+    """Also of a grant that waits for a decision: nobody is to decide about it any more."""
+    user = db.session.get_one(User, user_id)
+    pending.keep(user, settings)
+    connection = connections.find_current(user)
     if connection is not None:
         connections.disconnect(connection, keep_contacts, settings, by)
     db.session.commit()

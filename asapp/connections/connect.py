@@ -197,6 +197,8 @@ def _check_scopes(grant: Grant) -> None:
 
 def _keep(user: User, partner_id: int, grant: Grant, who: Identity, settings: ConnectSettings, by: Actor) -> str:
     """Store the grant where it belongs: on the current connection, on a new one, or for a decision."""
+    if not connections.is_still_at(user, partner_id):
+        raise NotKept("setup_changed")  # moved or deactivated while Salesforce was asked
     if connections.is_taken(user, grant.identity):
         raise NotKept("already_connected")
     current = connections.find_current(user)

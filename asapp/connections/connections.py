@@ -23,6 +23,7 @@ from asapp.models import (
     Contact,
     Departure,
     LedgerEntry,
+    Partner,
     RunStatus,
     SyncRun,
     User,
@@ -45,10 +46,10 @@ def find_current(user: User) -> Connection | None:
 
 
 def find_latest(user: User) -> Connection | None:
-    """Return the current connection, or the one that was disconnected last."""
+    """Return the current connection, or the one with the firm of now that was disconnected last."""
     return db.session.scalar(
         select(Connection)
-        .where(Connection.user_id == user.id)
+        .where(Connection.user_id == user.id, Connection.partner_id == user.partner_id)
         .order_by(
             (Connection.status == ConnectionStatus.DISCONNECTED).asc(),
             Connection.status_changed_at.desc(),
@@ -59,8 +60,12 @@ def find_latest(user: User) -> Connection | None:
 
 
 def all_ids_of(user: User) -> list[int]:
-    """Return the ids of every connection the advisor has or had, for the history of runs."""
-    return list(db.session.scalars(select(Connection.id).where(Connection.user_id == user.id)))
+    """Return the ids of every connection the advisor has or had with the firm of now, for the history of runs."""
+    return list(
+        db.session.scalars(
+            select(Connection.id).where(Connection.user_id == user.id, Connection.partner_id == user.partner_id)
+        )
+    )
 
 
 def is_taken(user: User, identity: tuple[str, str]) -> bool:
@@ -75,6 +80,17 @@ def is_taken(user: User, identity: tuple[str, str]) -> bool:
         )
     )
     return found is not None
+
+
+def is_still_at(user: User, partner_id: int) -> bool:
+    """Is this an active advisor of the firm, and the firm enabled? Nobody moves them until the caller's transaction ends."""
+    row = db.session.execute(
+        select(User.partner_id, User.deactivated_at, Partner.is_enabled)
+        .join(Partner, Partner.id == User.partner_id)
+        .where(User.id == user.id)
+        .with_for_update(of=User, key_share=True)
+    ).first()
+    return row is not None and row.partner_id == partner_id and row.deactivated_at is None and row.is_enabled
 
 
 def is_odd_one_out(connection: Connection) -> bool:
@@ -98,12 +114,13 @@ def put_grant(user: User, partner_id: int, grant: Grant, who: Identity, settings
 
     The caller has made sure that no other connection of this advisor is current, or that it is this very one.
     """
-    connection = _find_former(user, grant.identity)
+    connection = _find_former(user, partner_id, grant.identity)
     now = utcnow()
     if connection is None:
         connection = Connection(
             public_id=new_public_id(),
             user_id=user.id,
+            partner_id=partner_id,
             org_id=grant.org_id,
             salesforce_user_id=grant.user_id,
             connected_at=now,
@@ -111,7 +128,6 @@ def put_grant(user: User, partner_id: int, grant: Grant, who: Identity, settings
         db.session.add(connection)
     elif connection.is_disconnected:
         connection.connected_at = now
-    connection.partner_id = partner_id
     connection.username, connection.display_name = who.username, who.display_name
     connection.org_name = who.org_name or connection.org_name or ""
     connection.instance_url, connection.scopes = grant.instance_url, grant.scopes
@@ -215,12 +231,14 @@ def find_revocable(connection: Connection, settings: ConnectSettings) -> tuple[o
         return None
 
 
-def _find_former(user: User, identity: tuple[str, str]) -> Connection | None:
+def _find_former(user: User, partner_id: int, identity: tuple[str, str]) -> Connection | None:
+    """Return the connection to be continued. One that another firm's app made is not: what it brought is that firm's."""
     org_id, salesforce_user_id = identity
     return db.session.scalar(
         select(Connection)
         .where(
             Connection.user_id == user.id,
+            Connection.partner_id == partner_id,
             Connection.org_id == org_id,
             Connection.salesforce_user_id == salesforce_user_id,
         )

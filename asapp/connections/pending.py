@@ -63,7 +63,13 @@ def put_pending(
 
 
 def switch(user: User, pending: PendingGrant, settings: ConnectSettings, by: Actor = ITSELF) -> Connection | None:
-    """Disconnect the old user, connect the new one. Commits; returns None if somebody else has taken that user meanwhile."""
+    """Disconnect the old user, connect the new one. Commits.
+
+    Returns None, and gives the grant back, if somebody else has taken that user or the firm is another one meanwhile.
+    """
+    if not connections.is_still_at(user, pending.partner_id):
+        keep(user, settings)
+        return None
     grant = Grant(
         access_token=pending.unseal(settings.vault, "access_token_sealed"),
         refresh_token=pending.unseal(settings.vault, "refresh_token_sealed"),

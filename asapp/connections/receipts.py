@@ -60,10 +60,9 @@ class Leaving(NamedTuple):
 
 
 def find_run(user: User, run_id: int) -> SyncRun | None:
-    """Return the run if it is one of this person's."""
-    return db.session.scalar(
-        select(SyncRun).join(Connection).where(SyncRun.id == run_id, Connection.user_id == user.id)
-    )
+    """Return the run if it is one of this person's, with the firm of now."""
+    is_theirs = (Connection.user_id == user.id, Connection.partner_id == user.partner_id)
+    return db.session.scalar(select(SyncRun).join(Connection).where(SyncRun.id == run_id, *is_theirs))
 
 
 def make_receipt(run: SyncRun, limit: int = SHOWN) -> Receipt:

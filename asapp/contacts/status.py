@@ -30,8 +30,9 @@ def contact_rows(*columns: Any) -> Select[Any]:
 
 
 def is_shown() -> ColumnElement[bool]:
-    """Shells, and people who were erased on request, are shown to nobody."""
-    return and_(or_(Contact.departed.is_(None), Contact.departed != NO_EMAIL), Contact.erased_at.is_(None))
+    """Shells, people who were erased on request, and people of the advisor's earlier firm are shown to nobody."""
+    is_no_shell = or_(Contact.departed.is_(None), Contact.departed != NO_EMAIL)
+    return and_(is_no_shell, Contact.erased_at.is_(None), Contact.left_firm_id.is_(None))
 
 
 def reason_of(now: datetime) -> ColumnElement[str | None]:
@@ -41,7 +42,10 @@ def reason_of(now: datetime) -> ColumnElement[str | None]:
         (Contact.hidden_at.is_not(None), literal(Reason.HIDDEN_HERE.value)),
         (Contact.opted_out, literal(Reason.OPTED_OUT.value)),
         (Contact.twin_opted_out, literal(Reason.TWIN_OPTED_OUT.value)),
-        (Connection.status == ConnectionStatus.DISCONNECTED, literal(Reason.DISCONNECTED.value)),
+        (
+            or_(Contact.left_firm_id.is_not(None), Connection.status == ConnectionStatus.DISCONNECTED),
+            literal(Reason.DISCONNECTED.value),
+        ),
         (opt_outs_unknown(now), literal(Reason.OPT_OUT_UNKNOWN.value)),
         else_=null(),
     )
@@ -54,6 +58,7 @@ def is_active(now: datetime) -> ColumnElement[bool]:
         Contact.hidden_at.is_(None),
         ~Contact.opted_out,
         ~Contact.twin_opted_out,
+        Contact.left_firm_id.is_(None),
         or_(Connection.id.is_(None), Connection.status != ConnectionStatus.DISCONNECTED),
         ~opt_outs_unknown(now),
     )

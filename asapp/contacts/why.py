@@ -21,7 +21,7 @@ from asapp.contacts.queries import contacts_of
 from asapp.contacts.status import contact_rows, reason_of
 from asapp.extensions import db
 from asapp.fields import EMAIL_MAX, clean_line
-from asapp.models import Connection, Contact, Departure, DepartureState, LedgerEntry, Outcome, Partner, Reason
+from asapp.models import Connection, Contact, Departure, DepartureState, LedgerEntry, Outcome, Partner, Reason, User
 from asapp.salesforce.errors import OurBug, SalesforceError
 from asapp.salesforce.hosts import to_18
 from asapp.vault import Vault
@@ -323,7 +323,8 @@ def _here(row: Any) -> Here:
 
 def _outcome(user_id: int, question: Question, hashed: bytes | None) -> str | None:
     """Return what the ledger says of the Id; of an address it only knows whether a record with it opted out."""
-    mine = select(Connection.id).where(Connection.user_id == user_id)
+    firm = select(User.partner_id).where(User.id == user_id).scalar_subquery()
+    mine = select(Connection.id).where(Connection.user_id == user_id, Connection.partner_id == firm)
     query = select(LedgerEntry.outcome).where(LedgerEntry.connection_id.in_(mine))
     if question.salesforce_id:
         query = query.where(LedgerEntry.salesforce_id == question.salesforce_id)

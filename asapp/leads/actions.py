@@ -10,6 +10,7 @@ from asapp.clock import utcnow
 from asapp.contacts.twins import refresh_twins
 from asapp.extensions import db
 from asapp.leads import arrivals, consent, outbox
+from asapp.leads.queries import is_of_present_firm
 from asapp.models import (
     Action,
     ConsentKind,
@@ -37,7 +38,7 @@ def retry(lead: Lead) -> bool:
 def retry_all(user_id: int) -> int:
     """The same for all refused ones; return how many."""
     leads = db.session.scalars(
-        select(Lead).where(Lead.user_id == user_id, Lead.state == LeadState.REFUSED).with_for_update()
+        select(Lead).where(is_of_present_firm(user_id), Lead.state == LeadState.REFUSED).with_for_update()
     ).all()
     for lead in leads:
         _let_go(lead)
@@ -75,7 +76,7 @@ def take_note(user_id: int) -> None:
     """The advisor knows who asked for mail again."""
     db.session.execute(
         update(Lead)
-        .where(Lead.user_id == user_id, Lead.asked_again_at.is_not(None))
+        .where(is_of_present_firm(user_id), Lead.asked_again_at.is_not(None))
         .values(asked_again_seen_at=utcnow())
         .execution_options(synchronize_session=False)
     )

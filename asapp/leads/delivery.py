@@ -149,7 +149,7 @@ class Delivery:
 
     def carry_round(self) -> int:
         """Take a round and carry it; return how many leads it had, or 0 if there is nothing more to do now."""
-        self.meter.lease, leads = outbox.claim(self.user_id, LEADS_A_CREATE)
+        self.meter.lease, leads = outbox.claim(self.user_id, self.partner_id, LEADS_A_CREATE)
         parcels = [self.parcel(lead) for lead in leads]
         db.session.commit()
         if not parcels:

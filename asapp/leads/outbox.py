@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, exists, func, or_, select, update
+from sqlalchemy import CursorResult, and_, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from asapp.clock import utcnow
@@ -54,7 +54,7 @@ def ring_for(user_id: int, ring: RingLeads) -> None:
 def ring_for_due(ring: RingLeads, limit: int = 500) -> int:
     """Ring for every connection with leads that are due; return for how many. Commits."""
     now = utcnow()
-    due = exists().where(Lead.user_id == Connection.user_id, *_is_due(now))
+    due = exists().where(*_is_of_connection(), *_is_due(now))
     ids = db.session.scalars(select(Connection.id).join(Partner).where(due, *_can_deliver(now)).limit(limit)).all()
     db.session.commit()
     return _ring(ids, ring)
@@ -65,7 +65,7 @@ def count_due(session: Session, now: datetime) -> tuple[int, datetime | None]:
     due = (
         select(func.count(), func.min(Lead.next_attempt_at))
         .select_from(Lead)
-        .join(Connection, Connection.user_id == Lead.user_id)
+        .join(Connection, and_(*_is_of_connection()))
         .join(Partner, Partner.id == Connection.partner_id)
         .where(*_is_due(now), *_can_deliver(now))
     )
@@ -112,6 +112,11 @@ def _can_deliver(now: datetime) -> tuple[Any, ...]:
     )
 
 
+def _is_of_connection() -> tuple[Any, ...]:
+    """A lead goes to the Salesforce of the firm that it signed up with, wherever its advisor has moved since."""
+    return Lead.user_id == Connection.user_id, Lead.partner_id == Connection.partner_id
+
+
 def _is_due(now: datetime) -> tuple[Any, ...]:
     return (
         Lead.state.in_(UNDELIVERED),
@@ -123,12 +128,15 @@ def _is_due(now: datetime) -> tuple[Any, ...]:
 # ---- Claiming
 
 
-def claim(user_id: int, limit: int) -> tuple[str, list[Lead]]:
-    """Take up to limit due leads, oldest first, and commit; return the lease and the leads, read in a new transaction."""
+def claim(user_id: int, partner_id: int, limit: int) -> tuple[str, list[Lead]]:
+    """Take up to limit due leads of this advisor and firm, oldest first, and commit.
+
+    Return the lease and the leads, read in a new transaction.
+    """
     now, lease = utcnow(), secrets.token_hex(16)
     chosen = (
         select(Lead.id)
-        .where(Lead.user_id == user_id, *_is_due(now))
+        .where(Lead.user_id == user_id, Lead.partner_id == partner_id, *_is_due(now))
         .order_by(Lead.id)
         .limit(limit)
         .with_for_update(skip_locked=True)

@@ -95,6 +95,18 @@ def save_page(page: OptInPage, heading: str, words: str, frame_hosts: str) -> Co
     return text
 
 
+def change_firm(user_id: int, old_name: str, new_name: str) -> None:
+    """Where the words name the firm that the advisor has left, let a new version name the new one. Joins the transaction."""
+    text = db.session.scalar(
+        select(ConsentText).where(ConsentText.user_id == user_id).order_by(ConsentText.version.desc()).limit(1)
+    )
+    if text is None:
+        return
+    heading, words = (part.replace(old_name, new_name) for part in (text.heading, text.words))
+    if (heading, words) != (text.heading, text.words):
+        db.session.add(ConsentText(user_id=user_id, version=text.version + 1, heading=heading[:120], words=words))
+
+
 def slug_of(name: str) -> str:
     """`Amara Okafor` -> `amara-okafor`; what has no Latin letters gets a plain word."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()

@@ -177,8 +177,14 @@ def _line(row: Any, hold: str | None) -> Line:
     return Line(row.Lead, row.shown, meaning_of(row.Lead, row.shown, hold), row.instance_url)
 
 
+def is_of_present_firm(user_id: int) -> ColumnElement[bool]:
+    """Leads stay with the firm that they signed up with: an advisor who has moved sees those of the firm of now."""
+    firm = select(User.partner_id).where(User.id == user_id).scalar_subquery()
+    return and_(Lead.user_id == user_id, Lead.partner_id == firm)
+
+
 def _of(user_id: int) -> ColumnElement[bool]:
-    return and_(Lead.user_id == user_id, Lead.state != LeadState.ERASED)
+    return and_(is_of_present_firm(user_id), Lead.state != LeadState.ERASED)
 
 
 def _conditions(user_id: int, wanted: Wanted, hold: str | None) -> list[ColumnElement[bool]]:

@@ -1,6 +1,7 @@
 """Who did what, when, about what. Entries are append-only and name people by ids; who that was stands in one row beside them.
 
-Erasing a person blanks those rows (asapp/audit.py: forget) and leaves the entries as they are.
+Erasing a person blanks those rows (asapp/audit.py: forget) and leaves the entries as they are. The database allows no other
+change of either.
 """
 
 from __future__ import annotations

@@ -89,6 +89,8 @@ class Contact(Base):
     merged_into: Mapped[str | None] = mapped_column(String(18))
     hidden_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # the tombstone
     erased_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # on request: the row is blank, and stays so
+    # The firm that kept this person when the advisor moved to another: shown to nobody and not written to until the way back.
+    left_firm_id: Mapped[int | None] = mapped_column()
     system_modstamp: Mapped[datetime | None] = mapped_column(UTCDateTime)
     created_in_run_id: Mapped[int | None] = mapped_column(index=True)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)

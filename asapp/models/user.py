@@ -40,6 +40,7 @@ class User(UserMixin, Base):  # type: ignore[misc]  # flask-login has no types
     invited_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # until this person has set a password
     session_nonce: Mapped[str] = mapped_column(String(32))  # a new one ends every session of this person
     deactivated_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    moved_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # to the firm of now, from another
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
 
     partner: Mapped[Partner | None] = relationship()

@@ -144,7 +144,13 @@ def make_board(partner: Partner, now: datetime) -> Board:
         .order_by(func.lower(User.name), User.id)
     ).all()
     theirs = select(User.id).where(*is_advisor)
-    ever = set(db.session.scalars(select(Connection.user_id).where(Connection.user_id.in_(theirs)).distinct()))
+    ever = set(
+        db.session.scalars(
+            select(Connection.user_id)
+            .where(Connection.user_id.in_(theirs), Connection.partner_id == partner.id)
+            .distinct()
+        )
+    )
     active = _by_id(
         contact_rows(Contact.user_id, count_active(now))
         .where(Contact.user_id.in_(theirs), is_shown())
@@ -152,7 +158,7 @@ def make_board(partner: Partner, now: datetime) -> Board:
     )
     waiting = _by_id(
         select(Lead.user_id, func.count())
-        .where(Lead.user_id.in_(theirs), Lead.state.in_(WAITING))
+        .where(Lead.user_id.in_(theirs), Lead.partner_id == partner.id, Lead.state.in_(WAITING))
         .group_by(Lead.user_id)
     )
     connections = select(Connection.id).where(Connection.user_id.in_(theirs))

@@ -135,7 +135,8 @@ def _delete_rows(partner: Partner, user_ids: Sequence[int]) -> None:
     connection_ids = select(Connection.id).where(
         or_(Connection.partner_id == partner.id, Connection.user_id.in_(user_ids))
     )
-    _delete(Contact, or_(Contact.user_id.in_(user_ids), Contact.connection_id.in_(connection_ids)))
+    is_theirs = (Contact.user_id.in_(user_ids), Contact.connection_id.in_(connection_ids))
+    _delete(Contact, or_(*is_theirs, Contact.left_firm_id == partner.id))
     db.session.execute(
         update(Contact)
         .where(Contact.followed_by_id.in_(connection_ids))

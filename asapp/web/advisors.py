@@ -7,6 +7,7 @@ from flask.typing import ResponseReturnValue
 
 from asapp import mail
 from asapp.accounts import advisors
+from asapp.connections import connections
 from asapp.fields import InvalidFields
 from asapp.models import Partner, User
 from asapp.partners import partners
@@ -43,6 +44,21 @@ def invite_again(slug: str, number: str) -> ResponseReturnValue:
     if not user.is_active or user.invited_at is None:
         abort(404)
     return send_invitation(partner, user, advisors.invite_again(user, actor()))
+
+
+@blueprint.get("/<number>/deactivate")
+@admin_required
+def ask_deactivate(slug: str, number: str) -> ResponseReturnValue:
+    partner, user = get_partner(slug), get_advisor(slug, number)
+    if not user.is_active:
+        abort(404)
+    return render_template(
+        "partners/deactivate.html",
+        partner=partner,
+        user=user,
+        connection=connections.find_current(user),
+        left=advisors.count_left_behind(user),
+    )
 
 
 @blueprint.post("/<number>/deactivate", endpoint="deactivate")
@@ -99,7 +115,7 @@ def show(partner: Partner, name: str = "", email: str = "", errors: dict[str, st
 
 def show_move(partner: Partner, user: User, errors: dict[str, str] | None = None) -> str:
     others = [row.partner for row in partners.list_partners() if row.partner.id != partner.id]
-    names = {"user": user, "others": others, "leads": advisors.count_leads_outside(user)}
+    names = {"user": user, "others": others, "left": advisors.count_left_behind(user)}
     return render_template("partners/move.html", partner=partner, errors=errors or {}, **names)
 
 

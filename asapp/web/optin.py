@@ -82,7 +82,7 @@ def receive(slug: str) -> ResponseReturnValue:
     )
     token = read_token(request.form.get("csrf_token", ""), slug)
     text = pages.find_text(page.user_id, token.text_id) if token else None
-    if token is None or text is None or token.age_s > MOST_AGE_S:
+    if token is None or text is None or token.age_s > MOST_AGE_S or is_of_earlier_firm(page, token):
         return form(page, pages.current_text(page.user_id), typed, again=TOO_OLD)
     if token.age_s < LEAST_AGE_S:
         return form(page, text, typed, token, again=TOO_FAST)
@@ -99,6 +99,12 @@ def receive(slug: str) -> ResponseReturnValue:
 def thanks(slug: str) -> ResponseReturnValue:
     page = get_page(slug)
     return framed(page, make_response(render_template("optin/thanks.html", page=page)))
+
+
+def is_of_earlier_firm(page: OptInPage, token: Token) -> bool:
+    """Was the form opened when the advisor was with another firm? What one agrees to names that one."""
+    moved_at = page.user.moved_at
+    return moved_at is not None and token.made_at < moved_at.timestamp()
 
 
 def get_page(slug: str) -> OptInPage:

@@ -15,7 +15,7 @@ from sqlalchemy import select
 from asapp.accounts import users
 from asapp.clock import utcnow
 from asapp.extensions import db
-from asapp.models import Connection, Contact, Partner, PasswordLink, User
+from asapp.models import Connection, Contact, LeadState, Partner, PasswordLink, User
 from tests.factories import (
     PASSWORD,
     log_in,
@@ -25,6 +25,7 @@ from tests.factories import (
     make_contact,
     make_partner,
 )
+from tests.signing_up import someone_signs_up
 
 ALICE = {"name": "Alice Moreau", "email": "Alice@Northgate.example"}
 NEW = "seven quiet harbours"
@@ -165,6 +166,48 @@ def test_a_deactivated_advisor_is_out_at_once(
     client.post(f"{LIST}/{made.id}/let-back-in")
     assert users.log_in(made.email, PASSWORD)
     assert nobody.get("/contacts").status_code == 302
+
+
+def test_deactivating_is_asked_first_and_says_what_it_does(
+    client: FlaskClient, ada: User, partner: Partner, revoking: Any
+) -> None:
+    made = make_advisor(partner)
+    make_connection(made, username="alice@northgate.example")
+    someone_signs_up(made)
+    listed = client.get(LIST).text
+    path = f"{LIST}/{made.id}/deactivate"
+    assert f'href="{path}"' in listed
+    assert f'action="{path}"' not in listed
+    page = client.get(path).text
+    for words in (
+        "Deactivate Alice Moreau?",
+        "logged out everywhere",
+        "disconnected from Salesforce",
+        "1 lead that is",
+    ):
+        assert words in page
+    assert f'action="{path}"' in page
+    db.session.rollback()
+    assert db.session.get_one(User, made.id).is_active
+    assert revoking.call_count == 0
+    client.post(path)
+    assert client.get(path).status_code == 404
+    client.get(LIST)  # takes the message along
+    assert "disconnected" not in client.get(f"{LIST}/{make_advisor(partner).id}/deactivate").text
+
+
+def test_the_page_says_what_stays_with_the_firm(client: FlaskClient, ada: User, partner: Partner) -> None:
+    made = make_advisor(partner)
+    make_partner(name="Fjord")
+    path = f"{LIST}/{made.id}/move"
+    assert "Whoever signs up until then" in client.get(path).text
+    someone_signs_up(made)
+    someone_signs_up(made, "rose@fjord.example").state = LeadState.SENT
+    db.session.commit()
+    page = client.get(path).text
+    assert "The 2 people who signed up so far" in page
+    assert "1 lead is not in Northgate Wealth's Salesforce yet." in page
+    assert "It waits here and never goes to another firm's." in page
 
 
 @pytest.mark.parametrize(("contacts", "left"), [("remove", 1), ("keep", 2)])
