@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, delete, func, insert, select, update
+from sqlalchemy import CursorResult, case, delete, func, insert, select, update
 from sqlalchemy.orm import aliased
 
 from asapp import audit
@@ -29,6 +29,7 @@ from asapp.models import (
     LedgerEntry,
     ListMember,
     Reason,
+    RunChange,
     RunTrigger,
     SyncRun,
 )
@@ -210,17 +211,27 @@ def count_switched_off(connection_id: int, states: Sequence[DepartureState]) -> 
 def count_active_at_start(run: SyncRun, pull: Pull) -> int:
     """Return how many contacts were on when the run began: those that are now, without what the run has turned since.
 
-    Counted only when a proposal asks for it, so that a run in which nothing left doesn't look at everybody.
+    Who came with this run, new or adopted, doesn't count at all. Counted only when a proposal asks for it, so that a run in
+    which nothing left doesn't look at everybody.
     """
-    mine = (Contact.connection_id == pull.connection_id) & is_on()
-    on_now = db.session.scalar(select(func.count()).select_from(Contact).where(mine)) or 0
-    made = (
-        db.session.scalar(select(func.count()).select_from(Contact).where(mine, Contact.created_in_run_id == run.id))
-        or 0
+    adopted = select(RunChange.contact_id).where(RunChange.run_id == run.id, RunChange.kind == RowClass.ADOPTED)
+    was_here = (
+        Contact.connection_id == pull.connection_id,
+        func.coalesce(Contact.created_in_run_id, 0) != run.id,
+        Contact.id.not_in(adopted),
     )
-    turned_on = made + run.reactivated + run.adopted + run.also.get(TWIN_BACK, 0)
-    turned_off = run.deactivated + run.also.get(Reason.TWIN_OPTED_OUT, 0)
-    return on_now - turned_on + turned_off
+    on_now = db.session.scalar(select(func.count()).select_from(Contact).where(*was_here, is_on())) or 0
+    reason = case((RunChange.kind == ALSO, RunChange.reason))
+    rows = db.session.execute(
+        select(RunChange.kind, reason, func.count())
+        .join(Contact, Contact.id == RunChange.contact_id)
+        .where(RunChange.run_id == run.id, *was_here)
+        .group_by(RunChange.kind, reason)
+    )
+    turned = {(row[0], row[1]): row[2] for row in rows}
+    turned_on = turned.get((RowClass.REACTIVATED, None), 0) + turned.get((ALSO, TWIN_BACK), 0)
+    turned_off = turned.get((RowClass.DEACTIVATED, None), 0) + turned.get((ALSO, Reason.TWIN_OPTED_OUT), 0)
+    return int(on_now - turned_on + turned_off)
 
 
 def is_on() -> Any:

@@ -337,6 +337,7 @@ class Execution:
             user_id=self.connection.user_id,
             owner_id=self.owner_id,
             address_key=self.address_key,
+            window_start=self.run.window_start,
             asked_at=self.run.asked_at or utcnow(),
             sure_until=sure_until(self.run.opened_at or utcnow()),
             maybe_opted_out=self.maybe_opted_out,

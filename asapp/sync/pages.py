@@ -47,6 +47,7 @@ class Pull:
     user_id: int
     owner_id: str  # the connected Salesforce user
     address_key: bytes
+    window_start: datetime | None  # None: everything is read
     asked_at: datetime  # rows stamped from here on stand out of order
     sure_until: datetime  # rows stamped from here on may
     # Address hashes that may have opted out: all that have, and perhaps some that no longer have. Most newcomers are
@@ -56,8 +57,10 @@ class Pull:
 
 @dataclass
 class PageWork:
-    """What one page changes, gathered in memory."""
+    """What one page changes, gathered in memory. is_again: its rows are read beside the window, or once more."""
 
+    is_again: bool = False
+    counted_before: int = 0
     classes: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     also: Counter[str] = field(default_factory=Counter)
@@ -97,7 +100,7 @@ def apply_page(run: SyncRun, pull: Pull, records: Sequence[ContactRecord], *, in
     hashes = {record.id: address_hash(record.email, pull.address_key) for record in latest.values() if record.email}
     take_turns(pull.user_id)
     around = look_around(pull, latest.values(), hashes)
-    work = PageWork()
+    work = PageWork(is_again=not in_order)
     work.skipped[NOT_YOURS] += len(records) - len(mine)
     work.classes[RowClass.UNCHANGED] += len(mine) - len(latest)
     for record in latest.values():
@@ -128,7 +131,10 @@ def take(record: ContactRecord, hashed: bytes | None, pull: Pull, around: Surrou
         return
     if record.id in around.departures and not record.is_deleted:
         work.came_back.append(record.id)
-    note_ledger(record, verdict, hashed, around, work)
+    is_news = note_ledger(record, verdict, hashed, around, work)
+    if work.is_again and not is_news and was_counted(record, known, verdict, pull):
+        work.counted_before += 1
+        return
     if known is None and verdict.becomes is not None:
         verdict = create_or_adopt(record, verdict, verdict.becomes, hashed, pull, around, work)
     elif known is not None and verdict.becomes is not None:
@@ -141,10 +147,26 @@ def take(record: ContactRecord, hashed: bytes | None, pull: Pull, around: Surrou
         work.classes[verdict.row_class] += 1
 
 
+def was_counted(record: ContactRecord, known: Known | None, verdict: Verdict, pull: Pull) -> bool:
+    """Has the window brought this very row before, in this run? Then it is no further row read."""
+    if verdict.becomes is not None or not is_in_window(record, pull):
+        return False
+    if known is None:
+        return record.system_modstamp < pull.asked_at
+    return record.is_deleted or record.system_modstamp == known.system_modstamp
+
+
+def is_in_window(record: ContactRecord, pull: Pull) -> bool:
+    return pull.window_start is None or record.system_modstamp >= pull.window_start
+
+
 def nominate(record: ContactRecord, verdict: Verdict, pull: Pull, around: Surroundings, work: PageWork) -> None:
-    """Write a departure down; a row read twice in one run is counted once at the end and unchanged here."""
+    """Write a departure down; a row read twice in one run is counted once, at the end."""
     if around.departures.get(record.id) == pull.run_id:
-        work.classes[RowClass.UNCHANGED] += 1
+        if work.is_again and is_in_window(record, pull):
+            work.counted_before += 1
+        else:
+            work.classes[RowClass.UNCHANGED] += 1
         return
     work.classes[RowClass.NOMINATED] += 1
     work.departures.append(
@@ -161,13 +183,14 @@ def nominate(record: ContactRecord, verdict: Verdict, pull: Pull, around: Surrou
 
 def note_ledger(
     record: ContactRecord, verdict: Verdict, hashed: bytes | None, around: Surroundings, work: PageWork
-) -> None:
+) -> bool:
+    """Note what changes in the ledger; return whether anything does."""
     before = around.ledger.get(record.id)
     if verdict.outcome is None:
         if before is not None:
             work.ledger_drops.append(record.id)
             work.note_hash(before[1])
-        return
+        return before is not None
     kept_hash = hashed if verdict.outcome == Outcome.OPTED_OUT else None
     if before is None:
         work.ledger_new.append(entry_of(record, verdict.outcome, kept_hash))
@@ -175,8 +198,9 @@ def note_ledger(
         work.ledger.append(entry_of(record, verdict.outcome, kept_hash))
         work.note_hash(before[1])
     else:
-        return
+        return False
     work.note_hash(kept_hash)
+    return True
 
 
 def entry_of(record: ContactRecord, outcome: str, kept_hash: bytes | None) -> dict[str, Any]:
@@ -298,13 +322,13 @@ def mark_new_twins(pull: Pull, inserts: Sequence[dict[str, Any]]) -> None:
 
 
 def flip_twins(pull: Pull, hashes: set[bytes]) -> tuple[Counter[str], list[dict[str, Any]]]:
-    """Decide again who is a twin among these addresses; return what that changed of contacts from before this run."""
+    """Decide again who is a twin among these addresses; return what that switched of contacts from before this run."""
     if not hashes:
         return Counter(), []
     flips = refresh_twins(pull.user_id, pull.connection_id, hashes)
-    new = store.find_created_in(pull.run_id, (*flips.off_ids, *flips.on_ids))
-    off = [contact_id for contact_id in flips.off_ids if contact_id not in new]
-    on = [contact_id for contact_id in flips.on_ids if contact_id not in new]
+    switched = store.find_switched_by_twins(pull.run_id, (*flips.off_ids, *flips.on_ids))
+    off = [contact_id for contact_id in flips.off_ids if contact_id in switched]
+    on = [contact_id for contact_id in flips.on_ids if contact_id in switched]
     changes = [changed(pull, contact_id, ALSO, Reason.TWIN_OPTED_OUT, {}, {}) for contact_id in off]
     changes += [changed(pull, contact_id, ALSO, TWIN_BACK, {}, {}) for contact_id in on]
     return Counter({Reason.TWIN_OPTED_OUT: len(off), TWIN_BACK: len(on)}), changes
@@ -316,7 +340,7 @@ def counters(
     """Return the run's new figures after a page."""
     values: dict[str, Any] = {name: getattr(run, name) + work.classes[name] for name in COUNTED}
     values["nominated"] = run.nominated + work.classes[RowClass.NOMINATED]
-    values["read"] = run.read + len(records)
+    values["read"] = run.read + len(records) - work.counted_before
     values["total"] = max(run.total or 0, values["read"])
     values["skipped"] = added(run.skipped, work.skipped)
     values["also"] = added(run.also, work.also)

@@ -53,7 +53,8 @@ def start_run(connection: Connection, trigger: RunTrigger, ring: Ring) -> SyncRu
                 return start_run(connection, trigger, ring)
             return run
     elif not is_waiting(run):
-        return run
+        db.session.refresh(run)  # it may just have died for the last time
+        return run if run.is_active else start_run(connection, trigger, ring)
     ring_for(run, ring)
     return run
 

@@ -90,13 +90,15 @@ def find_departures(connection_id: int, ids: Collection[str]) -> dict[str, int]:
     }
 
 
-def find_created_in(run_id: int, contact_ids: Collection[int]) -> set[int]:
-    """Return those of these contacts that the run itself has made."""
+def find_switched_by_twins(run_id: int, contact_ids: Collection[int]) -> set[int]:
+    """Return those of these contacts, from before the run, that nothing but being a twin switches off."""
     c = CONTACTS.c
+    is_older = func.coalesce(c.created_in_run_id, 0) != run_id
+    is_else_on = c.departed.is_(None) & c.hidden_at.is_(None) & ~c.opted_out
     return {
         contact_id
         for chunk in chunks(contact_ids)
-        for contact_id in db.session.scalars(select(c.id).where(c.id.in_(chunk), c.created_in_run_id == run_id))
+        for contact_id in db.session.scalars(select(c.id).where(c.id.in_(chunk), is_older, is_else_on))
     }
 
 
