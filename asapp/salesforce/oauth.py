@@ -162,7 +162,8 @@ def revoke(app: App, token: str) -> bool:
             )
     except SalesforceError:
         return False
-    return answer.status_code == 200 or (answer.status_code == 400 and "invalid_token" in answer.text)
+    is_page = answer.text.lstrip().startswith("<")  # of the edge, or of maintenance: nobody has looked at the token
+    return (answer.status_code == 200 and not is_page) or (answer.status_code == 400 and "invalid_token" in answer.text)
 
 
 def who_is(grant: Grant, api_version: str, allow_loopback: bool = False) -> Identity:

@@ -286,7 +286,7 @@ def _describe(session: OrgSession, api_version: str, sobject: str) -> Mapping[st
     """Return the object as this user sees it; None where the user may not see it at all."""
     url = f"{session.origin}/services/data/v{api_version}/sobjects/{sobject}/describe"
     try:
-        body = session.get(url, timeout=TIMEOUT_S).json()
+        body = _get(session, url).json()
     except errors.ObjectHidden:
         return None
     except OurBug as error:
@@ -294,6 +294,15 @@ def _describe(session: OrgSession, api_version: str, sobject: str) -> Mapping[st
             raise
         return None
     return body if isinstance(body, dict) else None
+
+
+def _get(session: OrgSession, url: str) -> requests.Response:
+    try:
+        return session.get(url, timeout=TIMEOUT_S)
+    except TryLater as error:
+        if error.code != "session_ended_again":
+            raise
+        return session.get(url, timeout=TIMEOUT_S)  # refused once more, it is the API that is closed
 
 
 def _judge_opt_out(contact: Mapping[str, Any] | None, lead: Mapping[str, Any] | None, name: str) -> Finding:

@@ -1,0 +1,126 @@
+"""Every question that we put to Salesforce, against every way in which it can be answered badly.
+
+What each of them becomes in detail is told where the edge is tested; here no pair is left out.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from asapp.salesforce import oauth, probe
+from asapp.salesforce import session as limits
+from asapp.salesforce.client import OrgClient
+from asapp.salesforce.errors import SalesforceError, TryLater
+from asapp.salesforce.oauth import App, Grant
+from asapp.salesforce.records import NewLead
+from tests.doubles import Tokens
+from tests.wire import Deed, Wire, answer, reset
+
+USER, ORG = "005dM00000awSFJQA2", "00DdM00000vfgTuUAI"
+PAGE = b"<!DOCTYPE html><html><body><h1>We are setting things up.</h1></body></html>"
+HTML = "text/html;charset=UTF-8"
+QUICK_S = (1.0, 0.2)
+ANSWERS: dict[str, Callable[[Wire, Wire], bytes | Deed]] = {
+    "hang": lambda wire, _: wire.hang,
+    "reset": lambda *_: reset,
+    "truncated JSON": lambda *_: answer(b'{"access_token": "00D'),
+    "HTML": lambda *_: answer(PAGE, content_type=HTML),
+    "HTML that says it is JSON": lambda *_: answer(PAGE),
+    "420": lambda *_: answer(PAGE, "420 Unknown", content_type=HTML),
+    "406": lambda *_: answer(b"", "406 Not Acceptable", content_type=HTML),
+    "503": lambda *_: answer(PAGE, "503 Service Unavailable", content_type=HTML),
+    "wrong content type": lambda *_: answer(b"{}", content_type=HTML),
+    "redirect": lambda _, elsewhere: answer(b"", "307 Temporary Redirect", location=f"{elsewhere.url}/x"),
+    "too large": lambda *_: answer(b'"' + b"a" * 3_000_000 + b'"'),
+}
+
+
+def app_at(url: str) -> App:
+    return App(url, "http://127.0.0.1/callback", "key", "secret", allow_loopback=True)
+
+
+def client_at(url: str) -> OrgClient:
+    return OrgClient(Tokens(url), "66.0", "HasOptedOutOfEmail", allow_loopback=True, wait=lambda _: 0.0)
+
+
+LEAD = NewLead("Rose", "Gonzalez", "rose@edge.example", "[not provided]", "AdvisorStream")
+NOW = datetime(2026, 5, 6, tzinfo=UTC)
+EDGES: dict[str, Callable[[str], Any]] = {
+    "token, for a code": lambda url: oauth.exchange_code(app_at(url), "code", "verifier"),
+    "token, refreshed": lambda url: oauth.refresh(app_at(url), "5Aep861"),
+    "userinfo": lambda url: oauth.who_is(Grant("a", "r", url, ORG, USER, ""), "66.0", allow_loopback=True),
+    "contacts": lambda url: client_at(url).open_contacts(USER, None, None, with_deleted=False),
+    "next page": lambda url: client_at(url).next_page("/services/data/v66.0/query/0r8xx5R2yF2gs3VASQ-2000"),
+    "sweep": lambda url: list(client_at(url).iter_sweep(USER)),
+    "look by Id": lambda url: client_at(url).look_at(["0035g00000KqT1xAAF"]),
+    "leads by address": lambda url: client_at(url).find_leads_made_by(USER, ["rose@edge.example"], NOW, False),
+    "create": lambda url: client_at(url).create_leads([LEAD], runs_assignment=False),
+    "describe": lambda url: probe.find_opt_out_field(Tokens(url), "66.0", "X", allow_loopback=True),
+}
+
+
+@pytest.fixture
+def badly_answered(wire: Wire, elsewhere: Wire, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """A server that gives the same bad answer to whatever is asked of it; its address. Nobody may call elsewhere."""
+    for module in (limits, oauth, probe):
+        monkeypatch.setattr(module, "TIMEOUT_S", QUICK_S)
+    monkeypatch.setattr(limits, "MAX_ANSWER_BYTES", 1_000_000)
+
+    def arrange(name: str) -> str:
+        wire.will(*[ANSWERS[name](wire, elsewhere)] * 10)
+        return wire.url
+
+    return arrange
+
+
+@pytest.mark.parametrize("bad", ANSWERS)
+@pytest.mark.parametrize("edge", EDGES)
+def test_a_bad_answer_is_a_matter_of_trying_later(badly_answered: Callable[[str], str], edge: str, bad: str) -> None:
+    url = badly_answered(bad)
+    began = time.monotonic()
+    with pytest.raises(SalesforceError) as caught:
+        EDGES[edge](url)
+    assert isinstance(caught.value, TryLater), caught.value
+    assert time.monotonic() - began < 5
+    if edge == "create":  # whoever may have made it must not be asked to make it again
+        assert caught.value.is_ambiguous is (bad not in ("420", "406", "redirect"))
+
+
+@pytest.mark.parametrize("bad", ANSWERS)
+def test_a_permission_counts_as_given_back_only_where_salesforce_says_so(
+    badly_answered: Callable[[str], str], bad: str
+) -> None:
+    may_be_yes = bad in ("truncated JSON", "wrong content type")  # 200 is the answer, and it has no body to speak of
+    assert oauth.revoke(app_at(badly_answered(bad)), "5Aep861") is may_be_yes
+
+
+@pytest.mark.parametrize("bad", ANSWERS)
+def test_a_check_of_an_app_says_nothing_good_of_it(badly_answered: Callable[[str], str], bad: str) -> None:
+    findings = probe.look_at_app(app_at(badly_answered(bad)))
+    assert {finding.code for finding in findings} >= {"host", "key", "secret"}
+    assert not [finding for finding in findings if finding.is_good]
+
+
+@pytest.mark.parametrize("bad", ANSWERS)
+def test_a_check_with_a_users_token_knows_nothing_then(badly_answered: Callable[[str], str], bad: str) -> None:
+    seen = probe.look_with(Tokens(badly_answered(bad)), "66.0", "X", "AdvisorStream", allow_loopback=True)
+    assert {finding.is_good for finding in seen.findings} == {None}
+
+
+def test_a_check_tells_a_closed_api_from_a_session_that_has_just_ended(wire: Wire) -> None:
+    refused = answer(b'[{"message":"Session expired or invalid","errorCode":"INVALID_SESSION_ID"}]', "401 Unauthorized")
+    wire.will(*[refused] * 4)
+    seen = probe.look_with(Tokens(wire.url), "66.0", "X", "AdvisorStream", allow_loopback=True)
+    assert [(f.is_good, f.why) for f in seen.findings if f.code == "api"] == [(False, "api_access_blocked")]
+
+
+def test_tokens_that_come_labelled_as_a_page_are_kept_all_the_same(wire: Wire) -> None:
+    """Under rotation they are the only ones that are left."""
+    wire.will(answer(b'{"access_token": "00D!a", "refresh_token": "5Aep862"}', content_type=HTML))
+    grant = oauth.refresh(app_at(wire.url), "5Aep861")
+    assert (grant.access_token, grant.refresh_token) == ("00D!a", "5Aep862")
