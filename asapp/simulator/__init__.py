@@ -94,7 +94,8 @@ probability=1.0, seed=0, for_seconds=None, **details)`` -> ``Fault`` (``hits``, 
   (the work is done, the answer is lost), ``late_work`` (no answer; the work is done ``seconds`` later by the org's clock),
   ``truncated``, ``truncated_json``, ``wrong_content_type``, ``html``, ``empty``, ``redirect`` (location, status=302),
   ``huge`` (mb), ``foreign_next`` (nextRecordsUrl points elsewhere), ``short_page`` (fewer rows than asked), ``no_limit_info``;
-  or ``Answer(status, body, content_type, headers)``.
+  or ``Answer(status, body, content_type, headers)``. In this process ``slow`` and ``slow_after`` take ``gate``, a
+  ``threading.Event`` that ends the waiting.
 
 Over HTTP (other processes, the front page)
 -------------------------------------------

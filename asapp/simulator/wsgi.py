@@ -127,9 +127,10 @@ class OrgApp:
         if answer is not None:
             return self._replaced(answer, fault, environ, call)
         seconds = float(fault.details.get("seconds", 3600 if fault.deed == "hang" else 1))
+        gate: threading.Event = fault.details.get("gate", self.closing)
         match fault.deed:
             case "slow":
-                self.closing.wait(seconds)
+                gate.wait(seconds)
                 return work()
             case "hang":
                 self.closing.wait(seconds)
@@ -150,13 +151,13 @@ class OrgApp:
             case "short_page":
                 return work(int(fault.details.get("by", 1)))
             case _:
-                return self._spoiled(fault, work(), seconds)
+                return self._spoiled(fault, work(), seconds, gate)
 
-    def _spoiled(self, fault: Fault, outgoing: Outgoing, seconds: float) -> Outgoing:
+    def _spoiled(self, fault: Fault, outgoing: Outgoing, seconds: float, gate: threading.Event) -> Outgoing:
         """The work is done; what happens to its answer."""
         match fault.deed:
             case "slow_after":
-                self.closing.wait(seconds)
+                gate.wait(seconds)
             case "reset_after":
                 raise ConnectionResetByOrgError
             case "truncated":
