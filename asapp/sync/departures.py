@@ -9,7 +9,7 @@ connection, and later runs renew it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, cast
 
 from sqlalchemy import CursorResult, case, delete, func, insert, select, update
@@ -170,19 +170,20 @@ def to_confirm(pull: Pull) -> list[str]:
     )
 
 
-def settle(run: SyncRun, pull: Pull) -> bool:
+def settle(run: SyncRun, pull: Pull, stop_if_asked: Callable[[], None]) -> bool:
     """Apply what was approved, then the rest or hold it, page by page with commits. Return whether a proposal is held.
 
+    stop_if_asked is called before each page, and may raise: what is left is applied when the run goes on.
     Applied is what this very run has found, or asked about again: an older answer may no longer be true.
     """
     renew_proposal(pull.connection_id)
     proposed = (DepartureState.FOUND, DepartureState.HELD)
     held = is_too_much(run, pull, count_switched_off(pull.connection_id, proposed))
-    apply_all(run, pull, (DepartureState.APPROVED,))
+    apply_all(run, pull, (DepartureState.APPROVED,), stop_if_asked)
     if held:
         _move(pull.connection_id, DepartureState.HELD, (DepartureState.FOUND,))
     else:
-        apply_all(run, pull, proposed)
+        apply_all(run, pull, proposed, stop_if_asked)
     class_what_stays(run, pull)
     return held
 
@@ -262,8 +263,9 @@ def class_what_stays(run: SyncRun, pull: Pull) -> None:
     db.session.commit()
 
 
-def apply_all(run: SyncRun, pull: Pull, states: Sequence[DepartureState]) -> None:
+def apply_all(run: SyncRun, pull: Pull, states: Sequence[DepartureState], stop_if_asked: Callable[[], None]) -> None:
     while True:
+        stop_if_asked()
         batch = list(
             db.session.scalars(
                 select(Departure)

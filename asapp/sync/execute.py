@@ -116,7 +116,7 @@ class Execution:
         self.begin()
         owned = self.read_contacts()
         owned, swept = self.find_departures(owned)
-        held = departures.settle(self.run, self.pull())
+        held = departures.settle(self.run, self.pull(), self.stop_if_asked)
         wants_sweep = swept or bool(self.run.is_full)
         round_ = following.Round(self.run.id, self.ask, self.write, self.leads_asked_at, wants_sweep)
         if following.takes_long(self.leads, round_):

@@ -9,20 +9,22 @@ from typing import Any
 
 import pytest
 from flask import Flask, current_app
+from sqlalchemy import select
 
 from asapp.extensions import db
 from asapp.logs import JsonHandler, about
-from asapp.models import Connection, RunStatus, SyncRun
+from asapp.models import Connection, Lead, RunStatus, SyncRun
 from asapp.salesforce.errors import OurBug
 from asapp.simulator import Running
+from tests.signing_up import PostOffice, someone_signs_up
 from tests.syncing import KEY, SECRET, Office
 
 NAMES = ("Zoë", "Ravi", "Amara-Lou", "O'Brien-Śliwa", "Gonzalez-Núñez", "Lindqvist-Ng")
 
 
 @pytest.fixture
-def office(app: Flask, org: Running) -> Office:
-    office = Office(org)
+def office(app: Flask, org: Running) -> PostOffice:
+    office = PostOffice(org)
     rows = [
         {
             "owner_id": office.user,
@@ -132,6 +134,43 @@ def test_a_sync_that_fails(office: Office, written: list[str], answer: str) -> N
     assert run.status == RunStatus.FAILED
     assert_nothing_personal(written, values)
     assert any(line["level"] in ("warning", "error") for line in lines_of(written))
+
+
+def leads_values(office: PostOffice) -> set[str]:
+    """What people typed, and what the org has of its leads."""
+    found = {str(lead[field]) for lead in office.org.leads() for field in ("FirstName", "LastName", "Email")}
+    for lead in db.session.scalars(select(Lead)):
+        found |= {lead.first_name, lead.last_name, lead.email}
+    return found
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        "validation_rule",
+        "string_too_long",
+        "invalid_email",
+        "duplicates_detected",
+        "reset_after",
+        "server_unavailable_html",
+        "malformed_query",
+    ],
+)
+def test_leads_that_go_out_and_are_followed(office: PostOffice, written: list[str], answer: str | None) -> None:
+    office.org.add_lead(office.user, first_name="Thandiwe", last_name="Nkosi-Bell", email="thandiwe@harbour.example")
+    for name in ("Anneliese", "Bartholomew", "Thandiwe"):
+        someone_signs_up(office.advisor, f"{name}@harbour.example".lower(), name, f"Oyelaran-{name}")
+    values = personal_values(office) | leads_values(office) | {"harbour.example"}
+    fault = office.org.trouble.add(answer, kind="create", times=1) if answer else None
+    with suppress(OurBug), about(job="deliver_leads"):
+        office.deliver()
+    assert fault is None or fault.hits
+    office.sync()
+    office.let_pass(900)
+    with suppress(OurBug):
+        office.deliver()
+    assert_nothing_personal(written, values | leads_values(office))
 
 
 def test_a_connection_that_is_over(office: Office, written: list[str]) -> None:

@@ -1,13 +1,14 @@
-"""A sweep that is longer than a slice goes on where it was, and nominates nobody before its last page has come."""
+"""What takes longer than a slice goes on where it was: a sweep, which nominates nobody before its last page, and departures."""
 
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import event
 
 from asapp.extensions import db
 from asapp.models import Departure, SyncRun
 from asapp.simulator import Running
-from asapp.sync import execute
+from asapp.sync import departures, execute
 from asapp.sync.books import balance
 from tests.syncing import Office, reasons_here
 
@@ -111,3 +112,27 @@ def test_a_sweep_of_a_few_thousand_writes_no_mark(office: Office, monkeypatch: p
     office.org.hide_contact(ids[3])
     run = office.sync()
     assert (run.also, run.swept) == ({"gone": 1}, None)
+
+
+def test_many_departures_that_are_applied_stop_within_a_page_and_go_on(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(departures, "CHUNK", 10)
+    ids = office.fill(40)
+    office.sync()
+    for salesforce_id in ids:
+        office.org.give(salesforce_id, office.colleague)
+    assert office.sync().is_held
+
+    def stop(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        office.stopping = office.stopping or statement.startswith("DELETE FROM departures")
+
+    event.listen(db.engine, "before_cursor_execute", stop)
+    run = office.approve()
+    event.remove(db.engine, "before_cursor_execute", stop)
+    assert run.is_queued
+    assert run.also == {"reassigned": 10}
+    run = office.resume(run)
+    assert run.is_complete
+    assert run.also == {"reassigned": 40}
+    assert set(reasons_here(office.connection).values()) == {"reassigned"}
