@@ -41,6 +41,7 @@ WORDS = {
     Action.SETUP_LINK_SENT: "Made a setup link",
     Action.SETUP_LINK_REVOKED: "Revoked the setup link",
     Action.CONNECTED: "Connected",
+    Action.BROKE: "Connection broke",
     Action.DISCONNECTED: "Disconnected",
     Action.SWITCHED: "Switched the Salesforce user",
     Action.EXPORTED: "Exported",
@@ -52,7 +53,10 @@ WORDS = {
     Action.KEYS_ROTATED: "Rotated the encryption keys",
 }
 GROUPS: dict[str, tuple[str, tuple[Action, ...]]] = {
-    "connected": ("Connected, disconnected", (Action.CONNECTED, Action.DISCONNECTED, Action.SWITCHED)),
+    "connected": (
+        "Connected, disconnected",
+        (Action.CONNECTED, Action.BROKE, Action.DISCONNECTED, Action.SWITCHED),
+    ),
     "firms": (
         "Firms and their set-up",
         tuple(a for a in Action if a.startswith(("partner_", "secret_", "setup_"))),
@@ -130,6 +134,12 @@ class Line:
         elif self.entry.subject_type in ("connections", "contacts"):
             named.insert(0, f"{SUBJECTS[self.entry.subject_type]} {self.entry.subject_id}")
         return ", ".join(named)
+
+    @property
+    def guest_id(self) -> int | None:
+        """The row beside the entry, of somebody without an account who can be erased."""
+        it = self.identity
+        return it.id if it is not None and it.partner_id is not None and it.erased_at is None else None
 
     @property
     def details(self) -> str:

@@ -19,9 +19,10 @@ from asapp.fields import InvalidFields
 from asapp.health.heartbeats import SCHEDULER, WORKER, Heart, is_seen_here
 from asapp.logs import log_what_ends_us
 from asapp.models import Partner, Role
-from asapp.partners import partners
+from asapp.partners import erasing, partners
+from asapp.partners.erasing import StillNeeded
 from asapp.partners.partners import PartnerDetails
-from asapp.web.current import config, vault
+from asapp.web.current import config, connect_settings, vault
 from config import secret_of_command
 
 
@@ -69,6 +70,28 @@ def create_user(email: str, name: str, role: str, slug: str | None) -> None:
     except InvalidFields as refusal:
         fail(refusal)
     click.echo(f"{user.email} can log in.", err=True)
+
+
+@users_group.command("erase")
+@click.argument("email")
+@click.option("--yes", is_flag=True, help="Don't ask.")
+def erase_user(email: str, yes: bool) -> None:
+    """Erase a person for good: an account with all that is theirs, or a firm's Salesforce admin who was sent a setup link."""
+    user, guests = users.find_by_email(email), erasing.find_guests(email)
+    if user is None and not guests:
+        raise click.ClickException("Nobody has this address.")
+    if user is not None and user.is_advisor:
+        click.echo("The advisor's contacts, lists and sign-ups go too. Nothing is deleted in Salesforce.", err=True)
+    if not yes:
+        click.confirm("Erase this person? It can't be undone", abort=True, err=True)
+    try:
+        if user is not None:
+            erasing.erase_account(user, connect_settings(), COMMAND)
+    except StillNeeded as reason:
+        raise click.ClickException(str(reason)) from None
+    for guest in erasing.find_guests(email):
+        erasing.erase_guest(guest, COMMAND)
+    click.echo("Erased.", err=True)
 
 
 @partners_group.command("create")

@@ -64,7 +64,11 @@ def rotate(vault: Vault, by: Actor = ITSELF) -> Rotation:
                 if not vault.is_current(row.sealed):
                     _renew(table, column, row, vault, result)
             db.session.commit()
-    told = {"renewed": result.renewed, "unreadable": result.unreadable.total(), "to": vault.newest_key_id}
+    told: dict[str, Any] = {
+        "renewed": result.renewed,
+        "unreadable": result.unreadable.total(),
+        "to": vault.newest_key_id,
+    }
     audit.record(Action.KEYS_ROTATED, by, None, **told)
     db.session.commit()
     return result

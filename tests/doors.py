@@ -58,6 +58,10 @@ ACCESS = {
         (
             *(
                 "advisors.ask_deactivate",
+                "advisors.ask_erase",
+                "advisors.erase",
+                "audit.ask_erase",
+                "audit.erase",
                 "advisors.ask_move",
                 "advisors.deactivate",
                 "advisors.index",
@@ -119,6 +123,8 @@ def arguments(rule: Rule, name: str, world: World, whose: Belongings) -> list[An
         return [whose.password_token] if is_password else [world.setup_tokens[partner.id]]
     if name == "filename":
         return ["asapp.css"]
+    if name == "identity_id":
+        return [world.guest_id]
     return whose.argument(name)
 
 

@@ -12,12 +12,15 @@ from typing import Any
 from flask import current_app
 from sqlalchemy import select
 
+from asapp import audit
 from asapp.accounts import links
 from asapp.clock import utcnow
 from asapp.connections import connect
 from asapp.connections.settings import ConnectSettings
 from asapp.extensions import db
 from asapp.models import (
+    Action,
+    AuditIdentity,
     Connection,
     Contact,
     ContactList,
@@ -83,6 +86,7 @@ class World:
     dora: User
     fred: User
     ada: User
+    guest_id: int = 0  # the audit log's row about somebody who came on a setup link
     setup_tokens: dict[int, str] = field(default_factory=dict)  # partner id -> token
 
     @property
@@ -103,6 +107,10 @@ def make_world() -> World:
     world = World(furnish(alice), furnish(bob), furnish(charlie), dora, fred, ada)
     for partner in (northgate, harbour):
         world.setup_tokens[partner.id] = handoff.make_link(partner, Recipient("Sam", "sam@firm.example"), ada)[1]
+    audit.note(Action.SECRET_REPLACED, audit.by_link(northgate, "Sam", "sam@firm.example", "192.0.2.33"), northgate)
+    of_guests = select(AuditIdentity.id).where(AuditIdentity.partner_id == northgate.id)
+    world.guest_id = db.session.scalars(of_guests).one()
+    db.session.rollback()
     return world
 
 

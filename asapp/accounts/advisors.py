@@ -39,6 +39,7 @@ from asapp.models import (
     User,
 )
 from asapp.models.lead import UNDELIVERED
+from asapp.models.user import EMPTIED
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def list_advisors(partner: Partner) -> list[AdvisorRow]:
     rows = db.session.execute(
         select(User, Connection)
         .outerjoin(Connection, (Connection.user_id == User.id) & (Connection.status != ConnectionStatus.DISCONNECTED))
-        .where(User.partner_id == partner.id, User.role == Role.ADVISOR)
+        .where(User.partner_id == partner.id, User.role == Role.ADVISOR, User.password_hash != EMPTIED)
         .order_by(User.deactivated_at.is_not(None), func.lower(User.name), User.id)
     )
     return [AdvisorRow(*row) for row in rows]
@@ -70,7 +71,8 @@ def find_advisor(partner: Partner, number: str) -> User | None:
     if not number.isdecimal() or len(number) > 9:
         return None
     user = db.session.get(User, int(number))
-    return user if user is not None and user.is_advisor and user.partner_id == partner.id else None
+    is_one = user is not None and user.is_advisor and not user.is_emptied and user.partner_id == partner.id
+    return user if is_one else None
 
 
 def addresses_of(partner: Partner) -> list[str]:

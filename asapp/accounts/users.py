@@ -59,7 +59,7 @@ def create_user(
 
 def log_in(email: str, password: str, by: Actor = ITSELF) -> User | None:
     """Return the person if address and password belong together and the account is active; else None, as slowly. Commits."""
-    user = _find_by_email(email)
+    user = find_by_email(email)
     user_id, password_hash = (user.id, user.password_hash) if user else (None, None)
     db.session.rollback()  # hashing takes a while, and on SQLite everybody else would wait for our lock
     is_right = passwords.is_right(password, password_hash)
@@ -123,7 +123,7 @@ def normal_email(email: str) -> str:
     return clean_line(email).lower()
 
 
-def _find_by_email(email: str) -> User | None:
+def find_by_email(email: str) -> User | None:
     return db.session.scalar(select(User).where(User.email == normal_email(email)))
 
 

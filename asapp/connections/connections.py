@@ -166,7 +166,11 @@ def mark_needs_reconnect(session: Session, connection_id: int, reason: str, toke
             token_lease_until=None,
         )
     )
-    return cast(CursorResult[Any], result).rowcount == 1
+    was_marked = cast(CursorResult[Any], result).rowcount == 1
+    if was_marked:
+        connection = session.get_one(Connection, connection_id)
+        audit.record(Action.BROKE, ITSELF, connection, session=session, reason=reason)
+    return was_marked
 
 
 def disconnect(connection: Connection, keep_contacts: bool, settings: ConnectSettings, by: Actor = ITSELF) -> bool:

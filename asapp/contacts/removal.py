@@ -6,10 +6,10 @@ back; nothing is deleted in Salesforce and nothing is sent there, and the contac
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any, NamedTuple, cast
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
 
-from sqlalchemy import CursorResult, delete, update
+from sqlalchemy import delete, update
 
 from asapp import audit
 from asapp.audit import ITSELF, Actor
@@ -18,6 +18,8 @@ from asapp.contacts.lists import IDS_A_STATEMENT, in_chunks
 from asapp.contacts.queries import contacts_of
 from asapp.extensions import db
 from asapp.models import Action, Contact, ContactSource
+
+NAMED_MAX = 1000
 
 
 class Removed(NamedTuple):
@@ -33,7 +35,8 @@ class Removed(NamedTuple):
 
 def remove_contacts(user_id: int, contact_ids: Collection[int], by: Actor = ITSELF) -> Removed:
     """Delete these contacts here; ids that are not this advisor's are passed over."""
-    deleted = hidden = 0
+    deleted: list[int] = []
+    hidden: list[int] = []
     for ids in in_chunks(sorted(contact_ids), IDS_A_STATEMENT):
         chosen = (contacts_of(user_id), Contact.id.in_(ids))
         deleted += _execute(delete(Contact).where(*chosen, Contact.source == ContactSource.MANUAL))
@@ -42,15 +45,23 @@ def remove_contacts(user_id: int, contact_ids: Collection[int], by: Actor = ITSE
             .where(*chosen, Contact.source != ContactSource.MANUAL, Contact.hidden_at.is_(None))
             .values(hidden_at=utcnow(), changed_at=utcnow())
         )
-    if deleted or hidden:
-        audit.record(Action.CONTACTS_DELETED, by, None, made_by_hand=deleted, from_salesforce=hidden)
+    removed = Removed(len(deleted), len(hidden))
+    if removed.total:
+        audit.record(
+            Action.CONTACTS_DELETED,
+            by,
+            None,
+            made_by_hand=removed.deleted,
+            from_salesforce=removed.hidden,
+            contacts=_named(deleted + hidden),
+        )
     db.session.commit()
-    return Removed(deleted, hidden)
+    return removed
 
 
 def restore_contacts(user_id: int, contact_ids: Collection[int], by: Actor = ITSELF) -> int:
     """Take the tombstones away and return how many there were."""
-    restored = 0
+    restored: list[int] = []
     for ids in in_chunks(sorted(contact_ids), IDS_A_STATEMENT):
         restored += _execute(
             update(Contact)
@@ -58,11 +69,18 @@ def restore_contacts(user_id: int, contact_ids: Collection[int], by: Actor = ITS
             .values(hidden_at=None, changed_at=utcnow())
         )
     if restored:
-        audit.record(Action.CONTACTS_RESTORED, by, None, contacts=restored)
+        audit.record(Action.CONTACTS_RESTORED, by, None, contacts=_named(restored))
     db.session.commit()
-    return restored
+    return len(restored)
 
 
-def _execute(statement: Any) -> int:
-    result = cast("CursorResult[Any]", db.session.execute(statement.execution_options(synchronize_session=False)))
-    return result.rowcount
+def _execute(statement: Any) -> Sequence[int]:
+    """Return the ids of the rows that the statement has touched."""
+    returning = statement.returning(Contact.id).execution_options(synchronize_session=False)
+    return db.session.scalars(returning).all()
+
+
+def _named(contact_ids: Sequence[int]) -> str:
+    """Return the contacts' numbers for the audit log, the first of very many."""
+    first, more = sorted(contact_ids)[:NAMED_MAX], len(contact_ids) - NAMED_MAX
+    return ", ".join(map(str, first)) + (f" and {more:,} more" if more > 0 else "")

@@ -44,6 +44,7 @@ class Action(StrEnum):
     SETUP_LINK_SENT = "setup_link_sent"
     SETUP_LINK_REVOKED = "setup_link_revoked"
     CONNECTED = "connected"
+    BROKE = "broke"
     DISCONNECTED = "disconnected"
     SWITCHED = "switched"
     EXPORTED = "exported"

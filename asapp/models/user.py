@@ -23,6 +23,9 @@ class Role(StrEnum):
     ADVISOR = "advisor"
 
 
+EMPTIED = "!"  # the password hash of an account without a person: deleted with its firm, or erased
+
+
 class User(UserMixin, Base):  # type: ignore[misc]  # flask-login has no types
     __tablename__ = "users"
     __table_args__ = (
@@ -52,6 +55,10 @@ class User(UserMixin, Base):  # type: ignore[misc]  # flask-login has no types
     @property
     def is_active(self) -> bool:
         return self.deactivated_at is None
+
+    @property
+    def is_emptied(self) -> bool:
+        return self.password_hash == EMPTIED
 
     @property
     def is_admin(self) -> bool:

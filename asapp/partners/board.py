@@ -32,6 +32,7 @@ from asapp.models import (
 )
 from asapp.models.lead import UNDELIVERED
 from asapp.models.run import ACTIVE
+from asapp.models.user import EMPTIED
 from asapp.partners.partners import PartnerRow, list_partners
 from asapp.sync.allowance import Allowance, allowances
 
@@ -135,7 +136,7 @@ class FirmLine:
 
 
 def make_board(partner: Partner, now: datetime) -> Board:
-    is_advisor = (User.partner_id == partner.id, User.role == Role.ADVISOR)
+    is_advisor = (User.partner_id == partner.id, User.role == Role.ADVISOR, User.password_hash != EMPTIED)
     is_current = (Connection.user_id == User.id) & (Connection.status != ConnectionStatus.DISCONNECTED)
     people: Sequence[Any] = db.session.execute(
         select(User, Connection)

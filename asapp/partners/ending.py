@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import ColumnElement, delete, or_, select, update
 
 from asapp import audit
 from asapp.audit import ITSELF, Actor
@@ -40,6 +40,7 @@ from asapp.models import (
     SetupLink,
     User,
 )
+from asapp.models.user import EMPTIED
 from asapp.partners.partners import discard_pending
 from asapp.salesforce import oauth
 
@@ -69,9 +70,9 @@ def delete_partner(partner: Partner, settings: ConnectSettings, by: Actor = ITSE
     audit.record(Action.PARTNER_DELETED, by, partner)
     ended = _end_connections(partner, settings, True, by)
     user_ids = list(db.session.scalars(select(User.id).where(User.partner_id == partner.id)))
-    _empty_leads(partner, user_ids)
+    empty_leads(or_(Lead.partner_id == partner.id, Lead.user_id.in_(user_ids)))
     _delete_rows(partner, user_ids)
-    _empty_advisors(user_ids)
+    empty_accounts(user_ids, "Deleted advisor")
     audit.forget(user_ids, partner.id)
     _empty_partner(partner)
     db.session.commit()
@@ -102,14 +103,14 @@ def _give_back(ended: Sequence[tuple[oauth.App, str] | None]) -> GivenBack:
     return GivenBack(len(ended), len(ended) - heard)
 
 
-def _empty_leads(partner: Partner, user_ids: Sequence[int]) -> None:
-    its_own = or_(Lead.partner_id == partner.id, Lead.user_id.in_(user_ids))
+def empty_leads(which: ColumnElement[bool]) -> None:
+    """Leave the skeleton of these people's consent, in the caller's transaction."""
     now = utcnow()
-    for lead_id in db.session.scalars(select(Lead.id).where(its_own, Lead.state != LeadState.ERASED)).all():
+    for lead_id in db.session.scalars(select(Lead.id).where(which, Lead.state != LeadState.ERASED)).all():
         consent.record(lead_id, ConsentKind.ERASED, ConsentSource.ADVISOR, now)
     db.session.execute(
         update(Lead)
-        .where(its_own)
+        .where(which)
         .values(
             first_name="",
             last_name="",
@@ -132,11 +133,16 @@ def _empty_leads(partner: Partner, user_ids: Sequence[int]) -> None:
 
 
 def _delete_rows(partner: Partner, user_ids: Sequence[int]) -> None:
-    connection_ids = select(Connection.id).where(
-        or_(Connection.partner_id == partner.id, Connection.user_id.in_(user_ids))
-    )
-    is_theirs = (Contact.user_id.in_(user_ids), Contact.connection_id.in_(connection_ids))
-    _delete(Contact, or_(*is_theirs, Contact.left_firm_id == partner.id))
+    for of_firm in (OAuthState, PendingGrant, ApiUsage, PartnerCheck, SetupLink):
+        _delete(of_firm, of_firm.partner_id == partner.id)
+    _delete(Contact, Contact.left_firm_id == partner.id)
+    delete_rows_of(user_ids, Connection.partner_id == partner.id)
+
+
+def delete_rows_of(user_ids: Sequence[int], *more: ColumnElement[bool]) -> None:
+    """Delete what hangs on these people, in the caller's transaction. more: other connections to go."""
+    connection_ids = select(Connection.id).where(or_(Connection.user_id.in_(user_ids), *more))
+    _delete(Contact, or_(Contact.user_id.in_(user_ids), Contact.connection_id.in_(connection_ids)))
     db.session.execute(
         update(Contact)
         .where(Contact.followed_by_id.in_(connection_ids))
@@ -145,8 +151,6 @@ def _delete_rows(partner: Partner, user_ids: Sequence[int]) -> None:
     )
     for of_advisors in (ContactList, OptInPage, PasswordLink, OAuthState, PendingGrant):
         _delete(of_advisors, of_advisors.user_id.in_(user_ids))
-    for of_firm in (OAuthState, PendingGrant, ApiUsage, PartnerCheck, SetupLink):
-        _delete(of_firm, of_firm.partner_id == partner.id)
     _delete(Connection, Connection.id.in_(connection_ids))
 
 
@@ -154,11 +158,12 @@ def _delete(model: type, *where: Any) -> None:
     db.session.execute(delete(model).where(*where).execution_options(synchronize_session=False))
 
 
-def _empty_advisors(user_ids: Iterable[int]) -> None:
+def empty_accounts(user_ids: Iterable[int], name: str) -> None:
+    """Take away who these people are, for good, in the caller's transaction."""
     now = utcnow()
     for user in db.session.scalars(select(User).where(User.id.in_(list(user_ids)))):
-        user.name, user.email = "Deleted advisor", f"deleted-{user.id}@deleted.invalid"
-        user.password_hash, user.session_nonce = "!", f"deleted-{user.id}"
+        user.name, user.email = name, f"deleted-{user.id}@deleted.invalid"
+        user.password_hash, user.session_nonce = EMPTIED, f"deleted-{user.id}"
         user.deactivated_at, user.invited_at = user.deactivated_at or now, None
 
 

@@ -23,7 +23,7 @@ from asapp.fields import InvalidFields, clean_line, email_problem
 from asapp.models import Action, Partner, SetupLink, User
 from asapp.partners import checks
 from asapp.partners.checks import Checklist
-from asapp.partners.partners import NAME_MAX, AppDetails, check_app, put_app
+from asapp.partners.partners import NAME_MAX, AppDetails, changes_since, check_app, put_app, values_of
 from asapp.salesforce import probe
 from asapp.salesforce.oauth import App
 
@@ -141,8 +141,9 @@ def enter_app(
         db.session.rollback()
         raise LinkIsGone
     partner = db.session.get_one(Partner, partner_id)
+    before = values_of(partner)
     put_app(partner, app, settings.vault)
-    audit.record(Action.SECRET_REPLACED, by, partner)
+    audit.record(Action.SECRET_REPLACED, by, partner, **changes_since(before, partner))
     db.session.commit()
     checks.store(partner_id, found)
     return Attempt(True, checks.checklist(db.session.get_one(Partner, partner_id)))

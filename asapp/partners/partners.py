@@ -184,7 +184,10 @@ def change_partner(
             partner.salesforce_url = details.url
         else:
             put_app(partner, AppDetails(details.url, details.key, details.secret), vault)
-        audit.record(Action.PARTNER_CHANGED, by, partner, **changes_since(before, partner))
+        changes = changes_since(before, partner)
+        audit.record(Action.PARTNER_CHANGED, by, partner, **changes)
+        if has_secret and "consumer_secret" in changes:
+            audit.record(Action.SECRET_REPLACED, by, partner)
         db.session.commit()
     except IntegrityError:
         db.session.rollback()
@@ -219,15 +222,16 @@ def put_app(partner: Partner, app: AppDetails, vault: Vault) -> None:
     partner.app_version = Partner.app_version + 1
 
 
-def use_pending_secret(partner: Partner, vault: Vault, by: Actor = ITSELF) -> bool:
-    """Let the new secret take the old one's place. Commits."""
+def use_pending_secret(partner: Partner, vault: Vault) -> bool:
+    """Let the new secret take the old one's place, on behalf of whoever entered it. Commits."""
     if partner.pending_secret_sealed is None:
         return False
+    by = audit.who_entered(partner)
     partner.seal(vault, "consumer_secret_sealed", partner.unseal(vault, "pending_secret_sealed"))
     partner.secret_changed_at = utcnow()
     discard_pending(partner)
     partner.app_version = Partner.app_version + 1
-    audit.record(Action.SECRET_REPLACED, by, partner)
+    audit.record(Action.SECRET_REPLACED, by, partner, after="Salesforce accepted it")
     db.session.commit()
     return True
 

@@ -10,7 +10,7 @@ from asapp.accounts import advisors
 from asapp.connections import connections
 from asapp.fields import InvalidFields
 from asapp.models import Partner, User
-from asapp.partners import partners
+from asapp.partners import erasing, partners
 from asapp.web.access import actor, admin_required
 from asapp.web.current import config, connect_settings
 from asapp.web.htmx import go_to
@@ -82,6 +82,24 @@ def let_back_in(slug: str, number: str) -> ResponseReturnValue:
     return go_to(url_for("advisors.index", slug=slug))
 
 
+@blueprint.get("/<number>/erase")
+@admin_required
+def ask_erase(slug: str, number: str) -> ResponseReturnValue:
+    return show_erase(get_partner(slug), get_deactivated(slug, number))
+
+
+@blueprint.post("/<number>/erase", endpoint="erase")
+@admin_required
+def erase(slug: str, number: str) -> ResponseReturnValue:
+    partner, user = get_partner(slug), get_deactivated(slug, number)
+    typed = request.form.get("confirm_name", "")
+    if " ".join(typed.split()) != user.name:
+        return show_erase(partner, user, typed, {"confirm_name": f"Type {user.name}, exactly as it stands above."}), 422
+    erasing.erase_account(user, connect_settings(), actor())
+    flash("Erased. What remains is what was done and when, without who it was.", "good")
+    return go_to(url_for("advisors.index", slug=slug))
+
+
 @blueprint.get("/<number>/move")
 @admin_required
 def ask_move(slug: str, number: str) -> ResponseReturnValue:
@@ -104,6 +122,19 @@ def move(slug: str, number: str) -> ResponseReturnValue:
 
 def get_advisor(slug: str, number: str) -> User:
     return advisors.find_advisor(get_partner(slug), number) or abort(404)
+
+
+def get_deactivated(slug: str, number: str) -> User:
+    """Only somebody who can't log in any more can be erased."""
+    user = get_advisor(slug, number)
+    return abort(404) if user.is_active else user
+
+
+def show_erase(partner: Partner, user: User, typed: str = "", errors: dict[str, str] | None = None) -> str:
+    left = advisors.count_left_behind(user)
+    return render_template(
+        "partners/erase.html", partner=partner, user=user, left=left, typed=typed, errors=errors or {}
+    )
 
 
 def show(partner: Partner, name: str = "", email: str = "", errors: dict[str, str] | None = None) -> str:

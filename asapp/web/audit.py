@@ -5,17 +5,21 @@ from __future__ import annotations
 from datetime import date
 from urllib.parse import urlencode
 
-from flask import Blueprint, Response, render_template, request, stream_with_context, url_for
+from flask import Blueprint, Response, abort, flash, render_template, request, stream_with_context, url_for
 from flask.typing import ResponseReturnValue
 
 from asapp import audit, audit_log
 from asapp.audit_log import GROUPS, SEARCH_MAX, Wanted
 from asapp.clock import utcnow
 from asapp.models import Action
-from asapp.partners import partners
+from asapp.partners import erasing, partners
+from asapp.partners.erasing import Guest
 from asapp.web.access import actor, admin_required
+from asapp.web.htmx import go_to
 
 blueprint = Blueprint("audit", __name__, url_prefix="/admin/audit")
+
+IDENTITY = "<int(max=2147483647):identity_id>"
 
 
 @blueprint.get("")
@@ -45,6 +49,25 @@ def export_csv() -> ResponseReturnValue:
     response = Response(stream_with_context(audit_log.iter_csv(wanted)), mimetype="text/csv")
     response.headers["Content-Disposition"] = f'attachment; filename="audit-{utcnow():%Y-%m-%d}.csv"'
     return response
+
+
+@blueprint.get(f"/{IDENTITY}/erase")
+@admin_required
+def ask_erase(identity_id: int) -> ResponseReturnValue:
+    return render_template("audit/erase.html", guest=get_guest(identity_id), identity_id=identity_id)
+
+
+@blueprint.post(f"/{IDENTITY}/erase", endpoint="erase")
+@admin_required
+def erase(identity_id: int) -> ResponseReturnValue:
+    erasing.erase_guest(get_guest(identity_id), actor())
+    flash("Erased. What remains is what was done and when, without who it was.", "good")
+    return go_to(url_for("audit.index"))
+
+
+def get_guest(identity_id: int) -> Guest:
+    """Somebody who came on a setup link. Who has an account is erased among the firm's advisors, or by command."""
+    return erasing.find_guest(identity_id) or abort(404)
 
 
 def wanted_by_query() -> Wanted:

@@ -13,16 +13,29 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import delete, select, text, update
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
 from asapp import audit, keys
 from asapp.accounts import links
 from asapp.audit import COMMAND, person
+from asapp.connections.connections import mark_needs_reconnect
+from asapp.contacts.export import FORMULA_STARTS
 from asapp.database import writing
 from asapp.extensions import db
-from asapp.models import Action, ActorKind, AuditEntry, AuditIdentity, PasswordLinkKind
+from asapp.models import (
+    Action,
+    ActorKind,
+    AuditEntry,
+    AuditIdentity,
+    Connection,
+    ConsentEvent,
+    Contact,
+    Lead,
+    PasswordLinkKind,
+)
 from asapp.models.columns import AppendOnly
 from tests.factories import PASSWORD, log_in, make_admin, make_advisor
-from tests.furnished import World, connect_settings, make_world
+from tests.furnished import World, connect_settings, make_world, rows_of, whole_database
 
 HERE = "127.0.0.1"
 
@@ -84,6 +97,7 @@ ACTS: list[Act] = [
     ("ada", bobs("deactivate"), form(), Action.DEACTIVATED),
     ("ada", bobs("deactivate"), form(), Action.DISCONNECTED),
     ("ada", bobs("let-back-in"), form(), Action.LET_BACK_IN),
+    ("ada", lambda w: f"/admin/audit/{w.guest_id}/erase", form(), Action.ERASED),
     ("ada", bobs("move"), lambda w: {"partner": w.charlie.user.partner.slug}, Action.MOVED),  # type: ignore[union-attr]
 ]
 
@@ -260,7 +274,161 @@ def test_entries_of_one_person_share_the_row_beside_them(app: Flask, world: Worl
     assert len(db.session.scalars(mine).all()) == 2
 
 
+# ---- Erasing one person
+
+
+def in_database(text_: str) -> list[str]:
+    """The tables that hold a text."""
+    return [name for name, rows in whole_database().items() if any(text_ in row for row in rows)]
+
+
+def test_an_advisor_is_erased_and_the_entries_stay(client: FlaskClient, world: World) -> None:
+    """Whoever it was is in no table any more, the words that people agreed to aside; the others are untouched."""
+    bob, alice = world.bob.user, world.alice.user
+    bob_id, name, email, username = bob.id, bob.name, bob.email, world.bob.connection.username
+    theirs = [contact.id for contact in world.bob.contacts]
+    client.post("/login", data={"email": email, "password": "wrong"}, environ_base={"REMOTE_ADDR": "198.51.100.4"})
+    log_in(client, bob)
+    client.get("/contacts/export.csv", environ_base={"REMOTE_ADDR": "198.51.100.3"})
+    exported = newest().id
+    before = rows_of(alice)
+    log_in(client, world.ada)
+    path = f"/admin/partners/{world.northgate.slug}/advisors/{bob_id}"
+    assert client.get(f"{path}/erase").status_code == 404
+    assert client.post(f"{path}/erase", data={"confirm_name": name}).status_code == 404
+    client.post(f"{path}/deactivate")
+    assert f'href="{path}/erase"' in client.get(f"/admin/partners/{world.northgate.slug}/advisors").text
+    assert "2 leads have not reached Salesforce" in client.get(f"{path}/erase").text
+    refused = client.post(f"{path}/erase", data={"confirm_name": "Bob"})
+    assert refused.status_code == 422
+    assert in_database(email)
+    entries = actions()
+    assert client.post(f"{path}/erase", data={"confirm_name": f" {name} "}).status_code == 303
+    assert actions() == [*entries, Action.ERASED]
+    assert (newest().subject_type, newest().subject_id, newest().actor_id) == ("users", bob_id, world.ada.id)
+    entry = db.session.get_one(AuditEntry, exported)
+    assert (entry.action, entry.actor_id) == (Action.EXPORTED, bob_id)
+    for personal in (email, username, "198.51.100.3", "198.51.100.4", "Bobs-"):
+        assert in_database(personal) == [], personal
+    assert in_database(name) == ["consent_texts"]
+    assert [db.session.get(Contact, contact_id) for contact_id in theirs] == [None] * len(theirs)
+    kinds = set(db.session.scalars(select(ConsentEvent.kind).join(Lead).where(Lead.user_id == bob_id)))
+    assert kinds == {"opted_in", "erased"}
+    assert rows_of(alice) == before
+    shown = client.get("/admin/audit").text
+    assert "Erased advisor" in shown
+    assert name not in shown
+    assert "Erased advisor" not in client.get(f"/admin/partners/{world.northgate.slug}/advisors").text
+    assert "Erased advisor" not in client.get(f"/admin/board?firm={world.northgate.slug}").text
+    for act in ("let-back-in", "erase", "move", "invite"):
+        assert client.post(f"{path}/{act}").status_code == 404
+
+
+def test_an_address_that_stands_for_others_too_stays(client: FlaskClient, world: World) -> None:
+    """Two people of an office mistype their passwords behind one address; one of them is erased."""
+    office = {"environ_base": {"REMOTE_ADDR": "198.51.100.9"}}
+    for belongings in (world.bob, world.alice):
+        client.post("/login", data={"email": belongings.user.email, "password": "wrong"}, **office)
+    audit.forget([world.bob.user.id])
+    db.session.commit()
+    assert in_database("198.51.100.9") == ["audit_identities"]
+    audit.forget([world.bob.user.id, world.alice.user.id])
+    db.session.commit()
+    assert in_database("198.51.100.9") == []
+
+
+def test_a_firms_salesforce_admin_is_erased(client: FlaskClient, world: World) -> None:
+    log_in(client, world.ada)
+    page = client.get("/admin/audit").text
+    assert f'href="/admin/audit/{world.guest_id}/erase"' in page
+    asked = client.get(f"/admin/audit/{world.guest_id}/erase").text
+    assert "Erase Sam?" in asked
+    assert "sam<wbr>@firm.example" in asked
+    token = world.setup_tokens[world.northgate.id]
+    entries = actions()
+    client.post(f"/admin/audit/{world.guest_id}/erase")
+    assert actions() == [*entries, Action.ERASED]
+    assert (newest().subject_type, newest().subject_id) == ("partners", world.northgate.id)
+    assert in_database("192.0.2.33") == []
+    assert in_database("sam@firm.example") == ["setup_links"]  # the same person's link at the other firm
+    assert client.get(f"/partner-setup/{token}").status_code == 410
+    assert "somebody who was erased" in client.get(f"/admin/partners/{world.northgate.slug}").text
+    assert client.get(f"/admin/audit/{world.guest_id}/erase").status_code == 404
+    assert "Sam" not in client.get("/admin/audit").text
+
+
+def test_whoever_has_an_account_is_not_erased_as_a_guest(client: FlaskClient, world: World) -> None:
+    log_in(client, world.ada)
+    client.get("/admin/audit/export.csv")
+    assert newest().identity_id
+    assert client.post(f"/admin/audit/{newest().identity_id}/erase").status_code == 404
+
+
+# ---- What asapp does by itself, and what it does for somebody
+
+
+def break_by_itself(connection: Connection, reason: str) -> bool:
+    """As a refused refresh does it, in a session of its own."""
+    connection_id, version = connection.id, connection.token_version
+    db.session.rollback()
+    with Session(db.engine) as session, writing(), session.begin():
+        return mark_needs_reconnect(session, connection_id, reason, version)
+
+
+def test_a_connection_that_breaks_is_an_act_of_its_own(app: Flask, world: World) -> None:
+    connection = world.alice.connection
+    assert break_by_itself(connection, "permission_withdrawn")
+    assert not break_by_itself(connection, "permission_withdrawn")
+    broke = [entry for entry in db.session.scalars(select(AuditEntry)) if entry.action == Action.BROKE]
+    assert len(broke) == 1
+    assert (broke[0].actor_kind, broke[0].actor_id, broke[0].identity_id) == (ActorKind.ITSELF, None, None)
+    assert (broke[0].subject_type, broke[0].subject_id) == ("connections", connection.id)
+    assert (broke[0].partner_id, broke[0].details) == (world.northgate.id, {"reason": "permission_withdrawn"})
+
+
+def test_a_connection_that_breaks_is_told_in_the_log(client: FlaskClient, world: World) -> None:
+    break_by_itself(world.alice.connection, "idle_too_long")
+    log_in(client, world.ada)
+    page = client.get("/admin/audit?what=connected").text
+    assert "Connection broke" in page
+    assert "by itself" in page
+    assert "reason: idle_too_long" in page
+
+
+def test_whom_a_delete_was_about_is_told_by_number(client: FlaskClient, world: World) -> None:
+    log_in(client, world.alice.user)
+    ids = sorted(contact.id for contact in world.alice.contacts[:2])
+    client.post("/contacts/delete", data={"id": ids})
+    assert newest().details["contacts"] == str(ids[0])  # the other one was hidden already
+    client.post("/contacts/restore", data={"id": ids})
+    assert newest().details["contacts"] == ", ".join(map(str, ids))
+
+
+def test_another_app_with_another_secret_is_a_secret_replaced(client: FlaskClient, world: World) -> None:
+    log_in(client, world.ada)
+    client.post(f"/admin/partners/{world.northgate.slug}", data=NEW_FIRM)
+    assert actions()[-2:] == [Action.PARTNER_CHANGED, Action.SECRET_REPLACED]
+
+
 # ---- Reading it
+
+
+def test_no_cell_of_the_file_is_a_formula(ada: Any, client: FlaskClient) -> None:
+    """A spreadsheet runs what begins with one of these, also behind a blank."""
+    for start in FORMULA_STARTS:
+        alice = make_advisor(name=f"{start}HYPERLINK(0)")
+        firm = alice.partner
+        assert firm
+        firm.name = f"{start}cmd"
+        audit.note(Action.PARTNER_CHANGED, person(alice, f"{start}1"), firm, name=["x", f"{start}cmd"])
+        guest = audit.by_link(firm, f"{start}Sam", f"{start}sam@x.example", HERE)
+        audit.note(Action.SECRET_REPLACED, guest, firm)
+    rows = list(csv.reader(io.StringIO(client.get("/admin/audit/export.csv").text, newline="")))
+    assert len(rows) >= 2 * len(FORMULA_STARTS)
+    assert {len(row) for row in rows} == {11}
+    assert any("HYPERLINK" in cell for row in rows for cell in row)
+    bad = [cell for row in rows for cell in row if cell.lstrip().startswith(FORMULA_STARTS)]
+    assert bad == []
 
 
 @pytest.fixture

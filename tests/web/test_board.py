@@ -14,6 +14,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import event
 
 from asapp.clock import utcnow
+from asapp.contacts.export import FORMULA_STARTS
 from asapp.extensions import db
 from asapp.models import ApiUsage, Departure, DepartureState, Partner, RunStatus, User
 from asapp.partners.board import make_board
@@ -138,6 +139,20 @@ def test_those_who_need_attention_come_first_and_alone(firm: Partner, ada: User,
     rows = list(csv.reader(io.StringIO(client.get(f"/admin/board/export.csv?firm={firm.slug}&show=attention").text)))
     assert [row[0] for row in rows] == ["advisor", "Zoe Broken"]
     assert len(list(csv.reader(io.StringIO(client.get(f"/admin/board/export.csv?firm={firm.slug}").text)))) == 3
+
+
+def test_no_cell_of_the_file_is_a_formula(firm: Partner, ada: User, client: FlaskClient) -> None:
+    """A spreadsheet runs what begins with one of these, also behind a blank."""
+    for number, start in enumerate((*FORMULA_STARTS, " =", "\t=", "\r=")):
+        make_synced_connection(make_advisor(firm, f"{start}HYPERLINK(0)", email=f"{start}a{number}@x.example"))
+    for show in ("", "&show=attention"):
+        text = client.get(f"/admin/board/export.csv?firm={firm.slug}{show}").text
+        rows = list(csv.reader(io.StringIO(text, newline="")))
+        bad = [
+            cell for row in rows for cell in row if cell.lstrip().startswith(FORMULA_STARTS) or cell[:1] in ("\t", "\r")
+        ]
+        assert bad == []
+        assert show or sum("HYPERLINK" in row[0] for row in rows) == len(FORMULA_STARTS) + 3
 
 
 def test_nobody_needs_attention(firm: Partner, ada: User, client: FlaskClient) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import requests_mock
 from click.testing import Result
 from flask import Flask
 from flask.testing import FlaskClient
@@ -12,12 +13,15 @@ from sqlalchemy import select, update
 
 from asapp import create_app, keys
 from asapp.accounts import passwords
+from asapp.clock import utcnow
 from asapp.extensions import db
-from asapp.models import Connection, Partner, User
+from asapp.models import Action, ActorKind, AuditEntry, Connection, Contact, Partner, SetupLink, User
+from asapp.partners import handoff
+from asapp.partners.handoff import Recipient
 from asapp.vault import Vault, key_id
 from config import Config
 from tests.conftest import ENCRYPTION_KEY
-from tests.factories import make_connection, make_partner
+from tests.factories import make_admin, make_advisor, make_connection, make_contact, make_partner
 
 SECRET = "C0FFEE.0123456789"
 PASSPHRASE = "four unrelated words here"
@@ -97,6 +101,44 @@ def test_the_password_is_asked_for_twice(app: Flask) -> None:
     assert result.exit_code == 0
     assert PASSPHRASE not in result.output
     assert passwords.is_right(PASSPHRASE, db.session.scalars(select(User)).one().password_hash)
+
+
+def test_a_person_is_erased_by_command(app: Flask) -> None:
+    alice = make_advisor(email="alice@acme.example")
+    alice_id = alice.id
+    make_contact(make_connection(alice))
+    refused = run(app, "users", "erase", "Alice@Acme.example", typed="n\n")
+    assert refused.exit_code != 0
+    assert alice.is_active
+    with requests_mock.Mocker() as salesforce:
+        revoking = salesforce.post("https://northgate.my.salesforce.com/services/oauth2/revoke")
+        result = run(app, "users", "erase", "Alice@Acme.example", "--yes")
+    assert result.exit_code == 0, result.output
+    assert revoking.call_count == 1
+    erased = db.session.get_one(User, alice_id)
+    assert (erased.name, erased.email) == ("Erased advisor", f"deleted-{alice_id}@deleted.invalid")
+    assert not erased.is_active
+    assert db.session.scalars(select(Contact)).all() == []
+    entry = db.session.scalars(select(AuditEntry).where(AuditEntry.action == Action.ERASED)).one()
+    assert (entry.actor_kind, entry.subject_id) == (ActorKind.COMMAND, alice_id)
+    assert one_line(run(app, "users", "erase", "alice@acme.example", "--yes")) == "Error: Nobody has this address."
+
+
+def test_a_salesforce_admin_is_erased_by_command(app: Flask) -> None:
+    firms = [make_partner(), make_partner("Fjord")]
+    for firm in firms:
+        handoff.make_link(firm, Recipient("Sam", "sam@firm.example"), make_admin())
+    assert run(app, "users", "erase", "SAM@firm.example", "--yes").exit_code == 0
+    links = db.session.scalars(select(SetupLink)).all()
+    assert [(link.name, link.email, link.is_open(utcnow())) for link in links] == [("", "", False)] * 2
+
+
+def test_the_only_admin_is_not_erased(app: Flask) -> None:
+    ada = make_admin(email="ada@example.com")
+    assert "the only admin" in one_line(run(app, "users", "erase", "ada@example.com", "--yes"))
+    make_admin("Olga")
+    assert run(app, "users", "erase", "ada@example.com", "--yes").exit_code == 0
+    assert ada.name == "Erased admin"
 
 
 @pytest.mark.parametrize(
