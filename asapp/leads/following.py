@@ -85,11 +85,10 @@ def follow(connection: Connection, found: Leads, round_: Round) -> errors.Salesf
         if round_.wants_sweep:
             nominated |= sweep(connection_id, owner_id, ask)
         look_at_leads(connection_id, owner_id, nominated, round_)
-        tie_those_here(connection_id)
-        write()
+        if tie_those_here(connection_id):
+            write()
         look_for_the_rest(connection_id, owner_id, ask, run_id)
         arrivals.follow_tied(user_id, run_id)
-        write()
     except (errors.TryLater, errors.Misconfigured, errors.LocatorExpired) as error:
         db.session.rollback()
         return error
@@ -193,8 +192,8 @@ def _in_salesforce(what: Any, connection_id: int) -> Select[Any]:
     )
 
 
-def tie_those_here(connection_id: int) -> None:
-    """Tie leads to the contacts that they were linked to or became, once these are here."""
+def tie_those_here(connection_id: int) -> int:
+    """Tie leads to the contacts that they were linked to or became, once these are here; return how many."""
     rows = db.session.execute(
         select(Lead, Contact)
         .join(
@@ -209,6 +208,7 @@ def tie_those_here(connection_id: int) -> None:
     ).all()
     for lead, target in rows:
         arrivals.tie(lead, target)
+    return len(rows)
 
 
 def look_for_the_rest(connection_id: int, owner_id: str, ask: Ask, run_id: int) -> None:

@@ -48,8 +48,9 @@ class Allowance:
 
 def allowance_of(session: Session, partner_id: int, now: datetime) -> Allowance:
     """Read the figures of a partner; joins the caller's transaction."""
-    ours = session.scalar(_our_calls(now).where(ApiUsage.partner_id == partner_id))
-    return _allowance(session.execute(_figures().where(Partner.id == partner_id)).one(), ours, now)
+    ours = _our_calls(now).where(ApiUsage.partner_id == partner_id).scalar_subquery()
+    row = session.execute(_figures().add_columns(ours.label("ours")).where(Partner.id == partner_id)).one()
+    return _allowance(row, row.ours, now)
 
 
 def allowances(session: Session, now: datetime) -> dict[str, Allowance]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 from sqlalchemy import CursorResult, case, delete, func, insert, select, update
@@ -55,14 +56,21 @@ def judge_sighting(sighting: Sighting | None, owner_id: str) -> Reason | None:
     return Reason.REASSIGNED if sighting.owner_id != owner_id else None
 
 
-def count_expected(connection_id: int) -> int:
-    """Return how many contacts Salesforce has for the user, if we know of all departures."""
+@dataclass(frozen=True)
+class Stock:
+    expected: int  # contacts that Salesforce has for the user, if we know of all departures
+    departures: int  # written down, in whatever state
+
+
+def take_stock(connection_id: int) -> Stock:
     mine = select(func.count()).select_from(LedgerEntry).where(LedgerEntry.connection_id == connection_id)
     leaving = mine.join(
         Departure,
         (Departure.connection_id == LedgerEntry.connection_id) & (Departure.salesforce_id == LedgerEntry.salesforce_id),
     )
-    return int(db.session.execute(select(mine.scalar_subquery() - leaving.scalar_subquery())).scalar_one())
+    written_down = select(func.count()).select_from(Departure).where(Departure.connection_id == connection_id)
+    expected = mine.scalar_subquery() - leaving.scalar_subquery()
+    return Stock(*db.session.execute(select(expected, written_down.scalar_subquery())).one())
 
 
 def ids_missed_by_sweep(pull: Pull, seen: Collection[str]) -> list[str]:

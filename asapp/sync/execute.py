@@ -12,6 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
+
+from sqlalchemy.orm import joinedload
 
 from asapp import logs
 from asapp.clock import utcnow
@@ -94,29 +97,26 @@ def execute_run(run_id: int, workplace: Workplace) -> None:
 class Execution:
     def __init__(self, run: SyncRun, lease: str, workplace: Workplace) -> None:
         connection, partner = run.connection, run.connection.partner
-        self.run = run
+        self.run, self.partner_id = run, partner.id
         self.lease = lease
         self.connection = connection
         self.owner_id = connection.salesforce_user_id
         self.opt_out_field = partner.opt_out_field
         self.slice_ends_at = time.monotonic() + SLICE_S
         self.workplace = workplace
-        self.address_key = address_key(db.session(), partner, workplace.vault)
-        db.session.commit()
-        self.maybe_opted_out = all_opted_out_hashes(connection.user_id)
         meter = Meter(db.engine, run.id, lease, partner.id, workplace.should_stop)
         self._client = workplace.open_client(connection, meter)
         self.interval_minutes = partner.sync_interval_minutes or workplace.default_interval_minutes
         self.trusted = timedelta(days=partner.opt_outs_trusted_days)
         self.leads: following.Leads = None  # as the last opening of the window brought them
         self.leads_asked_at = utcnow()
-        db.session.commit()
+        self._stock: departures.Stock | None = None  # None: something has moved it since it was taken
 
     def go(self) -> None:
         self.begin()
         owned = self.read_contacts()
         owned, swept = self.find_departures(owned)
-        held = departures.settle(self.run, self.pull(), self.stop_if_asked)
+        held = self.settle()
         wants_sweep = swept or bool(self.run.is_full)
         round_ = following.Round(self.run.id, self.ask, self.write, self.leads_asked_at, wants_sweep)
         if following.takes_long(self.leads, round_):
@@ -137,7 +137,8 @@ class Execution:
         run = self.run
         if run.is_full is None or run.opt_out_field != self.opt_out_field:
             window = next_window(self.connection, self.opt_out_field)
-            ensure_system_lists(self.connection.user_id)
+            if window is None:
+                ensure_system_lists(self.connection.user_id)
             self.write(
                 window_start=window,
                 is_full=window is None,
@@ -192,11 +193,20 @@ class Execution:
     def apply(self, page: ContactPage, in_order: bool) -> None:
         if page.records:
             apply_page(self.run, self.pull(), page.records, in_order=in_order)
+            self._stock = None
+
+    @property
+    def stock(self) -> departures.Stock:
+        if self._stock is None:
+            self._stock = departures.take_stock(self.connection.id)
+        return self._stock
 
     def find_departures(self, owned: int) -> tuple[int, bool]:
         """Nominate who left without a row; return (contacts in Salesforce as last counted, was there a sweep)."""
+        if owned == self.stock.expected and not self.stock.departures and not self.wants_sweep(owned):
+            return owned, False
         self.write(phase=RunPhase.DEPARTURES)
-        if owned != departures.count_expected(self.connection.id):
+        if owned != self.stock.expected:
             owned = self.read_again()
         swept = False
         if self.wants_sweep(owned):
@@ -220,7 +230,7 @@ class Execution:
 
     def wants_sweep(self, owned: int) -> bool:
         connection = self.connection
-        if owned != departures.count_expected(connection.id) or connection.sweep_wanted or self.run.sweep_after_id:
+        if owned != self.stock.expected or connection.sweep_wanted or self.run.sweep_after_id:
             return True
         if self.run.is_full:
             return False  # it has just read everybody
@@ -283,6 +293,7 @@ class Execution:
             sightings = self.ask().look_at(chunk)
             still_here += departures.nominate_sightings(self.pull(), chunk, sightings)
             self.write()
+            self._stock = None
         return still_here
 
     def read_by_id(self, ids: list[str]) -> None:
@@ -293,10 +304,21 @@ class Execution:
             alive = [r for r in records if r.owner_id == self.owner_id and not r.is_deleted]
             self.apply(ContactPage(alive, len(alive), None), in_order=False)
 
+    def settle(self) -> bool:
+        """Apply the departures, or hold them; return whether they are held."""
+        if not self.stock.departures and not self.run.nominated:
+            return False
+        held = departures.settle(self.run, self.pull(), self.stop_if_asked)
+        self._stock = None
+        return held
+
     def finish(self, owned: int, swept: bool, held: bool, leads_trouble: errors.SalesforceError | None) -> None:
         """Write the ending, and what the next run starts from, in one transaction."""
         now = utcnow()
-        run, connection = self.run, self.connection
+        run, expected = self.run, self.stock.expected
+        connection = db.session.get_one(
+            Connection, self.connection.id, populate_existing=True, options=[joinedload(Connection.partner)]
+        )
         connection.watermark = run.opened_at
         connection.opt_out_field_read = run.opt_out_field
         connection.first_synced_at = connection.first_synced_at or now
@@ -306,7 +328,7 @@ class Execution:
         connection.salesforce_count = owned
         connection.failures_in_a_row = 0
         connection.next_sync_at = next_sync_at(now, self.interval_minutes)
-        connection.sweep_wanted = owned != departures.count_expected(connection.id)
+        connection.sweep_wanted = owned != expected
         if swept or run.is_full:
             connection.swept_at = now
         self.note_usage(connection.partner, now)
@@ -328,6 +350,14 @@ class Execution:
         """Write to the run's row and commit; the session reads the row again when it is next looked at."""
         write_under_lease(self.run, self.lease, **values)
         db.session.commit()
+
+    @cached_property
+    def address_key(self) -> bytes:
+        return address_key(db.session(), db.session.get_one(Partner, self.partner_id), self.workplace.vault)
+
+    @cached_property
+    def maybe_opted_out(self) -> set[bytes]:
+        return all_opted_out_hashes(self.connection.user_id)
 
     def pull(self) -> Pull:
         return Pull(

@@ -14,6 +14,8 @@ from typing import Any, cast
 
 from sqlalchemy import CursorResult, func, select, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session, joinedload
+from sqlalchemy.orm.attributes import set_committed_value
 
 from asapp.clock import utcnow
 from asapp.extensions import db
@@ -96,7 +98,11 @@ def take_back(run_id: int) -> bool:
 
 
 def claim_run(run_id: int) -> SyncRun | None:
-    """Take a queued run, or return None: another worker has it, it is over, or its firm has enough runs going on."""
+    """Take a queued run, or return None: another worker has it, it is over, or its firm has enough runs going on.
+
+    The run comes with its connection and partner as they are now, on no session: while we hold the lease nobody else
+    writes what a run reads of them, and no commit makes us read it again.
+    """
     now = utcnow()
     if has_enough_runs(run_id, now):
         _execute(update(SyncRun).where(SyncRun.id == run_id, SyncRun.status == RunStatus.QUEUED).values(is_parked=True))
@@ -114,14 +120,22 @@ def claim_run(run_id: int) -> SyncRun | None:
             started_at=func.coalesce(SyncRun.started_at, now),
         )
     )
+    run = detached(run_id) if won else None
     db.session.commit()
-    return db.session.get_one(SyncRun, run_id, populate_existing=True) if won else None
+    return run
+
+
+def detached(run_id: int) -> SyncRun:
+    whole = joinedload(SyncRun.connection).joinedload(Connection.partner)
+    with Session(db.session.connection()) as beside:
+        return beside.get_one(SyncRun, run_id, options=[whole])
 
 
 def has_enough_runs(run_id: int, now: datetime) -> bool:
     """Are MAX_RUNS_OF_AN_ORG others of this run's firm going on? Locks the firm until the caller's transaction ends."""
-    partner_id = db.session.scalar(select(Connection.partner_id).join(SyncRun).where(SyncRun.id == run_id))
-    db.session.execute(select(Partner.id).where(Partner.id == partner_id).with_for_update())
+    partner_id = db.session.scalar(
+        select(Partner.id).join(Connection).join(SyncRun).where(SyncRun.id == run_id).with_for_update(of=Partner)
+    )
     running = db.session.scalar(
         select(func.count())
         .select_from(SyncRun)
@@ -147,24 +161,26 @@ def ring_for_parked(partner_id: int, ring: Ring) -> None:
     ring_for(run, ring)
 
 
-def write_under_lease(run: SyncRun, lease: str, **values: Any) -> None:
-    """Write to the run's row and renew the lease, in the caller's transaction; raise LeaseLost if it isn't ours."""
+def write_under_lease(run: SyncRun, lease: str, /, **values: Any) -> None:
+    """Write to the run and its row and renew the lease, in the caller's transaction; raise LeaseLost if it isn't ours."""
     now = utcnow()
+    values = {"heartbeat_at": now, "lease_until": now + LEASE} | values
     written = _execute(
         update(SyncRun)
         .where(SyncRun.id == run.id, SyncRun.lease == lease, SyncRun.status == RunStatus.RUNNING)
-        .values(heartbeat_at=now, lease_until=now + LEASE, **values)
+        .values(**values)
         .execution_options(synchronize_session=False)
     )
     if written != 1:
         db.session.rollback()
         raise LeaseLost
+    for name, value in values.items():
+        set_committed_value(run, name, value)
 
 
 def end_run(run: SyncRun, lease: str, status: RunStatus, **values: Any) -> None:
     """Write an ending in the caller's transaction; raise LeaseLost if the run isn't ours any more."""
-    write_under_lease(run, lease, status=status, finished_at=utcnow(), **values)
-    _execute(update(SyncRun).where(SyncRun.id == run.id).values(lease=None, lease_until=None))
+    write_under_lease(run, lease, status=status, finished_at=utcnow(), lease=None, lease_until=None, **values)
 
 
 def hand_back(run_id: int, lease: str) -> bool:
