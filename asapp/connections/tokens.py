@@ -64,14 +64,20 @@ class StoredTokens:
     have no write transaction open (SQLite has one writer). Made inside an app context; works outside of one.
     """
 
-    def __init__(self, connection_id: int, settings: ConnectSettings) -> None:
-        """Raises ReconnectNeeded where there are no tokens (any more), Misconfigured where they can't be opened."""
+    def __init__(self, connection_id: int, settings: ConnectSettings, just_read: Connection | None = None) -> None:
+        """just_read: its row, where the caller has it.
+
+        Raises ReconnectNeeded where there are no tokens (any more), Misconfigured where they can't be opened.
+        """
         self.connection_id = connection_id
         self._settings = settings
         self._engine = db.engine
         self._access_token = ""
         self._instance_url = ""
-        self._read()
+        if just_read is None:
+            self._read()
+        else:
+            self._adopt(_usable(just_read))
 
     @property
     def instance_url(self) -> str:
@@ -110,14 +116,14 @@ class StoredTokens:
     def _read(self) -> bool:
         """Take over what is stored now; return whether nobody is refreshing it."""
         with reading(), Session(self._engine) as session:
-            connection = self._usable(session)
+            connection = self._find(session)
             self._adopt(connection)
             return connection.token_lease is None or (connection.token_lease_until or utcnow()) <= utcnow()
 
     def _claim(self, stale: str) -> _Lease | None:
         """Take the lease; None if somebody else has it, or has just stored another token."""
         with self._writing() as session:
-            connection = self._usable(session)
+            connection = self._find(session)
             if self._open(connection, "access_token_sealed") != stale:
                 return None
             return self._take_lease(session, connection)
@@ -211,13 +217,8 @@ class StoredTokens:
         )
         return lease if cast(CursorResult[Any], result).rowcount == 1 else None
 
-    def _usable(self, session: Session) -> Connection:
-        connection = session.get(Connection, self.connection_id, populate_existing=True)
-        if connection is None or connection.is_disconnected or not connection.access_token_sealed:
-            raise ReconnectNeeded("disconnected")
-        if connection.needs_reconnect:
-            raise ReconnectNeeded(connection.status_reason or "permission_withdrawn")
-        return connection
+    def _find(self, session: Session) -> Connection:
+        return _usable(session.get(Connection, self.connection_id, populate_existing=True))
 
     def _adopt(self, connection: Connection) -> None:
         self._access_token = self._open(connection, "access_token_sealed")
@@ -267,6 +268,14 @@ def find_idle(limit: int = 20) -> list[int]:
             .limit(limit)
         )
     )
+
+
+def _usable(connection: Connection | None) -> Connection:
+    if connection is None or connection.is_disconnected or not connection.access_token_sealed:
+        raise ReconnectNeeded("disconnected")
+    if connection.needs_reconnect:
+        raise ReconnectNeeded(connection.status_reason or "permission_withdrawn")
+    return connection
 
 
 def _persist(store: Callable[[], T]) -> T:

@@ -120,7 +120,7 @@ def client_opener(app: Flask) -> OpenClient:
     def open_client(connection: Connection, before_call: Callable[[], None]) -> OrgClient:
         partner = connection.partner
         return OrgClient(
-            StoredTokens(connection.id, settings),
+            StoredTokens(connection.id, settings, just_read=connection),
             partner.api_version,
             partner.opt_out_field,
             allow_loopback=settings.allow_loopback,

@@ -110,6 +110,7 @@ class Execution:
         self.trusted = timedelta(days=partner.opt_outs_trusted_days)
         self.leads: following.Leads = None  # as the last opening of the window brought them
         self.leads_asked_at = utcnow()
+        self._noted: dict[str, object] = {}  # of the run, to be written
         self._stock: departures.Stock | None = None  # None: something has moved it since it was taken
 
     def go(self) -> None:
@@ -139,7 +140,7 @@ class Execution:
             window = next_window(self.connection, self.opt_out_field)
             if window is None:
                 ensure_system_lists(self.connection.user_id)
-            self.write(
+            self.note(
                 window_start=window,
                 is_full=window is None,
                 opt_out_field=self.opt_out_field,
@@ -346,9 +347,16 @@ class Execution:
         if self.workplace.should_stop() or time.monotonic() > self.slice_ends_at:
             raise StopRequested
 
+    def note(self, **values: object) -> None:
+        """Set these of the run now; the next write() brings them to its row."""
+        for name, value in values.items():
+            setattr(self.run, name, value)
+        self._noted |= values
+
     def write(self, **values: object) -> None:
-        """Write to the run's row and commit; the session reads the row again when it is next looked at."""
-        write_under_lease(self.run, self.lease, **values)
+        """Write to the run and its row, and commit."""
+        write_under_lease(self.run, self.lease, **self._noted | values)
+        self._noted = {}
         db.session.commit()
 
     @cached_property
