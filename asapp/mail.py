@@ -11,6 +11,7 @@ import smtplib
 import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from flask import current_app
@@ -74,6 +75,29 @@ def write(to: str, subject: str, template: str, **names: Any) -> Letter:
 def send(to: str, subject: str, template: str, **names: Any) -> bool:
     """Write and send one mail; return whether the server took it. The caller has committed: the transaction ends here."""
     return send_all([write(to, subject, template, **names)]) == 1
+
+
+class Fate(StrEnum):
+    """What became of a letter. AWAY: there is no server to be spoken to, so that another letter would fare no better."""
+
+    TAKEN = "taken"
+    REFUSED = "refused"
+    AWAY = "away"
+
+
+def post(letter: Letter) -> Fate:
+    """Send one letter, for those who come again with what was not taken. The caller has committed, as above."""
+    message = EmailMessage(letter.subject, letter.text, None, [letter.to])
+    db.session.rollback()
+    was_taken: bool | None = None
+    try:
+        with mailman.get_connection() as connection:
+            was_taken = _was_taken(connection, message)
+    except (OSError, ValueError) as error:
+        log.warning("the mail server can't be used", extra={"kind": type(error).__name__, "was_taken": was_taken})
+    if was_taken is None:
+        return Fate.AWAY
+    return Fate.TAKEN if was_taken else Fate.REFUSED  # also where only the good-bye went wrong: it has the letter
 
 
 def send_all(letters: Iterable[Letter]) -> int:

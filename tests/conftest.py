@@ -57,6 +57,7 @@ def settings_of(config: Config) -> dict[str, str]:
         "PUBLIC_URL": config.public_url,
         "SALESFORCE_ALLOW_LOOPBACK": "1" if config.salesforce_allow_loopback else "0",
         "SYNC_INTERVAL_MINUTES": str(config.sync_interval_minutes),
+        **({"MAIL_URL": config.mail_url} if config.mail_url else {}),
     }
 
 

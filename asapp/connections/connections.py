@@ -139,7 +139,7 @@ def put_grant(user: User, partner_id: int, grant: Grant, who: Identity, settings
     if connection.status != ConnectionStatus.CONNECTED:
         connection.status, connection.status_changed_at = ConnectionStatus.CONNECTED, now
     connection.status_reason = None
-    connection.failures_in_a_row = 0
+    connection.failures_in_a_row, connection.last_failure = 0, None
     if connection.first_synced_at is not None:
         connection.next_sync_at = now  # catch up at once; the first sync of all is the advisor's to start
     return connection

@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
+from asapp.connections import opt_outs
 from asapp.connections.words import Explained, Mender
 from asapp.models import Connection, Partner, PendingGrant, RunPhase, RunStatus, SyncRun
 
-OPT_OUT_WARNING = timedelta(days=1)
 LONG_WAIT = timedelta(seconds=90)  # a queued run that nobody has taken up for so long is said to wait
 
 
@@ -214,16 +214,13 @@ class Panel:
     @property
     def warns_of_opt_outs(self) -> bool:
         """Are the contacts inactive because opt-outs are unknown, or will they be within a day?"""
-        connection = self.connection
-        if connection is None or connection.is_disconnected or connection.first_synced_at is None:
+        if self.connection is None or self.partner is None:
             return False
-        until = connection.opt_outs_known_until
-        return until is not None and until - OPT_OUT_WARNING <= self.now
+        return self.opt_outs_are_unknown or opt_outs.become_unknown_soon(self.connection, self.partner, self.now)
 
     @property
     def opt_outs_are_unknown(self) -> bool:
-        until = self.connection.opt_outs_known_until if self.connection else None
-        return until is not None and until <= self.now
+        return self.connection is not None and opt_outs.are_unknown(self.connection, self.now)
 
     @property
     def is_first_sync(self) -> bool:

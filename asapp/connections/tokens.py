@@ -25,6 +25,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from asapp.clock import utcnow
+from asapp.connections import app_health
 from asapp.connections.connections import mark_needs_reconnect
 from asapp.connections.settings import ConnectSettings
 from asapp.database import reading, writing
@@ -55,6 +56,9 @@ class _Lease:
     token_version: int
     refresh_token: str = field(repr=False)
     app: App
+    partner_id: int
+    app_version: int
+    was_app_refused: bool
 
 
 class StoredTokens:
@@ -133,12 +137,18 @@ class StoredTokens:
             grant = oauth.refresh(lease.app, lease.refresh_token)
         except SalesforceError as error:
             self._note_refusal(lease, error)
+            if error.code in app_health.REFUSED:
+                with self._writing() as session:
+                    app_health.note_refused(session, lease.partner_id, lease.app_version, error.code, error.detail)
             raise
         was_stored = _persist(lambda: self._store(lease, grant))
         if not was_stored:  # disconnected, or connected anew, while we asked: nobody needs what we got
             if grant.refresh_token and grant.refresh_token != lease.refresh_token:
                 oauth.revoke(lease.app, grant.refresh_token)
             self._read()
+        elif lease.was_app_refused:
+            with self._writing() as session:
+                app_health.note_accepted(session, lease.partner_id)
 
     def _store(self, lease: _Lease, grant: Grant) -> bool:
         """Merge the answer into the row, if it is still the one that was leased."""
@@ -203,7 +213,13 @@ class StoredTokens:
     def _take_lease(self, session: Session, connection: Connection) -> _Lease | None:
         now, key = utcnow(), secrets.token_hex(16)
         lease = _Lease(
-            key, connection.token_version, self._open(connection, "refresh_token_sealed"), self._app(connection)
+            key,
+            connection.token_version,
+            self._open(connection, "refresh_token_sealed"),
+            self._app(connection),
+            connection.partner_id,
+            connection.partner.app_version,
+            app_health.is_refused(session, connection.partner_id),
         )
         result = session.execute(
             update(Connection)

@@ -12,6 +12,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from asapp.alerts.alerts import count_open
+from asapp.alerts.mails import count_waiting
+from asapp.connections import opt_outs
 from asapp.health.heartbeats import SCHEDULER, TICK, WORKER, Seen, list_seen
 from asapp.leads.outbox import count_due
 from asapp.models import Connection, ConnectionStatus, Partner, RunStatus, SyncRun
@@ -46,7 +49,9 @@ class Figures:
     leads: Backlog  # leads that could be on their way to Salesforce now
     connections: Mapping[str, int]  # status -> how many
     tokens_near_expiry: int
-    opt_outs_unknown_soon: int  # connected, whose contacts are switched off within a day unless a sync is good
+    opt_outs_unknown_soon: int  # whose contacts are switched off within a day unless a sync is good
+    alerts: Mapping[str, int]  # kind -> how many are open
+    mails_waiting: int  # about those, which the mail server has not taken yet
     partners: Mapping[str, Allowance]  # slug -> calls
     paused: frozenset[str]  # slugs
     seen: Sequence[Seen]
@@ -76,9 +81,7 @@ def read_figures(session: Session, now: datetime) -> Figures:
     due = select(func.count(), func.min(Connection.next_sync_at)).join(Partner).where(is_due(now))
     connected = Connection.status == ConnectionStatus.CONNECTED
     near_expiry = select(func.count()).where(connected, Connection.token_used_at <= now - TOKEN_NEAR_EXPIRY)
-    unknown_soon = select(func.count()).where(
-        connected, Connection.opt_outs_known_until > now, Connection.opt_outs_known_until <= now + DAY
-    )
+    unknown_soon = select(func.count()).select_from(Connection).join(Partner).where(opt_outs.where_unknown_soon(now))
     by_status = session.execute(select(Connection.status, func.count()).group_by(Connection.status))
     counts = {str(status): count for status, count in by_status}
     return Figures(
@@ -90,6 +93,8 @@ def read_figures(session: Session, now: datetime) -> Figures:
         connections={status.value: counts.get(status, 0) for status in ConnectionStatus},
         tokens_near_expiry=session.scalar(near_expiry) or 0,
         opt_outs_unknown_soon=session.scalar(unknown_soon) or 0,
+        alerts=count_open(session),
+        mails_waiting=count_waiting(session),
         partners=allowances(session, now),
         paused=frozenset(session.scalars(select(Partner.slug).where(Partner.is_enabled, Partner.paused_until > now))),
         seen=list_seen(session, now),

@@ -69,9 +69,11 @@ def now_and_then(figures: Figures) -> Iterator[Metric]:
     yield gauge("tokens_near_expiry", "Connected, and their token unused for 25 days", figures.tokens_near_expiry)
     yield gauge(
         "opt_outs_unknown_soon",
-        "Connected, and without a good sync their contacts are switched off within a day",
+        "Not disconnected, and without a good sync their contacts are switched off within a day",
         figures.opt_outs_unknown_soon,
     )
+    yield gauges("alerts_open", "Alerts that are not over", "kind", figures.alerts)
+    yield gauge("alert_mails_waiting", "Mails about them that no mail server has taken yet", figures.mails_waiting)
     ticked_at = figures.ticked_at
     yield gauge(
         "tick_age_seconds",

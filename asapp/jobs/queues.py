@@ -18,14 +18,17 @@ log = logging.getLogger(__name__)
 
 TICK_QUEUE = "tick"  # first: it takes milliseconds and heals the rest
 LEADS_QUEUE = "leads"  # before syncs: somebody has just signed up, and it takes seconds
+MAILS_QUEUE = "mails"  # few and short; behind syncs they would wait on a busy day, when they are wanted most
 SYNC_QUEUE = "sync"
-QUEUES = (TICK_QUEUE, LEADS_QUEUE, SYNC_QUEUE)  # in the order in which workers look
+QUEUES = (TICK_QUEUE, LEADS_QUEUE, MAILS_QUEUE, SYNC_QUEUE)  # in the order in which workers look
 RUN_JOB = "asapp.jobs.tasks.run_sync"
 LEADS_JOB = "asapp.jobs.tasks.deliver_leads"
 KEEP_ALIVE_JOB = "asapp.jobs.tasks.keep_alive"
 KEEP_ALIVE_EVERY_S = 3600
 CHECK_JOB = "asapp.jobs.tasks.check_partner"
 CHECK_EVERY_S = 600
+MAILS_JOB = "asapp.jobs.tasks.send_mails"
+MAILS_EVERY_S = 50  # a round of them takes less
 RUN_JOB_TIMEOUT_S = 900
 FAILURE_TTL_S = 3600
 WEB_CONNECT_TIMEOUT_S = 0.05  # a page must not wait for a Redis that is away
@@ -55,6 +58,10 @@ class Queues:
     def leads(self) -> Queue:
         return Queue(LEADS_QUEUE, connection=self.redis, serializer=JSONSerializer)
 
+    @cached_property
+    def mails(self) -> Queue:
+        return Queue(MAILS_QUEUE, connection=self.redis, serializer=JSONSerializer)
+
     def ring_for_runs(self, run_ids: Sequence[int]) -> bool:
         """Enqueue a job for each run; return whether Redis took them. The rows wait either way."""
         return self._ring(self.sync, RUN_JOB, "run", run_ids)
@@ -71,13 +78,19 @@ class Queues:
         """Enqueue checks of each partner's set-up, at most every ten minutes."""
         self._ring_rarely(CHECK_JOB, "check", partner_ids, CHECK_EVERY_S)
 
-    def _ring_rarely(self, job: str, name: str, row_ids: Sequence[int], every_s: int) -> None:
+    def ring_for_mails(self) -> None:
+        """Enqueue a round of mails that are due, unless one was a moment ago. The rows wait either way."""
+        self._ring_rarely(MAILS_JOB, "mails", [0], MAILS_EVERY_S, self.mails)
+
+    def _ring_rarely(
+        self, job: str, name: str, row_ids: Sequence[int], every_s: int, queue: Queue | None = None
+    ) -> None:
         try:
             due = [each for each in row_ids if self.redis.set(f"asapp:{name}:{each}", 1, nx=True, ex=every_s)]
         except RedisError:
             return
         if due:
-            self._ring(self.sync, job, name, due)
+            self._ring(queue or self.sync, job, name, due)
 
     def _ring(self, queue: Queue, job: str, name: str, row_ids: Sequence[int]) -> bool:
         """Each ring is a job of its own: RQ forgets a job that is enqueued under the id of one that is just ending."""

@@ -9,7 +9,8 @@ from functools import cache
 
 from flask import Flask
 
-from asapp import create_app
+from asapp import create_app, mail
+from asapp.alerts import alerts, mails
 from asapp.connections.pending import drop_expired
 from asapp.connections.settings import ConnectSettings
 from asapp.connections.tokens import StoredTokens, find_idle, refresh_idle
@@ -83,6 +84,13 @@ def check_partner(partner_id: int) -> None:
             run_checks(partner, connect_settings(worker_app()))
 
 
+def send_mails(_round: int = 0) -> None:
+    """Send the mails about alerts that are due. Started by: the tick, at most every 50 seconds. Touches alert_mails."""
+    with door("send_mails"):
+        config: Config = worker_app().extensions["asapp.config"]
+        mails.send_due(mail.post, config.public_url)
+
+
 def tick() -> None:
     """Dispatch what is due. Started by: the scheduler, every 15 seconds."""
     with door("tick"):
@@ -94,6 +102,9 @@ def tick() -> None:
         queues.ring_for_idle(find_idle())
         queues.ring_for_checks(find_waiting_secrets())
         drop_expired(connect_settings(worker_app()))
+        alerts.look()
+        if mails.are_due():
+            queues.ring_for_mails()
 
 
 def workplace(app: Flask) -> Workplace:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asapp.models.alert import Alert, AlertKind, AlertMail
 from asapp.models.audit import Action, ActorKind, AuditEntry, AuditIdentity
 from asapp.models.connection import Connection, ConnectionStatus, OAuthState, PendingGrant
 from asapp.models.contact import (
@@ -35,6 +36,9 @@ from asapp.models.user import PasswordLink, PasswordLinkKind, Role, User
 __all__ = [
     "Action",
     "ActorKind",
+    "Alert",
+    "AlertKind",
+    "AlertMail",
     "ApiUsage",
     "AuditEntry",
     "AuditIdentity",

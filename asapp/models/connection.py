@@ -25,6 +25,11 @@ class ConnectionStatus(StrEnum):
 
 
 NOT_DISCONNECTED = text("status <> 'disconnected'")
+# What the alerts look for. As text in the queries, too: SQLite takes such an index only for a condition that it can read,
+# and would rather take another one where it reads status = '…'.
+HAS_BELIEFS = text("status <> 'disconnected' AND first_synced_at IS NOT NULL")
+IS_FAILING = text("failures_in_a_row > 0 AND status <> 'disconnected' AND status <> 'needs_reconnect'")
+IS_WELL = text("failures_in_a_row = 0 AND status <> 'disconnected' AND status <> 'needs_reconnect'")
 
 
 class Connection(SealsColumns, Base):
@@ -49,6 +54,13 @@ class Connection(SealsColumns, Base):
             postgresql_where=NOT_DISCONNECTED,
         ),
         Index("ix_connections_due", "status", "next_sync_at"),
+        Index(
+            "ix_connections_opt_outs", "opt_outs_known_until", sqlite_where=HAS_BELIEFS, postgresql_where=HAS_BELIEFS
+        ),
+        Index(
+            "ix_connections_failing", "partner_id", "last_failure", sqlite_where=IS_FAILING, postgresql_where=IS_FAILING
+        ),
+        Index("ix_connections_well", "partner_id", "last_good_sync_at", sqlite_where=IS_WELL, postgresql_where=IS_WELL),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -90,6 +102,7 @@ class Connection(SealsColumns, Base):
     salesforce_count: Mapped[int | None] = mapped_column()  # contacts of this user, as the last answer counted them
     next_sync_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     failures_in_a_row: Mapped[int] = mapped_column(default=0)
+    last_failure: Mapped[str | None] = mapped_column(String(60))  # the last of these, by its code in sync/words.py
 
     # Leads are followed on their own: what hides them must not stop the contacts (leads/following.py).
     leads_watermark: Mapped[datetime | None] = mapped_column(UTCDateTime)

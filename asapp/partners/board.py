@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
+from asapp.connections import opt_outs
 from asapp.contacts.export import neutral
 from asapp.contacts.status import contact_rows, count_active, is_shown
 from asapp.extensions import db
@@ -86,11 +87,7 @@ class AdvisorLine:
 
     @property
     def are_opt_outs_unknown(self) -> bool:
-        """Was there a good sync, and is it too long ago to be believed?"""
-        connection = self.connection
-        if connection is None or connection.first_synced_at is None:
-            return False
-        return connection.opt_outs_known_until is None or connection.opt_outs_known_until <= self.now
+        return self.connection is not None and opt_outs.are_unknown(self.connection, self.now)
 
     @property
     def opt_outs_age(self) -> timedelta | None:

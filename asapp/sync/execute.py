@@ -327,7 +327,7 @@ class Execution:
         connection.opt_outs_known_until = now + self.trusted
         following.note(connection, leads_trouble, run.opened_at, now + self.trusted)
         connection.salesforce_count = owned
-        connection.failures_in_a_row = 0
+        connection.failures_in_a_row, connection.last_failure = 0, None
         connection.next_sync_at = next_sync_at(now, self.interval_minutes)
         connection.sweep_wanted = owned != expected
         if swept or run.is_full:
@@ -442,6 +442,7 @@ def write_failure(
     if isinstance(error, errors.LimitReached):
         pause(db.session(), connection.partner, error, now)
     connection.failures_in_a_row += 1
+    connection.last_failure = code
     minutes = connection.partner.sync_interval_minutes or workplace.default_interval_minutes
     if connection.first_synced_at is not None:
         connection.next_sync_at = next_sync_at(now, minutes, connection.failures_in_a_row)

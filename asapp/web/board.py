@@ -9,10 +9,12 @@ from flask import Blueprint, Response, abort, render_template, request
 from flask.typing import ResponseReturnValue
 
 from asapp import audit
+from asapp.alerts import alerts
+from asapp.alerts.alerts import OpenAlerts
 from asapp.clock import utcnow
 from asapp.extensions import db
 from asapp.health import figures
-from asapp.models import Action, Partner
+from asapp.models import Action, AlertKind, Partner
 from asapp.partners import board, partners
 from asapp.sync.allowance import Allowance
 from asapp.web.access import actor, admin_required
@@ -22,6 +24,21 @@ from asapp.web.filters import counted
 blueprint = Blueprint("board", __name__, url_prefix="/admin/board")
 
 ATTENTION = "attention"
+# What an open alert says in the list: of one advisor, and of several.
+ALERTS = {
+    AlertKind.RECONNECT: ("1 advisor needs to reconnect", "{number:,} advisors need to reconnect"),
+    AlertKind.OPT_OUTS_SOON: (
+        "1 advisor's contacts are inactive within a day unless a sync is good",
+        "{number:,} advisors' contacts are inactive within a day unless a sync is good",
+    ),
+    AlertKind.OPT_OUTS_UNKNOWN: (
+        "Opt-outs are not known: 1 advisor's contacts are inactive",
+        "Opt-outs are not known: {number:,} advisors' contacts are inactive",
+    ),
+    AlertKind.PAUSED: ("Syncs pause: the API allowance is used up",) * 2,
+    AlertKind.APP_REFUSED: ("Salesforce refuses the Consumer Key or Secret",) * 2,
+    AlertKind.RUNS_FAIL: ("Syncs fail for half of the firm or more",) * 2,
+}
 
 
 @dataclass(frozen=True)
@@ -43,6 +60,7 @@ def index() -> ResponseReturnValue:
     return render_template(
         "board/firms.html",
         firms=board.list_firms(now),
+        alerts=alerts.list_open(),
         figures=figures.read_figures(db.session(), now),
         jobs=queues().depths(),
         now=now,
@@ -95,6 +113,12 @@ def meter_of(allowance: Allowance | None) -> Meter | None:
         min(round(allowance.share * 100 / total, 1), 100),
         words,
     )
+
+
+@blueprint.app_template_filter()
+def in_words(open_alerts: OpenAlerts) -> str:
+    one, several = ALERTS[open_alerts.kind]
+    return one if open_alerts.number == 1 else several.format(number=open_alerts.number)
 
 
 @blueprint.app_template_filter()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-DOMAIN = ("accounts", "partners", "connections", "contacts", "leads", "sync")
+DOMAIN = ("accounts", "partners", "connections", "contacts", "leads", "sync", "alerts")
 OUTER = ("web", "jobs", "cli", "factory")
 
 

@@ -4,54 +4,23 @@ from __future__ import annotations
 
 import logging
 import socket
-import socketserver
-import threading
 from collections.abc import Iterator
-from typing import ClassVar
 
 import pytest
 
 from asapp import create_app, mail
-from config import MAIL_SENDER, ConfigError, MailServer
+from asapp.mail import Fate
+from config import MAIL_SENDER, ConfigError
+from config import MailServer as Address
 from tests.conftest import make_config
+from tests.smtp import MailServer, running_mail_server
 from tests.unit.test_config import read
 
 
-class OneMailServer(socketserver.StreamRequestHandler):
-    """Takes every mail, and refuses who is called nobody."""
-
-    taken: ClassVar[list[str]] = []
-
-    def handle(self) -> None:
-        self.say("220 here")
-        while line := self.rfile.readline().decode().strip():
-            verb = line.upper().split(" ")[0].split(":")[0]
-            if verb == "DATA":
-                self.say("354 go on")
-                text = ""
-                while (part := self.rfile.readline().decode()) != ".\r\n":
-                    text += part
-                self.taken.append(text)
-                self.say("250 taken")
-            elif verb == "QUIT":
-                self.say("221 bye")
-                return
-            else:
-                self.say("550 nobody here" if "nobody@" in line else "250 fine")
-
-    def say(self, words: str) -> None:
-        self.wfile.write(f"{words}\r\n".encode())
-
-
 @pytest.fixture
-def mail_server() -> Iterator[tuple[str, list[str]]]:
-    OneMailServer.taken.clear()
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), OneMailServer) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"smtp://127.0.0.1:{server.server_address[1]}", OneMailServer.taken
-        server.shutdown()
-        thread.join()
+def mail_server() -> Iterator[MailServer]:
+    with running_mail_server() as server:
+        yield server
 
 
 LETTERS = [
@@ -71,7 +40,7 @@ LETTERS = [
     ],
 )
 def test_what_an_address_means(url: str, expected: tuple[object, ...]) -> None:
-    assert read(MAIL_URL=url).mail_server == MailServer(*expected)
+    assert read(MAIL_URL=url).mail_server == Address(*expected)
 
 
 @pytest.mark.parametrize(
@@ -82,14 +51,30 @@ def test_a_bad_address_stops_the_start(url: str) -> None:
         read(MAIL_URL=url)
 
 
-def test_mails_are_taken_one_by_one(mail_server: tuple[str, list[str]], caplog: pytest.LogCaptureFixture) -> None:
-    url, taken = mail_server
-    app = create_app(make_config("sqlite:///:memory:", mail_url=url))
+def test_mails_are_taken_one_by_one(mail_server: MailServer, caplog: pytest.LogCaptureFixture) -> None:
+    taken = mail_server.taken
+    app = create_app(make_config("sqlite:///:memory:", mail_url=mail_server.url))
     with app.app_context(), caplog.at_level(logging.DEBUG):
         assert mail.send_all(LETTERS[:2] + LETTERS[:1]) == 2
     assert len(taken) == 2
     assert "the secret token abc" in taken[0]
     assert not any(word in caplog.text for word in ("token", "Hush", "rose", "nobody@"))
+
+
+def test_what_became_of_one_letter(mail_server: MailServer) -> None:
+    app = create_app(make_config("sqlite:///:memory:", mail_url=mail_server.url))
+    with app.app_context():
+        assert [mail.post(letter) for letter in LETTERS[:2]] == [Fate.TAKEN, Fate.REFUSED]
+
+
+def test_a_letter_that_was_taken_stays_so_where_the_good_bye_fails(
+    mail_server: MailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mail, "TIMEOUT_S", 0.3)
+    mail_server.may_say_good_bye.clear()
+    app = create_app(make_config("sqlite:///:memory:", mail_url=mail_server.url))
+    with app.app_context():
+        assert mail.post(LETTERS[0]) is Fate.TAKEN
 
 
 def test_a_server_that_is_away_breaks_nothing(caplog: pytest.LogCaptureFixture) -> None:
@@ -98,6 +83,7 @@ def test_a_server_that_is_away_breaks_nothing(caplog: pytest.LogCaptureFixture) 
     app = create_app(make_config("sqlite:///:memory:", mail_url=f"smtp://127.0.0.1:{port}"))
     with app.app_context():
         assert mail.send_all(LETTERS) == 0
+        assert mail.post(LETTERS[0]) is Fate.AWAY
     assert "the mail server can't be used" in caplog.text
     assert "rose" not in caplog.text
 

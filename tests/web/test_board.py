@@ -13,11 +13,14 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import event
 
+from asapp.alerts import alerts
 from asapp.clock import utcnow
 from asapp.contacts.export import FORMULA_STARTS
+from asapp.database import writing
 from asapp.extensions import db
-from asapp.models import ApiUsage, Departure, DepartureState, Partner, RunStatus, User
+from asapp.models import AlertKind, ApiUsage, Departure, DepartureState, Partner, RunStatus, User
 from asapp.partners.board import make_board
+from asapp.web.board import ALERTS
 from tests.factories import (
     log_in,
     make_admin,
@@ -209,4 +212,28 @@ def test_it_costs_as_many_queries_for_many_as_for_few(path: str, firm: Partner, 
     for number in range(8):
         make_contact(make_synced_connection(make_advisor(firm, f"Advisor {number}"), failures_in_a_row=number))
         make_partner(f"Firm {number}")
-    assert count() == few <= 20
+    assert count() == few <= 22
+
+
+def test_open_alerts_are_listed_with_since_when(client: FlaskClient, ada: User, firm: Partner) -> None:
+    page = "/admin/board"
+    assert "Open alerts" not in client.get(page).text
+    firm.paused_until = utcnow() + timedelta(hours=1)
+    for _ in range(2):
+        make_connection(make_advisor(firm), status="needs_reconnect")
+    make_connection(make_advisor(make_partner("Harbour")), status="needs_reconnect")
+    with writing():
+        alerts.look(utcnow() - timedelta(minutes=20))
+    text = client.get(page).text
+    words = (
+        "Syncs pause: the API allowance is used up",
+        "2 advisors need to reconnect",
+        "1 advisor needs to reconnect",
+    )
+    places = [text.index(each) for each in words]
+    assert places == sorted(places)
+    assert text.count("20 minutes ago") == 3
+
+
+def test_every_kind_of_alert_has_words() -> None:
+    assert set(ALERTS) == set(AlertKind)

@@ -17,12 +17,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine, text
 
 from asapp import create_app
+from asapp.alerts import alerts
 from asapp.clock import utcnow
+from asapp.database import writing
 from asapp.extensions import db
 from asapp.health import checks
 from asapp.health.checks import NoAnswer, within
 from asapp.health.heartbeats import FORGOTTEN_AFTER, SCHEDULER, TICK, WORKER, Heart, beat, list_seen
-from asapp.models import ApiUsage, Heartbeat, Lead, LeadState, RunStatus, User
+from asapp.models import AlertMail, ApiUsage, Heartbeat, Lead, LeadState, RunStatus, User
 from config import Config
 from tests.conftest import make_config
 from tests.factories import (
@@ -227,6 +229,23 @@ def test_metrics_of_what_runs_out(client: FlaskClient, app: Flask) -> None:
     found = metrics_of(client)
     assert found["asapp_tokens_near_expiry",] == 1
     assert found["asapp_opt_outs_unknown_soon",] == 1
+
+
+def test_metrics_of_alerts(client: FlaskClient, app: Flask) -> None:
+    connection = make_connection(status="needs_reconnect")
+    make_admin()
+    make_partner(paused_until=utcnow() + DAY)
+    with writing():
+        alerts.look()
+    found = metrics_of(client)
+    kinds = {labels[1]: value for labels, value in found.items() if labels[0] == "asapp_alerts_open"}
+    assert kinds == {"reconnect": 1, "paused": 1} | dict.fromkeys(
+        ("opt_outs_soon", "opt_outs_unknown", "app_refused", "runs_fail"), 0
+    )
+    assert found["asapp_alert_mails_waiting",] == 0
+    db.session.query(AlertMail).filter_by(user_id=connection.user_id).update({"attempts": 1})
+    db.session.commit()
+    assert metrics_of(client)["asapp_alert_mails_waiting",] == 1
 
 
 def test_metrics_of_the_allowance(client: FlaskClient, app: Flask) -> None:

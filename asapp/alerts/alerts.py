@@ -1,0 +1,174 @@
+"""Alerts open and close by themselves, at each tick, as the rows say; once for each change of state.
+
+First it is looked, without a lock, whether there is anything to write. Two ticks at once do no harm: the database allows one
+open alert for each kind and subject, and whoever opens it writes down in the same transaction who is to be told.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Select, Table, delete, func, literal, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from asapp.alerts.rules import RULES, Rule
+from asapp.clock import utcnow
+from asapp.database import reading, writing
+from asapp.extensions import db
+from asapp.models import Alert, AlertKind, AlertMail, Connection, Partner, Role, User
+from asapp.sync import store
+
+log = logging.getLogger(__name__)
+
+BATCH = 5000  # of a kind at once; the next tick goes on
+KEPT = timedelta(days=90)
+
+ALERTS: Table = Alert.__table__  # type: ignore[assignment]
+MAILS: Table = AlertMail.__table__  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class Changes:
+    """new: {kind: ids of connections or partners}; over and old: ids of alerts."""
+
+    new: Mapping[Rule, Sequence[int]]
+    over: Sequence[int]
+    old: Sequence[int]
+
+    @property
+    def are_none(self) -> bool:
+        return not (any(self.new.values()) or self.over or self.old)
+
+
+def look(now: datetime | None = None) -> Changes:
+    """Open what has begun, close what is over, forget what is long over. Commits."""
+    now = now or utcnow()
+    changes = find_changes(now)
+    if changes.are_none:
+        return changes
+    with writing():
+        close(changes.over, now)
+        for rule, ids in changes.new.items():
+            if ids:
+                begin(rule, ids, now)
+        db.session.execute(delete(ALERTS).where(store.among(ALERTS.c.id, changes.old)))
+        db.session.commit()
+    log.info("alerts", extra={"new": sum(map(len, changes.new.values())), "over": len(changes.over)})
+    return changes
+
+
+def close_what_is_over(now: datetime | None = None) -> None:
+    """So that nobody is told what has just come right. Commits."""
+    now = now or utcnow()
+    over = find_changes(now).over
+    if over:
+        with writing():
+            close(over, now)
+            db.session.commit()
+
+
+def find_changes(now: datetime) -> Changes:
+    """Compare what is with what the open alerts say. Ends the transaction.
+
+    Here, not in the database: its planner knows nothing of a state that has just begun for thousands.
+    """
+    db.session.commit()
+    new: dict[Rule, list[int]] = {}
+    over: list[int] = []
+    with reading():
+        opened = find_open()
+        for rule in RULES:
+            found, known = rule.find(now), opened[rule.kind]
+            new[rule] = sorted(found - known.keys())[:BATCH]
+            staying = rule.find_staying(now) if rule.find_staying and known else found
+            over += [alert_id for subject, alert_id in known.items() if subject not in staying]
+        old = db.session.scalars(select(Alert.id).where(Alert.closed_at < now - KEPT).limit(BATCH)).all()
+        db.session.commit()
+    return Changes(new, over, old)
+
+
+def find_open() -> dict[str, dict[int, int]]:
+    """Return {kind: {id of the connection or partner: id of its open alert}}."""
+    subject = func.coalesce(Alert.connection_id, Alert.partner_id)
+    opened: dict[str, dict[int, int]] = {kind: {} for kind in AlertKind}
+    for kind, subject_id, alert_id in db.session.execute(
+        select(Alert.kind, subject, Alert.id).where(Alert.closed_at.is_(None))
+    ):
+        opened[kind][subject_id] = alert_id
+    return opened
+
+
+def close(alert_ids: Sequence[int], now: datetime) -> None:
+    """Joins the caller's transaction. Nobody is told any more of what is over."""
+    if not alert_ids:
+        return
+    db.session.execute(
+        update(ALERTS).where(store.among(ALERTS.c.id, alert_ids), ALERTS.c.closed_at.is_(None)).values(closed_at=now)
+    )
+    db.session.execute(
+        update(MAILS).where(store.among(MAILS.c.alert_id, alert_ids), MAILS.c.due_at.is_not(None)).values(due_at=None)
+    )
+
+
+def begin(rule: Rule, subject_ids: Sequence[int], now: datetime) -> None:
+    """Open alerts, and write down who is to be told; in the caller's transaction."""
+    subject = ALERTS.c.partner_id if rule.is_of_partner else ALERTS.c.connection_id
+    row_id = Partner.id if rule.is_of_partner else Connection.id
+    chosen = select(literal(rule.kind.value), row_id, literal(now, ALERTS.c.opened_at.type)).where(
+        store.among(row_id, subject_ids)
+    )
+    statement = _insert(ALERTS).from_select([ALERTS.c.kind, subject, ALERTS.c.opened_at], chosen)
+    begun = db.session.scalars(statement.on_conflict_do_nothing().returning(ALERTS.c.id)).all()
+    people = admins() if rule.is_of_partner else the_advisor()
+    due_at, attempts = literal(now, MAILS.c.due_at.type), literal(0)
+    letters = people.add_columns(due_at, attempts).where(store.among(Alert.id, begun))
+    columns = [MAILS.c.alert_id, MAILS.c.user_id, MAILS.c.due_at, MAILS.c.attempts]
+    db.session.execute(_insert(MAILS).from_select(columns, letters).on_conflict_do_nothing())
+
+
+def the_advisor() -> Select[*tuple[Any, ...]]:
+    return select(Alert.id, Connection.user_id).join(Connection, Connection.id == Alert.connection_id)
+
+
+def admins() -> Select[*tuple[Any, ...]]:
+    return select(Alert.id, User.id).join(User, (User.role == Role.ADMIN) & User.deactivated_at.is_(None))
+
+
+def count_open(session: Session) -> dict[str, int]:
+    """Return {kind: open alerts}, with every kind there is."""
+    rows = session.execute(select(Alert.kind, func.count()).where(Alert.closed_at.is_(None)).group_by(Alert.kind))
+    found = {str(kind): count for kind, count in rows}
+    return {kind.value: found.get(kind, 0) for kind in AlertKind}
+
+
+@dataclass(frozen=True)
+class OpenAlerts:
+    """Those of one kind and firm, as one line."""
+
+    kind: AlertKind
+    partner: Partner
+    number: int
+    since: datetime
+
+
+def list_open() -> list[OpenAlerts]:
+    """Return what is open by firm and kind, what concerns a whole firm first, then what began first."""
+    partner_id = func.coalesce(Alert.partner_id, Connection.partner_id)
+    rows = db.session.execute(
+        select(Alert.kind, Partner, func.count(), func.min(Alert.opened_at))
+        .outerjoin(Connection, Connection.id == Alert.connection_id)
+        .join(Partner, Partner.id == partner_id)
+        .where(Alert.closed_at.is_(None))
+        .group_by(Alert.kind, Partner.id)
+        .order_by(func.max(Alert.partner_id).is_(None), func.min(Alert.opened_at), Partner.id, Alert.kind)
+    )
+    return [OpenAlerts(AlertKind(kind), partner, number, since) for kind, partner, number, since in rows]
+
+
+def _insert(table: Table) -> Any:
+    return (postgresql if store.is_postgresql() else sqlite).insert(table)

@@ -1,0 +1,113 @@
+"""What a mail about alerts says: what happened, what is safe, who can mend it, and where.
+
+Each kind has its part in templates/mail/alerts/. A mail names firms and the person it goes to, never a contact or a token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+
+from asapp import mail
+from asapp.alerts.rules import count_failing
+from asapp.connections.app_health import IS_REFUSED
+from asapp.connections.words import Context, explain_reconnect
+from asapp.extensions import db
+from asapp.mail import Letter
+from asapp.models import Alert, AlertKind, AlertMail, Connection, Partner, PartnerCheck, User
+from asapp.models.connection import IS_FAILING
+from asapp.sync import runs
+from asapp.sync import words as sync_words
+
+INTEGRATIONS = "/settings/integrations?open=salesforce"
+FIRM = "/admin/partners/{slug}"
+BOARD = "/admin/board?firm={slug}&show=attention"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One alert in a mail: its template in templates/mail/alerts/ gets the names."""
+
+    template: str
+    subject: str
+    names: dict[str, Any]
+
+
+def write(lease: str, user_id: int, public_url: str, now: datetime) -> Letter | None:
+    """Return the mail that tells this person of all that is under the lease, or None: it is over meanwhile. Only reads."""
+    user = db.session.get_one(User, user_id)
+    told = db.session.scalars(
+        select(Alert)
+        .join(AlertMail, AlertMail.alert_id == Alert.id)
+        .where(AlertMail.lease == lease, Alert.closed_at.is_(None))
+        .order_by(Alert.opened_at, Alert.id)
+    )
+    parts = [make_part(alert, public_url, now) for alert in told]
+    if not parts:
+        return None
+    subject = parts[0].subject if len(parts) == 1 else f"{len(parts)} things to look at in AdvisorStream"
+    return mail.write(user.email, subject, "alerts", name=user.name, parts=parts)
+
+
+def make_part(alert: Alert, public_url: str, now: datetime) -> Part:
+    kind = AlertKind(alert.kind)
+    if alert.connection_id is not None:
+        connection = db.session.get_one(Connection, alert.connection_id)
+        subject, more = OF_CONNECTION[kind], {"connection": connection, **_about_connection(connection, now)}
+        firm, page = connection.partner, INTEGRATIONS
+    else:
+        firm = db.session.get_one(Partner, alert.partner_id)
+        subject, page, ask = OF_PARTNER[kind]
+        more = ask(firm)
+    url = public_url + page.format(slug=firm.slug)
+    names = {"firm": firm, "url": url, "since": alert.opened_at, **more}
+    return Part(f"mail/alerts/{kind}.txt", subject.format(firm=firm.name), names)
+
+
+def _about_connection(connection: Connection, now: datetime) -> dict[str, Any]:
+    """reason: why it has to be connected again. failure: what the last sync ended with, in words, if it failed."""
+    partner = connection.partner
+    context = Context(partner.name, partner.salesforce_host, "", connection.username, now)
+    run = runs.find_shown_run(connection)
+    failure = ""
+    if run is not None and run.is_failed and connection.is_connected:
+        failure = sync_words.explain(
+            run.error_code, sync_words.About(partner.name, connection.username, partner.opt_out_field)
+        ).headline
+    return {"reason": explain_reconnect(connection.status_reason or "", context), "failure": failure}
+
+
+def _about_pause(firm: Partner) -> dict[str, Any]:
+    about = sync_words.About(firm.name, "")
+    return {"until": firm.paused_until, "why": sync_words.explain(firm.paused_why, about).happened}
+
+
+def _about_app(firm: Partner) -> dict[str, Any]:
+    red = db.session.scalars(select(PartnerCheck.code).where(PartnerCheck.partner_id == firm.id, *IS_REFUSED)).all()
+    return {"what": "Consumer Key" if "key" in red else "Consumer Secret"}
+
+
+def _about_runs(firm: Partner) -> dict[str, Any]:
+    """failing: how many connections. most: what most of them failed with, in words."""
+    by_code = count_failing().add_columns(Connection.last_failure).group_by(Connection.last_failure)
+    rows = db.session.execute(by_code.where(Connection.partner_id == firm.id, IS_FAILING)).all()
+    most = max(rows, key=lambda row: row.number, default=None)
+    code = most.last_failure if most is not None else None
+    headline = sync_words.explain(code, sync_words.About(firm.name, "")).headline if code else ""
+    return {"failing": sum(row.number for row in rows), "most": headline}
+
+
+OF_CONNECTION = {
+    AlertKind.RECONNECT: "Your Salesforce account has to be connected again",
+    AlertKind.OPT_OUTS_SOON: "Your Salesforce contacts are about to become inactive",
+    AlertKind.OPT_OUTS_UNKNOWN: "Your Salesforce contacts are inactive",
+}
+OF_PARTNER: dict[AlertKind, tuple[str, str, Callable[[Partner], dict[str, Any]]]] = {
+    AlertKind.PAUSED: ("{firm}: Salesforce syncs pause", BOARD, _about_pause),
+    AlertKind.APP_REFUSED: ("{firm}: Salesforce refuses our app", FIRM, _about_app),
+    AlertKind.RUNS_FAIL: ("{firm}: syncs fail", BOARD, _about_runs),
+}

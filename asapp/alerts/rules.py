@@ -1,0 +1,111 @@
+"""Which states somebody is told of, and who is in them now: connections or partners.
+
+The tick asks all of this, so each question finds its rows by an index and reads what is wrong, not what is well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Select, func, or_, select
+
+from asapp.connections import opt_outs
+from asapp.connections.app_health import IS_REFUSED, REFUSED
+from asapp.extensions import db
+from asapp.models import AlertKind, Connection, ConnectionStatus, Partner, PartnerCheck
+from asapp.models.connection import IS_FAILING, IS_WELL
+from asapp.sync import store
+
+# A firm's runs fail where this many connections, and at least half of those with news of the last day, failed with their
+# latest run. Fewer than three may be three people's own trouble; a firm of which more than half is well has not failed as
+# a firm. A day, since the slowest usual interval is one: older news says nothing of now.
+LEAST_FAILING = 3
+NEWS = timedelta(days=1)
+# They have alerts of their own, which name the cause.
+HAVE_THEIR_OWN = ("share_used_up", "org_nearly_full", "request_limit", *REFUSED)
+# When a pause ends somebody has to be synced before one knows whether it was the last; a good sync says so at once.
+PAUSE_LINGERS = timedelta(hours=1)
+
+Ids = frozenset[int]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """find returns the ids of those who are in the state now, find_staying of those who have not left it."""
+
+    kind: AlertKind
+    find: Callable[[datetime], Ids]
+    find_staying: Callable[[datetime], Ids] | None = None  # where that is another question
+    is_of_partner: bool = False
+
+
+def needs_reconnect(_now: datetime) -> Ids:
+    query = select(Connection.id).join(Partner)
+    return _ids(query.where(Connection.status == ConnectionStatus.NEEDS_RECONNECT, Partner.is_enabled))
+
+
+def opt_outs_soon(now: datetime) -> Ids:
+    return _ids(select(Connection.id).join(Partner).where(opt_outs.where_unknown_soon(now)))
+
+
+def opt_outs_unknown(now: datetime) -> Ids:
+    return _ids(select(Connection.id).where(opt_outs.where_unknown(now)))
+
+
+def is_paused(now: datetime) -> Ids:
+    return _ids(select(Partner.id).where(Partner.is_enabled, Partner.paused_until > now))
+
+
+def stays_paused(now: datetime) -> Ids:
+    return is_paused(now - PAUSE_LINGERS)
+
+
+def app_is_refused(_now: datetime) -> Ids:
+    """Of firms where somebody is connected: what never worked is seen by whoever sets it up."""
+    somebody = select(Connection.id).where(
+        Connection.partner_id == Partner.id, Connection.status != ConnectionStatus.DISCONNECTED
+    )
+    red = select(Partner.id).join(PartnerCheck, PartnerCheck.partner_id == Partner.id).where(*IS_REFUSED)
+    return _ids(red.where(Partner.is_enabled, somebody.exists()))
+
+
+def runs_fail(now: datetime) -> Ids:
+    many = count_failing().having(func.count() >= LEAST_FAILING)
+    failing = {row.partner_id: row.number for row in db.session.execute(many)}
+    if not failing:
+        return frozenset()
+    well_ones = (
+        select(Connection.partner_id, func.count().label("number"))
+        .where(IS_WELL, Connection.last_good_sync_at > now - NEWS, store.among(Connection.partner_id, failing.keys()))
+        .group_by(Connection.partner_id)
+    )
+    well = {row.partner_id: row.number for row in db.session.execute(well_ones)}
+    firms = [partner_id for partner_id, number in failing.items() if number >= well.get(partner_id, 0)]
+    return _ids(select(Partner.id).where(Partner.is_enabled, store.among(Partner.id, firms)))
+
+
+def count_failing() -> Select[*tuple[Any, ...]]:
+    """Select (partner_id, number) of connections whose latest run failed for a reason without an alert of its own."""
+    is_unnamed = or_(Connection.last_failure.is_(None), Connection.last_failure.not_in(HAVE_THEIR_OWN))
+    return (
+        select(Connection.partner_id, func.count().label("number"))
+        .where(IS_FAILING, is_unnamed)
+        .group_by(Connection.partner_id)
+    )
+
+
+def _ids(query: Select[*tuple[Any, ...]]) -> Ids:
+    return frozenset(db.session.scalars(query))
+
+
+RULES = (
+    Rule(AlertKind.RECONNECT, needs_reconnect),
+    Rule(AlertKind.OPT_OUTS_SOON, opt_outs_soon),
+    Rule(AlertKind.OPT_OUTS_UNKNOWN, opt_outs_unknown),
+    Rule(AlertKind.PAUSED, is_paused, stays_paused, is_of_partner=True),
+    Rule(AlertKind.APP_REFUSED, app_is_refused, is_of_partner=True),
+    Rule(AlertKind.RUNS_FAIL, runs_fail, is_of_partner=True),
+)

@@ -1,0 +1,82 @@
+"""Alerts: a state that somebody has to be told of, from when it began until it was over; and the mails about it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from asapp.clock import utcnow
+from asapp.database import Base, UTCDateTime
+from asapp.models.columns import one_of
+
+
+class AlertKind(StrEnum):
+    # of a connection, for its advisor
+    RECONNECT = "reconnect"
+    OPT_OUTS_SOON = "opt_outs_soon"
+    OPT_OUTS_UNKNOWN = "opt_outs_unknown"
+    # of a partner, for every admin
+    PAUSED = "paused"
+    APP_REFUSED = "app_refused"
+    RUNS_FAIL = "runs_fail"
+
+
+IS_OPEN = text("closed_at IS NULL")
+IS_WAITING = text("due_at IS NOT NULL")
+
+
+class Alert(Base):
+    """At most one open for each kind and subject: the database says so."""
+
+    __tablename__ = "alerts"
+    __table_args__ = (
+        one_of("kind", AlertKind),
+        CheckConstraint("(connection_id IS NULL) <> (partner_id IS NULL)", name="one_subject"),
+        Index(
+            "uq_alerts_open_connection",
+            "kind",
+            "connection_id",
+            unique=True,
+            sqlite_where=IS_OPEN,
+            postgresql_where=IS_OPEN,
+        ),
+        Index(
+            "uq_alerts_open_partner",
+            "kind",
+            "partner_id",
+            unique=True,
+            sqlite_where=IS_OPEN,
+            postgresql_where=IS_OPEN,
+        ),
+        Index("ix_alerts_closed_at", "closed_at"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    connection_id: Mapped[int | None] = mapped_column(ForeignKey("connections.id", ondelete="CASCADE"), index=True)
+    partner_id: Mapped[int | None] = mapped_column(ForeignKey("partners.id", ondelete="CASCADE"), index=True)
+    opened_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+    closed_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+
+
+class AlertMail(Base):
+    """What one person is to be told of one alert. due_at: when to try next; empty once it was sent or the alert is over."""
+
+    __tablename__ = "alert_mails"
+    __table_args__ = (
+        Index("uq_alert_mails_alert_user", "alert_id", "user_id", unique=True),
+        Index("ix_alert_mails_waiting", "due_at", "user_id", sqlite_where=IS_WAITING, postgresql_where=IS_WAITING),
+        Index("ix_alert_mails_told", "user_id", "sent_at"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    alert_id: Mapped[int] = mapped_column(ForeignKey("alerts.id", ondelete="CASCADE"))
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    due_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    attempts: Mapped[int] = mapped_column(default=0)
+    lease: Mapped[str | None] = mapped_column(String(32))  # whoever sends it now
+    lease_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    sent_at: Mapped[datetime | None] = mapped_column(UTCDateTime)

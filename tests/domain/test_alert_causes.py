@@ -1,0 +1,216 @@
+"""The causes as Salesforce makes them: what the org does opens the alert, and what mends it there closes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from flask import Flask
+from sqlalchemy import update
+
+from asapp.alerts import alerts, mails
+from asapp.clock import utcnow
+from asapp.connections.tokens import StoredTokens
+from asapp.database import writing
+from asapp.extensions import db
+from asapp.mail import Fate, Letter
+from asapp.models import Connection, Partner, PartnerCheck, User
+from asapp.partners import checks
+from asapp.salesforce.errors import Misconfigured
+from asapp.simulator import Running
+from asapp.sync.meter import count_call
+from tests.connecting import KEY as DESK_KEY
+from tests.connecting import Desk
+from tests.factories import make_admin, make_advisor, make_synced_connection
+from tests.syncing import KEY, SECRET, Office
+
+
+@pytest.fixture
+def ada(app: Flask) -> User:
+    return make_admin()
+
+
+@pytest.fixture
+def office(app: Flask, org: Running, ada: User) -> Office:
+    office = Office(org)
+    office.fill(30)
+    assert office.sync().is_complete
+    return office
+
+
+def look() -> dict[str, int]:
+    """Look as the tick does; return what is open."""
+    with writing():
+        alerts.look()
+    db.session.expire_all()
+    return {kind: number for kind, number in alerts.count_open(db.session()).items() if number}
+
+
+def sent() -> list[Letter]:
+    letters: list[Letter] = []
+
+    def post(letter: Letter) -> Fate:
+        letters.append(letter)
+        return Fate.TAKEN
+
+    with writing():
+        mails.send_due(post, "https://my.example.com")
+    db.session.expire_all()
+    return letters
+
+
+def end_sessions(office: Office) -> None:
+    """The access token is over, so that the next call needs the refresh token, key and secret."""
+    db.session.rollback()
+    office.org.expire_sessions()
+
+
+def test_a_token_that_was_revoked_at_salesforce(office: Office) -> None:
+    assert look() == {}
+    office.org.revoke_approvals()
+    end_sessions(office)
+    assert office.sync().is_failed
+    assert look() == {"reconnect": 1}
+    (letter,) = sent()
+    assert letter.to == office.advisor.email
+    tokens = office.org.issue_tokens(office.user, KEY)
+    secrets = [tokens["access_token"], tokens["refresh_token"], SECRET, KEY, "fjord.example"]
+    assert not any(secret in letter.text for secret in secrets)
+
+    connection = office.reload(office.connection)
+    vault = office.workplace().vault
+    connection.seal(vault, "access_token_sealed", tokens["access_token"])
+    connection.seal(vault, "refresh_token_sealed", tokens["refresh_token"])
+    connection.status, connection.token_version = "connected", connection.token_version + 1
+    office.save()
+    assert office.sync().is_complete
+    assert look() == {}
+
+
+def test_a_secret_that_was_changed_at_salesforce(office: Office, ada: User) -> None:
+    office.org.change_app(KEY, secret="rotated")
+    assert office.sync().is_complete  # the session lasts a while
+    assert look() == {}
+    end_sessions(office)
+    run = office.sync()
+    assert run.error_code == "bad_secret"
+    assert look() == {"app_refused": 1}
+    (letter,) = sent()
+    assert letter.to == ada.email
+    assert "Consumer Secret" in letter.text
+    assert not any(secret in letter.text for secret in (SECRET, "rotated", KEY))
+    assert db.session.query(PartnerCheck.verdict).filter_by(code="secret").scalar() == "bad"
+
+    office.org.change_app(KEY, secret=SECRET)  # put back at the org: the next renewal shows it
+    assert office.sync().is_complete
+    assert look() == {}
+    assert db.session.query(PartnerCheck.verdict).filter_by(code="secret").scalar() == "good"
+
+
+def test_a_refusal_that_is_answered_again_and_again_keeps_its_moment(office: Office) -> None:
+    office.org.change_app(KEY, secret="rotated")
+    end_sessions(office)
+    office.sync()
+    first = db.session.query(PartnerCheck.checked_at).filter_by(code="secret").scalar()
+    office.sync()
+    assert db.session.query(PartnerCheck.checked_at).filter_by(code="secret").scalar() == first
+
+
+def test_the_new_secret_ends_it(app: Flask, org: Running, ada: User) -> None:
+    desk = Desk(org)
+    desk.connect()
+    desk.org.change_app(DESK_KEY, secret="rotated")
+    refuse_renewal(desk)
+    assert look() == {"app_refused": 1}
+    desk.partner.seal(desk.settings.vault, "pending_secret_sealed", "rotated")
+    db.session.commit()
+    checks.run_checks(desk.partner, desk.settings)
+    assert look() == {}
+
+
+def test_a_refusal_of_the_secret_before_it_was_replaced_says_nothing_of_the_new_one(app: Flask, org: Running) -> None:
+    desk = Desk(org)
+    desk.connect()
+    desk.org.change_app(DESK_KEY, secret="rotated")
+
+    def replaced_meanwhile() -> None:
+        db.session.execute(update(Partner).values(app_version=Partner.app_version + 1))
+        db.session.commit()
+
+    refuse_renewal(desk, replaced_meanwhile)
+    assert look() == {}
+
+
+def refuse_renewal(desk: Desk, meanwhile: Callable[[], None] = lambda: None) -> None:
+    connection_id = desk.connection().id
+    db.session.rollback()
+    source = StoredTokens(connection_id, desk.settings)
+    lease = source._claim(source.access_token())
+    assert lease is not None
+    meanwhile()
+    with pytest.raises(Misconfigured):
+        source._use(lease)
+
+
+def test_an_allowance_that_is_used_up(office: Office, ada: User) -> None:
+    office.org.use_up_allowance()
+    assert office.sync().error_code == "request_limit"
+    assert look() == {"paused": 1}
+    (letter,) = sent()
+    assert (letter.to, letter.subject) == (ada.email, "Northgate Wealth: Salesforce syncs pause")
+    office.org.restore_allowance()
+    assert office.sync().is_complete
+    assert look() == {}
+
+
+def test_our_own_share_that_is_used_up(office: Office, ada: User) -> None:
+    partner = office.connection.partner
+    partner.org_calls_allowed, partner.api_share_percent = 100, 1
+    for _ in range(3):
+        count_call(db.session(), partner.id, utcnow())
+    office.save()
+    assert office.sync().error_code == "share_used_up"
+    assert look() == {"paused": 1}
+    assert "a part of its daily calls" in sent()[0].text
+
+
+def test_salesforce_fails_for_a_whole_firm_and_comes_back(office: Office, ada: User) -> None:
+    office.org.trouble.add("server_unavailable_html")
+    assert office.sync().is_failed
+    assert look() == {}  # one of one: it may be that person's own trouble
+    copy_connection(office, 2)
+    assert look() == {"runs_fail": 1}
+    assert "Most often: Salesforce is not available." in sent()[0].text
+    office.org.trouble.clear()
+    assert office.sync().is_complete
+    assert look() == {}
+
+
+def copy_connection(office: Office, times: int) -> None:
+    """Colleagues to whom the same happened."""
+    like = office.reload(office.connection)
+    for _ in range(times):
+        make_synced_connection(
+            make_advisor(like.partner), failures_in_a_row=like.failures_in_a_row, last_failure=like.last_failure
+        )
+
+
+def test_opt_outs_that_nobody_can_read_any_more(office: Office) -> None:
+    office.org.hide_field("Contact", "HasOptedOutOfEmail")
+    assert office.sync().error_code == "opt_out_hidden"
+    assert look() == {"opt_outs_unknown": 1}
+    (letter,) = sent()
+    assert "The last sync failed: Your Salesforce user can't see who has opted out of email." in letter.text
+    office.org.show_field("Contact", "HasOptedOutOfEmail")
+    assert office.sync().is_complete
+    assert look() == {}
+
+
+def test_a_good_sync_in_time_and_nobody_is_told(office: Office) -> None:
+    db.session.execute(update(Connection).values(opt_outs_known_until=utcnow() + timedelta(hours=5)))
+    db.session.commit()
+    assert look() == {"opt_outs_soon": 1}
+    assert office.sync().is_complete
+    assert sent() == []
+    assert look() == {}

@@ -1,0 +1,394 @@
+"""Mails about alerts: one each, to whom it concerns, in time; again where the server would not have it, and never in a row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from threading import Barrier, Thread
+
+import pytest
+from flask import Flask
+
+from asapp.alerts import alerts, letters, mails
+from asapp.clock import utcnow
+from asapp.database import writing
+from asapp.extensions import db
+from asapp.mail import Fate, Letter
+from asapp.models import Alert, AlertMail, Connection, PartnerCheck, RunStatus, User, Verdict
+from tests.factories import (
+    make_admin,
+    make_advisor,
+    make_connection,
+    make_partner,
+    make_run,
+    make_synced_connection,
+    save,
+)
+
+HOUR = timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
+PUBLIC_URL = "https://my.example.com"
+
+
+class Server:
+    """A mail server: keeps what it takes."""
+
+    def __init__(self, fate: Fate = Fate.TAKEN, while_at_it: Callable[[], None] = lambda: None) -> None:
+        self.fate = fate
+        self.offered: list[Letter] = []
+        self.while_at_it = while_at_it
+
+    def __call__(self, letter: Letter) -> Fate:
+        assert not db.session.registry().in_transaction()  # nobody waits for us while the server thinks
+        self.offered.append(letter)
+        self.while_at_it()
+        return self.fate
+
+    @property
+    def to(self) -> list[str]:
+        return [letter.to for letter in self.offered]
+
+
+@pytest.fixture
+def server(app: Flask) -> Server:
+    return Server()
+
+
+def tick() -> None:
+    """What a tick and the job behind it do, but for sending."""
+    with writing():
+        alerts.look()
+    db.session.expire_all()
+
+
+def send(server: Server) -> int:
+    with writing():
+        sent = mails.send_due(server, PUBLIC_URL)
+    db.session.expire_all()
+    return sent
+
+
+def time_passes(how_long: timedelta) -> None:
+    """Everything that was written down about mails was that much earlier."""
+    for mail in db.session.query(AlertMail):
+        for column in ("due_at", "sent_at", "lease_until"):
+            when: datetime | None = getattr(mail, column)
+            setattr(mail, column, when - how_long if when else None)
+    db.session.commit()
+
+
+def set_status(connection: Connection, status: str) -> None:
+    connection.status = status
+    db.session.commit()
+    tick()
+
+
+@pytest.fixture
+def broken(app: Flask) -> Connection:
+    connection = make_connection(status="needs_reconnect", status_reason="permission_withdrawn")
+    tick()
+    return connection
+
+
+def test_one_mail_goes_out(broken: Connection, server: Server) -> None:
+    assert mails.are_due()
+    assert send(server) == 1
+    assert not mails.are_due()
+    tick()
+    assert send(server) == 0
+    assert server.to == [broken.user.email]
+
+
+def test_what_is_over_is_not_told(broken: Connection, server: Server) -> None:
+    broken.status = "connected"  # since the last tick
+    db.session.commit()
+    assert send(server) == 0
+    assert server.offered == []
+
+
+@pytest.mark.parametrize("deed", ["deactivated", "moved", "disconnected"])
+def test_who_is_gone_gets_none(broken: Connection, server: Server, deed: str) -> None:
+    if deed == "deactivated":
+        broken.user.deactivated_at = utcnow()
+    elif deed == "moved":
+        broken.user.partner_id = make_partner("Elsewhere").id
+    else:
+        broken.status = "disconnected"
+    db.session.commit()
+    assert not mails.are_due() or deed == "disconnected"
+    assert send(server) == 0
+
+
+def test_an_admin_who_was_deactivated_gets_none(app: Flask, server: Server) -> None:
+    ada = make_admin()
+    make_partner(paused_until=utcnow() + HOUR, paused_why="share_used_up")
+    tick()
+    ada.deactivated_at = utcnow()
+    db.session.commit()
+    assert send(server) == 0
+
+
+def test_a_second_break_is_told_again_after_the_quiet_time(broken: Connection, server: Server) -> None:
+    send(server)
+    for _ in range(5):
+        set_status(broken, "connected")
+        set_status(broken, "needs_reconnect")
+        time_passes(30 * MINUTE)
+        assert send(server) == 0
+    time_passes(4 * HOUR)  # it is still broken, and nobody was told of it for six hours and a half
+    assert send(server) == 1
+    assert len(server.offered) == 2
+    time_passes(48 * HOUR)
+    assert send(server) == 0  # one mail for each change of state
+
+
+def test_what_comes_together_goes_in_one_mail_and_what_comes_soon_after_waits(app: Flask, server: Server) -> None:
+    ada = make_admin()
+    first, second, third = (make_partner(name) for name in ("Northgate", "Harbour", "Fjord"))
+    for firm in (first, second):
+        firm.paused_until, firm.paused_why = utcnow() + HOUR, "share_used_up"
+    db.session.commit()
+    tick()
+    assert send(server) == 1
+    assert server.to == [ada.email]
+    assert server.offered[0].subject == "2 things to look at in AdvisorStream"
+    assert "Northgate" in server.offered[0].text
+    assert "Harbour" in server.offered[0].text
+    third.paused_until, third.paused_why = utcnow() + HOUR, "org_nearly_full"
+    db.session.commit()
+    tick()
+    assert send(server) == 0
+    time_passes(16 * MINUTE)
+    assert send(server) == 1
+    assert server.offered[1].subject == "Fjord: Salesforce syncs pause"
+
+
+def test_a_server_that_refuses_is_asked_again_at_growing_intervals(broken: Connection, server: Server) -> None:
+    server.fate = Fate.REFUSED
+    waits = []
+    for _ in range(4):
+        assert send(server) == 0
+        assert send(server) == 0  # not before its time
+        due_at = db.session.query(AlertMail).one().due_at
+        assert due_at
+        waits.append(round((due_at - utcnow()) / MINUTE))
+        time_passes(timedelta(minutes=waits[-1], seconds=5))
+    assert waits == [1, 2, 4, 8]
+    assert len(server.offered) == 4
+    server.fate = Fate.TAKEN
+    assert send(server) == 1
+    assert mails.wait_of(50) == 6 * HOUR
+
+
+def test_one_address_that_is_refused_keeps_nobody_else_from_their_mail(broken: Connection, server: Server) -> None:
+    make_connection(status="needs_reconnect")
+    tick()
+    server.fate = Fate.REFUSED
+    send(server)
+    assert len(set(server.to)) == 2
+
+
+def test_a_server_that_is_away_is_asked_once_and_not_for_everybody(broken: Connection, server: Server) -> None:
+    for _ in range(3):
+        make_connection(status="needs_reconnect")
+    tick()
+    server.fate = Fate.AWAY
+    send(server)
+    send(server)
+    assert len(server.offered) == 1
+    assert mails.count_waiting(db.session()) == 1
+    server.fate = Fate.TAKEN
+    time_passes(61 * timedelta(seconds=1))
+    assert send(server) == 4
+    assert len(set(server.to)) == 4
+    assert mails.count_waiting(db.session()) == 0
+
+
+class Died(BaseException):
+    pass
+
+
+def test_who_dies_between_sending_and_writing_it_down_sends_again_after_the_lease(
+    broken: Connection, server: Server
+) -> None:
+    """On purpose: an alert that comes twice is better than one that never comes."""
+
+    def die() -> None:
+        raise Died
+
+    server.while_at_it = die
+    with pytest.raises(Died):
+        send(server)
+    db.session.rollback()
+    server.while_at_it = lambda: None
+    assert send(server) == 0  # somebody may still be at it
+    time_passes(mails.LEASE)
+    assert send(server) == 1
+    assert len(server.offered) == 2
+
+
+def test_two_workers_at_once_send_one(app: Flask, broken: Connection, server: Server) -> None:
+    other = make_connection(status="needs_reconnect")
+    addresses = sorted((broken.user.email, other.user.email))
+    tick()
+    together = Barrier(2)
+    db.session.remove()
+
+    def work() -> None:
+        with app.app_context():
+            together.wait(10)
+            send(server)
+            db.session.remove()
+
+    threads = [Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(server.to) == addresses
+
+
+def test_two_who_found_the_same_one_do_not_both_get_it(broken: Connection) -> None:
+    with writing():
+        assert mails.claim(utcnow()) is not None
+        assert mails.claim(utcnow()) is None
+
+
+def test_a_state_that_ends_while_the_mail_is_on_its_way_counts_as_told(broken: Connection, server: Server) -> None:
+    def mend() -> None:
+        broken.status = "connected"
+        db.session.commit()
+        alerts.look()
+
+    server.while_at_it = mend
+    assert send(server) == 1
+    mail = db.session.query(AlertMail).one()
+    assert (mail.sent_at is not None, mail.due_at, mail.lease) == (True, None, None)
+
+
+def test_a_connection_that_is_removed_while_its_mail_is_written_harms_nobody(
+    broken: Connection, server: Server
+) -> None:
+    with writing():
+        mine = mails.claim(utcnow())
+        assert mine is not None
+        db.session.query(Alert).delete()
+        db.session.commit()
+        assert mails.send(mine, server, PUBLIC_URL) is Fate.REFUSED
+    assert server.offered == []
+
+
+# What they say
+
+
+def letter_to(user: User, server: Server) -> Letter:
+    tick()
+    send(server)
+    (letter,) = [each for each in server.offered if each.to == user.email]
+    assert "None" not in letter.text
+    assert "{" not in letter.text
+    assert letter.text.startswith(f"Hello {user.name},\n\n")
+    assert letter.text.rstrip().endswith("\nAdvisorStream")
+    assert "\n\n\n" not in letter.text
+    return letter
+
+
+ADVISORS_PAGE = f"{PUBLIC_URL}{letters.INTEGRATIONS}"
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("permission_withdrawn", "Connect once more as the same Salesforce user."),
+        ("inactive_user", "Text for your Salesforce admin:"),
+    ],
+)
+def test_reconnect(app: Flask, server: Server, reason: str, words: str) -> None:
+    alice = make_advisor()
+    make_connection(alice, status="needs_reconnect", status_reason=reason)
+    letter = letter_to(alice, server)
+    assert letter.subject == "Your Salesforce account has to be connected again"
+    for said in (words, ADVISORS_PAGE, "Your lists stopped following Salesforce on "):
+        assert said in letter.text
+
+
+def test_opt_outs_soon(app: Flask, server: Server) -> None:
+    alice = make_advisor()
+    until = utcnow() + 20 * HOUR
+    connection = make_synced_connection(alice, opt_outs_known_until=until)
+    make_run(connection, RunStatus.FAILED, error_code="server_unavailable")
+    letter = letter_to(alice, server)
+    assert letter.subject == "Your Salesforce contacts are about to become inactive"
+    for said in (
+        f"has to succeed by {until:%d %B %Y, %H:%M} UTC",
+        "The last sync failed: Salesforce is not available.",
+        "Sync Account tries again",
+        ADVISORS_PAGE,
+    ):
+        assert said in letter.text
+
+
+@pytest.mark.parametrize(
+    ("columns", "is_enabled", "words"),
+    [
+        ({}, True, "Sync Account tries again"),
+        ({"status": "needs_reconnect"}, True, "connect your Salesforce account again"),
+        ({}, False, "Salesforce is switched off for Northgate Wealth. Ask your AdvisorStream contact"),
+    ],
+)
+def test_opt_outs_unknown(app: Flask, server: Server, columns: dict[str, str], is_enabled: bool, words: str) -> None:
+    alice = make_advisor(make_partner(is_enabled=is_enabled))
+    make_synced_connection(alice, opt_outs_known_until=utcnow() - HOUR, **columns)
+    letter = letter_to(alice, server)
+    assert "so nobody from Salesforce is written to" in letter.text
+    assert words in letter.text
+
+
+@pytest.mark.parametrize(
+    ("why", "words"),
+    [
+        ("share_used_up", "has set a part of its daily calls aside"),
+        ("org_nearly_full", "have used 90 % of them"),
+        ("request_limit", "and the limit is reached"),
+    ],
+)
+def test_paused(app: Flask, server: Server, why: str, words: str) -> None:
+    ada = make_admin()
+    firm = make_partner(paused_until=utcnow() + HOUR, paused_why=why)
+    letter = letter_to(ada, server)
+    assert letter.subject == "Northgate Wealth: Salesforce syncs pause"
+    assert words in letter.text
+    assert f"{PUBLIC_URL}/admin/board?firm={firm.slug}" in letter.text
+
+
+@pytest.mark.parametrize(("code", "words"), [("key", "Consumer Key"), ("secret", "Consumer Secret")])
+def test_app_refused(app: Flask, server: Server, code: str, words: str) -> None:
+    ada, firm = make_admin(), make_partner()
+    make_synced_connection(make_advisor(firm))
+    save(PartnerCheck(partner_id=firm.id, code=code, verdict=Verdict.BAD, why=f"bad_{code}"))
+    letter = letter_to(ada, server)
+    assert letter.subject == "Northgate Wealth: Salesforce refuses our app"
+    assert f"no longer accepts the {words} that is stored" in letter.text
+    assert f"{PUBLIC_URL}/admin/partners/{firm.slug}\n" in letter.text
+
+
+def test_runs_fail(app: Flask, server: Server) -> None:
+    ada, firm = make_admin(), make_partner()
+    for failure in ("api_disabled", "server_unavailable", "server_unavailable"):
+        make_synced_connection(make_advisor(firm), failures_in_a_row=2, last_failure=failure)
+    letter = letter_to(ada, server)
+    assert letter.subject == "Northgate Wealth: syncs fail"
+    assert "fail: 3 of its connections" in letter.text
+    assert "Most often: Salesforce is not available." in letter.text
+
+
+def test_the_pages_that_mails_link_to_are_there(app: Flask) -> None:
+    router = app.url_map.bind("localhost")
+    pages = [page.split("?")[0] for page in (letters.INTEGRATIONS, letters.FIRM, letters.BOARD)]
+    assert [router.match(page)[0] for page in pages] == ["integrations.index", "partners.show", "board.index"]
+
+
+def test_each_kind_has_its_words(app: Flask) -> None:
+    kinds = {path.stem for path in Path("templates/mail/alerts").glob("[a-z]*.txt")}
+    assert kinds == {*letters.OF_CONNECTION, *letters.OF_PARTNER}

@@ -1,0 +1,118 @@
+"""Mails about alerts with real processes: by a job of its own, through a slow server, an emptied Redis and a kill -9."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from rq import Queue
+
+from asapp.clock import utcnow
+from asapp.database import writing
+from asapp.extensions import db
+from asapp.jobs.queues import MAILS_QUEUE, TICK_QUEUE, Queues
+from asapp.jobs.schedule import TICK_JOB
+from asapp.models import AlertMail, Connection
+from config import Config
+from tests.conftest import make_config
+from tests.factories import make_connection
+from tests.processes import wait_for, worker_process
+from tests.services import RedisServer
+from tests.smtp import MailServer, running_mail_server
+
+
+@pytest.fixture
+def mail_server() -> Iterator[MailServer]:
+    with running_mail_server() as server:
+        yield server
+
+
+@pytest.fixture
+def config(database_url: str, redis_server: RedisServer, mail_server: MailServer) -> Config:
+    redis_server.flush()
+    return make_config(database_url, redis_server.url, mail_url=mail_server.url)
+
+
+@pytest.fixture
+def queues(app: Flask) -> Queues:
+    found: Queues = app.extensions["asapp.queues"]
+    return found
+
+
+@pytest.fixture
+def broken(app: Flask) -> Connection:
+    return make_connection(status="needs_reconnect", status_reason="permission_withdrawn")
+
+
+def ring_tick(queues: Queues) -> None:
+    queue = Queue(TICK_QUEUE, connection=queues.redis, serializer=queues.sync.serializer)
+    queue.enqueue(TICK_JOB)
+    wait_for(lambda: not queue.get_job_ids(), "for the tick to begin")
+
+
+def sent() -> list[AlertMail]:
+    db.session.rollback()
+    return db.session.query(AlertMail).filter(AlertMail.sent_at.is_not(None)).all()
+
+
+def test_a_tick_has_a_job_send_it_once(
+    queues: Queues, broken: Connection, config: Config, mail_server: MailServer, tmp_path: Path
+) -> None:
+    with worker_process(config, tmp_path / "worker.log"):
+        ring_tick(queues)
+        wait_for(sent, "for the mail")
+        queues.redis.flushall()
+        ring_tick(queues)
+        wait_for(lambda: not queues.mails.get_job_ids())
+    assert len(mail_server.taken) == len(sent()) == 1
+    assert f"To: {broken.user.email}" in mail_server.taken[0]
+    log = (tmp_path / "worker.log").read_text()
+    assert broken.user.email not in log
+    assert broken.user.name not in log
+
+
+def test_what_an_emptied_redis_forgot_goes_out_at_a_later_tick(
+    queues: Queues, broken: Connection, config: Config, mail_server: MailServer, tmp_path: Path
+) -> None:
+    queues.ring_for_mails()
+    assert len(queues.mails.get_job_ids()) == 1
+    queues.redis.flushall()
+    with worker_process(config, tmp_path / "worker.log"):
+        ring_tick(queues)
+        wait_for(sent, "for the mail")
+    assert len(mail_server.taken) == 1
+
+
+def test_a_server_that_thinks_for_long_holds_nobody_up_and_a_kill_9_sends_again(
+    queues: Queues, broken: Connection, config: Config, mail_server: MailServer, tmp_path: Path
+) -> None:
+    mail_server.may_say_good_bye.clear()
+    with worker_process(config, tmp_path / "first.log") as worker:
+        ring_tick(queues)
+        wait_for(lambda: mail_server.taken, "for the mail to be taken")
+        with writing():  # on SQLite this would wait for whoever holds the lock
+            broken.leads_rung_at = began = utcnow()
+            db.session.commit()
+        assert utcnow() - began < timedelta(seconds=1)
+        worker.kill_both()
+    assert sent() == []
+    mail_server.may_say_good_bye.set()
+    db.session.query(AlertMail).update({"lease_until": utcnow()})
+    db.session.commit()
+    queues.redis.flushall()
+    with worker_process(config, tmp_path / "second.log"):
+        ring_tick(queues)
+        wait_for(sent, "for the mail to be sent again")
+    assert len(mail_server.taken) == 2
+
+
+def test_a_round_is_rung_for_once_at_a_time(queues: Queues) -> None:
+    for _ in range(3):
+        queues.ring_for_mails()
+    assert len(queues.mails.get_job_ids()) == 1
+    depths = queues.depths()
+    assert depths is not None
+    assert depths[MAILS_QUEUE] == 1

@@ -1,0 +1,65 @@
+"""A mail server of our own: keeps every mail it takes, and may be told to think for long."""
+
+from __future__ import annotations
+
+import socketserver
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class MailServer(socketserver.ThreadingTCPServer):
+    """Refuses who is called nobody. While `may_say_good_bye` is not set it has taken the mail, and the good-bye waits."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Talk)
+        self.taken: list[str] = []
+        self.may_say_good_bye = threading.Event()
+        self.may_say_good_bye.set()
+
+    @property
+    def url(self) -> str:
+        return f"smtp://127.0.0.1:{self.server_address[1]}"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Whoever calls may be killed in the middle of a word."""
+
+
+class _Talk(socketserver.StreamRequestHandler):
+    server: MailServer
+
+    def handle(self) -> None:
+        self.say("220 here")
+        while line := self.rfile.readline().decode().strip():
+            verb = line.upper().split(" ")[0].split(":")[0]
+            if verb == "DATA":
+                self.say("354 go on")
+                text = ""
+                while (part := self.rfile.readline().decode()) != ".\r\n":
+                    text += part
+                self.server.taken.append(text)
+                self.say("250 taken")
+            elif verb == "QUIT":
+                self.server.may_say_good_bye.wait(30)
+                self.say("221 bye")
+                return
+            else:
+                self.say("550 nobody here" if "nobody@" in line else "250 fine")
+
+    def say(self, words: str) -> None:
+        self.wfile.write(f"{words}\r\n".encode())
+
+
+@contextmanager
+def running_mail_server() -> Iterator[MailServer]:
+    with MailServer() as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server
+        server.may_say_good_bye.set()
+        server.shutdown()
+        thread.join()
