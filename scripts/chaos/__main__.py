@@ -4,7 +4,7 @@
 
 Three lanes of faults (processes and servers; Salesforce; tokens and time) go on at once, beside advisors who sync, people who
 sign up and an org that changes all the time. Then a quiet phase: faults end, leases run out, everybody syncs once more. The
-campaign leaves with 0 only if so many faults have hit something and everything holds.
+campaign leaves with 0 only if so many faults have hit something, of a full campaign every kind, and everything holds.
 """
 
 from __future__ import annotations
@@ -40,13 +40,14 @@ from scripts.chaos.house import House, wait_until
 from scripts.chaos.org import Org
 from scripts.chaos.people import PASSWORD, Advisor, Flights, Public
 from scripts.chaos.report import Record
-from scripts.chaos.watch import Watch
+from scripts.chaos.watch import DatabaseAway, Watch
 from scripts.guard import ROOT
 from scripts.visitor import LostError
 
 PAUSES_S = {"processes": (0.5, 3.5), "Salesforce": (0.3, 2.0), "tokens and time": (1.0, 4.0)}
 LOST_CREATES_S = 12 * 60  # by Salesforce's clock: then a create without an answer is known not to have been carried out
 QUIET_S = 420.0
+FULL = 150  # faults: from here on every kind has to have hit something
 SLOW_TO_MEND = ("kill -9", "database", "lead", "beyond")
 LEADS_LEFT = "SELECT id, state, why, next_attempt_at FROM leads WHERE state NOT IN ('sent', 'linked', 'converted')"
 NAMES = ("Amara Okafor", "Jonas Lindqvist", "Mei Tanaka", "Luis Ferreira", "Priya Nair")
@@ -63,6 +64,7 @@ class Campaign:
         self.world = World(self.house, self.watch, self.orgs, self.flights)
         self.advisors: list[Advisor] = []
         self.editors: list[Editor] = []
+        self.public = Public(self.advisors, self.house.url, self.flights, self.rng("public"))
         self.records: list[Record] = []
         self.crashes: list[str] = []
         self._lock = threading.Lock()
@@ -91,7 +93,6 @@ class Campaign:
                 self.make_firm(org)
             db.session.remove()
             db.engine.dispose()
-        self.public = Public(self.advisors, self.house.url, self.flights, self.rng("public"))
         self.say(f"starting web, {self.options.workers} workers and the scheduler")
         self.house.start_app()
         with ThreadPoolExecutor(4) as pool:
@@ -142,21 +143,44 @@ class Campaign:
         self.say(f"{self.counted} faults have hit something, {len(self.records) - self.counted} have missed")
 
     def strike_on(self, lane: str) -> None:
-        """Strike until there were faults enough, each kind of the lane as often as it says in a round, shuffled."""
+        """Strike until there were faults enough, round after round; what has missed is tried once more in its round."""
         rng = self.rng("lane", lane)
         give_up_at = time.monotonic() + self.options.minutes * 60
         kinds: list[str] = []
-        while self.counted < self.options.faults and time.monotonic() < give_up_at:
+        again: set[str] = set()
+        while not self.is_enough(lane) and time.monotonic() < give_up_at:
             if not kinds:
-                kinds = [kind for kind, (often, _) in LANES[lane].items() for _ in range(often) if self.wants(kind)]
-                rng.shuffle(kinds)
-            self.strike(lane, kinds.pop(), rng)
+                kinds, again = self.round_of(lane, rng), set()
+            kind = kinds.pop()
+            if not self.strike(lane, kind, rng) and kind not in again:
+                again.add(kind)
+                kinds.insert(0, kind)
             time.sleep(rng.uniform(*PAUSES_S[lane]))
+
+    def is_enough(self, lane: str) -> bool:
+        return self.counted >= self.options.faults and not self.never_hit(lane)
+
+    def never_hit(self, lane: str) -> list[str]:
+        """Return the kinds of a lane that have hit nothing yet, though they have to."""
+        if self.options.faults < FULL:
+            return []
+        hit = {record.kind for record in self.records if record.hit is not None}
+        return [kind for kind in LANES[lane] if self.wants(kind) and kind not in hit]
+
+    def round_of(self, lane: str, rng: random.Random) -> list[str]:
+        """Return kinds to be taken from the end: each as often as it says, shuffled; those that never hit come first."""
+        missing = self.never_hit(lane)
+        if self.counted >= self.options.faults:
+            return rng.sample(missing, len(missing))
+        kinds = [kind for kind, (often, _) in LANES[lane].items() for _ in range(often) if self.wants(kind)]
+        rng.shuffle(kinds)
+        return sorted(kinds, key=lambda kind: kind in missing)
 
     def wants(self, kind: str) -> bool:
         return not self.options.gentle or not any(word in kind for word in SLOW_TO_MEND)
 
-    def strike(self, lane: str, kind: str, rng: random.Random) -> None:
+    def strike(self, lane: str, kind: str, rng: random.Random) -> bool:
+        """Strike once; return whether it has hit something."""
         began = self.now_s
         hit: faults.Hit | None = None
         try:
@@ -164,11 +188,14 @@ class Campaign:
             note = hit.note
         except Missed as missed:
             note = f"missed: {missed}"
+        except DatabaseAway:
+            note = "missed: the database was away"
         tries = {run_id: self.watch.run(run_id).tries for run_id in hit.runs} if hit else {}
         with self._lock:
             self.records.append(Record(lane, kind, began, hit, tries, note))
         what = f"run {', '.join(map(str, hit.runs))}" if hit and hit.runs else ""
         self.say(f"{self.counted:>4}  {kind}  {what}  {note}".rstrip())
+        return hit is not None
 
     @property
     def counted(self) -> int:
@@ -207,6 +234,8 @@ class Campaign:
             if not behind:
                 break
             self.say(f"round {round_ + 1}: {len(behind)} runs did not end well; again")
+        else:
+            self.crashes += [f"{advisor.email}: no sync ends well in the quiet phase" for advisor in behind]
         self.settle("what is left", self.is_settled)
         self.settle("jobs", lambda: not [*verdict.jobs_left(self.house)])
 
@@ -214,7 +243,10 @@ class Campaign:
         began = self.now_s
         with contextlib.suppress(RuntimeError):
             wait_until(is_so, what, QUIET_S)
-        self.say(f"{what}: settled after {self.now_s - began:.0f} s" if is_so() else f"{what}: NOT settled")
+        if is_so():
+            self.say(f"{what}: settled after {self.now_s - began:.0f} s")
+        else:
+            self.crashes.append(f"{what}: not settled after {QUIET_S:.0f} s")
 
     def is_settled(self) -> bool:
         """Nothing is active, nobody needs reconnecting, every lead is delivered. Advisors do what their pages ask for."""
@@ -246,17 +278,25 @@ class Campaign:
     def finish(self) -> bool:
         """Print the table and the verdict; return whether everything holds."""
         facts, wrong = self.judge(set())
-        wrong += self.crashes
-        if self.public.given_up:
-            wrong.append(f"{self.public.given_up} people could not sign up")
-        if self.counted < self.options.faults:
-            wrong.append(f"only {self.counted} of {self.options.faults} faults have hit something")
+        wrong += [*self.crashes, *self.weaknesses()]
         report.print_table(self.records, self.watch)
         self.print_facts(facts)
+        return self.ends_well(wrong)
+
+    def ends_well(self, wrong: list[str]) -> bool:
         for line in wrong:
             print(f"WRONG: {line}")
         print("Everything holds." if not wrong else f"{len(wrong)} things do not hold.")
         return not wrong
+
+    def weaknesses(self) -> Iterator[str]:
+        """Why this campaign would prove less than it should."""
+        if self.public.given_up:
+            yield f"{self.public.given_up} people could not sign up"
+        if self.counted < self.options.faults:
+            yield f"only {self.counted} of {self.options.faults} faults have hit something"
+        for lane in LANES:
+            yield from (f"{kind}: has hit nothing" for kind in self.never_hit(lane))
 
     def print_facts(self, facts: verdict.Facts) -> None:
         edits = sum(sum(editor.done.values()) for editor in self.editors)

@@ -114,7 +114,7 @@ class Editor:
     def bring_in_many(self) -> None:
         """An import: many rows with one stamp."""
         user = self._rng.choice(self._users)
-        self._alive += self._org.do("add_contacts", rows=[self._new(user) for _ in range(self._rng.randrange(60, 180))])
+        self._alive += self._org.do("add_contacts", rows=[self._new(user) for _ in range(self._rng.randrange(60, 450))])
 
     def give(self) -> None:
         self._org.do("give", record_id=self._one(), owner_id=self._rng.choice(self._users))

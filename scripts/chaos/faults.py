@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from scripts.chaos.house import House, kill
@@ -24,8 +25,12 @@ CHANCE_S = 25.0  # how long to wait for a moment at which it can hit
 HIT_S = 15.0  # and for what was prepared to be met
 POLL_S = 0.08
 WORKER_ENDS_S = 60.0  # after SIGTERM: within 10 s, or the time-out of a call that hangs
+WORKER_SHOULD_END_S = 10.0
+PAGE = 200  # the smallest that an org makes
 LATEST_RUN = """
-    SELECT id FROM sync_runs WHERE connection_id = %s AND started_at IS NOT NULL ORDER BY id DESC LIMIT 1
+    SELECT id FROM sync_runs
+    WHERE connection_id = %s AND started_at IS NOT NULL AND (finished_at IS NULL OR finished_at > %s)
+    ORDER BY id DESC LIMIT 1
 """
 TOKENS = "SELECT token_version, status FROM connections WHERE id = %s"
 LEADS_HELD = """
@@ -134,9 +139,10 @@ def terminate_worker(world: World, rng: random.Random) -> Hit:
         if time.monotonic() - began > WORKER_ENDS_S:
             raise AssertionError(f"a worker had not ended {WORKER_ENDS_S:.0f} s after SIGTERM")
         time.sleep(0.05)
-    code = working.worker.deaths[deaths]
-    if code not in (0, -signal.SIGKILL):
-        hit.note = f"exit code {code}"
+    took, code = time.monotonic() - began, working.worker.deaths[deaths]
+    notes = [f"exit code {code}"] if code not in (0, -signal.SIGKILL) else []
+    notes += [f"took {took:.0f} s to end"] if took > WORKER_SHOULD_END_S else []
+    hit.note = ", ".join(notes)
     return hit
 
 
@@ -190,58 +196,67 @@ def kill_web(world: World, rng: random.Random) -> Hit:
 # ---- Redis
 
 
-def jobs_there(world: World, rng: random.Random) -> None:
-    """Wait until a job is being worked on or lies in a queue."""
-    kinds = ("run", "leads", "tick", "keep-alive")
-    chance(
-        lambda: [*world.watch.working(*kinds), *[None] * world.watch.waiting_jobs()],
-        "no job was queued or worked on",
-        rng,
-    )
-
-
-def active(world: World) -> list[int]:
+def active(world: World, rng: random.Random) -> list[int]:
+    """Wait until runs are queued or worked on, and return them."""
+    chance(world.watch.active_ids, "no run was queued or worked on", rng)
     try:
         return world.watch.active_ids()
     except DatabaseAway:
-        return []
+        raise Missed("the database was away") from None
+
+
+def hit_later(world: World, runs: Sequence[int]) -> Callable[[], Hit]:
+    """To be called when it has struck. What it returns tells which of these runs had not ended by then, or that none had."""
+    struck_at = datetime.now(UTC)
+
+    def look() -> Hit:
+        left = unfinished(world, runs, struck_at)
+        if not left:
+            raise Missed("the runs had just ended")
+        return Hit(runs=left)
+
+    return look
+
+
+def unfinished(world: World, runs: Sequence[int], at: datetime) -> list[int]:
+    ended = [(run_id, world.watch.run(run_id).finished_at) for run_id in runs]
+    return [run_id for run_id, ended_at in ended if ended_at is None or ended_at > at]
 
 
 def kill_redis(world: World, rng: random.Random) -> Hit:
-    jobs_there(world, rng)
-    runs = active(world)
+    runs = active(world, rng)
     world.house.redis.kill()
+    hit = hit_later(world, runs)
     time.sleep(rng.choice((0, 0.5, 2, 5, 9)))
     world.house.redis.start()
-    return Hit(runs=runs)
+    return hit()
 
 
 def restart_redis(world: World, rng: random.Random) -> Hit:
-    jobs_there(world, rng)
-    runs = active(world)
+    runs = active(world, rng)
     world.house.redis.stop()
+    hit = hit_later(world, runs)
     time.sleep(rng.choice((0, 1)))
     world.house.redis.start()
-    return Hit(runs=runs)
+    return hit()
 
 
 def flush_redis(world: World, rng: random.Random) -> Hit:
-    jobs_there(world, rng)
-    runs = active(world)
+    runs = active(world, rng)
     world.house.redis.flush()
-    return Hit(runs=runs)
+    return hit_later(world, runs)()
 
 
 def silence_redis(world: World, rng: random.Random) -> Hit:
     """It takes connections and answers nothing for a while."""
-    jobs_there(world, rng)
-    runs = active(world)
+    runs = active(world, rng)
     process = world.house.redis.process
     assert process is not None
     process.send_signal(signal.SIGSTOP)
+    hit = hit_later(world, runs)
     time.sleep(rng.uniform(2, 6))
     process.send_signal(signal.SIGCONT)
-    return Hit(runs=runs)
+    return hit()
 
 
 # ---- The database
@@ -260,53 +275,60 @@ def restart_database(world: World, rng: random.Random) -> Hit:
     """A fast shutdown: open transactions are rolled back, connections closed."""
     runs = held_runs(world, rng)
     world.house.postgres.stop()
+    hit = hit_later(world, runs)
     time.sleep(rng.choice((0, 0.5, 2)))
     world.house.restart_postgres()
-    return Hit(runs=runs)
+    return hit()
 
 
 def kill_database(world: World, rng: random.Random) -> Hit:
     runs = held_runs(world, rng)
     world.house.postgres.kill()
+    hit = hit_later(world, runs)
     time.sleep(rng.choice((0, 1)))
     world.house.restart_postgres()
-    return Hit(runs=runs)
+    return hit()
 
 
 def cut_connections(world: World, rng: random.Random) -> Hit:
     """Every connection to the database is cut, as by a failover; it answers at once again."""
     runs = held_runs(world, rng)
     world.watch.patiently(CUT)
-    return Hit(runs=runs)
+    return hit_later(world, runs)()
 
 
 # ---- Salesforce
 
 
-def running(world: World, rng: random.Random, *, rotates: bool | None = None) -> Any:
-    """Wait for a run that is being worked on; rotates: only at orgs that rotate refresh tokens, or that don't."""
+def running(world: World, rng: random.Random, *, rotates: bool | None = None, pages: bool = False) -> Any:
+    """Wait for a run that is being worked on.
+
+    rotates: only at orgs that rotate refresh tokens, or that don't. pages: only one that has further pages to read.
+    """
 
     def look() -> list[Any]:
         rows = world.watch.running()
+        rows = [row for row in rows if not pages or (row.total or 0) - row.read > PAGE]
         return [row for row in rows if rotates is None or world.org_of(row.salesforce_user_id).rotates == rotates]
 
-    return chance(look, "no run was being worked on", rng)
+    return chance(look, f"no run was {'in mid-page' if pages else 'being worked on'}", rng)
 
 
-def latest_run(world: World, connection_id: int) -> list[int]:
-    return [row.id for row in world.watch.patiently(LATEST_RUN, connection_id)]
+def latest_run(world: World, connection_id: int, since: datetime) -> list[int]:
+    """Return the latest run of a connection that has begun, if it had not ended by that moment."""
+    return [row.id for row in world.watch.patiently(LATEST_RUN, connection_id, since)]
 
 
 def bad_answer(answer: str, *, times: int = 1, kind: str = "data", **details: Any) -> Strike:
     """Let the org answer this to a user whose run is going on; it counts once the org has answered it."""
 
     def strike(world: World, rng: random.Random) -> Hit:
-        row = running(world, rng)
-        org = world.org_of(row.salesforce_user_id)
+        row = running(world, rng, pages=kind == "query_more")
+        org, began = world.org_of(row.salesforce_user_id), datetime.now(UTC)
         number = org.arm(answer, kind=kind, user_id=row.salesforce_user_id, times=times, **details)
         try:
             await_hit(org, number)
-            runs = latest_run(world, row.connection_id)
+            runs = latest_run(world, row.connection_id, began)
             if times > 1:
                 time.sleep(4)
         finally:
@@ -346,27 +368,27 @@ def expire(*, rotates: bool) -> Strike:
     """The access token ends; it counts once it was refreshed."""
 
     def strike(world: World, rng: random.Random) -> Hit:
-        row = running(world, rng, rotates=rotates)
+        row, began = running(world, rng, rotates=rotates), datetime.now(UTC)
         version = world.watch.patiently(TOKENS, row.connection_id)[0].token_version
         world.org_of(row.salesforce_user_id).do("expire_sessions", user_id=row.salesforce_user_id)
         await_tokens(world, row.connection_id, lambda now: now.token_version > version, "nobody refreshed it")
-        return Hit(runs=latest_run(world, row.connection_id))
+        return Hit(runs=latest_run(world, row.connection_id, began))
 
     return strike
 
 
 def expire_all(world: World, rng: random.Random) -> Hit:
     """All sessions of an org end at one moment."""
-    row = running(world, rng)
+    row, began = running(world, rng), datetime.now(UTC)
     version = world.watch.patiently(TOKENS, row.connection_id)[0].token_version
     world.org_of(row.salesforce_user_id).do("expire_sessions")
     await_tokens(world, row.connection_id, lambda now: now.token_version > version, "nobody refreshed it")
-    return Hit(runs=latest_run(world, row.connection_id))
+    return Hit(runs=latest_run(world, row.connection_id, began))
 
 
 def revoke(world: World, rng: random.Random) -> Hit:
     """The permission is taken back; the advisor sees it and connects again."""
-    row = running(world, rng)
+    row, began = running(world, rng), datetime.now(UTC)
     version = world.watch.patiently(TOKENS, row.connection_id)[0].token_version
     world.org_of(row.salesforce_user_id).do("revoke_approvals", user_id=row.salesforce_user_id)
 
@@ -374,14 +396,14 @@ def revoke(world: World, rng: random.Random) -> Hit:
         return bool(now.status == "needs_reconnect" or now.token_version > version)
 
     await_tokens(world, row.connection_id, is_noticed, "nobody noticed it")
-    return Hit(runs=latest_run(world, row.connection_id))
+    return Hit(runs=latest_run(world, row.connection_id, began))
 
 
 def bad_refresh(answer: str, times: int = 1, **details: Any) -> Strike:
     """The token has ended, and the token endpoint has trouble too."""
 
     def strike(world: World, rng: random.Random) -> Hit:
-        row = running(world, rng)
+        row, began = running(world, rng), datetime.now(UTC)
         org = world.org_of(row.salesforce_user_id)
         number = org.arm(answer, kind="token_refresh", times=times, **details)
         try:
@@ -389,20 +411,20 @@ def bad_refresh(answer: str, times: int = 1, **details: Any) -> Strike:
             await_hit(org, number)
         finally:
             org.disarm(number)
-        return Hit(runs=latest_run(world, row.connection_id))
+        return Hit(runs=latest_run(world, row.connection_id, began))
 
     return strike
 
 
 def kill_in_refresh(world: World, rng: random.Random) -> Hit:
     """kill -9 of a work-horse that waits for the answer to its refresh token."""
-    row = running(world, rng)
+    row, began = running(world, rng), datetime.now(UTC)
     org = world.org_of(row.salesforce_user_id)
     number = org.arm("slow_after", kind="token_refresh", times=1, seconds=6)
     try:
         org.do("expire_sessions", user_id=row.salesforce_user_id)
         await_hit(org, number)
-        runs = latest_run(world, row.connection_id)
+        runs = latest_run(world, row.connection_id, began)
         horses = [working for working in world.watch.working("run") if working.row in runs]
         if not horses:
             raise Missed("another process refreshed it")

@@ -5,7 +5,6 @@ Every look opens a connection of its own, since the campaign takes the database 
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ AWAY_S = 90.0
 FRESH_S = 45  # a run that was not written to for longer has lost its work-horse
 BUSY_S = 4  # one that was written to as lately as that is going on
 RUNNING = """
-    SELECT r.id, r.connection_id, r.lease, r.tries, r.read, r.opened_at, c.salesforce_user_id, c.partner_id
+    SELECT r.id, r.connection_id, r.lease, r.tries, r.read, r.total, r.opened_at, c.salesforce_user_id, c.partner_id
     FROM sync_runs r JOIN connections c ON c.id = r.connection_id
     WHERE r.status = 'running' AND r.lease_until > now() AND r.heartbeat_at > now() - %s * interval '1 second'
 """
@@ -101,12 +100,6 @@ class Watch:
         found = [working for working in jobs if working is not None]
         held = {row.id for row in self.running(FRESH_S)} if found else set()
         return [w for w in found if w.kind in kinds and (w.kind != "run" or w.row in held)]
-
-    def waiting_jobs(self) -> int:
-        """Jobs that lie in Redis; 0 where it doesn't answer."""
-        with contextlib.suppress(redis.RedisError), self._redis() as client:
-            return sum(int(client.llen(f"rq:queue:{name}")) for name in ("tick", "leads", "sync"))
-        return 0
 
     def _redis(self) -> redis.Redis:
         return redis.Redis.from_url(

@@ -1,0 +1,149 @@
+"""The campaign's judge finds what is wrong: each thing that must not happen is made to happen here, and seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from sqlalchemy import delete, update
+
+from asapp.extensions import db
+from asapp.leads.pages import get_page
+from asapp.models import Connection, Contact, Lead, LedgerEntry, RunStatus, SyncRun
+from asapp.simulator import Running
+from scripts.chaos import verdict
+from scripts.chaos.__main__ import Campaign, read_arguments
+from scripts.chaos.faults import LANES, Hit
+from scripts.chaos.org import Org
+from scripts.chaos.people import Advisor, Flights, SignedUp
+from scripts.chaos.report import Record
+from tests.signing_up import PostOffice, someone_signs_up
+
+
+@pytest.fixture
+def office(app: Flask, org: Running) -> PostOffice:
+    office = PostOffice(org)
+    office.add(first_name="Ravi", last_name="Shah", email="ravi@fjord.example")
+    office.add(first_name="Noor", last_name="Haddad", email="noor@fjord.example")
+    someone_signs_up(office.advisor)
+    office.deliver()
+    office.sync()
+    office.sync()
+    return office
+
+
+@pytest.fixture
+def judge(office: PostOffice, org: Running) -> Callable[[], list[str]]:
+    db.session.commit()
+    slug = get_page(office.advisor).slug
+    about = (Org(org.url, 0), office.user, "amara", "http://127.0.0.1:1", Flights())
+    advisor = Advisor(0, office.advisor.id, office.advisor.email, slug, *about)
+    signed_up = [SignedUp(advisor, "mei.chou@harbour.example")]
+
+    def lines() -> Iterator[str]:
+        yield from verdict.runs_wrong()
+        yield from verdict.leases_wrong()
+        connection = db.session.get_one(Connection, office.connection.id, populate_existing=True)
+        yield from verdict.connection_wrong(connection)
+        yield from verdict.contacts_wrong(connection, advisor.org, set())
+        yield from verdict.leads_wrong([advisor], signed_up)
+
+    def judge() -> list[str]:
+        db.session.commit()
+        found = list(lines())
+        db.session.commit()
+        return found
+
+    return judge
+
+
+def test_what_holds_is_not_complained_of(judge: Callable[[], list[str]]) -> None:
+    assert judge() == []
+
+
+def in_the_database(statement: object) -> Callable[[PostOffice], object]:
+    return lambda _office: db.session.execute(statement)  # type: ignore[call-overload]
+
+
+ONE = Contact.email == "ravi@fjord.example"
+LAST_RUN = SyncRun.id == 2
+WRONGS: dict[str, tuple[Callable[[PostOffice], object], str]] = {
+    "a run that goes on": (in_the_database(update(SyncRun).where(LAST_RUN).values(status="queued")), "is still queued"),
+    "a sum that is wrong": (in_the_database(update(SyncRun).where(LAST_RUN).values(read=9)), "don't add up"),
+    "a bug": (
+        in_the_database(update(SyncRun).where(LAST_RUN).values(status=RunStatus.FAILED, error_code="our_bug")),
+        "bug of ours",
+    ),
+    "no reason": (in_the_database(update(SyncRun).where(LAST_RUN).values(status=RunStatus.FAILED)), "without a reason"),
+    "a lease": (in_the_database(update(Connection).values(token_lease="x")), "still have a lease"),
+    "disconnected": (in_the_database(update(Connection).values(status="needs_reconnect")), "is needs_reconnect"),
+    "a contact lost": (in_the_database(delete(Contact).where(ONE)), "is missing"),
+    "another name": (in_the_database(update(Contact).where(ONE).values(first_name="X")), "has other values"),
+    "switched off": (in_the_database(update(Contact).where(ONE).values(opted_out=True)), "instead of active"),
+    "the ledger": (in_the_database(delete(LedgerEntry)), "missing in the ledger"),
+    "books": (in_the_database(update(Connection).values(salesforce_count=7)), "don't balance"),
+    "opted out there": (lambda office: office.org.opt_out(office.org.contacts(office.user)[0]["Id"]), "is active here"),
+    "gone there": (lambda office: office.org.delete(office.org.contacts(office.user)[0]["Id"]), "not theirs any more"),
+    "a sign-up lost": (in_the_database(update(Lead).values(email="other@harbour.example")), "a sign-up is lost"),
+    "a lead that waits": (in_the_database(update(Lead).values(state="waiting")), "a lead is waiting"),
+    "a lead doubled": (
+        lambda office: office.org.add_lead(office.user, last_name="Chou", email="Mei.Chou@harbour.example"),
+        "is 2 times in Salesforce",
+    ),
+    "a lead from nowhere": (
+        lambda office: office.org.add_lead(office.user, last_name="X", email="x@harbour.example"),
+        "a lead that nobody sent",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONGS)
+def test_what_does_not_hold_is_said(office: PostOffice, judge: Callable[[], list[str]], name: str) -> None:
+    deed, words = WRONGS[name]
+    deed(office)
+    found = judge()
+    assert any(words in line for line in found), found
+
+
+# What a campaign has to have done
+
+
+def campaign_of(tmp_path: Path, *arguments: str) -> Campaign:
+    return Campaign(read_arguments(["--folder", str(tmp_path / "chaos"), *arguments]))
+
+
+def hit(lane: str, kind: str) -> Record:
+    return Record(lane, kind, 0.0, Hit(), {})
+
+
+def test_a_full_campaign_in_which_a_kind_has_hit_nothing_fails(tmp_path: Path) -> None:
+    campaign = campaign_of(tmp_path, "--faults", "200")
+    everything = [hit(lane, kind) for lane, kinds in LANES.items() for kind in kinds]
+    campaign.records = everything * 5
+    assert list(campaign.weaknesses()) == []
+    campaign.records = [record for record in campaign.records if record.kind != "query timeout"]
+    assert list(campaign.weaknesses()) == ["query timeout: has hit nothing"]
+
+
+def test_faults_that_have_missed_do_not_count(tmp_path: Path) -> None:
+    campaign = campaign_of(tmp_path, "--faults", "2")
+    campaign.records = [hit("Salesforce", "502"), Record("Salesforce", "504", 0.0, None, {})]
+    assert list(campaign.weaknesses()) == ["only 1 of 2 faults have hit something"]
+
+
+def test_people_who_could_not_sign_up_fail_it(tmp_path: Path) -> None:
+    campaign = campaign_of(tmp_path, "--faults", "0")
+    campaign.public.given_up = 3
+    assert list(campaign.weaknesses()) == ["3 people could not sign up"]
+
+
+def test_a_campaign_that_proves_less_than_it_should_ends_with_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    campaign = campaign_of(tmp_path, "--faults", "1")
+    assert not campaign.ends_well(["something"])
+    assert "WRONG: something" in capsys.readouterr().out
+    assert campaign.ends_well([])
+    assert "Everything holds." in capsys.readouterr().out
