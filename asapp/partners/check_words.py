@@ -39,6 +39,9 @@ WORDS: dict[tuple[str, str], Words] = {
     ("*", "no_answer"): Words(ASK_AGAIN),
     ("*", "host_first"): Words("Not asked, since the host has to be right first."),
     ("*", "key_first"): Words("Not asked, since the Consumer Key has to be right first."),
+    ("*", "callback_first"): Words("Not asked, since the callback URL has to be right first."),
+    ("*", "pkce_first"): Words("Not asked, since PKCE has to be accepted first."),
+    ("*", "scopes_first"): Words("Not asked, since the scopes have to be granted first."),
     ("*", "nobody_connected"): Words(WITH_ADVISOR),
     ("*", "nobody_asked"): Words("Not asked yet."),
     ("*", "reconnect_first"): Words(

@@ -128,11 +128,12 @@ def _sort_objection(objection: tuple[str, str]) -> list[Finding]:
         return [Finding("key", False, code, said)]
     known = [Finding("key", True, "known")]
     if code == "redirect_mismatch":
-        return [*known, Finding("callback", False, "redirect_mismatch", said)]
+        return [*known, Finding("callback", False, "redirect_mismatch", said), Finding("pkce", None, "callback_first")]
     if code == "pkce":
-        return [*known, Finding("pkce", False, "refused", said)]
+        return [*known, Finding("pkce", False, "refused", said), Finding("callback", None, "pkce_first")]
     if code == "scope_missing":
-        return [*known, Finding("scopes", False, "scope_refused", said)]
+        unasked = [Finding(code, None, "scopes_first") for code in ("callback", "pkce")]
+        return [*known, Finding("scopes", False, "scope_refused", said), *unasked]
     return [Finding("callback", None, "other_answer", said), Finding("pkce", None, "other_answer", said)]
 
 

@@ -50,7 +50,7 @@ def tell_nobody(response: Response) -> Response:
 def guide(token: str) -> ResponseReturnValue:
     link, partner, status = look_up(token)
     if link is None or partner is None:
-        return closed(status)
+        return closed(token, status)
     names = {"callback_url": config().callback_url, "scopes": SCOPES, "sender": sender_of(link)}
     count = len(advisors.addresses_of(partner))
     return render_template("partner_setup/guide.html", token=token, link=link, partner=partner, advisors=count, **names)
@@ -61,7 +61,7 @@ def guide(token: str) -> ResponseReturnValue:
 def keys(token: str) -> ResponseReturnValue:
     link, partner, status = look_up(token)
     if link is None or partner is None:
-        return closed(status)
+        return closed(token, status)
     return show_keys(token, partner, AppDetails(partner.salesforce_url, "", ""))
 
 
@@ -71,7 +71,7 @@ def keys(token: str) -> ResponseReturnValue:
 def enter(token: str) -> ResponseReturnValue:
     link, partner, status = look_up(token)
     if link is None or partner is None:
-        return closed(status)
+        return closed(token, status)
     entered = AppDetails(*(request.form.get(name, "")[:4000] for name in AppDetails._fields))
     if "show" in request.form:
         return show_keys(token, partner, entered)
@@ -81,7 +81,7 @@ def enter(token: str) -> ResponseReturnValue:
     except InvalidFields as refusal:
         return show_keys(token, partner, entered, errors=refusal.errors), 422
     except LinkIsGone:
-        return closed(GONE)
+        return closed(token, GONE)
     if not attempt.is_saved:
         errors = {"secret": "Enter the secret again. Salesforce did not accept the last one."}
         if not attempt.is_secret_wrong:
@@ -104,8 +104,11 @@ def look_up(token: str) -> tuple[SetupLink | None, Partner | None, int]:
     return (link, partner, 200) if link.is_open(utcnow()) else (None, None, GONE)
 
 
-def closed(status: int) -> ResponseReturnValue:
-    return render_template("partner_setup/closed.html"), status
+def closed(token: str, status: int) -> ResponseReturnValue:
+    """Say how it ended, and nothing more."""
+    found = handoff.find_link(token)
+    link = found[0] if found is not None else None
+    return render_template("partner_setup/closed.html", link=link), status
 
 
 def show_keys(token: str, partner: Partner, entered: AppDetails, **names: Any) -> str:

@@ -116,6 +116,7 @@ def test_a_callback_that_is_not_registered(desk: Desk) -> None:
     found = run(desk)
     assert found["callback"].is_bad
     assert "slash at its end" in found["callback"].says
+    assert found["pkce"].says == "Not asked, since the callback URL has to be right first."
     assert found["key"].is_good
     assert found["secret"].is_good
 
@@ -146,6 +147,7 @@ def test_pkce_that_is_refused(app: Flask) -> None:
         salesforce.post(f"{url}/services/oauth2/token", status_code=503, text="<html>")
         found = {f.code: f for f in probe.look_at_app(probe.App(url, CALLBACK, "key", "secret"))}
     assert found["pkce"].is_good is False
+    assert (found["callback"].is_good, found["callback"].why) == (None, "pkce_first")
     assert found["secret"].is_good is None
 
 

@@ -205,7 +205,7 @@ def test_the_page_says_what_stays_with_the_firm(client: FlaskClient, ada: User, 
     someone_signs_up(made, "rose@fjord.example").state = LeadState.SENT
     db.session.commit()
     page = client.get(path).text
-    assert "The 2 people who signed up so far" in page
+    assert "2 people who signed up so far" in page
     assert "1 lead is not in Northgate Wealth's Salesforce yet." in page
     assert "It waits here and never goes to another firm's." in page
 

@@ -191,9 +191,12 @@ def close_expired(link: SetupLink) -> None:
     link.expires_at = utcnow() - timedelta(seconds=1)
 
 
-@pytest.mark.parametrize("close", [close_used, close_revoked, close_expired])
+@pytest.mark.parametrize(
+    ("close", "words"),
+    [(close_used, "It was used"), (close_revoked, "It was taken back."), (close_expired, "It has expired.")],
+)
 def test_a_link_that_is_closed_says_so_and_nothing_more(
-    close: Any, client: FlaskClient, nobody: FlaskClient, ada: User, partner: Partner
+    close: Any, words: str, client: FlaskClient, nobody: FlaskClient, ada: User, partner: Partner
 ) -> None:
     path = send_link(client)
     close(db.session.scalars(select(SetupLink)).one())
@@ -201,6 +204,7 @@ def test_a_link_that_is_closed_says_so_and_nothing_more(
     for response in (nobody.get(path), nobody.get(f"{path}/keys"), nobody.post(f"{path}/keys", data={"key": KEY})):
         assert response.status_code == 410
         assert "This link no longer works" in response.text
+        assert words in response.text
         assert "Northgate" not in response.text
 
 
