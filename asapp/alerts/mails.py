@@ -109,7 +109,7 @@ def next_person(now: datetime) -> int | None:
 def due(now: datetime) -> Select[Any]:
     """Select whom to tell of what now. One after the other by ix_alert_mails_waiting, hence no joins."""
     return select(AlertMail.user_id).where(
-        AlertMail.due_at <= now, is_free(now), concerns_them(), ~was_told_lately(now), ~has_mail_lately(now)
+        AlertMail.due_at <= now, concerns_them(), ~was_told_lately(now), ~has_mail_lately(now)
     )
 
 
@@ -157,7 +157,7 @@ def was_told_lately(now: datetime) -> ColumnElement[bool]:
 
 
 def has_mail_lately(now: datetime) -> ColumnElement[bool]:
-    """Of whatever kind; or one is being sent at this moment."""
+    """Of whatever kind; or one, this one perhaps, is being sent at this moment."""
     other = aliased(AlertMail)
     return (
         select(other.id)

@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from asapp import audit
+from asapp.alerts import alerts
 from asapp.audit import person
 from asapp.clock import utcnow
 from asapp.extensions import db
@@ -33,10 +34,16 @@ def test_the_firm_board(house: House, open_page: OpenPage) -> None:
         )
         make_synced_connection(make_advisor(firm, "Siobhán Ní Bhriain"), failures_in_a_row=3)
         make_advisor(firm, "Tomás Herrera")
+        firm.paused_until, firm.paused_why = utcnow() + timedelta(hours=2), "share_used_up"
+        db.session.commit()
+        alerts.look(utcnow() - timedelta(minutes=40))
     page = open_page(house, house.make_admin())
     page.goto(f"{house.url}/admin/board")
+    pause = page.get_by_role("region", name="Open alerts").get_by_role("row", name="Board & Sons").first
+    expect(pause).to_contain_text("Syncs pause: the API allowance is used up")
+    expect(pause).to_contain_text("40 minutes ago")
     inspect(page, "board-firms")
-    page.get_by_role("link", name="Board & Sons").click()
+    page.get_by_role("region", name="Firms").get_by_role("link", name="Board & Sons").first.click()
     expect(page.get_by_role("row", name="Daniel Abubakar")).to_contain_text("Needs reconnecting")
     inspect(page, "board-firm")
     page.get_by_label("Show").select_option("attention")

@@ -249,6 +249,26 @@ def test_two_workers_at_once_send_one(app: Flask, broken: Connection, server: Se
     assert sorted(server.to) == addresses
 
 
+def test_whoever_waits_for_the_row_of_another_finds_it_taken(app: Flask, broken: Connection) -> None:
+    claimed: list[mails.Round | None] = []
+
+    def come_second() -> None:
+        with app.app_context(), writing():
+            claimed.append(mails.claim(utcnow()))
+            db.session.remove()
+
+    second = Thread(target=come_second)
+    with writing():
+        db.session.query(AlertMail).update({"lease": "first", "lease_until": utcnow() + mails.LEASE})
+        second.start()
+        second.join(0.5)
+        assert second.is_alive()  # it has seen a free row, and waits for us
+        db.session.commit()
+    second.join(30)
+    assert claimed == [None]
+    assert db.session.query(AlertMail).one().lease == "first"
+
+
 def test_two_who_found_the_same_one_do_not_both_get_it(broken: Connection) -> None:
     with writing():
         assert mails.claim(utcnow()) is not None

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 from flask import Flask
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.exc import IntegrityError
 
 from asapp.alerts import alerts
@@ -285,3 +285,34 @@ def test_the_list_for_admins_has_a_line_for_each_firm_and_kind(app: Flask) -> No
     lines = alerts.list_open()
     assert [(line.kind, line.number) for line in lines] == [("paused", 1), ("reconnect", 2), ("reconnect", 1)]
     assert lines[0].partner.id == lines[1].partner.id == partner.id
+
+
+def test_each_question_finds_its_connections_by_an_index(app: Flask) -> None:
+    """The tick asks every 15 seconds: what is well must not be read, however many there are."""
+    make_firm(3, 2)
+    make_connection(status="needs_reconnect")
+    asked: list[tuple[str, object]] = []
+
+    def hear(_connection: object, _cursor: object, statement: str, parameters: object, *_rest: object) -> None:
+        if statement.startswith("SELECT") and "connections" in statement:
+            asked.append((statement, parameters))
+
+    event.listen(db.engine, "before_cursor_execute", hear)
+    alerts.find_changes(utcnow())
+    event.remove(db.engine, "before_cursor_execute", hear)
+    plans = [plan for statement, parameters in asked for plan in plan_of(statement, parameters)]
+    assert len(asked) == 6
+    assert [line for line in plans if "Seq Scan on connections" in line or line == "SCAN connections"] == []
+    used = {index for index in ("due", "opt_outs", "failing", "well") if f"ix_connections_{index}" in " ".join(plans)}
+    if db.engine.dialect.name == "sqlite":  # PostgreSQL chooses among them by its statistics
+        assert used == {"due", "opt_outs", "failing", "well"}
+
+
+def plan_of(statement: str, parameters: object) -> list[str]:
+    is_sqlite = db.engine.dialect.name == "sqlite"
+    with db.engine.connect() as connection:
+        if not is_sqlite:
+            connection.exec_driver_sql("SET LOCAL enable_seqscan = off")  # the table is small
+            connection.exec_driver_sql("SET LOCAL enable_bitmapscan = off")
+        how = "EXPLAIN QUERY PLAN" if is_sqlite else "EXPLAIN"
+        return [str(row[-1]) for row in connection.exec_driver_sql(f"{how} {statement}", parameters)]  # type: ignore[arg-type]

@@ -235,5 +235,15 @@ def test_open_alerts_are_listed_with_since_when(client: FlaskClient, ada: User, 
     assert text.count("20 minutes ago") == 3
 
 
+def test_the_list_of_alerts_stays_short(client: FlaskClient, ada: User) -> None:
+    for number in range(23):
+        make_partner(f"Firm {number}", paused_until=utcnow() + timedelta(hours=1))
+    with writing():
+        alerts.look()
+    text = client.get("/admin/board").text
+    assert text.count("Syncs pause") == 20
+    assert "And 3 more." in text
+
+
 def test_every_kind_of_alert_has_words() -> None:
     assert set(ALERTS) == set(AlertKind)
