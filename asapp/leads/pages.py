@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from asapp.clock import utcnow
 from asapp.database import writing
 from asapp.extensions import db
-from asapp.leads.fields import check_frame_hosts, check_words
+from asapp.leads.fields import HEADING_MAX, check_frame_hosts, check_words
 from asapp.models import ConsentText, OptInPage, User
 
 SLUG_MAX = 60
@@ -47,7 +47,9 @@ def add_page(user: User) -> None:
     if made.first() is None and _page_of(user.id) is None:  # the address was taken at this very moment
         db.session.execute(_insert_if_absent(OptInPage).values(user_id=user.id, slug=f"{wanted}-{user.id}"))
     heading, words = first_words(user)
-    db.session.execute(_insert_if_absent(ConsentText).values(user_id=user.id, version=1, heading=heading, words=words))
+    stored = {name.removesuffix("_stored"): part for name, part in _stored(user, heading, words).items()}
+    columns = {"user_id": user.id, "version": 1, "created_at": utcnow(), **stored}
+    db.session.execute(_insert_if_absent(ConsentText.__table__).values(columns))
 
 
 def first_words(user: User) -> tuple[str, str]:
@@ -88,7 +90,7 @@ def save_page(page: OptInPage, heading: str, words: str, frame_hosts: str) -> Co
         newest = (
             db.session.scalar(select(func.max(ConsentText.version)).where(ConsentText.user_id == page.user_id)) or 0
         )
-        text = ConsentText(user_id=page.user_id, version=newest + 1, heading=clean.heading, words=clean.words)
+        text = ConsentText(user_id=page.user_id, version=newest + 1, **_stored(page.user, clean.heading, clean.words))
         db.session.add(text)
     page.frame_hosts, page.changed_at = hosts, utcnow()
     db.session.commit()
@@ -102,9 +104,18 @@ def change_firm(user_id: int, old_name: str, new_name: str) -> None:
     )
     if text is None:
         return
-    heading, words = (part.replace(old_name, new_name) for part in (text.heading, text.words))
-    if (heading, words) != (text.heading, text.words):
-        db.session.add(ConsentText(user_id=user_id, version=text.version + 1, heading=heading[:120], words=words))
+    heading, words = (part.replace(old_name, new_name) for part in (text.heading_stored, text.words_stored))
+    if (heading, words) != (text.heading_stored, text.words_stored):
+        parts = {"heading_stored": heading[:HEADING_MAX], "words_stored": words}
+        db.session.add(ConsentText(user_id=user_id, version=text.version + 1, **parts))
+
+
+def _stored(user: User, heading: str, words: str) -> dict[str, str]:
+    """Return what is kept of a page's words: they are append-only, and whoever wrote them can be erased."""
+    return {
+        "heading_stored": ConsentText.stored(heading, user.name),
+        "words_stored": ConsentText.stored(words, user.name),
+    }
 
 
 def slug_of(name: str) -> str:
@@ -122,6 +133,6 @@ def _page_of(user_id: int) -> OptInPage | None:
     return db.session.scalar(select(OptInPage).where(OptInPage.user_id == user_id))
 
 
-def _insert_if_absent(table: type[OptInPage] | type[ConsentText]) -> Any:
+def _insert_if_absent(table: Any) -> Any:
     dialect = sqlite if db.engine.dialect.name == "sqlite" else postgresql
     return dialect.insert(table).on_conflict_do_nothing()

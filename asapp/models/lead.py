@@ -6,6 +6,7 @@ to and when is append-only beside it and names the lead by its id. Erasing blank
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,9 @@ from asapp.models.columns import append_only, new_public_id, one_of
 
 if TYPE_CHECKING:
     from asapp.models.user import User
+
+
+ADVISOR = "\ue000"  # one character, never typed: no text grows longer than its column
 
 
 class OptInPage(Base):
@@ -51,9 +55,25 @@ class ConsentText(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
     version: Mapped[int] = mapped_column()
-    heading: Mapped[str] = mapped_column(String(120))
-    words: Mapped[str] = mapped_column(Text)
+    # With ADVISOR where the page says the advisor's name: who that is stands in the row of the user alone.
+    heading_stored: Mapped[str] = mapped_column("heading", String(120))
+    words_stored: Mapped[str] = mapped_column("words", Text)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+
+    user: Mapped[User] = relationship()
+
+    @property
+    def heading(self) -> str:
+        return self.heading_stored.replace(ADVISOR, self.user.name)
+
+    @property
+    def words(self) -> str:
+        return self.words_stored.replace(ADVISOR, self.user.name)
+
+    @staticmethod
+    def stored(text: str, name: str) -> str:
+        """Return a text as it is kept: without the advisor's name."""
+        return re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", ADVISOR, text) if name else text
 
 
 class LeadState(StrEnum):

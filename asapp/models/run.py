@@ -94,7 +94,7 @@ class SyncRun(Base):
     sure_stamp: Mapped[datetime | None] = mapped_column(UTCDateTime)
     sure_id: Mapped[str | None] = mapped_column(String(18))
     opt_out_field: Mapped[str | None] = mapped_column(String(80))
-    # How far a sweep has come: behind this Id it goes on in the next slice; as many Ids have come so far.
+    # How far a sweep has come: behind this Id it goes on in the next slice; so many Ids have come. Empty: no sweep has begun.
     sweep_after_id: Mapped[str | None] = mapped_column(String(18))
     swept: Mapped[int | None] = mapped_column()
 

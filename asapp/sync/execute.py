@@ -184,7 +184,7 @@ class Execution:
     def apply_pages(self, page: ContactPage, *, in_order: bool = True) -> None:
         """Store a page and those behind it; each is read while the one before is stored."""
         while True:
-            self.stop_if_asked()
+            self.stop_if_asked(is_end_of_slice_a_reason=in_order)  # only a reading in order goes on where it was
             coming = self.ask().next_page_ahead(page.next_path) if page.next_path else None
             self.apply(page, in_order)
             if coming is None:
@@ -207,7 +207,7 @@ class Execution:
         if owned == self.stock.expected and not self.stock.departures and not self.wants_sweep(owned):
             return owned, False
         self.write(phase=RunPhase.DEPARTURES)
-        if owned != self.stock.expected:
+        if owned != self.stock.expected and self.run.swept is None:
             owned = self.read_again()
         swept = False
         if self.wants_sweep(owned):
@@ -231,7 +231,7 @@ class Execution:
 
     def wants_sweep(self, owned: int) -> bool:
         connection = self.connection
-        if owned != self.stock.expected or connection.sweep_wanted or self.run.sweep_after_id:
+        if owned != self.stock.expected or connection.sweep_wanted or self.run.swept is not None:
             return True
         if self.run.is_full:
             return False  # it has just read everybody
@@ -245,12 +245,13 @@ class Execution:
         seen: set[str] = set()  # since the last mark
         to_read: list[str] = []
         marked_at = time.monotonic()
+        self.write(swept=self.run.swept or 0)
         after_id = self.run.sweep_after_id
         for rows in self.ask().iter_sweep(self.owner_id, after_id):
             seen.update(salesforce_id for salesforce_id, _ in rows)
             to_read += self.differing(rows)
             self.stop_if_asked()
-            if len(seen) >= MARK_IDS or time.monotonic() - marked_at > MARK_S:
+            if rows and (len(seen) >= MARK_IDS or time.monotonic() - marked_at > MARK_S):
                 self.mark_swept(rows[-1][0], seen, to_read)
                 seen, to_read, marked_at = set(), [], time.monotonic()
         to_read += self.look_at(departures.ids_missed_by_sweep(self.pull(), seen))
@@ -343,8 +344,10 @@ class Execution:
             partner.org_calls_used, partner.org_calls_allowed = self._client.usage
             partner.org_calls_seen_at = now
 
-    def stop_if_asked(self) -> None:
-        if self.workplace.should_stop() or time.monotonic() > self.slice_ends_at:
+    def stop_if_asked(self, *, is_end_of_slice_a_reason: bool = True) -> None:
+        if self.workplace.should_stop():
+            raise StopRequested
+        if is_end_of_slice_a_reason and time.monotonic() > self.slice_ends_at:
             raise StopRequested
 
     def note(self, **values: object) -> None:

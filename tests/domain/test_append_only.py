@@ -23,7 +23,7 @@ def history(app: Flask) -> None:
     someone_signs_up(make_advisor())
 
 
-@pytest.mark.parametrize(("model", "column"), [(ConsentEvent, "kind"), (ConsentText, "words")])
+@pytest.mark.parametrize(("model", "column"), [(ConsentEvent, "kind"), (ConsentText, "words_stored")])
 def test_the_application_refuses(model: type[ConsentEvent | ConsentText], column: str) -> None:
     row = db.session.scalars(select(model)).one()
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from werkzeug.test import TestResponse
 
 from asapp.extensions import db
@@ -300,3 +300,29 @@ def test_one_person_pressing_many_times_at_once_is_one_lead(app: Flask, client: 
 
     db.session.rollback()
     assert (count(Lead), count(Contact), count(ConsentEvent)) == (1, 1, 1)
+
+
+def test_the_words_are_kept_without_the_advisors_name_and_shown_with_it(
+    client: FlaskClient, page: OptInPage, address: str
+) -> None:
+    """They are append-only, and whoever wrote them can be erased."""
+    advisor = page.user
+    name = advisor.name
+    pages.save_page(page, f"Post from {name}", f"{name} and {name}'s firm may write; {name}son may not.", "")
+    kept = db.session.execute(text("SELECT heading, words FROM consent_texts ORDER BY version")).all()
+    assert len(kept) == 2
+    assert not any(re.search(rf"{name}\b", part) for row in kept for part in row)
+    shown = client.get(address).text
+    assert f"Post from {name}" in shown
+    assert f"{name}son may not." in shown
+    advisor.name = "Erased advisor"
+    db.session.commit()
+    shown = client.get(address).text
+    assert "Post from Erased advisor" in shown
+    assert f"{name}son may not." in shown
+
+
+def test_saving_the_same_words_again_makes_no_version(page: OptInPage) -> None:
+    before = pages.current_text(page.user_id)
+    after = pages.save_page(page, before.heading, before.words, "")
+    assert after.version == before.version
