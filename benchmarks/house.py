@@ -167,15 +167,21 @@ class House:
             self._postgres.stop()
         self.log.close()
 
-    def environ(self, database: Database | None = None) -> dict[str, str]:
+    def environ(self, database: Database | None = None, **settings: str) -> dict[str, str]:
         url = database.url if database else "sqlite:////nowhere.db"
-        return guard().environ(**FIXED_SETTINGS, DATABASE_URL=url, REDIS_URL=self.redis.url)
+        return guard().environ(**FIXED_SETTINGS, DATABASE_URL=url, REDIS_URL=self.redis.url, **settings)
 
-    def start(self, command: list[str], database: Database | None = None, **options: Any) -> subprocess.Popen[str]:
+    def start(
+        self,
+        command: list[str],
+        database: Database | None = None,
+        settings: dict[str, str] | None = None,
+        **options: Any,
+    ) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, *command],
             cwd=ROOT,
-            env=self.environ(database),
+            env=self.environ(database, **(settings or {})),
             stdin=subprocess.DEVNULL,
             stderr=self.log,
             text=True,

@@ -173,6 +173,28 @@ def ring_and_wait(connections: list[int], **_rest: Any) -> dict[str, Any]:
     return {"s": took}
 
 
+def deliver(connections: list[int], **_rest: Any) -> dict[str, Any]:
+    """Deliver the leads that wait, as a worker does; return how many people there are, and what became of them."""
+    from sqlalchemy import func, select
+
+    from asapp.extensions import db
+    from asapp.jobs import tasks
+    from asapp.models import ConsentEvent, Contact, Lead
+
+    tasks.worker_app()
+    found: dict[str, Any] = {}
+    with measured(found):
+        tasks.deliver_leads(connections[0])
+    with tasks.worker_app().app_context():
+        counts = {
+            name: db.session.scalar(select(func.count()).select_from(table))
+            for name, table in (("leads", Lead), ("contacts", Contact), ("consents", ConsentEvent))
+        }
+        rows = db.session.execute(select(Lead.state, func.count()).group_by(Lead.state)).all()
+        states = {row[0]: row[1] for row in rows}
+    return found | counts | {"states": states}
+
+
 # What stands in a database before it is measured.
 
 
@@ -244,6 +266,21 @@ def prepare_due(url: str, org_id: str, due: int, **_rest: Any) -> dict[str, Any]
     return {}
 
 
+def prepare_form(url: str, org_id: str, whom: list[dict[str, Any]], **_rest: Any) -> dict[str, Any]:
+    """As prepare(), without a run; returns the address of the advisor's sign-up page as well."""
+    from asapp.extensions import db
+    from asapp.jobs import tasks
+    from asapp.leads import pages
+    from asapp.models import SyncRun, User
+
+    facts = prepare(url, org_id, whom)
+    with tasks.worker_app().app_context():
+        db.session.query(SyncRun).delete()
+        slug = pages.get_page(db.session.get_one(User, facts["users"][0])).slug
+        db.session.commit()
+    return facts | {"slug": slug}
+
+
 def prepare_pollers(url: str, org_id: str, pollers: int, **_rest: Any) -> dict[str, Any]:
     """Advisors whose syncs are under way; returns for each the cookie and the address that their browser asks for."""
     from flask.sessions import SecureCookieSessionInterface
@@ -284,8 +321,8 @@ def prepare_pollers(url: str, org_id: str, pollers: int, **_rest: Any) -> dict[s
 JOBS: dict[str, Callable[..., dict[str, Any]]] = {
     job.__name__: job
     for job in (
-        *(sync, no_change, add_run, read_everything_again, dispatch_all, ring_and_wait),
-        *(prepare, prepare_due, prepare_pollers),
+        *(sync, no_change, add_run, read_everything_again, dispatch_all, ring_and_wait, deliver),
+        *(prepare, prepare_due, prepare_pollers, prepare_form),
     )
 }
 

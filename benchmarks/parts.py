@@ -27,6 +27,10 @@ PAGE = 2000  # rows, Salesforce's most
 MANY = 20_000  # above this, what only explains the figures is left out
 SLOW_S = 0.2
 POLLERS = 16
+BURST = 1000  # sign-ups
+BROWSERS = 16  # at most at the same time
+A_SECOND = 50
+ALONE = 200
 SHOWN = (
     "salesforce_id",
     "first_name",
@@ -441,10 +445,12 @@ def progress(bench: Bench) -> list[Target]:
 
 
 @contextmanager
-def served(bench: Bench, database: Database, app: str) -> Iterator[tuple[int, psutil.Process]]:
+def served(
+    bench: Bench, database: Database, app: str, processes: int = 1, settings: dict[str, str] | None = None
+) -> Iterator[tuple[int, psutil.Process]]:
     port = free_port()
-    command = ["-m", "gunicorn", app, "--bind", f"127.0.0.1:{port}", "--workers", "1", "--threads", "8"]
-    process = bench.house.start(command, database)
+    command = ["-m", "gunicorn", app, "--bind", f"127.0.0.1:{port}", "--workers", str(processes), "--threads", "8"]
+    process = bench.house.start(command, database, settings)
     try:
         wait_until(lambda: _answers(port))
         yield port, psutil.Process(process.pid)
@@ -478,6 +484,75 @@ def polled(bench: Bench, server: tuple[int, psutil.Process], database: Database,
 
 def cpu_of(process: psutil.Process) -> float:
     return sum(sum(each.cpu_times()[:2]) for each in (process, *process.children(recursive=True)))
+
+
+def signups(bench: Bench) -> list[Target]:
+    """A burst of people who sign up, each from an address of their own, against one after the other; then the delivery."""
+    found = []
+    running = bench.org(0)
+    for place in bench.house.places:
+        say(f"\n{BURST:,} sign-ups, gunicorn with two processes of 8 threads behind a proxy, {place.kind}")
+        owner_id = running.ask("add_user", name="Amara Okafor", username=f"{place.kind}@x.example")
+        whom = [{"user_id": owner_id, **running.tokens(owner_id)}]
+        database = bench.house.prepare(place, running, "prepare_form", whom=whom)
+        with served(bench, database, "wsgi:app", 2, {"TRUSTED_PROXIES": "1"}) as (port, process):
+            crowd = Crowd(bench, port, process, database)
+            crowd.come(ALONE, 1)
+            found += deliver_burst(bench, crowd, place)
+            contenders = {
+                "one after the other": partial(crowd.come, ALONE, 1),
+                f"{A_SECOND} a second": partial(crowd.come, BURST, BROWSERS, A_SECOND),
+                f"{BROWSERS} at a time, without a pause": partial(crowd.come, BURST, BROWSERS),
+            }
+            figures = take_turns(contenders, bench.options.rounds, warm_up=0)
+            crowd.check_all_are_stored()
+        place.drop(database)
+        for each in figures.values():
+            say(
+                f"  {each.name:<32} {each.spread('p95_ms', '.1f')} ms for 95 %  {each.median('a_second'):,.0f} a second  "
+                f"CPU {each.median('cpu_ms'):.1f} ms each"
+            )
+        alone, paced, flat_out = figures.values()
+        by_turn, flat = ratios_by_turn(paced, alone, "p95_ms"), ratio(flat_out, alone, "p95_ms")
+        say(f"  p95 at {A_SECOND} a second, of one after the other: by turn {by_turn}; without a pause {flat:.1f}×")
+        label = f"{BURST:,} sign-ups, {A_SECOND} a second, {place.kind}: p95 of the form, of its p95 alone"
+        found.append(Target(label, ratio(paced, alone, "p95_ms"), 3, 1.5))
+    return found
+
+
+def deliver_burst(bench: Bench, crowd: Crowd, place: Place) -> list[Target]:
+    bench.house.call("ours", "deliver", crowd.database, **crowd.database.facts)
+    crowd.come(BURST, BROWSERS)
+    mark = bench.org(0).mark()
+    delivered = bench.house.call("ours", "deliver", crowd.database, **crowd.database.facts)
+    calls = bench.org(0).api_calls(mark)
+    if delivered["states"] != {"sent": crowd.people}:
+        raise RuntimeError(f"not delivered: {delivered['states']}")
+    say(
+        f"  {BURST:,} waiting leads delivered in {calls} calls and {delivered['s']:.1f} s, CPU {delivered['cpu_s']:.1f} s"
+    )
+    return [Target(f"calls to deliver {BURST:,} leads, {place.kind}", calls, 15, 15, "{:.0f}")]
+
+
+class Crowd:
+    """People at an advisor's sign-up page; each comes once."""
+
+    def __init__(self, bench: Bench, port: int, process: psutil.Process, database: Database) -> None:
+        self.bench, self.port, self.process, self.database = bench, port, process, database
+        self.people = 0
+
+    def come(self, people: int, browsers: int, a_second: float = 0.0) -> dict[str, Any]:
+        before = cpu_of(self.process)
+        whom = {"slug": self.database.facts["slug"], "first": self.people, "people": people}
+        how = {"port": self.port, "browsers": browsers, "a_second": a_second}
+        answer = self.bench.house.call("visitors", "sign_up", **whom, **how)
+        self.people += people
+        return answer | {"cpu_ms": (cpu_of(self.process) - before) / people * 1000}
+
+    def check_all_are_stored(self) -> None:
+        kept = self.bench.house.call("ours", "deliver", self.database, **self.database.facts)
+        if {kept[name] for name in ("leads", "contacts", "consents")} != {self.people}:
+            raise RuntimeError(f"{self.people} signed up: {kept}")
 
 
 def dispatch(bench: Bench) -> list[Target]:
@@ -587,5 +662,5 @@ def wait_until(is_so: Callable[[], bool], patience: timedelta = timedelta(second
 
 
 PARTS: dict[str, Callable[[Bench], list[Target]]] = {
-    part.__name__: part for part in (full, reread, slow, nochange, changed, progress, dispatch, workers)
+    part.__name__: part for part in (full, reread, slow, nochange, changed, progress, signups, dispatch, workers)
 }

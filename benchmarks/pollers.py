@@ -14,12 +14,11 @@ from statistics import quantiles
 from typing import Any
 
 
-class Poller:
-    def __init__(self, port: int, path: str, cookie: str) -> None:
+class Asker:
+    """A connection that stays open, and one question at a time on it."""
+
+    def __init__(self, port: int) -> None:
         self._port = port
-        self._question = (
-            f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nCookie: session={cookie}\r\nHX-Request: true\r\n\r\n"
-        ).encode()
         self.socket = self._connect()
         self._answer = bytearray()
         self._missing = -1
@@ -30,11 +29,11 @@ class Poller:
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return made
 
-    def ask(self) -> None:
+    def ask(self, question: bytes, asked_at: float) -> None:
         self._answer.clear()
         self._missing = -1
-        self.asked_at = time.perf_counter()
-        self.socket.sendall(self._question)
+        self.asked_at = asked_at
+        self.socket.sendall(question)
 
     def take(self) -> bytes | None:
         """Return the whole answer once it is here."""
@@ -51,6 +50,17 @@ class Poller:
         return bytes(self._answer) if len(self._answer) >= self._missing else None
 
 
+class Poller(Asker):
+    def __init__(self, port: int, path: str, cookie: str) -> None:
+        super().__init__(port)
+        self._question = (
+            f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nCookie: session={cookie}\r\nHX-Request: true\r\n\r\n"
+        ).encode()
+
+    def ask_again(self) -> None:
+        self.ask(self._question, time.perf_counter())
+
+
 def poll(port: int, seconds: float, asked: list[dict[str, Any]], must_have: str) -> dict[str, Any]:
     pollers = [Poller(port, one["path"], one["cookie"]) for one in asked]
     waiting = selectors.DefaultSelector()
@@ -58,7 +68,7 @@ def poll(port: int, seconds: float, asked: list[dict[str, Any]], must_have: str)
     began = time.perf_counter()
     for poller in pollers:
         waiting.register(poller.socket, selectors.EVENT_READ, poller)
-        poller.ask()
+        poller.ask_again()
     while time.perf_counter() - began < seconds:
         for key, _ in waiting.select(1):
             answer = key.data.take()
@@ -67,7 +77,7 @@ def poll(port: int, seconds: float, asked: list[dict[str, Any]], must_have: str)
             times.append(time.perf_counter() - key.data.asked_at)
             if not answer.startswith(b"HTTP/1.1 200") or must_have.encode() not in answer:
                 raise RuntimeError(answer[:400].decode())
-            key.data.ask()
+            key.data.ask_again()
     took = time.perf_counter() - began
     return {
         "requests": len(times),

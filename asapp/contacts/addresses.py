@@ -12,6 +12,7 @@ import secrets
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
+from asapp.database import writing
 from asapp.models import Partner
 from asapp.vault import Vault
 
@@ -26,13 +27,15 @@ def address_hash(email: str, key: bytes) -> bytes:
 def address_key(session: Session, partner: Partner, vault: Vault) -> bytes:
     """Return the partner's 32-byte key; the first call makes and commits it."""
     if partner.address_key_sealed is None:
-        made = Partner(public_id=partner.public_id)
+        partner_id, made = partner.id, Partner(public_id=partner.public_id)
         made.seal(vault, KEY_COLUMN, secrets.token_hex(32))
-        session.execute(
-            update(Partner)
-            .where(Partner.id == partner.id, Partner.address_key_sealed.is_(None))
-            .values(address_key_sealed=made.address_key_sealed)
-        )
         session.commit()
+        with writing():
+            session.execute(
+                update(Partner)
+                .where(Partner.id == partner_id, Partner.address_key_sealed.is_(None))
+                .values(address_key_sealed=made.address_key_sealed)
+            )
+            session.commit()
         session.refresh(partner)
     return bytes.fromhex(partner.unseal(vault, KEY_COLUMN))

@@ -7,18 +7,20 @@ once: its key is part of the history.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from asapp.clock import utcnow
 from asapp.contacts.addresses import address_hash, address_key
 from asapp.contacts.twins import refresh_twins
+from asapp.database import writing
 from asapp.extensions import db
 from asapp.leads import consent
 from asapp.leads.fields import Typed, check_typed
-from asapp.models import ConsentKind, ConsentSource, Contact, ContactSource, Lead, LeadState, OptInPage, Partner
+from asapp.models import ConsentKind, ConsentSource, Contact, ContactSource, Lead, LeadState, OptInPage
 from asapp.models.columns import new_public_id
 from asapp.models.search import search_key
 from asapp.vault import Vault
@@ -35,61 +37,60 @@ class Seen(NamedTuple):
 
 
 def sign_up(page: OptInPage, typed: Typed, seen: Seen, vault: Vault) -> int:
-    """Store a sign-up and return the lead's id. Raise InvalidFields. Commits."""
+    """Store a sign-up and return the lead's id. Raise InvalidFields. Commits.
+
+    What can be known before is looked up before: on SQLite everybody who signs up at this moment waits for the writing alone.
+    """
     clean = check_typed(typed)
-    user_id, partner_id = page.user_id, page.user.partner_id
-    partner = db.session.get_one(Partner, partner_id)
+    user_id, partner = page.user_id, page.user.partner
+    if partner is None:
+        raise LookupError("an advisor without a firm has no page")
     hashed = address_hash(clean.email, address_key(db.session(), partner, vault))
-    lead_id = _insert_lead(user_id, partner.id, clean, hashed)
-    if lead_id is not None:
-        _begin(lead_id, clean, seen)
-    else:
-        lead_id = _add_to(user_id, hashed, clean, seen)
+    partner_id, is_known = partner.id, _find(user_id, hashed) is not None
     db.session.commit()
+    with writing():
+        lead_id = None if is_known else _insert(user_id, partner_id, clean, hashed, seen)
+        if lead_id is None:
+            db.session.rollback()
+            lead_id = _add_to(user_id, hashed, clean, seen)
+        db.session.commit()
     return lead_id
 
 
-def _insert_lead(user_id: int, partner_id: int, clean: Typed, hashed: bytes) -> int | None:
-    """Return the id of the new lead, or None if this person is known."""
+def _find(user_id: int, hashed: bytes) -> int | None:
+    return db.session.scalar(select(Lead.id).where(Lead.user_id == user_id, Lead.address_hash == hashed))
+
+
+def _insert(user_id: int, partner_id: int, clean: Typed, hashed: bytes, seen: Seen) -> int | None:
+    """Return the id of the new lead, whose contact and consent are stored with it; None if this person is known by now."""
     dialect = sqlite if db.engine.dialect.name == "sqlite" else postgresql
     now = utcnow()
-    values: dict[str, Any] = {
-        "public_id": new_public_id(),
+    who: dict[str, Any] = {
         "user_id": user_id,
-        "partner_id": partner_id,
         "first_name": clean.first_name,
         "last_name": clean.last_name,
         "email": clean.email,
         "search_key": search_key(clean.first_name, clean.last_name, clean.email),
         "address_hash": hashed,
-        "details": {},
+    }
+    of_contact = insert(Contact).values(who | {"source": ContactSource.LEAD}).returning(Contact.id)
+    of_lead = {
+        "public_id": new_public_id(),
+        "partner_id": partner_id,
+        "contact_id": db.session.scalar(of_contact),
+        "details": {seen.key: _details(clean, seen)},
         "state": LeadState.RECEIVED,
         "next_attempt_at": now,
         "signed_up_at": now,
         "changed_at": now,
     }
-    statement = dialect.insert(Lead).values(values).on_conflict_do_nothing(index_elements=["user_id", "address_hash"])
+    statement = dialect.insert(Lead).values(who | of_lead)
+    statement = statement.on_conflict_do_nothing(index_elements=["user_id", "address_hash"])
     lead_id: int | None = db.session.scalar(statement.returning(Lead.id))
+    if lead_id is not None:
+        _record(lead_id, seen, now)
+        refresh_twins(user_id, None, [hashed])
     return lead_id
-
-
-def _begin(lead_id: int, clean: Typed, seen: Seen) -> None:
-    """Store what belongs to a new lead: consent and contact."""
-    lead = db.session.get_one(Lead, lead_id)
-    contact = Contact(
-        user_id=lead.user_id,
-        source=ContactSource.LEAD,
-        first_name=clean.first_name,
-        last_name=clean.last_name,
-        email=clean.email,
-        address_hash=lead.address_hash,
-    )
-    db.session.add(contact)
-    db.session.flush()
-    lead.contact_id = contact.id
-    _note(lead, clean, seen)
-    if lead.address_hash:
-        refresh_twins(lead.user_id, None, [lead.address_hash])
 
 
 def _add_to(user_id: int, hashed: bytes, clean: Typed, seen: Seen) -> int:
@@ -97,22 +98,20 @@ def _add_to(user_id: int, hashed: bytes, clean: Typed, seen: Seen) -> int:
     lead = db.session.scalars(
         select(Lead).where(Lead.user_id == user_id, Lead.address_hash == hashed).with_for_update()
     ).one()
-    if _note(lead, clean, seen):
-        lead.asked_again_at = utcnow()
+    now = utcnow()
+    if _record(lead.id, seen, now):
+        lead.asked_again_at = lead.changed_at = now
+        if len(lead.details) < DETAILS_KEPT:
+            lead.details = {**lead.details, seen.key: _details(clean, seen)}
     return lead.id
 
 
-def _note(lead: Lead, clean: Typed, seen: Seen) -> bool:
-    now = utcnow()
-    is_new = consent.record(
-        lead.id, ConsentKind.OPTED_IN, ConsentSource.FORM, now, key=seen.key, consent_text_id=seen.consent_text_id
+def _record(lead_id: int, seen: Seen, now: datetime) -> bool:
+    """Add to the history; return False if this very form is there already."""
+    return consent.record(
+        lead_id, ConsentKind.OPTED_IN, ConsentSource.FORM, now, key=seen.key, consent_text_id=seen.consent_text_id
     )
-    if is_new and len(lead.details) < DETAILS_KEPT:
-        typed = {
-            "first_name": clean.first_name,
-            "last_name": clean.last_name,
-            "client_address": seen.client_address,
-        }
-        lead.details = {**lead.details, seen.key: typed}
-        lead.changed_at = now
-    return is_new
+
+
+def _details(clean: Typed, seen: Seen) -> dict[str, str]:
+    return {"first_name": clean.first_name, "last_name": clean.last_name, "client_address": seen.client_address}

@@ -15,6 +15,7 @@ from flask import Blueprint, Response, abort, make_response, redirect, render_te
 from flask.typing import ResponseReturnValue
 from itsdangerous import BadSignature, URLSafeSerializer
 
+from asapp.database import reading, writing
 from asapp.extensions import csrf, limiter
 from asapp.fields import InvalidFields
 from asapp.leads import outbox, pages
@@ -71,7 +72,11 @@ def show(slug: str) -> ResponseReturnValue:
 @blueprint.post("/<slug>", endpoint="sign_up")
 @limiter.limit(FROM_AN_ADDRESS, key_func=client_network)
 def receive(slug: str) -> ResponseReturnValue:
-    page = get_page(slug)
+    with reading():  # of the write lock a sign-up takes what it needs, and a robot nothing
+        return take_form(get_page(slug))
+
+
+def take_form(page: OptInPage) -> ResponseReturnValue:
     if request.form.get(TRAP):
         return thank(page)  # a robot: it learns nothing
     typed = Typed(
@@ -80,19 +85,20 @@ def receive(slug: str) -> ResponseReturnValue:
         request.form.get("email", ""),
         request.form.get("consent") == "yes",
     )
-    token = read_token(request.form.get("csrf_token", ""), slug)
+    token = read_token(request.form.get("csrf_token", ""), page.slug)
     text = pages.find_text(page.user_id, token.text_id) if token else None
     if token is None or text is None or token.age_s > MOST_AGE_S or is_of_earlier_firm(page, token):
         return form(page, pages.current_text(page.user_id), typed, again=TOO_OLD)
     if token.age_s < LEAST_AGE_S:
         return form(page, text, typed, token, again=TOO_FAST)
-    user_id = page.user_id
+    user_id, answer = page.user_id, thank(page)  # nothing is read of the page once it is stored
     try:
         sign_up(page, typed, Seen(text.id, token.key, client_address()), vault())
     except InvalidFields as refusal:
         return form(page, text, typed, token, errors=refusal.errors)
-    outbox.ring_for(user_id, queues().ring_for_leads)
-    return thank(page)
+    with writing():
+        outbox.ring_for(user_id, queues().ring_for_leads)
+    return answer
 
 
 @blueprint.get("/<slug>/thanks")
