@@ -29,7 +29,7 @@ SLOW_S = 0.2
 POLLERS = 16
 BURST = 1000  # sign-ups
 BROWSERS = 16  # at most at the same time
-A_SECOND = 50
+A_SECOND = 25
 ALONE = 200
 SHOWN = (
     "salesforce_id",
