@@ -8,7 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from asapp.clock import utcnow
-from tests.factories import log_in, make_advisor, make_contact, make_run, make_synced_connection
+from tests.factories import log_in, make_advisor, make_contact, make_partner, make_run, make_synced_connection
 
 PANEL = "/settings/integrations?open=salesforce"
 
@@ -37,6 +37,17 @@ def test_nothing_is_said_while_there_is_time(client: FlaskClient) -> None:
     make_run(connection, finished_at=utcnow(), started_at=utcnow())
     log_in(client, alice)
     assert "A sync has to succeed by" not in client.get(PANEL).text
+
+
+@pytest.mark.parametrize(("hours_left", "is_said"), [(23, False), (11, True)])
+def test_where_opt_outs_are_trusted_for_a_day_it_is_said_half_a_day_before(
+    client: FlaskClient, hours_left: int, is_said: bool
+) -> None:
+    alice = make_advisor(make_partner(opt_outs_trusted_days=1))
+    connection = make_synced_connection(alice, opt_outs_known_until=utcnow() + timedelta(hours=hours_left))
+    make_run(connection, finished_at=utcnow(), started_at=utcnow())
+    log_in(client, alice)
+    assert ("A sync has to succeed by" in client.get(PANEL).text) is is_said
 
 
 def test_after_seven_days_without_a_good_sync_nobody_is_active(client: FlaskClient) -> None:
