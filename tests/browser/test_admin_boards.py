@@ -46,6 +46,8 @@ def test_the_firm_board(house: House, open_page: OpenPage) -> None:
     page.get_by_role("region", name="Firms").get_by_role("link", name="Board & Sons").first.click()
     expect(page.get_by_role("row", name="Daniel Abubakar")).to_contain_text("Needs reconnecting")
     inspect(page, "board-firm")
+    wrap = page.get_by_role("region", name="Advisors, table")
+    assert wrap.evaluate("it => it.scrollWidth - it.clientWidth") <= 0  # no column is cut off
     page.get_by_label("Show").select_option("attention")
     page.get_by_role("button", name="Show").click()
     expect(page.get_by_role("row", name="Tomás Herrera")).to_have_count(0)
