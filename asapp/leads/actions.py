@@ -100,6 +100,20 @@ def erase(user_id: int, contact: Contact, by: Actor = ITSELF) -> None:
     db.session.commit()
 
 
+def erase_lead(lead: Lead, by: Actor = ITSELF) -> None:
+    """The same for somebody whose contact was removed with a connection."""
+    contact = db.session.get(Contact, lead.contact_id) if lead.contact_id else None
+    if contact is not None:
+        erase(lead.user_id, contact, by)
+        return
+    db.session.refresh(lead, with_for_update=True)
+    hashes = [lead.address_hash] if lead.address_hash else []
+    _blank_lead(lead)
+    audit.record(Action.ERASED, by, None, lead=lead.id)
+    refresh_twins(lead.user_id, None, hashes)
+    db.session.commit()
+
+
 def _let_go(lead: Lead) -> None:
     lead.state = LeadState.SENDING if lead.unanswered_at else LeadState.WAITING
     lead.why = lead.why_detail = lead.why_words = None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from asapp.clock import utcnow
@@ -87,10 +87,19 @@ def record(
 
 def history_of_contact(user_id: int, contact_id: int) -> list[Moment]:
     """Return everything that decided about this person's consent here, newest first."""
+    return _history(Lead.user_id == user_id, Lead.contact_id == contact_id)
+
+
+def history_of_lead(lead: Lead) -> list[Moment]:
+    """As history_of_contact(), for somebody whose contact is not here any more."""
+    return _history(Lead.id == lead.id)
+
+
+def _history(*conditions: ColumnElement[bool]) -> list[Moment]:
     rows = db.session.execute(
         select(ConsentEvent, Lead)
         .join(Lead, Lead.id == ConsentEvent.lead_id)
-        .where(Lead.user_id == user_id, Lead.contact_id == contact_id)
+        .where(*conditions)
         .order_by(ConsentEvent.at.desc(), ConsentEvent.id.desc())
     ).all()
     return [_moment(row.ConsentEvent, row.Lead) for row in rows]

@@ -28,6 +28,7 @@ blueprint = Blueprint("leads", __name__, url_prefix="/leads")
 
 CONTACT = "<int(max=2147483647):contact_id>"
 QR_SCALE = 8
+ERASED = "Erased. What remains is that somebody agreed and when, without who it was."
 
 
 @blueprint.get("")
@@ -126,8 +127,8 @@ def noted() -> ResponseReturnValue:
 
 
 def get_lead() -> Lead:
-    """Return the lead that a form names; another advisor's is 404."""
-    return queries.find_lead(current_user.id, request.form.get("lead", "")[:36]) or abort(404)
+    """Return the lead that a form or an address names; another advisor's is 404."""
+    return queries.find_lead(current_user.id, request.values.get("lead", "")[:36]) or abort(404)
 
 
 def ring() -> None:
@@ -222,15 +223,64 @@ def consent_csv(contact_id: int) -> ResponseReturnValue:
 @blueprint.get(f"/erase/{CONTACT}")
 @advisor_required
 def confirm_erase(contact_id: int) -> ResponseReturnValue:
-    return render_template("leads/erase.html", contact=get_erasable(contact_id))
+    contact = get_erasable(contact_id)
+    return render_template(
+        "leads/erase.html",
+        called=contact.name or contact.email,
+        there=url_for("contacts.show", contact_id=contact.id),
+        action=url_for("leads.erase", contact_id=contact.id),
+        lead=None,
+    )
 
 
 @blueprint.post(f"/erase/{CONTACT}", endpoint="erase")
 @advisor_required
 def erase(contact_id: int) -> ResponseReturnValue:
     actions.erase(current_user.id, get_erasable(contact_id), actor())
-    flash("Erased. What remains is that somebody agreed and when, without who it was.", "good")
+    flash(ERASED, "good")
     return go_to(url_for("contacts.index"))
+
+
+# ---- Somebody whose contact was removed with a connection; the lead, and what was agreed to, stay
+
+
+@blueprint.get("/person")
+@advisor_required
+def person() -> ResponseReturnValue:
+    lead = get_lead()
+    if lead.contact_id:
+        return go_to(url_for("contacts.show", contact_id=lead.contact_id))
+    return render_template("leads/person.html", lead=lead, moments=consent.history_of_lead(lead))
+
+
+@blueprint.get("/person/consent.csv", endpoint="person_consent")
+@advisor_required
+def person_consent_csv() -> ResponseReturnValue:
+    lead = get_lead()
+    moments = consent.history_of_lead(lead)
+    audit.note(Action.EXPORTED, actor(), None, file="consent")
+    return as_file(Response(consent.csv_of(moments), mimetype="text/csv"), f"consent-{lead.public_id}.csv")
+
+
+@blueprint.get("/person/erase")
+@advisor_required
+def confirm_erase_person() -> ResponseReturnValue:
+    lead = get_lead()
+    return render_template(
+        "leads/erase.html",
+        called=lead.name,
+        there=url_for("leads.person", lead=lead.public_id),
+        action=url_for("leads.erase_person"),
+        lead=lead,
+    )
+
+
+@blueprint.post("/person/erase", endpoint="erase_person")
+@advisor_required
+def erase_person() -> ResponseReturnValue:
+    actions.erase_lead(get_lead(), actor())
+    flash(ERASED, "good")
+    return go_to(url_for("leads.index"))
 
 
 def get_contact(contact_id: int) -> Contact:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from dataclasses import dataclass
+from http import HTTPStatus
 from ipaddress import ip_address, ip_network
 
 from flask import Blueprint, Response, abort, make_response, redirect, render_template, request, url_for
@@ -33,6 +34,7 @@ LEAST_AGE_S = 2.0
 MOST_AGE_S = 24 * 3600.0
 TRAP = "website"
 TOO_FAST = "That was very quick. Check what you entered, then press Sign up once more."
+TOO_MANY = "Many people have just signed up from where you are. Wait a minute, then press Sign up once more."
 TOO_OLD = "This page has been open for a long time. Press Sign up once more."
 
 
@@ -76,17 +78,37 @@ def receive(slug: str) -> ResponseReturnValue:
         return take_form(get_page(slug))
 
 
-def take_form(page: OptInPage) -> ResponseReturnValue:
-    if request.form.get(TRAP):
-        return thank(page)  # a robot: it learns nothing
-    typed = Typed(
+@blueprint.errorhandler(HTTPStatus.TOO_MANY_REQUESTS)
+def ask_to_wait(_error: Exception) -> ResponseReturnValue:
+    """Nothing typed is lost, and a site that shows the form in a frame shows this in it."""
+    with reading():
+        page = get_page((request.view_args or {})["slug"])
+        token, text = shown_before(page)
+        text = text or pages.current_text(page.user_id)
+        return form(page, text, typed_now(), token, again=TOO_MANY, status=HTTPStatus.TOO_MANY_REQUESTS)
+
+
+def typed_now() -> Typed:
+    return Typed(
         request.form.get("first_name", ""),
         request.form.get("last_name", ""),
         request.form.get("email", ""),
         request.form.get("consent") == "yes",
     )
+
+
+def shown_before(page: OptInPage) -> tuple[Token | None, ConsentText | None]:
+    """Return the token of the form that was sent and the words that it showed; None for what isn't this page's."""
     token = read_token(request.form.get("csrf_token", ""), page.slug)
     text = pages.find_text(page.user_id, token.text_id) if token else None
+    return (token, text) if text else (None, None)
+
+
+def take_form(page: OptInPage) -> ResponseReturnValue:
+    if request.form.get(TRAP):
+        return thank(page)  # a robot: it learns nothing
+    typed = typed_now()
+    token, text = shown_before(page)
     if token is None or text is None or token.age_s > MOST_AGE_S or is_of_earlier_firm(page, token):
         return form(page, pages.current_text(page.user_id), typed, again=TOO_OLD)
     if token.age_s < LEAST_AGE_S:
@@ -125,6 +147,7 @@ def form(
     *,
     errors: dict[str, str] | None = None,
     again: str = "",
+    status: int = HTTPStatus.UNPROCESSABLE_ENTITY,
 ) -> Response:
     """Return the page with what was typed; a token that still fits is kept, so that a form counts once."""
     token = token or Token(page.slug, text.id, secrets.token_urlsafe(16), time.time())
@@ -138,7 +161,7 @@ def form(
         token=write_token(token),
         trap=TRAP,
     )
-    return framed(page, make_response(html, 422 if errors or again else 200))
+    return framed(page, make_response(html, status if errors or again else HTTPStatus.OK))
 
 
 def thank(page: OptInPage) -> Response:

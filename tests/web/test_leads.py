@@ -9,7 +9,7 @@ from html import unescape
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from asapp.clock import utcnow
 from asapp.extensions import db
@@ -269,3 +269,53 @@ def test_an_admin_has_no_leads(client: FlaskClient, app: Flask) -> None:
 
 def test_a_contact_made_by_hand_is_deleted_not_erased(client: FlaskClient, amara: User) -> None:
     assert client.get(f"/leads/erase/{make_contact(amara).id}").status_code == 404
+
+
+# ---- Whose contact was removed with a connection
+
+
+@pytest.fixture
+def removed(amara: User) -> Lead:
+    """A lead that became a contact, which was removed when the advisor disconnected."""
+    lead = put(someone_signs_up(amara), LeadState.CONVERTED, contact_id=None)
+    db.session.execute(delete(Contact))
+    db.session.commit()
+    return lead
+
+
+def test_the_history_of_a_removed_contact_can_still_be_read(client: FlaskClient, removed: Lead) -> None:
+    address = f"/leads/person?lead={removed.public_id}"
+    assert f'href="{address}"' in client.get("/leads").text
+
+    html = client.get(address).text
+    rows = list(csv.DictReader(io.StringIO(client.get(f"/leads/person/consent.csv?lead={removed.public_id}").text)))
+
+    assert "Consent history" in html
+    assert (rows[0]["event"], rows[0]["email"]) == ("opted_in", "mei.chou@harbour.example")
+
+
+def test_whose_contact_was_removed_can_still_be_erased(client: FlaskClient, removed: Lead) -> None:
+    assert "Erase Mei-Ling Chou?" in client.get(f"/leads/person/erase?lead={removed.public_id}").text
+
+    client.post("/leads/person/erase", data={"lead": removed.public_id})
+
+    assert (removed.first_name, removed.email, removed.details, removed.is_erased) == ("", "", {}, True)
+    kinds = db.session.scalars(select(ConsentEvent.kind).order_by(ConsentEvent.id)).all()
+    assert kinds == ["opted_in", "erased"]
+
+
+def test_who_has_a_contact_is_shown_and_erased_with_it(client: FlaskClient, amara: User) -> None:
+    lead = someone_signs_up(amara)
+    contact_id = lead.contact_id
+
+    assert client.get(f"/leads/person?lead={lead.public_id}").location == f"/contacts/{contact_id}"
+    client.post("/leads/person/erase", data={"lead": lead.public_id})
+
+    assert lead.is_erased
+    assert client.get(f"/contacts/{contact_id}").status_code == 404
+
+
+def test_leads_to_be_checked_are_named_above_the_table(client: FlaskClient, amara: User) -> None:
+    put(someone_signs_up(amara), LeadState.PLEASE_CHECK, why="out_of_sight")
+
+    assert "1 lead needs a look in Salesforce." in client.get("/leads").text

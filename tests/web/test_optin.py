@@ -226,6 +226,10 @@ def test_thirty_forms_a_minute_from_one_address(client: FlaskClient, address: st
     codes = [send(client, address, token=token, email=f"p{number}@example.com").status_code for number in range(31)]
 
     assert codes == [303] * 30 + [429]
+    refused = send(client, address, token=token)
+    assert "Wait a minute, then press Sign up once more." in refused.text
+    assert 'value="Mei-Ling"' in refused.text  # nothing typed is lost
+    assert token_in(refused.text) == token
     elsewhere = {"environ_overrides": {"REMOTE_ADDR": "198.51.100.7"}}
     data = {**MEI, "csrf_token": token}
     assert client.post(address, data=data, forged=True, **elsewhere).status_code == 303
