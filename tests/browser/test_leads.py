@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from threading import Thread
+
 import pytest
 from playwright.sync_api import Page, expect
+from werkzeug.serving import make_server
 
+from asapp.clock import utcnow
 from asapp.extensions import db
-from asapp.models import Lead
+from asapp.leads import consent, pages
+from asapp.models import ConsentKind, ConsentSource, Contact, Lead, LeadState, Unfollowed, User
 from tests.browser.conftest import OpenPage
 from tests.browser.house import Firm
-from tests.browser.looking import Htmx, follow, inspect
+from tests.browser.looking import PHONE, WIDE, Htmx, follow, inspect, take_picture
+from tests.signing_up import make_page, someone_signs_up
 
 pytestmark = pytest.mark.browser
 
@@ -124,3 +132,96 @@ def test_what_became_of_the_leads(firm: Firm, open_page: OpenPage) -> None:
     inspect(page, "erase")
     follow(page, page.get_by_role("button", name="Erase for good"))
     expect(page.get_by_role("main")).to_contain_text("Erased.")
+
+
+@pytest.fixture
+def own_site() -> Iterator[tuple[str, list[bytes]]]:
+    """An advisor's own site: its address, and the page that it shows."""
+    shown: list[bytes] = []
+
+    def answer(_environ: object, start_response: Callable[..., object]) -> list[bytes]:
+        start_response("200 OK", [("Content-Type", "text/html; charset=utf-8")])
+        return shown
+
+    server = make_server("127.0.0.1", 0, answer, threaded=True)
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.port}", shown
+    finally:
+        server.shutdown()
+
+
+def test_the_form_works_in_a_frame_of_a_site_that_the_advisor_named(
+    firm: Firm, open_page: OpenPage, own_site: tuple[str, list[bytes]]
+) -> None:
+    address, shown = own_site
+    with firm.house.rows():
+        page_of = make_page(db.session.get_one(User, firm.advisor_id))
+        pages.save_page(page_of, "Money matters", "Yes, write to me.", address)
+    page, visitor = open_page(firm), open_page(firm, is_logged_in=False)
+    page.goto(firm.url("/leads"))
+    snippet = page.locator("#snippet").input_value()
+    assert snippet.startswith("<iframe ")
+    shown.append(f"<!doctype html><html lang=en><title>Our site</title><h1>Our site</h1>{snippet}".encode())
+
+    visitor.goto(address)
+    form = visitor.frame_locator("iframe")
+    form.get_by_label("First name").fill("Mei-Ling")
+    form.get_by_label("Last name").fill("Chou")
+    form.get_by_label("Email").fill("mei.chou@harbour.example")
+    form.get_by_role("checkbox").check()
+    for size, name in ((WIDE, "wide"), (PHONE, "phone")):
+        visitor.set_viewport_size(size)  # type: ignore[arg-type]
+        take_picture(visitor, f"sign-up-framed-{name}")
+    visitor.wait_for_timeout(BLINK_MS)
+    form.get_by_role("button", name="Sign up").click()
+
+    expect(form.get_by_role("heading", level=1)).to_have_text("Thank you")
+    assert [lead.email for lead in leads_of(firm)] == ["mei.chou@harbour.example"]
+
+
+def test_every_state_and_the_history_of_consent(firm: Firm, open_page: OpenPage) -> None:
+    firm.connect()
+    with firm.house.rows():
+        advisor = db.session.get_one(User, firm.advisor_id)
+        for number, (state, columns) in enumerate(STATES):
+            lead = someone_signs_up(advisor, f"person.{number}@household.example", "Mei-Ling", f"Chou {number}")
+            far_off = utcnow() + timedelta(days=1)
+            for name, value in {"state": state, "next_attempt_at": far_off, **columns}.items():
+                setattr(lead, name, value)
+        for kind in ("opted_out", "back_in", "deleted", "restored"):
+            consent.record(lead.id, ConsentKind(kind), ConsentSource.SALESFORCE, utcnow())
+        someone_signs_up(advisor, lead.email, "M.")
+        contact_id = lead.contact_id
+        lead = someone_signs_up(advisor, "removed@household.example", "Rosa", "Removed")
+        lead.state, contact, lead.contact_id = LeadState.CONVERTED, db.session.get(Contact, lead.contact_id), None
+        db.session.delete(contact)
+        db.session.commit()
+    page = open_page(firm)
+
+    page.goto(firm.url("/leads"))
+    expect(page.locator("#people tbody tr")).to_have_count(len(STATES) + 1)
+    inspect(page, "leads-every-state")
+    page.goto(firm.url(f"/contacts/{contact_id}"))
+    expect(page.locator("ol.history li")).to_have_count(6)
+    inspect(page, "consent-history")
+    page.goto(firm.url("/leads?q=rosa"))
+    follow(page, page.locator("#people").get_by_role("link", name="Rosa Removed", exact=True))
+    inspect(page, "lead-without-contact")
+
+
+IN_SALESFORCE = {"salesforce_id": "00Q5g00000AbCdEFGH"}
+STATES: tuple[tuple[LeadState, dict[str, object]], ...] = (
+    (LeadState.WAITING, {"why": "no_connection"}),
+    (LeadState.SENDING, {"why": "no_answer"}),
+    (LeadState.REFUSED, {"why": "required_field", "why_detail": "Region__c"}),
+    (LeadState.PLEASE_CHECK, {"why": "out_of_sight"}),
+    (LeadState.PLEASE_CHECK, {"why": "tried_elsewhere"}),
+    (LeadState.SENT, {**IN_SALESFORCE, "owner_id": "00G5g00000AbCdEFGH"}),
+    (LeadState.LINKED, {**IN_SALESFORCE, "linked_kind": "Lead", "why": Unfollowed.REASSIGNED}),
+    (LeadState.SENT, {**IN_SALESFORCE, "why": Unfollowed.GONE}),
+    (LeadState.SENT, {**IN_SALESFORCE, "opted_out": True}),
+    (LeadState.SENT, {**IN_SALESFORCE, "is_deleted": True}),
+    (LeadState.CONVERTED, IN_SALESFORCE),
+    (LeadState.SENT, {**IN_SALESFORCE, "opted_out": True}),
+)
