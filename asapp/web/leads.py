@@ -187,7 +187,7 @@ def snippet_of(page: OptInPage) -> str:
     """Return what to paste on a site: a frame where the advisor allowed one, else a link."""
     address, title = escape(address_of(page)), escape(f"Sign up for letters from {current_user.name}")
     if page.may_be_framed:
-        return f'<iframe src="{address}" title="{title}" width="100%" height="720"></iframe>'
+        return f'<iframe src="{address}" title="{title}" width="100%" height="800" style="border: 0"></iframe>'
     return f'<a href="{address}">{title}</a>'
 
 
