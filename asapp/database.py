@@ -13,15 +13,13 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
-import psycopg
 from sqlalchemy import DateTime, Engine, MetaData, event
 from sqlalchemy.engine import Connection, Dialect
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
 
 SQLITE_BUSY_TIMEOUT_S = 15
-DATABASE_AWAY = (OperationalError, psycopg.OperationalError)  # the second from COPY, which SQLAlchemy doesn't see
+SQLITE_WAL_PAGES = 4000  # before they are brought home: a sync writes the same ones again and again
 
 _begin_mode: ContextVar[str] = ContextVar("sqlite_begin_mode", default="DEFERRED")
 
@@ -83,7 +81,7 @@ def reading() -> Iterator[None]:
         _begin_mode.reset(token)
 
 
-def prepare_engine(engine: Engine) -> None:
+def prepare_engine(engine: Engine, sqlite_cache_mb: int) -> None:
     """Set SQLite up as the module says; PostgreSQL needs nothing."""
     if engine.dialect.name != "sqlite":
         return
@@ -91,7 +89,13 @@ def prepare_engine(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def on_connect(dbapi_connection: Any, _record: Any) -> None:
         dbapi_connection.isolation_level = None  # the driver must not emit BEGIN
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        for pragma in (
+            "journal_mode=WAL",
+            f"wal_autocheckpoint={SQLITE_WAL_PAGES}",
+            f"cache_size=-{sqlite_cache_mb * 1000}",
+            "synchronous=NORMAL",
+            "foreign_keys=ON",
+        ):
             dbapi_connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")

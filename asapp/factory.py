@@ -21,6 +21,8 @@ from config import Config
 
 ROOT = Path(__file__).resolve().parent.parent
 MAX_REQUEST_BYTES = 1_000_000
+SQLITE_CACHE_MB_OF_PAGES = 2  # of each thread
+SQLITE_CACHE_MB_OF_JOBS = 8  # a page of contacts touches most of the pages of two indexes
 
 
 class Application(Flask):
@@ -36,7 +38,7 @@ def build_app(config: Config, *, with_pages: bool = True) -> Flask:
     app.extensions["asapp.config"] = config
     app.extensions["asapp.vault"] = Vault(config.encryption_keys)
     app.extensions["asapp.queues"] = Queues(config.redis_url)
-    bind_extensions(app)
+    bind_extensions(app, SQLITE_CACHE_MB_OF_PAGES if with_pages else SQLITE_CACHE_MB_OF_JOBS)
     if with_pages:
         from asapp.web.wiring import add_pages
 
@@ -70,10 +72,10 @@ def flask_settings(config: Config) -> dict[str, object]:
     }
 
 
-def bind_extensions(app: Flask) -> None:
+def bind_extensions(app: Flask, sqlite_cache_mb: int) -> None:
     db.init_app(app)
     with app.app_context():
-        prepare_engine(db.engine)
+        prepare_engine(db.engine, sqlite_cache_mb)
     configure_mappers()
     mail_extension.init_app(app)
 

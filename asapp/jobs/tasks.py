@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,7 +37,9 @@ log = logging.getLogger(__name__)
 @cache
 def worker_app() -> Flask:
     """The application of this process; a worker makes it before it forks."""
-    return create_app(with_pages=False)
+    app = create_app(with_pages=False)
+    gc.freeze()  # what is loaded by now stays: collecting garbage need not look at it, nor copy it in a work-horse
+    return app
 
 
 class JobFailed(Exception):

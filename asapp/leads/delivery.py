@@ -17,11 +17,12 @@ from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from sqlalchemy import Engine, update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from asapp.clock import utcnow
 from asapp.contacts.lists import ensure_system_lists
-from asapp.database import DATABASE_AWAY, writing
+from asapp.database import writing
 from asapp.extensions import db
 from asapp.leads import arrivals, outbox
 from asapp.leads.outbox import LeaseLost
@@ -366,8 +367,8 @@ class Delivery:
         except errors.SalesforceError as error:
             self.end_all(error)
             log.warning("leads wait: %s", error, extra={"connection_id": self.connection_id})
-        except DATABASE_AWAY:  # it was restarted, say; where it is still away, the lease runs out
-            with suppress(*DATABASE_AWAY):
+        except OperationalError:  # it was restarted, say; where it is still away, the lease runs out
+            with suppress(OperationalError):
                 self.end_all(errors.TryLater(AWAY))
             raise
         except Exception:

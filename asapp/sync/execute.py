@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import joinedload
 
 from asapp import logs
@@ -21,7 +22,6 @@ from asapp.clock import utcnow
 from asapp.contacts.addresses import address_key
 from asapp.contacts.lists import ensure_system_lists
 from asapp.contacts.twins import all_opted_out_hashes
-from asapp.database import DATABASE_AWAY
 from asapp.extensions import db
 from asapp.leads import following
 from asapp.models import Connection, Partner, RunPhase, RunStatus, SyncRun
@@ -420,8 +420,8 @@ def ending(run_id: int, lease: str, connection_id: int, workplace: Workplace) ->
     except errors.SalesforceError as error:
         write_failure(run_id, lease, connection_id, error, workplace)
         log.warning("run failed: %s", error)
-    except DATABASE_AWAY:  # it was restarted, say: the next tick takes the run up again, and counts a try
-        with suppress(*DATABASE_AWAY):
+    except OperationalError:  # it was restarted, say: the next tick takes the run up again, and counts a try
+        with suppress(OperationalError):
             db.session.rollback()
             let_go(run_id, lease)
         raise

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
-from psycopg import sql
 from sqlalchemy import (
     ARRAY,
     Column,
@@ -28,6 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import column as sql_column
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.selectable import TableValuedAlias
 
@@ -49,6 +51,10 @@ def among(
     column: Column[Any] | InstrumentedAttribute[Any], values: Collection[str] | Collection[int]
 ) -> ColumnElement[bool]:
     """`column IN values` with the values as one parameter, so that the statement is compiled and planned once."""
+    if is_postgresql() and all(isinstance(value, str) for value in values):
+        return column == any_(
+            func.string_to_array(",".join(map(str, values)), ",")
+        )  # Ids; an array costs five times more
     if is_postgresql():
         return column == any_(literal(list(values), ARRAY(column.type)))
     listed = func.json_each(json.dumps(list(values))).table_valued("value")
@@ -85,9 +91,7 @@ def find_departures(connection_id: int, ids: Collection[str]) -> dict[str, int]:
     """Return {Salesforce Id: the run that found it} of departures written down and not applied."""
     c = DEPARTURES.c
     query = select(c.salesforce_id, c.found_in_run_id).where(c.connection_id == connection_id)
-    return {
-        row[0]: row[1] for chunk in chunks(ids) for row in db.session.execute(query.where(c.salesforce_id.in_(chunk)))
-    }
+    return {row[0]: row[1] for row in db.session.execute(query.where(among(c.salesforce_id, ids))).all()}
 
 
 def find_switched_by_twins(run_id: int, contact_ids: Collection[int]) -> set[int]:
@@ -242,29 +246,38 @@ def insert_many(table: Table, rows: Sequence[dict[str, Any]]) -> None:
         copy_into(table, rows)
         return
     names = list(rows[0])
-    columns = [prepared(table.c[name], [row[name] for row in rows]) for name in names]
     statement = f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
-    db.session.connection().exec_driver_sql(statement, list(zip(*columns, strict=True)))
-
-
-def prepared(column: Column[Any], values: list[Any]) -> list[Any]:
-    """Return the values as the driver takes them. Moments are few and come again and again: each is prepared once."""
-    if not isinstance(column.type, UTCDateTime):
-        return values
-    prepare = column.type.dialect_impl(db.engine.dialect).bind_processor(db.engine.dialect)
-    if prepare is None:
-        return values
-    known = {value: prepare(value) for value in set(values)}
-    return [known[value] for value in values]
+    db.session.connection().exec_driver_sql(statement, list(prepared(table, names, rows)))
 
 
 def copy_into(table: Table, rows: Sequence[dict[str, Any]]) -> None:
     """COPY rows, all with the same columns, in the session's transaction."""
     names = list(rows[0])
-    statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
-        sql.Identifier(table.name), sql.SQL(", ").join(map(sql.Identifier, names))
+    connection = db.session.connection()
+    driver: Any = connection.dialect.loaded_dbapi
+    cursor = connection.connection.cursor()
+    try:
+        with cursor.copy(f"COPY {table.name} ({', '.join(names)}) FROM STDIN") as copy:
+            for row in prepared(table, names, rows):
+                copy.write_row(row)
+    except driver.OperationalError as error:  # SQLAlchemy doesn't see it
+        connection.invalidate(error)
+        raise OperationalError("COPY", None, error) from error
+
+
+def prepared(table: Table, names: Sequence[str], rows: Sequence[dict[str, Any]]) -> Iterable[tuple[Any, ...]]:
+    """Return the rows as the driver takes them."""
+    columns = zip(*map(itemgetter(*names), rows), strict=True)
+    return zip(
+        *(prepared_column(table.c[name], column) for name, column in zip(names, columns, strict=True)), strict=True
     )
-    cursor = db.session.connection().connection.cursor()
-    with cursor.copy(statement) as copy:
-        for row in rows:
-            copy.write_row([row[name] for name in names])
+
+
+def prepared_column(column: Column[Any], values: Sequence[Any]) -> Sequence[Any]:
+    """Moments are few and come again and again: each is prepared once."""
+    if not isinstance(column.type, UTCDateTime):
+        return values
+    bind = column.type.dialect_impl(db.engine.dialect).bind_processor(db.engine.dialect)
+    prepare = datetime.isoformat if bind is None or is_postgresql() else bind
+    known = {value: prepare(value) for value in set(values)}
+    return [known[value] for value in values]
