@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -22,7 +23,8 @@ from asapp.sync.runs import Ring, take_back
 
 log = logging.getLogger(__name__)
 
-BATCH = 500
+CLAIMS = 2000  # a transaction
+BATCH = 500  # jobs that Redis takes at once
 RING_AHEAD = 20_000  # runs put in turn by one query: to order all that wait is what costs
 BUDGET_S = 10.0  # the next tick goes on
 PATIENCE = timedelta(seconds=60)  # after which a queued run is looked for in Redis
@@ -94,7 +96,7 @@ def start_due(now: datetime, default_interval_minutes: int) -> int:
     while time.monotonic() < give_up_at:
         batch = claim_due(now, default_interval_minutes)
         started += batch.started
-        if batch.claimed < BATCH:
+        if batch.claimed < CLAIMS:
             break
     return started
 
@@ -106,13 +108,13 @@ class Batch:
 
 
 def claim_due(now: datetime, default_interval_minutes: int) -> Batch:
-    """Move the due date of up to BATCH connections and make their runs, in one transaction."""
+    """Move the due date of up to CLAIMS connections and make their runs, in one transaction."""
     due = db.session.execute(
         select(Connection.id, Partner.sync_interval_minutes)
         .join(Partner)
         .where(is_due(now))
         .order_by(Connection.next_sync_at)
-        .limit(BATCH)
+        .limit(CLAIMS)
         .with_for_update(skip_locked=True, key_share=True, of=Connection)
     ).all()
     if not due:
@@ -176,7 +178,8 @@ def ring_for_waiting(now: datetime, ring: Ring, forgotten: Forgotten) -> int:
     ).all()
     db.session.commit()
     lost = forgotten(quiet) if quiet else []
-    if lost and ring_and_note(lost, ring):
+    if lost and ring(lost):
+        note_rung(lost)
         rung += len(lost)
     return rung
 
@@ -184,20 +187,28 @@ def ring_for_waiting(now: datetime, ring: Ring, forgotten: Forgotten) -> int:
 def ring_in_turn(waiting: Select[int], ring: Ring, give_up_at: float) -> int:
     """Ring for what the query finds, batch after batch, until there is nothing more, Redis takes none, or time is up."""
     rung = 0
-    while ids := db.session.scalars(waiting).all():
-        db.session.commit()
-        for start in range(0, len(ids), BATCH):
-            batch = ids[start : start + BATCH]
-            if time.monotonic() > give_up_at or not ring_and_note(batch, ring):
-                return rung
-            rung += len(batch)
+    with ThreadPoolExecutor(1) as bell:
+        while ids := db.session.scalars(waiting).all():
+            db.session.commit()
+            taken: Sequence[int] = ()
+            for start in range(0, len(ids), BATCH):
+                if time.monotonic() > give_up_at:
+                    break
+                batch = ids[start : start + BATCH]
+                ringing = bell.submit(ring, batch)
+                note_rung(taken)  # of the batch before, while Redis takes this one
+                taken = batch if ringing.result() else ()
+                if not taken:
+                    break
+                rung += len(batch)
+            note_rung(taken)
+            if not taken or time.monotonic() > give_up_at:
+                break
     db.session.commit()
     return rung
 
 
-def ring_and_note(ids: Sequence[int], ring: Ring) -> bool:
-    if not ring(ids):
-        return False
-    db.session.execute(update(RUNS).where(store.among(RUNS.c.id, ids)).values(enqueued_at=utcnow()))
-    db.session.commit()
-    return True
+def note_rung(ids: Sequence[int]) -> None:
+    if ids:
+        db.session.execute(update(RUNS).where(store.among(RUNS.c.id, ids)).values(enqueued_at=utcnow()))
+        db.session.commit()
