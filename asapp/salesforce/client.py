@@ -32,6 +32,7 @@ from asapp.salesforce.records import (
     Opening,
     Sighting,
     contact_of,
+    converted,
     created_of,
     lead_of,
     match_of,
@@ -142,24 +143,24 @@ class OrgClient:
     def iter_lead_sweep(self, user_id: str) -> Iterator[list[tuple[str, bool]]]:
         """As iter_sweep(), of every lead that the user made or owns and that isn't converted."""
         for rows in self._iter_pages(self._query(soql.lead_sweep(user_id, self._opt_out_field))):
-            yield _converted(rows, lambda row: (row["Id"], row[self._opt_out_field] is not False))
+            yield converted(rows, lambda row: (row["Id"], row[self._opt_out_field] is not False))
 
     def leads_by_id(self, ids: Sequence[str]) -> dict[str, LeadRecord]:
         """Return what became of these leads, deleted ones too; an Id without a row is gone. Whole, or an error."""
         rows = self._rows_by_id(ids, lambda chunk: soql.leads_by_id(chunk, self._opt_out_field))
-        return {record.id: record for record in _converted(rows, lambda row: lead_of(row, self._opt_out_field))}
+        return {record.id: record for record in converted(rows, lambda row: lead_of(row, self._opt_out_field))}
 
     def find_contacts_with(self, owner_id: str, emails: Sequence[str], sees_opt_out: bool) -> list[ContactMatch]:
         """Return the user's contacts with these addresses. Whole, or an error."""
         field = self._opt_out_field if sees_opt_out else None
         rows = self._rows_by_email(emails, lambda chunk: soql.contacts_with(owner_id, chunk, field))
-        return _converted(rows, lambda row: match_of(row, field))
+        return converted(rows, lambda row: match_of(row, field))
 
     def find_open_leads_with(self, owner_id: str, emails: Sequence[str], sees_opt_out: bool) -> list[LeadRecord]:
         """Return the user's leads with these addresses that aren't converted. Whole, or an error."""
         field = self._opt_out_field if sees_opt_out else None
         rows = self._rows_by_email(emails, lambda chunk: soql.open_leads_with(owner_id, chunk, field))
-        return _converted(rows, lambda row: lead_of(row, field))
+        return converted(rows, lambda row: lead_of(row, field))
 
     def find_leads_made_by(
         self, user_id: str, emails: Sequence[str], since: datetime, sees_opt_out: bool
@@ -169,7 +170,7 @@ class OrgClient:
         rows = self._rows_by_email(
             emails, lambda chunk: soql.leads_made_by(user_id, chunk, since, field), include_deleted=True
         )
-        return _converted(rows, lambda row: lead_of(row, field))
+        return converted(rows, lambda row: lead_of(row, field))
 
     def create_leads(self, leads: Sequence[NewLead], *, runs_assignment: bool) -> list[Created]:
         """Create up to 200 leads in one call, each for itself, and return what became of each, in order.
@@ -216,7 +217,7 @@ class OrgClient:
         for _ in range(MAX_REOPENINGS):
             try:
                 for rows in self._iter_pages(self._query(soql.sweep(owner_id, self._opt_out_field, after_id))):
-                    page = _converted(rows, lambda row: (row["Id"], row[self._opt_out_field] is not False))
+                    page = converted(rows, lambda row: (row["Id"], row[self._opt_out_field] is not False))
                     yield page
                     after_id = page[-1][0] if page else after_id
             except errors.LocatorExpired:
@@ -227,12 +228,12 @@ class OrgClient:
     def look_at(self, ids: Sequence[str]) -> dict[str, Sighting]:
         """Return what became of these Ids, deleted ones too; an Id without a row is gone. Whole, or an error."""
         rows = self._rows_by_id(ids, soql.sightings)
-        return {sighting.id: sighting for sighting in _converted(rows, sighting_of)}
+        return {sighting.id: sighting for sighting in converted(rows, sighting_of)}
 
     def contacts_by_id(self, ids: Sequence[str]) -> list[ContactRecord]:
         """Return the rows of these Ids that there are, deleted ones too. Whole, or an error."""
         rows = self._rows_by_id(ids, lambda chunk: soql.contacts_by_id(chunk, self._opt_out_field))
-        return _converted(rows, self._contact)
+        return converted(rows, lambda row: contact_of(row, self._opt_out_field))
 
     def count_preview(self, owner_id: str) -> tuple[int, int, int]:
         """Return how many contacts the user has, of them opted out, of the rest without an address: one call."""
@@ -340,9 +341,6 @@ class OrgClient:
         else:
             self._before_call()
 
-    def _contact(self, row: dict[str, Any]) -> ContactRecord:
-        return contact_of(row, self._opt_out_field)
-
     def _leads_or_why(self, found: dict[str, Any] | errors.SalesforceError) -> LeadPage | errors.SalesforceError:
         if isinstance(found, errors.SalesforceError):
             return found
@@ -352,12 +350,12 @@ class OrgClient:
             return error
 
     def _lead_page(self, answer: dict[str, Any]) -> LeadPage:
-        records = _converted(_records(answer), lambda row: lead_of(row, self._opt_out_field))
+        records = converted(_records(answer), lambda row: lead_of(row, self._opt_out_field))
         return LeadPage(records, None if answer.get("done") is True else _next_path(answer))
 
     def _page(self, answer: dict[str, Any]) -> ContactPage:
-        records = _converted(_records(answer), self._contact)
-        return ContactPage(records, _total(answer), None if answer.get("done") is True else _next_path(answer))
+        next_path = None if answer.get("done") is True else _next_path(answer)
+        return ContactPage(_records(answer), _total(answer), next_path, self._opt_out_field)
 
 
 def batched_lists(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -431,13 +429,6 @@ def _records(answer: dict[str, Any]) -> list[dict[str, Any]]:
     if not isinstance(records, list):
         raise errors.TryLater("unreadable_answer", "records")
     return records
-
-
-def _converted(rows: Iterable[dict[str, Any]], convert: Callable[[dict[str, Any]], T]) -> list[T]:
-    try:
-        return [convert(row) for row in rows]
-    except (KeyError, TypeError, ValueError) as error:
-        raise errors.TryLater("unreadable_answer", type(error).__name__) from None
 
 
 def _total(answer: dict[str, Any]) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from asapp.salesforce.errors import SalesforceError, sort_record_error
+from asapp.salesforce.errors import SalesforceError, TryLater, sort_record_error
+
+T = TypeVar("T")
 
 
 class ContactRecord(NamedTuple):
@@ -23,10 +25,26 @@ class ContactRecord(NamedTuple):
     master_record_id: str | None
 
 
-class ContactPage(NamedTuple):
-    records: list[ContactRecord]
-    total: int  # rows of the whole query
-    next_path: str | None  # None: this was the last page
+class ContactPage:
+    """A page of a query. The next one can be asked for before the rows of this one are looked at.
+
+    total: rows of the whole query. next_path: of the next page; None: this was the last one.
+    """
+
+    def __init__(self, rows: list[dict[str, Any]], total: int, next_path: str | None, opt_out_field: str) -> None:
+        self.total = total
+        self.next_path = next_path
+        self._rows = rows
+        self._opt_out_field = opt_out_field
+        self._records: list[ContactRecord] = []
+
+    @property
+    def records(self) -> list[ContactRecord]:
+        """Its rows, as they were when they were first looked at. Raises TryLater where one isn't what was asked for."""
+        if self._rows:
+            self._records = converted(self._rows, lambda row: contact_of(row, self._opt_out_field))
+            self._rows = []
+        return self._records
 
 
 class LeadRecord(NamedTuple):
@@ -94,6 +112,14 @@ class Sighting(NamedTuple):
     owner_id: str
     is_deleted: bool
     master_record_id: str | None
+
+
+def converted(rows: Iterable[dict[str, Any]], convert: Callable[[dict[str, Any]], T]) -> list[T]:
+    """Return what convert makes of each row of an answer, or raise TryLater."""
+    try:
+        return [convert(row) for row in rows]
+    except (KeyError, TypeError, ValueError) as error:
+        raise TryLater("unreadable_answer", type(error).__name__) from None
 
 
 def contact_of(row: Mapping[str, Any], opt_out_field: str) -> ContactRecord:

@@ -27,7 +27,7 @@ from asapp.leads import following
 from asapp.models import Connection, Partner, RunPhase, RunStatus, SyncRun
 from asapp.salesforce import errors
 from asapp.salesforce.client import OrgClient
-from asapp.salesforce.records import ContactPage, Opening
+from asapp.salesforce.records import ContactPage, ContactRecord, Opening
 from asapp.sync import departures, store
 from asapp.sync.allowance import pause
 from asapp.sync.due import next_sync_at
@@ -186,14 +186,14 @@ class Execution:
         while True:
             self.stop_if_asked(is_end_of_slice_a_reason=in_order)  # only a reading in order goes on where it was
             coming = self.ask().next_page_ahead(page.next_path) if page.next_path else None
-            self.apply(page, in_order)
+            self.apply(page.records, in_order)
             if coming is None:
                 return
             page = coming.result()
 
-    def apply(self, page: ContactPage, in_order: bool) -> None:
-        if page.records:
-            apply_page(self.run, self.pull(), page.records, in_order=in_order)
+    def apply(self, records: list[ContactRecord], in_order: bool) -> None:
+        if records:
+            apply_page(self.run, self.pull(), records, in_order=in_order)
             self._stock = None
 
     @property
@@ -304,7 +304,7 @@ class Execution:
             self.stop_if_asked()
             records = self.ask().contacts_by_id(chunk)
             alive = [r for r in records if r.owner_id == self.owner_id and not r.is_deleted]
-            self.apply(ContactPage(alive, len(alive), None), in_order=False)
+            self.apply(alive, in_order=False)
 
     def settle(self) -> bool:
         """Apply the departures, or hold them; return whether they are held."""
