@@ -139,9 +139,9 @@ def dispatch_all(**_rest: Any) -> dict[str, Any]:
             with tasks.worker_app().app_context(), writing():
                 done = dispatch(queues.ring_for_runs, queues.forgotten_runs, 60)
             ticks += 1
-            rung += done.rung_again
+            rung += done.rung
             first_tick_mb = first_tick_mb or peak_rss_mb()
-            if not done.started and not done.rung_again:
+            if not done.started and not done.rung:
                 break
     memory = {"idle_mb": began_with, "first_tick_mb": first_tick_mb, "rss_mb": peak_rss_mb()}
     return found | memory | {"jobs": rung, "ticks": ticks, "waiting": queues.sync.count}

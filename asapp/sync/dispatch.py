@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, Select, Table, bindparam, func, literal, select, update
+from sqlalchemy import CursorResult, Table, bindparam, func, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import aliased
 
@@ -23,15 +23,15 @@ from asapp.sync.runs import Ring, take_back
 
 log = logging.getLogger(__name__)
 
-CLAIMS = 2000  # a transaction
+CLAIMS = 2000  # connections a transaction, and runs put in turn by a query
 BATCH = 500  # jobs that Redis takes at once
-RING_AHEAD = 20_000  # runs put in turn by one query: to order all that wait is what costs
 BUDGET_S = 10.0  # the next tick goes on
 PATIENCE = timedelta(seconds=60)  # after which a queued run is looked for in Redis
 
 Forgotten = Callable[[Sequence[int]], list[int]]
 CONNECTIONS: Table = Connection.__table__  # type: ignore[assignment]
 RUNS: Table = SyncRun.__table__  # type: ignore[assignment]
+IS_WAITING = (SyncRun.status == RunStatus.QUEUED) & ~SyncRun.is_parked
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Dispatched:
 
     taken_back: int
     started: int
-    rung_again: int
+    rung: int
 
 
 def dispatch(ring: Ring, forgotten: Forgotten, default_interval_minutes: int) -> Dispatched:
@@ -48,11 +48,11 @@ def dispatch(ring: Ring, forgotten: Forgotten, default_interval_minutes: int) ->
     now = utcnow()
     taken_back = take_back_stale(now)
     unpark_the_forgotten(now)
-    started = start_due(now, default_interval_minutes)
-    rung_again = ring_for_waiting(now, ring, forgotten)
-    done = Dispatched(taken_back, started, rung_again)
-    if any((taken_back, started, rung_again)):
-        log.info("tick", extra={"taken_back": taken_back, "started": started, "rung": rung_again})
+    started, rung = start_and_ring(now, ring, default_interval_minutes)
+    rung += ring_for_forgotten(now, ring, forgotten)
+    done = Dispatched(taken_back, started, rung)
+    if any((taken_back, started, rung)):
+        log.info("tick", extra={"taken_back": taken_back, "started": started, "rung": rung})
     return done
 
 
@@ -89,16 +89,31 @@ def unpark_the_forgotten(now: datetime) -> None:
     db.session.commit()
 
 
-def start_due(now: datetime, default_interval_minutes: int) -> int:
-    """Make a run for every connection that is due, a batch a transaction."""
-    started = 0
+def start_and_ring(now: datetime, ring: Ring, default_interval_minutes: int) -> tuple[int, int]:
+    """Make a run for every connection that is due, and ring for each run that Redis never took; return how many of each.
+
+    Redis takes some while the next are claimed. Where it takes none, the runs wait for the next tick.
+    """
+    started = rung = 0
+    asked: Sequence[int] = ()
+    is_heard = True
     give_up_at = time.monotonic() + BUDGET_S
-    while time.monotonic() < give_up_at:
-        batch = claim_due(now, default_interval_minutes)
-        started += batch.started
-        if batch.claimed < CLAIMS:
-            break
-    return started
+    with ThreadPoolExecutor(1) as bell:
+        ringing = bell.submit(ring_for_all, asked, ring)
+        while time.monotonic() < give_up_at:
+            batch = claim_due(now, default_interval_minutes)
+            started += batch.started
+            taken = ringing.result()
+            note_rung(taken)
+            rung += len(taken)
+            is_heard = is_heard and len(taken) == len(asked)
+            asked = find_never_rung() if is_heard else ()
+            if not asked and batch.claimed < CLAIMS:
+                return started, rung
+            ringing = bell.submit(ring_for_all, asked, ring)
+        taken = ringing.result()
+        note_rung(taken)
+        return started, rung + len(taken)
 
 
 @dataclass(frozen=True)
@@ -158,54 +173,43 @@ def move_due_dates(rows: Sequence[dict[str, Any]]) -> None:
     db.session.execute(moved.values(next_sync_at=bindparam("next_sync_at")), rows)
 
 
-def ring_for_waiting(now: datetime, ring: Ring, forgotten: Forgotten) -> int:
-    """Enqueue the runs that Redis never took, and those that it has forgotten."""
-    queued = (SyncRun.status == RunStatus.QUEUED) & ~SyncRun.is_parked
+def find_never_rung() -> Sequence[int]:
+    """Return runs that Redis never took: one of each firm, then the next of each."""
     turn = func.row_number().over(partition_by=Connection.partner_id, order_by=SyncRun.id)
-    never = (
+    waiting = (
         select(SyncRun.id)
         .join(Connection)
-        .where(queued, SyncRun.enqueued_at.is_(None))
-        .order_by(turn, SyncRun.id)  # one of each firm, then the next of each
-        .limit(RING_AHEAD)
+        .where(IS_WAITING, SyncRun.enqueued_at.is_(None))
+        .order_by(turn, SyncRun.id)
+        .limit(CLAIMS)
     )
-    rung = ring_in_turn(never, ring, time.monotonic() + BUDGET_S)
+    ids = db.session.scalars(waiting).all()
+    db.session.commit()
+    return ids
+
+
+def ring_for_all(ids: Sequence[int], ring: Ring) -> Sequence[int]:
+    """Ring for these, batch after batch; return those that Redis took."""
+    for start in range(0, len(ids), BATCH):
+        if not ring(ids[start : start + BATCH]):
+            return ids[:start]
+    return ids
+
+
+def ring_for_forgotten(now: datetime, ring: Ring, forgotten: Forgotten) -> int:
+    """Ring again for runs whose job Redis has lost; return how many."""
     quiet = db.session.scalars(
         select(SyncRun.id)
-        .where(queued, SyncRun.enqueued_at < now - PATIENCE)
+        .where(IS_WAITING, SyncRun.enqueued_at < now - PATIENCE)
         .order_by(SyncRun.enqueued_at)
         .limit(BATCH)
     ).all()
     db.session.commit()
     lost = forgotten(quiet) if quiet else []
-    if lost and ring(lost):
-        note_rung(lost)
-        rung += len(lost)
-    return rung
-
-
-def ring_in_turn(waiting: Select[int], ring: Ring, give_up_at: float) -> int:
-    """Ring for what the query finds, batch after batch, until there is nothing more, Redis takes none, or time is up."""
-    rung = 0
-    with ThreadPoolExecutor(1) as bell:
-        while ids := db.session.scalars(waiting).all():
-            db.session.commit()
-            taken: Sequence[int] = ()
-            for start in range(0, len(ids), BATCH):
-                if time.monotonic() > give_up_at:
-                    break
-                batch = ids[start : start + BATCH]
-                ringing = bell.submit(ring, batch)
-                note_rung(taken)  # of the batch before, while Redis takes this one
-                taken = batch if ringing.result() else ()
-                if not taken:
-                    break
-                rung += len(batch)
-            note_rung(taken)
-            if not taken or time.monotonic() > give_up_at:
-                break
-    db.session.commit()
-    return rung
+    if not lost or not ring(lost):
+        return 0
+    note_rung(lost)
+    return len(lost)
 
 
 def note_rung(ids: Sequence[int]) -> None:

@@ -16,7 +16,7 @@ from asapp.extensions import db
 from asapp.jobs.queues import Queues
 from asapp.models import Connection, ConnectionStatus, Partner, RunStatus, RunTrigger, SyncRun
 from asapp.sync import runs
-from asapp.sync.dispatch import Dispatched, dispatch, start_due
+from asapp.sync.dispatch import Dispatched, dispatch, start_and_ring
 from tests.factories import make_advisor, make_connection, make_partner, make_run, make_synced_connection, save
 from tests.services import RedisServer
 
@@ -77,7 +77,7 @@ def ago(run: SyncRun, **columns: timedelta) -> None:
 
 def test_a_due_connection_gets_a_run_and_a_later_date(app: Flask, bell: Bell) -> None:
     connection = make_due()
-    assert tick(bell) == Dispatched(taken_back=0, started=1, rung_again=1)
+    assert tick(bell) == Dispatched(taken_back=0, started=1, rung=1)
     (run,) = runs_of(connection)
     assert (run.status, run.trigger) == (RunStatus.QUEUED, RunTrigger.SCHEDULED)
     assert bell.rung == [run.id]
@@ -141,7 +141,8 @@ def test_a_connection_that_is_not_there_is_never_due(app: Flask, bell: Bell, sta
 
 
 def test_more_than_a_batch_is_started_in_one_tick(app: Flask, bell: Bell, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("asapp.sync.dispatch.BATCH", 3)
+    monkeypatch.setattr("asapp.sync.dispatch.CLAIMS", 3)
+    monkeypatch.setattr("asapp.sync.dispatch.BATCH", 2)
     connections = [make_due(late=number * MINUTE) for number in range(1, 8)]
     assert tick(bell) == Dispatched(0, 7, 7)
     assert sorted(bell.rung) == sorted(runs_of(connection)[0].id for connection in connections)
@@ -160,7 +161,7 @@ def test_two_ticks_at_once_start_each_once(app: Flask, bell: Bell) -> None:
         with app.app_context(), writing():
             together.wait(10)
             try:
-                started.append(start_due(utcnow(), HOUR))
+                started.append(start_and_ring(utcnow(), bell.ring, HOUR)[0])
             except BaseException as error:  # noqa: BLE001 - told below
                 errors.append(error)
             db.session.remove()
@@ -195,7 +196,11 @@ def test_a_tick_and_clicks_at_once_start_each_once(app: Flask, bell: Bell) -> No
         for connection_id in reversed(ids):
             runs.start_run(db.session.get_one(Connection, connection_id), RunTrigger.MANUAL, bell.ring)
 
-    deeds = (lambda: start_due(utcnow(), HOUR), lambda: start_due(utcnow(), HOUR), click_all)
+    deeds = (
+        lambda: start_and_ring(utcnow(), bell.ring, HOUR),
+        lambda: start_and_ring(utcnow(), bell.ring, HOUR),
+        click_all,
+    )
     threads = [threading.Thread(target=run, args=(deed,)) for deed in deeds]
     for thread in threads:
         thread.start()
@@ -210,7 +215,7 @@ def test_a_tick_and_clicks_at_once_start_each_once(app: Flask, bell: Bell) -> No
 
 def test_a_run_whose_worker_died_is_queued_again(app: Flask, bell: Bell) -> None:
     run = make_run(make_due(late=-MINUTE), RunStatus.RUNNING, lease="gone", lease_until=utcnow() - MINUTE)
-    assert tick(bell) == Dispatched(taken_back=1, started=0, rung_again=1)
+    assert tick(bell) == Dispatched(taken_back=1, started=0, rung=1)
     assert (run.status, run.tries, run.lease, run.lease_until) == (RunStatus.QUEUED, 1, None, None)
     assert bell.rung == [run.id]
 
@@ -271,9 +276,9 @@ def test_what_redis_forgot_is_rung_for_again(app: Flask, bell: Bell) -> None:
     tick(bell)
     (run,) = runs_of(connection)
     bell.waiting.clear()
-    assert tick(bell).rung_again == 0  # it may be on its way to a worker this very moment
+    assert tick(bell).rung == 0  # it may be on its way to a worker this very moment
     ago(run, enqueued_at=2 * MINUTE)
-    assert tick(bell).rung_again == 1
+    assert tick(bell).rung == 1
     assert bell.rung == [run.id, run.id]
 
 
@@ -282,7 +287,7 @@ def test_what_waits_in_redis_is_not_rung_for_again(app: Flask, bell: Bell) -> No
     tick(bell)
     (run,) = runs_of(connection)
     ago(run, enqueued_at=60 * MINUTE)
-    assert tick(bell).rung_again == 0
+    assert tick(bell).rung == 0
 
 
 def test_real_redis_that_was_emptied(app: Flask, redis_server: RedisServer) -> None:
@@ -294,10 +299,10 @@ def test_real_redis_that_was_emptied(app: Flask, redis_server: RedisServer) -> N
     for connection in connections:
         ago(runs_of(connection)[0], enqueued_at=2 * MINUTE)
     with writing():
-        assert dispatch(queues.ring_for_runs, queues.forgotten_runs, HOUR).rung_again == 0
+        assert dispatch(queues.ring_for_runs, queues.forgotten_runs, HOUR).rung == 0
     redis_server.flush()
     with writing():
-        assert dispatch(queues.ring_for_runs, queues.forgotten_runs, HOUR).rung_again == 3
+        assert dispatch(queues.ring_for_runs, queues.forgotten_runs, HOUR).rung == 3
     assert queues.sync.count == 3
 
 

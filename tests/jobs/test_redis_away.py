@@ -100,7 +100,7 @@ def test_the_run_goes_on_once_redis_is_back(app: Flask, own_redis: RedisServer) 
     run = runs.start_run(connection, RunTrigger.MANUAL, queues.ring_for_runs)
     assert run.enqueued_at is None
     own_redis.start()
-    assert dispatch(queues.ring_for_runs, queues.forgotten_runs, 60).rung_again == 1
+    assert dispatch(queues.ring_for_runs, queues.forgotten_runs, 60).rung == 1
     assert [job_id.rpartition("-")[0] for job_id in queues.sync.job_ids] == [f"run-{run.id}"]
 
 
