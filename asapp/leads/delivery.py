@@ -267,7 +267,8 @@ class Delivery:
         for lead in rows:
             lead.state, lead.connection_id = LeadState.SENDING, self.connection_id
             lead.attempts += 1
-            lead.first_attempt_at = lead.first_attempt_at or answered_at
+            # The earliest by Salesforce's clock, which may have been put back since: what was made is looked for from there.
+            lead.first_attempt_at = min(lead.first_attempt_at or answered_at, answered_at)
             lead.unanswered_at, lead.changed_at = answered_at, utcnow()
         marked = {lead.id for lead in rows}
         self.store()

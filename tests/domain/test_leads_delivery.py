@@ -246,6 +246,23 @@ def test_a_lead_that_is_not_kept_is_found_after_a_lost_answer_where_the_user_see
     assert (office.lead().state, office.lead().salesforce_id) == (LeadState.SENT, lead["Id"])
 
 
+def test_what_was_made_after_salesforces_clock_was_put_back_is_found(office: PostOffice) -> None:
+    """Nothing came of the first attempt, by a later clock than the second one's."""
+    someone_signs_up(office.advisor)
+    office.org.trouble.add("concurrent_limit", method="POST", path="/composite/sobjects", times=1)
+    office.deliver()
+    office.org.trouble.add("reset_after", method="POST", path="/composite/sobjects", times=1)
+    office.let_pass(-600)
+    office.deliver()
+    assert office.lead().state == LeadState.SENDING
+
+    office.let_pass(60)
+    office.deliver()
+
+    (lead,) = office.org.leads()
+    assert (office.lead().state, office.lead().salesforce_id) == (LeadState.SENT, lead["Id"])
+
+
 def test_a_lead_that_is_not_kept_and_hidden_by_sharing_is_to_be_checked(office: PostOffice) -> None:
     """It is there, and the user doesn't see it: it must not be made again."""
     office.give_leads_away()
