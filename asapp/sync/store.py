@@ -16,6 +16,7 @@ from sqlalchemy import (
     ARRAY,
     Column,
     ColumnElement,
+    String,
     Table,
     any_,
     bindparam,
@@ -51,7 +52,7 @@ def among(
     column: Column[Any] | InstrumentedAttribute[Any], values: Collection[str] | Collection[int]
 ) -> ColumnElement[bool]:
     """`column IN values` with the values as one parameter, so that the statement is compiled and planned once."""
-    if is_postgresql() and all(isinstance(value, str) for value in values):
+    if is_postgresql() and isinstance(column.type, String):
         return column == any_(
             func.string_to_array(",".join(map(str, values)), ",")
         )  # Ids; an array costs five times more
