@@ -73,6 +73,9 @@ def worker_process(config: Config, log: Path) -> Iterator[WorkerProcess]:
     worker = WorkerProcess(config, log)
     try:
         yield worker
+    except BaseException:
+        sys.stdout.write(log.read_text())  # pytest shows it with the failure
+        raise
     finally:
         worker.close()
 

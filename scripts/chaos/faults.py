@@ -102,11 +102,24 @@ def lease_of(world: World, working: Working) -> str:
 
 
 def kill_work_horse(world: World, rng: random.Random) -> Hit:
-    working = at_work(world, rng)
+    return kill_horse_of_run(world, at_work(world, rng))
+
+
+def kill_horse_of_run(world: World, working: Working) -> Hit:
     lease = lease_of(world, working)
     if not kill(working.horse):
         raise Missed("the work-horse had just ended")
     return still_running(world, working, lease)
+
+
+def kill_horse_of_leads(world: World, working: Working) -> Hit:
+    if not kill(working.horse):
+        raise Missed("the work-horse had just ended")
+    time.sleep(0.05)
+    leads = [row.id for row in world.watch.patiently(LEADS_HELD, working.row)]
+    if not leads:
+        raise Missed("it held no lead at that moment")
+    return Hit(leads=leads)
 
 
 def kill_worker(world: World, rng: random.Random) -> Hit:
@@ -158,14 +171,7 @@ def kill_work_horse_at_leads(world: World, rng: random.Random) -> Hit:
     def holding() -> list[Working]:
         return [working for working in world.watch.working("leads") if world.watch.rows(LEADS_HELD, working.row)]
 
-    working = chance(holding, "no work-horse held a lead", rng)
-    if not kill(working.horse):
-        raise Missed("the work-horse had just ended")
-    time.sleep(0.05)
-    leads = [row.id for row in world.watch.patiently(LEADS_HELD, working.row)]
-    if not leads:
-        raise Missed("it held no lead at that moment")
-    return Hit(leads=leads)
+    return kill_horse_of_leads(world, chance(holding, "no work-horse held a lead", rng))
 
 
 def kill_scheduler(world: World, rng: random.Random) -> Hit:
@@ -417,7 +423,7 @@ def bad_refresh(answer: str, times: int = 1, **details: Any) -> Strike:
 
 
 def kill_in_refresh(world: World, rng: random.Random) -> Hit:
-    """kill -9 of a work-horse that waits for the answer to its refresh token."""
+    """kill -9 of a work-horse, at a run or at leads, that waits for the answer to its refresh token."""
     row, began = running(world, rng), datetime.now(UTC)
     org = world.org_of(row.salesforce_user_id)
     number = org.arm("slow_after", kind="token_refresh", times=1, seconds=6)
@@ -425,12 +431,12 @@ def kill_in_refresh(world: World, rng: random.Random) -> Hit:
         org.do("expire_sessions", user_id=row.salesforce_user_id)
         await_hit(org, number)
         runs = latest_run(world, row.connection_id, began)
-        horses = [working for working in world.watch.working("run") if working.row in runs]
-        if not horses:
-            raise Missed("another process refreshed it")
-        lease = lease_of(world, horses[0])
-        kill(horses[0].horse)
-        return still_running(world, horses[0], lease)
+        for working in world.watch.working("run", "leads"):
+            if working.kind == "run" and working.row in runs:
+                return kill_horse_of_run(world, working)
+            if working.kind == "leads" and working.row == row.connection_id:
+                return kill_horse_of_leads(world, working)
+        raise Missed("another process refreshed it")
     except DatabaseAway:
         raise Missed("the database was away") from None
     finally:

@@ -19,6 +19,7 @@ from sqlalchemy import func, select
 from asapp.clock import utcnow
 from asapp.contacts.status import contact_rows, is_shown, reason_of
 from asapp.extensions import db
+from asapp.jobs.queues import LEADS_QUEUE, MAILS_QUEUE, SYNC_QUEUE
 from asapp.models import Connection, Contact, Lead, LedgerEntry, SyncRun
 from asapp.models.lead import IN_SALESFORCE, LeadState
 from asapp.sync import books
@@ -199,7 +200,7 @@ def leads_wrong(advisors: Sequence[Advisor], signed_up: Sequence[SignedUp]) -> l
 def jobs_left(house: House) -> Iterator[str]:
     """A tick may be on its way, and nothing else."""
     with redis.Redis.from_url(house.redis.url, decode_responses=True) as client:
-        for name in ("leads", "sync"):
+        for name in (LEADS_QUEUE, MAILS_QUEUE, SYNC_QUEUE):
             if count := client.llen(f"rq:queue:{name}"):
                 yield f"{count} jobs are left in the queue {name}"
             if count := client.zcard(f"rq:wip:{name}"):

@@ -33,7 +33,7 @@ from tests.signing_up import PostOffice, someone_signs_up
 TIMES = {"sqlite": 50, "postgresql": 10}
 HELD_S = 30.0  # at most; a gate ends it
 A_MOMENT_S = 0.1
-Moment = Callable[["Sorting", Lead], AbstractContextManager[None]]
+Moment = Callable[["Sorting"], AbstractContextManager[None]]
 CREATE = {"method": "POST", "path": "/composite/sobjects"}
 
 
@@ -47,13 +47,12 @@ class Sorting(PostOffice):
         self.sent = 0
         self.ticks = 0
 
-    def sign_up(self) -> Lead:
+    def sign_up(self) -> None:
         self.sent += 1
         db.session.rollback()
         with writing():
-            lead = someone_signs_up(self.advisor, f"person{self.sent}@example.com")
+            someone_signs_up(self.advisor, f"person{self.sent}@example.com")
             db.session.commit()
-        return lead
 
     def ring(self) -> None:
         outbox.ring_for(self.advisor.id, self.queues.ring_for_leads)
@@ -108,9 +107,13 @@ def times() -> int:
 
 @contextmanager
 def held_by_org(office: Sorting, deed: str, **where: str) -> Iterator[Callable[[], None]]:
-    """The org doesn't answer the first such request; gives what lets it answer."""
+    """Somebody signs up, and the org doesn't answer the first such request; gives what lets it answer.
+
+    The trouble comes first: a delivery that is just ending may take the lead before it hears the ring.
+    """
     gate = Event()
     fault = office.org.trouble.add(deed, seconds=HELD_S, times=1, gate=gate, **where)
+    office.sign_up()
     office.ring()
     try:
         wait_for(lambda: fault.hits, "for the request")
@@ -120,29 +123,29 @@ def held_by_org(office: Sorting, deed: str, **where: str) -> Iterator[Callable[[
 
 
 @contextmanager
-def before_the_look_up(office: Sorting, _lead: Lead) -> Iterator[None]:
+def before_the_look_up(office: Sorting) -> Iterator[None]:
     with held_by_org(office, "slow", soql="FROM Contact"):
         yield
 
 
 @contextmanager
-def after_the_look_up(office: Sorting, lead: Lead) -> Iterator[None]:
+def after_the_look_up(office: Sorting) -> Iterator[None]:
     """It knows that nobody is there, and waits for the lead's row to write down that it is about to create."""
-    with held_by_org(office, "slow_after", soql="IsConverted = false") as answer, locked(Lead, lead.id):
+    with held_by_org(office, "slow_after", soql="IsConverted = false") as answer, locked(Lead, office.newest().id):
         answer()
         wait_until_blocked()
         yield
 
 
 @contextmanager
-def after_the_create(office: Sorting, _lead: Lead) -> Iterator[None]:
+def after_the_create(office: Sorting) -> Iterator[None]:
     with held_by_org(office, "slow_after", **CREATE):
         wait_for(lambda: len(office.org.leads()) == office.sent, "for the create")
         yield
 
 
 @contextmanager
-def between_store_and_commit(office: Sorting, lead: Lead) -> Iterator[None]:
+def between_store_and_commit(office: Sorting) -> Iterator[None]:
     """The lead's row has its Id, in a transaction that is still open: the contact's row, or a trigger, keeps it from ending."""
     with held_by_org(office, "slow_after", **CREATE) as answer:
         if db.engine.dialect.name == "sqlite":
@@ -151,7 +154,7 @@ def between_store_and_commit(office: Sorting, lead: Lead) -> Iterator[None]:
                 wait_for(is_writing, "for the transaction")
                 yield
             return
-        with locked(Contact, lead.contact_id):
+        with locked(Contact, office.newest().contact_id):
             answer()
             wait_until_blocked()
             yield
@@ -229,8 +232,7 @@ MOMENTS = (before_the_look_up, after_the_look_up, after_the_create, between_stor
 def test_kill_9_of_the_work_horse(office: Sorting, config: Config, tmp_path: Path, held_at: Moment) -> None:
     with worker_process(config, tmp_path / "worker.log") as worker:
         for _ in range(times()):
-            lead = office.sign_up()
-            with held_at(office, lead):
+            with held_at(office):
                 worker.kill_horse()
             assert office.newest().state != LeadState.SENT
             office.let_pass(60)
@@ -240,7 +242,7 @@ def test_kill_9_of_the_work_horse(office: Sorting, config: Config, tmp_path: Pat
 
 
 def test_kill_9_of_the_worker_and_its_work_horse(office: Sorting, config: Config, tmp_path: Path) -> None:
-    with worker_process(config, tmp_path / "first.log") as worker, after_the_create(office, office.sign_up()):
+    with worker_process(config, tmp_path / "first.log") as worker, after_the_create(office):
         worker.kill_both()
     office.let_pass(60)
     office.tick()
@@ -269,6 +271,7 @@ def test_redis_that_is_flushed_before_anybody_heard_the_ring(
     with worker_process(config, tmp_path / "worker.log") as worker:
         process = psutil.Process(worker.process.pid)
         for _ in range(times()):
+            wait_for(lambda: not worker.horses(), "for the delivery before this one")
             office.sign_up()
             process.suspend()
             office.ring()
@@ -282,9 +285,10 @@ def test_redis_that_is_flushed_before_anybody_heard_the_ring(
 def test_redis_that_is_flushed_while_a_worker_is_at_it(
     office: Sorting, config: Config, redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    with worker_process(config, tmp_path / "worker.log"):
+    with worker_process(config, tmp_path / "worker.log") as worker:
         for _ in range(times()):
-            with after_the_create(office, office.sign_up()):
+            wait_for(lambda: not worker.horses(), "for the delivery before this one")
+            with after_the_create(office):
                 redis_server.flush()
             office.wait_for_newest()
     office.check()
@@ -294,8 +298,8 @@ def test_a_create_that_salesforce_finishes_minutes_later(office: Sorting, config
     dice = random.Random(11)
     with worker_process(config, tmp_path / "worker.log"):
         for _ in range(times()):
-            office.sign_up()
             office.org.trouble.add("late_work", times=1, seconds=dice.randint(310, 599), **CREATE)
+            office.sign_up()
             office.ring()
             office.wait_for_newest(passing_s=300)
     assert set(db.session.scalars(select(Lead.attempts))) == {1}  # looked for, in vain at first, and never sent anew
