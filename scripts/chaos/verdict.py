@@ -184,17 +184,28 @@ def leads_wrong(advisors: Sequence[Advisor], signed_up: Sequence[SignedUp]) -> l
         people = {one.email.lower() for one in signed_up if one.advisor is advisor}
         rows = db.session.scalars(select(Lead).where(Lead.user_id == advisor.user_id)).all()
         here = Counter(lead.email.lower() for lead in rows)
-        in_org = Counter(
-            str(row["Email"]).lower() for row in advisor.org.get("leads", owner_id=advisor.salesforce_user, deleted=1)
-        )
+        in_org: dict[str, list[str]] = {}
+        for row in advisor.org.get("leads", owner_id=advisor.salesforce_user, deleted=1):
+            in_org.setdefault(str(row["Email"]).lower(), []).append(f"{row['Id']} of {row['CreatedDate']}")
         made = {lead.email.lower() for lead in rows if lead.state == LeadState.SENT}
         wrong += [f"{advisor.email}: a sign-up is lost" for email in people if not here[email]]
         wrong += [f"{advisor.email}: a sign-up is here {count} times" for count in here.values() if count > 1]
         wrong += [f"{advisor.email}: a lead is {x.state} ({x.why})" for x in rows if x.state not in IN_SALESFORCE]
-        wrong += [f"{advisor.email}: a lead is {n} times in Salesforce" for n in in_org.values() if n > 1]
-        wrong += [f"{advisor.email}: a lead that was sent isn't in Salesforce" for email in made if not in_org[email]]
-        wrong += [f"{advisor.email}: Salesforce has a lead that nobody sent" for email in in_org if email not in made]
+        wrong += [f"{advisor.email}: a lead is {len(each)} times in Salesforce" for each in in_org.values() if len(each) > 1]
+        wrong += [f"{advisor.email}: a lead that was sent isn't in Salesforce" for email in made if email not in in_org]
+        wrong += [
+            f"{advisor.email}: Salesforce has a lead that nobody sent ({story_of(email, rows, in_org)})"
+            for email in in_org
+            if email not in made
+        ]
     return wrong
+
+
+def story_of(email: str, rows: Sequence[Lead], in_org: dict[str, list[str]]) -> str:
+    """Return what is known of this person's lead here and in Salesforce."""
+    told = ("state", "attempts", "failures", "first_attempt_at", "unanswered_at", "delivered_at", "salesforce_id")
+    here = [{name: str(getattr(lead, name)) for name in told} for lead in rows if lead.email.lower() == email]
+    return f"here {here}, there {in_org[email]}"
 
 
 def jobs_left(house: House) -> Iterator[str]:
