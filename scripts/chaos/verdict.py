@@ -191,7 +191,9 @@ def leads_wrong(advisors: Sequence[Advisor], signed_up: Sequence[SignedUp]) -> l
         wrong += [f"{advisor.email}: a sign-up is lost" for email in people if not here[email]]
         wrong += [f"{advisor.email}: a sign-up is here {count} times" for count in here.values() if count > 1]
         wrong += [f"{advisor.email}: a lead is {x.state} ({x.why})" for x in rows if x.state not in IN_SALESFORCE]
-        wrong += [f"{advisor.email}: a lead is {len(each)} times in Salesforce" for each in in_org.values() if len(each) > 1]
+        wrong += [
+            f"{advisor.email}: a lead is {len(each)} times in Salesforce" for each in in_org.values() if len(each) > 1
+        ]
         wrong += [f"{advisor.email}: a lead that was sent isn't in Salesforce" for email in made if email not in in_org]
         wrong += [
             f"{advisor.email}: Salesforce has a lead that nobody sent ({story_of(email, rows, in_org)})"
