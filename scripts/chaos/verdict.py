@@ -1,8 +1,8 @@
 """What has to hold when all is quiet again. Everything is compared with the orgs' own stores.
 
 What sharing hides and shows moves no stamp: only counts tell it, and where one went as another came, only the sweep of the
-day. So the campaign judges twice: first without those whom sharing has ever moved, then, when all are visible again, so that
-counts are decisive, everybody.
+day. So the campaign judges twice: first without those whom sharing has ever moved, then, when all are visible again, everybody.
+A campaign doesn't last a day: where somebody was given away as another was shown again, both looks say that it is wrong.
 """
 
 from __future__ import annotations
