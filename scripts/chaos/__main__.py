@@ -50,6 +50,8 @@ QUIET_S = 420.0
 FULL = 150  # faults: from here on every kind has to have hit something
 SLOW_TO_MEND = ("kill -9", "database", "lead", "beyond")
 LEADS_LEFT = "SELECT id, state, why, next_attempt_at FROM leads WHERE state NOT IN ('sent', 'linked', 'converted')"
+A_DAY_LATER = "UPDATE connections SET swept_at = now() - interval '25 hours' RETURNING id"
+NOT_SWEPT = "SELECT id FROM connections WHERE swept_at IS NULL OR swept_at < now() - interval '24 hours'"
 NAMES = ("Amara Okafor", "Jonas Lindqvist", "Mei Tanaka", "Luis Ferreira", "Priya Nair")
 
 
@@ -204,7 +206,7 @@ class Campaign:
     # ---- After
 
     def calm(self) -> None:
-        """The quiet phase: no faults and no changes; what is stuck comes loose by itself, and everybody syncs once more."""
+        """No faults and no changes: what is stuck comes loose, everybody syncs, all become visible, a day passes."""
         self.say("quiet: no more faults and changes")
         for is_over in (x.is_over for group in (self.editors, [self.public], self.advisors) for x in group):
             is_over.set()
@@ -219,13 +221,30 @@ class Campaign:
             org.do("advance_clock", seconds=LOST_CREATES_S)
         self.settle("runs and leads", self.is_settled)
         self.sync_all()
-        self.crashes += self.judge({each for editor in self.editors for each in editor.ever_hidden})[1]
+        self.crashes += self.judge(self.sharing)[1]
         for editor in self.editors:
             editor.show_all()
         self.sync_all()
+        self.crashes += self.judge(self.sharing)[1]
+        self.let_a_day_pass()
+        self.sync_all()
+        if self.watch.patiently(NOT_SWEPT):
+            self.crashes.append("a sync of the day after has swept nothing")
 
-    def judge(self, unsure: set[str]) -> tuple[verdict.Facts, list[str]]:
-        return verdict.judge(self.app, self.house, self.advisors, self.public.done, unsure)
+    def let_a_day_pass(self) -> None:
+        """Nothing but the daily sweep hangs on it, and with the sweep the strict verdict."""
+        self.say("a day passes")
+        self.watch.patiently(A_DAY_LATER)
+
+    @property
+    def sharing(self) -> verdict.Sharing:
+        return verdict.Sharing(
+            ever=frozenset().union(*(editor.ever_hidden for editor in self.editors)),
+            now=frozenset().union(*(editor.hidden for editor in self.editors)),
+        )
+
+    def judge(self, sharing: verdict.Sharing) -> tuple[verdict.Facts, list[str]]:
+        return verdict.judge(self.app, self.house, self.advisors, self.public.done, sharing)
 
     def sync_all(self) -> None:
         self.say("everybody syncs once more")
@@ -277,7 +296,7 @@ class Campaign:
 
     def finish(self) -> bool:
         """Print the table and the verdict; return whether everything holds."""
-        facts, wrong = self.judge(set())
+        facts, wrong = self.judge(verdict.Sharing())
         wrong += [*self.crashes, *self.weaknesses()]
         report.print_table(self.records, self.watch)
         self.print_facts(facts)

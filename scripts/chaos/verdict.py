@@ -1,14 +1,13 @@
 """What has to hold when all is quiet again. Everything is compared with the orgs' own stores.
 
 What sharing hides and shows moves no stamp: only counts tell it, and where one went as another came, only the sweep of the
-day. So the campaign judges twice: first without those whom sharing has ever moved, then, when all are visible again, everybody.
-A campaign doesn't last a day: where somebody was given away as another was shown again, both looks say that it is wrong.
+day. So the campaign judges more than once: before the sweep without those whom sharing has moved, and after it everybody.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,17 +40,25 @@ class Facts:
     signed_up: int
 
 
+@dataclass(frozen=True)
+class Sharing:
+    """Whom a rule of sharing has hidden, ever and now. For the strict verdict, when all are visible and swept: nobody."""
+
+    ever: frozenset[str] = frozenset()
+    now: frozenset[str] = frozenset()
+
+
 def judge(
-    app: Flask, house: House, advisors: Sequence[Advisor], signed_up: Sequence[SignedUp], unsure: set[str]
+    app: Flask, house: House, advisors: Sequence[Advisor], signed_up: Sequence[SignedUp], sharing: Sharing
 ) -> tuple[Facts, list[str]]:
-    """Return figures, and a line for everything that doesn't hold. unsure: Ids that are not looked at."""
+    """Return figures, and a line for everything that doesn't hold. sharing: what only a sweep can be sure of."""
     wrong: list[str] = []
     with app.app_context():
         wrong += runs_wrong()
         wrong += leases_wrong()
         for advisor in advisors:
             connection = db.session.scalars(select(Connection).where(Connection.user_id == advisor.user_id)).one()
-            lines = [*connection_wrong(connection), *contacts_wrong(connection, advisor.org, unsure)]
+            lines = [*connection_wrong(connection), *contacts_wrong(connection, advisor.org, sharing)]
             wrong += [f"{advisor.email}: {line}" for line in lines]
             db.session.commit()
         wrong += leads_wrong(advisors, signed_up)
@@ -99,29 +106,38 @@ def connection_wrong(connection: Connection) -> Iterator[str]:
         yield f"the books don't balance: {balance}"
 
 
-def contacts_wrong(connection: Connection, org: Org, unsure: set[str]) -> list[str]:
+def contacts_wrong(connection: Connection, org: Org, sharing: Sharing) -> list[str]:
     """Compare every contact here with the org's own, field by field, and the other way round."""
     everybody = {row["Id"]: row for row in org.get("contacts", deleted=1)}
-    unsure = with_their_twins(everybody, unsure)
     theirs = {
         salesforce_id: row
         for salesforce_id, row in everybody.items()
         if row["OwnerId"] == connection.salesforce_user_id and not row["IsDeleted"]
     }
+    ledger = set(
+        db.session.scalars(select(LedgerEntry.salesforce_id).where(LedgerEntry.connection_id == connection.id))
+    )
+    unsure = with_their_twins(everybody, sharing.ever | unnoticed(set(theirs), ledger, sharing))
     sure = {salesforce_id: row for salesforce_id, row in theirs.items() if salesforce_id not in unsure}
     here = {salesforce_id: found for salesforce_id, found in here_of(connection).items() if salesforce_id not in unsure}
     wrong = [*missing_or_different(sure, here), *too_many(everybody, sure, here)]
     if not unsure and connection.salesforce_count != len(theirs):
         wrong.append(f"{connection.salesforce_count} contacts in the books, {len(theirs)} in the org")
-    ledger = set(
-        db.session.scalars(select(LedgerEntry.salesforce_id).where(LedgerEntry.connection_id == connection.id))
-    )
     wrong += [f"{each} is missing in the ledger: {theirs[each]}" for each in set(sure) - ledger]
     wrong += [f"{each} should not be in the ledger: {everybody.get(each)}" for each in ledger - set(sure) - unsure]
     return [*wrong[:SHOWN], *([f"and {len(wrong) - SHOWN} more like that"] if len(wrong) > SHOWN else [])]
 
 
-def with_their_twins(everybody: dict[str, Any], unsure: set[str]) -> set[str]:
+def unnoticed(theirs: set[str], ledger: set[str], sharing: Sharing) -> set[str]:
+    """Return those that left while as many came back by sharing: the count is the same, and no row says it."""
+    visible = theirs - sharing.now
+    came_back = visible - ledger
+    if len(ledger) != len(visible) or not came_back <= sharing.ever:
+        return set()
+    return ledger - theirs
+
+
+def with_their_twins(everybody: dict[str, Any], unsure: Set[str]) -> Set[str]:
     """Add those who share an address with one of these."""
     addresses = {str(everybody[each]["Email"]).lower() for each in unsure if each in everybody}
     return unsure | {each for each, row in everybody.items() if str(row["Email"]).lower() in addresses and unsure}

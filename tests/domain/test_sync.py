@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from asapp.clock import utcnow
 from asapp.extensions import db
 from asapp.models import Contact, ContactSource, LedgerEntry, Outcome, RunStatus, RunTrigger, SyncRun
 from asapp.simulator import Running
@@ -373,7 +374,7 @@ def test_a_withdrawn_permission_stops_the_connection(office: Office) -> None:
     assert office.reload(office.connection).needs_reconnect
 
 
-def test_a_full_day_later_a_sweep_finds_what_no_stamp_told(office: Office) -> None:
+def test_a_sweep_finds_what_only_the_counts_told(office: Office) -> None:
     salesforce_id = office.add(email="a@fjord.example")
     office.add(email="b@fjord.example")
     office.sync()
@@ -384,6 +385,23 @@ def test_a_full_day_later_a_sweep_finds_what_no_stamp_told(office: Office) -> No
     office.org.show_contact(salesforce_id)
     office.sync()
     assert reasons_here(office.connection)[salesforce_id] is None
+
+
+def test_the_daily_sweep_finds_that_one_left_as_another_came_back(office: Office) -> None:
+    hidden, given = office.add(email="a@fjord.example"), office.add(email="b@fjord.example")
+    office.sync()
+    office.org.hide_contact(hidden)
+    office.sync()
+    office.org.clock.advance(1200)  # else the overlap reads the one that comes back
+    office.sync()
+    office.org.show_contact(hidden)
+    office.org.give(given, office.colleague)
+    office.sync()
+    assert reasons_here(office.connection) == {hidden: "gone", given: None}  # as many as before, and no row of either
+    office.connection.swept_at = utcnow() - timedelta(hours=25)
+    office.save()
+    office.sync()
+    assert reasons_here(office.connection) == {hidden: None, given: "reassigned"}
 
 
 def test_an_expired_locator_starts_the_query_again_from_the_checkpoint(office: Office) -> None:

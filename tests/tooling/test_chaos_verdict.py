@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from flask import Flask
 from sqlalchemy import delete, update
 
+from asapp.clock import utcnow
 from asapp.extensions import db
 from asapp.leads.pages import get_page
 from asapp.models import Connection, Contact, Lead, LedgerEntry, RunStatus, SyncRun
@@ -47,7 +49,7 @@ def judge(office: PostOffice, org: Running) -> Callable[[], list[str]]:
         yield from verdict.leases_wrong()
         connection = db.session.get_one(Connection, office.connection.id, populate_existing=True)
         yield from verdict.connection_wrong(connection)
-        yield from verdict.contacts_wrong(connection, advisor.org, set())
+        yield from verdict.contacts_wrong(connection, advisor.org, verdict.Sharing())
         yield from verdict.leads_wrong([advisor], signed_up)
 
     def judge() -> list[str]:
@@ -105,6 +107,50 @@ def test_what_does_not_hold_is_said(office: PostOffice, judge: Callable[[], list
     deed(office)
     found = judge()
     assert any(words in line for line in found), found
+
+
+# One left as another came back by sharing
+
+
+@pytest.fixture
+def swap(office: PostOffice) -> tuple[str, str]:
+    """Return who is visible again, and who was given away meanwhile: the counts are the same."""
+    back, left = (row["Id"] for row in office.org.contacts(office.user))
+    office.org.hide_contact(back)
+    office.sync()
+    office.org.clock.advance(1200)
+    office.sync()
+    office.org.show_contact(back)
+    office.org.give(left, office.colleague)
+    office.sync()
+    return back, left
+
+
+def look(office: PostOffice, org: Running, sharing: verdict.Sharing) -> list[str]:
+    db.session.commit()
+    connection = db.session.get_one(Connection, office.connection.id, populate_existing=True)
+    return verdict.contacts_wrong(connection, Org(org.url, 0), sharing)
+
+
+def test_what_only_a_sweep_can_tell_is_wrong_after_it_and_not_before(
+    office: PostOffice, org: Running, swap: tuple[str, str]
+) -> None:
+    back, left = swap
+    assert look(office, org, verdict.Sharing(ever=frozenset({back}))) == []
+    strictly = look(office, org, verdict.Sharing())
+    assert {line.split()[0] for line in strictly} == {back, left}
+    office.connection.swept_at = utcnow() - timedelta(hours=25)
+    office.sync()
+    assert look(office, org, verdict.Sharing()) == []
+
+
+def test_who_left_without_another_coming_back_is_wrong_before_a_sweep_too(
+    office: PostOffice, org: Running, swap: tuple[str, str]
+) -> None:
+    back, left = swap
+    hidden_again = verdict.Sharing(ever=frozenset({back}), now=frozenset({back}))
+    assert any(left in line for line in look(office, org, hidden_again))
+    assert any(left in line for line in look(office, org, verdict.Sharing(ever=frozenset({"003000000000000AAA"}))))
 
 
 # What a campaign has to have done
