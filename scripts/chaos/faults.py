@@ -203,7 +203,9 @@ def kill_web(world: World, rng: random.Random) -> Hit:
 
 
 def active(world: World, rng: random.Random) -> list[int]:
-    """Wait until runs are queued or worked on, and return them."""
+    """Wait until runs are queued or worked on, and return them. Later faults find the work-horses all the same."""
+    if not world.watch.knows_workers():
+        raise Missed("a worker has not entered itself in Redis")
     chance(world.watch.active_ids, "no run was queued or worked on", rng)
     try:
         return world.watch.active_ids()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from scripts.chaos.house import House, Process
 
 ANSWER_S = 3.0
 AWAY_S = 90.0
+ENTERED_S = 15.0
 FRESH_S = 45  # a run that was not written to for longer has lost its work-horse
 BUSY_S = 4  # one that was written to as lately as that is going on
 RUNNING = """
@@ -100,6 +102,17 @@ class Watch:
         found = [working for working in jobs if working is not None]
         held = {row.id for row in self.running(FRESH_S)} if found else set()
         return [w for w in found if w.kind in kinds and (w.kind != "run" or w.row in held)]
+
+    def knows_workers(self) -> bool:
+        """Wait until the name of every worker is known. It enters itself in Redis once, and an emptied Redis forgets it."""
+        give_up_at = time.monotonic() + ENTERED_S
+        while not all(worker.pid in self._names for worker in self._house.workers):
+            if time.monotonic() > give_up_at:
+                return False
+            with suppress(redis.RedisError), self._redis() as client:
+                self._learn_names(client)
+            time.sleep(0.1)
+        return True
 
     def _redis(self) -> redis.Redis:
         return redis.Redis.from_url(

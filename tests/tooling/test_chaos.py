@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts.chaos.__main__ import Campaign, read_arguments, running
+from scripts.chaos.faults import at_work, flush_redis
 from scripts.guard import ROOT
 from tests.services import guard
 
@@ -29,3 +31,18 @@ def test_a_tiny_campaign(tmp_path: Path) -> None:
     assert answer.returncode == 0, answer.stdout[-6000:] + answer.stderr[-3000:]
     assert "Everything holds." in answer.stdout
     assert answer.stdout.count("  run ") >= 3
+
+
+@pytest.mark.slow
+@pytest.mark.postgres
+def test_work_horses_are_found_after_redis_was_emptied(tmp_path: Path) -> None:
+    """Else the faults that kill them would miss from then on."""
+    size = ["--orgs", "1", "--advisors", "1", "--contacts", "3000", "--workers", "1"]
+    campaign = Campaign(read_arguments([*size, "--folder", str(tmp_path / "chaos")]))
+    with running(campaign):
+        campaign.set_up()
+        rng = campaign.rng("flush")
+        campaign.start(campaign.advisors[0].live, rng)
+        flush_redis(campaign.world, rng)
+        assert at_work(campaign.world, rng).kind == "run"
+        campaign.advisors[0].is_over.set()
