@@ -215,7 +215,6 @@ class PostgresServer(Server):
             "unix_socket_directories": str(self.folder),
             "max_connections": "200",
             "fsync": "off",
-            "synchronous_commit": "off",
             "full_page_writes": "off",
         }
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]

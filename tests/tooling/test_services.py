@@ -75,6 +75,19 @@ def test_postgres_keeps_its_data_over_a_restart_and_a_kill(postgres: services.Po
         _connect(postgres, name).close()
 
 
+@pytest.mark.postgres
+def test_what_was_committed_a_moment_before_a_kill_is_there_after_it(postgres: services.PostgresServer) -> None:
+    name = postgres.create_database()
+    with _connect(postgres, name) as connection:
+        connection.execute("CREATE TABLE moments (number int)")
+        for number in range(50):
+            connection.execute("INSERT INTO moments VALUES (%s)", [number])
+        postgres.kill()
+    postgres.start()
+    with _connect(postgres, name) as connection:
+        assert connection.execute("SELECT count(*) FROM moments").fetchone() == (50,)
+
+
 def test_the_browser_and_the_scripts_from_npm_are_here() -> None:
     assert os.access(services.chromium_path(), os.X_OK)
     assert "axe.run" in services.axe_source()
