@@ -139,8 +139,12 @@ def unnoticed(theirs: set[str], ledger: set[str], sharing: Sharing) -> set[str]:
 
 def with_their_twins(everybody: dict[str, Any], unsure: Set[str]) -> Set[str]:
     """Add those who share an address with one of these."""
-    addresses = {str(everybody[each]["Email"]).lower() for each in unsure if each in everybody}
-    return unsure | {each for each, row in everybody.items() if str(row["Email"]).lower() in addresses and unsure}
+    addresses = {address_of(everybody[each]) for each in unsure if each in everybody} - {""}
+    return unsure | {each for each, row in everybody.items() if address_of(row) in addresses}
+
+
+def address_of(row: dict[str, Any]) -> str:
+    return (row["Email"] or "").lower()
 
 
 def here_of(connection: Connection) -> dict[str, Any]:

@@ -153,6 +153,12 @@ def test_who_left_without_another_coming_back_is_wrong_before_a_sweep_too(
     assert any(left in line for line in look(office, org, verdict.Sharing(ever=frozenset({"003000000000000AAA"}))))
 
 
+def test_only_those_who_share_an_address_are_left_aside_as_twins() -> None:
+    addresses = {"a": "Ravi@fjord.example", "b": "ravi@Fjord.example", "c": None, "d": None, "e": "noor@fjord.example"}
+    everybody = {each: {"Email": email} for each, email in addresses.items()}
+    assert verdict.with_their_twins(everybody, {"a", "c"}) == {"a", "b", "c"}
+
+
 # What a campaign has to have done
 
 
