@@ -44,6 +44,7 @@ from scripts.programs import (
     free_port,
 )
 
+SHARED_MEMORY_S = 30.0  # until the children of a PostgreSQL that was killed have noticed it
 START_TIMEOUT_S = 30.0
 
 
@@ -207,7 +208,14 @@ class PostgresServer(Server):
     def start(self) -> None:
         if not self.data.exists():
             self._initialise()
-        super().start()
+        give_up_at = time.monotonic() + SHARED_MEMORY_S
+        while True:
+            try:
+                return super().start()
+            except RuntimeError as error:
+                if "shared memory block" not in str(error) or time.monotonic() > give_up_at:
+                    raise
+                time.sleep(0.3)
 
     def command(self) -> list[str]:
         settings = {

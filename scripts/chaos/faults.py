@@ -285,7 +285,7 @@ def restart_database(world: World, rng: random.Random) -> Hit:
     world.house.postgres.stop()
     hit = hit_later(world, runs)
     time.sleep(rng.choice((0, 0.5, 2)))
-    world.house.restart_postgres()
+    world.house.postgres.start()
     return hit()
 
 
@@ -294,7 +294,7 @@ def kill_database(world: World, rng: random.Random) -> Hit:
     world.house.postgres.kill()
     hit = hit_later(world, runs)
     time.sleep(rng.choice((0, 1)))
-    world.house.restart_postgres()
+    world.house.postgres.start()
     return hit()
 
 

@@ -27,7 +27,6 @@ from tests.services import PostgresServer, RedisServer, free_port, guard
 
 RESTART_S = 0.4
 READY_S = 90.0
-SHARED_MEMORY_S = 30.0  # until PostgreSQL's children have noticed that their parent was killed
 TRUSTED_PROXIES = 1  # every person comes from an address of its own
 INTERVAL_MINUTES = 5  # the shortest that the settings allow
 
@@ -155,17 +154,6 @@ class House:
         guard().sweep()
         self.postgres.kill()
         self.redis.kill()
-
-    def restart_postgres(self) -> None:
-        """Start it again after kill -9: for a moment its children hold on to the shared memory."""
-        give_up_at = time.monotonic() + SHARED_MEMORY_S
-        while True:
-            try:
-                return self.postgres.start()
-            except RuntimeError:
-                if time.monotonic() > give_up_at:
-                    raise
-                time.sleep(0.3)
 
     def _start(self, name: str, command: list[str]) -> Process:
         process = Process(name, command, self._environ, self.folder / f"{name}.log")
