@@ -159,6 +159,11 @@ class Office:
         )
         db.session.commit()
 
+    def let_a_day_pass(self) -> None:
+        """So that the next sync sweeps."""
+        self.connection.swept_at = utcnow() - timedelta(hours=25)
+        self.save()
+
     def save(self) -> None:
         db.session.commit()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 
 import pytest
 from flask import Flask, current_app
@@ -52,8 +51,7 @@ class FollowingOffice(PostOffice):
     def sync_after_a_day(self) -> SyncRun:
         """A sync that sweeps."""
         self.org.clock.advance(25 * 3600)
-        self.connection.swept_at = utcnow() - timedelta(days=2)
-        db.session.commit()
+        self.let_a_day_pass()
         return self.sync()
 
     def people(self) -> list[tuple[str, str | None, bool]]:

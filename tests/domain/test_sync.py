@@ -6,7 +6,6 @@ from datetime import timedelta
 
 import pytest
 
-from asapp.clock import utcnow
 from asapp.extensions import db
 from asapp.models import Contact, ContactSource, LedgerEntry, Outcome, RunStatus, RunTrigger, SyncRun
 from asapp.simulator import Running
@@ -398,8 +397,7 @@ def test_the_daily_sweep_finds_that_one_left_as_another_came_back(office: Office
     office.org.give(given, office.colleague)
     office.sync()
     assert reasons_here(office.connection) == {hidden: "gone", given: None}  # as many as before, and no row of either
-    office.connection.swept_at = utcnow() - timedelta(hours=25)
-    office.save()
+    office.let_a_day_pass()
     office.sync()
     assert reasons_here(office.connection) == {hidden: None, given: "reassigned"}
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from flask import Flask
 from sqlalchemy import delete, update
 
-from asapp.clock import utcnow
 from asapp.extensions import db
 from asapp.leads.pages import get_page
 from asapp.models import Connection, Contact, Lead, LedgerEntry, RunStatus, SyncRun
@@ -139,7 +137,7 @@ def test_what_only_a_sweep_can_tell_is_wrong_after_it_and_not_before(
     assert look(office, org, verdict.Sharing(ever=frozenset({back}))) == []
     strictly = look(office, org, verdict.Sharing())
     assert {line.split()[0] for line in strictly} == {back, left}
-    office.connection.swept_at = utcnow() - timedelta(hours=25)
+    office.let_a_day_pass()
     office.sync()
     assert look(office, org, verdict.Sharing()) == []
 
