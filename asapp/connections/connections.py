@@ -15,6 +15,7 @@ from asapp import audit
 from asapp.audit import ITSELF, Actor
 from asapp.clock import utcnow
 from asapp.connections.settings import ConnectSettings
+from asapp.contacts import tombstones
 from asapp.extensions import db
 from asapp.models import (
     Action,
@@ -216,13 +217,18 @@ def end_connection(connection: Connection, keep_contacts: bool, by: Actor = ITSE
 
 
 def _remove_contacts(connection: Connection) -> None:
-    """Take the people, the ledger and whatever is remembered of reading them; the advisor's own lists stay."""
+    """Take the people, the ledger and what is remembered of reading them; the advisor's own lists stay.
+
+    Opted-out addresses and the marks of people deleted or erased here stay as well: they hold for what comes later.
+    """
+    tombstones.keep_hidden_of(connection.id)
     for table in (Contact, LedgerEntry, Departure):
         db.session.execute(delete(table).where(table.connection_id == connection.id))
     connection.watermark, connection.opt_out_field_read = None, None
     connection.first_synced_at, connection.last_good_sync_at, connection.opt_outs_known_until = None, None, None
     connection.swept_at, connection.salesforce_count = None, None
     connection.sweep_wanted = False
+    connection.lead_opt_outs_watermark = None
 
 
 def find_revocable(connection: Connection, settings: ConnectSettings) -> tuple[oauth.App, str] | None:

@@ -10,10 +10,9 @@ from sqlalchemy import func, select
 
 from asapp.contacts.export import neutral
 from asapp.contacts.queries import lists_by_contact
-from asapp.contacts.status import is_shown
+from asapp.contacts.status import is_person_on, is_shown
 from asapp.extensions import db
 from asapp.models import Connection, Contact, Departure, DepartureState, RunChange, SyncRun, User
-from asapp.sync.departures import is_on
 
 SHOWN = 50  # of each part, on the page; the CSV has all
 STATE_KINDS = ("deactivated", "reactivated", "also")
@@ -107,7 +106,7 @@ def find_leaving(connection_id: int, limit: int | None) -> list[Leaving]:
             Departure,
             (Departure.connection_id == Contact.connection_id) & (Departure.salesforce_id == Contact.salesforce_id),
         )
-        .where(Contact.connection_id == connection_id, Departure.state == DepartureState.HELD, is_on())
+        .where(Contact.connection_id == connection_id, Departure.state == DepartureState.HELD, is_person_on())
         .order_by(Contact.last_name, Contact.first_name, Contact.id)
         .limit(limit)
     ).all()

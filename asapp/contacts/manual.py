@@ -6,13 +6,11 @@ raises for them, whatever the request looked like.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from asapp.clock import utcnow
 from asapp.contacts.addresses import address_hash, address_key
 from asapp.contacts.fields import Details, check_details
 from asapp.contacts.queries import find_by_hash
-from asapp.contacts.twins import refresh_twins, take_turns
+from asapp.contacts.twins import take_turns
 from asapp.extensions import db
 from asapp.fields import InvalidFields
 from asapp.models import Contact, ContactSource, Partner, User
@@ -33,11 +31,6 @@ class AddressTaken(InvalidFields):
         self.holder_id = holders[0].id
 
 
-class _Hashes(NamedTuple):
-    before: bytes | None
-    after: bytes
-
-
 def add_contact(advisor: User, details: Details, vault: Vault, *, keep_same_address: bool = False) -> Contact:
     """Raise InvalidFields, or AddressTaken unless the advisor wants the address twice."""
     clean = check_details(details)
@@ -48,7 +41,7 @@ def add_contact(advisor: User, details: Details, vault: Vault, *, keep_same_addr
     contact = Contact(user_id=advisor.id, source=ContactSource.MANUAL)
     _write(contact, clean, hashed)
     db.session.add(contact)
-    _settle_twins(contact, _Hashes(None, hashed))
+    db.session.commit()
     return contact
 
 
@@ -62,11 +55,10 @@ def edit_contact(
     take_turns(advisor.id)
     db.session.refresh(contact, with_for_update=True)  # a sync may have adopted it a moment ago
     require_editable(contact)
-    hashes = _Hashes(contact.address_hash, new_hash)
-    if hashes.after != hashes.before and not keep_same_address:
-        _refuse_taken(advisor.id, hashes.after)
-    _write(contact, clean, hashes.after)
-    _settle_twins(contact, hashes)
+    if new_hash != contact.address_hash and not keep_same_address:
+        _refuse_taken(advisor.id, new_hash)
+    _write(contact, clean, new_hash)
+    db.session.commit()
 
 
 def require_editable(contact: Contact) -> None:
@@ -80,15 +72,6 @@ def _write(contact: Contact, details: Details, hashed: bytes) -> None:
     contact.search_key = search_key(*details)
     contact.address_hash = hashed
     contact.changed_at = utcnow()
-
-
-def _settle_twins(contact: Contact, hashes: _Hashes) -> None:
-    """Is this address one that opted out in Salesforce? Commits."""
-    if hashes.after != hashes.before:
-        contact.twin_opted_out = False
-        db.session.flush()
-        refresh_twins(contact.user_id, None, [hashes.after])
-    db.session.commit()
 
 
 def _refuse_taken(user_id: int, hashed: bytes) -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import delete, update
+from sqlalchemy import delete, select, update
 
 from asapp import audit
 from asapp.audit import ITSELF, Actor
 from asapp.clock import utcnow
+from asapp.contacts import tombstones
 from asapp.contacts.lists import IDS_A_STATEMENT, in_chunks
 from asapp.contacts.queries import contacts_of
 from asapp.extensions import db
@@ -63,6 +64,7 @@ def restore_contacts(user_id: int, contact_ids: Collection[int], by: Actor = ITS
     """Take the tombstones away and return how many there were."""
     restored: list[int] = []
     for ids in in_chunks(sorted(contact_ids), IDS_A_STATEMENT):
+        _restore_addresses(user_id, ids)
         restored += _execute(
             update(Contact)
             .where(contacts_of(user_id), Contact.id.in_(ids), Contact.hidden_at.is_not(None))
@@ -72,6 +74,12 @@ def restore_contacts(user_id: int, contact_ids: Collection[int], by: Actor = ITS
         audit.record(Action.CONTACTS_RESTORED, by, None, contacts=_named(restored))
     db.session.commit()
     return len(restored)
+
+
+def _restore_addresses(user_id: int, contact_ids: Sequence[int]) -> None:
+    chosen = (contacts_of(user_id), Contact.id.in_(contact_ids), Contact.hidden_at.is_not(None))
+    hashes = db.session.scalars(select(Contact.address_hash).where(*chosen, Contact.address_hash.is_not(None)))
+    tombstones.restore_address(user_id, [each for each in hashes if each])
 
 
 def _execute(statement: Any) -> Sequence[int]:

@@ -14,9 +14,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, literal, null, or_, select
+from sqlalchemy import ColumnElement, Select, and_, case, exists, func, literal, null, or_, select
 
-from asapp.models import Connection, ConnectionStatus, Contact, Reason
+from asapp.models import BlockedAddress, Connection, ConnectionStatus, Contact, Reason
 
 ACTIVE = "active"
 INACTIVE = "inactive"
@@ -41,7 +41,7 @@ def reason_of(now: datetime) -> ColumnElement[str | None]:
         (Contact.departed.is_not(None), Contact.departed),
         (Contact.hidden_at.is_not(None), literal(Reason.HIDDEN_HERE.value)),
         (Contact.opted_out, literal(Reason.OPTED_OUT.value)),
-        (Contact.twin_opted_out, literal(Reason.TWIN_OPTED_OUT.value)),
+        (is_address_blocked(), literal(Reason.TWIN_OPTED_OUT.value)),
         (
             or_(Contact.left_firm_id.is_not(None), Connection.status == ConnectionStatus.DISCONNECTED),
             literal(Reason.DISCONNECTED.value),
@@ -57,11 +57,23 @@ def is_active(now: datetime) -> ColumnElement[bool]:
         Contact.departed.is_(None),
         Contact.hidden_at.is_(None),
         ~Contact.opted_out,
-        ~Contact.twin_opted_out,
+        ~is_address_blocked(),
         Contact.left_firm_id.is_(None),
         or_(Connection.id.is_(None), Connection.status != ConnectionStatus.DISCONNECTED),
         ~opt_outs_unknown(now),
     )
+
+
+def is_address_blocked() -> ColumnElement[bool]:
+    """Has a record of the advisor's with this address opted out? Its own record counts: then it is opted out itself."""
+    return exists().where(
+        BlockedAddress.user_id == Contact.user_id, BlockedAddress.address_hash == Contact.address_hash
+    )
+
+
+def is_person_on() -> ColumnElement[bool]:
+    """May this contact be written to, as far as the person goes? The connection has reasons of its own."""
+    return and_(Contact.departed.is_(None), Contact.hidden_at.is_(None), ~Contact.opted_out, ~is_address_blocked())
 
 
 def opt_outs_unknown(now: datetime) -> ColumnElement[bool]:

@@ -1,134 +1,131 @@
-"""Twins: a contact whose address belongs to another of the connected user's records that has opted out.
+"""Twins: a contact whose address belongs to another of the connected user's records, Contact or Lead, that has opted out.
 
-The ledger remembers the addresses of opted-out records as keyed hashes, so a twin is found without storing the address of
-anybody who was not imported. Every connection the advisor ever had counts: the last that was heard of a person is what
-holds, also after disconnecting. Leads that were sent or linked count as well.
+Being a twin is never stored. What is stored is each opted-out record's address, as a keyed hash (blocked_addresses), in the
+transaction that learns of it; contacts/status.py asks that table by index. So no address of a person who was not imported is
+kept, and a contact is a twin from the moment it arrives, by whichever way. Every connection the advisor ever had counts: the
+last that was heard of a record is what holds, also after disconnecting.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Mapping
+from typing import Any
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import ColumnElement, delete, exists, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from asapp.contacts.lists import in_chunks
 from asapp.extensions import db
-from asapp.models import Connection, Contact, Lead, LeadState, LedgerEntry, Outcome, User
+from asapp.models import BlockedAddress, BlockedBy, Contact, LedgerEntry, User
 
-HASHES_A_STATEMENT = 1000
-
-
-class TwinChanges(NamedTuple):
-    """How many contacts became twins of an opted-out record, how many no longer are, and which they were."""
-
-    switched_off: int = 0
-    switched_on: int = 0
-    off_ids: tuple[int, ...] = ()
-    on_ids: tuple[int, ...] = ()
+VALUES_A_STATEMENT = 1000
 
 
 def take_turns(user_id: int) -> None:
-    """Wait until nobody else is about to change who of this advisor's contacts is a twin, and keep others waiting.
+    """Lock the advisor's row until the caller's transaction ends: one transaction at a time changes the advisor's people.
 
-    Until the caller's transaction ends. An opt-out that is being written and a contact that is being made by hand don't see
-    each other on PostgreSQL: both would find no twin. Whoever changes several rows takes turns first, so that none wait for
-    each other; SQLite has one writer anyway.
+    It is the first lock that such a transaction takes, so that none wait for each other. SQLite has one writer anyway.
     """
     db.session.execute(select(User.id).where(User.id == user_id).with_for_update(key_share=True))
 
 
-def refresh_twins(user_id: int, connection_id: int | None, hashes: Collection[bytes]) -> TwinChanges:
-    """Decide again for this advisor's contacts whose address hash is among these. Joins the caller's transaction.
+def block(connection_id: int, user_id: int, kind: BlockedBy, addresses: Mapping[str, bytes]) -> None:
+    """Store the addresses of opted-out records, {Salesforce Id: address hash}. Joins the caller's transaction."""
+    if not addresses:
+        return
+    dialect = postgresql if db.engine.dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(BlockedAddress)
+    statement = statement.on_conflict_do_update(
+        index_elements=["connection_id", "salesforce_id"], set_={"address_hash": statement.excluded.address_hash}
+    )
+    db.session.execute(
+        statement,
+        [
+            {
+                "connection_id": connection_id,
+                "salesforce_id": salesforce_id,
+                "kind": kind,
+                "user_id": user_id,
+                "address_hash": hashed,
+            }
+            for salesforce_id, hashed in sorted(addresses.items())
+        ],
+    )
 
-    hashes: of every address that a page brought, changed or took away, up to a few thousand. connection_id: the connection
-    that is being synced, whose ledger is certain to count; None outside a sync.
-    """
-    take_turns(user_id)
-    off_ids: list[int] = []
-    on_ids: list[int] = []
-    connection_ids = set(db.session.scalars(select(Connection.id).where(Connection.user_id == user_id)))
-    if connection_id is not None:
-        connection_ids.add(connection_id)
-    for chunk in in_chunks(sorted(set(hashes)), HASHES_A_STATEMENT):
-        for contact_id, is_twin in _flip(user_id, connection_ids, chunk):
-            (off_ids if is_twin else on_ids).append(contact_id)
-    return TwinChanges(len(off_ids), len(on_ids), tuple(off_ids), tuple(on_ids))
+
+def unblock(connection_id: int, salesforce_ids: Collection[str]) -> None:
+    """Forget the addresses of records that no longer are opted out records of the user. Joins the caller's transaction."""
+    for chunk in in_chunks(sorted(salesforce_ids), VALUES_A_STATEMENT):
+        db.session.execute(
+            delete(BlockedAddress)
+            .where(BlockedAddress.connection_id == connection_id, BlockedAddress.salesforce_id.in_(chunk))
+            .execution_options(synchronize_session=False)
+        )
 
 
-def opted_out_hashes(user_id: int, hashes: Collection[bytes]) -> set[bytes]:
-    """Return those of these address hashes that belong to a record of this advisor's which has opted out."""
-    mine = select(Connection.id).where(Connection.user_id == user_id)
-    of_leads = select(Lead.address_hash).where(Lead.user_id == user_id, *_is_opted_out_lead())
-    of_leads_here: set[bytes] = {
-        hashed for hashed in db.session.scalars(of_leads) if hashed is not None and hashed in hashes
-    }
-    return of_leads_here | {
-        hashed
-        for chunk in in_chunks(sorted(set(hashes)), HASHES_A_STATEMENT)
-        for hashed in db.session.scalars(
-            select(LedgerEntry.address_hash).where(
-                LedgerEntry.connection_id.in_(mine),
-                LedgerEntry.address_hash.in_(chunk),
-                LedgerEntry.outcome == Outcome.OPTED_OUT,
+def blocked_by(connection_id: int, salesforce_ids: Collection[str]) -> dict[str, bytes]:
+    """Return {Salesforce Id: address hash} of those of these records that are stored as opted out."""
+    rows = (
+        row
+        for chunk in in_chunks(sorted(salesforce_ids), VALUES_A_STATEMENT)
+        for row in db.session.execute(
+            select(BlockedAddress.salesforce_id, BlockedAddress.address_hash).where(
+                BlockedAddress.connection_id == connection_id, BlockedAddress.salesforce_id.in_(chunk)
             )
         )
-        if hashed
-    }
-
-
-def _is_opted_out_lead() -> tuple[Any, ...]:
-    """A Lead that exists now and has opted out. One that was converted lives on as a contact, which the ledger has."""
-    return (
-        Lead.opted_out,
-        ~Lead.is_deleted,
-        Lead.state.in_((LeadState.SENT, LeadState.LINKED)),
-        Lead.salesforce_id.is_not(None),
     )
+    return {row.salesforce_id: row.address_hash for row in rows}
 
 
-def all_opted_out_hashes(user_id: int) -> set[bytes]:
-    """Return the address hashes of every record of this advisor's that has opted out."""
-    mine = select(Connection.id).where(Connection.user_id == user_id)
+def blocked_leads(connection_id: int) -> dict[str, bytes]:
+    """Return {Salesforce Id: address hash} of every opted-out Lead that is stored for a connection."""
     rows = db.session.execute(
-        select(LedgerEntry.address_hash).where(
-            LedgerEntry.connection_id.in_(mine), LedgerEntry.address_hash.is_not(None)
+        select(BlockedAddress.salesforce_id, BlockedAddress.address_hash).where(
+            BlockedAddress.connection_id == connection_id, BlockedAddress.kind == BlockedBy.LEAD
         )
     )
-    return {row[0] for row in rows if row[0]}
+    return {row.salesforce_id: row.address_hash for row in rows}
 
 
-def _flip(user_id: int, connection_ids: Collection[int], hashes: Sequence[bytes]) -> Iterator[tuple[int, bool]]:
-    """Turn over those whose mark is wrong, in one statement; give (contact id, the new mark)."""
-    opted_out_elsewhere = (
-        select(LedgerEntry.connection_id)
-        .where(
-            LedgerEntry.connection_id.in_(connection_ids),
-            LedgerEntry.address_hash == Contact.address_hash,
-            LedgerEntry.outcome == Outcome.OPTED_OUT,
-            or_(Contact.salesforce_id.is_(None), LedgerEntry.salesforce_id != Contact.salesforce_id),
-        )
-        .exists()
+def unlike_ledger(connection_id: int) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """Compare the stored addresses of contacts with the ledger; return ({Id: hash} too many, {Id: hash} too few).
+
+    Too many are those of a ledger that was removed with its connection's contacts.
+    """
+    is_same = (LedgerEntry.connection_id == BlockedAddress.connection_id) & (
+        LedgerEntry.salesforce_id == BlockedAddress.salesforce_id
     )
-    opted_out_lead = (
-        select(Lead.id)
-        .where(
-            Lead.user_id == user_id,
-            Lead.address_hash == Contact.address_hash,
-            Lead.contact_id != Contact.id,
-            *_is_opted_out_lead(),
-        )
-        .exists()
+    too_many = select(BlockedAddress.salesforce_id, BlockedAddress.address_hash).where(
+        BlockedAddress.connection_id == connection_id,
+        BlockedAddress.kind == BlockedBy.CONTACT,
+        ~exists().where(is_same, LedgerEntry.address_hash == BlockedAddress.address_hash),
     )
-    flipped = db.session.execute(
-        update(Contact)
-        .where(
-            Contact.user_id == user_id,
-            Contact.address_hash.in_(hashes),
-            Contact.twin_opted_out != or_(opted_out_elsewhere, opted_out_lead),
-        )
-        .values(twin_opted_out=~Contact.twin_opted_out)
-        .returning(Contact.id, Contact.twin_opted_out)
-        .execution_options(synchronize_session=False)
+    too_few = select(LedgerEntry.salesforce_id, LedgerEntry.address_hash).where(
+        LedgerEntry.connection_id == connection_id,
+        LedgerEntry.address_hash.is_not(None),
+        ~exists().where(is_same, BlockedAddress.address_hash == LedgerEntry.address_hash),
     )
-    return ((row.id, row.twin_opted_out) for row in flipped)
+    found: list[dict[str, Any]] = [
+        {row[0]: row[1] for row in db.session.execute(query)} for query in (too_many, too_few)
+    ]
+    return found[0], found[1]
+
+
+def is_twin() -> ColumnElement[bool]:
+    """Over Contact: has another record of the advisor's with its address opted out?"""
+    return exists().where(
+        BlockedAddress.user_id == Contact.user_id,
+        BlockedAddress.address_hash == Contact.address_hash,
+        or_(Contact.salesforce_id.is_(None), BlockedAddress.salesforce_id != Contact.salesforce_id),
+    )
+
+
+def find_twins(user_id: int, hashes: Collection[bytes]) -> set[int]:
+    """Return the ids of this advisor's contacts with these address hashes that are twins."""
+    return {
+        contact_id
+        for chunk in in_chunks(sorted(hashes), VALUES_A_STATEMENT)
+        for contact_id in db.session.scalars(
+            select(Contact.id).where(Contact.user_id == user_id, Contact.address_hash.in_(chunk), is_twin())
+        )
+    }

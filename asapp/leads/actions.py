@@ -7,7 +7,8 @@ from sqlalchemy import select, update
 from asapp import audit
 from asapp.audit import ITSELF, Actor
 from asapp.clock import utcnow
-from asapp.contacts.twins import refresh_twins
+from asapp.contacts import tombstones
+from asapp.contacts.twins import take_turns
 from asapp.extensions import db
 from asapp.leads import arrivals, consent, outbox
 from asapp.leads.queries import is_of_present_firm
@@ -84,19 +85,20 @@ def take_note(user_id: int) -> None:
 
 
 def erase(user_id: int, contact: Contact, by: Actor = ITSELF) -> None:
-    """Erase a person on request: whatever identifies them goes, the skeleton of consent and the Salesforce Id stay.
+    """Erase a person on request: what identifies them goes, the skeleton of consent stays.
 
-    The Id is the tombstone: a sync that meets it again stores nothing of the person.
+    Their Ids in Salesforce and the keyed hash of the address stay as marks: a sync that meets one stores nothing of them.
     """
+    take_turns(user_id)
+    db.session.refresh(contact, with_for_update=True)
     leads = db.session.scalars(
-        select(Lead).where(Lead.user_id == user_id, Lead.contact_id == contact.id).with_for_update()
+        select(Lead).where(Lead.user_id == user_id, Lead.contact_id == contact.id).order_by(Lead.id).with_for_update()
     ).all()
-    hashes = [lead.address_hash for lead in leads if lead.address_hash]
+    _mark_erased(user_id, contact, *leads)
     for lead in leads:
         _blank_lead(lead)
     arrivals.blank_contact(contact)
     audit.record(Action.ERASED, by, contact)
-    refresh_twins(user_id, None, hashes)
     db.session.commit()
 
 
@@ -106,11 +108,11 @@ def erase_lead(lead: Lead, by: Actor = ITSELF) -> None:
     if contact is not None:
         erase(lead.user_id, contact, by)
         return
+    take_turns(lead.user_id)
     db.session.refresh(lead, with_for_update=True)
-    hashes = [lead.address_hash] if lead.address_hash else []
+    _mark_erased(lead.user_id, lead)
     _blank_lead(lead)
     audit.record(Action.ERASED, by, None, lead=lead.id)
-    refresh_twins(lead.user_id, None, hashes)
     db.session.commit()
 
 
@@ -119,6 +121,12 @@ def _let_go(lead: Lead) -> None:
     lead.why = lead.why_detail = lead.why_words = None
     lead.failures = 0
     lead.next_attempt_at = lead.changed_at = utcnow()
+
+
+def _mark_erased(user_id: int, *rows: Contact | Lead) -> None:
+    ids = [row.salesforce_id for row in rows] + [row.linked_contact_id for row in rows if isinstance(row, Lead)]
+    hashes = [row.address_hash for row in rows]
+    tombstones.mark_erased(user_id, [each for each in ids if each], [each for each in hashes if each])
 
 
 def _blank_lead(lead: Lead) -> None:

@@ -11,16 +11,19 @@ from datetime import datetime
 from sqlalchemy import and_, delete, insert, null, or_, select, update
 
 from asapp.clock import utcnow
-from asapp.contacts.twins import refresh_twins
+from asapp.contacts import tombstones
+from asapp.contacts.twins import block, unblock
 from asapp.extensions import db
 from asapp.leads import consent
 from asapp.models import (
+    BlockedBy,
     ConsentKind,
     ConsentSource,
     Contact,
     ContactSource,
     Lead,
     LeadState,
+    LedgerEntry,
     LinkedKind,
     ListMember,
     Reason,
@@ -58,9 +61,10 @@ def note_unseen(lead: Lead, connection_id: int) -> None:
 def link_to_lead(lead: Lead, record: LeadRecord, connection_id: int) -> None:
     _deliver(lead, LeadState.LINKED, connection_id)
     lead.linked_kind, lead.salesforce_id = LinkedKind.LEAD, record.id
+    tombstones.end_erasure_of(lead.user_id, record.id)
     _follow(lead)
     take_record(lead, record)
-    _tell_if_opted_out(lead)
+    _tell_if_stopped(lead, None)
 
 
 def link_to_contact(lead: Lead, match: ContactMatch, connection_id: int) -> None:
@@ -69,14 +73,15 @@ def link_to_contact(lead: Lead, match: ContactMatch, connection_id: int) -> None
     lead.linked_kind, lead.linked_contact_id = LinkedKind.CONTACT, match.id
     _follow(lead)
     _set_opted_out(lead, match.is_opted_out is True, utcnow())
-    _tell_if_opted_out(lead)
-    target = find_target(lead)
+    target = find_target(lead) or _let_come_back(lead, match.id)
     if target is not None:
         tie(lead, target)
+    _tell_if_stopped(lead, target)
 
 
 def take_record(lead: Lead, record: LeadRecord, run_id: int | None = None) -> bool:
     """Take over what a row of Lead shows; return whether anything about the person changed."""
+    keep_blocked(lead, record)
     if lead.why == Unfollowed.DOUBLE:
         return False  # the lead that it was merged into stands for the person
     if record.is_deleted and record.master_record_id and lead.state != LeadState.CONVERTED:
@@ -99,15 +104,14 @@ def take_record(lead: Lead, record: LeadRecord, run_id: int | None = None) -> bo
     after = (lead.opted_out, lead.is_deleted, lead.state, lead.why)
     if before != after:
         lead.changed_at = utcnow()
-    if before[:2] != after[:2] and lead.address_hash:
-        db.session.flush()
-        refresh_twins(lead.user_id, None, [lead.address_hash])
     return before != after
 
 
 def lose_sight(lead: Lead, why: Unfollowed, run_id: int | None = None) -> None:
     """Nobody can tell, or not yet, whether this person opts out: nothing is written to them."""
     lead.why, lead.changed_at = why, utcnow()
+    if lead.connection_id and lead.salesforce_id and why in (Unfollowed.GONE, Unfollowed.REASSIGNED):
+        unblock(lead.connection_id, [lead.salesforce_id])  # it is no record of the user's any more
     contact = _own_contact(lead)
     if contact is not None:
         is_merged = why in (Unfollowed.MERGED, Unfollowed.DOUBLE)
@@ -116,13 +120,38 @@ def lose_sight(lead: Lead, why: Unfollowed, run_id: int | None = None) -> None:
         _note_deleted(lead, True, utcnow(), run_id)
 
 
+def _let_come_back(lead: Lead, contact_id: str) -> Contact | None:
+    """A person who was erased here has signed up again, as a new person: their Salesforce contact may come in again.
+
+    Return the blank row that stood for it, filled with what was typed. The next sync misses it in the ledger, and reads it.
+    """
+    tombstones.end_erasure_of(lead.user_id, contact_id)
+    contact = db.session.scalar(
+        select(Contact).where(Contact.connection_id == lead.connection_id, Contact.salesforce_id == contact_id)
+    )
+    if contact is None:
+        return None
+    contact.first_name, contact.last_name, contact.email = lead.first_name, lead.last_name, lead.email
+    contact.search_key, contact.address_hash = lead.search_key, lead.address_hash
+    contact.opted_out, contact.changed_at = lead.opted_out, utcnow()
+    contact.erased_at = contact.hidden_at = None
+    db.session.execute(
+        delete(LedgerEntry).where(
+            LedgerEntry.connection_id == lead.connection_id, LedgerEntry.salesforce_id == contact_id
+        )
+    )
+    return contact
+
+
 def find_target(lead: Lead) -> Contact | None:
     """Return the Salesforce contact here that this lead was linked to or became."""
     if lead.linked_contact_id is None:
         return None
     return db.session.scalar(
         select(Contact).where(
-            Contact.connection_id == lead.connection_id, Contact.salesforce_id == lead.linked_contact_id
+            Contact.connection_id == lead.connection_id,
+            Contact.salesforce_id == lead.linked_contact_id,
+            Contact.erased_at.is_(None),
         )
     )
 
@@ -181,13 +210,39 @@ def note_departed(lead: Lead, reason: Reason, run_id: int) -> None:
 
 def keep_erased(lead: Lead, record: LeadRecord) -> None:
     """A person who was erased here has become a contact in Salesforce: the sync has just brought it, and it is blanked."""
+    keep_blocked(lead, record)
+    if _is_alive_again(lead, record):
+        return
     if record.is_deleted and record.master_record_id:
         lead.salesforce_id = record.master_record_id  # that one may become a contact
-    if record.is_converted and record.converted_contact_id:
+        tombstones.mark_erased(lead.user_id, [record.master_record_id])
+    if record.is_converted and record.converted_contact_id and lead.linked_contact_id != record.converted_contact_id:
         lead.linked_contact_id = record.converted_contact_id
+        tombstones.mark_erased(lead.user_id, [record.converted_contact_id])
         target = find_target(lead)
-        if target is not None and target.erased_at is None:
+        if target is not None:
             blank_contact(target)
+
+
+def keep_blocked(lead: Lead, record: LeadRecord) -> None:
+    """Store the address of a Lead that is opted out, forget it when it no longer is. The lead itself may be erased."""
+    if lead.connection_id is None:
+        return
+    if not record.is_opted_out or record.is_deleted or record.is_converted:
+        unblock(lead.connection_id, [record.id])
+    elif lead.address_hash is not None:
+        block(lead.connection_id, lead.user_id, BlockedBy.LEAD, {record.id: lead.address_hash})
+
+
+def _is_alive_again(lead: Lead, record: LeadRecord) -> bool:
+    """Has the same person, or another, signed up since and got this very Lead?"""
+    living = select(Lead.id).where(
+        Lead.connection_id == lead.connection_id,
+        Lead.salesforce_id == record.id,
+        Lead.id != lead.id,
+        Lead.state.in_(IN_SALESFORCE),
+    )
+    return db.session.scalar(living.limit(1)) is not None
 
 
 def blank_contact(contact: Contact) -> None:
@@ -195,7 +250,6 @@ def blank_contact(contact: Contact) -> None:
     now = utcnow()
     contact.first_name = contact.last_name = contact.email = contact.search_key = ""
     contact.address_hash = None
-    contact.twin_opted_out = False
     contact.erased_at, contact.changed_at = now, now
     contact.hidden_at = contact.hidden_at or now
     db.session.execute(delete(ListMember).where(ListMember.contact_id == contact.id))
@@ -225,6 +279,9 @@ def _go_to_survivor(lead: Lead, survivor_id: str, run_id: int | None) -> None:
     ).first()
     if other is None:
         lead.salesforce_id = survivor_id
+        own = _own_contact(lead)
+        if own is not None:
+            own.salesforce_id = survivor_id
         lose_sight(lead, Unfollowed.MERGED)
         return
     lose_sight(lead, Unfollowed.DOUBLE, run_id)
@@ -278,9 +335,10 @@ def _note_deleted(lead: Lead, is_deleted: bool, at: datetime, run_id: int | None
         consent.record(lead.id, kind, ConsentSource.SALESFORCE, at, run_id=run_id)
 
 
-def _tell_if_opted_out(lead: Lead) -> None:
-    """Somebody who has opted out there asked for mail here: the advisor is told."""
-    if lead.opted_out and lead.asked_again_at is None:
+def _tell_if_stopped(lead: Lead, target: Contact | None) -> None:
+    """A person who has opted out there, or was deleted here, asked for mail: the advisor is told."""
+    is_hidden = target is not None and target.hidden_at is not None
+    if (lead.opted_out or is_hidden) and lead.asked_again_at is None:
         lead.asked_again_at = lead.signed_up_at
 
 

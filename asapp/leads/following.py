@@ -7,11 +7,15 @@ they, or their opt-out field, can't be read, contacts are synced all the same, a
 No row comes of a lead that was given away and that the user hasn't made, nor of one that sharing hides, nor of what a lead was
 merged into. So there is a look at the Ids of those that a row, its absence, or the daily sweep nominates. Whom that shows to be
 somebody else's, or doesn't show, is inactive: nobody would tell us that they opt out.
+
+The user's other Leads matter where they are open and opted out: their addresses are stored as hashes, so that a contact with
+such an address is inactive (contacts/twins.py). They are read by stamp as well, in the same call, and compared whole in each
+full read and daily sweep.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,15 +23,30 @@ from typing import Any
 from sqlalchemy import Select, func, or_, select
 
 from asapp.clock import utcnow
+from asapp.contacts.addresses import address_hash
 from asapp.contacts.lists import in_chunks
+from asapp.contacts.twins import block, blocked_by, blocked_leads, take_turns, unblock
 from asapp.extensions import db
 from asapp.leads import arrivals
-from asapp.models import Connection, Contact, ContactSource, Lead, LeadState, LedgerEntry, Outcome, Reason, Unfollowed
+from asapp.models import (
+    BlockedBy,
+    Connection,
+    Contact,
+    ContactSource,
+    Lead,
+    LeadState,
+    LedgerEntry,
+    Outcome,
+    Reason,
+    SyncRun,
+    Unfollowed,
+)
 from asapp.models.lead import IN_SALESFORCE
 from asapp.salesforce import errors
 from asapp.salesforce.client import OrgClient
-from asapp.salesforce.records import LeadPage, LeadRecord, Sighting
+from asapp.salesforce.records import LeadPage, LeadRecord, LeadsFound, LeadWindow, Sighting
 from asapp.sync.departures import LONGEST_CHAIN, judge_sighting
+from asapp.sync.pages import Pull, TwinWatch, added
 from asapp.sync.window import OVERLAP, start_of
 
 LEAD_OPT_OUT_HIDDEN = "lead_opt_out_hidden"
@@ -35,13 +54,18 @@ LEADS_HIDDEN = "leads_hidden"
 ROWS_A_COMMIT = 200  # who signs up meanwhile doesn't wait for long
 JUST_BEFORE = timedelta(hours=1)  # for a connection that has no leads yet
 
-Leads = LeadPage | errors.SalesforceError | None
+Leads = LeadsFound | errors.SalesforceError | None
 Ask = Callable[[], OrgClient]  # the client, with no transaction open
-Write = Callable[[], None]  # commits, under the run's lease
+Write = Callable[..., None]  # sets values of the run and commits, under its lease
 
 
-def window_of(connection: Connection, is_full: bool) -> datetime:
-    """Return from when on the leads of this connection are to be read."""
+def window_of(connection: Connection, is_full: bool) -> LeadWindow:
+    """Return which Leads the next run must read."""
+    opted_out_since = None if is_full else start_of(connection.lead_opt_outs_watermark)
+    return LeadWindow(_changed_since(connection, is_full), opted_out_since)
+
+
+def _changed_since(connection: Connection, is_full: bool) -> datetime:
     start = None if is_full else start_of(connection.leads_watermark)
     if start is not None:
         return start
@@ -55,18 +79,32 @@ def window_of(connection: Connection, is_full: bool) -> datetime:
 
 @dataclass(frozen=True)
 class Round:
-    """What following needs of the run. asked_at: when it asked for the leads that changed, by our clock."""
+    """What following needs of the run.
 
-    run_id: int
+    asked_at: when it asked for the leads that changed, by our clock. reads_all: it asked for all that are opted out.
+    """
+
+    run: SyncRun
+    pull: Pull
     ask: Ask
     write: Write
     asked_at: datetime
     wants_sweep: bool
+    reads_all: bool
+
+    @property
+    def run_id(self) -> int:
+        return self.pull.run_id
+
+    def commit_with(self, twins: TwinWatch) -> None:
+        """Commit what was changed, counting the contacts that became or stopped being twins by it."""
+        self.write(also=added(self.run.also, twins.record_changes()))
 
 
 def takes_long(found: Leads, round_: Round) -> bool:
     """Is there more to it than a look at our own tables?"""
-    return isinstance(found, LeadPage) and (bool(found.records) or round_.wants_sweep)
+    has_rows = isinstance(found, LeadsFound) and bool(found.changed.records or found.opted_out.records)
+    return has_rows or (isinstance(found, LeadsFound) and round_.wants_sweep)
 
 
 def follow(connection: Connection, found: Leads, round_: Round) -> errors.SalesforceError | None:
@@ -75,12 +113,13 @@ def follow(connection: Connection, found: Leads, round_: Round) -> errors.Salesf
     connection_id, user_id, owner_id = connection.id, connection.user_id, connection.salesforce_user_id
     if isinstance(found, errors.SalesforceError):
         return found
+    if found is None:
+        return None
     try:
-        while found is not None:
-            for some in in_chunks(found.records, ROWS_A_COMMIT):
-                apply_rows(connection_id, some, run_id)
-                write()
-            found = ask().next_leads(found.next_path) if found.next_path else None
+        for page in _pages(found.changed, ask):
+            for some in in_chunks(page.records, ROWS_A_COMMIT):
+                apply_rows(some, round_)
+        block_opted_out(found.opted_out, round_)
         nominated = find_unseen(connection_id, round_.asked_at)
         if round_.wants_sweep:
             nominated |= sweep(connection_id, owner_id, ask)
@@ -102,29 +141,103 @@ def note(
     if why_not is None:
         connection.leads_watermark, connection.leads_known_until = opened_at, until
         connection.leads_trouble = None
+        connection.lead_opt_outs_watermark = opened_at
     elif isinstance(why_not, errors.Misconfigured):
         connection.leads_known_until = utcnow()  # unknown never counts as "may be written to"
         is_field = isinstance(why_not, errors.FieldHidden)
         connection.leads_trouble = LEAD_OPT_OUT_HIDDEN if is_field else LEADS_HIDDEN
 
 
-def apply_rows(connection_id: int, records: Sequence[LeadRecord], run_id: int) -> int:
-    """Take over the rows that are ours, in the caller's transaction; return how many changed something."""
-    by_id = {record.id: record for record in records}
+def _pages(page: LeadPage, ask: Ask) -> Iterator[LeadPage]:
+    yield page
+    while page.next_path:
+        page = ask().next_leads(page.next_path)
+        yield page
+
+
+def apply_rows(records: Sequence[LeadRecord], round_: Round) -> None:
+    """Take over the rows that are ours, and forget the addresses of Leads that no longer are opted out; commit."""
+    connection_id, by_id = round_.pull.connection_id, {record.id: record for record in records}
+    take_turns(round_.pull.user_id)
+    blocked = blocked_by(connection_id, by_id)
     leads = db.session.scalars(
         select(Lead)
         .where(Lead.connection_id == connection_id, Lead.salesforce_id.in_(by_id))
         .order_by(Lead.id)
         .with_for_update()
     ).all()
-    changed = 0
+    if not leads and not blocked:
+        db.session.commit()
+        return
+    twins = TwinWatch(round_.pull, {*blocked.values(), *_hashes_of(leads)})
     for lead in leads:
         record = by_id[lead.salesforce_id or ""]
         if lead.is_erased:
             arrivals.keep_erased(lead, record)
         elif lead.state in IN_SALESFORCE:
-            changed += arrivals.take_record(lead, record, run_id)
-    return changed
+            arrivals.take_record(lead, record, round_.run_id)
+    db.session.flush()
+    unblock(connection_id, [each for each in blocked if not _is_open_and_opted_out(by_id[each])])
+    round_.commit_with(twins)
+
+
+def block_opted_out(page: LeadPage, round_: Round) -> None:
+    """Store the addresses of the user's open Leads that are opted out; where all of them were asked for, forget the rest."""
+    shown: set[str] = set()
+    for each in _pages(page, round_.ask):
+        shown |= _block(each.records, round_)
+    if not round_.wants_sweep:
+        return
+    if not round_.reads_all:
+        shown = set()
+        for records in round_.ask().iter_opted_out_leads(round_.pull.owner_id):
+            shown |= _block(records, round_)
+    _look_at_blocked(set(blocked_leads(round_.pull.connection_id)) - shown, round_)
+
+
+def _block(records: Sequence[LeadRecord], round_: Round) -> set[str]:
+    """Store the addresses of these; return the Ids of those that have one. Commits."""
+    pull = round_.pull
+    addresses = {record.id: address_hash(record.email, pull.address_key) for record in records if record.email}
+    take_turns(pull.user_id)
+    before = blocked_by(pull.connection_id, [record.id for record in records])
+    news = {each: hashed for each, hashed in addresses.items() if before.get(each) != hashed}
+    lost = before.keys() - addresses.keys()  # opted out, and without an address now
+    if not news and not lost:
+        db.session.commit()
+        return set(addresses)
+    twins = TwinWatch(pull, {*news.values(), *(before[each] for each in before if each in news or each in lost)})
+    block(pull.connection_id, pull.user_id, BlockedBy.LEAD, news)
+    unblock(pull.connection_id, lost)
+    round_.commit_with(twins)
+    return set(addresses)
+
+
+def _look_at_blocked(ids: set[str], round_: Round) -> None:
+    """Forget the addresses of Leads that a look at them doesn't show as open, opted out, and made or owned by the user."""
+    if not ids:
+        return
+    pull = round_.pull
+    rows = round_.ask().leads_by_id(sorted(ids))
+    over = [
+        each
+        for each in sorted(ids)
+        if (record := rows.get(each)) is None
+        or not _is_open_and_opted_out(record)
+        or pull.owner_id not in (record.owner_id, record.created_by_id)
+    ]
+    take_turns(pull.user_id)
+    twins = TwinWatch(pull, blocked_by(pull.connection_id, over).values())
+    unblock(pull.connection_id, over)
+    round_.commit_with(twins)
+
+
+def _is_open_and_opted_out(record: LeadRecord) -> bool:
+    return record.is_opted_out is True and not record.is_deleted and not record.is_converted
+
+
+def _hashes_of(leads: Sequence[Lead]) -> set[bytes]:
+    return {lead.address_hash for lead in leads if lead.address_hash is not None}
 
 
 def find_unseen(connection_id: int, asked_at: datetime) -> set[str]:
@@ -162,12 +275,15 @@ def look_at_leads(connection_id: int, owner_id: str, nominated: set[str], round_
         if not ids:
             return
         seen = round_.ask().leads_by_id(ids)
+        take_turns(round_.pull.user_id)
         leads = db.session.scalars(
             _in_salesforce(Lead, connection_id).where(Lead.salesforce_id.in_(ids)).order_by(Lead.id).with_for_update()
         ).all()
+        twins = TwinWatch(round_.pull, {*_hashes_of(leads), *blocked_by(connection_id, ids).values()})
         for lead in leads:
             judge_look(lead, seen.get(lead.salesforce_id or ""), owner_id, round_.run_id)
-        round_.write()
+        db.session.flush()
+        round_.commit_with(twins)
         nominated = set()
 
 
@@ -214,7 +330,7 @@ def tie_those_here(connection_id: int) -> int:
 def look_for_the_rest(connection_id: int, owner_id: str, ask: Ask, run_id: int) -> None:
     """Find out about leads whose contact did not come: not imported, somebody else's, or gone."""
     untied = db.session.execute(
-        select(Lead.id, Lead.linked_contact_id, LedgerEntry.outcome)
+        select(Lead.id, Lead.opted_out, Lead.linked_contact_id, LedgerEntry.outcome)
         .join(Contact, Contact.id == Lead.contact_id)
         .outerjoin(
             LedgerEntry,
@@ -230,6 +346,8 @@ def look_for_the_rest(connection_id: int, owner_id: str, ask: Ask, run_id: int) 
     unknown = [row.linked_contact_id for row in untied if row.outcome is None]
     sightings: Mapping[str, Sighting] = ask().look_at(unknown) if unknown else {}
     for row in untied:
+        if row.outcome is not None and row.opted_out == (row.outcome == Outcome.OPTED_OUT):
+            continue
         lead = db.session.get_one(Lead, row.id)
         if row.outcome is not None:
             arrivals.note_not_imported(lead, row.outcome == Outcome.OPTED_OUT, run_id)

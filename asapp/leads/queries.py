@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, and_, case, func, literal, or_, select
+from sqlalchemy import ColumnElement, and_, case, exists, func, literal, or_, select
 
 from asapp.connections.connections import find_latest
 from asapp.contacts.export import neutral
 from asapp.extensions import db
 from asapp.leads.words import LABELS, Hold, Shown, meaning_of
-from asapp.models import Connection, Lead, LeadState, Unfollowed, User
+from asapp.models import Connection, Contact, Lead, LeadState, Unfollowed, User
 from asapp.models.lead import UNDELIVERED
 from asapp.models.search import fold
 from asapp.paging import PAGE_SIZE, Page
@@ -119,18 +119,29 @@ def find_to_act_on(user: User, now: datetime) -> list[Line]:
     return [_line(row, None) for row in rows]
 
 
-def find_asking_again(user_id: int) -> list[Lead]:
-    """Return those who are inactive by what Salesforce says and have asked for mail since, and nobody was told."""
-    stopped = or_(Lead.opted_out, Lead.is_deleted, Lead.why.in_(tuple(Unfollowed)))
+class AskingAgain(NamedTuple):
+    lead: Lead
+    is_hidden: bool  # the advisor deleted the person here
+
+
+def find_asking_again(user_id: int) -> list[AskingAgain]:
+    """Return those who are inactive by what Salesforce says, or deleted here, and have asked for mail since; newest first.
+
+    Without those that the advisor has been told of.
+    """
+    stopped = or_(Lead.opted_out, Lead.is_deleted, Lead.why.in_(tuple(Unfollowed)), _is_hidden_here())
     untold = (Lead.asked_again_seen_at.is_(None)) | (Lead.asked_again_seen_at < Lead.asked_again_at)
-    return list(
-        db.session.scalars(
-            select(Lead)
-            .where(_of(user_id), Lead.asked_again_at.is_not(None), stopped, untold)
-            .order_by(Lead.asked_again_at.desc())
-            .limit(NEWS_MAX)
-        )
+    rows = db.session.execute(
+        select(Lead, _is_hidden_here())
+        .where(_of(user_id), Lead.asked_again_at.is_not(None), stopped, untold)
+        .order_by(Lead.asked_again_at.desc())
+        .limit(NEWS_MAX)
     )
+    return [AskingAgain(*row) for row in rows]
+
+
+def _is_hidden_here() -> ColumnElement[bool]:
+    return exists().where(Contact.id == Lead.contact_id, Contact.hidden_at.is_not(None), Contact.erased_at.is_(None))
 
 
 def iter_csv(user: User, now: datetime) -> Iterator[str]:

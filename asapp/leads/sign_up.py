@@ -14,8 +14,8 @@ from sqlalchemy import insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from asapp.clock import utcnow
+from asapp.contacts import tombstones
 from asapp.contacts.addresses import address_hash, address_key
-from asapp.contacts.twins import refresh_twins
 from asapp.database import writing
 from asapp.extensions import db
 from asapp.leads import consent
@@ -73,15 +73,17 @@ def _insert(user_id: int, partner_id: int, clean: Typed, hashed: bytes, seen: Se
         "search_key": search_key(clean.first_name, clean.last_name, clean.email),
         "address_hash": hashed,
     }
-    of_contact = insert(Contact).values(who | {"source": ContactSource.LEAD}).returning(Contact.id)
+    hidden_at = now if tombstones.is_address_hidden(user_id, hashed) else None  # deleted here: stays so until Restore
+    of_contact = insert(Contact).values(who | {"source": ContactSource.LEAD, "hidden_at": hidden_at})
     of_lead = {
         "public_id": new_public_id(),
         "partner_id": partner_id,
-        "contact_id": db.session.scalar(of_contact),
+        "contact_id": db.session.scalar(of_contact.returning(Contact.id)),
         "details": {seen.key: _details(clean, seen)},
         "state": LeadState.RECEIVED,
         "next_attempt_at": now,
         "signed_up_at": now,
+        "asked_again_at": hidden_at,  # so that the advisor is told
         "changed_at": now,
     }
     statement = dialect.insert(Lead).values(who | of_lead)
@@ -89,7 +91,7 @@ def _insert(user_id: int, partner_id: int, clean: Typed, hashed: bytes, seen: Se
     lead_id: int | None = db.session.scalar(statement.returning(Lead.id))
     if lead_id is not None:
         _record(lead_id, seen, now)
-        refresh_twins(user_id, None, [hashed])
+        tombstones.end_erasure(user_id, hashed)
     return lead_id
 
 

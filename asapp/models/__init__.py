@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from asapp.models.alert import Alert, AlertKind, AlertMail
 from asapp.models.audit import Action, ActorKind, AuditEntry, AuditIdentity
+from asapp.models.blocked import BlockedAddress, BlockedBy, Tombstone, TombstoneKind
 from asapp.models.connection import Connection, ConnectionStatus, OAuthState, PendingGrant
 from asapp.models.contact import (
     Contact,
@@ -42,6 +43,8 @@ __all__ = [
     "ApiUsage",
     "AuditEntry",
     "AuditIdentity",
+    "BlockedAddress",
+    "BlockedBy",
     "Connection",
     "ConnectionStatus",
     "ConsentEvent",
@@ -76,6 +79,8 @@ __all__ = [
     "RunTrigger",
     "SetupLink",
     "SyncRun",
+    "Tombstone",
+    "TombstoneKind",
     "Unfollowed",
     "User",
     "Verdict",

@@ -106,6 +106,8 @@ class Connection(SealsColumns, Base):
 
     # Leads are followed on their own: what hides them must not stop the contacts (leads/following.py).
     leads_watermark: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    # As leads_watermark, for the user's opted-out Leads, ours or not; None: all of them have to be read.
+    lead_opt_outs_watermark: Mapped[datetime | None] = mapped_column(UTCDateTime)
     leads_known_until: Mapped[datetime | None] = mapped_column(UTCDateTime)  # as opt_outs_known_until, for leads
     leads_trouble: Mapped[str | None] = mapped_column(String(60))  # why they can't be followed: a key of leads/words.py
     leads_rung_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # a delivery is on its way since

@@ -84,7 +84,8 @@ class Contact(Base):
     search_key: Mapped[str] = mapped_column(String(SEARCH_KEY_LENGTH), default=_search_key_of_new_row)
     address_hash: Mapped[bytes | None] = mapped_column(LargeBinary(32))  # see contacts/addresses.py
     opted_out: Mapped[bool] = mapped_column(default=False)
-    twin_opted_out: Mapped[bool] = mapped_column(default=False)
+    # Read by the release before this one alone; goes with the next.
+    twin_opted_out: Mapped[bool] = mapped_column(server_default=false(), deferred=True)
     departed: Mapped[str | None] = mapped_column(String(12))
     merged_into: Mapped[str | None] = mapped_column(String(18))
     hidden_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # the tombstone
@@ -171,7 +172,7 @@ HAS_HASH = text("address_hash IS NOT NULL")
 class LedgerEntry(Base):
     """One row for every Salesforce contact that the connected user owns now, as far as we know.
 
-    address_hash is kept for opted-out records alone: it is how twins are found without knowing anybody.
+    address_hash is kept for opted-out records alone; contacts/twins.py keeps blocked_addresses in step with it.
     """
 
     __tablename__ = "ledger"

@@ -38,6 +38,7 @@ from asapp.models import (
     PasswordLink,
     PendingGrant,
     SetupLink,
+    Tombstone,
     User,
 )
 from asapp.models.user import EMPTIED
@@ -149,7 +150,7 @@ def delete_rows_of(user_ids: Sequence[int], *more: ColumnElement[bool]) -> None:
         .values(followed_by_id=None)
         .execution_options(synchronize_session=False)
     )
-    for of_advisors in (ContactList, OptInPage, PasswordLink, OAuthState, PendingGrant):
+    for of_advisors in (ContactList, OptInPage, PasswordLink, OAuthState, PendingGrant, Tombstone):
         _delete(of_advisors, of_advisors.user_id.in_(user_ids))
     _delete(Connection, Connection.id.in_(connection_ids))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
@@ -28,6 +28,8 @@ from asapp.salesforce.records import (
     Created,
     LeadPage,
     LeadRecord,
+    LeadsFound,
+    LeadWindow,
     NewLead,
     Opening,
     Sighting,
@@ -101,26 +103,32 @@ class OrgClient:
         since: datetime | None,
         after: soql.Position | None,
         with_deleted: bool,
-        leads_since: datetime | None = None,
+        leads: LeadWindow | None = None,
         before: tuple[datetime, soql.Position | None] | None = None,
     ) -> Opening:
         """Ask for the first page of the contacts of a window, and for how many contacts the user has: one call.
 
         since, after, before: see soql.contacts().
-        With leads_since the same call asks for the leads that changed since. If that part fails, the answer says why.
+        leads: which Leads the same call asks for. If that part fails, the answer says why.
         """
         contacts = soql.contacts(owner_id, self._opt_out_field, since, after, before)
         questions = [
             ("contacts", "queryAll" if with_deleted else "query", contacts),
             ("count", "query", soql.count_contacts(owner_id)),
         ]
-        if leads_since is None:
+        if leads is None:
             page, count = self._ask(*questions)
-            leads = None
+            found = None
         else:
-            asked = ("leads", "queryAll", soql.leads_changed(owner_id, self._opt_out_field, leads_since))
-            page, count, found = self._ask_some(*questions, asked, may_fail="leads")
-            leads = self._leads_or_why(found)
+            changed = soql.leads_changed(owner_id, self._opt_out_field, leads.changed_since)
+            opted_out = soql.opted_out_leads(owner_id, self._opt_out_field, leads.opted_out_since)
+            page, count, *of_leads = self._ask_some(
+                *questions,
+                ("leads", "queryAll", changed),
+                ("opted_out_leads", "query", opted_out),
+                may_fail=("leads", "opted_out_leads"),
+            )
+            found = self._leads_or_why(*of_leads)
         session = self._session
         if session is None or session.answered_at is None:
             raise errors.TryLater("unreadable_answer", "no Date")
@@ -129,7 +137,7 @@ class OrgClient:
             owned=_total(count),
             asked_at=session.answered_at - timedelta(seconds=int(session.took_s) + 2),
             answered_at=session.answered_at,
-            leads=leads,
+            leads=found,
         )
 
     def next_page(self, path: str) -> ContactPage:
@@ -144,6 +152,12 @@ class OrgClient:
         """As iter_sweep(), of every lead that the user made or owns and that isn't converted."""
         for rows in self._iter_pages(self._query(soql.lead_sweep(user_id, self._opt_out_field))):
             yield converted(rows, lambda row: (row["Id"], row[self._opt_out_field] is not False))
+
+    def iter_opted_out_leads(self, owner_id: str) -> Iterator[list[LeadRecord]]:
+        """Yield pages of the user's open Leads that are opted out, with their addresses. Whole, or an error."""
+        answer = self._query(soql.opted_out_leads(owner_id, self._opt_out_field, None))
+        for rows in self._iter_pages(answer):
+            yield converted(rows, lambda row: lead_of(row, self._opt_out_field))
 
     def leads_by_id(self, ids: Sequence[str]) -> dict[str, LeadRecord]:
         """Return what became of these leads, deleted ones too; an Id without a row is gone. Whole, or an error."""
@@ -292,8 +306,8 @@ class OrgClient:
         """Put (reference, resource, SOQL) questions in one /composite call; return their bodies in order."""
         return [_object(answer) for answer in self._ask_some(*questions)]
 
-    def _ask_some(self, *questions: tuple[str, str, str], may_fail: str = "") -> list[Any]:
-        """As _ask(), but the part named by may_fail may come back as the error that it failed with."""
+    def _ask_some(self, *questions: tuple[str, str, str], may_fail: Collection[str] = ()) -> list[Any]:
+        """As _ask(), but the parts named by may_fail may come back as the errors that they failed with."""
         base = f"/services/data/v{self._api_version}"
         body = {
             "allOrNone": False,
@@ -341,11 +355,14 @@ class OrgClient:
         else:
             self._before_call()
 
-    def _leads_or_why(self, found: dict[str, Any] | errors.SalesforceError) -> LeadPage | errors.SalesforceError:
-        if isinstance(found, errors.SalesforceError):
-            return found
+    def _leads_or_why(
+        self, changed: dict[str, Any] | errors.SalesforceError, opted_out: dict[str, Any] | errors.SalesforceError
+    ) -> LeadsFound | errors.SalesforceError:
+        for found in (changed, opted_out):
+            if isinstance(found, errors.SalesforceError):
+                return found
         try:
-            return self._lead_page(found)
+            return LeadsFound(self._lead_page(_object(changed)), self._lead_page(_object(opted_out)))
         except errors.TryLater as error:
             return error
 
@@ -396,10 +413,10 @@ def _lead_body(lead: NewLead) -> dict[str, Any]:
     }
 
 
-def _parts(answer: Any, references: Sequence[str], may_fail: str = "") -> list[Any]:
+def _parts(answer: Any, references: Sequence[str], may_fail: Collection[str] = ()) -> list[Any]:
     """Return the bodies of a composite answer by their references; raise what the first failing part says.
 
-    The part that may fail without the others gives its error in the place of its body.
+    The parts that may fail without the others give their errors in the places of their bodies.
     """
     try:
         parts = {part["referenceId"]: (part["httpStatusCode"], part["body"]) for part in answer["compositeResponse"]}
@@ -412,7 +429,7 @@ def _parts(answer: Any, references: Sequence[str], may_fail: str = "") -> list[A
             bodies.append(_object(body))
             continue
         error = errors.sort_data_error(status if isinstance(status, int) else 500, body)
-        if reference != may_fail:
+        if reference not in may_fail:
             raise error
         bodies.append(error)
     return bodies

@@ -67,6 +67,20 @@ class LeadPage(NamedTuple):
     next_path: str | None
 
 
+class LeadWindow(NamedTuple):
+    """Since when to ask for Leads: those that changed, and the user's opted-out ones with their addresses (None: all)."""
+
+    changed_since: datetime
+    opted_out_since: datetime | None
+
+
+class LeadsFound(NamedTuple):
+    """The Leads of an opening. opted_out: the user's own that are open and opted out, with their addresses."""
+
+    changed: LeadPage
+    opted_out: LeadPage
+
+
 class ContactMatch(NamedTuple):
     """A contact of the user's with an address that was looked for."""
 
@@ -102,7 +116,7 @@ class Opening(NamedTuple):
     owned: int  # contacts of the user, now
     asked_at: datetime  # by Salesforce's clock; no later than when it began to work on the question
     answered_at: datetime
-    leads: LeadPage | SalesforceError | None = None
+    leads: LeadsFound | SalesforceError | None = None
 
 
 class Sighting(NamedTuple):

@@ -84,6 +84,15 @@ def leads_changed(user_id: str, opt_out_field: str, since: datetime) -> str:
     )
 
 
+def opted_out_leads(owner_id: str, opt_out_field: str, since: datetime | None) -> str:
+    """The user's open Leads that are opted out, with their addresses; changed from `since` on, or all."""
+    changed = f" AND SystemModstamp >= {moment(since)}" if since else ""
+    return (
+        f"SELECT Email, {_lead_fields(opt_out_field)} FROM Lead WHERE {owned_by(owner_id)} "
+        f"AND IsConverted = false AND {field(opt_out_field)} = true{changed} ORDER BY SystemModstamp, Id"
+    )
+
+
 def lead_sweep(user_id: str, opt_out_field: str) -> str:
     """Every lead that the user made or owns and that isn't converted."""
     return f"SELECT Id, {field(opt_out_field)} FROM Lead WHERE {_made_or_owned(user_id)} AND IsConverted = false ORDER BY Id"

@@ -19,10 +19,12 @@ from sqlalchemy.orm import aliased
 from asapp import audit
 from asapp.audit import ITSELF, Actor
 from asapp.clock import utcnow
-from asapp.contacts.twins import take_turns
+from asapp.contacts.status import is_person_on
+from asapp.contacts.twins import block, take_turns, unblock, unlike_ledger
 from asapp.extensions import db
 from asapp.models import (
     Action,
+    BlockedBy,
     Connection,
     Contact,
     Departure,
@@ -37,7 +39,7 @@ from asapp.models import (
 from asapp.salesforce.records import Sighting
 from asapp.sync import store
 from asapp.sync.classes import Known, RowClass
-from asapp.sync.pages import ALSO, TWIN_BACK, Pull, added, changed, flip_twins
+from asapp.sync.pages import ALSO, TWIN_BACK, Pull, TwinWatch, added, changed
 from asapp.sync.runs import Ring, start_run, write_under_lease
 
 HELD_SHARE = 0.2
@@ -211,7 +213,7 @@ def count_switched_off(connection_id: int, states: Sequence[DepartureState]) -> 
                 Contact,
                 (Contact.connection_id == Departure.connection_id) & (Contact.salesforce_id == Departure.salesforce_id),
             )
-            .where(Departure.connection_id == connection_id, Departure.state.in_(states), is_on())
+            .where(Departure.connection_id == connection_id, Departure.state.in_(states), is_person_on())
         )
         or 0
     )
@@ -229,7 +231,7 @@ def count_active_at_start(run: SyncRun, pull: Pull) -> int:
         func.coalesce(Contact.created_in_run_id, 0) != run.id,
         Contact.id.not_in(adopted),
     )
-    on_now = db.session.scalar(select(func.count()).select_from(Contact).where(*was_here, is_on())) or 0
+    on_now = db.session.scalar(select(func.count()).select_from(Contact).where(*was_here, is_person_on())) or 0
     reason = case((RunChange.kind == ALSO, RunChange.reason))
     rows = db.session.execute(
         select(RunChange.kind, reason, func.count())
@@ -241,10 +243,6 @@ def count_active_at_start(run: SyncRun, pull: Pull) -> int:
     turned_on = turned.get((RowClass.REACTIVATED, None), 0) + turned.get((ALSO, TWIN_BACK), 0)
     turned_off = turned.get((RowClass.DEACTIVATED, None), 0) + turned.get((ALSO, Reason.TWIN_OPTED_OUT), 0)
     return int(on_now - turned_on + turned_off)
-
-
-def is_on() -> Any:
-    return Contact.departed.is_(None) & Contact.hidden_at.is_(None) & ~Contact.opted_out & ~Contact.twin_opted_out
 
 
 def class_what_stays(run: SyncRun, pull: Pull) -> None:
@@ -319,14 +317,13 @@ def apply_batch(run: SyncRun, pull: Pull, batch: Sequence[Departure]) -> None:
             changes.append(changed(pull, contact.contact_id, kind if was_read else ALSO, departure.reason, {}, {}))
             also[departure.reason] += 0 if was_read else 1
         classes[kind] += 1 if was_read else 0
+    twins = TwinWatch(pull, {hashed for _, hashed in ledger.values() if hashed})
     store.update_contacts(updates)
     store.insert_changes(changes)
-    store.drop_ledger(pull.connection_id, ids)
+    store.delete_from_ledger(pull.connection_id, ids)
     store.drop_departures(pull.connection_id, ids)
     also[MEMBERSHIPS_MOVED] = hand_over_memberships(pull, [d for d in batch if d.reason == Reason.MERGED])
-    twins, twin_changes = flip_twins(pull, {hashed for _, hashed in ledger.values() if hashed})
-    also += twins
-    store.insert_changes(twin_changes)
+    also += twins.record_changes()
     write_under_lease(
         run,
         pull.lease,
@@ -336,6 +333,23 @@ def apply_batch(run: SyncRun, pull: Pull, batch: Sequence[Departure]) -> None:
         nominated=run.nominated - sum(classes.values()),
         also=added(run.also, also),
     )
+    db.session.commit()
+
+
+def match_blocked_addresses(run: SyncRun, pull: Pull) -> None:
+    """Bring the blocked addresses of contacts in step with the ledger, which is whole now; commit.
+
+    They outlive the ledger where contacts are removed on disconnecting; the next full read shows which still hold.
+    """
+    take_turns(pull.user_id)
+    too_many, too_few = unlike_ledger(pull.connection_id)
+    if not too_many and not too_few:
+        db.session.commit()
+        return
+    twins = TwinWatch(pull, {*too_many.values(), *too_few.values()})
+    unblock(pull.connection_id, too_many)
+    block(pull.connection_id, pull.user_id, BlockedBy.CONTACT, too_few)
+    write_under_lease(run, pull.lease, also=added(run.also, twins.record_changes()))
     db.session.commit()
 
 

@@ -21,7 +21,6 @@ from asapp import logs
 from asapp.clock import utcnow
 from asapp.contacts.addresses import address_key
 from asapp.contacts.lists import ensure_system_lists
-from asapp.contacts.twins import all_opted_out_hashes
 from asapp.extensions import db
 from asapp.leads import following
 from asapp.models import Connection, Partner, RunPhase, RunStatus, SyncRun
@@ -110,6 +109,7 @@ class Execution:
         self.trusted = timedelta(days=partner.opt_outs_trusted_days)
         self.leads: following.Leads = None  # as the last opening of the window brought them
         self.leads_asked_at = utcnow()
+        self.reads_all_opted_out = False  # of the user's Leads
         self._noted: dict[str, object] = {}  # of the run, to be written
         self._stock: departures.Stock | None = None  # None: something has moved it since it was taken
 
@@ -119,7 +119,17 @@ class Execution:
         owned, swept = self.find_departures(owned)
         held = self.settle()
         wants_sweep = swept or bool(self.run.is_full)
-        round_ = following.Round(self.run.id, self.ask, self.write, self.leads_asked_at, wants_sweep)
+        if wants_sweep:
+            departures.match_blocked_addresses(self.run, self.pull())
+        round_ = following.Round(
+            self.run,
+            self.pull(),
+            self.ask,
+            self.write,
+            self.leads_asked_at,
+            wants_sweep,
+            self.reads_all_opted_out,
+        )
         if following.takes_long(self.leads, round_):
             self.write(phase=RunPhase.BALANCING)
         leads_trouble = following.follow(self.connection, self.leads, round_)
@@ -169,9 +179,10 @@ class Execution:
         run = self.run
         after, before = where_to_go_on(run)
         window_start, is_full = run.window_start, bool(run.is_full)
-        leads_since = following.window_of(self.connection, is_full)
+        leads = following.window_of(self.connection, is_full)
+        self.reads_all_opted_out = leads.opted_out_since is None
         self.leads_asked_at = utcnow()
-        opening = self.ask().open_contacts(self.owner_id, window_start, after, not is_full, leads_since, before)
+        opening = self.ask().open_contacts(self.owner_id, window_start, after, not is_full, leads, before)
         self.leads = opening.leads
         first = run.opened_at is None
         self.write(
@@ -366,10 +377,6 @@ class Execution:
     def address_key(self) -> bytes:
         return address_key(db.session(), db.session.get_one(Partner, self.partner_id), self.workplace.vault)
 
-    @cached_property
-    def maybe_opted_out(self) -> set[bytes]:
-        return all_opted_out_hashes(self.connection.user_id)
-
     def pull(self) -> Pull:
         return Pull(
             run_id=self.run.id,
@@ -381,7 +388,6 @@ class Execution:
             window_start=self.run.window_start,
             asked_at=self.run.asked_at or utcnow(),
             sure_until=sure_until(self.run.opened_at or utcnow()),
-            maybe_opted_out=self.maybe_opted_out,
         )
 
 

@@ -7,7 +7,7 @@ written, in bulk. Applying a page twice changes nothing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import itemgetter
@@ -15,7 +15,8 @@ from typing import Any
 
 from asapp.clock import utcnow
 from asapp.contacts.addresses import address_hash
-from asapp.contacts.twins import opted_out_hashes, refresh_twins, take_turns
+from asapp.contacts.tombstones import NO_MARKS, Marks, delete_hidden, marks_of
+from asapp.contacts.twins import find_twins, take_turns
 from asapp.extensions import db
 from asapp.models import ContactSource, Outcome, Reason, SyncRun
 from asapp.models.search import search_key
@@ -35,6 +36,7 @@ COUNTED = (
 SALESFORCE = str(ContactSource.SALESFORCE)  # a plain text, cheap for every driver
 ALSO = "also"  # changed without having been read
 TWIN_BACK = "twin_back"
+ERASED_HERE = "erased_here"  # skipped: on the person's request
 NOT_YOURS = "not_yours"  # a row that came although its owner is somebody else
 
 
@@ -51,9 +53,6 @@ class Pull:
     window_start: datetime | None  # None: everything is read
     asked_at: datetime  # rows stamped from here on stand out of order
     sure_until: datetime  # rows stamped from here on may
-    # Address hashes that may have opted out: all that have, and perhaps some that no longer have. Most newcomers are
-    # cleared by a look at it, without asking the database.
-    maybe_opted_out: set[bytes]
 
 
 @dataclass
@@ -66,6 +65,8 @@ class PageWork:
     skipped: Counter[str] = field(default_factory=Counter)
     also: Counter[str] = field(default_factory=Counter)
     inserts: list[dict[str, Any]] = field(default_factory=list)
+    marked: list[dict[str, Any]] = field(default_factory=list)  # as inserts, of people who were deleted or erased here
+    hidden_again: list[str] = field(default_factory=list)
     updates: list[dict[str, Any]] = field(default_factory=list)
     adoptions: list[dict[str, Any]] = field(default_factory=list)
     stamps: list[dict[str, Any]] = field(default_factory=list)
@@ -91,6 +92,7 @@ class Surroundings:
     ledger: Mapping[str, tuple[str, bytes | None]]
     departures: Mapping[str, int]  # Salesforce Id -> the run that found it
     manual: dict[bytes, list[int]]  # address hash -> contacts made by hand
+    marks: Marks  # of people who were deleted or erased here
 
 
 def apply_page(run: SyncRun, pull: Pull, records: Sequence[ContactRecord], *, in_order: bool = True) -> None:
@@ -115,11 +117,13 @@ def look_around(pull: Pull, records: Iterable[ContactRecord], hashes: Mapping[st
     ids = [record.id for record in records]
     contacts = store.find_known(pull.connection_id, ids)
     newcomers = {hashed for salesforce_id, hashed in hashes.items() if salesforce_id not in contacts}
+    is_everyone_known = len(contacts) == len(ids)
     return Surroundings(
         contacts=contacts,
         ledger=store.find_ledger(pull.connection_id, ids),
         departures=store.find_departures(pull.connection_id, ids),
         manual=store.find_manual(pull.user_id, newcomers),
+        marks=NO_MARKS if is_everyone_known else marks_of(pull.user_id),
     )
 
 
@@ -136,7 +140,11 @@ def take(record: ContactRecord, hashed: bytes | None, pull: Pull, around: Surrou
     if work.is_again and not is_news and was_counted(record, known, verdict, pull):
         work.counted_before += 1
         return
-    if known is None and verdict.becomes is not None:
+    if known is None and verdict.becomes is not None and around.marks.is_erased(record.id, hashed):
+        verdict = create_erased(record, verdict, pull, work)
+    elif known is None and verdict.becomes is not None and record.id in around.marks.hidden_ids:
+        verdict = create_hidden(record, verdict, verdict.becomes, hashed, pull, around, work)
+    elif known is None and verdict.becomes is not None:
         verdict = create_or_adopt(record, verdict, verdict.becomes, hashed, pull, around, work)
     elif known is not None and verdict.becomes is not None:
         change(record, known, verdict, verdict.becomes, hashed, pull, work)
@@ -218,10 +226,7 @@ def create_or_adopt(
     work: PageWork,
 ) -> Verdict:
     """A contact made by hand with this address becomes this record's; else a new contact is made."""
-    values = contact_values(becomes, record, hashed, work.now)
-    values["connection_id"] = pull.connection_id
-    values["salesforce_id"] = record.id
-    values["source"] = SALESFORCE
+    values = contact_values(becomes, record, hashed, work.now) | identity(record, pull)
     candidates = around.manual.get(hashed) if hashed else None
     if candidates:
         contact_id = candidates.pop(0)
@@ -230,11 +235,41 @@ def create_or_adopt(
         work.adoptions.append(values)
         work.changes.append(changed(pull, contact_id, RowClass.ADOPTED, None, {}, {}))
         return verdict._replace(row_class=RowClass.ADOPTED)
-    values["user_id"] = pull.user_id
-    values["created_in_run_id"] = pull.run_id
-    values["created_at"] = work.now
-    work.inserts.append(values)
+    work.inserts.append(new_row(values, pull, work))
     return verdict
+
+
+def create_hidden(
+    record: ContactRecord,
+    verdict: Verdict,
+    becomes: Becomes,
+    hashed: bytes | None,
+    pull: Pull,
+    around: Surroundings,
+    work: PageWork,
+) -> Verdict:
+    """The advisor deleted this contact here, and its row went with the connection's: it comes back deleted, to be restored."""
+    values = contact_values(becomes, record, hashed, work.now) | identity(record, pull)
+    hidden_at = around.marks.hidden_ids[record.id]
+    work.marked.append(new_row(values, pull, work) | {"hidden_at": hidden_at, "erased_at": None})
+    work.hidden_again.append(record.id)
+    return verdict._replace(row_class=RowClass.SKIPPED, reason=Reason.HIDDEN_HERE)
+
+
+def create_erased(record: ContactRecord, verdict: Verdict, pull: Pull, work: PageWork) -> Verdict:
+    """This person was erased here on request: a blank row stands for the record, and nothing of it is stored."""
+    blank = Becomes("", "", "", opted_out=False, departed=None)
+    values = contact_values(blank, record, None, work.now) | identity(record, pull)
+    work.marked.append(new_row(values, pull, work) | {"hidden_at": work.now, "erased_at": work.now})
+    return verdict._replace(row_class=RowClass.SKIPPED, reason=ERASED_HERE)
+
+
+def identity(record: ContactRecord, pull: Pull) -> dict[str, Any]:
+    return {"connection_id": pull.connection_id, "salesforce_id": record.id, "source": SALESFORCE}
+
+
+def new_row(values: dict[str, Any], pull: Pull, work: PageWork) -> dict[str, Any]:
+    return values | {"user_id": pull.user_id, "created_in_run_id": pull.run_id, "created_at": work.now}
 
 
 def change(
@@ -249,12 +284,9 @@ def change(
     if not becomes.email:
         hashed = None
     if hashed != known.address_hash:
+        work.note_hash(known.address_hash)
         work.note_hash(hashed)
     values = contact_values(becomes, record, hashed, work.now)
-    if hashed is None:
-        values["twin_opted_out"] = False
-    else:
-        values["twin_opted_out"] = known.twin_opted_out if hashed == known.address_hash else False
     values["merged_into"] = record.master_record_id if becomes.departed == Reason.MERGED else None
     work.updates.append({"b_id": known.contact_id, **values})
     old, new = difference(known, becomes)
@@ -298,44 +330,48 @@ def changed(
 
 def write(pull: Pull, work: PageWork) -> None:
     """Write what the page changes, in bulk, in the caller's transaction."""
-    pull.maybe_opted_out.update(work.hashes)
-    store.insert_ledger(pull.connection_id, work.ledger_new)
-    store.upsert_ledger(pull.connection_id, work.ledger)
-    store.drop_ledger(pull.connection_id, work.ledger_drops)
-    mark_new_twins(pull, work.inserts)
+    twins = TwinWatch(pull, work.hashes)
+    store.insert_ledger(pull.connection_id, pull.user_id, work.ledger_new)
+    store.upsert_ledger(pull.connection_id, pull.user_id, work.ledger)
+    store.delete_from_ledger(pull.connection_id, work.ledger_drops)
     work.inserts.sort(
         key=itemgetter("search_key")
     )  # one index after the other is kinder to the cache than two at random
     store.insert_contacts(work.inserts)
+    store.insert_contacts(work.marked)
+    delete_hidden(pull.user_id, work.hidden_again)
     store.update_contacts(work.updates)
     store.update_contacts(work.adoptions)
     store.update_contacts(work.stamps)
     store.upsert_departures(work.departures)
     store.take_back_departures(pull.connection_id, work.came_back)
-    also, changes = flip_twins(pull, work.hashes)
-    work.also += also
-    store.insert_changes(work.changes + changes)
+    work.also += twins.record_changes()
+    store.insert_changes(work.changes)
 
 
-def mark_new_twins(pull: Pull, inserts: Sequence[dict[str, Any]]) -> None:
-    """A new contact whose address has opted out on another record begins as a twin."""
-    candidates = pull.maybe_opted_out.intersection(row["address_hash"] for row in inserts)
-    taken = opted_out_hashes(pull.user_id, candidates)
-    for row in inserts:
-        row["twin_opted_out"] = row["address_hash"] in taken
+class TwinWatch:
+    """Which contacts become twins, or stop being twins, while a transaction changes what is blocked.
 
+    Made before the changes; hashes: every address that they block, unblock, bring or take away.
+    """
 
-def flip_twins(pull: Pull, hashes: set[bytes]) -> tuple[Counter[str], list[dict[str, Any]]]:
-    """Decide again who is a twin among these addresses; return what that switched of contacts from before this run."""
-    if not hashes:
-        return Counter(), []
-    flips = refresh_twins(pull.user_id, pull.connection_id, hashes)
-    switched = store.find_switched_by_twins(pull.run_id, (*flips.off_ids, *flips.on_ids))
-    off = [contact_id for contact_id in flips.off_ids if contact_id in switched]
-    on = [contact_id for contact_id in flips.on_ids if contact_id in switched]
-    changes = [changed(pull, contact_id, ALSO, Reason.TWIN_OPTED_OUT, {}, {}) for contact_id in off]
-    changes += [changed(pull, contact_id, ALSO, TWIN_BACK, {}, {}) for contact_id in on]
-    return Counter({Reason.TWIN_OPTED_OUT: len(off), TWIN_BACK: len(on)}), changes
+    def __init__(self, pull: Pull, hashes: Collection[bytes]) -> None:
+        self._pull = pull
+        self._hashes = set(hashes)
+        self._before = find_twins(pull.user_id, self._hashes)
+
+    def record_changes(self) -> Counter[str]:
+        """Write down what changed for contacts from before this run, and count it. Joins the caller's transaction."""
+        after = find_twins(self._pull.user_id, self._hashes)
+        flipped = after ^ self._before
+        counted = store.find_inactive_as_twins_alone(self._pull.run_id, flipped) if flipped else set()
+        kinds = {
+            contact_id: Reason.TWIN_OPTED_OUT if contact_id in after else TWIN_BACK for contact_id in sorted(counted)
+        }
+        store.insert_changes(
+            [changed(self._pull, contact_id, ALSO, kind, {}, {}) for contact_id, kind in kinds.items()]
+        )
+        return Counter(map(str, kinds.values()))
 
 
 def counters(

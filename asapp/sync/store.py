@@ -34,9 +34,10 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.selectable import TableValuedAlias
 
+from asapp.contacts.twins import block, is_twin, unblock
 from asapp.database import UTCDateTime
 from asapp.extensions import db
-from asapp.models import Contact, ContactSource, Departure, DepartureState, LedgerEntry, RunChange
+from asapp.models import BlockedBy, Contact, ContactSource, Departure, DepartureState, LedgerEntry, RunChange
 from asapp.sync.classes import Known
 
 PARAMETERS = 5000  # in one IN list
@@ -71,7 +72,7 @@ def find_known(connection_id: int, ids: Collection[str]) -> dict[str, Known]:
         c.last_name,
         c.email,
         c.opted_out,
-        c.twin_opted_out,
+        is_twin(),
         c.departed,
         c.hidden_at.is_not(None),
         c.address_hash,
@@ -95,8 +96,8 @@ def find_departures(connection_id: int, ids: Collection[str]) -> dict[str, int]:
     return {row[0]: row[1] for row in db.session.execute(query.where(among(c.salesforce_id, ids))).all()}
 
 
-def find_switched_by_twins(run_id: int, contact_ids: Collection[int]) -> set[int]:
-    """Return those of these contacts, from before the run, that nothing but being a twin switches off."""
+def find_inactive_as_twins_alone(run_id: int, contact_ids: Collection[int]) -> set[int]:
+    """Return those of these contacts, from before the run, that are active but for being twins."""
     c = CONTACTS.c
     is_older = func.coalesce(c.created_in_run_id, 0) != run_id
     is_else_on = c.departed.is_(None) & c.hidden_at.is_(None) & ~c.opted_out
@@ -143,26 +144,35 @@ def update_contacts(rows: Sequence[dict[str, Any]]) -> None:
     db.session.execute(update(CONTACTS).where(CONTACTS.c.id == bindparam("b_id")).values(columns), rows)
 
 
-def insert_ledger(connection_id: int, rows: Sequence[dict[str, Any]]) -> None:
+def insert_ledger(connection_id: int, user_id: int, rows: Sequence[dict[str, Any]]) -> None:
     """As upsert_ledger(), for records that the ledger has no row of."""
     insert_many(LEDGER, [{"connection_id": connection_id, **row} for row in rows])
+    _block_opted_out(connection_id, user_id, rows)
 
 
-def upsert_ledger(connection_id: int, rows: Sequence[dict[str, Any]]) -> None:
-    """Each row: salesforce_id, outcome, address_hash."""
+def upsert_ledger(connection_id: int, user_id: int, rows: Sequence[dict[str, Any]]) -> None:
+    """Each row: salesforce_id, outcome, address_hash. The blocked addresses follow the ledger here, and nowhere else."""
     _upsert(
         LEDGER,
         [{"connection_id": connection_id, **row} for row in rows],
         key=("connection_id", "salesforce_id"),
         changing=("outcome", "address_hash"),
     )
+    _block_opted_out(connection_id, user_id, rows)
+    unblock(connection_id, [row["salesforce_id"] for row in rows if row["address_hash"] is None])
 
 
-def drop_ledger(connection_id: int, ids: Collection[str]) -> None:
+def delete_from_ledger(connection_id: int, ids: Collection[str]) -> None:
     for chunk in chunks(ids):
         db.session.execute(
             delete(LEDGER).where(LEDGER.c.connection_id == connection_id, LEDGER.c.salesforce_id.in_(chunk))
         )
+    unblock(connection_id, ids)
+
+
+def _block_opted_out(connection_id: int, user_id: int, rows: Iterable[dict[str, Any]]) -> None:
+    addresses = {row["salesforce_id"]: row["address_hash"] for row in rows if row["address_hash"] is not None}
+    block(connection_id, user_id, BlockedBy.CONTACT, addresses)
 
 
 def mark_swept(connection_id: int, run_id: int, ids: Collection[str]) -> None:

@@ -13,6 +13,8 @@ SKIPPED = {
     "merged": "merged in Salesforce before they came here",
     "held": "leaving, held for your approval",
     "discarded": "leaving, kept by your decision",
+    "hidden_here": "deleted here by you",
+    "erased_here": "erased here on the person's request",
     "not_owned": "no longer yours when they arrived",
 }
 ALSO = {
