@@ -150,7 +150,9 @@ def _count_contacts(connection: Connection | None, now: datetime) -> tuple[int, 
     if connection is None:
         return 0, 0
     row = db.session.execute(
-        contact_rows(func.count(), count_active(now)).where(Contact.connection_id == connection.id, is_shown())
+        contact_rows(func.count(), count_active(now, connection.user_id)).where(
+            Contact.connection_id == connection.id, is_shown()
+        )
     ).one()
     return row[0], row[1]
 

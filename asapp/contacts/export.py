@@ -52,7 +52,7 @@ def _rows(user_id: int, now: datetime) -> Select[Any]:
         Contact.last_name,
         Contact.email,
         Contact.source,
-        reason_of(now).label("reason"),
+        reason_of(now, user_id).label("reason"),
         *system_list_columns(),
     )
     return contact_rows(*columns).where(contacts_of(user_id)).order_by(Contact.search_key, Contact.id)

@@ -188,11 +188,11 @@ def _conditions(user_id: int, wanted: Wanted, now: datetime) -> list[ColumnEleme
     is_hidden = Contact.hidden_at.is_not(None)
     conditions = [contacts_of(user_id), is_hidden if wanted.is_deleted_here else ~is_hidden]
     if wanted.state == ACTIVE:
-        conditions.append(is_active(now))
+        conditions.append(is_active(now, user_id))
     elif wanted.state == INACTIVE:
-        conditions.append(~is_active(now))
+        conditions.append(~is_active(now, user_id))
     elif wanted.state and not wanted.is_deleted_here:
-        conditions.append(reason_of(now) == wanted.state)
+        conditions.append(reason_of(now, user_id) == wanted.state)
     if wanted.source:
         conditions.append(Contact.source == wanted.source)
     if wanted.contact_list:
@@ -268,14 +268,14 @@ def _totals(user_id: int, now: datetime) -> dict[str, Count]:
     groups |= {kind.value: is_on_system_list(kind) for kind in SYSTEM_LIST_NAMES}
     columns: list[ColumnElement[int]] = []
     for is_in in groups.values():
-        columns += [func.count(case((is_in, 1))), func.count(case((and_(is_in, is_active(now)), 1)))]
+        columns += [func.count(case((is_in, 1))), func.count(case((and_(is_in, is_active(now, user_id)), 1)))]
     row = db.session.execute(contact_rows(*columns).where(contacts_of(user_id))).one()
     return {name: Count(row[2 * i], row[2 * i + 1]) for i, name in enumerate(groups)}
 
 
 def _own_counts(user_id: int, now: datetime) -> dict[int, Count]:
     rows = db.session.execute(
-        contact_rows(ListMember.list_id, func.count(), count_active(now))
+        contact_rows(ListMember.list_id, func.count(), count_active(now, user_id))
         .join(ListMember, ListMember.contact_id == Contact.id)
         .join(ContactList, ContactList.id == ListMember.list_id)
         .where(

@@ -42,7 +42,7 @@ def balance(connection: Connection) -> Books | None:
     if connection.salesforce_count is None:
         return None
     opted_out, no_email = count_not_synced(connection.id)
-    by_reason = count_by_reason(connection.id)
+    by_reason = count_by_reason(connection)
     return Books(
         in_salesforce=connection.salesforce_count,
         active=by_reason.get(None, 0),
@@ -75,16 +75,16 @@ def count_not_synced(connection_id: int) -> tuple[int, int]:
     return row[0], row[1]
 
 
-def count_by_reason(connection_id: int) -> dict[str | None, int]:
+def count_by_reason(connection: Connection) -> dict[str | None, int]:
     """Return {reason, or None for active: contacts} of those that the ledger still has."""
-    reason = reason_of(utcnow()).label("reason")
+    reason = reason_of(utcnow(), connection.user_id).label("reason")
     rows = db.session.execute(
         contact_rows(reason, func.count())
         .join(
             LedgerEntry,
             (LedgerEntry.connection_id == Contact.connection_id) & (LedgerEntry.salesforce_id == Contact.salesforce_id),
         )
-        .where(Contact.connection_id == connection_id)
+        .where(Contact.connection_id == connection.id)
         .group_by(reason)
     )
     return {row[0]: row[1] for row in rows}

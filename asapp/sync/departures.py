@@ -231,7 +231,9 @@ def count_active_at_start(run: SyncRun, pull: Pull) -> int:
         func.coalesce(Contact.created_in_run_id, 0) != run.id,
         Contact.id.not_in(adopted),
     )
-    on_now = db.session.scalar(select(func.count()).select_from(Contact).where(*was_here, is_person_on())) or 0
+    on_now = (
+        db.session.scalar(select(func.count()).select_from(Contact).where(*was_here, is_person_on(pull.user_id))) or 0
+    )
     reason = case((RunChange.kind == ALSO, RunChange.reason))
     rows = db.session.execute(
         select(RunChange.kind, reason, func.count())
