@@ -24,7 +24,7 @@ from urllib.parse import quote_plus
 FIELDS = "Id, FirstName, LastName, Email, HasOptedOutOfEmail, OwnerId, SystemModstamp, IsDeleted, MasterRecordId"  # as asapp asks
 CONTACT_COLUMNS = (
     "user_id, connection_id, salesforce_id, source, is_lead, first_name, last_name, email, search_key, address_hash, "
-    "opted_out, twin_opted_out, system_modstamp, created_in_run_id, created_at, changed_at"
+    "opted_out, system_modstamp, created_in_run_id, created_at, changed_at"
 )
 LEDGER_COLUMNS = "connection_id, salesforce_id, outcome, address_hash"
 
@@ -107,7 +107,7 @@ def sort_rows(
             ledger.append((connection_id, salesforce_id, "synced", None))
             folded = fold(f"{last} {first} {email}")[:400]
             who = (user_id, connection_id, salesforce_id, "salesforce", False, first, last, email, folded, hashed)
-            contacts.append((*who, False, False, when, run_id, now, now))
+            contacts.append((*who, False, when, run_id, now, now))
     return contacts, ledger
 
 

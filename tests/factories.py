@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from datetime import UTC, datetime
 from functools import cache
@@ -14,7 +15,10 @@ from flask.testing import FlaskClient
 from asapp.clock import utcnow
 from asapp.extensions import db
 from asapp.models import (
+    BlockedAddress,
+    BlockedBy,
     Connection,
+    ConnectionStatus,
     Contact,
     ContactSource,
     Partner,
@@ -99,8 +103,8 @@ def make_synced_connection(advisor: User | None = None, **columns: Any) -> Conne
     return make_connection(advisor, **({**times, "opt_outs_known_until": now.replace(year=now.year + 1)} | columns))
 
 
-def make_contact(owner: User | Connection, **columns: Any) -> Contact:
-    """owner: a user for a manual contact, a connection for one from Salesforce."""
+def make_contact(owner: User | Connection, *, is_twin: bool = False, **columns: Any) -> Contact:
+    """owner: a user for a manual contact, a connection for one from Salesforce. is_twin: of a record that opted out."""
     number = next(_numbers)
     defaults: dict[str, Any] = {
         "first_name": "Zoë",
@@ -119,7 +123,25 @@ def make_contact(owner: User | Connection, **columns: Any) -> Contact:
         defaults |= {"user_id": owner.id, "source": ContactSource.MANUAL}
     contact = Contact(**(defaults | columns))
     save(contact)
+    if is_twin:
+        make_twin(contact)
     return contact
+
+
+def make_twin(contact: Contact) -> BlockedAddress:
+    """Another record with the contact's address opts out."""
+    contact.address_hash = contact.address_hash or hashlib.sha256(contact.email.lower().encode()).digest()
+    owner = db.session.get_one(User, contact.user_id)
+    connection_id = contact.connection_id or make_connection(owner, status=ConnectionStatus.DISCONNECTED).id
+    blocked = BlockedAddress(
+        connection_id=connection_id,
+        salesforce_id=to_18(f"0035g00TWIN{next(_numbers):04d}"),
+        kind=BlockedBy.CONTACT,
+        user_id=owner.id,
+        address_hash=contact.address_hash,
+    )
+    save(blocked)
+    return blocked
 
 
 def make_run(connection: Connection, status: str = RunStatus.COMPLETE, **columns: Any) -> SyncRun:

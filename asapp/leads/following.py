@@ -15,7 +15,7 @@ full read and daily sweep.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -59,9 +59,9 @@ Ask = Callable[[], OrgClient]  # the client, with no transaction open
 Write = Callable[..., None]  # sets values of the run and commits, under its lease
 
 
-def window_of(connection: Connection, is_full: bool) -> LeadWindow:
-    """Return which Leads the next run must read."""
-    opted_out_since = None if is_full else start_of(connection.lead_opt_outs_watermark)
+def window_of(connection: Connection, is_full: bool, wants_sweep: bool) -> LeadWindow:
+    """Return which Leads the next run must read. A sweep compares all that are opted out, and gets them for nothing here."""
+    opted_out_since = None if is_full or wants_sweep else start_of(connection.lead_opt_outs_watermark)
     return LeadWindow(_changed_since(connection, is_full), opted_out_since)
 
 
@@ -177,7 +177,8 @@ def apply_rows(records: Sequence[LeadRecord], round_: Round) -> None:
         elif lead.state in IN_SALESFORCE:
             arrivals.take_record(lead, record, round_.run_id)
     db.session.flush()
-    unblock(connection_id, [each for each in blocked if not _is_open_and_opted_out(by_id[each])])
+    ours = {lead.salesforce_id for lead in leads}
+    unblock(connection_id, [each for each in blocked if not _is_blocking(by_id[each], round_.pull.owner_id, ours)])
     round_.commit_with(twins)
 
 
@@ -214,26 +215,24 @@ def _block(records: Sequence[LeadRecord], round_: Round) -> set[str]:
 
 
 def _look_at_blocked(ids: set[str], round_: Round) -> None:
-    """Forget the addresses of Leads that a look at them doesn't show as open, opted out, and made or owned by the user."""
+    """Forget the addresses of Leads that a look at them doesn't show as open, opted out, and the user's or sent from here."""
     if not ids:
         return
     pull = round_.pull
     rows = round_.ask().leads_by_id(sorted(ids))
-    over = [
-        each
-        for each in sorted(ids)
-        if (record := rows.get(each)) is None
-        or not _is_open_and_opted_out(record)
-        or pull.owner_id not in (record.owner_id, record.created_by_id)
-    ]
+    sent = select(Lead.salesforce_id).where(Lead.connection_id == pull.connection_id, Lead.salesforce_id.in_(ids))
+    ours = set(db.session.scalars(sent))
+    over = [each for each in sorted(ids) if each not in rows or not _is_blocking(rows[each], pull.owner_id, ours)]
     take_turns(pull.user_id)
     twins = TwinWatch(pull, blocked_by(pull.connection_id, over).values())
     unblock(pull.connection_id, over)
     round_.commit_with(twins)
 
 
-def _is_open_and_opted_out(record: LeadRecord) -> bool:
-    return record.is_opted_out is True and not record.is_deleted and not record.is_converted
+def _is_blocking(record: LeadRecord, owner_id: str, ours: Collection[str | None]) -> bool:
+    """Is this an open Lead that is opted out, and the user's or one that was sent from here?"""
+    is_open = not record.is_deleted and not record.is_converted
+    return is_open and record.is_opted_out is True and (record.owner_id == owner_id or record.id in ours)
 
 
 def _hashes_of(leads: Sequence[Lead]) -> set[bytes]:

@@ -179,7 +179,7 @@ class Execution:
         run = self.run
         after, before = where_to_go_on(run)
         window_start, is_full = run.window_start, bool(run.is_full)
-        leads = following.window_of(self.connection, is_full)
+        leads = following.window_of(self.connection, is_full, self.is_sweep_due())
         self.reads_all_opted_out = leads.opted_out_since is None
         self.leads_asked_at = utcnow()
         opening = self.ask().open_contacts(self.owner_id, window_start, after, not is_full, leads, before)
@@ -246,7 +246,11 @@ class Execution:
             return True
         if self.run.is_full:
             return False  # it has just read everybody
-        return connection.swept_at is None or utcnow() - connection.swept_at > SWEEP_EVERY
+        return self.is_sweep_due()
+
+    def is_sweep_due(self) -> bool:
+        swept_at = self.connection.swept_at
+        return swept_at is None or utcnow() - swept_at > SWEEP_EVERY
 
     def sweep(self) -> int:
         """Compare every Id and opt-out with the ledger; return how many contacts there are.

@@ -12,11 +12,13 @@ from asapp.contacts import lists, manual, queries, removal
 from asapp.contacts.addresses import address_hash, address_key
 from asapp.contacts.fields import Details
 from asapp.contacts.queries import Wanted
+from asapp.contacts.status import contact_rows, reason_of
+from asapp.contacts.twins import block
 from asapp.extensions import db
 from asapp.fields import InvalidFields, email_problem
-from asapp.models import Contact, ContactSource, LedgerEntry, Outcome, User
+from asapp.models import BlockedBy, Contact, ContactSource, Reason, User
 from asapp.salesforce.hosts import to_18
-from tests.factories import make_advisor, make_contact, make_synced_connection, save
+from tests.factories import make_advisor, make_contact, make_synced_connection
 
 TOMAS = Details("Tomás", "Herrera", "tomas@calle.example")
 
@@ -27,6 +29,10 @@ def add(advisor: User, details: Details = TOMAS, **options: Any) -> Contact:
 
 def edit(advisor: User, contact: Contact, details: Details, **options: Any) -> None:
     manual.edit_contact(advisor, contact, details, current_app.extensions["asapp.vault"], **options)
+
+
+def reason_here(contact: Contact) -> str | None:
+    return db.session.scalar(contact_rows(reason_of(utcnow())).where(Contact.id == contact.id))
 
 
 def hash_of(advisor: User, email: str) -> bytes:
@@ -115,23 +121,14 @@ def test_an_address_that_opted_out_in_salesforce_is_not_written_to_under_a_new_n
     """Rule contacts 2, for a contact made by hand; the other person was never imported."""
     connection = make_synced_connection()
     alice = connection.user
-    save(
-        LedgerEntry(
-            connection_id=connection.id,
-            salesforce_id=to_18("0035g00000TWIN1"),
-            outcome=Outcome.OPTED_OUT,
-            address_hash=hash_of(alice, "tomas@calle.example"),
-        )
-    )
+    opted_out = {to_18("0035g00000TWIN1"): hash_of(alice, "tomas@calle.example")}
+    block(connection.id, alice.id, BlockedBy.CONTACT, opted_out)
     contact = add(alice, TOMAS._replace(email="TOMAS@calle.example"))
-    db.session.refresh(contact)
-    assert contact.twin_opted_out
+    assert reason_here(contact) == Reason.TWIN_OPTED_OUT
     edit(alice, contact, TOMAS._replace(email="other@calle.example"))
-    db.session.refresh(contact)
-    assert not contact.twin_opted_out
+    assert reason_here(contact) is None
     edit(alice, contact, TOMAS)
-    db.session.refresh(contact)
-    assert contact.twin_opted_out
+    assert reason_here(contact) == Reason.TWIN_OPTED_OUT
 
 
 def test_salesforce_contacts_are_read_only_here(app: Flask) -> None:

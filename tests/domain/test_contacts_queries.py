@@ -96,7 +96,7 @@ def test_state_filter(app: Flask) -> None:
     connection = make_synced_connection()
     make_contact(connection, last_name="Active")
     make_contact(connection, last_name="Out", opted_out=True)
-    make_contact(connection, last_name="Twin", twin_opted_out=True)
+    make_contact(connection, last_name="Twin", is_twin=True)
     for reason in ("deleted", "merged", "reassigned", "gone"):
         make_contact(connection, last_name=reason, departed=reason)
     alice = connection.user

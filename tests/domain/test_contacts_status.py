@@ -13,7 +13,7 @@ from asapp.clock import utcnow
 from asapp.contacts.status import contact_rows, is_active, reason_of
 from asapp.extensions import db
 from asapp.models import ConnectionStatus, Contact, Reason
-from tests.factories import make_advisor, make_connection, make_contact, make_synced_connection, save
+from tests.factories import make_advisor, make_connection, make_contact, make_synced_connection, make_twin, save
 
 
 def state_of(contact: Contact) -> tuple[str | None, bool]:
@@ -38,7 +38,7 @@ def test_a_manual_contact_is_active_without_any_connection(app: Flask) -> None:
     ("columns", "reason"),
     [
         ({"opted_out": True}, Reason.OPTED_OUT),
-        ({"twin_opted_out": True}, Reason.TWIN_OPTED_OUT),
+        ({"is_twin": True}, Reason.TWIN_OPTED_OUT),
         ({"hidden_at": utcnow()}, Reason.HIDDEN_HERE),
         ({"departed": "deleted"}, Reason.DELETED),
         ({"departed": "merged"}, Reason.MERGED),
@@ -66,7 +66,7 @@ def test_unknown_never_counts_as_may_be_written_to(app: Flask) -> None:
 STEPS: list[tuple[Reason, Callable[[Contact], None]]] = [
     (Reason.OPT_OUT_UNKNOWN, lambda contact: None),
     (Reason.DISCONNECTED, lambda contact: set_status(contact, ConnectionStatus.DISCONNECTED)),
-    (Reason.TWIN_OPTED_OUT, lambda contact: setattr(contact, "twin_opted_out", True)),
+    (Reason.TWIN_OPTED_OUT, make_twin),
     (Reason.OPTED_OUT, lambda contact: setattr(contact, "opted_out", True)),
     (Reason.HIDDEN_HERE, lambda contact: setattr(contact, "hidden_at", utcnow())),
     (Reason.MERGED, lambda contact: setattr(contact, "departed", "merged")),

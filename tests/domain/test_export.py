@@ -40,7 +40,7 @@ def test_one_row_a_contact_in_any_state(app: Flask) -> None:
     alice = connection.user
     make_contact(connection, last_name="active")
     make_contact(connection, last_name="opted_out", opted_out=True)
-    make_contact(connection, last_name="twin_opted_out", twin_opted_out=True)
+    make_contact(connection, last_name="twin_opted_out", is_twin=True)
     make_contact(connection, last_name="hidden_here", hidden_at=utcnow())
     for reason in ("deleted", "merged", "reassigned", "gone"):
         make_contact(connection, last_name=reason, departed=reason)

@@ -10,11 +10,13 @@ from flask import Flask
 from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
 
+from asapp.clock import utcnow
+from asapp.contacts.status import contact_rows, reason_of
 from asapp.extensions import db
 from asapp.fields import InvalidFields
 from asapp.leads import actions, outbox
 from asapp.leads.words import Shown, meaning_of, refusal_of
-from asapp.models import ConsentEvent, Contact, Lead, LeadState
+from asapp.models import ConsentEvent, Contact, Lead, LeadState, Reason
 from asapp.simulator.org import Org
 from asapp.simulator.server import Running
 from tests.factories import make_advisor, make_connection
@@ -94,7 +96,8 @@ def test_a_sign_up_with_an_address_that_opted_out_is_inactive_at_once(office: Po
 
     lead = someone_signs_up(office.advisor)
 
-    assert db.session.get_one(Contact, lead.contact_id).twin_opted_out
+    reason = contact_rows(reason_of(utcnow())).where(Contact.id == lead.contact_id)
+    assert db.session.scalar(reason) == Reason.TWIN_OPTED_OUT
 
 
 # ---- Refusals

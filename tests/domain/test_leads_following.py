@@ -502,9 +502,9 @@ def test_the_panel_can_tell_when_leads_are_followed(office: FollowingOffice, mon
     seen: list[str] = []
     apply_rows = following.apply_rows
 
-    def watched(connection_id: int, records: Sequence[LeadRecord], run_id: int) -> int:
-        seen.append(db.session.get_one(SyncRun, run_id).phase)
-        return apply_rows(connection_id, records, run_id)
+    def watched(records: Sequence[LeadRecord], round_: following.Round) -> None:
+        seen.append(db.session.get_one(SyncRun, round_.run_id).phase)
+        apply_rows(records, round_)
 
     monkeypatch.setattr(following, "apply_rows", watched)
 

@@ -10,12 +10,14 @@ import pytest
 from flask import Flask, current_app
 from sqlalchemy import event, select
 
+from asapp.clock import utcnow
 from asapp.contacts import manual
 from asapp.contacts.fields import Details
 from asapp.contacts.removal import remove_contacts
+from asapp.contacts.status import contact_rows, reason_of
 from asapp.database import writing
 from asapp.extensions import db
-from asapp.models import Contact, User
+from asapp.models import Contact, Reason, User
 from asapp.simulator import Running
 from asapp.sync import departures
 from asapp.sync.books import balance
@@ -225,7 +227,7 @@ def test_a_contact_made_by_hand_while_its_address_opts_out_is_a_twin(app: Flask,
     wait = meanwhile(app, add_by_hand, "unchanged=")  # the page's counters: its rows are written, and not committed
     office.sync()
     wait()
-    assert db.session.scalars(select(Contact.twin_opted_out)).all() == [True]
+    assert db.session.scalars(contact_rows(reason_of(utcnow()))).all() == [Reason.TWIN_OPTED_OUT]
 
 
 def test_a_contact_made_by_hand_and_deleted_while_it_is_adopted_is_not_lost(app: Flask, office: Office) -> None:

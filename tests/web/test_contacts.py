@@ -229,7 +229,7 @@ def test_nobody_found_is_one_sentence(client: FlaskClient, alice: User) -> None:
     [
         ({}, "May be written to."),
         ({"opted_out": True}, "untick the box in Salesforce"),
-        ({"twin_opted_out": True}, "Another record of yours"),
+        ({"is_twin": True}, "Another record of yours"),
         ({"departed": "deleted"}, "Recycle Bin"),
         ({"departed": "merged"}, "surviving record"),
         ({"departed": "reassigned"}, "another owner"),
@@ -482,7 +482,7 @@ def test_why_by_id_from_our_tables_without_a_call(client: FlaskClient, connectio
     )
     for columns, says in (
         ({"opted_out": True}, "Opted out"),
-        ({"twin_opted_out": True}, "Same address opted out"),
+        ({"is_twin": True}, "Same address opted out"),
         ({"departed": "deleted"}, "Deleted"),
         ({"departed": "gone"}, "Not visible"),
         ({"hidden_at": utcnow()}, "Removed by you"),

@@ -1,0 +1,210 @@
+"""Rule contacts 10: who was deleted here stays so, who was erased doesn't come back, and who says yes again is here again."""
+
+from __future__ import annotations
+
+import pytest
+from flask import Flask
+from sqlalchemy import select
+
+from asapp.clock import utcnow
+from asapp.connections import connections
+from asapp.contacts import removal
+from asapp.contacts.status import contact_rows, reason_of
+from asapp.extensions import db
+from asapp.leads import actions, queries
+from asapp.models import Contact, LeadState, Reason, Tombstone
+from asapp.simulator.server import Running
+from asapp.sync.books import balance
+from tests.domain.test_leads_following import FollowingOffice
+from tests.domain.test_opted_out_addresses import ADDRESS, remove_and_reconnect
+from tests.signing_up import someone_signs_up
+
+
+@pytest.fixture
+def office(app: Flask, org: Running) -> FollowingOffice:
+    return FollowingOffice(org)
+
+
+def only_contact() -> Contact:
+    return db.session.scalars(select(Contact)).one()
+
+
+def people() -> list[tuple[str, str, str | None]]:
+    """(source, address, why inactive) of every row of a contact; a blank one has no address."""
+    db.session.rollback()
+    query = contact_rows(Contact.source, Contact.email, reason_of(utcnow())).order_by(Contact.id)
+    return [(row[0], row[1], row[2]) for row in db.session.execute(query)]
+
+
+def erase(office: FollowingOffice) -> None:
+    actions.erase(office.advisor.id, only_contact())
+
+
+# ---- Erased, and not stored again
+
+
+def test_an_erased_person_whose_contact_has_not_come_yet(office: FollowingOffice) -> None:
+    office.add(email=ADDRESS, first_name="Mei-Ling", last_name="Chou")
+    someone_signs_up(office.advisor)
+    office.deliver()
+    assert office.lead().state == LeadState.LINKED
+    erase(office)
+    run = office.sync()
+    assert {address for _, address, _ in people()} == {""}
+    assert (run.skipped, run.read) == ({"erased_here": 1}, 1)
+    assert office.sync_after_a_day().is_complete
+    assert {address for _, address, _ in people()} == {""}
+    books = balance(office.connection)
+    assert books is not None
+    assert (books.removed_here, books.rest) == (1, 0)
+
+
+def test_an_erased_person_whose_opted_out_contact_opts_in_later(office: FollowingOffice) -> None:
+    lead_id = office.send()
+    office.sync()
+    office.org.opt_out(lead_id)
+    contact_id = office.org.convert_lead(lead_id)
+    office.sync()
+    erase(office)
+    office.org.clock.advance(3600)
+    office.sync()
+    office.org.opt_in(contact_id)
+    office.sync()
+    assert {address for _, address, _ in people()} == {""}
+
+
+def test_an_erased_person_whose_create_was_never_answered_and_who_became_a_contact(office: FollowingOffice) -> None:
+    office.org.trouble.add("reset_after", path="composite/sobjects")
+    someone_signs_up(office.advisor)
+    office.deliver()
+    (made,) = office.org.leads()
+    erase(office)
+    office.org.convert_lead(made["Id"])
+    office.sync()
+    assert {address for _, address, _ in people()} == {""}
+
+
+def test_an_erased_person_stays_away_after_disconnecting_and_removing(office: FollowingOffice) -> None:
+    office.add(email=ADDRESS)
+    office.sync()
+    erase(office)
+    remove_and_reconnect(office)
+    assert people() == []
+    office.sync()
+    assert {address for _, address, _ in people()} == {""}
+
+
+def test_an_erased_person_who_is_made_anew_in_salesforce_stays_away(office: FollowingOffice) -> None:
+    contact_id = office.add(email=ADDRESS)
+    office.sync()
+    erase(office)
+    office.org.delete(contact_id)
+    office.add(email=ADDRESS.upper())
+    office.sync()
+    assert {address for _, address, _ in people()} == {""}
+
+
+# ---- Erased, and signed up again: a new person
+
+
+def test_an_erased_contact_who_signs_up_again_is_here_and_active(office: FollowingOffice) -> None:
+    office.add(email=ADDRESS, first_name="Mei", last_name="Chou-Berg")
+    office.sync()
+    erase(office)
+    someone_signs_up(office.advisor)
+    office.deliver()
+    assert people() == [("salesforce", ADDRESS, None)]
+    office.sync()
+    contact = only_contact()
+    assert (contact.first_name, contact.last_name) == ("Mei", "Chou-Berg")  # as Salesforce has it
+    assert people() == [("salesforce", ADDRESS, None)]
+
+
+def test_the_same_where_the_contact_was_removed_with_the_connection(office: FollowingOffice) -> None:
+    office.add(email=ADDRESS)
+    office.sync()
+    erase(office)
+    remove_and_reconnect(office)
+    someone_signs_up(office.advisor)
+    office.deliver()
+    office.sync()
+    assert people() == [("salesforce", ADDRESS, None)]
+
+
+def test_an_erased_lead_who_signs_up_again_and_is_converted(office: FollowingOffice) -> None:
+    lead_id = office.send()
+    office.sync()
+    erase(office)
+    office.sync()
+    someone_signs_up(office.advisor)
+    office.deliver()
+    assert office.lead().salesforce_id == lead_id
+    office.org.convert_lead(lead_id)
+    office.sync()
+    office.sync()
+    assert [row for row in people() if row[1]] == [("salesforce", ADDRESS, None)]
+
+
+# ---- Deleted here
+
+
+def test_a_person_deleted_here_comes_back_deleted_after_removing_and_can_be_restored(office: FollowingOffice) -> None:
+    office.add(email=ADDRESS)
+    office.sync()
+    removal.remove_contacts(office.advisor.id, [only_contact().id])
+    remove_and_reconnect(office)
+    run = office.sync()
+    assert people() == [("salesforce", ADDRESS, Reason.HIDDEN_HERE)]
+    assert run.skipped == {"hidden_here": 1}
+    books = balance(office.connection)
+    assert books is not None
+    assert books.is_balanced
+    removal.restore_contacts(office.advisor.id, [only_contact().id])
+    remove_and_reconnect(office)
+    office.sync()
+    assert people() == [("salesforce", ADDRESS, None)]
+    assert db.session.scalars(select(Tombstone)).all() == []
+
+
+@pytest.mark.parametrize("is_removed", [False, True])
+def test_a_person_deleted_here_who_signs_up_again_stays_hidden_and_the_advisor_is_told(
+    office: FollowingOffice, is_removed: bool
+) -> None:
+    office.add(email=ADDRESS)
+    office.sync()
+    removal.remove_contacts(office.advisor.id, [only_contact().id])
+    if is_removed:
+        remove_and_reconnect(office)
+    someone_signs_up(office.advisor)
+    assert {reason for _, _, reason in people()} == {Reason.HIDDEN_HERE}
+    assert [again.is_hidden for again in queries.find_asking_again(office.advisor.id)] == [True]
+    office.deliver()
+    office.sync()
+    assert people() == [("salesforce", ADDRESS, Reason.HIDDEN_HERE)]
+    (again,) = queries.find_asking_again(office.advisor.id)
+    removal.restore_contacts(office.advisor.id, [again.lead.contact_id or 0])
+    assert people() == [("salesforce", ADDRESS, None)]
+    assert queries.find_asking_again(office.advisor.id) == []
+
+
+def test_a_sign_up_restored_before_its_contact_comes_is_not_hidden_by_it(office: FollowingOffice) -> None:
+    office.add(email=ADDRESS)
+    office.sync()
+    removal.remove_contacts(office.advisor.id, [only_contact().id])
+    connections.end_connection(office.connection, keep_contacts=False)
+    db.session.commit()
+    someone_signs_up(office.advisor)
+    removal.restore_contacts(office.advisor.id, [only_contact().id])
+    remove_and_reconnect(office)
+    office.deliver()
+    office.sync()
+    assert people() == [("salesforce", ADDRESS, None)]
+
+
+def test_after_a_merge_of_leads_the_contact_has_the_winners_id(office: FollowingOffice) -> None:
+    lead_id = office.send()
+    office.sync()
+    winner = office.org.add_lead(office.user, last_name="Chou", email=ADDRESS)
+    office.org.merge(winner, [lead_id])
+    office.sync()
+    assert (only_contact().salesforce_id, office.lead().salesforce_id) == (winner, winner)
