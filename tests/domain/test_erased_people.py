@@ -78,6 +78,7 @@ def test_an_erased_person_whose_create_was_never_answered_and_who_became_a_conta
     someone_signs_up(office.advisor)
     office.deliver()
     (made,) = office.org.leads()
+    assert office.lead().salesforce_id is None
     erase(office)
     office.org.convert_lead(made["Id"])
     office.sync()
