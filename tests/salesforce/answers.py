@@ -1,4 +1,4 @@
-"""Every error that Salesforce is known to answer, with where that is known from, and what it is to become: one list.
+"""Every error that Salesforce is known to answer, where that is known from, and what we make of it: one list.
 
 The tests beside this page and those of the leads read it; a code that is in a table of asapp/salesforce/errors.py and not
 here, or here and not there, fails a test.
@@ -70,7 +70,7 @@ COUNTRY = (
 
 
 class Row(NamedTuple):
-    """One answer of the data API that carries an error code, and what it is to become."""
+    """One answer of the data API that carries an error code, and what we make of it."""
 
     source: Source
     status: int
@@ -456,7 +456,7 @@ RECORD_ROWS = [
 
 
 class TokenRow(NamedTuple):
-    """One answer of the token endpoint, and what it is to become."""
+    """One answer of the token endpoint, and what we make of it."""
 
     source: Source
     error: str
