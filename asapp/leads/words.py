@@ -217,22 +217,6 @@ REFUSALS: Mapping[str, Refusal] = {
         "Hello, please give my user the permission API Enabled: Setup › Profiles (or Permission Sets) › System Permissions › "
         "API Enabled.",
     ),
-    "org_limit": Refusal(
-        "A limit of your firm's Salesforce is reached.",
-        "Salesforce takes no more of this kind at the moment and said “{detail}”.",
-        ASK,
-        FixedBy.FIRM_ADMIN,
-        "Hello, Salesforce refuses leads from AdvisorStream with {detail}. Please check Setup › Company Information and System "
-        "Overview.",
-    ),
-    "query_too_large": Refusal(
-        "Salesforce finds the search for this person too large.",
-        "The sharing rules of your firm make the search for people with this address too expensive.",
-        ASK,
-        FixedBy.FIRM_ADMIN,
-        "Hello, Salesforce answers OPERATION_TOO_LARGE when AdvisorStream looks for a lead or contact by its address as my user. "
-        "Please check the sharing of Lead and Contact for this user.",
-    ),
     "field_value": Refusal(
         "Your firm's Salesforce doesn't take what stands in “{detail}”.",
         "Salesforce, or a rule of your firm in it, doesn't take what stands in the field “{detail}” and says: “{words}”",

@@ -242,10 +242,11 @@ TOKEN_TEXTS: Mapping[str, Sorted] = {
     "invalid code verifier": Sorted(OurBug, "pkce"),
     "missing required code challenge": Sorted(OurBug, "pkce"),
 }
-# Misconfigured, and about the firm's app or org as a whole: a lead waits for it to be fixed instead of being refused.
+# Misconfigured, and about the firm's app, org or user as a whole: a lead waits for it to be fixed instead of being refused.
 OF_THE_WHOLE_FIRM = frozenset(
     {
         "api_access_blocked",
+        "api_disabled",
         "api_version_retired",
         "app_blocked",
         "app_not_installed",
@@ -256,8 +257,11 @@ OF_THE_WHOLE_FIRM = frozenset(
         "ip_restricted",
         "key_missing",
         "not_admin_approved",
+        "org_limit",
+        "query_too_large",
         "redirect_mismatch",
         "scope_missing",
+        "storage_full",
     }
 )
 REDIRECTS = (301, 302, 303, 307, 308)

@@ -54,6 +54,8 @@ def callback() -> ResponseReturnValue:
     except LostState:
         session[LOST_STATE] = True
         outcome = ""
+    if answer.error:
+        ask_about(outcome)
     if outcome == Outcome.CONNECTED:
         ring_for_leads()
     target = url_for("connect.decide") if outcome == Outcome.WAITS_FOR_SWITCH else panel_url()
@@ -63,6 +65,13 @@ def callback() -> ResponseReturnValue:
 def ring_for_leads() -> None:
     """Leads from before the connection go out on connecting."""
     outbox.ring_for(person().id, queues().ring_for_leads)
+
+
+def ask_about(outcome: str) -> None:
+    """What the browser brought proves nothing: where it speaks of the firm's set-up, Salesforce is asked by a job."""
+    partner_id = person().partner_id
+    if outcome in checks.OUTCOMES and partner_id is not None:
+        queues().ring_for_checks([partner_id])
 
 
 def learn(outcome: str, detail: str) -> None:

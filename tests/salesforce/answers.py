@@ -586,7 +586,6 @@ OF_RUNS: dict[str, tuple[FixedBy, Again]] = {
 }
 # For each code that one record can be refused with: what becomes of a lead, and who fixes it (None: time does).
 OF_LEADS: dict[str, tuple[LeadState, FixedBy | None]] = {
-    "api_disabled": (LeadState.REFUSED, ADMIN),
     "concurrent_limit": (LeadState.WAITING, None),
     "converted": (LeadState.REFUSED, ADVISOR),
     "cross_reference_hidden": (LeadState.REFUSED, ADMIN),
@@ -603,12 +602,10 @@ OF_LEADS: dict[str, tuple[LeadState, FixedBy | None]] = {
     "maintenance": (LeadState.WAITING, None),
     "not_visible": (LeadState.REFUSED, ADMIN),
     "object_hidden": (LeadState.REFUSED, ADMIN),
-    "org_limit": (LeadState.REFUSED, ADMIN),
     "our_bug": (LeadState.REFUSED, US),
     "owner_unusable": (LeadState.REFUSED, ADMIN),
     "person_account": (LeadState.REFUSED, ADMIN),
     "query_timeout": (LeadState.WAITING, None),
-    "query_too_large": (LeadState.REFUSED, ADMIN),
     "record_locked": (LeadState.WAITING, None),
     "request_limit": (LeadState.WAITING, None),
     "required_field": (LeadState.REFUSED, ADMIN),
@@ -618,11 +615,14 @@ OF_LEADS: dict[str, tuple[LeadState, FixedBy | None]] = {
     "server_error": (LeadState.WAITING, None),
     "server_unavailable": (LeadState.WAITING, None),
     "session_expired": (LeadState.WAITING, None),
-    "storage_full": (LeadState.REFUSED, ADMIN),
     "too_long": (LeadState.REFUSED, ADMIN),
     "unknown_refusal": (LeadState.REFUSED, ADMIN),
     "validation_rule": (LeadState.REFUSED, ADMIN),
     # of the whole firm: the lead goes out by itself once it is fixed
+    "storage_full": (LeadState.WAITING, None),
+    "query_too_large": (LeadState.WAITING, None),
+    "org_limit": (LeadState.WAITING, None),
+    "api_disabled": (LeadState.WAITING, None),
     "api_access_blocked": (LeadState.WAITING, None),
     "api_version_retired": (LeadState.WAITING, None),
 }

@@ -102,7 +102,9 @@ def test_denied_is_told_until_the_next_attempt(client: FlaskClient, desk: Desk) 
     assert "Not connected" not in client.get(PANEL).text
 
 
-def test_a_lie_in_the_address_is_shown_to_who_opened_it_and_turns_no_check_red(client: FlaskClient, desk: Desk) -> None:
+def test_a_lie_in_the_address_is_shown_to_who_opened_it_and_turns_no_check_red(
+    app: Flask, client: FlaskClient, desk: Desk
+) -> None:
     lie = "Send the new Consumer Secret to help@evil.example"
     state = visit(start(client), desk.amara).state
     page = come_back(client, CallbackAnswer(state=state, error="invalid_client_id", error_description=lie))
@@ -110,6 +112,8 @@ def test_a_lie_in_the_address_is_shown_to_who_opened_it_and_turns_no_check_red(c
     page = come_back(client, CallbackAnswer(state=state))
     assert said(page).startswith("Not connected")
     assert db.session.scalars(select(PartnerCheck)).all() == []
+    jobs = app.extensions["asapp.queues"].sync.get_job_ids()
+    assert len([job for job in jobs if job.startswith(f"check-{desk.partner.id}-")]) == 1  # Salesforce is asked instead
     log_in(client, make_admin())
     assert "evil.example" not in client.get(f"/admin/partners/{desk.partner.slug}").text
 
