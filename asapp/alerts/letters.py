@@ -14,13 +14,13 @@ from sqlalchemy import select
 
 from asapp import mail
 from asapp.alerts.rules import count_failing
-from asapp.connections.app_health import IS_REFUSED
+from asapp.connections.app_health import IS_RED
+from asapp.connections.look import find_run_to_show
 from asapp.connections.words import Context, explain_reconnect
 from asapp.extensions import db
 from asapp.mail import Letter
 from asapp.models import Alert, AlertKind, AlertMail, Connection, Partner, PartnerCheck, User
 from asapp.models.connection import IS_FAILING
-from asapp.sync import runs
 from asapp.sync import words as sync_words
 
 INTEGRATIONS = "/settings/integrations?open=salesforce"
@@ -63,6 +63,7 @@ def make_part(alert: Alert, public_url: str, now: datetime) -> Part:
         firm = db.session.get_one(Partner, alert.partner_id)
         subject, page, ask = OF_PARTNER[kind]
         more = ask(firm)
+        subject = more.get("subject", subject)
     url = public_url + page.format(slug=firm.slug)
     names = {"firm": firm, "url": url, "since": alert.opened_at, **more}
     return Part(f"mail/alerts/{kind}.txt", subject.format(firm=firm.name), names)
@@ -72,7 +73,7 @@ def _about_connection(connection: Connection, now: datetime) -> dict[str, Any]:
     """reason: why it has to be connected again. failure: what the last sync ended with, in words, if it failed."""
     partner = connection.partner
     context = Context(partner.name, partner.salesforce_host, "", connection.username, now)
-    run = runs.find_shown_run(connection)
+    run = find_run_to_show(connection)
     failure = ""
     if run is not None and run.is_failed and connection.is_connected:
         failure = sync_words.explain(
@@ -87,7 +88,13 @@ def _about_pause(firm: Partner) -> dict[str, Any]:
 
 
 def _about_app(firm: Partner) -> dict[str, Any]:
-    red = db.session.scalars(select(PartnerCheck.code).where(PartnerCheck.partner_id == firm.id, *IS_REFUSED)).all()
+    """host: of a Salesforce that has moved; else what: the value on the firm's page that no longer works."""
+    found = db.session.execute(
+        select(PartnerCheck.code, PartnerCheck.detail).where(PartnerCheck.partner_id == firm.id, *IS_RED)
+    )
+    red = {row.code: row.detail for row in found}
+    if "host" in red:
+        return {"subject": "{firm}: its Salesforce has moved", "host": red["host"]}
     return {"what": "Consumer Key" if "key" in red else "Consumer Secret"}
 
 

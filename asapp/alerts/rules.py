@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Select, func, or_, select
 
 from asapp.connections import opt_outs
-from asapp.connections.app_health import IS_REFUSED, REFUSED
+from asapp.connections.app_health import IS_RED, SHOWN_BY
 from asapp.extensions import db
 from asapp.models import AlertKind, Connection, ConnectionStatus, Partner, PartnerCheck
 from asapp.models.connection import IS_FAILING, IS_WELL
@@ -25,7 +25,7 @@ from asapp.sync import store
 LEAST_FAILING = 3
 NEWS = timedelta(days=1)
 # They have alerts of their own, which name the cause.
-HAVE_THEIR_OWN = ("share_used_up", "org_nearly_full", "request_limit", *REFUSED)
+HAVE_THEIR_OWN = ("share_used_up", "org_nearly_full", "request_limit", *SHOWN_BY)
 # When a pause ends somebody has to be synced before one knows whether it was the last; a good sync says so at once.
 PAUSE_LINGERS = timedelta(hours=1)
 
@@ -64,11 +64,11 @@ def stays_paused(now: datetime) -> Ids:
 
 
 def app_is_refused(_now: datetime) -> Ids:
-    """Of firms where somebody is connected: what never worked is seen by whoever sets it up."""
+    """Key, secret or address no longer work, in firms with a connection: what never worked is seen on the set-up page."""
     somebody = select(Connection.id).where(
         Connection.partner_id == Partner.id, Connection.status != ConnectionStatus.DISCONNECTED
     )
-    red = select(Partner.id).join(PartnerCheck, PartnerCheck.partner_id == Partner.id).where(*IS_REFUSED)
+    red = select(Partner.id).join(PartnerCheck, PartnerCheck.partner_id == Partner.id).where(*IS_RED)
     return _ids(red.where(Partner.is_enabled, somebody.exists()))
 
 

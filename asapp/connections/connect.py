@@ -4,17 +4,21 @@ State and PKCE verifier lie in the table oauth_states, the verifier sealed, the 
 the person who began, within ten minutes, with the app the firm had then. How a log-in ended stays on its row, so that the
 panel can tell until the next attempt. No transaction is open while Salesforce is asked. A grant that is not kept is given
 back at once: Salesforce allows five per user and app, and ends the oldest one silently.
+
+An error in the address that a browser opens proves nothing: anybody can write one. It is shown to the person who opened it;
+only what Salesforce answered us says anything about the firm's set-up.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from asapp import audit
@@ -26,7 +30,7 @@ from asapp.extensions import db
 from asapp.models import Action, OAuthState, Partner, User
 from asapp.models.columns import new_public_id
 from asapp.salesforce import oauth
-from asapp.salesforce.errors import OurBug, SalesforceError
+from asapp.salesforce.errors import CODE, OurBug, SalesforceError
 from asapp.salesforce.oauth import Grant, Identity
 from asapp.vault import CannotOpen
 
@@ -36,6 +40,8 @@ LIFETIME = timedelta(minutes=10)
 KEPT_FOR = timedelta(days=1)
 QUOTE_LENGTH = 200
 DETAIL_LENGTH = 80
+
+Learn = Callable[[str, str], None]  # is told an outcome and Salesforce's own code for it
 
 
 class Outcome(StrEnum):
@@ -65,6 +71,10 @@ class NotKept(Exception):
     def __init__(self, code: str, detail: str = "", words: str = "") -> None:
         super().__init__(code)
         self.code, self.detail, self.words = code, detail, words
+
+
+class ToldByBrowser(NotKept):
+    """The log-in ended with an error in the address that the browser opened."""
 
 
 def begin(
@@ -97,31 +107,51 @@ def begin(
     return start.authorize_url
 
 
-def finish(user: User, answer: CallbackAnswer, settings: ConnectSettings, by: Actor = ITSELF) -> str:
+def finish(
+    user: User, answer: CallbackAnswer, settings: ConnectSettings, by: Actor = ITSELF, learn: Learn = lambda *_: None
+) -> str:
     """Act on what came back and return the outcome. Commits. Raises LostState, and then nothing has changed.
 
-    An answer that has come before gets the outcome it got then (an empty text while that is being worked out).
+    An answer that has come before gets the outcome it got then (an empty text while that is being worked out). learn is
+    called where Salesforce itself has answered us: with the outcome, once it is stored.
     """
     user_id, row_id = user.id, _consume(user, answer.state)
     if row_id is None:
         return _earlier_outcome(user, answer.state)
+    detail, words, is_fetched = "", "", True
     try:
         outcome = _carry_out(user, row_id, answer, settings, by)
     except CannotOpen:
-        return _note(row_id, "key_missing")
+        outcome, is_fetched = "key_missing", False
     except NotKept as ended:
-        return _note(row_id, ended.code, ended.detail, ended.words)
+        outcome, detail, words = ended.code, ended.detail, ended.words
+        is_fetched = not isinstance(ended, ToldByBrowser)
     except SalesforceError as error:
         level = logging.ERROR if isinstance(error, OurBug) else logging.WARNING
         log.log(level, "log-in of user %s at Salesforce failed: %s", user_id, error)
-        return _note(row_id, error.code, error.detail, error.words)
-    return _note(row_id, outcome)
+        outcome, detail, words = error.code, error.detail, error.words
+    except Exception:
+        _note(row_id, "our_bug")
+        raise
+    _note(row_id, outcome, detail, words, is_fetched)
+    if is_fetched:
+        learn(outcome, detail)
+    return outcome
 
 
 def find_last_attempt(user: User) -> OAuthState | None:
     """Return the log-in that this person began last, whatever became of it."""
     return db.session.scalar(
         select(OAuthState).where(OAuthState.user_id == user.id).order_by(OAuthState.id.desc()).limit(1)
+    )
+
+
+def find_connected_at(user_id: int) -> datetime | None:
+    """Return when this person came back from a log-in that connected, as far as log-ins are kept."""
+    return db.session.scalar(
+        select(func.max(OAuthState.used_at)).where(
+            OAuthState.user_id == user_id, OAuthState.outcome == Outcome.CONNECTED.value
+        )
     )
 
 
@@ -170,7 +200,7 @@ def _carry_out(user: User, row_id: int, answer: CallbackAnswer, settings: Connec
         _check_scopes(grant)
         who = oauth.who_is(grant, api_version, settings.allow_loopback)
         return _keep(user, partner_id, grant, who, settings, by)
-    except (SalesforceError, NotKept):
+    except Exception:  # also what is our bug: nobody would give it back later
         db.session.rollback()
         oauth.revoke(app, grant.refresh_token or grant.access_token)
         raise
@@ -183,7 +213,7 @@ def _check(row: OAuthState, partner: Partner | None, answer: CallbackAnswer) -> 
         raise NotKept("setup_changed")
     if answer.error:
         code = oauth.code_of_callback_error(answer.error, answer.error_description)
-        raise NotKept(code, answer.error, answer.error_description)
+        raise ToldByBrowser(code, answer.error if CODE.fullmatch(answer.error) else "", answer.error_description)
     if not answer.code:
         raise NotKept("no_code")
     return partner
@@ -220,7 +250,7 @@ def _keep(user: User, partner_id: int, grant: Grant, who: Identity, settings: Co
     return outcome
 
 
-def _note(row_id: int, outcome: str, detail: str = "", words: str = "") -> str:
+def _note(row_id: int, outcome: str, detail: str = "", words: str = "", is_fetched: bool = False) -> None:
     quotable = "".join(character for character in words if character.isprintable())[:QUOTE_LENGTH]
     db.session.rollback()
     db.session.execute(
@@ -230,12 +260,12 @@ def _note(row_id: int, outcome: str, detail: str = "", words: str = "") -> str:
             outcome=outcome,
             outcome_detail=detail[:DETAIL_LENGTH] or None,
             outcome_words=quotable or None,
+            is_fetched=is_fetched,
             code_verifier_sealed=None,
         )
         .execution_options(synchronize_session=False)
     )
     db.session.commit()
-    return outcome
 
 
 def _sha256(state: str) -> str:

@@ -14,7 +14,6 @@ from asapp.connections.settings import ConnectSettings
 from asapp.connections.words import (
     Context,
     Explained,
-    Mender,
     explain_failure,
     explain_reconnect,
     forward_when_stuck,
@@ -35,12 +34,15 @@ from asapp.models import (
 from asapp.sync import departures, runs
 from asapp.sync import words as sync_words
 
+# With these a run fails only where the permission is over; a connection that is connected has another one by now.
+OF_AN_OLD_PERMISSION = ("disconnected", "inactive_user", "permission_expired", "permission_withdrawn")
+
 
 def look(user: User, settings: ConnectSettings, default_interval_minutes: int, lost_state: bool = False) -> Panel:
     """Return the panel of this advisor as it is now. lost_state: an answer has just come back that fits no log-in."""
     now = utcnow()
     partner, connection = user.partner, connections.find_latest(user)
-    run = runs.find_shown_run(connection) if connection is not None and not connection.is_disconnected else None
+    run = find_run_to_show(connection)
     interval = (partner.sync_interval_minutes if partner else None) or default_interval_minutes
     panel = Panel(
         PanelState.SYNCING,
@@ -115,6 +117,20 @@ def find_progress(user: User) -> Progress | None:
     return Progress(row, utcnow()) if row is not None else None
 
 
+def find_run_to_show(connection: Connection | None) -> SyncRun | None:
+    """Return the active run, or the latest; None where that one failed before the advisor connected again: it is history."""
+    if connection is None or connection.is_disconnected:
+        return None
+    run = runs.find_shown_run(connection)
+    if run is None or not run.is_failed or not connection.is_connected:
+        return run
+    if run.error_code in OF_AN_OLD_PERMISSION:
+        return None
+    connected_at = connect.find_connected_at(connection.user_id) or connection.status_changed_at
+    since = max(connected_at, connection.status_changed_at)
+    return run if run.finished_at is None or run.finished_at > since else None
+
+
 def find_reconnect(user: User) -> Connection | None:
     """Return the connection that needs this advisor, for the banner on every page."""
     connection = connections.find_current(user)
@@ -133,7 +149,7 @@ def explain_run(partner: Partner | None, connection: Connection | None, run: Syn
         happened=words.happened,
         safe=words.safe,
         do_next=words.next_step,
-        mender=Mender.FIRMS_ADMIN if words.forward else Mender.TIME,
+        fixed_by=words.fixed_by,
         forward=words.forward,
         subject="AdvisorStream and Salesforce",
     )
@@ -179,6 +195,7 @@ def _connect_failure(
             when=attempt.used_at or now,
             detail=attempt.outcome_detail or "",
             words=attempt.outcome_words or "",
+            is_fetched=attempt.is_fetched,
         )
         return explain_failure(attempt.outcome, told)
     return explain_failure("lost_state", context) if lost_state else None

@@ -11,7 +11,8 @@ from enum import StrEnum
 from typing import Protocol
 
 from asapp.connections import opt_outs
-from asapp.connections.words import Explained, Mender
+from asapp.connections.words import Explained
+from asapp.fixed_by import FixedBy
 from asapp.models import Connection, Partner, PendingGrant, RunPhase, RunStatus, SyncRun
 
 LONG_WAIT = timedelta(seconds=90)  # a queued run that nobody has taken up for so long is said to wait
@@ -236,7 +237,7 @@ def decide(
     is_for_admin: bool,
     now: datetime,
 ) -> PanelState:
-    """Return the state, the first that is true. is_for_admin: only the firm's admin can mend how the last run failed."""
+    """Return the state, the first that is true. is_for_admin: only the firm's admin can fix how the last run failed."""
     is_connected = connection is not None and not connection.is_disconnected
     questions: tuple[tuple[PanelState, bool], ...] = (
         (PanelState.NOT_SET_UP, partner is None or not partner.is_ready),
@@ -252,7 +253,7 @@ def decide(
 
 
 def is_for_admin(failure: Explained | None) -> bool:
-    return failure is not None and failure.mender == Mender.FIRMS_ADMIN
+    return failure is not None and failure.fixed_by == FixedBy.FIRM_ADMIN
 
 
 def _is_paused(partner: Partner | None, now: datetime) -> bool:
@@ -272,10 +273,14 @@ def _say(panel: Panel) -> Said:
         until = f"{panel.partner.paused_until:%H:%M} UTC"
         return Said(Tone.WARN, f"Paused until about {until}", "Your firm has used its Salesforce calls for now.")
     if state in (PanelState.WAITING_FOR_ADMIN, PanelState.CONNECTED):
-        if run is None:
-            return Said(Tone.GOOD, "Connected", "Nothing has been copied yet.")
-        return _say_ending(panel, run)
+        return _say_ending(panel, run) if run is not None else _say_connected(panel)
     return _say_unconnected(panel)
+
+
+def _say_connected(panel: Panel) -> Said:
+    if panel.is_first_sync:
+        return Said(Tone.GOOD, "Connected", "Nothing has been copied yet.")
+    return Said(Tone.GOOD, "Connected", "The next sync reads what was missed and starts by itself.")
 
 
 def _say_progress(progress: Progress) -> Said:

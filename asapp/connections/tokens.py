@@ -6,7 +6,7 @@ token keeps the old one, instance_url may have changed) and committed WHERE the 
 before the new token is used. No transaction is open during the call.
 
 Only the answers that salesforce/errors.py calls ReconnectNeeded end a connection. A refusal in words that nobody knows
-does when it has come three times over an hour.
+does when three attempts that are far apart have met it, over an hour.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ POLL_S = 0.1
 IDLE = timedelta(days=20)  # Salesforce may end what was not used for 30
 UNKNOWN_REFUSALS = 3
 UNKNOWN_REFUSALS_OVER = timedelta(hours=1)
+UNKNOWN_REFUSALS_APART = timedelta(minutes=20)  # what comes sooner is the same attempt: a run's or a lead's own retries
 STORE_TRIES = 5
 
 
@@ -137,9 +138,9 @@ class StoredTokens:
             grant = oauth.refresh(lease.app, lease.refresh_token)
         except SalesforceError as error:
             self._note_refusal(lease, error)
-            if error.code in app_health.REFUSED:
+            if error.code in app_health.SHOWN_BY:
                 with self._writing() as session:
-                    app_health.note_refused(session, lease.partner_id, lease.app_version, error.code, error.detail)
+                    app_health.note_refused(session, lease.partner_id, lease.app_version, error)
             raise
         was_stored = _persist(lambda: self._store(lease, grant))
         if not was_stored:  # disconnected, or connected anew, while we asked: nobody needs what we got
@@ -204,10 +205,15 @@ class StoredTokens:
         connection = session.get_one(Connection, self.connection_id, populate_existing=True)
         if connection.token_version != lease.token_version:
             return False
+        last = connection.unknown_refused_at if connection.unknown_refusals else None
+        if last is None:
+            connection.unknown_refusals, connection.unknown_refusals_since = 0, now
+        elif now - last < UNKNOWN_REFUSALS_APART:
+            return False
         connection.unknown_refusals += 1
-        connection.unknown_refusals_since = connection.unknown_refusals_since or now
+        connection.unknown_refused_at = now
         session.flush()
-        is_over_time = now - connection.unknown_refusals_since >= UNKNOWN_REFUSALS_OVER
+        is_over_time = now - (connection.unknown_refusals_since or now) >= UNKNOWN_REFUSALS_OVER
         return is_over_time and connection.unknown_refusals >= UNKNOWN_REFUSALS
 
     def _take_lease(self, session: Session, connection: Connection) -> _Lease | None:

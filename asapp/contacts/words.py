@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import NamedTuple
 
 from asapp.contacts.status import ACTIVE, INACTIVE
@@ -87,6 +88,13 @@ SOURCES: dict[str, str] = {
 }
 
 
+class Where(StrEnum):
+    """On which page a remedy is found."""
+
+    HERE = "here"
+    INTEGRATIONS = "integrations"
+
+
 class VerdictWords(NamedTuple):
     """headline holds {who}, and {owner} where it names one."""
 
@@ -95,6 +103,11 @@ class VerdictWords(NamedTuple):
     headline: str
     meaning: str
     remedy: str
+    where: Where = Where.HERE
+
+    @property
+    def is_at_integrations(self) -> bool:
+        return self.where == Where.INTEGRATIONS
 
 
 VERDICTS: dict[Answer, VerdictWords] = {
@@ -157,6 +170,7 @@ VERDICTS: dict[Answer, VerdictWords] = {
         "{who} waits for your decision",
         "A sync found that this contact has left, together with many others. The change waits for your decision.",
         "Approve or discard it under Integrations.",
+        where=Where.INTEGRATIONS,
     ),
     Answer.NOT_VISIBLE: VerdictWords(
         "Not visible",
@@ -171,6 +185,7 @@ VERDICTS: dict[Answer, VerdictWords] = {
         "{who} is yours and not here yet",
         "The contact is in Salesforce, is yours and may be written to. The last sync was before it was so.",
         "Press Sync Account under Integrations, or wait for the next sync.",
+        where=Where.INTEGRATIONS,
     ),
     Answer.DISCONNECTED: VerdictWords(
         "Disconnected",
@@ -178,6 +193,7 @@ VERDICTS: dict[Answer, VerdictWords] = {
         "{who} is here, but Salesforce is disconnected",
         "Since then nobody can tell who has opted out, so nothing is sent.",
         "Connect Salesforce again under Integrations.",
+        where=Where.INTEGRATIONS,
     ),
     Answer.OPT_OUT_UNKNOWN: VerdictWords(
         "Opt-out not known",
@@ -185,6 +201,7 @@ VERDICTS: dict[Answer, VerdictWords] = {
         "Nobody can tell whether {who} opted out",
         "There was no good sync for too long, or your Salesforce user can't see who has opted out of email.",
         "Open Integrations: the panel says what to do.",
+        where=Where.INTEGRATIONS,
     ),
     Answer.NOT_CONNECTED: VerdictWords(
         "Not connected",
@@ -192,6 +209,7 @@ VERDICTS: dict[Answer, VerdictWords] = {
         "{who} isn't here, and Salesforce isn't connected",
         "We know nobody by that, and can't ask Salesforce.",
         "Connect Salesforce under Integrations, then ask again.",
+        where=Where.INTEGRATIONS,
     ),
     Answer.NO_ANSWER: VerdictWords(
         "No answer",
@@ -224,15 +242,30 @@ def words_of(verdict: Verdict, who: str) -> VerdictWords:
     return words._replace(headline=headline[0].upper() + headline[1:])
 
 
-def why_not_asked(error: SalesforceError) -> tuple[str, str]:
+class Trouble(NamedTuple):
+    happened: str
+    remedy: str
+    where: Where = Where.HERE
+
+    @property
+    def is_at_integrations(self) -> bool:
+        return self.where == Where.INTEGRATIONS
+
+
+def why_not_asked(error: SalesforceError) -> Trouble:
     """Return why Salesforce gave no answer, and what to do."""
     if isinstance(error, ReconnectNeeded):
-        return "Your connection to Salesforce needs renewing.", "Connect again under Integrations, then ask again."
+        return Trouble(
+            "Your connection to Salesforce needs renewing.",
+            "Connect again under Integrations, then ask again.",
+            where=Where.INTEGRATIONS,
+        )
     if isinstance(error, LimitReached):
-        return "Your firm's Salesforce has used up its calls for now.", "Ask again in an hour or two."
+        return Trouble("Your firm's Salesforce has used up its calls for now.", "Ask again in an hour or two.")
     if isinstance(error, Misconfigured):
-        return (
+        return Trouble(
             "Your Salesforce user isn't allowed to read what this needs.",
             "Sync Account under Integrations: the panel then holds the text for your Salesforce admin.",
+            where=Where.INTEGRATIONS,
         )
-    return "Salesforce can't be reached right now.", "Ask again in a few minutes."
+    return Trouble("Salesforce can't be reached right now.", "Ask again in a few minutes.")

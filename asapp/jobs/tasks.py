@@ -80,7 +80,10 @@ def keep_alive(connection_id: int) -> None:
 
 
 def check_partner(partner_id: int) -> None:
-    """Try a new Consumer Secret that waits. Started by: the tick, every ten minutes at most. Touches the partner's checks."""
+    """Check a partner's set-up, and try a new Consumer Secret that waits. Touches the partner's checks.
+
+    Started by: the tick and a log-in that came back with an error, every ten minutes at most.
+    """
     with door("check_partner", partner_id=partner_id):
         partner = db.session.get(Partner, partner_id)
         if partner is not None and partner.pending_secret_sealed is not None:

@@ -398,8 +398,8 @@ class RoundEnd:
 
 
 def sort_out(lead: Lead, error: errors.SalesforceError) -> None:
-    """What an error about this one lead makes of it: waiting where time helps, else refused, with words."""
-    if isinstance(error, errors.TryLater | errors.LimitReached):
+    """What an error makes of this lead: waiting where time helps, or a fix for the whole firm; else refused, with words."""
+    if error.again not in (errors.Again.ON_RETRY, errors.Again.NEXT_RUN) or error.code in errors.OF_THE_WHOLE_FIRM:
         outbox.put_off(lead, error.code, error.detail)
         return
     lead.state, lead.changed_at = LeadState.REFUSED, utcnow()

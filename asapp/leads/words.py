@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
 
+from asapp.fixed_by import FixedBy
 from asapp.models import ConsentKind, ConsentSource, Lead, LeadState, LinkedKind
 
 
@@ -95,11 +96,15 @@ CHECKS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why Salesforce refused, in an advisor's words. forward: a text for the firm's Salesforce admin, where it helps."""
+    """Why Salesforce refused, in an advisor's words. forward: a text for the firm's Salesforce admin, where it helps.
+
+    Braces are filled in: {detail}, a field's name or Salesforce's code; {words}, what Salesforce or the firm's admin wrote.
+    """
 
     short: str
     happened: str
     next_step: str
+    fixed_by: FixedBy
     forward: str = ""
 
 
@@ -109,6 +114,7 @@ REFUSALS: Mapping[str, Refusal] = {
         "Your firm requires “{detail}” on every lead.",
         "Your firm requires “{detail}” on every lead, and the sign-up page doesn't ask for it.",
         "Ask your Salesforce admin to give “{detail}” a default value, then press Retry.",
+        FixedBy.FIRM_ADMIN,
         "Hello, AdvisorStream creates leads with first name, last name, email, company and lead source. Salesforce refuses "
         "them because {detail} is required. Please give this field a default value, or require it on the page layout only.",
     ),
@@ -116,6 +122,7 @@ REFUSALS: Mapping[str, Refusal] = {
         "A rule of your firm: “{words}”",
         "A validation rule of your firm refused it and says: “{words}”",
         "Ask your Salesforce admin to let leads with the source “AdvisorStream” pass, then press Retry.",
+        FixedBy.FIRM_ADMIN,
         "Hello, a validation rule on Lead refuses leads from AdvisorStream with: “{words}”. Please let leads with our lead "
         "source pass it.",
     ),
@@ -123,6 +130,7 @@ REFUSALS: Mapping[str, Refusal] = {
         "Salesforce has somebody like this already.",
         "A duplicate rule of your firm found somebody with the same address or a similar name, who may belong to a colleague.",
         "Look in Salesforce who it is. If it is somebody else after all, ask your Salesforce admin, then press Retry.",
+        FixedBy.ADVISOR,
         "Hello, a duplicate rule on Lead refuses a lead from AdvisorStream. Please check whether the record that it matches "
         "is the same person.",
     ),
@@ -130,6 +138,7 @@ REFUSALS: Mapping[str, Refusal] = {
         "Your Salesforce user may not create leads.",
         "Your Salesforce user has no permission to create leads.",
         ASK,
+        FixedBy.FIRM_ADMIN,
         "Hello, please give my user the permissions Read and Create on Lead: Setup › Profiles (or Permission Sets) › Object "
         "Settings › Leads.",
     ),
@@ -137,6 +146,7 @@ REFUSALS: Mapping[str, Refusal] = {
         "Your Salesforce user may not see {detail} records.",
         "Your Salesforce user has no permission to read {detail} records, so nobody can tell whether this person is there.",
         ASK,
+        FixedBy.FIRM_ADMIN,
         "Hello, please give my user the permissions Read and Create on Lead, and Read on Contact: Setup › Profiles (or "
         "Permission Sets) › Object Settings.",
     ),
@@ -144,6 +154,7 @@ REFUSALS: Mapping[str, Refusal] = {
         "Your Salesforce user can't see the field “{detail}”.",
         "The field “{detail}” is hidden from your Salesforce user.",
         ASK,
+        FixedBy.FIRM_ADMIN,
         "Hello, please make the field {detail} of Lead visible and editable for my user: Setup › Object Manager › Lead › "
         "Fields & Relationships › {detail} › Set Field-Level Security.",
     ),
@@ -151,6 +162,7 @@ REFUSALS: Mapping[str, Refusal] = {
         "Your Salesforce user may not fill in “{detail}”.",
         "Salesforce doesn't let your user fill in “{detail}”.",
         ASK,
+        FixedBy.FIRM_ADMIN,
         "Hello, please let my user edit the field {detail} of Lead: Setup › Object Manager › Lead › Fields & Relationships › "
         "{detail} › Set Field-Level Security.",
     ),
@@ -158,41 +170,121 @@ REFUSALS: Mapping[str, Refusal] = {
         "Salesforce doesn't take this email address.",
         "Salesforce doesn't take this address for a real one.",
         "Check the address with the person.",
+        FixedBy.ADVISOR,
     ),
     "too_long": Refusal(
         "Something is longer than Salesforce takes.",
-        "Your firm's Salesforce takes fewer characters than usual in a field.",
+        "Your firm's Salesforce takes fewer characters than usual in a field ({detail}).",
         ASK,
+        FixedBy.FIRM_ADMIN,
+        "Hello, Salesforce refuses a lead from AdvisorStream because a value is longer than it takes ({detail}). Please check "
+        "the length of this field of Lead, and what your rules write into it.",
     ),
     "restricted_picklist": Refusal(
         "Your firm doesn't have our lead source.",
         "Lead Source takes only the values that your firm has listed, and AdvisorStream's isn't one of them.",
         "Ask your Salesforce admin to add it, then press Retry.",
+        FixedBy.FIRM_ADMIN,
         "Hello, please add the value that AdvisorStream uses to the picklist Lead Source of Lead.",
     ),
     "firms_own_code": Refusal(
         "A program of your firm in Salesforce broke on it.",
-        "A trigger or flow of your firm, which runs on new leads, ended with an error.",
+        "A trigger or flow of your firm, which runs on new leads, ended with an error: “{words}”",
         ASK,
-        "Hello, a trigger or flow on Lead fails for leads from AdvisorStream (CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY). Please "
+        FixedBy.FIRM_ADMIN,
+        "Hello, a trigger or flow on Lead fails for leads from AdvisorStream ({detail}): “{words}” Please "
         "check it with a lead that has first name, last name, email, company and lead source only.",
     ),
     "owner_unusable": Refusal(
         "Your firm's assignment rule names nobody who can take it.",
         "The rule that gives leads to people names somebody who is inactive.",
         ASK,
+        FixedBy.FIRM_ADMIN,
         "Hello, the assignment rule on Lead gives leads from AdvisorStream to an owner who is inactive or missing.",
     ),
-    "storage_full": Refusal("Your firm's Salesforce is full.", "Salesforce takes no new records.", ASK),
+    "storage_full": Refusal(
+        "Your firm's Salesforce is full.",
+        "Salesforce takes no new records: its storage is used up.",
+        ASK,
+        FixedBy.FIRM_ADMIN,
+        "Hello, Salesforce refuses leads from AdvisorStream with STORAGE_LIMIT_EXCEEDED. Please make room in its data storage.",
+    ),
     "api_disabled": Refusal(
-        "Your Salesforce user may not use the API.", "The permission “API Enabled” is missing.", ASK
+        "Your Salesforce user may not use the API.",
+        "The permission “API Enabled” is missing.",
+        ASK,
+        FixedBy.FIRM_ADMIN,
+        "Hello, please give my user the permission API Enabled: Setup › Profiles (or Permission Sets) › System Permissions › "
+        "API Enabled.",
+    ),
+    "field_value": Refusal(
+        "Your firm's Salesforce doesn't take what stands in “{detail}”.",
+        "Salesforce, or a rule of your firm in it, doesn't take what stands in the field “{detail}” and says: “{words}”",
+        ASK,
+        FixedBy.FIRM_ADMIN,
+        "Hello, Salesforce refuses a lead from AdvisorStream because of the field {detail}: “{words}” AdvisorStream fills in "
+        "first name, last name, email, company and lead source only; please check what sets {detail} on new leads, or let leads "
+        "with our lead source pass.",
+    ),
+    "lookup_filter": Refusal(
+        "A filter of your firm refuses what stands in “{detail}”.",
+        "The field “{detail}” has a lookup filter in your firm's Salesforce, which says: “{words}”",
+        ASK,
+        FixedBy.FIRM_ADMIN,
+        "Hello, the lookup filter of the field {detail} on Lead refuses leads from AdvisorStream with: “{words}”. Please make "
+        "the filter optional, or let leads with our lead source pass it.",
+    ),
+    "cross_reference_hidden": Refusal(
+        "Your Salesforce user may not use a record that new leads refer to.",
+        "Something on new leads points to a record that your Salesforce user may not see or change.",
+        ASK,
+        FixedBy.FIRM_ADMIN,
+        "Hello, Salesforce refuses leads from AdvisorStream as my user with INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY. "
+        "Please check what rules, flows or triggers on Lead refer to (record type, campaign, owner, account), and give my user "
+        "access to it.",
+    ),
+    "person_account": Refusal(
+        "Your firm's Salesforce can't do this with a person account.",
+        "A program of your firm in Salesforce tried to change a person account in a way that Salesforce doesn't allow.",
+        ASK,
+        FixedBy.FIRM_ADMIN,
+        "Hello, Salesforce refuses a lead from AdvisorStream with INVALID_PERSON_ACCOUNT_OPERATION. Please check the triggers "
+        "and flows on Lead that touch person accounts.",
+    ),
+    "converted": Refusal(
+        "This lead was converted in Salesforce.",
+        "Salesforce allows no change of a lead that has become a contact.",
+        "Look in Salesforce for the contact. The next sync finds it.",
+        FixedBy.ADVISOR,
+    ),
+    "deleted": Refusal(
+        "This record was deleted in Salesforce.",
+        "The record was deleted in Salesforce while we wrote to it.",
+        "Look in Salesforce. If it should be there, restore it from the Recycle Bin, then press Retry.",
+        FixedBy.ADVISOR,
+    ),
+    "not_visible": Refusal(
+        "Salesforce shows you no such record.",
+        "The record was deleted for good, or your Salesforce user can't see it: it doesn't say which.",
+        ASK,
+        FixedBy.FIRM_ADMIN,
+        "Hello, Salesforce answers NOT_FOUND to AdvisorStream as my user for a lead that should be there. Please check the "
+        "sharing of Lead for my user.",
+    ),
+    # What was asked in a way that Salesforce doesn't understand, as it says itself.
+    "our_bug": Refusal(
+        "AdvisorStream sent it in a way that Salesforce doesn't understand.",
+        "Salesforce refused it with “{detail}”, which is for AdvisorStream to fix.",
+        "Press Retry. If it is refused again, write to Customer Success and name the code.",
+        FixedBy.ADVISORSTREAM,
     ),
 }
 REFUSED_OTHERWISE = Refusal(
-    "Salesforce refused it.",
-    "Salesforce refused it and said “{detail}”.",
+    "Salesforce refused it and said “{words}”",
+    "Salesforce refused it ({detail}) and said: “{words}”",
     "Press Retry. If it is refused again, forward the text to your Salesforce admin.",
-    "Hello, Salesforce refuses a lead from AdvisorStream with {detail}. Please check what a new Lead needs.",
+    FixedBy.FIRM_ADMIN,
+    "Hello, Salesforce refuses a lead from AdvisorStream with {detail}: “{words}” Please check what a new Lead needs.",
 )
 
 TROUBLES: Mapping[str, tuple[str, str]] = {
@@ -262,9 +354,15 @@ def meaning_of(lead: Lead, shown: str, hold: str | None) -> str:
 
 def refusal_of(lead: Lead) -> Refusal:
     """Return the words for a refused lead, filled in."""
-    words = REFUSALS.get(lead.why or "", REFUSED_OTHERWISE)
+    refusal = REFUSALS.get(lead.why or "", REFUSED_OTHERWISE)
     fill = {"detail": lead.why_detail or "an error", "words": lead.why_words or "no reason given"}
-    return Refusal(*(text.format_map(fill) for text in (words.short, words.happened, words.next_step, words.forward)))
+    return replace(
+        refusal,
+        short=refusal.short.format_map(fill),
+        happened=refusal.happened.format_map(fill),
+        next_step=refusal.next_step.format_map(fill),
+        forward=refusal.forward.format_map(fill),
+    )
 
 
 def is_refused(lead: Lead) -> bool:

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from sqlalchemy import ForeignKey, Index, String, Text, text
+from sqlalchemy import ForeignKey, Index, String, Text, false, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from asapp.clock import utcnow
@@ -86,9 +86,10 @@ class Connection(SealsColumns, Base):
     token_lease: Mapped[str | None] = mapped_column(String(32))
     token_lease_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
     token_used_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)  # last time the refresh token was used
-    # Refusals whose words nobody knows, in a row, and when they began; see connections/tokens.py.
+    # Refusals whose words nobody knows, in a row, when they began, and the last that counted; see connections/tokens.py.
     unknown_refusals: Mapped[int] = mapped_column(default=0)
     unknown_refusals_since: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    unknown_refused_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
 
     # Syncing. The watermark is by Salesforce's clock; see sync/window.py.
     watermark: Mapped[datetime | None] = mapped_column(UTCDateTime)
@@ -156,6 +157,8 @@ class OAuthState(SealsColumns, Base):
     outcome: Mapped[str | None] = mapped_column(String(40))
     outcome_detail: Mapped[str | None] = mapped_column(String(80))  # Salesforce's error code
     outcome_words: Mapped[str | None] = mapped_column(String(200))  # and its description, to be quoted
+    # We fetched these from Salesforce ourselves. Else the browser brought them: told to this person, quoted to no admin.
+    is_fetched: Mapped[bool] = mapped_column(default=False, server_default=false())
 
 
 class PendingGrant(SealsColumns, Base):

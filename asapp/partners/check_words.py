@@ -125,8 +125,10 @@ WORDS: dict[tuple[str, str], Words] = {
         f"{PROFILES} › System Permissions › API Enabled",
     ),
     ("api", "api_access_blocked"): Words(
-        "Salesforce gives permission, but refuses the API with it.",
-        "Setup › API Access Control, and the scope api of the app",
+        "Salesforce gives permission, but refuses the API with it: the app lacks the scope api, API Access Control is in the "
+        "way, or sessions are locked to one IP address.",
+        "Setup › API Access Control; Setup › Session Settings › Lock sessions to the IP address from which they originated; "
+        f"{APP} › Policies › IP Relaxation",
     ),
     ("api", "api_version_retired"): Words(
         "Salesforce no longer answers this API version. Choose a newer one on this page."

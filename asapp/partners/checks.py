@@ -41,6 +41,7 @@ VERDICTS = {True: Verdict.GOOD, False: Verdict.BAD, None: Verdict.UNKNOWN}
 OUTCOMES = {
     "bad_key": ("key", "bad_key"),
     "bad_secret": ("secret", "bad_secret"),
+    "redirected": ("host", "moved"),
     "redirect_mismatch": ("callback", "redirect_mismatch"),
     "app_not_installed": ("key", "app_not_installed"),
     "app_blocked": ("key", "app_blocked"),
@@ -167,11 +168,17 @@ def check_connection(connection: Connection, settings: ConnectSettings) -> None:
     store(partner_id, findings)
 
 
-def note_outcome(partner_id: int, outcome: str, words: str = "") -> None:
-    """Store what a log-in that failed has shown about the set-up. Commits."""
-    if outcome in OUTCOMES:
-        code, why = OUTCOMES[outcome]
-        store(partner_id, [Finding(code, False, why, MISSING_SCOPE.get(outcome, words or outcome))])
+def note_outcome(partner_id: int, outcome: str, detail: str = "") -> None:
+    """Store what Salesforce's answer to a log-in that failed has shown about the set-up. Commits.
+
+    detail: Salesforce's own code, from an answer that we fetched; never a text out of an address that a browser opened.
+    """
+    if outcome not in OUTCOMES:
+        return
+    code, why = OUTCOMES[outcome]
+    if code == "host":
+        detail = db.session.get_one(Partner, partner_id).salesforce_host
+    store(partner_id, [Finding(code, False, why, MISSING_SCOPE.get(outcome, detail or outcome))])
 
 
 def spelling_of_opt_out_field(partner: Partner, entered: str, settings: ConnectSettings) -> str:

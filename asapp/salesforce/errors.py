@@ -10,7 +10,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from enum import StrEnum
+from typing import Any, ClassVar
+
+
+class Again(StrEnum):
+    """What is tried again after an error, without anybody's help or with it."""
+
+    SOON = "soon"  # the same call, a few times; then the next run, or a lead's next round
+    WHEN_FREE = "when_free"  # when the org has calls left
+    AT_ONCE = "at_once"  # with a new token, or from the checkpoint
+    AFTER_CONNECTING = "after_connecting"  # when the advisor has connected again
+    NEXT_RUN = "next_run"  # by schedule, later from failure to failure
+    ON_RETRY = "on_retry"  # this record only, when the advisor presses Retry
 
 
 class SalesforceError(Exception):
@@ -20,6 +32,8 @@ class SalesforceError(Exception):
     personal data. str() of it is safe to log.
     """
 
+    again: ClassVar[Again] = Again.NEXT_RUN
+
     def __init__(self, code: str, detail: str = "", words: str = "") -> None:
         super().__init__(f"{code} ({detail})" if detail else code)
         self.code = code
@@ -28,7 +42,9 @@ class SalesforceError(Exception):
 
 
 class TryLater(SalesforceError):
-    """Nobody's fault and nothing to mend: the same call may work later. is_ambiguous: it may have been carried out."""
+    """Nothing to fix here: the same call may work later. is_ambiguous: it may have been carried out."""
+
+    again = Again.SOON
 
     def __init__(self, code: str, detail: str = "", words: str = "", is_ambiguous: bool = False) -> None:
         super().__init__(code, detail, words)
@@ -38,17 +54,25 @@ class TryLater(SalesforceError):
 class LimitReached(SalesforceError):
     """The org's allowance is used up: the whole firm pauses."""
 
+    again = Again.WHEN_FREE
+
 
 class ReconnectNeeded(SalesforceError):
-    """Only the advisor can mend it, by connecting again."""
+    """Only the advisor can fix it, by connecting again."""
+
+    again = Again.AFTER_CONNECTING
 
 
 class SessionExpired(SalesforceError):
     """The access token is old: refresh once and go on."""
 
+    again = Again.AT_ONCE
+
 
 class Rejected(SalesforceError):
     """Salesforce refuses this record alone."""
+
+    again = Again.ON_RETRY
 
 
 class Misconfigured(SalesforceError):
@@ -57,6 +81,8 @@ class Misconfigured(SalesforceError):
 
 class LocatorExpired(SalesforceError):
     """The rest of a query is no longer kept: ask again from the checkpoint."""
+
+    again = Again.AT_ONCE
 
 
 class FieldHidden(Misconfigured):
@@ -80,9 +106,14 @@ class Sorted:
 
 
 # By Salesforce's errorCode (a statusCode in collections). Status and message decide only where the functions below say so.
+# tests/salesforce/answers.py lists each with where it comes from.
 DATA_ERRORS: Mapping[str, Sorted] = {
     # try later
     "UNABLE_TO_LOCK_ROW": Sorted(TryLater, "row_locked"),
+    "ENTITY_IS_LOCKED": Sorted(TryLater, "record_locked"),
+    "ALL_OR_NONE_OPERATION_ROLLED_BACK": Sorted(TryLater, "rolled_back"),
+    "PROCESSING_HALTED": Sorted(TryLater, "rolled_back"),
+    "BATCH_PROCESSING_HALTED": Sorted(TryLater, "rolled_back"),
     "QUERY_TIMEOUT": Sorted(TryLater, "query_timeout"),
     "UNKNOWN_EXCEPTION": Sorted(TryLater, "server_error"),
     "SERVER_ERROR": Sorted(TryLater, "server_error"),
@@ -94,11 +125,16 @@ DATA_ERRORS: Mapping[str, Sorted] = {
     # the session
     "INVALID_SESSION_ID": Sorted(SessionExpired, "session_expired"),
     "INVALID_QUERY_LOCATOR": Sorted(LocatorExpired, "locator_expired"),
+    "INVALID_QUERY_LOCATOR_FORMAT": Sorted(LocatorExpired, "locator_expired"),
+    "QUERY_LOCATOR_EXPIRED": Sorted(LocatorExpired, "locator_expired"),
+    "QUERY_LOCATOR_NOT_FOUND": Sorted(LocatorExpired, "locator_expired"),
+    "LOCATOR_LOCATION_EXCEEDS_SIZE": Sorted(LocatorExpired, "locator_expired"),
     # tell the admin
     "API_DISABLED_FOR_ORG": Sorted(Misconfigured, "api_disabled"),
     "API_CURRENTLY_DISABLED": Sorted(Misconfigured, "api_disabled"),
     "INSUFFICIENT_ACCESS": Sorted(Misconfigured, "insufficient_access"),
     "INSUFFICIENT_ACCESS_OR_READONLY": Sorted(Misconfigured, "insufficient_access"),
+    "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY": Sorted(Misconfigured, "cross_reference_hidden"),
     "FORBIDDEN": Sorted(Misconfigured, "insufficient_access"),
     "FUNCTIONALITY_NOT_ENABLED": Sorted(Misconfigured, "insufficient_access"),
     "OPERATION_TOO_LARGE": Sorted(Misconfigured, "query_too_large"),
@@ -112,15 +148,20 @@ DATA_ERRORS: Mapping[str, Sorted] = {
     # this record
     "REQUIRED_FIELD_MISSING": Sorted(Rejected, "required_field"),
     "FIELD_CUSTOM_VALIDATION_EXCEPTION": Sorted(Rejected, "validation_rule"),
+    "FIELD_INTEGRITY_EXCEPTION": Sorted(Rejected, "field_value"),
+    "FIELD_FILTER_VALIDATION_EXCEPTION": Sorted(Rejected, "lookup_filter"),
     "INVALID_EMAIL_ADDRESS": Sorted(Rejected, "invalid_email"),
     "STRING_TOO_LONG": Sorted(Rejected, "too_long"),
     "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST": Sorted(Rejected, "restricted_picklist"),
     "DUPLICATES_DETECTED": Sorted(Rejected, "duplicate"),
     "DUPLICATE_VALUE": Sorted(Rejected, "duplicate"),
     "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY": Sorted(Rejected, "firms_own_code"),
+    "CANNOT_EXECUTE_FLOW_TRIGGER": Sorted(Rejected, "firms_own_code"),
+    "APEX_ERROR": Sorted(Rejected, "firms_own_code"),
     "INVALID_CROSS_REFERENCE_KEY": Sorted(Rejected, "owner_unusable"),
     "INACTIVE_OWNER_OR_USER": Sorted(Rejected, "owner_unusable"),
     "CANNOT_UPDATE_CONVERTED_LEAD": Sorted(Rejected, "converted"),
+    "INVALID_PERSON_ACCOUNT_OPERATION": Sorted(Rejected, "person_account"),
     "ENTITY_IS_DELETED": Sorted(Rejected, "deleted"),
     # our bug
     "INVALID_AUTH_HEADER": Sorted(OurBug, "our_bug"),
@@ -129,7 +170,17 @@ DATA_ERRORS: Mapping[str, Sorted] = {
     "JSON_PARSER_ERROR": Sorted(OurBug, "our_bug"),
     "METHOD_NOT_ALLOWED": Sorted(OurBug, "our_bug"),
     "NOT_FOUND": Sorted(OurBug, "our_bug"),
+    # of resources that we don't ask: getUpdated, getDeleted, Bulk
+    "EXCEEDED_ID_LIMIT": Sorted(OurBug, "our_bug"),
+    "INVALID_REPLICATION_DATE": Sorted(OurBug, "our_bug"),
+    "INVALIDENTITY": Sorted(OurBug, "our_bug"),
+    "API_ERROR": Sorted(OurBug, "our_bug"),
 }
+# What means something else about one record of a collection than about a whole request.
+RECORD_ERRORS: Mapping[str, Sorted] = {
+    "NOT_FOUND": Sorted(Rejected, "not_visible"),  # deleted for good, or a matter of sharing: it doesn't say which
+}
+UNKNOWN_REFUSAL = Sorted(Rejected, "unknown_refusal")
 # Where an answer has no error code that we know: HTML of the edge, an empty body, XML, plain text.
 DATA_STATUSES: Mapping[int, Sorted] = {
     401: Sorted(SessionExpired, "session_expired"),  # XML labelled text/html, from a dead token
@@ -139,18 +190,17 @@ DATA_STATUSES: Mapping[int, Sorted] = {
     420: Sorted(TryLater, "edge_busy"),
     429: Sorted(TryLater, "edge_busy"),
 }
-# By `error` of the token endpoint; "*" where the description doesn't matter. Descriptions are compared in lower case.
+# By `error` of the token endpoint; "*" where the description doesn't matter. Descriptions are compared as said_by() has them.
 TOKEN_ERRORS: Mapping[tuple[str, str], Sorted] = {
     ("invalid_grant", "expired access/refresh token"): Sorted(ReconnectNeeded, "permission_withdrawn"),
     ("invalid_grant", "token validity expired"): Sorted(ReconnectNeeded, "permission_expired"),
     ("invalid_grant", "inactive user"): Sorted(ReconnectNeeded, "inactive_user"),
     ("invalid_grant", "user hasn't approved this consumer"): Sorted(ReconnectNeeded, "permission_withdrawn"),
     ("inactive_user", "*"): Sorted(ReconnectNeeded, "inactive_user"),
-    ("inactive_org", "*"): Sorted(ReconnectNeeded, "inactive_org"),
+    # A locked org keeps its grants: when it is opened again, syncs go on by themselves.
+    ("inactive_org", "*"): Sorted(Misconfigured, "inactive_org"),
     ("invalid_grant", "expired authorization code"): Sorted(TryLater, "code_expired"),
     ("invalid_grant", "invalid authorization code"): Sorted(TryLater, "code_expired"),
-    ("invalid_grant", "invalid code verifier"): Sorted(OurBug, "pkce"),
-    ("invalid_grant", "ip restricted or invalid login hours"): Sorted(Misconfigured, "ip_restricted"),
     ("invalid_grant", "activation secret invalid"): Sorted(TryLater, "token_endpoint_busy"),
     ("invalid_grant", "login rate exceeded"): Sorted(TryLater, "token_endpoint_busy"),
     ("rate_limit_exceeded", "*"): Sorted(TryLater, "token_endpoint_busy"),
@@ -163,13 +213,57 @@ TOKEN_ERRORS: Mapping[tuple[str, str], Sorted] = {
     ("redirect_uri_mismatch", "*"): Sorted(Misconfigured, "redirect_mismatch"),
     ("redirect_uri_missing", "*"): Sorted(OurBug, "our_bug"),
     ("invalid_app_access", "*"): Sorted(Misconfigured, "not_admin_approved"),
+    ("oauth_app_access_denied", "*"): Sorted(Misconfigured, "not_admin_approved"),
+    ("oauth_app_blocked", "*"): Sorted(Misconfigured, "app_blocked"),
+    ("oauth_ec_app_not_found", "*"): Sorted(Misconfigured, "app_not_installed"),
     ("invalid_scope", "*"): Sorted(Misconfigured, "scope_missing"),
     ("unsupported_grant_type", "*"): Sorted(OurBug, "our_bug"),
     ("unsupported_response_type", "*"): Sorted(OurBug, "our_bug"),
     ("invalid_request", "*"): Sorted(OurBug, "our_bug"),
+    # Bad credentials of flows that we don't use, seen now and then where they make no sense: as good as unknown.
+    ("invalid_grant", "authentication failure"): Sorted(TryLater, "unknown_grant_error"),
+    ("invalid_grant", "authentication failure - invalid password"): Sorted(TryLater, "unknown_grant_error"),
+    ("invalid_grant", "invalid user credentials"): Sorted(TryLater, "unknown_grant_error"),
     # Unknown texts of invalid_grant: reconnecting is asked for only when they come three times over an hour.
     ("invalid_grant", "*"): Sorted(TryLater, "unknown_grant_error"),
 }
+# By a part of the description, whatever `error` it comes with: the same causes are told in several wordings. Nothing here
+# ends a connection; what does has to be said word for word, above.
+TOKEN_TEXTS: Mapping[str, Sorted] = {
+    "ip restricted": Sorted(Misconfigured, "ip_restricted"),  # with or without "or invalid login hours"
+    "invalid login hours": Sorted(Misconfigured, "ip_restricted"),
+    "inactive org": Sorted(Misconfigured, "inactive_org"),  # "inactive organization"
+    "org is locked": Sorted(Misconfigured, "inactive_org"),
+    "app must be installed": Sorted(Misconfigured, "app_not_installed"),
+    "app is not installed": Sorted(Misconfigured, "app_not_installed"),
+    "app is blocked by admin": Sorted(Misconfigured, "app_blocked"),
+    "not admin approved": Sorted(Misconfigured, "not_admin_approved"),
+    "no valid scopes": Sorted(Misconfigured, "scope_missing"),
+    "invalid code verifier": Sorted(OurBug, "pkce"),
+    "missing required code challenge": Sorted(OurBug, "pkce"),
+}
+# Misconfigured, and about the firm's app, org or user as a whole: a lead waits for it to be fixed instead of being refused.
+OF_THE_WHOLE_FIRM = frozenset(
+    {
+        "api_access_blocked",
+        "api_disabled",
+        "api_version_retired",
+        "app_blocked",
+        "app_not_installed",
+        "bad_key",
+        "bad_secret",
+        "foreign_host",
+        "inactive_org",
+        "ip_restricted",
+        "key_missing",
+        "not_admin_approved",
+        "org_limit",
+        "query_too_large",
+        "redirect_mismatch",
+        "scope_missing",
+        "storage_full",
+    }
+)
 REDIRECTS = (301, 302, 303, 307, 308)
 NOT_FOR_REST = "not valid for use with the rest api"
 NOT_ALLOWED = "entity type cannot be"  # inserted, updated; else it is a trigger of the firm's that broke
@@ -177,8 +271,16 @@ NOT_ATTACHED = "connected app is not attached to agent"
 # Only what looks like a code or a field's name is kept: the rest of an answer may hold anything.
 CODE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,79}")
 FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,79}")
-NO_SUCH_COLUMN = re.compile(r"No such column '([A-Za-z0-9_.]+)'")
+NO_SUCH_COLUMN = re.compile(r"No such column '([A-Za-z0-9_.]+)'|understand relationship '([A-Za-z0-9_.]+)'")
 NO_SUCH_OBJECT = re.compile(r"[Ss]Object type '([A-Za-z0-9_]+)'")
+# Where the entry lists no fields, the message may.
+FIELDS_IN_TEXT = re.compile(
+    r"(?:Required fields are missing: \[|create/update fields: |insert/update call: )([\w.]+(?:, ?[\w.]+)*)", re.ASCII
+)
+NAME_FIELDS = frozenset(
+    {"required_field", "field_not_writable", "field_value", "lookup_filter", "too_long", "unknown_refusal"}
+)
+QUOTE_MESSAGE = frozenset({"validation_rule", "field_value", "lookup_filter", "firms_own_code", "unknown_refusal"})
 
 
 def sort_data_error(status: int, body: Any) -> SalesforceError:
@@ -191,14 +293,26 @@ def sort_data_error(status: int, body: Any) -> SalesforceError:
         return _sort_status(status)
     code = entry.get("errorCode") or entry.get("statusCode")
     code = code if isinstance(code, str) and CODE.fullmatch(code) else ""
-    return sort_record_error(code, str(entry.get("message") or ""), _fields(entry), status)
-
-
-def sort_record_error(code: str, message: str, fields: Sequence[str] = (), status: int = 400) -> SalesforceError:
-    """Return the error for one entry {errorCode or statusCode, message, fields}."""
-    lowered = message.lower()
-    if status == 401 and (NOT_FOR_REST in lowered or NOT_ATTACHED in lowered):
+    message = str(entry.get("message") or "")
+    if status == 401 and (NOT_FOR_REST in message.lower() or NOT_ATTACHED in message.lower()):
         return Misconfigured("api_access_blocked", code)
+    row = DATA_ERRORS.get(code)
+    return _sort_entry(row, code, message, _fields(entry), status) if row else _sort_status(status, code)
+
+
+def sort_record_error(code: str, message: str, fields: Sequence[str] = ()) -> SalesforceError:
+    """Return the error for one record's {statusCode, message, fields} in the answer of a collection.
+
+    A code that is in no table is the firm's refusal of this record; code, fields and Salesforce's text are kept.
+    """
+    code = code if CODE.fullmatch(code) else ""
+    row = RECORD_ERRORS.get(code) or DATA_ERRORS.get(code) or UNKNOWN_REFUSAL
+    return _sort_entry(row, code, message, [field for field in fields if FIELD.fullmatch(field)], 400)
+
+
+def _sort_entry(row: Sorted, code: str, message: str, fields: Sequence[str], status: int) -> SalesforceError:
+    """Return the error for one entry, by the row of its code and by what the message adds."""
+    lowered = message.lower()
     if code == "REQUEST_LIMIT_EXCEEDED" and "concurrent" in lowered:
         return TryLater("concurrent_limit", code)
     if code == "INVALID_FIELD":
@@ -207,11 +321,20 @@ def sort_record_error(code: str, message: str, fields: Sequence[str] = (), statu
         return ObjectHidden("object_hidden", _found(NO_SUCH_OBJECT, message))
     if code == "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY" and NOT_ALLOWED in lowered:
         return Misconfigured("insufficient_access", code)
-    row = DATA_ERRORS.get(code)
-    if row is None:
-        return _sort_status(status, code)
-    detail = ", ".join(fields) if row.code in ("required_field", "field_not_writable") and fields else code
-    return _error(row, status, detail, message if row.code == "validation_rule" else "")
+    if row.code == "restricted_picklist" and fields and "LeadSource" not in fields:
+        row = Sorted(Rejected, "field_value")  # not the one value that we choose
+    return _error(
+        row, status, _detail(row, code, message, fields), _quotable(message) if row.code in QUOTE_MESSAGE else ""
+    )
+
+
+def _detail(row: Sorted, code: str, message: str, fields: Sequence[str]) -> str:
+    if row.code not in NAME_FIELDS:
+        return code
+    named = ", ".join(fields) or _found(FIELDS_IN_TEXT, message)
+    if row.code != UNKNOWN_REFUSAL.code:
+        return named or code
+    return f"{code}, {named}" if code and named else code or named
 
 
 def sort_token_error(status: int, body: Any) -> SalesforceError:
@@ -220,11 +343,24 @@ def sort_token_error(status: int, body: Any) -> SalesforceError:
         return TryLater("token_endpoint_busy", f"status {status}")
     if not CODE.fullmatch(body["error"]):
         return TryLater("token_endpoint_busy", f"status {status}")
-    error, described = body["error"], str(body.get("error_description") or "").strip().lower()
-    row = TOKEN_ERRORS.get((error, described)) or TOKEN_ERRORS.get((error, "*"))
+    error, described = body["error"], said_by(str(body.get("error_description") or ""))
+    row = find_token_row(error, described)
     if row is None:
         return TryLater("token_endpoint_busy", error)
     return row.kind(row.code, error)
+
+
+def find_token_row(error: str, described: str) -> Sorted | None:
+    """Return the row for an error of a log-in; described: as said_by() returns it."""
+    error = error.lower()
+    exact = TOKEN_ERRORS.get((error, described))
+    by_text = next((row for text, row in TOKEN_TEXTS.items() if text in described), None)
+    return exact or by_text or TOKEN_ERRORS.get((error, "*"))
+
+
+def said_by(description: str) -> str:
+    """Return Salesforce's words as the tables have them: in lower case, single spaces, without a full stop at the end."""
+    return " ".join(description.lower().split()).rstrip(".")
 
 
 def _sort_status(status: int, code: str = "") -> SalesforceError:
@@ -261,4 +397,9 @@ def _fields(entry: Mapping[str, Any]) -> list[str]:
 
 def _found(pattern: re.Pattern[str], message: str) -> str:
     match = pattern.search(message)
-    return match.group(1) if match else ""
+    return next(filter(None, match.groups()), "") if match else ""
+
+
+def _quotable(message: str) -> str:
+    """Return a text as one line that can be stored and shown."""
+    return "".join(character for character in " ".join(message.split()) if character.isprintable())

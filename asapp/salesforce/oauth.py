@@ -8,6 +8,7 @@ which forgets concurrent starts, accepts replays and shows the verifier to the b
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +18,14 @@ from urllib.parse import urlsplit
 import requests
 from authlib.integrations.requests_client import OAuth2Session
 
-from asapp.salesforce.errors import Misconfigured, SalesforceError, TryLater, sort_token_error
+from asapp.salesforce.errors import (
+    TOKEN_TEXTS,
+    Misconfigured,
+    SalesforceError,
+    TryLater,
+    said_by,
+    sort_token_error,
+)
 from asapp.salesforce.hosts import is_salesforce_url, to_18
 from asapp.salesforce.session import LimitedSession
 
@@ -26,11 +34,16 @@ NEEDED_SCOPES = {"api": frozenset({"api", "full"}), "refresh": frozenset({"refre
 TIMEOUT_S = (3.05, 10.0)  # shorter than for data: a person waits, and the lease of a refresh is held meanwhile
 VERIFIER_BYTES = 48
 STATE_BYTES = 32
+TOKEN = re.compile(r"[!-~]{1,16000}")  # what a header can carry
+SCOPE = re.compile(r"[!-~]{1,100}")
+SCOPES_LENGTH = 500  # of all together, as stored
+NAME_LENGTH = 255
 
 logging.getLogger("authlib").setLevel(logging.WARNING)  # its DEBUG lines print the code verifier
 
 # What `error` of the callback means, as a key of connections/words.py. The texts are Salesforce's and may change; only
-# invalid_client and invalid_request need them to be told apart.
+# invalid_client, invalid_grant and invalid_request need them to be told apart (errors.TOKEN_TEXTS has those that the token
+# endpoint says as well).
 CALLBACK_ERRORS: Mapping[str, str] = {
     "access_denied": "denied",
     "access-denied": "denied",  # so in one example of the documentation
@@ -50,17 +63,15 @@ CALLBACK_ERRORS: Mapping[str, str] = {
     "immediate_unsuccessful": "our_bug",
     "inactive_user": "inactive_user",
     "inactive_org": "inactive_org",
-    "invalid_grant": "ip_restricted",
     "rate_limit_exceeded": "token_endpoint_busy",
     "server_error": "token_endpoint_busy",
     "temporarily_unavailable": "token_endpoint_busy",
 }
 CALLBACK_DESCRIPTIONS: Mapping[str, str] = {
-    "app must be installed into org": "app_not_installed",
     "client identifier invalid": "bad_key",
-    "missing required code challenge": "pkce",
-    "user is not admin approved to access this app": "not_admin_approved",
+    "inactive user": "inactive_user",
     "app denied": "not_admin_approved",
+    **{text: row.code for text, row in TOKEN_TEXTS.items()},
 }
 
 
@@ -137,7 +148,7 @@ def exchange_code(app: App, code: str, code_verifier: str) -> Grant:
         )
     try:
         return read_grant(answer, app.allow_loopback)
-    except Misconfigured:
+    except SalesforceError:
         revoke(app, str(answer.get("refresh_token") or answer["access_token"]))
         raise
 
@@ -177,12 +188,13 @@ def who_is(grant: Grant, api_version: str, allow_loopback: bool = False) -> Iden
         if _identity_of(person) != grant.identity:
             raise Misconfigured("unreadable_answer", "userinfo")
         org_name = _org_name(session, grant.instance_url, api_version)
-    username = str(person.get("preferred_username") or "")
-    return Identity(username[:255], str(person.get("name") or username)[:255], org_name)
+    username = _name_of(person.get("preferred_username"))
+    return Identity(username, _name_of(person.get("name")) or username, org_name)
 
 
 def read_grant(answer: Mapping[str, Any], allow_loopback: bool, is_refresh: bool = False) -> Grant:
-    """Check an answer of the token endpoint; raises Misconfigured where hosts aren't Salesforce's or something is missing.
+    """Check an answer of the token endpoint; raises Misconfigured where hosts aren't Salesforce's or something is missing,
+    TryLater where a token is none that a header could carry.
 
     A refresh keeps the tokens even where the hosts are wrong: under rotation they are the only ones that are left. Its
     instance_url is then empty, as if it had been left out.
@@ -194,16 +206,19 @@ def read_grant(answer: Mapping[str, Any], allow_loopback: bool, is_refresh: bool
         is_ours = False
     if not is_ours and not is_refresh:
         raise Misconfigured("foreign_host")
+    access_token, refresh_token = str(answer["access_token"]), str(answer.get("refresh_token") or "")
+    if not TOKEN.fullmatch(access_token) or (refresh_token and not TOKEN.fullmatch(refresh_token)):
+        raise TryLater("unreadable_answer", "token")
     org_id, user_id = _ids_in(identity_url)
     if not is_refresh and not (instance_url and org_id):
         raise Misconfigured("unreadable_answer", "id" if instance_url else "instance_url")
     return Grant(
-        access_token=str(answer["access_token"]),
-        refresh_token=str(answer.get("refresh_token") or ""),
+        access_token=access_token,
+        refresh_token=refresh_token,
         instance_url=_origin(instance_url) if is_ours and instance_url else "",
         org_id=org_id,
         user_id=user_id,
-        scopes=" ".join(sorted(str(answer.get("scope") or "").split())),
+        scopes=_scopes_of(str(answer.get("scope") or "")),
     )
 
 
@@ -217,7 +232,8 @@ def missing_scope(grant: Grant) -> str | None:
 
 def code_of_callback_error(error: str, description: str) -> str:
     """Return the key of the words for an `error` that came to the callback."""
-    by_text = CALLBACK_DESCRIPTIONS.get(" ".join(description.lower().split()))
+    described = said_by(description)
+    by_text = next((code for text, code in CALLBACK_DESCRIPTIONS.items() if text in described), None)
     return by_text or CALLBACK_ERRORS.get(error.lower(), "unknown_login_error")
 
 
@@ -274,9 +290,23 @@ def _org_name(session: LimitedSession, instance_url: str, api_version: str) -> s
             timeout=TIMEOUT_S,
         )
         records = _object_of(answer).get("records") or [{}]
-        return str(records[0].get("Name") or "")[:255]
+        return _name_of(records[0].get("Name"))
     except (SalesforceError, AttributeError, LookupError, TypeError):
         return ""
+
+
+def _scopes_of(text: str) -> str:
+    """Return the scopes of an answer in order, as many as can be stored; those with the longest names are left out first."""
+    scopes = sorted({scope for scope in text.split() if SCOPE.fullmatch(scope)}, key=lambda scope: (len(scope), scope))
+    while len(" ".join(scopes)) > SCOPES_LENGTH:
+        scopes.pop()
+    return " ".join(sorted(scopes))
+
+
+def _name_of(value: Any) -> str:
+    """Return a name as one line that can be stored; empty where the answer holds none."""
+    text = " ".join(value.split()) if isinstance(value, str) else ""
+    return "".join(character for character in text if character.isprintable())[:NAME_LENGTH]
 
 
 def _identity_of(person: Mapping[str, Any]) -> tuple[str, str]:
@@ -288,8 +318,8 @@ def _identity_of(person: Mapping[str, Any]) -> tuple[str, str]:
 
 def _ids_in(identity_url: str) -> tuple[str, str]:
     """Take org and user id out of https://login.salesforce.com/id/00D.../005...; empty where they aren't there."""
-    parts = urlsplit(identity_url).path.strip("/").split("/")
     try:
+        parts = urlsplit(identity_url).path.strip("/").split("/")
         if len(parts) == 3 and parts[0] == "id":
             return to_18(parts[1]), to_18(parts[2])
     except ValueError:

@@ -52,6 +52,7 @@ class Dml:
         rules.check_required(self._org, sobject, values)
         rules.check_validation(self._org, sobject, values)
         rules.check_duplicates(self._org, self._access, sobject, values, options)
+        rules.check_refusals(self._org, sobject)
         with self._org.store.transaction():
             return self._org.records.insert(sobject, values, self._access.user_id)
 
@@ -66,6 +67,7 @@ class Dml:
             rules.check_validation(self._org, sobject, merged)
             if "Email" in values and values["Email"] != record["Email"]:
                 rules.check_duplicates(self._org, self._access, sobject, merged, options, record["Id"])
+            rules.check_refusals(self._org, sobject)
             self._org.records.change(record["Id"], values, self._access.user_id)
 
     def delete(self, sobject: SObject, record_id: str) -> str:

@@ -7,6 +7,9 @@ duplicate_rules: {"sobject": "Lead", "against": "Contact", "action": "Alert" | "
 matching is by e-mail. Alert can be overridden by `Sforce-Duplicate-Rule-Header: allowSave=true`, Block never; without the header
 an Alert stops an API save, too.
 
+refusals: {"sobject": "Lead", "code": "CANNOT_EXECUTE_FLOW_TRIGGER", "message": "...", "fields": ["Country"]}: what the firm's
+flows and triggers, address lists, lookup filters and locks end a save with.
+
 required_fields: {"Lead": ["Region__c"]}. lead_queue: the queue that assignment rules give new leads to, unless the caller sends
 `Sforce-Auto-Assign: FALSE`.
 """
@@ -64,6 +67,12 @@ def check_validation(org: Org, sobject: SObject, values: Mapping[str, Any]) -> N
             raise bad_request(
                 "FIELD_CUSTOM_VALIDATION_EXCEPTION", rule["message"], [rule["on"]] if rule.get("on") else []
             )
+
+
+def check_refusals(org: Org, sobject: SObject) -> None:
+    for refusal in org.settings.refusals:
+        if refusal["sobject"] == sobject.name:
+            raise bad_request(refusal["code"], refusal["message"], refusal.get("fields", []))
 
 
 def _fires(rule: Mapping[str, Any], values: Mapping[str, Any]) -> bool:

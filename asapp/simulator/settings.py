@@ -44,6 +44,7 @@ class Settings:
     duplicate_rules: list[dict[str, Any]] = field(default_factory=list)
     required_fields: dict[str, list[str]] = field(default_factory=dict)
     restricted_picklists: bool = False
+    refusals: list[dict[str, Any]] = field(default_factory=list)
     lead_queue: str | None = None
 
     def change(self, **changes: Any) -> None:

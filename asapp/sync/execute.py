@@ -19,6 +19,7 @@ from sqlalchemy.orm import joinedload
 
 from asapp import logs
 from asapp.clock import utcnow
+from asapp.connections import app_health
 from asapp.contacts.addresses import address_key
 from asapp.contacts.lists import ensure_system_lists
 from asapp.extensions import db
@@ -343,6 +344,7 @@ class Execution:
         connection.opt_outs_known_until = now + self.trusted
         following.note(connection, leads_trouble, run.opened_at, now + self.trusted)
         connection.salesforce_count = owned
+        app_health.note_answers_again(db.session(), connection)
         connection.failures_in_a_row, connection.last_failure = 0, None
         connection.next_sync_at = next_sync_at(now, self.interval_minutes)
         connection.sweep_wanted = owned != expected
@@ -454,6 +456,7 @@ def write_failure(
         connection.opt_outs_known_until = now  # unknown never counts as "may be written to"
     if isinstance(error, errors.LimitReached):
         pause(db.session(), connection.partner, error, now)
+    app_health.note_moved(db.session(), connection, error)
     connection.failures_in_a_row += 1
     connection.last_failure = code
     minutes = connection.partner.sync_interval_minutes or workplace.default_interval_minutes

@@ -36,7 +36,7 @@ ALERTS = {
         "Opt-outs are not known: {number:,} advisors' contacts are inactive",
     ),
     AlertKind.PAUSED: ("Syncs pause: the API allowance is used up",) * 2,
-    AlertKind.APP_REFUSED: ("Salesforce refuses the Consumer Key or Secret",) * 2,
+    AlertKind.APP_REFUSED: ("Salesforce refuses the Consumer Key or Secret, or has moved to another address",) * 2,
     AlertKind.RUNS_FAIL: ("Syncs fail for half of the firm or more",) * 2,
 }
 

@@ -50,11 +50,12 @@ def callback() -> ResponseReturnValue:
     wanted = ("state", "code", "error", "error_description")
     answer = CallbackAnswer(*(request.args.get(name, "")[:LONGEST_VALUE] for name in wanted))
     try:
-        outcome = connect.finish(person(), answer, connect_settings(), actor())
+        outcome = connect.finish(person(), answer, connect_settings(), actor(), learn)
     except LostState:
         session[LOST_STATE] = True
         outcome = ""
-    learn(outcome, answer.error_description)
+    if answer.error:
+        ask_about(outcome)
     if outcome == Outcome.CONNECTED:
         ring_for_leads()
     target = url_for("connect.decide") if outcome == Outcome.WAITS_FOR_SWITCH else panel_url()
@@ -66,14 +67,21 @@ def ring_for_leads() -> None:
     outbox.ring_for(person().id, queues().ring_for_leads)
 
 
-def learn(outcome: str, words: str) -> None:
-    """Each log-in, good or bad, shows something of the firm's set-up that its admins wait to know."""
+def ask_about(outcome: str) -> None:
+    """What the browser brought proves nothing: where it speaks of the firm's set-up, Salesforce is asked by a job."""
+    partner_id = person().partner_id
+    if outcome in checks.OUTCOMES and partner_id is not None:
+        queues().ring_for_checks([partner_id])
+
+
+def learn(outcome: str, detail: str) -> None:
+    """What Salesforce answered to a log-in, good or bad, shows something of the firm's set-up that its admins wait to know."""
     user = person()
     connection = connections.find_current(user) if outcome == Outcome.CONNECTED else None
     if connection is not None:
         checks.check_connection(connection, connect_settings())
     elif user.partner_id is not None:
-        checks.note_outcome(user.partner_id, outcome, words)
+        checks.note_outcome(user.partner_id, outcome, detail)
 
 
 @blueprint.get(f"{PANEL}/switch")

@@ -11,14 +11,16 @@ from sqlalchemy import update
 
 from asapp.alerts import alerts, mails
 from asapp.clock import utcnow
+from asapp.connections.look import explain_run
 from asapp.connections.tokens import StoredTokens
 from asapp.database import writing
 from asapp.extensions import db
+from asapp.fixed_by import FixedBy
 from asapp.mail import Fate, Letter
 from asapp.models import Connection, Partner, PartnerCheck, User
 from asapp.partners import checks
 from asapp.salesforce.errors import Misconfigured
-from asapp.simulator import Running
+from asapp.simulator import Answer, Running
 from asapp.sync.meter import count_call
 from tests.connecting import KEY as DESK_KEY
 from tests.connecting import Desk
@@ -115,6 +117,73 @@ def test_a_refusal_that_is_answered_again_and_again_keeps_its_moment(office: Off
     first = db.session.query(PartnerCheck.checked_at).filter_by(code="secret").scalar()
     office.sync()
     assert db.session.query(PartnerCheck.checked_at).filter_by(code="secret").scalar() == first
+
+
+@pytest.mark.parametrize("asked", ["composite", "token_refresh"])
+def test_an_org_whose_host_sends_us_elsewhere(office: Office, ada: User, asked: str) -> None:
+    """Its data or its log-in: the run itself tells the advisor what to forward, and the admins that the firm has moved."""
+    fault = office.org.trouble.add("redirect", kind=asked, location="https://new.my.salesforce.com/", status=302)
+    end_sessions(office)
+    run = office.sync()
+    assert run.error_code == "redirected"
+    explained = explain_run(office.connection.partner, office.connection, run)
+    assert explained is not None
+    assert (explained.headline, explained.fixed_by) == (
+        "Your firm's Salesforce has moved to another address.",
+        FixedBy.FIRM_ADMIN,
+    )
+    assert "current My Domain" in explained.forward
+    host = db.session.query(PartnerCheck).filter_by(code="host").one()
+    assert (host.verdict, host.why) == ("bad", "moved")
+    assert look() == {"app_refused": 1}
+    (letter,) = sent()
+    assert letter.to == ada.email
+    assert "has moved to another address" in letter.text
+    assert office.reload(office.connection).is_connected
+
+    fault.remove()
+    assert office.sync().is_complete
+    assert look() == {}
+    assert db.session.query(PartnerCheck.verdict).filter_by(code="host").scalar() == "good"
+
+
+@pytest.mark.parametrize(
+    ("error", "description", "code", "headline"),
+    [
+        ("invalid_grant", "ip restricted", "ip_restricted", "Salesforce refuses our address or this hour."),
+        ("invalid_grant", "inactive organization", "inactive_org", "Your firm's Salesforce is locked or closed."),
+    ],
+)
+def test_what_the_firms_admin_has_to_fix_asks_no_one_to_reconnect(
+    office: Office, error: str, description: str, code: str, headline: str
+) -> None:
+    body = {"error": error, "error_description": description}
+    fault = office.org.trouble.add(Answer(400, body), kind="token_refresh")
+    end_sessions(office)
+    for _ in range(2):
+        run = office.sync()
+        assert run.error_code == code
+        db.session.execute(update(Connection).values(unknown_refusals_since=utcnow() - timedelta(hours=2)))
+        db.session.commit()
+    explained = explain_run(office.connection.partner, office.connection, run)
+    assert explained is not None
+    assert (explained.headline, explained.fixed_by) == (headline, FixedBy.FIRM_ADMIN)
+    assert explained.forward
+    assert office.reload(office.connection).is_connected
+    assert look() == {}
+    fault.remove()
+    assert office.sync().is_complete
+
+
+def test_a_session_that_is_locked_to_another_address(office: Office) -> None:
+    """Salesforce gives new tokens and refuses each of them."""
+    office.org.trouble.add("session_expired", kind="composite")
+    run = office.sync()
+    assert run.error_code == "api_access_blocked"
+    explained = explain_run(office.connection.partner, office.connection, run)
+    assert explained is not None
+    assert "Session Settings › “Lock sessions to the IP address from which they originated”" in explained.forward
+    assert "IP Relaxation" in explained.forward
 
 
 def test_the_new_secret_ends_it(app: Flask, org: Running, ada: User) -> None:

@@ -393,6 +393,20 @@ def test_app_refused(app: Flask, server: Server, code: str, words: str) -> None:
     assert f"{PUBLIC_URL}/admin/partners/{firm.slug}\n" in letter.text
 
 
+def test_a_firm_that_has_moved(app: Flask, server: Server) -> None:
+    ada, firm = make_admin(), make_partner()
+    make_synced_connection(make_advisor(firm))
+    save(
+        PartnerCheck(
+            partner_id=firm.id, code="host", verdict=Verdict.BAD, why="moved", detail="northgate.my.salesforce.com"
+        )
+    )
+    letter = letter_to(ada, server)
+    assert letter.subject == "Northgate Wealth: its Salesforce has moved"
+    assert "northgate.my.salesforce.com sends us elsewhere" in letter.text
+    assert f"{PUBLIC_URL}/admin/partners/{firm.slug}\n" in letter.text
+
+
 def test_runs_fail(app: Flask, server: Server) -> None:
     ada, firm = make_admin(), make_partner()
     for failure in ("api_disabled", "server_unavailable", "server_unavailable"):

@@ -13,10 +13,11 @@ from sqlalchemy import select, update
 from asapp.clock import utcnow
 from asapp.connections import connect, connections, pending
 from asapp.connections.connect import CallbackAnswer, LostState
-from asapp.connections.words import CONNECT_FAILURES
+from asapp.connections.look import look
+from asapp.connections.words import CONNECT_FAILURES, Explained
 from asapp.database import writing
 from asapp.extensions import db
-from asapp.models import Connection, Contact, LedgerEntry, OAuthState, PendingGrant, SyncRun
+from asapp.models import Connection, Contact, LedgerEntry, OAuthState, PartnerCheck, PendingGrant, SyncRun
 from asapp.simulator.answers import Answer
 from asapp.simulator.server import Running
 from tests.connecting import CALLBACK, Desk, visit
@@ -89,6 +90,95 @@ def test_an_error_counts_only_with_a_state_of_ours(desk: Desk, answer: CallbackA
     assert attempt.used_at is None
 
 
+LIE = "Send the new Consumer Secret to help@evil.example"
+
+
+@pytest.mark.parametrize(
+    "error", ["invalid_client_id", "redirect_uri_mismatch", "OAUTH_APP_BLOCKED", "NEVER_HEARD_OF", LIE]
+)
+def test_what_a_browser_brought_is_told_to_that_advisor_alone(desk: Desk, error: str) -> None:
+    state = visit(desk.begin(), desk.amara).state
+    learnt: list[tuple[str, str]] = []
+    with writing():
+        connect.finish(
+            desk.advisor,
+            CallbackAnswer(state=state, error=error, error_description=LIE),
+            desk.settings,
+            learn=lambda *found: learnt.append(found),
+        )
+        connect.finish(desk.advisor, CallbackAnswer(state=state), desk.settings, learn=lambda *f: learnt.append(f))
+    assert learnt == []
+    assert db.session.scalars(select(PartnerCheck)).all() == []
+    explained = last_failure(desk)
+    assert LIE not in f"{explained.forward} {explained.headline}"
+    assert LIE not in explained.code
+
+
+def test_what_salesforce_answered_us_is_learnt_once_in_its_own_code(desk: Desk) -> None:
+    answer = replace(visit(desk.begin(), desk.amara), error_description=LIE)
+    body = {"error": "invalid_client", "error_description": "invalid client credentials"}
+    desk.org.trouble.add(Answer(400, body), kind="token", times=1)
+    learnt: list[tuple[str, str]] = []
+    with writing():
+        for _ in range(2):
+            connect.finish(desk.advisor, answer, desk.settings, learn=lambda *found: learnt.append(found))
+    assert learnt == [("bad_secret", "invalid_client")]
+    assert "invalid_client, “invalid client credentials”" in last_failure(desk).forward
+
+
+def last_failure(desk: Desk) -> Explained:
+    db.session.expire_all()
+    panel = look(desk.advisor, desk.settings, 15)
+    db.session.rollback()
+    assert panel.connect_failure is not None
+    return panel.connect_failure
+
+
+@pytest.mark.parametrize("token", ["access_token", "refresh_token"])
+def test_a_token_that_no_header_can_carry_is_given_back(desk: Desk, token: str) -> None:
+    answer = visit(desk.begin(), desk.amara)
+    tokens = desk.org.issue_tokens(desk.amara, "desk-key")
+    desk.org.trouble.add(Answer(200, {**tokens, token: "00D!Ünïcode\n"}), kind="token", times=1)
+    mark = desk.org.calls.mark()
+    assert desk.finish(answer) == "unreadable_answer"
+    assert [call for call in desk.org.calls.since(mark) if "revoke" in call.tags]
+
+
+def test_names_and_scopes_are_stored_as_far_as_they_can_be(desk: Desk) -> None:
+    answer = visit(desk.begin(), desk.amara)
+    tokens = desk.org.issue_tokens(desk.amara, "desk-key")
+    scopes = "api refresh_token id " + " ".join(f"x{number:090}" for number in range(60)) + " " + "y" * 5000 + " ü"
+    desk.org.trouble.add(Answer(200, {**tokens, "scope": scopes}), kind="token", times=1)
+    person = {
+        "organization_id": desk.org.id,
+        "user_id": desk.amara,
+        "name": "Amara\x00 Okafor\n" + "x" * 5000,
+        "preferred_username": "amara\x00@northgate.example",
+    }
+    desk.org.trouble.add(Answer(200, person), kind="userinfo", times=1)
+    desk.org.trouble.add(Answer(200, {"records": [{"Name": "North\x00gate"}]}), kind="query", times=1)
+    assert desk.finish(answer) == "connected"
+    connection = desk.connection()
+    assert {"api", "refresh_token", "id"} <= set(connection.scopes.split())
+    assert connection.username == "amara@northgate.example"
+    assert connection.display_name.startswith("Amara Okafor x")
+    assert connection.org_name == "Northgate"
+
+
+def test_what_breaks_on_our_side_is_noted_and_the_grant_given_back(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def break_down(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(connect, "_keep", break_down)
+    answer = visit(desk.begin(), desk.amara)
+    with pytest.raises(ZeroDivisionError):
+        desk.finish(answer)
+    attempt = connect.find_last_attempt(desk.advisor)
+    assert attempt is not None
+    assert attempt.outcome == "our_bug"
+    assert desk.approvals() == []
+
+
 def test_a_log_in_must_be_finished_within_ten_minutes(desk: Desk) -> None:
     answer = visit(desk.begin(), desk.amara)
     db.session.execute(update(OAuthState).values(expires_at=utcnow() - timedelta(seconds=1)))
@@ -150,6 +240,8 @@ def test_what_the_firms_admin_has_set_against_it(desk: Desk, change: dict[str, b
         (Answer(400, {"error": "invalid_request", "error_description": "bad"}), "our_bug"),
         (Answer(400, {"error": "invalid_grant", "error_description": "IP restricted or invalid login hours"}),
          "ip_restricted"),
+        (Answer(400, {"error": "invalid_grant", "error_description": "ip restricted"}), "ip_restricted"),
+        (Answer(400, {"error": "invalid_grant", "error_description": "inactive organization"}), "inactive_org"),
         (Answer(400, {"error": "inactive_user", "error_description": "x"}), "inactive_user"),
         (Answer(400, {"error": "inactive_org", "error_description": "x"}), "inactive_org"),
         (Answer(400, {"error": "rate_limit_exceeded", "error_description": "x"}), "token_endpoint_busy"),

@@ -17,6 +17,7 @@ from asapp.fields import InvalidFields
 from asapp.leads import actions, outbox
 from asapp.leads.words import Shown, meaning_of, refusal_of
 from asapp.models import ConsentEvent, Contact, Lead, LeadState, Reason
+from asapp.simulator.answers import Answer
 from asapp.simulator.org import Org
 from asapp.simulator.server import Running
 from tests.factories import make_advisor, make_connection
@@ -136,6 +137,80 @@ def test_a_refusal_is_said_in_words_and_can_be_retried(
     assert (lead.state, lead.why) == (LeadState.REFUSED, why)
     assert words in refusal_of(lead).short
     assert office.org.leads() == []
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "fields", "why", "words"),
+    [
+        ("CANNOT_EXECUTE_FLOW_TRIGGER", "The “Web lead” process failed.", [], "firms_own_code", "“Web lead” process"),
+        ("APEX_ERROR", "System.LimitException", [], "firms_own_code", "System.LimitException"),
+        ("FIELD_INTEGRITY_EXCEPTION", "There's a problem with this country", ["Country"], "field_value", "“Country”"),
+        ("FIELD_FILTER_VALIDATION_EXCEPTION", "Not in this branch", ["Branch__c"], "lookup_filter", "“Branch__c”"),
+        (
+            "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY",
+            "no access",
+            [],
+            "cross_reference_hidden",
+            "may not see or change",
+        ),
+        ("NEVER_HEARD_OF", "Ask \x00 Mrs Levy", ["Region__c"], "unknown_refusal", "(NEVER_HEARD_OF, Region__c)"),
+    ],
+)
+def test_what_the_firms_own_rules_end_a_save_with(
+    office: PostOffice, code: str, message: str, fields: list[str], why: str, words: str
+) -> None:
+    refuse_leads(office, code, message, fields)
+    someone_signs_up(office.advisor)
+
+    office.deliver()
+
+    lead = office.lead()
+    assert (lead.state, lead.why) == (LeadState.REFUSED, why)
+    assert words in refusal_of(lead).happened
+    assert refusal_of(lead).forward
+
+
+def test_a_record_that_is_locked_is_tried_again(office: PostOffice) -> None:
+    refuse_leads(office, "ENTITY_IS_LOCKED", "the record is locked")
+    someone_signs_up(office.advisor)
+    office.deliver()
+    assert (office.lead().state, office.lead().why) == (LeadState.WAITING, "record_locked")
+
+    office.org.change_settings(refusals=[])
+    office.make_due()
+    office.deliver()
+
+    assert office.lead().state == LeadState.SENT
+
+
+@pytest.mark.parametrize(
+    ("error", "description", "why"),
+    [
+        ("invalid_client", "invalid client credentials", "bad_secret"),
+        ("invalid_grant", "ip restricted", "ip_restricted"),
+        ("invalid_grant", "inactive organization", "inactive_org"),
+    ],
+)
+def test_leads_wait_for_what_is_wrong_with_the_whole_firm_and_then_go_out(
+    office: PostOffice, error: str, description: str, why: str
+) -> None:
+    office.org.expire_sessions()
+    body = {"error": error, "error_description": description}
+    fault = office.org.trouble.add(Answer(400, body), kind="token_refresh")
+    someone_signs_up(office.advisor)
+    office.deliver()
+    assert (office.lead().state, office.lead().why) == (LeadState.WAITING, why)
+
+    fault.remove()
+    office.make_due()
+    office.deliver()
+
+    assert office.lead().state == LeadState.SENT
+
+
+def refuse_leads(office: PostOffice, code: str, message: str, fields: list[str] | None = None) -> None:
+    refusal = {"sobject": "Lead", "code": code, "message": message, "fields": fields or []}
+    office.org.change_settings(refusals=[refusal])
 
 
 @pytest.mark.parametrize("action", ["Alert", "Block"])

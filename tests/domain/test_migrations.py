@@ -140,3 +140,15 @@ def test_every_migration_can_be_taken_back_with_rows_in_the_tables(empty: Flask)
         assert all(len(rows) == len(ROWS) for rows in kept.values()), revision
     upgrade()
     assert differences() == []
+
+
+def test_a_refusal_of_salesforces_that_was_called_our_bug_gets_its_own_words(empty: Flask) -> None:
+    upgrade(revision=REVISIONS[REVISIONS.index("0013") - 1])
+    fill_every_table()
+    refused = sa.text("UPDATE leads SET state = 'refused', why = 'our_bug', why_detail = 'APEX_ERROR' WHERE id = 1")
+    with db.engine.begin() as connection:
+        connection.execute(refused)
+    upgrade(revision="0013")
+    with db.engine.connect() as connection:
+        row = connection.execute(sa.text("SELECT why, why_detail FROM leads WHERE id = 1")).one()
+    assert tuple(row) == ("unknown_refusal", "APEX_ERROR")

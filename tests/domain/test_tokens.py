@@ -195,7 +195,6 @@ def test_a_host_that_is_not_salesforces_is_never_stored_and_the_new_tokens_are(d
         ("invalid_grant", "token validity expired", "permission_expired"),
         ("invalid_grant", "inactive user", "inactive_user"),
         ("inactive_user", "whatever", "inactive_user"),
-        ("inactive_org", "whatever", "inactive_org"),
     ],
 )
 def test_what_needs_reconnecting(desk: Desk, error: str, description: str, reason: str) -> None:
@@ -217,6 +216,9 @@ def test_what_needs_reconnecting(desk: Desk, error: str, description: str, reaso
     ("error", "description", "raised"),
     [
         ("invalid_grant", "IP restricted or invalid login hours", Misconfigured),
+        ("invalid_grant", "ip restricted", Misconfigured),
+        ("invalid_grant", "inactive organization", Misconfigured),
+        ("inactive_org", "whatever", Misconfigured),
         ("invalid_grant", "activation secret invalid", TryLater),
         ("invalid_grant", "login rate exceeded", TryLater),
         ("invalid_client", "invalid client credentials", Misconfigured),
@@ -249,18 +251,57 @@ def test_nor_does_an_answer_that_is_none(desk: Desk, trouble: str) -> None:
     assert desk.connection().is_connected
 
 
-def test_words_that_nobody_knows_end_it_when_they_come_three_times_over_an_hour(desk: Desk) -> None:
+def test_words_that_nobody_knows_end_it_when_three_attempts_that_are_far_apart_meet_them(desk: Desk) -> None:
     refuse(desk, "invalid_grant", "the moon is full")
-    source = stored(desk)
-    for _ in range(4):
-        with pytest.raises(TryLater):
-            source.refresh(source.access_token())
-    assert desk.connection().is_connected
-    db.session.execute(update(Connection).values(unknown_refusals_since=utcnow() - timedelta(minutes=61)))
-    db.session.commit()
-    with pytest.raises(ReconnectNeeded):
-        source.refresh(source.access_token())
+    for _ in range(2):
+        attempt(desk, TryLater)
+        let_pass(desk, timedelta(minutes=31))
+        assert desk.connection().is_connected
+    attempt(desk, ReconnectNeeded)
     assert desk.connection().status_reason == "unknown_grant_error"
+
+
+def test_a_runs_own_retries_count_as_one_attempt(desk: Desk) -> None:
+    refuse(desk, "invalid_grant", "the moon is full")
+    for _ in range(2):  # two runs, an hour apart
+        for _ in range(3):
+            attempt(desk, TryLater)
+        let_pass(desk, timedelta(minutes=61))
+    connection = desk.connection()
+    assert (connection.is_connected, connection.unknown_refusals) == (True, 2)
+
+
+def test_three_attempts_in_less_than_an_hour_are_too_early(desk: Desk) -> None:
+    refuse(desk, "invalid_grant", "the moon is full")
+    for _ in range(3):
+        attempt(desk, TryLater)
+        let_pass(desk, timedelta(minutes=21))
+    assert (desk.connection().is_connected, desk.connection().unknown_refusals) == (True, 3)
+    attempt(desk, ReconnectNeeded)
+
+
+def test_what_was_counted_before_retries_were_told_apart_does_not_count(desk: Desk) -> None:
+    long_ago = utcnow() - timedelta(hours=3)
+    db.session.execute(update(Connection).values(unknown_refusals=9, unknown_refusals_since=long_ago))
+    db.session.commit()
+    refuse(desk, "invalid_grant", "the moon is full")
+    attempt(desk, TryLater)
+    assert desk.connection().unknown_refusals == 1
+
+
+def attempt(desk: Desk, raised: type[Exception]) -> None:
+    source = stored(desk)
+    with pytest.raises(raised):
+        source.refresh(source.access_token())
+
+
+def let_pass(desk: Desk, time: timedelta) -> None:
+    connection = desk.connection()
+    assert connection.unknown_refused_at is not None
+    assert connection.unknown_refusals_since is not None
+    connection.unknown_refused_at -= time
+    connection.unknown_refusals_since -= time
+    db.session.commit()
 
 
 def test_a_good_answer_in_between_begins_the_count_anew(desk: Desk) -> None:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-from asapp.connections.words import CONNECT_FAILURES
+from asapp.connections.words import CONNECT_FAILURES, RECONNECT_REASONS, UNKNOWN_FAILURE
+from asapp.fixed_by import FixedBy
+from asapp.leads.delivery import sort_out
+from asapp.leads.words import REFUSALS, REFUSED_OTHERWISE, refusal_of
+from asapp.models import Lead, LeadState
 from asapp.salesforce import errors
 from asapp.salesforce.errors import (
-    FieldHidden,
-    LimitReached,
-    LocatorExpired,
     Misconfigured,
-    ObjectHidden,
     OurBug,
     ReconnectNeeded,
-    Rejected,
     SalesforceError,
     SessionExpired,
     TryLater,
@@ -27,223 +26,21 @@ from asapp.salesforce.errors import (
     sort_token_error,
 )
 from asapp.sync.words import FAILURES, About, explain
+from tests.salesforce.answers import (
+    DATA_ROWS,
+    OF_LEADS,
+    OF_LOG_INS,
+    OF_RUNS,
+    RECORD_ROWS,
+    TOKEN_ROWS,
+    Row,
+    TokenRow,
+    entry,
+)
 
 ASAPP = Path(errors.__file__).parents[1]
 
 # --- the data API ------------------------------------------------------------------------------------------------------
-
-NO_SUCH_FIELD = (
-    "\nselect Id, Company,Email,LastName,SF_date__c, ConvertedContactId from\n                                  ^\n"
-    "ERROR at Row:1:Column:35\nNo such column 'SF_date__c' on entity 'Lead'. If you are attempting to use a custom field, "
-    "be sure to append the '__c' after the custom field name. Please reference your WSDL or the describe call for the "
-    "appropriate names."
-)
-NO_SUCH_TYPE = (
-    "\nName,BillingCity,IsDeleted FROM Accout\n                                ^\nERROR at Row:1:Column:43\n"
-    "sObject type 'Accout' is not supported. If you are attempting to use a custom object, be sure to append the '__c' "
-    "after the entity name. Please reference your WSDL or the describe call for the appropriate names."
-)
-NOT_WRITABLE = (
-    "Unable to create/update fields: MasterRecordId. Please check the security settings of this field and verify that it "
-    "is read/write for your profile or permission set."
-)
-METERING = "We can't complete the action because enabled transaction security policies took too long to complete."
-ERROR_ID = (
-    "An unexpected error occurred. Please include this ErrorId if you contact support: 326566388-63578 (-436445966)"
-)
-
-
-class Row(NamedTuple):
-    """One answer of the data API that carries an error code, and what it is to become."""
-
-    status: int
-    error_code: str
-    message: str
-    fields: list[str] | None
-    kind: type[SalesforceError]
-    code: str
-    detail: str | None = None  # None: Salesforce's own code
-
-
-DATA_ROWS = [
-    Row(401, "INVALID_SESSION_ID", "Session expired or invalid", None, SessionExpired, "session_expired"),
-    Row(
-        401,
-        "INVALID_SESSION_ID",
-        "This session is not valid for use with the REST API",
-        None,
-        Misconfigured,
-        "api_access_blocked",
-    ),
-    Row(
-        401,
-        "INVALID_SESSION_ID",
-        "Connected app is not attached to Agent",
-        None,
-        Misconfigured,
-        "api_access_blocked",
-    ),
-    Row(401, "INVALID_AUTH_HEADER", "INVALID_AUTH_HEADER", None, OurBug, "our_bug"),
-    Row(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.", None, LimitReached, "request_limit"),
-    Row(
-        403,
-        "REQUEST_LIMIT_EXCEEDED",
-        "ConcurrentRequests (Concurrent API Requests) Limit exceeded.",
-        None,
-        TryLater,
-        "concurrent_limit",
-    ),
-    Row(
-        403,
-        "API_DISABLED_FOR_ORG",
-        "The REST API is not enabled for this Organization.",
-        None,
-        Misconfigured,
-        "api_disabled",
-    ),
-    Row(
-        403,
-        "API_DISABLED_FOR_ORG",
-        "API is not enabled for this Organization or Partner",
-        None,
-        Misconfigured,
-        "api_disabled",
-    ),
-    Row(403, "API_CURRENTLY_DISABLED", "API is currently disabled for this user.", None, Misconfigured, "api_disabled"),
-    Row(403, "INSUFFICIENT_ACCESS", "insufficient access rights on object", None, Misconfigured, "insufficient_access"),
-    Row(
-        403,
-        "INSUFFICIENT_ACCESS_OR_READONLY",
-        "insufficient access rights on object id",
-        [],
-        Misconfigured,
-        "insufficient_access",
-    ),
-    Row(403, "FORBIDDEN", "You don't have access to this resource", None, Misconfigured, "insufficient_access"),
-    Row(403, "FUNCTIONALITY_NOT_ENABLED", "", None, Misconfigured, "insufficient_access"),
-    Row(400, "INVALID_FIELD", NO_SUCH_FIELD, None, FieldHidden, "field_hidden", "SF_date__c"),
-    Row(
-        400,
-        "INVALID_FIELD",
-        "No such column 'AccountNumer' on sobject of type Account",
-        None,
-        FieldHidden,
-        "field_hidden",
-        "AccountNumer",
-    ),
-    Row(
-        400,
-        "INVALID_FIELD_FOR_INSERT_UPDATE",
-        NOT_WRITABLE,
-        ["MasterRecordId"],
-        Misconfigured,
-        "field_not_writable",
-        "MasterRecordId",
-    ),
-    Row(400, "INVALID_TYPE", NO_SUCH_TYPE, None, ObjectHidden, "object_hidden", "Accout"),
-    Row(400, "MALFORMED_QUERY", "unexpected token: 'FORM'", None, OurBug, "our_bug"),
-    Row(400, "INVALID_QUERY_LOCATOR", "invalid query locator", None, LocatorExpired, "locator_expired"),
-    Row(400, "QUERY_TIMEOUT", "Your query request was running for too long.", None, TryLater, "query_timeout"),
-    Row(400, "OPERATION_TOO_LARGE", "exceeded 100000 distinct who/what's", None, Misconfigured, "query_too_large"),
-    Row(400, "MALFORMED_ID", "malformed id 001xx", None, OurBug, "our_bug"),
-    Row(400, "JSON_PARSER_ERROR", "Unexpected character ('}' (code 125))", None, OurBug, "our_bug"),
-    Row(
-        400,
-        "REQUIRED_FIELD_MISSING",
-        "Required fields are missing: [LastName]",
-        ["LastName"],
-        Rejected,
-        "required_field",
-        "LastName",
-    ),
-    Row(400, "REQUIRED_FIELD_MISSING", "At least 1 record is required", None, Rejected, "required_field"),
-    Row(
-        400,
-        "FIELD_CUSTOM_VALIDATION_EXCEPTION",
-        "Bitte geben Sie eine Telefonnummer an.",
-        [],
-        Rejected,
-        "validation_rule",
-    ),
-    Row(
-        400,
-        "INVALID_EMAIL_ADDRESS",
-        "Email: invalid email address: rose at edge",
-        ["Email"],
-        Rejected,
-        "invalid_email",
-    ),
-    Row(
-        400,
-        "STRING_TOO_LONG",
-        "First Name: data value too large: Roseanne-Marguerite (max length=40)",
-        ["FirstName"],
-        Rejected,
-        "too_long",
-    ),
-    Row(
-        400,
-        "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST",
-        "Lead Source: bad value for restricted picklist field: AdvisorStream",
-        ["LeadSource"],
-        Rejected,
-        "restricted_picklist",
-    ),
-    Row(400, "DUPLICATES_DETECTED", "Use one of these records?", None, Rejected, "duplicate"),
-    Row(
-        400,
-        "DUPLICATE_VALUE",
-        "duplicate value found: Ref__c duplicates value on record with id: 00Q5g00000KqT1x",
-        [],
-        Rejected,
-        "duplicate",
-    ),
-    Row(
-        400,
-        "UNABLE_TO_LOCK_ROW",
-        "unable to obtain exclusive access to this record or 1 records: 0015g00000KqT1x",
-        [],
-        TryLater,
-        "row_locked",
-    ),
-    Row(
-        400,
-        "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY",
-        "LeadGuard: execution of BeforeInsert caused by: System.NullPointerException",
-        [],
-        Rejected,
-        "firms_own_code",
-    ),
-    Row(400, "INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id", [], Rejected, "owner_unusable"),
-    Row(400, "INACTIVE_OWNER_OR_USER", "operation performed with inactive user", [], Rejected, "owner_unusable"),
-    Row(400, "STORAGE_LIMIT_EXCEEDED", "storage limit exceeded", [], Misconfigured, "storage_full"),
-    Row(400, "TXN_SECURITY_METERING_ERROR", METERING, [], TryLater, "server_unavailable"),
-    Row(
-        400,
-        "INSERT_UPDATE_DELETE_NOT_ALLOWED_DURING_MAINTENANCE",
-        "System maintenance in progress",
-        [],
-        TryLater,
-        "maintenance",
-    ),
-    Row(400, "CANNOT_UPDATE_CONVERTED_LEAD", "cannot reference converted lead", [], Rejected, "converted"),
-    Row(400, "LIMIT_EXCEEDED", "You have exceeded a limit of your organization", [], Misconfigured, "org_limit"),
-    Row(404, "NOT_FOUND", "The requested resource does not exist", None, OurBug, "our_bug"),
-    Row(404, "ENTITY_IS_DELETED", "entity is deleted", [], Rejected, "deleted"),
-    Row(405, "METHOD_NOT_ALLOWED", "HTTP Method 'PUT' not allowed. Allowed are GET,POST", None, OurBug, "our_bug"),
-    Row(410, "UNSUPPORTED_API_VERSION", "This version is retired", None, Misconfigured, "api_version_retired"),
-    Row(410, "GONE", "This version is retired", None, Misconfigured, "api_version_retired"),
-    Row(500, "UNKNOWN_EXCEPTION", ERROR_ID, None, TryLater, "server_error"),
-    Row(500, "SERVER_ERROR", ERROR_ID, None, TryLater, "server_error"),
-    Row(503, "SERVER_UNAVAILABLE", "Server Unavailable", None, TryLater, "server_unavailable"),
-    Row(400, "A_CODE_THAT_IS_YET_TO_COME", "Something new", None, OurBug, "our_bug"),
-    Row(503, "A_CODE_THAT_IS_YET_TO_COME", "Something new", None, TryLater, "server_unavailable"),
-]
-
-
-def entry(row: Row, key: str = "errorCode") -> dict[str, Any]:
-    body: dict[str, Any] = {"message": row.message, key: row.error_code}
-    return body if row.fields is None else body | {"fields": row.fields}
 
 
 @pytest.mark.parametrize("row", DATA_ROWS, ids=lambda row: f"{row.status}-{row.error_code}-{row.code}")
@@ -254,13 +51,25 @@ def test_an_error_of_the_data_api_is_sorted_by_what_to_do_next(row: Row) -> None
     assert error.detail == (row.error_code if row.detail is None else row.detail)
 
 
-@pytest.mark.parametrize("row", [row for row in DATA_ROWS if row.status == 400], ids=lambda row: row.error_code)
-def test_a_row_of_a_collection_is_sorted_like_a_record_of_its_own(row: Row) -> None:
+OTHERWISE_OF_A_RECORD = {row.error_code for row in RECORD_ROWS}
+OF_ONE_RECORD = [row for row in DATA_ROWS if row.status == 400 and row.error_code not in OTHERWISE_OF_A_RECORD]
+
+
+@pytest.mark.parametrize("row", [*OF_ONE_RECORD, *RECORD_ROWS], ids=lambda row: f"{row.error_code}-{row.code}")
+def test_a_row_of_a_collection_is_sorted_for_itself(row: Row) -> None:
     """Collections say statusCode where single records say errorCode, in an answer of status 200."""
-    error = sort_data_error(400, [entry(row, "statusCode")])
-    assert (type(error), error.code) == (row.kind, row.code)
     error = sort_record_error(row.error_code, row.message, row.fields or [])
     assert (type(error), error.code) == (row.kind, row.code)
+    assert error.detail == (row.error_code if row.detail is None else row.detail)
+    if row not in RECORD_ROWS:
+        assert sort_data_error(400, [entry(row, "statusCode")]).code == row.code
+
+
+def test_what_one_record_is_refused_for_in_words_that_nobody_knows_keeps_code_field_and_text() -> None:
+    error = sort_record_error("NEW_CODE", "Some\n thing \x00new", ["Region__c"])
+    assert (error.detail, error.words) == ("NEW_CODE, Region__c", "Some thing new")
+    nonsense = sort_record_error("<b>", "", ["a b", "<i>"])
+    assert (nonsense.code, nonsense.detail) == ("unknown_refusal", "")
 
 
 def test_what_a_duplicate_rule_found_does_not_disturb_the_sorting() -> None:
@@ -351,59 +160,28 @@ def test_a_front_door_that_turns_us_away_has_done_nothing(status: int) -> None:
 
 # --- the token endpoint ------------------------------------------------------------------------------------------------
 
-TOKEN_ROWS = [
-    ("invalid_grant", "expired authorization code", TryLater, "code_expired"),
-    ("invalid_grant", "invalid authorization code", TryLater, "code_expired"),
-    ("invalid_grant", "authentication failure", TryLater, "unknown_grant_error"),
-    ("invalid_grant", "authentication failure - Invalid Password", TryLater, "unknown_grant_error"),
-    ("invalid_grant", "expired access/refresh token", ReconnectNeeded, "permission_withdrawn"),
-    ("invalid_grant", "inactive user", ReconnectNeeded, "inactive_user"),
-    ("invalid_grant", "activation secret invalid", TryLater, "token_endpoint_busy"),
-    ("invalid_grant", "invalid code verifier", OurBug, "pkce"),
-    ("invalid_grant", "token validity expired", ReconnectNeeded, "permission_expired"),
-    ("invalid_grant", "ip restricted or invalid login hours", Misconfigured, "ip_restricted"),
-    ("invalid_grant", "IP restricted or invalid login hours", Misconfigured, "ip_restricted"),
-    ("invalid_grant", "user hasn't approved this consumer", ReconnectNeeded, "permission_withdrawn"),
-    ("invalid_grant", "login rate exceeded", TryLater, "token_endpoint_busy"),
-    ("invalid_grant", "something nobody has seen before", TryLater, "unknown_grant_error"),
-    ("invalid_client_id", "client identifier invalid", Misconfigured, "bad_key"),
-    ("invalid_client", "client identifier invalid", Misconfigured, "bad_key"),
-    ("invalid_client", "invalid client credentials", Misconfigured, "bad_secret"),
-    ("invalid_client_credentials", "client secret invalid", Misconfigured, "bad_secret"),
-    ("redirect_uri_mismatch", "redirect_uri must match configuration", Misconfigured, "redirect_mismatch"),
-    ("invalid_app_access", "user is not admin approved to access this app", Misconfigured, "not_admin_approved"),
-    ("invalid_app_access", "app denied", Misconfigured, "not_admin_approved"),
-    ("invalid_scope", "the requested scope is not allowed", Misconfigured, "scope_missing"),
-    ("unsupported_grant_type", "grant type not supported", OurBug, "our_bug"),
-    ("unsupported_response_type", "response type not supported", OurBug, "our_bug"),
-    ("invalid_request", "invalid code verifier", OurBug, "our_bug"),
-    ("inactive_user", "user is inactive", ReconnectNeeded, "inactive_user"),
-    ("inactive_org", "Org is locked, closed, or suspended", ReconnectNeeded, "inactive_org"),
-    ("rate_limit_exceeded", "Number of logins exceeded", TryLater, "token_endpoint_busy"),
-    ("server_error", "", TryLater, "token_endpoint_busy"),
-    ("temporarily_unavailable", "", TryLater, "token_endpoint_busy"),
-    ("an_error_that_is_yet_to_come", "", TryLater, "token_endpoint_busy"),
-]
 
-
-@pytest.mark.parametrize(("name", "description", "kind", "code"), TOKEN_ROWS)
-def test_an_error_of_the_token_endpoint_is_sorted_by_what_to_do_next(
-    name: str, description: str, kind: type[SalesforceError], code: str
-) -> None:
-    error = sort_token_error(400, {"error": name, "error_description": description})
-    assert (type(error), error.code, error.detail) == (kind, code, name)
+@pytest.mark.parametrize("row", TOKEN_ROWS, ids=lambda row: f"{row.error}-{row.description}")
+def test_an_error_of_the_token_endpoint_is_sorted_by_what_to_do_next(row: TokenRow) -> None:
+    error = sort_token_error(400, {"error": row.error, "error_description": row.description})
+    assert (type(error), error.code, error.detail) == (row.kind, row.code, row.error)
 
 
 def test_only_the_answers_that_are_known_to_end_a_permission_do() -> None:
-    ends = {(name, text) for name, text, kind, _ in TOKEN_ROWS if kind is ReconnectNeeded}
+    ends = {(row.error, row.description) for row in TOKEN_ROWS if row.kind is ReconnectNeeded}
     assert ends == {
         ("invalid_grant", "expired access/refresh token"),
         ("invalid_grant", "token validity expired"),
         ("invalid_grant", "inactive user"),
         ("invalid_grant", "user hasn't approved this consumer"),
         ("inactive_user", "user is inactive"),
-        ("inactive_org", "Org is locked, closed, or suspended"),
     }
+
+
+@pytest.mark.parametrize("ends", ["expired access/refresh token", "token validity expired", "inactive user"])
+def test_words_that_only_resemble_those_do_not(ends: str) -> None:
+    error = sort_token_error(400, {"error": "invalid_grant", "error_description": f"not an {ends}, but something else"})
+    assert (type(error), error.code) == (TryLater, "unknown_grant_error")
 
 
 @pytest.mark.parametrize("status", [200, 302, 400, 403, 420, 429, 500, 503])
@@ -442,18 +220,7 @@ def assert_silent(error: SalesforceError) -> None:
 
 
 # Codes that end a lead, never a run: their words are the leads' own.
-ONLY_OF_RECORDS = {
-    "converted",
-    "deleted",
-    "duplicate",
-    "firms_own_code",
-    "invalid_email",
-    "owner_unusable",
-    "required_field",
-    "restricted_picklist",
-    "too_long",
-    "validation_rule",
-}
+ONLY_OF_RECORDS = {code for code in OF_LEADS if code not in OF_RUNS} - {"session_expired"}
 INSIDE_THE_SESSION = {"session_expired"}  # the session refreshes, and says later what it means
 ONLY_OF_LOG_INS = {"identity_refused"}  # connections/words.py
 MADE_BY_THE_SYNC = {"opt_out_hidden", "org_nearly_full", "share_used_up", "worker_died"}
@@ -465,8 +232,71 @@ def test_every_code_that_can_end_a_run_has_words_and_no_others_have() -> None:
     assert set(FAILURES) == can_end_a_run
 
 
+def test_every_code_of_the_tables_is_in_the_list_and_every_one_of_the_list_in_the_tables() -> None:
+    made_up = {"A_CODE_THAT_IS_YET_TO_COME"}
+    assert {row.error_code for row in DATA_ROWS} - made_up == set(errors.DATA_ERRORS)
+    assert {row.error_code for row in RECORD_ROWS} - made_up == set(errors.RECORD_ERRORS)
+    told = {errors.find_token_row(row.error, errors.said_by(row.description)) for row in TOKEN_ROWS}
+    assert told >= {*errors.TOKEN_ERRORS.values(), *errors.TOKEN_TEXTS.values()}
+    assert {row.error.lower() for row in TOKEN_ROWS} >= {name for name, _ in errors.TOKEN_ERRORS}
+    said = {errors.said_by(row.description) for row in TOKEN_ROWS}
+    assert said >= {text for _, text in errors.TOKEN_ERRORS if text != "*"}
+    assert all(any(text in each for each in said) for text in errors.TOKEN_TEXTS)
+
+
+ALL_ROWS = [*DATA_ROWS, *TOKEN_ROWS]
+CAN_END_A_RUN = sorted(
+    {row.code for row in ALL_ROWS} - ONLY_OF_RECORDS - INSIDE_THE_SESSION | {"redirected", "edge_busy"}
+)
+
+
+@pytest.mark.parametrize("code", CAN_END_A_RUN)
+def test_of_each_code_that_ends_a_run_it_is_stated_who_fixes_it_and_what_is_tried_again(code: str) -> None:
+    fixed_by, again = OF_RUNS[code]
+    assert FAILURES[code].fixed_by == fixed_by
+    assert bool(FAILURES[code].forward) is (fixed_by == FixedBy.FIRM_ADMIN)
+    kinds = {row.kind for row in ALL_ROWS if row.code == code} or {TryLater}
+    assert {kind.again for kind in kinds} == {again}
+
+
+@pytest.mark.parametrize("row", [*OF_ONE_RECORD, *RECORD_ROWS], ids=lambda row: f"{row.error_code}-{row.code}")
+def test_a_lead_ends_in_the_right_state_with_words_for_the_right_person(row: Row) -> None:
+    state, fixed_by = OF_LEADS[row.code]
+    lead = Lead(failures=0)
+    sort_out(lead, sort_record_error(row.error_code, row.message, row.fields or []))
+    assert (lead.state, lead.why) == (state, row.code)
+    if state == LeadState.REFUSED:
+        words = refusal_of(lead)
+        assert words.fixed_by == fixed_by
+        assert bool(words.forward) or fixed_by != FixedBy.FIRM_ADMIN
+        said = f"{words.short} {words.happened} {words.next_step} {words.forward}"
+        assert not set("{}") & set(said)
+        assert all(field in said for field in row.fields or [] if row.code in errors.NAME_FIELDS)
+        assert row.message in said or row.code not in errors.QUOTE_MESSAGE
+
+
+def test_nothing_that_a_record_is_refused_for_in_unknown_words_is_called_our_bug() -> None:
+    assert REFUSED_OTHERWISE.fixed_by == FixedBy.FIRM_ADMIN
+    assert "unknown_refusal" not in REFUSALS  # it has the words for all others
+
+
+@pytest.mark.parametrize("code", sorted(errors.OF_THE_WHOLE_FIRM))
+def test_a_lead_waits_for_what_is_wrong_with_the_whole_firm(code: str) -> None:
+    lead = Lead(failures=0)
+    sort_out(lead, Misconfigured(code))
+    assert (lead.state, lead.why) == (LeadState.WAITING, code)
+
+
+@pytest.mark.parametrize("row", TOKEN_ROWS, ids=lambda row: f"{row.error}-{row.description}")
+def test_of_each_answer_to_a_log_in_it_is_stated_who_fixes_it(row: TokenRow) -> None:
+    if row.kind is ReconnectNeeded and row.code not in OF_LOG_INS:
+        assert RECONNECT_REASONS[row.code].fixed_by == FixedBy.ADVISOR  # a refresh token has not been used yet
+    else:
+        assert CONNECT_FAILURES.get(row.code, UNKNOWN_FAILURE).fixed_by == OF_LOG_INS[row.code]
+
+
 def test_every_code_of_a_log_in_has_words() -> None:
-    codes = {row.code for row in errors.TOKEN_ERRORS.values()}
+    codes = {row.code for row in (*errors.TOKEN_ERRORS.values(), *errors.TOKEN_TEXTS.values())}
     codes |= codes_raised("salesforce/oauth.py", "salesforce/session.py")
     only_later = {"permission_withdrawn", "permission_expired", "instance_moved", "api_access_blocked"}
     only_later |= {"session_ended_again"}
@@ -486,7 +316,7 @@ def test_words_can_be_filled_in_and_say_what_is_safe_and_what_to_do(code: str) -
 
 
 def codes_of_tables() -> set[str]:
-    tables = (errors.DATA_ERRORS, errors.DATA_STATUSES, errors.TOKEN_ERRORS)
+    tables = (errors.DATA_ERRORS, errors.DATA_STATUSES, errors.TOKEN_ERRORS, errors.TOKEN_TEXTS)
     return {row.code for table in tables for row in table.values()}
 
 

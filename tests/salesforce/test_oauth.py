@@ -152,6 +152,19 @@ def test_revoking(answer: dict[str, Any], is_heard: bool) -> None:
         assert "SECRET" not in (salesforce.last_request.text or "")
 
 
+@pytest.mark.parametrize("identity_url", ["https://[", "http://x", "https://evil.example/id/a/b", "\x00"])
+def test_a_refresh_survives_an_identity_url_that_is_none(identity_url: str) -> None:
+    grant = oauth.read_grant({"access_token": "new", "id": identity_url}, allow_loopback=False, is_refresh=True)
+    assert (grant.access_token, grant.org_id) == ("new", "")
+
+
+@pytest.mark.parametrize("token", ["00D!Ünï", "00D! space", "00D!\n", "00D!\x00", "a" * 20_000])
+def test_a_token_that_no_header_can_carry_is_no_answer(token: str) -> None:
+    for is_refresh in (True, False):
+        with pytest.raises(TryLater, match="unreadable_answer"):
+            oauth.read_grant(ANSWER | {"access_token": token}, allow_loopback=False, is_refresh=is_refresh)
+
+
 def test_userinfo_of_somebody_else_is_not_believed() -> None:
     grant = oauth.read_grant(ANSWER, allow_loopback=False)
     with requests_mock.Mocker() as salesforce:
@@ -181,6 +194,11 @@ def test_userinfo_of_somebody_else_is_not_believed() -> None:
         ("rate_limit_exceeded", "", "token_endpoint_busy"),
         ("server_error", "", "token_endpoint_busy"),
         ("invalid_grant", "IP restricted or invalid login hours", "ip_restricted"),
+        ("invalid_grant", "ip restricted", "ip_restricted"),
+        ("invalid_grant", "inactive organization", "inactive_org"),
+        ("invalid_grant", "inactive user", "inactive_user"),
+        ("invalid_grant", "Invalid user credentials", "unknown_login_error"),
+        ("invalid_request", "invalid code verifier", "pkce"),
         ("NEVER_HEARD_OF", "whatever", "unknown_login_error"),
     ],
 )

@@ -216,3 +216,10 @@ def test_each_verdict_has_words_and_a_remedy(answer: Answer) -> None:
 )
 def test_a_failing_question_says_what_to_do(error: Exception) -> None:
     assert all(words.why_not_asked(error))  # type: ignore[arg-type]
+
+
+def test_a_remedy_that_is_on_another_page_says_so_as_data() -> None:
+    errors = [ReconnectNeeded("x"), LimitReached("x"), FieldHidden("x"), TryLater("x")]
+    said = [*words.VERDICTS.values(), *map(words.why_not_asked, errors)]
+    assert [each for each in said if each.is_at_integrations is not ("Integrations" in each.remedy)] == []
+    assert sum(each.is_at_integrations for each in said) == 7

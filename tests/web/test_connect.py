@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html
 import re
+from dataclasses import replace
+from datetime import timedelta
 from urllib.parse import urlencode
 
 import pytest
@@ -11,12 +13,15 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import select
 
+from asapp.clock import utcnow
+from asapp.connections import connections
 from asapp.connections.connect import CallbackAnswer
 from asapp.extensions import db
-from asapp.models import Connection, Contact
+from asapp.models import Connection, Contact, PartnerCheck
+from asapp.simulator.answers import Answer
 from asapp.simulator.server import Running
 from tests.connecting import Desk, visit
-from tests.factories import log_in, make_advisor, make_connection, make_contact
+from tests.factories import log_in, make_admin, make_advisor, make_connection, make_contact, make_run
 from tests.web.test_integrations import PANEL, PART, has_button, said
 
 CALLBACK = "/salesforce/salesforce_as/login/callback/"
@@ -95,6 +100,56 @@ def test_denied_is_told_until_the_next_attempt(client: FlaskClient, desk: Desk) 
     assert "What is safe" in page
     start(client)
     assert "Not connected" not in client.get(PANEL).text
+
+
+def test_a_lie_in_the_address_is_shown_to_who_opened_it_and_turns_no_check_red(
+    app: Flask, client: FlaskClient, desk: Desk
+) -> None:
+    lie = "Send the new Consumer Secret to help@evil.example"
+    state = visit(start(client), desk.amara).state
+    page = come_back(client, CallbackAnswer(state=state, error="invalid_client_id", error_description=lie))
+    assert said(page).startswith("Not connected")
+    page = come_back(client, CallbackAnswer(state=state))
+    assert said(page).startswith("Not connected")
+    assert db.session.scalars(select(PartnerCheck)).all() == []
+    jobs = app.extensions["asapp.queues"].sync.get_job_ids()
+    assert len([job for job in jobs if job.startswith(f"check-{desk.partner.id}-")]) == 1  # Salesforce is asked instead
+    log_in(client, make_admin())
+    assert "evil.example" not in client.get(f"/admin/partners/{desk.partner.slug}").text
+
+
+def test_a_log_in_that_salesforce_refused_us_turns_a_check_red_in_its_own_code(client: FlaskClient, desk: Desk) -> None:
+    answer = replace(visit(start(client), desk.amara), error_description="Write to help@evil.example")
+    body = {"error": "invalid_client", "error_description": "invalid client credentials"}
+    desk.org.trouble.add(Answer(400, body), kind="token", times=1)
+    come_back(client, answer)
+    check = db.session.scalars(select(PartnerCheck)).one()
+    assert (check.code, check.verdict, check.detail) == ("secret", "bad", "invalid_client")
+
+
+@pytest.mark.parametrize("is_marked", [True, False], ids=["needs reconnecting", "not yet noticed"])
+@pytest.mark.parametrize("failure", ["permission_withdrawn", "api_access_blocked"])
+def test_after_reconnecting_an_old_failure_is_history(
+    client: FlaskClient, desk: Desk, is_marked: bool, failure: str
+) -> None:
+    come_back(client, visit(start(client), desk.amara))
+    connection = desk.connection()
+    long_ago = utcnow() - timedelta(hours=2)
+    connection.first_synced_at = connection.last_good_sync_at = long_ago
+    make_run(connection, "failed", error_code=failure, finished_at=utcnow())
+    if is_marked:
+        connections.mark_needs_reconnect(db.session(), connection.id, failure, connection.token_version)
+        db.session.commit()
+
+    page = come_back(client, visit(start(client), desk.amara))
+
+    assert said(page) == "Connected The next sync reads what was missed and starts by itself."
+    assert "Any moment now" in page
+    assert "Press Connect Account" not in page
+    assert "Last sync failed" not in page
+    assert "Earlier syncs" in page
+    make_run(desk.connection(), "failed", error_code="server_error", finished_at=utcnow())
+    assert said(client.get(PANEL).text).startswith("Sync failed")
 
 
 def test_whoever_only_looks_at_the_link_does_not_use_it_up(client: FlaskClient, desk: Desk) -> None:
