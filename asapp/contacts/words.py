@@ -193,6 +193,13 @@ VERDICTS: dict[Answer, VerdictWords] = {
         "We know nobody by that, and can't ask Salesforce.",
         "Connect Salesforce under Integrations, then ask again.",
     ),
+    Answer.ENCRYPTED: VerdictWords(
+        "Not by address",
+        "warn",
+        "{who} isn't here, and Salesforce can't be asked by address",
+        "Your firm's Salesforce keeps email addresses encrypted, so nobody can look there by address.",
+        "Open the contact in Salesforce, copy the link of its page, and paste that here.",
+    ),
     Answer.NO_ANSWER: VerdictWords(
         "No answer",
         "warn",

@@ -28,6 +28,7 @@ from asapp.salesforce import errors
 from asapp.salesforce.client import OrgClient
 from asapp.salesforce.records import LeadPage, LeadRecord, Sighting
 from asapp.sync.departures import LONGEST_CHAIN, judge_sighting
+from asapp.sync.store import among
 from asapp.sync.window import OVERLAP, start_of
 
 LEAD_OPT_OUT_HIDDEN = "lead_opt_out_hidden"
@@ -163,7 +164,10 @@ def look_at_leads(connection_id: int, owner_id: str, nominated: set[str], round_
             return
         seen = round_.ask().leads_by_id(ids)
         leads = db.session.scalars(
-            _in_salesforce(Lead, connection_id).where(Lead.salesforce_id.in_(ids)).order_by(Lead.id).with_for_update()
+            _in_salesforce(Lead, connection_id)
+            .where(among(Lead.salesforce_id, ids))
+            .order_by(Lead.id)
+            .with_for_update()
         ).all()
         for lead in leads:
             judge_look(lead, seen.get(lead.salesforce_id or ""), owner_id, round_.run_id)

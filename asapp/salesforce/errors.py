@@ -63,6 +63,10 @@ class FieldHidden(Misconfigured):
     """The connected user can't see a field, or it doesn't exist; the two can't be told apart. detail: the field."""
 
 
+class FieldEncrypted(Misconfigured):
+    """A field can be read, but no query can be narrowed by it: it is encrypted at rest. detail: the field."""
+
+
 class ObjectHidden(Misconfigured):
     """The connected user may not read an object. detail: the object."""
 
@@ -178,6 +182,7 @@ NOT_ATTACHED = "connected app is not attached to agent"
 CODE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,79}")
 FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,79}")
 NO_SUCH_COLUMN = re.compile(r"No such column '([A-Za-z0-9_.]+)'")
+NOT_FILTERABLE = re.compile(r"field '([A-Za-z0-9_.]+)' can not be (?:filtered|sorted|grouped) in a query call")
 NO_SUCH_OBJECT = re.compile(r"[Ss]Object type '([A-Za-z0-9_]+)'")
 
 
@@ -201,6 +206,8 @@ def sort_record_error(code: str, message: str, fields: Sequence[str] = (), statu
         return Misconfigured("api_access_blocked", code)
     if code == "REQUEST_LIMIT_EXCEEDED" and "concurrent" in lowered:
         return TryLater("concurrent_limit", code)
+    if code == "INVALID_FIELD" and NOT_FILTERABLE.search(message):
+        return FieldEncrypted("field_encrypted", _found(NOT_FILTERABLE, message))
     if code == "INVALID_FIELD":
         return FieldHidden("field_hidden", _found(NO_SUCH_COLUMN, message))
     if code == "INVALID_TYPE":
