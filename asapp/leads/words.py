@@ -84,6 +84,7 @@ WAITS: Mapping[str, str] = {
     "redirect_mismatch": f"Your firm's app in Salesforce lacks our address. {_BY_ADVISORSTREAM}",
     "api_version_retired": f"We ask Salesforce in a way that it has retired. {_BY_ADVISORSTREAM}",
     "foreign_host": f"Your firm's Salesforce is at another address now. {_BY_ADVISORSTREAM}",
+    "field_encrypted": f"Your firm's Salesforce keeps a field encrypted that we have to search by. {_BY_ADMIN}",
     "key_missing": f"We can't open your Salesforce permission at the moment. {_BY_ADVISORSTREAM}",
     "our_bug": f"We asked Salesforce wrongly. {_BY_ADVISORSTREAM}",
     "not_admin_approved": f"Your Salesforce user isn't approved for AdvisorStream's app. {_BY_ADMIN}",

@@ -11,6 +11,7 @@ import pytest
 from asapp.connections.words import CONNECT_FAILURES
 from asapp.salesforce import errors
 from asapp.salesforce.errors import (
+    FieldEncrypted,
     FieldHidden,
     LimitReached,
     LocatorExpired,
@@ -130,6 +131,16 @@ DATA_ROWS = [
         FieldHidden,
         "field_hidden",
         "AccountNumer",
+    ),
+    Row(
+        400,
+        "INVALID_FIELD",
+        "Id FROM Lead WHERE Email IN ('x@y.example')\n      ^\nERROR at Row:1:Column:27\n"
+        "field 'Email' can not be filtered in a query call",
+        None,
+        FieldEncrypted,
+        "field_encrypted",
+        "Email",
     ),
     Row(
         400,
