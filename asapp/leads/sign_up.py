@@ -20,12 +20,12 @@ from asapp.database import writing
 from asapp.extensions import db
 from asapp.leads import consent, elsewhere
 from asapp.leads.fields import Typed, check_typed
-from asapp.models import ConsentKind, ConsentSource, Contact, ContactSource, Lead, LeadState, OptInPage, Partner, User
+from asapp.models import ConsentKind, ConsentSource, Contact, ContactSource, Lead, LeadState, OptInPage, User
 from asapp.models.columns import new_public_id
 from asapp.models.search import search_key
 from asapp.vault import Vault
 
-TRIES = 5  # one is enough, unless somebody moves the advisor or erases the person at this very moment
+TRIES = 5  # one is enough, unless somebody erases the person at this very moment
 DETAILS_KEPT = 100  # sign-ups of one person whose name and client address are kept
 
 
@@ -37,43 +37,43 @@ class Seen(NamedTuple):
     client_address: str
 
 
+class FirmChanged(Exception):
+    """The advisor has just been moved: what the person agreed to names a firm that isn't the advisor's any more."""
+
+
 def sign_up(page: OptInPage, typed: Typed, seen: Seen, vault: Vault) -> int:
-    """Store a sign-up and return the lead's id. Raise InvalidFields. Commits.
+    """Store a sign-up and return the lead's id. Raise InvalidFields or FirmChanged. Commits.
 
     What can be known before is looked up before: on SQLite everybody who signs up at this moment waits for the writing alone.
-    Where that has changed by then (the advisor was moved, the person erased, or stored by another form), it is looked up again.
+    Where the person was erased by then, or stored by another form, it is looked up again.
     """
     clean = check_typed(typed)
-    user_id = page.user_id
+    user_id, partner = page.user_id, page.user.partner
+    if partner is None:
+        raise LookupError("an advisor without a firm has no page")
+    partner_id = partner.id
+    hashed = address_hash(clean.email, address_key(db.session(), partner, vault))
     for _ in range(TRIES):
-        partner = db.session.get_one(Partner, _firm_of(user_id))
-        hashed = address_hash(clean.email, address_key(db.session(), partner, vault))
-        partner_id, is_known = partner.id, _find(user_id, hashed) is not None
+        is_known = _find(user_id, hashed) is not None
         db.session.commit()
         with writing():
             lead_id = _store(user_id, partner_id, clean, hashed, seen, is_known)
             db.session.commit()
         if lead_id is not None:
             return lead_id
-    raise RuntimeError("the advisor's firm or the person's lead changed each time")
+    raise RuntimeError("the person's lead was erased or stored each time")
 
 
 def _store(user_id: int, partner_id: int, clean: Typed, hashed: bytes, seen: Seen, is_known: bool) -> int | None:
-    """Return the id of the lead, or None if the advisor's firm or the person's lead is no longer what it was."""
-    take_turns(user_id)  # who moves the advisor waits until this is stored, or is done by now
-    if _firm_of(user_id) != partner_id:
-        return None
+    """Return the id of the lead, or None if it isn't known, or isn't unknown, any more. Raise FirmChanged."""
+    take_turns(user_id)  # a move of the advisor is done by now, or waits until this is stored
+    if db.session.scalar(select(User.partner_id).where(User.id == user_id)) != partner_id:
+        db.session.rollback()
+        raise FirmChanged
     lead_id = _add_to(user_id, hashed, clean, seen) if is_known else _insert(user_id, partner_id, clean, hashed, seen)
     if lead_id is None:
         db.session.rollback()
     return lead_id
-
-
-def _firm_of(user_id: int) -> int:
-    partner_id = db.session.scalar(select(User.partner_id).where(User.id == user_id))
-    if partner_id is None:
-        raise LookupError("an advisor without a firm has no page")
-    return partner_id
 
 
 def _find(user_id: int, hashed: bytes) -> int | None:

@@ -13,12 +13,11 @@ from asapp.accounts import advisors
 from asapp.clock import utcnow
 from asapp.connections import connections
 from asapp.connections.settings import ConnectSettings
-from asapp.contacts.queries import contacts_of
 from asapp.database import writing
 from asapp.extensions import db
 from asapp.leads import actions, outbox, pages
 from asapp.leads.fields import Typed
-from asapp.leads.sign_up import Seen, sign_up
+from asapp.leads.sign_up import FirmChanged, Seen, sign_up
 from asapp.leads.words import Shown, meaning_of
 from asapp.models import Connection, Contact, Lead, LeadState, Partner, Reason, User
 from asapp.models.partner import Partner as Firm
@@ -271,9 +270,8 @@ class Meanwhile(Vault):
         return super().open(sealed, place)
 
 
-def test_somebody_who_signs_up_while_the_advisor_is_moved_is_of_the_new_firm(
-    app: Flask, office: FollowingOffice
-) -> None:
+def test_a_person_who_signs_up_while_the_advisor_is_moved_is_asked_again(app: Flask, office: FollowingOffice) -> None:
+    """They agreed to mail from an advisor of the firm before."""
     someone_signs_up(office.advisor, "first@harbour.example")  # the firm has its key
     fjord = make_partner("Fjord Advisors", "https://fjord.my.salesforce.com")
     user_id, firm_id = office.advisor.id, fjord.id
@@ -285,13 +283,12 @@ def test_somebody_who_signs_up_while_the_advisor_is_moved_is_of_the_new_firm(
     page = pages.get_page(office.advisor)
     seen = Seen(pages.current_text(user_id).id, "form", "203.0.113.80")
     vault = Meanwhile(app.extensions["asapp.vault"], lambda: at_the_same_time(app, move))
-    with writing():
-        lead_id = sign_up(page, Typed("Mei-Ling", "Chou", EMAIL, True), seen, vault)
+    with writing(), pytest.raises(FirmChanged):
+        sign_up(page, Typed("Mei-Ling", "Chou", EMAIL, True), seen, vault)
 
-    lead = db.session.get_one(Lead, lead_id, populate_existing=True)
-    assert lead.partner_id == firm_id
-    shown = db.session.scalars(select(Contact.email).where(contacts_of(user_id), Contact.left_firm_id.is_(None))).all()
-    assert shown == [EMAIL]
+    db.session.rollback()
+    assert db.session.scalars(select(Contact.email)).all() == ["first@harbour.example"]
+    assert page.user.partner_id == firm_id
 
 
 def test_somebody_who_is_erased_while_signing_up_again_is_a_new_person(app: Flask, office: FollowingOffice) -> None:
