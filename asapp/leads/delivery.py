@@ -372,7 +372,9 @@ class Delivery:
         """Return the Ids of the contacts with these addresses that syncs have met, by the hashes that are kept of them."""
         hashes = [parcel.address_hash for parcel in parcels if parcel.address_hash]
         here = select(Contact.salesforce_id).where(
-            Contact.connection_id == self.connection_id, Contact.address_hash.in_(hashes)
+            Contact.user_id == self.user_id,
+            Contact.address_hash.in_(hashes),
+            Contact.connection_id == self.connection_id,
         )
         opted_out = select(LedgerEntry.salesforce_id).where(
             LedgerEntry.connection_id == self.connection_id,
