@@ -97,8 +97,7 @@ def test_giving_leads_away_from_now_on_says_nothing_about_one_that_was_kept(offi
     assert office.leads_there() == [EMAIL]
 
 
-def test_an_attempt_of_which_nobody_knows_how_it_was_made_is_to_be_checked(office: FollowingOffice) -> None:
-    """It is from before this was kept."""
+def test_an_attempt_from_before_this_was_kept_waits_for_a_check(office: FollowingOffice) -> None:
     someone_signs_up(office.advisor)
     lose_the_answer(office, "reset")
     office.lead().ran_assignment = None
@@ -142,7 +141,7 @@ def test_the_advisors_word_is_about_one_attempt(office: FollowingOffice) -> None
 
 
 @pytest.mark.parametrize("is_hidden", [True, False])
-def test_where_kept_leads_leave_by_a_flow_a_lost_answer_is_to_be_checked(
+def test_where_kept_leads_leave_by_a_flow_a_lost_answer_waits_for_a_check(
     office: FollowingOffice, is_hidden: bool
 ) -> None:
     """Nothing in a create shows a flow; the leads before it do."""
