@@ -22,7 +22,7 @@ from asapp.contacts.status import contact_rows, reason_of
 from asapp.extensions import db
 from asapp.fields import EMAIL_MAX, clean_line
 from asapp.models import Connection, Contact, Departure, DepartureState, LedgerEntry, Outcome, Partner, Reason, User
-from asapp.salesforce.errors import OurBug, SalesforceError
+from asapp.salesforce.errors import FieldEncrypted, OurBug, SalesforceError
 from asapp.salesforce.hosts import to_18
 from asapp.vault import Vault
 
@@ -77,6 +77,7 @@ class Answer(StrEnum):
     DISCONNECTED = "disconnected"
     OPT_OUT_UNKNOWN = "opt_out_unknown"
     NOT_CONNECTED = "not_connected"
+    ENCRYPTED = "encrypted"
     NO_ANSWER = "no_answer"
 
 
@@ -194,12 +195,24 @@ def find_out(
     try:
         put = ask()
         db.session.rollback()
-        sightings = put(question)
+        sightings = _put(put, question, verdict)
     except OurBug:
         raise
+    except FieldEncrypted:
+        return Verdict(Answer.ENCRYPTED)
     except SalesforceError as error:
         return replace(verdict or Verdict(Answer.NO_ANSWER, salesforce_id=question.salesforce_id), error=error)
     return decide_from_there(sightings, owner_id, verdict.contact if verdict else None)
+
+
+def _put(put: Ask, question: Question, verdict: Verdict | None) -> Sequence[ContactSighting]:
+    """Ask as it was asked; where addresses are encrypted there, by the Id that we know. Else raises FieldEncrypted."""
+    try:
+        return put(question)
+    except FieldEncrypted:
+        if verdict is None or verdict.salesforce_id is None:
+            raise
+    return put(Question(salesforce_id=verdict.salesforce_id))
 
 
 def decide_from_here(known: Known) -> Verdict | None:

@@ -211,6 +211,13 @@ VERDICTS: dict[Answer, VerdictWords] = {
         "Connect Salesforce under Integrations, then ask again.",
         where=Where.INTEGRATIONS,
     ),
+    Answer.ENCRYPTED: VerdictWords(
+        "Not by address",
+        "warn",
+        "{who} isn't here, and Salesforce can't be asked by address",
+        "Your firm's Salesforce keeps email addresses encrypted, so nobody can look there by address.",
+        "Open the contact in Salesforce, copy the link of its page, and paste that here.",
+    ),
     Answer.NO_ANSWER: VerdictWords(
         "No answer",
         "warn",

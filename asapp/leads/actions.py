@@ -57,6 +57,7 @@ def send_after_all(lead: Lead) -> bool:
     if not is_out_of_sight:
         lead.unanswered_at = None
     _let_go(lead)
+    lead.was_checked = is_out_of_sight
     lead.why = outbox.CHECKED if is_out_of_sight else None
     db.session.commit()
     return True

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Engine, update
+from sqlalchemy import ColumnElement, Engine, or_, select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -24,12 +24,12 @@ from asapp.clock import utcnow
 from asapp.contacts.lists import ensure_system_lists
 from asapp.database import writing
 from asapp.extensions import db
-from asapp.leads import arrivals, outbox
+from asapp.leads import arrivals, elsewhere, outbox
 from asapp.leads.outbox import LeaseLost
-from asapp.models import Connection, Lead, LeadState, Partner, RunTrigger
+from asapp.models import Connection, Contact, Lead, LeadState, LedgerEntry, Outcome, Partner, RunTrigger, Unfollowed
 from asapp.salesforce import errors
 from asapp.salesforce.client import LEADS_A_CREATE, OrgClient
-from asapp.salesforce.records import Created, NewLead
+from asapp.salesforce.records import Created, LeadRecord, NewLead
 from asapp.sync.allowance import allowance_of, pause
 from asapp.sync.meter import count_call
 from asapp.sync.runs import StopRequested
@@ -38,11 +38,17 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 LOOK_BACK = timedelta(minutes=5)  # before the first attempt
-# Salesforce ends a call after ten minutes; the minute more is for the way there and for its clock's whole seconds.
-LOST_AFTER = timedelta(minutes=11)
+# Salesforce ends a call after ten minutes. The three minutes more are for what may come between the mark, which has the
+# moment of the answer before the create, and the create itself: a first try that is answered with 401 (27 + 45 s), the wait
+# for another process that refreshes the token (75 s), the way there, and the whole seconds of Salesforce's clock.
+LOST_AFTER = timedelta(minutes=13)
 STILL_LOOKING = "no_answer"
 ELSEWHERE = "tried_elsewhere"
 AWAY = "database_away"
+LEAD_RULES = frozenset(
+    {"insufficient_access", "cross_reference_hidden", "object_hidden", "field_hidden", "field_not_writable"}
+)
+EMAIL = "Email"
 OPT_OUT_HIDDEN = {"Contact": "opt_out_hidden", "Lead": "lead_opt_out_hidden"}
 
 
@@ -65,7 +71,9 @@ class Parcel:
     first_attempt_at: datetime | None
     unanswered_at: datetime | None
     was_tried_elsewhere: bool
-    was_checked: bool  # the advisor has looked, and it wasn't there
+    address_hash: bytes | None
+    ran_assignment: bool | None  # on its unanswered create
+    was_checked: bool  # the advisor has looked since, and it wasn't there
 
     @property
     def tried_since(self) -> datetime:
@@ -85,9 +93,10 @@ def deliver(connection_id: int, open_client: OpenClient, should_stop: Callable[[
     """Deliver what is due for this connection's advisor; return how many leads were worked on. It may run twice at once."""
     outbox.begin_delivery(connection_id)
     connection = db.session.get(Connection, connection_id)
-    if connection is None or not can_deliver(connection):
+    if connection is None or not outbox.can_deliver(db.session(), connection_id):
         db.session.commit()
         return 0
+    elsewhere.send_again(connection.user_id, connection.partner_id)
     delivery = Delivery(connection, open_client, should_stop)
     worked_on = 0
     try:
@@ -98,17 +107,16 @@ def deliver(connection_id: int, open_client: OpenClient, should_stop: Callable[[
     return worked_on
 
 
-def can_deliver(connection: Connection) -> bool:
-    paused_until = connection.partner.paused_until
-    is_paused = paused_until is not None and paused_until > utcnow()
-    return connection.is_connected and connection.partner.is_ready and not is_paused
-
-
 class Meter:
-    """Before each call: whoever has to stop stops, the lease is renewed, the call is counted."""
+    """Before each call: a delivery that has to stop stops, the lease is renewed, the call is counted.
 
-    def __init__(self, engine: Engine, partner_id: int, should_stop: Callable[[], bool]) -> None:
+    A delivery keeps its token in memory, and may have hours of leads before it. So each call asks the database whether the
+    account is still connected, the advisor active, the firm switched on and not paused.
+    """
+
+    def __init__(self, engine: Engine, connection_id: int, partner_id: int, should_stop: Callable[[], bool]) -> None:
         self._engine = engine
+        self._connection_id = connection_id
         self._partner_id = partner_id
         self._should_stop = should_stop
         self.lease = ""
@@ -119,6 +127,8 @@ class Meter:
         with writing(), Session(self._engine) as session:
             if not outbox.renew(session, self.lease):
                 raise LeaseLost
+            if not outbox.can_deliver(session, self._connection_id):
+                raise StopRequested
             now = utcnow()
             allowance_of(session, self._partner_id, now).check(RunTrigger.MANUAL)
             count_call(session, self._partner_id, now)
@@ -137,16 +147,28 @@ class Delivery:
         self.opt_out_field = partner.opt_out_field
         self.trusted = timedelta(days=partner.opt_outs_trusted_days)
         self.sees_opt_out = {"Contact": True, "Lead": True}
-        self.meter = Meter(db.engine, partner.id, should_stop)
-        self.client = open_client(connection, self.meter)
+        self.encrypted: set[str] = set()  # the objects of which nobody can be asked for by address
+        self.was_encrypted = connection.email_encrypted
+        self.meter = Meter(db.engine, connection.id, partner.id, should_stop)
+        self._open_client = open_client
+        self._client: OrgClient | None = None
         db.session.commit()
 
     @property
     def lease(self) -> str:
         return self.meter.lease
 
+    @property
+    def client(self) -> OrgClient:
+        """The way to Salesforce, opened when it is first needed: inside the ending of a round, since it may fail."""
+        if self._client is None:
+            self._client = self._open_client(db.session.get_one(Connection, self.connection_id), self.meter)
+            db.session.commit()
+        return self._client
+
     def close(self) -> None:
-        self.client.close()
+        if self._client is not None:
+            self._client.close()
 
     def carry_round(self) -> int:
         """Take a round and carry it; return how many leads it had, or 0 if there is nothing more to do now."""
@@ -167,7 +189,9 @@ class Delivery:
             lead.first_attempt_at,
             lead.unanswered_at,
             lead.unanswered_at is not None and lead.connection_id != self.connection_id,
-            lead.why == outbox.CHECKED,
+            lead.address_hash,
+            lead.ran_assignment,
+            lead.was_checked,
         )
 
     # ---- One round
@@ -189,11 +213,7 @@ class Delivery:
         sought = [parcel for parcel in parcels if parcel.unanswered_at]
         if not sought:
             return parcels
-        since = min(parcel.tried_since for parcel in sought) - LOOK_BACK
-        found = self.ask(
-            "Lead",
-            lambda sees: self.client.find_leads_made_by(self.salesforce_user_id, emails_of(sought), since, sees),
-        )
+        found = self.find_made(sought)
         first = first_by_email(sorted(found, key=lambda record: record.is_deleted))
         for lead in self.rows([parcel for parcel in sought if parcel.key in first]):
             arrivals.note_found(lead, first[lead.email.lower()], self.connection_id)
@@ -210,11 +230,22 @@ class Delivery:
         self.store()
         return [p for p in parcels if p.lead_id not in waiting and not (p.unanswered_at and p.key in first)]
 
+    def find_made(self, sought: Sequence[Parcel]) -> list[LeadRecord]:
+        since = min(parcel.tried_since for parcel in sought) - LOOK_BACK
+        until = max(parcel.unanswered_at or parcel.tried_since for parcel in sought) + LOST_AFTER
+        return self.ask(
+            "Lead",
+            lambda sees: self.client.find_leads_made_by(self.salesforce_user_id, emails_of(sought), since, sees),
+            lambda sees: self.client.leads_made_between(self.salesforce_user_id, since, until, sees),
+        )
+
     def link_to_contacts(self, parcels: list[Parcel]) -> list[Parcel]:
         if not parcels:
             return []
         found = self.ask(
-            "Contact", lambda sees: self.client.find_contacts_with(self.salesforce_user_id, emails_of(parcels), sees)
+            "Contact",
+            lambda sees: self.client.find_contacts_with(self.salesforce_user_id, emails_of(parcels), sees),
+            lambda sees: self.client.contacts_among(self.salesforce_user_id, self.contacts_here(parcels), sees),
         )
         match = first_by_email(
             sorted(found, key=lambda record: record.is_opted_out is False)
@@ -228,8 +259,11 @@ class Delivery:
         if not parcels:
             return []
         found = self.ask(
-            "Lead", lambda sees: self.client.find_open_leads_with(self.salesforce_user_id, emails_of(parcels), sees)
+            "Lead",
+            lambda sees: self.client.find_open_leads_with(self.salesforce_user_id, emails_of(parcels), sees),
+            lambda sees: self.client.newest_open_leads(self.salesforce_user_id, sees),
         )
+        self.note_encryption()
         match = first_by_email(sorted(found, key=lambda record: record.is_opted_out is False))
         for lead in self.rows([parcel for parcel in parcels if parcel.key in match]):
             arrivals.link_to_lead(lead, match[lead.email.lower()], self.connection_id)
@@ -237,11 +271,28 @@ class Delivery:
         return [parcel for parcel in parcels if parcel.key not in match]
 
     def set_aside_out_of_sight(self, parcels: list[Parcel]) -> list[Parcel]:
-        """Leads that assignment rules gave away may exist where the user doesn't see them: they are not sent twice."""
-        if self.keeps_leads:
-            return parcels
+        """Leads that assignment rules gave away may exist where the user doesn't see them: they are not sent twice.
+
+        What counts is whether the rules ran on the attempt, whatever the firm's setting is by now. A flow of the firm's may
+        give away leads that are kept with the advisor, too. The create doesn't show it; what became of earlier ones does.
+        """
         unsure = [parcel for parcel in parcels if parcel.unanswered_at and not parcel.was_checked]
+        if unsure and not self.kept_leads_leave():
+            unsure = [parcel for parcel in unsure if parcel.ran_assignment is not False]
         return self.set_aside(unsure, outbox.OUT_OF_SIGHT, parcels)
+
+    def kept_leads_leave(self) -> bool:
+        """Has a lead that was sent to stay with the advisor turned out to be somebody else's, or out of sight?"""
+        left = select(Lead.id).where(
+            Lead.connection_id == self.connection_id,
+            Lead.salesforce_id.is_not(None),
+            Lead.state == LeadState.SENT,
+            Lead.ran_assignment.is_(False),
+            or_(Lead.owner_id != self.salesforce_user_id, Lead.why.in_((Unfollowed.REASSIGNED, Unfollowed.GONE))),
+        )
+        found = db.session.scalar(left.limit(1)) is not None
+        db.session.commit()
+        return found
 
     def create(self, parcels: list[Parcel]) -> None:
         parcels = self.mark_attempt(parcels)
@@ -270,6 +321,7 @@ class Delivery:
             # The earliest by Salesforce's clock, which may have been put back since: what was made is looked for from there.
             lead.first_attempt_at = min(lead.first_attempt_at or answered_at, answered_at)
             lead.unanswered_at, lead.changed_at = answered_at, utcnow()
+            lead.ran_assignment, lead.was_checked = not self.keeps_leads, False
         marked = {lead.id for lead in rows}
         self.store()
         return [parcel for parcel in parcels if parcel.lead_id in marked]
@@ -307,7 +359,42 @@ class Delivery:
 
     # ---- What the steps share
 
-    def ask(self, about: str, question: Callable[[bool], list[T]]) -> list[T]:
+    def ask(self, about: str, by_address: Callable[[bool], list[R]], otherwise: Callable[[bool], list[R]]) -> list[R]:
+        """Ask by address, and otherwise where addresses are encrypted: then more may come than was looked for."""
+        if about not in self.encrypted:
+            try:
+                return self.ask_for_opt_out(about, by_address)
+            except errors.FieldEncrypted as error:
+                if error.detail != EMAIL:
+                    raise
+            self.encrypted.add(about)
+        return self.ask_for_opt_out(about, otherwise)
+
+    def contacts_here(self, parcels: Sequence[Parcel]) -> list[str]:
+        """Return the Ids of the contacts with these addresses that syncs have met, by the hashes that are kept of them."""
+        hashes = [parcel.address_hash for parcel in parcels if parcel.address_hash]
+        here = select(Contact.salesforce_id).where(
+            Contact.user_id == self.user_id,
+            Contact.address_hash.in_(hashes),
+            Contact.connection_id == self.connection_id,
+        )
+        opted_out = select(LedgerEntry.salesforce_id).where(
+            LedgerEntry.connection_id == self.connection_id,
+            LedgerEntry.address_hash.in_(hashes),
+            LedgerEntry.outcome == Outcome.OPTED_OUT,
+        )
+        ids = {salesforce_id for query in (here, opted_out) for salesforce_id in db.session.scalars(query)}
+        db.session.commit()
+        return sorted(salesforce_id for salesforce_id in ids if salesforce_id)
+
+    def note_encryption(self) -> None:
+        """Let the page tell what we can't ask, while it is so."""
+        is_encrypted = bool(self.encrypted)
+        if is_encrypted != self.was_encrypted:
+            self.was_encrypted = is_encrypted
+            self._update_connection(email_encrypted=is_encrypted)
+
+    def ask_for_opt_out(self, about: str, question: Callable[[bool], list[T]]) -> list[T]:
         """Ask with the opt-out field, and without it where the user can't see it: leads go out all the same."""
         try:
             return question(self.sees_opt_out[about])
@@ -330,20 +417,15 @@ class Delivery:
     def trust_opt_outs(self) -> None:
         """A lead made just now hasn't opted out; syncs say so from then on."""
         if self.sees_opt_out["Lead"]:
-            self._set_known_until(utcnow() + self.trusted, None, only_first=True)
+            is_first = Connection.leads_known_until.is_(None)
+            self._update_connection(is_first, leads_known_until=utcnow() + self.trusted, leads_trouble=None)
 
     def distrust_opt_outs(self, trouble: str) -> None:
-        self._set_known_until(utcnow(), trouble, only_first=False)
+        self._update_connection(leads_known_until=utcnow(), leads_trouble=trouble)
 
-    def _set_known_until(self, until: datetime, trouble: str | None, only_first: bool) -> None:
-        statement = update(Connection).where(Connection.id == self.connection_id)
-        if only_first:
-            statement = statement.where(Connection.leads_known_until.is_(None))
-        db.session.execute(
-            statement.values(leads_known_until=until, leads_trouble=trouble).execution_options(
-                synchronize_session=False
-            )
-        )
+    def _update_connection(self, *conditions: ColumnElement[bool], **values: Any) -> None:
+        statement = update(Connection).where(Connection.id == self.connection_id, *conditions).values(**values)
+        db.session.execute(statement.execution_options(synchronize_session=False))
         db.session.commit()
 
     @contextmanager
@@ -379,7 +461,7 @@ class Delivery:
     def end_all(self, error: errors.SalesforceError) -> None:
         db.session.rollback()
         for lead in outbox.lock_round(self.lease):
-            if isinstance(error, errors.Misconfigured):
+            if is_about_leads(error):
                 sort_out(lead, error)
             else:
                 outbox.put_off(lead, error.code, error.detail)
@@ -399,13 +481,22 @@ class RoundEnd:
 
 def sort_out(lead: Lead, error: errors.SalesforceError) -> None:
     """What an error makes of this lead: waiting where time helps, or a fix for the whole firm; else refused, with words."""
-    if error.again not in (errors.Again.ON_RETRY, errors.Again.NEXT_RUN) or error.code in errors.OF_THE_WHOLE_FIRM:
+    is_set_up = isinstance(error, errors.Misconfigured) and not is_about_leads(error)
+    if is_set_up or error.again not in (errors.Again.ON_RETRY, errors.Again.NEXT_RUN):
         outbox.put_off(lead, error.code, error.detail)
         return
     lead.state, lead.changed_at = LeadState.REFUSED, utcnow()
     lead.why, lead.why_detail = error.code, error.detail[:255] or None
     lead.why_words = error.words[:500] or None
     lead.lease = lead.lease_until = None
+
+
+def is_about_leads(error: errors.SalesforceError) -> bool:
+    """Is it the firm's rules for leads that are in the way? Only then can the advisor do something: ask, and press Retry.
+
+    Whatever else is wrong with a firm's set-up, or ours, is put right without the advisor, and the leads go out by themselves.
+    """
+    return isinstance(error, errors.Misconfigured) and error.code in LEAD_RULES
 
 
 def emails_of(parcels: Sequence[Parcel]) -> list[str]:

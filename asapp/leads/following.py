@@ -47,6 +47,7 @@ from asapp.salesforce.client import OrgClient
 from asapp.salesforce.records import LeadPage, LeadRecord, LeadsFound, LeadWindow, Sighting
 from asapp.sync.departures import LONGEST_CHAIN, judge_sighting
 from asapp.sync.pages import Pull, TwinWatch, added
+from asapp.sync.store import among
 from asapp.sync.window import OVERLAP, start_of
 
 LEAD_OPT_OUT_HIDDEN = "lead_opt_out_hidden"
@@ -276,7 +277,10 @@ def look_at_leads(connection_id: int, owner_id: str, nominated: set[str], round_
         seen = round_.ask().leads_by_id(ids)
         take_turns(round_.pull.user_id)
         leads = db.session.scalars(
-            _in_salesforce(Lead, connection_id).where(Lead.salesforce_id.in_(ids)).order_by(Lead.id).with_for_update()
+            _in_salesforce(Lead, connection_id)
+            .where(among(Lead.salesforce_id, ids))
+            .order_by(Lead.id)
+            .with_for_update()
         ).all()
         twins = TwinWatch(round_.pull, {*_hashes_of(leads), *blocked_by(connection_id, ids).values()})
         for lead in leads:

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from asapp.clock import utcnow
 from asapp.database import reading
 from asapp.extensions import db
-from asapp.models import Connection, ConnectionStatus, Lead, LeadState, Partner
+from asapp.models import Connection, ConnectionStatus, Lead, LeadState, Partner, User
 from asapp.models.lead import UNDELIVERED
 
 LEASE = timedelta(seconds=90)  # longer than one call to Salesforce may take; renewed before each
@@ -107,9 +107,18 @@ def _ring(connection_ids: Sequence[int], ring: RingLeads) -> int:
 def _can_deliver(now: datetime) -> tuple[Any, ...]:
     return (
         Connection.status == ConnectionStatus.CONNECTED,
+        Connection.user.has(User.deactivated_at.is_(None)),
         Partner.is_enabled,
+        Partner.consumer_key_sealed.is_not(None),
+        Partner.consumer_secret_sealed.is_not(None),
         or_(Partner.paused_until.is_(None), Partner.paused_until <= now),
     )
+
+
+def can_deliver(session: Session, connection_id: int) -> bool:
+    """Is this connection's account connected, its advisor active, and its firm ready and not paused, at this moment?"""
+    query = select(Connection.id).join(Partner).where(Connection.id == connection_id, *_can_deliver(utcnow()))
+    return session.scalar(query) is not None
 
 
 def _is_of_connection() -> tuple[Any, ...]:

@@ -16,15 +16,17 @@ from sqlalchemy.dialects import postgresql, sqlite
 from asapp.clock import utcnow
 from asapp.contacts import tombstones
 from asapp.contacts.addresses import address_hash, address_key
+from asapp.contacts.twins import take_turns
 from asapp.database import writing
 from asapp.extensions import db
-from asapp.leads import consent
+from asapp.leads import consent, elsewhere
 from asapp.leads.fields import Typed, check_typed
-from asapp.models import ConsentKind, ConsentSource, Contact, ContactSource, Lead, LeadState, OptInPage
+from asapp.models import ConsentKind, ConsentSource, Contact, ContactSource, Lead, LeadState, OptInPage, User
 from asapp.models.columns import new_public_id
 from asapp.models.search import search_key
 from asapp.vault import Vault
 
+TRIES = 5  # one is enough, unless somebody erases the person at this very moment
 DETAILS_KEPT = 100  # sign-ups of one person whose name and client address are kept
 
 
@@ -36,24 +38,42 @@ class Seen(NamedTuple):
     client_address: str
 
 
+class FirmChanged(Exception):
+    """The advisor has just been moved: what the person agreed to names a firm that isn't the advisor's any more."""
+
+
 def sign_up(page: OptInPage, typed: Typed, seen: Seen, vault: Vault) -> int:
-    """Store a sign-up and return the lead's id. Raise InvalidFields. Commits.
+    """Store a sign-up and return the lead's id. Raise InvalidFields or FirmChanged. Commits.
 
     What can be known before is looked up before: on SQLite everybody who signs up at this moment waits for the writing alone.
+    Where the person was erased by then, or stored by another form, it is looked up again.
     """
     clean = check_typed(typed)
     user_id, partner = page.user_id, page.user.partner
     if partner is None:
         raise LookupError("an advisor without a firm has no page")
+    partner_id = partner.id
     hashed = address_hash(clean.email, address_key(db.session(), partner, vault))
-    partner_id, is_known = partner.id, _find(user_id, hashed) is not None
-    db.session.commit()
-    with writing():
-        lead_id = None if is_known else _insert(user_id, partner_id, clean, hashed, seen)
-        if lead_id is None:
-            db.session.rollback()
-            lead_id = _add_to(user_id, hashed, clean, seen)
+    for _ in range(TRIES):
+        is_known = _find(user_id, hashed) is not None
         db.session.commit()
+        with writing():
+            lead_id = _store(user_id, partner_id, clean, hashed, seen, is_known)
+            db.session.commit()
+        if lead_id is not None:
+            return lead_id
+    raise RuntimeError("the person's lead was erased or stored each time")
+
+
+def _store(user_id: int, partner_id: int, clean: Typed, hashed: bytes, seen: Seen, is_known: bool) -> int | None:
+    """Return the id of the lead, or None if it isn't known, or isn't unknown, any more. Raise FirmChanged."""
+    take_turns(user_id)  # a move of the advisor is done by now, or waits until this is stored
+    if db.session.scalar(select(User.partner_id).where(User.id == user_id)) != partner_id:
+        db.session.rollback()
+        raise FirmChanged
+    lead_id = _add_to(user_id, hashed, clean, seen) if is_known else _insert(user_id, partner_id, clean, hashed, seen)
+    if lead_id is None:
+        db.session.rollback()
     return lead_id
 
 
@@ -95,16 +115,22 @@ def _insert(user_id: int, partner_id: int, clean: Typed, hashed: bytes, seen: Se
     return lead_id
 
 
-def _add_to(user_id: int, hashed: bytes, clean: Typed, seen: Seen) -> int:
-    """Add to the history of a person who is known; the name that came first stays."""
+def _add_to(user_id: int, hashed: bytes, clean: Typed, seen: Seen) -> int | None:
+    """Add to the history of a person who is known, and return the lead's id; None if the person was erased meanwhile.
+
+    The name that came first stays.
+    """
     lead = db.session.scalars(
         select(Lead).where(Lead.user_id == user_id, Lead.address_hash == hashed).with_for_update()
-    ).one()
+    ).one_or_none()
+    if lead is None:
+        return None
     now = utcnow()
     if _record(lead.id, seen, now):
         lead.asked_again_at = lead.changed_at = now
         if len(lead.details) < DETAILS_KEPT:
             lead.details = {**lead.details, seen.key: _details(clean, seen)}
+        elsewhere.send_again(user_id, lead.partner_id, [lead.id])
     return lead.id
 
 

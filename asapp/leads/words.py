@@ -67,15 +67,38 @@ HOLDS: Mapping[str, str] = {
     Hold.PAUSED: "Your firm has used its Salesforce calls for now. Leads are kept here and go out by themselves.",
 }
 
+_BY_ADVISORSTREAM = "AdvisorStream's team puts that right. Then it goes out by itself."
+_BY_ADMIN = "Your firm's Salesforce admin has to put that right. Then it goes out by itself."
 WAITS: Mapping[str, str] = {
     "no_answer": "Salesforce didn't answer when it was sent. We look for it there, so that it isn't made twice.",
     "checked": "You have looked, and it wasn't there. It is on its way.",
     "request_limit": "Your firm has used its Salesforce calls for now. It goes out by itself.",
     "share_used_up": "AdvisorStream's share of your firm's Salesforce calls is used up. It goes out by itself.",
     "row_locked": "Salesforce was busy with other changes. It goes out by itself.",
+    "record_locked": "An approval in Salesforce has locked a record for now. It goes out by itself.",
     "no_connection": "We couldn't reach Salesforce. It goes out by itself.",
     "maintenance": "Salesforce is being maintained. It goes out by itself.",
     "database_away": "Our own database was away for a moment. It goes out by itself.",
+    # the firm's set-up, or ours: nothing that the advisor has to do
+    "bad_key": f"Salesforce doesn't know your firm's Consumer Key. {_BY_ADVISORSTREAM}",
+    "bad_secret": f"Salesforce doesn't take your firm's Consumer Secret any more. {_BY_ADVISORSTREAM}",
+    "scope_missing": f"Your firm's app in Salesforce lacks a permission. {_BY_ADVISORSTREAM}",
+    "redirect_mismatch": f"Your firm's app in Salesforce lacks our address. {_BY_ADVISORSTREAM}",
+    "api_version_retired": f"We ask Salesforce in a way that it has retired. {_BY_ADVISORSTREAM}",
+    "foreign_host": f"Your firm's Salesforce is at another address now. {_BY_ADVISORSTREAM}",
+    "field_encrypted": f"Your firm's Salesforce keeps a field encrypted that we have to search by. {_BY_ADMIN}",
+    "inactive_org": f"Your firm's Salesforce is locked or closed. {_BY_ADMIN}",
+    "app_blocked": f"Your firm's Salesforce blocks AdvisorStream's app. {_BY_ADMIN}",
+    "app_not_installed": f"AdvisorStream's app isn't installed in your firm's Salesforce. {_BY_ADMIN}",
+    "key_missing": f"We can't open your Salesforce permission at the moment. {_BY_ADVISORSTREAM}",
+    "our_bug": f"We asked Salesforce wrongly. {_BY_ADVISORSTREAM}",
+    "not_admin_approved": f"Your Salesforce user isn't approved for AdvisorStream's app. {_BY_ADMIN}",
+    "ip_restricted": f"Login hours or IP ranges of your Salesforce user shut us out. {_BY_ADMIN}",
+    "api_disabled": f"Your Salesforce user may not use the API. {_BY_ADMIN}",
+    "api_access_blocked": f"Your firm's Salesforce refuses AdvisorStream at its API. {_BY_ADMIN}",
+    "query_too_large": f"Your firm's sharing rules make our question to Salesforce too large. {_BY_ADMIN}",
+    "storage_full": f"Your firm's Salesforce is full. {_BY_ADMIN}",
+    "org_limit": f"A limit of your firm's Salesforce is reached. {_BY_ADMIN}",
 }
 WAITS_OTHERWISE = "Something was in the way. It goes out by itself."
 
@@ -310,6 +333,11 @@ TROUBLES: Mapping[str, tuple[str, str]] = {
         ),
     ),
 }
+EMAIL_ENCRYPTED = (
+    "Your firm's Salesforce keeps email addresses encrypted. Leads go out all the same. One thing is lost: we can't ask "
+    "Salesforce by address whether somebody is there already. We compare with the contacts of your last sync and with your "
+    "newest open leads instead."
+)
 TROUBLE_OTHERWISE = ("Salesforce doesn't let us see what becomes of your leads.", "")
 
 

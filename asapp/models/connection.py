@@ -111,6 +111,9 @@ class Connection(SealsColumns, Base):
     lead_opt_outs_watermark: Mapped[datetime | None] = mapped_column(UTCDateTime)
     leads_known_until: Mapped[datetime | None] = mapped_column(UTCDateTime)  # as opt_outs_known_until, for leads
     leads_trouble: Mapped[str | None] = mapped_column(String(60))  # why they can't be followed: a key of leads/words.py
+    email_encrypted: Mapped[bool] = mapped_column(
+        default=False, server_default=false()
+    )  # nobody can be asked for by address
     leads_rung_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # a delivery is on its way since
 
     user: Mapped[User] = relationship()

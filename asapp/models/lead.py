@@ -11,7 +11,18 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint, text
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    String,
+    Text,
+    UniqueConstraint,
+    false,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from asapp.clock import utcnow
@@ -155,6 +166,11 @@ class Lead(Base):
     # By Salesforce's clock: the first create, and the last one whose answer isn't known.
     first_attempt_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     unanswered_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    # What the last create was sent with; the firm's settings may have changed since. None: from before this was kept.
+    ran_assignment: Mapped[bool | None] = mapped_column()  # the firm's assignment rules ran: it may be out of sight
+    was_checked: Mapped[bool] = mapped_column(
+        default=False, server_default=false()
+    )  # not there, the advisor says since
 
     # What became of it there. connection_id: through which it was sent or tried.
     connection_id: Mapped[int | None] = mapped_column(ForeignKey("connections.id"))

@@ -47,6 +47,7 @@ IDS_A_QUERY = 400  # what a request line of 16,384 bytes takes, with room
 QUERIES_A_COMPOSITE = 5  # Salesforce's limit
 QUERY_BYTES = 13_000  # of addresses in one query: a request line and its headers may have 16,384
 LEADS_A_CREATE = 200  # Salesforce's limit
+OPEN_LEADS_COMPARED = 2000  # where they can't be asked for by address: the newest, a page of them
 ATTEMPTS = 3
 MAX_REOPENINGS = 20  # of one question, after lost locators
 NEXT_PATH = re.compile(r"/services/data/v\d+\.\d/query(?:All)?/[\w.=-]+", re.ASCII)
@@ -186,6 +187,27 @@ class OrgClient:
         )
         return converted(rows, lambda row: lead_of(row, field))
 
+    def contacts_among(self, owner_id: str, ids: Sequence[str], sees_opt_out: bool) -> list[ContactMatch]:
+        """Return those of these Ids that are contacts of the user now, with their addresses. Whole, or an error."""
+        field = self._opt_out_field if sees_opt_out else None
+        rows = self._rows_by_id(ids, lambda chunk: soql.contacts_among(owner_id, chunk, field))
+        return converted(rows, lambda row: match_of(row, field))
+
+    def newest_open_leads(self, owner_id: str, sees_opt_out: bool) -> list[LeadRecord]:
+        """Return the newest of the user's leads that aren't converted, with their addresses. Whole, or an error."""
+        field = self._opt_out_field if sees_opt_out else None
+        query = soql.newest_open_leads(owner_id, OPEN_LEADS_COMPARED, field)
+        return converted(self._whole(lambda: [self._query(query)]), lambda row: lead_of(row, field))
+
+    def leads_made_between(
+        self, user_id: str, since: datetime, until: datetime, sees_opt_out: bool
+    ) -> list[LeadRecord]:
+        """Return the leads that the user made then, with their addresses, converted and deleted ones too."""
+        field = self._opt_out_field if sees_opt_out else None
+        query = soql.leads_made_between(user_id, since, until, field)
+        rows = self._whole(lambda: [self._query(query, include_deleted=True)])
+        return converted(rows, lambda row: lead_of(row, field))
+
     def create_leads(self, leads: Sequence[NewLead], *, runs_assignment: bool) -> list[Created]:
         """Create up to 200 leads in one call, each for itself, and return what became of each, in order.
 
@@ -249,15 +271,23 @@ class OrgClient:
         rows = self._rows_by_id(ids, lambda chunk: soql.contacts_by_id(chunk, self._opt_out_field))
         return converted(rows, lambda row: contact_of(row, self._opt_out_field))
 
-    def count_preview(self, owner_id: str) -> tuple[int, int, int]:
-        """Return how many contacts the user has, of them opted out, of the rest without an address: one call."""
+    def count_preview(self, owner_id: str) -> tuple[int, int, int | None]:
+        """Return how many contacts the user has, of them opted out, of the rest without an address: one call.
+
+        The last is None where addresses are encrypted: no query counts what is missing.
+        """
         mine = soql.owned_by(owner_id)
         opted_out = f"{soql.field(self._opt_out_field)} = true"
-        total, out, no_email = self._ask(
+        total, out, no_email = self._ask_some(
             ("total", "query", f"SELECT COUNT() FROM Contact WHERE {mine}"),
             ("out", "query", f"SELECT COUNT() FROM Contact WHERE {mine} AND {opted_out}"),
             ("none", "query", f"SELECT COUNT() FROM Contact WHERE {mine} AND Email = null AND (NOT {opted_out})"),
+            may_fail="none",
         )
+        if isinstance(no_email, errors.FieldEncrypted):
+            return _total(total), _total(out), None
+        if isinstance(no_email, errors.SalesforceError):
+            raise no_email
         return _total(total), _total(out), _total(no_email)
 
     def look_for_contact(self, salesforce_id: str | None = None, email: str | None = None) -> list[dict[str, Any]]:

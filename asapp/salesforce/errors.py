@@ -89,6 +89,10 @@ class FieldHidden(Misconfigured):
     """The connected user can't see a field, or it doesn't exist; the two can't be told apart. detail: the field."""
 
 
+class FieldEncrypted(Misconfigured):
+    """A field can be read, but no query can be narrowed by it: it is encrypted at rest. detail: the field."""
+
+
 class ObjectHidden(Misconfigured):
     """The connected user may not read an object. detail: the object."""
 
@@ -242,28 +246,6 @@ TOKEN_TEXTS: Mapping[str, Sorted] = {
     "invalid code verifier": Sorted(OurBug, "pkce"),
     "missing required code challenge": Sorted(OurBug, "pkce"),
 }
-# Misconfigured, and about the firm's app, org or user as a whole: a lead waits for it to be fixed instead of being refused.
-OF_THE_WHOLE_FIRM = frozenset(
-    {
-        "api_access_blocked",
-        "api_disabled",
-        "api_version_retired",
-        "app_blocked",
-        "app_not_installed",
-        "bad_key",
-        "bad_secret",
-        "foreign_host",
-        "inactive_org",
-        "ip_restricted",
-        "key_missing",
-        "not_admin_approved",
-        "org_limit",
-        "query_too_large",
-        "redirect_mismatch",
-        "scope_missing",
-        "storage_full",
-    }
-)
 REDIRECTS = (301, 302, 303, 307, 308)
 NOT_FOR_REST = "not valid for use with the rest api"
 NOT_ALLOWED = "entity type cannot be"  # inserted, updated; else it is a trigger of the firm's that broke
@@ -272,6 +254,7 @@ NOT_ATTACHED = "connected app is not attached to agent"
 CODE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,79}")
 FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,79}")
 NO_SUCH_COLUMN = re.compile(r"No such column '([A-Za-z0-9_.]+)'|understand relationship '([A-Za-z0-9_.]+)'")
+NOT_FILTERABLE = re.compile(r"field '([A-Za-z0-9_.]+)' can not be (?:filtered|sorted|grouped) in a query call")
 NO_SUCH_OBJECT = re.compile(r"[Ss]Object type '([A-Za-z0-9_]+)'")
 # Where the entry lists no fields, the message may.
 FIELDS_IN_TEXT = re.compile(
@@ -315,6 +298,8 @@ def _sort_entry(row: Sorted, code: str, message: str, fields: Sequence[str], sta
     lowered = message.lower()
     if code == "REQUEST_LIMIT_EXCEEDED" and "concurrent" in lowered:
         return TryLater("concurrent_limit", code)
+    if code == "INVALID_FIELD" and NOT_FILTERABLE.search(message):
+        return FieldEncrypted("field_encrypted", _found(NOT_FILTERABLE, message))
     if code == "INVALID_FIELD":
         return FieldHidden("field_hidden", _found(NO_SUCH_COLUMN, message))
     if code == "INVALID_TYPE":

@@ -122,6 +122,28 @@ def leads_made_by(user_id: str, emails: Sequence[str], since: datetime, opt_out_
     )
 
 
+def contacts_among(owner_id: str, ids: Iterable[str], opt_out_field: str | None) -> str:
+    """Those of these Ids that are contacts of the user now."""
+    fields = f"Id, Email, {field(opt_out_field)}" if opt_out_field else "Id, Email"
+    return f"SELECT {fields} FROM Contact WHERE {owned_by(owner_id)} AND IsDeleted = false AND Id IN ({_listed(ids)})"
+
+
+def newest_open_leads(owner_id: str, limit: int, opt_out_field: str | None) -> str:
+    """With their addresses, for orgs where no query can be narrowed by them."""
+    return (
+        f"SELECT Email, {_lead_fields(opt_out_field)} FROM Lead "
+        f"WHERE {owned_by(owner_id)} AND IsConverted = false ORDER BY CreatedDate DESC, Id DESC LIMIT {limit}"
+    )
+
+
+def leads_made_between(user_id: str, since: datetime, until: datetime, opt_out_field: str | None) -> str:
+    """As leads_made_by(), of any address."""
+    return (
+        f"SELECT Email, {_lead_fields(opt_out_field)} FROM Lead WHERE CreatedById = '{to_18(user_id)}' "
+        f"AND CreatedDate >= {moment(since)} AND CreatedDate <= {moment(until)} ORDER BY CreatedDate, Id"
+    )
+
+
 def owned_by(owner_id: str) -> str:
     return f"OwnerId = '{to_18(owner_id)}'"
 

@@ -51,6 +51,8 @@ opted_out=False, account_id=DEFAULT, stamp=None, **fields)``         (``Phone=".
 ``hide_field(sobject, field, *, profile=None, user_id=None)``,       absent from describe, INVALID_FIELD in SOQL and on
 ``show_field(...)``                                                  write. No profile: everybody but System Administrator
 ``lock_field(sobject, field)``, ``unlock_field(...)``                readable, not writable (same arguments)
+``encrypt_field(sobject, field)``, ``decrypt_field(...)``            at rest: readable, and no WHERE, ORDER BY, GROUP BY
+                                                                     or duplicate rule takes it
 ``deny_object(sobject, *rights, profile=None, user_id=None)``,       rights: "read", "create", "edit", "delete"; no read:
 ``allow_object(...)``                                                INVALID_TYPE, as in an org
 ``expire_locators(user_id=None)``                                    the next page answers INVALID_QUERY_LOCATOR

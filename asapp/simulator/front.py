@@ -70,6 +70,16 @@ def _is_hidden(org: Org) -> bool:
     return any((sobject, field) == OPT_OUT for sobject, field, _ in org.permissions.hidden)
 
 
+def _encrypt(org: Org, on: bool) -> None:
+    for sobject in ("Contact", "Lead"):
+        (org.encrypt_field if on else org.decrypt_field)(sobject, "Email")
+
+
+def _is_encrypted(org: Org) -> bool:
+    address = org.schema["Contact"].find("Email")
+    return address is not None and address.encrypted
+
+
 def _share(org: Org, on: bool) -> None:
     org.settings.contact_access = org.settings.lead_access = "Private" if on else "ReadWrite"
 
@@ -123,6 +133,9 @@ SWITCHES: Final = (
         _act(lambda org: org.revoke_approvals()),
     ),
     Switch("hide", "Hide “Email Opt Out”", "The field vanishes for everybody but admins.", _is_hidden, _hide),
+    Switch(
+        "encrypt", "Encrypt addresses", "Email can be read, and no query can filter by it.", _is_encrypted, _encrypt
+    ),
     _fault_switch(
         "down",
         "Out of order",

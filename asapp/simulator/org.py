@@ -207,6 +207,15 @@ class Org:
         self.permissions.locked.discard((sobject, self._field(sobject, field), Whom(profile, user_id)))
         self._metadata_changed()
 
+    def encrypt_field(self, sobject: str, field: str) -> None:
+        """Encrypt a field at rest, by the scheme that is the default: no WHERE, ORDER BY or GROUP BY takes it any more."""
+        self.schema.set_encrypted(sobject, self._field(sobject, field), True)
+        self._metadata_changed()
+
+    def decrypt_field(self, sobject: str, field: str) -> None:
+        self.schema.set_encrypted(sobject, self._field(sobject, field), False)
+        self._metadata_changed()
+
     def deny_object(self, sobject: str, *rights: str, profile: str | None = None, user_id: str | None = None) -> None:
         """Without rights: all of them."""
         self.permissions.denied |= {(sobject, right, Whom(profile, user_id)) for right in rights or RIGHTS}

@@ -46,6 +46,8 @@ _ORG_VERBS = (
     "show_field",
     "lock_field",
     "unlock_field",
+    "encrypt_field",
+    "decrypt_field",
     "expire_locators",
     "register_app",
     "change_app",

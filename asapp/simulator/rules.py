@@ -107,6 +107,9 @@ def check_duplicates(
 
 
 def _matches(org: Org, access: UserAccess, against: str, email: str, options: Options, own_id: str | None) -> list[str]:
+    address = org.schema[against].find("Email")
+    if address is not None and address.encrypted:
+        return []  # matching rules don't work on what is encrypted by the probabilistic scheme
     found = org.store.records(org.schema[against], '"Email" = ? AND "IsDeleted" = 0', [email])
     others = [r for r in found if r["Id"] != own_id and not r.get("IsConverted")]
     if options.as_current_user:

@@ -6,7 +6,7 @@ There is no field HasEmailOptOut; "Email Opt Out" is HasOptedOutOfEmail.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 LEAD_SOURCES = ("Web", "Phone Inquiry", "Partner Referral", "Purchased List", "Other")
@@ -44,10 +44,15 @@ class Field:
     values: tuple[str, ...] = ()
     default_value: str | None = None
     sql: str | None = None
+    encrypted: bool = False  # at rest, by the probabilistic scheme: it can be read and written, and not be filtered
+
+    @property
+    def is_long(self) -> bool:
+        return self.kind == "textarea" and self.length > 255
 
     @property
     def filterable(self) -> bool:
-        return not (self.kind == "textarea" and self.length > 255)
+        return not self.is_long and not self.encrypted
 
     @property
     def sortable(self) -> bool:
@@ -433,9 +438,14 @@ class Schema:
         old = self.objects[object_name]
         if old.find(new.name):
             raise ValueError(f"{object_name} has a field {new.name} already")
-        self.objects[object_name] = SObject(
-            old.name, old.label, old.plural, old.prefix, (*old.fields, new), old.writable, old.scopes
-        )
+        self._set_fields(old, (*old.fields, new))
+
+    def set_encrypted(self, object_name: str, name: str, encrypted: bool) -> None:
+        old = self.objects[object_name]
+        self._set_fields(old, tuple(replace(f, encrypted=encrypted) if f.name == name else f for f in old.fields))
+
+    def _set_fields(self, old: SObject, fields: tuple[Field, ...]) -> None:
+        self.objects[old.name] = SObject(old.name, old.label, old.plural, old.prefix, fields, old.writable, old.scopes)
 
 
 def describe_field(one: Field, *, can_create: bool, can_update: bool) -> dict[str, Any]:
@@ -461,7 +471,7 @@ def describe_field(one: Field, *, can_create: bool, can_update: bool) -> dict[st
         "deprecatedAndHidden": False,
         "digits": 8 if one.kind == "int" else 0,
         "displayLocationInDecimal": False,
-        "encrypted": False,
+        "encrypted": one.encrypted,
         "externalId": False,
         "extraTypeInfo": "plaintextarea" if one.kind == "textarea" else None,
         "filterable": one.filterable,

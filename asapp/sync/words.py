@@ -78,6 +78,12 @@ FAILURES: Mapping[str, Words] = {
         "Hello, AdvisorStream can't read the field {detail} of Contact as {username}. Please make it visible: Setup › Object "
         "Manager › Contact › Fields & Relationships › {detail} › Set Field-Level Security.",
     ),
+    "field_encrypted": _admin(
+        "Your firm's Salesforce keeps a field encrypted.",
+        "No question can be narrowed by the field “{detail}”, which is encrypted at rest.",
+        "Hello, AdvisorStream can't filter by the field {detail}, which is encrypted by the probabilistic scheme of Shield "
+        "Platform Encryption. Please choose the deterministic scheme for it.",
+    ),
     "object_hidden": _admin(
         "Your Salesforce user may not read contacts.",
         "{username} has no Read permission on {detail}.",

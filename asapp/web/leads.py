@@ -53,6 +53,7 @@ def index() -> ResponseReturnValue:
         to_act_on=queries.find_to_act_on(current_user, now),
         asking_again=queries.find_asking_again(current_user.id),
         trouble=trouble_of(connection.leads_trouble if connection else None),
+        encryption=words.EMAIL_ENCRYPTED if connection and connection.email_encrypted else None,
         is_part=wants_part(),
     )
 

@@ -21,7 +21,7 @@ from asapp.extensions import csrf, limiter
 from asapp.fields import InvalidFields
 from asapp.leads import outbox, pages
 from asapp.leads.fields import Typed
-from asapp.leads.sign_up import Seen, sign_up
+from asapp.leads.sign_up import FirmChanged, Seen, sign_up
 from asapp.models import ConsentText, OptInPage
 from asapp.web.current import config, queues, vault
 from asapp.web.headers import content_policy
@@ -118,6 +118,8 @@ def take_form(page: OptInPage) -> ResponseReturnValue:
         sign_up(page, typed, Seen(text.id, token.key, client_address()), vault())
     except InvalidFields as refusal:
         return form(page, text, typed, token, errors=refusal.errors)
+    except FirmChanged:
+        return form(page, pages.current_text(user_id), typed, again=TOO_OLD)
     with writing():
         outbox.ring_for(user_id, queues().ring_for_leads)
     return answer

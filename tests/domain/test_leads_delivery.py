@@ -303,7 +303,7 @@ def test_a_lead_that_is_not_kept_and_never_answered_is_to_be_checked(office: Pos
     office.org.trouble.add("reset", method="POST", path="/composite/sobjects", times=1)
     office.deliver()
 
-    for _ in range(12):
+    for _ in range(14):
         office.let_pass(60)
         office.deliver()
 
@@ -414,7 +414,7 @@ def test_a_database_that_was_away_is_no_bug_of_ours(office: PostOffice, when: st
     lead = office.lead()
     assert (lead.why, lead.lease) == ("database_away", None)
     assert "database was away" in meaning_of(lead, Shown.WAITING, None)
-    for _ in range(12):
+    for _ in range(14):
         office.let_pass(60)
         office.deliver()
     assert office.lead().state == LeadState.SENT

@@ -335,6 +335,41 @@ def test_a_formula_that_opts_out_without_a_stamp_is_seen_by_the_daily_sweep(offi
     assert office.people() == [("lead", Reason.OPTED_OUT, True)]
 
 
+def test_more_leads_than_a_statement_takes_parameters_can_be_looked_at(office: FollowingOffice) -> None:
+    lead_id = office.send()
+    office.sync()
+    office.org.opt_out(lead_id)
+
+    class Seen:
+        def leads_by_id(self, _ids: Sequence[str]) -> dict[str, LeadRecord]:
+            return {}
+
+    nominated = {f"00Q{number:012d}AAA" for number in range(70_000)} | {lead_id}
+    round_ = following.Round(1, Seen, db.session.commit, utcnow(), True)  # type: ignore[arg-type]
+    following.look_at_leads(office.connection.id, office.user, nominated, round_)
+
+    assert office.lead().why == Unfollowed.GONE
+
+
+@pytest.mark.parametrize("opts_out_later", [False, True])
+def test_who_became_a_contact_without_an_address_is_written_to_at_the_one_they_typed(
+    office: FollowingOffice, opts_out_later: bool
+) -> None:
+    """The contact isn't imported for want of an address. Whether it has opted out is known all the same."""
+    lead_id = office.send()
+    office.sync()
+    contact_id = office.org.convert_lead(lead_id)
+    office.org.update_contact(contact_id, email=None)
+    office.sync()
+    assert office.people() == [("lead", None, True)]
+    if opts_out_later:
+        office.org.opt_out(contact_id)
+
+    office.sync()
+
+    assert office.people() == [("lead", Reason.OPTED_OUT if opts_out_later else None, True)]
+
+
 @pytest.mark.parametrize("opted_out", [False, True])
 def test_a_merged_lead_is_followed_as_the_one_it_was_merged_into(office: FollowingOffice, opted_out: bool) -> None:
     lead_id = office.send()

@@ -13,6 +13,7 @@ from asapp.fixed_by import FixedBy
 from asapp.models import LeadState
 from asapp.salesforce.errors import (
     Again,
+    FieldEncrypted,
     FieldHidden,
     LimitReached,
     LocatorExpired,
@@ -396,6 +397,17 @@ DATA_ROWS = [
         REPORTED,
         400,
         "INVALID_FIELD",
+        "Id FROM Lead WHERE Email IN ('x@y.example')\n      ^\nERROR at Row:1:Column:27\n"
+        "field 'Email' can not be filtered in a query call",
+        None,
+        FieldEncrypted,
+        "field_encrypted",
+        "Email",
+    ),
+    Row(
+        REPORTED,
+        400,
+        "INVALID_FIELD",
         "Didn't understand relationship 'Individual' in field path",
         None,
         FieldHidden,
@@ -556,6 +568,7 @@ OF_RUNS: dict[str, tuple[FixedBy, Again]] = {
     "code_expired": (NOBODY, Again.SOON),
     "concurrent_limit": (NOBODY, Again.SOON),
     "edge_busy": (SALESFORCE, Again.SOON),
+    "field_encrypted": (ADMIN, Again.NEXT_RUN),
     "field_hidden": (ADMIN, Again.NEXT_RUN),
     "field_not_writable": (ADMIN, Again.NEXT_RUN),
     "inactive_org": (ADMIN, Again.NEXT_RUN),
@@ -625,6 +638,7 @@ OF_LEADS: dict[str, tuple[LeadState, FixedBy | None]] = {
     "api_disabled": (LeadState.WAITING, None),
     "api_access_blocked": (LeadState.WAITING, None),
     "api_version_retired": (LeadState.WAITING, None),
+    "field_encrypted": (LeadState.WAITING, None),
 }
 # For each code that a log-in can end with at the token endpoint: who fixes it.
 OF_LOG_INS: dict[str, FixedBy] = {

@@ -163,6 +163,22 @@ def test_a_locked_field_is_visible_and_not_writable(org: Org, api: Api, rose: st
     assert (error["errorCode"], error["fields"]) == ("INVALID_FIELD_FOR_INSERT_UPDATE", ["LeadSource"])
 
 
+def test_an_encrypted_field_is_read_and_written_and_not_filtered(org: Org, api: Api, rose: str) -> None:
+    org.encrypt_field("Contact", "Email")
+    assert api.query("SELECT Email FROM Contact")["records"][0]["Email"]
+    for where in ("WHERE Email = 'rose@edge.com'", "WHERE Email IN ('a@b.example')", "WHERE Email = null"):
+        code, message = api.error(f"SELECT Id FROM Contact {where}")
+        assert code == "INVALID_FIELD"
+        assert message.endswith("field 'Email' can not be filtered in a query call")
+    assert api.error("SELECT Id FROM Contact ORDER BY Email")[1].endswith("can not be sorted in a query call")
+    assert api.patch(f"/sobjects/Contact/{rose}", {"Email": "new@edge.example"}).status_code == 204
+    field = next(f for f in api.get("/sobjects/Contact/describe").json()["fields"] if f["name"] == "Email")
+    assert (field["filterable"], field["sortable"], field["groupable"], field["encrypted"]) == (False,) * 3 + (True,)
+    assert api.query("SELECT Id FROM Lead WHERE Email = 'rose@edge.com'")["totalSize"] == 0
+    org.decrypt_field("Contact", "Email")
+    assert api.query("SELECT Id FROM Contact WHERE Email = 'new@edge.example'")["totalSize"] == 1
+
+
 def test_an_object_without_read_is_no_object(org: Org, api: Api) -> None:
     org.deny_object("Lead", "read")
     assert api.error("SELECT Id FROM Lead")[0] == "INVALID_TYPE"

@@ -91,7 +91,7 @@ class Plan:
     @property
     def is_wide(self) -> bool:
         """Long text fields make the server use smaller pages."""
-        wide = {f.name for f in self.sobject.fields if not f.filterable}
+        wide = {f.name for f in self.sobject.fields if f.is_long}
         return any(c.names[-1] in wide for c in self.columns)
 
 

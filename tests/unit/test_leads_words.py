@@ -1,0 +1,24 @@
+"""What a waiting lead says."""
+
+from __future__ import annotations
+
+import pytest
+
+from asapp.leads.delivery import LEAD_RULES
+from asapp.leads.words import REFUSALS, WAITS
+from asapp.salesforce.errors import DATA_ERRORS, DATA_STATUSES, TOKEN_ERRORS, Misconfigured
+
+SORTED = (*DATA_ERRORS.values(), *DATA_STATUSES.values(), *TOKEN_ERRORS.values())
+OUT_OF_TABLE = {"api_access_blocked", "foreign_host", "key_missing", "field_encrypted"}
+CODES = {row.code for row in SORTED if issubclass(row.kind, Misconfigured)} | OUT_OF_TABLE
+
+
+@pytest.mark.parametrize("code", sorted(CODES - LEAD_RULES))
+def test_a_set_up_that_is_wrong_names_who_puts_it_right(code: str) -> None:
+    assert "AdvisorStream's team" in WAITS[code] or "Salesforce admin" in WAITS[code]
+    assert "goes out by itself" in WAITS[code]
+
+
+@pytest.mark.parametrize("code", sorted(LEAD_RULES))
+def test_what_the_firms_rules_for_leads_refuse_can_be_retried(code: str) -> None:
+    assert "Retry" in REFUSALS[code].next_step
