@@ -19,6 +19,7 @@ from sqlalchemy.orm import aliased
 from asapp import audit
 from asapp.audit import ITSELF, Actor
 from asapp.clock import utcnow
+from asapp.contacts.bounces import is_skipped_as_bounced
 from asapp.contacts.twins import take_turns
 from asapp.extensions import db
 from asapp.models import (
@@ -51,6 +52,8 @@ def judge_sighting(sighting: Sighting | None, owner_id: str) -> Reason | None:
     """Return why a contact has left by what a look at its Id showed; None: it is still the user's."""
     if sighting is None:
         return Reason.GONE
+    if not sighting.is_readable:
+        return None
     if sighting.is_deleted:
         return Reason.MERGED if sighting.master_record_id else Reason.DELETED
     return Reason.REASSIGNED if sighting.owner_id != owner_id else None
@@ -244,7 +247,8 @@ def count_active_at_start(run: SyncRun, pull: Pull) -> int:
 
 
 def is_on() -> Any:
-    return Contact.departed.is_(None) & Contact.hidden_at.is_(None) & ~Contact.opted_out & ~Contact.twin_opted_out
+    is_else_on = Contact.departed.is_(None) & Contact.hidden_at.is_(None) & ~is_skipped_as_bounced()
+    return is_else_on & ~Contact.opted_out & ~Contact.twin_opted_out
 
 
 def class_what_stays(run: SyncRun, pull: Pull) -> None:

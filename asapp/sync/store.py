@@ -34,6 +34,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.selectable import TableValuedAlias
 
+from asapp.contacts.bounces import skip_bounced
 from asapp.database import UTCDateTime
 from asapp.extensions import db
 from asapp.models import Contact, ContactSource, Departure, DepartureState, LedgerEntry, RunChange
@@ -78,6 +79,10 @@ def find_known(connection_id: int, ids: Collection[str]) -> dict[str, Known]:
         c.system_modstamp,
         c.merged_into,
         c.erased_at.is_not(None),
+        c.bounced_at,
+        c.bounce_reason,
+        c.bounced_hash,
+        skip_bounced(connection_id),
     ).where(c.connection_id == connection_id)
     return {row[0]: Known(*row[1:]) for row in db.session.execute(query.where(among(c.salesforce_id, ids))).all()}
 
@@ -280,5 +285,5 @@ def prepared_column(column: Column[Any], values: Sequence[Any]) -> Sequence[Any]
         return values
     bind = column.type.dialect_impl(db.engine.dialect).bind_processor(db.engine.dialect)
     prepare = datetime.isoformat if bind is None or is_postgresql() else bind
-    known = {value: prepare(value) for value in set(values)}
+    known = {value: None if value is None else prepare(value) for value in set(values)}
     return [known[value] for value in values]

@@ -14,8 +14,10 @@ SKIPPED = {
     "held": "leaving, held for your approval",
     "discarded": "leaving, kept by your decision",
     "not_owned": "no longer yours when they arrived",
+    "unreadable": "could not be read",
 }
 ALSO = {
+    "opted_out": "switched off, opted out of email on a record that could not be read whole",
     "deleted": "switched off, deleted in Salesforce",
     "merged": "switched off, merged in Salesforce",
     "reassigned": "switched off, belonging to somebody else now",
@@ -25,6 +27,7 @@ ALSO = {
     "memberships_moved": "list memberships handed over by merges",
 }
 OFF_REASONS = {
+    "bounced": "bounced in Salesforce",
     "opted_out": "opted out of email",
     "no_email": "lost the email address",
     "deleted": "deleted in Salesforce",
@@ -34,6 +37,7 @@ OFF_REASONS = {
     "twin_opted_out": "same address opted out",
 }
 BACK_REASONS = {
+    "bounced": "No longer bounced in Salesforce",
     "opted_out": "Opted in again in Salesforce",
     "no_email": "Has an email address again",
     "deleted": "Restored in Salesforce",
