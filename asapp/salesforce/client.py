@@ -72,6 +72,7 @@ class OrgClient:
         allow_loopback: bool = False,
         before_call: Callable[[], None] | None = None,
         wait: Callable[[RetryCallState], float] = wait_with_jitter,
+        most_skew: timedelta = MOST_SKEW,
     ) -> None:
         """opt_out_field: the firm's. before_call runs before each request, and may raise to stop."""
         self._tokens = tokens
@@ -83,6 +84,7 @@ class OrgClient:
         self._is_paid = False  # before_call has already run for the next request
         self._reader: ThreadPoolExecutor | None = None
         self._wait = wait
+        self._most_skew = most_skew
         self._session: OrgSession | None = None
         self._earlier_calls = 0
 
@@ -102,7 +104,7 @@ class OrgClient:
         answered_at = self._session.answered_at if self._session else None
         if answered_at is None:
             raise errors.TryLater("unreadable_answer", "no Date")
-        if abs(answered_at - utcnow()) > MOST_SKEW:
+        if abs(answered_at - utcnow()) > self._most_skew:
             raise errors.TryLater("unreadable_answer", "Date far from now")
         return answered_at
 
