@@ -26,7 +26,7 @@ from asapp.salesforce.errors import (
     SessionExpired,
     TryLater,
 )
-from asapp.salesforce.session import LimitedSession, OrgSession
+from asapp.salesforce.session import LimitedSession, OrgResponse, OrgSession
 from tests.doubles import ORIGIN, Tokens
 from tests.wire import Deed, Wire, answer, open_wire, reset, send_and_close
 
