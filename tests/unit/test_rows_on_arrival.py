@@ -7,9 +7,20 @@ from typing import Any
 
 import pytest
 
+from asapp.models import Reason
 from asapp.salesforce.errors import TryLater
 from asapp.salesforce.fields import ReadFields, all_fields, fields_of_key, is_more
-from asapp.salesforce.records import Bounce, ContactPage, Unreadable, contact_of, lead_of, readable, sighting_of
+from asapp.salesforce.records import (
+    Bounce,
+    ContactPage,
+    Sighting,
+    Unreadable,
+    contact_of,
+    lead_of,
+    readable,
+    sighting_of,
+)
+from asapp.sync.departures import judge_sighting
 
 OWN, STANDARD = "Do_Not_Email__c", "HasOptedOutOfEmail"
 FIELDS = all_fields("Contact", STANDARD)
@@ -106,6 +117,12 @@ def test_leads_and_what_a_look_shows_are_checked_as_well() -> None:
         assert readable([lead_row(), lead_row(**wrong)], lambda each: lead_of(each, FIELDS))[1] == [lead_row(**wrong)]
     with pytest.raises(ValueError, match="neither true nor false"):
         sighting_of(row(IsDeleted="false"))
+
+
+def test_a_look_whose_row_cannot_be_read_switches_nobody_off() -> None:
+    unknown = Sighting(ROSE, "", is_deleted=False, master_record_id=None, is_readable=False)
+    assert judge_sighting(unknown, OWNER) is None
+    assert judge_sighting(unknown._replace(is_readable=True), OWNER) == Reason.REASSIGNED
 
 
 # --- what counts as opted out, and as bounced
