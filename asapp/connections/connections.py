@@ -224,7 +224,7 @@ def _remove_contacts(connection: Connection) -> None:
     tombstones.keep_hidden_of(connection.id)
     for table in (Contact, LedgerEntry, Departure):
         db.session.execute(delete(table).where(table.connection_id == connection.id))
-    connection.watermark, connection.opt_out_field_read = None, None
+    connection.watermark = connection.opt_out_field_read = connection.lead_fields_read = None
     connection.first_synced_at, connection.last_good_sync_at, connection.opt_outs_known_until = None, None, None
     connection.swept_at, connection.salesforce_count = None, None
     connection.sweep_wanted = False

@@ -341,4 +341,4 @@ def summary_of(run: SyncRun) -> str:
     return f"{', '.join(said)}." if said else "Nothing had changed in Salesforce."
 
 
-OFF_WITHOUT_READING = frozenset({"deleted", "merged", "reassigned", "gone", "twin_opted_out"})
+OFF_WITHOUT_READING = frozenset({"deleted", "merged", "reassigned", "gone", "twin_opted_out", "opted_out"})

@@ -34,8 +34,9 @@ def open_way(connection: Connection, settings: ConnectSettings) -> Ask:
 
     def ask(question: Question) -> Sequence[ContactSighting]:
         try:
-            return sightings_of(client.look_for_contact(question.salesforce_id, question.email), opt_out_field)
-        except (KeyError, TypeError) as error:
+            rows = client.look_for_contact(question.salesforce_id, question.email)
+            return sightings_of(rows, client.contact_fields)
+        except (KeyError, TypeError, ValueError) as error:
             raise TryLater("unreadable_answer", "contact") from error
 
     return ask

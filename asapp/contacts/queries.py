@@ -92,6 +92,11 @@ class Line(NamedTuple):
         return self.reason is None
 
     @property
+    def is_bounced(self) -> bool:
+        """Is it inactive because mail to its address bounced?"""
+        return self.reason == Reason.BOUNCED
+
+    @property
     def is_editable(self) -> bool:
         """Was it made here by hand? All others are read-only."""
         return self.contact.source == ContactSource.MANUAL

@@ -1,9 +1,10 @@
 """Who may be written to: the one place that decides it.
 
 A contact is active when no reason speaks against it. Which reason is given is fixed by precedence, the first that is
-true: it left Salesforce (deleted, merged, reassigned, gone), the advisor deleted it here, it opted out, another record
-with its address opted out, its connection was disconnected, or nobody knows any more who opted out. Nothing of this is
-stored: pages, export, counts and the sync ask the expressions below, which need Connection outer-joined to Contact.
+true: it left Salesforce (deleted, merged, reassigned, gone), the advisor deleted it here, mail to its address bounced, it
+opted out, another record with its address opted out, its connection was disconnected, or it is not known any more who opted
+out. Nothing of this is stored: pages, export, counts and the sync ask the expressions below, which need Connection
+outer-joined to Contact.
 
 Somebody from the sign-up page has said yes here, and is active on that until Salesforce has the Lead. From then on the
 connection that follows the Lead decides, by what is known of leads (leads_known_until). Without the Lead's Id nobody can tell.
@@ -16,6 +17,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, case, exists, func, literal, null, or_, select
 
+from asapp.contacts.bounces import is_skipped_as_bounced
 from asapp.models import BlockedAddress, Connection, ConnectionStatus, Contact, Reason
 
 ACTIVE = "active"
@@ -43,6 +45,7 @@ def reason_of(now: datetime, user_id: int | None = None) -> ColumnElement[str | 
     return case(
         (Contact.departed.is_not(None), Contact.departed),
         (Contact.hidden_at.is_not(None), literal(Reason.HIDDEN_HERE.value)),
+        (is_skipped_as_bounced(), literal(Reason.BOUNCED.value)),
         (Contact.opted_out, literal(Reason.OPTED_OUT.value)),
         (is_address_blocked(user_id), literal(Reason.TWIN_OPTED_OUT.value)),
         (
@@ -59,6 +62,7 @@ def is_active(now: datetime, user_id: int | None = None) -> ColumnElement[bool]:
     return and_(
         Contact.departed.is_(None),
         Contact.hidden_at.is_(None),
+        ~is_skipped_as_bounced(),
         ~Contact.opted_out,
         ~is_address_blocked(user_id),
         Contact.left_firm_id.is_(None),

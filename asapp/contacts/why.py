@@ -23,10 +23,11 @@ from asapp.extensions import db
 from asapp.fields import EMAIL_MAX, clean_line
 from asapp.models import Connection, Contact, Departure, DepartureState, LedgerEntry, Outcome, Partner, Reason, User
 from asapp.salesforce.errors import FieldEncrypted, OurBug, SalesforceError
+from asapp.salesforce.fields import ReadFields
 from asapp.salesforce.hosts import to_18
+from asapp.salesforce.records import CONTACT_PREFIX, cleaned, flag_of, id_of, id_or_none, is_opted_out
 from asapp.vault import Vault
 
-CONTACT_PREFIX = "003"
 CONTACT_ID = re.compile(r"(?<![A-Za-z0-9])003[A-Za-z0-9]{12}(?:[A-Za-z0-9]{3})?(?![A-Za-z0-9])")
 ANY_ID = re.compile(r"[A-Za-z0-9]{15}(?:[A-Za-z0-9]{3})?")
 ADDRESS = re.compile(r"[^\s@<>]+@[^\s@<>]+")
@@ -64,6 +65,7 @@ class Ask(Protocol):
 
 class Answer(StrEnum):
     HERE = "here"
+    BOUNCED = "bounced"
     OPTED_OUT = "opted_out"
     TWIN_OPTED_OUT = "twin_opted_out"
     NO_EMAIL = "no_email"
@@ -112,6 +114,7 @@ class Verdict:
 
 
 OF_REASON = {
+    Reason.BOUNCED: Answer.BOUNCED,
     Reason.OPTED_OUT: Answer.OPTED_OUT,
     Reason.TWIN_OPTED_OUT: Answer.TWIN_OPTED_OUT,
     Reason.DELETED: Answer.DELETED,
@@ -311,17 +314,17 @@ def find_survivor(user_id: int, salesforce_id: str | None) -> Contact | None:
     )
 
 
-def sightings_of(rows: Sequence[Mapping[str, Any]], opt_out_field: str) -> list[ContactSighting]:
-    """Return what rows of JSON show. KeyError or TypeError: they aren't what was asked for."""
+def sightings_of(rows: Sequence[Mapping[str, Any]], fields: ReadFields) -> list[ContactSighting]:
+    """Return what rows of JSON show. KeyError, TypeError or ValueError: they aren't what was asked for."""
     return [
         ContactSighting(
-            row["Id"],
+            id_of(row["Id"], CONTACT_PREFIX),
             bool(row["Email"]),
-            row.get(opt_out_field),
-            row["OwnerId"],
-            (row.get("Owner") or {}).get("Name") or "",
-            row["IsDeleted"] is True,
-            row["MasterRecordId"],
+            is_opted_out(row, fields),
+            id_of(row["OwnerId"]),
+            cleaned((row.get("Owner") or {}).get("Name")),
+            flag_of(row["IsDeleted"]),
+            id_or_none(row["MasterRecordId"], CONTACT_PREFIX),
         )
         for row in rows
     ]

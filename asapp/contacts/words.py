@@ -19,6 +19,12 @@ class ReasonWords(NamedTuple):
 
 
 REASONS: dict[str, ReasonWords] = {
+    Reason.BOUNCED: ReasonWords(
+        "Bounced",
+        "Bounced in Salesforce",
+        "Salesforce says that mail to this address came back, so nothing is sent to it.",
+        "Put the person's right address into Salesforce. It follows with the next sync.",
+    ),
     Reason.OPTED_OUT: ReasonWords(
         "Opted out",
         "Opted out of email in Salesforce",
@@ -120,6 +126,13 @@ VERDICTS: dict[Answer, VerdictWords] = {
         "{who} has opted out of email",
         "The opt-out box is ticked in Salesforce.",
         "Only if the person asks for it: untick the box in Salesforce.",
+    ),
+    Answer.BOUNCED: VerdictWords(
+        "Bounced",
+        "",
+        "Mail to {who} bounced in Salesforce",
+        "Salesforce says that mail to this address came back, so nothing is sent to it.",
+        "Put the person's right address into Salesforce. It follows with the next sync.",
     ),
     Answer.TWIN_OPTED_OUT: VerdictWords(
         "Same address opted out",
@@ -229,6 +242,7 @@ VERDICTS: dict[Answer, VerdictWords] = {
 # What the page lists beforehand; the others explain themselves when they come.
 USUAL_ANSWERS = (
     Answer.HERE,
+    Answer.BOUNCED,
     Answer.OPTED_OUT,
     Answer.TWIN_OPTED_OUT,
     Answer.NO_EMAIL,

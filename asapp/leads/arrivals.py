@@ -12,6 +12,7 @@ from sqlalchemy import and_, delete, insert, null, or_, select, update
 
 from asapp.clock import utcnow
 from asapp.contacts import tombstones
+from asapp.contacts.bounces import Mark, mark_after, mark_of
 from asapp.contacts.twins import block, unblock
 from asapp.extensions import db
 from asapp.leads import consent
@@ -31,7 +32,7 @@ from asapp.models import (
     Unfollowed,
 )
 from asapp.models.lead import IN_SALESFORCE
-from asapp.salesforce.records import ContactMatch, LeadRecord
+from asapp.salesforce.records import Bounce, ContactMatch, LeadRecord
 
 GONE_FOR_GOOD = (Reason.DELETED, Reason.MERGED, Reason.GONE)
 
@@ -93,6 +94,8 @@ def take_record(lead: Lead, record: LeadRecord, run_id: int | None = None) -> bo
     lead.owner_id, lead.system_modstamp = record.owner_id, record.system_modstamp
     if record.is_opted_out is not None and lead.state != LeadState.CONVERTED:
         _set_opted_out(lead, record.is_opted_out, record.system_modstamp, run_id)
+    if record.bounce is not None and lead.state != LeadState.CONVERTED:
+        _mark_bounce(lead, record.bounce)
     if record.is_converted and lead.state != LeadState.CONVERTED:
         lead.state, lead.converted_at = LeadState.CONVERTED, record.system_modstamp
         lead.linked_contact_id = record.converted_contact_id or lead.linked_contact_id
@@ -250,6 +253,7 @@ def blank_contact(contact: Contact) -> None:
     now = utcnow()
     contact.first_name = contact.last_name = contact.email = contact.search_key = ""
     contact.address_hash = None
+    contact.bounced_at, contact.bounce_reason, contact.bounced_hash = Mark()
     contact.erased_at, contact.changed_at = now, now
     contact.hidden_at = contact.hidden_at or now
     db.session.execute(delete(ListMember).where(ListMember.contact_id == contact.id))
@@ -311,6 +315,16 @@ def _set_opted_out(lead: Lead, opted_out: bool, at: datetime, run_id: int | None
     contact = _own_contact(lead)
     if contact is not None and contact.opted_out != opted_out:
         contact.opted_out, contact.changed_at = opted_out, utcnow()
+
+
+def _mark_bounce(lead: Lead, bounce: Bounce) -> None:
+    contact = _own_contact(lead)
+    if contact is None:
+        return
+    before, mark = mark_of(contact), mark_after(bounce, mark_of(contact), contact.address_hash)
+    if mark != before:
+        contact.bounced_at, contact.bounce_reason, contact.bounced_hash = mark
+        contact.changed_at = utcnow()
 
 
 def _set_deleted(lead: Lead, is_deleted: bool, at: datetime, run_id: int | None = None) -> None:

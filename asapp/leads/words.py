@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from asapp.fixed_by import FixedBy
 from asapp.models import ConsentKind, ConsentSource, Lead, LeadState, LinkedKind
+from asapp.salesforce.fields import label_of
 
 
 class Shown(StrEnum):
@@ -310,19 +311,21 @@ REFUSED_OTHERWISE = Refusal(
     "Hello, Salesforce refuses a lead from AdvisorStream with {detail}: “{words}” Please check what a new Lead needs.",
 )
 
+# What was found, and a text for the firm's Salesforce admin; {field} is the firm's opt-out field, {label} its name there.
 TROUBLES: Mapping[str, tuple[str, str]] = {
     "lead_opt_out_hidden": (
         "Your Salesforce user can't see which leads have opted out of email.",
         (
-            "Hello, AdvisorStream can't read the field Email Opt Out of Lead. Please show it to my user: Setup › Object "
-            "Manager › Lead › Fields & Relationships › Email Opt Out › Set Field-Level Security."
+            "Hello, AdvisorStream can't read the field {label} ({field}) of Lead. If Lead has it, please show it to my user: "
+            "Setup › Object Manager › Lead › Fields & Relationships › {label} › Set Field-Level Security. If Lead doesn't have "
+            "it, please add a checkbox of that name."
         ),
     ),
     "opt_out_hidden": (
         "Your Salesforce user can't see who has opted out of email.",
         (
-            "Hello, AdvisorStream can't read the field Email Opt Out of Contact. Please show it to my user: Setup › Object "
-            "Manager › Contact › Fields & Relationships › Email Opt Out › Set Field-Level Security."
+            "Hello, AdvisorStream can't read the field {label} ({field}) of Contact. Please show it to my user: Setup › Object "
+            "Manager › Contact › Fields & Relationships › {label} › Set Field-Level Security."
         ),
     ),
     "leads_hidden": (
@@ -339,6 +342,20 @@ EMAIL_ENCRYPTED = (
     "newest open leads instead."
 )
 TROUBLE_OTHERWISE = ("Salesforce doesn't let us see what becomes of your leads.", "")
+
+
+def trouble_of(code: str | None, opt_out_field: str) -> tuple[str, str] | None:
+    """Return what is wrong with following leads and a text to forward, or None. opt_out_field: the firm's."""
+    if code is None:
+        return None
+    happened, forward = TROUBLES.get(code, TROUBLE_OTHERWISE)
+    return happened, as_named(forward, opt_out_field)
+
+
+def as_named(text: str, opt_out_field: str) -> str:
+    label = label_of(opt_out_field)
+    named = text.format(field=opt_out_field, label=label) if text else ""
+    return named.replace(f"{label} ({label})", label)
 
 
 class EventWords(NamedTuple):

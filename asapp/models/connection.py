@@ -93,7 +93,8 @@ class Connection(SealsColumns, Base):
 
     # Syncing. The watermark is by Salesforce's clock; see sync/window.py.
     watermark: Mapped[datetime | None] = mapped_column(UTCDateTime)
-    opt_out_field_read: Mapped[str | None] = mapped_column(String(80))  # the field that the watermark was made with
+    # What the watermark was made with: the opt-out fields that could be read, and whether bounces could (salesforce/fields.py).
+    opt_out_field_read: Mapped[str | None] = mapped_column(String(255))
     first_synced_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     last_good_sync_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     # Until when we may believe what we know of opt-outs; in the past: nobody of this connection is written to.
@@ -110,6 +111,7 @@ class Connection(SealsColumns, Base):
     # As leads_watermark, for the user's opted-out Leads, ours or not; None: all of them have to be read.
     lead_opt_outs_watermark: Mapped[datetime | None] = mapped_column(UTCDateTime)
     leads_known_until: Mapped[datetime | None] = mapped_column(UTCDateTime)  # as opt_outs_known_until, for leads
+    lead_fields_read: Mapped[str | None] = mapped_column(String(255))  # as opt_out_field_read
     leads_trouble: Mapped[str | None] = mapped_column(String(60))  # why they can't be followed: a key of leads/words.py
     email_encrypted: Mapped[bool] = mapped_column(
         default=False, server_default=false()

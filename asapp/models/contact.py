@@ -23,6 +23,7 @@ class Reason(StrEnum):
 
     OPTED_OUT = "opted_out"
     TWIN_OPTED_OUT = "twin_opted_out"
+    BOUNCED = "bounced"
     DELETED = "deleted"
     MERGED = "merged"
     REASSIGNED = "reassigned"
@@ -86,6 +87,11 @@ class Contact(Base):
     opted_out: Mapped[bool] = mapped_column(default=False)
     # Read by the release before this one alone; goes with the next.
     twin_opted_out: Mapped[bool] = mapped_column(server_default=false(), deferred=True)
+    # Mail to an address has bounced in Salesforce. It counts while bounced_hash is the contact's address_hash: another address
+    # is another address (contacts/bounces.py).
+    bounced_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    bounce_reason: Mapped[str] = mapped_column(String(255), default="", server_default="")
+    bounced_hash: Mapped[bytes | None] = mapped_column(LargeBinary(32))
     departed: Mapped[str | None] = mapped_column(String(12))
     merged_into: Mapped[str | None] = mapped_column(String(18))
     hidden_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # the tombstone
@@ -105,6 +111,11 @@ class Contact(Base):
     @property
     def is_hidden(self) -> bool:
         return self.hidden_at is not None
+
+    @property
+    def has_bounced(self) -> bool:
+        """Has mail to the address of now bounced in Salesforce?"""
+        return self.bounced_at is not None and self.bounced_hash == self.address_hash
 
     @property
     def name(self) -> str:

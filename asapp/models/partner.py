@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, text, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from asapp.clock import utcnow
@@ -41,6 +41,9 @@ class Partner(SealsColumns, Base):
     app_version: Mapped[int] = mapped_column(default=1)
     api_version: Mapped[str] = mapped_column(String(5), default=DEFAULT_API_VERSION)
     opt_out_field: Mapped[str] = mapped_column(String(80), default=DEFAULT_OPT_OUT_FIELD)
+    skip_bounced: Mapped[bool] = mapped_column(
+        default=True, server_default=true()
+    )  # addresses that bounced in Salesforce
     opt_outs_trusted_days: Mapped[int] = mapped_column(default=7)
     lead_company: Mapped[str] = mapped_column(String(255), default="[not provided]")
     lead_source: Mapped[str] = mapped_column(String(255), default="AdvisorStream")

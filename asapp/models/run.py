@@ -93,7 +93,7 @@ class SyncRun(Base):
     checkpoint_id: Mapped[str | None] = mapped_column(String(18))
     sure_stamp: Mapped[datetime | None] = mapped_column(UTCDateTime)
     sure_id: Mapped[str | None] = mapped_column(String(18))
-    opt_out_field: Mapped[str | None] = mapped_column(String(80))
+    opt_out_field: Mapped[str | None] = mapped_column(String(255))  # as opt_out_field_read of the connection
     # How far a sweep has come: behind this Id it goes on in the next slice; so many Ids have come. Empty: no sweep has begun.
     sweep_after_id: Mapped[str | None] = mapped_column(String(18))
     swept: Mapped[int | None] = mapped_column()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from asapp.salesforce.fields import label_of
+
 APP = "Setup › External Client App Manager › AdvisorStream Integration"
 OAUTH = f"{APP} › Settings › OAuth Settings"
 POLICIES = f"{APP} › Policies › Edit › OAuth Policies"
-FIELD_SECURITY = "Setup › Object Manager › {object} › Fields & Relationships › Email Opt Out › Set Field-Level Security"
+FIELD_SECURITY = "Setup › Object Manager › {object} › Fields & Relationships › {{label}} › Set Field-Level Security"
 PROFILES = "Setup › Profiles › (the advisors' profile)"
 
 TITLES = {
@@ -26,7 +28,10 @@ TITLES = {
 
 
 class Words(NamedTuple):
-    """says: what was found, with {detail} where Salesforce's own figures or names belong. path: where it is mended."""
+    """says: what was found, with {detail} where Salesforce's own figures or names belong. path: where it is mended.
+
+    {label} in the path is the field in the detail, as Salesforce's pages call it.
+    """
 
     says: str
     path: str = ""
@@ -136,8 +141,14 @@ WORDS: dict[tuple[str, str], Words] = {
     ("api", "refused"): Words("Salesforce refuses with {detail}.", f"{PROFILES} › System Permissions › API Enabled"),
     # opt_out
     ("opt_out", "visible"): Words("{detail}, on Contact and Lead."),
+    ("opt_out", "visible_both"): Words(
+        "{detail}, on Contact and Lead. Email Opt Out (HasOptedOutOfEmail) counts as well."
+    ),
+    ("opt_out", "visible_alone"): Words(
+        "{detail}, on Contact and Lead. Email Opt Out (HasOptedOutOfEmail) can't be seen on both, so there {detail} alone counts."
+    ),
     ("opt_out", "field_hidden"): Words(
-        "The connected advisor can't see {detail} on Contact, so nothing is synced. Salesforce hides this field by default.",
+        "The connected advisor can't see {detail} on Contact, so nothing is synced. Salesforce hides such fields by default.",
         FIELD_SECURITY.format(object="Contact"),
     ),
     ("opt_out", "hidden_on_lead"): Words(
@@ -185,4 +196,4 @@ WORDS |= {("pending_secret", why): words for (code, why), words in WORDS.items()
 
 def words_of(code: str, why: str, detail: str) -> Words:
     says, path = WORDS.get((code, why)) or WORDS.get(("*", why)) or Words("")
-    return Words(" ".join(says.format(detail=detail).split()), path)
+    return Words(" ".join(says.format(detail=detail).split()), path.format(label=label_of(detail)))

@@ -45,7 +45,7 @@ NUMBERS = {
 # What the audit log quotes of a change; of what is sealed it says that it changed.
 QUOTED = (
     *("name", "slug", "salesforce_url", "api_version", "opt_out_field", "opt_outs_trusted_days", "lead_company"),
-    *("lead_source", "keep_leads_with_advisor", "sync_interval_minutes", "api_share_percent"),
+    *("lead_source", "keep_leads_with_advisor", "skip_bounced", "sync_interval_minutes", "api_share_percent"),
 )
 SEALED = ("consumer_key_sealed", "consumer_secret_sealed", "pending_secret_sealed")
 SLUG_TAKEN = "Another firm has this one already."
@@ -70,6 +70,7 @@ class PartnerDetails(NamedTuple):
     lead_company: str | None = None
     lead_source: str | None = None
     keep_leads: bool | None = None
+    skip_bounced: bool | None = None
     sync_interval: str | None = None
     api_share: str | None = None
 
@@ -373,6 +374,8 @@ def _check_settings(details: PartnerDetails, errors: dict[str, str]) -> dict[str
             errors[name] = f"Enter a {label} of up to {LEAD_TEXT_MAX} characters; new leads carry it."
     if details.keep_leads is not None:
         columns["keep_leads_with_advisor"] = details.keep_leads
+    if details.skip_bounced is not None:
+        columns["skip_bounced"] = details.skip_bounced
     return columns
 
 

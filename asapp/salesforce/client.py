@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
 from datetime import datetime, timedelta
+from functools import partial
 from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import quote_plus, urlencode
@@ -20,11 +21,13 @@ from urllib.parse import quote_plus, urlencode
 from simple_salesforce.api import Salesforce
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 
+from asapp.clock import utcnow
 from asapp.salesforce import errors, soql
+from asapp.salesforce.fields import ReadFields, all_fields, fields_of_key
 from asapp.salesforce.records import (
+    LEAD_PREFIX,
     ContactMatch,
     ContactPage,
-    ContactRecord,
     Created,
     LeadPage,
     LeadRecord,
@@ -33,12 +36,13 @@ from asapp.salesforce.records import (
     NewLead,
     Opening,
     Sighting,
-    contact_of,
     converted,
     created_of,
     lead_of,
     match_of,
+    readable,
     sighting_of,
+    sweep_row_of,
 )
 from asapp.salesforce.session import OrgSession, TokenSource
 
@@ -50,6 +54,9 @@ LEADS_A_CREATE = 200  # Salesforce's limit
 OPEN_LEADS_COMPARED = 2000  # where they can't be asked for by address: the newest, a page of them
 ATTEMPTS = 3
 MAX_REOPENINGS = 20  # of one question, after lost locators
+# A Date of Salesforce's that is further from our own clock is no moment to read from. Real ones differ by seconds; what goes
+# unread because of one that was ahead by less, the full check of a day finds.
+MOST_SKEW = timedelta(days=1)
 NEXT_PATH = re.compile(r"/services/data/v\d+\.\d/query(?:All)?/[\w.=-]+", re.ASCII)
 
 
@@ -68,16 +75,19 @@ class OrgClient:
         allow_loopback: bool = False,
         before_call: Callable[[], None] | None = None,
         wait: Callable[[RetryCallState], float] = wait_with_jitter,
+        most_skew: timedelta = MOST_SKEW,
     ) -> None:
-        """before_call runs before each request, and may raise to stop."""
+        """opt_out_field: the firm's. before_call runs before each request, and may raise to stop."""
         self._tokens = tokens
         self._api_version = api_version
         self._opt_out_field = opt_out_field
+        self._fields = {about: all_fields(about, opt_out_field) for about in ("Contact", "Lead")}
         self._allow_loopback = allow_loopback
         self._before_call = before_call or (lambda: None)
         self._is_paid = False  # before_call has already run for the next request
         self._reader: ThreadPoolExecutor | None = None
         self._wait = wait
+        self._most_skew = most_skew
         self._session: OrgSession | None = None
         self._earlier_calls = 0
 
@@ -93,10 +103,42 @@ class OrgClient:
 
     @property
     def answered_at(self) -> datetime:
-        """When Salesforce gave its last answer, by its own clock."""
-        if self._session is None or self._session.answered_at is None:
+        """When Salesforce gave its last answer, by its own clock; TryLater where it doesn't say, or can't be right."""
+        answered_at = self._session.answered_at if self._session else None
+        if answered_at is None:
             raise errors.TryLater("unreadable_answer", "no Date")
-        return self._session.answered_at
+        if abs(answered_at - utcnow()) > self._most_skew:
+            raise errors.TryLater("unreadable_answer", "Date far from now")
+        return answered_at
+
+    @property
+    def contact_fields(self) -> ReadFields:
+        """What is read of Contact: all that the user has turned out to see."""
+        return self._fields["Contact"]
+
+    @property
+    def lead_fields(self) -> ReadFields:
+        return self._fields["Lead"]
+
+    def know_fields(self, contact_key: str | None, lead_key: str | None) -> None:
+        """Go on with the fields that an earlier client could read, by their keys."""
+        self._fields = {
+            about: fields_of_key(key, about, self._opt_out_field)
+            for about, key in (("Contact", contact_key), ("Lead", lead_key))
+        }
+
+    def find_visible_fields(self) -> None:
+        """Find out whether fields that were hidden can be read by now: one call, or none where nothing was hidden."""
+        groups = [(about, group) for about, fields in self._fields.items() for group in fields.missing(about)]
+        if not groups:
+            return
+        questions = [
+            (f"fields{number}", "query", soql.is_visible(about, group)) for number, (about, group) in enumerate(groups)
+        ]
+        answers = self._ask_some(*questions, may_fail=[reference for reference, _, _ in questions])
+        for (about, group), answer in zip(groups, answers, strict=True):
+            if not isinstance(answer, errors.SalesforceError):
+                self._fields[about] = self._fields[about].plus(group, about)
 
     def open_contacts(
         self,
@@ -112,101 +154,124 @@ class OrgClient:
         since, after, before: see soql.contacts().
         leads: which Leads the same call asks for. If that part fails, the answer says why.
         """
-        contacts = soql.contacts(owner_id, self._opt_out_field, since, after, before)
+        return self._reading(
+            "Contact",
+            lambda fields: self._open(
+                owner_id, fields, soql.contacts(owner_id, fields, since, after, before), with_deleted, leads
+            ),
+        )
+
+    def _open(
+        self, owner_id: str, fields: ReadFields, contacts: str, with_deleted: bool, leads: LeadWindow | None
+    ) -> Opening:
         questions = [
             ("contacts", "queryAll" if with_deleted else "query", contacts),
             ("count", "query", soql.count_contacts(owner_id)),
         ]
-        if leads is None:
-            page, count = self._ask(*questions)
-            found = None
-        else:
-            changed = soql.leads_changed(owner_id, self._opt_out_field, leads.changed_since)
-            opted_out = soql.opted_out_leads(owner_id, self._opt_out_field, leads.opted_out_since)
-            page, count, *of_leads = self._ask_some(
-                *questions,
-                ("leads", "queryAll", changed),
-                ("opted_out_leads", "query", opted_out),
-                may_fail=("leads", "opted_out_leads"),
-            )
-            found = self._leads_or_why(*of_leads)
-        session = self._session
-        if session is None or session.answered_at is None:
-            raise errors.TryLater("unreadable_answer", "no Date")
+        if leads is not None:
+            changed = soql.leads_changed(owner_id, self.lead_fields, leads.changed_since)
+            opted_out = soql.opted_out_leads(owner_id, self.lead_fields, leads.opted_out_since)
+            questions += [("leads", "queryAll", changed), ("opted_out_leads", "query", opted_out)]
+        page, count, *found = self._ask_some(*questions, may_fail=("leads", "opted_out_leads"))
+        answered_at, took_s = self.answered_at, self._session.took_s if self._session else 0.0
         return Opening(
-            page=self._page(page),
+            page=self._page(page, fields),
             owned=_total(count),
-            asked_at=session.answered_at - timedelta(seconds=int(session.took_s) + 2),
-            answered_at=session.answered_at,
-            leads=found,
+            asked_at=answered_at - timedelta(seconds=int(took_s) + 2),
+            answered_at=answered_at,
+            leads=None if leads is None else self._leads_or_why(owner_id, leads, found),
         )
 
     def next_page(self, path: str) -> ContactPage:
         """Return the page at a path that an earlier page named; LocatorExpired if it is no longer kept."""
-        return self._page(self._more(path))
+        return self._page(self._more(path), self.contact_fields)
 
     def next_leads(self, path: str) -> LeadPage:
         """As next_page(), for the leads of an Opening."""
-        return self._lead_page(self._more(path))
+        return self._lead_page(self._more(path), self.lead_fields)
 
     def iter_lead_sweep(self, user_id: str) -> Iterator[list[tuple[str, bool]]]:
         """As iter_sweep(), of every lead that the user made or owns and that isn't converted."""
-        for rows in self._iter_pages(self._query(soql.lead_sweep(user_id, self._opt_out_field))):
-            yield converted(rows, lambda row: (row["Id"], row[self._opt_out_field] is not False))
+        answer, fields = self._reading("Lead", lambda fields: (self._query(soql.lead_sweep(user_id, fields)), fields))
+        for rows in self._iter_pages(answer):
+            yield readable(rows, lambda row: sweep_row_of(row, fields, LEAD_PREFIX))[0]
 
     def iter_opted_out_leads(self, owner_id: str) -> Iterator[list[LeadRecord]]:
         """Yield pages of the user's open Leads that are opted out, with their addresses. Whole, or an error."""
-        answer = self._query(soql.opted_out_leads(owner_id, self._opt_out_field, None))
+        answer, fields = self._reading(
+            "Lead", lambda fields: (self._query(soql.opted_out_leads(owner_id, fields, None)), fields)
+        )
         for rows in self._iter_pages(answer):
-            yield converted(rows, lambda row: lead_of(row, self._opt_out_field))
+            yield readable(rows, lambda row: lead_of(row, fields))[0]
 
     def leads_by_id(self, ids: Sequence[str]) -> dict[str, LeadRecord]:
         """Return what became of these leads, deleted ones too; an Id without a row is gone. Whole, or an error."""
-        rows = self._rows_by_id(ids, lambda chunk: soql.leads_by_id(chunk, self._opt_out_field))
-        return {record.id: record for record in converted(rows, lambda row: lead_of(row, self._opt_out_field))}
+        rows, fields = self._reading(
+            "Lead",
+            lambda fields: (self._rows_by_id(ids, lambda chunk: soql.leads_by_id(chunk, fields)), fields),
+        )
+        return {record.id: record for record in readable(rows, lambda row: lead_of(row, fields))[0]}
 
     def find_contacts_with(self, owner_id: str, emails: Sequence[str], sees_opt_out: bool) -> list[ContactMatch]:
         """Return the user's contacts with these addresses. Whole, or an error."""
-        field = self._opt_out_field if sees_opt_out else None
-        rows = self._rows_by_email(emails, lambda chunk: soql.contacts_with(owner_id, chunk, field))
-        return converted(rows, lambda row: match_of(row, field))
+
+        def ask(fields: ReadFields) -> list[ContactMatch]:
+            rows = self._rows_by_email(emails, lambda chunk: soql.contacts_with(owner_id, chunk, fields))
+            return converted(rows, lambda row: match_of(row, fields))
+
+        return self._reading("Contact", ask, sees_opt_out)
 
     def find_open_leads_with(self, owner_id: str, emails: Sequence[str], sees_opt_out: bool) -> list[LeadRecord]:
         """Return the user's leads with these addresses that aren't converted. Whole, or an error."""
-        field = self._opt_out_field if sees_opt_out else None
-        rows = self._rows_by_email(emails, lambda chunk: soql.open_leads_with(owner_id, chunk, field))
-        return converted(rows, lambda row: lead_of(row, field))
+
+        def ask(fields: ReadFields) -> list[LeadRecord]:
+            rows = self._rows_by_email(emails, lambda chunk: soql.open_leads_with(owner_id, chunk, fields))
+            return converted(rows, lambda row: lead_of(row, fields))
+
+        return self._reading("Lead", ask, sees_opt_out)
 
     def find_leads_made_by(
         self, user_id: str, emails: Sequence[str], since: datetime, sees_opt_out: bool
     ) -> list[LeadRecord]:
         """Return leads with these addresses that the user made since, converted and deleted ones too."""
-        field = self._opt_out_field if sees_opt_out else None
-        rows = self._rows_by_email(
-            emails, lambda chunk: soql.leads_made_by(user_id, chunk, since, field), include_deleted=True
-        )
-        return converted(rows, lambda row: lead_of(row, field))
+
+        def ask(fields: ReadFields) -> list[LeadRecord]:
+            rows = self._rows_by_email(
+                emails, lambda chunk: soql.leads_made_by(user_id, chunk, since, fields), include_deleted=True
+            )
+            return converted(rows, lambda row: lead_of(row, fields))
+
+        return self._reading("Lead", ask, sees_opt_out)
 
     def contacts_among(self, owner_id: str, ids: Sequence[str], sees_opt_out: bool) -> list[ContactMatch]:
         """Return those of these Ids that are contacts of the user now, with their addresses. Whole, or an error."""
-        field = self._opt_out_field if sees_opt_out else None
-        rows = self._rows_by_id(ids, lambda chunk: soql.contacts_among(owner_id, chunk, field))
-        return converted(rows, lambda row: match_of(row, field))
+
+        def ask(fields: ReadFields) -> list[ContactMatch]:
+            rows = self._rows_by_id(ids, lambda chunk: soql.contacts_among(owner_id, chunk, fields))
+            return converted(rows, lambda row: match_of(row, fields))
+
+        return self._reading("Contact", ask, sees_opt_out)
 
     def newest_open_leads(self, owner_id: str, sees_opt_out: bool) -> list[LeadRecord]:
         """Return the newest of the user's leads that aren't converted, with their addresses. Whole, or an error."""
-        field = self._opt_out_field if sees_opt_out else None
-        query = soql.newest_open_leads(owner_id, OPEN_LEADS_COMPARED, field)
-        return converted(self._whole(lambda: [self._query(query)]), lambda row: lead_of(row, field))
+
+        def ask(fields: ReadFields) -> list[LeadRecord]:
+            query = soql.newest_open_leads(owner_id, OPEN_LEADS_COMPARED, fields)
+            return converted(self._whole(lambda: [self._query(query)]), lambda row: lead_of(row, fields))
+
+        return self._reading("Lead", ask, sees_opt_out)
 
     def leads_made_between(
         self, user_id: str, since: datetime, until: datetime, sees_opt_out: bool
     ) -> list[LeadRecord]:
         """Return the leads that the user made then, with their addresses, converted and deleted ones too."""
-        field = self._opt_out_field if sees_opt_out else None
-        query = soql.leads_made_between(user_id, since, until, field)
-        rows = self._whole(lambda: [self._query(query, include_deleted=True)])
-        return converted(rows, lambda row: lead_of(row, field))
+
+        def ask(fields: ReadFields) -> list[LeadRecord]:
+            query = soql.leads_made_between(user_id, since, until, fields)
+            rows = self._whole(lambda: [self._query(query, include_deleted=True)])
+            return converted(rows, lambda row: lead_of(row, fields))
+
+        return self._reading("Lead", ask, sees_opt_out)
 
     def create_leads(self, leads: Sequence[NewLead], *, runs_assignment: bool) -> list[Created]:
         """Create up to 200 leads in one call, each for itself, and return what became of each, in order.
@@ -251,9 +316,11 @@ class OrgClient:
         Where the rest is no longer kept, it is asked for again behind the last Id that came.
         """
         for _ in range(MAX_REOPENINGS):
+            question = partial(self._sweep, owner_id, after_id)
+            answer, fields = self._reading("Contact", question)
             try:
-                for rows in self._iter_pages(self._query(soql.sweep(owner_id, self._opt_out_field, after_id))):
-                    page = converted(rows, lambda row: (row["Id"], row[self._opt_out_field] is not False))
+                for rows in self._iter_pages(answer):
+                    page, _ = readable(rows, partial(sweep_row_of, fields=fields))
                     yield page
                     after_id = page[-1][0] if page else after_id
             except errors.LocatorExpired:
@@ -261,28 +328,44 @@ class OrgClient:
             return
         raise errors.TryLater("locator_expired")
 
-    def look_at(self, ids: Sequence[str]) -> dict[str, Sighting]:
-        """Return what became of these Ids, deleted ones too; an Id without a row is gone. Whole, or an error."""
-        rows = self._rows_by_id(ids, soql.sightings)
-        return {sighting.id: sighting for sighting in converted(rows, sighting_of)}
+    def _sweep(self, owner_id: str, after_id: str | None, fields: ReadFields) -> tuple[dict[str, Any], ReadFields]:
+        return self._query(soql.sweep(owner_id, fields, after_id)), fields
 
-    def contacts_by_id(self, ids: Sequence[str]) -> list[ContactRecord]:
+    def look_at(self, ids: Sequence[str]) -> dict[str, Sighting]:
+        """Return what became of these Ids, deleted ones too; an Id without a row is gone. Whole, or an error.
+
+        Where a row can't be read, it may be that of any Id without one: of these nothing is known.
+        """
+        found, left_out = readable(self._rows_by_id(ids, soql.sightings), sighting_of)
+        sightings = {sighting.id: sighting for sighting in found}
+        if left_out:
+            unknown = [salesforce_id for salesforce_id in ids if salesforce_id not in sightings]
+            sightings |= {each: Sighting(each, "", False, None, is_readable=False) for each in unknown}
+        return sightings
+
+    def contacts_by_id(self, ids: Sequence[str]) -> ContactPage:
         """Return the rows of these Ids that there are, deleted ones too. Whole, or an error."""
-        rows = self._rows_by_id(ids, lambda chunk: soql.contacts_by_id(chunk, self._opt_out_field))
-        return converted(rows, lambda row: contact_of(row, self._opt_out_field))
+        return self._reading(
+            "Contact",
+            lambda fields: ContactPage(
+                self._rows_by_id(ids, lambda chunk: soql.contacts_by_id(chunk, fields)), len(ids), None, fields
+            ),
+        )
 
     def count_preview(self, owner_id: str) -> tuple[int, int, int | None]:
         """Return how many contacts the user has, of them opted out, of the rest without an address: one call.
 
         The last is None where addresses are encrypted: no query counts what is missing.
         """
-        mine = soql.owned_by(owner_id)
-        opted_out = f"{soql.field(self._opt_out_field)} = true"
+        return self._reading("Contact", lambda fields: self._count(owner_id, fields))
+
+    def _count(self, owner_id: str, fields: ReadFields) -> tuple[int, int, int | None]:
+        mine, opted_out = soql.owned_by(owner_id), soql.opted_out(fields)
         total, out, no_email = self._ask_some(
             ("total", "query", f"SELECT COUNT() FROM Contact WHERE {mine}"),
             ("out", "query", f"SELECT COUNT() FROM Contact WHERE {mine} AND {opted_out}"),
             ("none", "query", f"SELECT COUNT() FROM Contact WHERE {mine} AND Email = null AND (NOT {opted_out})"),
-            may_fail="none",
+            may_fail=("none",),
         )
         if isinstance(no_email, errors.FieldEncrypted):
             return _total(total), _total(out), None
@@ -292,8 +375,23 @@ class OrgClient:
 
     def look_for_contact(self, salesforce_id: str | None = None, email: str | None = None) -> list[dict[str, Any]]:
         """Return up to ten rows for "Why isn't this person here?", deleted ones too: one call."""
-        answer = self._query(soql.whereabouts(salesforce_id, email, self._opt_out_field), include_deleted=True)
+        answer = self._reading(
+            "Contact",
+            lambda fields: self._query(soql.whereabouts(salesforce_id, email, fields), include_deleted=True),
+        )
         return _records(answer)
+
+    def _reading(self, about: str, ask: Callable[[ReadFields], T], sees_opt_out: bool = True) -> T:
+        """Ask with the fields that the user can see of an object; one that turns out to be hidden is left out from then on."""
+        while True:
+            fields = self._fields[about]
+            try:
+                return ask(fields if sees_opt_out else fields._replace(opt_outs=()))
+            except errors.FieldHidden as error:
+                fewer = fields.without(error.detail)
+                if fewer is None:
+                    raise
+                self._fields[about] = fewer
 
     def _rows_by_id(self, ids: Sequence[str], build: Callable[[Iterable[str]], str]) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
@@ -386,23 +484,33 @@ class OrgClient:
             self._before_call()
 
     def _leads_or_why(
-        self, changed: dict[str, Any] | errors.SalesforceError, opted_out: dict[str, Any] | errors.SalesforceError
+        self, owner_id: str, window: LeadWindow, found: Sequence[dict[str, Any] | errors.SalesforceError]
     ) -> LeadsFound | errors.SalesforceError:
-        for found in (changed, opted_out):
-            if isinstance(found, errors.SalesforceError):
-                return found
+        """Return the leads of an opening, or why they couldn't be read. A field that can be spared costs two calls more."""
+        error = next((part for part in found if isinstance(part, errors.SalesforceError)), None)
         try:
-            return LeadsFound(self._lead_page(_object(changed)), self._lead_page(_object(opted_out)))
-        except errors.TryLater as error:
+            if isinstance(error, errors.FieldHidden) and (fewer := self.lead_fields.without(error.detail)):
+                self._fields["Lead"] = fewer
+                return self._reading("Lead", partial(self._ask_for_leads, owner_id, window))
+            if error is not None:
+                return error
+            changed, opted_out = (self._lead_page(_object(part), self.lead_fields) for part in found)
+            return LeadsFound(changed, opted_out)
+        except (errors.TryLater, errors.Misconfigured) as error:
             return error
 
-    def _lead_page(self, answer: dict[str, Any]) -> LeadPage:
-        records = converted(_records(answer), lambda row: lead_of(row, self._opt_out_field))
+    def _ask_for_leads(self, owner_id: str, window: LeadWindow, fields: ReadFields) -> LeadsFound:
+        changed = self._query(soql.leads_changed(owner_id, fields, window.changed_since), include_deleted=True)
+        opted_out = self._query(soql.opted_out_leads(owner_id, fields, window.opted_out_since))
+        return LeadsFound(self._lead_page(changed, fields), self._lead_page(opted_out, fields))
+
+    def _lead_page(self, answer: dict[str, Any], fields: ReadFields) -> LeadPage:
+        records, _ = readable(_records(answer), lambda row: lead_of(row, fields))
         return LeadPage(records, None if answer.get("done") is True else _next_path(answer))
 
-    def _page(self, answer: dict[str, Any]) -> ContactPage:
+    def _page(self, answer: dict[str, Any], fields: ReadFields) -> ContactPage:
         next_path = None if answer.get("done") is True else _next_path(answer)
-        return ContactPage(_records(answer), _total(answer), next_path, self._opt_out_field)
+        return ContactPage(_records(answer), _total(answer), next_path, fields)
 
 
 def batched_lists(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -20,6 +20,7 @@ from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
 from asapp.salesforce import errors
 from asapp.salesforce.errors import LimitReached, Misconfigured, OurBug, SalesforceError, TryLater, sort_token_error
+from asapp.salesforce.fields import STANDARD_OPT_OUT
 from asapp.salesforce.oauth import NEEDED_SCOPES, SCOPES, App, code_of_callback_error
 from asapp.salesforce.session import LimitedSession, OrgSession, TokenSource
 
@@ -317,7 +318,10 @@ def _judge_opt_out(contact: Mapping[str, Any] | None, lead: Mapping[str, Any] | 
     on_lead = find_field(lead, name)
     if lead is not None and not on_lead.is_checkbox:
         return Finding("opt_out", False, "hidden_on_lead", on_contact.name)
-    return Finding("opt_out", True, "visible", on_contact.name)
+    if on_contact.name == STANDARD_OPT_OUT:
+        return Finding("opt_out", True, "visible", on_contact.name)
+    seen = [find_field(each, STANDARD_OPT_OUT).name for each in (contact, lead) if each is not None]
+    return Finding("opt_out", True, "visible_both" if all(seen) else "visible_alone", on_contact.name)
 
 
 def _judge_lead(lead: Mapping[str, Any] | None, lead_source: str) -> Finding:

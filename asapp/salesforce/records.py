@@ -1,18 +1,42 @@
-"""Neutral records: what Salesforce answers, as plain values."""
+"""Neutral records: what Salesforce answers, as plain values, checked on arrival.
+
+Nothing is taken for what it only resembles: an Id is an Id, a moment has a zone, only false is "no", and a text can be stored.
+A row that isn't so is left out by name, and the others count. A look-up before a create is stricter: who reads it as "nobody
+is there" would make a second Lead, so it is read whole or not at all.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
 from asapp.salesforce.errors import SalesforceError, TryLater, sort_record_error
+from asapp.salesforce.fields import BOUNCE_REASON, BOUNCED_AT, IS_BOUNCED, ReadFields
+from asapp.salesforce.hosts import to_18
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+CONTACT_PREFIX, LEAD_PREFIX = "003", "00Q"
+FIRST_NAME_MAX, LAST_NAME_MAX, EMAIL_MAX = 80, 120, 254  # as they are stored; Salesforce's own are shorter
+BOUNCE_REASON_MAX = 255
+
+
+class WrongValue(ValueError):
+    """A value of a row that isn't what its field holds."""
+
+
+class Bounce(NamedTuple):
+    """What a row tells of bounced mail. at: None where none has bounced."""
+
+    at: datetime | None
+    reason: str = ""
 
 
 class ContactRecord(NamedTuple):
-    """A row of Contact. Empty fields are empty strings, except master_record_id."""
+    """A row of Contact. Empty fields are empty strings, except master_record_id. bounce: None where it can't be seen."""
 
     id: str
     first_name: str
@@ -23,6 +47,14 @@ class ContactRecord(NamedTuple):
     system_modstamp: datetime
     is_deleted: bool
     master_record_id: str | None
+    bounce: Bounce | None = None
+
+
+class Unreadable(NamedTuple):
+    """A row that can't be stored. id: None where not even that is one. is_opted_out: also where that can't be told."""
+
+    id: str | None
+    is_opted_out: bool
 
 
 class ContactPage:
@@ -31,20 +63,31 @@ class ContactPage:
     total: rows of the whole query. next_path: of the next page; None: this was the last one.
     """
 
-    def __init__(self, rows: list[dict[str, Any]], total: int, next_path: str | None, opt_out_field: str) -> None:
+    def __init__(self, rows: list[dict[str, Any]], total: int, next_path: str | None, fields: ReadFields) -> None:
         self.total = total
         self.next_path = next_path
         self._rows = rows
-        self._opt_out_field = opt_out_field
+        self._fields = fields
         self._records: list[ContactRecord] = []
+        self._unreadable: list[Unreadable] = []
 
     @property
     def records(self) -> list[ContactRecord]:
-        """Its rows, as they were when they were first looked at. Raises TryLater where one isn't what was asked for."""
-        if self._rows:
-            self._records = converted(self._rows, lambda row: contact_of(row, self._opt_out_field))
-            self._rows = []
+        """Its rows, as they were when they were first looked at. Raises TryLater where none is what was asked for."""
+        self._look()
         return self._records
+
+    @property
+    def unreadable(self) -> list[Unreadable]:
+        """The rows that are not among the records."""
+        self._look()
+        return self._unreadable
+
+    def _look(self) -> None:
+        if self._rows:
+            self._records, left_out = readable(self._rows, lambda row: contact_of(row, self._fields))
+            self._unreadable = [unreadable_of(row, self._fields) for row in left_out]
+            self._rows = []
 
 
 class LeadRecord(NamedTuple):
@@ -60,6 +103,7 @@ class LeadRecord(NamedTuple):
     system_modstamp: datetime
     master_record_id: str | None = None  # of the lead that this one was merged into
     created_by_id: str | None = None  # only where leads are looked at by Id
+    bounce: Bounce | None = None  # None where it can't be seen
 
 
 class LeadPage(NamedTuple):
@@ -120,12 +164,38 @@ class Opening(NamedTuple):
 
 
 class Sighting(NamedTuple):
-    """What became of one Id: its row, deleted or not, whoever owns it."""
+    """What became of one Id: its row, deleted or not, whoever owns it. is_readable: does the answer tell of it at all?"""
 
     id: str
     owner_id: str
     is_deleted: bool
     master_record_id: str | None
+    is_readable: bool = True
+
+
+def readable(
+    rows: Iterable[dict[str, Any]], convert: Callable[[dict[str, Any]], T]
+) -> tuple[list[T], list[dict[str, Any]]]:
+    """Return what convert makes of each row, and the rows that are wrong somewhere.
+
+    Raises TryLater where no row has the fields that were asked for: then the answer is wrong, not a row.
+    """
+    found: list[T] = []
+    left_out: list[dict[str, Any]] = []
+    is_wrong_answer = True
+    for row in rows:
+        try:
+            found.append(convert(row))
+        except (KeyError, TypeError):
+            left_out.append(row)
+        except ValueError:
+            left_out.append(row)
+            is_wrong_answer = False
+    if left_out and not found and is_wrong_answer:
+        raise TryLater("unreadable_answer", "rows")
+    if left_out:
+        log.warning("rows of Salesforce left out: they can't be read", extra={"rows": len(left_out)})
+    return found, left_out
 
 
 def converted(rows: Iterable[dict[str, Any]], convert: Callable[[dict[str, Any]], T]) -> list[T]:
@@ -136,43 +206,142 @@ def converted(rows: Iterable[dict[str, Any]], convert: Callable[[dict[str, Any]]
         raise TryLater("unreadable_answer", type(error).__name__) from None
 
 
-def contact_of(row: Mapping[str, Any], opt_out_field: str) -> ContactRecord:
-    """Return the record for a row of JSON. KeyError or TypeError: the row isn't what was asked for."""
+def contact_of(row: Mapping[str, Any], fields: ReadFields) -> ContactRecord:
+    """Return the record for a row of JSON. KeyError, TypeError: it isn't what was asked for; ValueError: a value is wrong."""
+    stamp = moment_of(row["SystemModstamp"])
     return ContactRecord(
-        row["Id"],
-        row["FirstName"] or "",
-        row["LastName"] or "",
-        row["Email"] or "",
-        row[opt_out_field] is not False,  # anything but a plain "no" counts as opted out
-        row["OwnerId"],
-        datetime.fromisoformat(row["SystemModstamp"]),
-        row["IsDeleted"] is True,
-        row["MasterRecordId"],
+        id_of(row["Id"], CONTACT_PREFIX),
+        text_of(row["FirstName"], FIRST_NAME_MAX),
+        text_of(row["LastName"], LAST_NAME_MAX),
+        text_of(row["Email"], EMAIL_MAX),
+        is_opted_out(row, fields) is not False,
+        id_of(row["OwnerId"]),
+        stamp,
+        flag_of(row["IsDeleted"]),
+        id_or_none(row["MasterRecordId"], CONTACT_PREFIX),
+        bounce_of(row, fields, stamp),
     )
+
+
+def unreadable_of(row: Any, fields: ReadFields) -> Unreadable:
+    """Return what is left of a row that contact_of() doesn't take."""
+    if not isinstance(row, Mapping):
+        return Unreadable(None, is_opted_out=True)
+    opted_out = any(row.get(name) is not False for name in fields.opt_outs)
+    try:
+        return Unreadable(id_of(row.get("Id"), CONTACT_PREFIX), opted_out)
+    except ValueError:
+        return Unreadable(None, opted_out)
 
 
 def sighting_of(row: Mapping[str, Any]) -> Sighting:
-    return Sighting(row["Id"], row["OwnerId"], row["IsDeleted"] is True, row["MasterRecordId"])
-
-
-def lead_of(row: Mapping[str, Any], opt_out_field: str | None) -> LeadRecord:
-    """Return the record for a row of JSON; opt_out_field None: it wasn't asked for. KeyError, TypeError: see contact_of()."""
-    return LeadRecord(
-        row["Id"],
-        row.get("Email") or "",
-        row[opt_out_field] is not False if opt_out_field else None,
-        row["OwnerId"],
-        row["IsConverted"] is True,
-        row["ConvertedContactId"],
-        row["IsDeleted"] is True,
-        datetime.fromisoformat(row["SystemModstamp"]),
-        row["MasterRecordId"],
-        row.get("CreatedById"),
+    return Sighting(
+        id_of(row["Id"], CONTACT_PREFIX),
+        id_of(row["OwnerId"]),
+        flag_of(row["IsDeleted"]),
+        id_or_none(row["MasterRecordId"], CONTACT_PREFIX),
     )
 
 
-def match_of(row: Mapping[str, Any], opt_out_field: str | None) -> ContactMatch:
-    return ContactMatch(row["Id"], row["Email"] or "", row[opt_out_field] is not False if opt_out_field else None)
+def sweep_row_of(row: Mapping[str, Any], fields: ReadFields, prefix: str = CONTACT_PREFIX) -> tuple[str, bool]:
+    """Return (Id, is opted out)."""
+    return id_of(row["Id"], prefix), is_opted_out(row, fields) is not False
+
+
+def lead_of(row: Mapping[str, Any], fields: ReadFields) -> LeadRecord:
+    """Return the record for a row of JSON; errors as of contact_of()."""
+    stamp, creator = moment_of(row["SystemModstamp"]), row.get("CreatedById")
+    return LeadRecord(
+        id_of(row["Id"], LEAD_PREFIX),
+        text_of(row.get("Email"), EMAIL_MAX),
+        is_opted_out(row, fields),
+        id_of(row["OwnerId"]),
+        flag_of(row["IsConverted"]),
+        id_or_none(row["ConvertedContactId"], CONTACT_PREFIX),
+        flag_of(row["IsDeleted"]),
+        stamp,
+        id_or_none(row["MasterRecordId"], LEAD_PREFIX),
+        id_or_none(creator),
+        bounce_of(row, fields, stamp),
+    )
+
+
+def match_of(row: Mapping[str, Any], fields: ReadFields) -> ContactMatch:
+    return ContactMatch(id_of(row["Id"], CONTACT_PREFIX), text_of(row["Email"], EMAIL_MAX), is_opted_out(row, fields))
+
+
+def is_opted_out(row: Mapping[str, Any], fields: ReadFields) -> bool | None:
+    """Anything but a plain "no" in one of the fields counts as opted out. None: no such field is read."""
+    if not fields.opt_outs:
+        return None
+    values = [row[name] for name in fields.opt_outs]  # each has to be there
+    return any(value is not False for value in values)
+
+
+def bounce_of(row: Mapping[str, Any], fields: ReadFields, stamp: datetime) -> Bounce | None:
+    """Return what the row tells of bounced mail. A bounce without a date is as old as the row."""
+    if not fields.bounces:
+        return None
+    at = row.get(BOUNCED_AT)
+    if at is None and row.get(IS_BOUNCED) is not True:
+        return Bounce(None)
+    return Bounce(stamp if at is None else moment_of(at), cleaned(row.get(BOUNCE_REASON))[:BOUNCE_REASON_MAX])
+
+
+def id_of(value: Any, prefix: str = "") -> str:
+    """Return an Id in 18 characters; ValueError: it is none, or of another kind."""
+    if not isinstance(value, str) or len(value) not in (15, 18) or not value.isascii() or not value.isalnum():
+        raise WrongValue("not an Id")
+    if not value.startswith(prefix):
+        raise WrongValue("an Id of another kind")
+    return value if len(value) == 18 else to_18(value)
+
+
+def id_or_none(value: Any, prefix: str = "") -> str | None:
+    return None if value is None else id_of(value, prefix)
+
+
+def flag_of(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise WrongValue("neither true nor false")
+    return value
+
+
+def moment_of(value: Any) -> datetime:
+    if not isinstance(value, str):
+        raise WrongValue("not a moment")
+    moment = datetime.fromisoformat(value)
+    if moment.tzinfo is None:
+        raise WrongValue("a moment without a zone")
+    return moment
+
+
+def text_of(value: Any, longest: int) -> str:
+    """Return a text that both databases store, empty for null; ValueError: they would not."""
+    if value is None:
+        return ""
+    if not isinstance(value, str) or len(value) > longest or not is_storable(value):
+        raise WrongValue("not a text that can be stored")
+    return value
+
+
+def cleaned(value: Any) -> str:
+    """Return a text without what can't be stored."""
+    text = value if isinstance(value, str) else ""
+    return text if is_storable(text) else text.replace("\0", "").encode("utf-8", "ignore").decode()
+
+
+def is_storable(text: str) -> bool:
+    """No NUL, which PostgreSQL refuses, and no half of a character, which a cut-off emoji leaves behind."""
+    if "\0" in text:
+        return False
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def created_of(row: Mapping[str, Any]) -> Created:

@@ -8,6 +8,7 @@ Trouble is ambiguous wherever the request may have been carried out: a lead that
 
 from __future__ import annotations
 
+import json
 import re
 import ssl
 import time
@@ -31,6 +32,7 @@ TOTAL_TIMEOUT_S = 45.0  # for the whole answer, however slowly it trickles
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
 CHUNK_BYTES = 64 * 1024
 NO_CONTENT = 204
+HALF_A_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")
 USAGE = re.compile(r"(?<![-\w])api-usage=(\d+)/(\d+)")
 
 
@@ -41,8 +43,8 @@ class OrgResponse(requests.Response):
 
     def json(self, **_kwargs: Any) -> Any:
         try:
-            self._parsed = orjson.loads(self.content) if self._parsed is None else self._parsed
-        except orjson.JSONDecodeError as error:
+            self._parsed = _parsed(self.content) if self._parsed is None else self._parsed
+        except (ValueError, RecursionError) as error:
             raise requests.exceptions.JSONDecodeError("not JSON", "", 0) from error
         return self._parsed
 
@@ -192,6 +194,20 @@ class OrgSession(LimitedSession):
         match = USAGE.search(response.headers.get("Sforce-Limit-Info", ""))
         if match:
             self.usage = int(match.group(1)), int(match.group(2))
+
+
+def _parsed(content: bytes) -> Any:
+    """Decode JSON; raise ValueError, or RecursionError. Half a character (of a cut-off emoji) spoils one text, not the answer."""
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        if not HALF_A_CHARACTER.search(content):
+            raise
+        return json.loads(content, parse_constant=_refuse)
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _was_never_sent(error: Exception) -> bool:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from simple_salesforce.format import format_soql
 
+from asapp.salesforce.fields import ReadFields
 from asapp.salesforce.hosts import to_18
 
 FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,79}")
@@ -18,7 +19,7 @@ Position = tuple[datetime, str]  # of a row in order: SystemModstamp, Id
 
 def contacts(
     owner_id: str,
-    opt_out_field: str,
+    fields: ReadFields,
     since: datetime | None = None,
     after: Position | None = None,
     before: tuple[datetime, Position | None] | None = None,
@@ -27,15 +28,12 @@ def contacts(
 
     before: a moment, and a position; rows stamped before that moment and behind that position are asked for as well.
     """
-    fields = (
-        f"Id, FirstName, LastName, Email, {field(opt_out_field)}, OwnerId, SystemModstamp, IsDeleted, MasterRecordId"
-    )
     where = [owned_by(owner_id)]
     if since is not None:
         where.append(f"SystemModstamp >= {moment(since)}")
     if after is not None:
         where.append(f"({' OR '.join([behind(after), *([earlier(*before)] if before else [])])})")
-    return f"SELECT {fields} FROM Contact WHERE {' AND '.join(where)} ORDER BY SystemModstamp, Id"
+    return f"SELECT {_contact_fields(fields)} FROM Contact WHERE {' AND '.join(where)} ORDER BY SystemModstamp, Id"
 
 
 def behind(position: Position) -> str:
@@ -47,99 +45,97 @@ def earlier(until: datetime, after: Position | None) -> str:
     return f"(SystemModstamp < {moment(until)}{f' AND {behind(after)}' if after else ''})"
 
 
-def contacts_by_id(ids: Iterable[str], opt_out_field: str) -> str:
-    fields = (
-        f"Id, FirstName, LastName, Email, {field(opt_out_field)}, OwnerId, SystemModstamp, IsDeleted, MasterRecordId"
-    )
-    return f"SELECT {fields} FROM Contact WHERE Id IN ({_listed(ids)})"
+def contacts_by_id(ids: Iterable[str], fields: ReadFields) -> str:
+    return f"SELECT {_contact_fields(fields)} FROM Contact WHERE Id IN ({_listed(ids)})"
 
 
 def count_contacts(owner_id: str) -> str:
     return f"SELECT COUNT() FROM Contact WHERE {owned_by(owner_id)}"
 
 
-def sweep(owner_id: str, opt_out_field: str, after_id: str | None = None) -> str:
+def sweep(owner_id: str, fields: ReadFields, after_id: str | None = None) -> str:
     where = owned_by(owner_id) + (f" AND Id > '{to_18(after_id)}'" if after_id else "")
-    return f"SELECT Id, {field(opt_out_field)} FROM Contact WHERE {where} ORDER BY Id"
+    return f"SELECT {_named('Id', *fields.opt_outs)} FROM Contact WHERE {where} ORDER BY Id"
 
 
 def sightings(ids: Iterable[str]) -> str:
     return f"SELECT Id, OwnerId, IsDeleted, MasterRecordId FROM Contact WHERE Id IN ({_listed(ids)})"
 
 
-def whereabouts(salesforce_id: str | None, email: str | None, opt_out_field: str) -> str:
+def whereabouts(salesforce_id: str | None, email: str | None, fields: ReadFields) -> str:
     """Everything about one contact that "Why isn't this person here?" needs, by Id or else by address."""
-    fields = f"Id, Email, {field(opt_out_field)}, OwnerId, Owner.Name, IsDeleted, MasterRecordId"
+    columns = f"{_named('Id', 'Email', *fields.opt_outs)}, OwnerId, Owner.Name, IsDeleted, MasterRecordId"
     if not salesforce_id and not email:
         raise ValueError("an Id or an address")  # "Email = null" would find everybody without one
     by = f"Id = '{to_18(salesforce_id)}'" if salesforce_id else format_soql("Email = {}", email)
-    return f"SELECT {fields} FROM Contact WHERE {by} ORDER BY IsDeleted, SystemModstamp DESC LIMIT 10"
+    return f"SELECT {columns} FROM Contact WHERE {by} ORDER BY IsDeleted, SystemModstamp DESC LIMIT 10"
 
 
-def leads_changed(user_id: str, opt_out_field: str, since: datetime) -> str:
+def leads_changed(user_id: str, fields: ReadFields, since: datetime) -> str:
     """What the user made or owns among the leads, changed from `since` on. No names, no addresses."""
     return (
-        f"SELECT {_lead_fields(opt_out_field)} FROM Lead WHERE {_made_or_owned(user_id)} "
+        f"SELECT {_lead_fields(fields)} FROM Lead WHERE {_made_or_owned(user_id)} "
         f"AND SystemModstamp >= {moment(since)} ORDER BY SystemModstamp, Id"
     )
 
 
-def opted_out_leads(owner_id: str, opt_out_field: str, since: datetime | None) -> str:
+def opted_out_leads(owner_id: str, fields: ReadFields, since: datetime | None) -> str:
     """The user's open Leads that are opted out, with their addresses; changed from `since` on, or all."""
     changed = f" AND SystemModstamp >= {moment(since)}" if since else ""
     return (
-        f"SELECT Email, {_lead_fields(opt_out_field)} FROM Lead WHERE {owned_by(owner_id)} "
-        f"AND IsConverted = false AND {field(opt_out_field)} = true{changed} ORDER BY SystemModstamp, Id"
+        f"SELECT Email, {_lead_fields(fields)} FROM Lead WHERE {owned_by(owner_id)} "
+        f"AND IsConverted = false AND {opted_out(fields)}{changed} ORDER BY SystemModstamp, Id"
     )
 
 
-def lead_sweep(user_id: str, opt_out_field: str) -> str:
+def lead_sweep(user_id: str, fields: ReadFields) -> str:
     """Every lead that the user made or owns and that isn't converted."""
-    return f"SELECT Id, {field(opt_out_field)} FROM Lead WHERE {_made_or_owned(user_id)} AND IsConverted = false ORDER BY Id"
+    columns = _named("Id", *fields.opt_outs)
+    return f"SELECT {columns} FROM Lead WHERE {_made_or_owned(user_id)} AND IsConverted = false ORDER BY Id"
 
 
-def leads_by_id(ids: Iterable[str], opt_out_field: str) -> str:
-    return f"SELECT CreatedById, {_lead_fields(opt_out_field)} FROM Lead WHERE Id IN ({_listed(ids)})"
+def leads_by_id(ids: Iterable[str], fields: ReadFields) -> str:
+    return f"SELECT CreatedById, {_lead_fields(fields)} FROM Lead WHERE Id IN ({_listed(ids)})"
 
 
-def contacts_with(owner_id: str, emails: Sequence[str], opt_out_field: str | None) -> str:
-    fields = f"Id, Email, {field(opt_out_field)}" if opt_out_field else "Id, Email"
-    return f"SELECT {fields} FROM Contact WHERE {owned_by(owner_id)} AND {_email_in(emails)} ORDER BY Id"
+def contacts_with(owner_id: str, emails: Sequence[str], fields: ReadFields) -> str:
+    columns = _named("Id", "Email", *fields.opt_outs)
+    return f"SELECT {columns} FROM Contact WHERE {owned_by(owner_id)} AND {_email_in(emails)} ORDER BY Id"
 
 
-def open_leads_with(owner_id: str, emails: Sequence[str], opt_out_field: str | None) -> str:
+def open_leads_with(owner_id: str, emails: Sequence[str], fields: ReadFields) -> str:
     return (
-        f"SELECT Email, {_lead_fields(opt_out_field)} FROM Lead "
+        f"SELECT Email, {_lead_fields(fields)} FROM Lead "
         f"WHERE {owned_by(owner_id)} AND IsConverted = false AND {_email_in(emails)} ORDER BY Id"
     )
 
 
-def leads_made_by(user_id: str, emails: Sequence[str], since: datetime, opt_out_field: str | None) -> str:
+def leads_made_by(user_id: str, emails: Sequence[str], since: datetime, fields: ReadFields) -> str:
     """Leads with these addresses that the user created since a moment, whoever owns them now."""
     return (
-        f"SELECT Email, {_lead_fields(opt_out_field)} FROM Lead WHERE CreatedById = '{to_18(user_id)}' "
+        f"SELECT Email, {_lead_fields(fields)} FROM Lead WHERE CreatedById = '{to_18(user_id)}' "
         f"AND CreatedDate >= {moment(since)} AND {_email_in(emails)} ORDER BY CreatedDate, Id"
     )
 
 
-def contacts_among(owner_id: str, ids: Iterable[str], opt_out_field: str | None) -> str:
+def contacts_among(owner_id: str, ids: Iterable[str], fields: ReadFields) -> str:
     """Those of these Ids that are contacts of the user now."""
-    fields = f"Id, Email, {field(opt_out_field)}" if opt_out_field else "Id, Email"
-    return f"SELECT {fields} FROM Contact WHERE {owned_by(owner_id)} AND IsDeleted = false AND Id IN ({_listed(ids)})"
+    columns = _named("Id", "Email", *fields.opt_outs)
+    return f"SELECT {columns} FROM Contact WHERE {owned_by(owner_id)} AND IsDeleted = false AND Id IN ({_listed(ids)})"
 
 
-def newest_open_leads(owner_id: str, limit: int, opt_out_field: str | None) -> str:
+def newest_open_leads(owner_id: str, limit: int, fields: ReadFields) -> str:
     """With their addresses, for orgs where no query can be narrowed by them."""
     return (
-        f"SELECT Email, {_lead_fields(opt_out_field)} FROM Lead "
+        f"SELECT Email, {_lead_fields(fields)} FROM Lead "
         f"WHERE {owned_by(owner_id)} AND IsConverted = false ORDER BY CreatedDate DESC, Id DESC LIMIT {limit}"
     )
 
 
-def leads_made_between(user_id: str, since: datetime, until: datetime, opt_out_field: str | None) -> str:
+def leads_made_between(user_id: str, since: datetime, until: datetime, fields: ReadFields) -> str:
     """As leads_made_by(), of any address."""
     return (
-        f"SELECT Email, {_lead_fields(opt_out_field)} FROM Lead WHERE CreatedById = '{to_18(user_id)}' "
+        f"SELECT Email, {_lead_fields(fields)} FROM Lead WHERE CreatedById = '{to_18(user_id)}' "
         f"AND CreatedDate >= {moment(since)} AND CreatedDate <= {moment(until)} ORDER BY CreatedDate, Id"
     )
 
@@ -163,9 +159,28 @@ def moment(when: datetime) -> str:
     return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _lead_fields(opt_out_field: str | None) -> str:
-    opt_out = f"{field(opt_out_field)}, " if opt_out_field else ""
-    return f"Id, {opt_out}OwnerId, IsConverted, ConvertedContactId, IsDeleted, MasterRecordId, SystemModstamp"
+def opted_out(fields: ReadFields) -> str:
+    """The condition that a contact has opted out by one of the fields that are read."""
+    return f"({' OR '.join(f'{field(name)} = true' for name in fields.opt_outs)})"
+
+
+def is_visible(about: str, names: Iterable[str]) -> str:
+    """A question that fails where the user can't see all of these fields of an object."""
+    return f"SELECT {_named(*names)} FROM {field(about)} LIMIT 1"
+
+
+def _contact_fields(fields: ReadFields) -> str:
+    rest = "OwnerId, SystemModstamp, IsDeleted, MasterRecordId"
+    return f"{_named('Id', 'FirstName', 'LastName', 'Email', *fields.names)}, {rest}"
+
+
+def _lead_fields(fields: ReadFields) -> str:
+    rest = "OwnerId, IsConverted, ConvertedContactId, IsDeleted, MasterRecordId, SystemModstamp"
+    return f"{_named('Id', *fields.names)}, {rest}"
+
+
+def _named(*names: str) -> str:
+    return ", ".join(field(name) for name in names)
 
 
 def _email_in(emails: Sequence[str]) -> str:

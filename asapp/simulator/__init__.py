@@ -34,6 +34,8 @@ opted_out=False, account_id=DEFAULT, stamp=None, **fields)``         (``Phone=".
                                                                      "owner_id"; a million take seconds
 ``update_contact(contact_id, *, stamp=None, **fields)``              same names (``email=``, ``opted_out=``, ``Phone=``)
 ``opt_out(id)``, ``opt_in(id)``, ``give(id, owner_id)``              contacts and leads alike
+``bounce(id, reason="550 5.1.1 user unknown")``                      EmailBouncedDate and EmailBouncedReason, as bounce
+                                                                     management sets them; another address leaves them
 ``delete(id)``, ``undelete(id)``, ``purge(id)``                      to the Recycle Bin; back; out of it for good
 ``merge(winner_id, loser_ids)``                                      losers: IsDeleted + MasterRecordId; winner stamped
 ``hide_contact(id)``, ``show_contact(id)``                           seen by admins only; moves no stamp

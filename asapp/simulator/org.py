@@ -373,6 +373,10 @@ class Org:
     def opt_in(self, record_id: str, *, stamp: datetime | int | None = None) -> None:
         self._update(record_id, stamp, {"opted_out": False})
 
+    def bounce(self, record_id: str, reason: str = "550 5.1.1 user unknown") -> None:
+        """Mail to the address of a contact or lead came back for good."""
+        self._update(record_id, None, {"EmailBouncedDate": self.clock.now(), "EmailBouncedReason": reason})
+
     def give(self, record_id: str, owner_id: str, *, stamp: datetime | int | None = None) -> None:
         if owner_id not in self.people.users and owner_id not in self.people.queues:
             raise ValueError(f"nobody has the id {owner_id}")

@@ -32,6 +32,7 @@ _ORG_VERBS = (
     "change_without_stamp",
     "opt_out",
     "opt_in",
+    "bounce",
     "give",
     "delete",
     "undelete",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import case, func, select
+from sqlalchemy import case, func, or_, select
 
 from asapp.clock import utcnow
 from asapp.contacts.status import contact_rows, reason_of
@@ -21,6 +21,7 @@ class Books:
     active: int
     opted_out: int
     twins: int
+    bounced: int
     no_email: int
     removed_here: int
     paused: int  # inactive for what the connection is in: disconnected, or opt-outs unknown
@@ -29,7 +30,7 @@ class Books:
     @property
     def rest(self) -> int:
         """In Salesforce and not accounted for (or, below 0, the other way round)."""
-        parts = (self.active, self.opted_out, self.twins, self.no_email, self.removed_here, self.paused)
+        parts = (self.active, self.opted_out, self.twins, self.bounced, self.no_email, self.removed_here, self.paused)
         return self.in_salesforce + self.leaving - sum(parts)
 
     @property
@@ -48,6 +49,7 @@ def balance(connection: Connection) -> Books | None:
         active=by_reason.get(None, 0),
         opted_out=opted_out,
         twins=by_reason.get(Reason.TWIN_OPTED_OUT, 0),
+        bounced=by_reason.get(Reason.BOUNCED, 0),
         no_email=no_email,
         removed_here=by_reason.get(Reason.HIDDEN_HERE, 0),
         paused=by_reason.get(Reason.DISCONNECTED, 0) + by_reason.get(Reason.OPT_OUT_UNKNOWN, 0),
@@ -76,7 +78,7 @@ def count_not_synced(connection_id: int) -> tuple[int, int]:
 
 
 def count_by_reason(connection: Connection) -> dict[str | None, int]:
-    """Return {reason, or None for active: contacts} of those that the ledger still has."""
+    """Return {reason, or None for active: contacts} of those that the ledger still has as synced, or the advisor removed."""
     reason = reason_of(utcnow(), connection.user_id).label("reason")
     rows = db.session.execute(
         contact_rows(reason, func.count())
@@ -84,7 +86,10 @@ def count_by_reason(connection: Connection) -> dict[str | None, int]:
             LedgerEntry,
             (LedgerEntry.connection_id == Contact.connection_id) & (LedgerEntry.salesforce_id == Contact.salesforce_id),
         )
-        .where(Contact.connection_id == connection.id)
+        .where(
+            Contact.connection_id == connection.id,
+            or_(LedgerEntry.outcome == Outcome.SYNCED, Contact.hidden_at.is_not(None)),
+        )
         .group_by(reason)
     )
     return {row[0]: row[1] for row in rows}

@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
+from asapp.contacts.bounces import Mark, mark_after
 from asapp.contacts.status import NO_EMAIL
 from asapp.models import Outcome, Reason
 from asapp.salesforce.records import ContactRecord
@@ -42,6 +43,10 @@ class Known(NamedTuple):
     system_modstamp: datetime | None
     merged_into: str | None = None
     is_erased: bool = False  # on request: nothing of this person is stored again
+    bounced_at: datetime | None = None
+    bounce_reason: str = ""
+    bounced_hash: bytes | None = None
+    skip_bounced: bool = True  # the firm's setting
 
     @property
     def is_shell(self) -> bool:
@@ -50,7 +55,20 @@ class Known(NamedTuple):
     @property
     def is_on(self) -> bool:
         """May be written to, as far as this person goes (the connection has its own reasons, see contacts/status.py)."""
-        return not (self.departed or self.is_hidden or self.opted_out or self.twin_opted_out)
+        return not (self.departed or self.is_hidden or self.is_bounced or self.opted_out or self.twin_opted_out)
+
+    @property
+    def is_bounced(self) -> bool:
+        """Is it left out because mail to its address bounced?"""
+        return self.skip_bounced and self.bounced_at is not None and self.bounced_hash == self.address_hash
+
+    @property
+    def bounce(self) -> Mark:
+        return Mark(self.bounced_at, self.bounce_reason, self.bounced_hash)
+
+    @property
+    def as_it_is(self) -> Becomes:
+        return Becomes(self.first_name, self.last_name, self.email, self.opted_out, self.departed, *self.bounce)
 
 
 class Verdict(NamedTuple):
@@ -68,32 +86,49 @@ class Becomes(NamedTuple):
     email: str
     opted_out: bool
     departed: str | None
+    bounced_at: datetime | None = None
+    bounce_reason: str = ""
+    bounced_hash: bytes | None = None
 
 
 SHELL = Becomes("", "", "", opted_out=False, departed=NO_EMAIL)
 
 
-def judge(record: ContactRecord, known: Known | None) -> Verdict:
-    """Return what becomes of a record that the connected user owns."""
+def judge(record: ContactRecord, known: Known | None, hashed: bytes | None = None) -> Verdict:
+    """Return what becomes of a record that the connected user owns. hashed: of its address."""
     if record.is_deleted:
         return _judge_deleted(record, known)
     if known is not None and known.is_erased:
         return Verdict(RowClass.UNCHANGED, None, _outcome_of(record))
     if known is None or known.is_shell:
-        return _judge_newcomer(record, known)
+        return _judge_newcomer(record, known, hashed)
     if not record.email:
         outcome = Outcome.OPTED_OUT if record.is_opted_out else Outcome.NO_EMAIL
         return Verdict(_off_or_updated(known), NO_EMAIL, outcome, SHELL)
-    becomes = Becomes(record.first_name, record.last_name, record.email, record.is_opted_out, departed=None)
+    mark = mark_after(record.bounce, known.bounce, hashed)
+    becomes = Becomes(record.first_name, record.last_name, record.email, record.is_opted_out, None, *mark)
     outcome = Outcome.OPTED_OUT if record.is_opted_out else Outcome.SYNCED
-    after = known._replace(opted_out=record.is_opted_out, departed=None)
+    after = _after(known, becomes, hashed)
     if known.is_on and not after.is_on:
-        return Verdict(RowClass.DEACTIVATED, Reason.OPTED_OUT, outcome, becomes)
+        reason = Reason.BOUNCED if after.is_bounced else Reason.OPTED_OUT
+        return Verdict(RowClass.DEACTIVATED, reason, outcome, becomes)
     if after.is_on and not known.is_on:
-        return Verdict(RowClass.REACTIVATED, known.departed or Reason.OPTED_OUT, outcome, becomes)
-    if becomes != Becomes(known.first_name, known.last_name, known.email, known.opted_out, known.departed):
+        reason = Reason.BOUNCED if known.is_bounced else Reason.OPTED_OUT
+        return Verdict(RowClass.REACTIVATED, known.departed or reason, outcome, becomes)
+    if becomes != known.as_it_is:
         return Verdict(RowClass.UPDATED, None, outcome, becomes)
     return Verdict(RowClass.UNCHANGED, None, outcome, None)
+
+
+def _after(known: Known, becomes: Becomes, hashed: bytes | None) -> Known:
+    """Return the contact as it will be, as far as its state goes."""
+    return known._replace(
+        opted_out=becomes.opted_out,
+        departed=becomes.departed,
+        bounced_at=becomes.bounced_at,
+        bounced_hash=becomes.bounced_hash,
+        address_hash=hashed,
+    )
 
 
 def _outcome_of(record: ContactRecord) -> Outcome:
@@ -114,20 +149,21 @@ def _judge_deleted(record: ContactRecord, known: Known | None) -> Verdict:
         return Verdict(RowClass.SKIPPED, reason)
     if known.departed == reason:
         return Verdict(RowClass.UNCHANGED)
-    becomes = Becomes(known.first_name, known.last_name, known.email, known.opted_out, reason)
-    return Verdict(RowClass.UPDATED, reason, None, becomes)
+    return Verdict(RowClass.UPDATED, reason, None, known.as_it_is._replace(departed=reason))
 
 
-def _judge_newcomer(record: ContactRecord, known: Known | None) -> Verdict:
+def _judge_newcomer(record: ContactRecord, known: Known | None, hashed: bytes | None) -> Verdict:
     """known: None, or a shell that waits for an address."""
     if record.is_opted_out:
         return Verdict(RowClass.SKIPPED, Reason.OPTED_OUT, Outcome.OPTED_OUT)
     if not record.email:
         return Verdict(RowClass.SKIPPED, NO_EMAIL, Outcome.NO_EMAIL)
-    becomes = Becomes(record.first_name, record.last_name, record.email, opted_out=False, departed=None)
+    mark = mark_after(record.bounce, known.bounce if known else Mark(), hashed)
+    becomes = Becomes(record.first_name, record.last_name, record.email, False, None, *mark)
     if known is None:
         return Verdict(RowClass.CREATED, None, Outcome.SYNCED, becomes)
-    row_class = RowClass.UPDATED if known.is_hidden else RowClass.REACTIVATED
+    is_off = known.is_hidden or _after(known, becomes, hashed).is_bounced
+    row_class = RowClass.UPDATED if is_off else RowClass.REACTIVATED
     return Verdict(row_class, NO_EMAIL, Outcome.SYNCED, becomes)
 
 

@@ -53,6 +53,8 @@ def judge_sighting(sighting: Sighting | None, owner_id: str) -> Reason | None:
     """Return why a contact has left by what a look at its Id showed; None: it is still the user's."""
     if sighting is None:
         return Reason.GONE
+    if not sighting.is_readable:
+        return None
     if sighting.is_deleted:
         return Reason.MERGED if sighting.master_record_id else Reason.DELETED
     return Reason.REASSIGNED if sighting.owner_id != owner_id else None

@@ -27,7 +27,8 @@ from asapp.leads import following
 from asapp.models import Connection, Partner, RunPhase, RunStatus, SyncRun
 from asapp.salesforce import errors
 from asapp.salesforce.client import OrgClient
-from asapp.salesforce.records import ContactPage, ContactRecord, Opening
+from asapp.salesforce.fields import is_more
+from asapp.salesforce.records import ContactPage, ContactRecord, Opening, Unreadable
 from asapp.sync import departures, store
 from asapp.sync.allowance import pause
 from asapp.sync.due import next_sync_at
@@ -146,15 +147,18 @@ class Execution:
 
     def begin(self) -> None:
         """Fix the window once; a resumed run keeps it."""
-        run = self.run
-        if run.is_full is None or run.opt_out_field != self.opt_out_field:
-            window = next_window(self.connection, self.opt_out_field)
+        run, connection = self.run, self.connection
+        self._client.know_fields(run.opt_out_field or connection.opt_out_field_read, connection.lead_fields_read)
+        if run.is_full is None or (run.opt_out_field or "").split(",")[0] != self.opt_out_field:
+            if self.is_check_due():
+                self.ask().find_visible_fields()
+            window = next_window(connection, self._client.contact_fields.key)
             if window is None:
-                ensure_system_lists(self.connection.user_id)
+                ensure_system_lists(connection.user_id)
             self.note(
                 window_start=window,
                 is_full=window is None,
-                opt_out_field=self.opt_out_field,
+                opt_out_field=self._client.contact_fields.key,
                 asked_at=None,
                 opened_at=None,
                 checkpoint_stamp=None,
@@ -180,7 +184,8 @@ class Execution:
         run = self.run
         after, before = where_to_go_on(run)
         window_start, is_full = run.window_start, bool(run.is_full)
-        leads = following.window_of(self.connection, is_full, self.is_sweep_due())
+        has_more_fields = is_more(self._client.lead_fields.key, self.connection.lead_fields_read)
+        leads = following.window_of(self.connection, is_full or has_more_fields, self.is_check_due())
         self.reads_all_opted_out = leads.opted_out_since is None
         self.leads_asked_at = utcnow()
         opening = self.ask().open_contacts(self.owner_id, window_start, after, not is_full, leads, before)
@@ -189,6 +194,7 @@ class Execution:
         self.write(
             phase=RunPhase.CONTACTS,
             total=run.read + opening.page.total,
+            opt_out_field=self._client.contact_fields.key,  # one may have turned out to be hidden
             **({"asked_at": opening.asked_at, "opened_at": opening.answered_at} if first else {}),
         )
         return opening
@@ -198,14 +204,14 @@ class Execution:
         while True:
             self.stop_if_asked(is_end_of_slice_a_reason=in_order)  # only a reading in order goes on where it was
             coming = self.ask().next_page_ahead(page.next_path) if page.next_path else None
-            self.apply(page.records, in_order)
+            self.apply(page.records, page.unreadable, in_order)
             if coming is None:
                 return
             page = coming.result()
 
-    def apply(self, records: list[ContactRecord], in_order: bool) -> None:
-        if records:
-            apply_page(self.run, self.pull(), records, in_order=in_order)
+    def apply(self, records: list[ContactRecord], unreadable: list[Unreadable], in_order: bool) -> None:
+        if records or unreadable:
+            apply_page(self.run, self.pull(), records, unreadable, in_order=in_order)
             self._stock = None
 
     @property
@@ -247,9 +253,10 @@ class Execution:
             return True
         if self.run.is_full:
             return False  # it has just read everybody
-        return self.is_sweep_due()
+        return self.is_check_due()
 
-    def is_sweep_due(self) -> bool:
+    def is_check_due(self) -> bool:
+        """Is it time for the daily look at what no stamp tells: who is visible, and which fields are?"""
         swept_at = self.connection.swept_at
         return swept_at is None or utcnow() - swept_at > SWEEP_EVERY
 
@@ -318,9 +325,9 @@ class Execution:
         """Read these records as if a page had brought them; those that left meanwhile are left to the next run."""
         for chunk in store.chunks(ids):
             self.stop_if_asked()
-            records = self.ask().contacts_by_id(chunk)
-            alive = [r for r in records if r.owner_id == self.owner_id and not r.is_deleted]
-            self.apply(alive, in_order=False)
+            page = self.ask().contacts_by_id(chunk)
+            alive = [r for r in page.records if r.owner_id == self.owner_id and not r.is_deleted]
+            self.apply(alive, page.unreadable, in_order=False)
 
     def settle(self) -> bool:
         """Apply the departures, or hold them; return whether they are held."""
@@ -342,6 +349,8 @@ class Execution:
         connection.first_synced_at = connection.first_synced_at or now
         connection.last_good_sync_at = now
         connection.opt_outs_known_until = now + self.trusted
+        if leads_trouble is None:
+            connection.lead_fields_read = self._client.lead_fields.key
         following.note(connection, leads_trouble, run.opened_at, now + self.trusted)
         connection.salesforce_count = owned
         app_health.note_answers_again(db.session(), connection)

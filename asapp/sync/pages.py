@@ -20,7 +20,7 @@ from asapp.contacts.twins import find_twins, take_turns
 from asapp.extensions import db
 from asapp.models import ContactSource, Outcome, Reason, SyncRun
 from asapp.models.search import search_key
-from asapp.salesforce.records import ContactRecord
+from asapp.salesforce.records import ContactRecord, Unreadable
 from asapp.sync import store
 from asapp.sync.classes import Becomes, Known, RowClass, Verdict, judge
 from asapp.sync.runs import write_under_lease
@@ -38,6 +38,7 @@ ALSO = "also"  # changed without having been read
 TWIN_BACK = "twin_back"
 ERASED_HERE = "erased_here"  # skipped: on the person's request
 NOT_YOURS = "not_yours"  # a row that came although its owner is somebody else
+UNREADABLE = "unreadable"  # a row with something in it that can't be what Salesforce holds
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class PageWork:
     hidden_again: list[str] = field(default_factory=list)
     updates: list[dict[str, Any]] = field(default_factory=list)
     adoptions: list[dict[str, Any]] = field(default_factory=list)
+    opt_outs: list[dict[str, Any]] = field(default_factory=list)  # of rows that can't be read otherwise
     stamps: list[dict[str, Any]] = field(default_factory=list)
     ledger_new: list[dict[str, Any]] = field(default_factory=list)
     ledger: list[dict[str, Any]] = field(default_factory=list)
@@ -95,7 +97,14 @@ class Surroundings:
     marks: Marks  # of people who were deleted or erased here
 
 
-def apply_page(run: SyncRun, pull: Pull, records: Sequence[ContactRecord], *, in_order: bool = True) -> None:
+def apply_page(
+    run: SyncRun,
+    pull: Pull,
+    records: Sequence[ContactRecord],
+    unreadable: Sequence[Unreadable] = (),
+    *,
+    in_order: bool = True,
+) -> None:
     """Store a page and commit; raise LeaseLost if the run isn't ours any more. in_order: it may move the checkpoint."""
     mine = [record for record in records if record.owner_id == pull.owner_id]
     # A row that moved within the query while it was read may come twice in one page; the last is the newest.
@@ -108,9 +117,31 @@ def apply_page(run: SyncRun, pull: Pull, records: Sequence[ContactRecord], *, in
     work.classes[RowClass.UNCHANGED] += len(mine) - len(latest)
     for record in latest.values():
         take(record, hashes.get(record.id), pull, around, work)
+    leave_out([row for row in unreadable if row.id not in latest], len(unreadable), pull, work)
     write(pull, work)
     write_under_lease(run, pull.lease, **counters(run, pull, records, work, in_order))
     db.session.commit()
+
+
+def leave_out(unreadable: Sequence[Unreadable], number: int, pull: Pull, work: PageWork) -> None:
+    """Count rows that can't be read. A new one is in the ledger, so that the numbers agree; an opt-out counts all the same."""
+    work.skipped[UNREADABLE] += number
+    rows = {row.id: row for row in unreadable if row.id is not None}
+    if not rows:
+        return
+    contacts, ledger = store.find_known(pull.connection_id, rows), store.find_ledger(pull.connection_id, rows)
+    for salesforce_id, row in rows.items():
+        known, outcome = contacts.get(salesforce_id), Outcome.OPTED_OUT if row.is_opted_out else Outcome.NO_EMAIL
+        if known is not None and not known.departed and row.is_opted_out and not known.opted_out:
+            work.opt_outs.append({"b_id": known.contact_id, "opted_out": True, "changed_at": work.now})
+            work.ledger.append(
+                {"salesforce_id": salesforce_id, "outcome": str(outcome), "address_hash": known.address_hash}
+            )
+            work.note_hash(known.address_hash)
+            work.also[Reason.OPTED_OUT] += 1
+            work.changes.append(changed(pull, known.contact_id, ALSO, Reason.OPTED_OUT, {}, {}))
+        elif known is None and salesforce_id not in ledger:
+            work.ledger_new.append({"salesforce_id": salesforce_id, "outcome": str(outcome), "address_hash": None})
 
 
 def look_around(pull: Pull, records: Iterable[ContactRecord], hashes: Mapping[str, bytes]) -> Surroundings:
@@ -130,7 +161,7 @@ def look_around(pull: Pull, records: Iterable[ContactRecord], hashes: Mapping[st
 def take(record: ContactRecord, hashed: bytes | None, pull: Pull, around: Surroundings, work: PageWork) -> None:
     """Judge one record and note what it changes. hashed: of its address."""
     known = around.contacts.get(record.id)
-    verdict = judge(record, known)
+    verdict = judge(record, known, hashed)
     if verdict.row_class == RowClass.NOMINATED:
         nominate(record, verdict, pull, around, work)
         return
@@ -301,6 +332,9 @@ def contact_values(becomes: Becomes, record: ContactRecord, hashed: bytes | None
         "search_key": search_key(becomes.first_name, becomes.last_name, becomes.email),
         "opted_out": becomes.opted_out,
         "departed": becomes.departed,
+        "bounced_at": becomes.bounced_at,
+        "bounce_reason": becomes.bounce_reason,
+        "bounced_hash": becomes.bounced_hash,
         "address_hash": hashed,
         "system_modstamp": record.system_modstamp,
         "changed_at": now,
@@ -342,6 +376,7 @@ def write(pull: Pull, work: PageWork) -> None:
     delete_hidden(pull.user_id, work.hidden_again)
     store.update_contacts(work.updates)
     store.update_contacts(work.adoptions)
+    store.update_contacts(work.opt_outs)
     store.update_contacts(work.stamps)
     store.upsert_departures(work.departures)
     store.take_back_departures(pull.connection_id, work.came_back)
@@ -380,7 +415,7 @@ def counters(
     """Return the run's new figures after a page."""
     values: dict[str, Any] = {name: getattr(run, name) + work.classes[name] for name in COUNTED}
     values["nominated"] = run.nominated + work.classes[RowClass.NOMINATED]
-    values["read"] = run.read + len(records) - work.counted_before
+    values["read"] = run.read + len(records) + work.skipped[UNREADABLE] - work.counted_before
     values["total"] = max(run.total or 0, values["read"])
     values["skipped"] = added(run.skipped, work.skipped)
     values["also"] = added(run.also, work.also)

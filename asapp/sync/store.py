@@ -34,6 +34,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.selectable import TableValuedAlias
 
+from asapp.contacts.bounces import is_skipped_as_bounced, skip_bounced
 from asapp.contacts.twins import block, is_twin, unblock
 from asapp.database import UTCDateTime
 from asapp.extensions import db
@@ -79,6 +80,10 @@ def find_known(connection_id: int, ids: Collection[str]) -> dict[str, Known]:
         c.system_modstamp,
         c.merged_into,
         c.erased_at.is_not(None),
+        c.bounced_at,
+        c.bounce_reason,
+        c.bounced_hash,
+        skip_bounced(connection_id),
     ).where(c.connection_id == connection_id)
     return {row[0]: Known(*row[1:]) for row in db.session.execute(query.where(among(c.salesforce_id, ids))).all()}
 
@@ -100,7 +105,7 @@ def find_inactive_as_twins_alone(run_id: int, contact_ids: Collection[int]) -> s
     """Return those of these contacts, from before the run, that are active but for being twins."""
     c = CONTACTS.c
     is_older = func.coalesce(c.created_in_run_id, 0) != run_id
-    is_else_on = c.departed.is_(None) & c.hidden_at.is_(None) & ~c.opted_out
+    is_else_on = c.departed.is_(None) & c.hidden_at.is_(None) & ~c.opted_out & ~is_skipped_as_bounced()
     return {
         contact_id
         for chunk in chunks(contact_ids)
@@ -290,5 +295,5 @@ def prepared_column(column: Column[Any], values: Sequence[Any]) -> Sequence[Any]
         return values
     bind = column.type.dialect_impl(db.engine.dialect).bind_processor(db.engine.dialect)
     prepare = datetime.isoformat if bind is None or is_postgresql() else bind
-    known = {value: prepare(value) for value in set(values)}
+    known = {value: None if value is None else prepare(value) for value in set(values)}
     return [known[value] for value in values]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from asapp.models import Connection, SyncRun
+from asapp.salesforce.fields import is_more
 
 Position = tuple[datetime, str]  # of a row in order: SystemModstamp, Id
 OVERLAP = timedelta(minutes=15)  # a slow Salesforce transaction can surface after a newer one
@@ -29,9 +30,12 @@ def sure_until(opened_at: datetime) -> datetime:
     return opened_at - OVERLAP
 
 
-def next_window(connection: Connection, opt_out_field: str) -> datetime | None:
-    """As start_of(); a new opt-out field starts a full read, since nothing that we know was read with it."""
-    if connection.opt_out_field_read != opt_out_field:
+def next_window(connection: Connection, fields_key: str) -> datetime | None:
+    """As start_of(); what wasn't read until now (a new opt-out field, one that became visible) starts a full read.
+
+    fields_key: salesforce/fields.py, ReadFields.key.
+    """
+    if is_more(fields_key, connection.opt_out_field_read):
         return None
     return start_of(connection.watermark)
 

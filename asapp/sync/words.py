@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from asapp.fixed_by import FixedBy
+from asapp.salesforce.fields import label_of
 
 SAFE = "Your contacts and lists. What had been read before stays; nothing was lost."
 BY_ITSELF = "Nothing. The next sync tries again by itself; you can also press Sync Account."
@@ -39,7 +40,9 @@ class About:
 def explain(code: str | None, about: About) -> Words:
     """Return the words for a run's error code."""
     words = FAILURES.get(code or "", FAILURES["our_bug"])
+    label = label_of(about.field)
     fill = {"firm": about.firm, "username": about.username, "field": about.field, "detail": about.detail}
+    fill |= {"label": label, "called": f" ({label})" if label != about.field else ""}
     return replace(
         words,
         headline=words.headline.format_map(fill),
@@ -61,16 +64,15 @@ def _admin(headline: str, happened: str, forward: str, safe: str = SAFE) -> Word
 FAILURES: Mapping[str, Words] = {
     "opt_out_hidden": Words(
         "Your Salesforce user can't see who has opted out of email.",
-        "The field “{field}” (Email Opt Out) is hidden from {username}. Without it we can't know who must not be written to, "
+        "The field “{field}”{called} is hidden from {username}. Without it we can't know who must not be written to, "
         "so we stopped before reading anybody.",
         "Nothing was added or changed. Until the field can be read again, your Salesforce contacts are inactive: nobody is "
         "written to by mistake.",
         "Your firm's Salesforce admin can show the field in two minutes. Forward the text below, then press Sync Account.",
         FixedBy.FIRM_ADMIN,
-        "Hello, AdvisorStream can't read the field Email Opt Out ({field}) of Contact as {username}. Please grant Read on it: "
-        "Setup › Object Manager › Contact › Fields & Relationships › Email Opt Out › Set Field-Level Security, and tick "
-        "Visible for the profile of {username} (or add the field to a permission set of theirs). The same field exists on "
-        "Lead; please show it there too.",
+        "Hello, AdvisorStream can't read the field {field}{called} of Contact as {username}. Please grant Read on it: Setup › "
+        "Object Manager › Contact › Fields & Relationships › {label} › Set Field-Level Security, and tick Visible for the "
+        "profile of {username} (or add the field to a permission set of theirs). Please show the same field of Lead, too.",
     ),
     "field_hidden": _admin(
         "Your Salesforce user can't see a field that we need.",

@@ -52,7 +52,7 @@ def index() -> ResponseReturnValue:
         hold=words.HOLDS[hold] if hold else None,
         to_act_on=queries.find_to_act_on(current_user, now),
         asking_again=queries.find_asking_again(current_user.id),
-        trouble=trouble_of(connection.leads_trouble if connection else None),
+        trouble=words.trouble_of(connection.leads_trouble, connection.partner.opt_out_field) if connection else None,
         encryption=words.EMAIL_ENCRYPTED if connection and connection.email_encrypted else None,
         is_part=wants_part(),
     )
@@ -75,10 +75,6 @@ def wanted_by(values: dict[str, str]) -> Wanted:
         state=state if state in words.LABELS else "",
         page=int(page) if page.isdecimal() and len(page) < 9 else 1,
     )
-
-
-def trouble_of(code: str | None) -> tuple[str, str] | None:
-    return words.TROUBLES.get(code, words.TROUBLE_OTHERWISE) if code else None
 
 
 @blueprint.get("/export.csv", endpoint="export")

@@ -27,7 +27,8 @@ from asapp.web.htmx import go_to
 
 blueprint = Blueprint("partners", __name__, url_prefix="/admin/partners")
 
-TYPED = [name for name in PartnerDetails._fields if name != "keep_leads"]
+TICKED = ("keep_leads", "skip_bounced")
+TYPED = [name for name in PartnerDetails._fields if name not in TICKED]
 NOBODY = Recipient("", "")
 
 
@@ -193,8 +194,9 @@ def read_form() -> PartnerDetails:
     typed: dict[str, Any] = {name: request.form.get(name) for name in TYPED}
     for name in ("name", "url", "key", "secret"):
         typed[name] = typed[name] or ""
-    keep_leads = "keep_leads" in request.form if "has_settings" in request.form else None
-    return PartnerDetails(**typed, keep_leads=keep_leads)
+    if "has_settings" in request.form:
+        typed |= {name: name in request.form for name in TICKED}
+    return PartnerDetails(**typed)
 
 
 def details_of(partner: Partner | None) -> PartnerDetails:
@@ -216,6 +218,7 @@ def details_of(partner: Partner | None) -> PartnerDetails:
         lead_company=column("lead_company"),
         lead_source=column("lead_source"),
         keep_leads=column("keep_leads_with_advisor"),
+        skip_bounced=column("skip_bounced"),
         sync_interval=str(made.sync_interval_minutes or ""),
         api_share=str(column("api_share_percent")),
     )

@@ -16,8 +16,10 @@ SKIPPED = {
     "hidden_here": "deleted here by you",
     "erased_here": "erased here on the person's request",
     "not_owned": "no longer yours when they arrived",
+    "unreadable": "could not be read",
 }
 ALSO = {
+    "opted_out": "switched off, opted out of email on a record that could not be read whole",
     "deleted": "switched off, deleted in Salesforce",
     "merged": "switched off, merged in Salesforce",
     "reassigned": "switched off, belonging to somebody else now",
@@ -27,6 +29,7 @@ ALSO = {
     "memberships_moved": "list memberships handed over by merges",
 }
 OFF_REASONS = {
+    "bounced": "bounced in Salesforce",
     "opted_out": "opted out of email",
     "no_email": "lost the email address",
     "deleted": "deleted in Salesforce",
@@ -36,6 +39,7 @@ OFF_REASONS = {
     "twin_opted_out": "same address opted out",
 }
 BACK_REASONS = {
+    "bounced": "No longer bounced in Salesforce",
     "opted_out": "Opted in again in Salesforce",
     "no_email": "Has an email address again",
     "deleted": "Restored in Salesforce",

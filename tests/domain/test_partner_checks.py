@@ -189,6 +189,20 @@ def test_an_opt_out_field_that_is_hidden(desk: Desk) -> None:
     assert "Object Manager › Lead" in run(desk)["opt_out"].path
 
 
+def test_a_field_of_the_firms_own_is_looked_at_with_email_opt_out_beside_it(desk: Desk) -> None:
+    own = "Do_Not_Email__c"
+    desk.org.add_field("Contact", own)
+    desk.partner.opt_out_field = own
+    desk.connect()
+    on_lead = run(desk)["opt_out"]
+    assert (on_lead.is_bad, own in on_lead.path, "Email Opt Out" in on_lead.path) == (True, True, False)
+    desk.org.add_field("Lead", own)
+    assert "counts as well" in run(desk)["opt_out"].says
+    desk.org.hide_field("Contact", "HasOptedOutOfEmail")
+    hidden = run(desk)["opt_out"]
+    assert (hidden.is_good, f"{own} alone counts" in hidden.says) == (True, True)
+
+
 def test_an_opt_out_field_that_is_no_checkbox(desk: Desk) -> None:
     desk.connect()
     desk.partner.opt_out_field = "Email"
@@ -332,7 +346,8 @@ def test_every_check_has_a_title_and_every_red_one_a_path(desk: Desk) -> None:
 
     assert set(TITLES) == {*WITHOUT_USER, *WITH_USER, "pending_secret"}
     no_path = {"unreadable", "api_version_retired"}  # mended on our own page
-    good = {"known", "accepted", "registered", "required", "present", "answers", "visible", "creatable", "left"}
+    good = {"known", "accepted", "registered", "required", "present", "answers", "creatable", "left"}
+    good |= {"visible", "visible_both", "visible_alone"}
     unknown = {"same_answer", "no_objection", "not_listed"}
     missing = [
         pair

@@ -26,7 +26,7 @@ from asapp.salesforce.errors import (
     SessionExpired,
     TryLater,
 )
-from asapp.salesforce.session import LimitedSession, OrgSession
+from asapp.salesforce.session import LimitedSession, OrgResponse, OrgSession
 from tests.doubles import ORIGIN, Tokens
 from tests.wire import Deed, Wire, answer, open_wire, reset, send_and_close
 
@@ -552,3 +552,24 @@ def test_nobody_outside_sees_an_expired_session(salesforce: Mocker) -> None:
 
 def sent_tokens(salesforce: Mocker) -> list[str]:
     return [call.headers["Authorization"] for call in salesforce.request_history]
+
+
+def answer_of(body: str) -> OrgResponse:
+    response = OrgResponse()
+    response._content = body.encode()
+    return response
+
+
+@pytest.mark.parametrize("half", ["\\ud83d", "\\uDE00"])
+def test_half_a_character_spoils_one_text_and_not_the_answer(half: str) -> None:
+    assert answer_of(f'{{"name": "Rose {half}"}}').json()["name"][:5] == "Rose "
+
+
+@pytest.mark.parametrize(
+    "body",
+    ['{"name": "\\ud83d", "number": NaN}', '{"name": "\\ud83d"', "[" * 100_000 + '"\\ud83d'],
+    ids=["NaN", "cut off", "deep"],
+)
+def test_what_is_no_json_stays_none_with_half_a_character_in_it(body: str) -> None:
+    with pytest.raises(ValueError, match="not JSON"):
+        answer_of(body).json()

@@ -21,6 +21,7 @@ from asapp.contacts.why import (
 )
 from asapp.models import Outcome, Reason
 from asapp.salesforce.errors import FieldHidden, LimitReached, ReconnectNeeded, TryLater
+from asapp.salesforce.fields import ReadFields
 from asapp.salesforce.hosts import to_18
 
 ME, JONAS = to_18("0055g00000000Me"), to_18("0055g0000000Jon")
@@ -194,7 +195,7 @@ def test_rows_of_json_become_sightings() -> None:
         "IsDeleted": False,
         "MasterRecordId": None,
     }
-    assert sightings_of([row], "HasOptedOutOfEmail") == [
+    assert sightings_of([row], ReadFields(("HasOptedOutOfEmail",))) == [
         seen(has_email=False, owner_id=JONAS, owner_name="Jonas Lindqvist")
     ]
 

@@ -29,6 +29,7 @@ from asapp.models import (
 )
 from asapp.salesforce.hosts import to_18
 from tests.factories import (
+    LONG_AGO,
     log_in,
     make_admin,
     make_advisor,
@@ -256,6 +257,30 @@ def test_a_contact_of_an_unknown_opt_out_says_so(client: FlaskClient, app: Flask
     connection = make_connection()
     log_in(client, connection.user)
     assert "no good sync" in client.get(f"/contacts/{make_contact(connection).id}").text
+
+
+@pytest.mark.parametrize("is_skipped", [True, False])
+def test_a_contact_that_bounced_says_when_and_why(
+    client: FlaskClient, connection: Connection, is_skipped: bool
+) -> None:
+    connection.partner.skip_bounced = is_skipped
+    mark = {"bounced_at": LONG_AGO, "bounce_reason": "550 <unknown>", "bounced_hash": b"x", "address_hash": b"x"}
+    contact = make_contact(connection, **mark)
+    page, listed = client.get(f"/contacts/{contact.id}").text, client.get("/contacts").text
+    assert "Bounced in Salesforce on" in page
+    assert "550 &lt;unknown&gt;" in page
+    assert "Bounced in Salesforce on" in listed
+    assert ("Not written to" in page) is is_skipped
+    assert (contact.name in client.get("/contacts?state=bounced").text) is is_skipped
+    line = client.get("/contacts/export.csv").text.splitlines()[1]
+    assert line.split(",")[5:7] == (["inactive", "bounced"] if is_skipped else ["active", ""])
+
+
+def test_an_address_that_took_the_place_of_a_bounced_one_has_no_mark(
+    client: FlaskClient, connection: Connection
+) -> None:
+    contact = make_contact(connection, bounced_at=LONG_AGO, bounced_hash=b"x", address_hash=b"y")
+    assert "Bounced" not in client.get(f"/contacts/{contact.id}").text
 
 
 def test_a_merged_contact_leads_to_its_survivor(client: FlaskClient, connection: Connection) -> None:

@@ -284,11 +284,14 @@ def test_all_settings_are_stored_and_shown(client: FlaskClient, ada: User) -> No
     assert (partner.opt_outs_trusted_days, partner.sync_interval_minutes, partner.api_share_percent) == (3, 30, 25)
     assert (partner.lead_company, partner.lead_source) == ("Private client", "Newsletter")
     assert not partner.keep_leads_with_advisor
+    assert not partner.skip_bounced
     page = client.get("/admin/partners/northgate").text
     for value in ("67.0", "NoMail__c", "Private client", "Newsletter", "30", "25"):
         assert f'value="{value}"' in page
-    send(client, "/admin/partners/northgate", secret="", **SETTINGS | {"sync_interval": "", "keep_leads": "1"})
+    ticked = {"keep_leads": "1", "skip_bounced": "1"}
+    send(client, "/admin/partners/northgate", secret="", **SETTINGS | {"sync_interval": ""} | ticked)
     assert the_partner().sync_interval_minutes is None
+    assert the_partner().skip_bounced
     assert the_partner().keep_leads_with_advisor
 
 
@@ -312,6 +315,13 @@ def test_a_setting_that_will_not_do(field: str, value: str, client: FlaskClient,
     assert f'id="{field}-error"' in response.text
     assert response.text.count('aria-invalid="true"') == 1
     assert the_partner().slug == "northgate-sohne"
+
+
+def test_a_new_firm_leaves_bounced_addresses_out_and_the_page_says_what_counts(client: FlaskClient, ada: User) -> None:
+    page = client.get(send(client).location).text
+    assert the_partner().skip_bounced
+    assert 'name="skip_bounced" value="1" checked' in page
+    assert "Email Opt Out (HasOptedOutOfEmail) counts as well" in page
 
 
 def test_settings_that_are_not_sent_keep_their_values(client: FlaskClient, ada: User) -> None:

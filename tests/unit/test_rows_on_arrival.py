@@ -1,0 +1,200 @@
+"""Rows of Salesforce as they arrive: what is taken, what is left out by name, and what is no answer at all."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from asapp.models import Reason
+from asapp.salesforce.errors import TryLater
+from asapp.salesforce.fields import ReadFields, all_fields, fields_of_key, is_more
+from asapp.salesforce.records import (
+    Bounce,
+    ContactPage,
+    Sighting,
+    Unreadable,
+    contact_of,
+    lead_of,
+    readable,
+    sighting_of,
+)
+from asapp.sync.departures import judge_sighting
+
+OWN, STANDARD = "Do_Not_Email__c", "HasOptedOutOfEmail"
+FIELDS = all_fields("Contact", STANDARD)
+ROSE, OWNER = "003aj000002oTldAAE", "0055g00000AbCdEAAV"
+STAMP = datetime(2026, 5, 6, 11, 36, 42, tzinfo=UTC)
+
+
+def row(**changes: Any) -> dict[str, Any]:
+    plain = {
+        "Id": ROSE,
+        "FirstName": "Rose",
+        "LastName": "Gonzalez",
+        "Email": "rose@edge.com",
+        STANDARD: False,
+        "OwnerId": OWNER,
+        "SystemModstamp": "2026-05-06T11:36:42.000+0000",
+        "IsDeleted": False,
+        "MasterRecordId": None,
+        "EmailBouncedDate": None,
+        "EmailBouncedReason": None,
+        "IsEmailBounced": False,
+    }
+    return plain | changes
+
+
+def lead_row(**changes: Any) -> dict[str, Any]:
+    return row(Id="00Qaj000002oTldAAE", IsConverted=False, ConvertedContactId=None) | changes
+
+
+def page(*rows: Any) -> ContactPage:
+    return ContactPage(list(rows), len(rows), None, FIELDS)
+
+
+WRONG = {
+    "an Id of another kind": {"Id": "00Qaj000002oTldAAE"},
+    "a cut-off Id": {"Id": "003x"},
+    "a number for an Id": {"Id": 5},
+    "no Id": {"Id": None},
+    "an Id with something in it": {"Id": "003aj000002oTld'--"},
+    "an Id in other letters": {"Id": "003aj000002oTldÄAE"},
+    "an owner who is none": {"OwnerId": True},
+    "deleted as a text": {"IsDeleted": "true"},
+    "deleted as a number": {"IsDeleted": 1},
+    "deleted or not: nothing": {"IsDeleted": None},
+    "merged into something else": {"MasterRecordId": "nobody"},
+    "NUL in the name": {"LastName": "Gon\0zalez"},
+    "half a character": {"FirstName": "Rose \ud83d"},
+    "NUL in the address": {"Email": "rose\0@edge.com"},
+    "a name of no known length": {"FirstName": "x" * 81},
+    "a last name of no known length": {"LastName": "x" * 121},
+    "an address of no known length": {"Email": "x" * 250 + "@x.example"},
+    "a number for a name": {"LastName": 7},
+    "a stamp without a zone": {"SystemModstamp": "2026-05-06T11:36:42"},
+    "a stamp that is none": {"SystemModstamp": "yesterday"},
+    "a number for a stamp": {"SystemModstamp": 1778067402},
+    "a bounce at no time": {"EmailBouncedDate": "lately"},
+}
+
+
+@pytest.mark.parametrize("changes", WRONG.values(), ids=WRONG)
+def test_a_row_with_something_wrong_in_it_is_left_out_and_the_others_count(changes: dict[str, Any]) -> None:
+    found = page(row(), row(**changes))
+    assert [record.id for record in found.records] == [ROSE]
+    is_id_right = not {"Id"} & set(changes)
+    assert found.unreadable == [Unreadable(ROSE if is_id_right else None, is_opted_out=False)]
+
+
+@pytest.mark.parametrize("changes", WRONG.values(), ids=WRONG)
+def test_one_such_row_alone_is_no_reason_to_refuse_the_answer(changes: dict[str, Any]) -> None:
+    assert page(row(**changes)).records == []
+
+
+@pytest.mark.parametrize("missing", ["Id", "Email", STANDARD, "IsDeleted", "SystemModstamp"])
+def test_an_answer_without_a_field_that_was_asked_for_is_none(missing: str) -> None:
+    bad = {name: value for name, value in row().items() if name != missing}
+    with pytest.raises(TryLater, match="unreadable_answer"):
+        _ = page(bad, bad).records
+    assert len(page(row(), bad, None).records) == 1
+
+
+@pytest.mark.parametrize("value", [True, "false", 0, None, "no"])
+def test_of_a_row_that_cannot_be_read_anything_but_no_counts_as_opted_out(value: Any) -> None:
+    assert page(row(IsDeleted=1, **{STANDARD: value})).unreadable == [Unreadable(ROSE, is_opted_out=True)]
+
+
+def test_an_id_of_15_characters_is_stored_with_18() -> None:
+    [record] = page(row(Id=ROSE[:15])).records
+    assert record.id == ROSE
+
+
+def test_leads_and_what_a_look_shows_are_checked_as_well() -> None:
+    assert lead_of(lead_row(), FIELDS).id == "00Qaj000002oTldAAE"
+    for wrong in ({"Id": ROSE}, {"IsConverted": "true"}, {"IsDeleted": 0}, {"ConvertedContactId": OWNER}):
+        assert readable([lead_row(), lead_row(**wrong)], lambda each: lead_of(each, FIELDS))[1] == [lead_row(**wrong)]
+    with pytest.raises(ValueError, match="neither true nor false"):
+        sighting_of(row(IsDeleted="false"))
+
+
+def test_a_look_whose_row_cannot_be_read_switches_nobody_off() -> None:
+    unknown = Sighting(ROSE, "", is_deleted=False, master_record_id=None, is_readable=False)
+    assert judge_sighting(unknown, OWNER) is None
+    assert judge_sighting(unknown._replace(is_readable=True), OWNER) == Reason.REASSIGNED
+
+
+# --- what counts as opted out, and as bounced
+
+
+@pytest.mark.parametrize(
+    ("own", "standard", "opted_out"),
+    [(False, False, False), (True, False, True), (False, True, True), (None, False, True)],
+)
+def test_one_of_several_fields_is_enough(own: Any, standard: Any, opted_out: bool) -> None:
+    record = contact_of(row(**{OWN: own, STANDARD: standard}), all_fields("Contact", OWN))
+    assert record.is_opted_out is opted_out
+
+
+@pytest.mark.parametrize(
+    ("changes", "bounce"),
+    [
+        ({}, Bounce(None)),
+        ({"EmailBouncedDate": "2026-05-01T10:00:00.000+0000"}, Bounce(datetime(2026, 5, 1, 10, tzinfo=UTC))),
+        ({"IsEmailBounced": True, "EmailBouncedReason": "550 unknown"}, Bounce(STAMP, "550 unknown")),
+        ({"IsEmailBounced": True, "EmailBouncedReason": "5\0" + "x" * 300}, Bounce(STAMP, "5" + "x" * 254)),
+        ({"IsEmailBounced": True, "EmailBouncedReason": 5}, Bounce(STAMP)),
+    ],
+)
+def test_a_bounce_has_a_moment_and_a_reason_that_can_be_stored(changes: dict[str, Any], bounce: Bounce) -> None:
+    assert contact_of(row(**changes), FIELDS).bounce == bounce
+
+
+def test_where_bounces_are_hidden_nothing_is_said_of_them() -> None:
+    assert contact_of(row(IsEmailBounced=True), ReadFields((STANDARD,))).bounce is None
+
+
+# --- which fields are read
+
+
+def test_the_standard_field_is_named_once() -> None:
+    assert all_fields("Contact", "hasoptedoutofemail").opt_outs == ("hasoptedoutofemail",)
+    assert all_fields("Lead", OWN).opt_outs == (OWN, STANDARD)
+    assert "IsEmailBounced" not in all_fields("Lead", OWN).names
+
+
+@pytest.mark.parametrize(
+    ("hidden", "left"),
+    [
+        (STANDARD, f"{OWN},EmailBouncedDate"),
+        ("emailbouncedreason", f"{OWN},{STANDARD}"),
+        ("", OWN),
+        (OWN, None),
+        ("Title", None),
+    ],
+)
+def test_only_the_firms_own_field_cannot_be_spared(hidden: str, left: str | None) -> None:
+    fewer = all_fields("Contact", OWN).without(hidden)
+    assert (fewer.key if fewer else None) == left
+
+
+def test_a_key_tells_what_was_read() -> None:
+    for key in (f"{OWN},{STANDARD},EmailBouncedDate", f"{OWN},EmailBouncedDate", f"{OWN},{STANDARD}", OWN):
+        assert fields_of_key(key, "Contact", OWN).key == key
+    everything = all_fields("Contact", OWN)
+    assert fields_of_key(None, "Contact", OWN) == fields_of_key(STANDARD, "Contact", OWN) == everything
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "more"),
+    [
+        (f"{OWN},{STANDARD}", OWN, True),
+        (OWN, f"{OWN},{STANDARD}", False),
+        (STANDARD, f"{OWN},{STANDARD}", True),
+        (OWN, OWN, False),
+        (OWN, None, True),
+    ],
+)
+def test_more_or_another_field_has_to_be_read_of_everybody(now: str, before: str | None, more: bool) -> None:
+    assert is_more(now, before) is more
