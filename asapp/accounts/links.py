@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 
 from asapp import audit
 from asapp.accounts import passwords
-from asapp.accounts.users import normal_email
+from asapp.accounts.users import normal_email, words_about
 from asapp.audit import ITSELF, Actor
 from asapp.clock import utcnow
 from asapp.extensions import db
@@ -72,10 +72,10 @@ def set_password(token: str, password: str, by: Actor = ITSELF) -> User:
     user = find_person(token)
     if user is None:
         raise LinkIsGone
-    user_id, about = user.id, (user.name, user.email, user.email.partition("@")[0])
+    user_id, about = user.id, words_about(user)
     db.session.rollback()  # hashing takes a while, and on SQLite everybody else would wait for our lock
     try:
-        passwords.check_fit(password, *about)
+        passwords.check_fit(password, about)
     except passwords.UnfitPassword as error:
         raise InvalidFields({"new": str(error)}) from error
     password_hash = passwords.hash_password(password)
