@@ -80,7 +80,7 @@ def _is_blank(character: str) -> bool:
 
 
 def _is_invisible(character: str) -> bool:
-    """Zero-width characters, marks that turn the direction of the text, tags, fillers. Joiners and variants are looked at apart."""
+    """Zero-width characters, marks that turn the direction of the text, tags, fillers; joiners and variants have _fits()."""
     if character in JOINERS or character in ENCLOSING:
         return False
     return character in FILLERS or unicodedata.category(character) in ("Cf", "Cs")

@@ -1,7 +1,7 @@
 """Passwords: argon2id, at least 12 characters, no rules about their make-up, none that is easy to guess.
 
-Easy to guess is what stands on lists of leaked passwords, what is made of words that go with the person, the firm or us, and what a
-guesser would reach soon by trying words, names, dates, rows of keys and repetitions with a few signs added.
+Easy to guess is what stands on lists of leaked passwords, what is made of words that go with the person, the firm or us, and
+what a guesser would reach soon by trying words, names, dates, rows of keys and repetitions with a few signs added.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from asapp.fields import InvalidFields
 from asapp.models import Partner, User
 from asapp.partners import erasing, partners
 from asapp.web.access import actor, admin_required
-from asapp.web.current import config, connect_settings
+from asapp.web.current import config, connect_settings, post_later
 from asapp.web.htmx import go_to
 from asapp.web.partners import get_partner, show_link
 
@@ -153,5 +153,5 @@ def show_move(partner: Partner, user: User, errors: dict[str, str] | None = None
 def send_invitation(partner: Partner, user: User, token: str) -> str:
     slug, to = partner.slug, user.email
     url = f"{config().public_url}{url_for('passwords.show', token=token)}"
-    was_mailed = mail.send(to, "Your AdvisorStream account", "invitation", name=user.name, firm=partner.name, url=url)
-    return show_link(get_partner(slug), "invitation", url, to, was_mailed)
+    post_later(mail.write(to, "Your AdvisorStream account", "invitation", name=user.name, firm=partner.name, url=url))
+    return show_link(get_partner(slug), "invitation", url, to)

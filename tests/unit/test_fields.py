@@ -9,7 +9,7 @@ from asapp.contacts.fields import Details, check_details, check_list_name
 from asapp.fields import InvalidFields, clean_address, clean_line
 from asapp.leads.fields import Typed, check_typed, check_words
 
-# zero-width space, soft hyphen, Hangul fillers, a braille blank, a tag, marks of direction, a joiner and a variant alone, byte order
+# zero-width space, soft hyphen, fillers, a braille blank, a tag, marks of direction, joiners and a variant alone, byte order
 INVISIBLE = (
     *("\u200b", "\u00ad", "\u3164", "\u115f", "\uffa0", "\u2800", "\U000e0041", "\u202e", "\u2066", "\u200e", "\u061c"),
     *("\u200d", "\u200c", "\ufe0f", "\u2060", "\ufeff", "\u034f", "\u00a0", "\u2003", "\x00"),
