@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, delete, or_, select, update
+from sqlalchemy import ColumnElement, delete, func, or_, select, update
+from sqlalchemy.orm import Session
 
 from asapp.clock import utcnow
 from asapp.database import reading
@@ -67,6 +68,11 @@ def are_due() -> bool:
         found = db.session.scalar(select(WaitingMail.id).where(*_is_due(utcnow())).limit(1)) is not None
         db.session.commit()
     return found
+
+
+def count_refused(session: Session) -> int:
+    """Return how many mails the mail server was offered and has not taken."""
+    return session.scalar(select(func.count()).select_from(WaitingMail).where(WaitingMail.attempts > 0)) or 0
 
 
 def send_due(post: Post, vault: Vault) -> int:

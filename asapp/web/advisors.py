@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 from asapp import mail
 from asapp.accounts import advisors
 from asapp.connections import connections
-from asapp.fields import InvalidFields
+from asapp.fields import InvalidFields, clean_line
 from asapp.models import Partner, User
 from asapp.partners import erasing, partners
 from asapp.web.access import actor, admin_required
@@ -93,7 +93,7 @@ def ask_erase(slug: str, number: str) -> ResponseReturnValue:
 def erase(slug: str, number: str) -> ResponseReturnValue:
     partner, user = get_partner(slug), get_deactivated(slug, number)
     typed = request.form.get("confirm_name", "")
-    if " ".join(typed.split()) != user.name:
+    if clean_line(typed) != clean_line(user.name):
         return show_erase(partner, user, typed, {"confirm_name": f"Type {user.name}, exactly as it stands above."}), 422
     erasing.erase_account(user, connect_settings(), actor())
     flash("Erased. What remains is what was done and when, without who it was.", "good")

@@ -12,7 +12,7 @@ from flask.typing import ResponseReturnValue
 
 from asapp import mail
 from asapp.accounts import advisors
-from asapp.fields import InvalidFields
+from asapp.fields import InvalidFields, clean_line
 from asapp.models import Partner
 from asapp.partners import checks, ending, handoff, partners
 from asapp.partners.checks import Checklist
@@ -148,7 +148,7 @@ def ask_delete(slug: str) -> ResponseReturnValue:
 def delete(slug: str) -> ResponseReturnValue:
     partner = get_partner(slug)
     name, typed = partner.name, request.form.get("confirm_name", "")
-    if " ".join(typed.split()) != name:
+    if clean_line(typed) != clean_line(name):
         return show_delete(partner, typed, {"confirm_name": f"Type {name}, exactly as it stands above."}), 422
     given_back = ending.delete_partner(partner, connect_settings(), actor())
     flash(f"{name} is deleted, with everything of it.{words_of_revoking(given_back)}", "good")
