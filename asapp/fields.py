@@ -22,6 +22,7 @@ WEB_ADDRESS = re.compile(r"://|\b(?:https?|ftp|mailto|javascript|data):|\bwww\.|
 
 JOINERS = "\u200c\u200d"  # between letters they are part of Persian and Indic words, between pictures of one picture
 VARIANTS = "".join(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))  # which form of the character before
+JOINED = re.compile("[\u200c\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 # Format characters (Cf) are invisible, but for the signs that enclose Arabic and Kaithi numbers; these are invisible too.
 ENCLOSING = "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd"
 FILLERS = "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u3164\uffa0"
@@ -39,16 +40,17 @@ class InvalidFields(Exception):
 def clean_line(text: str) -> str:
     """Return text on one line: composed, only what can be seen, spaces single and none at the ends."""
     composed = unicodedata.normalize("NFC", text)
-    spaced = "".join(" " if _is_blank(c) else c for c in composed)
-    seen = "".join(c for c in spaced if not _is_invisible(c))
-    kept = "".join(c for place, c in enumerate(seen) if _fits(seen, place))
+    # Each character is looked at once, however long the text is.
+    changes = {ord(c): " " if _is_blank(c) else None for c in set(composed) if _is_blank(c) or _is_invisible(c)}
+    seen = composed.translate(changes)
+    joined = JOINED.sub(lambda found: found[0] if _fits(seen, found.start()) else "", seen)
     # what was taken out may have stood between a letter and its accent
-    return " ".join(unicodedata.normalize("NFC", kept).split())
+    return " ".join(unicodedata.normalize("NFC", joined).split())
 
 
 def clean_address(text: str) -> str:
     """Return an e-mail address as it looks: an address has no use for joiners and variants."""
-    return clean_line("".join(c for c in text if c not in JOINERS and c not in VARIANTS))
+    return clean_line(JOINED.sub("", text))
 
 
 def name_problem(name: str, most: int, when_missing: str = "Enter a name.") -> str | None:
