@@ -1,6 +1,7 @@
-"""What people type: a refusal that knows its fields, one line of text, and an e-mail address.
+"""What people type: a refusal that knows its fields, one line of text, a person's name, and an e-mail address.
 
-This is for what is entered here. What Salesforce accepted is taken as it is and never comes through this door.
+What can't be seen is taken out, so that two texts that look alike are alike, and none turns round what stands beside it. This is
+for what is entered here. What Salesforce accepted is taken as it is and never comes through here.
 """
 
 from __future__ import annotations
@@ -16,6 +17,16 @@ LOCAL_PART_MAX = 64
 ADDRESS = re.compile(
     r"""[^\s@<>()\[\]",;:\\]+@[^\s@<>()\[\]",;:\\._-][^\s@<>()\[\]",;:\\]*\.[^\s@<>()\[\]",;:\\.]{2,}"""
 )
+# In a greeting it would become a link.
+WEB_ADDRESS = re.compile(r"://|\b(?:https?|ftp|mailto|javascript|data):|\bwww\.|\w\.[a-z]{2,}/", re.IGNORECASE)
+
+JOINERS = "\u200c\u200d"  # between letters they are part of Persian and Indic words, between pictures of one picture
+VARIANTS = "".join(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))  # which form of the character before
+JOINED = re.compile("[\u200c\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+# Format characters (Cf) are invisible, but for the signs that enclose Arabic and Kaithi numbers; these are invisible too.
+ENCLOSING = "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd"
+FILLERS = "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u3164\uffa0"
+BLANKS = "\u2800"  # a braille cell without a dot
 
 
 class InvalidFields(Exception):
@@ -27,10 +38,30 @@ class InvalidFields(Exception):
 
 
 def clean_line(text: str) -> str:
-    """Return text on one line: composed, without control characters, spaces single and none at the ends."""
+    """Return text on one line: composed, only what can be seen, spaces single and none at the ends."""
     composed = unicodedata.normalize("NFC", text)
-    printable = "".join(" " if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in composed)
-    return " ".join(printable.split())
+    # Each character is looked at once, however long the text is.
+    changes = {ord(c): " " if _is_blank(c) else None for c in set(composed) if _is_blank(c) or _is_invisible(c)}
+    seen = composed.translate(changes)
+    joined = JOINED.sub(lambda found: found[0] if _fits(seen, found.start()) else "", seen)
+    # what was taken out may have stood between a letter and its accent
+    return " ".join(unicodedata.normalize("NFC", joined).split())
+
+
+def clean_address(text: str) -> str:
+    """Return an e-mail address as it looks: an address has no use for joiners and variants."""
+    return clean_line(JOINED.sub("", text))
+
+
+def name_problem(name: str, most: int, when_missing: str = "Enter a name.") -> str | None:
+    """Return what is wrong with a person's name that was cleaned; None if we could greet with it."""
+    if not name:
+        return when_missing
+    if len(name) > most:
+        return f"Use {most} characters or fewer; this has {len(name)}."
+    if WEB_ADDRESS.search(name):
+        return "This looks like a web address. Enter a name."
+    return None
 
 
 def email_problem(email: str) -> str | None:
@@ -44,3 +75,29 @@ def email_problem(email: str) -> str | None:
     if not ADDRESS.fullmatch(email) or ".." in email or email.startswith(".") or ".@" in email:
         return "Check the address: it looks like name@example.com."
     return None
+
+
+def _is_blank(character: str) -> bool:
+    return character in BLANKS or unicodedata.category(character) in ("Cc", "Zl", "Zp")
+
+
+def _is_invisible(character: str) -> bool:
+    """Zero-width characters, marks that turn the direction of the text, tags, fillers; joiners and variants have _fits()."""
+    if character in JOINERS or character in ENCLOSING:
+        return False
+    return character in FILLERS or unicodedata.category(character) in ("Cf", "Cs")
+
+
+def _fits(text: str, place: int) -> bool:
+    """Is the character there, if it is a joiner or a variant, one that changes how its neighbours look?"""
+    if text[place] in VARIANTS:
+        return place > 0 and _is_joined(text[place - 1])
+    if text[place] in JOINERS:
+        return 0 < place < len(text) - 1 and _is_joined(text[place - 1], VARIANTS) and _is_joined(text[place + 1])
+    return True
+
+
+def _is_joined(character: str, others: str = "") -> bool:
+    return character in others or (
+        not character.isascii() and unicodedata.category(character)[0] in "LMS" and character not in VARIANTS
+    )

@@ -1,7 +1,7 @@
 """Mails: plain text from templates/mail/, sent by Flask-Mailman.
 
 Without MAIL_URL they are printed on stdout. Nothing of a mail is logged: it may hold a link that is as good as a password.
-A mail that can't be sent never breaks what it tells of; whoever sends it says so on the page.
+Only jobs send: what a page has to mail is written down by mail_outbox.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import smtplib
 import ssl
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -25,7 +24,7 @@ from config import MAIL_SENDER, Config
 
 log = logging.getLogger(__name__)
 
-TIMEOUT_S = 8  # a person may wait for the page that says whether it went out
+TIMEOUT_S = 8  # of each answer of the mail server; a letter takes about a dozen
 
 
 @dataclass(frozen=True)
@@ -72,11 +71,6 @@ def write(to: str, subject: str, template: str, **names: Any) -> Letter:
     return Letter(to, clean_line(subject), text)
 
 
-def send(to: str, subject: str, template: str, **names: Any) -> bool:
-    """Write and send one mail; return whether the server took it. The caller has committed: the transaction ends here."""
-    return send_all([write(to, subject, template, **names)]) == 1
-
-
 class Fate(StrEnum):
     """What became of a letter. AWAY: there is no server to be spoken to, so that another letter would fare no better."""
 
@@ -86,9 +80,9 @@ class Fate(StrEnum):
 
 
 def post(letter: Letter) -> Fate:
-    """Send one letter, for those who come again with what was not taken. The caller has committed, as above."""
+    """Send one letter; return what became of it. The caller has committed: the transaction ends here."""
     message = EmailMessage(letter.subject, letter.text, None, [letter.to])
-    db.session.rollback()
+    db.session.rollback()  # on SQLite all others would wait for our lock while the mail server thinks
     was_taken: bool | None = None
     try:
         with mailman.get_connection() as connection:
@@ -100,22 +94,8 @@ def post(letter: Letter) -> Fate:
     return Fate.TAKEN if was_taken else Fate.REFUSED  # also where only the good-bye went wrong: it has the letter
 
 
-def send_all(letters: Iterable[Letter]) -> int:
-    """Send letters over one connection; return how many the server took. The caller has committed, as above."""
-    messages = [EmailMessage(letter.subject, letter.text, None, [letter.to]) for letter in letters]
-    db.session.rollback()  # on SQLite everybody else would wait for our lock while the mail server thinks
-    sent = 0
-    try:
-        with mailman.get_connection() as connection:
-            for message in messages:
-                sent += _was_taken(connection, message)
-    except (OSError, ValueError) as error:
-        log.warning("the mail server can't be used", extra={"kind": type(error).__name__, "left": len(messages) - sent})
-    return sent
-
-
 def _was_taken(connection: Any, message: EmailMessage) -> bool:
-    """One address that is refused must not keep the others from their mail."""
+    """An address that is refused is no trouble with the server."""
     try:
         return bool(connection.send_messages([message]))
     except (OSError, ValueError) as error:  # smtplib's errors are OSErrors; ValueError: an address that can't be one

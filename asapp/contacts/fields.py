@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from asapp.fields import InvalidFields, clean_line, email_problem
+from asapp.fields import InvalidFields, clean_address, clean_line, email_problem, name_problem
 
 FIRST_NAME_MAX = 40
 LAST_NAME_MAX = 80
@@ -21,14 +21,14 @@ class Details(NamedTuple):
 
 def check_details(details: Details) -> Details:
     """Return the details cleaned; raise InvalidFields."""
-    clean = Details(*(clean_line(value) for value in details))
+    clean = Details(clean_line(details.first_name), clean_line(details.last_name), clean_address(details.email))
     errors: dict[str, str] = {}
     if not clean.first_name and not clean.last_name:
         errors["last_name"] = "Enter a name."
-    if len(clean.first_name) > FIRST_NAME_MAX:
-        errors["first_name"] = f"Use {FIRST_NAME_MAX} characters or fewer; this has {len(clean.first_name)}."
-    if len(clean.last_name) > LAST_NAME_MAX:
-        errors["last_name"] = f"Use {LAST_NAME_MAX} characters or fewer; this has {len(clean.last_name)}."
+    if clean.first_name and (problem := name_problem(clean.first_name, FIRST_NAME_MAX)):
+        errors["first_name"] = problem
+    if clean.last_name and (problem := name_problem(clean.last_name, LAST_NAME_MAX)):
+        errors["last_name"] = problem
     if problem := email_problem(clean.email):
         errors["email"] = problem
     if errors:

@@ -87,7 +87,11 @@ def is_address_blocked(user_id: int | None = None) -> ColumnElement[bool]:
 def is_person_on(user_id: int | None = None) -> ColumnElement[bool]:
     """May this contact be written to, as far as the person goes? The connection has reasons of its own."""
     return and_(
-        Contact.departed.is_(None), Contact.hidden_at.is_(None), ~Contact.opted_out, ~is_address_blocked(user_id)
+        Contact.departed.is_(None),
+        Contact.hidden_at.is_(None),
+        ~is_skipped_as_bounced(),
+        ~Contact.opted_out,
+        ~is_address_blocked(user_id),
     )
 
 

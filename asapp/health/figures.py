@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from asapp import mail_outbox
 from asapp.alerts.alerts import count_open
 from asapp.alerts.mails import count_waiting
 from asapp.connections import opt_outs
@@ -52,6 +53,7 @@ class Figures:
     opt_outs_unknown_soon: int  # whose contacts are switched off within a day unless a sync is good
     alerts: Mapping[str, int]  # kind -> how many are open
     mails_waiting: int  # about those, which the mail server has not taken yet
+    page_mails_waiting: int  # that pages asked for: invitations, links, notices
     partners: Mapping[str, Allowance]  # slug -> calls
     paused: frozenset[str]  # slugs
     seen: Sequence[Seen]
@@ -95,6 +97,7 @@ def read_figures(session: Session, now: datetime) -> Figures:
         opt_outs_unknown_soon=session.scalar(unknown_soon) or 0,
         alerts=count_open(session),
         mails_waiting=count_waiting(session),
+        page_mails_waiting=mail_outbox.count_refused(session),
         partners=allowances(session, now),
         paused=frozenset(session.scalars(select(Partner.slug).where(Partner.is_enabled, Partner.paused_until > now))),
         seen=list_seen(session, now),

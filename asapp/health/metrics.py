@@ -74,6 +74,9 @@ def now_and_then(figures: Figures) -> Iterator[Metric]:
     )
     yield gauges("alerts_open", "Alerts that are not over", "kind", figures.alerts)
     yield gauge("alert_mails_waiting", "Mails about them that no mail server has taken yet", figures.mails_waiting)
+    yield gauge(
+        "page_mails_waiting", "Mails that pages asked for and no mail server has taken yet", figures.page_mails_waiting
+    )
     ticked_at = figures.ticked_at
     yield gauge(
         "tick_age_seconds",

@@ -29,6 +29,8 @@ CHECK_JOB = "asapp.jobs.tasks.check_partner"
 CHECK_EVERY_S = 600
 MAILS_JOB = "asapp.jobs.tasks.send_mails"
 MAILS_EVERY_S = 50  # a round of them takes less
+LETTERS_JOB = "asapp.jobs.tasks.send_letters"
+LETTERS_EVERY_S = 50
 RUN_JOB_TIMEOUT_S = 900
 FAILURE_TTL_S = 3600
 WEB_CONNECT_TIMEOUT_S = 0.05  # a page must not wait for a Redis that is away
@@ -81,6 +83,14 @@ class Queues:
     def ring_for_mails(self) -> None:
         """Enqueue a round of mails that are due, unless one was a moment ago. The rows wait either way."""
         self._ring_rarely(MAILS_JOB, "mails", [0], MAILS_EVERY_S, self.mails)
+
+    def enqueue_letters(self) -> bool:
+        """Enqueue a round of the mails that requests asked for; return whether Redis took it. The rows wait either way."""
+        return self._ring(self.mails, LETTERS_JOB, "letters", [0])
+
+    def enqueue_letters_rarely(self) -> None:
+        """The same, unless it was done a moment ago: for what is left over."""
+        self._ring_rarely(LETTERS_JOB, "letters", [0], LETTERS_EVERY_S, self.mails)
 
     def _ring_rarely(
         self, job: str, name: str, row_ids: Sequence[int], every_s: int, queue: Queue | None = None

@@ -10,7 +10,8 @@ from functools import cache
 
 from flask import Flask
 
-from asapp import create_app, mail
+from asapp import create_app, mail, mail_outbox
+from asapp.accounts import attempts, links
 from asapp.alerts import alerts, mails
 from asapp.connections.pending import drop_expired
 from asapp.connections.settings import ConnectSettings
@@ -97,6 +98,15 @@ def send_mails(_round: int = 0) -> None:
         mails.send_due(mail.post, config.public_url)
 
 
+def send_letters(_round: int = 0) -> None:
+    """Answer who asked for a new password, and send the mails that pages asked for. Started by: a request, the tick."""
+    with door("send_letters"):
+        app = worker_app()
+        config: Config = app.extensions["asapp.config"]
+        links.answer_resets(app.extensions["asapp.vault"], config.public_url)
+        mail_outbox.send_due(mail.post, app.extensions["asapp.vault"])
+
+
 def tick() -> None:
     """Dispatch what is due. Started by: the scheduler, every 15 seconds."""
     with door("tick"):
@@ -111,6 +121,9 @@ def tick() -> None:
         alerts.look()
         if mails.are_due():
             queues.ring_for_mails()
+        if mail_outbox.are_due():
+            queues.enqueue_letters_rarely()
+        attempts.purge()
 
 
 def workplace(app: Flask) -> Workplace:

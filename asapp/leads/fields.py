@@ -9,7 +9,7 @@ import unicodedata
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from asapp.fields import InvalidFields, clean_line, email_problem
+from asapp.fields import InvalidFields, clean_address, clean_line, email_problem, name_problem
 
 FIRST_NAME_MAX = 40
 LAST_NAME_MAX = 80
@@ -39,11 +39,11 @@ class PageWords(NamedTuple):
 def check_typed(typed: Typed) -> Typed:
     """Return what was typed, cleaned; raise InvalidFields."""
     clean = Typed(
-        clean_line(typed.first_name), clean_line(typed.last_name), clean_line(typed.email), typed.has_consented
+        clean_line(typed.first_name), clean_line(typed.last_name), clean_address(typed.email), typed.has_consented
     )
     errors = {
-        "first_name": _length_problem(clean.first_name, FIRST_NAME_MAX, "Enter your first name."),
-        "last_name": _length_problem(clean.last_name, LAST_NAME_MAX, "Enter your last name."),
+        "first_name": name_problem(clean.first_name, FIRST_NAME_MAX, "Enter your first name.") or "",
+        "last_name": name_problem(clean.last_name, LAST_NAME_MAX, "Enter your last name.") or "",
         "email": _email_problem(clean.email),
         "consent": "" if clean.has_consented else "Tick the box if you want the letters. Without it nothing is sent.",
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from asapp.models.alert import Alert, AlertKind, AlertMail
+from asapp.models.attempts import AttemptCount
 from asapp.models.audit import Action, ActorKind, AuditEntry, AuditIdentity
 from asapp.models.blocked import BlockedAddress, BlockedBy, Tombstone, TombstoneKind
 from asapp.models.connection import Connection, ConnectionStatus, OAuthState, PendingGrant
@@ -30,6 +31,7 @@ from asapp.models.lead import (
     OptInPage,
     Unfollowed,
 )
+from asapp.models.mail import WaitingKind, WaitingMail
 from asapp.models.partner import ApiUsage, Partner, PartnerCheck, SetupLink, Verdict
 from asapp.models.run import RunChange, RunPhase, RunStatus, RunTrigger, SyncRun
 from asapp.models.user import PasswordLink, PasswordLinkKind, Role, User
@@ -41,6 +43,7 @@ __all__ = [
     "AlertKind",
     "AlertMail",
     "ApiUsage",
+    "AttemptCount",
     "AuditEntry",
     "AuditIdentity",
     "BlockedAddress",
@@ -84,4 +87,6 @@ __all__ = [
     "Unfollowed",
     "User",
     "Verdict",
+    "WaitingKind",
+    "WaitingMail",
 ]

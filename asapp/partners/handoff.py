@@ -19,7 +19,7 @@ from asapp.audit import ITSELF, Actor
 from asapp.clock import utcnow
 from asapp.connections.settings import ConnectSettings
 from asapp.extensions import db
-from asapp.fields import InvalidFields, clean_line, email_problem
+from asapp.fields import InvalidFields, clean_address, clean_line, email_problem, name_problem
 from asapp.models import Action, Partner, SetupLink, User
 from asapp.partners import checks
 from asapp.partners.checks import Checklist
@@ -52,10 +52,10 @@ def make_link(partner: Partner, recipient: Recipient, admin: User, by: Actor = I
 
     Raises InvalidFields (admin_name, admin_email).
     """
-    name, email = clean_line(recipient.name), clean_line(recipient.email)
+    name, email = clean_line(recipient.name), clean_address(recipient.email)
     errors: dict[str, str] = {}
-    if not 0 < len(name) <= NAME_MAX:
-        errors["admin_name"] = f"Enter a name of up to {NAME_MAX} characters; the page greets with it."
+    if problem := name_problem(name, NAME_MAX, "Enter a name; the page greets with it."):
+        errors["admin_name"] = problem
     if problem := email_problem(email):
         errors["admin_email"] = problem
     if errors:

@@ -8,11 +8,11 @@ from flask.typing import ResponseReturnValue
 from asapp import mail
 from asapp.accounts import advisors
 from asapp.connections import connections
-from asapp.fields import InvalidFields
+from asapp.fields import InvalidFields, clean_line
 from asapp.models import Partner, User
 from asapp.partners import erasing, partners
 from asapp.web.access import actor, admin_required
-from asapp.web.current import config, connect_settings
+from asapp.web.current import config, connect_settings, post_later
 from asapp.web.htmx import go_to
 from asapp.web.partners import get_partner, show_link
 
@@ -93,7 +93,7 @@ def ask_erase(slug: str, number: str) -> ResponseReturnValue:
 def erase(slug: str, number: str) -> ResponseReturnValue:
     partner, user = get_partner(slug), get_deactivated(slug, number)
     typed = request.form.get("confirm_name", "")
-    if " ".join(typed.split()) != user.name:
+    if clean_line(typed) != clean_line(user.name):
         return show_erase(partner, user, typed, {"confirm_name": f"Type {user.name}, exactly as it stands above."}), 422
     erasing.erase_account(user, connect_settings(), actor())
     flash("Erased. What remains is what was done and when, without who it was.", "good")
@@ -153,5 +153,5 @@ def show_move(partner: Partner, user: User, errors: dict[str, str] | None = None
 def send_invitation(partner: Partner, user: User, token: str) -> str:
     slug, to = partner.slug, user.email
     url = f"{config().public_url}{url_for('passwords.show', token=token)}"
-    was_mailed = mail.send(to, "Your AdvisorStream account", "invitation", name=user.name, firm=partner.name, url=url)
-    return show_link(get_partner(slug), "invitation", url, to, was_mailed)
+    post_later(mail.write(to, "Your AdvisorStream account", "invitation", name=user.name, firm=partner.name, url=url))
+    return show_link(get_partner(slug), "invitation", url, to)

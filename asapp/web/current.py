@@ -7,8 +7,10 @@ from typing import cast
 from flask import current_app
 from flask_login import current_user
 
+from asapp import mail_outbox
 from asapp.connections.settings import ConnectSettings
 from asapp.jobs.queues import Queues
+from asapp.mail import Letter
 from asapp.models import User
 from asapp.vault import Vault
 from config import Config
@@ -28,6 +30,11 @@ def vault() -> Vault:
 
 def queues() -> Queues:
     return cast(Queues, current_app.extensions["asapp.queues"])
+
+
+def post_later(*letters: Letter) -> None:
+    """Have a job send these mails; no answer waits for the mail server."""
+    mail_outbox.post_later(letters, vault(), queues().enqueue_letters)
 
 
 def connect_settings() -> ConnectSettings:

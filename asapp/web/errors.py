@@ -11,8 +11,10 @@ from flask import Flask, g, make_response, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_login import AnonymousUserMixin, current_user
 from flask_wtf.csrf import CSRFError
-from werkzeug.exceptions import HTTPException, InternalServerError
+from werkzeug.exceptions import HTTPException, InternalServerError, TooManyRequests
 
+from asapp.accounts.attempts import TooMany
+from asapp.accounts.passwords import Busy
 from asapp.extensions import limiter
 from asapp.web.access import PUBLIC_ENDPOINTS, ask_to_log_in
 from asapp.web.filters import counted
@@ -60,12 +62,18 @@ OTHERS = Trouble("We can't answer that", "The request was not one that we unders
 def register(app: Flask) -> None:
     app.register_error_handler(CSRFError, refuse_form)
     app.register_error_handler(HTTPException, show)
+    app.register_error_handler(TooMany, ask_to_wait)
+    app.register_error_handler(Busy, ask_to_wait)
 
 
 def refuse_form(_error: CSRFError) -> ResponseReturnValue:
     if not current_user.is_authenticated and request.endpoint not in PUBLIC_ENDPOINTS:
         return ask_to_log_in()  # the session has ended, and the form with it
     return _answer(400, TOO_OLD)
+
+
+def ask_to_wait(error: TooMany | Busy) -> ResponseReturnValue:
+    return show(TooManyRequests(retry_after=math.ceil(error.wait_s)))
 
 
 def show(error: HTTPException) -> ResponseReturnValue:
@@ -81,7 +89,7 @@ def _trouble(code: int, error: HTTPException) -> Trouble:
     if code == 403:
         return _forbidden()
     if code == 429:
-        return _too_many()
+        return _too_many(error)
     return TROUBLES.get(code, OTHERS)
 
 
@@ -95,15 +103,19 @@ def _forbidden() -> Trouble:
     )
 
 
-def _too_many() -> Trouble:
-    limit = limiter.current_limit
-    wait_s = max(0.0, limit.reset_at - time.time()) if limit else 60.0
+def _too_many(error: HTTPException) -> Trouble:
+    wait_s = getattr(error, "retry_after", None) or _until_limit_ends_s()
     return Trouble(
         "Too many tries in a short time",
         "For safety this page rests for a while. Nothing was lost, and you don't need to do anything but wait. "
         f"You can try again in {counted(max(1, math.ceil(wait_s / 60)), 'minute')}.",
         "hourglass",
     )
+
+
+def _until_limit_ends_s() -> float:
+    limit = limiter.current_limit
+    return max(0.0, limit.reset_at - time.time()) if limit else 60.0
 
 
 def _broken(code: int) -> Trouble:

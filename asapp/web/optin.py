@@ -10,7 +10,6 @@ import secrets
 import time
 from dataclasses import dataclass
 from http import HTTPStatus
-from ipaddress import ip_address, ip_network
 
 from flask import Blueprint, Response, abort, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -25,6 +24,7 @@ from asapp.leads.sign_up import FirmChanged, Seen, sign_up
 from asapp.models import ConsentText, OptInPage
 from asapp.web.current import config, queues, vault
 from asapp.web.headers import content_policy
+from asapp.web.networks import client_address, client_network
 
 blueprint = Blueprint("optin", __name__, url_prefix="/o")
 csrf.exempt(blueprint)
@@ -50,19 +50,6 @@ class Token:
     @property
     def age_s(self) -> float:
         return time.time() - self.made_at
-
-
-def client_address() -> str:
-    return request.remote_addr or ""
-
-
-def client_network() -> str:
-    """Whom the limit counts: an IPv6 line has a whole /64 to itself."""
-    try:
-        address = ip_address(client_address())
-    except ValueError:
-        return client_address()
-    return str(address) if address.version == 4 else str(ip_network(f"{address}/64", strict=False))
 
 
 @blueprint.get("/<slug>")

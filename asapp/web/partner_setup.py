@@ -19,7 +19,7 @@ from asapp.fields import InvalidFields
 from asapp.models import Partner, SetupLink
 from asapp.partners import handoff
 from asapp.partners.partners import AppDetails
-from asapp.web.current import config, connect_settings
+from asapp.web.current import config, connect_settings, post_later
 from asapp.web.partners import becomes
 
 blueprint = Blueprint("partner_setup", __name__, url_prefix="/partner-setup")
@@ -133,4 +133,4 @@ def tell_sender(link: SetupLink, partner: Partner) -> None:
     if sender is not None and sender.is_active:
         url = f"{config().public_url}{url_for('partners.show', slug=partner.slug)}"
         names = {"name": sender.name, "firm": partner.name, "admin": link.name, "url": url}
-        mail.send(sender.email, f"{partner.name} is set up", "setup_done", **names)
+        post_later(mail.write(sender.email, f"{partner.name} is set up", "setup_done", **names))

@@ -12,7 +12,7 @@ from flask.typing import ResponseReturnValue
 
 from asapp import mail
 from asapp.accounts import advisors
-from asapp.fields import InvalidFields
+from asapp.fields import InvalidFields, clean_line
 from asapp.models import Partner
 from asapp.partners import checks, ending, handoff, partners
 from asapp.partners.checks import Checklist
@@ -21,7 +21,7 @@ from asapp.partners.handoff import Recipient
 from asapp.partners.partners import PartnerDetails
 from asapp.salesforce.hosts import NotSalesforce, is_sandbox
 from asapp.web.access import actor, admin_required
-from asapp.web.current import config, connect_settings, person, vault
+from asapp.web.current import config, connect_settings, person, post_later, vault
 from asapp.web.filters import counted
 from asapp.web.htmx import go_to
 
@@ -133,7 +133,8 @@ def disable(slug: str) -> ResponseReturnValue:
             mail.write(address, "Salesforce is switched off for your firm", "firm_disabled", firm=name, revoked=revoke)
             for address in advisors.addresses_of(told)
         ]
-        say_who_was_told(len(letters), mail.send_all(letters))
+        post_later(*letters)
+        say_who_is_told(len(letters))
     return go_to(url_for("partners.show", slug=slug))
 
 
@@ -148,7 +149,7 @@ def ask_delete(slug: str) -> ResponseReturnValue:
 def delete(slug: str) -> ResponseReturnValue:
     partner = get_partner(slug)
     name, typed = partner.name, request.form.get("confirm_name", "")
-    if " ".join(typed.split()) != name:
+    if clean_line(typed) != clean_line(name):
         return show_delete(partner, typed, {"confirm_name": f"Type {name}, exactly as it stands above."}), 422
     given_back = ending.delete_partner(partner, connect_settings(), actor())
     flash(f"{name} is deleted, with everything of it.{words_of_revoking(given_back)}", "good")
@@ -173,8 +174,8 @@ def send_link(slug: str) -> ResponseReturnValue:
         "until": link.expires_at,
     }
     to, subject = link.email, f"Connecting {partner.name} to AdvisorStream"
-    was_mailed = mail.send(to, subject, "setup_link", **names)
-    return show_link(get_partner(slug), "setup", url, to, was_mailed)
+    post_later(mail.write(to, subject, "setup_link", **names))
+    return show_link(get_partner(slug), "setup", url, to)
 
 
 @blueprint.post("/<slug>/setup-link/revoke", endpoint="revoke_link")
@@ -254,9 +255,9 @@ def show_delete(partner: Partner, typed: str = "", errors: dict[str, str] | None
     return render_template("partners/delete.html", partner=partner, advisors=people, typed=typed, errors=errors or {})
 
 
-def show_link(partner: Partner, kind: str, url: str, to: str, was_mailed: bool) -> str:
+def show_link(partner: Partner, kind: str, url: str, to: str) -> str:
     """The one page that shows a one-time link: only its hash is stored. kind: setup or invitation."""
-    names = {"kind": kind, "url": url, "to": to, "was_mailed": was_mailed}
+    names = {"kind": kind, "url": url, "to": to}
     return render_template("partners/link.html", partner=partner, has_mail=has_mail(), **names)
 
 
@@ -297,12 +298,10 @@ def words_of_revoking(given_back: GivenBack) -> str:
     return words
 
 
-def say_who_was_told(letters: int, sent: int) -> None:
+def say_who_is_told(letters: int) -> None:
     if letters and not has_mail():
         flash(
             f"No mail server is set up, so {counted(letters, 'advisor was', 'advisors were')} not told by mail.", "warn"
         )
-    elif sent < letters:
-        flash(f"The mail server did not take {counted(letters - sent, 'mail')}: tell those advisors yourself.", "warn")
     elif letters:
-        flash(f"{counted(letters, 'advisor was', 'advisors were')} told by mail.", "good")
+        flash(f"A mail to {counted(letters, 'advisor')} is on its way.", "good")

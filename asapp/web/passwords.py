@@ -5,7 +5,6 @@ from __future__ import annotations
 from flask import (
     Blueprint,
     Response,
-    current_app,
     flash,
     make_response,
     redirect,
@@ -17,21 +16,17 @@ from flask import (
 from flask.typing import ResponseReturnValue
 from flask_login import login_user
 
-from asapp import mail
 from asapp.accounts import links
 from asapp.accounts.links import LinkIsGone
-from asapp.database import writing
-from asapp.extensions import db, limiter
+from asapp.extensions import limiter
 from asapp.fields import InvalidFields
 from asapp.web.access import actor
-from asapp.web.auth import account_tried
-from asapp.web.current import config
+from asapp.web.current import queues, vault
+from asapp.web.devices import origin_of, remember_device
 from asapp.web.navigation import home_of_current_user
 
 blueprint = Blueprint("passwords", __name__, url_prefix="/password")
 
-MAILS_TO_AN_ADDRESS = "20 per hour"
-MAILS_FOR_AN_ACCOUNT = "5 per hour"
 GUESSES_FROM_AN_ADDRESS = "20 per hour"
 GONE = 410
 
@@ -53,26 +48,11 @@ def forgot() -> ResponseReturnValue:
 
 
 @blueprint.post("/forgot", endpoint="send_reset")
-@limiter.limit(MAILS_TO_AN_ADDRESS)
-@limiter.limit(MAILS_FOR_AN_ACCOUNT, key_func=account_tried)
 def send_reset() -> ResponseReturnValue:
-    """The answer is the same, and as fast, whether or not anybody has the address: the mail goes out after it."""
+    """The answer is the same, and as fast, for every address: a job looks for the person and sends the mail."""
     email = request.form.get("email", "")
-    app, public_url = current_app._get_current_object(), config().public_url  # type: ignore[attr-defined]  # noqa: SLF001
-
-    def after_the_answer() -> None:
-        with app.app_context(), writing():
-            asked = links.ask_reset(email)
-            if asked is None:
-                return
-            user, token = asked
-            url = f"{public_url}{blueprint.url_prefix}/{token}"
-            mail.send(user.email, "Set a new AdvisorStream password", "password_reset", name=user.name, url=url)
-
-    response = make_response(render_template("passwords/forgot.html", email=email, is_sent=True))
-    db.session.rollback()  # what the request has read; the closing answer must not wait for its lock
-    response.call_on_close(after_the_answer)
-    return response
+    links.ask_reset(email, origin_of(email), vault(), queues().enqueue_letters)
+    return render_template("passwords/forgot.html", email=email, is_sent=True)
 
 
 @blueprint.get("/<token>")
@@ -100,4 +80,6 @@ def set_password(token: str) -> ResponseReturnValue:
     login_user(user)
     flash("Your password is set, and you are logged in.", "good")
     target = url_for("integrations.index", open="salesforce") if user.has_integrations else home_of_current_user()
-    return redirect(target, 303)
+    response = make_response(redirect(target, 303))
+    remember_device(response, user.email)
+    return response

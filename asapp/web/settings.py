@@ -6,15 +6,12 @@ from flask import Blueprint, flash, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user, login_user
 
-from asapp.accounts import users
-from asapp.extensions import limiter
+from asapp.accounts import attempts, users
 from asapp.fields import InvalidFields
 from asapp.web.access import actor
 from asapp.web.htmx import go_to
 
 blueprint = Blueprint("settings", __name__, url_prefix="/settings")
-
-WRONG_PASSWORDS = "10 per hour"
 
 
 def key_of_person() -> str:
@@ -43,11 +40,10 @@ def security() -> ResponseReturnValue:
 
 
 @blueprint.post("/security", endpoint="change_password")
-@limiter.limit(WRONG_PASSWORDS, key_func=key_of_person, deduct_when=lambda response: response.status_code == 422)
 def change_password() -> ResponseReturnValue:
     try:
         current, new = request.form.get("current", ""), request.form.get("new", "")
-        person = users.change_password(current_user, current, new, actor())
+        person = attempts.change_password(current_user, current, new, actor())
     except InvalidFields as refusal:
         return render_template("settings/security.html", errors=refusal.errors), 422
     session.clear()

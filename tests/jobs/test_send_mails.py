@@ -1,4 +1,4 @@
-"""Mails about alerts with real processes: by a job of its own, through a slow server, an emptied Redis and a kill -9."""
+"""Mails with real processes: by jobs of their own, through a slow server, an emptied Redis and a kill -9."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import pytest
 from flask import Flask
 from rq import Queue
 
+from asapp import mail, mail_outbox
+from asapp.accounts import links
+from asapp.accounts.attempts import Origin
 from asapp.clock import utcnow
 from asapp.database import writing
 from asapp.extensions import db
@@ -18,7 +21,7 @@ from asapp.jobs.schedule import TICK_JOB
 from asapp.models import AlertMail, Connection
 from config import Config
 from tests.conftest import make_config
-from tests.factories import make_connection
+from tests.factories import make_advisor, make_connection
 from tests.processes import wait_for, worker_process
 from tests.services import RedisServer
 from tests.smtp import MailServer, running_mail_server
@@ -116,3 +119,21 @@ def test_a_round_is_rung_for_once_at_a_time(queues: Queues) -> None:
     depths = queues.depths()
     assert depths is not None
     assert depths[MAILS_QUEUE] == 1
+
+
+def test_what_a_page_asked_for_is_sent_at_once_and_what_redis_lost_by_the_tick(
+    app: Flask, queues: Queues, config: Config, mail_server: MailServer, tmp_path: Path
+) -> None:
+    alice, vault = make_advisor(), app.extensions["asapp.vault"]
+    with worker_process(config, tmp_path / "worker.log"):
+        with writing():
+            links.ask_reset(alice.email, Origin("203.0.113.1"), vault, queues.enqueue_letters)
+        wait_for(lambda: mail_server.taken, "for the mail with the link")
+        with writing():
+            mail_outbox.post_later([mail.Letter("sam@x.example", "Hush", "the secret token abc")], vault, lambda: False)
+        ring_tick(queues)
+        wait_for(lambda: len(mail_server.taken) == 2, "for the mail that no job was enqueued for")
+        wait_for(lambda: not mail_outbox.are_due(), "for the mails to be gone")
+    assert "/password/" in mail_server.taken[0]
+    log = (tmp_path / "worker.log").read_text()
+    assert not any(word in log for word in (alice.email, "/password/", "sam@", "Hush", "token"))

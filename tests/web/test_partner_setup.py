@@ -19,6 +19,7 @@ from asapp.models import Partner, SetupLink, User
 from asapp.simulator.server import Running
 from tests.connecting import CALLBACK, visit
 from tests.factories import log_in, make_admin, make_advisor, make_partner
+from tests.mailing import send_waiting_mails
 
 KEY, SECRET, WRONG = "3MVG9setup.key", "RightSecret0123456789", "WrongSecret0123456789"
 HENRIK = {"admin_name": "Henrik Sørensen", "admin_email": "henrik@northgate.example"}
@@ -84,6 +85,7 @@ def test_a_link_is_mailed_shown_once_and_stored_as_a_hash(
     assert len(token) >= 43
     assert token not in dump()
     assert token not in client.get("/admin/partners/northgate").text
+    send_waiting_mails()
     (letter,) = outbox
     assert letter.to == ["henrik@northgate.example"]
     assert path in letter.body
@@ -97,7 +99,7 @@ def test_a_link_for_nobody_is_refused(
     response = client.post("/admin/partners/northgate/setup-link", data=HENRIK | changes)
     assert response.status_code == 422
     assert response.text.count('aria-invalid="true"') == 1
-    assert outbox == []
+    assert send_waiting_mails() == len(outbox) == 0
 
 
 def test_the_guide_has_every_value_of_the_article(
@@ -135,6 +137,7 @@ def test_the_firms_admin_is_told_exactly_what_is_wrong_and_loses_nothing(
     assert partner.is_ready
     assert partner.salesforce_url == org.url
     assert "Henrik Sørensen used it" in client.get("/admin/partners/northgate").text
+    send_waiting_mails()
     assert outbox[-1].to == [ada.email]
     assert "/admin/partners/northgate" in outbox[-1].body
 
@@ -266,6 +269,8 @@ def test_no_secret_is_left_anywhere(
         invitation = link_of(invited.text)
         nobody.post(invitation, data={"new": "a password nobody knows"})
         nobody.post("/password/forgot", data={"email": "alice@northgate.example"})
+        waiting = dump()
+        send_waiting_mails()
         reset = re.search(r"5000(/password/\S+)", outbox[-1].body)
         admin_pages = ("/admin/partners", "/admin/partners/northgate", "/admin/partners/northgate/advisors")
         of_admins = [client.get(path).text for path in admin_pages]
@@ -280,11 +285,11 @@ def test_no_secret_is_left_anywhere(
             ("pages", "".join(pages + of_admins)),
             ("logs", logged),
             ("mails", mails),
-            ("database", dump()),
+            ("database", waiting + dump()),
         ):
             assert hidden not in words, f"{hidden} in {place}"
     for token in tokens:
-        for place, words in (("pages", "".join(of_admins)), ("logs", logged), ("database", dump())):
+        for place, words in (("pages", "".join(of_admins)), ("logs", logged), ("database", waiting + dump())):
             assert token not in words, f"a token in {place}"
     assert KEY not in dump()
 

@@ -105,7 +105,9 @@ def test_changing_the_password_ends_the_other_sessions_and_not_this_one(
         (PASSWORD, "é" * 129, "Use at most 128 characters"),
         (PASSWORD, "Password12345!", "Many people use this password"),
         (PASSWORD, "aaaaaaaaaaaabbbb", "Use at least 5 different characters."),
-        (PASSWORD, "Alice Moreau", "This is your own name or address."),
+        (PASSWORD, "Alice Moreau", "This is made of your name or address"),
+        (PASSWORD, "NorthgateWealth2026!", "This is made of your name or address, your firm&#39;s name or ours."),
+        (PASSWORD, "Summer2026!!!!", "This is easy to guess"),
     ],
 )
 def test_a_password_that_will_not_do(current: str, new: str, words: str, client: FlaskClient, alice: User) -> None:

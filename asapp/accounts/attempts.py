@@ -1,0 +1,181 @@
+"""How often something may be tried within an hour: passwords at the log-in, and mails with a link for a new one.
+
+Counted in the database, so that nothing starts afresh when Redis is away or comes back empty; and before the password is looked
+at, so that guesses sent at once count like others. A try that was right is given back.
+
+A stranger must not lock the owner out. An account's wrong passwords are counted for each network that they come from, and a
+device on which the person logged in before is counted by itself, whatever others do. Wrong passwords from everywhere only make
+each further network's share smaller; a fresh network always has some tries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import NamedTuple
+
+from sqlalchemy import case, delete, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from asapp.accounts import users
+from asapp.audit import ITSELF, Actor
+from asapp.clock import utcnow
+from asapp.extensions import db
+from asapp.fields import InvalidFields
+from asapp.models import AttemptCount, User
+
+WINDOW = timedelta(hours=1)
+LOG_INS = 10  # wrong ones: of an account from a network, or on a device that it knows
+LOG_INS_FROM_A_NETWORK = 20  # of whatever accounts
+ATTACKED_FROM = 50  # wrong ones of an account from everywhere: then a network has fewer
+LOG_INS_UNDER_ATTACK = 3
+RESETS = 5  # mails to an account asked for from a network, or on a device that it knows
+RESETS_FROM_A_NETWORK = 20
+CURRENT_PASSWORDS = 10
+PURGED_AT_ONCE = 1000
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a try comes from. device: of the cookie that says that this account logged in there before."""
+
+    network: str
+    device: str | None = None
+
+
+class Limit(NamedTuple):
+    """A count and how far it may go; None: as far as it likes."""
+
+    key: str
+    most: int | None
+
+
+class TooMany(Exception):
+    """Nothing was looked at, and nothing counted. ends_at: when there are tries again."""
+
+    def __init__(self, ends_at: datetime) -> None:
+        super().__init__()
+        self.ends_at = ends_at
+
+    @property
+    def wait_s(self) -> float:
+        return max(1.0, (self.ends_at - utcnow()).total_seconds())
+
+
+@dataclass
+class Attempt:
+    has_failed: bool = False
+
+
+def log_in(email: str, password: str, origin: Origin, by: Actor = ITSELF) -> User | None:
+    """users.log_in, counted. Raises TooMany, passwords.Busy. Commits."""
+    with counted(_log_in_limits(users.normal_email(email), origin)) as attempt:
+        user = users.log_in(email, password, by)
+        attempt.has_failed = user is None
+    return user
+
+
+def claim_reset(email: str, origin: Origin) -> None:
+    """Count a mail that is asked for, whether anyone has the address or not. Raises TooMany. Commits."""
+    account = users.normal_email(email)
+    if origin.device:
+        claim([Limit(_key("reset", account, "device", origin.device), RESETS)])
+    else:
+        per_account = Limit(_key("reset", account, "network", origin.network), RESETS)
+        claim([per_account, Limit(_key("resets", origin.network), RESETS_FROM_A_NETWORK)])
+
+
+def change_password(user: User, current: str, new: str, by: Actor = ITSELF) -> User:
+    """users.change_password, its wrong current passwords counted. Raises InvalidFields, TooMany, passwords.Busy. Commits."""
+    with counted([Limit(_key("current password", str(user.id)), CURRENT_PASSWORDS)]) as attempt:
+        try:
+            return users.change_password(user, current, new, by)
+        except InvalidFields as refusal:
+            attempt.has_failed = "current" in refusal.errors
+            raise
+
+
+@contextmanager
+def counted(limits: Sequence[Limit]) -> Iterator[Attempt]:
+    """Count a try before it is made, and give it back unless it is marked as failed. Raises TooMany. Commits."""
+    claim(limits)
+    attempt = Attempt()
+    try:
+        yield attempt
+    finally:
+        if not attempt.has_failed:
+            db.session.rollback()
+            _give_back(limits)
+
+
+def claim(limits: Sequence[Limit]) -> None:
+    """Add one to each count, or raise TooMany and add to none. Commits."""
+    db.session.rollback()
+    for limit in limits:
+        if _add(limit.key, limit.most) is None:
+            db.session.rollback()
+            ends_at = db.session.scalar(select(AttemptCount.ends_at).where(AttemptCount.key == limit.key))
+            db.session.rollback()
+            raise TooMany(ends_at or utcnow())
+    db.session.commit()
+
+
+def purge() -> None:
+    """Delete counts whose hour is over, some at a time. Commits."""
+    over = select(AttemptCount.key).where(AttemptCount.ends_at <= utcnow()).limit(PURGED_AT_ONCE)
+    db.session.execute(
+        delete(AttemptCount).where(AttemptCount.key.in_(over)).execution_options(synchronize_session=False)
+    )
+    db.session.commit()
+
+
+def _log_in_limits(account: str, origin: Origin) -> list[Limit]:
+    """Return what a log-in counts for, always in this order: two at once must not wait for each other."""
+    if origin.device:
+        return [Limit(_key("log-in", account, "device", origin.device), LOG_INS)]
+    everywhere = _key("log-in", account)
+    wrong = db.session.scalar(
+        select(AttemptCount.count).where(AttemptCount.key == everywhere, AttemptCount.ends_at > utcnow())
+    )
+    is_attacked = (wrong or 0) >= ATTACKED_FROM
+    return [
+        Limit(everywhere, None),
+        Limit(_key("log-in", account, "network", origin.network), LOG_INS_UNDER_ATTACK if is_attacked else LOG_INS),
+        Limit(_key("log-ins", origin.network), LOG_INS_FROM_A_NETWORK),
+    ]
+
+
+def _add(key: str, most: int | None) -> int | None:
+    """Add one in the caller's transaction; return the count, or None where it has gone as far as it may."""
+    now = utcnow()
+    dialect = postgresql if db.engine.dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(AttemptCount).values(key=key, count=1, ends_at=now + WINDOW)
+    is_over = AttemptCount.ends_at <= now
+    counted = statement.on_conflict_do_update(
+        index_elements=["key"],
+        set_={
+            "count": case((is_over, 1), else_=AttemptCount.count + 1),
+            "ends_at": case((is_over, statement.excluded.ends_at), else_=AttemptCount.ends_at),
+        },
+        where=or_(is_over, AttemptCount.count < most) if most is not None else None,
+    )
+    count: int | None = db.session.scalar(counted.returning(AttemptCount.count))
+    return count
+
+
+def _give_back(limits: Sequence[Limit]) -> None:
+    for limit in limits:
+        db.session.execute(
+            update(AttemptCount)
+            .where(AttemptCount.key == limit.key, AttemptCount.count > 0)
+            .values(count=AttemptCount.count - 1)
+            .execution_options(synchronize_session=False)
+        )
+    db.session.commit()
+
+
+def _key(*parts: str) -> str:
+    return sha256("\n".join(parts).encode()).hexdigest()

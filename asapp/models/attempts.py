@@ -1,0 +1,20 @@
+"""How often something was tried within the hour."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from asapp.database import Base, UTCDateTime
+
+
+class AttemptCount(Base):
+    """One count. key: a hash of what is counted, and of whose tries from where; nobody's address stands here."""
+
+    __tablename__ = "attempts"
+
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    count: Mapped[int]
+    ends_at: Mapped[datetime] = mapped_column(UTCDateTime, index=True)  # then it begins at nothing again

@@ -1,0 +1,36 @@
+"""Mails that a request asked for and a job sends."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from asapp.clock import utcnow
+from asapp.database import Base, UTCDateTime
+from asapp.models.columns import SealsColumns, new_public_id, one_of
+
+
+class WaitingKind(StrEnum):
+    LETTER = "letter"  # written; content: to, subject, text
+    RESET = "reset"  # a link for a new password was asked for; content: the address that was typed
+
+
+class WaitingMail(SealsColumns, Base):
+    """Deleted once the mail server has it, or when it would come too late. It may hold a link, so it is sealed."""
+
+    __tablename__ = "waiting_mails"
+    __table_args__ = (one_of("kind", WaitingKind),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    public_id: Mapped[str] = mapped_column(String(36), unique=True, default=new_public_id)
+    kind: Mapped[str] = mapped_column(String(10))
+    content_sealed: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+    due_at: Mapped[datetime] = mapped_column(UTCDateTime, index=True)
+    give_up_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    attempts: Mapped[int] = mapped_column(default=0)
+    lease: Mapped[str | None] = mapped_column(String(32))  # of the job that sends it now
+    lease_until: Mapped[datetime | None] = mapped_column(UTCDateTime)

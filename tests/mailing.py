@@ -1,0 +1,18 @@
+"""Mails that pages asked for: sent as the worker's job does it, and kept by the test's mailbox."""
+
+from __future__ import annotations
+
+from flask import current_app
+
+from asapp import mail, mail_outbox
+from asapp.accounts import links
+from asapp.database import writing
+from tests.conftest import PUBLIC_URL
+
+
+def send_waiting_mails() -> int:
+    """Return how many went out."""
+    vault = current_app.extensions["asapp.vault"]
+    with writing():
+        links.answer_resets(vault, PUBLIC_URL)
+        return mail_outbox.send_due(mail.post, vault)

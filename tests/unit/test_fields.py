@@ -1,0 +1,94 @@
+"""What people type as names and addresses: what can't be seen is taken out, and a web address is nobody's name."""
+
+from __future__ import annotations
+
+import pytest
+
+from asapp.accounts.users import normal_email
+from asapp.contacts.fields import Details, check_details, check_list_name
+from asapp.fields import InvalidFields, clean_address, clean_line
+from asapp.leads.fields import Typed, check_typed, check_words
+
+# zero-width space, soft hyphen, fillers, a braille blank, a tag, marks of direction, joiners and a variant alone, byte order
+INVISIBLE = (
+    *("\u200b", "\u00ad", "\u3164", "\u115f", "\uffa0", "\u2800", "\U000e0041", "\u202e", "\u2066", "\u200e", "\u061c"),
+    *("\u200d", "\u200c", "\ufe0f", "\u2060", "\ufeff", "\u034f", "\u00a0", "\u2003", "\x00"),
+)
+BLANK = ("\u2800", "\u00a0", "\u2003", "\x00")  # between two letters these are seen, as a gap
+MEI = Typed("Mei", "Chou", "mei@harbour.example", True)
+
+
+@pytest.mark.parametrize("character", INVISIBLE)
+def test_what_cant_be_seen_is_no_name(character: str) -> None:
+    assert clean_line(character * 3) == ""
+    with pytest.raises(InvalidFields) as signing_up:
+        check_typed(MEI._replace(first_name=character, last_name=character * 2))
+    assert set(signing_up.value.errors) == {"first_name", "last_name"}
+    with pytest.raises(InvalidFields) as by_hand:
+        check_details(Details(character, character, "a@b.example"))
+    assert by_hand.value.errors == {"last_name": "Enter a name."}
+    with pytest.raises(InvalidFields, match="name"):
+        check_list_name(character)
+    with pytest.raises(InvalidFields, match="words"):
+        check_words("Letters", f"{character}\n{character}")
+
+
+@pytest.mark.parametrize(
+    ("typed", "seen"),
+    [
+        ("Ann\u202eAdvisor", "AnnAdvisor"),
+        ("\u202aAnn Advisor\u202c", "Ann Advisor"),
+        ("An\u200bn", "Ann"),
+        ("Ann\u2800\u2800Advisor", "Ann Advisor"),
+        ("e\u200b\u0301", "é"),
+    ],
+)
+def test_a_name_is_kept_as_it_looks(typed: str, seen: str) -> None:
+    assert clean_line(typed) == seen
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "می‌خواهم",
+        "क्‍ष",
+        "👩‍💻 Team",
+        "👩🏽‍⚕️",
+        "葛\U000e0100城",
+        "❤️ Clients",
+        "O’Brien-Ní Bhriain",
+        "J.P. St.John",
+        "A",
+        ".",
+    ],
+)
+def test_what_belongs_to_a_name_stays(name: str) -> None:
+    assert clean_line(name) == name
+
+
+@pytest.mark.parametrize("character", [each for each in INVISIBLE if each not in BLANK])
+def test_an_address_is_the_one_that_it_looks_like(character: str) -> None:
+    assert clean_address(f"a{character}b@x.example") == "ab@x.example"
+    assert normal_email(f"A{character}b@x.Example{character}") == "ab@x.example"
+    assert check_typed(MEI._replace(email=f"m{character}ei@harbour.example")) == MEI
+    assert check_details(Details("A", "B", f"a{character}@b.example")).email == "a@b.example"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "http://evil.example",
+        "HTTPS://x",
+        "www.evil.example",
+        "Click evil.example/win",
+        "javascript:alert(1)",
+        "mailto:x",
+    ],
+)
+def test_a_web_address_is_no_name(name: str) -> None:
+    with pytest.raises(InvalidFields) as signing_up:
+        check_typed(MEI._replace(first_name=name))
+    assert signing_up.value.errors == {"first_name": "This looks like a web address. Enter a name."}
+    with pytest.raises(InvalidFields) as by_hand:
+        check_details(Details(name, name, "a@b.example"))
+    assert set(by_hand.value.errors) == {"first_name", "last_name"}
