@@ -39,8 +39,8 @@ from asapp.vault import CannotOpen
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-LEASE = timedelta(seconds=70)  # longer than a call can take: 3 s to connect, 45 s for an answer that trickles
-WAIT_S = 75.0  # for whoever is refreshing; then the call is tried again later
+LEASE = timedelta(seconds=30)  # a call (oauth.TOTAL_TIMEOUT_S), and as long again to store its answer
+WAIT_S = 32.0  # for the process that is refreshing: longer than its lease; then the call is tried again later
 POLL_S = 0.1
 IDLE = timedelta(days=20)  # Salesforce may end what was not used for 30
 UNKNOWN_REFUSALS = 3

@@ -21,7 +21,9 @@ from asapp.clock import utcnow
 from asapp.extensions import db
 from asapp.models import Connection, Partner, RunStatus, RunTrigger, SyncRun
 
-LEASE = timedelta(seconds=60)  # longer than one call to Salesforce may take (salesforce/session.py)
+# Renewed before each call, so longer than a call that is refused, the wait for a refresh, and a refresh of our own together
+# (docs/decisions/06-leases-and-a-doorbell.md has the sum).
+LEASE = timedelta(seconds=100)
 MAX_TRIES = 3
 MAX_RUNS_OF_AN_ORG = 4  # at once, so that a big firm doesn't keep small ones waiting
 
