@@ -7,19 +7,30 @@ commands), DEFERRED for readers, who never wait.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import DateTime, Engine, MetaData, event
 from sqlalchemy.engine import Connection, Dialect
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.types import TypeDecorator
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 SQLITE_BUSY_TIMEOUT_S = 15
 SQLITE_WAL_PAGES = 4000  # before they are brought home: a sync writes the same ones again and again
+# PostgreSQL ended a transaction so that another could go on: a deadlock, or two that can't be put one after the other.
+BEATEN = ("40P01", "40001")
+TRANSACTION_TRIES = 4
+PAUSE_S = 0.05
 
 _begin_mode: ContextVar[str] = ContextVar("sqlite_begin_mode", default="DEFERRED")
 
@@ -79,6 +90,25 @@ def reading() -> Iterator[None]:
         yield
     finally:
         _begin_mode.reset(token)
+
+
+def retry_when_beaten(session: Session, work: Callable[[], T]) -> T:
+    """Do work again, a few times, where PostgreSQL ended its transaction for another's sake; return what it returns.
+
+    work is one transaction from its first statement to its commit: it reads again all that it builds on, and has done nothing
+    outside the database before. Locks are taken in one order (docs/decisions/11-lock-order.md), so this is for what slipped.
+    """
+    for attempt in range(1, TRANSACTION_TRIES + 1):
+        try:
+            return work()
+        except DBAPIError as error:
+            state = getattr(error.orig, "sqlstate", None)
+            session.rollback()
+            if state not in BEATEN or attempt == TRANSACTION_TRIES:
+                raise
+            log.warning("beaten by another transaction, trying again", extra={"sqlstate": state, "attempt": attempt})
+            time.sleep(PAUSE_S * attempt * random.uniform(0.5, 1.5))
+    raise AssertionError
 
 
 def prepare_engine(engine: Engine, sqlite_cache_mb: int) -> None:

@@ -55,11 +55,15 @@ def window_of(connection: Connection, is_full: bool) -> datetime:
 
 @dataclass(frozen=True)
 class Round:
-    """What following needs of the run. asked_at: when it asked for the leads that changed, by our clock."""
+    """What following needs of the run. asked_at: when it asked for the leads that changed, by our clock.
+
+    lock: takes the advisor's and the run's row; called before leads or contacts are written (the lock order).
+    """
 
     run_id: int
     ask: Ask
     write: Write
+    lock: Callable[[], None]
     asked_at: datetime
     wants_sweep: bool
 
@@ -78,6 +82,7 @@ def follow(connection: Connection, found: Leads, round_: Round) -> errors.Salesf
     try:
         while found is not None:
             for some in in_chunks(found.records, ROWS_A_COMMIT):
+                round_.lock()
                 apply_rows(connection_id, some, run_id)
                 write()
             found = ask().next_leads(found.next_path) if found.next_path else None
@@ -85,10 +90,11 @@ def follow(connection: Connection, found: Leads, round_: Round) -> errors.Salesf
         if round_.wants_sweep:
             nominated |= sweep(connection_id, owner_id, ask)
         look_at_leads(connection_id, owner_id, nominated, round_)
-        if tie_those_here(connection_id):
+        if tie_those_here(connection_id, round_.lock):
             write()
-        look_for_the_rest(connection_id, owner_id, ask, run_id)
-        arrivals.follow_tied(user_id, run_id)
+        has_changed = look_for_the_rest(connection_id, owner_id, round_)
+        if arrivals.follow_tied(user_id, run_id, round_.lock) or has_changed:
+            write()
     except (errors.TryLater, errors.Misconfigured, errors.LocatorExpired) as error:
         db.session.rollback()
         return error
@@ -162,6 +168,7 @@ def look_at_leads(connection_id: int, owner_id: str, nominated: set[str], round_
         if not ids:
             return
         seen = round_.ask().leads_by_id(ids)
+        round_.lock()
         leads = db.session.scalars(
             _in_salesforce(Lead, connection_id).where(Lead.salesforce_id.in_(ids)).order_by(Lead.id).with_for_update()
         ).all()
@@ -192,7 +199,7 @@ def _in_salesforce(what: Any, connection_id: int) -> Select[Any]:
     )
 
 
-def tie_those_here(connection_id: int) -> int:
+def tie_those_here(connection_id: int, lock: Callable[[], None]) -> int:
     """Tie leads to the contacts that they were linked to or became, once these are here; return how many."""
     rows = db.session.execute(
         select(Lead, Contact)
@@ -206,13 +213,16 @@ def tie_those_here(connection_id: int) -> int:
             Contact.erased_at.is_(None),
         )
     ).all()
+    if rows:
+        lock()
     for lead, target in rows:
         arrivals.tie(lead, target)
     return len(rows)
 
 
-def look_for_the_rest(connection_id: int, owner_id: str, ask: Ask, run_id: int) -> None:
-    """Find out about leads whose contact did not come: not imported, somebody else's, or gone."""
+def look_for_the_rest(connection_id: int, owner_id: str, round_: Round) -> bool:
+    """Find out about leads whose contact did not come: not imported, somebody else's, or gone. Return whether there are any."""
+    run_id = round_.run_id
     untied = db.session.execute(
         select(Lead.id, Lead.linked_contact_id, LedgerEntry.outcome)
         .join(Contact, Contact.id == Lead.contact_id)
@@ -228,7 +238,9 @@ def look_for_the_rest(connection_id: int, owner_id: str, ask: Ask, run_id: int) 
         )
     ).all()
     unknown = [row.linked_contact_id for row in untied if row.outcome is None]
-    sightings: Mapping[str, Sighting] = ask().look_at(unknown) if unknown else {}
+    sightings: Mapping[str, Sighting] = round_.ask().look_at(unknown) if unknown else {}
+    if untied:
+        round_.lock()
     for row in untied:
         lead = db.session.get_one(Lead, row.id)
         if row.outcome is not None:
@@ -240,3 +252,4 @@ def look_for_the_rest(connection_id: int, owner_id: str, ask: Ask, run_id: int) 
             lead.linked_contact_id = sighting.master_record_id  # the next sync looks for the survivor
         elif reason is not None:
             arrivals.note_departed(lead, reason, run_id)
+    return bool(untied)

@@ -1,8 +1,8 @@
 """How we talk to Salesforce over HTTP: with limits on everything, and nothing shared between advisors.
 
-Every call ends after a fixed time, no redirects (a token must not travel), no cookies (the API sets them for all of .salesforce.com), no .netrc, an
-upper bound on the size of an answer, plain http only to a loopback address that configuration allows. What goes wrong
-leaves here as one of salesforce/errors.py; the exceptions of requests and simple-salesforce hold addresses and bodies.
+Calls that end after a fixed time, no redirects (a token must not travel), no cookies (the API sets them for all of
+.salesforce.com), no .netrc, an upper bound on the size of an answer, plain http only to a loopback address that
+configuration allows. What goes wrong leaves here as one of salesforce/errors.py; the exceptions of requests and simple-salesforce hold addresses and bodies.
 Trouble is ambiguous wherever the request may have been carried out: a lead that was sent may exist.
 """
 
@@ -41,7 +41,9 @@ CHUNK_BYTES = 64 * 1024
 NO_CONTENT = 204
 USAGE = re.compile(r"(?<![-\w])api-usage=(\d+)/(\d+)")
 
-_ends_at: ContextVar[float] = ContextVar("call_ends_at", default=float("inf"))  # of this thread's call, by time.monotonic()
+_ends_at: ContextVar[float] = ContextVar(
+    "call_ends_at", default=float("inf")
+)  # of this thread's call, by time.monotonic()
 
 
 def _time_left(at_most: float | None) -> float:
