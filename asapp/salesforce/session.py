@@ -2,8 +2,9 @@
 
 Calls that end after a fixed time, no redirects (a token must not travel), no cookies (the API sets them for all of
 .salesforce.com), no .netrc, an upper bound on the size of an answer, plain http only to a loopback address that
-configuration allows. What goes wrong leaves here as one of salesforce/errors.py; the exceptions of requests and simple-salesforce hold addresses and bodies.
-Trouble is ambiguous wherever the request may have been carried out: a lead that was sent may exist.
+configuration allows. What goes wrong leaves here as one of salesforce/errors.py; the exceptions of requests and
+simple-salesforce hold addresses and bodies. Trouble is ambiguous wherever the request may have been carried out: a lead
+that was sent may exist.
 """
 
 from __future__ import annotations
