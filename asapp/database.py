@@ -3,6 +3,10 @@
 SQLite loses updates silently under the driver's own BEGIN, and fails at once where a transaction that has read starts to
 write. So we emit BEGIN ourselves: IMMEDIATE wherever something may be written (unsafe requests, the OAuth callback, jobs,
 commands), DEFERRED for readers, who never wait.
+
+A commit on SQLite survives the death of the process, but after a power cut the last ones may be gone, unless the log is
+flushed: 5 to 15 ms each. So that is done where it matters: for what a person was told is stored (web), and for what must be
+known before a call to Salesforce is made or its answer used (`durably`). A flush keeps all earlier commits as well.
 """
 
 from __future__ import annotations
@@ -31,8 +35,10 @@ SQLITE_WAL_PAGES = 4000  # before they are brought home: a sync writes the same 
 BEATEN = ("40P01", "40001")
 TRANSACTION_TRIES = 4
 PAUSE_S = 0.05
+SYNCHRONOUS = "sqlite_synchronous"  # key of what is set on a connection now
 
 _begin_mode: ContextVar[str] = ContextVar("sqlite_begin_mode", default="DEFERRED")
+_synchronous: ContextVar[str] = ContextVar("sqlite_synchronous", default="NORMAL")
 
 
 class Base(DeclarativeBase):
@@ -68,8 +74,9 @@ class UTCDateTime(TypeDecorator[datetime]):
 
 
 def expect_writes(expected: bool) -> None:
-    """From here on, in this context, do transactions on SQLite take the write lock when they begin?"""
+    """From here on, in this context, do transactions on SQLite take the write lock when they begin, and survive a power cut?"""
     _begin_mode.set("IMMEDIATE" if expected else "DEFERRED")
+    _synchronous.set("FULL" if expected else "NORMAL")
 
 
 @contextmanager
@@ -80,6 +87,17 @@ def writing() -> Iterator[None]:
         yield
     finally:
         _begin_mode.reset(token)
+
+
+@contextmanager
+def durably() -> Iterator[None]:
+    """As writing(); what is committed in this block, and all before it, survives a power cut on SQLite too."""
+    token = _synchronous.set("FULL")
+    try:
+        with writing():
+            yield
+    finally:
+        _synchronous.reset(token)
 
 
 @contextmanager
@@ -117,7 +135,7 @@ def prepare_engine(engine: Engine, sqlite_cache_mb: int) -> None:
         return
 
     @event.listens_for(engine, "connect")
-    def on_connect(dbapi_connection: Any, _record: Any) -> None:
+    def on_connect(dbapi_connection: Any, record: Any) -> None:
         dbapi_connection.isolation_level = None  # the driver must not emit BEGIN
         for pragma in (
             "journal_mode=WAL",
@@ -127,9 +145,14 @@ def prepare_engine(engine: Engine, sqlite_cache_mb: int) -> None:
             "foreign_keys=ON",
         ):
             dbapi_connection.execute(f"PRAGMA {pragma}")
+        record.info[SYNCHRONOUS] = "NORMAL"
 
     @event.listens_for(engine, "begin")
     def on_begin(connection: Connection) -> None:
+        wanted = _synchronous.get()
+        if connection.info.get(SYNCHRONOUS) != wanted:  # it can't change within a transaction
+            connection.exec_driver_sql(f"PRAGMA synchronous={wanted}")
+            connection.info[SYNCHRONOUS] = wanted
         connection.exec_driver_sql(f"BEGIN {_begin_mode.get()}")
 
 

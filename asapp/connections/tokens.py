@@ -29,7 +29,7 @@ from asapp.clock import utcnow
 from asapp.connections import app_health
 from asapp.connections.connections import give_back_token, mark_needs_reconnect
 from asapp.connections.settings import ConnectSettings
-from asapp.database import reading, writing
+from asapp.database import durably, reading, writing
 from asapp.extensions import db
 from asapp.models import Connection, ConnectionStatus
 from asapp.salesforce import oauth
@@ -153,7 +153,7 @@ class StoredTokens:
 
     def _store(self, lease: _Lease, grant: Grant) -> bool:
         """Merge the answer into the row, if it is still the one that was leased."""
-        with self._writing() as session:
+        with durably(), self._writing() as session:
             connection = session.get(Connection, self.connection_id, with_for_update={"key_share": True})
             if connection is None or connection.token_version != lease.token_version:
                 return False
