@@ -116,7 +116,10 @@ class Meter:
     def __call__(self) -> None:
         if self._should_stop():
             raise StopRequested
-        with durably(), Session(self._engine) as session:  # and with it the mark of an attempt, which was committed before
+        with (
+            durably(),
+            Session(self._engine) as session,
+        ):  # and with it the mark of an attempt, which was committed before
             if not outbox.renew(session, self.lease):
                 raise LeaseLost
             now = utcnow()
