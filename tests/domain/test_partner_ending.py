@@ -8,7 +8,7 @@ import pytest
 import requests_mock
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import func, select, text
+from sqlalchemy import PrimaryKeyConstraint, UniqueConstraint, func, select, text
 
 from asapp.accounts import users
 from asapp.clock import utcnow
@@ -179,6 +179,18 @@ def test_a_deleted_firm_leaves_no_name_no_address_and_no_key(client: FlaskClient
     assert db.session.get_one(Partner, partner_id).deleted_at
     assert users.log_in(email, PASSWORD) is None
     assert revoking.call_count == 1
+
+
+def test_a_connection_that_goes_is_not_looked_for_in_every_row() -> None:
+    """Whatever refers to it has an index that begins with that column; else each costs a scan of everybody's contacts."""
+    for table in Base.metadata.sorted_tables:
+        keys = (
+            *table.indexes,
+            *(c for c in table.constraints if isinstance(c, PrimaryKeyConstraint | UniqueConstraint)),
+        )
+        found_at_once = {next(iter(key.columns)).name for key in keys if len(key.columns)}
+        refer = {key.parent.name for key in table.foreign_keys if key.column.table.name == "connections"}
+        assert refer <= found_at_once, table.name
 
 
 def test_another_firm_is_untouched(client: FlaskClient, ada: User, revoking: Any) -> None:
