@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 
 from asapp import logs
@@ -332,9 +332,12 @@ class Execution:
         now = utcnow()
         run = self.run
         self.note_usage(now)
-        connection = db.session.get_one(
+        connection = db.session.get(
             Connection, self.connection.id, populate_existing=True, with_for_update={"key_share": True}
         )
+        if connection is None:  # deleted with its firm
+            db.session.rollback()
+            raise LeaseLost
         connection.watermark = run.opened_at
         connection.opt_out_field_read = run.opt_out_field
         connection.first_synced_at = connection.first_synced_at or now
@@ -465,11 +468,15 @@ def _write_failure(
     run_id: int, lease: str, connection_id: int, error: errors.SalesforceError, workplace: Workplace
 ) -> None:
     now = utcnow()
-    connection = db.session.get_one(Connection, connection_id, populate_existing=True)
     if isinstance(error, errors.LimitReached):
-        pause(db.session(), connection.partner, error, now)
-        db.session.flush()  # the firm before the connection, and that before the run: the lock order
-    db.session.refresh(connection, with_for_update={"key_share": True})
+        partner = select(Connection.partner_id).where(Connection.id == connection_id).scalar_subquery()
+        if firm := db.session.scalar(select(Partner).where(Partner.id == partner)):
+            pause(db.session(), firm, error, now)
+            db.session.flush()  # the firm before the connection, and that before the run: the lock order
+    connection = db.session.get(Connection, connection_id, populate_existing=True, with_for_update={"key_share": True})
+    if connection is None:  # deleted with its firm, and the run with it
+        db.session.rollback()
+        return
     code = error.code
     if isinstance(error, errors.FieldHidden) and error.detail in ("", connection.partner.opt_out_field):
         code = CANT_SEE_OPT_OUTS
@@ -490,7 +497,9 @@ def write_ending(
     error: errors.SalesforceError | None = None,
     code: str | None = None,
 ) -> None:
-    run = db.session.get_one(SyncRun, run_id)
+    run = db.session.get(SyncRun, run_id)
+    if run is None:
+        return
     try:
         end_run(
             run,

@@ -171,6 +171,17 @@ def test_a_connection_may_end_while_a_failure_is_written(app: Flask, nobody_is_b
         assert db.session.get_one(SyncRun, execution.run.id).status in (RunStatus.FAILED, RunStatus.CANCELLED)
 
 
+def test_a_failure_of_a_run_whose_firm_was_deleted_is_nobodys(app: Flask) -> None:
+    connection = make_synced_connection()
+    connection_id, execution = connection.id, begin_run(connection)
+    delete_firm(connection_id, settings())
+    for error in (errors.LimitReached("share_used_up"), errors.TryLater("no_answer")):
+        write_failure(execution.run.id, execution.lease, connection_id, error, workplace())
+    with pytest.raises(LeaseLost):
+        execution.finish(PEOPLE, swept=False, held=False, leads_trouble=None)
+    assert db.session.scalars(select(SyncRun)).all() == []
+
+
 def test_two_admins_may_end_what_belongs_to_one_advisor(app: Flask, nobody_is_beaten: None) -> None:
     """Deactivated, disconnected by themselves and the firm disabled, all at once."""
     how = settings()
