@@ -3,25 +3,42 @@
 SQLite loses updates silently under the driver's own BEGIN, and fails at once where a transaction that has read starts to
 write. So we emit BEGIN ourselves: IMMEDIATE wherever something may be written (unsafe requests, the OAuth callback, jobs,
 commands), DEFERRED for readers, who never wait.
+
+A commit on SQLite survives the death of the process, but after a power cut the last ones may be gone, unless the log is
+flushed: 5 to 15 ms each. So that is done where it matters: for what a person was told is stored (web), and for what must be
+known before a call to Salesforce is made or its answer used (`durably`). A flush keeps all earlier commits as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import DateTime, Engine, MetaData, event
 from sqlalchemy.engine import Connection, Dialect
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.types import TypeDecorator
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 SQLITE_BUSY_TIMEOUT_S = 15
 SQLITE_WAL_PAGES = 4000  # before they are brought home: a sync writes the same ones again and again
+# PostgreSQL ended a transaction so that another could go on: a deadlock, or two that can't be put one after the other.
+BEATEN = ("40P01", "40001")
+TRANSACTION_TRIES = 4
+PAUSE_S = 0.05
+SYNCHRONOUS = "sqlite_synchronous"  # key of what is set on a connection now
 
 _begin_mode: ContextVar[str] = ContextVar("sqlite_begin_mode", default="DEFERRED")
+_synchronous: ContextVar[str] = ContextVar("sqlite_synchronous", default="NORMAL")
 
 
 class Base(DeclarativeBase):
@@ -57,8 +74,9 @@ class UTCDateTime(TypeDecorator[datetime]):
 
 
 def expect_writes(expected: bool) -> None:
-    """From here on, in this context, do transactions on SQLite take the write lock when they begin?"""
+    """From here on, in this context, do transactions on SQLite take the write lock when they begin, and survive a power cut?"""
     _begin_mode.set("IMMEDIATE" if expected else "DEFERRED")
+    _synchronous.set("FULL" if expected else "NORMAL")
 
 
 @contextmanager
@@ -72,6 +90,17 @@ def writing() -> Iterator[None]:
 
 
 @contextmanager
+def durably() -> Iterator[None]:
+    """As writing(); what is committed in this block, and all before it, survives a power cut on SQLite too."""
+    token = _synchronous.set("FULL")
+    try:
+        with writing():
+            yield
+    finally:
+        _synchronous.reset(token)
+
+
+@contextmanager
 def reading() -> Iterator[None]:
     """Transactions begun in this block on SQLite are for reading."""
     token = _begin_mode.set("DEFERRED")
@@ -81,13 +110,32 @@ def reading() -> Iterator[None]:
         _begin_mode.reset(token)
 
 
+def retry_when_beaten(session: Session, work: Callable[[], T]) -> T:
+    """Do work again, a few times, where PostgreSQL ended its transaction for another's sake; return what it returns.
+
+    work is one transaction from its first statement to its commit: it reads again all that it builds on, and has done nothing
+    outside the database before. Locks are taken in one order (docs/decisions/11-lock-order.md), so this is for what slipped.
+    """
+    for attempt in range(1, TRANSACTION_TRIES + 1):
+        try:
+            return work()
+        except DBAPIError as error:
+            state = getattr(error.orig, "sqlstate", None)
+            session.rollback()
+            if state not in BEATEN or attempt == TRANSACTION_TRIES:
+                raise
+            log.warning("beaten by another transaction, trying again", extra={"sqlstate": state, "attempt": attempt})
+            time.sleep(PAUSE_S * attempt * random.uniform(0.5, 1.5))
+    raise AssertionError
+
+
 def prepare_engine(engine: Engine, sqlite_cache_mb: int) -> None:
     """Set SQLite up as the module says; PostgreSQL needs nothing."""
     if engine.dialect.name != "sqlite":
         return
 
     @event.listens_for(engine, "connect")
-    def on_connect(dbapi_connection: Any, _record: Any) -> None:
+    def on_connect(dbapi_connection: Any, record: Any) -> None:
         dbapi_connection.isolation_level = None  # the driver must not emit BEGIN
         for pragma in (
             "journal_mode=WAL",
@@ -97,9 +145,14 @@ def prepare_engine(engine: Engine, sqlite_cache_mb: int) -> None:
             "foreign_keys=ON",
         ):
             dbapi_connection.execute(f"PRAGMA {pragma}")
+        record.info[SYNCHRONOUS] = "NORMAL"
 
     @event.listens_for(engine, "begin")
     def on_begin(connection: Connection) -> None:
+        wanted = _synchronous.get()
+        if connection.info.get(SYNCHRONOUS) != wanted:  # it can't change within a transaction
+            connection.exec_driver_sql(f"PRAGMA synchronous={wanted}")
+            connection.info[SYNCHRONOUS] = wanted
         connection.exec_driver_sql(f"BEGIN {_begin_mode.get()}")
 
 

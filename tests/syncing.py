@@ -84,7 +84,9 @@ class Office:
         )
 
     def start(self, trigger: RunTrigger = RunTrigger.MANUAL) -> SyncRun:
-        return runs.start_run(self.connection, trigger, lambda ids: True)
+        run = runs.start_run(self.connection, trigger, lambda ids: True)
+        assert run is not None, "nothing may be read for this connection"
+        return run
 
     def sync(
         self,
@@ -124,6 +126,7 @@ class Office:
 
     def approve(self) -> SyncRun:
         run = departures.approve(self.connection, lambda ids: True)
+        assert run is not None
         return self.resume(run)
 
     def discard(self) -> None:

@@ -20,8 +20,10 @@ from asapp.accounts import links, users
 from asapp.audit import ITSELF, Actor
 from asapp.clock import utcnow
 from asapp.connections import connections, pending
+from asapp.connections.connections import Ended
 from asapp.connections.settings import ConnectSettings
 from asapp.contacts.addresses import address_hash, address_key
+from asapp.database import retry_when_beaten
 from asapp.extensions import db
 from asapp.fields import InvalidFields
 from asapp.leads import pages
@@ -35,6 +37,7 @@ from asapp.models import (
     LeadState,
     Partner,
     PasswordLinkKind,
+    PendingGrant,
     Role,
     User,
 )
@@ -97,10 +100,18 @@ def invite_again(user: User, by: Actor = ITSELF) -> str:
 def deactivate(user: User, settings: ConnectSettings, by: Actor = ITSELF) -> None:
     """End this person's sessions and connection. The contacts stay, and are not written to. Commits."""
     user_id = user.id
-    user.deactivated_at = utcnow()
-    audit.record(Action.DEACTIVATED, by, user)
-    users.end_sessions(user)
-    _disconnect(user_id, settings, True, by)
+
+    def end() -> list[Ended]:
+        connections.lock_people(User.id == user_id)
+        user = db.session.get_one(User, user_id, populate_existing=True)
+        user.deactivated_at = utcnow()
+        user.session_nonce = secrets.token_hex(16)
+        audit.record(Action.DEACTIVATED, by, user)
+        ended = _disconnect(user_id, settings, True, by)
+        db.session.commit()
+        return ended
+
+    _give_back(user_id, retry_when_beaten(db.session(), end), settings)
 
 
 def let_back_in(user: User, by: Actor = ITSELF) -> None:
@@ -119,19 +130,30 @@ def move(user: User, to: Partner | None, keep_contacts: bool, settings: ConnectS
         raise InvalidFields({"partner": "Choose the firm to move to."})
     user_id, partner_id = user.id, to.id
     key = address_key(db.session(), to, settings.vault)
-    _disconnect(user_id, settings, keep_contacts, by)
-    moved = db.session.scalars(select(User).where(User.id == user_id).with_for_update()).one()
-    if connections.find_current(moved) is not None:  # connected anew at this very moment
-        db.session.rollback()
-        raise InvalidFields({"partner": f"{moved.name} was connecting just now. Move once more."})
+    ended = retry_when_beaten(db.session(), lambda: _move(user_id, partner_id, keep_contacts, settings, key, by))
+    _give_back(user_id, ended, settings)
+
+
+def _move(
+    user_id: int, partner_id: int, keep_contacts: bool, settings: ConnectSettings, key: bytes, by: Actor
+) -> list[Ended]:
+    """The whole move in one transaction; return what is to be given back after it."""
+    connections.lock_people(User.id == user_id)
+    moved = db.session.get_one(User, user_id, populate_existing=True)
     old, new = db.session.get_one(Partner, moved.partner_id), db.session.get_one(Partner, partner_id)
+    if old.id == new.id or new.deleted_at is not None:  # by another admin, at this very moment
+        db.session.rollback()
+        raise InvalidFields({"partner": "Choose the firm to move to."})
+    ended = _disconnect(user_id, settings, keep_contacts, by)
     moved.partner_id, moved.moved_at = new.id, utcnow()
+    moved.session_nonce = secrets.token_hex(16)
     _leave_people(user_id, old.id)
     _find_people(user_id, new.id)
     _hash_anew(user_id, key)
     pages.change_firm(user_id, old.name, new.name)
     audit.record(Action.MOVED, by, moved, from_partner=old.id, to_partner=new.id)
-    users.end_sessions(moved)
+    db.session.commit()
+    return ended
 
 
 def count_left_behind(user: User) -> LeftBehind:
@@ -179,11 +201,12 @@ def _hash_anew(user_id: int, key: bytes) -> None:
         db.session.execute(update(Contact), hashes)
 
 
-def _disconnect(user_id: int, settings: ConnectSettings, keep_contacts: bool, by: Actor) -> None:
-    """Also of a grant that waits for a decision: nobody is to decide about it any more."""
-    user = db.session.get_one(User, user_id)
-    pending.keep(user, settings)
-    connection = connections.find_current(user)
-    if connection is not None:
-        connections.disconnect(connection, keep_contacts, settings, by)
-    db.session.commit()
+def _disconnect(user_id: int, settings: ConnectSettings, keep_contacts: bool, by: Actor) -> list[Ended]:
+    """In the caller's transaction, and so that nobody can decide about a grant that waits any more."""
+    pending.withdraw(PendingGrant.user_id == user_id)
+    return connections.end_connections(Connection.user_id == user_id, keep_contacts, settings, by)
+
+
+def _give_back(user_id: int, ended: list[Ended], settings: ConnectSettings) -> None:
+    connections.give_back(ended)
+    pending.give_back(PendingGrant.user_id == user_id, settings=settings)

@@ -112,7 +112,10 @@ def change_password(user: User, current: str, new: str, by: Actor = ITSELF) -> U
     if errors := _password_errors("new", new, about):
         raise InvalidFields(errors)
     new_hash = passwords.hash_password(new)
-    user = db.session.get_one(User, user_id)
+    user = db.session.get_one(User, user_id, populate_existing=True, with_for_update={"key_share": True})
+    if user.password_hash != password_hash or not user.is_active:  # by a link, say, while we were hashing
+        db.session.rollback()
+        raise InvalidFields({"current": "Your password was changed a moment ago. This change was not made."})
     user.password_hash = new_hash
     user.session_nonce = _new_nonce()
     audit.record(Action.PASSWORD_CHANGED, by, user)

@@ -27,7 +27,7 @@ from asapp.clock import utcnow
 from asapp.connections import connections, pending
 from asapp.connections.settings import ConnectSettings
 from asapp.extensions import db
-from asapp.models import Action, OAuthState, Partner, User
+from asapp.models import Action, Connection, OAuthState, Partner, User
 from asapp.models.columns import new_public_id
 from asapp.salesforce import oauth
 from asapp.salesforce.errors import CODE, OurBug, SalesforceError
@@ -202,7 +202,7 @@ def _carry_out(user: User, row_id: int, answer: CallbackAnswer, settings: Connec
         return _keep(user, partner_id, grant, who, settings, by)
     except Exception:  # also what is our bug: nobody would give it back later
         db.session.rollback()
-        oauth.revoke(app, grant.refresh_token or grant.access_token)
+        connections.give_back_token(app, grant.refresh_token or grant.access_token)
         raise
 
 
@@ -231,7 +231,7 @@ def _keep(user: User, partner_id: int, grant: Grant, who: Identity, settings: Co
         raise NotKept("setup_changed")  # moved or deactivated while Salesforce was asked
     if connections.is_taken(user, grant.identity):
         raise NotKept("already_connected")
-    current = connections.find_current(user)
+    current = next(iter(connections.lock_current(Connection.user_id == user.id)), None)
     if current is not None and current.identity != grant.identity:
         replaced = pending.put_pending(user, partner_id, grant, who, settings)
         outcome = Outcome.WAITS_FOR_SWITCH
@@ -246,7 +246,7 @@ def _keep(user: User, partner_id: int, grant: Grant, who: Identity, settings: Co
             db.session.rollback()
             raise NotKept("already_connected" if connections.is_taken(user, grant.identity) else "at_once") from None
     if replaced is not None and replaced[1] != grant.refresh_token:
-        oauth.revoke(*replaced)
+        connections.give_back_token(*replaced)
     return outcome
 
 

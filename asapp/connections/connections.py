@@ -6,9 +6,13 @@ connection is continued wherever the same Salesforce user comes back, so that it
 
 from __future__ import annotations
 
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, delete, select, update
+from sqlalchemy import ColumnElement, CursorResult, and_, delete, select, update
 from sqlalchemy.orm import Session
 
 from asapp import audit
@@ -16,6 +20,7 @@ from asapp.audit import ITSELF, Actor
 from asapp.clock import utcnow
 from asapp.connections.settings import ConnectSettings
 from asapp.contacts import tombstones
+from asapp.database import retry_when_beaten
 from asapp.extensions import db
 from asapp.models import (
     Action,
@@ -25,24 +30,62 @@ from asapp.models import (
     Departure,
     LedgerEntry,
     Partner,
-    RunStatus,
-    SyncRun,
     User,
 )
 from asapp.models.columns import new_public_id
 from asapp.salesforce import oauth
 from asapp.salesforce.oauth import Grant, Identity
+from asapp.sync import runs
 from asapp.vault import CannotOpen
+
+log = logging.getLogger(__name__)
 
 REVOKE_FAILED = "revoke_failed"  # status_reason of a disconnected one: Salesforce did not hear it
 CONTACTS_REMOVED = "contacts_removed"
 REMOVED_AND_REVOKE_FAILED = "removed_revoke_failed"
+GIVING_BACK_S = 15.0  # after which no further call begins: a person waits for the page
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A connection that a transaction has ended, and what giving its permission back needs; None where nothing opens."""
+
+    connection_id: int
+    had_tokens: bool
+    app_and_token: tuple[oauth.App, str] | None = field(repr=False)
 
 
 def find_current(user: User) -> Connection | None:
     """Return the advisor's connection that is not disconnected."""
-    return db.session.scalar(
-        select(Connection).where(Connection.user_id == user.id, Connection.status != ConnectionStatus.DISCONNECTED)
+    return db.session.scalar(select(Connection).where(is_current_of(user.id)))
+
+
+def is_current_of(user_id: int) -> ColumnElement[bool]:
+    return and_(Connection.user_id == user_id, Connection.status != ConnectionStatus.DISCONNECTED)
+
+
+def lock_people(which: ColumnElement[bool], *, for_good: bool = False) -> None:
+    """Lock these users, the first step of the lock order, until the caller's transaction ends.
+
+    for_good: they are about to be erased, so that nobody may add a row that belongs to them either.
+    """
+    query = select(User.id).where(which).order_by(User.id)
+    db.session.execute(query.with_for_update(key_share=not for_good)).all()
+
+
+def lock_current(*which: ColumnElement[bool]) -> list[Connection]:
+    """Lock the connections that are not disconnected among these, and return them as they are now.
+
+    The caller has locked their users. Another process may have stored a rotated token since the row was last read here.
+    """
+    return list(
+        db.session.scalars(
+            select(Connection)
+            .where(Connection.status != ConnectionStatus.DISCONNECTED, *which)
+            .order_by(Connection.id)
+            .with_for_update(key_share=True)
+            .execution_options(populate_existing=True)
+        )
     )
 
 
@@ -125,16 +168,17 @@ def put_grant(user: User, partner_id: int, grant: Grant, who: Identity, settings
             org_id=grant.org_id,
             salesforce_user_id=grant.user_id,
             connected_at=now,
+            token_version=1,
         )
         db.session.add(connection)
-    elif connection.is_disconnected:
-        connection.connected_at = now
+    else:
+        connection.token_version = Connection.token_version + 1
+        connection.connected_at = now if connection.is_disconnected else connection.connected_at
     connection.username, connection.display_name = who.username, who.display_name
     connection.org_name = who.org_name or connection.org_name or ""
     connection.instance_url, connection.scopes = grant.instance_url, grant.scopes
     connection.seal(settings.vault, "access_token_sealed", grant.access_token)
     connection.seal(settings.vault, "refresh_token_sealed", grant.refresh_token)
-    connection.token_version = (connection.token_version or 0) + 1
     connection.token_lease, connection.token_lease_until, connection.token_used_at = None, None, now
     connection.unknown_refusals, connection.unknown_refusals_since = 0, None
     if connection.status != ConnectionStatus.CONNECTED:
@@ -175,41 +219,84 @@ def mark_needs_reconnect(session: Session, connection_id: int, reason: str, toke
 
 
 def disconnect(connection: Connection, keep_contacts: bool, settings: ConnectSettings, by: Actor = ITSELF) -> bool:
-    """Forget the tokens, then give the permission back; return whether Salesforce heard it. Commits.
+    """Delete the tokens, then give the permission back; return whether Salesforce heard it. Commits.
 
     What is here is safe first: where Salesforce is down the tokens are gone all the same, and the panel says that the
     permission is still listed there.
     """
-    connection_id, had_tokens = connection.id, connection.refresh_token_sealed is not None
-    app_and_token = find_revocable(connection, settings)
-    end_connection(connection, keep_contacts, by)
+    connection_id = connection.id
+
+    def end() -> list[Ended]:
+        ended = end_connections(Connection.id == connection_id, keep_contacts, settings, by)
+        db.session.commit()
+        return ended
+
+    return give_back(retry_when_beaten(db.session(), end)) == 0
+
+
+def end_connections(
+    which: ColumnElement[bool], keep_contacts: bool, settings: ConnectSettings, by: Actor = ITSELF
+) -> list[Ended]:
+    """Make those of these that are not disconnected so, in the caller's transaction. Pass the answer to give_back after it."""
+    lock_people(User.id.in_(select(Connection.user_id).where(which)))
+    ended = []
+    for connection in lock_current(which):
+        had_tokens = connection.refresh_token_sealed is not None
+        ended.append(Ended(connection.id, had_tokens, find_revocable(connection, settings)))
+        end_connection(connection, keep_contacts, by)
+    return ended
+
+
+def give_back(ended: Sequence[Ended], at_most_s: float = GIVING_BACK_S) -> int:
+    """Revoke the permissions of these; return how many Salesforce has not heard of, which is written down. Commits.
+
+    at_most_s: after which no further call begins.
+    """
+    give_up_at = time.monotonic() + at_most_s
+    unheard = []
+    for each in ended:
+        can_ask = each.app_and_token is not None and time.monotonic() < give_up_at
+        is_heard = not each.had_tokens or (can_ask and give_back_token(*each.app_and_token))  # type: ignore[misc]
+        if not is_heard:
+            unheard.append(each.connection_id)
+    for connection_id in unheard:
+        _note_unheard(connection_id)
     db.session.commit()
-    was_heard = not had_tokens or (app_and_token is not None and oauth.revoke(*app_and_token))
-    if not was_heard:
-        reason = REVOKE_FAILED if keep_contacts else REMOVED_AND_REVOKE_FAILED
+    return len(unheard)
+
+
+def give_back_token(app: oauth.App, token: str) -> bool:
+    """Return whether Salesforce heard it. No transaction may be open."""
+    is_heard = oauth.revoke(app, token)
+    if not is_heard:
+        log.warning("Salesforce did not hear that a permission was given back")
+    return is_heard
+
+
+def _note_unheard(connection_id: int) -> None:
+    mine = (Connection.id == connection_id, Connection.status == ConnectionStatus.DISCONNECTED)
+    for before, reason in ((None, REVOKE_FAILED), (CONTACTS_REMOVED, REMOVED_AND_REVOKE_FAILED)):
         db.session.execute(
             update(Connection)
-            .where(Connection.id == connection_id, Connection.status == ConnectionStatus.DISCONNECTED)
+            .where(*mine, Connection.status_reason.is_not_distinct_from(before))
             .values(status_reason=reason)
         )
-        db.session.commit()
-    return was_heard
 
 
 def end_connection(connection: Connection, keep_contacts: bool, by: Actor = ITSELF) -> None:
-    """Make it disconnected, in the caller's transaction. A run that is under way loses its lease and writes nothing more."""
+    """Make it disconnected, in the caller's transaction, which has locked its user and its row.
+
+    A run that is under way loses its lease and writes nothing more.
+    """
     now = utcnow()
-    db.session.execute(
-        update(SyncRun)
-        .where(SyncRun.connection_id == connection.id, SyncRun.status.in_((RunStatus.QUEUED, RunStatus.RUNNING)))
-        .values(status=RunStatus.CANCELLED, finished_at=now, lease=None, lease_until=None, error_code="disconnected")
-    )
     connection.status, connection.status_changed_at = ConnectionStatus.DISCONNECTED, now
     connection.status_reason = None if keep_contacts else CONTACTS_REMOVED
     connection.access_token_sealed, connection.refresh_token_sealed = None, None
-    connection.token_version += 1
+    connection.token_version = Connection.token_version + 1
     connection.token_lease, connection.token_lease_until = None, None
     connection.next_sync_at = None
+    db.session.flush()
+    runs.stop_run_of(connection.id, "disconnected")
     if not keep_contacts:
         _remove_contacts(connection)
     audit.record(Action.DISCONNECTED, by, connection, contacts_kept=keep_contacts)
@@ -232,7 +319,7 @@ def _remove_contacts(connection: Connection) -> None:
 
 
 def find_revocable(connection: Connection, settings: ConnectSettings) -> tuple[oauth.App, str] | None:
-    """Return what oauth.revoke needs, read before the transaction ends; None where there is nothing that opens."""
+    """Return what oauth.revoke needs, of a row that the caller has locked; None where there is nothing that opens."""
     if connection.refresh_token_sealed is None:
         return None
     try:
@@ -254,4 +341,6 @@ def _find_former(user: User, partner_id: int, identity: tuple[str, str]) -> Conn
         )
         .order_by((Connection.status == ConnectionStatus.DISCONNECTED).asc(), Connection.id.desc())
         .limit(1)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
     )

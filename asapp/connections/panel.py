@@ -14,6 +14,7 @@ from asapp.connections import opt_outs
 from asapp.connections.words import Explained
 from asapp.fixed_by import FixedBy
 from asapp.models import Connection, Partner, PendingGrant, RunPhase, RunStatus, SyncRun
+from asapp.sync import words as sync_words
 
 LONG_WAIT = timedelta(seconds=90)  # a queued run that nobody has taken up for so long is said to wait
 
@@ -304,7 +305,8 @@ def _say_ending(panel: Panel, run: SyncRun) -> Said:
         reason = panel.run_failure.headline if panel.run_failure else "It could not be finished."
         return Said(Tone.BAD, "Sync failed", reason)
     if run.is_cancelled:
-        return Said(Tone.PLAIN, "Sync cancelled", "What had been read stays. The next sync reads the rest.")
+        firm = panel.partner.name if panel.partner is not None else "your firm"
+        return Said(Tone.PLAIN, "Sync cancelled", sync_words.explain_stop(run.error_code, firm))
     return Said(Tone.BUSY, "Syncing")
 
 

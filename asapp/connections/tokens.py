@@ -3,7 +3,8 @@
 Refresh tokens rotate: using one twice ends the connection. So whoever refreshes takes a short lease on the row, committed
 before the call; whoever comes too late waits and reads what the winner stored. The answer is merged (a missing refresh
 token keeps the old one, instance_url may have changed) and committed WHERE the version is still the one that was leased,
-before the new token is used. No transaction is open during the call.
+before the new token is used. No transaction is open during the call. Where another process was refused meanwhile, good
+tokens undo its mark.
 
 Only the answers that salesforce/errors.py calls ReconnectNeeded end a connection. A refusal in words that nobody knows
 does when three attempts that are far apart have met it, over an hour.
@@ -26,9 +27,9 @@ from sqlalchemy.orm import Session
 
 from asapp.clock import utcnow
 from asapp.connections import app_health
-from asapp.connections.connections import mark_needs_reconnect
+from asapp.connections.connections import give_back_token, mark_needs_reconnect
 from asapp.connections.settings import ConnectSettings
-from asapp.database import reading, writing
+from asapp.database import durably, reading, writing
 from asapp.extensions import db
 from asapp.models import Connection, ConnectionStatus
 from asapp.salesforce import oauth
@@ -39,8 +40,8 @@ from asapp.vault import CannotOpen
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-LEASE = timedelta(seconds=70)  # longer than a call can take: 3 s to connect, 45 s for an answer that trickles
-WAIT_S = 75.0  # for whoever is refreshing; then the call is tried again later
+LEASE = timedelta(seconds=30)  # a call (oauth.TOTAL_TIMEOUT_S), and as long again to store its answer
+WAIT_S = 32.0  # for the process that is refreshing: longer than its lease; then the call is tried again later
 POLL_S = 0.1
 IDLE = timedelta(days=20)  # Salesforce may end what was not used for 30
 UNKNOWN_REFUSALS = 3
@@ -143,9 +144,9 @@ class StoredTokens:
                     app_health.note_refused(session, lease.partner_id, lease.app_version, error)
             raise
         was_stored = _persist(lambda: self._store(lease, grant))
-        if not was_stored:  # disconnected, or connected anew, while we asked: nobody needs what we got
+        if not was_stored:  # disconnected, or connected again, while we asked: nobody needs what we got
             if grant.refresh_token and grant.refresh_token != lease.refresh_token:
-                oauth.revoke(lease.app, grant.refresh_token)
+                give_back_token(lease.app, grant.refresh_token)
             self._read()
         elif lease.was_app_refused:
             with self._writing() as session:
@@ -153,8 +154,8 @@ class StoredTokens:
 
     def _store(self, lease: _Lease, grant: Grant) -> bool:
         """Merge the answer into the row, if it is still the one that was leased."""
-        with self._writing() as session:
-            connection = session.get(Connection, self.connection_id)
+        with durably(), self._writing() as session:
+            connection = session.get(Connection, self.connection_id, with_for_update={"key_share": True})
             if connection is None or connection.token_version != lease.token_version:
                 return False
             vault = self._settings.vault
@@ -173,6 +174,13 @@ class StoredTokens:
                 "unknown_refusals": 0,
                 "unknown_refusals_since": None,
             }
+            if connection.needs_reconnect:  # another process was refused the very token that we have just used
+                values |= {
+                    "status": ConnectionStatus.CONNECTED,
+                    "status_reason": None,
+                    "status_changed_at": utcnow(),
+                    "next_sync_at": utcnow() if connection.first_synced_at is not None else None,
+                }
             session.expunge(connection)  # the WHERE below is what counts, on PostgreSQL too
             result = session.execute(
                 update(Connection)

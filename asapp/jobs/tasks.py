@@ -117,13 +117,13 @@ def tick() -> None:
         ring_for_due(queues.ring_for_leads)
         queues.ring_for_idle(find_idle())
         queues.ring_for_checks(find_waiting_secrets())
-        drop_expired(connect_settings(worker_app()))
         alerts.look()
         if mails.are_due():
             queues.ring_for_mails()
         if mail_outbox.are_due():
             queues.enqueue_letters_rarely()
         attempts.purge()
+        drop_expired(connect_settings(worker_app()))  # last: it asks Salesforce, which may not answer
 
 
 def workplace(app: Flask) -> Workplace:

@@ -6,6 +6,7 @@ to that one and goes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 from sqlalchemy import and_, delete, insert, null, or_, select, update
@@ -173,8 +174,11 @@ def tie(lead: Lead, target: Contact) -> None:
     db.session.flush()
 
 
-def follow_tied(user_id: int, run_id: int | None = None) -> int:
-    """Note in leads and consent what has become of the Salesforce contacts they are tied to; return for how many."""
+def follow_tied(user_id: int, run_id: int | None = None, lock: Callable[[], None] = lambda: None) -> int:
+    """Note in leads and consent what has become of the Salesforce contacts they are tied to; return for how many.
+
+    lock: called before anything is written.
+    """
     is_gone = Contact.departed.in_(GONE_FOR_GOOD)
     differs = or_(
         Lead.opted_out != Contact.opted_out,
@@ -186,6 +190,8 @@ def follow_tied(user_id: int, run_id: int | None = None) -> int:
         .join(Contact, Contact.id == Lead.contact_id)
         .where(Lead.user_id == user_id, Contact.source == ContactSource.SALESFORCE, differs)
     ).all()
+    if rows:
+        lock()
     for lead, contact in rows:
         at = contact.system_modstamp or utcnow()
         _note_opted_out(lead, contact.opted_out, at, run_id)

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from asapp.clock import utcnow
 from asapp.contacts.lists import ensure_system_lists
-from asapp.database import writing
+from asapp.database import durably
 from asapp.extensions import db
 from asapp.leads import arrivals, elsewhere, outbox
 from asapp.leads.outbox import LeaseLost
@@ -124,7 +124,10 @@ class Meter:
     def __call__(self) -> None:
         if self._should_stop():
             raise StopRequested
-        with writing(), Session(self._engine) as session:
+        with (
+            durably(),
+            Session(self._engine) as session,
+        ):  # and with it the mark of an attempt, which was committed before
             if not outbox.renew(session, self.lease):
                 raise LeaseLost
             if not outbox.can_deliver(session, self._connection_id):

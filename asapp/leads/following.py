@@ -25,7 +25,7 @@ from sqlalchemy import Select, func, or_, select
 from asapp.clock import utcnow
 from asapp.contacts.addresses import address_hash
 from asapp.contacts.lists import in_chunks
-from asapp.contacts.twins import block, blocked_by, blocked_leads, take_turns, unblock
+from asapp.contacts.twins import block, blocked_by, blocked_leads, unblock
 from asapp.extensions import db
 from asapp.leads import arrivals
 from asapp.models import (
@@ -82,6 +82,8 @@ def _changed_since(connection: Connection, is_full: bool) -> datetime:
 class Round:
     """What following needs of the run.
 
+    lock: takes the advisor's and the run's row; called before leads or contacts are written (the lock order).
+
     asked_at: when it asked for the leads that changed, by our clock. reads_all: it asked for all that are opted out.
     """
 
@@ -89,6 +91,7 @@ class Round:
     pull: Pull
     ask: Ask
     write: Write
+    lock: Callable[[], None]
     asked_at: datetime
     wants_sweep: bool
     reads_all: bool
@@ -125,10 +128,11 @@ def follow(connection: Connection, found: Leads, round_: Round) -> errors.Salesf
         if round_.wants_sweep:
             nominated |= sweep(connection_id, owner_id, ask)
         look_at_leads(connection_id, owner_id, nominated, round_)
-        if tie_those_here(connection_id):
+        if tie_those_here(connection_id, round_.lock):
             write()
-        look_for_the_rest(connection_id, owner_id, ask, run_id)
-        arrivals.follow_tied(user_id, run_id)
+        has_changed = look_for_the_rest(connection_id, owner_id, round_)
+        if arrivals.follow_tied(user_id, run_id, round_.lock) or has_changed:
+            write()
     except (errors.TryLater, errors.Misconfigured, errors.LocatorExpired) as error:
         db.session.rollback()
         return error
@@ -159,7 +163,7 @@ def _pages(page: LeadPage, ask: Ask) -> Iterator[LeadPage]:
 def apply_rows(records: Sequence[LeadRecord], round_: Round) -> None:
     """Take over the rows that are ours, and forget the addresses of Leads that no longer are opted out; commit."""
     connection_id, by_id = round_.pull.connection_id, {record.id: record for record in records}
-    take_turns(round_.pull.user_id)
+    round_.lock()
     blocked = blocked_by(connection_id, by_id)
     leads = db.session.scalars(
         select(Lead)
@@ -201,7 +205,7 @@ def _block(records: Sequence[LeadRecord], round_: Round) -> set[str]:
     """Store the addresses of these; return the Ids of those that have one. Commits."""
     pull = round_.pull
     addresses = {record.id: address_hash(record.email, pull.address_key) for record in records if record.email}
-    take_turns(pull.user_id)
+    round_.lock()
     before = blocked_by(pull.connection_id, [record.id for record in records])
     news = {each: hashed for each, hashed in addresses.items() if before.get(each) != hashed}
     lost = before.keys() - addresses.keys()  # opted out, and without an address now
@@ -224,7 +228,7 @@ def _look_at_blocked(ids: set[str], round_: Round) -> None:
     sent = select(Lead.salesforce_id).where(Lead.connection_id == pull.connection_id, Lead.salesforce_id.in_(ids))
     ours = set(db.session.scalars(sent))
     over = [each for each in sorted(ids) if each not in rows or not _is_blocking(rows[each], pull.owner_id, ours)]
-    take_turns(pull.user_id)
+    round_.lock()
     twins = TwinWatch(pull, blocked_by(pull.connection_id, over).values())
     unblock(pull.connection_id, over)
     round_.commit_with(twins)
@@ -275,7 +279,7 @@ def look_at_leads(connection_id: int, owner_id: str, nominated: set[str], round_
         if not ids:
             return
         seen = round_.ask().leads_by_id(ids)
-        take_turns(round_.pull.user_id)
+        round_.lock()
         leads = db.session.scalars(
             _in_salesforce(Lead, connection_id)
             .where(among(Lead.salesforce_id, ids))
@@ -311,7 +315,7 @@ def _in_salesforce(what: Any, connection_id: int) -> Select[Any]:
     )
 
 
-def tie_those_here(connection_id: int) -> int:
+def tie_those_here(connection_id: int, lock: Callable[[], None]) -> int:
     """Tie leads to the contacts that they were linked to or became, once these are here; return how many."""
     rows = db.session.execute(
         select(Lead, Contact)
@@ -325,13 +329,16 @@ def tie_those_here(connection_id: int) -> int:
             Contact.erased_at.is_(None),
         )
     ).all()
+    if rows:
+        lock()
     for lead, target in rows:
         arrivals.tie(lead, target)
     return len(rows)
 
 
-def look_for_the_rest(connection_id: int, owner_id: str, ask: Ask, run_id: int) -> None:
-    """Find out about leads whose contact did not come: not imported, somebody else's, or gone."""
+def look_for_the_rest(connection_id: int, owner_id: str, round_: Round) -> bool:
+    """Find out about leads whose contact did not come: not imported, somebody else's, or gone. Return whether there are any."""
+    run_id = round_.run_id
     untied = db.session.execute(
         select(Lead.id, Lead.opted_out, Lead.linked_contact_id, LedgerEntry.outcome)
         .join(Contact, Contact.id == Lead.contact_id)
@@ -347,7 +354,9 @@ def look_for_the_rest(connection_id: int, owner_id: str, ask: Ask, run_id: int) 
         )
     ).all()
     unknown = [row.linked_contact_id for row in untied if row.outcome is None]
-    sightings: Mapping[str, Sighting] = ask().look_at(unknown) if unknown else {}
+    sightings: Mapping[str, Sighting] = round_.ask().look_at(unknown) if unknown else {}
+    if untied:
+        round_.lock()
     for row in untied:
         if row.outcome is not None and row.opted_out == (row.outcome == Outcome.OPTED_OUT):
             continue
@@ -361,3 +370,4 @@ def look_for_the_rest(connection_id: int, owner_id: str, ask: Ask, run_id: int) 
             lead.linked_contact_id = sighting.master_record_id  # the next sync looks for the survivor
         elif reason is not None:
             arrivals.note_departed(lead, reason, run_id)
+    return bool(untied)

@@ -22,7 +22,7 @@ from asapp.extensions import db
 from asapp.models import Connection, ConnectionStatus, Lead, LeadState, Partner, User
 from asapp.models.lead import UNDELIVERED
 
-LEASE = timedelta(seconds=90)  # longer than one call to Salesforce may take; renewed before each
+LEASE = timedelta(seconds=100)  # as a run's (sync/runs.py), renewed before each call
 RUNG_LONG_AGO = timedelta(seconds=60)  # then the ring is taken for lost
 FIRST_WAIT = timedelta(seconds=15)
 LONGEST_WAIT = timedelta(hours=1)

@@ -134,6 +134,11 @@ class Connection(SealsColumns, Base):
         return self.status == ConnectionStatus.DISCONNECTED
 
     @property
+    def can_sync(self) -> bool:
+        """May anything be read for it: is it connected, and are its firm and its advisor active?"""
+        return self.is_connected and self.partner.is_enabled and self.user.is_active
+
+    @property
     def identity(self) -> tuple[str, str]:
         return self.org_id, self.salesforce_user_id
 
@@ -185,4 +190,5 @@ class PendingGrant(SealsColumns, Base):
     access_token_sealed: Mapped[str] = mapped_column(Text)
     refresh_token_sealed: Mapped[str] = mapped_column(Text)
     expires_at: Mapped[datetime] = mapped_column(UTCDateTime, index=True)
+    give_back_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # when Salesforce is asked again to revoke it
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)

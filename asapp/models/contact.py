@@ -44,6 +44,7 @@ def _search_key_of_new_row(context: DefaultExecutionContext) -> str:
     return search_key(row["first_name"], row["last_name"], row["email"])
 
 
+IS_FOLLOWED = text("followed_by_id IS NOT NULL")
 IS_MANUAL = text("source = 'manual'")
 
 
@@ -67,6 +68,7 @@ class Contact(Base):
         UniqueConstraint("connection_id", "salesforce_id"),
         Index("ix_contacts_search_key", "user_id", "search_key", "id"),
         Index("ix_contacts_address", "user_id", "address_hash"),
+        Index("ix_contacts_followed_by_id", "followed_by_id", sqlite_where=IS_FOLLOWED, postgresql_where=IS_FOLLOWED),
         Index("ix_contacts_manual", "user_id", sqlite_where=IS_MANUAL, postgresql_where=IS_MANUAL),
     )
 

@@ -214,7 +214,8 @@ def _pending_app(partner: Partner, app: App, settings: ConnectSettings) -> App |
 
 def _promote(partner_id: int, pending_sealed: str | None, vault: Vault) -> bool:
     """Let the new secret take over, unless yet another one was entered meanwhile."""
-    partner = db.session.get_one(Partner, partner_id, populate_existing=True)
+    lock = {"key_share": True}
+    partner = db.session.get_one(Partner, partner_id, populate_existing=True, with_for_update=lock)
     if partner.pending_secret_sealed != pending_sealed:
         db.session.rollback()
         return False
@@ -270,15 +271,14 @@ def _counter(partner_id: int) -> Callable[[], None]:
 
 def _take_over(partner_id: int, opt_out_field: str, answer: probe.UserFindings) -> None:
     """Keep the org's own figures, and its own spelling of the opt-out field."""
-    values: dict[str, object] = {}
+    mine = update(Partner).where(Partner.id == partner_id)
     if answer.usage is not None:
         used, allowed = answer.usage
-        values = {"org_calls_used": used, "org_calls_allowed": allowed, "org_calls_seen_at": utcnow()}
+        db.session.execute(mine.values(org_calls_used=used, org_calls_allowed=allowed, org_calls_seen_at=utcnow()))
     if answer.contact_field is not None and answer.contact_field.name not in ("", opt_out_field):
-        values["opt_out_field"] = answer.contact_field.name
-    if values:
-        db.session.execute(update(Partner).where(Partner.id == partner_id).values(**values))
-        db.session.commit()
+        is_as_asked = Partner.opt_out_field == opt_out_field  # an admin may have named another one meanwhile
+        db.session.execute(mine.where(is_as_asked).values(opt_out_field=answer.contact_field.name))
+    db.session.commit()
 
 
 def store(partner_id: int, findings: Sequence[Finding], is_whole: bool = False) -> None:

@@ -6,7 +6,6 @@ as well, emptied of every name, address, key and token. All else goes.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,15 +15,16 @@ from sqlalchemy import ColumnElement, delete, or_, select, update
 from asapp import audit
 from asapp.audit import ITSELF, Actor
 from asapp.clock import utcnow
-from asapp.connections.connections import end_connection, find_revocable
+from asapp.connections import connections, pending
+from asapp.connections.connections import Ended
 from asapp.connections.settings import ConnectSettings
+from asapp.database import retry_when_beaten
 from asapp.extensions import db
 from asapp.leads import consent
 from asapp.models import (
     Action,
     ApiUsage,
     Connection,
-    ConnectionStatus,
     ConsentKind,
     ConsentSource,
     Contact,
@@ -44,8 +44,7 @@ from asapp.models import (
 from asapp.models.user import EMPTIED
 from asapp.partners.partners import discard_pending
 from asapp.salesforce import oauth
-
-REVOKING_MAX_S = 15.0  # somebody waits for the page; tokens that are forgotten here and not revoked there expire unused
+from asapp.sync import runs
 
 
 @dataclass(frozen=True)
@@ -57,51 +56,62 @@ class GivenBack:
 
 
 def disable(partner: Partner, revoke: bool, settings: ConnectSettings, by: Actor = ITSELF) -> GivenBack:
-    """Stop the syncs of a firm. revoke: its advisors are disconnected, their contacts stay inactive. Commits."""
-    partner.is_enabled = False
-    audit.record(Action.PARTNER_DISABLED, by, partner, tokens_revoked=revoke)
-    ended = _end_connections(partner, settings, True, by) if revoke else []
-    db.session.commit()
-    return _give_back(ended)
+    """Stop the syncs of a firm, also those under way. Commits.
+
+    revoke: its advisors are disconnected, their contacts stay inactive.
+    """
+    partner_id = partner.id
+
+    def end() -> list[Ended]:
+        partner = db.session.get_one(Partner, partner_id)
+        partner.is_enabled = False
+        audit.record(Action.PARTNER_DISABLED, by, partner, tokens_revoked=revoke)
+        db.session.flush()
+        of_firm = Connection.partner_id == partner_id
+        ended = connections.end_connections(of_firm, True, settings, by) if revoke else []
+        runs.stop_runs_of_firm(partner_id)
+        db.session.commit()
+        return ended
+
+    return _give_back(retry_when_beaten(db.session(), end))
 
 
 def delete_partner(partner: Partner, settings: ConnectSettings, by: Actor = ITSELF) -> GivenBack:
     """Commits. Who the firm's advisors and their people were cannot be found out any more."""
-    partner.is_enabled = False
-    audit.record(Action.PARTNER_DELETED, by, partner)
-    ended = _end_connections(partner, settings, True, by)
-    user_ids = list(db.session.scalars(select(User.id).where(User.partner_id == partner.id)))
-    empty_leads(or_(Lead.partner_id == partner.id, Lead.user_id.in_(user_ids)))
-    _delete_rows(partner, user_ids)
-    empty_accounts(user_ids, "Deleted advisor")
-    audit.forget(user_ids, partner.id)
-    _empty_partner(partner)
-    db.session.commit()
+    partner_id = partner.id
+    ended, grants = retry_when_beaten(db.session(), lambda: _delete_partner(partner_id, settings, by))
+    for app_and_token in grants:
+        connections.give_back_token(*app_and_token)
     return _give_back(ended)
 
 
-def _end_connections(
-    partner: Partner, settings: ConnectSettings, keep_contacts: bool, by: Actor
-) -> list[tuple[oauth.App, str] | None]:
-    """Forget the tokens, in the caller's transaction; return what revoking them needs, None where they didn't open."""
-    found = db.session.scalars(
-        select(Connection).where(
-            Connection.partner_id == partner.id, Connection.status != ConnectionStatus.DISCONNECTED
-        )
-    ).all()
-    ended = []
-    for connection in found:
-        ended.append(find_revocable(connection, settings))
-        end_connection(connection, keep_contacts, by)
-    return ended
-
-
-def _give_back(ended: Sequence[tuple[oauth.App, str] | None]) -> GivenBack:
-    give_up_at = time.monotonic() + REVOKING_MAX_S
-    heard = sum(
-        1 for app_and_token in ended if app_and_token and time.monotonic() < give_up_at and oauth.revoke(*app_and_token)
+def _delete_partner(
+    partner_id: int, settings: ConnectSettings, by: Actor
+) -> tuple[list[Ended], list[tuple[oauth.App, str]]]:
+    """The whole in one transaction; return what is to be given back after it: of connections, and of grants that waited."""
+    partner = db.session.get_one(Partner, partner_id)
+    partner.is_enabled = False
+    audit.record(Action.PARTNER_DELETED, by, partner)
+    db.session.flush()
+    of_firm = Connection.partner_id == partner_id
+    connections.lock_people(
+        or_(User.partner_id == partner_id, User.id.in_(select(Connection.user_id).where(of_firm))), for_good=True
     )
-    return GivenBack(len(ended), len(ended) - heard)
+    ended = connections.end_connections(of_firm, True, settings, by)
+    user_ids = list(db.session.scalars(select(User.id).where(User.partner_id == partner_id)))
+    waiting = PendingGrant.partner_id == partner_id
+    grants = pending.find_revocables(waiting, settings=settings)
+    empty_leads(or_(Lead.partner_id == partner_id, Lead.user_id.in_(user_ids)))
+    _delete_rows(partner, user_ids)
+    empty_accounts(user_ids, "Deleted advisor")
+    audit.forget(user_ids, partner_id)
+    _empty_partner(partner)
+    db.session.commit()
+    return ended, grants
+
+
+def _give_back(ended: Sequence[Ended]) -> GivenBack:
+    return GivenBack(len(ended), connections.give_back(ended))
 
 
 def empty_leads(which: ColumnElement[bool]) -> None:

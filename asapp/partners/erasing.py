@@ -14,10 +14,13 @@ from asapp import audit
 from asapp.accounts import advisors
 from asapp.audit import ITSELF, Actor
 from asapp.clock import utcnow
+from asapp.connections import connections, pending
 from asapp.connections.settings import ConnectSettings
+from asapp.database import retry_when_beaten
 from asapp.extensions import db
-from asapp.models import Action, AuditIdentity, Lead, Partner, Role, SetupLink, User
+from asapp.models import Action, AuditIdentity, Lead, Partner, PendingGrant, Role, SetupLink, User
 from asapp.partners.ending import delete_rows_of, empty_accounts, empty_leads
+from asapp.salesforce.oauth import App
 
 
 class StillNeeded(Exception):
@@ -40,13 +43,23 @@ def erase_account(user: User, settings: ConnectSettings, by: Actor = ITSELF) -> 
     user_id = user.id
     if user.is_active:
         advisors.deactivate(user, settings, by)
-    erased = db.session.get_one(User, user_id)
+    grants = retry_when_beaten(db.session(), lambda: _erase(user_id, settings, by))
+    for app_and_token in grants:
+        connections.give_back_token(*app_and_token)
+
+
+def _erase(user_id: int, settings: ConnectSettings, by: Actor) -> list[tuple[App, str]]:
+    """Return what is to be given back: grants that Salesforce did not hear of when the person was deactivated."""
+    connections.lock_people(User.id == user_id, for_good=True)
+    erased = db.session.get_one(User, user_id, populate_existing=True)
     audit.record(Action.ERASED, by, erased)
+    grants = pending.find_revocables(PendingGrant.user_id == user_id, settings=settings)
     empty_leads(Lead.user_id == user_id)
     delete_rows_of([user_id])
     empty_accounts([user_id], f"Erased {erased.role}")
     audit.forget([user_id])
     db.session.commit()
+    return grants
 
 
 def find_guest(identity_id: int) -> Guest | None:

@@ -224,7 +224,10 @@ def put_app(partner: Partner, app: AppDetails, vault: Vault) -> None:
 
 
 def use_pending_secret(partner: Partner, vault: Vault) -> bool:
-    """Let the new secret take the old one's place, on behalf of whoever entered it. Commits."""
+    """Let the new secret take the old one's place, on behalf of the person who entered it. Commits.
+
+    The caller has locked the row.
+    """
     if partner.pending_secret_sealed is None:
         return False
     by = audit.who_entered(partner)

@@ -32,6 +32,7 @@ from asapp.salesforce.session import LimitedSession
 SCOPES = "api refresh_token id"
 NEEDED_SCOPES = {"api": frozenset({"api", "full"}), "refresh": frozenset({"refresh_token", "offline_access"})}
 TIMEOUT_S = (3.05, 10.0)  # shorter than for data: a person waits, and the lease of a refresh is held meanwhile
+TOTAL_TIMEOUT_S = 15.0  # as in session.py, for a call of the log-in
 VERIFIER_BYTES = 48
 STATE_BYTES = 32
 TOKEN = re.compile(r"[!-~]{1,16000}")  # what a header can carry
@@ -179,7 +180,7 @@ def revoke(app: App, token: str) -> bool:
 
 def who_is(grant: Grant, api_version: str, allow_loopback: bool = False) -> Identity:
     """Ask whose tokens these are; raises SalesforceError. The org's name is asked for as well, and may stay empty."""
-    with LimitedSession(grant.instance_url, allow_loopback) as session:
+    with LimitedSession(grant.instance_url, allow_loopback, TOTAL_TIMEOUT_S) as session:
         session.headers["Authorization"] = f"Bearer {grant.access_token}"
         answer = session.get(f"{grant.instance_url}/services/oauth2/userinfo", timeout=TIMEOUT_S)
         person = _object_of(answer)
@@ -251,7 +252,7 @@ class _Client(OAuth2Session, LimitedSession):  # type: ignore[misc]
             token_endpoint_auth_method="client_secret_post",  # noqa: S106 - a method's name
             revocation_endpoint_auth_method="none",
         )
-        LimitedSession.__init__(self, app.salesforce_url, app.allow_loopback)
+        LimitedSession.__init__(self, app.salesforce_url, app.allow_loopback, TOTAL_TIMEOUT_S)
         self.register_compliance_hook("access_token_response", _refuse_what_is_no_token)
         self.register_compliance_hook("refresh_token_response", _refuse_what_is_no_token)
 

@@ -1,18 +1,23 @@
 """How we talk to Salesforce over HTTP: with limits on everything, and nothing shared between advisors.
 
-Timeouts, no redirects (a token must not travel), no cookies (the API sets them for all of .salesforce.com), no .netrc, an
-upper bound on the size of an answer, plain http only to a loopback address that configuration allows. What goes wrong
-leaves here as one of salesforce/errors.py; the exceptions of requests and simple-salesforce hold addresses and bodies.
-Trouble is ambiguous wherever the request may have been carried out: a lead that was sent may exist.
+Calls that end after a fixed time, no redirects (a token must not travel), no cookies (the API sets them for all of
+.salesforce.com), no .netrc, an upper bound on the size of an answer, plain http only to a loopback address that
+configuration allows. What goes wrong leaves here as one of salesforce/errors.py; the exceptions of requests and
+simple-salesforce hold addresses and bodies. Trouble is ambiguous wherever the request may have been carried out: a lead
+that was sent may exist.
 """
 
 from __future__ import annotations
 
+import http.client
+import io
 import json
 import re
+import socket
 import ssl
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
@@ -22,18 +27,89 @@ from urllib.parse import urlsplit
 import orjson
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, MaxRetryError, NewConnectionError
 
 from asapp.salesforce import errors
 from asapp.salesforce.hosts import is_salesforce_url
 
 TIMEOUT_S = (3.05, 27.0)  # to connect; between two bytes
-TOTAL_TIMEOUT_S = 45.0  # for the whole answer, however slowly it trickles
+# For the whole call, from connecting to the last byte, however slowly headers or body trickle. Every lease that is held during
+# a call is longer than this: see docs/decisions/06-leases-and-a-doorbell.md.
+TOTAL_TIMEOUT_S = 45.0
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
 CHUNK_BYTES = 64 * 1024
 NO_CONTENT = 204
 HALF_A_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")
 USAGE = re.compile(r"(?<![-\w])api-usage=(\d+)/(\d+)")
+
+_ends_at: ContextVar[float] = ContextVar(
+    "call_ends_at", default=float("inf")
+)  # of this thread's call, by time.monotonic()
+
+
+def _time_left(at_most: float | None) -> float:
+    """Return the timeout for the next step of this call; raise TimeoutError where its time is used up."""
+    left = _ends_at.get() - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("the call took too long")
+    return left if at_most is None else min(left, at_most)
+
+
+class _TimedReader(io.RawIOBase):
+    """Reads from a socket for as long as the call has time: a timeout between two bytes alone lets them trickle for ever."""
+
+    def __init__(self, sock: socket.socket, raw: io.RawIOBase) -> None:
+        super().__init__()
+        self._sock, self._raw, self._between_two_bytes_s = sock, raw, sock.gettimeout()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._sock.settimeout(_time_left(self._between_two_bytes_s))
+        return cast(int | None, self._raw.readinto(buffer))
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _TimedResponse(http.client.HTTPResponse):
+    """Reads status lines (`100 Continue` too), headers and body within the time of the call."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp = io.BufferedReader(_TimedReader(sock, self.fp.detach()))
+
+
+class _TimedSending:
+    """For a connection of urllib3: sends block after block within the time of the call."""
+
+    response_class: Any = _TimedResponse
+    sock: Any
+
+    def send(self, data: Any) -> None:
+        if self.sock is not None:
+            self.sock.settimeout(_time_left(self.sock.gettimeout()))
+        super().send(data)  # type: ignore[misc]
+
+
+class _TimedHTTPConnection(_TimedSending, HTTPConnection):
+    pass
+
+
+class _TimedHTTPSConnection(_TimedSending, HTTPSConnection):
+    pass
+
+
+class _TimedHTTPPool(HTTPConnectionPool):
+    ConnectionCls = _TimedHTTPConnection
+
+
+class _TimedHTTPSPool(HTTPSConnectionPool):
+    ConnectionCls = _TimedHTTPSConnection
 
 
 class OrgResponse(requests.Response):
@@ -49,7 +125,6 @@ class OrgResponse(requests.Response):
         return self._parsed
 
     def read_within_limits(self) -> OrgResponse:
-        give_up_at = time.monotonic() + TOTAL_TIMEOUT_S
         chunks, size = [], 0
         # read1() returns what has come; iter_content() waits for a whole chunk, which may trickle for hours.
         while chunk := self.raw.read1(CHUNK_BYTES, decode_content=True):
@@ -57,9 +132,6 @@ class OrgResponse(requests.Response):
             if size > MAX_ANSWER_BYTES:
                 self.close()
                 raise errors.TryLater("answer_too_large", is_ambiguous=True)
-            if time.monotonic() > give_up_at:
-                self.close()
-                raise errors.TryLater("no_answer", "too slow", is_ambiguous=True)
             chunks.append(chunk)
         self._content, self._content_consumed = b"".join(chunks), True
         return self
@@ -71,6 +143,10 @@ class LimitedAdapter(HTTPAdapter):
     def __init__(self, over_http: bool = False) -> None:
         self.over_http = over_http
         super().__init__(pool_maxsize=2)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _TimedHTTPPool, "https": _TimedHTTPSPool}
 
     def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
         response = super().build_response(req, resp)
@@ -88,9 +164,13 @@ class LimitedAdapter(HTTPAdapter):
 class LimitedSession(requests.Session):
     """A session with the limits above; an answer of any status is returned, trouble on the way is TryLater."""
 
-    def __init__(self, origin: str, allow_loopback: bool = False) -> None:
-        """origin: the only scheme and host this session may call; raises Misconfigured if it isn't Salesforce's."""
+    def __init__(self, origin: str, allow_loopback: bool = False, total_timeout_s: float | None = None) -> None:
+        """origin: the only scheme and host this session may call; raises Misconfigured if it isn't Salesforce's.
+
+        total_timeout_s: of each call, where it is to be shorter than TOTAL_TIMEOUT_S.
+        """
         super().__init__()
+        self._total_timeout_s = total_timeout_s
         if not is_salesforce_url(origin, allow_loopback):
             raise errors.Misconfigured("foreign_host")
         self.origin = origin
@@ -105,6 +185,8 @@ class LimitedSession(requests.Session):
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
         kwargs["allow_redirects"] = False
         kwargs.setdefault("timeout", TIMEOUT_S)
+        total_s = TOTAL_TIMEOUT_S if self._total_timeout_s is None else self._total_timeout_s
+        before = _ends_at.set(time.monotonic() + total_s)
         try:
             return super().request(method, url, *args, **kwargs)
         except requests.exceptions.InvalidSchema:
@@ -113,6 +195,8 @@ class LimitedSession(requests.Session):
             if _was_never_sent(error):
                 raise errors.TryLater("no_connection", type(error).__name__) from None
             raise errors.TryLater("no_answer", type(error).__name__, is_ambiguous=True) from None
+        finally:
+            _ends_at.reset(before)
 
     def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002
         """Nothing is a redirect for us: requests doesn't even prepare one, and a 3xx is an answer like any other."""

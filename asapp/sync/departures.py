@@ -40,7 +40,7 @@ from asapp.salesforce.records import Sighting
 from asapp.sync import store
 from asapp.sync.classes import Known, RowClass
 from asapp.sync.pages import ALSO, TWIN_BACK, Pull, TwinWatch, added, changed
-from asapp.sync.runs import Ring, start_run, write_under_lease
+from asapp.sync.runs import Ring, lock_run, start_run, write_under_lease
 
 HELD_SHARE = 0.2
 HELD_LEAST = 10
@@ -107,8 +107,10 @@ def ids_back_in_sweep(pull: Pull, seen: Collection[str]) -> list[str]:
     return [row.salesforce_id for row in rows if row.salesforce_id in seen or row.swept_in_run_id == pull.run_id]
 
 
-def approve(connection: Connection, ring: Ring, by: Actor = ITSELF) -> SyncRun:
-    """Let a run ask Salesforce again about the held contacts, and apply what still holds."""
+def approve(connection: Connection, ring: Ring, by: Actor = ITSELF) -> SyncRun | None:
+    """Let a run ask Salesforce again about the held contacts, and apply what still holds; None as in start_run."""
+    if not connection.can_sync:
+        return None
     moved = _move(connection.id, DepartureState.APPROVED, (DepartureState.HELD,))
     if moved:
         audit.record(Action.APPROVED, by, connection, contacts=moved)
@@ -126,6 +128,7 @@ def discard(connection: Connection, by: Actor = ITSELF) -> None:
 
 def nominate_sightings(pull: Pull, ids: Sequence[str], sightings: Mapping[str, Sighting]) -> list[str]:
     """Write down who of these has left, in the caller's transaction; return those who are still the user's."""
+    lock_run(pull.run_id, pull.lease)
     rows: list[dict[str, Any]] = []
     still_here: list[str] = []
     for salesforce_id in ids:
@@ -188,11 +191,14 @@ def settle(run: SyncRun, pull: Pull, stop_if_asked: Callable[[], None]) -> bool:
     stop_if_asked is called before each page, and may raise: what is left is applied when the run goes on.
     Applied is what this very run has found, or asked about again: an older answer may no longer be true.
     """
+    take_turns(pull.user_id)
+    lock_run(pull.run_id, pull.lease)
     renew_proposal(pull.connection_id)
     proposed = (DepartureState.FOUND, DepartureState.HELD)
     held = is_too_much(run, pull, count_switched_off(pull.connection_id, proposed))
     apply_all(run, pull, (DepartureState.APPROVED,), stop_if_asked)
     if held:
+        lock_run(pull.run_id, pull.lease)
         _move(pull.connection_id, DepartureState.HELD, (DepartureState.FOUND,))
     else:
         apply_all(run, pull, proposed, stop_if_asked)
@@ -297,6 +303,7 @@ def apply_all(run: SyncRun, pull: Pull, states: Sequence[DepartureState], stop_i
 def apply_batch(run: SyncRun, pull: Pull, batch: Sequence[Departure]) -> None:
     """Apply some departures in one transaction, ledger, twins, memberships and counters with them."""
     take_turns(pull.user_id)
+    lock_run(pull.run_id, pull.lease)
     ids = [departure.salesforce_id for departure in batch]
     known = store.find_known(pull.connection_id, ids)
     ledger = store.find_ledger(pull.connection_id, ids)
@@ -346,6 +353,7 @@ def match_blocked_addresses(run: SyncRun, pull: Pull) -> None:
     They outlive the ledger where contacts are removed on disconnecting; the next full read shows which still hold.
     """
     take_turns(pull.user_id)
+    lock_run(pull.run_id, pull.lease)
     too_many, too_few = unlike_ledger(pull.connection_id)
     if not too_many and not too_few:
         db.session.commit()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, or_
+from sqlalchemy import ColumnElement, and_, or_, select
 
-from asapp.models import Connection, ConnectionStatus, Partner
+from asapp.models import Connection, ConnectionStatus, Partner, User
 
 FIRST_BACKOFF = timedelta(minutes=2)
 MAX_BACKOFF_INTERVALS = 4
@@ -30,5 +30,6 @@ def is_due(now: datetime) -> ColumnElement[bool]:
         Connection.status == ConnectionStatus.CONNECTED,
         Connection.next_sync_at <= now,
         Partner.is_enabled,
+        select(User.id).where(User.id == Connection.user_id, User.deactivated_at.is_(None)).exists(),
         or_(Partner.paused_until.is_(None), Partner.paused_until <= now),
     )

@@ -14,14 +14,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 
+from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.orm import joinedload
 
 from asapp import logs
 from asapp.clock import utcnow
 from asapp.connections import app_health
 from asapp.contacts.addresses import address_key
 from asapp.contacts.lists import ensure_system_lists
+from asapp.contacts.twins import take_turns
+from asapp.database import retry_when_beaten
 from asapp.extensions import db
 from asapp.leads import following
 from asapp.models import Connection, Partner, RunPhase, RunStatus, SyncRun
@@ -43,6 +45,7 @@ from asapp.sync.runs import (
     end_run,
     hand_back,
     let_go,
+    lock_run,
     ring_for,
     ring_for_parked,
     write_under_lease,
@@ -108,6 +111,7 @@ class Execution:
         meter = Meter(db.engine, run.id, lease, partner.id, workplace.should_stop)
         self._client = workplace.open_client(connection, meter)
         self.interval_minutes = partner.sync_interval_minutes or workplace.default_interval_minutes
+        self.paused_until = partner.paused_until  # as it was when this worker took the run
         self.trusted = timedelta(days=partner.opt_outs_trusted_days)
         self.leads: following.Leads = None  # as the last opening of the window brought them
         self.leads_asked_at = utcnow()
@@ -128,6 +132,7 @@ class Execution:
             self.pull(),
             self.ask,
             self.write,
+            self.lock,
             self.leads_asked_at,
             wants_sweep,
             self.reads_all_opted_out,
@@ -211,7 +216,8 @@ class Execution:
 
     def apply(self, records: list[ContactRecord], unreadable: list[Unreadable], in_order: bool) -> None:
         if records or unreadable:
-            apply_page(self.run, self.pull(), records, unreadable, in_order=in_order)
+            pull = self.pull()
+            retry_when_beaten(db.session(), lambda: apply_page(self.run, pull, records, unreadable, in_order=in_order))
             self._stock = None
 
     @property
@@ -295,6 +301,7 @@ class Execution:
     def mark_swept(self, last_id: str, seen: set[str], to_read: list[str]) -> None:
         """Read what differs, and write down that everything up to this Id has been seen."""
         self.read_by_id(to_read)
+        lock_run(self.run.id, self.lease)
         store.mark_swept(self.connection.id, self.run.id, seen)
         self.write(sweep_after_id=last_id, swept=(self.run.swept or 0) + len(seen))
 
@@ -304,6 +311,7 @@ class Execution:
         Who turns out to be here again may open a proposal that had been discarded, which is then asked about as well.
         """
         for _ in range(MAX_CONFIRMATIONS):
+            lock_run(self.run.id, self.lease)
             departures.renew_proposal(self.connection.id)
             ids = departures.to_confirm(self.pull())
             if not ids:
@@ -339,11 +347,22 @@ class Execution:
 
     def finish(self, owned: int, swept: bool, held: bool, leads_trouble: errors.SalesforceError | None) -> None:
         """Write the ending, and what the next run starts from, in one transaction."""
+        expected = self.stock.expected
+        retry_when_beaten(db.session(), lambda: self._finish(owned, expected, swept, held, leads_trouble))
+        log.info("run held" if held else "run complete")
+
+    def _finish(
+        self, owned: int, expected: int, swept: bool, held: bool, leads_trouble: errors.SalesforceError | None
+    ) -> None:
         now = utcnow()
-        run, expected = self.run, self.stock.expected
-        connection = db.session.get_one(
-            Connection, self.connection.id, populate_existing=True, options=[joinedload(Connection.partner)]
+        run = self.run
+        self.note_usage(now)
+        connection = db.session.get(
+            Connection, self.connection.id, populate_existing=True, with_for_update={"key_share": True}
         )
+        if connection is None:  # deleted with its firm
+            db.session.rollback()
+            raise LeaseLost
         connection.watermark = run.opened_at
         connection.opt_out_field_read = run.opt_out_field
         connection.first_synced_at = connection.first_synced_at or now
@@ -359,16 +378,19 @@ class Execution:
         connection.sweep_wanted = owned != expected
         if swept or run.is_full:
             connection.swept_at = now
-        self.note_usage(connection.partner, now)
+        db.session.flush()  # the connection before the run, which is the lock order
         end_run(run, self.lease, RunStatus.HELD if held else RunStatus.COMPLETE, phase=RunPhase.BALANCING)
         db.session.commit()
-        log.info("run held" if held else "run complete")
 
-    def note_usage(self, partner: Partner, now: datetime) -> None:
-        partner.paused_until = partner.paused_why = None
+    def note_usage(self, now: datetime) -> None:
+        """Write down the firm's figures, and end the pause that this run has shown to be over; not one that began meanwhile."""
+        firm = update(Partner).where(Partner.id == self.partner_id).execution_options(synchronize_session=False)
+        if self.paused_until is not None:
+            is_the_same = Partner.paused_until == self.paused_until
+            db.session.execute(firm.where(is_the_same).values(paused_until=None, paused_why=None))
         if self._client.usage:
-            partner.org_calls_used, partner.org_calls_allowed = self._client.usage
-            partner.org_calls_seen_at = now
+            used, allowed = self._client.usage
+            db.session.execute(firm.values(org_calls_used=used, org_calls_allowed=allowed, org_calls_seen_at=now))
 
     def stop_if_asked(self, *, is_end_of_slice_a_reason: bool = True) -> None:
         if self.workplace.should_stop():
@@ -381,6 +403,11 @@ class Execution:
         for name, value in values.items():
             setattr(self.run, name, value)
         self._noted |= values
+
+    def lock(self) -> None:
+        """Take the advisor's row and the run's before leads or contacts are written."""
+        take_turns(self.connection.user_id)
+        lock_run(self.run.id, self.lease)
 
     def write(self, **values: object) -> None:
         """Write to the run and its row, and commit."""
@@ -457,20 +484,33 @@ def write_failure(
 ) -> None:
     """End the run as failed, and let the connection wait longer from failure to failure."""
     db.session.rollback()
+    retry_when_beaten(db.session(), lambda: _write_failure(run_id, lease, connection_id, error, workplace))
+
+
+def _write_failure(
+    run_id: int, lease: str, connection_id: int, error: errors.SalesforceError, workplace: Workplace
+) -> None:
     now = utcnow()
-    connection = db.session.get_one(Connection, connection_id, populate_existing=True)
+    if isinstance(error, errors.LimitReached):
+        partner = select(Connection.partner_id).where(Connection.id == connection_id).scalar_subquery()
+        if firm := db.session.scalar(select(Partner).where(Partner.id == partner)):
+            pause(db.session(), firm, error, now)
+            db.session.flush()  # the firm before the connection, and that before the run: the lock order
+    connection = db.session.get(Connection, connection_id, populate_existing=True, with_for_update={"key_share": True})
+    if connection is None:  # deleted with its firm, and the run with it
+        db.session.rollback()
+        return
     code = error.code
     if isinstance(error, errors.FieldHidden) and error.detail in ("", connection.partner.opt_out_field):
         code = CANT_SEE_OPT_OUTS
         connection.opt_outs_known_until = now  # unknown never counts as "may be written to"
-    if isinstance(error, errors.LimitReached):
-        pause(db.session(), connection.partner, error, now)
     app_health.note_moved(db.session(), connection, error)
     connection.failures_in_a_row += 1
     connection.last_failure = code
     minutes = connection.partner.sync_interval_minutes or workplace.default_interval_minutes
     if connection.first_synced_at is not None:
         connection.next_sync_at = next_sync_at(now, minutes, connection.failures_in_a_row)
+    db.session.flush()
     write_ending(run_id, lease, RunStatus.FAILED, error, code)
 
 
@@ -481,7 +521,9 @@ def write_ending(
     error: errors.SalesforceError | None = None,
     code: str | None = None,
 ) -> None:
-    run = db.session.get_one(SyncRun, run_id)
+    run = db.session.get(SyncRun, run_id)
+    if run is None:
+        return
     try:
         end_run(
             run,

@@ -23,7 +23,7 @@ from asapp.models.search import search_key
 from asapp.salesforce.records import ContactRecord, Unreadable
 from asapp.sync import store
 from asapp.sync.classes import Becomes, Known, RowClass, Verdict, judge
-from asapp.sync.runs import write_under_lease
+from asapp.sync.runs import lock_run, write_under_lease
 
 COUNTED = (
     RowClass.DEACTIVATED,
@@ -111,6 +111,7 @@ def apply_page(
     latest = {record.id: record for record in mine}
     hashes = {record.id: address_hash(record.email, pull.address_key) for record in latest.values() if record.email}
     take_turns(pull.user_id)
+    lock_run(pull.run_id, pull.lease)
     around = look_around(pull, latest.values(), hashes)
     work = PageWork(is_again=not in_order)
     work.skipped[NOT_YOURS] += len(records) - len(mine)

@@ -12,16 +12,19 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, func, select, update
+from sqlalchemy import ColumnElement, CursorResult, case, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, joinedload
 from sqlalchemy.orm.attributes import set_committed_value
 
 from asapp.clock import utcnow
 from asapp.extensions import db
-from asapp.models import Connection, Partner, RunStatus, RunTrigger, SyncRun
+from asapp.models import Connection, ConnectionStatus, Partner, RunStatus, RunTrigger, SyncRun, User
+from asapp.models.run import ACTIVE
 
-LEASE = timedelta(seconds=60)  # longer than one call to Salesforce may take (salesforce/session.py)
+# Renewed before each call, so longer than a call that is refused, the wait for a refresh, and a refresh of our own together
+# (docs/decisions/06-leases-and-a-doorbell.md has the sum).
+LEASE = timedelta(seconds=100)
 MAX_TRIES = 3
 MAX_RUNS_OF_AN_ORG = 4  # at once, so that a big firm doesn't keep small ones waiting
 
@@ -40,8 +43,13 @@ class CancelRequested(Exception):
     """The advisor has cancelled the run."""
 
 
-def start_run(connection: Connection, trigger: RunTrigger, ring: Ring) -> SyncRun:
-    """Return the active run of this connection, made now if there is none. It is committed before its job is enqueued."""
+def start_run(connection: Connection, trigger: RunTrigger, ring: Ring) -> SyncRun | None:
+    """Return the active run of this connection, made now if there is none. It is committed before its job is enqueued.
+
+    None where nothing may be read for it: it is not connected, or its firm or its advisor is inactive.
+    """
+    if not connection.can_sync:
+        return None
     run = find_active_run(connection.id)
     if run is None:
         run = SyncRun(connection_id=connection.id, trigger=trigger, skipped={}, also={})
@@ -104,13 +112,18 @@ def claim_run(run_id: int) -> SyncRun | None:
     writes what a run reads of them, and no commit makes us read it again.
     """
     now = utcnow()
-    if has_enough_runs(run_id, now):
-        _execute(update(SyncRun).where(SyncRun.id == run_id, SyncRun.status == RunStatus.QUEUED).values(is_parked=True))
+    is_waiting = (SyncRun.id == run_id, SyncRun.status == RunStatus.QUEUED)
+    if has_enough_runs(run_id, now):  # which locks the firm: nobody disables it before we have committed
+        _execute(update(SyncRun).where(*is_waiting).values(is_parked=True))
+        db.session.commit()
+        return None
+    if why_not := find_obstacle(run_id):
+        _stop(*is_waiting, code=why_not)
         db.session.commit()
         return None
     won = _execute(
         update(SyncRun)
-        .where(SyncRun.id == run_id, SyncRun.status == RunStatus.QUEUED)
+        .where(*is_waiting)
         .values(
             status=RunStatus.RUNNING,
             lease=secrets.token_hex(16),
@@ -134,7 +147,11 @@ def detached(run_id: int) -> SyncRun:
 def has_enough_runs(run_id: int, now: datetime) -> bool:
     """Are MAX_RUNS_OF_AN_ORG others of this run's firm going on? Locks the firm until the caller's transaction ends."""
     partner_id = db.session.scalar(
-        select(Partner.id).join(Connection).join(SyncRun).where(SyncRun.id == run_id).with_for_update(of=Partner)
+        select(Partner.id)
+        .join(Connection)
+        .join(SyncRun)
+        .where(SyncRun.id == run_id)
+        .with_for_update(of=Partner, key_share=True)
     )
     running = db.session.scalar(
         select(func.count())
@@ -145,6 +162,43 @@ def has_enough_runs(run_id: int, now: datetime) -> bool:
     return (running or 0) >= MAX_RUNS_OF_AN_ORG
 
 
+def find_obstacle(run_id: int) -> str | None:
+    """Return why nothing may be read for this run now, as a key of sync/words.py STOPPED."""
+    row = db.session.execute(
+        select(Connection.status, User.deactivated_at, Partner.is_enabled)
+        .select_from(SyncRun)
+        .join(Connection)
+        .join(User, User.id == Connection.user_id)
+        .join(Partner, Partner.id == Connection.partner_id)
+        .where(SyncRun.id == run_id)
+    ).first()
+    if row is None or row.status == ConnectionStatus.DISCONNECTED:
+        return "disconnected"
+    if row.deactivated_at is not None:
+        return "advisor_inactive"
+    return None if row.is_enabled else "firm_disabled"
+
+
+def stop_runs_of_firm(partner_id: int) -> None:
+    """End the firm's runs that wait or are under way, in the caller's transaction. Their workers write nothing more."""
+    of_firm = select(Connection.id).where(Connection.partner_id == partner_id)
+    _stop(SyncRun.connection_id.in_(of_firm), SyncRun.status.in_(ACTIVE), code="firm_disabled")
+
+
+def stop_run_of(connection_id: int, code: str) -> None:
+    """As above, for one connection that ends."""
+    _stop(SyncRun.connection_id == connection_id, SyncRun.status.in_(ACTIVE), code=code)
+
+
+def _stop(*which: ColumnElement[bool], code: str) -> None:
+    _execute(
+        update(SyncRun)
+        .where(*which)
+        .values(status=RunStatus.CANCELLED, finished_at=utcnow(), lease=None, lease_until=None, error_code=code)
+        .execution_options(synchronize_session="fetch")
+    )
+
+
 def ring_for_parked(partner_id: int, ring: Ring) -> None:
     """Let the run of this firm go on that has waited longest for another to end."""
     run = db.session.scalar(
@@ -153,12 +207,25 @@ def ring_for_parked(partner_id: int, ring: Ring) -> None:
         .where(Connection.partner_id == partner_id, SyncRun.status == RunStatus.QUEUED, SyncRun.is_parked)
         .order_by(SyncRun.queued_at, SyncRun.id)
         .limit(1)
+        .with_for_update(of=SyncRun, skip_locked=True, key_share=True)  # two that end at once let two go on
     )
     if run is None:
         db.session.commit()
         return
     run.is_parked = False
     ring_for(run, ring)
+
+
+def lock_run(run_id: int, lease: str) -> None:
+    """Lock the run's row before the rows that it writes (the lock order); raise LeaseLost if it isn't ours any more."""
+    held = db.session.scalar(
+        select(SyncRun.id)
+        .where(SyncRun.id == run_id, SyncRun.lease == lease, SyncRun.status == RunStatus.RUNNING)
+        .with_for_update(key_share=True)
+    )
+    if held is None:
+        db.session.rollback()
+        raise LeaseLost
 
 
 def write_under_lease(run: SyncRun, lease: str, /, **values: Any) -> None:
@@ -207,13 +274,17 @@ def let_go(run_id: int, lease: str) -> None:
 def request_cancel(run: SyncRun) -> None:
     """End a queued run now, a running one at its next page."""
     now = utcnow()
+    # In one statement: between two of them the run may be handed back to the queue.
+    is_queued = SyncRun.status == RunStatus.QUEUED
     _execute(
         update(SyncRun)
-        .where(SyncRun.id == run.id, SyncRun.status == RunStatus.QUEUED)
-        .values(status=RunStatus.CANCELLED, cancel_requested_at=now, finished_at=now)
-    )
-    _execute(
-        update(SyncRun).where(SyncRun.id == run.id, SyncRun.status == RunStatus.RUNNING).values(cancel_requested_at=now)
+        .where(SyncRun.id == run.id, SyncRun.status.in_(ACTIVE))
+        .values(
+            status=case((is_queued, RunStatus.CANCELLED.value), else_=SyncRun.status),
+            finished_at=case((is_queued, now), else_=SyncRun.finished_at),
+            cancel_requested_at=now,
+        )
+        .execution_options(synchronize_session="fetch")
     )
     db.session.commit()
 

@@ -37,6 +37,11 @@ class About:
     detail: str = ""
 
 
+def explain_stop(code: str | None, firm: str) -> str:
+    """Say why a run was cancelled. code: a key of STOPPED; None: the advisor pressed Cancel."""
+    return STOPPED.get(code or "", "What had been read stays. The next sync reads the rest.").format(firm=firm)
+
+
 def explain(code: str | None, about: About) -> Words:
     """Return the words for a run's error code."""
     words = FAILURES.get(code or "", FAILURES["our_bug"])
@@ -60,6 +65,13 @@ def _later(headline: str, happened: str, fixed_by: FixedBy = FixedBy.NOBODY) -> 
 def _admin(headline: str, happened: str, forward: str, safe: str = SAFE) -> Words:
     return Words(headline, happened, safe, ASK_ADMIN, FixedBy.FIRM_ADMIN, forward)
 
+
+STOPPED: Mapping[str, str] = {
+    "disconnected": "Your account was disconnected while it was going on. What had been read stays.",
+    "firm_disabled": "Salesforce was switched off for {firm} while it was going on. What had been read stays. The next sync, "
+    "once it is on again, reads the rest.",
+    "advisor_inactive": "Your account here was switched off while it was going on. What had been read stays.",
+}
 
 FAILURES: Mapping[str, Words] = {
     "opt_out_hidden": Words(

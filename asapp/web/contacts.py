@@ -312,7 +312,8 @@ def _answer(whom: str) -> dict[str, object]:
         return {"refusal": str(refusal)}
     connection = find_current(current_user)
     hashed = why.hash_of(question, current_user.partner, vault())
-    way = (lambda: open_way(connection, connect_settings())) if connection else None
+    is_on = connection is not None and connection.partner.is_enabled
+    way = (lambda: open_way(connection, connect_settings())) if connection and is_on else None
     verdict = why.find_out(current_user.id, question, hashed, connection, way)
     who = (verdict.contact.name if verdict.contact else "") or question.email or "this record"
     return {

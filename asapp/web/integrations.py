@@ -81,7 +81,7 @@ def progress_url(milestone: str) -> str:
 @advisor_required
 def sync() -> ResponseReturnValue:
     connection = connections.find_current(person())
-    if connection is not None and connection.is_connected:
+    if connection is not None:
         runs.start_run(connection, RunTrigger.MANUAL, queues().ring_for_runs)
     return answer_with_panel()
 
@@ -100,7 +100,7 @@ def cancel() -> ResponseReturnValue:
 @advisor_required
 def approve() -> ResponseReturnValue:
     connection = connections.find_current(person())
-    if connection is not None and connection.is_connected:
+    if connection is not None:
         departures.approve(connection, queues().ring_for_runs, actor())
     return answer_with_panel()
 
@@ -133,7 +133,7 @@ def held_csv() -> ResponseReturnValue:
 def preview() -> ResponseReturnValue:
     """What the first sync will bring: asked of Salesforce, so a part of its own that comes when it comes."""
     connection = connections.find_current(person())
-    if connection is None or not connection.is_connected or connection.first_synced_at is not None:
+    if connection is None or not connection.can_sync or connection.first_synced_at is not None:
         return go_to(panel_url())
     numbers = ahead.look_ahead(connection, connect_settings())
     if wants_part():

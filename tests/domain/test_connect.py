@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from dataclasses import replace
 from datetime import timedelta
 
@@ -17,11 +18,12 @@ from asapp.connections.look import look
 from asapp.connections.words import CONNECT_FAILURES, Explained
 from asapp.database import writing
 from asapp.extensions import db
-from asapp.models import Connection, Contact, LedgerEntry, OAuthState, PartnerCheck, PendingGrant, SyncRun
+from asapp.models import Connection, Contact, LedgerEntry, OAuthState, PartnerCheck, PendingGrant, SyncRun, User
 from asapp.simulator.answers import Answer
 from asapp.simulator.server import Running
 from tests.connecting import CALLBACK, Desk, visit
 from tests.factories import make_advisor, make_contact, make_run
+from tests.racing import race
 
 
 @pytest.fixture
@@ -373,6 +375,54 @@ def test_switch_disconnects_the_old_user_and_starts_anew(desk: Desk) -> None:
     assert db.session.scalar(select(PendingGrant)) is None
 
 
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+def test_switch_pressed_twice_at_once_is_one_switch(desk: Desk, app: Flask) -> None:
+    """Both requests have read the grant that waits. SQLite lets the second begin when the first is done."""
+    desk.connect()
+    desk.connect(desk.jonas)
+    user_id, have_read = desk.advisor.id, threading.Barrier(2)
+
+    def press() -> str | None:
+        user = db.session.get_one(User, user_id)
+        waiting = pending.find_pending(user)
+        assert waiting is not None
+        have_read.wait(20)
+        connection = pending.switch(user, waiting, desk.settings)
+        return connection and connection.salesforce_user_id
+
+    assert race(app, press, press) == [desk.jonas] * 2
+    connection = desk.connection()
+    assert connection.salesforce_user_id == desk.jonas
+    assert desk.approvals() == [desk.tokens_of(connection)[1]]
+
+
+def test_nobody_switches_to_a_grant_whose_time_is_over(desk: Desk) -> None:
+    """The button was on the page before; the tick may have given the grant back already."""
+    desk.connect()
+    desk.connect(desk.jonas)
+    waiting = pending.find_pending(desk.advisor)
+    assert waiting is not None
+    waiting.expires_at = utcnow()
+    db.session.commit()
+    with writing():
+        assert pending.switch(desk.advisor, waiting, desk.settings) == desk.connection()
+        assert pending.drop_expired(desk.settings) == 1
+    assert desk.connection().salesforce_user_id == desk.amara
+    assert desk.approvals() == [desk.tokens_of(desk.connection())[1]]
+
+
+def test_switching_says_so_where_salesforce_did_not_hear_that_the_old_permission_is_given_back(desk: Desk) -> None:
+    desk.connect()
+    old_id = desk.connection().id
+    desk.connect(desk.jonas)
+    desk.org.trouble.add("server_unavailable_html", path="/services/oauth2/revoke")
+    waiting = pending.find_pending(desk.advisor)
+    assert waiting is not None
+    with writing():
+        pending.switch(desk.advisor, waiting, desk.settings)
+    assert db.session.get_one(Connection, old_id).status_reason == connections.REVOKE_FAILED
+
+
 def test_keep_gives_the_new_grant_back(desk: Desk) -> None:
     desk.connect()
     desk.connect(desk.jonas)
@@ -390,6 +440,52 @@ def test_no_decision_within_fifteen_minutes_is_keep(desk: Desk) -> None:
     with writing():
         assert pending.drop_expired(desk.settings, later) == 1
     assert len(desk.approvals()) == 1
+
+
+def test_a_grant_that_salesforce_did_not_hear_of_is_given_back_later(desk: Desk) -> None:
+    desk.connect()
+    desk.connect(desk.jonas)
+    fault = desk.org.trouble.add("server_unavailable_html", path="/services/oauth2/revoke")
+    with writing():
+        pending.keep(desk.advisor, desk.settings)
+    assert len(desk.approvals()) == 2
+    assert pending.find_pending(desk.advisor) is None
+    fault.remove()
+    mark, soon = desk.org.calls.mark(), utcnow()
+    with writing():
+        assert pending.drop_expired(desk.settings, soon) == 0, "not at every tick"
+    assert list(desk.org.calls.since(mark)) == []
+    with writing():
+        assert pending.drop_expired(desk.settings, soon + timedelta(minutes=16)) == 1
+    assert desk.approvals() == [desk.tokens_of(desk.connection())[1]]
+
+
+def test_after_three_days_a_grant_is_given_up_and_that_is_logged(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    desk.connect()
+    desk.connect(desk.jonas)
+    desk.org.trouble.add("server_unavailable_html", path="/services/oauth2/revoke")
+    with writing():
+        pending.keep(desk.advisor, desk.settings)
+        assert pending.drop_expired(desk.settings, utcnow() + timedelta(days=2)) == 0
+        assert "without being given back" not in caplog.text
+        assert pending.drop_expired(desk.settings, utcnow() + timedelta(days=4)) == 1
+    assert "without being given back" in caplog.text
+
+
+def test_a_tick_does_not_wait_for_one_revocation_after_the_other(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("Bob Stone", "Charlie Reyes", "Dana Holt"):
+        advisor = make_advisor(desk.partner, name=name)
+        first, second = (desk.org.add_user(name=f"{name} {n}", username=f"{n}{name[0]}@x.example") for n in (1, 2))
+        desk.connect(first, advisor)
+        desk.connect(second, advisor)
+    later = utcnow() + timedelta(minutes=16)
+    monkeypatch.setattr(pending, "GIVING_BACK_S", -1.0)
+    with writing():
+        assert pending.drop_expired(desk.settings, later) == 0
+    monkeypatch.setattr(pending, "GIVING_BACK_S", 60.0)
+    with writing():
+        assert pending.drop_expired(desk.settings, later) == 3
+    assert len(desk.approvals()) == 3
 
 
 def test_a_newer_log_in_replaces_the_one_that_waits(desk: Desk) -> None:

@@ -8,16 +8,19 @@ from datetime import datetime, timedelta
 
 import pytest
 from flask import Flask
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
+from sqlalchemy.orm import Session
 
 from asapp.clock import utcnow
 from asapp.database import writing
 from asapp.extensions import db
 from asapp.jobs.queues import Queues
 from asapp.models import Connection, ConnectionStatus, Partner, RunStatus, RunTrigger, SyncRun
-from asapp.sync import runs
+from asapp.sync import departures, runs
 from asapp.sync.dispatch import Dispatched, dispatch, start_and_ring
+from asapp.sync.words import STOPPED
 from tests.factories import make_advisor, make_connection, make_partner, make_run, make_synced_connection, save
+from tests.racing import race
 from tests.services import RedisServer
 
 HOUR = 60
@@ -140,6 +143,47 @@ def test_a_connection_that_is_not_there_is_never_due(app: Flask, bell: Bell, sta
     assert tick(bell).started == 0
 
 
+def test_an_advisor_who_is_deactivated_is_never_due(app: Flask, bell: Bell) -> None:
+    connection = make_due()
+    connection.user.deactivated_at = utcnow()
+    save(connection.user)
+    assert tick(bell).started == 0
+
+
+def switch_off(connection: Connection, what: str) -> None:
+    if what == "firm_disabled":
+        connection.partner.is_enabled = False
+    elif what == "advisor_inactive":
+        connection.user.deactivated_at = utcnow()
+    else:
+        connection.status = ConnectionStatus.DISCONNECTED
+    save(connection)
+
+
+OFF = pytest.mark.parametrize("what", ["firm_disabled", "advisor_inactive", "disconnected"])
+
+
+@OFF
+def test_nothing_begins_for_what_is_inactive(app: Flask, bell: Bell, what: str) -> None:
+    connection = make_due(late=-MINUTE)
+    switch_off(connection, what)
+    assert runs.start_run(connection, RunTrigger.MANUAL, bell.ring) is None
+    assert departures.approve(connection, bell.ring) is None
+    assert runs_of(connection) == []
+
+
+@OFF
+def test_a_run_that_waited_meanwhile_ends_and_says_why(app: Flask, bell: Bell, what: str) -> None:
+    connection = make_due(late=-MINUTE)
+    run = make_run(connection, RunStatus.QUEUED)
+    switch_off(connection, what)
+    assert runs.claim_run(run.id) is None
+    db.session.refresh(run)
+    assert (run.status, run.error_code) == (RunStatus.CANCELLED, what)
+    assert run.finished_at is not None
+    assert what in STOPPED
+
+
 def test_more_than_a_batch_is_started_in_one_tick(app: Flask, bell: Bell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("asapp.sync.dispatch.CLAIMS", 3)
     monkeypatch.setattr("asapp.sync.dispatch.BATCH", 2)
@@ -241,6 +285,30 @@ def test_after_three_workers_died_with_it_a_run_fails(app: Flask, bell: Bell) ->
     assert runs.find_active_run(connection.id) is None
 
 
+def test_a_cancel_that_meets_a_run_on_its_way_back_to_the_queue_counts(app: Flask) -> None:
+    """A worker that ends hands the run back, and commits while the advisor's Cancel waits for the row."""
+    run = make_run(make_due(late=-MINUTE), RunStatus.RUNNING, lease="held", lease_until=utcnow() + MINUTE)
+    run_id = run.id
+    db.session.commit()
+
+    def cancel() -> None:
+        with app.app_context(), writing():
+            runs.request_cancel(db.session.get_one(SyncRun, run_id))
+            db.session.remove()
+
+    with writing(), Session(db.engine) as worker:
+        worker.execute(
+            update(SyncRun).where(SyncRun.id == run_id).values(status=RunStatus.QUEUED, lease=None, lease_until=None)
+        )
+        thread = threading.Thread(target=cancel)
+        thread.start()
+        thread.join(0.3)
+        worker.commit()
+    thread.join(20)
+    db.session.refresh(run)
+    assert run.status == RunStatus.CANCELLED
+
+
 def test_who_comes_back_from_the_dead_has_lost_its_lease(app: Flask, bell: Bell) -> None:
     run = make_run(make_due(late=-MINUTE), RunStatus.QUEUED)
     claimed = runs.claim_run(run.id)
@@ -332,3 +400,13 @@ def test_a_parked_run_waits_while_another_of_its_firm_is_going_on(app: Flask) ->
     rung: list[int] = []
     dispatch(lambda ids: bool(rung.extend(ids)) or True, lambda ids: [], 60)
     assert rung == []
+
+
+def test_two_runs_that_end_at_once_let_two_others_of_their_firm_go_on(app: Flask, bell: Bell) -> None:
+    partner = make_partner()
+    waiting = [
+        make_run(make_synced_connection(make_advisor(partner)), RunStatus.QUEUED, is_parked=True) for _ in range(2)
+    ]
+    ids, partner_id = [run.id for run in waiting], partner.id
+    race(app, *[lambda: runs.ring_for_parked(partner_id, bell.ring)] * 2)
+    assert sorted(bell.rung) == ids

@@ -280,3 +280,27 @@ def test_a_firm_that_is_deleted_takes_those_who_stayed_with_it(app: Flask, offic
     assert db.session.get(Contact, contact_id) is None
     assert [contact.first_name for contact in db.session.scalars(select(Contact))] == ["Byhand"]
     assert lead.is_erased
+
+
+@pytest.mark.parametrize("what", ["deactivate", "move"])
+def test_what_breaks_off_has_done_nothing(
+    app: Flask, office: PostOffice, fjord: Partner, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or else a person who is out stays connected, and is synced for ever."""
+
+    def break_off(*_: object) -> None:
+        raise RuntimeError("killed here")
+
+    monkeypatch.setattr(connections, "end_connection", break_off)
+    advisor = office.advisor
+    firm_id = advisor.partner_id
+    ends = {
+        "move": lambda: advisors.move(advisor, fjord, True, settings(app)),
+        "deactivate": lambda: advisors.deactivate(advisor, settings(app)),
+    }
+    with pytest.raises(RuntimeError), writing():
+        ends[what]()
+    db.session.rollback()
+    db.session.expire_all()
+    assert (advisor.is_active, advisor.partner_id) == (True, firm_id)
+    assert connections.find_current(advisor) is not None

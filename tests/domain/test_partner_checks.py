@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
 import requests_mock
 from flask import Flask
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from asapp.database import writing
 from asapp.extensions import db
 from asapp.fields import InvalidFields
-from asapp.models import ApiUsage, PartnerCheck
+from asapp.models import ApiUsage, Partner, PartnerCheck
 from asapp.partners import checks, partners
 from asapp.partners.check_words import TITLES
 from asapp.partners.partners import PartnerDetails
@@ -218,6 +220,26 @@ def test_a_field_is_stored_as_salesforce_spells_it(desk: Desk) -> None:
     assert desk.partner.opt_out_field == "HasOptedOutOfEmail"
 
 
+def test_a_field_that_an_admin_names_while_salesforce_is_asked_stays(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.connect()
+    desk.partner.opt_out_field = "hasoptedoutofemail"
+    db.session.commit()
+    partner_id, ask = desk.partner.id, probe.look_with
+
+    def ask_slowly(*args: Any, **kwargs: Any) -> probe.UserFindings:
+        answer = ask(*args, **kwargs)
+        with writing(), Session(db.engine) as admin:
+            admin.get_one(Partner, partner_id).opt_out_field = "Do_Not_Email__c"
+            admin.commit()
+        return answer
+
+    monkeypatch.setattr(probe, "look_with", ask_slowly)
+    run(desk)
+    assert desk.partner.opt_out_field == "Do_Not_Email__c"
+
+
 def test_a_field_that_is_no_checkbox_is_refused_when_it_can_be_known(desk: Desk) -> None:
     with writing():
         assert checks.spelling_of_opt_out_field(desk.partner, "Phone", desk.settings) == "Phone"
@@ -310,6 +332,33 @@ def enter_secret(desk: Desk, secret: str) -> None:
     details = PartnerDetails(desk.partner.name, desk.url, KEY, secret)
     with writing():
         partners.change_partner(desk.partner, details, desk.settings.vault, True)
+
+
+def test_a_secret_that_is_entered_while_another_takes_over_is_kept(desk: Desk, app: Flask) -> None:
+    """An admin's change is committed while the check waits for the firm's row."""
+    vault, partner_id = app.extensions["asapp.vault"], desk.partner.id
+    desk.partner.seal(vault, "pending_secret_sealed", "second")
+    second = desk.partner.pending_secret_sealed
+    db.session.commit()
+    took_over = []
+
+    def take_over() -> None:
+        with app.app_context(), writing():
+            took_over.append(checks._promote(partner_id, second, vault))
+            db.session.remove()
+
+    with writing(), Session(db.engine) as admin:
+        admin.get_one(Partner, partner_id).seal(vault, "pending_secret_sealed", "third")
+        admin.flush()
+        thread = threading.Thread(target=take_over)
+        thread.start()
+        thread.join(0.3)
+        admin.commit()
+    thread.join(20)
+    db.session.refresh(desk.partner)
+    assert took_over == [False]
+    assert desk.partner.unseal(vault, "pending_secret_sealed") == "third"
+    assert desk.partner.unseal(vault, "consumer_secret_sealed") == SECRET
 
 
 def test_a_firm_without_key_and_secret_has_no_checks(desk: Desk) -> None:

@@ -8,10 +8,12 @@ import pytest
 import requests_mock
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import func, select, text
+from sqlalchemy import PrimaryKeyConstraint, UniqueConstraint, func, select, text
 
 from asapp.accounts import users
 from asapp.clock import utcnow
+from asapp.connections import pending
+from asapp.connections.settings import ConnectSettings
 from asapp.database import Base
 from asapp.extensions import db
 from asapp.leads import consent
@@ -23,10 +25,15 @@ from asapp.models import (
     Contact,
     Lead,
     Partner,
+    RunStatus,
     SyncRun,
     User,
 )
+from asapp.partners import ending
+from asapp.salesforce.oauth import Grant, Identity
+from asapp.sync.runs import LeaseLost, write_under_lease
 from tests.factories import (
+    ORG_ID,
     PASSWORD,
     log_in,
     make_admin,
@@ -125,6 +132,28 @@ def test_disabling_gives_permissions_back_where_that_is_chosen(
     assert db.session.get_one(Partner, partner.id).is_ready
 
 
+def test_disabling_stops_the_runs_that_wait_or_are_under_way(app: Flask) -> None:
+    partner, _, connection = a_firm_at_work()
+    running = make_run(connection, RunStatus.RUNNING, lease="held", lease_until=utcnow())
+    waiting = make_run(make_connection(make_advisor(partner, name="Bob Stone")), RunStatus.QUEUED)
+    elsewhere = make_run(make_connection(make_advisor(name="Charlie Reyes")), RunStatus.QUEUED)
+    ending.disable(partner, False, ConnectSettings(app.extensions["asapp.vault"]))
+    db.session.expire_all()
+    assert [(run.status, run.error_code) for run in (running, waiting)] == [("cancelled", "firm_disabled")] * 2
+    assert elsewhere.is_queued
+    with pytest.raises(LeaseLost):
+        write_under_lease(running, "held", read=1)
+
+
+def test_deleting_gives_back_a_grant_that_waits_for_a_decision(app: Flask, revoking: Any) -> None:
+    partner, alice, _ = a_firm_at_work()
+    settings = ConnectSettings(app.extensions["asapp.vault"])
+    grant = Grant("access", "waiting-refresh", partner.salesforce_url, ORG_ID, "0055g00000AbCdEAAV", "api")
+    pending.put_pending(alice, partner.id, grant, Identity("jonas@northgate.example", "Jonas", ""), settings)
+    ending.delete_partner(partner, settings)
+    assert any("waiting-refresh" in call.text for call in revoking.request_history)
+
+
 def test_deleting_asks_for_the_name(client: FlaskClient, ada: User) -> None:
     a_firm_at_work()
     assert "Delete Northgate Wealth?" in client.get(f"{PATH}/delete").text
@@ -153,6 +182,18 @@ def test_a_deleted_firm_leaves_no_name_no_address_and_no_key(client: FlaskClient
     assert db.session.get_one(Partner, partner_id).deleted_at
     assert users.log_in(email, PASSWORD) is None
     assert revoking.call_count == 1
+
+
+def test_a_connection_that_goes_is_not_looked_for_in_every_row() -> None:
+    """Whatever refers to it has an index that begins with that column; else each costs a scan of everybody's contacts."""
+    for table in Base.metadata.sorted_tables:
+        keys = (
+            *table.indexes,
+            *(c for c in table.constraints if isinstance(c, PrimaryKeyConstraint | UniqueConstraint)),
+        )
+        found_at_once = {next(iter(key.columns)).name for key in keys if len(key.columns)}
+        refer = {key.parent.name for key in table.foreign_keys if key.column.table.name == "connections"}
+        assert refer <= found_at_once, table.name
 
 
 def test_another_firm_is_untouched(client: FlaskClient, ada: User, revoking: Any) -> None:

@@ -19,8 +19,9 @@ from asapp.database import writing
 from asapp.extensions import db
 from asapp.models import Contact, Reason, User
 from asapp.simulator import Running
-from asapp.sync import departures
+from asapp.sync import departures, runs
 from asapp.sync.books import balance
+from asapp.sync.execute import Execution
 from tests.factories import make_contact
 from tests.syncing import Office, contacts_here, reasons_here
 
@@ -238,3 +239,36 @@ def test_a_contact_made_by_hand_and_deleted_while_it_is_adopted_is_not_lost(app:
     office.sync()
     wait()
     assert [c.salesforce_id for c in contacts_here(office.connection)] == [salesforce_id]
+
+
+def test_a_pause_that_begins_while_a_run_goes_on_outlasts_it(office: Office) -> None:
+    """Another run of the firm has used the last of its calls."""
+    execution = begin(office)
+    firm, until = office.connection.partner, utcnow() + timedelta(hours=20)
+    firm.paused_until, firm.paused_why = until, "share_used_up"
+    office.save()
+    go(execution)
+    assert (office.reload(firm).paused_until, firm.paused_why) == (until, "share_used_up")
+
+
+def test_a_pause_that_a_good_run_has_shown_to_be_over_ends(office: Office) -> None:
+    firm = office.connection.partner
+    firm.paused_until, firm.paused_why = utcnow() + timedelta(hours=1), "org_nearly_full"
+    office.save()
+    go(begin(office))
+    assert (office.reload(firm).paused_until, firm.paused_why) == (None, None)
+
+
+def begin(office: Office) -> Execution:
+    run = office.start()
+    assert run is not None
+    claimed = runs.claim_run(run.id)
+    assert claimed is not None
+    assert claimed.lease is not None
+    return Execution(claimed, claimed.lease, office.workplace())
+
+
+def go(execution: Execution) -> None:
+    with writing():
+        execution.go()
+    execution.close()

@@ -16,6 +16,7 @@ from sqlalchemy import update
 from asapp.clock import utcnow
 from asapp.connections import connections, tokens
 from asapp.connections.tokens import StoredTokens, find_idle, refresh_idle
+from asapp.database import writing
 from asapp.extensions import db
 from asapp.models import Connection
 from asapp.salesforce.errors import Misconfigured, ReconnectNeeded, TryLater
@@ -326,6 +327,47 @@ def test_a_refusal_of_replaced_tokens_does_not_end_the_new_connection(desk: Desk
     with pytest.raises(ReconnectNeeded):
         source._use(lease)
     assert desk.connection().is_connected
+
+
+def test_good_tokens_undo_the_mark_that_another_process_made_meanwhile(desk: Desk) -> None:
+    """It used the same refresh token a moment later, and was refused because ours had rotated it."""
+    desk.org.change_app(KEY, rotate=True)
+    desk.connection().first_synced_at = utcnow()
+    db.session.commit()
+    source = stored(desk)
+    lease = source._claim(source.access_token())
+    assert lease is not None
+    connection = desk.connection()
+    assert connections.mark_needs_reconnect(
+        db.session(), connection.id, "permission_withdrawn", connection.token_version
+    )
+    db.session.commit()
+    source._use(lease)
+    connection = desk.connection()
+    assert (connection.is_connected, connection.status_reason) == (True, None)
+    assert connection.next_sync_at is not None
+    assert desk.tokens_of(connection)[1] in desk.approvals()
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+def test_disconnecting_gives_back_the_token_that_was_stored_last(desk: Desk, app: Flask) -> None:
+    """The page has read the row; before it disconnects, a worker stores a rotated token. SQLite's writers can't meet so."""
+    desk.org.change_app(KEY, rotate=True)
+    connection = connections.find_current(desk.advisor)
+    assert connection is not None
+    version, connection_id = connection.token_version, connection.id
+
+    def refresh() -> None:
+        with app.app_context(), writing():
+            StoredTokens(connection_id, desk.settings).refresh_now()
+
+    thread = threading.Thread(target=refresh)
+    thread.start()
+    thread.join(30)
+    assert connections.disconnect(connection, True, desk.settings)
+    assert desk.approvals() == []
+    db.session.refresh(connection)
+    assert connection.token_version == version + 2
 
 
 def test_tokens_that_come_after_disconnecting_are_given_back(desk: Desk) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -207,8 +209,11 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encodi
         (CHUNKED, b"1\r\n \r\n"),
         (CHUNKED + b"ffffff\r\n", b" "),
         (b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n", b" "),
+        (b"HTTP/1.1 200 OK\r\n", b"X-Slow: 1\r\n"),
+        (b"HTTP/1.1 200 OK\r\nX-Slow: ", b"1"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
     ],
-    ids=["by length", "small chunks", "one large chunk", "until it closes"],
+    ids=["by length", "small chunks", "one large chunk", "until it closes", "headers", "one header", "100 Continue"],
 )
 def test_an_answer_that_trickles_is_given_up(
     wire: Wire, local: OrgSession, monkeypatch: pytest.MonkeyPatch, head: bytes, drop: bytes
@@ -218,6 +223,40 @@ def test_an_answer_that_trickles_is_given_up(
     began = time.monotonic()
     assert_ambiguous(trouble_of(local, wire.url + PATH), "no_answer")
     assert time.monotonic() - began < 5
+
+
+def test_a_request_that_is_taken_too_slowly_is_given_up(
+    wire: Wire, local: OrgSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server reads a few bytes every now and then, so that each block that we send has gone before its own timeout."""
+    monkeypatch.setattr(limits, "TOTAL_TIMEOUT_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=sip, args=(listener,), daemon=True).start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        began = time.monotonic()
+        with OrgSession(Tokens(url), allow_loopback=True) as session, pytest.raises(TryLater) as caught:
+            session.post(url + PATH, data=b"a" * 30_000_000)
+    assert_ambiguous(caught.value, "no_answer")
+    assert time.monotonic() - began < 2.5, "a block has 3 s to go"
+
+
+def sip(listener: socket.socket) -> None:
+    sock, _ = listener.accept()
+    with sock, suppress(OSError):
+        while sock.recv(20_000):
+            time.sleep(0.02)
+
+
+def test_the_time_of_a_call_begins_with_the_call(
+    wire: Wire, local: OrgSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over one connection, which is kept: what an earlier call has used is not counted."""
+    monkeypatch.setattr(limits, "TOTAL_TIMEOUT_S", 0.5)
+    wire.will(*[answer()] * 4)
+    for _ in range(4):
+        local.get(wire.url + PATH)
+        time.sleep(0.2)
+    assert len(wire.asked) == 4
 
 
 @pytest.mark.parametrize("is_packed", [False, True])

@@ -85,6 +85,15 @@ def test_a_hidden_opt_out_field_is_no_verdict(client: FlaskClient, office: Offic
     assert "allowed to read" in answer
 
 
+def test_nothing_is_asked_once_the_firm_is_switched_off(client: FlaskClient, office: Office) -> None:
+    contact_id = office.add(email="new@fjord.example")
+    office.connection.partner.is_enabled = False
+    office.save()
+    mark = office.org.calls.mark()
+    assert "connect" in ask(client, contact_id).lower()
+    assert list(office.org.calls.since(mark)) == []
+
+
 def test_a_lost_grant_says_to_connect_again(client: FlaskClient, office: Office) -> None:
     contact_id = office.add(email="new@fjord.example")
     office.org.revoke_approvals()

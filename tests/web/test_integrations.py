@@ -423,3 +423,18 @@ def test_a_second_user_waits_for_a_decision(client: FlaskClient, connection: Con
     assert client.post(f"{PART}/keep").status_code == 303
     assert db.session.query(PendingGrant).count() == 0
     assert client.get(f"{PART}/switch").status_code == 303  # nothing left to decide
+
+
+def test_a_sync_from_an_open_page_does_not_begin_once_the_firm_is_switched_off(
+    client: FlaskClient, connection: Connection
+) -> None:
+    connection.partner.is_enabled = False
+    save(connection.partner)
+    client.post(f"{PART}/sync")
+    assert db.session.query(SyncRun).count() == 0
+
+
+def test_a_sync_that_was_stopped_by_switching_the_firm_off_says_so(client: FlaskClient, connection: Connection) -> None:
+    make_run(connection, "cancelled", error_code="firm_disabled")
+    firm = connection.partner.name
+    assert said(client.get(PANEL).text).startswith(f"Sync cancelled Salesforce was switched off for {firm} while it")

@@ -6,8 +6,10 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from asapp.accounts import passwords
-from asapp.models import User
+from asapp.accounts import links, passwords, users
+from asapp.extensions import db
+from asapp.fields import InvalidFields
+from asapp.models import PasswordLinkKind, User
 from tests.factories import PASSWORD, log_in, make_admin, make_advisor, make_partner, save
 
 NEW = "four unrelated words here"
@@ -117,6 +119,24 @@ def test_a_password_that_will_not_do(current: str, new: str, words: str, client:
     assert words in page
     assert new not in page.replace(alice.name, "")
     assert alice.password_hash == before
+
+
+def test_a_password_that_its_owner_resets_meanwhile_stays(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else who knows the old one is changing it at this moment; hashing takes a while."""
+    token, is_right = links.make_link(alice, PasswordLinkKind.RESET), passwords.is_right
+
+    def check_slowly(password: str, password_hash: str | None) -> bool:
+        answer = is_right(password, password_hash)
+        monkeypatch.undo()
+        links.set_password(token, NEW)
+        return answer
+
+    monkeypatch.setattr(passwords, "is_right", check_slowly)
+    with pytest.raises(InvalidFields) as refused:
+        users.change_password(alice, PASSWORD, "somebody elses new words")
+    assert refused.value.errors["current"] == "Your password was changed a moment ago. This change was not made."
+    db.session.refresh(alice)
+    assert is_right(NEW, alice.password_hash)
 
 
 def test_guessing_the_current_password_is_limited(client: FlaskClient, alice: User) -> None:

@@ -1,0 +1,29 @@
+"""Contacts by the connection that follows them, and when Salesforce is asked again to revoke a grant that nobody took."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0010"
+down_revision = "0014"
+branch_labels = None
+depends_on = None
+
+IS_FOLLOWED = sa.text("followed_by_id IS NOT NULL")
+
+
+def upgrade() -> None:
+    op.create_index(
+        "ix_contacts_followed_by_id",
+        "contacts",
+        ["followed_by_id"],
+        sqlite_where=IS_FOLLOWED,
+        postgresql_where=IS_FOLLOWED,
+    )
+    op.add_column("pending_grants", sa.Column("give_back_at", sa.DateTime(timezone=True), nullable=True))
+
+
+def downgrade() -> None:
+    op.execute("ALTER TABLE pending_grants DROP COLUMN give_back_at")
+    op.drop_index("ix_contacts_followed_by_id", table_name="contacts")

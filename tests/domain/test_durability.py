@@ -1,0 +1,84 @@
+"""What survives a power cut on SQLite: what is known before a call is made or its answer used, and what people were told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import event, select, text
+from sqlalchemy.engine import Connection as EngineConnection
+
+from asapp.connections.tokens import StoredTokens
+from asapp.database import durably, reading, writing
+from asapp.extensions import db
+from asapp.models import User
+from asapp.simulator.server import Running
+from tests.connecting import Desk
+from tests.factories import log_in, make_advisor
+from tests.signing_up import PostOffice, someone_signs_up
+
+NORMAL, FULL = 1, 2
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # PostgreSQL flushes each commit
+
+
+@contextmanager
+def commits(office: PostOffice | None = None) -> Iterator[list[tuple[int, int]]]:
+    """Collect (how the commit is flushed, creates that Salesforce has had by then) of each transaction."""
+    seen: list[tuple[int, int]] = []
+
+    def on_commit(connection: EngineConnection) -> None:
+        level = connection.connection.cursor().execute("PRAGMA synchronous").fetchone()[0]
+        calls = office.org.calls.since(0) if office else []
+        seen.append((level, sum(call.method == "POST" and "sobjects" in call.path for call in calls)))
+
+    event.listen(db.engine, "commit", on_commit)
+    yield seen
+    event.remove(db.engine, "commit", on_commit)
+
+
+def level_in_a_transaction() -> int:
+    db.session.rollback()
+    db.session.execute(select(User.id)).all()
+    level = db.session.scalar(text("PRAGMA synchronous"))
+    db.session.rollback()
+    return int(level or 0)
+
+
+def test_a_transaction_is_flushed_where_that_is_asked_for(app: Flask) -> None:
+    with writing():
+        assert level_in_a_transaction() == NORMAL
+        with durably():
+            assert level_in_a_transaction() == FULL
+        assert level_in_a_transaction() == NORMAL
+    with reading():
+        assert level_in_a_transaction() == NORMAL
+
+
+def test_a_new_token_is_flushed_before_it_is_used(app: Flask, org: Running) -> None:
+    desk = Desk(org)
+    desk.connect()
+    connection_id = desk.connection().id
+    db.session.rollback()
+    with commits() as seen:
+        assert StoredTokens(connection_id, desk.settings).refresh_now()
+    assert seen[-1] == (FULL, 0)
+
+
+def test_the_mark_of_an_attempt_is_flushed_before_the_lead_is_sent(app: Flask, org: Running) -> None:
+    office = PostOffice(org)
+    someone_signs_up(office.advisor)
+    with commits(office) as seen:
+        office.deliver()
+    assert office.org.leads() != []
+    before = [level for level, creates in seen if creates == 0]
+    assert before[-1] == FULL
+
+
+def test_what_a_person_was_told_is_stored_is_flushed(app: Flask, client: FlaskClient) -> None:
+    log_in(client, make_advisor())
+    with commits() as seen:
+        client.post("/settings", data={"name": "Alice Moreau-Reyes"})
+    assert FULL in [level for level, _ in seen]

@@ -1,0 +1,38 @@
+"""Each lease is longer than the longest stretch between two renewals: else a second worker begins while the first still asks."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from asapp.connections import pending, tokens
+from asapp.jobs.schedule import TICK_TIMEOUT_S
+from asapp.leads import outbox
+from asapp.salesforce import oauth, session
+from asapp.sync import dispatch, runs
+
+REFRESH_S = tokens.LEASE.total_seconds()
+TO_STORE_S = 15  # as long as a statement waits for a lock
+
+
+def test_a_refresh_has_its_answer_stored_within_its_lease() -> None:
+    assert oauth.TOTAL_TIMEOUT_S + TO_STORE_S <= REFRESH_S
+
+
+def test_waiting_for_a_refresh_outlasts_the_lease_of_one_that_died() -> None:
+    assert tokens.WAIT_S > REFRESH_S
+
+
+@pytest.mark.parametrize("lease", [runs.LEASE, outbox.LEASE])
+def test_a_call_that_needs_a_new_token_ends_within_the_lease_of_its_work(lease: timedelta) -> None:
+    assert lease.total_seconds() > session.TOTAL_TIMEOUT_S + tokens.WAIT_S + oauth.TOTAL_TIMEOUT_S
+
+
+def test_a_tick_ends_in_time_although_salesforce_hears_of_no_grant_that_is_given_back() -> None:
+    assert dispatch.BUDGET_S + pending.GIVING_BACK_S + oauth.TOTAL_TIMEOUT_S < TICK_TIMEOUT_S
+
+
+def test_a_timeout_between_two_bytes_is_shorter_than_the_whole_call() -> None:
+    assert sum(session.TIMEOUT_S) < session.TOTAL_TIMEOUT_S
+    assert sum(oauth.TIMEOUT_S) < oauth.TOTAL_TIMEOUT_S
