@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from urllib.parse import urlencode
 
-from flask import Blueprint, Response, abort, flash, render_template, request, stream_with_context, url_for
+from flask import Blueprint, abort, flash, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from asapp import audit, audit_log
@@ -15,6 +15,7 @@ from asapp.models import Action
 from asapp.partners import erasing, partners
 from asapp.partners.erasing import Guest
 from asapp.web.access import actor, admin_required
+from asapp.web.files import csv_file
 from asapp.web.htmx import go_to
 
 blueprint = Blueprint("audit", __name__, url_prefix="/admin/audit")
@@ -46,9 +47,7 @@ def index() -> ResponseReturnValue:
 def export_csv() -> ResponseReturnValue:
     wanted = wanted_by_query()
     audit.note(Action.EXPORTED, actor(), None, file="audit log")
-    response = Response(stream_with_context(audit_log.iter_csv(wanted)), mimetype="text/csv")
-    response.headers["Content-Disposition"] = f'attachment; filename="audit-{utcnow():%Y-%m-%d}.csv"'
-    return response
+    return csv_file(audit_log.iter_csv(wanted), f"audit-{utcnow():%Y-%m-%d}.csv")
 
 
 @blueprint.get(f"/{IDENTITY}/erase")

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from flask import (
     Blueprint,
-    Response,
     abort,
     flash,
     render_template,
     request,
-    stream_with_context,
     url_for,
 )
 from flask.typing import ResponseReturnValue
@@ -30,6 +28,7 @@ from asapp.salesforce.hosts import is_salesforce_url, record_url
 from asapp.sync.runs import find_active_run
 from asapp.web.access import actor, advisor_required, safe_path
 from asapp.web.current import config, connect_settings, vault
+from asapp.web.files import csv_file
 from asapp.web.filters import counted
 from asapp.web.htmx import go_to, wants_part
 from asapp.web.settings import key_of_person
@@ -103,10 +102,7 @@ def _emptiness() -> str:
 def export_csv() -> ResponseReturnValue:
     now = utcnow()
     audit.note(Action.EXPORTED, actor(), None, file="contacts")
-    pieces = stream_with_context(export.iter_csv(current_user.id, now))
-    response = Response(pieces, mimetype="text/csv")
-    response.headers["Content-Disposition"] = f'attachment; filename="contacts-{now:%Y-%m-%d}.csv"'
-    return response
+    return csv_file(export.iter_csv(current_user.id, now), f"contacts-{now:%Y-%m-%d}.csv")
 
 
 # ---- Those ticked

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 import segno
-from flask import Blueprint, Response, abort, flash, render_template, request, stream_with_context, url_for
+from flask import Blueprint, Response, abort, flash, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from markupsafe import Markup, escape
@@ -21,6 +21,7 @@ from asapp.models import Action, Contact, ContactSource, Lead, OptInPage
 from asapp.salesforce.hosts import is_salesforce_url, record_url
 from asapp.web.access import actor, advisor_required
 from asapp.web.current import config, queues
+from asapp.web.files import as_file, csv_file
 from asapp.web.filters import counted
 from asapp.web.htmx import go_to, wants_part
 
@@ -84,9 +85,9 @@ def trouble_of(code: str | None) -> tuple[str, str] | None:
 @advisor_required
 def export_csv() -> ResponseReturnValue:
     now = utcnow()
+    hold = queries.hold_of(current_user, now)
     audit.note(Action.EXPORTED, actor(), None, file="leads")
-    pieces = stream_with_context(queries.iter_csv(current_user, now))
-    return as_file(Response(pieces, mimetype="text/csv"), f"leads-{now:%Y-%m-%d}.csv")
+    return csv_file(queries.iter_csv(current_user.id, hold), f"leads-{now:%Y-%m-%d}.csv")
 
 
 # ---- What the advisor decides
@@ -217,7 +218,7 @@ def consent_csv(contact_id: int) -> ResponseReturnValue:
     if not moments:
         abort(404)
     audit.note(Action.EXPORTED, actor(), contact, file="consent")
-    return as_file(Response(consent.csv_of(moments), mimetype="text/csv"), f"consent-{contact.id}.csv")
+    return csv_file(consent.csv_of(moments), f"consent-{contact.id}.csv")
 
 
 @blueprint.get(f"/erase/{CONTACT}")
@@ -259,7 +260,7 @@ def person_consent_csv() -> ResponseReturnValue:
     lead = get_lead()
     moments = consent.history_of_lead(lead)
     audit.note(Action.EXPORTED, actor(), None, file="consent")
-    return as_file(Response(consent.csv_of(moments), mimetype="text/csv"), f"consent-{lead.public_id}.csv")
+    return csv_file(consent.csv_of(moments), f"consent-{lead.public_id}.csv")
 
 
 @blueprint.get("/person/erase")
@@ -304,8 +305,3 @@ def lead_link(line: Line) -> str | None:
     if not record_id or not url or not is_salesforce_url(url, config().salesforce_allow_loopback):
         return None
     return record_url(url, record_id)
-
-
-def as_file(response: Response, name: str) -> Response:
-    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
-    return response
