@@ -59,6 +59,7 @@ def settings_of(config: Config) -> dict[str, str]:
         "SALESFORCE_ALLOW_LOOPBACK": "1" if config.salesforce_allow_loopback else "0",
         "SYNC_INTERVAL_MINUTES": str(config.sync_interval_minutes),
         **({"MAIL_URL": config.mail_url} if config.mail_url else {}),
+        **({"METRICS_TOKEN": config.metrics_token} if config.metrics_token else {}),
     }
 
 

@@ -17,10 +17,11 @@ from asapp.partners.erasing import Guest
 from asapp.web.access import actor, admin_required
 from asapp.web.files import csv_file
 from asapp.web.htmx import go_to
+from asapp.web.incoming import whole_number
 
 blueprint = Blueprint("audit", __name__, url_prefix="/admin/audit")
 
-IDENTITY = "<int(max=2147483647):identity_id>"
+IDENTITY = "<int:identity_id>"
 
 
 @blueprint.get("")
@@ -71,14 +72,13 @@ def get_guest(identity_id: int) -> Guest:
 
 def wanted_by_query() -> Wanted:
     args = request.args
-    before = args.get("before", "")
     return Wanted(
-        who=" ".join(args.get("q", "").replace("\0", "").split())[:SEARCH_MAX],
+        who=" ".join(args.get("q", "").split())[:SEARCH_MAX],
         what=args.get("what", "") if args.get("what", "") in GROUPS else "",
-        firm=args.get("firm", "").replace("\0", "")[:60],
+        firm=args.get("firm", "")[:60],
         since=day(args.get("from", "")),
         until=day(args.get("until", "")),
-        before_id=int(before) if before.isdecimal() and len(before) < 10 else None,
+        before_id=whole_number(args.get("before")),
     )
 
 

@@ -94,7 +94,7 @@ def export_csv() -> ResponseReturnValue:
 
 
 def get_partner(slug: str) -> Partner:
-    return partners.find_partner(slug.replace("\0", "")) or abort(404)
+    return partners.find_partner(slug) or abort(404)
 
 
 @blueprint.app_template_global()

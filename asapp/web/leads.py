@@ -24,10 +24,11 @@ from asapp.web.current import config, queues
 from asapp.web.files import as_file, csv_file
 from asapp.web.filters import counted
 from asapp.web.htmx import go_to, wants_part
+from asapp.web.incoming import LAST_PAGE, whole_number
 
 blueprint = Blueprint("leads", __name__, url_prefix="/leads")
 
-CONTACT = "<int(max=2147483647):contact_id>"
+CONTACT = "<int:contact_id>"
 QR_SCALE = 8
 ERASED = "Erased. What remains is that somebody agreed and when, without who it was."
 
@@ -71,9 +72,9 @@ def names() -> dict[str, object]:
 def wanted_by(values: dict[str, str]) -> Wanted:
     state, page = values.get("state", ""), values.get("page", "")
     return Wanted(
-        search=" ".join(values.get("q", "").replace("\0", "").split())[: queries.SEARCH_MAX],
+        search=" ".join(values.get("q", "").split())[: queries.SEARCH_MAX],
         state=state if state in words.LABELS else "",
-        page=int(page) if page.isdecimal() and len(page) < 9 else 1,
+        page=whole_number(page, LAST_PAGE) or 1,
     )
 
 

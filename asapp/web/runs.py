@@ -14,6 +14,7 @@ from asapp.web import run_figures
 from asapp.web.access import actor, advisor_required
 from asapp.web.current import person
 from asapp.web.files import csv_file
+from asapp.web.incoming import whole_number
 
 blueprint = Blueprint("runs", __name__, url_prefix="/settings/integrations/runs")
 
@@ -28,7 +29,7 @@ for _name in ("figures", "classes", "also", "switched_off", "started_by", "why_o
 @blueprint.get("")
 @advisor_required
 def index() -> ResponseReturnValue:
-    before = request.args.get("before", type=int)
+    before = whole_number(request.args.get("before"))
     found = runs.history(connections.all_ids_of(person()), before_id=before, limit=A_PAGE + 1)
     older = found[A_PAGE - 1].id if len(found) > A_PAGE else None
     return render_template("runs/index.html", runs=found[:A_PAGE], older=older, is_first=before is None)

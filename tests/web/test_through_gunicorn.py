@@ -109,3 +109,76 @@ def test_only_one_place_sends_in_pieces() -> None:
         path.name for path in (ROOT / "asapp" / "web").glob("*.py") if "stream_with_context" in path.read_text()
     ]
     assert streaming == ["files.py"]
+
+
+# ---- Requests that are none
+
+
+def status_line(answer: bytes) -> int:
+    return int(answer.split(b" ", 2)[1]) if answer else 0
+
+
+CHUNKED = (
+    b"POST /o/%s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"+5\r\nemail\r\n0\r\n\r\n", b"0x5\r\nemail\r\n0\r\n\r\n", b"5\nemail\n0\n\n", b"5\r\nemailXX0\r\n\r\n"),
+        *(b"5\r\nemail\r\n0\r\nContent-Length: 5\r\n\r\n", b"zz\r\n", b"5\r\nem", b"\r\n\r\n"),
+    ],
+)
+def test_a_body_in_bad_chunks_is_a_bad_request(body: bytes, house: House) -> None:
+    slug = house.world.alice.page.slug.encode()
+    assert status_line(house.web.send(CHUNKED % slug + body)) == 400
+
+
+@pytest.mark.parametrize("path", ["/login", "/password/forgot", "/partner-setup/nothing/keys"])
+def test_a_part_without_a_name_is_a_bad_request(path: str, house: House) -> None:
+    body = b"--x\r\nContent-Disposition: form-data\r\n\r\na\r\n--x--\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+    assert status_line(house.web.send(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)) == 400
+
+
+@pytest.mark.parametrize(
+    "host", ["..", "a" * 300, "evil.example", "evil.example@127.0.0.1", "[::1", "127.0.0.1:x", "127.0.0.1.evil.example"]
+)
+@pytest.mark.parametrize("path", ["/login", "/contacts", "/nothing"])
+def test_a_host_that_is_not_ours_is_a_bad_request(host: str, path: str, house: House) -> None:
+    answer = house.web.get(path, Host=host)
+    assert answer.status == 400
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert "Location" not in answer.headers
+
+
+@pytest.mark.parametrize("host", ["..", "10.0.0.7:8000"])
+def test_who_watches_may_ask_by_any_name(host: str, house: House) -> None:
+    assert house.web.get("/healthz", Host=host).body == b"ok\n"
+
+
+@pytest.mark.parametrize("script", ["/x", "//evil.example", "https://evil.example"])
+def test_no_header_moves_the_application(script: str, house: House) -> None:
+    head = f"GET //evil.example/contacts HTTP/1.1\r\nHost: 127.0.0.1\r\nSCRIPT_NAME: {script}\r\nPATH_INFO: /login\r\n"
+    answer = house.web.send(f"{head}Connection: close\r\n\r\n".encode())
+    assert status_line(answer) in (302, 308, 400, 404)
+    assert b"location: http://evil" not in answer.lower()
+    assert b"location: //" not in answer.lower()
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_what_salesforce_sends_back_goes_to_no_other_host(slash: str, house: House) -> None:
+    path = f"/salesforce/salesforce_as/login/callback{slash}?code=one-time&state=secret"
+    for headers in ({}, {"Host": "evil.example"}, {"X-Forwarded-Host": "evil.example"}):
+        answer = house.web.get(path, **headers)
+        assert answer.status in (302, 400)
+        assert answer.headers.get("Location", "/login").startswith("/login")
+
+
+@pytest.mark.parametrize("path", ["/metrics", "//metrics", "/%6detrics", "/metrics/../metrics"])
+def test_figures_do_not_come_through_a_proxy(path: str, house: House) -> None:
+    answer = house.web.get(path, **{"X-Forwarded-For": "198.51.100.7"})
+    assert answer.status in (308, 403, 404)
+    assert b"asapp_" not in answer.body
