@@ -86,6 +86,8 @@ def test_static_files_are_kept_by_their_fingerprint(client: FlaskClient) -> None
     assert "immutable" in client.get(style[1]).headers["Cache-Control"]
     assert "immutable" not in client.get("/static/asapp.css").headers["Cache-Control"]
     assert "immutable" not in client.get("/static/nothing.css?v=1").headers["Cache-Control"]
+    for wrong in ("WRONG", "absent", style[1].rpartition("=")[2][:-1], "\x00"):  # as of a release that is on its way
+        assert "immutable" not in client.get("/static/asapp.css", query_string={"v": wrong}).headers["Cache-Control"]
 
 
 def page_of(app: Flask, client: FlaskClient) -> str:

@@ -1,0 +1,95 @@
+"""Every route with every field, and whatever may stand in it: an answer, and never a bug of ours.
+
+Short and the same each time; `--hypothesis-profile=long` takes two hundred times as many, other ones each time. FUZZ_SEED repeats
+what a long one found.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from secrets import token_hex
+
+import pytest
+import requests_mock
+from flask import Flask
+from flask.testing import FlaskClient
+from hypothesis import settings
+
+from asapp.extensions import db, limiter
+from asapp.models import User
+from tests.factories import log_in
+from tests.furnished import World, make_world
+from tests.hostile import Gunner, Shot, fields_read
+from tests.pages import CheckingClient
+
+IS_LONG = settings.get_current_profile_name() == "long"
+MORE = 40_000 if IS_LONG else 150  # than one of each route
+SEED = os.environ.get("FUZZ_SEED") or (token_hex(4) if IS_LONG else "one of each")
+MARKUP = ("<script>alert(1)", "<img src=x")
+
+
+@pytest.fixture
+def world(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    monkeypatch.setattr(limiter, "enabled", False)
+    with requests_mock.Mocker() as salesforce:
+        salesforce.register_uri(requests_mock.ANY, requests_mock.ANY, status_code=503)
+        yield make_world()
+
+
+def fire(client: FlaskClient, gunner: Gunner, shot: Shot) -> int:
+    with client.session_transaction() as session:
+        session.clear()
+    user = gunner.people[shot.who]
+    if user is not None:
+        let_in(user)
+        log_in(client, user)
+    answer = client.open(shot.path, broken=True, **shot.how)
+    assert answer.status_code < 500
+    if answer.mimetype == "text/html":
+        assert not any(raw in answer.text for raw in MARKUP)
+    assert not any("evil" in value for name, value in answer.headers if name in ("Location", "HX-Redirect"))
+    return answer.status_code
+
+
+def let_in(user: User) -> None:
+    """Whatever was done before to somebody: they come again."""
+    db.session.refresh(user)
+    if user.deactivated_at is not None:
+        user.deactivated_at = None
+        db.session.commit()
+
+
+def test_no_request_finds_a_bug(app: Flask, client: FlaskClient, world: World) -> None:
+    assert isinstance(client, CheckingClient)
+    with app.test_request_context():
+        gunner = Gunner(app, world, SEED)
+        targets = [(rule, method, own_person(rule.endpoint)) for rule, method in gunner.every_route()]
+        everybody = list(gunner.people)
+        targets += [(*gunner.random.choice(gunner.every_route()), gunner.random.choice(everybody)) for _ in range(MORE)]
+        shots = []
+    statuses = set()
+    for rule, method, who in targets:
+        with app.test_request_context():
+            shot = gunner.shoot(rule, method, who)
+        shots.append(shot)
+        try:
+            statuses.add(fire(client, gunner, shot))
+        except Exception as error:
+            raise AssertionError(
+                f"seed {SEED!r}, request {len(shots)}: {type(error).__name__}: {error}\n{shot}"
+            ) from error
+    assert {200, 303, 404, 422} <= statuses  # it comes as far as the views
+
+
+def own_person(endpoint: str) -> str:
+    from tests.doors import ACCESS, For
+
+    access = ACCESS.get(endpoint)
+    return {For.EVERYBODY: "nobody", For.ADMINS: "ada"}.get(access, "alice") if access else "alice"
+
+
+def test_the_fields_are_those_that_views_read() -> None:
+    assert {"email", "lead", "before", "frame_hosts", "opt_out_field", "q", "to_list", "confirm_name"} <= set(
+        fields_read()
+    )
