@@ -25,6 +25,7 @@ from tests.furnished import Belongings, World
 
 ROOT = Path(__file__).resolve().parent.parent
 READ = re.compile(r"""\b(?:form|args|values)(?:\.get|\.getlist)?[(\[]\s*f?"(\w+)\"""")
+SENT = re.compile(r"""(?:\bname=|\bfield\()"(\w+)\"""")
 
 VALUES = (
     *("", " ", "\0", "a\0b", "\0" * 50, "x" * 300, "x" * 9000, "y" * 70_000, "\U0001f600" * 200),
@@ -150,10 +151,16 @@ BODIES = (
 
 
 def fields_read() -> list[str]:
-    """Every name that a view reads of a form or of a query."""
-    sources = (path.read_text() for path in sorted((ROOT / "asapp" / "web").glob("*.py")))
-    found = {name for source in sources for name in READ.findall(source)}
-    return sorted(found | {*Details._fields, *Typed._fields, *AppDetails._fields, *PartnerDetails._fields})
+    """Every name that a view reads of a form or of a query, and every name that a form sends."""
+    found: set[str] = {*Details._fields, *Typed._fields, *AppDetails._fields, *PartnerDetails._fields}
+    for pattern, folder, files in ((READ, "asapp/web", "*.py"), (SENT, "templates", "**/*.html")):
+        found |= {name for path in (ROOT / folder).glob(files) for name in pattern.findall(path.read_text())}
+    return sorted(found)
+
+
+def texts_of(whose: Belongings) -> dict[str, str]:
+    named = everything_of(whose)
+    return {name: str(value[0] if isinstance(value, list) else value) for name, value in named.items()}
 
 
 @dataclass
@@ -193,9 +200,16 @@ class Gunner:
 
     def __init__(self, app: Flask, world: World, seed: object) -> None:
         self.random = Random(str(seed))
-        self.world = world
         self.fields = fields_read()
         self.rules = sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule)
+        self.arguments = {
+            (rule.rule, name): [str(value) for value in arguments(rule, name, world, world.alice)]
+            for rule in self.rules
+            for name in rule.arguments
+        }  # as text, since rows may be gone by the time
+        self.belongings = [texts_of(whose) for whose in (world.alice, world.charlie)]
+        self.firm, page = world.northgate.slug, world.alice.page
+        self.page_slug, self.text_id = page.slug, pages.current_text(page.user_id).id
         self.people: dict[str, User | None] = {
             "nobody": None,
             "alice": world.alice.user,
@@ -230,7 +244,7 @@ class Gunner:
         def fill(found: re.Match[str]) -> str:
             if self.random.random() < 0.3:
                 return quote(self.random.choice(VALUES)[:2000], safe="") or "%00"
-            return quote(str(self.random.choice(arguments(rule, found[1], self.world, self.world.alice))), safe="")
+            return quote(self.random.choice(self.arguments[rule.rule, found[1]]), safe="")
 
         return re.sub(r"<(?:[^:<>]+:)?(\w+)>", fill, rule.rule)
 
@@ -250,19 +264,15 @@ class Gunner:
         return chosen
 
     def _meant(self, rule: Rule) -> dict[str, str]:
-        whose: Belongings = self.random.choice((self.world.alice, self.world.charlie))
-        everything = {
-            name: str(value[0] if isinstance(value, list) else value) for name, value in everything_of(whose).items()
-        }
         meant = {
-            **everything,
+            **self.random.choice(self.belongings),
             "first_name": "Zoë",
             "last_name": "Groß",
             "email": f"z{self.random.randrange(10**6)}@fjord.example",
             "consent": "yes",
             "name": f"Firm {self.random.randrange(10**6)}",
             "url": "https://northgate.my.salesforce.com",
-            "firm": self.world.northgate.slug,
+            "firm": self.firm,
             "heading": "Letters",
             "words": "Yes.",
             "frame_hosts": "https://a.example",
@@ -270,9 +280,7 @@ class Gunner:
             "website": "",
         }
         if rule.endpoint == "optin.sign_up":
-            page = self.world.alice.page
-            text_id = pages.current_text(page.user_id).id
-            token = Token(page.slug, text_id, f"form {self.random.randrange(10**9)}", time.time() - 5)
+            token = Token(self.page_slug, self.text_id, f"form {self.random.randrange(10**9)}", time.time() - 5)
             meant["csrf_token"] = write_token(token)
         return meant
 
