@@ -23,7 +23,7 @@ LINES_AND_TABS = r"\t\r\n"
 _SIGN = f"[{re.escape(''.join(FORMULA_STARTS))}]"
 RUNNABLE = re.compile(
     rf"\A(?=[{LINES_AND_TABS}]|[{UNSEEN}{LINES_AND_TABS}]*{_SIGN})"  # the cell
-    rf'|[;|{LINES_AND_TABS}](?=[{UNSEEN}"]*{_SIGN})'  # the rest of it, where it is split
+    rf'|[;|{LINES_AND_TABS}](?=[{UNSEEN}"]*{_SIGN})|[;|](?=[{LINES_AND_TABS}])'  # the rest of it, where it is split
 )
 
 

@@ -54,6 +54,10 @@ def test_what_no_spreadsheet_would_run_stays(text: str) -> None:
     assert neutral(text) == text
 
 
+def test_a_tab_behind_another_separator_gets_one() -> None:
+    assert neutral("x;\t=1") == "x;'\t'=1"
+
+
 def test_every_cell_is_quoted_and_comes_back_as_it_was() -> None:
     cells = ['Jo "Joe"', "Smith, Jr.\nEsq.", None, 7, "ü;x"]
     text = csv_rows([cells])
