@@ -177,10 +177,12 @@ class Shot:
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     file: str | None = None  # a field that is sent as a file
+    address: str = "127.0.0.1"  # that a proxy names
 
     @property
     def how(self) -> dict[str, Any]:
         named: dict[str, Any] = {"method": self.method, "query_string": self.query, "headers": self.headers}
+        named["environ_base"] = {"REMOTE_ADDR": self.address}
         if self.form is None:
             return {**named, "data": self.body, "content_type": self.kind} if self.kind else named
         data: dict[str, Any] = {}
@@ -224,6 +226,8 @@ class Gunner:
 
     def shoot(self, rule: Rule, method: str, who: str) -> Shot:
         shot = Shot(rule.endpoint, method, self._path(rule), who, headers=self._headers())
+        if self.random.random() < 0.1:
+            shot.address = self.random.choice(VALUES)[:400].encode("latin-1", "replace").decode("latin-1")
         if method == "GET" or self.random.random() < 0.2:
             shot.query = self._fields(rule)
         if method == "GET":

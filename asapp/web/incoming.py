@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from functools import cached_property
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -94,6 +95,7 @@ class FrontDoor:
                 return refusal(environ, start)
             environ["HTTP_HOST"] = self._public.netloc
         environ["wsgi.input"] = Body(environ["wsgi.input"])
+        environ["REMOTE_ADDR"] = client_address(environ.get("REMOTE_ADDR", ""))
         return self._app(environ, start)
 
     def is_ours(self, environ: Environ) -> bool:
@@ -105,6 +107,19 @@ class FrontDoor:
         except ValueError:
             return False
         return host.hostname == self._public.hostname or (is_loopback(host) and is_loopback(self._public))
+
+
+def client_address(named: str) -> str:
+    """Return the address that the server or a proxy of ours names, without port and zone; "" for what is none."""
+    bare = named.strip()
+    if bare.startswith("["):
+        bare = bare[1:].partition("]")[0]
+    elif bare.count(":") == 1:
+        bare = bare.partition(":")[0]
+    try:
+        return str(ip_address(bare.partition("%")[0]))
+    except ValueError:
+        return ""
 
 
 def without_nul(values: MultiDict[str, str]) -> ImmutableMultiDict[str, str]:

@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from asapp.connections.panel import PanelState
 from asapp.extensions import db
 from asapp.leads import pages
-from asapp.web.incoming import LARGEST_ID, whole_number
+from asapp.web.incoming import LARGEST_ID, client_address, whole_number
 from tests.factories import log_in, make_admin, make_advisor, make_synced_connection
 from tests.processes import ROOT
 from tests.signing_up import make_page, someone_signs_up
@@ -100,6 +100,26 @@ def test_any_address_that_a_browser_names_leads_to_the_login(url: str, client: F
     answer = client.get("/contacts", part=True, headers={"HX-Current-URL": url})
     assert answer.status_code == 401
     assert answer.headers["HX-Redirect"].startswith("/login")
+
+
+@pytest.mark.parametrize(
+    ("named", "address"),
+    [
+        ("198.51.100.7", "198.51.100.7"),
+        (" 198.51.100.7:4711", "198.51.100.7"),
+        ("2001:DB8::7", "2001:db8::7"),
+        ("[2001:db8::7]:4711", "2001:db8::7"),
+        ("fe80::1%eth0", "fe80::1"),
+        ("unknown", ""),
+        ("unix:", ""),
+        ("x" * 300, ""),
+        ("1.2.3.4, 5.6.7.8", ""),
+        ("[", ""),
+        ("", ""),
+    ],
+)
+def test_who_asks_is_an_address_or_nobody(named: str, address: str) -> None:
+    assert client_address(named) == address
 
 
 def test_long_sites_are_refused_and_kept_in_the_form(client: FlaskClient, app: Flask) -> None:
