@@ -123,8 +123,9 @@ def client_address(named: str) -> str:
 
 
 def without_nul(values: MultiDict[str, str]) -> ImmutableMultiDict[str, str]:
+    """Return values with a space for each NUL, as clean_line() has it; what named a row names none then."""
     return ImmutableMultiDict(
-        (name.replace(NUL, ""), value.replace(NUL, "")) for name, value in values.items(multi=True)
+        (name.replace(NUL, " "), value.replace(NUL, " ")) for name, value in values.items(multi=True)
     )
 
 
