@@ -70,7 +70,7 @@ def test_the_header_stands_as_in_the_contract() -> None:
 
 
 def test_a_long_cell_takes_no_longer_than_its_length() -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     for filling in (" ", "\u200b", "\t", ";", '"', ";\u200b"):
         neutral(filling * (100_000 // len(filling)))
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
