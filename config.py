@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -20,6 +21,7 @@ HTMX_CDN_URL = "https://cdn.jsdelivr.net/npm/htmx.org@2.0.11/dist/htmx.min.js"
 HTMX_INTEGRITY = "sha384-2OatzQy1H+Zd/IIrjr1TcuDGqLXeHhbooAyJY1KdQMKnr4LZ22k31GBLdYKHmVjg"
 
 
+BEARER_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750
 MAIL_PORTS = {"smtp": 25, "smtps": 465, "smtp+starttls": 587}
 MAIL_SENDER = "AdvisorStream <as_support@broadridge.com>"
 
@@ -72,6 +74,7 @@ class Config:
     mail_url: str | None = field(default=None, repr=False)
     salesforce_allow_loopback: bool = False
     sync_interval_minutes: int = 60
+    metrics_token: str | None = field(default=None, repr=False)
     testing: bool = False
 
     @property
@@ -93,7 +96,7 @@ class Config:
         """Read all settings; raise ConfigError for the first one that is missing or bad."""
         public_url = _read(environ, "PUBLIC_URL", _public_url)
         allow_loopback = _read(environ, "SALESFORCE_ALLOW_LOOPBACK", _flag, default="0")
-        if allow_loopback and not _is_loopback(urlsplit(public_url)):
+        if allow_loopback and not is_loopback(urlsplit(public_url)):
             raise ConfigError("SALESFORCE_ALLOW_LOOPBACK=1 goes only with a loopback PUBLIC_URL (demo and tests)")
         return cls(
             secret_key=_read(environ, "SECRET_KEY", _secret_key),
@@ -106,12 +109,22 @@ class Config:
             mail_url=_read(environ, "MAIL_URL", _mail_url) if environ.get("MAIL_URL") else None,
             salesforce_allow_loopback=allow_loopback,
             sync_interval_minutes=_read(environ, "SYNC_INTERVAL_MINUTES", _whole_number(5, 10_080), default="60"),
+            metrics_token=_read(environ, "METRICS_TOKEN", _bearer_token) if environ.get("METRICS_TOKEN") else None,
         )
 
 
 def secret_of_command(name: str, environ: Mapping[str, str] = os.environ) -> str | None:
     """Return a password or secret that a command may get by the environment; None: it asks at the prompt."""
     return environ.get(name) or None
+
+
+def is_loopback(url: SplitResult) -> bool:
+    """Is the host of this address this very machine?"""
+    host = url.hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _read(environ: Mapping[str, str], name: str, parse: Callable[[str], T], default: str | None = None) -> T:
@@ -124,21 +137,13 @@ def _read(environ: Mapping[str, str], name: str, parse: Callable[[str], T], defa
         raise ConfigError(f"{name} {error}") from error
 
 
-def _is_loopback(url: SplitResult) -> bool:
-    host = url.hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def _public_url(raw: str) -> str:
     url = urlsplit(raw)
     if url.scheme not in ("http", "https") or not url.hostname:
         raise ValueError("must be an address such as https://my.example.com")
     if url.path not in ("", "/") or url.query or url.fragment or url.username:
         raise ValueError("must be a scheme and a host, without a path")
-    if url.scheme == "http" and not _is_loopback(url):
+    if url.scheme == "http" and not is_loopback(url):
         raise ValueError("must be https; http is accepted for a loopback address only")
     return f"{url.scheme}://{url.netloc}".lower()
 
@@ -146,6 +151,12 @@ def _public_url(raw: str) -> str:
 def _secret_key(raw: str) -> str:
     if len(raw) < 32 or len(set(raw)) < 10:
         raise ValueError("must be a random text of at least 32 characters")
+    return raw
+
+
+def _bearer_token(raw: str) -> str:
+    if len(raw) < 16 or not BEARER_TOKEN.fullmatch(raw):
+        raise ValueError("must be a random text of at least 16 letters, digits and -._~+/=")
     return raw
 
 

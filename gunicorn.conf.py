@@ -21,4 +21,5 @@ logger_class = JsonLogger
 worker_class = "gthread"  # a view that waits for Salesforce must not stop the others of its process
 threads = 8
 graceful_timeout = 30
+forwarder_headers = ""  # else SCRIPT_NAME and PATH_INFO from this machine are believed, and lead redirects elsewhere
 control_socket_disable = True  # else it writes to the home directory

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC as UTC_ZONE
@@ -15,7 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, func, or_, select
 from sqlalchemy.orm import aliased
 
-from asapp.contacts.export import neutral
+from asapp.csv_files import csv_header, csv_rows
 from asapp.extensions import db
 from asapp.models import Action, ActorKind, AuditEntry, AuditIdentity, Partner, User
 
@@ -166,10 +164,10 @@ def find_page(wanted: Wanted) -> Page:
 
 
 def iter_csv(wanted: Wanted) -> Iterator[str]:
-    yield _written([COLUMNS])
+    yield csv_header(COLUMNS)
     with closing(db.session.execute(_entries(wanted), execution_options={"yield_per": ROWS_A_PIECE})) as result:
         for rows in result.partitions():
-            yield _written([_cells(Line(*row)) for row in rows])
+            yield csv_rows([_cells(Line(*row)) for row in rows])
     db.session.rollback()
 
 
@@ -224,24 +222,18 @@ def _value(value: Any) -> str:
     return "nothing" if value in (None, "") else str(value)
 
 
-def _cells(line: Line) -> list[str]:
+def _cells(line: Line) -> list[object]:
     entry = line.entry
     return [
         entry.at.isoformat(timespec="seconds"),
-        neutral(line.who),
-        neutral(line.email),
-        str(entry.actor_id or ""),
+        line.who,
+        line.email,
+        entry.actor_id,
         line.kind,
         entry.action,
-        neutral(line.partner.name) if line.partner else "",
+        line.partner.name if line.partner else "",
         SUBJECTS.get(entry.subject_type or "", ""),
-        str(entry.subject_id or ""),
-        neutral(json.dumps(entry.details, ensure_ascii=False)) if entry.details else "",
-        neutral(line.client_address),
+        entry.subject_id,
+        json.dumps(entry.details, ensure_ascii=False) if entry.details else "",
+        line.client_address,
     ]
-
-
-def _written(rows: Sequence[Sequence[str]]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer).writerows(rows)
-    return buffer.getvalue()

@@ -29,7 +29,7 @@ from sqlalchemy.types import TypeDecorator
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-SQLITE_BUSY_TIMEOUT_S = 15
+LOCK_WAIT_S = 15.0  # for what another transaction is writing
 SQLITE_WAL_PAGES = 4000  # before they are brought home: a sync writes the same ones again and again
 # PostgreSQL ended a transaction so that another could go on: a deadlock, or two that can't be put one after the other.
 BEATEN = ("40P01", "40001")
@@ -156,12 +156,18 @@ def prepare_engine(engine: Engine, sqlite_cache_mb: int) -> None:
         connection.exec_driver_sql(f"BEGIN {_begin_mode.get()}")
 
 
+def is_read_only(error: DBAPIError) -> bool:
+    """Was something to be written to a copy for reading, or during a switch-over? PostgreSQL says it as an internal error."""
+    return getattr(error.orig, "sqlstate", None) == "25006"
+
+
 def engine_options(database_url: str) -> dict[str, Any]:
     """Engine options for Flask-SQLAlchemy."""
     if database_url.startswith("sqlite:"):
-        return {"hide_parameters": True, "connect_args": {"timeout": SQLITE_BUSY_TIMEOUT_S}}
+        return {"hide_parameters": True, "connect_args": {"timeout": LOCK_WAIT_S}}
+    options = f"-c statement_timeout=60000 -c lock_timeout={LOCK_WAIT_S * 1000:.0f}"
     return {
         "hide_parameters": True,  # errors must not quote the rows
         "pool_pre_ping": True,
-        "connect_args": {"connect_timeout": 5, "options": "-c statement_timeout=60000 -c lock_timeout=15000"},
+        "connect_args": {"connect_timeout": 5, "options": options},
     }

@@ -149,10 +149,20 @@ def _plain(value: Any) -> Any:
 
 def _harmless(text: str) -> str:
     """Return text on one line, without what looks like an address of a person, a token, a query or a password."""
-    text = CONTROL.sub(" ", text)
+    kept = CONTROL.sub(" ", _shortened(text))
     for pattern, instead in PATTERNS:
-        text = pattern.sub(instead, text)
-    return text if len(text) <= KEPT_WORDS else f"{text[:KEPT_WORDS]}…"
+        kept = pattern.sub(instead, kept)
+    return kept
+
+
+def _shortened(text: str) -> str:
+    """Return the beginning of a long text, up to a whole word: only its end may show that a word is an address."""
+    if len(text) <= KEPT_WORDS:
+        return text
+    kept = text[:KEPT_WORDS]
+    if not text[KEPT_WORDS].isspace():
+        kept = kept.rpartition(" ")[0]
+    return f"{kept}…"
 
 
 def _type_name(error: BaseException) -> str:
@@ -194,12 +204,13 @@ def _log_uncaught(kind: type[BaseException], error: BaseException, trace: Traceb
 STANDARD = frozenset({*vars(logging.LogRecord("", 0, "", 0, "", (), None)), "message", "asctime"})
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 LOOKS_LIKE_ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
+# Each looks at a text once: where one can't match from the beginning of a word, it isn't tried from the middle of it.
 PATTERNS = (
-    (re.compile(r"\bSELECT\b.+?\bFROM\b.*"), "[query]"),
+    (re.compile(r"\A(?>(.*?)\bSELECT\b).+?\bFROM\b.*"), r"\1[query]"),
     (re.compile(r"://[^/\s@]*@"), "://[log-in]@"),
-    (re.compile(r"[\w.+%'-]+@[\w-]+(?:\.[\w-]+)+"), "[address]"),
+    (re.compile(r"(?<![\w.+%'-])[\w.+%'-]+@[\w-]+(?:\.[\w-]+)+"), "[address]"),
     (re.compile(r"(?<=[\w/])\?[\w.%-]+=\S*"), "?[query]"),
     (re.compile(r"(?i)\b(bearer|basic)\s+\S+"), r"\1 [token]"),
-    (re.compile(r"\b00D\w{12,15}!\S+|\b5Aep\S{8,}|\beyJ[\w-]+\.[\w.-]+|\bv1\.[0-9a-f]{8}\.\S+"), "[token]"),
-    (re.compile(r"[\w-]{48,}"), "[token]"),
+    (re.compile(r"\b00D\w{12,15}!\S+|\b5Aep\S{8,}|\beyJ(?>[\w-]+)\.[\w.-]+|\bv1\.[0-9a-f]{8}\.\S+"), "[token]"),
+    (re.compile(r"(?<![\w-])[\w-]{48,}"), "[token]"),
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,7 @@ def settings_of(config: Config) -> dict[str, str]:
         "SALESFORCE_ALLOW_LOOPBACK": "1" if config.salesforce_allow_loopback else "0",
         "SYNC_INTERVAL_MINUTES": str(config.sync_interval_minutes),
         **({"MAIL_URL": config.mail_url} if config.mail_url else {}),
+        **({"METRICS_TOKEN": config.metrics_token} if config.metrics_token else {}),
     }
 
 
@@ -100,8 +102,15 @@ def migrate_from_empty(database_url: str) -> None:
 @pytest.fixture(params=["sqlite", "postgres"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A fresh database with all tables."""
+    with fresh_database(request, tmp_path) as url:
+        yield url
+
+
+@contextmanager
+def fresh_database(request: pytest.FixtureRequest, folder: Path) -> Iterator[str]:
+    """A database with all tables, of the kind that the fixture's parameter names."""
     if request.param == "sqlite":
-        path = tmp_path / "asapp.db"
+        path = folder / "asapp.db"
         shutil.copy(request.getfixturevalue("sqlite_template"), path)
         yield f"sqlite:///{path}"
         return

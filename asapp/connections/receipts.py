@@ -8,16 +8,17 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import func, select
 
-from asapp.contacts.export import neutral
 from asapp.contacts.queries import lists_by_contact
 from asapp.contacts.status import is_person_on, is_shown
+from asapp.csv_files import csv_header, csv_rows
 from asapp.extensions import db
 from asapp.models import Connection, Contact, Departure, DepartureState, RunChange, SyncRun, User
 
 SHOWN = 50  # of each part, on the page; the CSV has all
 STATE_KINDS = ("deactivated", "reactivated", "also")
 FIELD_NAMES = {"first_name": "First name", "last_name": "Last name", "email": "Email"}
-CSV_HEADER = "salesforce_id,name,email,what,reason,field,old,new\r\n"
+COLUMNS = ("salesforce_id", "name", "email", "what", "reason", "field", "old", "new")
+LEAVING_COLUMNS = ("salesforce_id", "name", "email", "reason")
 ROWS_A_PIECE = 1000
 
 
@@ -83,17 +84,17 @@ def make_receipt(run: SyncRun, limit: int = SHOWN) -> Receipt:
 
 def iter_csv(run_id: int) -> Iterator[str]:
     """Yield the receipt as CSV, piece by piece; no transaction is open between two pieces."""
-    yield CSV_HEADER
+    yield csv_header(COLUMNS)
     last_id = 0
     while rows := _read_changes(run_id, RunChange.id > last_id, limit=ROWS_A_PIECE):
         last_id = rows[-1].change_id
         db.session.rollback()
-        yield "".join(_csv_lines(row) for row in rows)
+        yield csv_rows(cells for row in rows for cells in _cells(row))
     last_id = 0
     while made := _read_added(run_id, Contact.id > last_id, limit=ROWS_A_PIECE):
         last_id = made[-1].id
         db.session.rollback()
-        yield "".join(_csv_row(row.salesforce_id or "", _name(row), row.email, "added", "", "", "", "") for row in made)
+        yield csv_rows((row.salesforce_id, _name(row), row.email, "added", "", "", "", "") for row in made)
 
 
 def find_leaving(connection_id: int, limit: int | None) -> list[Leaving]:
@@ -124,10 +125,8 @@ def find_leaving(connection_id: int, limit: int | None) -> list[Leaving]:
 
 
 def leaving_csv(connection_id: int) -> str:
-    lines = [
-        _csv_row(each.salesforce_id, each.name, each.email, each.reason) for each in find_leaving(connection_id, None)
-    ]
-    return "salesforce_id,name,email,reason\r\n" + "".join(lines)
+    leaving = find_leaving(connection_id, None)
+    return csv_header(LEAVING_COLUMNS) + csv_rows((it.salesforce_id, it.name, it.email, it.reason) for it in leaving)
 
 
 def _reasons(run_id: int) -> dict[str, dict[str, int]]:
@@ -193,16 +192,11 @@ def _line(row: Any) -> ChangeLine:
     return ChangeLine(row.id, _name(row), row.email, row.kind, row.reason, fields)
 
 
-def _csv_lines(row: Any) -> str:
+def _cells(row: Any) -> list[tuple[str | None, ...]]:
+    """Return one line of the file for each field that changed, and one where none did."""
     line = _line(row)
-    about = (row.salesforce_id or "", line.name, line.email, line.kind, line.reason or "")
-    if not line.fields:
-        return _csv_row(*about, "", "", "")
-    return "".join(_csv_row(*about, *field) for field in line.fields)
-
-
-def _csv_row(*cells: str) -> str:
-    return ",".join('"{}"'.format(neutral(cell).replace('"', '""')) for cell in cells) + "\r\n"
+    about = (row.salesforce_id, line.name, line.email, line.kind, line.reason)
+    return [(*about, *field) for field in line.fields or [("", "", "")]]
 
 
 def _name(row: Any) -> str:

@@ -1,4 +1,4 @@
-"""Whether what a page needs is there: the database, its tables as this release knows them, and Redis."""
+"""Whether what a page needs is there: the database, which takes what is written, its tables as this release knows them, Redis."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from asapp.database import writing
+
 T = TypeVar("T")
 CHECK_S = 2.0
+PROBE = "UPDATE alembic_version SET version_num = version_num"  # writes what stands there
 
 MOST_AT_ONCE = 4  # of one name: several may ask at once, but what hangs must not pile up
 
@@ -37,8 +40,9 @@ class Check:
 def check_all(engine: Engine, is_redis_there: Callable[[], bool], migrations: str) -> dict[str, Check]:
     """migrations: the folder of them."""
     database, tables = check_database(engine, migrations)
+    written = check_writing(engine) if database.is_good else Check(False, "unknown")
     redis = Check(True) if is_redis_there() else Check(False, "does not answer")
-    return {"database": database, "migrations": tables, "redis": redis}
+    return {"database": database, "writing": written, "migrations": tables, "redis": redis}
 
 
 def check_database(engine: Engine, migrations: str) -> tuple[Check, Check]:
@@ -53,6 +57,23 @@ def check_database(engine: Engine, migrations: str) -> tuple[Check, Check]:
     if found == wanted:
         return Check(True), Check(True)
     return Check(True), Check(False, f"at {_listed(found)}, this release needs {_listed(wanted)}")
+
+
+def check_writing(engine: Engine) -> Check:
+    """A database that is locked, full or a copy for reading answers every question and loses every form."""
+    try:
+        within(CHECK_S, "writing", lambda: write_revision_again(engine))
+    except NoAnswer:
+        return Check(False, f"nothing was written within {CHECK_S:g} s")
+    except SQLAlchemyError as error:
+        return Check(False, type(error).__name__)
+    return Check(True)
+
+
+def write_revision_again(engine: Engine) -> None:
+    """Write the one row that every release has, as it stands. It is committed: what is full shows then."""
+    with writing(), engine.begin() as connection:
+        connection.execute(text(PROBE))
 
 
 def read_revisions(engine: Engine) -> frozenset[str]:

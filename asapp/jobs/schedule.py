@@ -27,6 +27,7 @@ from rq_scheduler import Scheduler
 
 from asapp.health.heartbeats import Heart
 from asapp.jobs.queues import TICK_QUEUE
+from asapp.jobs.task_job import TaskJob
 
 log = logging.getLogger(__name__)
 
@@ -39,17 +40,10 @@ REDIS_AWAY_S = 3
 REDIS_ANSWERS_S = 2  # whoever ends this process may have to wait for three answers that don't come
 
 
-class JsonJob(Job):
-    """Jobs of rq-scheduler, which has no serializer argument, in the serializer of our workers."""
-
-    def __init__(self, id: str | None = None, connection: Any = None, serializer: Any = None) -> None:  # noqa: A002 - RQ's name
-        super().__init__(id, connection=connection, serializer=serializer or JSONSerializer)
-
-
 class TickScheduler(Scheduler):  # type: ignore[misc]
     def __init__(self, connection: Redis, on_pass: Callable[[], None] = lambda: None) -> None:
         """on_pass runs at the beginning of each pass, also where another scheduler is at it."""
-        super().__init__(TICK_QUEUE, connection=connection, interval=PASS_INTERVAL_S, job_class=JsonJob)
+        super().__init__(TICK_QUEUE, connection=connection, interval=PASS_INTERVAL_S, job_class=TaskJob)
         self._on_pass = on_pass
         self._lock = connection.lock(self.scheduler_lock_key, timeout=PASS_INTERVAL_S + 10, blocking=False)
 
@@ -92,11 +86,15 @@ class TickScheduler(Scheduler):  # type: ignore[misc]
 
     def enqueue_job(self, job: Job) -> None:
         """Push the tick; where one is waiting already (no worker is there), only plan the next."""
-        queue = Queue(TICK_QUEUE, connection=self.connection, serializer=JSONSerializer)
+        queue = self.get_queue_for_job(job)
         if queue.get_job_position(job.id) is None:
             super().enqueue_job(job)
         else:
             self.connection.zadd(self.scheduled_jobs_key, {job.id: int(time.time()) + TICK_INTERVAL_S})
+
+    def get_queue_for_job(self, _job: Job) -> Queue:
+        """There is one; what a job in Redis names as the class of its queue would be imported."""
+        return Queue(TICK_QUEUE, connection=self.connection, job_class=TaskJob, serializer=JSONSerializer)
 
     def _install_signal_handlers(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -17,6 +17,7 @@ from rq.serializers import JSONSerializer
 from asapp.health.heartbeats import Heart
 from asapp.jobs.queues import QUEUES
 from asapp.jobs.stopping import stop_on, stop_on_signals
+from asapp.jobs.task_job import TaskJob
 from asapp.jobs.tasks import leave_parents_connections
 
 log = logging.getLogger(__name__)
@@ -71,8 +72,9 @@ class SyncWorker(Worker):
 def make_worker(redis_url: str, heart: Heart) -> SyncWorker:
     connection = Redis.from_url(redis_url)
     worker = SyncWorker(
-        [Queue(name, connection=connection, serializer=JSONSerializer) for name in QUEUES],
+        [Queue(name, connection=connection, job_class=TaskJob, serializer=JSONSerializer) for name in QUEUES],
         connection=connection,
+        job_class=TaskJob,
         serializer=JSONSerializer,
         worker_ttl=WORKER_TTL_S,
         maintenance_interval=MAINTENANCE_INTERVAL_S,

@@ -6,8 +6,6 @@ alone, so that erasing it leaves the skeleton.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +15,7 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from asapp.clock import utcnow
-from asapp.contacts.export import neutral
+from asapp.csv_files import csv_header, csv_rows
 from asapp.extensions import db
 from asapp.models import ConsentEvent, ConsentKind, ConsentSource, Lead
 from asapp.models.columns import new_public_id
@@ -107,11 +105,7 @@ def _history(*conditions: ColumnElement[bool]) -> list[Moment]:
 
 def csv_of(moments: Sequence[Moment]) -> str:
     """Return the history as a file, oldest first."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer)
-    writer.writerow(COLUMNS)
-    writer.writerows(_cells(moment) for moment in reversed(moments))
-    return buffer.getvalue()
+    return csv_header(COLUMNS) + csv_rows(_cells(moment) for moment in reversed(moments))
 
 
 def _cells(moment: Moment) -> list[Any]:
@@ -120,13 +114,13 @@ def _cells(moment: Moment) -> list[Any]:
         event.at.isoformat(timespec="seconds"),
         event.kind,
         event.source,
-        neutral(moment.first_name),
-        neutral(moment.last_name),
-        neutral(moment.lead.email),
-        neutral(moment.client_address),
+        moment.first_name,
+        moment.last_name,
+        moment.lead.email,
+        moment.client_address,
         text.version if text else "",
-        neutral(text.heading) if text else "",
-        neutral(text.words) if text else "",
+        text.heading if text else "",
+        text.words if text else "",
     ]
 
 

@@ -17,6 +17,8 @@ EMAIL_MAX = 80
 HEADING_MAX = 120
 WORDS_MAX = 1000
 FRAME_HOSTS_MAX = 10
+HOST_NAME_MAX, LABEL_MAX = 253, 63  # of any name on the internet
+ORIGINS_MAX = 1000  # of all together, as they are stored
 LOOPBACK = ("localhost", "127.0.0.1")
 
 
@@ -71,7 +73,11 @@ def check_frame_hosts(typed: str) -> str:
     origins = list(dict.fromkeys(_origin(part) for part in typed.replace(",", " ").split()))
     if len(origins) > FRAME_HOSTS_MAX:
         raise InvalidFields({"frame_hosts": f"Name {FRAME_HOSTS_MAX} sites or fewer."})
-    return " ".join(origins)
+    stored = " ".join(origins)
+    if len(stored) > ORIGINS_MAX:
+        problem = f"These addresses are too long together: {len(stored):,} characters. Use {ORIGINS_MAX:,} or fewer."
+        raise InvalidFields({"frame_hosts": problem})
+    return stored
 
 
 def clean_text(text: str) -> str:
@@ -94,6 +100,8 @@ def _origin(part: str) -> str:
     if not allowed or not host.isascii() or not all(label.replace("-", "").isalnum() for label in host.split(".")):
         raise refusal
     if url.username or (host not in LOOPBACK and "." not in host):
+        raise refusal
+    if len(host) > HOST_NAME_MAX or max(map(len, host.split("."))) > LABEL_MAX:
         raise refusal
     return f"{url.scheme}://{host}{f':{port}' if port else ''}"
 

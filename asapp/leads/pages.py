@@ -24,6 +24,11 @@ def find_page(slug: str) -> OptInPage | None:
     return page if page is not None and page.user.is_active else None
 
 
+def find_frame_hosts(slug: str) -> str:
+    """Return the sites that may show the page at an address, whether or not its advisor can log in; "" for none."""
+    return db.session.scalar(select(OptInPage.frame_hosts).where(OptInPage.slug == slug)) or ""
+
+
 def get_page(user: User) -> OptInPage:
     """Return the advisor's page. It is made with the advisor; for one who came before there were pages, now."""
     page = _page_of(user.id)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, and_, case, exists, func, literal, or_, select
 
 from asapp.connections.connections import find_latest
-from asapp.contacts.export import neutral
+from asapp.csv_files import csv_header, csv_rows
 from asapp.extensions import db
 from asapp.leads.words import LABELS, Hold, Shown, meaning_of
 from asapp.models import Connection, Contact, Lead, LeadState, Unfollowed, User
@@ -144,11 +142,12 @@ def _is_hidden_here() -> ColumnElement[bool]:
     return exists().where(Contact.id == Lead.contact_id, Contact.hidden_at.is_not(None), Contact.erased_at.is_(None))
 
 
-def iter_csv(user: User, now: datetime) -> Iterator[str]:
-    """Yield the file of all leads in pieces, oldest first; each is a short read of its own."""
-    user_id, hold = user.id, hold_of(user, now)
-    db.session.rollback()
-    yield _written([COLUMNS])
+def iter_csv(user_id: int, hold: str | None) -> Iterator[str]:
+    """Yield the file of all leads in pieces, oldest first; each is a short read of its own.
+
+    hold: of hold_of(). It takes no row: by the time that the pieces are sent, the request's session has ended.
+    """
+    yield csv_header(COLUMNS)
     last_id = 0
     while rows := db.session.execute(
         _rows(hold).where(_of(user_id), Lead.id > last_id).order_by(Lead.id).limit(ROWS_A_PIECE)
@@ -156,26 +155,20 @@ def iter_csv(user: User, now: datetime) -> Iterator[str]:
         last_id = rows[-1].Lead.id
         cells = [_cells(_line(row, hold)) for row in rows]
         db.session.rollback()
-        yield _written(cells)
+        yield csv_rows(cells)
 
 
-def _cells(line: Line) -> tuple[str, ...]:
+def _cells(line: Line) -> tuple[str | None, ...]:
     lead = line.lead
     return (
         lead.signed_up_at.isoformat(timespec="seconds"),
-        neutral(lead.first_name),
-        neutral(lead.last_name),
-        neutral(lead.email),
+        lead.first_name,
+        lead.last_name,
+        lead.email,
         line.shown,
-        neutral(line.meaning),
-        lead.salesforce_id or lead.linked_contact_id or "",
+        line.meaning,
+        lead.salesforce_id or lead.linked_contact_id,
     )
-
-
-def _written(rows: list[tuple[str, ...]]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer).writerows(rows)
-    return buffer.getvalue()
 
 
 def _rows(hold: str | None) -> Any:

@@ -5,8 +5,6 @@ As many queries for a firm of a thousand advisors as for one of two.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,8 +13,8 @@ from typing import Any
 from sqlalchemy import func, select
 
 from asapp.connections import opt_outs
-from asapp.contacts.export import neutral
 from asapp.contacts.status import contact_rows, count_active, is_shown
+from asapp.csv_files import csv_header, csv_rows
 from asapp.extensions import db
 from asapp.models import (
     Connection,
@@ -200,18 +198,14 @@ def list_firms(now: datetime) -> list[FirmLine]:
 
 
 def csv_of(lines: Sequence[AdvisorLine]) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer)
-    writer.writerow(COLUMNS)
-    writer.writerows(_cells(line) for line in lines)
-    return buffer.getvalue()
+    return csv_header(COLUMNS) + csv_rows(_cells(line) for line in lines)
 
 
 def _cells(line: AdvisorLine) -> list[str]:
     connection = line.connection
     return [
-        neutral(line.user.name),
-        neutral(line.user.email),
+        line.user.name,
+        line.user.email,
         line.state[1],
         "yes" if line.needs_attention else "no",
         _moment(connection.last_good_sync_at if connection else None),

@@ -94,5 +94,9 @@ def safe_path(target: str | None) -> str | None:
 
 
 def path_of(url: str) -> str:
-    parts = urlsplit(url)
+    """Return path and query of an address that a browser names; "" for what is none."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
     return f"{parts.path}?{parts.query}" if parts.query else parts.path

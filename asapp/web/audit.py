@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from urllib.parse import urlencode
 
-from flask import Blueprint, Response, abort, flash, render_template, request, stream_with_context, url_for
+from flask import Blueprint, abort, flash, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from asapp import audit, audit_log
@@ -15,11 +15,13 @@ from asapp.models import Action
 from asapp.partners import erasing, partners
 from asapp.partners.erasing import Guest
 from asapp.web.access import actor, admin_required
+from asapp.web.files import csv_file
 from asapp.web.htmx import go_to
+from asapp.web.incoming import whole_number
 
 blueprint = Blueprint("audit", __name__, url_prefix="/admin/audit")
 
-IDENTITY = "<int(max=2147483647):identity_id>"
+IDENTITY = "<int:identity_id>"
 
 
 @blueprint.get("")
@@ -46,9 +48,7 @@ def index() -> ResponseReturnValue:
 def export_csv() -> ResponseReturnValue:
     wanted = wanted_by_query()
     audit.note(Action.EXPORTED, actor(), None, file="audit log")
-    response = Response(stream_with_context(audit_log.iter_csv(wanted)), mimetype="text/csv")
-    response.headers["Content-Disposition"] = f'attachment; filename="audit-{utcnow():%Y-%m-%d}.csv"'
-    return response
+    return csv_file(audit_log.iter_csv(wanted), f"audit-{utcnow():%Y-%m-%d}.csv")
 
 
 @blueprint.get(f"/{IDENTITY}/erase")
@@ -72,14 +72,13 @@ def get_guest(identity_id: int) -> Guest:
 
 def wanted_by_query() -> Wanted:
     args = request.args
-    before = args.get("before", "")
     return Wanted(
-        who=" ".join(args.get("q", "").replace("\0", "").split())[:SEARCH_MAX],
+        who=" ".join(args.get("q", "").split())[:SEARCH_MAX],
         what=args.get("what", "") if args.get("what", "") in GROUPS else "",
-        firm=args.get("firm", "").replace("\0", "")[:60],
+        firm=args.get("firm", "")[:60],
         since=day(args.get("from", "")),
         until=day(args.get("until", "")),
-        before_id=int(before) if before.isdecimal() and len(before) < 10 else None,
+        before_id=whole_number(args.get("before")),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from flask import Blueprint, Response, abort, render_template, request
+from flask import Blueprint, abort, render_template, request
 from flask.typing import ResponseReturnValue
 
 from asapp import audit
@@ -19,6 +19,7 @@ from asapp.partners import board, partners
 from asapp.sync.allowance import Allowance
 from asapp.web.access import actor, admin_required
 from asapp.web.current import queues
+from asapp.web.files import csv_file
 from asapp.web.filters import counted
 
 blueprint = Blueprint("board", __name__, url_prefix="/admin/board")
@@ -89,13 +90,11 @@ def export_csv() -> ResponseReturnValue:
     text = board.csv_of(made.attention if request.args.get("show") == ATTENTION else made.lines)
     name = f"board-{partner.slug}-{utcnow():%Y-%m-%d}.csv"
     audit.note(Action.EXPORTED, actor(), partner, file="firm board")
-    response = Response(text, mimetype="text/csv")
-    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
-    return response
+    return csv_file(text, name)
 
 
 def get_partner(slug: str) -> Partner:
-    return partners.find_partner(slug.replace("\0", "")) or abort(404)
+    return partners.find_partner(slug) or abort(404)
 
 
 @blueprint.app_template_global()

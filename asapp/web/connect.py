@@ -43,6 +43,7 @@ def start() -> ResponseReturnValue:
 
 
 @blueprint.get("/salesforce/salesforce_as/login/callback/")
+@blueprint.get("/salesforce/salesforce_as/login/callback")  # as firms mistype it: no redirect may carry the code on
 @advisor_required
 def callback() -> ResponseReturnValue:
     if request.method == "HEAD":

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from flask import (
     Blueprint,
-    Response,
     abort,
     flash,
     render_template,
     request,
-    stream_with_context,
     url_for,
 )
 from flask.typing import ResponseReturnValue
@@ -30,13 +28,15 @@ from asapp.salesforce.hosts import is_salesforce_url, record_url
 from asapp.sync.runs import find_active_run
 from asapp.web.access import actor, advisor_required, safe_path
 from asapp.web.current import config, connect_settings, vault
+from asapp.web.files import csv_file
 from asapp.web.filters import counted
 from asapp.web.htmx import go_to, wants_part
+from asapp.web.incoming import LAST_PAGE, whole_number
 from asapp.web.settings import key_of_person
 
 blueprint = Blueprint("contacts", __name__, url_prefix="/contacts")
 
-ID = "<int(max=2147483647):contact_id>"
+ID = "<int:contact_id>"
 IDS_MAX = 1000  # in one form
 LIVE_QUESTIONS = "30 per minute"
 
@@ -73,17 +73,16 @@ def wanted_by(values: dict[str, str]) -> Wanted:
     """Return what a query or a form asks for; another advisor's list is 404."""
     state, source, page = values.get("state", ""), values.get("source", ""), values.get("page", "")
     return Wanted(
-        search=" ".join(values.get("q", "").replace("\0", "").split())[: queries.SEARCH_MAX],
+        search=" ".join(values.get("q", "").split())[: queries.SEARCH_MAX],
         state=state if state in STATES else "",
         source=source if source in SOURCES else "",
         contact_list=_list_or_404(values["list"]) if values.get("list") else None,
-        page=int(page) if page.isdecimal() and len(page) < 9 else 1,
+        page=whole_number(page, LAST_PAGE) or 1,
     )
 
 
 def _list_or_404(number: str) -> ContactList:
-    found = lists.find_list(current_user.id, int(number)) if number.isdecimal() and len(number) < 10 else None
-    return found or abort(404)
+    return lists.find_list(current_user.id, _number(number)) or abort(404)
 
 
 def _emptiness() -> str:
@@ -103,10 +102,7 @@ def _emptiness() -> str:
 def export_csv() -> ResponseReturnValue:
     now = utcnow()
     audit.note(Action.EXPORTED, actor(), None, file="contacts")
-    pieces = stream_with_context(export.iter_csv(current_user.id, now))
-    response = Response(pieces, mimetype="text/csv")
-    response.headers["Content-Disposition"] = f'attachment; filename="contacts-{now:%Y-%m-%d}.csv"'
-    return response
+    return csv_file(export.iter_csv(current_user.id, now), f"contacts-{now:%Y-%m-%d}.csv")
 
 
 # ---- Those ticked
@@ -195,7 +191,7 @@ def _nobody_chosen() -> str:
 
 
 def _number(text: str | None) -> int:
-    return int(text) if text and text.isdecimal() and len(text) < 10 else 0
+    return whole_number(text) or 0  # which is no row's
 
 
 # ---- One contact

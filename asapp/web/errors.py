@@ -5,23 +5,32 @@ from __future__ import annotations
 import logging
 import math
 import time
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 from flask import Flask, g, make_response, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_login import AnonymousUserMixin, current_user
 from flask_wtf.csrf import CSRFError
+from sqlalchemy.exc import InternalError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException, InternalServerError, TooManyRequests
 
 from asapp.accounts.attempts import TooMany
 from asapp.accounts.passwords import Busy
-from asapp.extensions import limiter
+from asapp.database import is_read_only
+from asapp.extensions import db, limiter
 from asapp.web.access import PUBLIC_ENDPOINTS, ask_to_log_in
 from asapp.web.filters import counted
 from asapp.web.htmx import wants_part
 from asapp.web.request_log import request_id
 
 log = logging.getLogger(__name__)
+
+
+SECRET_FIELDS = frozenset({"password", "current", "new", "secret"})  # they are never sent back
+CSRF_FIELD = "csrf_token"
+READING = ("GET", "HEAD", "OPTIONS")
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,17 @@ TROUBLES = {
         "Something in it was missing or didn't fit together. Nothing was changed. Go back and check what you entered.",
     ),
 }
+NOT_STORED = Trouble(
+    "We can't save anything at the moment",
+    "Our database is busy, full or out of reach. Nothing was changed. Wait a minute, go back and send it once more.",
+    "plug",
+)
+KEPT = Trouble(
+    NOT_STORED.title,
+    "Our database is busy, full or out of reach. Nothing was changed, and what you entered is kept on this page. "
+    "Wait a minute, then press Try again.",
+    "plug",
+)
 OTHERS = Trouble("We can't answer that", "The request was not one that we understand. Nothing was changed.")
 
 
@@ -64,6 +84,8 @@ def register(app: Flask) -> None:
     app.register_error_handler(HTTPException, show)
     app.register_error_handler(TooMany, ask_to_wait)
     app.register_error_handler(Busy, ask_to_wait)
+    for kind in (OperationalError, InternalError, PoolTimeout):
+        app.register_error_handler(kind, show_database_away)
 
 
 def refuse_form(_error: CSRFError) -> ResponseReturnValue:
@@ -81,6 +103,28 @@ def show(error: HTTPException) -> ResponseReturnValue:
         return error.response
     code = error.code or 500
     return _answer(code, _trouble(code, error), error)
+
+
+def show_database_away(error: SQLAlchemyError) -> ResponseReturnValue:
+    """Locked, full, read-only or away. What was typed comes back as a form to be sent again, unless a secret is in it."""
+    if isinstance(error, InternalError) and not is_read_only(error):
+        raise error  # a bug of ours
+    extra = {"endpoint": request.endpoint, "method": request.method}
+    log.error("the database did not take or tell what was asked", exc_info=error, extra=extra)
+    with suppress(SQLAlchemyError):
+        db.session.rollback()
+    if request.method in READING:
+        return _answer(503, _broken(503))
+    forget_person()
+    again = form_again()
+    return _answer(503, replace(KEPT if again else NOT_STORED, number=request_id()), again=again)
+
+
+def form_again() -> list[tuple[str, str]] | None:
+    """Return the fields of the form that came in, with the token that it carried; None where it can't be sent again so."""
+    fields = list(request.form.items(multi=True))
+    names = {name for name, _ in fields}
+    return fields if CSRF_FIELD in names and not names & SECRET_FIELDS and not wants_part() else None
 
 
 def _trouble(code: int, error: HTTPException) -> Trouble:
@@ -119,8 +163,7 @@ def _until_limit_ends_s() -> float:
 
 
 def _broken(code: int) -> Trouble:
-    # Templates get current_user, who would be asked of a database that may be what broke.
-    g._login_user = AnonymousUserMixin()  # noqa: SLF001 - where flask-login keeps it
+    forget_person()
     number = request_id()
     log.error("A request ended with %s; the person was given number %s", code, number)
     return Trouble(
@@ -132,9 +175,19 @@ def _broken(code: int) -> Trouble:
     )
 
 
-def _answer(code: int, trouble: Trouble, error: HTTPException | None = None) -> ResponseReturnValue:
+def forget_person() -> None:
+    """Templates get current_user, who would be asked of a database that may be what broke."""
+    g._login_user = AnonymousUserMixin()  # noqa: SLF001 - where flask-login keeps it
+
+
+def _answer(
+    code: int, trouble: Trouble, error: HTTPException | None = None, again: list[tuple[str, str]] | None = None
+) -> ResponseReturnValue:
     template = "errors/_trouble.html" if wants_part() else "errors/page.html"
-    response = make_response(render_template(template, trouble=trouble, code=code), code)
+    names = {"has_home": request.blueprint != "optin", "again": again}  # a frame on another site leads nowhere else
+    response = make_response(render_template(template, trouble=trouble, code=code, **names), code)
+    if code == 503:
+        response.headers["Retry-After"] = "60"
     for name, value in error.get_headers() if error else ():
         if name in ("Allow", "Retry-After"):
             response.headers[name] = value

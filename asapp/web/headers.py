@@ -18,11 +18,14 @@ STEADY = {
 }
 
 
+def steady_headers(config: Config) -> dict[str, str]:
+    """Return what stands on every answer."""
+    of_https = {"Strict-Transport-Security": HSTS} if config.is_https else {}
+    return {**STEADY, "Content-Security-Policy": content_policy(config), **of_https}
+
+
 def register(app: Flask) -> None:
-    config: Config = app.extensions["asapp.config"]
-    steady = {**STEADY, "Content-Security-Policy": content_policy(config)}
-    if config.is_https:
-        steady["Strict-Transport-Security"] = HSTS
+    steady = steady_headers(app.extensions["asapp.config"])
 
     @app.after_request
     def add_headers(response: Response) -> Response:
@@ -60,6 +63,10 @@ def content_policy(config: Config, frame_ancestors: str = "'none'") -> str:
 
 
 def keep_by_fingerprint(response: Response) -> None:
-    """A static file asked for by its fingerprint never changes; others are asked about each time."""
-    if request.args.get("v"):
+    """A static file asked for by its fingerprint never changes; others are asked about each time.
+
+    By another fingerprint than its own it may be that of the release before or after, while both are running.
+    """
+    asked_for, filename = request.args.get("v"), (request.view_args or {}).get("filename", "")
+    if asked_for and asked_for == htmx.fingerprint_of(filename):
         response.headers["Cache-Control"] = f"public, max-age={A_YEAR}, immutable"

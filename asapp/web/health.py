@@ -1,14 +1,17 @@
 """For whatever watches over the processes, and a page that says the same to an admin.
 
-The three addresses for machines need no log-in and name no person; /metrics names partners by their slug, so keep it inside.
+The three addresses for machines need no log-in and name no person. /metrics names partners by their slug: it demands
+METRICS_TOKEN, and without one answers this machine alone.
 """
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import TypeVar
 
-from flask import Blueprint, Response, current_app, jsonify, render_template
+from flask import Blueprint, Response, current_app, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -20,12 +23,13 @@ from asapp.health import checks, figures, metrics
 from asapp.health.checks import NoAnswer
 from asapp.health.metrics import Snapshot
 from asapp.web.access import admin_required
-from asapp.web.current import queues
+from asapp.web.current import config, queues
 
 blueprint = Blueprint("health", __name__)
 
 T = TypeVar("T")
 SCRAPE_S = 5.0
+OF_PROXIES = ("X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Forwarded", "Via")
 
 
 @blueprint.get("/healthz")
@@ -44,6 +48,8 @@ def ready() -> ResponseReturnValue:
 
 @blueprint.get("/metrics", endpoint="metrics")
 def show_metrics() -> ResponseReturnValue:
+    if not may_scrape(config().metrics_token):
+        return refuse_scrape()
     jobs = queues().depths()
     try:
         snapshot = in_time("figures", lambda session: take_snapshot(session, jobs))
@@ -62,6 +68,28 @@ def index() -> ResponseReturnValue:
         ended=figures.count_ended(db.session(), now - figures.DAY),
         jobs=queues().depths(),
     )
+
+
+def may_scrape(token: str | None) -> bool:
+    """token: what the scraper has to bring; None: it has to be on this machine."""
+    if token is None:
+        return is_this_machine(request.remote_addr or "") and not any(name in request.headers for name in OF_PROXIES)
+    return hmac.compare_digest(request.headers.get("Authorization", "").encode(), f"Bearer {token}".encode())
+
+
+def refuse_scrape() -> ResponseReturnValue:
+    if config().metrics_token is None:
+        words = "Figures are for this machine alone, as long as METRICS_TOKEN is not set.\n"
+        return Response(words, 403, mimetype="text/plain")
+    return Response("Bearer token needed.\n", 401, {"WWW-Authenticate": "Bearer"}, mimetype="text/plain")
+
+
+def is_this_machine(address: str) -> bool:
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return False
+    return (getattr(found, "ipv4_mapped", None) or found).is_loopback
 
 
 def take_snapshot(session: Session, jobs: dict[str, int] | None) -> Snapshot:

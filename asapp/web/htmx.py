@@ -64,9 +64,13 @@ def outside_place(config: Config) -> str | None:
 
 def static_url(filename: str) -> str:
     """Return the address of a static file, which changes with its content; browsers may keep it for good."""
+    return url_for("static", filename=filename, v=fingerprint_of(filename))
+
+
+def fingerprint_of(filename: str) -> str:
+    """Return a text that changes with the content of a static file."""
     path = _path(filename)
-    modified = path.stat().st_mtime_ns if path.is_file() else 0
-    return url_for("static", filename=filename, v=_fingerprint(path, modified))
+    return _fingerprint(path, path.stat().st_mtime_ns if path.is_file() else 0)
 
 
 def wants_part() -> bool:

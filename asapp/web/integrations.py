@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from flask import Blueprint, Response, abort, current_app, make_response, render_template, request, session, url_for
+from flask import Blueprint, abort, current_app, make_response, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
@@ -21,6 +21,7 @@ from asapp.models import Action, Connection, RunTrigger
 from asapp.sync import books, departures, runs
 from asapp.web.access import actor, advisor_required
 from asapp.web.current import config, connect_settings, person, queues
+from asapp.web.files import csv_file
 from asapp.web.htmx import go_to, wants_part
 
 blueprint = Blueprint("integrations", __name__, url_prefix="/settings/integrations")
@@ -121,11 +122,7 @@ def held_csv() -> ResponseReturnValue:
     if connection is None:
         abort(404)
     audit.note(Action.EXPORTED, actor(), connection, file="held")
-    return Response(
-        receipts.leaving_csv(connection.id),
-        content_type="text/csv; charset=utf-8",
-        headers={"Content-Disposition": 'attachment; filename="held-contacts.csv"'},
-    )
+    return csv_file(receipts.leaving_csv(connection.id), "held-contacts.csv")
 
 
 @blueprint.get("/salesforce/preview")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 import segno
-from flask import Blueprint, Response, abort, flash, render_template, request, stream_with_context, url_for
+from flask import Blueprint, Response, abort, flash, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from markupsafe import Markup, escape
@@ -21,12 +21,14 @@ from asapp.models import Action, Contact, ContactSource, Lead, OptInPage
 from asapp.salesforce.hosts import is_salesforce_url, record_url
 from asapp.web.access import actor, advisor_required
 from asapp.web.current import config, queues
+from asapp.web.files import as_file, csv_file
 from asapp.web.filters import counted
 from asapp.web.htmx import go_to, wants_part
+from asapp.web.incoming import LAST_PAGE, whole_number
 
 blueprint = Blueprint("leads", __name__, url_prefix="/leads")
 
-CONTACT = "<int(max=2147483647):contact_id>"
+CONTACT = "<int:contact_id>"
 QR_SCALE = 8
 ERASED = "Erased. What remains is that somebody agreed and when, without who it was."
 
@@ -71,9 +73,9 @@ def names() -> dict[str, object]:
 def wanted_by(values: dict[str, str]) -> Wanted:
     state, page = values.get("state", ""), values.get("page", "")
     return Wanted(
-        search=" ".join(values.get("q", "").replace("\0", "").split())[: queries.SEARCH_MAX],
+        search=" ".join(values.get("q", "").split())[: queries.SEARCH_MAX],
         state=state if state in words.LABELS else "",
-        page=int(page) if page.isdecimal() and len(page) < 9 else 1,
+        page=whole_number(page, LAST_PAGE) or 1,
     )
 
 
@@ -81,9 +83,9 @@ def wanted_by(values: dict[str, str]) -> Wanted:
 @advisor_required
 def export_csv() -> ResponseReturnValue:
     now = utcnow()
+    hold = queries.hold_of(current_user, now)
     audit.note(Action.EXPORTED, actor(), None, file="leads")
-    pieces = stream_with_context(queries.iter_csv(current_user, now))
-    return as_file(Response(pieces, mimetype="text/csv"), f"leads-{now:%Y-%m-%d}.csv")
+    return csv_file(queries.iter_csv(current_user.id, hold), f"leads-{now:%Y-%m-%d}.csv")
 
 
 # ---- What the advisor decides
@@ -214,7 +216,7 @@ def consent_csv(contact_id: int) -> ResponseReturnValue:
     if not moments:
         abort(404)
     audit.note(Action.EXPORTED, actor(), contact, file="consent")
-    return as_file(Response(consent.csv_of(moments), mimetype="text/csv"), f"consent-{contact.id}.csv")
+    return csv_file(consent.csv_of(moments), f"consent-{contact.id}.csv")
 
 
 @blueprint.get(f"/erase/{CONTACT}")
@@ -256,7 +258,7 @@ def person_consent_csv() -> ResponseReturnValue:
     lead = get_lead()
     moments = consent.history_of_lead(lead)
     audit.note(Action.EXPORTED, actor(), None, file="consent")
-    return as_file(Response(consent.csv_of(moments), mimetype="text/csv"), f"consent-{lead.public_id}.csv")
+    return csv_file(consent.csv_of(moments), f"consent-{lead.public_id}.csv")
 
 
 @blueprint.get("/person/erase")
@@ -301,8 +303,3 @@ def lead_link(line: Line) -> str | None:
     if not record_id or not url or not is_salesforce_url(url, config().salesforce_allow_loopback):
         return None
     return record_url(url, record_id)
-
-
-def as_file(response: Response, name: str) -> Response:
-    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
-    return response

@@ -15,7 +15,7 @@ from asapp.web.htmx import go_to
 
 blueprint = Blueprint("lists", __name__, url_prefix="/contacts/lists")
 
-ID = "<int(max=2147483647):list_id>"
+ID = "<int:list_id>"
 
 
 @blueprint.get("/new")

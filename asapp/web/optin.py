@@ -11,12 +11,13 @@ import time
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from flask import Blueprint, Response, abort, make_response, redirect, render_template, request, url_for
+from flask import Blueprint, Response, abort, current_app, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from itsdangerous import BadSignature, URLSafeSerializer
+from sqlalchemy.exc import SQLAlchemyError
 
 from asapp.database import reading, writing
-from asapp.extensions import csrf, limiter
+from asapp.extensions import csrf, db, limiter
 from asapp.fields import InvalidFields
 from asapp.leads import outbox, pages
 from asapp.leads.fields import Typed
@@ -33,6 +34,7 @@ FROM_AN_ADDRESS = "30 per minute"
 LEAST_AGE_S = 2.0
 MOST_AGE_S = 24 * 3600.0
 TRAP = "website"
+FRAMES_REMEMBERED = 1000
 TOO_FAST = "That was very quick. Check what you entered, then press Sign up once more."
 TOO_MANY = "Many people have just signed up from where you are. Wait a minute, then press Sign up once more."
 TOO_OLD = "This page has been open for a long time. Press Sign up once more."
@@ -125,7 +127,9 @@ def is_of_earlier_firm(page: OptInPage, token: Token) -> bool:
 
 
 def get_page(slug: str) -> OptInPage:
-    return pages.find_page(slug) or abort(404)
+    page = pages.find_page(slug) or abort(404)
+    remember_frames(slug, page.frame_hosts)
+    return page
 
 
 def form(
@@ -161,6 +165,40 @@ def framed(page: OptInPage, response: Response) -> Response:
     """Let the sites that the advisor named show the page in a frame, and nobody else."""
     response.headers["Content-Security-Policy"] = content_policy(config(), page.frame_hosts or "'none'")
     return response
+
+
+@blueprint.after_request
+def frame_errors_too(response: Response) -> Response:
+    """Whatever went wrong, a site that may show the page shows that, and no empty box."""
+    if "Content-Security-Policy" not in response.headers:
+        hosts = frames_of((request.view_args or {}).get("slug", ""))
+        response.headers["Content-Security-Policy"] = content_policy(config(), hosts or "'none'")
+    return response
+
+
+def known_frames() -> dict[str, str]:
+    """Return {slug: sites} of the pages that this process has shown: an error page can't always ask the database."""
+    found: dict[str, str] = current_app.extensions.setdefault("asapp.frames", {})
+    return found
+
+
+def remember_frames(slug: str, hosts: str) -> None:
+    known = known_frames()
+    if len(known) >= FRAMES_REMEMBERED:
+        known.clear()
+    known[slug] = hosts
+
+
+def frames_of(slug: str) -> str:
+    """Return the sites that may show a page, also of one whose advisor can't log in any more; none where nobody knows."""
+    if slug not in known_frames() and slug.isprintable():
+        try:
+            with reading():
+                db.session.rollback()
+                return pages.find_frame_hosts(slug)
+        except SQLAlchemyError:
+            return ""
+    return known_frames().get(slug, "")
 
 
 def write_token(token: Token) -> str:

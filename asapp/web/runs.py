@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, abort, render_template, request, stream_with_context
+from flask import Blueprint, abort, render_template, request
 from flask.typing import ResponseReturnValue
 
 from asapp import audit
@@ -13,6 +13,8 @@ from asapp.sync import runs
 from asapp.web import run_figures
 from asapp.web.access import actor, advisor_required
 from asapp.web.current import person
+from asapp.web.files import csv_file
+from asapp.web.incoming import whole_number
 
 blueprint = Blueprint("runs", __name__, url_prefix="/settings/integrations/runs")
 
@@ -27,7 +29,7 @@ for _name in ("figures", "classes", "also", "switched_off", "started_by", "why_o
 @blueprint.get("")
 @advisor_required
 def index() -> ResponseReturnValue:
-    before = request.args.get("before", type=int)
+    before = whole_number(request.args.get("before"))
     found = runs.history(connections.all_ids_of(person()), before_id=before, limit=A_PAGE + 1)
     older = found[A_PAGE - 1].id if len(found) > A_PAGE else None
     return render_template("runs/index.html", runs=found[:A_PAGE], older=older, is_first=before is None)
@@ -48,11 +50,7 @@ def receipt(run_id: int) -> ResponseReturnValue:
 def receipt_csv(run_id: int) -> ResponseReturnValue:
     run = get_run(run_id)
     audit.note(Action.EXPORTED, actor(), run.connection, file="receipt", run=run.id)
-    return Response(
-        stream_with_context(receipts.iter_csv(run.id)),
-        content_type="text/csv; charset=utf-8",
-        headers={"Content-Disposition": f'attachment; filename="sync-{run.id}.csv"'},
-    )
+    return csv_file(receipts.iter_csv(run_id), f"sync-{run_id}.csv")
 
 
 def get_run(run_id: int) -> SyncRun:

@@ -10,7 +10,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from asapp import cli
 from asapp.database import expect_writes
 from asapp.extensions import db
-from asapp.web import access, errors, filters, headers, htmx, navigation, request_log
+from asapp.web import access, errors, filters, headers, htmx, incoming, navigation, request_log
 from asapp.web.blueprints import BLUEPRINTS
 from asapp.web.extensions import csrf, limiter, login_manager, migrate
 from config import Config
@@ -20,10 +20,12 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def add_pages(app: Flask, config: Config) -> None:
+    incoming.add_front_door(app, config)
     if config.trusted_proxies:
         hops = config.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
     request_log.register(app)
+    incoming.register(app)
     migrate.init_app(app, db, directory=str(MIGRATIONS), render_as_batch=True)
     login_manager.init_app(app)
     csrf.init_app(app)

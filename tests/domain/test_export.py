@@ -7,14 +7,13 @@ import gc
 import io
 import tracemalloc
 
-import pytest
 from flask import Flask
 from sqlalchemy import event, insert, update
 from sqlalchemy.orm import Session
 
 from asapp.clock import utcnow
 from asapp.contacts import lists
-from asapp.contacts.export import ROWS_A_PIECE, iter_csv, neutral
+from asapp.contacts.export import ROWS_A_PIECE, iter_csv
 from asapp.database import writing
 from asapp.extensions import db
 from asapp.models import Contact, ContactSource, User
@@ -87,18 +86,6 @@ def test_lists_are_joined_the_syncs_first(app: Flask) -> None:
     for name in ("Year-end review", "Ärzte"):
         lists.add_members(lists.create_list(connection.user_id, name), [contact.id])
     assert [row["lists"] for row in rows_of(connection.user)] == ["Salesforce Contacts;Year-end review;Ärzte", ""]
-
-
-@pytest.mark.parametrize(
-    "text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "  =1", "\xa0=1", "\n=1", "＝1", "+49 30 1"]
-)
-def test_what_a_spreadsheet_would_run_gets_an_apostrophe(text: str) -> None:
-    assert neutral(text) == f"'{text}"
-
-
-@pytest.mark.parametrize("text", ["", "Anne-Marie", "O'Brien", "a=b", " Ann", "1-2"])
-def test_what_it_would_not_run_stays(text: str) -> None:
-    assert neutral(text) == text
 
 
 def test_each_cell_that_people_fill_is_neutralised(app: Flask) -> None:

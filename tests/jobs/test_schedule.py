@@ -21,7 +21,8 @@ from asapp.clock import utcnow
 from asapp.extensions import db
 from asapp.health.heartbeats import SCHEDULER, TICK, list_seen
 from asapp.jobs.queues import TICK_QUEUE
-from asapp.jobs.schedule import TICK_ID, TICK_INTERVAL_S, JsonJob, TickScheduler
+from asapp.jobs.schedule import TICK_ID, TICK_INTERVAL_S, TickScheduler
+from asapp.jobs.task_job import TaskJob
 from config import Config
 from tests.conftest import make_config, settings_of
 from tests.processes import ROOT, wait_for, worker_process
@@ -81,7 +82,7 @@ def test_the_first_pass_registers_the_tick_and_rings(redis: Redis, scheduler: Ti
     assert pass_once(scheduler)
     assert redis.zrange(SCHEDULED, 0, -1) == [TICK_ID.encode()]
     assert waiting(redis) == [TICK_ID]
-    job = JsonJob.fetch(TICK_ID, connection=redis)
+    job = TaskJob.fetch(TICK_ID, connection=redis)
     assert (job.func_name, job.args, job.meta) == ("asapp.jobs.tasks.tick", [], {"interval": TICK_INTERVAL_S})
 
 
@@ -171,7 +172,7 @@ def test_half_a_tick_is_made_whole(redis: Redis, scheduler: TickScheduler, lost:
 def test_a_tick_that_failed_is_rung_again(redis: Redis, scheduler: TickScheduler) -> None:
     pass_once(scheduler)
     take(redis)
-    JsonJob.fetch(TICK_ID, connection=redis).set_status(JobStatus.FAILED)
+    TaskJob.fetch(TICK_ID, connection=redis).set_status(JobStatus.FAILED)
     let_it_be_due(redis)
     pass_once(scheduler)
     assert waiting(redis) == [TICK_ID]

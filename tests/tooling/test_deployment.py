@@ -117,6 +117,18 @@ def test_every_setting_is_in_the_handbook_and_handed_to_the_containers() -> None
     assert named - handed == {"SALESFORCE_ALLOW_LOOPBACK"}  # demo and tests only
 
 
+def test_redis_and_postgres_are_out_of_reach_but_for_who_uses_them() -> None:
+    compose = (ROOT / "compose.yaml").read_text()
+    parts = dict(re.findall(r"^  (\w+):\n((?:    .*\n|\n)+)", compose, re.MULTILINE))
+    assert "REDISCLI_AUTH: ${REDIS_PASSWORD:?" in parts["redis"]
+    assert "requirepass" in parts["redis"]
+    assert "redis://:${REDIS_PASSWORD:?" in compose
+    networks = {name: re.findall(r"networks: \[(.+)\]", part) for name, part in parts.items()}
+    assert (networks["redis"], networks["postgres"], networks["migrate"]) == (["jobs"], ["database"], ["database"])
+    assert [parts[name].strip() for name in ("jobs", "database")] == ["internal: true"] * 2
+    assert [name for name, part in parts.items() if "ports:" in part] == ["web"]
+
+
 def test_every_figure_is_explained() -> None:
     metrics = (ROOT / "asapp" / "health" / "metrics.py").read_text()
     names = set(re.findall(r'gauges?\(\s*"(\w+)"', metrics)) | {"run_duration_seconds"}

@@ -42,6 +42,7 @@ def test_five_settings_are_enough() -> None:
     assert config.trusted_proxies == 0
     assert config.mail_url is None
     assert not config.salesforce_allow_loopback
+    assert config.metrics_token is None
     assert config.is_https
     assert config.callback_url == "https://my.advisorstream.example/salesforce/salesforce_as/login/callback/"
 
@@ -56,6 +57,8 @@ def test_each_of_them_is_missed(name: str) -> None:
     [
         ("SECRET_KEY", "short"),
         ("SECRET_KEY", "a" * 40),
+        ("METRICS_TOKEN", "short"),
+        ("METRICS_TOKEN", "not a token of sixteen"),
         ("ENCRYPTION_KEYS", "not base64!"),
         ("ENCRYPTION_KEYS", base64.urlsafe_b64encode(bytes(range(31))).decode()),
         ("ENCRYPTION_KEYS", base64.urlsafe_b64encode(b"a" * 32).decode()),

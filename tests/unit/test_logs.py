@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -109,12 +110,47 @@ def test_extra_cannot_forge_the_fields_of_a_line(lines: Lines) -> None:
         ),
         ("is it there? yes", "is it there? yes"),
         ("x" * 30 + " y" * 1000, "x" * 30 + " y" * 485 + "…"),
+        ("SELECT for a while, SELECT Id FROM Lead", "[query]"),
+        ("SELECT and no more", "SELECT and no more"),
+        ("a-eyJhbGciOi.eyJzdWIi.c2ln", "a-[token]"),
+        ("x " * 490 + "zoe.lindström-with-a-long-name@fjord.example", "x " * 489 + "x…"),  # cut, it would be none
+        ("malformed header " + "x" * 8000, "malformed header…"),
     ],
 )
 def test_what_looks_like_a_secret_or_an_address_is_taken_out(lines: Lines, said: str, logged: str) -> None:
     ours.warning("%s", said, extra={"job": said})
     assert lines.message == logged
     assert lines.last["job"] == logged
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "a",
+        "a.",
+        "a-",
+        "a%'+",
+        "a@",
+        "a@a.",
+        "SELECT ",
+        "://",
+        "?a",
+        "?a=",
+        "bearer ",
+        "00Dxxxxxxxxxxxx!",
+        "eyJ-",
+        "v1.",
+        " a",
+    ],
+)
+@pytest.mark.parametrize("length", [990, 100_000])
+def test_no_line_takes_long_however_it_is_made(length: int, word: str, lines: Lines) -> None:
+    """It may be the header of somebody who wants to keep us busy."""
+    text = word * (length // len(word))
+    began = time.process_time()
+    for _ in range(10):
+        ours.warning("%s", text)
+    assert (time.process_time() - began) / 10 < 0.03
 
 
 def test_values_that_are_no_text_are_not_written_out(lines: Lines) -> None:

@@ -19,7 +19,7 @@ from asapp import audit, keys
 from asapp.accounts import links
 from asapp.audit import COMMAND, person
 from asapp.connections.connections import mark_needs_reconnect
-from asapp.contacts.export import FORMULA_STARTS
+from asapp.csv_files import FORMULA_STARTS
 from asapp.database import writing
 from asapp.extensions import db
 from asapp.models import (

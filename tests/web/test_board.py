@@ -15,7 +15,7 @@ from sqlalchemy import event
 
 from asapp.alerts import alerts
 from asapp.clock import utcnow
-from asapp.contacts.export import FORMULA_STARTS
+from asapp.csv_files import FORMULA_STARTS
 from asapp.database import writing
 from asapp.extensions import db
 from asapp.models import AlertKind, ApiUsage, Departure, DepartureState, Partner, RunStatus, User

@@ -84,8 +84,8 @@ def test_without_the_database_there_is_still_a_page(
 
     monkeypatch.setattr(users, "find_by_session", nobody_answers)
     response = client.get("/settings", part=part, broken=True)
-    assert response.status_code == 500
-    assert HEADINGS[500] in response.text
+    assert response.status_code == 503
+    assert HEADINGS[503] in response.text
 
 
 def test_an_admin_is_told_when_a_page_is_for_advisors(app: Flask, answering: FlaskClient) -> None:

@@ -23,7 +23,7 @@ def test_the_export_is_a_csv_file_named_by_its_day(client: FlaskClient, app: Fla
     assert not response.data.startswith(b"\xef\xbb\xbf")
     assert response.data.decode().splitlines() == [
         "salesforce_id,first_name,last_name,email,source,status,reason,lists",
-        f"{contact.salesforce_id},Zoë,Groß,z@fjord.example,salesforce,active,,Salesforce Contacts",
+        f'"{contact.salesforce_id}","Zoë","Groß","z@fjord.example","salesforce","active","","Salesforce Contacts"',
     ]
 
 

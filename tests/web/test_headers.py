@@ -73,6 +73,35 @@ def test_https_is_kept_and_its_cookie_is_bound_to_the_host() -> None:
         assert attribute in cookie
 
 
+OUR_HOST = "my.advisorstream.example"
+
+
+@pytest.mark.parametrize(
+    ("host", "forwarded", "is_ours"),
+    [
+        (OUR_HOST, None, True),
+        (f"{OUR_HOST.upper()}:443", None, True),
+        ("web:8000", OUR_HOST, True),
+        ("web:8000", None, False),
+        (OUR_HOST, "evil.example", False),
+        (f"{OUR_HOST}.evil.example", None, False),
+        (f"evil.example@{OUR_HOST}", None, False),
+        ("localhost", None, False),
+        ("127.0.0.1", None, False),
+        ("..", None, False),
+        ("", None, False),
+    ],
+)
+def test_it_answers_for_the_host_of_its_public_address(host: str, forwarded: str | None, is_ours: bool) -> None:
+    app = other_app(public_url=f"https://{OUR_HOST}", salesforce_allow_loopback=False, trusted_proxies=1)
+    headers = {"Host": host, **({"X-Forwarded-Host": forwarded} if forwarded else {})}
+    for path in ("/login", "/contacts", "/nothing"):
+        answer = app.test_client().get(path, headers=headers)
+        assert (answer.status_code != 400) == is_ours
+        assert answer.headers["Strict-Transport-Security"]
+    assert app.test_client().get("/healthz", headers=headers).status_code == 200
+
+
 def test_pages_are_not_stored_and_differ_for_htmx(client: FlaskClient) -> None:
     log_in(client, make_advisor())
     response = client.get("/settings")
@@ -86,6 +115,8 @@ def test_static_files_are_kept_by_their_fingerprint(client: FlaskClient) -> None
     assert "immutable" in client.get(style[1]).headers["Cache-Control"]
     assert "immutable" not in client.get("/static/asapp.css").headers["Cache-Control"]
     assert "immutable" not in client.get("/static/nothing.css?v=1").headers["Cache-Control"]
+    for wrong in ("WRONG", "absent", style[1].rpartition("=")[2][:-1], "\x00"):  # as of a release that is on its way
+        assert "immutable" not in client.get("/static/asapp.css", query_string={"v": wrong}).headers["Cache-Control"]
 
 
 def page_of(app: Flask, client: FlaskClient) -> str:

@@ -73,7 +73,7 @@ def test_ready(client: FlaskClient) -> None:
     assert answer.status_code == 200
     assert answer.json == {
         "ready": True,
-        "checks": {"database": {"ok": True}, "migrations": {"ok": True}, "redis": {"ok": True}},
+        "checks": {name: {"ok": True} for name in ("database", "writing", "migrations", "redis")},
     }
 
 
@@ -287,6 +287,46 @@ def test_metrics_without_redis(app: Flask, database_url: str) -> None:
     assert found["asapp_redis_up",] == 0
     assert found["asapp_database_up",] == 1
     assert not [key for key in found if key[0] == "asapp_queue_jobs"]
+
+
+SCRAPER_TOKEN = "a-token-of-the-scraper"
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/%6detrics", "http://localhost/metrics"])
+@pytest.mark.parametrize(
+    ("address", "headers", "status"),
+    [
+        ("127.0.0.1", {}, 200),
+        ("::1", {}, 200),
+        ("::ffff:127.0.0.1", {}, 200),
+        ("10.0.0.7", {}, 403),
+        ("2001:db8::7", {}, 403),
+        ("", {}, 403),
+        ("127.0.0.1", {"X-Forwarded-For": "198.51.100.7"}, 403),
+        ("127.0.0.1", {"Via": "1.1 proxy"}, 403),
+        ("10.0.0.7", {"Authorization": f"Bearer {SCRAPER_TOKEN}"}, 403),
+    ],
+)
+def test_without_a_token_figures_are_for_this_machine(
+    path: str, address: str, headers: dict[str, str], status: int, client: FlaskClient
+) -> None:
+    answer = client.get(path, headers=headers, environ_base={"REMOTE_ADDR": address})
+    assert answer.status_code == status
+    assert ("asapp_" in answer.text) == (status == 200)
+
+
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [(f"Bearer {SCRAPER_TOKEN}", 200), ("Bearer wrong", 401), ("Bearer \xff", 401), (SCRAPER_TOKEN, 401), ("", 401)],
+)
+def test_with_a_token_figures_are_for_who_brings_it(header: str, status: int, app: Flask, database_url: str) -> None:
+    client = client_of(make_config(database_url, metrics_token=SCRAPER_TOKEN))
+    for path in ("/metrics", "/%6detrics"):
+        for address in ("127.0.0.1", "10.0.0.7"):
+            answer = client.get(path, headers={"Authorization": header}, environ_base={"REMOTE_ADDR": address})
+            assert answer.status_code == status
+            assert ("asapp_" in answer.text) == (status == 200)
+            assert ("WWW-Authenticate" in answer.headers) == (status == 401)
 
 
 def test_nothing_that_needs_no_login_names_a_person(client: FlaskClient, app: Flask) -> None:

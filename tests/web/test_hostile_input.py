@@ -15,7 +15,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import select, update
 
-from asapp.contacts.export import FORMULA_STARTS
+from asapp.csv_files import FORMULA_STARTS
 from asapp.database import Base
 from asapp.extensions import db
 from asapp.leads import pages
@@ -31,6 +31,7 @@ from tests.signing_up import make_page
 MARKUP = "'\"><img src=x onerror=alert(1)>{{7*7}}"
 RAW = ("<img", "onerror=alert(1)>", "49")
 FORMULA = '=HYPERLINK("http://evil.example","x")'
+INVISIBLE = " \t\r\n\xa0\xad\u200b\u202e\u3164\ufeff"
 
 # The columns that hold what somebody typed or what Salesforce answered; the rest is made by us, and checked by the database.
 HOSTILE = {
@@ -43,7 +44,7 @@ HOSTILE = {
     "pending_grants": ("username", "display_name", "org_name", "instance_url", "scopes"),
     "setup_links": ("name", "email"),
     "contacts": ("first_name", "last_name", "email"),
-    "leads": ("first_name", "last_name", "email", "why", "why_detail", "why_words"),
+    "leads": ("first_name", "last_name", "email", "why", "why_detail", "why_words", "salesforce_id"),
     "sync_runs": ("error_code", "error_detail", "opt_out_field"),
 }
 TYPED = (
@@ -163,7 +164,21 @@ def test_an_address_that_is_not_there_is_not_repeated(client: FlaskClient, world
 
 
 def test_no_cell_of_any_file_is_a_formula(app: Flask, client: FlaskClient, world: World) -> None:
-    for start in ("=", "+", "-", "@", "\t=", "\r=", " =", "＝"):
+    for start in (
+        "=",
+        "+",
+        "-",
+        "@",
+        "\t=",
+        "\r=",
+        " =",
+        "＝",
+        "\u200b=",
+        "\ufeff@",
+        "\xad\u202e+",
+        "x;=",
+        "x;\u3164=",
+    ):
         fill_with(f"{start}{FORMULA[1:]}")
         files = 0
         for door in doors(app, world, world.alice):
@@ -175,14 +190,16 @@ def test_no_cell_of_any_file_is_a_formula(app: Flask, client: FlaskClient, world
                 continue
             rows = list(csv.reader(io.StringIO(response.text, newline="")))
             bad = [cell for row in rows for cell in row if is_formula(cell)]
+            bad += [part for row in rows for cell in row for part in cell.split(";") if is_formula(part)]
             assert not bad, f"{door}: {bad[:3]}"
             assert len({len(row) for row in rows}) == 1, f"{door} has rows of different lengths"
+            assert all(line.startswith('"') for line in response.text.split("\r\n")[1:-1]), f"{door} leaves cells bare"
             files += "HYPERLINK" in response.text
         assert files >= 6  # those of the board and the audit log among them
 
 
 def is_formula(cell: str) -> bool:
-    return cell.lstrip().startswith(FORMULA_STARTS) or cell.startswith(("\t", "\r", "\n"))
+    return cell.lstrip(INVISIBLE).startswith(FORMULA_STARTS) or cell.startswith(("\t", "\r", "\n"))
 
 
 def test_file_names_take_nothing_from_people(app: Flask, client: FlaskClient, world: World) -> None:

@@ -81,6 +81,14 @@ def test_new_words_make_a_version_and_the_same_words_none(client: FlaskClient, a
         ("frame_hosts", "javascript:alert(1)", "is not a site"),
         ("frame_hosts", "http://plain.example", "is not a site"),
         ("frame_hosts", "https://a.example; script-src *", "is not a site"),
+        ("frame_hosts", f"https://{'a' * 9000}.example", "is not a site"),
+        ("frame_hosts", f"https://{'a' * 64}.example", "is not a site"),
+        ("frame_hosts", f"https://{'a.' * 125}example", "is not a site"),
+        (
+            "frame_hosts",
+            " ".join(f"https://{('a' * 60 + '.') * 3}x{n}.example" for n in range(10)),
+            "too long together",
+        ),
     ],
 )
 def test_words_that_wont_do(client: FlaskClient, amara: User, field: str, typed: str, words: str) -> None:

@@ -16,6 +16,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import event
 
 from asapp.extensions import db
+from asapp.health.checks import PROBE
 from asapp.models import User
 from asapp.web.access import PUBLIC_ENDPOINTS
 from tests.doors import ACCESS, For, doors, everything_of, open_door
@@ -269,6 +270,8 @@ def test_looking_changes_nothing(who: str, app: Flask, client: FlaskClient, worl
                 continue
             log_in(client, user)
             open_door(client, door, everything_of(whose) | {"state": "forged", "code": "forged"})
+            if door.endpoint == "health.ready":  # whether the database takes what is written, only writing shows
+                written[:] = [statement for statement in written if statement != PROBE]
             if not door.path.endswith(".csv"):  # a file that is taken along is noted in the audit log
                 problems += [f"{door}: {statement}" for statement in written]
             written.clear()

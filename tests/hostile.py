@@ -1,0 +1,297 @@
+"""Requests that nobody means well by: every route of the application, every field it reads, and what may stand in them."""
+
+from __future__ import annotations
+
+import io
+import re
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+from urllib.parse import quote
+
+from flask import Flask
+from werkzeug.routing import Rule
+
+from asapp.contacts.fields import Details
+from asapp.leads import pages
+from asapp.leads.fields import Typed
+from asapp.models import User
+from asapp.partners.partners import AppDetails, PartnerDetails
+from asapp.web.optin import Token, write_token
+from tests.doors import arguments, everything_of
+from tests.furnished import Belongings, World
+
+ROOT = Path(__file__).resolve().parent.parent
+READ = re.compile(r"""\b(?:form|args|values)(?:\.get|\.getlist)?[(\[]\s*f?"(\w+)\"""")
+SENT = re.compile(r"""(?:\bname=|\bfield\()"(\w+)\"""")
+
+VALUES = (
+    *("", " ", "\0", "a\0b", "\0" * 50, "x" * 300, "x" * 9000, "y" * 70_000, "\U0001f600" * 200),
+    *(
+        "0",
+        "-1",
+        "1",
+        "9" * 9,
+        "9" * 10,
+        "2147483647",
+        "2147483648",
+        "9223372036854775808",
+        "9" * 400,
+        "1e9",
+        "0x10",
+        "1.5",
+    ),
+    *("NaN", "Infinity", "\u0661\u0662", "\xb2", "true", "null", "None", "undefined", "[]", "{}", "[[]]", '{"a": 1}'),
+    *(
+        "' OR '1'='1",
+        "'; DROP TABLE users; --",
+        "%",
+        "_",
+        "%_%\\",
+        "\\",
+        "\\'",
+        "a' AND Id != '",
+        "SELECT Id FROM Contact",
+    ),
+    *(
+        "<script>alert(1)</script>",
+        "'\"><img src=x onerror=alert(1)>",
+        "{{7*7}}",
+        "${7*7}",
+        "%s%n%(x)s",
+        "{0.__class__}",
+    ),
+    *("=1+1", "x;=1+1", "@SUM(A1)", "\t=1", "\r\nSet-Cookie: a=b", "a\nb", "\u2028", "\x1b[31m", "\x7f", "\x85"),
+    *(
+        "\u200b",
+        "\u202eabc",
+        "\ufeff",
+        "\u3164",
+        "e\u0301" * 60,
+        "\u0130\u0131",
+        "\ufdfa" * 40,
+        "\U000e0041",
+        "\ud7ff\ue000",
+        "\uffff",
+    ),
+    *(
+        "../../etc/passwd",
+        "..",
+        ".",
+        "/",
+        "//evil.example",
+        "https://evil.example",
+        "http://[",
+        "http://[::1",
+        "//[",
+        "http://a:b",
+    ),
+    *(
+        "javascript:alert(1)",
+        "https://x.my.salesforce.com",
+        "https://\u2100.example",
+        "https://a.example:99999",
+        "http://%zz",
+        "ldap://x",
+    ),
+    *(
+        "a@b.example",
+        "a@",
+        "@",
+        "a@@b",
+        "\u00fc@\u00fc.example",
+        f"{'a' * 64}@{'b' * 180}.example",
+        "a\u200bb@x.org",
+        "a@xn--.example",
+    ),
+    *(
+        "2026-02-30",
+        "0000-00-00",
+        "9999-12-31",
+        "2026-01-01T00:00:00Z",
+        "003000000000000",
+        "0035g00000AbCdEAK",
+        "all",
+        "add",
+        "there",
+    ),
+)
+HEADERS = (
+    *("HX-Request", "HX-Current-URL", "HX-History-Restore-Request", "HX-Target", "Referer", "Origin", "User-Agent"),
+    *("Accept", "Accept-Language", "If-None-Match", "If-Modified-Since", "Range", "Authorization", "X-CSRFToken"),
+    *("X-Forwarded-For", "X-Request-ID", "Cookie"),
+)
+KINDS = (
+    *(
+        "application/json",
+        "text/plain",
+        "multipart/form-data",
+        "multipart/form-data; boundary=",
+        "multipart/form-data; boundary=x",
+    ),
+    *(
+        "application/x-www-form-urlencoded; charset=nonsense",
+        "application/x-www-form-urlencoded; charset=utf-16",
+        ";",
+        "\xff",
+    ),
+)
+BODIES = (
+    b"",
+    b"\0",
+    b"\xff\xfe",
+    b"--x\r\n",
+    b"--x--\r\n",
+    b'--x\r\nContent-Disposition: form-data; name="\xff"\r\n\r\n\xff\r\n--x--\r\n',
+    b"%zz=%",
+    b"&&==",
+)
+
+
+def fields_read() -> list[str]:
+    """Every name that a view reads of a form or of a query, and every name that a form sends."""
+    found: set[str] = {*Details._fields, *Typed._fields, *AppDetails._fields, *PartnerDetails._fields}
+    for pattern, folder, files in ((READ, "asapp/web", "*.py"), (SENT, "templates", "**/*.html")):
+        found |= {name for path in (ROOT / folder).glob(files) for name in pattern.findall(path.read_text())}
+    return sorted(found)
+
+
+def texts_of(whose: Belongings) -> dict[str, str]:
+    named = everything_of(whose)
+    return {name: str(value[0] if isinstance(value, list) else value) for name, value in named.items()}
+
+
+@dataclass
+class Shot:
+    """One request, as it can be sent again."""
+
+    endpoint: str
+    method: str
+    path: str
+    who: str
+    query: list[tuple[str, str]] = field(default_factory=list)
+    form: list[tuple[str, str]] | None = None
+    kind: str | None = None
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    file: str | None = None  # a field that is sent as a file
+    address: str = "127.0.0.1"  # that a proxy names
+
+    @property
+    def how(self) -> dict[str, Any]:
+        named: dict[str, Any] = {"method": self.method, "query_string": self.query, "headers": self.headers}
+        named["environ_base"] = {"REMOTE_ADDR": self.address}
+        if self.form is None:
+            return {**named, "data": self.body, "content_type": self.kind} if self.kind else named
+        data: dict[str, Any] = {}
+        for name, value in self.form:
+            data.setdefault(name, []).append(value)
+        if self.file:
+            data[self.file] = (io.BytesIO(b"a file"), "a\udcff.txt".encode("utf-8", "replace").decode())
+        return {**named, "data": data}
+
+    def __repr__(self) -> str:
+        cut = {name: repr(value)[:600] for name, value in vars(self).items() if value}
+        return f"Shot({cut})"
+
+
+class Gunner:
+    """Draws requests: seeded, so that a red one is red again."""
+
+    def __init__(self, app: Flask, world: World, seed: object) -> None:
+        self.random = Random(str(seed))
+        self.fields = fields_read()
+        self.rules = sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule)
+        self.arguments = {
+            (rule.rule, name): [str(value) for value in arguments(rule, name, world, world.alice)]
+            for rule in self.rules
+            for name in rule.arguments
+        }  # as text, since rows may be gone by the time
+        self.belongings = [texts_of(whose) for whose in (world.alice, world.charlie)]
+        self.firm, page = world.northgate.slug, world.alice.page
+        self.page_slug, self.text_id = page.slug, pages.current_text(page.user_id).id
+        self.people: dict[str, User | None] = {
+            "nobody": None,
+            "alice": world.alice.user,
+            "charlie": world.charlie.user,
+            "ada": world.ada,
+        }
+
+    def every_route(self) -> list[tuple[Rule, str]]:
+        return [
+            (rule, method) for rule in self.rules for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
+        ]
+
+    def shoot(self, rule: Rule, method: str, who: str) -> Shot:
+        shot = Shot(rule.endpoint, method, self._path(rule), who, headers=self._headers())
+        if self.random.random() < 0.1:
+            shot.address = self.random.choice(VALUES)[:400].encode("latin-1", "replace").decode("latin-1")
+        if method == "GET" or self.random.random() < 0.2:
+            shot.query = self._fields(rule)
+        if method == "GET":
+            return shot
+        if self.random.random() < 0.1:
+            shot.kind, shot.body = (
+                self.random.choice(KINDS).encode("latin-1", "replace").decode("latin-1"),
+                self.random.choice(BODIES),
+            )
+            return shot
+        shot.form = self._fields(rule)
+        shot.file = self.random.choice(self.fields) if self.random.random() < 0.05 else None
+        return shot
+
+    def _path(self, rule: Rule) -> str:
+        """An address of the route's, its arguments those that somebody has, or anything at all."""
+
+        def fill(found: re.Match[str]) -> str:
+            if self.random.random() < 0.3:
+                return quote(self.random.choice(VALUES)[:2000], safe="") or "%00"
+            return quote(self.random.choice(self.arguments[rule.rule, found[1]]), safe="")
+
+        return re.sub(r"<(?:[^:<>]+:)?(\w+)>", fill, rule.rule)
+
+    def _fields(self, rule: Rule) -> list[tuple[str, str]]:
+        """Some of the fields or all, well meant or not, some of them twice."""
+        meant = self._meant(rule)
+        names = [name for name in self.fields if self.random.random() < self.random.choice((0.1, 0.5, 0.95))]
+        names += [name for name in meant if self.random.random() < 0.8]
+        self.random.shuffle(names)
+        names += names[: self.random.randrange(3)]
+        share = self.random.choice((0.05, 0.3, 0.9))  # of what is not well meant
+        budget, chosen = 400_000, []
+        for name in names:
+            value = self.random.choice(VALUES) if name not in meant or self.random.random() < share else meant[name]
+            budget -= len(value.encode("utf-8", "replace"))
+            chosen.append((name, value if budget > 0 else ""))
+        return chosen
+
+    def _meant(self, rule: Rule) -> dict[str, str]:
+        meant = {
+            **self.random.choice(self.belongings),
+            "first_name": "Zoë",
+            "last_name": "Groß",
+            "email": f"z{self.random.randrange(10**6)}@fjord.example",
+            "consent": "yes",
+            "name": f"Firm {self.random.randrange(10**6)}",
+            "url": "https://northgate.my.salesforce.com",
+            "firm": self.firm,
+            "heading": "Letters",
+            "words": "Yes.",
+            "frame_hosts": "https://a.example",
+            "do": self.random.choice(("add", "remove", "delete", "restore", "there")),
+            "website": "",
+        }
+        if rule.endpoint == "optin.sign_up":
+            token = Token(self.page_slug, self.text_id, f"form {self.random.randrange(10**9)}", time.time() - 5)
+            meant["csrf_token"] = write_token(token)
+        return meant
+
+    def _headers(self) -> dict[str, str]:
+        chosen = {"HX-Request": "true"} if self.random.random() < 0.3 else {}
+        for name in HEADERS:
+            if self.random.random() < 0.08:
+                value = self.random.choice(VALUES)[:4000]
+                chosen[name] = re.sub(r"[\0\r\n]", "", value).encode("latin-1", "replace").decode("latin-1")
+        return chosen
