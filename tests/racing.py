@@ -14,7 +14,7 @@ from flask import Flask
 from asapp.database import writing
 from asapp.extensions import db
 
-ROUNDS = int(os.environ.get("RACE_ROUNDS", "5"))  # of each race; 200 and more to look for what is rare
+ROUNDS = int(os.environ.get("RACE_ROUNDS", "10"))  # of each race; 200 and more to look for what is rare
 LATER_S = 0.02
 
 
