@@ -25,7 +25,6 @@ from asapp.models import (
     Connection,
     ConnectionStatus,
     Contact,
-    DepartureState,
     OAuthState,
     Partner,
     RunStatus,
@@ -142,7 +141,7 @@ def explain_run(partner: Partner | None, connection: Connection | None, run: Syn
 def _count_held(connection: Connection | None) -> int:
     if connection is None or connection.is_disconnected:
         return 0
-    return departures.count_switched_off(connection.id, (DepartureState.HELD,))
+    return departures.count_held(connection.id)
 
 
 def _count_contacts(connection: Connection | None, now: datetime) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from asapp.contacts.queries import lists_by_contact
 from asapp.contacts.status import is_shown
 from asapp.extensions import db
 from asapp.models import Connection, Contact, Departure, DepartureState, RunChange, SyncRun, User
+from asapp.sync.classes import SWITCHED_ON
 from asapp.sync.departures import is_on
 
 SHOWN = 50  # of each part, on the page; the CSV has all
@@ -34,7 +35,7 @@ class ChangeLine(NamedTuple):
 
     @property
     def is_on_now(self) -> bool:
-        return self.kind == "reactivated"
+        return self.kind == "reactivated" or (self.kind == "also" and self.reason in SWITCHED_ON)
 
 
 class Receipt(NamedTuple):

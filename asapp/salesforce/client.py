@@ -227,8 +227,9 @@ class OrgClient:
 
     def look_at(self, ids: Sequence[str]) -> dict[str, Sighting]:
         """Return what became of these Ids, deleted ones too; an Id without a row is gone. Whole, or an error."""
-        rows = self._rows_by_id(ids, soql.sightings)
-        return {sighting.id: sighting for sighting in converted(rows, sighting_of)}
+        field = self._opt_out_field
+        rows = self._rows_by_id(ids, lambda chunk: soql.sightings(chunk, field))
+        return {sighting.id: sighting for sighting in converted(rows, lambda row: sighting_of(row, field))}
 
     def contacts_by_id(self, ids: Sequence[str]) -> list[ContactRecord]:
         """Return the rows of these Ids that there are, deleted ones too. Whole, or an error."""

@@ -112,6 +112,7 @@ class Sighting(NamedTuple):
     owner_id: str
     is_deleted: bool
     master_record_id: str | None
+    is_opted_out: bool = False
 
 
 def converted(rows: Iterable[dict[str, Any]], convert: Callable[[dict[str, Any]], T]) -> list[T]:
@@ -137,8 +138,9 @@ def contact_of(row: Mapping[str, Any], opt_out_field: str) -> ContactRecord:
     )
 
 
-def sighting_of(row: Mapping[str, Any]) -> Sighting:
-    return Sighting(row["Id"], row["OwnerId"], row["IsDeleted"] is True, row["MasterRecordId"])
+def sighting_of(row: Mapping[str, Any], opt_out_field: str) -> Sighting:
+    is_opted_out = row[opt_out_field] is not False  # as in contact_of()
+    return Sighting(row["Id"], row["OwnerId"], row["IsDeleted"] is True, row["MasterRecordId"], is_opted_out)
 
 
 def lead_of(row: Mapping[str, Any], opt_out_field: str | None) -> LeadRecord:

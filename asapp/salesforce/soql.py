@@ -63,8 +63,9 @@ def sweep(owner_id: str, opt_out_field: str, after_id: str | None = None) -> str
     return f"SELECT Id, {field(opt_out_field)} FROM Contact WHERE {where} ORDER BY Id"
 
 
-def sightings(ids: Iterable[str]) -> str:
-    return f"SELECT Id, OwnerId, IsDeleted, MasterRecordId FROM Contact WHERE Id IN ({_listed(ids)})"
+def sightings(ids: Iterable[str], opt_out_field: str = "HasOptedOutOfEmail") -> str:
+    fields = f"Id, OwnerId, IsDeleted, MasterRecordId, {field(opt_out_field)}"
+    return f"SELECT {fields} FROM Contact WHERE Id IN ({_listed(ids)})"
 
 
 def whereabouts(salesforce_id: str | None, email: str | None, opt_out_field: str) -> str:

@@ -21,7 +21,7 @@ from asapp.models import ContactSource, Outcome, Reason, SyncRun
 from asapp.models.search import search_key
 from asapp.salesforce.records import ContactRecord
 from asapp.sync import store
-from asapp.sync.classes import Becomes, Known, RowClass, Verdict, judge
+from asapp.sync.classes import Also, Becomes, Known, RowClass, Skipped, Verdict, judge
 from asapp.sync.runs import write_under_lease
 
 COUNTED = (
@@ -34,8 +34,6 @@ COUNTED = (
 )
 SALESFORCE = str(ContactSource.SALESFORCE)  # a plain text, cheap for every driver
 ALSO = "also"  # changed without having been read
-TWIN_BACK = "twin_back"
-NOT_YOURS = "not_yours"  # a row that came although its owner is somebody else
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,7 @@ def apply_page(run: SyncRun, pull: Pull, records: Sequence[ContactRecord], *, in
     take_turns(pull.user_id)
     around = look_around(pull, latest.values(), hashes)
     work = PageWork(is_again=not in_order)
-    work.skipped[NOT_YOURS] += len(records) - len(mine)
+    work.skipped[Skipped.NOT_YOURS] += len(records) - len(mine)
     work.classes[RowClass.UNCHANGED] += len(mine) - len(latest)
     for record in latest.values():
         take(record, hashes.get(record.id), pull, around, work)
@@ -178,6 +176,7 @@ def nominate(record: ContactRecord, verdict: Verdict, pull: Pull, around: Surrou
             "merged_into": record.master_record_id,
             "found_in_run_id": pull.run_id,
             "was_read": True,
+            "opted_out": record.is_opted_out,
         }
     )
 
@@ -334,8 +333,8 @@ def flip_twins(pull: Pull, hashes: set[bytes]) -> tuple[Counter[str], list[dict[
     off = [contact_id for contact_id in flips.off_ids if contact_id in switched]
     on = [contact_id for contact_id in flips.on_ids if contact_id in switched]
     changes = [changed(pull, contact_id, ALSO, Reason.TWIN_OPTED_OUT, {}, {}) for contact_id in off]
-    changes += [changed(pull, contact_id, ALSO, TWIN_BACK, {}, {}) for contact_id in on]
-    return Counter({Reason.TWIN_OPTED_OUT: len(off), TWIN_BACK: len(on)}), changes
+    changes += [changed(pull, contact_id, ALSO, Also.TWIN_BACK, {}, {}) for contact_id in on]
+    return Counter({Reason.TWIN_OPTED_OUT: len(off), Also.TWIN_BACK: len(on)}), changes
 
 
 def counters(
