@@ -120,6 +120,12 @@ def find_reconnect(user: User) -> Connection | None:
     return connection if connection is not None and connection.needs_reconnect else None
 
 
+def count_held_of(user: User) -> int:
+    """Return how many contacts wait for this advisor's decision, where it can be taken now."""
+    connection = connections.find_current(user)
+    return _count_held(connection) if connection is not None and connection.is_connected else 0
+
+
 def explain_run(partner: Partner | None, connection: Connection | None, run: SyncRun | None) -> Explained | None:
     """Explain why this run failed; None if it did not."""
     if run is None or not run.is_failed or partner is None or connection is None:

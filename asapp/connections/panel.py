@@ -335,4 +335,3 @@ def summary_of(run: SyncRun) -> str:
     )
     said = [f"{count:,} {word}" for count, word in parts if count]
     return f"{', '.join(said)}." if said else "Nothing had changed in Salesforce."
-

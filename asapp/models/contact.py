@@ -223,5 +223,7 @@ class Departure(Base):
     state: Mapped[str] = mapped_column(String(10), default=DepartureState.FOUND)
     found_in_run_id: Mapped[int] = mapped_column()
     was_read: Mapped[bool] = mapped_column()  # by its row in that run, and so counted among the rows read
-    opted_out: Mapped[bool | None] = mapped_column()  # as the last answer about it said; empty: it showed no such record
+    opted_out: Mapped[bool | None] = (
+        mapped_column()
+    )  # as the last answer about it said; empty: it showed no such record
     found_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)

@@ -17,11 +17,12 @@ from flask_login import current_user
 
 from asapp import audit
 from asapp.clock import utcnow
+from asapp.connections.causes import find_cause
 from asapp.connections.connections import find_current, find_latest
 from asapp.contacts import export, lists, manual, queries, removal, why
 from asapp.contacts.asking import open_way
 from asapp.contacts.fields import Details
-from asapp.contacts.queries import Line, Wanted
+from asapp.contacts.queries import Line, Overview, Wanted
 from asapp.contacts.words import REASONS, SOURCES, STATES, USUAL_ANSWERS, VERDICTS, why_not_asked, words_of
 from asapp.extensions import limiter
 from asapp.fields import InvalidFields
@@ -29,7 +30,7 @@ from asapp.models import Action, ContactList, Reason
 from asapp.salesforce.hosts import is_salesforce_url, record_url
 from asapp.sync.runs import find_active_run
 from asapp.web.access import actor, advisor_required, safe_path
-from asapp.web.current import config, connect_settings, vault
+from asapp.web.current import config, connect_settings, person, vault
 from asapp.web.filters import counted
 from asapp.web.htmx import go_to, wants_part
 from asapp.web.settings import key_of_person
@@ -56,14 +57,16 @@ def index() -> ResponseReturnValue:
     wanted = wanted_by(request.args)
     page = queries.find_page(current_user.id, wanted, now)
     overview = queries.count_contacts(current_user.id, now)
+    connection = find_latest(current_user)
     return render_template(
         "contacts/_people.html" if wants_part() else "contacts/index.html",
         wanted=wanted,
         page=page,
         overview=overview,
         size=overview.size_of(wanted.contact_list),
-        connection=find_latest(current_user),
-        emptiness=_emptiness() if not page.total and not wanted.is_narrowed else None,
+        connection=connection,
+        emptiness=_emptiness(wanted, overview) if not page.total and not wanted.is_narrowed else None,
+        cause=find_cause(person(), connection, now) if not wants_part() else None,
         states=STATES,
         is_part=wants_part(),
     )
@@ -86,8 +89,14 @@ def _list_or_404(number: str) -> ContactList:
     return found or abort(404)
 
 
-def _emptiness() -> str:
+def _emptiness(wanted: Wanted, overview: Overview) -> str:
     """Why is there nobody: what the advisor has to do first."""
+    if wanted.is_deleted_here:
+        return "nobody_deleted"
+    if wanted.contact_list is not None and wanted.contact_list.is_own:
+        return "own_list"
+    if overview.everybody.people:
+        return "not_on_this_list"
     connection = find_current(current_user)
     if connection is None:
         return "not_connected" if current_user.has_integrations else "not_set_up"
@@ -95,7 +104,9 @@ def _emptiness() -> str:
         return "syncing"
     if connection.needs_reconnect:
         return "needs_reconnect"
-    return "synced" if connection.first_synced_at else "not_synced"
+    if connection.first_synced_at is None:
+        return "not_synced"
+    return "all_deleted" if overview.hidden else "synced"
 
 
 @blueprint.get("/export.csv", endpoint="export")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import select
@@ -200,7 +200,7 @@ def out_of_sight(office: Office) -> list[str]:
     return ids[:12]
 
 
-def moments(office: Office, ids: list[str]) -> set[object]:
+def moments(office: Office, ids: list[str]) -> set[datetime | None]:
     db.session.rollback()
     return set(db.session.scalars(select(Contact.opt_out_known_until).where(Contact.salesforce_id.in_(ids))))
 
@@ -212,7 +212,8 @@ def test_who_is_out_of_sight_for_as_long_as_opt_outs_are_trusted_is_unknown(offi
     if kept:
         office.discard()
     (until,) = moments(office, ids)
-    assert until and abs(until - utcnow() - timedelta(days=3)) < timedelta(minutes=5)  # type: ignore[operator]
+    assert until is not None
+    assert abs(until - utcnow() - timedelta(days=3)) < timedelta(minutes=5)
     for contact in contacts_here(office.connection):
         if contact.opt_out_known_until:
             contact.opt_out_known_until = utcnow() - timedelta(seconds=1)  # the days go by

@@ -216,6 +216,37 @@ def test_an_empty_own_list_says_how_to_fill_it(client: FlaskClient, alice: User)
     assert "Nobody is on this list yet" in client.get(f"/contacts?list={letter.id}").text
 
 
+def test_nobody_is_deleted_here(client: FlaskClient, connection: Connection) -> None:
+    contact = make_contact(connection, hidden_at=utcnow())
+    assert "Nobody is deleted here" not in client.get("/contacts?state=hidden_here").text
+    client.post("/contacts/restore", data={"id": contact.id})
+    letter = lists.create_list(connection.user_id, "Letter")
+    for url in ("/contacts?state=hidden_here", f"/contacts?list={letter.id}&state=hidden_here"):
+        page = client.get(url).text
+        assert "Nobody is deleted here" in page
+        assert "Nobody came in" not in page
+        assert "Nobody is on this list" not in page
+        assert 'href="/contacts">Back to contacts</a>' in page
+
+
+def test_where_everybody_is_deleted_here_the_page_says_so(client: FlaskClient, connection: Connection) -> None:
+    make_contact(connection, hidden_at=utcnow())
+    page = client.get("/contacts").text
+    assert "You deleted everybody here" in page
+    assert "Nobody came in" not in page
+
+
+def test_a_list_of_the_sync_that_all_have_left_is_not_said_to_have_found_nobody(
+    client: FlaskClient, connection: Connection
+) -> None:
+    lists.ensure_system_lists(connection.user_id)
+    make_contact(connection, departed="reassigned")
+    first = lists.lists_of(connection.user_id)[0]
+    page = client.get(f"/contacts?list={first.id}").text
+    assert "Nobody is on this list now" in page
+    assert "Nobody came in" not in page
+
+
 def test_nobody_found_is_one_sentence(client: FlaskClient, alice: User) -> None:
     make_contact(alice)
     assert "Nobody here matches that." in client.get("/contacts?q=nobody").text
