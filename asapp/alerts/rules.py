@@ -56,8 +56,10 @@ def opt_outs_unknown(now: datetime) -> Ids:
 
 
 def is_held(_now: datetime) -> Ids:
-    held = departures.waiting_for_decision().distinct()
-    query = select(Connection.id).join(Partner).where(Connection.id.in_(held), Partner.is_enabled)
+    held = _ids(departures.waiting_for_decision().distinct())
+    if not held:
+        return held
+    query = select(Connection.id).join(Partner).where(store.among(Connection.id, held), Partner.is_enabled)
     return _ids(query.where(Connection.status != ConnectionStatus.DISCONNECTED))
 
 

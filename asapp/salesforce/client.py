@@ -252,6 +252,11 @@ class OrgClient:
         answer = self._query(soql.whereabouts(salesforce_id, email, self._opt_out_field), include_deleted=True)
         return _records(answer)
 
+    def find_person_contact(self, account_id: str) -> str | None:
+        """Return the Id of the contact that is one with this account, a person's; FieldHidden where the org has none such."""
+        rows = _records(self._query(soql.person_contact(account_id), include_deleted=True))
+        return converted(rows, lambda row: str(row["Id"]))[0] if rows else None
+
     def _rows_by_id(self, ids: Sequence[str], build: Callable[[Iterable[str]], str]) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
         for group in batched_lists(batched_lists(ids, IDS_A_QUERY), QUERIES_A_COMPOSITE):

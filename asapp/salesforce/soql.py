@@ -77,6 +77,11 @@ def whereabouts(salesforce_id: str | None, email: str | None, opt_out_field: str
     return f"SELECT {fields} FROM Contact WHERE {by} ORDER BY IsDeleted, SystemModstamp DESC LIMIT 10"
 
 
+def person_contact(account_id: str) -> str:
+    """The contact that is one with a person account. Orgs without person accounts don't know the field IsPersonAccount."""
+    return f"SELECT Id FROM Contact WHERE AccountId = '{to_18(account_id)}' AND IsPersonAccount = true LIMIT 1"
+
+
 def leads_changed(user_id: str, opt_out_field: str, since: datetime) -> str:
     """What the user made or owns among the leads, changed from `since` on. No names, no addresses."""
     return (

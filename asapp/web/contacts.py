@@ -20,13 +20,14 @@ from asapp.clock import utcnow
 from asapp.connections.causes import find_cause
 from asapp.connections.connections import find_current, find_latest
 from asapp.contacts import export, lists, manual, queries, removal, why
-from asapp.contacts.asking import open_way
+from asapp.contacts.asking import find_contact_of_account, open_way
 from asapp.contacts.fields import Details
 from asapp.contacts.queries import Line, Overview, Wanted
 from asapp.contacts.words import REASONS, SOURCES, STATES, USUAL_ANSWERS, VERDICTS, why_not_asked, words_of
 from asapp.extensions import limiter
 from asapp.fields import InvalidFields
-from asapp.models import Action, ContactList, Reason
+from asapp.models import Action, Connection, ContactList, Reason
+from asapp.salesforce.errors import OurBug, SalesforceError
 from asapp.salesforce.hosts import is_salesforce_url, record_url
 from asapp.sync.runs import find_active_run
 from asapp.web.access import actor, advisor_required, safe_path
@@ -317,11 +318,31 @@ def ask_why() -> ResponseReturnValue:
 
 def _answer(whom: str) -> dict[str, object]:
     """Return what the part with the verdict shows."""
+    connection = find_current(current_user)
     try:
         question = why.read_question(whom)
+    except why.AnAccount as account:
+        return _answer_for_account(account, connection)
     except why.NotAQuestion as refusal:
         return {"refusal": str(refusal)}
-    connection = find_current(current_user)
+    return _answer_question(question, connection)
+
+
+def _answer_for_account(account: why.AnAccount, connection: Connection | None) -> dict[str, object]:
+    """In a firm with person accounts a person's page is the account's: look for the contact that is one with it."""
+    try:
+        found = find_contact_of_account(connection, connect_settings(), account.account_id) if connection else None
+    except OurBug:
+        raise
+    except SalesforceError as error:
+        trouble = why.Verdict(why.Answer.NO_ANSWER, error=error)
+        return {"verdict": trouble, "words": words_of(trouble, "this record"), "trouble": why_not_asked(error)}
+    if found is None:
+        return {"refusal": str(account)}
+    return _answer_question(why.Question(salesforce_id=found), connection)
+
+
+def _answer_question(question: why.Question, connection: Connection | None) -> dict[str, object]:
     hashed = why.hash_of(question, current_user.partner, vault())
     way = (lambda: open_way(connection, connect_settings())) if connection else None
     verdict = why.find_out(current_user.id, question, hashed, connection, way)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from typing import Any
+from urllib.parse import unquote_plus
 
 import pytest
 import requests_mock
@@ -616,6 +618,29 @@ def test_why_of_a_reassigned_contact_names_the_new_owner(client: FlaskClient, co
     with answering(sighting()):
         assert "Ewa Nowak belongs to Jonas Lindqvist" in ask(client, ELSEWHERE)
     assert contact.departed == "reassigned"
+
+
+def test_why_by_the_link_of_a_person_account_answers_for_its_contact(
+    client: FlaskClient, connection: Connection
+) -> None:
+    account_id = to_18("0015g00000AbCdE")
+    link = f"https://northgate.lightning.force.com/lightning/r/Account/{account_id}/view"
+    with answering(sighting()) as salesforce:
+        assert "belongs to Jonas Lindqvist" in ask(client, link)
+    first, second = (unquote_plus(each.url) for each in salesforce.request_history)
+    assert f"AccountId = '{account_id}' AND IsPersonAccount = true" in first
+    assert f"Id = '{ELSEWHERE}'" in second
+    with answering():
+        assert "doesn't lead to a contact" in unescape(ask(client, link))
+
+
+def test_why_by_the_link_of_a_person_account_that_is_here(client: FlaskClient, connection: Connection) -> None:
+    contact = make_contact(connection, first_name="Ewa", last_name="Nowak", salesforce_id=ELSEWHERE)
+    with answering(sighting()) as salesforce:
+        answer = ask(client, f"/lightning/r/Account/{to_18('0015g00000AbCdE')}/view")
+    assert answer.startswith("Here Ewa Nowak is here")
+    assert salesforce.call_count == 1
+    assert contact.name in answer
 
 
 def test_why_live_verdicts(client: FlaskClient, connection: Connection) -> None:
