@@ -21,9 +21,8 @@ from asapp.connections.settings import ConnectSettings
 from asapp.connections.tokens import StoredTokens
 from asapp.extensions import db
 from asapp.models import Connection, Partner, PartnerCheck, Verdict
+from asapp.partners import opt_out_field
 from asapp.partners.check_words import TITLES, words_of
-from asapp.partners.opt_out_field import find_somebody
-from asapp.partners.opt_out_field import spelling_of_opt_out_field as spelling_of_opt_out_field  # a check as well
 from asapp.partners.partners import use_pending_secret
 from asapp.salesforce import probe
 from asapp.salesforce.errors import SalesforceError
@@ -50,6 +49,7 @@ OUTCOMES = {
 }
 # Answers that say nothing: what was known before (a log-in that worked, say) stays. A change of the app forgets it.
 PROVES_NOTHING = ("no_answer", "no_objection", "same_answer", "other_answer")
+spelling_of_opt_out_field = opt_out_field.spelling_of_opt_out_field  # a check as well; change_partner() runs it
 MISSING_SCOPE = {"no_api_scope": "api", "no_refresh_token": "refresh_token"}
 
 
@@ -189,7 +189,7 @@ def _promote(partner_id: int, pending_sealed: str | None, vault: Vault) -> bool:
 
 
 def _ask_with_somebody(partner_id: int, settings: ConnectSettings) -> list[Finding]:
-    connection = find_somebody(partner_id)
+    connection = opt_out_field.find_somebody(partner_id)
     if connection is None:
         db.session.rollback()
         return [Finding(code, None, "nobody_connected") for code in WITH_USER]
