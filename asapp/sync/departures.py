@@ -157,7 +157,7 @@ def nominate_sightings(pull: Pull, ids: Sequence[str], sightings: Mapping[str, S
 
 
 def renew_proposal(connection_id: int) -> None:
-    """A set that differs from the one that was discarded is proposed anew, whole. Strangers to the advisor don't count."""
+    """A set that differs from the one that was discarded is proposed again, whole. Strangers to the advisor don't count."""
     has_new = db.session.scalar(
         select(Departure.salesforce_id)
         .join(
@@ -198,7 +198,7 @@ def settle(run: SyncRun, pull: Pull, stop_if_asked: Callable[[], None]) -> bool:
         _move(connection_id, DepartureState.HELD, (DepartureState.FOUND,), _concerns_someone_here())
     follow_opt_outs(run, pull, stop_if_asked)
     is_held = count_held(connection_id) > 0
-    # Where nobody of them is active any more there is nothing to decide, and nobody whom applying them would switch off.
+    # Where none of them is active any more there is nothing to decide, and applying them switches nobody off.
     of_no_effect = () if is_held else (DepartureState.HELD,)
     apply_all(run, pull, (DepartureState.APPROVED, DepartureState.FOUND, *of_no_effect), stop_if_asked)
     note_out_of_sight(run, pull)

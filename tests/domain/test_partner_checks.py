@@ -217,7 +217,7 @@ def test_a_field_that_is_no_checkbox_is_refused_when_it_can_be_known(desk: Desk)
         assert checks.spelling_of_opt_out_field(desk.partner, "NoDoubt__c", desk.settings) == "NoDoubt__c"
 
 
-def test_a_change_of_the_field_is_checked_whoever_makes_it_and_counted(desk: Desk) -> None:
+def test_every_change_of_the_field_is_checked_and_counted(desk: Desk) -> None:
     desk.connect()
     before = partners_calls(desk)
     with writing(), pytest.raises(InvalidFields) as refused:
