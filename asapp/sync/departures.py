@@ -304,6 +304,7 @@ def note_out_of_sight(run: SyncRun, pull: Pull) -> None:
 
     From the last good sync on, which is the last that could have told. Who is in sight again follows the connection's moment.
     """
+    take_turns(pull.user_id)
     connection = run.connection
     last_known_at = connection.last_good_sync_at or utcnow()
     until = last_known_at + timedelta(days=connection.partner.opt_outs_trusted_days)

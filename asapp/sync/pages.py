@@ -255,6 +255,7 @@ def change(
     else:
         values["twin_opted_out"] = known.twin_opted_out if hashed == known.address_hash else False
     values["merged_into"] = record.master_record_id if becomes.departed == Reason.MERGED else None
+    values["opt_out_known_until"] = None  # it has just been read
     work.updates.append({"b_id": known.contact_id, **values})
     old, new = difference(known, becomes)
     work.changes.append(changed(pull, known.contact_id, verdict.row_class, verdict.reason, old, new))
