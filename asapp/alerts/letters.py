@@ -21,6 +21,7 @@ from asapp.extensions import db
 from asapp.mail import Letter
 from asapp.models import Alert, AlertKind, AlertMail, Connection, Partner, PartnerCheck, User
 from asapp.models.connection import IS_FAILING
+from asapp.sync import departures
 from asapp.sync import words as sync_words
 
 INTEGRATIONS = "/settings/integrations?open=salesforce"
@@ -40,20 +41,20 @@ class Part:
 def write(lease: str, user_id: int, public_url: str, now: datetime) -> Letter | None:
     """Return the mail that tells this person of all that is under the lease, or None: it is over meanwhile. Only reads."""
     user = db.session.get_one(User, user_id)
-    told = db.session.scalars(
-        select(Alert)
+    told = db.session.execute(
+        select(Alert, AlertMail.is_reminder)
         .join(AlertMail, AlertMail.alert_id == Alert.id)
         .where(AlertMail.lease == lease, Alert.closed_at.is_(None))
         .order_by(Alert.opened_at, Alert.id)
-    )
-    parts = [make_part(alert, public_url, now) for alert in told]
+    ).all()
+    parts = [make_part(alert, public_url, now, is_reminder) for alert, is_reminder in told]
     if not parts:
         return None
     subject = parts[0].subject if len(parts) == 1 else f"{len(parts)} things to look at in AdvisorStream"
     return mail.write(user.email, subject, "alerts", name=user.name, parts=parts)
 
 
-def make_part(alert: Alert, public_url: str, now: datetime) -> Part:
+def make_part(alert: Alert, public_url: str, now: datetime, is_reminder: bool = False) -> Part:
     kind = AlertKind(alert.kind)
     if alert.connection_id is not None:
         connection = db.session.get_one(Connection, alert.connection_id)
@@ -65,12 +66,16 @@ def make_part(alert: Alert, public_url: str, now: datetime) -> Part:
         more = ask(firm)
         subject = more.get("subject", subject)
     url = public_url + page.format(slug=firm.slug)
-    names = {"firm": firm, "url": url, "since": alert.opened_at, **more}
-    return Part(f"mail/alerts/{kind}.txt", subject.format(firm=firm.name), names)
+    names = {"firm": firm, "url": url, "since": alert.opened_at, "is_reminder": is_reminder, **more}
+    subject = subject.format(firm=firm.name, held=more.get("held"))
+    return Part(f"mail/alerts/{kind}.txt", f"Reminder: {subject}" if is_reminder else subject, names)
 
 
 def _about_connection(connection: Connection, now: datetime) -> dict[str, Any]:
-    """reason: why it has to be connected again. failure: what the last sync ended with, in words, if it failed."""
+    """reason: why it has to be connected again. failure: what the last sync ended with, in words, if it failed.
+
+    held: how many contacts wait for the advisor's decision, in words.
+    """
     partner = connection.partner
     context = Context(partner.name, partner.salesforce_host, "", connection.username, now)
     run = find_run_to_show(connection)
@@ -79,7 +84,9 @@ def _about_connection(connection: Connection, now: datetime) -> dict[str, Any]:
         failure = sync_words.explain(
             run.error_code, sync_words.About(partner.name, connection.username, partner.opt_out_field)
         ).headline
-    return {"reason": explain_reconnect(connection.status_reason or "", context), "failure": failure}
+    number = departures.count_held(connection.id)
+    held = f"{number:,} contact{'s wait' if number != 1 else ' waits'}"
+    return {"reason": explain_reconnect(connection.status_reason or "", context), "failure": failure, "held": held}
 
 
 def _about_pause(firm: Partner) -> dict[str, Any]:
@@ -112,6 +119,7 @@ OF_CONNECTION = {
     AlertKind.RECONNECT: "Your Salesforce account has to be connected again",
     AlertKind.OPT_OUTS_SOON: "Your Salesforce contacts are about to become inactive",
     AlertKind.OPT_OUTS_UNKNOWN: "Your Salesforce contacts are inactive",
+    AlertKind.HELD: "{held} for your decision",
 }
 OF_PARTNER: dict[AlertKind, tuple[str, str, Callable[[Partner], dict[str, Any]]]] = {
     AlertKind.PAUSED: ("{firm}: Salesforce syncs pause", BOARD, _about_pause),

@@ -24,11 +24,13 @@ from asapp.clock import utcnow
 from asapp.database import reading, writing
 from asapp.extensions import db
 from asapp.mail import Fate, Letter
-from asapp.models import Alert, AlertMail, Connection, ConnectionStatus, Role, User
+from asapp.models import Alert, AlertKind, AlertMail, Connection, ConnectionStatus, Role, User
 
 log = logging.getLogger(__name__)
 
 QUIET = timedelta(hours=6)  # a state that comes and goes is told of no more often than this
+REMINDER = timedelta(hours=24)  # after the first mail, once
+REMINDING = (AlertKind.HELD,)  # kinds that wait for a decision of the person
 GAP = timedelta(minutes=15)  # between two mails to one person; what comes meanwhile waits, and goes in one
 LEASE = timedelta(minutes=5)  # longer than a mail server can take: a dozen answers of 8 s
 FIRST_WAIT = timedelta(minutes=1)
@@ -168,7 +170,12 @@ def has_mail_lately(now: datetime) -> ColumnElement[bool]:
 
 def note_sent(lease: str) -> None:
     """Also of an alert that closed in this very moment: it was told. In the caller's transaction."""
-    _write(AlertMail.lease == lease, sent_at=utcnow(), due_at=None, lease=None, lease_until=None)
+    now = utcnow()
+    sent: dict[str, Any] = {"sent_at": now, "lease": None, "lease_until": None}
+    reminding = select(Alert.id).where(Alert.kind.in_(REMINDING), Alert.closed_at.is_(None))
+    first = (AlertMail.lease == lease) & ~AlertMail.is_reminder & AlertMail.alert_id.in_(reminding)
+    _write(first, **sent, due_at=now + REMINDER, attempts=0, is_reminder=True)
+    _write(AlertMail.lease == lease, **sent, due_at=None)
 
 
 def put_off(mine: Round) -> None:

@@ -17,7 +17,7 @@ from asapp.connections.app_health import IS_RED, SHOWN_BY
 from asapp.extensions import db
 from asapp.models import AlertKind, Connection, ConnectionStatus, Partner, PartnerCheck
 from asapp.models.connection import IS_FAILING, IS_WELL
-from asapp.sync import store
+from asapp.sync import departures, store
 
 # A firm's runs fail where this many connections, and at least half of those with news of the last day, failed with their
 # latest run. Fewer than three may be three people's own trouble; a firm of which more than half is well has not failed as
@@ -53,6 +53,14 @@ def opt_outs_soon(now: datetime) -> Ids:
 
 def opt_outs_unknown(now: datetime) -> Ids:
     return _ids(select(Connection.id).where(opt_outs.where_unknown(now)))
+
+
+def is_held(_now: datetime) -> Ids:
+    held = _ids(departures.waiting_for_decision().distinct())
+    if not held:
+        return held
+    query = select(Connection.id).join(Partner).where(store.among(Connection.id, held), Partner.is_enabled)
+    return _ids(query.where(Connection.status != ConnectionStatus.DISCONNECTED))
 
 
 def is_paused(now: datetime) -> Ids:
@@ -105,6 +113,7 @@ RULES = (
     Rule(AlertKind.RECONNECT, needs_reconnect),
     Rule(AlertKind.OPT_OUTS_SOON, opt_outs_soon),
     Rule(AlertKind.OPT_OUTS_UNKNOWN, opt_outs_unknown),
+    Rule(AlertKind.HELD, is_held),
     Rule(AlertKind.PAUSED, is_paused, stays_paused, is_of_partner=True),
     Rule(AlertKind.APP_REFUSED, app_is_refused, is_of_partner=True),
     Rule(AlertKind.RUNS_FAIL, runs_fail, is_of_partner=True),

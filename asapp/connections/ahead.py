@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
+from contextlib import closing
 
-from asapp.clock import utcnow
 from asapp.connections.settings import ConnectSettings
 from asapp.connections.tokens import StoredTokens
-from asapp.database import writing
 from asapp.extensions import db
 from asapp.models import Connection
 from asapp.salesforce.client import OrgClient
 from asapp.salesforce.errors import SalesforceError
-from asapp.sync.meter import count_call
+from asapp.sync.meter import count_each_call
 from asapp.sync.preview import Preview
 from asapp.sync.preview import look_ahead as ask
 
@@ -26,13 +25,14 @@ def look_ahead(connection: Connection, settings: ConnectSettings) -> Preview | N
     db.session.commit()
     try:
         client = OrgClient(
-            StoredTokens(connection_id, settings), version, opt_out_field, allow_loopback=settings.allow_loopback
+            StoredTokens(connection_id, settings),
+            version,
+            opt_out_field,
+            allow_loopback=settings.allow_loopback,
+            before_call=count_each_call(db.engine, partner_id),
         )
-        preview = ask(client, owner_id)
+        with closing(client):
+            return ask(client, owner_id)
     except SalesforceError as error:
         log.info("no preview for connection %s: %s", connection_id, error)
         return None
-    with writing():
-        count_call(db.session(), partner_id, utcnow())
-        db.session.commit()
-    return preview

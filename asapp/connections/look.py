@@ -24,7 +24,6 @@ from asapp.models import (
     Connection,
     ConnectionStatus,
     Contact,
-    DepartureState,
     OAuthState,
     Partner,
     RunStatus,
@@ -137,6 +136,12 @@ def find_reconnect(user: User) -> Connection | None:
     return connection if connection is not None and connection.needs_reconnect else None
 
 
+def count_held_of(user: User) -> int:
+    """Return how many contacts wait for this advisor's decision, where it can be taken now."""
+    connection = connections.find_current(user)
+    return _count_held(connection) if connection is not None and connection.is_connected else 0
+
+
 def explain_run(partner: Partner | None, connection: Connection | None, run: SyncRun | None) -> Explained | None:
     """Explain why this run failed; None if it did not."""
     if run is None or not run.is_failed or partner is None or connection is None:
@@ -158,7 +163,7 @@ def explain_run(partner: Partner | None, connection: Connection | None, run: Syn
 def _count_held(connection: Connection | None) -> int:
     if connection is None or connection.is_disconnected:
         return 0
-    return departures.count_switched_off(connection.id, (DepartureState.HELD,))
+    return departures.count_held(connection.id)
 
 
 def _count_contacts(connection: Connection | None, now: datetime) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from asapp.connections.words import Explained
 from asapp.fixed_by import FixedBy
 from asapp.models import Connection, Partner, PendingGrant, RunPhase, RunStatus, SyncRun
 from asapp.sync import words as sync_words
+from asapp.sync.classes import SWITCHED_OFF
 
 LONG_WAIT = timedelta(seconds=90)  # a queued run that nobody has taken up for so long is said to wait
 
@@ -331,7 +332,7 @@ def _say_unconnected(panel: Panel) -> Said:
 def summary_of(run: SyncRun) -> str:
     """Say what a run did, the parts that are not nothing: "12 added, 21 updated, 4 switched off."."""
     # What the run changed without reading the row counts as well: somebody was switched off either way.
-    also_off = sum(count for reason, count in run.also.items() if reason in OFF_WITHOUT_READING)
+    also_off = sum(count for reason, count in run.also.items() if reason in SWITCHED_OFF)
     parts = (
         (run.created, "added"),
         (run.adopted, "adopted"),
@@ -341,6 +342,3 @@ def summary_of(run: SyncRun) -> str:
     )
     said = [f"{count:,} {word}" for count, word in parts if count]
     return f"{', '.join(said)}." if said else "Nothing had changed in Salesforce."
-
-
-OFF_WITHOUT_READING = frozenset({"deleted", "merged", "reassigned", "gone", "twin_opted_out", "opted_out"})

@@ -13,6 +13,7 @@ from asapp.contacts.status import is_person_on, is_shown
 from asapp.csv_files import csv_header, csv_rows
 from asapp.extensions import db
 from asapp.models import Connection, Contact, Departure, DepartureState, RunChange, SyncRun, User
+from asapp.sync.classes import SWITCHED_ON
 
 SHOWN = 50  # of each part, on the page; the CSV has all
 STATE_KINDS = ("deactivated", "reactivated", "also")
@@ -34,7 +35,7 @@ class ChangeLine(NamedTuple):
 
     @property
     def is_on_now(self) -> bool:
-        return self.kind == "reactivated"
+        return self.kind == "reactivated" or (self.kind == "also" and self.reason in SWITCHED_ON)
 
 
 class Receipt(NamedTuple):

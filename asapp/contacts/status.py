@@ -110,7 +110,12 @@ def opt_outs_unknown(now: datetime) -> ColumnElement[bool]:
             Connection.leads_known_until <= now,
         ),
     )
-    return or_(of_contact, of_lead)
+    return or_(of_contact, of_lead, out_of_sight(now))
+
+
+def out_of_sight(now: datetime) -> ColumnElement[bool]:
+    """A contact that is kept here although Salesforce no longer shows it has a moment of its own, after which it is unknown."""
+    return and_(Contact.opt_out_known_until.is_not(None), Contact.opt_out_known_until <= now)
 
 
 def count_active(now: datetime, user_id: int | None = None) -> ColumnElement[int]:

@@ -7,13 +7,15 @@ can't tell is Salesforce asked, once, and nothing of its answer is stored: it ma
 from __future__ import annotations
 
 import re
+from base64 import urlsafe_b64decode
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from asapp.clock import utcnow
 from asapp.contacts.addresses import address_hash, address_key
@@ -24,19 +26,33 @@ from asapp.fields import EMAIL_MAX, clean_line
 from asapp.models import Connection, Contact, Departure, DepartureState, LedgerEntry, Outcome, Partner, Reason, User
 from asapp.salesforce.errors import FieldEncrypted, OurBug, SalesforceError
 from asapp.salesforce.fields import ReadFields
-from asapp.salesforce.hosts import to_18
+from asapp.salesforce.hosts import to_18, with_case_restored
 from asapp.salesforce.records import CONTACT_PREFIX, cleaned, flag_of, id_of, id_or_none, is_opted_out
 from asapp.vault import Vault
 
-CONTACT_ID = re.compile(r"(?<![A-Za-z0-9])003[A-Za-z0-9]{12}(?:[A-Za-z0-9]{3})?(?![A-Za-z0-9])")
+CONTACT, ACCOUNT = CONTACT_PREFIX, "001"  # how their Ids begin
+ID_WITHIN = r"(?<![A-Za-z0-9]){}[A-Za-z0-9]{{12}}(?:[A-Za-z0-9]{{3}})?(?![A-Za-z0-9])"
+CONTACT_ID = re.compile(ID_WITHIN.format(CONTACT))
+ACCOUNT_ID = re.compile(ID_WITHIN.format(ACCOUNT))
 ANY_ID = re.compile(r"[A-Za-z0-9]{15}(?:[A-Za-z0-9]{3})?")
 ADDRESS = re.compile(r"[^\s@<>]+@[^\s@<>]+")
 LINK = re.compile(r"(?:https?:/)?/|[\w.-]+\.[a-z]{2,}/", re.IGNORECASE)
 QUESTION_MAX = 1000
+ENCODED_TIMES = 3  # a link within a link within a link
+LINK_STATE = re.compile(r"eyJ[A-Za-z0-9_=+/-]{20,}")  # JSON in base64, which older links of Lightning carry
+WRAPPING = "<>()[]{}\"'`´“”„‟‘’‚‛«»‹›.,;:!?|*·\u200b\u200c\u200d\u2060\ufeff "  # what text around brings along
 
 
 class NotAQuestion(Exception):
     """The text holds neither an address nor the Id of a contact; the message says what to enter."""
+
+
+class AnAccount(NotAQuestion):
+    """The text leads to an account. In a firm with person accounts it may be one with a contact."""
+
+    def __init__(self, words: str, account_id: str) -> None:
+        super().__init__(words)
+        self.account_id = account_id
 
 
 class Question(NamedTuple):
@@ -133,8 +149,8 @@ OF_OUTCOME = {Outcome.OPTED_OUT: Answer.OPTED_OUT, Outcome.NO_EMAIL: Answer.NO_E
 
 
 def read_question(text: str) -> Question:
-    """Find the Id or the address in what somebody typed or pasted. Raises NotAQuestion with words."""
-    typed = clean_line(text[:QUESTION_MAX]).strip("<>\"' ")
+    """Find the Id or the address in what was typed or pasted. Raises NotAQuestion with words, AnAccount for an account's Id."""
+    typed = clean_line(text[:QUESTION_MAX]).strip(WRAPPING)
     if not typed:
         raise NotAQuestion("Enter an email address, or the Id or link of a contact in Salesforce.")
     if typed.lower().startswith("mailto:"):
@@ -146,6 +162,8 @@ def read_question(text: str) -> Question:
     address = ADDRESS.search(typed)
     if address and (address.group() == typed or f"<{address.group()}>" in f"{typed}>"):
         return Question(email=_address(address.group()))
+    if found := CONTACT_ID.search(_decoded(typed)):
+        return Question(salesforce_id=_contact_id(found.group()))
     raise NotAQuestion(
         "That is neither an email address nor the Id or link of a contact. "
         "To look for a name among the people who are here, use the search under Contacts."
@@ -153,19 +171,56 @@ def read_question(text: str) -> Question:
 
 
 def _contact_id(text: str) -> str:
-    if not text.startswith(CONTACT_PREFIX):
-        raise NotAQuestion("That Id is not a contact's. A contact's Id begins with 003; the link of its page holds it.")
+    if not text.startswith(CONTACT):
+        raise _no_contact(
+            text, "That Id is not a contact's. A contact's Id begins with 003; the link of its page holds it."
+        )
+    return _checked(text)
+
+
+def _no_contact(text: str, words: str) -> NotAQuestion:
+    """Return the refusal of an Id that is no contact's. text: an Id, or nothing."""
+    if text.startswith(ACCOUNT):
+        with suppress(NotAQuestion):
+            return AnAccount(words, _checked(text))
+    return NotAQuestion(words)
+
+
+def _checked(text: str) -> str:
+    """Return the 18 characters of an Id, with its case where that was lost on the way (spreadsheets, systems without case)."""
     record_id = to_18(text[:15])
-    if len(text) == 18 and text != record_id:
+    if len(text) == 15 or text == record_id:
+        return record_id
+    has_lost_case = _may_have_lost_case(text)
+    restored = with_case_restored(text) if has_lost_case or text[15:] != text[15:].upper() else None
+    if restored is None or (not has_lost_case and restored[:15] != text[:15]):
         raise NotAQuestion("That Id is mistyped somewhere: its last three letters don't fit. Copy it again.")
-    return record_id
+    return restored
+
+
+def _may_have_lost_case(record_id: str) -> bool:
+    return record_id[:15] in (record_id[:15].lower(), record_id[:15].upper())
 
 
 def _id_in_link(link: str) -> str:
-    found = CONTACT_ID.search(unquote(link))
-    if not found:
-        raise NotAQuestion("That link doesn't lead to a contact. Open the contact in Salesforce and copy its address.")
-    return _contact_id(found.group())
+    plain = _decoded(link)
+    if found := CONTACT_ID.search(plain):
+        return _contact_id(found.group())
+    account = ACCOUNT_ID.search(plain)
+    raise _no_contact(
+        account.group() if account else "",
+        "That link doesn't lead to a contact. Open the contact in Salesforce and copy its address.",
+    )
+
+
+def _decoded(link: str) -> str:
+    """Return a link with what it carries encoded: `%2F`, also of links within links, and the state of older Lightning links."""
+    for _ in range(ENCODED_TIMES):
+        link = unquote(link)
+    for state in LINK_STATE.findall(link):
+        with suppress(ValueError):
+            link += " " + urlsafe_b64decode(state.rstrip("=") + "=" * (-len(state.rstrip("=")) % 4)).decode()
+    return link
 
 
 def _address(text: str) -> str:
@@ -188,6 +243,7 @@ def find_out(
 
     No transaction is open during the call.
     """
+    question = with_case_as_here(user_id, question)
     known = look_here(user_id, question, hashed)
     verdict = decide_from_here(known)
     if verdict and not (verdict.answer == Answer.SOMEBODY_ELSES and ask):
@@ -271,6 +327,23 @@ def _rank(contact: Here) -> tuple[bool, bool, int]:
 
 
 # ---- What our tables know
+
+
+def with_case_as_here(user_id: int, question: Question) -> Question:
+    """Fifteen characters don't say which were capitals: take the case of the one record of the advisor's that fits, if any."""
+    record_id = question.salesforce_id
+    if record_id is None or not _may_have_lost_case(record_id):
+        return question
+    mine = select(Connection.id).where(Connection.user_id == user_id)
+    stored = LedgerEntry.salesforce_id
+    in_ledger = select(stored).where(LedgerEntry.connection_id.in_(mine), _fits(stored, record_id))
+    in_contacts = select(Contact.salesforce_id).where(contacts_of(user_id), _fits(Contact.salesforce_id, record_id))
+    found = set(db.session.scalars(in_ledger.union(in_contacts)))
+    return Question(salesforce_id=found.pop()) if len(found) == 1 else question
+
+
+def _fits(stored: Any, record_id: str) -> Any:
+    return func.lower(func.substr(stored, 1, 15)) == record_id[:15].lower()
 
 
 def look_here(user_id: int, question: Question, hashed: bytes | None) -> Known:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from asapp.clock import utcnow
@@ -18,6 +18,7 @@ class AlertKind(StrEnum):
     RECONNECT = "reconnect"
     OPT_OUTS_SOON = "opt_outs_soon"
     OPT_OUTS_UNKNOWN = "opt_outs_unknown"
+    HELD = "held"
     # of a partner, for every admin
     PAUSED = "paused"
     APP_REFUSED = "app_refused"
@@ -63,7 +64,10 @@ class Alert(Base):
 
 
 class AlertMail(Base):
-    """What one person is to be told of one alert. due_at: when to try next; empty once it was sent or the alert is over."""
+    """What one person is to be told of one alert. due_at: when to try next; empty once it was sent or the alert is over.
+
+    A kind that reminds is due a second time; is_reminder says that the first mail has gone.
+    """
 
     __tablename__ = "alert_mails"
     __table_args__ = (
@@ -77,6 +81,7 @@ class AlertMail(Base):
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     due_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     attempts: Mapped[int] = mapped_column(default=0)
+    is_reminder: Mapped[bool] = mapped_column(default=False, server_default=false())
     lease: Mapped[str | None] = mapped_column(String(32))  # whoever sends it now
     lease_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
     sent_at: Mapped[datetime | None] = mapped_column(UTCDateTime)

@@ -100,6 +100,9 @@ class Contact(Base):
     erased_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # on request: the row is blank, and stays so
     # The firm that kept this person when the advisor moved to another: shown to nobody and not written to until the way back.
     left_firm_id: Mapped[int | None] = mapped_column()
+    # Of a contact that is held or kept although Salesforce no longer shows it: until when what we know of its opt-out holds.
+    # Empty: the connection's moment holds (connections.opt_outs_known_until).
+    opt_out_known_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
     system_modstamp: Mapped[datetime | None] = mapped_column(UTCDateTime)
     created_in_run_id: Mapped[int | None] = mapped_column(index=True)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
@@ -215,11 +218,17 @@ class DepartureState(StrEnum):
     DISCARDED = "discarded"  # the advisor keeps these until a different set is found
 
 
+IS_HELD = text("state = 'held'")
+
+
 class Departure(Base):
     """A contact that an answer of Salesforce says has left; written down first, applied at the end of the run."""
 
     __tablename__ = "departures"
-    __table_args__ = (one_of("state", DepartureState),)
+    __table_args__ = (
+        one_of("state", DepartureState),
+        Index("ix_departures_held", "connection_id", sqlite_where=IS_HELD, postgresql_where=IS_HELD),
+    )
 
     connection_id: Mapped[int] = mapped_column(ForeignKey("connections.id", ondelete="CASCADE"), primary_key=True)
     salesforce_id: Mapped[str] = mapped_column(String(18), primary_key=True)
@@ -228,4 +237,7 @@ class Departure(Base):
     state: Mapped[str] = mapped_column(String(10), default=DepartureState.FOUND)
     found_in_run_id: Mapped[int] = mapped_column()
     was_read: Mapped[bool] = mapped_column()  # by its row in that run, and so counted among the rows read
+    opted_out: Mapped[bool | None] = (
+        mapped_column()
+    )  # as the last answer about it said; empty: it showed no such record
     found_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)

@@ -21,7 +21,6 @@ from asapp.models import (
     ConnectionStatus,
     Contact,
     Departure,
-    DepartureState,
     Lead,
     LeadState,
     Partner,
@@ -34,6 +33,7 @@ from asapp.models.run import ACTIVE
 from asapp.models.user import EMPTIED
 from asapp.partners.partners import PartnerRow, list_partners
 from asapp.sync.allowance import Allowance, allowances
+from asapp.sync.departures import waiting_for_decision
 
 TOKEN_LIFE = timedelta(days=30)  # Salesforce may end a token that was not used for so long
 WAITING = (*UNDELIVERED, LeadState.REFUSED, LeadState.PLEASE_CHECK)
@@ -159,8 +159,9 @@ def make_board(partner: Partner, now: datetime) -> Board:
     )
     connections = select(Connection.id).where(Connection.user_id.in_(theirs))
     held = _by_id(
-        select(Departure.connection_id, func.count())
-        .where(Departure.connection_id.in_(connections), Departure.state == DepartureState.HELD)
+        waiting_for_decision()
+        .add_columns(func.count())
+        .where(Departure.connection_id.in_(connections))
         .group_by(Departure.connection_id)
     )
     syncing = set(

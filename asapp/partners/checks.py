@@ -9,28 +9,26 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
 
 from asapp.clock import utcnow
 from asapp.connections.settings import ConnectSettings
 from asapp.connections.tokens import StoredTokens
-from asapp.database import writing
 from asapp.extensions import db
-from asapp.fields import InvalidFields
-from asapp.models import Connection, ConnectionStatus, Partner, PartnerCheck, Verdict
+from asapp.models import Connection, Partner, PartnerCheck, Verdict
+from asapp.partners import opt_out_field
 from asapp.partners.check_words import TITLES, words_of
 from asapp.partners.partners import use_pending_secret
 from asapp.salesforce import probe
 from asapp.salesforce.errors import SalesforceError
 from asapp.salesforce.oauth import App
 from asapp.salesforce.probe import WITH_USER, Finding
-from asapp.sync.meter import count_call
+from asapp.sync.meter import count_each_call
 from asapp.vault import CannotOpen, Vault
 
 log = logging.getLogger(__name__)
@@ -52,6 +50,7 @@ OUTCOMES = {
 }
 # Answers that say nothing: what was known before (a log-in that worked, say) stays. A change of the app forgets it.
 PROVES_NOTHING = ("no_answer", "no_objection", "same_answer", "other_answer")
+spelling_of_opt_out_field = opt_out_field.spelling_of_opt_out_field  # a check as well; change_partner() runs it
 MISSING_SCOPE = {"no_api_scope": "api", "no_refresh_token": "refresh_token"}
 
 
@@ -181,31 +180,6 @@ def note_outcome(partner_id: int, outcome: str, detail: str = "") -> None:
     store(partner_id, [Finding(code, False, why, MISSING_SCOPE.get(outcome, detail or outcome))])
 
 
-def spelling_of_opt_out_field(partner: Partner, entered: str, settings: ConnectSettings) -> str:
-    """Return the field as Salesforce spells it, or as entered where that can't be known.
-
-    Raises InvalidFields where an advisor's permission shows that it is no checkbox.
-    """
-    connection = _somebody(partner.id)
-    if connection is None or entered == partner.opt_out_field:
-        return entered
-    connection_id, api_version = connection.id, partner.api_version
-    db.session.rollback()
-    try:
-        tokens = StoredTokens(connection_id, settings)
-        found = probe.find_opt_out_field(tokens, api_version, entered, settings.allow_loopback)
-    except SalesforceError:
-        return entered
-    if found.name and not found.is_checkbox:
-        raise InvalidFields(
-            {
-                "opt_out_field": f"{found.name} is no checkbox in this org. "
-                "Enter the field that is true for people who opted out."
-            }
-        )
-    return found.name or entered
-
-
 def _pending_app(partner: Partner, app: App, settings: ConnectSettings) -> App | None:
     if partner.pending_secret_sealed is None:
         return None
@@ -223,21 +197,11 @@ def _promote(partner_id: int, pending_sealed: str | None, vault: Vault) -> bool:
 
 
 def _ask_with_somebody(partner_id: int, settings: ConnectSettings) -> list[Finding]:
-    connection = _somebody(partner_id)
+    connection = opt_out_field.find_somebody(partner_id)
     if connection is None:
         db.session.rollback()
         return [Finding(code, None, "nobody_connected") for code in WITH_USER]
     return _look_with(connection, settings)
-
-
-def _somebody(partner_id: int) -> Connection | None:
-    """Return the connection whose tokens were used last."""
-    return db.session.scalar(
-        select(Connection)
-        .where(Connection.partner_id == partner_id, Connection.status == ConnectionStatus.CONNECTED)
-        .order_by(Connection.token_used_at.desc(), Connection.id)
-        .limit(1)
-    )
 
 
 def _look_with(connection: Connection, settings: ConnectSettings) -> list[Finding]:
@@ -250,23 +214,12 @@ def _look_with(connection: Connection, settings: ConnectSettings) -> list[Findin
             StoredTokens(connection_id, settings),
             *asked,
             allow_loopback=settings.allow_loopback,
-            before_call=_counter(partner_id),
+            before_call=count_each_call(db.engine, partner_id),
         )
     except SalesforceError:
         return [Finding(code, None, "reconnect_first") for code in WITH_USER]
     _take_over(partner_id, asked[1], answer)
     return [scopes, *answer.findings]
-
-
-def _counter(partner_id: int) -> Callable[[], None]:
-    engine = db.engine
-
-    def count() -> None:
-        with writing(), Session(engine) as session:
-            count_call(session, partner_id, utcnow())
-            session.commit()
-
-    return count
 
 
 def _take_over(partner_id: int, opt_out_field: str, answer: probe.UserFindings) -> None:

@@ -16,10 +16,12 @@ from sqlalchemy.exc import IntegrityError
 from asapp import audit
 from asapp.audit import ITSELF, Actor
 from asapp.clock import utcnow
+from asapp.connections.settings import ConnectSettings
 from asapp.extensions import db
 from asapp.fields import InvalidFields, clean_line
 from asapp.models import Action, Connection, ConnectionStatus, Partner, PartnerCheck, Role, User, Verdict
 from asapp.models.columns import new_public_id
+from asapp.partners.opt_out_field import spelling_of_opt_out_field
 from asapp.salesforce.errors import FIELD
 from asapp.salesforce.hosts import NotSalesforce, is_login_host, normalise_url
 from asapp.salesforce.probe import WITHOUT_USER
@@ -165,7 +167,14 @@ def create_partner(details: PartnerDetails, vault: Vault, allow_loopback: bool, 
 def change_partner(
     partner: Partner, details: PartnerDetails, vault: Vault, allow_loopback: bool, by: Actor = ITSELF
 ) -> None:
-    """Raises InvalidFields. A new secret alone waits beside the old one until a check has seen Salesforce accept it."""
+    """Raises InvalidFields. A new secret alone waits beside the old one until a check has seen Salesforce accept it.
+
+    A new opt-out field is looked at in Salesforce where an advisor is connected; no transaction is open meanwhile.
+    """
+    if details.opt_out_field is not None:
+        settings = ConnectSettings(vault, allow_loopback=allow_loopback)
+        spelled = spelling_of_opt_out_field(partner, details.opt_out_field.strip(), settings)
+        details = details._replace(opt_out_field=spelled)
     is_app_later = not partner.is_set_up and not details.key.strip() and not details.secret.strip()
     has_secret = partner.consumer_secret_sealed is not None
     details, columns = _check(details, allow_loopback, has_secret, is_app_later)

@@ -336,7 +336,10 @@ class OrgClient:
 
         Where a row can't be read, it may be that of any Id without one: of these nothing is known.
         """
-        found, left_out = readable(self._rows_by_id(ids, soql.sightings), sighting_of)
+        rows, fields = self._reading(
+            "Contact", lambda fields: (self._rows_by_id(ids, lambda chunk: soql.sightings(chunk, fields)), fields)
+        )
+        found, left_out = readable(rows, lambda row: sighting_of(row, fields))
         sightings = {sighting.id: sighting for sighting in found}
         if left_out:
             unknown = [salesforce_id for salesforce_id in ids if salesforce_id not in sightings]
@@ -380,6 +383,11 @@ class OrgClient:
             lambda fields: self._query(soql.whereabouts(salesforce_id, email, fields), include_deleted=True),
         )
         return _records(answer)
+
+    def find_person_contact(self, account_id: str) -> str | None:
+        """Return the Id of the contact that is one with this account, a person's; FieldHidden where the org has none such."""
+        rows = _records(self._query(soql.person_contact(account_id), include_deleted=True))
+        return converted(rows, lambda row: str(row["Id"]))[0] if rows else None
 
     def _reading(self, about: str, ask: Callable[[ReadFields], T], sees_opt_out: bool = True) -> T:
         """Ask with the fields that the user can see of an object; one that turns out to be hidden is left out from then on."""

@@ -100,6 +100,20 @@ def to_18(record_id: str) -> str:
     )
 
 
+def with_case_restored(record_id: str) -> str | None:
+    """Return an 18-character Id whose letters have lost their case, with it; None where its last three letters don't fit.
+
+    Those three say which of the other fifteen are capitals (facts: three letters for five characters each).
+    """
+    restored = ""
+    for position, letter in enumerate(record_id[15:].upper()):
+        capitals = CHECKSUM_ALPHABET.find(letter)
+        chunk = record_id[position * 5 : position * 5 + 5]
+        restored += "".join(char.upper() if capitals >> bit & 1 else char.lower() for bit, char in enumerate(chunk))
+    whole = restored + record_id[15:].upper()
+    return whole if len(record_id) == 18 and to_18(restored) == whole else None
+
+
 def record_url(instance_url: str, record_id: str) -> str:
     """Where a person opens the record; instance_url is the stored, checked one."""
     return f"{instance_url}/{record_id}"

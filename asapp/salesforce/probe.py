@@ -257,10 +257,14 @@ def look_with(
 
 
 def find_opt_out_field(
-    tokens: TokenSource, api_version: str, opt_out_field: str, allow_loopback: bool = False
+    tokens: TokenSource,
+    api_version: str,
+    opt_out_field: str,
+    allow_loopback: bool = False,
+    before_call: Callable[[], None] | None = None,
 ) -> OptOutField:
     """Return what this user sees of the field on Contact; raises SalesforceError."""
-    with OrgSession(tokens, allow_loopback) as session:
+    with OrgSession(tokens, allow_loopback, before_call) as session:
         return find_field(_describe(session, api_version, "Contact"), opt_out_field)
 
 

@@ -171,6 +171,7 @@ class Sighting(NamedTuple):
     is_deleted: bool
     master_record_id: str | None
     is_readable: bool = True
+    is_opted_out: bool = False
 
 
 def readable(
@@ -234,12 +235,13 @@ def unreadable_of(row: Any, fields: ReadFields) -> Unreadable:
         return Unreadable(None, opted_out)
 
 
-def sighting_of(row: Mapping[str, Any]) -> Sighting:
+def sighting_of(row: Mapping[str, Any], fields: ReadFields) -> Sighting:
     return Sighting(
         id_of(row["Id"], CONTACT_PREFIX),
         id_of(row["OwnerId"]),
         flag_of(row["IsDeleted"]),
         id_or_none(row["MasterRecordId"], CONTACT_PREFIX),
+        is_opted_out=is_opted_out(row, fields) is not False,
     )
 
 

@@ -58,8 +58,9 @@ def sweep(owner_id: str, fields: ReadFields, after_id: str | None = None) -> str
     return f"SELECT {_named('Id', *fields.opt_outs)} FROM Contact WHERE {where} ORDER BY Id"
 
 
-def sightings(ids: Iterable[str]) -> str:
-    return f"SELECT Id, OwnerId, IsDeleted, MasterRecordId FROM Contact WHERE Id IN ({_listed(ids)})"
+def sightings(ids: Iterable[str], fields: ReadFields) -> str:
+    columns = _named("Id", "OwnerId", "IsDeleted", "MasterRecordId", *fields.opt_outs)
+    return f"SELECT {columns} FROM Contact WHERE Id IN ({_listed(ids)})"
 
 
 def whereabouts(salesforce_id: str | None, email: str | None, fields: ReadFields) -> str:
@@ -69,6 +70,11 @@ def whereabouts(salesforce_id: str | None, email: str | None, fields: ReadFields
         raise ValueError("an Id or an address")  # "Email = null" would find everybody without one
     by = f"Id = '{to_18(salesforce_id)}'" if salesforce_id else format_soql("Email = {}", email)
     return f"SELECT {columns} FROM Contact WHERE {by} ORDER BY IsDeleted, SystemModstamp DESC LIMIT 10"
+
+
+def person_contact(account_id: str) -> str:
+    """The contact that is one with a person account. Orgs without person accounts don't know the field IsPersonAccount."""
+    return f"SELECT Id FROM Contact WHERE AccountId = '{to_18(account_id)}' AND IsPersonAccount = true LIMIT 1"
 
 
 def leads_changed(user_id: str, fields: ReadFields, since: datetime) -> str:

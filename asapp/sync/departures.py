@@ -2,8 +2,12 @@
 
 A contact is switched off only on an answer about that very contact: its row came back deleted or merged, or a look at its Id
 in a whole answer shows another owner or no row. Sweeps only nominate. A proposal of more than a fifth of what was active
-when the run began, and of more than ten, is held until the advisor approves or discards it; there is one proposal per
-connection, and later runs renew it.
+when the run began (on a first run: of what is active as it ends), and of more than ten, is held; there is one proposal per
+connection. Only an approval applies what is held, however the book grows: later runs renew the proposal, and what they find
+beside it joins it. What the advisor keeps stays kept until a run finds a different set.
+
+Who is held or kept is somebody else's in Salesforce, or out of sight. Each run looks at them by Id: an opt-out of theirs
+counts at once, and out of sight it is unknown when opt-outs have been trusted for as long as the firm allows.
 """
 
 from __future__ import annotations
@@ -11,9 +15,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, case, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, CursorResult, Select, case, delete, func, insert, select, update
 from sqlalchemy.orm import aliased
 
 from asapp import audit
@@ -31,22 +36,27 @@ from asapp.models import (
     DepartureState,
     LedgerEntry,
     ListMember,
+    Outcome,
     Reason,
     RunChange,
     RunTrigger,
     SyncRun,
 )
+from asapp.models.contact import IS_HELD
 from asapp.salesforce.records import Sighting
 from asapp.sync import store
-from asapp.sync.classes import Known, RowClass
-from asapp.sync.pages import ALSO, TWIN_BACK, Pull, TwinWatch, added, changed
+from asapp.sync.classes import Also, Known, RowClass
+from asapp.sync.pages import ALSO, Pull, TwinWatch, added, changed
 from asapp.sync.runs import Ring, lock_run, start_run, write_under_lease
 
 HELD_SHARE = 0.2
 HELD_LEAST = 10
 CHUNK = 2000
-MEMBERSHIPS_MOVED = "memberships_moved"
+STAYING = (DepartureState.HELD, DepartureState.DISCARDED)  # held for the advisor's decision, or kept by it
 LONGEST_CHAIN = 20  # of merges, one after the other
+# (kind, reason if it is one without a row) of what a run changed, as count_active_at_start() groups it
+TURNED_ON = ((RowClass.REACTIVATED, None), (ALSO, Also.TWIN_BACK), (ALSO, Also.OPTED_IN))
+TURNED_OFF = ((RowClass.DEACTIVATED, None), (ALSO, Also.TWIN_OPTED_OUT), (ALSO, Also.OPTED_OUT))
 
 
 def judge_sighting(sighting: Sighting | None, owner_id: str) -> Reason | None:
@@ -145,6 +155,7 @@ def nominate_sightings(pull: Pull, ids: Sequence[str], sightings: Mapping[str, S
                 "merged_into": sighting.master_record_id if sighting else None,
                 "found_in_run_id": pull.run_id,
                 "was_read": False,
+                "opted_out": sighting.is_opted_out if sighting else None,
             }
         )
     already_read = store.find_departures(pull.connection_id, [row["salesforce_id"] for row in rows])
@@ -153,7 +164,7 @@ def nominate_sightings(pull: Pull, ids: Sequence[str], sightings: Mapping[str, S
 
 
 def renew_proposal(connection_id: int) -> None:
-    """A set that differs from the one that was discarded is proposed anew, whole. Strangers to the advisor don't count."""
+    """A set that differs from the one that was discarded is proposed again, whole. Strangers to the advisor don't count."""
     has_new = db.session.scalar(
         select(Departure.salesforce_id)
         .join(
@@ -172,14 +183,11 @@ def renew_proposal(connection_id: int) -> None:
 
 
 def to_confirm(pull: Pull) -> list[str]:
-    """Return the Ids whose departure an earlier run found and this one may apply: to be asked about again."""
-    waiting = (DepartureState.APPROVED, DepartureState.HELD, DepartureState.FOUND)
+    """Return the Ids whose departure an earlier run found, in whatever state: to be looked at again."""
     return list(
         db.session.scalars(
             select(Departure.salesforce_id).where(
-                Departure.connection_id == pull.connection_id,
-                Departure.state.in_(waiting),
-                Departure.found_in_run_id != pull.run_id,
+                Departure.connection_id == pull.connection_id, Departure.found_in_run_id != pull.run_id
             )
         )
     )
@@ -193,38 +201,152 @@ def settle(run: SyncRun, pull: Pull, stop_if_asked: Callable[[], None]) -> bool:
     """
     take_turns(pull.user_id)
     lock_run(pull.run_id, pull.lease)
-    renew_proposal(pull.connection_id)
-    proposed = (DepartureState.FOUND, DepartureState.HELD)
-    held = is_too_much(run, pull, count_switched_off(pull.connection_id, proposed))
-    apply_all(run, pull, (DepartureState.APPROVED,), stop_if_asked)
-    if held:
-        lock_run(pull.run_id, pull.lease)
-        _move(pull.connection_id, DepartureState.HELD, (DepartureState.FOUND,))
-    else:
-        apply_all(run, pull, proposed, stop_if_asked)
+    connection_id = pull.connection_id
+    renew_proposal(connection_id)
+    if count_held(connection_id) or is_too_much(run, pull, count_switched_off(connection_id, DepartureState.FOUND)):
+        _move(connection_id, DepartureState.HELD, (DepartureState.FOUND,), _concerns_someone_here())
+    follow_opt_outs(run, pull, stop_if_asked)
+    is_held = count_held(connection_id) > 0
+    # Where none of them is active any more there is nothing to decide, and applying them switches nobody off.
+    of_no_effect = () if is_held else (DepartureState.HELD,)
+    apply_all(run, pull, (DepartureState.APPROVED, DepartureState.FOUND, *of_no_effect), stop_if_asked)
+    note_out_of_sight(run, pull)
     class_what_stays(run, pull)
-    return held
+    return is_held
 
 
 def is_too_much(run: SyncRun, pull: Pull, switched_off: int) -> bool:
     """Would a proposal switch off so many that the advisor has to decide?"""
-    return switched_off > HELD_LEAST and switched_off > HELD_SHARE * count_active_at_start(run, pull)
+    return switched_off > HELD_LEAST and switched_off > HELD_SHARE * count_measure(run, pull)
 
 
-def count_switched_off(connection_id: int, states: Sequence[DepartureState]) -> int:
-    """Return how many contacts that are on these departures would switch off."""
-    return (
-        db.session.scalar(
-            select(func.count())
-            .select_from(Departure)
-            .join(
-                Contact,
-                (Contact.connection_id == Departure.connection_id) & (Contact.salesforce_id == Departure.salesforce_id),
-            )
-            .where(Departure.connection_id == connection_id, Departure.state.in_(states), is_person_on())
-        )
-        or 0
+def waiting_for_decision() -> Select[int]:
+    """Select (connection id) once for each contact that waits for an advisor's decision: an approval would switch it off.
+
+    The one question behind the panel, the banner, the menu, the firm board and the alert.
+    """
+    return _leaving(Departure.connection_id).where(IS_HELD, is_person_on())
+
+
+def count_held(connection_id: int) -> int:
+    """Return how many contacts wait for the advisor's decision."""
+    waiting = waiting_for_decision().where(Departure.connection_id == connection_id)
+    return db.session.scalar(waiting.with_only_columns(func.count())) or 0
+
+
+def count_switched_off(connection_id: int, state: DepartureState) -> int:
+    """Return how many contacts that are on the departures in this state would switch off."""
+    leaving = _leaving(func.count()).where(
+        Departure.connection_id == connection_id, Departure.state == state, is_person_on()
     )
+    return db.session.scalar(leaving) or 0
+
+
+def _leaving(*columns: Any) -> Select[*tuple[Any, ...]]:
+    """Select columns of departures and of the contacts that they are about."""
+    is_about = (Contact.connection_id == Departure.connection_id) & (Contact.salesforce_id == Departure.salesforce_id)
+    return select(*columns).select_from(Departure).join(Contact, is_about)
+
+
+def _concerns_someone_here() -> ColumnElement[bool]:
+    """Is the departure about a contact that has not left? The others are records that never came here, or left before."""
+    return (
+        select(Contact.id)
+        .where(
+            Contact.connection_id == Departure.connection_id,
+            Contact.salesforce_id == Departure.salesforce_id,
+            Contact.departed.is_(None),
+        )
+        .exists()
+    )
+
+
+def follow_opt_outs(run: SyncRun, pull: Pull, stop_if_asked: Callable[[], None]) -> None:
+    """Take over what Salesforce says of the opt-outs of those who are held or kept, page by page with commits."""
+    differing = (
+        _leaving(Contact.salesforce_id, Departure.opted_out)
+        .where(
+            Departure.connection_id == pull.connection_id,
+            Departure.state.in_(STAYING),
+            Contact.departed.is_(None),
+            Contact.opted_out != Departure.opted_out,  # of somebody out of sight nothing is known, and nothing changes
+        )
+        .order_by(Contact.salesforce_id)
+        .limit(CHUNK)
+    )
+    while rows := db.session.execute(differing).all():
+        stop_if_asked()
+        take_over_opt_outs(run, pull, {row.salesforce_id: row.opted_out for row in rows})
+
+
+def take_over_opt_outs(run: SyncRun, pull: Pull, opted_out: Mapping[str, bool]) -> None:
+    """Write the opt-outs of some contacts, with ledger, twins and counters, in one transaction. opted_out: by Salesforce Id."""
+    take_turns(pull.user_id)
+    lock_run(pull.run_id, pull.lease)
+    updates, entries, changes = [], [], []
+    also: Counter[str] = Counter()
+    hashes: set[bytes] = set()
+    for salesforce_id, contact in store.find_known(pull.connection_id, opted_out.keys()).items():
+        is_out = opted_out[salesforce_id]
+        after = contact._replace(opted_out=is_out)
+        updates.append({"b_id": contact.contact_id, "opted_out": is_out, "changed_at": utcnow()})
+        entries.append(
+            {
+                "salesforce_id": salesforce_id,
+                "outcome": str(Outcome.OPTED_OUT if is_out else Outcome.SYNCED),
+                "address_hash": contact.address_hash if is_out else None,
+            }
+        )
+        hashes |= {contact.address_hash} if contact.address_hash else set()
+        if contact.is_on != after.is_on:
+            reason = Also.OPTED_OUT if is_out else Also.OPTED_IN
+            changes.append(changed(pull, contact.contact_id, ALSO, reason, {}, {}))
+            also[reason] += 1
+    twins = TwinWatch(pull, hashes)
+    store.update_contacts(updates)
+    store.upsert_ledger(pull.connection_id, pull.user_id, entries)
+    store.insert_changes(changes)
+    write_under_lease(run, pull.lease, also=added(run.also, also + twins.record_changes()))
+    db.session.commit()
+
+
+def note_out_of_sight(run: SyncRun, pull: Pull) -> None:
+    """Write down until when we may believe what we know of those who stay here although Salesforce no longer shows them.
+
+    From the last good sync on, which is the last that could have told. Who is in sight again follows the connection's moment.
+    """
+    take_turns(pull.user_id)
+    lock_run(pull.run_id, pull.lease)
+    connection = run.connection
+    last_known_at = connection.last_good_sync_at or utcnow()
+    until = last_known_at + timedelta(days=connection.partner.opt_outs_trusted_days)
+    staying = select(Departure.salesforce_id).where(
+        Departure.connection_id == pull.connection_id, Departure.state.in_(STAYING)
+    )
+    for is_out_of_sight, before, moment in (
+        (Departure.opted_out.is_(None), Contact.opt_out_known_until.is_(None), until),
+        (Departure.opted_out.is_not(None), Contact.opt_out_known_until.is_not(None), None),
+    ):
+        db.session.execute(
+            update(Contact)
+            .where(
+                Contact.connection_id == pull.connection_id,
+                Contact.salesforce_id.in_(staying.where(is_out_of_sight)),
+                before,
+            )
+            .values(opt_out_known_until=moment)
+            .execution_options(synchronize_session=False)
+        )
+
+
+def count_measure(run: SyncRun, pull: Pull) -> int:
+    """Return of how many a proposal is a share: those on when the run began; on a first run, when nobody was, those on now."""
+    if run.connection.first_synced_at is not None:
+        return count_active_at_start(run, pull)
+    on_now = (
+        select(func.count()).select_from(Contact).where(Contact.connection_id == pull.connection_id, is_person_on())
+    )
+    return db.session.scalar(on_now) or 0
 
 
 def count_active_at_start(run: SyncRun, pull: Pull) -> int:
@@ -250,8 +372,8 @@ def count_active_at_start(run: SyncRun, pull: Pull) -> int:
         .group_by(RunChange.kind, reason)
     )
     turned = {(row[0], row[1]): row[2] for row in rows}
-    turned_on = turned.get((RowClass.REACTIVATED, None), 0) + turned.get((ALSO, TWIN_BACK), 0)
-    turned_off = turned.get((RowClass.DEACTIVATED, None), 0) + turned.get((ALSO, Reason.TWIN_OPTED_OUT), 0)
+    turned_on = sum(turned.get(key, 0) for key in TURNED_ON)
+    turned_off = sum(turned.get(key, 0) for key in TURNED_OFF)
     return int(on_now - turned_on + turned_off)
 
 
@@ -333,7 +455,7 @@ def apply_batch(run: SyncRun, pull: Pull, batch: Sequence[Departure]) -> None:
     store.insert_changes(changes)
     store.delete_from_ledger(pull.connection_id, ids)
     store.drop_departures(pull.connection_id, ids)
-    also[MEMBERSHIPS_MOVED] = hand_over_memberships(pull, [d for d in batch if d.reason == Reason.MERGED])
+    also[Also.MEMBERSHIPS_MOVED] = hand_over_memberships(pull, [d for d in batch if d.reason == Reason.MERGED])
     also += twins.record_changes()
     write_under_lease(
         run,
@@ -424,10 +546,12 @@ def find_survivors(connection_id: int, salesforce_ids: Sequence[str]) -> dict[in
     return found
 
 
-def _move(connection_id: int, to: DepartureState, states: Sequence[DepartureState]) -> int:
+def _move(
+    connection_id: int, to: DepartureState, states: Sequence[DepartureState], *conditions: ColumnElement[bool]
+) -> int:
     moved = db.session.execute(
         update(Departure)
-        .where(Departure.connection_id == connection_id, Departure.state.in_(states))
+        .where(Departure.connection_id == connection_id, Departure.state.in_(states), *conditions)
         .values(state=to)
         .execution_options(synchronize_session=False)
     )

@@ -7,15 +7,17 @@ in a reading thread, while the run's own session is busy.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 
 from sqlalchemy import Engine, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from asapp.clock import utcnow
 from asapp.database import writing
-from asapp.models import ApiUsage, RunStatus, SyncRun
+from asapp.models import ApiUsage, RunStatus, RunTrigger, SyncRun
 from asapp.sync.allowance import allowance_of
 from asapp.sync.runs import LEASE, CancelRequested, LeaseLost, StopRequested
 
@@ -49,6 +51,23 @@ class Meter:
             allowance_of(session, self._partner_id, now).check(held.trigger)
             count_call(session, self._partner_id, now)
             session.commit()
+
+
+def count_each_call(engine: Engine, partner_id: int) -> Callable[[], None]:
+    """Return what runs before each call that no run makes: a page's, a check's. It counts the call, within the firm's share.
+
+    The call is counted before it is made, so that one that fails counts as well. Raises LimitReached where the share is used
+    up, and no call is made. Where SQLite is busy for too long with a sync, a figure that is one short is better than no answer.
+    """
+
+    def count() -> None:
+        now = utcnow()
+        with suppress(OperationalError), writing(), Session(engine) as session:
+            allowance_of(session, partner_id, now).check(RunTrigger.MANUAL)
+            count_call(session, partner_id, now)
+            session.commit()
+
+    return count
 
 
 def count_call(session: Session, partner_id: int, now: datetime) -> None:

@@ -22,7 +22,7 @@ from asapp.models import ContactSource, Outcome, Reason, SyncRun
 from asapp.models.search import search_key
 from asapp.salesforce.records import ContactRecord, Unreadable
 from asapp.sync import store
-from asapp.sync.classes import Becomes, Known, RowClass, Verdict, judge
+from asapp.sync.classes import Also, Becomes, Known, RowClass, Skipped, Verdict, judge
 from asapp.sync.runs import lock_run, write_under_lease
 
 COUNTED = (
@@ -35,10 +35,6 @@ COUNTED = (
 )
 SALESFORCE = str(ContactSource.SALESFORCE)  # a plain text, cheap for every driver
 ALSO = "also"  # changed without having been read
-TWIN_BACK = "twin_back"
-ERASED_HERE = "erased_here"  # skipped: on the person's request
-NOT_YOURS = "not_yours"  # a row that came although its owner is somebody else
-UNREADABLE = "unreadable"  # a row with something in it that can't be what Salesforce holds
 
 
 @dataclass(frozen=True)
@@ -114,7 +110,7 @@ def apply_page(
     lock_run(pull.run_id, pull.lease)
     around = look_around(pull, latest.values(), hashes)
     work = PageWork(is_again=not in_order)
-    work.skipped[NOT_YOURS] += len(records) - len(mine)
+    work.skipped[Skipped.NOT_YOURS] += len(records) - len(mine)
     work.classes[RowClass.UNCHANGED] += len(mine) - len(latest)
     for record in latest.values():
         take(record, hashes.get(record.id), pull, around, work)
@@ -126,7 +122,7 @@ def apply_page(
 
 def leave_out(unreadable: Sequence[Unreadable], number: int, pull: Pull, work: PageWork) -> None:
     """Count rows that can't be read. A new one is in the ledger, so that the numbers agree; an opt-out counts all the same."""
-    work.skipped[UNREADABLE] += number
+    work.skipped[Skipped.UNREADABLE] += number
     rows = {row.id: row for row in unreadable if row.id is not None}
     if not rows:
         return
@@ -139,8 +135,8 @@ def leave_out(unreadable: Sequence[Unreadable], number: int, pull: Pull, work: P
                 {"salesforce_id": salesforce_id, "outcome": str(outcome), "address_hash": known.address_hash}
             )
             work.note_hash(known.address_hash)
-            work.also[Reason.OPTED_OUT] += 1
-            work.changes.append(changed(pull, known.contact_id, ALSO, Reason.OPTED_OUT, {}, {}))
+            work.also[Also.OPTED_OUT] += 1
+            work.changes.append(changed(pull, known.contact_id, ALSO, Also.OPTED_OUT, {}, {}))
         elif known is None and salesforce_id not in ledger:
             work.ledger_new.append({"salesforce_id": salesforce_id, "outcome": str(outcome), "address_hash": None})
 
@@ -218,6 +214,7 @@ def nominate(record: ContactRecord, verdict: Verdict, pull: Pull, around: Surrou
             "merged_into": record.master_record_id,
             "found_in_run_id": pull.run_id,
             "was_read": True,
+            "opted_out": record.is_opted_out,
         }
     )
 
@@ -285,7 +282,7 @@ def create_hidden(
     hidden_at = around.marks.hidden_ids[record.id]
     work.marked.append(new_row(values, pull, work) | {"hidden_at": hidden_at, "erased_at": None})
     work.hidden_again.append(record.id)
-    return verdict._replace(row_class=RowClass.SKIPPED, reason=Reason.HIDDEN_HERE)
+    return verdict._replace(row_class=RowClass.SKIPPED, reason=Skipped.HIDDEN_HERE)
 
 
 def create_erased(record: ContactRecord, verdict: Verdict, pull: Pull, work: PageWork) -> Verdict:
@@ -293,7 +290,7 @@ def create_erased(record: ContactRecord, verdict: Verdict, pull: Pull, work: Pag
     blank = Becomes("", "", "", opted_out=False, departed=None)
     values = contact_values(blank, record, None, work.now) | identity(record, pull)
     work.marked.append(new_row(values, pull, work) | {"hidden_at": work.now, "erased_at": work.now})
-    return verdict._replace(row_class=RowClass.SKIPPED, reason=ERASED_HERE)
+    return verdict._replace(row_class=RowClass.SKIPPED, reason=Skipped.ERASED_HERE)
 
 
 def identity(record: ContactRecord, pull: Pull) -> dict[str, Any]:
@@ -320,6 +317,7 @@ def change(
         work.note_hash(hashed)
     values = contact_values(becomes, record, hashed, work.now)
     values["merged_into"] = record.master_record_id if becomes.departed == Reason.MERGED else None
+    values["opt_out_known_until"] = None  # it has just been read
     work.updates.append({"b_id": known.contact_id, **values})
     old, new = difference(known, becomes)
     work.changes.append(changed(pull, known.contact_id, verdict.row_class, verdict.reason, old, new))
@@ -402,7 +400,7 @@ class TwinWatch:
         flipped = after ^ self._before
         counted = store.find_inactive_as_twins_alone(self._pull.run_id, flipped) if flipped else set()
         kinds = {
-            contact_id: Reason.TWIN_OPTED_OUT if contact_id in after else TWIN_BACK for contact_id in sorted(counted)
+            contact_id: Also.TWIN_OPTED_OUT if contact_id in after else Also.TWIN_BACK for contact_id in sorted(counted)
         }
         store.insert_changes(
             [changed(self._pull, contact_id, ALSO, kind, {}, {}) for contact_id, kind in kinds.items()]
@@ -416,7 +414,7 @@ def counters(
     """Return the run's new figures after a page."""
     values: dict[str, Any] = {name: getattr(run, name) + work.classes[name] for name in COUNTED}
     values["nominated"] = run.nominated + work.classes[RowClass.NOMINATED]
-    values["read"] = run.read + len(records) + work.skipped[UNREADABLE] - work.counted_before
+    values["read"] = run.read + len(records) + work.skipped[Skipped.UNREADABLE] - work.counted_before
     values["total"] = max(run.total or 0, values["read"])
     values["skipped"] = added(run.skipped, work.skipped)
     values["also"] = added(run.also, work.also)

@@ -47,7 +47,7 @@ CONTACTS: Table = Contact.__table__  # type: ignore[assignment]
 LEDGER: Table = LedgerEntry.__table__  # type: ignore[assignment]
 DEPARTURES: Table = Departure.__table__  # type: ignore[assignment]
 CHANGES: Table = RunChange.__table__  # type: ignore[assignment]
-NEW_FACTS = ("reason", "merged_into", "found_in_run_id", "was_read")
+NEW_FACTS = ("reason", "merged_into", "found_in_run_id", "was_read", "opted_out")
 
 
 def among(
@@ -213,6 +213,15 @@ def drop_departures(connection_id: int, ids: Collection[str]) -> None:
     for chunk in chunks(ids):
         db.session.execute(
             delete(DEPARTURES).where(DEPARTURES.c.connection_id == connection_id, DEPARTURES.c.salesforce_id.in_(chunk))
+        )
+        db.session.execute(
+            update(CONTACTS)
+            .where(
+                CONTACTS.c.connection_id == connection_id,
+                among(CONTACTS.c.salesforce_id, chunk),
+                CONTACTS.c.opt_out_known_until.is_not(None),
+            )
+            .values(opt_out_known_until=None)
         )
 
 

@@ -15,19 +15,21 @@ from flask_login import current_user
 
 from asapp import audit
 from asapp.clock import utcnow
+from asapp.connections.causes import find_cause
 from asapp.connections.connections import find_current, find_latest
 from asapp.contacts import export, lists, manual, queries, removal, why
-from asapp.contacts.asking import open_way
+from asapp.contacts.asking import find_contact_of_account, open_way
 from asapp.contacts.fields import Details
-from asapp.contacts.queries import Line, Wanted
+from asapp.contacts.queries import Line, Overview, Wanted
 from asapp.contacts.words import REASONS, SOURCES, STATES, USUAL_ANSWERS, VERDICTS, why_not_asked, words_of
 from asapp.extensions import limiter
 from asapp.fields import InvalidFields
-from asapp.models import Action, ContactList, Reason
+from asapp.models import Action, Connection, ContactList, Reason
+from asapp.salesforce.errors import OurBug, SalesforceError
 from asapp.salesforce.hosts import is_salesforce_url, record_url
 from asapp.sync.runs import find_active_run
 from asapp.web.access import actor, advisor_required, safe_path
-from asapp.web.current import config, connect_settings, vault
+from asapp.web.current import config, connect_settings, person, vault
 from asapp.web.files import csv_file
 from asapp.web.filters import counted
 from asapp.web.htmx import go_to, wants_part
@@ -56,14 +58,16 @@ def index() -> ResponseReturnValue:
     wanted = wanted_by(request.args)
     page = queries.find_page(current_user.id, wanted, now)
     overview = queries.count_contacts(current_user.id, now)
+    connection = find_latest(current_user)
     return render_template(
         "contacts/_people.html" if wants_part() else "contacts/index.html",
         wanted=wanted,
         page=page,
         overview=overview,
         size=overview.size_of(wanted.contact_list),
-        connection=find_latest(current_user),
-        emptiness=_emptiness() if not page.total and not wanted.is_narrowed else None,
+        connection=connection,
+        emptiness=_emptiness(wanted, overview) if not page.total and not wanted.is_narrowed else None,
+        cause=find_cause(person(), connection, now) if not wants_part() else None,
         states=STATES,
         is_part=wants_part(),
     )
@@ -85,8 +89,14 @@ def _list_or_404(number: str) -> ContactList:
     return lists.find_list(current_user.id, _number(number)) or abort(404)
 
 
-def _emptiness() -> str:
+def _emptiness(wanted: Wanted, overview: Overview) -> str:
     """Why is there nobody: what the advisor has to do first."""
+    if wanted.is_deleted_here:
+        return "nobody_deleted"
+    if wanted.contact_list is not None and wanted.contact_list.is_own:
+        return "own_list"
+    if overview.everybody.people:
+        return "not_on_this_list"
     connection = find_current(current_user)
     if connection is None:
         return "not_connected" if current_user.has_integrations else "not_set_up"
@@ -94,7 +104,9 @@ def _emptiness() -> str:
         return "syncing"
     if connection.needs_reconnect:
         return "needs_reconnect"
-    return "synced" if connection.first_synced_at else "not_synced"
+    if connection.first_synced_at is None:
+        return "not_synced"
+    return "all_deleted" if overview.hidden else "synced"
 
 
 @blueprint.get("/export.csv", endpoint="export")
@@ -302,11 +314,31 @@ def ask_why() -> ResponseReturnValue:
 
 def _answer(whom: str) -> dict[str, object]:
     """Return what the part with the verdict shows."""
+    connection = find_current(current_user)
     try:
         question = why.read_question(whom)
+    except why.AnAccount as account:
+        return _answer_for_account(account, connection)
     except why.NotAQuestion as refusal:
         return {"refusal": str(refusal)}
-    connection = find_current(current_user)
+    return _answer_question(question, connection)
+
+
+def _answer_for_account(account: why.AnAccount, connection: Connection | None) -> dict[str, object]:
+    """In a firm with person accounts a person's page is the account's: look for the contact that is one with it."""
+    try:
+        found = find_contact_of_account(connection, connect_settings(), account.account_id) if connection else None
+    except OurBug:
+        raise
+    except SalesforceError as error:
+        trouble = why.Verdict(why.Answer.NO_ANSWER, error=error)
+        return {"verdict": trouble, "words": words_of(trouble, "this record"), "trouble": why_not_asked(error)}
+    if found is None:
+        return {"refusal": str(account)}
+    return _answer_question(why.Question(salesforce_id=found), connection)
+
+
+def _answer_question(question: why.Question, connection: Connection | None) -> dict[str, object]:
     hashed = why.hash_of(question, current_user.partner, vault())
     is_on = connection is not None and connection.partner.is_enabled
     way = (lambda: open_way(connection, connect_settings())) if connection and is_on else None

@@ -9,13 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from flask import Blueprint, abort, current_app, make_response, render_template, request, session, url_for
+from flask import (
+    Blueprint,
+    abort,
+    current_app,
+    g,
+    make_response,
+    render_template,
+    request,
+    session,
+    url_for,
+)
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
 from asapp import audit
 from asapp.connections import ahead, connections, receipts
-from asapp.connections.look import find_progress, find_reconnect, look
+from asapp.connections.look import count_held_of, find_progress, find_reconnect, look
 from asapp.connections.panel import Panel, PanelState
 from asapp.models import Action, Connection, RunTrigger
 from asapp.sync import books, departures, runs
@@ -35,8 +45,25 @@ ALL_LEAVING = 5000
 
 
 @blueprint.app_context_processor
-def reconnect_banner() -> dict[str, Callable[[], Connection | None]]:
-    return {"connection_to_renew": connection_to_renew}
+def banners() -> dict[str, Callable[[], Any]]:
+    return {
+        "connection_to_renew": connection_to_renew,
+        "count_waiting": count_waiting,
+        "count_to_review": count_to_review,
+    }
+
+
+def count_waiting() -> int:
+    """How many contacts wait for this advisor's decision, for the banner and the menu; asked once a request."""
+    if "count_waiting" not in g:
+        is_asked = current_user.is_authenticated and current_user.has_integrations
+        g.count_waiting = count_held_of(person()) if is_asked else 0
+    return int(g.count_waiting)
+
+
+def count_to_review() -> int:
+    """For the banner on every page but the panel's own, which says it in full."""
+    return 0 if request.blueprint in ("integrations", "connect") else count_waiting()
 
 
 def connection_to_renew() -> Connection | None:

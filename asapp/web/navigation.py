@@ -5,7 +5,7 @@ A link appears as soon as its endpoint exists. This is the one place that knows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flask import Flask, current_app, request, url_for
 from flask_login import current_user
@@ -16,6 +16,7 @@ class Place:
     label: str
     endpoint: str
     section: tuple[str, ...] = ()  # blueprints whose pages belong here
+    decisions: str = ""  # as in Link
 
 
 @dataclass(frozen=True)
@@ -23,16 +24,17 @@ class Link:
     label: str
     url: str
     current: str | None  # "page": this very page; "true": a page of its section
+    decisions: str = ""  # id of the badge that says whether a decision of the person waits behind it
 
 
 PROFILE = Place("Profile", "settings.profile")
 SECURITY = Place("Security", "settings.security")
-INTEGRATIONS = Place("Integrations", "integrations.index", ("integrations", "connect", "runs"))
+INTEGRATIONS = Place("Integrations", "integrations.index", ("integrations", "connect", "runs"), "decisions-side")
 ACCOUNT_SETTINGS = Place("Account Settings", PROFILE.endpoint, ("settings", *INTEGRATIONS.section))
 FOR_ADVISORS = (
     Place("Contacts", "contacts.index", ("contacts", "lists")),
     Place("Leads", "leads.index", ("leads",)),
-    ACCOUNT_SETTINGS,
+    replace(ACCOUNT_SETTINGS, decisions="decisions"),
 )
 FOR_ADMINS = (
     Place("Partners", "partners.index", ("partners", "advisors")),
@@ -67,7 +69,7 @@ def _links(places: tuple[Place, ...]) -> list[Link]:
 
 def _link(place: Place) -> Link:
     url = url_for(place.endpoint)
-    return Link(place.label, url, _current(place, url))
+    return Link(place.label, url, _current(place, url), place.decisions)
 
 
 def _current(place: Place, url: str) -> str | None:

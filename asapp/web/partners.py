@@ -85,9 +85,6 @@ def change(slug: str) -> ResponseReturnValue:
     if "show" in request.form:
         return show_form(partner, entered)
     try:
-        if entered.opt_out_field is not None:
-            spelled = checks.spelling_of_opt_out_field(partner, entered.opt_out_field.strip(), connect_settings())
-            entered = entered._replace(opt_out_field=spelled)
         partners.change_partner(partner, entered, vault(), config().salesforce_allow_loopback, actor())
     except InvalidFields as refusal:
         return show_form(get_partner(slug), entered, refusal.errors), 422

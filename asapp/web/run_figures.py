@@ -2,51 +2,51 @@
 
 from __future__ import annotations
 
-from asapp.connections.panel import OFF_WITHOUT_READING
+from asapp.contacts.status import NO_EMAIL
 from asapp.contacts.words import REASONS
-from asapp.models import RunTrigger, SyncRun
+from asapp.models import Reason, RunTrigger, SyncRun
+from asapp.sync.classes import SWITCHED_OFF, Also, Skipped
 
-SKIPPED = {
-    "opted_out": "opted out of email",
-    "no_email": "without an email address",
-    "deleted": "deleted in Salesforce before they came here",
-    "merged": "merged in Salesforce before they came here",
-    "held": "leaving, held for your approval",
-    "discarded": "leaving, kept by your decision",
-    "hidden_here": "deleted here by you",
-    "erased_here": "erased here on the person's request",
-    "not_owned": "no longer yours when they arrived",
-    "unreadable": "could not be read",
+SKIPPED: dict[str, str] = {
+    Skipped.OPTED_OUT: "opted out of email",
+    Skipped.NO_EMAIL: "without an email address",
+    Skipped.DELETED: "deleted in Salesforce before they came here",
+    Skipped.MERGED: "merged in Salesforce before they came here",
+    Skipped.HELD: "leaving, held for your approval",
+    Skipped.DISCARDED: "leaving, kept by your decision",
+    Skipped.NOT_YOURS: "no longer yours when they arrived",
+    Skipped.HIDDEN_HERE: "deleted here by you",
+    Skipped.ERASED_HERE: "erased here on the person's request",
+    Skipped.UNREADABLE: "could not be read",
 }
-ALSO = {
-    "opted_out": "switched off, opted out of email on a record that could not be read whole",
-    "deleted": "switched off, deleted in Salesforce",
-    "merged": "switched off, merged in Salesforce",
-    "reassigned": "switched off, belonging to somebody else now",
-    "gone": "switched off, no longer visible in Salesforce",
-    "twin_opted_out": "switched off, the same address opted out",
-    "twin_back": "back on, the same address no longer opted out",
-    "memberships_moved": "list memberships handed over by merges",
+ALSO: dict[str, str] = {
+    Also.DELETED: "switched off, deleted in Salesforce",
+    Also.MERGED: "switched off, merged in Salesforce",
+    Also.REASSIGNED: "switched off, belonging to somebody else now",
+    Also.GONE: "switched off, no longer visible in Salesforce",
+    Also.TWIN_OPTED_OUT: "switched off, the same address opted out",
+    Also.TWIN_BACK: "back on, the same address no longer opted out",
+    Also.OPTED_OUT: "switched off, opted out of email",
+    Also.OPTED_IN: "back on, opted in again while held or kept",
+    Also.MEMBERSHIPS_MOVED: "list memberships handed over by merges",
 }
-OFF_REASONS = {
-    "bounced": "bounced in Salesforce",
-    "opted_out": "opted out of email",
-    "no_email": "lost the email address",
-    "deleted": "deleted in Salesforce",
-    "merged": "merged into another record",
-    "reassigned": "belonging to somebody else now",
-    "gone": "no longer visible in Salesforce",
-    "twin_opted_out": "same address opted out",
+OFF_REASONS: dict[str, str] = {
+    Reason.BOUNCED: "bounced in Salesforce",
+    Reason.OPTED_OUT: "opted out of email",
+    NO_EMAIL: "lost the email address",
+    Reason.DELETED: "deleted in Salesforce",
+    Reason.MERGED: "merged into another record",
 }
-BACK_REASONS = {
-    "bounced": "No longer bounced in Salesforce",
-    "opted_out": "Opted in again in Salesforce",
-    "no_email": "Has an email address again",
-    "deleted": "Restored in Salesforce",
-    "merged": "Restored in Salesforce",
-    "reassigned": "Yours again in Salesforce",
-    "gone": "Visible again in Salesforce",
-    "twin_opted_out": "Same address no longer opted out",
+BACK_REASONS: dict[str, str] = {
+    Reason.BOUNCED: "No longer bounced in Salesforce",
+    Reason.OPTED_OUT: "Opted in again in Salesforce",
+    NO_EMAIL: "Has an email address again",
+    Reason.DELETED: "Restored in Salesforce",
+    Reason.MERGED: "Restored in Salesforce",
+    Reason.REASSIGNED: "Yours again in Salesforce",
+    Reason.GONE: "Visible again in Salesforce",
+    Also.TWIN_BACK: "Same address no longer opted out",
+    Also.OPTED_IN: "Opted in again in Salesforce",
 }
 TRIGGERS = {
     RunTrigger.MANUAL: "You",
@@ -94,7 +94,7 @@ def also(run: SyncRun) -> list[Figure]:
 
 
 def switched_off(run: SyncRun) -> int:
-    return run.deactivated + sum(count for reason, count in run.also.items() if reason in OFF_WITHOUT_READING)
+    return run.deactivated + sum(count for reason, count in run.also.items() if reason in SWITCHED_OFF)
 
 
 def started_by(run: SyncRun) -> str:

@@ -158,6 +158,19 @@ def test_asking_ends_with_the_run_and_the_focus_stays(htmx_page: Page, site: Sit
     assert len(asked) == number
 
 
+def test_the_disconnect_question_has_the_focus_on_its_first_choice(htmx_page: Page, site: Site) -> None:
+    connected(site)
+    htmx_page.goto(site.url + PANEL)
+    htmx_page.wait_for_function("window.htmx")
+    htmx_page.get_by_role("button", name="Disconnect").focus()
+    htmx_page.keyboard.press("Enter")
+    expect(htmx_page.get_by_label("Keep them, inactive")).to_be_focused()
+    htmx_page.keyboard.press("Enter")  # once more by mistake, as on the button before
+    expect(htmx_page.get_by_role("status")).to_contain_text("Disconnect")
+    with site.app.app_context():
+        assert db.session.scalars(select(Connection)).one().is_connected
+
+
 def test_the_live_region_is_never_replaced(htmx_page: Page, site: Site) -> None:
     connected(site)
     site.start_run()

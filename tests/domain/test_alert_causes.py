@@ -17,7 +17,7 @@ from asapp.database import writing
 from asapp.extensions import db
 from asapp.fixed_by import FixedBy
 from asapp.mail import Fate, Letter
-from asapp.models import Connection, Partner, PartnerCheck, User
+from asapp.models import AlertMail, Connection, Partner, PartnerCheck, User
 from asapp.partners import checks
 from asapp.salesforce.errors import Misconfigured
 from asapp.simulator import Answer, Running
@@ -25,7 +25,7 @@ from asapp.sync.meter import count_call
 from tests.connecting import KEY as DESK_KEY
 from tests.connecting import Desk
 from tests.factories import make_admin, make_advisor, make_synced_connection
-from tests.syncing import KEY, SECRET, Office
+from tests.syncing import KEY, SECRET, Office, contacts_here
 
 
 @pytest.fixture
@@ -283,3 +283,43 @@ def test_a_good_sync_in_time_and_nobody_is_told(office: Office) -> None:
     assert office.sync().is_complete
     assert sent() == []
     assert look() == {}
+
+
+def test_a_held_sync_is_told_of_and_once_more_after_a_day(office: Office) -> None:
+    ids = [str(contact.salesforce_id) for contact in contacts_here(office.connection)]
+    for salesforce_id in ids[:12]:
+        office.org.give(salesforce_id, office.colleague)
+    assert office.sync().is_held
+    assert look() == {"held": 1}
+    (letter,) = sent()
+    assert (letter.to, letter.subject) == (office.advisor.email, "12 contacts wait for your decision")
+    assert "fjord.example" not in letter.text
+    assert sent() == []
+    a_day_passes()
+    (reminder,) = sent()
+    assert reminder.subject == "Reminder: 12 contacts wait for your decision"
+    a_day_passes()
+    assert sent() == []
+    office.discard()
+    assert look() == {}
+
+
+@pytest.mark.parametrize("decision", ["approve", "discard"])
+def test_a_held_sync_that_was_decided_is_not_told_of_again(office: Office, decision: str) -> None:
+    for contact in contacts_here(office.connection)[:12]:
+        office.org.give(str(contact.salesforce_id), office.colleague)
+    assert office.sync().is_held
+    look()
+    assert len(sent()) == 1
+    getattr(office, decision)()
+    assert look() == {}
+    a_day_passes()
+    assert sent() == []
+
+
+def a_day_passes() -> None:
+    """All that was written down about mails was a day earlier."""
+    for mail in db.session.query(AlertMail):
+        mail.due_at = mail.due_at - timedelta(hours=24) if mail.due_at else None
+        mail.sent_at = mail.sent_at - timedelta(hours=24) if mail.sent_at else None
+    db.session.commit()

@@ -14,6 +14,7 @@ from asapp.clock import utcnow
 from asapp.database import writing
 from asapp.extensions import db
 from asapp.models import Alert, AlertKind, AlertMail, Connection, Partner, PartnerCheck, Verdict
+from asapp.sync import departures
 from tests.factories import make_admin, make_advisor, make_connection, make_partner, make_synced_connection, save
 
 HOUR = timedelta(hours=1)
@@ -306,6 +307,13 @@ def test_each_question_finds_its_connections_by_an_index(app: Flask) -> None:
     used = {index for index in ("due", "opt_outs", "failing", "well") if f"ix_connections_{index}" in " ".join(plans)}
     if db.engine.dialect.name == "sqlite":  # PostgreSQL chooses among them by its statistics
         assert used == {"due", "opt_outs", "failing", "well"}
+
+
+def test_held_contacts_are_found_by_an_index(app: Flask) -> None:
+    statement = str(
+        departures.waiting_for_decision().distinct().compile(db.engine, compile_kwargs={"literal_binds": True})
+    )
+    assert any("ix_departures_held" in line for line in plan_of(statement, ()))
 
 
 def plan_of(statement: str, parameters: object) -> list[str]:

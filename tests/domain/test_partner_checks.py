@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import requests_mock
 from flask import Flask
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from asapp.database import writing
@@ -251,6 +251,29 @@ def test_a_field_that_is_no_checkbox_is_refused_when_it_can_be_known(desk: Desk)
             checks.spelling_of_opt_out_field(desk.partner, "hasoptedoutofEMAIL", desk.settings) == "HasOptedOutOfEmail"
         )
         assert checks.spelling_of_opt_out_field(desk.partner, "NoDoubt__c", desk.settings) == "NoDoubt__c"
+
+
+def test_every_change_of_the_field_is_checked_and_counted(desk: Desk) -> None:
+    desk.connect()
+    before = partners_calls(desk)
+    with writing(), pytest.raises(InvalidFields) as refused:
+        change_field(desk, "Phone")
+    assert refused.value.errors["opt_out_field"].startswith("Phone is no checkbox in this org.")
+    assert partners_calls(desk) == before + 1
+    assert desk.partner.opt_out_field == "HasOptedOutOfEmail"
+    with writing():
+        change_field(desk, " hasoptedoutofEMAIL ")
+    assert desk.partner.opt_out_field == "HasOptedOutOfEmail"
+
+
+def change_field(desk: Desk, field: str) -> None:
+    details = PartnerDetails(desk.partner.name, desk.url, KEY, SECRET, opt_out_field=field)
+    partners.change_partner(desk.partner, details, desk.settings.vault, True)
+
+
+def partners_calls(desk: Desk) -> int:
+    db.session.rollback()
+    return db.session.scalar(select(func.sum(ApiUsage.calls)).where(ApiUsage.partner_id == desk.partner.id)) or 0
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+
 import pytest
 
 from asapp.contacts import words
 from asapp.contacts.why import (
     OF_REASON,
+    AnAccount,
     Answer,
     ContactSighting,
     Here,
@@ -28,6 +31,8 @@ ME, JONAS = to_18("0055g00000000Me"), to_18("0055g0000000Jon")
 ID_15 = "0035g00000KqT2b"
 ID = to_18(ID_15)
 OTHER = to_18("0035g00000KqT9z")
+ACCOUNT = to_18("0015g00000AbCdE")
+STATE = b64encode(b'{"componentDef":"force:detail","attributes":{"recordId":"%s"}}' % ID.encode()).decode()
 
 
 # ---- The question
@@ -47,10 +52,66 @@ OTHER = to_18("0035g00000KqT9z")
         f"https://na1.salesforce.com/{ID_15}/e",
         f"https://northgate.lightning.force.com/one/one.app#%2Fsobject%2F{ID}%2Fview",
         f"/lightning/r/Contact/{ID}/view",
+        f"https://northgate.lightning.force.com/lightning/r/Contact/{ID_15}/view",
+        f"https://northgate.lightning.force.com/lightning/r/Account/{ACCOUNT}/view?ws=%2Flightning%2Fr%2FContact%2F{ID}%2Fview",
+        f"https://northgate.my.salesforce.com/secur/frontdoor.jsp?retURL=%252Flightning%252Fr%252F{ID}%252Fview",
+        f"https://na1.salesforce.com/console#%2F{ID_15}",
+        f"https://northgate.my.salesforce.com/_ui/core/userprofile?id={ID_15}&isdtp=vw",
+        f"https://northgate.lightning.force.com/one/one.app#{STATE}",
+        f"salesforce1://sObject/{ID}/view",
+        f"“{ID}”",
+        f"'{ID_15}'",
+        f"<{ID}>,",
+        f"({ID}).",
+        f"«{ID}»;",
+        f"\u00a0{ID}\u200b",
+        f'=HYPERLINK("https://northgate.my.salesforce.com/{ID_15}","Ewa")',
+        f"Ewa Nowak: {ID}",
+        f"<https://northgate.my.salesforce.com/{ID}>.",
     ],
 )
 def test_ids_and_links_are_read(text: str) -> None:
     assert read_question(text) == Question(salesforce_id=ID)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("0038g000000001qaaa", "0038g000000001qAAA"),
+        ("0038G000000001QAAA", "0038g000000001qAAA"),
+        (ID.lower(), ID),
+        (ID.upper(), ID),
+        (ID_15 + ID[15:].lower(), ID),
+        (ID_15.lower() + ID[15:], ID),
+        (f"https://northgate.lightning.force.com/lightning/r/contact/{ID.lower()}/view", ID),
+        (f"HTTPS://NORTHGATE.MY.SALESFORCE.COM/{ID.upper()}", ID),
+        (f" “{ID.lower()}”, ", ID),
+    ],
+)
+def test_an_id_that_lost_its_case_gets_it_back(text: str, found: str) -> None:
+    assert read_question(text) == Question(salesforce_id=found)
+
+
+@pytest.mark.parametrize("text", [ID[:15] + "AAA", ID.lower()[:15] + "aa9", ID[:11] + "Q" + ID[12:], ID[:15] + "aaa"])
+def test_an_id_whose_last_letters_do_not_fit_is_mistyped(text: str) -> None:
+    with pytest.raises(NotAQuestion, match="mistyped"):
+        read_question(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ACCOUNT,
+        ACCOUNT[:15],
+        ACCOUNT.lower(),
+        f"https://northgate.lightning.force.com/lightning/r/Account/{ACCOUNT}/view",
+        f"https://northgate.my.salesforce.com/{ACCOUNT[:15]}",
+    ],
+)
+def test_a_link_to_an_account_is_told_apart(text: str) -> None:
+    with pytest.raises(AnAccount) as refused:
+        read_question(text)
+    assert refused.value.account_id == ACCOUNT
 
 
 @pytest.mark.parametrize(
@@ -61,6 +122,8 @@ def test_ids_and_links_are_read(text: str) -> None:
         ("mailto:ewa@wisla.example?subject=Hi", "ewa@wisla.example"),
         ("Ewa Wiśniewska <ewa@wisla.example>", "ewa@wisla.example"),
         ("<ewa@wisla.example>", "ewa@wisla.example"),
+        ("“ewa@wisla.example”,", "ewa@wisla.example"),
+        ("(ewa@wisla.example).", "ewa@wisla.example"),
         ("b.levy@expressl&t.net", "b.levy@expressl&t.net"),
         ("o'brien@example.com", "o'brien@example.com"),
     ],

@@ -18,7 +18,17 @@ from asapp.clock import utcnow
 from asapp.csv_files import FORMULA_STARTS
 from asapp.database import writing
 from asapp.extensions import db
-from asapp.models import AlertKind, ApiUsage, Departure, DepartureState, Partner, RunStatus, User
+from asapp.models import (
+    AlertKind,
+    ApiUsage,
+    Connection,
+    Contact,
+    Departure,
+    DepartureState,
+    Partner,
+    RunStatus,
+    User,
+)
 from asapp.partners.board import make_board
 from asapp.web.board import ALERTS
 from tests.factories import (
@@ -80,13 +90,7 @@ def test_other_states(firm: Partner) -> None:
     dora.deactivated_at = utcnow()
     make_run(make_synced_connection(syncing), RunStatus.RUNNING)
     connection = make_synced_connection(held)
-    run = make_run(connection, RunStatus.HELD)
-    save(
-        Departure(
-            connection_id=connection.id, salesforce_id="003x", reason="deleted", state=DepartureState.HELD,
-            found_in_run_id=run.id, was_read=True,
-        )
-    )  # fmt: skip
+    make_held(connection)
     assert state_of(firm, fred) == ("Never connected", False)
     assert state_of(firm, dora) == ("Deactivated", False)
     assert state_of(firm, syncing) == ("Syncing", False)
@@ -97,6 +101,27 @@ def test_other_states(firm: Partner) -> None:
     db.session.commit()
     assert state_of(firm, connected) == ("Paused", True)
     assert state_of(firm, held) == ("Held", True)
+
+
+def make_held(connection: Connection, **columns: Any) -> Contact:
+    """A contact of the connection's whose departure is held."""
+    run, contact = make_run(connection, RunStatus.HELD), make_contact(connection, **columns)
+    save(
+        Departure(
+            connection_id=connection.id, salesforce_id=contact.salesforce_id, reason="deleted", state=DepartureState.HELD,
+            found_in_run_id=run.id, was_read=True,
+        )
+    )  # fmt: skip
+    return contact
+
+
+@pytest.mark.parametrize("column", [{"opted_out": True}, {"hidden_at": utcnow()}, {"departed": "deleted"}])
+def test_an_advisor_with_nothing_to_approve_is_not_held(firm: Partner, column: dict[str, Any]) -> None:
+    connection = make_synced_connection(make_advisor(firm))
+    make_held(connection, **column)
+    assert state_of(firm, connection.user) == ("Connected", False)
+    make_held(connection)
+    assert state_of(firm, connection.user) == ("Held", True)
 
 
 def test_an_advisor_who_came_back_stands_once(firm: Partner, ada: User, client: FlaskClient) -> None:

@@ -11,13 +11,14 @@ from urllib.parse import urlencode
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from asapp.clock import utcnow
 from asapp.connections import connections
 from asapp.connections.connect import CallbackAnswer
 from asapp.extensions import db
-from asapp.models import Connection, Contact, PartnerCheck
+from asapp.models import ApiUsage, Connection, Contact, PartnerCheck
+from asapp.salesforce.session import OrgSession
 from asapp.simulator.answers import Answer
 from asapp.simulator.server import Running
 from tests.connecting import Desk, visit
@@ -223,6 +224,54 @@ def test_a_preview_that_salesforce_refuses_is_no_error(client: FlaskClient, desk
     desk.org.trouble.add("server_unavailable_html", kind="composite")
     desk.org.trouble.add("server_unavailable_html", kind="query")
     assert "gave no numbers" in client.get(f"{PART}/preview", part=True).text
+
+
+def calls_of(desk: Desk) -> int:
+    db.session.rollback()
+    return db.session.scalar(select(func.sum(ApiUsage.calls)).where(ApiUsage.partner_id == desk.partner.id)) or 0
+
+
+@pytest.mark.parametrize("answer", [None, "unknown_exception", "truncated_json"])
+def test_a_preview_counts_its_calls_whatever_comes_of_them(client: FlaskClient, desk: Desk, answer: str | None) -> None:
+    come_back(client, visit(start(client), desk.amara))
+    before, mark = calls_of(desk), desk.org.calls.mark()
+    if answer:
+        desk.org.trouble.add(answer, kind="data", times=1)
+    client.get(f"{PART}/preview", part=True)
+    sent = len([call for call in desk.org.calls.since(mark) if call.path.startswith("/services/data/")])
+    assert sent >= 1
+    assert calls_of(desk) - before == sent
+
+
+def test_what_pages_ask_stays_within_the_firms_share_and_is_not_sent_beyond(client: FlaskClient, desk: Desk) -> None:
+    come_back(client, visit(start(client), desk.amara))
+    desk.partner.org_calls_allowed, desk.partner.api_share_percent = 100, 1
+    db.session.commit()
+    mark = desk.org.calls.mark()
+    assert "gave no numbers" in client.get(f"{PART}/preview", part=True).text
+    why = client.get("/contacts/why", query_string={"whom": "ewa@wisla.example"}, part=True).text
+    assert "has used up its calls for now" in why
+    assert [call for call in desk.org.calls.since(mark) if call.path.startswith("/services/data/")] == []
+
+
+def test_what_pages_ask_leaves_no_connection_to_salesforce_open(
+    client: FlaskClient, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    come_back(client, visit(start(client), desk.amara))
+    opened: list[OrgSession] = []
+    closed: list[OrgSession] = []
+    begin, end = OrgSession.__init__, OrgSession.close
+    monkeypatch.setattr(OrgSession, "__init__", lambda self, *a, **k: (opened.append(self), begin(self, *a, **k))[1])
+    monkeypatch.setattr(OrgSession, "close", lambda self: (closed.append(self), end(self))[1])
+    link = "https://northgate.lightning.force.com/lightning/r/Account/001000000000001AAA/view"
+    for url in (f"{PART}/preview", "/contacts/why?whom=ewa@wisla.example", f"/contacts/why?whom={link}"):
+        for answer in (None, "unknown_exception"):
+            desk.org.trouble.clear()
+            if answer:
+                desk.org.trouble.add(answer, kind="data")
+            client.get(url, part=True)
+    assert len(opened) == 6
+    assert set(map(id, opened)) == set(map(id, closed))
 
 
 def test_whoever_lands_in_another_org_than_the_colleagues_is_told(client: FlaskClient, desk: Desk) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from typing import Any
+from urllib.parse import unquote_plus
 
 import pytest
 import requests_mock
@@ -215,6 +217,37 @@ def test_empty_after_a_sync(client: FlaskClient, connection: Connection) -> None
 def test_an_empty_own_list_says_how_to_fill_it(client: FlaskClient, alice: User) -> None:
     letter = lists.create_list(alice.id, "Letter")
     assert "Nobody is on this list yet" in client.get(f"/contacts?list={letter.id}").text
+
+
+def test_nobody_is_deleted_here(client: FlaskClient, connection: Connection) -> None:
+    contact = make_contact(connection, hidden_at=utcnow())
+    assert "Nobody is deleted here" not in client.get("/contacts?state=hidden_here").text
+    client.post("/contacts/restore", data={"id": contact.id})
+    letter = lists.create_list(connection.user_id, "Letter")
+    for url in ("/contacts?state=hidden_here", f"/contacts?list={letter.id}&state=hidden_here"):
+        page = client.get(url).text
+        assert "Nobody is deleted here" in page
+        assert "Nobody came in" not in page
+        assert "Nobody is on this list" not in page
+        assert 'href="/contacts">Back to contacts</a>' in page
+
+
+def test_where_everybody_is_deleted_here_the_page_says_so(client: FlaskClient, connection: Connection) -> None:
+    make_contact(connection, hidden_at=utcnow())
+    page = client.get("/contacts").text
+    assert "You deleted everybody here" in page
+    assert "Nobody came in" not in page
+
+
+def test_a_list_of_the_sync_that_all_have_left_is_not_said_to_have_found_nobody(
+    client: FlaskClient, connection: Connection
+) -> None:
+    lists.ensure_system_lists(connection.user_id)
+    make_contact(connection, departed="reassigned")
+    first = lists.lists_of(connection.user_id)[0]
+    page = client.get(f"/contacts?list={first.id}").text
+    assert "Nobody is on this list now" in page
+    assert "Nobody came in" not in page
 
 
 def test_nobody_found_is_one_sentence(client: FlaskClient, alice: User) -> None:
@@ -610,6 +643,29 @@ def test_why_of_a_reassigned_contact_names_the_new_owner(client: FlaskClient, co
     with answering(sighting()):
         assert "Ewa Nowak belongs to Jonas Lindqvist" in ask(client, ELSEWHERE)
     assert contact.departed == "reassigned"
+
+
+def test_why_by_the_link_of_a_person_account_answers_for_its_contact(
+    client: FlaskClient, connection: Connection
+) -> None:
+    account_id = to_18("0015g00000AbCdE")
+    link = f"https://northgate.lightning.force.com/lightning/r/Account/{account_id}/view"
+    with answering(sighting()) as salesforce:
+        assert "belongs to Jonas Lindqvist" in ask(client, link)
+    first, second = (unquote_plus(each.url) for each in salesforce.request_history)
+    assert f"AccountId = '{account_id}' AND IsPersonAccount = true" in first
+    assert f"Id = '{ELSEWHERE}'" in second
+    with answering():
+        assert "doesn't lead to a contact" in unescape(ask(client, link))
+
+
+def test_why_by_the_link_of_a_person_account_that_is_here(client: FlaskClient, connection: Connection) -> None:
+    contact = make_contact(connection, first_name="Ewa", last_name="Nowak", salesforce_id=ELSEWHERE)
+    with answering(sighting()) as salesforce:
+        answer = ask(client, f"/lightning/r/Account/{to_18('0015g00000AbCdE')}/view")
+    assert answer.startswith("Here Ewa Nowak is here")
+    assert salesforce.call_count == 1
+    assert contact.name in answer
 
 
 def test_why_live_verdicts(client: FlaskClient, connection: Connection) -> None:

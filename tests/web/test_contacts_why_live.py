@@ -71,6 +71,28 @@ def test_by_address_without_regard_to_case_and_with_odd_characters(client: Flask
     assert "Not visible" in ask(client, "nobody' OR Name LIKE '%@fjord.example".replace(" ", "+"))
 
 
+def test_an_id_whose_case_a_spreadsheet_lost_is_asked_about_with_it(client: FlaskClient, office: Office) -> None:
+    contact_id = office.add(owner=office.colleague, email="his@fjord.example")
+    for lost in (contact_id.lower(), contact_id.upper(), f" “{contact_id.lower()}”, "):
+        assert "belongs to Jonas Lindqvist" in ask(client, lost)
+
+
+def test_fifteen_characters_without_their_case_find_the_one_that_is_here(client: FlaskClient, office: Office) -> None:
+    contact_id = office.add(email="here@fjord.example")
+    office.sync()
+    assert "Here" in ask(client, contact_id[:15].lower())
+
+
+def account_link(account_id: str) -> str:
+    return f"https://northgate.lightning.force.com/lightning/r/Account/{account_id}/view"
+
+
+def test_an_account_in_a_firm_without_person_accounts_is_no_question(client: FlaskClient, office: Office) -> None:
+    answer = ask(client, account_link("001000000000001AAA"))
+    assert "doesn&#39;t lead to a contact" in answer
+    assert db.session.scalar(select(func.sum(ApiUsage.calls))) == 1
+
+
 def test_an_expired_session_is_refreshed_and_the_answer_comes(client: FlaskClient, office: Office) -> None:
     contact_id = office.add(owner=office.colleague, email="his@fjord.example")
     office.org.expire_sessions()

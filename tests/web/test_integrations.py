@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 
 from asapp.clock import utcnow
 from asapp.extensions import db
-from asapp.models import Connection, Departure, OAuthState, PendingGrant, RunChange, SyncRun, User
+from asapp.models import Connection, Contact, Departure, OAuthState, PendingGrant, RunChange, SyncRun, User
 from tests.factories import (
     log_in,
     make_admin,
@@ -305,7 +305,63 @@ def test_a_connection_that_needs_its_advisor(client: FlaskClient, alice: User) -
 
 
 def test_there_is_no_banner_otherwise(client: FlaskClient, connection: Connection) -> None:
-    assert "Salesforce needs you" not in client.get("/settings").text
+    page = client.get("/settings").text
+    assert "Salesforce needs you" not in page
+    assert "A sync was held" not in page
+    assert "decision waits" not in page
+
+
+@pytest.mark.parametrize("path", ["/contacts", "/leads", "/settings", "/settings/security", "/contacts/new"])
+def test_a_held_sync_is_told_on_every_page_and_at_the_menu(
+    client: FlaskClient, connection: Connection, path: str
+) -> None:
+    hold(connection)
+    page = client.get(path).text
+    assert "<strong>12 contacts wait for your decision.</strong>" in page
+    assert 'href="/settings/integrations?open=salesforce">Review 12</a>' in page
+    assert re.search(r'Account Settings<span class="badge"[^>]*>1<span class="visually-hidden"> decision waits', page)
+
+
+def test_the_panel_takes_the_decision_and_the_count_away(client: FlaskClient, connection: Connection) -> None:
+    hold(connection)
+    panel = client.get(PANEL).text
+    assert panel.count("decision waits") == 2  # in both menus
+    assert "A sync was held" not in panel  # it says so itself
+    answer = client.post(f"{PART}/discard", headers={"HX-Request": "true"}).text
+    assert '<span id="decisions" hx-swap-oob="true"></span>' in answer
+    assert "decision waits" not in answer
+    assert "A sync was held" not in client.get("/contacts").text
+
+
+@pytest.mark.parametrize("column", ["opted_out", "twin_opted_out"])
+def test_who_is_inactive_already_waits_for_no_decision(
+    client: FlaskClient, connection: Connection, column: str
+) -> None:
+    hold(connection, 3)
+    for contact in db.session.query(Contact):
+        setattr(contact, column, True)
+    db.session.commit()
+    assert "A sync was held" not in client.get("/contacts").text
+    assert attribute(client.get(PANEL).text, "data-state") == "held"  # the run's ending
+    assert not has_button(client.get(PANEL).text, "Approve")
+
+
+def test_where_the_admin_has_to_help_first_the_panel_says_that_a_decision_waits(
+    client: FlaskClient, connection: Connection
+) -> None:
+    hold(connection)
+    finished(connection, "failed", error_code="opt_out_hidden")
+    page = client.get(PANEL).text
+    assert "12 contacts that left you in Salesforce also wait for your decision." in page
+
+
+def test_disconnecting_asks_without_the_focus_on_its_button(client: FlaskClient, connection: Connection) -> None:
+    before = client.get(PANEL).text
+    question = client.get(f"{PART}/disconnect", headers={"HX-Request": "true"}).text
+    assert 'id="disconnect"' in before
+    assert 'id="disconnect"' not in question  # htmx gives the focus to the element of the same id
+    assert re.search(r'<input type="radio"[^>]* id="keep"[^>]* autofocus>', question)
+    assert 'aria-describedby="disconnect-means"' in question
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,50 @@
+"""The firm's opt-out field as Salesforce has it: spelled as there, and a checkbox. Asked with an advisor's permission."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+
+from asapp.connections.settings import ConnectSettings
+from asapp.connections.tokens import StoredTokens
+from asapp.extensions import db
+from asapp.fields import InvalidFields
+from asapp.models import Connection, ConnectionStatus, Partner
+from asapp.salesforce import probe
+from asapp.salesforce.errors import SalesforceError
+from asapp.sync.meter import count_each_call
+
+
+def spelling_of_opt_out_field(partner: Partner, entered: str, settings: ConnectSettings) -> str:
+    """Return the field as Salesforce spells it, or as entered where that can't be known. No transaction is open meanwhile.
+
+    Raises InvalidFields where an advisor's permission shows that it is no checkbox.
+    """
+    connection = find_somebody(partner.id)
+    if connection is None or entered == partner.opt_out_field:
+        return entered
+    partner_id, connection_id, api_version = partner.id, connection.id, partner.api_version
+    db.session.rollback()
+    try:
+        tokens = StoredTokens(connection_id, settings)
+        before_call = count_each_call(db.engine, partner_id)
+        found = probe.find_opt_out_field(tokens, api_version, entered, settings.allow_loopback, before_call)
+    except SalesforceError:
+        return entered
+    if found.name and not found.is_checkbox:
+        raise InvalidFields(
+            {
+                "opt_out_field": f"{found.name} is no checkbox in this org. "
+                "Enter the field that is true for people who opted out."
+            }
+        )
+    return found.name or entered
+
+
+def find_somebody(partner_id: int) -> Connection | None:
+    """Return the connection whose tokens were used last."""
+    return db.session.scalar(
+        select(Connection)
+        .where(Connection.partner_id == partner_id, Connection.status == ConnectionStatus.CONNECTED)
+        .order_by(Connection.token_used_at.desc(), Connection.id)
+        .limit(1)
+    )

@@ -1,0 +1,234 @@
+"""Contacts that wait for the advisor's decision, or stay by it: what later runs do about them, and never do."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+from sqlalchemy import select
+
+from asapp.clock import utcnow
+from asapp.contacts.removal import remove_contacts
+from asapp.extensions import db
+from asapp.models import Contact, Departure
+from asapp.simulator import Running
+from asapp.sync import departures
+from asapp.sync.books import balance
+from tests.factories import make_contact
+from tests.syncing import Office, contacts_here, reasons_here
+
+
+@pytest.fixture
+def office(app: object, org: Running) -> Office:
+    return Office(org)
+
+
+def held(office: Office, number: int = 12) -> list[str]:
+    """Forty contacts, so many of them given away: a sync is held. Return those given away."""
+    ids = office.fill(40)
+    office.sync()
+    office.org.clock.advance(3600)
+    for salesforce_id in ids[:number]:
+        office.org.give(salesforce_id, office.colleague)
+    assert office.sync().is_held
+    return ids[:number]
+
+
+def states(office: Office) -> dict[str, str]:
+    db.session.rollback()
+    query = select(Departure.salesforce_id, Departure.state)
+    return {row[0]: row[1] for row in db.session.execute(query.where(Departure.connection_id == office.connection.id))}
+
+
+def reasons_of(office: Office, ids: list[str]) -> set[str | None]:
+    found = reasons_here(office.connection)
+    return {found[salesforce_id] for salesforce_id in ids}
+
+
+# Approve alone applies what is held
+
+
+def test_a_held_proposal_is_not_applied_however_the_book_grows(office: Office) -> None:
+    ids = held(office)
+    office.org.add_contacts(
+        [{"owner_id": office.user, "last_name": "New", "email": f"new{n}@edge.example"} for n in range(200)]
+    )
+    for _ in range(3):
+        office.org.clock.advance(3600)
+        run = office.sync()
+        assert run.is_held
+    assert reasons_of(office, ids) == {None}
+    assert office.approve().is_complete
+    assert reasons_of(office, ids) == {"reassigned"}
+
+
+def test_departures_that_are_found_beside_a_held_proposal_join_it(office: Office) -> None:
+    ids = held(office)
+    other = next(i for i in reasons_here(office.connection) if i not in ids)
+    office.org.delete(other)
+    assert office.sync().is_held
+    assert reasons_here(office.connection)[other] is None
+    assert departures.count_held(office.connection.id) == len(ids) + 1
+    office.approve()
+    assert reasons_here(office.connection)[other] == "deleted"
+
+
+def test_a_held_proposal_of_which_all_came_back_is_over(office: Office) -> None:
+    for salesforce_id in held(office):
+        office.org.give(salesforce_id, office.user)
+    assert office.sync().is_complete
+    assert states(office) == {}
+
+
+def test_records_that_never_came_here_are_not_held_with_the_others(office: Office) -> None:
+    quiet = office.add(email="quiet@fjord.example", opted_out=True)
+    ids = office.fill(40)
+    office.sync()
+    for salesforce_id in (quiet, *ids[:12]):
+        office.org.give(salesforce_id, office.colleague)
+    assert office.sync().is_held
+    assert set(states(office)) == set(ids[:12])
+
+
+def test_a_proposal_that_would_switch_nobody_off_is_no_decision_to_take(office: Office) -> None:
+    ids = held(office)
+    here = [contact.id for contact in contacts_here(office.connection) if contact.salesforce_id in ids]
+    remove_contacts(office.advisor.id, here)
+    assert office.sync().is_complete
+    assert states(office) == {}
+
+
+# The measure of a first run
+
+
+def test_on_a_first_run_a_proposal_is_measured_against_those_active_as_it_ends(office: Office) -> None:
+    ids = office.fill(2100)
+    office.org.change_settings(page_sizes=200)
+    pages = 0
+
+    def give_some_away(*_about: object) -> None:
+        nonlocal pages
+        pages += 1
+        if pages == 3:
+            for salesforce_id in ids[:12]:
+                office.org.give(salesforce_id, office.colleague)
+
+    office.org.on_next_page(give_some_away, times=None)
+    office.org.trouble.add("invalid_locator", kind="query_more", times=1, after=4)
+    run = office.sync()
+    assert (run.status, run.created) == ("complete", 2100)
+    reasons = reasons_here(office.connection)
+    assert {salesforce_id for salesforce_id in ids if reasons[salesforce_id]} == set(ids[:12])
+
+
+def test_a_first_run_that_finds_a_large_part_gone_is_held_all_the_same(office: Office) -> None:
+    ids = office.fill(450)
+    office.org.change_settings(page_sizes=200)
+
+    def hide_half(*_about: object) -> None:
+        for salesforce_id in ids[:200]:
+            office.org.hide_contact(salesforce_id)
+
+    office.org.on_next_page(hide_half, times=1)
+    office.org.trouble.add("invalid_locator", kind="query_more", times=1, after=1)  # asked again, it counts again
+    assert office.sync().is_held
+    assert reasons_of(office, ids[:200]) == {None}
+
+
+# Who is held or kept is looked at by Id
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_an_opt_out_of_a_held_or_kept_contact_counts_at_once_and_so_does_an_opt_in(office: Office, kept: bool) -> None:
+    ids = held(office)
+    if kept:
+        office.discard()
+    office.org.opt_out(ids[0])
+    run = office.sync()
+    assert reasons_here(office.connection)[ids[0]] == "opted_out"
+    assert reasons_of(office, ids[1:]) == {None}
+    assert (run.also, run.is_held, run.is_balanced) == ({"opted_out": 1}, not kept, True)
+    books = balance(office.connection)
+    assert books
+    assert (books.opted_out, books.rest) == (1, 0)
+    office.org.update_contact(ids[0], HasOptedOutOfEmail=False)
+    assert office.sync().also == {"opted_in": 1}
+    assert reasons_here(office.connection)[ids[0]] is None
+
+
+def test_an_opt_out_that_comes_with_a_held_departure_counts_in_the_same_run(office: Office) -> None:
+    ids = office.fill(40)
+    office.sync()
+    for salesforce_id in ids[:12]:
+        office.org.opt_out(salesforce_id) if salesforce_id == ids[0] else None
+        office.org.delete(salesforce_id)
+    run = office.sync()
+    assert (run.is_held, run.skipped, run.also) == (True, {"held": 12}, {"opted_out": 1})
+    assert reasons_here(office.connection)[ids[0]] == "opted_out"
+    assert departures.count_held(office.connection.id) == 11
+
+
+def test_the_twin_of_a_held_contact_that_opted_out_is_inactive_too(office: Office) -> None:
+    ids = held(office)
+    twin = make_contact(office.advisor, email="c0@fjord.example", address_hash=office.hash("c0@fjord.example"))
+    office.org.opt_out(ids[0])
+    run = office.sync()
+    db.session.refresh(twin)
+    assert run.also == {"opted_out": 1, "twin_opted_out": 1}
+
+
+def test_who_is_kept_costs_a_call_for_two_thousand_in_each_run(office: Office) -> None:
+    held(office)
+    office.discard()
+    office.sync()
+    office.org.clock.advance(3600)
+    run = office.sync()
+    assert (run.is_complete, run.api_calls) == (True, 2)
+
+
+# Out of sight
+
+
+def out_of_sight(office: Office) -> list[str]:
+    """As held(), of contacts that Salesforce shows no more."""
+    ids = office.fill(40)
+    office.sync()
+    office.org.clock.advance(3600)
+    for salesforce_id in ids[:12]:
+        office.org.hide_contact(salesforce_id)
+    assert office.sync().is_held
+    return ids[:12]
+
+
+def moments(office: Office, ids: list[str]) -> set[datetime | None]:
+    db.session.rollback()
+    return set(db.session.scalars(select(Contact.opt_out_known_until).where(Contact.salesforce_id.in_(ids))))
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_who_is_out_of_sight_for_as_long_as_opt_outs_are_trusted_is_unknown(office: Office, kept: bool) -> None:
+    office.connection.partner.opt_outs_trusted_days = 3
+    ids = out_of_sight(office)
+    if kept:
+        office.discard()
+    (until,) = moments(office, ids)
+    assert until is not None
+    assert abs(until - utcnow() - timedelta(days=3)) < timedelta(minutes=5)
+    for contact in contacts_here(office.connection):
+        if contact.opt_out_known_until:
+            contact.opt_out_known_until = utcnow() - timedelta(seconds=1)  # the days go by
+    office.save()
+    assert reasons_of(office, ids) == {"opt_out_unknown"}
+    office.sync()
+    assert reasons_of(office, ids) == {"opt_out_unknown"}, "a good sync tells nothing of them"
+    for salesforce_id in ids:
+        office.org.show_contact(salesforce_id)
+    office.sync()
+    assert reasons_of(office, ids) == {None}
+    assert moments(office, ids) == {None}
+
+
+def test_who_is_in_sight_is_trusted_for_as_long_as_the_connection(office: Office) -> None:
+    ids = held(office)
+    office.sync()
+    assert moments(office, ids) == {None}

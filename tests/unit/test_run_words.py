@@ -1,0 +1,75 @@
+"""What a run stores of rows and changes has words on the receipt: each reason, and no word stands for nothing."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from itertools import product
+
+from asapp.contacts.status import NO_EMAIL
+from asapp.contacts.words import REASONS
+from asapp.models import Reason
+from asapp.salesforce.records import ContactRecord, Sighting
+from asapp.sync.classes import SWITCHED_OFF, SWITCHED_ON, Also, Known, RowClass, Skipped, judge
+from asapp.sync.departures import judge_sighting
+from asapp.web.run_figures import ALSO, BACK_REASONS, OFF_REASONS, SKIPPED, why_back, why_off
+
+ME, JONAS, ID, OTHER = "0055g000000000Me", "0055g000000000Jo", "0035g00000KqT2bAAI", "0035g00000KqT9zAAI"
+STAMP = datetime(2026, 5, 6, tzinfo=UTC)
+DEPARTED = (None, NO_EMAIL, Reason.DELETED, Reason.MERGED, Reason.REASSIGNED, Reason.GONE)
+# Decided by the end of a run, or before a row is judged.
+DECIDED_ELSEWHERE = {
+    Skipped.HELD,
+    Skipped.DISCARDED,
+    Skipped.NOT_YOURS,
+    Skipped.HIDDEN_HERE,
+    Skipped.ERASED_HERE,
+    Skipped.UNREADABLE,
+}
+
+
+def reasons_given() -> dict[RowClass, set[str]]:
+    """Judge every kind of row against everything that may be stored; return the reasons by class."""
+    given: dict[RowClass, set[str]] = {row_class: set() for row_class in RowClass}
+    rows = [
+        ContactRecord(ID, "Rose", "Gonzalez", email, is_out, ME, STAMP, is_deleted, master)
+        for email, is_out, (is_deleted, master) in product(
+            ("rose@edge.example", ""), (False, True), ((False, None), (True, None), (True, OTHER))
+        )
+    ]
+    stored = [None] + [
+        Known(1, "Rose", "Gonzalez", "rose@edge.example", is_out, is_twin, departed, is_hidden, None, STAMP)
+        for is_out, is_twin, departed, is_hidden in product((False, True), (False, True), DEPARTED, (False, True))
+    ]
+    for row, known in product(rows, stored):
+        verdict = judge(row, known)
+        if verdict.reason is not None:
+            given[verdict.row_class].add(str(verdict.reason))
+    return given
+
+
+def test_every_row_that_is_left_out_has_its_words_and_no_other_word_is_there() -> None:
+    assert set(SKIPPED) == set(Skipped)
+    assert reasons_given()[RowClass.SKIPPED] | DECIDED_ELSEWHERE == set(Skipped)
+
+
+def test_every_reason_of_being_switched_off_or_on_has_its_words_and_no_other_word_is_there() -> None:
+    given = reasons_given()
+    at_the_end = given[RowClass.NOMINATED]  # counted as switched off once the run has ended
+    assert given[RowClass.DEACTIVATED] | at_the_end == set(OFF_REASONS)
+    assert given[RowClass.REACTIVATED] | SWITCHED_ON == set(BACK_REASONS)
+    assert all(why_off(reason) for reason in given[RowClass.DEACTIVATED] | at_the_end | SWITCHED_OFF)
+    assert all(why_back(reason) for reason in given[RowClass.REACTIVATED] | SWITCHED_ON)
+
+
+def test_everything_that_is_changed_without_a_row_has_its_words() -> None:
+    assert set(ALSO) == set(Also)
+    assert set(Also) == SWITCHED_OFF | SWITCHED_ON | {Also.MEMBERSHIPS_MOVED}
+    assert set(REASONS) >= SWITCHED_OFF
+
+
+def test_every_departure_is_among_what_may_be_changed_without_a_row() -> None:
+    seen = [None, *(Sighting(ID, owner, is_deleted, master) for owner, is_deleted, master in product(
+        (ME, JONAS), (False, True), (None, OTHER)))]  # fmt: skip
+    reasons = {reason for each in seen if (reason := judge_sighting(each, ME))}
+    assert reasons == {Reason.DELETED, Reason.MERGED, Reason.REASSIGNED, Reason.GONE}
+    assert reasons <= {Reason(each) for each in SWITCHED_OFF if each in set(Reason)}

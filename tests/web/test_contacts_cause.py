@@ -1,0 +1,95 @@
+"""Where all contacts from Salesforce are inactive for one cause, the page says so at the top, with the next step."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from html import unescape
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from asapp.clock import utcnow
+from asapp.models import User
+from tests.factories import (
+    LONG_AGO,
+    log_in,
+    make_advisor,
+    make_connection,
+    make_contact,
+    make_partner,
+    make_synced_connection,
+)
+
+
+@pytest.fixture
+def alice(app: Flask, client: FlaskClient) -> User:
+    made = make_advisor()
+    log_in(client, made)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("columns", "says", "has_sync"),
+    [
+        ({"status": "disconnected"}, "Salesforce was disconnected", False),
+        ({"opt_outs_known_until": LONG_AGO, "last_failure": "opt_out_hidden"}, "can't see who has opted out", True),
+        ({"opt_outs_known_until": LONG_AGO}, "There was no good sync for too long", True),
+        ({"opt_outs_known_until": LONG_AGO, "status": "needs_reconnect"}, "connect Salesforce again", False),
+    ],
+)
+def test_the_cause_for_which_everybody_is_inactive_stands_at_the_top_with_its_next_step(
+    client: FlaskClient, alice: User, columns: dict[str, Any], says: str, has_sync: bool
+) -> None:
+    connection = make_synced_connection(alice, **columns)
+    for _ in range(3):
+        make_contact(connection)
+    make_contact(connection, hidden_at=utcnow())
+    make_contact(alice)
+    page = unescape(client.get("/contacts").text)
+    assert "Your 3 Salesforce contacts are inactive for now" in page
+    assert says in page
+    assert "Open Integrations</a>" in page
+    assert ("Sync Account" in page) is has_sync
+    assert "inactive for now" not in client.get("/contacts?state=hidden_here").text
+
+
+def test_what_will_make_everybody_inactive_within_a_day_is_said_before(client: FlaskClient, alice: User) -> None:
+    connection = make_synced_connection(alice, opt_outs_known_until=utcnow() + timedelta(hours=20))
+    make_contact(connection)
+    page = client.get("/contacts").text
+    assert "Your 1 Salesforce contact becomes inactive unless a sync succeeds by" in page
+
+
+def test_the_contacts_of_the_user_before_wait_for_a_sync_of_the_new_one(client: FlaskClient, alice: User) -> None:
+    make_contact(make_synced_connection(alice, status="disconnected"))
+    make_connection(alice)
+    page = client.get("/contacts").text
+    assert "It came from the Salesforce user you were connected to before." in page
+    assert "Sync Account" in page
+
+
+def test_sign_ups_whose_opt_outs_are_hidden_are_spoken_of_by_themselves(client: FlaskClient, alice: User) -> None:
+    connection = make_synced_connection(alice, leads_known_until=LONG_AGO)
+    make_contact(connection)
+    make_contact(alice, source="lead", is_lead=True, followed_by_id=connection.id, salesforce_id="00Q5g00000KqT1xAAF")
+    page = unescape(client.get("/contacts").text)
+    assert "Your 1 contact from the sign-up page that Salesforce has as a lead is inactive for now" in page
+
+
+def test_where_the_firm_is_off_the_page_says_whom_to_ask(client: FlaskClient, app: Flask) -> None:
+    alice = make_advisor(make_partner(is_enabled=False))
+    make_contact(make_synced_connection(alice, opt_outs_known_until=LONG_AGO))
+    log_in(client, alice)
+    page = client.get("/contacts").text
+    assert "Salesforce is switched off for your firm" in page
+    assert "Open Integrations" not in page
+
+
+@pytest.mark.parametrize("column", [{"opted_out": True}, {"departed": "reassigned"}, {}])
+def test_what_stands_beside_each_contact_is_no_cause_for_all(
+    client: FlaskClient, alice: User, column: dict[str, Any]
+) -> None:
+    make_contact(make_synced_connection(alice), **column)
+    assert "inactive for now" not in client.get("/contacts").text
