@@ -9,7 +9,7 @@ from asapp.audit import ITSELF, Actor
 from asapp.clock import utcnow
 from asapp.contacts.twins import refresh_twins
 from asapp.extensions import db
-from asapp.leads import arrivals, consent, outbox
+from asapp.leads import arrivals, consent, outbox, pages
 from asapp.leads.queries import is_of_present_firm
 from asapp.models import (
     Action,
@@ -18,7 +18,9 @@ from asapp.models import (
     Contact,
     Lead,
     LeadState,
+    User,
 )
+from asapp.models.lead import IS_FOR_REVIEW
 
 
 def retry(lead: Lead) -> bool:
@@ -44,6 +46,20 @@ def retry_all(user_id: int) -> int:
         _let_go(lead)
     db.session.commit()
     return len(leads)
+
+
+def send_reviewed(user: User) -> int:
+    """The advisor has looked: let those go out who wait for it, and begin a new day for the page; return how many."""
+    now = utcnow()
+    pages.begin_day(pages.lock(user.id), now)
+    released = update(Lead).where(is_of_present_firm(user.id), IS_FOR_REVIEW).returning(Lead.id)
+    ids = db.session.scalars(
+        released.values(state=LeadState.RECEIVED, why=None, next_attempt_at=now, changed_at=now).execution_options(
+            synchronize_session=False
+        )
+    ).all()
+    db.session.commit()
+    return len(ids)
 
 
 def send_after_all(lead: Lead) -> bool:

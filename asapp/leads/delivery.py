@@ -26,11 +26,11 @@ from asapp.database import writing
 from asapp.extensions import db
 from asapp.leads import arrivals, outbox
 from asapp.leads.outbox import LeaseLost
-from asapp.models import Connection, Lead, LeadState, Partner, RunTrigger
+from asapp.models import Connection, Lead, LeadState, Partner
 from asapp.salesforce import errors
 from asapp.salesforce.client import LEADS_A_CREATE, OrgClient
 from asapp.salesforce.records import Created, NewLead
-from asapp.sync.allowance import allowance_of, pause
+from asapp.sync.allowance import A_ROUND, LEADS_USED_UP, allowance_of, pause
 from asapp.sync.meter import count_call
 from asapp.sync.runs import StopRequested
 
@@ -91,8 +91,12 @@ def deliver(connection_id: int, open_client: OpenClient, should_stop: Callable[[
     delivery = Delivery(connection, open_client, should_stop)
     worked_on = 0
     try:
-        while count := delivery.carry_round():
-            worked_on += count
+        is_full = True
+        while (
+            is_full
+        ):  # a round that isn't takes all who are due; who signs up from here on waits for the next delivery
+            count = delivery.carry_round()
+            worked_on, is_full = worked_on + count, count == LEADS_A_CREATE
     finally:
         delivery.close()
     return worked_on
@@ -105,13 +109,20 @@ def can_deliver(connection: Connection) -> bool:
 
 
 class Meter:
-    """Before each call: whoever has to stop stops, the lease is renewed, the call is counted."""
+    """Before each call: whoever has to stop stops, the lease is renewed, the call is counted.
+
+    A round begins only where there are calls for the whole of it, so that none is spent in vain.
+    """
 
     def __init__(self, engine: Engine, partner_id: int, should_stop: Callable[[], bool]) -> None:
         self._engine = engine
         self._partner_id = partner_id
         self._should_stop = should_stop
+        self._needs = A_ROUND
         self.lease = ""
+
+    def begin_round(self, lease: str) -> None:
+        self.lease, self._needs = lease, A_ROUND
 
     def __call__(self) -> None:
         if self._should_stop():
@@ -120,9 +131,10 @@ class Meter:
             if not outbox.renew(session, self.lease):
                 raise LeaseLost
             now = utcnow()
-            allowance_of(session, self._partner_id, now).check(RunTrigger.MANUAL)
-            count_call(session, self._partner_id, now)
+            allowance_of(session, self._partner_id, now).check_leads(self._needs)
+            count_call(session, self._partner_id, now, is_for_leads=True)
             session.commit()
+        self._needs = 1
 
 
 class Delivery:
@@ -138,6 +150,7 @@ class Delivery:
         self.trusted = timedelta(days=partner.opt_outs_trusted_days)
         self.sees_opt_out = {"Contact": True, "Lead": True}
         self.meter = Meter(db.engine, partner.id, should_stop)
+        self.keeps_distance = False
         self.client = open_client(connection, self.meter)
         db.session.commit()
 
@@ -150,14 +163,22 @@ class Delivery:
 
     def carry_round(self) -> int:
         """Take a round and carry it; return how many leads it had, or 0 if there is nothing more to do now."""
-        self.meter.lease, leads = outbox.claim(self.user_id, self.partner_id, LEADS_A_CREATE)
+        lease, leads = outbox.claim(self.user_id, self.partner_id, LEADS_A_CREATE)
+        self.meter.begin_round(lease)
         parcels = [self.parcel(lead) for lead in leads]
         db.session.commit()
         if not parcels:
             return 0
+        self.keep_distance()
         with self.ending() as round_:
             self.carry(parcels)
         return len(parcels) if round_.went_well else 0
+
+    def keep_distance(self) -> None:
+        """Once a delivery: rounds that follow each other are full, and cheap for each lead."""
+        if not self.keeps_distance:
+            self.keeps_distance = True
+            outbox.keep_distance(self.connection_id, allowance_of(db.session(), self.partner_id, utcnow()).leads_used)
 
     def parcel(self, lead: Lead) -> Parcel:
         return Parcel(
@@ -361,7 +382,7 @@ class Delivery:
             outbox.release(self.lease)
         except errors.LimitReached as error:
             self.end_all(error)
-            self.pause_firm(error)
+            self.wait_for_calls(error)
         except errors.OurBug as error:
             self.end_all(error)
             raise
@@ -382,10 +403,14 @@ class Delivery:
             if isinstance(error, errors.Misconfigured):
                 sort_out(lead, error)
             else:
-                outbox.put_off(lead, error.code, error.detail)
+                outbox.put_off(lead, error.code, error.detail, outbox.NO_CALLS_WAIT if is_of_our_share(error) else None)
         db.session.commit()
 
-    def pause_firm(self, error: errors.LimitReached) -> None:
+    def wait_for_calls(self, error: errors.LimitReached) -> None:
+        """Leads that may use no more calls wait, and the firm's syncs go on; where the org takes none, the firm pauses."""
+        if is_of_our_share(error):
+            outbox.wait_for_calls(self.connection_id)
+            return
         now = utcnow()
         partner = db.session.get_one(Partner, self.partner_id, populate_existing=True)
         pause(db.session(), partner, error, now)
@@ -395,6 +420,11 @@ class Delivery:
 @dataclass
 class RoundEnd:
     went_well: bool = False
+
+
+def is_of_our_share(error: errors.SalesforceError) -> bool:
+    """Is it our own rule that stops us? A sync that finds the share used up pauses the firm itself."""
+    return isinstance(error, errors.LimitReached) and error.code in (LEADS_USED_UP, "share_used_up")
 
 
 def sort_out(lead: Lead, error: errors.SalesforceError) -> None:

@@ -17,6 +17,7 @@ EMAIL_MAX = 80
 HEADING_MAX = 120
 WORDS_MAX = 1000
 FRAME_HOSTS_MAX = 10
+DAILY_LIMIT_MAX = 10_000
 LOOPBACK = ("localhost", "127.0.0.1")
 
 
@@ -72,6 +73,14 @@ def check_frame_hosts(typed: str) -> str:
     if len(origins) > FRAME_HOSTS_MAX:
         raise InvalidFields({"frame_hosts": f"Name {FRAME_HOSTS_MAX} sites or fewer."})
     return " ".join(origins)
+
+
+def check_daily_limit(typed: str) -> int:
+    """Return how many people a page takes in a day; raise InvalidFields."""
+    digits = typed.strip().replace(",", "")
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 9 and 1 <= int(digits) <= DAILY_LIMIT_MAX):
+        raise InvalidFields({"daily_limit": f"Enter a number from 1 to {DAILY_LIMIT_MAX:,}."})
+    return int(digits)
 
 
 def clean_text(text: str) -> str:

@@ -19,6 +19,7 @@ from asapp.models import Connection, Lead, LeadState, Unfollowed, User
 from asapp.models.lead import UNDELIVERED
 from asapp.models.search import fold
 from asapp.paging import PAGE_SIZE, Page
+from asapp.sync.allowance import allowance_of
 
 SEARCH_MAX = 200
 WORDS_MAX = 8
@@ -68,7 +69,9 @@ def hold_of(user: User, now: datetime) -> str | None:
     if not connection.partner.is_ready:
         return Hold.NOT_SET_UP
     paused_until = connection.partner.paused_until
-    return Hold.PAUSED if paused_until and paused_until > now else None
+    if paused_until and paused_until > now:
+        return Hold.PAUSED
+    return None if allowance_of(db.session(), connection.partner_id, now).has_room_for_leads() else Hold.NO_CALLS
 
 
 def shown_state(hold: str | None) -> ColumnElement[str]:

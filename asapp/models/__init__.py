@@ -27,6 +27,7 @@ from asapp.models.lead import (
     LeadState,
     LinkedKind,
     OptInPage,
+    Review,
     Unfollowed,
 )
 from asapp.models.partner import ApiUsage, Partner, PartnerCheck, SetupLink, Verdict
@@ -69,6 +70,7 @@ __all__ = [
     "PasswordLinkKind",
     "PendingGrant",
     "Reason",
+    "Review",
     "Role",
     "RunChange",
     "RunPhase",

@@ -18,6 +18,7 @@ class AlertKind(StrEnum):
     RECONNECT = "reconnect"
     OPT_OUTS_SOON = "opt_outs_soon"
     OPT_OUTS_UNKNOWN = "opt_outs_unknown"
+    FLOOD = "flood"
     # of a partner, for every admin
     PAUSED = "paused"
     APP_REFUSED = "app_refused"

@@ -108,7 +108,8 @@ class Connection(SealsColumns, Base):
     leads_watermark: Mapped[datetime | None] = mapped_column(UTCDateTime)
     leads_known_until: Mapped[datetime | None] = mapped_column(UTCDateTime)  # as opt_outs_known_until, for leads
     leads_trouble: Mapped[str | None] = mapped_column(String(60))  # why they can't be followed: a key of leads/words.py
-    leads_rung_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # a delivery is on its way since
+    leads_rung_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # a delivery is enqueued since
+    leads_not_before: Mapped[datetime | None] = mapped_column(UTCDateTime)  # the next delivery (leads/outbox.py)
 
     user: Mapped[User] = relationship()
     partner: Mapped[Partner] = relationship()

@@ -132,7 +132,7 @@ def get_lead() -> Lead:
 
 
 def ring() -> None:
-    outbox.ring_for(current_user.id, queues().ring_for_leads)
+    outbox.enqueue_for(current_user.id, queues().ring_for_leads)
 
 
 # ---- The sign-up page: its address, code, snippet and words

@@ -119,7 +119,7 @@ def take_form(page: OptInPage) -> ResponseReturnValue:
     except InvalidFields as refusal:
         return form(page, text, typed, token, errors=refusal.errors)
     with writing():
-        outbox.ring_for(user_id, queues().ring_for_leads)
+        outbox.enqueue_for(user_id, queues().ring_for_leads)
     return answer
 
 

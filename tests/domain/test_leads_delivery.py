@@ -182,12 +182,12 @@ def test_leads_from_before_the_connection_go_out_on_connecting(office: PostOffic
     office.deliver()
     assert office.lead().state == LeadState.RECEIVED
     rung: list[int] = []
-    outbox.ring_for(office.advisor.id, lambda ids: not rung.extend(ids))
+    outbox.enqueue_for(office.advisor.id, lambda ids: not rung.extend(ids))
     assert rung == []
 
     office.connection.status = "connected"
     db.session.commit()
-    outbox.ring_for(office.advisor.id, lambda ids: not rung.extend(ids))
+    outbox.enqueue_for(office.advisor.id, lambda ids: not rung.extend(ids))
     office.deliver()
 
     assert rung == [office.connection.id]
@@ -208,12 +208,12 @@ def test_one_delivery_is_rung_for_at_a_time(office: PostOffice) -> None:
     rung: list[int] = []
     for number in range(5):
         someone_signs_up(office.advisor, f"p{number}@example.com")
-        outbox.ring_for(office.advisor.id, lambda ids: not rung.extend(ids))
+        outbox.enqueue_for(office.advisor.id, lambda ids: not rung.extend(ids))
     assert rung == [office.connection.id]
 
     office.deliver()
     someone_signs_up(office.advisor)
-    outbox.ring_for(office.advisor.id, lambda ids: not rung.extend(ids))
+    outbox.enqueue_for(office.advisor.id, lambda ids: not rung.extend(ids))
 
     assert rung == [office.connection.id] * 2
 

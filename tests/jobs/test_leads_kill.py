@@ -55,12 +55,12 @@ class Sorting(PostOffice):
             db.session.commit()
 
     def ring(self) -> None:
-        outbox.ring_for(self.advisor.id, self.queues.ring_for_leads)
+        outbox.enqueue_for(self.advisor.id, self.queues.ring_for_leads)
 
     def tick(self) -> None:
         self.ticks += 1
         with writing():
-            outbox.ring_for_due(self.queues.ring_for_leads)
+            outbox.enqueue_due(self.queues.ring_for_leads)
 
     def let_pass(self, seconds: float) -> None:
         super().let_pass(seconds)
