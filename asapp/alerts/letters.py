@@ -17,12 +17,15 @@ from asapp.alerts.rules import count_failing
 from asapp.connections.app_health import IS_REFUSED
 from asapp.connections.words import Context, explain_reconnect
 from asapp.extensions import db
+from asapp.leads.pages import get_page
+from asapp.leads.queries import count_over_limit
 from asapp.mail import Letter
 from asapp.models import Alert, AlertKind, AlertMail, Connection, Partner, PartnerCheck, User
 from asapp.models.connection import IS_FAILING
 from asapp.sync import runs
 from asapp.sync import words as sync_words
 
+LEADS = "/leads"
 INTEGRATIONS = "/settings/integrations?open=salesforce"
 FIRM = "/admin/partners/{slug}"
 BOARD = "/admin/board?firm={slug}&show=attention"
@@ -57,12 +60,12 @@ def make_part(alert: Alert, public_url: str, now: datetime) -> Part:
     kind = AlertKind(alert.kind)
     if alert.connection_id is not None:
         connection = db.session.get_one(Connection, alert.connection_id)
-        subject, more = OF_CONNECTION[kind], {"connection": connection, **_about_connection(connection, now)}
-        firm, page = connection.partner, INTEGRATIONS
+        subject, page, ask = OF_CONNECTION[kind]
+        firm, more = connection.partner, {"connection": connection, **ask(connection, now)}
     else:
         firm = db.session.get_one(Partner, alert.partner_id)
-        subject, page, ask = OF_PARTNER[kind]
-        more = ask(firm)
+        subject, page, ask_firm = OF_PARTNER[kind]
+        more = ask_firm(firm)
     url = public_url + page.format(slug=firm.slug)
     names = {"firm": firm, "url": url, "since": alert.opened_at, **more}
     return Part(f"mail/alerts/{kind}.txt", subject.format(firm=firm.name), names)
@@ -79,6 +82,11 @@ def _about_connection(connection: Connection, now: datetime) -> dict[str, Any]:
             run.error_code, sync_words.About(partner.name, connection.username, partner.opt_out_field)
         ).headline
     return {"reason": explain_reconnect(connection.status_reason or "", context), "failure": failure}
+
+
+def _about_flood(connection: Connection, _now: datetime) -> dict[str, Any]:
+    """limit: how many people the page takes in a day. waiting: how many wait for the advisor to look."""
+    return {"limit": get_page(connection.user).daily_limit, "waiting": count_over_limit(connection.user_id)}
 
 
 def _about_pause(firm: Partner) -> dict[str, Any]:
@@ -101,10 +109,11 @@ def _about_runs(firm: Partner) -> dict[str, Any]:
     return {"failing": sum(row.number for row in rows), "most": headline}
 
 
-OF_CONNECTION = {
-    AlertKind.RECONNECT: "Your Salesforce account has to be connected again",
-    AlertKind.OPT_OUTS_SOON: "Your Salesforce contacts are about to become inactive",
-    AlertKind.OPT_OUTS_UNKNOWN: "Your Salesforce contacts are inactive",
+OF_CONNECTION: dict[AlertKind, tuple[str, str, Callable[[Connection, datetime], dict[str, Any]]]] = {
+    AlertKind.RECONNECT: ("Your Salesforce account has to be connected again", INTEGRATIONS, _about_connection),
+    AlertKind.OPT_OUTS_SOON: ("Your Salesforce contacts are about to become inactive", INTEGRATIONS, _about_connection),
+    AlertKind.OPT_OUTS_UNKNOWN: ("Your Salesforce contacts are inactive", INTEGRATIONS, _about_connection),
+    AlertKind.FLOOD: ("Very many people are signing up on your page", LEADS, _about_flood),
 }
 OF_PARTNER: dict[AlertKind, tuple[str, str, Callable[[Partner], dict[str, Any]]]] = {
     AlertKind.PAUSED: ("{firm}: Salesforce syncs pause", BOARD, _about_pause),

@@ -15,8 +15,8 @@ from asapp.connections.connections import find_latest
 from asapp.contacts.export import neutral
 from asapp.extensions import db
 from asapp.leads.words import LABELS, Hold, Shown, meaning_of
-from asapp.models import Connection, Lead, LeadState, Unfollowed, User
-from asapp.models.lead import UNDELIVERED
+from asapp.models import Connection, Lead, LeadState, Review, Unfollowed, User
+from asapp.models.lead import IS_FOR_REVIEW, UNDELIVERED
 from asapp.models.search import fold
 from asapp.paging import PAGE_SIZE, Page
 from asapp.sync.allowance import allowance_of
@@ -109,6 +109,12 @@ def count_by_state(user: User, now: datetime) -> Mapping[str, int]:
 
 def find_lead(user_id: int, public_id: str) -> Lead | None:
     return db.session.scalar(select(Lead).where(_of(user_id), Lead.public_id == public_id))
+
+
+def count_over_limit(user_id: int) -> int:
+    """Return how many people wait because the page had reached its limit."""
+    over = select(func.count()).where(is_of_present_firm(user_id), IS_FOR_REVIEW, Lead.why == Review.OVER_LIMIT)
+    return db.session.scalar(over) or 0
 
 
 def find_to_act_on(user: User, now: datetime) -> list[Line]:
