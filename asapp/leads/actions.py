@@ -50,8 +50,8 @@ def retry_all(user_id: int) -> int:
 
 def send_reviewed(user: User) -> int:
     """The advisor has looked: let those go out who wait for it, and begin a new day for the page; return how many."""
-    now = utcnow()
-    pages.begin_day(pages.lock(user.id), now)
+    now, page = utcnow(), pages.get_page(user)
+    pages.begin_day(pages.lock(page.user_id), now)
     released = update(Lead).where(is_of_present_firm(user.id), IS_FOR_REVIEW).returning(Lead.id)
     ids = db.session.scalars(
         released.values(state=LeadState.RECEIVED, why=None, next_attempt_at=now, changed_at=now).execution_options(

@@ -14,8 +14,9 @@ from asapp.clock import utcnow
 from asapp.connections.tokens import StoredTokens
 from asapp.database import writing
 from asapp.extensions import db
+from asapp.leads import actions, pages
 from asapp.mail import Fate, Letter
-from asapp.models import Connection, Partner, PartnerCheck, User
+from asapp.models import Connection, Lead, Partner, PartnerCheck, User
 from asapp.partners import checks
 from asapp.salesforce.errors import Misconfigured
 from asapp.simulator import Running
@@ -23,6 +24,7 @@ from asapp.sync.meter import count_call
 from tests.connecting import KEY as DESK_KEY
 from tests.connecting import Desk
 from tests.factories import make_admin, make_advisor, make_synced_connection
+from tests.signing_up import make_page, someone_signs_up
 from tests.syncing import KEY, SECRET, Office
 
 
@@ -213,4 +215,57 @@ def test_a_good_sync_in_time_and_nobody_is_told(office: Office) -> None:
     assert look() == {"opt_outs_soon": 1}
     assert office.sync().is_complete
     assert sent() == []
+    assert look() == {}
+
+
+def flood(advisor: User) -> None:
+    """Let more people sign up than the advisor's page takes in a day."""
+    make_page(advisor).daily_limit = 2
+    db.session.commit()
+    for number in range(5):
+        someone_signs_up(advisor, f"p{number}@example.com")
+
+
+def test_more_sign_ups_than_the_page_takes_in_a_day(app: Flask, ada: User) -> None:
+    advisor = make_synced_connection(make_advisor(name="Amara Okafor")).user
+    assert look() == {}
+    flood(advisor)
+
+    assert look() == {"flood": 1}
+    (letter,) = sent()
+    assert letter.to == advisor.email
+    assert "its limit of 2 people for the day. 3 more have signed up" in letter.text
+    assert "https://my.example.com/leads" in letter.text
+    assert "example.com/settings" not in letter.text
+    assert "p0@" not in letter.text
+
+    actions.send_reviewed(advisor)
+    assert look() == {}
+    assert sent() == []
+
+
+@pytest.mark.parametrize("end", ["the limit is raised", "the day is over", "they were erased"])
+def test_a_flood_that_is_over(app: Flask, end: str) -> None:
+    advisor = make_synced_connection(make_advisor(name="Amara Okafor")).user
+    flood(advisor)
+    assert look() == {"flood": 1}
+
+    page = make_page(advisor)
+    if end == "the limit is raised":
+        page.daily_limit = 5
+    elif end == "the day is over":
+        page.day_began_at = utcnow() - timedelta(hours=24, seconds=1)
+    else:
+        for number in range(2, 5):
+            actions.erase_lead(db.session.query(Lead).filter_by(email=f"p{number}@example.com").one())
+    db.session.commit()
+
+    assert look() == {}
+
+
+def test_who_was_filling_in_the_form_of_a_page_that_was_paused_is_no_flood(app: Flask) -> None:
+    advisor = make_synced_connection(make_advisor(name="Amara Okafor")).user
+    pages.pause(make_page(advisor))
+    someone_signs_up(advisor)
+
     assert look() == {}

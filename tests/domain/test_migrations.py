@@ -140,3 +140,33 @@ def test_every_migration_can_be_taken_back_with_rows_in_the_tables(empty: Flask)
         assert all(len(rows) == len(ROWS) for rows in kept.values()), revision
     upgrade()
     assert differences() == []
+
+
+def test_a_check_lets_one_more_value_in_and_keeps_all_others_out(empty: Flask) -> None:
+    """In this process too, which had read the schema before."""
+    upgrade(revision="0005")
+    assert not is_allowed("flood")
+    upgrade(revision="0012")
+    assert is_allowed("flood")
+    assert is_allowed("paused")
+    assert not is_allowed("something else")
+    if db.engine.dialect.name == "sqlite":
+        with db.engine.connect() as connection:
+            assert connection.scalar(sa.text("PRAGMA integrity_check")) == "ok"
+    downgrade(revision="0005")
+    assert not is_allowed("flood")
+
+
+def is_allowed(kind: str) -> bool:
+    """Does the database take an alert of this kind? Nothing is left behind."""
+    values = {"kind": kind, "partner_id": 1, "opened_at": LONG_AGO}
+    with db.engine.connect() as connection:
+        if connection.dialect.name == "sqlite":
+            connection.execute(sa.text("PRAGMA defer_foreign_keys=ON"))
+        try:
+            connection.execute(reflected().tables["alerts"].insert().values(values))
+        except sa.exc.IntegrityError as error:
+            return "ck_alerts_kind" not in str(error.orig)
+        finally:
+            connection.rollback()
+    return True

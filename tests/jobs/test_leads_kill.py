@@ -48,9 +48,11 @@ class Sorting(PostOffice):
         self.ticks = 0
 
     def sign_up(self) -> None:
+        """On a quiet page: the delivery before this one was long ago."""
         self.sent += 1
         db.session.rollback()
         with writing():
+            db.session.execute(update(Connection).values(leads_not_before=None))
             someone_signs_up(self.advisor, f"person{self.sent}@example.com")
             db.session.commit()
 
@@ -64,7 +66,7 @@ class Sorting(PostOffice):
 
     def let_pass(self, seconds: float) -> None:
         super().let_pass(seconds)
-        db.session.execute(update(Connection).values(leads_rung_at=None))
+        db.session.execute(update(Connection).values(leads_rung_at=None, leads_not_before=None))
         db.session.commit()
 
     def is_quiet(self) -> bool:
