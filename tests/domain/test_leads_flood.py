@@ -175,7 +175,8 @@ def test_three_thousand_sign_ups_in_ten_minutes_leave_the_firms_syncs_as_they_we
     assert len(set(office.leads_there())) == len(office.leads_there()) == 3000
     assert office.deliveries <= 5 + 10 + 1
     allowance = office.allowance()
-    assert (allowance.lead_calls <= 60, allowance.leads_share) == (True, 375)
+    assert allowance.leads_share == 375
+    assert allowance.lead_calls <= 90  # of 9,000 without gathering
     office.org.update_contact(office.contact_id, last_name="Śliwa")
     run = office.sync()
     assert (before.status, run.status, run.updated) == ("complete", "complete", 1)
