@@ -169,8 +169,8 @@ class Delivery:
         db.session.commit()
         if not parcels:
             return 0
-        self.keep_distance()
         with self.ending() as round_:
+            self.keep_distance()
             self.carry(parcels)
         return len(parcels) if round_.went_well else 0
 
