@@ -109,7 +109,7 @@ def can_deliver(connection: Connection) -> bool:
 
 
 class Meter:
-    """Before each call: whoever has to stop stops, the lease is renewed, the call is counted.
+    """Before each call: stop if asked to, renew the lease, count the call.
 
     A round begins only where there are calls for the whole of it, so that none is spent in vain.
     """

@@ -143,7 +143,7 @@ class Rush(PostOffice):
 
     def use_lead_calls(self, calls: int, hours_ago: int = 0) -> None:
         hour = utcnow().replace(minute=0, second=0, microsecond=0) - timedelta(hours=hours_ago)
-        self.connection.partner.org_calls_allowed = 1200  # ours: a tenth, of which leads may take 30
+        self.connection.partner.org_calls_allowed = 1200  # ours: 120; leads may take 30 of them
         db.session.execute(update(ApiUsage).values(calls=0, lead_calls=0))
         usage = db.session.get(ApiUsage, (self.connection.partner_id, hour))
         usage = usage or ApiUsage(partner_id=self.connection.partner_id, hour=hour)

@@ -172,7 +172,7 @@ def test_who_was_filling_in_the_form_when_it_was_paused_waits_too(client: FlaskC
 
 def test_where_the_calls_for_leads_are_used_up_they_wait_and_say_so(client: FlaskClient, amara: User) -> None:
     connection = make_synced_connection(amara)
-    connection.partner.org_calls_allowed = 1200  # ours: a tenth, of which leads may take 30
+    connection.partner.org_calls_allowed = 1200  # ours: 120; leads may take 30 of them
     hour = utcnow().replace(minute=0, second=0, microsecond=0)
     save(ApiUsage(partner_id=connection.partner_id, hour=hour, calls=30, lead_calls=30))
     someone_signs_up(amara)
