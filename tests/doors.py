@@ -49,6 +49,7 @@ ACCESS = {
             *("integrations.index", "integrations.preview", "integrations.salesforce", "integrations.sync"),
             *("leads.check", "leads.code", "leads.confirm_erase", "leads.consent", "leads.edit_page", "leads.erase"),
             *("leads.export", "leads.index", "leads.noted", "leads.retry", "leads.save_page"),
+            *("leads.pause_page", "leads.send_reviewed"),
             *("leads.confirm_erase_person", "leads.erase_person", "leads.person", "leads.person_consent"),
             *("lists.add", "lists.delete", "lists.edit", "lists.new", "lists.save"),
             *("runs.index", "runs.receipt", "runs.receipt_csv"),

@@ -41,7 +41,7 @@ from asapp.models import (
     Role,
     User,
 )
-from asapp.models.lead import UNDELIVERED
+from asapp.models.lead import OUTSIDE_SALESFORCE
 from asapp.models.user import EMPTIED
 
 
@@ -158,10 +158,9 @@ def _move(
 
 def count_left_behind(user: User) -> LeftBehind:
     """Return what a move would leave with the firm of now."""
-    outside = (*UNDELIVERED, LeadState.REFUSED, LeadState.PLEASE_CHECK)
     of_firm = select(func.count()).where(Lead.user_id == user.id, Lead.partner_id == user.partner_id)
     people = db.session.scalar(of_firm.where(Lead.state != LeadState.ERASED)) or 0
-    return LeftBehind(people, db.session.scalar(of_firm.where(Lead.state.in_(outside))) or 0)
+    return LeftBehind(people, db.session.scalar(of_firm.where(Lead.state.in_(OUTSIDE_SALESFORCE))) or 0)
 
 
 def _leave_people(user_id: int, partner_id: int) -> None:

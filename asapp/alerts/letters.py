@@ -18,12 +18,15 @@ from asapp.connections.app_health import IS_RED
 from asapp.connections.look import find_run_to_show
 from asapp.connections.words import Context, explain_reconnect
 from asapp.extensions import db
+from asapp.leads.pages import get_page
+from asapp.leads.queries import count_over_limit
 from asapp.mail import Letter
 from asapp.models import Alert, AlertKind, AlertMail, Connection, Partner, PartnerCheck, User
 from asapp.models.connection import IS_FAILING
 from asapp.sync import departures
 from asapp.sync import words as sync_words
 
+LEADS = "/leads"
 INTEGRATIONS = "/settings/integrations?open=salesforce"
 FIRM = "/admin/partners/{slug}"
 BOARD = "/admin/board?firm={slug}&show=attention"
@@ -58,12 +61,12 @@ def make_part(alert: Alert, public_url: str, now: datetime, is_reminder: bool = 
     kind = AlertKind(alert.kind)
     if alert.connection_id is not None:
         connection = db.session.get_one(Connection, alert.connection_id)
-        subject, more = OF_CONNECTION[kind], {"connection": connection, **_about_connection(connection, now)}
-        firm, page = connection.partner, INTEGRATIONS
+        subject, page, ask = OF_CONNECTION[kind]
+        firm, more = connection.partner, {"connection": connection, **ask(connection, now)}
     else:
         firm = db.session.get_one(Partner, alert.partner_id)
-        subject, page, ask = OF_PARTNER[kind]
-        more = ask(firm)
+        subject, page, ask_firm = OF_PARTNER[kind]
+        more = ask_firm(firm)
         subject = more.get("subject", subject)
     url = public_url + page.format(slug=firm.slug)
     names = {"firm": firm, "url": url, "since": alert.opened_at, "is_reminder": is_reminder, **more}
@@ -87,6 +90,11 @@ def _about_connection(connection: Connection, now: datetime) -> dict[str, Any]:
     number = departures.count_held(connection.id)
     held = f"{number:,} contact{'s wait' if number != 1 else ' waits'}"
     return {"reason": explain_reconnect(connection.status_reason or "", context), "failure": failure, "held": held}
+
+
+def _about_flood(connection: Connection, _now: datetime) -> dict[str, Any]:
+    """limit: how many people the page takes in a day. waiting: how many wait for the advisor to look."""
+    return {"limit": get_page(connection.user).daily_limit, "waiting": count_over_limit(connection.user_id)}
 
 
 def _about_pause(firm: Partner) -> dict[str, Any]:
@@ -115,11 +123,12 @@ def _about_runs(firm: Partner) -> dict[str, Any]:
     return {"failing": sum(row.number for row in rows), "most": headline}
 
 
-OF_CONNECTION = {
-    AlertKind.RECONNECT: "Your Salesforce account has to be connected again",
-    AlertKind.OPT_OUTS_SOON: "Your Salesforce contacts are about to become inactive",
-    AlertKind.OPT_OUTS_UNKNOWN: "Your Salesforce contacts are inactive",
-    AlertKind.HELD: "{held} for your decision",
+OF_CONNECTION: dict[AlertKind, tuple[str, str, Callable[[Connection, datetime], dict[str, Any]]]] = {
+    AlertKind.RECONNECT: ("Your Salesforce account has to be connected again", INTEGRATIONS, _about_connection),
+    AlertKind.OPT_OUTS_SOON: ("Your Salesforce contacts are about to become inactive", INTEGRATIONS, _about_connection),
+    AlertKind.OPT_OUTS_UNKNOWN: ("Your Salesforce contacts are inactive", INTEGRATIONS, _about_connection),
+    AlertKind.HELD: ("{held} for your decision", INTEGRATIONS, _about_connection),
+    AlertKind.FLOOD: ("Very many people are signing up on your page", LEADS, _about_flood),
 }
 OF_PARTNER: dict[AlertKind, tuple[str, str, Callable[[Partner], dict[str, Any]]]] = {
     AlertKind.PAUSED: ("{firm}: Salesforce syncs pause", BOARD, _about_pause),

@@ -15,8 +15,10 @@ from sqlalchemy import Select, func, or_, select
 from asapp.connections import opt_outs
 from asapp.connections.app_health import IS_RED, SHOWN_BY
 from asapp.extensions import db
-from asapp.models import AlertKind, Connection, ConnectionStatus, Partner, PartnerCheck
+from asapp.leads.pages import DAY
+from asapp.models import AlertKind, Connection, ConnectionStatus, Lead, OptInPage, Partner, PartnerCheck, Review
 from asapp.models.connection import IS_FAILING, IS_WELL
+from asapp.models.lead import IS_FOR_REVIEW
 from asapp.sync import departures, store
 
 # A firm's runs fail where this many connections, and at least half of those with news of the last day, failed with their
@@ -61,6 +63,20 @@ def is_held(_now: datetime) -> Ids:
         return held
     query = select(Connection.id).join(Partner).where(store.among(Connection.id, held), Partner.is_enabled)
     return _ids(query.where(Connection.status != ConnectionStatus.DISCONNECTED))
+
+
+def is_flooded(now: datetime) -> Ids:
+    """Whose sign-up page has taken more people than its limit, in the page's day of now."""
+    users = select(Lead.user_id).where(IS_FOR_REVIEW, Lead.why == Review.OVER_LIMIT)
+    query = select(Connection.id).join(OptInPage, OptInPage.user_id == Connection.user_id)
+    return _ids(
+        query.where(
+            Connection.user_id.in_(users),
+            Connection.status != ConnectionStatus.DISCONNECTED,
+            OptInPage.people_that_day > OptInPage.daily_limit,
+            OptInPage.day_began_at > now - DAY,
+        )
+    )
 
 
 def is_paused(now: datetime) -> Ids:
@@ -114,6 +130,7 @@ RULES = (
     Rule(AlertKind.OPT_OUTS_SOON, opt_outs_soon),
     Rule(AlertKind.OPT_OUTS_UNKNOWN, opt_outs_unknown),
     Rule(AlertKind.HELD, is_held),
+    Rule(AlertKind.FLOOD, is_flooded),
     Rule(AlertKind.PAUSED, is_paused, stays_paused, is_of_partner=True),
     Rule(AlertKind.APP_REFUSED, app_is_refused, is_of_partner=True),
     Rule(AlertKind.RUNS_FAIL, runs_fail, is_of_partner=True),

@@ -22,7 +22,7 @@ from asapp.health import heartbeats
 from asapp.jobs.queues import Queues
 from asapp.jobs.stopping import is_stopping
 from asapp.leads.delivery import deliver
-from asapp.leads.outbox import ring_for_due
+from asapp.leads.outbox import enqueue_due
 from asapp.logs import about
 from asapp.models import Connection, Partner
 from asapp.partners.checks import find_waiting_secrets, run_checks
@@ -114,7 +114,7 @@ def tick() -> None:
         config: Config = worker_app().extensions["asapp.config"]
         dispatch(queues.ring_for_runs, queues.forgotten_runs, config.sync_interval_minutes)
         heartbeats.beat(db.engine, heartbeats.TICK)
-        ring_for_due(queues.ring_for_leads)
+        enqueue_due(queues.ring_for_leads)
         queues.ring_for_idle(find_idle())
         queues.ring_for_checks(find_waiting_secrets())
         alerts.look()

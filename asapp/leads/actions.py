@@ -10,7 +10,7 @@ from asapp.clock import utcnow
 from asapp.contacts import tombstones
 from asapp.contacts.twins import take_turns
 from asapp.extensions import db
-from asapp.leads import arrivals, consent, outbox
+from asapp.leads import arrivals, consent, outbox, pages
 from asapp.leads.queries import is_of_present_firm
 from asapp.models import (
     Action,
@@ -19,7 +19,9 @@ from asapp.models import (
     Contact,
     Lead,
     LeadState,
+    User,
 )
+from asapp.models.lead import IS_FOR_REVIEW
 
 
 def retry(lead: Lead) -> bool:
@@ -45,6 +47,20 @@ def retry_all(user_id: int) -> int:
         _let_go(lead)
     db.session.commit()
     return len(leads)
+
+
+def send_reviewed(user: User) -> int:
+    """The advisor has looked: let those go out who wait for it, and begin a new day for the page; return how many."""
+    now, page = utcnow(), pages.get_page(user)
+    pages.begin_day(pages.lock(page.user_id), now)
+    released = update(Lead).where(is_of_present_firm(user.id), IS_FOR_REVIEW).returning(Lead.id)
+    ids = db.session.scalars(
+        released.values(state=LeadState.RECEIVED, why=None, next_attempt_at=now, changed_at=now).execution_options(
+            synchronize_session=False
+        )
+    ).all()
+    db.session.commit()
+    return len(ids)
 
 
 def send_after_all(lead: Lead) -> bool:

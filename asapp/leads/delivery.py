@@ -26,11 +26,11 @@ from asapp.database import durably
 from asapp.extensions import db
 from asapp.leads import arrivals, elsewhere, outbox
 from asapp.leads.outbox import LeaseLost
-from asapp.models import Connection, Contact, Lead, LeadState, LedgerEntry, Outcome, Partner, RunTrigger, Unfollowed
+from asapp.models import Connection, Contact, Lead, LeadState, LedgerEntry, Outcome, Partner, Unfollowed
 from asapp.salesforce import errors
 from asapp.salesforce.client import LEADS_A_CREATE, OrgClient
 from asapp.salesforce.records import Created, LeadRecord, NewLead
-from asapp.sync.allowance import allowance_of, pause
+from asapp.sync.allowance import A_ROUND, LEADS_USED_UP, allowance_of, pause
 from asapp.sync.meter import count_call
 from asapp.sync.runs import StopRequested
 
@@ -100,8 +100,12 @@ def deliver(connection_id: int, open_client: OpenClient, should_stop: Callable[[
     delivery = Delivery(connection, open_client, should_stop)
     worked_on = 0
     try:
-        while count := delivery.carry_round():
-            worked_on += count
+        is_full = True
+        while (
+            is_full
+        ):  # a round that isn't takes all who are due; who signs up from here on waits for the next delivery
+            count = delivery.carry_round()
+            worked_on, is_full = worked_on + count, count == LEADS_A_CREATE
     finally:
         delivery.close()
     return worked_on
@@ -109,6 +113,8 @@ def deliver(connection_id: int, open_client: OpenClient, should_stop: Callable[[
 
 class Meter:
     """Before each call: a delivery that has to stop stops, the lease is renewed, the call is counted.
+
+    A round begins only where there are calls for the whole of it, so that none is spent in vain.
 
     A delivery keeps its token in memory, and may have hours of leads before it. So each call asks the database whether the
     account is still connected, the advisor active, the firm switched on and not paused.
@@ -119,7 +125,11 @@ class Meter:
         self._connection_id = connection_id
         self._partner_id = partner_id
         self._should_stop = should_stop
+        self._needs = A_ROUND
         self.lease = ""
+
+    def begin_round(self, lease: str) -> None:
+        self.lease, self._needs = lease, A_ROUND
 
     def __call__(self) -> None:
         if self._should_stop():
@@ -133,9 +143,10 @@ class Meter:
             if not outbox.can_deliver(session, self._connection_id):
                 raise StopRequested
             now = utcnow()
-            allowance_of(session, self._partner_id, now).check(RunTrigger.MANUAL)
-            count_call(session, self._partner_id, now)
+            allowance_of(session, self._partner_id, now).check_leads(self._needs)
+            count_call(session, self._partner_id, now, is_for_leads=True)
             session.commit()
+        self._needs = 1
 
 
 class Delivery:
@@ -153,6 +164,7 @@ class Delivery:
         self.encrypted: set[str] = set()  # the objects of which nobody can be asked for by address
         self.was_encrypted = connection.email_encrypted
         self.meter = Meter(db.engine, connection.id, partner.id, should_stop)
+        self.keeps_distance = False
         self._open_client = open_client
         self._client: OrgClient | None = None
         db.session.commit()
@@ -175,14 +187,22 @@ class Delivery:
 
     def carry_round(self) -> int:
         """Take a round and carry it; return how many leads it had, or 0 if there is nothing more to do now."""
-        self.meter.lease, leads = outbox.claim(self.user_id, self.partner_id, LEADS_A_CREATE)
+        lease, leads = outbox.claim(self.user_id, self.partner_id, LEADS_A_CREATE)
+        self.meter.begin_round(lease)
         parcels = [self.parcel(lead) for lead in leads]
         db.session.commit()
         if not parcels:
             return 0
         with self.ending() as round_:
+            self.keep_distance()
             self.carry(parcels)
         return len(parcels) if round_.went_well else 0
+
+    def keep_distance(self) -> None:
+        """Once a delivery: rounds that follow each other are full, and cheap for each lead."""
+        if not self.keeps_distance:
+            self.keeps_distance = True
+            outbox.keep_distance(self.connection_id, allowance_of(db.session(), self.partner_id, utcnow()).leads_used)
 
     def parcel(self, lead: Lead) -> Parcel:
         return Parcel(
@@ -446,7 +466,7 @@ class Delivery:
             outbox.release(self.lease)
         except errors.LimitReached as error:
             self.end_all(error)
-            self.pause_firm(error)
+            self.wait_for_calls(error)
         except errors.OurBug as error:
             self.end_all(error)
             raise
@@ -467,10 +487,14 @@ class Delivery:
             if is_about_leads(error):
                 sort_out(lead, error)
             else:
-                outbox.put_off(lead, error.code, error.detail)
+                outbox.put_off(lead, error.code, error.detail, outbox.NO_CALLS_WAIT if is_of_our_share(error) else None)
         db.session.commit()
 
-    def pause_firm(self, error: errors.LimitReached) -> None:
+    def wait_for_calls(self, error: errors.LimitReached) -> None:
+        """Leads that may use no more calls wait, and the firm's syncs go on; where the org takes none, the firm pauses."""
+        if is_of_our_share(error):
+            outbox.wait_for_calls(self.connection_id)
+            return
         now = utcnow()
         partner = db.session.get_one(Partner, self.partner_id, populate_existing=True)
         pause(db.session(), partner, error, now)
@@ -480,6 +504,11 @@ class Delivery:
 @dataclass
 class RoundEnd:
     went_well: bool = False
+
+
+def is_of_our_share(error: errors.SalesforceError) -> bool:
+    """Is it our own rule that stops us? A sync that finds the share used up pauses the firm itself."""
+    return isinstance(error, errors.LimitReached) and error.code in (LEADS_USED_UP, "share_used_up")
 
 
 def sort_out(lead: Lead, error: errors.SalesforceError) -> None:

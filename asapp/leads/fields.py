@@ -19,6 +19,7 @@ WORDS_MAX = 1000
 FRAME_HOSTS_MAX = 10
 HOST_NAME_MAX, LABEL_MAX = 253, 63  # of any name on the internet
 ORIGINS_MAX = 1000  # of all together, as they are stored
+DAILY_LIMIT_MAX = 10_000
 LOOPBACK = ("localhost", "127.0.0.1")
 
 
@@ -78,6 +79,14 @@ def check_frame_hosts(typed: str) -> str:
         problem = f"These addresses are too long together: {len(stored):,} characters. Use {ORIGINS_MAX:,} or fewer."
         raise InvalidFields({"frame_hosts": problem})
     return stored
+
+
+def check_daily_limit(typed: str) -> int:
+    """Return how many people a page takes in a day; raise InvalidFields."""
+    digits = typed.strip().replace(",", "")
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 9 and 1 <= int(digits) <= DAILY_LIMIT_MAX):
+        raise InvalidFields({"daily_limit": f"Enter a number from 1 to {DAILY_LIMIT_MAX:,}."})
+    return int(digits)
 
 
 def clean_text(text: str) -> str:

@@ -1,8 +1,13 @@
-"""The outbox: which leads are due, who works on them, and when a delivery is rung for.
+"""The outbox: which leads are due, who works on them, and when a delivery is enqueued.
 
-Whoever delivers holds a lease on each lead of its round, and writes `WHERE lease = mine`. One delivery a connection is rung
-for at a time: `connections.leads_rung_at` is set by whoever rings and taken away when the job begins, so that a lead stored
-after that rings again. What Redis loses is rung for anew by the dispatch tick.
+A delivery holds a lease on each lead of its round, and writes `WHERE lease = mine`. One delivery a connection is enqueued at a
+time: `connections.leads_rung_at` says since when, and is cleared when the job begins, so that a lead stored after that
+enqueues the next one. What Redis loses is enqueued again by the dispatch tick.
+
+Deliveries of a connection keep a distance, `connections.leads_not_before`, so that many sign-ups cost calls by the batch. Each
+delivery moves it on by a gap, counted from AHEAD ago at the earliest: where few people sign up, AT_ONCE deliveries may follow
+each other at once; where many do, one goes each gap and takes all who came meanwhile. The gap widens as the leads' part of
+the firm's calls is used up (sync/allowance.py). Both stand in the row: the tick enqueues when the moment has come.
 """
 
 from __future__ import annotations
@@ -13,7 +18,7 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, and_, exists, func, or_, select, update
+from sqlalchemy import CursorResult, Select, and_, case, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from asapp.clock import utcnow
@@ -23,47 +28,50 @@ from asapp.models import Connection, ConnectionStatus, Lead, LeadState, Partner,
 from asapp.models.lead import UNDELIVERED
 
 LEASE = timedelta(seconds=100)  # as a run's (sync/runs.py), renewed before each call
-RUNG_LONG_AGO = timedelta(seconds=60)  # then the ring is taken for lost
+ENQUEUED_LONG_AGO = timedelta(seconds=60)  # then the job is taken for lost
+AT_ONCE = 5  # deliveries of a connection
+GAP = timedelta(minutes=1)  # between deliveries from then on
+WIDER_GAPS = ((0.75, timedelta(minutes=30)), (0.5, timedelta(minutes=5)))  # from this part of the leads' calls on
+AHEAD = GAP * (AT_ONCE - 1)
+NO_CALLS_WAIT = timedelta(minutes=15)  # then it is looked whether there are calls for leads again; that costs none
 FIRST_WAIT = timedelta(seconds=15)
 LONGEST_WAIT = timedelta(hours=1)
 # Keys of `why`, and of leads/words.py.
 OUT_OF_SIGHT = "out_of_sight"
 CHECKED = "checked"
 
-RingLeads = Callable[[Sequence[int]], bool]
+Enqueue = Callable[[Sequence[int]], bool]  # takes ids of connections; returns whether Redis took them
 
 
 class LeaseLost(Exception):
     """Another worker has these leads now: whoever sees this stops and writes nothing more."""
 
 
-# ---- Ringing
+# ---- Enqueueing
 
 
-def ring_for(user_id: int, ring: RingLeads) -> None:
-    """Ring for the delivery of this advisor's leads, unless one is on its way or nothing can be delivered. Commits."""
+def enqueue_for(user_id: int, enqueue: Enqueue) -> None:
+    """Enqueue a delivery of this advisor's leads, if any are due, none is enqueued and it is time for one. Commits."""
     with reading():
-        connection_id = db.session.scalar(
-            select(Connection.id).join(Partner).where(Connection.user_id == user_id, *_can_deliver(utcnow()))
-        )
+        connection_id = db.session.scalar(_ready(utcnow()).where(Connection.user_id == user_id).limit(1))
         db.session.commit()
     if connection_id is not None:
-        _ring([connection_id], ring)
+        _enqueue([connection_id], enqueue)
 
 
-def ring_for_due(ring: RingLeads, limit: int = 500) -> int:
-    """Ring for every connection with leads that are due; return for how many. Commits."""
-    now = utcnow()
-    due = exists().where(*_is_of_connection(), *_is_due(now))
-    ids = db.session.scalars(select(Connection.id).join(Partner).where(due, *_can_deliver(now)).limit(limit)).all()
+def enqueue_due(enqueue: Enqueue, limit: int = 500) -> int:
+    """Enqueue a delivery for every connection with leads that are due; return for how many. Commits."""
+    ids = db.session.scalars(_ready(utcnow()).limit(limit)).all()
     db.session.commit()
-    return _ring(ids, ring)
+    return _enqueue(ids, enqueue)
 
 
 def count_due(session: Session, now: datetime) -> tuple[int, datetime | None]:
     """Return how many leads could be on their way to Salesforce now and are not, and since when the first of them."""
+    is_held_back = Connection.leads_not_before > Lead.next_attempt_at
+    since_when = case((is_held_back, Connection.leads_not_before), else_=Lead.next_attempt_at)
     due = (
-        select(func.count(), func.min(Lead.next_attempt_at))
+        select(func.count(), func.min(since_when))
         .select_from(Lead)
         .join(Connection, and_(*_is_of_connection()))
         .join(Partner, Partner.id == Connection.partner_id)
@@ -74,34 +82,63 @@ def count_due(session: Session, now: datetime) -> tuple[int, datetime | None]:
 
 
 def begin_delivery(connection_id: int) -> None:
-    """From here on a new lead rings again. Commits."""
+    """From here on a new lead enqueues the next delivery. Commits."""
     _execute(update(Connection).where(Connection.id == connection_id).values(leads_rung_at=None))
     db.session.commit()
 
 
-def _ring(connection_ids: Sequence[int], ring: RingLeads) -> int:
+def keep_distance(connection_id: int, leads_used: float) -> None:
+    """Move the next delivery on, as this one has leads to deliver. leads_used: Allowance.leads_used. Commits."""
+    connection, now = _lock_connection(connection_id), utcnow()
+    earliest = max(connection.leads_not_before or now - AHEAD, now - AHEAD)
+    connection.leads_not_before = earliest + gap_of(leads_used)
+    db.session.commit()
+
+
+def wait_for_calls(connection_id: int) -> None:
+    """Enqueue no delivery for a while: the leads' part of the firm's calls is used up. Commits."""
+    _lock_connection(connection_id).leads_not_before = utcnow() + NO_CALLS_WAIT
+    db.session.commit()
+
+
+def gap_of(leads_used: float) -> timedelta:
+    """Return how far apart deliveries are once this part of the leads' calls is used."""
+    return next((gap for used, gap in WIDER_GAPS if leads_used >= used), GAP)
+
+
+def _lock_connection(connection_id: int) -> Connection:
+    return db.session.get_one(Connection, connection_id, with_for_update={"key_share": True}, populate_existing=True)
+
+
+def _enqueue(connection_ids: Sequence[int], enqueue: Enqueue) -> int:
     now = utcnow()
-    quiet = or_(Connection.leads_rung_at.is_(None), Connection.leads_rung_at < now - RUNG_LONG_AGO)
+    is_free = or_(Connection.leads_rung_at.is_(None), Connection.leads_rung_at < now - ENQUEUED_LONG_AGO)
     with reading():
-        mine = list(db.session.scalars(select(Connection.id).where(Connection.id.in_(connection_ids), quiet)))
+        mine = list(db.session.scalars(select(Connection.id).where(Connection.id.in_(connection_ids), is_free)))
         db.session.commit()
     if not mine:
         return 0
     won = list(
         db.session.scalars(
             update(Connection)
-            .where(Connection.id.in_(mine), quiet)
+            .where(Connection.id.in_(mine), is_free)
             .values(leads_rung_at=now)
             .returning(Connection.id)
             .execution_options(synchronize_session=False)
         )
     )
     db.session.commit()
-    if won and not ring(won):
+    if won and not enqueue(won):
         _execute(update(Connection).where(Connection.id.in_(won)).values(leads_rung_at=None))
         db.session.commit()
         return 0
     return len(won)
+
+
+def _ready(now: datetime) -> Select[int]:
+    """Select connections with leads that are due and for which it is time."""
+    due = exists().where(*_is_of_connection(), *_is_due(now))
+    return select(Connection.id).join(Partner).where(due, *_can_deliver(now))
 
 
 def _can_deliver(now: datetime) -> tuple[Any, ...]:
@@ -112,6 +149,7 @@ def _can_deliver(now: datetime) -> tuple[Any, ...]:
         Partner.consumer_key_sealed.is_not(None),
         Partner.consumer_secret_sealed.is_not(None),
         or_(Partner.paused_until.is_(None), Partner.paused_until <= now),
+        or_(Connection.leads_not_before.is_(None), Connection.leads_not_before <= now),
     )
 
 

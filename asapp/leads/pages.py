@@ -1,9 +1,14 @@
-"""An advisor's sign-up page: its address, its words in versions, and which sites may show it in a frame."""
+"""An advisor's sign-up page: its address, its words in versions, which sites may show it in a frame, and how many it takes.
+
+A page takes so many new people a day. Who comes beyond is stored like everybody else and waits until the advisor has looked.
+The count stands in the page's own row, under whose lock people sign up, so that any number of web processes agree.
+"""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import func, select
@@ -12,10 +17,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from asapp.clock import utcnow
 from asapp.database import writing
 from asapp.extensions import db
-from asapp.leads.fields import HEADING_MAX, check_frame_hosts, check_words
-from asapp.models import ConsentText, OptInPage, User
+from asapp.leads.fields import HEADING_MAX, check_daily_limit, check_frame_hosts, check_words
+from asapp.models import ConsentText, OptInPage, Review, User
 
 SLUG_MAX = 60
+DAY = timedelta(days=1)  # of the limit: it begins with its first person
 
 
 def find_page(slug: str) -> OptInPage | None:
@@ -85,10 +91,16 @@ def all_texts(user_id: int) -> list[ConsentText]:
     )
 
 
-def save_page(page: OptInPage, heading: str, words: str, frame_hosts: str) -> ConsentText:
-    """Store what the advisor changed; new words make a new version. Raise InvalidFields. Commits."""
+def save_page(
+    page: OptInPage, heading: str, words: str, frame_hosts: str, daily_limit: str | None = None
+) -> ConsentText:
+    """Store what the advisor changed; new words make a new version. Raise InvalidFields. Commits.
+
+    daily_limit: as typed; None leaves it as it is.
+    """
     clean = check_words(heading, words)
     hosts = check_frame_hosts(frame_hosts)
+    limit = page.daily_limit if daily_limit is None else check_daily_limit(daily_limit)
     db.session.refresh(page, with_for_update=True)  # two tabs make two versions, one after the other
     text = current_text(page.user_id)
     if (text.heading, text.words) != clean:
@@ -97,9 +109,44 @@ def save_page(page: OptInPage, heading: str, words: str, frame_hosts: str) -> Co
         )
         text = ConsentText(user_id=page.user_id, version=newest + 1, **_stored(page.user, clean.heading, clean.words))
         db.session.add(text)
-    page.frame_hosts, page.changed_at = hosts, utcnow()
+    page.frame_hosts, page.daily_limit, page.changed_at = hosts, limit, utcnow()
     db.session.commit()
     return text
+
+
+def pause(page: OptInPage) -> None:
+    """Take no more sign-ups until the advisor resumes. Commits."""
+    db.session.refresh(page, with_for_update=True)
+    page.paused_at = page.paused_at or utcnow()
+    db.session.commit()
+
+
+def resume(page: OptInPage) -> None:
+    """Take sign-ups again. Commits."""
+    db.session.refresh(page, with_for_update=True)
+    page.paused_at = None
+    db.session.commit()
+
+
+def lock(user_id: int) -> OptInPage:
+    """Return the page as it is stored now, locked until the caller's transaction ends."""
+    query = select(OptInPage).where(OptInPage.user_id == user_id).with_for_update()
+    return db.session.scalars(query.execution_options(populate_existing=True)).one()
+
+
+def count_in(page: OptInPage, now: datetime) -> Review | None:
+    """Count a new person in the page's day; return why this one waits for the advisor, or None. The page is locked."""
+    if page.day_began_at is None or page.day_began_at <= now - DAY:
+        begin_day(page, now)
+    page.people_that_day += 1
+    if page.is_paused:
+        return Review.PAGE_PAUSED
+    return Review.OVER_LIMIT if page.people_that_day > page.daily_limit else None
+
+
+def begin_day(page: OptInPage, now: datetime) -> None:
+    """Count from zero again, in the caller's transaction."""
+    page.day_began_at, page.people_that_day = now, 0
 
 
 def change_firm(user_id: int, old_name: str, new_name: str) -> None:

@@ -13,10 +13,11 @@ from asapp.connections.connections import find_latest
 from asapp.csv_files import csv_header, csv_rows
 from asapp.extensions import db
 from asapp.leads.words import LABELS, Hold, Shown, meaning_of
-from asapp.models import Connection, Contact, Lead, LeadState, Unfollowed, User
-from asapp.models.lead import UNDELIVERED
+from asapp.models import Connection, Contact, Lead, LeadState, Review, Unfollowed, User
+from asapp.models.lead import IS_FOR_REVIEW, UNDELIVERED
 from asapp.models.search import fold
 from asapp.paging import PAGE_SIZE, Page
+from asapp.sync.allowance import allowance_of
 
 SEARCH_MAX = 200
 WORDS_MAX = 8
@@ -66,7 +67,9 @@ def hold_of(user: User, now: datetime) -> str | None:
     if not connection.partner.is_ready:
         return Hold.NOT_SET_UP
     paused_until = connection.partner.paused_until
-    return Hold.PAUSED if paused_until and paused_until > now else None
+    if paused_until and paused_until > now:
+        return Hold.PAUSED
+    return None if allowance_of(db.session(), connection.partner_id, now).has_room_for_leads() else Hold.NO_CALLS
 
 
 def shown_state(hold: str | None) -> ColumnElement[str]:
@@ -104,6 +107,12 @@ def count_by_state(user: User, now: datetime) -> Mapping[str, int]:
 
 def find_lead(user_id: int, public_id: str) -> Lead | None:
     return db.session.scalar(select(Lead).where(_of(user_id), Lead.public_id == public_id))
+
+
+def count_over_limit(user_id: int) -> int:
+    """Return how many people wait because the page had reached its limit."""
+    over = select(func.count()).where(is_of_present_firm(user_id), IS_FOR_REVIEW, Lead.why == Review.OVER_LIMIT)
+    return db.session.scalar(over) or 0
 
 
 def find_to_act_on(user: User, now: datetime) -> list[Line]:

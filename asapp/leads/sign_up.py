@@ -2,7 +2,8 @@
 
 Lead, consent and contact are stored in one transaction before anything else happens. The address is the person: signing up
 again, also under another name, adds to the first one's history and makes no second lead. A form that arrives twice counts
-once: its key is part of the history.
+once: its key is part of the history. So the history also tells how many people a form has served, whatever number of web
+processes there is: after twenty it has to be loaded again, and robots can't send one form thousands of times.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import insert, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from asapp.clock import utcnow
 from asapp.contacts import tombstones
@@ -19,15 +19,30 @@ from asapp.contacts.addresses import address_hash, address_key
 from asapp.contacts.twins import take_turns
 from asapp.database import writing
 from asapp.extensions import db
-from asapp.leads import consent, elsewhere
+from asapp.leads import consent, elsewhere, pages
 from asapp.leads.fields import Typed, check_typed
-from asapp.models import ConsentKind, ConsentSource, Contact, ContactSource, Lead, LeadState, OptInPage, User
+from asapp.models import (
+    ConsentEvent,
+    ConsentKind,
+    ConsentSource,
+    Contact,
+    ContactSource,
+    Lead,
+    LeadState,
+    OptInPage,
+    Review,
+    User,
+)
 from asapp.models.columns import new_public_id
 from asapp.models.search import search_key
 from asapp.vault import Vault
 
-TRIES = 5  # one is enough, unless somebody erases the person at this very moment
 DETAILS_KEPT = 100  # sign-ups of one person whose name and client address are kept
+FORM_SERVES = 20  # people; a tablet that is handed round loads the form for each
+
+
+class FormUsedUp(Exception):
+    """This form has served as many people as one may: it has to be loaded again."""
 
 
 class Seen(NamedTuple):
@@ -43,10 +58,11 @@ class FirmChanged(Exception):
 
 
 def sign_up(page: OptInPage, typed: Typed, seen: Seen, vault: Vault) -> int:
-    """Store a sign-up and return the lead's id. Raise InvalidFields or FirmChanged. Commits.
+    """Store a sign-up and return the lead's id. Raise InvalidFields, FirmChanged or FormUsedUp. Commits.
 
     What can be known before is looked up before: on SQLite everybody who signs up at this moment waits for the writing alone.
-    Where the person was erased by then, or stored by another form, it is looked up again.
+    Those who sign up with one advisor take turns, so that the page's limits hold to the person, a move or an erasure is done
+    by then or waits, and nobody is stored twice.
     """
     clean = check_typed(typed)
     user_id, partner = page.user_id, page.user.partner
@@ -54,36 +70,42 @@ def sign_up(page: OptInPage, typed: Typed, seen: Seen, vault: Vault) -> int:
         raise LookupError("an advisor without a firm has no page")
     partner_id = partner.id
     hashed = address_hash(clean.email, address_key(db.session(), partner, vault))
-    for _ in range(TRIES):
-        is_known = _find(user_id, hashed) is not None
+    db.session.commit()
+    with writing():
+        take_turns(user_id)
+        if db.session.scalar(select(User.partner_id).where(User.id == user_id)) != partner_id:
+            db.session.rollback()
+            raise FirmChanged
+        page = pages.lock(user_id)
+        lead = _lock_known(user_id, hashed)
+        if _count_served(seen.key, lead) >= FORM_SERVES:
+            db.session.rollback()
+            raise FormUsedUp
+        if lead is None:
+            lead_id = _insert(user_id, partner_id, clean, hashed, seen, pages.count_in(page, utcnow()))
+        else:
+            lead_id = lead.id
+            _add_to(lead, clean, seen)
         db.session.commit()
-        with writing():
-            lead_id = _store(user_id, partner_id, clean, hashed, seen, is_known)
-            db.session.commit()
-        if lead_id is not None:
-            return lead_id
-    raise RuntimeError("the person's lead was erased or stored each time")
-
-
-def _store(user_id: int, partner_id: int, clean: Typed, hashed: bytes, seen: Seen, is_known: bool) -> int | None:
-    """Return the id of the lead, or None if it isn't known, or isn't unknown, any more. Raise FirmChanged."""
-    take_turns(user_id)  # a move of the advisor is done by now, or waits until this is stored
-    if db.session.scalar(select(User.partner_id).where(User.id == user_id)) != partner_id:
-        db.session.rollback()
-        raise FirmChanged
-    lead_id = _add_to(user_id, hashed, clean, seen) if is_known else _insert(user_id, partner_id, clean, hashed, seen)
-    if lead_id is None:
-        db.session.rollback()
     return lead_id
 
 
-def _find(user_id: int, hashed: bytes) -> int | None:
-    return db.session.scalar(select(Lead.id).where(Lead.user_id == user_id, Lead.address_hash == hashed))
+def _lock_known(user_id: int, hashed: bytes) -> Lead | None:
+    """Return the lead of the person with this address, locked; None for a new person, or one who was erased just now."""
+    query = select(Lead).where(Lead.user_id == user_id, Lead.address_hash == hashed).with_for_update()
+    return db.session.scalar(query.execution_options(populate_existing=True))
 
 
-def _insert(user_id: int, partner_id: int, clean: Typed, hashed: bytes, seen: Seen) -> int | None:
-    """Return the id of the new lead, whose contact and consent are stored with it; None if this person is known by now."""
-    dialect = sqlite if db.engine.dialect.name == "sqlite" else postgresql
+def _count_served(key: str, known: Lead | None) -> int:
+    """Return how many people other than this one have signed up with the form, FORM_SERVES at most."""
+    served = select(ConsentEvent.lead_id).where(ConsentEvent.key == key)
+    if known is not None:
+        served = served.where(ConsentEvent.lead_id != known.id)
+    return len(db.session.scalars(served.limit(FORM_SERVES)).all())
+
+
+def _insert(user_id: int, partner_id: int, clean: Typed, hashed: bytes, seen: Seen, review: Review | None) -> int:
+    """Store a new lead with its contact and consent; return the lead's id. review: why it waits for the advisor first."""
     now = utcnow()
     who: dict[str, Any] = {
         "user_id": user_id,
@@ -100,38 +122,27 @@ def _insert(user_id: int, partner_id: int, clean: Typed, hashed: bytes, seen: Se
         "partner_id": partner_id,
         "contact_id": db.session.scalar(of_contact.returning(Contact.id)),
         "details": {seen.key: _details(clean, seen)},
-        "state": LeadState.RECEIVED,
+        "state": LeadState.FOR_REVIEW if review else LeadState.RECEIVED,
+        "why": review,
         "next_attempt_at": now,
         "signed_up_at": now,
         "asked_again_at": hidden_at,  # so that the advisor is told
         "changed_at": now,
     }
-    statement = dialect.insert(Lead).values(who | of_lead)
-    statement = statement.on_conflict_do_nothing(index_elements=["user_id", "address_hash"])
-    lead_id: int | None = db.session.scalar(statement.returning(Lead.id))
-    if lead_id is not None:
-        _record(lead_id, seen, now)
-        tombstones.end_erasure(user_id, hashed)
+    lead_id = db.session.scalars(insert(Lead).values(who | of_lead).returning(Lead.id)).one()
+    _record(lead_id, seen, now)
+    tombstones.end_erasure(user_id, hashed)
     return lead_id
 
 
-def _add_to(user_id: int, hashed: bytes, clean: Typed, seen: Seen) -> int | None:
-    """Add to the history of a person who is known, and return the lead's id; None if the person was erased meanwhile.
-
-    The name that came first stays.
-    """
-    lead = db.session.scalars(
-        select(Lead).where(Lead.user_id == user_id, Lead.address_hash == hashed).with_for_update()
-    ).one_or_none()
-    if lead is None:
-        return None
+def _add_to(lead: Lead, clean: Typed, seen: Seen) -> None:
+    """Add to the history of a person who is known; the name that came first stays."""
     now = utcnow()
     if _record(lead.id, seen, now):
         lead.asked_again_at = lead.changed_at = now
         if len(lead.details) < DETAILS_KEPT:
             lead.details = {**lead.details, seen.key: _details(clean, seen)}
-        elsewhere.send_again(user_id, lead.partner_id, [lead.id])
-    return lead.id
+        elsewhere.send_again(lead.user_id, lead.partner_id, [lead.id])
 
 
 def _record(lead_id: int, seen: Seen, now: datetime) -> bool:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from asapp.fixed_by import FixedBy
-from asapp.models import ConsentKind, ConsentSource, Lead, LeadState, LinkedKind
+from asapp.models import ConsentKind, ConsentSource, Lead, LeadState, LinkedKind, Review
 from asapp.salesforce.fields import label_of
 
 
@@ -24,6 +24,7 @@ class Shown(StrEnum):
     CONVERTED = "converted"
     OPTED_OUT = "opted_out"
     DELETED = "deleted"
+    FOR_REVIEW = "for_review"
 
 
 LABELS: Mapping[str, str] = {
@@ -33,6 +34,7 @@ LABELS: Mapping[str, str] = {
     Shown.LINKED: "Linked",
     Shown.REFUSED: "Refused",
     Shown.PLEASE_CHECK: "Please check",
+    Shown.FOR_REVIEW: "Waits for you",
     Shown.CONVERTED: "Converted",
     Shown.OPTED_OUT: "Opted out",
     Shown.DELETED: "Deleted",
@@ -44,6 +46,7 @@ TONES: Mapping[str, str] = {
     Shown.LINKED: "good",
     Shown.REFUSED: "bad",
     Shown.PLEASE_CHECK: "warn",
+    Shown.FOR_REVIEW: "warn",
     Shown.CONVERTED: "good",
     Shown.OPTED_OUT: "",
     Shown.DELETED: "",
@@ -58,6 +61,7 @@ class Hold(StrEnum):
     DISCONNECTED = "disconnected"
     NEEDS_RECONNECT = "needs_reconnect"
     PAUSED = "paused"
+    NO_CALLS = "no_calls"
 
 
 HOLDS: Mapping[str, str] = {
@@ -66,6 +70,8 @@ HOLDS: Mapping[str, str] = {
     Hold.DISCONNECTED: "Salesforce is disconnected. Leads are kept here and go out when you connect again.",
     Hold.NEEDS_RECONNECT: "Your connection to Salesforce needs renewing. Leads are kept here and go out when you connect again.",
     Hold.PAUSED: "Your firm has used its Salesforce calls for now. Leads are kept here and go out by themselves.",
+    Hold.NO_CALLS: "Sign-ups at your firm have used the Salesforce calls that are set aside for them. Leads are kept here and go "
+    "out by themselves within a day. Syncs go on as always.",
 }
 
 _BY_ADVISORSTREAM = "AdvisorStream's team puts that right. Then it goes out by itself."
@@ -75,6 +81,8 @@ WAITS: Mapping[str, str] = {
     "checked": "You have looked, and it wasn't there. It is on its way.",
     "request_limit": "Your firm has used its Salesforce calls for now. It goes out by itself.",
     "share_used_up": "AdvisorStream's share of your firm's Salesforce calls is used up. It goes out by itself.",
+    "leads_share_used_up": "Sign-ups at your firm have used the Salesforce calls that are set aside for them. It goes out by "
+    "itself within a day.",
     "row_locked": "Salesforce was busy with other changes. It goes out by itself.",
     "record_locked": "An approval in Salesforce has locked a record for now. It goes out by itself.",
     "no_connection": "We couldn't reach Salesforce. It goes out by itself.",
@@ -108,6 +116,11 @@ UNFOLLOWED: Mapping[str, str] = {
     "double": "Merged in Salesforce with somebody else who signed up on your page. Inactive here.",
     "reassigned": "Somebody else's in Salesforce now, where we can't see whether this person opts out. Inactive here.",
     "gone": "Deleted for good in Salesforce, or hidden from you: it doesn't say which. Inactive here.",
+}
+
+REVIEWS: Mapping[str, str] = {
+    Review.OVER_LIMIT: "Your page had reached its limit for the day. Stored here; it goes out when you press Send them.",
+    Review.PAGE_PAUSED: "The form was open when you paused your page. Stored here; it goes out when you press Send them.",
 }
 
 CHECKS: Mapping[str, str] = {
@@ -381,6 +394,8 @@ def meaning_of(lead: Lead, shown: str, hold: str | None) -> str:
         return HOLDS[hold] if hold else WAITS.get(lead.why or "", WAITS_OTHERWISE)
     if shown == Shown.REFUSED:
         return refusal_of(lead).short
+    if shown == Shown.FOR_REVIEW:
+        return REVIEWS[lead.why or Review.OVER_LIMIT]
     if shown == Shown.PLEASE_CHECK:
         return CHECKS.get(lead.why or "", CHECKS["out_of_sight"])
     if shown == Shown.OPTED_OUT:

@@ -29,6 +29,7 @@ from asapp.models.lead import (
     LeadState,
     LinkedKind,
     OptInPage,
+    Review,
     Unfollowed,
 )
 from asapp.models.mail import WaitingKind, WaitingMail
@@ -75,6 +76,7 @@ __all__ = [
     "PasswordLinkKind",
     "PendingGrant",
     "Reason",
+    "Review",
     "Role",
     "RunChange",
     "RunPhase",

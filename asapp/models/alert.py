@@ -19,6 +19,7 @@ class AlertKind(StrEnum):
     OPT_OUTS_SOON = "opt_outs_soon"
     OPT_OUTS_UNKNOWN = "opt_outs_unknown"
     HELD = "held"
+    FLOOD = "flood"
     # of a partner, for every admin
     PAUSED = "paused"
     APP_REFUSED = "app_refused"

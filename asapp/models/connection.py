@@ -113,10 +113,10 @@ class Connection(SealsColumns, Base):
     leads_known_until: Mapped[datetime | None] = mapped_column(UTCDateTime)  # as opt_outs_known_until, for leads
     lead_fields_read: Mapped[str | None] = mapped_column(String(255))  # as opt_out_field_read
     leads_trouble: Mapped[str | None] = mapped_column(String(60))  # why they can't be followed: a key of leads/words.py
-    email_encrypted: Mapped[bool] = mapped_column(
-        default=False, server_default=false()
-    )  # nobody can be asked for by address
-    leads_rung_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # a delivery is on its way since
+    # nobody can be asked for by address
+    email_encrypted: Mapped[bool] = mapped_column(default=False, server_default=false())
+    leads_rung_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # a delivery is enqueued since
+    leads_not_before: Mapped[datetime | None] = mapped_column(UTCDateTime)  # the next delivery (leads/outbox.py)
 
     user: Mapped[User] = relationship()
     partner: Mapped[Partner] = relationship()

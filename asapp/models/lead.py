@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from asapp.models.user import User
 
 
+DAILY_LIMIT = 500  # people a page takes in a day, until its advisor says otherwise
 ADVISOR = "\ue000"  # one character, never typed: no text grows longer than its column
 
 
@@ -46,6 +47,11 @@ class OptInPage(Base):
     slug: Mapped[str] = mapped_column(String(80), unique=True)
     # Origins separated by spaces that may show the page in a frame; empty: none.
     frame_hosts: Mapped[str] = mapped_column(String(1000), default="")
+    # So many new people a day; who comes beyond waits for the advisor. A day begins with its first person.
+    daily_limit: Mapped[int] = mapped_column(default=DAILY_LIMIT)
+    day_began_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    people_that_day: Mapped[int] = mapped_column(default=0)
+    paused_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # by the advisor; empty: it takes sign-ups
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
     changed_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
 
@@ -54,6 +60,10 @@ class OptInPage(Base):
     @property
     def may_be_framed(self) -> bool:
         return bool(self.frame_hosts)
+
+    @property
+    def is_paused(self) -> bool:
+        return self.paused_at is not None
 
 
 @append_only
@@ -98,7 +108,15 @@ class LeadState(StrEnum):
     CONVERTED = "converted"
     REFUSED = "refused"
     PLEASE_CHECK = "please_check"  # it may be in Salesforce where the user can't see it
+    FOR_REVIEW = "for_review"  # stored; it goes out when the advisor has looked. Why: Review
     ERASED = "erased"
+
+
+class Review(StrEnum):
+    """Why a lead waits for its advisor to look before it goes out. It stands in `why`."""
+
+    OVER_LIMIT = "over_limit"  # more people than the page takes in a day
+    PAGE_PAUSED = "page_paused"  # the form was open when the page was paused
 
 
 class LinkedKind(StrEnum):
@@ -117,6 +135,8 @@ class Unfollowed(StrEnum):
 
 UNDELIVERED = (LeadState.RECEIVED, LeadState.WAITING, LeadState.SENDING)
 IS_UNDELIVERED = text("state IN ('received', 'waiting', 'sending')")
+IS_FOR_REVIEW = text("state = 'for_review'")  # as text in queries, too: SQLite takes the index only for this condition
+OUTSIDE_SALESFORCE = (*UNDELIVERED, LeadState.REFUSED, LeadState.PLEASE_CHECK, LeadState.FOR_REVIEW)
 IN_SALESFORCE = (LeadState.SENT, LeadState.LINKED, LeadState.CONVERTED)
 
 
@@ -132,6 +152,14 @@ class Lead(Base):
         UniqueConstraint("user_id", "address_hash"),
         Index(
             "ix_leads_due", "user_id", "next_attempt_at", sqlite_where=IS_UNDELIVERED, postgresql_where=IS_UNDELIVERED
+        ),
+        Index(
+            "ix_leads_for_review",
+            "user_id",
+            "partner_id",
+            "why",
+            sqlite_where=IS_FOR_REVIEW,
+            postgresql_where=IS_FOR_REVIEW,
         ),
         Index("ix_leads_salesforce_id", "connection_id", "salesforce_id"),
         Index("ix_leads_newest", "user_id", "id"),
@@ -238,6 +266,7 @@ class ConsentEvent(Base):
         one_of("kind", ConsentKind),
         one_of("source", ConsentSource),
         UniqueConstraint("lead_id", "key"),
+        Index("ix_consent_events_key", "key"),  # how many people a form has served
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

@@ -22,13 +22,12 @@ from asapp.models import (
     Contact,
     Departure,
     Lead,
-    LeadState,
     Partner,
     Role,
     SyncRun,
     User,
 )
-from asapp.models.lead import UNDELIVERED
+from asapp.models.lead import OUTSIDE_SALESFORCE
 from asapp.models.run import ACTIVE
 from asapp.models.user import EMPTIED
 from asapp.partners.partners import PartnerRow, list_partners
@@ -36,7 +35,6 @@ from asapp.sync.allowance import Allowance, allowances
 from asapp.sync.departures import waiting_for_decision
 
 TOKEN_LIFE = timedelta(days=30)  # Salesforce may end a token that was not used for so long
-WAITING = (*UNDELIVERED, LeadState.REFUSED, LeadState.PLEASE_CHECK)
 COLUMNS = (
     *("advisor", "email", "state", "needs_attention", "last_good_sync", "opt_outs_known_until", "active_contacts"),
     *("leads_waiting", "next_sync", "token_days_left"),
@@ -154,7 +152,7 @@ def make_board(partner: Partner, now: datetime) -> Board:
     )
     waiting = _by_id(
         select(Lead.user_id, func.count())
-        .where(Lead.user_id.in_(theirs), Lead.partner_id == partner.id, Lead.state.in_(WAITING))
+        .where(Lead.user_id.in_(theirs), Lead.partner_id == partner.id, Lead.state.in_(OUTSIDE_SALESFORCE))
         .group_by(Lead.user_id)
     )
     connections = select(Connection.id).where(Connection.user_id.in_(theirs))

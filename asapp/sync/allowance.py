@@ -1,7 +1,10 @@
 """How much of a firm's Salesforce API allowance we may use.
 
 The org counts the calls of all its users and apps over 24 hours. Our share is a part of that total, set per partner: our own
-calls stay within it, whoever asked for them. Scheduled runs stop earlier, as soon as the org as a whole has used 90 %.
+calls stay within it, whatever they are for. Scheduled runs stop earlier, as soon as the org as a whole has used 90 %.
+
+Deliveries of leads take a quarter of the share at most: anyone can sign up, and the syncs must not pay for it. When the
+quarter is used up, leads wait and the firm's syncs go on.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, select, true
 from sqlalchemy.orm import Session
 
 from asapp.models import ApiUsage, Partner, RunTrigger
@@ -21,6 +24,9 @@ HOUR = timedelta(hours=1)
 ORG_FULL = 0.9
 ORG_PAUSE = timedelta(hours=1)  # then the org is asked again
 FRESH = timedelta(hours=6)  # older figures of the org say nothing about now
+LEADS_PART = 4  # of the share, one in so many calls
+A_ROUND = 3  # calls: look for contacts, look for leads, create
+LEADS_USED_UP = "leads_share_used_up"  # a key of leads/words.py
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,20 @@ class Allowance:
     share: int | None  # what we may use of them; None until the org has told its total
     org_used: int | None
     org_allowed: int | None
+    lead_calls: int = 0  # of ours, to deliver leads
+
+    @property
+    def leads_share(self) -> int | None:
+        """How many of our calls may deliver leads: a quarter, and of a tiny share what one round takes."""
+        return None if self.share is None else max(self.share // LEADS_PART, min(self.share, A_ROUND))
+
+    @property
+    def leads_used(self) -> float:
+        """The used part of leads_share, from 0 to 1; 0 until the org has told its total."""
+        return min(self.lead_calls / self.leads_share, 1.0) if self.leads_share else 0.0
+
+    def has_room_for_leads(self, calls: int = A_ROUND) -> bool:
+        return self.leads_share is None or self.lead_calls + calls <= self.leads_share
 
     @property
     def is_share_used_up(self) -> bool:
@@ -45,24 +65,34 @@ class Allowance:
         if self.is_org_full and trigger == RunTrigger.SCHEDULED:
             raise LimitReached("org_nearly_full")
 
+    def check_leads(self, calls: int) -> None:
+        """Raise LimitReached if a delivery of leads must not make so many more calls."""
+        if not self.has_room_for_leads(calls):
+            raise LimitReached(LEADS_USED_UP)
+        self.check(RunTrigger.MANUAL)
+
 
 def allowance_of(session: Session, partner_id: int, now: datetime) -> Allowance:
     """Read the figures of a partner; joins the caller's transaction."""
-    ours = _our_calls(now).where(ApiUsage.partner_id == partner_id).scalar_subquery()
-    row = session.execute(_figures().add_columns(ours.label("ours")).where(Partner.id == partner_id)).one()
-    return _allowance(row, row.ours, now)
+    ours = _our_calls(now).where(ApiUsage.partner_id == partner_id).subquery()
+    figures = _figures().add_columns(ours.c.calls, ours.c.lead_calls).join(ours, true())
+    row = session.execute(figures.where(Partner.id == partner_id)).one()
+    return _allowance(row, row.calls, row.lead_calls, now)
 
 
 def allowances(session: Session, now: datetime) -> dict[str, Allowance]:
     """Read the figures of all enabled partners, by slug."""
     by_partner = _our_calls(now).add_columns(ApiUsage.partner_id).group_by(ApiUsage.partner_id)
-    ours = {partner_id: calls for calls, partner_id in session.execute(by_partner)}
+    ours = {partner_id: (calls, lead_calls) for calls, lead_calls, partner_id in session.execute(by_partner)}
     rows = session.execute(_figures().where(Partner.is_enabled).order_by(Partner.slug))
-    return {row.slug: _allowance(row, ours.get(row.id), now) for row in rows}
+    return {row.slug: _allowance(row, *ours.get(row.id, (0, 0)), now) for row in rows}
 
 
-def _our_calls(now: datetime) -> Select[int]:
-    return select(func.coalesce(func.sum(ApiUsage.calls), 0)).where(ApiUsage.hour > now - DAY - HOUR)
+def _our_calls(now: datetime) -> Select[*tuple[Any, ...]]:
+    return select(
+        func.coalesce(func.sum(ApiUsage.calls), 0).label("calls"),
+        func.coalesce(func.sum(ApiUsage.lead_calls), 0).label("lead_calls"),
+    ).where(ApiUsage.hour > now - DAY - HOUR)
 
 
 def _figures() -> Select[*tuple[Any, ...]]:
@@ -76,14 +106,15 @@ def _figures() -> Select[*tuple[Any, ...]]:
     )
 
 
-def _allowance(row: Any, ours: int | None, now: datetime) -> Allowance:
+def _allowance(row: Any, calls: int, lead_calls: int, now: datetime) -> Allowance:
     allowed = row.org_calls_allowed
     is_fresh = row.org_calls_seen_at is not None and now - row.org_calls_seen_at < FRESH
     return Allowance(
-        ours=ours or 0,
+        ours=calls,
         share=allowed * row.api_share_percent // 100 if allowed else None,
         org_used=row.org_calls_used if is_fresh else None,
         org_allowed=allowed,
+        lead_calls=lead_calls,
     )
 
 

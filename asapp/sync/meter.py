@@ -70,12 +70,12 @@ def count_each_call(engine: Engine, partner_id: int) -> Callable[[], None]:
     return count
 
 
-def count_call(session: Session, partner_id: int, now: datetime) -> None:
+def count_call(session: Session, partner_id: int, now: datetime, *, is_for_leads: bool = False) -> None:
     """Add one to our own calls of this hour; joins the caller's transaction."""
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    for_leads = int(is_for_leads)
     statement = dialect.insert(ApiUsage).values(
-        partner_id=partner_id, hour=now.replace(minute=0, second=0, microsecond=0), calls=1
+        partner_id=partner_id, hour=now.replace(minute=0, second=0, microsecond=0), calls=1, lead_calls=for_leads
     )
-    session.execute(
-        statement.on_conflict_do_update(index_elements=["partner_id", "hour"], set_={"calls": ApiUsage.calls + 1})
-    )
+    more = {"calls": ApiUsage.calls + 1, "lead_calls": ApiUsage.lead_calls + for_leads}
+    session.execute(statement.on_conflict_do_update(index_elements=["partner_id", "hour"], set_=more))

@@ -37,6 +37,10 @@ ALERTS = {
         "Opt-outs are not known: {number:,} advisors' contacts are inactive",
     ),
     AlertKind.HELD: ("1 advisor has to decide on a held sync", "{number:,} advisors have to decide on held syncs"),
+    AlertKind.FLOOD: (
+        "1 advisor's sign-up page has reached its limit for the day",
+        "{number:,} advisors' sign-up pages have reached their limit for the day",
+    ),
     AlertKind.PAUSED: ("Syncs pause: the API allowance is used up",) * 2,
     AlertKind.APP_REFUSED: ("Salesforce refuses the Consumer Key or Secret, or has moved to another address",) * 2,
     AlertKind.RUNS_FAIL: ("Syncs fail for half of the firm or more",) * 2,

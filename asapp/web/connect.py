@@ -65,7 +65,7 @@ def callback() -> ResponseReturnValue:
 
 def ring_for_leads() -> None:
     """Leads from before the connection go out on connecting."""
-    outbox.ring_for(person().id, queues().ring_for_leads)
+    outbox.enqueue_for(person().id, queues().ring_for_leads)
 
 
 def ask_about(outcome: str) -> None:

@@ -20,7 +20,7 @@ from asapp.leads.queries import Line, Wanted
 from asapp.models import Action, Contact, ContactSource, Lead, OptInPage
 from asapp.salesforce.hosts import is_salesforce_url, record_url
 from asapp.web.access import actor, advisor_required
-from asapp.web.current import config, queues
+from asapp.web.current import config, person, queues
 from asapp.web.files import as_file, csv_file
 from asapp.web.filters import counted
 from asapp.web.htmx import go_to, wants_part
@@ -52,6 +52,7 @@ def index() -> ResponseReturnValue:
         snippet=snippet_of(page),
         code=qr_inline(page),
         hold=words.HOLDS[hold] if hold else None,
+        over_limit=queries.count_over_limit(current_user.id),
         to_act_on=queries.find_to_act_on(current_user, now),
         asking_again=queries.find_asking_again(current_user.id),
         trouble=words.trouble_of(connection.leads_trouble, connection.partner.opt_out_field) if connection else None,
@@ -97,7 +98,7 @@ def retry() -> ResponseReturnValue:
     """Send one refused lead again, or all of them."""
     count = actions.retry_all(current_user.id) if request.form.get("all") == "1" else int(actions.retry(get_lead()))
     if count:
-        ring()
+        enqueue()
         flash(f"{counted(count, 'lead')} on the way again.", "good")
     else:
         flash("There was nothing to send again.", "plain")
@@ -113,7 +114,7 @@ def check() -> ResponseReturnValue:
         if actions.is_there(lead):
             flash("Noted as sent. As nobody can see whether this person opts out, nothing is written to them.", "good")
     elif actions.send_after_all(lead):
-        ring()
+        enqueue()
         flash("On the way.", "good")
     return go_to(url_for("leads.index"))
 
@@ -125,13 +126,26 @@ def noted() -> ResponseReturnValue:
     return go_to(url_for("leads.index"))
 
 
+@blueprint.post("/send-reviewed", endpoint="send_reviewed")
+@advisor_required
+def send_reviewed() -> ResponseReturnValue:
+    """The advisor has looked at those who wait: they go out."""
+    count = actions.send_reviewed(person())
+    if count:
+        enqueue()
+        flash(f"{counted(count, 'lead')} on the way.", "good")
+    else:
+        flash("Nobody was waiting for you.", "plain")
+    return go_to(url_for("leads.index"))
+
+
 def get_lead() -> Lead:
     """Return the lead that a form or an address names; another advisor's is 404."""
     return queries.find_lead(current_user.id, request.values.get("lead", "")[:36]) or abort(404)
 
 
-def ring() -> None:
-    outbox.ring_for(current_user.id, queues().ring_for_leads)
+def enqueue() -> None:
+    outbox.enqueue_for(current_user.id, queues().ring_for_leads)
 
 
 # ---- The sign-up page: its address, code, snippet and words
@@ -142,7 +156,8 @@ def ring() -> None:
 def edit_page() -> ResponseReturnValue:
     page = pages.get_page(current_user)
     text = pages.current_text(current_user.id)
-    return page_form(page, {"heading": text.heading, "words": text.words, "frame_hosts": page.frame_hosts})
+    stored = {"frame_hosts": page.frame_hosts, "daily_limit": str(page.daily_limit)}
+    return page_form(page, {"heading": text.heading, "words": text.words, **stored})
 
 
 @blueprint.post("/page", endpoint="save_page")
@@ -150,11 +165,26 @@ def edit_page() -> ResponseReturnValue:
 def save_page() -> ResponseReturnValue:
     page = pages.get_page(current_user)
     typed = {name: request.form.get(name, "") for name in ("heading", "words", "frame_hosts")}
+    typed["daily_limit"] = request.form.get("daily_limit", str(page.daily_limit))
     try:
         text = pages.save_page(page, **typed)
     except InvalidFields as refusal:
         return page_form(page, typed, refusal.errors), 422
     flash(f"Saved. Your page shows version {text.version} of its words.", "good")
+    return go_to(url_for("leads.index"))
+
+
+@blueprint.post("/page/pause", endpoint="pause_page")
+@advisor_required
+def pause_page() -> ResponseReturnValue:
+    """Pause the sign-up page, or take sign-ups again."""
+    page = pages.get_page(person())
+    if request.form.get("do") == "resume":
+        pages.resume(page)
+        flash("Your sign-up page takes sign-ups again.", "good")
+    else:
+        pages.pause(page)
+        flash("Your sign-up page is paused. It says that sign-ups are closed just now.", "good")
     return go_to(url_for("leads.index"))
 
 
@@ -243,9 +273,9 @@ def erase(contact_id: int) -> ResponseReturnValue:
 # ---- Somebody whose contact was removed with a connection; the lead, and what was agreed to, stay
 
 
-@blueprint.get("/person")
+@blueprint.get("/person", endpoint="person")
 @advisor_required
-def person() -> ResponseReturnValue:
+def show_person() -> ResponseReturnValue:
     lead = get_lead()
     if lead.contact_id:
         return go_to(url_for("contacts.show", contact_id=lead.contact_id))

@@ -21,7 +21,7 @@ from asapp.extensions import csrf, db, limiter
 from asapp.fields import InvalidFields
 from asapp.leads import outbox, pages
 from asapp.leads.fields import Typed
-from asapp.leads.sign_up import FirmChanged, Seen, sign_up
+from asapp.leads.sign_up import FirmChanged, FormUsedUp, Seen, sign_up
 from asapp.models import ConsentText, OptInPage
 from asapp.web.current import config, queues, vault
 from asapp.web.headers import content_policy
@@ -38,6 +38,8 @@ FRAMES_REMEMBERED = 1000
 TOO_FAST = "That was very quick. Check what you entered, then press Sign up once more."
 TOO_MANY = "Many people have just signed up from where you are. Wait a minute, then press Sign up once more."
 TOO_OLD = "This page has been open for a long time. Press Sign up once more."
+USED_UP = "Several people have signed up with this form. What you entered is still here: press Sign up once more."
+CLOSED = "Sign-ups are closed just now. What you entered is still here: try again later, or come back to this page."
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class Token:
 @blueprint.get("/<slug>")
 def show(slug: str) -> ResponseReturnValue:
     page = get_page(slug)
+    if page.is_paused:
+        return framed(page, make_response(render_template("optin/closed.html", page=page)))
     return form(page, pages.current_text(page.user_id), Typed())
 
 
@@ -99,7 +103,9 @@ def take_form(page: OptInPage) -> ResponseReturnValue:
     typed = typed_now()
     token, text = shown_before(page)
     if token is None or text is None or token.age_s > MOST_AGE_S or is_of_earlier_firm(page, token):
-        return form(page, pages.current_text(page.user_id), typed, again=TOO_OLD)
+        return form(page, pages.current_text(page.user_id), typed, again=CLOSED if page.is_paused else TOO_OLD)
+    if was_opened_while_paused(page, token):
+        return form(page, text, typed, token, again=CLOSED)
     if token.age_s < LEAST_AGE_S:
         return form(page, text, typed, token, again=TOO_FAST)
     user_id, answer = page.user_id, thank(page)  # nothing is read of the page once it is stored
@@ -109,8 +115,10 @@ def take_form(page: OptInPage) -> ResponseReturnValue:
         return form(page, text, typed, token, errors=refusal.errors)
     except FirmChanged:
         return form(page, pages.current_text(user_id), typed, again=TOO_OLD)
+    except FormUsedUp:
+        return form(page, text, typed, again=USED_UP)  # the words that one has ticked, with a fresh token
     with writing():
-        outbox.ring_for(user_id, queues().ring_for_leads)
+        outbox.enqueue_for(user_id, queues().ring_for_leads)
     return answer
 
 
@@ -124,6 +132,11 @@ def is_of_earlier_firm(page: OptInPage, token: Token) -> bool:
     """Was the form opened when the advisor was with another firm? What one agrees to names that one."""
     moved_at = page.user.moved_at
     return moved_at is not None and token.made_at < moved_at.timestamp()
+
+
+def was_opened_while_paused(page: OptInPage, token: Token) -> bool:
+    """Such a form was never shown as one to fill in, or it was told before that sign-ups are closed."""
+    return page.paused_at is not None and token.made_at >= page.paused_at.timestamp()
 
 
 def get_page(slug: str) -> OptInPage:

@@ -16,8 +16,9 @@ from asapp.connections.tokens import StoredTokens
 from asapp.database import writing
 from asapp.extensions import db
 from asapp.fixed_by import FixedBy
+from asapp.leads import actions, pages
 from asapp.mail import Fate, Letter
-from asapp.models import AlertMail, Connection, Partner, PartnerCheck, User
+from asapp.models import AlertMail, Connection, Lead, Partner, PartnerCheck, User
 from asapp.partners import checks
 from asapp.salesforce.errors import Misconfigured
 from asapp.simulator import Answer, Running
@@ -25,6 +26,7 @@ from asapp.sync.meter import count_call
 from tests.connecting import KEY as DESK_KEY
 from tests.connecting import Desk
 from tests.factories import make_admin, make_advisor, make_synced_connection
+from tests.signing_up import make_page, someone_signs_up
 from tests.syncing import KEY, SECRET, Office, contacts_here
 
 
@@ -323,3 +325,56 @@ def a_day_passes() -> None:
         mail.due_at = mail.due_at - timedelta(hours=24) if mail.due_at else None
         mail.sent_at = mail.sent_at - timedelta(hours=24) if mail.sent_at else None
     db.session.commit()
+
+
+def flood(advisor: User) -> None:
+    """Let more people sign up than the advisor's page takes in a day."""
+    make_page(advisor).daily_limit = 2
+    db.session.commit()
+    for number in range(5):
+        someone_signs_up(advisor, f"p{number}@example.com")
+
+
+def test_more_sign_ups_than_the_page_takes_in_a_day(app: Flask, ada: User) -> None:
+    advisor = make_synced_connection(make_advisor(name="Amara Okafor")).user
+    assert look() == {}
+    flood(advisor)
+
+    assert look() == {"flood": 1}
+    (letter,) = sent()
+    assert letter.to == advisor.email
+    assert "its limit of 2 people for the day. 3 more have signed up" in letter.text
+    assert "https://my.example.com/leads" in letter.text
+    assert "example.com/settings" not in letter.text
+    assert "p0@" not in letter.text
+
+    actions.send_reviewed(advisor)
+    assert look() == {}
+    assert sent() == []
+
+
+@pytest.mark.parametrize("end", ["the limit is raised", "the day is over", "they were erased"])
+def test_a_flood_that_is_over(app: Flask, end: str) -> None:
+    advisor = make_synced_connection(make_advisor(name="Amara Okafor")).user
+    flood(advisor)
+    assert look() == {"flood": 1}
+
+    page = make_page(advisor)
+    if end == "the limit is raised":
+        page.daily_limit = 5
+    elif end == "the day is over":
+        page.day_began_at = utcnow() - timedelta(hours=24, seconds=1)
+    else:
+        for number in range(2, 5):
+            actions.erase_lead(db.session.query(Lead).filter_by(email=f"p{number}@example.com").one())
+    db.session.commit()
+
+    assert look() == {}
+
+
+def test_who_was_filling_in_the_form_of_a_page_that_was_paused_is_no_flood(app: Flask) -> None:
+    advisor = make_synced_connection(make_advisor(name="Amara Okafor")).user
+    pages.pause(make_page(advisor))
+    someone_signs_up(advisor)
+
+    assert look() == {}

@@ -21,7 +21,7 @@ from asapp.simulator.answers import Answer
 from asapp.simulator.org import Org
 from asapp.simulator.server import Running
 from tests.factories import make_advisor, make_connection
-from tests.signing_up import PostOffice, someone_signs_up
+from tests.signing_up import PostOffice, make_page, someone_signs_up
 
 
 @pytest.fixture
@@ -259,16 +259,16 @@ def test_leads_from_before_the_connection_go_out_on_connecting(office: PostOffic
     someone_signs_up(office.advisor)
     office.deliver()
     assert office.lead().state == LeadState.RECEIVED
-    rung: list[int] = []
-    outbox.ring_for(office.advisor.id, lambda ids: not rung.extend(ids))
-    assert rung == []
+    enqueued: list[int] = []
+    outbox.enqueue_for(office.advisor.id, lambda ids: not enqueued.extend(ids))
+    assert enqueued == []
 
     office.connection.status = "connected"
     db.session.commit()
-    outbox.ring_for(office.advisor.id, lambda ids: not rung.extend(ids))
+    outbox.enqueue_for(office.advisor.id, lambda ids: not enqueued.extend(ids))
     office.deliver()
 
-    assert rung == [office.connection.id]
+    assert enqueued == [office.connection.id]
     assert office.lead().state == LeadState.SENT
 
 
@@ -282,18 +282,18 @@ def test_a_used_up_allowance_pauses_the_firm_and_leads_wait(office: PostOffice) 
     assert (lead.state, lead.why, partner.paused_why) == (LeadState.WAITING, "request_limit", "request_limit")
 
 
-def test_one_delivery_is_rung_for_at_a_time(office: PostOffice) -> None:
-    rung: list[int] = []
+def test_one_delivery_is_enqueued_at_a_time(office: PostOffice) -> None:
+    enqueued: list[int] = []
     for number in range(5):
         someone_signs_up(office.advisor, f"p{number}@example.com")
-        outbox.ring_for(office.advisor.id, lambda ids: not rung.extend(ids))
-    assert rung == [office.connection.id]
+        outbox.enqueue_for(office.advisor.id, lambda ids: not enqueued.extend(ids))
+    assert enqueued == [office.connection.id]
 
     office.deliver()
     someone_signs_up(office.advisor)
-    outbox.ring_for(office.advisor.id, lambda ids: not rung.extend(ids))
+    outbox.enqueue_for(office.advisor.id, lambda ids: not enqueued.extend(ids))
 
-    assert rung == [office.connection.id] * 2
+    assert enqueued == [office.connection.id] * 2
 
 
 def test_a_lead_that_is_not_kept_and_never_answered_is_to_be_checked(office: PostOffice) -> None:
@@ -458,6 +458,8 @@ def test_hostile_addresses_are_looked_for_as_they_are(office: PostOffice, typed:
 
 
 def test_a_thousand_waiting_leads_take_fifteen_calls(office: PostOffice) -> None:
+    make_page(office.advisor).daily_limit = 1000
+    db.session.commit()
     for number in range(1000):
         someone_signs_up(office.advisor, f"person.number.{number}@somewhere.example")
     mark = office.org.calls.mark()

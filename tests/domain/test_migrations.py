@@ -152,3 +152,33 @@ def test_a_refusal_of_salesforces_that_was_called_our_bug_gets_its_own_words(emp
     with db.engine.connect() as connection:
         row = connection.execute(sa.text("SELECT why, why_detail FROM leads WHERE id = 1")).one()
     assert tuple(row) == ("unknown_refusal", "APEX_ERROR")
+
+
+def test_a_check_lets_one_more_value_in_and_keeps_all_others_out(empty: Flask) -> None:
+    """In this process too, which had read the schema before."""
+    upgrade(revision="0005")
+    assert not is_allowed("flood")
+    upgrade(revision="0012")
+    assert is_allowed("flood")
+    assert is_allowed("paused")
+    assert not is_allowed("something else")
+    if db.engine.dialect.name == "sqlite":
+        with db.engine.connect() as connection:
+            assert connection.scalar(sa.text("PRAGMA integrity_check")) == "ok"
+    downgrade(revision="0005")
+    assert not is_allowed("flood")
+
+
+def is_allowed(kind: str) -> bool:
+    """Does the database take an alert of this kind? Nothing is left behind."""
+    values = {"kind": kind, "partner_id": 1, "opened_at": LONG_AGO}
+    with db.engine.connect() as connection:
+        if connection.dialect.name == "sqlite":
+            connection.execute(sa.text("PRAGMA defer_foreign_keys=ON"))
+        try:
+            connection.execute(reflected().tables["alerts"].insert().values(values))
+        except sa.exc.IntegrityError as error:
+            return "ck_alerts_kind" not in str(error.orig)
+        finally:
+            connection.rollback()
+    return True

@@ -59,7 +59,7 @@ def rung() -> list[int]:
         return True
 
     with writing():
-        outbox.ring_for_due(ring)
+        outbox.enqueue_due(ring)
     return found
 
 

@@ -48,23 +48,25 @@ class Sorting(PostOffice):
         self.ticks = 0
 
     def sign_up(self) -> None:
+        """On a quiet page: the delivery before this one was long ago."""
         self.sent += 1
         db.session.rollback()
         with writing():
+            db.session.execute(update(Connection).values(leads_not_before=None))
             someone_signs_up(self.advisor, f"person{self.sent}@example.com")
             db.session.commit()
 
     def ring(self) -> None:
-        outbox.ring_for(self.advisor.id, self.queues.ring_for_leads)
+        outbox.enqueue_for(self.advisor.id, self.queues.ring_for_leads)
 
     def tick(self) -> None:
         self.ticks += 1
         with writing():
-            outbox.ring_for_due(self.queues.ring_for_leads)
+            outbox.enqueue_due(self.queues.ring_for_leads)
 
     def let_pass(self, seconds: float) -> None:
         super().let_pass(seconds)
-        db.session.execute(update(Connection).values(leads_rung_at=None))
+        db.session.execute(update(Connection).values(leads_rung_at=None, leads_not_before=None))
         db.session.commit()
 
     def is_quiet(self) -> bool:

@@ -240,7 +240,7 @@ def test_metrics_of_alerts(client: FlaskClient, app: Flask) -> None:
     found = metrics_of(client)
     kinds = {labels[1]: value for labels, value in found.items() if labels[0] == "asapp_alerts_open"}
     assert kinds == {"reconnect": 1, "paused": 1} | dict.fromkeys(
-        ("opt_outs_soon", "opt_outs_unknown", "held", "app_refused", "runs_fail"), 0
+        ("opt_outs_soon", "opt_outs_unknown", "held", "flood", "app_refused", "runs_fail"), 0
     )
     assert found["asapp_alert_mails_waiting",] == 0
     db.session.query(AlertMail).filter_by(user_id=connection.user_id).update({"attempts": 1})

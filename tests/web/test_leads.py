@@ -15,8 +15,8 @@ from asapp.clock import utcnow
 from asapp.extensions import db
 from asapp.leads import pages
 from asapp.leads.words import CHECKS
-from asapp.models import ConsentEvent, Contact, Lead, LeadState, OptInPage, User
-from tests.factories import log_in, make_admin, make_advisor, make_contact, make_synced_connection
+from asapp.models import ApiUsage, ConsentEvent, Contact, Lead, LeadState, OptInPage, User
+from tests.factories import log_in, make_admin, make_advisor, make_contact, make_synced_connection, save
 from tests.signing_up import someone_signs_up
 
 
@@ -99,6 +99,96 @@ def test_words_that_wont_do(client: FlaskClient, amara: User, field: str, typed:
     assert answer.status_code == 422
     assert words in answer.text
     assert [text.version for text in pages.all_texts(amara.id)] == [1]
+
+
+# ---- Its limits, and a break
+
+
+def set_limit(advisor: User, limit: int) -> None:
+    pages.get_page(advisor).daily_limit = limit
+    db.session.commit()
+
+
+def test_those_beyond_the_days_limit_wait_until_the_advisor_sends_them(client: FlaskClient, amara: User) -> None:
+    make_synced_connection(amara)
+    set_limit(amara, 2)
+    for number in range(5):
+        someone_signs_up(amara, f"p{number}@example.com")
+
+    html = unescape(client.get("/leads").text)
+    assert "3 people wait for you" in html
+    assert "Your page takes 2 people a day" in html
+    assert "Waits for you" in html
+    assert (
+        unescape(client.get("/leads?state=for_review").text).count("Your page had reached its limit for the day.") == 3
+    )
+
+    client.post("/leads/send-reviewed")
+
+    html = unescape(client.get("/leads").text)
+    assert "3 leads on the way." in html
+    assert "wait for you" not in html
+    assert set(db.session.scalars(select(Lead.state))) == {LeadState.RECEIVED}
+    client.post("/leads/send-reviewed")
+    assert "Nobody was waiting for you." in client.get("/leads").text
+
+
+def test_the_limit_is_the_advisors_to_set(client: FlaskClient, amara: User) -> None:
+    form = {"heading": "Letters", "words": "Yes.", "frame_hosts": ""}
+    assert 'value="500"' in client.get("/leads/page").text
+
+    assert client.post("/leads/page", data={**form, "daily_limit": "1,200"}).status_code == 303
+
+    assert pages.get_page(amara).daily_limit == 1200
+
+
+@pytest.mark.parametrize("typed", ["", "0", "-1", "10001", "many", "٣", "9" * 30])
+def test_a_limit_that_wont_do(client: FlaskClient, amara: User, typed: str) -> None:
+    form = {"heading": "Letters", "words": "Yes.", "frame_hosts": ""}
+
+    answer = client.post("/leads/page", data={**form, "daily_limit": typed})
+
+    assert answer.status_code == 422
+    assert "Enter a number from 1 to 10,000." in answer.text
+    assert pages.get_page(amara).daily_limit == 500
+
+
+def test_the_page_can_be_paused_and_take_sign_ups_again(client: FlaskClient, amara: User) -> None:
+    assert "Pause sign-ups" in client.get("/leads").text
+
+    client.post("/leads/page/pause", data={"do": "pause"})
+    html = client.get("/leads").text
+    assert "Your sign-up page is paused." in html
+    assert "Take sign-ups again" in html
+    assert "Sign-ups are closed just now" in client.get("/o/amara-okafor").text
+
+    client.post("/leads/page/pause", data={"do": "resume"})
+    assert "Your sign-up page is paused." not in client.get("/leads").text
+    assert "Sign up" in client.get("/o/amara-okafor").text
+
+
+def test_who_was_filling_in_the_form_when_it_was_paused_waits_too(client: FlaskClient, amara: User) -> None:
+    make_synced_connection(amara)
+    pages.pause(pages.get_page(amara))
+    someone_signs_up(amara)
+
+    html = unescape(client.get("/leads").text)
+
+    assert "1 person was filling in the form when you paused your page." in html
+    assert "Many people have signed up" not in html
+
+
+def test_where_the_calls_for_leads_are_used_up_they_wait_and_say_so(client: FlaskClient, amara: User) -> None:
+    connection = make_synced_connection(amara)
+    connection.partner.org_calls_allowed = 1200  # ours: 120; leads may take 30 of them
+    hour = utcnow().replace(minute=0, second=0, microsecond=0)
+    save(ApiUsage(partner_id=connection.partner_id, hour=hour, calls=30, lead_calls=30))
+    someone_signs_up(amara)
+
+    html = unescape(client.get("/leads").text)
+
+    assert "the Salesforce calls that are set aside for them" in html
+    assert "Syncs go on as always." in html
 
 
 # ---- The table

@@ -14,7 +14,7 @@ from werkzeug.test import TestResponse
 
 from asapp.extensions import db
 from asapp.leads import pages
-from asapp.models import ConsentEvent, Contact, ContactSource, Lead, LeadState, OptInPage
+from asapp.models import ConsentEvent, Contact, ContactSource, Lead, LeadState, OptInPage, Review
 from asapp.web import optin
 from tests.factories import make_advisor
 
@@ -221,11 +221,15 @@ def test_a_token_that_does_not_fit_gives_a_new_one(client: FlaskClient, page: Op
 
 
 def test_thirty_forms_a_minute_from_one_address(client: FlaskClient, address: str) -> None:
-    token = open_form(client, address)
+    forms = [open_form(client, address) for _ in range(2)]
 
-    codes = [send(client, address, token=token, email=f"p{number}@example.com").status_code for number in range(31)]
+    codes = [
+        send(client, address, token=forms[number % 2], email=f"p{number}@example.com").status_code
+        for number in range(31)
+    ]
 
     assert codes == [303] * 30 + [429]
+    token = forms[0]
     refused = send(client, address, token=token)
     assert "Wait a minute, then press Sign up once more." in refused.text
     assert 'value="Mei-Ling"' in refused.text  # nothing typed is lost
@@ -233,6 +237,119 @@ def test_thirty_forms_a_minute_from_one_address(client: FlaskClient, address: st
     elsewhere = {"environ_overrides": {"REMOTE_ADDR": "198.51.100.7"}}
     data = {**MEI, "csrf_token": token}
     assert client.post(address, data=data, forged=True, **elsewhere).status_code == 303
+
+
+# ---- How many people a form serves
+
+
+def sign_up_people(client: FlaskClient, address: str, token: str, numbers: range) -> list[int]:
+    """Let these people sign up with one form, each from an address of their own."""
+    return [
+        client.post(
+            address,
+            data={**MEI, "csrf_token": token, "email": f"p{number}@example.com"},
+            environ_overrides={"REMOTE_ADDR": f"198.51.100.{number}"},
+            forged=True,
+        ).status_code
+        for number in numbers
+    ]
+
+
+def test_a_form_serves_twenty_people_then_it_comes_again_with_what_was_typed(client: FlaskClient, address: str) -> None:
+    token = open_form(client, address)
+    assert sign_up_people(client, address, token, range(20)) == [303] * 20
+
+    refused = send(client, address, token=token)
+
+    assert refused.status_code == 422
+    assert "press Sign up once more" in refused.text
+    assert 'value="mei.chou@harbour.example"' in refused.text
+    assert re.search(r'id="consent"[^>]* checked', refused.text)
+    assert count(Lead) == 20
+    fresh = token_in(refused.text)
+    assert fresh != token
+    assert send(client, address, token=aged(fresh)).status_code == 303
+
+
+def test_one_of_the_twenty_may_send_the_form_again(client: FlaskClient, address: str) -> None:
+    token = open_form(client, address)
+
+    codes = sign_up_people(client, address, token, range(20)) + sign_up_people(client, address, token, range(5))
+
+    assert codes == [303] * 25
+    assert (count(Lead), count(ConsentEvent)) == (20, 20)
+
+
+def test_somebody_known_who_is_the_twenty_first_loads_the_form_again(client: FlaskClient, address: str) -> None:
+    send(client, address)
+    token = open_form(client, address)
+    sign_up_people(client, address, token, range(20))
+
+    assert send(client, address, token=token).status_code == 422
+    assert (count(Lead), count(ConsentEvent)) == (21, 21)
+
+
+def test_twenty_at_once_is_twenty(app: Flask, client: FlaskClient, address: str) -> None:
+    token = open_form(client, address)
+
+    def sign_up(number: int) -> int:
+        data = {**MEI, "csrf_token": token, "email": f"p{number}@example.com"}
+        where = {"REMOTE_ADDR": f"198.51.100.{number}"}
+        return FlaskClient(app).post(address, data=data, environ_overrides=where).status_code
+
+    with ThreadPoolExecutor(6) as pool:
+        codes = sorted(pool.map(sign_up, range(30)))
+
+    assert codes == [303] * 20 + [422] * 10
+    db.session.rollback()
+    assert count(Lead) == 20
+
+
+# ---- A page that is paused
+
+
+def test_a_paused_page_says_so_and_has_no_form(client: FlaskClient, page: OptInPage) -> None:
+    pages.pause(page)
+
+    answer = client.get(f"/o/{page.slug}")
+
+    assert answer.status_code == 200
+    assert "Sign-ups are closed just now" in answer.text
+    assert "<form" not in answer.text
+    assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+
+
+def test_a_form_that_was_open_when_the_page_was_paused_is_stored_and_waits(
+    client: FlaskClient, page: OptInPage
+) -> None:
+    token = open_form(client, f"/o/{page.slug}")
+    pages.pause(page)
+
+    answer = send(client, f"/o/{page.slug}", token=token)
+
+    assert (answer.status_code, answer.location) == (303, f"/o/{page.slug}/thanks")
+    lead = db.session.scalars(select(Lead)).one()
+    assert (lead.state, lead.why) == (LeadState.FOR_REVIEW, Review.PAGE_PAUSED)
+
+
+def test_any_other_form_keeps_what_was_typed_until_the_page_takes_sign_ups_again(
+    client: FlaskClient, page: OptInPage
+) -> None:
+    address = f"/o/{page.slug}"
+    stale = aged(open_form(client, address), 25 * 3600)
+    pages.pause(page)
+
+    refused = send(client, address, token=stale)
+    again = send(client, address, token=token_in(refused.text))
+
+    for answer in (refused, again):
+        assert answer.status_code == 422
+        assert "Sign-ups are closed just now" in answer.text
+        assert 'value="Mei-Ling"' in answer.text
+    assert count(Lead) == 0
+    pages.resume(page)
+    assert send(client, address, token=aged(token_in(again.text))).status_code == 303
+    assert db.session.scalars(select(Lead.state)).one() == LeadState.RECEIVED
 
 
 # ---- Words and frames
@@ -271,15 +388,17 @@ def test_hostile_text_is_shown_as_text(client: FlaskClient, address: str) -> Non
 # ---- Many at once
 
 
-def test_a_thousand_people_in_a_burst_are_all_stored_once(app: Flask, client: FlaskClient, address: str) -> None:
-    token = open_form(client, address)
+def test_a_thousand_people_in_a_burst_are_all_stored_once_and_half_of_them_wait_for_the_advisor(
+    app: Flask, client: FlaskClient, address: str
+) -> None:
+    forms = [open_form(client, address) for _ in range(50)]  # each serves twenty people
 
     def send_some(worker: int) -> list[int]:
         browser = FlaskClient(app)
         return [
             browser.post(
                 address,
-                data={**MEI, "csrf_token": token, "email": f"p{number}@example.com"},
+                data={**MEI, "csrf_token": forms[number % 50], "email": f"p{number}@example.com"},
                 environ_overrides={"REMOTE_ADDR": f"198.51.{worker}.{number % 250}"},
             ).status_code
             for number in range(worker * 125, worker * 125 + 125)
@@ -291,6 +410,8 @@ def test_a_thousand_people_in_a_burst_are_all_stored_once(app: Flask, client: Fl
     assert codes == [303] * 1000
     db.session.rollback()
     assert (count(Lead), count(Contact), count(ConsentEvent)) == (1000, 1000, 1000)
+    by_state = dict(db.session.execute(select(Lead.state, func.count()).group_by(Lead.state)).all())  # type: ignore[arg-type]
+    assert by_state == {LeadState.RECEIVED: 500, LeadState.FOR_REVIEW: 500}
 
 
 def test_one_person_pressing_many_times_at_once_is_one_lead(app: Flask, client: FlaskClient, address: str) -> None:
