@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, Select, and_, case, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, CursorResult, Select, and_, case, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from asapp.clock import utcnow
@@ -75,7 +75,7 @@ def count_due(session: Session, now: datetime) -> tuple[int, datetime | None]:
         .select_from(Lead)
         .join(Connection, and_(*_is_of_connection()))
         .join(Partner, Partner.id == Connection.partner_id)
-        .where(*_is_due(now), *_can_deliver(now))
+        .where(*_is_due(now), *_can_deliver(now), _is_time(now))
     )
     count, since = session.execute(due).one()
     return count, since
@@ -138,7 +138,7 @@ def _enqueue(connection_ids: Sequence[int], enqueue: Enqueue) -> int:
 def _ready(now: datetime) -> Select[int]:
     """Select connections with leads that are due and for which it is time."""
     due = exists().where(*_is_of_connection(), *_is_due(now))
-    return select(Connection.id).join(Partner).where(due, *_can_deliver(now))
+    return select(Connection.id).join(Partner).where(due, *_can_deliver(now), _is_time(now))
 
 
 def _can_deliver(now: datetime) -> tuple[Any, ...]:
@@ -149,8 +149,12 @@ def _can_deliver(now: datetime) -> tuple[Any, ...]:
         Partner.consumer_key_sealed.is_not(None),
         Partner.consumer_secret_sealed.is_not(None),
         or_(Partner.paused_until.is_(None), Partner.paused_until <= now),
-        or_(Connection.leads_not_before.is_(None), Connection.leads_not_before <= now),
     )
+
+
+def _is_time(now: datetime) -> ColumnElement[bool]:
+    """May the next delivery begin? One that has begun isn't held up by the distance that it keeps from the next."""
+    return or_(Connection.leads_not_before.is_(None), Connection.leads_not_before <= now)
 
 
 def can_deliver(session: Session, connection_id: int) -> bool:

@@ -116,7 +116,7 @@ def test_leads_and_what_a_look_shows_are_checked_as_well() -> None:
     for wrong in ({"Id": ROSE}, {"IsConverted": "true"}, {"IsDeleted": 0}, {"ConvertedContactId": OWNER}):
         assert readable([lead_row(), lead_row(**wrong)], lambda each: lead_of(each, FIELDS))[1] == [lead_row(**wrong)]
     with pytest.raises(ValueError, match="neither true nor false"):
-        sighting_of(row(IsDeleted="false"))
+        sighting_of(row(IsDeleted="false"), FIELDS)
 
 
 def test_a_look_whose_row_cannot_be_read_switches_nobody_off() -> None:

@@ -8,13 +8,14 @@ from itertools import product
 from asapp.contacts.status import NO_EMAIL
 from asapp.contacts.words import REASONS
 from asapp.models import Reason
-from asapp.salesforce.records import ContactRecord, Sighting
+from asapp.salesforce.records import Bounce, ContactRecord, Sighting
 from asapp.sync.classes import SWITCHED_OFF, SWITCHED_ON, Also, Known, RowClass, Skipped, judge
 from asapp.sync.departures import judge_sighting
 from asapp.web.run_figures import ALSO, BACK_REASONS, OFF_REASONS, SKIPPED, why_back, why_off
 
 ME, JONAS, ID, OTHER = "0055g000000000Me", "0055g000000000Jo", "0035g00000KqT2bAAI", "0035g00000KqT9zAAI"
 STAMP = datetime(2026, 5, 6, tzinfo=UTC)
+BOUNCES = (None, Bounce(None, ""), Bounce(STAMP, "550"))
 DEPARTED = (None, NO_EMAIL, Reason.DELETED, Reason.MERGED, Reason.REASSIGNED, Reason.GONE)
 # Decided by the end of a run, or before a row is judged.
 DECIDED_ELSEWHERE = {
@@ -31,14 +32,18 @@ def reasons_given() -> dict[RowClass, set[str]]:
     """Judge every kind of row against everything that may be stored; return the reasons by class."""
     given: dict[RowClass, set[str]] = {row_class: set() for row_class in RowClass}
     rows = [
-        ContactRecord(ID, "Rose", "Gonzalez", email, is_out, ME, STAMP, is_deleted, master)
-        for email, is_out, (is_deleted, master) in product(
-            ("rose@edge.example", ""), (False, True), ((False, None), (True, None), (True, OTHER))
+        ContactRecord(ID, "Rose", "Gonzalez", email, is_out, ME, STAMP, is_deleted, master, bounce)
+        for email, is_out, (is_deleted, master), bounce in product(
+            ("rose@edge.example", ""), (False, True), ((False, None), (True, None), (True, OTHER)), BOUNCES
         )
     ]
     stored = [None] + [
-        Known(1, "Rose", "Gonzalez", "rose@edge.example", is_out, is_twin, departed, is_hidden, None, STAMP)
-        for is_out, is_twin, departed, is_hidden in product((False, True), (False, True), DEPARTED, (False, True))
+        Known(1, "Rose", "Gonzalez", "rose@edge.example", is_out, is_twin, departed, is_hidden, None, STAMP)._replace(
+            bounced_at=bounced_at
+        )
+        for is_out, is_twin, departed, is_hidden, bounced_at in product(
+            (False, True), (False, True), DEPARTED, (False, True), (None, STAMP)
+        )
     ]
     for row, known in product(rows, stored):
         verdict = judge(row, known)
