@@ -192,13 +192,8 @@ def block_opted_out(page: LeadPage, round_: Round) -> None:
     shown: set[str] = set()
     for each in _pages(page, round_.ask):
         shown |= _block(each.records, round_)
-    if not round_.wants_sweep:
-        return
-    if not round_.reads_all:
-        shown = set()
-        for records in round_.ask().iter_opted_out_leads(round_.pull.owner_id):
-            shown |= _block(records, round_)
-    _look_at_blocked(set(blocked_leads(round_.pull.connection_id)) - shown, round_)
+    if round_.reads_all:
+        _look_at_blocked(set(blocked_leads(round_.pull.connection_id)) - shown, round_)
 
 
 def _block(records: Sequence[LeadRecord], round_: Round) -> set[str]:

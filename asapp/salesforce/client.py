@@ -169,9 +169,7 @@ class OrgClient:
             ("count", "query", soql.count_contacts(owner_id)),
         ]
         if leads is not None:
-            changed = soql.leads_changed(owner_id, self.lead_fields, leads.changed_since)
-            opted_out = soql.opted_out_leads(owner_id, self.lead_fields, leads.opted_out_since)
-            questions += [("leads", "queryAll", changed), ("opted_out_leads", "query", opted_out)]
+            questions += self._questions_about_leads(owner_id, leads, self.lead_fields)
         page, count, *found = self._ask_some(*questions, may_fail=("leads", "opted_out_leads"))
         answered_at, took_s = self.answered_at, self._session.took_s if self._session else 0.0
         return Opening(
@@ -195,14 +193,6 @@ class OrgClient:
         answer, fields = self._reading("Lead", lambda fields: (self._query(soql.lead_sweep(user_id, fields)), fields))
         for rows in self._iter_pages(answer):
             yield readable(rows, lambda row: sweep_row_of(row, fields, LEAD_PREFIX))[0]
-
-    def iter_opted_out_leads(self, owner_id: str) -> Iterator[list[LeadRecord]]:
-        """Yield pages of the user's open Leads that are opted out, with their addresses. Whole, or an error."""
-        answer, fields = self._reading(
-            "Lead", lambda fields: (self._query(soql.opted_out_leads(owner_id, fields, None)), fields)
-        )
-        for rows in self._iter_pages(answer):
-            yield readable(rows, lambda row: lead_of(row, fields))[0]
 
     def leads_by_id(self, ids: Sequence[str]) -> dict[str, LeadRecord]:
         """Return what became of these leads, deleted ones too; an Id without a row is gone. Whole, or an error."""
@@ -494,7 +484,7 @@ class OrgClient:
     def _leads_or_why(
         self, owner_id: str, window: LeadWindow, found: Sequence[dict[str, Any] | errors.SalesforceError]
     ) -> LeadsFound | errors.SalesforceError:
-        """Return the leads of an opening, or why they couldn't be read. A field that can be spared costs two calls more."""
+        """Return the leads of an opening, or why they couldn't be read. A field that can be spared costs one call more."""
         error = next((part for part in found if isinstance(part, errors.SalesforceError)), None)
         try:
             if isinstance(error, errors.FieldHidden) and (fewer := self.lead_fields.without(error.detail)):
@@ -508,9 +498,14 @@ class OrgClient:
             return error
 
     def _ask_for_leads(self, owner_id: str, window: LeadWindow, fields: ReadFields) -> LeadsFound:
-        changed = self._query(soql.leads_changed(owner_id, fields, window.changed_since), include_deleted=True)
-        opted_out = self._query(soql.opted_out_leads(owner_id, fields, window.opted_out_since))
+        changed, opted_out = self._ask(*self._questions_about_leads(owner_id, window, fields))
         return LeadsFound(self._lead_page(changed, fields), self._lead_page(opted_out, fields))
+
+    @staticmethod
+    def _questions_about_leads(owner_id: str, window: LeadWindow, fields: ReadFields) -> list[tuple[str, str, str]]:
+        changed = soql.leads_changed(owner_id, fields, window.changed_since)
+        opted_out = soql.opted_out_leads(owner_id, fields, window.opted_out_since)
+        return [("leads", "queryAll", changed), ("opted_out_leads", "query", opted_out)]
 
     def _lead_page(self, answer: dict[str, Any], fields: ReadFields) -> LeadPage:
         records, _ = readable(_records(answer), lambda row: lead_of(row, fields))

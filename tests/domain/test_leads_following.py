@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import pytest
 from flask import Flask, current_app
@@ -345,7 +346,16 @@ def test_more_leads_than_a_statement_takes_parameters_can_be_looked_at(office: F
             return {}
 
     nominated = {f"00Q{number:012d}AAA" for number in range(70_000)} | {lead_id}
-    round_ = following.Round(1, Seen, db.session.commit, utcnow(), True)  # type: ignore[arg-type]
+    round_ = following.Round(
+        run=SimpleNamespace(also={}),  # type: ignore[arg-type]
+        pull=SimpleNamespace(run_id=1, user_id=office.advisor.id),  # type: ignore[arg-type]
+        ask=Seen,  # type: ignore[arg-type]
+        write=lambda **_: db.session.commit(),
+        lock=lambda: None,
+        asked_at=utcnow(),
+        wants_sweep=True,
+        reads_all=False,
+    )
     following.look_at_leads(office.connection.id, office.user, nominated, round_)
 
     assert office.lead().why == Unfollowed.GONE
