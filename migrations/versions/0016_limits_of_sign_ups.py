@@ -7,8 +7,8 @@ from alembic import op
 
 from migrations.allowed_values import allow_value, remove_value
 
-revision = "0012"
-down_revision = "0016"
+revision = "0016"
+down_revision = "0015"
 branch_labels = None
 depends_on = None
 
