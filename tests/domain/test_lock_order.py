@@ -21,9 +21,11 @@ from asapp.connections import connections
 from asapp.connections.settings import ConnectSettings
 from asapp.database import retry_when_beaten
 from asapp.extensions import db
+from asapp.leads import actions
 from asapp.models import Connection, Contact, Partner, RunStatus, RunTrigger, SyncRun, User
 from asapp.partners import ending
 from asapp.salesforce import errors
+from asapp.salesforce.fields import STANDARD_OPT_OUT, all_fields
 from asapp.salesforce.records import ContactRecord
 from asapp.sync.execute import Execution, Workplace, write_failure
 from asapp.sync.runs import LeaseLost, claim_run, start_run
@@ -39,6 +41,7 @@ class NobodyToAsk:
     """Stands where the client would: these writers have their answers already."""
 
     usage = (10, 1000)
+    lead_fields = all_fields("Lead", STANDARD_OPT_OUT)
 
     def close(self) -> None:
         pass
@@ -73,7 +76,7 @@ def begin_run(connection: Connection) -> Execution:
     assert claimed.lease
     execution = Execution(claimed, claimed.lease, workplace())
     execution.note(asked_at=utcnow(), opened_at=utcnow(), is_full=False, opt_out_field="HasOptedOutOfEmail")
-    execution.apply(people(connection, "Before"), in_order=True)
+    execution.apply(people(connection, "Before"), [], in_order=True)
     return execution
 
 
@@ -83,7 +86,7 @@ def sync_on(execution: Execution, connection: Connection) -> Callable[[], str]:
     def work() -> str:
         try:
             for page in pages:
-                execution.apply(page, in_order=True)
+                execution.apply(page, [], in_order=True)
             execution.finish(PEOPLE, swept=False, held=False, leads_trouble=None)
         except LeaseLost:
             return "stopped"
@@ -154,6 +157,23 @@ def test_a_connection_may_end_while_a_sync_writes(app: Flask, nobody_is_beaten: 
         assert db.session.scalar(active) == 0
         if end in (disconnect_and_remove, move_and_remove, delete_firm):
             assert db.session.scalar(select(func.count()).where(Contact.connection_id == connection_id)) == 0
+
+
+def test_a_person_may_be_erased_while_a_sync_writes_them(app: Flask, nobody_is_beaten: None) -> None:
+    for _ in range(ROUNDS):
+        connection = make_synced_connection(make_advisor(make_partner()))
+        user_id, execution = connection.user_id, begin_run(connection)
+        erased_id = db.session.scalars(
+            select(Contact.id).where(Contact.user_id == user_id).order_by(Contact.id)
+        ).first()
+        results = race(
+            app,
+            sync_on(execution, connection),
+            lambda: actions.erase(user_id, db.session.get_one(Contact, erased_id)),  # noqa: B023
+        )
+        assert results == ["finished", None], results
+        erased = db.session.get_one(Contact, erased_id)
+        assert (erased.first_name, erased.email, erased.address_hash) == ("", "", None)
 
 
 def test_a_connection_may_end_while_a_failure_is_written(app: Flask, nobody_is_beaten: None) -> None:
