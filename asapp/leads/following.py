@@ -83,7 +83,6 @@ class Round:
     """What following needs of the run.
 
     lock: takes the advisor's and the run's row; called before leads or contacts are written (the lock order).
-
     asked_at: when it asked for the leads that changed, by our clock. reads_all: it asked for all that are opted out.
     """
 
