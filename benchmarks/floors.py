@@ -21,7 +21,10 @@ from queue import SimpleQueue
 from typing import Any
 from urllib.parse import quote_plus
 
-FIELDS = "Id, FirstName, LastName, Email, HasOptedOutOfEmail, OwnerId, SystemModstamp, IsDeleted, MasterRecordId"  # as asapp asks
+FIELDS = (  # as asapp asks
+    "Id, FirstName, LastName, Email, HasOptedOutOfEmail, EmailBouncedDate, EmailBouncedReason, IsEmailBounced, "
+    "OwnerId, SystemModstamp, IsDeleted, MasterRecordId"
+)
 CONTACT_COLUMNS = (
     "user_id, connection_id, salesforce_id, source, is_lead, first_name, last_name, email, search_key, address_hash, "
     "opted_out, system_modstamp, created_in_run_id, created_at, changed_at"
