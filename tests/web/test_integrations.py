@@ -21,6 +21,7 @@ from tests.factories import (
     make_partner,
     make_run,
     make_synced_connection,
+    make_twin,
     save,
 )
 
@@ -333,13 +334,16 @@ def test_the_panel_takes_the_decision_and_the_count_away(client: FlaskClient, co
     assert "A sync was held" not in client.get("/contacts").text
 
 
-@pytest.mark.parametrize("column", ["opted_out", "twin_opted_out"])
+@pytest.mark.parametrize("reason", ["opted_out", "twin_opted_out"])
 def test_who_is_inactive_already_waits_for_no_decision(
-    client: FlaskClient, connection: Connection, column: str
+    client: FlaskClient, connection: Connection, reason: str
 ) -> None:
     hold(connection, 3)
-    for contact in db.session.query(Contact):
-        setattr(contact, column, True)
+    for contact in db.session.query(Contact).all():
+        if reason == "opted_out":
+            contact.opted_out = True
+        else:
+            make_twin(contact)
     db.session.commit()
     assert "A sync was held" not in client.get("/contacts").text
     assert attribute(client.get(PANEL).text, "data-state") == "held"  # the run's ending
