@@ -22,6 +22,7 @@ from asapp.connections.settings import ConnectSettings
 from asapp.contacts import tombstones
 from asapp.database import retry_when_beaten
 from asapp.extensions import db
+from asapp.leads import elsewhere
 from asapp.models import (
     Action,
     Connection,
@@ -187,6 +188,8 @@ def put_grant(user: User, partner_id: int, grant: Grant, who: Identity, settings
     connection.failures_in_a_row, connection.last_failure = 0, None
     if connection.first_synced_at is not None:
         connection.next_sync_at = now  # catch up at once; the first sync of all is the advisor's to start
+    db.session.flush()
+    elsewhere.send_again(user.id, partner_id)  # who signed up again while nothing was connected
     return connection
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, or_, select, update
 
 from asapp import audit
 from asapp.audit import ITSELF, Actor
@@ -64,10 +64,10 @@ def restore_contacts(user_id: int, contact_ids: Collection[int], by: Actor = ITS
     """Take the tombstones away and return how many there were."""
     restored: list[int] = []
     for ids in in_chunks(sorted(contact_ids), IDS_A_STATEMENT):
-        _restore_addresses(user_id, ids)
+        same_person = Contact.address_hash.in_(_restore_addresses(user_id, ids))
         restored += _execute(
             update(Contact)
-            .where(contacts_of(user_id), Contact.id.in_(ids), Contact.hidden_at.is_not(None))
+            .where(contacts_of(user_id), or_(Contact.id.in_(ids), same_person), Contact.hidden_at.is_not(None))
             .values(hidden_at=None, changed_at=utcnow())
         )
     if restored:
@@ -76,10 +76,14 @@ def restore_contacts(user_id: int, contact_ids: Collection[int], by: Actor = ITS
     return len(restored)
 
 
-def _restore_addresses(user_id: int, contact_ids: Sequence[int]) -> None:
+def _restore_addresses(user_id: int, contact_ids: Sequence[int]) -> list[bytes]:
+    """Return the addresses of those who signed up: the contact that their lead will be tied to comes back with them."""
     chosen = (contacts_of(user_id), Contact.id.in_(contact_ids), Contact.hidden_at.is_not(None))
-    hashes = db.session.scalars(select(Contact.address_hash).where(*chosen, Contact.address_hash.is_not(None)))
-    tombstones.restore_address(user_id, [each for each in hashes if each])
+    rows = db.session.execute(
+        select(Contact.address_hash, Contact.source).where(*chosen, Contact.address_hash.is_not(None))
+    ).all()
+    tombstones.restore_address(user_id, [row.address_hash for row in rows])
+    return [row.address_hash for row in rows if row.source == ContactSource.LEAD]
 
 
 def _execute(statement: Any) -> Sequence[int]:

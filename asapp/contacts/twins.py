@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, exists, or_, select
+from sqlalchemy import ColumnElement, Select, delete, exists, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from asapp.contacts.lists import in_chunks
 from asapp.extensions import db
-from asapp.models import BlockedAddress, BlockedBy, Contact, LedgerEntry, User
+from asapp.models import BlockedAddress, BlockedBy, Connection, Contact, LedgerEntry, User
 
 VALUES_A_STATEMENT = 1000
 
@@ -109,6 +109,34 @@ def unlike_ledger(connection_id: int) -> tuple[dict[str, bytes], dict[str, bytes
         {row[0]: row[1] for row in db.session.execute(query)} for query in (too_many, too_few)
     ]
     return found[0], found[1]
+
+
+def blocked_earlier(connection_id: int, user_id: int) -> dict[str, bytes]:
+    """Return {Salesforce Id: address hash} of what earlier connections heard of records that this one's ledger has now."""
+    mine = select(LedgerEntry.salesforce_id).where(LedgerEntry.connection_id == connection_id)
+    rows = db.session.execute(
+        select(BlockedAddress.salesforce_id, BlockedAddress.address_hash).where(
+            BlockedAddress.connection_id.in_(_earlier(connection_id, user_id)), BlockedAddress.salesforce_id.in_(mine)
+        )
+    )
+    return {row.salesforce_id: row.address_hash for row in rows}
+
+
+def unblock_earlier(connection_id: int, user_id: int, salesforce_ids: Collection[str]) -> None:
+    """Forget what earlier connections heard of these records. Joins the caller's transaction."""
+    for chunk in in_chunks(sorted(salesforce_ids), VALUES_A_STATEMENT):
+        db.session.execute(
+            delete(BlockedAddress)
+            .where(
+                BlockedAddress.connection_id.in_(_earlier(connection_id, user_id)),
+                BlockedAddress.salesforce_id.in_(chunk),
+            )
+            .execution_options(synchronize_session=False)
+        )
+
+
+def _earlier(connection_id: int, user_id: int) -> Select[int]:
+    return select(Connection.id).where(Connection.user_id == user_id, Connection.id != connection_id)
 
 
 def is_twin() -> ColumnElement[bool]:

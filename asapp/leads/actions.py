@@ -111,10 +111,12 @@ def erase(user_id: int, contact: Contact, by: Actor = ITSELF) -> None:
     leads = db.session.scalars(
         select(Lead).where(Lead.user_id == user_id, Lead.contact_id == contact.id).order_by(Lead.id).with_for_update()
     ).all()
-    _mark_erased(user_id, contact, *leads)
+    ids = _mark_erased(user_id, contact, *leads)
     for lead in leads:
         _blank_lead(lead)
     arrivals.blank_contact(contact)
+    db.session.flush()
+    _blank_those_of(user_id, ids)
     audit.record(Action.ERASED, by, contact)
     db.session.commit()
 
@@ -127,8 +129,9 @@ def erase_lead(lead: Lead, by: Actor = ITSELF) -> None:
         return
     take_turns(lead.user_id)
     db.session.refresh(lead, with_for_update=True)
-    _mark_erased(lead.user_id, lead)
+    ids = _mark_erased(lead.user_id, lead)
     _blank_lead(lead)
+    _blank_those_of(lead.user_id, ids)
     audit.record(Action.ERASED, by, None, lead=lead.id)
     db.session.commit()
 
@@ -140,10 +143,21 @@ def _let_go(lead: Lead) -> None:
     lead.next_attempt_at = lead.changed_at = utcnow()
 
 
-def _mark_erased(user_id: int, *rows: Contact | Lead) -> None:
+def _mark_erased(user_id: int, *rows: Contact | Lead) -> list[str]:
     ids = [row.salesforce_id for row in rows] + [row.linked_contact_id for row in rows if isinstance(row, Lead)]
     hashes = [row.address_hash for row in rows]
-    tombstones.mark_erased(user_id, [each for each in ids if each], [each for each in hashes if each])
+    known = [each for each in ids if each]
+    tombstones.mark_erased(user_id, known, [each for each in hashes if each])
+    return known
+
+
+def _blank_those_of(user_id: int, salesforce_ids: list[str]) -> None:
+    """Blank what a sync has brought of these records and not tied to the person's lead yet."""
+    others = select(Contact).where(
+        Contact.user_id == user_id, Contact.salesforce_id.in_(salesforce_ids), Contact.erased_at.is_(None)
+    )
+    for other in db.session.scalars(others.order_by(Contact.id).with_for_update()).all():
+        arrivals.blank_contact(other)
 
 
 def _blank_lead(lead: Lead) -> None:

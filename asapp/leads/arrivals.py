@@ -14,7 +14,7 @@ from sqlalchemy import and_, delete, insert, null, or_, select, update
 from asapp.clock import utcnow
 from asapp.contacts import tombstones
 from asapp.contacts.bounces import Mark, mark_after, mark_of
-from asapp.contacts.twins import block, unblock
+from asapp.contacts.twins import block, blocked_by, unblock
 from asapp.extensions import db
 from asapp.leads import consent
 from asapp.models import (
@@ -166,7 +166,10 @@ def tie(lead: Lead, target: Contact) -> None:
     target.is_lead = True
     lead.contact_id = target.id
     if own is not None and own.source == ContactSource.LEAD:
-        if lead.state == LeadState.CONVERTED and own.hidden_at is not None and target.hidden_at is None:
+        was_deleted_here = own.hidden_at is not None and (
+            lead.state == LeadState.CONVERTED or own.hidden_at != lead.signed_up_at
+        )
+        if was_deleted_here and target.hidden_at is None:
             target.hidden_at = own.hidden_at  # the advisor had deleted this very person here
         _hand_over(own, target)
         db.session.flush()
@@ -237,9 +240,9 @@ def keep_blocked(lead: Lead, record: LeadRecord) -> None:
     """Store the address of a Lead that is opted out, forget it when it no longer is. The lead itself may be erased."""
     if lead.connection_id is None:
         return
-    if not record.is_opted_out or record.is_deleted or record.is_converted:
-        unblock(lead.connection_id, [record.id])
-    elif lead.address_hash is not None:
+    if record.is_opted_out is False or record.is_deleted or record.is_converted:
+        unblock(lead.connection_id, [record.id])  # not where its opt-out can't be seen: what was known holds
+    elif record.is_opted_out and lead.address_hash is not None and not blocked_by(lead.connection_id, [record.id]):
         block(lead.connection_id, lead.user_id, BlockedBy.LEAD, {record.id: lead.address_hash})
 
 

@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 
 from asapp.clock import utcnow
 from asapp.contacts.lists import ensure_system_lists
+from asapp.contacts.twins import take_turns
 from asapp.database import durably
 from asapp.extensions import db
 from asapp.leads import arrivals, elsewhere, outbox
@@ -357,6 +358,7 @@ class Delivery:
 
     def store_results(self, results: dict[int, Created]) -> None:
         """Store what became of each. An Id counts even if the lease was lost meanwhile: the lead is there."""
+        take_turns(self.user_id)
         ensure_system_lists(self.user_id)
         for lead in outbox.lock_all(results.keys()):
             made, is_ours = results[lead.id], lead.lease == self.lease
@@ -430,7 +432,10 @@ class Delivery:
 
     def rows(self, parcels: Sequence[Parcel]) -> list[Lead]:
         """Return the rows of these parcels that are still ours, locked; a transaction is open from here to store()."""
-        return outbox.lock(self.lease, [parcel.lead_id for parcel in parcels]) if parcels else []
+        if not parcels:
+            return []
+        take_turns(self.user_id)  # before leads and contacts: the lock order
+        return outbox.lock(self.lease, [parcel.lead_id for parcel in parcels])
 
     def store(self) -> None:
         if db.session.dirty or db.session.new or db.session.deleted:

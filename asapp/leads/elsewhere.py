@@ -8,10 +8,12 @@ of a person holds, and the advisor is told that they asked again.
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import datetime
 
 from sqlalchemy import select
 
 from asapp.clock import utcnow
+from asapp.contacts import tombstones
 from asapp.contacts.twins import take_turns
 from asapp.extensions import db
 from asapp.models import Connection, ConnectionStatus, Contact, ContactSource, Lead, LeadState
@@ -88,8 +90,15 @@ def _contact_of(lead: Lead) -> Contact:
         email=lead.email,
         search_key=lead.search_key,
         address_hash=lead.address_hash,
-        hidden_at=old.hidden_at if old is not None else None,  # the advisor had deleted this very person here
+        hidden_at=old.hidden_at if old is not None else _marked_hidden_at(lead),  # the advisor deleted this very person
     )
     db.session.add(new)
     db.session.flush()
     return new
+
+
+def _marked_hidden_at(lead: Lead) -> datetime | None:
+    """The contact went with its connection; the mark of its having been deleted here stays."""
+    if lead.address_hash is None or not tombstones.is_address_hidden(lead.user_id, lead.address_hash):
+        return None
+    return utcnow()

@@ -219,7 +219,7 @@ def _look_at_blocked(ids: set[str], round_: Round) -> None:
         return
     pull = round_.pull
     rows = round_.ask().leads_by_id(sorted(ids))
-    sent = select(Lead.salesforce_id).where(Lead.connection_id == pull.connection_id, Lead.salesforce_id.in_(ids))
+    sent = select(Lead.salesforce_id).where(Lead.connection_id == pull.connection_id, among(Lead.salesforce_id, ids))
     ours = set(db.session.scalars(sent))
     over = [each for each in sorted(ids) if each not in rows or not _is_blocking(rows[each], pull.owner_id, ours)]
     round_.lock()

@@ -55,6 +55,7 @@ class Unreadable(NamedTuple):
 
     id: str | None
     is_opted_out: bool
+    email: str = ""  # where that can be read
 
 
 class ContactPage:
@@ -230,7 +231,11 @@ def unreadable_of(row: Any, fields: ReadFields) -> Unreadable:
         return Unreadable(None, is_opted_out=True)
     opted_out = any(row.get(name) is not False for name in fields.opt_outs)
     try:
-        return Unreadable(id_of(row.get("Id"), CONTACT_PREFIX), opted_out)
+        email = text_of(row.get("Email"), EMAIL_MAX)
+    except ValueError:
+        email = ""
+    try:
+        return Unreadable(id_of(row.get("Id"), CONTACT_PREFIX), opted_out, email)
     except ValueError:
         return Unreadable(None, opted_out)
 

@@ -25,7 +25,7 @@ from asapp import audit
 from asapp.audit import ITSELF, Actor
 from asapp.clock import utcnow
 from asapp.contacts.status import is_person_on
-from asapp.contacts.twins import block, take_turns, unblock, unlike_ledger
+from asapp.contacts.twins import block, blocked_earlier, take_turns, unblock, unblock_earlier, unlike_ledger
 from asapp.extensions import db
 from asapp.models import (
     Action,
@@ -472,15 +472,18 @@ def apply_batch(run: SyncRun, pull: Pull, batch: Sequence[Departure]) -> None:
 def match_blocked_addresses(run: SyncRun, pull: Pull) -> None:
     """Bring the blocked addresses of contacts in step with the ledger, which is whole now; commit.
 
-    They outlive the ledger where contacts are removed on disconnecting; the next full read shows which still hold.
+    They outlive the ledger where contacts are removed on disconnecting; the next full read shows which still hold. Of a record
+    that is in this ledger, no earlier connection knows better.
     """
     take_turns(pull.user_id)
     lock_run(pull.run_id, pull.lease)
     too_many, too_few = unlike_ledger(pull.connection_id)
-    if not too_many and not too_few:
+    earlier = blocked_earlier(pull.connection_id, pull.user_id)
+    if not too_many and not too_few and not earlier:
         db.session.commit()
         return
-    twins = TwinWatch(pull, {*too_many.values(), *too_few.values()})
+    twins = TwinWatch(pull, {*too_many.values(), *too_few.values(), *earlier.values()})
+    unblock_earlier(pull.connection_id, pull.user_id, earlier)
     unblock(pull.connection_id, too_many)
     block(pull.connection_id, pull.user_id, BlockedBy.CONTACT, too_few)
     write_under_lease(run, pull.lease, also=added(run.also, twins.record_changes()))

@@ -311,7 +311,7 @@ class Execution:
         Who turns out to be here again may open a proposal that had been discarded, which is then asked about as well.
         """
         for _ in range(MAX_CONFIRMATIONS):
-            lock_run(self.run.id, self.lease)
+            self.lock()
             departures.renew_proposal(self.connection.id)
             ids = departures.to_confirm(self.pull())
             if not ids:

@@ -15,7 +15,7 @@ from typing import Any
 
 from asapp.clock import utcnow
 from asapp.contacts.addresses import address_hash
-from asapp.contacts.tombstones import NO_MARKS, Marks, delete_hidden, marks_of
+from asapp.contacts.tombstones import NO_MARKS, Marks, delete_hidden, mark_erased, marks_of
 from asapp.contacts.twins import find_twins, take_turns
 from asapp.extensions import db
 from asapp.models import ContactSource, Outcome, Reason, SyncRun
@@ -64,6 +64,7 @@ class PageWork:
     inserts: list[dict[str, Any]] = field(default_factory=list)
     marked: list[dict[str, Any]] = field(default_factory=list)  # as inserts, of people who were deleted or erased here
     hidden_again: list[str] = field(default_factory=list)
+    erased: list[str] = field(default_factory=list)  # known as erased by their address alone, until now
     updates: list[dict[str, Any]] = field(default_factory=list)
     adoptions: list[dict[str, Any]] = field(default_factory=list)
     opt_outs: list[dict[str, Any]] = field(default_factory=list)  # of rows that can't be read otherwise
@@ -138,7 +139,9 @@ def leave_out(unreadable: Sequence[Unreadable], number: int, pull: Pull, work: P
             work.also[Also.OPTED_OUT] += 1
             work.changes.append(changed(pull, known.contact_id, ALSO, Also.OPTED_OUT, {}, {}))
         elif known is None and salesforce_id not in ledger:
-            work.ledger_new.append({"salesforce_id": salesforce_id, "outcome": str(outcome), "address_hash": None})
+            kept = address_hash(row.email, pull.address_key) if row.email and row.is_opted_out else None
+            work.ledger_new.append({"salesforce_id": salesforce_id, "outcome": str(outcome), "address_hash": kept})
+            work.note_hash(kept)
 
 
 def look_around(pull: Pull, records: Iterable[ContactRecord], hashes: Mapping[str, bytes]) -> Surroundings:
@@ -170,6 +173,7 @@ def take(record: ContactRecord, hashed: bytes | None, pull: Pull, around: Surrou
         return
     if known is None and verdict.becomes is not None and around.marks.is_erased(record.id, hashed):
         verdict = create_erased(record, verdict, pull, work)
+        work.erased += [] if record.id in around.marks.erased_ids else [record.id]
     elif known is None and verdict.becomes is not None and record.id in around.marks.hidden_ids:
         verdict = create_hidden(record, verdict, verdict.becomes, hashed, pull, around, work)
     elif known is None and verdict.becomes is not None:
@@ -373,6 +377,7 @@ def write(pull: Pull, work: PageWork) -> None:
     store.insert_contacts(work.inserts)
     store.insert_contacts(work.marked)
     delete_hidden(pull.user_id, work.hidden_again)
+    mark_erased(pull.user_id, work.erased)
     store.update_contacts(work.updates)
     store.update_contacts(work.adoptions)
     store.update_contacts(work.opt_outs)

@@ -12,10 +12,11 @@ from asapp.contacts import removal
 from asapp.contacts.status import contact_rows, reason_of
 from asapp.extensions import db
 from asapp.leads import actions, queries
-from asapp.models import Contact, LeadState, Reason, Tombstone
+from asapp.models import Contact, ContactSource, LeadState, Reason, Tombstone
 from asapp.simulator.server import Running
 from asapp.sync.books import balance
 from tests.domain.test_leads_following import FollowingOffice
+from tests.domain.test_leads_once import switch
 from tests.domain.test_opted_out_addresses import ADDRESS, remove_and_reconnect
 from tests.signing_up import someone_signs_up
 
@@ -209,3 +210,59 @@ def test_after_a_merge_of_leads_the_contact_has_the_winners_id(office: Following
     office.org.merge(winner, [lead_id])
     office.sync()
     assert (only_contact().salesforce_id, office.lead().salesforce_id) == (winner, winner)
+
+
+def test_a_sign_up_restored_while_the_contact_is_here_brings_both_back(office: FollowingOffice) -> None:
+    office.add(email=ADDRESS)
+    office.sync()
+    removal.remove_contacts(office.advisor.id, [only_contact().id])
+    someone_signs_up(office.advisor)
+    removal.restore_contacts(office.advisor.id, [office.lead().contact_id or 0])
+    office.deliver()
+    office.sync()
+    assert people() == [("salesforce", ADDRESS, None)]
+
+
+def test_a_sign_up_deleted_here_before_its_contact_comes_stays_deleted(office: FollowingOffice) -> None:
+    office.add(email=ADDRESS)
+    someone_signs_up(office.advisor)
+    office.deliver()
+    removal.remove_contacts(office.advisor.id, [only_contact().id])
+    office.sync()
+    assert people() == [("salesforce", ADDRESS, Reason.HIDDEN_HERE)]
+
+
+def test_a_person_deleted_here_stays_so_when_they_start_over_in_another_account(office: FollowingOffice) -> None:
+    office.org.convert_lead(office.send())
+    office.sync()
+    removal.remove_contacts(office.advisor.id, [only_contact().id])
+    connections.end_connection(office.connection, keep_contacts=False)
+    db.session.commit()
+    switch(office)
+    someone_signs_up(office.advisor)
+    assert people() == [("lead", ADDRESS, Reason.HIDDEN_HERE)]
+
+
+def test_a_contact_met_by_an_erased_address_is_known_by_its_id_from_then_on(office: FollowingOffice) -> None:
+    someone_signs_up(office.advisor)
+    erase(office)
+    contact_id = office.add(email=ADDRESS)
+    office.sync()
+    remove_and_reconnect(office)
+    office.org.update_contact(contact_id, Email="new.address@harbour.example")
+    office.sync()
+    assert {address for _, address, _ in people()} == {""}
+
+
+def test_erasing_a_sign_up_blanks_the_contact_that_a_sync_has_not_tied_to_it_yet(office: FollowingOffice) -> None:
+    office.org.hide_field("Lead", "HasOptedOutOfEmail")
+    office.add(email=ADDRESS)
+    someone_signs_up(office.advisor)
+    office.deliver()
+    office.sync()
+    own = db.session.scalars(select(Contact).where(Contact.source == ContactSource.LEAD)).one()
+    actions.erase(office.advisor.id, own)
+    assert {address for _, address, _ in people()} == {""}
+    office.org.show_field("Lead", "HasOptedOutOfEmail")
+    office.sync_after_a_day()
+    assert {address for _, address, _ in people()} == {""}

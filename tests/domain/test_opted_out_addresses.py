@@ -15,9 +15,10 @@ from asapp.contacts.fields import Details
 from asapp.contacts.status import contact_rows, reason_of
 from asapp.extensions import db
 from asapp.leads import actions
-from asapp.models import BlockedAddress, Contact, ContactSource, LedgerEntry, Reason, RunStatus
+from asapp.models import BlockedAddress, Contact, ContactSource, LeadState, LedgerEntry, Reason, RunStatus
 from asapp.simulator.server import Running
 from tests.domain.test_leads_following import FollowingOffice
+from tests.domain.test_leads_once import switch
 from tests.domain.test_moving import move
 from tests.factories import make_partner
 from tests.signing_up import someone_signs_up
@@ -209,3 +210,52 @@ def test_blocked_addresses_follow_the_ledger_in_every_full_read(office: Followin
     assert db.session.scalars(select(LedgerEntry.salesforce_id)).all() == [still_out]
     assert {each.source for each in db.session.scalars(select(Contact))} == {ContactSource.MANUAL}
     assert office.connection.last_good_sync_at > utcnow() - timedelta(minutes=1)
+
+
+def test_what_cannot_be_seen_of_a_lead_takes_nothing_back(office: FollowingOffice) -> None:
+    """The person signs up and is linked to their opted-out Lead while its opt-out field is hidden."""
+    office.org.add_lead(office.user, last_name="Chou", email=ADDRESS, opted_out=True)
+    office.sync()
+    manual.add_contact(office.advisor, Details("By", "Hand", ADDRESS), current_app.extensions["asapp.vault"])
+    office.org.clock.advance(3600)
+    office.sync()
+    office.org.hide_field("Lead", "HasOptedOutOfEmail")
+    office.sync()
+    someone_signs_up(office.advisor)
+    office.deliver()
+    assert office.lead().state == LeadState.LINKED
+    assert reasons("manual") == [Reason.TWIN_OPTED_OUT]
+    office.org.show_field("Lead", "HasOptedOutOfEmail")
+    office.org.clock.advance(3600)
+    office.sync()
+    assert reasons("manual") == [Reason.TWIN_OPTED_OUT]
+    assert reasons("lead")[0] is not None
+
+
+def test_an_opted_out_row_that_cannot_be_read_whole_stops_its_twins(office: FollowingOffice) -> None:
+    manual.add_contact(office.advisor, Details("By", "Hand", ADDRESS), current_app.extensions["asapp.vault"])
+    office.add(email=OTHER_ADDRESS)
+    office.add(last_name="x" * 300, email=ADDRESS, opted_out=True)
+    office.sync()
+    assert reasons("manual") == [Reason.TWIN_OPTED_OUT]
+
+
+def test_what_an_earlier_connection_heard_of_a_record_ends_when_this_one_reads_it(office: FollowingOffice) -> None:
+    contact_id = office.add(email=ADDRESS, opted_out=True)
+    office.sync()
+    switch(office)
+    office.org.give(contact_id, office.colleague)
+    office.org.opt_in(contact_id)
+    office.sync()
+    assert reasons("salesforce") == [None]
+
+
+def test_a_leads_address_in_salesforce_counts_and_reading_it_again_changes_nothing(office: FollowingOffice) -> None:
+    lead_id = office.send()
+    office.add(email=OTHER_ADDRESS)
+    office.sync()
+    office.org.update_lead(lead_id, Email=OTHER_ADDRESS)
+    office.org.opt_out(lead_id)
+    office.sync()
+    assert reasons("salesforce") == [Reason.TWIN_OPTED_OUT]
+    assert office.sync().also == {}

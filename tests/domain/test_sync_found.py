@@ -272,3 +272,29 @@ def go(execution: Execution) -> None:
     with writing():
         execution.go()
     execution.close()
+
+
+def test_a_sync_locks_the_advisor_before_the_run(app: Flask, office: Office) -> None:
+    """The order of docs/decisions/11-lock-order.md, in every transaction of a run with departures."""
+    ids = office.fill(5)
+    office.sync()
+    office.org.purge(ids[0])
+    locked: list[list[str]] = [[]]
+
+    def note(_connection: object, _cursor: object, statement: str, *_more: object) -> None:
+        for table in ("users", "sync_runs"):
+            if statement.startswith(f"SELECT {table}.id") and table not in locked[-1]:
+                locked[-1].append(table)
+
+    def begin_another(_connection: object) -> None:
+        locked.append([])
+
+    event.listen(db.engine, "before_cursor_execute", note)
+    for ending in ("commit", "rollback"):
+        event.listen(db.engine, ending, begin_another)
+    assert office.sync().also == {"gone": 1}
+    event.remove(db.engine, "before_cursor_execute", note)
+    for ending in ("commit", "rollback"):
+        event.remove(db.engine, ending, begin_another)
+    assert ["users", "sync_runs"] in locked
+    assert ["sync_runs", "users"] not in locked

@@ -26,6 +26,7 @@ OWN, STANDARD = "Do_Not_Email__c", "HasOptedOutOfEmail"
 FIELDS = all_fields("Contact", STANDARD)
 ROSE, OWNER = "003aj000002oTldAAE", "0055g00000AbCdEAAV"
 STAMP = datetime(2026, 5, 6, 11, 36, 42, tzinfo=UTC)
+EMAIL = "rose@edge.com"
 
 
 def row(**changes: Any) -> dict[str, Any]:
@@ -33,7 +34,7 @@ def row(**changes: Any) -> dict[str, Any]:
         "Id": ROSE,
         "FirstName": "Rose",
         "LastName": "Gonzalez",
-        "Email": "rose@edge.com",
+        "Email": EMAIL,
         STANDARD: False,
         "OwnerId": OWNER,
         "SystemModstamp": "2026-05-06T11:36:42.000+0000",
@@ -84,8 +85,8 @@ WRONG = {
 def test_a_row_with_something_wrong_in_it_is_left_out_and_the_others_count(changes: dict[str, Any]) -> None:
     found = page(row(), row(**changes))
     assert [record.id for record in found.records] == [ROSE]
-    is_id_right = not {"Id"} & set(changes)
-    assert found.unreadable == [Unreadable(ROSE if is_id_right else None, is_opted_out=False)]
+    salesforce_id, email = ("Id" not in changes and ROSE) or None, "" if {"Id", "Email"} & set(changes) else EMAIL
+    assert found.unreadable == [Unreadable(salesforce_id, is_opted_out=False, email=email)]
 
 
 @pytest.mark.parametrize("changes", WRONG.values(), ids=WRONG)
@@ -103,7 +104,7 @@ def test_an_answer_without_a_field_that_was_asked_for_is_none(missing: str) -> N
 
 @pytest.mark.parametrize("value", [True, "false", 0, None, "no"])
 def test_of_a_row_that_cannot_be_read_anything_but_no_counts_as_opted_out(value: Any) -> None:
-    assert page(row(IsDeleted=1, **{STANDARD: value})).unreadable == [Unreadable(ROSE, is_opted_out=True)]
+    assert page(row(IsDeleted=1, **{STANDARD: value})).unreadable == [Unreadable(ROSE, is_opted_out=True, email=EMAIL)]
 
 
 def test_an_id_of_15_characters_is_stored_with_18() -> None:
