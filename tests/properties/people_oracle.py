@@ -4,7 +4,8 @@ Nothing of asapp's rules is imported: it reads the org's own store, the tables, 
 are silent, both answers pass:
 - Of two records with one address only one may have been erased. A row that was here before, or came with another address, stays;
   one that comes with an erased address doesn't, unless it was made by hand or the person signed up again since.
-- A contact in Salesforce that ever had an erased address need not be here, unless a sign-up since is linked to it.
+- A contact in Salesforce that ever had an erased address need not be here, unless a sign-up since is linked to it, and nobody
+  else with an address of its was erased.
 - The survivor of a merge is another record: it isn't deleted here because the loser was.
 - A Lead that the user can't see any more, or that was given away after it was sent, may or may not go on blocking its address.
 - A Lead that was converted into a contact without an address stays as it was.
@@ -178,6 +179,9 @@ class Oracle:
             yield f"{sign_up} is left without a reason"
         linked = self.records.get(sign_up.linked_contact_id or "")
         if linked is None or not self.is_mine(linked) or linked.is_opted_out or not linked.address:
+            return
+        others = {a for a in known[linked.id] if self.memory.erasures.get(a)} - {sign_up.address}
+        if others or sign_up.address in self.memory.erased_beside:
             return
         rows = [r for r in self.here.rows.values() if r.salesforce_id == linked.id and not r.is_erased]
         if not rows:

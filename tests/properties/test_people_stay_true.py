@@ -8,7 +8,7 @@ wrong, and more of it once nothing changes any more. `pytest tests/properties -k
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from flask import Flask
@@ -44,15 +44,31 @@ meanwhile = st.lists(st.builds(Meanwhile, st.integers(1, 6), deeds), max_size=3)
 syncs = st.builds(Sync, st.sampled_from([ORDINARY, ORDINARY, AFTER_A_DAY, IN_TROUBLE]), meanwhile, picks)
 deliveries = st.builds(Deliver, st.booleans(), meanwhile)
 steps = deeds | deeds | deeds | syncs | deliveries
-stories = st.lists(steps, min_size=4, max_size=24)
+people = st.builds(
+    Deed, st.sampled_from(["add", "add", "add_opted_out", "add_lead", "sign_up", "sign_up"]), picks, picks
+)
+parts = st.lists(steps, min_size=1, max_size=14)
 
 
-def tell(app: Flask, story: list[Step]) -> int:
-    """Live through a story with a rest in the middle and at its end; return how many steps it had."""
+class Story(NamedTuple):
+    """Who was there before the advisor's first sync, and what happens until each time of rest."""
+
+    begins_with: list[Deed]
+    first: list[Step]
+    second: list[Step]
+
+    def steps(self) -> list[Step]:
+        return [*self.begins_with, Deliver(), Sync(), *self.first, Quiet(), *self.second, Quiet()]
+
+
+stories = st.builds(Story, st.lists(people, min_size=3, max_size=7), parts, parts)
+
+
+def tell(app: Flask, story: Story) -> int:
+    """Live through a story; return how many steps it had."""
     life = PeopleLife(app)
-    half = len(story) // 2
     try:
-        for step in [*story[:half], Quiet(), *story[half:], Quiet()]:
+        for step in story.steps():
             here = life.take(step)
             oracle = Oracle(life.user, life.records(), here, life.memory)
             wrong = list(oracle.at_rest() if isinstance(step, Quiet) else oracle.after_each_step())
@@ -60,7 +76,7 @@ def tell(app: Flask, story: list[Step]) -> int:
             check_runs(life)
     finally:
         life.close()
-    return len(story)
+    return len(story.steps())
 
 
 def check_runs(life: PeopleLife) -> None:
@@ -87,7 +103,7 @@ def test_people_stay_true(app: Flask, org: Running, record_property: Callable[[s
 
     @settings(max_examples=STORIES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(story=stories)
-    def live_through(story: list[Step]) -> None:
+    def live_through(story: Story) -> None:
         counted["stories"] += 1
         counted["steps"] += tell(app, story)
 
