@@ -47,8 +47,8 @@ IN_THE_ORG = (
     "purge", "purge_lead", "give_away", "give_back", "give_lead_away", "give_lead_back", "hide", "hide_lead", "show", "wait",
 )  # fmt: skip
 HERE = (
-    "sign_up", "sign_up", "sign_up", "sign_up", "delete_here", "delete_here", "restore", "erase", "erase", "add_by_hand", "hide_field",
-    "hide_field_of_leads", "show_fields", "disconnect", "disconnect_and_remove", "disconnect_and_remove", "reconnect",
+    "sign_up", "sign_up", "sign_up", "delete_here", "delete_here", "delete_here", "restore", "erase", "erase", "add_by_hand",
+    "hide_field", "hide_field_of_leads", "show_fields", "disconnect", "disconnect_and_remove", "disconnect_and_remove",
     "reconnect",
 )  # fmt: skip
 TROUBLES = ("reset_after", "server_unavailable", "reset", "truncated_json", "session_expired")
@@ -252,7 +252,8 @@ class PeopleLife:
         match step:
             case Deed():
                 self.carry_out(step)
-            case Sync() if self.is_connected:
+            case Sync():
+                self.carry_out(Deed("reconnect"))
                 self.sync(step)
             case Deliver() if self.is_connected:
                 self.deliver(step)
@@ -494,9 +495,20 @@ class PeopleLife:
     def _sign_up(self, deed: Deed) -> None:
         address = self._address(deed)
         email = address.upper() if deed.one % 3 == 2 else address
-        someone_signs_up(db.session.get_one(User, self.user_id), email, "Mei", self._name())
+        was_deleted_here = self._is_deleted_here(address)
+        lead = someone_signs_up(db.session.get_one(User, self.user_id), email, "Mei", self._name())
+        if was_deleted_here and address not in self.memory.signed_up:
+            contact = db.session.get_one(Contact, lead.contact_id)
+            self.memory.hidden_rows.add((contact.id, contact.created_at))
         self.memory.signed_up.add(address)
         self.memory.erased.pop(address, None)
+
+    def _is_deleted_here(self, address: str) -> bool:
+        """Is a person with this address deleted here, whose row has it still, or went with a connection?"""
+        rows = db.session.scalars(select(Contact).where(Contact.user_id == self.user_id)).all()
+        here = {row.salesforce_id for row in rows}
+        of_rows = {row.email.lower() for row in rows if (row.id, row.created_at) in self.memory.hidden_rows}
+        return address in of_rows | {at for i, at in self.memory.hidden_ids.items() if i not in here}
 
     def _pick(self, deed: Deed, *conditions: object) -> Contact | None:
         mine = select(Contact).where(Contact.user_id == self.user_id, is_shown(), *conditions).order_by(Contact.id)  # type: ignore[arg-type]

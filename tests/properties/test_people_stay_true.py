@@ -39,7 +39,7 @@ IS_LONG = settings.get_current_profile_name() == "long"
 STORIES = 1000 if IS_LONG else 12
 
 picks = st.integers(0, 11)
-deeds = st.builds(Deed, st.sampled_from(IN_THE_ORG + HERE), picks, picks)
+deeds = st.builds(Deed, st.sampled_from(IN_THE_ORG) | st.sampled_from(HERE), picks, picks)
 meanwhile = st.lists(st.builds(Meanwhile, st.integers(1, 6), deeds), max_size=3).map(tuple)
 syncs = st.builds(Sync, st.sampled_from([ORDINARY, ORDINARY, AFTER_A_DAY, IN_TROUBLE]), meanwhile, picks)
 deliveries = st.builds(Deliver, st.booleans(), meanwhile)
