@@ -36,7 +36,7 @@ from tests.properties.people import (
 from tests.properties.people_oracle import Oracle
 
 IS_LONG = settings.get_current_profile_name() == "long"
-STORIES = 1000 if IS_LONG else 12
+STORIES = 1000 if IS_LONG else 8
 
 picks = st.integers(0, 11)
 deeds = st.builds(Deed, st.sampled_from(IN_THE_ORG) | st.sampled_from(HERE), picks, picks)
