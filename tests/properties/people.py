@@ -228,12 +228,8 @@ class PeopleLife:
 
     def observe(self) -> Here:
         """Remember what can be seen now; to be called after everything that may have changed something."""
-        memory = self.memory
-        for record in self.records().values():
-            memory.addresses.setdefault(record.id, set()).add(record.address)
-            if record.is_lead and record.made_by == self.user:
-                memory.made.setdefault(record.id, record.address)
-        here = self.here()
+        self.observe_org()
+        memory, here = self.memory, self.here()
         for row in here.rows.values():
             memory.first_address.setdefault(row.key, row.address)
         for sign_up in here.sign_ups:
@@ -314,7 +310,7 @@ class PeopleLife:
         return open_client
 
     def meeting(self, waiting: list[Meanwhile]) -> Callable[[], None]:
-        """What is to be called before each call: it carries out the deeds that are due. Only between steps of one thread."""
+        """Return what carries out the deeds that are due; it runs before each call that this thread makes to Salesforce."""
         calls = 0
 
         def meet() -> None:

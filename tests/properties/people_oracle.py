@@ -1,7 +1,7 @@
 """What must be true of an advisor's people, by DESIGN.md "Rules: contacts" 1 to 10 and "Rules: leads" 2 to 4.
 
-Nothing of asapp's rules is imported: it reads the org's own store, the tables, and the memory of what was said. Where the rules
-are silent, both answers pass:
+Nothing of asapp's rules is imported: it reads the org's own store, the tables with asapp's answer for each row, and the memory of
+what was said. Where the rules are silent, both answers pass:
 - Of two records with one address only one may have been erased. A row that was here before, or came with another address, stays;
   one that comes with an erased address doesn't, unless it was made by hand or the person signed up again since.
 - A contact in Salesforce that ever had an erased address need not be here, unless a sign-up since is linked to it, and nobody
@@ -63,7 +63,7 @@ class Oracle:
         return [r.id for r in self.records.values() if r.address == address and r.is_opted_out and self.is_mine(r)]
 
     def may_block(self, address: str) -> bool:
-        """Is there any record, of which the user has or had to do, that may block this address?"""
+        """May a record that the user sees, saw, or might see again block this address?"""
         return any(
             record.is_opted_out
             and not (record.is_deleted or record.is_converted)
