@@ -1,0 +1,112 @@
+"""People stay true to what they said, in Salesforce and on the sign-up page, whatever happens and in whatever order.
+
+Hypothesis tells stories of one advisor: sign-ups, deliveries whose answers are lost, syncs, edits in the org between any two
+calls, people deleted and erased here, Disconnect with and without removal. After each step an oracle of its own says what is
+wrong, and more of it once nothing changes any more. `pytest tests/properties -k people --hypothesis-profile=long` tells 1,000.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+from flask import Flask
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import select
+
+from asapp.extensions import db
+from asapp.models import SyncRun
+from asapp.simulator import Running
+from tests.properties.people import (
+    AFTER_A_DAY,
+    HERE,
+    IN_THE_ORG,
+    IN_TROUBLE,
+    ORDINARY,
+    Deed,
+    Deliver,
+    Meanwhile,
+    PeopleLife,
+    Quiet,
+    Step,
+    Sync,
+)
+from tests.properties.people_oracle import Oracle
+
+IS_LONG = settings.get_current_profile_name() == "long"
+STORIES = 1000 if IS_LONG else 8
+
+picks = st.integers(0, 11)
+deeds = st.builds(Deed, st.sampled_from(IN_THE_ORG) | st.sampled_from(HERE), picks, picks)
+meanwhile = st.lists(st.builds(Meanwhile, st.integers(1, 6), deeds), max_size=3).map(tuple)
+syncs = st.builds(Sync, st.sampled_from([ORDINARY, ORDINARY, AFTER_A_DAY, IN_TROUBLE]), meanwhile, picks)
+deliveries = st.builds(Deliver, st.booleans(), meanwhile)
+steps = deeds | deeds | deeds | syncs | deliveries
+people = st.builds(
+    Deed, st.sampled_from(["add", "add", "add_opted_out", "add_lead", "sign_up", "sign_up"]), picks, picks
+)
+parts = st.lists(steps, min_size=1, max_size=14)
+
+
+class Story(NamedTuple):
+    """Who was there before the advisor's first sync, and what happens until each time of rest."""
+
+    begins_with: list[Deed]
+    first: list[Step]
+    second: list[Step]
+
+    def steps(self) -> list[Step]:
+        return [*self.begins_with, Deliver(), Sync(), *self.first, Quiet(), *self.second, Quiet()]
+
+
+stories = st.builds(Story, st.lists(people, min_size=3, max_size=7), parts, parts)
+
+
+def tell(app: Flask, story: Story) -> int:
+    """Live through a story; return how many steps it had."""
+    life = PeopleLife(app)
+    try:
+        for step in story.steps():
+            here = life.take(step)
+            oracle = Oracle(life.user, life.records(), here, life.memory)
+            wrong = list(oracle.at_rest() if isinstance(step, Quiet) else oracle.after_each_step())
+            assert not wrong, "\n".join([f"after {step}:", *wrong, *map(str, here.sign_ups)])
+            check_runs(life)
+    finally:
+        life.close()
+    return len(story.steps())
+
+
+def check_runs(life: PeopleLife) -> None:
+    for run in db.session.scalars(select(SyncRun).where(SyncRun.connection_id == life.connection_id)):
+        classes = (
+            run.deactivated,
+            run.reactivated,
+            run.created,
+            run.updated,
+            run.adopted,
+            run.unchanged,
+            run.nominated,
+        )
+        assert run.read == sum(classes) + sum(run.skipped.values()), f"a run read {run.read} rows and counted others"
+        if run.id not in life.excused:
+            assert run.status in ("complete", "held"), f"a run is {run.status}: {run.error_code} {run.error_detail}"
+    db.session.rollback()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(0 if IS_LONG else 300)
+def test_people_stay_true(app: Flask, org: Running, record_property: Callable[[str, Any], None]) -> None:
+    counted = {"stories": 0, "steps": 0}
+
+    @settings(max_examples=STORIES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(story=stories)
+    def live_through(story: Story) -> None:
+        counted["stories"] += 1
+        counted["steps"] += tell(app, story)
+
+    live_through()
+    for name, number in counted.items():
+        record_property(name, number)
