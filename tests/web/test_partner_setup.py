@@ -350,13 +350,13 @@ def test_checks_that_find_nothing_new_cost_the_next_advisor_nothing(
     assert described == [2, 0]
 
 
-def test_a_log_in_that_salesforce_refuses_is_seen_on_the_firms_page(
+def test_a_log_in_that_salesforce_refuses_is_told_to_the_advisor_and_turns_no_check_red(
     client: FlaskClient, nobody: FlaskClient, ada: User, org: Running
 ) -> None:
+    """What a browser brought may be anybody's words. Admins see what Salesforce answers us, and a check can't see a block."""
     register(org, blocked=True)
     amara = org.org.add_user(name="Amara Okafor", username="amara@northgate.example")
     log_in(nobody, make_advisor(make_partner(url=org.url, key=KEY, secret=SECRET, slug="northgate")))
     come_back(nobody, org, amara)
-    line = line_of(client.get("/admin/partners/northgate").text, "key")
-    assert "To mend" in line
-    assert "Unblock" in line
+    assert "Not asked yet" in line_of(client.get("/admin/partners/northgate").text, "key")
+    assert "Unblock" in nobody.get("/settings/integrations?open=salesforce").text
