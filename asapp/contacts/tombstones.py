@@ -1,4 +1,4 @@
-"""Marks of people whom a sync must not bring back: deleted here by the advisor, or erased on their own request.
+"""Marks of people that a sync must not bring back: deleted here by the advisor, or erased on their own request.
 
 As long as a contact is here, the mark is on its row. These marks are for when no row is left, or none was there yet: they
 outlive Disconnect, removal and every reconnect. Everything here joins the caller's transaction.

@@ -162,7 +162,7 @@ class Delivery:
         self.opt_out_field = partner.opt_out_field
         self.trusted = timedelta(days=partner.opt_outs_trusted_days)
         self.sees_opt_out = {"Contact": True, "Lead": True}
-        self.encrypted: set[str] = set()  # the objects of which nobody can be asked for by address
+        self.encrypted: set[str] = set()  # the objects whose records no query can find by address
         self.was_encrypted = connection.email_encrypted
         self.meter = Meter(db.engine, connection.id, partner.id, should_stop)
         self.keeps_distance = False

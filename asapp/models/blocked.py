@@ -47,7 +47,7 @@ class TombstoneKind(StrEnum):
 
 
 class Tombstone(Base):
-    """A person whom a sync must not bring back although no row of contacts says so any more.
+    """A person that a sync must not bring back although no row of contacts says so any more.
 
     salesforce_id: of a Contact or Lead. address_hash: of the person's address. One of them may be unknown.
     """

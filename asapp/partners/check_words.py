@@ -28,7 +28,7 @@ TITLES = {
 
 
 class Words(NamedTuple):
-    """says: what was found, with {detail} where Salesforce's own figures or names belong. path: where it is mended.
+    """says: what was found, with {detail} where Salesforce's own figures or names belong. path: where it is fixed.
 
     {label} in the path is the field in the detail, as Salesforce's pages call it.
     """

@@ -165,7 +165,7 @@ class Opening(NamedTuple):
 
 
 class Sighting(NamedTuple):
-    """What became of one Id: its row, deleted or not, whoever owns it. is_readable: does the answer tell of it at all?"""
+    """What became of one Id: its row, deleted or not, of any owner. is_readable: does the answer tell of it at all?"""
 
     id: str
     owner_id: str
