@@ -302,7 +302,7 @@ def test_each_question_finds_its_connections_by_an_index(app: Flask) -> None:
     alerts.find_changes(utcnow())
     event.remove(db.engine, "before_cursor_execute", hear)
     plans = [plan for statement, parameters in asked for plan in plan_of(statement, parameters)]
-    assert len(asked) == 6
+    assert len(asked) == 8
     assert [line for line in plans if "Seq Scan on connections" in line or line == "SCAN connections"] == []
     used = {index for index in ("due", "opt_outs", "failing", "well") if f"ix_connections_{index}" in " ".join(plans)}
     if db.engine.dialect.name == "sqlite":  # PostgreSQL chooses among them by its statistics
