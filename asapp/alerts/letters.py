@@ -19,7 +19,7 @@ from asapp.connections.look import find_run_to_show
 from asapp.connections.words import Context, explain_reconnect
 from asapp.extensions import db
 from asapp.leads.pages import get_page
-from asapp.leads.queries import count_over_limit
+from asapp.leads.queries import count_waiting
 from asapp.mail import Letter
 from asapp.models import Alert, AlertKind, AlertMail, Connection, Partner, PartnerCheck, User
 from asapp.models.connection import IS_FAILING
@@ -94,7 +94,7 @@ def _about_connection(connection: Connection, now: datetime) -> dict[str, Any]:
 
 def _about_flood(connection: Connection, _now: datetime) -> dict[str, Any]:
     """limit: how many people the page takes in a day. waiting: how many wait for the advisor to look."""
-    return {"limit": get_page(connection.user).daily_limit, "waiting": count_over_limit(connection.user_id)}
+    return {"limit": get_page(connection.user).daily_limit, "waiting": count_waiting(connection.user_id).over_limit}
 
 
 def _about_pause(firm: Partner) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, func
 
 from asapp.connections import opt_outs
 from asapp.contacts.queries import contacts_of
-from asapp.contacts.status import contact_rows, reason_of
+from asapp.contacts.status import contact_rows, reason_of, waits_for_review
 from asapp.extensions import db
 from asapp.models import Connection, Contact, Reason, User
 from asapp.sync.execute import CANT_SEE_OPT_OUTS
@@ -67,7 +67,8 @@ def _possible(
         yield Cause.DISCONNECTED, connection.status_changed_at, reason == Reason.DISCONNECTED
         return
     if opt_outs.are_unknown(connection, now):
-        yield _why_unknown(user, connection), until, reason == Reason.OPT_OUT_UNKNOWN
+        unknown = (reason == Reason.OPT_OUT_UNKNOWN) & ~waits_for_review()
+        yield _why_unknown(user, connection), until, unknown
     elif connection.first_synced_at is None:
         yield Cause.ANOTHER_USER, None, reason == Reason.DISCONNECTED
     elif opt_outs.become_unknown_soon(connection, connection.partner, now):

@@ -11,7 +11,7 @@ from asapp.contacts import tombstones
 from asapp.contacts.twins import take_turns
 from asapp.extensions import db
 from asapp.leads import arrivals, consent, outbox, pages
-from asapp.leads.queries import is_of_present_firm
+from asapp.leads.queries import is_hidden_here, is_of_present_firm
 from asapp.models import (
     Action,
     ConsentKind,
@@ -50,10 +50,13 @@ def retry_all(user_id: int) -> int:
 
 
 def send_reviewed(user: User) -> int:
-    """The advisor has looked: let those go out who wait for it, and begin a new day for the page; return how many."""
+    """The advisor has looked: let those go out who wait for it, and begin a new day for the page; return how many.
+
+    Those that the advisor has deleted here stay: they were made up.
+    """
     now, page = utcnow(), pages.get_page(user)
     pages.begin_day(pages.lock(page.user_id), now)
-    released = update(Lead).where(is_of_present_firm(user.id), IS_FOR_REVIEW).returning(Lead.id)
+    released = update(Lead).where(is_of_present_firm(user.id), IS_FOR_REVIEW, ~is_hidden_here()).returning(Lead.id)
     ids = db.session.scalars(
         released.values(state=LeadState.RECEIVED, why=None, next_attempt_at=now, changed_at=now).execution_options(
             synchronize_session=False

@@ -109,10 +109,19 @@ def find_lead(user_id: int, public_id: str) -> Lead | None:
     return db.session.scalar(select(Lead).where(_of(user_id), Lead.public_id == public_id))
 
 
-def count_over_limit(user_id: int) -> int:
-    """Return how many people wait because the page had reached its limit."""
-    over = select(func.count()).where(is_of_present_firm(user_id), IS_FOR_REVIEW, Lead.why == Review.OVER_LIMIT)
-    return db.session.scalar(over) or 0
+class Waiting(NamedTuple):
+    """How many people wait for the advisor to look at them. over_limit: those because the page had reached its limit."""
+
+    people: int
+    over_limit: int
+
+
+def count_waiting(user_id: int) -> Waiting:
+    """Count those who wait, without those that the advisor has deleted here."""
+    over = func.count(case((Lead.why == Review.OVER_LIMIT, 1)))
+    query = select(func.count(), over).where(is_of_present_firm(user_id), IS_FOR_REVIEW, ~is_hidden_here())
+    people, over_limit = db.session.execute(query).one()
+    return Waiting(people, over_limit)
 
 
 def find_to_act_on(user: User, now: datetime) -> list[Line]:
@@ -136,10 +145,10 @@ def find_asking_again(user_id: int) -> list[AskingAgain]:
 
     Without those that the advisor has been told of.
     """
-    stopped = or_(Lead.opted_out, Lead.is_deleted, Lead.why.in_(tuple(Unfollowed)), _is_hidden_here())
+    stopped = or_(Lead.opted_out, Lead.is_deleted, Lead.why.in_(tuple(Unfollowed)), is_hidden_here())
     untold = (Lead.asked_again_seen_at.is_(None)) | (Lead.asked_again_seen_at < Lead.asked_again_at)
     rows = db.session.execute(
-        select(Lead, _is_hidden_here())
+        select(Lead, is_hidden_here())
         .where(_of(user_id), Lead.asked_again_at.is_not(None), stopped, untold)
         .order_by(Lead.asked_again_at.desc())
         .limit(NEWS_MAX)
@@ -147,7 +156,8 @@ def find_asking_again(user_id: int) -> list[AskingAgain]:
     return [AskingAgain(*row) for row in rows]
 
 
-def _is_hidden_here() -> ColumnElement[bool]:
+def is_hidden_here() -> ColumnElement[bool]:
+    """Has the advisor deleted this person here?"""
     return exists().where(Contact.id == Lead.contact_id, Contact.hidden_at.is_not(None), Contact.erased_at.is_(None))
 
 

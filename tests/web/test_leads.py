@@ -123,14 +123,33 @@ def test_those_beyond_the_days_limit_wait_until_the_advisor_sends_them(client: F
         unescape(client.get("/leads?state=for_review").text).count("Your page had reached its limit for the day.") == 3
     )
 
+    contact_id = db.session.scalars(select(Lead.contact_id).where(Lead.email == "p4@example.com")).one()
+    assert unescape(client.get("/contacts").text).count("Waits for you on Leads") == 3
+    assert "Nothing is sent until you have looked." in unescape(client.get(f"/contacts/{contact_id}").text)
+    answer = unescape(client.get("/contacts/why?whom=p4@example.com").text)
+    assert "p4@example.com waits for you on Leads" in answer or "Mei-Ling Chou waits for you on Leads" in answer
     client.post("/leads/send-reviewed")
 
     html = unescape(client.get("/leads").text)
     assert "3 leads on the way." in html
     assert "wait for you" not in html
+    assert "Inactive" not in client.get("/contacts").text.partition('<div id="people">')[2]
     assert set(db.session.scalars(select(Lead.state))) == {LeadState.RECEIVED}
     client.post("/leads/send-reviewed")
     assert "Nobody was waiting for you." in client.get("/leads").text
+
+
+def test_what_is_sent_while_nothing_can_go_out_is_not_said_to_be_on_the_way(client: FlaskClient, amara: User) -> None:
+    set_limit(amara, 1)
+    for number in range(2):
+        someone_signs_up(amara, f"p{number}@example.com")
+
+    client.post("/leads/send-reviewed")
+
+    html = unescape(client.get("/leads").text)
+    assert "on the way" not in html
+    assert "They can't go out at the moment" in html
+    assert "Salesforce isn't connected yet." in html
 
 
 def test_the_limit_is_the_advisors_to_set(client: FlaskClient, amara: User) -> None:
