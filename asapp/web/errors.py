@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 SECRET_FIELDS = frozenset({"password", "current", "new", "secret"})  # they are never sent back
 CSRF_FIELD = "csrf_token"
 READING = ("GET", "HEAD", "OPTIONS")
+DATABASE_AWAY = (OperationalError, InternalError, PoolTimeout)
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def register(app: Flask) -> None:
     app.register_error_handler(HTTPException, show)
     app.register_error_handler(TooMany, ask_to_wait)
     app.register_error_handler(Busy, ask_to_wait)
-    for kind in (OperationalError, InternalError, PoolTimeout):
+    for kind in DATABASE_AWAY:
         app.register_error_handler(kind, show_database_away)
 
 

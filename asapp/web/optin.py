@@ -15,6 +15,7 @@ from flask import Blueprint, Response, abort, current_app, make_response, redire
 from flask.typing import ResponseReturnValue
 from itsdangerous import BadSignature, URLSafeSerializer
 from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.exceptions import NotFound
 
 from asapp.database import reading, writing
 from asapp.extensions import csrf, db, limiter
@@ -23,6 +24,7 @@ from asapp.leads import outbox, pages
 from asapp.leads.fields import Typed
 from asapp.leads.sign_up import FirmChanged, FormUsedUp, Seen, sign_up
 from asapp.models import ConsentText, OptInPage
+from asapp.web import errors as error_pages
 from asapp.web.current import config, queues, vault
 from asapp.web.headers import content_policy
 from asapp.web.networks import client_address, client_network
@@ -74,6 +76,15 @@ def receive(slug: str) -> ResponseReturnValue:
 @blueprint.errorhandler(HTTPStatus.TOO_MANY_REQUESTS)
 def ask_to_wait(_error: Exception) -> ResponseReturnValue:
     """Nothing typed is lost, and a site that shows the form in a frame shows this in it."""
+    try:
+        return form_to_wait_with()
+    except NotFound as error:  # what a handler raises would be a bug of ours
+        return error_pages.show(error)
+    except error_pages.DATABASE_AWAY as error:
+        return error_pages.show_database_away(error)
+
+
+def form_to_wait_with() -> Response:
     with reading():
         page = get_page((request.view_args or {})["slug"])
         token, text = shown_before(page)

@@ -12,10 +12,12 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, select, text
 from werkzeug.test import TestResponse
 
+from asapp import create_app
 from asapp.extensions import db
 from asapp.leads import pages
 from asapp.models import ConsentEvent, Contact, ContactSource, Lead, LeadState, OptInPage, Review
 from asapp.web import optin
+from tests.conftest import make_config
 from tests.factories import make_advisor
 
 MEI = {
@@ -237,6 +239,24 @@ def test_thirty_forms_a_minute_from_one_address(client: FlaskClient, address: st
     elsewhere = {"environ_overrides": {"REMOTE_ADDR": "198.51.100.7"}}
     data = {**MEI, "csrf_token": token}
     assert client.post(address, data=data, forged=True, **elsewhere).status_code == 303
+
+
+def test_many_forms_for_a_page_that_is_not_there_are_no_bug_of_ours(client: FlaskClient) -> None:
+    codes = [client.post("/o/nobody", data=MEI, forged=True).status_code for _ in range(31)]
+    assert codes == [404] * 31
+
+
+def test_many_forms_while_the_database_is_away(database_url: str) -> None:
+    client = create_app(make_config("sqlite:////nowhere/at/all.db")).test_client()
+    codes = [client.post("/o/amara-okafor", data=MEI).status_code for _ in range(31)]
+    assert codes == [503] * 31
+
+
+def test_one_whose_address_cannot_be_read_is_limited_too(client: FlaskClient, address: str) -> None:
+    nowhere = {"environ_overrides": {"REMOTE_ADDR": "unix:"}}
+    token = open_form(client, address)
+    codes = [client.post(address, data={"csrf_token": token}, forged=True, **nowhere).status_code for _ in range(31)]
+    assert codes == [422] * 30 + [429]
 
 
 # ---- How many people a form serves
