@@ -405,6 +405,20 @@ def test_a_new_day_begins_with_its_first_person(office: Rush) -> None:
     assert office.states() == {LeadState.SENT: 2, LeadState.FOR_REVIEW: 1}
 
 
+def test_who_comes_while_the_page_is_paused_does_not_use_up_its_day(office: Rush) -> None:
+    set_limit(office.advisor, 2)
+    pages.pause(pages.get_page(office.advisor))
+    for number in range(3):
+        office.sign_up(number)
+    pages.resume(pages.get_page(office.advisor))
+
+    for number in range(3, 6):
+        office.sign_up(number)
+
+    whys = {why: people for why, people in db.session.execute(select(Lead.why, func.count()).group_by(Lead.why))}
+    assert whys == {Review.PAGE_PAUSED: 3, Review.OVER_LIMIT: 1, None: 2}
+
+
 def test_once_the_advisor_has_looked_they_go_out_and_the_page_takes_as_many_again(office: Rush) -> None:
     set_limit(office.advisor, 2)
     for number in range(4):
