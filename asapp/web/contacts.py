@@ -192,9 +192,9 @@ def chosen_ids() -> list[int]:
 
 
 def way_back() -> str:
-    """Where the form came from, if it is a page of contacts."""
+    """Where the form came from, if it is a page of contacts or leads."""
     path = safe_path(request.values.get("back"))
-    return path if path and path.startswith("/contacts") else url_for("contacts.index")
+    return path if path and path.startswith(("/contacts", "/leads")) else url_for("contacts.index")
 
 
 def _all_found() -> list[int]:

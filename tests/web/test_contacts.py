@@ -590,6 +590,21 @@ def test_why_of_a_held_contact(client: FlaskClient, connection: Connection) -> N
     assert "Open Integrations" in answer
 
 
+@pytest.mark.parametrize(
+    ("back", "there"),
+    [
+        ("/leads", "/leads"),
+        ("/contacts?state=hidden_here", "/contacts?state=hidden_here"),
+        ("/settings/profile", "/contacts"),
+        ("//evil.example/leads", "/contacts"),
+    ],
+)
+def test_who_restores_stays_on_the_page(client: FlaskClient, connection: Connection, back: str, there: str) -> None:
+    contact = make_contact(connection, hidden_at=utcnow())
+    answer = client.post("/contacts/restore", data={"id": contact.id, "back": back})
+    assert answer.location == there
+
+
 def test_a_removed_contact_is_restored_from_its_verdict(client: FlaskClient, connection: Connection) -> None:
     contact = make_contact(connection, hidden_at=utcnow())
     page = client.get("/contacts/why", query_string={"whom": contact.salesforce_id})
