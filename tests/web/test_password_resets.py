@@ -197,7 +197,7 @@ def test_a_mail_that_is_not_taken_comes_again_with_the_same_link_until_it_would_
         away.setattr("flask_mailman.backends.locmem.EmailBackend.send_messages", refuse)
         assert send_waiting_mails() == 0
     assert send_waiting_mails() == 0  # a minute later, not before
-    assert "asapp_page_mails_waiting 1.0" in client.get("/metrics").text
+    assert "asapp_page_mails_waiting 1.0" in client.get("http://127.0.0.1:8000/metrics").text
     db.session.execute(update(WaitingMail).values(due_at=utcnow()))
     db.session.commit()
     assert send_waiting_mails() == 1
