@@ -415,7 +415,7 @@ def test_who_comes_while_the_page_is_paused_does_not_use_up_its_day(office: Rush
     for number in range(3, 6):
         office.sign_up(number)
 
-    whys = {why: people for why, people in db.session.execute(select(Lead.why, func.count()).group_by(Lead.why))}
+    whys = dict(db.session.execute(select(Lead.why, func.count()).group_by(Lead.why)).all())
     assert whys == {Review.PAGE_PAUSED: 3, Review.OVER_LIMIT: 1, None: 2}
 
 
