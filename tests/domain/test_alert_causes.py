@@ -296,6 +296,7 @@ def test_a_held_sync_is_told_of_and_once_more_after_a_day(office: Office) -> Non
     assert look() == {"held": 1}
     (letter,) = sent()
     assert (letter.to, letter.subject) == (office.advisor.email, "12 contacts wait for your decision")
+    assert "Any that Salesforce no longer shows become inactive 7 days after we last saw them" in letter.text
     assert "fjord.example" not in letter.text
     assert sent() == []
     a_day_passes()
