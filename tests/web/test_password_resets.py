@@ -176,6 +176,12 @@ def test_a_network_asks_five_times_for_an_account_and_twenty_times_in_all(
     assert ask(client, alice.email, "203.0.113.9") == 200
 
 
+def test_an_ipv6_site_asks_thirty_times_for_an_account(client: FlaskClient, alice: User, outbox: list[Any]) -> None:
+    codes = [ask(client, alice.email, f"2001:db8:7:{n}::1") for n in range(7) for _ in range(5)]
+    assert codes == [200] * 30 + [429] * 5
+    assert ask(client, alice.email, "2001:db8:8::1") == 200
+
+
 def test_a_device_that_was_logged_in_asks_where_its_network_may_not(
     app: Flask, client: FlaskClient, alice: User
 ) -> None:
