@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from sqlalchemy import select, update
 
 from asapp import audit
@@ -93,11 +95,11 @@ def is_there(lead: Lead) -> bool:
     return True
 
 
-def take_note(user_id: int) -> None:
-    """The advisor knows who asked for mail again."""
+def take_note(user_id: int, public_ids: Collection[str]) -> None:
+    """The advisor has seen that these people asked for mail again."""
     db.session.execute(
         update(Lead)
-        .where(is_of_present_firm(user_id), Lead.asked_again_at.is_not(None))
+        .where(is_of_present_firm(user_id), Lead.asked_again_at.is_not(None), Lead.public_id.in_(public_ids))
         .values(asked_again_seen_at=utcnow())
         .execution_options(synchronize_session=False)
     )

@@ -136,24 +136,35 @@ def find_to_act_on(user: User, now: datetime) -> list[Line]:
 
 
 class AskingAgain(NamedTuple):
-    lead: Lead
-    is_hidden: bool  # the advisor deleted the person here
+    """People who asked for mail again. total: all; leads: those that the page shows, newest first."""
+
+    total: int
+    leads: list[Lead]
 
 
-def find_asking_again(user_id: int) -> list[AskingAgain]:
-    """Return those who are inactive by what Salesforce says, or deleted here, and have asked for mail since; newest first.
+class News(NamedTuple):
+    """Who asked for mail again, without those that the advisor has been told of.
 
-    Without those that the advisor has been told of.
+    stopped: inactive by what Salesforce says. hidden: deleted here by the advisor.
     """
-    stopped = or_(Lead.opted_out, Lead.is_deleted, Lead.why.in_(tuple(Unfollowed)), is_hidden_here())
+
+    stopped: AskingAgain
+    hidden: AskingAgain
+
+
+def find_asking_again(user_id: int) -> News:
+    stopped = or_(Lead.opted_out, Lead.is_deleted, Lead.why.in_(tuple(Unfollowed)))
+    return News(_asking_again(user_id, stopped & ~is_hidden_here()), _asking_again(user_id, is_hidden_here()))
+
+
+def _asking_again(user_id: int, which: ColumnElement[bool]) -> AskingAgain:
     untold = (Lead.asked_again_seen_at.is_(None)) | (Lead.asked_again_seen_at < Lead.asked_again_at)
-    rows = db.session.execute(
-        select(Lead, is_hidden_here())
-        .where(_of(user_id), Lead.asked_again_at.is_not(None), stopped, untold)
-        .order_by(Lead.asked_again_at.desc())
-        .limit(NEWS_MAX)
-    )
-    return [AskingAgain(*row) for row in rows]
+    conditions = (_of(user_id), Lead.asked_again_at.is_not(None), which, untold)
+    newest = select(Lead).where(*conditions).order_by(Lead.asked_again_at.desc(), Lead.id.desc())
+    leads = list(db.session.scalars(newest.limit(NEWS_MAX)))
+    if len(leads) < NEWS_MAX:
+        return AskingAgain(len(leads), leads)
+    return AskingAgain(db.session.scalar(select(func.count()).select_from(Lead).where(*conditions)) or 0, leads)
 
 
 def is_hidden_here() -> ColumnElement[bool]:

@@ -123,7 +123,7 @@ def check() -> ResponseReturnValue:
 @blueprint.post("/noted")
 @advisor_required
 def noted() -> ResponseReturnValue:
-    actions.take_note(current_user.id)
+    actions.take_note(current_user.id, [text[:36] for text in request.form.getlist("lead")[: queries.NEWS_MAX]])
     return go_to(url_for("leads.index"))
 
 
@@ -190,7 +190,7 @@ def pause_page() -> ResponseReturnValue:
         flash("Your sign-up page takes sign-ups again.", "good")
     else:
         pages.pause(page)
-        flash("Your sign-up page is paused. It says that sign-ups are closed just now.", "good")
+        flash("Your sign-up page is paused. It says that sign-ups are closed at the moment.", "good")
     return go_to(url_for("leads.index"))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from html import unescape
 
 import pytest
@@ -12,8 +13,9 @@ from flask.testing import FlaskClient
 from sqlalchemy import delete, select
 
 from asapp.clock import utcnow
+from asapp.contacts import removal
 from asapp.extensions import db
-from asapp.leads import pages
+from asapp.leads import pages, queries
 from asapp.leads.words import CHECKS
 from asapp.models import ApiUsage, ConsentEvent, Contact, Lead, LeadState, OptInPage, User
 from tests.factories import log_in, make_admin, make_advisor, make_contact, make_synced_connection, save
@@ -179,7 +181,7 @@ def test_the_page_can_be_paused_and_take_sign_ups_again(client: FlaskClient, ama
     html = client.get("/leads").text
     assert "Your sign-up page is paused." in html
     assert "Take sign-ups again" in html
-    assert "Sign-ups are closed just now" in client.get("/o/amara-okafor").text
+    assert "Sign-ups are closed at the moment" in client.get("/o/amara-okafor").text
 
     client.post("/leads/page/pause", data={"do": "resume"})
     assert "Your sign-up page is paused." not in client.get("/leads").text
@@ -300,8 +302,36 @@ def test_who_asked_again_after_opting_out_is_told_until_noted(client: FlaskClien
     someone_signs_up(amara)
 
     assert "asked for mail again" in client.get("/leads").text
-    client.post("/leads/noted")
+    note_those_shown(client, "asked for mail again")
     assert "asked for mail again" not in client.get("/leads").text
+
+
+def note_those_shown(client: FlaskClient, box: str) -> None:
+    """Press Noted in the box with these words."""
+    form = client.get("/leads").text.partition(box)[2].partition('action="/leads/noted"')[2].partition("</form>")[0]
+    client.post("/leads/noted", data={"lead": re.findall(r'name="lead" value="([^"]+)"', form)})
+
+
+def test_noted_is_about_those_who_were_shown(client: FlaskClient, amara: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queries, "NEWS_MAX", 2)
+    for number in range(3):
+        put(someone_signs_up(amara, f"p{number}@example.com"), LeadState.SENT, opted_out=True, asked_again_at=utcnow())
+    gone = someone_signs_up(amara, "p4@example.com")
+    removal.remove_contacts(amara.id, [gone.contact_id or 0])
+    someone_signs_up(amara, "p4@example.com")
+
+    page = client.get("/leads").text
+    assert "3 people have asked for mail again." in page
+    assert "1 person you deleted here signed up again." in page
+    note_those_shown(client, "asked for mail again")
+    page = client.get("/leads").text
+    assert "1 person has asked for mail again." in page
+    assert "1 person you deleted here signed up again." in page
+    note_those_shown(client, "you deleted here signed up again")
+    client.post("/leads/noted")
+    page = client.get("/leads").text
+    assert "1 person has asked for mail again." in page
+    assert "you deleted here" not in page
 
 
 def test_the_file_has_every_lead_and_runs_no_formula(client: FlaskClient, amara: User) -> None:
