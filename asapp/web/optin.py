@@ -41,7 +41,9 @@ TOO_FAST = "That was very quick. Check what you entered, then press Sign up once
 TOO_MANY = "Many people have just signed up from where you are. Wait a minute, then press Sign up once more."
 TOO_OLD = "This page has been open for a long time. Press Sign up once more."
 USED_UP = "Several people have signed up with this form. What you entered is still here: press Sign up once more."
-CLOSED = "Sign-ups are closed just now. What you entered is still here: try again later, or come back to this page."
+CLOSED = (
+    "Sign-ups are closed at the moment. What you entered is still here: try again later, or come back to this page."
+)
 
 
 @dataclass(frozen=True)

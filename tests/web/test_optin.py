@@ -334,7 +334,7 @@ def test_a_paused_page_says_so_and_has_no_form(client: FlaskClient, page: OptInP
     answer = client.get(f"/o/{page.slug}")
 
     assert answer.status_code == 200
-    assert "Sign-ups are closed just now" in answer.text
+    assert "Sign-ups are closed at the moment" in answer.text
     assert "<form" not in answer.text
     assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
 
@@ -364,7 +364,7 @@ def test_any_other_form_keeps_what_was_typed_until_the_page_takes_sign_ups_again
 
     for answer in (refused, again):
         assert answer.status_code == 422
-        assert "Sign-ups are closed just now" in answer.text
+        assert "Sign-ups are closed at the moment" in answer.text
         assert 'value="Mei-Ling"' in answer.text
     assert count(Lead) == 0
     pages.resume(page)
