@@ -241,12 +241,28 @@ def test_thirty_forms_a_minute_from_one_address(client: FlaskClient, address: st
     assert client.post(address, data=data, forged=True, **elsewhere).status_code == 303
 
 
+@pytest.mark.parametrize("path", ["/o/nobody", "/o/nobody/thanks", "/o/nobody/at/all"])
+def test_a_stranger_on_a_page_that_is_gone_reads_nothing_of_advisors(client: FlaskClient, path: str) -> None:
+    page = client.get(path).text
+    assert "Ask the person who gave it to you." in page
+    for of_advisors in ("Your contacts", "mailto:", 'href="/"', "Write to support"):
+        assert of_advisors not in page
+
+
+def test_a_stranger_is_not_told_of_syncs_where_something_broke() -> None:
+    client = create_app(make_config("sqlite:////nowhere/at/all.db")).test_client()
+    page = client.get("/o/amara-okafor").text
+    assert "Something broke on our side" in page
+    for of_advisors in ("a sync", "mailto:", 'href="/"'):
+        assert of_advisors not in page
+
+
 def test_many_forms_for_a_page_that_is_not_there_are_no_bug_of_ours(client: FlaskClient) -> None:
     codes = [client.post("/o/nobody", data=MEI, forged=True).status_code for _ in range(31)]
     assert codes == [404] * 31
 
 
-def test_many_forms_while_the_database_is_away(database_url: str) -> None:
+def test_many_forms_while_the_database_is_away() -> None:
     client = create_app(make_config("sqlite:////nowhere/at/all.db")).test_client()
     codes = [client.post("/o/amara-okafor", data=MEI).status_code for _ in range(31)]
     assert codes == [503] * 31
