@@ -17,8 +17,18 @@ LOCAL_PART_MAX = 64
 ADDRESS = re.compile(
     r"""[^\s@<>()\[\]",;:\\]+@[^\s@<>()\[\]",;:\\._-][^\s@<>()\[\]",;:\\]*\.[^\s@<>()\[\]",;:\\.]{2,}"""
 )
-# In a greeting it would become a link.
-WEB_ADDRESS = re.compile(r"://|\b(?:https?|ftp|mailto|javascript|data):|\bwww\.|\w\.[a-z]{2,}/", re.IGNORECASE)
+# In a greeting it would become a link: for mail programs one of these endings is enough. Two letters before it, since "B.Com" and
+# "J.Co" stand in real names.
+ENDINGS = "com|net|org|info|biz|io|co|app|dev|xyz|site|online|shop|store|club|live|link|click|top|win|vip"
+WEB_ADDRESS = re.compile(
+    rf"""://
+    | \b(?:https?|ftp|mailto|javascript|data):
+    | \bwww\.
+    | \w\.\w{{2,}}[/?\#:]
+    | [\w-]{{2,}}\.(?:{ENDINGS})(?:\.[a-z]{{2}})?(?![\w-])""",
+    re.IGNORECASE | re.VERBOSE,
+)
+DOTS = str.maketrans("\u3002", ".")  # an address may be written with the full stop of Chinese
 
 JOINERS = "\u200c\u200d"  # between letters they are part of Persian and Indic words, between pictures of one picture
 VARIANTS = "".join(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))  # which form of the character before
@@ -59,7 +69,9 @@ def name_problem(name: str, most: int, when_missing: str = "Enter a name.") -> s
         return when_missing
     if len(name) > most:
         return f"Use {most} characters or fewer; this has {len(name)}."
-    if WEB_ADDRESS.search(name):
+    if not any(unicodedata.category(character)[0] in "LN" for character in name):
+        return f"This has no letter in it. {when_missing}"
+    if WEB_ADDRESS.search(unicodedata.normalize("NFKC", name).translate(DOTS)):  # as a mail program may read it
         return "This looks like a web address. Enter a name."
     return None
 

@@ -5,7 +5,7 @@ at, so that guesses sent at once count like others. A try that was right is give
 
 A stranger must not lock the owner out. An account's wrong passwords are counted for each network that they come from, and a
 device on which the person logged in before is counted by itself, whatever others do. Wrong passwords from everywhere only make
-each further network's share smaller; a fresh network always has some tries.
+each further network's share smaller; a fresh network always has some tries, unless it is one of many of one IPv6 site.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
+from ipaddress import IPv6Network
 from typing import NamedTuple
 
 from sqlalchemy import case, delete, or_, select, update
@@ -32,6 +33,7 @@ LOG_INS = 10  # wrong ones: of an account from a network, or on a device that it
 LOG_INS_FROM_A_NETWORK = 20  # of whatever accounts
 ATTACKED_FROM = 50  # wrong ones of an account from everywhere: then a network has fewer
 LOG_INS_UNDER_ATTACK = 3
+FROM_A_SITE = 30  # of an account from an IPv6 /48: providers give whole ones away, with 65,536 networks in each
 RESETS = 5  # mails to an account asked for from a network, or on a device that it knows
 RESETS_FROM_A_NETWORK = 20
 CURRENT_PASSWORDS = 10
@@ -85,7 +87,8 @@ def claim_reset(email: str, origin: Origin) -> None:
         claim([Limit(_key("reset", account, "device", origin.device), RESETS)])
     else:
         per_account = Limit(_key("reset", account, "network", origin.network), RESETS)
-        claim([per_account, Limit(_key("resets", origin.network), RESETS_FROM_A_NETWORK)])
+        of_site = _site_limits("reset", account, origin.network)
+        claim([per_account, *of_site, Limit(_key("resets", origin.network), RESETS_FROM_A_NETWORK)])
 
 
 def change_password(user: User, current: str, new: str, by: Actor = ITSELF) -> User:
@@ -144,8 +147,18 @@ def _log_in_limits(account: str, origin: Origin) -> list[Limit]:
     return [
         Limit(everywhere, None),
         Limit(_key("log-in", account, "network", origin.network), LOG_INS_UNDER_ATTACK if is_attacked else LOG_INS),
+        *_site_limits("log-in", account, origin.network),
         Limit(_key("log-ins", origin.network), LOG_INS_FROM_A_NETWORK),
     ]
+
+
+def _site_limits(what: str, account: str, network: str) -> list[Limit]:
+    """Return the limit for the /48 that an IPv6 network is part of; none for any other network."""
+    try:
+        site = IPv6Network(network).supernet(new_prefix=48)
+    except ValueError:
+        return []
+    return [Limit(_key(what, account, "site", str(site)), FROM_A_SITE)]
 
 
 def _add(key: str, most: int | None) -> int | None:

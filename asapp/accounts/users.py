@@ -9,6 +9,7 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections.abc import Sequence
+from hashlib import sha256
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
@@ -121,6 +122,12 @@ def change_password(user: User, current: str, new: str, by: Actor = ITSELF) -> U
     audit.record(Action.PASSWORD_CHANGED, by, user)
     db.session.commit()
     return user
+
+
+def password_mark(user: User | None) -> str:
+    """Return what changes with each new password of a person; for no person something that fits no password."""
+    of = user.password_hash if user is not None else secrets.token_hex()
+    return sha256(f"known device\n{of}".encode()).hexdigest()[:16]
 
 
 def normal_email(email: str) -> str:

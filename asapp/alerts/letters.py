@@ -16,10 +16,11 @@ from asapp import mail
 from asapp.alerts.rules import count_failing
 from asapp.connections.app_health import IS_RED
 from asapp.connections.look import find_run_to_show
+from asapp.connections.opt_outs import count_days
 from asapp.connections.words import Context, explain_reconnect
 from asapp.extensions import db
 from asapp.leads.pages import get_page
-from asapp.leads.queries import count_over_limit
+from asapp.leads.queries import count_waiting
 from asapp.mail import Letter
 from asapp.models import Alert, AlertKind, AlertMail, Connection, Partner, PartnerCheck, User
 from asapp.models.connection import IS_FAILING
@@ -77,7 +78,7 @@ def make_part(alert: Alert, public_url: str, now: datetime, is_reminder: bool = 
 def _about_connection(connection: Connection, now: datetime) -> dict[str, Any]:
     """reason: why it has to be connected again. failure: what the last sync ended with, in words, if it failed.
 
-    held: how many contacts wait for the advisor's decision, in words.
+    held: how many contacts wait for the advisor's decision, in words. trusted_for: how long opt-outs are trusted, in words.
     """
     partner = connection.partner
     context = Context(partner.name, partner.salesforce_host, "", connection.username, now)
@@ -89,12 +90,17 @@ def _about_connection(connection: Connection, now: datetime) -> dict[str, Any]:
         ).headline
     number = departures.count_held(connection.id)
     held = f"{number:,} contact{'s wait' if number != 1 else ' waits'}"
-    return {"reason": explain_reconnect(connection.status_reason or "", context), "failure": failure, "held": held}
+    return {
+        "reason": explain_reconnect(connection.status_reason or "", context),
+        "failure": failure,
+        "held": held,
+        "trusted_for": count_days(partner.opt_outs_trusted_days),
+    }
 
 
 def _about_flood(connection: Connection, _now: datetime) -> dict[str, Any]:
     """limit: how many people the page takes in a day. waiting: how many wait for the advisor to look."""
-    return {"limit": get_page(connection.user).daily_limit, "waiting": count_over_limit(connection.user_id)}
+    return {"limit": get_page(connection.user).daily_limit, "waiting": count_waiting(connection.user_id).over_limit}
 
 
 def _about_pause(firm: Partner) -> dict[str, Any]:

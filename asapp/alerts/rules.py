@@ -16,6 +16,7 @@ from asapp.connections import opt_outs
 from asapp.connections.app_health import IS_RED, SHOWN_BY
 from asapp.extensions import db
 from asapp.leads.pages import DAY
+from asapp.leads.queries import is_hidden_here
 from asapp.models import AlertKind, Connection, ConnectionStatus, Lead, OptInPage, Partner, PartnerCheck, Review
 from asapp.models.connection import IS_FAILING, IS_WELL
 from asapp.models.lead import IS_FOR_REVIEW
@@ -67,7 +68,7 @@ def is_held(_now: datetime) -> Ids:
 
 def is_flooded(now: datetime) -> Ids:
     """Whose sign-up page has taken more people than its limit, in the page's day of now."""
-    users = select(Lead.user_id).where(IS_FOR_REVIEW, Lead.why == Review.OVER_LIMIT)
+    users = select(Lead.user_id).where(IS_FOR_REVIEW, Lead.why == Review.OVER_LIMIT, ~is_hidden_here())
     query = select(Connection.id).join(OptInPage, OptInPage.user_id == Connection.user_id)
     return _ids(
         query.where(

@@ -42,3 +42,8 @@ def where_unknown_soon(now: datetime) -> ColumnElement[bool]:
 
 def _has_beliefs(connection: Connection) -> bool:
     return not connection.is_disconnected and connection.first_synced_at is not None
+
+
+def count_days(days: int) -> str:
+    """Return how long opt-outs are trusted, in words."""
+    return f"{days} day{'s' if days != 1 else ''}"

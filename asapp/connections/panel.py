@@ -301,7 +301,7 @@ def _say_ending(panel: Panel, run: SyncRun) -> Said:
         return Said(Tone.GOOD, "Sync complete", summary_of(run))
     if run.is_held:
         # with a proposal still open the state would be HELD
-        return Said(Tone.PLAIN, "Sync held", "You kept the contacts that it would have switched off.")
+        return Said(Tone.PLAIN, "Sync held", _say_kept(panel))
     if run.is_failed:
         reason = panel.run_failure.headline if panel.run_failure else "It could not be finished."
         return Said(Tone.BAD, "Sync failed", reason)
@@ -309,6 +309,14 @@ def _say_ending(panel: Panel, run: SyncRun) -> Said:
         firm = panel.partner.name if panel.partner is not None else "your firm"
         return Said(Tone.PLAIN, "Sync cancelled", sync_words.explain_stop(run.error_code, firm))
     return Said(Tone.BUSY, "Syncing")
+
+
+def _say_kept(panel: Panel) -> str:
+    kept = "You kept the contacts that it would have switched off."
+    if panel.partner is None:
+        return kept
+    days = opt_outs.count_days(panel.partner.opt_outs_trusted_days)
+    return f"{kept} Any that Salesforce no longer shows become inactive {days} after we last saw them."
 
 
 def _say_unconnected(panel: Panel) -> Said:

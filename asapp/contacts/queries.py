@@ -15,7 +15,17 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Select, and_, case, func, select
 
 from asapp.contacts.lists import SYSTEM_LIST_NAMES, is_on, is_on_system_list, lists_of
-from asapp.contacts.status import ACTIVE, INACTIVE, contact_rows, count_active, is_active, is_shown, reason_of
+from asapp.contacts.status import (
+    ACTIVE,
+    INACTIVE,
+    contact_rows,
+    count_active,
+    is_active,
+    is_only_out_of_sight,
+    is_shown,
+    reason_of,
+    waits_for_review,
+)
 from asapp.extensions import db
 from asapp.models import Connection, Contact, ContactList, ContactSource, ListKind, ListMember, Reason
 from asapp.models.search import fold
@@ -86,6 +96,8 @@ class Line(NamedTuple):
     checked_at: datetime | None  # the last good sync of its connection
     lists: list[str]
     sharing: Sharing | None
+    waits_for_review: bool = False  # a sign-up that the advisor has to look at first
+    is_only_out_of_sight: bool = False  # Salesforce no longer shows this contact, and all others are known
 
     @property
     def is_active(self) -> bool:
@@ -212,6 +224,8 @@ def _line_rows(now: datetime) -> Select[Any]:
         reason_of(now).label("reason"),
         Connection.instance_url,
         Connection.last_good_sync_at,
+        waits_for_review().label("waits_for_review"),
+        is_only_out_of_sight(now).label("is_only_out_of_sight"),
         *system_list_columns(),
     )
 
@@ -227,6 +241,8 @@ def _lines(user_id: int, rows: Sequence[Any]) -> list[Line]:
             row.last_good_sync_at,
             system_lists_in(row) + own.get(row.Contact.id, []),
             sharing.get(row.Contact.id),
+            bool(row.waits_for_review),
+            bool(row.is_only_out_of_sight),
         )
         for row in rows
     ]

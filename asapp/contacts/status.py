@@ -8,6 +8,7 @@ outer-joined to Contact.
 
 Somebody from the sign-up page has said yes here, and is active on that until Salesforce has the Lead. From then on the
 connection that follows the Lead decides, by what is known of leads (leads_known_until). Without the Lead's Id nobody can tell.
+Nor can anybody tell of a sign-up that waits for its advisor to look: a robot may have made it up.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, case, exists, func, literal, null, or_, select
 
 from asapp.contacts.bounces import is_skipped_as_bounced
-from asapp.models import BlockedAddress, Connection, ConnectionStatus, Contact, Reason
+from asapp.models import BlockedAddress, Connection, ConnectionStatus, Contact, ContactSource, Lead, Reason
+from asapp.models.lead import IS_FOR_REVIEW
 
 ACTIVE = "active"
 INACTIVE = "inactive"
@@ -52,7 +54,7 @@ def reason_of(now: datetime, user_id: int | None = None) -> ColumnElement[str | 
             or_(Contact.left_firm_id.is_not(None), Connection.status == ConnectionStatus.DISCONNECTED),
             literal(Reason.DISCONNECTED.value),
         ),
-        (opt_outs_unknown(now), literal(Reason.OPT_OUT_UNKNOWN.value)),
+        (opt_outs_unknown(now, user_id), literal(Reason.OPT_OUT_UNKNOWN.value)),
         else_=null(),
     )
 
@@ -67,7 +69,7 @@ def is_active(now: datetime, user_id: int | None = None) -> ColumnElement[bool]:
         ~is_address_blocked(user_id),
         Contact.left_firm_id.is_(None),
         or_(Connection.id.is_(None), Connection.status != ConnectionStatus.DISCONNECTED),
-        ~opt_outs_unknown(now),
+        ~opt_outs_unknown(now, user_id),
     )
 
 
@@ -95,8 +97,11 @@ def is_person_on(user_id: int | None = None) -> ColumnElement[bool]:
     )
 
 
-def opt_outs_unknown(now: datetime) -> ColumnElement[bool]:
-    """Unknown never counts as consent: what we learnt of a connection's opt-outs holds until a moment, then no more."""
+def opt_outs_unknown(now: datetime, user_id: int | None = None) -> ColumnElement[bool]:
+    """Unknown never counts as consent: what we learnt of a connection's opt-outs holds until a moment, then no more.
+
+    user_id: as in reason_of().
+    """
     of_contact = and_(
         Contact.connection_id.is_not(None),
         or_(Connection.opt_outs_known_until.is_(None), Connection.opt_outs_known_until <= now),
@@ -110,12 +115,29 @@ def opt_outs_unknown(now: datetime) -> ColumnElement[bool]:
             Connection.leads_known_until <= now,
         ),
     )
-    return or_(of_contact, of_lead, out_of_sight(now))
+    return or_(of_contact, of_lead, out_of_sight(now), waits_for_review(user_id))
+
+
+def waits_for_review(user_id: int | None = None) -> ColumnElement[bool]:
+    """Does this sign-up wait until the advisor has looked at it?
+
+    user_id: as in reason_of(). The people who wait are read once then.
+    """
+    if user_id is not None:
+        waiting = select(Lead.contact_id).where(Lead.user_id == user_id, Lead.contact_id.is_not(None), IS_FOR_REVIEW)
+        return and_(Contact.source == ContactSource.LEAD, Contact.id.in_(waiting))
+    waits = exists().where(Lead.contact_id == Contact.id, IS_FOR_REVIEW).correlate(Contact)
+    return and_(Contact.source == ContactSource.LEAD, waits)
 
 
 def out_of_sight(now: datetime) -> ColumnElement[bool]:
     """A contact that is kept here although Salesforce no longer shows it has a moment of its own, after which it is unknown."""
     return and_(Contact.opt_out_known_until.is_not(None), Contact.opt_out_known_until <= now)
+
+
+def is_only_out_of_sight(now: datetime) -> ColumnElement[bool]:
+    """Is this contact alone unknown, while all others of its connection are known?"""
+    return and_(out_of_sight(now), Connection.opt_outs_known_until.is_not(None), Connection.opt_outs_known_until > now)
 
 
 def count_active(now: datetime, user_id: int | None = None) -> ColumnElement[int]:

@@ -20,7 +20,7 @@ from sqlalchemy import func, select
 from asapp.clock import utcnow
 from asapp.contacts.addresses import address_hash, address_key
 from asapp.contacts.queries import contacts_of
-from asapp.contacts.status import contact_rows, reason_of
+from asapp.contacts.status import contact_rows, is_only_out_of_sight, reason_of, waits_for_review
 from asapp.extensions import db
 from asapp.fields import EMAIL_MAX, clean_line
 from asapp.models import Connection, Contact, Departure, DepartureState, LedgerEntry, Outcome, Partner, Reason, User
@@ -94,13 +94,18 @@ class Answer(StrEnum):
     ON_ITS_WAY = "on_its_way"
     DISCONNECTED = "disconnected"
     OPT_OUT_UNKNOWN = "opt_out_unknown"
+    FOR_REVIEW = "for_review"
+    OUT_OF_SIGHT = "out_of_sight"
     NOT_CONNECTED = "not_connected"
     ENCRYPTED = "encrypted"
     NO_ANSWER = "no_answer"
 
 
 class Here(NamedTuple):
-    """A contact that is stored here. is_held: its departure waits for Approve or Discard."""
+    """A contact that is stored here. is_held: its departure waits for Approve or Discard.
+
+    waits_for_review, is_only_out_of_sight: why its opt-out is not known, where that is told apart (contacts/queries.py: Line).
+    """
 
     id: int
     name: str
@@ -108,6 +113,16 @@ class Here(NamedTuple):
     reason: str | None
     merged_into: str | None
     is_held: bool
+    waits_for_review: bool = False
+    is_only_out_of_sight: bool = False
+
+    @property
+    def answer(self) -> Answer:
+        if self.reason == Reason.OPT_OUT_UNKNOWN and self.waits_for_review:
+            return Answer.FOR_REVIEW
+        if self.reason == Reason.OPT_OUT_UNKNOWN and self.is_only_out_of_sight:
+            return Answer.OUT_OF_SIGHT
+        return OF_REASON[Reason(self.reason)] if self.reason else Answer.HERE
 
 
 @dataclass(frozen=True)
@@ -282,7 +297,7 @@ def decide_from_here(known: Known) -> Verdict | None:
             contact.reason in LEFT and known.outcome in OF_OUTCOME
         ):  # this record left, another with the address is known
             return Verdict(OF_OUTCOME[Outcome(known.outcome)])
-        answer = OF_REASON[Reason(contact.reason)] if contact.reason else Answer.HERE
+        answer = contact.answer
         if contact.is_held and answer == Answer.HERE:
             answer = Answer.HELD
         return Verdict(answer, contact, contact.salesforce_id, merged_into=contact.merged_into)
@@ -356,7 +371,13 @@ def look_here(user_id: int, question: Question, hashed: bytes | None) -> Known:
         is_it = Contact.address_hash == hashed
     now = utcnow()
     rows = db.session.execute(
-        contact_rows(Contact, reason_of(now).label("reason"), Departure.state.label("departure"))
+        contact_rows(
+            Contact,
+            reason_of(now).label("reason"),
+            waits_for_review().label("waits_for_review"),
+            is_only_out_of_sight(now).label("is_only_out_of_sight"),
+            Departure.state.label("departure"),
+        )
         .outerjoin(
             Departure,
             (Departure.connection_id == Contact.connection_id)
@@ -406,7 +427,14 @@ def sightings_of(rows: Sequence[Mapping[str, Any]], fields: ReadFields) -> list[
 def _here(row: Any) -> Here:
     contact: Contact = row.Contact
     return Here(
-        contact.id, contact.name, contact.salesforce_id, row.reason, contact.merged_into, row.departure is not None
+        contact.id,
+        contact.name,
+        contact.salesforce_id,
+        row.reason,
+        contact.merged_into,
+        row.departure is not None,
+        bool(row.waits_for_review),
+        bool(row.is_only_out_of_sight),
     )
 
 

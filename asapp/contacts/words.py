@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
+from asapp.contacts.queries import Line
 from asapp.contacts.status import ACTIVE, INACTIVE
 from asapp.contacts.why import Answer, Verdict
 from asapp.models import ContactSource, Reason
@@ -81,6 +82,21 @@ REASONS: dict[str, ReasonWords] = {
     ),
 }
 
+# Where the reason is "opt-out not known", and more can be said.
+FOR_REVIEW = ReasonWords(
+    REASONS[Reason.OPT_OUT_UNKNOWN].label,
+    "Waits for you on Leads",
+    "Waits for you on Leads: very many people signed up that day, or your page was paused. "
+    "Nothing is sent until you have looked.",
+    "Open Leads and press Send them. If this looks made up, delete it here first.",
+)
+OUT_OF_SIGHT = ReasonWords(
+    REASONS[Reason.OPT_OUT_UNKNOWN].label,
+    "Salesforce no longer shows this contact",
+    "Salesforce no longer shows this contact, so we can't see whether this person has opted out.",
+    "Decide under Integrations, or ask your Salesforce admin to give it back.",
+)
+
 STATES: dict[str, str] = {
     ACTIVE: "Active",
     INACTIVE: "Inactive",
@@ -94,11 +110,21 @@ SOURCES: dict[str, str] = {
 }
 
 
+def reason_words(line: Line) -> ReasonWords | None:
+    """Return why nothing is sent to a contact; None for an active one."""
+    if line.reason == Reason.OPT_OUT_UNKNOWN and line.waits_for_review:
+        return FOR_REVIEW
+    if line.reason == Reason.OPT_OUT_UNKNOWN and line.is_only_out_of_sight:
+        return OUT_OF_SIGHT
+    return REASONS.get(line.reason or "")
+
+
 class Where(StrEnum):
     """On which page a remedy is found."""
 
     HERE = "here"
     INTEGRATIONS = "integrations"
+    LEADS = "leads"
 
 
 class VerdictWords(NamedTuple):
@@ -114,6 +140,10 @@ class VerdictWords(NamedTuple):
     @property
     def is_at_integrations(self) -> bool:
         return self.where == Where.INTEGRATIONS
+
+    @property
+    def is_at_leads(self) -> bool:
+        return self.where == Where.LEADS
 
 
 VERDICTS: dict[Answer, VerdictWords] = {
@@ -214,6 +244,22 @@ VERDICTS: dict[Answer, VerdictWords] = {
         "Nobody can tell whether {who} opted out",
         "There was no good sync for too long, or your Salesforce user can't see who has opted out of email.",
         "Open Integrations: the panel says what to do.",
+        where=Where.INTEGRATIONS,
+    ),
+    Answer.FOR_REVIEW: VerdictWords(
+        "Waits for you",
+        "warn",
+        "{who} waits for you on Leads",
+        FOR_REVIEW.meaning,
+        FOR_REVIEW.remedy,
+        where=Where.LEADS,
+    ),
+    Answer.OUT_OF_SIGHT: VerdictWords(
+        "Not visible",
+        "warn",
+        "Salesforce no longer shows {who}",
+        OUT_OF_SIGHT.meaning,
+        OUT_OF_SIGHT.remedy,
         where=Where.INTEGRATIONS,
     ),
     Answer.NOT_CONNECTED: VerdictWords(

@@ -87,7 +87,7 @@ def check_partner(partner_id: int) -> None:
     """
     with door("check_partner", partner_id=partner_id):
         partner = db.session.get(Partner, partner_id)
-        if partner is not None and partner.pending_secret_sealed is not None:
+        if partner is not None and partner.is_ready:
             run_checks(partner, connect_settings(worker_app()))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from sqlalchemy import select, update
 
 from asapp import audit
@@ -11,7 +13,7 @@ from asapp.contacts import tombstones
 from asapp.contacts.twins import take_turns
 from asapp.extensions import db
 from asapp.leads import arrivals, consent, outbox, pages
-from asapp.leads.queries import is_of_present_firm
+from asapp.leads.queries import is_hidden_here, is_of_present_firm
 from asapp.models import (
     Action,
     ConsentKind,
@@ -50,10 +52,13 @@ def retry_all(user_id: int) -> int:
 
 
 def send_reviewed(user: User) -> int:
-    """The advisor has looked: let those go out who wait for it, and begin a new day for the page; return how many."""
+    """The advisor has looked: let those go out who wait for it, and begin a new day for the page; return how many.
+
+    Those that the advisor has deleted here stay: they were made up.
+    """
     now, page = utcnow(), pages.get_page(user)
     pages.begin_day(pages.lock(page.user_id), now)
-    released = update(Lead).where(is_of_present_firm(user.id), IS_FOR_REVIEW).returning(Lead.id)
+    released = update(Lead).where(is_of_present_firm(user.id), IS_FOR_REVIEW, ~is_hidden_here()).returning(Lead.id)
     ids = db.session.scalars(
         released.values(state=LeadState.RECEIVED, why=None, next_attempt_at=now, changed_at=now).execution_options(
             synchronize_session=False
@@ -90,11 +95,11 @@ def is_there(lead: Lead) -> bool:
     return True
 
 
-def take_note(user_id: int) -> None:
-    """The advisor knows who asked for mail again."""
+def take_note(user_id: int, public_ids: Collection[str]) -> None:
+    """The advisor has seen that these people asked for mail again."""
     db.session.execute(
         update(Lead)
-        .where(is_of_present_firm(user_id), Lead.asked_again_at.is_not(None))
+        .where(is_of_present_firm(user_id), Lead.asked_again_at.is_not(None), Lead.public_id.in_(public_ids))
         .values(asked_again_seen_at=utcnow())
         .execution_options(synchronize_session=False)
     )

@@ -135,12 +135,15 @@ def lock(user_id: int) -> OptInPage:
 
 
 def count_in(page: OptInPage, now: datetime) -> Review | None:
-    """Count a new person in the page's day; return why this one waits for the advisor, or None. The page is locked."""
+    """Count a new person in the page's day; return why this one waits for the advisor, or None. The page is locked.
+
+    While the page is paused nobody is counted: that would use up the day after the pause.
+    """
+    if page.is_paused:
+        return Review.PAGE_PAUSED
     if page.day_began_at is None or page.day_began_at <= now - DAY:
         begin_day(page, now)
     page.people_that_day += 1
-    if page.is_paused:
-        return Review.PAGE_PAUSED
     return Review.OVER_LIMIT if page.people_that_day > page.daily_limit else None
 
 

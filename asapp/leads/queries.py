@@ -109,10 +109,19 @@ def find_lead(user_id: int, public_id: str) -> Lead | None:
     return db.session.scalar(select(Lead).where(_of(user_id), Lead.public_id == public_id))
 
 
-def count_over_limit(user_id: int) -> int:
-    """Return how many people wait because the page had reached its limit."""
-    over = select(func.count()).where(is_of_present_firm(user_id), IS_FOR_REVIEW, Lead.why == Review.OVER_LIMIT)
-    return db.session.scalar(over) or 0
+class Waiting(NamedTuple):
+    """How many people wait for the advisor to look at them. over_limit: those because the page had reached its limit."""
+
+    people: int
+    over_limit: int
+
+
+def count_waiting(user_id: int) -> Waiting:
+    """Count those who wait, without those that the advisor has deleted here."""
+    over = func.count(case((Lead.why == Review.OVER_LIMIT, 1)))
+    query = select(func.count(), over).where(is_of_present_firm(user_id), IS_FOR_REVIEW, ~is_hidden_here())
+    people, over_limit = db.session.execute(query).one()
+    return Waiting(people, over_limit)
 
 
 def find_to_act_on(user: User, now: datetime) -> list[Line]:
@@ -127,27 +136,39 @@ def find_to_act_on(user: User, now: datetime) -> list[Line]:
 
 
 class AskingAgain(NamedTuple):
-    lead: Lead
-    is_hidden: bool  # the advisor deleted the person here
+    """People who asked for mail again. total: all; leads: those that the page shows, newest first."""
+
+    total: int
+    leads: list[Lead]
 
 
-def find_asking_again(user_id: int) -> list[AskingAgain]:
-    """Return those who are inactive by what Salesforce says, or deleted here, and have asked for mail since; newest first.
+class News(NamedTuple):
+    """Who asked for mail again, without those that the advisor has been told of.
 
-    Without those that the advisor has been told of.
+    stopped: inactive by what Salesforce says. hidden: deleted here by the advisor.
     """
-    stopped = or_(Lead.opted_out, Lead.is_deleted, Lead.why.in_(tuple(Unfollowed)), _is_hidden_here())
+
+    stopped: AskingAgain
+    hidden: AskingAgain
+
+
+def find_asking_again(user_id: int) -> News:
+    stopped = or_(Lead.opted_out, Lead.is_deleted, Lead.why.in_(tuple(Unfollowed)))
+    return News(_asking_again(user_id, stopped & ~is_hidden_here()), _asking_again(user_id, is_hidden_here()))
+
+
+def _asking_again(user_id: int, which: ColumnElement[bool]) -> AskingAgain:
     untold = (Lead.asked_again_seen_at.is_(None)) | (Lead.asked_again_seen_at < Lead.asked_again_at)
-    rows = db.session.execute(
-        select(Lead, _is_hidden_here())
-        .where(_of(user_id), Lead.asked_again_at.is_not(None), stopped, untold)
-        .order_by(Lead.asked_again_at.desc())
-        .limit(NEWS_MAX)
-    )
-    return [AskingAgain(*row) for row in rows]
+    conditions = (_of(user_id), Lead.asked_again_at.is_not(None), which, untold)
+    newest = select(Lead).where(*conditions).order_by(Lead.asked_again_at.desc(), Lead.id.desc())
+    leads = list(db.session.scalars(newest.limit(NEWS_MAX)))
+    if len(leads) < NEWS_MAX:
+        return AskingAgain(len(leads), leads)
+    return AskingAgain(db.session.scalar(select(func.count()).select_from(Lead).where(*conditions)) or 0, leads)
 
 
-def _is_hidden_here() -> ColumnElement[bool]:
+def is_hidden_here() -> ColumnElement[bool]:
+    """Has the advisor deleted this person here?"""
     return exists().where(Contact.id == Lead.contact_id, Contact.hidden_at.is_not(None), Contact.erased_at.is_(None))
 
 

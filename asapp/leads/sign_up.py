@@ -3,7 +3,7 @@
 Lead, consent and contact are stored in one transaction before anything else happens. The address is the person: signing up
 again, also under another name, adds to the first one's history and makes no second lead. A form that arrives twice counts
 once: its key is part of the history. So the history also tells how many people a form has served, whatever number of web
-processes there is: after twenty it has to be loaded again, and robots can't send one form thousands of times.
+processes there is: after twenty it has to be loaded again, so that a form left open doesn't gather people for ever.
 """
 
 from __future__ import annotations

@@ -51,7 +51,8 @@ OUTCOMES = {
 # Answers that say nothing: what was known before (a log-in that worked, say) stays. A change of the app forgets it.
 PROVES_NOTHING = ("no_answer", "no_objection", "same_answer", "other_answer")
 spelling_of_opt_out_field = opt_out_field.spelling_of_opt_out_field  # a check as well; change_partner() runs it
-MISSING_SCOPE = {"no_api_scope": "api", "no_refresh_token": "refresh_token"}
+# They depend on what the browser asked for, which the person before it can change: no proof, a reason to ask Salesforce.
+OF_THE_BROWSER = frozenset({"redirect_mismatch", "scope_missing", "no_api_scope", "no_refresh_token"})
 
 
 @dataclass(frozen=True)
@@ -172,12 +173,12 @@ def note_outcome(partner_id: int, outcome: str, detail: str = "") -> None:
 
     detail: Salesforce's own code, from an answer that we fetched; never a text out of an address that a browser opened.
     """
-    if outcome not in OUTCOMES:
+    if outcome not in OUTCOMES or outcome in OF_THE_BROWSER:
         return
     code, why = OUTCOMES[outcome]
     if code == "host":
         detail = db.session.get_one(Partner, partner_id).salesforce_host
-    store(partner_id, [Finding(code, False, why, MISSING_SCOPE.get(outcome, detail or outcome))])
+    store(partner_id, [Finding(code, False, why, detail or outcome)])
 
 
 def _pending_app(partner: Partner, app: App, settings: ConnectSettings) -> App | None:

@@ -31,7 +31,7 @@ def try_login() -> ResponseReturnValue:
     session.clear()  # nothing that was there before the log-in may live on in it
     login_user(user)
     response = make_response(redirect(next_path or home_of_current_user(), 303))
-    remember_device(response, user.email)
+    remember_device(response, user)
     return response
 
 

@@ -55,7 +55,7 @@ def callback() -> ResponseReturnValue:
     except LostState:
         session[LOST_STATE] = True
         outcome = ""
-    if answer.error:
+    if answer.error or outcome in checks.OF_THE_BROWSER:
         ask_about(outcome)
     if outcome == Outcome.CONNECTED:
         ring_for_leads()

@@ -21,7 +21,7 @@ from asapp.contacts import export, lists, manual, queries, removal, why
 from asapp.contacts.asking import find_contact_of_account, open_way
 from asapp.contacts.fields import Details
 from asapp.contacts.queries import Line, Overview, Wanted
-from asapp.contacts.words import REASONS, SOURCES, STATES, USUAL_ANSWERS, VERDICTS, why_not_asked, words_of
+from asapp.contacts.words import SOURCES, STATES, USUAL_ANSWERS, VERDICTS, reason_words, why_not_asked, words_of
 from asapp.extensions import limiter
 from asapp.fields import InvalidFields
 from asapp.models import Action, Connection, ContactList, Reason
@@ -45,7 +45,11 @@ LIVE_QUESTIONS = "30 per minute"
 
 @blueprint.context_processor
 def words() -> dict[str, object]:
-    return {"reasons": REASONS, "sources": SOURCES, "system_list_names": set(lists.SYSTEM_LIST_NAMES.values())}
+    return {
+        "reason_words": reason_words,
+        "sources": SOURCES,
+        "system_list_names": set(lists.SYSTEM_LIST_NAMES.values()),
+    }
 
 
 # ---- The page
@@ -188,9 +192,9 @@ def chosen_ids() -> list[int]:
 
 
 def way_back() -> str:
-    """Where the form came from, if it is a page of contacts."""
+    """Where the form came from, if it is a page of contacts or leads."""
     path = safe_path(request.values.get("back"))
-    return path if path and path.startswith("/contacts") else url_for("contacts.index")
+    return path if path and path.startswith(("/contacts", "/leads")) else url_for("contacts.index")
 
 
 def _all_found() -> list[int]:
@@ -216,7 +220,7 @@ def show(contact_id: int) -> ResponseReturnValue:
     return render_template(
         "contacts/show.html",
         line=line,
-        words=REASONS.get(line.reason or ""),
+        words=reason_words(line),
         survivor=why.find_survivor(current_user.id, line.contact.merged_into),
         own_lists=[each for each in lists.lists_of(current_user.id) if each.is_own],
     )

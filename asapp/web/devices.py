@@ -1,11 +1,13 @@
 """Whether a person logged in on this device before.
 
 The device's cookie is signed and names accounts by a hash. It opens nothing: it only lets wrong passwords of this device be
-counted apart from those that strangers send.
+counted apart from those that strangers send. It holds as long as the password does: one who had learnt that, and logged in on any
+number of devices, has no tries of their own once it is changed.
 """
 
 from __future__ import annotations
 
+import hmac
 import secrets
 from datetime import timedelta
 from hashlib import sha256
@@ -13,24 +15,32 @@ from hashlib import sha256
 from flask import Response, request
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
+from asapp.accounts import users
 from asapp.accounts.attempts import Origin
-from asapp.accounts.users import normal_email
+from asapp.models import User
 from asapp.web.current import config
 from asapp.web.networks import client_network
 
 KNOWN_FOR = timedelta(days=400)  # browsers keep no cookie for longer; each log-in renews it
 ACCOUNTS_OF_A_DEVICE = 5
+MARK_OF = "."
 
 
 def origin_of(email: str) -> Origin:
-    """Return where a try for this account comes from."""
-    return Origin(client_network(), _known_accounts().get(_account(email)))
+    """Return where a try for this account comes from.
+
+    Only where someone logged in to the account with this browser is the account looked up: for strangers all addresses are alike.
+    """
+    device, _, stored = _known_accounts().get(_account(email), "").partition(MARK_OF)
+    is_known = bool(stored) and hmac.compare_digest(stored, users.password_mark(users.find_by_email(email)))
+    return Origin(client_network(), device if is_known else None)
 
 
-def remember_device(response: Response, email: str) -> None:
-    """Let this browser say from now on that the account logged in here."""
-    known, account = _known_accounts(), _account(email)
-    mark = known.pop(account, None) or secrets.token_urlsafe(12)
+def remember_device(response: Response, user: User) -> None:
+    """Let this browser say from now on that the account logged in here with the password that it has."""
+    known, account = _known_accounts(), _account(user.email)
+    device = known.pop(account, "").partition(MARK_OF)[0] or secrets.token_urlsafe(12)
+    mark = f"{device}{MARK_OF}{users.password_mark(user)}"
     latest = list(known.items())[-(ACCOUNTS_OF_A_DEVICE - 1) :]
     response.set_cookie(
         _cookie_name(),
@@ -43,7 +53,10 @@ def remember_device(response: Response, email: str) -> None:
 
 
 def _known_accounts() -> dict[str, str]:
-    """Return {hash of an account's address: mark of this device}; nothing where the cookie is missing, old or not ours."""
+    """Return {hash of an account's address: name of this device, MARK_OF, mark of the password}.
+
+    Nothing where the cookie is missing, old or not ours.
+    """
     try:
         known = _serializer().loads(request.cookies.get(_cookie_name(), ""), max_age=int(KNOWN_FOR.total_seconds()))
     except BadSignature:
@@ -52,7 +65,7 @@ def _known_accounts() -> dict[str, str]:
 
 
 def _account(email: str) -> str:
-    return sha256(normal_email(email).encode()).hexdigest()[:32]
+    return sha256(users.normal_email(email).encode()).hexdigest()[:32]
 
 
 def _cookie_name() -> str:

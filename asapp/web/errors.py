@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 SECRET_FIELDS = frozenset({"password", "current", "new", "secret"})  # they are never sent back
 CSRF_FIELD = "csrf_token"
 READING = ("GET", "HEAD", "OPTIONS")
+DATABASE_AWAY = (OperationalError, InternalError, PoolTimeout)
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,13 @@ TROUBLES = {
         "Something in it was missing or didn't fit together. Nothing was changed. Go back and check what you entered.",
     ),
 }
+# On the public sign-up page: who reads it has no account here, and doesn't know us.
+FOR_STRANGERS = {
+    404: Trouble(
+        "We can't find that page",
+        "The address may be mistyped, or the page was taken away. Ask the person who gave it to you.",
+    ),
+}
 NOT_STORED = Trouble(
     "We can't save anything at the moment",
     "Our database is busy, full or out of reach. Nothing was changed. Wait a minute, go back and send it once more.",
@@ -84,7 +92,7 @@ def register(app: Flask) -> None:
     app.register_error_handler(HTTPException, show)
     app.register_error_handler(TooMany, ask_to_wait)
     app.register_error_handler(Busy, ask_to_wait)
-    for kind in (OperationalError, InternalError, PoolTimeout):
+    for kind in DATABASE_AWAY:
         app.register_error_handler(kind, show_database_away)
 
 
@@ -134,7 +142,13 @@ def _trouble(code: int, error: HTTPException) -> Trouble:
         return _forbidden()
     if code == 429:
         return _too_many(error)
-    return TROUBLES.get(code, OTHERS)
+    troubles = TROUBLES | FOR_STRANGERS if is_for_strangers() else TROUBLES
+    return troubles.get(code, OTHERS)
+
+
+def is_for_strangers() -> bool:
+    """Is this about the public sign-up page, or an address like its?"""
+    return request.blueprint == "optin" or request.path.startswith("/o/")
 
 
 def _forbidden() -> Trouble:
@@ -166,13 +180,15 @@ def _broken(code: int) -> Trouble:
     forget_person()
     number = request_id()
     log.error("A request ended with %s; the person was given number %s", code, number)
-    return Trouble(
-        "Something broke on our side",
-        "It is not something you did. What you saved before is safe, and a sync that was running goes on by itself. "
-        "Try again in a minute; if it happens again, send us the number below.",
-        "plug",
-        number,
-    )
+    again = "Try again in a minute; if it happens again,"
+    if is_for_strangers():
+        words = f"It is not something you did. {again} tell the person whose page this is the number below."
+    else:
+        words = (
+            "It is not something you did. What you saved before is safe, and a sync that was running goes on by itself. "
+            f"{again} send us the number below."
+        )
+    return Trouble("Something broke on our side", words, "plug", number)
 
 
 def forget_person() -> None:
@@ -184,7 +200,7 @@ def _answer(
     code: int, trouble: Trouble, error: HTTPException | None = None, again: list[tuple[str, str]] | None = None
 ) -> ResponseReturnValue:
     template = "errors/_trouble.html" if wants_part() else "errors/page.html"
-    names = {"has_home": request.blueprint != "optin", "again": again}  # a frame on another site leads nowhere else
+    names = {"has_home": not is_for_strangers(), "again": again}  # a frame on another site leads nowhere else
     response = make_response(render_template(template, trouble=trouble, code=code, **names), code)
     if code == 503:
         response.headers["Retry-After"] = "60"

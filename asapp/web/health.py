@@ -24,6 +24,7 @@ from asapp.health.checks import NoAnswer
 from asapp.health.metrics import Snapshot
 from asapp.web.access import admin_required
 from asapp.web.current import config, queues
+from asapp.web.incoming import is_asked_by_loopback
 
 blueprint = Blueprint("health", __name__)
 
@@ -71,9 +72,13 @@ def index() -> ResponseReturnValue:
 
 
 def may_scrape(token: str | None) -> bool:
-    """token: what the scraper has to bring; None: it has to be on this machine."""
+    """token: what the scraper has to bring; None: it has to be on this machine, and to ask for it as such.
+
+    A proxy on this machine hands on the host that it was asked for, else nothing but these addresses would answer through it.
+    """
     if token is None:
-        return is_this_machine(request.remote_addr or "") and not any(name in request.headers for name in OF_PROXIES)
+        is_direct = is_asked_by_loopback() and not any(name in request.headers for name in OF_PROXIES)
+        return is_direct and is_this_machine(request.remote_addr or "")
     return hmac.compare_digest(request.headers.get("Authorization", "").encode(), f"Bearer {token}".encode())
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from functools import cached_property
 from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from flask import Flask, Request, abort, request
 from werkzeug.datastructures import ImmutableMultiDict, MultiDict
@@ -25,6 +25,7 @@ LARGEST_ID = 2**31 - 1  # of a row; a larger number names none
 LAST_PAGE = 10**8  # times the rows of a page it is still a number that a database knows
 MACHINES = ("/healthz", "/readyz", "/metrics")  # asked by address, whatever the host is called
 HOST = re.compile(r"(?:[a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::\d{1,5})?", re.IGNORECASE | re.ASCII)
+ASKED_HOST = "asapp.asked_host"  # in the environ, where a machine asked by a name that isn't ours
 NUL = "\0"  # PostgreSQL has no place for it in any text
 
 Environ = dict[str, Any]
@@ -93,20 +94,33 @@ class FrontDoor:
             if environ.get("PATH_INFO") not in MACHINES:
                 refusal = Response("This host is not known here.\n", 400, self._headers)
                 return refusal(environ, start)
+            environ[ASKED_HOST] = environ.get("HTTP_HOST", "")
             environ["HTTP_HOST"] = self._public.netloc
         environ["wsgi.input"] = Body(environ["wsgi.input"])
         environ["REMOTE_ADDR"] = client_address(environ.get("REMOTE_ADDR", ""))
         return self._app(environ, start)
 
     def is_ours(self, environ: Environ) -> bool:
-        called = environ.get("HTTP_HOST") or environ.get("SERVER_NAME", "")
-        if not HOST.fullmatch(called):
-            return False
-        try:
-            host = urlsplit(f"//{called}")
-        except ValueError:
+        host = read_host(environ.get("HTTP_HOST") or environ.get("SERVER_NAME", ""))
+        if host is None:
             return False
         return host.hostname == self._public.hostname or (is_loopback(host) and is_loopback(self._public))
+
+
+def read_host(called: str) -> SplitResult | None:
+    """Return what a Host header names; None for what is no host."""
+    if not HOST.fullmatch(called):
+        return None
+    try:
+        return urlsplit(f"//{called}")
+    except ValueError:
+        return None
+
+
+def is_asked_by_loopback() -> bool:
+    """Did this request ask for a host of this very machine?"""
+    host = read_host(request.environ.get(ASKED_HOST, request.host))
+    return host is not None and is_loopback(host)
 
 
 def client_address(named: str) -> str:

@@ -30,6 +30,7 @@ blueprint = Blueprint("leads", __name__, url_prefix="/leads")
 
 CONTACT = "<int:contact_id>"
 QR_SCALE = 8
+READY = "Ready to go. They can't go out at the moment; below it says why."
 ERASED = "Erased. What remains is that somebody agreed and when, without who it was."
 
 
@@ -52,7 +53,7 @@ def index() -> ResponseReturnValue:
         snippet=snippet_of(page),
         code=qr_inline(page),
         hold=words.HOLDS[hold] if hold else None,
-        over_limit=queries.count_over_limit(current_user.id),
+        waiting=queries.count_waiting(current_user.id),
         to_act_on=queries.find_to_act_on(current_user, now),
         asking_again=queries.find_asking_again(current_user.id),
         trouble=words.trouble_of(connection.leads_trouble, connection.partner.opt_out_field) if connection else None,
@@ -99,7 +100,7 @@ def retry() -> ResponseReturnValue:
     count = actions.retry_all(current_user.id) if request.form.get("all") == "1" else int(actions.retry(get_lead()))
     if count:
         enqueue()
-        flash(f"{counted(count, 'lead')} on the way again.", "good")
+        flash(sent_words(f"{counted(count, 'lead')} on the way again."), "good")
     else:
         flash("There was nothing to send again.", "plain")
     return go_to(url_for("leads.index"))
@@ -115,14 +116,14 @@ def check() -> ResponseReturnValue:
             flash("Noted as sent. As nobody can see whether this person opts out, nothing is written to them.", "good")
     elif actions.send_after_all(lead):
         enqueue()
-        flash("On the way.", "good")
+        flash(sent_words("On the way."), "good")
     return go_to(url_for("leads.index"))
 
 
 @blueprint.post("/noted")
 @advisor_required
 def noted() -> ResponseReturnValue:
-    actions.take_note(current_user.id)
+    actions.take_note(current_user.id, [text[:36] for text in request.form.getlist("lead")[: queries.NEWS_MAX]])
     return go_to(url_for("leads.index"))
 
 
@@ -133,7 +134,7 @@ def send_reviewed() -> ResponseReturnValue:
     count = actions.send_reviewed(person())
     if count:
         enqueue()
-        flash(f"{counted(count, 'lead')} on the way.", "good")
+        flash(sent_words(f"{counted(count, 'lead')} on the way."), "good")
     else:
         flash("Nobody was waiting for you.", "plain")
     return go_to(url_for("leads.index"))
@@ -142,6 +143,11 @@ def send_reviewed() -> ResponseReturnValue:
 def get_lead() -> Lead:
     """Return the lead that a form or an address names; another advisor's is 404."""
     return queries.find_lead(current_user.id, request.values.get("lead", "")[:36]) or abort(404)
+
+
+def sent_words(on_the_way: str) -> str:
+    """Return what is said of leads that may go out now; the page says what they wait for, if they do."""
+    return READY if queries.hold_of(current_user, utcnow()) else on_the_way
 
 
 def enqueue() -> None:
@@ -184,7 +190,7 @@ def pause_page() -> ResponseReturnValue:
         flash("Your sign-up page takes sign-ups again.", "good")
     else:
         pages.pause(page)
-        flash("Your sign-up page is paused. It says that sign-ups are closed just now.", "good")
+        flash("Your sign-up page is paused. It says that sign-ups are closed at the moment.", "good")
     return go_to(url_for("leads.index"))
 
 

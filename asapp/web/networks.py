@@ -6,6 +6,8 @@ from ipaddress import IPv6Address, ip_address, ip_network
 
 from flask import request
 
+UNKNOWN = "unknown"  # all whose address can't be read are one network: a limit of nobody's would be no limit
+
 
 def client_address() -> str:
     return request.remote_addr or ""
@@ -16,7 +18,7 @@ def client_network() -> str:
     try:
         address = ip_address(client_address())
     except ValueError:
-        return client_address()
+        return UNKNOWN
     if isinstance(address, IPv6Address):
         return str(address.ipv4_mapped or ip_network(f"{address}/64", strict=False))
     return str(address)

@@ -15,6 +15,7 @@ from flask import Blueprint, Response, abort, current_app, make_response, redire
 from flask.typing import ResponseReturnValue
 from itsdangerous import BadSignature, URLSafeSerializer
 from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.exceptions import NotFound
 
 from asapp.database import reading, writing
 from asapp.extensions import csrf, db, limiter
@@ -23,6 +24,7 @@ from asapp.leads import outbox, pages
 from asapp.leads.fields import Typed
 from asapp.leads.sign_up import FirmChanged, FormUsedUp, Seen, sign_up
 from asapp.models import ConsentText, OptInPage
+from asapp.web import errors as error_pages
 from asapp.web.current import config, queues, vault
 from asapp.web.headers import content_policy
 from asapp.web.networks import client_address, client_network
@@ -39,7 +41,9 @@ TOO_FAST = "That was very quick. Check what you entered, then press Sign up once
 TOO_MANY = "Many people have just signed up from where you are. Wait a minute, then press Sign up once more."
 TOO_OLD = "This page has been open for a long time. Press Sign up once more."
 USED_UP = "Several people have signed up with this form. What you entered is still here: press Sign up once more."
-CLOSED = "Sign-ups are closed just now. What you entered is still here: try again later, or come back to this page."
+CLOSED = (
+    "Sign-ups are closed at the moment. What you entered is still here: try again later, or come back to this page."
+)
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,15 @@ def receive(slug: str) -> ResponseReturnValue:
 @blueprint.errorhandler(HTTPStatus.TOO_MANY_REQUESTS)
 def ask_to_wait(_error: Exception) -> ResponseReturnValue:
     """Nothing typed is lost, and a site that shows the form in a frame shows this in it."""
+    try:
+        return form_to_wait_with()
+    except NotFound as error:  # what a handler raises would be a bug of ours
+        return error_pages.show(error)
+    except error_pages.DATABASE_AWAY as error:
+        return error_pages.show_database_away(error)
+
+
+def form_to_wait_with() -> Response:
     with reading():
         page = get_page((request.view_args or {})["slug"])
         token, text = shown_before(page)

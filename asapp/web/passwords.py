@@ -81,5 +81,5 @@ def set_password(token: str) -> ResponseReturnValue:
     flash("Your password is set, and you are logged in.", "good")
     target = url_for("integrations.index", open="salesforce") if user.has_integrations else home_of_current_user()
     response = make_response(redirect(target, 303))
-    remember_device(response, user.email)
+    remember_device(response, user)
     return response

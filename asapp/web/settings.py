@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, flash, render_template, request, session, url_for
+from flask import Blueprint, flash, make_response, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user, login_user
 
 from asapp.accounts import attempts, users
 from asapp.fields import InvalidFields
 from asapp.web.access import actor
+from asapp.web.devices import remember_device
 from asapp.web.htmx import go_to
 
 blueprint = Blueprint("settings", __name__, url_prefix="/settings")
@@ -49,4 +50,6 @@ def change_password() -> ResponseReturnValue:
     session.clear()
     login_user(person)  # this session goes on under the new nonce, all others have ended
     flash("Your password is changed. Other devices that were logged in as you are logged out.", "good")
-    return go_to(url_for("settings.security"))
+    response = make_response(go_to(url_for("settings.security")))
+    remember_device(response, person)
+    return response

@@ -13,12 +13,13 @@ from asapp.alerts import alerts, mails
 from asapp.clock import utcnow
 from asapp.connections.look import explain_run
 from asapp.connections.tokens import StoredTokens
+from asapp.contacts import removal
 from asapp.database import writing
 from asapp.extensions import db
 from asapp.fixed_by import FixedBy
 from asapp.leads import actions, pages
 from asapp.mail import Fate, Letter
-from asapp.models import AlertMail, Connection, Lead, Partner, PartnerCheck, User
+from asapp.models import AlertMail, Connection, Lead, LeadState, Partner, PartnerCheck, User
 from asapp.partners import checks
 from asapp.salesforce.errors import Misconfigured
 from asapp.simulator import Answer, Running
@@ -295,6 +296,7 @@ def test_a_held_sync_is_told_of_and_once_more_after_a_day(office: Office) -> Non
     assert look() == {"held": 1}
     (letter,) = sent()
     assert (letter.to, letter.subject) == (office.advisor.email, "12 contacts wait for your decision")
+    assert "Any that Salesforce no longer shows become inactive 7 days after we last saw them" in letter.text
     assert "fjord.example" not in letter.text
     assert sent() == []
     a_day_passes()
@@ -353,7 +355,7 @@ def test_more_sign_ups_than_the_page_takes_in_a_day(app: Flask, ada: User) -> No
     assert sent() == []
 
 
-@pytest.mark.parametrize("end", ["the limit is raised", "the day is over", "they were erased"])
+@pytest.mark.parametrize("end", ["the limit is raised", "the day is over", "they were erased", "they were deleted"])
 def test_a_flood_that_is_over(app: Flask, end: str) -> None:
     advisor = make_synced_connection(make_advisor(name="Amara Okafor")).user
     flood(advisor)
@@ -364,6 +366,9 @@ def test_a_flood_that_is_over(app: Flask, end: str) -> None:
         page.daily_limit = 5
     elif end == "the day is over":
         page.day_began_at = utcnow() - timedelta(hours=24, seconds=1)
+    elif end == "they were deleted":
+        waiting = db.session.query(Lead).filter_by(state=LeadState.FOR_REVIEW)
+        removal.remove_contacts(advisor.id, [lead.contact_id or 0 for lead in waiting])
     else:
         for number in range(2, 5):
             actions.erase_lead(db.session.query(Lead).filter_by(email=f"p{number}@example.com").one())

@@ -12,8 +12,10 @@ from flask import Flask
 from asapp.clock import utcnow
 from asapp.contacts.status import contact_rows, is_active, reason_of
 from asapp.extensions import db
+from asapp.leads import actions, pages
 from asapp.models import ConnectionStatus, Contact, Reason
 from tests.factories import make_advisor, make_connection, make_contact, make_synced_connection, make_twin, save
+from tests.signing_up import someone_signs_up
 
 
 def state_of(contact: Contact) -> tuple[str | None, bool]:
@@ -21,6 +23,8 @@ def state_of(contact: Contact) -> tuple[str | None, bool]:
     now = utcnow()
     query = contact_rows(reason_of(now), is_active(now)).where(Contact.id == contact.id)
     reason, active = db.session.execute(query).one()
+    of_owner = contact_rows(reason_of(now, contact.user_id), is_active(now, contact.user_id))
+    assert tuple(db.session.execute(of_owner.where(Contact.id == contact.id)).one()) == (reason, active)
     db.session.rollback()
     assert bool(active) is (reason is None)
     return reason, bool(active)
@@ -61,6 +65,20 @@ def test_unknown_never_counts_as_may_be_written_to(app: Flask) -> None:
     assert state_of(make_contact(never_asked)) == (Reason.OPT_OUT_UNKNOWN, False)
     run_out = make_connection(opt_outs_known_until=utcnow() - timedelta(seconds=1))
     assert state_of(make_contact(run_out)) == (Reason.OPT_OUT_UNKNOWN, False)
+
+
+def test_a_sign_up_that_waits_for_the_advisor_is_inactive_until_it_is_sent(app: Flask) -> None:
+    """A robot may have made it up: unknown never counts as a yes."""
+    advisor = make_synced_connection().user
+    first = someone_signs_up(advisor, "p0@example.com").contact_id
+    pages.pause(pages.get_page(advisor))
+    waiting = someone_signs_up(advisor, "p1@example.com").contact_id
+
+    assert state_of(db.session.get_one(Contact, first)) == (None, True)
+    assert state_of(db.session.get_one(Contact, waiting)) == (Reason.OPT_OUT_UNKNOWN, False)
+    assert state_of(make_contact(advisor)) == (None, True)
+    actions.send_reviewed(advisor)
+    assert state_of(db.session.get_one(Contact, waiting)) == (None, True)
 
 
 STEPS: list[tuple[Reason, Callable[[Contact], None]]] = [

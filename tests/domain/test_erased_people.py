@@ -179,14 +179,15 @@ def test_a_person_deleted_here_who_signs_up_again_stays_hidden_and_the_advisor_i
         remove_and_reconnect(office)
     someone_signs_up(office.advisor)
     assert {reason for _, _, reason in people()} == {Reason.HIDDEN_HERE}
-    assert [again.is_hidden for again in queries.find_asking_again(office.advisor.id)] == [True]
+    news = queries.find_asking_again(office.advisor.id)
+    assert (news.stopped.total, news.hidden.total) == (0, 1)
     office.deliver()
     office.sync()
     assert people() == [("salesforce", ADDRESS, Reason.HIDDEN_HERE)]
-    (again,) = queries.find_asking_again(office.advisor.id)
-    removal.restore_contacts(office.advisor.id, [again.lead.contact_id or 0])
+    (lead,) = queries.find_asking_again(office.advisor.id).hidden.leads
+    removal.restore_contacts(office.advisor.id, [lead.contact_id or 0])
     assert people() == [("salesforce", ADDRESS, None)]
-    assert queries.find_asking_again(office.advisor.id) == []
+    assert {news.total for news in queries.find_asking_again(office.advisor.id)} == {0}
 
 
 def test_a_sign_up_restored_before_its_contact_comes_is_not_hidden_by_it(office: FollowingOffice) -> None:

@@ -11,6 +11,7 @@ from flask import Flask, current_app
 from sqlalchemy import func, insert, select, update
 
 from asapp.clock import utcnow
+from asapp.contacts import removal
 from asapp.database import writing
 from asapp.extensions import db
 from asapp.leads import actions, outbox, pages, queries
@@ -404,6 +405,20 @@ def test_a_new_day_begins_with_its_first_person(office: Rush) -> None:
     assert office.states() == {LeadState.SENT: 2, LeadState.FOR_REVIEW: 1}
 
 
+def test_who_comes_while_the_page_is_paused_does_not_use_up_its_day(office: Rush) -> None:
+    set_limit(office.advisor, 2)
+    pages.pause(pages.get_page(office.advisor))
+    for number in range(3):
+        office.sign_up(number)
+    pages.resume(pages.get_page(office.advisor))
+
+    for number in range(3, 6):
+        office.sign_up(number)
+
+    whys = dict(db.session.execute(select(Lead.why, func.count()).group_by(Lead.why)).all())
+    assert whys == {Review.PAGE_PAUSED: 3, Review.OVER_LIMIT: 1, None: 2}
+
+
 def test_once_the_advisor_has_looked_they_go_out_and_the_page_takes_as_many_again(office: Rush) -> None:
     set_limit(office.advisor, 2)
     for number in range(4):
@@ -430,6 +445,22 @@ def test_a_person_who_waits_can_be_erased(office: Rush) -> None:
 
     assert office.states() == {LeadState.SENT: 1, LeadState.ERASED: 1}
     assert actions.send_reviewed(office.advisor) == 0
+
+
+def test_people_whom_the_advisor_has_deleted_here_are_not_sent(office: Rush) -> None:
+    set_limit(office.advisor, 1)
+    for number in range(4):
+        office.sign_up(number)
+    made_up = [office.lead(f"p{number}@example.com").contact_id or 0 for number in (1, 2)]
+    removal.remove_contacts(office.advisor.id, made_up)
+
+    assert queries.count_waiting(office.advisor.id) == (1, 1)
+    assert actions.send_reviewed(office.advisor) == 1
+
+    assert queries.count_waiting(office.advisor.id) == (0, 0)
+    removal.restore_contacts(office.advisor.id, made_up[:1])
+    assert queries.count_waiting(office.advisor.id) == (1, 1)
+    assert actions.send_reviewed(office.advisor) == 1
 
 
 def test_another_advisors_people_are_not_sent(office: Rush) -> None:

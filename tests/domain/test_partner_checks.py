@@ -406,10 +406,10 @@ def test_what_was_known_is_not_forgotten_while_salesforce_is_away(desk: Desk) ->
 
 def test_a_log_in_that_failed_teaches_something(desk: Desk) -> None:
     with writing():
-        checks.note_outcome(desk.partner.id, "no_refresh_token")
+        checks.note_outcome(desk.partner.id, "app_blocked")
         checks.note_outcome(desk.partner.id, "denied")
     found = {check.code: check for check in checks.checklist(desk.partner).checks}
-    assert found["scopes"].says == "Not granted: refresh_token."
+    assert found["key"].is_bad
     assert sum(check.is_bad for check in found.values()) == 1
 
 

@@ -286,4 +286,5 @@ def test_a_remedy_that_is_on_another_page_says_so_as_data() -> None:
     errors = [ReconnectNeeded("x"), LimitReached("x"), FieldHidden("x"), TryLater("x")]
     said = [*words.VERDICTS.values(), *map(words.why_not_asked, errors)]
     assert [each for each in said if each.is_at_integrations is not ("Integrations" in each.remedy)] == []
-    assert sum(each.is_at_integrations for each in said) == 7
+    assert sum(each.is_at_integrations for each in said) == 8
+    assert [each.headline for each in words.VERDICTS.values() if each.is_at_leads] == ["{who} waits for you on Leads"]

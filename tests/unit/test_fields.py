@@ -83,6 +83,18 @@ def test_an_address_is_the_one_that_it_looks_like(character: str) -> None:
         "Click evil.example/win",
         "javascript:alert(1)",
         "mailto:x",
+        "evil.com",
+        "Evil.COM.",
+        "Win at evil.co.uk now",
+        "a@evil.io",
+        "my-evil.app",
+        "evil.com?win=1",
+        "evil.com:443",
+        "evil.example#win",
+        "evil\u3002com/x",
+        "evil\uff0ecom",
+        "evil\uff61com",
+        "http\uff1a//evil.com",
     ],
 )
 def test_a_web_address_is_no_name(name: str) -> None:
@@ -92,3 +104,41 @@ def test_a_web_address_is_no_name(name: str) -> None:
     with pytest.raises(InvalidFields) as by_hand:
         check_details(Details(name, name, "a@b.example"))
     assert set(by_hand.value.errors) == {"first_name", "last_name"}
+
+
+@pytest.mark.parametrize("name", ["\U0001d159", "\u0301\u0302", ".", "👋", "- -"])
+def test_what_has_no_letter_is_no_name(name: str) -> None:
+    assert clean_line(name)
+    with pytest.raises(InvalidFields) as signing_up:
+        check_typed(MEI._replace(first_name=name))
+    assert signing_up.value.errors == {"first_name": "This has no letter in it. Enter your first name."}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "J. R. Smith",
+            "J.R. Smith",
+            "St. John",
+            "St.John",
+            "Ravi Kumar, Ph.D.",
+            "Ravi Kumar, B.Com",
+            "Dr. med. Groß",
+        ),
+        *(
+            "M.de Vries",
+            "J.Co",
+            "Li Na (李娜)",
+            "می‌خواهم",
+            "क्‍ष",
+            "3rd",
+            "Anna-Maria",
+            "O’Brien",
+            "de la Cruz Jr.",
+            "Fa. Compagnie",
+        ),
+    ],
+)
+def test_a_name_with_dots_is_a_name(name: str) -> None:
+    assert check_typed(MEI._replace(first_name=name, last_name=name)).first_name == name

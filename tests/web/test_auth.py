@@ -301,6 +301,18 @@ class TestLimits:
         client.set_cookie("device", f"x{cookie.value}")
         assert self.guess(client, alice.email, 11)[-1] == 429
 
+    def test_a_device_is_known_as_long_as_the_password_is_the_same(
+        self, app: Flask, client: FlaskClient, alice: User
+    ) -> None:
+        thief = app.test_client()
+        assert self.answer(thief, alice.email).status_code == 303
+        self.answer(client, alice.email)
+        client.post("/settings/security", data={"current": PASSWORD, "new": "a new and better secret"})
+
+        for each, is_known in ((thief, False), (client, True)):
+            with app.test_request_context("/login", environ_overrides=self.cookies_of(each)):
+                assert (origin_of(alice.email).device is not None) is is_known
+
     def test_five_accounts_may_share_a_device(self, client: FlaskClient) -> None:
         people = [make_advisor() for _ in range(6)]
         for person in people:
@@ -329,6 +341,14 @@ class TestLimits:
         codes = [self.guess(client, f"nobody{n}@example.com")[0] for n in range(21)]
         assert codes == [422] * 20 + [429]
         assert self.guess(client, alice.email, network="203.0.113.9") == [422]
+
+    def test_one_ipv6_site_has_thirty_tries_of_an_account_however_many_networks_it_has(
+        self, client: FlaskClient, alice: User
+    ) -> None:
+        codes = [code for n in range(4) for code in self.guess(client, alice.email, 9, f"2001:db8:7:{n}::1")]
+        assert codes == [422] * 30 + [429] * 6
+        assert self.guess(client, alice.email, network="2001:db8:8::1") == [422]
+        assert self.guess(client, "nobody@example.com", network="2001:db8:7:ff::1") == [422]
 
     def test_an_ipv6_line_is_one_network_and_ipv4_written_so_is_not(self, client: FlaskClient) -> None:
         def network(address: str) -> str:

@@ -128,6 +128,22 @@ def test_a_log_in_that_salesforce_refused_us_turns_a_check_red_in_its_own_code(c
     assert (check.code, check.verdict, check.detail) == ("secret", "bad", "invalid_client")
 
 
+@pytest.mark.parametrize(("scopes", "left_out"), [("id refresh_token", "api"), ("id api", "refresh_token")])
+def test_an_advisor_who_asks_for_less_turns_no_check_of_the_firm_red(
+    app: Flask, client: FlaskClient, desk: Desk, scopes: str, left_out: str
+) -> None:
+    """What is asked for stands in the address of the browser: Salesforce is asked about the app instead."""
+    tokens = {**desk.org.issue_tokens(desk.amara, "desk-key"), "scope": scopes}
+    if left_out == "refresh_token":
+        tokens.pop("refresh_token")
+    answer = visit(start(client), desk.amara)
+    desk.org.trouble.add(Answer(200, tokens), kind="token", times=1)
+    assert said(come_back(client, answer)).startswith("Not connected")
+    assert db.session.scalars(select(PartnerCheck)).all() == []
+    jobs = app.extensions["asapp.queues"].sync.get_job_ids()
+    assert len([job for job in jobs if job.startswith(f"check-{desk.partner.id}-")]) == 1
+
+
 @pytest.mark.parametrize("is_marked", [True, False], ids=["needs reconnecting", "not yet noticed"])
 @pytest.mark.parametrize("failure", ["permission_withdrawn", "api_access_blocked"])
 def test_after_reconnecting_an_old_failure_is_history(

@@ -270,6 +270,8 @@ def test_nobody_found_is_one_sentence(client: FlaskClient, alice: User) -> None:
         ({"departed": "reassigned"}, "another owner"),
         ({"departed": "gone"}, "deleted for good"),
         ({"hidden_at": utcnow()}, "Press Restore"),
+        ({"opt_out_known_until": LONG_AGO}, "Salesforce no longer shows this contact. Not written to."),
+        ({"opt_out_known_until": LONG_AGO}, "Decide under Integrations, or ask your Salesforce admin to give it back."),
     ],
 )
 def test_a_contacts_page_says_why_and_what_to_do(
@@ -280,6 +282,14 @@ def test_a_contacts_page_says_why_and_what_to_do(
     assert says in words_in(page)
     assert "Read-only here" in page.text
     assert f"/contacts/{contact.id}/edit" not in page.text
+
+
+def test_where_the_whole_connection_is_unknown_nobody_is_told_to_decide(
+    client: FlaskClient, connection: Connection
+) -> None:
+    connection.opt_outs_known_until = LONG_AGO
+    contact = make_contact(connection, opt_out_known_until=LONG_AGO)
+    assert "There was no good sync for too long" in client.get(f"/contacts/{contact.id}").text
 
 
 def test_a_disconnected_contact_says_so(client: FlaskClient, alice: User) -> None:
@@ -588,6 +598,21 @@ def test_why_of_a_held_contact(client: FlaskClient, connection: Connection) -> N
     answer = ask(client, str(contact.salesforce_id))
     assert answer.startswith("Held")
     assert "Open Integrations" in answer
+
+
+@pytest.mark.parametrize(
+    ("back", "there"),
+    [
+        ("/leads", "/leads"),
+        ("/contacts?state=hidden_here", "/contacts?state=hidden_here"),
+        ("/settings/profile", "/contacts"),
+        ("//evil.example/leads", "/contacts"),
+    ],
+)
+def test_who_restores_stays_on_the_page(client: FlaskClient, connection: Connection, back: str, there: str) -> None:
+    contact = make_contact(connection, hidden_at=utcnow())
+    answer = client.post("/contacts/restore", data={"id": contact.id, "back": back})
+    assert answer.location == there
 
 
 def test_a_removed_contact_is_restored_from_its_verdict(client: FlaskClient, connection: Connection) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from html import unescape
 from typing import Any
 
@@ -21,6 +21,8 @@ from tests.factories import (
     make_partner,
     make_synced_connection,
 )
+
+LEAD_ID = "00Q5g00000KqT1xAAF"
 
 
 @pytest.fixture
@@ -73,7 +75,7 @@ def test_the_contacts_of_the_user_before_wait_for_a_sync_of_the_new_one(client: 
 def test_sign_ups_whose_opt_outs_are_hidden_are_spoken_of_by_themselves(client: FlaskClient, alice: User) -> None:
     connection = make_synced_connection(alice, leads_known_until=LONG_AGO)
     make_contact(connection)
-    make_contact(alice, source="lead", is_lead=True, followed_by_id=connection.id, salesforce_id="00Q5g00000KqT1xAAF")
+    make_contact(alice, source="lead", is_lead=True, followed_by_id=connection.id, salesforce_id=LEAD_ID)
     page = unescape(client.get("/contacts").text)
     assert "Your 1 contact from the sign-up page that Salesforce has as a lead is inactive for now" in page
 
@@ -85,6 +87,59 @@ def test_where_the_firm_is_off_the_page_says_whom_to_ask(client: FlaskClient, ap
     page = client.get("/contacts").text
     assert "Salesforce is switched off for your firm" in page
     assert "Open Integrations" not in page
+
+
+RECONNECT, IS_OFF = "connect Salesforce again", "Salesforce is switched off for your firm"
+SOON = utcnow() + timedelta(hours=20)
+
+
+@pytest.mark.parametrize("kind", ["soon", "another user", "leads"])
+@pytest.mark.parametrize(("in_the_way", "step"), [("firm", IS_OFF), ("connection", RECONNECT)])
+def test_what_has_to_be_fixed_first_is_the_next_step(
+    client: FlaskClient, app: Flask, kind: str, in_the_way: str, step: str
+) -> None:
+    alice = make_advisor(make_partner(is_enabled=in_the_way != "firm"))
+    log_in(client, alice)
+    status = {"status": "needs_reconnect"} if in_the_way == "connection" else {}
+    if kind == "another user":
+        make_contact(make_synced_connection(alice, status="disconnected"))
+        make_connection(alice, **status)
+    elif kind == "soon":
+        make_contact(make_synced_connection(alice, opt_outs_known_until=SOON, **status))
+    else:
+        connection = make_synced_connection(alice, leads_known_until=LONG_AGO, **status)
+        make_contact(alice, source="lead", is_lead=True, followed_by_id=connection.id, salesforce_id=LEAD_ID)
+    page = unescape(client.get("/contacts").text)
+    assert step in page
+    assert "ress Sync Account" not in page
+    assert "/sync" not in page
+
+
+@pytest.mark.parametrize(
+    ("trouble", "says", "step"),
+    [
+        ("opt_out_hidden", "can't see which leads have opted out", 'the text on <a href="/leads">Leads</a>'),
+        (None, "There was no good sync for too long", "press Sync Account. If it fails"),
+    ],
+)
+def test_sign_ups_that_are_unknown_have_the_step_that_helps(
+    client: FlaskClient, alice: User, trouble: str | None, says: str, step: str
+) -> None:
+    connection = make_synced_connection(alice, leads_known_until=LONG_AGO, leads_trouble=trouble)
+    make_contact(alice, source="lead", is_lead=True, followed_by_id=connection.id, salesforce_id=LEAD_ID)
+    page = unescape(client.get("/contacts").text)
+    assert says in page
+    assert step in page
+    assert "text under Integrations" not in page
+
+
+@pytest.mark.parametrize(("until", "is_active"), [(LONG_AGO, False), (SOON, True)])
+def test_who_has_to_connect_again_is_not_told_that_inactive_contacts_are_active(
+    client: FlaskClient, alice: User, until: datetime, is_active: bool
+) -> None:
+    make_contact(make_synced_connection(alice, status="needs_reconnect", opt_outs_known_until=until))
+    page = client.get("/settings/integrations?open=salesforce").text
+    assert ("is still active here" in page) is is_active
 
 
 @pytest.mark.parametrize("column", [{"opted_out": True}, {"departed": "reassigned"}, {}])

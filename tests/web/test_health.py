@@ -38,6 +38,7 @@ from tests.factories import (
     save,
 )
 
+METRICS = "http://127.0.0.1:8000/metrics"  # as a scraper on the machine asks for it
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
 
@@ -51,7 +52,7 @@ def server_that_says_nothing() -> Iterator[int]:
 
 def metrics_of(client: FlaskClient) -> dict[tuple[str, ...], float]:
     """{(name, label values …): value}"""
-    answer = client.get("/metrics")
+    answer = client.get(METRICS)
     assert answer.status_code == 200
     assert answer.content_type.startswith("text/plain")
     return {
@@ -292,7 +293,7 @@ def test_metrics_without_redis(app: Flask, database_url: str) -> None:
 SCRAPER_TOKEN = "a-token-of-the-scraper"
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/%6detrics", "http://localhost/metrics"])
+@pytest.mark.parametrize("path", [METRICS, "http://[::1]/%6detrics", "http://localhost/metrics"])
 @pytest.mark.parametrize(
     ("address", "headers", "status"),
     [
@@ -316,6 +317,16 @@ def test_without_a_token_figures_are_for_this_machine(
 
 
 @pytest.mark.parametrize(
+    "host", ["my.example.com", "my.example.com:8000", "10.0.0.7", "evil.example", "not a host", ""]
+)
+def test_without_a_token_no_figures_go_through_a_proxy_that_says_nothing(host: str, client: FlaskClient) -> None:
+    """One on this machine comes from its address; the host is what it was asked for."""
+    answer = client.get("/metrics", headers={"Host": host}, environ_base={"REMOTE_ADDR": "127.0.0.1"})
+    assert answer.status_code == 403
+    assert "asapp_" not in answer.text
+
+
+@pytest.mark.parametrize(
     ("header", "status"),
     [(f"Bearer {SCRAPER_TOKEN}", 200), ("Bearer wrong", 401), ("Bearer \xff", 401), (SCRAPER_TOKEN, 401), ("", 401)],
 )
@@ -333,7 +344,7 @@ def test_nothing_that_needs_no_login_names_a_person(client: FlaskClient, app: Fl
     advisor = make_advisor(name="Alice Moreau", email="alice@example.com")
     connection = make_synced_connection(advisor, username="alice@northgate.example", next_sync_at=utcnow() - MINUTE)
     make_run(connection, RunStatus.QUEUED)
-    told = "".join(client.get(path).text for path in ("/healthz", "/readyz", "/metrics")).lower()
+    told = "".join(client.get(path).text for path in ("/healthz", "/readyz", METRICS)).lower()
     for personal in ("alice", "moreau", "northgate.example", "@", connection.public_id, connection.org_id.lower()):
         assert personal not in told
 

@@ -334,6 +334,24 @@ def test_the_panel_takes_the_decision_and_the_count_away(client: FlaskClient, co
     assert "A sync was held" not in client.get("/contacts").text
 
 
+@pytest.mark.parametrize(("days", "words"), [(7, "7 days"), (1, "1 day")])
+def test_how_long_those_out_of_sight_stay_active_is_said(
+    client: FlaskClient, connection: Connection, days: int, words: str
+) -> None:
+    connection.partner.opt_outs_trusted_days = days
+    hold(connection)
+    says = f"Any that Salesforce no longer shows become inactive {words} after we last saw them"
+    assert says in client.get("/contacts").text
+    assert says in client.get(PANEL).text
+    client.post(f"{PART}/discard")
+    assert says in client.get(PANEL).text
+
+
+def test_one_out_of_sight_is_one(client: FlaskClient, connection: Connection) -> None:
+    hold(connection, 1)
+    assert "If Salesforce no longer shows it, it becomes inactive 7 days after" in client.get("/contacts").text
+
+
 @pytest.mark.parametrize("reason", ["opted_out", "twin_opted_out"])
 def test_who_is_inactive_already_waits_for_no_decision(
     client: FlaskClient, connection: Connection, reason: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from html import unescape
 
 import pytest
@@ -12,8 +13,9 @@ from flask.testing import FlaskClient
 from sqlalchemy import delete, select
 
 from asapp.clock import utcnow
+from asapp.contacts import removal
 from asapp.extensions import db
-from asapp.leads import pages
+from asapp.leads import pages, queries
 from asapp.leads.words import CHECKS
 from asapp.models import ApiUsage, ConsentEvent, Contact, Lead, LeadState, OptInPage, User
 from tests.factories import log_in, make_admin, make_advisor, make_contact, make_synced_connection, save
@@ -123,14 +125,33 @@ def test_those_beyond_the_days_limit_wait_until_the_advisor_sends_them(client: F
         unescape(client.get("/leads?state=for_review").text).count("Your page had reached its limit for the day.") == 3
     )
 
+    contact_id = db.session.scalars(select(Lead.contact_id).where(Lead.email == "p4@example.com")).one()
+    assert unescape(client.get("/contacts").text).count("Waits for you on Leads") == 3
+    assert "Nothing is sent until you have looked." in unescape(client.get(f"/contacts/{contact_id}").text)
+    answer = unescape(client.get("/contacts/why?whom=p4@example.com").text)
+    assert "p4@example.com waits for you on Leads" in answer or "Mei-Ling Chou waits for you on Leads" in answer
     client.post("/leads/send-reviewed")
 
     html = unescape(client.get("/leads").text)
     assert "3 leads on the way." in html
     assert "wait for you" not in html
+    assert "Inactive" not in client.get("/contacts").text.partition('<div id="people">')[2]
     assert set(db.session.scalars(select(Lead.state))) == {LeadState.RECEIVED}
     client.post("/leads/send-reviewed")
     assert "Nobody was waiting for you." in client.get("/leads").text
+
+
+def test_what_is_sent_while_nothing_can_go_out_is_not_said_to_be_on_the_way(client: FlaskClient, amara: User) -> None:
+    set_limit(amara, 1)
+    for number in range(2):
+        someone_signs_up(amara, f"p{number}@example.com")
+
+    client.post("/leads/send-reviewed")
+
+    html = unescape(client.get("/leads").text)
+    assert "on the way" not in html
+    assert "They can't go out at the moment" in html
+    assert "Salesforce isn't connected yet." in html
 
 
 def test_the_limit_is_the_advisors_to_set(client: FlaskClient, amara: User) -> None:
@@ -160,7 +181,7 @@ def test_the_page_can_be_paused_and_take_sign_ups_again(client: FlaskClient, ama
     html = client.get("/leads").text
     assert "Your sign-up page is paused." in html
     assert "Take sign-ups again" in html
-    assert "Sign-ups are closed just now" in client.get("/o/amara-okafor").text
+    assert "Sign-ups are closed at the moment" in client.get("/o/amara-okafor").text
 
     client.post("/leads/page/pause", data={"do": "resume"})
     assert "Your sign-up page is paused." not in client.get("/leads").text
@@ -281,8 +302,36 @@ def test_who_asked_again_after_opting_out_is_told_until_noted(client: FlaskClien
     someone_signs_up(amara)
 
     assert "asked for mail again" in client.get("/leads").text
-    client.post("/leads/noted")
+    note_those_shown(client, "asked for mail again")
     assert "asked for mail again" not in client.get("/leads").text
+
+
+def note_those_shown(client: FlaskClient, box: str) -> None:
+    """Press Noted in the box with these words."""
+    form = client.get("/leads").text.partition(box)[2].partition('action="/leads/noted"')[2].partition("</form>")[0]
+    client.post("/leads/noted", data={"lead": re.findall(r'name="lead" value="([^"]+)"', form)})
+
+
+def test_noted_is_about_those_who_were_shown(client: FlaskClient, amara: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queries, "NEWS_MAX", 2)
+    for number in range(3):
+        put(someone_signs_up(amara, f"p{number}@example.com"), LeadState.SENT, opted_out=True, asked_again_at=utcnow())
+    gone = someone_signs_up(amara, "p4@example.com")
+    removal.remove_contacts(amara.id, [gone.contact_id or 0])
+    someone_signs_up(amara, "p4@example.com")
+
+    page = client.get("/leads").text
+    assert "3 people have asked for mail again." in page
+    assert "1 person you deleted here signed up again." in page
+    note_those_shown(client, "asked for mail again")
+    page = client.get("/leads").text
+    assert "1 person has asked for mail again." in page
+    assert "1 person you deleted here signed up again." in page
+    note_those_shown(client, "you deleted here signed up again")
+    client.post("/leads/noted")
+    page = client.get("/leads").text
+    assert "1 person has asked for mail again." in page
+    assert "you deleted here" not in page
 
 
 def test_the_file_has_every_lead_and_runs_no_formula(client: FlaskClient, amara: User) -> None:

@@ -12,10 +12,12 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, select, text
 from werkzeug.test import TestResponse
 
+from asapp import create_app
 from asapp.extensions import db
 from asapp.leads import pages
 from asapp.models import ConsentEvent, Contact, ContactSource, Lead, LeadState, OptInPage, Review
 from asapp.web import optin
+from tests.conftest import make_config
 from tests.factories import make_advisor
 
 MEI = {
@@ -239,6 +241,40 @@ def test_thirty_forms_a_minute_from_one_address(client: FlaskClient, address: st
     assert client.post(address, data=data, forged=True, **elsewhere).status_code == 303
 
 
+@pytest.mark.parametrize("path", ["/o/nobody", "/o/nobody/thanks", "/o/nobody/at/all"])
+def test_a_stranger_on_a_page_that_is_gone_reads_nothing_of_advisors(client: FlaskClient, path: str) -> None:
+    page = client.get(path).text
+    assert "Ask the person who gave it to you." in page
+    for of_advisors in ("Your contacts", "mailto:", 'href="/"', "Write to support"):
+        assert of_advisors not in page
+
+
+def test_a_stranger_is_not_told_of_syncs_where_something_broke() -> None:
+    client = create_app(make_config("sqlite:////nowhere/at/all.db")).test_client()
+    page = client.get("/o/amara-okafor").text
+    assert "Something broke on our side" in page
+    for of_advisors in ("a sync", "mailto:", 'href="/"'):
+        assert of_advisors not in page
+
+
+def test_many_forms_for_a_page_that_is_not_there_are_no_bug_of_ours(client: FlaskClient) -> None:
+    codes = [client.post("/o/nobody", data=MEI, forged=True).status_code for _ in range(31)]
+    assert codes == [404] * 31
+
+
+def test_many_forms_while_the_database_is_away() -> None:
+    client = create_app(make_config("sqlite:////nowhere/at/all.db")).test_client()
+    codes = [client.post("/o/amara-okafor", data=MEI).status_code for _ in range(31)]
+    assert codes == [503] * 31
+
+
+def test_one_whose_address_cannot_be_read_is_limited_too(client: FlaskClient, address: str) -> None:
+    nowhere = {"environ_overrides": {"REMOTE_ADDR": "unix:"}}
+    token = open_form(client, address)
+    codes = [client.post(address, data={"csrf_token": token}, forged=True, **nowhere).status_code for _ in range(31)]
+    assert codes == [422] * 30 + [429]
+
+
 # ---- How many people a form serves
 
 
@@ -314,7 +350,7 @@ def test_a_paused_page_says_so_and_has_no_form(client: FlaskClient, page: OptInP
     answer = client.get(f"/o/{page.slug}")
 
     assert answer.status_code == 200
-    assert "Sign-ups are closed just now" in answer.text
+    assert "Sign-ups are closed at the moment" in answer.text
     assert "<form" not in answer.text
     assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
 
@@ -344,7 +380,7 @@ def test_any_other_form_keeps_what_was_typed_until_the_page_takes_sign_ups_again
 
     for answer in (refused, again):
         assert answer.status_code == 422
-        assert "Sign-ups are closed just now" in answer.text
+        assert "Sign-ups are closed at the moment" in answer.text
         assert 'value="Mei-Ling"' in answer.text
     assert count(Lead) == 0
     pages.resume(page)

@@ -176,6 +176,12 @@ def test_a_network_asks_five_times_for_an_account_and_twenty_times_in_all(
     assert ask(client, alice.email, "203.0.113.9") == 200
 
 
+def test_an_ipv6_site_asks_thirty_times_for_an_account(client: FlaskClient, alice: User, outbox: list[Any]) -> None:
+    codes = [ask(client, alice.email, f"2001:db8:7:{n}::1") for n in range(7) for _ in range(5)]
+    assert codes == [200] * 30 + [429] * 5
+    assert ask(client, alice.email, "2001:db8:8::1") == 200
+
+
 def test_a_device_that_was_logged_in_asks_where_its_network_may_not(
     app: Flask, client: FlaskClient, alice: User
 ) -> None:
@@ -197,7 +203,7 @@ def test_a_mail_that_is_not_taken_comes_again_with_the_same_link_until_it_would_
         away.setattr("flask_mailman.backends.locmem.EmailBackend.send_messages", refuse)
         assert send_waiting_mails() == 0
     assert send_waiting_mails() == 0  # a minute later, not before
-    assert "asapp_page_mails_waiting 1.0" in client.get("/metrics").text
+    assert "asapp_page_mails_waiting 1.0" in client.get("http://127.0.0.1:8000/metrics").text
     db.session.execute(update(WaitingMail).values(due_at=utcnow()))
     db.session.commit()
     assert send_waiting_mails() == 1
