@@ -691,7 +691,7 @@ def test_nothing_but_an_id_stands_where_an_id_belongs(hostile: str) -> None:
         lambda: soql.contacts_by_id(["003aj000002oTldAAE", hostile], FIELDS),
         lambda: soql.count_contacts(hostile),
         lambda: soql.sweep(hostile, FIELDS),
-        lambda: soql.sightings([hostile]),
+        lambda: soql.sightings([hostile], FIELDS),
         lambda: soql.whereabouts(hostile, None, FIELDS),
     ):
         with pytest.raises(ValueError, match=r"not a Salesforce Id|an Id or an address"):
@@ -708,6 +708,7 @@ def test_nothing_but_a_fields_name_stands_where_a_field_belongs(hostile: str) ->
         lambda: soql.contacts(owner, ReadFields((hostile,))),
         lambda: soql.contacts_by_id([], ReadFields((hostile,))),
         lambda: soql.sweep(owner, ReadFields((hostile,))),
+        lambda: soql.sightings([], ReadFields((hostile,))),
         lambda: soql.whereabouts("003aj000002oTldAAE", None, ReadFields((hostile,))),
         lambda: OrgClient(Tokens(), "66.0", hostile).count_preview(owner),
     ):
