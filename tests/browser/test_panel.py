@@ -21,6 +21,7 @@ from asapp.models import Connection, SyncRun, User
 from asapp.simulator.org import Org
 from asapp.simulator.server import Running
 from asapp.simulator.server import start as start_org
+from tests.browser.test_loader import wait_for_htmx
 from tests.conftest import NOWHERE_REDIS_URL, make_config
 from tests.factories import make_advisor, make_connection, make_partner, make_run
 from tests.services import htmx_source
@@ -161,7 +162,7 @@ def test_asking_ends_with_the_run_and_the_focus_stays(htmx_page: Page, site: Sit
 def test_the_disconnect_question_has_the_focus_on_its_first_choice(htmx_page: Page, site: Site) -> None:
     connected(site)
     htmx_page.goto(site.url + PANEL)
-    htmx_page.wait_for_function("window.htmx")
+    wait_for_htmx(htmx_page)
     htmx_page.get_by_role("button", name="Disconnect").focus()
     htmx_page.keyboard.press("Enter")
     expect(htmx_page.get_by_label("Keep them, inactive")).to_be_focused()

@@ -85,5 +85,5 @@ def test_a_copy_that_is_cut_off_reads_like_any_other_statement(app: Flask, datab
     with psycopg.connect(database_url.replace("+psycopg", "", 1), autocommit=True) as another:
         another.execute("SELECT pg_terminate_backend(%s, 5000)", [backend])
     with pytest.raises(OperationalError):
-        store.insert_ledger(1, [{"salesforce_id": "003", "outcome": "synced", "address_hash": None}])
+        store.insert_ledger(1, 1, [{"salesforce_id": "003", "outcome": "synced", "address_hash": None}])
     db.session.rollback()

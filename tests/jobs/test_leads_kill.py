@@ -81,7 +81,7 @@ class Sorting(PostOffice):
 
         def has_arrived() -> bool:
             lead = self.newest()
-            if passing_s and lead.lease is None and lead.state != LeadState.SENT:
+            if passing_s and lead.lease is None and lead.state != LeadState.SENT and self.is_quiet():
                 self.let_pass(passing_s)
                 self.tick()
             return lead.state == LeadState.SENT
