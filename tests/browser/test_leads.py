@@ -196,11 +196,16 @@ def test_every_state_and_the_history_of_consent(firm: Firm, open_page: OpenPage)
         lead = someone_signs_up(advisor, "removed@household.example", "Rosa", "Removed")
         lead.state, contact, lead.contact_id = LeadState.CONVERTED, db.session.get(Contact, lead.contact_id), None
         db.session.delete(contact)
+        hidden = someone_signs_up(advisor, "hidden@household.example", "Ines", "Hidden")
+        db.session.get_one(Contact, hidden.contact_id).hidden_at = utcnow()
+        someone_signs_up(advisor, hidden.email)
         db.session.commit()
     page = open_page(firm)
 
     page.goto(firm.url("/leads"))
-    expect(page.locator("#people tbody tr")).to_have_count(len(STATES) + 1)
+    expect(page.locator("#people tbody tr")).to_have_count(len(STATES) + 2)
+    expect(page.get_by_role("button", name="Restore Ines Hidden")).to_be_visible()
+    expect(page.get_by_role("button", name="Send them")).to_be_visible()
     inspect(page, "leads-every-state")
     page.goto(firm.url(f"/contacts/{contact_id}"))
     expect(page.locator("ol.history li")).to_have_count(6)
@@ -223,5 +228,6 @@ STATES: tuple[tuple[LeadState, dict[str, object]], ...] = (
     (LeadState.SENT, {**IN_SALESFORCE, "opted_out": True}),
     (LeadState.SENT, {**IN_SALESFORCE, "is_deleted": True}),
     (LeadState.CONVERTED, IN_SALESFORCE),
+    (LeadState.FOR_REVIEW, {"why": "over_limit"}),
     (LeadState.SENT, {**IN_SALESFORCE, "opted_out": True}),
 )
