@@ -50,7 +50,6 @@ OUTCOMES = {
 }
 # Answers that say nothing: what was known before (a log-in that worked, say) stays. A change of the app forgets it.
 PROVES_NOTHING = ("no_answer", "no_objection", "same_answer", "other_answer")
-spelling_of_opt_out_field = opt_out_field.spelling_of_opt_out_field  # a check as well; change_partner() runs it
 # They depend on what the browser asked for, which the person before it can change: no proof, a reason to ask Salesforce.
 OF_THE_BROWSER = frozenset({"redirect_mismatch", "scope_missing", "no_api_scope", "no_refresh_token"})
 

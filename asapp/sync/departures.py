@@ -25,7 +25,7 @@ from asapp import audit
 from asapp.audit import ITSELF, Actor
 from asapp.clock import utcnow
 from asapp.contacts.status import is_person_on
-from asapp.contacts.twins import block, blocked_earlier, take_turns, unblock, unblock_earlier, unlike_ledger
+from asapp.contacts.twins import block, blocked_earlier, unblock, unblock_earlier, unlike_ledger
 from asapp.extensions import db
 from asapp.models import (
     Action,
@@ -46,7 +46,7 @@ from asapp.models.contact import IS_HELD
 from asapp.salesforce.records import Sighting
 from asapp.sync import store
 from asapp.sync.classes import Also, Known, RowClass
-from asapp.sync.pages import ALSO, Pull, TwinWatch, added, changed
+from asapp.sync.pages import ALSO, Pull, TwinWatch, added, changed, lock
 from asapp.sync.runs import Ring, lock_run, start_run, write_under_lease
 
 HELD_SHARE = 0.2
@@ -199,8 +199,7 @@ def settle(run: SyncRun, pull: Pull, stop_if_asked: Callable[[], None]) -> bool:
     stop_if_asked is called before each page, and may raise: what is left is applied when the run goes on.
     Applied is what this very run has found, or asked about again: an older answer may no longer be true.
     """
-    take_turns(pull.user_id)
-    lock_run(pull.run_id, pull.lease)
+    lock(pull)
     connection_id = pull.connection_id
     renew_proposal(connection_id)
     if count_held(connection_id) or is_too_much(run, pull, count_switched_off(connection_id, DepartureState.FOUND)):
@@ -281,8 +280,7 @@ def follow_opt_outs(run: SyncRun, pull: Pull, stop_if_asked: Callable[[], None])
 
 def take_over_opt_outs(run: SyncRun, pull: Pull, opted_out: Mapping[str, bool]) -> None:
     """Write the opt-outs of some contacts, with ledger, twins and counters, in one transaction. opted_out: by Salesforce Id."""
-    take_turns(pull.user_id)
-    lock_run(pull.run_id, pull.lease)
+    lock(pull)
     updates, entries, changes = [], [], []
     also: Counter[str] = Counter()
     hashes: set[bytes] = set()
@@ -315,8 +313,7 @@ def note_out_of_sight(run: SyncRun, pull: Pull) -> None:
 
     From the last good sync on, which is the last that could have told. Who is in sight again follows the connection's moment.
     """
-    take_turns(pull.user_id)
-    lock_run(pull.run_id, pull.lease)
+    lock(pull)
     connection = run.connection
     last_known_at = connection.last_good_sync_at or utcnow()
     until = last_known_at + timedelta(days=connection.partner.opt_outs_trusted_days)
@@ -424,8 +421,7 @@ def apply_all(run: SyncRun, pull: Pull, states: Sequence[DepartureState], stop_i
 
 def apply_batch(run: SyncRun, pull: Pull, batch: Sequence[Departure]) -> None:
     """Apply some departures in one transaction, ledger, twins, memberships and counters with them."""
-    take_turns(pull.user_id)
-    lock_run(pull.run_id, pull.lease)
+    lock(pull)
     ids = [departure.salesforce_id for departure in batch]
     known = store.find_known(pull.connection_id, ids)
     ledger = store.find_ledger(pull.connection_id, ids)
@@ -475,8 +471,7 @@ def match_blocked_addresses(run: SyncRun, pull: Pull) -> None:
     They outlive the ledger where contacts are removed on disconnecting; the next full read shows which still hold. Of a record
     that is in this ledger, no earlier connection knows better.
     """
-    take_turns(pull.user_id)
-    lock_run(pull.run_id, pull.lease)
+    lock(pull)
     too_many, too_few = unlike_ledger(pull.connection_id)
     earlier = blocked_earlier(pull.connection_id, pull.user_id)
     if not too_many and not too_few and not earlier:

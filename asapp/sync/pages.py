@@ -94,6 +94,12 @@ class Surroundings:
     marks: Marks  # of people who were deleted or erased here
 
 
+def lock(pull: Pull) -> None:
+    """Take the advisor's and the run's row, before the rows of contacts: the lock order. Raise LeaseLost."""
+    take_turns(pull.user_id)
+    lock_run(pull.run_id, pull.lease)
+
+
 def apply_page(
     run: SyncRun,
     pull: Pull,
@@ -107,8 +113,7 @@ def apply_page(
     # A row that moved within the query while it was read may come twice in one page; the last is the newest.
     latest = {record.id: record for record in mine}
     hashes = {record.id: address_hash(record.email, pull.address_key) for record in latest.values() if record.email}
-    take_turns(pull.user_id)
-    lock_run(pull.run_id, pull.lease)
+    lock(pull)
     around = look_around(pull, latest.values(), hashes)
     work = PageWork(is_again=not in_order)
     work.skipped[Skipped.NOT_YOURS] += len(records) - len(mine)

@@ -15,7 +15,7 @@ from asapp.database import writing
 from asapp.extensions import db
 from asapp.fields import InvalidFields
 from asapp.models import ApiUsage, Partner, PartnerCheck
-from asapp.partners import checks, partners
+from asapp.partners import checks, opt_out_field, partners
 from asapp.partners.check_words import TITLES
 from asapp.partners.partners import PartnerDetails
 from asapp.salesforce import probe
@@ -242,15 +242,16 @@ def test_a_field_that_an_admin_names_while_salesforce_is_asked_stays(
 
 def test_a_field_that_is_no_checkbox_is_refused_when_it_can_be_known(desk: Desk) -> None:
     with writing():
-        assert checks.spelling_of_opt_out_field(desk.partner, "Phone", desk.settings) == "Phone"
+        assert opt_out_field.spelling_of_opt_out_field(desk.partner, "Phone", desk.settings) == "Phone"
     desk.connect()
     with writing(), pytest.raises(InvalidFields, match="opt_out_field"):
-        checks.spelling_of_opt_out_field(desk.partner, "Phone", desk.settings)
+        opt_out_field.spelling_of_opt_out_field(desk.partner, "Phone", desk.settings)
     with writing():
         assert (
-            checks.spelling_of_opt_out_field(desk.partner, "hasoptedoutofEMAIL", desk.settings) == "HasOptedOutOfEmail"
+            opt_out_field.spelling_of_opt_out_field(desk.partner, "hasoptedoutofEMAIL", desk.settings)
+            == "HasOptedOutOfEmail"
         )
-        assert checks.spelling_of_opt_out_field(desk.partner, "NoDoubt__c", desk.settings) == "NoDoubt__c"
+        assert opt_out_field.spelling_of_opt_out_field(desk.partner, "NoDoubt__c", desk.settings) == "NoDoubt__c"
 
 
 def test_every_change_of_the_field_is_checked_and_counted(desk: Desk) -> None:
