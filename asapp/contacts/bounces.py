@@ -41,13 +41,11 @@ def mark_of(contact: Contact) -> Mark:
     return Mark(contact.bounced_at, contact.bounce_reason, contact.bounced_hash)
 
 
-def has_bounced() -> ColumnElement[bool]:
-    """Has mail to the address that the contact has now bounced in Salesforce?"""
-    return and_(Contact.bounced_at.is_not(None), Contact.bounced_hash == Contact.address_hash)
-
-
 def is_skipped_as_bounced() -> ColumnElement[bool]:
-    """has_bounced(), and its firm doesn't want mail to go there. Asked of the firm only for those who carry the mark."""
+    """Has mail to the address that the contact has now bounced in Salesforce, and does the firm not want mail to go there?
+
+    The firm is asked only for those who carry the mark.
+    """
     through, firm = aliased(Connection), aliased(Partner)
     skips = (
         select(firm.id)
