@@ -159,15 +159,20 @@ def test_asking_ends_with_the_run_and_the_focus_stays(htmx_page: Page, site: Sit
     assert len(asked) == number
 
 
-def test_the_disconnect_question_has_the_focus_on_its_first_choice(htmx_page: Page, site: Site) -> None:
+def test_the_disconnect_question_has_the_focus_and_enter_does_not_answer_it(htmx_page: Page, site: Site) -> None:
     connected(site)
     htmx_page.goto(site.url + PANEL)
     wait_for_htmx(htmx_page)
     htmx_page.get_by_role("button", name="Disconnect").focus()
     htmx_page.keyboard.press("Enter")
-    expect(htmx_page.get_by_label("Keep them, inactive")).to_be_focused()
+    expect(htmx_page.get_by_role("group", name="What should become of")).to_be_focused()
+    sent: list[str] = []
+    htmx_page.on("request", lambda request: sent.append(request.method))
     htmx_page.keyboard.press("Enter")  # once more by mistake, as on the button before
-    expect(htmx_page.get_by_role("status")).to_contain_text("Disconnect")
+    htmx_page.keyboard.press("Tab")
+    expect(htmx_page.get_by_label("Keep them, inactive")).to_be_focused()
+    htmx_page.wait_for_timeout(500)
+    assert "POST" not in sent
     with site.app.app_context():
         assert db.session.scalars(select(Connection)).one().is_connected
 
