@@ -25,6 +25,9 @@ class Mark(NamedTuple):
     address_hash: bytes | None = None
 
 
+NO_MARK = Mark()
+
+
 def mark_after(bounce: Bounce | None, before: Mark, address_hash: bytes | None) -> Mark:
     """Return what is to be stored once a row has told of a bounce; None: it can't be seen, and nothing changes.
 
@@ -33,7 +36,7 @@ def mark_after(bounce: Bounce | None, before: Mark, address_hash: bytes | None) 
     if bounce is None:
         return before
     if bounce.at is None:
-        return Mark()
+        return NO_MARK
     return Mark(bounce.at, bounce.reason, before.address_hash if bounce.at == before.at else address_hash)
 
 

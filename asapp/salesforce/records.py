@@ -35,6 +35,9 @@ class Bounce(NamedTuple):
     reason: str = ""
 
 
+NO_BOUNCE = Bounce(None)
+
+
 class ContactRecord(NamedTuple):
     """A row of Contact. Empty fields are empty strings, except master_record_id. bounce: None where it can't be seen."""
 
@@ -220,7 +223,7 @@ def contact_of(row: Mapping[str, Any], fields: ReadFields) -> ContactRecord:
         id_of(row["OwnerId"]),
         stamp,
         flag_of(row["IsDeleted"]),
-        id_or_none(row["MasterRecordId"], CONTACT_PREFIX),
+        None if row["MasterRecordId"] is None else id_of(row["MasterRecordId"], CONTACT_PREFIX),
         bounce_of(row, fields, stamp),
     )
 
@@ -279,10 +282,11 @@ def match_of(row: Mapping[str, Any], fields: ReadFields) -> ContactMatch:
 
 def is_opted_out(row: Mapping[str, Any], fields: ReadFields) -> bool | None:
     """Anything but a plain "no" in one of the fields counts as opted out. None: no such field is read."""
-    if not fields.opt_outs:
-        return None
-    values = [row[name] for name in fields.opt_outs]  # each has to be there
-    return any(value is not False for value in values)
+    answer = False if fields.opt_outs else None
+    for name in fields.opt_outs:  # to the end: each has to be there
+        if row[name] is not False:
+            answer = True
+    return answer
 
 
 def bounce_of(row: Mapping[str, Any], fields: ReadFields, stamp: datetime) -> Bounce | None:
@@ -291,13 +295,13 @@ def bounce_of(row: Mapping[str, Any], fields: ReadFields, stamp: datetime) -> Bo
         return None
     at = row.get(BOUNCED_AT)
     if at is None and row.get(IS_BOUNCED) is not True:
-        return Bounce(None)
+        return NO_BOUNCE
     return Bounce(stamp if at is None else moment_of(at), cleaned(row.get(BOUNCE_REASON))[:BOUNCE_REASON_MAX])
 
 
 def id_of(value: Any, prefix: str = "") -> str:
     """Return an Id in 18 characters; ValueError: it is none, or of another kind."""
-    if not isinstance(value, str) or len(value) not in (15, 18) or not value.isascii() or not value.isalnum():
+    if not isinstance(value, str) or not (value.isalnum() and value.isascii()) or len(value) not in (15, 18):
         raise WrongValue("not an Id")
     if not value.startswith(prefix):
         raise WrongValue("an Id of another kind")
@@ -327,9 +331,10 @@ def text_of(value: Any, longest: int) -> str:
     """Return a text that both databases store, empty for null; ValueError: they would not."""
     if value is None:
         return ""
-    if not isinstance(value, str) or len(value) > longest or not is_storable(value):
-        raise WrongValue("not a text that can be stored")
-    return value
+    # What is printable holds no NUL and no half of a character; few texts need the closer look.
+    if isinstance(value, str) and len(value) <= longest and (value.isprintable() or is_storable(value)):
+        return value
+    raise WrongValue("not a text that can be stored")
 
 
 def cleaned(value: Any) -> str:

@@ -71,16 +71,16 @@ class Known(NamedTuple):
     last_name: str
     email: str
     opted_out: bool
-    twin_opted_out: bool
     departed: str | None
+    bounced_at: datetime | None
+    bounce_reason: str
+    bounced_hash: bytes | None
+    twin_opted_out: bool
     is_hidden: bool
     address_hash: bytes | None
     system_modstamp: datetime | None
     merged_into: str | None = None
     is_erased: bool = False  # on request: nothing of this person is stored again
-    bounced_at: datetime | None = None
-    bounce_reason: str = ""
-    bounced_hash: bytes | None = None
     skip_bounced: bool = True  # the firm's setting
 
     @property
@@ -99,11 +99,11 @@ class Known(NamedTuple):
 
     @property
     def bounce(self) -> Mark:
-        return Mark(self.bounced_at, self.bounce_reason, self.bounced_hash)
+        return Mark._make(self[6:9])
 
     @property
     def as_it_is(self) -> Becomes:
-        return Becomes(self.first_name, self.last_name, self.email, self.opted_out, self.departed, *self.bounce)
+        return Becomes(*self[1:9])
 
 
 class Verdict(NamedTuple):
@@ -143,6 +143,8 @@ def judge(record: ContactRecord, known: Known | None, hashed: bytes | None = Non
     mark = mark_after(record.bounce, known.bounce, hashed)
     becomes = Becomes(record.first_name, record.last_name, record.email, record.is_opted_out, None, *mark)
     outcome = Outcome.OPTED_OUT if record.is_opted_out else Outcome.SYNCED
+    if hashed == known.address_hash and becomes == known[1:9]:  # as_it_is, for nearly every row
+        return Verdict(RowClass.UNCHANGED, None, outcome, None)
     after = _after(known, becomes, hashed)
     if known.is_on and not after.is_on:
         reason = Reason.BOUNCED if after.is_bounced else Reason.OPTED_OUT

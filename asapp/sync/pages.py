@@ -372,7 +372,7 @@ def changed(
 
 def write(pull: Pull, work: PageWork) -> None:
     """Write what the page changes, in bulk, in the caller's transaction."""
-    twins = TwinWatch(pull, work.hashes)
+    twins = TwinWatch(pull, work.hashes, are_moving=bool(work.updates or work.adoptions))
     store.insert_ledger(pull.connection_id, pull.user_id, work.ledger_new)
     store.upsert_ledger(pull.connection_id, pull.user_id, work.ledger)
     store.delete_from_ledger(pull.connection_id, work.ledger_drops)
@@ -396,16 +396,21 @@ def write(pull: Pull, work: PageWork) -> None:
 class TwinWatch:
     """Which contacts become twins, or stop being twins, while a transaction changes what is blocked.
 
-    Made before the changes; hashes: every address that they block, unblock, bring or take away.
+    Made before the changes; hashes: every address that they block, unblock, bring or take away. are_moving: whether contacts
+    from before this run may come to one of these addresses.
     """
 
-    def __init__(self, pull: Pull, hashes: Collection[bytes]) -> None:
+    def __init__(self, pull: Pull, hashes: Collection[bytes], *, are_moving: bool = False) -> None:
         self._pull = pull
         self._hashes = set(hashes)
-        self._before = find_twins(pull.user_id, self._hashes)
+        # In a first sync nobody is from before the run, and then two questions about every page are saved.
+        self._can_flip = are_moving or store.is_anyone_at(pull.user_id, self._hashes, pull.run_id)
+        self._before = find_twins(pull.user_id, self._hashes) if self._can_flip else set()
 
     def record_changes(self) -> Counter[str]:
         """Write down what changed for contacts from before this run, and count it. Joins the caller's transaction."""
+        if not self._can_flip:
+            return Counter()
         after = find_twins(self._pull.user_id, self._hashes)
         flipped = after ^ self._before
         counted = store.find_inactive_as_twins_alone(self._pull.run_id, flipped) if flipped else set()

@@ -73,19 +73,20 @@ def find_known(connection_id: int, ids: Collection[str]) -> dict[str, Known]:
         c.last_name,
         c.email,
         c.opted_out,
-        is_twin(),
         c.departed,
+        c.bounced_at,
+        c.bounce_reason,
+        c.bounced_hash,
+        is_twin(),
         c.hidden_at.is_not(None),
         c.address_hash,
         c.system_modstamp,
         c.merged_into,
         c.erased_at.is_not(None),
-        c.bounced_at,
-        c.bounce_reason,
-        c.bounced_hash,
-        skip_bounced(connection_id),
     ).where(c.connection_id == connection_id)
-    return {row[0]: Known(*row[1:]) for row in db.session.execute(query.where(among(c.salesforce_id, ids))).all()}
+    rows = db.session.execute(query.where(among(c.salesforce_id, ids))).all()
+    skips = bool(rows) and bool(db.session.scalar(select(skip_bounced(connection_id))))  # the same for all of them
+    return {row[0]: Known(*row[1:], skips) for row in rows}
 
 
 def find_ledger(connection_id: int, ids: Collection[str]) -> dict[str, tuple[str, bytes | None]]:
@@ -99,6 +100,16 @@ def find_departures(connection_id: int, ids: Collection[str]) -> dict[str, int]:
     c = DEPARTURES.c
     query = select(c.salesforce_id, c.found_in_run_id).where(c.connection_id == connection_id)
     return {row[0]: row[1] for row in db.session.execute(query.where(among(c.salesforce_id, ids))).all()}
+
+
+def is_anyone_at(user_id: int, hashes: Collection[bytes], run_id: int) -> bool:
+    """Has the advisor a contact from before this run with one of these address hashes?"""
+    c = CONTACTS.c
+    is_older = func.coalesce(c.created_in_run_id, 0) != run_id
+    return any(
+        db.session.execute(select(c.id).where(c.user_id == user_id, c.address_hash.in_(chunk), is_older).limit(1)).first()
+        for chunk in chunks(hashes)
+    )
 
 
 def find_inactive_as_twins_alone(run_id: int, contact_ids: Collection[int]) -> set[int]:

@@ -27,7 +27,7 @@ def row(**changes: Any) -> ContactRecord:
 
 def stored(**changes: Any) -> Known:
     """Rose as she is stored here: active."""
-    plain = Known(1, "Rose", "Gonzalez", "rose@edge.com", False, False, None, False, None, STAMP)
+    plain = Known(1, "Rose", "Gonzalez", "rose@edge.com", False, None, None, "", None, False, False, None, STAMP)
     return plain._replace(**changes)
 
 

@@ -38,7 +38,7 @@ def reasons_given() -> dict[RowClass, set[str]]:
         )
     ]
     stored = [None] + [
-        Known(1, "Rose", "Gonzalez", "rose@edge.example", is_out, is_twin, departed, is_hidden, None, STAMP)._replace(
+        Known(1, "Rose", "Gonzalez", "rose@edge.example", is_out, departed, None, "", None, is_twin, is_hidden, None, STAMP)._replace(
             bounced_at=bounced_at
         )
         for is_out, is_twin, departed, is_hidden, bounced_at in product(
