@@ -6,7 +6,7 @@ from typing import Any
 
 from gunicorn.glogging import Logger
 
-from asapp.logs import JsonHandler
+from asapp.core.logs import JsonHandler
 
 
 class JsonLogger(Logger):  # type: ignore[misc]

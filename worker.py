@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
-from asapp.jobs.tasks import worker_app, worker_heart
+from asapp import create_app
+from asapp.core.logs import log_what_ends_us
+from asapp.jobs.tasks import worker_heart
 from asapp.jobs.worker import make_worker
-from asapp.logs import log_what_ends_us
 from config import Config, ConfigError
 
 
@@ -15,12 +17,15 @@ def main(arguments: list[str]) -> int:
         print(f"worker.py: unknown argument {unknown[0]}; there is only --burst", file=sys.stderr)
         return 2
     try:
-        config: Config = worker_app().extensions["asapp.config"]
+        config = Config.from_environment()
+        app = create_app(config, with_pages=False)
     except ConfigError as error:
         print(f"asapp can't start: {error}", file=sys.stderr)
         return 1
+    gc.freeze()  # what is loaded by now stays: collecting garbage need not look at it, nor copy it in a work-horse
     log_what_ends_us()
-    make_worker(config.redis_url, worker_heart()).work(burst="--burst" in arguments)
+    with app.app_context():
+        make_worker(config.redis_url, worker_heart()).work(burst="--burst" in arguments)
     return 0
 
 

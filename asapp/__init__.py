@@ -1,13 +1,30 @@
-"""asapp: connects an advisor's AdvisorStream account to the advisor's own Salesforce user."""
+"""asapp: connects an advisor's AdvisorStream account to the advisor's own Salesforce user.
+
+create_app() wires it: settings, database and mail of every process, and the pages and commands of those that have some.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-if TYPE_CHECKING:
-    from flask import Flask
+from flask import Flask
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from sqlalchemy.orm import configure_mappers
 
-    from config import Config
+import asapp.models  # noqa: F401 - every table has to be known before the mappers are configured
+from asapp.core import logs, mail
+from asapp.core.database import engine_options, prepare_engine
+from asapp.core.extensions import db
+from asapp.core.extensions import mail as mail_extension
+from asapp.core.queues import Queues
+from asapp.core.vault import Vault
+from config import Config
+
+ROOT = Path(__file__).resolve().parent.parent
+MAX_REQUEST_BYTES = 1_000_000
+SQLITE_CACHE_MB_OF_PAGES = 2  # of each thread
+SQLITE_CACHE_MB_OF_JOBS = 8  # a page of contacts touches most of the pages of two indexes
 
 
 def create_app(config: Config | None = None, *, with_pages: bool = True) -> Flask:
@@ -15,7 +32,51 @@ def create_app(config: Config | None = None, *, with_pages: bool = True) -> Flas
 
     Without pages it has no commands either: what a worker needs, and nothing more in its memory.
     """
-    from asapp.factory import build_app
-    from config import Config as _Config
+    logs.configure()
+    config = config or Config.from_environment()
+    app = Flask("asapp", template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "static"))
+    app.config.update(flask_settings(config))
+    app.extensions["asapp.config"] = config
+    app.extensions["asapp.vault"] = Vault(config.encryption_keys)
+    app.extensions["asapp.queues"] = Queues(config.redis_url)
+    bind_extensions(app, SQLITE_CACHE_MB_OF_PAGES if with_pages else SQLITE_CACHE_MB_OF_JOBS)
+    if with_pages:
+        from asapp import cli, web
 
-    return build_app(config or _Config.from_environment(), with_pages=with_pages)
+        web.add_pages(app, config)
+        cli.register(app)
+    return app
+
+
+def flask_settings(config: Config) -> dict[str, object]:
+    return {
+        "SECRET_KEY": config.secret_key,
+        "TESTING": config.testing,
+        "SQLALCHEMY_DATABASE_URI": config.database_url,
+        "SQLALCHEMY_ENGINE_OPTIONS": engine_options(config.database_url),
+        "SESSION_COOKIE_NAME": "__Host-session" if config.is_https else "session",
+        "SESSION_COOKIE_SECURE": config.is_https,
+        "SESSION_COOKIE_HTTPONLY": True,
+        "SESSION_COOKIE_SAMESITE": "Lax",
+        "WTF_CSRF_TIME_LIMIT": None,  # as long as the session
+        "WTF_CSRF_SSL_STRICT": False,  # SameSite and the token do it; strict Referrer checks lock out careful browsers
+        "MAX_CONTENT_LENGTH": MAX_REQUEST_BYTES,
+        "RATELIMIT_STORAGE_URI": config.redis_url.replace("unix://", "redis+unix://", 1),
+        "RATELIMIT_STORAGE_OPTIONS": {
+            "retry": Retry(NoBackoff(), 0),
+            "socket_connect_timeout": 0.05,
+            "socket_timeout": 0.1,  # a request may have to wait twice before it counts in memory
+        },
+        "RATELIMIT_STRATEGY": "fixed-window",
+        "RATELIMIT_IN_MEMORY_FALLBACK_ENABLED": True,
+        "RATELIMIT_SWALLOW_ERRORS": True,
+        **mail.flask_settings(config),
+    }
+
+
+def bind_extensions(app: Flask, sqlite_cache_mb: int) -> None:
+    db.init_app(app)
+    with app.app_context():
+        prepare_engine(db.engine, sqlite_cache_mb)
+    configure_mappers()
+    mail_extension.init_app(app)

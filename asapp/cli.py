@@ -9,18 +9,17 @@ from flask import Flask
 from flask.cli import AppGroup
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from asapp import keys
-from asapp.accounts import users
-from asapp.audit import COMMAND
-from asapp.clock import utcnow
-from asapp.database import writing
-from asapp.extensions import db
-from asapp.fields import InvalidFields
+from asapp.accounts import key_rotation, users
+from asapp.audit.entries import COMMAND
+from asapp.core.clock import utcnow
+from asapp.core.database import writing
+from asapp.core.extensions import db
+from asapp.core.forms import InvalidFields
+from asapp.core.logs import log_what_ends_us
 from asapp.health.heartbeats import SCHEDULER, WORKER, Heart, is_seen_here
-from asapp.logs import log_what_ends_us
 from asapp.models import Partner, Role
-from asapp.partners import erasing, partners
-from asapp.partners.erasing import StillNeeded
+from asapp.partners import erasure, partners
+from asapp.partners.erasure import StillNeeded
 from asapp.partners.partners import PartnerDetails
 from asapp.web.current import config, connect_settings, vault
 from config import secret_of_command
@@ -77,7 +76,7 @@ def create_user(email: str, name: str, role: str, slug: str | None) -> None:
 @click.option("--yes", is_flag=True, help="Don't ask.")
 def erase_user(email: str, yes: bool) -> None:
     """Erase a person for good: an account with all that is theirs, or a firm's Salesforce admin who was sent a setup link."""
-    user, guests = users.find_by_email(email), erasing.find_guests(email)
+    user, guests = users.find_by_email(email), erasure.find_guests(email)
     if user is None and not guests:
         raise click.ClickException("Nobody has this address.")
     if user is not None and user.is_advisor:
@@ -86,11 +85,11 @@ def erase_user(email: str, yes: bool) -> None:
         click.confirm("Erase this person? It can't be undone", abort=True, err=True)
     try:
         if user is not None:
-            erasing.erase_account(user, connect_settings(), COMMAND)
+            erasure.erase_account(user, connect_settings(), COMMAND)
     except StillNeeded as reason:
         raise click.ClickException(str(reason)) from None
-    for guest in erasing.find_guests(email):
-        erasing.erase_guest(guest, COMMAND)
+    for guest in erasure.find_guests(email):
+        erasure.erase_guest(guest, COMMAND)
     click.echo("Erased.", err=True)
 
 
@@ -116,7 +115,7 @@ def key_status() -> None:
     """Count what is encrypted, by column and key."""
     known = vault().key_ids
     click.echo(f"Keys here, newest first: {', '.join(known)}")
-    for column, used in keys.count_by_key().items():
+    for column, used in key_rotation.count_by_key().items():
         for key, count in sorted(used.items()):
             remark = "newest" if key == known[0] else "older" if key in known else "NOT HERE"
             click.echo(f"{column}: {count:,} under {key} ({remark})")
@@ -127,9 +126,9 @@ def key_status() -> None:
 def rotate_keys(dry_run: bool) -> None:
     """Re-encrypt everything with the newest key. Safe while the system runs, and as often as you like."""
     if dry_run:
-        click.echo(f"{keys.count_outdated(vault()):,} to re-encrypt.")
+        click.echo(f"{key_rotation.count_outdated(vault()):,} to re-encrypt.")
         return
-    result = keys.rotate(vault(), COMMAND)
+    result = key_rotation.rotate(vault(), COMMAND)
     click.echo(f"{result.renewed:,} re-encrypted, {result.overtaken:,} changed meanwhile.")
     if result.unreadable:
         listed = ", ".join(f"{column} {count:,}" for column, count in sorted(result.unreadable.items()))

@@ -141,7 +141,9 @@ class PostgresWriter:
         self.upsert = upsert
         if upsert:
             for table in ("contacts", "ledger"):
-                self.connection.execute(f"CREATE TEMP TABLE new_{table} (LIKE {table} INCLUDING DEFAULTS) ON COMMIT DROP")
+                self.connection.execute(
+                    f"CREATE TEMP TABLE new_{table} (LIKE {table} INCLUDING DEFAULTS) ON COMMIT DROP"
+                )
                 self.connection.execute(
                     f"ALTER TABLE new_{table} "
                     + ("DROP COLUMN id" if table == "contacts" else "DROP COLUMN IF EXISTS id")

@@ -44,7 +44,7 @@ class Org:
 
     def __init__(self, contacts: int) -> None:
         self.url = f"http://127.0.0.1:{free_port()}"
-        command = [sys.executable, "-m", "asapp.simulator", "--port", self.url.rpartition(":")[2], "--seed", "empty"]
+        command = [sys.executable, "-m", "orgsim", "--port", self.url.rpartition(":")[2], "--seed", "empty"]
         command += ["--contacts", str(contacts), "--key", KEY, "--secret", SECRET]
         self._process = subprocess.Popen(
             command, cwd=ROOT, env=guard().environ(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +31,23 @@ def measured(into: dict[str, Any]) -> Any:
     into["cpu_s"] = time.process_time() - cpu
 
 
+@cache
+def job_app() -> Any:
+    """The application as worker.py makes it, with its context open."""
+    from asapp import create_app
+
+    app = create_app(with_pages=False)
+    app.app_context().push()
+    gc.freeze()
+    return app
+
+
 def sync(runs: list[int]) -> dict[str, Any]:
     """Carry out a waiting run as a worker does, which has loaded everything before it takes a job."""
     import asapp.jobs.worker  # noqa: F401 - what a worker process holds
     from asapp.jobs import tasks
 
-    tasks.worker_app()
+    job_app()
     found: dict[str, Any] = {}
     with measured(found):
         tasks.run_sync(runs[0])
@@ -43,11 +56,10 @@ def sync(runs: list[int]) -> dict[str, Any]:
 
 
 def how_it_ended(run_id: int) -> dict[str, Any]:
-    from asapp.extensions import db
-    from asapp.jobs import tasks
+    from asapp.core.extensions import db
     from asapp.models import SyncRun
 
-    with tasks.worker_app().app_context():
+    with job_app().app_context():
         run = db.session.get_one(SyncRun, run_id)
         if not run.is_complete:
             raise RuntimeError(f"the run is {run.status}: {run.error_code}")
@@ -60,7 +72,7 @@ def no_change(connections: list[int], rounds: int, **_rest: Any) -> dict[str, An
     """Sync again and again: in this process, and as a worker does it, each in a process forked from a warm one."""
     from asapp.jobs import tasks
 
-    tasks.worker_app()
+    job_app()
     here, forked, calls = [], [], []
     for _ in range(rounds):
         one: dict[str, Any] = {}
@@ -94,13 +106,12 @@ def in_a_work_horse(run_id: int) -> dict[str, Any]:
 
 
 def start_run(connection_id: int) -> int:
-    from asapp.database import writing
-    from asapp.extensions import db
-    from asapp.jobs import tasks
+    from asapp.core.database import writing
+    from asapp.core.extensions import db
     from asapp.models import Connection, RunTrigger
     from asapp.sync import runs
 
-    with tasks.worker_app().app_context(), writing():
+    with job_app().app_context(), writing():
         run_id = runs.start_run(db.session.get_one(Connection, connection_id), RunTrigger.MANUAL, lambda _ids: True).id
         db.session.commit()
         return run_id
@@ -112,12 +123,11 @@ def add_run(connections: list[int], **_rest: Any) -> dict[str, Any]:
 
 def read_everything_again(connections: list[int], **_rest: Any) -> dict[str, Any]:
     """Let the next run be a full one, as after a new opt-out field."""
-    from asapp.database import writing
-    from asapp.extensions import db
-    from asapp.jobs import tasks
+    from asapp.core.database import writing
+    from asapp.core.extensions import db
     from asapp.models import Connection
 
-    with tasks.worker_app().app_context(), writing():
+    with job_app().app_context(), writing():
         db.session.get_one(Connection, connections[0]).opt_out_field_read = None
         db.session.commit()
     return {"runs": [start_run(connections[0])]}
@@ -125,18 +135,17 @@ def read_everything_again(connections: list[int], **_rest: Any) -> dict[str, Any
 
 def dispatch_all(**_rest: Any) -> dict[str, Any]:
     """Tick after tick, until nothing is due and every job is in Redis. Only the ticks' own time counts."""
-    from asapp.database import writing
-    from asapp.jobs import tasks
-    from asapp.jobs.queues import Queues
+    from asapp.core.database import writing
+    from asapp.core.queues import Queues
     from asapp.sync.dispatch import dispatch
 
-    queues: Queues = tasks.worker_app().extensions["asapp.queues"]
+    queues: Queues = job_app().extensions["asapp.queues"]
     ticks, rung, began_with = 0, 0, peak_rss_mb()
     first_tick_mb = 0.0
     found: dict[str, Any] = {}
     with measured(found):
         while True:
-            with tasks.worker_app().app_context(), writing():
+            with job_app().app_context(), writing():
                 done = dispatch(queues.ring_for_runs, queues.forgotten_runs, 60)
             ticks += 1
             rung += done.rung
@@ -151,17 +160,16 @@ def ring_and_wait(connections: list[int], **_rest: Any) -> dict[str, Any]:
     """Click for all of them, and wait until the workers have done all; what counts is the time from the first ring."""
     from sqlalchemy import func, select
 
-    from asapp.extensions import db
-    from asapp.jobs import tasks
-    from asapp.jobs.queues import Queues
+    from asapp.core.extensions import db
+    from asapp.core.queues import Queues
     from asapp.models import RunStatus, SyncRun
 
-    queues: Queues = tasks.worker_app().extensions["asapp.queues"]
+    queues: Queues = job_app().extensions["asapp.queues"]
     run_ids = [start_run(connection_id) for connection_id in connections]
     began = time.perf_counter()
     if not queues.ring_for_runs(run_ids):
         raise RuntimeError("Redis took no job")
-    with tasks.worker_app().app_context():
+    with job_app().app_context():
         unfinished = select(func.count()).select_from(SyncRun).where(SyncRun.finished_at.is_(None))
         while db.session.scalar(unfinished):
             db.session.rollback()
@@ -177,15 +185,15 @@ def deliver(connections: list[int], **_rest: Any) -> dict[str, Any]:
     """Deliver the leads that wait, as a worker does; return how many people there are, and what became of them."""
     from sqlalchemy import func, select
 
-    from asapp.extensions import db
+    from asapp.core.extensions import db
     from asapp.jobs import tasks
     from asapp.models import ConsentEvent, Contact, Lead
 
-    tasks.worker_app()
+    job_app()
     found: dict[str, Any] = {}
     with measured(found):
         tasks.deliver_leads(connections[0])
-    with tasks.worker_app().app_context():
+    with job_app().app_context():
         counts = {
             name: db.session.scalar(select(func.count()).select_from(table))
             for name, table in (("leads", Lead), ("contacts", Contact), ("consents", ConsentEvent))
@@ -204,8 +212,8 @@ def prepare(url: str, org_id: str, whom: list[dict[str, Any]], **_rest: Any) -> 
 
     from asapp import create_app
     from asapp.contacts.addresses import address_key
-    from asapp.database import writing
-    from asapp.extensions import db
+    from asapp.core.database import writing
+    from asapp.core.extensions import db
     from tests.factories import make_advisor, make_connection, make_partner
 
     app = create_app()
@@ -236,9 +244,9 @@ def prepare_due(url: str, org_id: str, due: int, **_rest: Any) -> dict[str, Any]
     from sqlalchemy import insert
 
     from asapp import create_app
-    from asapp.clock import utcnow
-    from asapp.database import writing
-    from asapp.extensions import db
+    from asapp.core.clock import utcnow
+    from asapp.core.database import writing
+    from asapp.core.extensions import db
     from asapp.models import Connection, User
     from tests.factories import make_partner
 
@@ -271,15 +279,14 @@ NO_LIMIT = 10**6  # of people a day: what is measured is how fast they come thro
 
 def prepare_form(url: str, org_id: str, whom: list[dict[str, Any]], **_rest: Any) -> dict[str, Any]:
     """As prepare(), without a run; returns the address of the advisor's sign-up page as well."""
-    from asapp.extensions import db
-    from asapp.jobs import tasks
-    from asapp.leads import pages
+    from asapp.core.extensions import db
+    from asapp.leads import sign_up_page
     from asapp.models import SyncRun, User
 
     facts = prepare(url, org_id, whom)
-    with tasks.worker_app().app_context():
+    with job_app().app_context():
         db.session.query(SyncRun).delete()
-        page = pages.get_page(db.session.get_one(User, facts["users"][0]))
+        page = sign_up_page.get_page(db.session.get_one(User, facts["users"][0]))
         slug, page.daily_limit = page.slug, NO_LIMIT
         db.session.commit()
     return facts | {"slug": slug}
@@ -291,10 +298,10 @@ def prepare_pollers(url: str, org_id: str, pollers: int, **_rest: Any) -> dict[s
     from flask_migrate import upgrade
 
     from asapp import create_app
-    from asapp.clock import utcnow
-    from asapp.connections.look import find_progress
-    from asapp.database import writing
-    from asapp.extensions import db
+    from asapp.core.clock import utcnow
+    from asapp.core.database import writing
+    from asapp.core.extensions import db
+    from asapp.panel.load import find_progress
     from tests.factories import make_advisor, make_connection, make_partner, make_run
 
     app = create_app()

@@ -8,7 +8,7 @@ from alembic import context
 from flask import current_app
 from sqlalchemy import MetaData
 
-from asapp.database import Base, UTCDateTime, writing
+from asapp.core.database import Base, UTCDateTime, writing
 
 metadata: MetaData = Base.metadata
 

@@ -209,7 +209,7 @@ Ctrl-C ends everything.
 
     def _start_org(self) -> None:
         say(f"Starting the simulated Salesforce org at {self.ports.org_url}")
-        command = [sys.executable, "-m", "asapp.simulator", "--port", str(self.ports.org), "--seed", "demo"]
+        command = [sys.executable, "-m", "orgsim", "--port", str(self.ports.org), "--seed", "demo"]
         command += ["--key", self.consumer_key, "--secret", self.consumer_secret]
         command += ["--callback", f"{self.ports.web_url}/salesforce/salesforce_as/login/callback/"]
         url = f"{self.ports.org_url}/practice/api/state"

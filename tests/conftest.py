@@ -20,9 +20,9 @@ from flask_migrate import upgrade
 from hypothesis import settings
 
 from asapp import create_app
-from asapp.extensions import db
-from asapp.simulator import Org, Running, start
+from asapp.core.extensions import db
 from config import Config
+from orgsim import Org, Running, start
 from tests.pages import CheckingClient
 from tests.services import PostgresServer, RedisServer
 

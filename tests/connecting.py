@@ -12,11 +12,11 @@ from sqlalchemy.orm import joinedload
 
 from asapp.connections import connect
 from asapp.connections.connect import CallbackAnswer
-from asapp.connections.settings import ConnectSettings
-from asapp.database import writing
-from asapp.extensions import db
+from asapp.connections.org_access import ConnectSettings
+from asapp.core.database import writing
+from asapp.core.extensions import db
 from asapp.models import Connection, ConnectionStatus, User
-from asapp.simulator.server import Running
+from orgsim.server import Running
 from tests.factories import make_advisor, make_partner
 
 CALLBACK = "http://127.0.0.1:5000/salesforce/salesforce_as/login/callback/"

@@ -12,8 +12,8 @@ from argon2 import PasswordHasher
 from flask import current_app
 from flask.testing import FlaskClient
 
-from asapp.clock import utcnow
-from asapp.extensions import db
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
 from asapp.models import (
     BlockedAddress,
     BlockedBy,

@@ -12,12 +12,12 @@ from typing import Any
 from flask import current_app
 from sqlalchemy import select
 
-from asapp import audit
 from asapp.accounts import links
-from asapp.clock import utcnow
+from asapp.audit import entries
 from asapp.connections import connect
-from asapp.connections.settings import ConnectSettings
-from asapp.extensions import db
+from asapp.connections.org_access import ConnectSettings
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
 from asapp.models import (
     Action,
     AuditIdentity,
@@ -38,8 +38,8 @@ from asapp.models import (
     SyncRun,
     User,
 )
-from asapp.partners import handoff
-from asapp.partners.handoff import Recipient
+from asapp.partners import setup_link
+from asapp.partners.setup_link import Recipient
 from tests.factories import (
     make_admin,
     make_advisor,
@@ -106,8 +106,8 @@ def make_world() -> World:
     fred = make_advisor(northgate, "Fred Newman")
     world = World(furnish(alice), furnish(bob), furnish(charlie), dora, fred, ada)
     for partner in (northgate, harbour):
-        world.setup_tokens[partner.id] = handoff.make_link(partner, Recipient("Sam", "sam@firm.example"), ada)[1]
-    audit.note(Action.SECRET_REPLACED, audit.by_link(northgate, "Sam", "sam@firm.example", "192.0.2.33"), northgate)
+        world.setup_tokens[partner.id] = setup_link.make_link(partner, Recipient("Sam", "sam@firm.example"), ada)[1]
+    entries.note(Action.SECRET_REPLACED, entries.by_link(northgate, "Sam", "sam@firm.example", "192.0.2.33"), northgate)
     of_guests = select(AuditIdentity.id).where(AuditIdentity.partner_id == northgate.id)
     world.guest_id = db.session.scalars(of_guests).one()
     db.session.rollback()

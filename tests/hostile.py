@@ -14,9 +14,9 @@ from urllib.parse import quote
 from flask import Flask
 from werkzeug.routing import Rule
 
-from asapp.contacts.fields import Details
-from asapp.leads import pages
-from asapp.leads.fields import Typed
+from asapp.contacts.form_fields import Details
+from asapp.leads import sign_up_page
+from asapp.leads.form_fields import Typed
 from asapp.models import User
 from asapp.partners.partners import AppDetails, PartnerDetails
 from asapp.web.optin import Token, write_token
@@ -211,7 +211,7 @@ class Gunner:
         }  # as text, since rows may be gone by the time
         self.belongings = [texts_of(whose) for whose in (world.alice, world.charlie)]
         self.firm, page = world.northgate.slug, world.alice.page
-        self.page_slug, self.text_id = page.slug, pages.current_text(page.user_id).id
+        self.page_slug, self.text_id = page.slug, sign_up_page.current_text(page.user_id).id
         self.people: dict[str, User | None] = {
             "nobody": None,
             "alice": world.alice.user,

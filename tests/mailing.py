@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from flask import current_app
 
-from asapp import mail, mail_outbox
-from asapp.accounts import links
-from asapp.database import writing
+from asapp.accounts import links, mail_outbox
+from asapp.core import mail
+from asapp.core.database import writing
 from tests.conftest import PUBLIC_URL
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from flask import Flask
 
-from asapp.database import writing
-from asapp.extensions import db
+from asapp.core.database import writing
+from asapp.core.extensions import db
 
 ROUNDS = int(os.environ.get("RACE_ROUNDS", "10"))  # of each race; 200 and more to look for what is rare
 LATER_S = 0.02

@@ -9,12 +9,12 @@ from datetime import timedelta
 from flask import current_app
 from sqlalchemy import select, update
 
-from asapp.clock import utcnow
-from asapp.database import writing
-from asapp.extensions import db
-from asapp.leads import pages
+from asapp.core.clock import utcnow
+from asapp.core.database import writing
+from asapp.core.extensions import db
+from asapp.leads import sign_up_page
 from asapp.leads.delivery import OpenClient, deliver
-from asapp.leads.fields import Typed
+from asapp.leads.form_fields import Typed
 from asapp.leads.sign_up import Seen, sign_up
 from asapp.models import Connection, Lead, OptInPage, User
 from asapp.salesforce.client import OrgClient
@@ -25,7 +25,7 @@ _forms = itertools.count(1)
 
 
 def make_page(advisor: User) -> OptInPage:
-    return pages.get_page(advisor)
+    return sign_up_page.get_page(advisor)
 
 
 def someone_signs_up(
@@ -37,7 +37,7 @@ def someone_signs_up(
 ) -> Lead:
     """As if the form of the advisor's page had come in; a key of its own each time, unless one is given."""
     page = make_page(advisor)
-    seen = Seen(pages.current_text(advisor.id).id, key or f"form-{next(_forms)}", "203.0.113.80")
+    seen = Seen(sign_up_page.current_text(advisor.id).id, key or f"form-{next(_forms)}", "203.0.113.80")
     with writing():
         lead_id = sign_up(page, Typed(first_name, last_name, email, True), seen, current_app.extensions["asapp.vault"])
     return db.session.get_one(Lead, lead_id, populate_existing=True)

@@ -10,19 +10,19 @@ from typing import Any, TypeVar
 from flask import current_app
 from sqlalchemy import select, update
 
-from asapp.clock import utcnow
-from asapp.connections.settings import ConnectSettings
+from asapp.connections.org_access import ConnectSettings
 from asapp.connections.tokens import StoredTokens
 from asapp.contacts.addresses import address_hash, address_key
 from asapp.contacts.status import contact_rows, is_shown, reason_of
-from asapp.database import writing
-from asapp.extensions import db
+from asapp.core.clock import utcnow
+from asapp.core.database import writing
+from asapp.core.extensions import db
 from asapp.models import Connection, Contact, ContactList, LedgerEntry, ListMember, RunTrigger, SyncRun
 from asapp.salesforce.client import OrgClient
 from asapp.salesforce.records import ContactPage
-from asapp.simulator import Running
 from asapp.sync import departures, runs
 from asapp.sync.execute import Workplace, execute_run
+from orgsim import Running
 from tests.factories import make_advisor, make_connection, make_partner
 
 T = TypeVar("T")

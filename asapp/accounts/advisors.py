@@ -15,18 +15,18 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, func, select, update
 
-from asapp import audit
 from asapp.accounts import links, users
-from asapp.audit import ITSELF, Actor
-from asapp.clock import utcnow
-from asapp.connections import connections, pending
+from asapp.audit import entries
+from asapp.audit.entries import ITSELF, Actor
+from asapp.connections import connections, switching
 from asapp.connections.connections import Ended
-from asapp.connections.settings import ConnectSettings
+from asapp.connections.org_access import ConnectSettings
 from asapp.contacts.addresses import address_hash, address_key
-from asapp.database import retry_when_beaten
-from asapp.extensions import db
-from asapp.fields import InvalidFields
-from asapp.leads import pages
+from asapp.core.clock import utcnow
+from asapp.core.database import retry_when_beaten
+from asapp.core.extensions import db
+from asapp.core.forms import InvalidFields
+from asapp.leads import sign_up_page
 from asapp.models import (
     Action,
     Connection,
@@ -93,7 +93,7 @@ def invite(email: str, name: str, partner: Partner, by: Actor = ITSELF) -> tuple
 def invite_again(user: User, by: Actor = ITSELF) -> str:
     """Return the token of a new link; the earlier one no longer works. Commits."""
     user.invited_at = utcnow()
-    audit.record(Action.INVITED, by, user)
+    entries.record(Action.INVITED, by, user)
     return links.make_link(user, PasswordLinkKind.INVITATION)
 
 
@@ -106,7 +106,7 @@ def deactivate(user: User, settings: ConnectSettings, by: Actor = ITSELF) -> Non
         user = db.session.get_one(User, user_id, populate_existing=True)
         user.deactivated_at = utcnow()
         user.session_nonce = secrets.token_hex(16)
-        audit.record(Action.DEACTIVATED, by, user)
+        entries.record(Action.DEACTIVATED, by, user)
         ended = _disconnect(user_id, settings, True, by)
         db.session.commit()
         return ended
@@ -117,7 +117,7 @@ def deactivate(user: User, settings: ConnectSettings, by: Actor = ITSELF) -> Non
 def let_back_in(user: User, by: Actor = ITSELF) -> None:
     """The password is the old one; Salesforce is connected again by the advisor."""
     user.deactivated_at = None
-    audit.record(Action.LET_BACK_IN, by, user)
+    entries.record(Action.LET_BACK_IN, by, user)
     db.session.commit()
 
 
@@ -150,8 +150,8 @@ def _move(
     _leave_people(user_id, old.id)
     _find_people(user_id, new.id)
     _hash_anew(user_id, key)
-    pages.change_firm(user_id, old.name, new.name)
-    audit.record(Action.MOVED, by, moved, from_partner=old.id, to_partner=new.id)
+    sign_up_page.change_firm(user_id, old.name, new.name)
+    entries.record(Action.MOVED, by, moved, from_partner=old.id, to_partner=new.id)
     db.session.commit()
     return ended
 
@@ -202,10 +202,10 @@ def _hash_anew(user_id: int, key: bytes) -> None:
 
 def _disconnect(user_id: int, settings: ConnectSettings, keep_contacts: bool, by: Actor) -> list[Ended]:
     """In the caller's transaction, and so that nobody can decide about a grant that waits any more."""
-    pending.withdraw(PendingGrant.user_id == user_id)
+    switching.withdraw(PendingGrant.user_id == user_id)
     return connections.end_connections(Connection.user_id == user_id, keep_contacts, settings, by)
 
 
 def _give_back(user_id: int, ended: list[Ended], settings: ConnectSettings) -> None:
     connections.give_back(ended)
-    pending.give_back(PendingGrant.user_id == user_id, settings=settings)
+    switching.give_back(PendingGrant.user_id == user_id, settings=settings)

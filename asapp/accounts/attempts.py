@@ -22,10 +22,10 @@ from sqlalchemy import case, delete, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from asapp.accounts import users
-from asapp.audit import ITSELF, Actor
-from asapp.clock import utcnow
-from asapp.extensions import db
-from asapp.fields import InvalidFields
+from asapp.audit.entries import ITSELF, Actor
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
+from asapp.core.forms import InvalidFields
 from asapp.models import AttemptCount, User
 
 WINDOW = timedelta(hours=1)

@@ -17,16 +17,17 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, select, update
 
-from asapp import audit, mail, mail_outbox
-from asapp.accounts import attempts, passwords
+from asapp.accounts import attempts, mail_outbox, passwords
 from asapp.accounts.attempts import Origin
 from asapp.accounts.users import find_by_email, normal_email, words_about
-from asapp.audit import ITSELF, Actor
-from asapp.clock import utcnow
-from asapp.extensions import db
-from asapp.fields import EMAIL_MAX, InvalidFields
+from asapp.audit import entries
+from asapp.audit.entries import ITSELF, Actor
+from asapp.core import mail
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
+from asapp.core.forms import EMAIL_MAX, InvalidFields
+from asapp.core.vault import CannotOpen, Vault
 from asapp.models import Action, PasswordLink, PasswordLinkKind, User, WaitingKind, WaitingMail
-from asapp.vault import CannotOpen, Vault
 
 TOKEN_BYTES = 36  # long enough for logs to recognise it as a token, should one ever come near them
 RESET_SUBJECT = "Set a new AdvisorStream password"
@@ -154,7 +155,7 @@ def set_password(token: str, password: str, by: Actor = ITSELF) -> User:
     user.password_hash = password_hash
     user.session_nonce = secrets.token_hex(16)
     user.invited_at = None
-    audit.record(Action.PASSWORD_CHANGED, by.who_is(user), user, way="link")
+    entries.record(Action.PASSWORD_CHANGED, by.who_is(user), user, way="link")
     _end_links(user.id)
     db.session.commit()
     return user

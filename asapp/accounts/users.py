@@ -14,12 +14,12 @@ from hashlib import sha256
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from asapp import audit
 from asapp.accounts import passwords
-from asapp.audit import ITSELF, Actor
-from asapp.extensions import db
-from asapp.fields import InvalidFields, clean_address, clean_line, email_problem, name_problem
-from asapp.leads import pages
+from asapp.audit import entries
+from asapp.audit.entries import ITSELF, Actor
+from asapp.core.extensions import db
+from asapp.core.forms import InvalidFields, clean_address, clean_line, email_problem, name_problem
+from asapp.leads import sign_up_page
 from asapp.models import Action, Partner, Role, User
 
 NAME_MAX = 120
@@ -50,8 +50,8 @@ def create_user(
     try:
         db.session.flush()
         if user.is_advisor:
-            pages.add_page(user)
-        audit.record(Action.PERSON_CREATED, by, user, role=user.role)
+            sign_up_page.add_page(user)
+        entries.record(Action.PERSON_CREATED, by, user, role=user.role)
         db.session.commit()
     except IntegrityError as error:
         db.session.rollback()
@@ -68,10 +68,10 @@ def log_in(email: str, password: str, by: Actor = ITSELF) -> User | None:
     user = db.session.get(User, user_id) if user_id is not None else None
     if user is None or not is_right or not user.is_active or user.password_hash != password_hash:
         # About whom, if anybody; what was typed is not kept: it may be a password in the wrong field.
-        audit.record(Action.LOGIN_REFUSED, by, user)
+        entries.record(Action.LOGIN_REFUSED, by, user)
         db.session.commit()
         return None
-    audit.record(Action.LOGGED_IN, by.who_is(user), user)
+    entries.record(Action.LOGGED_IN, by.who_is(user), user)
     if passwords.is_outdated(user.password_hash):
         user.password_hash = passwords.hash_password(password)
     db.session.commit()
@@ -119,7 +119,7 @@ def change_password(user: User, current: str, new: str, by: Actor = ITSELF) -> U
         raise InvalidFields({"current": "Your password was changed a moment ago. This change was not made."})
     user.password_hash = new_hash
     user.session_nonce = _new_nonce()
-    audit.record(Action.PASSWORD_CHANGED, by, user)
+    entries.record(Action.PASSWORD_CHANGED, by, user)
     db.session.commit()
     return user
 

@@ -17,9 +17,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from asapp.alerts.rules import RULES, Rule
-from asapp.clock import utcnow
-from asapp.database import reading, writing
-from asapp.extensions import db
+from asapp.core.clock import utcnow
+from asapp.core.database import reading, writing
+from asapp.core.extensions import db
 from asapp.models import Alert, AlertKind, AlertMail, Connection, Partner, Role, User
 from asapp.sync import store
 

@@ -12,11 +12,11 @@ from typing import Any
 
 from sqlalchemy import Select, func, or_, select
 
-from asapp.connections import opt_outs
-from asapp.connections.app_health import IS_RED, SHOWN_BY
-from asapp.extensions import db
-from asapp.leads.pages import DAY
+from asapp.connections import opt_out_age
+from asapp.connections.app_refusals import IS_RED, SHOWN_BY
+from asapp.core.extensions import db
 from asapp.leads.queries import is_hidden_here
+from asapp.leads.sign_up_page import DAY
 from asapp.models import AlertKind, Connection, ConnectionStatus, Lead, OptInPage, Partner, PartnerCheck, Review
 from asapp.models.connection import IS_FAILING, IS_WELL
 from asapp.models.lead import IS_FOR_REVIEW
@@ -51,11 +51,11 @@ def needs_reconnect(_now: datetime) -> Ids:
 
 
 def opt_outs_soon(now: datetime) -> Ids:
-    return _ids(select(Connection.id).join(Partner).where(opt_outs.where_unknown_soon(now)))
+    return _ids(select(Connection.id).join(Partner).where(opt_out_age.where_unknown_soon(now)))
 
 
 def opt_outs_unknown(now: datetime) -> Ids:
-    return _ids(select(Connection.id).where(opt_outs.where_unknown(now)))
+    return _ids(select(Connection.id).where(opt_out_age.where_unknown(now)))
 
 
 def is_held(_now: datetime) -> Ids:

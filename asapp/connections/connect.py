@@ -21,18 +21,18 @@ from enum import StrEnum
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 
-from asapp import audit
-from asapp.audit import ITSELF, Actor
-from asapp.clock import utcnow
-from asapp.connections import connections, pending
-from asapp.connections.settings import ConnectSettings
-from asapp.extensions import db
+from asapp.audit import entries
+from asapp.audit.entries import ITSELF, Actor
+from asapp.connections import connections, switching
+from asapp.connections.org_access import ConnectSettings
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
+from asapp.core.vault import CannotOpen
 from asapp.models import Action, Connection, OAuthState, Partner, User
 from asapp.models.columns import new_public_id
 from asapp.salesforce import oauth
 from asapp.salesforce.errors import CODE, OurBug, SalesforceError
 from asapp.salesforce.oauth import Grant, Identity
-from asapp.vault import CannotOpen
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ Learn = Callable[[str, str], None]  # is told an outcome and Salesforce's own co
 
 
 class Outcome(StrEnum):
-    """How a log-in ended well; every other outcome is a key of connections/words.py."""
+    """How a log-in ended well; every other outcome is a key of messages/connecting.py."""
 
     CONNECTED = "connected"
     WAITS_FOR_SWITCH = "waits_for_switch"
@@ -66,7 +66,7 @@ class LostState(Exception):
 
 
 class NotKept(Exception):
-    """The log-in ended without a connection. code: a key of connections/words.py."""
+    """The log-in ended without a connection. code: a key of messages/connecting.py."""
 
     def __init__(self, code: str, detail: str = "", words: str = "") -> None:
         super().__init__(code)
@@ -233,14 +233,14 @@ def _keep(user: User, partner_id: int, grant: Grant, who: Identity, settings: Co
         raise NotKept("already_connected")
     current = next(iter(connections.lock_current(Connection.user_id == user.id)), None)
     if current is not None and current.identity != grant.identity:
-        replaced = pending.put_pending(user, partner_id, grant, who, settings)
+        replaced = switching.put_pending(user, partner_id, grant, who, settings)
         outcome = Outcome.WAITS_FOR_SWITCH
     else:
         replaced = connections.find_revocable(current, settings) if current else None
         connection = connections.put_grant(user, partner_id, grant, who, settings)
         outcome = Outcome.CONNECTED
         try:
-            audit.record(Action.CONNECTED, by, connection)
+            entries.record(Action.CONNECTED, by, connection)
             db.session.commit()
         except IntegrityError:  # somebody was faster, for this Salesforce user or for this advisor
             db.session.rollback()

@@ -15,14 +15,15 @@ from typing import Any, cast
 from sqlalchemy import ColumnElement, CursorResult, and_, delete, select, update
 from sqlalchemy.orm import Session
 
-from asapp import audit
-from asapp.audit import ITSELF, Actor
-from asapp.clock import utcnow
-from asapp.connections.settings import ConnectSettings
+from asapp.audit import entries
+from asapp.audit.entries import ITSELF, Actor
+from asapp.connections import earlier_accounts, stopped_runs
+from asapp.connections.org_access import ConnectSettings
 from asapp.contacts import tombstones
-from asapp.database import retry_when_beaten
-from asapp.extensions import db
-from asapp.leads import elsewhere
+from asapp.core.clock import utcnow
+from asapp.core.database import retry_when_beaten
+from asapp.core.extensions import db
+from asapp.core.vault import CannotOpen
 from asapp.models import (
     Action,
     Connection,
@@ -36,8 +37,6 @@ from asapp.models import (
 from asapp.models.columns import new_public_id
 from asapp.salesforce import oauth
 from asapp.salesforce.oauth import Grant, Identity
-from asapp.sync import runs
-from asapp.vault import CannotOpen
 
 log = logging.getLogger(__name__)
 
@@ -189,14 +188,14 @@ def put_grant(user: User, partner_id: int, grant: Grant, who: Identity, settings
     if connection.first_synced_at is not None:
         connection.next_sync_at = now  # catch up at once; the first sync of all is the advisor's to start
     db.session.flush()
-    elsewhere.send_again(user.id, partner_id)  # who signed up again while nothing was connected
+    earlier_accounts.send_again(user.id, partner_id)  # who signed up again while nothing was connected
     return connection
 
 
 def mark_needs_reconnect(session: Session, connection_id: int, reason: str, token_version: int) -> bool:
     """Stop recurring syncs until the advisor connects again, if the tokens are still the ones that were refused.
 
-    Joins the caller's transaction. reason: a key of connections/words.py.
+    Joins the caller's transaction. reason: a key of messages/connecting.py.
     """
     now = utcnow()
     statement = update(Connection).where(
@@ -217,7 +216,7 @@ def mark_needs_reconnect(session: Session, connection_id: int, reason: str, toke
     was_marked = cast(CursorResult[Any], result).rowcount == 1
     if was_marked:
         connection = session.get_one(Connection, connection_id)
-        audit.record(Action.BROKE, ITSELF, connection, session=session, reason=reason)
+        entries.record(Action.BROKE, ITSELF, connection, session=session, reason=reason)
     return was_marked
 
 
@@ -299,10 +298,10 @@ def end_connection(connection: Connection, keep_contacts: bool, by: Actor = ITSE
     connection.token_lease, connection.token_lease_until = None, None
     connection.next_sync_at = None
     db.session.flush()
-    runs.stop_run_of(connection.id, "disconnected")
+    stopped_runs.stop_run_of(connection.id, "disconnected")
     if not keep_contacts:
         _remove_contacts(connection)
-    audit.record(Action.DISCONNECTED, by, connection, contacts_kept=keep_contacts)
+    entries.record(Action.DISCONNECTED, by, connection, contacts_kept=keep_contacts)
     db.session.flush()
 
 

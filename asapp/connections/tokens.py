@@ -25,17 +25,17 @@ from sqlalchemy import CursorResult, or_, select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from asapp.clock import utcnow
-from asapp.connections import app_health
+from asapp.connections import app_refusals
 from asapp.connections.connections import give_back_token, mark_needs_reconnect
-from asapp.connections.settings import ConnectSettings
-from asapp.database import durably, reading, writing
-from asapp.extensions import db
+from asapp.connections.org_access import ConnectSettings
+from asapp.core.clock import utcnow
+from asapp.core.database import durably, reading, writing
+from asapp.core.extensions import db
+from asapp.core.vault import CannotOpen
 from asapp.models import Connection, ConnectionStatus
 from asapp.salesforce import oauth
 from asapp.salesforce.errors import Misconfigured, ReconnectNeeded, SalesforceError, TryLater
 from asapp.salesforce.oauth import App, Grant
-from asapp.vault import CannotOpen
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -139,9 +139,9 @@ class StoredTokens:
             grant = oauth.refresh(lease.app, lease.refresh_token)
         except SalesforceError as error:
             self._note_refusal(lease, error)
-            if error.code in app_health.SHOWN_BY:
+            if error.code in app_refusals.SHOWN_BY:
                 with self._writing() as session:
-                    app_health.note_refused(session, lease.partner_id, lease.app_version, error)
+                    app_refusals.note_refused(session, lease.partner_id, lease.app_version, error)
             raise
         was_stored = _persist(lambda: self._store(lease, grant))
         if not was_stored:  # disconnected, or connected again, while we asked: nobody needs what we got
@@ -150,7 +150,7 @@ class StoredTokens:
             self._read()
         elif lease.was_app_refused:
             with self._writing() as session:
-                app_health.note_accepted(session, lease.partner_id)
+                app_refusals.note_accepted(session, lease.partner_id)
 
     def _store(self, lease: _Lease, grant: Grant) -> bool:
         """Merge the answer into the row, if it is still the one that was leased."""
@@ -233,7 +233,7 @@ class StoredTokens:
             self._app(connection),
             connection.partner_id,
             connection.partner.app_version,
-            app_health.is_refused(session, connection.partner_id),
+            app_refusals.is_refused(session, connection.partner_id),
         )
         result = session.execute(
             update(Connection)

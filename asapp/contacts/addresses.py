@@ -12,9 +12,9 @@ import secrets
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from asapp.database import writing
+from asapp.core.database import writing
+from asapp.core.vault import Vault
 from asapp.models import Partner
-from asapp.vault import Vault
 
 KEY_COLUMN = "address_key_sealed"
 

@@ -15,8 +15,8 @@ from sqlalchemy import Select
 
 from asapp.contacts.queries import contacts_of, lists_by_contact, system_list_columns, system_lists_in
 from asapp.contacts.status import ACTIVE, INACTIVE, contact_rows, reason_of
-from asapp.csv_files import csv_header, csv_rows
-from asapp.extensions import db
+from asapp.core.csv_files import csv_header, csv_rows
+from asapp.core.extensions import db
 from asapp.models import Contact
 
 COLUMNS = ("salesforce_id", "first_name", "last_name", "email", "source", "status", "reason", "lists")

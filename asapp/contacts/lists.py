@@ -13,10 +13,10 @@ from sqlalchemy import ColumnElement, CursorResult, and_, delete, literal, or_, 
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
-from asapp.contacts.fields import check_list_name
+from asapp.contacts.form_fields import check_list_name
 from asapp.contacts.status import is_shown
-from asapp.extensions import db
-from asapp.fields import InvalidFields
+from asapp.core.extensions import db
+from asapp.core.forms import InvalidFields
 from asapp.models import Contact, ContactList, ContactSource, ListKind, ListMember
 
 T = TypeVar("T")

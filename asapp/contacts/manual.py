@@ -6,16 +6,16 @@ raises for them, whatever the request looked like.
 
 from __future__ import annotations
 
-from asapp.clock import utcnow
 from asapp.contacts.addresses import address_hash, address_key
-from asapp.contacts.fields import Details, check_details
+from asapp.contacts.form_fields import Details, check_details
 from asapp.contacts.queries import find_by_hash
 from asapp.contacts.twins import take_turns
-from asapp.extensions import db
-from asapp.fields import InvalidFields
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
+from asapp.core.forms import InvalidFields
+from asapp.core.vault import Vault
 from asapp.models import Contact, ContactSource, Partner, User
 from asapp.models.search import search_key
-from asapp.vault import Vault
 
 
 class ReadOnly(Exception):

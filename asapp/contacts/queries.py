@@ -26,10 +26,10 @@ from asapp.contacts.status import (
     reason_of,
     waits_for_review,
 )
-from asapp.extensions import db
+from asapp.core.extensions import db
+from asapp.core.paging import PAGE_SIZE, Page
 from asapp.models import Connection, Contact, ContactList, ContactSource, ListKind, ListMember, Reason
 from asapp.models.search import fold
-from asapp.paging import PAGE_SIZE, Page
 
 SEARCH_MAX = 200
 WORDS_MAX = 8

@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import delete, or_, select, update
 
-from asapp import audit
-from asapp.audit import ITSELF, Actor
-from asapp.clock import utcnow
+from asapp.audit import entries
+from asapp.audit.entries import ITSELF, Actor
 from asapp.contacts import tombstones
 from asapp.contacts.lists import IDS_A_STATEMENT, in_chunks
 from asapp.contacts.queries import contacts_of
-from asapp.extensions import db
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
 from asapp.models import Action, Contact, ContactSource
 
 NAMED_MAX = 1000
@@ -48,7 +48,7 @@ def remove_contacts(user_id: int, contact_ids: Collection[int], by: Actor = ITSE
         )
     removed = Removed(len(deleted), len(hidden))
     if removed.total:
-        audit.record(
+        entries.record(
             Action.CONTACTS_DELETED,
             by,
             None,
@@ -71,7 +71,7 @@ def restore_contacts(user_id: int, contact_ids: Collection[int], by: Actor = ITS
             .values(hidden_at=None, changed_at=utcnow())
         )
     if restored:
-        audit.record(Action.CONTACTS_RESTORED, by, None, contacts=_named(restored))
+        entries.record(Action.CONTACTS_RESTORED, by, None, contacts=_named(restored))
     db.session.commit()
     return len(restored)
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, delete, exists, insert, literal, or_, select
 
-from asapp.clock import utcnow
-from asapp.extensions import db
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
 from asapp.models import Contact, Tombstone, TombstoneKind
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Select, delete, exists, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from asapp.contacts.lists import in_chunks
-from asapp.extensions import db
+from asapp.core.extensions import db
 from asapp.models import BlockedAddress, BlockedBy, Connection, Contact, LedgerEntry, User
 
 VALUES_A_STATEMENT = 1000

@@ -17,18 +17,18 @@ from urllib.parse import unquote
 
 from sqlalchemy import func, select
 
-from asapp.clock import utcnow
 from asapp.contacts.addresses import address_hash, address_key
 from asapp.contacts.queries import contacts_of
 from asapp.contacts.status import contact_rows, is_only_out_of_sight, reason_of, waits_for_review
-from asapp.extensions import db
-from asapp.fields import EMAIL_MAX, clean_line
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
+from asapp.core.forms import EMAIL_MAX, clean_line
+from asapp.core.vault import Vault
 from asapp.models import Connection, Contact, Departure, DepartureState, LedgerEntry, Outcome, Partner, Reason, User
 from asapp.salesforce.errors import FieldEncrypted, OurBug, SalesforceError
 from asapp.salesforce.fields import ReadFields
 from asapp.salesforce.hosts import to_18, with_case_restored
 from asapp.salesforce.records import CONTACT_PREFIX, cleaned, flag_of, id_of, id_or_none, is_opted_out
-from asapp.vault import Vault
 
 CONTACT, ACCOUNT = CONTACT_PREFIX, "001"  # how their Ids begin
 ID_WITHIN = r"(?<![A-Za-z0-9]){}[A-Za-z0-9]{{12}}(?:[A-Za-z0-9]{{3}})?(?![A-Za-z0-9])"

@@ -13,7 +13,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from asapp.database import writing
+from asapp.core.database import writing
 
 T = TypeVar("T")
 CHECK_S = 2.0

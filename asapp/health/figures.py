@@ -12,16 +12,16 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from asapp import mail_outbox
+from asapp.accounts import mail_outbox
 from asapp.alerts.alerts import count_open
-from asapp.alerts.mails import count_waiting
-from asapp.connections import opt_outs
+from asapp.alerts.mail_delivery import count_waiting
+from asapp.connections import opt_out_age
+from asapp.connections.api_budget import Allowance, allowances
 from asapp.health.heartbeats import SCHEDULER, TICK, WORKER, Seen, list_seen
 from asapp.leads.outbox import count_due
 from asapp.models import Connection, ConnectionStatus, Partner, RunStatus, SyncRun
 from asapp.models.run import ACTIVE
-from asapp.sync.allowance import Allowance, allowances
-from asapp.sync.due import is_due
+from asapp.sync.schedule import is_due
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -83,7 +83,7 @@ def read_figures(session: Session, now: datetime) -> Figures:
     due = select(func.count(), func.min(Connection.next_sync_at)).join(Partner).where(is_due(now))
     connected = Connection.status == ConnectionStatus.CONNECTED
     near_expiry = select(func.count()).where(connected, Connection.token_used_at <= now - TOKEN_NEAR_EXPIRY)
-    unknown_soon = select(func.count()).select_from(Connection).join(Partner).where(opt_outs.where_unknown_soon(now))
+    unknown_soon = select(func.count()).select_from(Connection).join(Partner).where(opt_out_age.where_unknown_soon(now))
     by_status = session.execute(select(Connection.status, func.count()).group_by(Connection.status))
     counts = {str(status): count for status, count in by_status}
     return Figures(

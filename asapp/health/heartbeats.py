@@ -19,8 +19,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from asapp.clock import utcnow
-from asapp.database import writing
+from asapp.core.clock import utcnow
+from asapp.core.database import writing
 from asapp.models import Heartbeat
 
 log = logging.getLogger(__name__)

@@ -25,8 +25,8 @@ from rq.queue import Queue
 from rq.serializers import JSONSerializer
 from rq_scheduler import Scheduler
 
+from asapp.core.queues import TICK_QUEUE
 from asapp.health.heartbeats import Heart
-from asapp.jobs.queues import TICK_QUEUE
 from asapp.jobs.task_job import TaskJob
 
 log = logging.getLogger(__name__)

@@ -1,29 +1,30 @@
-"""RQ's doors: each opens a context, calls one function of the domain, and returns."""
+"""What RQ calls: each job opens a context, calls one function of the domain, and returns.
+
+worker.py makes the application and keeps its context open; a job runs in a context of its own within it.
+"""
 
 from __future__ import annotations
 
-import gc
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
 
-from flask import Flask
+from flask import Flask, current_app
 
-from asapp import create_app, mail, mail_outbox
-from asapp.accounts import attempts, links
-from asapp.alerts import alerts, mails
-from asapp.connections.pending import drop_expired
-from asapp.connections.settings import ConnectSettings
+from asapp.accounts import attempts, links, mail_outbox
+from asapp.alerts import alerts, mail_delivery
+from asapp.connections.org_access import ConnectSettings
+from asapp.connections.switching import drop_expired
 from asapp.connections.tokens import StoredTokens, find_idle, refresh_idle
-from asapp.database import writing
-from asapp.extensions import db
+from asapp.core import mail
+from asapp.core.database import writing
+from asapp.core.extensions import db
+from asapp.core.logs import about
+from asapp.core.queues import Queues
+from asapp.core.stopping import is_stopping
 from asapp.health import heartbeats
-from asapp.jobs.queues import Queues
-from asapp.jobs.stopping import is_stopping
 from asapp.leads.delivery import deliver
 from asapp.leads.outbox import enqueue_due
-from asapp.logs import about
 from asapp.models import Connection, Partner
 from asapp.partners.checks import find_waiting_secrets, run_checks
 from asapp.salesforce.client import OrgClient
@@ -35,12 +36,8 @@ from config import Config
 log = logging.getLogger(__name__)
 
 
-@cache
-def worker_app() -> Flask:
-    """The application of this process; a worker makes it before it forks."""
-    app = create_app(with_pages=False)
-    gc.freeze()  # what is loaded by now stays: collecting garbage need not look at it, nor copy it in a work-horse
-    return app
+def _app() -> Flask:
+    return current_app._get_current_object()  # type: ignore[attr-defined, no-any-return]  # noqa: SLF001 - not its proxy
 
 
 class JobFailed(Exception):
@@ -50,7 +47,7 @@ class JobFailed(Exception):
 @contextmanager
 def door(job: str, **ids: int) -> Iterator[None]:
     """The context of a job: the application, the write lock, the ids on every line that is logged, and a safe way to fail."""
-    with worker_app().app_context(), writing(), about(job=job, **ids):
+    with _app().app_context(), writing(), about(job=job, **ids):
         try:
             yield
         except Exception as error:
@@ -61,13 +58,13 @@ def door(job: str, **ids: int) -> Iterator[None]:
 def run_sync(run_id: int) -> None:
     """Carry out a sync run. Started by: Sync Account, Approve, the tick. Touches one connection's rows."""
     with door("run_sync", run_id=run_id):
-        execute_run(run_id, workplace(worker_app()))
+        execute_run(run_id, workplace(_app()))
 
 
 def deliver_leads(connection_id: int) -> None:
     """Deliver an advisor's leads to Salesforce. Started by: a sign-up, connecting, the tick. Touches that advisor's leads."""
     with door("deliver_leads", connection_id=connection_id):
-        place = workplace(worker_app())
+        place = workplace(_app())
         deliver(connection_id, place.open_client, place.should_stop)
 
 
@@ -75,7 +72,7 @@ def keep_alive(connection_id: int) -> None:
     """Use a refresh token that was idle for long, before Salesforce ends it. Started by: the tick, once an hour at most."""
     with door("keep_alive", connection_id=connection_id):
         try:
-            refresh_idle(connection_id, connect_settings(worker_app()))
+            refresh_idle(connection_id, connect_settings(_app()))
         except SalesforceError as error:
             log.warning("an idle token was not renewed: %s", error)
 
@@ -88,20 +85,20 @@ def check_partner(partner_id: int) -> None:
     with door("check_partner", partner_id=partner_id):
         partner = db.session.get(Partner, partner_id)
         if partner is not None and partner.is_ready:
-            run_checks(partner, connect_settings(worker_app()))
+            run_checks(partner, connect_settings(_app()))
 
 
 def send_mails(_round: int = 0) -> None:
     """Send the mails about alerts that are due. Started by: the tick, at most every 50 seconds. Touches alert_mails."""
     with door("send_mails"):
-        config: Config = worker_app().extensions["asapp.config"]
-        mails.send_due(mail.post, config.public_url)
+        config: Config = _app().extensions["asapp.config"]
+        mail_delivery.send_due(mail.post, config.public_url)
 
 
 def send_letters(_round: int = 0) -> None:
     """Answer who asked for a new password, and send the mails that pages asked for. Started by: a request, the tick."""
     with door("send_letters"):
-        app = worker_app()
+        app = _app()
         config: Config = app.extensions["asapp.config"]
         links.answer_resets(app.extensions["asapp.vault"], config.public_url)
         mail_outbox.send_due(mail.post, app.extensions["asapp.vault"])
@@ -110,20 +107,20 @@ def send_letters(_round: int = 0) -> None:
 def tick() -> None:
     """Dispatch what is due. Started by: the scheduler, every 15 seconds."""
     with door("tick"):
-        queues: Queues = worker_app().extensions["asapp.queues"]
-        config: Config = worker_app().extensions["asapp.config"]
+        queues: Queues = _app().extensions["asapp.queues"]
+        config: Config = _app().extensions["asapp.config"]
         dispatch(queues.ring_for_runs, queues.forgotten_runs, config.sync_interval_minutes)
         heartbeats.beat(db.engine, heartbeats.TICK)
         enqueue_due(queues.ring_for_leads)
         queues.ring_for_idle(find_idle())
         queues.ring_for_checks(find_waiting_secrets())
         alerts.look()
-        if mails.are_due():
+        if mail_delivery.are_due():
             queues.ring_for_mails()
         if mail_outbox.are_due():
             queues.enqueue_letters_rarely()
         attempts.purge()
-        drop_expired(connect_settings(worker_app()))  # last: it asks Salesforce, which may not answer
+        drop_expired(connect_settings(_app()))  # last: it asks Salesforce, which may not answer
 
 
 def workplace(app: Flask) -> Workplace:
@@ -161,11 +158,9 @@ def client_opener(app: Flask) -> OpenClient:
 
 
 def worker_heart() -> heartbeats.Heart:
-    with worker_app().app_context():
-        return heartbeats.Heart(db.engine, heartbeats.WORKER)
+    return heartbeats.Heart(db.engine, heartbeats.WORKER)
 
 
 def leave_parents_connections() -> None:
     """A forked child must not use, nor close, the database connections of its parent."""
-    with worker_app().app_context():
-        db.engine.dispose(close=False)
+    db.engine.dispose(close=False)

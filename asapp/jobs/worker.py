@@ -14,9 +14,9 @@ from rq import Queue, Worker
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
+from asapp.core.queues import QUEUES
+from asapp.core.stopping import stop_on, stop_on_signals
 from asapp.health.heartbeats import Heart
-from asapp.jobs.queues import QUEUES
-from asapp.jobs.stopping import stop_on, stop_on_signals
 from asapp.jobs.task_job import TaskJob
 from asapp.jobs.tasks import leave_parents_connections
 

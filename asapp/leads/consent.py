@@ -14,9 +14,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from asapp.clock import utcnow
-from asapp.csv_files import csv_header, csv_rows
-from asapp.extensions import db
+from asapp.core.clock import utcnow
+from asapp.core.csv_files import csv_header, csv_rows
+from asapp.core.extensions import db
 from asapp.models import ConsentEvent, ConsentKind, ConsentSource, Lead
 from asapp.models.columns import new_public_id
 

@@ -20,20 +20,20 @@ from sqlalchemy import ColumnElement, Engine, or_, select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from asapp.clock import utcnow
+from asapp.connections import earlier_accounts
+from asapp.connections.api_budget import A_ROUND, LEADS_USED_UP, allowance_of, count_call, pause
 from asapp.contacts.lists import ensure_system_lists
 from asapp.contacts.twins import take_turns
-from asapp.database import durably
-from asapp.extensions import db
-from asapp.leads import arrivals, elsewhere, outbox
+from asapp.core.clock import utcnow
+from asapp.core.database import durably
+from asapp.core.extensions import db
+from asapp.core.stopping import StopRequested
+from asapp.leads import outbox, outcomes
 from asapp.leads.outbox import LeaseLost
 from asapp.models import Connection, Contact, Lead, LeadState, LedgerEntry, Outcome, Partner, Unfollowed
 from asapp.salesforce import errors
 from asapp.salesforce.client import LEADS_A_CREATE, OrgClient
 from asapp.salesforce.records import Created, LeadRecord, NewLead
-from asapp.sync.allowance import A_ROUND, LEADS_USED_UP, allowance_of, pause
-from asapp.sync.meter import count_call
-from asapp.sync.runs import StopRequested
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def deliver(connection_id: int, open_client: OpenClient, should_stop: Callable[[
     if connection is None or not outbox.can_deliver(db.session(), connection_id):
         db.session.commit()
         return 0
-    elsewhere.send_again(connection.user_id, connection.partner_id)
+    earlier_accounts.send_again(connection.user_id, connection.partner_id)
     delivery = Delivery(connection, open_client, should_stop)
     worked_on = 0
     try:
@@ -240,7 +240,7 @@ class Delivery:
         found = self.find_made(sought)
         first = first_by_email(sorted(found, key=lambda record: record.is_deleted))
         for lead in self.rows([parcel for parcel in sought if parcel.key in first]):
-            arrivals.note_found(lead, first[lead.email.lower()], self.connection_id)
+            outcomes.note_found(lead, first[lead.email.lower()], self.connection_id)
         self.store()
         answered_at = self.client.answered_at
         waiting = {
@@ -275,7 +275,7 @@ class Delivery:
             sorted(found, key=lambda record: record.is_opted_out is False)
         )  # the stricter one counts
         for lead in self.rows([parcel for parcel in parcels if parcel.key in match]):
-            arrivals.link_to_contact(lead, match[lead.email.lower()], self.connection_id)
+            outcomes.link_to_contact(lead, match[lead.email.lower()], self.connection_id)
         self.store()
         return [parcel for parcel in parcels if parcel.key not in match]
 
@@ -290,7 +290,7 @@ class Delivery:
         self.note_encryption()
         match = first_by_email(sorted(found, key=lambda record: record.is_opted_out is False))
         for lead in self.rows([parcel for parcel in parcels if parcel.key in match]):
-            arrivals.link_to_lead(lead, match[lead.email.lower()], self.connection_id)
+            outcomes.link_to_lead(lead, match[lead.email.lower()], self.connection_id)
         self.store()
         return [parcel for parcel in parcels if parcel.key not in match]
 
@@ -366,7 +366,7 @@ class Delivery:
                 lead.salesforce_id = made.id  # the person was erased meanwhile; the Id is the tombstone
             elif made.id is not None:
                 if lead.salesforce_id is None:
-                    arrivals.note_sent(lead, made.id, None, self.connection_id, lead.unanswered_at)
+                    outcomes.note_sent(lead, made.id, None, self.connection_id, lead.unanswered_at)
             elif is_ours and made.error is not None:
                 lead.unanswered_at = None
                 sort_out(lead, made.error)

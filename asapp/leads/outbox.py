@@ -7,7 +7,7 @@ enqueues the next one. What Redis loses is enqueued again by the dispatch tick.
 Deliveries of a connection keep a distance, `connections.leads_not_before`, so that many sign-ups cost calls by the batch. Each
 delivery moves it on by a gap, counted from AHEAD ago at the earliest: where few people sign up, AT_ONCE deliveries may follow
 each other at once; where many do, one goes each gap and takes all who came meanwhile. The gap widens as the leads' part of
-the firm's calls is used up (sync/allowance.py). Both stand in the row: the tick enqueues when the moment has come.
+the firm's calls is used up (connections/api_budget.py). Both stand in the row: the tick enqueues when the moment has come.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from typing import Any, cast
 from sqlalchemy import ColumnElement, CursorResult, Select, and_, case, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from asapp.clock import utcnow
-from asapp.database import reading
-from asapp.extensions import db
+from asapp.core.clock import utcnow
+from asapp.core.database import reading
+from asapp.core.extensions import db
 from asapp.models import Connection, ConnectionStatus, Lead, LeadState, Partner, User
 from asapp.models.lead import UNDELIVERED
 
@@ -36,7 +36,7 @@ AHEAD = GAP * (AT_ONCE - 1)
 NO_CALLS_WAIT = timedelta(minutes=15)  # then it is looked whether there are calls for leads again; that costs none
 FIRST_WAIT = timedelta(seconds=15)
 LONGEST_WAIT = timedelta(hours=1)
-# Keys of `why`, and of leads/words.py.
+# Keys of `why`, and of messages/leads.py.
 OUT_OF_SIGHT = "out_of_sight"
 CHECKED = "checked"
 

@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, and_, case, exists, func, literal, or_, select
 
+from asapp.connections.api_budget import allowance_of
 from asapp.connections.connections import find_latest
-from asapp.csv_files import csv_header, csv_rows
-from asapp.extensions import db
-from asapp.leads.words import LABELS, Hold, Shown, meaning_of
+from asapp.core.csv_files import csv_header, csv_rows
+from asapp.core.extensions import db
+from asapp.core.paging import PAGE_SIZE, Page
+from asapp.messages.leads import LABELS, Hold, Shown, meaning_of
 from asapp.models import Connection, Contact, Lead, LeadState, Review, Unfollowed, User
 from asapp.models.lead import IS_FOR_REVIEW, UNDELIVERED
 from asapp.models.search import fold
-from asapp.paging import PAGE_SIZE, Page
-from asapp.sync.allowance import allowance_of
 
 SEARCH_MAX = 200
 WORDS_MAX = 8

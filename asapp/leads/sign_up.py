@@ -13,14 +13,16 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import insert, select
 
-from asapp.clock import utcnow
+from asapp.connections import earlier_accounts
 from asapp.contacts import tombstones
 from asapp.contacts.addresses import address_hash, address_key
 from asapp.contacts.twins import take_turns
-from asapp.database import writing
-from asapp.extensions import db
-from asapp.leads import consent, elsewhere, pages
-from asapp.leads.fields import Typed, check_typed
+from asapp.core.clock import utcnow
+from asapp.core.database import writing
+from asapp.core.extensions import db
+from asapp.core.vault import Vault
+from asapp.leads import consent, sign_up_page
+from asapp.leads.form_fields import Typed, check_typed
 from asapp.models import (
     ConsentEvent,
     ConsentKind,
@@ -35,7 +37,6 @@ from asapp.models import (
 )
 from asapp.models.columns import new_public_id
 from asapp.models.search import search_key
-from asapp.vault import Vault
 
 DETAILS_KEPT = 100  # sign-ups of one person whose name and client address are kept
 FORM_SERVES = 20  # people; a tablet that is handed round loads the form for each
@@ -76,13 +77,13 @@ def sign_up(page: OptInPage, typed: Typed, seen: Seen, vault: Vault) -> int:
         if db.session.scalar(select(User.partner_id).where(User.id == user_id)) != partner_id:
             db.session.rollback()
             raise FirmChanged
-        page = pages.lock(user_id)
+        page = sign_up_page.lock(user_id)
         lead = _lock_known(user_id, hashed)
         if _count_served(seen.key, lead) >= FORM_SERVES:
             db.session.rollback()
             raise FormUsedUp
         if lead is None:
-            lead_id = _insert(user_id, partner_id, clean, hashed, seen, pages.count_in(page, utcnow()))
+            lead_id = _insert(user_id, partner_id, clean, hashed, seen, sign_up_page.count_in(page, utcnow()))
         else:
             lead_id = lead.id
             _add_to(lead, clean, seen)
@@ -142,7 +143,7 @@ def _add_to(lead: Lead, clean: Typed, seen: Seen) -> None:
         lead.asked_again_at = lead.changed_at = now
         if len(lead.details) < DETAILS_KEPT:
             lead.details = {**lead.details, seen.key: _details(clean, seen)}
-        elsewhere.send_again(lead.user_id, lead.partner_id, [lead.id])
+        earlier_accounts.send_again(lead.user_id, lead.partner_id, [lead.id])
 
 
 def _record(lead_id: int, seen: Seen, now: datetime) -> bool:

@@ -1,6 +1,6 @@
 """Who did what, when, about what. Entries are append-only and name people by ids; who that was stands in one row beside them.
 
-Erasing a person blanks those rows (asapp/audit.py: forget) and leaves the entries as they are. The database allows no other
+Erasing a person blanks those rows (audit/entries.py) and leaves the entries as they are. The database allows no other
 change of either.
 """
 
@@ -13,8 +13,8 @@ from typing import Any
 from sqlalchemy import JSON, ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from asapp.clock import utcnow
-from asapp.database import Base, UTCDateTime
+from asapp.core.clock import utcnow
+from asapp.core.database import Base, UTCDateTime
 from asapp.models.columns import append_only, one_of
 
 

@@ -8,8 +8,8 @@ from enum import StrEnum
 from sqlalchemy import ForeignKey, Index, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from asapp.clock import utcnow
-from asapp.database import Base, UTCDateTime
+from asapp.core.clock import utcnow
+from asapp.core.database import Base, UTCDateTime
 from asapp.models.columns import one_of
 
 

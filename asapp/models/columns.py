@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from sqlalchemy import CheckConstraint, event
 
-from asapp.vault import Vault
+from asapp.core.vault import Vault
 
 M = TypeVar("M", bound=type)
 

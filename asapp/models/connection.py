@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import ForeignKey, Index, String, Text, false, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from asapp.clock import utcnow
-from asapp.database import Base, UTCDateTime
+from asapp.core.clock import utcnow
+from asapp.core.database import Base, UTCDateTime
 from asapp.models.columns import SealsColumns, new_public_id, one_of
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Connection(SealsColumns, Base):
     unknown_refusals_since: Mapped[datetime | None] = mapped_column(UTCDateTime)
     unknown_refused_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
 
-    # Syncing. The watermark is by Salesforce's clock; see sync/window.py.
+    # Syncing. The watermark is by Salesforce's clock; see sync/watermark.py.
     watermark: Mapped[datetime | None] = mapped_column(UTCDateTime)
     # What the watermark was made with: the opt-out fields that could be read, and whether bounces could (salesforce/fields.py).
     opt_out_field_read: Mapped[str | None] = mapped_column(String(255))
@@ -104,15 +104,17 @@ class Connection(SealsColumns, Base):
     salesforce_count: Mapped[int | None] = mapped_column()  # contacts of this user, as the last answer counted them
     next_sync_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     failures_in_a_row: Mapped[int] = mapped_column(default=0)
-    last_failure: Mapped[str | None] = mapped_column(String(60))  # the last of these, by its code in sync/words.py
+    last_failure: Mapped[str | None] = mapped_column(String(60))  # the last of these, by its code in messages/runs.py
 
-    # Leads are followed on their own: what hides them must not stop the contacts (leads/following.py).
+    # Leads are followed on their own: what hides them must not stop the contacts (sync/leads.py).
     leads_watermark: Mapped[datetime | None] = mapped_column(UTCDateTime)
     # As leads_watermark, for the user's opted-out Leads, ours or not; None: all of them have to be read.
     lead_opt_outs_watermark: Mapped[datetime | None] = mapped_column(UTCDateTime)
     leads_known_until: Mapped[datetime | None] = mapped_column(UTCDateTime)  # as opt_outs_known_until, for leads
     lead_fields_read: Mapped[str | None] = mapped_column(String(255))  # as opt_out_field_read
-    leads_trouble: Mapped[str | None] = mapped_column(String(60))  # why they can't be followed: a key of leads/words.py
+    leads_trouble: Mapped[str | None] = mapped_column(
+        String(60)
+    )  # why they can't be followed: a key of messages/leads.py
     # nobody can be asked for by address
     email_encrypted: Mapped[bool] = mapped_column(default=False, server_default=false())
     leads_rung_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # a delivery is enqueued since
@@ -147,7 +149,7 @@ class OAuthState(SealsColumns, Base):
     """A log-in at Salesforce that has begun: what its callback must match, kept here and not in a cookie.
 
     state_sha256 is the hash of the state parameter. The row is consumed once, by the person who began. How it ended stays
-    on it (outcome: a key of connections/words.py) and is shown on the panel until the next attempt.
+    on it (outcome: a key of messages/connecting.py) and is shown on the panel until the next attempt.
     """
 
     __tablename__ = "oauth_states"

@@ -12,8 +12,8 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, 
 from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.orm import Mapped, mapped_column
 
-from asapp.clock import utcnow
-from asapp.database import Base, UTCDateTime
+from asapp.core.clock import utcnow
+from asapp.core.database import Base, UTCDateTime
 from asapp.models.columns import one_of
 from asapp.models.search import SEARCH_KEY_LENGTH, search_key
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from asapp.database import Base, UTCDateTime
+from asapp.core.database import Base, UTCDateTime
 
 
 class Heartbeat(Base):

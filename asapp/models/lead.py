@@ -25,8 +25,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from asapp.clock import utcnow
-from asapp.database import Base, UTCDateTime
+from asapp.core.clock import utcnow
+from asapp.core.database import Base, UTCDateTime
 from asapp.models.columns import append_only, new_public_id, one_of
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ class Lead(Base):
     state: Mapped[str] = mapped_column(String(12), default=LeadState.RECEIVED)
     why: Mapped[str | None] = mapped_column(
         String(60)
-    )  # it waits, was refused, isn't followed: a key of leads/words.py
+    )  # it waits, was refused, isn't followed: a key of messages/leads.py
     why_detail: Mapped[str | None] = mapped_column(String(255))  # a field, Salesforce's code
     why_words: Mapped[str | None] = mapped_column(String(500))  # what the firm's admin wrote
     lease: Mapped[str | None] = mapped_column(String(32))

@@ -8,8 +8,8 @@ from enum import StrEnum
 from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, text, true
 from sqlalchemy.orm import Mapped, mapped_column
 
-from asapp.clock import utcnow
-from asapp.database import Base, UTCDateTime
+from asapp.core.clock import utcnow
+from asapp.core.database import Base, UTCDateTime
 from asapp.models.columns import SealsColumns, new_public_id, one_of
 
 DEFAULT_API_VERSION = "66.0"
@@ -83,7 +83,7 @@ class Verdict(StrEnum):
 
 
 class PartnerCheck(Base):
-    """How one check of a partner's set-up ended last. code and why are keys of partners/check_words.py."""
+    """How one check of a partner's set-up ended last. code and why are keys of messages/checks.py."""
 
     __tablename__ = "partner_checks"
     __table_args__ = (one_of("verdict", Verdict),)

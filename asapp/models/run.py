@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import JSON, ForeignKey, Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from asapp.clock import utcnow
-from asapp.database import Base, UTCDateTime
+from asapp.core.clock import utcnow
+from asapp.core.database import Base, UTCDateTime
 from asapp.models.columns import one_of
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class SyncRun(Base):
 
     # Where it reads, by Salesforce's clock: from window_start (empty: everything); its first query began at asked_at and
     # was answered at opened_at, the next watermark. (checkpoint_stamp, checkpoint_id) is the last row in order that is
-    # stored, (sure_stamp, sure_id) the last one that no late commit can have put there (sync/window.py).
+    # stored, (sure_stamp, sure_id) the last one that no late commit can have put there (sync/watermark.py).
     window_start: Mapped[datetime | None] = mapped_column(UTCDateTime)
     asked_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     opened_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
@@ -98,7 +98,7 @@ class SyncRun(Base):
     sweep_after_id: Mapped[str | None] = mapped_column(String(18))
     swept: Mapped[int | None] = mapped_column()
 
-    # What it did. Each row read is in exactly one class; see sync/classes.py.
+    # What it did. Each row read is in exactly one class; see sync/row_rules.py.
     total: Mapped[int | None] = mapped_column()  # rows that Salesforce said there are to read
     read: Mapped[int] = mapped_column(default=0)
     deactivated: Mapped[int] = mapped_column(default=0)
@@ -112,7 +112,7 @@ class SyncRun(Base):
     also: Mapped[dict[str, int]] = mapped_column(JSON, default=dict)  # reason -> contacts changed without reading them
     api_calls: Mapped[int] = mapped_column(default=0)
 
-    error_code: Mapped[str | None] = mapped_column(String(60))  # a key of sync/words.py
+    error_code: Mapped[str | None] = mapped_column(String(60))  # a key of messages/runs.py
     error_detail: Mapped[str | None] = mapped_column(
         Text
     )  # Salesforce's errorCode, a field's name; never personal data

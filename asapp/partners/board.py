@@ -12,10 +12,11 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from asapp.connections import opt_outs
+from asapp.connections import opt_out_age
+from asapp.connections.api_budget import Allowance, allowances
 from asapp.contacts.status import contact_rows, count_active, is_shown
-from asapp.csv_files import csv_header, csv_rows
-from asapp.extensions import db
+from asapp.core.csv_files import csv_header, csv_rows
+from asapp.core.extensions import db
 from asapp.models import (
     Connection,
     ConnectionStatus,
@@ -31,7 +32,6 @@ from asapp.models.lead import OUTSIDE_SALESFORCE
 from asapp.models.run import ACTIVE
 from asapp.models.user import EMPTIED
 from asapp.partners.partners import PartnerRow, list_partners
-from asapp.sync.allowance import Allowance, allowances
 from asapp.sync.departures import waiting_for_decision
 
 TOKEN_LIFE = timedelta(days=30)  # Salesforce may end a token that was not used for so long
@@ -83,7 +83,7 @@ class AdvisorLine:
 
     @property
     def are_opt_outs_unknown(self) -> bool:
-        return self.connection is not None and opt_outs.are_unknown(self.connection, self.now)
+        return self.connection is not None and opt_out_age.are_unknown(self.connection, self.now)
 
     @property
     def opt_outs_age(self) -> timedelta | None:

@@ -16,20 +16,20 @@ from datetime import datetime
 from sqlalchemy import delete, select, update
 from sqlalchemy.exc import IntegrityError
 
-from asapp.clock import utcnow
-from asapp.connections.settings import ConnectSettings
+from asapp.connections.api_budget import count_each_call
+from asapp.connections.org_access import ConnectSettings
 from asapp.connections.tokens import StoredTokens
-from asapp.extensions import db
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
+from asapp.core.vault import CannotOpen, Vault
+from asapp.messages.checks import TITLES, words_of
 from asapp.models import Connection, Partner, PartnerCheck, Verdict
 from asapp.partners import opt_out_field
-from asapp.partners.check_words import TITLES, words_of
 from asapp.partners.partners import use_pending_secret
 from asapp.salesforce import probe
 from asapp.salesforce.errors import SalesforceError
 from asapp.salesforce.oauth import App
 from asapp.salesforce.probe import WITH_USER, Finding
-from asapp.sync.meter import count_each_call
-from asapp.vault import CannotOpen, Vault
 
 log = logging.getLogger(__name__)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from sqlalchemy import select
 
-from asapp.connections.settings import ConnectSettings
+from asapp.connections.api_budget import count_each_call
+from asapp.connections.org_access import ConnectSettings
 from asapp.connections.tokens import StoredTokens
-from asapp.extensions import db
-from asapp.fields import InvalidFields
+from asapp.core.extensions import db
+from asapp.core.forms import InvalidFields
 from asapp.models import Connection, ConnectionStatus, Partner
 from asapp.salesforce import probe
 from asapp.salesforce.errors import SalesforceError
-from asapp.sync.meter import count_each_call
 
 
 def spelling_of_opt_out_field(partner: Partner, entered: str, settings: ConnectSettings) -> str:

@@ -13,19 +13,19 @@ from typing import Any, NamedTuple
 from sqlalchemy import delete, func, or_, select
 from sqlalchemy.exc import IntegrityError
 
-from asapp import audit
-from asapp.audit import ITSELF, Actor
-from asapp.clock import utcnow
-from asapp.connections.settings import ConnectSettings
-from asapp.extensions import db
-from asapp.fields import InvalidFields, clean_line
+from asapp.audit import entries
+from asapp.audit.entries import ITSELF, Actor
+from asapp.connections.org_access import ConnectSettings
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
+from asapp.core.forms import InvalidFields, clean_line
+from asapp.core.vault import CannotOpen, Vault
 from asapp.models import Action, Connection, ConnectionStatus, Partner, PartnerCheck, Role, User, Verdict
 from asapp.models.columns import new_public_id
 from asapp.partners.opt_out_field import spelling_of_opt_out_field
 from asapp.salesforce.errors import FIELD
 from asapp.salesforce.hosts import NotSalesforce, is_login_host, normalise_url
 from asapp.salesforce.probe import WITHOUT_USER
-from asapp.vault import CannotOpen, Vault
 
 NAME_MAX = 120
 URL_MAX = 255
@@ -153,7 +153,7 @@ def create_partner(details: PartnerDetails, vault: Vault, allow_loopback: bool, 
             partner.secret_changed_at = utcnow()
         db.session.add(partner)
         try:
-            audit.record(Action.PARTNER_CREATED, by, partner)
+            entries.record(Action.PARTNER_CREATED, by, partner)
             db.session.commit()
         except IntegrityError:  # somebody took the slug meanwhile
             db.session.rollback()
@@ -195,9 +195,9 @@ def change_partner(
         else:
             put_app(partner, AppDetails(details.url, details.key, details.secret), vault)
         changes = changes_since(before, partner)
-        audit.record(Action.PARTNER_CHANGED, by, partner, **changes)
+        entries.record(Action.PARTNER_CHANGED, by, partner, **changes)
         if has_secret and "consumer_secret" in changes:
-            audit.record(Action.SECRET_REPLACED, by, partner)
+            entries.record(Action.SECRET_REPLACED, by, partner)
         db.session.commit()
     except IntegrityError:
         db.session.rollback()
@@ -239,12 +239,12 @@ def use_pending_secret(partner: Partner, vault: Vault) -> bool:
     """
     if partner.pending_secret_sealed is None:
         return False
-    by = audit.who_entered(partner)
+    by = entries.who_entered(partner)
     partner.seal(vault, "consumer_secret_sealed", partner.unseal(vault, "pending_secret_sealed"))
     partner.secret_changed_at = utcnow()
     discard_pending(partner)
     partner.app_version = Partner.app_version + 1
-    audit.record(Action.SECRET_REPLACED, by, partner, after="Salesforce accepted it")
+    entries.record(Action.SECRET_REPLACED, by, partner, after="Salesforce accepted it")
     db.session.commit()
     return True
 
@@ -259,13 +259,13 @@ def discard_pending(partner: Partner) -> None:
 
 def keep_old_secret(partner: Partner, by: Actor = ITSELF) -> None:
     discard_pending(partner)
-    audit.record(Action.PARTNER_CHANGED, by, partner, forgotten="the new secret")
+    entries.record(Action.PARTNER_CHANGED, by, partner, forgotten="the new secret")
     db.session.commit()
 
 
 def enable(partner: Partner, by: Actor = ITSELF) -> None:
     partner.is_enabled = True
-    audit.record(Action.PARTNER_ENABLED, by, partner)
+    entries.record(Action.PARTNER_ENABLED, by, partner)
     db.session.commit()
 
 

@@ -21,7 +21,7 @@ from urllib.parse import quote_plus, urlencode
 from simple_salesforce.api import Salesforce
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 
-from asapp.clock import utcnow
+from asapp.core.clock import utcnow
 from asapp.salesforce import errors, soql
 from asapp.salesforce.fields import ReadFields, all_fields, fields_of_key
 from asapp.salesforce.records import (

@@ -33,6 +33,7 @@ class SalesforceError(Exception):
     """
 
     again: ClassVar[Again] = Again.NEXT_RUN
+    is_safe_to_log: ClassVar[bool] = True  # core/logs.py
 
     def __init__(self, code: str, detail: str = "", words: str = "") -> None:
         super().__init__(f"{code} ({detail})" if detail else code)

@@ -36,7 +36,7 @@ NEEDS_ID = frozenset({"id", "full", "openid", "profile"})
 
 @dataclass(frozen=True)
 class Finding:
-    """is_good None: not known. why: a key of partners/check_words.py. detail: names and figures, never a secret."""
+    """is_good None: not known. why: a key of messages/checks.py. detail: names and figures, never a secret."""
 
     code: str
     is_good: bool | None

@@ -21,12 +21,12 @@ from typing import Any, cast
 from sqlalchemy import ColumnElement, CursorResult, Select, case, delete, func, insert, select, update
 from sqlalchemy.orm import aliased
 
-from asapp import audit
-from asapp.audit import ITSELF, Actor
-from asapp.clock import utcnow
+from asapp.audit import entries as audit
+from asapp.audit.entries import ITSELF, Actor
 from asapp.contacts.status import is_person_on
 from asapp.contacts.twins import block, blocked_earlier, unblock, unblock_earlier, unlike_ledger
-from asapp.extensions import db
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
 from asapp.models import (
     Action,
     BlockedBy,
@@ -45,8 +45,8 @@ from asapp.models import (
 from asapp.models.contact import IS_HELD
 from asapp.salesforce.records import Sighting
 from asapp.sync import store
-from asapp.sync.classes import Also, Known, RowClass
-from asapp.sync.pages import ALSO, Pull, TwinWatch, added, changed, lock
+from asapp.sync.apply_page import ALSO, Pull, TwinWatch, added, changed, lock
+from asapp.sync.row_rules import Also, Known, RowClass
 from asapp.sync.runs import Ring, lock_run, start_run, write_under_lease
 
 HELD_SHARE = 0.2

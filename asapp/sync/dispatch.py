@@ -14,12 +14,12 @@ from sqlalchemy import CursorResult, Table, bindparam, func, literal, select, up
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import aliased
 
-from asapp.clock import utcnow
-from asapp.extensions import db
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
 from asapp.models import Connection, Partner, RunStatus, RunTrigger, SyncRun
 from asapp.sync import store
-from asapp.sync.due import is_due, next_sync_at
 from asapp.sync.runs import Ring, take_back
+from asapp.sync.schedule import is_due, next_sync_at
 
 log = logging.getLogger(__name__)
 

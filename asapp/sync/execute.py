@@ -17,30 +17,30 @@ from functools import cached_property
 from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 
-from asapp import logs
-from asapp.clock import utcnow
-from asapp.connections import app_health
+from asapp.connections import app_refusals
+from asapp.connections.api_budget import pause
 from asapp.contacts.addresses import address_key
 from asapp.contacts.lists import ensure_system_lists
 from asapp.contacts.twins import take_turns
-from asapp.database import retry_when_beaten
-from asapp.extensions import db
-from asapp.leads import following
+from asapp.core import logs
+from asapp.core.clock import utcnow
+from asapp.core.database import retry_when_beaten
+from asapp.core.extensions import db
+from asapp.core.stopping import StopRequested
+from asapp.core.vault import Vault
 from asapp.models import Connection, Partner, RunPhase, RunStatus, SyncRun
 from asapp.salesforce import errors
 from asapp.salesforce.client import OrgClient
 from asapp.salesforce.fields import is_more
 from asapp.salesforce.records import ContactPage, ContactRecord, Opening, Unreadable
 from asapp.sync import departures, store
-from asapp.sync.allowance import pause
-from asapp.sync.due import next_sync_at
+from asapp.sync import leads as following
+from asapp.sync.apply_page import Pull, apply_page
 from asapp.sync.meter import Meter
-from asapp.sync.pages import Pull, apply_page
 from asapp.sync.runs import (
     CancelRequested,
     LeaseLost,
     Ring,
-    StopRequested,
     claim_run,
     end_run,
     hand_back,
@@ -50,8 +50,8 @@ from asapp.sync.runs import (
     ring_for_parked,
     write_under_lease,
 )
-from asapp.sync.window import OVERLAP, next_window, sure_until, where_to_go_on
-from asapp.vault import Vault
+from asapp.sync.schedule import next_sync_at
+from asapp.sync.watermark import OVERLAP, next_window, sure_until, where_to_go_on
 
 log = logging.getLogger(__name__)
 
@@ -372,7 +372,7 @@ class Execution:
             connection.lead_fields_read = self._client.lead_fields.key
         following.note(connection, leads_trouble, run.opened_at, now + self.trusted)
         connection.salesforce_count = owned
-        app_health.note_answers_again(db.session(), connection)
+        app_refusals.note_answers_again(db.session(), connection)
         connection.failures_in_a_row, connection.last_failure = 0, None
         connection.next_sync_at = next_sync_at(now, self.interval_minutes)
         connection.sweep_wanted = owned != expected
@@ -504,7 +504,7 @@ def _write_failure(
     if isinstance(error, errors.FieldHidden) and error.detail in ("", connection.partner.opt_out_field):
         code = CANT_SEE_OPT_OUTS
         connection.opt_outs_known_until = now  # unknown never counts as "may be written to"
-    app_health.note_moved(db.session(), connection, error)
+    app_refusals.note_moved(db.session(), connection, error)
     connection.failures_in_a_row += 1
     connection.last_failure = code
     minutes = connection.partner.sync_interval_minutes or workplace.default_interval_minutes

@@ -12,13 +12,14 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, CursorResult, case, func, select, update
+from sqlalchemy import CursorResult, case, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, joinedload
 from sqlalchemy.orm.attributes import set_committed_value
 
-from asapp.clock import utcnow
-from asapp.extensions import db
+from asapp.connections.stopped_runs import stop_runs
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
 from asapp.models import Connection, ConnectionStatus, Partner, RunStatus, RunTrigger, SyncRun, User
 from asapp.models.run import ACTIVE
 
@@ -33,10 +34,6 @@ Ring = Callable[[Sequence[int]], bool]
 
 class LeaseLost(Exception):
     """Another worker has this run now, or it is over: whoever sees this stops at once and writes nothing more."""
-
-
-class StopRequested(Exception):
-    """This process is asked to end: hand the run back."""
 
 
 class CancelRequested(Exception):
@@ -118,7 +115,7 @@ def claim_run(run_id: int) -> SyncRun | None:
         db.session.commit()
         return None
     if why_not := find_obstacle(run_id):
-        _stop(*is_waiting, code=why_not)
+        stop_runs(*is_waiting, code=why_not)
         db.session.commit()
         return None
     won = _execute(
@@ -163,7 +160,7 @@ def has_enough_runs(run_id: int, now: datetime) -> bool:
 
 
 def find_obstacle(run_id: int) -> str | None:
-    """Return why nothing may be read for this run now, as a key of sync/words.py STOPPED."""
+    """Return why nothing may be read for this run now, as a key of messages/runs.py STOPPED."""
     row = db.session.execute(
         select(Connection.status, User.deactivated_at, Partner.is_enabled)
         .select_from(SyncRun)
@@ -177,26 +174,6 @@ def find_obstacle(run_id: int) -> str | None:
     if row.deactivated_at is not None:
         return "advisor_inactive"
     return None if row.is_enabled else "firm_disabled"
-
-
-def stop_runs_of_firm(partner_id: int) -> None:
-    """End the firm's runs that wait or are under way, in the caller's transaction. Their workers write nothing more."""
-    of_firm = select(Connection.id).where(Connection.partner_id == partner_id)
-    _stop(SyncRun.connection_id.in_(of_firm), SyncRun.status.in_(ACTIVE), code="firm_disabled")
-
-
-def stop_run_of(connection_id: int, code: str) -> None:
-    """As above, for one connection that ends."""
-    _stop(SyncRun.connection_id == connection_id, SyncRun.status.in_(ACTIVE), code=code)
-
-
-def _stop(*which: ColumnElement[bool], code: str) -> None:
-    _execute(
-        update(SyncRun)
-        .where(*which)
-        .values(status=RunStatus.CANCELLED, finished_at=utcnow(), lease=None, lease_until=None, error_code=code)
-        .execution_options(synchronize_session="fetch")
-    )
 
 
 def ring_for_parked(partner_id: int, ring: Ring) -> None:

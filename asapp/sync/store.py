@@ -36,10 +36,10 @@ from sqlalchemy.sql.selectable import TableValuedAlias
 
 from asapp.contacts.bounces import is_skipped_as_bounced, skip_bounced
 from asapp.contacts.twins import block, is_twin, unblock
-from asapp.database import UTCDateTime
-from asapp.extensions import db
+from asapp.core.database import UTCDateTime
+from asapp.core.extensions import db
 from asapp.models import BlockedBy, Contact, ContactSource, Departure, DepartureState, LedgerEntry, RunChange
-from asapp.sync.classes import Known
+from asapp.sync.row_rules import Known
 
 PARAMETERS = 5000  # in one IN list
 
@@ -86,7 +86,7 @@ def find_known(connection_id: int, ids: Collection[str]) -> dict[str, Known]:
     ).where(c.connection_id == connection_id)
     rows = db.session.execute(query.where(among(c.salesforce_id, ids))).all()
     skips = bool(rows) and bool(db.session.scalar(select(skip_bounced(connection_id))))  # the same for all of them
-    return {row[0]: Known(*row[1:], skips) for row in rows}
+    return {row[0]: Known._make((*row[1:], skips)) for row in rows}
 
 
 def find_ledger(connection_id: int, ids: Collection[str]) -> dict[str, tuple[str, bytes | None]]:
@@ -107,7 +107,9 @@ def is_anyone_at(user_id: int, hashes: Collection[bytes], run_id: int) -> bool:
     c = CONTACTS.c
     is_older = func.coalesce(c.created_in_run_id, 0) != run_id
     return any(
-        db.session.execute(select(c.id).where(c.user_id == user_id, c.address_hash.in_(chunk), is_older).limit(1)).first()
+        db.session.execute(
+            select(c.id).where(c.user_id == user_id, c.address_hash.in_(chunk), is_older).limit(1)
+        ).first()
         for chunk in chunks(hashes)
     )
 

@@ -1,0 +1,95 @@
+"""Pages: the blueprints in the order of the navigation, error handlers, headers, and their extensions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flask import Blueprint, Flask, Request, request
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from asapp.core.database import expect_writes
+from asapp.core.extensions import db
+from asapp.web import (
+    access,
+    advisors,
+    audit,
+    auth,
+    board,
+    connect,
+    contacts,
+    errors,
+    filters,
+    headers,
+    health,
+    home,
+    htmx,
+    incoming,
+    integrations,
+    leads,
+    lists,
+    navigation,
+    optin,
+    partner_setup,
+    partners,
+    passwords,
+    request_log,
+    runs,
+    settings,
+)
+from asapp.web.extensions import csrf, limiter, login_manager, migrate
+from config import Config
+
+MIGRATIONS = Path(__file__).resolve().parent.parent.parent / "migrations"
+BLUEPRINTS: tuple[Blueprint, ...] = (
+    home.blueprint,
+    auth.blueprint,
+    passwords.blueprint,
+    contacts.blueprint,
+    lists.blueprint,
+    leads.blueprint,
+    optin.blueprint,
+    settings.blueprint,
+    integrations.blueprint,
+    connect.blueprint,
+    runs.blueprint,
+    partners.blueprint,
+    advisors.blueprint,
+    partner_setup.blueprint,
+    board.blueprint,
+    audit.blueprint,
+    health.blueprint,
+)
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def add_pages(app: Flask, config: Config) -> None:
+    incoming.add_front_door(app, config)
+    if config.trusted_proxies:
+        hops = config.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+    request_log.register(app)
+    incoming.register(app)
+    migrate.init_app(app, db, directory=str(MIGRATIONS), render_as_batch=True)
+    login_manager.init_app(app)
+    csrf.init_app(app)
+    limiter.init_app(app)
+    for blueprint in BLUEPRINTS:
+        app.register_blueprint(blueprint)
+    app.before_request(take_write_lock_early)
+    app.teardown_request(forget_write_lock)
+    for part in (access, errors, filters, navigation, htmx, headers):
+        part.register(app)
+
+
+def take_write_lock_early() -> None:
+    """On SQLite a transaction that reads first can't write later; the OAuth callback is a GET that writes."""
+    expect_writes(writes(request))
+
+
+def forget_write_lock(_error: BaseException | None) -> None:
+    expect_writes(False)
+
+
+def writes(incoming: Request) -> bool:
+    return incoming.method not in SAFE_METHODS or incoming.endpoint == "connect.callback"

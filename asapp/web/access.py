@@ -15,10 +15,10 @@ from flask import Flask, abort, make_response, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
-from asapp import audit
 from asapp.accounts import users
-from asapp.extensions import login_manager
+from asapp.audit import entries
 from asapp.models import User
+from asapp.web.extensions import login_manager
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -76,11 +76,11 @@ def admin_required(view: Callable[P, R]) -> Callable[P, R]:
     return guarded
 
 
-def actor() -> audit.Actor:
+def actor() -> entries.Actor:
     """Who acts and from where, for the audit log."""
     if current_user.is_authenticated:
-        return audit.person(current_user, request.remote_addr or "")
-    return audit.stranger(request.remote_addr or "")
+        return entries.person(current_user, request.remote_addr or "")
+    return entries.stranger(request.remote_addr or "")
 
 
 def safe_path(target: str | None) -> str | None:

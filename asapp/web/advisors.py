@@ -5,12 +5,12 @@ from __future__ import annotations
 from flask import Blueprint, abort, flash, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from asapp import mail
 from asapp.accounts import advisors
 from asapp.connections import connections
-from asapp.fields import InvalidFields, clean_line
+from asapp.core import mail
+from asapp.core.forms import InvalidFields, clean_line
 from asapp.models import Partner, User
-from asapp.partners import erasing, partners
+from asapp.partners import erasure, partners
 from asapp.web.access import actor, admin_required
 from asapp.web.current import config, connect_settings, post_later
 from asapp.web.htmx import go_to
@@ -95,7 +95,7 @@ def erase(slug: str, number: str) -> ResponseReturnValue:
     typed = request.form.get("confirm_name", "")
     if clean_line(typed) != clean_line(user.name):
         return show_erase(partner, user, typed, {"confirm_name": f"Type {user.name}, exactly as it stands above."}), 422
-    erasing.erase_account(user, connect_settings(), actor())
+    erasure.erase_account(user, connect_settings(), actor())
     flash("Erased. What remains is what was done and when, without who it was.", "good")
     return go_to(url_for("advisors.index", slug=slug))
 

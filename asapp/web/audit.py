@@ -8,12 +8,12 @@ from urllib.parse import urlencode
 from flask import Blueprint, abort, flash, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from asapp import audit, audit_log
-from asapp.audit_log import GROUPS, SEARCH_MAX, Wanted
-from asapp.clock import utcnow
+from asapp.audit import entries, log
+from asapp.audit.log import GROUPS, SEARCH_MAX, Wanted
+from asapp.core.clock import utcnow
 from asapp.models import Action
-from asapp.partners import erasing, partners
-from asapp.partners.erasing import Guest
+from asapp.partners import erasure, partners
+from asapp.partners.erasure import Guest
 from asapp.web.access import actor, admin_required
 from asapp.web.files import csv_file
 from asapp.web.htmx import go_to
@@ -28,7 +28,7 @@ IDENTITY = "<int:identity_id>"
 @admin_required
 def index() -> ResponseReturnValue:
     wanted = wanted_by_query()
-    page = audit_log.find_page(wanted)
+    page = log.find_page(wanted)
     kept = as_query(wanted)
     return render_template(
         "audit/index.html",
@@ -47,8 +47,8 @@ def index() -> ResponseReturnValue:
 @admin_required
 def export_csv() -> ResponseReturnValue:
     wanted = wanted_by_query()
-    audit.note(Action.EXPORTED, actor(), None, file="audit log")
-    return csv_file(audit_log.iter_csv(wanted), f"audit-{utcnow():%Y-%m-%d}.csv")
+    entries.note(Action.EXPORTED, actor(), None, file="audit log")
+    return csv_file(log.iter_csv(wanted), f"audit-{utcnow():%Y-%m-%d}.csv")
 
 
 @blueprint.get(f"/{IDENTITY}/erase")
@@ -60,14 +60,14 @@ def ask_erase(identity_id: int) -> ResponseReturnValue:
 @blueprint.post(f"/{IDENTITY}/erase", endpoint="erase")
 @admin_required
 def erase(identity_id: int) -> ResponseReturnValue:
-    erasing.erase_guest(get_guest(identity_id), actor())
+    erasure.erase_guest(get_guest(identity_id), actor())
     flash("Erased. What remains is what was done and when, without who it was.", "good")
     return go_to(url_for("audit.index"))
 
 
 def get_guest(identity_id: int) -> Guest:
     """Somebody who came on a setup link. Who has an account is erased among the firm's advisors, or by command."""
-    return erasing.find_guest(identity_id) or abort(404)
+    return erasure.find_guest(identity_id) or abort(404)
 
 
 def wanted_by_query() -> Wanted:

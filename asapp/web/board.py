@@ -8,15 +8,15 @@ from datetime import timedelta
 from flask import Blueprint, abort, render_template, request
 from flask.typing import ResponseReturnValue
 
-from asapp import audit
 from asapp.alerts import alerts
 from asapp.alerts.alerts import OpenAlerts
-from asapp.clock import utcnow
-from asapp.extensions import db
+from asapp.audit import entries
+from asapp.connections.api_budget import Allowance
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
 from asapp.health import figures
 from asapp.models import Action, AlertKind, Partner
 from asapp.partners import board, partners
-from asapp.sync.allowance import Allowance
 from asapp.web.access import actor, admin_required
 from asapp.web.current import queues
 from asapp.web.files import csv_file
@@ -94,7 +94,7 @@ def export_csv() -> ResponseReturnValue:
     made = board.make_board(partner, utcnow())
     text = board.csv_of(made.attention if request.args.get("show") == ATTENTION else made.lines)
     name = f"board-{partner.slug}-{utcnow():%Y-%m-%d}.csv"
-    audit.note(Action.EXPORTED, actor(), partner, file="firm board")
+    entries.note(Action.EXPORTED, actor(), partner, file="firm board")
     return csv_file(text, name)
 
 

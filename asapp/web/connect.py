@@ -9,7 +9,7 @@ from __future__ import annotations
 from flask import Blueprint, make_response, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 
-from asapp.connections import connect, connections, pending
+from asapp.connections import connect, connections, switching
 from asapp.connections.connect import CallbackAnswer, LostState, Outcome
 from asapp.leads import outbox
 from asapp.partners import checks
@@ -98,9 +98,9 @@ def decide() -> ResponseReturnValue:
 @advisor_required
 def switch() -> ResponseReturnValue:
     user = person()
-    waiting = pending.find_pending(user)
+    waiting = switching.find_pending(user)
     if waiting is not None:
-        pending.switch(user, waiting, connect_settings(), actor())
+        switching.switch(user, waiting, connect_settings(), actor())
         ring_for_leads()
     return go_to(panel_url())
 
@@ -108,7 +108,7 @@ def switch() -> ResponseReturnValue:
 @blueprint.post(f"{PANEL}/keep")
 @advisor_required
 def keep() -> ResponseReturnValue:
-    pending.keep(person(), connect_settings())
+    switching.keep(person(), connect_settings())
     return go_to(panel_url())
 
 

@@ -13,23 +13,23 @@ from flask import (
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
-from asapp import audit
-from asapp.clock import utcnow
-from asapp.connections.causes import find_cause
+from asapp.audit import entries
 from asapp.connections.connections import find_current, find_latest
+from asapp.connections.live_questions import find_contact_of_account, open_way
 from asapp.contacts import export, lists, manual, queries, removal, why
-from asapp.contacts.asking import find_contact_of_account, open_way
-from asapp.contacts.fields import Details
+from asapp.contacts.form_fields import Details
 from asapp.contacts.queries import Line, Overview, Wanted
 from asapp.contacts.words import SOURCES, STATES, USUAL_ANSWERS, VERDICTS, reason_words, why_not_asked, words_of
-from asapp.extensions import limiter
-from asapp.fields import InvalidFields
+from asapp.core.clock import utcnow
+from asapp.core.forms import InvalidFields
 from asapp.models import Action, Connection, ContactList, Reason
+from asapp.panel.causes import find_cause
 from asapp.salesforce.errors import OurBug, SalesforceError
 from asapp.salesforce.hosts import is_salesforce_url, record_url
 from asapp.sync.runs import find_active_run
 from asapp.web.access import actor, advisor_required, safe_path
 from asapp.web.current import config, connect_settings, person, vault
+from asapp.web.extensions import limiter
 from asapp.web.files import csv_file
 from asapp.web.filters import counted
 from asapp.web.htmx import go_to, wants_part
@@ -117,7 +117,7 @@ def _emptiness(wanted: Wanted, overview: Overview) -> str:
 @advisor_required
 def export_csv() -> ResponseReturnValue:
     now = utcnow()
-    audit.note(Action.EXPORTED, actor(), None, file="contacts")
+    entries.note(Action.EXPORTED, actor(), None, file="contacts")
     return csv_file(export.iter_csv(current_user.id, now), f"contacts-{now:%Y-%m-%d}.csv")
 
 

@@ -7,12 +7,12 @@ from typing import cast
 from flask import current_app
 from flask_login import current_user
 
-from asapp import mail_outbox
-from asapp.connections.settings import ConnectSettings
-from asapp.jobs.queues import Queues
-from asapp.mail import Letter
+from asapp.accounts import mail_outbox
+from asapp.connections.org_access import ConnectSettings
+from asapp.core.mail import Letter
+from asapp.core.queues import Queues
+from asapp.core.vault import Vault
 from asapp.models import User
-from asapp.vault import Vault
 from config import Config
 
 

@@ -18,9 +18,10 @@ from werkzeug.exceptions import HTTPException, InternalServerError, TooManyReque
 
 from asapp.accounts.attempts import TooMany
 from asapp.accounts.passwords import Busy
-from asapp.database import is_read_only
-from asapp.extensions import db, limiter
+from asapp.core.database import is_read_only
+from asapp.core.extensions import db
 from asapp.web.access import PUBLIC_ENDPOINTS, ask_to_log_in
+from asapp.web.extensions import limiter
 from asapp.web.filters import counted
 from asapp.web.htmx import wants_part
 from asapp.web.request_log import request_id

@@ -1,8 +1,7 @@
-"""Extensions that only pages and commands need; import them from asapp.extensions."""
+"""Extensions that only pages and commands need; import them from asapp.core.extensions."""
 
 from __future__ import annotations
 
-from flask import request
 from flask_limiter import Limiter
 from flask_login import LoginManager
 from flask_migrate import Migrate
@@ -14,9 +13,3 @@ migrate = Migrate()
 login_manager = LoginManager()
 csrf = CSRFProtect()
 limiter = Limiter(key_func=client_network, headers_enabled=True, in_memory_fallback_enabled=True)
-
-
-@limiter.request_filter
-def asks_for_progress() -> bool:
-    """No limit is set for it, and to look for one would cost a twentieth of the answer that is asked for most."""
-    return request.endpoint == "integrations.salesforce"

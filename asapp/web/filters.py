@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from flask import Flask
 from markupsafe import Markup, escape
 
-from asapp.clock import utcnow
+from asapp.core.clock import utcnow
 
 SUPPORT_ADDRESS = "as_support@broadridge.com"
 DAYS_THAT_ARE_COUNTED = 14

@@ -23,12 +23,14 @@ from flask import (
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
-from asapp import audit
-from asapp.connections import ahead, connections, receipts
-from asapp.connections.look import count_held_of, find_progress, find_reconnect, look
-from asapp.connections.panel import Panel, PanelState
+from asapp.audit import entries
+from asapp.connections import connections
 from asapp.models import Action, Connection, RunTrigger
-from asapp.sync import books, departures, runs
+from asapp.panel import balance, receipts
+from asapp.panel import preview as ahead
+from asapp.panel.load import count_held_of, find_progress, find_reconnect, look
+from asapp.panel.panel import Panel, PanelState
+from asapp.sync import departures, runs
 from asapp.web.access import actor, advisor_required
 from asapp.web.current import config, connect_settings, person, queues
 from asapp.web.files import csv_file
@@ -148,7 +150,7 @@ def held_csv() -> ResponseReturnValue:
     connection = connections.find_current(person())
     if connection is None:
         abort(404)
-    audit.note(Action.EXPORTED, actor(), connection, file="held")
+    entries.note(Action.EXPORTED, actor(), connection, file="held")
     return csv_file(receipts.leaving_csv(connection.id), "held-contacts.csv")
 
 
@@ -179,7 +181,7 @@ def shown(panel: Panel, part: str | None = None) -> dict[str, Any]:
     if connection is None or panel.state == PanelState.SYNCING:
         return names
     if panel.is_connected:
-        names["books"] = books.balance(connection)
+        names["books"] = balance.balance(connection)
     names["recent"] = runs.history(connections.all_ids_of(person()), limit=RECENT_RUNS)
     if panel.is_connected and panel.run is None:
         names["is_odd_one_out"] = connections.is_odd_one_out(connection)

@@ -10,13 +10,14 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from markupsafe import Markup, escape
 
-from asapp import audit
-from asapp.clock import utcnow
+from asapp.audit import entries
 from asapp.connections.connections import find_latest
 from asapp.contacts import queries as contact_queries
-from asapp.fields import InvalidFields
-from asapp.leads import actions, consent, outbox, pages, queries, words
+from asapp.core.clock import utcnow
+from asapp.core.forms import InvalidFields
+from asapp.leads import consent, decisions, outbox, queries, sign_up_page
 from asapp.leads.queries import Line, Wanted
+from asapp.messages import leads
 from asapp.models import Action, Contact, ContactSource, Lead, OptInPage
 from asapp.salesforce.hosts import is_salesforce_url, record_url
 from asapp.web.access import actor, advisor_required
@@ -37,7 +38,7 @@ ERASED = "Erased. What remains is that somebody agreed and when, without who it 
 @blueprint.get("")
 @advisor_required
 def index() -> ResponseReturnValue:
-    page = pages.get_page(current_user)
+    page = sign_up_page.get_page(current_user)
     now = utcnow()
     wanted = wanted_by(request.args)
     found = queries.find_page(current_user, wanted, now)
@@ -52,12 +53,12 @@ def index() -> ResponseReturnValue:
         address=address_of(page),
         snippet=snippet_of(page),
         code=qr_inline(page),
-        hold=words.HOLDS[hold] if hold else None,
+        hold=leads.HOLDS[hold] if hold else None,
         waiting=queries.count_waiting(current_user.id),
         to_act_on=queries.find_to_act_on(current_user, now),
         asking_again=queries.find_asking_again(current_user.id),
-        trouble=words.trouble_of(connection.leads_trouble, connection.partner.opt_out_field) if connection else None,
-        encryption=words.EMAIL_ENCRYPTED if connection and connection.email_encrypted else None,
+        trouble=leads.trouble_of(connection.leads_trouble, connection.partner.opt_out_field) if connection else None,
+        encryption=leads.EMAIL_ENCRYPTED if connection and connection.email_encrypted else None,
         is_part=wants_part(),
     )
 
@@ -65,10 +66,10 @@ def index() -> ResponseReturnValue:
 @blueprint.context_processor
 def names() -> dict[str, object]:
     return {
-        "labels": words.LABELS,
-        "tones": words.TONES,
-        "refusal_of": words.refusal_of,
-        "is_refused": words.is_refused,
+        "labels": leads.LABELS,
+        "tones": leads.TONES,
+        "refusal_of": leads.refusal_of,
+        "is_refused": leads.is_refused,
     }
 
 
@@ -76,7 +77,7 @@ def wanted_by(values: dict[str, str]) -> Wanted:
     state, page = values.get("state", ""), values.get("page", "")
     return Wanted(
         search=" ".join(values.get("q", "").split())[: queries.SEARCH_MAX],
-        state=state if state in words.LABELS else "",
+        state=state if state in leads.LABELS else "",
         page=whole_number(page, LAST_PAGE) or 1,
     )
 
@@ -86,7 +87,7 @@ def wanted_by(values: dict[str, str]) -> Wanted:
 def export_csv() -> ResponseReturnValue:
     now = utcnow()
     hold = queries.hold_of(current_user, now)
-    audit.note(Action.EXPORTED, actor(), None, file="leads")
+    entries.note(Action.EXPORTED, actor(), None, file="leads")
     return csv_file(queries.iter_csv(current_user.id, hold), f"leads-{now:%Y-%m-%d}.csv")
 
 
@@ -97,7 +98,7 @@ def export_csv() -> ResponseReturnValue:
 @advisor_required
 def retry() -> ResponseReturnValue:
     """Send one refused lead again, or all of them."""
-    count = actions.retry_all(current_user.id) if request.form.get("all") == "1" else int(actions.retry(get_lead()))
+    count = decisions.retry_all(current_user.id) if request.form.get("all") == "1" else int(decisions.retry(get_lead()))
     if count:
         enqueue()
         flash(sent_words(f"{counted(count, 'lead')} on the way again."), "good")
@@ -112,9 +113,9 @@ def check() -> ResponseReturnValue:
     """The advisor has looked in Salesforce."""
     lead = get_lead()
     if request.form.get("do") == "there":
-        if actions.is_there(lead):
+        if decisions.is_there(lead):
             flash("Noted as sent. As nobody can see whether this person opts out, nothing is written to them.", "good")
-    elif actions.send_after_all(lead):
+    elif decisions.send_after_all(lead):
         enqueue()
         flash(sent_words("On the way."), "good")
     return go_to(url_for("leads.index"))
@@ -123,7 +124,7 @@ def check() -> ResponseReturnValue:
 @blueprint.post("/noted")
 @advisor_required
 def noted() -> ResponseReturnValue:
-    actions.take_note(current_user.id, [text[:36] for text in request.form.getlist("lead")[: queries.NEWS_MAX]])
+    decisions.take_note(current_user.id, [text[:36] for text in request.form.getlist("lead")[: queries.NEWS_MAX]])
     return go_to(url_for("leads.index"))
 
 
@@ -131,7 +132,7 @@ def noted() -> ResponseReturnValue:
 @advisor_required
 def send_reviewed() -> ResponseReturnValue:
     """The advisor has looked at those who wait: they go out."""
-    count = actions.send_reviewed(person())
+    count = decisions.send_reviewed(person())
     if count:
         enqueue()
         flash(sent_words(f"{counted(count, 'lead')} on the way."), "good")
@@ -160,8 +161,8 @@ def enqueue() -> None:
 @blueprint.get("/page")
 @advisor_required
 def edit_page() -> ResponseReturnValue:
-    page = pages.get_page(current_user)
-    text = pages.current_text(current_user.id)
+    page = sign_up_page.get_page(current_user)
+    text = sign_up_page.current_text(current_user.id)
     stored = {"frame_hosts": page.frame_hosts, "daily_limit": str(page.daily_limit)}
     return page_form(page, {"heading": text.heading, "words": text.words, **stored})
 
@@ -169,11 +170,11 @@ def edit_page() -> ResponseReturnValue:
 @blueprint.post("/page", endpoint="save_page")
 @advisor_required
 def save_page() -> ResponseReturnValue:
-    page = pages.get_page(current_user)
+    page = sign_up_page.get_page(current_user)
     typed = {name: request.form.get(name, "") for name in ("heading", "words", "frame_hosts")}
     typed["daily_limit"] = request.form.get("daily_limit", str(page.daily_limit))
     try:
-        text = pages.save_page(page, **typed)
+        text = sign_up_page.save_page(page, **typed)
     except InvalidFields as refusal:
         return page_form(page, typed, refusal.errors), 422
     flash(f"Saved. Your page shows version {text.version} of its words.", "good")
@@ -184,12 +185,12 @@ def save_page() -> ResponseReturnValue:
 @advisor_required
 def pause_page() -> ResponseReturnValue:
     """Pause the sign-up page, or take sign-ups again."""
-    page = pages.get_page(person())
+    page = sign_up_page.get_page(person())
     if request.form.get("do") == "resume":
-        pages.resume(page)
+        sign_up_page.resume(page)
         flash("Your sign-up page takes sign-ups again.", "good")
     else:
-        pages.pause(page)
+        sign_up_page.pause(page)
         flash("Your sign-up page is paused. It says that sign-ups are closed at the moment.", "good")
     return go_to(url_for("leads.index"))
 
@@ -201,14 +202,14 @@ def page_form(page: OptInPage, typed: dict[str, str], errors: dict[str, str] | N
         address=address_of(page),
         typed=typed,
         errors=errors or {},
-        texts=pages.all_texts(current_user.id),
+        texts=sign_up_page.all_texts(current_user.id),
     )
 
 
 @blueprint.get("/code.svg", endpoint="code")
 @advisor_required
 def qr_file() -> ResponseReturnValue:
-    page = pages.get_page(current_user)
+    page = sign_up_page.get_page(current_user)
     buffer = io.BytesIO()
     segno.make(address_of(page), error="m").save(buffer, kind="svg", scale=QR_SCALE, border=4, light="#fff")
     return as_file(Response(buffer.getvalue(), mimetype="image/svg+xml"), f"{page.slug}.svg")
@@ -240,8 +241,8 @@ def consent_history(contact: Contact) -> list[consent.Moment]:
 
 
 @blueprint.app_template_global()
-def event_words(moment: consent.Moment) -> words.EventWords:
-    return words.EVENTS[moment.event.kind, moment.event.source]
+def event_words(moment: consent.Moment) -> leads.EventWords:
+    return leads.EVENTS[moment.event.kind, moment.event.source]
 
 
 @blueprint.get(f"/consent/{CONTACT}.csv", endpoint="consent")
@@ -251,7 +252,7 @@ def consent_csv(contact_id: int) -> ResponseReturnValue:
     moments = consent.history_of_contact(current_user.id, contact.id)
     if not moments:
         abort(404)
-    audit.note(Action.EXPORTED, actor(), contact, file="consent")
+    entries.note(Action.EXPORTED, actor(), contact, file="consent")
     return csv_file(consent.csv_of(moments), f"consent-{contact.id}.csv")
 
 
@@ -271,7 +272,7 @@ def confirm_erase(contact_id: int) -> ResponseReturnValue:
 @blueprint.post(f"/erase/{CONTACT}", endpoint="erase")
 @advisor_required
 def erase(contact_id: int) -> ResponseReturnValue:
-    actions.erase(current_user.id, get_erasable(contact_id), actor())
+    decisions.erase(current_user.id, get_erasable(contact_id), actor())
     flash(ERASED, "good")
     return go_to(url_for("contacts.index"))
 
@@ -293,7 +294,7 @@ def show_person() -> ResponseReturnValue:
 def person_consent_csv() -> ResponseReturnValue:
     lead = get_lead()
     moments = consent.history_of_lead(lead)
-    audit.note(Action.EXPORTED, actor(), None, file="consent")
+    entries.note(Action.EXPORTED, actor(), None, file="consent")
     return csv_file(consent.csv_of(moments), f"consent-{lead.public_id}.csv")
 
 
@@ -313,7 +314,7 @@ def confirm_erase_person() -> ResponseReturnValue:
 @blueprint.post("/person/erase", endpoint="erase_person")
 @advisor_required
 def erase_person() -> ResponseReturnValue:
-    actions.erase_lead(get_lead(), actor())
+    decisions.erase_lead(get_lead(), actor())
     flash(ERASED, "good")
     return go_to(url_for("leads.index"))
 

@@ -6,9 +6,9 @@ from flask import Blueprint, abort, flash, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
-from asapp.clock import utcnow
 from asapp.contacts import lists, queries
-from asapp.fields import InvalidFields
+from asapp.core.clock import utcnow
+from asapp.core.forms import InvalidFields
 from asapp.models import ContactList
 from asapp.web.access import advisor_required
 from asapp.web.htmx import go_to

@@ -17,15 +17,16 @@ from itsdangerous import BadSignature, URLSafeSerializer
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import NotFound
 
-from asapp.database import reading, writing
-from asapp.extensions import csrf, db, limiter
-from asapp.fields import InvalidFields
-from asapp.leads import outbox, pages
-from asapp.leads.fields import Typed
+from asapp.core.database import reading, writing
+from asapp.core.extensions import db
+from asapp.core.forms import InvalidFields
+from asapp.leads import outbox, sign_up_page
+from asapp.leads.form_fields import Typed
 from asapp.leads.sign_up import FirmChanged, FormUsedUp, Seen, sign_up
 from asapp.models import ConsentText, OptInPage
 from asapp.web import errors as error_pages
 from asapp.web.current import config, queues, vault
+from asapp.web.extensions import csrf, limiter
 from asapp.web.headers import content_policy
 from asapp.web.networks import client_address, client_network
 
@@ -65,7 +66,7 @@ def show(slug: str) -> ResponseReturnValue:
     page = get_page(slug)
     if page.is_paused:
         return framed(page, make_response(render_template("optin/closed.html", page=page)))
-    return form(page, pages.current_text(page.user_id), Typed())
+    return form(page, sign_up_page.current_text(page.user_id), Typed())
 
 
 @blueprint.post("/<slug>", endpoint="sign_up")
@@ -90,7 +91,7 @@ def form_to_wait_with() -> Response:
     with reading():
         page = get_page((request.view_args or {})["slug"])
         token, text = shown_before(page)
-        text = text or pages.current_text(page.user_id)
+        text = text or sign_up_page.current_text(page.user_id)
         return form(page, text, typed_now(), token, again=TOO_MANY, status=HTTPStatus.TOO_MANY_REQUESTS)
 
 
@@ -106,7 +107,7 @@ def typed_now() -> Typed:
 def shown_before(page: OptInPage) -> tuple[Token | None, ConsentText | None]:
     """Return the token of the form that was sent and the words that it showed; None for what isn't this page's."""
     token = read_token(request.form.get("csrf_token", ""), page.slug)
-    text = pages.find_text(page.user_id, token.text_id) if token else None
+    text = sign_up_page.find_text(page.user_id, token.text_id) if token else None
     return (token, text) if text else (None, None)
 
 
@@ -116,7 +117,7 @@ def take_form(page: OptInPage) -> ResponseReturnValue:
     typed = typed_now()
     token, text = shown_before(page)
     if token is None or text is None or token.age_s > MOST_AGE_S or is_of_earlier_firm(page, token):
-        return form(page, pages.current_text(page.user_id), typed, again=CLOSED if page.is_paused else TOO_OLD)
+        return form(page, sign_up_page.current_text(page.user_id), typed, again=CLOSED if page.is_paused else TOO_OLD)
     if was_opened_while_paused(page, token):
         return form(page, text, typed, token, again=CLOSED)
     if token.age_s < LEAST_AGE_S:
@@ -127,7 +128,7 @@ def take_form(page: OptInPage) -> ResponseReturnValue:
     except InvalidFields as refusal:
         return form(page, text, typed, token, errors=refusal.errors)
     except FirmChanged:
-        return form(page, pages.current_text(user_id), typed, again=TOO_OLD)
+        return form(page, sign_up_page.current_text(user_id), typed, again=TOO_OLD)
     except FormUsedUp:
         return form(page, text, typed, again=USED_UP)  # the words that one has ticked, with a fresh token
     with writing():
@@ -153,7 +154,7 @@ def was_opened_while_paused(page: OptInPage, token: Token) -> bool:
 
 
 def get_page(slug: str) -> OptInPage:
-    page = pages.find_page(slug) or abort(404)
+    page = sign_up_page.find_page(slug) or abort(404)
     remember_frames(slug, page.frame_hosts)
     return page
 
@@ -221,7 +222,7 @@ def frames_of(slug: str) -> str:
         try:
             with reading():
                 db.session.rollback()
-                return pages.find_frame_hosts(slug)
+                return sign_up_page.find_frame_hosts(slug)
         except SQLAlchemyError:
             return ""
     return known_frames().get(slug, "")

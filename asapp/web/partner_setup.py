@@ -10,16 +10,16 @@ from typing import Any
 from flask import Blueprint, Response, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from asapp import mail
 from asapp.accounts import advisors
 from asapp.accounts.links import LinkIsGone
-from asapp.clock import utcnow
-from asapp.extensions import limiter
-from asapp.fields import InvalidFields
+from asapp.core import mail
+from asapp.core.clock import utcnow
+from asapp.core.forms import InvalidFields
 from asapp.models import Partner, SetupLink
-from asapp.partners import handoff
+from asapp.partners import setup_link
 from asapp.partners.partners import AppDetails
 from asapp.web.current import config, connect_settings, post_later
+from asapp.web.extensions import limiter
 from asapp.web.partners import becomes
 
 blueprint = Blueprint("partner_setup", __name__, url_prefix="/partner-setup")
@@ -77,7 +77,7 @@ def enter(token: str) -> ResponseReturnValue:
         return show_keys(token, partner, entered)
     link_name = link.name
     try:
-        attempt = handoff.enter_app(link, partner, entered, connect_settings(), request.remote_addr or "")
+        attempt = setup_link.enter_app(link, partner, entered, connect_settings(), request.remote_addr or "")
     except InvalidFields as refusal:
         return show_keys(token, partner, entered, errors=refusal.errors), 422
     except LinkIsGone:
@@ -97,7 +97,7 @@ def enter(token: str) -> ResponseReturnValue:
 
 def look_up(token: str) -> tuple[SetupLink | None, Partner | None, int]:
     """Return link and partner where the link is open; else None and the status to answer with."""
-    found = handoff.find_link(token)
+    found = setup_link.find_link(token)
     if found is None:
         return None, None, NOT_FOUND
     link, partner = found
@@ -106,7 +106,7 @@ def look_up(token: str) -> tuple[SetupLink | None, Partner | None, int]:
 
 def closed(token: str, status: int) -> ResponseReturnValue:
     """Say how it ended, and nothing more."""
-    found = handoff.find_link(token)
+    found = setup_link.find_link(token)
     link = found[0] if found is not None else None
     return render_template("partner_setup/closed.html", link=link), status
 
@@ -124,12 +124,12 @@ def show_keys(token: str, partner: Partner, entered: AppDetails, **names: Any) -
 
 
 def sender_of(link: SetupLink) -> str:
-    sender = handoff.sender_of(link)
+    sender = setup_link.sender_of(link)
     return f"{sender.name} of AdvisorStream" if sender else "AdvisorStream"
 
 
 def tell_sender(link: SetupLink, partner: Partner) -> None:
-    sender = handoff.sender_of(link)
+    sender = setup_link.sender_of(link)
     if sender is not None and sender.is_active:
         url = f"{config().public_url}{url_for('partners.show', slug=partner.slug)}"
         names = {"name": sender.name, "firm": partner.name, "admin": link.name, "url": url}

@@ -10,15 +10,15 @@ from typing import Any
 from flask import Blueprint, abort, flash, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from asapp import mail
 from asapp.accounts import advisors
-from asapp.fields import InvalidFields, clean_line
+from asapp.core import mail
+from asapp.core.forms import InvalidFields, clean_line
 from asapp.models import Partner
-from asapp.partners import checks, ending, handoff, partners
+from asapp.partners import checks, offboarding, partners, setup_link
 from asapp.partners.checks import Checklist
-from asapp.partners.ending import GivenBack
-from asapp.partners.handoff import Recipient
+from asapp.partners.offboarding import GivenBack
 from asapp.partners.partners import PartnerDetails
+from asapp.partners.setup_link import Recipient
 from asapp.salesforce.hosts import NotSalesforce, is_sandbox
 from asapp.web.access import actor, admin_required
 from asapp.web.current import config, connect_settings, person, post_later, vault
@@ -122,7 +122,7 @@ def enable(slug: str) -> ResponseReturnValue:
 def disable(slug: str) -> ResponseReturnValue:
     partner = get_partner(slug)
     name, was_enabled, revoke = partner.name, partner.is_enabled, request.form.get("tokens") == "revoke"
-    given_back = ending.disable(partner, revoke, connect_settings(), actor())
+    given_back = offboarding.disable(partner, revoke, connect_settings(), actor())
     flash(f"{name} is disabled. Nothing of it was deleted.{words_of_revoking(given_back)}", "good")
     if was_enabled:
         told = get_partner(slug)
@@ -148,7 +148,7 @@ def delete(slug: str) -> ResponseReturnValue:
     name, typed = partner.name, request.form.get("confirm_name", "")
     if clean_line(typed) != clean_line(name):
         return show_delete(partner, typed, {"confirm_name": f"Type {name}, exactly as it stands above."}), 422
-    given_back = ending.delete_partner(partner, connect_settings(), actor())
+    given_back = offboarding.delete_partner(partner, connect_settings(), actor())
     flash(f"{name} is deleted, with everything of it.{words_of_revoking(given_back)}", "good")
     return go_to(url_for("partners.index"))
 
@@ -159,7 +159,7 @@ def send_link(slug: str) -> ResponseReturnValue:
     partner = get_partner(slug)
     recipient = Recipient(request.form.get("admin_name", ""), request.form.get("admin_email", ""))
     try:
-        link, token = handoff.make_link(partner, recipient, person(), actor())
+        link, token = setup_link.make_link(partner, recipient, person(), actor())
     except InvalidFields as refusal:
         return show_form(get_partner(slug), details_of(partner), refusal.errors, recipient), 422
     url = f"{config().public_url}{url_for('partner_setup.guide', token=token)}"
@@ -178,7 +178,7 @@ def send_link(slug: str) -> ResponseReturnValue:
 @blueprint.post("/<slug>/setup-link/revoke", endpoint="revoke_link")
 @admin_required
 def revoke_link(slug: str) -> ResponseReturnValue:
-    handoff.revoke_link(get_partner(slug), actor())
+    setup_link.revoke_link(get_partner(slug), actor())
     flash("The setup link no longer works.", "good")
     return go_to(url_for("partners.show", slug=slug))
 
@@ -242,7 +242,7 @@ def show_form(
         is_sandbox=partner is not None and is_sandbox(partner.salesforce_url),
         checklist=checks.checklist(partner) if partner else None,
         advisors=advisors.list_advisors(partner) if partner else (),
-        link=handoff.latest_link(partner) if partner else None,
+        link=setup_link.latest_link(partner) if partner else None,
         recipient=recipient,
     )
 

@@ -18,11 +18,11 @@ from flask_login import login_user
 
 from asapp.accounts import links
 from asapp.accounts.links import LinkIsGone
-from asapp.extensions import limiter
-from asapp.fields import InvalidFields
+from asapp.core.forms import InvalidFields
 from asapp.web.access import actor
 from asapp.web.current import queues, vault
 from asapp.web.devices import origin_of, remember_device
+from asapp.web.extensions import limiter
 from asapp.web.navigation import home_of_current_user
 
 blueprint = Blueprint("passwords", __name__, url_prefix="/password")

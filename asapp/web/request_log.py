@@ -9,7 +9,7 @@ from types import TracebackType
 
 from flask import Flask, Response, g, request, session
 
-from asapp.logs import about
+from asapp.core.logs import about
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from asapp.contacts.status import NO_EMAIL
 from asapp.contacts.words import REASONS
 from asapp.models import Reason, RunTrigger, SyncRun
-from asapp.sync.classes import SWITCHED_OFF, Also, Skipped
+from asapp.sync.row_rules import SWITCHED_OFF, Also, Skipped
 
 SKIPPED: dict[str, str] = {
     Skipped.OPTED_OUT: "opted out of email",

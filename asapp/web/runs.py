@@ -5,10 +5,11 @@ from __future__ import annotations
 from flask import Blueprint, abort, render_template, request
 from flask.typing import ResponseReturnValue
 
-from asapp import audit
-from asapp.connections import connections, receipts
-from asapp.connections.look import explain_run
+from asapp.audit import entries
+from asapp.connections import connections
 from asapp.models import Action, SyncRun
+from asapp.panel import receipts
+from asapp.panel.load import explain_run
 from asapp.sync import runs
 from asapp.web import run_figures
 from asapp.web.access import actor, advisor_required
@@ -49,7 +50,7 @@ def receipt(run_id: int) -> ResponseReturnValue:
 @advisor_required
 def receipt_csv(run_id: int) -> ResponseReturnValue:
     run = get_run(run_id)
-    audit.note(Action.EXPORTED, actor(), run.connection, file="receipt", run=run.id)
+    entries.note(Action.EXPORTED, actor(), run.connection, file="receipt", run=run.id)
     return csv_file(receipts.iter_csv(run_id), f"sync-{run_id}.csv")
 
 

@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user, login_user
 
 from asapp.accounts import attempts, users
-from asapp.fields import InvalidFields
+from asapp.core.forms import InvalidFields
 from asapp.web.access import actor
 from asapp.web.devices import remember_device
 from asapp.web.htmx import go_to

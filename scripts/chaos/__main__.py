@@ -28,8 +28,8 @@ from flask_migrate import upgrade
 
 from asapp import create_app
 from asapp.accounts import users
-from asapp.extensions import db
-from asapp.leads import pages
+from asapp.core.extensions import db
+from asapp.leads import sign_up_page
 from asapp.models import Role
 from asapp.partners import partners
 from asapp.partners.partners import PartnerDetails
@@ -120,7 +120,7 @@ class Campaign:
             org.users.add(salesforce_user)
             email = f"advisor{number}@firm{org.number}.example"
             user = users.create_user(email, name, PASSWORD, Role.ADVISOR, partner)
-            page = pages.get_page(user)
+            page = sign_up_page.get_page(user)
             where = (org, salesforce_user, username, self.house.url, self.flights)
             self.advisors.append(Advisor(len(self.advisors), user.id, email, page.slug, *where))
         editor = Editor(org, sorted(org.users), rng)

@@ -118,7 +118,7 @@ class House:
             PYTHONUNBUFFERED="1",
         )
         for number, url in enumerate(self.org_urls):
-            command = [sys.executable, "-m", "asapp.simulator", "--seed", "empty", "--port", url.rpartition(":")[2]]
+            command = [sys.executable, "-m", "orgsim", "--seed", "empty", "--port", url.rpartition(":")[2]]
             command += [
                 "--number",
                 str(number),

@@ -1,4 +1,4 @@
-"""An org of the campaign, driven from outside by its control address (asapp/simulator/__init__.py)."""
+"""An org of the campaign, driven from outside by its control address (orgsim/__init__.py)."""
 
 from __future__ import annotations
 

@@ -15,13 +15,13 @@ import redis
 from flask import Flask
 from sqlalchemy import func, select
 
-from asapp.clock import utcnow
 from asapp.contacts.status import contact_rows, is_shown, reason_of
-from asapp.extensions import db
-from asapp.jobs.queues import LEADS_QUEUE, MAILS_QUEUE, SYNC_QUEUE
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
+from asapp.core.queues import LEADS_QUEUE, MAILS_QUEUE, SYNC_QUEUE
 from asapp.models import Connection, Contact, Lead, LedgerEntry, SyncRun
 from asapp.models.lead import IN_SALESFORCE, LeadState
-from asapp.sync import books
+from asapp.panel import balance as books
 from scripts.chaos.house import House
 from scripts.chaos.org import Org
 from scripts.chaos.people import Advisor, SignedUp

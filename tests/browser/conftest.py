@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from asapp.simulator import Org, start
+from orgsim import Org, start
 from tests.browser.house import Firm, House
 from tests.browser.looking import Htmx, serve_htmx, watch
 from tests.conftest import make_config

@@ -19,13 +19,13 @@ from flask import Flask
 from sqlalchemy import select
 
 from asapp import create_app
-from asapp.database import writing
-from asapp.extensions import db
-from asapp.jobs.queues import Queues
+from asapp.core.database import writing
+from asapp.core.extensions import db
+from asapp.core.queues import Queues
 from asapp.models import Connection, RunTrigger, SyncRun, User
-from asapp.simulator import Org, Running
 from asapp.sync import runs
 from config import Config
+from orgsim import Org, Running
 from tests.conftest import settings_of
 from tests.factories import make_admin, make_advisor, make_connection, make_partner
 from tests.processes import ROOT, wait_for

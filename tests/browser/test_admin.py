@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
-from asapp.extensions import db
+from asapp.core.extensions import db
 from asapp.models import User
 from tests.browser.conftest import OpenPage
 from tests.browser.house import Firm, House

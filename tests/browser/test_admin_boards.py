@@ -7,11 +7,11 @@ from datetime import timedelta
 import pytest
 from playwright.sync_api import expect
 
-from asapp import audit
 from asapp.alerts import alerts
-from asapp.audit import person
-from asapp.clock import utcnow
-from asapp.extensions import db
+from asapp.audit import entries
+from asapp.audit.entries import person
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
 from asapp.models import Action, ApiUsage
 from tests.browser.conftest import OpenPage
 from tests.browser.house import House
@@ -61,8 +61,8 @@ def test_the_audit_log(house: House, open_page: OpenPage) -> None:
         firm = make_partner("Logged Wealth")
         alice = make_advisor(firm, "Alice Logged")
         for number in range(60):
-            audit.note(Action.EXPORTED, person(alice, f"203.0.113.{number}"), firm, file="contacts")
-        audit.record(Action.PARTNER_CHANGED, person(alice, "2001:db8::7"), firm, sync_interval_minutes=[120, 60])
+            entries.note(Action.EXPORTED, person(alice, f"203.0.113.{number}"), firm, file="contacts")
+        entries.record(Action.PARTNER_CHANGED, person(alice, "2001:db8::7"), firm, sync_interval_minutes=[120, 60])
         db.session.commit()
     page = open_page(house, house.make_admin())
     page.goto(f"{house.url}/admin/audit")

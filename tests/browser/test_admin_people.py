@@ -7,12 +7,12 @@ from datetime import timedelta
 import pytest
 from playwright.sync_api import expect
 
-from asapp import audit
-from asapp.clock import utcnow
-from asapp.extensions import db
+from asapp.audit import entries
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
 from asapp.models import Action, Partner, User
-from asapp.partners import handoff
-from asapp.partners.handoff import Recipient
+from asapp.partners import setup_link
+from asapp.partners.setup_link import Recipient
 from tests.browser.conftest import OpenPage
 from tests.browser.house import Firm, House
 from tests.browser.looking import Htmx, follow, inspect
@@ -108,8 +108,8 @@ def test_checks_that_are_red(firm: Firm, open_page: OpenPage) -> None:
 def test_links_that_have_ended_say_so_and_nothing_more(house: House, open_page: OpenPage) -> None:
     with house.rows():
         partner, ada = make_partner("Lapsed Links"), make_admin()
-        revoked = handoff.make_link(partner, Recipient("Sam", "sam@firm.example"), ada)[1]
-        link, expired = handoff.make_link(partner, Recipient("Sam", "sam@firm.example"), ada)
+        revoked = setup_link.make_link(partner, Recipient("Sam", "sam@firm.example"), ada)[1]
+        link, expired = setup_link.make_link(partner, Recipient("Sam", "sam@firm.example"), ada)
         link.expires_at = utcnow() - timedelta(minutes=1)
         db.session.commit()
     page = open_page(house, is_logged_in=False)
@@ -132,7 +132,9 @@ def test_links_that_have_ended_say_so_and_nothing_more(house: House, open_page: 
 def test_a_salesforce_admin_is_erased_from_the_audit_log(house: House, open_page: OpenPage) -> None:
     with house.rows():
         partner: Partner = make_partner("Guest House")
-        audit.note(Action.SECRET_REPLACED, audit.by_link(partner, "Sam Gast", "sam@gast.example", "192.0.2.5"), partner)
+        entries.note(
+            Action.SECRET_REPLACED, entries.by_link(partner, "Sam Gast", "sam@gast.example", "192.0.2.5"), partner
+        )
     page = open_page(house, house.make_admin())
     page.goto(f"{house.url}/admin/audit?q=gast.example")
     inspect(page, "audit-guest")

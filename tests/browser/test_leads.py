@@ -10,9 +10,9 @@ import pytest
 from playwright.sync_api import Page, expect
 from werkzeug.serving import make_server
 
-from asapp.clock import utcnow
-from asapp.extensions import db
-from asapp.leads import consent, pages
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
+from asapp.leads import consent, sign_up_page
 from asapp.models import ConsentKind, ConsentSource, Contact, Lead, LeadState, Unfollowed, User
 from tests.browser.conftest import OpenPage
 from tests.browser.house import Firm
@@ -157,7 +157,7 @@ def test_the_form_works_in_a_frame_of_a_site_that_the_advisor_named(
     address, shown = own_site
     with firm.house.rows():
         page_of = make_page(db.session.get_one(User, firm.advisor_id))
-        pages.save_page(page_of, "Money matters", "Yes, write to me.", address)
+        sign_up_page.save_page(page_of, "Money matters", "Yes, write to me.", address)
     page, visitor = open_page(firm), open_page(firm, is_logged_in=False)
     page.goto(firm.url("/leads"))
     snippet = page.locator("#snippet").input_value()

@@ -15,12 +15,12 @@ from sqlalchemy import select, update
 from werkzeug.serving import make_server
 
 from asapp import create_app
-from asapp.clock import utcnow
-from asapp.extensions import db
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
 from asapp.models import Connection, SyncRun, User
-from asapp.simulator.org import Org
-from asapp.simulator.server import Running
-from asapp.simulator.server import start as start_org
+from orgsim.org import Org
+from orgsim.server import Running
+from orgsim.server import start as start_org
 from tests.browser.test_loader import wait_for_htmx
 from tests.conftest import NOWHERE_REDIS_URL, make_config
 from tests.factories import make_advisor, make_connection, make_partner, make_run

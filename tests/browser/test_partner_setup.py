@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pytest
 from playwright.sync_api import Page, expect
 
-from asapp.simulator import Org, Running, start
+from orgsim import Org, Running, start
 from tests.browser.conftest import OpenPage
 from tests.browser.house import House
 from tests.browser.looking import Htmx, inspect

@@ -12,11 +12,11 @@ import pytest
 from playwright.sync_api import Error, Page, Route, expect
 from sqlalchemy import update
 
-from asapp.clock import utcnow
-from asapp.extensions import db
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
 from asapp.models import RunStatus, SyncRun
-from asapp.simulator import Org, start
 from asapp.sync.dispatch import dispatch
+from orgsim import Org, start
 from tests.browser.conftest import OpenPage
 from tests.browser.house import KEY, Firm, House
 from tests.browser.looking import Htmx, inspect

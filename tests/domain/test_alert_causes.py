@@ -9,21 +9,21 @@ import pytest
 from flask import Flask
 from sqlalchemy import update
 
-from asapp.alerts import alerts, mails
-from asapp.clock import utcnow
-from asapp.connections.look import explain_run
+from asapp.alerts import alerts, mail_delivery
 from asapp.connections.tokens import StoredTokens
 from asapp.contacts import removal
-from asapp.database import writing
-from asapp.extensions import db
-from asapp.fixed_by import FixedBy
-from asapp.leads import actions, pages
-from asapp.mail import Fate, Letter
+from asapp.core.clock import utcnow
+from asapp.core.database import writing
+from asapp.core.extensions import db
+from asapp.core.mail import Fate, Letter
+from asapp.leads import decisions, sign_up_page
+from asapp.messages.fixed_by import FixedBy
 from asapp.models import AlertMail, Connection, Lead, LeadState, Partner, PartnerCheck, User
+from asapp.panel.load import explain_run
 from asapp.partners import checks
 from asapp.salesforce.errors import Misconfigured
-from asapp.simulator import Answer, Running
 from asapp.sync.meter import count_call
+from orgsim import Answer, Running
 from tests.connecting import KEY as DESK_KEY
 from tests.connecting import Desk
 from tests.factories import make_admin, make_advisor, make_synced_connection
@@ -60,7 +60,7 @@ def sent() -> list[Letter]:
         return Fate.TAKEN
 
     with writing():
-        mails.send_due(post, "https://my.example.com")
+        mail_delivery.send_due(post, "https://my.example.com")
     db.session.expire_all()
     return letters
 
@@ -350,7 +350,7 @@ def test_more_sign_ups_than_the_page_takes_in_a_day(app: Flask, ada: User) -> No
     assert "example.com/settings" not in letter.text
     assert "p0@" not in letter.text
 
-    actions.send_reviewed(advisor)
+    decisions.send_reviewed(advisor)
     assert look() == {}
     assert sent() == []
 
@@ -371,7 +371,7 @@ def test_a_flood_that_is_over(app: Flask, end: str) -> None:
         removal.remove_contacts(advisor.id, [lead.contact_id or 0 for lead in waiting])
     else:
         for number in range(2, 5):
-            actions.erase_lead(db.session.query(Lead).filter_by(email=f"p{number}@example.com").one())
+            decisions.erase_lead(db.session.query(Lead).filter_by(email=f"p{number}@example.com").one())
     db.session.commit()
 
     assert look() == {}
@@ -379,7 +379,7 @@ def test_a_flood_that_is_over(app: Flask, end: str) -> None:
 
 def test_who_was_filling_in_the_form_of_a_page_that_was_paused_is_no_flood(app: Flask) -> None:
     advisor = make_synced_connection(make_advisor(name="Amara Okafor")).user
-    pages.pause(make_page(advisor))
+    sign_up_page.pause(make_page(advisor))
     someone_signs_up(advisor)
 
     assert look() == {}

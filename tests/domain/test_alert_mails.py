@@ -10,11 +10,11 @@ from threading import Barrier, Thread
 import pytest
 from flask import Flask
 
-from asapp.alerts import alerts, letters, mails
-from asapp.clock import utcnow
-from asapp.database import writing
-from asapp.extensions import db
-from asapp.mail import Fate, Letter
+from asapp.alerts import alerts, mail_delivery, mail_text
+from asapp.core.clock import utcnow
+from asapp.core.database import writing
+from asapp.core.extensions import db
+from asapp.core.mail import Fate, Letter
 from asapp.models import Alert, AlertMail, Connection, PartnerCheck, RunStatus, User, Verdict
 from tests.factories import (
     make_admin,
@@ -64,7 +64,7 @@ def tick() -> None:
 
 def send(server: Server) -> int:
     with writing():
-        sent = mails.send_due(server, PUBLIC_URL)
+        sent = mail_delivery.send_due(server, PUBLIC_URL)
     db.session.expire_all()
     return sent
 
@@ -92,9 +92,9 @@ def broken(app: Flask) -> Connection:
 
 
 def test_one_mail_goes_out(broken: Connection, server: Server) -> None:
-    assert mails.are_due()
+    assert mail_delivery.are_due()
     assert send(server) == 1
-    assert not mails.are_due()
+    assert not mail_delivery.are_due()
     tick()
     assert send(server) == 0
     assert server.to == [broken.user.email]
@@ -116,7 +116,7 @@ def test_who_is_gone_gets_none(broken: Connection, server: Server, deed: str) ->
     else:
         broken.status = "disconnected"
     db.session.commit()
-    assert not mails.are_due() or deed == "disconnected"
+    assert not mail_delivery.are_due() or deed == "disconnected"
     assert send(server) == 0
 
 
@@ -178,7 +178,7 @@ def test_a_server_that_refuses_is_asked_again_at_growing_intervals(broken: Conne
     assert len(server.offered) == 4
     server.fate = Fate.TAKEN
     assert send(server) == 1
-    assert mails.wait_of(50) == 6 * HOUR
+    assert mail_delivery.wait_of(50) == 6 * HOUR
 
 
 def test_one_address_that_is_refused_keeps_nobody_else_from_their_mail(broken: Connection, server: Server) -> None:
@@ -197,12 +197,12 @@ def test_a_server_that_is_away_is_asked_once_and_not_for_everybody(broken: Conne
     send(server)
     send(server)
     assert len(server.offered) == 1
-    assert mails.count_waiting(db.session()) == 1
+    assert mail_delivery.count_waiting(db.session()) == 1
     server.fate = Fate.TAKEN
     time_passes(61 * timedelta(seconds=1))
     assert send(server) == 4
     assert len(set(server.to)) == 4
-    assert mails.count_waiting(db.session()) == 0
+    assert mail_delivery.count_waiting(db.session()) == 0
 
 
 class Died(BaseException):
@@ -223,7 +223,7 @@ def test_who_dies_between_sending_and_writing_it_down_sends_again_after_the_leas
     db.session.rollback()
     server.while_at_it = lambda: None
     assert send(server) == 0  # somebody may still be at it
-    time_passes(mails.LEASE)
+    time_passes(mail_delivery.LEASE)
     assert send(server) == 1
     assert len(server.offered) == 2
 
@@ -250,16 +250,16 @@ def test_two_workers_at_once_send_one(app: Flask, broken: Connection, server: Se
 
 
 def test_whoever_waits_for_the_row_of_another_finds_it_taken(app: Flask, broken: Connection) -> None:
-    claimed: list[mails.Round | None] = []
+    claimed: list[mail_delivery.Round | None] = []
 
     def come_second() -> None:
         with app.app_context(), writing():
-            claimed.append(mails.claim(utcnow()))
+            claimed.append(mail_delivery.claim(utcnow()))
             db.session.remove()
 
     second = Thread(target=come_second)
     with writing():
-        db.session.query(AlertMail).update({"lease": "first", "lease_until": utcnow() + mails.LEASE})
+        db.session.query(AlertMail).update({"lease": "first", "lease_until": utcnow() + mail_delivery.LEASE})
         second.start()
         second.join(0.5)
         assert second.is_alive()  # it has seen a free row, and waits for us
@@ -271,8 +271,8 @@ def test_whoever_waits_for_the_row_of_another_finds_it_taken(app: Flask, broken:
 
 def test_two_who_found_the_same_one_do_not_both_get_it(broken: Connection) -> None:
     with writing():
-        assert mails.claim(utcnow()) is not None
-        assert mails.claim(utcnow()) is None
+        assert mail_delivery.claim(utcnow()) is not None
+        assert mail_delivery.claim(utcnow()) is None
 
 
 def test_a_state_that_ends_while_the_mail_is_on_its_way_counts_as_told(broken: Connection, server: Server) -> None:
@@ -291,11 +291,11 @@ def test_a_connection_that_is_removed_while_its_mail_is_written_harms_nobody(
     broken: Connection, server: Server
 ) -> None:
     with writing():
-        mine = mails.claim(utcnow())
+        mine = mail_delivery.claim(utcnow())
         assert mine is not None
         db.session.query(Alert).delete()
         db.session.commit()
-        assert mails.send(mine, server, PUBLIC_URL) is Fate.REFUSED
+        assert mail_delivery.send(mine, server, PUBLIC_URL) is Fate.REFUSED
     assert server.offered == []
 
 
@@ -314,7 +314,7 @@ def letter_to(user: User, server: Server) -> Letter:
     return letter
 
 
-ADVISORS_PAGE = f"{PUBLIC_URL}{letters.INTEGRATIONS}"
+ADVISORS_PAGE = f"{PUBLIC_URL}{mail_text.INTEGRATIONS}"
 
 
 @pytest.mark.parametrize(
@@ -419,10 +419,10 @@ def test_runs_fail(app: Flask, server: Server) -> None:
 
 def test_the_pages_that_mails_link_to_are_there(app: Flask) -> None:
     router = app.url_map.bind("localhost")
-    pages = [page.split("?")[0] for page in (letters.INTEGRATIONS, letters.FIRM, letters.BOARD)]
+    pages = [page.split("?")[0] for page in (mail_text.INTEGRATIONS, mail_text.FIRM, mail_text.BOARD)]
     assert [router.match(page)[0] for page in pages] == ["integrations.index", "partners.show", "board.index"]
 
 
 def test_each_kind_has_its_words(app: Flask) -> None:
     kinds = {path.stem for path in Path("templates/mail/alerts").glob("[a-z]*.txt")}
-    assert kinds == {*letters.OF_CONNECTION, *letters.OF_PARTNER}
+    assert kinds == {*mail_text.OF_CONNECTION, *mail_text.OF_PARTNER}

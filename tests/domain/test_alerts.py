@@ -10,9 +10,9 @@ from sqlalchemy import event, text
 from sqlalchemy.exc import IntegrityError
 
 from asapp.alerts import alerts
-from asapp.clock import utcnow
-from asapp.database import writing
-from asapp.extensions import db
+from asapp.core.clock import utcnow
+from asapp.core.database import writing
+from asapp.core.extensions import db
 from asapp.models import Alert, AlertKind, AlertMail, Connection, Partner, PartnerCheck, Verdict
 from asapp.sync import departures
 from tests.factories import make_admin, make_advisor, make_connection, make_partner, make_synced_connection, save

@@ -9,9 +9,9 @@ from flask import Flask
 from sqlalchemy import delete, select, text, update
 from sqlalchemy.exc import DBAPIError
 
-from asapp import audit
-from asapp.clock import utcnow
-from asapp.extensions import db
+from asapp.audit import entries
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
 from asapp.models import Action, AuditIdentity, ConsentEvent, ConsentText
 from asapp.models.columns import AppendOnly
 from tests.factories import make_advisor
@@ -55,7 +55,7 @@ def test_the_database_refuses(model: type[ConsentEvent | ConsentText]) -> None:
 def identity() -> AuditIdentity:
     partner = make_advisor().partner
     assert partner
-    audit.note(Action.EXPORTED, audit.by_link(partner, "Sam", "sam@firm.example", "192.0.2.7"), partner)
+    entries.note(Action.EXPORTED, entries.by_link(partner, "Sam", "sam@firm.example", "192.0.2.7"), partner)
     return db.session.scalars(select(AuditIdentity)).one()
 
 
@@ -85,7 +85,7 @@ def test_who_it_was_is_not_deleted(identity: AuditIdentity) -> None:
 
 def test_who_it_was_is_blanked_once_and_for_good(identity: AuditIdentity) -> None:
     assert identity.partner_id
-    audit.forget([], identity.partner_id)
+    entries.forget([], identity.partner_id)
     db.session.commit()
     db.session.refresh(identity)
     assert (identity.name, identity.email, identity.client_address) == ("", "", "")

@@ -7,12 +7,12 @@ from datetime import timedelta
 import pytest
 from flask import Flask
 
-from asapp.clock import utcnow
 from asapp.contacts.status import contact_rows, count_active, reason_of
-from asapp.extensions import db
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
 from asapp.models import Contact, RunChange
-from asapp.simulator import Running
-from asapp.sync.books import balance
+from asapp.panel.balance import balance
+from orgsim import Running
 from tests.signing_up import PostOffice, someone_signs_up
 from tests.syncing import reasons_here
 

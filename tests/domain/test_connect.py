@@ -11,16 +11,16 @@ import pytest
 from flask import Flask
 from sqlalchemy import select, update
 
-from asapp.clock import utcnow
-from asapp.connections import connect, connections, pending
+from asapp.connections import connect, connections, switching
 from asapp.connections.connect import CallbackAnswer, LostState
-from asapp.connections.look import look
-from asapp.connections.words import CONNECT_FAILURES, Explained
-from asapp.database import writing
-from asapp.extensions import db
+from asapp.core.clock import utcnow
+from asapp.core.database import writing
+from asapp.core.extensions import db
+from asapp.messages.connecting import CONNECT_FAILURES, Explained
 from asapp.models import Connection, Contact, LedgerEntry, OAuthState, PartnerCheck, PendingGrant, SyncRun, User
-from asapp.simulator.answers import Answer
-from asapp.simulator.server import Running
+from asapp.panel.load import look
+from orgsim.answers import Answer
+from orgsim.server import Running
 from tests.connecting import CALLBACK, Desk, visit
 from tests.factories import make_advisor, make_contact, make_run
 from tests.racing import race
@@ -352,7 +352,7 @@ def test_another_user_waits_for_a_decision(desk: Desk) -> None:
     desk.connect()
     assert desk.connect(desk.jonas) == "waits_for_switch"
     assert desk.connection().salesforce_user_id == desk.amara
-    waiting = pending.find_pending(desk.advisor)
+    waiting = switching.find_pending(desk.advisor)
     assert waiting is not None
     assert waiting.username == "jonas@northgate.example"
     assert waiting.expires_at <= utcnow() + timedelta(minutes=15)
@@ -362,10 +362,10 @@ def test_switch_disconnects_the_old_user_and_starts_anew(desk: Desk) -> None:
     desk.connect()
     old_id = desk.connection().id
     desk.connect(desk.jonas)
-    waiting = pending.find_pending(desk.advisor)
+    waiting = switching.find_pending(desk.advisor)
     assert waiting is not None
     with writing():
-        pending.switch(desk.advisor, waiting, desk.settings)
+        switching.switch(desk.advisor, waiting, desk.settings)
     connection = desk.connection()
     assert connection.id != old_id
     assert connection.salesforce_user_id == desk.jonas
@@ -384,10 +384,10 @@ def test_switch_pressed_twice_at_once_is_one_switch(desk: Desk, app: Flask) -> N
 
     def press() -> str | None:
         user = db.session.get_one(User, user_id)
-        waiting = pending.find_pending(user)
+        waiting = switching.find_pending(user)
         assert waiting is not None
         have_read.wait(20)
-        connection = pending.switch(user, waiting, desk.settings)
+        connection = switching.switch(user, waiting, desk.settings)
         return connection and connection.salesforce_user_id
 
     assert race(app, press, press) == [desk.jonas] * 2
@@ -400,13 +400,13 @@ def test_nobody_switches_to_a_grant_whose_time_is_over(desk: Desk) -> None:
     """The button was on the page before; the tick may have given the grant back already."""
     desk.connect()
     desk.connect(desk.jonas)
-    waiting = pending.find_pending(desk.advisor)
+    waiting = switching.find_pending(desk.advisor)
     assert waiting is not None
     waiting.expires_at = utcnow()
     db.session.commit()
     with writing():
-        assert pending.switch(desk.advisor, waiting, desk.settings) == desk.connection()
-        assert pending.drop_expired(desk.settings) == 1
+        assert switching.switch(desk.advisor, waiting, desk.settings) == desk.connection()
+        assert switching.drop_expired(desk.settings) == 1
     assert desk.connection().salesforce_user_id == desk.amara
     assert desk.approvals() == [desk.tokens_of(desk.connection())[1]]
 
@@ -416,10 +416,10 @@ def test_switching_says_so_where_salesforce_did_not_hear_that_the_old_permission
     old_id = desk.connection().id
     desk.connect(desk.jonas)
     desk.org.trouble.add("server_unavailable_html", path="/services/oauth2/revoke")
-    waiting = pending.find_pending(desk.advisor)
+    waiting = switching.find_pending(desk.advisor)
     assert waiting is not None
     with writing():
-        pending.switch(desk.advisor, waiting, desk.settings)
+        switching.switch(desk.advisor, waiting, desk.settings)
     assert db.session.get_one(Connection, old_id).status_reason == connections.REVOKE_FAILED
 
 
@@ -427,7 +427,7 @@ def test_keep_gives_the_new_grant_back(desk: Desk) -> None:
     desk.connect()
     desk.connect(desk.jonas)
     with writing():
-        pending.keep(desk.advisor, desk.settings)
+        switching.keep(desk.advisor, desk.settings)
     assert desk.connection().salesforce_user_id == desk.amara
     assert desk.approvals() == [desk.tokens_of(desk.connection())[1]]
 
@@ -436,9 +436,9 @@ def test_no_decision_within_fifteen_minutes_is_keep(desk: Desk) -> None:
     desk.connect()
     desk.connect(desk.jonas)
     later = utcnow() + timedelta(minutes=16)
-    assert pending.find_pending(desk.advisor, later) is None
+    assert switching.find_pending(desk.advisor, later) is None
     with writing():
-        assert pending.drop_expired(desk.settings, later) == 1
+        assert switching.drop_expired(desk.settings, later) == 1
     assert len(desk.approvals()) == 1
 
 
@@ -447,16 +447,16 @@ def test_a_grant_that_salesforce_did_not_hear_of_is_given_back_later(desk: Desk)
     desk.connect(desk.jonas)
     fault = desk.org.trouble.add("server_unavailable_html", path="/services/oauth2/revoke")
     with writing():
-        pending.keep(desk.advisor, desk.settings)
+        switching.keep(desk.advisor, desk.settings)
     assert len(desk.approvals()) == 2
-    assert pending.find_pending(desk.advisor) is None
+    assert switching.find_pending(desk.advisor) is None
     fault.remove()
     mark, soon = desk.org.calls.mark(), utcnow()
     with writing():
-        assert pending.drop_expired(desk.settings, soon) == 0, "not at every tick"
+        assert switching.drop_expired(desk.settings, soon) == 0, "not at every tick"
     assert list(desk.org.calls.since(mark)) == []
     with writing():
-        assert pending.drop_expired(desk.settings, soon + timedelta(minutes=16)) == 1
+        assert switching.drop_expired(desk.settings, soon + timedelta(minutes=16)) == 1
     assert desk.approvals() == [desk.tokens_of(desk.connection())[1]]
 
 
@@ -465,10 +465,10 @@ def test_after_three_days_a_grant_is_given_up_and_that_is_logged(desk: Desk, cap
     desk.connect(desk.jonas)
     desk.org.trouble.add("server_unavailable_html", path="/services/oauth2/revoke")
     with writing():
-        pending.keep(desk.advisor, desk.settings)
-        assert pending.drop_expired(desk.settings, utcnow() + timedelta(days=2)) == 0
+        switching.keep(desk.advisor, desk.settings)
+        assert switching.drop_expired(desk.settings, utcnow() + timedelta(days=2)) == 0
         assert "without being given back" not in caplog.text
-        assert pending.drop_expired(desk.settings, utcnow() + timedelta(days=4)) == 1
+        assert switching.drop_expired(desk.settings, utcnow() + timedelta(days=4)) == 1
     assert "without being given back" in caplog.text
 
 
@@ -479,12 +479,12 @@ def test_a_tick_does_not_wait_for_one_revocation_after_the_other(desk: Desk, mon
         desk.connect(first, advisor)
         desk.connect(second, advisor)
     later = utcnow() + timedelta(minutes=16)
-    monkeypatch.setattr(pending, "GIVING_BACK_S", -1.0)
+    monkeypatch.setattr(switching, "GIVING_BACK_S", -1.0)
     with writing():
-        assert pending.drop_expired(desk.settings, later) == 0
-    monkeypatch.setattr(pending, "GIVING_BACK_S", 60.0)
+        assert switching.drop_expired(desk.settings, later) == 0
+    monkeypatch.setattr(switching, "GIVING_BACK_S", 60.0)
     with writing():
-        assert pending.drop_expired(desk.settings, later) == 3
+        assert switching.drop_expired(desk.settings, later) == 3
     assert len(desk.approvals()) == 3
 
 
@@ -493,7 +493,7 @@ def test_a_newer_log_in_replaces_the_one_that_waits(desk: Desk) -> None:
     desk.connect()
     desk.connect(desk.jonas)
     desk.connect(third)
-    waiting = pending.find_pending(desk.advisor)
+    waiting = switching.find_pending(desk.advisor)
     assert waiting is not None
     assert waiting.salesforce_user_id == third
     assert len(desk.approvals()) == 2

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 from flask import Flask, current_app
 
-from asapp.clock import utcnow
 from asapp.contacts import lists, manual, queries, removal
 from asapp.contacts.addresses import address_hash, address_key
-from asapp.contacts.fields import Details
+from asapp.contacts.form_fields import Details
 from asapp.contacts.queries import Wanted
 from asapp.contacts.status import contact_rows, reason_of
 from asapp.contacts.twins import block
-from asapp.extensions import db
-from asapp.fields import InvalidFields, email_problem
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
+from asapp.core.forms import InvalidFields, email_problem
 from asapp.models import BlockedBy, Contact, ContactSource, Reason, User
 from asapp.salesforce.hosts import to_18
 from tests.factories import make_advisor, make_contact, make_synced_connection

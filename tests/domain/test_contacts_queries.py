@@ -8,10 +8,10 @@ import pytest
 from flask import Flask
 from sqlalchemy import event
 
-from asapp.clock import utcnow
 from asapp.contacts import lists, queries
 from asapp.contacts.queries import PAGE_SIZE, STATES, Wanted
-from asapp.extensions import db
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
 from asapp.models import Contact, ContactSource, Reason, User
 from asapp.models.search import SEARCH_KEY_LENGTH, search_key
 from tests.factories import make_advisor, make_connection, make_contact, make_synced_connection, save

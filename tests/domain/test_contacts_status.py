@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from asapp.clock import utcnow
 from asapp.contacts.status import contact_rows, is_active, reason_of
-from asapp.extensions import db
-from asapp.leads import actions, pages
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
+from asapp.leads import decisions, sign_up_page
 from asapp.models import ConnectionStatus, Contact, Reason
 from tests.factories import make_advisor, make_connection, make_contact, make_synced_connection, make_twin, save
 from tests.signing_up import someone_signs_up
@@ -71,13 +71,13 @@ def test_a_sign_up_that_waits_for_the_advisor_is_inactive_until_it_is_sent(app: 
     """A robot may have made it up: unknown never counts as a yes."""
     advisor = make_synced_connection().user
     first = someone_signs_up(advisor, "p0@example.com").contact_id
-    pages.pause(pages.get_page(advisor))
+    sign_up_page.pause(sign_up_page.get_page(advisor))
     waiting = someone_signs_up(advisor, "p1@example.com").contact_id
 
     assert state_of(db.session.get_one(Contact, first)) == (None, True)
     assert state_of(db.session.get_one(Contact, waiting)) == (Reason.OPT_OUT_UNKNOWN, False)
     assert state_of(make_contact(advisor)) == (None, True)
-    actions.send_reviewed(advisor)
+    decisions.send_reviewed(advisor)
     assert state_of(db.session.get_one(Contact, waiting)) == (None, True)
 
 

@@ -6,10 +6,10 @@ import hashlib
 
 from flask import Flask
 
-from asapp.clock import utcnow
 from asapp.contacts.status import contact_rows, is_active, reason_of
 from asapp.contacts.twins import block, find_twins, unblock, unlike_ledger
-from asapp.extensions import db
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
 from asapp.models import (
     BlockedAddress,
     BlockedBy,

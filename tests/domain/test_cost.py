@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from asapp.simulator import Running
+from orgsim import Running
 from tests.syncing import Office
 
 

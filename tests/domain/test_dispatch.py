@@ -11,14 +11,14 @@ from flask import Flask
 from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
-from asapp.clock import utcnow
-from asapp.database import writing
-from asapp.extensions import db
-from asapp.jobs.queues import Queues
+from asapp.core.clock import utcnow
+from asapp.core.database import writing
+from asapp.core.extensions import db
+from asapp.core.queues import Queues
+from asapp.messages.runs import STOPPED
 from asapp.models import Connection, ConnectionStatus, Partner, RunStatus, RunTrigger, SyncRun
 from asapp.sync import departures, runs
 from asapp.sync.dispatch import Dispatched, dispatch, start_and_ring
-from asapp.sync.words import STOPPED
 from tests.factories import make_advisor, make_connection, make_partner, make_run, make_synced_connection, save
 from tests.racing import race
 from tests.services import RedisServer

@@ -12,10 +12,10 @@ from sqlalchemy import event, select, text
 from sqlalchemy.engine import Connection as EngineConnection
 
 from asapp.connections.tokens import StoredTokens
-from asapp.database import durably, reading, writing
-from asapp.extensions import db
+from asapp.core.database import durably, reading, writing
+from asapp.core.extensions import db
 from asapp.models import User
-from asapp.simulator.server import Running
+from orgsim.server import Running
 from tests.connecting import Desk
 from tests.factories import log_in, make_advisor
 from tests.signing_up import PostOffice, someone_signs_up

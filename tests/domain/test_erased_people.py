@@ -6,15 +6,15 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
-from asapp.clock import utcnow
 from asapp.connections import connections
 from asapp.contacts import removal
 from asapp.contacts.status import contact_rows, reason_of
-from asapp.extensions import db
-from asapp.leads import actions, queries
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
+from asapp.leads import decisions, queries
 from asapp.models import Contact, ContactSource, LeadState, Reason, Tombstone
-from asapp.simulator.server import Running
-from asapp.sync.books import balance
+from asapp.panel.balance import balance
+from orgsim.server import Running
 from tests.domain.test_leads_following import FollowingOffice
 from tests.domain.test_leads_once import switch
 from tests.domain.test_opted_out_addresses import ADDRESS, remove_and_reconnect
@@ -38,7 +38,7 @@ def people() -> list[tuple[str, str, str | None]]:
 
 
 def erase(office: FollowingOffice) -> None:
-    actions.erase(office.advisor.id, only_contact())
+    decisions.erase(office.advisor.id, only_contact())
 
 
 # ---- Erased, and not stored again
@@ -262,7 +262,7 @@ def test_erasing_a_sign_up_blanks_the_contact_that_a_sync_has_not_tied_to_it_yet
     office.deliver()
     office.sync()
     own = db.session.scalars(select(Contact).where(Contact.source == ContactSource.LEAD)).one()
-    actions.erase(office.advisor.id, own)
+    decisions.erase(office.advisor.id, own)
     assert {address for _, address, _ in people()} == {""}
     office.org.show_field("Lead", "HasOptedOutOfEmail")
     office.sync_after_a_day()

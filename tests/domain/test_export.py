@@ -11,11 +11,11 @@ from flask import Flask
 from sqlalchemy import event, insert, update
 from sqlalchemy.orm import Session
 
-from asapp.clock import utcnow
 from asapp.contacts import lists
 from asapp.contacts.export import ROWS_A_PIECE, iter_csv
-from asapp.database import writing
-from asapp.extensions import db
+from asapp.core.clock import utcnow
+from asapp.core.database import writing
+from asapp.core.extensions import db
 from asapp.models import Contact, ContactSource, User
 from tests.factories import make_advisor, make_connection, make_contact, make_synced_connection
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from flask import Flask
 
-from asapp.extensions import db
+from asapp.core.extensions import db
 from asapp.models import LedgerEntry, Outcome
-from asapp.simulator import Running
+from orgsim import Running
 from tests.signing_up import PostOffice, someone_signs_up
 from tests.syncing import reasons_here
 

@@ -11,10 +11,10 @@ from typing import NamedTuple
 from flask import Flask
 from sqlalchemy import select
 
-from asapp.extensions import db
+from asapp.core.extensions import db
 from asapp.models import Contact, ContactList, LedgerEntry
-from asapp.simulator import Running
-from asapp.simulator.seed import seed_demo
+from orgsim import Running
+from orgsim.seed import seed_demo
 from tests.factories import make_connection
 from tests.syncing import KEY, Office, contacts_here, reasons_here
 

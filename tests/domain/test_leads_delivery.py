@@ -10,16 +10,16 @@ from flask import Flask
 from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
 
-from asapp.clock import utcnow
 from asapp.contacts.status import contact_rows, reason_of
-from asapp.extensions import db
-from asapp.fields import InvalidFields
-from asapp.leads import actions, outbox
-from asapp.leads.words import Shown, meaning_of, refusal_of
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
+from asapp.core.forms import InvalidFields
+from asapp.leads import decisions, outbox
+from asapp.messages.leads import Shown, meaning_of, refusal_of
 from asapp.models import ConsentEvent, Contact, Lead, LeadState, Reason
-from asapp.simulator.answers import Answer
-from asapp.simulator.org import Org
-from asapp.simulator.server import Running
+from orgsim.answers import Answer
+from orgsim.org import Org
+from orgsim.server import Running
 from tests.factories import make_advisor, make_connection
 from tests.signing_up import PostOffice, make_page, someone_signs_up
 
@@ -232,7 +232,7 @@ def test_a_refused_lead_goes_out_on_retry_once_it_is_mended(office: PostOffice) 
     office.deliver()
     office.org.change_settings(required_fields={})
 
-    actions.retry(office.lead())
+    decisions.retry(office.lead())
     office.deliver()
 
     assert office.lead().state == LeadState.SENT
@@ -372,7 +372,7 @@ def test_sending_it_after_all_looks_once_more(office: PostOffice, sees_it_now: b
     if sees_it_now:
         office.org.change_settings(lead_access="ReadWrite")
 
-    actions.send_after_all(office.lead())
+    decisions.send_after_all(office.lead())
     office.deliver()
 
     assert office.lead().state == LeadState.SENT

@@ -10,7 +10,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from asapp.models import LeadState, LinkedKind
-from asapp.simulator.server import Running
+from orgsim.server import Running
 from tests.domain.test_leads_following import FollowingOffice
 from tests.factories import log_in
 from tests.signing_up import someone_signs_up

@@ -12,11 +12,11 @@ import threading
 import pytest
 from flask import Flask
 
-from asapp.database import writing
-from asapp.extensions import db
+from asapp.core.database import writing
+from asapp.core.extensions import db
 from asapp.leads.delivery import deliver
 from asapp.models import LeadState
-from asapp.simulator.server import Running
+from orgsim.server import Running
 from tests.signing_up import PostOffice, someone_signs_up
 from tests.syncing import Died
 

@@ -10,15 +10,16 @@ import pytest
 from flask import Flask, current_app
 from sqlalchemy import func, insert, select, update
 
-from asapp.clock import utcnow
+from asapp.connections.api_budget import Allowance, allowance_of
 from asapp.contacts import removal
-from asapp.database import writing
-from asapp.extensions import db
-from asapp.leads import actions, outbox, pages, queries
+from asapp.core.clock import utcnow
+from asapp.core.database import writing
+from asapp.core.extensions import db
+from asapp.leads import decisions, outbox, queries, sign_up_page
 from asapp.leads.delivery import deliver
-from asapp.leads.fields import Typed
+from asapp.leads.form_fields import Typed
 from asapp.leads.sign_up import FormUsedUp, Seen, sign_up
-from asapp.leads.words import Hold
+from asapp.messages.leads import Hold
 from asapp.models import (
     ApiUsage,
     Connection,
@@ -31,8 +32,7 @@ from asapp.models import (
     Review,
     User,
 )
-from asapp.simulator import Running
-from asapp.sync.allowance import Allowance, allowance_of
+from orgsim import Running
 from tests.factories import make_advisor, make_connection, save
 from tests.signing_up import PostOffice, someone_signs_up
 from tests.syncing import KEY
@@ -71,9 +71,9 @@ class Rush(PostOffice):
 
     def sign_up(self, number: int, advisor: User | None = None) -> None:
         """As the view does: store, then enqueue."""
-        page = pages.get_page(advisor or self.advisor)
+        page = sign_up_page.get_page(advisor or self.advisor)
         user_id = page.user_id
-        seen = Seen(pages.current_text(user_id).id, f"form-{user_id}-{number // 20}", "203.0.113.80")
+        seen = Seen(sign_up_page.current_text(user_id).id, f"form-{user_id}-{number // 20}", "203.0.113.80")
         with writing():
             sign_up(
                 page, Typed("Mei", "Chou", f"p{number}@example.com", True), seen, current_app.extensions["asapp.vault"]
@@ -157,7 +157,7 @@ def earlier(moment: datetime | None, by: timedelta) -> datetime | None:
 
 
 def set_limit(advisor: User, limit: int) -> None:
-    pages.get_page(advisor).daily_limit = limit
+    sign_up_page.get_page(advisor).daily_limit = limit
     db.session.commit()
 
 
@@ -407,10 +407,10 @@ def test_a_new_day_begins_with_its_first_person(office: Rush) -> None:
 
 def test_who_comes_while_the_page_is_paused_does_not_use_up_its_day(office: Rush) -> None:
     set_limit(office.advisor, 2)
-    pages.pause(pages.get_page(office.advisor))
+    sign_up_page.pause(sign_up_page.get_page(office.advisor))
     for number in range(3):
         office.sign_up(number)
-    pages.resume(pages.get_page(office.advisor))
+    sign_up_page.resume(sign_up_page.get_page(office.advisor))
 
     for number in range(3, 6):
         office.sign_up(number)
@@ -424,7 +424,7 @@ def test_once_the_advisor_has_looked_they_go_out_and_the_page_takes_as_many_agai
     for number in range(4):
         office.sign_up(number)
 
-    assert actions.send_reviewed(office.advisor) == 2
+    assert decisions.send_reviewed(office.advisor) == 2
     outbox.enqueue_for(office.advisor.id, office.enqueue)
     office.work()
     assert office.states() == {LeadState.SENT: 4}
@@ -441,10 +441,10 @@ def test_a_person_who_waits_can_be_erased(office: Rush) -> None:
     office.sign_up(0)
     office.sign_up(1)
 
-    actions.erase_lead(office.lead("p1@example.com"))
+    decisions.erase_lead(office.lead("p1@example.com"))
 
     assert office.states() == {LeadState.SENT: 1, LeadState.ERASED: 1}
-    assert actions.send_reviewed(office.advisor) == 0
+    assert decisions.send_reviewed(office.advisor) == 0
 
 
 def test_people_whom_the_advisor_has_deleted_here_are_not_sent(office: Rush) -> None:
@@ -455,12 +455,12 @@ def test_people_whom_the_advisor_has_deleted_here_are_not_sent(office: Rush) -> 
     removal.remove_contacts(office.advisor.id, made_up)
 
     assert queries.count_waiting(office.advisor.id) == (1, 1)
-    assert actions.send_reviewed(office.advisor) == 1
+    assert decisions.send_reviewed(office.advisor) == 1
 
     assert queries.count_waiting(office.advisor.id) == (0, 0)
     removal.restore_contacts(office.advisor.id, made_up[:1])
     assert queries.count_waiting(office.advisor.id) == (1, 1)
-    assert actions.send_reviewed(office.advisor) == 1
+    assert decisions.send_reviewed(office.advisor) == 1
 
 
 def test_another_advisors_people_are_not_sent(office: Rush) -> None:
@@ -469,15 +469,15 @@ def test_another_advisors_people_are_not_sent(office: Rush) -> None:
     for number in range(2):
         office.sign_up(number, other)
 
-    assert actions.send_reviewed(office.advisor) == 0
+    assert decisions.send_reviewed(office.advisor) == 0
     assert office.states()[LeadState.FOR_REVIEW] == 1
 
 
 def test_a_refused_form_counts_nobody(office: Rush) -> None:
     for number in range(20):
         office.sign_up(number)
-    page = pages.get_page(office.advisor)
-    text_id, key = pages.current_text(page.user_id).id, f"form-{page.user_id}-0"
+    page = sign_up_page.get_page(office.advisor)
+    text_id, key = sign_up_page.current_text(page.user_id).id, f"form-{page.user_id}-0"
 
     with pytest.raises(FormUsedUp):
         sign_up(
@@ -487,4 +487,4 @@ def test_a_refused_form_counts_nobody(office: Rush) -> None:
             current_app.extensions["asapp.vault"],
         )
 
-    assert pages.get_page(office.advisor).people_that_day == 20
+    assert sign_up_page.get_page(office.advisor).people_that_day == 20

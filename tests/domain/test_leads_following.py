@@ -9,12 +9,12 @@ import pytest
 from flask import Flask, current_app
 from sqlalchemy import select
 
-from asapp.clock import utcnow
 from asapp.connections import connections
 from asapp.contacts.lists import is_on_system_list
 from asapp.contacts.status import contact_rows, reason_of
-from asapp.extensions import db
-from asapp.leads import actions, following
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
+from asapp.leads import decisions
 from asapp.models import (
     ConsentEvent,
     Contact,
@@ -28,7 +28,8 @@ from asapp.models import (
     Unfollowed,
 )
 from asapp.salesforce.records import LeadRecord
-from asapp.simulator.server import Running
+from asapp.sync import leads
+from orgsim.server import Running
 from tests.signing_up import PostOffice, someone_signs_up
 from tests.syncing import KEY
 
@@ -346,7 +347,7 @@ def test_more_leads_than_a_statement_takes_parameters_can_be_looked_at(office: F
             return {}
 
     nominated = {f"00Q{number:012d}AAA" for number in range(70_000)} | {lead_id}
-    round_ = following.Round(
+    round_ = leads.Round(
         run=SimpleNamespace(also={}),  # type: ignore[arg-type]
         pull=SimpleNamespace(run_id=1, user_id=office.advisor.id),  # type: ignore[arg-type]
         ask=Seen,  # type: ignore[arg-type]
@@ -356,7 +357,7 @@ def test_more_leads_than_a_statement_takes_parameters_can_be_looked_at(office: F
         wants_sweep=True,
         reads_all=False,
     )
-    following.look_at_leads(office.connection.id, office.user, nominated, round_)
+    leads.look_at_leads(office.connection.id, office.user, nominated, round_)
 
     assert office.lead().why == Unfollowed.GONE
 
@@ -444,7 +445,7 @@ def test_two_sign_ups_that_were_merged_are_one_person_with_the_lists_of_both(off
 def test_an_erased_person_does_not_come_back_by_a_merge_and_a_conversion(office: FollowingOffice) -> None:
     lead_id = office.send()
     office.sync()
-    actions.erase(office.advisor.id, db.session.scalars(select(Contact)).one())
+    decisions.erase(office.advisor.id, db.session.scalars(select(Contact)).one())
     winner = office.org.add_lead(office.user, last_name="Chou", email="mei.chou@harbour.example")
     office.org.merge(winner, [lead_id])
     office.sync()
@@ -499,7 +500,7 @@ def test_an_erased_person_does_not_come_back_from_salesforce(office: FollowingOf
     lead_id = office.send()
     office.sync()
     contact = db.session.scalars(select(Contact)).one()
-    actions.erase(office.advisor.id, contact)
+    decisions.erase(office.advisor.id, contact)
     contact_id = office.org.convert_lead(lead_id)
     office.sync()
     office.org.update_contact(contact_id, email="new@example.com")
@@ -545,13 +546,13 @@ def test_contacts_that_were_removed_on_disconnecting_are_tied_anew(office: Follo
 def test_the_panel_can_tell_when_leads_are_followed(office: FollowingOffice, monkeypatch: pytest.MonkeyPatch) -> None:
     office.org.opt_out(office.send())
     seen: list[str] = []
-    apply_rows = following.apply_rows
+    apply_rows = leads.apply_rows
 
-    def watched(records: Sequence[LeadRecord], round_: following.Round) -> None:
+    def watched(records: Sequence[LeadRecord], round_: leads.Round) -> None:
         seen.append(db.session.get_one(SyncRun, round_.run_id).phase)
         apply_rows(records, round_)
 
-    monkeypatch.setattr(following, "apply_rows", watched)
+    monkeypatch.setattr(leads, "apply_rows", watched)
 
     office.sync()
 

@@ -10,20 +10,20 @@ from flask import Flask, current_app
 from sqlalchemy import event, select
 
 from asapp.accounts import advisors
-from asapp.clock import utcnow
 from asapp.connections import connections
-from asapp.connections.settings import ConnectSettings
-from asapp.database import writing
-from asapp.extensions import db
-from asapp.leads import actions, outbox, pages
-from asapp.leads.fields import Typed
+from asapp.connections.org_access import ConnectSettings
+from asapp.core.clock import utcnow
+from asapp.core.database import writing
+from asapp.core.extensions import db
+from asapp.core.vault import Vault
+from asapp.leads import decisions, outbox, sign_up_page
+from asapp.leads.form_fields import Typed
 from asapp.leads.sign_up import FirmChanged, Seen, sign_up
-from asapp.leads.words import Shown, meaning_of
+from asapp.messages.leads import Shown, meaning_of
 from asapp.models import Connection, Contact, Lead, LeadState, Partner, Reason, User
 from asapp.models.partner import Partner as Firm
 from asapp.salesforce.oauth import Grant, Identity
-from asapp.simulator.server import Running
-from asapp.vault import Vault
+from orgsim.server import Running
 from tests.domain.test_leads_following import FollowingOffice
 from tests.factories import make_connection, make_partner
 from tests.signing_up import make_page, someone_signs_up
@@ -119,7 +119,7 @@ def to_be_checked(office: FollowingOffice) -> None:
 
 def test_the_advisors_word_holds_through_a_round_that_came_to_nothing(office: FollowingOffice) -> None:
     to_be_checked(office)
-    actions.send_after_all(office.lead())
+    decisions.send_after_all(office.lead())
     office.org.trouble.add("server_unavailable", soql="FROM Contact", times=3)
     office.deliver()
     assert office.lead().why == "server_unavailable"
@@ -132,7 +132,7 @@ def test_the_advisors_word_holds_through_a_round_that_came_to_nothing(office: Fo
 
 def test_the_advisors_word_is_about_one_attempt(office: FollowingOffice) -> None:
     to_be_checked(office)
-    actions.send_after_all(office.lead())
+    decisions.send_after_all(office.lead())
     lose_the_answer(office, "reset")
 
     pass_time(office)
@@ -280,8 +280,8 @@ def test_a_person_who_signs_up_while_the_advisor_is_moved_is_asked_again(app: Fl
         advisor, firm = db.session.get_one(User, user_id), db.session.get_one(Firm, firm_id)
         advisors.move(advisor, firm, True, settings())
 
-    page = pages.get_page(office.advisor)
-    seen = Seen(pages.current_text(user_id).id, "form", "203.0.113.80")
+    page = sign_up_page.get_page(office.advisor)
+    seen = Seen(sign_up_page.current_text(user_id).id, "form", "203.0.113.80")
     vault = Meanwhile(app.extensions["asapp.vault"], lambda: at_the_same_time(app, move))
     with writing(), pytest.raises(FirmChanged):
         sign_up(page, Typed("Mei-Ling", "Chou", EMAIL, True), seen, vault)
@@ -302,7 +302,7 @@ def test_somebody_who_is_erased_while_signing_up_again_is_a_new_person(app: Flas
     def erase(_session: object) -> None:
         if not erased.is_set():
             erased.set()
-            at_the_same_time(app, lambda: actions.erase(user_id, db.session.get_one(Contact, contact_id)))
+            at_the_same_time(app, lambda: decisions.erase(user_id, db.session.get_one(Contact, contact_id)))
 
     event.listen(db.session(), "after_commit", erase)
     lead = someone_signs_up(office.advisor)

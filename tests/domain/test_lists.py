@@ -6,10 +6,10 @@ import pytest
 from flask import Flask
 from sqlalchemy import func, select
 
-from asapp.clock import utcnow
 from asapp.contacts import lists, queries
-from asapp.extensions import db
-from asapp.fields import InvalidFields
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
+from asapp.core.forms import InvalidFields
 from asapp.models import Contact, ContactList, ContactSource, ListKind, ListMember, User
 from tests.factories import make_advisor, make_connection, make_contact, make_synced_connection
 

@@ -16,14 +16,14 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
 
 from asapp.accounts import advisors
-from asapp.clock import utcnow
 from asapp.connections import connections
-from asapp.connections.settings import ConnectSettings
-from asapp.database import retry_when_beaten
-from asapp.extensions import db
-from asapp.leads import actions
+from asapp.connections.org_access import ConnectSettings
+from asapp.core.clock import utcnow
+from asapp.core.database import retry_when_beaten
+from asapp.core.extensions import db
+from asapp.leads import decisions
 from asapp.models import Connection, Contact, Partner, RunStatus, RunTrigger, SyncRun, User
-from asapp.partners import ending
+from asapp.partners import offboarding
 from asapp.salesforce import errors
 from asapp.salesforce.fields import STANDARD_OPT_OUT, all_fields
 from asapp.salesforce.records import ContactRecord
@@ -114,11 +114,11 @@ def move_and_remove(connection_id: int, how: ConnectSettings) -> None:
 
 
 def disable_firm(connection_id: int, how: ConnectSettings) -> None:
-    ending.disable(db.session.get_one(Connection, connection_id).partner, True, how)
+    offboarding.disable(db.session.get_one(Connection, connection_id).partner, True, how)
 
 
 def delete_firm(connection_id: int, how: ConnectSettings) -> None:
-    ending.delete_partner(db.session.get_one(Connection, connection_id).partner, how)
+    offboarding.delete_partner(db.session.get_one(Connection, connection_id).partner, how)
 
 
 @pytest.fixture(autouse=True)
@@ -131,9 +131,9 @@ def every_revocation_is_heard(app: Flask) -> Iterator[None]:
 @pytest.fixture
 def nobody_is_beaten(caplog: pytest.LogCaptureFixture) -> Any:
     """Trying again would hide an order that is wrong."""
-    with caplog.at_level(logging.WARNING, "asapp.database"):
+    with caplog.at_level(logging.WARNING, "asapp.core.database"):
         yield
-    assert [record.message for record in caplog.records if record.name == "asapp.database"] == []
+    assert [record.message for record in caplog.records if record.name == "asapp.core.database"] == []
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_a_person_may_be_erased_while_a_sync_writes_them(app: Flask, nobody_is_b
         results = race(
             app,
             sync_on(execution, connection),
-            lambda: actions.erase(user_id, db.session.get_one(Contact, erased_id)),  # noqa: B023
+            lambda: decisions.erase(user_id, db.session.get_one(Contact, erased_id)),  # noqa: B023
         )
         assert results == ["finished", None], results
         erased = db.session.get_one(Contact, erased_id)

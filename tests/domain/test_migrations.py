@@ -17,8 +17,8 @@ from flask import Flask
 from flask_migrate import downgrade, upgrade
 
 from asapp import create_app
-from asapp.database import Base
-from asapp.extensions import db
+from asapp.core.database import Base
+from asapp.core.extensions import db
 from tests.conftest import make_config
 
 Tables = dict[str, list[dict[str, Any]]]

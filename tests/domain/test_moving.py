@@ -11,20 +11,20 @@ from flask.testing import FlaskClient
 from sqlalchemy import select
 
 from asapp.accounts import advisors
-from asapp.clock import utcnow
-from asapp.connections import connections, pending
-from asapp.connections.settings import ConnectSettings
+from asapp.connections import connections, switching
+from asapp.connections.org_access import ConnectSettings
 from asapp.contacts.addresses import address_hash, address_key
 from asapp.contacts.status import contact_rows, reason_of
-from asapp.database import writing
-from asapp.extensions import db
-from asapp.leads import outbox, pages
+from asapp.core.clock import utcnow
+from asapp.core.database import writing
+from asapp.core.extensions import db
+from asapp.leads import outbox, sign_up_page
 from asapp.models import Connection, Contact, Lead, LeadState, Partner, PendingGrant, User
-from asapp.partners import ending
+from asapp.partners import offboarding
 from asapp.partners.board import make_board
 from asapp.salesforce.oauth import Grant, Identity
-from asapp.simulator import Org, start
-from asapp.simulator.server import Running
+from orgsim import Org, start
+from orgsim.server import Running
 from tests.connecting import CALLBACK, KEY, SECRET, Desk, visit
 from tests.factories import log_in, make_contact, make_partner
 from tests.signing_up import PostOffice, someone_signs_up
@@ -169,11 +169,11 @@ def test_a_contact_by_hand_is_known_by_the_new_firms_key(app: Flask, office: Pos
 def test_the_sign_up_page_names_the_new_firm(app: Flask, office: PostOffice, fjord: Partner) -> None:
     old = office.advisor.partner
     assert old
-    pages.get_page(office.advisor)
-    text = pages.current_text(office.advisor.id)
+    sign_up_page.get_page(office.advisor)
+    text = sign_up_page.current_text(office.advisor.id)
     assert old.name in text.words
     move(app, office.advisor, fjord)
-    now = pages.current_text(office.advisor.id)
+    now = sign_up_page.current_text(office.advisor.id)
     assert now.version == text.version + 1
     assert now.words == text.words.replace(old.name, fjord.name)
     assert old.name in text.words  # what people agreed to before stays as it was
@@ -184,8 +184,8 @@ def test_a_form_that_names_the_old_firm_is_asked_again(
 ) -> None:
     from asapp.web import optin
 
-    page = pages.get_page(office.advisor)
-    opened = optin.Token(page.slug, pages.current_text(page.user_id).id, "a form", utcnow().timestamp() - 60)
+    page = sign_up_page.get_page(office.advisor)
+    opened = optin.Token(page.slug, sign_up_page.current_text(page.user_id).id, "a form", utcnow().timestamp() - 60)
     with app.test_request_context():
         token = optin.write_token(opened)
     move(app, office.advisor, fjord)
@@ -211,7 +211,7 @@ def test_a_log_in_that_comes_back_too_late_connects_nobody(
     acts: dict[str, Callable[[], object]] = {
         "move": lambda: move(app, desk.advisor, fjord),
         "deactivate": lambda: advisors.deactivate(desk.advisor, desk.settings),
-        "disable": lambda: ending.disable(desk.partner, True, desk.settings),
+        "disable": lambda: offboarding.disable(desk.partner, True, desk.settings),
     }
     real = oauth.who_is
 
@@ -241,12 +241,12 @@ def test_a_grant_of_the_old_firm_is_not_switched_to(app: Flask, org: Running, fj
     desk = Desk(org)
     desk.connect()
     desk.connect(desk.jonas)
-    waiting = pending.find_pending(desk.advisor)
+    waiting = switching.find_pending(desk.advisor)
     assert waiting
     desk.advisor.partner_id = fjord.id
     db.session.commit()
     with writing():
-        assert pending.switch(desk.advisor, waiting, desk.settings) is None
+        assert switching.switch(desk.advisor, waiting, desk.settings) is None
     assert db.session.scalars(select(PendingGrant)).all() == []
     assert [c.salesforce_user_id for c in db.session.scalars(select(Connection))] == [desk.amara]
 
@@ -275,7 +275,7 @@ def test_a_firm_that_is_deleted_takes_those_who_stayed_with_it(app: Flask, offic
     contact_id = lead.contact_id
     make_contact(office.advisor, first_name="Byhand")
     move(app, office.advisor, fjord)
-    ending.delete_partner(firm, settings(app))
+    offboarding.delete_partner(firm, settings(app))
     db.session.expire_all()
     assert db.session.get(Contact, contact_id) is None
     assert [contact.first_name for contact in db.session.scalars(select(Contact))] == ["Byhand"]

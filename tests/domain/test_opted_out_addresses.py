@@ -8,15 +8,15 @@ import pytest
 from flask import Flask, current_app
 from sqlalchemy import select
 
-from asapp.clock import utcnow
 from asapp.connections import connections
 from asapp.contacts import manual
-from asapp.contacts.fields import Details
+from asapp.contacts.form_fields import Details
 from asapp.contacts.status import contact_rows, reason_of
-from asapp.extensions import db
-from asapp.leads import actions
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
+from asapp.leads import decisions
 from asapp.models import BlockedAddress, Contact, ContactSource, LeadState, LedgerEntry, Reason, RunStatus
-from asapp.simulator.server import Running
+from orgsim.server import Running
 from tests.domain.test_leads_following import FollowingOffice
 from tests.domain.test_leads_once import switch
 from tests.domain.test_moving import move
@@ -79,7 +79,7 @@ def test_erasing_a_person_who_opted_out_opens_the_address_to_nobody(office: Foll
     lead_id = opted_out_sign_up(office)
     office.add(email=ADDRESS)
     office.sync()
-    actions.erase(office.advisor.id, db.session.scalars(select(Contact).where(Contact.source == "lead")).one())
+    decisions.erase(office.advisor.id, db.session.scalars(select(Contact).where(Contact.source == "lead")).one())
     assert reasons("salesforce") == [Reason.TWIN_OPTED_OUT]
     office.sync_after_a_day()
     assert reasons("salesforce") == [Reason.TWIN_OPTED_OUT]

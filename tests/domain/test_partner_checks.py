@@ -11,17 +11,17 @@ from flask import Flask
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from asapp.database import writing
-from asapp.extensions import db
-from asapp.fields import InvalidFields
+from asapp.core.database import writing
+from asapp.core.extensions import db
+from asapp.core.forms import InvalidFields
+from asapp.messages.checks import TITLES
 from asapp.models import ApiUsage, Partner, PartnerCheck
 from asapp.partners import checks, opt_out_field, partners
-from asapp.partners.check_words import TITLES
 from asapp.partners.partners import PartnerDetails
 from asapp.salesforce import probe
 from asapp.salesforce.probe import WITH_USER, WITHOUT_USER
-from asapp.simulator import Answer
-from asapp.simulator.server import Running
+from orgsim import Answer
+from orgsim.server import Running
 from tests.connecting import CALLBACK, KEY, SECRET, Desk
 
 pytestmark = pytest.mark.usefixtures("app")
@@ -415,7 +415,7 @@ def test_a_log_in_that_failed_teaches_something(desk: Desk) -> None:
 
 
 def test_every_check_has_a_title_and_every_red_one_a_path(desk: Desk) -> None:
-    from asapp.partners.check_words import WORDS
+    from asapp.messages.checks import WORDS
 
     assert set(TITLES) == {*WITHOUT_USER, *WITH_USER, "pending_secret"}
     no_path = {"unreadable", "api_version_retired"}  # mended on our own page

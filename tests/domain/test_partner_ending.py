@@ -11,11 +11,11 @@ from flask.testing import FlaskClient
 from sqlalchemy import PrimaryKeyConstraint, UniqueConstraint, func, select, text
 
 from asapp.accounts import users
-from asapp.clock import utcnow
-from asapp.connections import pending
-from asapp.connections.settings import ConnectSettings
-from asapp.database import Base
-from asapp.extensions import db
+from asapp.connections import switching
+from asapp.connections.org_access import ConnectSettings
+from asapp.core.clock import utcnow
+from asapp.core.database import Base
+from asapp.core.extensions import db
 from asapp.leads import consent
 from asapp.models import (
     Connection,
@@ -29,7 +29,7 @@ from asapp.models import (
     SyncRun,
     User,
 )
-from asapp.partners import ending
+from asapp.partners import offboarding
 from asapp.salesforce.oauth import Grant, Identity
 from asapp.sync.runs import LeaseLost, write_under_lease
 from tests.factories import (
@@ -137,7 +137,7 @@ def test_disabling_stops_the_runs_that_wait_or_are_under_way(app: Flask) -> None
     running = make_run(connection, RunStatus.RUNNING, lease="held", lease_until=utcnow())
     waiting = make_run(make_connection(make_advisor(partner, name="Bob Stone")), RunStatus.QUEUED)
     elsewhere = make_run(make_connection(make_advisor(name="Charlie Reyes")), RunStatus.QUEUED)
-    ending.disable(partner, False, ConnectSettings(app.extensions["asapp.vault"]))
+    offboarding.disable(partner, False, ConnectSettings(app.extensions["asapp.vault"]))
     db.session.expire_all()
     assert [(run.status, run.error_code) for run in (running, waiting)] == [("cancelled", "firm_disabled")] * 2
     assert elsewhere.is_queued
@@ -149,8 +149,8 @@ def test_deleting_gives_back_a_grant_that_waits_for_a_decision(app: Flask, revok
     partner, alice, _ = a_firm_at_work()
     settings = ConnectSettings(app.extensions["asapp.vault"])
     grant = Grant("access", "waiting-refresh", partner.salesforce_url, ORG_ID, "0055g00000AbCdEAAV", "api")
-    pending.put_pending(alice, partner.id, grant, Identity("jonas@northgate.example", "Jonas", ""), settings)
-    ending.delete_partner(partner, settings)
+    switching.put_pending(alice, partner.id, grant, Identity("jonas@northgate.example", "Jonas", ""), settings)
+    offboarding.delete_partner(partner, settings)
     assert any("waiting-refresh" in call.text for call in revoking.request_history)
 
 

@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 from flask import Flask
 
-from asapp.simulator import Running
-from asapp.sync.books import balance
+from asapp.panel.balance import balance
 from asapp.web.run_figures import classes
+from orgsim import Running
 from tests.syncing import Office, contacts_here, reasons_here
 
 UNSTORABLE = "Gon\0zalez"

@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from asapp.extensions import db
+from asapp.core.extensions import db
 from asapp.models import Contact, ContactSource, LedgerEntry, Outcome, RunStatus, RunTrigger, SyncRun
-from asapp.simulator import Running
+from asapp.panel.balance import balance
 from asapp.sync import runs
-from asapp.sync.books import balance
+from orgsim import Running
 from tests.factories import make_contact
 from tests.syncing import Office, contacts_here, reasons_here
 

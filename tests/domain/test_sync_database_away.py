@@ -10,12 +10,12 @@ from flask import Flask
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from asapp.clock import utcnow
-from asapp.extensions import db
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
 from asapp.models import RunStatus
-from asapp.simulator import Running
 from asapp.sync import execute, store
 from asapp.sync.dispatch import take_back_stale
+from orgsim import Running
 from tests.syncing import Office, contacts_here
 
 CONTACTS = 500

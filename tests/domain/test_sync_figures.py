@@ -6,8 +6,8 @@ import pytest
 
 from asapp.contacts.removal import remove_contacts
 from asapp.models import RunTrigger
-from asapp.simulator import Running
 from asapp.sync import runs
+from orgsim import Running
 from tests.factories import make_contact
 from tests.syncing import Office, contacts_here, reasons_here
 

@@ -10,18 +10,18 @@ import pytest
 from flask import Flask, current_app
 from sqlalchemy import event, select
 
-from asapp.clock import utcnow
 from asapp.contacts import manual
-from asapp.contacts.fields import Details
+from asapp.contacts.form_fields import Details
 from asapp.contacts.removal import remove_contacts
 from asapp.contacts.status import contact_rows, reason_of
-from asapp.database import writing
-from asapp.extensions import db
+from asapp.core.clock import utcnow
+from asapp.core.database import writing
+from asapp.core.extensions import db
 from asapp.models import Contact, Reason, User
-from asapp.simulator import Running
+from asapp.panel.balance import balance
 from asapp.sync import departures, runs
-from asapp.sync.books import balance
 from asapp.sync.execute import Execution
+from orgsim import Running
 from tests.factories import make_contact
 from tests.syncing import Office, contacts_here, reasons_here
 

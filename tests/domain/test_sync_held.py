@@ -7,13 +7,13 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import select
 
-from asapp.clock import utcnow
 from asapp.contacts.removal import remove_contacts
-from asapp.extensions import db
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
 from asapp.models import Contact, Departure
-from asapp.simulator import Running
+from asapp.panel.balance import balance
 from asapp.sync import departures
-from asapp.sync.books import balance
+from orgsim import Running
 from tests.factories import make_contact
 from tests.syncing import Office, contacts_here, reasons_here
 

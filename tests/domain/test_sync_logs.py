@@ -11,11 +11,11 @@ import pytest
 from flask import Flask, current_app
 from sqlalchemy import select
 
-from asapp.extensions import db
-from asapp.logs import JsonHandler, about
+from asapp.core.extensions import db
+from asapp.core.logs import JsonHandler, about
 from asapp.models import Connection, Lead, RunStatus, SyncRun
 from asapp.salesforce.errors import OurBug
-from asapp.simulator import Running
+from orgsim import Running
 from tests.signing_up import PostOffice, someone_signs_up
 from tests.syncing import KEY, SECRET, Office
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import event
 
-from asapp.extensions import db
+from asapp.core.extensions import db
 from asapp.models import Departure, SyncRun
-from asapp.simulator import Running
+from asapp.panel.balance import balance
 from asapp.sync import departures, execute
-from asapp.sync.books import balance
+from orgsim import Running
 from tests.syncing import Office, reasons_here
 
 

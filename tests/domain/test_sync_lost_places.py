@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from asapp.simulator import Running
-from asapp.simulator.trouble import Fault
+from orgsim import Running
+from orgsim.trouble import Fault
 from tests.syncing import Office, contacts_here, reasons_here
 
 

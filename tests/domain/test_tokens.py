@@ -13,16 +13,16 @@ import pytest
 from flask import Flask
 from sqlalchemy import update
 
-from asapp.clock import utcnow
 from asapp.connections import connections, tokens
 from asapp.connections.tokens import StoredTokens, find_idle, refresh_idle
-from asapp.database import writing
-from asapp.extensions import db
+from asapp.core.clock import utcnow
+from asapp.core.database import writing
+from asapp.core.extensions import db
 from asapp.models import Connection
 from asapp.salesforce.errors import Misconfigured, ReconnectNeeded, TryLater
-from asapp.simulator.answers import Answer
-from asapp.simulator.server import Running
 from config import Config
+from orgsim.answers import Answer
+from orgsim.server import Running
 from tests.conftest import settings_of
 from tests.connecting import KEY, Desk
 
@@ -108,7 +108,7 @@ def test_two_processes_at_once_never_lose_a_token(desk: Desk, rotation: bool, co
     script = textwrap.dedent(
         f"""
         from asapp import create_app
-        from asapp.connections.settings import ConnectSettings
+        from asapp.connections.org_access import ConnectSettings
         from asapp.connections.tokens import StoredTokens
         app = create_app()
         with app.app_context():

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
 from flask import Flask
 from sqlalchemy import select
 
-from asapp.extensions import db
+from asapp.core.extensions import db
+from asapp.core.queues import Queues
 from asapp.jobs import tasks
-from asapp.jobs.queues import Queues
 from asapp.models import Partner, PartnerCheck
 from asapp.partners import checks
-from asapp.simulator import Running
+from orgsim import Running
 from tests.connecting import KEY, Desk
 
 
@@ -49,21 +48,17 @@ def test_it_takes_over_when_salesforce_knows_it(app: Flask, org: Running) -> Non
     assert desk.partner.unseal(desk.settings.vault, "consumer_secret_sealed") == "rotated"
 
 
-def test_a_firm_without_a_waiting_secret_is_checked_where_a_log_in_asked_for_it(
-    app: Flask, org: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_firm_without_a_waiting_secret_is_checked_where_a_log_in_asked_for_it(app: Flask, org: Running) -> None:
     desk = Desk(org)
-    monkeypatch.setattr(tasks, "worker_app", lambda: app)
     tasks.check_partner(desk.partner.id)
     db.session.rollback()
     assert "key" in db.session.scalars(select(PartnerCheck.code)).all()
 
 
-def test_a_firm_that_is_inactive_is_not_checked(app: Flask, org: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_firm_that_is_inactive_is_not_checked(app: Flask, org: Running) -> None:
     desk = Desk(org)
     desk.partner.is_enabled = False
     wait_with(desk, "rotated")
-    monkeypatch.setattr(tasks, "worker_app", lambda: app)
     tasks.check_partner(desk.partner.id)
     db.session.rollback()
     assert db.session.scalars(select(PartnerCheck)).all() == []

@@ -6,12 +6,12 @@ from datetime import timedelta
 
 from flask import Flask
 
-from asapp.clock import utcnow
-from asapp.connections.settings import ConnectSettings
+from asapp.connections.org_access import ConnectSettings
 from asapp.connections.tokens import find_idle, refresh_idle
-from asapp.extensions import db
-from asapp.jobs.queues import Queues
-from asapp.simulator import Running
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
+from asapp.core.queues import Queues
+from orgsim import Running
 from tests.syncing import Office
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from asapp.extensions import db
-from asapp.jobs.queues import Queues
+from asapp.core.extensions import db
+from asapp.core.queues import Queues
 from asapp.models import RunStatus, RunTrigger, SyncRun
-from asapp.simulator import Running
 from asapp.sync import runs
 from asapp.sync.dispatch import dispatch
 from config import Config
+from orgsim import Running
 from tests.processes import WorkerProcess, wait_for, worker_process
 from tests.syncing import Office, contacts_here
 

@@ -19,13 +19,13 @@ import pytest
 from flask import Flask
 from sqlalchemy import Table, select, text, update
 
-from asapp.database import writing
-from asapp.extensions import db
-from asapp.jobs.queues import Queues
+from asapp.core.database import writing
+from asapp.core.extensions import db
+from asapp.core.queues import Queues
 from asapp.leads import outbox
 from asapp.models import Connection, Contact, Lead, LeadState
-from asapp.simulator import Running
 from config import Config
+from orgsim import Running
 from tests.processes import wait_for, worker_process
 from tests.services import RedisServer
 from tests.signing_up import PostOffice, someone_signs_up

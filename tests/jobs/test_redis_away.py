@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from asapp.factory import flask_settings
 from flask import Flask
 from flask.testing import FlaskClient
 
 from asapp import create_app
-from asapp.extensions import db
-from asapp.factory import flask_settings
-from asapp.jobs.queues import Queues
+from asapp.core.extensions import db
+from asapp.core.queues import Queues
 from asapp.models import RunStatus, RunTrigger, SyncRun
 from asapp.sync import runs
 from asapp.sync.dispatch import dispatch

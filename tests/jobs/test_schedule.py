@@ -17,10 +17,10 @@ from rq import Queue
 from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
-from asapp.clock import utcnow
-from asapp.extensions import db
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
+from asapp.core.queues import TICK_QUEUE
 from asapp.health.heartbeats import SCHEDULER, TICK, list_seen
-from asapp.jobs.queues import TICK_QUEUE
 from asapp.jobs.schedule import TICK_ID, TICK_INTERVAL_S, TickScheduler
 from asapp.jobs.task_job import TaskJob
 from config import Config

@@ -10,13 +10,13 @@ import pytest
 from flask import Flask
 from rq import Queue
 
-from asapp import mail, mail_outbox
-from asapp.accounts import links
+from asapp.accounts import links, mail_outbox
 from asapp.accounts.attempts import Origin
-from asapp.clock import utcnow
-from asapp.database import writing
-from asapp.extensions import db
-from asapp.jobs.queues import MAILS_QUEUE, TICK_QUEUE, Queues
+from asapp.core import mail
+from asapp.core.clock import utcnow
+from asapp.core.database import writing
+from asapp.core.extensions import db
+from asapp.core.queues import MAILS_QUEUE, TICK_QUEUE, Queues
 from asapp.jobs.schedule import TICK_JOB
 from asapp.models import AlertMail, Connection
 from config import Config

@@ -14,7 +14,8 @@ from rq.job import Job
 from rq.registry import FailedJobRegistry, FinishedJobRegistry
 from rq.serializers import JSONSerializer
 
-from asapp.jobs import queues, schedule, task_job
+from asapp.core import queues
+from asapp.jobs import schedule, task_job
 from asapp.jobs.task_job import NotATask, TaskJob, find_task
 from config import Config
 from tests.processes import wait_for, worker_process
@@ -43,14 +44,14 @@ def test_every_job_of_ours_is_a_task(name: str) -> None:
         ),
         *(
             "asapp.jobs.tasks.os.system",
-            "asapp.jobs.tasks.create_app",
-            "asapp.jobs.tasks.gc.collect",
+            "asapp.jobs.tasks.current_app",
+            "asapp.jobs.tasks.logging.shutdown",
             "asapp.jobs.tasks.db",
         ),
         *(
             "asapp.jobs.tasks.__doc__",
             "asapp.jobs.tasks.JobFailed",
-            "asapp.jobs.tasks.worker_app",
+            "asapp.jobs.tasks._app",
             "asapp.cli.register",
         ),
         *(

@@ -17,16 +17,16 @@ from rq.registry import FailedJobRegistry
 from rq.serializers import JSONSerializer
 from sqlalchemy import text
 
-from asapp.clock import utcnow
-from asapp.database import writing
-from asapp.extensions import db
+from asapp.core.clock import utcnow
+from asapp.core.database import writing
+from asapp.core.extensions import db
+from asapp.core.queues import Queues
 from asapp.health.heartbeats import WORKER, list_seen
-from asapp.jobs.queues import Queues
 from asapp.models import RunStatus, RunTrigger
-from asapp.simulator import Running
 from asapp.sync import runs
 from asapp.sync.runs import take_back
 from config import Config
+from orgsim import Running
 from tests.conftest import make_config, settings_of
 from tests.processes import ROOT, WorkerProcess, wait_for, worker_process
 from tests.services import RedisServer, guard

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import select
 
-from asapp.clock import utcnow
 from asapp.contacts.export import iter_csv
-from asapp.extensions import db
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
 from asapp.models import Connection, Contact, Departure, LedgerEntry, ListMember
 
 SALESFORCE, MANUAL = "salesforce", "manual"

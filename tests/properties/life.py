@@ -17,13 +17,13 @@ from flask import Flask, current_app
 from sqlalchemy import delete, event, func, select
 from sqlalchemy.orm import Session
 
-from asapp.clock import utcnow
-from asapp.connections.settings import ConnectSettings
+from asapp.connections.org_access import ConnectSettings
 from asapp.connections.tokens import StoredTokens
 from asapp.contacts import lists, manual, removal
-from asapp.contacts.fields import Details
-from asapp.database import writing
-from asapp.extensions import db
+from asapp.contacts.form_fields import Details
+from asapp.core.clock import utcnow
+from asapp.core.database import writing
+from asapp.core.extensions import db
 from asapp.models import (
     Connection,
     Contact,
@@ -36,11 +36,11 @@ from asapp.models import (
     SyncRun,
     User,
 )
+from asapp.panel.balance import balance
 from asapp.salesforce.client import OrgClient
-from asapp.simulator import Org, start
 from asapp.sync import departures, runs
-from asapp.sync.books import balance
 from asapp.sync.execute import Workplace, execute_run
+from orgsim import Org, start
 from tests.factories import log_in
 from tests.properties import here as reading
 from tests.properties.here import Here, Row

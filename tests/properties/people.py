@@ -17,20 +17,20 @@ from typing import NamedTuple
 from flask import Flask, current_app
 from sqlalchemy import select
 
-from asapp.clock import utcnow
 from asapp.connections import connections
-from asapp.connections.settings import ConnectSettings
+from asapp.connections.org_access import ConnectSettings
 from asapp.contacts import manual, removal
-from asapp.contacts.fields import Details
+from asapp.contacts.form_fields import Details
 from asapp.contacts.status import contact_rows, is_active, is_shown, reason_of
-from asapp.database import writing
-from asapp.extensions import db
-from asapp.leads import actions
+from asapp.core.clock import utcnow
+from asapp.core.database import writing
+from asapp.core.extensions import db
+from asapp.leads import decisions
 from asapp.models import Connection, Contact, Lead, SyncRun, User
 from asapp.salesforce.client import OrgClient
 from asapp.salesforce.oauth import Grant, Identity
-from asapp.simulator import Org, start
 from asapp.sync.execute import Workplace, execute_run
+from orgsim import Org, start
 from tests.domain.test_leads_following import FollowingOffice
 from tests.signing_up import someone_signs_up
 from tests.syncing import KEY
@@ -554,7 +554,7 @@ class PeopleLife:
         memory.erased_beside |= addresses & memory.signed_up
         memory.erased_ids |= {who.salesforce_id or "" for who in (contact, *leads)}
         memory.erased_ids |= {lead.linked_contact_id or "" for lead in leads}
-        actions.erase(self.user_id, contact)
+        decisions.erase(self.user_id, contact)
         for address in addresses:
             memory.erasures[address] = memory.erasures.get(address, 0) + 1
             if address not in memory.signed_up:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import NamedTuple
 
-from asapp.simulator import Org
+from orgsim import Org
 
 POOL = ("rose@pool.example", "Ravi@Pool.example", "zoe@pool.example", "NIKO@pool.example")
 NAMES = ("Rose", "Ravi", "Zoë", "Niko", "Śliwa")

@@ -23,7 +23,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from asapp.simulator import Running
+from orgsim import Running
 from tests.properties.life import ACTS, DEEDS, FAULT_KINDS, FAULTS, Act, Disturbance, Life, Trouble
 from tests.properties.story import LATE_SECONDS, PAGE, VERBS, Edit
 

@@ -13,14 +13,14 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
-from asapp.clock import utcnow
-from asapp.database import writing
-from asapp.extensions import db
-from asapp.jobs.queues import Queues
+from asapp.core.clock import utcnow
+from asapp.core.database import writing
+from asapp.core.extensions import db
+from asapp.core.queues import Queues
 from asapp.models import RunTrigger, SyncRun
-from asapp.simulator import Running
 from asapp.sync import departures, runs
 from config import Config
+from orgsim import Running
 from tests.factories import log_in
 from tests.processes import WorkerProcess, wait_for, worker_process
 from tests.properties import here as reading

@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from asapp.extensions import db
+from asapp.core.extensions import db
 from asapp.models import SyncRun
-from asapp.simulator import Running
+from orgsim import Running
 from tests.properties.people import (
     AFTER_A_DAY,
     HERE,

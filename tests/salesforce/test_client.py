@@ -13,7 +13,7 @@ import requests_mock
 from requests_mock import Mocker
 from tenacity import RetryCallState
 
-from asapp.clock import utcnow
+from asapp.core.clock import utcnow
 from asapp.salesforce import soql
 from asapp.salesforce.client import OrgClient, batched_lists, wait_with_jitter
 from asapp.salesforce.errors import (
@@ -28,8 +28,8 @@ from asapp.salesforce.errors import (
 )
 from asapp.salesforce.fields import ReadFields, all_fields
 from asapp.salesforce.records import Bounce, ContactPage, ContactRecord, Sighting
-from asapp.simulator import Org, Running
-from asapp.simulator.answers import ANSWERS
+from orgsim import Org, Running
+from orgsim.answers import ANSWERS
 from tests.doubles import ORIGIN, Tokens
 
 KEY = "desk-key"

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from asapp.connections.words import CONNECT_FAILURES, RECONNECT_REASONS, UNKNOWN_FAILURE
-from asapp.fixed_by import FixedBy
 from asapp.leads.delivery import LEAD_RULES, sort_out
-from asapp.leads.words import REFUSALS, REFUSED_OTHERWISE, refusal_of
+from asapp.messages.connecting import CONNECT_FAILURES, RECONNECT_REASONS, UNKNOWN_FAILURE
+from asapp.messages.fixed_by import FixedBy
+from asapp.messages.leads import REFUSALS, REFUSED_OTHERWISE, refusal_of
+from asapp.messages.runs import FAILURES, About, explain
 from asapp.models import Lead, LeadState
 from asapp.salesforce import errors
 from asapp.salesforce.errors import (
@@ -25,7 +26,6 @@ from asapp.salesforce.errors import (
     sort_record_error,
     sort_token_error,
 )
-from asapp.sync.words import FAILURES, About, explain
 from tests.salesforce.answers import (
     DATA_ROWS,
     OF_LEADS,
@@ -223,7 +223,7 @@ def assert_silent(error: SalesforceError) -> None:
 # Codes that end a lead, never a run: their words are the leads' own.
 ONLY_OF_RECORDS = {code for code in OF_LEADS if code not in OF_RUNS} - {"session_expired"}
 INSIDE_THE_SESSION = {"session_expired"}  # the session refreshes, and says later what it means
-ONLY_OF_LOG_INS = {"identity_refused"}  # connections/words.py
+ONLY_OF_LOG_INS = {"identity_refused"}  # messages/connecting.py
 MADE_BY_THE_SYNC = {"opt_out_hidden", "org_nearly_full", "share_used_up", "worker_died"}
 
 

@@ -10,7 +10,7 @@ import pytest
 import requests
 import requests_mock
 
-from asapp.connections.words import CONNECT_FAILURES, RECONNECT_REASONS
+from asapp.messages.connecting import CONNECT_FAILURES, RECONNECT_REASONS
 from asapp.salesforce import oauth
 from asapp.salesforce.errors import TOKEN_ERRORS, Misconfigured, ReconnectNeeded, SalesforceError, TryLater
 

@@ -9,10 +9,10 @@ import pytest
 from flask import Flask
 from sqlalchemy import delete, update
 
-from asapp.extensions import db
-from asapp.leads.pages import get_page
+from asapp.core.extensions import db
+from asapp.leads.sign_up_page import get_page
 from asapp.models import Connection, Contact, Lead, LedgerEntry, RunStatus, SyncRun
-from asapp.simulator import Running
+from orgsim import Running
 from scripts.chaos import verdict
 from scripts.chaos.__main__ import Campaign, read_arguments
 from scripts.chaos.faults import LANES, Hit

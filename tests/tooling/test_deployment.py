@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from asapp.extensions import db
+from asapp.core.extensions import db
 from asapp.health.heartbeats import WORKER, Heart
 from config import Config
 from tests.conftest import settings_of

@@ -11,7 +11,6 @@ from scripts.guard import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 NOT_JOBS = {
-    "worker_app",
     "door",
     "workplace",
     "connect_settings",

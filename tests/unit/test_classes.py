@@ -10,7 +10,7 @@ import pytest
 from asapp.contacts.status import NO_EMAIL
 from asapp.models import Outcome, Reason
 from asapp.salesforce.records import ContactRecord
-from asapp.sync.classes import SHELL, Becomes, Known, RowClass, Verdict, judge
+from asapp.sync.row_rules import SHELL, Becomes, Known, RowClass, Verdict, judge
 
 STAMP = datetime(2026, 5, 6, 11, 36, 42, tzinfo=UTC)
 ROSE = Becomes("Rose", "Gonzalez", "rose@edge.com", opted_out=False, departed=None)
@@ -279,7 +279,7 @@ def test_a_row_falls_in_the_first_class_that_fits(record: ContactRecord, known: 
 
 
 def test_every_class_but_adopted_is_reached() -> None:
-    """Adopting takes a contact made by hand: sync/pages.py turns `created` into it."""
+    """Adopting takes a contact made by hand: sync/apply_page.py turns `created` into it."""
     assert {verdict.row_class for _, _, verdict in CASES.values()} == set(RowClass) - {RowClass.ADOPTED}
 
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from asapp.csv_files import FORMULA_STARTS, csv_header, csv_rows, neutral
+from asapp.core.csv_files import FORMULA_STARTS, csv_header, csv_rows, neutral
 
 INVISIBLE = (
     *(

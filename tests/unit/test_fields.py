@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from asapp.accounts.users import normal_email
-from asapp.contacts.fields import Details, check_details, check_list_name
-from asapp.fields import InvalidFields, clean_address, clean_line
-from asapp.leads.fields import Typed, check_typed, check_words
+from asapp.contacts.form_fields import Details, check_details, check_list_name
+from asapp.core.forms import InvalidFields, clean_address, clean_line
+from asapp.leads.form_fields import Typed, check_typed, check_words
 
 # zero-width space, soft hyphen, fillers, a braille blank, a tag, marks of direction, joiners and a variant alone, byte order
 INVISIBLE = (

@@ -46,9 +46,9 @@ def offenders(*, libraries: tuple[str, ...], allowed: tuple[str, ...]) -> list[s
 @pytest.mark.parametrize(
     ("libraries", "allowed"),
     [
-        (("requests", "authlib", "simple_salesforce", "urllib3"), ("asapp.salesforce", "asapp.simulator")),
+        (("requests", "authlib", "simple_salesforce", "urllib3"), ("asapp.salesforce", "orgsim")),
         (("rq", "rq_scheduler"), ("asapp.jobs",)),
-        (("flask.request", "flask.session"), ("asapp.web", "asapp.simulator", "asapp.factory")),
+        (("flask.request", "flask.session"), ("asapp.web", "orgsim", "asapp.factory")),
         (("os.environ", "os.getenv"), ()),
     ],
     ids=["speaking to Salesforce", "RQ", "the request", "the environment"],
@@ -96,9 +96,9 @@ def test_the_simulated_org_knows_nothing_of_us() -> None:
     found = [
         f"{name} imports {imported}"
         for name, tree in modules()
-        if is_below(name, "asapp.simulator")
+        if is_below(name, "orgsim")
         for imported in imports_of(tree)
-        if is_below(imported, "asapp", "config") and not is_below(imported, "asapp.simulator")
+        if is_below(imported, "asapp", "config") and not is_below(imported, "orgsim")
     ]
     assert found == []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from asapp.leads.delivery import LEAD_RULES
-from asapp.leads.words import REFUSALS, WAITS
+from asapp.messages.leads import REFUSALS, WAITS
 from asapp.salesforce.errors import DATA_ERRORS, DATA_STATUSES, TOKEN_ERRORS, Misconfigured
 
 SORTED = (*DATA_ERRORS.values(), *DATA_STATUSES.values(), *TOKEN_ERRORS.values())

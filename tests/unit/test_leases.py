@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from asapp.connections import pending, tokens
+from asapp.connections import switching, tokens
 from asapp.jobs.schedule import TICK_TIMEOUT_S
 from asapp.leads import outbox
 from asapp.salesforce import oauth, session
@@ -30,7 +30,7 @@ def test_a_call_that_needs_a_new_token_ends_within_the_lease_of_its_work(lease: 
 
 
 def test_a_tick_ends_in_time_although_salesforce_hears_of_no_grant_that_is_given_back() -> None:
-    assert dispatch.BUDGET_S + pending.GIVING_BACK_S + oauth.TOTAL_TIMEOUT_S < TICK_TIMEOUT_S
+    assert dispatch.BUDGET_S + switching.GIVING_BACK_S + oauth.TOTAL_TIMEOUT_S < TICK_TIMEOUT_S
 
 
 def test_a_timeout_between_two_bytes_is_shorter_than_the_whole_call() -> None:

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
-from asapp import logs
-from asapp.database import engine_options
-from asapp.logs import JsonFormatter, JsonHandler, about
+from asapp.core import logs
+from asapp.core.database import engine_options
+from asapp.core.logs import JsonFormatter, JsonHandler, about
 from asapp.salesforce.errors import TryLater
 
 ours = logging.getLogger("asapp.test")
@@ -190,13 +190,13 @@ def test_an_exception_is_its_type_and_our_places(lines: Lines) -> None:
 
 
 def test_the_places_are_ours_and_the_last_one(lines: Lines) -> None:
-    from asapp.vault import Vault
+    from asapp.core.vault import Vault
 
     try:
         Vault([b"short"]).seal(None, "")  # type: ignore[arg-type]
     except AttributeError:
         ours.exception("it broke")
-    assert [place.partition(":")[0] for place in lines.last["error"]["at"]] == ["asapp/vault.py"]
+    assert [place.partition(":")[0] for place in lines.last["error"]["at"]] == ["asapp/core/vault.py"]
     fail_with(create_and_break())
     assert lines.last["error"]["at"][-1].startswith("tests/unit/test_logs.py:")
 

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from asapp import create_app, mail
-from asapp.mail import Fate
+from asapp import create_app
+from asapp.core import mail
+from asapp.core.mail import Fate
 from config import MAIL_SENDER, ConfigError
 from config import MailServer as Address
 from tests.conftest import make_config

@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from asapp.clock import utcnow
-from asapp.connections.panel import Panel, PanelState, Progress, decide, summary_of
+from asapp.core.clock import utcnow
 from asapp.models import Connection, Partner, RunPhase, SyncRun
+from asapp.panel.panel import Panel, PanelState, Progress, decide, summary_of
 
 NOW = utcnow()
 

@@ -9,8 +9,8 @@ from asapp.contacts.status import NO_EMAIL
 from asapp.contacts.words import REASONS
 from asapp.models import Reason
 from asapp.salesforce.records import Bounce, ContactRecord, Sighting
-from asapp.sync.classes import SWITCHED_OFF, SWITCHED_ON, Also, Known, RowClass, Skipped, judge
 from asapp.sync.departures import judge_sighting
+from asapp.sync.row_rules import SWITCHED_OFF, SWITCHED_ON, Also, Known, RowClass, Skipped, judge
 from asapp.web.run_figures import ALSO, BACK_REASONS, OFF_REASONS, SKIPPED, why_back, why_off
 
 ME, JONAS, ID, OTHER = "0055g000000000Me", "0055g000000000Jo", "0035g00000KqT2bAAI", "0035g00000KqT9zAAI"
@@ -38,9 +38,21 @@ def reasons_given() -> dict[RowClass, set[str]]:
         )
     ]
     stored = [None] + [
-        Known(1, "Rose", "Gonzalez", "rose@edge.example", is_out, departed, None, "", None, is_twin, is_hidden, None, STAMP)._replace(
-            bounced_at=bounced_at
-        )
+        Known(
+            1,
+            "Rose",
+            "Gonzalez",
+            "rose@edge.example",
+            is_out,
+            departed,
+            None,
+            "",
+            None,
+            is_twin,
+            is_hidden,
+            None,
+            STAMP,
+        )._replace(bounced_at=bounced_at)
         for is_out, is_twin, departed, is_hidden, bounced_at in product(
             (False, True), (False, True), DEPARTED, (False, True), (None, STAMP)
         )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from asapp.core.vault import CannotOpen, Vault, key_id
 from asapp.models import Partner
 from asapp.models.columns import new_public_id
-from asapp.vault import CannotOpen, Vault, key_id
 
 OLD, NEW = bytes(range(32)), bytes(range(1, 33))
 PLACE = "connections:5f0c:access_token_sealed"

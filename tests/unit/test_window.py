@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from asapp.models import Connection
-from asapp.sync.window import OVERLAP, next_window, start_of
+from asapp.sync.watermark import OVERLAP, next_window, start_of
 
 WATERMARK = datetime(2026, 5, 6, 12, 0, tzinfo=UTC)
 

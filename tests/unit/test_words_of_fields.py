@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from asapp.leads.words import trouble_of
-from asapp.sync import words as sync_words
+from asapp.messages import runs as sync_words
+from asapp.messages.leads import trouble_of
 
 OWN, STANDARD = "Do_Not_Email__c", "HasOptedOutOfEmail"
 

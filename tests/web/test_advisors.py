@@ -13,8 +13,8 @@ from flask.testing import FlaskClient
 from sqlalchemy import select
 
 from asapp.accounts import users
-from asapp.clock import utcnow
-from asapp.extensions import db
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
 from asapp.models import Connection, Contact, LeadState, Partner, PasswordLink, User, WaitingMail
 from tests.factories import (
     PASSWORD,

@@ -15,13 +15,13 @@ from sqlalchemy import delete, select, text, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from asapp import audit, keys
-from asapp.accounts import links
-from asapp.audit import COMMAND, person
+from asapp.accounts import key_rotation, links
+from asapp.audit import entries as audit
+from asapp.audit.entries import COMMAND, person
 from asapp.connections.connections import mark_needs_reconnect
-from asapp.csv_files import FORMULA_STARTS
-from asapp.database import writing
-from asapp.extensions import db
+from asapp.core.csv_files import FORMULA_STARTS
+from asapp.core.database import writing
+from asapp.core.extensions import db
 from asapp.models import (
     Action,
     ActorKind,
@@ -169,7 +169,7 @@ def test_a_password_set_on_a_link(client: FlaskClient, world: World) -> None:
 
 
 def test_keys_rotated_by_a_command(app: Flask, world: World) -> None:
-    keys.rotate(app.extensions["asapp.vault"], COMMAND)
+    key_rotation.rotate(app.extensions["asapp.vault"], COMMAND)
     assert (newest().action, newest().actor_kind, newest().identity_id) == (
         Action.KEYS_ROTATED,
         ActorKind.COMMAND,

@@ -11,14 +11,14 @@ from sqlalchemy import select
 
 from asapp.connections.connect import CallbackAnswer
 from asapp.connections.tokens import StoredTokens
-from asapp.database import writing
-from asapp.extensions import db
+from asapp.core.database import writing
+from asapp.core.extensions import db
 from asapp.jobs import tasks
 from asapp.models import Action, ActorKind, AuditEntry
-from asapp.partners import handoff
-from asapp.partners.handoff import Recipient
+from asapp.partners import setup_link
+from asapp.partners.setup_link import Recipient
 from asapp.salesforce.errors import SalesforceError
-from asapp.simulator.server import Running
+from orgsim.server import Running
 from tests.connecting import CALLBACK, KEY, Desk, visit
 from tests.factories import log_in, make_admin
 
@@ -97,7 +97,7 @@ def test_a_permission_that_is_withdrawn_breaks_the_connection_by_itself(desk: De
 
 def test_a_secret_by_setup_link_names_who_came_on_it(client: FlaskClient, desk: Desk) -> None:
     with writing():
-        _, token = handoff.make_link(desk.partner, Recipient("Sam", "sam@firm.example"), make_admin())
+        _, token = setup_link.make_link(desk.partner, Recipient("Sam", "sam@firm.example"), make_admin())
     desk.org.change_app(KEY, secret="handed-over")
     typed = {"url": desk.url, "key": KEY, "secret": "wrong-one"}
     path = f"/partner-setup/{token}/keys"
@@ -112,9 +112,7 @@ def test_a_secret_by_setup_link_names_who_came_on_it(client: FlaskClient, desk: 
     assert "handed-over" not in str(replaced.details)
 
 
-def test_a_secret_that_a_job_lets_take_over_is_of_whoever_entered_it(
-    app: Flask, client: FlaskClient, desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_secret_that_a_job_lets_take_over_is_of_whoever_entered_it(client: FlaskClient, desk: Desk) -> None:
     """An admin enters it, Salesforce refuses it; minutes later the tick's check sees it accepted."""
     ada = make_admin()
     log_in(client, ada)
@@ -122,7 +120,6 @@ def test_a_secret_that_a_job_lets_take_over_is_of_whoever_entered_it(
     client.post(f"/admin/partners/{desk.partner.slug}", data=typed, environ_base=AT_HOME)
     assert entries(Action.SECRET_REPLACED) == []
     desk.org.change_app(KEY, secret="rotated")
-    monkeypatch.setattr(tasks, "worker_app", lambda: app)
     tasks.check_partner(desk.partner.id)
     (replaced,) = entries(Action.SECRET_REPLACED)
     assert who(replaced) == (ActorKind.PERSON, ada.id, AT_HOME["REMOTE_ADDR"])

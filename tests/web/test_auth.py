@@ -17,9 +17,9 @@ from werkzeug.test import TestResponse
 
 from asapp.accounts import attempts, passwords
 from asapp.accounts.attempts import Origin, TooMany
-from asapp.clock import utcnow
-from asapp.database import writing
-from asapp.extensions import db
+from asapp.core.clock import utcnow
+from asapp.core.database import writing
+from asapp.core.extensions import db
 from asapp.models import AttemptCount, User
 from asapp.web.access import PUBLIC_ENDPOINTS, safe_path
 from asapp.web.devices import origin_of

@@ -14,10 +14,10 @@ from flask.testing import FlaskClient
 from sqlalchemy import event
 
 from asapp.alerts import alerts
-from asapp.clock import utcnow
-from asapp.csv_files import FORMULA_STARTS
-from asapp.database import writing
-from asapp.extensions import db
+from asapp.core.clock import utcnow
+from asapp.core.csv_files import FORMULA_STARTS
+from asapp.core.database import writing
+from asapp.core.extensions import db
 from asapp.models import (
     AlertKind,
     ApiUsage,

@@ -11,14 +11,14 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import select, update
 
-from asapp import create_app, keys
-from asapp.accounts import passwords
-from asapp.clock import utcnow
-from asapp.extensions import db
+from asapp import create_app
+from asapp.accounts import key_rotation, passwords
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
+from asapp.core.vault import Vault, key_id
 from asapp.models import Action, ActorKind, AuditEntry, Connection, Contact, Partner, SetupLink, User
-from asapp.partners import handoff
-from asapp.partners.handoff import Recipient
-from asapp.vault import Vault, key_id
+from asapp.partners import setup_link
+from asapp.partners.setup_link import Recipient
 from config import Config
 from tests.conftest import ENCRYPTION_KEY
 from tests.factories import make_admin, make_advisor, make_connection, make_contact, make_partner
@@ -127,7 +127,7 @@ def test_a_person_is_erased_by_command(app: Flask) -> None:
 def test_a_salesforce_admin_is_erased_by_command(app: Flask) -> None:
     firms = [make_partner(), make_partner("Fjord")]
     for firm in firms:
-        handoff.make_link(firm, Recipient("Sam", "sam@firm.example"), make_admin())
+        setup_link.make_link(firm, Recipient("Sam", "sam@firm.example"), make_admin())
     assert run(app, "users", "erase", "SAM@firm.example", "--yes").exit_code == 0
     links = db.session.scalars(select(SetupLink)).all()
     assert [(link.name, link.email, link.is_open(utcnow())) for link in links] == [("", "", False)] * 2
@@ -175,12 +175,12 @@ class TestRotation:
 
     def sealed(self) -> list[str]:
         values: list[Any] = []
-        for table, column in keys.sealed_columns():
+        for table, column in key_rotation.sealed_columns():
             values += db.session.scalars(select(table.c[column]).where(table.c[column].is_not(None)))
         return values
 
     def test_every_sealed_column_takes_part(self) -> None:
-        names = {f"{table.name}.{column}" for table, column in keys.sealed_columns()}
+        names = {f"{table.name}.{column}" for table, column in key_rotation.sealed_columns()}
         assert names >= {
             "partners.consumer_key_sealed",
             "partners.consumer_secret_sealed",
@@ -191,7 +191,7 @@ class TestRotation:
         }
 
     def test_from_an_old_key_to_a_new_one(self, app: Flask, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(keys, "BATCH", 2)
+        monkeypatch.setattr(key_rotation, "BATCH", 2)
         for _ in range(5):
             make_connection(access_token="the access token")
         before = self.sealed()
@@ -220,7 +220,7 @@ class TestRotation:
                     db.session.execute(update(Connection).values(refresh_token_sealed=fresh))
                 return plain
 
-        result = keys.rotate(Interrupted([NEWER_KEY, ENCRYPTION_KEY]))
+        result = key_rotation.rotate(Interrupted([NEWER_KEY, ENCRYPTION_KEY]))
         assert (result.renewed, result.overtaken) == (3, 1)
         db.session.refresh(connection)
         assert connection.unseal(vault, "refresh_token_sealed") == "rotated by Salesforce"

@@ -13,14 +13,14 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import func, select
 
-from asapp.clock import utcnow
 from asapp.connections import connections
 from asapp.connections.connect import CallbackAnswer
-from asapp.extensions import db
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
 from asapp.models import ApiUsage, Connection, Contact, PartnerCheck
 from asapp.salesforce.session import OrgSession
-from asapp.simulator.answers import Answer
-from asapp.simulator.server import Running
+from orgsim.answers import Answer
+from orgsim.server import Running
 from tests.connecting import Desk, visit
 from tests.factories import log_in, make_admin, make_advisor, make_connection, make_contact, make_run
 from tests.web.test_integrations import PANEL, PART, has_button, said

@@ -14,10 +14,10 @@ from flask import Flask, current_app
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from asapp.clock import utcnow
 from asapp.contacts import lists
 from asapp.contacts.addresses import address_hash, address_key
-from asapp.extensions import db
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
 from asapp.models import (
     Connection,
     Contact,

@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from asapp.clock import utcnow
+from asapp.core.clock import utcnow
 from asapp.models import User
 from tests.factories import (
     LONG_AGO,

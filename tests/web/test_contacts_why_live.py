@@ -9,9 +9,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import func, select
 
-from asapp.extensions import db
+from asapp.core.extensions import db
 from asapp.models import ApiUsage, Contact, LedgerEntry
-from asapp.simulator import Running
+from orgsim import Running
 from tests.factories import log_in
 from tests.syncing import Office
 

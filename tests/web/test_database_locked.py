@@ -13,10 +13,11 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import create_engine, select, text
 
-from asapp import create_app, database
-from asapp.extensions import db
+from asapp import create_app
+from asapp.core import database
+from asapp.core.extensions import db
 from asapp.health import checks
-from asapp.leads import pages
+from asapp.leads import sign_up_page
 from asapp.models import Contact, Lead, User
 from asapp.web.optin import Token, write_token
 from config import Config
@@ -41,7 +42,7 @@ def client(app: Flask, config: Config, monkeypatch: pytest.MonkeyPatch) -> Flask
 def alice(app: Flask) -> User:
     advisor = make_advisor()
     page = make_page(advisor)
-    pages.save_page(page, "Letters", "Yes, write to me.", SITE)
+    sign_up_page.save_page(page, "Letters", "Yes, write to me.", SITE)
     return advisor
 
 
@@ -74,7 +75,7 @@ def test_a_sign_up_is_kept_on_the_page_and_goes_in_with_one_press(
 ) -> None:
     page = make_page(alice)
     with client.application.test_request_context():
-        token = write_token(Token(page.slug, pages.current_text(alice.id).id, "a form", time.time() - 5))
+        token = write_token(Token(page.slug, sign_up_page.current_text(alice.id).id, "a form", time.time() - 5))
     typed = {
         "first_name": 'Zoë "Z"',
         "last_name": "Groß",

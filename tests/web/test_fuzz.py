@@ -18,8 +18,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import settings
 
-from asapp.extensions import db, limiter
+from asapp.core.extensions import db
 from asapp.models import User
+from asapp.web.extensions import limiter
 from tests.doors import ACCESS, For
 from tests.factories import log_in
 from tests.furnished import World, make_world

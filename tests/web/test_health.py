@@ -18,9 +18,9 @@ from sqlalchemy import Engine, text
 
 from asapp import create_app
 from asapp.alerts import alerts
-from asapp.clock import utcnow
-from asapp.database import writing
-from asapp.extensions import db
+from asapp.core.clock import utcnow
+from asapp.core.database import writing
+from asapp.core.extensions import db
 from asapp.health import checks
 from asapp.health.checks import NoAnswer, within
 from asapp.health.heartbeats import FORGOTTEN_AFTER, SCHEDULER, TICK, WORKER, Heart, beat, list_seen

@@ -15,10 +15,10 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import select, update
 
-from asapp.csv_files import FORMULA_STARTS
-from asapp.database import Base
-from asapp.extensions import db
-from asapp.leads import pages
+from asapp.core.csv_files import FORMULA_STARTS
+from asapp.core.database import Base
+from asapp.core.extensions import db
+from asapp.leads import sign_up_page
 from asapp.models import Contact, ContactList, Lead, Partner, User
 from asapp.web.optin import Token, write_token
 from tests.doors import Door, For, doors, everything_of, open_door
@@ -82,7 +82,7 @@ def world(app: Flask) -> Iterator[World]:
 def fill_with(text: str) -> None:
     """Put the text wherever people or Salesforce may put text, as long as the column."""
     for user in db.session.scalars(select(User).where(User.role == "advisor")).all():
-        pages.save_page(pages.get_page(user), text, f"Yes. {text}"[:500], "")
+        sign_up_page.save_page(sign_up_page.get_page(user), text, f"Yes. {text}"[:500], "")
     for table_name, columns in HOSTILE.items():
         table = Base.metadata.tables[table_name]
         values = {name: text[: table.c[name].type.length] if table.c[name].type.length else text for name in columns}  # type: ignore[attr-defined]
@@ -435,7 +435,7 @@ def test_a_new_list_is_ones_own(client: FlaskClient, world: World) -> None:
 
 def test_a_sign_up_is_for_the_advisor_of_the_page_and_waits(client: FlaskClient, world: World) -> None:
     page = world.alice.page
-    token = Token(page.slug, pages.current_text(page.user_id).id, "a form", time.time() - 5)
+    token = Token(page.slug, sign_up_page.current_text(page.user_id).id, "a form", time.time() - 5)
     typed = {"first_name": "New", "last_name": "Person", "email": "new@person.example", "consent": "yes"}
     with client.application.test_request_context():
         typed["csrf_token"] = write_token(token)

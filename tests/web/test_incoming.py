@@ -8,9 +8,9 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from asapp.connections.panel import PanelState
-from asapp.extensions import db
-from asapp.leads import pages
+from asapp.core.extensions import db
+from asapp.leads import sign_up_page
+from asapp.panel.panel import PanelState
 from asapp.web.incoming import LARGEST_ID, client_address, whole_number
 from tests.factories import log_in, make_admin, make_advisor, make_synced_connection
 from tests.processes import ROOT
@@ -131,7 +131,7 @@ def test_long_sites_are_refused_and_kept_in_the_form(client: FlaskClient, app: F
         answer = client.post("/leads/page", data={"heading": "Letters", "words": "Yes.", "frame_hosts": typed})
         assert answer.status_code == 422
         assert typed in answer.text
-        assert pages.get_page(alice).frame_hosts == before
+        assert sign_up_page.get_page(alice).frame_hosts == before
 
 
 BUTTONS = ("sync", "cancel", "approve", "discard")

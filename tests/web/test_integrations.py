@@ -9,8 +9,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from asapp.clock import utcnow
-from asapp.extensions import db
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
 from asapp.models import Connection, Contact, Departure, OAuthState, PendingGrant, RunChange, SyncRun, User
 from tests.factories import (
     log_in,

@@ -12,11 +12,11 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import delete, select
 
-from asapp.clock import utcnow
 from asapp.contacts import removal
-from asapp.extensions import db
-from asapp.leads import pages, queries
-from asapp.leads.words import CHECKS
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
+from asapp.leads import queries, sign_up_page
+from asapp.messages.leads import CHECKS
 from asapp.models import ApiUsage, ConsentEvent, Contact, Lead, LeadState, OptInPage, User
 from tests.factories import log_in, make_admin, make_advisor, make_contact, make_synced_connection, save
 from tests.signing_up import someone_signs_up
@@ -45,7 +45,7 @@ def test_the_page_shows_its_address_as_a_link_and_a_code(client: FlaskClient, am
 
 
 def test_two_advisors_of_one_name_have_two_addresses(app: Flask) -> None:
-    slugs = [pages.get_page(make_advisor(name="Amara Okafor")).slug for _ in range(3)]
+    slugs = [sign_up_page.get_page(make_advisor(name="Amara Okafor")).slug for _ in range(3)]
 
     assert slugs == ["amara-okafor", "amara-okafor-2", "amara-okafor-3"]
 
@@ -71,7 +71,7 @@ def test_new_words_make_a_version_and_the_same_words_none(client: FlaskClient, a
     for _ in range(2):
         client.post("/leads/page", data=words)
 
-    assert [text.version for text in pages.all_texts(amara.id)] == [2, 1]
+    assert [text.version for text in sign_up_page.all_texts(amara.id)] == [2, 1]
     assert "Money matters" in client.get("/o/amara-okafor").text
 
 
@@ -100,14 +100,14 @@ def test_words_that_wont_do(client: FlaskClient, amara: User, field: str, typed:
 
     assert answer.status_code == 422
     assert words in answer.text
-    assert [text.version for text in pages.all_texts(amara.id)] == [1]
+    assert [text.version for text in sign_up_page.all_texts(amara.id)] == [1]
 
 
 # ---- Its limits, and a break
 
 
 def set_limit(advisor: User, limit: int) -> None:
-    pages.get_page(advisor).daily_limit = limit
+    sign_up_page.get_page(advisor).daily_limit = limit
     db.session.commit()
 
 
@@ -160,7 +160,7 @@ def test_the_limit_is_the_advisors_to_set(client: FlaskClient, amara: User) -> N
 
     assert client.post("/leads/page", data={**form, "daily_limit": "1,200"}).status_code == 303
 
-    assert pages.get_page(amara).daily_limit == 1200
+    assert sign_up_page.get_page(amara).daily_limit == 1200
 
 
 @pytest.mark.parametrize("typed", ["", "0", "-1", "10001", "many", "٣", "9" * 30])
@@ -171,7 +171,7 @@ def test_a_limit_that_wont_do(client: FlaskClient, amara: User, typed: str) -> N
 
     assert answer.status_code == 422
     assert "Enter a number from 1 to 10,000." in answer.text
-    assert pages.get_page(amara).daily_limit == 500
+    assert sign_up_page.get_page(amara).daily_limit == 500
 
 
 def test_the_page_can_be_paused_and_take_sign_ups_again(client: FlaskClient, amara: User) -> None:
@@ -190,7 +190,7 @@ def test_the_page_can_be_paused_and_take_sign_ups_again(client: FlaskClient, ama
 
 def test_who_was_filling_in_the_form_when_it_was_paused_waits_too(client: FlaskClient, amara: User) -> None:
     make_synced_connection(amara)
-    pages.pause(pages.get_page(amara))
+    sign_up_page.pause(sign_up_page.get_page(amara))
     someone_signs_up(amara)
 
     html = unescape(client.get("/leads").text)

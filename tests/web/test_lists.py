@@ -7,7 +7,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from asapp.contacts import lists
-from asapp.extensions import db
+from asapp.core.extensions import db
 from asapp.models import ContactList, User
 from tests.factories import log_in, make_advisor, make_contact
 

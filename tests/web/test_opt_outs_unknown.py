@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from flask.testing import FlaskClient
 
-from asapp.clock import utcnow
+from asapp.core.clock import utcnow
 from tests.factories import log_in, make_advisor, make_contact, make_partner, make_run, make_synced_connection
 
 PANEL = "/settings/integrations?open=salesforce"

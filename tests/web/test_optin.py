@@ -13,8 +13,8 @@ from sqlalchemy import func, select, text
 from werkzeug.test import TestResponse
 
 from asapp import create_app
-from asapp.extensions import db
-from asapp.leads import pages
+from asapp.core.extensions import db
+from asapp.leads import sign_up_page
 from asapp.models import ConsentEvent, Contact, ContactSource, Lead, LeadState, OptInPage, Review
 from asapp.web import optin
 from tests.conftest import make_config
@@ -30,7 +30,7 @@ MEI = {
 
 @pytest.fixture
 def page(app: Flask) -> OptInPage:
-    return pages.get_page(make_advisor(name="Amara Okafor"))
+    return sign_up_page.get_page(make_advisor(name="Amara Okafor"))
 
 
 @pytest.fixture
@@ -206,7 +206,7 @@ def test_a_form_sent_at_once_is_shown_again_with_what_was_typed(client: FlaskCli
 @pytest.mark.parametrize("kind", ["forged", "of another page", "a day old", "missing"])
 def test_a_token_that_does_not_fit_gives_a_new_one(client: FlaskClient, page: OptInPage, kind: str) -> None:
     address = f"/o/{page.slug}"
-    other = pages.get_page(make_advisor(name="Bob Adeyemi"))
+    other = sign_up_page.get_page(make_advisor(name="Bob Adeyemi"))
     tokens = {
         "forged": "x" * 60,
         "of another page": open_form(client, f"/o/{other.slug}"),
@@ -345,7 +345,7 @@ def test_twenty_at_once_is_twenty(app: Flask, client: FlaskClient, address: str)
 
 
 def test_a_paused_page_says_so_and_has_no_form(client: FlaskClient, page: OptInPage) -> None:
-    pages.pause(page)
+    sign_up_page.pause(page)
 
     answer = client.get(f"/o/{page.slug}")
 
@@ -359,7 +359,7 @@ def test_a_form_that_was_open_when_the_page_was_paused_is_stored_and_waits(
     client: FlaskClient, page: OptInPage
 ) -> None:
     token = open_form(client, f"/o/{page.slug}")
-    pages.pause(page)
+    sign_up_page.pause(page)
 
     answer = send(client, f"/o/{page.slug}", token=token)
 
@@ -373,7 +373,7 @@ def test_any_other_form_keeps_what_was_typed_until_the_page_takes_sign_ups_again
 ) -> None:
     address = f"/o/{page.slug}"
     stale = aged(open_form(client, address), 25 * 3600)
-    pages.pause(page)
+    sign_up_page.pause(page)
 
     refused = send(client, address, token=stale)
     again = send(client, address, token=token_in(refused.text))
@@ -383,7 +383,7 @@ def test_any_other_form_keeps_what_was_typed_until_the_page_takes_sign_ups_again
         assert "Sign-ups are closed at the moment" in answer.text
         assert 'value="Mei-Ling"' in answer.text
     assert count(Lead) == 0
-    pages.resume(page)
+    sign_up_page.resume(page)
     assert send(client, address, token=aged(token_in(again.text))).status_code == 303
     assert db.session.scalars(select(Lead.state)).one() == LeadState.RECEIVED
 
@@ -393,7 +393,7 @@ def test_any_other_form_keeps_what_was_typed_until_the_page_takes_sign_ups_again
 
 def test_the_words_one_saw_count_even_if_they_changed_meanwhile(client: FlaskClient, page: OptInPage) -> None:
     token = open_form(client, f"/o/{page.slug}")
-    pages.save_page(page, "New heading", "Yes to everything.", "")
+    sign_up_page.save_page(page, "New heading", "Yes to everything.", "")
 
     send(client, f"/o/{page.slug}", token=token)
 
@@ -408,7 +408,7 @@ def test_nobody_may_frame_it(client: FlaskClient, address: str) -> None:
 
 
 def test_sites_that_the_advisor_named_may_frame_it(client: FlaskClient, page: OptInPage) -> None:
-    pages.save_page(page, "Letters", "Yes.", "https://www.amara.example blog.amara.example")
+    sign_up_page.save_page(page, "Letters", "Yes.", "https://www.amara.example blog.amara.example")
 
     for answer in (client.get(f"/o/{page.slug}"), send(client, f"/o/{page.slug}", email="")):
         policy = answer.headers["Content-Security-Policy"]
@@ -469,7 +469,7 @@ def test_the_words_are_kept_without_the_advisors_name_and_shown_with_it(
     """They are append-only, and whoever wrote them can be erased."""
     advisor = page.user
     name = advisor.name
-    pages.save_page(page, f"Post from {name}", f"{name} and {name}'s firm may write; {name}son may not.", "")
+    sign_up_page.save_page(page, f"Post from {name}", f"{name} and {name}'s firm may write; {name}son may not.", "")
     kept = db.session.execute(text("SELECT heading, words FROM consent_texts ORDER BY version")).all()
     assert len(kept) == 2
     assert not any(re.search(rf"{name}\b", part) for row in kept for part in row)
@@ -484,6 +484,6 @@ def test_the_words_are_kept_without_the_advisors_name_and_shown_with_it(
 
 
 def test_saving_the_same_words_again_makes_no_version(page: OptInPage) -> None:
-    before = pages.current_text(page.user_id)
-    after = pages.save_page(page, before.heading, before.words, "")
+    before = sign_up_page.current_text(page.user_id)
+    after = sign_up_page.save_page(page, before.heading, before.words, "")
     assert after.version == before.version

@@ -12,11 +12,11 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import select, text
 
-from asapp.clock import utcnow
-from asapp.database import Base
-from asapp.extensions import db
+from asapp.core.clock import utcnow
+from asapp.core.database import Base
+from asapp.core.extensions import db
 from asapp.models import Partner, SetupLink, User
-from asapp.simulator.server import Running
+from orgsim.server import Running
 from tests.connecting import CALLBACK, visit
 from tests.factories import log_in, make_admin, make_advisor, make_partner
 from tests.mailing import send_waiting_mails

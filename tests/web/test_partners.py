@@ -12,10 +12,10 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import select, text
 
-from asapp.extensions import db
+from asapp.core.extensions import db
+from asapp.core.vault import CannotOpen, Vault
 from asapp.models import Partner, User
 from asapp.partners.partners import slug_of
-from asapp.vault import CannotOpen, Vault
 from tests.factories import log_in, make_admin, make_advisor, make_connection, make_partner
 
 ENTERED = {

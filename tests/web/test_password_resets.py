@@ -13,11 +13,10 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import delete, event, func, select, update
 
-from asapp import mail_outbox
-from asapp.accounts import advisors, links
-from asapp.clock import utcnow
-from asapp.extensions import db
-from asapp.jobs.queues import Queues
+from asapp.accounts import advisors, links, mail_outbox
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
+from asapp.core.queues import Queues
 from asapp.models import AttemptCount, PasswordLink, PasswordLinkKind, User, WaitingMail
 from tests.factories import PASSWORD, make_advisor, make_partner
 from tests.mailing import send_waiting_mails

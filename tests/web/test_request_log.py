@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from asapp.logs import JsonHandler
+from asapp.core.logs import JsonHandler
 from tests.factories import PASSWORD, log_in, make_advisor
 
 NUMBER = re.compile(r"[0-9a-f]{4}-[0-9a-f]{4}")

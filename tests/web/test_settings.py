@@ -7,8 +7,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from asapp.accounts import links, passwords, users
-from asapp.extensions import db
-from asapp.fields import InvalidFields
+from asapp.core.extensions import db
+from asapp.core.forms import InvalidFields
 from asapp.models import PasswordLinkKind, User
 from tests.factories import PASSWORD, log_in, make_admin, make_advisor, make_partner, save
 

@@ -15,7 +15,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from asapp import create_app
-from asapp.extensions import db
+from asapp.core.extensions import db
 from asapp.models import User
 from tests.conftest import fresh_database, make_config
 from tests.doors import Door, For, doors

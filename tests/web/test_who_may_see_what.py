@@ -15,7 +15,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import event
 
-from asapp.extensions import db
+from asapp.core.extensions import db
 from asapp.health.checks import PROBE
 from asapp.models import User
 from asapp.web.access import PUBLIC_ENDPOINTS

@@ -1,0 +1,142 @@
+"""Mails that a request asked for. It writes them down, sealed, and a job sends them.
+
+A request never speaks to the mail server: the answer would take as long as the server does, and tell by that what was done.
+A mail that the server doesn't take is tried again, later and later, until it would come too late. A process that dies between
+sending a mail and deleting it sends it twice.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, delete, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from asapp.core.clock import utcnow
+from asapp.core.database import reading
+from asapp.core.extensions import db
+from asapp.core.mail import Fate, Letter
+from asapp.core.vault import CannotOpen, Vault
+from asapp.models import WaitingKind, WaitingMail
+from asapp.models.columns import new_public_id
+
+log = logging.getLogger(__name__)
+
+GIVE_UP_AFTER = timedelta(days=1)
+LEASE = timedelta(minutes=5)  # longer than a mail server can take: a dozen answers of 8 s
+FIRST_WAIT = timedelta(minutes=1)
+LONGEST_WAIT = timedelta(hours=1)
+ROUND_S = 45.0  # then other jobs have their turn; the next tick enqueues again
+CONTENT = "content_sealed"
+
+Post = Callable[[Letter], Fate]
+Enqueue = Callable[[], bool]
+
+
+def post_later(letters: Iterable[Letter], vault: Vault, enqueue: Enqueue) -> None:
+    """Write the letters down and enqueue the job that sends them. Commits."""
+    for letter in letters:
+        add(WaitingKind.LETTER, asdict(letter), vault)
+    db.session.commit()
+    enqueue()
+
+
+def add(kind: WaitingKind, content: dict[str, str], vault: Vault, give_up_after: timedelta = GIVE_UP_AFTER) -> None:
+    """Write a mail down in the caller's transaction."""
+    now = utcnow()
+    mail = WaitingMail(public_id=new_public_id(), kind=kind, created_at=now, due_at=now, give_up_at=now + give_up_after)
+    mail.seal(vault, CONTENT, json.dumps(content))
+    db.session.add(mail)
+
+
+def read(mail: WaitingMail, vault: Vault) -> dict[str, str]:
+    """Return the content; raise CannotOpen."""
+    content: dict[str, str] = json.loads(mail.unseal(vault, CONTENT))
+    return content
+
+
+def are_due() -> bool:
+    """Is there a mail to be sent now, or a reset to be answered? Ends the transaction."""
+    db.session.commit()
+    with reading():
+        found = db.session.scalar(select(WaitingMail.id).where(*_is_due(utcnow())).limit(1)) is not None
+        db.session.commit()
+    return found
+
+
+def count_refused(session: Session) -> int:
+    """Return how many mails the mail server was offered and has not taken."""
+    return session.scalar(select(func.count()).select_from(WaitingMail).where(WaitingMail.attempts > 0)) or 0
+
+
+def send_due(post: Post, vault: Vault) -> int:
+    """Send the letters that are due, the oldest first; return how many the server took. Commits."""
+    _delete_what_is_too_late()
+    end_at, sent = time.monotonic() + ROUND_S, 0
+    while time.monotonic() < end_at and (mail := _claim(utcnow())) is not None:
+        mail_id, lease, attempts = mail.id, mail.lease or "", mail.attempts
+        letter = _letter(mail, vault)
+        db.session.rollback()
+        fate = post(letter) if letter is not None else Fate.TAKEN  # what can't be opened is of no use to anybody
+        sent += fate is Fate.TAKEN
+        _settle(mail_id, lease, attempts, fate)
+        if fate is Fate.AWAY:
+            break
+    return sent
+
+
+def _claim(now: datetime) -> WaitingMail | None:
+    """Take the lease on one letter that is due. Commits."""
+    one = (
+        select(WaitingMail.id)
+        .where(WaitingMail.kind == WaitingKind.LETTER, *_is_due(now))
+        .order_by(WaitingMail.due_at, WaitingMail.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    mail_id = db.session.scalar(one)
+    if mail_id is None:
+        db.session.rollback()
+        return None
+    mail = db.session.get_one(WaitingMail, mail_id)
+    mail.lease, mail.lease_until, mail.attempts = secrets.token_hex(16), now + LEASE, mail.attempts + 1
+    db.session.commit()
+    return mail
+
+
+def _letter(mail: WaitingMail, vault: Vault) -> Letter | None:
+    try:
+        return Letter(**read(mail, vault))
+    except CannotOpen:
+        log.warning("a mail that waits can't be opened: its key is not in ENCRYPTION_KEYS")
+        return None
+
+
+def _settle(mail_id: int, lease: str, attempts: int, fate: Fate) -> None:
+    """Delete what was taken, put off what was not; nothing if another job has it by now. Commits."""
+    is_mine = (WaitingMail.id == mail_id, WaitingMail.lease == lease)
+    if fate is Fate.TAKEN:
+        db.session.execute(delete(WaitingMail).where(*is_mine))
+    else:
+        due_at = utcnow() + min(FIRST_WAIT * 2 ** (attempts - 1), LONGEST_WAIT)
+        db.session.execute(update(WaitingMail).where(*is_mine).values(due_at=due_at, lease=None, lease_until=None))
+    db.session.commit()
+
+
+def _delete_what_is_too_late() -> None:
+    too_late = delete(WaitingMail).where(WaitingMail.give_up_at <= utcnow()).returning(WaitingMail.id)
+    given_up = len(db.session.scalars(too_late.execution_options(synchronize_session=False)).all())
+    db.session.commit()
+    if given_up:
+        log.warning("mails were given up: the mail server did not take them in time", extra={"mails": given_up})
+
+
+def _is_due(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    is_free = or_(WaitingMail.lease.is_(None), WaitingMail.lease_until <= now)
+    return WaitingMail.due_at <= now, is_free

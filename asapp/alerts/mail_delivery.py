@@ -1,0 +1,212 @@
+"""The mails about alerts: who is due, who sends, and what to do when the mail server doesn't take one.
+
+Whoever sends takes a lease on all that one person is due to be told, commits, sends one mail with no transaction open, and
+writes down that it went. A process that dies between the two sends it again when the lease has run out: an alert that
+nobody gets is worse than one that comes twice, and the gap is the moment of one commit. Nothing is sent about an alert that
+is over, nor to somebody who was deactivated or moved.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+from sqlalchemy import ColumnElement, CursorResult, Select, and_, func, or_, select, update
+from sqlalchemy.orm import Session, aliased
+
+from asapp.alerts import alerts, mail_text
+from asapp.core.clock import utcnow
+from asapp.core.database import reading, writing
+from asapp.core.extensions import db
+from asapp.core.mail import Fate, Letter
+from asapp.models import Alert, AlertKind, AlertMail, Connection, ConnectionStatus, Role, User
+
+log = logging.getLogger(__name__)
+
+QUIET = timedelta(hours=6)  # a state that comes and goes is told of no more often than this
+REMINDER = timedelta(hours=24)  # after the first mail, once
+REMINDING = (AlertKind.HELD,)  # kinds that wait for a decision of the person
+GAP = timedelta(minutes=15)  # between two mails to one person; what comes meanwhile waits, and goes in one
+LEASE = timedelta(minutes=5)  # longer than a mail server can take: a dozen answers of 8 s
+FIRST_WAIT = timedelta(minutes=1)
+LONGEST_WAIT = timedelta(hours=6)
+ROUND_S = 45.0  # then other jobs have their turn; the next tick rings again
+
+Post = Callable[[Letter], Fate]
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one person is told now: rows of alert_mails under one lease."""
+
+    lease: str
+    user_id: int
+    attempts: int
+
+
+def are_due() -> bool:
+    """Is there anybody to be told now? Ends the transaction."""
+    db.session.commit()
+    with reading():
+        found = db.session.scalar(due(utcnow()).limit(1)) is not None
+        db.session.commit()
+    return found
+
+
+def send_due(post: Post, public_url: str) -> int:
+    """Send what is due, person by person; return how many mails the server took. Commits."""
+    alerts.close_what_is_over()
+    give_up_at, sent = time.monotonic() + ROUND_S, 0
+    while time.monotonic() < give_up_at and (mine := claim(utcnow())) is not None:
+        fate = send(mine, post, public_url)
+        sent += fate is Fate.TAKEN
+        if fate is Fate.AWAY:
+            put_off_all(mine.attempts)
+            break
+    return sent
+
+
+def send(mine: Round, post: Post, public_url: str) -> Fate:
+    with reading():
+        letter = mail_text.write(mine.lease, mine.user_id, public_url, utcnow())
+        db.session.commit()
+    fate = post(letter) if letter is not None else Fate.REFUSED
+    with writing():
+        note_sent(mine.lease) if fate is Fate.TAKEN else put_off(mine)
+        db.session.commit()
+    return fate
+
+
+def claim(now: datetime) -> Round | None:
+    """Take all that is due to be told to the one who waits longest, or return None. Commits."""
+    while (user_id := next_person(now)) is not None:
+        lease = secrets.token_hex(16)
+        mine = due(now).with_only_columns(AlertMail.id).where(AlertMail.user_id == user_id)
+        with writing():
+            won = db.session.scalars(
+                update(AlertMail)
+                .where(AlertMail.id.in_(mine), AlertMail.due_at <= now, is_free(now))
+                .values(lease=lease, lease_until=now + LEASE, attempts=AlertMail.attempts + 1)
+                .returning(AlertMail.attempts)
+                .execution_options(synchronize_session=False)
+            ).all()
+            db.session.commit()
+        if won:
+            return Round(lease, user_id, max(won))
+    return None
+
+
+def next_person(now: datetime) -> int | None:
+    with reading():
+        user_id: int | None = db.session.scalar(due(now).order_by(AlertMail.due_at, AlertMail.user_id).limit(1))
+        db.session.commit()
+    return user_id
+
+
+def due(now: datetime) -> Select[Any]:
+    """Select whom to tell of what now. One after the other by ix_alert_mails_waiting, hence no joins."""
+    return select(AlertMail.user_id).where(
+        AlertMail.due_at <= now, concerns_them(), ~was_told_lately(now), ~has_mail_lately(now)
+    )
+
+
+def concerns_them() -> ColumnElement[bool]:
+    """Is the alert open, and does this person have to do with it still?"""
+    return (
+        select(Alert.id)
+        .join(User, User.id == AlertMail.user_id)
+        .outerjoin(Connection, Connection.id == Alert.connection_id)
+        .where(
+            Alert.id == AlertMail.alert_id,
+            Alert.closed_at.is_(None),
+            User.deactivated_at.is_(None),
+            or_(is_their_own(), and_(Alert.partner_id.is_not(None), User.role == Role.ADMIN)),
+        )
+        .correlate(AlertMail)
+        .exists()
+    )
+
+
+def is_free(now: datetime) -> ColumnElement[bool]:
+    return or_(AlertMail.lease.is_(None), AlertMail.lease_until <= now)
+
+
+def is_their_own() -> ColumnElement[bool]:
+    return and_(
+        Connection.user_id == User.id,
+        Connection.partner_id == User.partner_id,
+        Connection.status != ConnectionStatus.DISCONNECTED,
+    )
+
+
+def was_told_lately(now: datetime) -> ColumnElement[bool]:
+    """Of the same kind and subject, by an alert that was over meanwhile."""
+    this, earlier, their = aliased(Alert), aliased(Alert), aliased(AlertMail)
+    is_same = or_(earlier.connection_id == this.connection_id, earlier.partner_id == this.partner_id)
+    return (
+        select(their.id)
+        .join(earlier, earlier.id == their.alert_id)
+        .join(this, and_(this.id == AlertMail.alert_id, this.kind == earlier.kind, is_same))
+        .where(their.user_id == AlertMail.user_id, their.sent_at > now - QUIET)
+        .correlate(AlertMail)
+        .exists()
+    )
+
+
+def has_mail_lately(now: datetime) -> ColumnElement[bool]:
+    """Of whatever kind; or one, this one perhaps, is being sent at this moment."""
+    other = aliased(AlertMail)
+    return (
+        select(other.id)
+        .where(other.user_id == AlertMail.user_id, or_(other.sent_at > now - GAP, other.lease_until > now))
+        .exists()
+    )
+
+
+def note_sent(lease: str) -> None:
+    """Also of an alert that closed in this very moment: it was told. In the caller's transaction."""
+    now = utcnow()
+    sent: dict[str, Any] = {"sent_at": now, "lease": None, "lease_until": None}
+    reminding = select(Alert.id).where(Alert.kind.in_(REMINDING), Alert.closed_at.is_(None))
+    first = (AlertMail.lease == lease) & ~AlertMail.is_reminder & AlertMail.alert_id.in_(reminding)
+    _write(first, **sent, due_at=now + REMINDER, attempts=0, is_reminder=True)
+    _write(AlertMail.lease == lease, **sent, due_at=None)
+
+
+def put_off(mine: Round) -> None:
+    """Come again later and later, while the alert is open. In the caller's transaction."""
+    at = utcnow() + wait_of(mine.attempts)
+    _write((AlertMail.lease == mine.lease) & AlertMail.due_at.is_not(None), due_at=at)
+    _write(AlertMail.lease == mine.lease, lease=None, lease_until=None)
+
+
+def put_off_all(attempts: int) -> None:
+    """The mail server is away: nobody else is tried before it is asked again. Commits."""
+    now = utcnow()
+    with writing():
+        _write((AlertMail.due_at <= now) & is_free(now), due_at=now + wait_of(attempts))
+        db.session.commit()
+
+
+def wait_of(attempts: int) -> timedelta:
+    """1 minute, 2, 4 … up to six hours."""
+    doubled: timedelta = FIRST_WAIT * 2 ** min(max(attempts - 1, 0), 16)
+    return min(doubled, LONGEST_WAIT)
+
+
+def count_waiting(session: Session) -> int:
+    """How many the mail server was offered and has not taken."""
+    waiting = select(func.count()).where(AlertMail.due_at.is_not(None), AlertMail.attempts > 0)
+    return session.scalar(waiting) or 0
+
+
+def _write(which: ColumnElement[bool], **values: Any) -> int:
+    result = db.session.execute(
+        update(AlertMail).where(which).values(**values).execution_options(synchronize_session=False)
+    )
+    return cast(CursorResult[Any], result).rowcount

@@ -1,0 +1,239 @@
+"""The audit log as admins read it: filtered, newest first, page by page or as a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC as UTC_ZONE
+from datetime import date, datetime, time, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, func, or_, select
+from sqlalchemy.orm import aliased
+
+from asapp.core.csv_files import csv_header, csv_rows
+from asapp.core.extensions import db
+from asapp.models import Action, ActorKind, AuditEntry, AuditIdentity, Partner, User
+
+A_PAGE = 50
+ROWS_A_PIECE = 1000
+SEARCH_MAX = 120
+
+WORDS = {
+    Action.LOGGED_IN: "Logged in",
+    Action.LOGIN_REFUSED: "Could not log in",
+    Action.PASSWORD_CHANGED: "Changed a password",
+    Action.PERSON_CREATED: "Created a person",
+    Action.INVITED: "Made an invitation link",
+    Action.DEACTIVATED: "Deactivated an advisor",
+    Action.LET_BACK_IN: "Let an advisor back in",
+    Action.MOVED: "Moved an advisor",
+    Action.PARTNER_CREATED: "Created a firm",
+    Action.PARTNER_CHANGED: "Changed a firm",
+    Action.PARTNER_ENABLED: "Enabled a firm",
+    Action.PARTNER_DISABLED: "Disabled a firm",
+    Action.PARTNER_DELETED: "Deleted a firm",
+    Action.SECRET_REPLACED: "Replaced the secret",
+    Action.SETUP_LINK_SENT: "Made a setup link",
+    Action.SETUP_LINK_REVOKED: "Revoked the setup link",
+    Action.CONNECTED: "Connected",
+    Action.BROKE: "Connection broke",
+    Action.DISCONNECTED: "Disconnected",
+    Action.SWITCHED: "Switched the Salesforce user",
+    Action.EXPORTED: "Exported",
+    Action.CONTACTS_DELETED: "Deleted contacts",
+    Action.CONTACTS_RESTORED: "Restored contacts",
+    Action.APPROVED: "Approved a held sync",
+    Action.DISCARDED: "Discarded a held sync",
+    Action.ERASED: "Erased a person",
+    Action.KEYS_ROTATED: "Rotated the encryption keys",
+}
+GROUPS: dict[str, tuple[str, tuple[Action, ...]]] = {
+    "connected": (
+        "Connected, disconnected",
+        (Action.CONNECTED, Action.BROKE, Action.DISCONNECTED, Action.SWITCHED),
+    ),
+    "firms": (
+        "Firms and their set-up",
+        tuple(a for a in Action if a.startswith(("partner_", "secret_", "setup_"))),
+    ),
+    "secrets": ("Secrets and keys", (Action.SECRET_REPLACED, Action.KEYS_ROTATED)),
+    "exported": ("Exported", (Action.EXPORTED,)),
+    "deleted": ("Deleted, restored, erased", (Action.CONTACTS_DELETED, Action.CONTACTS_RESTORED, Action.ERASED)),
+    "held": ("Approved, discarded", (Action.APPROVED, Action.DISCARDED)),
+    "people": (
+        "People",
+        (Action.PERSON_CREATED, Action.INVITED, Action.DEACTIVATED, Action.LET_BACK_IN, Action.MOVED),
+    ),
+    "logins": ("Log-ins and passwords", (Action.LOGGED_IN, Action.LOGIN_REFUSED, Action.PASSWORD_CHANGED)),
+}
+KINDS = {
+    ActorKind.LINK: "by setup link",
+    ActorKind.COMMAND: "by command",
+    ActorKind.ITSELF: "by itself",
+    ActorKind.NOBODY: "not logged in",
+}
+SUBJECTS = {"connections": "connection", "contacts": "contact", "users": "person", "partners": "firm"}
+COLUMNS = ("at", "who", "email", "who_id", "kind", "action", "firm", "about", "about_id", "details", "from")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is looked for. who: part of a name or an address. what: a key of GROUPS. firm: a slug. Days are in UTC."""
+
+    who: str = ""
+    what: str = ""
+    firm: str = ""
+    since: date | None = None
+    until: date | None = None
+    before_id: int | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    entry: AuditEntry
+    identity: AuditIdentity | None
+    actor: User | None
+    partner: Partner | None
+    subject: User | None  # where it is about a person
+
+    @property
+    def who(self) -> str:
+        if self.actor is not None:
+            return self.actor.name
+        if self.identity is not None and self.identity.name:
+            return self.identity.name
+        return {ActorKind.NOBODY: "Somebody", ActorKind.LINK: "Erased"}.get(ActorKind(self.entry.actor_kind), "asapp")
+
+    @property
+    def email(self) -> str:
+        if self.actor is not None:
+            return self.actor.email
+        return self.identity.email if self.identity is not None else ""
+
+    @property
+    def kind(self) -> str:
+        if self.actor is not None:
+            return self.actor.role
+        return KINDS.get(ActorKind(self.entry.actor_kind), "")
+
+    @property
+    def what(self) -> str:
+        return WORDS[Action(self.entry.action)]
+
+    @property
+    def about(self) -> str:
+        """Whom or what: a person by name, contacts by their number alone."""
+        named = [self.partner.name] if self.partner is not None else []
+        if self.subject is not None:
+            named.insert(0, self.subject.name)
+        elif self.entry.subject_type in ("connections", "contacts"):
+            named.insert(0, f"{SUBJECTS[self.entry.subject_type]} {self.entry.subject_id}")
+        return ", ".join(named)
+
+    @property
+    def guest_id(self) -> int | None:
+        """The row beside the entry, of somebody without an account who can be erased."""
+        it = self.identity
+        return it.id if it is not None and it.partner_id is not None and it.erased_at is None else None
+
+    @property
+    def details(self) -> str:
+        return "; ".join(f"{name.replace('_', ' ')}: {_value(value)}" for name, value in self.entry.details.items())
+
+    @property
+    def client_address(self) -> str:
+        return self.identity.client_address if self.identity is not None else ""
+
+
+@dataclass(frozen=True)
+class Page:
+    lines: list[Line]
+    total: int
+    older_id: int | None  # ask for what is before it
+
+
+def find_page(wanted: Wanted) -> Page:
+    """Three queries, whatever the number of entries."""
+    total = db.session.scalar(_from(select(func.count())).where(*_where(wanted, is_count=True))) or 0
+    rows = db.session.execute(_entries(wanted).limit(A_PAGE + 1)).all()
+    lines = [Line(*row) for row in rows[:A_PAGE]]
+    return Page(lines, total, lines[-1].entry.id if len(rows) > A_PAGE else None)
+
+
+def iter_csv(wanted: Wanted) -> Iterator[str]:
+    yield csv_header(COLUMNS)
+    with closing(db.session.execute(_entries(wanted), execution_options={"yield_per": ROWS_A_PIECE})) as result:
+        for rows in result.partitions():
+            yield csv_rows([_cells(Line(*row)) for row in rows])
+    db.session.rollback()
+
+
+Actor, Subject = aliased(User), aliased(User)
+
+
+def _entries(wanted: Wanted) -> Select[Any]:
+    rows = _from(select(AuditEntry, AuditIdentity, Actor, Partner, Subject))
+    found: Select[Any] = rows.where(*_where(wanted)).order_by(AuditEntry.id.desc())
+    return found
+
+
+def _from(query: Any) -> Any:
+    about_person = (AuditEntry.subject_type == "users") & (AuditEntry.subject_id == Subject.id)
+    return (
+        query.select_from(AuditEntry)
+        .outerjoin(AuditIdentity, AuditIdentity.id == AuditEntry.identity_id)
+        .outerjoin(Actor, Actor.id == AuditEntry.actor_id)
+        .outerjoin(Partner, Partner.id == AuditEntry.partner_id)
+        .outerjoin(Subject, about_person)
+    )
+
+
+def _where(wanted: Wanted, is_count: bool = False) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if text := wanted.who.strip().lower():
+        names = (AuditIdentity.name, AuditIdentity.email, AuditIdentity.client_address)
+        people = (Actor.name, Actor.email, Subject.name, Subject.email, Partner.name)
+        found.append(or_(*(func.lower(column).contains(text, autoescape=True) for column in (*names, *people))))
+    if wanted.what in GROUPS:
+        found.append(AuditEntry.action.in_(GROUPS[wanted.what][1]))
+    if wanted.firm:
+        found.append(Partner.slug == wanted.firm)
+    if wanted.since is not None:
+        found.append(AuditEntry.at >= _midnight(wanted.since))
+    if wanted.until is not None:
+        found.append(AuditEntry.at < _midnight(wanted.until) + timedelta(days=1))
+    if wanted.before_id is not None and not is_count:
+        found.append(AuditEntry.id < wanted.before_id)
+    return found
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC_ZONE)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list) and len(value) == 2:
+        return f"{_value(value[0])}, then {_value(value[1])}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "nothing" if value in (None, "") else str(value)
+
+
+def _cells(line: Line) -> list[object]:
+    entry = line.entry
+    return [
+        entry.at.isoformat(timespec="seconds"),
+        line.who,
+        line.email,
+        entry.actor_id,
+        line.kind,
+        entry.action,
+        line.partner.name if line.partner else "",
+        SUBJECTS.get(entry.subject_type or "", ""),
+        entry.subject_id,
+        json.dumps(entry.details, ensure_ascii=False) if entry.details else "",
+        line.client_address,
+    ]

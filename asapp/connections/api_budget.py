@@ -1,0 +1,169 @@
+"""How much of a firm's Salesforce API allowance we may use.
+
+The org counts the calls of all its users and apps over 24 hours. Our share is a part of that total, set per partner: our own
+calls stay within it, whatever they are for. Scheduled runs stop earlier, as soon as the org as a whole has used 90 %.
+
+Deliveries of leads take a quarter of the share at most: anyone can sign up, and the syncs must not pay for it. When the
+quarter is used up, leads wait and the firm's syncs go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Engine, Select, func, select, true
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from asapp.core.clock import utcnow
+from asapp.core.database import writing
+from asapp.models import ApiUsage, Partner, RunTrigger
+from asapp.salesforce.errors import LimitReached
+
+DAY = timedelta(hours=24)
+HOUR = timedelta(hours=1)
+ORG_FULL = 0.9
+ORG_PAUSE = timedelta(hours=1)  # then the org is asked again
+FRESH = timedelta(hours=6)  # older figures of the org say nothing about now
+LEADS_PART = 4  # of the share, one in so many calls
+A_ROUND = 3  # calls: look for contacts, look for leads, create
+LEADS_USED_UP = "leads_share_used_up"  # a key of messages/leads.py
+
+
+@dataclass(frozen=True)
+class Allowance:
+    ours: int  # our calls of the last 24 hours
+    share: int | None  # what we may use of them; None until the org has told its total
+    org_used: int | None
+    org_allowed: int | None
+    lead_calls: int = 0  # of ours, to deliver leads
+
+    @property
+    def leads_share(self) -> int | None:
+        """How many of our calls may deliver leads: a quarter, and of a tiny share what one round takes."""
+        return None if self.share is None else max(self.share // LEADS_PART, min(self.share, A_ROUND))
+
+    @property
+    def leads_used(self) -> float:
+        """The used part of leads_share, from 0 to 1; 0 until the org has told its total."""
+        return min(self.lead_calls / self.leads_share, 1.0) if self.leads_share else 0.0
+
+    def has_room_for_leads(self, calls: int = A_ROUND) -> bool:
+        return self.leads_share is None or self.lead_calls + calls <= self.leads_share
+
+    @property
+    def is_share_used_up(self) -> bool:
+        return self.share is not None and self.ours >= self.share
+
+    @property
+    def is_org_full(self) -> bool:
+        return bool(self.org_used is not None and self.org_allowed and self.org_used >= ORG_FULL * self.org_allowed)
+
+    def check(self, trigger: str) -> None:
+        """Raise LimitReached if a run that was started this way must not make another call."""
+        if self.is_share_used_up:
+            raise LimitReached("share_used_up")
+        if self.is_org_full and trigger == RunTrigger.SCHEDULED:
+            raise LimitReached("org_nearly_full")
+
+    def check_leads(self, calls: int) -> None:
+        """Raise LimitReached if a delivery of leads must not make so many more calls."""
+        if not self.has_room_for_leads(calls):
+            raise LimitReached(LEADS_USED_UP)
+        self.check(RunTrigger.MANUAL)
+
+
+def allowance_of(session: Session, partner_id: int, now: datetime) -> Allowance:
+    """Read the figures of a partner; joins the caller's transaction."""
+    ours = _our_calls(now).where(ApiUsage.partner_id == partner_id).subquery()
+    figures = _figures().add_columns(ours.c.calls, ours.c.lead_calls).join(ours, true())
+    row = session.execute(figures.where(Partner.id == partner_id)).one()
+    return _allowance(row, row.calls, row.lead_calls, now)
+
+
+def allowances(session: Session, now: datetime) -> dict[str, Allowance]:
+    """Read the figures of all enabled partners, by slug."""
+    by_partner = _our_calls(now).add_columns(ApiUsage.partner_id).group_by(ApiUsage.partner_id)
+    ours = {partner_id: (calls, lead_calls) for calls, lead_calls, partner_id in session.execute(by_partner)}
+    rows = session.execute(_figures().where(Partner.is_enabled).order_by(Partner.slug))
+    return {row.slug: _allowance(row, *ours.get(row.id, (0, 0)), now) for row in rows}
+
+
+def _our_calls(now: datetime) -> Select[*tuple[Any, ...]]:
+    return select(
+        func.coalesce(func.sum(ApiUsage.calls), 0).label("calls"),
+        func.coalesce(func.sum(ApiUsage.lead_calls), 0).label("lead_calls"),
+    ).where(ApiUsage.hour > now - DAY - HOUR)
+
+
+def _figures() -> Select[*tuple[Any, ...]]:
+    return select(
+        Partner.id,
+        Partner.slug,
+        Partner.api_share_percent,
+        Partner.org_calls_used,
+        Partner.org_calls_allowed,
+        Partner.org_calls_seen_at,
+    )
+
+
+def _allowance(row: Any, calls: int, lead_calls: int, now: datetime) -> Allowance:
+    allowed = row.org_calls_allowed
+    is_fresh = row.org_calls_seen_at is not None and now - row.org_calls_seen_at < FRESH
+    return Allowance(
+        ours=calls,
+        share=allowed * row.api_share_percent // 100 if allowed else None,
+        org_used=row.org_calls_used if is_fresh else None,
+        org_allowed=allowed,
+        lead_calls=lead_calls,
+    )
+
+
+def pause(session: Session, partner: Partner, error: LimitReached, now: datetime) -> None:
+    """Let the whole firm wait, in the caller's transaction."""
+    partner.paused_why = error.code
+    is_ours = error.code == "share_used_up"
+    partner.paused_until = free_again_at(session, partner.id, now) if is_ours else now + ORG_PAUSE
+
+
+def free_again_at(session: Session, partner_id: int, now: datetime) -> datetime:
+    """Return when the oldest of our calls leave the 24 hours: the earliest moment at which there is room again."""
+    oldest = session.scalar(
+        select(func.min(ApiUsage.hour)).where(
+            ApiUsage.partner_id == partner_id, ApiUsage.hour > now - DAY - HOUR, ApiUsage.calls > 0
+        )
+    )
+    return max(oldest + DAY + HOUR, now + HOUR / 4) if oldest else now + HOUR
+
+
+def count_each_call(engine: Engine, partner_id: int) -> Callable[[], None]:
+    """Return what runs before each call that no run makes: a page's, a check's. It counts the call, within the firm's share.
+
+    The call is counted before it is made, so that one that fails counts as well. Raises LimitReached where the share is used
+    up, and no call is made. Where SQLite is busy for too long with a sync, a figure that is one short is better than no answer.
+    """
+
+    def count() -> None:
+        now = utcnow()
+        with suppress(OperationalError), writing(), Session(engine) as session:
+            allowance_of(session, partner_id, now).check(RunTrigger.MANUAL)
+            count_call(session, partner_id, now)
+            session.commit()
+
+    return count
+
+
+def count_call(session: Session, partner_id: int, now: datetime, *, is_for_leads: bool = False) -> None:
+    """Add one to our own calls of this hour; joins the caller's transaction."""
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    for_leads = int(is_for_leads)
+    statement = dialect.insert(ApiUsage).values(
+        partner_id=partner_id, hour=now.replace(minute=0, second=0, microsecond=0), calls=1, lead_calls=for_leads
+    )
+    more = {"calls": ApiUsage.calls + 1, "lead_calls": ApiUsage.lead_calls + for_leads}
+    session.execute(statement.on_conflict_do_update(index_elements=["partner_id", "hour"], set_=more))

@@ -1,0 +1,110 @@
+"""What talking to Salesforce shows of a firm's set-up: it goes on its list of checks, where admins and the alerts see it.
+
+Only what Salesforce answered us turns a check red, by a renewal of tokens or by a run.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from sqlalchemy import select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from asapp.core.clock import utcnow
+from asapp.models import Connection, Partner, PartnerCheck, Verdict
+from asapp.salesforce.errors import SalesforceError
+
+
+class Red(NamedTuple):
+    """A check, and why it is red: keys of messages/checks.py."""
+
+    check: str
+    why: str
+
+
+# Salesforce's refusal, as salesforce/errors.py calls it: what it says of the firm's app, and of its address.
+REFUSED = {"bad_key": Red("key", "bad_key"), "bad_secret": Red("secret", "bad_secret")}
+MOVED = {"redirected": Red("host", "moved")}
+SHOWN_BY = {**REFUSED, **MOVED}
+ACCEPTED = {"key": "known", "secret": "accepted"}
+IS_REFUSED = (
+    PartnerCheck.code.in_([red.check for red in REFUSED.values()]),
+    PartnerCheck.verdict == Verdict.BAD,
+    PartnerCheck.why.in_([red.why for red in REFUSED.values()]),
+)
+# What an alert is about.
+IS_RED = (
+    PartnerCheck.code.in_([red.check for red in SHOWN_BY.values()]),
+    PartnerCheck.verdict == Verdict.BAD,
+    PartnerCheck.why.in_([red.why for red in SHOWN_BY.values()]),
+)
+
+
+def is_refused(session: Session, partner_id: int) -> bool:
+    """Did Salesforce refuse key or secret when it was last asked?"""
+    return (
+        session.scalar(select(PartnerCheck.code).where(PartnerCheck.partner_id == partner_id, *IS_REFUSED)) is not None
+    )
+
+
+def note_refused(session: Session, partner_id: int, app_version: int, error: SalesforceError) -> None:
+    """Turn the check red that a refused renewal shows, unless the app was changed since; in the caller's transaction."""
+    row = session.execute(
+        select(Partner.app_version, Partner.salesforce_url).where(Partner.id == partner_id)
+    ).one_or_none()
+    if row is None or row.app_version != app_version or error.code not in SHOWN_BY:
+        return
+    _turn_red(session, partner_id, error, row.salesforce_url)
+
+
+def note_moved(session: Session, connection: Connection, error: SalesforceError) -> None:
+    """Turn the check red where an org's host sent a run elsewhere; in the caller's transaction."""
+    if error.code in MOVED:
+        _turn_red(session, connection.partner_id, error, connection.instance_url)
+
+
+def note_answers_again(session: Session, connection: Connection) -> None:
+    """The host of a connection answers again that had sent a run elsewhere; in the caller's transaction."""
+    if connection.last_failure not in MOVED:
+        return
+    red = MOVED[connection.last_failure]
+    session.execute(
+        update(PartnerCheck)
+        .where(
+            PartnerCheck.partner_id == connection.partner_id,
+            PartnerCheck.code == red.check,
+            PartnerCheck.verdict == Verdict.BAD,
+            PartnerCheck.why == red.why,
+        )
+        .values(
+            verdict=Verdict.GOOD, why="answers", detail=urlsplit(connection.instance_url).netloc, checked_at=utcnow()
+        )
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _turn_red(session: Session, partner_id: int, error: SalesforceError, url: str) -> None:
+    red = SHOWN_BY[error.code]
+    detail = urlsplit(url).netloc if error.code in MOVED else error.detail
+    values = {"verdict": Verdict.BAD, "why": red.why, "detail": detail, "checked_at": utcnow()}
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(PartnerCheck).values(partner_id=partner_id, code=red.check, **values)
+    session.execute(
+        statement.on_conflict_do_update(
+            index_elements=["partner_id", "code"],
+            set_=values,
+            where=PartnerCheck.verdict != Verdict.BAD,  # what is red already keeps the moment since when
+        )
+    )
+
+
+def note_accepted(session: Session, partner_id: int) -> None:
+    """A token was renewed, so key and secret are right; in the caller's transaction."""
+    for code, why in ACCEPTED.items():
+        session.execute(
+            update(PartnerCheck)
+            .where(PartnerCheck.partner_id == partner_id, PartnerCheck.code == code, *IS_REFUSED)
+            .values(verdict=Verdict.GOOD, why=why, detail="", checked_at=utcnow())
+        )

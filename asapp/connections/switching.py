@@ -1,0 +1,210 @@
+"""A grant for another Salesforce user or org than the connected one waits here for the advisor's decision.
+
+At most 15 minutes, sealed, one per advisor. Switch: the old connection is disconnected and the new one starts full. Keep,
+or no decision: the new grant is given back. Its row goes when Salesforce has heard that; until then the dispatch tick asks
+again, every quarter of an hour for three days.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, delete, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from asapp.audit import entries
+from asapp.audit.entries import ITSELF, Actor
+from asapp.connections import connections
+from asapp.connections.connections import Ended
+from asapp.connections.org_access import ConnectSettings
+from asapp.core.clock import utcnow
+from asapp.core.database import retry_when_beaten
+from asapp.core.extensions import db
+from asapp.core.vault import CannotOpen
+from asapp.models import Action, Connection, Partner, PendingGrant, User
+from asapp.models.columns import new_public_id
+from asapp.salesforce.oauth import App, Grant, Identity
+
+log = logging.getLogger(__name__)
+
+WAIT = timedelta(minutes=15)
+ASK_AGAIN_AFTER = timedelta(minutes=15)
+GIVE_UP_AFTER = timedelta(days=3)
+GIVING_BACK_S = 10.0  # of a tick, after which no further call begins; each takes oauth.TOTAL_TIMEOUT_S at most
+
+
+def find_pending(user: User, now: datetime | None = None) -> PendingGrant | None:
+    """Return the grant that waits for this advisor, unless its time is over."""
+    return db.session.scalar(
+        select(PendingGrant).where(PendingGrant.user_id == user.id, PendingGrant.expires_at > (now or utcnow()))
+    )
+
+
+def put_pending(
+    user: User, partner_id: int, grant: Grant, who: Identity, settings: ConnectSettings
+) -> tuple[App, str] | None:
+    """Keep a grant for a decision. Commits; returns an older one that is to be given back, for oauth.revoke."""
+    older = db.session.scalar(select(PendingGrant).where(PendingGrant.user_id == user.id))
+    to_revoke = find_revocable(older, settings) if older else None
+    if older is not None:
+        db.session.delete(older)
+        db.session.flush()
+    pending = PendingGrant(
+        public_id=new_public_id(),
+        user_id=user.id,
+        partner_id=partner_id,
+        org_id=grant.org_id,
+        salesforce_user_id=grant.user_id,
+        username=who.username,
+        display_name=who.display_name,
+        org_name=who.org_name,
+        instance_url=grant.instance_url,
+        scopes=grant.scopes,
+        expires_at=utcnow() + WAIT,
+    )
+    pending.seal(settings.vault, "access_token_sealed", grant.access_token)
+    pending.seal(settings.vault, "refresh_token_sealed", grant.refresh_token)
+    db.session.add(pending)
+    db.session.commit()
+    return to_revoke
+
+
+def switch(user: User, pending: PendingGrant, settings: ConnectSettings, by: Actor = ITSELF) -> Connection | None:
+    """Disconnect the old user, connect the new one; return the advisor's connection. Commits.
+
+    Pressed twice, or after the grant's time was over, it does nothing. Returns None, and gives the grant back, if somebody
+    else has taken that user or the firm is another one meanwhile.
+    """
+    user_id, grant_id, partner_id = user.id, pending.id, pending.partner_id
+    try:
+        ended = retry_when_beaten(db.session(), lambda: _switch(user, grant_id, partner_id, settings, by))
+    except IntegrityError:
+        db.session.rollback()
+        ended = None
+    if ended is None:
+        keep(user, settings)
+        return None
+    connections.give_back(ended)
+    return db.session.scalar(select(Connection).where(connections.is_current_of(user_id)))
+
+
+def _switch(user: User, grant_id: int, partner_id: int, settings: ConnectSettings, by: Actor) -> Sequence[Ended] | None:
+    """Return what is to be given back; None where this person may not have the grant any more."""
+    if not connections.is_still_at(user, partner_id):  # locks the user
+        db.session.rollback()
+        return None
+    pending = db.session.scalar(
+        select(PendingGrant)
+        .where(PendingGrant.id == grant_id, PendingGrant.expires_at > utcnow())
+        .execution_options(populate_existing=True)
+    )
+    if pending is None:
+        db.session.rollback()
+        return ()
+    grant = Grant(
+        access_token=pending.unseal(settings.vault, "access_token_sealed"),
+        refresh_token=pending.unseal(settings.vault, "refresh_token_sealed"),
+        instance_url=pending.instance_url,
+        org_id=pending.org_id,
+        user_id=pending.salesforce_user_id,
+        scopes=pending.scopes,
+    )
+    who = Identity(pending.username, pending.display_name, pending.org_name)
+    ended = connections.end_connections(Connection.user_id == user.id, True, settings, by)
+    db.session.delete(pending)
+    connection = connections.put_grant(user, partner_id, grant, who, settings)
+    entries.record(Action.SWITCHED, by, connection)
+    db.session.commit()
+    return ended
+
+
+def keep(user: User, settings: ConnectSettings) -> None:
+    """Stay with the connection as it is: the grant that waits is given back. Commits."""
+    user_id = user.id
+    withdraw(PendingGrant.user_id == user_id)
+    db.session.commit()
+    give_back(PendingGrant.user_id == user_id, settings=settings)
+
+
+def withdraw(*which: ColumnElement[bool]) -> None:
+    """Let the time of these grants be over, in the caller's transaction: nobody may switch to them, the tick gives them back."""
+    now = utcnow()
+    db.session.execute(
+        update(PendingGrant)
+        .where(PendingGrant.expires_at > now, *which)
+        .values(expires_at=now)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def drop_expired(settings: ConnectSettings, now: datetime | None = None, limit: int = 5) -> int:
+    """Give back what nobody decided about in time; for the dispatch tick. Commits; returns how many are gone."""
+    return give_back(settings=settings, now=now, limit=limit)
+
+
+def give_back(
+    *which: ColumnElement[bool], settings: ConnectSettings, now: datetime | None = None, limit: int = 5
+) -> int:
+    """Revoke those of these grants whose time is over, and delete each that Salesforce has heard of. Commits.
+
+    Nobody can switch to them any more, so a row stays until its token is dead. Returns how many rows are gone.
+    """
+    now = now or utcnow()
+    is_due = (
+        PendingGrant.expires_at <= now,
+        or_(PendingGrant.give_back_at.is_(None), PendingGrant.give_back_at <= now),
+    )
+    due = db.session.scalars(
+        select(PendingGrant.id).where(*is_due, *which).order_by(PendingGrant.expires_at).limit(limit)
+    ).all()
+    db.session.commit()
+    stop_at = time.monotonic() + GIVING_BACK_S
+    gone = 0
+    for grant_id in due:
+        if time.monotonic() > stop_at:
+            break
+        claimed = db.session.scalar(
+            update(PendingGrant)
+            .where(PendingGrant.id == grant_id, *is_due)
+            .values(give_back_at=now + ASK_AGAIN_AFTER)
+            .returning(PendingGrant.id)
+            .execution_options(synchronize_session=False)
+        )
+        gone += claimed is not None and _give_back(grant_id, settings, now)
+    return gone
+
+
+def _give_back(grant_id: int, settings: ConnectSettings, now: datetime) -> bool:
+    """Return whether its row is gone."""
+    pending = db.session.get_one(PendingGrant, grant_id, populate_existing=True)
+    is_hopeless = pending.expires_at < now - GIVE_UP_AFTER
+    app_and_token = find_revocable(pending, settings)
+    db.session.commit()
+    is_heard = app_and_token is not None and connections.give_back_token(*app_and_token)
+    if not is_heard and app_and_token is not None and not is_hopeless:
+        return False
+    if not is_heard:
+        log.warning("a grant that waited for a decision is deleted without being given back")
+    db.session.execute(
+        delete(PendingGrant).where(PendingGrant.id == grant_id).execution_options(synchronize_session=False)
+    )
+    db.session.commit()
+    return True
+
+
+def find_revocables(*which: ColumnElement[bool], settings: ConnectSettings) -> list[tuple[App, str]]:
+    """Return what oauth.revoke needs for these grants, whose rows are about to go."""
+    grants = db.session.scalars(select(PendingGrant).where(*which)).all()
+    return [found for grant in grants if (found := find_revocable(grant, settings)) is not None]
+
+
+def find_revocable(pending: PendingGrant, settings: ConnectSettings) -> tuple[App, str] | None:
+    """Return what oauth.revoke needs; None where there is nothing that opens."""
+    partner = db.session.get_one(Partner, pending.partner_id)
+    try:
+        return settings.app_of(partner), pending.unseal(settings.vault, "refresh_token_sealed")
+    except CannotOpen:
+        return None

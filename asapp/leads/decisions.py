@@ -1,0 +1,174 @@
+"""What an advisor decides about a lead: send it again, say that it is there, take note, erase the person. All commit."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from sqlalchemy import select, update
+
+from asapp.audit import entries
+from asapp.audit.entries import ITSELF, Actor
+from asapp.contacts import tombstones
+from asapp.contacts.twins import take_turns
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
+from asapp.leads import consent, outbox, outcomes, sign_up_page
+from asapp.leads.queries import is_hidden_here, is_of_present_firm
+from asapp.models import (
+    Action,
+    ConsentKind,
+    ConsentSource,
+    Contact,
+    Lead,
+    LeadState,
+    User,
+)
+from asapp.models.lead import IS_FOR_REVIEW
+
+
+def retry(lead: Lead) -> bool:
+    """Let a refused or waiting lead go out again; return False if there is nothing to retry.
+
+    One whose create was never answered is looked for first, as always.
+    """
+    db.session.refresh(lead, with_for_update=True)
+    if not lead.can_retry:
+        db.session.commit()
+        return False
+    _let_go(lead)
+    db.session.commit()
+    return True
+
+
+def retry_all(user_id: int) -> int:
+    """The same for all refused ones; return how many."""
+    leads = db.session.scalars(
+        select(Lead).where(is_of_present_firm(user_id), Lead.state == LeadState.REFUSED).with_for_update()
+    ).all()
+    for lead in leads:
+        _let_go(lead)
+    db.session.commit()
+    return len(leads)
+
+
+def send_reviewed(user: User) -> int:
+    """The advisor has looked: let those go out who wait for it, and begin a new day for the page; return how many.
+
+    Those that the advisor has deleted here stay: they were made up.
+    """
+    now, page = utcnow(), sign_up_page.get_page(user)
+    sign_up_page.begin_day(sign_up_page.lock(page.user_id), now)
+    released = update(Lead).where(is_of_present_firm(user.id), IS_FOR_REVIEW, ~is_hidden_here()).returning(Lead.id)
+    ids = db.session.scalars(
+        released.values(state=LeadState.RECEIVED, why=None, next_attempt_at=now, changed_at=now).execution_options(
+            synchronize_session=False
+        )
+    ).all()
+    db.session.commit()
+    return len(ids)
+
+
+def send_after_all(lead: Lead) -> bool:
+    """The advisor has looked, and the person is not in Salesforce. We look once more ourselves before it is sent."""
+    db.session.refresh(lead, with_for_update=True)
+    if not lead.must_be_checked:
+        db.session.commit()
+        return False
+    is_out_of_sight = lead.why == outbox.OUT_OF_SIGHT
+    if not is_out_of_sight:
+        lead.unanswered_at = None
+    _let_go(lead)
+    lead.was_checked = is_out_of_sight
+    lead.why = outbox.CHECKED if is_out_of_sight else None
+    db.session.commit()
+    return True
+
+
+def is_there(lead: Lead) -> bool:
+    """The advisor has looked, and the person is in Salesforce, where we can't see what becomes of them."""
+    db.session.refresh(lead, with_for_update=True)
+    if not lead.must_be_checked or lead.connection_id is None:
+        db.session.commit()
+        return False
+    outcomes.note_unseen(lead, lead.connection_id)
+    db.session.commit()
+    return True
+
+
+def take_note(user_id: int, public_ids: Collection[str]) -> None:
+    """The advisor has seen that these people asked for mail again."""
+    db.session.execute(
+        update(Lead)
+        .where(is_of_present_firm(user_id), Lead.asked_again_at.is_not(None), Lead.public_id.in_(public_ids))
+        .values(asked_again_seen_at=utcnow())
+        .execution_options(synchronize_session=False)
+    )
+    db.session.commit()
+
+
+def erase(user_id: int, contact: Contact, by: Actor = ITSELF) -> None:
+    """Erase a person on request: what identifies them goes, the skeleton of consent stays.
+
+    Their Ids in Salesforce and the keyed hash of the address stay as marks: a sync that meets one stores nothing of them.
+    """
+    take_turns(user_id)
+    db.session.refresh(contact, with_for_update=True)
+    leads = db.session.scalars(
+        select(Lead).where(Lead.user_id == user_id, Lead.contact_id == contact.id).order_by(Lead.id).with_for_update()
+    ).all()
+    ids = _mark_erased(user_id, contact, *leads)
+    for lead in leads:
+        _blank_lead(lead)
+    outcomes.blank_contact(contact)
+    db.session.flush()
+    _blank_those_of(user_id, ids)
+    entries.record(Action.ERASED, by, contact)
+    db.session.commit()
+
+
+def erase_lead(lead: Lead, by: Actor = ITSELF) -> None:
+    """The same for somebody whose contact was removed with a connection."""
+    contact = db.session.get(Contact, lead.contact_id) if lead.contact_id else None
+    if contact is not None:
+        erase(lead.user_id, contact, by)
+        return
+    take_turns(lead.user_id)
+    db.session.refresh(lead, with_for_update=True)
+    ids = _mark_erased(lead.user_id, lead)
+    _blank_lead(lead)
+    _blank_those_of(lead.user_id, ids)
+    entries.record(Action.ERASED, by, None, lead=lead.id)
+    db.session.commit()
+
+
+def _let_go(lead: Lead) -> None:
+    lead.state = LeadState.SENDING if lead.unanswered_at else LeadState.WAITING
+    lead.why = lead.why_detail = lead.why_words = None
+    lead.failures = 0
+    lead.next_attempt_at = lead.changed_at = utcnow()
+
+
+def _mark_erased(user_id: int, *rows: Contact | Lead) -> list[str]:
+    ids = [row.salesforce_id for row in rows] + [row.linked_contact_id for row in rows if isinstance(row, Lead)]
+    hashes = [row.address_hash for row in rows]
+    known = [each for each in ids if each]
+    tombstones.mark_erased(user_id, known, [each for each in hashes if each])
+    return known
+
+
+def _blank_those_of(user_id: int, salesforce_ids: list[str]) -> None:
+    """Blank what a sync has brought of these records and not tied to the person's lead yet."""
+    others = select(Contact).where(
+        Contact.user_id == user_id, Contact.salesforce_id.in_(salesforce_ids), Contact.erased_at.is_(None)
+    )
+    for other in db.session.scalars(others.order_by(Contact.id).with_for_update()).all():
+        outcomes.blank_contact(other)
+
+
+def _blank_lead(lead: Lead) -> None:
+    consent.record(lead.id, ConsentKind.ERASED, ConsentSource.ADVISOR, utcnow())
+    lead.first_name = lead.last_name = lead.email = lead.search_key = ""
+    lead.address_hash, lead.details = None, {}
+    lead.why_words = lead.why_detail = None
+    lead.state, lead.changed_at = LeadState.ERASED, utcnow()
+    lead.lease = lead.lease_until = None

@@ -1,0 +1,129 @@
+"""What people may type on the sign-up page, and advisors about it, and what we say when it won't do.
+
+The limits are Salesforce's for a Lead: 40, 80 and 80 characters.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from asapp.core.forms import InvalidFields, clean_address, clean_line, email_problem, name_problem
+
+FIRST_NAME_MAX = 40
+LAST_NAME_MAX = 80
+EMAIL_MAX = 80
+HEADING_MAX = 120
+WORDS_MAX = 1000
+FRAME_HOSTS_MAX = 10
+HOST_NAME_MAX, LABEL_MAX = 253, 63  # of any name on the internet
+ORIGINS_MAX = 1000  # of all together, as they are stored
+DAILY_LIMIT_MAX = 10_000
+LOOPBACK = ("localhost", "127.0.0.1")
+
+
+class Typed(NamedTuple):
+    """The fields of the sign-up page, as they were typed."""
+
+    first_name: str = ""
+    last_name: str = ""
+    email: str = ""
+    has_consented: bool = False
+
+
+class PageWords(NamedTuple):
+    """What the advisor says on the page: its heading, and what one ticks."""
+
+    heading: str
+    words: str
+
+
+def check_typed(typed: Typed) -> Typed:
+    """Return what was typed, cleaned; raise InvalidFields."""
+    clean = Typed(
+        clean_line(typed.first_name), clean_line(typed.last_name), clean_address(typed.email), typed.has_consented
+    )
+    errors = {
+        "first_name": name_problem(clean.first_name, FIRST_NAME_MAX, "Enter your first name.") or "",
+        "last_name": name_problem(clean.last_name, LAST_NAME_MAX, "Enter your last name.") or "",
+        "email": _email_problem(clean.email),
+        "consent": "" if clean.has_consented else "Tick the box if you want the letters. Without it nothing is sent.",
+    }
+    errors = {field: words for field, words in errors.items() if words}
+    if errors:
+        raise InvalidFields(errors)
+    return clean
+
+
+def check_words(heading: str, words: str) -> PageWords:
+    """Return both cleaned; raise InvalidFields."""
+    clean = PageWords(clean_line(heading), clean_text(words))
+    errors = {
+        "heading": _length_problem(clean.heading, HEADING_MAX, "Enter a heading."),
+        "words": _length_problem(clean.words, WORDS_MAX, "Enter what people agree to."),
+    }
+    errors = {field: problem for field, problem in errors.items() if problem}
+    if errors:
+        raise InvalidFields(errors)
+    return clean
+
+
+def check_frame_hosts(typed: str) -> str:
+    """Return the origins that were typed, one a line or after spaces, as `https://a.example https://b.example`."""
+    origins = list(dict.fromkeys(_origin(part) for part in typed.replace(",", " ").split()))
+    if len(origins) > FRAME_HOSTS_MAX:
+        raise InvalidFields({"frame_hosts": f"Name {FRAME_HOSTS_MAX} sites or fewer."})
+    stored = " ".join(origins)
+    if len(stored) > ORIGINS_MAX:
+        problem = f"These addresses are too long together: {len(stored):,} characters. Use {ORIGINS_MAX:,} or fewer."
+        raise InvalidFields({"frame_hosts": problem})
+    return stored
+
+
+def check_daily_limit(typed: str) -> int:
+    """Return how many people a page takes in a day; raise InvalidFields."""
+    digits = typed.strip().replace(",", "")
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 9 and 1 <= int(digits) <= DAILY_LIMIT_MAX):
+        raise InvalidFields({"daily_limit": f"Enter a number from 1 to {DAILY_LIMIT_MAX:,}."})
+    return int(digits)
+
+
+def clean_text(text: str) -> str:
+    """Return text composed, without control characters, its lines trimmed."""
+    composed = unicodedata.normalize("NFC", text).replace("\r\n", "\n").replace("\r", "\n")
+    lines = (clean_line(line) for line in composed.split("\n"))
+    return "\n".join(lines).strip()
+
+
+def _origin(part: str) -> str:
+    refusal = InvalidFields(
+        {"frame_hosts": f"“{part[:80]}” is not a site's address. It looks like https://www.example.com."}
+    )
+    try:
+        url = urlsplit(part if "://" in part else f"https://{part}")
+        host, port = url.hostname or "", url.port
+    except ValueError:
+        raise refusal from None
+    allowed = url.scheme == "https" or (url.scheme == "http" and host in LOOPBACK)
+    if not allowed or not host.isascii() or not all(label.replace("-", "").isalnum() for label in host.split(".")):
+        raise refusal
+    if url.username or (host not in LOOPBACK and "." not in host):
+        raise refusal
+    if len(host) > HOST_NAME_MAX or max(map(len, host.split("."))) > LABEL_MAX:
+        raise refusal
+    return f"{url.scheme}://{host}{f':{port}' if port else ''}"
+
+
+def _length_problem(text: str, most: int, when_missing: str) -> str:
+    if not text:
+        return when_missing
+    return f"Use {most} characters or fewer; this has {len(text)}." if len(text) > most else ""
+
+
+def _email_problem(email: str) -> str:
+    if len(email) > EMAIL_MAX:
+        return f"Use an address of {EMAIL_MAX} characters or fewer; this has {len(email)}."
+    if email.endswith("@"):
+        return "Something should follow the @, as in name@example.com."
+    return email_problem(email) or ""

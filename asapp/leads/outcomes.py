@@ -1,0 +1,381 @@
+"""What a lead and its contact become when Salesforce has the person: sent, linked, tied to a contact, opted out, deleted.
+
+Everything here joins the caller's transaction. A lead is tied to a Salesforce contact once: its own contact gives its lists
+to that one and goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from sqlalchemy import and_, delete, insert, null, or_, select, update
+
+from asapp.contacts import tombstones
+from asapp.contacts.bounces import Mark, mark_after, mark_of
+from asapp.contacts.twins import block, blocked_by, unblock
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
+from asapp.leads import consent
+from asapp.models import (
+    BlockedBy,
+    ConsentKind,
+    ConsentSource,
+    Contact,
+    ContactSource,
+    Lead,
+    LeadState,
+    LedgerEntry,
+    LinkedKind,
+    ListMember,
+    Reason,
+    RunChange,
+    Unfollowed,
+)
+from asapp.models.lead import IN_SALESFORCE
+from asapp.salesforce.records import Bounce, ContactMatch, LeadRecord
+
+GONE_FOR_GOOD = (Reason.DELETED, Reason.MERGED, Reason.GONE)
+
+
+def note_sent(lead: Lead, salesforce_id: str, owner_id: str | None, connection_id: int, stamp: datetime | None) -> None:
+    """Salesforce has made this lead."""
+    _deliver(lead, LeadState.SENT, connection_id)
+    lead.salesforce_id, lead.owner_id = salesforce_id, owner_id or lead.owner_id
+    lead.system_modstamp = stamp or lead.system_modstamp
+    _follow(lead)
+
+
+def note_found(lead: Lead, record: LeadRecord, connection_id: int) -> None:
+    """A lead that we made ourselves, whose answer was lost."""
+    note_sent(lead, record.id, record.owner_id, connection_id, record.system_modstamp)
+    take_record(lead, record)
+
+
+def note_unseen(lead: Lead, connection_id: int) -> None:
+    """The advisor says that it is there. Nobody can tell whether the person opts out, so nothing is sent to them."""
+    _deliver(lead, LeadState.SENT, connection_id)
+    contact = _own_contact(lead)
+    if contact is not None:
+        contact.is_lead, contact.followed_by_id, contact.changed_at = True, connection_id, utcnow()
+
+
+def link_to_lead(lead: Lead, record: LeadRecord, connection_id: int) -> None:
+    _deliver(lead, LeadState.LINKED, connection_id)
+    lead.linked_kind, lead.salesforce_id = LinkedKind.LEAD, record.id
+    tombstones.end_erasure_of(lead.user_id, record.id)
+    _follow(lead)
+    take_record(lead, record)
+    _tell_if_stopped(lead, None)
+
+
+def link_to_contact(lead: Lead, match: ContactMatch, connection_id: int) -> None:
+    """The contact itself may be here, may come with the next sync, or was not imported because it has opted out."""
+    _deliver(lead, LeadState.LINKED, connection_id)
+    lead.linked_kind, lead.linked_contact_id = LinkedKind.CONTACT, match.id
+    _follow(lead)
+    _set_opted_out(lead, match.is_opted_out is True, utcnow())
+    target = find_target(lead) or _let_come_back(lead, match.id)
+    if target is not None:
+        tie(lead, target)
+    _tell_if_stopped(lead, target)
+
+
+def take_record(lead: Lead, record: LeadRecord, run_id: int | None = None) -> bool:
+    """Take over what a row of Lead shows; return whether anything about the person changed."""
+    keep_blocked(lead, record)
+    if lead.why == Unfollowed.DOUBLE:
+        return False  # the lead that it was merged into stands for the person
+    if record.is_deleted and record.master_record_id and lead.state != LeadState.CONVERTED:
+        _go_to_survivor(lead, record.master_record_id, run_id)
+        return True
+    before = (lead.opted_out, lead.is_deleted, lead.state, lead.why)
+    if not lead.is_followed:
+        lead.why = None
+    lead.owner_id, lead.system_modstamp = record.owner_id, record.system_modstamp
+    if record.is_opted_out is not None and lead.state != LeadState.CONVERTED:
+        _set_opted_out(lead, record.is_opted_out, record.system_modstamp, run_id)
+    if record.bounce is not None and lead.state != LeadState.CONVERTED:
+        _mark_bounce(lead, record.bounce)
+    if record.is_converted and lead.state != LeadState.CONVERTED:
+        lead.state, lead.converted_at = LeadState.CONVERTED, record.system_modstamp
+        lead.linked_contact_id = record.converted_contact_id or lead.linked_contact_id
+        target = find_target(lead)
+        if target is not None:
+            tie(lead, target)
+    if lead.state != LeadState.CONVERTED:
+        _set_deleted(lead, record.is_deleted, record.system_modstamp, run_id)
+    after = (lead.opted_out, lead.is_deleted, lead.state, lead.why)
+    if before != after:
+        lead.changed_at = utcnow()
+    return before != after
+
+
+def lose_sight(lead: Lead, why: Unfollowed, run_id: int | None = None) -> None:
+    """Nobody can tell, or not yet, whether this person opts out: nothing is written to them."""
+    lead.why, lead.changed_at = why, utcnow()
+    if lead.connection_id and lead.salesforce_id and why in (Unfollowed.GONE, Unfollowed.REASSIGNED):
+        unblock(lead.connection_id, [lead.salesforce_id])  # it is no record of the user's any more
+    contact = _own_contact(lead)
+    if contact is not None:
+        is_merged = why in (Unfollowed.MERGED, Unfollowed.DOUBLE)
+        contact.departed, contact.changed_at = Reason.MERGED if is_merged else Reason(why), utcnow()
+    if why == Unfollowed.DOUBLE:
+        _note_deleted(lead, True, utcnow(), run_id)
+
+
+def _let_come_back(lead: Lead, contact_id: str) -> Contact | None:
+    """A person who was erased here has signed up again, as a new person: their Salesforce contact may come in again.
+
+    Return the blank row that stood for it, filled with what was typed. The next sync misses it in the ledger, and reads it.
+    """
+    tombstones.end_erasure_of(lead.user_id, contact_id)
+    contact = db.session.scalar(
+        select(Contact).where(Contact.connection_id == lead.connection_id, Contact.salesforce_id == contact_id)
+    )
+    if contact is None:
+        return None
+    contact.first_name, contact.last_name, contact.email = lead.first_name, lead.last_name, lead.email
+    contact.search_key, contact.address_hash = lead.search_key, lead.address_hash
+    contact.opted_out, contact.changed_at = lead.opted_out, utcnow()
+    contact.erased_at = contact.hidden_at = None
+    db.session.execute(
+        delete(LedgerEntry).where(
+            LedgerEntry.connection_id == lead.connection_id, LedgerEntry.salesforce_id == contact_id
+        )
+    )
+    return contact
+
+
+def find_target(lead: Lead) -> Contact | None:
+    """Return the Salesforce contact here that this lead was linked to or became."""
+    if lead.linked_contact_id is None:
+        return None
+    return db.session.scalar(
+        select(Contact).where(
+            Contact.connection_id == lead.connection_id,
+            Contact.salesforce_id == lead.linked_contact_id,
+            Contact.erased_at.is_(None),
+        )
+    )
+
+
+def tie(lead: Lead, target: Contact) -> None:
+    """Let the Salesforce contact stand for this person; the lead's own contact hands its lists over and goes."""
+    own = db.session.get(Contact, lead.contact_id) if lead.contact_id else None
+    target.is_lead = True
+    lead.contact_id = target.id
+    if own is not None and own.source == ContactSource.LEAD:
+        was_deleted_here = own.hidden_at is not None and (
+            lead.state == LeadState.CONVERTED or own.hidden_at != lead.signed_up_at
+        )
+        if was_deleted_here and target.hidden_at is None:
+            target.hidden_at = own.hidden_at  # the advisor had deleted this very person here
+        _hand_over(own, target)
+        db.session.flush()
+        db.session.delete(own)
+    db.session.flush()
+
+
+def follow_tied(user_id: int, run_id: int | None = None, lock: Callable[[], None] = lambda: None) -> int:
+    """Note in leads and consent what has become of the Salesforce contacts they are tied to; return for how many.
+
+    lock: called before anything is written.
+    """
+    is_gone = Contact.departed.in_(GONE_FOR_GOOD)
+    differs = or_(
+        Lead.opted_out != Contact.opted_out,
+        and_(is_gone, ~Lead.is_deleted),
+        and_(or_(Contact.departed.is_(None), ~is_gone), Lead.is_deleted),
+    )
+    rows = db.session.execute(
+        select(Lead, Contact)
+        .join(Contact, Contact.id == Lead.contact_id)
+        .where(Lead.user_id == user_id, Contact.source == ContactSource.SALESFORCE, differs)
+    ).all()
+    if rows:
+        lock()
+    for lead, contact in rows:
+        at = contact.system_modstamp or utcnow()
+        _note_opted_out(lead, contact.opted_out, at, run_id)
+        _note_deleted(lead, contact.departed in GONE_FOR_GOOD, at, run_id)
+        lead.changed_at = utcnow()
+    return len(rows)
+
+
+def note_not_imported(lead: Lead, opted_out: bool, run_id: int) -> None:
+    """The contact in Salesforce is the user's, but was not imported: it has opted out, or has no address any more."""
+    if lead.opted_out != opted_out:
+        _set_opted_out(lead, opted_out, utcnow(), run_id)
+        lead.changed_at = utcnow()
+
+
+def note_departed(lead: Lead, reason: Reason, run_id: int) -> None:
+    """The contact in Salesforce is somebody else's, or gone: nobody can follow this person any more."""
+    contact = _own_contact(lead)
+    if contact is not None:
+        contact.departed, contact.changed_at = reason, utcnow()
+    if reason in GONE_FOR_GOOD:
+        _note_deleted(lead, True, utcnow(), run_id)
+    lead.changed_at = utcnow()
+
+
+def keep_erased(lead: Lead, record: LeadRecord) -> None:
+    """A person who was erased here has become a contact in Salesforce: the sync has just brought it, and it is blanked."""
+    keep_blocked(lead, record)
+    if _is_alive_again(lead, record):
+        return
+    if record.is_deleted and record.master_record_id:
+        lead.salesforce_id = record.master_record_id  # that one may become a contact
+        tombstones.mark_erased(lead.user_id, [record.master_record_id])
+    if record.is_converted and record.converted_contact_id and lead.linked_contact_id != record.converted_contact_id:
+        lead.linked_contact_id = record.converted_contact_id
+        tombstones.mark_erased(lead.user_id, [record.converted_contact_id])
+        target = find_target(lead)
+        if target is not None:
+            blank_contact(target)
+
+
+def keep_blocked(lead: Lead, record: LeadRecord) -> None:
+    """Store the address of a Lead that is opted out, forget it when it no longer is. The lead itself may be erased."""
+    if lead.connection_id is None:
+        return
+    if record.is_opted_out is False or record.is_deleted or record.is_converted:
+        unblock(lead.connection_id, [record.id])  # not where its opt-out can't be seen: what was known holds
+    elif record.is_opted_out and lead.address_hash is not None and not blocked_by(lead.connection_id, [record.id]):
+        block(lead.connection_id, lead.user_id, BlockedBy.LEAD, {record.id: lead.address_hash})
+
+
+def _is_alive_again(lead: Lead, record: LeadRecord) -> bool:
+    """Has the same person, or another, signed up since and got this very Lead?"""
+    living = select(Lead.id).where(
+        Lead.connection_id == lead.connection_id,
+        Lead.salesforce_id == record.id,
+        Lead.id != lead.id,
+        Lead.state.in_(IN_SALESFORCE),
+    )
+    return db.session.scalar(living.limit(1)) is not None
+
+
+def blank_contact(contact: Contact) -> None:
+    """Take away whatever identifies a contact. Its Salesforce Id stays: syncs that meet it store nothing."""
+    now = utcnow()
+    contact.first_name = contact.last_name = contact.email = contact.search_key = ""
+    contact.address_hash = None
+    contact.bounced_at, contact.bounce_reason, contact.bounced_hash = Mark()
+    contact.erased_at, contact.changed_at = now, now
+    contact.hidden_at = contact.hidden_at or now
+    db.session.execute(delete(ListMember).where(ListMember.contact_id == contact.id))
+    db.session.execute(
+        update(RunChange)
+        .where(RunChange.contact_id == contact.id)
+        .values(old=null(), new=null())
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _go_to_survivor(lead: Lead, survivor_id: str, run_id: int | None) -> None:
+    """Merged away: the lead it was merged into stands for the person, once a look has shown whose that is.
+
+    Where that is the lead of another sign-up, the person is there already: it gets the lists.
+    """
+    other = db.session.scalars(
+        select(Lead)
+        .where(
+            Lead.connection_id == lead.connection_id,
+            Lead.salesforce_id == survivor_id,
+            Lead.id != lead.id,
+            Lead.state.in_(IN_SALESFORCE),
+        )
+        .order_by(Lead.id)
+        .limit(1)
+    ).first()
+    if other is None:
+        lead.salesforce_id = survivor_id
+        own = _own_contact(lead)
+        if own is not None:
+            own.salesforce_id = survivor_id
+        lose_sight(lead, Unfollowed.MERGED)
+        return
+    lose_sight(lead, Unfollowed.DOUBLE, run_id)
+    own, target = _own_contact(lead), db.session.get(Contact, other.contact_id) if other.contact_id else None
+    if own is not None and target is not None:
+        _hand_over(own, target)
+
+
+def _deliver(lead: Lead, state: LeadState, connection_id: int) -> None:
+    now = utcnow()
+    lead.state, lead.connection_id, lead.delivered_at, lead.changed_at = state, connection_id, now, now
+    lead.unanswered_at = lead.lease = lead.lease_until = None
+    lead.why = lead.why_detail = lead.why_words = None
+    lead.failures = 0
+
+
+def _follow(lead: Lead) -> None:
+    """Put the lead's contact on "Salesforce Leads", and say through which connection it is followed."""
+    contact = _own_contact(lead)
+    if contact is not None:
+        contact.salesforce_id, contact.is_lead = lead.salesforce_id, True
+        contact.followed_by_id, contact.changed_at = lead.connection_id, utcnow()
+
+
+def _set_opted_out(lead: Lead, opted_out: bool, at: datetime, run_id: int | None = None) -> None:
+    _note_opted_out(lead, opted_out, at, run_id)
+    contact = _own_contact(lead)
+    if contact is not None and contact.opted_out != opted_out:
+        contact.opted_out, contact.changed_at = opted_out, utcnow()
+
+
+def _mark_bounce(lead: Lead, bounce: Bounce) -> None:
+    contact = _own_contact(lead)
+    if contact is None:
+        return
+    before, mark = mark_of(contact), mark_after(bounce, mark_of(contact), contact.address_hash)
+    if mark != before:
+        contact.bounced_at, contact.bounce_reason, contact.bounced_hash = mark
+        contact.changed_at = utcnow()
+
+
+def _set_deleted(lead: Lead, is_deleted: bool, at: datetime, run_id: int | None = None) -> None:
+    _note_deleted(lead, is_deleted, at, run_id)
+    contact = _own_contact(lead)
+    departed = Reason.DELETED if is_deleted else None
+    if contact is not None and contact.departed != departed:
+        contact.departed, contact.changed_at = departed, utcnow()
+
+
+def _note_opted_out(lead: Lead, opted_out: bool, at: datetime, run_id: int | None) -> None:
+    if lead.opted_out != opted_out:
+        lead.opted_out = opted_out
+        kind = ConsentKind.OPTED_OUT if opted_out else ConsentKind.BACK_IN
+        consent.record(lead.id, kind, ConsentSource.SALESFORCE, at, run_id=run_id)
+
+
+def _note_deleted(lead: Lead, is_deleted: bool, at: datetime, run_id: int | None) -> None:
+    if lead.is_deleted != is_deleted:
+        lead.is_deleted = is_deleted
+        kind = ConsentKind.DELETED if is_deleted else ConsentKind.RESTORED
+        consent.record(lead.id, kind, ConsentSource.SALESFORCE, at, run_id=run_id)
+
+
+def _tell_if_stopped(lead: Lead, target: Contact | None) -> None:
+    """A person who has opted out there, or was deleted here, asked for mail: the advisor is told."""
+    is_hidden = target is not None and target.hidden_at is not None
+    if (lead.opted_out or is_hidden) and lead.asked_again_at is None:
+        lead.asked_again_at = lead.signed_up_at
+
+
+def _own_contact(lead: Lead) -> Contact | None:
+    """Return the contact that the sign-up made, while the lead isn't tied to one from Salesforce."""
+    contact = db.session.get(Contact, lead.contact_id) if lead.contact_id else None
+    return contact if contact is not None and contact.source == ContactSource.LEAD else None
+
+
+def _hand_over(own: Contact, target: Contact) -> None:
+    """Give the advisor's own lists of one contact to the other."""
+    there = set(db.session.scalars(select(ListMember.list_id).where(ListMember.contact_id == target.id)))
+    mine = set(db.session.scalars(select(ListMember.list_id).where(ListMember.contact_id == own.id)))
+    missing = [{"list_id": list_id, "contact_id": target.id} for list_id in mine - there]
+    if missing:
+        db.session.execute(insert(ListMember), missing)
+    db.session.execute(delete(ListMember).where(ListMember.contact_id == own.id))

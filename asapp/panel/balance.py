@@ -1,0 +1,111 @@
+"""Books that balance: every contact that Salesforce holds for the user is accounted for here, and the parts add up.
+
+From the ledger alone. A rest other than 0 means that somebody came or went unseen; it is shown, and the next run sweeps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import case, func, or_, select
+
+from asapp.contacts.status import contact_rows, reason_of
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
+from asapp.models import Connection, Contact, Departure, DepartureState, LedgerEntry, Outcome, Reason
+
+
+@dataclass(frozen=True)
+class Books:
+    in_salesforce: int  # as Salesforce last counted
+    active: int
+    opted_out: int
+    twins: int
+    bounced: int
+    no_email: int
+    removed_here: int
+    paused: int  # inactive for what the connection is in: disconnected, or opt-outs unknown
+    leaving: int  # still in the ledger, but Salesforce no longer counts them: held for the advisor, or kept by them
+
+    @property
+    def rest(self) -> int:
+        """In Salesforce and not accounted for (or, below 0, the other way round)."""
+        parts = (self.active, self.opted_out, self.twins, self.bounced, self.no_email, self.removed_here, self.paused)
+        return self.in_salesforce + self.leaving - sum(parts)
+
+    @property
+    def is_balanced(self) -> bool:
+        return self.rest == 0
+
+
+def balance(connection: Connection) -> Books | None:
+    """Return the books of a connection, or None before its first sync."""
+    if connection.salesforce_count is None:
+        return None
+    opted_out, no_email = count_not_synced(connection.id)
+    by_reason = count_by_reason(connection)
+    return Books(
+        in_salesforce=connection.salesforce_count,
+        active=by_reason.get(None, 0),
+        opted_out=opted_out,
+        twins=by_reason.get(Reason.TWIN_OPTED_OUT, 0),
+        bounced=by_reason.get(Reason.BOUNCED, 0),
+        no_email=no_email,
+        removed_here=by_reason.get(Reason.HIDDEN_HERE, 0),
+        paused=by_reason.get(Reason.DISCONNECTED, 0) + by_reason.get(Reason.OPT_OUT_UNKNOWN, 0),
+        leaving=count_leaving(connection.id),
+    )
+
+
+def count_not_synced(connection_id: int) -> tuple[int, int]:
+    """Return (opted out, without an address), except those that the advisor removed here and that pages still show."""
+    row = db.session.execute(
+        select(
+            func.count(case((LedgerEntry.outcome == Outcome.OPTED_OUT, 1))),
+            func.count(case((LedgerEntry.outcome == Outcome.NO_EMAIL, 1))),
+        )
+        .select_from(LedgerEntry)
+        .outerjoin(
+            Contact,
+            (Contact.connection_id == LedgerEntry.connection_id)
+            & (Contact.salesforce_id == LedgerEntry.salesforce_id)
+            & Contact.hidden_at.is_not(None)
+            & Contact.departed.is_(None),
+        )
+        .where(LedgerEntry.connection_id == connection_id, LedgerEntry.outcome != Outcome.SYNCED, Contact.id.is_(None))
+    ).one()
+    return row[0], row[1]
+
+
+def count_by_reason(connection: Connection) -> dict[str | None, int]:
+    """Return {reason, or None for active: contacts} of those that the ledger still has as synced, or the advisor removed."""
+    reason = reason_of(utcnow(), connection.user_id).label("reason")
+    rows = db.session.execute(
+        contact_rows(reason, func.count())
+        .join(
+            LedgerEntry,
+            (LedgerEntry.connection_id == Contact.connection_id) & (LedgerEntry.salesforce_id == Contact.salesforce_id),
+        )
+        .where(
+            Contact.connection_id == connection.id,
+            or_(LedgerEntry.outcome == Outcome.SYNCED, Contact.hidden_at.is_not(None)),
+        )
+        .group_by(reason)
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+def count_leaving(connection_id: int) -> int:
+    return (
+        db.session.scalar(
+            select(func.count())
+            .select_from(Departure)
+            .join(
+                LedgerEntry,
+                (LedgerEntry.connection_id == Departure.connection_id)
+                & (LedgerEntry.salesforce_id == Departure.salesforce_id),
+            )
+            .where(Departure.connection_id == connection_id, Departure.state != DepartureState.FOUND)
+        )
+        or 0
+    )

@@ -1,0 +1,222 @@
+"""Reads what the panel shows. While a run is active one small query is enough: many browsers ask every two seconds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from sqlalchemy import bindparam, func, or_, select
+
+from asapp.connections import connect, connections, switching
+from asapp.connections.org_access import ConnectSettings
+from asapp.contacts.status import contact_rows, count_active, is_shown
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
+from asapp.messages import runs as sync_words
+from asapp.messages.connecting import Context, Explained, explain_failure, explain_reconnect, forward_when_stuck
+from asapp.models import (
+    Connection,
+    ConnectionStatus,
+    Contact,
+    OAuthState,
+    Partner,
+    RunStatus,
+    SyncRun,
+    User,
+)
+from asapp.panel.panel import Panel, PanelState, Progress, decide, is_for_admin
+from asapp.sync import departures, runs
+
+# With these a run fails only where the permission is over; a connection that is connected has another one by now.
+OF_AN_OLD_PERMISSION = ("disconnected", "inactive_user", "permission_expired", "permission_withdrawn")
+
+
+def look(user: User, settings: ConnectSettings, default_interval_minutes: int, lost_state: bool = False) -> Panel:
+    """Return the panel of this advisor as it is now. lost_state: an answer has just come back that fits no log-in."""
+    now = utcnow()
+    partner, connection = user.partner, connections.find_latest(user)
+    run = find_run_to_show(connection)
+    interval = (partner.sync_interval_minutes if partner else None) or default_interval_minutes
+    panel = Panel(
+        PanelState.SYNCING,
+        partner,
+        connection,
+        run,
+        now,
+        interval_minutes=interval,
+        run_failure=explain_run(partner, connection, run),
+    )
+    if run is not None and run.is_active and connection is not None and connection.is_connected:
+        return replace(panel, state=decide(partner, connection, run, held=0, is_for_admin=False, now=now))
+    held = _count_held(connection)
+    state = decide(partner, connection, run, held=held, is_for_admin=is_for_admin(panel.run_failure), now=now)
+    contacts, active = _count_contacts(connection, now)
+    attempt = connect.find_last_attempt(user)
+    return replace(
+        panel,
+        state=state,
+        held=held,
+        contacts=contacts,
+        active=active,
+        connect_failure=_connect_failure(user, partner, connection, attempt, settings, lost_state, now),
+        reconnect_reason=_reconnect_reason(user, partner, connection, settings, now),
+        pending=switching.find_pending(user, now),
+        is_log_in_open=_is_open(attempt, now),
+        stuck_text=forward_when_stuck(_context(user, partner, connection, settings, now)) if partner else "",
+    )
+
+
+# Put together once, and of tables instead of classes: this question is asked more often than all others.
+_runs, _connections, _partners = SyncRun.__table__.c, Connection.__table__.c, Partner.__table__.c
+PROGRESS = (
+    select(
+        _runs.id,
+        _runs.status,
+        _runs.phase,
+        _runs.queued_at,
+        _runs.enqueued_at,
+        _runs.started_at,
+        _runs.cancel_requested_at,
+        _runs.total,
+        _runs.read,
+        _runs.created,
+        _runs.updated,
+        _runs.unchanged,
+        _runs.adopted,
+        _runs.reactivated,
+        _runs.deactivated,
+        _runs.skipped,
+        _runs.also,
+    )
+    .select_from(
+        SyncRun.__table__.join(Connection.__table__, _runs.connection_id == _connections.id).join(
+            Partner.__table__, _connections.partner_id == _partners.id
+        )
+    )
+    .where(
+        _connections.user_id == bindparam("user_id"),
+        _connections.status == ConnectionStatus.CONNECTED,
+        _partners.is_enabled,  # as Partner.is_ready, without loading the firm
+        _partners.consumer_key_sealed != "",
+        _partners.consumer_secret_sealed != "",
+        or_(_runs.status == RunStatus.QUEUED, _runs.status == RunStatus.RUNNING),
+    )
+)
+
+
+def find_progress(user: User) -> Progress | None:
+    """Return how far this advisor's active run is, in one small query; None where the panel is in another state."""
+    row = db.session.connection().execute(PROGRESS, {"user_id": user.id}).first()
+    return Progress(row, utcnow()) if row is not None else None
+
+
+def find_run_to_show(connection: Connection | None) -> SyncRun | None:
+    """Return the active run, or the latest; None where that one failed before the advisor connected again: it is history."""
+    if connection is None or connection.is_disconnected:
+        return None
+    run = runs.find_shown_run(connection)
+    if run is None or not run.is_failed or not connection.is_connected:
+        return run
+    if run.error_code in OF_AN_OLD_PERMISSION:
+        return None
+    connected_at = connect.find_connected_at(connection.user_id) or connection.status_changed_at
+    since = max(connected_at, connection.status_changed_at)
+    return run if run.finished_at is None or run.finished_at > since else None
+
+
+def find_reconnect(user: User) -> Connection | None:
+    """Return the connection that needs this advisor, for the banner on every page."""
+    connection = connections.find_current(user)
+    return connection if connection is not None and connection.needs_reconnect else None
+
+
+def count_held_of(user: User) -> int:
+    """Return how many contacts wait for this advisor's decision, where it can be taken now."""
+    connection = connections.find_current(user)
+    return _count_held(connection) if connection is not None and connection.is_connected else 0
+
+
+def explain_run(partner: Partner | None, connection: Connection | None, run: SyncRun | None) -> Explained | None:
+    """Explain why this run failed; None if it did not."""
+    if run is None or not run.is_failed or partner is None or connection is None:
+        return None
+    about = sync_words.About(partner.name, connection.username, partner.opt_out_field, run.error_detail or "")
+    words = sync_words.explain(run.error_code, about)
+    return Explained(
+        code=run.error_code or "",
+        headline=words.headline,
+        happened=words.happened,
+        safe=words.safe,
+        do_next=words.next_step,
+        fixed_by=words.fixed_by,
+        forward=words.forward,
+        subject="AdvisorStream and Salesforce",
+    )
+
+
+def _count_held(connection: Connection | None) -> int:
+    if connection is None or connection.is_disconnected:
+        return 0
+    return departures.count_held(connection.id)
+
+
+def _count_contacts(connection: Connection | None, now: datetime) -> tuple[int, int]:
+    """Return how many people came from this connection, and how many of them are active."""
+    if connection is None:
+        return 0, 0
+    row = db.session.execute(
+        contact_rows(func.count(), count_active(now, connection.user_id)).where(
+            Contact.connection_id == connection.id, is_shown()
+        )
+    ).one()
+    return row[0], row[1]
+
+
+def _is_open(attempt: OAuthState | None, now: datetime) -> bool:
+    return attempt is not None and attempt.used_at is None and attempt.expires_at > now
+
+
+def _connect_failure(
+    user: User,
+    partner: Partner | None,
+    connection: Connection | None,
+    attempt: OAuthState | None,
+    settings: ConnectSettings,
+    lost_state: bool,
+    now: datetime,
+) -> Explained | None:
+    if partner is None:
+        return None
+    context = _context(user, partner, connection, settings, now)
+    if attempt is not None and attempt.outcome and attempt.outcome not in tuple(connect.Outcome):
+        told = replace(
+            context,
+            when=attempt.used_at or now,
+            detail=attempt.outcome_detail or "",
+            words=attempt.outcome_words or "",
+            is_fetched=attempt.is_fetched,
+        )
+        return explain_failure(attempt.outcome, told)
+    return explain_failure("lost_state", context) if lost_state else None
+
+
+def _reconnect_reason(
+    user: User, partner: Partner | None, connection: Connection | None, settings: ConnectSettings, now: datetime
+) -> Explained | None:
+    if connection is None or not connection.needs_reconnect:
+        return None
+    return explain_reconnect(connection.status_reason or "", _context(user, partner, connection, settings, now))
+
+
+def _context(
+    user: User, partner: Partner | None, connection: Connection | None, settings: ConnectSettings, now: datetime
+) -> Context:
+    is_connected = connection is not None and not connection.is_disconnected
+    return Context(
+        firm=partner.name if partner else "",
+        host=partner.salesforce_host if partner else "",
+        callback_url=settings.callback_url,
+        user=connection.username if connection is not None and is_connected else user.email,
+        when=now,
+        is_connected=is_connected,
+    )

@@ -1,0 +1,352 @@
+"""What the Salesforce panel shows: exactly one state, the first that is true, each with one next step.
+
+A pure decision over rows that somebody else has read. Order and names are DESIGN.md's, "Rules: connecting" 2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Protocol
+
+from asapp.connections import opt_out_age
+from asapp.messages import runs as sync_words
+from asapp.messages.connecting import Explained
+from asapp.messages.fixed_by import FixedBy
+from asapp.models import Connection, Partner, PendingGrant, RunPhase, RunStatus, SyncRun
+from asapp.sync.row_rules import SWITCHED_OFF
+
+LONG_WAIT = timedelta(seconds=90)  # a queued run that nobody has taken up for so long is said to wait
+
+
+class PanelState(StrEnum):
+    NOT_SET_UP = "not_set_up"
+    NEEDS_RECONNECT = "needs_reconnect"
+    SYNCING = "syncing"
+    WAITING_FOR_ADMIN = "waiting_for_admin"
+    HELD = "held"
+    PAUSED = "paused"
+    CONNECTED = "connected"
+    DISCONNECTED = "disconnected"
+    READY = "ready"
+
+
+class Tone(StrEnum):
+    """How a state looks; each has a shape and a word beside its colour."""
+
+    PLAIN = ""
+    GOOD = "good"
+    BUSY = "busy"
+    WARN = "warn"
+    BAD = "bad"
+
+
+PILLS: dict[PanelState, tuple[Tone, str]] = {
+    PanelState.NOT_SET_UP: (Tone.PLAIN, "Not available yet"),
+    PanelState.NEEDS_RECONNECT: (Tone.WARN, "Needs reconnecting"),
+    PanelState.SYNCING: (Tone.BUSY, "Syncing"),
+    PanelState.WAITING_FOR_ADMIN: (Tone.BAD, "Waiting for your admin"),
+    PanelState.HELD: (Tone.WARN, "Held for approval"),
+    PanelState.PAUSED: (Tone.WARN, "Paused"),
+    PanelState.CONNECTED: (Tone.GOOD, "Connected"),
+    PanelState.DISCONNECTED: (Tone.PLAIN, "Disconnected"),
+    PanelState.READY: (Tone.PLAIN, "Ready to connect"),
+}
+PHASES = (
+    (RunPhase.CHECKING, "Permissions checked", "Checking permissions"),
+    (RunPhase.CONTACTS, "Contacts read", "Reading contacts"),
+    (RunPhase.DEPARTURES, "Departures looked for", "Looking for departures"),
+    (RunPhase.BALANCING, "Leads followed, books balanced", "Following leads, balancing the books"),
+)
+
+PHASE_ORDER = {phase: index for index, (phase, _, _) in enumerate(PHASES)}
+
+
+@dataclass(frozen=True)
+class Said:
+    """The headline of the panel: first words, then the rest. It is the live region, and what a test reads."""
+
+    tone: Tone
+    headline: str
+    rest: str = ""
+
+
+@dataclass(frozen=True)
+class PhaseStep:
+    label: str
+    is_done: bool
+    is_current: bool
+
+
+class ActiveRun(Protocol):
+    """What is shown of a run that is under way: a SyncRun, or a row with these columns of it."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def phase(self) -> str: ...
+    @property
+    def queued_at(self) -> datetime: ...
+    @property
+    def enqueued_at(self) -> datetime | None: ...
+    @property
+    def started_at(self) -> datetime | None: ...
+    @property
+    def cancel_requested_at(self) -> datetime | None: ...
+    @property
+    def total(self) -> int | None: ...
+    @property
+    def read(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Progress:
+    run: ActiveRun
+    now: datetime
+
+    @property
+    def is_queued(self) -> bool:
+        return self.run.status == RunStatus.QUEUED
+
+    @property
+    def is_waiting(self) -> bool:
+        """Queued, and either Redis doesn't know of it or nobody has taken it up for long."""
+        return self.is_queued and (self.run.enqueued_at is None or self.now - self.run.queued_at > LONG_WAIT)
+
+    @property
+    def milestone(self) -> str:
+        """Changes when something is to be said aloud, not with each number."""
+        run = self.run
+        notes = ("-waits" if self.is_waiting else "") + ("-stops" if run.cancel_requested_at else "")
+        return f"run-{run.id}-{run.status}-{run.phase}{notes}"
+
+    @property
+    def phases(self) -> list[PhaseStep]:
+        at = PHASE_ORDER[RunPhase(self.run.phase)]
+        return [
+            PhaseStep(done if index < at else doing, index < at, index == at)
+            for index, (_, done, doing) in enumerate(PHASES)
+        ]
+
+    @property
+    def percent(self) -> int:
+        """Of the rows that Salesforce said there are; never 100 before the end."""
+        run = self.run
+        return min(99, run.read * 100 // run.total) if run.total else 0
+
+    @property
+    def seconds_left(self) -> int | None:
+        run = self.run
+        if run.started_at is None or not run.total or run.read < 1:
+            return None
+        elapsed = (self.now - run.started_at).total_seconds()
+        if elapsed < 2 or run.read >= run.total:
+            return None
+        return max(1, round(elapsed * (run.total - run.read) / run.read))
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Everything a template needs to draw the panel; nothing in it is asked of the database again but row columns."""
+
+    state: PanelState
+    partner: Partner | None
+    connection: Connection | None  # the current one, or the one disconnected last
+    run: SyncRun | None  # the active one, or the latest
+    now: datetime
+    held: int = 0  # contacts that an approval would switch off
+    contacts: int = 0
+    active: int = 0
+    connect_failure: Explained | None = None  # how the last log-in ended, until the next one
+    run_failure: Explained | None = None
+    reconnect_reason: Explained | None = None
+    pending: PendingGrant | None = None
+    is_log_in_open: bool = False  # one was begun here and has not come back
+    interval_minutes: int = 60
+    stuck_text: str = ""
+
+    @property
+    def is_connected(self) -> bool:
+        """Is there an account to sync and to disconnect?"""
+        return self.connection is not None and not self.connection.is_disconnected
+
+    @property
+    def pill(self) -> tuple[Tone, str]:
+        if self.state == PanelState.SYNCING and self.run is not None and self.run.is_queued:
+            return Tone.BUSY, "Waiting"
+        if self.state == PanelState.CONNECTED and self.run is not None and self.run.is_failed:
+            return Tone.BAD, "Last sync failed"
+        if self.state in (PanelState.READY, PanelState.DISCONNECTED) and self.connect_failure is not None:
+            return Tone.PLAIN, "Not connected"
+        return PILLS[self.state]
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far the active run is."""
+        return Progress(self.run, self.now) if self.state == PanelState.SYNCING and self.run is not None else None
+
+    @property
+    def said(self) -> Said:
+        return _say(self)
+
+    @property
+    def last_ending(self) -> Said | None:
+        """How the last sync ended, where the headline speaks of something else."""
+        if self.state not in (PanelState.PAUSED, PanelState.NEEDS_RECONNECT) or self.run is None:
+            return None
+        return _say_ending(self, self.run)
+
+    @property
+    def template(self) -> str:
+        return f"integrations/_{self.state}.html"
+
+    @property
+    def milestone(self) -> str:
+        """Changes when something is to be said aloud: started, each phase, ended. Not with each number."""
+        if self.progress is not None:
+            return self.progress.milestone
+        return f"{self.state}-{self.run.id}" if self.run is not None else self.state
+
+    @property
+    def shows_run(self) -> bool:
+        return self.is_connected and self.run is not None
+
+    @property
+    def warns_of_opt_outs(self) -> bool:
+        """Are the contacts inactive because opt-outs are unknown, or will they be within a day?"""
+        if self.connection is None or self.partner is None:
+            return False
+        return self.opt_outs_are_unknown or opt_out_age.become_unknown_soon(self.connection, self.partner, self.now)
+
+    @property
+    def opt_outs_are_unknown(self) -> bool:
+        return self.connection is not None and opt_out_age.are_unknown(self.connection, self.now)
+
+    @property
+    def is_first_sync(self) -> bool:
+        return self.connection is not None and self.connection.first_synced_at is None
+
+
+def decide(
+    partner: Partner | None,
+    connection: Connection | None,
+    run: SyncRun | None,
+    *,
+    held: int,
+    is_for_admin: bool,
+    now: datetime,
+) -> PanelState:
+    """Return the state, the first that is true. is_for_admin: only the firm's admin can fix how the last run failed."""
+    is_connected = connection is not None and not connection.is_disconnected
+    questions: tuple[tuple[PanelState, bool], ...] = (
+        (PanelState.NOT_SET_UP, partner is None or not partner.is_ready),
+        (PanelState.NEEDS_RECONNECT, connection is not None and connection.needs_reconnect),
+        (PanelState.SYNCING, is_connected and run is not None and run.is_active),
+        (PanelState.WAITING_FOR_ADMIN, is_connected and run is not None and run.is_failed and is_for_admin),
+        (PanelState.HELD, is_connected and held > 0),
+        (PanelState.PAUSED, is_connected and _is_paused(partner, now)),
+        (PanelState.CONNECTED, is_connected),
+        (PanelState.DISCONNECTED, connection is not None),
+    )
+    return next((state for state, is_true in questions if is_true), PanelState.READY)
+
+
+def is_for_admin(failure: Explained | None) -> bool:
+    return failure is not None and failure.fixed_by == FixedBy.FIRM_ADMIN
+
+
+def _is_paused(partner: Partner | None, now: datetime) -> bool:
+    return partner is not None and partner.paused_until is not None and partner.paused_until > now
+
+
+def _say(panel: Panel) -> Said:
+    state, run = panel.state, panel.run
+    if state == PanelState.NEEDS_RECONNECT and panel.reconnect_reason is not None:
+        return Said(Tone.WARN, "Needs reconnecting", panel.reconnect_reason.headline)
+    if state == PanelState.SYNCING and run is not None:
+        return _say_progress(Progress(run, panel.now))
+    if state == PanelState.HELD:
+        total = f" of your {panel.active:,} contacts" if panel.active else ""
+        return Said(Tone.WARN, "Sync held", f"It would switch off {panel.held:,}{total}. It waits for your decision.")
+    if state == PanelState.PAUSED and panel.partner is not None and panel.partner.paused_until is not None:
+        until = f"{panel.partner.paused_until:%H:%M} UTC"
+        return Said(Tone.WARN, f"Paused until about {until}", "Your firm has used its Salesforce calls for now.")
+    if state in (PanelState.WAITING_FOR_ADMIN, PanelState.CONNECTED):
+        return _say_ending(panel, run) if run is not None else _say_connected(panel)
+    return _say_unconnected(panel)
+
+
+def _say_connected(panel: Panel) -> Said:
+    if panel.is_first_sync:
+        return Said(Tone.GOOD, "Connected", "Nothing has been copied yet.")
+    return Said(Tone.GOOD, "Connected", "The next sync reads what was missed and starts by itself.")
+
+
+def _say_progress(progress: Progress) -> Said:
+    if progress.run.cancel_requested_at is not None:
+        return Said(Tone.BUSY, "Stopping", "The sync ends with the page it is at. What has been read stays.")
+    if progress.is_waiting:
+        return Said(Tone.BUSY, "Waiting to start", "Your sync is saved and starts by itself, usually within a minute.")
+    if progress.is_queued:
+        return Said(Tone.BUSY, "Starting", "Your sync is next.")
+    doing = next(step.label for step in progress.phases if step.is_current)
+    return Said(Tone.BUSY, "Syncing", f"{doing}.")
+
+
+def _say_ending(panel: Panel, run: SyncRun) -> Said:
+    if run.is_complete:
+        return Said(Tone.GOOD, "Sync complete", summary_of(run))
+    if run.is_held:
+        # with a proposal still open the state would be HELD
+        return Said(Tone.PLAIN, "Sync held", _say_kept(panel))
+    if run.is_failed:
+        reason = panel.run_failure.headline if panel.run_failure else "It could not be finished."
+        return Said(Tone.BAD, "Sync failed", reason)
+    if run.is_cancelled:
+        firm = panel.partner.name if panel.partner is not None else "your firm"
+        return Said(Tone.PLAIN, "Sync cancelled", sync_words.explain_stop(run.error_code, firm))
+    return Said(Tone.BUSY, "Syncing")
+
+
+def _say_kept(panel: Panel) -> str:
+    kept = "You kept the contacts that it would have switched off."
+    if panel.partner is None:
+        return kept
+    days = opt_out_age.count_days(panel.partner.opt_outs_trusted_days)
+    return f"{kept} Any that Salesforce no longer shows become inactive {days} after we last saw them."
+
+
+def _say_unconnected(panel: Panel) -> Said:
+    if panel.connect_failure is not None:
+        return Said(Tone.WARN, "Not connected", panel.connect_failure.headline)
+    if panel.state != PanelState.DISCONNECTED or panel.connection is None:
+        return Said(Tone.PLAIN, "")
+    reason = panel.connection.status_reason or ""
+    given_back = "We could not reach Salesforce to give our permission back" if "revoke_failed" in reason else ""
+    given_back = given_back or "Our permission is given back"
+    if "removed" in reason:
+        return Said(Tone.PLAIN, "Disconnected", f"{given_back}. Your Salesforce contacts were removed from here.")
+    people = ""
+    if panel.contacts:
+        whom = "contact is" if panel.contacts == 1 else "contacts are"
+        number = f"{panel.contacts:,} " if panel.contacts > 1 else ""
+        people = f"Your {number}Salesforce {whom} kept here, inactive."
+    return Said(Tone.PLAIN, "Disconnected", f"{given_back}. {people}".strip())
+
+
+def summary_of(run: SyncRun) -> str:
+    """Say what a run did, the parts that are not nothing: "12 added, 21 updated, 4 switched off."."""
+    # What the run changed without reading the row counts as well: somebody was switched off either way.
+    also_off = sum(count for reason, count in run.also.items() if reason in SWITCHED_OFF)
+    parts = (
+        (run.created, "added"),
+        (run.adopted, "adopted"),
+        (run.updated, "updated"),
+        (run.reactivated, "back on"),
+        (run.deactivated + also_off, "switched off"),
+    )
+    said = [f"{count:,} {word}" for count, word in parts if count]
+    return f"{', '.join(said)}." if said else "Nothing had changed in Salesforce."

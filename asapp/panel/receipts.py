@@ -1,0 +1,204 @@
+"""What a run did, row by row, for its receipt. Contacts that it made carry its id; everything else is in run_changes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import func, select
+
+from asapp.contacts.queries import lists_by_contact
+from asapp.contacts.status import is_person_on, is_shown
+from asapp.core.csv_files import csv_header, csv_rows
+from asapp.core.extensions import db
+from asapp.models import Connection, Contact, Departure, DepartureState, RunChange, SyncRun, User
+from asapp.sync.row_rules import SWITCHED_ON
+
+SHOWN = 50  # of each part, on the page; the CSV has all
+STATE_KINDS = ("deactivated", "reactivated", "also")
+FIELD_NAMES = {"first_name": "First name", "last_name": "Last name", "email": "Email"}
+COLUMNS = ("salesforce_id", "name", "email", "what", "reason", "field", "old", "new")
+LEAVING_COLUMNS = ("salesforce_id", "name", "email", "reason")
+ROWS_A_PIECE = 1000
+
+
+class ChangeLine(NamedTuple):
+    """One contact that a run changed. is_on_now: what it became by that change."""
+
+    contact_id: int
+    name: str
+    email: str
+    kind: str
+    reason: str | None
+    fields: list[tuple[str, str, str]]  # (label, old, new)
+
+    @property
+    def is_on_now(self) -> bool:
+        return self.kind == "reactivated" or (self.kind == "also" and self.reason in SWITCHED_ON)
+
+
+class Receipt(NamedTuple):
+    run: SyncRun
+    connection: Connection
+    reasons: dict[str, dict[str, int]]  # kind -> reason -> rows
+    switched: list[ChangeLine]
+    switched_total: int
+    updated: list[ChangeLine]
+    updated_total: int
+    added: list[ChangeLine]
+    added_total: int
+
+
+class Leaving(NamedTuple):
+    """A contact that an approval would switch off."""
+
+    salesforce_id: str
+    name: str
+    email: str
+    reason: str
+    lists: list[str]
+
+
+def find_run(user: User, run_id: int) -> SyncRun | None:
+    """Return the run if it is one of this person's, with the firm of now."""
+    is_theirs = (Connection.user_id == user.id, Connection.partner_id == user.partner_id)
+    return db.session.scalar(select(SyncRun).join(Connection).where(SyncRun.id == run_id, *is_theirs))
+
+
+def make_receipt(run: SyncRun, limit: int = SHOWN) -> Receipt:
+    reasons = _reasons(run.id)
+    switched_total = sum(sum(reasons.get(kind, {}).values()) for kind in STATE_KINDS)
+    updated_total = sum(sum(reasons.get(kind, {}).values()) for kind in ("updated", "adopted"))
+    return Receipt(
+        run=run,
+        connection=run.connection,
+        reasons=reasons,
+        switched=_changes(run.id, STATE_KINDS, limit),
+        switched_total=switched_total,
+        updated=_changes(run.id, ("updated", "adopted"), limit),
+        updated_total=updated_total,
+        added=_added(run.id, limit),
+        added_total=run.created,
+    )
+
+
+def iter_csv(run_id: int) -> Iterator[str]:
+    """Yield the receipt as CSV, piece by piece; no transaction is open between two pieces."""
+    yield csv_header(COLUMNS)
+    last_id = 0
+    while rows := _read_changes(run_id, RunChange.id > last_id, limit=ROWS_A_PIECE):
+        last_id = rows[-1].change_id
+        db.session.rollback()
+        yield csv_rows(cells for row in rows for cells in _cells(row))
+    last_id = 0
+    while made := _read_added(run_id, Contact.id > last_id, limit=ROWS_A_PIECE):
+        last_id = made[-1].id
+        db.session.rollback()
+        yield csv_rows((row.salesforce_id, _name(row), row.email, "added", "", "", "", "") for row in made)
+
+
+def find_leaving(connection_id: int, limit: int | None) -> list[Leaving]:
+    """Return the held contacts that an approval would switch off, by name."""
+    rows = db.session.execute(
+        select(
+            Contact.id, Contact.salesforce_id, Contact.first_name, Contact.last_name, Contact.email, Departure.reason
+        )
+        .join(
+            Departure,
+            (Departure.connection_id == Contact.connection_id) & (Departure.salesforce_id == Contact.salesforce_id),
+        )
+        .where(Contact.connection_id == connection_id, Departure.state == DepartureState.HELD, is_person_on())
+        .order_by(Contact.last_name, Contact.first_name, Contact.id)
+        .limit(limit)
+    ).all()
+    own_lists = lists_by_contact([row.id for row in rows]) if limit is not None else {}
+    return [
+        Leaving(
+            row.salesforce_id or "",
+            _name(row),
+            row.email,
+            row.reason,
+            ["Salesforce Contacts", *own_lists.get(row.id, [])],
+        )
+        for row in rows
+    ]
+
+
+def leaving_csv(connection_id: int) -> str:
+    leaving = find_leaving(connection_id, None)
+    return csv_header(LEAVING_COLUMNS) + csv_rows((it.salesforce_id, it.name, it.email, it.reason) for it in leaving)
+
+
+def _reasons(run_id: int) -> dict[str, dict[str, int]]:
+    rows = db.session.execute(
+        select(RunChange.kind, RunChange.reason, func.count())
+        .where(RunChange.run_id == run_id)
+        .group_by(RunChange.kind, RunChange.reason)
+    )
+    found: dict[str, Counter[str]] = {}
+    for kind, reason, count in rows:
+        found.setdefault(kind, Counter())[reason or ""] += count
+    return {kind: dict(counts) for kind, counts in found.items()}
+
+
+def _changes(run_id: int, kinds: Sequence[str], limit: int) -> list[ChangeLine]:
+    return [_line(row) for row in _read_changes(run_id, RunChange.kind.in_(kinds), is_shown(), limit=limit)]
+
+
+def _read_changes(run_id: int, *conditions: Any, limit: int) -> Sequence[Any]:
+    return db.session.execute(
+        select(
+            RunChange.id.label("change_id"),
+            RunChange.kind,
+            RunChange.reason,
+            RunChange.old,
+            RunChange.new,
+            Contact.id,
+            Contact.salesforce_id,
+            Contact.first_name,
+            Contact.last_name,
+            Contact.email,
+        )
+        .join(Contact, Contact.id == RunChange.contact_id)
+        .where(RunChange.run_id == run_id, *conditions)
+        .order_by(RunChange.id)
+        .limit(limit)
+    ).all()
+
+
+def _added(run_id: int, limit: int) -> list[ChangeLine]:
+    return [
+        ChangeLine(row.id, _name(row), row.email, "added", None, [])
+        for row in _read_added(run_id, is_shown(), limit=limit)
+    ]
+
+
+def _read_added(run_id: int, *conditions: Any, limit: int) -> Sequence[Any]:
+    return db.session.execute(
+        select(Contact.id, Contact.salesforce_id, Contact.first_name, Contact.last_name, Contact.email)
+        .where(Contact.created_in_run_id == run_id, *conditions)
+        .order_by(Contact.id)
+        .limit(limit)
+    ).all()
+
+
+def _line(row: Any) -> ChangeLine:
+    old, new = row.old or {}, row.new or {}
+    fields = [
+        (label, str(old.get(name) or ""), str(new.get(name) or ""))
+        for name, label in FIELD_NAMES.items()
+        if name in old or name in new
+    ]
+    return ChangeLine(row.id, _name(row), row.email, row.kind, row.reason, fields)
+
+
+def _cells(row: Any) -> list[tuple[str | None, ...]]:
+    """Return one line of the file for each field that changed, and one where none did."""
+    line = _line(row)
+    about = (row.salesforce_id, line.name, line.email, line.kind, line.reason)
+    return [(*about, *field) for field in line.fields or [("", "", "")]]
+
+
+def _name(row: Any) -> str:
+    return f"{row.first_name} {row.last_name}".strip()

@@ -1,0 +1,103 @@
+"""Erasing one person for good: somebody with an account, or a firm's Salesforce admin who came on a setup link.
+
+The audit log and the history of consent keep their entries, which name the person by a number. Who it was goes: the account's
+name and address, the rows beside the log's entries, and with an advisor all people of theirs. The act is itself in the log.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import case, func, select, update
+
+from asapp.accounts import advisors
+from asapp.audit import entries
+from asapp.audit.entries import ITSELF, Actor
+from asapp.connections import connections, switching
+from asapp.connections.org_access import ConnectSettings
+from asapp.core.clock import utcnow
+from asapp.core.database import retry_when_beaten
+from asapp.core.extensions import db
+from asapp.models import Action, AuditIdentity, Lead, Partner, PendingGrant, Role, SetupLink, User
+from asapp.partners.offboarding import delete_rows_of, empty_accounts, empty_leads
+from asapp.salesforce.oauth import App
+
+
+class StillNeeded(Exception):
+    """The text says why this person can't be erased."""
+
+
+@dataclass(frozen=True)
+class Guest:
+    """Somebody without an account: a firm's Salesforce admin."""
+
+    partner: Partner
+    name: str
+    email: str
+
+
+def erase_account(user: User, settings: ConnectSettings, by: Actor = ITSELF) -> None:
+    """Log the person out, disconnect, and take away who it was. Commits. Raises StillNeeded for the only admin."""
+    if user.is_admin and user.is_active and not _other_admins(user):
+        raise StillNeeded("This is the only admin. Make another one first.")
+    user_id = user.id
+    if user.is_active:
+        advisors.deactivate(user, settings, by)
+    grants = retry_when_beaten(db.session(), lambda: _erase(user_id, settings, by))
+    for app_and_token in grants:
+        connections.give_back_token(*app_and_token)
+
+
+def _erase(user_id: int, settings: ConnectSettings, by: Actor) -> list[tuple[App, str]]:
+    """Return what is to be given back: grants that Salesforce did not hear of when the person was deactivated."""
+    connections.lock_people(User.id == user_id, for_good=True)
+    erased = db.session.get_one(User, user_id, populate_existing=True)
+    entries.record(Action.ERASED, by, erased)
+    grants = switching.find_revocables(PendingGrant.user_id == user_id, settings=settings)
+    empty_leads(Lead.user_id == user_id)
+    delete_rows_of([user_id])
+    empty_accounts([user_id], f"Erased {erased.role}")
+    entries.forget([user_id])
+    db.session.commit()
+    return grants
+
+
+def find_guest(identity_id: int) -> Guest | None:
+    """Return whom an entry of the audit log names that was made on a setup link; None once erased."""
+    row = db.session.execute(
+        select(AuditIdentity, Partner)
+        .join(Partner, Partner.id == AuditIdentity.partner_id)
+        .where(AuditIdentity.id == identity_id, AuditIdentity.user_id.is_(None), AuditIdentity.erased_at.is_(None))
+    ).first()
+    return Guest(row[1], row[0].name, row[0].email) if row else None
+
+
+def find_guests(email: str) -> list[Guest]:
+    """Return who has this address at which firms: whoever was sent a setup link, used or not."""
+    rows = db.session.execute(
+        select(SetupLink.name, Partner)
+        .join(Partner, Partner.id == SetupLink.partner_id)
+        .where(func.lower(SetupLink.email) == email.strip().lower())
+        .order_by(SetupLink.id)
+    )
+    found = {partner.id: Guest(partner, name, email.strip()) for name, partner in rows}
+    return list(found.values())
+
+
+def erase_guest(guest: Guest, by: Actor = ITSELF) -> None:
+    """Take away who it was, and the link if it is still open. Commits."""
+    is_open = SetupLink.used_at.is_(None) & SetupLink.revoked_at.is_(None)
+    db.session.execute(
+        update(SetupLink)
+        .where(SetupLink.partner_id == guest.partner.id, func.lower(SetupLink.email) == guest.email.lower())
+        .values(name="", email="", revoked_at=case((is_open, utcnow()), else_=SetupLink.revoked_at))
+        .execution_options(synchronize_session=False)
+    )
+    entries.forget_by_link(guest.partner.id, guest.email)
+    entries.record(Action.ERASED, by, guest.partner, whom="a Salesforce admin of the firm")
+    db.session.commit()
+
+
+def _other_admins(user: User) -> int:
+    others = (User.role == Role.ADMIN, User.deactivated_at.is_(None), User.id != user.id)
+    return db.session.scalar(select(func.count()).where(*others)) or 0

@@ -1,0 +1,188 @@
+"""Switching a firm off, and deleting it with everything of it.
+
+The history of consent is append-only and stays as a skeleton of ids; so the rows it hangs on (leads, advisors, the firm) stay
+as well, emptied of every name, address, key and token. All else goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, delete, or_, select, update
+
+from asapp.audit import entries
+from asapp.audit.entries import ITSELF, Actor
+from asapp.connections import connections, stopped_runs, switching
+from asapp.connections.connections import Ended
+from asapp.connections.org_access import ConnectSettings
+from asapp.core.clock import utcnow
+from asapp.core.database import retry_when_beaten
+from asapp.core.extensions import db
+from asapp.leads import consent
+from asapp.models import (
+    Action,
+    ApiUsage,
+    Connection,
+    ConsentKind,
+    ConsentSource,
+    Contact,
+    ContactList,
+    Lead,
+    LeadState,
+    OAuthState,
+    OptInPage,
+    Partner,
+    PartnerCheck,
+    PasswordLink,
+    PendingGrant,
+    SetupLink,
+    Tombstone,
+    User,
+)
+from asapp.models.user import EMPTIED
+from asapp.partners.partners import discard_pending
+from asapp.salesforce import oauth
+
+
+@dataclass(frozen=True)
+class GivenBack:
+    """How many permissions were forgotten here, and how many of those Salesforce has not heard of."""
+
+    connections: int
+    unheard: int
+
+
+def disable(partner: Partner, revoke: bool, settings: ConnectSettings, by: Actor = ITSELF) -> GivenBack:
+    """Stop the syncs of a firm, also those under way. Commits.
+
+    revoke: its advisors are disconnected, their contacts stay inactive.
+    """
+    partner_id = partner.id
+
+    def end() -> list[Ended]:
+        partner = db.session.get_one(Partner, partner_id)
+        partner.is_enabled = False
+        entries.record(Action.PARTNER_DISABLED, by, partner, tokens_revoked=revoke)
+        db.session.flush()
+        of_firm = Connection.partner_id == partner_id
+        ended = connections.end_connections(of_firm, True, settings, by) if revoke else []
+        stopped_runs.stop_runs_of_firm(partner_id)
+        db.session.commit()
+        return ended
+
+    return _give_back(retry_when_beaten(db.session(), end))
+
+
+def delete_partner(partner: Partner, settings: ConnectSettings, by: Actor = ITSELF) -> GivenBack:
+    """Commits. Who the firm's advisors and their people were cannot be found out any more."""
+    partner_id = partner.id
+    ended, grants = retry_when_beaten(db.session(), lambda: _delete_partner(partner_id, settings, by))
+    for app_and_token in grants:
+        connections.give_back_token(*app_and_token)
+    return _give_back(ended)
+
+
+def _delete_partner(
+    partner_id: int, settings: ConnectSettings, by: Actor
+) -> tuple[list[Ended], list[tuple[oauth.App, str]]]:
+    """The whole in one transaction; return what is to be given back after it: of connections, and of grants that waited."""
+    partner = db.session.get_one(Partner, partner_id)
+    partner.is_enabled = False
+    entries.record(Action.PARTNER_DELETED, by, partner)
+    db.session.flush()
+    of_firm = Connection.partner_id == partner_id
+    connections.lock_people(
+        or_(User.partner_id == partner_id, User.id.in_(select(Connection.user_id).where(of_firm))), for_good=True
+    )
+    ended = connections.end_connections(of_firm, True, settings, by)
+    user_ids = list(db.session.scalars(select(User.id).where(User.partner_id == partner_id)))
+    waiting = PendingGrant.partner_id == partner_id
+    grants = switching.find_revocables(waiting, settings=settings)
+    empty_leads(or_(Lead.partner_id == partner_id, Lead.user_id.in_(user_ids)))
+    _delete_rows(partner, user_ids)
+    empty_accounts(user_ids, "Deleted advisor")
+    entries.forget(user_ids, partner_id)
+    _empty_partner(partner)
+    db.session.commit()
+    return ended, grants
+
+
+def _give_back(ended: Sequence[Ended]) -> GivenBack:
+    return GivenBack(len(ended), connections.give_back(ended))
+
+
+def empty_leads(which: ColumnElement[bool]) -> None:
+    """Leave the skeleton of these people's consent, in the caller's transaction."""
+    now = utcnow()
+    for lead_id in db.session.scalars(select(Lead.id).where(which, Lead.state != LeadState.ERASED)).all():
+        consent.record(lead_id, ConsentKind.ERASED, ConsentSource.ADVISOR, now)
+    db.session.execute(
+        update(Lead)
+        .where(which)
+        .values(
+            first_name="",
+            last_name="",
+            email="",
+            search_key="",
+            address_hash=None,
+            details={},
+            state=LeadState.ERASED,
+            why=None,
+            why_detail=None,
+            why_words=None,
+            lease=None,
+            lease_until=None,
+            connection_id=None,
+            contact_id=None,
+            changed_at=now,
+        )
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _delete_rows(partner: Partner, user_ids: Sequence[int]) -> None:
+    for of_firm in (OAuthState, PendingGrant, ApiUsage, PartnerCheck, SetupLink):
+        _delete(of_firm, of_firm.partner_id == partner.id)
+    _delete(Contact, Contact.left_firm_id == partner.id)
+    delete_rows_of(user_ids, Connection.partner_id == partner.id)
+
+
+def delete_rows_of(user_ids: Sequence[int], *more: ColumnElement[bool]) -> None:
+    """Delete what hangs on these people, in the caller's transaction. more: other connections to go."""
+    connection_ids = select(Connection.id).where(or_(Connection.user_id.in_(user_ids), *more))
+    _delete(Contact, or_(Contact.user_id.in_(user_ids), Contact.connection_id.in_(connection_ids)))
+    db.session.execute(
+        update(Contact)
+        .where(Contact.followed_by_id.in_(connection_ids))
+        .values(followed_by_id=None)
+        .execution_options(synchronize_session=False)
+    )
+    for of_advisors in (ContactList, OptInPage, PasswordLink, OAuthState, PendingGrant, Tombstone):
+        _delete(of_advisors, of_advisors.user_id.in_(user_ids))
+    _delete(Connection, Connection.id.in_(connection_ids))
+
+
+def _delete(model: type, *where: Any) -> None:
+    db.session.execute(delete(model).where(*where).execution_options(synchronize_session=False))
+
+
+def empty_accounts(user_ids: Iterable[int], name: str) -> None:
+    """Take away who these people are, for good, in the caller's transaction."""
+    now = utcnow()
+    for user in db.session.scalars(select(User).where(User.id.in_(list(user_ids)))):
+        user.name, user.email = name, f"deleted-{user.id}@deleted.invalid"
+        user.password_hash, user.session_nonce = EMPTIED, f"deleted-{user.id}"
+        user.deactivated_at, user.invited_at = user.deactivated_at or now, None
+
+
+def _empty_partner(partner: Partner) -> None:
+    discard_pending(partner)
+    partner.name, partner.slug = f"Deleted firm {partner.id}", f"deleted-{partner.public_id}"
+    partner.salesforce_url = ""
+    partner.consumer_key_sealed = partner.consumer_secret_sealed = partner.address_key_sealed = None
+    partner.secret_changed_at = None
+    partner.lead_company = partner.lead_source = ""
+    partner.org_calls_used = partner.org_calls_allowed = partner.org_calls_seen_at = None
+    partner.deleted_at = utcnow()

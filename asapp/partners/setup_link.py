@@ -1,0 +1,157 @@
+"""The secure hand-off: a one-time link on which a firm's own Salesforce admin enters address, key and secret.
+
+Only the hash of a link's token is kept. A partner has at most one open link; a new one takes its place. The link is used up
+when what was entered has passed the checks, and not before: who mistypes the secret tries again on the same page.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
+
+from asapp.accounts.links import TOKEN_BYTES, LinkIsGone, sha256_of
+from asapp.audit import entries
+from asapp.audit.entries import ITSELF, Actor
+from asapp.connections.org_access import ConnectSettings
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
+from asapp.core.forms import InvalidFields, clean_address, clean_line, email_problem, name_problem
+from asapp.models import Action, Partner, SetupLink, User
+from asapp.partners import checks
+from asapp.partners.checks import Checklist
+from asapp.partners.partners import NAME_MAX, AppDetails, changes_since, check_app, put_app, values_of
+from asapp.salesforce import probe
+from asapp.salesforce.oauth import App
+
+LIFETIME = timedelta(days=14)
+
+
+@dataclass(frozen=True)
+class Recipient:
+    """The firm's Salesforce admin."""
+
+    name: str
+    email: str
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What became of what was entered. is_saved: the link is used up."""
+
+    is_saved: bool
+    checklist: Checklist
+    is_secret_wrong: bool = False
+
+
+def make_link(partner: Partner, recipient: Recipient, admin: User, by: Actor = ITSELF) -> tuple[SetupLink, str]:
+    """Return a new link and its token; an earlier one no longer works. Commits.
+
+    Raises InvalidFields (admin_name, admin_email).
+    """
+    name, email = clean_line(recipient.name), clean_address(recipient.email)
+    errors: dict[str, str] = {}
+    if problem := name_problem(name, NAME_MAX, "Enter a name; the page greets with it."):
+        errors["admin_name"] = problem
+    if problem := email_problem(email):
+        errors["admin_email"] = problem
+    if errors:
+        raise InvalidFields(errors)
+    now, token = utcnow(), secrets.token_urlsafe(TOKEN_BYTES)
+    _revoke_open(partner.id)
+    link = SetupLink(
+        partner_id=partner.id,
+        token_sha256=sha256_of(token),
+        name=name,
+        email=email,
+        created_by_id=admin.id,
+        created_at=now,
+        expires_at=now + LIFETIME,
+    )
+    db.session.add(link)
+    try:
+        entries.record(Action.SETUP_LINK_SENT, by, partner)
+        db.session.commit()
+    except IntegrityError as error:  # another admin made one at the same moment
+        db.session.rollback()
+        raise InvalidFields({"admin_email": "Another link was made at this very moment. Look at it first."}) from error
+    return link, token
+
+
+def find_link(token: str) -> tuple[SetupLink, Partner] | None:
+    """Return the link, whatever its state, and its partner."""
+    row = db.session.execute(
+        select(SetupLink, Partner)
+        .join(Partner, Partner.id == SetupLink.partner_id)
+        .where(SetupLink.token_sha256 == sha256_of(token), Partner.deleted_at.is_(None))
+    ).first()
+    return (row[0], row[1]) if row else None
+
+
+def latest_link(partner: Partner) -> SetupLink | None:
+    return db.session.scalar(
+        select(SetupLink).where(SetupLink.partner_id == partner.id).order_by(SetupLink.id.desc()).limit(1)
+    )
+
+
+def sender_of(link: SetupLink) -> User | None:
+    """Return the admin who made the link."""
+    return db.session.get(User, link.created_by_id) if link.created_by_id else None
+
+
+def revoke_link(partner: Partner, by: Actor = ITSELF) -> None:
+    _revoke_open(partner.id)
+    entries.record(Action.SETUP_LINK_REVOKED, by, partner)
+    db.session.commit()
+
+
+def enter_app(
+    link: SetupLink, partner: Partner, entered: AppDetails, settings: ConnectSettings, client_address: str = ""
+) -> Attempt:
+    """Check what was entered, and store it if nothing of it is wrong. Commits.
+
+    Raises InvalidFields (url, key, secret), LinkIsGone if the link was used or taken back while Salesforce was asked.
+    """
+    app = check_app(entered, settings.allow_loopback)
+    link_id, partner_id = link.id, partner.id
+    by = entries.by_link(partner, link.name, link.email, client_address)
+    db.session.rollback()
+    found = probe.look_at_app(App(app.url, settings.callback_url, app.key, app.secret, settings.allow_loopback))
+    by_code = {finding.code: finding for finding in found}
+    is_answered = bool(by_code["host"].is_good) and by_code["key"].is_good is not None
+    if not is_answered or by_code["secret"].why == "no_answer" or any(f.is_good is False for f in found):
+        return Attempt(False, checks.as_checklist(found), by_code["secret"].is_good is False)
+    now = utcnow()
+    won = db.session.scalar(
+        update(SetupLink)
+        .where(
+            SetupLink.id == link_id,
+            SetupLink.used_at.is_(None),
+            SetupLink.revoked_at.is_(None),
+            SetupLink.expires_at > now,
+        )
+        .values(used_at=now)
+        .returning(SetupLink.id)
+        .execution_options(synchronize_session=False)
+    )
+    if won is None:
+        db.session.rollback()
+        raise LinkIsGone
+    partner = db.session.get_one(Partner, partner_id)
+    before = values_of(partner)
+    put_app(partner, app, settings.vault)
+    entries.record(Action.SECRET_REPLACED, by, partner, **changes_since(before, partner))
+    db.session.commit()
+    checks.store(partner_id, found)
+    return Attempt(True, checks.checklist(db.session.get_one(Partner, partner_id)))
+
+
+def _revoke_open(partner_id: int) -> None:
+    db.session.execute(
+        update(SetupLink)
+        .where(SetupLink.partner_id == partner_id, SetupLink.used_at.is_(None), SetupLink.revoked_at.is_(None))
+        .values(revoked_at=utcnow())
+    )

@@ -1,0 +1,453 @@
+"""A page of Salesforce contacts into the database: rows, ledger, counters and checkpoint in one transaction.
+
+What is known of the page's records is read at once, judged row by row in memory (sync/row_rules.py), and only what changed is
+written, in bulk. Applying a page twice changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from operator import itemgetter
+from typing import Any
+
+from asapp.contacts.addresses import address_hash
+from asapp.contacts.tombstones import NO_MARKS, Marks, delete_hidden, mark_erased, marks_of
+from asapp.contacts.twins import find_twins, take_turns
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
+from asapp.models import ContactSource, Outcome, Reason, SyncRun
+from asapp.models.search import search_key
+from asapp.salesforce.records import ContactRecord, Unreadable
+from asapp.sync import store
+from asapp.sync.row_rules import Also, Becomes, Known, RowClass, Skipped, Verdict, judge
+from asapp.sync.runs import lock_run, write_under_lease
+
+COUNTED = (
+    RowClass.DEACTIVATED,
+    RowClass.REACTIVATED,
+    RowClass.CREATED,
+    RowClass.UPDATED,
+    RowClass.ADOPTED,
+    RowClass.UNCHANGED,
+)
+SALESFORCE = str(ContactSource.SALESFORCE)  # a plain text, cheap for every driver
+ALSO = "also"  # changed without having been read
+
+
+@dataclass(frozen=True)
+class Pull:
+    """What stays the same for all pages of a run."""
+
+    run_id: int
+    lease: str
+    connection_id: int
+    user_id: int
+    owner_id: str  # the connected Salesforce user
+    address_key: bytes
+    window_start: datetime | None  # None: everything is read
+    asked_at: datetime  # rows stamped from here on stand out of order
+    sure_until: datetime  # rows stamped from here on may
+
+
+@dataclass
+class PageWork:
+    """What one page changes, gathered in memory. is_again: its rows are read beside the window, or once more."""
+
+    is_again: bool = False
+    counted_before: int = 0
+    classes: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
+    also: Counter[str] = field(default_factory=Counter)
+    inserts: list[dict[str, Any]] = field(default_factory=list)
+    marked: list[dict[str, Any]] = field(default_factory=list)  # as inserts, of people who were deleted or erased here
+    hidden_again: list[str] = field(default_factory=list)
+    erased: list[str] = field(default_factory=list)  # known as erased by their address alone, until now
+    updates: list[dict[str, Any]] = field(default_factory=list)
+    adoptions: list[dict[str, Any]] = field(default_factory=list)
+    opt_outs: list[dict[str, Any]] = field(default_factory=list)  # of rows that can't be read otherwise
+    stamps: list[dict[str, Any]] = field(default_factory=list)
+    ledger_new: list[dict[str, Any]] = field(default_factory=list)
+    ledger: list[dict[str, Any]] = field(default_factory=list)
+    ledger_drops: list[str] = field(default_factory=list)
+    departures: list[dict[str, Any]] = field(default_factory=list)
+    came_back: list[str] = field(default_factory=list)
+    changes: list[dict[str, Any]] = field(default_factory=list)
+    hashes: set[bytes] = field(default_factory=set)  # addresses whose twins may have changed
+    now: datetime = field(default_factory=utcnow)
+
+    def note_hash(self, hashed: bytes | None) -> None:
+        if hashed is not None:
+            self.hashes.add(hashed)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What is stored of a page's records."""
+
+    contacts: Mapping[str, Known]
+    ledger: Mapping[str, tuple[str, bytes | None]]
+    departures: Mapping[str, int]  # Salesforce Id -> the run that found it
+    manual: dict[bytes, list[int]]  # address hash -> contacts made by hand
+    marks: Marks  # of people who were deleted or erased here
+
+
+def lock(pull: Pull) -> None:
+    """Take the advisor's and the run's row, before the rows of contacts: the lock order. Raise LeaseLost."""
+    take_turns(pull.user_id)
+    lock_run(pull.run_id, pull.lease)
+
+
+def apply_page(
+    run: SyncRun,
+    pull: Pull,
+    records: Sequence[ContactRecord],
+    unreadable: Sequence[Unreadable] = (),
+    *,
+    in_order: bool = True,
+) -> None:
+    """Store a page and commit; raise LeaseLost if the run isn't ours any more. in_order: it may move the checkpoint."""
+    mine = [record for record in records if record.owner_id == pull.owner_id]
+    # A row that moved within the query while it was read may come twice in one page; the last is the newest.
+    latest = {record.id: record for record in mine}
+    hashes = {record.id: address_hash(record.email, pull.address_key) for record in latest.values() if record.email}
+    lock(pull)
+    around = look_around(pull, latest.values(), hashes)
+    work = PageWork(is_again=not in_order)
+    work.skipped[Skipped.NOT_YOURS] += len(records) - len(mine)
+    work.classes[RowClass.UNCHANGED] += len(mine) - len(latest)
+    for record in latest.values():
+        take(record, hashes.get(record.id), pull, around, work)
+    leave_out([row for row in unreadable if row.id not in latest], len(unreadable), pull, work)
+    write(pull, work)
+    write_under_lease(run, pull.lease, **counters(run, pull, records, work, in_order))
+    db.session.commit()
+
+
+def leave_out(unreadable: Sequence[Unreadable], number: int, pull: Pull, work: PageWork) -> None:
+    """Count rows that can't be read. A new one is in the ledger, so that the numbers agree; an opt-out counts all the same."""
+    work.skipped[Skipped.UNREADABLE] += number
+    rows = {row.id: row for row in unreadable if row.id is not None}
+    if not rows:
+        return
+    contacts, ledger = store.find_known(pull.connection_id, rows), store.find_ledger(pull.connection_id, rows)
+    for salesforce_id, row in rows.items():
+        known, outcome = contacts.get(salesforce_id), Outcome.OPTED_OUT if row.is_opted_out else Outcome.NO_EMAIL
+        if known is not None and not known.departed and row.is_opted_out and not known.opted_out:
+            work.opt_outs.append({"b_id": known.contact_id, "opted_out": True, "changed_at": work.now})
+            work.ledger.append(
+                {"salesforce_id": salesforce_id, "outcome": str(outcome), "address_hash": known.address_hash}
+            )
+            work.note_hash(known.address_hash)
+            work.also[Also.OPTED_OUT] += 1
+            work.changes.append(changed(pull, known.contact_id, ALSO, Also.OPTED_OUT, {}, {}))
+        elif known is None and salesforce_id not in ledger:
+            kept = address_hash(row.email, pull.address_key) if row.email and row.is_opted_out else None
+            work.ledger_new.append({"salesforce_id": salesforce_id, "outcome": str(outcome), "address_hash": kept})
+            work.note_hash(kept)
+
+
+def look_around(pull: Pull, records: Iterable[ContactRecord], hashes: Mapping[str, bytes]) -> Surroundings:
+    ids = [record.id for record in records]
+    contacts = store.find_known(pull.connection_id, ids)
+    newcomers = {hashed for salesforce_id, hashed in hashes.items() if salesforce_id not in contacts}
+    is_everyone_known = len(contacts) == len(ids)
+    return Surroundings(
+        contacts=contacts,
+        ledger=store.find_ledger(pull.connection_id, ids),
+        departures=store.find_departures(pull.connection_id, ids),
+        manual=store.find_manual(pull.user_id, newcomers),
+        marks=NO_MARKS if is_everyone_known else marks_of(pull.user_id),
+    )
+
+
+def take(record: ContactRecord, hashed: bytes | None, pull: Pull, around: Surroundings, work: PageWork) -> None:
+    """Judge one record and note what it changes. hashed: of its address."""
+    known = around.contacts.get(record.id)
+    verdict = judge(record, known, hashed)
+    if verdict.row_class == RowClass.NOMINATED:
+        nominate(record, verdict, pull, around, work)
+        return
+    if record.id in around.departures and not record.is_deleted:
+        work.came_back.append(record.id)
+    is_news = note_ledger(record, verdict, hashed, around, work)
+    if work.is_again and not is_news and was_counted(record, known, verdict, pull):
+        work.counted_before += 1
+        return
+    if known is None and verdict.becomes is not None and around.marks.is_erased(record.id, hashed):
+        verdict = create_erased(record, verdict, pull, work)
+        work.erased += [] if record.id in around.marks.erased_ids else [record.id]
+    elif known is None and verdict.becomes is not None and record.id in around.marks.hidden_ids:
+        verdict = create_hidden(record, verdict, verdict.becomes, hashed, pull, around, work)
+    elif known is None and verdict.becomes is not None:
+        verdict = create_or_adopt(record, verdict, verdict.becomes, hashed, pull, around, work)
+    elif known is not None and verdict.becomes is not None:
+        change(record, known, verdict, verdict.becomes, hashed, pull, work)
+    elif known is not None and not record.is_deleted and record.system_modstamp != known.system_modstamp:
+        work.stamps.append({"b_id": known.contact_id, "system_modstamp": record.system_modstamp})
+    if verdict.row_class == RowClass.SKIPPED:
+        work.skipped[str(verdict.reason)] += 1
+    else:
+        work.classes[verdict.row_class] += 1
+
+
+def was_counted(record: ContactRecord, known: Known | None, verdict: Verdict, pull: Pull) -> bool:
+    """Has the window brought this very row before, in this run? Then it is no further row read."""
+    if verdict.becomes is not None or not is_in_window(record, pull):
+        return False
+    if known is None:
+        return record.system_modstamp < pull.asked_at
+    return record.is_deleted or record.system_modstamp == known.system_modstamp
+
+
+def is_in_window(record: ContactRecord, pull: Pull) -> bool:
+    return pull.window_start is None or record.system_modstamp >= pull.window_start
+
+
+def nominate(record: ContactRecord, verdict: Verdict, pull: Pull, around: Surroundings, work: PageWork) -> None:
+    """Write a departure down; a row read twice in one run is counted once, at the end."""
+    if around.departures.get(record.id) == pull.run_id:
+        if work.is_again and is_in_window(record, pull):
+            work.counted_before += 1
+        else:
+            work.classes[RowClass.UNCHANGED] += 1
+        return
+    work.classes[RowClass.NOMINATED] += 1
+    work.departures.append(
+        {
+            "connection_id": pull.connection_id,
+            "salesforce_id": record.id,
+            "reason": verdict.reason,
+            "merged_into": record.master_record_id,
+            "found_in_run_id": pull.run_id,
+            "was_read": True,
+            "opted_out": record.is_opted_out,
+        }
+    )
+
+
+def note_ledger(
+    record: ContactRecord, verdict: Verdict, hashed: bytes | None, around: Surroundings, work: PageWork
+) -> bool:
+    """Note what changes in the ledger; return whether anything does."""
+    before = around.ledger.get(record.id)
+    if verdict.outcome is None:
+        if before is not None:
+            work.ledger_drops.append(record.id)
+            work.note_hash(before[1])
+        return before is not None
+    kept_hash = hashed if verdict.outcome == Outcome.OPTED_OUT else None
+    if before is None:
+        work.ledger_new.append(entry_of(record, verdict.outcome, kept_hash))
+    elif before != (verdict.outcome, kept_hash):
+        work.ledger.append(entry_of(record, verdict.outcome, kept_hash))
+        work.note_hash(before[1])
+    else:
+        return False
+    work.note_hash(kept_hash)
+    return True
+
+
+def entry_of(record: ContactRecord, outcome: str, kept_hash: bytes | None) -> dict[str, Any]:
+    return {"salesforce_id": record.id, "outcome": str(outcome), "address_hash": kept_hash}
+
+
+def create_or_adopt(
+    record: ContactRecord,
+    verdict: Verdict,
+    becomes: Becomes,
+    hashed: bytes | None,
+    pull: Pull,
+    around: Surroundings,
+    work: PageWork,
+) -> Verdict:
+    """A contact made by hand with this address becomes this record's; else a new contact is made."""
+    values = contact_values(becomes, record, hashed, work.now) | identity(record, pull)
+    candidates = around.manual.get(hashed) if hashed else None
+    if candidates:
+        contact_id = candidates.pop(0)
+        work.note_hash(hashed)
+        values["b_id"] = contact_id
+        work.adoptions.append(values)
+        work.changes.append(changed(pull, contact_id, RowClass.ADOPTED, None, {}, {}))
+        return verdict._replace(row_class=RowClass.ADOPTED)
+    work.inserts.append(new_row(values, pull, work))
+    return verdict
+
+
+def create_hidden(
+    record: ContactRecord,
+    verdict: Verdict,
+    becomes: Becomes,
+    hashed: bytes | None,
+    pull: Pull,
+    around: Surroundings,
+    work: PageWork,
+) -> Verdict:
+    """The advisor deleted this contact here, and its row went with the connection's: it comes back deleted, to be restored."""
+    values = contact_values(becomes, record, hashed, work.now) | identity(record, pull)
+    hidden_at = around.marks.hidden_ids[record.id]
+    work.marked.append(new_row(values, pull, work) | {"hidden_at": hidden_at, "erased_at": None})
+    work.hidden_again.append(record.id)
+    return verdict._replace(row_class=RowClass.SKIPPED, reason=Skipped.HIDDEN_HERE)
+
+
+def create_erased(record: ContactRecord, verdict: Verdict, pull: Pull, work: PageWork) -> Verdict:
+    """This person was erased here on request: a blank row stands for the record, and nothing of it is stored."""
+    blank = Becomes("", "", "", opted_out=False, departed=None)
+    values = contact_values(blank, record, None, work.now) | identity(record, pull)
+    work.marked.append(new_row(values, pull, work) | {"hidden_at": work.now, "erased_at": work.now})
+    return verdict._replace(row_class=RowClass.SKIPPED, reason=Skipped.ERASED_HERE)
+
+
+def identity(record: ContactRecord, pull: Pull) -> dict[str, Any]:
+    return {"connection_id": pull.connection_id, "salesforce_id": record.id, "source": SALESFORCE}
+
+
+def new_row(values: dict[str, Any], pull: Pull, work: PageWork) -> dict[str, Any]:
+    return values | {"user_id": pull.user_id, "created_in_run_id": pull.run_id, "created_at": work.now}
+
+
+def change(
+    record: ContactRecord,
+    known: Known,
+    verdict: Verdict,
+    becomes: Becomes,
+    hashed: bytes | None,
+    pull: Pull,
+    work: PageWork,
+) -> None:
+    if not becomes.email:
+        hashed = None
+    if hashed != known.address_hash:
+        work.note_hash(known.address_hash)
+        work.note_hash(hashed)
+    values = contact_values(becomes, record, hashed, work.now)
+    values["merged_into"] = record.master_record_id if becomes.departed == Reason.MERGED else None
+    values["opt_out_known_until"] = None  # it has just been read
+    work.updates.append({"b_id": known.contact_id, **values})
+    old, new = difference(known, becomes)
+    work.changes.append(changed(pull, known.contact_id, verdict.row_class, verdict.reason, old, new))
+
+
+def contact_values(becomes: Becomes, record: ContactRecord, hashed: bytes | None, now: datetime) -> dict[str, Any]:
+    return {
+        "first_name": becomes.first_name,
+        "last_name": becomes.last_name,
+        "email": becomes.email,
+        "search_key": search_key(becomes.first_name, becomes.last_name, becomes.email),
+        "opted_out": becomes.opted_out,
+        "departed": becomes.departed,
+        "bounced_at": becomes.bounced_at,
+        "bounce_reason": becomes.bounce_reason,
+        "bounced_hash": becomes.bounced_hash,
+        "address_hash": hashed,
+        "system_modstamp": record.system_modstamp,
+        "changed_at": now,
+    }
+
+
+def difference(known: Known, becomes: Becomes) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the old and the new values of the fields that changed; a shell's are not kept."""
+    if becomes.departed is not None or known.is_shell:
+        return {}, {}
+    names = [name for name in ("first_name", "last_name", "email") if getattr(known, name) != getattr(becomes, name)]
+    return {name: getattr(known, name) for name in names}, {name: getattr(becomes, name) for name in names}
+
+
+def changed(
+    pull: Pull, contact_id: int, kind: str, reason: str | None, old: dict[str, str], new: dict[str, str]
+) -> dict[str, Any]:
+    return {
+        "run_id": pull.run_id,
+        "contact_id": contact_id,
+        "kind": kind,
+        "reason": reason,
+        "old": old or None,
+        "new": new or None,
+    }
+
+
+def write(pull: Pull, work: PageWork) -> None:
+    """Write what the page changes, in bulk, in the caller's transaction."""
+    twins = TwinWatch(pull, work.hashes, are_moving=bool(work.updates or work.adoptions))
+    store.insert_ledger(pull.connection_id, pull.user_id, work.ledger_new)
+    store.upsert_ledger(pull.connection_id, pull.user_id, work.ledger)
+    store.delete_from_ledger(pull.connection_id, work.ledger_drops)
+    work.inserts.sort(
+        key=itemgetter("search_key")
+    )  # one index after the other is kinder to the cache than two at random
+    store.insert_contacts(work.inserts)
+    store.insert_contacts(work.marked)
+    delete_hidden(pull.user_id, work.hidden_again)
+    mark_erased(pull.user_id, work.erased)
+    store.update_contacts(work.updates)
+    store.update_contacts(work.adoptions)
+    store.update_contacts(work.opt_outs)
+    store.update_contacts(work.stamps)
+    store.upsert_departures(work.departures)
+    store.take_back_departures(pull.connection_id, work.came_back)
+    work.also += twins.record_changes()
+    store.insert_changes(work.changes)
+
+
+class TwinWatch:
+    """Which contacts become twins, or stop being twins, while a transaction changes what is blocked.
+
+    Made before the changes; hashes: every address that they block, unblock, bring or take away. are_moving: whether contacts
+    from before this run may come to one of these addresses.
+    """
+
+    def __init__(self, pull: Pull, hashes: Collection[bytes], *, are_moving: bool = False) -> None:
+        self._pull = pull
+        self._hashes = set(hashes)
+        # In a first sync nobody is from before the run, and then two questions about every page are saved.
+        self._can_flip = are_moving or store.is_anyone_at(pull.user_id, self._hashes, pull.run_id)
+        self._before = find_twins(pull.user_id, self._hashes) if self._can_flip else set()
+
+    def record_changes(self) -> Counter[str]:
+        """Write down what changed for contacts from before this run, and count it. Joins the caller's transaction."""
+        if not self._can_flip:
+            return Counter()
+        after = find_twins(self._pull.user_id, self._hashes)
+        flipped = after ^ self._before
+        counted = store.find_inactive_as_twins_alone(self._pull.run_id, flipped) if flipped else set()
+        kinds = {
+            contact_id: Also.TWIN_OPTED_OUT if contact_id in after else Also.TWIN_BACK for contact_id in sorted(counted)
+        }
+        store.insert_changes(
+            [changed(self._pull, contact_id, ALSO, kind, {}, {}) for contact_id, kind in kinds.items()]
+        )
+        return Counter(map(str, kinds.values()))
+
+
+def counters(
+    run: SyncRun, pull: Pull, records: Sequence[ContactRecord], work: PageWork, in_order: bool
+) -> dict[str, Any]:
+    """Return the run's new figures after a page."""
+    values: dict[str, Any] = {name: getattr(run, name) + work.classes[name] for name in COUNTED}
+    values["nominated"] = run.nominated + work.classes[RowClass.NOMINATED]
+    values["read"] = run.read + len(records) + work.skipped[Skipped.UNREADABLE] - work.counted_before
+    values["total"] = max(run.total or 0, values["read"])
+    values["skipped"] = added(run.skipped, work.skipped)
+    values["also"] = added(run.also, work.also)
+    if in_order:
+        values |= checkpoint(records, pull)
+    return values
+
+
+def checkpoint(records: Sequence[ContactRecord], pull: Pull) -> dict[str, Any]:
+    """Return the last row in order; rows stamped from asked_at on were changed while we read, and never move it."""
+    last, sure = last_before(pull.asked_at, records), last_before(pull.sure_until, records)
+    moved = {"checkpoint_stamp": last.system_modstamp, "checkpoint_id": last.id} if last else {}
+    return moved | ({"sure_stamp": sure.system_modstamp, "sure_id": sure.id} if sure else {})
+
+
+def last_before(moment: datetime, records: Sequence[ContactRecord]) -> ContactRecord | None:
+    return next((record for record in reversed(records) if record.system_modstamp < moment), None)
+
+
+def added(before: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
+    return {key: count for key, count in (Counter(before) + Counter(more)).items() if count}

@@ -1,0 +1,136 @@
+"""Who may see and do what: profiles, field-level security, object permissions, sharing.
+
+A profile is a name. "System Administrator" sees every field and every record. Restrictions name a profile, a user, or
+(neither) everybody except System Administrators.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from orgsim.schema import Field, Schema, SObject
+
+ADMIN = "System Administrator"
+STANDARD = "Standard User"
+RIGHTS = ("read", "create", "edit", "delete")
+
+
+class Viewer(Protocol):
+    """A user, as far as permissions go."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def profile(self) -> str: ...
+
+
+class Sharing(Protocol):
+    """The org-wide defaults: "ReadWrite" or "Private"."""
+
+    @property
+    def contact_access(self) -> str: ...
+
+    @property
+    def lead_access(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Whom:
+    """The scope of a restriction."""
+
+    profile: str | None = None
+    user_id: str | None = None
+
+    def includes(self, viewer: Viewer) -> bool:
+        if self.user_id is not None:
+            return viewer.id == self.user_id
+        if self.profile is not None:
+            return viewer.profile == self.profile
+        return viewer.profile != ADMIN
+
+
+@dataclass
+class Permissions:
+    """Restrictions of one org. Without any everybody may see and do everything that sharing allows."""
+
+    hidden: set[tuple[str, str, Whom]] = field(default_factory=set)
+    locked: set[tuple[str, str, Whom]] = field(default_factory=set)
+    denied: set[tuple[str, str, Whom]] = field(default_factory=set)
+
+    def is_hidden(self, viewer: Viewer, sobject: str, name: str) -> bool:
+        return any(o == sobject and f == name and whom.includes(viewer) for o, f, whom in self.hidden)
+
+    def is_locked(self, viewer: Viewer, sobject: str, name: str) -> bool:
+        return any(o == sobject and f == name and whom.includes(viewer) for o, f, whom in self.locked)
+
+    def may(self, viewer: Viewer, right: str, sobject: str) -> bool:
+        rights = {right, "read"}
+        return not any(o == sobject and r in rights and whom.includes(viewer) for o, r, whom in self.denied)
+
+
+class UserAccess:
+    """What one user sees of the schema and the records; the compiler's Access."""
+
+    def __init__(self, viewer: Viewer, schema: Schema, permissions: Permissions, sharing: Sharing) -> None:
+        self._viewer = viewer
+        self._schema = schema
+        self._permissions = permissions
+        self._sharing = sharing
+
+    @property
+    def user_id(self) -> str:
+        return self._viewer.id
+
+    @property
+    def is_admin(self) -> bool:
+        return self._viewer.profile == ADMIN
+
+    def may(self, right: str, sobject: SObject) -> bool:
+        return self._permissions.may(self._viewer, right, sobject.name)
+
+    def find_object(self, name: str) -> SObject | None:
+        found = self._schema.find(name)
+        return found if found and self.may("read", found) else None
+
+    def find_field(self, sobject: SObject, name: str) -> Field | None:
+        found = sobject.find(name)
+        if found and self._permissions.is_hidden(self._viewer, sobject.name, found.name):
+            return None
+        return found
+
+    def visible_fields(self, sobject: SObject) -> list[Field]:
+        return [f for f in sobject.fields if self.find_field(sobject, f.name)]
+
+    def is_writable(self, sobject: SObject, one: Field) -> bool:
+        return not self._permissions.is_locked(self._viewer, sobject.name, one.name)
+
+    def _is_private(self, sobject: SObject) -> bool:
+        level = self._sharing.lead_access if sobject.name == "Lead" else self._sharing.contact_access
+        return level == "Private"
+
+    def row_filter(self, sobject: SObject, alias: str) -> tuple[str, list[Any]]:
+        """A contact without an account is private: only its owner and admins see it."""
+        if self.is_admin or sobject.name not in {"Contact", "Lead"}:
+            return "", []
+        if self._is_private(sobject):
+            return f'{alias}._restricted = 0 AND {alias}."OwnerId" = ?', [self.user_id]
+        if sobject.name == "Lead":
+            return f"{alias}._restricted = 0", []
+        owned = f'({alias}."AccountId" IS NOT NULL OR {alias}."OwnerId" = ?)'
+        return f"{alias}._restricted = 0 AND {owned}", [self.user_id]
+
+    def sees(self, sobject: SObject, record: dict[str, Any]) -> bool:
+        """The same for one record as stored."""
+        if self.is_admin or sobject.name not in {"Contact", "Lead"}:
+            return True
+        if record["_restricted"]:
+            return False
+        if self._is_private(sobject) or (sobject.name == "Contact" and record["AccountId"] is None):
+            return bool(record["OwnerId"] == self.user_id)
+        return True
+
+    def owns(self, record: dict[str, Any]) -> bool:
+        """Only the owner and admins may delete a record or hand it on, whatever sharing says."""
+        return self.is_admin or bool(record["OwnerId"] == self.user_id)

@@ -1,0 +1,517 @@
+"""The tree of a statement to SQL over the store, for one user.
+
+What the user may not see does not exist: an object without Read answers INVALID_TYPE, a hidden field INVALID_FIELD with the
+text of a misspelt one. Conditions know two truth values, as in Salesforce: nothing is unequal to everything, so
+`Email != 'a@b.c'` and `NOT Email = 'a@b.c'` include records without an address. Values are bound, never written into
+the SQL; names come from the schema.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, Protocol
+
+from orgsim import ids
+from orgsim.errors import ApiError, bad_request
+from orgsim.schema import ID_KINDS, NAME, Field, SObject
+from orgsim.soql.lexer import fault_at, point_at
+from orgsim.soql.nodes import (
+    Call,
+    Comparison,
+    Condition,
+    FieldSet,
+    Junction,
+    Literal,
+    Membership,
+    Not,
+    Ordering,
+    Path,
+    Query,
+)
+
+_CUSTOM_HINT = (
+    "If you are attempting to use a custom {kind}, be sure to append the '{suffix}' after the {after}. "
+    "Please reference your WSDL or the describe call for the appropriate names."
+)
+_TYPE_NAMES = {"datetime": "dateTime", "date": "date", "boolean": "boolean", "int": "int", "double": "double"}
+_LITERALS = {
+    "datetime": {"datetime", "literal"},
+    "date": {"date", "literal"},
+    "boolean": {"boolean"},
+    "int": {"number"},
+    "double": {"number"},
+}
+_SEMI_OPERATORS = {"<": "<", "<=": "<=", ">": ">", ">=": ">="}
+
+
+class Access(Protocol):
+    """What one user may see; `row_filter` returns a condition on a table alias with its values."""
+
+    @property
+    def user_id(self) -> str: ...
+
+    def find_object(self, name: str) -> SObject | None: ...
+
+    def find_field(self, sobject: SObject, name: str) -> Field | None: ...
+
+    def visible_fields(self, sobject: SObject) -> list[Field]: ...
+
+    def row_filter(self, sobject: SObject, alias: str) -> tuple[str, list[Any]]: ...
+
+
+@dataclass(frozen=True)
+class Column:
+    """One selected value: where it goes in the answer, its type, and its SQL.
+
+    `owner` names the object behind each relationship on the way: (("Owner", "User"),).
+    """
+
+    names: tuple[str, ...]
+    kind: str
+    sql: str
+    owners: tuple[str, ...] = ()
+
+
+@dataclass
+class Plan:
+    """A compiled statement. `select_ids` gives the records' row numbers in order, `from_rows` the tables to read them from."""
+
+    sobject: SObject
+    text: str
+    is_count: bool
+    is_aggregate: bool
+    select_ids: str
+    count: str
+    values: list[Any]
+    columns: list[Column]
+    from_rows: str
+    aggregate: str = ""
+
+    @property
+    def is_wide(self) -> bool:
+        """Long text fields make the server use smaller pages."""
+        wide = {f.name for f in self.sobject.fields if f.is_long}
+        return any(c.names[-1] in wide for c in self.columns)
+
+
+def compile_query(query: Query, access: Access, *, deleted_too: bool) -> Plan:
+    """Return the plan; ApiError 400 as Salesforce words it. `deleted_too` is queryAll."""
+    return _Compiler(query, access, deleted_too).plan()
+
+
+@dataclass
+class _Joins:
+    """The LEFT JOINs that relationship paths need, each once."""
+
+    prefix: str
+    sql: list[str] = field(default_factory=list)
+    known: dict[tuple[str, ...], tuple[str, SObject]] = field(default_factory=dict)
+
+
+class _Compiler:
+    def __init__(self, query: Query, access: Access, deleted_too: bool, alias: str = "t") -> None:
+        self._query = query
+        self._access = access
+        self._deleted_too = deleted_too
+        self._alias = alias
+        self._values: list[Any] = []
+        self._object = self._source()
+        self._filters = _Joins(f"{alias}w")
+        self._reads = _Joins(f"{alias}s")
+
+    def _source(self) -> SObject:
+        found = self._access.find_object(self._query.source)
+        if found is None:
+            hint = _CUSTOM_HINT.format(kind="object", suffix="__c", after="entity name")
+            message = f"sObject type '{self._query.source}' is not supported. {hint}"
+            raise fault_at(self._query.text, self._query.source_at, "INVALID_TYPE", message)
+        return found
+
+    # -- the whole statement
+
+    def plan(self) -> Plan:
+        query = self._query
+        columns = [] if query.is_count else self._columns()
+        aggregate = any(isinstance(item, Call) for item in query.select) or bool(query.group_by)
+        where = self._where()
+        tail = self._tail(aggregate=aggregate and not query.is_count)
+        from_ids = self._from(self._filters)
+        plan = Plan(
+            sobject=self._object,
+            text=query.text,
+            is_count=query.is_count,
+            is_aggregate=aggregate and not query.is_count,
+            values=self._values,
+            columns=columns,
+            select_ids=f"SELECT {self._alias}.seq FROM {from_ids} WHERE {where}{tail}",
+            count=self._count(from_ids, where, tail),
+            from_rows=self._from(self._reads),
+        )
+        if plan.is_aggregate:
+            plan.aggregate = self._aggregate(columns, from_ids, where, tail)
+        return plan
+
+    def _count(self, from_ids: str, where: str, tail: str) -> str:
+        if self._query.limit is None and not self._query.offset:
+            return f"SELECT count(*) FROM {from_ids} WHERE {where}"
+        return f"SELECT count(*) FROM (SELECT 1 FROM {from_ids} WHERE {where}{tail})"
+
+    def _from(self, joins: _Joins) -> str:
+        return " ".join([f'"{self._object.table}" AS {self._alias}', *joins.sql])
+
+    def _where(self) -> str:
+        parts = []
+        if not self._deleted_too and self._object.find("IsDeleted"):
+            parts.append(f'{self._alias}."IsDeleted" = 0')
+        parts.extend(self._scope())
+        if self._query.where is not None:
+            parts.append(self._condition(self._query.where))
+        sql, values = self._access.row_filter(self._object, self._alias)
+        if sql:
+            parts.append(sql)
+            self._values.extend(values)
+        return " AND ".join(f"({part})" for part in parts) or "1"
+
+    def _scope(self) -> list[str]:
+        scope = (self._query.scope or "everything").lower()
+        if scope not in self._object.scopes:
+            raise bad_request(
+                "INVALID_QUERY_SCOPE", f"Query scope '{self._query.scope}' is not supported for {self._object.name}"
+            )
+        if scope != "mine":
+            return []
+        self._values.append(self._access.user_id)
+        return [f'{self._alias}."OwnerId" = ?']
+
+    def _tail(self, *, aggregate: bool) -> str:
+        query, parts = self._query, []
+        if query.group_by:
+            parts.append("GROUP BY " + ", ".join(self._resolve(p, self._filters)[1] for p in query.group_by))
+        if query.having is not None:
+            parts.append("HAVING " + self._condition(query.having))
+        if query.order_by and not query.is_count:
+            parts.append("ORDER BY " + ", ".join(self._ordering(o, aggregate=aggregate) for o in query.order_by))
+        if query.limit is not None or query.offset:
+            parts.append("LIMIT ? OFFSET ?")
+            self._values.extend([-1 if query.limit is None else query.limit, query.offset])
+        return "".join(f" {part}" for part in parts)
+
+    # -- what is selected
+
+    def _columns(self) -> list[Column]:
+        columns: list[Column] = []
+        aggregate = any(isinstance(item, Call) for item in self._query.select) or bool(self._query.group_by)
+        unnamed = 0
+        for item in self._query.select:
+            match item:
+                case FieldSet():
+                    columns.extend(self._field_set(item))
+                case Call():
+                    columns.append(self._aggregate_column(item, unnamed))
+                    unnamed += item.alias is None
+                case Path():
+                    columns.append(self._path_column(item, aggregate=aggregate))
+        self._refuse_doubles(columns)
+        return columns
+
+    def _refuse_doubles(self, columns: list[Column]) -> None:
+        seen: set[tuple[str, ...]] = set()
+        for column in columns:
+            if column.names in seen:
+                raise bad_request("INVALID_FIELD", f"duplicate field selected: {'.'.join(column.names)}")
+            seen.add(column.names)
+
+    def _field_set(self, item: FieldSet) -> list[Column]:
+        if item.which == "ALL" and (self._query.limit is None or self._query.limit > 200):
+            raise bad_request("MALFORMED_QUERY", "The SOQL FIELDS function must have a LIMIT of at most 200")
+        custom = {"ALL": (True, False), "STANDARD": (False,), "CUSTOM": (True,)}[item.which]
+        return [
+            Column((f.name,), f.kind, f'{self._alias}."{f.name}"')
+            for f in self._access.visible_fields(self._object)
+            if f.name.endswith("__c") in custom
+        ]
+
+    def _path_column(self, path: Path, *, aggregate: bool) -> Column:
+        names, sql, found, owners = self._walk(path, self._filters if aggregate else self._reads)
+        if aggregate:
+            grouped = {self._walk(p, self._filters)[0] for p in self._query.group_by}
+            if names not in grouped:
+                raise fault_at(
+                    self._query.text, path.at, "MALFORMED_QUERY", f"Field must be grouped or aggregated: {found.name}"
+                )
+            names = names[-1:]
+        return Column(names, found.kind, sql, owners)
+
+    def _aggregate_column(self, call: Call, number: int) -> Column:
+        alias = call.alias or f"expr{number}"
+        sql, kind = self._call(call)
+        return Column((alias,), kind, sql)
+
+    def _call(self, call: Call) -> tuple[str, str]:
+        if call.argument is None:
+            return "count(*)", "int"
+        found, sql = self._resolve(call.argument, self._filters)
+        if not found.filterable or (found.kind == "boolean" and not call.function.startswith("COUNT")):
+            raise fault_at(
+                self._query.text,
+                call.at,
+                "MALFORMED_QUERY",
+                f"field {found.name} does not support aggregate operator {call.function}",
+            )
+        match call.function:
+            case "COUNT":
+                return f"count({sql})", "int"
+            case "COUNT_DISTINCT":
+                return f"count(DISTINCT {sql})", "int"
+            case _:
+                return f"{call.function.lower()}({sql})", found.kind
+
+    def _aggregate(self, columns: list[Column], from_ids: str, where: str, tail: str) -> str:
+        selected = ", ".join(read_sql(c) for c in columns)
+        return f"SELECT {selected} FROM {from_ids} WHERE {where}{tail}"
+
+    # -- paths
+
+    def _resolve(self, path: Path, joins: _Joins) -> tuple[Field, str]:
+        _, sql, found, _ = self._walk(path, joins)
+        return found, sql
+
+    def _walk(self, path: Path, joins: _Joins) -> tuple[tuple[str, ...], str, Field, tuple[str, ...]]:
+        """Return the names as Salesforce spells them, the SQL, the field, and the objects behind the relationships."""
+        names = list(path.names)
+        if len(names) > 1 and names[0].lower() in {(self._query.alias or "").lower(), self._object.name.lower()}:
+            names.pop(0)
+        current, alias, way, owners = self._object, self._alias, (), ()  # type: SObject, str, tuple[str, ...], tuple[str, ...]
+        for name in names[:-1]:
+            relation = self._relation(current, name, path)
+            way = (*way, relation.relationship or "")
+            alias, current = self._join(joins, way, relation, alias, path)
+            owners = (*owners, current.name)
+        found = self._field(current, names[-1], path)
+        return (*way, found.name), f'{alias}."{found.name}"', found, owners
+
+    def _relation(self, sobject: SObject, name: str, path: Path) -> Field:
+        relation = sobject.find_relationship(name)
+        if relation is None or self._access.find_field(sobject, relation.name) is None:
+            hint = _CUSTOM_HINT.format(kind="relationship", suffix="__r", after="custom relationship name")
+            raise fault_at(
+                self._query.text,
+                path.at,
+                "INVALID_FIELD",
+                f"Didn't understand relationship '{name}' in field path. {hint}",
+            )
+        return relation
+
+    def _join(
+        self, joins: _Joins, way: tuple[str, ...], relation: Field, alias: str, path: Path
+    ) -> tuple[str, SObject]:
+        if way not in joins.known:
+            target = NAME if relation.is_polymorphic else self._access.find_object(relation.refers_to[0])
+            if target is None:
+                hint = _CUSTOM_HINT.format(kind="relationship", suffix="__r", after="custom relationship name")
+                raise fault_at(
+                    self._query.text,
+                    path.at,
+                    "INVALID_FIELD",
+                    f"Didn't understand relationship '{way[-1]}' in field path. {hint}",
+                )
+            new = f"{joins.prefix}{len(joins.known)}"
+            joins.sql.append(f'LEFT JOIN "{target.table}" AS {new} ON {new}."Id" = {alias}."{relation.name}"')
+            joins.known[way] = (new, target)
+        return joins.known[way]
+
+    def _field(self, sobject: SObject, name: str, path: Path) -> Field:
+        found = sobject.find(name) if sobject is NAME else self._access.find_field(sobject, name)
+        if found is None:
+            hint = _CUSTOM_HINT.format(kind="field", suffix="__c", after="custom field name")
+            raise fault_at(
+                self._query.text,
+                path.at,
+                "INVALID_FIELD",
+                f"No such column '{name}' on entity '{sobject.name}'. {hint}",
+            )
+        return found
+
+    # -- conditions
+
+    def _condition(self, condition: Condition) -> str:
+        match condition:
+            case Junction():
+                return f" {condition.word} ".join(f"({self._condition(c)})" for c in condition.conditions)
+            case Not():
+                return f"NOT coalesce(({self._condition(condition.condition)}), 0)"
+            case Membership():
+                return self._membership(condition)
+            case Comparison():
+                return self._comparison(condition)
+
+    def _filterable(self, path: Path) -> tuple[Field, str]:
+        found, sql = self._resolve(path, self._filters)
+        if not found.filterable:
+            raise fault_at(
+                self._query.text, path.at, "INVALID_FIELD", f"field '{found.name}' can not be filtered in a query call"
+            )
+        return found, sql
+
+    def _comparison(self, comparison: Comparison) -> str:
+        value = comparison.value
+        if isinstance(comparison.target, Call):
+            sql, kind = self._call(comparison.target)
+            if value.kind == "literal" or (kind == "int" and value.kind != "number"):
+                raise self._wrong_type(comparison.target.function, kind, value)
+            self._values.append(value.value)
+            return f"{sql} {comparison.operator} ?"
+        found, sql = self._filterable(comparison.target)
+        self._check_operator(found, comparison)
+        if self._is_null(found, value):
+            return {"=": f"{sql} IS NULL", "!=": f"{sql} IS NOT NULL"}.get(comparison.operator, "0")
+        self._check_type(found, value)
+        if value.kind == "literal":
+            return self._in_span(found, sql, comparison.operator, value)
+        if comparison.operator == "LIKE":
+            self._values.append(value.like.lower())
+            return f"sf_fold({sql}) LIKE ? ESCAPE '\\'"
+        sql = sql if found.kind == "email" or not found.is_text else f"sf_fold({sql})"
+        self._values.append(self._bound(found, value))
+        return f"{sql} {'IS NOT' if comparison.operator == '!=' else comparison.operator} ?"
+
+    def _membership(self, condition: Membership) -> str:
+        found, sql = self._filterable(condition.target)
+        if isinstance(condition.values, Query):
+            return self._semi_join(condition, found, sql)
+        for value in condition.values:
+            if not self._is_null(found, value):
+                self._check_type(found, value)
+        with_null = any(self._is_null(found, v) for v in condition.values)
+        present = [self._bound(found, v) for v in condition.values if not self._is_null(found, v)]
+        self._values.extend(present)
+        folded = sql if found.kind == "email" or not found.is_text else f"sf_fold({sql})"
+        inside = f"{folded} IN ({', '.join('?' * len(present))})"
+        if condition.negated:
+            return f"{sql} IS NOT NULL AND NOT {inside}" if with_null else f"{sql} IS NULL OR NOT {inside}"
+        return f"{inside} OR {sql} IS NULL" if with_null else inside
+
+    def _semi_join(self, condition: Membership, found: Field, sql: str) -> str:
+        inner = condition.values
+        if not isinstance(inner, Query) or len(inner.select) != 1 or not isinstance(inner.select[0], Path):
+            raise fault_at(
+                self._query.text,
+                condition.target.at,
+                "MALFORMED_QUERY",
+                "sub-selects must have exactly one selected field",
+            )
+        if found.kind not in ID_KINDS:
+            raise fault_at(
+                self._query.text,
+                condition.target.at,
+                "INVALID_QUERY_FILTER_OPERATOR",
+                f"semi join sub-selects are not allowed with field: '{found.name}'",
+            )
+        nested = _Compiler(inner, self._access, self._deleted_too, alias=f"{self._alias}x")
+        selected, inner_sql = nested._resolve(inner.select[0], nested._filters)
+        if selected.kind not in ID_KINDS:
+            raise fault_at(
+                self._query.text,
+                inner.select[0].at,
+                "MALFORMED_QUERY",
+                f"The selected field '{selected.name}' in the subquery and the left operand field in the "
+                "where expression in the outer query should point to the same object type",
+            )
+        where = nested._where()
+        self._values.extend(nested._values)
+        rows = " ".join(["SELECT", inner_sql, "FROM", nested._from(nested._filters), "WHERE", where])
+        rows += f" AND {inner_sql} IS NOT NULL"
+        return f"{sql} IS NULL OR {sql} NOT IN ({rows})" if condition.negated else f"{sql} IN ({rows})"
+
+    def _in_span(self, found: Field, sql: str, operator: str, value: Literal) -> str:
+        assert isinstance(value.value, tuple)  # noqa: S101 (what a date literal holds)
+        first, before = value.value
+        bounds: list[Any] = [first, before]
+        if found.kind == "date":
+            bounds = [date.fromordinal(719163 + seconds // 86400).isoformat() for seconds in (first, before)]
+        if operator in {"=", "!="}:
+            self._values.extend(bounds)
+            inside = f"({sql} >= ? AND {sql} < ?)"
+            return inside if operator == "=" else f"NOT coalesce({inside}, 0)"
+        at_end = operator in {">", "<="}
+        self._values.append(bounds[at_end])
+        return f"{sql} {'>=' if operator in {'>', '>='} else '<'} ?"
+
+    def _is_null(self, found: Field, value: Literal) -> bool:
+        return value.kind == "null" or (value.value == "" and (found.is_text or found.kind in ID_KINDS))
+
+    def _check_operator(self, found: Field, comparison: Comparison) -> None:
+        operator = comparison.operator
+        wrong = (operator == "LIKE" and not found.is_text) or (found.kind == "boolean" and operator in _SEMI_OPERATORS)
+        if wrong and isinstance(comparison.target, Path):
+            raise fault_at(
+                self._query.text,
+                comparison.target.at,
+                "INVALID_QUERY_FILTER_OPERATOR",
+                f"invalid operator on {found.kind} field",
+            )
+
+    def _check_type(self, found: Field, value: Literal) -> None:
+        if found.kind in ID_KINDS or found.is_text:
+            if value.kind != "string":
+                raise self._wrong_type(found.name, found.kind, value)
+            if found.kind in ID_KINDS and ids.to_18(str(value.value)) is None:
+                raise fault_at(
+                    self._query.text, value.at, "INVALID_QUERY_FILTER_OPERATOR", f"invalid ID field: {value.value}"
+                )
+        elif value.kind not in _LITERALS.get(found.kind, {"number"}):
+            raise self._wrong_type(found.name, found.kind, value)
+
+    def _wrong_type(self, name: str, kind: str, value: Literal) -> ApiError:
+        quoted = kind not in _TYPE_NAMES
+        how = "should be enclosed in quotes" if quoted else "should not be enclosed in quotes"
+        return bad_request(
+            "INVALID_FIELD",
+            point_at(self._query.text, value.at) + f"value of filter criterion for field '{name}' must be of type "
+            f"{_TYPE_NAMES.get(kind, 'string')} and {how}",
+        )
+
+    @staticmethod
+    def _bound(found: Field, value: Literal) -> Any:
+        if found.kind in ID_KINDS:
+            return ids.to_18(str(value.value))
+        if found.is_text:
+            return str(value.value).lower()
+        if isinstance(value.value, bool):
+            return int(value.value)
+        return value.value.isoformat() if isinstance(value.value, date) else value.value
+
+    # -- order
+
+    def _ordering(self, ordering: Ordering, *, aggregate: bool) -> str:
+        target = ordering.target
+        if isinstance(target, Call):
+            sql, nillable = self._call(target)[0], True
+        elif aggregate and self._names_alias(target):
+            sql, nillable = f'"{target.text}"', True
+        else:
+            found, sql = self._resolve(target, self._filters)
+            if not found.sortable:
+                raise fault_at(
+                    self._query.text,
+                    target.at,
+                    "MALFORMED_QUERY",
+                    f"field '{found.name}' can not be sorted in a query call",
+                )
+            nillable = found.nillable or "." in target.text
+            sql = f"sf_fold({sql})" if found.is_text else sql
+        words = [sql, "DESC" if ordering.descending else "ASC"]
+        if nillable:  # nothing comes first in either direction unless the statement says otherwise
+            words.append("NULLS LAST" if ordering.nulls_last else "NULLS FIRST")
+        return " ".join(words)
+
+    def _names_alias(self, path: Path) -> bool:
+        return any(isinstance(i, Call) and i.alias and i.alias.lower() == path.text.lower() for i in self._query.select)
+
+
+def read_sql(column: Column) -> str:
+    """Return the SQL that reads a column as the answer shows it; booleans remain 0 and 1. Named for ORDER BY."""
+    if column.kind == "datetime":
+        return f"strftime('%Y-%m-%dT%H:%M:%S.000+0000', {column.sql}, 'unixepoch') AS \"{column.names[-1]}\""
+    return f'{column.sql} AS "{column.names[-1]}"'
