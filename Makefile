@@ -36,6 +36,7 @@ lint: ## check style and layout of the code
 	@sh scripts/venv.sh requirements-dev.lock
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
+	@.venv/bin/lint-imports
 
 types: ## check the types
 	@sh scripts/venv.sh requirements-dev.lock

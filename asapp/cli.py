@@ -17,6 +17,7 @@ from asapp.core.extensions import db
 from asapp.core.forms import InvalidFields
 from asapp.core.logs import log_what_ends_us
 from asapp.health.heartbeats import SCHEDULER, WORKER, Heart, is_seen_here
+from asapp.jobs.schedule import run_scheduler
 from asapp.models import Partner, Role
 from asapp.partners import erasure, partners
 from asapp.partners.erasure import StillNeeded
@@ -138,8 +139,6 @@ def rotate_keys(dry_run: bool) -> None:
 @click.command("scheduler")
 def scheduler() -> None:
     """Keep the dispatch tick alive (rq-scheduler). A second one stands by."""
-    from asapp.jobs.schedule import run_scheduler
-
     log_what_ends_us()
     run_scheduler(config().redis_url, Heart(db.engine, SCHEDULER))
 

@@ -11,6 +11,7 @@ from scripts.guard import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 NOT_JOBS = {
+    "_app",
     "door",
     "workplace",
     "connect_settings",
