@@ -1,7 +1,7 @@
 """Real services for tests: Redis, PostgreSQL, Chromium, and the two scripts that come from npm.
 
 Every server runs in a folder of its own, so test runs side by side don't meet, and ends with the test process
-however that ends (scripts/guard.py). As session fixtures:
+however that ends (devtools/guard.py). As session fixtures:
 
     @pytest.fixture(scope="session")
     def redis_server() -> Iterator[RedisServer]:
@@ -34,9 +34,9 @@ from psycopg import sql
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from scripts import npm_files
-from scripts.guard import Guard
-from scripts.programs import (
+from devtools import npm_files
+from devtools.guard import Guard
+from devtools.programs import (
     MissingProgramError,
     find_chromium,
     find_postgres_bin,

@@ -15,8 +15,8 @@ import psycopg
 import pytest
 import redis
 
-from scripts import npm_files, programs
-from scripts.guard import Guard, guarded
+from devtools import npm_files, programs
+from devtools.guard import Guard, guarded
 from tests import services
 
 

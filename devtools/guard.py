@@ -39,7 +39,7 @@ class Guard:
         self.folder = Path(tempfile.mkdtemp(prefix="asapp-", dir=base)).resolve()
         self.folder.chmod(0o711)
         self._watcher = subprocess.Popen(
-            [sys.executable, "-m", "scripts.guard", self.mark, str(self.folder), str(os.getpid())],
+            [sys.executable, "-m", "devtools.guard", self.mark, str(self.folder), str(os.getpid())],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,

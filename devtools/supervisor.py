@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from scripts.guard import Guard
+from devtools.guard import Guard
 
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 12.0  # a worker ends within 10 s

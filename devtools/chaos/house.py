@@ -22,7 +22,7 @@ import psutil
 import requests
 
 from config import Config
-from scripts.guard import ROOT
+from devtools.guard import ROOT
 from tests.services import PostgresServer, RedisServer, free_port, guard
 
 RESTART_S = 0.4

@@ -17,7 +17,7 @@ from psycopg.rows import namedtuple_row
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from scripts.chaos.house import House, Process
+from devtools.chaos.house import House, Process
 
 ANSWER_S = 3.0
 AWAY_S = 90.0

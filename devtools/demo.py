@@ -27,11 +27,11 @@ from typing import NoReturn
 
 import requests
 
-from scripts.drive import DriveError, Way, drive
-from scripts.guard import ROOT, Guard
-from scripts.programs import MissingProgramError, find_redis_server, free_port, is_free
-from scripts.supervisor import StartError, Supervisor
-from scripts.visitor import LostError, Visitor
+from devtools.drive import DriveError, Way, drive
+from devtools.guard import ROOT, Guard
+from devtools.programs import MissingProgramError, find_redis_server, free_port, is_free
+from devtools.supervisor import StartError, Supervisor
+from devtools.visitor import LostError, Visitor
 
 FIRM = "Northgate Wealth"
 ADVISOR = ("amara@advisor.example", "Amara Okafor")

@@ -33,16 +33,16 @@ from asapp.leads import sign_up_page
 from asapp.models import Role
 from asapp.partners import partners
 from asapp.partners.partners import PartnerDetails
-from scripts.chaos import faults, report, verdict
-from scripts.chaos.edits import Editor
-from scripts.chaos.faults import LANES, Missed, World
-from scripts.chaos.house import House, wait_until
-from scripts.chaos.org import Org
-from scripts.chaos.people import PASSWORD, Advisor, Flights, Public
-from scripts.chaos.report import Record
-from scripts.chaos.watch import DatabaseAway, Watch
-from scripts.guard import ROOT
-from scripts.visitor import LostError
+from devtools.chaos import faults, report, verdict
+from devtools.chaos.edits import Editor
+from devtools.chaos.faults import LANES, Missed, World
+from devtools.chaos.house import House, wait_until
+from devtools.chaos.org import Org
+from devtools.chaos.people import PASSWORD, Advisor, Flights, Public
+from devtools.chaos.report import Record
+from devtools.chaos.watch import DatabaseAway, Watch
+from devtools.guard import ROOT
+from devtools.visitor import LostError
 
 PAUSES_S = {"processes": (0.5, 3.5), "Salesforce": (0.3, 2.0), "tokens and time": (1.0, 4.0)}
 LOST_CREATES_S = 12 * 60  # by Salesforce's clock: then a create without an answer is known not to have been carried out

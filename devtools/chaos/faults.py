@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from scripts.chaos.house import House, kill
-from scripts.chaos.org import Org
-from scripts.chaos.people import Flights
-from scripts.chaos.watch import FOR_THE_TICK, DatabaseAway, Watch, Working
+from devtools.chaos.house import House, kill
+from devtools.chaos.org import Org
+from devtools.chaos.people import Flights
+from devtools.chaos.watch import FOR_THE_TICK, DatabaseAway, Watch, Working
 
 T = TypeVar("T")
 CHANCE_S = 25.0  # how long to wait for a moment at which it can hit
