@@ -7,11 +7,10 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from asapp.factory import flask_settings
 from flask import Flask
 from flask.testing import FlaskClient
 
-from asapp import create_app
+from asapp import create_app, flask_settings
 from asapp.core.extensions import db
 from asapp.core.queues import Queues
 from asapp.models import RunStatus, RunTrigger, SyncRun

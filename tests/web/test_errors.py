@@ -30,6 +30,11 @@ HEADINGS = {
 
 
 @pytest.fixture
+def app(own_app: Flask) -> Flask:
+    return own_app
+
+
+@pytest.fixture
 def answering(app: Flask, client: FlaskClient) -> FlaskClient:
     """A client of an app that answers /answer/404 with that error, and breaks at /break."""
 

@@ -67,7 +67,7 @@ def house(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer
 ) -> Iterator[House]:
     folder = tmp_path_factory.mktemp("gunicorn")
-    with fresh_database(request, folder) as url:
+    with fresh_database(request) as url:
         config = make_config(url, redis_server.url)
         app = create_app(config)
         app.test_client_class = CheckingClient
