@@ -19,7 +19,7 @@ from sqlalchemy import ColumnElement, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from asapp.core.clock import utcnow
-from asapp.core.database import reading
+from asapp.core.database import change_rows, reading
 from asapp.core.extensions import db
 from asapp.core.mail import Fate, Letter
 from asapp.core.vault import CannotOpen, Vault
@@ -130,8 +130,7 @@ def _settle(mail_id: int, lease: str, attempts: int, fate: Fate) -> None:
 
 
 def _delete_what_is_too_late() -> None:
-    too_late = delete(WaitingMail).where(WaitingMail.give_up_at <= utcnow()).returning(WaitingMail.id)
-    given_up = len(db.session.scalars(too_late.execution_options(synchronize_session=False)).all())
+    given_up = change_rows(db.session, delete(WaitingMail).where(WaitingMail.give_up_at <= utcnow()))
     db.session.commit()
     if given_up:
         log.warning("mails were given up: the mail server did not take them in time", extra={"mails": given_up})

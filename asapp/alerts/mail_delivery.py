@@ -14,14 +14,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import ColumnElement, CursorResult, Select, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from asapp.alerts import alerts, mail_text
 from asapp.core.clock import utcnow
-from asapp.core.database import reading, writing
+from asapp.core.database import change_rows, change_rows_returning, reading, writing
 from asapp.core.extensions import db
 from asapp.core.mail import Fate, Letter
 from asapp.models import Alert, AlertKind, AlertMail, Connection, ConnectionStatus, Role, User
@@ -88,13 +88,13 @@ def claim(now: datetime) -> Round | None:
         lease = secrets.token_hex(16)
         mine = due(now).with_only_columns(AlertMail.id).where(AlertMail.user_id == user_id)
         with writing():
-            won = db.session.scalars(
+            won = change_rows_returning(
+                db.session,
                 update(AlertMail)
                 .where(AlertMail.id.in_(mine), AlertMail.due_at <= now, is_free(now))
                 .values(lease=lease, lease_until=now + LEASE, attempts=AlertMail.attempts + 1)
-                .returning(AlertMail.attempts)
-                .execution_options(synchronize_session=False)
-            ).all()
+                .returning(AlertMail.attempts),
+            )
             db.session.commit()
         if won:
             return Round(lease, user_id, max(won))
@@ -206,7 +206,4 @@ def count_waiting(session: Session) -> int:
 
 
 def _write(which: ColumnElement[bool], **values: Any) -> int:
-    result = db.session.execute(
-        update(AlertMail).where(which).values(**values).execution_options(synchronize_session=False)
-    )
-    return cast(CursorResult[Any], result).rowcount
+    return change_rows(db.session, update(AlertMail).where(which).values(**values))

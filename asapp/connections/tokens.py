@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
-from sqlalchemy import CursorResult, or_, select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -29,7 +29,7 @@ from asapp.connections import app_refusals
 from asapp.connections.connections import give_back_token, mark_needs_reconnect
 from asapp.connections.org_access import ConnectSettings
 from asapp.core.clock import utcnow
-from asapp.core.database import durably, reading, writing
+from asapp.core.database import change_rows, durably, reading, writing
 from asapp.core.extensions import db
 from asapp.core.vault import CannotOpen
 from asapp.models import Connection, ConnectionStatus
@@ -182,12 +182,8 @@ class StoredTokens:
                     "next_sync_at": utcnow() if connection.first_synced_at is not None else None,
                 }
             session.expunge(connection)  # the WHERE below is what counts, on PostgreSQL too
-            result = session.execute(
-                update(Connection)
-                .where(Connection.id == self.connection_id, Connection.token_version == lease.token_version)
-                .values(**values)
-            )
-            was_stored = cast(CursorResult[Any], result).rowcount == 1
+            mine = (Connection.id == self.connection_id, Connection.token_version == lease.token_version)
+            was_stored = change_rows(session, update(Connection).where(*mine).values(**values)) == 1
         if was_stored:
             self._access_token, self._instance_url = grant.access_token, values["instance_url"]
         return was_stored
@@ -235,7 +231,7 @@ class StoredTokens:
             connection.partner.app_version,
             app_refusals.is_refused(session, connection.partner_id),
         )
-        result = session.execute(
+        claim = (
             update(Connection)
             .where(
                 Connection.id == connection.id,
@@ -243,9 +239,8 @@ class StoredTokens:
                 or_(Connection.token_lease.is_(None), Connection.token_lease_until <= now),
             )
             .values(token_lease=key, token_lease_until=now + LEASE)
-            .execution_options(synchronize_session=False)
         )
-        return lease if cast(CursorResult[Any], result).rowcount == 1 else None
+        return lease if change_rows(session, claim) == 1 else None
 
     def _find(self, session: Session) -> Connection:
         return _usable(session.get(Connection, self.connection_id, populate_existing=True))

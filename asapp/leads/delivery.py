@@ -25,7 +25,7 @@ from asapp.connections.api_budget import A_ROUND, LEADS_USED_UP, allowance_of, c
 from asapp.contacts.lists import ensure_system_lists
 from asapp.contacts.twins import take_turns
 from asapp.core.clock import utcnow
-from asapp.core.database import durably
+from asapp.core.database import change_rows, durably
 from asapp.core.extensions import db
 from asapp.core.stopping import StopRequested
 from asapp.leads import outbox, outcomes
@@ -453,7 +453,7 @@ class Delivery:
 
     def _update_connection(self, *conditions: ColumnElement[bool], **values: Any) -> None:
         statement = update(Connection).where(Connection.id == self.connection_id, *conditions).values(**values)
-        db.session.execute(statement.execution_options(synchronize_session=False))
+        change_rows(db.session, statement)
         db.session.commit()
 
     @contextmanager
