@@ -170,4 +170,4 @@ def _blank_lead(lead: Lead) -> None:
     lead.address_hash, lead.details = None, {}
     lead.why_words = lead.why_detail = None
     lead.state, lead.changed_at = LeadState.ERASED, utcnow()
-    lead.lease = lead.lease_until = None
+    lead.end_lease()

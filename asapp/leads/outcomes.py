@@ -302,7 +302,8 @@ def _go_to_survivor(lead: Lead, survivor_id: str, run_id: int | None) -> None:
 def _deliver(lead: Lead, state: LeadState, connection_id: int) -> None:
     now = utcnow()
     lead.state, lead.connection_id, lead.delivered_at, lead.changed_at = state, connection_id, now, now
-    lead.unanswered_at = lead.lease = lead.lease_until = None
+    lead.unanswered_at = None
+    lead.end_lease()
     lead.why = lead.why_detail = lead.why_words = None
     lead.failures = 0
 

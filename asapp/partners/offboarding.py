@@ -20,6 +20,7 @@ from asapp.connections.org_access import ConnectSettings
 from asapp.core.clock import utcnow
 from asapp.core.database import change_rows, retry_when_beaten
 from asapp.core.extensions import db
+from asapp.core.leases import NO_LEASE
 from asapp.leads import consent
 from asapp.models import (
     Action,
@@ -133,8 +134,7 @@ def empty_leads(which: ColumnElement[bool]) -> None:
             why=None,
             why_detail=None,
             why_words=None,
-            lease=None,
-            lease_until=None,
+            **NO_LEASE,
             connection_id=None,
             contact_id=None,
             changed_at=now,

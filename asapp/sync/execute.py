@@ -27,6 +27,7 @@ from asapp.core.bulk import in_chunks
 from asapp.core.clock import utcnow
 from asapp.core.database import change_rows, retry_when_beaten
 from asapp.core.extensions import db
+from asapp.core.leases import LeaseLost
 from asapp.core.stopping import StopRequested
 from asapp.core.vault import Vault
 from asapp.models import Connection, Partner, RunPhase, RunStatus, SyncRun
@@ -40,7 +41,6 @@ from asapp.sync.apply_page import Pull, apply_page
 from asapp.sync.meter import Meter
 from asapp.sync.runs import (
     CancelRequested,
-    LeaseLost,
     Ring,
     claim_run,
     end_run,
