@@ -23,7 +23,7 @@ from asapp.connections.connections import Ended
 from asapp.connections.org_access import ConnectSettings
 from asapp.contacts.addresses import address_hash, address_key
 from asapp.core.clock import utcnow
-from asapp.core.database import retry_when_beaten
+from asapp.core.database import change_rows, retry_when_beaten
 from asapp.core.extensions import db
 from asapp.core.forms import InvalidFields
 from asapp.leads import sign_up_page
@@ -182,11 +182,11 @@ def _find_people(user_id: int, partner_id: int) -> None:
 
 
 def _set_firm(user_id: int, left_firm_id: int | None, which: ColumnElement[bool]) -> None:
-    db.session.execute(
+    change_rows(
+        db.session,
         update(Contact)
         .where(Contact.user_id == user_id, Contact.source != ContactSource.MANUAL, which)
-        .values(left_firm_id=left_firm_id)
-        .execution_options(synchronize_session=False)
+        .values(left_firm_id=left_firm_id),
     )
 
 

@@ -16,12 +16,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Engine, Select, func, select, true
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from asapp.core.clock import utcnow
-from asapp.core.database import writing
+from asapp.core.database import upsert, writing
 from asapp.models import ApiUsage, Partner, RunTrigger
 from asapp.salesforce.errors import LimitReached
 
@@ -160,10 +159,10 @@ def count_each_call(engine: Engine, partner_id: int) -> Callable[[], None]:
 
 def count_call(session: Session, partner_id: int, now: datetime, *, is_for_leads: bool = False) -> None:
     """Add one to our own calls of this hour; joins the caller's transaction."""
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     for_leads = int(is_for_leads)
-    statement = dialect.insert(ApiUsage).values(
-        partner_id=partner_id, hour=now.replace(minute=0, second=0, microsecond=0), calls=1, lead_calls=for_leads
-    )
     more = {"calls": ApiUsage.calls + 1, "lead_calls": ApiUsage.lead_calls + for_leads}
-    session.execute(statement.on_conflict_do_update(index_elements=["partner_id", "hour"], set_=more))
+    session.execute(
+        upsert(session, ApiUsage, ("partner_id", "hour"), more).values(
+            partner_id=partner_id, hour=now.replace(minute=0, second=0, microsecond=0), calls=1, lead_calls=for_leads
+        )
+    )

@@ -26,6 +26,7 @@ from asapp.audit.entries import ITSELF, Actor
 from asapp.connections import connections, switching
 from asapp.connections.org_access import ConnectSettings
 from asapp.core.clock import utcnow
+from asapp.core.database import change_rows, change_rows_returning
 from asapp.core.extensions import db
 from asapp.core.vault import CannotOpen
 from asapp.models import Action, Connection, OAuthState, Partner, User
@@ -158,7 +159,8 @@ def find_connected_at(user_id: int) -> datetime | None:
 def _consume(user: User, state: str) -> int | None:
     """Use the state up, or return None: one statement, so that of two answers at once one wins."""
     now = utcnow()
-    won = db.session.scalar(
+    won = change_rows_returning(
+        db.session,
         update(OAuthState)
         .where(
             OAuthState.state_sha256 == _sha256(state),
@@ -167,11 +169,10 @@ def _consume(user: User, state: str) -> int | None:
             OAuthState.expires_at > now,
         )
         .values(used_at=now)
-        .returning(OAuthState.id)
-        .execution_options(synchronize_session=False)
+        .returning(OAuthState.id),
     )
     db.session.commit()
-    return won
+    return won[0] if won else None
 
 
 def _earlier_outcome(user: User, state: str) -> str:
@@ -253,7 +254,8 @@ def _keep(user: User, partner_id: int, grant: Grant, who: Identity, settings: Co
 def _note(row_id: int, outcome: str, detail: str = "", words: str = "", is_fetched: bool = False) -> None:
     quotable = "".join(character for character in words if character.isprintable())[:QUOTE_LENGTH]
     db.session.rollback()
-    db.session.execute(
+    change_rows(
+        db.session,
         update(OAuthState)
         .where(OAuthState.id == row_id)
         .values(
@@ -262,8 +264,7 @@ def _note(row_id: int, outcome: str, detail: str = "", words: str = "", is_fetch
             outcome_words=quotable or None,
             is_fetched=is_fetched,
             code_verifier_sealed=None,
-        )
-        .execution_options(synchronize_session=False)
+        ),
     )
     db.session.commit()
 

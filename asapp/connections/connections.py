@@ -10,9 +10,8 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
 
-from sqlalchemy import ColumnElement, CursorResult, and_, delete, select, update
+from sqlalchemy import ColumnElement, and_, delete, select, update
 from sqlalchemy.orm import Session
 
 from asapp.audit import entries
@@ -21,7 +20,7 @@ from asapp.connections import earlier_accounts, stopped_runs
 from asapp.connections.org_access import ConnectSettings
 from asapp.contacts import tombstones
 from asapp.core.clock import utcnow
-from asapp.core.database import retry_when_beaten
+from asapp.core.database import retry_when_beaten, rows_changed
 from asapp.core.extensions import db
 from asapp.core.vault import CannotOpen
 from asapp.models import (
@@ -203,7 +202,7 @@ def mark_needs_reconnect(session: Session, connection_id: int, reason: str, toke
         Connection.status == ConnectionStatus.CONNECTED,
         Connection.token_version == token_version,
     )
-    result = session.execute(
+    marked = session.execute(
         statement.values(
             status=ConnectionStatus.NEEDS_RECONNECT,
             status_reason=reason,
@@ -213,7 +212,7 @@ def mark_needs_reconnect(session: Session, connection_id: int, reason: str, toke
             token_lease_until=None,
         )
     )
-    was_marked = cast(CursorResult[Any], result).rowcount == 1
+    was_marked = rows_changed(marked) == 1
     if was_marked:
         connection = session.get_one(Connection, connection_id)
         entries.record(Action.BROKE, ITSELF, connection, session=session, reason=reason)

@@ -21,7 +21,7 @@ from asapp.connections import connections
 from asapp.connections.connections import Ended
 from asapp.connections.org_access import ConnectSettings
 from asapp.core.clock import utcnow
-from asapp.core.database import retry_when_beaten
+from asapp.core.database import change_rows, retry_when_beaten
 from asapp.core.extensions import db
 from asapp.core.vault import CannotOpen
 from asapp.models import Action, Connection, Partner, PendingGrant, User
@@ -132,12 +132,7 @@ def keep(user: User, settings: ConnectSettings) -> None:
 def withdraw(*which: ColumnElement[bool]) -> None:
     """Let the time of these grants be over, in the caller's transaction: nobody may switch to them, the tick gives them back."""
     now = utcnow()
-    db.session.execute(
-        update(PendingGrant)
-        .where(PendingGrant.expires_at > now, *which)
-        .values(expires_at=now)
-        .execution_options(synchronize_session=False)
-    )
+    change_rows(db.session, update(PendingGrant).where(PendingGrant.expires_at > now, *which).values(expires_at=now))
 
 
 def drop_expired(settings: ConnectSettings, now: datetime | None = None, limit: int = 5) -> int:
@@ -166,14 +161,9 @@ def give_back(
     for grant_id in due:
         if time.monotonic() > stop_at:
             break
-        claimed = db.session.scalar(
-            update(PendingGrant)
-            .where(PendingGrant.id == grant_id, *is_due)
-            .values(give_back_at=now + ASK_AGAIN_AFTER)
-            .returning(PendingGrant.id)
-            .execution_options(synchronize_session=False)
-        )
-        gone += claimed is not None and _give_back(grant_id, settings, now)
+        mine = update(PendingGrant).where(PendingGrant.id == grant_id, *is_due)
+        claimed = change_rows(db.session, mine.values(give_back_at=now + ASK_AGAIN_AFTER))
+        gone += claimed == 1 and _give_back(grant_id, settings, now)
     return gone
 
 
@@ -188,9 +178,7 @@ def _give_back(grant_id: int, settings: ConnectSettings, now: datetime) -> bool:
         return False
     if not is_heard:
         log.warning("a grant that waited for a decision is deleted without being given back")
-    db.session.execute(
-        delete(PendingGrant).where(PendingGrant.id == grant_id).execution_options(synchronize_session=False)
-    )
+    change_rows(db.session, delete(PendingGrant).where(PendingGrant.id == grant_id))
     db.session.commit()
     return True
 

@@ -13,15 +13,14 @@ does when three attempts that are far apart have met it, over an hour.
 from __future__ import annotations
 
 import logging
-import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
-from sqlalchemy import CursorResult, or_, select, update
+from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -29,8 +28,9 @@ from asapp.connections import app_refusals
 from asapp.connections.connections import give_back_token, mark_needs_reconnect
 from asapp.connections.org_access import ConnectSettings
 from asapp.core.clock import utcnow
-from asapp.core.database import durably, reading, writing
+from asapp.core.database import change_rows, durably, reading, writing
 from asapp.core.extensions import db
+from asapp.core.leases import is_free, new_lease
 from asapp.core.vault import CannotOpen
 from asapp.models import Connection, ConnectionStatus
 from asapp.salesforce import oauth
@@ -99,10 +99,10 @@ class StoredTokens:
         """
         give_up_at = time.monotonic() + WAIT_S
         while True:
-            is_free = self._read()
+            can_claim = self._read()
             if self._access_token != stale:
                 return self._access_token
-            lease = self._claim(stale) if is_free else None
+            lease = self._claim(stale) if can_claim else None
             if lease is not None:
                 self._use(lease)
                 if self._access_token != stale:
@@ -182,12 +182,8 @@ class StoredTokens:
                     "next_sync_at": utcnow() if connection.first_synced_at is not None else None,
                 }
             session.expunge(connection)  # the WHERE below is what counts, on PostgreSQL too
-            result = session.execute(
-                update(Connection)
-                .where(Connection.id == self.connection_id, Connection.token_version == lease.token_version)
-                .values(**values)
-            )
-            was_stored = cast(CursorResult[Any], result).rowcount == 1
+            mine = (Connection.id == self.connection_id, Connection.token_version == lease.token_version)
+            was_stored = change_rows(session, update(Connection).where(*mine).values(**values)) == 1
         if was_stored:
             self._access_token, self._instance_url = grant.access_token, values["instance_url"]
         return was_stored
@@ -225,7 +221,7 @@ class StoredTokens:
         return is_over_time and connection.unknown_refusals >= UNKNOWN_REFUSALS
 
     def _take_lease(self, session: Session, connection: Connection) -> _Lease | None:
-        now, key = utcnow(), secrets.token_hex(16)
+        now, key = utcnow(), new_lease()
         lease = _Lease(
             key,
             connection.token_version,
@@ -235,17 +231,16 @@ class StoredTokens:
             connection.partner.app_version,
             app_refusals.is_refused(session, connection.partner_id),
         )
-        result = session.execute(
+        claim = (
             update(Connection)
             .where(
                 Connection.id == connection.id,
                 Connection.token_version == connection.token_version,
-                or_(Connection.token_lease.is_(None), Connection.token_lease_until <= now),
+                is_free(Connection.token_lease, Connection.token_lease_until, now),
             )
             .values(token_lease=key, token_lease_until=now + LEASE)
-            .execution_options(synchronize_session=False)
         )
-        return lease if cast(CursorResult[Any], result).rowcount == 1 else None
+        return lease if change_rows(session, claim) == 1 else None
 
     def _find(self, session: Session) -> Connection:
         return _usable(session.get(Connection, self.connection_id, populate_existing=True))
@@ -292,7 +287,7 @@ def find_idle(limit: int = 20) -> list[int]:
             .where(
                 Connection.status == ConnectionStatus.CONNECTED,
                 Connection.token_used_at <= utcnow() - IDLE,
-                or_(Connection.token_lease.is_(None), Connection.token_lease_until <= utcnow()),
+                is_free(Connection.token_lease, Connection.token_lease_until, utcnow()),
             )
             .order_by(Connection.token_used_at)
             .limit(limit)

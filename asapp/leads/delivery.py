@@ -25,11 +25,11 @@ from asapp.connections.api_budget import A_ROUND, LEADS_USED_UP, allowance_of, c
 from asapp.contacts.lists import ensure_system_lists
 from asapp.contacts.twins import take_turns
 from asapp.core.clock import utcnow
-from asapp.core.database import durably
+from asapp.core.database import change_rows, durably
 from asapp.core.extensions import db
+from asapp.core.leases import LeaseLost
 from asapp.core.stopping import StopRequested
 from asapp.leads import outbox, outcomes
-from asapp.leads.outbox import LeaseLost
 from asapp.models import Connection, Contact, Lead, LeadState, LedgerEntry, Outcome, Partner, Unfollowed
 from asapp.salesforce import errors
 from asapp.salesforce.client import LEADS_A_CREATE, OrgClient
@@ -377,7 +377,7 @@ class Delivery:
         """Let these wait for the advisor; return the others."""
         for lead in self.rows(chosen):
             lead.state, lead.why, lead.changed_at = LeadState.PLEASE_CHECK, why, utcnow()
-            lead.lease = lead.lease_until = None
+            lead.end_lease()
         self.store()
         gone = {parcel.lead_id for parcel in chosen}
         return [parcel for parcel in parcels if parcel.lead_id not in gone]
@@ -453,7 +453,7 @@ class Delivery:
 
     def _update_connection(self, *conditions: ColumnElement[bool], **values: Any) -> None:
         statement = update(Connection).where(Connection.id == self.connection_id, *conditions).values(**values)
-        db.session.execute(statement.execution_options(synchronize_session=False))
+        change_rows(db.session, statement)
         db.session.commit()
 
     @contextmanager
@@ -525,7 +525,7 @@ def sort_out(lead: Lead, error: errors.SalesforceError) -> None:
     lead.state, lead.changed_at = LeadState.REFUSED, utcnow()
     lead.why, lead.why_detail = error.code, error.detail[:255] or None
     lead.why_words = error.words[:500] or None
-    lead.lease = lead.lease_until = None
+    lead.end_lease()
 
 
 def is_about_leads(error: errors.SalesforceError) -> bool:

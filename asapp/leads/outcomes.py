@@ -15,6 +15,7 @@ from asapp.contacts import tombstones
 from asapp.contacts.bounces import Mark, mark_after, mark_of
 from asapp.contacts.twins import block, blocked_by, unblock
 from asapp.core.clock import utcnow
+from asapp.core.database import change_rows
 from asapp.core.extensions import db
 from asapp.leads import consent
 from asapp.models import (
@@ -266,12 +267,7 @@ def blank_contact(contact: Contact) -> None:
     contact.erased_at, contact.changed_at = now, now
     contact.hidden_at = contact.hidden_at or now
     db.session.execute(delete(ListMember).where(ListMember.contact_id == contact.id))
-    db.session.execute(
-        update(RunChange)
-        .where(RunChange.contact_id == contact.id)
-        .values(old=null(), new=null())
-        .execution_options(synchronize_session=False)
-    )
+    change_rows(db.session, update(RunChange).where(RunChange.contact_id == contact.id).values(old=null(), new=null()))
 
 
 def _go_to_survivor(lead: Lead, survivor_id: str, run_id: int | None) -> None:
@@ -306,7 +302,8 @@ def _go_to_survivor(lead: Lead, survivor_id: str, run_id: int | None) -> None:
 def _deliver(lead: Lead, state: LeadState, connection_id: int) -> None:
     now = utcnow()
     lead.state, lead.connection_id, lead.delivered_at, lead.changed_at = state, connection_id, now, now
-    lead.unanswered_at = lead.lease = lead.lease_until = None
+    lead.unanswered_at = None
+    lead.end_lease()
     lead.why = lead.why_detail = lead.why_words = None
     lead.failures = 0
 

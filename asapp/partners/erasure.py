@@ -16,7 +16,7 @@ from asapp.audit.entries import ITSELF, Actor
 from asapp.connections import connections, switching
 from asapp.connections.org_access import ConnectSettings
 from asapp.core.clock import utcnow
-from asapp.core.database import retry_when_beaten
+from asapp.core.database import change_rows, retry_when_beaten
 from asapp.core.extensions import db
 from asapp.models import Action, AuditIdentity, Lead, Partner, PendingGrant, Role, SetupLink, User
 from asapp.partners.offboarding import delete_rows_of, empty_accounts, empty_leads
@@ -87,11 +87,11 @@ def find_guests(email: str) -> list[Guest]:
 def erase_guest(guest: Guest, by: Actor = ITSELF) -> None:
     """Take away who it was, and the link if it is still open. Commits."""
     is_open = SetupLink.used_at.is_(None) & SetupLink.revoked_at.is_(None)
-    db.session.execute(
+    change_rows(
+        db.session,
         update(SetupLink)
         .where(SetupLink.partner_id == guest.partner.id, func.lower(SetupLink.email) == guest.email.lower())
-        .values(name="", email="", revoked_at=case((is_open, utcnow()), else_=SetupLink.revoked_at))
-        .execution_options(synchronize_session=False)
+        .values(name="", email="", revoked_at=case((is_open, utcnow()), else_=SetupLink.revoked_at)),
     )
     entries.forget_by_link(guest.partner.id, guest.email)
     entries.record(Action.ERASED, by, guest.partner, whom="a Salesforce admin of the firm")

@@ -18,8 +18,9 @@ from asapp.connections import connections, stopped_runs, switching
 from asapp.connections.connections import Ended
 from asapp.connections.org_access import ConnectSettings
 from asapp.core.clock import utcnow
-from asapp.core.database import retry_when_beaten
+from asapp.core.database import change_rows, retry_when_beaten
 from asapp.core.extensions import db
+from asapp.core.leases import NO_LEASE
 from asapp.leads import consent
 from asapp.models import (
     Action,
@@ -118,7 +119,8 @@ def empty_leads(which: ColumnElement[bool]) -> None:
     now = utcnow()
     for lead_id in db.session.scalars(select(Lead.id).where(which, Lead.state != LeadState.ERASED)).all():
         consent.record(lead_id, ConsentKind.ERASED, ConsentSource.ADVISOR, now)
-    db.session.execute(
+    change_rows(
+        db.session,
         update(Lead)
         .where(which)
         .values(
@@ -132,13 +134,11 @@ def empty_leads(which: ColumnElement[bool]) -> None:
             why=None,
             why_detail=None,
             why_words=None,
-            lease=None,
-            lease_until=None,
+            **NO_LEASE,
             connection_id=None,
             contact_id=None,
             changed_at=now,
-        )
-        .execution_options(synchronize_session=False)
+        ),
     )
 
 
@@ -153,11 +153,8 @@ def delete_rows_of(user_ids: Sequence[int], *more: ColumnElement[bool]) -> None:
     """Delete what hangs on these people, in the caller's transaction. more: other connections to go."""
     connection_ids = select(Connection.id).where(or_(Connection.user_id.in_(user_ids), *more))
     _delete(Contact, or_(Contact.user_id.in_(user_ids), Contact.connection_id.in_(connection_ids)))
-    db.session.execute(
-        update(Contact)
-        .where(Contact.followed_by_id.in_(connection_ids))
-        .values(followed_by_id=None)
-        .execution_options(synchronize_session=False)
+    change_rows(
+        db.session, update(Contact).where(Contact.followed_by_id.in_(connection_ids)).values(followed_by_id=None)
     )
     for of_advisors in (ContactList, OptInPage, PasswordLink, OAuthState, PendingGrant, Tombstone):
         _delete(of_advisors, of_advisors.user_id.in_(user_ids))
@@ -165,7 +162,7 @@ def delete_rows_of(user_ids: Sequence[int], *more: ColumnElement[bool]) -> None:
 
 
 def _delete(model: type, *where: Any) -> None:
-    db.session.execute(delete(model).where(*where).execution_options(synchronize_session=False))
+    change_rows(db.session, delete(model).where(*where))
 
 
 def empty_accounts(user_ids: Iterable[int], name: str) -> None:

@@ -18,6 +18,7 @@ from asapp.audit import entries
 from asapp.audit.entries import ITSELF, Actor
 from asapp.connections.org_access import ConnectSettings
 from asapp.core.clock import utcnow
+from asapp.core.database import change_rows
 from asapp.core.extensions import db
 from asapp.core.forms import InvalidFields, clean_address, clean_line, email_problem, name_problem
 from asapp.models import Action, Partner, SetupLink, User
@@ -125,7 +126,8 @@ def enter_app(
     if not is_answered or by_code["secret"].why == "no_answer" or any(f.is_good is False for f in found):
         return Attempt(False, checks.as_checklist(found), by_code["secret"].is_good is False)
     now = utcnow()
-    won = db.session.scalar(
+    won = change_rows(
+        db.session,
         update(SetupLink)
         .where(
             SetupLink.id == link_id,
@@ -133,11 +135,9 @@ def enter_app(
             SetupLink.revoked_at.is_(None),
             SetupLink.expires_at > now,
         )
-        .values(used_at=now)
-        .returning(SetupLink.id)
-        .execution_options(synchronize_session=False)
+        .values(used_at=now),
     )
-    if won is None:
+    if not won:
         db.session.rollback()
         raise LinkIsGone
     partner = db.session.get_one(Partner, partner_id)

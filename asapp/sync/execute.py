@@ -23,9 +23,11 @@ from asapp.contacts.addresses import address_key
 from asapp.contacts.lists import ensure_system_lists
 from asapp.contacts.twins import take_turns
 from asapp.core import logs
+from asapp.core.bulk import in_chunks
 from asapp.core.clock import utcnow
-from asapp.core.database import retry_when_beaten
+from asapp.core.database import change_rows, retry_when_beaten
 from asapp.core.extensions import db
+from asapp.core.leases import LeaseLost
 from asapp.core.stopping import StopRequested
 from asapp.core.vault import Vault
 from asapp.models import Connection, Partner, RunPhase, RunStatus, SyncRun
@@ -39,7 +41,6 @@ from asapp.sync.apply_page import Pull, apply_page
 from asapp.sync.meter import Meter
 from asapp.sync.runs import (
     CancelRequested,
-    LeaseLost,
     Ring,
     claim_run,
     end_run,
@@ -321,7 +322,7 @@ class Execution:
     def look_at(self, ids: list[str]) -> list[str]:
         """Nominate those of these Ids that have left; return those who are still the user's."""
         still_here: list[str] = []
-        for chunk in store.chunks(ids):
+        for chunk in in_chunks(ids):
             self.stop_if_asked()
             sightings = self.ask().look_at(chunk)
             still_here += departures.nominate_sightings(self.pull(), chunk, sightings)
@@ -331,7 +332,7 @@ class Execution:
 
     def read_by_id(self, ids: list[str]) -> None:
         """Read these records as if a page had brought them; those that left meanwhile are left to the next run."""
-        for chunk in store.chunks(ids):
+        for chunk in in_chunks(ids):
             self.stop_if_asked()
             page = self.ask().contacts_by_id(chunk)
             alive = [r for r in page.records if r.owner_id == self.owner_id and not r.is_deleted]
@@ -384,13 +385,13 @@ class Execution:
 
     def note_usage(self, now: datetime) -> None:
         """Write down the firm's figures, and end the pause that this run has shown to be over; not one that began meanwhile."""
-        firm = update(Partner).where(Partner.id == self.partner_id).execution_options(synchronize_session=False)
+        firm = update(Partner).where(Partner.id == self.partner_id)
         if self.paused_until is not None:
             is_the_same = Partner.paused_until == self.paused_until
-            db.session.execute(firm.where(is_the_same).values(paused_until=None, paused_why=None))
+            change_rows(db.session, firm.where(is_the_same).values(paused_until=None, paused_why=None))
         if self._client.usage:
             used, allowed = self._client.usage
-            db.session.execute(firm.values(org_calls_used=used, org_calls_allowed=allowed, org_calls_seen_at=now))
+            change_rows(db.session, firm.values(org_calls_used=used, org_calls_allowed=allowed, org_calls_seen_at=now))
 
     def stop_if_asked(self, *, is_end_of_slice_a_reason: bool = True) -> None:
         if self.workplace.should_stop():

@@ -23,8 +23,8 @@ from typing import Any
 from sqlalchemy import Select, func, or_, select
 
 from asapp.contacts.addresses import address_hash
-from asapp.contacts.lists import in_chunks
 from asapp.contacts.twins import block, blocked_by, blocked_leads, unblock
+from asapp.core.bulk import in_chunks, is_among
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.leads import outcomes
@@ -47,7 +47,6 @@ from asapp.salesforce.client import OrgClient
 from asapp.salesforce.records import LeadPage, LeadRecord, LeadsFound, LeadWindow, Sighting
 from asapp.sync.apply_page import Pull, TwinWatch, added
 from asapp.sync.departures import LONGEST_CHAIN, judge_sighting
-from asapp.sync.store import among
 from asapp.sync.watermark import OVERLAP, start_of
 
 LEAD_OPT_OUT_HIDDEN = "lead_opt_out_hidden"
@@ -219,7 +218,7 @@ def _look_at_blocked(ids: set[str], round_: Round) -> None:
         return
     pull = round_.pull
     rows = round_.ask().leads_by_id(sorted(ids))
-    sent = select(Lead.salesforce_id).where(Lead.connection_id == pull.connection_id, among(Lead.salesforce_id, ids))
+    sent = select(Lead.salesforce_id).where(Lead.connection_id == pull.connection_id, is_among(Lead.salesforce_id, ids))
     ours = set(db.session.scalars(sent))
     over = [each for each in sorted(ids) if each not in rows or not _is_blocking(rows[each], pull.owner_id, ours)]
     round_.lock()
@@ -276,7 +275,7 @@ def look_at_leads(connection_id: int, owner_id: str, nominated: set[str], round_
         round_.lock()
         leads = db.session.scalars(
             _in_salesforce(Lead, connection_id)
-            .where(among(Lead.salesforce_id, ids))
+            .where(is_among(Lead.salesforce_id, ids))
             .order_by(Lead.id)
             .with_for_update()
         ).all()

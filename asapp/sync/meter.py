@@ -14,9 +14,10 @@ from sqlalchemy.orm import Session
 from asapp.connections.api_budget import allowance_of, count_call
 from asapp.core.clock import utcnow
 from asapp.core.database import writing
+from asapp.core.leases import LeaseLost
 from asapp.core.stopping import StopRequested
-from asapp.models import RunStatus, SyncRun
-from asapp.sync.runs import LEASE, CancelRequested, LeaseLost
+from asapp.models import SyncRun
+from asapp.sync.runs import LEASE, CancelRequested, is_mine
 
 
 class Meter:
@@ -37,7 +38,7 @@ class Meter:
         with writing(), Session(self._engine) as session:
             held = session.execute(
                 update(SyncRun)
-                .where(SyncRun.id == self._run_id, SyncRun.lease == self._lease, SyncRun.status == RunStatus.RUNNING)
+                .where(*is_mine(self._run_id, self._lease))
                 .values(heartbeat_at=now, lease_until=now + LEASE, api_calls=SyncRun.api_calls + 1)
                 .returning(SyncRun.cancel_requested_at, SyncRun.trigger)
             ).first()

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from asapp.core.clock import utcnow
 from asapp.core.database import writing
 from asapp.core.extensions import db
+from asapp.core.leases import LeaseLost
 from asapp.core.queues import Queues
 from asapp.messages.runs import STOPPED
 from asapp.models import Connection, ConnectionStatus, Partner, RunStatus, RunTrigger, SyncRun
@@ -317,7 +318,7 @@ def test_who_comes_back_from_the_dead_has_lost_its_lease(app: Flask, bell: Bell)
     assert lease
     ago(run, lease_until=MINUTE)
     tick(bell)
-    with pytest.raises(runs.LeaseLost):
+    with pytest.raises(LeaseLost):
         runs.write_under_lease(run, lease, read=99)
     assert runs.hand_back(run.id, lease) is False
     db.session.expire_all()

@@ -21,6 +21,7 @@ from asapp.connections.org_access import ConnectSettings
 from asapp.core.clock import utcnow
 from asapp.core.database import retry_when_beaten
 from asapp.core.extensions import db
+from asapp.core.leases import LeaseLost
 from asapp.leads import decisions
 from asapp.models import Connection, Contact, Partner, RunStatus, RunTrigger, SyncRun, User
 from asapp.partners import offboarding
@@ -28,7 +29,7 @@ from asapp.salesforce import errors
 from asapp.salesforce.fields import STANDARD_OPT_OUT, all_fields
 from asapp.salesforce.records import ContactRecord
 from asapp.sync.execute import Execution, Workplace, write_failure
-from asapp.sync.runs import LeaseLost, claim_run, start_run
+from asapp.sync.runs import claim_run, start_run
 from tests.factories import make_advisor, make_partner, make_synced_connection
 from tests.racing import ROUNDS, race
 

@@ -16,6 +16,7 @@ from asapp.connections.org_access import ConnectSettings
 from asapp.core.clock import utcnow
 from asapp.core.database import Base
 from asapp.core.extensions import db
+from asapp.core.leases import LeaseLost
 from asapp.leads import consent
 from asapp.models import (
     Connection,
@@ -31,7 +32,7 @@ from asapp.models import (
 )
 from asapp.partners import offboarding
 from asapp.salesforce.oauth import Grant, Identity
-from asapp.sync.runs import LeaseLost, write_under_lease
+from asapp.sync.runs import write_under_lease
 from tests.factories import (
     ORG_ID,
     PASSWORD,
