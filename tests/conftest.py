@@ -6,7 +6,6 @@ network: requests-mock answers for it, and an unplanned call fails.
 
 from __future__ import annotations
 
-import base64
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,9 +21,9 @@ from hypothesis import settings
 from asapp import create_app
 from asapp.core.extensions import db
 from config import Config
+from devtools.servers import PostgresServer, RedisServer
 from orgsim import Org, Running, start
 from tests.pages import CheckingClient
-from tests.services import PostgresServer, RedisServer
 
 PUBLIC_URL = "http://127.0.0.1:5000"
 ENCRYPTION_KEY = bytes(range(100, 132))
@@ -46,21 +45,6 @@ def make_config(database_url: str, redis_url: str = NOWHERE_REDIS_URL, **changes
         "testing": True,
     }
     return Config(**(settings | changes))  # type: ignore[arg-type]
-
-
-def settings_of(config: Config) -> dict[str, str]:
-    """The same settings as environment variables, for a process of its own."""
-    return {
-        "SECRET_KEY": config.secret_key,
-        "ENCRYPTION_KEYS": ",".join(base64.urlsafe_b64encode(key).decode() for key in config.encryption_keys),
-        "DATABASE_URL": config.database_url,
-        "REDIS_URL": config.redis_url,
-        "PUBLIC_URL": config.public_url,
-        "SALESFORCE_ALLOW_LOOPBACK": "1" if config.salesforce_allow_loopback else "0",
-        "SYNC_INTERVAL_MINUTES": str(config.sync_interval_minutes),
-        **({"MAIL_URL": config.mail_url} if config.mail_url else {}),
-        **({"METRICS_TOKEN": config.metrics_token} if config.metrics_token else {}),
-    }
 
 
 @pytest.fixture(scope="session")
