@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from config import Config
 from devtools.guard import ROOT, guard
@@ -35,18 +35,20 @@ class Database:
     facts: dict[str, Any]
 
 
-class Org:
+class Org(SimulatedOrg):
     """The simulated org, with `contacts` contacts of its first user."""
 
     def __init__(self, contacts: int) -> None:
-        log = guard().folder / f"org-{contacts}.log"
-        self._process = SimulatedOrg(log, KEY, SECRET, "--seed", "empty", "--contacts", str(contacts))
-        self._process.start(SEEDED_S)
-        self.url = self._process.url
+        options = ["--seed", "empty", "--contacts", str(contacts)]
+        super().__init__(guard().folder / f"org-{contacts}.log", KEY, SECRET, *options)
+
+    def start(self, patience_s: float = SEEDED_S) -> Self:
+        super().start(patience_s)
         self.ask("change_settings", session_minutes=1_000_000, api_limit=100_000_000)
         state = self.state()
         self.id: str = state["id"]
         self.user_id: str = state["users"][0]["id"] if state["users"] else ""
+        return self
 
     def ask(self, verb: str, **arguments: Any) -> Any:
         body = json.dumps(arguments).encode()
@@ -77,18 +79,6 @@ class Org:
 
     def tokens(self, user_id: str) -> Any:
         return self.ask("issue_tokens", user_id=user_id, key=KEY)
-
-    def close(self) -> None:
-        self._process.stop()
-
-
-@contextmanager
-def org(contacts: int) -> Iterator[Org]:
-    running = Org(contacts)
-    try:
-        yield running
-    finally:
-        running.close()
 
 
 class SQLitePlace:

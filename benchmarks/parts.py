@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import psycopg
 
-from benchmarks.house import Database, House, Org, Place, org
+from benchmarks.house import Database, House, Org, Place
 from benchmarks.rounds import Figures, ratio, ratios_by_turn, take_turns
 from devtools.processes import Web, Worker, end_all
 from devtools.waiting import wait_for
@@ -81,7 +81,7 @@ class Bench:
 
     def org(self, contacts: int) -> Org:
         if contacts not in self._orgs:
-            self._orgs[contacts] = self._open.enter_context(org(contacts))
+            self._orgs[contacts] = self._open.enter_context(Org(contacts))
         return self._orgs[contacts]
 
     def fresh(self, place: Place, contacts: int) -> Database:
