@@ -6,7 +6,6 @@ network: requests-mock answers for it, and an unplanned call fails.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,10 +20,10 @@ from hypothesis import settings
 from asapp import create_app
 from asapp.core.extensions import db
 from config import Config
+from devtools.servers import PostgresServer, RedisServer
 from orgsim import Org, Running, start
 from tests.databases import PostgresDatabases, SqliteDatabases
 from tests.pages import CheckingClient
-from tests.services import PostgresServer, RedisServer
 from tests.shared_apps import SharedApps
 
 PUBLIC_URL = "http://127.0.0.1:5000"
@@ -47,21 +46,6 @@ def make_config(database_url: str, redis_url: str = NOWHERE_REDIS_URL, **changes
         "testing": True,
     }
     return Config(**(settings | changes))  # type: ignore[arg-type]
-
-
-def settings_of(config: Config) -> dict[str, str]:
-    """The same settings as environment variables, for a process of its own."""
-    return {
-        "SECRET_KEY": config.secret_key,
-        "ENCRYPTION_KEYS": ",".join(base64.urlsafe_b64encode(key).decode() for key in config.encryption_keys),
-        "DATABASE_URL": config.database_url,
-        "REDIS_URL": config.redis_url,
-        "PUBLIC_URL": config.public_url,
-        "SALESFORCE_ALLOW_LOOPBACK": "1" if config.salesforce_allow_loopback else "0",
-        "SYNC_INTERVAL_MINUTES": str(config.sync_interval_minutes),
-        **({"MAIL_URL": config.mail_url} if config.mail_url else {}),
-        **({"METRICS_TOKEN": config.metrics_token} if config.metrics_token else {}),
-    }
 
 
 @pytest.fixture(scope="session")

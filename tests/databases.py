@@ -10,7 +10,7 @@ from typing import Any, LiteralString
 
 import psycopg
 
-from tests.services import PostgresServer
+from devtools.servers import PostgresServer
 
 LARGEST_TABLE_BYTES = (
     1_000_000  # beyond this a new database is quicker to read than one with the remains of deleted rows

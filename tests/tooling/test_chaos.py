@@ -10,8 +10,7 @@ import pytest
 
 from devtools.chaos.__main__ import Campaign, read_arguments, running
 from devtools.chaos.faults import at_work, flush_redis
-from devtools.guard import ROOT
-from tests.services import guard
+from devtools.guard import ROOT, guard
 
 
 @pytest.mark.slow

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from devtools.guard import ROOT
-from tests.services import free_port, guard
+from devtools.guard import ROOT, guard
+from devtools.programs import free_port
 
 
 def run_demo(folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:

@@ -11,9 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from devtools.guard import ROOT, guarded
-from devtools.programs import is_free
-from tests.services import free_port, guard
+from devtools.guard import ROOT, guard, guarded
+from devtools.programs import free_port, is_free
 
 NOT_CLONED = (".*", "__pycache__", "*.pyc", "instance", "vendor", "var", "node_modules", "*.sqlite3", "*.db")
 
