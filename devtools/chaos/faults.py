@@ -21,6 +21,7 @@ from devtools.chaos.house import House
 from devtools.chaos.org import Org
 from devtools.chaos.people import Flights
 from devtools.chaos.watch import FOR_THE_TICK, DatabaseAway, Watch, Working
+from devtools.waiting import wait_for
 
 T = TypeVar("T")
 CHANCE_S = 25.0  # how long to wait for a moment at which it can hit
@@ -159,10 +160,7 @@ def terminate_worker(world: World, rng: random.Random) -> Hit:
         raise Missed("the worker had just ended")
     hit = still_running_or_handed_back(world, working, lease)
     began = time.monotonic()
-    while len(working.worker.deaths) == deaths:
-        if time.monotonic() - began > WORKER_ENDS_S:
-            raise AssertionError(f"a worker had not ended {WORKER_ENDS_S:.0f} s after SIGTERM")
-        time.sleep(0.05)
+    wait_for(lambda: len(working.worker.deaths) > deaths, "for the end of a worker after SIGTERM", WORKER_ENDS_S, 0.05)
     took, code = time.monotonic() - began, working.worker.deaths[deaths]
     notes = [f"exit code {code}"] if code not in (0, -signal.SIGKILL) else []
     notes += [f"took {took:.0f} s to end"] if took > WORKER_SHOULD_END_S else []
@@ -373,11 +371,14 @@ def bad_create(answer: str, **details: Any) -> Strike:
 
 
 def await_hit(org: Org, number: int, patience_s: float = HIT_S) -> None:
-    give_up_at = time.monotonic() + patience_s
-    while not org.hits(number):
-        if time.monotonic() > give_up_at:
-            raise Missed("no call of this kind came")
-        time.sleep(POLL_S)
+    wait_or_miss(lambda: org.hits(number), "no call of this kind came", patience_s)
+
+
+def wait_or_miss(look: Callable[[], object], otherwise: str, patience_s: float) -> None:
+    try:
+        wait_for(look, patience_s=patience_s, pause_s=POLL_S)
+    except TimeoutError:
+        raise Missed(otherwise) from None
 
 
 # ---- Tokens and time
@@ -457,11 +458,7 @@ def kill_in_refresh(world: World, rng: random.Random) -> Hit:
 
 
 def await_tokens(world: World, connection_id: int, is_so: Callable[[Any], bool], otherwise: str) -> None:
-    give_up_at = time.monotonic() + 2 * HIT_S
-    while not is_so(world.watch.patiently(TOKENS, connection_id)[0]):
-        if time.monotonic() > give_up_at:
-            raise Missed(otherwise)
-        time.sleep(POLL_S)
+    wait_or_miss(lambda: is_so(world.watch.patiently(TOKENS, connection_id)[0]), otherwise, 2 * HIT_S)
 
 
 def jump(least_s: int, most_s: int) -> Strike:

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import redis
 from devtools import npm_files, programs
 from devtools.guard import Guard, guard, guarded
 from devtools.servers import PostgresServer, RedisServer
+from devtools.waiting import wait_for
 
 
 def test_redis_forgets_on_restart_and_keeps_its_address() -> None:
@@ -122,11 +122,7 @@ def test_servers_and_children_end_with_a_test_run_that_was_killed() -> None:
     assert len(guarded(mark, Path(folder))) >= 4  # PostgreSQL is several
     owner.send_signal(signal.SIGKILL)
     owner.communicate()
-    give_up_at = time.monotonic() + 20
-    while (guarded(mark, Path(folder)) or Path(folder).exists()) and time.monotonic() < give_up_at:
-        time.sleep(0.1)
-    assert not guarded(mark, Path(folder))
-    assert not Path(folder).exists()
+    wait_for(lambda: not guarded(mark, Path(folder)) and not Path(folder).exists(), "for the guard", 20, 0.1)
 
 
 # A process that ignores SIGTERM, and its child in a group of its own.
