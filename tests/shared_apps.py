@@ -22,6 +22,7 @@ from config import Config
 class Shared:
     app: Flask
     limiter: dict[str, Any]
+    extensions: dict[str, Any]
     shape: dict[str, Any]
 
 
@@ -35,6 +36,8 @@ class SharedApps:
         shared = self._made.get(config) or self._make(config)
         vars(limiter).update(shared.limiter)
         limiter._fallback_limiter.storage.reset()  # type: ignore[union-attr]
+        shared.app.extensions.clear()  # of what requests have put there
+        shared.app.extensions.update(shared.extensions)
         shared.app.extensions["mailman"].outbox = []
         yield shared.app
         changed = {name for name, value in shape_of(shared.app).items() if value != shared.shape[name]}
@@ -44,7 +47,7 @@ class SharedApps:
 
     def _make(self, config: Config) -> Shared:
         app = create_app(config)
-        self._made[config] = Shared(app, dict(vars(limiter)), shape_of(app))
+        self._made[config] = Shared(app, dict(vars(limiter)), dict(app.extensions), shape_of(app))
         return self._made[config]
 
 
@@ -60,7 +63,6 @@ def shape_of(app: Flask) -> dict[str, Any]:
                 {name: list(hooks) for name, hooks in each.items()}
                 for each in (app.before_request_funcs, app.after_request_funcs, app.teardown_request_funcs)
             ],
-            "extensions": {name: id(value) for name, value in app.extensions.items()},
             "template globals": dict(app.jinja_env.globals),
             "listeners": {name: list(getattr(listeners, name)) for name in dir(listeners) if not name.startswith("_")},
         }
