@@ -6,12 +6,13 @@ import hashlib
 import itertools
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from argon2 import PasswordHasher
 from flask import current_app
 from flask.testing import FlaskClient
 
+from asapp.connections.org_access import OrgAccess
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.models import (
@@ -30,6 +31,7 @@ from asapp.models import (
 )
 from asapp.salesforce.hosts import to_18
 
+A = TypeVar("A", bound=OrgAccess)
 PASSWORD = "correct horse battery staple"
 ORG_ID = to_18("00D5g000004XyZa")
 LONG_AGO = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
@@ -39,6 +41,12 @@ _numbers = itertools.count(1)
 def save(*rows: Any) -> None:
     db.session.add_all(rows)
     db.session.commit()
+
+
+def org_access(kind: type[A] = OrgAccess, **more: Any) -> A:  # type: ignore[assignment]
+    """The app's way to orgs; or one of another kind, with what else that needs."""
+    access: OrgAccess = current_app.extensions["asapp.org_access"]
+    return kind(access.vault, access.callback_url, access.allow_loopback, **more)
 
 
 def make_partner(

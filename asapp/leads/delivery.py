@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 
 from asapp.connections import earlier_accounts
 from asapp.connections.api_budget import A_ROUND, LEADS_USED_UP, allowance_of, count_call, pause
+from asapp.connections.org_access import OrgAccess
 from asapp.contacts.lists import ensure_system_lists
 from asapp.contacts.twins import take_turns
 from asapp.core.clock import utcnow
@@ -59,7 +60,6 @@ class HasEmail(Protocol):
 
 
 R = TypeVar("R", bound=HasEmail)
-OpenClient = Callable[[Connection, Callable[[], None]], OrgClient]
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Parcel:
         return self.email.lower()
 
 
-def deliver(connection_id: int, open_client: OpenClient, should_stop: Callable[[], bool] = lambda: False) -> int:
+def deliver(connection_id: int, access: OrgAccess, should_stop: Callable[[], bool] = lambda: False) -> int:
     """Deliver what is due for this connection's advisor; return how many leads were worked on. It may run twice at once."""
     outbox.begin_delivery(connection_id)
     connection = db.session.get(Connection, connection_id)
@@ -98,17 +98,11 @@ def deliver(connection_id: int, open_client: OpenClient, should_stop: Callable[[
         db.session.commit()
         return 0
     earlier_accounts.send_again(connection.user_id, connection.partner_id)
-    delivery = Delivery(connection, open_client, should_stop)
-    worked_on = 0
-    try:
-        is_full = True
-        while (
-            is_full
-        ):  # a round that isn't takes all who are due; who signs up from here on waits for the next delivery
-            count = delivery.carry_round()
-            worked_on, is_full = worked_on + count, count == LEADS_A_CREATE
-    finally:
-        delivery.close()
+    delivery = Delivery(connection, access, should_stop)
+    worked_on, is_full = 0, True
+    while is_full:  # a round that isn't has taken all that is due; what comes from here on waits for the next delivery
+        count = delivery.carry_round()
+        worked_on, is_full = worked_on + count, count == LEADS_A_CREATE
     return worked_on
 
 
@@ -151,7 +145,9 @@ class Meter:
 
 
 class Delivery:
-    def __init__(self, connection: Connection, open_client: OpenClient, should_stop: Callable[[], bool]) -> None:
+    client: OrgClient  # of the round
+
+    def __init__(self, connection: Connection, access: OrgAccess, should_stop: Callable[[], bool]) -> None:
         partner = connection.partner
         self.connection_id = connection.id
         self.user_id = connection.user_id
@@ -166,25 +162,12 @@ class Delivery:
         self.was_encrypted = connection.email_encrypted
         self.meter = Meter(db.engine, connection.id, partner.id, should_stop)
         self.keeps_distance = False
-        self._open_client = open_client
-        self._client: OrgClient | None = None
+        self._access = access
         db.session.commit()
 
     @property
     def lease(self) -> str:
         return self.meter.lease
-
-    @property
-    def client(self) -> OrgClient:
-        """The way to Salesforce, opened when it is first needed: inside the ending of a round, since it may fail."""
-        if self._client is None:
-            self._client = self._open_client(db.session.get_one(Connection, self.connection_id), self.meter)
-            db.session.commit()
-        return self._client
-
-    def close(self) -> None:
-        if self._client is not None:
-            self._client.close()
 
     def carry_round(self) -> int:
         """Take a round and carry it; return how many leads it had, or 0 if there is nothing more to do now."""
@@ -196,7 +179,9 @@ class Delivery:
             return 0
         with self.ending() as round_:
             self.keep_distance()
-            self.carry(parcels)
+            connection = db.session.get_one(Connection, self.connection_id)
+            with self._access.open(connection, self.meter) as self.client:
+                self.carry(parcels)
         return len(parcels) if round_.went_well else 0
 
     def keep_distance(self) -> None:

@@ -112,7 +112,7 @@ class Campaign:
         details = PartnerDetails(
             f"Firm {org.number}", org.url, self.house.key, self.house.secret, sync_interval="5", api_share="100"
         )
-        partner = partners.create_partner(details, self.app.extensions["asapp.vault"], allow_loopback=True)
+        partner = partners.create_partner(details, self.app.extensions["asapp.org_access"])
         for number in range(self.options.advisors):
             name = NAMES[number % len(NAMES)]
             username = f"user{number}@firm{org.number}.example"

@@ -84,7 +84,7 @@ def test_a_token_that_was_revoked_at_salesforce(office: Office) -> None:
     assert not any(secret in letter.text for secret in secrets)
 
     connection = office.reload(office.connection)
-    vault = office.workplace().vault
+    vault = office.workplace().access.vault
     connection.seal(vault, "access_token_sealed", tokens["access_token"])
     connection.seal(vault, "refresh_token_sealed", tokens["refresh_token"])
     connection.status, connection.token_version = "connected", connection.token_version + 1
@@ -195,9 +195,9 @@ def test_the_new_secret_ends_it(app: Flask, org: Running, ada: User) -> None:
     desk.org.change_app(DESK_KEY, secret="rotated")
     refuse_renewal(desk)
     assert look() == {"app_refused": 1}
-    desk.partner.seal(desk.settings.vault, "pending_secret_sealed", "rotated")
+    desk.partner.seal(desk.access.vault, "pending_secret_sealed", "rotated")
     db.session.commit()
-    checks.run_checks(desk.partner, desk.settings)
+    checks.run_checks(desk.partner, desk.access)
     assert look() == {}
 
 
@@ -217,7 +217,7 @@ def test_a_refusal_of_the_secret_before_it_was_replaced_says_nothing_of_the_new_
 def refuse_renewal(desk: Desk, meanwhile: Callable[[], None] = lambda: None) -> None:
     connection_id = desk.connection().id
     db.session.rollback()
-    source = StoredTokens(connection_id, desk.settings)
+    source = StoredTokens(connection_id, desk.access)
     lease = source._claim(source.access_token())
     assert lease is not None
     meanwhile()
