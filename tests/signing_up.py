@@ -28,7 +28,7 @@ _forms = itertools.count(1)
 
 
 def make_page(advisor: User) -> OptInPage:
-    return sign_up_page.get_page(advisor)
+    return sign_up_page.ensure_page(advisor)
 
 
 def someone_signs_up(

@@ -107,9 +107,7 @@ def deactivate(user: User, access: OrgAccess, by: Actor = ITSELF) -> None:
         user.deactivated_at = utcnow()
         user.session_nonce = secrets.token_hex(16)
         entries.record(Action.DEACTIVATED, by, user)
-        ended = _disconnect(user_id, access, True, by)
-        db.session.commit()
-        return ended
+        return _disconnect(user_id, access, True, by)
 
     _give_back(user_id, retry_when_beaten(db.session(), end), access)
 
@@ -150,7 +148,6 @@ def _move(user_id: int, partner_id: int, keep_contacts: bool, access: OrgAccess,
     _hash_anew(user_id, key)
     sign_up_page.change_firm(user_id, old.name, new.name)
     entries.record(Action.MOVED, by, moved, from_partner=old.id, to_partner=new.id)
-    db.session.commit()
     return ended
 
 

@@ -26,7 +26,7 @@ from asapp.audit.entries import ITSELF, Actor
 from asapp.connections import connections, switching
 from asapp.connections.org_access import OrgAccess
 from asapp.core.clock import utcnow
-from asapp.core.database import change_rows, change_rows_returning
+from asapp.core.database import change_rows, change_rows_returning, end_read
 from asapp.core.extensions import db
 from asapp.core.vault import CannotOpen
 from asapp.models import Action, Connection, OAuthState, Partner, User
@@ -115,8 +115,11 @@ def finish(
     called where Salesforce itself has answered us: with the outcome, once it is stored.
     """
     user_id, row_id = user.id, _consume(user, answer.state)
+    db.session.commit()
     if row_id is None:
-        return _earlier_outcome(user, answer.state)
+        outcome = _earlier_outcome(user, answer.state)
+        db.session.commit()
+        return outcome
     detail, words, is_fetched = "", "", True
     try:
         outcome = _carry_out(user, row_id, answer, access, by)
@@ -130,9 +133,9 @@ def finish(
         log.log(level, "log-in of user %s at Salesforce failed: %s", user_id, error)
         outcome, detail, words = error.code, error.detail, error.words
     except Exception:
-        _note(row_id, "our_bug")
+        note_outcome(row_id, "our_bug")
         raise
-    _note(row_id, outcome, detail, words, is_fetched)
+    note_outcome(row_id, outcome, detail, words, is_fetched)
     if is_fetched:
         learn(outcome, detail)
     return outcome
@@ -169,7 +172,6 @@ def _consume(user: User, state: str) -> int | None:
         .values(used_at=now)
         .returning(OAuthState.id),
     )
-    db.session.commit()
     return won[0] if won else None
 
 
@@ -182,9 +184,7 @@ def _earlier_outcome(user: User, state: str) -> str:
         raise LostState
     if row.used_at is None:
         row.used_at, row.outcome, row.code_verifier_sealed = utcnow(), "state_expired", None
-    outcome = row.outcome or ""
-    db.session.commit()
-    return outcome
+    return row.outcome or ""
 
 
 def _carry_out(user: User, row_id: int, answer: CallbackAnswer, access: OrgAccess, by: Actor) -> str:
@@ -193,12 +193,12 @@ def _carry_out(user: User, row_id: int, answer: CallbackAnswer, access: OrgAcces
     app = replace(access.app_of(partner), salesforce_url=row.salesforce_url, callback_url=row.redirect_uri)
     code_verifier = row.unseal(access.vault, "code_verifier_sealed")
     partner_id, api_version = partner.id, partner.api_version
-    db.session.commit()
+    end_read(db.session)
     grant = oauth.exchange_code(app, answer.code, code_verifier)
     try:
         _check_scopes(grant)
         who = oauth.who_is(grant, api_version, access.allow_loopback)
-        return _keep(user, partner_id, grant, who, access, by)
+        return store_grant(user, partner_id, grant, who, access, by)
     except Exception:  # also what is our bug: nobody would give it back later
         db.session.rollback()
         connections.give_back_token(app, grant.refresh_token or grant.access_token)
@@ -224,8 +224,8 @@ def _check_scopes(grant: Grant) -> None:
         raise NotKept(missing, grant.scopes)
 
 
-def _keep(user: User, partner_id: int, grant: Grant, who: Identity, access: OrgAccess, by: Actor) -> str:
-    """Store the grant where it belongs: on the current connection, on a new one, or for a decision."""
+def store_grant(user: User, partner_id: int, grant: Grant, who: Identity, access: OrgAccess, by: Actor) -> str:
+    """Store the grant where it belongs: on the current connection, on a new one, or for a decision. Commits."""
     if not connections.is_still_at(user, partner_id):
         raise NotKept("setup_changed")  # moved or deactivated while Salesforce was asked
     if connections.is_taken(user, grant.identity):
@@ -249,7 +249,7 @@ def _keep(user: User, partner_id: int, grant: Grant, who: Identity, access: OrgA
     return outcome
 
 
-def _note(row_id: int, outcome: str, detail: str = "", words: str = "", is_fetched: bool = False) -> None:
+def note_outcome(row_id: int, outcome: str, detail: str = "", words: str = "", is_fetched: bool = False) -> None:
     quotable = "".join(character for character in words if character.isprintable())[:QUOTE_LENGTH]
     db.session.rollback()
     change_rows(

@@ -231,9 +231,7 @@ def disconnect(connection: Connection, keep_contacts: bool, access: OrgAccess, b
     connection_id = connection.id
 
     def end() -> list[Ended]:
-        ended = end_connections(Connection.id == connection_id, keep_contacts, access, by)
-        db.session.commit()
-        return ended
+        return end_connections(Connection.id == connection_id, keep_contacts, access, by)
 
     return give_back(retry_when_beaten(db.session(), end)) == 0
 
@@ -312,7 +310,7 @@ def _remove_contacts(connection: Connection) -> None:
 
     Opted-out addresses and the marks of people deleted or erased here stay as well: they hold for what comes later.
     """
-    tombstones.keep_hidden_of(connection.id)
+    tombstones.mark_hidden_of(connection.id)
     for table in (Contact, LedgerEntry, Departure):
         db.session.execute(delete(table).where(table.connection_id == connection.id))
     connection.watermark = connection.opt_out_field_read = connection.lead_fields_read = None

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
-from asapp.connections.api_budget import count_each_call
+from asapp.connections.api_budget import call_counter
 from asapp.connections.tokens import StoredTokens
 from asapp.core.extensions import db
 from asapp.core.vault import Vault
@@ -74,4 +74,4 @@ class OrgAccess:
         )
 
     def _counting(self, connection: Connection) -> BeforeCall:
-        return count_each_call(db.engine, connection.partner_id)
+        return call_counter(db.engine, connection.partner_id)

@@ -83,7 +83,7 @@ def switch(user: User, pending: PendingGrant, access: OrgAccess, by: Actor = ITS
         db.session.rollback()
         ended = None
     if ended is None:
-        keep(user, access)
+        keep_current(user, access)
         return None
     connections.give_back(ended)
     return db.session.scalar(select(Connection).where(connections.is_current_of(user_id)))
@@ -115,11 +115,10 @@ def _switch(user: User, grant_id: int, partner_id: int, access: OrgAccess, by: A
     db.session.delete(pending)
     connection = connections.put_grant(user, partner_id, grant, who, access)
     entries.record(Action.SWITCHED, by, connection)
-    db.session.commit()
     return ended
 
 
-def keep(user: User, access: OrgAccess) -> None:
+def keep_current(user: User, access: OrgAccess) -> None:
     """Stay with the connection as it is: the grant that waits is given back. Commits."""
     user_id = user.id
     withdraw(PendingGrant.user_id == user_id)
@@ -159,12 +158,12 @@ def give_back(*which: ColumnElement[bool], access: OrgAccess, now: datetime | No
             break
         mine = update(PendingGrant).where(PendingGrant.id == grant_id, *is_due)
         claimed = change_rows(db.session, mine.values(give_back_at=now + ASK_AGAIN_AFTER))
-        gone += claimed == 1 and _give_back(grant_id, access, now)
+        gone += claimed == 1 and give_back_one(grant_id, access, now)
     return gone
 
 
-def _give_back(grant_id: int, access: OrgAccess, now: datetime) -> bool:
-    """Return whether its row is gone."""
+def give_back_one(grant_id: int, access: OrgAccess, now: datetime) -> bool:
+    """Return whether its row is gone. Commits."""
     pending = db.session.get_one(PendingGrant, grant_id, populate_existing=True)
     is_hopeless = pending.expires_at < now - GIVE_UP_AFTER
     app_and_token = find_revocable(pending, access)

@@ -21,7 +21,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from asapp.connections import earlier_accounts
-from asapp.connections.api_budget import A_ROUND, LEADS_USED_UP, allowance_of, count_call, pause
+from asapp.connections.api_budget import A_ROUND, LEADS_USED_UP, add_call, allowance_of, pause
 from asapp.connections.org_access import OrgAccess
 from asapp.contacts.lists import ensure_system_lists
 from asapp.contacts.twins import take_turns
@@ -139,7 +139,7 @@ class Meter:
                 raise StopRequested
             now = utcnow()
             allowance_of(session, self._partner_id, now).check_leads(self._needs)
-            count_call(session, self._partner_id, now, is_for_leads=True)
+            add_call(session, self._partner_id, now, is_for_leads=True)
             session.commit()
         self._needs = 1
 
@@ -161,7 +161,7 @@ class Delivery:
         self.encrypted: set[str] = set()  # the objects whose records no query can find by address
         self.was_encrypted = connection.email_encrypted
         self.meter = Meter(db.engine, connection.id, partner.id, should_stop)
-        self.keeps_distance = False
+        self.has_delayed_next = False
         self._access = access
         db.session.commit()
 
@@ -178,17 +178,17 @@ class Delivery:
         if not parcels:
             return 0
         with self.ending() as round_:
-            self.keep_distance()
+            self.delay_next_delivery()
             connection = db.session.get_one(Connection, self.connection_id)
             with self._access.open(connection, self.meter) as self.client:
                 self.carry(parcels)
         return len(parcels) if round_.went_well else 0
 
-    def keep_distance(self) -> None:
+    def delay_next_delivery(self) -> None:
         """Once a delivery: rounds that follow each other are full, and cheap for each lead."""
-        if not self.keeps_distance:
-            self.keeps_distance = True
-            outbox.keep_distance(self.connection_id, allowance_of(db.session(), self.partner_id, utcnow()).leads_used)
+        if not self.has_delayed_next:
+            self.has_delayed_next = True
+            outbox.delay_next(self.connection_id, allowance_of(db.session(), self.partner_id, utcnow()).leads_used)
 
     def parcel(self, lead: Lead) -> Parcel:
         return Parcel(
@@ -207,7 +207,7 @@ class Delivery:
 
     def carry(self, parcels: list[Parcel]) -> None:
         parcels = self.set_aside_tried_elsewhere(parcels)
-        parcels = self.find_own(parcels)
+        parcels = self.settle_unanswered(parcels)
         parcels = self.link_to_contacts(parcels)
         parcels = self.link_to_leads(parcels)
         parcels = self.set_aside_out_of_sight(parcels)
@@ -217,7 +217,7 @@ class Delivery:
         """An answer that was lost in another org, or as another user, can't be looked for from here."""
         return self.set_aside([p for p in parcels if p.was_tried_elsewhere], ELSEWHERE, parcels)
 
-    def find_own(self, parcels: list[Parcel]) -> list[Parcel]:
+    def settle_unanswered(self, parcels: list[Parcel]) -> list[Parcel]:
         """Look for what we may have made ourselves; return the parcels that may be sent."""
         sought = [parcel for parcel in parcels if parcel.unanswered_at]
         if not sought:
@@ -402,7 +402,7 @@ class Delivery:
         is_encrypted = bool(self.encrypted)
         if is_encrypted != self.was_encrypted:
             self.was_encrypted = is_encrypted
-            self._update_connection(email_encrypted=is_encrypted)
+            self.update_connection(email_encrypted=is_encrypted)
 
     def ask_for_opt_out(self, about: str, question: Callable[[bool], list[T]]) -> list[T]:
         """Ask with the opt-out field, and without it where the user can't see it: leads go out all the same."""
@@ -431,12 +431,12 @@ class Delivery:
         """A lead made just now hasn't opted out; syncs say so from then on."""
         if self.sees_opt_out["Lead"]:
             is_first = Connection.leads_known_until.is_(None)
-            self._update_connection(is_first, leads_known_until=utcnow() + self.trusted, leads_trouble=None)
+            self.update_connection(is_first, leads_known_until=utcnow() + self.trusted, leads_trouble=None)
 
     def distrust_opt_outs(self, trouble: str) -> None:
-        self._update_connection(leads_known_until=utcnow(), leads_trouble=trouble)
+        self.update_connection(leads_known_until=utcnow(), leads_trouble=trouble)
 
-    def _update_connection(self, *conditions: ColumnElement[bool], **values: Any) -> None:
+    def update_connection(self, *conditions: ColumnElement[bool], **values: Any) -> None:
         statement = update(Connection).where(Connection.id == self.connection_id, *conditions).values(**values)
         change_rows(db.session, statement)
         db.session.commit()

@@ -211,11 +211,11 @@ def _look_with(connection: Connection, access: OrgAccess) -> list[Finding]:
             answer = probe.look_with(org, *asked)
     except SalesforceError:
         return [Finding(code, None, "reconnect_first") for code in WITH_USER]
-    _take_over(partner_id, asked[1], answer)
+    store_figures(partner_id, asked[1], answer)
     return [scopes, *answer.findings]
 
 
-def _take_over(partner_id: int, opt_out_field: str, answer: probe.UserFindings) -> None:
+def store_figures(partner_id: int, opt_out_field: str, answer: probe.UserFindings) -> None:
     """Keep the org's own figures, and its own spelling of the opt-out field."""
     mine = update(Partner).where(Partner.id == partner_id)
     if answer.usage is not None:

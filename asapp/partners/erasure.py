@@ -58,7 +58,6 @@ def _erase(user_id: int, access: OrgAccess, by: Actor) -> list[tuple[App, str]]:
     delete_rows_of([user_id])
     empty_accounts([user_id], f"Erased {erased.role}")
     entries.forget([user_id])
-    db.session.commit()
     return grants
 
 

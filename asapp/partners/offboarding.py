@@ -70,7 +70,6 @@ def disable(partner: Partner, revoke: bool, access: OrgAccess, by: Actor = ITSEL
         of_firm = Connection.partner_id == partner_id
         ended = connections.end_connections(of_firm, True, access, by) if revoke else []
         stopped_runs.stop_runs_of_firm(partner_id)
-        db.session.commit()
         return ended
 
     return _give_back(retry_when_beaten(db.session(), end))
@@ -104,7 +103,6 @@ def _delete_partner(partner_id: int, access: OrgAccess, by: Actor) -> tuple[list
     empty_accounts(user_ids, "Deleted advisor")
     entries.forget(user_ids, partner_id)
     _empty_partner(partner)
-    db.session.commit()
     return ended, grants
 
 

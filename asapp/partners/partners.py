@@ -255,7 +255,7 @@ def discard_pending(partner: Partner) -> None:
     )
 
 
-def keep_old_secret(partner: Partner, by: Actor = ITSELF) -> None:
+def discard_new_secret(partner: Partner, by: Actor = ITSELF) -> None:
     discard_pending(partner)
     entries.record(Action.PARTNER_CHANGED, by, partner, forgotten="the new secret")
     db.session.commit()

@@ -122,7 +122,7 @@ class Execution:
     def carry_out(self) -> None:
         self.begin()
         owned = self.read_contacts()
-        owned, swept = self.find_departures(owned)
+        owned, swept = self.nominate_departures(owned)
         held = self.settle()
         wants_sweep = swept or bool(self.run.is_full)
         if wants_sweep:
@@ -223,7 +223,7 @@ class Execution:
             self._stock = departures.take_stock(self.connection.id)
         return self._stock
 
-    def find_departures(self, owned: int) -> tuple[int, bool]:
+    def nominate_departures(self, owned: int) -> tuple[int, bool]:
         """Nominate who left without a row; return (contacts in Salesforce as last counted, was there a sweep)."""
         if owned == self.stock.expected and not self.stock.departures and not self.wants_sweep(owned):
             return owned, False
@@ -377,7 +377,6 @@ class Execution:
             connection.swept_at = now
         db.session.flush()  # the connection before the run, which is the lock order
         end_run(run, self.lease, RunStatus.HELD if held else RunStatus.COMPLETE, phase=RunPhase.BALANCING)
-        db.session.commit()
 
     def note_usage(self, now: datetime) -> None:
         """Write down the firm's figures, and end the pause that this run has shown to be over; not one that began meanwhile."""

@@ -108,7 +108,7 @@ def switch() -> ResponseReturnValue:
 @blueprint.post(f"{PANEL}/keep")
 @advisor_required
 def keep() -> ResponseReturnValue:
-    switching.keep(person(), org_access())
+    switching.keep_current(person(), org_access())
     return go_to(panel_url())
 
 

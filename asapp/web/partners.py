@@ -103,7 +103,7 @@ def check(slug: str) -> ResponseReturnValue:
 @blueprint.post("/<slug>/keep-secret", endpoint="keep_secret")
 @admin_required
 def keep_secret(slug: str) -> ResponseReturnValue:
-    partners.keep_old_secret(get_partner(slug), actor())
+    partners.discard_new_secret(get_partner(slug), actor())
     flash("The new secret is forgotten. The one before it goes on being used.", "good")
     return go_to(url_for("partners.show", slug=slug))
 

@@ -120,7 +120,7 @@ class Campaign:
             org.users.add(salesforce_user)
             email = f"advisor{number}@firm{org.number}.example"
             user = users.create_user(email, name, PASSWORD, Role.ADVISOR, partner)
-            page = sign_up_page.get_page(user)
+            page = sign_up_page.ensure_page(user)
             where = (org, salesforce_user, username, self.house.url, self.flights)
             self.advisors.append(Advisor(len(self.advisors), user.id, email, page.slug, *where))
         editor = Editor(org, sorted(org.users), rng)

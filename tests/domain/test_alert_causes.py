@@ -10,6 +10,7 @@ from flask import Flask
 from sqlalchemy import update
 
 from asapp.alerts import alerts, mail_delivery
+from asapp.connections.api_budget import add_call
 from asapp.connections.tokens import StoredTokens
 from asapp.contacts import removal
 from asapp.core.clock import utcnow
@@ -22,7 +23,6 @@ from asapp.models import AlertMail, Connection, Lead, LeadState, Partner, Partne
 from asapp.panel.load import explain_run
 from asapp.partners import checks
 from asapp.salesforce.errors import Misconfigured
-from asapp.sync.meter import count_call
 from orgsim import Answer, Running
 from tests.connecting import KEY as DESK_KEY
 from tests.connecting import Desk
@@ -240,7 +240,7 @@ def test_our_own_share_that_is_used_up(office: Office, ada: User) -> None:
     partner = office.connection.partner
     partner.org_calls_allowed, partner.api_share_percent = 100, 1
     for _ in range(3):
-        count_call(db.session(), partner.id, utcnow())
+        add_call(db.session(), partner.id, utcnow())
     office.save()
     assert office.sync().error_code == "share_used_up"
     assert look() == {"paused": 1}

@@ -171,7 +171,7 @@ def test_what_breaks_on_our_side_is_noted_and_the_grant_given_back(desk: Desk, m
     def break_down(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(connect, "_keep", break_down)
+    monkeypatch.setattr(connect, "store_grant", break_down)
     answer = visit(desk.begin(), desk.amara)
     with pytest.raises(ZeroDivisionError):
         desk.finish(answer)
@@ -427,7 +427,7 @@ def test_keep_gives_the_new_grant_back(desk: Desk) -> None:
     desk.connect()
     desk.connect(desk.jonas)
     with writing():
-        switching.keep(desk.advisor, desk.access)
+        switching.keep_current(desk.advisor, desk.access)
     assert desk.connection().salesforce_user_id == desk.amara
     assert desk.approvals() == [desk.tokens_of(desk.connection())[1]]
 
@@ -447,7 +447,7 @@ def test_a_grant_that_salesforce_did_not_hear_of_is_given_back_later(desk: Desk)
     desk.connect(desk.jonas)
     fault = desk.org.trouble.add("server_unavailable_html", path="/services/oauth2/revoke")
     with writing():
-        switching.keep(desk.advisor, desk.access)
+        switching.keep_current(desk.advisor, desk.access)
     assert len(desk.approvals()) == 2
     assert switching.find_pending(desk.advisor) is None
     fault.remove()
@@ -465,7 +465,7 @@ def test_after_three_days_a_grant_is_given_up_and_that_is_logged(desk: Desk, cap
     desk.connect(desk.jonas)
     desk.org.trouble.add("server_unavailable_html", path="/services/oauth2/revoke")
     with writing():
-        switching.keep(desk.advisor, desk.access)
+        switching.keep_current(desk.advisor, desk.access)
         assert switching.drop_expired(desk.access, utcnow() + timedelta(days=2)) == 0
         assert "without being given back" not in caplog.text
         assert switching.drop_expired(desk.access, utcnow() + timedelta(days=4)) == 1

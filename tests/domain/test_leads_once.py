@@ -275,7 +275,7 @@ def test_a_person_who_signs_up_while_the_advisor_is_moved_is_asked_again(app: Fl
         advisor, firm = db.session.get_one(User, user_id), db.session.get_one(Firm, firm_id)
         advisors.move(advisor, firm, True, org_access())
 
-    page = sign_up_page.get_page(office.advisor)
+    page = sign_up_page.ensure_page(office.advisor)
     seen = Seen(sign_up_page.current_text(user_id).id, "form", "203.0.113.80")
     vault = Meanwhile(app.extensions["asapp.vault"], lambda: at_the_same_time(app, move))
     with writing(), pytest.raises(FirmChanged):

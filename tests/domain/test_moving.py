@@ -164,7 +164,7 @@ def test_a_contact_by_hand_is_known_by_the_new_firms_key(app: Flask, office: Pos
 def test_the_sign_up_page_names_the_new_firm(app: Flask, office: PostOffice, fjord: Partner) -> None:
     old = office.advisor.partner
     assert old
-    sign_up_page.get_page(office.advisor)
+    sign_up_page.ensure_page(office.advisor)
     text = sign_up_page.current_text(office.advisor.id)
     assert old.name in text.words
     move(app, office.advisor, fjord)
@@ -179,7 +179,7 @@ def test_a_form_that_names_the_old_firm_is_asked_again(
 ) -> None:
     from asapp.web import optin
 
-    page = sign_up_page.get_page(office.advisor)
+    page = sign_up_page.ensure_page(office.advisor)
     opened = optin.Token(page.slug, sign_up_page.current_text(page.user_id).id, "a form", utcnow().timestamp() - 60)
     with app.test_request_context():
         token = optin.write_token(opened)
