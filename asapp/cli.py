@@ -24,7 +24,7 @@ from asapp.models import Partner, Role
 from asapp.partners import erasure, partners
 from asapp.partners.erasure import StillNeeded
 from asapp.partners.partners import PartnerDetails
-from asapp.web.current import config, connect_settings, vault
+from asapp.web.current import config, org_access, vault
 from config import secret_of_command
 
 
@@ -89,7 +89,7 @@ def erase_user(email: str, yes: bool) -> None:
         click.confirm("Erase this person? It can't be undone", abort=True, err=True)
     try:
         if user is not None:
-            erasure.erase_account(user, connect_settings(), COMMAND)
+            erasure.erase_account(user, org_access(), COMMAND)
     except StillNeeded as reason:
         raise click.ClickException(str(reason)) from None
     for guest in erasure.find_guests(email):
@@ -105,9 +105,7 @@ def create_partner(name: str, url: str, key: str) -> None:
     """Make a partner and print its slug. The Consumer Secret comes from the prompt, or from ASAPP_CONSUMER_SECRET."""
     secret = secret_of_command("ASAPP_CONSUMER_SECRET") or click.prompt("Consumer Secret", hide_input=True, err=True)
     try:
-        partner = partners.create_partner(
-            PartnerDetails(name, url, key, secret), vault(), config().salesforce_allow_loopback, COMMAND
-        )
+        partner = partners.create_partner(PartnerDetails(name, url, key, secret), org_access(), COMMAND)
     except InvalidFields as refusal:
         fail(refusal)
     click.echo(f"Stored with {partner.salesforce_url}.", err=True)

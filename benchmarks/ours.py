@@ -286,7 +286,7 @@ def prepare_form(url: str, org_id: str, whom: list[dict[str, Any]], **_rest: Any
     facts = prepare(url, org_id, whom)
     with job_app().app_context():
         db.session.query(SyncRun).delete()
-        page = sign_up_page.get_page(db.session.get_one(User, facts["users"][0]))
+        page = sign_up_page.ensure_page(db.session.get_one(User, facts["users"][0]))
         slug, page.daily_limit = page.slug, NO_LIMIT
         db.session.commit()
     return facts | {"slug": slug}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
+from flask import current_app
 from flask.testing import FlaskClient
 
+from asapp.connections.org_access import OrgAccess
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.models import (
@@ -32,6 +34,7 @@ from devtools.makers import (
     save,
 )
 
+A = TypeVar("A", bound=OrgAccess)
 LONG_AGO = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 __all__ = [
     "LONG_AGO",
@@ -46,8 +49,15 @@ __all__ = [
     "make_run",
     "make_synced_connection",
     "make_twin",
+    "org_access",
     "save",
 ]
+
+
+def org_access(kind: type[A] = OrgAccess, **more: Any) -> A:  # type: ignore[assignment]
+    """The app's way to orgs; or one of another kind, with what else that needs."""
+    access: OrgAccess = current_app.extensions["asapp.org_access"]
+    return kind(access.vault, access.callback_url, access.allow_loopback, **more)
 
 
 def make_synced_connection(advisor: User | None = None, **columns: Any) -> Connection:

@@ -9,13 +9,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from flask import current_app
 from sqlalchemy import select
 
 from asapp.accounts import links
 from asapp.audit import entries
 from asapp.connections import connect
-from asapp.connections.org_access import ConnectSettings
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.models import (
@@ -47,6 +45,7 @@ from tests.factories import (
     make_partner,
     make_run,
     make_synced_connection,
+    org_access,
     save,
 )
 from tests.signing_up import make_page, someone_signs_up
@@ -146,7 +145,7 @@ def furnish(advisor: User) -> Belongings:
         ),
     )
     assert advisor.partner
-    connect.begin(advisor, advisor.partner, connect_settings())
+    connect.begin(advisor, advisor.partner, org_access())
     token = links.make_link(advisor, PasswordLinkKind.RESET)
     page = make_page(advisor)
     form = {
@@ -163,11 +162,6 @@ def furnish(advisor: User) -> Belongings:
 
 
 STATES = (LeadState.REFUSED, LeadState.PLEASE_CHECK, LeadState.SENT)
-
-
-def connect_settings() -> ConnectSettings:
-    extensions = current_app.extensions
-    return ConnectSettings(extensions["asapp.vault"], extensions["asapp.config"].callback_url, True)
 
 
 def whole_database() -> Rows:

@@ -111,7 +111,7 @@ def counted(limits: Sequence[Limit]) -> Iterator[Attempt]:
     finally:
         if not attempt.has_failed:
             db.session.rollback()
-            _give_back(limits)
+            give_back(limits)
 
 
 def claim(limits: Sequence[Limit]) -> None:
@@ -174,7 +174,7 @@ def _add(key: str, most: int | None) -> int | None:
     return count
 
 
-def _give_back(limits: Sequence[Limit]) -> None:
+def give_back(limits: Sequence[Limit]) -> None:
     for limit in limits:
         change_rows(
             db.session,

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from asapp.core.backoff import wait_after
 from asapp.core.clock import utcnow
-from asapp.core.database import change_rows, reading
+from asapp.core.database import change_rows, end_read, reading
 from asapp.core.extensions import db
 from asapp.core.leases import NO_LEASE, new_lease
 from asapp.core.mail import Fate, Letter
@@ -64,10 +64,10 @@ def read(mail: WaitingMail, vault: Vault) -> dict[str, str]:
 
 def are_due() -> bool:
     """Is there a mail to be sent now, or a reset to be answered? Ends the transaction."""
-    db.session.commit()
+    end_read(db.session)
     with reading():
         found = db.session.scalar(select(WaitingMail.id).where(*_is_due(utcnow())).limit(1)) is not None
-        db.session.commit()
+        end_read(db.session)
     return found
 
 
@@ -78,21 +78,21 @@ def count_refused(session: Session) -> int:
 
 def send_due(post: Post, vault: Vault) -> int:
     """Send the letters that are due, the oldest first; return how many the server took. Commits."""
-    _delete_what_is_too_late()
+    delete_what_is_too_late()
     end_at, sent = time.monotonic() + ROUND_S, 0
-    while time.monotonic() < end_at and (mail := _claim(utcnow())) is not None:
+    while time.monotonic() < end_at and (mail := claim(utcnow())) is not None:
         mail_id, lease, attempts = mail.id, mail.lease or "", mail.attempts
         letter = _letter(mail, vault)
         db.session.rollback()
         fate = post(letter) if letter is not None else Fate.TAKEN  # what can't be opened is of no use to anybody
         sent += fate is Fate.TAKEN
-        _settle(mail_id, lease, attempts, fate)
+        settle(mail_id, lease, attempts, fate)
         if fate is Fate.AWAY:
             break
     return sent
 
 
-def _claim(now: datetime) -> WaitingMail | None:
+def claim(now: datetime) -> WaitingMail | None:
     """Take the lease on one letter that is due. Commits."""
     one = (
         select(WaitingMail.id)
@@ -119,7 +119,7 @@ def _letter(mail: WaitingMail, vault: Vault) -> Letter | None:
         return None
 
 
-def _settle(mail_id: int, lease: str, attempts: int, fate: Fate) -> None:
+def settle(mail_id: int, lease: str, attempts: int, fate: Fate) -> None:
     """Delete what was taken, put off what was not; nothing if another job has it by now. Commits."""
     is_mine = (WaitingMail.id == mail_id, WaitingMail.lease == lease)
     if fate is Fate.TAKEN:
@@ -130,7 +130,7 @@ def _settle(mail_id: int, lease: str, attempts: int, fate: Fate) -> None:
     db.session.commit()
 
 
-def _delete_what_is_too_late() -> None:
+def delete_what_is_too_late() -> None:
     given_up = change_rows(db.session, delete(WaitingMail).where(WaitingMail.give_up_at <= utcnow()))
     db.session.commit()
     if given_up:

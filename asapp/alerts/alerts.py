@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from asapp.alerts.rules import RULES, Rule
 from asapp.core.bulk import is_among
 from asapp.core.clock import utcnow
-from asapp.core.database import insert_ignore, reading, writing
+from asapp.core.database import end_read, insert_ignore, reading, writing
 from asapp.core.extensions import db
 from asapp.models import Alert, AlertKind, AlertMail, Connection, Partner, Role, User
 
@@ -47,6 +47,7 @@ class Changes:
 def look(now: datetime | None = None) -> Changes:
     """Open what has begun, close what is over, forget what is long over. Commits."""
     now = now or utcnow()
+    db.session.commit()
     changes = find_changes(now)
     if changes.are_none:
         return changes
@@ -64,6 +65,7 @@ def look(now: datetime | None = None) -> Changes:
 def close_what_is_over(now: datetime | None = None) -> None:
     """So that nobody is told what has just come right. Commits."""
     now = now or utcnow()
+    db.session.commit()
     over = find_changes(now).over
     if over:
         with writing():
@@ -72,11 +74,10 @@ def close_what_is_over(now: datetime | None = None) -> None:
 
 
 def find_changes(now: datetime) -> Changes:
-    """Compare what is with what the open alerts say. Ends the transaction.
+    """Compare what is with what the open alerts say. No transaction is open before and after it.
 
     Here, not in the database: its planner knows nothing of a state that has just begun for thousands.
     """
-    db.session.commit()
     new: dict[Rule, list[int]] = {}
     over: list[int] = []
     with reading():
@@ -87,7 +88,7 @@ def find_changes(now: datetime) -> Changes:
             staying = rule.find_staying(now) if rule.find_staying and known else found
             over += [alert_id for subject, alert_id in known.items() if subject not in staying]
         old = db.session.scalars(select(Alert.id).where(Alert.closed_at < now - KEPT).limit(BATCH)).all()
-        db.session.commit()
+        end_read(db.session)
     return Changes(new, over, old)
 
 

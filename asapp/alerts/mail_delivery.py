@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session, aliased
 from asapp.alerts import alerts, mail_text
 from asapp.core.backoff import wait_after
 from asapp.core.clock import utcnow
-from asapp.core.database import change_rows, change_rows_returning, reading, writing
+from asapp.core.database import change_rows, change_rows_returning, end_read, reading, writing
 from asapp.core.extensions import db
 from asapp.core.leases import NO_LEASE, new_lease
 from asapp.core.mail import Fate, Letter
@@ -52,10 +52,10 @@ class Round:
 
 def are_due() -> bool:
     """Is there anybody to be told now? Ends the transaction."""
-    db.session.commit()
+    end_read(db.session)
     with reading():
         found = db.session.scalar(due(utcnow()).limit(1)) is not None
-        db.session.commit()
+        end_read(db.session)
     return found
 
 

@@ -19,7 +19,7 @@ from asapp.core import mail
 from asapp.core.extensions import db
 from asapp.core.mail import Letter
 from asapp.leads.queries import count_waiting
-from asapp.leads.sign_up_page import get_page
+from asapp.leads.sign_up_page import ensure_page
 from asapp.messages import runs as sync_words
 from asapp.messages.connecting import Context, explain_reconnect
 from asapp.models import Alert, AlertKind, AlertMail, Connection, Partner, PartnerCheck, User
@@ -100,7 +100,7 @@ def _about_connection(connection: Connection, now: datetime) -> dict[str, Any]:
 
 def _about_flood(connection: Connection, _now: datetime) -> dict[str, Any]:
     """limit: how many people the page takes in a day. waiting: how many wait for the advisor to look."""
-    return {"limit": get_page(connection.user).daily_limit, "waiting": count_waiting(connection.user_id).over_limit}
+    return {"limit": ensure_page(connection.user).daily_limit, "waiting": count_waiting(connection.user_id).over_limit}
 
 
 def _about_pause(firm: Partner) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
@@ -26,7 +26,6 @@ from sqlalchemy.orm import Session
 
 from asapp.connections import app_refusals
 from asapp.connections.connections import give_back_token, mark_needs_reconnect
-from asapp.connections.org_access import ConnectSettings
 from asapp.core.clock import utcnow
 from asapp.core.database import change_rows, durably, reading, writing
 from asapp.core.extensions import db
@@ -36,6 +35,9 @@ from asapp.models import Connection, ConnectionStatus
 from asapp.salesforce import oauth
 from asapp.salesforce.errors import Misconfigured, ReconnectNeeded, SalesforceError, TryLater
 from asapp.salesforce.oauth import App, Grant
+
+if TYPE_CHECKING:
+    from asapp.connections.org_access import OrgAccess
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -70,13 +72,13 @@ class StoredTokens:
     have no write transaction open (SQLite has one writer). Made inside an app context; works outside of one.
     """
 
-    def __init__(self, connection_id: int, settings: ConnectSettings, just_read: Connection | None = None) -> None:
+    def __init__(self, connection_id: int, access: OrgAccess, just_read: Connection | None = None) -> None:
         """just_read: its row, where the caller has it.
 
         Raises ReconnectNeeded where there are no tokens (any more), Misconfigured where they can't be opened.
         """
         self.connection_id = connection_id
-        self._settings = settings
+        self._access = access
         self._engine = db.engine
         self._access_token = ""
         self._instance_url = ""
@@ -158,7 +160,7 @@ class StoredTokens:
             connection = session.get(Connection, self.connection_id, with_for_update={"key_share": True})
             if connection is None or connection.token_version != lease.token_version:
                 return False
-            vault = self._settings.vault
+            vault = self._access.vault
             connection.seal(vault, "access_token_sealed", grant.access_token)
             if grant.refresh_token:
                 connection.seal(vault, "refresh_token_sealed", grant.refresh_token)
@@ -251,13 +253,13 @@ class StoredTokens:
 
     def _open(self, connection: Connection, column: str) -> str:
         try:
-            return connection.unseal(self._settings.vault, column)
+            return connection.unseal(self._access.vault, column)
         except CannotOpen as error:
             raise Misconfigured("key_missing") from error
 
     def _app(self, connection: Connection) -> App:
         try:
-            return self._settings.app_of(connection.partner)
+            return self._access.app_of(connection.partner)
         except CannotOpen as error:
             raise Misconfigured("key_missing") from error
 
@@ -267,7 +269,7 @@ class StoredTokens:
             yield session
 
 
-def refresh_idle(connection_id: int, settings: ConnectSettings) -> bool:
+def refresh_idle(connection_id: int, access: OrgAccess) -> bool:
     """Keep a connection alive whose refresh token was not used for IDLE; return whether it was used now.
 
     For the dispatch tick. Raises what StoredTokens.refresh does.
@@ -276,7 +278,7 @@ def refresh_idle(connection_id: int, settings: ConnectSettings) -> bool:
         used_at = session.scalar(select(Connection.token_used_at).where(Connection.id == connection_id))
     if used_at is None or used_at > utcnow() - IDLE:
         return False
-    return StoredTokens(connection_id, settings).refresh_now()
+    return StoredTokens(connection_id, access).refresh_now()
 
 
 def find_idle(limit: int = 20) -> list[int]:

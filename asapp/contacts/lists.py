@@ -81,7 +81,8 @@ def create_list(user_id: int, name: str) -> ContactList:
     _refuse_system_name(clean)
     made = ContactList(user_id=user_id, kind=ListKind.OWN, name=clean, name_key=name_key(clean))
     db.session.add(made)
-    _commit_unless_taken(clean)
+    _flush_unless_taken(clean)
+    db.session.commit()
     return made
 
 
@@ -91,7 +92,8 @@ def rename_list(contact_list: ContactList, name: str) -> None:
     clean = check_list_name(name)
     _refuse_system_name(clean)
     contact_list.name, contact_list.name_key = clean, name_key(clean)
-    _commit_unless_taken(clean)
+    _flush_unless_taken(clean)
+    db.session.commit()
 
 
 def delete_list(contact_list: ContactList) -> None:
@@ -147,9 +149,9 @@ def _refuse_system_name(name: str) -> None:
         raise InvalidFields({"name": f"“{name}” is kept for the list that the sync fills. Choose another name."})
 
 
-def _commit_unless_taken(name: str) -> None:
+def _flush_unless_taken(name: str) -> None:
     try:
-        db.session.commit()
+        db.session.flush()
     except IntegrityError as error:
         db.session.rollback()
         raise InvalidFields({"name": f"You have a list named “{name}” already."}) from error

@@ -46,8 +46,8 @@ def marks_of(user_id: int) -> Marks:
     )
 
 
-def keep_hidden_of(connection_id: int) -> None:
-    """Keep the marks of the contacts that the advisor deleted here, before the rows of a connection are removed."""
+def mark_hidden_of(connection_id: int) -> None:
+    """Mark the contacts that the advisor deleted here, before the rows of a connection are removed."""
     chosen = select(
         Contact.user_id,
         literal(TombstoneKind.HIDDEN.value),

@@ -113,15 +113,21 @@ def reading() -> Iterator[None]:
         _begin_mode.reset(token)
 
 
-def retry_when_beaten(session: Session, work: Callable[[], T]) -> T:
-    """Do work again, a few times, where PostgreSQL ended its transaction for another's sake; return what it returns.
+def end_read(session: AnySession) -> None:
+    """End a transaction that has only read."""
+    session.rollback()
 
-    work is one transaction from its first statement to its commit: it reads again all that it builds on, and has done nothing
+
+def retry_when_beaten(session: Session, work: Callable[[], T]) -> T:
+    """Do work, commit, and return what it returned; all of it again, a few times, where PostgreSQL ended it for another's sake.
+
+    work is one transaction from its first statement on: it reads again all that it builds on, and has done nothing
     outside the database before. Locks are taken in one order (docs/decisions/11-lock-order.md), so this is for what slipped.
     """
     for attempt in range(1, TRANSACTION_TRIES + 1):
         try:
-            return work()
+            result = work()
+            session.commit()
         except DBAPIError as error:
             state = getattr(error.orig, "sqlstate", None)
             session.rollback()
@@ -129,6 +135,8 @@ def retry_when_beaten(session: Session, work: Callable[[], T]) -> T:
                 raise
             log.warning("beaten by another transaction, trying again", extra={"sqlstate": state, "attempt": attempt})
             time.sleep(PAUSE_S * attempt * random.uniform(0.5, 1.5))
+        else:
+            return result
     raise AssertionError
 
 

@@ -57,7 +57,7 @@ def send_reviewed(user: User) -> int:
 
     Those that the advisor has deleted here stay: they were made up.
     """
-    now, page = utcnow(), sign_up_page.get_page(user)
+    now, page = utcnow(), sign_up_page.ensure_page(user)
     sign_up_page.begin_day(sign_up_page.lock(page.user_id), now)
     released = update(Lead).where(is_of_present_firm(user.id), IS_FOR_REVIEW, ~is_hidden_here())
     count = change_rows(
@@ -83,7 +83,7 @@ def send_after_all(lead: Lead) -> bool:
     return True
 
 
-def is_there(lead: Lead) -> bool:
+def mark_as_present(lead: Lead) -> bool:
     """The advisor has looked, and the person is in Salesforce, where we can't see what becomes of them."""
     db.session.refresh(lead, with_for_update=True)
     if not lead.must_be_checked or lead.connection_id is None:

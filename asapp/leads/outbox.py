@@ -52,14 +52,14 @@ def enqueue_for(user_id: int, enqueue: Enqueue) -> None:
         connection_id = db.session.scalar(_ready(utcnow()).where(Connection.user_id == user_id).limit(1))
         db.session.commit()
     if connection_id is not None:
-        _enqueue([connection_id], enqueue)
+        enqueue_unless_enqueued([connection_id], enqueue)
 
 
 def enqueue_due(enqueue: Enqueue, limit: int = 500) -> int:
     """Enqueue a delivery for every connection with leads that are due; return for how many. Commits."""
     ids = db.session.scalars(_ready(utcnow()).limit(limit)).all()
     db.session.commit()
-    return _enqueue(ids, enqueue)
+    return enqueue_unless_enqueued(ids, enqueue)
 
 
 def count_due(session: Session, now: datetime) -> tuple[int, datetime | None]:
@@ -83,7 +83,7 @@ def begin_delivery(connection_id: int) -> None:
     db.session.commit()
 
 
-def keep_distance(connection_id: int, leads_used: float) -> None:
+def delay_next(connection_id: int, leads_used: float) -> None:
     """Move the next delivery on, as this one has leads to deliver. leads_used: Allowance.leads_used. Commits."""
     connection, now = _lock_connection(connection_id), utcnow()
     earliest = max(connection.leads_not_before or now - AHEAD, now - AHEAD)
@@ -106,7 +106,7 @@ def _lock_connection(connection_id: int) -> Connection:
     return db.session.get_one(Connection, connection_id, with_for_update={"key_share": True}, populate_existing=True)
 
 
-def _enqueue(connection_ids: Sequence[int], enqueue: Enqueue) -> int:
+def enqueue_unless_enqueued(connection_ids: Sequence[int], enqueue: Enqueue) -> int:
     now = utcnow()
     is_free = or_(Connection.leads_rung_at.is_(None), Connection.leads_rung_at < now - ENQUEUED_LONG_AGO)
     with reading():

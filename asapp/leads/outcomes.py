@@ -84,7 +84,7 @@ def link_to_contact(lead: Lead, match: ContactMatch, connection_id: int) -> None
 
 def take_record(lead: Lead, record: LeadRecord, run_id: int | None = None) -> bool:
     """Take over what a row of Lead shows; return whether anything about the person changed."""
-    keep_blocked(lead, record)
+    update_blocked(lead, record)
     if lead.why == Unfollowed.DOUBLE:
         return False  # the lead that it was merged into stands for the person
     if record.is_deleted and record.master_record_id and lead.state != LeadState.CONVERTED:
@@ -221,9 +221,9 @@ def note_departed(lead: Lead, reason: Reason, run_id: int) -> None:
     lead.changed_at = utcnow()
 
 
-def keep_erased(lead: Lead, record: LeadRecord) -> None:
+def follow_erased(lead: Lead, record: LeadRecord) -> None:
     """A person who was erased here has become a contact in Salesforce: the sync has just brought it, and it is blanked."""
-    keep_blocked(lead, record)
+    update_blocked(lead, record)
     if _is_alive_again(lead, record):
         return
     if record.is_deleted and record.master_record_id:
@@ -237,7 +237,7 @@ def keep_erased(lead: Lead, record: LeadRecord) -> None:
             blank_contact(target)
 
 
-def keep_blocked(lead: Lead, record: LeadRecord) -> None:
+def update_blocked(lead: Lead, record: LeadRecord) -> None:
     """Store the address of a Lead that is opted out, forget it when it no longer is. The lead itself may be erased."""
     if lead.connection_id is None:
         return

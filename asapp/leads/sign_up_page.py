@@ -34,8 +34,8 @@ def find_frame_hosts(slug: str) -> str:
     return db.session.scalar(select(OptInPage.frame_hosts).where(OptInPage.slug == slug)) or ""
 
 
-def get_page(user: User) -> OptInPage:
-    """Return the advisor's page. It is made with the advisor; for one who came before there were pages, now."""
+def ensure_page(user: User) -> OptInPage:
+    """Return the advisor's page. It is made with the advisor; for one who came before there were pages, now. Commits then."""
     page = _page_of(user.id)
     if page is None:
         db.session.rollback()
@@ -135,7 +135,7 @@ def lock(user_id: int) -> OptInPage:
     return db.session.scalars(query.execution_options(populate_existing=True)).one()
 
 
-def count_in(page: OptInPage, now: datetime) -> Review | None:
+def add_to_day(page: OptInPage, now: datetime) -> Review | None:
     """Count a new person in the page's day; return why this one waits for the advisor, or None. The page is locked.
 
     While the page is paused nobody is counted: that would use up the day after the pause.

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import bindparam, func, or_, select
 
 from asapp.connections import connect, connections, switching
-from asapp.connections.org_access import ConnectSettings
+from asapp.connections.org_access import OrgAccess
 from asapp.connections.state import state_of
 from asapp.contacts.status import contact_rows, count_active, is_shown
 from asapp.core.clock import utcnow
@@ -33,7 +33,7 @@ from asapp.sync import departures, runs
 OF_AN_OLD_PERMISSION = ("disconnected", "inactive_user", "permission_expired", "permission_withdrawn")
 
 
-def look(user: User, settings: ConnectSettings, default_interval_minutes: int, lost_state: bool = False) -> Panel:
+def look(user: User, access: OrgAccess, default_interval_minutes: int, lost_state: bool = False) -> Panel:
     """Return the panel of this advisor as it is now. lost_state: an answer has just come back that fits no log-in."""
     now = utcnow()
     partner, connection = user.partner, connections.find_latest(user)
@@ -67,11 +67,11 @@ def look(user: User, settings: ConnectSettings, default_interval_minutes: int, l
         held=held,
         contacts=contacts,
         active=active,
-        connect_failure=_connect_failure(user, partner, connection, attempt, settings, lost_state, now),
-        reconnect_reason=_reconnect_reason(user, partner, connection, settings, now),
+        connect_failure=_connect_failure(user, partner, connection, attempt, access, lost_state, now),
+        reconnect_reason=_reconnect_reason(user, partner, connection, access, now),
         pending=switching.find_pending(user, now),
         is_log_in_open=_is_open(attempt, now),
-        stuck_text=forward_when_stuck(_context(user, partner, connection, settings, now)) if partner else "",
+        stuck_text=forward_when_stuck(_context(user, partner, connection, access, now)) if partner else "",
     )
 
 
@@ -188,13 +188,13 @@ def _connect_failure(
     partner: Partner | None,
     connection: Connection | None,
     attempt: OAuthState | None,
-    settings: ConnectSettings,
+    access: OrgAccess,
     lost_state: bool,
     now: datetime,
 ) -> Explained | None:
     if partner is None:
         return None
-    context = _context(user, partner, connection, settings, now)
+    context = _context(user, partner, connection, access, now)
     if attempt is not None and attempt.outcome and attempt.outcome not in tuple(connect.Outcome):
         told = replace(
             context,
@@ -208,21 +208,21 @@ def _connect_failure(
 
 
 def _reconnect_reason(
-    user: User, partner: Partner | None, connection: Connection | None, settings: ConnectSettings, now: datetime
+    user: User, partner: Partner | None, connection: Connection | None, access: OrgAccess, now: datetime
 ) -> Explained | None:
     if connection is None or not connection.needs_reconnect:
         return None
-    return explain_reconnect(connection.status_reason or "", _context(user, partner, connection, settings, now))
+    return explain_reconnect(connection.status_reason or "", _context(user, partner, connection, access, now))
 
 
 def _context(
-    user: User, partner: Partner | None, connection: Connection | None, settings: ConnectSettings, now: datetime
+    user: User, partner: Partner | None, connection: Connection | None, access: OrgAccess, now: datetime
 ) -> Context:
     is_connected = connection is not None and not connection.is_disconnected
     return Context(
         firm=partner.name if partner else "",
         host=partner.salesforce_host if partner else "",
-        callback_url=settings.callback_url,
+        callback_url=access.callback_url,
         user=connection.username if connection is not None and is_connected else user.email,
         when=now,
         is_connected=is_connected,

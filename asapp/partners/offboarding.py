@@ -16,7 +16,7 @@ from asapp.audit import entries
 from asapp.audit.entries import ITSELF, Actor
 from asapp.connections import connections, stopped_runs, switching
 from asapp.connections.connections import Ended
-from asapp.connections.org_access import ConnectSettings
+from asapp.connections.org_access import OrgAccess
 from asapp.core.clock import utcnow
 from asapp.core.database import change_rows, retry_when_beaten
 from asapp.core.extensions import db
@@ -55,7 +55,7 @@ class GivenBack:
     unheard: int
 
 
-def disable(partner: Partner, revoke: bool, settings: ConnectSettings, by: Actor = ITSELF) -> GivenBack:
+def disable(partner: Partner, revoke: bool, access: OrgAccess, by: Actor = ITSELF) -> GivenBack:
     """Stop the syncs of a firm, also those under way. Commits.
 
     revoke: its advisors are disconnected, their contacts stay inactive.
@@ -68,26 +68,23 @@ def disable(partner: Partner, revoke: bool, settings: ConnectSettings, by: Actor
         entries.record(Action.PARTNER_DISABLED, by, partner, tokens_revoked=revoke)
         db.session.flush()
         of_firm = Connection.partner_id == partner_id
-        ended = connections.end_connections(of_firm, True, settings, by) if revoke else []
+        ended = connections.end_connections(of_firm, True, access, by) if revoke else []
         stopped_runs.stop_runs_of_firm(partner_id)
-        db.session.commit()
         return ended
 
     return _give_back(retry_when_beaten(db.session(), end))
 
 
-def delete_partner(partner: Partner, settings: ConnectSettings, by: Actor = ITSELF) -> GivenBack:
+def delete_partner(partner: Partner, access: OrgAccess, by: Actor = ITSELF) -> GivenBack:
     """Commits. Who the firm's advisors and their people were cannot be found out any more."""
     partner_id = partner.id
-    ended, grants = retry_when_beaten(db.session(), lambda: _delete_partner(partner_id, settings, by))
+    ended, grants = retry_when_beaten(db.session(), lambda: _delete_partner(partner_id, access, by))
     for app_and_token in grants:
         connections.give_back_token(*app_and_token)
     return _give_back(ended)
 
 
-def _delete_partner(
-    partner_id: int, settings: ConnectSettings, by: Actor
-) -> tuple[list[Ended], list[tuple[oauth.App, str]]]:
+def _delete_partner(partner_id: int, access: OrgAccess, by: Actor) -> tuple[list[Ended], list[tuple[oauth.App, str]]]:
     """The whole in one transaction; return what is to be given back after it: of connections, and of grants that waited."""
     partner = db.session.get_one(Partner, partner_id)
     partner.is_enabled = False
@@ -97,16 +94,15 @@ def _delete_partner(
     connections.lock_people(
         or_(User.partner_id == partner_id, User.id.in_(select(Connection.user_id).where(of_firm))), for_good=True
     )
-    ended = connections.end_connections(of_firm, True, settings, by)
+    ended = connections.end_connections(of_firm, True, access, by)
     user_ids = list(db.session.scalars(select(User.id).where(User.partner_id == partner_id)))
     waiting = PendingGrant.partner_id == partner_id
-    grants = switching.find_revocables(waiting, settings=settings)
+    grants = switching.find_revocables(waiting, access=access)
     empty_leads(or_(Lead.partner_id == partner_id, Lead.user_id.in_(user_ids)))
     _delete_rows(partner, user_ids)
     empty_accounts(user_ids, "Deleted advisor")
     entries.forget(user_ids, partner_id)
     _empty_partner(partner)
-    db.session.commit()
     return ended, grants
 
 

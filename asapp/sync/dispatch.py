@@ -14,7 +14,7 @@ from sqlalchemy.orm import aliased
 
 from asapp.core.bulk import is_among, update_many
 from asapp.core.clock import utcnow
-from asapp.core.database import change_rows, insert_ignore
+from asapp.core.database import change_rows, end_read, insert_ignore
 from asapp.core.extensions import db
 from asapp.models import Connection, Partner, RunStatus, RunTrigger, SyncRun
 from asapp.sync.runs import Ring, take_back
@@ -169,7 +169,7 @@ def find_never_rung() -> Sequence[int]:
         .limit(CLAIMS)
     )
     ids = db.session.scalars(waiting).all()
-    db.session.commit()
+    end_read(db.session)
     return ids
 
 

@@ -176,7 +176,7 @@ def apply_rows(records: Sequence[LeadRecord], round_: Round) -> None:
     for lead in leads:
         record = by_id[lead.salesforce_id or ""]
         if lead.is_erased:
-            outcomes.keep_erased(lead, record)
+            outcomes.follow_erased(lead, record)
         elif lead.state in IN_SALESFORCE:
             outcomes.take_record(lead, record, round_.run_id)
     db.session.flush()
@@ -189,12 +189,12 @@ def block_opted_out(page: LeadPage, round_: Round) -> None:
     """Store the addresses of the user's open Leads that are opted out; where all of them were asked for, forget the rest."""
     shown: set[str] = set()
     for each in _pages(page, round_.ask):
-        shown |= _block(each.records, round_)
+        shown |= store_opted_out(each.records, round_)
     if round_.reads_all:
         _look_at_blocked(set(blocked_leads(round_.pull.connection_id)) - shown, round_)
 
 
-def _block(records: Sequence[LeadRecord], round_: Round) -> set[str]:
+def store_opted_out(records: Sequence[LeadRecord], round_: Round) -> set[str]:
     """Store the addresses of these; return the Ids of those that have one. Commits."""
     pull = round_.pull
     addresses = {record.id: address_hash(record.email, pull.address_key) for record in records if record.email}

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from sqlalchemy import Engine, update
 from sqlalchemy.orm import Session
 
-from asapp.connections.api_budget import allowance_of, count_call
+from asapp.connections.api_budget import add_call, allowance_of
 from asapp.core.clock import utcnow
 from asapp.core.database import writing
 from asapp.core.leases import LeaseLost
@@ -47,5 +47,5 @@ class Meter:
             if held.cancel_requested_at is not None:
                 raise CancelRequested
             allowance_of(session, self._partner_id, now).check(held.trigger)
-            count_call(session, self._partner_id, now)
+            add_call(session, self._partner_id, now)
             session.commit()

@@ -56,15 +56,15 @@ def start_run(connection: Connection, trigger: RunTrigger, ring: Ring) -> SyncRu
             if run is None:
                 return start_run(connection, trigger, ring)
             return run
-    elif not is_waiting(run):
+    elif not requeue_if_stale(run):
         db.session.refresh(run)  # it may just have died for the last time
         return run if run.is_active else start_run(connection, trigger, ring)
     ring_for(run, ring)
     return run
 
 
-def is_waiting(run: SyncRun) -> bool:
-    """Does nobody work on it: queued and not known to Redis, or left by a worker that died?"""
+def requeue_if_stale(run: SyncRun) -> bool:
+    """Return whether the run needs enqueueing: it never was, or its worker died and it is queued again here. Commits."""
     if run.is_queued:
         return run.enqueued_at is None
     if run.lease_until is not None and run.lease_until < utcnow():

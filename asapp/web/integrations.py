@@ -33,7 +33,7 @@ from asapp.panel.load import count_held_of, find_progress, find_reconnect, look
 from asapp.panel.panel import Panel
 from asapp.sync import departures, runs
 from asapp.web.access import actor, advisor_required
-from asapp.web.current import config, connect_settings, person, queues
+from asapp.web.current import config, org_access, person, queues
 from asapp.web.files import csv_file
 from asapp.web.htmx import go_to, wants_part
 
@@ -162,7 +162,7 @@ def preview() -> ResponseReturnValue:
     connection = connections.find_current(person())
     if connection is None or not connection.can_sync or connection.first_synced_at is not None:
         return go_to(panel_url())
-    numbers = ahead.look_ahead(connection, connect_settings())
+    numbers = ahead.look_ahead(connection, org_access())
     if wants_part():
         return render_template("integrations/_preview.html", preview=numbers)
     panel = look_now()
@@ -193,7 +193,7 @@ def shown(panel: Panel, part: str | None = None) -> dict[str, Any]:
 
 
 def look_now(lost_state: bool = False) -> Panel:
-    return look(person(), connect_settings(), config().sync_interval_minutes, lost_state)
+    return look(person(), org_access(), config().sync_interval_minutes, lost_state)
 
 
 def panel_url() -> str:

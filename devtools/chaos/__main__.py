@@ -113,7 +113,7 @@ class Campaign:
         details = PartnerDetails(
             f"Firm {org.number}", org.url, self.house.key, self.house.secret, sync_interval="5", api_share="100"
         )
-        partner = partners.create_partner(details, self.app.extensions["asapp.vault"], allow_loopback=True)
+        partner = partners.create_partner(details, self.app.extensions["asapp.org_access"])
         for number in range(self.options.advisors):
             name = NAMES[number % len(NAMES)]
             username = f"user{number}@firm{org.number}.example"
@@ -121,7 +121,7 @@ class Campaign:
             org.users.add(salesforce_user)
             email = f"advisor{number}@firm{org.number}.example"
             user = users.create_user(email, name, PASSWORD, Role.ADVISOR, partner)
-            page = sign_up_page.get_page(user)
+            page = sign_up_page.ensure_page(user)
             where = (org, salesforce_user, username, self.house.url, self.flights)
             self.advisors.append(Advisor(len(self.advisors), user.id, email, page.slug, *where))
         editor = Editor(org, sorted(org.users), rng)

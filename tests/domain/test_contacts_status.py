@@ -72,7 +72,7 @@ def test_a_sign_up_that_waits_for_the_advisor_is_inactive_until_it_is_sent(app: 
     """A robot may have made it up: unknown never counts as a yes."""
     advisor = make_synced_connection().user
     first = someone_signs_up(advisor, "p0@example.com").contact_id
-    sign_up_page.pause(sign_up_page.get_page(advisor))
+    sign_up_page.pause(sign_up_page.ensure_page(advisor))
     waiting = someone_signs_up(advisor, "p1@example.com").contact_id
 
     assert state_of(db.session.get_one(Contact, first)) == (None, True)

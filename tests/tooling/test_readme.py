@@ -14,8 +14,7 @@ NOT_JOBS = {
     "_app",
     "door",
     "workplace",
-    "connect_settings",
-    "client_opener",
+    "org_access",
     "worker_heart",
     "leave_parents_connections",
 }

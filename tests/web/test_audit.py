@@ -35,7 +35,7 @@ from asapp.models import (
 )
 from asapp.models.columns import AppendOnly
 from tests.factories import PASSWORD, log_in, make_admin, make_advisor
-from tests.furnished import World, connect_settings, make_world, rows_of, whole_database
+from tests.furnished import World, make_world, rows_of, whole_database
 
 HERE = "127.0.0.1"
 
@@ -527,6 +527,3 @@ def test_the_schema_refuses_an_unknown_kind(app: Flask) -> None:
             {"now": "2026-01-01 00:00:00"},
         )
     db.session.rollback()
-
-
-__all__ = ["connect_settings"]

@@ -82,7 +82,7 @@ def world(app: Flask) -> Iterator[World]:
 def fill_with(text: str) -> None:
     """Put the text wherever people or Salesforce may put text, as long as the column."""
     for user in db.session.scalars(select(User).where(User.role == "advisor")).all():
-        sign_up_page.save_page(sign_up_page.get_page(user), text, f"Yes. {text}"[:500], "")
+        sign_up_page.save_page(sign_up_page.ensure_page(user), text, f"Yes. {text}"[:500], "")
     for table_name, columns in HOSTILE.items():
         table = Base.metadata.tables[table_name]
         values = {name: text[: table.c[name].type.length] if table.c[name].type.length else text for name in columns}  # type: ignore[attr-defined]

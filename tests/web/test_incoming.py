@@ -131,7 +131,7 @@ def test_long_sites_are_refused_and_kept_in_the_form(client: FlaskClient, app: F
         answer = client.post("/leads/page", data={"heading": "Letters", "words": "Yes.", "frame_hosts": typed})
         assert answer.status_code == 422
         assert typed in answer.text
-        assert sign_up_page.get_page(alice).frame_hosts == before
+        assert sign_up_page.ensure_page(alice).frame_hosts == before
 
 
 BUTTONS = ("sync", "cancel", "approve", "discard")
