@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orgsim import ids
-from orgsim.errors import ApiError, invalid_locator
+from orgsim.errors import invalid_locator
 from orgsim.soql import Plan, compile_query, parse
 from orgsim.soql.compiler import Column, read_sql
 
@@ -116,8 +116,6 @@ def run_query(
     plan = compile_query(parse(text, org.clock.now()), access, deleted_too=deleted_too)
     if plan.is_count:
         return {"totalSize": org.store.count(plan.count, plan.values), "done": True, "records": []}
-    if plan.is_aggregate:
-        return _aggregate(org, plan)
     with org.store.lock:
         numbers = org.store.numbers(plan.select_ids, plan.values)
         if not numbers:
@@ -170,25 +168,6 @@ def batch_size(header: str | None) -> int:
     """Read `Sforce-Query-Options: batchSize=N`; out of range counts as the nearest bound."""
     match = re.search(r"batchSize\s*=\s*(\d+)", header or "", re.IGNORECASE)
     return max(MIN_PAGE, min(int(match[1]), MAX_PAGE)) if match else MAX_PAGE
-
-
-def _aggregate(org: Org, plan: Plan) -> dict[str, Any]:
-    rows = org.store.rows(plan.aggregate, plan.values)
-    if len(rows) > MAX_PAGE:
-        raise ApiError(
-            400,
-            "EXCEEDED_ID_LIMIT",
-            "Aggregate query does not support queryMore(), use LIMIT to restrict the results to a single batch",
-        )
-    names = [c.names[-1] for c in plan.columns]
-    values = _typed(rows, plan.columns)
-    return {
-        "totalSize": len(rows),
-        "done": True,
-        "records": [
-            {"attributes": {"type": "AggregateResult"}, **dict(zip(names, row, strict=True))} for row in values
-        ],
-    }
 
 
 def _read(org: Org, access: UserAccess, cursor: Cursor, numbers: Sequence[int]) -> list[dict[str, Any]]:
