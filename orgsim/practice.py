@@ -54,7 +54,6 @@ _ORG_VERBS = (
     "change_app",
     "expire_sessions",
     "revoke_approvals",
-    "expire_codes",
     "use_up_allowance",
     "restore_allowance",
     "change_settings",

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 PageHook = Callable[[str, int], None]
 MIN_PAGE, MAX_PAGE = 200, 2000
+WIDE_PAGE = 1000  # once a field of 32,000 characters is selected
+LOCATOR_SECONDS = 2 * 24 * 3600
+LOCATORS_PER_USER = 10
 _LOCATOR = re.compile(r"(0r8[A-Za-z0-9]{12}(?:[A-Za-z0-9]{3})?)-(\d+)")
 
 
@@ -82,7 +85,7 @@ class Cursors:
         with self._lock:
             self._open[cursor.locator] = cursor
             mine = [c.locator for c in self._open.values() if c.user_id == cursor.user_id]
-            for locator in mine[: max(0, len(mine) - self.org.settings.locators_per_user)]:
+            for locator in mine[: max(0, len(mine) - LOCATORS_PER_USER)]:
                 del self._open[locator]
 
     def new_locator(self) -> str:
@@ -95,7 +98,7 @@ class Cursors:
             cursor = self._open.get(ids.to_18(locator) or "")
             if cursor is None or cursor.user_id != user_id:
                 raise invalid_locator()
-            if self.org.clock.timestamp() - cursor.opened_at > self.org.settings.locator_seconds:
+            if self.org.clock.timestamp() - cursor.opened_at > LOCATOR_SECONDS:
                 del self._open[cursor.locator]
                 raise invalid_locator()
             self._open.move_to_end(cursor.locator)
@@ -160,7 +163,7 @@ def _page_size(org: Org, cursor: Cursor) -> int:
     sizes = org.settings.page_sizes
     size = sizes if isinstance(sizes, int) else sizes[cursor.pages % len(sizes)]
     if cursor.plan.is_wide:
-        size = min(size, org.settings.wide_page_size)
+        size = min(size, WIDE_PAGE)
     return max(MIN_PAGE, min(size, MAX_PAGE))
 
 
