@@ -17,7 +17,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from orgsim.answers import HTML, JSON
 from orgsim.clock import to_salesforce
-from orgsim.current import base_url, current_org
+from orgsim.current_org import base_url, current_org
 from orgsim.errors import OAuthError
 from orgsim.oauth import App, Session
 from orgsim.people import User

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import orjson
 
-from orgsim import collections_api, composite, ids
+from orgsim import composite, ids, sobject_collections
 from orgsim.clock import to_salesforce
 from orgsim.dml import Dml, SeveralMatchError
 from orgsim.errors import ApiError, bad_request, not_found
@@ -23,7 +23,7 @@ from orgsim.trouble import Request as Asked
 
 if TYPE_CHECKING:
     from orgsim.access import UserAccess
-    from orgsim.calls import Call
+    from orgsim.call_log import Call
     from orgsim.oauth import Session
     from orgsim.org import Org
 
@@ -478,10 +478,14 @@ def _composite_route(parts: tuple[str, ...]) -> dict[str, Handler] | None:
         case ():
             return {"POST": composite.run_composite}
         case ("sobjects",):
-            return {"POST": collections_api.create, "PATCH": collections_api.update, "DELETE": collections_api.delete}
+            return {
+                "POST": sobject_collections.create,
+                "PATCH": sobject_collections.update,
+                "DELETE": sobject_collections.delete,
+            }
         case ("sobjects", _):
-            return {"GET": collections_api.retrieve, "POST": collections_api.retrieve}
+            return {"GET": sobject_collections.retrieve, "POST": sobject_collections.retrieve}
         case ("sobjects", _, _):
-            return {"PATCH": collections_api.upsert}
+            return {"PATCH": sobject_collections.upsert}
         case _:
             return None

@@ -11,13 +11,13 @@ import orjson
 from flask import Blueprint, Response, request
 
 from orgsim.clock import to_salesforce
-from orgsim.current import base_url, current_org
-from orgsim.late import Late
+from orgsim.current_org import base_url, current_org
+from orgsim.late_commits import Late
 from orgsim.oauth import App
 from orgsim.org import Org
 from orgsim.trouble import Fault
 
-bp = Blueprint("practice", __name__, url_prefix="/practice/api")
+bp = Blueprint("control", __name__, url_prefix="/practice/api")
 
 _ORG_VERBS = (
     "add_user",
