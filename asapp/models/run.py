@@ -41,6 +41,14 @@ class RunPhase(StrEnum):
     BALANCING = "balancing"
 
 
+class StopReason(StrEnum):
+    """Why a run was cancelled, in error_code; empty there: its advisor pressed Cancel."""
+
+    DISCONNECTED = "disconnected"
+    FIRM_DISABLED = "firm_disabled"
+    ADVISOR_INACTIVE = "advisor_inactive"
+
+
 ACTIVE = (RunStatus.QUEUED, RunStatus.RUNNING)
 IS_ACTIVE = text("status IN ('queued', 'running')")
 
@@ -112,7 +120,9 @@ class SyncRun(Base):
     also: Mapped[dict[str, int]] = mapped_column(JSON, default=dict)  # reason -> contacts changed without reading them
     api_calls: Mapped[int] = mapped_column(default=0)
 
-    error_code: Mapped[str | None] = mapped_column(String(60))  # a key of messages/runs.py
+    error_code: Mapped[str | None] = mapped_column(
+        String(60)
+    )  # a Code of messages/codes.py; of a cancelled one a StopReason
     error_detail: Mapped[str | None] = mapped_column(
         Text
     )  # Salesforce's errorCode, a field's name; never personal data

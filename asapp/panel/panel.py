@@ -11,9 +11,8 @@ from enum import StrEnum
 from typing import Protocol
 
 from asapp.connections import opt_out_age
-from asapp.messages import runs as sync_words
-from asapp.messages.connecting import Explained
-from asapp.messages.fixed_by import FixedBy
+from asapp.messages.failures import Failure, FixedBy
+from asapp.messages.runs import explain_stop
 from asapp.models import Connection, Partner, PendingGrant, RunPhase, RunStatus, SyncRun
 from asapp.sync.row_rules import SWITCHED_OFF
 
@@ -160,9 +159,9 @@ class Panel:
     held: int = 0  # contacts that an approval would switch off
     contacts: int = 0
     active: int = 0
-    connect_failure: Explained | None = None  # how the last log-in ended, until the next one
-    run_failure: Explained | None = None
-    reconnect_reason: Explained | None = None
+    connect_failure: Failure | None = None  # how the last log-in ended, until the next one
+    run_failure: Failure | None = None
+    reconnect_reason: Failure | None = None
     pending: PendingGrant | None = None
     is_log_in_open: bool = False  # one was begun here and has not come back
     interval_minutes: int = 60
@@ -254,7 +253,7 @@ def decide(
     return next((state for state, is_true in questions if is_true), PanelState.READY)
 
 
-def is_for_admin(failure: Explained | None) -> bool:
+def is_for_admin(failure: Failure | None) -> bool:
     return failure is not None and failure.fixed_by == FixedBy.FIRM_ADMIN
 
 
@@ -307,7 +306,7 @@ def _say_ending(panel: Panel, run: SyncRun) -> Said:
         return Said(Tone.BAD, "Sync failed", reason)
     if run.is_cancelled:
         firm = panel.partner.name if panel.partner is not None else "your firm"
-        return Said(Tone.PLAIN, "Sync cancelled", sync_words.explain_stop(run.error_code, firm))
+        return Said(Tone.PLAIN, "Sync cancelled", explain_stop(run.error_code, firm))
     return Said(Tone.BUSY, "Syncing")
 
 
