@@ -1,11 +1,59 @@
-"""The words of a sync run. Why one failed is in messages/failures.py."""
+"""The words of a sync run: its figures, and why it did what it did. Why one failed is in messages/failures.py."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from asapp.models.run import StopReason
+from asapp.messages.contacts import REASONS
+from asapp.models import Reason, RunTrigger, SyncRun
+from asapp.models.run import Also, Skipped, StopReason, count_off
 
+SKIPPED: Mapping[str, str] = {
+    Skipped.OPTED_OUT: "opted out of email",
+    Skipped.NO_EMAIL: "without an email address",
+    Skipped.DELETED: "deleted in Salesforce before they came here",
+    Skipped.MERGED: "merged in Salesforce before they came here",
+    Skipped.HELD: "leaving, held for your approval",
+    Skipped.DISCARDED: "leaving, kept by your decision",
+    Skipped.NOT_YOURS: "no longer yours when they arrived",
+    Skipped.HIDDEN_HERE: "deleted here by you",
+    Skipped.ERASED_HERE: "erased here on the person's request",
+    Skipped.UNREADABLE: "could not be read",
+}
+ALSO: Mapping[str, str] = {
+    Also.DELETED: "switched off, deleted in Salesforce",
+    Also.MERGED: "switched off, merged in Salesforce",
+    Also.REASSIGNED: "switched off, belonging to somebody else now",
+    Also.GONE: "switched off, no longer visible in Salesforce",
+    Also.TWIN_OPTED_OUT: "switched off, the same address opted out",
+    Also.TWIN_BACK: "back on, the same address no longer opted out",
+    Also.OPTED_OUT: "switched off, opted out of email",
+    Also.OPTED_IN: "back on, opted in again while held or kept",
+    Also.MEMBERSHIPS_MOVED: "list memberships handed over by merges",
+}
+OFF_REASONS: Mapping[str, str] = {
+    Reason.BOUNCED: "bounced in Salesforce",
+    Reason.OPTED_OUT: "opted out of email",
+    Skipped.NO_EMAIL: "lost the email address",
+    Reason.DELETED: "deleted in Salesforce",
+    Reason.MERGED: "merged into another record",
+}
+BACK_REASONS: Mapping[str, str] = {
+    Reason.BOUNCED: "No longer bounced in Salesforce",
+    Reason.OPTED_OUT: "Opted in again in Salesforce",
+    Skipped.NO_EMAIL: "Has an email address again",
+    Reason.DELETED: "Restored in Salesforce",
+    Reason.MERGED: "Restored in Salesforce",
+    Reason.REASSIGNED: "Yours again in Salesforce",
+    Reason.GONE: "Visible again in Salesforce",
+    Also.TWIN_BACK: "Same address no longer opted out",
+    Also.OPTED_IN: "Opted in again in Salesforce",
+}
+TRIGGERS: Mapping[str, str] = {
+    RunTrigger.MANUAL: "You",
+    RunTrigger.SCHEDULED: "Schedule",
+    RunTrigger.APPROVAL: "Your approval",
+}
 STOPPED: Mapping[str, str] = {
     StopReason.DISCONNECTED: "Your account was disconnected while it was going on. What had been read stays.",
     StopReason.FIRM_DISABLED: "Salesforce was switched off for {firm} while it was going on. What had been read stays. The next "
@@ -13,7 +61,75 @@ STOPPED: Mapping[str, str] = {
     StopReason.ADVISOR_INACTIVE: "Your account here was switched off while it was going on. What had been read stays.",
 }
 
+Figure = tuple[str, int]
+
+
+def figures(run: SyncRun) -> list[Figure]:
+    """What a run has done so far: the three that always stand there, and the others when there are any."""
+    rest = [
+        ("adopted", run.adopted),
+        ("back on", run.reactivated),
+        ("switched off", count_off(run)),
+        *((f"left out, {SKIPPED.get(reason, reason)}", count) for reason, count in run.skipped.items()),
+    ]
+    always = [("added", run.created), ("updated", run.updated), ("unchanged", run.unchanged)]
+    return always + [(label, count) for label, count in rest if count]
+
+
+def classes(
+    run: SyncRun, reasons: Mapping[str, Mapping[str, int]] | None = None
+) -> list[tuple[str, int, list[Figure]]]:
+    """Return (class, rows, of which) of all rows read; the rows add up to run.read. reasons: by kind, from the receipt."""
+    off = (reasons or {}).get("deactivated") or {}
+    rest: list[tuple[str, int, list[Figure]]] = [
+        ("Adopted, you had added them by hand", run.adopted, []),
+        ("Back on", run.reactivated, []),
+        ("Switched off", run.deactivated, [(OFF_REASONS.get(reason, reason), count) for reason, count in off.items()]),
+        (
+            "Left out",
+            run.skipped_total,
+            [(SKIPPED.get(why, why), count) for why, count in run.skipped.items() if count],
+        ),
+        ("Not decided when it ended", run.nominated, []),
+    ]
+    always = [("Added", run.created), ("Updated", run.updated), ("Unchanged", run.unchanged)]
+    return [(label, count, []) for label, count in always] + [row for row in rest if row[1]]
+
+
+def also(run: SyncRun) -> list[Figure]:
+    """What the run changed without reading the row."""
+    return [(ALSO.get(reason, reason), count) for reason, count in run.also.items() if count]
+
+
+def started_by(run: SyncRun) -> str:
+    return TRIGGERS[run.trigger]
+
+
+def why_off(reason: str | None) -> str:
+    if reason == Skipped.NO_EMAIL:
+        return "Lost the email address in Salesforce"
+    return REASONS[reason].short if reason and reason in REASONS else ""
+
+
+def why_back(reason: str | None) -> str:
+    return BACK_REASONS.get(reason or "", "")
+
 
 def explain_stop(code: str | None, firm: str) -> str:
     """Say why a run was cancelled. code: a key of STOPPED; None: the advisor pressed Cancel."""
     return STOPPED.get(code or "", "What had been read stays. The next sync reads the rest.").format(firm=firm)
+
+
+def every(minutes: int) -> str:
+    if minutes % 60:
+        return f"every {minutes} minutes"
+    return "every hour" if minutes == 60 else f"every {minutes // 60} hours"
+
+
+def lasting(seconds: float) -> str:
+    """Return a duration in words: `1 second`, `20 seconds`, `3 minutes`."""
+    whole = max(1, round(seconds))
+    if whole < 120:
+        return f"{whole} second{'s' if whole != 1 else ''}"
+    minutes = round(whole / 60)
+    return f"{minutes} minutes" if minutes < 120 else f"{round(minutes / 60)} hours"

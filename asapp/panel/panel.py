@@ -14,7 +14,7 @@ from asapp.connections import opt_out_age
 from asapp.messages.failures import Failure, FixedBy
 from asapp.messages.runs import explain_stop
 from asapp.models import Connection, Partner, PendingGrant, RunPhase, RunStatus, SyncRun
-from asapp.sync.row_rules import SWITCHED_OFF
+from asapp.models.run import count_off
 
 LONG_WAIT = timedelta(seconds=90)  # a queued run that nobody has taken up for so long is said to wait
 
@@ -338,14 +338,12 @@ def _say_unconnected(panel: Panel) -> Said:
 
 def summary_of(run: SyncRun) -> str:
     """Say what a run did, the parts that are not nothing: "12 added, 21 updated, 4 switched off."."""
-    # What the run changed without reading the row counts as well: somebody was switched off either way.
-    also_off = sum(count for reason, count in run.also.items() if reason in SWITCHED_OFF)
     parts = (
         (run.created, "added"),
         (run.adopted, "adopted"),
         (run.updated, "updated"),
         (run.reactivated, "back on"),
-        (run.deactivated + also_off, "switched off"),
+        (count_off(run), "switched off"),
     )
     said = [f"{count:,} {word}" for count, word in parts if count]
     return f"{', '.join(said)}." if said else "Nothing had changed in Salesforce."
