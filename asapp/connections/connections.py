@@ -34,6 +34,7 @@ from asapp.models import (
     User,
 )
 from asapp.models.columns import new_public_id
+from asapp.models.run import StopReason
 from asapp.salesforce import oauth
 from asapp.salesforce.oauth import Grant, Identity
 
@@ -197,7 +198,7 @@ def put_grant(user: User, partner_id: int, grant: Grant, who: Identity, access: 
 def mark_needs_reconnect(session: Session, connection_id: int, reason: str, token_version: int) -> bool:
     """Stop recurring syncs until the advisor connects again, if the tokens are still the ones that were refused.
 
-    Joins the caller's transaction. reason: a key of messages/connecting.py.
+    Joins the caller's transaction. reason: a Code.
     """
     now = utcnow()
     statement = update(Connection).where(
@@ -298,7 +299,7 @@ def end_connection(connection: Connection, keep_contacts: bool, by: Actor = ITSE
     connection.token_lease, connection.token_lease_until = None, None
     connection.next_sync_at = None
     db.session.flush()
-    stopped_runs.stop_run_of(connection.id, "disconnected")
+    stopped_runs.stop_run_of(connection.id, StopReason.DISCONNECTED)
     if not keep_contacts:
         _remove_contacts(connection)
     entries.record(Action.DISCONNECTED, by, connection, contacts_kept=keep_contacts)

@@ -104,7 +104,7 @@ class Connection(SealsColumns, Base):
     salesforce_count: Mapped[int | None] = mapped_column()  # contacts of this user, as the last answer counted them
     next_sync_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     failures_in_a_row: Mapped[int] = mapped_column(default=0)
-    last_failure: Mapped[str | None] = mapped_column(String(60))  # the last of these, by its code in messages/runs.py
+    last_failure: Mapped[str | None] = mapped_column(String(60))  # the last of these, a Code of messages/codes.py
 
     # Leads are followed on their own: what hides them must not stop the contacts (sync/leads.py).
     leads_watermark: Mapped[datetime | None] = mapped_column(UTCDateTime)
@@ -112,9 +112,7 @@ class Connection(SealsColumns, Base):
     lead_opt_outs_watermark: Mapped[datetime | None] = mapped_column(UTCDateTime)
     leads_known_until: Mapped[datetime | None] = mapped_column(UTCDateTime)  # as opt_outs_known_until, for leads
     lead_fields_read: Mapped[str | None] = mapped_column(String(255))  # as opt_out_field_read
-    leads_trouble: Mapped[str | None] = mapped_column(
-        String(60)
-    )  # why they can't be followed: a key of messages/leads.py
+    leads_trouble: Mapped[str | None] = mapped_column(String(60))  # why they can't be followed: a Code
     # nobody can be asked for by address
     email_encrypted: Mapped[bool] = mapped_column(default=False, server_default=false())
     leads_rung_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # a delivery is enqueued since
@@ -149,7 +147,7 @@ class OAuthState(SealsColumns, Base):
     """A log-in at Salesforce that has begun: what its callback must match, kept here and not in a cookie.
 
     state_sha256 is the hash of the state parameter. The row is consumed once, by the person who began. How it ended stays
-    on it (outcome: a key of messages/connecting.py) and is shown on the panel until the next attempt.
+    on it (outcome: a Code or connect.Outcome) and is shown on the panel until the next attempt.
     """
 
     __tablename__ = "oauth_states"
