@@ -19,6 +19,8 @@ from asapp.core.extensions import db
 from asapp.core.mail import Letter
 from asapp.leads.queries import count_waiting
 from asapp.leads.sign_up_page import ensure_page
+from asapp.messages.alerts import FIRM_HAS_MOVED, SUBJECTS
+from asapp.messages.checks import CheckName
 from asapp.messages.failures import Facts, Occasion, explain
 from asapp.models import Alert, AlertKind, AlertMail, Connection, Partner, PartnerCheck, User
 from asapp.models.connection import IS_FAILING
@@ -60,16 +62,15 @@ def make_part(alert: Alert, public_url: str, is_reminder: bool = False) -> Part:
     kind = AlertKind(alert.kind)
     if alert.connection_id is not None:
         connection = db.session.get_one(Connection, alert.connection_id)
-        subject, page, ask = OF_CONNECTION[kind]
+        page, ask = OF_CONNECTION[kind]
         firm, more = connection.partner, {"connection": connection, **ask(connection)}
     else:
         firm = db.session.get_one(Partner, alert.partner_id)
-        subject, page, ask_firm = OF_PARTNER[kind]
+        page, ask_firm = OF_PARTNER[kind]
         more = ask_firm(firm)
-        subject = more.get("subject", subject)
     url = public_url + page.format(slug=firm.slug)
     names = {"firm": firm, "url": url, "since": alert.opened_at, "is_reminder": is_reminder, **more}
-    subject = subject.format(firm=firm.name, held=more.get("held"))
+    subject = more.get("subject", SUBJECTS[kind]).format(firm=firm.name, held=more.get("held"))
     return Part(f"mail/alerts/{kind}.txt", f"Reminder: {subject}" if is_reminder else subject, names)
 
 
@@ -109,9 +110,9 @@ def _about_app(firm: Partner) -> dict[str, Any]:
         select(PartnerCheck.code, PartnerCheck.detail).where(PartnerCheck.partner_id == firm.id, *IS_RED)
     )
     red = {row.code: row.detail for row in found}
-    if "host" in red:
-        return {"subject": "{firm}: its Salesforce has moved", "host": red["host"]}
-    return {"what": "Consumer Key" if "key" in red else "Consumer Secret"}
+    if CheckName.HOST in red:
+        return {"subject": FIRM_HAS_MOVED, "host": red["host"]}
+    return {"what": "Consumer Key" if CheckName.KEY in red else "Consumer Secret"}
 
 
 def _about_runs(firm: Partner) -> dict[str, Any]:
@@ -124,15 +125,15 @@ def _about_runs(firm: Partner) -> dict[str, Any]:
     return {"failing": sum(row.number for row in rows), "most": headline}
 
 
-OF_CONNECTION: dict[AlertKind, tuple[str, str, Callable[[Connection], dict[str, Any]]]] = {
-    AlertKind.RECONNECT: ("Your Salesforce account has to be connected again", INTEGRATIONS, _about_connection),
-    AlertKind.OPT_OUTS_SOON: ("Your Salesforce contacts are about to become inactive", INTEGRATIONS, _about_connection),
-    AlertKind.OPT_OUTS_UNKNOWN: ("Your Salesforce contacts are inactive", INTEGRATIONS, _about_connection),
-    AlertKind.HELD: ("{held} for your decision", INTEGRATIONS, _about_connection),
-    AlertKind.FLOOD: ("Very many people are signing up on your page", LEADS, _about_flood),
+OF_CONNECTION: dict[AlertKind, tuple[str, Callable[[Connection], dict[str, Any]]]] = {
+    AlertKind.RECONNECT: (INTEGRATIONS, _about_connection),
+    AlertKind.OPT_OUTS_SOON: (INTEGRATIONS, _about_connection),
+    AlertKind.OPT_OUTS_UNKNOWN: (INTEGRATIONS, _about_connection),
+    AlertKind.HELD: (INTEGRATIONS, _about_connection),
+    AlertKind.FLOOD: (LEADS, _about_flood),
 }
-OF_PARTNER: dict[AlertKind, tuple[str, str, Callable[[Partner], dict[str, Any]]]] = {
-    AlertKind.PAUSED: ("{firm}: Salesforce syncs pause", BOARD, _about_pause),
-    AlertKind.APP_REFUSED: ("{firm}: Salesforce refuses our app", FIRM, _about_app),
-    AlertKind.RUNS_FAIL: ("{firm}: syncs fail", BOARD, _about_runs),
+OF_PARTNER: dict[AlertKind, tuple[str, Callable[[Partner], dict[str, Any]]]] = {
+    AlertKind.PAUSED: (BOARD, _about_pause),
+    AlertKind.APP_REFUSED: (FIRM, _about_app),
+    AlertKind.RUNS_FAIL: (BOARD, _about_runs),
 }

@@ -32,6 +32,14 @@ IS_FAILING = text("failures_in_a_row > 0 AND status <> 'disconnected' AND status
 IS_WELL = text("failures_in_a_row = 0 AND status <> 'disconnected' AND status <> 'needs_reconnect'")
 
 
+class DisconnectReason(StrEnum):
+    """In status_reason of a disconnected connection; empty: revoked at Salesforce, and its contacts are kept."""
+
+    REVOKE_FAILED = "revoke_failed"  # Salesforce did not hear it
+    CONTACTS_REMOVED = "contacts_removed"
+    REMOVED_AND_REVOKE_FAILED = "removed_revoke_failed"
+
+
 class Connection(SealsColumns, Base):
     """One advisor's link to one Salesforce user, identified by (org id, user id)."""
 
@@ -75,7 +83,9 @@ class Connection(SealsColumns, Base):
     instance_url: Mapped[str] = mapped_column(String(255))
     scopes: Mapped[str] = mapped_column(String(500), default="")
     status: Mapped[str] = mapped_column(String(20), default=ConnectionStatus.CONNECTED)
-    status_reason: Mapped[str | None] = mapped_column(String(60))  # why it needs reconnecting
+    status_reason: Mapped[str | None] = mapped_column(
+        String(60)
+    )  # a Code, why it needs reconnecting; or a DisconnectReason
     connected_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
     status_changed_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
 
@@ -132,6 +142,18 @@ class Connection(SealsColumns, Base):
     @property
     def is_disconnected(self) -> bool:
         return self.status == ConnectionStatus.DISCONNECTED
+
+    @property
+    def is_revoked_at_salesforce(self) -> bool:
+        """Did Salesforce hear that the permission was given back? Of a disconnected one."""
+        unheard = (DisconnectReason.REVOKE_FAILED, DisconnectReason.REMOVED_AND_REVOKE_FAILED)
+        return self.status_reason not in unheard
+
+    @property
+    def are_contacts_removed(self) -> bool:
+        """Were its contacts removed from here when it was disconnected?"""
+        removed = (DisconnectReason.CONTACTS_REMOVED, DisconnectReason.REMOVED_AND_REVOKE_FAILED)
+        return self.status_reason in removed
 
     @property
     def can_sync(self) -> bool:

@@ -263,10 +263,11 @@ def _say_unconnected(panel: Panel) -> Said:
         return Said(Tone.WARN, "Not connected", panel.connect_failure.headline)
     if panel.state != AdvisorState.DISCONNECTED or panel.connection is None:
         return Said(Tone.PLAIN, "")
-    reason = panel.connection.status_reason or ""
-    given_back = "We could not reach Salesforce to give our permission back" if "revoke_failed" in reason else ""
-    given_back = given_back or "Our permission is given back"
-    if "removed" in reason:
+    is_heard = panel.connection.is_revoked_at_salesforce
+    given_back = (
+        "Our permission is given back" if is_heard else "We could not reach Salesforce to give our permission back"
+    )
+    if panel.connection.are_contacts_removed:
         return Said(Tone.PLAIN, "Disconnected", f"{given_back}. Your Salesforce contacts were removed from here.")
     people = ""
     if panel.contacts:

@@ -19,6 +19,7 @@ from asapp.core.extensions import db
 from asapp.messages.codes import Code
 from asapp.messages.failures import FAILURES, Failure, Occasion
 from asapp.models import Connection, Contact, LedgerEntry, OAuthState, PartnerCheck, PendingGrant, SyncRun, User
+from asapp.models.connection import DisconnectReason
 from asapp.panel.load import look
 from orgsim.answers import Answer
 from orgsim.server import Running
@@ -433,7 +434,7 @@ def test_switching_says_so_where_salesforce_did_not_hear_that_the_old_permission
     assert waiting is not None
     with writing():
         switching.switch(desk.advisor, waiting, desk.access)
-    assert db.session.get_one(Connection, old_id).status_reason == connections.REVOKE_FAILED
+    assert db.session.get_one(Connection, old_id).status_reason == DisconnectReason.REVOKE_FAILED
 
 
 def test_keep_gives_the_new_grant_back(desk: Desk) -> None:
@@ -530,7 +531,7 @@ def test_tokens_are_forgotten_even_if_salesforce_does_not_answer(desk: Desk) -> 
     desk.org.trouble.add("server_unavailable_html", kind="revoke")
     assert not connections.disconnect(connection, keep_contacts=True, access=desk.access)
     assert connection.refresh_token_sealed is None
-    assert connection.status_reason == connections.REVOKE_FAILED
+    assert connection.status_reason == DisconnectReason.REVOKE_FAILED
 
 
 def test_removing_the_contacts_leaves_no_one_behind(desk: Desk) -> None:

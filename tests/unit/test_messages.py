@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 from asapp.leads.delivery import LEAD_RULES
+from asapp.messages import alerts, checks, leads
+from asapp.messages.checks import CheckName, CheckWhy
 from asapp.messages.codes import Code
 from asapp.messages.failures import FAILURES, NEXT_STEPS, OTHERWISE, Facts, FixedBy, Occasion, explain
+from asapp.models import AlertKind, ConsentKind, ConsentSource, Review, ToCheck, Unfollowed
 from asapp.salesforce import errors, oauth
 from asapp.salesforce.errors import LimitReached, Misconfigured, ReconnectNeeded, Rejected, SalesforceError
 
@@ -114,3 +117,39 @@ def test_words_can_be_filled_in_and_say_what_is_safe_what_to_do_and_who_fixes_it
 def test_every_next_step_is_some_failures() -> None:
     told = {(occasion, row.fixed_by) for (occasion, _), row in FAILURES.items() if not row.do_next}
     assert {(occasion, who) for occasion, steps in NEXT_STEPS.items() for who in steps} == told
+
+
+def test_every_finding_of_a_check_has_words_and_no_others_have() -> None:
+    calls = [node for node in nodes("salesforce/probe.py", "partners/checks.py") if isinstance(node, ast.Call)]
+    found = [call.args for call in calls if getattr(call.func, "id", "") == "Finding" and len(call.args) > 2]
+    pairs = {(args[0].value, args[2].value) for args in found if _is_text(args[0]) and _is_text(args[2])}
+    assert {(check, why) for check, why in pairs if not {(check, why), (None, why)} & set(checks.WORDS)} == set()
+    written = {node.value for node in nodes("salesforce/probe.py") if isinstance(node, ast.Constant)}
+    members = [node for node in nodes("*/*.py") if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)]
+    carried = written | {CheckWhy[node.attr] for node in members if node.value.id == "CheckWhy"}
+    assert {why for _, why in checks.WORDS} - set(Code) == set(CheckWhy) <= carried
+    assert {check for check, _ in checks.WORDS} - {None} == set(checks.TITLES) == set(CheckName)
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant)
+
+
+@pytest.mark.parametrize(
+    ("labels", "keys"),
+    [
+        (leads.LABELS, leads.Shown),
+        (leads.TONES, leads.Shown),
+        (leads.HOLDS, leads.Hold),
+        (leads.UNFOLLOWED, Unfollowed),
+        (leads.REVIEWS, Review),
+        (leads.CHECKS, ToCheck),
+        ({kind for kind, _ in leads.EVENTS}, ConsentKind),
+        ({source for _, source in leads.EVENTS}, ConsentSource),
+        (alerts.SUBJECTS, AlertKind),
+    ],
+)
+def test_every_member_of_an_enum_has_its_label_and_every_label_its_member(
+    labels: Iterable[str], keys: Iterable[str]
+) -> None:
+    assert set(labels) == set(keys)
