@@ -44,7 +44,9 @@ def create_app(config: Config | None = None, *, with_pages: bool = True) -> Flas
     bind_extensions(app, SQLITE_CACHE_MB_OF_PAGES if with_pages else SQLITE_CACHE_MB_OF_JOBS)
     if with_pages:
         from asapp import cli, web
+        from asapp.accounts import passwords
 
+        passwords.set_cost(config.testing)
         web.add_pages(app, config)
         cli.register(app)
     return app

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import NoReturn
 
 import click
@@ -18,6 +19,7 @@ from asapp.core.forms import InvalidFields
 from asapp.core.logs import log_what_ends_us
 from asapp.health.heartbeats import SCHEDULER, WORKER, Heart, is_seen_here
 from asapp.jobs.schedule import run_scheduler
+from asapp.jobs.task_job import TASKS, NotATask, find_task
 from asapp.models import Partner, Role
 from asapp.partners import erasure, partners
 from asapp.partners.erasure import StillNeeded
@@ -48,6 +50,7 @@ def register(app: Flask) -> None:
         app.cli.add_command(group)
     app.cli.add_command(scheduler)
     app.cli.add_command(seen)
+    app.cli.add_command(job)
 
 
 @users_group.command("create")
@@ -147,6 +150,23 @@ def seen(kind: str) -> None:
     """Fail unless a process of this kind was seen alive on this host a moment ago; for a container's health check."""
     if not is_seen_here(db.session(), kind, utcnow()):
         raise click.ClickException(f"No {kind} was seen here within the last two minutes.")
+
+
+@click.command("job")
+@click.argument("name")
+@click.argument("ids", nargs=-1, type=int)
+def job(name: str, ids: tuple[int, ...]) -> None:
+    """Run a job here and now, as a worker would: `flask --app wsgi job run_sync 42`. The README lists the jobs."""
+    try:
+        task = find_task(f"{TASKS}.{name}")
+    except NotATask:
+        raise click.ClickException(f"There is no job {name!r}.") from None
+    try:
+        signature(task).bind(*ids)
+    except TypeError:
+        expected = " ".join(name.upper() for name in signature(task).parameters)
+        raise click.ClickException(f"This job is started as: job {name} {expected}".rstrip()) from None
+    task(*ids)
 
 
 def get_partner(slug: str) -> Partner:

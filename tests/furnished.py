@@ -65,6 +65,7 @@ class Belongings:
     leads: list[Lead]
     page: OptInPage
     password_token: str
+    form: dict[str, Any]  # names all of these; made once, as each name is a query
 
     def argument(self, name: str) -> list[Any]:
         """Return what can stand in an address for an argument of this name."""
@@ -146,7 +147,18 @@ def furnish(advisor: User) -> Belongings:
     assert advisor.partner
     connect.begin(advisor, advisor.partner, org_access())
     token = links.make_link(advisor, PasswordLinkKind.RESET)
-    return Belongings(advisor, connection, contacts, contact_list, run, leads, make_page(advisor), token)
+    page = make_page(advisor)
+    form = {
+        "id": [str(contact.id) for contact in contacts],
+        "list": [str(contact_list.id)],
+        "to_list": str(contact_list.id),
+        "do": "add",
+        "lead": leads[0].public_id,
+        "user_id": str(advisor.id),
+        "connection_id": str(connection.id),
+        "partner_id": str(advisor.partner_id),
+    }
+    return Belongings(advisor, connection, contacts, contact_list, run, leads, page, token, form)
 
 
 STATES = (LeadState.REFUSED, LeadState.PLEASE_CHECK, LeadState.SENT)

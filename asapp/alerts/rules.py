@@ -82,7 +82,7 @@ def is_flooded(now: datetime) -> Ids:
 
 
 def is_paused(now: datetime) -> Ids:
-    return _ids(select(Partner.id).where(Partner.is_enabled, Partner.paused_until > now))
+    return _ids(select(Partner.id).where(Partner.is_enabled, Partner.paused(now)))
 
 
 def stays_paused(now: datetime) -> Ids:

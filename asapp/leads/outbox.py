@@ -134,10 +134,8 @@ def _can_deliver(now: datetime) -> tuple[Any, ...]:
     return (
         Connection.status == ConnectionStatus.CONNECTED,
         Connection.user.has(User.deactivated_at.is_(None)),
-        Partner.is_enabled,
-        Partner.consumer_key_sealed.is_not(None),
-        Partner.consumer_secret_sealed.is_not(None),
-        or_(Partner.paused_until.is_(None), Partner.paused_until <= now),
+        Partner.is_ready,
+        ~Partner.paused(now),
     )
 
 

@@ -58,6 +58,11 @@ def explain(code: str | None, about: About) -> Words:
     )
 
 
+def fixed_by_of(code: str | None) -> FixedBy:
+    """Return who can fix what a run failed with."""
+    return FAILURES.get(code or "", FAILURES["our_bug"]).fixed_by
+
+
 def _later(headline: str, happened: str, fixed_by: FixedBy = FixedBy.NOBODY) -> Words:
     return Words(headline, happened, SAFE, BY_ITSELF, fixed_by)
 

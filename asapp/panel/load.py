@@ -9,11 +9,13 @@ from sqlalchemy import bindparam, func, or_, select
 
 from asapp.connections import connect, connections, switching
 from asapp.connections.org_access import OrgAccess
+from asapp.connections.state import state_of
 from asapp.contacts.status import contact_rows, count_active, is_shown
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.messages import runs as sync_words
 from asapp.messages.connecting import Context, Explained, explain_failure, explain_reconnect, forward_when_stuck
+from asapp.messages.states import AdvisorState
 from asapp.models import (
     Connection,
     ConnectionStatus,
@@ -24,7 +26,7 @@ from asapp.models import (
     SyncRun,
     User,
 )
-from asapp.panel.panel import Panel, PanelState, Progress, decide, is_for_admin
+from asapp.panel.panel import Panel, Progress, waits_for_admin
 from asapp.sync import departures, runs
 
 # With these a run fails only where the permission is over; a connection that is connected has another one by now.
@@ -38,7 +40,7 @@ def look(user: User, access: OrgAccess, default_interval_minutes: int, lost_stat
     run = find_run_to_show(connection)
     interval = (partner.sync_interval_minutes if partner else None) or default_interval_minutes
     panel = Panel(
-        PanelState.SYNCING,
+        AdvisorState.SYNCING,
         partner,
         connection,
         run,
@@ -47,9 +49,16 @@ def look(user: User, access: OrgAccess, default_interval_minutes: int, lost_stat
         run_failure=explain_run(partner, connection, run),
     )
     if run is not None and run.is_active and connection is not None and connection.is_connected:
-        return replace(panel, state=decide(partner, connection, run, held=0, is_for_admin=False, now=now))
+        return replace(panel, state=state_of(partner, connection, now, is_syncing=True))
     held = _count_held(connection)
-    state = decide(partner, connection, run, held=held, is_for_admin=is_for_admin(panel.run_failure), now=now)
+    state = state_of(
+        partner,
+        connection,
+        now,
+        is_syncing=run is not None and run.is_active,
+        waits_for_admin=waits_for_admin(run, panel.run_failure),
+        held=held,
+    )
     contacts, active = _count_contacts(connection, now)
     attempt = connect.find_last_attempt(user)
     return replace(
@@ -96,9 +105,7 @@ PROGRESS = (
     .where(
         _connections.user_id == bindparam("user_id"),
         _connections.status == ConnectionStatus.CONNECTED,
-        _partners.is_enabled,  # as Partner.is_ready, without loading the firm
-        _partners.consumer_key_sealed != "",
-        _partners.consumer_secret_sealed != "",
+        Partner.is_ready,
         or_(_runs.status == RunStatus.QUEUED, _runs.status == RunStatus.RUNNING),
     )
 )

@@ -120,10 +120,9 @@ def list_partners(search: str = "", state: str = "") -> list[PartnerRow]:
                 Partner.salesforce_url.contains(wanted, autoescape=True),
             )
         )
-    is_set_up = Partner.consumer_key_sealed.is_not(None) & Partner.consumer_secret_sealed.is_not(None)
     filters = {
-        "enabled": Partner.is_enabled & is_set_up,
-        "waiting": Partner.is_enabled & ~is_set_up,
+        "enabled": Partner.is_ready,
+        "waiting": Partner.is_enabled & ~Partner.is_set_up,
         "attention": Partner.is_enabled & attention,
         "disabled": ~Partner.is_enabled,
     }

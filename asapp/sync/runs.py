@@ -25,7 +25,7 @@ from asapp.models import Connection, ConnectionStatus, Partner, RunStatus, RunTr
 from asapp.models.run import ACTIVE
 
 # Renewed before each call, so longer than a call that is refused, the wait for a refresh, and a refresh of our own together
-# (docs/decisions/06-leases-and-a-doorbell.md has the sum).
+# (docs/decisions/06-leases.md has the sum).
 LEASE = timedelta(seconds=100)
 MAX_TRIES = 3
 MAX_RUNS_OF_AN_ORG = 4  # at once, so that a big firm doesn't keep small ones waiting

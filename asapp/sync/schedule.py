@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy import ColumnElement, and_, select
 
 from asapp.core.backoff import wait_after, with_jitter
 from asapp.models import Connection, ConnectionStatus, Partner, User
@@ -28,5 +28,5 @@ def is_due(now: datetime) -> ColumnElement[bool]:
         Connection.next_sync_at <= now,
         Partner.is_enabled,
         select(User.id).where(User.id == Connection.user_id, User.deactivated_at.is_(None)).exists(),
-        or_(Partner.paused_until.is_(None), Partner.paused_until <= now),
+        ~Partner.paused(now),
     )

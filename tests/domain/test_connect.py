@@ -348,6 +348,16 @@ def test_a_second_account_is_refused_without_a_name_and_its_grant_given_back(des
     assert "{" not in words.happened + words.do_next
 
 
+def test_nobody_is_asked_to_switch_to_a_user_whom_another_account_has(desk: Desk) -> None:
+    desk.connect()
+    bob = make_advisor(desk.partner, name="Bob Tanaka")
+    assert desk.connect(desk.jonas, advisor=bob) == "connected"
+    assert desk.connect(desk.amara, advisor=bob) == "already_connected"
+    assert switching.find_pending(bob) is None
+    assert desk.connection(bob).salesforce_user_id == desk.jonas
+    assert len(desk.approvals()) == 2
+
+
 def test_another_user_waits_for_a_decision(desk: Desk) -> None:
     desk.connect()
     assert desk.connect(desk.jonas) == "waits_for_switch"

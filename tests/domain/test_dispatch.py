@@ -20,9 +20,9 @@ from asapp.messages.runs import STOPPED
 from asapp.models import Connection, ConnectionStatus, Partner, RunStatus, RunTrigger, SyncRun
 from asapp.sync import departures, runs
 from asapp.sync.dispatch import Dispatched, dispatch, start_and_ring
+from devtools.servers import RedisServer
 from tests.factories import make_advisor, make_connection, make_partner, make_run, make_synced_connection, save
 from tests.racing import race
-from tests.services import RedisServer
 
 HOUR = 60
 MINUTE = timedelta(minutes=1)

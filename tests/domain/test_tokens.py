@@ -21,9 +21,9 @@ from asapp.core.extensions import db
 from asapp.models import Connection
 from asapp.salesforce.errors import Misconfigured, ReconnectNeeded, TryLater
 from config import Config
+from devtools.processes import settings_of
 from orgsim.answers import Answer
 from orgsim.server import Running
-from tests.conftest import settings_of
 from tests.connecting import KEY, Desk
 
 ROOT = Path(__file__).resolve().parents[2]

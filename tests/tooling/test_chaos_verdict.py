@@ -12,13 +12,13 @@ from sqlalchemy import delete, update
 from asapp.core.extensions import db
 from asapp.leads.sign_up_page import ensure_page
 from asapp.models import Connection, Contact, Lead, LedgerEntry, RunStatus, SyncRun
+from devtools.chaos import verdict
+from devtools.chaos.__main__ import Campaign, read_arguments
+from devtools.chaos.faults import LANES, Hit
+from devtools.chaos.org import Org
+from devtools.chaos.people import Advisor, Flights, SignedUp
+from devtools.chaos.report import Record
 from orgsim import Running
-from scripts.chaos import verdict
-from scripts.chaos.__main__ import Campaign, read_arguments
-from scripts.chaos.faults import LANES, Hit
-from scripts.chaos.org import Org
-from scripts.chaos.people import Advisor, Flights, SignedUp
-from scripts.chaos.report import Record
 from tests.signing_up import PostOffice, someone_signs_up
 
 

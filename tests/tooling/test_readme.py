@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from scripts.guard import ROOT
+from devtools.guard import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 NOT_JOBS = {

@@ -500,8 +500,13 @@ def test_a_page_costs_as_many_queries_whatever_its_length(ada: Any, client: Flas
 
     def count() -> int:
         asked = []
-        event.listen(db.engine, "before_cursor_execute", lambda *args: asked.append(args[2]))
+
+        def hear(*args: Any) -> None:
+            asked.append(args[2])
+
+        event.listen(db.engine, "before_cursor_execute", hear)
         client.get("/admin/audit")
+        event.remove(db.engine, "before_cursor_execute", hear)
         return len(asked)
 
     fill()

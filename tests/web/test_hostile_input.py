@@ -21,11 +21,11 @@ from asapp.core.extensions import db
 from asapp.leads import sign_up_page
 from asapp.models import Contact, ContactList, Lead, Partner, User
 from asapp.web.optin import Token, write_token
+from devtools.servers import RedisServer
 from tests.doors import Door, For, doors, everything_of, open_door
 from tests.factories import PASSWORD, log_in
 from tests.furnished import World, make_world, whole_database
 from tests.mailing import send_waiting_mails
-from tests.services import RedisServer
 from tests.signing_up import make_page
 
 MARKUP = "'\"><img src=x onerror=alert(1)>{{7*7}}"

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from scripts.visitor import LostError, Page, Visitor
+from devtools.visitor import LostError, Page, Visitor
 
 SYNC_TIMEOUT_S = 180.0
 POLL_S = 0.3

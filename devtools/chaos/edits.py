@@ -15,7 +15,7 @@ from typing import Any
 
 import requests
 
-from scripts.chaos.org import Org, Refused
+from devtools.chaos.org import Org, Refused
 
 FIRST_NAMES = ("Ravi", "Zoë", "Noor", "Tomasz", "Ẹniọlá", "Björn", "Anaïs", "")
 LAST_NAMES = ("Śliwa", "O'Brien", "Lindström", "de la Cruz", "Nguyễn", "Smith-Jones", "Ødegård")

@@ -11,13 +11,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import psutil
 import psycopg
 import redis
 from psycopg.rows import namedtuple_row
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from scripts.chaos.house import House, Process
+from devtools.chaos.house import House
+from devtools.processes import Worker
 
 ANSWER_S = 3.0
 AWAY_S = 90.0
@@ -46,8 +48,8 @@ class DatabaseAway(Exception):
 class Working:
     """A work-horse with a job."""
 
-    worker: Process
-    horse: int  # process id
+    worker: Worker
+    horse: psutil.Process
     kind: str  # run, leads, keep-alive or tick
     row: int  # the run's, or the connection's, id
 
@@ -59,7 +61,7 @@ class Watch:
 
     def rows(self, query: str, *values: Any) -> Sequence[Any]:
         """Return the rows; raise DatabaseAway."""
-        url = self._house.postgres.url(self._house.database).replace("+psycopg", "")
+        url = self._house.config.database_url.replace("+psycopg", "")
         try:
             with (
                 psycopg.connect(url, autocommit=True, connect_timeout=3, row_factory=namedtuple_row) as connection,
@@ -128,9 +130,12 @@ class Watch:
             if pid := client.hget(key, "pid"):
                 self._names[int(pid)] = key
 
-    def _job_of(self, client: redis.Redis, worker: Process) -> Working | None:
+    def _job_of(self, client: redis.Redis, worker: Worker) -> Working | None:
         key = self._names.get(worker.pid)
-        horses = worker.children()
+        try:
+            horses = worker.children()
+        except psutil.NoSuchProcess:
+            return None
         if key is None or len(horses) != 1:
             return None
         executions = client.smembers(f"{key}:executions")

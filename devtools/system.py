@@ -1,4 +1,4 @@
-"""See to it that programs from outside Python are here: `python -m scripts.system redis chromium`.
+"""See to it that programs from outside Python are here: `python -m devtools.system redis chromium`.
 
 As root on Debian what is missing is installed; otherwise one line says what to install.
 """
@@ -12,8 +12,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from scripts import programs
-from scripts.programs import MissingProgramError
+from devtools import programs
+from devtools.programs import MissingProgramError
 
 PROGRAMS: dict[str, tuple[Callable[[], Path], str]] = {
     "redis": (programs.find_redis_server, "redis-server"),

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes .venv from a lock file with hashes, or brings it up to date: scripts/venv.sh requirements.lock
+# Makes .venv from a lock file with hashes, or brings it up to date: devtools/venv.sh requirements.lock
 # The lock's checksum is noted inside, so the next time takes no time.
 set -eu
 cd "$(dirname "$0")/.."

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scripts.chaos.faults import LANES, Hit
-from scripts.chaos.watch import Watch
+from devtools.chaos.faults import LANES, Hit
+from devtools.chaos.watch import Watch
 
 OUTCOMES = ("went on", "taken up", "failed+", "failed", "cancelled", "other")
 AFTER = "SELECT 1 FROM sync_runs WHERE connection_id = %s AND id > %s AND status IN ('complete', 'held') LIMIT 1"

@@ -16,9 +16,9 @@ from typing import Any
 
 import requests
 
-from scripts.chaos.org import Org
-from scripts.drive import Way, connect, log_in, open_panel
-from scripts.visitor import LostError, Page, Visitor
+from devtools.chaos.org import Org
+from devtools.drive import Way, connect, log_in, open_panel
+from devtools.visitor import LostError, Page, Visitor
 
 PASSWORD = "harbour-lamp-orchid"
 ORG_PASSWORD = "practice1"

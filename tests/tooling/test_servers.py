@@ -1,4 +1,4 @@
-"""The services that other tests stand on do what they say."""
+"""The servers and programs that other tests stand on do what they say."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,13 +14,14 @@ import psycopg
 import pytest
 import redis
 
-from scripts import npm_files, programs
-from scripts.guard import Guard, guarded
-from tests import services
+from devtools import npm_files, programs
+from devtools.guard import Guard, guard, guarded
+from devtools.servers import PostgresServer, RedisServer
+from devtools.waiting import wait_for
 
 
 def test_redis_forgets_on_restart_and_keeps_its_address() -> None:
-    with services.RedisServer() as server:
+    with RedisServer() as server:
         server.client().set("a", 1)
         server.restart()
         assert server.client().get("a") is None
@@ -31,7 +31,7 @@ def test_redis_forgets_on_restart_and_keeps_its_address() -> None:
 
 
 def test_persistent_redis_survives_a_kill() -> None:
-    with services.RedisServer(persistent=True) as server:
+    with RedisServer(persistent=True) as server:
         server.client().set("a", 1)
         server.kill()
         assert not server.is_running
@@ -42,17 +42,17 @@ def test_persistent_redis_survives_a_kill() -> None:
 
 
 @pytest.fixture(scope="module")
-def postgres() -> Iterator[services.PostgresServer]:
-    with services.PostgresServer() as server:
+def postgres() -> Iterator[PostgresServer]:
+    with PostgresServer() as server:
         yield server
 
 
-def _connect(server: services.PostgresServer, name: str) -> psycopg.Connection:
+def _connect(server: PostgresServer, name: str) -> psycopg.Connection:
     return psycopg.connect(server.url(name).replace("+psycopg", ""), autocommit=True)
 
 
 @pytest.mark.postgres
-def test_a_database_is_copied_from_its_template(postgres: services.PostgresServer) -> None:
+def test_a_database_is_copied_from_its_template(postgres: PostgresServer) -> None:
     template = postgres.create_database()
     with _connect(postgres, template) as connection:
         connection.execute("CREATE TABLE t AS SELECT lower('É') AS letter")
@@ -65,7 +65,7 @@ def test_a_database_is_copied_from_its_template(postgres: services.PostgresServe
 
 
 @pytest.mark.postgres
-def test_postgres_keeps_its_data_over_a_restart_and_a_kill(postgres: services.PostgresServer) -> None:
+def test_postgres_keeps_its_data_over_a_restart_and_a_kill(postgres: PostgresServer) -> None:
     name = postgres.create_database()
     for end in (postgres.stop, postgres.kill):
         end()
@@ -76,7 +76,7 @@ def test_postgres_keeps_its_data_over_a_restart_and_a_kill(postgres: services.Po
 
 
 @pytest.mark.postgres
-def test_what_was_committed_a_moment_before_a_kill_is_there_after_it(postgres: services.PostgresServer) -> None:
+def test_what_was_committed_a_moment_before_a_kill_is_there_after_it(postgres: PostgresServer) -> None:
     name = postgres.create_database()
     with _connect(postgres, name) as connection:
         connection.execute("CREATE TABLE moments (number int)")
@@ -89,9 +89,9 @@ def test_what_was_committed_a_moment_before_a_kill_is_there_after_it(postgres: s
 
 
 def test_the_browser_and_the_scripts_from_npm_are_here() -> None:
-    assert os.access(services.chromium_path(), os.X_OK)
-    assert "axe.run" in services.axe_source()
-    assert services.htmx_source().startswith("var htmx=")
+    assert os.access(programs.find_chromium(), os.X_OK)
+    assert "axe.run" in npm_files.AXE.read()
+    assert npm_files.HTMX.read().startswith("var htmx=")
 
 
 def test_a_changed_script_is_not_taken_for_ours(tmp_path: Path) -> None:
@@ -101,34 +101,28 @@ def test_a_changed_script_is_not_taken_for_ours(tmp_path: Path) -> None:
 
 
 def test_a_port_in_use_is_not_free() -> None:
-    with services.RedisServer() as server:
+    with RedisServer() as server:
         assert not programs.is_free(server.port)
 
 
 def test_a_guard_ends_children_in_groups_of_their_own() -> None:
-    with Guard() as guard:
-        child = _start_stubborn_child(guard.environ())
-        assert len(guarded(guard.mark, guard.folder)) == 2
-        assert guard.sweep(grace_s=0.2) == 2
+    with Guard() as own:
+        child = _start_stubborn_child(own.environ())
+        assert len(guarded(own.mark, own.folder)) == 2
+        assert own.sweep(grace_s=0.2) == 2
         child.communicate()
-        folder = guard.folder
+        folder = own.folder
     assert not folder.exists()
 
 
 def test_servers_and_children_end_with_a_test_run_that_was_killed() -> None:
-    owner = subprocess.Popen(
-        [sys.executable, "-c", OWNER], stdout=subprocess.PIPE, text=True, env=services.guard().environ()
-    )
+    owner = subprocess.Popen([sys.executable, "-c", OWNER], stdout=subprocess.PIPE, text=True, env=guard().environ())
     assert owner.stdout
     mark, folder = owner.stdout.readline().split()
     assert len(guarded(mark, Path(folder))) >= 4  # PostgreSQL is several
     owner.send_signal(signal.SIGKILL)
     owner.communicate()
-    give_up_at = time.monotonic() + 20
-    while (guarded(mark, Path(folder)) or Path(folder).exists()) and time.monotonic() < give_up_at:
-        time.sleep(0.1)
-    assert not guarded(mark, Path(folder))
-    assert not Path(folder).exists()
+    wait_for(lambda: not guarded(mark, Path(folder)) and not Path(folder).exists(), "for the guard", 20, 0.1)
 
 
 # A process that ignores SIGTERM, and its child in a group of its own.
@@ -142,7 +136,8 @@ time.sleep(300)
 """
 OWNER = f"""
 import subprocess, sys
-from tests.services import PostgresServer, RedisServer, guard
+from devtools.servers import PostgresServer, RedisServer
+from devtools.guard import guard
 RedisServer().start()
 PostgresServer().start()
 guard = guard()

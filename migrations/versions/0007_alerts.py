@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0005"
-down_revision = "0006"  # which was merged first
+revision = "0005"  # as it was released; the file is named by its place in the chain
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 

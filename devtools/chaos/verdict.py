@@ -22,9 +22,9 @@ from asapp.core.queues import LEADS_QUEUE, MAILS_QUEUE, SYNC_QUEUE
 from asapp.models import Connection, Contact, Lead, LedgerEntry, SyncRun
 from asapp.models.lead import IN_SALESFORCE, LeadState
 from asapp.panel import balance as books
-from scripts.chaos.house import House
-from scripts.chaos.org import Org
-from scripts.chaos.people import Advisor, SignedUp
+from devtools.chaos.house import House
+from devtools.chaos.org import Org
+from devtools.chaos.people import Advisor, SignedUp
 
 SHOWN = 5  # of each kind of trouble
 

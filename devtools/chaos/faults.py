@@ -15,10 +15,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from scripts.chaos.house import House, kill
-from scripts.chaos.org import Org
-from scripts.chaos.people import Flights
-from scripts.chaos.watch import FOR_THE_TICK, DatabaseAway, Watch, Working
+import psutil
+
+from devtools.chaos.house import House
+from devtools.chaos.org import Org
+from devtools.chaos.people import Flights
+from devtools.chaos.watch import FOR_THE_TICK, DatabaseAway, Watch, Working
+from devtools.waiting import wait_for
 
 T = TypeVar("T")
 CHANCE_S = 25.0  # how long to wait for a moment at which it can hit
@@ -84,6 +87,15 @@ def chance(look: Callable[[], Sequence[T]], what: str, rng: random.Random, patie
 # ---- Processes
 
 
+def kill(horse: psutil.Process) -> bool:
+    """kill -9; return whether it was there to be killed."""
+    try:
+        horse.kill()
+    except psutil.NoSuchProcess:
+        return False
+    return True
+
+
 def at_work(world: World, rng: random.Random, kind: str = "run") -> Working:
     return chance(lambda: world.watch.working(kind), f"no work-horse was at a job ({kind})", rng)
 
@@ -126,7 +138,7 @@ def kill_worker(world: World, rng: random.Random) -> Hit:
     """Its work-horse lives on, as RQ leaves it, and finishes alone or meets another copy of its job."""
     working = at_work(world, rng)
     lease = lease_of(world, working)
-    if not kill(working.worker.pid):
+    if not working.worker.send(signal.SIGKILL):
         raise Missed("the worker had just ended")
     return still_running(world, working, lease)
 
@@ -135,7 +147,7 @@ def kill_both(world: World, rng: random.Random) -> Hit:
     """As when a machine is switched off."""
     working = at_work(world, rng)
     lease = lease_of(world, working)
-    if not (kill(working.worker.pid) and kill(working.horse)):
+    if not (working.worker.send(signal.SIGKILL) and kill(working.horse)):
         raise Missed("one of them had just ended")
     return still_running(world, working, lease)
 
@@ -144,14 +156,11 @@ def terminate_worker(world: World, rng: random.Random) -> Hit:
     """SIGTERM, as by a deploy: the run is handed back and the worker ends."""
     working = at_work(world, rng)
     lease, deaths = lease_of(world, working), len(working.worker.deaths)
-    if not kill(working.worker.pid, signal.SIGTERM):
+    if not working.worker.send(signal.SIGTERM):
         raise Missed("the worker had just ended")
     hit = still_running_or_handed_back(world, working, lease)
     began = time.monotonic()
-    while len(working.worker.deaths) == deaths:
-        if time.monotonic() - began > WORKER_ENDS_S:
-            raise AssertionError(f"a worker had not ended {WORKER_ENDS_S:.0f} s after SIGTERM")
-        time.sleep(0.05)
+    wait_for(lambda: len(working.worker.deaths) > deaths, "for the end of a worker after SIGTERM", WORKER_ENDS_S, 0.05)
     took, code = time.monotonic() - began, working.worker.deaths[deaths]
     notes = [f"exit code {code}"] if code not in (0, -signal.SIGKILL) else []
     notes += [f"took {took:.0f} s to end"] if took > WORKER_SHOULD_END_S else []
@@ -182,7 +191,7 @@ def kill_scheduler(world: World, rng: random.Random) -> Hit:
     waiting = world.watch.patiently(FOR_THE_TICK)
     if not waiting:
         raise Missed("the tick had just been there")
-    if not kill(world.house.scheduler.pid):
+    if not world.house.scheduler.send(signal.SIGKILL):
         raise Missed("the scheduler had just ended")
     return Hit(note="runs, connections or leads were waiting for the tick")
 
@@ -190,8 +199,10 @@ def kill_scheduler(world: World, rng: random.Random) -> Hit:
 def kill_web(world: World, rng: random.Random) -> Hit:
     chance(lambda: [1] * world.flights.in_the_air(), "no request was on its way", rng)
     before = world.flights.cut
-    for pid in [world.house.web.pid, *world.house.web.children()]:
-        kill(pid)
+    try:
+        world.house.web.kill_with_children()
+    except psutil.NoSuchProcess:
+        raise Missed("the web process had just ended") from None
     time.sleep(0.3)
     cut = world.flights.cut - before
     if not cut:
@@ -258,12 +269,10 @@ def flush_redis(world: World, rng: random.Random) -> Hit:
 def silence_redis(world: World, rng: random.Random) -> Hit:
     """It takes connections and answers nothing for a while."""
     runs = active(world, rng)
-    process = world.house.redis.process
-    assert process is not None
-    process.send_signal(signal.SIGSTOP)
+    world.house.redis.send(signal.SIGSTOP)
     hit = hit_later(world, runs)
     time.sleep(rng.uniform(2, 6))
-    process.send_signal(signal.SIGCONT)
+    world.house.redis.send(signal.SIGCONT)
     return hit()
 
 
@@ -362,11 +371,14 @@ def bad_create(answer: str, **details: Any) -> Strike:
 
 
 def await_hit(org: Org, number: int, patience_s: float = HIT_S) -> None:
-    give_up_at = time.monotonic() + patience_s
-    while not org.hits(number):
-        if time.monotonic() > give_up_at:
-            raise Missed("no call of this kind came")
-        time.sleep(POLL_S)
+    wait_or_miss(lambda: org.hits(number), "no call of this kind came", patience_s)
+
+
+def wait_or_miss(look: Callable[[], object], otherwise: str, patience_s: float) -> None:
+    try:
+        wait_for(look, patience_s=patience_s, pause_s=POLL_S)
+    except TimeoutError:
+        raise Missed(otherwise) from None
 
 
 # ---- Tokens and time
@@ -446,11 +458,7 @@ def kill_in_refresh(world: World, rng: random.Random) -> Hit:
 
 
 def await_tokens(world: World, connection_id: int, is_so: Callable[[Any], bool], otherwise: str) -> None:
-    give_up_at = time.monotonic() + 2 * HIT_S
-    while not is_so(world.watch.patiently(TOKENS, connection_id)[0]):
-        if time.monotonic() > give_up_at:
-            raise Missed(otherwise)
-        time.sleep(POLL_S)
+    wait_or_miss(lambda: is_so(world.watch.patiently(TOKENS, connection_id)[0]), otherwise, 2 * HIT_S)
 
 
 def jump(least_s: int, most_s: int) -> Strike:

@@ -33,16 +33,17 @@ from asapp.leads import sign_up_page
 from asapp.models import Role
 from asapp.partners import partners
 from asapp.partners.partners import PartnerDetails
-from scripts.chaos import faults, report, verdict
-from scripts.chaos.edits import Editor
-from scripts.chaos.faults import LANES, Missed, World
-from scripts.chaos.house import House, wait_until
-from scripts.chaos.org import Org
-from scripts.chaos.people import PASSWORD, Advisor, Flights, Public
-from scripts.chaos.report import Record
-from scripts.chaos.watch import DatabaseAway, Watch
-from scripts.guard import ROOT
-from scripts.visitor import LostError
+from devtools.chaos import faults, report, verdict
+from devtools.chaos.edits import Editor
+from devtools.chaos.faults import LANES, Missed, World
+from devtools.chaos.house import House
+from devtools.chaos.org import Org
+from devtools.chaos.people import PASSWORD, Advisor, Flights, Public
+from devtools.chaos.report import Record
+from devtools.chaos.watch import DatabaseAway, Watch
+from devtools.guard import ROOT
+from devtools.visitor import LostError
+from devtools.waiting import wait_for
 
 PAUSES_S = {"processes": (0.5, 3.5), "Salesforce": (0.3, 2.0), "tokens and time": (1.0, 4.0)}
 LOST_CREATES_S = 12 * 60  # by Salesforce's clock: then a create without an answer is known not to have been carried out
@@ -62,7 +63,7 @@ class Campaign:
         self.house = House(options.folder, options.orgs, options.workers, random.Random(options.seed))
         self.flights = Flights()
         self.watch = Watch(self.house)
-        self.orgs = [Org(url, number) for number, url in enumerate(self.house.org_urls)]
+        self.orgs = [Org(org.url, number) for number, org in enumerate(self.house.orgs)]
         self.world = World(self.house, self.watch, self.orgs, self.flights)
         self.advisors: list[Advisor] = []
         self.editors: list[Editor] = []
@@ -260,8 +261,8 @@ class Campaign:
 
     def settle(self, what: str, is_so: Callable[[], bool]) -> None:
         began = self.now_s
-        with contextlib.suppress(RuntimeError):
-            wait_until(is_so, what, QUIET_S)
+        with contextlib.suppress(TimeoutError):
+            wait_for(is_so, patience_s=QUIET_S, pause_s=0.1)
         if is_so():
             self.say(f"{what}: settled after {self.now_s - began:.0f} s")
         else:

@@ -8,6 +8,7 @@ process waits for the owner to go away, also by kill -9, then ends all of these 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import secrets
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 
@@ -39,7 +41,7 @@ class Guard:
         self.folder = Path(tempfile.mkdtemp(prefix="asapp-", dir=base)).resolve()
         self.folder.chmod(0o711)
         self._watcher = subprocess.Popen(
-            [sys.executable, "-m", "scripts.guard", self.mark, str(self.folder), str(os.getpid())],
+            [sys.executable, "-m", "devtools.guard", self.mark, str(self.folder), str(os.getpid())],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -68,6 +70,14 @@ class Guard:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+@cache
+def guard() -> Guard:
+    """Return this process's own guard, which ends with it; start long-lived processes with its environ()."""
+    made = Guard()
+    atexit.register(made.close)
+    return made
 
 
 def guarded(mark: str, folder: Path) -> list[psutil.Process]:

@@ -1,6 +1,6 @@
 """The two scripts that we take from npm instead of keeping copies: htmx for pages, axe for tests.
 
-`python -m scripts.npm_files` fetches what is not here yet and checks it against the hash below. Without npm
+`python -m devtools.npm_files` fetches what is not here yet and checks it against the hash below. Without npm
 it says so and, unless called with --optional, fails: pages work without htmx, tests don't.
 """
 
@@ -16,7 +16,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.programs import MissingProgramError, find_npm
+from devtools.programs import MissingProgramError, find_npm
 
 ROOT = Path(__file__).resolve().parent.parent
 

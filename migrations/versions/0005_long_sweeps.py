@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0008"
+revision = "0008"  # as it was released; the file is named by its place in the chain
 down_revision = "0004"
 branch_labels = None
 depends_on = None

@@ -8,30 +8,42 @@ PORT and ORG_PORT move it. Each start begins afresh in instance/demo, where the 
 from __future__ import annotations
 
 import argparse
-import base64
 import fcntl
 import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 import requests
 
-from scripts.drive import DriveError, Way, drive
-from scripts.guard import ROOT, Guard
-from scripts.programs import MissingProgramError, find_redis_server, free_port, is_free
-from scripts.supervisor import StartError, Supervisor
-from scripts.visitor import LostError, Visitor
+from config import Config
+from devtools.drive import DriveError, Way, drive
+from devtools.guard import ROOT, guard
+from devtools.processes import (
+    FLASK,
+    Keeper,
+    Process,
+    Scheduler,
+    SimulatedOrg,
+    StartError,
+    Web,
+    Worker,
+    end_all,
+    environ_of,
+)
+from devtools.programs import MissingProgramError, is_free
+from devtools.servers import RedisServer
+from devtools.visitor import LostError, Visitor
 
 FIRM = "Northgate Wealth"
 ADVISOR = ("amara@advisor.example", "Amara Okafor")
@@ -39,12 +51,7 @@ BEGINNER = ("jonas@advisor.example", "Jonas Lindqvist")  # whose account is left
 ADMIN = ("ada@advisorstream.example", "Ada Admin")
 PASSWORD = "harbour-lamp-orchid"
 ORG_USER = ("Amara Okafor", "practice1")
-# What a developer's shell may hold and the demo must not take over
-SETTINGS = (
-    *("DATABASE_URL", "ENCRYPTION_KEYS", "HTMX_URL", "MAIL_URL", "PUBLIC_URL", "REDIS_URL", "SECRET_KEY"),
-    *("SALESFORCE_ALLOW_LOOPBACK", "SYNC_INTERVAL_MINUTES", "TRUSTED_PROXIES"),
-    *("FLASK_APP", "FLASK_DEBUG", "FLASK_ENV", "GUNICORN_CMD_ARGS", "WEB_CONCURRENCY", "PYTHONPATH"),
-)
+STOP_S = 12.0  # a worker ends within 10 s
 
 
 class DemoError(Exception):
@@ -59,7 +66,6 @@ class Stopped(BaseException):
 class Ports:
     web: int
     org: int
-    redis: int
 
     @classmethod
     def from_environment(cls) -> Ports:
@@ -69,7 +75,7 @@ class Ports:
         for name, port in (("PORT", web), ("ORG_PORT", org)):
             if not is_free(port):
                 raise DemoError(f"Port {port} is not free; choose another: make demo {name}={port + 10}")
-        return cls(web, org, free_port())
+        return cls(web, org)
 
     @staticmethod
     def _read(name: str, default: int) -> int:
@@ -125,29 +131,39 @@ def empty_folder(folder: Path) -> None:
 
 
 class Demo:
-    def __init__(self, ports: Ports, folder: Path, guard: Guard) -> None:
+    def __init__(self, ports: Ports, folder: Path) -> None:
         self.ports = ports
         self.folder = folder
-        self.guard = guard
-        self.supervisor = Supervisor(guard, folder, say)
         self.consumer_key = f"3MVG9{secrets.token_urlsafe(30)}"
         self.consumer_secret = secrets.token_hex(32).upper()
-        self.environ = self._environ()
+        self.processes: list[Process] = []
+        self.keeper = Keeper(self.processes, on_death=say_death)
+        self.hurry = threading.Event()
 
     def start(self) -> None:
         """Start everything and make the firm and its people; raise StartError or DemoError."""
-        self._start_redis()
+        self.redis = RedisServer(self.folder / "redis.log")
+        say(f"Starting redis-server on port {self.redis.port}")
+        self._start(self.redis)
         self._start_org()
         self._flask("db", "upgrade")
         slug = self._make_firm()
         self._make_person(*ADVISOR, "--role", "advisor", "--partner", slug)
         self._make_person(*BEGINNER, "--role", "advisor", "--partner", slug)
         self._make_person(*ADMIN, "--role", "admin")
-        self._start_web()
-        start = self.supervisor.start
-        start("worker", [sys.executable, "worker.py"], self.environ)
-        start("scheduler", [sys.executable, "-m", "flask", "--app", "wsgi", "scheduler"], self.environ)
-        self.supervisor.watch()
+        say(f"Starting web at {self.ports.web_url}, a worker and the scheduler")
+        self._start(Web(self.config, self.folder / "web.log", port=self.ports.web, workers=2, threads=4))
+        self._start(Worker(self.config, self.folder / "worker.log"))
+        self._start(Scheduler(self.config, self.folder / "scheduler.log"))
+        self.keeper.start()
+
+    def stop(self) -> None:
+        """End all processes, Redis and the org after those that use them."""
+        self.keeper.stop()
+        for group in (self.processes[2:], self.processes[:2]):
+            end_all(group, STOP_S, self.hurry)
+        if killed := guard().sweep(grace_s=0.5):
+            say(f"{killed} that would not end were killed.")
 
     def drive(self) -> None:
         """Drive the advisor; raise DemoError."""
@@ -176,51 +192,27 @@ Logs       {self.folder}/*.log
 Ctrl-C ends everything.
 """)
 
-    def _environ(self) -> dict[str, str]:
-        environ = self.guard.environ(
-            SECRET_KEY=secrets.token_urlsafe(48),
-            ENCRYPTION_KEYS=base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
-            DATABASE_URL=f"sqlite:///{self.folder}/asapp.sqlite3",
-            REDIS_URL=f"redis://127.0.0.1:{self.ports.redis}/0",
-            PUBLIC_URL=self.ports.web_url,
-            SALESFORCE_ALLOW_LOOPBACK="1",
-            SYNC_INTERVAL_MINUTES="5",
-            ASAPP_PASSWORD=PASSWORD,
-            ASAPP_CONSUMER_SECRET=self.consumer_secret,
-            PYTHONUNBUFFERED="1",
-        )
-        ours = {"DATABASE_URL", "ENCRYPTION_KEYS", "PUBLIC_URL", "REDIS_URL", "SECRET_KEY"}
-        ours |= {"SALESFORCE_ALLOW_LOOPBACK", "SYNC_INTERVAL_MINUTES"}
-        return {name: value for name, value in environ.items() if name in ours or name not in SETTINGS}
-
-    def _start_redis(self) -> None:
-        port = self.ports.redis
-        data = self.guard.folder / "redis"
-        data.mkdir()
-        say(f"Starting redis-server on port {port}")
-        command = [str(find_redis_server()), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(data)]
-        self.supervisor.start(
-            "redis",
-            [*command, "--save", "", "--appendonly", "no"],
-            self.environ,
-            lambda: _answers_ping(port),
-            is_base=True,
-        )
+    def _start(self, process: Process) -> None:
+        self.processes.append(process)
+        process.start()
 
     def _start_org(self) -> None:
         say(f"Starting the simulated Salesforce org at {self.ports.org_url}")
-        command = [sys.executable, "-m", "orgsim", "--port", str(self.ports.org), "--seed", "demo"]
-        command += ["--key", self.consumer_key, "--secret", self.consumer_secret]
-        command += ["--callback", f"{self.ports.web_url}/salesforce/salesforce_as/login/callback/"]
-        url = f"{self.ports.org_url}/practice/api/state"
-        self.supervisor.start("org", command, self.environ, lambda: _answers(url), is_base=True)
+        options = ["--seed", "demo", "--callback", self.config.callback_url]
+        log, key, secret = self.folder / "org.log", self.consumer_key, self.consumer_secret
+        self._start(SimulatedOrg(log, key, secret, *options, port=self.ports.org))
 
-    def _start_web(self) -> None:
-        say(f"Starting web at {self.ports.web_url}, a worker and the scheduler")
-        command = [sys.executable, "-m", "gunicorn", "wsgi:app", "--bind", f"127.0.0.1:{self.ports.web}"]
-        command += ["--workers", "2", "--threads", "4", "--no-control-socket"]
-        url = f"{self.ports.web_url}/healthz"
-        self.supervisor.start("web", command, self.environ, lambda: _answers(url))
+    @cached_property
+    def config(self) -> Config:
+        return Config(
+            secret_key=secrets.token_urlsafe(48),
+            encryption_keys=(secrets.token_bytes(32),),
+            database_url=f"sqlite:///{self.folder}/asapp.sqlite3",
+            redis_url=self.redis.url,
+            public_url=self.ports.web_url,
+            salesforce_allow_loopback=True,
+            sync_interval_minutes=5,
+        )
 
     def _make_firm(self) -> str:
         options = ["--url", self.ports.org_url, "--key", self.consumer_key]
@@ -234,8 +226,8 @@ Ctrl-C ends everything.
     def _flask(self, *arguments: str) -> str:
         """Run a command of the app and return what it printed; raise DemoError."""
         answer = subprocess.run(
-            [sys.executable, "-m", "flask", "--app", "wsgi", *arguments],
-            env=self.environ,
+            [sys.executable, *FLASK, *arguments],
+            env=environ_of(self.config, ASAPP_PASSWORD=PASSWORD, ASAPP_CONSUMER_SECRET=self.consumer_secret),
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -255,37 +247,24 @@ Ctrl-C ends everything.
         return next(str(user["username"]) for user in users if user["name"] == ORG_USER[0])
 
 
-def _answers(url: str) -> bool:
-    with requests.Session() as session:
-        session.trust_env = False
-        try:
-            return session.get(url, timeout=2).ok
-        except requests.RequestException:
-            return False
-
-
-def _answers_ping(port: int) -> bool:
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
-            connection.sendall(b"PING\r\n")
-            return connection.recv(16).startswith(b"+PONG")
-    except OSError:
-        return False
+def say_death(process: Process) -> None:
+    code = process.deaths[-1]
+    how = f"exit code {code}" if code >= 0 else f"signal {-code}"
+    say(f"{process.name} (process {process.pid}) ended with {how}; starting it again.")
 
 
 def run(folder: Path, *, once: bool) -> None:
     with own_folder(folder):
         ports = Ports.from_environment()
         empty_folder(folder)
-        with Guard() as guard:
-            demo = Demo(ports, folder, guard)
-            with stopping(demo):
-                demo.start()
-                say("Driving one advisor through it:")
-                demo.drive()
-                if not once:
-                    demo.show_addresses()
-                    threading.Event().wait()
+        demo = Demo(ports, folder)
+        with stopping(demo):
+            demo.start()
+            say("Driving one advisor through it:")
+            demo.drive()
+            if not once:
+                demo.show_addresses()
+                threading.Event().wait()
 
 
 @contextmanager
@@ -295,7 +274,7 @@ def stopping(demo: Demo) -> Iterator[None]:
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         if is_ending:
-            demo.supervisor.hurry.set()
+            demo.hurry.set()
         else:
             raise Stopped
 
@@ -307,7 +286,7 @@ def stopping(demo: Demo) -> Iterator[None]:
     finally:
         is_ending = True
         say("Ending all processes")
-        demo.supervisor.stop()
+        demo.stop()
 
 
 def main() -> NoReturn:
