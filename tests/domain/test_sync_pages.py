@@ -11,6 +11,7 @@ from sqlalchemy import event, select
 
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
+from asapp.core.leases import LeaseLost
 from asapp.models import BlockedAddress, Contact, LedgerEntry, SyncRun
 from asapp.panel.balance import balance
 from asapp.salesforce.hosts import to_18
@@ -193,7 +194,7 @@ def test_a_page_of_a_worker_that_lost_its_run_to_another_leaves_nothing(office: 
     office.let_lease_run_out(execution.run)
     assert runs.take_back(run_id)
     assert runs.claim_run(run_id)
-    with pytest.raises(runs.LeaseLost):
+    with pytest.raises(LeaseLost):
         execution.apply([row(office)], [], in_order=True)
     db.session.commit()
     assert office.snapshot() == {"contacts": [], "ledger": []}

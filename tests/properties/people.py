@@ -18,7 +18,6 @@ from flask import Flask, current_app
 from sqlalchemy import select
 
 from asapp.connections import connections
-from asapp.connections.org_access import BeforeCall
 from asapp.contacts import manual, removal
 from asapp.contacts.form_fields import Details
 from asapp.contacts.status import contact_rows, is_active, is_shown, reason_of
@@ -27,14 +26,13 @@ from asapp.core.database import writing
 from asapp.core.extensions import db
 from asapp.leads import decisions
 from asapp.models import Connection, Contact, Lead, SyncRun, User
-from asapp.salesforce.client import OrgClient
 from asapp.salesforce.oauth import Grant, Identity
 from asapp.sync.execute import execute_run
 from orgsim import Org, start
 from tests.domain.test_leads_following import FollowingOffice
 from tests.factories import org_access
 from tests.signing_up import someone_signs_up
-from tests.syncing import KEY, WatchedAccess
+from tests.syncing import KEY, MeetingAccess
 
 POOL = ("rose@pool.example", "ravi@pool.example", "zoe@pool.example")
 PAGE = 200
@@ -161,18 +159,6 @@ class Memory:
     hidden_ids: dict[str, str] = field(default_factory=dict)  # Id of a record -> address; deleted here, not restored
     hidden_rows: set[tuple[int, datetime]] = field(default_factory=set)
     first_address: dict[tuple[int, datetime], str] = field(default_factory=dict)  # of each row
-
-
-@dataclasses.dataclass(frozen=True)
-class MeetingAccess(WatchedAccess):
-    meet: Callable[[], None]
-
-    def client(self, connection: Connection, before_call: BeforeCall) -> OrgClient:
-        def before() -> None:
-            before_call()
-            self.meet()
-
-        return super().client(connection, before)
 
 
 class PeopleLife:
