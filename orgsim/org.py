@@ -9,9 +9,10 @@ from typing import Any, Final
 
 from orgsim import ids
 from orgsim.access import ADMIN, RIGHTS, STANDARD, Permissions, UserAccess, Whom
-from orgsim.call_log import Allowance, CallLog
+from orgsim.call_log import CallLog
 from orgsim.clock import OrgClock, to_seconds
 from orgsim.late_commits import Late, LateWork
+from orgsim.limits import Allowance
 from orgsim.oauth import App, Grants
 from orgsim.people import People, User
 from orgsim.queries import Cursors, PageHook

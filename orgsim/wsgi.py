@@ -20,9 +20,10 @@ import orjson
 from werkzeug.test import run_wsgi_app
 
 from orgsim.answers import ANSWERS, HTML, JSON, Answer
-from orgsim.call_log import Allowance, Call
+from orgsim.call_log import Call
 from orgsim.errors import ApiError, invalid_session, session_not_for_rest
 from orgsim.flask_app import make_web_app
+from orgsim.limits import Allowance
 from orgsim.rest import ApiRequest, Reply, RestApi, check_version, note_soql, parse_params, tags_of, versions
 from orgsim.trouble import Fault
 from orgsim.trouble import Request as Asked
