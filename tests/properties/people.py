@@ -36,7 +36,7 @@ from tests.signing_up import someone_signs_up
 from tests.syncing import KEY
 
 POOL = ("rose@pool.example", "ravi@pool.example", "zoe@pool.example")
-# Of people whom nobody else shares an address with, until something changes one: scenes are about them.
+# Addresses that no one else has until a deed changes one: scenes are about these people.
 NEWCOMERS = tuple(f"{name}@new.example" for name in ("noor", "ivo", "ana", "lev", "mei", "tom", "una", "kai"))
 NEWCOMER = 12  # from this number on, a deed is about one of them
 PAGE = 200
