@@ -156,7 +156,7 @@ def test_a_delivery_that_lost_its_leads_before_a_call_makes_no_call_more(app: Fl
 
 
 def test_an_id_that_comes_after_the_lease_was_lost_is_stored_all_the_same(app: Flask, office: FollowingOffice) -> None:
-    """The Lead is there: nobody may make it again."""
+    """The Lead is there: it must not be made again."""
     someone_signs_up(office.advisor)
     office.after_create = lambda: another_worker_claims(app, office) and None
 
@@ -177,7 +177,7 @@ def test_a_refusal_that_comes_after_the_lease_was_lost_is_not_stored(app: Flask,
     assert (office.lead().state, office.lead().lease) == (LeadState.SENDING, leases[0])
 
 
-# ---- The person is erased meanwhile
+# ---- The person is erased during a create
 
 
 def test_of_a_person_who_is_erased_during_the_create_the_id_alone_is_kept(app: Flask, office: FollowingOffice) -> None:
