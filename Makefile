@@ -11,39 +11,39 @@ help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
 demo: ## run everything here with a simulated Salesforce org (ARGS=--once, PORT=, ORG_PORT=)
-	@sh scripts/venv.sh requirements.lock
-	@$(PY) -m scripts.system redis
-	@$(PY) -m scripts.npm_files --optional
-	@$(PY) -m scripts.demo $(ARGS)
+	@sh devtools/venv.sh requirements.lock
+	@$(PY) -m devtools.system redis
+	@$(PY) -m devtools.npm_files --optional
+	@$(PY) -m devtools.demo $(ARGS)
 
 test: ## run all tests with the services they need, two at a time (ARGS="-n 0 -k name")
-	@sh scripts/venv.sh requirements-dev.lock
-	@$(PY) -m scripts.system redis postgres chromium npm
-	@$(PY) -m scripts.npm_files
+	@sh devtools/venv.sh requirements-dev.lock
+	@$(PY) -m devtools.system redis postgres chromium npm
+	@$(PY) -m devtools.npm_files
 	@$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 
 chaos: ## break everything at random and see that nothing is lost (ARGS="--seed 1 --faults 200")
-	@sh scripts/venv.sh requirements-dev.lock
-	@$(PY) -m scripts.system redis postgres
-	@$(PY) -m scripts.chaos $(ARGS)
+	@sh devtools/venv.sh requirements-dev.lock
+	@$(PY) -m devtools.system redis postgres
+	@$(PY) -m devtools.chaos $(ARGS)
 
 bench: ## measure against floors, side by side (ARGS="full --contacts 20000")
-	@sh scripts/venv.sh requirements-dev.lock
-	@$(PY) -m scripts.system redis postgres
+	@sh devtools/venv.sh requirements-dev.lock
+	@$(PY) -m devtools.system redis postgres
 	@$(PY) -m benchmarks $(ARGS)
 
 lint: ## check style and layout of the code
-	@sh scripts/venv.sh requirements-dev.lock
+	@sh devtools/venv.sh requirements-dev.lock
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@.venv/bin/lint-imports
 
 types: ## check the types
-	@sh scripts/venv.sh requirements-dev.lock
+	@sh devtools/venv.sh requirements-dev.lock
 	@$(PY) -m mypy
 
 migrate: ## bring the database at DATABASE_URL up to date
-	@sh scripts/venv.sh requirements.lock
+	@sh devtools/venv.sh requirements.lock
 	@$(PY) -m flask --app wsgi db upgrade
 
 lock: ## renew the lock files from pyproject.toml (ARGS=--upgrade for newer releases)

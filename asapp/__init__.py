@@ -13,6 +13,7 @@ from redis.retry import Retry
 from sqlalchemy.orm import configure_mappers
 
 import asapp.models  # noqa: F401 - every table has to be known before the mappers are configured
+from asapp.connections.org_access import OrgAccess
 from asapp.core import logs, mail
 from asapp.core.database import engine_options, prepare_engine
 from asapp.core.extensions import db
@@ -37,12 +38,15 @@ def create_app(config: Config | None = None, *, with_pages: bool = True) -> Flas
     app = Flask("asapp", template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "static"))
     app.config.update(flask_settings(config))
     app.extensions["asapp.config"] = config
-    app.extensions["asapp.vault"] = Vault(config.encryption_keys)
+    app.extensions["asapp.vault"] = vault = Vault(config.encryption_keys)
+    app.extensions["asapp.org_access"] = OrgAccess(vault, config.callback_url, config.salesforce_allow_loopback)
     app.extensions["asapp.queues"] = Queues(config.redis_url)
     bind_extensions(app, SQLITE_CACHE_MB_OF_PAGES if with_pages else SQLITE_CACHE_MB_OF_JOBS)
     if with_pages:
         from asapp import cli, web
+        from asapp.accounts import passwords
 
+        passwords.set_cost(config.testing)
         web.add_pages(app, config)
         cli.register(app)
     return app

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import NoReturn
 
 import click
@@ -18,11 +19,12 @@ from asapp.core.forms import InvalidFields
 from asapp.core.logs import log_what_ends_us
 from asapp.health.heartbeats import SCHEDULER, WORKER, Heart, is_seen_here
 from asapp.jobs.schedule import run_scheduler
+from asapp.jobs.task_job import TASKS, NotATask, find_task
 from asapp.models import Partner, Role
 from asapp.partners import erasure, partners
 from asapp.partners.erasure import StillNeeded
 from asapp.partners.partners import PartnerDetails
-from asapp.web.current import config, connect_settings, vault
+from asapp.web.current import config, org_access, vault
 from config import secret_of_command
 
 
@@ -48,6 +50,7 @@ def register(app: Flask) -> None:
         app.cli.add_command(group)
     app.cli.add_command(scheduler)
     app.cli.add_command(seen)
+    app.cli.add_command(job)
 
 
 @users_group.command("create")
@@ -86,7 +89,7 @@ def erase_user(email: str, yes: bool) -> None:
         click.confirm("Erase this person? It can't be undone", abort=True, err=True)
     try:
         if user is not None:
-            erasure.erase_account(user, connect_settings(), COMMAND)
+            erasure.erase_account(user, org_access(), COMMAND)
     except StillNeeded as reason:
         raise click.ClickException(str(reason)) from None
     for guest in erasure.find_guests(email):
@@ -102,9 +105,7 @@ def create_partner(name: str, url: str, key: str) -> None:
     """Make a partner and print its slug. The Consumer Secret comes from the prompt, or from ASAPP_CONSUMER_SECRET."""
     secret = secret_of_command("ASAPP_CONSUMER_SECRET") or click.prompt("Consumer Secret", hide_input=True, err=True)
     try:
-        partner = partners.create_partner(
-            PartnerDetails(name, url, key, secret), vault(), config().salesforce_allow_loopback, COMMAND
-        )
+        partner = partners.create_partner(PartnerDetails(name, url, key, secret), org_access(), COMMAND)
     except InvalidFields as refusal:
         fail(refusal)
     click.echo(f"Stored with {partner.salesforce_url}.", err=True)
@@ -149,6 +150,23 @@ def seen(kind: str) -> None:
     """Fail unless a process of this kind was seen alive on this host a moment ago; for a container's health check."""
     if not is_seen_here(db.session(), kind, utcnow()):
         raise click.ClickException(f"No {kind} was seen here within the last two minutes.")
+
+
+@click.command("job")
+@click.argument("name")
+@click.argument("ids", nargs=-1, type=int)
+def job(name: str, ids: tuple[int, ...]) -> None:
+    """Run a job here and now, as a worker would: `flask --app wsgi job run_sync 42`. The README lists the jobs."""
+    try:
+        task = find_task(f"{TASKS}.{name}")
+    except NotATask:
+        raise click.ClickException(f"There is no job {name!r}.") from None
+    try:
+        signature(task).bind(*ids)
+    except TypeError:
+        expected = " ".join(name.upper() for name in signature(task).parameters)
+        raise click.ClickException(f"This job is started as: job {name} {expected}".rstrip()) from None
+    task(*ids)
 
 
 def get_partner(slug: str) -> Partner:

@@ -43,6 +43,11 @@ def load_user(session_id: str) -> User | None:
     return user if user is not None and user.session_nonce == nonce else None
 
 
+@app.get("/healthz")
+def healthz() -> str:
+    return "ok"
+
+
 @app.get("/settings/integrations/salesforce")
 @login_required
 def page() -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -13,18 +12,15 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from tests.services import PostgresServer, RedisServer, free_port, guard
+from config import Config
+from devtools.guard import ROOT, guard
+from devtools.processes import SimulatedOrg, environ_of
+from devtools.servers import PostgresServer, RedisServer
 
-ROOT = Path(__file__).resolve().parent.parent
 KEY, SECRET = "bench-key", "bench-secret"
-FIXED_SETTINGS = {
-    "SECRET_KEY": "only-for-benchmarks-0123456789abcdefg",
-    "ENCRYPTION_KEYS": "ZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXp7fH1-f4CBgoM=",
-    "PUBLIC_URL": "http://127.0.0.1:5000",
-    "SALESFORCE_ALLOW_LOOPBACK": "1",
-}
+SEEDED_S = 900.0  # for a million contacts
 
 
 class ContenderFailed(Exception):
@@ -39,22 +35,20 @@ class Database:
     facts: dict[str, Any]
 
 
-class Org:
+class Org(SimulatedOrg):
     """The simulated org, with `contacts` contacts of its first user."""
 
     def __init__(self, contacts: int) -> None:
-        self.url = f"http://127.0.0.1:{free_port()}"
-        command = [sys.executable, "-m", "orgsim", "--port", self.url.rpartition(":")[2], "--seed", "empty"]
-        command += ["--contacts", str(contacts), "--key", KEY, "--secret", SECRET]
-        self._process = subprocess.Popen(
-            command, cwd=ROOT, env=guard().environ(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
-        )
-        if self._process.stdout is None or not self._process.stdout.readline().startswith("listening"):
-            raise RuntimeError("the org did not start")
+        options = ["--seed", "empty", "--contacts", str(contacts)]
+        super().__init__(guard().folder / f"org-{contacts}.log", KEY, SECRET, *options)
+
+    def start(self, patience_s: float = SEEDED_S) -> Self:
+        super().start(patience_s)
         self.ask("change_settings", session_minutes=1_000_000, api_limit=100_000_000)
         state = self.state()
         self.id: str = state["id"]
         self.user_id: str = state["users"][0]["id"] if state["users"] else ""
+        return self
 
     def ask(self, verb: str, **arguments: Any) -> Any:
         body = json.dumps(arguments).encode()
@@ -85,19 +79,6 @@ class Org:
 
     def tokens(self, user_id: str) -> Any:
         return self.ask("issue_tokens", user_id=user_id, key=KEY)
-
-    def close(self) -> None:
-        self._process.send_signal(signal.SIGTERM)
-        self._process.wait(30)
-
-
-@contextmanager
-def org(contacts: int) -> Iterator[Org]:
-    running = Org(contacts)
-    try:
-        yield running
-    finally:
-        running.close()
 
 
 class SQLitePlace:
@@ -160,45 +141,41 @@ class House:
             self._postgres = PostgresServer()
             self._postgres.start()
             self.places.append(PostgresPlace(self._postgres))
-        self.log = (guard().folder / "contenders.log").open("ab")
+        self.log = guard().folder / "contenders.log"
 
     def close(self) -> None:
         self.redis.stop()
         if self._postgres is not None:
             self._postgres.stop()
-        self.log.close()
 
-    def environ(self, database: Database | None = None, **settings: str) -> dict[str, str]:
-        url = database.url if database else "sqlite:////nowhere.db"
-        return guard().environ(**FIXED_SETTINGS, DATABASE_URL=url, REDIS_URL=self.redis.url, **settings)
-
-    def start(
-        self,
-        command: list[str],
-        database: Database | None = None,
-        settings: dict[str, str] | None = None,
-        **options: Any,
-    ) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, *command],
-            cwd=ROOT,
-            env=self.environ(database, **(settings or {})),
-            stdin=subprocess.DEVNULL,
-            stderr=self.log,
-            text=True,
-            start_new_session=True,
-            **options,
+    def config(self, database: Database | None = None, trusted_proxies: int = 0) -> Config:
+        return Config(
+            secret_key="only-for-benchmarks-0123456789abcdefg",
+            encryption_keys=(bytes(range(100, 132)),),
+            database_url=database.url if database else "sqlite:////nowhere.db",
+            redis_url=self.redis.url,
+            public_url="http://127.0.0.1:5000",
+            trusted_proxies=trusted_proxies,
+            salesforce_allow_loopback=True,
         )
 
     def call(self, module: str, job: str, database: Database | None = None, **arguments: Any) -> dict[str, Any]:
         """Run one job of a contender in a fresh process; return the JSON that it printed last."""
-        command = ["-m", f"benchmarks.{module}", job, json.dumps(arguments)]
-        process = self.start(command, database, stdout=subprocess.PIPE)
-        printed, _ = process.communicate()
-        if process.returncode != 0:
-            self.log.flush()
-            raise ContenderFailed(f"{module} {job}: {Path(self.log.name).read_text()[-3000:]}")
-        answer: dict[str, Any] = json.loads(printed.splitlines()[-1])
+        command = [sys.executable, "-m", f"benchmarks.{module}", job, json.dumps(arguments)]
+        environ = environ_of(self.config(database))
+        with self.log.open("ab") as log:
+            done = subprocess.run(
+                command,
+                cwd=ROOT,
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                check=False,
+            )
+        if done.returncode != 0:
+            raise ContenderFailed(f"{module} {job}: {self.log.read_text()[-3000:]}")
+        answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return answer
 
     def prepare(self, place: Place, running: Org, job: str = "prepare", **arguments: Any) -> Database:

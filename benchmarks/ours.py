@@ -214,7 +214,7 @@ def prepare(url: str, org_id: str, whom: list[dict[str, Any]], **_rest: Any) -> 
     from asapp.contacts.addresses import address_key
     from asapp.core.database import writing
     from asapp.core.extensions import db
-    from tests.factories import make_advisor, make_connection, make_partner
+    from devtools.makers import make_advisor, make_connection, make_partner
 
     app = create_app()
     with app.app_context(), writing():
@@ -248,7 +248,7 @@ def prepare_due(url: str, org_id: str, due: int, **_rest: Any) -> dict[str, Any]
     from asapp.core.database import writing
     from asapp.core.extensions import db
     from asapp.models import Connection, User
-    from tests.factories import make_partner
+    from devtools.makers import make_partner
 
     now = utcnow()
     with create_app().app_context(), writing():
@@ -286,7 +286,7 @@ def prepare_form(url: str, org_id: str, whom: list[dict[str, Any]], **_rest: Any
     facts = prepare(url, org_id, whom)
     with job_app().app_context():
         db.session.query(SyncRun).delete()
-        page = sign_up_page.get_page(db.session.get_one(User, facts["users"][0]))
+        page = sign_up_page.ensure_page(db.session.get_one(User, facts["users"][0]))
         slug, page.daily_limit = page.slug, NO_LIMIT
         db.session.commit()
     return facts | {"slug": slug}
@@ -302,7 +302,7 @@ def prepare_pollers(url: str, org_id: str, pollers: int, **_rest: Any) -> dict[s
     from asapp.core.database import writing
     from asapp.core.extensions import db
     from asapp.panel.load import find_progress
-    from tests.factories import make_advisor, make_connection, make_partner, make_run
+    from devtools.makers import make_advisor, make_connection, make_partner, make_run
 
     app = create_app()
     signer = SecureCookieSessionInterface().get_signing_serializer(app)

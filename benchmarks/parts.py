@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
-import signal
 import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from math import ceil
 from statistics import median
@@ -19,9 +16,10 @@ from typing import Any
 import psutil
 import psycopg
 
-from benchmarks.house import Database, House, Org, Place, org
+from benchmarks.house import Database, House, Org, Place
 from benchmarks.rounds import Figures, ratio, ratios_by_turn, take_turns
-from tests.services import free_port
+from devtools.processes import Web, Worker, end_all
+from devtools.waiting import wait_for
 
 PAGE = 2000  # rows, Salesforce's most
 MANY = 20_000  # above this, what only explains the figures is left out
@@ -83,7 +81,7 @@ class Bench:
 
     def org(self, contacts: int) -> Org:
         if contacts not in self._orgs:
-            self._orgs[contacts] = self._open.enter_context(org(contacts))
+            self._orgs[contacts] = self._open.enter_context(Org(contacts))
         return self._orgs[contacts]
 
     def fresh(self, place: Place, contacts: int) -> Database:
@@ -446,30 +444,11 @@ def progress(bench: Bench) -> list[Target]:
 
 @contextmanager
 def served(
-    bench: Bench, database: Database, app: str, processes: int = 1, settings: dict[str, str] | None = None
+    bench: Bench, database: Database, application: str, processes: int = 1, trusted_proxies: int = 0
 ) -> Iterator[tuple[int, psutil.Process]]:
-    port = free_port()
-    command = ["-m", "gunicorn", app, "--bind", f"127.0.0.1:{port}", "--workers", str(processes), "--threads", "8"]
-    process = bench.house.start(command, database, settings)
-    try:
-        wait_until(lambda: _answers(port))
-        yield port, psutil.Process(process.pid)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(40)
-
-
-def _answers(port: int) -> bool:
-    import urllib.error
-    import urllib.request
-
-    try:
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5).close()
-    except urllib.error.HTTPError:
-        return True
-    except OSError:
-        return False
-    return True
+    config = bench.house.config(database, trusted_proxies)
+    with Web(config, bench.house.log, workers=processes, application=application) as web:
+        yield web.port, psutil.Process(web.pid)
 
 
 def polled(bench: Bench, server: tuple[int, psutil.Process], database: Database, must_have: str) -> dict[str, Any]:
@@ -495,7 +474,7 @@ def signups(bench: Bench) -> list[Target]:
         owner_id = running.ask("add_user", name="Amara Okafor", username=f"{place.kind}@x.example")
         whom = [{"user_id": owner_id, **running.tokens(owner_id)}]
         database = bench.house.prepare(place, running, "prepare_form", whom=whom)
-        with served(bench, database, "wsgi:app", 2, {"TRUSTED_PROXIES": "1"}) as (port, process):
+        with served(bench, database, "wsgi:app", 2, trusted_proxies=1) as (port, process):
             crowd = Crowd(bench, port, process, database)
             crowd.come(ALONE, 1)
             found += deliver_burst(bench, crowd, place)
@@ -640,25 +619,18 @@ def rung(bench: Bench, database: Database, number: int) -> dict[str, Any]:
 def at_work(bench: Bench, database: Database, number: int) -> Iterator[None]:
     """Real workers, idle and waiting for jobs."""
     bench.house.redis.flush()
-    started = [bench.house.start(["worker.py"], database) for _ in range(number)]
+    workers = [Worker(bench.house.config(database), bench.house.log) for _ in range(number)]
     client = bench.house.redis.client()
     try:
-        wait_until(lambda: client.scard("rq:workers") == number)
+        for worker in workers:
+            worker.spawn()
+        wait_for(lambda: client.scard("rq:workers") == number, "for the workers")
         yield
     finally:
-        for process in started:
-            process.send_signal(signal.SIGTERM)
-        for process in started:
-            process.wait(30)
+        end_all(workers)
+        for worker in workers:
+            worker.stop()
         client.close()
-
-
-def wait_until(is_so: Callable[[], bool], patience: timedelta = timedelta(seconds=60)) -> None:
-    give_up_at = time.monotonic() + patience.total_seconds()
-    while not is_so():
-        if time.monotonic() > give_up_at:
-            raise TimeoutError(re.sub(r"\s+", " ", repr(is_so)))
-        time.sleep(0.05)
 
 
 PARTS: dict[str, Callable[[Bench], list[Target]]] = {

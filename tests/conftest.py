@@ -6,8 +6,6 @@ network: requests-mock answers for it, and an unplanned call fails.
 
 from __future__ import annotations
 
-import base64
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,9 +20,11 @@ from hypothesis import settings
 from asapp import create_app
 from asapp.core.extensions import db
 from config import Config
+from devtools.servers import PostgresServer, RedisServer
 from orgsim import Org, Running, start
+from tests.databases import PostgresDatabases, SqliteDatabases
 from tests.pages import CheckingClient
-from tests.services import PostgresServer, RedisServer
+from tests.shared_apps import SharedApps
 
 PUBLIC_URL = "http://127.0.0.1:5000"
 ENCRYPTION_KEY = bytes(range(100, 132))
@@ -46,21 +46,6 @@ def make_config(database_url: str, redis_url: str = NOWHERE_REDIS_URL, **changes
         "testing": True,
     }
     return Config(**(settings | changes))  # type: ignore[arg-type]
-
-
-def settings_of(config: Config) -> dict[str, str]:
-    """The same settings as environment variables, for a process of its own."""
-    return {
-        "SECRET_KEY": config.secret_key,
-        "ENCRYPTION_KEYS": ",".join(base64.urlsafe_b64encode(key).decode() for key in config.encryption_keys),
-        "DATABASE_URL": config.database_url,
-        "REDIS_URL": config.redis_url,
-        "PUBLIC_URL": config.public_url,
-        "SALESFORCE_ALLOW_LOOPBACK": "1" if config.salesforce_allow_loopback else "0",
-        "SYNC_INTERVAL_MINUTES": str(config.sync_interval_minutes),
-        **({"MAIL_URL": config.mail_url} if config.mail_url else {}),
-        **({"METRICS_TOKEN": config.metrics_token} if config.metrics_token else {}),
-    }
 
 
 @pytest.fixture(scope="session")
@@ -99,25 +84,29 @@ def migrate_from_empty(database_url: str) -> None:
         db.engine.dispose()
 
 
+@pytest.fixture(scope="session")
+def sqlite_databases(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> SqliteDatabases:
+    return SqliteDatabases(sqlite_template, tmp_path_factory.mktemp("databases"))
+
+
+@pytest.fixture(scope="session")
+def postgres_databases(postgres_server: PostgresServer, postgres_template: str) -> PostgresDatabases:
+    return PostgresDatabases(postgres_server, postgres_template)
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A fresh database with all tables."""
-    with fresh_database(request, tmp_path) as url:
+def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A database with all tables and no row."""
+    with fresh_database(request) as url:
         yield url
 
 
 @contextmanager
-def fresh_database(request: pytest.FixtureRequest, folder: Path) -> Iterator[str]:
-    """A database with all tables, of the kind that the fixture's parameter names."""
-    if request.param == "sqlite":
-        path = folder / "asapp.db"
-        shutil.copy(request.getfixturevalue("sqlite_template"), path)
-        yield f"sqlite:///{path}"
-        return
-    server: PostgresServer = request.getfixturevalue("postgres_server")
-    name = server.create_database(request.getfixturevalue("postgres_template"))
-    yield server.url(name)
-    server.drop_database(name)
+def fresh_database(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A database with all tables and no row, of the kind that the fixture's parameter names."""
+    databases: SqliteDatabases | PostgresDatabases = request.getfixturevalue(f"{request.param}_databases")
+    with databases.borrowed() as url:
+        yield url
 
 
 @pytest.fixture
@@ -126,17 +115,38 @@ def config(database_url: str, redis_server: RedisServer) -> Config:
     return make_config(database_url, redis_server.url)
 
 
+@pytest.fixture(scope="session")
+def shared_apps() -> SharedApps:
+    return SharedApps()
+
+
 @pytest.fixture
-def app(config: Config, request: pytest.FixtureRequest) -> Iterator[Flask]:
-    """The application, with its context pushed so that factories and domain functions can be called."""
+def app(config: Config, shared_apps: SharedApps, request: pytest.FixtureRequest) -> Iterator[Flask]:
+    """The application, with its context pushed so that factories and domain functions can be called.
+
+    Other tests get the same one, so a test that adds an address to it or changes a setting asks for own_app.
+    """
+    with shared_apps.lent(config) as lent, opened(lent, request):
+        yield lent
+
+
+@pytest.fixture
+def own_app(config: Config, request: pytest.FixtureRequest) -> Iterator[Flask]:
+    """The same, for one test alone."""
     made = create_app(config)
-    made.test_client_class = CheckingClient
-    with made.app_context():
+    with opened(made, request):
+        yield made
+
+
+@contextmanager
+def opened(app: Flask, request: pytest.FixtureRequest) -> Iterator[None]:
+    app.test_client_class = CheckingClient
+    with app.app_context():
         if "org" in request.fixturenames:
-            yield made
+            yield
         else:
             with requests_mock.Mocker():
-                yield made
+                yield
         db.session.remove()
         db.engine.dispose()
 

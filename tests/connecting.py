@@ -6,18 +6,16 @@ from typing import Any
 from urllib.parse import parse_qsl, urljoin, urlsplit
 
 import requests
-from flask import current_app
 from sqlalchemy import select
 from sqlalchemy.orm import joinedload
 
 from asapp.connections import connect
 from asapp.connections.connect import CallbackAnswer
-from asapp.connections.org_access import ConnectSettings
 from asapp.core.database import writing
 from asapp.core.extensions import db
 from asapp.models import Connection, ConnectionStatus, User
 from orgsim.server import Running
-from tests.factories import make_advisor, make_partner
+from tests.factories import make_advisor, make_partner, org_access
 
 CALLBACK = "http://127.0.0.1:5000/salesforce/salesforce_as/login/callback/"
 KEY, SECRET = "desk-key", "desk-secret"
@@ -34,18 +32,17 @@ class Desk:
         self.jonas = self.org.add_user(name="Jonas Lindqvist", username="jonas@northgate.example")
         self.partner = make_partner(url=running.url, key=KEY, secret=SECRET)
         self.advisor = make_advisor(self.partner, name="Alice Moreau")
-        vault = current_app.extensions["asapp.vault"]
-        self.settings = ConnectSettings(vault, CALLBACK, allow_loopback=True)
+        self.access = org_access()
 
     def begin(self, advisor: User | None = None, **options: Any) -> str:
         with writing():
-            url = connect.begin(advisor or self.advisor, self.partner, self.settings, **options)
+            url = connect.begin(advisor or self.advisor, self.partner, self.access, **options)
         assert url is not None
         return url
 
     def finish(self, answer: CallbackAnswer, advisor: User | None = None) -> str:
         with writing():
-            outcome = connect.finish(advisor or self.advisor, answer, self.settings)
+            outcome = connect.finish(advisor or self.advisor, answer, self.access)
         db.session.expire_all()
         return outcome
 
@@ -68,7 +65,7 @@ class Desk:
         return found
 
     def tokens_of(self, connection: Connection) -> tuple[str, str]:
-        vault = self.settings.vault
+        vault = self.access.vault
         return connection.unseal(vault, "access_token_sealed"), connection.unseal(vault, "refresh_token_sealed")
 
     def approvals(self) -> list[str]:

@@ -132,16 +132,7 @@ def arguments(rule: Rule, name: str, world: World, whose: Belongings) -> list[An
 
 def everything_of(whose: Belongings) -> dict[str, Any]:
     """A form that names all that somebody has."""
-    return {
-        "id": [str(contact.id) for contact in whose.contacts],
-        "list": [str(whose.contact_list.id)],
-        "to_list": str(whose.contact_list.id),
-        "do": "add",
-        "lead": whose.leads[0].public_id,
-        "user_id": str(whose.user.id),
-        "connection_id": str(whose.connection.id),
-        "partner_id": str(whose.user.partner_id),
-    }
+    return dict(whose.form)
 
 
 def open_door(client: FlaskClient, door: Door, data: dict[str, Any] | None = None, **how: Any) -> Any:

@@ -9,13 +9,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from flask import current_app
 from sqlalchemy import select
 
 from asapp.accounts import links
 from asapp.audit import entries
 from asapp.connections import connect
-from asapp.connections.org_access import ConnectSettings
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.models import (
@@ -47,6 +45,7 @@ from tests.factories import (
     make_partner,
     make_run,
     make_synced_connection,
+    org_access,
     save,
 )
 from tests.signing_up import make_page, someone_signs_up
@@ -66,6 +65,7 @@ class Belongings:
     leads: list[Lead]
     page: OptInPage
     password_token: str
+    form: dict[str, Any]  # names all of these; made once, as each name is a query
 
     def argument(self, name: str) -> list[Any]:
         """Return what can stand in an address for an argument of this name."""
@@ -145,17 +145,23 @@ def furnish(advisor: User) -> Belongings:
         ),
     )
     assert advisor.partner
-    connect.begin(advisor, advisor.partner, connect_settings())
+    connect.begin(advisor, advisor.partner, org_access())
     token = links.make_link(advisor, PasswordLinkKind.RESET)
-    return Belongings(advisor, connection, contacts, contact_list, run, leads, make_page(advisor), token)
+    page = make_page(advisor)
+    form = {
+        "id": [str(contact.id) for contact in contacts],
+        "list": [str(contact_list.id)],
+        "to_list": str(contact_list.id),
+        "do": "add",
+        "lead": leads[0].public_id,
+        "user_id": str(advisor.id),
+        "connection_id": str(connection.id),
+        "partner_id": str(advisor.partner_id),
+    }
+    return Belongings(advisor, connection, contacts, contact_list, run, leads, page, token, form)
 
 
 STATES = (LeadState.REFUSED, LeadState.PLEASE_CHECK, LeadState.SENT)
-
-
-def connect_settings() -> ConnectSettings:
-    extensions = current_app.extensions
-    return ConnectSettings(extensions["asapp.vault"], extensions["asapp.config"].callback_url, True)
 
 
 def whole_database() -> Rows:

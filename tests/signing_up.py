@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 from flask import current_app
 from sqlalchemy import select, update
 
+from asapp.connections.org_access import BeforeCall
 from asapp.core.clock import utcnow
 from asapp.core.database import writing
 from asapp.core.extensions import db
 from asapp.leads import sign_up_page
-from asapp.leads.delivery import OpenClient, deliver
+from asapp.leads.delivery import deliver
 from asapp.leads.form_fields import Typed
 from asapp.leads.sign_up import Seen, sign_up
 from asapp.models import Connection, Lead, OptInPage, User
 from asapp.salesforce.client import OrgClient
 from asapp.salesforce.records import Created, NewLead
-from tests.syncing import Died, Office
+from tests.factories import org_access
+from tests.syncing import Died, Office, WatchedAccess
 
 _forms = itertools.count(1)
 
 
 def make_page(advisor: User) -> OptInPage:
-    return sign_up_page.get_page(advisor)
+    return sign_up_page.ensure_page(advisor)
 
 
 def someone_signs_up(
@@ -43,6 +46,24 @@ def someone_signs_up(
     return db.session.get_one(Lead, lead_id, populate_existing=True)
 
 
+Create = Callable[..., list[Created]]
+
+
+@dataclass(frozen=True)
+class PostAccess(WatchedAccess):
+    tell: Callable[[], None]  # of each call
+    hooked: Callable[[Create], Create]
+
+    def client(self, connection: Connection, before_call: BeforeCall) -> OrgClient:
+        def told() -> None:
+            self.tell()
+            before_call()
+
+        client = super().client(connection, told)
+        client.create_leads = self.hooked(client.create_leads)  # type: ignore[method-assign]
+        return client
+
+
 class PostOffice(Office):
     """An office whose leads are delivered here; `deliver()` may die or be stopped on the way."""
 
@@ -54,7 +75,7 @@ class PostOffice(Office):
         db.session.commit()
         try:
             with writing():
-                return deliver(connection_id, self.opener(before_call), lambda: self.stopping)
+                return deliver(connection_id, self.access(before_call), lambda: self.stopping)
         except Died:
             db.session.rollback()
             return 0
@@ -62,23 +83,12 @@ class PostOffice(Office):
             db.session.rollback()
             db.session.expire_all()
 
-    def opener(self, before_call: Callable[[int], None] | None = None) -> OpenClient:
-        opened = self.workplace().open_client
+    def access(self, before_call: Callable[[int], None] | None = None) -> PostAccess:
         numbers = itertools.count(1)
+        tell = (lambda: before_call(next(numbers))) if before_call else lambda: None
+        return org_access(PostAccess, between_pages=lambda: None, tell=tell, hooked=self.hooked)
 
-        def open_client(connection: Connection, meter: Callable[[], None]) -> OrgClient:
-            def metered() -> None:
-                if before_call:
-                    before_call(next(numbers))
-                meter()
-
-            client = opened(connection, metered)
-            client.create_leads = self.hooked(client.create_leads)  # type: ignore[method-assign]
-            return client
-
-        return open_client
-
-    def hooked(self, create: Callable[..., list[Created]]) -> Callable[..., list[Created]]:
+    def hooked(self, create: Create) -> Create:
         def create_leads(leads: Sequence[NewLead], *, runs_assignment: bool) -> list[Created]:
             made = create(leads, runs_assignment=runs_assignment)
             if self.after_create:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
 from flask import current_app
 from sqlalchemy import select, update
 
-from asapp.connections.org_access import ConnectSettings
-from asapp.connections.tokens import StoredTokens
+from asapp.connections.org_access import BeforeCall, OrgAccess
 from asapp.contacts.addresses import address_hash, address_key
 from asapp.contacts.status import contact_rows, is_shown, reason_of
 from asapp.core.clock import utcnow
@@ -23,7 +23,7 @@ from asapp.salesforce.records import ContactPage
 from asapp.sync import departures, runs
 from asapp.sync.execute import Workplace, execute_run
 from orgsim import Running
-from tests.factories import make_advisor, make_connection, make_partner
+from tests.factories import make_advisor, make_connection, make_partner, org_access
 
 T = TypeVar("T")
 KEY, SECRET = "office-key", "office-secret"
@@ -42,6 +42,23 @@ class WatchedClient(OrgClient):
         self.between_pages()
         db.session.commit()
         return super().next_page_ahead(path)
+
+
+@dataclass(frozen=True)
+class WatchedAccess(OrgAccess):
+    between_pages: Callable[[], None]
+
+    def client(self, connection: Connection, before_call: BeforeCall) -> OrgClient:
+        client = WatchedClient(
+            self.tokens(connection),
+            connection.partner.api_version,
+            connection.partner.opt_out_field,
+            allow_loopback=True,
+            before_call=before_call,
+            wait=lambda state: 0.0,
+        )
+        client.between_pages = self.between_pages  # type: ignore[method-assign]
+        return client
 
 
 class Office:
@@ -133,25 +150,9 @@ class Office:
         departures.discard(self.connection)
 
     def workplace(self, between_pages: Callable[[], None] = lambda: None) -> Workplace:
-        vault = current_app.extensions["asapp.vault"]
-        settings = ConnectSettings(vault, allow_loopback=True)
-
-        def open_client(connection: Connection, before_call: Callable[[], None]) -> OrgClient:
-            client = WatchedClient(
-                StoredTokens(connection.id, settings),
-                connection.partner.api_version,
-                connection.partner.opt_out_field,
-                allow_loopback=True,
-                before_call=before_call,
-                wait=lambda state: 0.0,
-            )
-            client.between_pages = between_pages  # type: ignore[method-assign]
-            return client
-
         return Workplace(
-            open_client=open_client,
+            access=org_access(WatchedAccess, between_pages=between_pages),
             ring=lambda ids: True,
-            vault=vault,
             default_interval_minutes=60,
             should_stop=lambda: self.stopping,
         )

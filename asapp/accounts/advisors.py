@@ -20,10 +20,10 @@ from asapp.audit import entries
 from asapp.audit.entries import ITSELF, Actor
 from asapp.connections import connections, switching
 from asapp.connections.connections import Ended
-from asapp.connections.org_access import ConnectSettings
+from asapp.connections.org_access import OrgAccess
 from asapp.contacts.addresses import address_hash, address_key
 from asapp.core.clock import utcnow
-from asapp.core.database import retry_when_beaten
+from asapp.core.database import change_rows, retry_when_beaten
 from asapp.core.extensions import db
 from asapp.core.forms import InvalidFields
 from asapp.leads import sign_up_page
@@ -97,7 +97,7 @@ def invite_again(user: User, by: Actor = ITSELF) -> str:
     return links.make_link(user, PasswordLinkKind.INVITATION)
 
 
-def deactivate(user: User, settings: ConnectSettings, by: Actor = ITSELF) -> None:
+def deactivate(user: User, access: OrgAccess, by: Actor = ITSELF) -> None:
     """End this person's sessions and connection. The contacts stay, and are not written to. Commits."""
     user_id = user.id
 
@@ -107,11 +107,9 @@ def deactivate(user: User, settings: ConnectSettings, by: Actor = ITSELF) -> Non
         user.deactivated_at = utcnow()
         user.session_nonce = secrets.token_hex(16)
         entries.record(Action.DEACTIVATED, by, user)
-        ended = _disconnect(user_id, settings, True, by)
-        db.session.commit()
-        return ended
+        return _disconnect(user_id, access, True, by)
 
-    _give_back(user_id, retry_when_beaten(db.session(), end), settings)
+    _give_back(user_id, retry_when_beaten(db.session(), end), access)
 
 
 def let_back_in(user: User, by: Actor = ITSELF) -> None:
@@ -121,7 +119,7 @@ def let_back_in(user: User, by: Actor = ITSELF) -> None:
     db.session.commit()
 
 
-def move(user: User, to: Partner | None, keep_contacts: bool, settings: ConnectSettings, by: Actor = ITSELF) -> None:
+def move(user: User, to: Partner | None, keep_contacts: bool, access: OrgAccess, by: Actor = ITSELF) -> None:
     """Make the person an advisor of another firm; raise InvalidFields (partner). Commits.
 
     keep_contacts: those of the firm's Salesforce stay with it, out of sight; else they are removed here.
@@ -129,14 +127,12 @@ def move(user: User, to: Partner | None, keep_contacts: bool, settings: ConnectS
     if to is None or to.id == user.partner_id or to.deleted_at is not None:
         raise InvalidFields({"partner": "Choose the firm to move to."})
     user_id, partner_id = user.id, to.id
-    key = address_key(db.session(), to, settings.vault)
-    ended = retry_when_beaten(db.session(), lambda: _move(user_id, partner_id, keep_contacts, settings, key, by))
-    _give_back(user_id, ended, settings)
+    key = address_key(db.session(), to, access.vault)
+    ended = retry_when_beaten(db.session(), lambda: _move(user_id, partner_id, keep_contacts, access, key, by))
+    _give_back(user_id, ended, access)
 
 
-def _move(
-    user_id: int, partner_id: int, keep_contacts: bool, settings: ConnectSettings, key: bytes, by: Actor
-) -> list[Ended]:
+def _move(user_id: int, partner_id: int, keep_contacts: bool, access: OrgAccess, key: bytes, by: Actor) -> list[Ended]:
     """The whole move in one transaction; return what is to be given back after it."""
     connections.lock_people(User.id == user_id)
     moved = db.session.get_one(User, user_id, populate_existing=True)
@@ -144,7 +140,7 @@ def _move(
     if old.id == new.id or new.deleted_at is not None:  # by another admin, at this very moment
         db.session.rollback()
         raise InvalidFields({"partner": "Choose the firm to move to."})
-    ended = _disconnect(user_id, settings, keep_contacts, by)
+    ended = _disconnect(user_id, access, keep_contacts, by)
     moved.partner_id, moved.moved_at = new.id, utcnow()
     moved.session_nonce = secrets.token_hex(16)
     _leave_people(user_id, old.id)
@@ -152,7 +148,6 @@ def _move(
     _hash_anew(user_id, key)
     sign_up_page.change_firm(user_id, old.name, new.name)
     entries.record(Action.MOVED, by, moved, from_partner=old.id, to_partner=new.id)
-    db.session.commit()
     return ended
 
 
@@ -182,11 +177,11 @@ def _find_people(user_id: int, partner_id: int) -> None:
 
 
 def _set_firm(user_id: int, left_firm_id: int | None, which: ColumnElement[bool]) -> None:
-    db.session.execute(
+    change_rows(
+        db.session,
         update(Contact)
         .where(Contact.user_id == user_id, Contact.source != ContactSource.MANUAL, which)
-        .values(left_firm_id=left_firm_id)
-        .execution_options(synchronize_session=False)
+        .values(left_firm_id=left_firm_id),
     )
 
 
@@ -200,12 +195,12 @@ def _hash_anew(user_id: int, key: bytes) -> None:
         db.session.execute(update(Contact), hashes)
 
 
-def _disconnect(user_id: int, settings: ConnectSettings, keep_contacts: bool, by: Actor) -> list[Ended]:
+def _disconnect(user_id: int, access: OrgAccess, keep_contacts: bool, by: Actor) -> list[Ended]:
     """In the caller's transaction, and so that nobody can decide about a grant that waits any more."""
     switching.withdraw(PendingGrant.user_id == user_id)
-    return connections.end_connections(Connection.user_id == user_id, keep_contacts, settings, by)
+    return connections.end_connections(Connection.user_id == user_id, keep_contacts, access, by)
 
 
-def _give_back(user_id: int, ended: list[Ended], settings: ConnectSettings) -> None:
+def _give_back(user_id: int, ended: list[Ended], access: OrgAccess) -> None:
     connections.give_back(ended)
-    switching.give_back(PendingGrant.user_id == user_id, settings=settings)
+    switching.give_back(PendingGrant.user_id == user_id, access=access)

@@ -18,12 +18,12 @@ from hashlib import sha256
 from ipaddress import IPv6Network
 from typing import NamedTuple
 
-from sqlalchemy import case, delete, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import case, delete, literal, or_, select, update
 
 from asapp.accounts import users
 from asapp.audit.entries import ITSELF, Actor
 from asapp.core.clock import utcnow
+from asapp.core.database import change_rows, upsert
 from asapp.core.extensions import db
 from asapp.core.forms import InvalidFields
 from asapp.models import AttemptCount, User
@@ -111,7 +111,7 @@ def counted(limits: Sequence[Limit]) -> Iterator[Attempt]:
     finally:
         if not attempt.has_failed:
             db.session.rollback()
-            _give_back(limits)
+            give_back(limits)
 
 
 def claim(limits: Sequence[Limit]) -> None:
@@ -129,9 +129,7 @@ def claim(limits: Sequence[Limit]) -> None:
 def purge() -> None:
     """Delete counts whose hour is over, some at a time. Commits."""
     over = select(AttemptCount.key).where(AttemptCount.ends_at <= utcnow()).limit(PURGED_AT_ONCE)
-    db.session.execute(
-        delete(AttemptCount).where(AttemptCount.key.in_(over)).execution_options(synchronize_session=False)
-    )
+    change_rows(db.session, delete(AttemptCount).where(AttemptCount.key.in_(over)))
     db.session.commit()
 
 
@@ -164,28 +162,25 @@ def _site_limits(what: str, account: str, network: str) -> list[Limit]:
 def _add(key: str, most: int | None) -> int | None:
     """Add one in the caller's transaction; return the count, or None where it has gone as far as it may."""
     now = utcnow()
-    dialect = postgresql if db.engine.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(AttemptCount).values(key=key, count=1, ends_at=now + WINDOW)
     is_over = AttemptCount.ends_at <= now
-    counted = statement.on_conflict_do_update(
-        index_elements=["key"],
-        set_={
-            "count": case((is_over, 1), else_=AttemptCount.count + 1),
-            "ends_at": case((is_over, statement.excluded.ends_at), else_=AttemptCount.ends_at),
-        },
-        where=or_(is_over, AttemptCount.count < most) if most is not None else None,
-    )
-    count: int | None = db.session.scalar(counted.returning(AttemptCount.count))
+    ends_at = literal(now + WINDOW, AttemptCount.ends_at.type)
+    changes = {
+        "count": case((is_over, 1), else_=AttemptCount.count + 1),
+        "ends_at": case((is_over, ends_at), else_=AttemptCount.ends_at),
+    }
+    may_go_on = or_(is_over, AttemptCount.count < most) if most is not None else None
+    statement = upsert(db.session, AttemptCount, ("key",), changes, may_go_on).values(key=key, count=1, ends_at=ends_at)
+    count: int | None = db.session.scalar(statement.returning(AttemptCount.count))
     return count
 
 
-def _give_back(limits: Sequence[Limit]) -> None:
+def give_back(limits: Sequence[Limit]) -> None:
     for limit in limits:
-        db.session.execute(
+        change_rows(
+            db.session,
             update(AttemptCount)
             .where(AttemptCount.key == limit.key, AttemptCount.count > 0)
-            .values(count=AttemptCount.count - 1)
-            .execution_options(synchronize_session=False)
+            .values(count=AttemptCount.count - 1),
         )
     db.session.commit()
 

@@ -14,7 +14,7 @@ from sqlalchemy import Table, select, update
 
 from asapp.audit import entries
 from asapp.audit.entries import ITSELF, Actor
-from asapp.core.database import Base
+from asapp.core.database import Base, change_rows
 from asapp.core.extensions import db
 from asapp.core.vault import CannotOpen, Vault
 from asapp.models import Action
@@ -82,7 +82,7 @@ def _renew(table: Table, column: str, row: Any, vault: Vault, result: Rotation) 
         result.unreadable[f"{table.name}.{column}"] += 1
         return
     swap = update(table).where(table.c.id == row.id, table.c[column] == row.sealed).values({column: fresh})
-    if db.session.connection().execute(swap).rowcount:
+    if change_rows(db.session, swap):
         result.renewed += 1
     else:
         result.overtaken += 1

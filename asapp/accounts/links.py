@@ -24,6 +24,7 @@ from asapp.audit import entries
 from asapp.audit.entries import ITSELF, Actor
 from asapp.core import mail
 from asapp.core.clock import utcnow
+from asapp.core.database import change_rows
 from asapp.core.extensions import db
 from asapp.core.forms import EMAIL_MAX, InvalidFields
 from asapp.core.vault import CannotOpen, Vault
@@ -170,9 +171,9 @@ def _add_link(user_id: int, kind: PasswordLinkKind) -> str:
 
 def _end_links(user_id: int, *which: ColumnElement[bool]) -> None:
     """End the person's open links, in the caller's transaction."""
-    db.session.execute(
+    change_rows(
+        db.session,
         update(PasswordLink)
         .where(PasswordLink.user_id == user_id, PasswordLink.used_at.is_(None), *which)
-        .values(used_at=utcnow())
-        .execution_options(synchronize_session=False)
+        .values(used_at=utcnow()),
     )

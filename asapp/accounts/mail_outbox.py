@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import json
 import logging
-import secrets
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.orm import Session
 
+from asapp.core.backoff import wait_after
 from asapp.core.clock import utcnow
-from asapp.core.database import reading
+from asapp.core.database import change_rows, end_read, reading
 from asapp.core.extensions import db
+from asapp.core.leases import NO_LEASE, new_lease
 from asapp.core.mail import Fate, Letter
 from asapp.core.vault import CannotOpen, Vault
 from asapp.models import WaitingKind, WaitingMail
@@ -63,10 +64,10 @@ def read(mail: WaitingMail, vault: Vault) -> dict[str, str]:
 
 def are_due() -> bool:
     """Is there a mail to be sent now, or a reset to be answered? Ends the transaction."""
-    db.session.commit()
+    end_read(db.session)
     with reading():
         found = db.session.scalar(select(WaitingMail.id).where(*_is_due(utcnow())).limit(1)) is not None
-        db.session.commit()
+        end_read(db.session)
     return found
 
 
@@ -77,21 +78,21 @@ def count_refused(session: Session) -> int:
 
 def send_due(post: Post, vault: Vault) -> int:
     """Send the letters that are due, the oldest first; return how many the server took. Commits."""
-    _delete_what_is_too_late()
+    delete_what_is_too_late()
     end_at, sent = time.monotonic() + ROUND_S, 0
-    while time.monotonic() < end_at and (mail := _claim(utcnow())) is not None:
+    while time.monotonic() < end_at and (mail := claim(utcnow())) is not None:
         mail_id, lease, attempts = mail.id, mail.lease or "", mail.attempts
         letter = _letter(mail, vault)
         db.session.rollback()
         fate = post(letter) if letter is not None else Fate.TAKEN  # what can't be opened is of no use to anybody
         sent += fate is Fate.TAKEN
-        _settle(mail_id, lease, attempts, fate)
+        settle(mail_id, lease, attempts, fate)
         if fate is Fate.AWAY:
             break
     return sent
 
 
-def _claim(now: datetime) -> WaitingMail | None:
+def claim(now: datetime) -> WaitingMail | None:
     """Take the lease on one letter that is due. Commits."""
     one = (
         select(WaitingMail.id)
@@ -105,7 +106,7 @@ def _claim(now: datetime) -> WaitingMail | None:
         db.session.rollback()
         return None
     mail = db.session.get_one(WaitingMail, mail_id)
-    mail.lease, mail.lease_until, mail.attempts = secrets.token_hex(16), now + LEASE, mail.attempts + 1
+    mail.lease, mail.lease_until, mail.attempts = new_lease(), now + LEASE, mail.attempts + 1
     db.session.commit()
     return mail
 
@@ -118,25 +119,23 @@ def _letter(mail: WaitingMail, vault: Vault) -> Letter | None:
         return None
 
 
-def _settle(mail_id: int, lease: str, attempts: int, fate: Fate) -> None:
+def settle(mail_id: int, lease: str, attempts: int, fate: Fate) -> None:
     """Delete what was taken, put off what was not; nothing if another job has it by now. Commits."""
     is_mine = (WaitingMail.id == mail_id, WaitingMail.lease == lease)
     if fate is Fate.TAKEN:
         db.session.execute(delete(WaitingMail).where(*is_mine))
     else:
-        due_at = utcnow() + min(FIRST_WAIT * 2 ** (attempts - 1), LONGEST_WAIT)
-        db.session.execute(update(WaitingMail).where(*is_mine).values(due_at=due_at, lease=None, lease_until=None))
+        due_at = utcnow() + wait_after(attempts, FIRST_WAIT, LONGEST_WAIT)
+        db.session.execute(update(WaitingMail).where(*is_mine).values(due_at=due_at, **NO_LEASE))
     db.session.commit()
 
 
-def _delete_what_is_too_late() -> None:
-    too_late = delete(WaitingMail).where(WaitingMail.give_up_at <= utcnow()).returning(WaitingMail.id)
-    given_up = len(db.session.scalars(too_late.execution_options(synchronize_session=False)).all())
+def delete_what_is_too_late() -> None:
+    given_up = change_rows(db.session, delete(WaitingMail).where(WaitingMail.give_up_at <= utcnow()))
     db.session.commit()
     if given_up:
         log.warning("mails were given up: the mail server did not take them in time", extra={"mails": given_up})
 
 
 def _is_due(now: datetime) -> tuple[ColumnElement[bool], ...]:
-    is_free = or_(WaitingMail.lease.is_(None), WaitingMail.lease_until <= now)
-    return WaitingMail.due_at <= now, is_free
+    return WaitingMail.due_at <= now, WaitingMail.has_no_worker(now)

@@ -28,6 +28,8 @@ OUR_WORDS = ("advisorstream", "broadridge", "salesforce", "advisor", "stream", "
 
 # The parameters are the library's, which follow RFC 9106; a hash made with other ones is renewed at the next log-in.
 _hasher = PasswordHasher()
+# Tests log in some thousand times. Nothing outside them can ask for these: Config takes `testing` from no environment.
+CHEAP = PasswordHasher(time_cost=1, memory_cost=16, parallelism=1)
 # Each takes 64 MiB and both cores for a moment: more at once than this are slower together and fill the memory.
 AT_ONCE = 2
 WAITING = 4  # of the 8 threads of a web process; the others go on answering
@@ -75,6 +77,13 @@ def is_common(password: str) -> bool:
     lowered = password.lower()
     forms = {password, lowered, lowered.strip(" !.?#*_-")}
     return any(len(form) >= SHORTEST and is_bad_password(form) for form in forms)
+
+
+def set_cost(is_testing: bool) -> None:
+    """From now on hash as the module says, in this process; in tests so that it takes no time."""
+    global _hasher  # noqa: PLW0603
+    _hasher = CHEAP if is_testing else PasswordHasher()
+    _hash_of_nobody.cache_clear()
 
 
 def hash_password(password: str) -> str:

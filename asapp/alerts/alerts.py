@@ -13,15 +13,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Select, Table, delete, func, literal, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from asapp.alerts.rules import RULES, Rule
+from asapp.core.bulk import is_among
 from asapp.core.clock import utcnow
-from asapp.core.database import reading, writing
+from asapp.core.database import end_read, insert_ignore, reading, writing
 from asapp.core.extensions import db
 from asapp.models import Alert, AlertKind, AlertMail, Connection, Partner, Role, User
-from asapp.sync import store
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +47,7 @@ class Changes:
 def look(now: datetime | None = None) -> Changes:
     """Open what has begun, close what is over, forget what is long over. Commits."""
     now = now or utcnow()
+    db.session.commit()
     changes = find_changes(now)
     if changes.are_none:
         return changes
@@ -56,7 +56,7 @@ def look(now: datetime | None = None) -> Changes:
         for rule, ids in changes.new.items():
             if ids:
                 begin(rule, ids, now)
-        db.session.execute(delete(ALERTS).where(store.among(ALERTS.c.id, changes.old)))
+        db.session.execute(delete(ALERTS).where(is_among(ALERTS.c.id, changes.old)))
         db.session.commit()
     log.info("alerts", extra={"new": sum(map(len, changes.new.values())), "over": len(changes.over)})
     return changes
@@ -65,6 +65,7 @@ def look(now: datetime | None = None) -> Changes:
 def close_what_is_over(now: datetime | None = None) -> None:
     """So that nobody is told what has just come right. Commits."""
     now = now or utcnow()
+    db.session.commit()
     over = find_changes(now).over
     if over:
         with writing():
@@ -73,11 +74,10 @@ def close_what_is_over(now: datetime | None = None) -> None:
 
 
 def find_changes(now: datetime) -> Changes:
-    """Compare what is with what the open alerts say. Ends the transaction.
+    """Compare what is with what the open alerts say. No transaction is open before and after it.
 
     Here, not in the database: its planner knows nothing of a state that has just begun for thousands.
     """
-    db.session.commit()
     new: dict[Rule, list[int]] = {}
     over: list[int] = []
     with reading():
@@ -88,7 +88,7 @@ def find_changes(now: datetime) -> Changes:
             staying = rule.find_staying(now) if rule.find_staying and known else found
             over += [alert_id for subject, alert_id in known.items() if subject not in staying]
         old = db.session.scalars(select(Alert.id).where(Alert.closed_at < now - KEPT).limit(BATCH)).all()
-        db.session.commit()
+        end_read(db.session)
     return Changes(new, over, old)
 
 
@@ -108,10 +108,10 @@ def close(alert_ids: Sequence[int], now: datetime) -> None:
     if not alert_ids:
         return
     db.session.execute(
-        update(ALERTS).where(store.among(ALERTS.c.id, alert_ids), ALERTS.c.closed_at.is_(None)).values(closed_at=now)
+        update(ALERTS).where(is_among(ALERTS.c.id, alert_ids), ALERTS.c.closed_at.is_(None)).values(closed_at=now)
     )
     db.session.execute(
-        update(MAILS).where(store.among(MAILS.c.alert_id, alert_ids), MAILS.c.due_at.is_not(None)).values(due_at=None)
+        update(MAILS).where(is_among(MAILS.c.alert_id, alert_ids), MAILS.c.due_at.is_not(None)).values(due_at=None)
     )
 
 
@@ -120,15 +120,15 @@ def begin(rule: Rule, subject_ids: Sequence[int], now: datetime) -> None:
     subject = ALERTS.c.partner_id if rule.is_of_partner else ALERTS.c.connection_id
     row_id = Partner.id if rule.is_of_partner else Connection.id
     chosen = select(literal(rule.kind.value), row_id, literal(now, ALERTS.c.opened_at.type)).where(
-        store.among(row_id, subject_ids)
+        is_among(row_id, subject_ids)
     )
-    statement = _insert(ALERTS).from_select([ALERTS.c.kind, subject, ALERTS.c.opened_at], chosen)
-    begun = db.session.scalars(statement.on_conflict_do_nothing().returning(ALERTS.c.id)).all()
+    statement = insert_ignore(db.session, ALERTS).from_select([ALERTS.c.kind, subject, ALERTS.c.opened_at], chosen)
+    begun = db.session.scalars(statement.returning(ALERTS.c.id)).all()
     people = admins() if rule.is_of_partner else the_advisor()
     due_at, attempts = literal(now, MAILS.c.due_at.type), literal(0)
-    letters = people.add_columns(due_at, attempts).where(store.among(Alert.id, begun))
+    letters = people.add_columns(due_at, attempts).where(is_among(Alert.id, begun))
     columns = [MAILS.c.alert_id, MAILS.c.user_id, MAILS.c.due_at, MAILS.c.attempts]
-    db.session.execute(_insert(MAILS).from_select(columns, letters).on_conflict_do_nothing())
+    db.session.execute(insert_ignore(db.session, MAILS).from_select(columns, letters))
 
 
 def the_advisor() -> Select[*tuple[Any, ...]]:
@@ -168,7 +168,3 @@ def list_open() -> list[OpenAlerts]:
         .order_by(func.max(Alert.partner_id).is_(None), func.min(Alert.opened_at), Partner.id, Alert.kind)
     )
     return [OpenAlerts(AlertKind(kind), partner, number, since) for kind, partner, number, since in rows]
-
-
-def _insert(table: Table) -> Any:
-    return (postgresql if store.is_postgresql() else sqlite).insert(table)

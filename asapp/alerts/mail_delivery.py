@@ -9,20 +9,21 @@ is over, nor to somebody who was deactivated or moved.
 from __future__ import annotations
 
 import logging
-import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import ColumnElement, CursorResult, Select, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from asapp.alerts import alerts, mail_text
+from asapp.core.backoff import wait_after
 from asapp.core.clock import utcnow
-from asapp.core.database import reading, writing
+from asapp.core.database import change_rows, change_rows_returning, end_read, reading, writing
 from asapp.core.extensions import db
+from asapp.core.leases import NO_LEASE, new_lease
 from asapp.core.mail import Fate, Letter
 from asapp.models import Alert, AlertKind, AlertMail, Connection, ConnectionStatus, Role, User
 
@@ -51,10 +52,10 @@ class Round:
 
 def are_due() -> bool:
     """Is there anybody to be told now? Ends the transaction."""
-    db.session.commit()
+    end_read(db.session)
     with reading():
         found = db.session.scalar(due(utcnow()).limit(1)) is not None
-        db.session.commit()
+        end_read(db.session)
     return found
 
 
@@ -85,16 +86,16 @@ def send(mine: Round, post: Post, public_url: str) -> Fate:
 def claim(now: datetime) -> Round | None:
     """Take all that is due to be told to the one who waits longest, or return None. Commits."""
     while (user_id := next_person(now)) is not None:
-        lease = secrets.token_hex(16)
+        lease = new_lease()
         mine = due(now).with_only_columns(AlertMail.id).where(AlertMail.user_id == user_id)
         with writing():
-            won = db.session.scalars(
+            won = change_rows_returning(
+                db.session,
                 update(AlertMail)
-                .where(AlertMail.id.in_(mine), AlertMail.due_at <= now, is_free(now))
+                .where(AlertMail.id.in_(mine), AlertMail.due_at <= now, AlertMail.has_no_worker(now))
                 .values(lease=lease, lease_until=now + LEASE, attempts=AlertMail.attempts + 1)
-                .returning(AlertMail.attempts)
-                .execution_options(synchronize_session=False)
-            ).all()
+                .returning(AlertMail.attempts),
+            )
             db.session.commit()
         if won:
             return Round(lease, user_id, max(won))
@@ -132,10 +133,6 @@ def concerns_them() -> ColumnElement[bool]:
     )
 
 
-def is_free(now: datetime) -> ColumnElement[bool]:
-    return or_(AlertMail.lease.is_(None), AlertMail.lease_until <= now)
-
-
 def is_their_own() -> ColumnElement[bool]:
     return and_(
         Connection.user_id == User.id,
@@ -171,7 +168,7 @@ def has_mail_lately(now: datetime) -> ColumnElement[bool]:
 def note_sent(lease: str) -> None:
     """Also of an alert that closed in this very moment: it was told. In the caller's transaction."""
     now = utcnow()
-    sent: dict[str, Any] = {"sent_at": now, "lease": None, "lease_until": None}
+    sent: dict[str, Any] = {"sent_at": now, **NO_LEASE}
     reminding = select(Alert.id).where(Alert.kind.in_(REMINDING), Alert.closed_at.is_(None))
     first = (AlertMail.lease == lease) & ~AlertMail.is_reminder & AlertMail.alert_id.in_(reminding)
     _write(first, **sent, due_at=now + REMINDER, attempts=0, is_reminder=True)
@@ -182,21 +179,19 @@ def put_off(mine: Round) -> None:
     """Come again later and later, while the alert is open. In the caller's transaction."""
     at = utcnow() + wait_of(mine.attempts)
     _write((AlertMail.lease == mine.lease) & AlertMail.due_at.is_not(None), due_at=at)
-    _write(AlertMail.lease == mine.lease, lease=None, lease_until=None)
+    _write(AlertMail.lease == mine.lease, **NO_LEASE)
 
 
 def put_off_all(attempts: int) -> None:
     """The mail server is away: nobody else is tried before it is asked again. Commits."""
     now = utcnow()
     with writing():
-        _write((AlertMail.due_at <= now) & is_free(now), due_at=now + wait_of(attempts))
+        _write((AlertMail.due_at <= now) & AlertMail.has_no_worker(now), due_at=now + wait_of(attempts))
         db.session.commit()
 
 
 def wait_of(attempts: int) -> timedelta:
-    """1 minute, 2, 4 … up to six hours."""
-    doubled: timedelta = FIRST_WAIT * 2 ** min(max(attempts - 1, 0), 16)
-    return min(doubled, LONGEST_WAIT)
+    return wait_after(attempts, FIRST_WAIT, LONGEST_WAIT)
 
 
 def count_waiting(session: Session) -> int:
@@ -206,7 +201,4 @@ def count_waiting(session: Session) -> int:
 
 
 def _write(which: ColumnElement[bool], **values: Any) -> int:
-    result = db.session.execute(
-        update(AlertMail).where(which).values(**values).execution_options(synchronize_session=False)
-    )
-    return cast(CursorResult[Any], result).rowcount
+    return change_rows(db.session, update(AlertMail).where(which).values(**values))

@@ -18,7 +18,7 @@ from asapp.core import mail
 from asapp.core.extensions import db
 from asapp.core.mail import Letter
 from asapp.leads.queries import count_waiting
-from asapp.leads.sign_up_page import get_page
+from asapp.leads.sign_up_page import ensure_page
 from asapp.messages.alerts import FIRM_HAS_MOVED, SUBJECTS
 from asapp.messages.checks import CheckName
 from asapp.messages.failures import Facts, Occasion, explain
@@ -97,7 +97,7 @@ def _about_connection(connection: Connection) -> dict[str, Any]:
 
 def _about_flood(connection: Connection) -> dict[str, Any]:
     """limit: how many people the page takes in a day. waiting: how many wait for the advisor to look."""
-    return {"limit": get_page(connection.user).daily_limit, "waiting": count_waiting(connection.user_id).over_limit}
+    return {"limit": ensure_page(connection.user).daily_limit, "waiting": count_waiting(connection.user_id).over_limit}
 
 
 def _about_pause(firm: Partner) -> dict[str, Any]:

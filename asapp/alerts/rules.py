@@ -14,13 +14,14 @@ from sqlalchemy import Select, func, or_, select
 
 from asapp.connections import opt_out_age
 from asapp.connections.app_refusals import IS_RED, SHOWN_BY
+from asapp.core.bulk import is_among
 from asapp.core.extensions import db
 from asapp.leads.queries import is_hidden_here
 from asapp.leads.sign_up_page import DAY
 from asapp.models import AlertKind, Connection, ConnectionStatus, Lead, OptInPage, Partner, PartnerCheck, Review
 from asapp.models.connection import IS_FAILING, IS_WELL
 from asapp.models.lead import IS_FOR_REVIEW
-from asapp.sync import departures, store
+from asapp.sync import departures
 
 # A firm's runs fail where this many connections, and at least half of those with news of the last day, failed with their
 # latest run. Fewer than three may be three people's own trouble; a firm of which more than half is well has not failed as
@@ -62,7 +63,7 @@ def is_held(_now: datetime) -> Ids:
     held = _ids(departures.waiting_for_decision().distinct())
     if not held:
         return held
-    query = select(Connection.id).join(Partner).where(store.among(Connection.id, held), Partner.is_enabled)
+    query = select(Connection.id).join(Partner).where(is_among(Connection.id, held), Partner.is_enabled)
     return _ids(query.where(Connection.status != ConnectionStatus.DISCONNECTED))
 
 
@@ -81,7 +82,7 @@ def is_flooded(now: datetime) -> Ids:
 
 
 def is_paused(now: datetime) -> Ids:
-    return _ids(select(Partner.id).where(Partner.is_enabled, Partner.paused_until > now))
+    return _ids(select(Partner.id).where(Partner.is_enabled, Partner.paused(now)))
 
 
 def stays_paused(now: datetime) -> Ids:
@@ -104,12 +105,12 @@ def runs_fail(now: datetime) -> Ids:
         return frozenset()
     well_ones = (
         select(Connection.partner_id, func.count().label("number"))
-        .where(IS_WELL, Connection.last_good_sync_at > now - NEWS, store.among(Connection.partner_id, failing.keys()))
+        .where(IS_WELL, Connection.last_good_sync_at > now - NEWS, is_among(Connection.partner_id, failing.keys()))
         .group_by(Connection.partner_id)
     )
     well = {row.partner_id: row.number for row in db.session.execute(well_ones)}
     firms = [partner_id for partner_id, number in failing.items() if number >= well.get(partner_id, 0)]
-    return _ids(select(Partner.id).where(Partner.is_enabled, store.among(Partner.id, firms)))
+    return _ids(select(Partner.id).where(Partner.is_enabled, is_among(Partner.id, firms)))
 
 
 def count_failing() -> Select[*tuple[Any, ...]]:

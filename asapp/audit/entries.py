@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from asapp.core.clock import utcnow
-from asapp.core.database import writing
+from asapp.core.database import change_rows, writing
 from asapp.core.extensions import db
 from asapp.models import Action, ActorKind, AuditEntry, AuditIdentity, Connection, Contact, Partner, User
 
@@ -132,11 +132,11 @@ def _only_tried_to_log_in_as(user_ids: list[int]) -> ColumnElement[bool]:
 
 
 def _blank(which: ColumnElement[bool]) -> None:
-    db.session.execute(
+    change_rows(
+        db.session,
         update(AuditIdentity)
         .where(which, AuditIdentity.erased_at.is_(None))
-        .values(name="", email="", client_address="", erased_at=utcnow())
-        .execution_options(synchronize_session=False)
+        .values(name="", email="", client_address="", erased_at=utcnow()),
     )
 
 

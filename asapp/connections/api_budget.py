@@ -16,12 +16,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Engine, Select, func, select, true
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from asapp.core.clock import utcnow
-from asapp.core.database import writing
+from asapp.core.database import upsert, writing
 from asapp.messages.codes import Code
 from asapp.models import ApiUsage, Partner, RunTrigger
 from asapp.salesforce.errors import LimitReached
@@ -141,7 +140,7 @@ def free_again_at(session: Session, partner_id: int, now: datetime) -> datetime:
     return max(oldest + DAY + HOUR, now + HOUR / 4) if oldest else now + HOUR
 
 
-def count_each_call(engine: Engine, partner_id: int) -> Callable[[], None]:
+def call_counter(engine: Engine, partner_id: int) -> Callable[[], None]:
     """Return what runs before each call that no run makes: a page's, a check's. It counts the call, within the firm's share.
 
     The call is counted before it is made, so that one that fails counts as well. Raises LimitReached where the share is used
@@ -152,18 +151,18 @@ def count_each_call(engine: Engine, partner_id: int) -> Callable[[], None]:
         now = utcnow()
         with suppress(OperationalError), writing(), Session(engine) as session:
             allowance_of(session, partner_id, now).check(RunTrigger.MANUAL)
-            count_call(session, partner_id, now)
+            add_call(session, partner_id, now)
             session.commit()
 
     return count
 
 
-def count_call(session: Session, partner_id: int, now: datetime, *, is_for_leads: bool = False) -> None:
+def add_call(session: Session, partner_id: int, now: datetime, *, is_for_leads: bool = False) -> None:
     """Add one to our own calls of this hour; joins the caller's transaction."""
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     for_leads = int(is_for_leads)
-    statement = dialect.insert(ApiUsage).values(
-        partner_id=partner_id, hour=now.replace(minute=0, second=0, microsecond=0), calls=1, lead_calls=for_leads
-    )
     more = {"calls": ApiUsage.calls + 1, "lead_calls": ApiUsage.lead_calls + for_leads}
-    session.execute(statement.on_conflict_do_update(index_elements=["partner_id", "hour"], set_=more))
+    session.execute(
+        upsert(session, ApiUsage, ("partner_id", "hour"), more).values(
+            partner_id=partner_id, hour=now.replace(minute=0, second=0, microsecond=0), calls=1, lead_calls=for_leads
+        )
+    )

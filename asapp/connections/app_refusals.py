@@ -10,10 +10,10 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from sqlalchemy import select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from asapp.core.clock import utcnow
+from asapp.core.database import change_rows, upsert
 from asapp.messages.checks import CheckName, CheckWhy
 from asapp.messages.codes import Code
 from asapp.models import Connection, Partner, PartnerCheck, Verdict
@@ -76,7 +76,8 @@ def note_answers_again(session: Session, connection: Connection) -> None:
     red = MOVED.get(connection.last_failure or "")
     if red is None:
         return
-    session.execute(
+    change_rows(
+        session,
         update(PartnerCheck)
         .where(
             PartnerCheck.partner_id == connection.partner_id,
@@ -89,8 +90,7 @@ def note_answers_again(session: Session, connection: Connection) -> None:
             why=CheckWhy.ANSWERS,
             detail=urlsplit(connection.instance_url).netloc,
             checked_at=utcnow(),
-        )
-        .execution_options(synchronize_session=False)
+        ),
     )
 
 
@@ -98,15 +98,9 @@ def _turn_red(session: Session, partner_id: int, error: SalesforceError, url: st
     red = SHOWN_BY[error.code]
     detail = urlsplit(url).netloc if error.code in MOVED else error.detail
     values = {"verdict": Verdict.BAD, "why": red.why, "detail": detail, "checked_at": utcnow()}
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(PartnerCheck).values(partner_id=partner_id, code=red.check, **values)
-    session.execute(
-        statement.on_conflict_do_update(
-            index_elements=["partner_id", "code"],
-            set_=values,
-            where=PartnerCheck.verdict != Verdict.BAD,  # what is red already keeps the moment since when
-        )
-    )
+    is_news = PartnerCheck.verdict != Verdict.BAD  # what is red already keeps the moment since when
+    statement = upsert(session, PartnerCheck, ("partner_id", "code"), values, is_news)
+    session.execute(statement.values(partner_id=partner_id, code=red.check, **values))
 
 
 def note_accepted(session: Session, partner_id: int) -> None:

@@ -24,8 +24,9 @@ from sqlalchemy.exc import IntegrityError
 from asapp.audit import entries
 from asapp.audit.entries import ITSELF, Actor
 from asapp.connections import connections, switching
-from asapp.connections.org_access import ConnectSettings
+from asapp.connections.org_access import OrgAccess
 from asapp.core.clock import utcnow
+from asapp.core.database import change_rows, change_rows_returning, end_read
 from asapp.core.extensions import db
 from asapp.core.vault import CannotOpen
 from asapp.messages.codes import Code
@@ -78,9 +79,7 @@ class ToldByBrowser(NotKept):
     """The log-in ended with an error in the address that the browser opened."""
 
 
-def begin(
-    user: User, partner: Partner, settings: ConnectSettings, login_hint: str = "", ask_again: bool = False
-) -> str | None:
+def begin(user: User, partner: Partner, access: OrgAccess, login_hint: str = "", ask_again: bool = False) -> str | None:
     """Begin a log-in and return the address to send the browser to; None (and an outcome) if we can't. Commits."""
     now = utcnow()
     db.session.execute(delete(OAuthState).where(OAuthState.user_id == user.id, OAuthState.created_at < now - KEPT_FOR))
@@ -90,26 +89,26 @@ def begin(
         partner_id=partner.id,
         app_version=partner.app_version,
         salesforce_url=partner.salesforce_url,
-        redirect_uri=settings.callback_url,
+        redirect_uri=access.callback_url,
         expires_at=now + LIFETIME,
         created_at=now,
     )
     db.session.add(row)
     try:
-        start = oauth.begin(settings.app_of(partner), login_hint, ask_again)
+        start = oauth.begin(access.app_of(partner), login_hint, ask_again)
     except CannotOpen:
         log.error("the key or secret of partner %s does not open", partner.id)  # noqa: TRY400 - a trace adds nothing
         row.state_sha256, row.used_at, row.outcome = _sha256(row.public_id), now, Code.KEY_MISSING
         db.session.commit()
         return None
     row.state_sha256 = _sha256(start.state)
-    row.seal(settings.vault, "code_verifier_sealed", start.code_verifier)
+    row.seal(access.vault, "code_verifier_sealed", start.code_verifier)
     db.session.commit()
     return start.authorize_url
 
 
 def finish(
-    user: User, answer: CallbackAnswer, settings: ConnectSettings, by: Actor = ITSELF, learn: Learn = lambda *_: None
+    user: User, answer: CallbackAnswer, access: OrgAccess, by: Actor = ITSELF, learn: Learn = lambda *_: None
 ) -> str:
     """Act on what came back and return the outcome. Commits. Raises LostState, and then nothing has changed.
 
@@ -117,11 +116,14 @@ def finish(
     called where Salesforce itself has answered us: with the outcome, once it is stored.
     """
     user_id, row_id = user.id, _consume(user, answer.state)
+    db.session.commit()
     if row_id is None:
-        return _earlier_outcome(user, answer.state)
+        outcome = _earlier_outcome(user, answer.state)
+        db.session.commit()
+        return outcome
     detail, words, is_fetched = "", "", True
     try:
-        outcome = _carry_out(user, row_id, answer, settings, by)
+        outcome = _carry_out(user, row_id, answer, access, by)
     except CannotOpen:
         outcome, is_fetched = Code.KEY_MISSING, False
     except NotKept as ended:
@@ -132,9 +134,9 @@ def finish(
         log.log(level, "log-in of user %s at Salesforce failed: %s", user_id, error)
         outcome, detail, words = error.code, error.detail, error.words
     except Exception:
-        _note(row_id, Code.OUR_BUG)
+        note_outcome(row_id, Code.OUR_BUG)
         raise
-    _note(row_id, outcome, detail, words, is_fetched)
+    note_outcome(row_id, outcome, detail, words, is_fetched)
     if is_fetched:
         learn(outcome, detail)
     return outcome
@@ -159,7 +161,8 @@ def find_connected_at(user_id: int) -> datetime | None:
 def _consume(user: User, state: str) -> int | None:
     """Use the state up, or return None: one statement, so that of two answers at once one wins."""
     now = utcnow()
-    won = db.session.scalar(
+    won = change_rows_returning(
+        db.session,
         update(OAuthState)
         .where(
             OAuthState.state_sha256 == _sha256(state),
@@ -168,11 +171,9 @@ def _consume(user: User, state: str) -> int | None:
             OAuthState.expires_at > now,
         )
         .values(used_at=now)
-        .returning(OAuthState.id)
-        .execution_options(synchronize_session=False)
+        .returning(OAuthState.id),
     )
-    db.session.commit()
-    return won
+    return won[0] if won else None
 
 
 def _earlier_outcome(user: User, state: str) -> str:
@@ -184,23 +185,21 @@ def _earlier_outcome(user: User, state: str) -> str:
         raise LostState
     if row.used_at is None:
         row.used_at, row.outcome, row.code_verifier_sealed = utcnow(), Code.STATE_EXPIRED, None
-    outcome = row.outcome or ""
-    db.session.commit()
-    return outcome
+    return row.outcome or ""
 
 
-def _carry_out(user: User, row_id: int, answer: CallbackAnswer, settings: ConnectSettings, by: Actor) -> str:
+def _carry_out(user: User, row_id: int, answer: CallbackAnswer, access: OrgAccess, by: Actor) -> str:
     row = db.session.get_one(OAuthState, row_id, populate_existing=True)
     partner = _check(row, user.partner, answer)
-    app = replace(settings.app_of(partner), salesforce_url=row.salesforce_url, callback_url=row.redirect_uri)
-    code_verifier = row.unseal(settings.vault, "code_verifier_sealed")
+    app = replace(access.app_of(partner), salesforce_url=row.salesforce_url, callback_url=row.redirect_uri)
+    code_verifier = row.unseal(access.vault, "code_verifier_sealed")
     partner_id, api_version = partner.id, partner.api_version
-    db.session.commit()
+    end_read(db.session)
     grant = oauth.exchange_code(app, answer.code, code_verifier)
     try:
         _check_scopes(grant)
-        who = oauth.who_is(grant, api_version, settings.allow_loopback)
-        return _keep(user, partner_id, grant, who, settings, by)
+        who = oauth.who_is(grant, api_version, access.allow_loopback)
+        return store_grant(user, partner_id, grant, who, access, by)
     except Exception:  # also what is our bug: nobody would give it back later
         db.session.rollback()
         connections.give_back_token(app, grant.refresh_token or grant.access_token)
@@ -226,19 +225,19 @@ def _check_scopes(grant: Grant) -> None:
         raise NotKept(missing, grant.scopes)
 
 
-def _keep(user: User, partner_id: int, grant: Grant, who: Identity, settings: ConnectSettings, by: Actor) -> str:
-    """Store the grant where it belongs: on the current connection, on a new one, or for a decision."""
+def store_grant(user: User, partner_id: int, grant: Grant, who: Identity, access: OrgAccess, by: Actor) -> str:
+    """Store the grant where it belongs: on the current connection, on a new one, or for a decision. Commits."""
     if not connections.is_still_at(user, partner_id):
         raise NotKept(Code.SETUP_CHANGED)  # moved or deactivated while Salesforce was asked
     if connections.is_taken(user, grant.identity):
         raise NotKept(Code.ALREADY_CONNECTED)
     current = next(iter(connections.lock_current(Connection.user_id == user.id)), None)
     if current is not None and current.identity != grant.identity:
-        replaced = switching.put_pending(user, partner_id, grant, who, settings)
+        replaced = switching.put_pending(user, partner_id, grant, who, access)
         outcome = Outcome.WAITS_FOR_SWITCH
     else:
-        replaced = connections.find_revocable(current, settings) if current else None
-        connection = connections.put_grant(user, partner_id, grant, who, settings)
+        replaced = connections.find_revocable(current, access) if current else None
+        connection = connections.put_grant(user, partner_id, grant, who, access)
         outcome = Outcome.CONNECTED
         try:
             entries.record(Action.CONNECTED, by, connection)
@@ -253,10 +252,11 @@ def _keep(user: User, partner_id: int, grant: Grant, who: Identity, settings: Co
     return outcome
 
 
-def _note(row_id: int, outcome: str, detail: str = "", words: str = "", is_fetched: bool = False) -> None:
+def note_outcome(row_id: int, outcome: str, detail: str = "", words: str = "", is_fetched: bool = False) -> None:
     quotable = "".join(character for character in words if character.isprintable())[:QUOTE_LENGTH]
     db.session.rollback()
-    db.session.execute(
+    change_rows(
+        db.session,
         update(OAuthState)
         .where(OAuthState.id == row_id)
         .values(
@@ -265,8 +265,7 @@ def _note(row_id: int, outcome: str, detail: str = "", words: str = "", is_fetch
             outcome_words=quotable or None,
             is_fetched=is_fetched,
             code_verifier_sealed=None,
-        )
-        .execution_options(synchronize_session=False)
+        ),
     )
     db.session.commit()
 

@@ -10,18 +10,17 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import TYPE_CHECKING
 
-from sqlalchemy import ColumnElement, CursorResult, and_, delete, select, update
+from sqlalchemy import ColumnElement, and_, delete, select, update
 from sqlalchemy.orm import Session
 
 from asapp.audit import entries
 from asapp.audit.entries import ITSELF, Actor
 from asapp.connections import earlier_accounts, stopped_runs
-from asapp.connections.org_access import ConnectSettings
 from asapp.contacts import tombstones
 from asapp.core.clock import utcnow
-from asapp.core.database import retry_when_beaten
+from asapp.core.database import retry_when_beaten, rows_changed
 from asapp.core.extensions import db
 from asapp.core.vault import CannotOpen
 from asapp.models import (
@@ -39,6 +38,9 @@ from asapp.models.connection import DisconnectReason
 from asapp.models.run import StopReason
 from asapp.salesforce import oauth
 from asapp.salesforce.oauth import Grant, Identity
+
+if TYPE_CHECKING:
+    from asapp.connections.org_access import OrgAccess
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +154,7 @@ def is_odd_one_out(connection: Connection) -> bool:
     return bool(orgs) and connection.org_id not in orgs
 
 
-def put_grant(user: User, partner_id: int, grant: Grant, who: Identity, settings: ConnectSettings) -> Connection:
+def put_grant(user: User, partner_id: int, grant: Grant, who: Identity, access: OrgAccess) -> Connection:
     """Store a grant on the connection of its identity, continued or new, in the caller's transaction.
 
     The caller has made sure that no other connection of this advisor is current, or that it is this very one.
@@ -176,8 +178,8 @@ def put_grant(user: User, partner_id: int, grant: Grant, who: Identity, settings
     connection.username, connection.display_name = who.username, who.display_name
     connection.org_name = who.org_name or connection.org_name or ""
     connection.instance_url, connection.scopes = grant.instance_url, grant.scopes
-    connection.seal(settings.vault, "access_token_sealed", grant.access_token)
-    connection.seal(settings.vault, "refresh_token_sealed", grant.refresh_token)
+    connection.seal(access.vault, "access_token_sealed", grant.access_token)
+    connection.seal(access.vault, "refresh_token_sealed", grant.refresh_token)
     connection.token_lease, connection.token_lease_until, connection.token_used_at = None, None, now
     connection.unknown_refusals, connection.unknown_refusals_since = 0, None
     if connection.status != ConnectionStatus.CONNECTED:
@@ -202,7 +204,7 @@ def mark_needs_reconnect(session: Session, connection_id: int, reason: str, toke
         Connection.status == ConnectionStatus.CONNECTED,
         Connection.token_version == token_version,
     )
-    result = session.execute(
+    marked = session.execute(
         statement.values(
             status=ConnectionStatus.NEEDS_RECONNECT,
             status_reason=reason,
@@ -212,14 +214,14 @@ def mark_needs_reconnect(session: Session, connection_id: int, reason: str, toke
             token_lease_until=None,
         )
     )
-    was_marked = cast(CursorResult[Any], result).rowcount == 1
+    was_marked = rows_changed(marked) == 1
     if was_marked:
         connection = session.get_one(Connection, connection_id)
         entries.record(Action.BROKE, ITSELF, connection, session=session, reason=reason)
     return was_marked
 
 
-def disconnect(connection: Connection, keep_contacts: bool, settings: ConnectSettings, by: Actor = ITSELF) -> bool:
+def disconnect(connection: Connection, keep_contacts: bool, access: OrgAccess, by: Actor = ITSELF) -> bool:
     """Delete the tokens, then give the permission back; return whether Salesforce heard it. Commits.
 
     What is here is safe first: where Salesforce is down the tokens are gone all the same, and the panel says that the
@@ -228,22 +230,20 @@ def disconnect(connection: Connection, keep_contacts: bool, settings: ConnectSet
     connection_id = connection.id
 
     def end() -> list[Ended]:
-        ended = end_connections(Connection.id == connection_id, keep_contacts, settings, by)
-        db.session.commit()
-        return ended
+        return end_connections(Connection.id == connection_id, keep_contacts, access, by)
 
     return give_back(retry_when_beaten(db.session(), end)) == 0
 
 
 def end_connections(
-    which: ColumnElement[bool], keep_contacts: bool, settings: ConnectSettings, by: Actor = ITSELF
+    which: ColumnElement[bool], keep_contacts: bool, access: OrgAccess, by: Actor = ITSELF
 ) -> list[Ended]:
     """Make those of these that are not disconnected so, in the caller's transaction. Pass the answer to give_back after it."""
     lock_people(User.id.in_(select(Connection.user_id).where(which)))
     ended = []
     for connection in lock_current(which):
         had_tokens = connection.refresh_token_sealed is not None
-        ended.append(Ended(connection.id, had_tokens, find_revocable(connection, settings)))
+        ended.append(Ended(connection.id, had_tokens, find_revocable(connection, access)))
         end_connection(connection, keep_contacts, by)
     return ended
 
@@ -313,7 +313,7 @@ def _remove_contacts(connection: Connection) -> None:
 
     Opted-out addresses and the marks of people deleted or erased here stay as well: they hold for what comes later.
     """
-    tombstones.keep_hidden_of(connection.id)
+    tombstones.mark_hidden_of(connection.id)
     for table in (Contact, LedgerEntry, Departure):
         db.session.execute(delete(table).where(table.connection_id == connection.id))
     connection.watermark = connection.opt_out_field_read = connection.lead_fields_read = None
@@ -323,12 +323,12 @@ def _remove_contacts(connection: Connection) -> None:
     connection.lead_opt_outs_watermark = None
 
 
-def find_revocable(connection: Connection, settings: ConnectSettings) -> tuple[oauth.App, str] | None:
+def find_revocable(connection: Connection, access: OrgAccess) -> tuple[oauth.App, str] | None:
     """Return what oauth.revoke needs, of a row that the caller has locked; None where there is nothing that opens."""
     if connection.refresh_token_sealed is None:
         return None
     try:
-        return settings.app_of(connection.partner), connection.unseal(settings.vault, "refresh_token_sealed")
+        return access.app_of(connection.partner), connection.unseal(access.vault, "refresh_token_sealed")
     except CannotOpen:
         return None
 

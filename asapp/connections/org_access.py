@@ -1,26 +1,77 @@
-"""What connecting needs of the configuration, handed in by whoever calls."""
+"""The one way to a firm's org: its app, an advisor's tokens, and a client that counts what it asks.
+
+create_app() builds it once. An org is opened where its errors are handled, and closed at the end of the block.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
+from asapp.connections.api_budget import call_counter
+from asapp.connections.tokens import StoredTokens
+from asapp.core.extensions import db
 from asapp.core.vault import Vault
-from asapp.models import Partner
+from asapp.models import Connection, Partner
+from asapp.salesforce.client import OrgClient
 from asapp.salesforce.oauth import App
+from asapp.salesforce.session import OrgSession
+
+BeforeCall = Callable[[], None]  # raises what keeps the call from being made
 
 
 @dataclass(frozen=True)
-class ConnectSettings:
+class OrgAccess:
     vault: Vault
-    callback_url: str = ""  # only the log-in itself needs it
-    allow_loopback: bool = False
+    callback_url: str
+    allow_loopback: bool
 
     def app_of(self, partner: Partner) -> App:
         """Return the firm's app; raise CannotOpen where its key or secret can't be read."""
-        return App(
-            salesforce_url=partner.salesforce_url,
-            callback_url=self.callback_url,
-            consumer_key=partner.unseal(self.vault, "consumer_key_sealed"),
-            consumer_secret=partner.unseal(self.vault, "consumer_secret_sealed"),
-            allow_loopback=self.allow_loopback,
+        return self.app(
+            partner.salesforce_url,
+            partner.unseal(self.vault, "consumer_key_sealed"),
+            partner.unseal(self.vault, "consumer_secret_sealed"),
         )
+
+    def app(self, salesforce_url: str, key: str, secret: str) -> App:
+        return App(salesforce_url, self.callback_url, key, secret, self.allow_loopback)
+
+    def tokens(self, connection: Connection) -> StoredTokens:
+        """Raises ReconnectNeeded where there are no tokens (any more), Misconfigured where they can't be opened."""
+        return StoredTokens(connection.id, self, just_read=connection)
+
+    @contextmanager
+    def open(self, connection: Connection, before_call: BeforeCall | None = None) -> Iterator[OrgClient]:
+        """Yield a client that asks with this connection's tokens. Commits: no transaction is open while Salesforce is asked.
+
+        before_call: runs before each call, and counts it; without one, each call is counted within the firm's share.
+        Raises SalesforceError.
+        """
+        client = self.client(connection, before_call or self._counting(connection))
+        db.session.commit()
+        with closing(client):
+            yield client
+
+    @contextmanager
+    def open_session(self, connection: Connection) -> Iterator[OrgSession]:
+        """As open(), for the few questions about a firm's set-up that are none of a sync's."""
+        session = OrgSession(self.tokens(connection), self.allow_loopback, self._counting(connection))
+        db.session.commit()
+        with session:
+            yield session
+
+    def client(self, connection: Connection, before_call: BeforeCall) -> OrgClient:
+        """Return a client for open(), which closes it."""
+        partner = connection.partner
+        return OrgClient(
+            self.tokens(connection),
+            partner.api_version,
+            partner.opt_out_field,
+            allow_loopback=self.allow_loopback,
+            before_call=before_call,
+        )
+
+    def _counting(self, connection: Connection) -> BeforeCall:
+        return call_counter(db.engine, connection.partner_id)

@@ -6,6 +6,7 @@ from sqlalchemy import ColumnElement, select, update
 
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
+from asapp.core.leases import NO_LEASE
 from asapp.models import Connection, RunStatus, SyncRun
 from asapp.models.run import ACTIVE, StopReason
 
@@ -26,6 +27,6 @@ def stop_runs(*which: ColumnElement[bool], code: StopReason) -> None:
     db.session.execute(
         update(SyncRun)
         .where(*which)
-        .values(status=RunStatus.CANCELLED, finished_at=utcnow(), lease=None, lease_until=None, error_code=code)
+        .values(status=RunStatus.CANCELLED, finished_at=utcnow(), **NO_LEASE, error_code=code)
         .execution_options(synchronize_session="fetch")
     )

@@ -19,9 +19,9 @@ from asapp.audit import entries
 from asapp.audit.entries import ITSELF, Actor
 from asapp.connections import connections
 from asapp.connections.connections import Ended
-from asapp.connections.org_access import ConnectSettings
+from asapp.connections.org_access import OrgAccess
 from asapp.core.clock import utcnow
-from asapp.core.database import retry_when_beaten
+from asapp.core.database import change_rows, retry_when_beaten
 from asapp.core.extensions import db
 from asapp.core.vault import CannotOpen
 from asapp.models import Action, Connection, Partner, PendingGrant, User
@@ -43,12 +43,10 @@ def find_pending(user: User, now: datetime | None = None) -> PendingGrant | None
     )
 
 
-def put_pending(
-    user: User, partner_id: int, grant: Grant, who: Identity, settings: ConnectSettings
-) -> tuple[App, str] | None:
+def put_pending(user: User, partner_id: int, grant: Grant, who: Identity, access: OrgAccess) -> tuple[App, str] | None:
     """Keep a grant for a decision. Commits; returns an older one that is to be given back, for oauth.revoke."""
     older = db.session.scalar(select(PendingGrant).where(PendingGrant.user_id == user.id))
-    to_revoke = find_revocable(older, settings) if older else None
+    to_revoke = find_revocable(older, access) if older else None
     if older is not None:
         db.session.delete(older)
         db.session.flush()
@@ -65,14 +63,14 @@ def put_pending(
         scopes=grant.scopes,
         expires_at=utcnow() + WAIT,
     )
-    pending.seal(settings.vault, "access_token_sealed", grant.access_token)
-    pending.seal(settings.vault, "refresh_token_sealed", grant.refresh_token)
+    pending.seal(access.vault, "access_token_sealed", grant.access_token)
+    pending.seal(access.vault, "refresh_token_sealed", grant.refresh_token)
     db.session.add(pending)
     db.session.commit()
     return to_revoke
 
 
-def switch(user: User, pending: PendingGrant, settings: ConnectSettings, by: Actor = ITSELF) -> Connection | None:
+def switch(user: User, pending: PendingGrant, access: OrgAccess, by: Actor = ITSELF) -> Connection | None:
     """Disconnect the old user, connect the new one; return the advisor's connection. Commits.
 
     Pressed twice, or after the grant's time was over, it does nothing. Returns None, and gives the grant back, if somebody
@@ -80,18 +78,18 @@ def switch(user: User, pending: PendingGrant, settings: ConnectSettings, by: Act
     """
     user_id, grant_id, partner_id = user.id, pending.id, pending.partner_id
     try:
-        ended = retry_when_beaten(db.session(), lambda: _switch(user, grant_id, partner_id, settings, by))
+        ended = retry_when_beaten(db.session(), lambda: _switch(user, grant_id, partner_id, access, by))
     except IntegrityError:
         db.session.rollback()
         ended = None
     if ended is None:
-        keep(user, settings)
+        keep_current(user, access)
         return None
     connections.give_back(ended)
     return db.session.scalar(select(Connection).where(connections.is_current_of(user_id)))
 
 
-def _switch(user: User, grant_id: int, partner_id: int, settings: ConnectSettings, by: Actor) -> Sequence[Ended] | None:
+def _switch(user: User, grant_id: int, partner_id: int, access: OrgAccess, by: Actor) -> Sequence[Ended] | None:
     """Return what is to be given back; None where this person may not have the grant any more."""
     if not connections.is_still_at(user, partner_id):  # locks the user
         db.session.rollback()
@@ -105,49 +103,41 @@ def _switch(user: User, grant_id: int, partner_id: int, settings: ConnectSetting
         db.session.rollback()
         return ()
     grant = Grant(
-        access_token=pending.unseal(settings.vault, "access_token_sealed"),
-        refresh_token=pending.unseal(settings.vault, "refresh_token_sealed"),
+        access_token=pending.unseal(access.vault, "access_token_sealed"),
+        refresh_token=pending.unseal(access.vault, "refresh_token_sealed"),
         instance_url=pending.instance_url,
         org_id=pending.org_id,
         user_id=pending.salesforce_user_id,
         scopes=pending.scopes,
     )
     who = Identity(pending.username, pending.display_name, pending.org_name)
-    ended = connections.end_connections(Connection.user_id == user.id, True, settings, by)
+    ended = connections.end_connections(Connection.user_id == user.id, True, access, by)
     db.session.delete(pending)
-    connection = connections.put_grant(user, partner_id, grant, who, settings)
+    connection = connections.put_grant(user, partner_id, grant, who, access)
     entries.record(Action.SWITCHED, by, connection)
-    db.session.commit()
     return ended
 
 
-def keep(user: User, settings: ConnectSettings) -> None:
+def keep_current(user: User, access: OrgAccess) -> None:
     """Stay with the connection as it is: the grant that waits is given back. Commits."""
     user_id = user.id
     withdraw(PendingGrant.user_id == user_id)
     db.session.commit()
-    give_back(PendingGrant.user_id == user_id, settings=settings)
+    give_back(PendingGrant.user_id == user_id, access=access)
 
 
 def withdraw(*which: ColumnElement[bool]) -> None:
     """Let the time of these grants be over, in the caller's transaction: nobody may switch to them, the tick gives them back."""
     now = utcnow()
-    db.session.execute(
-        update(PendingGrant)
-        .where(PendingGrant.expires_at > now, *which)
-        .values(expires_at=now)
-        .execution_options(synchronize_session=False)
-    )
+    change_rows(db.session, update(PendingGrant).where(PendingGrant.expires_at > now, *which).values(expires_at=now))
 
 
-def drop_expired(settings: ConnectSettings, now: datetime | None = None, limit: int = 5) -> int:
+def drop_expired(access: OrgAccess, now: datetime | None = None, limit: int = 5) -> int:
     """Give back what nobody decided about in time; for the dispatch tick. Commits; returns how many are gone."""
-    return give_back(settings=settings, now=now, limit=limit)
+    return give_back(access=access, now=now, limit=limit)
 
 
-def give_back(
-    *which: ColumnElement[bool], settings: ConnectSettings, now: datetime | None = None, limit: int = 5
-) -> int:
+def give_back(*which: ColumnElement[bool], access: OrgAccess, now: datetime | None = None, limit: int = 5) -> int:
     """Revoke those of these grants whose time is over, and delete each that Salesforce has heard of. Commits.
 
     Nobody can switch to them any more, so a row stays until its token is dead. Returns how many rows are gone.
@@ -166,45 +156,38 @@ def give_back(
     for grant_id in due:
         if time.monotonic() > stop_at:
             break
-        claimed = db.session.scalar(
-            update(PendingGrant)
-            .where(PendingGrant.id == grant_id, *is_due)
-            .values(give_back_at=now + ASK_AGAIN_AFTER)
-            .returning(PendingGrant.id)
-            .execution_options(synchronize_session=False)
-        )
-        gone += claimed is not None and _give_back(grant_id, settings, now)
+        mine = update(PendingGrant).where(PendingGrant.id == grant_id, *is_due)
+        claimed = change_rows(db.session, mine.values(give_back_at=now + ASK_AGAIN_AFTER))
+        gone += claimed == 1 and give_back_one(grant_id, access, now)
     return gone
 
 
-def _give_back(grant_id: int, settings: ConnectSettings, now: datetime) -> bool:
-    """Return whether its row is gone."""
+def give_back_one(grant_id: int, access: OrgAccess, now: datetime) -> bool:
+    """Return whether its row is gone. Commits."""
     pending = db.session.get_one(PendingGrant, grant_id, populate_existing=True)
     is_hopeless = pending.expires_at < now - GIVE_UP_AFTER
-    app_and_token = find_revocable(pending, settings)
+    app_and_token = find_revocable(pending, access)
     db.session.commit()
     is_heard = app_and_token is not None and connections.give_back_token(*app_and_token)
     if not is_heard and app_and_token is not None and not is_hopeless:
         return False
     if not is_heard:
         log.warning("a grant that waited for a decision is deleted without being given back")
-    db.session.execute(
-        delete(PendingGrant).where(PendingGrant.id == grant_id).execution_options(synchronize_session=False)
-    )
+    change_rows(db.session, delete(PendingGrant).where(PendingGrant.id == grant_id))
     db.session.commit()
     return True
 
 
-def find_revocables(*which: ColumnElement[bool], settings: ConnectSettings) -> list[tuple[App, str]]:
+def find_revocables(*which: ColumnElement[bool], access: OrgAccess) -> list[tuple[App, str]]:
     """Return what oauth.revoke needs for these grants, whose rows are about to go."""
     grants = db.session.scalars(select(PendingGrant).where(*which)).all()
-    return [found for grant in grants if (found := find_revocable(grant, settings)) is not None]
+    return [found for grant in grants if (found := find_revocable(grant, access)) is not None]
 
 
-def find_revocable(pending: PendingGrant, settings: ConnectSettings) -> tuple[App, str] | None:
+def find_revocable(pending: PendingGrant, access: OrgAccess) -> tuple[App, str] | None:
     """Return what oauth.revoke needs; None where there is nothing that opens."""
     partner = db.session.get_one(Partner, pending.partner_id)
     try:
-        return settings.app_of(partner), pending.unseal(settings.vault, "refresh_token_sealed")
+        return access.app_of(partner), pending.unseal(access.vault, "refresh_token_sealed")
     except CannotOpen:
         return None

@@ -13,30 +13,32 @@ does when three attempts that are far apart have met it, over an hour.
 from __future__ import annotations
 
 import logging
-import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import CursorResult, or_, select, update
+from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from asapp.connections import app_refusals
 from asapp.connections.connections import give_back_token, mark_needs_reconnect
-from asapp.connections.org_access import ConnectSettings
 from asapp.core.clock import utcnow
-from asapp.core.database import durably, reading, writing
+from asapp.core.database import change_rows, durably, reading, writing
 from asapp.core.extensions import db
+from asapp.core.leases import is_free, new_lease
 from asapp.core.vault import CannotOpen
 from asapp.messages.codes import Code
 from asapp.models import Connection, ConnectionStatus
 from asapp.salesforce import oauth
 from asapp.salesforce.errors import Misconfigured, ReconnectNeeded, SalesforceError, TryLater
 from asapp.salesforce.oauth import App, Grant
+
+if TYPE_CHECKING:
+    from asapp.connections.org_access import OrgAccess
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -71,13 +73,13 @@ class StoredTokens:
     have no write transaction open (SQLite has one writer). Made inside an app context; works outside of one.
     """
 
-    def __init__(self, connection_id: int, settings: ConnectSettings, just_read: Connection | None = None) -> None:
+    def __init__(self, connection_id: int, access: OrgAccess, just_read: Connection | None = None) -> None:
         """just_read: its row, where the caller has it.
 
         Raises ReconnectNeeded where there are no tokens (any more), Misconfigured where they can't be opened.
         """
         self.connection_id = connection_id
-        self._settings = settings
+        self._access = access
         self._engine = db.engine
         self._access_token = ""
         self._instance_url = ""
@@ -100,10 +102,10 @@ class StoredTokens:
         """
         give_up_at = time.monotonic() + WAIT_S
         while True:
-            is_free = self._read()
+            can_claim = self._read()
             if self._access_token != stale:
                 return self._access_token
-            lease = self._claim(stale) if is_free else None
+            lease = self._claim(stale) if can_claim else None
             if lease is not None:
                 self._use(lease)
                 if self._access_token != stale:
@@ -159,7 +161,7 @@ class StoredTokens:
             connection = session.get(Connection, self.connection_id, with_for_update={"key_share": True})
             if connection is None or connection.token_version != lease.token_version:
                 return False
-            vault = self._settings.vault
+            vault = self._access.vault
             connection.seal(vault, "access_token_sealed", grant.access_token)
             if grant.refresh_token:
                 connection.seal(vault, "refresh_token_sealed", grant.refresh_token)
@@ -183,12 +185,8 @@ class StoredTokens:
                     "next_sync_at": utcnow() if connection.first_synced_at is not None else None,
                 }
             session.expunge(connection)  # the WHERE below is what counts, on PostgreSQL too
-            result = session.execute(
-                update(Connection)
-                .where(Connection.id == self.connection_id, Connection.token_version == lease.token_version)
-                .values(**values)
-            )
-            was_stored = cast(CursorResult[Any], result).rowcount == 1
+            mine = (Connection.id == self.connection_id, Connection.token_version == lease.token_version)
+            was_stored = change_rows(session, update(Connection).where(*mine).values(**values)) == 1
         if was_stored:
             self._access_token, self._instance_url = grant.access_token, values["instance_url"]
         return was_stored
@@ -226,7 +224,7 @@ class StoredTokens:
         return is_over_time and connection.unknown_refusals >= UNKNOWN_REFUSALS
 
     def _take_lease(self, session: Session, connection: Connection) -> _Lease | None:
-        now, key = utcnow(), secrets.token_hex(16)
+        now, key = utcnow(), new_lease()
         lease = _Lease(
             key,
             connection.token_version,
@@ -236,17 +234,16 @@ class StoredTokens:
             connection.partner.app_version,
             app_refusals.is_refused(session, connection.partner_id),
         )
-        result = session.execute(
+        claim = (
             update(Connection)
             .where(
                 Connection.id == connection.id,
                 Connection.token_version == connection.token_version,
-                or_(Connection.token_lease.is_(None), Connection.token_lease_until <= now),
+                is_free(Connection.token_lease, Connection.token_lease_until, now),
             )
             .values(token_lease=key, token_lease_until=now + LEASE)
-            .execution_options(synchronize_session=False)
         )
-        return lease if cast(CursorResult[Any], result).rowcount == 1 else None
+        return lease if change_rows(session, claim) == 1 else None
 
     def _find(self, session: Session) -> Connection:
         return _usable(session.get(Connection, self.connection_id, populate_existing=True))
@@ -257,13 +254,13 @@ class StoredTokens:
 
     def _open(self, connection: Connection, column: str) -> str:
         try:
-            return connection.unseal(self._settings.vault, column)
+            return connection.unseal(self._access.vault, column)
         except CannotOpen as error:
             raise Misconfigured("key_missing") from error
 
     def _app(self, connection: Connection) -> App:
         try:
-            return self._settings.app_of(connection.partner)
+            return self._access.app_of(connection.partner)
         except CannotOpen as error:
             raise Misconfigured("key_missing") from error
 
@@ -273,7 +270,7 @@ class StoredTokens:
             yield session
 
 
-def refresh_idle(connection_id: int, settings: ConnectSettings) -> bool:
+def refresh_idle(connection_id: int, access: OrgAccess) -> bool:
     """Keep a connection alive whose refresh token was not used for IDLE; return whether it was used now.
 
     For the dispatch tick. Raises what StoredTokens.refresh does.
@@ -282,7 +279,7 @@ def refresh_idle(connection_id: int, settings: ConnectSettings) -> bool:
         used_at = session.scalar(select(Connection.token_used_at).where(Connection.id == connection_id))
     if used_at is None or used_at > utcnow() - IDLE:
         return False
-    return StoredTokens(connection_id, settings).refresh_now()
+    return StoredTokens(connection_id, access).refresh_now()
 
 
 def find_idle(limit: int = 20) -> list[int]:
@@ -293,7 +290,7 @@ def find_idle(limit: int = 20) -> list[int]:
             .where(
                 Connection.status == ConnectionStatus.CONNECTED,
                 Connection.token_used_at <= utcnow() - IDLE,
-                or_(Connection.token_lease.is_(None), Connection.token_lease_until <= utcnow()),
+                is_free(Connection.token_lease, Connection.token_lease_until, utcnow()),
             )
             .order_by(Connection.token_used_at)
             .limit(limit)

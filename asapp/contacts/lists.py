@@ -6,27 +6,24 @@ go stale. An advisor's own lists have rows for their members; any contact of the
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from typing import Any, TypeVar, cast
+from collections.abc import Collection
 
-from sqlalchemy import ColumnElement, CursorResult, and_, delete, literal, or_, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import ColumnElement, and_, delete, literal, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from asapp.contacts.form_fields import check_list_name
 from asapp.contacts.status import is_shown
+from asapp.core.bulk import in_chunks
+from asapp.core.database import change_rows, insert_ignore
 from asapp.core.extensions import db
 from asapp.core.forms import InvalidFields
 from asapp.models import Contact, ContactList, ContactSource, ListKind, ListMember
-
-T = TypeVar("T")
 
 SYSTEM_LIST_NAMES = {
     ListKind.SALESFORCE_CONTACTS: "Salesforce Contacts",
     ListKind.SALESFORCE_LEADS: "Salesforce Leads",
 }
 NAME_KEY_LENGTH = 80
-IDS_A_STATEMENT = 1000
 
 
 # ---- Who is on which list
@@ -56,7 +53,7 @@ def ensure_system_lists(user_id: int) -> None:
         {"user_id": user_id, "kind": kind.value, "name": name, "name_key": name_key(name)}
         for kind, name in SYSTEM_LIST_NAMES.items()
     ]
-    db.session.execute(_insert_if_absent(ContactList), rows)
+    db.session.execute(insert_ignore(db.session, ContactList), rows)
 
 
 # ---- An advisor's own
@@ -84,7 +81,8 @@ def create_list(user_id: int, name: str) -> ContactList:
     _refuse_system_name(clean)
     made = ContactList(user_id=user_id, kind=ListKind.OWN, name=clean, name_key=name_key(clean))
     db.session.add(made)
-    _commit_unless_taken(clean)
+    _flush_unless_taken(clean)
+    db.session.commit()
     return made
 
 
@@ -94,7 +92,8 @@ def rename_list(contact_list: ContactList, name: str) -> None:
     clean = check_list_name(name)
     _refuse_system_name(clean)
     contact_list.name, contact_list.name_key = clean, name_key(clean)
-    _commit_unless_taken(clean)
+    _flush_unless_taken(clean)
+    db.session.commit()
 
 
 def delete_list(contact_list: ContactList) -> None:
@@ -108,11 +107,11 @@ def add_members(contact_list: ContactList, contact_ids: Collection[int]) -> int:
     """Put contacts of the list's owner on it and return how many are new there. Others' ids are passed over."""
     _require_own(contact_list)
     added = 0
-    for ids in in_chunks(sorted(contact_ids), IDS_A_STATEMENT):
+    for ids in in_chunks(sorted(contact_ids)):
         rows = select(literal(contact_list.id), Contact.id).where(
             Contact.user_id == contact_list.user_id, Contact.id.in_(ids), is_shown()
         )
-        insertion = _insert_if_absent(ListMember).from_select(["list_id", "contact_id"], rows)
+        insertion = insert_ignore(db.session, ListMember).from_select(["list_id", "contact_id"], rows)
         added += len(db.session.execute(insertion.returning(ListMember.contact_id)).all())
     db.session.commit()
     return added
@@ -122,10 +121,9 @@ def remove_members(contact_list: ContactList, contact_ids: Collection[int]) -> i
     """Take contacts off the list and return how many were on it."""
     _require_own(contact_list)
     removed = 0
-    for ids in in_chunks(sorted(contact_ids), IDS_A_STATEMENT):
-        removed += _execute(
-            delete(ListMember).where(ListMember.list_id == contact_list.id, ListMember.contact_id.in_(ids))
-        )
+    for ids in in_chunks(sorted(contact_ids)):
+        mine = delete(ListMember).where(ListMember.list_id == contact_list.id, ListMember.contact_id.in_(ids))
+        removed += change_rows(db.session, mine)
     db.session.commit()
     return removed
 
@@ -137,7 +135,7 @@ def set_lists_of(contact: Contact, list_ids: Collection[int]) -> None:
         delete(ListMember).where(ListMember.contact_id == contact.id, ListMember.list_id.not_in(list(list_ids)))
     )
     wanted = own.with_only_columns(ContactList.id, literal(contact.id)).where(ContactList.id.in_(list(list_ids)))
-    db.session.execute(_insert_if_absent(ListMember).from_select(["list_id", "contact_id"], wanted))
+    db.session.execute(insert_ignore(db.session, ListMember).from_select(["list_id", "contact_id"], wanted))
     db.session.commit()
 
 
@@ -146,18 +144,14 @@ def name_key(name: str) -> str:
     return name.casefold()[:NAME_KEY_LENGTH]
 
 
-def in_chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    return (items[start : start + size] for start in range(0, len(items), size))
-
-
 def _refuse_system_name(name: str) -> None:
     if name_key(name) in {name_key(taken) for taken in SYSTEM_LIST_NAMES.values()}:
         raise InvalidFields({"name": f"“{name}” is kept for the list that the sync fills. Choose another name."})
 
 
-def _commit_unless_taken(name: str) -> None:
+def _flush_unless_taken(name: str) -> None:
     try:
-        db.session.commit()
+        db.session.flush()
     except IntegrityError as error:
         db.session.rollback()
         raise InvalidFields({"name": f"You have a list named “{name}” already."}) from error
@@ -166,13 +160,3 @@ def _commit_unless_taken(name: str) -> None:
 def _require_own(contact_list: ContactList) -> None:
     if not contact_list.is_own:
         raise ValueError("the lists that the sync fills are not changed by hand")
-
-
-def _insert_if_absent(table: type[ContactList] | type[ListMember]) -> Any:
-    dialect = sqlite if db.engine.dialect.name == "sqlite" else postgresql
-    return dialect.insert(table).on_conflict_do_nothing()
-
-
-def _execute(statement: Any) -> int:
-    result = cast("CursorResult[Any]", db.session.execute(statement))
-    return result.rowcount

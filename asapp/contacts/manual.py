@@ -34,8 +34,7 @@ class AddressTaken(InvalidFields):
 def add_contact(advisor: User, details: Details, vault: Vault, *, keep_same_address: bool = False) -> Contact:
     """Raise InvalidFields, or AddressTaken unless the advisor wants the address twice."""
     clean = check_details(details)
-    hashed = address_hash(clean.email, _address_key(advisor, vault))
-    take_turns(advisor.id)
+    hashed = _lock_and_hash(advisor, clean.email, vault)
     if not keep_same_address:
         _refuse_taken(advisor.id, hashed)
     contact = Contact(user_id=advisor.id, source=ContactSource.MANUAL)
@@ -51,8 +50,7 @@ def edit_contact(
     """Raise ReadOnly, InvalidFields, or AddressTaken if the new address is somebody else's too."""
     require_editable(contact)
     clean = check_details(details)
-    new_hash = address_hash(clean.email, _address_key(advisor, vault))
-    take_turns(advisor.id)
+    new_hash = _lock_and_hash(advisor, clean.email, vault)
     db.session.refresh(contact, with_for_update=True)  # a sync may have adopted it a moment ago
     require_editable(contact)
     if new_hash != contact.address_hash and not keep_same_address:
@@ -80,7 +78,13 @@ def _refuse_taken(user_id: int, hashed: bytes) -> None:
         raise AddressTaken(holders)
 
 
-def _address_key(advisor: User, vault: Vault) -> bytes:
-    """Commits when it makes the key."""
-    partner = db.session.get_one(Partner, advisor.partner_id)
-    return address_key(db.session(), partner, vault)
+def _lock_and_hash(advisor: User, email: str, vault: Vault) -> bytes:
+    """Lock the advisor's people; return the hash of the address by the key of the firm that the advisor is with by then."""
+    while True:
+        partner = db.session.get_one(Partner, advisor.partner_id)
+        hashed = address_hash(email, address_key(db.session(), partner, vault))  # commits when it makes the key
+        take_turns(advisor.id)
+        db.session.refresh(advisor)
+        if advisor.partner_id == partner.id:
+            return hashed
+        db.session.rollback()  # the advisor has just moved

@@ -14,9 +14,10 @@ from sqlalchemy import delete, or_, select, update
 from asapp.audit import entries
 from asapp.audit.entries import ITSELF, Actor
 from asapp.contacts import tombstones
-from asapp.contacts.lists import IDS_A_STATEMENT, in_chunks
 from asapp.contacts.queries import contacts_of
+from asapp.core.bulk import in_chunks
 from asapp.core.clock import utcnow
+from asapp.core.database import change_rows_returning
 from asapp.core.extensions import db
 from asapp.models import Action, Contact, ContactSource
 
@@ -38,7 +39,7 @@ def remove_contacts(user_id: int, contact_ids: Collection[int], by: Actor = ITSE
     """Delete these contacts here; ids that are not this advisor's are passed over."""
     deleted: list[int] = []
     hidden: list[int] = []
-    for ids in in_chunks(sorted(contact_ids), IDS_A_STATEMENT):
+    for ids in in_chunks(sorted(contact_ids)):
         chosen = (contacts_of(user_id), Contact.id.in_(ids))
         deleted += _execute(delete(Contact).where(*chosen, Contact.source == ContactSource.MANUAL))
         hidden += _execute(
@@ -63,7 +64,7 @@ def remove_contacts(user_id: int, contact_ids: Collection[int], by: Actor = ITSE
 def restore_contacts(user_id: int, contact_ids: Collection[int], by: Actor = ITSELF) -> int:
     """Take the tombstones away and return how many there were."""
     restored: list[int] = []
-    for ids in in_chunks(sorted(contact_ids), IDS_A_STATEMENT):
+    for ids in in_chunks(sorted(contact_ids)):
         same_person = Contact.address_hash.in_(_restore_addresses(user_id, ids))
         restored += _execute(
             update(Contact)
@@ -88,8 +89,7 @@ def _restore_addresses(user_id: int, contact_ids: Sequence[int]) -> list[bytes]:
 
 def _execute(statement: Any) -> Sequence[int]:
     """Return the ids of the rows that the statement has touched."""
-    returning = statement.returning(Contact.id).execution_options(synchronize_session=False)
-    return db.session.scalars(returning).all()
+    return change_rows_returning(db.session, statement.returning(Contact.id))
 
 
 def _named(contact_ids: Sequence[int]) -> str:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, delete, exists, insert, literal, or_, select
 
 from asapp.core.clock import utcnow
+from asapp.core.database import change_rows
 from asapp.core.extensions import db
 from asapp.models import Contact, Tombstone, TombstoneKind
 
@@ -45,8 +46,8 @@ def marks_of(user_id: int) -> Marks:
     )
 
 
-def keep_hidden_of(connection_id: int) -> None:
-    """Keep the marks of the contacts that the advisor deleted here, before the rows of a connection are removed."""
+def mark_hidden_of(connection_id: int) -> None:
+    """Mark the contacts that the advisor deleted here, before the rows of a connection are removed."""
     chosen = select(
         Contact.user_id,
         literal(TombstoneKind.HIDDEN.value),
@@ -105,8 +106,4 @@ def restore_address(user_id: int, hashes: Collection[bytes]) -> None:
 
 
 def _delete(user_id: int, kind: TombstoneKind, which: ColumnElement[bool]) -> None:
-    db.session.execute(
-        delete(Tombstone)
-        .where(Tombstone.user_id == user_id, Tombstone.kind == kind, which)
-        .execution_options(synchronize_session=False)
-    )
+    change_rows(db.session, delete(Tombstone).where(Tombstone.user_id == user_id, Tombstone.kind == kind, which))

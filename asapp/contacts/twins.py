@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, delete, exists, or_, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import ColumnElement, Select, Table, delete, exists, or_, select
 
-from asapp.contacts.lists import in_chunks
+from asapp.core.bulk import in_chunks, upsert_many
+from asapp.core.database import change_rows
 from asapp.core.extensions import db
 from asapp.models import BlockedAddress, BlockedBy, Connection, Contact, LedgerEntry, User
 
-VALUES_A_STATEMENT = 1000
+BLOCKED: Table = BlockedAddress.__table__  # type: ignore[assignment]
 
 
 def take_turns(user_id: int) -> None:
@@ -31,35 +31,27 @@ def take_turns(user_id: int) -> None:
 
 def block(connection_id: int, user_id: int, kind: BlockedBy, addresses: Mapping[str, bytes]) -> None:
     """Store the addresses of opted-out records, {Salesforce Id: address hash}. Joins the caller's transaction."""
-    if not addresses:
-        return
-    dialect = postgresql if db.engine.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(BlockedAddress)
-    statement = statement.on_conflict_do_update(
-        index_elements=["connection_id", "salesforce_id"], set_={"address_hash": statement.excluded.address_hash}
-    )
-    db.session.execute(
-        statement,
-        [
-            {
-                "connection_id": connection_id,
-                "salesforce_id": salesforce_id,
-                "kind": kind,
-                "user_id": user_id,
-                "address_hash": hashed,
-            }
-            for salesforce_id, hashed in sorted(addresses.items())
-        ],
-    )
+    rows = [
+        {
+            "connection_id": connection_id,
+            "salesforce_id": salesforce_id,
+            "kind": kind,
+            "user_id": user_id,
+            "address_hash": hashed,
+        }
+        for salesforce_id, hashed in sorted(addresses.items())
+    ]
+    upsert_many(BLOCKED, rows, key=("connection_id", "salesforce_id"), changing=("address_hash",))
 
 
 def unblock(connection_id: int, salesforce_ids: Collection[str]) -> None:
     """Forget the addresses of records that no longer are opted out records of the user. Joins the caller's transaction."""
-    for chunk in in_chunks(sorted(salesforce_ids), VALUES_A_STATEMENT):
-        db.session.execute(
-            delete(BlockedAddress)
-            .where(BlockedAddress.connection_id == connection_id, BlockedAddress.salesforce_id.in_(chunk))
-            .execution_options(synchronize_session=False)
+    for chunk in in_chunks(sorted(salesforce_ids)):
+        change_rows(
+            db.session,
+            delete(BlockedAddress).where(
+                BlockedAddress.connection_id == connection_id, BlockedAddress.salesforce_id.in_(chunk)
+            ),
         )
 
 
@@ -67,7 +59,7 @@ def blocked_by(connection_id: int, salesforce_ids: Collection[str]) -> dict[str,
     """Return {Salesforce Id: address hash} of those of these records that are stored as opted out."""
     rows = (
         row
-        for chunk in in_chunks(sorted(salesforce_ids), VALUES_A_STATEMENT)
+        for chunk in in_chunks(sorted(salesforce_ids))
         for row in db.session.execute(
             select(BlockedAddress.salesforce_id, BlockedAddress.address_hash).where(
                 BlockedAddress.connection_id == connection_id, BlockedAddress.salesforce_id.in_(chunk)
@@ -124,14 +116,13 @@ def blocked_earlier(connection_id: int, user_id: int) -> dict[str, bytes]:
 
 def unblock_earlier(connection_id: int, user_id: int, salesforce_ids: Collection[str]) -> None:
     """Forget what earlier connections heard of these records. Joins the caller's transaction."""
-    for chunk in in_chunks(sorted(salesforce_ids), VALUES_A_STATEMENT):
-        db.session.execute(
-            delete(BlockedAddress)
-            .where(
+    for chunk in in_chunks(sorted(salesforce_ids)):
+        change_rows(
+            db.session,
+            delete(BlockedAddress).where(
                 BlockedAddress.connection_id.in_(_earlier(connection_id, user_id)),
                 BlockedAddress.salesforce_id.in_(chunk),
-            )
-            .execution_options(synchronize_session=False)
+            ),
         )
 
 
@@ -152,7 +143,7 @@ def find_twins(user_id: int, hashes: Collection[bytes]) -> set[int]:
     """Return the ids of this advisor's contacts with these address hashes that are twins."""
     return {
         contact_id
-        for chunk in in_chunks(sorted(hashes), VALUES_A_STATEMENT)
+        for chunk in in_chunks(sorted(hashes))
         for contact_id in db.session.scalars(
             select(Contact.id).where(Contact.user_id == user_id, Contact.address_hash.in_(chunk), is_twin())
         )

@@ -14,20 +14,22 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-from sqlalchemy import DateTime, Engine, MetaData, event
+from sqlalchemy import ColumnElement, CursorResult, DateTime, Engine, MetaData, Result, event
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy.orm import DeclarativeBase, Session, scoped_session
 from sqlalchemy.types import TypeDecorator
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+AnySession = Session | scoped_session[Any]
 
 LOCK_WAIT_S = 15.0  # for what another transaction is writing
 SQLITE_WAL_PAGES = 4000  # before they are brought home: a sync writes the same ones again and again
@@ -36,6 +38,7 @@ BEATEN = ("40P01", "40001")
 TRANSACTION_TRIES = 4
 PAUSE_S = 0.05
 SYNCHRONOUS = "sqlite_synchronous"  # key of what is set on a connection now
+UNSYNCHRONIZED = {"synchronize_session": False, "preserve_rowcount": True}
 
 _begin_mode: ContextVar[str] = ContextVar("sqlite_begin_mode", default="DEFERRED")
 _synchronous: ContextVar[str] = ContextVar("sqlite_synchronous", default="NORMAL")
@@ -110,15 +113,21 @@ def reading() -> Iterator[None]:
         _begin_mode.reset(token)
 
 
-def retry_when_beaten(session: Session, work: Callable[[], T]) -> T:
-    """Do work again, a few times, where PostgreSQL ended its transaction for another's sake; return what it returns.
+def end_read(session: AnySession) -> None:
+    """End a transaction that has only read."""
+    session.rollback()
 
-    work is one transaction from its first statement to its commit: it reads again all that it builds on, and has done nothing
+
+def retry_when_beaten(session: Session, work: Callable[[], T]) -> T:
+    """Do work, commit, and return what it returned; all of it again, a few times, where PostgreSQL ended it for another's sake.
+
+    work is one transaction from its first statement on: it reads again all that it builds on, and has done nothing
     outside the database before. Locks are taken in one order (docs/decisions/11-lock-order.md), so this is for what slipped.
     """
     for attempt in range(1, TRANSACTION_TRIES + 1):
         try:
-            return work()
+            result = work()
+            session.commit()
         except DBAPIError as error:
             state = getattr(error.orig, "sqlstate", None)
             session.rollback()
@@ -126,7 +135,55 @@ def retry_when_beaten(session: Session, work: Callable[[], T]) -> T:
                 raise
             log.warning("beaten by another transaction, trying again", extra={"sqlstate": state, "attempt": attempt})
             time.sleep(PAUSE_S * attempt * random.uniform(0.5, 1.5))
+        else:
+            return result
     raise AssertionError
+
+
+def is_postgresql(session: AnySession) -> bool:
+    return session.get_bind().dialect.name == "postgresql"
+
+
+def insert_ignore(session: AnySession, table: Any, key: Sequence[str] | None = None) -> postgresql.Insert:
+    """Return an INSERT that does nothing where there is such a row already: with this key, or by any unique index."""
+    statement: postgresql.Insert = _insert(session, table).on_conflict_do_nothing(index_elements=key)
+    return statement
+
+
+def upsert(
+    session: AnySession,
+    table: Any,
+    key: Sequence[str],
+    changing: Sequence[str] | Mapping[str, Any],
+    where: ColumnElement[bool] | None = None,
+) -> postgresql.Insert:
+    """Return an INSERT that changes the row with this key instead, where there is one.
+
+    changing: the columns that take what was to be inserted, or {column: what it becomes}. where: of the row that is there.
+    """
+    statement: postgresql.Insert = _insert(session, table)
+    changes = changing if isinstance(changing, Mapping) else {name: statement.excluded[name] for name in changing}
+    return statement.on_conflict_do_update(index_elements=key, set_=changes, where=where)
+
+
+def _insert(session: AnySession, table: Any) -> Any:
+    """Return the database's own kind of INSERT; both kinds know ON CONFLICT, in the same words."""
+    return (postgresql if is_postgresql(session) else sqlite).insert(table)
+
+
+def change_rows(session: AnySession, statement: Any) -> int:
+    """Execute an INSERT, UPDATE or DELETE; return how many rows it wrote. Objects in the session stay as they were read."""
+    return rows_changed(session.execute(statement, execution_options=UNSYNCHRONIZED))
+
+
+def change_rows_returning(session: AnySession, statement: Any) -> Sequence[Any]:
+    """As change_rows(), for a statement with RETURNING; return the values of its first column."""
+    return session.scalars(statement, execution_options=UNSYNCHRONIZED).all()
+
+
+def rows_changed(result: Result[Any]) -> int:
+    """Return how many rows an INSERT, UPDATE or DELETE has written."""
+    return cast(CursorResult[Any], result).rowcount
 
 
 def prepare_engine(engine: Engine, sqlite_cache_mb: int) -> None:

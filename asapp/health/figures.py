@@ -99,7 +99,7 @@ def read_figures(session: Session, now: datetime) -> Figures:
         mails_waiting=count_waiting(session),
         page_mails_waiting=mail_outbox.count_refused(session),
         partners=allowances(session, now),
-        paused=frozenset(session.scalars(select(Partner.slug).where(Partner.is_enabled, Partner.paused_until > now))),
+        paused=frozenset(session.scalars(select(Partner.slug).where(Partner.is_enabled, Partner.paused(now)))),
         seen=list_seen(session, now),
     )
 

@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Engine, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from asapp.core.clock import utcnow
-from asapp.core.database import writing
+from asapp.core.database import upsert, writing
 from asapp.models import Heartbeat
 
 log = logging.getLogger(__name__)
@@ -46,10 +45,8 @@ class Seen:
 def beat(engine: Engine, name: str) -> None:
     """Write that `name` is alive, in a transaction of its own; the tick also forgets those who died long ago."""
     now = utcnow()
-    dialect = postgresql if engine.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(Heartbeat).values(name=name, seen_at=now)
     with writing(), Session(engine) as session:
-        session.execute(statement.on_conflict_do_update(index_elements=["name"], set_={"seen_at": now}))
+        session.execute(upsert(session, Heartbeat, ("name",), ("seen_at",)).values(name=name, seen_at=now))
         if name == TICK:
             session.execute(delete(Heartbeat).where(Heartbeat.seen_at < now - FORGOTTEN_AFTER))
         session.commit()

@@ -6,16 +6,16 @@ worker.py makes the application and keeps its context open; a job runs in a cont
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from flask import Flask, current_app
 
 from asapp.accounts import attempts, links, mail_outbox
 from asapp.alerts import alerts, mail_delivery
-from asapp.connections.org_access import ConnectSettings
+from asapp.connections.org_access import OrgAccess
 from asapp.connections.switching import drop_expired
-from asapp.connections.tokens import StoredTokens, find_idle, refresh_idle
+from asapp.connections.tokens import find_idle, refresh_idle
 from asapp.core import mail
 from asapp.core.database import writing
 from asapp.core.extensions import db
@@ -25,12 +25,11 @@ from asapp.core.stopping import is_stopping
 from asapp.health import heartbeats
 from asapp.leads.delivery import deliver
 from asapp.leads.outbox import enqueue_due
-from asapp.models import Connection, Partner
+from asapp.models import Partner
 from asapp.partners.checks import find_waiting_secrets, run_checks
-from asapp.salesforce.client import OrgClient
 from asapp.salesforce.errors import SalesforceError
 from asapp.sync.dispatch import dispatch
-from asapp.sync.execute import OpenClient, Workplace, execute_run
+from asapp.sync.execute import Workplace, execute_run
 from config import Config
 
 log = logging.getLogger(__name__)
@@ -64,15 +63,14 @@ def run_sync(run_id: int) -> None:
 def deliver_leads(connection_id: int) -> None:
     """Deliver an advisor's leads to Salesforce. Started by: a sign-up, connecting, the tick. Touches that advisor's leads."""
     with door("deliver_leads", connection_id=connection_id):
-        place = workplace(_app())
-        deliver(connection_id, place.open_client, place.should_stop)
+        deliver(connection_id, org_access(), is_stopping)
 
 
 def keep_alive(connection_id: int) -> None:
     """Use a refresh token that was idle for long, before Salesforce ends it. Started by: the tick, once an hour at most."""
     with door("keep_alive", connection_id=connection_id):
         try:
-            refresh_idle(connection_id, connect_settings(_app()))
+            refresh_idle(connection_id, org_access())
         except SalesforceError as error:
             log.warning("an idle token was not renewed: %s", error)
 
@@ -85,7 +83,7 @@ def check_partner(partner_id: int) -> None:
     with door("check_partner", partner_id=partner_id):
         partner = db.session.get(Partner, partner_id)
         if partner is not None and partner.is_ready:
-            run_checks(partner, connect_settings(_app()))
+            run_checks(partner, org_access())
 
 
 def send_mails(_round: int = 0) -> None:
@@ -120,41 +118,23 @@ def tick() -> None:
         if mail_outbox.are_due():
             queues.enqueue_letters_rarely()
         attempts.purge()
-        drop_expired(connect_settings(_app()))  # last: it asks Salesforce, which may not answer
+        drop_expired(org_access())  # last: it asks Salesforce, which may not answer
 
 
 def workplace(app: Flask) -> Workplace:
     config: Config = app.extensions["asapp.config"]
     queues: Queues = app.extensions["asapp.queues"]
     return Workplace(
-        open_client=client_opener(app),
+        access=org_access(),
         ring=queues.ring_for_runs,
-        vault=app.extensions["asapp.vault"],
         default_interval_minutes=config.sync_interval_minutes,
         should_stop=is_stopping,
     )
 
 
-def connect_settings(app: Flask) -> ConnectSettings:
-    config: Config = app.extensions["asapp.config"]
-    return ConnectSettings(app.extensions["asapp.vault"], config.callback_url, config.salesforce_allow_loopback)
-
-
-def client_opener(app: Flask) -> OpenClient:
-    """Return the function that opens a connection's org with its stored tokens."""
-    settings = connect_settings(app)
-
-    def open_client(connection: Connection, before_call: Callable[[], None]) -> OrgClient:
-        partner = connection.partner
-        return OrgClient(
-            StoredTokens(connection.id, settings, just_read=connection),
-            partner.api_version,
-            partner.opt_out_field,
-            allow_loopback=settings.allow_loopback,
-            before_call=before_call,
-        )
-
-    return open_client
+def org_access() -> OrgAccess:
+    access: OrgAccess = _app().extensions["asapp.org_access"]
+    return access
 
 
 def worker_heart() -> heartbeats.Heart:

@@ -12,10 +12,10 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from asapp.core.clock import utcnow
 from asapp.core.csv_files import csv_header, csv_rows
+from asapp.core.database import insert_ignore
 from asapp.core.extensions import db
 from asapp.models import ConsentEvent, ConsentKind, ConsentSource, Lead
 from asapp.models.columns import new_public_id
@@ -64,9 +64,8 @@ def record(
     run_id: int | None = None,
 ) -> bool:
     """Add an entry in the caller's transaction; return False if the form with this key was recorded before."""
-    dialect = sqlite if db.engine.dialect.name == "sqlite" else postgresql
     added = db.session.execute(
-        dialect.insert(ConsentEvent)
+        insert_ignore(db.session, ConsentEvent, key=("lead_id", "key"))
         .values(
             lead_id=lead_id,
             key=key or new_public_id(),
@@ -77,7 +76,6 @@ def record(
             consent_text_id=consent_text_id,
             run_id=run_id,
         )
-        .on_conflict_do_nothing(index_elements=["lead_id", "key"])
         .returning(ConsentEvent.id)
     )
     return added.first() is not None

@@ -11,6 +11,7 @@ from asapp.audit.entries import ITSELF, Actor
 from asapp.contacts import tombstones
 from asapp.contacts.twins import take_turns
 from asapp.core.clock import utcnow
+from asapp.core.database import change_rows
 from asapp.core.extensions import db
 from asapp.leads import consent, outcomes, sign_up_page
 from asapp.leads.queries import is_hidden_here, is_of_present_firm
@@ -58,16 +59,14 @@ def send_reviewed(user: User) -> int:
 
     Those that the advisor has deleted here stay: they were made up.
     """
-    now, page = utcnow(), sign_up_page.get_page(user)
+    now, page = utcnow(), sign_up_page.ensure_page(user)
     sign_up_page.begin_day(sign_up_page.lock(page.user_id), now)
-    released = update(Lead).where(is_of_present_firm(user.id), IS_FOR_REVIEW, ~is_hidden_here()).returning(Lead.id)
-    ids = db.session.scalars(
-        released.values(state=LeadState.RECEIVED, why=None, next_attempt_at=now, changed_at=now).execution_options(
-            synchronize_session=False
-        )
-    ).all()
+    released = update(Lead).where(is_of_present_firm(user.id), IS_FOR_REVIEW, ~is_hidden_here())
+    count = change_rows(
+        db.session, released.values(state=LeadState.RECEIVED, why=None, next_attempt_at=now, changed_at=now)
+    )
     db.session.commit()
-    return len(ids)
+    return count
 
 
 def send_after_all(lead: Lead) -> bool:
@@ -86,7 +85,7 @@ def send_after_all(lead: Lead) -> bool:
     return True
 
 
-def is_there(lead: Lead) -> bool:
+def mark_as_present(lead: Lead) -> bool:
     """The advisor has looked, and the person is in Salesforce, where we can't see what becomes of them."""
     db.session.refresh(lead, with_for_update=True)
     if not lead.must_be_checked or lead.connection_id is None:
@@ -99,11 +98,11 @@ def is_there(lead: Lead) -> bool:
 
 def take_note(user_id: int, public_ids: Collection[str]) -> None:
     """The advisor has seen that these people asked for mail again."""
-    db.session.execute(
+    change_rows(
+        db.session,
         update(Lead)
         .where(is_of_present_firm(user_id), Lead.asked_again_at.is_not(None), Lead.public_id.in_(public_ids))
-        .values(asked_again_seen_at=utcnow())
-        .execution_options(synchronize_session=False)
+        .values(asked_again_seen_at=utcnow()),
     )
     db.session.commit()
 
@@ -173,4 +172,4 @@ def _blank_lead(lead: Lead) -> None:
     lead.address_hash, lead.details = None, {}
     lead.why_words = lead.why_detail = None
     lead.state, lead.changed_at = LeadState.ERASED, utcnow()
-    lead.lease = lead.lease_until = None
+    lead.end_lease()

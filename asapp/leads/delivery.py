@@ -21,15 +21,16 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from asapp.connections import earlier_accounts
-from asapp.connections.api_budget import A_ROUND, allowance_of, count_call, pause
+from asapp.connections.api_budget import A_ROUND, add_call, allowance_of, pause
+from asapp.connections.org_access import OrgAccess
 from asapp.contacts.lists import ensure_system_lists
 from asapp.contacts.twins import take_turns
 from asapp.core.clock import utcnow
-from asapp.core.database import durably
+from asapp.core.database import change_rows, durably
 from asapp.core.extensions import db
+from asapp.core.leases import LeaseLost
 from asapp.core.stopping import StopRequested
 from asapp.leads import outbox, outcomes
-from asapp.leads.outbox import LeaseLost
 from asapp.messages.codes import Code
 from asapp.models import Connection, Contact, Lead, LeadState, LedgerEntry, Outcome, Partner, ToCheck, Unfollowed
 from asapp.salesforce import errors
@@ -63,7 +64,6 @@ class HasEmail(Protocol):
 
 
 R = TypeVar("R", bound=HasEmail)
-OpenClient = Callable[[Connection, Callable[[], None]], OrgClient]
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Parcel:
         return self.email.lower()
 
 
-def deliver(connection_id: int, open_client: OpenClient, should_stop: Callable[[], bool] = lambda: False) -> int:
+def deliver(connection_id: int, access: OrgAccess, should_stop: Callable[[], bool] = lambda: False) -> int:
     """Deliver what is due for this connection's advisor; return how many leads were worked on. It may run twice at once."""
     outbox.begin_delivery(connection_id)
     connection = db.session.get(Connection, connection_id)
@@ -102,17 +102,11 @@ def deliver(connection_id: int, open_client: OpenClient, should_stop: Callable[[
         db.session.commit()
         return 0
     earlier_accounts.send_again(connection.user_id, connection.partner_id)
-    delivery = Delivery(connection, open_client, should_stop)
-    worked_on = 0
-    try:
-        is_full = True
-        while (
-            is_full
-        ):  # a round that isn't takes all who are due; who signs up from here on waits for the next delivery
-            count = delivery.carry_round()
-            worked_on, is_full = worked_on + count, count == LEADS_A_CREATE
-    finally:
-        delivery.close()
+    delivery = Delivery(connection, access, should_stop)
+    worked_on, is_full = 0, True
+    while is_full:  # a round that isn't has taken all that is due; what comes from here on waits for the next delivery
+        count = delivery.carry_round()
+        worked_on, is_full = worked_on + count, count == LEADS_A_CREATE
     return worked_on
 
 
@@ -149,13 +143,15 @@ class Meter:
                 raise StopRequested
             now = utcnow()
             allowance_of(session, self._partner_id, now).check_leads(self._needs)
-            count_call(session, self._partner_id, now, is_for_leads=True)
+            add_call(session, self._partner_id, now, is_for_leads=True)
             session.commit()
         self._needs = 1
 
 
 class Delivery:
-    def __init__(self, connection: Connection, open_client: OpenClient, should_stop: Callable[[], bool]) -> None:
+    client: OrgClient  # of the round
+
+    def __init__(self, connection: Connection, access: OrgAccess, should_stop: Callable[[], bool]) -> None:
         partner = connection.partner
         self.connection_id = connection.id
         self.user_id = connection.user_id
@@ -169,26 +165,13 @@ class Delivery:
         self.encrypted: set[str] = set()  # the objects whose records no query can find by address
         self.was_encrypted = connection.email_encrypted
         self.meter = Meter(db.engine, connection.id, partner.id, should_stop)
-        self.keeps_distance = False
-        self._open_client = open_client
-        self._client: OrgClient | None = None
+        self.has_delayed_next = False
+        self._access = access
         db.session.commit()
 
     @property
     def lease(self) -> str:
         return self.meter.lease
-
-    @property
-    def client(self) -> OrgClient:
-        """The way to Salesforce, opened when it is first needed: inside the ending of a round, since it may fail."""
-        if self._client is None:
-            self._client = self._open_client(db.session.get_one(Connection, self.connection_id), self.meter)
-            db.session.commit()
-        return self._client
-
-    def close(self) -> None:
-        if self._client is not None:
-            self._client.close()
 
     def carry_round(self) -> int:
         """Take a round and carry it; return how many leads it had, or 0 if there is nothing more to do now."""
@@ -199,15 +182,17 @@ class Delivery:
         if not parcels:
             return 0
         with self.ending() as round_:
-            self.keep_distance()
-            self.carry(parcels)
+            self.delay_next_delivery()
+            connection = db.session.get_one(Connection, self.connection_id)
+            with self._access.open(connection, self.meter) as self.client:
+                self.carry(parcels)
         return len(parcels) if round_.went_well else 0
 
-    def keep_distance(self) -> None:
+    def delay_next_delivery(self) -> None:
         """Once a delivery: rounds that follow each other are full, and cheap for each lead."""
-        if not self.keeps_distance:
-            self.keeps_distance = True
-            outbox.keep_distance(self.connection_id, allowance_of(db.session(), self.partner_id, utcnow()).leads_used)
+        if not self.has_delayed_next:
+            self.has_delayed_next = True
+            outbox.delay_next(self.connection_id, allowance_of(db.session(), self.partner_id, utcnow()).leads_used)
 
     def parcel(self, lead: Lead) -> Parcel:
         return Parcel(
@@ -226,7 +211,7 @@ class Delivery:
 
     def carry(self, parcels: list[Parcel]) -> None:
         parcels = self.set_aside_tried_elsewhere(parcels)
-        parcels = self.find_own(parcels)
+        parcels = self.settle_unanswered(parcels)
         parcels = self.link_to_contacts(parcels)
         parcels = self.link_to_leads(parcels)
         parcels = self.set_aside_out_of_sight(parcels)
@@ -236,7 +221,7 @@ class Delivery:
         """An answer that was lost in another org, or as another user, can't be looked for from here."""
         return self.set_aside([p for p in parcels if p.was_tried_elsewhere], ToCheck.TRIED_ELSEWHERE, parcels)
 
-    def find_own(self, parcels: list[Parcel]) -> list[Parcel]:
+    def settle_unanswered(self, parcels: list[Parcel]) -> list[Parcel]:
         """Look for what we may have made ourselves; return the parcels that may be sent."""
         sought = [parcel for parcel in parcels if parcel.unanswered_at]
         if not sought:
@@ -381,7 +366,7 @@ class Delivery:
         """Let these wait for the advisor; return the others."""
         for lead in self.rows(chosen):
             lead.state, lead.why, lead.changed_at = LeadState.PLEASE_CHECK, why, utcnow()
-            lead.lease = lead.lease_until = None
+            lead.end_lease()
         self.store()
         gone = {parcel.lead_id for parcel in chosen}
         return [parcel for parcel in parcels if parcel.lead_id not in gone]
@@ -421,7 +406,7 @@ class Delivery:
         is_encrypted = bool(self.encrypted)
         if is_encrypted != self.was_encrypted:
             self.was_encrypted = is_encrypted
-            self._update_connection(email_encrypted=is_encrypted)
+            self.update_connection(email_encrypted=is_encrypted)
 
     def ask_for_opt_out(self, about: str, question: Callable[[bool], list[T]]) -> list[T]:
         """Ask with the opt-out field, and without it where the user can't see it: leads go out all the same."""
@@ -450,14 +435,14 @@ class Delivery:
         """A lead made just now hasn't opted out; syncs say so from then on."""
         if self.sees_opt_out["Lead"]:
             is_first = Connection.leads_known_until.is_(None)
-            self._update_connection(is_first, leads_known_until=utcnow() + self.trusted, leads_trouble=None)
+            self.update_connection(is_first, leads_known_until=utcnow() + self.trusted, leads_trouble=None)
 
     def distrust_opt_outs(self, trouble: str) -> None:
-        self._update_connection(leads_known_until=utcnow(), leads_trouble=trouble)
+        self.update_connection(leads_known_until=utcnow(), leads_trouble=trouble)
 
-    def _update_connection(self, *conditions: ColumnElement[bool], **values: Any) -> None:
+    def update_connection(self, *conditions: ColumnElement[bool], **values: Any) -> None:
         statement = update(Connection).where(Connection.id == self.connection_id, *conditions).values(**values)
-        db.session.execute(statement.execution_options(synchronize_session=False))
+        change_rows(db.session, statement)
         db.session.commit()
 
     @contextmanager
@@ -529,7 +514,7 @@ def sort_out(lead: Lead, error: errors.SalesforceError) -> None:
     lead.state, lead.changed_at = LeadState.REFUSED, utcnow()
     lead.why, lead.why_detail = error.code, error.detail[:255] or None
     lead.why_words = error.words[:500] or None
-    lead.lease = lead.lease_until = None
+    lead.end_lease()
 
 
 def is_about_leads(error: errors.SalesforceError) -> bool:

@@ -12,18 +12,18 @@ the firm's calls is used up (connections/api_budget.py). Both stand in the row: 
 
 from __future__ import annotations
 
-import random
-import secrets
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import ColumnElement, CursorResult, Select, and_, case, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, case, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from asapp.core.backoff import wait_after, with_jitter
 from asapp.core.clock import utcnow
-from asapp.core.database import reading
+from asapp.core.database import change_rows, change_rows_returning, reading
 from asapp.core.extensions import db
+from asapp.core.leases import NO_LEASE, new_lease
 from asapp.models import Connection, ConnectionStatus, Lead, LeadState, Partner, User
 from asapp.models.lead import UNDELIVERED
 
@@ -40,10 +40,6 @@ LONGEST_WAIT = timedelta(hours=1)
 Enqueue = Callable[[Sequence[int]], bool]  # takes ids of connections; returns whether Redis took them
 
 
-class LeaseLost(Exception):
-    """Another worker has these leads now: whoever sees this stops and writes nothing more."""
-
-
 # ---- Enqueueing
 
 
@@ -53,14 +49,14 @@ def enqueue_for(user_id: int, enqueue: Enqueue) -> None:
         connection_id = db.session.scalar(_ready(utcnow()).where(Connection.user_id == user_id).limit(1))
         db.session.commit()
     if connection_id is not None:
-        _enqueue([connection_id], enqueue)
+        enqueue_unless_enqueued([connection_id], enqueue)
 
 
 def enqueue_due(enqueue: Enqueue, limit: int = 500) -> int:
     """Enqueue a delivery for every connection with leads that are due; return for how many. Commits."""
     ids = db.session.scalars(_ready(utcnow()).limit(limit)).all()
     db.session.commit()
-    return _enqueue(ids, enqueue)
+    return enqueue_unless_enqueued(ids, enqueue)
 
 
 def count_due(session: Session, now: datetime) -> tuple[int, datetime | None]:
@@ -80,11 +76,11 @@ def count_due(session: Session, now: datetime) -> tuple[int, datetime | None]:
 
 def begin_delivery(connection_id: int) -> None:
     """From here on a new lead enqueues the next delivery. Commits."""
-    _execute(update(Connection).where(Connection.id == connection_id).values(leads_rung_at=None))
+    change_rows(db.session, update(Connection).where(Connection.id == connection_id).values(leads_rung_at=None))
     db.session.commit()
 
 
-def keep_distance(connection_id: int, leads_used: float) -> None:
+def delay_next(connection_id: int, leads_used: float) -> None:
     """Move the next delivery on, as this one has leads to deliver. leads_used: Allowance.leads_used. Commits."""
     connection, now = _lock_connection(connection_id), utcnow()
     earliest = max(connection.leads_not_before or now - AHEAD, now - AHEAD)
@@ -107,7 +103,7 @@ def _lock_connection(connection_id: int) -> Connection:
     return db.session.get_one(Connection, connection_id, with_for_update={"key_share": True}, populate_existing=True)
 
 
-def _enqueue(connection_ids: Sequence[int], enqueue: Enqueue) -> int:
+def enqueue_unless_enqueued(connection_ids: Sequence[int], enqueue: Enqueue) -> int:
     now = utcnow()
     is_free = or_(Connection.leads_rung_at.is_(None), Connection.leads_rung_at < now - ENQUEUED_LONG_AGO)
     with reading():
@@ -115,18 +111,11 @@ def _enqueue(connection_ids: Sequence[int], enqueue: Enqueue) -> int:
         db.session.commit()
     if not mine:
         return 0
-    won = list(
-        db.session.scalars(
-            update(Connection)
-            .where(Connection.id.in_(mine), is_free)
-            .values(leads_rung_at=now)
-            .returning(Connection.id)
-            .execution_options(synchronize_session=False)
-        )
-    )
+    claim = update(Connection).where(Connection.id.in_(mine), is_free).values(leads_rung_at=now)
+    won = change_rows_returning(db.session, claim.returning(Connection.id))
     db.session.commit()
     if won and not enqueue(won):
-        _execute(update(Connection).where(Connection.id.in_(won)).values(leads_rung_at=None))
+        change_rows(db.session, update(Connection).where(Connection.id.in_(won)).values(leads_rung_at=None))
         db.session.commit()
         return 0
     return len(won)
@@ -142,10 +131,8 @@ def _can_deliver(now: datetime) -> tuple[Any, ...]:
     return (
         Connection.status == ConnectionStatus.CONNECTED,
         Connection.user.has(User.deactivated_at.is_(None)),
-        Partner.is_enabled,
-        Partner.consumer_key_sealed.is_not(None),
-        Partner.consumer_secret_sealed.is_not(None),
-        or_(Partner.paused_until.is_(None), Partner.paused_until <= now),
+        Partner.is_ready,
+        ~Partner.paused(now),
     )
 
 
@@ -169,7 +156,7 @@ def _is_due(now: datetime) -> tuple[Any, ...]:
     return (
         Lead.state.in_(UNDELIVERED),
         Lead.next_attempt_at <= now,
-        or_(Lead.lease.is_(None), Lead.lease_until < now),
+        Lead.has_no_worker(now),
     )
 
 
@@ -181,7 +168,7 @@ def claim(user_id: int, partner_id: int, limit: int) -> tuple[str, list[Lead]]:
 
     Return the lease and the leads, read in a new transaction.
     """
-    now, lease = utcnow(), secrets.token_hex(16)
+    now, lease = utcnow(), new_lease()
     chosen = (
         select(Lead.id)
         .where(Lead.user_id == user_id, Lead.partner_id == partner_id, *_is_due(now))
@@ -191,16 +178,16 @@ def claim(user_id: int, partner_id: int, limit: int) -> tuple[str, list[Lead]]:
     )
     ids = list(db.session.scalars(chosen))
     if ids:
-        _execute(update(Lead).where(Lead.id.in_(ids), *_is_due(now)).values(lease=lease, lease_until=now + LEASE))
+        change_rows(
+            db.session, update(Lead).where(Lead.id.in_(ids), *_is_due(now)).values(lease=lease, lease_until=now + LEASE)
+        )
     db.session.commit()
     return lease, lock_round(lease) if ids else []
 
 
 def renew(session: Session, lease: str) -> int:
     """Renew the lease of a round in the caller's transaction; return how many leads it still holds."""
-    statement = update(Lead).where(Lead.lease == lease).values(lease_until=utcnow() + LEASE)
-    result = session.execute(statement.execution_options(synchronize_session=False))
-    return cast(CursorResult[Any], result).rowcount
+    return change_rows(session, update(Lead).where(Lead.lease == lease).values(lease_until=utcnow() + LEASE))
 
 
 def lock(lease: str, lead_ids: Collection[int]) -> list[Lead]:
@@ -224,14 +211,13 @@ def lock_round(lease: str) -> list[Lead]:
 def release(lease: str) -> None:
     """Let go of whatever the round still holds. Commits."""
     db.session.rollback()
-    _execute(update(Lead).where(Lead.lease == lease).values(lease=None, lease_until=None))
+    change_rows(db.session, update(Lead).where(Lead.lease == lease).values(NO_LEASE))
     db.session.commit()
 
 
 def wait_of(failures: int) -> timedelta:
     """Return how long to wait after so many rounds that came to nothing: 15 s, 30 s, 1 min … up to an hour."""
-    doubled: timedelta = FIRST_WAIT * 2 ** min(max(failures - 1, 0), 16)
-    return min(doubled, LONGEST_WAIT) * random.uniform(0.9, 1.1)
+    return with_jitter(wait_after(failures, FIRST_WAIT, LONGEST_WAIT))
 
 
 def put_off(lead: Lead, why: str, detail: str = "", wait: timedelta | None = None) -> None:
@@ -241,9 +227,4 @@ def put_off(lead: Lead, why: str, detail: str = "", wait: timedelta | None = Non
     lead.why, lead.why_detail, lead.why_words = why, detail[:255] or None, None
     lead.next_attempt_at = utcnow() + (wait or wait_of(lead.failures))
     lead.changed_at = utcnow()
-    lead.lease = lead.lease_until = None
-
-
-def _execute(statement: Any) -> int:
-    result = db.session.execute(statement.execution_options(synchronize_session=False))
-    return cast(CursorResult[Any], result).rowcount
+    lead.end_lease()

@@ -15,6 +15,7 @@ from asapp.contacts import tombstones
 from asapp.contacts.bounces import Mark, mark_after, mark_of
 from asapp.contacts.twins import block, blocked_by, unblock
 from asapp.core.clock import utcnow
+from asapp.core.database import change_rows
 from asapp.core.extensions import db
 from asapp.leads import consent
 from asapp.models import (
@@ -83,7 +84,7 @@ def link_to_contact(lead: Lead, match: ContactMatch, connection_id: int) -> None
 
 def take_record(lead: Lead, record: LeadRecord, run_id: int | None = None) -> bool:
     """Take over what a row of Lead shows; return whether anything about the person changed."""
-    keep_blocked(lead, record)
+    update_blocked(lead, record)
     if lead.why == Unfollowed.DOUBLE:
         return False  # the lead that it was merged into stands for the person
     if record.is_deleted and record.master_record_id and lead.state != LeadState.CONVERTED:
@@ -220,9 +221,9 @@ def note_departed(lead: Lead, reason: Reason, run_id: int) -> None:
     lead.changed_at = utcnow()
 
 
-def keep_erased(lead: Lead, record: LeadRecord) -> None:
+def follow_erased(lead: Lead, record: LeadRecord) -> None:
     """A person who was erased here has become a contact in Salesforce: the sync has just brought it, and it is blanked."""
-    keep_blocked(lead, record)
+    update_blocked(lead, record)
     if _is_alive_again(lead, record):
         return
     if record.is_deleted and record.master_record_id:
@@ -236,7 +237,7 @@ def keep_erased(lead: Lead, record: LeadRecord) -> None:
             blank_contact(target)
 
 
-def keep_blocked(lead: Lead, record: LeadRecord) -> None:
+def update_blocked(lead: Lead, record: LeadRecord) -> None:
     """Store the address of a Lead that is opted out, forget it when it no longer is. The lead itself may be erased."""
     if lead.connection_id is None:
         return
@@ -266,12 +267,7 @@ def blank_contact(contact: Contact) -> None:
     contact.erased_at, contact.changed_at = now, now
     contact.hidden_at = contact.hidden_at or now
     db.session.execute(delete(ListMember).where(ListMember.contact_id == contact.id))
-    db.session.execute(
-        update(RunChange)
-        .where(RunChange.contact_id == contact.id)
-        .values(old=null(), new=null())
-        .execution_options(synchronize_session=False)
-    )
+    change_rows(db.session, update(RunChange).where(RunChange.contact_id == contact.id).values(old=null(), new=null()))
 
 
 def _go_to_survivor(lead: Lead, survivor_id: str, run_id: int | None) -> None:
@@ -306,7 +302,8 @@ def _go_to_survivor(lead: Lead, survivor_id: str, run_id: int | None) -> None:
 def _deliver(lead: Lead, state: LeadState, connection_id: int) -> None:
     now = utcnow()
     lead.state, lead.connection_id, lead.delivered_at, lead.changed_at = state, connection_id, now, now
-    lead.unanswered_at = lead.lease = lead.lease_until = None
+    lead.unanswered_at = None
+    lead.end_lease()
     lead.why = lead.why_detail = lead.why_words = None
     lead.failures = 0
 

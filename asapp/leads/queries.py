@@ -11,10 +11,12 @@ from sqlalchemy import ColumnElement, and_, case, exists, func, literal, or_, se
 
 from asapp.connections.api_budget import allowance_of
 from asapp.connections.connections import find_latest
+from asapp.connections.state import state_of
 from asapp.core.csv_files import csv_header, csv_rows
 from asapp.core.extensions import db
 from asapp.core.paging import PAGE_SIZE, Page
 from asapp.messages.leads import LABELS, Hold, Shown, meaning_of
+from asapp.messages.states import AdvisorState
 from asapp.models import Connection, Contact, Lead, LeadState, Review, Unfollowed, User
 from asapp.models.lead import IS_FOR_REVIEW, UNDELIVERED
 from asapp.models.search import fold
@@ -55,20 +57,21 @@ class Line(NamedTuple):
         return self.lead.linked_contact_id or self.lead.salesforce_id
 
 
-def hold_of(user: User, now: datetime) -> str | None:
+HOLD_OF: Mapping[AdvisorState, Hold] = {
+    AdvisorState.NOT_SET_UP: Hold.NOT_SET_UP,
+    AdvisorState.READY: Hold.NOT_CONNECTED,
+    AdvisorState.DISCONNECTED: Hold.DISCONNECTED,
+    AdvisorState.NEEDS_RECONNECT: Hold.NEEDS_RECONNECT,
+    AdvisorState.PAUSED: Hold.PAUSED,
+}
+
+
+def hold_of(user: User, now: datetime) -> Hold | None:
     """Return why nothing of this advisor's goes out at the moment; None if it does."""
     connection = find_latest(user)
-    if connection is None:
-        return Hold.NOT_CONNECTED if user.has_integrations else Hold.NOT_SET_UP
-    if connection.is_disconnected:
-        return Hold.DISCONNECTED
-    if connection.needs_reconnect:
-        return Hold.NEEDS_RECONNECT
-    if not connection.partner.is_ready:
-        return Hold.NOT_SET_UP
-    paused_until = connection.partner.paused_until
-    if paused_until and paused_until > now:
-        return Hold.PAUSED
+    state = state_of(connection.partner if connection else user.partner, connection, now)
+    if state in HOLD_OF or connection is None:
+        return HOLD_OF[state]
     return None if allowance_of(db.session(), connection.partner_id, now).has_room_for_leads() else Hold.NO_CALLS
 
 

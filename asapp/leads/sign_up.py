@@ -83,7 +83,7 @@ def sign_up(page: OptInPage, typed: Typed, seen: Seen, vault: Vault) -> int:
             db.session.rollback()
             raise FormUsedUp
         if lead is None:
-            lead_id = _insert(user_id, partner_id, clean, hashed, seen, sign_up_page.count_in(page, utcnow()))
+            lead_id = _insert(user_id, partner_id, clean, hashed, seen, sign_up_page.add_to_day(page, utcnow()))
         else:
             lead_id = lead.id
             _add_to(lead, clean, seen)

@@ -12,10 +12,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import func, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from asapp.core.clock import utcnow
-from asapp.core.database import writing
+from asapp.core.database import insert_ignore, writing
 from asapp.core.extensions import db
 from asapp.leads.form_fields import HEADING_MAX, check_daily_limit, check_frame_hosts, check_words
 from asapp.models import ConsentText, OptInPage, Review, User
@@ -35,8 +34,8 @@ def find_frame_hosts(slug: str) -> str:
     return db.session.scalar(select(OptInPage.frame_hosts).where(OptInPage.slug == slug)) or ""
 
 
-def get_page(user: User) -> OptInPage:
-    """Return the advisor's page. It is made with the advisor; for one who came before there were pages, now."""
+def ensure_page(user: User) -> OptInPage:
+    """Return the advisor's page. It is made with the advisor; for one who came before there were pages, now. Commits then."""
     page = _page_of(user.id)
     if page is None:
         db.session.rollback()
@@ -54,13 +53,15 @@ def add_page(user: User) -> None:
     wanted = slug_of(user.name)
     taken = set(db.session.scalars(select(OptInPage.slug).where(OptInPage.slug.startswith(wanted))))
     slug = next(slug for slug in _numbered(wanted) if slug not in taken)
-    made = db.session.execute(_insert_if_absent(OptInPage).values(user_id=user.id, slug=slug).returning(OptInPage.id))
+    made = db.session.execute(
+        insert_ignore(db.session, OptInPage).values(user_id=user.id, slug=slug).returning(OptInPage.id)
+    )
     if made.first() is None and _page_of(user.id) is None:  # the address was taken at this very moment
-        db.session.execute(_insert_if_absent(OptInPage).values(user_id=user.id, slug=f"{wanted}-{user.id}"))
+        db.session.execute(insert_ignore(db.session, OptInPage).values(user_id=user.id, slug=f"{wanted}-{user.id}"))
     heading, words = first_words(user)
     stored = {name.removesuffix("_stored"): part for name, part in _stored(user, heading, words).items()}
     columns = {"user_id": user.id, "version": 1, "created_at": utcnow(), **stored}
-    db.session.execute(_insert_if_absent(ConsentText.__table__).values(columns))
+    db.session.execute(insert_ignore(db.session, ConsentText.__table__).values(columns))
 
 
 def first_words(user: User) -> tuple[str, str]:
@@ -134,7 +135,7 @@ def lock(user_id: int) -> OptInPage:
     return db.session.scalars(query.execution_options(populate_existing=True)).one()
 
 
-def count_in(page: OptInPage, now: datetime) -> Review | None:
+def add_to_day(page: OptInPage, now: datetime) -> Review | None:
     """Count a new person in the page's day; return why this one waits for the advisor, or None. The page is locked.
 
     While the page is paused nobody is counted: that would use up the day after the pause.
@@ -186,8 +187,3 @@ def _numbered(slug: str) -> Any:
 
 def _page_of(user_id: int) -> OptInPage | None:
     return db.session.scalar(select(OptInPage).where(OptInPage.user_id == user_id))
-
-
-def _insert_if_absent(table: Any) -> Any:
-    dialect = sqlite if db.engine.dialect.name == "sqlite" else postgresql
-    return dialect.insert(table).on_conflict_do_nothing()

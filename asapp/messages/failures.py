@@ -98,7 +98,7 @@ class Facts:
 
 def explain(occasion: Occasion, code: str | None, facts: Facts) -> Failure:
     """Return the words for a code, filled in; for one that can't come on this occasion, those of OTHERWISE."""
-    row = FAILURES.get((occasion, code or "")) or FAILURES[occasion, OTHERWISE[occasion]]
+    row = _row_of(occasion, code)
     names = facts.names()
     safe = STILL_CONNECTED if occasion == Occasion.CONNECT and facts.is_connected else SAFE[occasion]
     return replace(
@@ -109,6 +109,14 @@ def explain(occasion: Occasion, code: str | None, facts: Facts) -> Failure:
         do_next=(row.do_next or NEXT_STEPS[occasion][row.fixed_by]).format_map(names),
         safe=(row.safe or safe).format_map(names),
     )
+
+
+def fixed_by(occasion: Occasion, code: str | None) -> FixedBy:
+    return _row_of(occasion, code).fixed_by
+
+
+def _row_of(occasion: Occasion, code: str | None) -> Failure:
+    return FAILURES.get((occasion, code or "")) or FAILURES[occasion, OTHERWISE[occasion]]
 
 
 def forward_when_stuck(callback_url: str) -> str:

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from asapp.core.clock import utcnow
 from asapp.core.database import Base, UTCDateTime
+from asapp.core.leases import Leased
 from asapp.models.columns import one_of
 
 
@@ -64,7 +65,7 @@ class Alert(Base):
     closed_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
 
 
-class AlertMail(Base):
+class AlertMail(Leased, Base):
     """What one person is to be told of one alert. due_at: when to try next; empty once it was sent or the alert is over.
 
     A kind that reminds is due a second time; is_reminder says that the first mail has gone.
@@ -83,6 +84,4 @@ class AlertMail(Base):
     due_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     attempts: Mapped[int] = mapped_column(default=0)
     is_reminder: Mapped[bool] = mapped_column(default=False, server_default=false())
-    lease: Mapped[str | None] = mapped_column(String(32))  # whoever sends it now
-    lease_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
     sent_at: Mapped[datetime | None] = mapped_column(UTCDateTime)

@@ -27,6 +27,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from asapp.core.clock import utcnow
 from asapp.core.database import Base, UTCDateTime
+from asapp.core.leases import Leased
 from asapp.models.columns import append_only, new_public_id, one_of
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ OUTSIDE_SALESFORCE = (*UNDELIVERED, LeadState.REFUSED, LeadState.PLEASE_CHECK, L
 IN_SALESFORCE = (LeadState.SENT, LeadState.LINKED, LeadState.CONVERTED)
 
 
-class Lead(Base):
+class Lead(Leased, Base):
     __tablename__ = "leads"
     __table_args__ = (
         one_of("state", LeadState),
@@ -186,15 +187,13 @@ class Lead(Base):
     address_hash: Mapped[bytes | None] = mapped_column(LargeBinary(32))  # contacts/addresses.py
     details: Mapped[dict[str, dict[str, Any]]] = mapped_column(JSON, default=dict)
 
-    # The outbox. Whoever delivers holds the lease; what a round writes is written `WHERE lease = mine`.
+    # The outbox. A delivery holds the lease; what a round writes is written `WHERE lease = mine`.
     state: Mapped[str] = mapped_column(String(12), default=LeadState.RECEIVED)
     why: Mapped[str | None] = mapped_column(
         String(60)
     )  # it waits, was refused, isn't followed: a Code, ToCheck, Review or Unfollowed
     why_detail: Mapped[str | None] = mapped_column(String(255))  # a field, Salesforce's code
     why_words: Mapped[str | None] = mapped_column(String(500))  # what the firm's admin wrote
-    lease: Mapped[str | None] = mapped_column(String(32))
-    lease_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
     next_attempt_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
     failures: Mapped[int] = mapped_column(default=0)  # rounds in a row that came to nothing
     attempts: Mapped[int] = mapped_column(default=0)  # creates that were, or may have been, sent

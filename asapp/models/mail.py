@@ -10,6 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from asapp.core.clock import utcnow
 from asapp.core.database import Base, UTCDateTime
+from asapp.core.leases import Leased
 from asapp.models.columns import SealsColumns, new_public_id, one_of
 
 
@@ -18,7 +19,7 @@ class WaitingKind(StrEnum):
     RESET = "reset"  # a link for a new password was asked for; content: the address that was typed
 
 
-class WaitingMail(SealsColumns, Base):
+class WaitingMail(Leased, SealsColumns, Base):
     """Deleted once the mail server has it, or when it would come too late. It may hold a link, so it is sealed."""
 
     __tablename__ = "waiting_mails"
@@ -32,5 +33,3 @@ class WaitingMail(SealsColumns, Base):
     due_at: Mapped[datetime] = mapped_column(UTCDateTime, index=True)
     give_up_at: Mapped[datetime] = mapped_column(UTCDateTime)
     attempts: Mapped[int] = mapped_column(default=0)
-    lease: Mapped[str | None] = mapped_column(String(32))  # of the job that sends it now
-    lease_until: Mapped[datetime | None] = mapped_column(UTCDateTime)

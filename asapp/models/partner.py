@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, text, true
+from sqlalchemy import CheckConstraint, ColumnElement, ForeignKey, Index, String, Text, and_, func, text, true
+from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column
 
 from asapp.core.clock import utcnow
@@ -62,14 +63,35 @@ class Partner(SealsColumns, Base):
     # A deleted firm keeps an empty row, since the history of consent, which is never deleted, hangs on it.
     deleted_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
 
-    @property
+    @hybrid_property
     def is_set_up(self) -> bool:
         return bool(self.consumer_key_sealed and self.consumer_secret_sealed)
 
-    @property
+    @is_set_up.inplace.expression
+    @classmethod
+    def _is_set_up(cls) -> ColumnElement[bool]:
+        return (func.coalesce(cls.consumer_key_sealed, "") != "") & (
+            func.coalesce(cls.consumer_secret_sealed, "") != ""
+        )
+
+    @hybrid_property
     def is_ready(self) -> bool:
         """Can its advisors use the integration?"""
         return self.is_enabled and self.is_set_up
+
+    @is_ready.inplace.expression
+    @classmethod
+    def _is_ready(cls) -> ColumnElement[bool]:
+        return and_(cls.is_enabled, cls.is_set_up)
+
+    def is_paused(self, now: datetime) -> bool:
+        """Does nothing go to its Salesforce for now, since its calls are used up or it doesn't answer?"""
+        return self.paused_until is not None and self.paused_until > now
+
+    @classmethod
+    def paused(cls, now: datetime) -> ColumnElement[bool]:
+        """As is_paused(), in a query."""
+        return and_(cls.paused_until.is_not(None), cls.paused_until > now)
 
     @property
     def salesforce_host(self) -> str:

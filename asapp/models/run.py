@@ -11,6 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from asapp.core.clock import utcnow
 from asapp.core.database import Base, UTCDateTime
+from asapp.core.leases import Leased
 from asapp.models.columns import one_of
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ ACTIVE = (RunStatus.QUEUED, RunStatus.RUNNING)
 IS_ACTIVE = text("status IN ('queued', 'running')")
 
 
-class SyncRun(Base):
+class SyncRun(Leased, Base):
     __tablename__ = "sync_runs"
     __table_args__ = (
         one_of("status", RunStatus),
@@ -112,9 +113,7 @@ class SyncRun(Base):
     phase: Mapped[str] = mapped_column(String(12), default=RunPhase.CHECKING)
     is_full: Mapped[bool | None] = mapped_column()  # decided when it first runs
 
-    # Who works on it. Only the holder of the lease may write for this run.
-    lease: Mapped[str | None] = mapped_column(String(32))
-    lease_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    # Only the worker that holds the lease may write for this run.
     heartbeat_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     tries: Mapped[int] = mapped_column(default=0)  # times that a worker died with it
     queued_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)

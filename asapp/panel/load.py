@@ -8,12 +8,14 @@ from datetime import datetime
 from sqlalchemy import bindparam, func, or_, select
 
 from asapp.connections import connect, connections, switching
-from asapp.connections.org_access import ConnectSettings
+from asapp.connections.org_access import OrgAccess
+from asapp.connections.state import state_of
 from asapp.contacts.status import contact_rows, count_active, is_shown
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.messages.codes import Code
 from asapp.messages.failures import Facts, Failure, Occasion, explain, forward_when_stuck
+from asapp.messages.states import AdvisorState
 from asapp.models import (
     Connection,
     ConnectionStatus,
@@ -24,21 +26,21 @@ from asapp.models import (
     SyncRun,
     User,
 )
-from asapp.panel.panel import Panel, PanelState, Progress, decide, is_for_admin
+from asapp.panel.panel import Panel, Progress, waits_for_admin
 from asapp.sync import departures, runs
 
 # With these a run fails only where the permission is over; a connection that is connected has another one by now.
 OF_AN_OLD_PERMISSION = (Code.DISCONNECTED, Code.INACTIVE_USER, Code.PERMISSION_EXPIRED, Code.PERMISSION_WITHDRAWN)
 
 
-def look(user: User, settings: ConnectSettings, default_interval_minutes: int, lost_state: bool = False) -> Panel:
+def look(user: User, access: OrgAccess, default_interval_minutes: int, lost_state: bool = False) -> Panel:
     """Return the panel of this advisor as it is now. lost_state: an answer has just come back that fits no log-in."""
     now = utcnow()
     partner, connection = user.partner, connections.find_latest(user)
     run = find_run_to_show(connection)
     interval = (partner.sync_interval_minutes if partner else None) or default_interval_minutes
     panel = Panel(
-        PanelState.SYNCING,
+        AdvisorState.SYNCING,
         partner,
         connection,
         run,
@@ -47,9 +49,16 @@ def look(user: User, settings: ConnectSettings, default_interval_minutes: int, l
         run_failure=explain_run(partner, connection, run),
     )
     if run is not None and run.is_active and connection is not None and connection.is_connected:
-        return replace(panel, state=decide(partner, connection, run, held=0, is_for_admin=False, now=now))
+        return replace(panel, state=state_of(partner, connection, now, is_syncing=True))
     held = _count_held(connection)
-    state = decide(partner, connection, run, held=held, is_for_admin=is_for_admin(panel.run_failure), now=now)
+    state = state_of(
+        partner,
+        connection,
+        now,
+        is_syncing=run is not None and run.is_active,
+        waits_for_admin=waits_for_admin(run, panel.run_failure),
+        held=held,
+    )
     contacts, active = _count_contacts(connection, now)
     attempt = connect.find_last_attempt(user)
     return replace(
@@ -58,11 +67,11 @@ def look(user: User, settings: ConnectSettings, default_interval_minutes: int, l
         held=held,
         contacts=contacts,
         active=active,
-        connect_failure=_connect_failure(user, partner, connection, attempt, settings, lost_state, now),
-        reconnect_reason=_reconnect_reason(user, partner, connection, settings, now),
+        connect_failure=_connect_failure(user, partner, connection, attempt, access, lost_state, now),
+        reconnect_reason=_reconnect_reason(user, partner, connection, access, now),
         pending=switching.find_pending(user, now),
         is_log_in_open=_is_open(attempt, now),
-        stuck_text=forward_when_stuck(settings.callback_url) if partner else "",
+        stuck_text=forward_when_stuck(access.callback_url) if partner else "",
     )
 
 
@@ -96,9 +105,7 @@ PROGRESS = (
     .where(
         _connections.user_id == bindparam("user_id"),
         _connections.status == ConnectionStatus.CONNECTED,
-        _partners.is_enabled,  # as Partner.is_ready, without loading the firm
-        _partners.consumer_key_sealed != "",
-        _partners.consumer_secret_sealed != "",
+        Partner.is_ready,
         or_(_runs.status == RunStatus.QUEUED, _runs.status == RunStatus.RUNNING),
     )
 )
@@ -172,13 +179,13 @@ def _connect_failure(
     partner: Partner | None,
     connection: Connection | None,
     attempt: OAuthState | None,
-    settings: ConnectSettings,
+    access: OrgAccess,
     lost_state: bool,
     now: datetime,
 ) -> Failure | None:
     if partner is None:
         return None
-    facts = _facts(user, partner, connection, settings, now)
+    facts = _facts(user, partner, connection, access, now)
     if attempt is not None and attempt.outcome and attempt.outcome not in tuple(connect.Outcome):
         told = replace(
             facts,
@@ -192,22 +199,22 @@ def _connect_failure(
 
 
 def _reconnect_reason(
-    user: User, partner: Partner | None, connection: Connection | None, settings: ConnectSettings, now: datetime
+    user: User, partner: Partner | None, connection: Connection | None, access: OrgAccess, now: datetime
 ) -> Failure | None:
     if connection is None or not connection.needs_reconnect:
         return None
-    facts = _facts(user, partner, connection, settings, now)
+    facts = _facts(user, partner, connection, access, now)
     return explain(Occasion.RECONNECT, connection.status_reason, facts)
 
 
 def _facts(
-    user: User, partner: Partner | None, connection: Connection | None, settings: ConnectSettings, now: datetime
+    user: User, partner: Partner | None, connection: Connection | None, access: OrgAccess, now: datetime
 ) -> Facts:
     is_connected = connection is not None and not connection.is_disconnected
     return Facts(
         firm=partner.name if partner else "",
         host=partner.salesforce_host if partner else "",
-        callback_url=settings.callback_url,
+        callback_url=access.callback_url,
         user=connection.username if connection is not None and is_connected else user.email,
         when=now,
         is_connected=is_connected,

@@ -1,57 +1,24 @@
-"""What the Salesforce panel shows: exactly one state, the first that is true, each with one next step.
+"""What the Salesforce panel shows of a state (connections/state.py): its words and one next step.
 
-A pure decision over rows that somebody else has read. Order and names are DESIGN.md's, "Rules: connecting" 2.
+Pure: rows that panel/load.py has read go in.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Protocol
 
 from asapp.connections import opt_out_age
 from asapp.messages.failures import Failure, FixedBy
 from asapp.messages.runs import explain_stop
+from asapp.messages.states import PILLS, AdvisorState, Tone
 from asapp.models import Connection, Partner, PendingGrant, RunPhase, RunStatus, SyncRun
 from asapp.models.run import count_off
 
 LONG_WAIT = timedelta(seconds=90)  # a queued run that nobody has taken up for so long is said to wait
 
 
-class PanelState(StrEnum):
-    NOT_SET_UP = "not_set_up"
-    NEEDS_RECONNECT = "needs_reconnect"
-    SYNCING = "syncing"
-    WAITING_FOR_ADMIN = "waiting_for_admin"
-    HELD = "held"
-    PAUSED = "paused"
-    CONNECTED = "connected"
-    DISCONNECTED = "disconnected"
-    READY = "ready"
-
-
-class Tone(StrEnum):
-    """How a state looks; each has a shape and a word beside its colour."""
-
-    PLAIN = ""
-    GOOD = "good"
-    BUSY = "busy"
-    WARN = "warn"
-    BAD = "bad"
-
-
-PILLS: dict[PanelState, tuple[Tone, str]] = {
-    PanelState.NOT_SET_UP: (Tone.PLAIN, "Not available yet"),
-    PanelState.NEEDS_RECONNECT: (Tone.WARN, "Needs reconnecting"),
-    PanelState.SYNCING: (Tone.BUSY, "Syncing"),
-    PanelState.WAITING_FOR_ADMIN: (Tone.BAD, "Waiting for your admin"),
-    PanelState.HELD: (Tone.WARN, "Held for approval"),
-    PanelState.PAUSED: (Tone.WARN, "Paused"),
-    PanelState.CONNECTED: (Tone.GOOD, "Connected"),
-    PanelState.DISCONNECTED: (Tone.PLAIN, "Disconnected"),
-    PanelState.READY: (Tone.PLAIN, "Ready to connect"),
-}
 PHASES = (
     (RunPhase.CHECKING, "Permissions checked", "Checking permissions"),
     (RunPhase.CONTACTS, "Contacts read", "Reading contacts"),
@@ -151,7 +118,7 @@ class Progress:
 class Panel:
     """Everything a template needs to draw the panel; nothing in it is asked of the database again but row columns."""
 
-    state: PanelState
+    state: AdvisorState
     partner: Partner | None
     connection: Connection | None  # the current one, or the one disconnected last
     run: SyncRun | None  # the active one, or the latest
@@ -174,18 +141,18 @@ class Panel:
 
     @property
     def pill(self) -> tuple[Tone, str]:
-        if self.state == PanelState.SYNCING and self.run is not None and self.run.is_queued:
+        if self.state == AdvisorState.SYNCING and self.run is not None and self.run.is_queued:
             return Tone.BUSY, "Waiting"
-        if self.state == PanelState.CONNECTED and self.run is not None and self.run.is_failed:
+        if self.state == AdvisorState.CONNECTED and self.run is not None and self.run.is_failed:
             return Tone.BAD, "Last sync failed"
-        if self.state in (PanelState.READY, PanelState.DISCONNECTED) and self.connect_failure is not None:
+        if self.state in (AdvisorState.READY, AdvisorState.DISCONNECTED) and self.connect_failure is not None:
             return Tone.PLAIN, "Not connected"
         return PILLS[self.state]
 
     @property
     def progress(self) -> Progress | None:
         """How far the active run is."""
-        return Progress(self.run, self.now) if self.state == PanelState.SYNCING and self.run is not None else None
+        return Progress(self.run, self.now) if self.state == AdvisorState.SYNCING and self.run is not None else None
 
     @property
     def said(self) -> Said:
@@ -194,7 +161,7 @@ class Panel:
     @property
     def last_ending(self) -> Said | None:
         """How the last sync ended, where the headline speaks of something else."""
-        if self.state not in (PanelState.PAUSED, PanelState.NEEDS_RECONNECT) or self.run is None:
+        if self.state not in (AdvisorState.PAUSED, AdvisorState.NEEDS_RECONNECT) or self.run is None:
             return None
         return _say_ending(self, self.run)
 
@@ -229,51 +196,24 @@ class Panel:
         return self.connection is not None and self.connection.first_synced_at is None
 
 
-def decide(
-    partner: Partner | None,
-    connection: Connection | None,
-    run: SyncRun | None,
-    *,
-    held: int,
-    is_for_admin: bool,
-    now: datetime,
-) -> PanelState:
-    """Return the state, the first that is true. is_for_admin: only the firm's admin can fix how the last run failed."""
-    is_connected = connection is not None and not connection.is_disconnected
-    questions: tuple[tuple[PanelState, bool], ...] = (
-        (PanelState.NOT_SET_UP, partner is None or not partner.is_ready),
-        (PanelState.NEEDS_RECONNECT, connection is not None and connection.needs_reconnect),
-        (PanelState.SYNCING, is_connected and run is not None and run.is_active),
-        (PanelState.WAITING_FOR_ADMIN, is_connected and run is not None and run.is_failed and is_for_admin),
-        (PanelState.HELD, is_connected and held > 0),
-        (PanelState.PAUSED, is_connected and _is_paused(partner, now)),
-        (PanelState.CONNECTED, is_connected),
-        (PanelState.DISCONNECTED, connection is not None),
-    )
-    return next((state for state, is_true in questions if is_true), PanelState.READY)
-
-
-def is_for_admin(failure: Failure | None) -> bool:
-    return failure is not None and failure.fixed_by == FixedBy.FIRM_ADMIN
-
-
-def _is_paused(partner: Partner | None, now: datetime) -> bool:
-    return partner is not None and partner.paused_until is not None and partner.paused_until > now
+def waits_for_admin(run: SyncRun | None, failure: Failure | None) -> bool:
+    """Return whether the last run failed and only the firm's Salesforce admin can fix that."""
+    return run is not None and run.is_failed and failure is not None and failure.fixed_by == FixedBy.FIRM_ADMIN
 
 
 def _say(panel: Panel) -> Said:
     state, run = panel.state, panel.run
-    if state == PanelState.NEEDS_RECONNECT and panel.reconnect_reason is not None:
+    if state == AdvisorState.NEEDS_RECONNECT and panel.reconnect_reason is not None:
         return Said(Tone.WARN, "Needs reconnecting", panel.reconnect_reason.headline)
-    if state == PanelState.SYNCING and run is not None:
+    if state == AdvisorState.SYNCING and run is not None:
         return _say_progress(Progress(run, panel.now))
-    if state == PanelState.HELD:
+    if state == AdvisorState.HELD:
         total = f" of your {panel.active:,} contacts" if panel.active else ""
         return Said(Tone.WARN, "Sync held", f"It would switch off {panel.held:,}{total}. It waits for your decision.")
-    if state == PanelState.PAUSED and panel.partner is not None and panel.partner.paused_until is not None:
+    if state == AdvisorState.PAUSED and panel.partner is not None and panel.partner.paused_until is not None:
         until = f"{panel.partner.paused_until:%H:%M} UTC"
         return Said(Tone.WARN, f"Paused until about {until}", "Your firm has used its Salesforce calls for now.")
-    if state in (PanelState.WAITING_FOR_ADMIN, PanelState.CONNECTED):
+    if state in (AdvisorState.WAITING_FOR_ADMIN, AdvisorState.CONNECTED):
         return _say_ending(panel, run) if run is not None else _say_connected(panel)
     return _say_unconnected(panel)
 
@@ -321,7 +261,7 @@ def _say_kept(panel: Panel) -> str:
 def _say_unconnected(panel: Panel) -> Said:
     if panel.connect_failure is not None:
         return Said(Tone.WARN, "Not connected", panel.connect_failure.headline)
-    if panel.state != PanelState.DISCONNECTED or panel.connection is None:
+    if panel.state != AdvisorState.DISCONNECTED or panel.connection is None:
         return Said(Tone.PLAIN, "")
     is_heard = panel.connection.is_revoked_at_salesforce
     given_back = (

@@ -11,12 +11,16 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import func, select
+from sqlalchemy.orm import aliased
 
 from asapp.connections import opt_out_age
 from asapp.connections.api_budget import Allowance, allowances
+from asapp.connections.state import state_of
 from asapp.contacts.status import contact_rows, count_active, is_shown
 from asapp.core.csv_files import csv_header, csv_rows
 from asapp.core.extensions import db
+from asapp.messages.failures import FixedBy, Occasion, fixed_by
+from asapp.messages.states import PILLS_ON_THE_BOARD, AdvisorState, Tone
 from asapp.models import (
     Connection,
     ConnectionStatus,
@@ -25,6 +29,7 @@ from asapp.models import (
     Lead,
     Partner,
     Role,
+    RunStatus,
     SyncRun,
     User,
 )
@@ -45,40 +50,28 @@ COLUMNS = (
 class AdvisorLine:
     user: User
     connection: Connection | None  # the one that is not disconnected
-    was_connected: bool
+    state: AdvisorState  # as on the advisor's own page
     active: int
     waiting: int  # leads that are not in Salesforce
     held: int  # contacts that wait for a decision
-    is_syncing: bool
-    is_paused: bool  # the firm is
     now: datetime
 
     @property
-    def state(self) -> tuple[str, str]:
-        """How it stands: (tone of the pill, words). The first that is true, as on the advisor's own page."""
-        connection = self.connection
+    def pill(self) -> tuple[Tone, str]:
+        """How the state looks; of those who are connected, also what an admin may have to look at."""
         if not self.user.is_active:
-            return "", "Deactivated"
-        if connection is None:
-            return "", "Disconnected" if self.was_connected else "Never connected"
-        if connection.needs_reconnect:
-            return "warn", "Needs reconnecting"
-        if self.is_syncing:
-            return "busy", "Syncing"
-        if self.held:
-            return "warn", "Held"
-        if self.is_paused:
-            return "warn", "Paused"
-        if connection.failures_in_a_row:
-            times = connection.failures_in_a_row
-            return "bad", "Failed once" if times == 1 else f"Failed {times:,} times"
-        if connection.first_synced_at is None:
-            return "", "Connected, not synced yet"
-        return ("bad", "Opt-outs not known") if self.are_opt_outs_unknown else ("good", "Connected")
+            return Tone.PLAIN, "Deactivated"
+        if self.state != AdvisorState.CONNECTED or self.connection is None:
+            return PILLS_ON_THE_BOARD[self.state]
+        if times := self.connection.failures_in_a_row:
+            return Tone.BAD, "Failed once" if times == 1 else f"Failed {times:,} times"
+        if self.connection.first_synced_at is None:
+            return Tone.PLAIN, "Connected, not synced yet"
+        return (Tone.BAD, "Opt-outs not known") if self.are_opt_outs_unknown else PILLS_ON_THE_BOARD[self.state]
 
     @property
     def needs_attention(self) -> bool:
-        is_bad = self.state[0] in ("warn", "bad")
+        is_bad = self.pill[0] in (Tone.WARN, Tone.BAD)
         return self.user.is_active and (is_bad or self.are_opt_outs_unknown or bool(self.held))
 
     @property
@@ -138,13 +131,12 @@ def make_board(partner: Partner, now: datetime) -> Board:
         .order_by(func.lower(User.name), User.id)
     ).all()
     theirs = select(User.id).where(*is_advisor)
-    ever = set(
-        db.session.scalars(
-            select(Connection.user_id)
-            .where(Connection.user_id.in_(theirs), Connection.partner_id == partner.id)
-            .distinct()
-        )
+    last_of_each = (
+        select(func.max(Connection.id))
+        .where(Connection.user_id.in_(theirs), Connection.partner_id == partner.id)
+        .group_by(Connection.user_id)
     )
+    latest = {row.user_id: row for row in db.session.scalars(select(Connection).where(Connection.id.in_(last_of_each)))}
     active = _by_id(
         contact_rows(Contact.user_id, count_active(now))
         .where(Contact.user_id.in_(theirs), is_shown())
@@ -167,23 +159,40 @@ def make_board(partner: Partner, now: datetime) -> Board:
             select(SyncRun.connection_id).where(SyncRun.status.in_(ACTIVE), SyncRun.connection_id.in_(connections))
         )
     )
-    is_paused = partner.paused_until is not None and partner.paused_until > now
-    lines = [
-        AdvisorLine(
-            user=user,
-            connection=connection,
-            was_connected=user.id in ever,
-            active=active.get(user.id, 0),
-            waiting=waiting.get(user.id, 0),
-            held=held.get(connection.id, 0) if connection else 0,
+    waiting_for_admin = _find_waiting_for_admin(partner)
+
+    def line_of(user: User, connection: Connection | None) -> AdvisorLine:
+        held_here = held.get(connection.id, 0) if connection else 0
+        state = state_of(
+            partner,
+            connection or latest.get(user.id),
+            now,
             is_syncing=connection is not None and connection.id in syncing,
-            is_paused=is_paused,
-            now=now,
+            waits_for_admin=connection is not None and connection.id in waiting_for_admin,
+            held=held_here,
         )
-        for user, connection in ((row[0], row[1]) for row in people)
-    ]
+        return AdvisorLine(user, connection, state, active.get(user.id, 0), waiting.get(user.id, 0), held_here, now)
+
+    lines = [line_of(row[0], row[1]) for row in people]
     lines.sort(key=lambda line: (not line.needs_attention, not line.user.is_active))
     return Board(partner, lines, allowances(db.session(), now).get(partner.slug))
+
+
+def _find_waiting_for_admin(partner: Partner) -> set[int]:
+    """Return the connections whose last sync failed, since they connected, in a way that the firm's admin has to fix."""
+    of_connection = aliased(SyncRun)
+    last_run = select(func.max(of_connection.id)).where(of_connection.connection_id == Connection.id).scalar_subquery()
+    failed = db.session.execute(
+        select(Connection.id, SyncRun.error_code)
+        .join(SyncRun, SyncRun.id == last_run)
+        .where(
+            Connection.partner_id == partner.id,
+            Connection.status == ConnectionStatus.CONNECTED,
+            SyncRun.status == RunStatus.FAILED,
+            SyncRun.finished_at > Connection.status_changed_at,
+        )
+    )
+    return {row.id for row in failed if fixed_by(Occasion.SYNC, row.error_code) == FixedBy.FIRM_ADMIN}
 
 
 def list_firms(now: datetime) -> list[FirmLine]:
@@ -205,7 +214,7 @@ def _cells(line: AdvisorLine) -> list[str]:
     return [
         line.user.name,
         line.user.email,
-        line.state[1],
+        line.pill[1],
         "yes" if line.needs_attention else "no",
         _moment(connection.last_good_sync_at if connection else None),
         _moment(connection.opt_outs_known_until if connection else None),

@@ -16,9 +16,7 @@ from datetime import datetime
 from sqlalchemy import delete, select, update
 from sqlalchemy.exc import IntegrityError
 
-from asapp.connections.api_budget import count_each_call
-from asapp.connections.org_access import ConnectSettings
-from asapp.connections.tokens import StoredTokens
+from asapp.connections.org_access import OrgAccess
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.core.vault import CannotOpen, Vault
@@ -120,7 +118,7 @@ def find_waiting_secrets() -> list[int]:
     return list(db.session.scalars(query.order_by(Partner.id)))
 
 
-def run_checks(partner: Partner, settings: ConnectSettings) -> Checklist:
+def run_checks(partner: Partner, access: OrgAccess) -> Checklist:
     """Ask everything that can be asked now, store it, and switch to a new secret that Salesforce accepts. Commits."""
     partner_id = partner.id
     if not partner.is_set_up:
@@ -128,8 +126,8 @@ def run_checks(partner: Partner, settings: ConnectSettings) -> Checklist:
         db.session.commit()
         return checklist(partner)
     try:
-        app = settings.app_of(partner)
-        pending = _pending_app(partner, app, settings)
+        app = access.app_of(partner)
+        pending = _pending_app(partner, app, access)
     except CannotOpen:
         store(partner_id, [Finding(CheckName.KEY, False, CheckWhy.UNREADABLE)])
         return checklist(db.session.get_one(Partner, partner_id))
@@ -139,18 +137,18 @@ def run_checks(partner: Partner, settings: ConnectSettings) -> Checklist:
     if pending is not None:
         tried = probe.look_at_app(pending)
         is_accepted = any(f.code == CheckName.SECRET and f.is_good for f in tried)
-        if is_accepted and _promote(partner_id, pending_sealed, settings.vault):
+        if is_accepted and _promote(partner_id, pending_sealed, access.vault):
             findings = list(tried)
         else:
             findings = [replace(f, code=CheckName.PENDING_SECRET) for f in tried if f.code == CheckName.SECRET]
     if not any(f.code == CheckName.HOST for f in findings):
         findings += probe.look_at_app(app)
-    findings = [*findings, *_ask_with_somebody(partner_id, settings)]
+    findings = [*findings, *_ask_with_somebody(partner_id, access)]
     store(partner_id, findings, is_whole=True)
     return checklist(db.session.get_one(Partner, partner_id))
 
 
-def check_connection(connection: Connection, settings: ConnectSettings) -> None:
+def check_connection(connection: Connection, access: OrgAccess) -> None:
     """Ask what needs a user's token, with this one, if something of it isn't known to be good yet. Commits; never fails."""
     partner_id, connection_id = connection.partner_id, connection.id
     good = select(PartnerCheck.code).where(
@@ -161,7 +159,7 @@ def check_connection(connection: Connection, settings: ConnectSettings) -> None:
     if len(set(db.session.scalars(good))) == len(WITH_USER) + 1:
         db.session.rollback()
         return
-    findings = _look_with(connection, settings)
+    findings = _look_with(connection, access)
     # Whoever is connected has shown that key, secret and callback are right.
     proven = (
         (CheckName.KEY, CheckWhy.KNOWN),
@@ -187,10 +185,10 @@ def note_outcome(partner_id: int, outcome: str, detail: str = "") -> None:
     store(partner_id, [Finding(code, False, why, detail or outcome)])
 
 
-def _pending_app(partner: Partner, app: App, settings: ConnectSettings) -> App | None:
+def _pending_app(partner: Partner, app: App, access: OrgAccess) -> App | None:
     if partner.pending_secret_sealed is None:
         return None
-    return replace(app, consumer_secret=partner.unseal(settings.vault, "pending_secret_sealed"))
+    return replace(app, consumer_secret=partner.unseal(access.vault, "pending_secret_sealed"))
 
 
 def _promote(partner_id: int, pending_sealed: str | None, vault: Vault) -> bool:
@@ -203,33 +201,28 @@ def _promote(partner_id: int, pending_sealed: str | None, vault: Vault) -> bool:
     return use_pending_secret(partner, vault)
 
 
-def _ask_with_somebody(partner_id: int, settings: ConnectSettings) -> list[Finding]:
+def _ask_with_somebody(partner_id: int, access: OrgAccess) -> list[Finding]:
     connection = opt_out_field.find_somebody(partner_id)
     if connection is None:
         db.session.rollback()
         return [Finding(code, None, CheckWhy.NOBODY_CONNECTED) for code in WITH_USER]
-    return _look_with(connection, settings)
+    return _look_with(connection, access)
 
 
-def _look_with(connection: Connection, settings: ConnectSettings) -> list[Finding]:
-    partner, connection_id = connection.partner, connection.id
+def _look_with(connection: Connection, access: OrgAccess) -> list[Finding]:
+    partner = connection.partner
     partner_id, asked = partner.id, (partner.api_version, partner.opt_out_field, partner.lead_source)
     scopes = probe.judge_scopes(connection.scopes, connection.refresh_token_sealed is not None)
-    db.session.rollback()
     try:
-        answer = probe.look_with(
-            StoredTokens(connection_id, settings),
-            *asked,
-            allow_loopback=settings.allow_loopback,
-            before_call=count_each_call(db.engine, partner_id),
-        )
+        with access.open_session(connection) as org:
+            answer = probe.look_with(org, *asked)
     except SalesforceError:
         return [Finding(code, None, CheckWhy.RECONNECT_FIRST) for code in WITH_USER]
-    _take_over(partner_id, asked[1], answer)
+    store_figures(partner_id, asked[1], answer)
     return [scopes, *answer.findings]
 
 
-def _take_over(partner_id: int, opt_out_field: str, answer: probe.UserFindings) -> None:
+def store_figures(partner_id: int, opt_out_field: str, answer: probe.UserFindings) -> None:
     """Keep the org's own figures, and its own spelling of the opt-out field."""
     mine = update(Partner).where(Partner.id == partner_id)
     if answer.usage is not None:

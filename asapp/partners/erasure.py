@@ -14,9 +14,9 @@ from asapp.accounts import advisors
 from asapp.audit import entries
 from asapp.audit.entries import ITSELF, Actor
 from asapp.connections import connections, switching
-from asapp.connections.org_access import ConnectSettings
+from asapp.connections.org_access import OrgAccess
 from asapp.core.clock import utcnow
-from asapp.core.database import retry_when_beaten
+from asapp.core.database import change_rows, retry_when_beaten
 from asapp.core.extensions import db
 from asapp.models import Action, AuditIdentity, Lead, Partner, PendingGrant, Role, SetupLink, User
 from asapp.partners.offboarding import delete_rows_of, empty_accounts, empty_leads
@@ -36,29 +36,28 @@ class Guest:
     email: str
 
 
-def erase_account(user: User, settings: ConnectSettings, by: Actor = ITSELF) -> None:
+def erase_account(user: User, access: OrgAccess, by: Actor = ITSELF) -> None:
     """Log the person out, disconnect, and take away who it was. Commits. Raises StillNeeded for the only admin."""
     if user.is_admin and user.is_active and not _other_admins(user):
         raise StillNeeded("This is the only admin. Make another one first.")
     user_id = user.id
     if user.is_active:
-        advisors.deactivate(user, settings, by)
-    grants = retry_when_beaten(db.session(), lambda: _erase(user_id, settings, by))
+        advisors.deactivate(user, access, by)
+    grants = retry_when_beaten(db.session(), lambda: _erase(user_id, access, by))
     for app_and_token in grants:
         connections.give_back_token(*app_and_token)
 
 
-def _erase(user_id: int, settings: ConnectSettings, by: Actor) -> list[tuple[App, str]]:
+def _erase(user_id: int, access: OrgAccess, by: Actor) -> list[tuple[App, str]]:
     """Return what is to be given back: grants that Salesforce did not hear of when the person was deactivated."""
     connections.lock_people(User.id == user_id, for_good=True)
     erased = db.session.get_one(User, user_id, populate_existing=True)
     entries.record(Action.ERASED, by, erased)
-    grants = switching.find_revocables(PendingGrant.user_id == user_id, settings=settings)
+    grants = switching.find_revocables(PendingGrant.user_id == user_id, access=access)
     empty_leads(Lead.user_id == user_id)
     delete_rows_of([user_id])
     empty_accounts([user_id], f"Erased {erased.role}")
     entries.forget([user_id])
-    db.session.commit()
     return grants
 
 
@@ -87,11 +86,11 @@ def find_guests(email: str) -> list[Guest]:
 def erase_guest(guest: Guest, by: Actor = ITSELF) -> None:
     """Take away who it was, and the link if it is still open. Commits."""
     is_open = SetupLink.used_at.is_(None) & SetupLink.revoked_at.is_(None)
-    db.session.execute(
+    change_rows(
+        db.session,
         update(SetupLink)
         .where(SetupLink.partner_id == guest.partner.id, func.lower(SetupLink.email) == guest.email.lower())
-        .values(name="", email="", revoked_at=case((is_open, utcnow()), else_=SetupLink.revoked_at))
-        .execution_options(synchronize_session=False)
+        .values(name="", email="", revoked_at=case((is_open, utcnow()), else_=SetupLink.revoked_at)),
     )
     entries.forget_by_link(guest.partner.id, guest.email)
     entries.record(Action.ERASED, by, guest.partner, whom="a Salesforce admin of the firm")

@@ -16,10 +16,11 @@ from asapp.audit import entries
 from asapp.audit.entries import ITSELF, Actor
 from asapp.connections import connections, stopped_runs, switching
 from asapp.connections.connections import Ended
-from asapp.connections.org_access import ConnectSettings
+from asapp.connections.org_access import OrgAccess
 from asapp.core.clock import utcnow
-from asapp.core.database import retry_when_beaten
+from asapp.core.database import change_rows, retry_when_beaten
 from asapp.core.extensions import db
+from asapp.core.leases import NO_LEASE
 from asapp.leads import consent
 from asapp.models import (
     Action,
@@ -54,7 +55,7 @@ class GivenBack:
     unheard: int
 
 
-def disable(partner: Partner, revoke: bool, settings: ConnectSettings, by: Actor = ITSELF) -> GivenBack:
+def disable(partner: Partner, revoke: bool, access: OrgAccess, by: Actor = ITSELF) -> GivenBack:
     """Stop the syncs of a firm, also those under way. Commits.
 
     revoke: its advisors are disconnected, their contacts stay inactive.
@@ -67,26 +68,23 @@ def disable(partner: Partner, revoke: bool, settings: ConnectSettings, by: Actor
         entries.record(Action.PARTNER_DISABLED, by, partner, tokens_revoked=revoke)
         db.session.flush()
         of_firm = Connection.partner_id == partner_id
-        ended = connections.end_connections(of_firm, True, settings, by) if revoke else []
+        ended = connections.end_connections(of_firm, True, access, by) if revoke else []
         stopped_runs.stop_runs_of_firm(partner_id)
-        db.session.commit()
         return ended
 
     return _give_back(retry_when_beaten(db.session(), end))
 
 
-def delete_partner(partner: Partner, settings: ConnectSettings, by: Actor = ITSELF) -> GivenBack:
+def delete_partner(partner: Partner, access: OrgAccess, by: Actor = ITSELF) -> GivenBack:
     """Commits. Who the firm's advisors and their people were cannot be found out any more."""
     partner_id = partner.id
-    ended, grants = retry_when_beaten(db.session(), lambda: _delete_partner(partner_id, settings, by))
+    ended, grants = retry_when_beaten(db.session(), lambda: _delete_partner(partner_id, access, by))
     for app_and_token in grants:
         connections.give_back_token(*app_and_token)
     return _give_back(ended)
 
 
-def _delete_partner(
-    partner_id: int, settings: ConnectSettings, by: Actor
-) -> tuple[list[Ended], list[tuple[oauth.App, str]]]:
+def _delete_partner(partner_id: int, access: OrgAccess, by: Actor) -> tuple[list[Ended], list[tuple[oauth.App, str]]]:
     """The whole in one transaction; return what is to be given back after it: of connections, and of grants that waited."""
     partner = db.session.get_one(Partner, partner_id)
     partner.is_enabled = False
@@ -96,16 +94,15 @@ def _delete_partner(
     connections.lock_people(
         or_(User.partner_id == partner_id, User.id.in_(select(Connection.user_id).where(of_firm))), for_good=True
     )
-    ended = connections.end_connections(of_firm, True, settings, by)
+    ended = connections.end_connections(of_firm, True, access, by)
     user_ids = list(db.session.scalars(select(User.id).where(User.partner_id == partner_id)))
     waiting = PendingGrant.partner_id == partner_id
-    grants = switching.find_revocables(waiting, settings=settings)
+    grants = switching.find_revocables(waiting, access=access)
     empty_leads(or_(Lead.partner_id == partner_id, Lead.user_id.in_(user_ids)))
     _delete_rows(partner, user_ids)
     empty_accounts(user_ids, "Deleted advisor")
     entries.forget(user_ids, partner_id)
     _empty_partner(partner)
-    db.session.commit()
     return ended, grants
 
 
@@ -118,7 +115,8 @@ def empty_leads(which: ColumnElement[bool]) -> None:
     now = utcnow()
     for lead_id in db.session.scalars(select(Lead.id).where(which, Lead.state != LeadState.ERASED)).all():
         consent.record(lead_id, ConsentKind.ERASED, ConsentSource.ADVISOR, now)
-    db.session.execute(
+    change_rows(
+        db.session,
         update(Lead)
         .where(which)
         .values(
@@ -132,13 +130,11 @@ def empty_leads(which: ColumnElement[bool]) -> None:
             why=None,
             why_detail=None,
             why_words=None,
-            lease=None,
-            lease_until=None,
+            **NO_LEASE,
             connection_id=None,
             contact_id=None,
             changed_at=now,
-        )
-        .execution_options(synchronize_session=False)
+        ),
     )
 
 
@@ -153,11 +149,8 @@ def delete_rows_of(user_ids: Sequence[int], *more: ColumnElement[bool]) -> None:
     """Delete what hangs on these people, in the caller's transaction. more: other connections to go."""
     connection_ids = select(Connection.id).where(or_(Connection.user_id.in_(user_ids), *more))
     _delete(Contact, or_(Contact.user_id.in_(user_ids), Contact.connection_id.in_(connection_ids)))
-    db.session.execute(
-        update(Contact)
-        .where(Contact.followed_by_id.in_(connection_ids))
-        .values(followed_by_id=None)
-        .execution_options(synchronize_session=False)
+    change_rows(
+        db.session, update(Contact).where(Contact.followed_by_id.in_(connection_ids)).values(followed_by_id=None)
     )
     for of_advisors in (ContactList, OptInPage, PasswordLink, OAuthState, PendingGrant, Tombstone):
         _delete(of_advisors, of_advisors.user_id.in_(user_ids))
@@ -165,7 +158,7 @@ def delete_rows_of(user_ids: Sequence[int], *more: ColumnElement[bool]) -> None:
 
 
 def _delete(model: type, *where: Any) -> None:
-    db.session.execute(delete(model).where(*where).execution_options(synchronize_session=False))
+    change_rows(db.session, delete(model).where(*where))
 
 
 def empty_accounts(user_ids: Iterable[int], name: str) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import select
 
-from asapp.connections.api_budget import count_each_call
-from asapp.connections.org_access import ConnectSettings
-from asapp.connections.tokens import StoredTokens
+from asapp.connections.org_access import OrgAccess
 from asapp.core.extensions import db
 from asapp.core.forms import InvalidFields
 from asapp.models import Connection, ConnectionStatus, Partner
@@ -14,7 +12,7 @@ from asapp.salesforce import probe
 from asapp.salesforce.errors import SalesforceError
 
 
-def spelling_of_opt_out_field(partner: Partner, entered: str, settings: ConnectSettings) -> str:
+def spelling_of_opt_out_field(partner: Partner, entered: str, access: OrgAccess) -> str:
     """Return the field as Salesforce spells it, or as entered where that can't be known. No transaction is open meanwhile.
 
     Raises InvalidFields where an advisor's permission shows that it is no checkbox.
@@ -22,12 +20,10 @@ def spelling_of_opt_out_field(partner: Partner, entered: str, settings: ConnectS
     connection = find_somebody(partner.id)
     if connection is None or entered == partner.opt_out_field:
         return entered
-    partner_id, connection_id, api_version = partner.id, connection.id, partner.api_version
-    db.session.rollback()
+    api_version = partner.api_version
     try:
-        tokens = StoredTokens(connection_id, settings)
-        before_call = count_each_call(db.engine, partner_id)
-        found = probe.find_opt_out_field(tokens, api_version, entered, settings.allow_loopback, before_call)
+        with access.open_session(connection) as org:
+            found = probe.find_opt_out_field(org, api_version, entered)
     except SalesforceError:
         return entered
     if found.name and not found.is_checkbox:

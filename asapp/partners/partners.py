@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 
 from asapp.audit import entries
 from asapp.audit.entries import ITSELF, Actor
-from asapp.connections.org_access import ConnectSettings
+from asapp.connections.org_access import OrgAccess
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.core.forms import InvalidFields, clean_line
@@ -120,10 +120,9 @@ def list_partners(search: str = "", state: str = "") -> list[PartnerRow]:
                 Partner.salesforce_url.contains(wanted, autoescape=True),
             )
         )
-    is_set_up = Partner.consumer_key_sealed.is_not(None) & Partner.consumer_secret_sealed.is_not(None)
     filters = {
-        "enabled": Partner.is_enabled & is_set_up,
-        "waiting": Partner.is_enabled & ~is_set_up,
+        "enabled": Partner.is_ready,
+        "waiting": Partner.is_enabled & ~Partner.is_set_up,
         "attention": Partner.is_enabled & attention,
         "disabled": ~Partner.is_enabled,
     }
@@ -133,10 +132,10 @@ def list_partners(search: str = "", state: str = "") -> list[PartnerRow]:
     return [PartnerRow(partner, people, linked, bool(bad)) for partner, people, linked, bad in rows]
 
 
-def create_partner(details: PartnerDetails, vault: Vault, allow_loopback: bool, by: Actor = ITSELF) -> Partner:
+def create_partner(details: PartnerDetails, access: OrgAccess, by: Actor = ITSELF) -> Partner:
     """Make a partner, its slug from the name unless one is given; raise InvalidFields."""
     is_app_later = not details.key.strip() and not details.secret.strip()
-    details, columns = _check(details, allow_loopback, has_secret=False, is_app_later=is_app_later)
+    details, columns = _check(details, access.allow_loopback, has_secret=False, is_app_later=is_app_later)
     _refuse_twin(details)
     for _ in range(SLUG_TRIES):
         partner = Partner(
@@ -148,8 +147,8 @@ def create_partner(details: PartnerDetails, vault: Vault, allow_loopback: bool, 
             **columns,
         )
         if not is_app_later:
-            partner.seal(vault, "consumer_key_sealed", details.key)
-            partner.seal(vault, "consumer_secret_sealed", details.secret)
+            partner.seal(access.vault, "consumer_key_sealed", details.key)
+            partner.seal(access.vault, "consumer_secret_sealed", details.secret)
             partner.secret_changed_at = utcnow()
         db.session.add(partner)
         try:
@@ -164,20 +163,18 @@ def create_partner(details: PartnerDetails, vault: Vault, allow_loopback: bool, 
     raise InvalidFields({"name": "Many firms with this name are being added right now. Try again."})
 
 
-def change_partner(
-    partner: Partner, details: PartnerDetails, vault: Vault, allow_loopback: bool, by: Actor = ITSELF
-) -> None:
+def change_partner(partner: Partner, details: PartnerDetails, access: OrgAccess, by: Actor = ITSELF) -> None:
     """Raises InvalidFields. A new secret alone waits beside the old one until a check has seen Salesforce accept it.
 
     A new opt-out field is looked at in Salesforce where an advisor is connected; no transaction is open meanwhile.
     """
     if details.opt_out_field is not None:
-        settings = ConnectSettings(vault, allow_loopback=allow_loopback)
-        spelled = spelling_of_opt_out_field(partner, details.opt_out_field.strip(), settings)
+        spelled = spelling_of_opt_out_field(partner, details.opt_out_field.strip(), access)
         details = details._replace(opt_out_field=spelled)
     is_app_later = not partner.is_set_up and not details.key.strip() and not details.secret.strip()
     has_secret = partner.consumer_secret_sealed is not None
-    details, columns = _check(details, allow_loopback, has_secret, is_app_later)
+    details, columns = _check(details, access.allow_loopback, has_secret, is_app_later)
+    vault = access.vault
     partner_id, before = partner.id, values_of(partner)
     try:
         partner.name = details.name
@@ -257,7 +254,7 @@ def discard_pending(partner: Partner) -> None:
     )
 
 
-def keep_old_secret(partner: Partner, by: Actor = ITSELF) -> None:
+def discard_new_secret(partner: Partner, by: Actor = ITSELF) -> None:
     discard_pending(partner)
     entries.record(Action.PARTNER_CHANGED, by, partner, forgotten="the new secret")
     db.session.commit()

@@ -16,8 +16,9 @@ from sqlalchemy.exc import IntegrityError
 from asapp.accounts.links import TOKEN_BYTES, LinkIsGone, sha256_of
 from asapp.audit import entries
 from asapp.audit.entries import ITSELF, Actor
-from asapp.connections.org_access import ConnectSettings
+from asapp.connections.org_access import OrgAccess
 from asapp.core.clock import utcnow
+from asapp.core.database import change_rows
 from asapp.core.extensions import db
 from asapp.core.forms import InvalidFields, clean_address, clean_line, email_problem, name_problem
 from asapp.models import Action, Partner, SetupLink, User
@@ -25,7 +26,6 @@ from asapp.partners import checks
 from asapp.partners.checks import Checklist
 from asapp.partners.partners import NAME_MAX, AppDetails, changes_since, check_app, put_app, values_of
 from asapp.salesforce import probe
-from asapp.salesforce.oauth import App
 
 LIFETIME = timedelta(days=14)
 
@@ -109,23 +109,24 @@ def revoke_link(partner: Partner, by: Actor = ITSELF) -> None:
 
 
 def enter_app(
-    link: SetupLink, partner: Partner, entered: AppDetails, settings: ConnectSettings, client_address: str = ""
+    link: SetupLink, partner: Partner, entered: AppDetails, access: OrgAccess, client_address: str = ""
 ) -> Attempt:
     """Check what was entered, and store it if nothing of it is wrong. Commits.
 
     Raises InvalidFields (url, key, secret), LinkIsGone if the link was used or taken back while Salesforce was asked.
     """
-    app = check_app(entered, settings.allow_loopback)
+    app = check_app(entered, access.allow_loopback)
     link_id, partner_id = link.id, partner.id
     by = entries.by_link(partner, link.name, link.email, client_address)
     db.session.rollback()
-    found = probe.look_at_app(App(app.url, settings.callback_url, app.key, app.secret, settings.allow_loopback))
+    found = probe.look_at_app(access.app(app.url, app.key, app.secret))
     by_code = {finding.code: finding for finding in found}
     is_answered = bool(by_code["host"].is_good) and by_code["key"].is_good is not None
     if not is_answered or by_code["secret"].why == "no_answer" or any(f.is_good is False for f in found):
         return Attempt(False, checks.as_checklist(found), by_code["secret"].is_good is False)
     now = utcnow()
-    won = db.session.scalar(
+    won = change_rows(
+        db.session,
         update(SetupLink)
         .where(
             SetupLink.id == link_id,
@@ -133,16 +134,14 @@ def enter_app(
             SetupLink.revoked_at.is_(None),
             SetupLink.expires_at > now,
         )
-        .values(used_at=now)
-        .returning(SetupLink.id)
-        .execution_options(synchronize_session=False)
+        .values(used_at=now),
     )
-    if won is None:
+    if not won:
         db.session.rollback()
         raise LinkIsGone
     partner = db.session.get_one(Partner, partner_id)
     before = values_of(partner)
-    put_app(partner, app, settings.vault)
+    put_app(partner, app, access.vault)
     entries.record(Action.SECRET_REPLACED, by, partner, **changes_since(before, partner))
     db.session.commit()
     checks.store(partner_id, found)

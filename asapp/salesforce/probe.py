@@ -10,7 +10,7 @@ With a user's token: describe of Contact and Lead, which shows what that very us
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -22,7 +22,7 @@ from asapp.salesforce import errors
 from asapp.salesforce.errors import LimitReached, Misconfigured, OurBug, SalesforceError, TryLater, sort_token_error
 from asapp.salesforce.fields import STANDARD_OPT_OUT
 from asapp.salesforce.oauth import NEEDED_SCOPES, SCOPES, App, code_of_callback_error
-from asapp.salesforce.session import LimitedSession, OrgSession, TokenSource
+from asapp.salesforce.session import LimitedSession, OrgSession
 
 TIMEOUT_S = (3.05, 8.0)  # a person waits for the page
 WITHOUT_USER = ("host", "key", "secret", "callback", "pkce")
@@ -220,29 +220,20 @@ def _token_error(session: LimitedSession, app: App, consumer_secret: str) -> Sal
 # ---- with a user's token
 
 
-def look_with(
-    tokens: TokenSource,
-    api_version: str,
-    opt_out_field: str,
-    lead_source: str,
-    *,
-    allow_loopback: bool = False,
-    before_call: Callable[[], None] | None = None,
-) -> UserFindings:
+def look_with(session: OrgSession, api_version: str, opt_out_field: str, lead_source: str) -> UserFindings:
     """Ask what needs a user; a finding for each of WITH_USER but "scopes". Raises ReconnectNeeded alone."""
     found: dict[str, Finding] = {}
     contact_field = None
     try:
-        with OrgSession(tokens, allow_loopback, before_call) as session:
-            try:
-                contact = _describe(session, api_version, "Contact")
-                _put(found, Finding("api", True, "answers", f"version {api_version}"))
-                contact_field = find_field(contact, opt_out_field)
-                lead = _describe(session, api_version, "Lead")
-                _put(found, _judge_opt_out(contact, lead, opt_out_field), _judge_lead(lead, lead_source))
-            finally:
-                usage = session.usage
-            _put(found, _judge_allowance(usage))
+        try:
+            contact = _describe(session, api_version, "Contact")
+            _put(found, Finding("api", True, "answers", f"version {api_version}"))
+            contact_field = find_field(contact, opt_out_field)
+            lead = _describe(session, api_version, "Lead")
+            _put(found, _judge_opt_out(contact, lead, opt_out_field), _judge_lead(lead, lead_source))
+        finally:
+            usage = session.usage
+        _put(found, _judge_allowance(usage))
     except LimitReached:
         _put(found, Finding("allowance", False, "used_up"))
         usage = None
@@ -256,16 +247,9 @@ def look_with(
     return UserFindings(tuple(found.values()), contact_field, usage)
 
 
-def find_opt_out_field(
-    tokens: TokenSource,
-    api_version: str,
-    opt_out_field: str,
-    allow_loopback: bool = False,
-    before_call: Callable[[], None] | None = None,
-) -> OptOutField:
+def find_opt_out_field(session: OrgSession, api_version: str, opt_out_field: str) -> OptOutField:
     """Return what this user sees of the field on Contact; raises SalesforceError."""
-    with OrgSession(tokens, allow_loopback, before_call) as session:
-        return find_field(_describe(session, api_version, "Contact"), opt_out_field)
+    return find_field(_describe(session, api_version, "Contact"), opt_out_field)
 
 
 def judge_scopes(scopes: str, has_refresh_token: bool) -> Finding:

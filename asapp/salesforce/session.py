@@ -36,7 +36,7 @@ from asapp.salesforce.hosts import is_salesforce_url
 
 TIMEOUT_S = (3.05, 27.0)  # to connect; between two bytes
 # For the whole call, from connecting to the last byte, however slowly headers or body trickle. Every lease that is held during
-# a call is longer than this: see docs/decisions/06-leases-and-a-doorbell.md.
+# a call is longer than this: see docs/decisions/06-leases.md.
 TOTAL_TIMEOUT_S = 45.0
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
 CHUNK_BYTES = 64 * 1024

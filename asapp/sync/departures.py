@@ -16,16 +16,18 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import ColumnElement, CursorResult, Select, case, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Select, case, delete, func, insert, select, update
 from sqlalchemy.orm import aliased
 
 from asapp.audit import entries as audit
 from asapp.audit.entries import ITSELF, Actor
 from asapp.contacts.status import is_person_on
 from asapp.contacts.twins import block, blocked_earlier, unblock, unblock_earlier, unlike_ledger
+from asapp.core.bulk import in_chunks, is_among
 from asapp.core.clock import utcnow
+from asapp.core.database import change_rows
 from asapp.core.extensions import db
 from asapp.models import (
     Action,
@@ -325,15 +327,15 @@ def note_out_of_sight(run: SyncRun, pull: Pull) -> None:
         (Departure.opted_out.is_(None), Contact.opt_out_known_until.is_(None), until),
         (Departure.opted_out.is_not(None), Contact.opt_out_known_until.is_not(None), None),
     ):
-        db.session.execute(
+        change_rows(
+            db.session,
             update(Contact)
             .where(
                 Contact.connection_id == pull.connection_id,
                 Contact.salesforce_id.in_(staying.where(is_out_of_sight)),
                 before,
             )
-            .values(opt_out_known_until=moment)
-            .execution_options(synchronize_session=False)
+            .values(opt_out_known_until=moment),
         )
 
 
@@ -498,7 +500,7 @@ def hand_over_memberships(pull: Pull, merged: Sequence[Departure]) -> int:
     survivors = find_survivors(pull.connection_id, [departure.salesforce_id for departure in merged])
     moving = [
         (list_id, loser_id, survivors[loser_id])
-        for chunk in store.chunks(survivors)
+        for chunk in in_chunks(survivors)
         for list_id, loser_id in db.session.execute(
             select(ListMember.list_id, ListMember.contact_id).where(ListMember.contact_id.in_(chunk))
         ).all()
@@ -506,13 +508,13 @@ def hand_over_memberships(pull: Pull, merged: Sequence[Departure]) -> int:
     wanted = {(list_id, survivor_id) for list_id, _, survivor_id in moving}
     there = {
         (row.list_id, row.contact_id)
-        for chunk in store.chunks({contact_id for _, contact_id in wanted})
+        for chunk in in_chunks({contact_id for _, contact_id in wanted})
         for row in db.session.execute(select(ListMember).where(ListMember.contact_id.in_(chunk))).scalars()
     }
     missing = [{"list_id": list_id, "contact_id": contact_id} for list_id, contact_id in wanted - there]
     if missing:
         db.session.execute(insert(ListMember), missing)
-    for chunk in store.chunks({loser_id for _, loser_id, _ in moving}):
+    for chunk in in_chunks({loser_id for _, loser_id, _ in moving}):
         db.session.execute(delete(ListMember).where(ListMember.contact_id.in_(chunk)))
     return len(moving)
 
@@ -531,7 +533,7 @@ def find_survivors(connection_id: int, salesforce_ids: Sequence[str]) -> dict[in
     for _ in range(LONGEST_CHAIN):
         if not ids:
             break
-        rows = db.session.execute(query.where(store.among(loser.salesforce_id, ids))).all()
+        rows = db.session.execute(query.where(is_among(loser.salesforce_id, ids))).all()
         ids = []
         further: dict[int, set[int]] = {}
         for loser_id, survivor_id, departed, merged_into, salesforce_id in rows:
@@ -548,10 +550,5 @@ def find_survivors(connection_id: int, salesforce_ids: Sequence[str]) -> dict[in
 def _move(
     connection_id: int, to: DepartureState, states: Sequence[DepartureState], *conditions: ColumnElement[bool]
 ) -> int:
-    moved = db.session.execute(
-        update(Departure)
-        .where(Departure.connection_id == connection_id, Departure.state.in_(states), *conditions)
-        .values(state=to)
-        .execution_options(synchronize_session=False)
-    )
-    return cast("CursorResult[Any]", moved).rowcount
+    mine = (Departure.connection_id == connection_id, Departure.state.in_(states), *conditions)
+    return change_rows(db.session, update(Departure).where(*mine).values(state=to))

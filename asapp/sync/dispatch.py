@@ -8,16 +8,15 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, cast
 
-from sqlalchemy import CursorResult, Table, bindparam, func, literal, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Table, func, literal, select, update
 from sqlalchemy.orm import aliased
 
+from asapp.core.bulk import is_among, update_many
 from asapp.core.clock import utcnow
+from asapp.core.database import change_rows, end_read, insert_ignore
 from asapp.core.extensions import db
 from asapp.models import Connection, Partner, RunStatus, RunTrigger, SyncRun
-from asapp.sync import store
 from asapp.sync.runs import Ring, take_back
 from asapp.sync.schedule import is_due, next_sync_at
 
@@ -80,11 +79,11 @@ def unpark_the_forgotten(now: datetime) -> None:
         .correlate(SyncRun)
         .exists()
     )
-    db.session.execute(
+    change_rows(
+        db.session,
         update(SyncRun)
         .where(SyncRun.status == RunStatus.QUEUED, SyncRun.is_parked, ~is_firm_at_work)
-        .values(is_parked=False, enqueued_at=None)
-        .execution_options(synchronize_session=False)
+        .values(is_parked=False, enqueued_at=None),
     )
     db.session.commit()
 
@@ -136,11 +135,12 @@ def claim_due(now: datetime, default_interval_minutes: int) -> Batch:
         db.session.rollback()
         return Batch(0, 0)
     started = make_runs([row.id for row in due], now)
-    move_due_dates(
+    update_many(
+        CONNECTIONS,
         [
             {"b_id": row.id, "next_sync_at": next_sync_at(now, row.sync_interval_minutes or default_interval_minutes)}
             for row in due
-        ]
+        ],
     )
     db.session.commit()
     return Batch(len(due), started)
@@ -154,23 +154,8 @@ def make_runs(connection_ids: Sequence[int], now: datetime) -> int:
         literal(RunTrigger.SCHEDULED, RUNS.c.trigger.type),
         literal(RunStatus.QUEUED, RUNS.c.status.type),
         literal(now, RUNS.c.queued_at.type),
-    ).where(store.among(CONNECTIONS.c.id, connection_ids))
-    dialect = postgresql if store.is_postgresql() else sqlite
-    statement = dialect.insert(RUNS).from_select(columns, chosen).on_conflict_do_nothing()
-    made = db.session.execute(statement, execution_options={"preserve_rowcount": True})
-    return cast(CursorResult[Any], made).rowcount
-
-
-def move_due_dates(rows: Sequence[dict[str, Any]]) -> None:
-    """Each row: b_id and next_sync_at. Joins the caller's transaction."""
-    columns = {"b_id": CONNECTIONS.c.id, "next_sync_at": CONNECTIONS.c.next_sync_at}
-    if store.is_postgresql():
-        source = store.unnest(rows, columns)
-        moved = update(CONNECTIONS).where(CONNECTIONS.c.id == source.c.b_id)
-        db.session.execute(moved.values(next_sync_at=source.c.next_sync_at))
-        return
-    moved = update(CONNECTIONS).where(CONNECTIONS.c.id == bindparam("b_id"))
-    db.session.execute(moved.values(next_sync_at=bindparam("next_sync_at")), rows)
+    ).where(is_among(CONNECTIONS.c.id, connection_ids))
+    return change_rows(db.session, insert_ignore(db.session, RUNS).from_select(columns, chosen))
 
 
 def find_never_rung() -> Sequence[int]:
@@ -184,7 +169,7 @@ def find_never_rung() -> Sequence[int]:
         .limit(CLAIMS)
     )
     ids = db.session.scalars(waiting).all()
-    db.session.commit()
+    end_read(db.session)
     return ids
 
 
@@ -214,5 +199,5 @@ def ring_for_forgotten(now: datetime, ring: Ring, forgotten: Forgotten) -> int:
 
 def note_rung(ids: Sequence[int]) -> None:
     if ids:
-        db.session.execute(update(RUNS).where(store.among(RUNS.c.id, ids)).values(enqueued_at=utcnow()))
+        db.session.execute(update(RUNS).where(is_among(RUNS.c.id, ids)).values(enqueued_at=utcnow()))
         db.session.commit()

@@ -19,15 +19,17 @@ from sqlalchemy.exc import OperationalError
 
 from asapp.connections import app_refusals
 from asapp.connections.api_budget import pause
+from asapp.connections.org_access import OrgAccess
 from asapp.contacts.addresses import address_key
 from asapp.contacts.lists import ensure_system_lists
 from asapp.contacts.twins import take_turns
 from asapp.core import logs
+from asapp.core.bulk import in_chunks
 from asapp.core.clock import utcnow
-from asapp.core.database import retry_when_beaten
+from asapp.core.database import change_rows, retry_when_beaten
 from asapp.core.extensions import db
+from asapp.core.leases import LeaseLost
 from asapp.core.stopping import StopRequested
-from asapp.core.vault import Vault
 from asapp.messages.codes import Code
 from asapp.models import Connection, Partner, RunPhase, RunStatus, SyncRun
 from asapp.salesforce import errors
@@ -40,7 +42,6 @@ from asapp.sync.apply_page import Pull, apply_page
 from asapp.sync.meter import Meter
 from asapp.sync.runs import (
     CancelRequested,
-    LeaseLost,
     Ring,
     claim_run,
     end_run,
@@ -64,16 +65,13 @@ MAX_READINGS_AGAIN = 5  # each from its beginning, after expired locators
 MARK_S = 30.0  # how often a long sweep marks how far it has come
 MARK_IDS = 50_000
 
-OpenClient = Callable[[Connection, Callable[[], None]], OrgClient]
-
 
 @dataclass(frozen=True)
 class Workplace:
     """What a run needs of the process it runs in."""
 
-    open_client: OpenClient
+    access: OrgAccess
     ring: Ring
-    vault: Vault
     default_interval_minutes: int
     should_stop: Callable[[], bool] = lambda: False
 
@@ -91,14 +89,12 @@ def execute_run(run_id: int, workplace: Workplace) -> None:
         going_on(partner_id, workplace),
         ending(run.id, run.lease, run.connection_id, workplace),
     ):
-        execution = Execution(run, run.lease, workplace)
-        try:
-            execution.go()
-        finally:
-            execution.close()
+        Execution(run, run.lease, workplace).go()
 
 
 class Execution:
+    client: OrgClient  # while the run is carried out
+
     def __init__(self, run: SyncRun, lease: str, workplace: Workplace) -> None:
         connection, partner = run.connection, run.connection.partner
         self.run, self.partner_id = run, partner.id
@@ -108,8 +104,7 @@ class Execution:
         self.opt_out_field = partner.opt_out_field
         self.slice_ends_at = time.monotonic() + SLICE_S
         self.workplace = workplace
-        meter = Meter(db.engine, run.id, lease, partner.id, workplace.should_stop)
-        self._client = workplace.open_client(connection, meter)
+        self.meter = Meter(db.engine, run.id, lease, partner.id, workplace.should_stop)
         self.interval_minutes = partner.sync_interval_minutes or workplace.default_interval_minutes
         self.paused_until = partner.paused_until  # as it was when this worker took the run
         self.trusted = timedelta(days=partner.opt_outs_trusted_days)
@@ -120,9 +115,14 @@ class Execution:
         self._stock: departures.Stock | None = None  # None: something has moved it since it was taken
 
     def go(self) -> None:
+        """Carry the run out from where it is; raises for whatever `ending` ends it."""
+        with self.workplace.access.open(self.connection, self.meter) as self.client:
+            self.carry_out()
+
+    def carry_out(self) -> None:
         self.begin()
         owned = self.read_contacts()
-        owned, swept = self.find_departures(owned)
+        owned, swept = self.nominate_departures(owned)
         held = self.settle()
         wants_sweep = swept or bool(self.run.is_full)
         if wants_sweep:
@@ -142,28 +142,25 @@ class Execution:
         leads_trouble = following.follow(self.connection, self.leads, round_)
         self.finish(owned, swept, held, leads_trouble)
 
-    def close(self) -> None:
-        self._client.close()
-
     def ask(self) -> OrgClient:
         """Return the client, with no transaction open: nothing may wait on a lock while Salesforce is asked."""
         db.session.commit()
-        return self._client
+        return self.client
 
     def begin(self) -> None:
         """Fix the window once; a resumed run keeps it."""
         run, connection = self.run, self.connection
-        self._client.know_fields(run.opt_out_field or connection.opt_out_field_read, connection.lead_fields_read)
+        self.client.know_fields(run.opt_out_field or connection.opt_out_field_read, connection.lead_fields_read)
         if run.is_full is None or (run.opt_out_field or "").split(",")[0] != self.opt_out_field:
             if self.is_check_due():
                 self.ask().find_visible_fields()
-            window = next_window(connection, self._client.contact_fields.key)
+            window = next_window(connection, self.client.contact_fields.key)
             if window is None:
                 ensure_system_lists(connection.user_id)
             self.note(
                 window_start=window,
                 is_full=window is None,
-                opt_out_field=self._client.contact_fields.key,
+                opt_out_field=self.client.contact_fields.key,
                 asked_at=None,
                 opened_at=None,
                 checkpoint_stamp=None,
@@ -189,7 +186,7 @@ class Execution:
         run = self.run
         after, before = where_to_go_on(run)
         window_start, is_full = run.window_start, bool(run.is_full)
-        has_more_fields = is_more(self._client.lead_fields.key, self.connection.lead_fields_read)
+        has_more_fields = is_more(self.client.lead_fields.key, self.connection.lead_fields_read)
         leads = following.window_of(self.connection, is_full or has_more_fields, self.is_check_due())
         self.reads_all_opted_out = leads.opted_out_since is None
         self.leads_asked_at = utcnow()
@@ -199,7 +196,7 @@ class Execution:
         self.write(
             phase=RunPhase.CONTACTS,
             total=run.read + opening.page.total,
-            opt_out_field=self._client.contact_fields.key,  # one may have turned out to be hidden
+            opt_out_field=self.client.contact_fields.key,  # one may have turned out to be hidden
             **({"asked_at": opening.asked_at, "opened_at": opening.answered_at} if first else {}),
         )
         return opening
@@ -226,7 +223,7 @@ class Execution:
             self._stock = departures.take_stock(self.connection.id)
         return self._stock
 
-    def find_departures(self, owned: int) -> tuple[int, bool]:
+    def nominate_departures(self, owned: int) -> tuple[int, bool]:
         """Nominate who left without a row; return (contacts in Salesforce as last counted, was there a sweep)."""
         if owned == self.stock.expected and not self.stock.departures and not self.wants_sweep(owned):
             return owned, False
@@ -321,7 +318,7 @@ class Execution:
     def look_at(self, ids: list[str]) -> list[str]:
         """Nominate those of these Ids that have left; return those who are still the user's."""
         still_here: list[str] = []
-        for chunk in store.chunks(ids):
+        for chunk in in_chunks(ids):
             self.stop_if_asked()
             sightings = self.ask().look_at(chunk)
             still_here += departures.nominate_sightings(self.pull(), chunk, sightings)
@@ -331,7 +328,7 @@ class Execution:
 
     def read_by_id(self, ids: list[str]) -> None:
         """Read these records as if a page had brought them; those that left meanwhile are left to the next run."""
-        for chunk in store.chunks(ids):
+        for chunk in in_chunks(ids):
             self.stop_if_asked()
             page = self.ask().contacts_by_id(chunk)
             alive = [r for r in page.records if r.owner_id == self.owner_id and not r.is_deleted]
@@ -369,7 +366,7 @@ class Execution:
         connection.last_good_sync_at = now
         connection.opt_outs_known_until = now + self.trusted
         if leads_trouble is None:
-            connection.lead_fields_read = self._client.lead_fields.key
+            connection.lead_fields_read = self.client.lead_fields.key
         following.note(connection, leads_trouble, run.opened_at, now + self.trusted)
         connection.salesforce_count = owned
         app_refusals.note_answers_again(db.session(), connection)
@@ -380,17 +377,16 @@ class Execution:
             connection.swept_at = now
         db.session.flush()  # the connection before the run, which is the lock order
         end_run(run, self.lease, RunStatus.HELD if held else RunStatus.COMPLETE, phase=RunPhase.BALANCING)
-        db.session.commit()
 
     def note_usage(self, now: datetime) -> None:
         """Write down the firm's figures, and end the pause that this run has shown to be over; not one that began meanwhile."""
-        firm = update(Partner).where(Partner.id == self.partner_id).execution_options(synchronize_session=False)
+        firm = update(Partner).where(Partner.id == self.partner_id)
         if self.paused_until is not None:
             is_the_same = Partner.paused_until == self.paused_until
-            db.session.execute(firm.where(is_the_same).values(paused_until=None, paused_why=None))
-        if self._client.usage:
-            used, allowed = self._client.usage
-            db.session.execute(firm.values(org_calls_used=used, org_calls_allowed=allowed, org_calls_seen_at=now))
+            change_rows(db.session, firm.where(is_the_same).values(paused_until=None, paused_why=None))
+        if self.client.usage:
+            used, allowed = self.client.usage
+            change_rows(db.session, firm.values(org_calls_used=used, org_calls_allowed=allowed, org_calls_seen_at=now))
 
     def stop_if_asked(self, *, is_end_of_slice_a_reason: bool = True) -> None:
         if self.workplace.should_stop():
@@ -417,7 +413,7 @@ class Execution:
 
     @cached_property
     def address_key(self) -> bytes:
-        return address_key(db.session(), db.session.get_one(Partner, self.partner_id), self.workplace.vault)
+        return address_key(db.session(), db.session.get_one(Partner, self.partner_id), self.workplace.access.vault)
 
     def pull(self) -> Pull:
         return Pull(

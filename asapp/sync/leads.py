@@ -23,8 +23,8 @@ from typing import Any
 from sqlalchemy import Select, func, or_, select
 
 from asapp.contacts.addresses import address_hash
-from asapp.contacts.lists import in_chunks
 from asapp.contacts.twins import block, blocked_by, blocked_leads, unblock
+from asapp.core.bulk import in_chunks, is_among
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.leads import outcomes
@@ -48,7 +48,6 @@ from asapp.salesforce.client import OrgClient
 from asapp.salesforce.records import LeadPage, LeadRecord, LeadsFound, LeadWindow, Sighting
 from asapp.sync.apply_page import Pull, TwinWatch, added
 from asapp.sync.departures import LONGEST_CHAIN, judge_sighting
-from asapp.sync.store import among
 from asapp.sync.watermark import OVERLAP, start_of
 
 ROWS_A_COMMIT = 200  # who signs up meanwhile doesn't wait for long
@@ -176,7 +175,7 @@ def apply_rows(records: Sequence[LeadRecord], round_: Round) -> None:
     for lead in leads:
         record = by_id[lead.salesforce_id or ""]
         if lead.is_erased:
-            outcomes.keep_erased(lead, record)
+            outcomes.follow_erased(lead, record)
         elif lead.state in IN_SALESFORCE:
             outcomes.take_record(lead, record, round_.run_id)
     db.session.flush()
@@ -189,12 +188,12 @@ def block_opted_out(page: LeadPage, round_: Round) -> None:
     """Store the addresses of the user's open Leads that are opted out; where all of them were asked for, forget the rest."""
     shown: set[str] = set()
     for each in _pages(page, round_.ask):
-        shown |= _block(each.records, round_)
+        shown |= store_opted_out(each.records, round_)
     if round_.reads_all:
         _look_at_blocked(set(blocked_leads(round_.pull.connection_id)) - shown, round_)
 
 
-def _block(records: Sequence[LeadRecord], round_: Round) -> set[str]:
+def store_opted_out(records: Sequence[LeadRecord], round_: Round) -> set[str]:
     """Store the addresses of these; return the Ids of those that have one. Commits."""
     pull = round_.pull
     addresses = {record.id: address_hash(record.email, pull.address_key) for record in records if record.email}
@@ -218,7 +217,7 @@ def _look_at_blocked(ids: set[str], round_: Round) -> None:
         return
     pull = round_.pull
     rows = round_.ask().leads_by_id(sorted(ids))
-    sent = select(Lead.salesforce_id).where(Lead.connection_id == pull.connection_id, among(Lead.salesforce_id, ids))
+    sent = select(Lead.salesforce_id).where(Lead.connection_id == pull.connection_id, is_among(Lead.salesforce_id, ids))
     ours = set(db.session.scalars(sent))
     over = [each for each in sorted(ids) if each not in rows or not _is_blocking(rows[each], pull.owner_id, ours)]
     round_.lock()
@@ -275,7 +274,7 @@ def look_at_leads(connection_id: int, owner_id: str, nominated: set[str], round_
         round_.lock()
         leads = db.session.scalars(
             _in_salesforce(Lead, connection_id)
-            .where(among(Lead.salesforce_id, ids))
+            .where(is_among(Lead.salesforce_id, ids))
             .order_by(Lead.id)
             .with_for_update()
         ).all()

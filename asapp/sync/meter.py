@@ -11,12 +11,13 @@ from collections.abc import Callable
 from sqlalchemy import Engine, update
 from sqlalchemy.orm import Session
 
-from asapp.connections.api_budget import allowance_of, count_call
+from asapp.connections.api_budget import add_call, allowance_of
 from asapp.core.clock import utcnow
 from asapp.core.database import writing
+from asapp.core.leases import LeaseLost
 from asapp.core.stopping import StopRequested
-from asapp.models import RunStatus, SyncRun
-from asapp.sync.runs import LEASE, CancelRequested, LeaseLost
+from asapp.models import SyncRun
+from asapp.sync.runs import LEASE, CancelRequested, is_mine
 
 
 class Meter:
@@ -37,7 +38,7 @@ class Meter:
         with writing(), Session(self._engine) as session:
             held = session.execute(
                 update(SyncRun)
-                .where(SyncRun.id == self._run_id, SyncRun.lease == self._lease, SyncRun.status == RunStatus.RUNNING)
+                .where(*is_mine(self._run_id, self._lease))
                 .values(heartbeat_at=now, lease_until=now + LEASE, api_calls=SyncRun.api_calls + 1)
                 .returning(SyncRun.cancel_requested_at, SyncRun.trigger)
             ).first()
@@ -46,5 +47,5 @@ class Meter:
             if held.cancel_requested_at is not None:
                 raise CancelRequested
             allowance_of(session, self._partner_id, now).check(held.trigger)
-            count_call(session, self._partner_id, now)
+            add_call(session, self._partner_id, now)
             session.commit()

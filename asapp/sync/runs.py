@@ -7,34 +7,31 @@ nothing.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import CursorResult, case, func, select, update
+from sqlalchemy import ColumnElement, case, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, joinedload
 from sqlalchemy.orm.attributes import set_committed_value
 
 from asapp.connections.stopped_runs import stop_runs
 from asapp.core.clock import utcnow
+from asapp.core.database import change_rows
 from asapp.core.extensions import db
+from asapp.core.leases import NO_LEASE, LeaseLost, new_lease
 from asapp.messages.codes import Code
 from asapp.models import Connection, ConnectionStatus, Partner, RunStatus, RunTrigger, SyncRun, User
 from asapp.models.run import ACTIVE, StopReason
 
 # Renewed before each call, so longer than a call that is refused, the wait for a refresh, and a refresh of our own together
-# (docs/decisions/06-leases-and-a-doorbell.md has the sum).
+# (docs/decisions/06-leases.md has the sum).
 LEASE = timedelta(seconds=100)
 MAX_TRIES = 3
 MAX_RUNS_OF_AN_ORG = 4  # at once, so that a big firm doesn't keep small ones waiting
 
 Ring = Callable[[Sequence[int]], bool]
-
-
-class LeaseLost(Exception):
-    """Another worker has this run now, or it is over: whoever sees this stops at once and writes nothing more."""
 
 
 class CancelRequested(Exception):
@@ -60,15 +57,15 @@ def start_run(connection: Connection, trigger: RunTrigger, ring: Ring) -> SyncRu
             if run is None:
                 return start_run(connection, trigger, ring)
             return run
-    elif not is_waiting(run):
+    elif not requeue_if_stale(run):
         db.session.refresh(run)  # it may just have died for the last time
         return run if run.is_active else start_run(connection, trigger, ring)
     ring_for(run, ring)
     return run
 
 
-def is_waiting(run: SyncRun) -> bool:
-    """Does nobody work on it: queued and not known to Redis, or left by a worker that died?"""
+def requeue_if_stale(run: SyncRun) -> bool:
+    """Return whether the run needs enqueueing: it never was, or its worker died and it is queued again here. Commits."""
     if run.is_queued:
         return run.enqueued_at is None
     if run.lease_until is not None and run.lease_until < utcnow():
@@ -89,15 +86,17 @@ def take_back(run_id: int) -> bool:
     """Queue a run again whose lease has run out; after MAX_TRIES it fails. Return whether it is queued now."""
     now = utcnow()
     is_stale = (SyncRun.id == run_id, SyncRun.status == RunStatus.RUNNING, SyncRun.lease_until < now)
-    _execute(
+    change_rows(
+        db.session,
         update(SyncRun)
         .where(*is_stale, SyncRun.tries + 1 >= MAX_TRIES)
-        .values(status=RunStatus.FAILED, error_code=Code.WORKER_DIED, lease=None, lease_until=None, finished_at=now)
+        .values(status=RunStatus.FAILED, error_code=Code.WORKER_DIED, **NO_LEASE, finished_at=now),
     )
-    requeued = _execute(
+    requeued = change_rows(
+        db.session,
         update(SyncRun)
         .where(*is_stale)
-        .values(status=RunStatus.QUEUED, lease=None, lease_until=None, tries=SyncRun.tries + 1, enqueued_at=None)
+        .values(status=RunStatus.QUEUED, **NO_LEASE, tries=SyncRun.tries + 1, enqueued_at=None),
     )
     db.session.commit()
     return requeued == 1
@@ -112,24 +111,25 @@ def claim_run(run_id: int) -> SyncRun | None:
     now = utcnow()
     is_waiting = (SyncRun.id == run_id, SyncRun.status == RunStatus.QUEUED)
     if has_enough_runs(run_id, now):  # which locks the firm: nobody disables it before we have committed
-        _execute(update(SyncRun).where(*is_waiting).values(is_parked=True))
+        change_rows(db.session, update(SyncRun).where(*is_waiting).values(is_parked=True))
         db.session.commit()
         return None
     if why_not := find_obstacle(run_id):
         stop_runs(*is_waiting, code=why_not)
         db.session.commit()
         return None
-    won = _execute(
+    won = change_rows(
+        db.session,
         update(SyncRun)
         .where(*is_waiting)
         .values(
             status=RunStatus.RUNNING,
-            lease=secrets.token_hex(16),
+            lease=new_lease(),
             lease_until=now + LEASE,
             heartbeat_at=now,
             is_parked=False,
             started_at=func.coalesce(SyncRun.started_at, now),
-        )
+        ),
     )
     run = detached(run_id) if won else None
     db.session.commit()
@@ -194,13 +194,13 @@ def ring_for_parked(partner_id: int, ring: Ring) -> None:
     ring_for(run, ring)
 
 
+def is_mine(run_id: int, lease: str) -> tuple[ColumnElement[bool], ...]:
+    return SyncRun.id == run_id, SyncRun.lease == lease, SyncRun.status == RunStatus.RUNNING
+
+
 def lock_run(run_id: int, lease: str) -> None:
     """Lock the run's row before the rows that it writes (the lock order); raise LeaseLost if it isn't ours any more."""
-    held = db.session.scalar(
-        select(SyncRun.id)
-        .where(SyncRun.id == run_id, SyncRun.lease == lease, SyncRun.status == RunStatus.RUNNING)
-        .with_for_update(key_share=True)
-    )
+    held = db.session.scalar(select(SyncRun.id).where(*is_mine(run_id, lease)).with_for_update(key_share=True))
     if held is None:
         db.session.rollback()
         raise LeaseLost
@@ -210,11 +210,9 @@ def write_under_lease(run: SyncRun, lease: str, /, **values: Any) -> None:
     """Write to the run and its row and renew the lease, in the caller's transaction; raise LeaseLost if it isn't ours."""
     now = utcnow()
     values = {"heartbeat_at": now, "lease_until": now + LEASE} | values
-    written = _execute(
-        update(SyncRun)
-        .where(SyncRun.id == run.id, SyncRun.lease == lease, SyncRun.status == RunStatus.RUNNING)
-        .values(**values)
-        .execution_options(synchronize_session=False)
+    written = change_rows(
+        db.session,
+        update(SyncRun).where(*is_mine(run.id, lease)).values(**values),
     )
     if written != 1:
         db.session.rollback()
@@ -225,15 +223,14 @@ def write_under_lease(run: SyncRun, lease: str, /, **values: Any) -> None:
 
 def end_run(run: SyncRun, lease: str, status: RunStatus, **values: Any) -> None:
     """Write an ending in the caller's transaction; raise LeaseLost if the run isn't ours any more."""
-    write_under_lease(run, lease, status=status, finished_at=utcnow(), lease=None, lease_until=None, **values)
+    write_under_lease(run, lease, status=status, finished_at=utcnow(), **NO_LEASE, **values)
 
 
 def hand_back(run_id: int, lease: str) -> bool:
     """Queue the run again, at its checkpoint, for another worker. Return False if it wasn't ours any more."""
-    handed = _execute(
-        update(SyncRun)
-        .where(SyncRun.id == run_id, SyncRun.lease == lease, SyncRun.status == RunStatus.RUNNING)
-        .values(status=RunStatus.QUEUED, lease=None, lease_until=None, enqueued_at=None)
+    handed = change_rows(
+        db.session,
+        update(SyncRun).where(*is_mine(run_id, lease)).values(status=RunStatus.QUEUED, **NO_LEASE, enqueued_at=None),
     )
     db.session.commit()
     return handed == 1
@@ -241,10 +238,9 @@ def hand_back(run_id: int, lease: str) -> bool:
 
 def let_go(run_id: int, lease: str) -> None:
     """End our lease now, as if we had died: whoever takes the run up counts a try. Commits."""
-    _execute(
-        update(SyncRun)
-        .where(SyncRun.id == run_id, SyncRun.lease == lease, SyncRun.status == RunStatus.RUNNING)
-        .values(lease_until=utcnow() - timedelta(seconds=1))
+    change_rows(
+        db.session,
+        update(SyncRun).where(*is_mine(run_id, lease)).values(lease_until=utcnow() - timedelta(seconds=1)),
     )
     db.session.commit()
 
@@ -254,15 +250,15 @@ def request_cancel(run: SyncRun) -> None:
     now = utcnow()
     # In one statement: between two of them the run may be handed back to the queue.
     is_queued = SyncRun.status == RunStatus.QUEUED
-    _execute(
+    change_rows(
+        db.session,
         update(SyncRun)
         .where(SyncRun.id == run.id, SyncRun.status.in_(ACTIVE))
         .values(
             status=case((is_queued, RunStatus.CANCELLED.value), else_=SyncRun.status),
             finished_at=case((is_queued, now), else_=SyncRun.finished_at),
             cancel_requested_at=now,
-        )
-        .execution_options(synchronize_session="fetch")
+        ),
     )
     db.session.commit()
 
@@ -288,7 +284,3 @@ def history(connection_ids: Sequence[int], before_id: int | None = None, limit: 
     if before_id is not None:
         query = query.where(SyncRun.id < before_id)
     return list(db.session.scalars(query.order_by(SyncRun.id.desc()).limit(limit)))
-
-
-def _execute(statement: Any) -> int:
-    return cast(CursorResult[Any], db.session.execute(statement)).rowcount

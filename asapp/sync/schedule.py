@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import random
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy import ColumnElement, and_, select
 
+from asapp.core.backoff import wait_after, with_jitter
 from asapp.models import Connection, ConnectionStatus, Partner, User
 
 FIRST_BACKOFF = timedelta(minutes=2)
 MAX_BACKOFF_INTERVALS = 4
-JITTER = 0.1
 
 
 def next_sync_at(now: datetime, interval_minutes: int, failures_in_a_row: int = 0) -> datetime:
     """Return when the next sync is due: after a failure soon, then later and later, at most four intervals away."""
-    interval = timedelta(minutes=interval_minutes)
-    wait = interval
+    wait = interval = timedelta(minutes=interval_minutes)
     if failures_in_a_row:
-        doubled = FIRST_BACKOFF * 2 ** min(failures_in_a_row - 1, 16)
-        wait = min(doubled, interval * MAX_BACKOFF_INTERVALS)
-    return now + wait * random.uniform(1 - JITTER, 1 + JITTER)
+        wait = wait_after(failures_in_a_row, FIRST_BACKOFF, interval * MAX_BACKOFF_INTERVALS)
+    return now + with_jitter(wait)
 
 
 def is_due(now: datetime) -> ColumnElement[bool]:
@@ -31,5 +28,5 @@ def is_due(now: datetime) -> ColumnElement[bool]:
         Connection.next_sync_at <= now,
         Partner.is_enabled,
         select(User.id).where(User.id == Connection.user_id, User.deactivated_at.is_(None)).exists(),
-        or_(Partner.paused_until.is_(None), Partner.paused_until <= now),
+        ~Partner.paused(now),
     )

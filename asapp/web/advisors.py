@@ -12,7 +12,7 @@ from asapp.core.forms import InvalidFields, clean_line
 from asapp.models import Partner, User
 from asapp.partners import erasure, partners
 from asapp.web.access import actor, admin_required
-from asapp.web.current import config, connect_settings, post_later
+from asapp.web.current import config, org_access, post_later
 from asapp.web.htmx import go_to
 from asapp.web.partners import get_partner, show_link
 
@@ -66,7 +66,7 @@ def ask_deactivate(slug: str, number: str) -> ResponseReturnValue:
 def deactivate(slug: str, number: str) -> ResponseReturnValue:
     user = get_advisor(slug, number)
     name = user.name
-    advisors.deactivate(user, connect_settings(), actor())
+    advisors.deactivate(user, org_access(), actor())
     flash(
         f"{name} is deactivated, logged out everywhere and disconnected from Salesforce. Nothing was deleted.", "good"
     )
@@ -95,7 +95,7 @@ def erase(slug: str, number: str) -> ResponseReturnValue:
     typed = request.form.get("confirm_name", "")
     if clean_line(typed) != clean_line(user.name):
         return show_erase(partner, user, typed, {"confirm_name": f"Type {user.name}, exactly as it stands above."}), 422
-    erasure.erase_account(user, connect_settings(), actor())
+    erasure.erase_account(user, org_access(), actor())
     flash("Erased. What remains is what was done and when, without who it was.", "good")
     return go_to(url_for("advisors.index", slug=slug))
 
@@ -112,7 +112,7 @@ def move(slug: str, number: str) -> ResponseReturnValue:
     partner, user = get_partner(slug), get_advisor(slug, number)
     to = partners.find_partner(request.form.get("partner", ""))
     try:
-        advisors.move(user, to, request.form.get("contacts") == "keep", connect_settings(), actor())
+        advisors.move(user, to, request.form.get("contacts") == "keep", org_access(), actor())
     except InvalidFields as refusal:
         return show_move(partner, user, refusal.errors), 422
     firm = to or partner

@@ -14,7 +14,7 @@ from asapp.connections.connect import CallbackAnswer, LostState, Outcome
 from asapp.leads import outbox
 from asapp.partners import checks
 from asapp.web.access import actor, advisor_required
-from asapp.web.current import connect_settings, person, queues
+from asapp.web.current import org_access, person, queues
 from asapp.web.htmx import go_to, wants_part
 from asapp.web.integrations import LOST_STATE, look_now, panel_url, shown
 
@@ -34,7 +34,7 @@ def start() -> ResponseReturnValue:
     connection = connections.find_current(user)
     another = request.form.get("another") == "1"
     hint = connection.username if connection is not None and not another else ""
-    url = connect.begin(user, partner, connect_settings(), login_hint=hint, ask_again=another)
+    url = connect.begin(user, partner, org_access(), login_hint=hint, ask_again=another)
     if url is None:
         return go_to(panel_url())  # which says why
     if wants_part():
@@ -51,7 +51,7 @@ def callback() -> ResponseReturnValue:
     wanted = ("state", "code", "error", "error_description")
     answer = CallbackAnswer(*(request.args.get(name, "")[:LONGEST_VALUE] for name in wanted))
     try:
-        outcome = connect.finish(person(), answer, connect_settings(), actor(), learn)
+        outcome = connect.finish(person(), answer, org_access(), actor(), learn)
     except LostState:
         session[LOST_STATE] = True
         outcome = ""
@@ -80,7 +80,7 @@ def learn(outcome: str, detail: str) -> None:
     user = person()
     connection = connections.find_current(user) if outcome == Outcome.CONNECTED else None
     if connection is not None:
-        checks.check_connection(connection, connect_settings())
+        checks.check_connection(connection, org_access())
     elif user.partner_id is not None:
         checks.note_outcome(user.partner_id, outcome, detail)
 
@@ -100,7 +100,7 @@ def switch() -> ResponseReturnValue:
     user = person()
     waiting = switching.find_pending(user)
     if waiting is not None:
-        switching.switch(user, waiting, connect_settings(), actor())
+        switching.switch(user, waiting, org_access(), actor())
         ring_for_leads()
     return go_to(panel_url())
 
@@ -108,7 +108,7 @@ def switch() -> ResponseReturnValue:
 @blueprint.post(f"{PANEL}/keep")
 @advisor_required
 def keep() -> ResponseReturnValue:
-    switching.keep(person(), connect_settings())
+    switching.keep_current(person(), org_access())
     return go_to(panel_url())
 
 
@@ -129,5 +129,5 @@ def disconnect() -> ResponseReturnValue:
     connection = connections.find_current(person())
     if connection is not None:
         keep_contacts = request.form.get("contacts") != "remove"
-        connections.disconnect(connection, keep_contacts, connect_settings(), actor())
+        connections.disconnect(connection, keep_contacts, org_access(), actor())
     return go_to(panel_url())

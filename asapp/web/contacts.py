@@ -37,7 +37,7 @@ from asapp.salesforce.errors import OurBug, SalesforceError
 from asapp.salesforce.hosts import is_salesforce_url, record_url
 from asapp.sync.runs import find_active_run
 from asapp.web.access import actor, advisor_required, safe_path
-from asapp.web.current import config, connect_settings, person, vault
+from asapp.web.current import config, org_access, person, vault
 from asapp.web.extensions import limiter
 from asapp.web.files import csv_file
 from asapp.web.filters import counted
@@ -340,7 +340,7 @@ def _answer(whom: str) -> dict[str, object]:
 def _answer_for_account(account: why.AnAccount, connection: Connection | None) -> dict[str, object]:
     """In a firm with person accounts a person's page is the account's: look for the contact that is one with it."""
     try:
-        found = find_contact_of_account(connection, connect_settings(), account.account_id) if connection else None
+        found = find_contact_of_account(connection, org_access(), account.account_id) if connection else None
     except OurBug:
         raise
     except SalesforceError as error:
@@ -358,7 +358,7 @@ def _answer_for_account(account: why.AnAccount, connection: Connection | None) -
 def _answer_question(question: why.Question, connection: Connection | None) -> dict[str, object]:
     hashed = why.hash_of(question, current_user.partner, vault())
     is_on = connection is not None and connection.partner.is_enabled
-    way = (lambda: open_way(connection, connect_settings())) if connection and is_on else None
+    way = (lambda: open_way(connection, org_access())) if connection and is_on else None
     verdict = why.find_out(current_user.id, question, hashed, connection, way)
     who = (verdict.contact.name if verdict.contact else "") or question.email or "this record"
     return {

@@ -8,7 +8,7 @@ from flask import current_app
 from flask_login import current_user
 
 from asapp.accounts import mail_outbox
-from asapp.connections.org_access import ConnectSettings
+from asapp.connections.org_access import OrgAccess
 from asapp.core.mail import Letter
 from asapp.core.queues import Queues
 from asapp.core.vault import Vault
@@ -37,5 +37,5 @@ def post_later(*letters: Letter) -> None:
     mail_outbox.post_later(letters, vault(), queues().enqueue_letters)
 
 
-def connect_settings() -> ConnectSettings:
-    return ConnectSettings(vault(), config().callback_url, config().salesforce_allow_loopback)
+def org_access() -> OrgAccess:
+    return cast(OrgAccess, current_app.extensions["asapp.org_access"])

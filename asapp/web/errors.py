@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 from flask import Flask, g, make_response, render_template, request
 from flask.typing import ResponseReturnValue
@@ -89,12 +91,22 @@ OTHERS = Trouble("We can't answer that", "The request was not one that we unders
 
 
 def register(app: Flask) -> None:
-    app.register_error_handler(CSRFError, refuse_form)
-    app.register_error_handler(HTTPException, show)
-    app.register_error_handler(TooMany, ask_to_wait)
-    app.register_error_handler(Busy, ask_to_wait)
+    for kind, handler in ((CSRFError, refuse_form), (HTTPException, show), (TooMany, ask_to_wait), (Busy, ask_to_wait)):
+        app.register_error_handler(kind, unless_database_is_away(handler))
     for kind in DATABASE_AWAY:
         app.register_error_handler(kind, show_database_away)
+
+
+def unless_database_is_away(handler: Callable[[Any], ResponseReturnValue]) -> Callable[[Any], ResponseReturnValue]:
+    """Wrap a handler whose page names the person: Flask handles no error of a handler, and the database may be away."""
+
+    def answer(error: Any) -> ResponseReturnValue:
+        try:
+            return handler(error)
+        except DATABASE_AWAY as away:
+            return show_database_away(away)
+
+    return answer
 
 
 def refuse_form(_error: CSRFError) -> ResponseReturnValue:

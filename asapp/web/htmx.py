@@ -15,7 +15,7 @@ from flask import Flask, Response, current_app, make_response, redirect, request
 
 from config import HTMX_CDN_URL, HTMX_INTEGRITY, Config
 
-FALLBACK_FILE = "vendor/htmx.min.js"  # placed by scripts/npm_files.py where npm is at hand; may be absent
+FALLBACK_FILE = "vendor/htmx.min.js"  # placed by devtools/npm_files.py where npm is at hand; may be absent
 CONFIG = {
     "includeIndicatorStyles": False,
     "allowEval": False,

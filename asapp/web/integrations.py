@@ -25,14 +25,15 @@ from flask_login import current_user
 
 from asapp.audit import entries
 from asapp.connections import connections
+from asapp.messages.states import AdvisorState
 from asapp.models import Action, Connection, RunTrigger
 from asapp.panel import balance, receipts
 from asapp.panel import preview as ahead
 from asapp.panel.load import count_held_of, find_progress, find_reconnect, look
-from asapp.panel.panel import Panel, PanelState
+from asapp.panel.panel import Panel
 from asapp.sync import departures, runs
 from asapp.web.access import actor, advisor_required
-from asapp.web.current import config, connect_settings, person, queues
+from asapp.web.current import config, org_access, person, queues
 from asapp.web.files import csv_file
 from asapp.web.htmx import go_to, wants_part
 
@@ -161,7 +162,7 @@ def preview() -> ResponseReturnValue:
     connection = connections.find_current(person())
     if connection is None or not connection.can_sync or connection.first_synced_at is not None:
         return go_to(panel_url())
-    numbers = ahead.look_ahead(connection, connect_settings())
+    numbers = ahead.look_ahead(connection, org_access())
     if wants_part():
         return render_template("integrations/_preview.html", preview=numbers)
     panel = look_now()
@@ -178,21 +179,21 @@ def shown(panel: Panel, part: str | None = None) -> dict[str, Any]:
     """Return what the panel's templates need. part: another one than the state's own."""
     names: dict[str, Any] = {"panel": panel, "part": part or panel.template}
     connection = panel.connection
-    if connection is None or panel.state == PanelState.SYNCING:
+    if connection is None or panel.state == AdvisorState.SYNCING:
         return names
     if panel.is_connected:
         names["books"] = balance.balance(connection)
     names["recent"] = runs.history(connections.all_ids_of(person()), limit=RECENT_RUNS)
     if panel.is_connected and panel.run is None:
         names["is_odd_one_out"] = connections.is_odd_one_out(connection)
-    if panel.state == PanelState.HELD:
+    if panel.state == AdvisorState.HELD:
         limit = ALL_LEAVING if request.args.get("all") == "1" else SHOWN_LEAVING
         names["leaving"] = receipts.find_leaving(connection.id, limit)
     return names
 
 
 def look_now(lost_state: bool = False) -> Panel:
-    return look(person(), connect_settings(), config().sync_interval_minutes, lost_state)
+    return look(person(), org_access(), config().sync_interval_minutes, lost_state)
 
 
 def panel_url() -> str:

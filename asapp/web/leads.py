@@ -39,7 +39,7 @@ ERASED = "Erased. What remains is that somebody agreed and when, without who it 
 @blueprint.get("")
 @advisor_required
 def index() -> ResponseReturnValue:
-    page = sign_up_page.get_page(current_user)
+    page = sign_up_page.ensure_page(current_user)
     now = utcnow()
     wanted = wanted_by(request.args)
     found = queries.find_page(current_user, wanted, now)
@@ -119,7 +119,7 @@ def check() -> ResponseReturnValue:
     """The advisor has looked in Salesforce."""
     lead = get_lead()
     if request.form.get("do") == "there":
-        if decisions.is_there(lead):
+        if decisions.mark_as_present(lead):
             flash("Noted as sent. As nobody can see whether this person opts out, nothing is written to them.", "good")
     elif decisions.send_after_all(lead):
         enqueue()
@@ -167,7 +167,7 @@ def enqueue() -> None:
 @blueprint.get("/page")
 @advisor_required
 def edit_page() -> ResponseReturnValue:
-    page = sign_up_page.get_page(current_user)
+    page = sign_up_page.ensure_page(current_user)
     text = sign_up_page.current_text(current_user.id)
     stored = {"frame_hosts": page.frame_hosts, "daily_limit": str(page.daily_limit)}
     return page_form(page, {"heading": text.heading, "words": text.words, **stored})
@@ -176,7 +176,7 @@ def edit_page() -> ResponseReturnValue:
 @blueprint.post("/page", endpoint="save_page")
 @advisor_required
 def save_page() -> ResponseReturnValue:
-    page = sign_up_page.get_page(current_user)
+    page = sign_up_page.ensure_page(current_user)
     typed = {name: request.form.get(name, "") for name in ("heading", "words", "frame_hosts")}
     typed["daily_limit"] = request.form.get("daily_limit", str(page.daily_limit))
     try:
@@ -191,7 +191,7 @@ def save_page() -> ResponseReturnValue:
 @advisor_required
 def pause_page() -> ResponseReturnValue:
     """Pause the sign-up page, or take sign-ups again."""
-    page = sign_up_page.get_page(person())
+    page = sign_up_page.ensure_page(person())
     if request.form.get("do") == "resume":
         sign_up_page.resume(page)
         flash("Your sign-up page takes sign-ups again.", "good")
@@ -215,7 +215,7 @@ def page_form(page: OptInPage, typed: dict[str, str], errors: dict[str, str] | N
 @blueprint.get("/code.svg", endpoint="code")
 @advisor_required
 def qr_file() -> ResponseReturnValue:
-    page = sign_up_page.get_page(current_user)
+    page = sign_up_page.ensure_page(current_user)
     buffer = io.BytesIO()
     segno.make(address_of(page), error="m").save(buffer, kind="svg", scale=QR_SCALE, border=4, light="#fff")
     return as_file(Response(buffer.getvalue(), mimetype="image/svg+xml"), f"{page.slug}.svg")

@@ -18,7 +18,7 @@ from asapp.core.forms import InvalidFields
 from asapp.models import Partner, SetupLink
 from asapp.partners import setup_link
 from asapp.partners.partners import AppDetails
-from asapp.web.current import config, connect_settings, post_later
+from asapp.web.current import config, org_access, post_later
 from asapp.web.extensions import limiter
 from asapp.web.partners import becomes
 
@@ -77,7 +77,7 @@ def enter(token: str) -> ResponseReturnValue:
         return show_keys(token, partner, entered)
     link_name = link.name
     try:
-        attempt = setup_link.enter_app(link, partner, entered, connect_settings(), request.remote_addr or "")
+        attempt = setup_link.enter_app(link, partner, entered, org_access(), request.remote_addr or "")
     except InvalidFields as refusal:
         return show_keys(token, partner, entered, errors=refusal.errors), 422
     except LinkIsGone:

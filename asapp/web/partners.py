@@ -21,7 +21,7 @@ from asapp.partners.partners import PartnerDetails
 from asapp.partners.setup_link import Recipient
 from asapp.salesforce.hosts import NotSalesforce, is_sandbox
 from asapp.web.access import actor, admin_required
-from asapp.web.current import config, connect_settings, person, post_later, vault
+from asapp.web.current import config, org_access, person, post_later, vault
 from asapp.web.filters import counted
 from asapp.web.htmx import go_to
 
@@ -53,7 +53,7 @@ def create() -> ResponseReturnValue:
     if "show" in request.form:
         return show_form(None, entered)
     try:
-        partner = partners.create_partner(entered, vault(), config().salesforce_allow_loopback, actor())
+        partner = partners.create_partner(entered, org_access(), actor())
     except InvalidFields as refusal:
         return show_form(None, entered, refusal.errors), 422
     if not partner.is_set_up:
@@ -61,7 +61,7 @@ def create() -> ResponseReturnValue:
         return go_to(url_for("partners.show", slug=partner.slug))
     name, slug = partner.name, partner.slug
     ready = f"Saved. The advisors of {name} find Salesforce in their Account Settings, under Integrations."
-    say_how_it_went(checks.run_checks(partner, connect_settings()), ready)
+    say_how_it_went(checks.run_checks(partner, org_access()), ready)
     return go_to(url_for("partners.show", slug=slug))
 
 
@@ -85,25 +85,25 @@ def change(slug: str) -> ResponseReturnValue:
     if "show" in request.form:
         return show_form(partner, entered)
     try:
-        partners.change_partner(partner, entered, vault(), config().salesforce_allow_loopback, actor())
+        partners.change_partner(partner, entered, org_access(), actor())
     except InvalidFields as refusal:
         return show_form(get_partner(slug), entered, refusal.errors), 422
     slug = partner.slug
-    say_how_it_went(checks.run_checks(partner, connect_settings()), "Saved.")
+    say_how_it_went(checks.run_checks(partner, org_access()), "Saved.")
     return go_to(url_for("partners.show", slug=slug))
 
 
 @blueprint.post("/<slug>/check", endpoint="check")
 @admin_required
 def check(slug: str) -> ResponseReturnValue:
-    checks.run_checks(get_partner(slug), connect_settings())
+    checks.run_checks(get_partner(slug), org_access())
     return go_to(url_for("partners.show", slug=slug, _anchor="checks"))
 
 
 @blueprint.post("/<slug>/keep-secret", endpoint="keep_secret")
 @admin_required
 def keep_secret(slug: str) -> ResponseReturnValue:
-    partners.keep_old_secret(get_partner(slug), actor())
+    partners.discard_new_secret(get_partner(slug), actor())
     flash("The new secret is forgotten. The one before it goes on being used.", "good")
     return go_to(url_for("partners.show", slug=slug))
 
@@ -122,7 +122,7 @@ def enable(slug: str) -> ResponseReturnValue:
 def disable(slug: str) -> ResponseReturnValue:
     partner = get_partner(slug)
     name, was_enabled, revoke = partner.name, partner.is_enabled, request.form.get("tokens") == "revoke"
-    given_back = offboarding.disable(partner, revoke, connect_settings(), actor())
+    given_back = offboarding.disable(partner, revoke, org_access(), actor())
     flash(f"{name} is disabled. Nothing of it was deleted.{words_of_revoking(given_back)}", "good")
     if was_enabled:
         told = get_partner(slug)
@@ -148,7 +148,7 @@ def delete(slug: str) -> ResponseReturnValue:
     name, typed = partner.name, request.form.get("confirm_name", "")
     if clean_line(typed) != clean_line(name):
         return show_delete(partner, typed, {"confirm_name": f"Type {name}, exactly as it stands above."}), 422
-    given_back = offboarding.delete_partner(partner, connect_settings(), actor())
+    given_back = offboarding.delete_partner(partner, org_access(), actor())
     flash(f"{name} is deleted, with everything of it.{words_of_revoking(given_back)}", "good")
     return go_to(url_for("partners.index"))
 
@@ -268,7 +268,7 @@ def becomes(pasted: str) -> dict[str, Any]:
     if not pasted.strip():
         return {}
     try:
-        url = partners.preview_url(pasted, config().salesforce_allow_loopback)
+        url = partners.preview_url(pasted, org_access().allow_loopback)
     except NotSalesforce as problem:
         return {"problem": str(problem)}
     return {"url": url, "is_sandbox": is_sandbox(url)}

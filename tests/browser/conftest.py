@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from devtools.processes import Worker
+from devtools.programs import find_chromium
+from devtools.servers import RedisServer
 from orgsim import Org, start
 from tests.browser.house import Firm, House
 from tests.browser.looking import Htmx, serve_htmx, watch
 from tests.conftest import make_config
-from tests.processes import worker_process
-from tests.services import RedisServer, chromium_path
 
 CHROMIUM_ARGUMENTS = (
     "--no-sandbox",  # as root there is none
@@ -38,7 +39,7 @@ _seeds = itertools.count(1)  # of orgs, whose ids must differ: a Salesforce user
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=chromium_path(), args=list(CHROMIUM_ARGUMENTS))
+        made = playwright.chromium.launch(executable_path=str(find_chromium()), args=list(CHROMIUM_ARGUMENTS))
         yield made
         made.close()
 
@@ -50,7 +51,7 @@ def house(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> It
     shutil.copy(sqlite_template, folder / "asapp.db")
     with RedisServer() as redis:
         made = House(make_config(f"sqlite:///{folder / 'asapp.db'}", redis.url), folder / "web.log")
-        with worker_process(made.config, folder / "worker.log"):
+        with Worker(made.config, folder / "worker.log"):
             yield made
             made.close()
 

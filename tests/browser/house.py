@@ -5,8 +5,6 @@ The processes live as long as the test session; what a test makes (firm, advisor
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import requests
 from flask import Flask
 from sqlalchemy import select
 
@@ -25,14 +22,13 @@ from asapp.core.queues import Queues
 from asapp.models import Connection, RunTrigger, SyncRun, User
 from asapp.sync import runs
 from config import Config
+from devtools.processes import Web
+from devtools.programs import free_port
+from devtools.waiting import wait_for
 from orgsim import Org, Running
-from tests.conftest import settings_of
 from tests.factories import make_admin, make_advisor, make_connection, make_partner
-from tests.processes import ROOT, wait_for
-from tests.services import free_port, guard
 
 KEY, SECRET = "house-key", "house-secret"
-THREADS = 8
 
 
 class House:
@@ -43,23 +39,7 @@ class House:
         self.url = f"http://127.0.0.1:{port}"
         self.config = replace(config, public_url=self.url, testing=False)
         self.app: Flask = create_app(self.config)
-        self._log = log.open("ab")
-        self._web = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "--threads", str(THREADS), "--bind", f"127.0.0.1:{port}", "wsgi:app"],
-            cwd=ROOT,
-            env=guard().environ(**settings_of(self.config)),
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=self._log,
-            start_new_session=True,
-        )
-        wait_for(self._answers, "for the web process")
-
-    def _answers(self) -> bool:
-        try:
-            return requests.get(f"{self.url}/healthz", timeout=2).ok
-        except requests.RequestException:
-            return False
+        self._web = Web(self.config, log, port=port).start()
 
     @contextmanager
     def rows(self) -> Iterator[None]:
@@ -82,9 +62,7 @@ class House:
             return make_admin().id
 
     def close(self) -> None:
-        self._web.terminate()
-        self._web.wait(30)
-        self._log.close()
+        self._web.stop()
         with self.app.app_context():
             db.engine.dispose()
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, Route
 
-from tests.processes import ROOT
-from tests.services import axe_source, htmx_source
+from devtools.guard import ROOT
+from devtools.npm_files import AXE, HTMX
 
 CDN = "https://cdn.jsdelivr.net/**"
 OUR_COPY = "**/static/vendor/**"
@@ -33,9 +33,7 @@ class Htmx(Enum):
 
 def serve_htmx(context: BrowserContext, htmx: Htmx) -> None:
     def answer(route: Route) -> None:
-        route.fulfill(
-            body=htmx_source(), headers={"Content-Type": "text/javascript", "Access-Control-Allow-Origin": "*"}
-        )
+        route.fulfill(body=HTMX.read(), headers={"Content-Type": "text/javascript", "Access-Control-Allow-Origin": "*"})
 
     if htmx is Htmx.CDN:
         context.route(CDN, answer)
@@ -88,7 +86,7 @@ def take_picture(page: Page, name: str) -> None:
 def violations(page: Page, rules: list[str] | None = None) -> list[tuple[str, str]]:
     """What axe finds to be serious or critical, by these rules or all: (rule, first element)."""
     if not page.evaluate("Boolean(window.axe)"):
-        page.evaluate(axe_source())
+        page.evaluate(AXE.read())
     options = {"resultTypes": ["violations"], **({"runOnly": rules} if rules else {})}
     found: dict[str, Any] = page.evaluate("options => axe.run(options)", options)
     return [

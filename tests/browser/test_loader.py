@@ -14,8 +14,8 @@ from werkzeug.serving import make_server
 
 from asapp import create_app
 from config import HTMX_CDN_URL, HTMX_INTEGRITY
+from devtools.npm_files import HTMX
 from tests.conftest import NOWHERE_REDIS_URL, make_config
-from tests.services import htmx_source
 
 pytestmark = pytest.mark.browser
 
@@ -106,7 +106,7 @@ def page(context: BrowserContext) -> Page:
 
 def answer(route: Route, body: str | None = None) -> None:
     route.fulfill(
-        body=htmx_source() if body is None else body,
+        body=HTMX.read() if body is None else body,
         headers={"Content-Type": "text/javascript", "Access-Control-Allow-Origin": "*"},
     )
 

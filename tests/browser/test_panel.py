@@ -18,13 +18,13 @@ from asapp import create_app
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.models import Connection, SyncRun, User
+from devtools.npm_files import HTMX
 from orgsim.org import Org
 from orgsim.server import Running
 from orgsim.server import start as start_org
 from tests.browser.test_loader import wait_for_htmx
 from tests.conftest import NOWHERE_REDIS_URL, make_config
 from tests.factories import make_advisor, make_connection, make_partner, make_run
-from tests.services import htmx_source
 
 pytestmark = pytest.mark.browser
 
@@ -63,7 +63,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
         server = make_server("127.0.0.1", 0, lambda environ, answer: app.wsgi_app(environ, answer), threaded=True)
         config = replace(config, public_url=f"http://127.0.0.1:{server.server_port}")
         app = create_app(config)
-        app.add_url_rule("/htmx.js", "static_htmx", lambda: (htmx_source(), 200, {"Content-Type": "text/javascript"}))
+        app.add_url_rule("/htmx.js", "static_htmx", lambda: (HTMX.read(), 200, {"Content-Type": "text/javascript"}))
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         made.register_app(KEY, SECRET, [config.callback_url])

@@ -16,13 +16,13 @@ from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.models import RunStatus, SyncRun
 from asapp.sync.dispatch import dispatch
+from devtools.processes import Worker
+from devtools.servers import RedisServer
 from orgsim import Org, start
 from tests.browser.conftest import OpenPage
 from tests.browser.house import KEY, Firm, House
 from tests.browser.looking import Htmx, inspect
 from tests.conftest import make_config
-from tests.processes import worker_process
-from tests.services import RedisServer
 
 pytestmark = pytest.mark.browser
 
@@ -262,14 +262,14 @@ def test_redis_stopped_and_a_worker_killed_in_mid_run(
         redis.start()
         tick(house)
         with firm.held_pages():
-            with worker_process(house.config, tmp_path / "first.log") as worker:
+            with Worker(house.config, tmp_path / "first.log") as worker:
                 expect(page.get_by_role("progressbar")).to_have_attribute("value", "200", timeout=15_000)
-                worker.kill_both()
+                worker.kill_with_children()
             expect_said(page, "Syncing")  # nobody can know yet
         with house.rows():
             db.session.execute(update(SyncRun).values(lease_until=utcnow()))  # two minutes later
             db.session.commit()
-        with worker_process(house.config, tmp_path / "second.log"):
+        with Worker(house.config, tmp_path / "second.log"):
             tick(house)
             expect_said(page, "Sync complete 450 added")
         (run,) = firm.runs()

@@ -10,6 +10,7 @@ from flask import Flask
 from sqlalchemy import update
 
 from asapp.alerts import alerts, mail_delivery
+from asapp.connections.api_budget import add_call
 from asapp.connections.tokens import StoredTokens
 from asapp.contacts import removal
 from asapp.core.clock import utcnow
@@ -22,7 +23,6 @@ from asapp.models import AlertMail, Connection, Lead, LeadState, Partner, Partne
 from asapp.panel.load import explain_run
 from asapp.partners import checks
 from asapp.salesforce.errors import Misconfigured
-from asapp.sync.meter import count_call
 from orgsim import Answer, Running
 from tests.connecting import KEY as DESK_KEY
 from tests.connecting import Desk
@@ -84,7 +84,7 @@ def test_a_token_that_was_revoked_at_salesforce(office: Office) -> None:
     assert not any(secret in letter.text for secret in secrets)
 
     connection = office.reload(office.connection)
-    vault = office.workplace().vault
+    vault = office.workplace().access.vault
     connection.seal(vault, "access_token_sealed", tokens["access_token"])
     connection.seal(vault, "refresh_token_sealed", tokens["refresh_token"])
     connection.status, connection.token_version = "connected", connection.token_version + 1
@@ -195,9 +195,9 @@ def test_the_new_secret_ends_it(app: Flask, org: Running, ada: User) -> None:
     desk.org.change_app(DESK_KEY, secret="rotated")
     refuse_renewal(desk)
     assert look() == {"app_refused": 1}
-    desk.partner.seal(desk.settings.vault, "pending_secret_sealed", "rotated")
+    desk.partner.seal(desk.access.vault, "pending_secret_sealed", "rotated")
     db.session.commit()
-    checks.run_checks(desk.partner, desk.settings)
+    checks.run_checks(desk.partner, desk.access)
     assert look() == {}
 
 
@@ -217,7 +217,7 @@ def test_a_refusal_of_the_secret_before_it_was_replaced_says_nothing_of_the_new_
 def refuse_renewal(desk: Desk, meanwhile: Callable[[], None] = lambda: None) -> None:
     connection_id = desk.connection().id
     db.session.rollback()
-    source = StoredTokens(connection_id, desk.settings)
+    source = StoredTokens(connection_id, desk.access)
     lease = source._claim(source.access_token())
     assert lease is not None
     meanwhile()
@@ -240,7 +240,7 @@ def test_our_own_share_that_is_used_up(office: Office, ada: User) -> None:
     partner = office.connection.partner
     partner.org_calls_allowed, partner.api_share_percent = 100, 1
     for _ in range(3):
-        count_call(db.session(), partner.id, utcnow())
+        add_call(db.session(), partner.id, utcnow())
     office.save()
     assert office.sync().error_code == "share_used_up"
     assert look() == {"paused": 1}

@@ -49,7 +49,7 @@ def test_nothing_secret_lies_open_in_the_database(desk: Desk) -> None:
     answer = visit(desk.begin(), desk.amara)
     state = db.session.scalars(select(OAuthState)).one()
     assert answer.state not in (state.state_sha256, state.public_id)
-    verifier = state.unseal(desk.settings.vault, "code_verifier_sealed")
+    verifier = state.unseal(desk.access.vault, "code_verifier_sealed")
     assert verifier not in (state.code_verifier_sealed or "")
     desk.finish(answer)
     connection = desk.connection()
@@ -60,7 +60,7 @@ def test_nothing_secret_lies_open_in_the_database(desk: Desk) -> None:
 def test_the_verifier_is_never_logged(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         answer = visit(desk.begin(), desk.amara)
-        verifier = db.session.scalars(select(OAuthState)).one().unseal(desk.settings.vault, "code_verifier_sealed")
+        verifier = db.session.scalars(select(OAuthState)).one().unseal(desk.access.vault, "code_verifier_sealed")
         desk.finish(answer)
     assert not [record for record in caplog.records if verifier in record.getMessage()]
 
@@ -107,10 +107,10 @@ def test_what_a_browser_brought_is_told_to_that_advisor_alone(desk: Desk, error:
         connect.finish(
             desk.advisor,
             CallbackAnswer(state=state, error=error, error_description=LIE),
-            desk.settings,
+            desk.access,
             learn=lambda *found: learnt.append(found),
         )
-        connect.finish(desk.advisor, CallbackAnswer(state=state), desk.settings, learn=lambda *f: learnt.append(f))
+        connect.finish(desk.advisor, CallbackAnswer(state=state), desk.access, learn=lambda *f: learnt.append(f))
     assert learnt == []
     assert db.session.scalars(select(PartnerCheck)).all() == []
     explained = last_failure(desk)
@@ -127,14 +127,14 @@ def test_what_salesforce_answered_us_is_learnt_once_in_its_own_code(desk: Desk) 
     learnt: list[tuple[str, str]] = []
     with writing():
         for _ in range(2):
-            connect.finish(desk.advisor, answer, desk.settings, learn=lambda *found: learnt.append(found))
+            connect.finish(desk.advisor, answer, desk.access, learn=lambda *found: learnt.append(found))
     assert learnt == [("bad_secret", "invalid_client")]
     assert "invalid_client, “invalid client credentials”" in last_failure(desk).forward
 
 
 def last_failure(desk: Desk) -> Failure:
     db.session.expire_all()
-    panel = look(desk.advisor, desk.settings, 15)
+    panel = look(desk.advisor, desk.access, 15)
     db.session.rollback()
     assert panel.connect_failure is not None
     return panel.connect_failure
@@ -175,7 +175,7 @@ def test_what_breaks_on_our_side_is_noted_and_the_grant_given_back(desk: Desk, m
     def break_down(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(connect, "_keep", break_down)
+    monkeypatch.setattr(connect, "store_grant", break_down)
     answer = visit(desk.begin(), desk.amara)
     with pytest.raises(ZeroDivisionError):
         desk.finish(answer)
@@ -337,7 +337,7 @@ def test_a_disconnected_user_who_comes_back_finds_the_contacts(desk: Desk) -> No
     desk.connect()
     connection = desk.connection()
     contact_id, connection_id = make_contact(connection).id, connection.id
-    connections.disconnect(connection, keep_contacts=True, settings=desk.settings)
+    connections.disconnect(connection, keep_contacts=True, access=desk.access)
     assert desk.connect() == "connected"
     assert desk.connection().id == connection_id
     assert db.session.get(Contact, contact_id) is not None
@@ -350,6 +350,16 @@ def test_a_second_account_is_refused_without_a_name_and_its_grant_given_back(des
     assert len(desk.approvals()) == 1
     words = FAILURES[Occasion.CONNECT, Code.ALREADY_CONNECTED]
     assert "{" not in words.happened + words.do_next
+
+
+def test_nobody_is_asked_to_switch_to_a_user_whom_another_account_has(desk: Desk) -> None:
+    desk.connect()
+    bob = make_advisor(desk.partner, name="Bob Tanaka")
+    assert desk.connect(desk.jonas, advisor=bob) == "connected"
+    assert desk.connect(desk.amara, advisor=bob) == "already_connected"
+    assert switching.find_pending(bob) is None
+    assert desk.connection(bob).salesforce_user_id == desk.jonas
+    assert len(desk.approvals()) == 2
 
 
 def test_another_user_waits_for_a_decision(desk: Desk) -> None:
@@ -369,7 +379,7 @@ def test_switch_disconnects_the_old_user_and_starts_anew(desk: Desk) -> None:
     waiting = switching.find_pending(desk.advisor)
     assert waiting is not None
     with writing():
-        switching.switch(desk.advisor, waiting, desk.settings)
+        switching.switch(desk.advisor, waiting, desk.access)
     connection = desk.connection()
     assert connection.id != old_id
     assert connection.salesforce_user_id == desk.jonas
@@ -391,7 +401,7 @@ def test_switch_pressed_twice_at_once_is_one_switch(desk: Desk, app: Flask) -> N
         waiting = switching.find_pending(user)
         assert waiting is not None
         have_read.wait(20)
-        connection = switching.switch(user, waiting, desk.settings)
+        connection = switching.switch(user, waiting, desk.access)
         return connection and connection.salesforce_user_id
 
     assert race(app, press, press) == [desk.jonas] * 2
@@ -409,8 +419,8 @@ def test_nobody_switches_to_a_grant_whose_time_is_over(desk: Desk) -> None:
     waiting.expires_at = utcnow()
     db.session.commit()
     with writing():
-        assert switching.switch(desk.advisor, waiting, desk.settings) == desk.connection()
-        assert switching.drop_expired(desk.settings) == 1
+        assert switching.switch(desk.advisor, waiting, desk.access) == desk.connection()
+        assert switching.drop_expired(desk.access) == 1
     assert desk.connection().salesforce_user_id == desk.amara
     assert desk.approvals() == [desk.tokens_of(desk.connection())[1]]
 
@@ -423,7 +433,7 @@ def test_switching_says_so_where_salesforce_did_not_hear_that_the_old_permission
     waiting = switching.find_pending(desk.advisor)
     assert waiting is not None
     with writing():
-        switching.switch(desk.advisor, waiting, desk.settings)
+        switching.switch(desk.advisor, waiting, desk.access)
     assert db.session.get_one(Connection, old_id).status_reason == DisconnectReason.REVOKE_FAILED
 
 
@@ -431,7 +441,7 @@ def test_keep_gives_the_new_grant_back(desk: Desk) -> None:
     desk.connect()
     desk.connect(desk.jonas)
     with writing():
-        switching.keep(desk.advisor, desk.settings)
+        switching.keep_current(desk.advisor, desk.access)
     assert desk.connection().salesforce_user_id == desk.amara
     assert desk.approvals() == [desk.tokens_of(desk.connection())[1]]
 
@@ -442,7 +452,7 @@ def test_no_decision_within_fifteen_minutes_is_keep(desk: Desk) -> None:
     later = utcnow() + timedelta(minutes=16)
     assert switching.find_pending(desk.advisor, later) is None
     with writing():
-        assert switching.drop_expired(desk.settings, later) == 1
+        assert switching.drop_expired(desk.access, later) == 1
     assert len(desk.approvals()) == 1
 
 
@@ -451,16 +461,16 @@ def test_a_grant_that_salesforce_did_not_hear_of_is_given_back_later(desk: Desk)
     desk.connect(desk.jonas)
     fault = desk.org.trouble.add("server_unavailable_html", path="/services/oauth2/revoke")
     with writing():
-        switching.keep(desk.advisor, desk.settings)
+        switching.keep_current(desk.advisor, desk.access)
     assert len(desk.approvals()) == 2
     assert switching.find_pending(desk.advisor) is None
     fault.remove()
     mark, soon = desk.org.calls.mark(), utcnow()
     with writing():
-        assert switching.drop_expired(desk.settings, soon) == 0, "not at every tick"
+        assert switching.drop_expired(desk.access, soon) == 0, "not at every tick"
     assert list(desk.org.calls.since(mark)) == []
     with writing():
-        assert switching.drop_expired(desk.settings, soon + timedelta(minutes=16)) == 1
+        assert switching.drop_expired(desk.access, soon + timedelta(minutes=16)) == 1
     assert desk.approvals() == [desk.tokens_of(desk.connection())[1]]
 
 
@@ -469,10 +479,10 @@ def test_after_three_days_a_grant_is_given_up_and_that_is_logged(desk: Desk, cap
     desk.connect(desk.jonas)
     desk.org.trouble.add("server_unavailable_html", path="/services/oauth2/revoke")
     with writing():
-        switching.keep(desk.advisor, desk.settings)
-        assert switching.drop_expired(desk.settings, utcnow() + timedelta(days=2)) == 0
+        switching.keep_current(desk.advisor, desk.access)
+        assert switching.drop_expired(desk.access, utcnow() + timedelta(days=2)) == 0
         assert "without being given back" not in caplog.text
-        assert switching.drop_expired(desk.settings, utcnow() + timedelta(days=4)) == 1
+        assert switching.drop_expired(desk.access, utcnow() + timedelta(days=4)) == 1
     assert "without being given back" in caplog.text
 
 
@@ -485,10 +495,10 @@ def test_a_tick_does_not_wait_for_one_revocation_after_the_other(desk: Desk, mon
     later = utcnow() + timedelta(minutes=16)
     monkeypatch.setattr(switching, "GIVING_BACK_S", -1.0)
     with writing():
-        assert switching.drop_expired(desk.settings, later) == 0
+        assert switching.drop_expired(desk.access, later) == 0
     monkeypatch.setattr(switching, "GIVING_BACK_S", 60.0)
     with writing():
-        assert switching.drop_expired(desk.settings, later) == 3
+        assert switching.drop_expired(desk.access, later) == 3
     assert len(desk.approvals()) == 3
 
 
@@ -507,7 +517,7 @@ def test_disconnecting_gives_the_permission_back_and_keeps_contacts_inactive(des
     desk.connect()
     connection = desk.connection()
     contact = make_contact(connection)
-    assert connections.disconnect(connection, keep_contacts=True, settings=desk.settings)
+    assert connections.disconnect(connection, keep_contacts=True, access=desk.access)
     assert desk.approvals() == []
     assert connection.is_disconnected
     assert connection.access_token_sealed is None
@@ -519,7 +529,7 @@ def test_tokens_are_forgotten_even_if_salesforce_does_not_answer(desk: Desk) -> 
     desk.connect()
     connection = desk.connection()
     desk.org.trouble.add("server_unavailable_html", kind="revoke")
-    assert not connections.disconnect(connection, keep_contacts=True, settings=desk.settings)
+    assert not connections.disconnect(connection, keep_contacts=True, access=desk.access)
     assert connection.refresh_token_sealed is None
     assert connection.status_reason == DisconnectReason.REVOKE_FAILED
 
@@ -532,7 +542,7 @@ def test_removing_the_contacts_leaves_no_one_behind(desk: Desk) -> None:
     db.session.add(LedgerEntry(connection_id=connection.id, salesforce_id="003000000000001AAA", outcome="synced"))
     connection.watermark = utcnow()
     db.session.commit()
-    connections.disconnect(connection, keep_contacts=False, settings=desk.settings)
+    connections.disconnect(connection, keep_contacts=False, access=desk.access)
     assert db.session.scalars(select(Contact.id)).all() == [by_hand.id]
     assert db.session.scalars(select(LedgerEntry)).all() == []
     assert connection.watermark is None
@@ -542,7 +552,7 @@ def test_a_run_that_is_under_way_ends_with_the_connection(desk: Desk) -> None:
     desk.connect()
     connection = desk.connection()
     run_id = make_run(connection, "running", lease="mine", lease_until=utcnow() + timedelta(minutes=1)).id
-    connections.disconnect(connection, keep_contacts=False, settings=desk.settings)
+    connections.disconnect(connection, keep_contacts=False, access=desk.access)
     run = db.session.get_one(SyncRun, run_id)
     assert run.is_cancelled
     assert run.lease is None

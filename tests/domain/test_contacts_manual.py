@@ -16,9 +16,9 @@ from asapp.contacts.twins import block
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.core.forms import InvalidFields, email_problem
-from asapp.models import BlockedBy, Contact, ContactSource, Reason, User
+from asapp.models import BlockedBy, Contact, ContactSource, Partner, Reason, User
 from asapp.salesforce.hosts import to_18
-from tests.factories import make_advisor, make_contact, make_synced_connection
+from tests.factories import make_advisor, make_contact, make_partner, make_synced_connection
 
 TOMAS = Details("Tomás", "Herrera", "tomas@calle.example")
 
@@ -164,6 +164,24 @@ def test_a_contact_that_a_sync_adopted_while_it_was_edited_stays_as_salesforce_h
         edit(connection.user, stale, TOMAS._replace(last_name="Vega"))
     db.session.rollback()
     assert db.session.get_one(Contact, contact.id).last_name == "Herrera"
+
+
+def test_a_contact_added_while_the_advisor_moves_has_the_hash_of_the_new_firm(app: Flask) -> None:
+    from sqlalchemy.orm import Session
+
+    advisor, new_firm = make_advisor(), make_partner("Harbour Bank")
+    advisor_id, new_firm_id = advisor.id, new_firm.id
+    assert advisor.partner_id != new_firm_id  # read before the move
+    db.session.expunge(advisor)
+    db.session.rollback()
+    with Session(db.engine) as other:
+        other.get_one(User, advisor_id).partner_id = new_firm_id
+        other.commit()
+    db.session.add(advisor)
+    contact = add(advisor)
+    vault = current_app.extensions["asapp.vault"]
+    key = address_key(db.session(), db.session.get_one(Partner, new_firm_id), vault)
+    assert contact.address_hash == address_hash(contact.email, key)
 
 
 def test_deleting_a_salesforce_contact_leaves_a_tombstone_and_restoring_takes_it_away(app: Flask) -> None:

@@ -8,7 +8,8 @@ import pytest
 from flask import Flask
 from sqlalchemy import event
 
-from asapp.contacts import lists, queries
+from asapp.contacts import lists, queries, removal
+from asapp.contacts.export import iter_csv
 from asapp.contacts.queries import PAGE_SIZE, STATES, Wanted
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
@@ -48,6 +49,23 @@ def test_those_deleted_here_are_shown_where_they_are_asked_for(app: Flask) -> No
     make_contact(connection, last_name="Here")
     assert found(connection.user) == ["Here"]
     assert found(connection.user, state=Reason.HIDDEN_HERE) == ["Both", "Deleted"]
+
+
+def test_people_who_were_erased_are_shown_to_nobody(app: Flask) -> None:
+    """A blank row stands for them, so that a sync stores nothing of them; it is deleted here as well."""
+    connection = make_synced_connection()
+    advisor = connection.user
+    erased = make_contact(connection, last_name="", first_name="", email="", erased_at=utcnow(), hidden_at=utcnow())
+    make_contact(connection, last_name="Here", email="here@fjord.example")
+    assert found(advisor) == ["Here"]
+    assert found(advisor, state=Reason.HIDDEN_HERE) == []
+    overview = queries.count_contacts(advisor.id, utcnow())
+    assert (overview.everybody, overview.hidden) == ((1, 1), 0)
+    assert queries.find_contact(advisor.id, erased.id, utcnow()) is None
+    file = "".join(iter_csv(advisor.id, utcnow()))
+    assert "here@fjord.example" in file
+    assert (erased.salesforce_id or "") not in file
+    assert removal.restore_contacts(advisor.id, [erased.id]) == 0
 
 
 @pytest.mark.parametrize("typed", ["SZABÓ", "szabo", "Márta szab", "marta.szabo@DUNA", "szabó márta", "abó"])

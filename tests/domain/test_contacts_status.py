@@ -13,7 +13,8 @@ from asapp.contacts.status import contact_rows, is_active, reason_of
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.leads import decisions, sign_up_page
-from asapp.models import ConnectionStatus, Contact, Reason
+from asapp.models import ConnectionStatus, Contact, ContactSource, Reason
+from asapp.salesforce.hosts import to_18
 from tests.factories import make_advisor, make_connection, make_contact, make_synced_connection, make_twin, save
 from tests.signing_up import someone_signs_up
 
@@ -71,7 +72,7 @@ def test_a_sign_up_that_waits_for_the_advisor_is_inactive_until_it_is_sent(app: 
     """A robot may have made it up: unknown never counts as a yes."""
     advisor = make_synced_connection().user
     first = someone_signs_up(advisor, "p0@example.com").contact_id
-    sign_up_page.pause(sign_up_page.get_page(advisor))
+    sign_up_page.pause(sign_up_page.ensure_page(advisor))
     waiting = someone_signs_up(advisor, "p1@example.com").contact_id
 
     assert state_of(db.session.get_one(Contact, first)) == (None, True)
@@ -79,6 +80,14 @@ def test_a_sign_up_that_waits_for_the_advisor_is_inactive_until_it_is_sent(app: 
     assert state_of(make_contact(advisor)) == (None, True)
     decisions.send_reviewed(advisor)
     assert state_of(db.session.get_one(Contact, waiting)) == (None, True)
+
+
+def test_a_sign_up_whose_record_in_salesforce_has_not_come_yet_is_unknown(app: Flask) -> None:
+    """It was linked to a Salesforce contact, whose opt-out nobody would hear of; leads themselves are known."""
+    connection = make_synced_connection(leads_known_until=utcnow() + timedelta(days=3))
+    followed = {"source": ContactSource.LEAD, "followed_by_id": connection.id, "is_lead": True}
+    assert state_of(make_contact(connection.user, **followed)) == (Reason.OPT_OUT_UNKNOWN, False)
+    assert state_of(make_contact(connection.user, salesforce_id=to_18("00Q5g0000000001"), **followed)) == (None, True)
 
 
 STEPS: list[tuple[Reason, Callable[[Contact], None]]] = [

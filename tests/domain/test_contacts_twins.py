@@ -106,6 +106,17 @@ def test_another_advisors_opted_out_records_have_no_say(app: Flask) -> None:
         assert reason_here(bobs, user_id) == Reason.TWIN_OPTED_OUT
 
 
+def test_twins_are_looked_for_among_the_advisors_own_records_and_contacts(app: Flask) -> None:
+    """A firm's advisors share the key that addresses are hashed with."""
+    alice = make_advisor()
+    bob = make_advisor(alice.partner, "Bob Ferreira")
+    remember(make_synced_connection(bob))
+    make_contact(alice, address_hash=HASH)
+    bobs = make_contact(bob, address_hash=HASH)
+    assert twins_of(alice) == set()
+    assert twins_of(bob) == {bobs.id}
+
+
 def test_a_contact_without_an_address_hash_is_nobodys_twin(app: Flask) -> None:
     connection = make_synced_connection()
     contact = make_contact(connection, address_hash=None)

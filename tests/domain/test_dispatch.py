@@ -14,14 +14,15 @@ from sqlalchemy.orm import Session
 from asapp.core.clock import utcnow
 from asapp.core.database import writing
 from asapp.core.extensions import db
+from asapp.core.leases import LeaseLost
 from asapp.core.queues import Queues
 from asapp.messages.runs import STOPPED
 from asapp.models import Connection, ConnectionStatus, Partner, RunStatus, RunTrigger, SyncRun
 from asapp.sync import departures, runs
 from asapp.sync.dispatch import Dispatched, dispatch, start_and_ring
+from devtools.servers import RedisServer
 from tests.factories import make_advisor, make_connection, make_partner, make_run, make_synced_connection, save
 from tests.racing import race
-from tests.services import RedisServer
 
 HOUR = 60
 MINUTE = timedelta(minutes=1)
@@ -317,7 +318,7 @@ def test_who_comes_back_from_the_dead_has_lost_its_lease(app: Flask, bell: Bell)
     assert lease
     ago(run, lease_until=MINUTE)
     tick(bell)
-    with pytest.raises(runs.LeaseLost):
+    with pytest.raises(LeaseLost):
         runs.write_under_lease(run, lease, read=99)
     assert runs.hand_back(run.id, lease) is False
     db.session.expire_all()

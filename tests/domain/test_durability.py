@@ -63,7 +63,7 @@ def test_a_new_token_is_flushed_before_it_is_used(app: Flask, org: Running) -> N
     connection_id = desk.connection().id
     db.session.rollback()
     with commits() as seen:
-        assert StoredTokens(connection_id, desk.settings).refresh_now()
+        assert StoredTokens(connection_id, desk.access).refresh_now()
     assert seen[-1] == (FULL, 0)
 
 

@@ -105,9 +105,8 @@ def test_the_preview_counts_by_both_fields(office: OwnOffice) -> None:
     office.add(email="a@fjord.example", opted_out=True)
     office.add(email="b@fjord.example", **{OWN: True})
     office.add(email="c@fjord.example")
-    client = office.workplace().open_client(office.connection, lambda: None)
-    office.save()
-    assert client.count_preview(office.user) == (3, 2, 0)
+    with office.workplace().access.open(office.connection) as client:
+        assert client.count_preview(office.user) == (3, 2, 0)
 
 
 def test_a_lead_opts_out_by_either_field(office: OwnOffice) -> None:

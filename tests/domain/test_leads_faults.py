@@ -104,4 +104,4 @@ def test_two_workers_at_once(office: PostOffice, app: Flask) -> None:
 
 def work(office: PostOffice, app: Flask, connection_id: int) -> None:
     with app.app_context(), writing():
-        deliver(connection_id, office.workplace().open_client)
+        deliver(connection_id, office.workplace().access)

@@ -71,7 +71,7 @@ class Rush(PostOffice):
 
     def sign_up(self, number: int, advisor: User | None = None) -> None:
         """As the view does: store, then enqueue."""
-        page = sign_up_page.get_page(advisor or self.advisor)
+        page = sign_up_page.ensure_page(advisor or self.advisor)
         user_id = page.user_id
         seen = Seen(sign_up_page.current_text(user_id).id, f"form-{user_id}-{number // 20}", "203.0.113.80")
         with writing():
@@ -157,7 +157,7 @@ def earlier(moment: datetime | None, by: timedelta) -> datetime | None:
 
 
 def set_limit(advisor: User, limit: int) -> None:
-    sign_up_page.get_page(advisor).daily_limit = limit
+    sign_up_page.ensure_page(advisor).daily_limit = limit
     db.session.commit()
 
 
@@ -407,10 +407,10 @@ def test_a_new_day_begins_with_its_first_person(office: Rush) -> None:
 
 def test_who_comes_while_the_page_is_paused_does_not_use_up_its_day(office: Rush) -> None:
     set_limit(office.advisor, 2)
-    sign_up_page.pause(sign_up_page.get_page(office.advisor))
+    sign_up_page.pause(sign_up_page.ensure_page(office.advisor))
     for number in range(3):
         office.sign_up(number)
-    sign_up_page.resume(sign_up_page.get_page(office.advisor))
+    sign_up_page.resume(sign_up_page.ensure_page(office.advisor))
 
     for number in range(3, 6):
         office.sign_up(number)
@@ -476,7 +476,7 @@ def test_another_advisors_people_are_not_sent(office: Rush) -> None:
 def test_a_refused_form_counts_nobody(office: Rush) -> None:
     for number in range(20):
         office.sign_up(number)
-    page = sign_up_page.get_page(office.advisor)
+    page = sign_up_page.ensure_page(office.advisor)
     text_id, key = sign_up_page.current_text(page.user_id).id, f"form-{page.user_id}-0"
 
     with pytest.raises(FormUsedUp):
@@ -487,4 +487,4 @@ def test_a_refused_form_counts_nobody(office: Rush) -> None:
             current_app.extensions["asapp.vault"],
         )
 
-    assert sign_up_page.get_page(office.advisor).people_that_day == 20
+    assert sign_up_page.ensure_page(office.advisor).people_that_day == 20

@@ -6,12 +6,11 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from flask import Flask, current_app
+from flask import Flask
 from sqlalchemy import event, select
 
 from asapp.accounts import advisors
 from asapp.connections import connections
-from asapp.connections.org_access import ConnectSettings
 from asapp.core.clock import utcnow
 from asapp.core.database import writing
 from asapp.core.extensions import db
@@ -25,7 +24,7 @@ from asapp.models.partner import Partner as Firm
 from asapp.salesforce.oauth import Grant, Identity
 from orgsim.server import Running
 from tests.domain.test_leads_following import FollowingOffice
-from tests.factories import make_connection, make_partner
+from tests.factories import make_connection, make_partner, org_access
 from tests.signing_up import make_page, someone_signs_up
 from tests.syncing import KEY
 
@@ -35,10 +34,6 @@ EMAIL = "mei.chou@harbour.example"
 @pytest.fixture
 def office(app: Flask, org: Running) -> FollowingOffice:
     return FollowingOffice(org)
-
-
-def settings() -> ConnectSettings:
-    return ConnectSettings(current_app.extensions["asapp.vault"], allow_loopback=True)
 
 
 def at_the_same_time(app: Flask, work: Callable[[], object]) -> None:
@@ -182,7 +177,7 @@ def test_a_create_has_ten_minutes_though_the_token_was_old(office: FollowingOffi
 
 
 def disconnect() -> None:
-    connections.disconnect(db.session.scalars(select(Connection)).one(), True, settings())
+    connections.disconnect(db.session.scalars(select(Connection)).one(), True, org_access())
 
 
 def deactivate() -> None:
@@ -278,9 +273,9 @@ def test_a_person_who_signs_up_while_the_advisor_is_moved_is_asked_again(app: Fl
 
     def move() -> None:
         advisor, firm = db.session.get_one(User, user_id), db.session.get_one(Firm, firm_id)
-        advisors.move(advisor, firm, True, settings())
+        advisors.move(advisor, firm, True, org_access())
 
-    page = sign_up_page.get_page(office.advisor)
+    page = sign_up_page.ensure_page(office.advisor)
     seen = Seen(sign_up_page.current_text(user_id).id, "form", "203.0.113.80")
     vault = Meanwhile(app.extensions["asapp.vault"], lambda: at_the_same_time(app, move))
     with writing(), pytest.raises(FirmChanged):
@@ -413,8 +408,8 @@ def test_who_signed_up_while_nothing_was_connected_is_enqueued_by_the_next_accou
         user_id=office.colleague,
         scopes="api refresh_token id",
     )
-    settings = ConnectSettings(current_app.extensions["asapp.vault"], allow_loopback=True)
+    access = org_access()
     who = Identity("jonas@northgate.example", "Jonas", "Northgate")
-    connections.put_grant(office.advisor, office.advisor.partner_id or 0, grant, who, settings)
+    connections.put_grant(office.advisor, office.advisor.partner_id or 0, grant, who, access)
     db.session.commit()
     assert outbox.enqueue_due(lambda _: True) == 1

@@ -11,16 +11,17 @@ from typing import Any
 import psycopg.errors
 import pytest
 import requests_mock
-from flask import Flask, current_app
+from flask import Flask
 from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
 
 from asapp.accounts import advisors
 from asapp.connections import connections
-from asapp.connections.org_access import ConnectSettings
+from asapp.connections.org_access import OrgAccess
 from asapp.core.clock import utcnow
 from asapp.core.database import retry_when_beaten
 from asapp.core.extensions import db
+from asapp.core.leases import LeaseLost
 from asapp.leads import decisions
 from asapp.models import Connection, Contact, Partner, RunStatus, RunTrigger, SyncRun, User
 from asapp.partners import offboarding
@@ -28,13 +29,13 @@ from asapp.salesforce import errors
 from asapp.salesforce.fields import STANDARD_OPT_OUT, all_fields
 from asapp.salesforce.records import ContactRecord
 from asapp.sync.execute import Execution, Workplace, write_failure
-from asapp.sync.runs import LeaseLost, claim_run, start_run
-from tests.factories import make_advisor, make_partner, make_synced_connection
+from asapp.sync.runs import claim_run, start_run
+from tests.factories import make_advisor, make_partner, make_synced_connection, org_access
 from tests.racing import ROUNDS, race
 
 PEOPLE = 20
 pytestmark = pytest.mark.parametrize("database_url", ["postgres"], indirect=True)  # SQLite has one writer
-End = Callable[[int, ConnectSettings], Any]
+End = Callable[[int, OrgAccess], Any]
 
 
 class NobodyToAsk:
@@ -47,13 +48,8 @@ class NobodyToAsk:
         pass
 
 
-def settings() -> ConnectSettings:
-    return ConnectSettings(current_app.extensions["asapp.vault"], allow_loopback=True)
-
-
 def workplace() -> Workplace:
-    vault = current_app.extensions["asapp.vault"]
-    return Workplace(lambda *_: NobodyToAsk(), lambda _: True, vault, 60)  # type: ignore[arg-type,return-value]
+    return Workplace(org_access(), lambda _: True, 60)
 
 
 def people(connection: Connection, last_name: str) -> list[ContactRecord]:
@@ -75,6 +71,7 @@ def begin_run(connection: Connection) -> Execution:
     assert claimed is not None
     assert claimed.lease
     execution = Execution(claimed, claimed.lease, workplace())
+    execution.client = NobodyToAsk()  # type: ignore[assignment]
     execution.note(asked_at=utcnow(), opened_at=utcnow(), is_full=False, opt_out_field="HasOptedOutOfEmail")
     execution.apply(people(connection, "Before"), [], in_order=True)
     return execution
@@ -95,29 +92,29 @@ def sync_on(execution: Execution, connection: Connection) -> Callable[[], str]:
     return work
 
 
-def disconnect_and_remove(connection_id: int, how: ConnectSettings) -> None:
+def disconnect_and_remove(connection_id: int, how: OrgAccess) -> None:
     connections.disconnect(db.session.get_one(Connection, connection_id), False, how)
 
 
-def disconnect_and_keep(connection_id: int, how: ConnectSettings) -> None:
+def disconnect_and_keep(connection_id: int, how: OrgAccess) -> None:
     connections.disconnect(db.session.get_one(Connection, connection_id), True, how)
 
 
-def deactivate(connection_id: int, how: ConnectSettings) -> None:
+def deactivate(connection_id: int, how: OrgAccess) -> None:
     advisors.deactivate(db.session.get_one(Connection, connection_id).user, how)
 
 
-def move_and_remove(connection_id: int, how: ConnectSettings) -> None:
+def move_and_remove(connection_id: int, how: OrgAccess) -> None:
     connection = db.session.get_one(Connection, connection_id)
     there = db.session.scalars(select(Partner).where(Partner.id != connection.partner_id).limit(1)).one()
     advisors.move(connection.user, there, False, how)
 
 
-def disable_firm(connection_id: int, how: ConnectSettings) -> None:
+def disable_firm(connection_id: int, how: OrgAccess) -> None:
     offboarding.disable(db.session.get_one(Connection, connection_id).partner, True, how)
 
 
-def delete_firm(connection_id: int, how: ConnectSettings) -> None:
+def delete_firm(connection_id: int, how: OrgAccess) -> None:
     offboarding.delete_partner(db.session.get_one(Connection, connection_id).partner, how)
 
 
@@ -141,7 +138,7 @@ def nobody_is_beaten(caplog: pytest.LogCaptureFixture) -> Any:
 )
 def test_a_connection_may_end_while_a_sync_writes(app: Flask, nobody_is_beaten: None, end: End) -> None:
     make_partner("Elsewhere", "https://elsewhere.my.salesforce.com")
-    how, fates = settings(), set()
+    how, fates = org_access(), set()
     for _ in range(ROUNDS):
         connection = make_synced_connection(make_advisor(make_partner()))
         connection_id, execution = connection.id, begin_run(connection)
@@ -177,7 +174,7 @@ def test_a_person_may_be_erased_while_a_sync_writes_them(app: Flask, nobody_is_b
 
 
 def test_a_connection_may_end_while_a_failure_is_written(app: Flask, nobody_is_beaten: None) -> None:
-    how, place = settings(), workplace()
+    how, place = org_access(), workplace()
     for _ in range(ROUNDS):
         connection = make_synced_connection(make_advisor(make_partner()))
         connection_id, execution = connection.id, begin_run(connection)
@@ -194,7 +191,7 @@ def test_a_connection_may_end_while_a_failure_is_written(app: Flask, nobody_is_b
 def test_a_failure_of_a_run_whose_firm_was_deleted_is_nobodys(app: Flask) -> None:
     connection = make_synced_connection()
     connection_id, execution = connection.id, begin_run(connection)
-    delete_firm(connection_id, settings())
+    delete_firm(connection_id, org_access())
     for error in (errors.LimitReached("share_used_up"), errors.TryLater("no_answer")):
         write_failure(execution.run.id, execution.lease, connection_id, error, workplace())
     with pytest.raises(LeaseLost):
@@ -204,7 +201,7 @@ def test_a_failure_of_a_run_whose_firm_was_deleted_is_nobodys(app: Flask) -> Non
 
 def test_two_admins_may_end_what_belongs_to_one_advisor(app: Flask, nobody_is_beaten: None) -> None:
     """Deactivated, disconnected by themselves and the firm disabled, all at once."""
-    how = settings()
+    how = org_access()
     for _ in range(ROUNDS):
         connection = make_synced_connection(make_advisor(make_partner()))
         connection_id, user_id = connection.id, connection.user_id

@@ -49,6 +49,13 @@ def application(url: str) -> Iterator[Flask]:
         db.engine.dispose()
 
 
+def test_they_are_one_chain_in_the_order_of_their_files() -> None:
+    scripts = ScriptDirectory("migrations")
+    assert len(scripts.get_heads()) == 1
+    in_chain = [Path(each.path).name for each in scripts.walk_revisions()][::-1]
+    assert in_chain == sorted(in_chain)
+
+
 def reflected() -> sa.MetaData:
     found = sa.MetaData()
     found.reflect(db.engine)

@@ -12,7 +12,6 @@ from sqlalchemy import select
 
 from asapp.accounts import advisors
 from asapp.connections import connections, switching
-from asapp.connections.org_access import ConnectSettings
 from asapp.contacts.addresses import address_hash, address_key
 from asapp.contacts.status import contact_rows, reason_of
 from asapp.core.clock import utcnow
@@ -26,7 +25,7 @@ from asapp.salesforce.oauth import Grant, Identity
 from orgsim import Org, start
 from orgsim.server import Running
 from tests.connecting import CALLBACK, KEY, SECRET, Desk, visit
-from tests.factories import log_in, make_contact, make_partner
+from tests.factories import log_in, make_contact, make_partner, org_access
 from tests.signing_up import PostOffice, someone_signs_up
 
 
@@ -40,13 +39,9 @@ def fjord(app: Flask) -> Partner:
     return make_partner("Fjord Advisors", "https://fjord.my.salesforce.com")
 
 
-def settings(app: Flask) -> ConnectSettings:
-    return ConnectSettings(app.extensions["asapp.vault"], CALLBACK, allow_loopback=True)
-
-
 def move(app: Flask, advisor: User, to: Partner, keep_contacts: bool = False) -> None:
     with writing():
-        advisors.move(advisor, to, keep_contacts, settings(app))
+        advisors.move(advisor, to, keep_contacts, org_access())
     db.session.expire_all()
 
 
@@ -88,7 +83,7 @@ def test_a_lead_that_waits_goes_to_no_other_firms_salesforce(app: Flask, office:
 def connect_at(app: Flask, org: Org, running: Running, partner: Partner, advisor: User) -> None:
     """Through the real way to Salesforce and back."""
     desk = Desk.__new__(Desk)
-    desk.org, desk.url, desk.partner, desk.advisor, desk.settings = org, running.url, partner, advisor, settings(app)
+    desk.org, desk.url, desk.partner, desk.advisor, desk.access = org, running.url, partner, advisor, org_access()
     org.register_app(KEY, SECRET, [CALLBACK])
     user = org.add_user(name="Alice There", username="alice@fjord.example")
     assert desk.finish(visit(desk.begin(), user)) == "connected"
@@ -104,7 +99,7 @@ def test_it_goes_out_when_the_advisor_is_back(app: Flask, office: PostOffice, fj
     assert shown(office.advisor) == [None]
     tokens = office.org.issue_tokens(office.user, "office-key")
     grant = Grant(tokens["access_token"], tokens["refresh_token"], firm.salesforce_url, office.org.id, office.user, "")
-    connections.put_grant(office.advisor, firm.id, grant, Identity("amara", "Amara", ""), settings(app))
+    connections.put_grant(office.advisor, firm.id, grant, Identity("amara", "Amara", ""), org_access())
     db.session.commit()
     office.deliver()
     assert office.leads_there() == ["mei.chou@harbour.example"]
@@ -169,7 +164,7 @@ def test_a_contact_by_hand_is_known_by_the_new_firms_key(app: Flask, office: Pos
 def test_the_sign_up_page_names_the_new_firm(app: Flask, office: PostOffice, fjord: Partner) -> None:
     old = office.advisor.partner
     assert old
-    sign_up_page.get_page(office.advisor)
+    sign_up_page.ensure_page(office.advisor)
     text = sign_up_page.current_text(office.advisor.id)
     assert old.name in text.words
     move(app, office.advisor, fjord)
@@ -184,7 +179,7 @@ def test_a_form_that_names_the_old_firm_is_asked_again(
 ) -> None:
     from asapp.web import optin
 
-    page = sign_up_page.get_page(office.advisor)
+    page = sign_up_page.ensure_page(office.advisor)
     opened = optin.Token(page.slug, sign_up_page.current_text(page.user_id).id, "a form", utcnow().timestamp() - 60)
     with app.test_request_context():
         token = optin.write_token(opened)
@@ -210,8 +205,8 @@ def test_a_log_in_that_comes_back_too_late_connects_nobody(
 
     acts: dict[str, Callable[[], object]] = {
         "move": lambda: move(app, desk.advisor, fjord),
-        "deactivate": lambda: advisors.deactivate(desk.advisor, desk.settings),
-        "disable": lambda: offboarding.disable(desk.partner, True, desk.settings),
+        "deactivate": lambda: advisors.deactivate(desk.advisor, desk.access),
+        "disable": lambda: offboarding.disable(desk.partner, True, desk.access),
     }
     real = oauth.who_is
 
@@ -246,7 +241,7 @@ def test_a_grant_of_the_old_firm_is_not_switched_to(app: Flask, org: Running, fj
     desk.advisor.partner_id = fjord.id
     db.session.commit()
     with writing():
-        assert switching.switch(desk.advisor, waiting, desk.settings) is None
+        assert switching.switch(desk.advisor, waiting, desk.access) is None
     assert db.session.scalars(select(PendingGrant)).all() == []
     assert [c.salesforce_user_id for c in db.session.scalars(select(Connection))] == [desk.amara]
 
@@ -275,7 +270,7 @@ def test_a_firm_that_is_deleted_takes_those_who_stayed_with_it(app: Flask, offic
     contact_id = lead.contact_id
     make_contact(office.advisor, first_name="Byhand")
     move(app, office.advisor, fjord)
-    offboarding.delete_partner(firm, settings(app))
+    offboarding.delete_partner(firm, org_access())
     db.session.expire_all()
     assert db.session.get(Contact, contact_id) is None
     assert [contact.first_name for contact in db.session.scalars(select(Contact))] == ["Byhand"]
@@ -295,8 +290,8 @@ def test_what_breaks_off_has_done_nothing(
     advisor = office.advisor
     firm_id = advisor.partner_id
     ends = {
-        "move": lambda: advisors.move(advisor, fjord, True, settings(app)),
-        "deactivate": lambda: advisors.deactivate(advisor, settings(app)),
+        "move": lambda: advisors.move(advisor, fjord, True, org_access()),
+        "deactivate": lambda: advisors.deactivate(advisor, org_access()),
     }
     with pytest.raises(RuntimeError), writing():
         ends[what]()

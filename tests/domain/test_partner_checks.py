@@ -34,7 +34,7 @@ def desk(app: Flask, org: Running) -> Desk:
 
 def run(desk: Desk) -> dict[str, checks.Check]:
     with writing():
-        found = checks.run_checks(desk.partner, desk.settings)
+        found = checks.run_checks(desk.partner, desk.access)
     db.session.expire_all()
     return {check.code: check for check in found.checks}
 
@@ -88,7 +88,7 @@ def test_a_salesforce_that_does_not_answer_is_not_red(trouble: str, desk: Desk) 
 
 
 def test_an_unknown_key(desk: Desk) -> None:
-    desk.partner.seal(desk.settings.vault, "consumer_key_sealed", "another-key")
+    desk.partner.seal(desk.access.vault, "consumer_key_sealed", "another-key")
     db.session.commit()
     found = run(desk)
     assert found["key"].is_bad
@@ -98,7 +98,7 @@ def test_an_unknown_key(desk: Desk) -> None:
 
 
 def test_a_wrong_secret(desk: Desk) -> None:
-    desk.partner.seal(desk.settings.vault, "consumer_secret_sealed", "another-secret")
+    desk.partner.seal(desk.access.vault, "consumer_secret_sealed", "another-secret")
     db.session.commit()
     found = run(desk)
     assert found["key"].is_good
@@ -242,16 +242,16 @@ def test_a_field_that_an_admin_names_while_salesforce_is_asked_stays(
 
 def test_a_field_that_is_no_checkbox_is_refused_when_it_can_be_known(desk: Desk) -> None:
     with writing():
-        assert opt_out_field.spelling_of_opt_out_field(desk.partner, "Phone", desk.settings) == "Phone"
+        assert opt_out_field.spelling_of_opt_out_field(desk.partner, "Phone", desk.access) == "Phone"
     desk.connect()
     with writing(), pytest.raises(InvalidFields, match="opt_out_field"):
-        opt_out_field.spelling_of_opt_out_field(desk.partner, "Phone", desk.settings)
+        opt_out_field.spelling_of_opt_out_field(desk.partner, "Phone", desk.access)
     with writing():
         assert (
-            opt_out_field.spelling_of_opt_out_field(desk.partner, "hasoptedoutofEMAIL", desk.settings)
+            opt_out_field.spelling_of_opt_out_field(desk.partner, "hasoptedoutofEMAIL", desk.access)
             == "HasOptedOutOfEmail"
         )
-        assert opt_out_field.spelling_of_opt_out_field(desk.partner, "NoDoubt__c", desk.settings) == "NoDoubt__c"
+        assert opt_out_field.spelling_of_opt_out_field(desk.partner, "NoDoubt__c", desk.access) == "NoDoubt__c"
 
 
 def test_every_change_of_the_field_is_checked_and_counted(desk: Desk) -> None:
@@ -269,7 +269,7 @@ def test_every_change_of_the_field_is_checked_and_counted(desk: Desk) -> None:
 
 def change_field(desk: Desk, field: str) -> None:
     details = PartnerDetails(desk.partner.name, desk.url, KEY, SECRET, opt_out_field=field)
-    partners.change_partner(desk.partner, details, desk.settings.vault, True)
+    partners.change_partner(desk.partner, details, desk.access)
 
 
 def partners_calls(desk: Desk) -> int:
@@ -341,13 +341,13 @@ def test_a_new_secret_takes_over_when_salesforce_accepts_it(desk: Desk) -> None:
     run(desk)
     enter_secret(desk, "rotated")
     assert run(desk)["pending_secret"].is_bad
-    assert desk.partner.unseal(desk.settings.vault, "consumer_secret_sealed") == SECRET
+    assert desk.partner.unseal(desk.access.vault, "consumer_secret_sealed") == SECRET
     version = desk.partner.app_version
     desk.org.change_app(KEY, secret="rotated")
     found = run(desk)
     assert "pending_secret" not in found
     assert found["secret"].is_good
-    assert desk.partner.unseal(desk.settings.vault, "consumer_secret_sealed") == "rotated"
+    assert desk.partner.unseal(desk.access.vault, "consumer_secret_sealed") == "rotated"
     assert desk.partner.pending_secret_sealed is None
     assert desk.partner.app_version == version + 1
 
@@ -355,7 +355,7 @@ def test_a_new_secret_takes_over_when_salesforce_accepts_it(desk: Desk) -> None:
 def enter_secret(desk: Desk, secret: str) -> None:
     details = PartnerDetails(desk.partner.name, desk.url, KEY, secret)
     with writing():
-        partners.change_partner(desk.partner, details, desk.settings.vault, True)
+        partners.change_partner(desk.partner, details, desk.access)
 
 
 def test_a_secret_that_is_entered_while_another_takes_over_is_kept(desk: Desk, app: Flask) -> None:

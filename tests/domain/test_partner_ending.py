@@ -12,10 +12,10 @@ from sqlalchemy import PrimaryKeyConstraint, UniqueConstraint, func, select, tex
 
 from asapp.accounts import users
 from asapp.connections import switching
-from asapp.connections.org_access import ConnectSettings
 from asapp.core.clock import utcnow
 from asapp.core.database import Base
 from asapp.core.extensions import db
+from asapp.core.leases import LeaseLost
 from asapp.leads import consent
 from asapp.models import (
     Connection,
@@ -31,7 +31,7 @@ from asapp.models import (
 )
 from asapp.partners import offboarding
 from asapp.salesforce.oauth import Grant, Identity
-from asapp.sync.runs import LeaseLost, write_under_lease
+from asapp.sync.runs import write_under_lease
 from tests.factories import (
     ORG_ID,
     PASSWORD,
@@ -42,6 +42,7 @@ from tests.factories import (
     make_contact,
     make_partner,
     make_run,
+    org_access,
     save,
 )
 from tests.mailing import send_waiting_mails
@@ -137,7 +138,7 @@ def test_disabling_stops_the_runs_that_wait_or_are_under_way(app: Flask) -> None
     running = make_run(connection, RunStatus.RUNNING, lease="held", lease_until=utcnow())
     waiting = make_run(make_connection(make_advisor(partner, name="Bob Stone")), RunStatus.QUEUED)
     elsewhere = make_run(make_connection(make_advisor(name="Charlie Reyes")), RunStatus.QUEUED)
-    offboarding.disable(partner, False, ConnectSettings(app.extensions["asapp.vault"]))
+    offboarding.disable(partner, False, org_access())
     db.session.expire_all()
     assert [(run.status, run.error_code) for run in (running, waiting)] == [("cancelled", "firm_disabled")] * 2
     assert elsewhere.is_queued
@@ -147,10 +148,10 @@ def test_disabling_stops_the_runs_that_wait_or_are_under_way(app: Flask) -> None
 
 def test_deleting_gives_back_a_grant_that_waits_for_a_decision(app: Flask, revoking: Any) -> None:
     partner, alice, _ = a_firm_at_work()
-    settings = ConnectSettings(app.extensions["asapp.vault"])
+    access = org_access()
     grant = Grant("access", "waiting-refresh", partner.salesforce_url, ORG_ID, "0055g00000AbCdEAAV", "api")
-    switching.put_pending(alice, partner.id, grant, Identity("jonas@northgate.example", "Jonas", ""), settings)
-    offboarding.delete_partner(partner, settings)
+    switching.put_pending(alice, partner.id, grant, Identity("jonas@northgate.example", "Jonas", ""), access)
+    offboarding.delete_partner(partner, access)
     assert any("waiting-refresh" in call.text for call in revoking.request_history)
 
 

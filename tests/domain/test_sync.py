@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from asapp.core.extensions import db
+from asapp.core.leases import LeaseLost
 from asapp.models import Contact, ContactSource, LedgerEntry, Outcome, RunStatus, RunTrigger, SyncRun
 from asapp.panel.balance import balance
 from asapp.sync import runs
@@ -325,7 +326,7 @@ def test_a_worker_that_comes_back_from_the_dead_changes_nothing(office: Office) 
     assert claimed
     office.let_lease_run_out(claimed)
     assert runs.take_back(run.id)
-    with pytest.raises(runs.LeaseLost):
+    with pytest.raises(LeaseLost):
         runs.write_under_lease(claimed, "an old lease", read=99)
     db.session.rollback()
     assert db.session.get_one(SyncRun, run.id, populate_existing=True).read == 0

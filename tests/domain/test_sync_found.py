@@ -271,7 +271,6 @@ def begin(office: Office) -> Execution:
 def go(execution: Execution) -> None:
     with writing():
         execution.go()
-    execution.close()
 
 
 def test_a_sync_locks_the_advisor_before_the_run(app: Flask, office: Office) -> None:

@@ -21,9 +21,9 @@ from asapp.core.extensions import db
 from asapp.models import Connection
 from asapp.salesforce.errors import Misconfigured, ReconnectNeeded, TryLater
 from config import Config
+from devtools.processes import settings_of
 from orgsim.answers import Answer
 from orgsim.server import Running
-from tests.conftest import settings_of
 from tests.connecting import KEY, Desk
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,7 +46,7 @@ def rotation(request: pytest.FixtureRequest, desk: Desk) -> bool:
 def stored(desk: Desk) -> StoredTokens:
     connection_id = desk.connection().id
     db.session.rollback()
-    return StoredTokens(connection_id, desk.settings)
+    return StoredTokens(connection_id, desk.access)
 
 
 def refresh_calls(desk: Desk, mark: int = 0) -> int:
@@ -108,11 +108,10 @@ def test_two_processes_at_once_never_lose_a_token(desk: Desk, rotation: bool, co
     script = textwrap.dedent(
         f"""
         from asapp import create_app
-        from asapp.connections.org_access import ConnectSettings
         from asapp.connections.tokens import StoredTokens
         app = create_app()
         with app.app_context():
-            source = StoredTokens({connection_id}, ConnectSettings(app.extensions["asapp.vault"], allow_loopback=True))
+            source = StoredTokens({connection_id}, app.extensions["asapp.org_access"])
             input()
             for _ in range(3):
                 token = source.refresh(source.access_token())
@@ -359,12 +358,12 @@ def test_disconnecting_gives_back_the_token_that_was_stored_last(desk: Desk, app
 
     def refresh() -> None:
         with app.app_context(), writing():
-            StoredTokens(connection_id, desk.settings).refresh_now()
+            StoredTokens(connection_id, desk.access).refresh_now()
 
     thread = threading.Thread(target=refresh)
     thread.start()
     thread.join(30)
-    assert connections.disconnect(connection, True, desk.settings)
+    assert connections.disconnect(connection, True, desk.access)
     assert desk.approvals() == []
     db.session.refresh(connection)
     assert connection.token_version == version + 2
@@ -385,12 +384,12 @@ def test_tokens_that_come_after_disconnecting_are_given_back(desk: Desk) -> None
 
 def test_idle_connections_are_kept_alive(desk: Desk) -> None:
     connection_id = desk.connection().id
-    assert not refresh_idle(connection_id, desk.settings)
+    assert not refresh_idle(connection_id, desk.access)
     db.session.execute(update(Connection).values(token_used_at=utcnow() - timedelta(days=21)))
     db.session.commit()
     assert find_idle() == [connection_id]
     db.session.rollback()
-    assert refresh_idle(connection_id, desk.settings)
+    assert refresh_idle(connection_id, desk.access)
     assert find_idle() == []
 
 

@@ -15,7 +15,7 @@ from tests.connecting import KEY, Desk
 
 
 def wait_with(desk: Desk, secret: str) -> None:
-    desk.partner.seal(desk.settings.vault, "pending_secret_sealed", secret)
+    desk.partner.seal(desk.access.vault, "pending_secret_sealed", secret)
     db.session.commit()
 
 
@@ -39,13 +39,13 @@ def test_it_is_tried_every_ten_minutes_at_most(app: Flask, org: Running) -> None
 def test_it_takes_over_when_salesforce_knows_it(app: Flask, org: Running) -> None:
     desk = Desk(org)
     wait_with(desk, "rotated")
-    checks.run_checks(desk.partner, desk.settings)
+    checks.run_checks(desk.partner, desk.access)
     assert db.session.get_one(Partner, desk.partner.id).pending_secret_sealed
     desk.org.change_app(KEY, secret="rotated")
-    checks.run_checks(desk.partner, desk.settings)
+    checks.run_checks(desk.partner, desk.access)
     db.session.expire_all()
     assert desk.partner.pending_secret_sealed is None
-    assert desk.partner.unseal(desk.settings.vault, "consumer_secret_sealed") == "rotated"
+    assert desk.partner.unseal(desk.access.vault, "consumer_secret_sealed") == "rotated"
 
 
 def test_a_firm_without_a_waiting_secret_is_checked_where_a_log_in_asked_for_it(app: Flask, org: Running) -> None:

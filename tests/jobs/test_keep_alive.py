@@ -6,12 +6,12 @@ from datetime import timedelta
 
 from flask import Flask
 
-from asapp.connections.org_access import ConnectSettings
 from asapp.connections.tokens import find_idle, refresh_idle
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.core.queues import Queues
 from orgsim import Running
+from tests.factories import org_access
 from tests.syncing import Office
 
 
@@ -21,9 +21,9 @@ def test_an_idle_token_is_used_and_then_left_alone(app: Flask, org: Running) -> 
     office.save()
     assert find_idle() == [office.connection.id]
     db.session.rollback()
-    settings = ConnectSettings(app.extensions["asapp.vault"], allow_loopback=True)
-    assert refresh_idle(office.connection.id, settings)
-    assert not refresh_idle(office.connection.id, settings)
+    access = org_access()
+    assert refresh_idle(office.connection.id, access)
+    assert not refresh_idle(office.connection.id, access)
     db.session.rollback()
     assert find_idle() == []
 

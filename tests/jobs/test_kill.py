@@ -13,8 +13,9 @@ from asapp.models import RunStatus, RunTrigger, SyncRun
 from asapp.sync import runs
 from asapp.sync.dispatch import dispatch
 from config import Config
+from devtools.processes import Worker
+from devtools.waiting import wait_for
 from orgsim import Running
-from tests.processes import WorkerProcess, wait_for, worker_process
 from tests.syncing import Office, contacts_here
 
 CONTACTS = 3000
@@ -30,12 +31,12 @@ def office(app: Flask, org: Running) -> Office:
     return office
 
 
-@pytest.mark.parametrize("deed", [WorkerProcess.kill_horse, WorkerProcess.kill_both], ids=["work-horse", "worker"])
+@pytest.mark.parametrize("deed", [Worker.kill_horse, Worker.kill_with_children], ids=["work-horse", "worker"])
 @pytest.mark.parametrize("by", ["tick", "click"])
 def test_kill_9_in_mid_run(app: Flask, config: Config, office: Office, tmp_path: Path, deed: object, by: str) -> None:
     queues: Queues = app.extensions["asapp.queues"]
     run = runs.start_run(office.connection, RunTrigger.MANUAL, queues.ring_for_runs)
-    with worker_process(config, tmp_path / "first.log") as worker:
+    with Worker(config, tmp_path / "first.log") as worker:
         wait_for(lambda: office.reload(run).read >= 3 * PAGE, "for the third page")
         deed(worker)  # type: ignore[operator]
     left_at = office.reload(run)
@@ -44,7 +45,7 @@ def test_kill_9_in_mid_run(app: Flask, config: Config, office: Office, tmp_path:
     assert PAGE <= read_before < CONTACTS
 
     office.let_lease_run_out(run)
-    with worker_process(config, tmp_path / "second.log"):
+    with Worker(config, tmp_path / "second.log"):
         if by == "tick":
             assert dispatch(queues.ring_for_runs, queues.forgotten_runs, 60).taken_back == 1
         else:

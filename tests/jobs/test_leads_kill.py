@@ -25,9 +25,10 @@ from asapp.core.queues import Queues
 from asapp.leads import outbox
 from asapp.models import Connection, Contact, Lead, LeadState
 from config import Config
+from devtools.processes import Worker
+from devtools.servers import RedisServer
+from devtools.waiting import wait_for
 from orgsim import Running
-from tests.processes import wait_for, worker_process
-from tests.services import RedisServer
 from tests.signing_up import PostOffice, someone_signs_up
 
 TIMES = {"sqlite": 50, "postgresql": 10}
@@ -232,7 +233,7 @@ MOMENTS = (before_the_look_up, after_the_look_up, after_the_create, between_stor
 
 @pytest.mark.parametrize("held_at", MOMENTS, ids=lambda moment: moment.__name__.replace("_", " "))
 def test_kill_9_of_the_work_horse(office: Sorting, config: Config, tmp_path: Path, held_at: Moment) -> None:
-    with worker_process(config, tmp_path / "worker.log") as worker:
+    with Worker(config, tmp_path / "worker.log") as worker:
         for _ in range(times()):
             with held_at(office):
                 worker.kill_horse()
@@ -244,11 +245,11 @@ def test_kill_9_of_the_work_horse(office: Sorting, config: Config, tmp_path: Pat
 
 
 def test_kill_9_of_the_worker_and_its_work_horse(office: Sorting, config: Config, tmp_path: Path) -> None:
-    with worker_process(config, tmp_path / "first.log") as worker, after_the_create(office):
-        worker.kill_both()
+    with Worker(config, tmp_path / "first.log") as worker, after_the_create(office):
+        worker.kill_with_children()
     office.let_pass(60)
     office.tick()
-    with worker_process(config, tmp_path / "second.log"):
+    with Worker(config, tmp_path / "second.log"):
         office.wait_for_newest()
     office.check()
 
@@ -257,7 +258,7 @@ def test_two_workers_at_once(office: Sorting, config: Config, tmp_path: Path) ->
     """Both begin with the same lead at the same moment."""
     connection_id = office.connection.id
     office.org.trouble.add("slow", kind="query", seconds=0.02)
-    with worker_process(config, tmp_path / "first.log"), worker_process(config, tmp_path / "second.log"):
+    with Worker(config, tmp_path / "first.log"), Worker(config, tmp_path / "second.log"):
         wait_for(lambda: office.queues.redis.scard("rq:workers") == 2, "for the workers")
         for _ in range(times()):
             office.sign_up()
@@ -270,10 +271,10 @@ def test_two_workers_at_once(office: Sorting, config: Config, tmp_path: Path) ->
 def test_redis_that_is_flushed_before_anybody_heard_the_ring(
     office: Sorting, config: Config, redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    with worker_process(config, tmp_path / "worker.log") as worker:
-        process = psutil.Process(worker.process.pid)
+    with Worker(config, tmp_path / "worker.log") as worker:
+        process = psutil.Process(worker.pid)
         for _ in range(times()):
-            wait_for(lambda: not worker.horses(), "for the delivery before this one")
+            wait_for(lambda: not worker.children(), "for the delivery before this one")
             office.sign_up()
             process.suspend()
             office.ring()
@@ -287,9 +288,9 @@ def test_redis_that_is_flushed_before_anybody_heard_the_ring(
 def test_redis_that_is_flushed_while_a_worker_is_at_it(
     office: Sorting, config: Config, redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    with worker_process(config, tmp_path / "worker.log") as worker:
+    with Worker(config, tmp_path / "worker.log") as worker:
         for _ in range(times()):
-            wait_for(lambda: not worker.horses(), "for the delivery before this one")
+            wait_for(lambda: not worker.children(), "for the delivery before this one")
             with after_the_create(office):
                 redis_server.flush()
             office.wait_for_newest()
@@ -298,7 +299,7 @@ def test_redis_that_is_flushed_while_a_worker_is_at_it(
 
 def test_a_create_that_salesforce_finishes_minutes_later(office: Sorting, config: Config, tmp_path: Path) -> None:
     dice = random.Random(11)
-    with worker_process(config, tmp_path / "worker.log"):
+    with Worker(config, tmp_path / "worker.log"):
         for _ in range(times()):
             office.org.trouble.add("late_work", times=1, seconds=dice.randint(310, 599), **CREATE)
             office.sign_up()

@@ -7,21 +7,20 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from asapp.factory import flask_settings
 from flask import Flask
 from flask.testing import FlaskClient
 
-from asapp import create_app
+from asapp import create_app, flask_settings
 from asapp.core.extensions import db
 from asapp.core.queues import Queues
 from asapp.models import RunStatus, RunTrigger, SyncRun
 from asapp.sync import runs
 from asapp.sync.dispatch import dispatch
 from config import Config
+from devtools.servers import RedisServer
 from tests.conftest import make_config
 from tests.factories import log_in, make_advisor, make_synced_connection
 from tests.pages import CheckingClient
-from tests.services import RedisServer
 
 QUICK_S = 1.0  # measured: 0.02 s where nobody listens, 0.2 s where nobody answers; the libraries' defaults take 4 s to for ever
 

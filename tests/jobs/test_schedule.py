@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,9 +22,10 @@ from asapp.health.heartbeats import SCHEDULER, TICK, list_seen
 from asapp.jobs.schedule import TICK_ID, TICK_INTERVAL_S, TickScheduler
 from asapp.jobs.task_job import TaskJob
 from config import Config
-from tests.conftest import make_config, settings_of
-from tests.processes import ROOT, wait_for, worker_process
-from tests.services import RedisServer, guard
+from devtools.processes import Process, Worker, environ_of
+from devtools.servers import RedisServer
+from devtools.waiting import wait_for
+from tests.conftest import make_config
 
 SCHEDULED = TickScheduler.scheduled_jobs_key
 LOCK = TickScheduler.scheduler_lock_key
@@ -201,24 +200,8 @@ def own_config(app: Flask, config: Config, own_redis: RedisServer) -> Config:
     return make_config(config.database_url, own_redis.url)
 
 
-@contextmanager
-def scheduler_process(config: Config, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    with log.open("ab") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-c", FAST],
-            cwd=ROOT,
-            env=guard().environ(**settings_of(config)),
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=file,
-            start_new_session=True,
-        )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait(10)
+def scheduler_process(config: Config, log: Path) -> Process:
+    return Process("scheduler", [sys.executable, "-c", FAST], log, environ_of(config))
 
 
 def is_scheduled(server: RedisServer) -> bool:
@@ -239,7 +222,7 @@ def test_a_scheduler_survives_all_that_happens_to_redis(
         time.sleep(3)
         own_redis.start()
         wait_for(lambda: is_scheduled(own_redis), "for the tick after a long absence", 15)
-        assert process.poll() is None
+        assert process.is_running
     with own_redis.client() as client:
         assert client.zcard(SCHEDULED) == 1
 
@@ -254,21 +237,16 @@ def test_sigterm_ends_it_whatever_redis_does(
             own_redis.kill()
             time.sleep(1.5)
         elif state == "silent":
-            send(own_redis, signal.SIGSTOP)
+            own_redis.send(signal.SIGSTOP)
             time.sleep(1.5)
         began = time.monotonic()
-        process.terminate()
+        process.send(signal.SIGTERM)
         try:
             process.wait(20)
         finally:
-            send(own_redis, signal.SIGCONT)
-    assert process.returncode == 0
+            own_redis.send(signal.SIGCONT)
+    assert process.exit_code == 0
     assert time.monotonic() - began < (9 if state == "silent" else 4)
-
-
-def send(server: RedisServer, number: signal.Signals) -> None:
-    if server.is_running and server.process:
-        server.process.send_signal(number)
 
 
 def test_it_is_seen_alive_and_gone_when_it_ends(own_config: Config, tmp_path: Path) -> None:
@@ -278,7 +256,7 @@ def test_it_is_seen_alive_and_gone_when_it_ends(own_config: Config, tmp_path: Pa
 
     with scheduler_process(own_config, tmp_path / "log") as process:
         wait_for(lambda: kinds() == [SCHEDULER], "for its heartbeat")
-        process.terminate()
+        process.send(signal.SIGTERM)
         process.wait(10)
     assert kinds() == []
 
@@ -288,5 +266,5 @@ def test_scheduler_and_worker_together_tick(own_config: Config, tmp_path: Path) 
         db.session.rollback()
         return {seen.kind for seen in list_seen(db.session(), utcnow())}
 
-    with scheduler_process(own_config, tmp_path / "log"), worker_process(own_config, tmp_path / "worker.log"):
+    with scheduler_process(own_config, tmp_path / "log"), Worker(own_config, tmp_path / "worker.log"):
         wait_for(lambda: kinds() == {SCHEDULER, "worker", TICK}, "for the heartbeat of the tick")

@@ -20,10 +20,11 @@ from asapp.core.queues import MAILS_QUEUE, TICK_QUEUE, Queues
 from asapp.jobs.schedule import TICK_JOB
 from asapp.models import AlertMail, Connection
 from config import Config
+from devtools.processes import Worker
+from devtools.servers import RedisServer
+from devtools.waiting import wait_for
 from tests.conftest import make_config
 from tests.factories import make_advisor, make_connection
-from tests.processes import wait_for, worker_process
-from tests.services import RedisServer
 from tests.smtp import MailServer, running_mail_server
 
 
@@ -64,7 +65,7 @@ def sent() -> list[AlertMail]:
 def test_a_tick_has_a_job_send_it_once(
     queues: Queues, broken: Connection, config: Config, mail_server: MailServer, tmp_path: Path
 ) -> None:
-    with worker_process(config, tmp_path / "worker.log"):
+    with Worker(config, tmp_path / "worker.log"):
         ring_tick(queues)
         wait_for(sent, "for the mail")
         queues.redis.flushall()
@@ -83,7 +84,7 @@ def test_what_an_emptied_redis_forgot_goes_out_at_a_later_tick(
     queues.ring_for_mails()
     assert len(queues.mails.get_job_ids()) == 1
     queues.redis.flushall()
-    with worker_process(config, tmp_path / "worker.log"):
+    with Worker(config, tmp_path / "worker.log"):
         ring_tick(queues)
         wait_for(sent, "for the mail")
     assert len(mail_server.taken) == 1
@@ -93,20 +94,20 @@ def test_a_server_that_thinks_for_long_holds_nobody_up_and_a_kill_9_sends_again(
     queues: Queues, broken: Connection, config: Config, mail_server: MailServer, tmp_path: Path
 ) -> None:
     mail_server.may_say_good_bye.clear()
-    with worker_process(config, tmp_path / "first.log") as worker:
+    with Worker(config, tmp_path / "first.log") as worker:
         ring_tick(queues)
         wait_for(lambda: mail_server.taken, "for the mail to be taken")
         with writing():  # on SQLite this would wait for whoever holds the lock
             broken.leads_rung_at = began = utcnow()
             db.session.commit()
         assert utcnow() - began < timedelta(seconds=1)
-        worker.kill_both()
+        worker.kill_with_children()
     assert sent() == []
     mail_server.may_say_good_bye.set()
     db.session.query(AlertMail).update({"lease_until": utcnow()})
     db.session.commit()
     queues.redis.flushall()
-    with worker_process(config, tmp_path / "second.log"):
+    with Worker(config, tmp_path / "second.log"):
         ring_tick(queues)
         wait_for(sent, "for the mail to be sent again")
     assert len(mail_server.taken) == 2
@@ -125,7 +126,7 @@ def test_what_a_page_asked_for_is_sent_at_once_and_what_redis_lost_by_the_tick(
     app: Flask, queues: Queues, config: Config, mail_server: MailServer, tmp_path: Path
 ) -> None:
     alice, vault = make_advisor(), app.extensions["asapp.vault"]
-    with worker_process(config, tmp_path / "worker.log"):
+    with Worker(config, tmp_path / "worker.log"):
         with writing():
             links.ask_reset(alice.email, Origin("203.0.113.1"), vault, queues.enqueue_letters)
         wait_for(lambda: mail_server.taken, "for the mail with the link")

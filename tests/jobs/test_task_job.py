@@ -18,7 +18,8 @@ from asapp.core import queues
 from asapp.jobs import schedule, task_job
 from asapp.jobs.task_job import NotATask, TaskJob, find_task
 from config import Config
-from tests.processes import wait_for, worker_process
+from devtools.processes import Worker
+from devtools.waiting import wait_for
 
 ALL_JOBS = sorted({value for name, value in {**vars(queues), **vars(schedule)}.items() if name.endswith("_JOB")})
 
@@ -95,7 +96,7 @@ def test_a_worker_refuses_it_and_goes_on(app: Flask, config: Config, tmp_path: P
         queue = Queue(queues.LEADS_QUEUE, connection=redis, serializer=JSONSerializer)
         refused = queue.enqueue("os.system", f"touch {made}")
         good = queue.enqueue("asapp.jobs.tasks.deliver_leads", 0, result_ttl=60)
-        with worker_process(config, tmp_path / "worker.log"):
+        with Worker(config, tmp_path / "worker.log"):
             wait_for(lambda: good.id in FinishedJobRegistry(queue=queue).get_job_ids(), "for the job of ours")
         assert refused.id in FailedJobRegistry(queue=queue).get_job_ids()
     assert not made.exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -26,10 +27,12 @@ from asapp.models import RunStatus, RunTrigger
 from asapp.sync import runs
 from asapp.sync.runs import take_back
 from config import Config
+from devtools.guard import ROOT
+from devtools.processes import Worker, environ_of
+from devtools.servers import RedisServer
+from devtools.waiting import wait_for
 from orgsim import Running
-from tests.conftest import make_config, settings_of
-from tests.processes import ROOT, WorkerProcess, wait_for, worker_process
-from tests.services import RedisServer, guard
+from tests.conftest import make_config
 from tests.syncing import Office, contacts_here
 
 CONTACTS = 2000
@@ -72,11 +75,11 @@ def lines_of(log: Path) -> Iterator[dict[str, object]]:
     return (json.loads(line) for line in log.read_text().splitlines())
 
 
-def end(worker: WorkerProcess) -> float:
+def end(worker: Worker) -> float:
     """Ask it to end; return how many seconds it took."""
     began = time.monotonic()
-    worker.terminate()
-    worker.process.wait(30)
+    worker.send(signal.SIGTERM)
+    worker.wait(30)
     return time.monotonic() - began
 
 
@@ -85,10 +88,10 @@ def test_a_run_is_handed_back_and_goes_on_elsewhere(
 ) -> None:
     office.org.trouble.add("slow", kind="query_more", seconds=0.5)
     run = runs.start_run(office.connection, RunTrigger.MANUAL, queues.ring_for_runs)
-    with worker_process(config, log) as worker:
+    with Worker(config, log) as worker:
         wait_for(lambda: office.reload(run).read >= 2 * PAGE, "for the second page")
         assert end(worker) < GONE_S
-        assert worker.process.returncode == 0
+        assert worker.exit_code == 0
     left = office.reload(run)
     assert (left.status, left.lease, left.tries) == (RunStatus.QUEUED, None, 0)
     assert 2 * PAGE <= left.read < CONTACTS
@@ -97,7 +100,7 @@ def test_a_run_is_handed_back_and_goes_on_elsewhere(
     assert [job_id.rpartition("-")[0] for job_id in queues.sync.job_ids] == [f"run-{run.id}"]
 
     office.org.trouble.clear()
-    with worker_process(config, log):
+    with Worker(config, log):
         wait_for(lambda: not office.reload(run).is_active, "for the end of the run")
     done = office.reload(run)
     assert done.status == RunStatus.COMPLETE
@@ -111,22 +114,22 @@ def test_while_salesforce_hangs_it_is_gone_within_the_calls_timeout(
     """The call can't be cut off, but it has an end of its own (27 s); here after 6."""
     fault = office.org.trouble.add("slow", kind="query_more", seconds=6)
     run = runs.start_run(office.connection, RunTrigger.MANUAL, queues.ring_for_runs)
-    with worker_process(config, log) as worker:
+    with Worker(config, log) as worker:
         wait_for(lambda: fault.hits, "for a page that doesn't come")
         assert end(worker) < 6 + GONE_S
     assert office.reload(run).status == RunStatus.QUEUED
 
 
 def test_an_idle_worker_is_gone_at_once(app: Flask, config: Config, log: Path) -> None:
-    with worker_process(config, log) as worker:
+    with Worker(config, log) as worker:
         wait_for(lambda: is_seen(), "for its heartbeat")
         assert end(worker) < 5
-        assert worker.process.returncode == 0
+        assert worker.exit_code == 0
     assert not is_seen()  # it has ended in order
 
 
 def test_a_worker_whose_redis_is_away_ends_too(app: Flask, config: Config, log: Path) -> None:
-    with RedisServer() as own_redis, worker_process(make_config(config.database_url, own_redis.url), log) as worker:
+    with RedisServer() as own_redis, Worker(make_config(config.database_url, own_redis.url), log) as worker:
         wait_for(lambda: is_seen(), "for its heartbeat")
         own_redis.kill()
         time.sleep(1)
@@ -139,8 +142,8 @@ def test_signals_from_its_first_moment_on_are_not_lost(
     """SIGTERM as soon as there is a work-horse: its handlers may not be set yet."""
     office.org.trouble.add("slow", kind="composite", seconds=0.5)
     run = runs.start_run(office.connection, RunTrigger.MANUAL, queues.ring_for_runs)
-    with worker_process(config, log) as worker:
-        wait_for(worker.horses, "for the work-horse")
+    with Worker(config, log) as worker:
+        wait_for(worker.children, "for the work-horse")
         assert end(worker) < GONE_S
     assert office.reload(run).status == RunStatus.QUEUED
     assert list(FailedJobRegistry(queue=queues.sync).get_job_ids()) == []
@@ -152,18 +155,18 @@ def test_a_second_worker_takes_a_run_whose_first_came_back_from_the_dead(
     """A work-horse that slept past its lease (a machine that was suspended) changes nothing any more."""
     office.org.trouble.add("slow", kind="query_more", seconds=1, times=3)
     run = runs.start_run(office.connection, RunTrigger.MANUAL, queues.ring_for_runs)
-    with worker_process(config, log) as asleep:
+    with Worker(config, log) as asleep:
         wait_for(lambda: office.reload(run).read >= PAGE, "for the first page")
         time.sleep(0.3)  # now it waits for the next page, in no transaction
-        (horse,) = asleep.horses()
+        (horse,) = asleep.children()
         horse.suspend()
         office.let_lease_run_out(run)
         assert take_back(run.id)
         queues.ring_for_runs([run.id])
-        with worker_process(config, log.with_name("second.log")):
+        with Worker(config, log.with_name("second.log")):
             wait_for(lambda: not office.reload(run).is_active, "for the end of the run")
             horse.resume()
-            wait_for(lambda: not asleep.horses(), "for the first to give up")
+            wait_for(lambda: not asleep.children(), "for the first to give up")
     done = office.reload(run)
     assert (done.status, done.tries) == (RunStatus.COMPLETE, 1)
     assert done.read == done.created == len(contacts_here(office.connection)) == CONTACTS
@@ -174,7 +177,7 @@ def test_what_a_worker_logs_is_json_with_ids(
     app: Flask, config: Config, office: Office, queues: Queues, log: Path
 ) -> None:
     run = runs.start_run(office.connection, RunTrigger.MANUAL, queues.ring_for_runs)
-    with worker_process(config, log):
+    with Worker(config, log):
         wait_for(lambda: not office.reload(run).is_active)
         wait_for(lambda: "run complete" in log.read_text())
     (line,) = [line for line in lines_of(log) if line["message"] == "run complete"]
@@ -188,7 +191,7 @@ def test_a_bug_leaves_nothing_personal_in_the_log_or_in_redis(
     """RQ logs and keeps the text of what leaves a job, which may quote rows."""
     refuse_by_name("Śliwa 7")
     run = runs.start_run(office.connection, RunTrigger.MANUAL, queues.ring_for_runs)
-    with worker_process(config, log):
+    with Worker(config, log):
         wait_for(lambda: not office.reload(run).is_active)
         failed = FailedJobRegistry(queue=queues.sync)
         (job_id,) = wait_for(lambda: failed.get_job_ids(), "for RQ to note it")
@@ -225,7 +228,7 @@ def test_burst_stops_when_the_queues_are_empty(app: Flask, config: Config, log: 
     answer = subprocess.run(
         [sys.executable, "worker.py", "--burst"],
         cwd=ROOT,
-        env=guard().environ(**settings_of(config)),
+        env=environ_of(config),
         capture_output=True,
         timeout=60,
         check=False,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import timedelta
 from random import Random
 from typing import NamedTuple, TypeVar
@@ -17,8 +18,7 @@ from flask import Flask, current_app
 from sqlalchemy import delete, event, func, select
 from sqlalchemy.orm import Session
 
-from asapp.connections.org_access import ConnectSettings
-from asapp.connections.tokens import StoredTokens
+from asapp.connections.org_access import BeforeCall, OrgAccess
 from asapp.contacts import lists, manual, removal
 from asapp.contacts.form_fields import Details
 from asapp.core.clock import utcnow
@@ -41,7 +41,7 @@ from asapp.salesforce.client import OrgClient
 from asapp.sync import departures, runs
 from asapp.sync.execute import Workplace, execute_run
 from orgsim import Org, start
-from tests.factories import log_in
+from tests.factories import log_in, org_access
 from tests.properties import here as reading
 from tests.properties.here import Here, Row
 from tests.properties.model import Model
@@ -112,6 +112,26 @@ class Doom:
 
     def reset(self) -> None:
         self.left, self.is_dead = None, False
+
+
+@dataclass(frozen=True)
+class DisturbedAccess(OrgAccess):
+    disturb: Callable[[], None]
+
+    def client(self, connection: Connection, before_call: BeforeCall) -> OrgClient:
+        def disturbed() -> None:
+            before_call()
+            self.disturb()
+
+        return OrgClient(
+            self.tokens(connection),
+            connection.partner.api_version,
+            connection.partner.opt_out_field,
+            allow_loopback=True,
+            before_call=disturbed,
+            wait=lambda state: 0.0,
+            most_skew=timedelta(days=3650),  # time passes at Salesforce alone
+        )
 
 
 class Life:
@@ -294,28 +314,9 @@ class Life:
         return run
 
     def workplace(self, waiting: list[Disturbance]) -> Workplace:
-        vault = current_app.extensions["asapp.vault"]
-        settings = ConnectSettings(vault, allow_loopback=True)
-
-        def open_client(connection: Connection, before_call: Callable[[], None]) -> OrgClient:
-            def disturbed() -> None:
-                before_call()
-                self.before_call(waiting)
-
-            return OrgClient(
-                StoredTokens(connection.id, settings),
-                connection.partner.api_version,
-                connection.partner.opt_out_field,
-                allow_loopback=True,
-                before_call=disturbed,
-                wait=lambda state: 0.0,
-                most_skew=timedelta(days=3650),  # time passes at Salesforce alone
-            )
-
         return Workplace(
-            open_client=open_client,
+            access=org_access(DisturbedAccess, disturb=lambda: self.before_call(waiting)),
             ring=lambda ids: True,
-            vault=vault,
             default_interval_minutes=60,
             should_stop=lambda: self.office.stopping,
         )

@@ -18,7 +18,7 @@ from flask import Flask, current_app
 from sqlalchemy import select
 
 from asapp.connections import connections
-from asapp.connections.org_access import ConnectSettings
+from asapp.connections.org_access import BeforeCall
 from asapp.contacts import manual, removal
 from asapp.contacts.form_fields import Details
 from asapp.contacts.status import contact_rows, is_active, is_shown, reason_of
@@ -29,11 +29,12 @@ from asapp.leads import decisions
 from asapp.models import Connection, Contact, Lead, SyncRun, User
 from asapp.salesforce.client import OrgClient
 from asapp.salesforce.oauth import Grant, Identity
-from asapp.sync.execute import Workplace, execute_run
+from asapp.sync.execute import execute_run
 from orgsim import Org, start
 from tests.domain.test_leads_following import FollowingOffice
+from tests.factories import org_access
 from tests.signing_up import someone_signs_up
-from tests.syncing import KEY
+from tests.syncing import KEY, WatchedAccess
 
 POOL = ("rose@pool.example", "ravi@pool.example", "zoe@pool.example")
 PAGE = 200
@@ -162,6 +163,18 @@ class Memory:
     first_address: dict[tuple[int, datetime], str] = field(default_factory=dict)  # of each row
 
 
+@dataclasses.dataclass(frozen=True)
+class MeetingAccess(WatchedAccess):
+    meet: Callable[[], None]
+
+    def client(self, connection: Connection, before_call: BeforeCall) -> OrgClient:
+        def before() -> None:
+            before_call()
+            self.meet()
+
+        return super().client(connection, before)
+
+
 class PeopleLife:
     """One story's world: an org, an advisor who is connected to it, and a memory."""
 
@@ -274,9 +287,10 @@ class PeopleLife:
         db.session.rollback()
         run_id = self.office.start().id
         db.session.commit()
-        opener = self.opened_with(list(step.meanwhile))
+        meet = self.meeting(list(step.meanwhile))
+        access = org_access(MeetingAccess, between_pages=lambda: None, meet=meet)
         with writing():
-            execute_run(run_id, dataclasses.replace(self.office.workplace(), open_client=opener))
+            execute_run(run_id, dataclasses.replace(self.office.workplace(), access=access))
         self.org.trouble.clear()
         db.session.rollback()
         db.session.expire_all()
@@ -295,19 +309,6 @@ class PeopleLife:
         meet = self.meeting(list(step.meanwhile))
         self.office.deliver(lambda number: meet())
         self.org.trouble.clear()
-
-    def opened_with(self, waiting: list[Meanwhile]) -> Callable[[Connection, Callable[[], None]], OrgClient]:
-        workplace: Workplace = self.office.workplace()
-        meet = self.meeting(waiting)
-
-        def open_client(connection: Connection, before_call: Callable[[], None]) -> OrgClient:
-            def before() -> None:
-                before_call()
-                meet()
-
-            return workplace.open_client(connection, before)
-
-        return open_client
 
     def meeting(self, waiting: list[Meanwhile]) -> Callable[[], None]:
         """Return what carries out the deeds that are due; it runs before each call that this thread makes to Salesforce."""
@@ -595,6 +596,6 @@ class PeopleLife:
         )
         who = Identity("amara@northgate.example", "Amara Okafor", "Northgate Wealth")
         advisor = db.session.get_one(User, self.user_id)
-        settings = ConnectSettings(current_app.extensions["asapp.vault"], allow_loopback=True)
-        connections.put_grant(advisor, connection.partner_id, grant, who, settings)
+        access = org_access()
+        connections.put_grant(advisor, connection.partner_id, grant, who, access)
         db.session.commit()

@@ -20,9 +20,10 @@ from asapp.core.queues import Queues
 from asapp.models import RunTrigger, SyncRun
 from asapp.sync import departures, runs
 from config import Config
+from devtools.processes import Worker
+from devtools.waiting import wait_for
 from orgsim import Running
 from tests.factories import log_in
-from tests.processes import WorkerProcess, wait_for, worker_process
 from tests.properties import here as reading
 from tests.properties.model import Model
 from tests.properties.story import PAGE, Edit, Story
@@ -52,7 +53,7 @@ def test_runs_killed_by_kill_9_leave_what_the_model_says(
     story = Story(office.org, office.user, office.colleague)
     queues: Queues = app.extensions["asapp.queues"]
     kills = 0
-    with worker_process(config, tmp_path / "worker.log") as worker:
+    with Worker(config, tmp_path / "worker.log") as worker:
         while kills < KILLS:
             for _ in range(EDITS_BETWEEN):
                 story.carry_out(Edit.at_random(rng))
@@ -99,14 +100,14 @@ def approve(office: Office, queues: Queues) -> SyncRun:
         return departures.approve(office.connection, queues.ring_for_runs)
 
 
-def kill_within(worker: WorkerProcess, office: Office, run: SyncRun, calls: int, then_s: float) -> int:
+def kill_within(worker: Worker, office: Office, run: SyncRun, calls: int, then_s: float) -> int:
     """Kill the work-horse a moment after its n-th call; return 1, or 0 if the run was faster."""
     until = office.org.calls.counted() + calls
     wait_for(lambda: office.org.calls.counted() >= until or not office.reload(run).is_active, "for a call")
     time.sleep(then_s)
     if not office.reload(run).is_active:
         return 0
-    horses = worker.horses()
+    horses = worker.children()
     for horse in horses:
         with suppress(psutil.NoSuchProcess):
             horse.kill()

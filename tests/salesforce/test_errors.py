@@ -94,6 +94,24 @@ def test_the_firms_own_words_are_kept_for_the_advisor_and_out_of_the_log() -> No
     assert "Rose" not in str(error)
 
 
+WRITTEN_BY_THE_FIRM = {
+    "FIELD_CUSTOM_VALIDATION_EXCEPTION",
+    "FIELD_INTEGRITY_EXCEPTION",
+    "FIELD_FILTER_VALIDATION_EXCEPTION",
+    "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY",
+    "CANNOT_EXECUTE_FLOW_TRIGGER",
+    "APEX_ERROR",
+    "NEVER_HEARD_OF",
+}
+
+
+@pytest.mark.parametrize("code", [*sorted({*errors.DATA_ERRORS, *errors.RECORD_ERRORS}), "NEVER_HEARD_OF"])
+def test_no_words_are_kept_but_those_that_the_firm_may_have_written(code: str) -> None:
+    """Salesforce's own may name somebody else's records."""
+    message = "Use Mei Chou <mei.chou@harbour.example>"
+    assert sort_record_error(code, message).words == (message if code in WRITTEN_BY_THE_FIRM else "")
+
+
 WITHOUT_A_CODE = [
     (401, SessionExpired, "session_expired"),  # XML labelled text/html: a dead token without a JSON content type
     (403, Misconfigured, "insufficient_access"),

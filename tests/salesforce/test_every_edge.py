@@ -18,6 +18,7 @@ from asapp.salesforce.client import OrgClient
 from asapp.salesforce.errors import SalesforceError, TryLater
 from asapp.salesforce.oauth import App, Grant
 from asapp.salesforce.records import NewLead
+from asapp.salesforce.session import OrgSession
 from tests.doubles import Tokens
 from tests.wire import Deed, Wire, answer, reset
 
@@ -60,7 +61,7 @@ EDGES: dict[str, Callable[[str], Any]] = {
     "look by Id": lambda url: client_at(url).look_at(["0035g00000KqT1xAAF"]),
     "leads by address": lambda url: client_at(url).find_leads_made_by(USER, ["rose@edge.example"], NOW, False),
     "create": lambda url: client_at(url).create_leads([LEAD], runs_assignment=False),
-    "describe": lambda url: probe.find_opt_out_field(Tokens(url), "66.0", "X", allow_loopback=True),
+    "describe": lambda url: probe.find_opt_out_field(OrgSession(Tokens(url), allow_loopback=True), "66.0", "X"),
 }
 
 
@@ -108,14 +109,14 @@ def test_a_check_of_an_app_says_nothing_good_of_it(badly_answered: Callable[[str
 
 @pytest.mark.parametrize("bad", ANSWERS)
 def test_a_check_with_a_users_token_knows_nothing_then(badly_answered: Callable[[str], str], bad: str) -> None:
-    seen = probe.look_with(Tokens(badly_answered(bad)), "66.0", "X", "AdvisorStream", allow_loopback=True)
+    seen = probe.look_with(OrgSession(Tokens(badly_answered(bad)), allow_loopback=True), "66.0", "X", "AdvisorStream")
     assert {finding.is_good for finding in seen.findings} == {None}
 
 
 def test_a_check_tells_a_closed_api_from_a_session_that_has_just_ended(wire: Wire) -> None:
     refused = answer(b'[{"message":"Session expired or invalid","errorCode":"INVALID_SESSION_ID"}]', "401 Unauthorized")
     wire.will(*[refused] * 4)
-    seen = probe.look_with(Tokens(wire.url), "66.0", "X", "AdvisorStream", allow_loopback=True)
+    seen = probe.look_with(OrgSession(Tokens(wire.url), allow_loopback=True), "66.0", "X", "AdvisorStream")
     assert [(f.is_good, f.why) for f in seen.findings if f.code == "api"] == [(False, "api_access_blocked")]
 
 

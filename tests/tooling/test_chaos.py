@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.chaos.__main__ import Campaign, read_arguments, running
-from scripts.chaos.faults import at_work, flush_redis
-from scripts.guard import ROOT
-from tests.services import guard
+from devtools.chaos.__main__ import Campaign, read_arguments, running
+from devtools.chaos.faults import at_work, flush_redis
+from devtools.guard import ROOT, guard
 
 
 @pytest.mark.slow
@@ -20,7 +19,7 @@ def test_a_tiny_campaign(tmp_path: Path) -> None:
     size = {"--orgs": 2, "--advisors": 2, "--contacts": 150, "--faults": 6, "--minutes": 1, "--seed": 3}
     arguments = [str(part) for pair in size.items() for part in pair]
     answer = subprocess.run(
-        [sys.executable, "-m", "scripts.chaos", *arguments, "--gentle", "--folder", str(tmp_path / "chaos")],
+        [sys.executable, "-m", "devtools.chaos", *arguments, "--gentle", "--folder", str(tmp_path / "chaos")],
         cwd=ROOT,
         env=guard().environ(),
         capture_output=True,

@@ -10,15 +10,15 @@ from flask import Flask
 from sqlalchemy import delete, update
 
 from asapp.core.extensions import db
-from asapp.leads.sign_up_page import get_page
+from asapp.leads.sign_up_page import ensure_page
 from asapp.models import Connection, Contact, Lead, LedgerEntry, RunStatus, SyncRun
+from devtools.chaos import verdict
+from devtools.chaos.__main__ import Campaign, read_arguments
+from devtools.chaos.faults import LANES, Hit
+from devtools.chaos.org import Org
+from devtools.chaos.people import Advisor, Flights, SignedUp
+from devtools.chaos.report import Record
 from orgsim import Running
-from scripts.chaos import verdict
-from scripts.chaos.__main__ import Campaign, read_arguments
-from scripts.chaos.faults import LANES, Hit
-from scripts.chaos.org import Org
-from scripts.chaos.people import Advisor, Flights, SignedUp
-from scripts.chaos.report import Record
 from tests.signing_up import PostOffice, someone_signs_up
 
 
@@ -37,7 +37,7 @@ def office(app: Flask, org: Running) -> PostOffice:
 @pytest.fixture
 def judge(office: PostOffice, org: Running) -> Callable[[], list[str]]:
     db.session.commit()
-    slug = get_page(office.advisor).slug
+    slug = ensure_page(office.advisor).slug
     about = (Org(org.url, 0), office.user, "amara", "http://127.0.0.1:1", Flights())
     advisor = Advisor(0, office.advisor.id, office.advisor.email, slug, *about)
     signed_up = [SignedUp(advisor, "mei.chou@harbour.example")]

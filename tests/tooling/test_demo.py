@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from scripts.guard import ROOT
-from tests.services import free_port, guard
+from devtools.guard import ROOT, guard
+from devtools.programs import free_port
 
 
 def run_demo(folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
     ports = {"PORT": str(free_port()), "ORG_PORT": str(free_port())}
     return subprocess.run(
-        [sys.executable, "-m", "scripts.demo", "--once", "--folder", str(folder)],
+        [sys.executable, "-m", "devtools.demo", "--once", "--folder", str(folder)],
         cwd=ROOT,
         env=guard().environ(**{**ports, **environ}),
         capture_output=True,
@@ -73,7 +73,7 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
 HOLD = """
 import sys
 from pathlib import Path
-from scripts.demo import own_folder
+from devtools.demo import own_folder
 with own_folder(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.readline()

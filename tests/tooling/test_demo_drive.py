@@ -11,9 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from scripts.guard import ROOT, guarded
-from scripts.programs import is_free
-from tests.services import free_port, guard
+from devtools.guard import ROOT, guard, guarded
+from devtools.programs import free_port, is_free
 
 NOT_CLONED = (".*", "__pycache__", "*.pyc", "instance", "vendor", "var", "node_modules", "*.sqlite3", "*.db")
 
@@ -25,7 +24,7 @@ def test_the_demo_drives_one_advisor_through_and_leaves_nothing_twice(tmp_path: 
     ports = {"PORT": str(free_port()), "ORG_PORT": str(free_port())}
     for _ in range(2):
         demo = subprocess.run(
-            [sys.executable, "-m", "scripts.demo", "--once"],
+            [sys.executable, "-m", "devtools.demo", "--once"],
             cwd=clone,
             env=guard().environ(**ports),
             stdin=subprocess.DEVNULL,

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import signal
-import subprocess
 import sys
-from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -16,9 +13,10 @@ from flask import Flask
 from asapp.core.extensions import db
 from asapp.health.heartbeats import WORKER, Heart
 from config import Config
-from tests.conftest import settings_of
-from tests.processes import ROOT, wait_for
-from tests.services import free_port, guard
+from devtools.guard import ROOT
+from devtools.processes import Process, environ_of
+from devtools.programs import free_port
+from devtools.waiting import status_of, wait_for
 
 BIN = Path(sys.executable).parent
 
@@ -38,42 +36,19 @@ def test_the_processes_are_those_of_the_contract() -> None:
 
 def test_web_as_in_the_procfile_logs_json_and_ends_in_order(app: Flask, config: Config, tmp_path: Path) -> None:
     port = free_port()
-    environ = guard().environ(**settings_of(config), PORT=str(port), HOME=str(tmp_path), PATH=f"{BIN}:/usr/bin:/bin")
-    with (tmp_path / "web.log").open("wb") as log:
-        web = subprocess.Popen(
-            ["/bin/sh", "-c", f"exec {procfile()['web']}"],
-            cwd=ROOT,
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-        )
-        try:
-            wait_for(lambda: status_of(port, "GET", "/readyz") == 200, "for the web process")
-            assert status_of(port, "POST", "/login?email=zoe@fjord.example") == 400
-            web.send_signal(signal.SIGTERM)
-            assert web.wait(30) == 0
-        finally:
-            if web.poll() is None:
-                web.kill()
-                web.wait(10)
+    url = f"http://127.0.0.1:{port}"
+    environ = environ_of(config, PORT=str(port), HOME=str(tmp_path), PATH=f"{BIN}:/usr/bin:/bin")
+    command = ["/bin/sh", "-c", f"exec {procfile()['web']}"]
+    with Process("web", command, tmp_path / "web.log", environ) as web:
+        wait_for(lambda: status_of(f"{url}/readyz") == 200, "for the web process")
+        assert status_of(f"{url}/login?email=zoe@fjord.example", "POST") == 400
+        web.stop()
+        assert web.exit_code == 0
     text = (tmp_path / "web.log").read_text()
     lines = [json.loads(line) for line in text.splitlines()]
     assert {"gunicorn.error", "asapp.web.request_log"} <= {line["logger"] for line in lines}
     assert "zoe" not in text
     assert not (tmp_path / ".gunicorn").exists()
-
-
-def status_of(port: int, method: str, path: str) -> int | None:
-    """Ask without the library that is held back in tests; None where nobody listens."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request(method, path)
-        return connection.getresponse().status
-    except OSError:
-        return None
-    finally:
-        connection.close()
 
 
 def test_a_containers_health_check(app: Flask) -> None:

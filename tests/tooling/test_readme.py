@@ -7,15 +7,14 @@ import re
 
 import pytest
 
-from scripts.guard import ROOT
+from devtools.guard import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 NOT_JOBS = {
     "_app",
     "door",
     "workplace",
-    "connect_settings",
-    "client_opener",
+    "org_access",
     "worker_heart",
     "leave_parents_connections",
 }

@@ -110,6 +110,11 @@ def test_several_keys_newest_first() -> None:
     assert read(ENCRYPTION_KEYS=f"{OTHER_KEY}, {KEY}").encryption_keys == (bytes(range(1, 33)), bytes(range(32)))
 
 
+@pytest.mark.parametrize("name", ["TESTING", "FLASK_TESTING"])
+def test_no_setting_makes_a_process_believe_it_is_tested(name: str) -> None:
+    assert read(**{name: "1"}).testing is False
+
+
 def test_secrets_are_not_in_its_representation() -> None:
     shown = repr(read(MAIL_URL="smtps://user:hush@mail.example:465"))
     for value in (GOOD["SECRET_KEY"], KEY, GOOD["DATABASE_URL"], "hush"):

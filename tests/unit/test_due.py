@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from asapp.sync.schedule import FIRST_BACKOFF, JITTER, MAX_BACKOFF_INTERVALS, next_sync_at
+from asapp.core.backoff import JITTER
+from asapp.sync.schedule import FIRST_BACKOFF, MAX_BACKOFF_INTERVALS, next_sync_at
 
 NOW = datetime(2026, 5, 6, 12, 0, tzinfo=UTC)
 SAMPLES = 300

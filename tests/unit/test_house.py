@@ -90,3 +90,59 @@ def test_only_the_domain_commits() -> None:
         if isinstance(node, ast.Attribute) and node.attr == "commit"
     ]
     assert found == []
+
+
+DOMAIN = tuple(
+    f"asapp.{package}"
+    for package in ("audit", "contacts", "connections", "leads", "sync", "panel", "accounts", "partners", "alerts")
+)
+QUESTIONS = ("is_", "are_", "can_", "has_", "get_", "find_", "count_", "iter_")
+STATEMENTS = ("insert", "update", "delete", "upsert", "insert_ignore")
+WRITERS = ("change_rows", "change_rows_returning", "insert_many", "update_many", "upsert_many")
+OF_SESSIONS = ("add", "add_all", "delete", "merge")
+
+
+def functions_of_the_domain() -> Iterator[tuple[str, ast.FunctionDef]]:
+    """Yield (dotted name, code) of every function and method in a package of the domain."""
+    for name, tree in modules():
+        if is_below(name, *DOMAIN):
+            for node in ast.walk(tree):
+                if isinstance(node, ast.FunctionDef):
+                    yield f"{name}.{node.name}", node
+
+
+def calls_in(function: ast.FunctionDef) -> Iterator[tuple[str, str]]:
+    """Yield (what it is called on, name) of each call in a function."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            yield ast.unparse(node.func.value), node.func.attr
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            yield "", node.func.id
+
+
+def writes(owner: str, called: str) -> bool:
+    if owner.endswith(("session", "session()")):
+        return called in OF_SESSIONS
+    return called in WRITERS or (not owner and called in STATEMENTS)
+
+
+def test_what_is_named_like_a_question_writes_nothing() -> None:
+    found = [
+        f"{name} calls {called}"
+        for name, function in functions_of_the_domain()
+        if function.name.startswith(QUESTIONS)
+        for owner, called in calls_in(function)
+        if called == "commit" or writes(owner, called)
+    ]
+    assert found == []
+
+
+def test_helpers_leave_the_commit_to_the_verb_that_calls_them() -> None:
+    found = [
+        name
+        for name, function in functions_of_the_domain()
+        if function.name.startswith("_") and not function.name.startswith("__")
+        for _, called in calls_in(function)
+        if called == "commit"
+    ]
+    assert found == []

@@ -6,9 +6,11 @@ from datetime import timedelta
 
 import pytest
 
+from asapp.connections.state import state_of
 from asapp.core.clock import utcnow
+from asapp.messages.states import AdvisorState
 from asapp.models import Connection, Partner, RunPhase, SyncRun
-from asapp.panel.panel import Panel, PanelState, Progress, decide, summary_of
+from asapp.panel.panel import Panel, Progress, summary_of
 
 NOW = utcnow()
 
@@ -30,19 +32,19 @@ CONNECTED, NEEDS, GONE = (Connection(status=s) for s in ("connected", "needs_rec
 @pytest.mark.parametrize(
     ("firm", "connection", "last_run", "held", "for_admin", "state"),
     [
-        (None, None, None, 0, False, PanelState.NOT_SET_UP),
-        (partner(is_enabled=False), NEEDS, run("running"), 5, True, PanelState.NOT_SET_UP),
-        (partner(consumer_key_sealed=None), CONNECTED, None, 0, False, PanelState.NOT_SET_UP),
-        (partner(), NEEDS, run("running"), 5, True, PanelState.NEEDS_RECONNECT),
-        (partner(), CONNECTED, run("running"), 5, True, PanelState.SYNCING),
-        (partner(), CONNECTED, run("queued"), 5, True, PanelState.SYNCING),
-        (partner(), CONNECTED, run("failed"), 5, True, PanelState.WAITING_FOR_ADMIN),
-        (partner(paused_until=NOW + timedelta(hours=1)), CONNECTED, run("held"), 5, False, PanelState.HELD),
-        (partner(paused_until=NOW + timedelta(hours=1)), CONNECTED, run("failed"), 0, False, PanelState.PAUSED),
-        (partner(paused_until=NOW - timedelta(hours=1)), CONNECTED, run("failed"), 0, False, PanelState.CONNECTED),
-        (partner(), CONNECTED, None, 0, False, PanelState.CONNECTED),
-        (partner(), GONE, run("running"), 5, True, PanelState.DISCONNECTED),
-        (partner(), None, None, 0, False, PanelState.READY),
+        (None, None, None, 0, False, AdvisorState.NOT_SET_UP),
+        (partner(is_enabled=False), NEEDS, run("running"), 5, True, AdvisorState.NOT_SET_UP),
+        (partner(consumer_key_sealed=None), CONNECTED, None, 0, False, AdvisorState.NOT_SET_UP),
+        (partner(), NEEDS, run("running"), 5, True, AdvisorState.NEEDS_RECONNECT),
+        (partner(), CONNECTED, run("running"), 5, True, AdvisorState.SYNCING),
+        (partner(), CONNECTED, run("queued"), 5, True, AdvisorState.SYNCING),
+        (partner(), CONNECTED, run("failed"), 5, True, AdvisorState.WAITING_FOR_ADMIN),
+        (partner(paused_until=NOW + timedelta(hours=1)), CONNECTED, run("held"), 5, False, AdvisorState.HELD),
+        (partner(paused_until=NOW + timedelta(hours=1)), CONNECTED, run("failed"), 0, False, AdvisorState.PAUSED),
+        (partner(paused_until=NOW - timedelta(hours=1)), CONNECTED, run("failed"), 0, False, AdvisorState.CONNECTED),
+        (partner(), CONNECTED, None, 0, False, AdvisorState.CONNECTED),
+        (partner(), GONE, run("running"), 5, True, AdvisorState.DISCONNECTED),
+        (partner(), None, None, 0, False, AdvisorState.READY),
     ],
 )
 def test_the_first_state_that_is_true(
@@ -51,9 +53,17 @@ def test_the_first_state_that_is_true(
     last_run: SyncRun | None,
     held: int,
     for_admin: bool,
-    state: PanelState,
+    state: AdvisorState,
 ) -> None:
-    assert decide(firm, connection, last_run, held=held, is_for_admin=for_admin, now=NOW) == state
+    found = state_of(
+        firm,
+        connection,
+        NOW,
+        is_syncing=last_run is not None and last_run.is_active,
+        waits_for_admin=for_admin and last_run is not None and last_run.is_failed,
+        held=held,
+    )
+    assert found == state
 
 
 @pytest.mark.parametrize(
@@ -67,7 +77,7 @@ def test_the_first_state_that_is_true(
     ],
 )
 def test_how_the_last_sync_ended_is_the_headline(last_run: SyncRun | None, headline: str) -> None:
-    assert Panel(PanelState.CONNECTED, partner(), CONNECTED, last_run, NOW).said.headline == headline
+    assert Panel(AdvisorState.CONNECTED, partner(), CONNECTED, last_run, NOW).said.headline == headline
 
 
 @pytest.mark.parametrize(
@@ -75,14 +85,14 @@ def test_how_the_last_sync_ended_is_the_headline(last_run: SyncRun | None, headl
 )
 def test_a_pause_does_not_hide_how_the_last_sync_ended(ended: str, words: str) -> None:
     firm = partner(paused_until=NOW + timedelta(hours=1))
-    panel = Panel(PanelState.PAUSED, firm, CONNECTED, run(ended), NOW)
+    panel = Panel(AdvisorState.PAUSED, firm, CONNECTED, run(ended), NOW)
     assert panel.last_ending is not None
     assert panel.last_ending.headline == words
 
 
 def test_a_milestone_is_no_number() -> None:
     def at(read: int, phase: RunPhase = RunPhase.CONTACTS, status: str = "running") -> str:
-        state = PanelState.SYNCING if status == "running" else PanelState.CONNECTED
+        state = AdvisorState.SYNCING if status == "running" else AdvisorState.CONNECTED
         return Panel(state, partner(), CONNECTED, run(status, read=read, phase=phase), NOW).milestone
 
     assert at(10) == at(20)
@@ -91,8 +101,8 @@ def test_a_milestone_is_no_number() -> None:
 
 
 def test_a_run_that_redis_does_not_know_of_is_said_to_wait() -> None:
-    waits = Panel(PanelState.SYNCING, partner(), CONNECTED, run("queued", enqueued_at=None), NOW)
-    goes = Panel(PanelState.SYNCING, partner(), CONNECTED, run("queued", enqueued_at=NOW), NOW)
+    waits = Panel(AdvisorState.SYNCING, partner(), CONNECTED, run("queued", enqueued_at=None), NOW)
+    goes = Panel(AdvisorState.SYNCING, partner(), CONNECTED, run("queued", enqueued_at=NOW), NOW)
     assert waits.said.headline == "Waiting to start"
     assert goes.said.headline == "Starting"
 

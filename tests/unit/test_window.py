@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from asapp.models import Connection
-from asapp.sync.watermark import OVERLAP, next_window, start_of
+from asapp.models import Connection, SyncRun
+from asapp.sync.watermark import OVERLAP, next_window, start_of, where_to_go_on
 
 WATERMARK = datetime(2026, 5, 6, 12, 0, tzinfo=UTC)
 
@@ -45,3 +45,29 @@ def test_a_new_opt_out_field_starts_a_full_read(field_read: str | None) -> None:
 
 def test_a_connection_that_never_synced_reads_everything() -> None:
     assert next_window(Connection(), "HasOptedOutOfEmail") is None
+
+
+# Where a run that was interrupted goes on
+
+EARLY, LATE = WATERMARK - timedelta(hours=1), WATERMARK - timedelta(minutes=5)
+
+
+def test_a_run_without_a_checkpoint_begins_at_its_start() -> None:
+    assert where_to_go_on(SyncRun(opened_at=WATERMARK)) == (None, None)
+
+
+def test_behind_a_checkpoint_that_no_late_commit_can_reach_nothing_is_read_again() -> None:
+    run = SyncRun(opened_at=WATERMARK, checkpoint_stamp=EARLY, checkpoint_id="003a")
+    assert where_to_go_on(run) == ((EARLY, "003a"), None)
+
+
+@pytest.mark.parametrize(
+    ("sure", "read_again_from"),
+    [({"sure_stamp": EARLY, "sure_id": "003a"}, (EARLY, "003a")), ({}, None)],
+    ids=["some are sure", "none is sure"],
+)
+def test_before_a_checkpoint_that_is_not_sure_rows_are_read_again_behind_the_last_sure_one(
+    sure: dict[str, object], read_again_from: tuple[datetime, str] | None
+) -> None:
+    run = SyncRun(opened_at=WATERMARK, checkpoint_stamp=LATE, checkpoint_id="003b", **sure)
+    assert where_to_go_on(run) == ((LATE, "003b"), (WATERMARK - OVERLAP, read_again_from))

@@ -35,7 +35,7 @@ from asapp.models import (
 )
 from asapp.models.columns import AppendOnly
 from tests.factories import PASSWORD, log_in, make_admin, make_advisor
-from tests.furnished import World, connect_settings, make_world, rows_of, whole_database
+from tests.furnished import World, make_world, rows_of, whole_database
 
 HERE = "127.0.0.1"
 
@@ -500,8 +500,13 @@ def test_a_page_costs_as_many_queries_whatever_its_length(ada: Any, client: Flas
 
     def count() -> int:
         asked = []
-        event.listen(db.engine, "before_cursor_execute", lambda *args: asked.append(args[2]))
+
+        def hear(*args: Any) -> None:
+            asked.append(args[2])
+
+        event.listen(db.engine, "before_cursor_execute", hear)
         client.get("/admin/audit")
+        event.remove(db.engine, "before_cursor_execute", hear)
         return len(asked)
 
     fill()
@@ -522,6 +527,3 @@ def test_the_schema_refuses_an_unknown_kind(app: Flask) -> None:
             {"now": "2026-01-01 00:00:00"},
         )
     db.session.rollback()
-
-
-__all__ = ["connect_settings"]

@@ -86,7 +86,7 @@ def test_a_permission_that_is_withdrawn_breaks_the_connection_by_itself(desk: De
     connection = desk.connection()
     stale = desk.tokens_of(connection)[0]
     desk.org.revoke_approvals(desk.amara)
-    tokens = StoredTokens(connection.id, desk.settings)
+    tokens = StoredTokens(connection.id, desk.access)
     db.session.rollback()
     with pytest.raises(SalesforceError):
         tokens.refresh(stale)

@@ -59,7 +59,7 @@ def firm(app: Flask) -> Partner:
 
 def state_of(firm: Partner, advisor: User) -> tuple[str, bool]:
     line = next(line for line in make_board(firm, utcnow()).lines if line.user.id == advisor.id)
-    return line.state[1], line.needs_attention
+    return line.pill[1], line.needs_attention
 
 
 def days_ago(days: float) -> Any:
@@ -101,6 +101,23 @@ def test_other_states(firm: Partner) -> None:
     db.session.commit()
     assert state_of(firm, connected) == ("Paused", True)
     assert state_of(firm, held) == ("Held", True)
+
+
+def test_a_firm_that_is_not_set_up_any_more(firm: Partner) -> None:
+    alice = make_advisor(firm)
+    make_synced_connection(alice, status="needs_reconnect")
+    firm.is_enabled = False
+    db.session.commit()
+    assert state_of(firm, alice) == ("Firm not set up", False)
+
+
+def test_a_sync_that_only_the_firms_admin_can_make_work(firm: Partner) -> None:
+    connection = make_synced_connection(make_advisor(firm), status_changed_at=days_ago(2))
+    make_run(connection, RunStatus.FAILED, error_code="field_hidden", finished_at=days_ago(1))
+    assert state_of(firm, connection.user) == ("Waiting for the firm's admin", True)
+    connection.status_changed_at = days_ago(0.5)  # connected again since
+    db.session.commit()
+    assert state_of(firm, connection.user) == ("Connected", False)
 
 
 def make_held(connection: Connection, **columns: Any) -> Contact:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -16,12 +17,23 @@ from asapp.accounts import key_rotation, passwords
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.core.vault import Vault, key_id
-from asapp.models import Action, ActorKind, AuditEntry, Connection, Contact, Partner, SetupLink, User
+from asapp.models import (
+    Action,
+    ActorKind,
+    AuditEntry,
+    Connection,
+    Contact,
+    Partner,
+    RunStatus,
+    SetupLink,
+    SyncRun,
+    User,
+)
 from asapp.partners import setup_link
 from asapp.partners.setup_link import Recipient
 from config import Config
 from tests.conftest import ENCRYPTION_KEY
-from tests.factories import make_admin, make_advisor, make_connection, make_contact, make_partner
+from tests.factories import make_admin, make_advisor, make_connection, make_contact, make_partner, make_run
 
 SECRET = "C0FFEE.0123456789"
 PASSPHRASE = "four unrelated words here"
@@ -243,7 +255,28 @@ class TestRotation:
         assert f"under {key_id(ENCRYPTION_KEY)} (NOT HERE)" in run(stranger, "keys", "status").stdout
 
 
+def test_a_job_by_hand_is_carried_out_here(app: Flask) -> None:
+    connection = make_connection(make_advisor(make_partner()))
+    run_id = make_run(connection, RunStatus.RUNNING, lease="gone", lease_until=utcnow() - timedelta(minutes=1)).id
+    result = run(app, "job", "run_sync", str(run_id + 1))
+    assert (result.exit_code, result.stdout) == (0, "")  # there is no such run, so that nothing is left to do
+    run(app, "job", "tick")
+    assert db.session.get_one(SyncRun, run_id).is_queued
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("sync_run", "42"), "There is no job 'sync_run'."),
+        (("_app",), "There is no job '_app'."),
+        (("run_sync",), "This job is started as: job run_sync RUN_ID"),
+    ],
+)
+def test_a_job_that_does_not_exist_is_one_line(arguments: tuple[str, ...], words: str, app: Flask) -> None:
+    assert words in one_line(run(app, "job", *arguments))
+
+
 def test_help_names_every_command(app: Flask) -> None:
     listed = run(app, "--help").stdout
-    for name in ("users", "partners", "keys", "scheduler", "db"):
+    for name in ("users", "partners", "keys", "scheduler", "job", "db"):
         assert name in listed

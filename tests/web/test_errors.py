@@ -9,8 +9,10 @@ from flask import Flask, abort
 from flask.testing import FlaskClient
 from sqlalchemy.exc import OperationalError
 
+from asapp import create_app
 from asapp.accounts import users
 from asapp.web import access
+from tests.conftest import make_config
 from tests.factories import log_in, make_admin, make_advisor
 
 HEADINGS = {
@@ -25,6 +27,11 @@ HEADINGS = {
     500: "Something broke on our side",
     503: "Something broke on our side",
 }
+
+
+@pytest.fixture
+def app(own_app: Flask) -> Flask:
+    return own_app
 
 
 @pytest.fixture
@@ -121,3 +128,14 @@ def test_more_than_we_take(client: FlaskClient) -> None:
 def test_the_method_that_is_allowed_is_named(client: FlaskClient) -> None:
     log_in(client, make_advisor())
     assert "POST" in client.get("/logout").headers["Allow"]
+
+
+@pytest.mark.parametrize("is_form", [False, True], ids=["an address that leads nowhere", "a form without its token"])
+def test_a_refusal_while_the_database_is_away_says_so_too(is_form: bool) -> None:
+    """The page about the refusal names the person who is logged in, and asks the database for them."""
+    client = create_app(make_config("sqlite:////nowhere/at/all.db")).test_client()
+    with client.session_transaction() as session:
+        session["_user_id"] = "1"
+    answer = client.post("/contacts/new", data={}) if is_form else client.get("/no-such-page")
+    assert answer.status_code == 503
+    assert ("save anything" if is_form else "Something broke on our side") in answer.text

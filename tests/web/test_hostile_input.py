@@ -21,11 +21,11 @@ from asapp.core.extensions import db
 from asapp.leads import sign_up_page
 from asapp.models import Contact, ContactList, Lead, Partner, User
 from asapp.web.optin import Token, write_token
+from devtools.servers import RedisServer
 from tests.doors import Door, For, doors, everything_of, open_door
 from tests.factories import PASSWORD, log_in
 from tests.furnished import World, make_world, whole_database
 from tests.mailing import send_waiting_mails
-from tests.services import RedisServer
 from tests.signing_up import make_page
 
 MARKUP = "'\"><img src=x onerror=alert(1)>{{7*7}}"
@@ -82,7 +82,7 @@ def world(app: Flask) -> Iterator[World]:
 def fill_with(text: str) -> None:
     """Put the text wherever people or Salesforce may put text, as long as the column."""
     for user in db.session.scalars(select(User).where(User.role == "advisor")).all():
-        sign_up_page.save_page(sign_up_page.get_page(user), text, f"Yes. {text}"[:500], "")
+        sign_up_page.save_page(sign_up_page.ensure_page(user), text, f"Yes. {text}"[:500], "")
     for table_name, columns in HOSTILE.items():
         table = Base.metadata.tables[table_name]
         values = {name: text[: table.c[name].type.length] if table.c[name].type.length else text for name in columns}  # type: ignore[attr-defined]

@@ -10,10 +10,10 @@ from flask.testing import FlaskClient
 
 from asapp.core.extensions import db
 from asapp.leads import sign_up_page
-from asapp.panel.panel import PanelState
+from asapp.messages.states import AdvisorState
 from asapp.web.incoming import LARGEST_ID, client_address, whole_number
+from devtools.guard import ROOT
 from tests.factories import log_in, make_admin, make_advisor, make_synced_connection
-from tests.processes import ROOT
 from tests.signing_up import make_page, someone_signs_up
 
 RUNS = "/settings/integrations/runs"
@@ -131,7 +131,7 @@ def test_long_sites_are_refused_and_kept_in_the_form(client: FlaskClient, app: F
         answer = client.post("/leads/page", data={"heading": "Letters", "words": "Yes.", "frame_hosts": typed})
         assert answer.status_code == 422
         assert typed in answer.text
-        assert sign_up_page.get_page(alice).frame_hosts == before
+        assert sign_up_page.ensure_page(alice).frame_hosts == before
 
 
 BUTTONS = ("sync", "cancel", "approve", "discard")
@@ -155,5 +155,7 @@ def test_a_firm_may_be_switched_off_while_the_panel_is_open(how: str, client: Fl
 
 
 def test_each_state_of_the_panel_has_its_part() -> None:
-    missing = [state for state in PanelState if not (ROOT / "templates" / "integrations" / f"_{state}.html").is_file()]
+    missing = [
+        state for state in AdvisorState if not (ROOT / "templates" / "integrations" / f"_{state}.html").is_file()
+    ]
     assert missing == []

@@ -45,7 +45,7 @@ def test_the_page_shows_its_address_as_a_link_and_a_code(client: FlaskClient, am
 
 
 def test_two_advisors_of_one_name_have_two_addresses(app: Flask) -> None:
-    slugs = [sign_up_page.get_page(make_advisor(name="Amara Okafor")).slug for _ in range(3)]
+    slugs = [sign_up_page.ensure_page(make_advisor(name="Amara Okafor")).slug for _ in range(3)]
 
     assert slugs == ["amara-okafor", "amara-okafor-2", "amara-okafor-3"]
 
@@ -107,7 +107,7 @@ def test_words_that_wont_do(client: FlaskClient, amara: User, field: str, typed:
 
 
 def set_limit(advisor: User, limit: int) -> None:
-    sign_up_page.get_page(advisor).daily_limit = limit
+    sign_up_page.ensure_page(advisor).daily_limit = limit
     db.session.commit()
 
 
@@ -160,7 +160,7 @@ def test_the_limit_is_the_advisors_to_set(client: FlaskClient, amara: User) -> N
 
     assert client.post("/leads/page", data={**form, "daily_limit": "1,200"}).status_code == 303
 
-    assert sign_up_page.get_page(amara).daily_limit == 1200
+    assert sign_up_page.ensure_page(amara).daily_limit == 1200
 
 
 @pytest.mark.parametrize("typed", ["", "0", "-1", "10001", "many", "٣", "9" * 30])
@@ -171,7 +171,7 @@ def test_a_limit_that_wont_do(client: FlaskClient, amara: User, typed: str) -> N
 
     assert answer.status_code == 422
     assert "Enter a number from 1 to 10,000." in answer.text
-    assert sign_up_page.get_page(amara).daily_limit == 500
+    assert sign_up_page.ensure_page(amara).daily_limit == 500
 
 
 def test_the_page_can_be_paused_and_take_sign_ups_again(client: FlaskClient, amara: User) -> None:
@@ -190,7 +190,7 @@ def test_the_page_can_be_paused_and_take_sign_ups_again(client: FlaskClient, ama
 
 def test_who_was_filling_in_the_form_when_it_was_paused_waits_too(client: FlaskClient, amara: User) -> None:
     make_synced_connection(amara)
-    sign_up_page.pause(sign_up_page.get_page(amara))
+    sign_up_page.pause(sign_up_page.ensure_page(amara))
     someone_signs_up(amara)
 
     html = unescape(client.get("/leads").text)

@@ -30,7 +30,7 @@ MEI = {
 
 @pytest.fixture
 def page(app: Flask) -> OptInPage:
-    return sign_up_page.get_page(make_advisor(name="Amara Okafor"))
+    return sign_up_page.ensure_page(make_advisor(name="Amara Okafor"))
 
 
 @pytest.fixture
@@ -206,7 +206,7 @@ def test_a_form_sent_at_once_is_shown_again_with_what_was_typed(client: FlaskCli
 @pytest.mark.parametrize("kind", ["forged", "of another page", "a day old", "missing"])
 def test_a_token_that_does_not_fit_gives_a_new_one(client: FlaskClient, page: OptInPage, kind: str) -> None:
     address = f"/o/{page.slug}"
-    other = sign_up_page.get_page(make_advisor(name="Bob Adeyemi"))
+    other = sign_up_page.ensure_page(make_advisor(name="Bob Adeyemi"))
     tokens = {
         "forged": "x" * 60,
         "of another page": open_form(client, f"/o/{other.slug}"),

@@ -17,6 +17,11 @@ NUMBER = re.compile(r"[0-9a-f]{4}-[0-9a-f]{4}")
 
 
 @pytest.fixture
+def app(own_app: Flask) -> Flask:
+    return own_app
+
+
+@pytest.fixture
 def stream(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is logged, a line each."""
     written: list[str] = []

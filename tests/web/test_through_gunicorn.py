@@ -6,9 +6,11 @@ The test client keeps a request's context until the answer is read, and never se
 from __future__ import annotations
 
 import inspect
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from http.client import HTTPConnection, HTTPMessage
+from typing import Any, NamedTuple
 
 import pytest
 from flask import Flask
@@ -17,13 +19,42 @@ from flask.testing import FlaskClient
 from asapp import create_app
 from asapp.core.extensions import db
 from asapp.models import User
+from devtools.guard import ROOT
+from devtools.processes import Web
+from devtools.servers import RedisServer
+from devtools.waiting import PATIENCE_S
 from tests.conftest import fresh_database, make_config
 from tests.doors import Door, For, doors
 from tests.factories import log_in
 from tests.furnished import World, make_world
 from tests.pages import CheckingClient
-from tests.processes import Answer, WebProcess, web_process
-from tests.services import RedisServer
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: HTTPMessage
+    body: bytes
+
+
+class Gunicorn(Web):
+    """Asked without the library that is held back in tests."""
+
+    def get(self, path: str, **headers: str) -> Answer:
+        """Raises OSError and HTTPException, for an answer that is cut off as well."""
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
+        try:
+            connection.request("GET", path, headers=headers)
+            answer = connection.getresponse()
+            return Answer(answer.status, answer.headers, answer.read())
+        finally:
+            connection.close()
+
+    def send_raw(self, raw: bytes) -> bytes:
+        """Send bytes as they are; return the first line and all others of what comes back until the connection ends."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S) as connection:
+            connection.sendall(raw)
+            connection.shutdown(socket.SHUT_WR)
+            return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
 @dataclass
@@ -32,7 +63,7 @@ class House:
 
     app: Flask
     client: FlaskClient
-    web: WebProcess
+    web: Gunicorn
     world: World
 
     def user_for(self, door: Door) -> User | None:
@@ -67,11 +98,11 @@ def house(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer
 ) -> Iterator[House]:
     folder = tmp_path_factory.mktemp("gunicorn")
-    with fresh_database(request, folder) as url:
+    with fresh_database(request) as url:
         config = make_config(url, redis_server.url)
         app = create_app(config)
         app.test_client_class = CheckingClient
-        with app.app_context(), web_process(config, folder / "web.log") as web:
+        with app.app_context(), Gunicorn(config, folder / "web.log") as web:
             yield House(app, app.test_client(), web, make_world())
             db.session.remove()
             db.engine.dispose()
@@ -103,8 +134,6 @@ def test_every_page_and_file_comes_whole(house: House) -> None:
 
 
 def test_only_one_place_sends_in_pieces() -> None:
-    from tests.processes import ROOT
-
     streaming = [
         path.name for path in (ROOT / "asapp" / "web").glob("*.py") if "stream_with_context" in path.read_text()
     ]
@@ -133,14 +162,14 @@ CHUNKED = (
 )
 def test_a_body_in_bad_chunks_is_a_bad_request(body: bytes, house: House) -> None:
     slug = house.world.alice.page.slug.encode()
-    assert status_line(house.web.send(CHUNKED % slug + body)) == 400
+    assert status_line(house.web.send_raw(CHUNKED % slug + body)) == 400
 
 
 @pytest.mark.parametrize("path", ["/login", "/password/forgot", "/partner-setup/nothing/keys"])
 def test_a_part_without_a_name_is_a_bad_request(path: str, house: House) -> None:
     body = b"--x\r\nContent-Disposition: form-data\r\n\r\na\r\n--x--\r\n"
     head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=x\r\n"
-    assert status_line(house.web.send(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)) == 400
+    assert status_line(house.web.send_raw(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)) == 400
 
 
 @pytest.mark.parametrize(
@@ -162,7 +191,7 @@ def test_who_watches_may_ask_by_any_name(host: str, house: House) -> None:
 @pytest.mark.parametrize("script", ["/x", "//evil.example", "https://evil.example"])
 def test_no_header_moves_the_application(script: str, house: House) -> None:
     head = f"GET //evil.example/contacts HTTP/1.1\r\nHost: 127.0.0.1\r\nSCRIPT_NAME: {script}\r\nPATH_INFO: /login\r\n"
-    answer = house.web.send(f"{head}Connection: close\r\n\r\n".encode())
+    answer = house.web.send_raw(f"{head}Connection: close\r\n\r\n".encode())
     assert status_line(answer) in (302, 308, 400, 404)
     assert b"location: http://evil" not in answer.lower()
     assert b"location: //" not in answer.lower()

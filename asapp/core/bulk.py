@@ -1,0 +1,133 @@
+"""Many rows in one statement: SQLAlchemy Core with lists of rows, never an object a row.
+
+Everything joins the transaction of db.session. Rows are dicts; all rows of a call have the same columns.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from operator import itemgetter
+from typing import Any, TypeVar
+
+from sqlalchemy import (
+    ARRAY,
+    Column,
+    ColumnElement,
+    String,
+    Table,
+    any_,
+    bindparam,
+    func,
+    literal,
+    select,
+    update,
+)
+from sqlalchemy import column as sql_column
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.sql.selectable import TableValuedAlias
+
+from asapp.core.database import UTCDateTime, is_postgresql, upsert
+from asapp.core.extensions import db
+
+T = TypeVar("T")
+
+IDS_A_STATEMENT = 5000  # in one IN list, which both databases take
+
+
+def in_chunks(items: Iterable[T], size: int = IDS_A_STATEMENT) -> Iterator[list[T]]:
+    everything = list(items)
+    return (everything[start : start + size] for start in range(0, len(everything), size))
+
+
+def is_among(
+    column: Column[Any] | InstrumentedAttribute[Any], values: Collection[str] | Collection[int]
+) -> ColumnElement[bool]:
+    """`column IN values` with the values as one parameter, so that the statement is compiled and planned once."""
+    if not is_postgresql(db.session):
+        listed = func.json_each(json.dumps(list(values))).table_valued("value")
+        return column.in_(select(listed.c.value))
+    if isinstance(column.type, String):  # Ids; an array costs five times more
+        return column == any_(func.string_to_array(",".join(map(str, values)), ","))
+    return column == any_(literal(list(values), ARRAY(column.type)))
+
+
+def insert_many(table: Table, rows: Sequence[dict[str, Any]]) -> None:
+    """INSERT rows as the driver takes them; PostgreSQL gets them by COPY."""
+    if not rows:
+        return
+    if is_postgresql(db.session):
+        _copy_into(table, rows)
+        return
+    names = list(rows[0])
+    statement = f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+    db.session.connection().exec_driver_sql(statement, list(_as_the_driver_takes_them(table, names, rows)))
+
+
+def upsert_many(table: Table, rows: Sequence[dict[str, Any]], key: Sequence[str], changing: Sequence[str]) -> None:
+    """INSERT rows; where there is one with this key, the columns `changing` take the new values."""
+    if not rows:
+        return
+    statement = upsert(db.session, table, key, changing)
+    if not is_postgresql(db.session):
+        db.session.execute(statement, rows)
+        return
+    names = list(rows[0])
+    source = _unnest(rows, {name: table.c[name] for name in names})
+    db.session.execute(statement.from_select(names, select(*(source.c[name] for name in names))))
+
+
+def update_many(table: Table, rows: Sequence[dict[str, Any]]) -> None:
+    """UPDATE rows by id. Each row: b_id, which is the id, and the columns to set."""
+    if not rows:
+        return
+    names = [name for name in rows[0] if name != "b_id"]
+    if is_postgresql(db.session):
+        source = _unnest(rows, {"b_id": table.c.id, **{name: table.c[name] for name in names}})
+        values = {name: source.c[name] for name in names}
+        db.session.execute(update(table).where(table.c.id == source.c.b_id).values(values))
+        return
+    columns: dict[str, Any] = {name: bindparam(name) for name in names}
+    db.session.execute(update(table).where(table.c.id == bindparam("b_id")).values(columns), rows)
+
+
+def _unnest(rows: Sequence[dict[str, Any]], columns: Mapping[str, Column[Any]]) -> TableValuedAlias:
+    """Return rows as a table made of one array a column: one statement, whatever the number of rows."""
+    arrays = (literal([row[name] for row in rows], ARRAY(column.type)) for name, column in columns.items())
+    typed = (sql_column(name, column.type) for name, column in columns.items())
+    return func.unnest(*arrays).table_valued(*typed, name="rows").render_derived()
+
+
+def _copy_into(table: Table, rows: Sequence[dict[str, Any]]) -> None:
+    """COPY rows in the session's transaction."""
+    names = list(rows[0])
+    connection = db.session.connection()
+    driver: Any = connection.dialect.loaded_dbapi
+    cursor = connection.connection.cursor()
+    try:
+        with cursor.copy(f"COPY {table.name} ({', '.join(names)}) FROM STDIN") as copy:
+            for row in _as_the_driver_takes_them(table, names, rows):
+                copy.write_row(row)
+    except driver.OperationalError as error:  # SQLAlchemy doesn't see it
+        connection.invalidate(error)
+        raise OperationalError("COPY", None, error) from error
+
+
+def _as_the_driver_takes_them(
+    table: Table, names: Sequence[str], rows: Sequence[dict[str, Any]]
+) -> Iterable[tuple[Any, ...]]:
+    columns = zip(names, zip(*map(itemgetter(*names), rows), strict=True), strict=True)
+    return zip(*(_column_for_the_driver(table.c[name], values) for name, values in columns), strict=True)
+
+
+def _column_for_the_driver(column: Column[Any], values: Sequence[Any]) -> Sequence[Any]:
+    """Timestamps repeat within a page, so each distinct value is converted once."""
+    if not isinstance(column.type, UTCDateTime):
+        return values
+    dialect = db.session.get_bind().dialect
+    bind = column.type.dialect_impl(dialect).bind_processor(dialect)
+    convert = datetime.isoformat if bind is None or is_postgresql(db.session) else bind
+    known = {value: None if value is None else convert(value) for value in set(values)}
+    return [known[value] for value in values]

@@ -1,0 +1,47 @@
+"""Leases: which worker has a row, and until when.
+
+A worker claims a row with a key of its own and a time, commits, and from then on writes `WHERE lease = that key`. When the time
+is over the worker counts as dead and another may claim the row; the first one, should it wake up, writes nothing more. How
+long a lease is, and what happens to a row whose worker died, is for each kind of work to say.
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, String, or_
+from sqlalchemy.orm import InstrumentedAttribute, Mapped, mapped_column
+
+from asapp.core.database import UTCDateTime
+
+NO_LEASE = {"lease": None, "lease_until": None}  # values of an UPDATE that gives rows back
+
+
+class LeaseLost(Exception):
+    """Another worker has this work now, or it is over: stop at once and write nothing more."""
+
+
+class Leased:
+    """Two columns of a row that one worker at a time works on."""
+
+    lease: Mapped[str | None] = mapped_column(String(32))
+    lease_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
+
+    @classmethod
+    def has_no_worker(cls, now: datetime) -> ColumnElement[bool]:
+        """Was the row never claimed, or given back, or is the worker's time over?"""
+        return is_free(cls.lease, cls.lease_until, now)
+
+    def end_lease(self) -> None:
+        self.lease = self.lease_until = None
+
+
+def new_lease() -> str:
+    return secrets.token_hex(16)
+
+
+def is_free(
+    lease: InstrumentedAttribute[str | None], until: InstrumentedAttribute[datetime | None], now: datetime
+) -> ColumnElement[bool]:
+    return or_(lease.is_(None), until <= now)

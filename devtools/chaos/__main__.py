@@ -1,0 +1,381 @@
+"""`make chaos`: at least so many faults against real processes, and then nothing may be lost, doubled or stuck.
+
+    make chaos ARGS="--seed 1 --faults 200"
+
+Three lanes of faults (processes and servers; Salesforce; tokens and time) go on at once, beside advisors who sync, people who
+sign up and an org that changes all the time. Then a quiet phase: faults end, leases run out, everybody syncs once more. The
+campaign leaves with 0 only if so many faults have hit something, of a full campaign every kind, and everything holds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import random
+import shutil
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+
+import requests
+from flask_migrate import upgrade
+
+from asapp import create_app
+from asapp.accounts import users
+from asapp.core.extensions import db
+from asapp.leads import sign_up_page
+from asapp.models import Role
+from asapp.partners import partners
+from asapp.partners.partners import PartnerDetails
+from devtools.chaos import faults, report, verdict
+from devtools.chaos.edits import Editor
+from devtools.chaos.faults import LANES, Missed, World
+from devtools.chaos.house import House
+from devtools.chaos.org import Org
+from devtools.chaos.people import PASSWORD, Advisor, Flights, Public
+from devtools.chaos.report import Record
+from devtools.chaos.watch import DatabaseAway, Watch
+from devtools.guard import ROOT
+from devtools.visitor import LostError
+from devtools.waiting import wait_for
+
+PAUSES_S = {"processes": (0.5, 3.5), "Salesforce": (0.3, 2.0), "tokens and time": (1.0, 4.0)}
+LOST_CREATES_S = 12 * 60  # by Salesforce's clock: then a create without an answer is known not to have been carried out
+QUIET_S = 420.0
+FULL = 150  # faults: from here on every kind has to have hit something
+SLOW_TO_MEND = ("kill -9", "database", "lead", "beyond")
+LEADS_LEFT = "SELECT id, state, why, next_attempt_at FROM leads WHERE state NOT IN ('sent', 'linked', 'converted')"
+A_DAY_LATER = "UPDATE connections SET swept_at = now() - interval '25 hours' RETURNING id"
+NOT_SWEPT = "SELECT id FROM connections WHERE swept_at IS NULL OR swept_at < now() - interval '24 hours'"
+NAMES = ("Amara Okafor", "Jonas Lindqvist", "Mei Tanaka", "Luis Ferreira", "Priya Nair")
+
+
+class Campaign:
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.began = time.monotonic()
+        self.house = House(options.folder, options.orgs, options.workers, random.Random(options.seed))
+        self.flights = Flights()
+        self.watch = Watch(self.house)
+        self.orgs = [Org(org.url, number) for number, org in enumerate(self.house.orgs)]
+        self.world = World(self.house, self.watch, self.orgs, self.flights)
+        self.advisors: list[Advisor] = []
+        self.editors: list[Editor] = []
+        self.public = Public(self.advisors, self.house.url, self.flights, self.rng("public"))
+        self.records: list[Record] = []
+        self.crashes: list[str] = []
+        self._lock = threading.Lock()
+        self._is_over = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    @property
+    def now_s(self) -> float:
+        return time.monotonic() - self.began
+
+    def say(self, text: str) -> None:
+        print(f"[{self.now_s:6.1f} s] {text}", flush=True)
+
+    def rng(self, *whose: object) -> random.Random:
+        return random.Random(":".join(map(str, (self.options.seed, *whose))))
+
+    # ---- Before
+
+    def set_up(self) -> None:
+        self.say("starting PostgreSQL, Redis and the orgs")
+        self.house.start_servers()
+        self.app = create_app(self.house.config)
+        with self.app.app_context():
+            upgrade(str(ROOT / "migrations"))
+            for org in self.orgs:
+                self.make_firm(org)
+            db.session.remove()
+            db.engine.dispose()
+        self.say(f"starting web, {self.options.workers} workers and the scheduler")
+        self.house.start_app()
+        with ThreadPoolExecutor(4) as pool:
+            for done in [pool.submit(advisor.log_in_and_connect) for advisor in self.advisors]:
+                done.result()
+        contacts = sum(len(org.get("contacts")) for org in self.orgs)
+        self.say(f"{len(self.advisors)} advisors of {len(self.orgs)} firms are connected; {contacts:,} contacts")
+
+    def make_firm(self, org: Org) -> None:
+        """A firm, its org, and its advisors, each of them a user there with some hundreds of contacts."""
+        rng = self.rng("firm", org.number)
+        org.set_pace()
+        org.rotates = org.number % 2 == 0
+        org.do("change_app", key=self.house.key, rotate=org.rotates)
+        details = PartnerDetails(
+            f"Firm {org.number}", org.url, self.house.key, self.house.secret, sync_interval="5", api_share="100"
+        )
+        partner = partners.create_partner(details, self.app.extensions["asapp.org_access"])
+        for number in range(self.options.advisors):
+            name = NAMES[number % len(NAMES)]
+            username = f"user{number}@firm{org.number}.example"
+            salesforce_user = org.do("add_user", name=name, username=username)
+            org.users.add(salesforce_user)
+            email = f"advisor{number}@firm{org.number}.example"
+            user = users.create_user(email, name, PASSWORD, Role.ADVISOR, partner)
+            page = sign_up_page.ensure_page(user)
+            where = (org, salesforce_user, username, self.house.url, self.flights)
+            self.advisors.append(Advisor(len(self.advisors), user.id, email, page.slug, *where))
+        editor = Editor(org, sorted(org.users), rng)
+        for salesforce_user in sorted(org.users):
+            editor.fill(salesforce_user, rng.randrange(self.options.contacts // 3, self.options.contacts * 5 // 3))
+        if org.number != 0:
+            org.do("advance_clock", seconds=7200)  # the first syncs aside, the others read only what has changed
+        self.editors.append(editor)
+
+    # ---- During
+
+    def go(self) -> None:
+        for advisor in self.advisors:
+            self.start(advisor.live, self.rng("advisor", advisor.number))
+        for editor in self.editors:
+            self.start(editor.live, 0.8)
+        self.start(self.public.live, 1.2)
+        self.say(f"{self.options.faults} faults, at most {self.options.minutes} minutes")
+        lanes = [self.start(self.strike_on, lane) for lane in LANES]
+        for thread in lanes:
+            thread.join()
+        self.say(f"{self.counted} faults have hit something, {len(self.records) - self.counted} have missed")
+
+    def strike_on(self, lane: str) -> None:
+        """Strike until there were faults enough, round after round; what has missed is tried once more in its round."""
+        rng = self.rng("lane", lane)
+        give_up_at = time.monotonic() + self.options.minutes * 60
+        kinds: list[str] = []
+        again: set[str] = set()
+        while not self.is_enough(lane) and time.monotonic() < give_up_at:
+            if not kinds:
+                kinds, again = self.round_of(lane, rng), set()
+            kind = kinds.pop()
+            if not self.strike(lane, kind, rng) and kind not in again:
+                again.add(kind)
+                kinds.insert(0, kind)
+            time.sleep(rng.uniform(*PAUSES_S[lane]))
+
+    def is_enough(self, lane: str) -> bool:
+        return self.counted >= self.options.faults and not self.never_hit(lane)
+
+    def never_hit(self, lane: str) -> list[str]:
+        """Return the kinds of a lane that have hit nothing yet, though they have to."""
+        if self.options.faults < FULL:
+            return []
+        hit = {record.kind for record in self.records if record.hit is not None}
+        return [kind for kind in LANES[lane] if self.wants(kind) and kind not in hit]
+
+    def round_of(self, lane: str, rng: random.Random) -> list[str]:
+        """Return kinds to be taken from the end: each as often as it says, shuffled; those that never hit come first."""
+        missing = self.never_hit(lane)
+        if self.counted >= self.options.faults:
+            return rng.sample(missing, len(missing))
+        kinds = [kind for kind, (often, _) in LANES[lane].items() for _ in range(often) if self.wants(kind)]
+        rng.shuffle(kinds)
+        return sorted(kinds, key=lambda kind: kind in missing)
+
+    def wants(self, kind: str) -> bool:
+        return not self.options.gentle or not any(word in kind for word in SLOW_TO_MEND)
+
+    def strike(self, lane: str, kind: str, rng: random.Random) -> bool:
+        """Strike once; return whether it has hit something."""
+        began = self.now_s
+        hit: faults.Hit | None = None
+        try:
+            hit = LANES[lane][kind][1](self.world, rng)
+            note = hit.note
+        except Missed as missed:
+            note = f"missed: {missed}"
+        except DatabaseAway:
+            note = "missed: the database was away"
+        tries = {run_id: self.watch.run(run_id).tries for run_id in hit.runs} if hit else {}
+        with self._lock:
+            self.records.append(Record(lane, kind, began, hit, tries, note))
+        what = f"run {', '.join(map(str, hit.runs))}" if hit and hit.runs else ""
+        self.say(f"{self.counted:>4}  {kind}  {what}  {note}".rstrip())
+        return hit is not None
+
+    @property
+    def counted(self) -> int:
+        return sum(record.hit is not None for record in self.records)
+
+    # ---- After
+
+    def calm(self) -> None:
+        """No faults and no changes: what is stuck comes loose, everybody syncs, all become visible, a day passes."""
+        self.say("quiet: no more faults and changes")
+        for is_over in (x.is_over for group in (self.editors, [self.public], self.advisors) for x in group):
+            is_over.set()
+        for org in self.orgs:
+            org.calm()
+        self._is_over.set()
+        for thread in self._threads:
+            thread.join(240)
+            if thread.is_alive():
+                self.crashes.append(f"the thread {thread.name} did not end")
+        for org in self.orgs:
+            org.do("advance_clock", seconds=LOST_CREATES_S)
+        self.settle("runs and leads", self.is_settled)
+        self.sync_all()
+        self.crashes += self.judge(self.sharing)[1]
+        for editor in self.editors:
+            editor.show_all()
+        self.sync_all()
+        self.crashes += self.judge(self.sharing)[1]
+        self.let_a_day_pass()
+        self.sync_all()
+        if self.watch.patiently(NOT_SWEPT):
+            self.crashes.append("a sync of the day after has swept nothing")
+
+    def let_a_day_pass(self) -> None:
+        """Nothing but the daily sweep hangs on it, and with the sweep the strict verdict."""
+        self.say("a day passes")
+        self.watch.patiently(A_DAY_LATER)
+
+    @property
+    def sharing(self) -> verdict.Sharing:
+        return verdict.Sharing(
+            ever=frozenset().union(*(editor.ever_hidden for editor in self.editors)),
+            now=frozenset().union(*(editor.hidden for editor in self.editors)),
+        )
+
+    def judge(self, sharing: verdict.Sharing) -> tuple[verdict.Facts, list[str]]:
+        return verdict.judge(self.app, self.house, self.advisors, self.public.done, sharing)
+
+    def sync_all(self) -> None:
+        self.say("everybody syncs once more")
+        for round_ in range(3):
+            behind = [advisor for advisor in self.advisors if not self.sync_once(advisor)]
+            if not behind:
+                break
+            self.say(f"round {round_ + 1}: {len(behind)} runs did not end well; again")
+        else:
+            self.crashes += [f"{advisor.email}: no sync ends well in the quiet phase" for advisor in behind]
+        self.settle("what is left", self.is_settled)
+        self.settle("jobs", lambda: not [*verdict.jobs_left(self.house)])
+
+    def settle(self, what: str, is_so: Callable[[], bool]) -> None:
+        began = self.now_s
+        with contextlib.suppress(TimeoutError):
+            wait_for(is_so, patience_s=QUIET_S, pause_s=0.1)
+        if is_so():
+            self.say(f"{what}: settled after {self.now_s - began:.0f} s")
+        else:
+            self.crashes.append(f"{what}: not settled after {QUIET_S:.0f} s")
+
+    def is_settled(self) -> bool:
+        """Nothing is active, nobody needs reconnecting, every lead is delivered. Advisors do what their pages ask for."""
+        broken = self.watch.patiently("SELECT user_id FROM connections WHERE status <> 'connected'")
+        paused = self.watch.patiently("SELECT id FROM partners WHERE paused_until > now()")
+        left = self.watch.patiently(LEADS_LEFT)
+        for advisor in self.advisors:
+            if paused or any(row.user_id == advisor.user_id for row in broken):
+                advisor.look_after_it()
+        if any(row.state in ("refused", "waiting") for row in left):
+            for advisor in self.advisors:
+                with contextlib.suppress(LostError, requests.RequestException):
+                    advisor.retry_leads()
+        time.sleep(1)
+        return not (broken or left or self.watch.active_ids())
+
+    def sync_once(self, advisor: Advisor) -> bool:
+        """One run from click to end; return whether it ended well. What is held is approved."""
+        advisor.look_after_it()
+        give_up_at = time.monotonic() + 120
+        while (ended := advisor.state()) != "complete" and time.monotonic() < give_up_at:
+            if ended == "held":
+                advisor.look_after_it()
+            elif ended not in ("queued", "running", ""):
+                break
+            time.sleep(0.5)
+        return ended == "complete"
+
+    def finish(self) -> bool:
+        """Print the table and the verdict; return whether everything holds."""
+        facts, wrong = self.judge(verdict.Sharing())
+        wrong += [*self.crashes, *self.weaknesses()]
+        report.print_table(self.records, self.watch)
+        self.print_facts(facts)
+        return self.ends_well(wrong)
+
+    def ends_well(self, wrong: list[str]) -> bool:
+        for line in wrong:
+            print(f"WRONG: {line}")
+        print("Everything holds." if not wrong else f"{len(wrong)} things do not hold.")
+        return not wrong
+
+    def weaknesses(self) -> Iterator[str]:
+        """Why this campaign would prove less than it should."""
+        if self.public.given_up:
+            yield f"{self.public.given_up} people could not sign up"
+        if self.counted < self.options.faults:
+            yield f"only {self.counted} of {self.options.faults} faults have hit something"
+        for lane in LANES:
+            yield from (f"{kind}: has hit nothing" for kind in self.never_hit(lane))
+
+    def print_facts(self, facts: verdict.Facts) -> None:
+        edits = sum(sum(editor.done.values()) for editor in self.editors)
+        kinds = len({record.kind for record in self.records if record.hit})
+        print(f"\nseed {self.options.seed}: {self.counted} faults of {kinds} kinds in {self.now_s / 60:.1f} minutes")
+        print(f"runs: {', '.join(f'{count} {status}' for status, count in facts.runs.most_common())}")
+        print(f"reasons of those that failed: {report.reasons(self.watch)}")
+        print(f"changes in the orgs: {edits:,}; clicks on Sync Account: {sum(a.clicks for a in self.advisors):,}")
+        print(f"times somebody connected again: {sum(a.reconnects for a in self.advisors)}")
+        print(f"requests answered: {self.flights.done:,}; cut off: {self.flights.cut:,}")
+        print(f"contacts shown here: {facts.contacts:,}; sign-ups: {facts.signed_up}, people: {facts.leads}")
+
+    def start(self, target: Callable[..., object], *arguments: object) -> threading.Thread:
+        def run() -> None:
+            try:
+                target(*arguments)
+            except Exception:  # noqa: BLE001 - whatever it is, the campaign has failed and says so
+                self.crashes.append(f"the campaign itself: {traceback.format_exc(limit=-3)}")
+
+        thread = threading.Thread(target=run, daemon=True, name=str(getattr(target, "__qualname__", target)))
+        self._threads.append(thread)
+        thread.start()
+        return thread
+
+
+@contextlib.contextmanager
+def running(campaign: Campaign) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        campaign.house.stop()
+
+
+def read_arguments(given: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make chaos", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seed", type=int, default=1, help="which faults, when, on whom")
+    parser.add_argument("--faults", type=int, default=200, help="that have hit something")
+    parser.add_argument("--minutes", type=float, default=20.0, help="the longest that faults go on")
+    parser.add_argument("--orgs", type=int, default=3)
+    parser.add_argument("--advisors", type=int, default=4, help="of each firm")
+    parser.add_argument("--contacts", type=int, default=900, help="of an advisor, about")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--gentle", action="store_true", help="nothing that takes a lease's end to mend")
+    parser.add_argument("--folder", type=Path, default=ROOT / "instance" / "chaos", help="emptied, then used for logs")
+    return parser.parse_args(given)
+
+
+def main() -> int:
+    options = read_arguments()
+    os.chdir(ROOT)
+    shutil.rmtree(options.folder, ignore_errors=True)
+    campaign = Campaign(options)
+    print(f"campaign of {datetime.now().astimezone():%Y-%m-%d %H:%M}, seed {options.seed}, logs in {options.folder}")
+    with running(campaign):
+        campaign.set_up()
+        campaign.go()
+        campaign.calm()
+        return 0 if campaign.finish() else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

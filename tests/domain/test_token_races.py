@@ -1,0 +1,128 @@
+"""What other processes, and a database that stumbles, do to a refresh that is under way."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
+
+from asapp.connections.org_access import ConnectSettings
+from asapp.connections.tokens import StoredTokens
+from asapp.core.database import writing
+from asapp.core.extensions import db
+from asapp.core.vault import Vault
+from orgsim.server import Running
+from tests.connecting import KEY, Desk
+from tests.domain.test_leads_once import at_the_same_time
+
+
+@pytest.fixture
+def desk(app: Flask, org: Running) -> Desk:
+    made = Desk(org)
+    made.org.change_app(KEY, rotate=True)
+    made.connect()
+    db.session.rollback()
+    return made
+
+
+def refresh_calls(desk: Desk, mark: int) -> int:
+    return sum("token_refresh" in call.tags for call in desk.org.calls.since(mark))
+
+
+class InterruptedVault(Vault):
+    """Does something else, once, when the next sealed text is opened."""
+
+    work: Callable[[], None] | None = None
+
+    def __init__(self, real: Vault) -> None:
+        self.__dict__.update(real.__dict__)
+
+    def open(self, sealed: str, place: str) -> str:
+        work, self.work = self.work, None
+        if work:
+            work()
+        return super().open(sealed, place)
+
+
+def test_a_token_that_another_process_stored_a_moment_ago_is_not_refreshed_again(app: Flask, desk: Desk) -> None:
+    """The row was read before, and is about to be leased."""
+    connection_id = desk.connection().id
+    db.session.rollback()
+    vault = InterruptedVault(desk.settings.vault)
+    source = StoredTokens(connection_id, ConnectSettings(vault, allow_loopback=True))
+    stale = source.access_token()
+    mark = desk.org.calls.mark()
+    vault.work = lambda: at_the_same_time(app, lambda: StoredTokens(connection_id, desk.settings).refresh_now())
+
+    fresh = source.refresh(stale)
+
+    assert fresh == desk.tokens_of(desk.connection())[0] != stale
+    assert refresh_calls(desk, mark) == 1
+
+
+def test_tokens_that_come_after_the_advisor_connected_again_replace_nothing(app: Flask, desk: Desk) -> None:
+    connection_id = desk.connection().id
+    db.session.rollback()
+    slow = desk.org.trouble.add("slow_after", kind="token_refresh", seconds=3, times=1)
+    refreshed: list[bool] = []
+
+    def refresh() -> None:
+        with app.app_context(), writing():
+            refreshed.append(StoredTokens(connection_id, desk.settings).refresh_now())
+
+    thread = threading.Thread(target=refresh)
+    thread.start()
+    wait_for(lambda: slow.hits == 1)
+    assert desk.connect() == "connected"
+    stored = desk.tokens_of(desk.connection())
+    thread.join(30)
+
+    assert refreshed == [True]
+    assert desk.tokens_of(desk.connection()) == stored
+    assert desk.approvals() == [stored[1]]
+
+
+def wait_for(is_true: Callable[[], bool]) -> None:
+    give_up_at = time.monotonic() + 20
+    while not is_true():
+        assert time.monotonic() < give_up_at
+        time.sleep(0.02)
+
+
+# ---- A database that stumbles
+
+
+@pytest.fixture
+def stumbles(app: Flask) -> Iterator[list[str]]:
+    """While this list has something in it, storing refreshed tokens fails, and takes one away."""
+    left: list[str] = []
+
+    def execute(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if left and statement.startswith("UPDATE connections") and "refresh_token_sealed" in statement:
+            left.pop()
+            raise OperationalError(statement, {}, Exception("the database is restarting"))
+
+    engine = db.engine
+    event.listen(engine, "before_cursor_execute", execute)
+    yield left
+    event.remove(engine, "before_cursor_execute", execute)
+
+
+def test_rotated_tokens_are_stored_though_the_database_stumbles(desk: Desk, stumbles: list[str]) -> None:
+    """The old refresh token is used up: what is in our hand is the only key that is left."""
+    source = StoredTokens(desk.connection().id, desk.settings)
+    db.session.rollback()
+    stumbles += ["once", "twice"]
+
+    fresh = source.refresh(source.access_token())
+
+    assert stumbles == []
+    stored = desk.tokens_of(desk.connection())
+    assert stored[0] == fresh
+    assert desk.approvals() == [stored[1]]
