@@ -205,8 +205,7 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     ),
     (CONNECT, Code.CODE_EXPIRED): advisor_fixes(
         "The log-in was too old when it arrived.",
-        "Salesforce no longer accepts the code of this log-in. That happens when a page is reloaded or lies open for "
-        "long.",
+        "Salesforce no longer accepts the code of this log-in. That happens when a page is reloaded or lies open for long.",
         do_next="Press Connect Account again and go straight on.",
     ),
     (SYNC, Code.CODE_EXPIRED): passes("Salesforce couldn't renew our permission.", "Its answer came too late."),
@@ -224,8 +223,7 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     ),
     (CONNECT, Code.SETUP_CHANGED): advisor_fixes(
         "Your firm's set-up changed while you were logging in.",
-        "Somebody changed {firm}'s Salesforce settings between your click and Salesforce's answer, so we threw the "
-        "answer away.",
+        "Somebody changed {firm}'s Salesforce settings between your click and Salesforce's answer, so we threw the answer away.",
     ),
     (CONNECT, Code.APP_BLOCKED): admin_fixes(
         "Salesforce says that your admin has blocked this app.",
@@ -239,8 +237,7 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     (SYNC, Code.APP_BLOCKED): admin_fixes(
         "Your admin has blocked this app in Salesforce.",
         "Salesforce answered that AdvisorStream's app is blocked in your firm's org. Your account stays connected.",
-        "Hello, please unblock AdvisorStream for us: Setup › Connected Apps OAuth Usage › AdvisorStream Integration › "
-        "Unblock.",
+        "Hello, please unblock AdvisorStream for us: Setup › Connected Apps OAuth Usage › AdvisorStream Integration › Unblock.",
     ),
     (LEAD_WAITS, Code.APP_BLOCKED): admin_fixes("Your firm's Salesforce blocks AdvisorStream's app."),
     (CONNECT, Code.APP_NOT_INSTALLED): admin_fixes(
@@ -289,9 +286,8 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     (CONNECT, Code.SCOPE_MISSING): admin_fixes(
         "The firm's app may not give what AdvisorStream needs.",
         "We asked for permissions that your firm's app does not have: {quote}.",
-        "Hello, please add these OAuth scopes to AdvisorStream Integration: “Manage user data via APIs (api)”, "
-        "“Perform requests at any time (refresh_token, offline_access)” and “Access the identity URL service "
-        "(id)”.{signed}",
+        "Hello, please add these OAuth scopes to AdvisorStream Integration: “Manage user data via APIs (api)”, “Perform "
+        "requests at any time (refresh_token, offline_access)” and “Access the identity URL service (id)”.{signed}",
         subject="OAuth scopes for AdvisorStream",
     ),
     (SYNC, Code.SCOPE_MISSING): admin_fixes(
@@ -302,10 +298,8 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     (LEAD_WAITS, Code.SCOPE_MISSING): we_fix("Your firm's app in Salesforce lacks a permission."),
     (CONNECT, Code.NO_API_SCOPE): admin_fixes(
         "The permission does not cover reading contacts.",
-        "You allowed AdvisorStream, but your firm's app did not include access to the API. The permission was given "
-        "back.",
-        "Hello, please add the OAuth scope “Manage user data via APIs (api)” to AdvisorStream Integration in our "
-        "Salesforce.",
+        "You allowed AdvisorStream, but your firm's app did not include access to the API. The permission was given back.",
+        "Hello, please add the OAuth scope “Manage user data via APIs (api)” to AdvisorStream Integration in our Salesforce.",
         subject="OAuth scope for AdvisorStream",
     ),
     (CONNECT, Code.NO_REFRESH_TOKEN): admin_fixes(
@@ -319,8 +313,7 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     (CONNECT, Code.REDIRECT_MISMATCH): admin_fixes(
         "Our return address is missing in the firm's app.",
         "Salesforce does not send anybody back to an address that isn't written in the app: {quote}.",
-        "Hello, please set the callback URL of AdvisorStream Integration in our Salesforce to "
-        "exactly\n{callback}{signed}",
+        "Hello, please set the callback URL of AdvisorStream Integration in our Salesforce to exactly\n{callback}{signed}",
         subject="Callback URL for AdvisorStream",
     ),
     (SYNC, Code.REDIRECT_MISMATCH): admin_fixes(
@@ -332,9 +325,8 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     (CONNECT, Code.IP_RESTRICTED): admin_fixes(
         "Your firm's Salesforce refuses log-ins at this hour or from our address.",
         "Salesforce said {quote}. Login hours or trusted addresses of your profile stand in the way.",
-        "Hello, please relax the IP restrictions for AdvisorStream Integration: Setup › External Client App Manager "
-        "(or Manage Connected Apps) › AdvisorStream Integration › Policies › IP Relaxation › Relax IP "
-        "restrictions.{signed}",
+        "Hello, please relax the IP restrictions for AdvisorStream Integration: Setup › External Client App Manager (or Manage "
+        "Connected Apps) › AdvisorStream Integration › Policies › IP Relaxation › Relax IP restrictions.{signed}",
         do_next="Try again within your login hours. If it stays: Forward the text below to your Salesforce admin, "
         "then press Connect Account again once they have answered.",
         subject="IP restrictions and AdvisorStream",
@@ -412,9 +404,8 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     (CONNECT, Code.BAD_SECRET): admin_fixes(
         "Salesforce refused the firm's consumer secret.",
         "The consumer secret that {firm} gave us is wrong or was replaced in Salesforce: {quote}.",
-        "Hello, AdvisorStream can't use the consumer secret of AdvisorStream Integration. Please send Customer "
-        "Success the current Consumer Key and Consumer Secret through the set-up link (ask them for a new "
-        "one).{signed}",
+        "Hello, AdvisorStream can't use the consumer secret of AdvisorStream Integration. Please send Customer Success the "
+        "current Consumer Key and Consumer Secret through the set-up link (ask them for a new one).{signed}",
         do_next="Forward the text below to your Salesforce admin.",
         subject="Consumer secret for AdvisorStream",
     ),
@@ -426,8 +417,7 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     (LEAD_WAITS, Code.BAD_SECRET): we_fix("Salesforce doesn't take your firm's Consumer Secret any more."),
     (CONNECT, Code.FOREIGN_HOST): we_fix(
         "Salesforce named a server that we don't know as Salesforce's.",
-        "The answer pointed to an address outside of Salesforce's own. We sent nothing there and gave the permission "
-        "back.",
+        "The answer pointed to an address outside of Salesforce's own. We sent nothing there and gave the permission back.",
         "Hello, connecting {user} of {firm} on {when} ended with an instance URL that is not on the list of hosts "
         "(log-in at {host}).",
         subject="AdvisorStream: unknown Salesforce host",
@@ -440,8 +430,7 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     (CONNECT, Code.REDIRECTED): admin_fixes(
         "Your firm's Salesforce has moved to another address.",
         "{host} sent us on to another address. We never follow with the firm's secret in hand.",
-        "Hello, {host} redirects. Please tell Customer Success at AdvisorStream our current My Domain (Setup › My "
-        "Domain).",
+        "Hello, {host} redirects. Please tell Customer Success at AdvisorStream our current My Domain (Setup › My Domain).",
         do_next="Forward the text below to your Salesforce admin.",
         subject="Our Salesforce address has changed",
     ),
@@ -511,8 +500,7 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     (LEAD_WAITS, Code.NO_CONNECTION): passes("We couldn't reach Salesforce."),
     (CONNECT, Code.NO_ANSWER): salesforce_fixes(
         "Salesforce did not answer in time.",
-        "Your log-in worked, but {host} did not answer our call. What it gave, if it gave anything, is not stored "
-        "here.",
+        "Your log-in worked, but {host} did not answer our call. What it gave, if it gave anything, is not stored here.",
     ),
     (SYNC, Code.NO_ANSWER): salesforce_fixes(
         "Salesforce didn't answer in time.", "The connection broke, or no answer came."
@@ -558,10 +546,9 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
         "Your Salesforce user can't see who has opted out of email.",
         "The field “{field}”{called} is hidden from {user}. Without it we can't know who must not be written to, so "
         "we stopped before reading anybody.",
-        "Hello, AdvisorStream can't read the field {field}{called} of Contact as {user}. Please grant Read on it: "
-        "Setup › Object Manager › Contact › Fields & Relationships › {label} › Set Field-Level Security, and tick "
-        "Visible for the profile of {user} (or add the field to a permission set of theirs). Please show the same "
-        "field of Lead, too.",
+        "Hello, AdvisorStream can't read the field {field}{called} of Contact as {user}. Please grant Read on it: Setup › "
+        "Object Manager › Contact › Fields & Relationships › {label} › Set Field-Level Security, and tick Visible for the "
+        "profile of {user} (or add the field to a permission set of theirs). Please show the same field of Lead, too.",
         do_next="Your firm's Salesforce admin can show the field in two minutes. Forward the text below, then press "
         "Sync Account.",
         safe="Nothing was added or changed. Until the field can be read again, your Salesforce contacts are inactive: "
@@ -601,8 +588,7 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     ),
     (LEAD_REFUSED, Code.OBJECT_HIDDEN): admin_fixes(
         "Your Salesforce user may not see {detail} records.",
-        "Your Salesforce user has no permission to read {detail} records, so nobody can tell whether this person is "
-        "there.",
+        "Your Salesforce user has no permission to read {detail} records, so nobody can tell whether this person is there.",
         "Hello, please give my user the permissions Read and Create on Lead, and Read on Contact: Setup › Profiles "
         "(or Permission Sets) › Object Settings.",
     ),
@@ -678,14 +664,12 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     (LEAD_REFUSED, Code.STORAGE_FULL): admin_fixes(
         "Your firm's Salesforce is full.",
         "Salesforce takes no new records: its storage is used up.",
-        "Hello, Salesforce refuses leads from AdvisorStream with STORAGE_LIMIT_EXCEEDED. Please make room in its data "
-        "storage.",
+        "Hello, Salesforce refuses leads from AdvisorStream with STORAGE_LIMIT_EXCEEDED. Please make room in its data storage.",
     ),
     (SYNC, Code.ORG_LIMIT): admin_fixes(
         "A limit of your firm's Salesforce is reached.",
         "Salesforce answered “{detail}”.",
-        "Hello, Salesforce answers AdvisorStream with {detail}. Please check Setup › Company Information and System "
-        "Overview.",
+        "Hello, Salesforce answers AdvisorStream with {detail}. Please check Setup › Company Information and System Overview.",
     ),
     (LEAD_WAITS, Code.ORG_LIMIT): admin_fixes("A limit of your firm's Salesforce is reached."),
     (SYNC, Code.DISCONNECTED): advisor_fixes(
@@ -707,8 +691,7 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     (LEAD_WAITS, Code.SHARE_USED_UP): passes("AdvisorStream's share of your firm's Salesforce calls is used up."),
     (SYNC, Code.ORG_NEARLY_FULL): passes(
         "Your firm's Salesforce calls for today are nearly used up.",
-        "All users and apps of {firm} together have used 90 % of them, so scheduled syncs leave the rest to your "
-        "colleagues.",
+        "All users and apps of {firm} together have used 90 % of them, so scheduled syncs leave the rest to your colleagues.",
         do_next="Nothing. Syncs go on by themselves; Sync Account still works now.",
     ),
     (SYNC, Code.CONCURRENT_LIMIT): passes(
@@ -753,9 +736,8 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     (LEAD_REFUSED, Code.REQUIRED_FIELD): admin_fixes(
         "Your firm requires “{detail}” on every lead.",
         "Your firm requires “{detail}” on every lead, and the sign-up page doesn't ask for it.",
-        "Hello, AdvisorStream creates leads with first name, last name, email, company and lead source. Salesforce "
-        "refuses them because {detail} is required. Please give this field a default value, or require it on the page "
-        "layout only.",
+        "Hello, AdvisorStream creates leads with first name, last name, email, company and lead source. Salesforce refuses them "
+        "because {detail} is required. Please give this field a default value, or require it on the page layout only.",
         do_next="Ask your Salesforce admin to give “{detail}” a default value, then press Retry.",
     ),
     (LEAD_REFUSED, Code.VALIDATION_RULE): admin_fixes(
@@ -767,12 +749,10 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     ),
     (LEAD_REFUSED, Code.DUPLICATE): advisor_fixes(
         "Salesforce has somebody like this already.",
-        "A duplicate rule of your firm found somebody with the same address or a similar name, who may belong to a "
-        "colleague.",
+        "A duplicate rule of your firm found somebody with the same address or a similar name, who may belong to a colleague.",
         "Hello, a duplicate rule on Lead refuses a lead from AdvisorStream. Please check whether the record that it "
         "matches is the same person.",
-        do_next="Look in Salesforce who it is. If it is somebody else after all, ask your Salesforce admin, then "
-        "press Retry.",
+        do_next="Look in Salesforce who it is. If it is somebody else after all, ask your Salesforce admin, then press Retry.",
     ),
     (LEAD_REFUSED, Code.INVALID_EMAIL): advisor_fixes(
         "Salesforce doesn't take this email address.",
@@ -804,8 +784,7 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     ),
     (LEAD_REFUSED, Code.FIELD_VALUE): admin_fixes(
         "Your firm's Salesforce doesn't take what stands in “{detail}”.",
-        "Salesforce, or a rule of your firm in it, doesn't take what stands in the field “{detail}” and says: "
-        "“{words}”",
+        "Salesforce, or a rule of your firm in it, doesn't take what stands in the field “{detail}” and says: “{words}”",
         "Hello, Salesforce refuses a lead from AdvisorStream because of the field {detail}: “{words}” AdvisorStream "
         "fills in first name, last name, email, company and lead source only; please check what sets {detail} on new "
         "leads, or let leads with our lead source pass.",
@@ -848,8 +827,7 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     (LEAD_REFUSED, Code.UNKNOWN_REFUSAL): admin_fixes(
         "Salesforce refused it and said “{words}”",
         "Salesforce refused it ({detail}) and said: “{words}”",
-        "Hello, Salesforce refuses a lead from AdvisorStream with {detail}: “{words}” Please check what a new Lead "
-        "needs.",
+        "Hello, Salesforce refuses a lead from AdvisorStream with {detail}: “{words}” Please check what a new Lead needs.",
         do_next="Press Retry. If it is refused again, forward the text to your Salesforce admin.",
     ),
     (LEADS_UNFOLLOWED, Code.LEAD_OPT_OUT_HIDDEN): admin_fixes(
