@@ -1,4 +1,4 @@
-"""/composite (one call, later parts may refer to earlier ones) and /composite/batch (each part is a call)."""
+"""/composite: several requests in one call; later parts may refer to earlier ones."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from orgsim.errors import ApiError, bad_request
+from orgsim.store import TakenBackError, take_back
 
 if TYPE_CHECKING:
     from orgsim.rest import ApiRequest, Reply, RestApi
@@ -15,15 +16,6 @@ MAX_QUERIES = 5
 _REFERENCE = re.compile(r"@\{([A-Za-z0-9_]+)((?:\.[A-Za-z0-9_]+|\[\d+\])*)\}")
 _STEP = re.compile(r"\.([A-Za-z0-9_]+)|\[(\d+)\]")
 _HALTED = "The transaction was rolled back since another operation in the same transaction failed."
-
-
-class _RolledBackError(Exception):
-    """Takes a whole composite back."""
-
-
-def _keep(good: bool) -> None:
-    if not good:
-        raise _RolledBackError
 
 
 def _reply(body: Any) -> Reply:
@@ -66,8 +58,9 @@ def run_composite(api: RestApi, request: ApiRequest) -> Reply:
     try:
         with api.org.store.transaction():
             results = _run_parts(api, request, parts, halt=True)
-            _keep(all(r["httpStatusCode"] < 400 for r in results))
-    except _RolledBackError:
+            if any(r["httpStatusCode"] >= 400 for r in results):
+                take_back()
+    except TakenBackError:
         results = [r if r["httpStatusCode"] >= 400 else _halted(r["referenceId"], _HALTED) for r in results]
     return _reply({"compositeResponse": results})
 
@@ -132,33 +125,3 @@ def _look_up(match: re.Match[str], bodies: dict[str, Any]) -> Any:
             message = f"Invalid reference specified. No value for {path} found in {match[1]}"
             raise bad_request("PROCESSING_HALTED", message) from None
     return found
-
-
-def run_batch(api: RestApi, request: ApiRequest) -> Reply:
-    """Independent parts; each counts against the allowance. haltOnError stops after the first failure."""
-    body = request.json_object()
-    parts = _parts(body, "batchRequests")
-    api.org.allowance.spend(len(parts) - 1)
-    request.call.counted += len(parts) - 1
-    results: list[dict[str, Any]] = []
-    failed = False
-    for part in parts:
-        if failed and body.get("haltOnError") is True:
-            results.append(
-                {
-                    "statusCode": 412,
-                    "result": [
-                        {
-                            "errorCode": "BATCH_PROCESSING_HALTED",
-                            "message": "Batch processing halted per request. See individual results for more information.",
-                        }
-                    ],
-                }
-            )
-            continue
-        reply = api.handle_part(
-            request, str(part.get("method", "")).upper(), str(part.get("url", "")), part.get("richInput"), {}
-        )
-        failed = failed or reply.status >= 400
-        results.append({"statusCode": reply.status, "result": reply.body})
-    return _reply({"hasErrors": failed, "results": results})

@@ -141,7 +141,7 @@ class Dml:
         self._org.late.release([full])
         record = self._org.store.record(sobject, full)
         if record is None:
-            gone = self._org.store.value("SELECT 1 FROM deletion WHERE id = ?", (full,))
+            gone = self._org.store.value("SELECT 1 FROM deleted WHERE id = ?", (full,))
             raise entity_is_deleted() if gone else invalid_cross_reference(404)
         if record["IsDeleted"]:
             raise entity_is_deleted()

@@ -17,14 +17,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from orgsim.errors import OAuthError
 
 if TYPE_CHECKING:
     from orgsim.org import Org
     from orgsim.people import User
 
+CODE_SECONDS = 15 * 60
+APPROVALS_PER_USER = 5
 REFRESH_SCOPES = frozenset({"refresh_token", "offline_access"})
 _KNOWN_SCOPES = frozenset(
     {
@@ -59,19 +59,14 @@ class App:
     scopes: list[str]
     name: str = "AdvisorStream Integration"
     require_pkce: bool = True
-    require_secret: bool = True
     rotate: bool = False
     installed: bool = True
     external: bool = True
     blocked: bool = False
     admin_approved_only: bool = False
-    approved_users: list[str] = field(default_factory=list)
     ip_restricted: bool = False
     allowance: int | None = None
     calls: int = 0
-
-    def admits(self, user_id: str) -> bool:
-        return not self.admin_approved_only or user_id in self.approved_users
 
     def as_json(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "secret"}
@@ -167,7 +162,7 @@ class Grants:
         app = self.apps.get(key)
         if app is None:
             raise OAuthError("invalid_client_id", "client identifier invalid")
-        if (app.require_secret or secret) and not hmac.compare_digest((secret or "").encode(), app.secret.encode()):
+        if not hmac.compare_digest((secret or "").encode(), app.secret.encode()):
             raise OAuthError("invalid_client", "invalid client credentials")
         return app
 
@@ -182,10 +177,6 @@ class Grants:
         )
         return value
 
-    def expire_codes(self) -> None:
-        for code in self._codes.values():
-            code.issued_at = float("-inf")
-
     def exchange(
         self, app: App, value: str, redirect_uri: str | None, verifier: str | None, base_url: str
     ) -> dict[str, Any]:
@@ -195,7 +186,7 @@ class Grants:
             if code is None or code.app is not app:
                 raise OAuthError("invalid_grant", "invalid authorization code")
             age = self._org.clock.timestamp() - code.issued_at
-            if code.used or age > self._org.settings.code_minutes * 60:
+            if code.used or age > CODE_SECONDS:
                 raise OAuthError("invalid_grant", "expired authorization code")
             if redirect_uri != code.redirect_uri:
                 raise OAuthError("redirect_uri_mismatch", "redirect_uri must match configuration")
@@ -219,9 +210,7 @@ class Grants:
 
     def _approve(self, app: App, user: User, scopes: list[str]) -> Approval:
         same = [a for a in self._approvals if a.app is app and a.user is user and not a.revoked]
-        for oldest in sorted(same, key=lambda a: a.used_at)[
-            : max(0, len(same) - self._org.settings.approvals_per_user + 1)
-        ]:
+        for oldest in sorted(same, key=lambda a: a.used_at)[: max(0, len(same) - APPROVALS_PER_USER + 1)]:
             self._revoke(oldest)
         approval = Approval(app, user, scopes, self._refresh_token(), self._org.clock.timestamp())
         self._approvals.append(approval)
@@ -238,7 +227,7 @@ class Grants:
                 raise OAuthError("invalid_grant", "expired access/refresh token")
             self._check_user(app, approval.user)
             approval.used_at = self._org.clock.timestamp()
-            session = self._recent(approval) or self._open(app, approval.user, approval.scopes, approval)
+            session = self._open(app, approval.user, approval.scopes, approval)
             answer = self._answer(session, base_url)
             if app.rotate:
                 approval.retired.add(token)
@@ -251,20 +240,10 @@ class Grants:
             raise OAuthError("invalid_grant", "inactive user")
         if app.blocked:
             raise OAuthError("invalid_app_access", "app denied")
-        if not app.admits(user.id):
+        if app.admin_approved_only:
             raise OAuthError("invalid_app_access", "user is not admin approved to access this app")
         if app.ip_restricted:
             raise OAuthError("invalid_grant", "ip restricted or invalid login hours")
-
-    def _recent(self, approval: Approval) -> Session | None:
-        """Refreshing too early can hand back the session that is still there."""
-        if not self._org.settings.same_token_seconds:
-            return None
-        youngest = self._org.clock.timestamp() - self._org.settings.same_token_seconds
-        return next(
-            (s for s in self._sessions.values() if s.approval is approval and not s.revoked and s.issued_at > youngest),
-            None,
-        )
 
     def _open(self, app: App, user: User, scopes: list[str], approval: Approval | None) -> Session:
         now = self._org.clock.timestamp()
@@ -274,7 +253,7 @@ class Grants:
 
     def _answer(self, session: Session, base_url: str) -> dict[str, Any]:
         issued_at = str(int(self._org.clock.timestamp() * 1000))
-        identity = self.identity_url(session.user, base_url)
+        identity = self.identity_url(session.user)
         scopes = list(session.scopes)
         self._org.rng.shuffle(scopes)
         digest = hmac.new(session.app.secret.encode(), (identity + issued_at).encode(), hashlib.sha256).digest()
@@ -288,21 +267,12 @@ class Grants:
             "issued_at": issued_at,
         }
 
-    def identity_url(self, user: User, base_url: str) -> str:
-        """The host is the log-in host, not the API's, though the address works on either."""
-        settings = self._org.settings
+    def identity_url(self, user: User) -> str:
+        """The host is the log-in host, not the API's."""
         host = "test" if self._org.is_sandbox else "login"
-        root = settings.login_url or (base_url if settings.id_on_own_host else f"https://{host}.salesforce.com")
-        return f"{root}/id/{self._org.id}/{user.id}"
+        return f"https://{host}.salesforce.com/id/{self._org.id}/{user.id}"
 
     def _access_token(self) -> str:
-        if self._org.settings.jwt_tokens:
-            parts = (
-                {"alg": "RS256", "typ": "JWT", "kid": "258"},
-                {"sub": self._org.id, "jti": self._token(32), "scp": self._token(2600)},
-            )
-            encoded = [base64.urlsafe_b64encode(orjson.dumps(p)).decode().rstrip("=") for p in parts]
-            return ".".join([*encoded, self._token(342)])
         return f"{self._org.id[:15]}!AQEAQ{self._token(86)}.{self._token(4)}"
 
     def _refresh_token(self) -> str:
@@ -359,30 +329,6 @@ class Grants:
                 session.revoked = True
             else:
                 raise OAuthError("invalid_token", "invalid token: " + token[:8])
-
-    def introspect(self, app: App, token: str, base_url: str) -> dict[str, Any]:
-        approval = self._by_refresh.get(token)
-        session = self._sessions.get(token)
-        if session is not None and not session.revoked and session.app is app:
-            end = session.used_at + self._org.settings.session_minutes * 60
-            return self._described(session.user, app, session.scopes, "access_token", base_url) | {
-                "exp": int(end),
-                "iat": int(session.issued_at),
-                "nbf": int(session.issued_at),
-            }
-        if approval is not None and not approval.revoked and token == approval.refresh_token and approval.app is app:
-            return self._described(approval.user, app, approval.scopes, "refresh_token", base_url)
-        return {"active": False}
-
-    def _described(self, user: User, app: App, scopes: list[str], kind: str, base_url: str) -> dict[str, Any]:
-        return {
-            "active": True,
-            "scope": " ".join(scopes),
-            "client_id": app.key,
-            "username": user.username,
-            "sub": self.identity_url(user, base_url),
-            "token_type": kind,
-        }
 
     def _revoke(self, approval: Approval) -> None:
         approval.revoked = True

@@ -1,7 +1,6 @@
 """The OAuth endpoints and the pages a person meets on the way: log-in, Allow or Deny, and errors that never go back.
 
-Errors of /token and /revoke are objects with status 400; /userinfo and the identity URL answer a bad token with 403 and one
-word of plain text.
+Errors of /token and /revoke are objects with status 400; /userinfo answers a bad token with 403 and one word of plain text.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from orgsim.answers import HTML, JSON
 from orgsim.clock import to_salesforce
-from orgsim.current import base_url, current_org
+from orgsim.current_org import base_url, current_org
 from orgsim.errors import OAuthError
 from orgsim.oauth import App, Session
 from orgsim.people import User
@@ -106,7 +105,7 @@ def _decide(checked: Authorization, user: User) -> BaseResponse:
     """What follows once it is known who sits at the browser."""
     if checked.app.blocked:
         return _back(checked, "OAUTH_APP_BLOCKED", "this app is blocked by admin")
-    if not checked.app.admits(user.id):
+    if checked.app.admin_approved_only:
         return _back(checked, "invalid_app_access", "user is not admin approved to access this app")
     if not set(checked.requested) <= _with_twins(checked.app.scopes):
         return _error_page(*_GENERIC, checked.state)
@@ -273,15 +272,15 @@ def log_out() -> BaseResponse:
     return answer
 
 
-# -- token, revoke, introspect
+# -- token, revoke
 
 
 @bp.route("/services/oauth2/token", methods=["GET", "POST"])
 def token() -> Response:
     try:
-        return _formatted(_granted())
+        return _answer(_granted())
     except OAuthError as error:
-        return _formatted({"error": error.error, "error_description": error.description}, error.status)
+        return _answer({"error": error.error, "error_description": error.description}, error.status)
 
 
 def _granted() -> dict[str, Any]:
@@ -311,21 +310,8 @@ def _client() -> tuple[str, str | None]:
     return request.form.get("client_id", ""), request.form.get("client_secret")
 
 
-def _formatted(answer: dict[str, Any], status: int = 200) -> Response:
-    """JSON, or what `format` asks for."""
-    wanted = request.values.get("format", "json")
-    if wanted == "urlencoded":
-        content, kind = urlencode(answer).encode(), _FORM
-    elif wanted == "xml":
-        inner = "".join(f"<{k}>{_escape(str(v))}</{k}>" for k, v in answer.items())
-        content, kind = f'<?xml version="1.0" encoding="UTF-8"?><OAuth>{inner}</OAuth>'.encode(), "application/xml"
-    else:
-        content, kind = orjson.dumps(answer), JSON
-    return Response(content, status, content_type=kind, headers={"Cache-Control": "no-cache, no-store"})
-
-
-def _escape(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+def _answer(answer: dict[str, Any], status: int = 200) -> Response:
+    return Response(orjson.dumps(answer), status, content_type=JSON, headers={"Cache-Control": "no-cache, no-store"})
 
 
 @bp.route("/services/oauth2/revoke", methods=["GET", "POST"])
@@ -337,15 +323,6 @@ def revoke() -> Response:
         body = urlencode({"error": error.error, "error_description": error.description})
         return Response(body, 400, content_type=_FORM)
     return Response(b"", 200, content_type=HTML)
-
-
-@bp.post("/services/oauth2/introspect")
-def introspect() -> Response:
-    try:
-        app = current_org().grants.authenticate(*_client())
-    except OAuthError as error:
-        return _formatted({"error": error.error, "error_description": error.description}, error.status)
-    return _formatted(current_org().grants.introspect(app, request.form.get("token", ""), base_url()))
 
 
 # -- who is it
@@ -368,11 +345,10 @@ def userinfo() -> Response:
     if isinstance(session, Response):
         return session
     org, user = current_org(), session.user
-    identity = org.grants.identity_url(user, base_url())
     host = org.settings.instance_url or base_url()
     return _json(
         {
-            "sub": identity,
+            "sub": org.grants.identity_url(user),
             "user_id": user.id,
             "organization_id": org.id,
             "preferred_username": user.username,
@@ -422,50 +398,6 @@ def _urls(host: str, user: User) -> dict[str, str]:
         **chatter,
         "custom_domain": host,
     }
-
-
-@bp.get("/id/<org_id>/<user_id>")
-def identity(org_id: str, user_id: str) -> Response:
-    session = _identity_session()
-    if isinstance(session, Response):
-        return session
-    org, user = current_org(), session.user
-    if org_id not in {org.id, org.id[:15]}:
-        return Response("Wrong_Org", 403, content_type=HTML)
-    if user_id not in {user.id, user.id[:15]}:
-        return Response("Bad_Id", 403, content_type=HTML)
-    host = org.settings.instance_url or base_url()
-    return _json(
-        {
-            "id": org.grants.identity_url(user, base_url()),
-            "asserted_user": True,
-            "user_id": user.id,
-            "organization_id": org.id,
-            "username": user.username,
-            "nick_name": user.username.partition("@")[0],
-            "display_name": user.name,
-            "email": user.email,
-            "email_verified": True,
-            "first_name": user.first_name,
-            "last_name": user.last_name,
-            "timezone": "America/Los_Angeles",
-            "photos": {"picture": f"{host}/profilephoto/005/F", "thumbnail": f"{host}/profilephoto/005/T"},
-            "urls": _urls(host, user),
-            "active": user.active,
-            "user_type": "STANDARD",
-            "language": "en_US",
-            "locale": "en_US",
-            "utcOffset": -28800000,
-            "last_modified_date": to_salesforce(org.clock.seconds()),
-            "is_app_installed": True,
-            "custom_attributes": None,
-        }
-    )
-
-
-@bp.get("/id/keys")
-def keys() -> Response:
-    return _json({"keys": []})
 
 
 @bp.get("/.well-known/openid-configuration")

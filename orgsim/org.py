@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from orgsim import ids
 from orgsim.access import ADMIN, RIGHTS, STANDARD, Permissions, UserAccess, Whom
-from orgsim.calls import Allowance, CallLog
+from orgsim.call_log import Allowance, CallLog
 from orgsim.clock import OrgClock, to_seconds
-from orgsim.late import Late, LateWork
+from orgsim.late_commits import Late, LateWork
 from orgsim.oauth import App, Grants
 from orgsim.people import People, User
 from orgsim.queries import Cursors, PageHook
@@ -507,7 +507,7 @@ class Org:
         record_id = named or args[0]
         losers = kwargs.get("loser_ids") or (args[1] if verb == "merge" and len(args) > 1 else [])
         action: Callable[..., Any] = getattr(self, verb)
-        return self.late.begin(record_id, lambda: action(*args, **kwargs), [record_id, *losers], stamp, visible_in)
+        return self.late.begin(record_id, lambda: action(*args, **kwargs), [record_id, *losers], visible_in)
 
     def commit_late(self, handle: int | Late) -> None:
         self.late.commit(handle.handle if isinstance(handle, Late) else handle)
@@ -542,9 +542,6 @@ class Org:
 
     def revoke_approvals(self, user_id: str | None = None, key: str | None = None) -> None:
         self.grants.revoke_approvals(user_id, key)
-
-    def expire_codes(self) -> None:
-        self.grants.expire_codes()
 
     def api_used(self) -> int:
         return self.allowance.used()

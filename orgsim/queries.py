@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orgsim import ids
-from orgsim.errors import ApiError, invalid_locator
+from orgsim.errors import invalid_locator
 from orgsim.soql import Plan, compile_query, parse
 from orgsim.soql.compiler import Column, read_sql
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 PageHook = Callable[[str, int], None]
 MIN_PAGE, MAX_PAGE = 200, 2000
+WIDE_PAGE = 1000  # once a field of 32,000 characters is selected
+LOCATOR_SECONDS = 2 * 24 * 3600
+LOCATORS_PER_USER = 10
 _LOCATOR = re.compile(r"(0r8[A-Za-z0-9]{12}(?:[A-Za-z0-9]{3})?)-(\d+)")
 
 
@@ -82,7 +85,7 @@ class Cursors:
         with self._lock:
             self._open[cursor.locator] = cursor
             mine = [c.locator for c in self._open.values() if c.user_id == cursor.user_id]
-            for locator in mine[: max(0, len(mine) - self.org.settings.locators_per_user)]:
+            for locator in mine[: max(0, len(mine) - LOCATORS_PER_USER)]:
                 del self._open[locator]
 
     def new_locator(self) -> str:
@@ -95,7 +98,7 @@ class Cursors:
             cursor = self._open.get(ids.to_18(locator) or "")
             if cursor is None or cursor.user_id != user_id:
                 raise invalid_locator()
-            if self.org.clock.timestamp() - cursor.opened_at > self.org.settings.locator_seconds:
+            if self.org.clock.timestamp() - cursor.opened_at > LOCATOR_SECONDS:
                 del self._open[cursor.locator]
                 raise invalid_locator()
             self._open.move_to_end(cursor.locator)
@@ -116,8 +119,6 @@ def run_query(
     plan = compile_query(parse(text, org.clock.now()), access, deleted_too=deleted_too)
     if plan.is_count:
         return {"totalSize": org.store.count(plan.count, plan.values), "done": True, "records": []}
-    if plan.is_aggregate:
-        return _aggregate(org, plan)
     with org.store.lock:
         numbers = org.store.numbers(plan.select_ids, plan.values)
         if not numbers:
@@ -162,7 +163,7 @@ def _page_size(org: Org, cursor: Cursor) -> int:
     sizes = org.settings.page_sizes
     size = sizes if isinstance(sizes, int) else sizes[cursor.pages % len(sizes)]
     if cursor.plan.is_wide:
-        size = min(size, org.settings.wide_page_size)
+        size = min(size, WIDE_PAGE)
     return max(MIN_PAGE, min(size, MAX_PAGE))
 
 
@@ -170,25 +171,6 @@ def batch_size(header: str | None) -> int:
     """Read `Sforce-Query-Options: batchSize=N`; out of range counts as the nearest bound."""
     match = re.search(r"batchSize\s*=\s*(\d+)", header or "", re.IGNORECASE)
     return max(MIN_PAGE, min(int(match[1]), MAX_PAGE)) if match else MAX_PAGE
-
-
-def _aggregate(org: Org, plan: Plan) -> dict[str, Any]:
-    rows = org.store.rows(plan.aggregate, plan.values)
-    if len(rows) > MAX_PAGE:
-        raise ApiError(
-            400,
-            "EXCEEDED_ID_LIMIT",
-            "Aggregate query does not support queryMore(), use LIMIT to restrict the results to a single batch",
-        )
-    names = [c.names[-1] for c in plan.columns]
-    values = _typed(rows, plan.columns)
-    return {
-        "totalSize": len(rows),
-        "done": True,
-        "records": [
-            {"attributes": {"type": "AggregateResult"}, **dict(zip(names, row, strict=True))} for row in values
-        ],
-    }
 
 
 def _read(org: Org, access: UserAccess, cursor: Cursor, numbers: Sequence[int]) -> list[dict[str, Any]]:

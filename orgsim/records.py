@@ -103,23 +103,20 @@ class Records:
         """Put a record into the Recycle Bin; the loser of a merge with its master."""
         moment = self.clock.seconds() if stamp is None else stamp
         self.change(record_id, {"IsDeleted": 1, "_deleted_at": moment, "MasterRecordId": master_id}, actor_id, moment)
-        sobject = self.object_of(record_id)
-        self.store.execute("INSERT OR REPLACE INTO deletion VALUES (?, ?, ?)", (sobject.name, record_id, moment))
+        self.store.execute("INSERT OR IGNORE INTO deleted VALUES (?)", (record_id,))
         if self._oldest_in_bin is None or moment < self._oldest_in_bin:
             self._oldest_in_bin = moment
 
     def undelete(self, record_id: str, actor_id: str | None = None, stamp: int | None = None) -> None:
         self.change(record_id, {"IsDeleted": 0, "_deleted_at": None, "MasterRecordId": None}, actor_id, stamp)
-        self.store.execute("DELETE FROM deletion WHERE id = ?", (record_id,))
+        self.store.execute("DELETE FROM deleted WHERE id = ?", (record_id,))
 
     def purge(self, record_id: str) -> None:
         """Take a record out of the bin, or out of the org, for good."""
         self.before_change([record_id])
         sobject = self.object_of(record_id)
         with self.store.transaction():
-            self.store.execute(
-                "INSERT OR IGNORE INTO deletion VALUES (?, ?, ?)", (sobject.name, record_id, self.clock.seconds())
-            )
+            self.store.execute("INSERT OR IGNORE INTO deleted VALUES (?)", (record_id,))
             self.store.execute(f'DELETE FROM "{sobject.table}" WHERE "Id" = ?', (record_id,))
 
     def merge(

@@ -11,9 +11,9 @@ from urllib.parse import unquote
 
 import orjson
 
-from orgsim import collections_api, composite, ids
+from orgsim import composite, ids, sobject_collections
 from orgsim.clock import to_salesforce
-from orgsim.dml import Dml, SeveralMatchError, parse_moment
+from orgsim.dml import Dml, SeveralMatchError
 from orgsim.errors import ApiError, bad_request, not_found
 from orgsim.limits import limits
 from orgsim.queries import batch_size, next_page, run_query
@@ -23,7 +23,7 @@ from orgsim.trouble import Request as Asked
 
 if TYPE_CHECKING:
     from orgsim.access import UserAccess
-    from orgsim.calls import Call
+    from orgsim.call_log import Call
     from orgsim.oauth import Session
     from orgsim.org import Org
 
@@ -123,14 +123,10 @@ def kind_of(method: str, parts: tuple[str, ...]) -> str:
             return "query_more"
         case ("composite", "sobjects", *_):
             return "collections"
-        case ("composite", "batch"):
-            return "batch"
         case ("composite",) | ("limits",) as one:
             return one[0]
         case ("sobjects",) | ("sobjects", _, "describe"):
             return "describe"
-        case ("sobjects", _, "updated" | "deleted" as which):
-            return which
         case ("sobjects", _, _, _) if method != "GET":
             return "upsert" if method == "PATCH" else "delete"
         case ("sobjects", *_):
@@ -227,7 +223,7 @@ def note_soql(call: Call, params: Mapping[str, str]) -> None:
 def _resources(api: RestApi, request: ApiRequest) -> Reply:
     root = f"/services/data/v{request.version}"
     listed = {name: f"{root}/{name}" for name in ("sobjects", "limits", "query", "queryAll", "composite")}
-    return Reply(200, {**listed, "identity": api.org.grants.identity_url(request.session.user, api.org.served_at)})
+    return Reply(200, {**listed, "identity": api.org.grants.identity_url(request.session.user)})
 
 
 def _query(api: RestApi, request: ApiRequest) -> Reply:
@@ -259,11 +255,7 @@ def _query_more(api: RestApi, request: ApiRequest) -> Reply:
     )
 
 
-def _limits(api: RestApi, request: ApiRequest) -> Reply:
-    if api.org.settings.limits_for_admins and not request.access.is_admin:
-        raise ApiError(
-            403, "FORBIDDEN", "You do not have the level of access necessary to perform the operation you requested."
-        )
+def _limits(api: RestApi, _request: ApiRequest) -> Reply:
     return Reply(200, limits(api.org.settings.api_limit, api.org.api_used()))
 
 
@@ -431,67 +423,6 @@ def _read_by_key(api: RestApi, request: ApiRequest) -> Reply:
     return Reply(200, record)
 
 
-# -- replication
-
-
-def _span(request: ApiRequest, *, days: int, now: int) -> tuple[int, int]:
-    """Return start and end in seconds, seconds cut off; 400 INVALID_REPLICATION_DATE."""
-    try:
-        start, end = (parse_moment(request.params[name]) // 60 * 60 for name in ("start", "end"))
-    except (KeyError, ValueError):
-        raise bad_request("MALFORMED_QUERY", "start and end must be dateTimes") from None
-    if end <= start:
-        raise bad_request("INVALID_REPLICATION_DATE", "startDate before endDate")
-    if start < now - days * 86400:
-        raise bad_request("INVALID_REPLICATION_DATE", f"start date before {to_salesforce(now - days * 86400)}")
-    return start, end
-
-
-def _covered(api: RestApi, end: int) -> str:
-    """Whatever is still under way is not covered; this is what makes it safe as the next start."""
-    return to_salesforce(min([end, api.org.clock.seconds() // 60 * 60, *(s // 60 * 60 for s in api.org.late.stamps())]))
-
-
-def _updated(api: RestApi, request: ApiRequest) -> Reply:
-    sobject = api.find_object(request)
-    start, end = _span(request, days=30, now=api.org.clock.seconds())
-    where, values = request.access.row_filter(sobject, "t")
-    rows = api.org.store.rows(
-        " ".join(
-            [
-                f'SELECT t."Id" FROM "{sobject.table}" AS t WHERE t."SystemModstamp" >= ? AND t."SystemModstamp" < ?',
-                'AND t."IsDeleted" = 0 AND',
-                where or "1",
-            ]
-        ),
-        [start, end, *values],
-    )
-    return Reply(200, {"ids": [row[0] for row in rows], "latestDateCovered": _covered(api, end)})
-
-
-def _deleted(api: RestApi, request: ApiRequest) -> Reply:
-    sobject = api.find_object(request)
-    now = api.org.clock.seconds()
-    start, end = _span(request, days=15, now=now)
-    rows = api.org.store.rows(
-        "SELECT id, at FROM deletion WHERE sobject = ? AND at >= ? AND at < ? ORDER BY at", [sobject.name, start, end]
-    )
-    seen = [(one, at) for one, at in rows if _may_see(api, request, sobject, one)]
-    return Reply(
-        200,
-        {
-            "deletedRecords": [{"id": one, "deletedDate": to_salesforce(at)} for one, at in seen],
-            "earliestDateAvailable": to_salesforce(now - 30 * 86400),
-            "latestDateCovered": _covered(api, end),
-        },
-    )
-
-
-def _may_see(api: RestApi, request: ApiRequest, sobject: SObject, record_id: str) -> bool:
-    record = api.org.store.record(sobject, record_id)
-    return record is None or request.access.sees(sobject, record)
-
-
 # -- where what is
 
 
@@ -499,8 +430,6 @@ def _find_handler(request: ApiRequest) -> Handler:
     """Return the handler of a path and method; 404 or 405 (naming what is allowed)."""
     methods = _route(request.parts)
     method = request.method
-    if method == "POST" and request.params.get("_HttpMethod"):
-        method = request.params["_HttpMethod"].upper()
     if methods is None:
         raise not_found()
     handler = methods.get("GET" if method == "HEAD" else method)
@@ -536,10 +465,6 @@ def _sobject_route(parts: tuple[str, ...]) -> dict[str, Handler] | None:
             return {"GET": _basic, "POST": _create}
         case (_, "describe"):
             return {"GET": _describe}
-        case (_, "updated"):
-            return {"GET": _updated}
-        case (_, "deleted"):
-            return {"GET": _deleted}
         case (_, _):
             return {"GET": _read, "PATCH": _update, "DELETE": _delete}
         case (_, _, _):
@@ -552,13 +477,15 @@ def _composite_route(parts: tuple[str, ...]) -> dict[str, Handler] | None:
     match parts:
         case ():
             return {"POST": composite.run_composite}
-        case ("batch",):
-            return {"POST": composite.run_batch}
         case ("sobjects",):
-            return {"POST": collections_api.create, "PATCH": collections_api.update, "DELETE": collections_api.delete}
+            return {
+                "POST": sobject_collections.create,
+                "PATCH": sobject_collections.update,
+                "DELETE": sobject_collections.delete,
+            }
         case ("sobjects", _):
-            return {"GET": collections_api.retrieve, "POST": collections_api.retrieve}
+            return {"GET": sobject_collections.retrieve, "POST": sobject_collections.retrieve}
         case ("sobjects", _, _):
-            return {"PATCH": collections_api.upsert}
+            return {"PATCH": sobject_collections.upsert}
         case _:
             return None

@@ -36,7 +36,6 @@ class Options:
 
     auto_assign: bool = True
     allow_save: bool = False
-    include_details: bool = False
     as_current_user: bool = False
 
     @classmethod
@@ -49,7 +48,6 @@ class Options:
         return cls(
             auto_assign=headers.get("sforce-auto-assign", "TRUE").strip().upper() != "FALSE",
             allow_save=duplicate.get("allowsave") == "true",
-            include_details=duplicate.get("includerecorddetails") == "true",
             as_current_user=duplicate.get("runascurrentuser") == "true",
         )
 

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
-from typing import Any
+from typing import Any, NoReturn
 
 from orgsim.schema import Field, Schema, SObject
 
@@ -24,6 +24,14 @@ _COUNTS_KEPT = 256
 
 def _fold(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
+
+
+class TakenBackError(Exception):
+    """Raised inside a transaction by a caller that takes the transaction back, and caught outside it by the same caller."""
+
+
+def take_back() -> NoReturn:
+    raise TakenBackError
 
 
 class Store:
@@ -50,7 +58,7 @@ class Store:
             'CREATE VIEW "sf_Name" AS SELECT "Id", "Name", \'User\' AS "Type" FROM "sf_User" '
             'UNION ALL SELECT "Id", "Name", "Type" FROM "sf_Group"'
         )
-        self._connection.execute("CREATE TABLE deletion (sobject TEXT, id TEXT PRIMARY KEY, at INTEGER)")
+        self._connection.execute("CREATE TABLE deleted (id TEXT PRIMARY KEY)")
 
     def _create(self, sobject: SObject) -> None:
         columns = [_column(f) for f in sobject.fields]

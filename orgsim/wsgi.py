@@ -1,6 +1,6 @@
 """The org as a WSGI application: faults, the call log, sessions, the allowance and the headers around every answer.
 
-What lies under /services and /id is Salesforce's; everything else is the practice org's own page and control.
+What lies under /services is Salesforce's; everything else is the practice org's own page and control.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import orjson
 from werkzeug.test import run_wsgi_app
 
 from orgsim.answers import ANSWERS, HTML, JSON, Answer
-from orgsim.calls import Allowance, Call
+from orgsim.call_log import Allowance, Call
 from orgsim.errors import ApiError, invalid_session, session_not_for_rest
+from orgsim.flask_app import make_web_app
 from orgsim.rest import ApiRequest, Reply, RestApi, check_version, note_soql, parse_params, tags_of, versions
 from orgsim.trouble import Fault
 from orgsim.trouble import Request as Asked
-from orgsim.web import make_web_app
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 MAX_REQUEST_HEAD = 16_384
 _MAX_BODY = 32 * 1024 * 1024
 _NO_STORE = "no-cache,must-revalidate,max-age=0,no-store,private"
-_OAUTH_KINDS = frozenset({"authorize", "token", "revoke", "introspect", "userinfo"})
+_OAUTH_KINDS = frozenset({"authorize", "token", "revoke", "userinfo"})
 _DATA_ROOT = "/services/data"
 
 
@@ -81,7 +81,7 @@ class OrgApp:
         self.org.settle()
         if path.startswith(_DATA_ROOT):
             outgoing = self._logged(environ, path, "data")
-        elif path.startswith(("/services/oauth2/", "/id/", "/.well-known/")):
+        elif path.startswith(("/services/oauth2/", "/.well-known/")):
             outgoing = self._logged(environ, path, "oauth")
         else:
             return self._web.wsgi_app(environ, start_response)
@@ -257,7 +257,7 @@ class OrgApp:
             raise ApiError(403, "API_CURRENTLY_DISABLED", "API is currently disabled for this user.")
         settings, app = self.org.settings, session.app
         meter = self._meters.setdefault(app.key, Allowance(self.org.clock))
-        over = self.org.allowance.used() >= settings.api_limit + settings.api_overage
+        over = self.org.allowance.used() >= settings.api_limit
         if over or (app.allowance is not None and meter.used() >= app.allowance):
             raise ApiError(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")
         self.org.allowance.spend()
@@ -317,7 +317,7 @@ def _tags(method: str, path: str, area: str, body: bytes) -> tuple[str, ...]:
         parts = tuple(p for p in path.split("/") if p)
         return (area, "versions") if len(parts) <= 2 else (area, *tags_of(method, parts[3:]))
     last = path.rstrip("/").rpartition("/")[2]
-    kind = last if last in _OAUTH_KINDS else "openid" if path.startswith("/.well-known") else "identity"
+    kind = last if last in _OAUTH_KINDS else "openid" if path.startswith("/.well-known") else "unknown"
     if kind != "token":
         return (area, kind)
     grant = parse_qs(body.decode("utf-8", "replace")).get("grant_type", [""])[0]

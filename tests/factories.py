@@ -34,8 +34,8 @@ from devtools.makers import (
     save,
 )
 
-LONG_AGO = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 A = TypeVar("A", bound=OrgAccess)
+LONG_AGO = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 __all__ = [
     "LONG_AGO",
     "ORG_ID",

@@ -74,7 +74,7 @@ def send_due(post: Post, public_url: str) -> int:
 
 def send(mine: Round, post: Post, public_url: str) -> Fate:
     with reading():
-        letter = mail_text.write(mine.lease, mine.user_id, public_url, utcnow())
+        letter = mail_text.write(mine.lease, mine.user_id, public_url)
         db.session.commit()
     fate = post(letter) if letter is not None else Fate.REFUSED
     with writing():

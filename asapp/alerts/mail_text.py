@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
@@ -20,8 +19,9 @@ from asapp.core.extensions import db
 from asapp.core.mail import Letter
 from asapp.leads.queries import count_waiting
 from asapp.leads.sign_up_page import ensure_page
-from asapp.messages import runs as sync_words
-from asapp.messages.connecting import Context, explain_reconnect
+from asapp.messages.alerts import FIRM_HAS_MOVED, SUBJECTS
+from asapp.messages.checks import CheckName
+from asapp.messages.failures import Facts, Occasion, explain
 from asapp.models import Alert, AlertKind, AlertMail, Connection, Partner, PartnerCheck, User
 from asapp.models.connection import IS_FAILING
 from asapp.panel.load import find_run_to_show
@@ -42,7 +42,7 @@ class Part:
     names: dict[str, Any]
 
 
-def write(lease: str, user_id: int, public_url: str, now: datetime) -> Letter | None:
+def write(lease: str, user_id: int, public_url: str) -> Letter | None:
     """Return the mail that tells this person of all that is under the lease, or None: it is over meanwhile. Only reads."""
     user = db.session.get_one(User, user_id)
     told = db.session.execute(
@@ -51,61 +51,57 @@ def write(lease: str, user_id: int, public_url: str, now: datetime) -> Letter | 
         .where(AlertMail.lease == lease, Alert.closed_at.is_(None))
         .order_by(Alert.opened_at, Alert.id)
     ).all()
-    parts = [make_part(alert, public_url, now, is_reminder) for alert, is_reminder in told]
+    parts = [make_part(alert, public_url, is_reminder) for alert, is_reminder in told]
     if not parts:
         return None
     subject = parts[0].subject if len(parts) == 1 else f"{len(parts)} things to look at in AdvisorStream"
     return mail.write(user.email, subject, "alerts", name=user.name, parts=parts)
 
 
-def make_part(alert: Alert, public_url: str, now: datetime, is_reminder: bool = False) -> Part:
+def make_part(alert: Alert, public_url: str, is_reminder: bool = False) -> Part:
     kind = AlertKind(alert.kind)
     if alert.connection_id is not None:
         connection = db.session.get_one(Connection, alert.connection_id)
-        subject, page, ask = OF_CONNECTION[kind]
-        firm, more = connection.partner, {"connection": connection, **ask(connection, now)}
+        page, ask = OF_CONNECTION[kind]
+        firm, more = connection.partner, {"connection": connection, **ask(connection)}
     else:
         firm = db.session.get_one(Partner, alert.partner_id)
-        subject, page, ask_firm = OF_PARTNER[kind]
+        page, ask_firm = OF_PARTNER[kind]
         more = ask_firm(firm)
-        subject = more.get("subject", subject)
     url = public_url + page.format(slug=firm.slug)
     names = {"firm": firm, "url": url, "since": alert.opened_at, "is_reminder": is_reminder, **more}
-    subject = subject.format(firm=firm.name, held=more.get("held"))
+    subject = more.get("subject", SUBJECTS[kind]).format(firm=firm.name, held=more.get("held"))
     return Part(f"mail/alerts/{kind}.txt", f"Reminder: {subject}" if is_reminder else subject, names)
 
 
-def _about_connection(connection: Connection, now: datetime) -> dict[str, Any]:
+def _about_connection(connection: Connection) -> dict[str, Any]:
     """reason: why it has to be connected again. failure: what the last sync ended with, in words, if it failed.
 
     held: how many contacts wait for the advisor's decision, in words. trusted_for: how long opt-outs are trusted, in words.
     """
     partner = connection.partner
-    context = Context(partner.name, partner.salesforce_host, "", connection.username, now)
+    facts = Facts(partner.name, connection.username, partner.salesforce_host, opt_out_field=partner.opt_out_field)
     run = find_run_to_show(connection)
     failure = ""
     if run is not None and run.is_failed and connection.is_connected:
-        failure = sync_words.explain(
-            run.error_code, sync_words.About(partner.name, connection.username, partner.opt_out_field)
-        ).headline
+        failure = explain(Occasion.SYNC, run.error_code, facts).headline
     number = departures.count_held(connection.id)
     held = f"{number:,} contact{'s wait' if number != 1 else ' waits'}"
     return {
-        "reason": explain_reconnect(connection.status_reason or "", context),
+        "reason": explain(Occasion.RECONNECT, connection.status_reason, facts),
         "failure": failure,
         "held": held,
         "trusted_for": count_days(partner.opt_outs_trusted_days),
     }
 
 
-def _about_flood(connection: Connection, _now: datetime) -> dict[str, Any]:
+def _about_flood(connection: Connection) -> dict[str, Any]:
     """limit: how many people the page takes in a day. waiting: how many wait for the advisor to look."""
     return {"limit": ensure_page(connection.user).daily_limit, "waiting": count_waiting(connection.user_id).over_limit}
 
 
 def _about_pause(firm: Partner) -> dict[str, Any]:
-    about = sync_words.About(firm.name, "")
-    return {"until": firm.paused_until, "why": sync_words.explain(firm.paused_why, about).happened}
+    return {"until": firm.paused_until, "why": explain(Occasion.SYNC, firm.paused_why, Facts(firm.name)).happened}
 
 
 def _about_app(firm: Partner) -> dict[str, Any]:
@@ -114,9 +110,9 @@ def _about_app(firm: Partner) -> dict[str, Any]:
         select(PartnerCheck.code, PartnerCheck.detail).where(PartnerCheck.partner_id == firm.id, *IS_RED)
     )
     red = {row.code: row.detail for row in found}
-    if "host" in red:
-        return {"subject": "{firm}: its Salesforce has moved", "host": red["host"]}
-    return {"what": "Consumer Key" if "key" in red else "Consumer Secret"}
+    if CheckName.HOST in red:
+        return {"subject": FIRM_HAS_MOVED, "host": red["host"]}
+    return {"what": "Consumer Key" if CheckName.KEY in red else "Consumer Secret"}
 
 
 def _about_runs(firm: Partner) -> dict[str, Any]:
@@ -125,19 +121,19 @@ def _about_runs(firm: Partner) -> dict[str, Any]:
     rows = db.session.execute(by_code.where(Connection.partner_id == firm.id, IS_FAILING)).all()
     most = max(rows, key=lambda row: row.number, default=None)
     code = most.last_failure if most is not None else None
-    headline = sync_words.explain(code, sync_words.About(firm.name, "")).headline if code else ""
+    headline = explain(Occasion.SYNC, code, Facts(firm.name)).headline if code else ""
     return {"failing": sum(row.number for row in rows), "most": headline}
 
 
-OF_CONNECTION: dict[AlertKind, tuple[str, str, Callable[[Connection, datetime], dict[str, Any]]]] = {
-    AlertKind.RECONNECT: ("Your Salesforce account has to be connected again", INTEGRATIONS, _about_connection),
-    AlertKind.OPT_OUTS_SOON: ("Your Salesforce contacts are about to become inactive", INTEGRATIONS, _about_connection),
-    AlertKind.OPT_OUTS_UNKNOWN: ("Your Salesforce contacts are inactive", INTEGRATIONS, _about_connection),
-    AlertKind.HELD: ("{held} for your decision", INTEGRATIONS, _about_connection),
-    AlertKind.FLOOD: ("Very many people are signing up on your page", LEADS, _about_flood),
+OF_CONNECTION: dict[AlertKind, tuple[str, Callable[[Connection], dict[str, Any]]]] = {
+    AlertKind.RECONNECT: (INTEGRATIONS, _about_connection),
+    AlertKind.OPT_OUTS_SOON: (INTEGRATIONS, _about_connection),
+    AlertKind.OPT_OUTS_UNKNOWN: (INTEGRATIONS, _about_connection),
+    AlertKind.HELD: (INTEGRATIONS, _about_connection),
+    AlertKind.FLOOD: (LEADS, _about_flood),
 }
-OF_PARTNER: dict[AlertKind, tuple[str, str, Callable[[Partner], dict[str, Any]]]] = {
-    AlertKind.PAUSED: ("{firm}: Salesforce syncs pause", BOARD, _about_pause),
-    AlertKind.APP_REFUSED: ("{firm}: Salesforce refuses our app", FIRM, _about_app),
-    AlertKind.RUNS_FAIL: ("{firm}: syncs fail", BOARD, _about_runs),
+OF_PARTNER: dict[AlertKind, tuple[str, Callable[[Partner], dict[str, Any]]]] = {
+    AlertKind.PAUSED: (BOARD, _about_pause),
+    AlertKind.APP_REFUSED: (FIRM, _about_app),
+    AlertKind.RUNS_FAIL: (BOARD, _about_runs),
 }

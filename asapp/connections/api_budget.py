@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 
 from asapp.core.clock import utcnow
 from asapp.core.database import upsert, writing
+from asapp.messages.codes import Code
 from asapp.models import ApiUsage, Partner, RunTrigger
 from asapp.salesforce.errors import LimitReached
 
@@ -31,7 +32,6 @@ ORG_PAUSE = timedelta(hours=1)  # then the org is asked again
 FRESH = timedelta(hours=6)  # older figures of the org say nothing about now
 LEADS_PART = 4  # of the share, one in so many calls
 A_ROUND = 3  # calls: look for contacts, look for leads, create
-LEADS_USED_UP = "leads_share_used_up"  # a key of messages/leads.py
 
 
 @dataclass(frozen=True)
@@ -66,14 +66,14 @@ class Allowance:
     def check(self, trigger: str) -> None:
         """Raise LimitReached if a run that was started this way must not make another call."""
         if self.is_share_used_up:
-            raise LimitReached("share_used_up")
+            raise LimitReached(Code.SHARE_USED_UP)
         if self.is_org_full and trigger == RunTrigger.SCHEDULED:
-            raise LimitReached("org_nearly_full")
+            raise LimitReached(Code.ORG_NEARLY_FULL)
 
     def check_leads(self, calls: int) -> None:
         """Raise LimitReached if a delivery of leads must not make so many more calls."""
         if not self.has_room_for_leads(calls):
-            raise LimitReached(LEADS_USED_UP)
+            raise LimitReached(Code.LEADS_SHARE_USED_UP)
         self.check(RunTrigger.MANUAL)
 
 
@@ -126,7 +126,7 @@ def _allowance(row: Any, calls: int, lead_calls: int, now: datetime) -> Allowanc
 def pause(session: Session, partner: Partner, error: LimitReached, now: datetime) -> None:
     """Let the whole firm wait, in the caller's transaction."""
     partner.paused_why = error.code
-    is_ours = error.code == "share_used_up"
+    is_ours = error.code == Code.SHARE_USED_UP
     partner.paused_until = free_again_at(session, partner.id, now) if is_ours else now + ORG_PAUSE
 
 

@@ -5,6 +5,7 @@ Only what Salesforce answered us turns a check red, by a renewal of tokens or by
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -13,6 +14,8 @@ from sqlalchemy.orm import Session
 
 from asapp.core.clock import utcnow
 from asapp.core.database import change_rows, upsert
+from asapp.messages.checks import CheckName, CheckWhy
+from asapp.messages.codes import Code
 from asapp.models import Connection, Partner, PartnerCheck, Verdict
 from asapp.salesforce.errors import SalesforceError
 
@@ -25,10 +28,13 @@ class Red(NamedTuple):
 
 
 # Salesforce's refusal, as salesforce/errors.py calls it: what it says of the firm's app, and of its address.
-REFUSED = {"bad_key": Red("key", "bad_key"), "bad_secret": Red("secret", "bad_secret")}
-MOVED = {"redirected": Red("host", "moved")}
+REFUSED: Mapping[str, Red] = {
+    Code.BAD_KEY: Red(CheckName.KEY, Code.BAD_KEY),
+    Code.BAD_SECRET: Red(CheckName.SECRET, Code.BAD_SECRET),
+}
+MOVED: Mapping[str, Red] = {Code.REDIRECTED: Red(CheckName.HOST, CheckWhy.MOVED)}
 SHOWN_BY = {**REFUSED, **MOVED}
-ACCEPTED = {"key": "known", "secret": "accepted"}
+ACCEPTED = {CheckName.KEY: CheckWhy.KNOWN, CheckName.SECRET: CheckWhy.ACCEPTED}
 IS_REFUSED = (
     PartnerCheck.code.in_([red.check for red in REFUSED.values()]),
     PartnerCheck.verdict == Verdict.BAD,
@@ -67,9 +73,9 @@ def note_moved(session: Session, connection: Connection, error: SalesforceError)
 
 def note_answers_again(session: Session, connection: Connection) -> None:
     """The host of a connection answers again that had sent a run elsewhere; in the caller's transaction."""
-    if connection.last_failure not in MOVED:
+    red = MOVED.get(connection.last_failure or "")
+    if red is None:
         return
-    red = MOVED[connection.last_failure]
     change_rows(
         session,
         update(PartnerCheck)
@@ -80,7 +86,10 @@ def note_answers_again(session: Session, connection: Connection) -> None:
             PartnerCheck.why == red.why,
         )
         .values(
-            verdict=Verdict.GOOD, why="answers", detail=urlsplit(connection.instance_url).netloc, checked_at=utcnow()
+            verdict=Verdict.GOOD,
+            why=CheckWhy.ANSWERS,
+            detail=urlsplit(connection.instance_url).netloc,
+            checked_at=utcnow(),
         ),
     )
 

@@ -29,6 +29,7 @@ from asapp.core.clock import utcnow
 from asapp.core.database import change_rows, change_rows_returning, end_read
 from asapp.core.extensions import db
 from asapp.core.vault import CannotOpen
+from asapp.messages.codes import Code
 from asapp.models import Action, Connection, OAuthState, Partner, User
 from asapp.models.columns import new_public_id
 from asapp.salesforce import oauth
@@ -46,7 +47,7 @@ Learn = Callable[[str, str], None]  # is told an outcome and Salesforce's own co
 
 
 class Outcome(StrEnum):
-    """How a log-in ended well; every other outcome is a key of messages/connecting.py."""
+    """How a log-in ended well; every other outcome is a Code."""
 
     CONNECTED = "connected"
     WAITS_FOR_SWITCH = "waits_for_switch"
@@ -67,7 +68,7 @@ class LostState(Exception):
 
 
 class NotKept(Exception):
-    """The log-in ended without a connection. code: a key of messages/connecting.py."""
+    """The log-in ended without a connection. code: a Code."""
 
     def __init__(self, code: str, detail: str = "", words: str = "") -> None:
         super().__init__(code)
@@ -97,7 +98,7 @@ def begin(user: User, partner: Partner, access: OrgAccess, login_hint: str = "",
         start = oauth.begin(access.app_of(partner), login_hint, ask_again)
     except CannotOpen:
         log.error("the key or secret of partner %s does not open", partner.id)  # noqa: TRY400 - a trace adds nothing
-        row.state_sha256, row.used_at, row.outcome = _sha256(row.public_id), now, "key_missing"
+        row.state_sha256, row.used_at, row.outcome = _sha256(row.public_id), now, Code.KEY_MISSING
         db.session.commit()
         return None
     row.state_sha256 = _sha256(start.state)
@@ -124,7 +125,7 @@ def finish(
     try:
         outcome = _carry_out(user, row_id, answer, access, by)
     except CannotOpen:
-        outcome, is_fetched = "key_missing", False
+        outcome, is_fetched = Code.KEY_MISSING, False
     except NotKept as ended:
         outcome, detail, words = ended.code, ended.detail, ended.words
         is_fetched = not isinstance(ended, ToldByBrowser)
@@ -133,7 +134,7 @@ def finish(
         log.log(level, "log-in of user %s at Salesforce failed: %s", user_id, error)
         outcome, detail, words = error.code, error.detail, error.words
     except Exception:
-        note_outcome(row_id, "our_bug")
+        note_outcome(row_id, Code.OUR_BUG)
         raise
     note_outcome(row_id, outcome, detail, words, is_fetched)
     if is_fetched:
@@ -183,7 +184,7 @@ def _earlier_outcome(user: User, state: str) -> str:
         db.session.rollback()
         raise LostState
     if row.used_at is None:
-        row.used_at, row.outcome, row.code_verifier_sealed = utcnow(), "state_expired", None
+        row.used_at, row.outcome, row.code_verifier_sealed = utcnow(), Code.STATE_EXPIRED, None
     return row.outcome or ""
 
 
@@ -209,12 +210,12 @@ def _check(row: OAuthState, partner: Partner | None, answer: CallbackAnswer) -> 
     """Return the person's firm if the log-in began with its app as it is now and brought a code; else raise NotKept."""
     began_with = (row.partner_id, row.app_version)
     if partner is None or began_with != (partner.id, partner.app_version) or not partner.is_ready:
-        raise NotKept("setup_changed")
+        raise NotKept(Code.SETUP_CHANGED)
     if answer.error:
         code = oauth.code_of_callback_error(answer.error, answer.error_description)
         raise ToldByBrowser(code, answer.error if CODE.fullmatch(answer.error) else "", answer.error_description)
     if not answer.code:
-        raise NotKept("no_code")
+        raise NotKept(Code.NO_CODE)
     return partner
 
 
@@ -227,9 +228,9 @@ def _check_scopes(grant: Grant) -> None:
 def store_grant(user: User, partner_id: int, grant: Grant, who: Identity, access: OrgAccess, by: Actor) -> str:
     """Store the grant where it belongs: on the current connection, on a new one, or for a decision. Commits."""
     if not connections.is_still_at(user, partner_id):
-        raise NotKept("setup_changed")  # moved or deactivated while Salesforce was asked
+        raise NotKept(Code.SETUP_CHANGED)  # moved or deactivated while Salesforce was asked
     if connections.is_taken(user, grant.identity):
-        raise NotKept("already_connected")
+        raise NotKept(Code.ALREADY_CONNECTED)
     current = next(iter(connections.lock_current(Connection.user_id == user.id)), None)
     if current is not None and current.identity != grant.identity:
         replaced = switching.put_pending(user, partner_id, grant, who, access)
@@ -243,7 +244,9 @@ def store_grant(user: User, partner_id: int, grant: Grant, who: Identity, access
             db.session.commit()
         except IntegrityError:  # somebody was faster, for this Salesforce user or for this advisor
             db.session.rollback()
-            raise NotKept("already_connected" if connections.is_taken(user, grant.identity) else "at_once") from None
+            raise NotKept(
+                Code.ALREADY_CONNECTED if connections.is_taken(user, grant.identity) else Code.AT_ONCE
+            ) from None
     if replaced is not None and replaced[1] != grant.refresh_token:
         connections.give_back_token(*replaced)
     return outcome

@@ -34,6 +34,8 @@ from asapp.models import (
     User,
 )
 from asapp.models.columns import new_public_id
+from asapp.models.connection import DisconnectReason
+from asapp.models.run import StopReason
 from asapp.salesforce import oauth
 from asapp.salesforce.oauth import Grant, Identity
 
@@ -42,9 +44,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-REVOKE_FAILED = "revoke_failed"  # status_reason of a disconnected one: Salesforce did not hear it
-CONTACTS_REMOVED = "contacts_removed"
-REMOVED_AND_REVOKE_FAILED = "removed_revoke_failed"
 GIVING_BACK_S = 15.0  # after which no further call begins: a person waits for the page
 
 
@@ -197,7 +196,7 @@ def put_grant(user: User, partner_id: int, grant: Grant, who: Identity, access: 
 def mark_needs_reconnect(session: Session, connection_id: int, reason: str, token_version: int) -> bool:
     """Stop recurring syncs until the advisor connects again, if the tokens are still the ones that were refused.
 
-    Joins the caller's transaction. reason: a key of messages/connecting.py.
+    Joins the caller's transaction. reason: a Code.
     """
     now = utcnow()
     statement = update(Connection).where(
@@ -277,7 +276,11 @@ def give_back_token(app: oauth.App, token: str) -> bool:
 
 def _note_unheard(connection_id: int) -> None:
     mine = (Connection.id == connection_id, Connection.status == ConnectionStatus.DISCONNECTED)
-    for before, reason in ((None, REVOKE_FAILED), (CONTACTS_REMOVED, REMOVED_AND_REVOKE_FAILED)):
+    unheard = {
+        None: DisconnectReason.REVOKE_FAILED,
+        DisconnectReason.CONTACTS_REMOVED: DisconnectReason.REMOVED_AND_REVOKE_FAILED,
+    }
+    for before, reason in unheard.items():
         db.session.execute(
             update(Connection)
             .where(*mine, Connection.status_reason.is_not_distinct_from(before))
@@ -292,13 +295,13 @@ def end_connection(connection: Connection, keep_contacts: bool, by: Actor = ITSE
     """
     now = utcnow()
     connection.status, connection.status_changed_at = ConnectionStatus.DISCONNECTED, now
-    connection.status_reason = None if keep_contacts else CONTACTS_REMOVED
+    connection.status_reason = None if keep_contacts else DisconnectReason.CONTACTS_REMOVED
     connection.access_token_sealed, connection.refresh_token_sealed = None, None
     connection.token_version = Connection.token_version + 1
     connection.token_lease, connection.token_lease_until = None, None
     connection.next_sync_at = None
     db.session.flush()
-    stopped_runs.stop_run_of(connection.id, "disconnected")
+    stopped_runs.stop_run_of(connection.id, StopReason.DISCONNECTED)
     if not keep_contacts:
         _remove_contacts(connection)
     entries.record(Action.DISCONNECTED, by, connection, contacts_kept=keep_contacts)

@@ -8,21 +8,21 @@ from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.core.leases import NO_LEASE
 from asapp.models import Connection, RunStatus, SyncRun
-from asapp.models.run import ACTIVE
+from asapp.models.run import ACTIVE, StopReason
 
 
 def stop_runs_of_firm(partner_id: int) -> None:
     """End the firm's runs that wait or are under way, in the caller's transaction. Their workers write nothing more."""
     of_firm = select(Connection.id).where(Connection.partner_id == partner_id)
-    stop_runs(SyncRun.connection_id.in_(of_firm), SyncRun.status.in_(ACTIVE), code="firm_disabled")
+    stop_runs(SyncRun.connection_id.in_(of_firm), SyncRun.status.in_(ACTIVE), code=StopReason.FIRM_DISABLED)
 
 
-def stop_run_of(connection_id: int, code: str) -> None:
-    """End the active run of a connection, in the caller's transaction; code: why, a key of messages/runs.py STOPPED."""
+def stop_run_of(connection_id: int, code: StopReason) -> None:
+    """End the active run of a connection, in the caller's transaction; code: why."""
     stop_runs(SyncRun.connection_id == connection_id, SyncRun.status.in_(ACTIVE), code=code)
 
 
-def stop_runs(*which: ColumnElement[bool], code: str) -> None:
+def stop_runs(*which: ColumnElement[bool], code: StopReason) -> None:
     """End the runs that meet these conditions, in the caller's transaction."""
     db.session.execute(
         update(SyncRun)

@@ -31,6 +31,7 @@ from asapp.core.database import change_rows, durably, reading, writing
 from asapp.core.extensions import db
 from asapp.core.leases import is_free, new_lease
 from asapp.core.vault import CannotOpen
+from asapp.messages.codes import Code
 from asapp.models import Connection, ConnectionStatus
 from asapp.salesforce import oauth
 from asapp.salesforce.errors import Misconfigured, ReconnectNeeded, SalesforceError, TryLater
@@ -109,9 +110,9 @@ class StoredTokens:
                 self._use(lease)
                 if self._access_token != stale:
                     return self._access_token
-                raise TryLater("token_endpoint_busy", "same token")  # a moment too early: it came back unchanged
+                raise TryLater(Code.TOKEN_ENDPOINT_BUSY, "same token")  # a moment too early: it came back unchanged
             if time.monotonic() > give_up_at:
-                raise TryLater("token_endpoint_busy", "somebody else is refreshing")
+                raise TryLater(Code.TOKEN_ENDPOINT_BUSY, "somebody else is refreshing")
             time.sleep(POLL_S)
 
     def refresh_now(self) -> bool:
@@ -199,7 +200,7 @@ class StoredTokens:
                 .values(token_lease=None, token_lease_until=None)
             )
             is_over = isinstance(error, ReconnectNeeded)
-            if error.code == "unknown_grant_error":
+            if error.code == Code.UNKNOWN_GRANT_ERROR:
                 is_over = self._count_unknown(session, lease)
             if is_over and mark_needs_reconnect(session, self.connection_id, error.code, lease.token_version):
                 log.warning("connection %s needs reconnecting: %s", self.connection_id, error)
@@ -299,9 +300,9 @@ def find_idle(limit: int = 20) -> list[int]:
 
 def _usable(connection: Connection | None) -> Connection:
     if connection is None or connection.is_disconnected or not connection.access_token_sealed:
-        raise ReconnectNeeded("disconnected")
+        raise ReconnectNeeded(Code.DISCONNECTED)
     if connection.needs_reconnect:
-        raise ReconnectNeeded(connection.status_reason or "permission_withdrawn")
+        raise ReconnectNeeded(connection.status_reason or Code.PERMISSION_WITHDRAWN)
     return connection
 
 

@@ -14,10 +14,11 @@ from typing import Any
 from sqlalchemy import Select
 
 from asapp.contacts.queries import contacts_of, lists_by_contact, system_list_columns, system_lists_in
-from asapp.contacts.status import ACTIVE, INACTIVE, contact_rows, reason_of
+from asapp.contacts.status import contact_rows, reason_of
 from asapp.core.csv_files import csv_header, csv_rows
 from asapp.core.extensions import db
 from asapp.models import Contact
+from asapp.models.contact import State
 
 COLUMNS = ("salesforce_id", "first_name", "last_name", "email", "source", "status", "reason", "lists")
 ROWS_A_PIECE = 1000
@@ -54,7 +55,7 @@ def _cells(row: Any, own_lists: list[str]) -> list[str | None]:
         row.last_name,
         row.email,
         row.source,
-        INACTIVE if row.reason else ACTIVE,
+        State.INACTIVE if row.reason else State.ACTIVE,
         row.reason,
         ";".join(system_lists_in(row) + own_lists),
     ]

@@ -16,24 +16,24 @@ from sqlalchemy import ColumnElement, Select, and_, case, func, select
 
 from asapp.contacts.lists import SYSTEM_LIST_NAMES, is_on, is_on_system_list, lists_of
 from asapp.contacts.status import (
-    ACTIVE,
-    INACTIVE,
     contact_rows,
     count_active,
     is_active,
     is_only_out_of_sight,
     is_shown,
     reason_of,
+    reason_told,
     waits_for_review,
 )
 from asapp.core.extensions import db
 from asapp.core.paging import PAGE_SIZE, Page
 from asapp.models import Connection, Contact, ContactList, ContactSource, ListKind, ListMember, Reason
+from asapp.models.contact import State
 from asapp.models.search import fold
 
 SEARCH_MAX = 200
 WORDS_MAX = 8
-STATES = (ACTIVE, INACTIVE, *Reason)
+STATES = (*State, *Reason)
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,10 @@ class Line(NamedTuple):
     @property
     def is_active(self) -> bool:
         return self.reason is None
+
+    @property
+    def reason_told(self) -> str | None:
+        return reason_told(self.reason, self.waits_for_review, self.is_only_out_of_sight)
 
     @property
     def is_bounced(self) -> bool:
@@ -204,9 +208,9 @@ def system_lists_in(row: Any) -> list[str]:
 def _conditions(user_id: int, wanted: Wanted, now: datetime) -> list[ColumnElement[bool]]:
     is_hidden = Contact.hidden_at.is_not(None)
     conditions = [contacts_of(user_id), is_hidden if wanted.is_deleted_here else ~is_hidden]
-    if wanted.state == ACTIVE:
+    if wanted.state == State.ACTIVE:
         conditions.append(is_active(now, user_id))
-    elif wanted.state == INACTIVE:
+    elif wanted.state == State.INACTIVE:
         conditions.append(~is_active(now, user_id))
     elif wanted.state and not wanted.is_deleted_here:
         conditions.append(reason_of(now, user_id) == wanted.state)

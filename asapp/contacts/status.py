@@ -19,11 +19,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, case, exists, func, literal, null, or_, select
 
 from asapp.contacts.bounces import is_skipped_as_bounced
+from asapp.messages.contacts import UnknownWhy
 from asapp.models import BlockedAddress, Connection, ConnectionStatus, Contact, ContactSource, Lead, Reason
 from asapp.models.lead import IS_FOR_REVIEW
 
-ACTIVE = "active"
-INACTIVE = "inactive"
 NO_EMAIL = "no_email"  # a shell: it waits for its address, and no page shows it
 
 
@@ -57,6 +56,15 @@ def reason_of(now: datetime, user_id: int | None = None) -> ColumnElement[str | 
         (opt_outs_unknown(now, user_id), literal(Reason.OPT_OUT_UNKNOWN.value)),
         else_=null(),
     )
+
+
+def reason_told(reason: str | None, is_for_review: bool, is_out_of_sight: bool) -> str | None:
+    """Return the reason that people are told: an opt-out that is not known more exactly, where more can be said."""
+    if reason != Reason.OPT_OUT_UNKNOWN:
+        return reason
+    if is_for_review:
+        return UnknownWhy.FOR_REVIEW
+    return UnknownWhy.OUT_OF_SIGHT if is_out_of_sight else reason
 
 
 def is_active(now: datetime, user_id: int | None = None) -> ColumnElement[bool]:

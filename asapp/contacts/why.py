@@ -11,7 +11,6 @@ from base64 import urlsafe_b64decode
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote
 
@@ -19,11 +18,12 @@ from sqlalchemy import func, select
 
 from asapp.contacts.addresses import address_hash, address_key
 from asapp.contacts.queries import contacts_of
-from asapp.contacts.status import contact_rows, is_only_out_of_sight, reason_of, waits_for_review
+from asapp.contacts.status import contact_rows, is_only_out_of_sight, reason_of, reason_told, waits_for_review
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.core.forms import EMAIL_MAX, clean_line
 from asapp.core.vault import Vault
+from asapp.messages.contacts import Answer, UnknownWhy
 from asapp.models import Connection, Contact, Departure, DepartureState, LedgerEntry, Outcome, Partner, Reason, User
 from asapp.salesforce.errors import FieldEncrypted, OurBug, SalesforceError
 from asapp.salesforce.fields import ReadFields
@@ -79,28 +79,6 @@ class Ask(Protocol):
         """One call to Salesforce, with no transaction open. Raises SalesforceError."""
 
 
-class Answer(StrEnum):
-    HERE = "here"
-    BOUNCED = "bounced"
-    OPTED_OUT = "opted_out"
-    TWIN_OPTED_OUT = "twin_opted_out"
-    NO_EMAIL = "no_email"
-    SOMEBODY_ELSES = "somebody_elses"
-    MERGED = "merged"
-    DELETED = "deleted"
-    REMOVED_HERE = "removed_here"
-    HELD = "held"
-    NOT_VISIBLE = "not_visible"
-    ON_ITS_WAY = "on_its_way"
-    DISCONNECTED = "disconnected"
-    OPT_OUT_UNKNOWN = "opt_out_unknown"
-    FOR_REVIEW = "for_review"
-    OUT_OF_SIGHT = "out_of_sight"
-    NOT_CONNECTED = "not_connected"
-    ENCRYPTED = "encrypted"
-    NO_ANSWER = "no_answer"
-
-
 class Here(NamedTuple):
     """A contact that is stored here. is_held: its departure waits for Approve or Discard.
 
@@ -118,11 +96,8 @@ class Here(NamedTuple):
 
     @property
     def answer(self) -> Answer:
-        if self.reason == Reason.OPT_OUT_UNKNOWN and self.waits_for_review:
-            return Answer.FOR_REVIEW
-        if self.reason == Reason.OPT_OUT_UNKNOWN and self.is_only_out_of_sight:
-            return Answer.OUT_OF_SIGHT
-        return OF_REASON[Reason(self.reason)] if self.reason else Answer.HERE
+        told = reason_told(self.reason, self.waits_for_review, self.is_only_out_of_sight)
+        return OF_REASON[told] if told else Answer.HERE
 
 
 @dataclass(frozen=True)
@@ -144,7 +119,7 @@ class Verdict:
     error: SalesforceError | None = None
 
 
-OF_REASON = {
+OF_REASON: Mapping[str, Answer] = {
     Reason.BOUNCED: Answer.BOUNCED,
     Reason.OPTED_OUT: Answer.OPTED_OUT,
     Reason.TWIN_OPTED_OUT: Answer.TWIN_OPTED_OUT,
@@ -155,6 +130,8 @@ OF_REASON = {
     Reason.HIDDEN_HERE: Answer.REMOVED_HERE,
     Reason.DISCONNECTED: Answer.DISCONNECTED,
     Reason.OPT_OUT_UNKNOWN: Answer.OPT_OUT_UNKNOWN,
+    UnknownWhy.FOR_REVIEW: Answer.FOR_REVIEW,
+    UnknownWhy.OUT_OF_SIGHT: Answer.OUT_OF_SIGHT,
 }
 LEFT = frozenset({Reason.DELETED, Reason.MERGED, Reason.REASSIGNED, Reason.GONE})
 OF_OUTCOME = {Outcome.OPTED_OUT: Answer.OPTED_OUT, Outcome.NO_EMAIL: Answer.NO_EMAIL}

@@ -13,8 +13,9 @@ from asapp.contacts.twins import take_turns
 from asapp.core.clock import utcnow
 from asapp.core.database import change_rows
 from asapp.core.extensions import db
-from asapp.leads import consent, outbox, outcomes, sign_up_page
+from asapp.leads import consent, outcomes, sign_up_page
 from asapp.leads.queries import is_hidden_here, is_of_present_firm
+from asapp.messages.codes import Code
 from asapp.models import (
     Action,
     ConsentKind,
@@ -22,6 +23,7 @@ from asapp.models import (
     Contact,
     Lead,
     LeadState,
+    ToCheck,
     User,
 )
 from asapp.models.lead import IS_FOR_REVIEW
@@ -73,12 +75,12 @@ def send_after_all(lead: Lead) -> bool:
     if not lead.must_be_checked:
         db.session.commit()
         return False
-    is_out_of_sight = lead.why == outbox.OUT_OF_SIGHT
+    is_out_of_sight = lead.why == ToCheck.OUT_OF_SIGHT
     if not is_out_of_sight:
         lead.unanswered_at = None
     _let_go(lead)
     lead.was_checked = is_out_of_sight
-    lead.why = outbox.CHECKED if is_out_of_sight else None
+    lead.why = Code.CHECKED if is_out_of_sight else None
     db.session.commit()
     return True
 

@@ -21,7 +21,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from asapp.connections import earlier_accounts
-from asapp.connections.api_budget import A_ROUND, LEADS_USED_UP, add_call, allowance_of, pause
+from asapp.connections.api_budget import A_ROUND, add_call, allowance_of, pause
 from asapp.connections.org_access import OrgAccess
 from asapp.contacts.lists import ensure_system_lists
 from asapp.contacts.twins import take_turns
@@ -31,7 +31,8 @@ from asapp.core.extensions import db
 from asapp.core.leases import LeaseLost
 from asapp.core.stopping import StopRequested
 from asapp.leads import outbox, outcomes
-from asapp.models import Connection, Contact, Lead, LeadState, LedgerEntry, Outcome, Partner, Unfollowed
+from asapp.messages.codes import Code
+from asapp.models import Connection, Contact, Lead, LeadState, LedgerEntry, Outcome, Partner, ToCheck, Unfollowed
 from asapp.salesforce import errors
 from asapp.salesforce.client import LEADS_A_CREATE, OrgClient
 from asapp.salesforce.records import Created, LeadRecord, NewLead
@@ -44,14 +45,17 @@ LOOK_BACK = timedelta(minutes=5)  # before the first attempt
 # moment of the answer before the create, and the create itself: a first try that is answered with 401 (27 + 45 s), the wait
 # for another process that refreshes the token (75 s), the way there, and the whole seconds of Salesforce's clock.
 LOST_AFTER = timedelta(minutes=13)
-STILL_LOOKING = "no_answer"
-ELSEWHERE = "tried_elsewhere"
-AWAY = "database_away"
 LEAD_RULES = frozenset(
-    {"insufficient_access", "cross_reference_hidden", "object_hidden", "field_hidden", "field_not_writable"}
+    {
+        Code.INSUFFICIENT_ACCESS,
+        Code.CROSS_REFERENCE_HIDDEN,
+        Code.OBJECT_HIDDEN,
+        Code.FIELD_HIDDEN,
+        Code.FIELD_NOT_WRITABLE,
+    }
 )
 EMAIL = "Email"
-OPT_OUT_HIDDEN = {"Contact": "opt_out_hidden", "Lead": "lead_opt_out_hidden"}
+OPT_OUT_HIDDEN = {"Contact": Code.OPT_OUT_HIDDEN, "Lead": Code.LEAD_OPT_OUT_HIDDEN}
 
 
 class HasEmail(Protocol):
@@ -215,7 +219,7 @@ class Delivery:
 
     def set_aside_tried_elsewhere(self, parcels: list[Parcel]) -> list[Parcel]:
         """An answer that was lost in another org, or as another user, can't be looked for from here."""
-        return self.set_aside([p for p in parcels if p.was_tried_elsewhere], ELSEWHERE, parcels)
+        return self.set_aside([p for p in parcels if p.was_tried_elsewhere], ToCheck.TRIED_ELSEWHERE, parcels)
 
     def settle_unanswered(self, parcels: list[Parcel]) -> list[Parcel]:
         """Look for what we may have made ourselves; return the parcels that may be sent."""
@@ -235,7 +239,7 @@ class Delivery:
         }
         for lead in self.rows([parcel for parcel in sought if parcel.lead_id in waiting]):
             wait = min(outbox.wait_of(lead.failures + 1), waiting[lead.id] + timedelta(seconds=1))
-            outbox.put_off(lead, STILL_LOOKING, wait=wait)
+            outbox.put_off(lead, Code.NO_ANSWER, wait=wait)
         self.store()
         return [p for p in parcels if p.lead_id not in waiting and not (p.unanswered_at and p.key in first)]
 
@@ -288,7 +292,7 @@ class Delivery:
         unsure = [parcel for parcel in parcels if parcel.unanswered_at and not parcel.was_checked]
         if unsure and not self.kept_leads_leave():
             unsure = [parcel for parcel in unsure if parcel.ran_assignment is not False]
-        return self.set_aside(unsure, outbox.OUT_OF_SIGHT, parcels)
+        return self.set_aside(unsure, ToCheck.OUT_OF_SIGHT, parcels)
 
     def kept_leads_leave(self) -> bool:
         """Has a lead that was sent to stay with the advisor turned out to be somebody else's, or out of sight?"""
@@ -465,7 +469,7 @@ class Delivery:
             log.warning("leads wait: %s", error, extra={"connection_id": self.connection_id})
         except OperationalError:  # it was restarted, say; where it is still away, the lease runs out
             with suppress(OperationalError):
-                self.end_all(errors.TryLater(AWAY))
+                self.end_all(errors.TryLater(Code.DATABASE_AWAY))
             raise
         except Exception:
             self.end_all(errors.OurBug("our_bug"))
@@ -498,7 +502,7 @@ class RoundEnd:
 
 def is_of_our_share(error: errors.SalesforceError) -> bool:
     """Is it our own rule that stops us? A sync that finds the share used up pauses the firm itself."""
-    return isinstance(error, errors.LimitReached) and error.code in (LEADS_USED_UP, "share_used_up")
+    return isinstance(error, errors.LimitReached) and error.code in (Code.LEADS_SHARE_USED_UP, Code.SHARE_USED_UP)
 
 
 def sort_out(lead: Lead, error: errors.SalesforceError) -> None:

@@ -36,9 +36,6 @@ AHEAD = GAP * (AT_ONCE - 1)
 NO_CALLS_WAIT = timedelta(minutes=15)  # then it is looked whether there are calls for leads again; that costs none
 FIRST_WAIT = timedelta(seconds=15)
 LONGEST_WAIT = timedelta(hours=1)
-# Keys of `why`, and of messages/leads.py.
-OUT_OF_SIGHT = "out_of_sight"
-CHECKED = "checked"
 
 Enqueue = Callable[[Sequence[int]], bool]  # takes ids of connections; returns whether Redis took them
 

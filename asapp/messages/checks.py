@@ -2,9 +2,77 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from enum import StrEnum
 from typing import NamedTuple
 
+from asapp.messages.codes import Code
 from asapp.salesforce.fields import label_of
+
+
+class CheckName(StrEnum):
+    """In the order of the page."""
+
+    HOST = "host"
+    KEY = "key"
+    SECRET = "secret"
+    PENDING_SECRET = "pending_secret"
+    CALLBACK = "callback"
+    PKCE = "pkce"
+    SCOPES = "scopes"
+    API = "api"
+    OPT_OUT = "opt_out"
+    LEAD = "lead"
+    ALLOWANCE = "allowance"
+
+
+class CheckWhy(StrEnum):
+    """What a check has found, where it is no Code."""
+
+    HOST_FIRST = "host_first"
+    KEY_FIRST = "key_first"
+    CALLBACK_FIRST = "callback_first"
+    PKCE_FIRST = "pkce_first"
+    SCOPES_FIRST = "scopes_first"
+    NOBODY_CONNECTED = "nobody_connected"
+    NOBODY_ASKED = "nobody_asked"
+    RECONNECT_FIRST = "reconnect_first"
+    API_FIRST = "api_first"
+    OTHER_ANSWER = "other_answer"
+    ANSWERS = "answers"
+    UNREACHABLE = "unreachable"
+    MOVED = "moved"
+    NOT_AN_ORG = "not_an_org"
+    NOT_SALESFORCE = "not_salesforce"
+    KNOWN = "known"
+    UNREADABLE = "unreadable"
+    ACCEPTED = "accepted"
+    SAME_ANSWER = "same_answer"
+    REGISTERED = "registered"
+    NO_OBJECTION = "no_objection"
+    REQUIRED = "required"
+    REFUSED = "refused"
+    PRESENT = "present"
+    SCOPES_MISSING = "scopes_missing"
+    SCOPE_REFUSED = "scope_refused"
+    NOT_LISTED = "not_listed"
+    VISIBLE = "visible"
+    VISIBLE_BOTH = "visible_both"
+    VISIBLE_ALONE = "visible_alone"
+    HIDDEN_ON_LEAD = "hidden_on_lead"
+    CONTACT_HIDDEN = "contact_hidden"
+    NO_CHECKBOX = "no_checkbox"
+    CREATABLE = "creatable"
+    LEAD_HIDDEN = "lead_hidden"
+    NO_CREATE = "no_create"
+    FIELDS_LOCKED = "fields_locked"
+    FIELDS_REQUIRED = "fields_required"
+    SOURCE_RESTRICTED = "source_restricted"
+    LEFT = "left"
+    USED_UP = "used_up"
+
+
+HOST, KEY, SECRET, PENDING_SECRET, CALLBACK, PKCE, SCOPES, API, OPT_OUT, LEAD, ALLOWANCE = CheckName
 
 APP = "Setup › External Client App Manager › AdvisorStream Integration"
 OAUTH = f"{APP} › Settings › OAuth Settings"
@@ -12,22 +80,22 @@ POLICIES = f"{APP} › Policies › Edit › OAuth Policies"
 FIELD_SECURITY = "Setup › Object Manager › {object} › Fields & Relationships › {{label}} › Set Field-Level Security"
 PROFILES = "Setup › Profiles › (the advisors' profile)"
 
-TITLES = {
-    "host": "Host is a Salesforce org",
-    "key": "Consumer Key is known",
-    "secret": "Consumer Secret is right",
-    "pending_secret": "The new Consumer Secret is right",
-    "callback": "Callback URL is registered",
-    "pkce": "PKCE is accepted",
-    "scopes": "Scopes are present",
-    "api": "API is switched on",
-    "opt_out": "Opt-out field is visible",
-    "lead": "Leads can be created",
-    "allowance": "Allowance is left",
+TITLES: Mapping[str, str] = {
+    HOST: "Host is a Salesforce org",
+    KEY: "Consumer Key is known",
+    SECRET: "Consumer Secret is right",
+    PENDING_SECRET: "The new Consumer Secret is right",
+    CALLBACK: "Callback URL is registered",
+    PKCE: "PKCE is accepted",
+    SCOPES: "Scopes are present",
+    API: "API is switched on",
+    OPT_OUT: "Opt-out field is visible",
+    LEAD: "Leads can be created",
+    ALLOWANCE: "Allowance is left",
 }
 
 
-class Words(NamedTuple):
+class CheckWords(NamedTuple):
     """says: what was found, with {detail} where Salesforce's own figures or names belong. path: where it is fixed.
 
     {label} in the path is the field in the detail, as Salesforce's pages call it.
@@ -40,160 +108,168 @@ class Words(NamedTuple):
 ASK_AGAIN = "Salesforce did not answer in time. Nothing is known to be wrong; check again in a few minutes."
 WITH_ADVISOR = "Can only be seen with an advisor's own permission. Checked when the first one connects."
 
-WORDS: dict[tuple[str, str], Words] = {
-    ("*", "no_answer"): Words(ASK_AGAIN),
-    ("*", "host_first"): Words("Not asked, since the host has to be right first."),
-    ("*", "key_first"): Words("Not asked, since the Consumer Key has to be right first."),
-    ("*", "callback_first"): Words("Not asked, since the callback URL has to be right first."),
-    ("*", "pkce_first"): Words("Not asked, since PKCE has to be accepted first."),
-    ("*", "scopes_first"): Words("Not asked, since the scopes have to be granted first."),
-    ("*", "nobody_connected"): Words(WITH_ADVISOR),
-    ("*", "nobody_asked"): Words("Not asked yet."),
-    ("*", "reconnect_first"): Words(
+WORDS: dict[tuple[str | None, str], CheckWords] = {
+    (None, Code.NO_ANSWER): CheckWords(ASK_AGAIN),
+    (None, CheckWhy.HOST_FIRST): CheckWords("Not asked, since the host has to be right first."),
+    (None, CheckWhy.KEY_FIRST): CheckWords("Not asked, since the Consumer Key has to be right first."),
+    (None, CheckWhy.CALLBACK_FIRST): CheckWords("Not asked, since the callback URL has to be right first."),
+    (None, CheckWhy.PKCE_FIRST): CheckWords("Not asked, since PKCE has to be accepted first."),
+    (None, CheckWhy.SCOPES_FIRST): CheckWords("Not asked, since the scopes have to be granted first."),
+    (None, CheckWhy.NOBODY_CONNECTED): CheckWords(WITH_ADVISOR),
+    (None, CheckWhy.NOBODY_ASKED): CheckWords("Not asked yet."),
+    (None, CheckWhy.RECONNECT_FIRST): CheckWords(
         "The advisor whose permission we would have used has to connect again. Checked when somebody is connected."
     ),
-    ("*", "api_first"): Words("Not asked, since the API has to answer first."),
-    ("*", "other_answer"): Words(
+    (None, CheckWhy.API_FIRST): CheckWords("Not asked, since the API has to answer first."),
+    (None, CheckWhy.OTHER_ANSWER): CheckWords(
         "Salesforce answered in words we don't know: “{detail}”. Known when someone connects."
     ),
     # host
-    ("host", "answers"): Words("{detail} answers as an org."),
-    ("host", "unreachable"): Words(
+    (HOST, CheckWhy.ANSWERS): CheckWords("{detail} answers as an org."),
+    (HOST, CheckWhy.UNREACHABLE): CheckWords(
         "Nothing answers at {detail}. Most often the address is mistyped.",
         "Setup › My Domain › My Domain Details › Current My Domain URL",
     ),
-    ("host", "moved"): Words(
+    (HOST, CheckWhy.MOVED): CheckWords(
         "{detail} sends us elsewhere: the org has another address by now.",
         "Setup › My Domain › My Domain Details › Current My Domain URL",
     ),
-    ("host", "not_an_org"): Words(
+    (HOST, CheckWhy.NOT_AN_ORG): CheckWords(
         "{detail} answers, but not as a Salesforce org does.",
         "Setup › My Domain › My Domain Details › Current My Domain URL",
     ),
-    ("host", "not_salesforce"): Words(
+    (HOST, CheckWhy.NOT_SALESFORCE): CheckWords(
         "This is no address of Salesforce's.", "Setup › My Domain › My Domain Details › Current My Domain URL"
     ),
     # key
-    ("key", "known"): Words(""),
-    ("key", "bad_key"): Words(
+    (KEY, CheckWhy.KNOWN): CheckWords(""),
+    (KEY, Code.BAD_KEY): CheckWords(
         "Salesforce says “{detail}”. Copy the key again. If the app is only minutes old, wait ten minutes first.",
         f"{OAUTH} › Consumer Key and Secret",
     ),
-    ("key", "unreadable"): Words("The key or secret stored here can't be opened. Enter both again on this page."),
-    ("key", "app_not_installed"): Words(
+    (KEY, CheckWhy.UNREADABLE): CheckWords(
+        "The key or secret stored here can't be opened. Enter both again on this page."
+    ),
+    (KEY, Code.APP_NOT_INSTALLED): CheckWords(
         "Salesforce says “{detail}”. The app exists, but is not installed in this org: make it in the same org whose "
         "address stands here, or install it.",
         "Setup › Connected Apps OAuth Usage › AdvisorStream Integration › Install",
     ),
-    ("key", "app_blocked"): Words(
+    (KEY, Code.APP_BLOCKED): CheckWords(
         "Salesforce says “{detail}”.", "Setup › Connected Apps OAuth Usage › AdvisorStream Integration › Unblock"
     ),
-    ("key", "not_admin_approved"): Words(
+    (KEY, Code.NOT_ADMIN_APPROVED): CheckWords(
         "Salesforce says “{detail}”. Let all users authorize themselves, or name the advisors' profile.",
         f"{POLICIES} › Permitted Users",
     ),
     # secret
-    ("secret", "accepted"): Words(""),
-    ("secret", "bad_secret"): Words(
+    (SECRET, CheckWhy.ACCEPTED): CheckWords(""),
+    (SECRET, Code.BAD_SECRET): CheckWords(
         "Salesforce answered “{detail}”. Copy the secret again, without a blank at its end. If the app is only minutes old, "
         "wait ten minutes first.",
         f"{OAUTH} › Consumer Key and Secret",
     ),
-    ("secret", "same_answer"): Words(
+    (SECRET, CheckWhy.SAME_ANSWER): CheckWords(
         "Salesforce answers the same to a secret that is certainly wrong. Known when someone connects."
     ),
     # callback
-    ("callback", "registered"): Words(""),
-    ("callback", "redirect_mismatch"): Words(
+    (CALLBACK, CheckWhy.REGISTERED): CheckWords(""),
+    (CALLBACK, Code.REDIRECT_MISMATCH): CheckWords(
         "Salesforce says “{detail}”. The callback must stand there character for character, the slash at its end included.",
         f"{OAUTH} › Callback URL",
     ),
-    ("callback", "no_objection"): Words(
+    (CALLBACK, CheckWhy.NO_OBJECTION): CheckWords(
         "Salesforce objects to no callback at all before somebody logs in. Known when someone connects."
     ),
     # pkce
-    ("pkce", "required"): Words("And required, as it should be."),
-    ("pkce", "accepted"): Words("It is not required. Ticking “Require Proof Key for Code Exchange (PKCE)” is safer."),
-    ("pkce", "refused"): Words(
+    (PKCE, CheckWhy.REQUIRED): CheckWords("And required, as it should be."),
+    (PKCE, CheckWhy.ACCEPTED): CheckWords(
+        "It is not required. Ticking “Require Proof Key for Code Exchange (PKCE)” is safer."
+    ),
+    (PKCE, CheckWhy.REFUSED): CheckWords(
         "Salesforce says “{detail}”.",
         f"{OAUTH} › Security › Require Proof Key for Code Exchange (PKCE) extension for Supported Authorization Flows",
     ),
     # scopes
-    ("scopes", "present"): Words("{detail}"),
-    ("scopes", "scopes_missing"): Words("Not granted: {detail}.", f"{OAUTH} › OAuth Scopes"),
-    ("scopes", "scope_refused"): Words("Salesforce says “{detail}”.", f"{OAUTH} › OAuth Scopes"),
-    ("scopes", "not_listed"): Words("Salesforce did not say which scopes it granted."),
+    (SCOPES, CheckWhy.PRESENT): CheckWords("{detail}"),
+    (SCOPES, CheckWhy.SCOPES_MISSING): CheckWords("Not granted: {detail}.", f"{OAUTH} › OAuth Scopes"),
+    (SCOPES, CheckWhy.SCOPE_REFUSED): CheckWords("Salesforce says “{detail}”.", f"{OAUTH} › OAuth Scopes"),
+    (SCOPES, CheckWhy.NOT_LISTED): CheckWords("Salesforce did not say which scopes it granted."),
     # api
-    ("api", "answers"): Words("Answers with {detail}."),
-    ("api", "api_disabled"): Words(
+    (API, CheckWhy.ANSWERS): CheckWords("Answers with {detail}."),
+    (API, Code.API_DISABLED): CheckWords(
         "Salesforce says that the API is off, for the org or for this advisor.",
         f"{PROFILES} › System Permissions › API Enabled",
     ),
-    ("api", "api_access_blocked"): Words(
+    (API, Code.API_ACCESS_BLOCKED): CheckWords(
         "Salesforce gives permission, but refuses the API with it: the app lacks the scope api, API Access Control is in the "
         "way, or sessions are locked to one IP address.",
         "Setup › API Access Control; Setup › Session Settings › Lock sessions to the IP address from which they originated; "
         f"{APP} › Policies › IP Relaxation",
     ),
-    ("api", "api_version_retired"): Words(
+    (API, Code.API_VERSION_RETIRED): CheckWords(
         "Salesforce no longer answers this API version. Choose a newer one on this page."
     ),
-    ("api", "refused"): Words("Salesforce refuses with {detail}.", f"{PROFILES} › System Permissions › API Enabled"),
+    (API, CheckWhy.REFUSED): CheckWords(
+        "Salesforce refuses with {detail}.", f"{PROFILES} › System Permissions › API Enabled"
+    ),
     # opt_out
-    ("opt_out", "visible"): Words("{detail}, on Contact and Lead."),
-    ("opt_out", "visible_both"): Words(
+    (OPT_OUT, CheckWhy.VISIBLE): CheckWords("{detail}, on Contact and Lead."),
+    (OPT_OUT, CheckWhy.VISIBLE_BOTH): CheckWords(
         "{detail}, on Contact and Lead. Email Opt Out (HasOptedOutOfEmail) counts as well."
     ),
-    ("opt_out", "visible_alone"): Words(
+    (OPT_OUT, CheckWhy.VISIBLE_ALONE): CheckWords(
         "{detail}, on Contact and Lead. Email Opt Out (HasOptedOutOfEmail) can't be seen on both, so there {detail} alone counts."
     ),
-    ("opt_out", "field_hidden"): Words(
+    (OPT_OUT, Code.FIELD_HIDDEN): CheckWords(
         "The connected advisor can't see {detail} on Contact, so nothing is synced. Salesforce hides such fields by default.",
         FIELD_SECURITY.format(object="Contact"),
     ),
-    ("opt_out", "hidden_on_lead"): Words(
+    (OPT_OUT, CheckWhy.HIDDEN_ON_LEAD): CheckWords(
         "{detail} is visible on Contact, but not on Lead, so nobody who came as a lead can be written to.",
         FIELD_SECURITY.format(object="Lead"),
     ),
-    ("opt_out", "contact_hidden"): Words(
+    (OPT_OUT, CheckWhy.CONTACT_HIDDEN): CheckWords(
         "The connected advisor may not read contacts at all.", f"{PROFILES} › Object Settings › Contacts › Read"
     ),
-    ("opt_out", "no_checkbox"): Words(
+    (OPT_OUT, CheckWhy.NO_CHECKBOX): CheckWords(
         "{detail} is no checkbox. Enter the field that is true for people who don't want mail.",
         "Setup › Object Manager › Contact › Fields & Relationships",
     ),
     # lead
-    ("lead", "creatable"): Words("Required are {detail}; we send all of them."),
-    ("lead", "lead_hidden"): Words(
+    (LEAD, CheckWhy.CREATABLE): CheckWords("Required are {detail}; we send all of them."),
+    (LEAD, CheckWhy.LEAD_HIDDEN): CheckWords(
         "The connected advisor may not see leads.", f"{PROFILES} › Object Settings › Leads › Read and Create"
     ),
-    ("lead", "no_create"): Words(
+    (LEAD, CheckWhy.NO_CREATE): CheckWords(
         "The connected advisor may see leads, but not create them.", f"{PROFILES} › Object Settings › Leads › Create"
     ),
-    ("lead", "fields_locked"): Words(
+    (LEAD, CheckWhy.FIELDS_LOCKED): CheckWords(
         "The connected advisor may not fill in {detail}.",
         "Setup › Object Manager › Lead › Fields & Relationships › (the field) › Set Field-Level Security",
     ),
-    ("lead", "fields_required"): Words(
+    (LEAD, CheckWhy.FIELDS_REQUIRED): CheckWords(
         "The org also requires {detail}, which we have no value for. Give them a default, or require them on the page "
         "layout only.",
         "Setup › Object Manager › Lead › Fields & Relationships",
     ),
-    ("lead", "source_restricted"): Words(
+    (LEAD, CheckWhy.SOURCE_RESTRICTED): CheckWords(
         "“{detail}” is not among the values of Lead Source, and the list is restricted. Add it, or choose another one here.",
         "Setup › Object Manager › Lead › Fields & Relationships › Lead Source › Values",
     ),
     # allowance
-    ("allowance", "left"): Words("{detail} calls of the last 24 hours are used, by everything at the firm together."),
-    ("allowance", "used_up"): Words(
+    (ALLOWANCE, CheckWhy.LEFT): CheckWords(
+        "{detail} calls of the last 24 hours are used, by everything at the firm together."
+    ),
+    (ALLOWANCE, CheckWhy.USED_UP): CheckWords(
         "The org has used up its calls of the last 24 hours {detail}. Syncs wait and go on by themselves.",
         "Setup › Company Information › API Requests, Last 24 Hours",
     ),
-    ("allowance", "not_listed"): Words("Salesforce did not say how many calls are left."),
+    (ALLOWANCE, CheckWhy.NOT_LISTED): CheckWords("Salesforce did not say how many calls are left."),
 }
-WORDS |= {("pending_secret", why): words for (code, why), words in WORDS.items() if code == "secret"}
+WORDS |= {(PENDING_SECRET, why): words for (check, why), words in WORDS.items() if check == SECRET}
 
 
-def words_of(code: str, why: str, detail: str) -> Words:
-    says, path = WORDS.get((code, why)) or WORDS.get(("*", why)) or Words("")
-    return Words(" ".join(says.format(detail=detail).split()), path.format(label=label_of(detail)))
+def words_of(check: str, why: str, detail: str) -> CheckWords:
+    says, path = WORDS.get((check, why)) or WORDS.get((None, why)) or CheckWords("")
+    return CheckWords(" ".join(says.format(detail=detail).split()), path.format(label=label_of(detail)))

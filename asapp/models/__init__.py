@@ -30,6 +30,7 @@ from asapp.models.lead import (
     LinkedKind,
     OptInPage,
     Review,
+    ToCheck,
     Unfollowed,
 )
 from asapp.models.mail import WaitingKind, WaitingMail
@@ -84,6 +85,7 @@ __all__ = [
     "RunTrigger",
     "SetupLink",
     "SyncRun",
+    "ToCheck",
     "Tombstone",
     "TombstoneKind",
     "Unfollowed",

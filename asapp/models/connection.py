@@ -32,6 +32,14 @@ IS_FAILING = text("failures_in_a_row > 0 AND status <> 'disconnected' AND status
 IS_WELL = text("failures_in_a_row = 0 AND status <> 'disconnected' AND status <> 'needs_reconnect'")
 
 
+class DisconnectReason(StrEnum):
+    """In status_reason of a disconnected connection; empty: revoked at Salesforce, and its contacts are kept."""
+
+    REVOKE_FAILED = "revoke_failed"  # Salesforce did not hear it
+    CONTACTS_REMOVED = "contacts_removed"
+    REMOVED_AND_REVOKE_FAILED = "removed_revoke_failed"
+
+
 class Connection(SealsColumns, Base):
     """One advisor's link to one Salesforce user, identified by (org id, user id)."""
 
@@ -75,7 +83,9 @@ class Connection(SealsColumns, Base):
     instance_url: Mapped[str] = mapped_column(String(255))
     scopes: Mapped[str] = mapped_column(String(500), default="")
     status: Mapped[str] = mapped_column(String(20), default=ConnectionStatus.CONNECTED)
-    status_reason: Mapped[str | None] = mapped_column(String(60))  # why it needs reconnecting
+    status_reason: Mapped[str | None] = mapped_column(
+        String(60)
+    )  # a Code, why it needs reconnecting; or a DisconnectReason
     connected_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
     status_changed_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
 
@@ -104,7 +114,7 @@ class Connection(SealsColumns, Base):
     salesforce_count: Mapped[int | None] = mapped_column()  # contacts of this user, as the last answer counted them
     next_sync_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     failures_in_a_row: Mapped[int] = mapped_column(default=0)
-    last_failure: Mapped[str | None] = mapped_column(String(60))  # the last of these, by its code in messages/runs.py
+    last_failure: Mapped[str | None] = mapped_column(String(60))  # the last of these, a Code of messages/codes.py
 
     # Leads are followed on their own: what hides them must not stop the contacts (sync/leads.py).
     leads_watermark: Mapped[datetime | None] = mapped_column(UTCDateTime)
@@ -112,9 +122,7 @@ class Connection(SealsColumns, Base):
     lead_opt_outs_watermark: Mapped[datetime | None] = mapped_column(UTCDateTime)
     leads_known_until: Mapped[datetime | None] = mapped_column(UTCDateTime)  # as opt_outs_known_until, for leads
     lead_fields_read: Mapped[str | None] = mapped_column(String(255))  # as opt_out_field_read
-    leads_trouble: Mapped[str | None] = mapped_column(
-        String(60)
-    )  # why they can't be followed: a key of messages/leads.py
+    leads_trouble: Mapped[str | None] = mapped_column(String(60))  # why they can't be followed: a Code
     # nobody can be asked for by address
     email_encrypted: Mapped[bool] = mapped_column(default=False, server_default=false())
     leads_rung_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # a delivery is enqueued since
@@ -136,6 +144,18 @@ class Connection(SealsColumns, Base):
         return self.status == ConnectionStatus.DISCONNECTED
 
     @property
+    def is_revoked_at_salesforce(self) -> bool:
+        """Did Salesforce hear that the permission was given back? Of a disconnected one."""
+        unheard = (DisconnectReason.REVOKE_FAILED, DisconnectReason.REMOVED_AND_REVOKE_FAILED)
+        return self.status_reason not in unheard
+
+    @property
+    def are_contacts_removed(self) -> bool:
+        """Were its contacts removed from here when it was disconnected?"""
+        removed = (DisconnectReason.CONTACTS_REMOVED, DisconnectReason.REMOVED_AND_REVOKE_FAILED)
+        return self.status_reason in removed
+
+    @property
     def can_sync(self) -> bool:
         """May anything be read for it: is it connected, and are its firm and its advisor active?"""
         return self.is_connected and self.partner.is_enabled and self.user.is_active
@@ -149,7 +169,7 @@ class OAuthState(SealsColumns, Base):
     """A log-in at Salesforce that has begun: what its callback must match, kept here and not in a cookie.
 
     state_sha256 is the hash of the state parameter. The row is consumed once, by the person who began. How it ended stays
-    on it (outcome: a key of messages/connecting.py) and is shown on the panel until the next attempt.
+    on it (outcome: a Code or connect.Outcome) and is shown on the panel until the next attempt.
     """
 
     __tablename__ = "oauth_states"

@@ -33,6 +33,13 @@ class Reason(StrEnum):
     OPT_OUT_UNKNOWN = "opt_out_unknown"
 
 
+class State(StrEnum):
+    """What one can ask for beside a single Reason."""
+
+    ACTIVE = "active"
+    INACTIVE = "inactive"
+
+
 class ContactSource(StrEnum):
     SALESFORCE = "salesforce"
     LEAD = "lead"

@@ -120,6 +120,13 @@ class Review(StrEnum):
     PAGE_PAUSED = "page_paused"  # the form was open when the page was paused
 
 
+class ToCheck(StrEnum):
+    """Why the advisor has to look in Salesforce whether a lead is there. It stands in `why`."""
+
+    OUT_OF_SIGHT = "out_of_sight"  # no answer came, and its assignment rule may have given it to somebody else
+    TRIED_ELSEWHERE = "tried_elsewhere"  # no answer came of the connection of before
+
+
 class LinkedKind(StrEnum):
     CONTACT = "Contact"
     LEAD = "Lead"
@@ -184,7 +191,7 @@ class Lead(Leased, Base):
     state: Mapped[str] = mapped_column(String(12), default=LeadState.RECEIVED)
     why: Mapped[str | None] = mapped_column(
         String(60)
-    )  # it waits, was refused, isn't followed: a key of messages/leads.py
+    )  # it waits, was refused, isn't followed: a Code, ToCheck, Review or Unfollowed
     why_detail: Mapped[str | None] = mapped_column(String(255))  # a field, Salesforce's code
     why_words: Mapped[str | None] = mapped_column(String(500))  # what the firm's admin wrote
     next_attempt_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
@@ -235,6 +242,15 @@ class Lead(Leased, Base):
     @property
     def can_retry(self) -> bool:
         return self.state in (LeadState.REFUSED, LeadState.WAITING)
+
+    @property
+    def is_refused(self) -> bool:
+        return self.state == LeadState.REFUSED
+
+    @property
+    def is_in_queue(self) -> bool:
+        """Does a queue own it in Salesforce, instead of a user?"""
+        return (self.owner_id or "").startswith("00G")
 
     @property
     def must_be_checked(self) -> bool:

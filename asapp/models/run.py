@@ -42,6 +42,47 @@ class RunPhase(StrEnum):
     BALANCING = "balancing"
 
 
+class StopReason(StrEnum):
+    """Why a run was cancelled, in error_code; empty there: its advisor pressed Cancel."""
+
+    DISCONNECTED = "disconnected"
+    FIRM_DISABLED = "firm_disabled"
+    ADVISOR_INACTIVE = "advisor_inactive"
+
+
+class Skipped(StrEnum):
+    """Why a row that was read is left out: the keys of SyncRun.skipped."""
+
+    OPTED_OUT = "opted_out"
+    NO_EMAIL = "no_email"
+    DELETED = "deleted"
+    MERGED = "merged"
+    HELD = "held"
+    DISCARDED = "discarded"
+    NOT_YOURS = "not_yours"  # it came although its owner is another user
+    HIDDEN_HERE = "hidden_here"  # deleted here before the connection's rows were removed
+    ERASED_HERE = "erased_here"  # on the person's request
+    UNREADABLE = "unreadable"  # something in it can't be what Salesforce holds
+
+
+class Also(StrEnum):
+    """What a run changed without reading the row: the keys of SyncRun.also, and reasons of changes of that kind."""
+
+    DELETED = "deleted"
+    MERGED = "merged"
+    REASSIGNED = "reassigned"
+    GONE = "gone"
+    TWIN_OPTED_OUT = "twin_opted_out"
+    TWIN_BACK = "twin_back"
+    OPTED_OUT = "opted_out"  # seen by Id of those who are held or kept, or on a row that can't be read whole
+    OPTED_IN = "opted_in"
+    MEMBERSHIPS_MOVED = "memberships_moved"
+
+
+SWITCHED_OFF = frozenset({Also.DELETED, Also.MERGED, Also.REASSIGNED, Also.GONE, Also.TWIN_OPTED_OUT, Also.OPTED_OUT})
+SWITCHED_ON = frozenset({Also.TWIN_BACK, Also.OPTED_IN})
+
+
 ACTIVE = (RunStatus.QUEUED, RunStatus.RUNNING)
 IS_ACTIVE = text("status IN ('queued', 'running')")
 
@@ -111,7 +152,9 @@ class SyncRun(Leased, Base):
     also: Mapped[dict[str, int]] = mapped_column(JSON, default=dict)  # reason -> contacts changed without reading them
     api_calls: Mapped[int] = mapped_column(default=0)
 
-    error_code: Mapped[str | None] = mapped_column(String(60))  # a key of messages/runs.py
+    error_code: Mapped[str | None] = mapped_column(
+        String(60)
+    )  # a Code of messages/codes.py; of a cancelled one a StopReason
     error_detail: Mapped[str | None] = mapped_column(
         Text
     )  # Salesforce's errorCode, a field's name; never personal data
@@ -151,6 +194,11 @@ class SyncRun(Leased, Base):
         """Is every row that was read in exactly one class?"""
         classes = (self.deactivated, self.reactivated, self.created, self.updated, self.adopted, self.unchanged)
         return self.read == sum(classes) + self.nominated + self.skipped_total
+
+
+def count_off(run: SyncRun) -> int:
+    """Return how many contacts a run switched off, with a row that it read or without."""
+    return run.deactivated + sum(count for reason, count in run.also.items() if reason in SWITCHED_OFF)
 
 
 class RunChange(Base):

@@ -1,6 +1,6 @@
 """Why all contacts that came from Salesforce are inactive, or will be soon: one cause, for the top of Contacts.
 
-What makes single contacts inactive stands beside each of them (contacts/words.py). This is about what the connection is in,
+What makes single contacts inactive stands beside each of them (messages/contacts.py). This is about what the connection is in,
 and is asked only where the connection's row says that something is the matter.
 """
 
@@ -17,8 +17,8 @@ from asapp.connections import opt_out_age
 from asapp.contacts.queries import contacts_of
 from asapp.contacts.status import contact_rows, reason_of, waits_for_review
 from asapp.core.extensions import db
+from asapp.messages.codes import Code
 from asapp.models import Connection, Contact, Reason, User
-from asapp.sync.execute import CANT_SEE_OPT_OUTS
 
 
 class Cause(StrEnum):
@@ -101,7 +101,7 @@ def _possible(
 def _why_unknown(user: User, connection: Connection) -> Cause:
     if (first := _find_first(user, connection)) is not None:
         return first
-    return Cause.FIELD_HIDDEN if connection.last_failure == CANT_SEE_OPT_OUTS else Cause.TOO_OLD
+    return Cause.FIELD_HIDDEN if connection.last_failure == Code.OPT_OUT_HIDDEN else Cause.TOO_OLD
 
 
 def _count(user_id: int, concerns: ColumnElement[bool]) -> int:

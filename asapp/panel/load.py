@@ -13,8 +13,8 @@ from asapp.connections.state import state_of
 from asapp.contacts.status import contact_rows, count_active, is_shown
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
-from asapp.messages import runs as sync_words
-from asapp.messages.connecting import Context, Explained, explain_failure, explain_reconnect, forward_when_stuck
+from asapp.messages.codes import Code
+from asapp.messages.failures import Facts, Failure, Occasion, explain, forward_when_stuck
 from asapp.messages.states import AdvisorState
 from asapp.models import (
     Connection,
@@ -30,7 +30,7 @@ from asapp.panel.panel import Panel, Progress, waits_for_admin
 from asapp.sync import departures, runs
 
 # With these a run fails only where the permission is over; a connection that is connected has another one by now.
-OF_AN_OLD_PERMISSION = ("disconnected", "inactive_user", "permission_expired", "permission_withdrawn")
+OF_AN_OLD_PERMISSION = (Code.DISCONNECTED, Code.INACTIVE_USER, Code.PERMISSION_EXPIRED, Code.PERMISSION_WITHDRAWN)
 
 
 def look(user: User, access: OrgAccess, default_interval_minutes: int, lost_state: bool = False) -> Panel:
@@ -71,7 +71,7 @@ def look(user: User, access: OrgAccess, default_interval_minutes: int, lost_stat
         reconnect_reason=_reconnect_reason(user, partner, connection, access, now),
         pending=switching.find_pending(user, now),
         is_log_in_open=_is_open(attempt, now),
-        stuck_text=forward_when_stuck(_context(user, partner, connection, access, now)) if partner else "",
+        stuck_text=forward_when_stuck(access.callback_url) if partner else "",
     )
 
 
@@ -143,22 +143,13 @@ def count_held_of(user: User) -> int:
     return _count_held(connection) if connection is not None and connection.is_connected else 0
 
 
-def explain_run(partner: Partner | None, connection: Connection | None, run: SyncRun | None) -> Explained | None:
+def explain_run(partner: Partner | None, connection: Connection | None, run: SyncRun | None) -> Failure | None:
     """Explain why this run failed; None if it did not."""
     if run is None or not run.is_failed or partner is None or connection is None:
         return None
-    about = sync_words.About(partner.name, connection.username, partner.opt_out_field, run.error_detail or "")
-    words = sync_words.explain(run.error_code, about)
-    return Explained(
-        code=run.error_code or "",
-        headline=words.headline,
-        happened=words.happened,
-        safe=words.safe,
-        do_next=words.next_step,
-        fixed_by=words.fixed_by,
-        forward=words.forward,
-        subject="AdvisorStream and Salesforce",
-    )
+    field, detail = partner.opt_out_field, run.error_detail or ""
+    facts = Facts(partner.name, connection.username, opt_out_field=field, detail=detail)
+    return explain(Occasion.SYNC, run.error_code, facts)
 
 
 def _count_held(connection: Connection | None) -> int:
@@ -191,35 +182,36 @@ def _connect_failure(
     access: OrgAccess,
     lost_state: bool,
     now: datetime,
-) -> Explained | None:
+) -> Failure | None:
     if partner is None:
         return None
-    context = _context(user, partner, connection, access, now)
+    facts = _facts(user, partner, connection, access, now)
     if attempt is not None and attempt.outcome and attempt.outcome not in tuple(connect.Outcome):
         told = replace(
-            context,
+            facts,
             when=attempt.used_at or now,
             detail=attempt.outcome_detail or "",
             words=attempt.outcome_words or "",
             is_fetched=attempt.is_fetched,
         )
-        return explain_failure(attempt.outcome, told)
-    return explain_failure("lost_state", context) if lost_state else None
+        return explain(Occasion.CONNECT, attempt.outcome, told)
+    return explain(Occasion.CONNECT, Code.LOST_STATE, facts) if lost_state else None
 
 
 def _reconnect_reason(
     user: User, partner: Partner | None, connection: Connection | None, access: OrgAccess, now: datetime
-) -> Explained | None:
+) -> Failure | None:
     if connection is None or not connection.needs_reconnect:
         return None
-    return explain_reconnect(connection.status_reason or "", _context(user, partner, connection, access, now))
+    facts = _facts(user, partner, connection, access, now)
+    return explain(Occasion.RECONNECT, connection.status_reason, facts)
 
 
-def _context(
+def _facts(
     user: User, partner: Partner | None, connection: Connection | None, access: OrgAccess, now: datetime
-) -> Context:
+) -> Facts:
     is_connected = connection is not None and not connection.is_disconnected
-    return Context(
+    return Facts(
         firm=partner.name if partner else "",
         host=partner.salesforce_host if partner else "",
         callback_url=access.callback_url,

@@ -10,12 +10,11 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from asapp.connections import opt_out_age
-from asapp.messages import runs as sync_words
-from asapp.messages.connecting import Explained
-from asapp.messages.fixed_by import FixedBy
+from asapp.messages.failures import Failure, FixedBy
+from asapp.messages.runs import explain_stop
 from asapp.messages.states import PILLS, AdvisorState, Tone
 from asapp.models import Connection, Partner, PendingGrant, RunPhase, RunStatus, SyncRun
-from asapp.sync.row_rules import SWITCHED_OFF
+from asapp.models.run import count_off
 
 LONG_WAIT = timedelta(seconds=90)  # a queued run that nobody has taken up for so long is said to wait
 
@@ -127,9 +126,9 @@ class Panel:
     held: int = 0  # contacts that an approval would switch off
     contacts: int = 0
     active: int = 0
-    connect_failure: Explained | None = None  # how the last log-in ended, until the next one
-    run_failure: Explained | None = None
-    reconnect_reason: Explained | None = None
+    connect_failure: Failure | None = None  # how the last log-in ended, until the next one
+    run_failure: Failure | None = None
+    reconnect_reason: Failure | None = None
     pending: PendingGrant | None = None
     is_log_in_open: bool = False  # one was begun here and has not come back
     interval_minutes: int = 60
@@ -197,7 +196,7 @@ class Panel:
         return self.connection is not None and self.connection.first_synced_at is None
 
 
-def waits_for_admin(run: SyncRun | None, failure: Explained | None) -> bool:
+def waits_for_admin(run: SyncRun | None, failure: Failure | None) -> bool:
     """Return whether the last run failed and only the firm's Salesforce admin can fix that."""
     return run is not None and run.is_failed and failure is not None and failure.fixed_by == FixedBy.FIRM_ADMIN
 
@@ -247,7 +246,7 @@ def _say_ending(panel: Panel, run: SyncRun) -> Said:
         return Said(Tone.BAD, "Sync failed", reason)
     if run.is_cancelled:
         firm = panel.partner.name if panel.partner is not None else "your firm"
-        return Said(Tone.PLAIN, "Sync cancelled", sync_words.explain_stop(run.error_code, firm))
+        return Said(Tone.PLAIN, "Sync cancelled", explain_stop(run.error_code, firm))
     return Said(Tone.BUSY, "Syncing")
 
 
@@ -264,10 +263,11 @@ def _say_unconnected(panel: Panel) -> Said:
         return Said(Tone.WARN, "Not connected", panel.connect_failure.headline)
     if panel.state != AdvisorState.DISCONNECTED or panel.connection is None:
         return Said(Tone.PLAIN, "")
-    reason = panel.connection.status_reason or ""
-    given_back = "We could not reach Salesforce to give our permission back" if "revoke_failed" in reason else ""
-    given_back = given_back or "Our permission is given back"
-    if "removed" in reason:
+    is_heard = panel.connection.is_revoked_at_salesforce
+    given_back = (
+        "Our permission is given back" if is_heard else "We could not reach Salesforce to give our permission back"
+    )
+    if panel.connection.are_contacts_removed:
         return Said(Tone.PLAIN, "Disconnected", f"{given_back}. Your Salesforce contacts were removed from here.")
     people = ""
     if panel.contacts:
@@ -279,14 +279,12 @@ def _say_unconnected(panel: Panel) -> Said:
 
 def summary_of(run: SyncRun) -> str:
     """Say what a run did, the parts that are not nothing: "12 added, 21 updated, 4 switched off."."""
-    # What the run changed without reading the row counts as well: somebody was switched off either way.
-    also_off = sum(count for reason, count in run.also.items() if reason in SWITCHED_OFF)
     parts = (
         (run.created, "added"),
         (run.adopted, "adopted"),
         (run.updated, "updated"),
         (run.reactivated, "back on"),
-        (run.deactivated + also_off, "switched off"),
+        (count_off(run), "switched off"),
     )
     said = [f"{count:,} {word}" for count, word in parts if count]
     return f"{', '.join(said)}." if said else "Nothing had changed in Salesforce."

@@ -13,7 +13,7 @@ from asapp.contacts.status import is_person_on, is_shown
 from asapp.core.csv_files import csv_header, csv_rows
 from asapp.core.extensions import db
 from asapp.models import Connection, Contact, Departure, DepartureState, RunChange, SyncRun, User
-from asapp.sync.row_rules import SWITCHED_ON
+from asapp.models.run import SWITCHED_ON
 
 SHOWN = 50  # of each part, on the page; the CSV has all
 STATE_KINDS = ("deactivated", "reactivated", "also")

@@ -19,8 +19,7 @@ from asapp.connections.state import state_of
 from asapp.contacts.status import contact_rows, count_active, is_shown
 from asapp.core.csv_files import csv_header, csv_rows
 from asapp.core.extensions import db
-from asapp.messages.fixed_by import FixedBy
-from asapp.messages.runs import fixed_by_of
+from asapp.messages.failures import FixedBy, Occasion, fixed_by
 from asapp.messages.states import PILLS_ON_THE_BOARD, AdvisorState, Tone
 from asapp.models import (
     Connection,
@@ -193,7 +192,7 @@ def _find_waiting_for_admin(partner: Partner) -> set[int]:
             SyncRun.finished_at > Connection.status_changed_at,
         )
     )
-    return {row.id for row in failed if fixed_by_of(row.error_code) == FixedBy.FIRM_ADMIN}
+    return {row.id for row in failed if fixed_by(Occasion.SYNC, row.error_code) == FixedBy.FIRM_ADMIN}
 
 
 def list_firms(now: datetime) -> list[FirmLine]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -20,7 +20,8 @@ from asapp.connections.org_access import OrgAccess
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.core.vault import CannotOpen, Vault
-from asapp.messages.checks import TITLES, words_of
+from asapp.messages.checks import TITLES, CheckName, CheckWhy, words_of
+from asapp.messages.codes import Code
 from asapp.models import Connection, Partner, PartnerCheck, Verdict
 from asapp.partners import opt_out_field
 from asapp.partners.partners import use_pending_secret
@@ -34,22 +35,22 @@ log = logging.getLogger(__name__)
 DETAIL_MAX = 400
 VERDICTS = {True: Verdict.GOOD, False: Verdict.BAD, None: Verdict.UNKNOWN}
 # How a log-in ended, where that says something about the set-up: outcome -> (check, why).
-OUTCOMES = {
-    "bad_key": ("key", "bad_key"),
-    "bad_secret": ("secret", "bad_secret"),
-    "redirected": ("host", "moved"),
-    "redirect_mismatch": ("callback", "redirect_mismatch"),
-    "app_not_installed": ("key", "app_not_installed"),
-    "app_blocked": ("key", "app_blocked"),
-    "not_admin_approved": ("key", "not_admin_approved"),
-    "scope_missing": ("scopes", "scopes_missing"),
-    "no_api_scope": ("scopes", "scopes_missing"),
-    "no_refresh_token": ("scopes", "scopes_missing"),
+OUTCOMES: Mapping[str, tuple[CheckName, str]] = {
+    Code.BAD_KEY: (CheckName.KEY, Code.BAD_KEY),
+    Code.BAD_SECRET: (CheckName.SECRET, Code.BAD_SECRET),
+    Code.REDIRECTED: (CheckName.HOST, CheckWhy.MOVED),
+    Code.REDIRECT_MISMATCH: (CheckName.CALLBACK, Code.REDIRECT_MISMATCH),
+    Code.APP_NOT_INSTALLED: (CheckName.KEY, Code.APP_NOT_INSTALLED),
+    Code.APP_BLOCKED: (CheckName.KEY, Code.APP_BLOCKED),
+    Code.NOT_ADMIN_APPROVED: (CheckName.KEY, Code.NOT_ADMIN_APPROVED),
+    Code.SCOPE_MISSING: (CheckName.SCOPES, CheckWhy.SCOPES_MISSING),
+    Code.NO_API_SCOPE: (CheckName.SCOPES, CheckWhy.SCOPES_MISSING),
+    Code.NO_REFRESH_TOKEN: (CheckName.SCOPES, CheckWhy.SCOPES_MISSING),
 }
 # Answers that say nothing: what was known before (a log-in that worked, say) stays. A change of the app forgets it.
-PROVES_NOTHING = ("no_answer", "no_objection", "same_answer", "other_answer")
+PROVES_NOTHING = (Code.NO_ANSWER, CheckWhy.NO_OBJECTION, CheckWhy.SAME_ANSWER, CheckWhy.OTHER_ANSWER)
 # They depend on what the browser asked for, which the person before it can change: no proof, a reason to ask Salesforce.
-OF_THE_BROWSER = frozenset({"redirect_mismatch", "scope_missing", "no_api_scope", "no_refresh_token"})
+OF_THE_BROWSER = frozenset({Code.REDIRECT_MISMATCH, Code.SCOPE_MISSING, Code.NO_API_SCOPE, Code.NO_REFRESH_TOKEN})
 
 
 @dataclass(frozen=True)
@@ -94,11 +95,13 @@ def checklist(partner: Partner) -> Checklist:
     """Return what is known of the partner; what was never asked is "not known yet"."""
     rows = db.session.scalars(select(PartnerCheck).where(PartnerCheck.partner_id == partner.id))
     known = {row.code: row for row in rows}
-    codes = [code for code in TITLES if code in known or code != "pending_secret"]
+    codes = [code for code in TITLES if code in known or code != CheckName.PENDING_SECRET]
     return _in_order(
         _check(code, row.verdict, row.why, row.detail, row.checked_at)
         if (row := known.get(code))
-        else _check(code, Verdict.UNKNOWN, "nobody_connected" if code in WITH_USER else "nobody_asked", "", None)
+        else _check(
+            code, Verdict.UNKNOWN, CheckWhy.NOBODY_CONNECTED if code in WITH_USER else CheckWhy.NOBODY_ASKED, "", None
+        )
         for code in codes
     )
 
@@ -126,19 +129,19 @@ def run_checks(partner: Partner, access: OrgAccess) -> Checklist:
         app = access.app_of(partner)
         pending = _pending_app(partner, app, access)
     except CannotOpen:
-        store(partner_id, [Finding("key", False, "unreadable")])
+        store(partner_id, [Finding(CheckName.KEY, False, CheckWhy.UNREADABLE)])
         return checklist(db.session.get_one(Partner, partner_id))
     pending_sealed = partner.pending_secret_sealed
     db.session.commit()
     findings: list[Finding] = []
     if pending is not None:
         tried = probe.look_at_app(pending)
-        is_accepted = any(f.code == "secret" and f.is_good for f in tried)
+        is_accepted = any(f.code == CheckName.SECRET and f.is_good for f in tried)
         if is_accepted and _promote(partner_id, pending_sealed, access.vault):
             findings = list(tried)
         else:
-            findings = [replace(f, code="pending_secret") for f in tried if f.code == "secret"]
-    if not any(f.code == "host" for f in findings):
+            findings = [replace(f, code=CheckName.PENDING_SECRET) for f in tried if f.code == CheckName.SECRET]
+    if not any(f.code == CheckName.HOST for f in findings):
         findings += probe.look_at_app(app)
     findings = [*findings, *_ask_with_somebody(partner_id, access)]
     store(partner_id, findings, is_whole=True)
@@ -151,14 +154,18 @@ def check_connection(connection: Connection, access: OrgAccess) -> None:
     good = select(PartnerCheck.code).where(
         PartnerCheck.partner_id == partner_id,
         PartnerCheck.verdict == Verdict.GOOD,
-        PartnerCheck.code.in_((*WITH_USER, "secret")),
+        PartnerCheck.code.in_((*WITH_USER, CheckName.SECRET)),
     )
     if len(set(db.session.scalars(good))) == len(WITH_USER) + 1:
         db.session.rollback()
         return
     findings = _look_with(connection, access)
     # Whoever is connected has shown that key, secret and callback are right.
-    proven = (("key", "known"), ("secret", "accepted"), ("callback", "registered"))
+    proven = (
+        (CheckName.KEY, CheckWhy.KNOWN),
+        (CheckName.SECRET, CheckWhy.ACCEPTED),
+        (CheckName.CALLBACK, CheckWhy.REGISTERED),
+    )
     findings += [Finding(code, True, why) for code, why in proven]
     db.session.rollback()
     log.info("set-up checked with a connection", extra={"connection_id": connection_id})
@@ -173,7 +180,7 @@ def note_outcome(partner_id: int, outcome: str, detail: str = "") -> None:
     if outcome not in OUTCOMES or outcome in OF_THE_BROWSER:
         return
     code, why = OUTCOMES[outcome]
-    if code == "host":
+    if code == CheckName.HOST:
         detail = db.session.get_one(Partner, partner_id).salesforce_host
     store(partner_id, [Finding(code, False, why, detail or outcome)])
 
@@ -198,7 +205,7 @@ def _ask_with_somebody(partner_id: int, access: OrgAccess) -> list[Finding]:
     connection = opt_out_field.find_somebody(partner_id)
     if connection is None:
         db.session.rollback()
-        return [Finding(code, None, "nobody_connected") for code in WITH_USER]
+        return [Finding(code, None, CheckWhy.NOBODY_CONNECTED) for code in WITH_USER]
     return _look_with(connection, access)
 
 
@@ -210,7 +217,7 @@ def _look_with(connection: Connection, access: OrgAccess) -> list[Finding]:
         with access.open_session(connection) as org:
             answer = probe.look_with(org, *asked)
     except SalesforceError:
-        return [Finding(code, None, "reconnect_first") for code in WITH_USER]
+        return [Finding(code, None, CheckWhy.RECONNECT_FIRST) for code in WITH_USER]
     store_figures(partner_id, asked[1], answer)
     return [scopes, *answer.findings]
 

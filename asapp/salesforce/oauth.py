@@ -42,7 +42,7 @@ NAME_LENGTH = 255
 
 logging.getLogger("authlib").setLevel(logging.WARNING)  # its DEBUG lines print the code verifier
 
-# What `error` of the callback means, as a key of messages/connecting.py. The texts are Salesforce's and may change; only
+# What `error` of the callback means, as a code of messages/codes.py. The texts are Salesforce's and may change; only
 # invalid_client, invalid_grant and invalid_request need them to be told apart (errors.TOKEN_TEXTS has those that the token
 # endpoint says as well).
 CALLBACK_ERRORS: Mapping[str, str] = {

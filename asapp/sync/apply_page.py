@@ -19,10 +19,11 @@ from asapp.contacts.twins import find_twins, take_turns
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.models import ContactSource, Outcome, Reason, SyncRun
+from asapp.models.run import Also, Skipped
 from asapp.models.search import search_key
 from asapp.salesforce.records import ContactRecord, Unreadable
 from asapp.sync import store
-from asapp.sync.row_rules import Also, Becomes, Known, RowClass, Skipped, Verdict, judge
+from asapp.sync.row_rules import Becomes, Known, RowClass, Verdict, judge
 from asapp.sync.runs import lock_run, write_under_lease
 
 COUNTED = (

@@ -45,10 +45,11 @@ from asapp.models import (
     SyncRun,
 )
 from asapp.models.contact import IS_HELD
+from asapp.models.run import Also
 from asapp.salesforce.records import Sighting
 from asapp.sync import store
 from asapp.sync.apply_page import ALSO, Pull, TwinWatch, added, changed, lock
-from asapp.sync.row_rules import Also, Known, RowClass
+from asapp.sync.row_rules import Known, RowClass
 from asapp.sync.runs import Ring, lock_run, start_run, write_under_lease
 
 HELD_SHARE = 0.2

@@ -30,6 +30,7 @@ from asapp.core.database import change_rows, retry_when_beaten
 from asapp.core.extensions import db
 from asapp.core.leases import LeaseLost
 from asapp.core.stopping import StopRequested
+from asapp.messages.codes import Code
 from asapp.models import Connection, Partner, RunPhase, RunStatus, SyncRun
 from asapp.salesforce import errors
 from asapp.salesforce.client import OrgClient
@@ -63,7 +64,6 @@ MAX_REOPENINGS = 20  # of one window, after expired locators
 MAX_READINGS_AGAIN = 5  # each from its beginning, after expired locators
 MARK_S = 30.0  # how often a long sweep marks how far it has come
 MARK_IDS = 50_000
-CANT_SEE_OPT_OUTS = "opt_out_hidden"
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ class Execution:
             except errors.LocatorExpired:
                 continue
             return opening.owned
-        raise errors.TryLater("locator_expired")
+        raise errors.TryLater(Code.LOCATOR_EXPIRED)
 
     def open_window(self) -> Opening:
         run = self.run
@@ -248,7 +248,7 @@ class Execution:
             except errors.LocatorExpired:
                 continue
             return opening.owned
-        raise errors.TryLater("locator_expired")
+        raise errors.TryLater(Code.LOCATOR_EXPIRED)
 
     def wants_sweep(self, owned: int) -> bool:
         connection = self.connection
@@ -470,7 +470,7 @@ def ending(run_id: int, lease: str, connection_id: int, workplace: Workplace) ->
             let_go(run_id, lease)
         raise
     except Exception:
-        bug = errors.OurBug("our_bug")
+        bug = errors.OurBug(Code.OUR_BUG)
         write_failure(run_id, lease, connection_id, bug, workplace)
         raise
 
@@ -498,7 +498,7 @@ def _write_failure(
         return
     code = error.code
     if isinstance(error, errors.FieldHidden) and error.detail in ("", connection.partner.opt_out_field):
-        code = CANT_SEE_OPT_OUTS
+        code = Code.OPT_OUT_HIDDEN
         connection.opt_outs_known_until = now  # unknown never counts as "may be written to"
     app_refusals.note_moved(db.session(), connection, error)
     connection.failures_in_a_row += 1

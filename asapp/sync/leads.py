@@ -28,6 +28,7 @@ from asapp.core.bulk import in_chunks, is_among
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.leads import outcomes
+from asapp.messages.codes import Code
 from asapp.models import (
     BlockedBy,
     Connection,
@@ -49,8 +50,6 @@ from asapp.sync.apply_page import Pull, TwinWatch, added
 from asapp.sync.departures import LONGEST_CHAIN, judge_sighting
 from asapp.sync.watermark import OVERLAP, start_of
 
-LEAD_OPT_OUT_HIDDEN = "lead_opt_out_hidden"
-LEADS_HIDDEN = "leads_hidden"
 ROWS_A_COMMIT = 200  # who signs up meanwhile doesn't wait for long
 JUST_BEFORE = timedelta(hours=1)  # for a connection that has no leads yet
 
@@ -148,7 +147,7 @@ def note(
     elif isinstance(why_not, errors.Misconfigured):
         connection.leads_known_until = utcnow()  # unknown never counts as "may be written to"
         is_field = isinstance(why_not, errors.FieldHidden)
-        connection.leads_trouble = LEAD_OPT_OUT_HIDDEN if is_field else LEADS_HIDDEN
+        connection.leads_trouble = Code.LEAD_OPT_OUT_HIDDEN if is_field else Code.LEADS_HIDDEN
 
 
 def _pages(page: LeadPage, ask: Ask) -> Iterator[LeadPage]:

@@ -28,41 +28,6 @@ class RowClass(StrEnum):
     NOMINATED = "nominated"  # none yet: the end of the run decides
 
 
-class Skipped(StrEnum):
-    """Why a row that was read is left out: the keys of SyncRun.skipped. web/run_figures.py has the words."""
-
-    OPTED_OUT = "opted_out"
-    NO_EMAIL = "no_email"
-    DELETED = "deleted"
-    MERGED = "merged"
-    HELD = "held"
-    DISCARDED = "discarded"
-    NOT_YOURS = "not_yours"  # it came although its owner is another user
-    HIDDEN_HERE = "hidden_here"  # deleted here before the connection's rows were removed
-    ERASED_HERE = "erased_here"  # on the person's request
-    UNREADABLE = "unreadable"  # something in it can't be what Salesforce holds
-
-
-class Also(StrEnum):
-    """What a run changed without reading the row: the keys of SyncRun.also, and reasons of changes of that kind."""
-
-    DELETED = "deleted"
-    MERGED = "merged"
-    REASSIGNED = "reassigned"
-    GONE = "gone"
-    TWIN_OPTED_OUT = "twin_opted_out"
-    TWIN_BACK = "twin_back"
-    OPTED_OUT = "opted_out"  # seen by Id of those who are held or kept, or on a row that can't be read whole
-    OPTED_IN = "opted_in"
-    MEMBERSHIPS_MOVED = "memberships_moved"
-
-
-SWITCHED_OFF = frozenset(
-    {Also.DELETED, Also.MERGED, Also.REASSIGNED, Also.GONE, Also.TWIN_OPTED_OUT, Also.OPTED_OUT},
-)
-SWITCHED_ON = frozenset({Also.TWIN_BACK, Also.OPTED_IN})
-
-
 class Known(NamedTuple):
     """What is stored here of a record."""
 

@@ -21,8 +21,9 @@ from asapp.core.clock import utcnow
 from asapp.core.database import change_rows
 from asapp.core.extensions import db
 from asapp.core.leases import NO_LEASE, LeaseLost, new_lease
+from asapp.messages.codes import Code
 from asapp.models import Connection, ConnectionStatus, Partner, RunStatus, RunTrigger, SyncRun, User
-from asapp.models.run import ACTIVE
+from asapp.models.run import ACTIVE, StopReason
 
 # Renewed before each call, so longer than a call that is refused, the wait for a refresh, and a refresh of our own together
 # (docs/decisions/06-leases.md has the sum).
@@ -89,7 +90,7 @@ def take_back(run_id: int) -> bool:
         db.session,
         update(SyncRun)
         .where(*is_stale, SyncRun.tries + 1 >= MAX_TRIES)
-        .values(status=RunStatus.FAILED, error_code="worker_died", **NO_LEASE, finished_at=now),
+        .values(status=RunStatus.FAILED, error_code=Code.WORKER_DIED, **NO_LEASE, finished_at=now),
     )
     requeued = change_rows(
         db.session,
@@ -159,8 +160,8 @@ def has_enough_runs(run_id: int, now: datetime) -> bool:
     return (running or 0) >= MAX_RUNS_OF_AN_ORG
 
 
-def find_obstacle(run_id: int) -> str | None:
-    """Return why nothing may be read for this run now, as a key of messages/runs.py STOPPED."""
+def find_obstacle(run_id: int) -> StopReason | None:
+    """Return why nothing may be read for this run now."""
     row = db.session.execute(
         select(Connection.status, User.deactivated_at, Partner.is_enabled)
         .select_from(SyncRun)
@@ -170,10 +171,10 @@ def find_obstacle(run_id: int) -> str | None:
         .where(SyncRun.id == run_id)
     ).first()
     if row is None or row.status == ConnectionStatus.DISCONNECTED:
-        return "disconnected"
+        return StopReason.DISCONNECTED
     if row.deactivated_at is not None:
-        return "advisor_inactive"
-    return None if row.is_enabled else "firm_disabled"
+        return StopReason.ADVISOR_INACTIVE
+    return None if row.is_enabled else StopReason.FIRM_DISABLED
 
 
 def ring_for_parked(partner_id: int, ring: Ring) -> None:

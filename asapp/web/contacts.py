@@ -19,9 +19,18 @@ from asapp.connections.live_questions import find_contact_of_account, way_to_ask
 from asapp.contacts import export, lists, manual, queries, removal, why
 from asapp.contacts.form_fields import Details
 from asapp.contacts.queries import Line, Overview, Wanted
-from asapp.contacts.words import SOURCES, STATES, USUAL_ANSWERS, VERDICTS, reason_words, why_not_asked, words_of
 from asapp.core.clock import utcnow
 from asapp.core.forms import InvalidFields
+from asapp.messages.contacts import (
+    NO_ANSWERS,
+    REASONS,
+    SOURCES,
+    STATES,
+    USUAL_ANSWERS,
+    VERDICTS,
+    Answer,
+    verdict_words,
+)
 from asapp.models import Action, Connection, ContactList, Reason
 from asapp.panel.causes import find_cause
 from asapp.salesforce.errors import OurBug, SalesforceError
@@ -46,7 +55,7 @@ LIVE_QUESTIONS = "30 per minute"
 @blueprint.context_processor
 def words() -> dict[str, object]:
     return {
-        "reason_words": reason_words,
+        "reason_words": REASONS,
         "sources": SOURCES,
         "system_list_names": set(lists.SYSTEM_LIST_NAMES.values()),
     }
@@ -220,7 +229,7 @@ def show(contact_id: int) -> ResponseReturnValue:
     return render_template(
         "contacts/show.html",
         line=line,
-        words=reason_words(line),
+        words=REASONS.get(line.reason_told or ""),
         survivor=why.find_survivor(current_user.id, line.contact.merged_into),
         own_lists=[each for each in lists.lists_of(current_user.id) if each.is_own],
     )
@@ -335,8 +344,12 @@ def _answer_for_account(account: why.AnAccount, connection: Connection | None) -
     except OurBug:
         raise
     except SalesforceError as error:
-        trouble = why.Verdict(why.Answer.NO_ANSWER, error=error)
-        return {"verdict": trouble, "words": words_of(trouble, "this record"), "trouble": why_not_asked(error)}
+        trouble = why.Verdict(Answer.NO_ANSWER, error=error)
+        return {
+            "verdict": trouble,
+            "words": verdict_words(trouble.answer, "this record"),
+            "trouble": NO_ANSWERS[error.again],
+        }
     if found is None:
         return {"refusal": str(account)}
     return _answer_question(why.Question(salesforce_id=found), connection)
@@ -350,8 +363,8 @@ def _answer_question(question: why.Question, connection: Connection | None) -> d
     who = (verdict.contact.name if verdict.contact else "") or question.email or "this record"
     return {
         "verdict": verdict,
-        "words": words_of(verdict, who),
-        "trouble": why_not_asked(verdict.error) if verdict.error else None,
+        "words": verdict_words(verdict.answer, who, verdict.owner_name),
+        "trouble": NO_ANSWERS[verdict.error.again] if verdict.error else None,
         "survivor": why.find_survivor(current_user.id, verdict.merged_into),
         "record_link": _link_to(connection.instance_url if connection else None, verdict.salesforce_id),
         "asked_at": utcnow(),

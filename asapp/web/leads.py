@@ -18,7 +18,8 @@ from asapp.core.forms import InvalidFields
 from asapp.leads import consent, decisions, outbox, queries, sign_up_page
 from asapp.leads.queries import Line, Wanted
 from asapp.messages import leads
-from asapp.models import Action, Contact, ContactSource, Lead, OptInPage
+from asapp.messages.failures import Facts, Failure, Occasion, explain
+from asapp.models import Action, Connection, Contact, ContactSource, Lead, OptInPage
 from asapp.salesforce.hosts import is_salesforce_url, record_url
 from asapp.web.access import actor, advisor_required
 from asapp.web.current import config, person, queues
@@ -57,10 +58,16 @@ def index() -> ResponseReturnValue:
         waiting=queries.count_waiting(current_user.id),
         to_act_on=queries.find_to_act_on(current_user, now),
         asking_again=queries.find_asking_again(current_user.id),
-        trouble=leads.trouble_of(connection.leads_trouble, connection.partner.opt_out_field) if connection else None,
+        trouble=_trouble(connection) if connection and connection.leads_trouble else None,
         encryption=leads.EMAIL_ENCRYPTED if connection and connection.email_encrypted else None,
         is_part=wants_part(),
     )
+
+
+def _trouble(connection: Connection) -> Failure:
+    """Return why the advisor's leads can't be followed."""
+    facts = Facts(opt_out_field=connection.partner.opt_out_field)
+    return explain(Occasion.LEADS_UNFOLLOWED, connection.leads_trouble, facts)
 
 
 @blueprint.context_processor
@@ -69,7 +76,6 @@ def names() -> dict[str, object]:
         "labels": leads.LABELS,
         "tones": leads.TONES,
         "refusal_of": leads.refusal_of,
-        "is_refused": leads.is_refused,
     }
 
 

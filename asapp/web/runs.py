@@ -7,11 +7,12 @@ from flask.typing import ResponseReturnValue
 
 from asapp.audit import entries
 from asapp.connections import connections
+from asapp.messages.runs import also, classes, every, figures, lasting, started_by, why_back, why_off
 from asapp.models import Action, SyncRun
+from asapp.models.run import count_off
 from asapp.panel import receipts
 from asapp.panel.load import explain_run
 from asapp.sync import runs
-from asapp.web import run_figures
 from asapp.web.access import actor, advisor_required
 from asapp.web.current import person
 from asapp.web.files import csv_file
@@ -23,8 +24,8 @@ A_PAGE = 50
 EVERYTHING = 5000  # on one page, when one asks for all; the CSV has no end
 
 
-for _name in ("figures", "classes", "also", "switched_off", "started_by", "why_off", "why_back", "every", "lasting"):
-    blueprint.add_app_template_global(getattr(run_figures, _name), _name)
+for _words in (figures, classes, also, count_off, started_by, why_off, why_back, every, lasting):
+    blueprint.add_app_template_global(_words)
 
 
 @blueprint.get("")

@@ -17,10 +17,8 @@ from orgsim.errors import ApiError, bad_request
 from orgsim.schema import ID_KINDS, NAME, Field, SObject
 from orgsim.soql.lexer import fault_at, point_at
 from orgsim.soql.nodes import (
-    Call,
     Comparison,
     Condition,
-    FieldSet,
     Junction,
     Literal,
     Membership,
@@ -55,8 +53,6 @@ class Access(Protocol):
 
     def find_field(self, sobject: SObject, name: str) -> Field | None: ...
 
-    def visible_fields(self, sobject: SObject) -> list[Field]: ...
-
     def row_filter(self, sobject: SObject, alias: str) -> tuple[str, list[Any]]: ...
 
 
@@ -80,13 +76,11 @@ class Plan:
     sobject: SObject
     text: str
     is_count: bool
-    is_aggregate: bool
     select_ids: str
     count: str
     values: list[Any]
     columns: list[Column]
     from_rows: str
-    aggregate: str = ""
 
     @property
     def is_wide(self) -> bool:
@@ -110,15 +104,14 @@ class _Joins:
 
 
 class _Compiler:
-    def __init__(self, query: Query, access: Access, deleted_too: bool, alias: str = "t") -> None:
+    def __init__(self, query: Query, access: Access, deleted_too: bool) -> None:
         self._query = query
         self._access = access
         self._deleted_too = deleted_too
-        self._alias = alias
         self._values: list[Any] = []
         self._object = self._source()
-        self._filters = _Joins(f"{alias}w")
-        self._reads = _Joins(f"{alias}s")
+        self._filters = _Joins("w")
+        self._reads = _Joins("s")
 
     def _source(self) -> SObject:
         found = self._access.find_object(self._query.source)
@@ -132,42 +125,37 @@ class _Compiler:
 
     def plan(self) -> Plan:
         query = self._query
-        columns = [] if query.is_count else self._columns()
-        aggregate = any(isinstance(item, Call) for item in query.select) or bool(query.group_by)
+        columns = self._columns()
         where = self._where()
-        tail = self._tail(aggregate=aggregate and not query.is_count)
+        tail = self._tail()
         from_ids = self._from(self._filters)
-        plan = Plan(
+        return Plan(
             sobject=self._object,
             text=query.text,
             is_count=query.is_count,
-            is_aggregate=aggregate and not query.is_count,
             values=self._values,
             columns=columns,
-            select_ids=f"SELECT {self._alias}.seq FROM {from_ids} WHERE {where}{tail}",
+            select_ids=f"SELECT t.seq FROM {from_ids} WHERE {where}{tail}",
             count=self._count(from_ids, where, tail),
             from_rows=self._from(self._reads),
         )
-        if plan.is_aggregate:
-            plan.aggregate = self._aggregate(columns, from_ids, where, tail)
-        return plan
 
     def _count(self, from_ids: str, where: str, tail: str) -> str:
-        if self._query.limit is None and not self._query.offset:
+        if self._query.limit is None:
             return f"SELECT count(*) FROM {from_ids} WHERE {where}"
         return f"SELECT count(*) FROM (SELECT 1 FROM {from_ids} WHERE {where}{tail})"
 
     def _from(self, joins: _Joins) -> str:
-        return " ".join([f'"{self._object.table}" AS {self._alias}', *joins.sql])
+        return " ".join([f'"{self._object.table}" AS t', *joins.sql])
 
     def _where(self) -> str:
         parts = []
         if not self._deleted_too and self._object.find("IsDeleted"):
-            parts.append(f'{self._alias}."IsDeleted" = 0')
+            parts.append('t."IsDeleted" = 0')
         parts.extend(self._scope())
         if self._query.where is not None:
             parts.append(self._condition(self._query.where))
-        sql, values = self._access.row_filter(self._object, self._alias)
+        sql, values = self._access.row_filter(self._object, "t")
         if sql:
             parts.append(sql)
             self._values.extend(values)
@@ -182,36 +170,24 @@ class _Compiler:
         if scope != "mine":
             return []
         self._values.append(self._access.user_id)
-        return [f'{self._alias}."OwnerId" = ?']
+        return ['t."OwnerId" = ?']
 
-    def _tail(self, *, aggregate: bool) -> str:
+    def _tail(self) -> str:
         query, parts = self._query, []
-        if query.group_by:
-            parts.append("GROUP BY " + ", ".join(self._resolve(p, self._filters)[1] for p in query.group_by))
-        if query.having is not None:
-            parts.append("HAVING " + self._condition(query.having))
         if query.order_by and not query.is_count:
-            parts.append("ORDER BY " + ", ".join(self._ordering(o, aggregate=aggregate) for o in query.order_by))
-        if query.limit is not None or query.offset:
-            parts.append("LIMIT ? OFFSET ?")
-            self._values.extend([-1 if query.limit is None else query.limit, query.offset])
+            parts.append("ORDER BY " + ", ".join(self._ordering(o) for o in query.order_by))
+        if query.limit is not None:
+            parts.append("LIMIT ?")
+            self._values.append(query.limit)
         return "".join(f" {part}" for part in parts)
 
     # -- what is selected
 
     def _columns(self) -> list[Column]:
         columns: list[Column] = []
-        aggregate = any(isinstance(item, Call) for item in self._query.select) or bool(self._query.group_by)
-        unnamed = 0
-        for item in self._query.select:
-            match item:
-                case FieldSet():
-                    columns.extend(self._field_set(item))
-                case Call():
-                    columns.append(self._aggregate_column(item, unnamed))
-                    unnamed += item.alias is None
-                case Path():
-                    columns.append(self._path_column(item, aggregate=aggregate))
+        for path in self._query.select:
+            names, sql, found, owners = self._walk(path, self._reads)
+            columns.append(Column(names, found.kind, sql, owners))
         self._refuse_doubles(columns)
         return columns
 
@@ -221,55 +197,6 @@ class _Compiler:
             if column.names in seen:
                 raise bad_request("INVALID_FIELD", f"duplicate field selected: {'.'.join(column.names)}")
             seen.add(column.names)
-
-    def _field_set(self, item: FieldSet) -> list[Column]:
-        if item.which == "ALL" and (self._query.limit is None or self._query.limit > 200):
-            raise bad_request("MALFORMED_QUERY", "The SOQL FIELDS function must have a LIMIT of at most 200")
-        custom = {"ALL": (True, False), "STANDARD": (False,), "CUSTOM": (True,)}[item.which]
-        return [
-            Column((f.name,), f.kind, f'{self._alias}."{f.name}"')
-            for f in self._access.visible_fields(self._object)
-            if f.name.endswith("__c") in custom
-        ]
-
-    def _path_column(self, path: Path, *, aggregate: bool) -> Column:
-        names, sql, found, owners = self._walk(path, self._filters if aggregate else self._reads)
-        if aggregate:
-            grouped = {self._walk(p, self._filters)[0] for p in self._query.group_by}
-            if names not in grouped:
-                raise fault_at(
-                    self._query.text, path.at, "MALFORMED_QUERY", f"Field must be grouped or aggregated: {found.name}"
-                )
-            names = names[-1:]
-        return Column(names, found.kind, sql, owners)
-
-    def _aggregate_column(self, call: Call, number: int) -> Column:
-        alias = call.alias or f"expr{number}"
-        sql, kind = self._call(call)
-        return Column((alias,), kind, sql)
-
-    def _call(self, call: Call) -> tuple[str, str]:
-        if call.argument is None:
-            return "count(*)", "int"
-        found, sql = self._resolve(call.argument, self._filters)
-        if not found.filterable or (found.kind == "boolean" and not call.function.startswith("COUNT")):
-            raise fault_at(
-                self._query.text,
-                call.at,
-                "MALFORMED_QUERY",
-                f"field {found.name} does not support aggregate operator {call.function}",
-            )
-        match call.function:
-            case "COUNT":
-                return f"count({sql})", "int"
-            case "COUNT_DISTINCT":
-                return f"count(DISTINCT {sql})", "int"
-            case _:
-                return f"{call.function.lower()}({sql})", found.kind
-
-    def _aggregate(self, columns: list[Column], from_ids: str, where: str, tail: str) -> str:
-        selected = ", ".join(read_sql(c) for c in columns)
-        return f"SELECT {selected} FROM {from_ids} WHERE {where}{tail}"
 
     # -- paths
 
@@ -282,7 +209,7 @@ class _Compiler:
         names = list(path.names)
         if len(names) > 1 and names[0].lower() in {(self._query.alias or "").lower(), self._object.name.lower()}:
             names.pop(0)
-        current, alias, way, owners = self._object, self._alias, (), ()  # type: SObject, str, tuple[str, ...], tuple[str, ...]
+        current, alias, way, owners = self._object, "t", (), ()  # type: SObject, str, tuple[str, ...], tuple[str, ...]
         for name in names[:-1]:
             relation = self._relation(current, name, path)
             way = (*way, relation.relationship or "")
@@ -356,12 +283,6 @@ class _Compiler:
 
     def _comparison(self, comparison: Comparison) -> str:
         value = comparison.value
-        if isinstance(comparison.target, Call):
-            sql, kind = self._call(comparison.target)
-            if value.kind == "literal" or (kind == "int" and value.kind != "number"):
-                raise self._wrong_type(comparison.target.function, kind, value)
-            self._values.append(value.value)
-            return f"{sql} {comparison.operator} ?"
         found, sql = self._filterable(comparison.target)
         self._check_operator(found, comparison)
         if self._is_null(found, value):
@@ -378,8 +299,6 @@ class _Compiler:
 
     def _membership(self, condition: Membership) -> str:
         found, sql = self._filterable(condition.target)
-        if isinstance(condition.values, Query):
-            return self._semi_join(condition, found, sql)
         for value in condition.values:
             if not self._is_null(found, value):
                 self._check_type(found, value)
@@ -391,38 +310,6 @@ class _Compiler:
         if condition.negated:
             return f"{sql} IS NOT NULL AND NOT {inside}" if with_null else f"{sql} IS NULL OR NOT {inside}"
         return f"{inside} OR {sql} IS NULL" if with_null else inside
-
-    def _semi_join(self, condition: Membership, found: Field, sql: str) -> str:
-        inner = condition.values
-        if not isinstance(inner, Query) or len(inner.select) != 1 or not isinstance(inner.select[0], Path):
-            raise fault_at(
-                self._query.text,
-                condition.target.at,
-                "MALFORMED_QUERY",
-                "sub-selects must have exactly one selected field",
-            )
-        if found.kind not in ID_KINDS:
-            raise fault_at(
-                self._query.text,
-                condition.target.at,
-                "INVALID_QUERY_FILTER_OPERATOR",
-                f"semi join sub-selects are not allowed with field: '{found.name}'",
-            )
-        nested = _Compiler(inner, self._access, self._deleted_too, alias=f"{self._alias}x")
-        selected, inner_sql = nested._resolve(inner.select[0], nested._filters)
-        if selected.kind not in ID_KINDS:
-            raise fault_at(
-                self._query.text,
-                inner.select[0].at,
-                "MALFORMED_QUERY",
-                f"The selected field '{selected.name}' in the subquery and the left operand field in the "
-                "where expression in the outer query should point to the same object type",
-            )
-        where = nested._where()
-        self._values.extend(nested._values)
-        rows = " ".join(["SELECT", inner_sql, "FROM", nested._from(nested._filters), "WHERE", where])
-        rows += f" AND {inner_sql} IS NOT NULL"
-        return f"{sql} IS NULL OR {sql} NOT IN ({rows})" if condition.negated else f"{sql} IN ({rows})"
 
     def _in_span(self, found: Field, sql: str, operator: str, value: Literal) -> str:
         assert isinstance(value.value, tuple)  # noqa: S101 (what a date literal holds)
@@ -444,7 +331,7 @@ class _Compiler:
     def _check_operator(self, found: Field, comparison: Comparison) -> None:
         operator = comparison.operator
         wrong = (operator == "LIKE" and not found.is_text) or (found.kind == "boolean" and operator in _SEMI_OPERATORS)
-        if wrong and isinstance(comparison.target, Path):
+        if wrong:
             raise fault_at(
                 self._query.text,
                 comparison.target.at,
@@ -484,34 +371,26 @@ class _Compiler:
 
     # -- order
 
-    def _ordering(self, ordering: Ordering, *, aggregate: bool) -> str:
+    def _ordering(self, ordering: Ordering) -> str:
         target = ordering.target
-        if isinstance(target, Call):
-            sql, nillable = self._call(target)[0], True
-        elif aggregate and self._names_alias(target):
-            sql, nillable = f'"{target.text}"', True
-        else:
-            found, sql = self._resolve(target, self._filters)
-            if not found.sortable:
-                raise fault_at(
-                    self._query.text,
-                    target.at,
-                    "MALFORMED_QUERY",
-                    f"field '{found.name}' can not be sorted in a query call",
-                )
-            nillable = found.nillable or "." in target.text
-            sql = f"sf_fold({sql})" if found.is_text else sql
-        words = [sql, "DESC" if ordering.descending else "ASC"]
-        if nillable:  # nothing comes first in either direction unless the statement says otherwise
+        found, sql = self._resolve(target, self._filters)
+        if not found.sortable:
+            raise fault_at(
+                self._query.text,
+                target.at,
+                "MALFORMED_QUERY",
+                f"field '{found.name}' can not be sorted in a query call",
+            )
+        words = [f"sf_fold({sql})" if found.is_text else sql, "DESC" if ordering.descending else "ASC"]
+        if (
+            found.nillable or "." in target.text
+        ):  # nulls come first in either direction unless the statement says otherwise
             words.append("NULLS LAST" if ordering.nulls_last else "NULLS FIRST")
         return " ".join(words)
 
-    def _names_alias(self, path: Path) -> bool:
-        return any(isinstance(i, Call) and i.alias and i.alias.lower() == path.text.lower() for i in self._query.select)
-
 
 def read_sql(column: Column) -> str:
-    """Return the SQL that reads a column as the answer shows it; booleans remain 0 and 1. Named for ORDER BY."""
+    """Return the SQL that reads a column as the answer shows it; booleans remain 0 and 1."""
     if column.kind == "datetime":
-        return f"strftime('%Y-%m-%dT%H:%M:%S.000+0000', {column.sql}, 'unixepoch') AS \"{column.names[-1]}\""
-    return f'{column.sql} AS "{column.names[-1]}"'
+        return f"strftime('%Y-%m-%dT%H:%M:%S.000+0000', {column.sql}, 'unixepoch')"
+    return column.sql

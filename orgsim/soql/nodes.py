@@ -19,24 +19,6 @@ class Path:
 
 
 @dataclass(frozen=True)
-class Call:
-    """COUNT(), COUNT(Id), MAX(SystemModstamp) …; alias is what the answer calls it, expr0 … without one."""
-
-    function: str
-    argument: Path | None
-    alias: str | None
-    at: int
-
-
-@dataclass(frozen=True)
-class FieldSet:
-    """FIELDS(STANDARD), FIELDS(ALL), FIELDS(CUSTOM)."""
-
-    which: str
-    at: int
-
-
-@dataclass(frozen=True)
 class Literal:
     """A value in a condition.
 
@@ -53,18 +35,18 @@ class Literal:
 
 @dataclass(frozen=True)
 class Comparison:
-    target: Path | Call
+    target: Path
     operator: str
     value: Literal
 
 
 @dataclass(frozen=True)
 class Membership:
-    """IN and NOT IN; values is a list or a subquery."""
+    """IN and NOT IN."""
 
     target: Path
     negated: bool
-    values: tuple[Literal, ...] | Query
+    values: tuple[Literal, ...]
 
 
 @dataclass(frozen=True)
@@ -85,30 +67,25 @@ Condition = Comparison | Membership | Not | Junction
 
 @dataclass(frozen=True)
 class Ordering:
-    target: Path | Call
+    target: Path
     descending: bool
     nulls_last: bool
 
 
 @dataclass(frozen=True)
 class Query:
-    """A statement; scope is the word after USING SCOPE."""
+    """A statement; scope is the word after USING SCOPE. `select` is empty for SELECT COUNT(), which answers totalSize alone."""
 
-    select: tuple[Path | Call | FieldSet, ...]
+    select: tuple[Path, ...]
     source: str
     source_at: int
     alias: str | None = None
     scope: str | None = None
     where: Condition | None = None
-    group_by: tuple[Path, ...] = ()
-    having: Condition | None = None
     order_by: tuple[Ordering, ...] = ()
     limit: int | None = None
-    offset: int = 0
     text: str = field(default="", compare=False)
 
     @property
     def is_count(self) -> bool:
-        """SELECT COUNT(): the answer is totalSize alone."""
-        first = self.select[0]
-        return len(self.select) == 1 and isinstance(first, Call) and first.function == "COUNT" and not first.argument
+        return not self.select

@@ -11,10 +11,8 @@ from datetime import UTC, date, datetime, timedelta
 from orgsim.errors import ApiError, bad_request
 from orgsim.soql.lexer import Token, fault_at, tokenize
 from orgsim.soql.nodes import (
-    Call,
     Comparison,
     Condition,
-    FieldSet,
     Junction,
     Literal,
     Membership,
@@ -26,8 +24,6 @@ from orgsim.soql.nodes import (
 
 MAX_LENGTH = 100_000
 MAX_STRING = 4_000
-MAX_OFFSET = 2_000
-AGGREGATES = frozenset({"COUNT", "COUNT_DISTINCT", "MIN", "MAX", "AVG", "SUM"})
 _CLAUSES = frozenset({"WHERE", "USING", "GROUP", "HAVING", "ORDER", "LIMIT", "OFFSET", "WITH", "FOR", "ALL", "UPDATE"})
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f", '"': '"', "'": "'", "\\": "\\"}
 _COMPARISONS = frozenset({"=", "!=", "<>", "<", "<=", ">", ">="})
@@ -108,16 +104,9 @@ class _Parser:
         alias = self._alias()
         scope = self._name().text if self._accept_word("USING", "SCOPE") else None
         where = self._condition() if self._accept_word("WHERE") else None
-        group_by = self._paths() if self._accept_word("GROUP", "BY") else ()
-        having = self._condition() if self._accept_word("HAVING") else None
         order_by = self._orderings() if self._accept_word("ORDER", "BY") else ()
         limit = self._whole_number() if self._accept_word("LIMIT") else None
-        offset = self._offset() if self._accept_word("OFFSET") else 0
-        self._accept_word("FOR", "VIEW")
-        self._accept_word("FOR", "REFERENCE")
-        return Query(
-            select, source.text, source.at, alias, scope, where, group_by, having, order_by, limit, offset, self._text
-        )
+        return Query(select, source.text, source.at, alias, scope, where, order_by, limit, self._text)
 
     def _name(self) -> Token:
         if self._token.kind != "name":
@@ -130,42 +119,22 @@ class _Parser:
             return self._advance().text
         return None
 
-    def _select_list(self) -> tuple[Path | Call | FieldSet, ...]:
+    def _select_list(self) -> tuple[Path, ...]:
+        """Return the fields, or nothing for COUNT()."""
+        if self._token.word == "COUNT" and self._peek().text == "(":
+            self._next += 2
+            self._expect_mark(")")
+            return ()
         items = [self._select_item()]
         while self._accept_mark(","):
             items.append(self._select_item())
         return tuple(items)
 
-    def _select_item(self) -> Path | Call | FieldSet:
-        if self._token.word == "FIELDS" and self._peek().text == "(":
-            return self._field_set()
-        if self._peek().text == "(":
-            return self._call(may_be_named=True)
+    def _select_item(self) -> Path:
         path = self._path()
         if self._token.kind == "name" and self._token.word != "FROM":
             raise self._unexpected()
         return path
-
-    def _field_set(self) -> FieldSet:
-        start = self._advance()
-        self._expect_mark("(")
-        which = self._name()
-        self._expect_mark(")")
-        if which.word not in {"STANDARD", "ALL", "CUSTOM"}:
-            raise self._unexpected(which)
-        return FieldSet(which.word, start.at)
-
-    def _call(self, *, may_be_named: bool = False) -> Call:
-        function = self._name()
-        if function.word not in AGGREGATES:
-            raise self._unexpected(function)
-        self._expect_mark("(")
-        argument = None if self._token.text == ")" else self._path()
-        self._expect_mark(")")
-        if argument is None and function.word != "COUNT":
-            raise self._unexpected(function)
-        named = may_be_named and self._token.kind == "name" and self._token.word != "FROM"
-        return Call(function.word, argument, self._advance().text if named else None, function.at)
 
     def _path(self) -> Path:
         first = self._name()
@@ -174,12 +143,6 @@ class _Parser:
             names.append(self._name().text)
         return Path(tuple(names), first.at)
 
-    def _paths(self) -> tuple[Path, ...]:
-        paths = [self._path()]
-        while self._accept_mark(","):
-            paths.append(self._path())
-        return tuple(paths)
-
     def _orderings(self) -> tuple[Ordering, ...]:
         orderings = [self._ordering()]
         while self._accept_mark(","):
@@ -187,7 +150,7 @@ class _Parser:
         return tuple(orderings)
 
     def _ordering(self) -> Ordering:
-        target = self._call() if self._peek().text == "(" else self._path()
+        target = self._path()
         descending = self._accept_word("DESC")
         if not descending:
             self._accept_word("ASC")
@@ -200,13 +163,6 @@ class _Parser:
         if self._token.kind != "number" or not self._token.text.isdigit():
             raise self._unexpected()
         return int(self._advance().text)
-
-    def _offset(self) -> int:
-        at = self._token.at
-        offset = self._whole_number()
-        if offset > MAX_OFFSET:
-            raise fault_at(self._text, at, "NUMBER_OUTSIDE_VALID_RANGE", "Maximum SOQL offset allowed is 2000")
-        return offset
 
     # -- conditions
 
@@ -231,9 +187,6 @@ class _Parser:
         return self._comparison()
 
     def _comparison(self) -> Condition:
-        if self._peek().text == "(" and self._token.word in AGGREGATES:
-            call = self._call()
-            return Comparison(call, self._operator(), self._literal())
         path = self._path()
         if self._accept_word("NOT", "IN"):
             return Membership(path, True, self._members())
@@ -249,12 +202,8 @@ class _Parser:
         text = self._advance().text
         return "!=" if text == "<>" else text
 
-    def _members(self) -> tuple[Literal, ...] | Query:
+    def _members(self) -> tuple[Literal, ...]:
         self._expect_mark("(")
-        if self._token.word == "SELECT":
-            inner = self.query()
-            self._expect_mark(")")
-            return inner
         values = [self._literal()]
         while self._accept_mark(","):
             values.append(self._literal())

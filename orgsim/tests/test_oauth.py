@@ -285,7 +285,7 @@ def test_a_hashed_challenge_without_its_method_never_fits(running: Running, brow
     assert refusal(exchange(running, code))[2] == "invalid code verifier"
 
 
-def test_basic_authentication_and_other_formats(running: Running, browser: Browser) -> None:
+def test_the_app_may_show_its_secret_by_basic_authentication(running: Running, browser: Browser) -> None:
     code = browser.connect()["code"]
     answer = token(
         running,
@@ -294,9 +294,8 @@ def test_basic_authentication_and_other_formats(running: Running, browser: Brows
         code=code,
         redirect_uri=CALLBACK,
         code_verifier=VERIFIER,
-        format="urlencoded",
     )
-    assert parse_qs(answer.text)["token_type"] == ["Bearer"]
+    assert answer.json()["token_type"] == "Bearer"
 
 
 def test_json_is_not_a_form(running: Running, amara: str) -> None:
@@ -351,13 +350,6 @@ def test_the_address_may_change_with_a_refresh(running: Running, amara: str) -> 
 
 def test_without_the_scope_there_is_no_refresh_token(running: Running, amara: str) -> None:
     assert "refresh_token" not in running.org.issue_tokens(amara, KEY, ["api"])
-
-
-def test_tokens_can_be_as_long_as_a_jwt(running: Running, amara: str) -> None:
-    running.org.change_settings(jwt_tokens=True)
-    given = running.org.issue_tokens(amara, KEY)
-    assert len(given["access_token"]) > 3000
-    assert Api(running.url, given).get("/limits").status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -422,8 +414,6 @@ def test_who_am_i(running: Running, amara: str) -> None:
     assert (info["user_id"], info["organization_id"]) == (amara, running.org.id)
     assert info["preferred_username"] == "amara@northgate.example"
     assert "Sforce-Limit-Info" not in api.get("/services/oauth2/userinfo").headers
-    identity = api.session.get(f"{running.url}/id/{running.org.id}/{amara}", timeout=20).json()
-    assert (identity["user_id"], identity["username"]) == (amara, "amara@northgate.example")
 
 
 def test_a_dead_token_is_403_and_one_word_here(running: Running, amara: str) -> None:
@@ -432,24 +422,6 @@ def test_a_dead_token_is_403_and_one_word_here(running: Running, amara: str) -> 
     )
     assert (answer.status_code, answer.text) == (403, "Bad_OAuth_Token")
     assert "json" not in answer.headers["Content-Type"]
-
-
-def test_introspection_tells_when_a_session_ends(running: Running, amara: str) -> None:
-    given = running.org.issue_tokens(amara, KEY)
-    answer = requests.post(
-        f"{running.url}/services/oauth2/introspect",
-        timeout=20,
-        data={"token": given["access_token"], "client_id": KEY, "client_secret": SECRET},
-    ).json()
-    assert answer["active"] is True
-    assert answer["exp"] - answer["iat"] == 7200
-    running.org.expire_sessions()
-    answer = requests.post(
-        f"{running.url}/services/oauth2/introspect",
-        timeout=20,
-        data={"token": given["access_token"], "client_id": KEY, "client_secret": SECRET},
-    ).json()
-    assert answer == {"active": False}
 
 
 def test_discovery_needs_no_session(running: Running) -> None:

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from orgsim import Firm, Org, Running, seed_demo, start
-from orgsim.front import SWITCHES
+from orgsim.front_page import SWITCHES
 from orgsim.tests.conftest import KEY
 
 

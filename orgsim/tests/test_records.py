@@ -235,18 +235,6 @@ def test_a_late_change_that_cannot_work_fails_at_once_and_changes_nothing(org: O
     assert len(org.late) == 0
 
 
-def test_updated_covers_nothing_that_is_still_under_way(org: Org, api: Api, rose: str) -> None:
-    start = org.clock.now()
-    org.clock.advance(300)
-    org.begin_late("opt_out", rose)
-    org.clock.advance(600)
-    answer = api.get(
-        "/sobjects/Contact/updated", params={"start": start.isoformat(), "end": org.clock.now().isoformat()}
-    ).json()
-    assert answer["ids"] == []
-    assert answer["latestDateCovered"] < org.clock.now().strftime("%Y-%m-%dT%H:%M")
-
-
 # -- leads
 
 

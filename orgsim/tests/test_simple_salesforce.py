@@ -120,18 +120,6 @@ def test_describe_limits_and_the_list_of_objects(office: tuple[Salesforce, Org, 
     assert salesforce.Contact.metadata()["objectDescribe"]["keyPrefix"] == "003"
 
 
-def test_updated_and_deleted(office: tuple[Salesforce, Org, str]) -> None:
-    salesforce, org, amara = office
-    org.clock.advance(120)
-    start_at = org.clock.now()
-    changed, gone = org.add_contact(amara, last_name="Changed"), org.add_contact(amara, last_name="Gone too")
-    org.delete(gone)
-    org.clock.advance(120)
-    assert salesforce.Contact.updated(start_at, org.clock.now())["ids"] == [changed]
-    deleted = salesforce.Contact.deleted(start_at, org.clock.now())
-    assert [d["id"] for d in deleted["deletedRecords"]] == [gone]
-
-
 def test_collections(office: tuple[Salesforce, Org, str]) -> None:
     salesforce, _, _ = office
     body = {

@@ -100,10 +100,9 @@ def refusal(people: tuple[Org, str], soql: str) -> ApiError:
         ("WHERE SystemModstamp > 2026-05-06T12:00:30.000Z", set()),
         ("WHERE SystemModstamp >= 2026-05-06T14:00:30+02:00", {"Gonzalez"}),
         ("WHERE SystemModstamp >= 2026-05-06T05:00:30-0700", {"Gonzalez"}),
-        ("WHERE Id IN (SELECT ConvertedContactId FROM Lead)", set()),
         ("USING SCOPE mine WHERE HasOptedOutOfEmail = true", {"Szabó"}),
         ("ORDER BY SystemModstamp DESC LIMIT 1", {"Gonzalez"}),
-        ("ORDER BY SystemModstamp ASC, Id LIMIT 2 OFFSET 1", {"Levy", "Lindström"}),
+        ("ORDER BY SystemModstamp ASC, Id LIMIT 2", {"佐藤", "Levy"}),
         ("ORDER BY Email NULLS LAST LIMIT 1", {"Levy"}),
         ("ORDER BY Email DESC LIMIT 1", {"O'Brien"}),
     ],
@@ -164,13 +163,17 @@ def test_a_condition_finds_whom_it_should(people: tuple[Org, str], where: str, e
         ),
         ("SELECT Id FROM Contact WHERE Description = 'x'", "INVALID_FIELD", "field 'Description' can not be filtered"),
         ("SELECT Id FROM Contact ORDER BY Description", "MALFORMED_QUERY", "field 'Description' can not be sorted"),
+        # What this org has not learnt is refused like any other slip.
+        ("SELECT Id FROM Contact LIMIT 1 OFFSET 1", "MALFORMED_QUERY", "unexpected token: 'OFFSET'"),
+        ("SELECT COUNT(Id) FROM Contact", "MALFORMED_QUERY", "unexpected token: 'Id'"),
+        ("SELECT MAX(SystemModstamp) FROM Contact", "MALFORMED_QUERY", "unexpected token: '('"),
+        ("SELECT OwnerId FROM Contact GROUP BY OwnerId", "MALFORMED_QUERY", "unexpected token: 'GROUP'"),
+        ("SELECT FIELDS(ALL) FROM Contact LIMIT 200", "MALFORMED_QUERY", "unexpected token: '('"),
         (
-            "SELECT Id FROM Contact LIMIT 1 OFFSET 2001",
-            "NUMBER_OUTSIDE_VALID_RANGE",
-            "Maximum SOQL offset allowed is 2000",
+            "SELECT Id FROM Contact WHERE Id IN (SELECT ConvertedContactId FROM Lead)",
+            "MALFORMED_QUERY",
+            "unexpected token: 'SELECT'",
         ),
-        ("SELECT Id, COUNT(Name) FROM Contact", "MALFORMED_QUERY", "Field must be grouped or aggregated: Id"),
-        ("SELECT FIELDS(ALL) FROM Contact", "MALFORMED_QUERY", "must have a LIMIT of at most 200"),
         ("SELECT Id FROM Contact USING SCOPE yours", "INVALID_QUERY_SCOPE", "yours"),
     ],
 )
@@ -197,17 +200,9 @@ def test_a_long_statement_is_quoted_from_near_the_mistake(people: tuple[Org, str
     )
 
 
-def test_counting_and_grouping(people: tuple[Org, str]) -> None:
+def test_counting_answers_the_total_alone(people: tuple[Org, str]) -> None:
     assert ask(people, "SELECT COUNT() FROM Contact") == {"totalSize": 6, "done": True, "records": []}
-    assert ask(people, "SELECT COUNT(Id), MAX(SystemModstamp) last FROM Contact")["records"] == [
-        {"attributes": {"type": "AggregateResult"}, "expr0": 6, "last": "2026-05-06T12:00:30.000+0000"}
-    ]
-    grouped = ask(
-        people,
-        "SELECT Owner.Name, COUNT(Id) many FROM Contact GROUP BY Owner.Name HAVING COUNT(Id) > 1 "
-        "ORDER BY COUNT(Id) DESC",
-    )["records"]
-    assert [(r["Name"], r["many"]) for r in grouped] == [("Amara Okafor", 4), ("Jonas Lindqvist", 2)]
+    assert ask(people, "SELECT COUNT() FROM Contact LIMIT 4")["totalSize"] == 4
 
 
 def test_relationships_nest_with_attributes_of_their_own(people: tuple[Org, str]) -> None:
@@ -233,12 +228,6 @@ def test_ids_compare_in_both_lengths_and_come_back_in_18(people: tuple[Org, str]
     assert len(full) == 18
     assert ask(people, f"SELECT Id FROM Contact WHERE Id = '{full[:15]}'")["records"][0]["Id"] == full
     assert ask(people, f"SELECT Id FROM Contact WHERE Id IN ('{full[:15]}', '{full}')")["totalSize"] == 1
-
-
-def test_fields_standard_lists_every_standard_field(people: tuple[Org, str]) -> None:
-    found = ask(people, "SELECT FIELDS(STANDARD) FROM Contact LIMIT 1")["records"][0]
-    assert {"Id", "HasOptedOutOfEmail", "SystemModstamp", "IsEmailBounced"} <= set(found)
-    assert "HasEmailOptOut" not in found
 
 
 _words = st.text(max_size=12).filter(lambda t: not set(t) & {"\r", "\n"})

@@ -130,7 +130,7 @@ def test_a_next_page_elsewhere(org: Org, api: Api, amara: str) -> None:
 
 
 def test_the_token_endpoint_has_trouble_too(org: Org, api: Api) -> None:
-    org.trouble.add("oauth_activation_secret", kind="token_refresh", times=1)
+    org.trouble.add("oauth_inactive_user", kind="token_refresh", times=1)
     answer = requests.post(
         f"{api.url}/services/oauth2/token",
         timeout=20,
@@ -141,7 +141,7 @@ def test_the_token_endpoint_has_trouble_too(org: Org, api: Api) -> None:
             "client_secret": "x",
         },
     )
-    assert (answer.status_code, answer.json()["error_description"]) == (400, "activation secret invalid")
+    assert (answer.status_code, answer.json()["error_description"]) == (400, "inactive user")
 
 
 # -- allowance and headers

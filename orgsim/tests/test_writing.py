@@ -318,23 +318,6 @@ def test_a_composite_has_25_parts_at_most_and_5_queries(api: Api) -> None:
     )
 
 
-def test_each_part_of_a_batch_is_a_call(org: Org, api: Api) -> None:
-    mark = org.calls.mark()
-    answer = api.post(
-        "/composite/batch",
-        {
-            "haltOnError": True,
-            "batchRequests": [
-                {"method": "GET", "url": "v66.0/limits"},
-                {"method": "GET", "url": "v66.0/nothing"},
-                {"method": "GET", "url": "v66.0/limits"},
-            ],
-        },
-    ).json()
-    assert (answer["hasErrors"], [r["statusCode"] for r in answer["results"]]) == (True, [200, 404, 412])
-    assert org.calls.counted(mark) == 3
-
-
 def test_a_part_can_have_trouble_of_its_own(org: Org, api: Api) -> None:
     org.trouble.add("query_timeout", kind="subrequest", soql="COUNT()", times=1)
     query, count = composite(

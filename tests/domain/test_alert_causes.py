@@ -18,7 +18,7 @@ from asapp.core.database import writing
 from asapp.core.extensions import db
 from asapp.core.mail import Fate, Letter
 from asapp.leads import decisions, sign_up_page
-from asapp.messages.fixed_by import FixedBy
+from asapp.messages.failures import FixedBy
 from asapp.models import AlertMail, Connection, Lead, LeadState, Partner, PartnerCheck, User
 from asapp.panel.load import explain_run
 from asapp.partners import checks

@@ -16,8 +16,10 @@ from asapp.connections.connect import CallbackAnswer, LostState
 from asapp.core.clock import utcnow
 from asapp.core.database import writing
 from asapp.core.extensions import db
-from asapp.messages.connecting import CONNECT_FAILURES, Explained
+from asapp.messages.codes import Code
+from asapp.messages.failures import FAILURES, Failure, Occasion
 from asapp.models import Connection, Contact, LedgerEntry, OAuthState, PartnerCheck, PendingGrant, SyncRun, User
+from asapp.models.connection import DisconnectReason
 from asapp.panel.load import look
 from orgsim.answers import Answer
 from orgsim.server import Running
@@ -113,7 +115,9 @@ def test_what_a_browser_brought_is_told_to_that_advisor_alone(desk: Desk, error:
     assert db.session.scalars(select(PartnerCheck)).all() == []
     explained = last_failure(desk)
     assert LIE not in f"{explained.forward} {explained.headline}"
-    assert LIE not in explained.code
+    attempt = connect.find_last_attempt(desk.advisor)
+    assert attempt is not None
+    assert attempt.outcome in set(Code)
 
 
 def test_what_salesforce_answered_us_is_learnt_once_in_its_own_code(desk: Desk) -> None:
@@ -128,7 +132,7 @@ def test_what_salesforce_answered_us_is_learnt_once_in_its_own_code(desk: Desk) 
     assert "invalid_client, “invalid client credentials”" in last_failure(desk).forward
 
 
-def last_failure(desk: Desk) -> Explained:
+def last_failure(desk: Desk) -> Failure:
     db.session.expire_all()
     panel = look(desk.advisor, desk.access, 15)
     db.session.rollback()
@@ -257,7 +261,7 @@ def test_every_answer_of_the_token_endpoint_ends_with_words(desk: Desk, trouble:
     details = {"location": "https://elsewhere.my.salesforce.com/"} if trouble == "redirect" else {}
     desk.org.trouble.add(trouble, kind="token", times=1, **details)
     assert desk.finish(answer) == outcome
-    assert outcome in CONNECT_FAILURES
+    assert (Occasion.CONNECT, outcome) in FAILURES
     assert db.session.scalar(select(Connection)) is None
 
 
@@ -344,7 +348,7 @@ def test_a_second_account_is_refused_without_a_name_and_its_grant_given_back(des
     bob = make_advisor(desk.partner, name="Bob Tanaka")
     assert desk.connect(advisor=bob) == "already_connected"
     assert len(desk.approvals()) == 1
-    words = CONNECT_FAILURES["already_connected"]
+    words = FAILURES[Occasion.CONNECT, Code.ALREADY_CONNECTED]
     assert "{" not in words.happened + words.do_next
 
 
@@ -430,7 +434,7 @@ def test_switching_says_so_where_salesforce_did_not_hear_that_the_old_permission
     assert waiting is not None
     with writing():
         switching.switch(desk.advisor, waiting, desk.access)
-    assert db.session.get_one(Connection, old_id).status_reason == connections.REVOKE_FAILED
+    assert db.session.get_one(Connection, old_id).status_reason == DisconnectReason.REVOKE_FAILED
 
 
 def test_keep_gives_the_new_grant_back(desk: Desk) -> None:
@@ -527,7 +531,7 @@ def test_tokens_are_forgotten_even_if_salesforce_does_not_answer(desk: Desk) -> 
     desk.org.trouble.add("server_unavailable_html", kind="revoke")
     assert not connections.disconnect(connection, keep_contacts=True, access=desk.access)
     assert connection.refresh_token_sealed is None
-    assert connection.status_reason == connections.REVOKE_FAILED
+    assert connection.status_reason == DisconnectReason.REVOKE_FAILED
 
 
 def test_removing_the_contacts_leaves_no_one_behind(desk: Desk) -> None:

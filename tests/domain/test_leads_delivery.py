@@ -135,7 +135,7 @@ def test_a_refusal_is_said_in_words_and_can_be_retried(
     if lead.why == "field_hidden":  # Salesforce doesn't tell a hidden field from a missing one
         why = "field_hidden"
     assert (lead.state, lead.why) == (LeadState.REFUSED, why)
-    assert words in refusal_of(lead).short
+    assert words in refusal_of(lead).headline
     assert office.org.leads() == []
 
 

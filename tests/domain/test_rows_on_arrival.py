@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 from flask import Flask
 
+from asapp.messages.runs import classes
 from asapp.panel.balance import balance
-from asapp.web.run_figures import classes
 from orgsim import Running
 from tests.syncing import Office, contacts_here, reasons_here
 

@@ -209,7 +209,7 @@ def test_a_row_that_changed_while_it_was_read_moves_no_checkpoint(office: Office
     office.sync()
     office.org.clock.advance(3600)
     for number, salesforce_id in enumerate(ids):
-        stamp = office.org.clock.now() - timedelta(minutes=50) + timedelta(seconds=number)
+        stamp = office.org.clock.now() - timedelta(minutes=14) + timedelta(seconds=number)
         office.org.update_contact(salesforce_id, first_name="New", stamp=stamp)
     office.org.change_settings(page_sizes=200)
     # The last row of the second page.

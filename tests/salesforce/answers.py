@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from asapp.messages.fixed_by import FixedBy
+from asapp.messages.failures import FixedBy
 from asapp.models import LeadState
 from asapp.salesforce.errors import (
     Again,

@@ -10,9 +10,8 @@ import pytest
 import requests
 import requests_mock
 
-from asapp.messages.connecting import CONNECT_FAILURES, RECONNECT_REASONS
 from asapp.salesforce import oauth
-from asapp.salesforce.errors import TOKEN_ERRORS, Misconfigured, ReconnectNeeded, SalesforceError, TryLater
+from asapp.salesforce.errors import Misconfigured, SalesforceError, TryLater
 
 HOST = "https://acme.my.salesforce.com"
 TOKEN = f"{HOST}/services/oauth2/token"
@@ -204,23 +203,6 @@ def test_userinfo_of_somebody_else_is_not_believed() -> None:
 )
 def test_errors_that_come_to_the_callback(error: str, description: str, code: str) -> None:
     assert oauth.code_of_callback_error(error, description) == code
-
-
-def test_every_way_a_log_in_can_end_has_words() -> None:
-    transport = {"no_connection", "no_answer", "answer_too_large", "redirected", "foreign_host", "unreadable_answer"}
-    ours = {"no_api_scope", "no_refresh_token", "identity_refused", "key_missing", "already_connected", "at_once"}
-    begun = {"denied", "state_expired", "lost_state", "no_code", "setup_changed"}
-    exchange = {row.code for row in TOKEN_ERRORS.values()}
-    callback = {*oauth.CALLBACK_ERRORS.values(), *oauth.CALLBACK_DESCRIPTIONS.values()}
-    # A refresh token has not been used yet when one logs in; unknown words have an entry for all of them.
-    only_at_refresh = {"permission_withdrawn", "permission_expired", "unknown_grant_error"}
-    wanted = (transport | ours | begun | exchange | callback) - only_at_refresh
-    assert wanted - set(CONNECT_FAILURES) == set()
-
-
-def test_every_reason_to_reconnect_has_words() -> None:
-    reasons = {row.code for row in TOKEN_ERRORS.values() if issubclass(row.kind, ReconnectNeeded)}
-    assert (reasons | {"unknown_grant_error"}) - set(RECONNECT_REASONS) == set()
 
 
 def test_errors_may_be_logged() -> None:

@@ -6,24 +6,33 @@ from base64 import b64encode
 
 import pytest
 
-from asapp.contacts import words
 from asapp.contacts.why import (
     OF_REASON,
     AnAccount,
-    Answer,
     ContactSighting,
     Here,
     Known,
     NotAQuestion,
     Question,
-    Verdict,
     decide_from_here,
     decide_from_there,
     read_question,
     sightings_of,
 )
-from asapp.models import Outcome, Reason
-from asapp.salesforce.errors import FieldHidden, LimitReached, ReconnectNeeded, TryLater
+from asapp.messages.contacts import (
+    NO_ANSWERS,
+    REASONS,
+    SOURCES,
+    STATES,
+    USUAL_ANSWERS,
+    VERDICTS,
+    Answer,
+    UnknownWhy,
+    verdict_words,
+)
+from asapp.models import ContactSource, Outcome, Reason
+from asapp.models.contact import State
+from asapp.salesforce.errors import Again, FieldHidden, LimitReached, ReconnectNeeded, TryLater
 from asapp.salesforce.fields import ReadFields
 from asapp.salesforce.hosts import to_18
 
@@ -171,14 +180,25 @@ def test_here_and_active() -> None:
     assert answer_from_here(here()) == Answer.HERE
 
 
-@pytest.mark.parametrize(("reason", "answer"), OF_REASON.items())
-def test_each_reason_has_its_verdict(reason: Reason, answer: Answer) -> None:
-    assert answer_from_here(here(reason)) == answer
+@pytest.mark.parametrize("reason", Reason)
+def test_each_reason_has_its_verdict(reason: Reason) -> None:
+    assert answer_from_here(here(reason)) == OF_REASON[reason]
+
+
+def test_an_opt_out_that_is_not_known_has_a_verdict_for_each_cause() -> None:
+    unknown = Reason.OPT_OUT_UNKNOWN
+    assert answer_from_here(here(unknown, waits_for_review=True)) == Answer.FOR_REVIEW
+    assert answer_from_here(here(unknown, is_only_out_of_sight=True)) == Answer.OUT_OF_SIGHT
+    assert answer_from_here(here(Reason.OPTED_OUT, waits_for_review=True)) == Answer.OPTED_OUT
 
 
 def test_every_reason_is_covered() -> None:
-    assert set(OF_REASON) == set(Reason)
-    assert set(words.REASONS) == set(Reason)
+    assert set(OF_REASON) == {*Reason, *UnknownWhy}
+    assert set(REASONS) == set(OF_REASON)
+    assert set(STATES) == {*State, *Reason}
+    assert set(SOURCES) == set(ContactSource)
+    assert set(VERDICTS) == set(Answer)
+    assert set(USUAL_ANSWERS) < set(Answer)
 
 
 def test_held_for_approval() -> None:
@@ -268,23 +288,25 @@ def test_rows_of_json_become_sightings() -> None:
 
 @pytest.mark.parametrize("answer", Answer)
 def test_each_verdict_has_words_and_a_remedy(answer: Answer) -> None:
-    said = words.words_of(Verdict(answer, owner_name="Jonas Lindqvist"), "Ewa")
+    said = verdict_words(answer, "Ewa", "Jonas Lindqvist")
     assert said.headline
     assert "{" not in said.headline
     assert said.meaning
     assert said.remedy
 
 
-@pytest.mark.parametrize(
-    "error", [TryLater("x"), LimitReached("x"), ReconnectNeeded("x"), FieldHidden("x", "HasOptedOutOfEmail")]
-)
-def test_a_failing_question_says_what_to_do(error: Exception) -> None:
-    assert all(words.why_not_asked(error))  # type: ignore[arg-type]
+@pytest.mark.parametrize("again", Again)
+def test_a_failing_question_says_what_to_do(again: Again) -> None:
+    assert all(NO_ANSWERS[again])
+
+
+def test_each_kind_of_failing_question_has_words_of_its_own() -> None:
+    kinds = (TryLater, LimitReached, ReconnectNeeded, FieldHidden)
+    assert len({NO_ANSWERS[kind.again] for kind in kinds}) == len(kinds)
 
 
 def test_a_remedy_that_is_on_another_page_says_so_as_data() -> None:
-    errors = [ReconnectNeeded("x"), LimitReached("x"), FieldHidden("x"), TryLater("x")]
-    said = [*words.VERDICTS.values(), *map(words.why_not_asked, errors)]
+    said = [*VERDICTS.values(), *NO_ANSWERS.values()]
     assert [each for each in said if each.is_at_integrations is not ("Integrations" in each.remedy)] == []
     assert sum(each.is_at_integrations for each in said) == 8
-    assert [each.headline for each in words.VERDICTS.values() if each.is_at_leads] == ["{who} waits for you on Leads"]
+    assert [each.headline for each in VERDICTS.values() if each.is_at_leads] == ["{who} waits for you on Leads"]

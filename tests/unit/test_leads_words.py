@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from asapp.leads.delivery import LEAD_RULES
-from asapp.messages.leads import REFUSALS, WAITS
+from asapp.messages.failures import Facts, FixedBy, Occasion, explain
 from asapp.salesforce.errors import DATA_ERRORS, DATA_STATUSES, TOKEN_ERRORS, Misconfigured
 
 SORTED = (*DATA_ERRORS.values(), *DATA_STATUSES.values(), *TOKEN_ERRORS.values())
@@ -15,10 +15,12 @@ CODES = {row.code for row in SORTED if issubclass(row.kind, Misconfigured)} | OU
 
 @pytest.mark.parametrize("code", sorted(CODES - LEAD_RULES))
 def test_a_set_up_that_is_wrong_names_who_puts_it_right(code: str) -> None:
-    assert "AdvisorStream's team" in WAITS[code] or "Salesforce admin" in WAITS[code]
-    assert "goes out by itself" in WAITS[code]
+    wait = explain(Occasion.LEAD_WAITS, code, Facts())
+    who = {FixedBy.ADVISORSTREAM: "AdvisorStream's team", FixedBy.FIRM_ADMIN: "Salesforce admin"}
+    assert who[wait.fixed_by] in wait.do_next
+    assert "goes out by itself" in wait.do_next
 
 
 @pytest.mark.parametrize("code", sorted(LEAD_RULES))
 def test_what_the_firms_rules_for_leads_refuse_can_be_retried(code: str) -> None:
-    assert "Retry" in REFUSALS[code].next_step
+    assert "Retry" in explain(Occasion.LEAD_REFUSED, code, Facts()).do_next

@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 from itertools import product
 
 from asapp.contacts.status import NO_EMAIL
-from asapp.contacts.words import REASONS
-from asapp.models import Reason
+from asapp.messages.contacts import REASONS
+from asapp.messages.runs import ALSO, BACK_REASONS, OFF_REASONS, SKIPPED, STOPPED, TRIGGERS, why_back, why_off
+from asapp.models import Reason, RunTrigger
+from asapp.models.run import SWITCHED_OFF, SWITCHED_ON, Also, Skipped, StopReason
 from asapp.salesforce.records import Bounce, ContactRecord, Sighting
 from asapp.sync.departures import judge_sighting
-from asapp.sync.row_rules import SWITCHED_OFF, SWITCHED_ON, Also, Known, RowClass, Skipped, judge
-from asapp.web.run_figures import ALSO, BACK_REASONS, OFF_REASONS, SKIPPED, why_back, why_off
+from asapp.sync.row_rules import Known, RowClass, judge
 
 ME, JONAS, ID, OTHER = "0055g000000000Me", "0055g000000000Jo", "0035g00000KqT2bAAI", "0035g00000KqT9zAAI"
 STAMP = datetime(2026, 5, 6, tzinfo=UTC)
@@ -90,3 +91,8 @@ def test_every_departure_is_among_what_may_be_changed_without_a_row() -> None:
     reasons = {reason for each in seen if (reason := judge_sighting(each, ME))}
     assert reasons == {Reason.DELETED, Reason.MERGED, Reason.REASSIGNED, Reason.GONE}
     assert reasons <= {Reason(each) for each in SWITCHED_OFF if each in set(Reason)}
+
+
+def test_everything_that_starts_or_stops_a_run_has_its_words() -> None:
+    assert set(TRIGGERS) == set(RunTrigger)
+    assert set(STOPPED) == set(StopReason)

@@ -393,7 +393,11 @@ def test_disconnecting_asks_without_the_focus_on_its_button(client: FlaskClient,
     [
         (None, "Our permission is given back. Your Salesforce contact is kept here, inactive."),
         ("revoke_failed", "We could not reach Salesforce to give our permission back."),
-        ("contacts_removed", "Your Salesforce contacts were removed from here."),
+        ("contacts_removed", "Our permission is given back. Your Salesforce contacts were removed from here."),
+        (
+            "removed_revoke_failed",
+            "We could not reach Salesforce to give our permission back. Your Salesforce contacts were removed from here.",
+        ),
     ],
 )
 def test_disconnected(client: FlaskClient, alice: User, reason: str | None, words: str) -> None:

@@ -11,13 +11,13 @@ import orjson
 from flask import Blueprint, Response, request
 
 from orgsim.clock import to_salesforce
-from orgsim.current import base_url, current_org
-from orgsim.late import Late
+from orgsim.current_org import base_url, current_org
+from orgsim.late_commits import Late
 from orgsim.oauth import App
 from orgsim.org import Org
 from orgsim.trouble import Fault
 
-bp = Blueprint("practice", __name__, url_prefix="/practice/api")
+bp = Blueprint("control", __name__, url_prefix="/practice/api")
 
 _ORG_VERBS = (
     "add_user",
@@ -54,7 +54,6 @@ _ORG_VERBS = (
     "change_app",
     "expire_sessions",
     "revoke_approvals",
-    "expire_codes",
     "use_up_allowance",
     "restore_allowance",
     "change_settings",

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from flask import Blueprint, abort, current_app, make_response, redirect, render_template, request
 from werkzeug.wrappers import Response
 
-from orgsim.current import current_org
+from orgsim.current_org import current_org
 from orgsim.org import Org
 
 bp = Blueprint("front", __name__)

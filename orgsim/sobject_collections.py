@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from orgsim.dml import SeveralMatchError
 from orgsim.errors import ApiError, bad_request, not_found
+from orgsim.store import TakenBackError, take_back
 from orgsim.trouble import Request as Asked
 
 if TYPE_CHECKING:
@@ -29,22 +30,14 @@ def _reply(body: Any) -> Reply:
     return Reply(200, body)
 
 
-class _RolledBackError(Exception):
-    """Takes a whole collection back."""
-
-
-def _keep(good: bool) -> None:
-    if not good:
-        raise _RolledBackError
-
-
 def _run(api: RestApi, rows: list[Any], one: Row, *, all_or_none: bool) -> Reply:
     results: list[dict[str, Any]] = []
     try:
         with api.org.store.transaction():
             results.extend(_attempt(api, one, row) for row in rows)
-            _keep(all(r["success"] for r in results) or not all_or_none)
-    except _RolledBackError:
+            if all_or_none and not all(r["success"] for r in results):
+                take_back()
+    except TakenBackError:
         results = [{"success": False, "errors": [_ROLLED_BACK]} if r["success"] else r for r in results]
     return _reply(results)
 

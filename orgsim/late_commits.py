@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orgsim.clock import OrgClock
-from orgsim.store import Store
+from orgsim.store import Store, TakenBackError, take_back
 
 Verb = Callable[..., Any]
 
@@ -22,18 +22,9 @@ class Late:
 
     handle: int
     id: str
-    stamp: int
     due: float | None
     run: Callable[[], Any]
     holds: frozenset[str]
-
-
-class _Rehearsed(Exception):
-    """Rolls a rehearsal back."""
-
-
-def _take_back() -> None:
-    raise _Rehearsed
 
 
 class LateWork:
@@ -45,20 +36,18 @@ class LateWork:
         self._pending: dict[int, Late] = {}
         self._last = 0
 
-    def begin(
-        self, record_id: str, run: Callable[[], Any], holds: Iterable[str], stamp: int, visible_in: float | None
-    ) -> Late:
+    def begin(self, record_id: str, run: Callable[[], Any], holds: Iterable[str], visible_in: float | None) -> Late:
         """Rehearse the change (a wrong one fails now), take it back, and keep it for the commit."""
         self.release(holds)
         try:
             with self._store.transaction():
                 run()
-                _take_back()
-        except _Rehearsed:
+                take_back()
+        except TakenBackError:
             pass
         self._last += 1
         due = None if visible_in is None else self._clock.timestamp() + visible_in
-        late = Late(self._last, record_id, stamp, due, run, frozenset(holds))
+        late = Late(self._last, record_id, due, run, frozenset(holds))
         self._pending[late.handle] = late
         return late
 
@@ -88,10 +77,6 @@ class LateWork:
             wanted = set(record_ids)
             for late in [late for late in list(self._pending.values()) if late.holds & wanted]:
                 self.commit(late.handle)
-
-    def stamps(self) -> list[int]:
-        """When the transactions under way have stamped their records."""
-        return [late.stamp for late in list(self._pending.values())]
 
     def __len__(self) -> int:
         return len(self._pending)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from flask import Flask
 
-from orgsim import front, oauth_views, practice
+from orgsim import control_api, front_page, oauth_views
 
 if TYPE_CHECKING:
     from orgsim.org import Org
@@ -18,6 +18,6 @@ def make_web_app(org: Org, advisorstream_url: str | None) -> Flask:
     app.config["ADVISORSTREAM_URL"] = advisorstream_url
     app.config["SECRET_KEY"] = None  # nothing is kept in Flask's session
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    for blueprint in (oauth_views.bp, practice.bp, front.bp):
+    for blueprint in (oauth_views.bp, control_api.bp, front_page.bp):
         app.register_blueprint(blueprint)
     return app

@@ -2,14 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
-from asapp.contacts.queries import Line
-from asapp.contacts.status import ACTIVE, INACTIVE
-from asapp.contacts.why import Answer, Verdict
 from asapp.models import ContactSource, Reason
-from asapp.salesforce.errors import LimitReached, Misconfigured, ReconnectNeeded, SalesforceError
+from asapp.models.contact import State
+from asapp.salesforce.errors import Again
+
+
+class UnknownWhy(StrEnum):
+    """Why it is not known whether a contact opted out, where that is told apart."""
+
+    FOR_REVIEW = "for_review"  # a sign-up that waits for the advisor
+    OUT_OF_SIGHT = "out_of_sight"  # Salesforce no longer shows this contact alone
+
+
+class Answer(StrEnum):
+    HERE = "here"
+    BOUNCED = "bounced"
+    OPTED_OUT = "opted_out"
+    TWIN_OPTED_OUT = "twin_opted_out"
+    NO_EMAIL = "no_email"
+    SOMEBODY_ELSES = "somebody_elses"
+    MERGED = "merged"
+    DELETED = "deleted"
+    REMOVED_HERE = "removed_here"
+    HELD = "held"
+    NOT_VISIBLE = "not_visible"
+    ON_ITS_WAY = "on_its_way"
+    DISCONNECTED = "disconnected"
+    OPT_OUT_UNKNOWN = "opt_out_unknown"
+    FOR_REVIEW = "for_review"
+    OUT_OF_SIGHT = "out_of_sight"
+    NOT_CONNECTED = "not_connected"
+    ENCRYPTED = "encrypted"
+    NO_ANSWER = "no_answer"
 
 
 class ReasonWords(NamedTuple):
@@ -19,7 +47,7 @@ class ReasonWords(NamedTuple):
     remedy: str
 
 
-REASONS: dict[str, ReasonWords] = {
+REASONS: Mapping[str, ReasonWords] = {
     Reason.BOUNCED: ReasonWords(
         "Bounced",
         "Bounced in Salesforce",
@@ -80,43 +108,32 @@ REASONS: dict[str, ReasonWords] = {
         "There was no good sync for too long, or your Salesforce user can't see who has opted out of email.",
         "Open Integrations: the panel says what to do. The next good sync mends it.",
     ),
+    UnknownWhy.FOR_REVIEW: ReasonWords(
+        "Opt-out not known",
+        "Waits for you on Leads",
+        "Waits for you on Leads: very many people signed up that day, or your page was paused. "
+        "Nothing is sent until you have looked.",
+        "Open Leads and press Send them. If this looks made up, delete it here first.",
+    ),
+    UnknownWhy.OUT_OF_SIGHT: ReasonWords(
+        "Opt-out not known",
+        "Salesforce no longer shows this contact",
+        "Salesforce no longer shows this contact, so we can't see whether this person has opted out.",
+        "Decide under Integrations, or ask your Salesforce admin to give it back.",
+    ),
 }
 
-# Where the reason is "opt-out not known", and more can be said.
-FOR_REVIEW = ReasonWords(
-    REASONS[Reason.OPT_OUT_UNKNOWN].label,
-    "Waits for you on Leads",
-    "Waits for you on Leads: very many people signed up that day, or your page was paused. "
-    "Nothing is sent until you have looked.",
-    "Open Leads and press Send them. If this looks made up, delete it here first.",
-)
-OUT_OF_SIGHT = ReasonWords(
-    REASONS[Reason.OPT_OUT_UNKNOWN].label,
-    "Salesforce no longer shows this contact",
-    "Salesforce no longer shows this contact, so we can't see whether this person has opted out.",
-    "Decide under Integrations, or ask your Salesforce admin to give it back.",
-)
-
-STATES: dict[str, str] = {
-    ACTIVE: "Active",
-    INACTIVE: "Inactive",
+STATES: Mapping[str, str] = {
+    State.ACTIVE: "Active",
+    State.INACTIVE: "Inactive",
     **{reason: REASONS[reason].label for reason in Reason},
 }
 
-SOURCES: dict[str, str] = {
+SOURCES: Mapping[str, str] = {
     ContactSource.SALESFORCE: "Salesforce",
     ContactSource.LEAD: "Sign-up page",
     ContactSource.MANUAL: "Added by hand",
 }
-
-
-def reason_words(line: Line) -> ReasonWords | None:
-    """Return why nothing is sent to a contact; None for an active one."""
-    if line.reason == Reason.OPT_OUT_UNKNOWN and line.waits_for_review:
-        return FOR_REVIEW
-    if line.reason == Reason.OPT_OUT_UNKNOWN and line.is_only_out_of_sight:
-        return OUT_OF_SIGHT
-    return REASONS.get(line.reason or "")
 
 
 class Where(StrEnum):
@@ -146,7 +163,7 @@ class VerdictWords(NamedTuple):
         return self.where == Where.LEADS
 
 
-VERDICTS: dict[Answer, VerdictWords] = {
+VERDICTS: Mapping[Answer, VerdictWords] = {
     Answer.HERE: VerdictWords(
         "Here", "good", "{who} is here", "Synced and active.", "Nothing. The link below leads to the contact."
     ),
@@ -250,16 +267,16 @@ VERDICTS: dict[Answer, VerdictWords] = {
         "Waits for you",
         "warn",
         "{who} waits for you on Leads",
-        FOR_REVIEW.meaning,
-        FOR_REVIEW.remedy,
+        REASONS[UnknownWhy.FOR_REVIEW].meaning,
+        REASONS[UnknownWhy.FOR_REVIEW].remedy,
         where=Where.LEADS,
     ),
     Answer.OUT_OF_SIGHT: VerdictWords(
         "Not visible",
         "warn",
         "Salesforce no longer shows {who}",
-        OUT_OF_SIGHT.meaning,
-        OUT_OF_SIGHT.remedy,
+        REASONS[UnknownWhy.OUT_OF_SIGHT].meaning,
+        REASONS[UnknownWhy.OUT_OF_SIGHT].remedy,
         where=Where.INTEGRATIONS,
     ),
     Answer.NOT_CONNECTED: VerdictWords(
@@ -302,14 +319,14 @@ USUAL_ANSWERS = (
 )
 
 
-def words_of(verdict: Verdict, who: str) -> VerdictWords:
+def verdict_words(answer: Answer, who: str, owner_name: str = "") -> VerdictWords:
     """Return the words of a verdict with its names in them. who: as whom the person asked about is known."""
-    words = VERDICTS[verdict.answer]
-    headline = words.headline.format(who=who, owner=verdict.owner_name or "somebody else")
+    words = VERDICTS[answer]
+    headline = words.headline.format(who=who, owner=owner_name or "somebody else")
     return words._replace(headline=headline[0].upper() + headline[1:])
 
 
-class Trouble(NamedTuple):
+class NoAnswerWords(NamedTuple):
     happened: str
     remedy: str
     where: Where = Where.HERE
@@ -319,20 +336,23 @@ class Trouble(NamedTuple):
         return self.where == Where.INTEGRATIONS
 
 
-def why_not_asked(error: SalesforceError) -> Trouble:
-    """Return why Salesforce gave no answer, and what to do."""
-    if isinstance(error, ReconnectNeeded):
-        return Trouble(
-            "Your connection to Salesforce needs renewing.",
-            "Connect again under Integrations, then ask again.",
-            where=Where.INTEGRATIONS,
-        )
-    if isinstance(error, LimitReached):
-        return Trouble("Your firm's Salesforce has used up its calls for now.", "Ask again in an hour or two.")
-    if isinstance(error, Misconfigured):
-        return Trouble(
-            "Your Salesforce user isn't allowed to read what this needs.",
-            "Sync Account under Integrations: the panel then holds the text for your Salesforce admin.",
-            where=Where.INTEGRATIONS,
-        )
-    return Trouble("Salesforce can't be reached right now.", "Ask again in a few minutes.")
+_UNREACHABLE = NoAnswerWords("Salesforce can't be reached right now.", "Ask again in a few minutes.")
+# Why Salesforce gave no answer, by what is tried again after the error.
+NO_ANSWERS: Mapping[Again, NoAnswerWords] = {
+    Again.AFTER_CONNECTING: NoAnswerWords(
+        "Your connection to Salesforce needs renewing.",
+        "Connect again under Integrations, then ask again.",
+        where=Where.INTEGRATIONS,
+    ),
+    Again.WHEN_FREE: NoAnswerWords(
+        "Your firm's Salesforce has used up its calls for now.", "Ask again in an hour or two."
+    ),
+    Again.NEXT_RUN: NoAnswerWords(
+        "Your Salesforce user isn't allowed to read what this needs.",
+        "Sync Account under Integrations: the panel then holds the text for your Salesforce admin.",
+        where=Where.INTEGRATIONS,
+    ),
+    Again.SOON: _UNREACHABLE,
+    Again.AT_ONCE: _UNREACHABLE,
+    Again.ON_RETRY: _UNREACHABLE,
+}
