@@ -15,7 +15,7 @@ from orgsim.seed import seed_contacts, seed_demo
 from orgsim.server import build_server, stop
 
 DEMO_KEY = "3MVG9practiceOrgConsumerKey"
-DEMO_SECRET = "practice-org-consumer-secret"  # noqa: S105 (of an org in which everybody is invented)
+DEMO_SECRET = "practice-org-consumer-secret"  # noqa: S105 (an invented org's)
 DEMO_CALLBACK = "http://127.0.0.1:8000/salesforce/salesforce_as/login/callback/"
 
 

@@ -1,4 +1,4 @@
-"""What an org's admin, Salesforce's operators or the weather can change while the org runs."""
+"""The settings of an org that can be changed while it runs."""
 
 from __future__ import annotations
 
