@@ -13,8 +13,6 @@ from typing import Any
 from orgsim.clock import OrgClock
 from orgsim.store import RollBackError, Store, roll_back
 
-Verb = Callable[..., Any]
-
 
 @dataclass(frozen=True)
 class Late:

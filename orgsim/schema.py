@@ -22,7 +22,6 @@ _SOAP = {
     "double": "xsd:double",
     "currency": "xsd:double",
 }
-_UNSORTED = {"textarea"}
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ Addresses under /services imitate Salesforce; the rest is the org's own page and
 
 from __future__ import annotations
 
-import gzip
 import io
 import secrets
 import socket
@@ -283,9 +282,6 @@ class OrgApp:
         pretty = orjson.OPT_INDENT_2 if environ.get("HTTP_X_PRETTYPRINT") == "1" else 0
         content = orjson.dumps(reply.body, option=pretty)
         headers.append(("Content-Type", JSON))
-        if self.org.settings.gzip and "gzip" in environ.get("HTTP_ACCEPT_ENCODING", "") and len(content) > 1000:
-            content = gzip.compress(content, 1)
-            headers.append(("Content-Encoding", "gzip"))
         return Outgoing(reply.status, content, headers)
 
     def _limit_info(self, session: Session) -> str:
