@@ -34,7 +34,7 @@ class Call:
 
 
 class CallLog:
-    """A list, oldest first, that forgets what is older than `keep` entries. Marks go on counting."""
+    """The newest `keep` calls, oldest first. Marks go on counting when old calls are left out."""
 
     def __init__(self, keep: int = 100_000) -> None:
         self._lock = threading.Lock()
@@ -49,7 +49,7 @@ class CallLog:
             return call
 
     def mark(self) -> int:
-        """Return a place in the log; `since` gives what came after it."""
+        """Return the present end of the log, for `since`."""
         with self._lock:
             return self._next - 1
 
@@ -58,12 +58,12 @@ class CallLog:
             return [c for c in self._calls if c.number > mark]
 
     def latest(self, count: int) -> list[Call]:
-        """The newest calls, newest first."""
+        """Return the newest calls, newest first."""
         with self._lock:
             return [self._calls[-i] for i in range(1, min(count, len(self._calls)) + 1)]
 
     def counted(self, mark: int = 0) -> int:
-        """How many calls since then counted against the allowance."""
+        """Return how many calls since then counted against the allowance."""
         return sum(c.counted for c in self.since(mark))
 
     def clear(self) -> None:

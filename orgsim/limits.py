@@ -42,7 +42,7 @@ def limits(total: int, used: int) -> dict[str, Any]:
 
 
 class Allowance:
-    """API calls of the last 24 hours, of all users and apps together, in minutes; others' calls can be added."""
+    """The number of API calls of the last 24 hours, kept by the minute. `others` are calls that were not made here."""
 
     def __init__(self, clock: OrgClock) -> None:
         self._clock = clock
