@@ -18,7 +18,7 @@ from asapp.accounts import passwords
 from asapp.audit import entries
 from asapp.audit.entries import ITSELF, Actor
 from asapp.core.extensions import db
-from asapp.core.forms import InvalidFields, clean_address, clean_line, email_problem, name_problem
+from asapp.core.forms import InvalidFields, clean_address, clean_line, email_problem, name_problem, whole_number
 from asapp.leads import sign_up_page
 from asapp.models import Action, Partner, Role, User
 
@@ -81,7 +81,7 @@ def log_in(email: str, password: str, by: Actor = ITSELF) -> User | None:
 def find_by_session(session_id: str) -> User | None:
     """Return the person whose session says `<id>.<nonce>`, unless it has ended or the account is no longer active."""
     number, _, nonce = session_id.partition(".")
-    user = db.session.get(User, int(number)) if number.isdecimal() and len(number) < 10 else None
+    user = db.session.get(User, whole_number(number) or 0)
     if user is None or not user.is_active or not hmac.compare_digest(user.session_nonce.encode(), nonce.encode()):
         return None
     return user

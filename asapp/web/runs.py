@@ -7,6 +7,7 @@ from flask.typing import ResponseReturnValue
 
 from asapp.audit import entries
 from asapp.connections import connections
+from asapp.core.forms import whole_number
 from asapp.models import Action, SyncRun
 from asapp.panel import receipts
 from asapp.panel.load import explain_run
@@ -15,7 +16,6 @@ from asapp.web import run_figures
 from asapp.web.access import actor, advisor_required
 from asapp.web.current import person
 from asapp.web.files import csv_file
-from asapp.web.incoming import whole_number
 
 blueprint = Blueprint("runs", __name__, url_prefix="/settings/integrations/runs")
 
