@@ -157,10 +157,10 @@ class Form(wtforms.Form):  # type: ignore[misc]  # WTForms has no types
         """What the fields show."""
         return {field.name: field.typed for field in self if isinstance(field, Text)}
 
-    def show(self, refusal: InvalidFields) -> Self:
+    def show(self, errors: Mapping[str, str]) -> Self:
         """Put what is wrong beside the fields, and return the form."""
         for field in self:
-            field.errors = [refusal.errors[field.name]] if field.name in refusal.errors else []
+            field.errors = [errors[field.name]] if field.name in errors else []
         return self
 
 

@@ -290,7 +290,7 @@ def get_editable(contact_id: int) -> Line:
 
 def _form(form: ContactForm, refusal: InvalidFields | None = None, line: Line | None = None) -> str:
     if refusal:
-        form.show(refusal)
+        form.show(refusal.errors)
     holder_id = refusal.holder_id if isinstance(refusal, manual.AddressTaken) else None
     return render_template("contacts/form.html", form=form, holder_id=holder_id, line=line)
 

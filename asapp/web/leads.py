@@ -177,7 +177,7 @@ def save_page() -> ResponseReturnValue:
     try:
         text = sign_up_page.save_page(page, **form.typed)
     except InvalidFields as refusal:
-        return page_form(page, form.show(refusal)), 422
+        return page_form(page, form.show(refusal.errors)), 422
     flash(f"Saved. Your page shows version {text.version} of its words.", "good")
     return go_to(url_for("leads.index"))
 

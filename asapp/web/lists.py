@@ -32,7 +32,7 @@ def add() -> ResponseReturnValue:
     try:
         made = lists.create_list(current_user.id, form.name.typed)
     except InvalidFields as refusal:
-        return render_template("contacts/list_form.html", form=form.show(refusal), contact_list=None), 422
+        return render_template("contacts/list_form.html", form=form.show(refusal.errors), contact_list=None), 422
     flash(f"The list “{made.name}” is there. Tick contacts below and add them to it.", "good")
     return go_to(url_for("contacts.index"))
 
@@ -51,7 +51,7 @@ def save(list_id: int) -> ResponseReturnValue:
     try:
         lists.rename_list(contact_list, form.name.typed)
     except InvalidFields as refusal:
-        return _form(contact_list, form.show(refusal)), 422
+        return _form(contact_list, form.show(refusal.errors)), 422
     flash("The list has its new name.", "good")
     return go_to(url_for("contacts.index", list=list_id))
 

@@ -17,7 +17,7 @@ from asapp.core.forms import InvalidFields
 from asapp.messages.checks import TITLES
 from asapp.models import ApiUsage, Partner, PartnerCheck
 from asapp.partners import checks, opt_out_field, partners
-from asapp.partners.partners import PartnerDetails
+from asapp.partners.form_fields import PartnerForm
 from asapp.salesforce import probe
 from asapp.salesforce.probe import WITH_USER, WITHOUT_USER
 from orgsim import Answer
@@ -268,8 +268,9 @@ def test_every_change_of_the_field_is_checked_and_counted(desk: Desk) -> None:
 
 
 def change_field(desk: Desk, field: str) -> None:
-    details = PartnerDetails(desk.partner.name, desk.url, KEY, SECRET, opt_out_field=field)
-    partners.change_partner(desk.partner, details, desk.settings.vault, True)
+    app = {"url": desk.url, "key": KEY, "secret": SECRET}
+    form = PartnerForm.entered(name=desk.partner.name, **app, opt_out_field=field)
+    partners.change_partner(desk.partner, form, desk.settings.vault, True)
 
 
 def partners_calls(desk: Desk) -> int:
@@ -353,9 +354,9 @@ def test_a_new_secret_takes_over_when_salesforce_accepts_it(desk: Desk) -> None:
 
 
 def enter_secret(desk: Desk, secret: str) -> None:
-    details = PartnerDetails(desk.partner.name, desk.url, KEY, secret)
+    form = PartnerForm.entered(name=desk.partner.name, url=desk.url, key=KEY, secret=secret)
     with writing():
-        partners.change_partner(desk.partner, details, desk.settings.vault, True)
+        partners.change_partner(desk.partner, form, desk.settings.vault, True)
 
 
 def test_a_secret_that_is_entered_while_another_takes_over_is_kept(desk: Desk, app: Flask) -> None:

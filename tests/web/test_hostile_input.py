@@ -499,12 +499,12 @@ INSIDE = (
 @pytest.mark.parametrize("public_url", ["https://my.advisorstream.example"])
 def test_no_address_of_a_firm_leads_inside(public_url: str, world: World) -> None:
     """Whatever is pasted: it is refused, or what is asked is a host of Salesforce's over https on its usual port."""
-    from asapp.partners.partners import preview_url
+    from asapp.partners.form_fields import origin_of
     from asapp.salesforce.hosts import NotSalesforce, is_salesforce_url
 
     for pasted in INSIDE:
         try:
-            url = preview_url(pasted, allow_loopback=False)
+            url = origin_of(pasted, allow_loopback=False)
         except NotSalesforce:
             continue
         assert url == "https://x.my.salesforce.com", pasted
