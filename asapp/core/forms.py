@@ -148,9 +148,14 @@ class Form(wtforms.Form):  # type: ignore[misc]  # WTForms has no types
 
     def checked(self) -> dict[str, Any]:
         """Return {field: value}, cleaned; raise InvalidFields."""
-        if not self.validate():
-            raise InvalidFields({name: problems[0] for name, problems in self.errors.items()})
+        if problems := self.problems():
+            raise InvalidFields(problems)
         return dict(self.data)
+
+    def problems(self) -> dict[str, str]:
+        """Return {field: what is wrong with it}."""
+        self.validate()
+        return {name: problems[0] for name, problems in self.errors.items()}
 
     @property
     def typed(self) -> dict[str, str]:
