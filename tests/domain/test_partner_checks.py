@@ -267,9 +267,18 @@ def test_every_change_of_the_field_is_checked_and_counted(desk: Desk) -> None:
     assert desk.partner.opt_out_field == "HasOptedOutOfEmail"
 
 
-def change_field(desk: Desk, field: str) -> None:
+def test_salesforce_is_not_asked_about_a_form_that_wont_do(desk: Desk) -> None:
+    desk.connect()
+    before = partners_calls(desk)
+    with writing(), pytest.raises(InvalidFields) as refused:
+        change_field(desk, "Phone", api_share="0")
+    assert refused.value.errors == {"api_share": "Enter a whole number from 1 to 100."}
+    assert partners_calls(desk) == before
+
+
+def change_field(desk: Desk, field: str, **more: str) -> None:
     app = {"url": desk.url, "key": KEY, "secret": SECRET}
-    form = PartnerForm.entered(name=desk.partner.name, **app, opt_out_field=field)
+    form = PartnerForm.entered(name=desk.partner.name, **app, opt_out_field=field, **more)
     partners.change_partner(desk.partner, form, desk.settings.vault, True)
 
 

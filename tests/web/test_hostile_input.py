@@ -58,7 +58,7 @@ OURS = {
     ),
     "consent_events": ("key", "kind", "source"),
     "consent_texts": ("heading", "words"),
-    "contacts": ("salesforce_id", "source", "search_key", "bounce_reason", "departed", "merged_into"),
+    "contacts": ("salesforce_id", "source", "search_key", "departed", "merged_into"),
     "departures": ("salesforce_id", "reason", "merged_into", "state"),
     "heartbeats": ("name",),
     "leads": ("public_id", "search_key", "state", "lease", "linked_kind", "linked_contact_id", "owner_id"),
