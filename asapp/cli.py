@@ -23,7 +23,7 @@ from asapp.jobs.task_job import TASKS, NotATask, find_task
 from asapp.models import Partner, Role
 from asapp.partners import erasure, partners
 from asapp.partners.erasure import StillNeeded
-from asapp.partners.partners import PartnerDetails
+from asapp.partners.form_fields import PartnerForm
 from asapp.web.current import config, org_access, vault
 from config import secret_of_command
 
@@ -105,7 +105,8 @@ def create_partner(name: str, url: str, key: str) -> None:
     """Make a partner and print its slug. The Consumer Secret comes from the prompt, or from ASAPP_CONSUMER_SECRET."""
     secret = secret_of_command("ASAPP_CONSUMER_SECRET") or click.prompt("Consumer Secret", hide_input=True, err=True)
     try:
-        partner = partners.create_partner(PartnerDetails(name, url, key, secret), org_access(), COMMAND)
+        form = PartnerForm.entered(name=name, url=url, key=key, secret=secret)
+        partner = partners.create_partner(form, org_access(), COMMAND)
     except InvalidFields as refusal:
         fail(refusal)
     click.echo(f"Stored with {partner.salesforce_url}.", err=True)

@@ -14,11 +14,10 @@ from urllib.parse import quote
 from flask import Flask
 from werkzeug.routing import Rule
 
-from asapp.contacts.form_fields import Details
+from asapp.core.forms import Form
 from asapp.leads import sign_up_page
 from asapp.leads.form_fields import Typed
 from asapp.models import User
-from asapp.partners.partners import AppDetails, PartnerDetails
 from asapp.web.optin import Token, write_token
 from tests.doors import arguments, everything_of
 from tests.furnished import Belongings, World
@@ -150,9 +149,14 @@ BODIES = (
 )
 
 
+def form_fields(form: type[Form] = Form) -> set[str]:
+    """Every field of every form class."""
+    return {field.name for field in form()}.union(*map(form_fields, form.__subclasses__()))
+
+
 def fields_read() -> list[str]:
     """Every name that a view reads of a form or of a query, and every name that a form sends."""
-    found: set[str] = {*Details._fields, *Typed._fields, *AppDetails._fields, *PartnerDetails._fields}
+    found: set[str] = {*Typed._fields, *form_fields()}
     for pattern, folder, files in ((READ, "asapp/web", "*.py"), (SENT, "templates", "**/*.html")):
         found |= {name for path in (ROOT / folder).glob(files) for name in pattern.findall(path.read_text())}
     return sorted(found)

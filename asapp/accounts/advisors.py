@@ -25,7 +25,7 @@ from asapp.contacts.addresses import address_hash, address_key
 from asapp.core.clock import utcnow
 from asapp.core.database import change_rows, retry_when_beaten
 from asapp.core.extensions import db
-from asapp.core.forms import InvalidFields
+from asapp.core.forms import InvalidFields, whole_number
 from asapp.leads import sign_up_page
 from asapp.models import (
     Action,
@@ -71,9 +71,7 @@ def list_advisors(partner: Partner) -> list[AdvisorRow]:
 
 
 def find_advisor(partner: Partner, number: str) -> User | None:
-    if not number.isdecimal() or len(number) > 9:
-        return None
-    user = db.session.get(User, int(number))
+    user = db.session.get(User, whole_number(number) or 0)
     is_one = user is not None and user.is_advisor and not user.is_emptied and user.partner_id == partner.id
     return user if is_one else None
 

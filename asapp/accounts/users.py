@@ -15,24 +15,22 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from asapp.accounts import passwords
+from asapp.accounts.form_fields import NameForm, PersonForm
 from asapp.audit import entries
 from asapp.audit.entries import ITSELF, Actor
 from asapp.core.extensions import db
-from asapp.core.forms import InvalidFields, clean_address, clean_line, email_problem, name_problem
+from asapp.core.forms import InvalidFields, clean_address, whole_number
 from asapp.leads import sign_up_page
 from asapp.models import Action, Partner, Role, User
-
-NAME_MAX = 120
 
 
 def create_user(
     email: str, name: str, password: str, role: Role, partner: Partner | None = None, by: Actor = ITSELF
 ) -> User:
     """Make a person; raise InvalidFields. An advisor needs a partner, an admin has none."""
-    email, name = normal_email(email), clean_line(name)
-    errors = _name_errors(name)
-    if problem := email_problem(email):
-        errors["email"] = problem
+    form = PersonForm.entered(name=name, email=email)
+    errors = form.problems()
+    name, email = form.name.data, form.email.data
     if (role == Role.ADVISOR) != (partner is not None):
         errors["partner"] = "An advisor belongs to a partner." if partner is None else "An admin belongs to no partner."
     errors |= _password_errors("password", password, (name, email, partner.name if partner else ""))
@@ -81,7 +79,7 @@ def log_in(email: str, password: str, by: Actor = ITSELF) -> User | None:
 def find_by_session(session_id: str) -> User | None:
     """Return the person whose session says `<id>.<nonce>`, unless it has ended or the account is no longer active."""
     number, _, nonce = session_id.partition(".")
-    user = db.session.get(User, int(number)) if number.isdecimal() and len(number) < 10 else None
+    user = db.session.get(User, whole_number(number) or 0)
     if user is None or not user.is_active or not hmac.compare_digest(user.session_nonce.encode(), nonce.encode()):
         return None
     return user
@@ -94,10 +92,7 @@ def end_sessions(user: User) -> None:
 
 def rename(user: User, name: str) -> None:
     """Raises InvalidFields."""
-    name = clean_line(name)
-    if errors := _name_errors(name):
-        raise InvalidFields(errors)
-    user.name = name
+    user.name = NameForm.entered(name=name).checked()["name"]
     db.session.commit()
 
 
@@ -141,11 +136,6 @@ def find_by_email(email: str) -> User | None:
 def words_about(user: User) -> tuple[str, ...]:
     """Return what a password of this person must not be made of."""
     return user.name, user.email, user.partner.name if user.partner else ""
-
-
-def _name_errors(name: str) -> dict[str, str]:
-    problem = name_problem(name, NAME_MAX)
-    return {"name": problem} if problem else {}
 
 
 def _password_errors(field: str, password: str, about: Sequence[str]) -> dict[str, str]:

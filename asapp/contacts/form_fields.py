@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from asapp.core.forms import InvalidFields, clean_address, clean_line, email_problem, name_problem
+from wtforms import ValidationError
 
-FIRST_NAME_MAX = 40
-LAST_NAME_MAX = 80
+from asapp.core.forms import EmailAddress, Form, PersonName, Text, Tick
+
 LIST_NAME_MAX = 60
 
 
@@ -19,30 +19,36 @@ class Details(NamedTuple):
     email: str
 
 
+class ContactForm(Form):
+    first_name = PersonName("First name", 40, may_be_empty=True)
+    last_name = PersonName("Last name", 80, may_be_empty=True)
+    email = EmailAddress("Email")
+    keep_same_address = Tick("Keep this address all the same")
+
+    def validate_last_name(self, field: PersonName) -> None:
+        if not field.data and not self.first_name.data:
+            raise ValidationError("Enter a name.")
+
+    @property
+    def details(self) -> Details:
+        return Details(**self.typed)
+
+
+class ListForm(Form):
+    name = Text("Name of the list", LIST_NAME_MAX, "Enter a name for the list.")
+
+    def validate_name(self, field: Text) -> None:
+        if ";" in field.data:
+            raise ValidationError("Leave out the semicolon: the export puts it between two lists.")
+
+
 def check_details(details: Details) -> Details:
     """Return the details cleaned; raise InvalidFields."""
-    clean = Details(clean_line(details.first_name), clean_line(details.last_name), clean_address(details.email))
-    errors: dict[str, str] = {}
-    if not clean.first_name and not clean.last_name:
-        errors["last_name"] = "Enter a name."
-    if clean.first_name and (problem := name_problem(clean.first_name, FIRST_NAME_MAX)):
-        errors["first_name"] = problem
-    if clean.last_name and (problem := name_problem(clean.last_name, LAST_NAME_MAX)):
-        errors["last_name"] = problem
-    if problem := email_problem(clean.email):
-        errors["email"] = problem
-    if errors:
-        raise InvalidFields(errors)
-    return clean
+    clean = ContactForm.entered(**details._asdict()).checked()
+    return Details(clean["first_name"], clean["last_name"], clean["email"])
 
 
 def check_list_name(name: str) -> str:
     """Return the name cleaned; raise InvalidFields."""
-    clean = clean_line(name)
-    if not clean:
-        raise InvalidFields({"name": "Enter a name for the list."})
-    if len(clean) > LIST_NAME_MAX:
-        raise InvalidFields({"name": f"Use {LIST_NAME_MAX} characters or fewer; this has {len(clean)}."})
-    if ";" in clean:
-        raise InvalidFields({"name": "Leave out the semicolon: the export puts it between two lists."})
+    clean: str = ListForm.entered(name=name).checked()["name"]
     return clean

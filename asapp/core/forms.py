@@ -1,15 +1,25 @@
-"""What people type: a refusal that knows its fields, one line of text, a person's name, and an e-mail address.
+"""What people type: forms and their fields, one line of text, a person's name, an e-mail address, a number.
 
 What can't be seen is taken out, so that two texts that look alike are alike, and none turns round what stands beside it. This is
 for what is entered here. What Salesforce accepted is taken as it is and never comes through here.
+
+A form class holds its fields, their limits and what is said about them. The domain checks it, so that a page and a command are
+told the same; the page shows it.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any, Self
 
+import wtforms
+from werkzeug.datastructures import MultiDict
+from wtforms.validators import StopValidation
+
+LARGEST_ID = 2**31 - 1  # of a row; a larger number names none
+MOST_DIGITS = 20
 EMAIL_MAX = 254
 LOCAL_PART_MAX = 64
 
@@ -63,12 +73,26 @@ def clean_address(text: str) -> str:
     return clean_line(JOINED.sub("", text))
 
 
+def length_problem(text: str, most: int, when_missing: str = "") -> str | None:
+    """Return what is wrong with the length of a text; when_missing: what to say of an empty one, "" if it may be."""
+    if not text:
+        return when_missing or None
+    return f"Use {most} characters or fewer; this has {len(text)}." if len(text) > most else None
+
+
+def whole_number(text: str | None, most: int = LARGEST_ID, least: int = 0) -> int | None:
+    """Return the number that a text of ASCII digits is; None for any other text, and for numbers out of range."""
+    if not text or not text.isascii() or not text.isdecimal() or len(text) > MOST_DIGITS:
+        return None
+    return int(text) if least <= int(text) <= most else None
+
+
 def name_problem(name: str, most: int, when_missing: str = "Enter a name.") -> str | None:
     """Return what is wrong with a person's name that was cleaned; None if we could greet with it."""
     if not name:
         return when_missing
-    if len(name) > most:
-        return f"Use {most} characters or fewer; this has {len(name)}."
+    if problem := length_problem(name, most):
+        return problem
     if not any(unicodedata.category(character)[0] in "LN" for character in name):
         return f"This has no letter in it. {when_missing}"
     if WEB_ADDRESS.search(unicodedata.normalize("NFKC", name).translate(DOTS)):  # as a mail program may read it
@@ -113,3 +137,139 @@ def _is_joined(character: str, others: str = "") -> bool:
     return character in others or (
         not character.isascii() and unicodedata.category(character)[0] in "LMS" and character not in VARIANTS
     )
+
+
+class Form(wtforms.Form):  # type: ignore[misc]  # WTForms has no types
+    """What a page asks for, made from a request's form, or from plain values with entered()."""
+
+    @classmethod
+    def entered(cls, **typed: str) -> Self:
+        return cls(MultiDict(typed))
+
+    def checked(self) -> dict[str, Any]:
+        """Return {field: value}, cleaned; raise InvalidFields."""
+        if problems := self.problems():
+            raise InvalidFields(problems)
+        return dict(self.data)
+
+    def problems(self) -> dict[str, str]:
+        """Return {field: what is wrong with it}."""
+        self.validate()
+        return {name: problems[0] for name, problems in self.errors.items()}
+
+    @property
+    def typed(self) -> dict[str, str]:
+        """What the fields show."""
+        return {field.name: field.typed for field in self if isinstance(field, Text)}
+
+    def show(self, errors: Mapping[str, str]) -> Self:
+        """Put what is wrong beside the fields, and return the form."""
+        for field in self:
+            field.errors = [errors[field.name]] if field.name in errors else []
+        return self
+
+
+class Text(wtforms.StringField):  # type: ignore[misc]
+    """A line of text. most: of its characters; when_missing: what to say of an empty one, "" if it may be.
+
+    A field that no request and no caller named is empty; one with a column is left as it is then.
+    """
+
+    data: Any
+
+    def __init__(
+        self,
+        label: str,
+        most: int | None = None,
+        when_missing: str = "",
+        *,
+        clean: Callable[[str], str] = clean_line,
+        column: str = "",
+        **options: Any,
+    ) -> None:
+        super().__init__(label, **options)
+        self.most, self.when_missing, self.clean, self.column = most, when_missing, clean, column
+
+    @property
+    def is_asked(self) -> bool:
+        return bool(self.raw_data) or not self.column
+
+    @property
+    def typed(self) -> str:
+        """What the field shows: what was typed, or else what is stored."""
+        if self.raw_data:
+            return str(self.raw_data[0])
+        return "" if self.data is None else str(self.data)
+
+    def process_formdata(self, sent: list[str]) -> None:
+        if self.is_asked:
+            self.data = self.clean(sent[0]) if sent else ""
+
+    def pre_validate(self, _form: wtforms.Form) -> None:
+        if not self.is_asked:
+            raise StopValidation
+        if problem := self.problem():
+            raise StopValidation(problem)
+
+    def problem(self) -> str | None:
+        return None if self.most is None else length_problem(self.data, self.most, self.when_missing)
+
+
+class Secret(Text):
+    """Never sent back to the page."""
+
+    @property
+    def typed(self) -> str:
+        return ""
+
+
+class PersonName(Text):
+    """A name that we can greet with; when_missing says what to enter also where it may be empty."""
+
+    def __init__(
+        self, label: str, most: int, when_missing: str = "Enter a name.", *, may_be_empty: bool = False, **options: Any
+    ) -> None:
+        super().__init__(label, most, when_missing, **options)
+        self.may_be_empty = may_be_empty
+
+    def problem(self) -> str | None:
+        is_left_out = self.may_be_empty and not self.data
+        return None if is_left_out else name_problem(self.data, self.most or 0, self.when_missing)
+
+
+class EmailAddress(Text):
+    def __init__(self, label: str, **options: Any) -> None:
+        super().__init__(label, EMAIL_MAX, clean=clean_address, **options)
+
+    def problem(self) -> str | None:
+        return email_problem(self.data)
+
+
+class Number(Text):
+    """A whole number; None where it may be empty and is."""
+
+    def __init__(self, label: str, least: int, largest: int, *, may_be_empty: bool = False, **options: Any) -> None:
+        super().__init__(label, **options)
+        self.least, self.largest, self.may_be_empty = least, largest, may_be_empty
+
+    def process_formdata(self, sent: list[str]) -> None:
+        super().process_formdata(sent)
+        if self.is_asked:
+            self.is_left_out = self.may_be_empty and not self.data
+            self.data = whole_number(self.data, self.largest, self.least)
+
+    def problem(self) -> str | None:
+        is_good = self.is_left_out or self.data is not None
+        return None if is_good else f"Enter a whole number from {self.least:,} to {self.largest:,}."
+
+
+class Tick(wtforms.BooleanField):  # type: ignore[misc]
+    """A checkbox. Browsers send it only with its tick: the field `has_settings` says that the form had it."""
+
+    def __init__(self, label: str, *, column: str = "", **options: Any) -> None:
+        super().__init__(label, **options)
+        self.column, self.is_asked = column, False
+
+    def process(self, sent: Any, *stored: Any, **options: Any) -> None:
+        self.is_asked = sent is not None and (self.name in sent or "has_settings" in sent)
+        super().process(sent if self.is_asked else None, *stored, **options)

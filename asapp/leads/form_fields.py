@@ -9,7 +9,18 @@ import unicodedata
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from asapp.core.forms import InvalidFields, clean_address, clean_line, email_problem, name_problem
+from wtforms import ValidationError
+
+from asapp.core.forms import (
+    Form,
+    InvalidFields,
+    Text,
+    clean_address,
+    clean_line,
+    email_problem,
+    name_problem,
+    whole_number,
+)
 
 FIRST_NAME_MAX = 40
 LAST_NAME_MAX = 80
@@ -32,11 +43,28 @@ class Typed(NamedTuple):
     has_consented: bool = False
 
 
-class PageWords(NamedTuple):
-    """What the advisor says on the page: its heading, and what one ticks."""
+def clean_text(text: str) -> str:
+    """Return text composed, without control characters, its lines trimmed."""
+    composed = unicodedata.normalize("NFC", text).replace("\r\n", "\n").replace("\r", "\n")
+    lines = (clean_line(line) for line in composed.split("\n"))
+    return "\n".join(lines).strip()
 
-    heading: str
-    words: str
+
+class PageForm(Form):
+    """What an advisor says on the sign-up page, who may show it, and how many it takes in a day."""
+
+    heading = Text("Heading", HEADING_MAX, "Enter a heading.")
+    words = Text("What people agree to", WORDS_MAX, "Enter what people agree to.", clean=clean_text)
+    frame_hosts = Text("Sites that may show the form", clean=str)
+    daily_limit = Text("People a day", clean=str, column="daily_limit")
+
+    def validate_frame_hosts(self, field: Text) -> None:
+        field.data = origins_of(field.data)
+
+    def validate_daily_limit(self, field: Text) -> None:
+        field.data = whole_number(field.data.strip().replace(",", ""), DAILY_LIMIT_MAX, 1)
+        if field.data is None:
+            raise ValidationError(f"Enter a number from 1 to {DAILY_LIMIT_MAX:,}.")
 
 
 def check_typed(typed: Typed) -> Typed:
@@ -56,50 +84,21 @@ def check_typed(typed: Typed) -> Typed:
     return clean
 
 
-def check_words(heading: str, words: str) -> PageWords:
-    """Return both cleaned; raise InvalidFields."""
-    clean = PageWords(clean_line(heading), clean_text(words))
-    errors = {
-        "heading": _length_problem(clean.heading, HEADING_MAX, "Enter a heading."),
-        "words": _length_problem(clean.words, WORDS_MAX, "Enter what people agree to."),
-    }
-    errors = {field: problem for field, problem in errors.items() if problem}
-    if errors:
-        raise InvalidFields(errors)
-    return clean
-
-
-def check_frame_hosts(typed: str) -> str:
+def origins_of(typed: str) -> str:
     """Return the origins that were typed, one a line or after spaces, as `https://a.example https://b.example`."""
     origins = list(dict.fromkeys(_origin(part) for part in typed.replace(",", " ").split()))
     if len(origins) > FRAME_HOSTS_MAX:
-        raise InvalidFields({"frame_hosts": f"Name {FRAME_HOSTS_MAX} sites or fewer."})
+        raise ValidationError(f"Name {FRAME_HOSTS_MAX} sites or fewer.")
     stored = " ".join(origins)
     if len(stored) > ORIGINS_MAX:
-        problem = f"These addresses are too long together: {len(stored):,} characters. Use {ORIGINS_MAX:,} or fewer."
-        raise InvalidFields({"frame_hosts": problem})
+        raise ValidationError(
+            f"These addresses are too long together: {len(stored):,} characters. Use {ORIGINS_MAX:,} or fewer."
+        )
     return stored
 
 
-def check_daily_limit(typed: str) -> int:
-    """Return how many people a page takes in a day; raise InvalidFields."""
-    digits = typed.strip().replace(",", "")
-    if not (digits.isascii() and digits.isdigit() and len(digits) < 9 and 1 <= int(digits) <= DAILY_LIMIT_MAX):
-        raise InvalidFields({"daily_limit": f"Enter a number from 1 to {DAILY_LIMIT_MAX:,}."})
-    return int(digits)
-
-
-def clean_text(text: str) -> str:
-    """Return text composed, without control characters, its lines trimmed."""
-    composed = unicodedata.normalize("NFC", text).replace("\r\n", "\n").replace("\r", "\n")
-    lines = (clean_line(line) for line in composed.split("\n"))
-    return "\n".join(lines).strip()
-
-
 def _origin(part: str) -> str:
-    refusal = InvalidFields(
-        {"frame_hosts": f"“{part[:80]}” is not a site's address. It looks like https://www.example.com."}
-    )
+    refusal = ValidationError(f"“{part[:80]}” is not a site's address. It looks like https://www.example.com.")
     try:
         url = urlsplit(part if "://" in part else f"https://{part}")
         host, port = url.hostname or "", url.port
@@ -113,12 +112,6 @@ def _origin(part: str) -> str:
     if len(host) > HOST_NAME_MAX or max(map(len, host.split("."))) > LABEL_MAX:
         raise refusal
     return f"{url.scheme}://{host}{f':{port}' if port else ''}"
-
-
-def _length_problem(text: str, most: int, when_missing: str) -> str:
-    if not text:
-        return when_missing
-    return f"Use {most} characters or fewer; this has {len(text)}." if len(text) > most else ""
 
 
 def _email_problem(email: str) -> str:

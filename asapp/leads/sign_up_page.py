@@ -16,7 +16,7 @@ from sqlalchemy import func, select
 from asapp.core.clock import utcnow
 from asapp.core.database import insert_ignore, writing
 from asapp.core.extensions import db
-from asapp.leads.form_fields import HEADING_MAX, check_daily_limit, check_frame_hosts, check_words
+from asapp.leads.form_fields import HEADING_MAX, PageForm
 from asapp.models import ConsentText, OptInPage, Review, User
 
 SLUG_MAX = 60
@@ -99,18 +99,18 @@ def save_page(
 
     daily_limit: as typed; None leaves it as it is.
     """
-    clean = check_words(heading, words)
-    hosts = check_frame_hosts(frame_hosts)
-    limit = page.daily_limit if daily_limit is None else check_daily_limit(daily_limit)
+    entered = {"heading": heading, "words": words, "frame_hosts": frame_hosts, "daily_limit": daily_limit}
+    clean = PageForm.entered(**{name: typed for name, typed in entered.items() if typed is not None}).checked()
+    heading, words, limit = clean["heading"], clean["words"], clean["daily_limit"]
     db.session.refresh(page, with_for_update=True)  # two tabs make two versions, one after the other
     text = current_text(page.user_id)
-    if (text.heading, text.words) != clean:
+    if (text.heading, text.words) != (heading, words):
         newest = (
             db.session.scalar(select(func.max(ConsentText.version)).where(ConsentText.user_id == page.user_id)) or 0
         )
-        text = ConsentText(user_id=page.user_id, version=newest + 1, **_stored(page.user, clean.heading, clean.words))
+        text = ConsentText(user_id=page.user_id, version=newest + 1, **_stored(page.user, heading, words))
         db.session.add(text)
-    page.frame_hosts, page.daily_limit, page.changed_at = hosts, limit, utcnow()
+    page.frame_hosts, page.daily_limit, page.changed_at = clean["frame_hosts"], limit or page.daily_limit, utcnow()
     db.session.commit()
     return text
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import delete, func, or_, select
 from sqlalchemy.exc import IntegrityError
@@ -22,67 +22,15 @@ from asapp.core.forms import InvalidFields, clean_line
 from asapp.core.vault import CannotOpen, Vault
 from asapp.models import Action, Connection, ConnectionStatus, Partner, PartnerCheck, Role, User, Verdict
 from asapp.models.columns import new_public_id
+from asapp.partners.form_fields import RESERVED_SLUGS, SETTINGS, SLUG_MAX, AppDetails, PartnerForm
 from asapp.partners.opt_out_field import spelling_of_opt_out_field
-from asapp.salesforce.errors import FIELD
-from asapp.salesforce.hosts import NotSalesforce, is_login_host, normalise_url
 from asapp.salesforce.probe import WITHOUT_USER
 
-NAME_MAX = 120
-URL_MAX = 255
-KEY_MAX = 512
-SLUG_MAX = 50
-RESERVED_SLUGS = frozenset({"new", "preview"})  # addresses of their own
-SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 SLUG_TRIES = 5
-API_VERSION = re.compile(r"[1-9][0-9]\.0")
-OLDEST_API_VERSION = 56  # what Salesforce still answers, with room
-OPT_OUT_FIELD_MAX = 80
-LEAD_TEXT_MAX = 255
-# field -> (column, least, most, whether it may be empty)
-NUMBERS = {
-    "sync_interval": ("sync_interval_minutes", 5, 10_080, True),
-    "api_share": ("api_share_percent", 1, 100, False),
-    "opt_outs_trusted_days": ("opt_outs_trusted_days", 1, 60, False),
-}
-# What the audit log quotes of a change; of what is sealed it says that it changed.
-QUOTED = (
-    *("name", "slug", "salesforce_url", "api_version", "opt_out_field", "opt_outs_trusted_days", "lead_company"),
-    *("lead_source", "keep_leads_with_advisor", "skip_bounced", "sync_interval_minutes", "api_share_percent"),
-)
+QUOTED = ("name", *SETTINGS, "salesforce_url")  # by the audit log; of what is sealed it says that it changed
 SEALED = ("consumer_key_sealed", "consumer_secret_sealed", "pending_secret_sealed")
 SLUG_TAKEN = "Another firm has this one already."
 STATES = ("enabled", "waiting", "attention", "disabled")
-
-
-class PartnerDetails(NamedTuple):
-    """What an admin enters, as typed. None: not asked for, and left as it is (or at its default).
-
-    An empty secret of a partner that has one keeps it. A new partner may do without key and secret: its own Salesforce
-    admin enters them.
-    """
-
-    name: str
-    url: str
-    key: str
-    secret: str
-    slug: str | None = None
-    api_version: str | None = None
-    opt_out_field: str | None = None
-    opt_outs_trusted_days: str | None = None
-    lead_company: str | None = None
-    lead_source: str | None = None
-    keep_leads: bool | None = None
-    skip_bounced: bool | None = None
-    sync_interval: str | None = None
-    api_share: str | None = None
-
-
-class AppDetails(NamedTuple):
-    """What a firm's own Salesforce admin enters."""
-
-    url: str
-    key: str
-    secret: str
 
 
 @dataclass(frozen=True)
@@ -132,23 +80,24 @@ def list_partners(search: str = "", state: str = "") -> list[PartnerRow]:
     return [PartnerRow(partner, people, linked, bool(bad)) for partner, people, linked, bad in rows]
 
 
-def create_partner(details: PartnerDetails, access: OrgAccess, by: Actor = ITSELF) -> Partner:
+def create_partner(form: PartnerForm, access: OrgAccess, by: Actor = ITSELF) -> Partner:
     """Make a partner, its slug from the name unless one is given; raise InvalidFields."""
-    is_app_later = not details.key.strip() and not details.secret.strip()
-    details, columns = _check(details, access.allow_loopback, has_secret=False, is_app_later=is_app_later)
-    _refuse_twin(details)
+    app = form.check(access.allow_loopback, may_wait=True)
+    name, columns = form.name.data, form.settings
+    slug = columns.pop("slug", "")
+    _refuse_twin(name, app.url)
     for _ in range(SLUG_TRIES):
         partner = Partner(
             public_id=new_public_id(),
-            name=details.name,
-            slug=details.slug or _free_slug(details.name),
-            salesforce_url=details.url,
+            name=name,
+            slug=slug or _free_slug(name),
+            salesforce_url=app.url,
             app_version=1,
             **columns,
         )
-        if not is_app_later:
-            partner.seal(access.vault, "consumer_key_sealed", details.key)
-            partner.seal(access.vault, "consumer_secret_sealed", details.secret)
+        if app.key:
+            partner.seal(access.vault, "consumer_key_sealed", app.key)
+            partner.seal(access.vault, "consumer_secret_sealed", app.secret)
             partner.secret_changed_at = utcnow()
         db.session.add(partner)
         try:
@@ -156,41 +105,37 @@ def create_partner(details: PartnerDetails, access: OrgAccess, by: Actor = ITSEL
             db.session.commit()
         except IntegrityError:  # somebody took the slug meanwhile
             db.session.rollback()
-            if details.slug:
+            if slug:
                 raise InvalidFields({"slug": SLUG_TAKEN}) from None
         else:
             return partner
     raise InvalidFields({"name": "Many firms with this name are being added right now. Try again."})
 
 
-def change_partner(partner: Partner, details: PartnerDetails, access: OrgAccess, by: Actor = ITSELF) -> None:
+def change_partner(partner: Partner, form: PartnerForm, access: OrgAccess, by: Actor = ITSELF) -> None:
     """Raises InvalidFields. A new secret alone waits beside the old one until a check has seen Salesforce accept it.
 
-    A new opt-out field is looked at in Salesforce where an advisor is connected; no transaction is open meanwhile.
+    A new opt-out field is looked at in Salesforce where an advisor is connected; no transaction is open during the call.
     """
-    if details.opt_out_field is not None:
-        spelled = spelling_of_opt_out_field(partner, details.opt_out_field.strip(), access)
-        details = details._replace(opt_out_field=spelled)
-    is_app_later = not partner.is_set_up and not details.key.strip() and not details.secret.strip()
-    has_secret = partner.consumer_secret_sealed is not None
-    details, columns = _check(details, access.allow_loopback, has_secret, is_app_later)
-    vault = access.vault
+    vault, has_secret = access.vault, partner.consumer_secret_sealed is not None
+    app = form.check(access.allow_loopback, has_secret=has_secret, may_wait=not partner.is_set_up)
+    columns = form.settings
+    if "opt_out_field" in columns:
+        columns["opt_out_field"] = spelling_of_opt_out_field(partner, columns["opt_out_field"], access)
     partner_id, before = partner.id, values_of(partner)
     try:
-        partner.name = details.name
-        if details.slug:
-            partner.slug = details.slug
+        partner.name = form.name.data
         for column, value in columns.items():
             setattr(partner, column, value)
-        is_same_app = details.url == partner.salesforce_url and details.key == (read_key(partner, vault) or "")
+        is_same_app = app.url == partner.salesforce_url and app.key == (read_key(partner, vault) or "")
         if is_same_app and has_secret:
-            if details.secret and details.secret != _read_secret(partner, vault):
-                partner.seal(vault, "pending_secret_sealed", details.secret)
+            if app.secret and app.secret != _read_secret(partner, vault):
+                partner.seal(vault, "pending_secret_sealed", app.secret)
                 partner.pending_secret_at = utcnow()
-        elif is_app_later:
-            partner.salesforce_url = details.url
+        elif form.is_app_later:
+            partner.salesforce_url = app.url
         else:
-            put_app(partner, AppDetails(details.url, details.key, details.secret), vault)
+            put_app(partner, app, vault)
         changes = changes_since(before, partner)
         entries.record(Action.PARTNER_CHANGED, by, partner, **changes)
         if has_secret and "consumer_secret" in changes:
@@ -266,18 +211,15 @@ def enable(partner: Partner, by: Actor = ITSELF) -> None:
     db.session.commit()
 
 
-def check_app(app: AppDetails, allow_loopback: bool) -> AppDetails:
-    """Return what a firm's Salesforce admin entered, cleaned; raise InvalidFields."""
-    errors: dict[str, str] = {}
-    checked = _check_app(app, allow_loopback, errors)
-    if errors:
-        raise InvalidFields(errors)
-    return checked
-
-
-def preview_url(pasted: str, allow_loopback: bool) -> str:
-    """Return the address that would be stored; raise NotSalesforce with words for whoever pasted it."""
-    return _check_url(pasted, allow_loopback)
+def form_of(partner: Partner | None, vault: Vault, sent: Any = None) -> PartnerForm:
+    """Return the form of a partner, or of a new one: what was sent, or else what is stored and the defaults."""
+    settings = {field.name: field.column for field in PartnerForm() if field.column}
+    if partner is None:
+        defaults = {name: Partner.__table__.c[column].default for name, column in settings.items()}
+        return PartnerForm(sent, data={name: default.arg for name, default in defaults.items() if default is not None})
+    stored = {name: getattr(partner, column) for name, column in settings.items()}
+    app = {"url": partner.salesforce_url, "key": read_key(partner, vault)}
+    return PartnerForm(sent, data={"name": partner.name, **app, **stored})
 
 
 def read_key(partner: Partner, vault: Vault) -> str | None:
@@ -297,123 +239,11 @@ def _read_secret(partner: Partner, vault: Vault) -> str | None:
         return None
 
 
-def _check(
-    details: PartnerDetails, allow_loopback: bool, has_secret: bool, is_app_later: bool
-) -> tuple[PartnerDetails, dict[str, Any]]:
-    """Return the details cleaned (the URL as the origin that has the API) and the columns of the other settings."""
-    errors: dict[str, str] = {}
-    name = clean_line(details.name)
-    if not name:
-        errors["name"] = "Enter the firm's name."
-    elif len(name) > NAME_MAX:
-        errors["name"] = f"Use {NAME_MAX} characters or fewer; this has {len(name)}."
-    app = AppDetails(details.url, details.key, details.secret)
-    if not is_app_later:
-        app = _check_app(app, allow_loopback, errors, has_secret)
-    elif details.url.strip():
-        app = AppDetails(_url_or_error(details.url, allow_loopback, errors), "", "")
-    else:
-        app = AppDetails("", "", "")
-    columns = _check_settings(details, errors)
-    slug = (details.slug or "").strip().lower()
-    if slug and (not SLUG.fullmatch(slug) or len(slug) > SLUG_MAX or slug in RESERVED_SLUGS):
-        errors["slug"] = (
-            f"Use up to {SLUG_MAX} small letters, digits and hyphens between them, such as northgate-wealth."
-        )
-    if errors:
-        raise InvalidFields(errors)
-    return details._replace(name=name, url=app.url, key=app.key, secret=app.secret, slug=slug or None), columns
-
-
-def _check_app(app: AppDetails, allow_loopback: bool, errors: dict[str, str], has_secret: bool = False) -> AppDetails:
-    url = _url_or_error(app.url, allow_loopback, errors)
-    key, secret = app.key.strip(), app.secret.strip()
-    if problem := _credential_problem(key, "Consumer Key"):
-        errors["key"] = problem
-    if (secret or not has_secret) and (problem := _credential_problem(secret, "Consumer Secret")):
-        errors["secret"] = problem
-    return AppDetails(url, key, secret)
-
-
-def _url_or_error(pasted: str, allow_loopback: bool, errors: dict[str, str]) -> str:
-    try:
-        return _check_url(pasted, allow_loopback)
-    except NotSalesforce as error:
-        errors["url"] = str(error)
-        return ""
-
-
-def _check_numbers(details: PartnerDetails, errors: dict[str, str]) -> dict[str, Any]:
-    columns: dict[str, Any] = {}
-    for field, (column, least, most, may_be_empty) in NUMBERS.items():
-        typed = getattr(details, field)
-        if typed is None:
-            continue
-        text = typed.strip()
-        if not text and may_be_empty:
-            columns[column] = None
-        elif text.isascii() and text.isdecimal() and len(text) < 7 and least <= int(text) <= most:
-            columns[column] = int(text)
-        else:
-            errors[field] = f"Enter a whole number from {least} to {most:,}."
-    return columns
-
-
-def _check_settings(details: PartnerDetails, errors: dict[str, str]) -> dict[str, Any]:
-    """Return columns and their values for the settings that were asked for."""
-    columns = _check_numbers(details, errors)
-    if details.api_version is not None:
-        version = details.api_version.strip().removeprefix("v")
-        if API_VERSION.fullmatch(version) and float(version) >= OLDEST_API_VERSION:
-            columns["api_version"] = version
-        else:
-            errors["api_version"] = f"Enter a version such as 66.0, from {OLDEST_API_VERSION}.0 on."
-    if details.opt_out_field is not None:
-        field = details.opt_out_field.strip()
-        if FIELD.fullmatch(field) and "." not in field and len(field) <= OPT_OUT_FIELD_MAX:
-            columns["opt_out_field"] = field
-        else:
-            errors["opt_out_field"] = "Enter the field's API name, such as HasOptedOutOfEmail."
-    for name, label in (("lead_company", "company"), ("lead_source", "lead source")):
-        typed = getattr(details, name)
-        if typed is None:
-            continue
-        columns[name] = clean_line(typed)
-        if not 0 < len(columns[name]) <= LEAD_TEXT_MAX:
-            errors[name] = f"Enter a {label} of up to {LEAD_TEXT_MAX} characters; new leads carry it."
-    if details.keep_leads is not None:
-        columns["keep_leads_with_advisor"] = details.keep_leads
-    if details.skip_bounced is not None:
-        columns["skip_bounced"] = details.skip_bounced
-    return columns
-
-
-def _check_url(pasted: str, allow_loopback: bool) -> str:
-    if len(pasted) > 2000:
-        raise NotSalesforce("That is too long for an address.")
-    url = normalise_url(pasted, allow_loopback)
-    if is_login_host(url):
-        raise NotSalesforce(
-            "All firms log in there. Enter the firm's own address, which ends in my.salesforce.com; Setup › My Domain shows it."
-        )
-    if len(url) > URL_MAX:
-        raise NotSalesforce("That is too long for an address.")
-    return url
-
-
-def _credential_problem(value: str, label: str) -> str | None:
-    if not value:
-        return f"Enter the {label} of the firm's app in Salesforce."
-    if len(value) > KEY_MAX or not value.isascii() or not value.isprintable() or " " in value:
-        return f"This is not a {label}: it is one word of letters, digits and marks. Copy it again."
-    return None
-
-
-def _refuse_twin(details: PartnerDetails) -> None:
+def _refuse_twin(name: str, url: str) -> None:
     """Save pressed twice must not make two."""
     same = select(Partner.slug).where(
-        func.lower(Partner.name) == details.name.lower(),
-        Partner.salesforce_url == details.url,
+        func.lower(Partner.name) == name.lower(),
+        Partner.salesforce_url == url,
         Partner.deleted_at.is_(None),
     )
     if db.session.scalar(same.limit(1)):

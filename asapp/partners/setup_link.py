@@ -20,11 +20,12 @@ from asapp.connections.org_access import OrgAccess
 from asapp.core.clock import utcnow
 from asapp.core.database import change_rows
 from asapp.core.extensions import db
-from asapp.core.forms import InvalidFields, clean_address, clean_line, email_problem, name_problem
+from asapp.core.forms import InvalidFields
 from asapp.models import Action, Partner, SetupLink, User
 from asapp.partners import checks
 from asapp.partners.checks import Checklist
-from asapp.partners.partners import NAME_MAX, AppDetails, changes_since, check_app, put_app, values_of
+from asapp.partners.form_fields import AppForm, RecipientForm
+from asapp.partners.partners import changes_since, put_app, values_of
 from asapp.salesforce import probe
 
 LIFETIME = timedelta(days=14)
@@ -52,21 +53,14 @@ def make_link(partner: Partner, recipient: Recipient, admin: User, by: Actor = I
 
     Raises InvalidFields (admin_name, admin_email).
     """
-    name, email = clean_line(recipient.name), clean_address(recipient.email)
-    errors: dict[str, str] = {}
-    if problem := name_problem(name, NAME_MAX, "Enter a name; the page greets with it."):
-        errors["admin_name"] = problem
-    if problem := email_problem(email):
-        errors["admin_email"] = problem
-    if errors:
-        raise InvalidFields(errors)
+    clean = RecipientForm.entered(admin_name=recipient.name, admin_email=recipient.email).checked()
     now, token = utcnow(), secrets.token_urlsafe(TOKEN_BYTES)
     _revoke_open(partner.id)
     link = SetupLink(
         partner_id=partner.id,
         token_sha256=sha256_of(token),
-        name=name,
-        email=email,
+        name=clean["admin_name"],
+        email=clean["admin_email"],
         created_by_id=admin.id,
         created_at=now,
         expires_at=now + LIFETIME,
@@ -108,14 +102,12 @@ def revoke_link(partner: Partner, by: Actor = ITSELF) -> None:
     db.session.commit()
 
 
-def enter_app(
-    link: SetupLink, partner: Partner, entered: AppDetails, access: OrgAccess, client_address: str = ""
-) -> Attempt:
+def enter_app(link: SetupLink, partner: Partner, form: AppForm, access: OrgAccess, client_address: str = "") -> Attempt:
     """Check what was entered, and store it if nothing of it is wrong. Commits.
 
     Raises InvalidFields (url, key, secret), LinkIsGone if the link was used or taken back while Salesforce was asked.
     """
-    app = check_app(entered, access.allow_loopback)
+    app = form.check(access.allow_loopback)
     link_id, partner_id = link.id, partner.id
     by = entries.by_link(partner, link.name, link.email, client_address)
     db.session.rollback()

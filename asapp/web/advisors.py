@@ -6,6 +6,7 @@ from flask import Blueprint, abort, flash, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from asapp.accounts import advisors
+from asapp.accounts.form_fields import MoveForm, PersonForm
 from asapp.connections import connections
 from asapp.core import mail
 from asapp.core.forms import InvalidFields, clean_line
@@ -22,18 +23,17 @@ blueprint = Blueprint("advisors", __name__, url_prefix="/admin/partners/<slug>/a
 @blueprint.get("")
 @admin_required
 def index(slug: str) -> ResponseReturnValue:
-    return show(get_partner(slug))
+    return show(get_partner(slug), PersonForm())
 
 
 @blueprint.post("", endpoint="invite")
 @admin_required
 def invite(slug: str) -> ResponseReturnValue:
-    partner = get_partner(slug)
-    name, email = request.form.get("name", ""), request.form.get("email", "")
+    partner, form = get_partner(slug), PersonForm(request.form)
     try:
-        user, token = advisors.invite(email, name, partner, actor())
+        user, token = advisors.invite(form.email.typed, form.name.typed, partner, actor())
     except InvalidFields as refusal:
-        return show(get_partner(slug), name, email, refusal.errors), 422
+        return show(get_partner(slug), form.show(refusal.errors)), 422
     return send_invitation(partner, user, token)
 
 
@@ -103,18 +103,18 @@ def erase(slug: str, number: str) -> ResponseReturnValue:
 @blueprint.get("/<number>/move")
 @admin_required
 def ask_move(slug: str, number: str) -> ResponseReturnValue:
-    return show_move(get_partner(slug), get_advisor(slug, number))
+    return show_move(get_partner(slug), get_advisor(slug, number), MoveForm())
 
 
 @blueprint.post("/<number>/move", endpoint="move")
 @admin_required
 def move(slug: str, number: str) -> ResponseReturnValue:
-    partner, user = get_partner(slug), get_advisor(slug, number)
-    to = partners.find_partner(request.form.get("partner", ""))
+    partner, user, form = get_partner(slug), get_advisor(slug, number), MoveForm(request.form)
+    to = partners.find_partner(form.partner.data)
     try:
-        advisors.move(user, to, request.form.get("contacts") == "keep", org_access(), actor())
+        advisors.move(user, to, form.keeps_contacts, org_access(), actor())
     except InvalidFields as refusal:
-        return show_move(partner, user, refusal.errors), 422
+        return show_move(partner, user, form.show(refusal.errors)), 422
     firm = to or partner
     flash(f"{user.name} is an advisor of {firm.name} now, and connects to that firm's Salesforce.", "good")
     return go_to(url_for("advisors.index", slug=firm.slug))
@@ -137,17 +137,15 @@ def show_erase(partner: Partner, user: User, typed: str = "", errors: dict[str, 
     )
 
 
-def show(partner: Partner, name: str = "", email: str = "", errors: dict[str, str] | None = None) -> str:
+def show(partner: Partner, form: PersonForm) -> str:
     rows = advisors.list_advisors(partner)
-    return render_template(
-        "partners/advisors.html", partner=partner, rows=rows, name=name, email=email, errors=errors or {}
-    )
+    return render_template("partners/advisors.html", partner=partner, rows=rows, form=form)
 
 
-def show_move(partner: Partner, user: User, errors: dict[str, str] | None = None) -> str:
+def show_move(partner: Partner, user: User, form: MoveForm) -> str:
     others = [row.partner for row in partners.list_partners() if row.partner.id != partner.id]
     names = {"user": user, "others": others, "left": advisors.count_left_behind(user)}
-    return render_template("partners/move.html", partner=partner, errors=errors or {}, **names)
+    return render_template("partners/move.html", partner=partner, form=form, **names)
 
 
 def send_invitation(partner: Partner, user: User, token: str) -> str:

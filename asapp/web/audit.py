@@ -11,13 +11,13 @@ from flask.typing import ResponseReturnValue
 from asapp.audit import entries, log
 from asapp.audit.log import GROUPS, SEARCH_MAX, Wanted
 from asapp.core.clock import utcnow
+from asapp.core.forms import whole_number
 from asapp.models import Action
 from asapp.partners import erasure, partners
 from asapp.partners.erasure import Guest
 from asapp.web.access import actor, admin_required
 from asapp.web.files import csv_file
 from asapp.web.htmx import go_to
-from asapp.web.incoming import whole_number
 
 blueprint = Blueprint("audit", __name__, url_prefix="/admin/audit")
 

@@ -17,10 +17,10 @@ from asapp.audit import entries
 from asapp.connections.connections import find_current, find_latest
 from asapp.connections.live_questions import find_contact_of_account, way_to_ask
 from asapp.contacts import export, lists, manual, queries, removal, why
-from asapp.contacts.form_fields import Details
+from asapp.contacts.form_fields import ContactForm
 from asapp.contacts.queries import Line, Overview, Wanted
 from asapp.core.clock import utcnow
-from asapp.core.forms import InvalidFields
+from asapp.core.forms import InvalidFields, whole_number
 from asapp.messages.contacts import (
     NO_ANSWERS,
     REASONS,
@@ -42,7 +42,7 @@ from asapp.web.extensions import limiter
 from asapp.web.files import csv_file
 from asapp.web.filters import counted
 from asapp.web.htmx import go_to, wants_part
-from asapp.web.incoming import LAST_PAGE, whole_number
+from asapp.web.incoming import LAST_PAGE
 from asapp.web.settings import key_of_person
 
 blueprint = Blueprint("contacts", __name__, url_prefix="/contacts")
@@ -247,17 +247,17 @@ def save_lists(contact_id: int) -> ResponseReturnValue:
 @blueprint.get("/new")
 @advisor_required
 def new() -> ResponseReturnValue:
-    return _form(Details("", "", ""))
+    return _form(ContactForm())
 
 
 @blueprint.post("/new", endpoint="add")
 @advisor_required
 def add() -> ResponseReturnValue:
-    details, keep = _typed()
+    form = ContactForm(request.form)
     try:
-        contact = manual.add_contact(current_user, details, vault(), keep_same_address=keep)
+        contact = manual.add_contact(current_user, form.details, vault(), keep_same_address=form.keep_same_address.data)
     except InvalidFields as refusal:
-        return _form(details, refusal), 422
+        return _form(form, refusal), 422
     flash(f"{contact.name} is added.", "good")
     return go_to(url_for("contacts.show", contact_id=contact.id))
 
@@ -265,21 +265,21 @@ def add() -> ResponseReturnValue:
 @blueprint.get(f"/{ID}/edit")
 @advisor_required
 def edit(contact_id: int) -> ResponseReturnValue:
-    contact = get_editable(contact_id).contact
-    return _form(Details(contact.first_name, contact.last_name, contact.email), line=get_line(contact_id))
+    line = get_editable(contact_id)
+    return _form(ContactForm(obj=line.contact), line=line)
 
 
 @blueprint.post(f"/{ID}/edit", endpoint="save")
 @advisor_required
 def save(contact_id: int) -> ResponseReturnValue:
-    line = get_editable(contact_id)
-    details, keep = _typed()
+    line, form = get_editable(contact_id), ContactForm(request.form)
+    keep = form.keep_same_address.data
     try:
-        manual.edit_contact(current_user, line.contact, details, vault(), keep_same_address=keep)
+        manual.edit_contact(current_user, line.contact, form.details, vault(), keep_same_address=keep)
     except manual.ReadOnly:
         abort(403)
     except InvalidFields as refusal:
-        return _form(details, refusal, line), 422
+        return _form(form, refusal, line), 422
     flash("Saved.", "good")
     return go_to(url_for("contacts.show", contact_id=contact_id))
 
@@ -297,16 +297,11 @@ def get_editable(contact_id: int) -> Line:
     return line
 
 
-def _typed() -> tuple[Details, bool]:
-    form = request.form
-    return Details(*(form.get(name, "") for name in Details._fields)), form.get("keep_same_address") == "1"
-
-
-def _form(details: Details, refusal: InvalidFields | None = None, line: Line | None = None) -> str:
+def _form(form: ContactForm, refusal: InvalidFields | None = None, line: Line | None = None) -> str:
+    if refusal:
+        form.show(refusal.errors)
     holder_id = refusal.holder_id if isinstance(refusal, manual.AddressTaken) else None
-    return render_template(
-        "contacts/form.html", details=details, errors=refusal.errors if refusal else {}, holder_id=holder_id, line=line
-    )
+    return render_template("contacts/form.html", form=form, holder_id=holder_id, line=line)
 
 
 # ---- Why isn't this person here?

@@ -18,10 +18,10 @@ from werkzeug.exceptions import BadRequest, HTTPException
 from werkzeug.routing import IntegerConverter
 from werkzeug.wrappers import Response
 
+from asapp.core.forms import LARGEST_ID
 from asapp.web.headers import steady_headers
 from config import Config, is_loopback
 
-LARGEST_ID = 2**31 - 1  # of a row; a larger number names none
 LAST_PAGE = 10**8  # times the rows of a page it is still a number that a database knows
 MACHINES = ("/healthz", "/readyz", "/metrics")  # asked by address, whatever the host is called
 HOST = re.compile(r"(?:[a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::\d{1,5})?", re.IGNORECASE | re.ASCII)
@@ -141,13 +141,6 @@ def without_nul(values: MultiDict[str, str]) -> ImmutableMultiDict[str, str]:
     return ImmutableMultiDict(
         (name.replace(NUL, " "), value.replace(NUL, " ")) for name, value in values.items(multi=True)
     )
-
-
-def whole_number(text: str | None, most: int = LARGEST_ID) -> int | None:
-    """Return the number that a text of digits is; None for any other text, and for numbers that can't be a row's."""
-    if not text or not text.isdecimal() or len(text) > len(str(most)) or int(text) > most:
-        return None
-    return int(text)
 
 
 def add_front_door(app: Flask, config: Config) -> None:

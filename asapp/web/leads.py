@@ -14,8 +14,9 @@ from asapp.audit import entries
 from asapp.connections.connections import find_latest
 from asapp.contacts import queries as contact_queries
 from asapp.core.clock import utcnow
-from asapp.core.forms import InvalidFields
+from asapp.core.forms import InvalidFields, whole_number
 from asapp.leads import consent, decisions, outbox, queries, sign_up_page
+from asapp.leads.form_fields import PageForm
 from asapp.leads.queries import Line, Wanted
 from asapp.messages import leads
 from asapp.messages.failures import Facts, Failure, Occasion, explain
@@ -26,7 +27,7 @@ from asapp.web.current import config, person, queues
 from asapp.web.files import as_file, csv_file
 from asapp.web.filters import counted
 from asapp.web.htmx import go_to, wants_part
-from asapp.web.incoming import LAST_PAGE, whole_number
+from asapp.web.incoming import LAST_PAGE
 
 blueprint = Blueprint("leads", __name__, url_prefix="/leads")
 
@@ -169,20 +170,20 @@ def enqueue() -> None:
 def edit_page() -> ResponseReturnValue:
     page = sign_up_page.ensure_page(current_user)
     text = sign_up_page.current_text(current_user.id)
-    stored = {"frame_hosts": page.frame_hosts, "daily_limit": str(page.daily_limit)}
-    return page_form(page, {"heading": text.heading, "words": text.words, **stored})
+    hosts = "\n".join(page.frame_hosts.split())
+    stored = {"heading": text.heading, "words": text.words, "frame_hosts": hosts, "daily_limit": page.daily_limit}
+    return page_form(page, PageForm(data=stored))
 
 
 @blueprint.post("/page", endpoint="save_page")
 @advisor_required
 def save_page() -> ResponseReturnValue:
     page = sign_up_page.ensure_page(current_user)
-    typed = {name: request.form.get(name, "") for name in ("heading", "words", "frame_hosts")}
-    typed["daily_limit"] = request.form.get("daily_limit", str(page.daily_limit))
+    form = PageForm(request.form, data={"daily_limit": page.daily_limit})
     try:
-        text = sign_up_page.save_page(page, **typed)
+        text = sign_up_page.save_page(page, **form.typed)
     except InvalidFields as refusal:
-        return page_form(page, typed, refusal.errors), 422
+        return page_form(page, form.show(refusal.errors)), 422
     flash(f"Saved. Your page shows version {text.version} of its words.", "good")
     return go_to(url_for("leads.index"))
 
@@ -201,13 +202,12 @@ def pause_page() -> ResponseReturnValue:
     return go_to(url_for("leads.index"))
 
 
-def page_form(page: OptInPage, typed: dict[str, str], errors: dict[str, str] | None = None) -> str:
+def page_form(page: OptInPage, form: PageForm) -> str:
     return render_template(
         "leads/page.html",
         opt_in=page,
         address=address_of(page),
-        typed=typed,
-        errors=errors or {},
+        form=form,
         texts=sign_up_page.all_texts(current_user.id),
     )
 

@@ -7,6 +7,7 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
 from asapp.contacts import lists, queries
+from asapp.contacts.form_fields import ListForm
 from asapp.core.clock import utcnow
 from asapp.core.forms import InvalidFields
 from asapp.models import ContactList
@@ -21,17 +22,17 @@ ID = "<int:list_id>"
 @blueprint.get("/new")
 @advisor_required
 def new() -> ResponseReturnValue:
-    return render_template("contacts/list_form.html", name="", errors={}, contact_list=None)
+    return render_template("contacts/list_form.html", form=ListForm(), contact_list=None)
 
 
 @blueprint.post("/new", endpoint="add")
 @advisor_required
 def add() -> ResponseReturnValue:
-    name = request.form.get("name", "")
+    form = ListForm(request.form)
     try:
-        made = lists.create_list(current_user.id, name)
+        made = lists.create_list(current_user.id, form.name.typed)
     except InvalidFields as refusal:
-        return render_template("contacts/list_form.html", name=name, errors=refusal.errors, contact_list=None), 422
+        return render_template("contacts/list_form.html", form=form.show(refusal.errors), contact_list=None), 422
     flash(f"The list “{made.name}” is there. Tick contacts below and add them to it.", "good")
     return go_to(url_for("contacts.index"))
 
@@ -39,18 +40,18 @@ def add() -> ResponseReturnValue:
 @blueprint.get(f"/{ID}")
 @advisor_required
 def edit(list_id: int) -> ResponseReturnValue:
-    return _form(get_own_list(list_id))
+    contact_list = get_own_list(list_id)
+    return _form(contact_list, ListForm(obj=contact_list))
 
 
 @blueprint.post(f"/{ID}", endpoint="save")
 @advisor_required
 def save(list_id: int) -> ResponseReturnValue:
-    contact_list = get_own_list(list_id)
-    name = request.form.get("name", "")
+    contact_list, form = get_own_list(list_id), ListForm(request.form)
     try:
-        lists.rename_list(contact_list, name)
+        lists.rename_list(contact_list, form.name.typed)
     except InvalidFields as refusal:
-        return _form(contact_list, name, refusal.errors), 422
+        return _form(contact_list, form.show(refusal.errors)), 422
     flash("The list has its new name.", "good")
     return go_to(url_for("contacts.index", list=list_id))
 
@@ -70,12 +71,6 @@ def get_own_list(list_id: int) -> ContactList:
     return lists.find_own_list(current_user.id, list_id) or abort(404)
 
 
-def _form(contact_list: ContactList, name: str | None = None, errors: dict[str, str] | None = None) -> str:
-    overview = queries.count_contacts(current_user.id, utcnow())
-    return render_template(
-        "contacts/list_form.html",
-        name=contact_list.name if name is None else name,
-        errors=errors or {},
-        contact_list=contact_list,
-        size=overview.size_of(contact_list),
-    )
+def _form(contact_list: ContactList, form: ListForm) -> str:
+    size = queries.count_contacts(current_user.id, utcnow()).size_of(contact_list)
+    return render_template("contacts/list_form.html", form=form, contact_list=contact_list, size=size)

@@ -5,8 +5,6 @@ The token in the address is all that opens it; pages name the firm and the sende
 
 from __future__ import annotations
 
-from typing import Any
-
 from flask import Blueprint, Response, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
@@ -17,7 +15,8 @@ from asapp.core.clock import utcnow
 from asapp.core.forms import InvalidFields
 from asapp.models import Partner, SetupLink
 from asapp.partners import setup_link
-from asapp.partners.partners import AppDetails
+from asapp.partners.checks import Checklist
+from asapp.partners.form_fields import AppForm
 from asapp.web.current import config, org_access, post_later
 from asapp.web.extensions import limiter
 from asapp.web.partners import becomes
@@ -62,7 +61,7 @@ def keys(token: str) -> ResponseReturnValue:
     link, partner, status = look_up(token)
     if link is None or partner is None:
         return closed(token, status)
-    return show_keys(token, partner, AppDetails(partner.salesforce_url, "", ""))
+    return show_keys(token, partner, AppForm(data={"url": partner.salesforce_url}))
 
 
 @blueprint.post("/<token>/keys", endpoint="enter")
@@ -72,21 +71,21 @@ def enter(token: str) -> ResponseReturnValue:
     link, partner, status = look_up(token)
     if link is None or partner is None:
         return closed(token, status)
-    entered = AppDetails(*(request.form.get(name, "")[:4000] for name in AppDetails._fields))
+    form = AppForm(request.form)
     if "show" in request.form:
-        return show_keys(token, partner, entered)
+        return show_keys(token, partner, form)
     link_name = link.name
     try:
-        attempt = setup_link.enter_app(link, partner, entered, org_access(), request.remote_addr or "")
+        attempt = setup_link.enter_app(link, partner, form, org_access(), request.remote_addr or "")
     except InvalidFields as refusal:
-        return show_keys(token, partner, entered, errors=refusal.errors), 422
+        return show_keys(token, partner, form.show(refusal.errors)), 422
     except LinkIsGone:
         return closed(token, GONE)
     if not attempt.is_saved:
-        errors = {"secret": "Enter the secret again. Salesforce did not accept the last one."}
+        again = "Enter the secret again. Salesforce did not accept the last one."
         if not attempt.is_secret_wrong:
-            errors = {"secret": "Enter the secret again, once the above is mended. It was not kept."}
-        return show_keys(token, partner, entered, errors=errors, checklist=attempt.checklist), 422
+            again = "Enter the secret again, once the above is mended. It was not kept."
+        return show_keys(token, partner, form.show({"secret": again}), attempt.checklist), 422
     sender = sender_of(link)
     page = render_template(
         "partner_setup/done.html", partner=partner, name=link_name, sender=sender, checklist=attempt.checklist
@@ -111,16 +110,9 @@ def closed(token: str, status: int) -> ResponseReturnValue:
     return render_template("partner_setup/closed.html", link=link), status
 
 
-def show_keys(token: str, partner: Partner, entered: AppDetails, **names: Any) -> str:
-    """The form with what was entered, the secret aside: it is never sent back."""
-    return render_template(
-        "partner_setup/keys.html",
-        token=token,
-        partner=partner,
-        entered=entered._replace(secret=""),
-        becomes=becomes(entered.url),
-        **{"errors": {}, "checklist": None, **names},
-    )
+def show_keys(token: str, partner: Partner, form: AppForm, checklist: Checklist | None = None) -> str:
+    names = {"token": token, "partner": partner, "form": form, "checklist": checklist}
+    return render_template("partner_setup/keys.html", becomes=becomes(form.url.typed), **names)
 
 
 def sender_of(link: SetupLink) -> str:

@@ -16,8 +16,8 @@ from asapp.core.forms import InvalidFields, clean_line
 from asapp.models import Partner
 from asapp.partners import checks, offboarding, partners, setup_link
 from asapp.partners.checks import Checklist
+from asapp.partners.form_fields import PartnerForm, RecipientForm, origin_of
 from asapp.partners.offboarding import GivenBack
-from asapp.partners.partners import PartnerDetails
 from asapp.partners.setup_link import Recipient
 from asapp.salesforce.hosts import NotSalesforce, is_sandbox
 from asapp.web.access import actor, admin_required
@@ -26,10 +26,6 @@ from asapp.web.filters import counted
 from asapp.web.htmx import go_to
 
 blueprint = Blueprint("partners", __name__, url_prefix="/admin/partners")
-
-TICKED = ("keep_leads", "skip_bounced")
-TYPED = [name for name in PartnerDetails._fields if name not in TICKED]
-NOBODY = Recipient("", "")
 
 
 @blueprint.get("")
@@ -43,19 +39,19 @@ def index() -> ResponseReturnValue:
 @blueprint.get("/new")
 @admin_required
 def new() -> ResponseReturnValue:
-    return show_form(None, details_of(None))
+    return show_form(None, partners.form_of(None, vault()))
 
 
 @blueprint.post("/new", endpoint="create")
 @admin_required
 def create() -> ResponseReturnValue:
-    entered = read_form()
+    form = partners.form_of(None, vault(), request.form)
     if "show" in request.form:
-        return show_form(None, entered)
+        return show_form(None, form)
     try:
-        partner = partners.create_partner(entered, org_access(), actor())
+        partner = partners.create_partner(form, org_access(), actor())
     except InvalidFields as refusal:
-        return show_form(None, entered, refusal.errors), 422
+        return show_form(None, form.show(refusal.errors)), 422
     if not partner.is_set_up:
         flash("Saved. Now send the link on which the firm's Salesforce admin enters address, key and secret.", "good")
         return go_to(url_for("partners.show", slug=partner.slug))
@@ -75,19 +71,20 @@ def preview() -> ResponseReturnValue:
 @admin_required
 def show(slug: str) -> ResponseReturnValue:
     partner = get_partner(slug)
-    return show_form(partner, details_of(partner))
+    return show_form(partner, partners.form_of(partner, vault()))
 
 
 @blueprint.post("/<slug>", endpoint="change")
 @admin_required
 def change(slug: str) -> ResponseReturnValue:
-    partner, entered = get_partner(slug), read_form()
+    partner = get_partner(slug)
+    form = partners.form_of(partner, vault(), request.form)
     if "show" in request.form:
-        return show_form(partner, entered)
+        return show_form(partner, form)
     try:
-        partners.change_partner(partner, entered, org_access(), actor())
+        partners.change_partner(partner, form, org_access(), actor())
     except InvalidFields as refusal:
-        return show_form(get_partner(slug), entered, refusal.errors), 422
+        return show_form(get_partner(slug), form.show(refusal.errors)), 422
     slug = partner.slug
     say_how_it_went(checks.run_checks(partner, org_access()), "Saved.")
     return go_to(url_for("partners.show", slug=slug))
@@ -156,12 +153,13 @@ def delete(slug: str) -> ResponseReturnValue:
 @blueprint.post("/<slug>/setup-link", endpoint="send_link")
 @admin_required
 def send_link(slug: str) -> ResponseReturnValue:
-    partner = get_partner(slug)
-    recipient = Recipient(request.form.get("admin_name", ""), request.form.get("admin_email", ""))
+    partner, form = get_partner(slug), RecipientForm(request.form)
+    recipient = Recipient(form.admin_name.typed, form.admin_email.typed)
     try:
         link, token = setup_link.make_link(partner, recipient, person(), actor())
     except InvalidFields as refusal:
-        return show_form(get_partner(slug), details_of(partner), refusal.errors, recipient), 422
+        partner = get_partner(slug)
+        return show_form(partner, partners.form_of(partner, vault()), form.show(refusal.errors)), 422
     url = f"{config().public_url}{url_for('partner_setup.guide', token=token)}"
     names = {
         "name": link.name,
@@ -187,63 +185,19 @@ def get_partner(slug: str) -> Partner:
     return partners.find_partner(slug) or abort(404)
 
 
-def read_form() -> PartnerDetails:
-    """What was typed; fields that the form did not have are None, name, URL, key and secret aside."""
-    typed: dict[str, Any] = {name: request.form.get(name) for name in TYPED}
-    for name in ("name", "url", "key", "secret"):
-        typed[name] = typed[name] or ""
-    if "has_settings" in request.form:
-        typed |= {name: name in request.form for name in TICKED}
-    return PartnerDetails(**typed)
-
-
-def details_of(partner: Partner | None) -> PartnerDetails:
-    """What the form shows of a partner, or of none yet."""
-    made = partner or Partner(name="", salesforce_url="")
-
-    def column(name: str) -> Any:
-        return getattr(made, name) if partner else Partner.__table__.c[name].default.arg
-
-    return PartnerDetails(
-        name=made.name,
-        url=made.salesforce_url,
-        key=partners.read_key(made, vault()) or "",
-        secret="",
-        slug=made.slug if partner else "",
-        api_version=column("api_version"),
-        opt_out_field=column("opt_out_field"),
-        opt_outs_trusted_days=str(column("opt_outs_trusted_days")),
-        lead_company=column("lead_company"),
-        lead_source=column("lead_source"),
-        keep_leads=column("keep_leads_with_advisor"),
-        skip_bounced=column("skip_bounced"),
-        sync_interval=str(made.sync_interval_minutes or ""),
-        api_share=str(column("api_share_percent")),
-    )
-
-
-def show_form(
-    partner: Partner | None,
-    entered: PartnerDetails,
-    errors: dict[str, str] | None = None,
-    recipient: Recipient = NOBODY,
-) -> str:
-    """The page with what was entered, the secret aside: it is never sent back."""
-    filled = details_of(partner)
-    entered = PartnerDetails._make(old if new is None else new for old, new in zip(filled, entered, strict=True))
+def show_form(partner: Partner | None, form: PartnerForm, recipient: RecipientForm | None = None) -> str:
     return render_template(
         "partners/partner.html",
         partner=partner,
-        entered=entered._replace(secret=""),
-        errors=errors or {},
-        becomes=becomes(entered.url),
+        form=form,
+        becomes=becomes(form.url.typed),
         callback_url=config().callback_url,
         usual_interval=config().sync_interval_minutes,
         is_sandbox=partner is not None and is_sandbox(partner.salesforce_url),
         checklist=checks.checklist(partner) if partner else None,
         advisors=advisors.list_advisors(partner) if partner else (),
         link=setup_link.latest_link(partner) if partner else None,
-        recipient=recipient,
+        recipient=recipient or RecipientForm(),
     )
 
 
@@ -268,7 +222,7 @@ def becomes(pasted: str) -> dict[str, Any]:
     if not pasted.strip():
         return {}
     try:
-        url = partners.preview_url(pasted, org_access().allow_loopback)
+        url = origin_of(pasted, org_access().allow_loopback)
     except NotSalesforce as problem:
         return {"problem": str(problem)}
     return {"url": url, "is_sandbox": is_sandbox(url)}

@@ -7,6 +7,7 @@ from flask.typing import ResponseReturnValue
 
 from asapp.audit import entries
 from asapp.connections import connections
+from asapp.core.forms import whole_number
 from asapp.messages.runs import also, classes, every, figures, lasting, started_by, why_back, why_off
 from asapp.models import Action, SyncRun
 from asapp.models.run import count_off
@@ -16,7 +17,6 @@ from asapp.sync import runs
 from asapp.web.access import actor, advisor_required
 from asapp.web.current import person
 from asapp.web.files import csv_file
-from asapp.web.incoming import whole_number
 
 blueprint = Blueprint("runs", __name__, url_prefix="/settings/integrations/runs")
 

@@ -32,7 +32,7 @@ from asapp.core.extensions import db
 from asapp.leads import sign_up_page
 from asapp.models import Role
 from asapp.partners import partners
-from asapp.partners.partners import PartnerDetails
+from asapp.partners.form_fields import PartnerForm
 from devtools.chaos import faults, report, verdict
 from devtools.chaos.edits import Editor
 from devtools.chaos.faults import LANES, Missed, World
@@ -110,10 +110,9 @@ class Campaign:
         org.set_pace()
         org.rotates = org.number % 2 == 0
         org.do("change_app", key=self.house.key, rotate=org.rotates)
-        details = PartnerDetails(
-            f"Firm {org.number}", org.url, self.house.key, self.house.secret, sync_interval="5", api_share="100"
-        )
-        partner = partners.create_partner(details, self.app.extensions["asapp.org_access"])
+        app = {"url": org.url, "key": self.house.key, "secret": self.house.secret}
+        form = PartnerForm.entered(name=f"Firm {org.number}", **app, sync_interval="5", api_share="100")
+        partner = partners.create_partner(form, self.app.extensions["asapp.org_access"])
         for number in range(self.options.advisors):
             name = NAMES[number % len(NAMES)]
             username = f"user{number}@firm{org.number}.example"

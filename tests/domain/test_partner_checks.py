@@ -17,7 +17,7 @@ from asapp.core.forms import InvalidFields
 from asapp.messages.checks import TITLES, WORDS
 from asapp.models import ApiUsage, Partner, PartnerCheck
 from asapp.partners import checks, opt_out_field, partners
-from asapp.partners.partners import PartnerDetails
+from asapp.partners.form_fields import PartnerForm
 from asapp.salesforce import probe
 from asapp.salesforce.probe import WITH_USER, WITHOUT_USER
 from orgsim import Answer
@@ -267,9 +267,19 @@ def test_every_change_of_the_field_is_checked_and_counted(desk: Desk) -> None:
     assert desk.partner.opt_out_field == "HasOptedOutOfEmail"
 
 
-def change_field(desk: Desk, field: str) -> None:
-    details = PartnerDetails(desk.partner.name, desk.url, KEY, SECRET, opt_out_field=field)
-    partners.change_partner(desk.partner, details, desk.access)
+def test_salesforce_is_not_asked_about_a_form_that_wont_do(desk: Desk) -> None:
+    desk.connect()
+    before = partners_calls(desk)
+    with writing(), pytest.raises(InvalidFields) as refused:
+        change_field(desk, "Phone", api_share="0")
+    assert refused.value.errors == {"api_share": "Enter a whole number from 1 to 100."}
+    assert partners_calls(desk) == before
+
+
+def change_field(desk: Desk, field: str, **more: str) -> None:
+    app = {"url": desk.url, "key": KEY, "secret": SECRET}
+    form = PartnerForm.entered(name=desk.partner.name, **app, opt_out_field=field, **more)
+    partners.change_partner(desk.partner, form, desk.access)
 
 
 def partners_calls(desk: Desk) -> int:
@@ -353,9 +363,9 @@ def test_a_new_secret_takes_over_when_salesforce_accepts_it(desk: Desk) -> None:
 
 
 def enter_secret(desk: Desk, secret: str) -> None:
-    details = PartnerDetails(desk.partner.name, desk.url, KEY, secret)
+    form = PartnerForm.entered(name=desk.partner.name, url=desk.url, key=KEY, secret=secret)
     with writing():
-        partners.change_partner(desk.partner, details, desk.access)
+        partners.change_partner(desk.partner, form, desk.access)
 
 
 def test_a_secret_that_is_entered_while_another_takes_over_is_kept(desk: Desk, app: Flask) -> None:

@@ -7,7 +7,7 @@ import pytest
 from asapp.accounts.users import normal_email
 from asapp.contacts.form_fields import Details, check_details, check_list_name
 from asapp.core.forms import InvalidFields, clean_address, clean_line
-from asapp.leads.form_fields import Typed, check_typed, check_words
+from asapp.leads.form_fields import PageForm, Typed, check_typed
 
 # zero-width space, soft hyphen, fillers, a braille blank, a tag, marks of direction, joiners and a variant alone, byte order
 INVISIBLE = (
@@ -30,7 +30,7 @@ def test_what_cant_be_seen_is_no_name(character: str) -> None:
     with pytest.raises(InvalidFields, match="name"):
         check_list_name(character)
     with pytest.raises(InvalidFields, match="words"):
-        check_words("Letters", f"{character}\n{character}")
+        PageForm.entered(heading="Letters", words=f"{character}\n{character}").checked()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 import requests_mock
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import select, update
+from sqlalchemy import String, select, update
 
 from asapp.core.csv_files import FORMULA_STARTS
 from asapp.core.database import Base
@@ -25,6 +25,7 @@ from devtools.servers import RedisServer
 from tests.doors import Door, For, doors, everything_of, open_door
 from tests.factories import PASSWORD, log_in
 from tests.furnished import World, make_world, whole_database
+from tests.hostile import form_fields
 from tests.mailing import send_waiting_mails
 from tests.signing_up import make_page
 
@@ -33,39 +34,64 @@ RAW = ("<img", "onerror=alert(1)>", "49")
 FORMULA = '=HYPERLINK("http://evil.example","x")'
 INVISIBLE = " \t\r\n\xa0\xad\u200b\u202e\u3164\ufeff"
 
-# The columns that hold what somebody typed or what Salesforce answered; the rest is made by us, and checked by the database.
-HOSTILE = {
-    "partners": ("name", "lead_company", "lead_source", "paused_why", "opt_out_field"),
-    "partner_checks": ("detail",),
-    "users": ("name",),
-    "connections": ("username", "display_name", "org_name", "status_reason", "instance_url", "scopes"),
-    "lists": ("name",),
-    "oauth_states": ("outcome", "outcome_detail", "outcome_words"),
-    "pending_grants": ("username", "display_name", "org_name", "instance_url", "scopes"),
-    "setup_links": ("name", "email"),
-    "contacts": ("first_name", "last_name", "email"),
-    "leads": ("first_name", "last_name", "email", "why", "why_detail", "why_words", "salesforce_id"),
-    "sync_runs": ("error_code", "error_detail", "opt_out_field"),
-}
-TYPED = (
-    *("q", "state", "source", "page", "list", "whom", "next", "back", "open", "seen", "before", "all", "url", "firm"),
-    *(
-        "email",
-        "name",
-        "key",
-        "secret",
-        "slug",
-        "first_name",
-        "last_name",
-        "heading",
-        "words",
-        "frame_hosts",
-        "partner",
+# Made by us and checked by the database, sealed, or written once. Every other column may hold what somebody typed or what
+# Salesforce answered.
+OURS = {
+    "alert_mails": ("lease",),
+    "alerts": ("kind",),
+    "attempts": ("key",),
+    "audit_entries": ("action", "actor_kind", "subject_type"),
+    "audit_identities": ("name", "email", "client_address"),
+    "blocked_addresses": ("salesforce_id", "kind"),
+    "connections": (
+        "public_id",
+        "org_id",
+        "salesforce_user_id",
+        "status",
+        "access_token_sealed",
+        "refresh_token_sealed",
+        "token_lease",
+        "opt_out_field_read",
+        "last_failure",
+        "lead_fields_read",
+        "leads_trouble",
     ),
-    *("api_version", "opt_out_field", "lead_company", "lead_source", "sync_interval", "api_share", "admin_name"),
-    *("admin_email", "confirm_name", "current", "new", "do", "to_list", "lead", "who", "what", "show", "from", "until"),
+    "consent_events": ("key", "kind", "source"),
+    "consent_texts": ("heading", "words"),
+    "contacts": ("salesforce_id", "source", "search_key", "departed", "merged_into"),
+    "departures": ("salesforce_id", "reason", "merged_into", "state"),
+    "heartbeats": ("name",),
+    "leads": ("public_id", "search_key", "state", "lease", "linked_kind", "linked_contact_id", "owner_id"),
+    "ledger": ("salesforce_id", "outcome"),
+    "lists": ("kind", "name_key"),
+    "oauth_states": ("public_id", "state_sha256", "salesforce_url", "redirect_uri", "code_verifier_sealed"),
+    "opt_in_pages": ("slug", "frame_hosts"),
+    "partner_checks": ("code", "verdict", "why"),
+    "partners": (
+        "public_id",
+        "slug",
+        "salesforce_url",
+        "consumer_key_sealed",
+        "consumer_secret_sealed",
+        "pending_secret_sealed",
+        "api_version",
+        "address_key_sealed",
+    ),
+    "password_links": ("kind", "token_sha256"),
+    "pending_grants": ("public_id", "org_id", "salesforce_user_id", "access_token_sealed", "refresh_token_sealed"),
+    "run_changes": ("kind", "reason"),
+    "setup_links": ("token_sha256",),
+    "sync_runs": ("trigger", "status", "phase", "lease", "checkpoint_id", "sure_id", "sweep_after_id"),
+    "tombstones": ("kind", "salesforce_id"),
+    "users": ("email", "role", "password_hash", "session_nonce"),
+    "waiting_mails": ("public_id", "kind", "content_sealed", "lease"),
+}
+TYPED = {
+    *("q", "state", "source", "page", "list", "whom", "next", "back", "open", "seen", "before", "all", "firm"),
+    *("confirm_name", "current", "new", "do", "to_list", "lead", "who", "what", "show", "from", "until"),
     *("error", "error_description", "code"),
-)
+    *form_fields(),
+}
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -83,10 +109,10 @@ def fill_with(text: str) -> None:
     """Put the text wherever people or Salesforce may put text, as long as the column."""
     for user in db.session.scalars(select(User).where(User.role == "advisor")).all():
         sign_up_page.save_page(sign_up_page.ensure_page(user), text, f"Yes. {text}"[:500], "")
-    for table_name, columns in HOSTILE.items():
-        table = Base.metadata.tables[table_name]
-        values = {name: text[: table.c[name].type.length] if table.c[name].type.length else text for name in columns}  # type: ignore[attr-defined]
-        db.session.execute(update(table).values(values))
+    for table in Base.metadata.sorted_tables:
+        columns = [c for c in table.columns if isinstance(c.type, String) and c.name not in OURS.get(table.name, ())]
+        if columns:
+            db.session.execute(update(table).values({c.name: text[: c.type.length] for c in columns}))
     details = {"first_name": text, "last_name": text, "client_address": text}
     for lead in db.session.scalars(select(Lead)).all():
         lead.details = dict.fromkeys(lead.details, details)
@@ -499,12 +525,12 @@ INSIDE = (
 @pytest.mark.parametrize("public_url", ["https://my.advisorstream.example"])
 def test_no_address_of_a_firm_leads_inside(public_url: str, world: World) -> None:
     """Whatever is pasted: it is refused, or what is asked is a host of Salesforce's over https on its usual port."""
-    from asapp.partners.partners import preview_url
+    from asapp.partners.form_fields import origin_of
     from asapp.salesforce.hosts import NotSalesforce, is_salesforce_url
 
     for pasted in INSIDE:
         try:
-            url = preview_url(pasted, allow_loopback=False)
+            url = origin_of(pasted, allow_loopback=False)
         except NotSalesforce:
             continue
         assert url == "https://x.my.salesforce.com", pasted

@@ -9,9 +9,10 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from asapp.core.extensions import db
+from asapp.core.forms import LARGEST_ID, whole_number
 from asapp.leads import sign_up_page
 from asapp.messages.states import AdvisorState
-from asapp.web.incoming import LARGEST_ID, client_address, whole_number
+from asapp.web.incoming import client_address
 from devtools.guard import ROOT
 from tests.factories import log_in, make_admin, make_advisor, make_synced_connection
 from tests.signing_up import make_page, someone_signs_up

@@ -1,0 +1,151 @@
+"""What admins enter about a firm: each setting is declared here, once.
+
+A field with a column is a setting. The page asks for it, the domain checks and stores it, and the audit log quotes its changes.
+Its default is the column's.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+from wtforms import ValidationError
+
+from asapp.core.forms import EmailAddress, Form, Number, PersonName, Secret, Text, Tick
+from asapp.salesforce.errors import FIELD
+from asapp.salesforce.hosts import NotSalesforce, is_login_host, normalise_url
+
+NAME_MAX = 120
+PASTED_URL_MAX, URL_MAX = 2000, 255
+KEY_MAX = 512
+SLUG_MAX = 50
+RESERVED_SLUGS = frozenset({"new", "preview"})  # addresses of their own
+SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+API_VERSION = re.compile(r"[1-9][0-9]\.0")
+OLDEST_API_VERSION = 56  # what Salesforce still answers, with room
+OPT_OUT_FIELD_MAX = 80
+LEAD_TEXT_MAX = 255
+
+
+class AppDetails(NamedTuple):
+    """The app in the firm's Salesforce; url is the origin that has the API."""
+
+    url: str
+    key: str
+    secret: str
+
+
+class AppForm(Form):
+    """What a firm's own Salesforce admin enters."""
+
+    url = Text("Salesforce URL", clean=str)
+    key = Text("Consumer Key", clean=str.strip)
+    secret = Secret("Consumer Secret", clean=str.strip)
+    allow_loopback = has_secret = may_wait = False
+
+    def check(self, allow_loopback: bool, *, has_secret: bool = False, may_wait: bool = False) -> AppDetails:
+        """Return what was entered, cleaned; raise InvalidFields.
+
+        has_secret: an empty secret keeps the one there is. may_wait: key and secret may both be entered later.
+        """
+        self.allow_loopback, self.has_secret, self.may_wait = allow_loopback, has_secret, may_wait
+        clean = self.checked()
+        return AppDetails(clean["url"], clean["key"], clean["secret"])
+
+    @property
+    def is_app_later(self) -> bool:
+        return self.may_wait and not self.key.data and not self.secret.data
+
+    def validate_url(self, field: Text) -> None:
+        if self.is_app_later and not field.data.strip():
+            field.data = ""
+            return
+        try:
+            field.data = origin_of(field.data, self.allow_loopback)
+        except NotSalesforce as problem:
+            raise ValidationError(str(problem)) from None
+
+    def validate_key(self, field: Text) -> None:
+        if not self.is_app_later:
+            _check_credential(field)
+
+    def validate_secret(self, field: Text) -> None:
+        if not self.is_app_later and (field.data or not self.has_secret):
+            _check_credential(field)
+
+
+class PartnerForm(AppForm):
+    """What an admin enters. What is not asked for is left as it is, or at its default."""
+
+    name = Text("Firm name", NAME_MAX, "Enter the firm's name.")
+    slug = Text("Address of this page", column="slug", clean=str.strip)
+    api_version = Text("API version", column="api_version", clean=str.strip)
+    opt_out_field = Text("Opt-out field", column="opt_out_field", clean=str.strip)
+    opt_outs_trusted_days = Number("Trust opt-outs for (days)", 1, 60, column="opt_outs_trusted_days")
+    lead_company = Text("Company", column="lead_company")
+    lead_source = Text("Lead source", column="lead_source")
+    keep_leads = Tick("Keep the lead with the advisor", column="keep_leads_with_advisor")
+    skip_bounced = Tick("Don't write to addresses that bounced in Salesforce", column="skip_bounced")
+    sync_interval = Number("Sync every (minutes)", 5, 10_080, column="sync_interval_minutes", may_be_empty=True)
+    api_share = Number("Share of daily API calls (%)", 1, 100, column="api_share_percent")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """{column: value} of what was asked for; an empty slug asks for nothing."""
+        return {field.column: field.data for field in self if field.column and field.is_asked and field.data != ""}
+
+    def validate_slug(self, field: Text) -> None:
+        slug = field.data = field.data.lower()
+        if slug and (not SLUG.fullmatch(slug) or len(slug) > SLUG_MAX or slug in RESERVED_SLUGS):
+            raise ValidationError(
+                f"Use up to {SLUG_MAX} small letters, digits and hyphens between them, such as northgate-wealth."
+            )
+
+    def validate_api_version(self, field: Text) -> None:
+        field.data = field.data.removeprefix("v")
+        if not API_VERSION.fullmatch(field.data) or float(field.data) < OLDEST_API_VERSION:
+            raise ValidationError(f"Enter a version such as 66.0, from {OLDEST_API_VERSION}.0 on.")
+
+    def validate_opt_out_field(self, field: Text) -> None:
+        if not FIELD.fullmatch(field.data) or "." in field.data or len(field.data) > OPT_OUT_FIELD_MAX:
+            raise ValidationError("Enter the field's API name, such as HasOptedOutOfEmail.")
+
+    def validate_lead_company(self, field: Text) -> None:
+        if not 0 < len(field.data) <= LEAD_TEXT_MAX:
+            label = field.label.text.lower()
+            raise ValidationError(f"Enter a {label} of up to {LEAD_TEXT_MAX} characters; new leads carry it.")
+
+    validate_lead_source = validate_lead_company
+
+
+class RecipientForm(Form):
+    """The firm's Salesforce admin, who gets a setup link."""
+
+    admin_name = PersonName("Name of the firm's Salesforce admin", NAME_MAX, "Enter a name; the page greets with it.")
+    admin_email = EmailAddress("Their email")
+
+
+# Columns of the settings, as the audit log quotes them.
+SETTINGS = tuple(field.column for field in PartnerForm() if field.column)
+
+
+def origin_of(pasted: str, allow_loopback: bool) -> str:
+    """Return the address that would be stored; raise NotSalesforce with words for the person who pasted it."""
+    if len(pasted) > PASTED_URL_MAX:
+        raise NotSalesforce("That is too long for an address.")
+    url = normalise_url(pasted, allow_loopback)
+    if is_login_host(url):
+        raise NotSalesforce(
+            "All firms log in there. Enter the firm's own address, which ends in my.salesforce.com; Setup › My Domain shows it."
+        )
+    if len(url) > URL_MAX:
+        raise NotSalesforce("That is too long for an address.")
+    return url
+
+
+def _check_credential(field: Text) -> None:
+    label, value = field.label.text, field.data
+    if not value:
+        raise ValidationError(f"Enter the {label} of the firm's app in Salesforce.")
+    if len(value) > KEY_MAX or not value.isascii() or not value.isprintable() or " " in value:
+        raise ValidationError(f"This is not a {label}: it is one word of letters, digits and marks. Copy it again.")

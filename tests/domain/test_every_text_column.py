@@ -1,0 +1,126 @@
+"""Every column that can hold a text is decided about: what becomes of it when a firm is deleted or an advisor is erased."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import requests_mock
+from flask import Flask
+from sqlalchemy import JSON, LargeBinary, String, cast, func, literal, select, update
+
+from asapp.audit import entries
+from asapp.audit.entries import ITSELF
+from asapp.core.database import Base
+from asapp.core.extensions import db
+from asapp.models import Action
+from asapp.partners import erasure, offboarding
+from tests.furnished import Belongings, World, connect_settings, make_world, rows_of
+
+# With the firm and with the advisor.
+ROWS_GO = {
+    *("alert_mails", "alerts", "blocked_addresses", "connections", "contacts", "departures", "ledger", "list_members"),
+    *("lists", "oauth_states", "opt_in_pages", "password_links", "pending_grants", "run_changes", "sync_runs"),
+    "tombstones",
+}
+ROWS_GO_WITH_THE_FIRM = {"api_usage", "partner_checks", "setup_links"}
+EMPTIED = {
+    "users": {"email", "name", "password_hash", "session_nonce"},
+    "audit_identities": {"name", "email", "client_address"},
+    "leads": {
+        *("first_name", "last_name", "email", "search_key", "address_hash", "details"),
+        *("why", "why_detail", "why_words", "lease"),
+    },
+}
+EMPTIED_WITH_THE_FIRM = {
+    "partners": {
+        *("name", "slug", "salesforce_url", "lead_company", "lead_source"),
+        *("consumer_key_sealed", "consumer_secret_sealed", "pending_secret_sealed", "address_key_sealed"),
+    }
+}
+# Says nothing about who it was.
+STAYS = {
+    "partners": {"public_id", "api_version", "opt_out_field", "paused_why"},
+    "users": {"role"},
+    "leads": {"public_id", "state", "salesforce_id", "linked_kind", "linked_contact_id", "owner_id"},
+    "audit_entries": {"action", "actor_kind", "subject_type", "details"},
+    "consent_texts": {"heading", "words"},  # stored with a placeholder for the advisor's name
+    "consent_events": {"key", "kind", "source"},
+    "attempts": {"key"},
+    "heartbeats": {"name"},
+    "waiting_mails": {"public_id", "kind", "content_sealed", "lease"},  # until it is sent
+}
+
+
+@pytest.fixture
+def world(app: Flask) -> Iterator[World]:
+    with requests_mock.Mocker() as salesforce:
+        salesforce.register_uri(requests_mock.ANY, requests_mock.ANY, status_code=503)
+        made = make_world()
+        for whose in (made.alice, made.charlie):
+            entries.note(Action.EXPORTED, replace(ITSELF, client_address="192.0.2.7").who_is(whose.user))
+        fill_what_is_emptied()
+        yield made
+
+
+def fill_what_is_emptied() -> None:
+    for table in (Base.metadata.tables["users"], Base.metadata.tables["leads"]):
+        texts = [table.c[column] for column in EMPTIED[table.name] if isinstance(table.c[column].type, String)]
+        marked = {column.name: literal(f"{column.name[:10]}-") + cast(table.c.id, String) for column in texts}
+        db.session.execute(update(table).values(marked))
+    db.session.commit()
+
+
+def text_columns() -> dict[str, set[str]]:
+    """{table: columns} of the whole database."""
+    return {
+        table.name: {column.name for column in table.columns if isinstance(column.type, String | JSON | LargeBinary)}
+        for table in Base.metadata.sorted_tables
+    }
+
+
+def values_of(columns: dict[str, set[str]], ids: list[int]) -> set[str]:
+    """Return what stands in these columns of these people's or firms' rows."""
+    db.session.rollback()
+    found = set()
+    for name in columns:
+        table = Base.metadata.tables[name]
+        is_theirs = table.c.get("user_id", table.c.id).in_(ids)
+        for column in columns[name]:
+            values = db.session.scalars(select(table.c[column]).where(is_theirs))
+            found |= {f"{name}.{column}: {value}" for value in values if value}
+    return found
+
+
+def test_every_column_that_can_hold_a_text_is_decided_about() -> None:
+    decided = {name: columns for name, columns in STAYS.items() if name not in EMPTIED | EMPTIED_WITH_THE_FIRM}
+    for name, columns in (EMPTIED | EMPTIED_WITH_THE_FIRM).items():
+        decided[name] = columns | STAYS.get(name, set())
+    there = {name: columns for name, columns in text_columns().items() if name not in ROWS_GO | ROWS_GO_WITH_THE_FIRM}
+    assert there == decided
+
+
+def test_an_erased_advisor_leaves_nothing_in_them(world: World) -> None:
+    ids = [world.alice.user.id]
+    before = values_of(EMPTIED, ids)
+    filled = {value.partition(":")[0] for value in before}
+    assert filled == {f"{table}.{column}" for table, columns in EMPTIED.items() for column in columns}
+    erasure.erase_account(world.alice.user, connect_settings())
+    assert not before & values_of(EMPTIED, ids)
+    assert tables_with_rows_of(world.alice) <= STAYS.keys() | EMPTIED.keys()
+
+
+def test_a_deleted_firm_leaves_nothing_in_them(world: World) -> None:
+    firm, advisors = [world.northgate.id], [world.alice.user.id, world.bob.user.id]
+    before = values_of(EMPTIED, advisors) | values_of(EMPTIED_WITH_THE_FIRM, firm)
+    offboarding.delete_partner(world.northgate, connect_settings())
+    assert not before & (values_of(EMPTIED, advisors) | values_of(EMPTIED_WITH_THE_FIRM, firm))
+    for whose in (world.alice, world.bob):
+        assert tables_with_rows_of(whose) <= STAYS.keys() | EMPTIED.keys()
+    for table in (Base.metadata.tables[name] for name in ROWS_GO_WITH_THE_FIRM):
+        assert db.session.scalar(select(func.count()).where(table.c.partner_id.in_(firm))) == 0, table.name
+
+
+def tables_with_rows_of(whose: Belongings) -> set[str]:
+    return {name for name, rows in rows_of(whose.user).items() if rows}
