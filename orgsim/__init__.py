@@ -1,7 +1,7 @@
-"""The simulated Salesforce org ("the practice org"): a WSGI app of its own that answers as Salesforce does.
+"""The simulated Salesforce org: a WSGI application that answers as Salesforce does. This page lists what it can be told to do.
 
-It imports nothing from the rest of asapp and knows nothing about it. Tests and the demo reach it by address, like
-any org. Everything in it runs by the org's own clock. One process, many threads, one lock.
+README.md says what it is for. It is a package of its own: tests and the demo reach it by address, like any org. Everything in it
+runs by the org's own clock. One process, many threads, one lock.
 
 In one process (tests)
 ----------------------
@@ -35,35 +35,34 @@ opted_out=False, account_id=DEFAULT, stamp=None, **fields)``         (``Phone=".
 ``update_contact(contact_id, *, stamp=None, **fields)``              same names (``email=``, ``opted_out=``, ``Phone=``)
 ``opt_out(id)``, ``opt_in(id)``, ``give(id, owner_id)``              contacts and leads alike
 ``bounce(id, reason="550 5.1.1 user unknown")``                      EmailBouncedDate and EmailBouncedReason, as bounce
-                                                                     management sets them; another address leaves them
-``delete(id)``, ``undelete(id)``, ``purge(id)``                      to the Recycle Bin; back; out of it for good
+                                                                     management sets them; a new address keeps them
+``delete(id)``, ``undelete(id)``, ``purge(id)``                      to the Recycle Bin; back; delete for good
 ``merge(winner_id, loser_ids)``                                      losers: IsDeleted + MasterRecordId; winner stamped
-``hide_contact(id)``, ``show_contact(id)``                           seen by admins only; moves no stamp
+``hide_contact(id)``, ``show_contact(id)``                           seen by admins only; the stamp stays
 ``contacts(owner_id=None, *, deleted=False)``, ``contact(id)``       the store itself: dicts by API name, datetimes,
                                                                      bools; deleted=True: those in the bin as well.
                                                                      ``contact`` of a purged one is None
 ``begin_late(verb, *args, visible_in=None, **kwargs)``               a transaction that stamps now and shows later: verb
                                                                      is any of add_contact, update_contact, give, opt_out,
                                                                      delete ..., -> ``Late(handle, id)``
-``commit_late(handle)``                                              shows it now (or by itself ``visible_in`` seconds
-                                                                     later). Another change to its record waits for it
-                                                                     and therefore shows it too
+``commit_late(handle)``                                              commits it now; by itself ``visible_in`` seconds later.
+                                                                     Another change to its record commits it first
 ``on_next_page(hook, *, times=None)``                                hook(locator, offset) runs between a page and the
-                                                                     next; returns a function that takes it away
+                                                                     next; returns a function that removes it
 ``hide_field(sobject, field, *, profile=None, user_id=None)``,       absent from describe, INVALID_FIELD in SOQL and on
-``show_field(...)``                                                  write. No profile: everybody but System Administrator
+``show_field(...)``                                                  write. No profile: all but System Administrators
 ``lock_field(sobject, field)``, ``unlock_field(...)``                readable, not writable (same arguments)
-``encrypt_field(sobject, field)``, ``decrypt_field(...)``            at rest: readable, and no WHERE, ORDER BY, GROUP BY
-                                                                     or duplicate rule takes it
+``encrypt_field(sobject, field)``, ``decrypt_field(...)``            at rest: readable, and not usable in WHERE, ORDER BY
+                                                                     and duplicate rules
 ``deny_object(sobject, *rights, profile=None, user_id=None)``,       rights: "read", "create", "edit", "delete"; no read:
 ``allow_object(...)``                                                INVALID_TYPE, as in an org
 ``expire_locators(user_id=None)``                                    the next page answers INVALID_QUERY_LOCATOR
 ``register_app(key, secret, callback_urls, scopes=(...), *, name,    -> App; ``change_app(key, **changes)`` takes also:
 require_pkce=True, require_secret=True, rotate=False, ...)``         installed, blocked, admin_approved_only, allowance
-``issue_tokens(user_id, key, scopes=None)``                          token answer without the browser dance
+``issue_tokens(user_id, key, scopes=None)``                          token answer without a browser
 ``grants.approvals``                                                 live approvals by refresh token, a dict
-``expire_sessions(user_id=None)``                                    access tokens stop, refreshing works
-``revoke_approvals(user_id=None, key=None)``                         refresh tokens die as well
+``expire_sessions(user_id=None)``                                    access tokens end, refreshing works
+``revoke_approvals(user_id=None, key=None)``                         refresh tokens end as well
 ``use_up_allowance(left=0)``, ``restore_allowance()``, ``api_used()``  the org-wide calls of the last 24 hours
 ``add_lead(owner_id, *, last_name, company, ...)``, ``leads(...)``,  like contacts; ``convert_lead(id)`` -> contact id
 ``lead(id)``, ``update_lead(id, **fields)``
@@ -72,7 +71,7 @@ require_pkce=True, require_secret=True, rotate=False, ...)``         installed, 
 ``add_account(owner_id, name)``                                      -> ``001`` id
 ``change_settings(**changes)``                                       the fields of ``Settings`` in settings.py: page_sizes,
                                                                      contact_access ("ReadWrite" or "Private"), instance_url,
-                                                                     session_minutes, code_minutes, jwt_tokens, and the firm's own
+                                                                     session_minutes and the firm's own
                                                                      rules (validation_rules, duplicate_rules,
                                                                      required_fields, lead_queue: shapes in rules.py)
 =================================================================== =================================================
@@ -87,19 +86,19 @@ status (0: no answer was sent), counted, ms, cookies.
 probability=1.0, seed=0, for_seconds=None, **details)`` -> ``Fault`` (``hits``, ``remove()``); ``clear()``; ``faults``.
 
 - ``kind``: one of the request's tags. Every request has its area (``data``, ``oauth``) and one of ``versions resources
-  describe query query_more limits composite batch collections create read update delete upsert updated deleted
-  authorize token revoke introspect userinfo identity openid``; token requests also ``token_code`` or ``token_refresh``,
+  describe query query_more limits composite collections create read update delete upsert
+  authorize token revoke userinfo openid``; token requests also ``token_code`` or ``token_refresh``,
   collections also ``create``, ``update`` or ``delete``.
   Subrequests of a composite have ``subrequest`` and their own kind, not ``data``; a row of a collection has ``row`` alone.
 - ``path`` and ``soql`` are substrings. ``after=k`` lets k matching requests through first; ``times=n`` ends after n hits.
-- ``answer`` is a name from ``orgsim.answers.ANSWERS`` (every Salesforce error, e.g. ``session_expired``,
-  ``request_limit``, ``server_unavailable_html``, ``edge_420``, ``unable_to_lock_row``, ``oauth_inactive_user``), or a deed:
+- ``answer`` is a name from ``orgsim.answers.ANSWERS`` (errors of Salesforce, e.g. ``session_expired``,
+  ``request_limit``, ``server_unavailable_html``, ``edge_420``, ``unable_to_lock_row``, ``oauth_inactive_user``), or a behaviour:
   ``slow`` (seconds), ``slow_after`` (works, then waits), ``hang`` (seconds=3600), ``reset`` (before the work), ``reset_after``
   (the work is done, the answer is lost), ``late_work`` (no answer; the work is done ``seconds`` later by the org's clock),
   ``truncated``, ``truncated_json``, ``wrong_content_type``, ``html``, ``empty``, ``redirect`` (location, status=302),
-  ``huge`` (mb), ``foreign_next`` (nextRecordsUrl points elsewhere), ``short_page`` (fewer rows than asked), ``no_limit_info``;
+  ``huge`` (mb), ``foreign_next`` (nextRecordsUrl on another host), ``short_page`` (fewer rows than asked), ``no_limit_info``;
   or ``Answer(status, body, content_type, headers)``. In this process ``slow`` and ``slow_after`` take ``gate``, a
-  ``threading.Event`` that ends the waiting.
+  ``threading.Event`` that ends the wait.
 
 Over HTTP (other processes, the front page)
 -------------------------------------------

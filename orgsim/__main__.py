@@ -15,24 +15,26 @@ from orgsim.seed import seed_contacts, seed_demo
 from orgsim.server import build_server, stop
 
 DEMO_KEY = "3MVG9practiceOrgConsumerKey"
-DEMO_SECRET = "practice-org-consumer-secret"  # noqa: S105 (of an org in which everybody is invented)
+DEMO_SECRET = "practice-org-consumer-secret"  # noqa: S105 (an invented org's)
 DEMO_CALLBACK = "http://127.0.0.1:8000/salesforce/salesforce_as/login/callback/"
 
 
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m orgsim", description="Serve a simulated Salesforce org.")
     parser.add_argument("--port", type=int, default=8065, help="0 takes a free one")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--seed", choices=["demo", "empty"], default="demo")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--seed", choices=["demo", "empty"], default="demo", help="a firm with contacts, or no data")
     parser.add_argument("--number", type=int, default=0, help="orgs of different numbers have different ids")
     parser.add_argument("--contacts", type=int, default=0, help="more contacts for the first user")
     parser.add_argument("--key", default=DEMO_KEY, help="consumer key of the app that may connect")
-    parser.add_argument("--secret", default=DEMO_SECRET)
-    parser.add_argument("--callback", action="append", default=[], metavar="URL", help="may be given several times")
-    parser.add_argument("--advisorstream-url", help="where the page's button leads")
+    parser.add_argument("--secret", default=DEMO_SECRET, help="its consumer secret")
+    parser.add_argument(
+        "--callback", action="append", default=[], metavar="URL", help="its callback; may be given several times"
+    )
+    parser.add_argument("--advisorstream-url", help="address of the product that the page links to")
     parser.add_argument("--database", default=":memory:", help="a file, for an org that does not fit into memory")
-    parser.add_argument("--tls-cert")
-    parser.add_argument("--tls-key")
+    parser.add_argument("--tls-cert", help="PEM file: serve https")
+    parser.add_argument("--tls-key", help="PEM file of its private key")
     return parser.parse_args(given)
 
 

@@ -1,7 +1,7 @@
 """Who may see and do what: profiles, field-level security, object permissions, sharing.
 
-A profile is a name. "System Administrator" sees every field and every record. Restrictions name a profile, a user, or
-(neither) everybody except System Administrators.
+A profile is a name. "System Administrator" sees every field and every record. A restriction names a profile or a user; without
+either it applies to all users except System Administrators.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Sharing(Protocol):
 
 
 @dataclass(frozen=True)
-class Whom:
-    """The scope of a restriction."""
+class AppliesTo:
+    """The users that a restriction applies to: one, those of a profile, or all but System Administrators."""
 
     profile: str | None = None
     user_id: str | None = None
@@ -53,21 +53,21 @@ class Whom:
 
 @dataclass
 class Permissions:
-    """Restrictions of one org. Without any everybody may see and do everything that sharing allows."""
+    """Restrictions of one org. Without any, users may see and do everything that sharing allows."""
 
-    hidden: set[tuple[str, str, Whom]] = field(default_factory=set)
-    locked: set[tuple[str, str, Whom]] = field(default_factory=set)
-    denied: set[tuple[str, str, Whom]] = field(default_factory=set)
+    hidden: set[tuple[str, str, AppliesTo]] = field(default_factory=set)
+    locked: set[tuple[str, str, AppliesTo]] = field(default_factory=set)
+    denied: set[tuple[str, str, AppliesTo]] = field(default_factory=set)
 
     def is_hidden(self, viewer: Viewer, sobject: str, name: str) -> bool:
-        return any(o == sobject and f == name and whom.includes(viewer) for o, f, whom in self.hidden)
+        return any(o == sobject and f == name and applies_to.includes(viewer) for o, f, applies_to in self.hidden)
 
     def is_locked(self, viewer: Viewer, sobject: str, name: str) -> bool:
-        return any(o == sobject and f == name and whom.includes(viewer) for o, f, whom in self.locked)
+        return any(o == sobject and f == name and applies_to.includes(viewer) for o, f, applies_to in self.locked)
 
     def may(self, viewer: Viewer, right: str, sobject: str) -> bool:
         rights = {right, "read"}
-        return not any(o == sobject and r in rights and whom.includes(viewer) for o, r, whom in self.denied)
+        return not any(o == sobject and r in rights and applies_to.includes(viewer) for o, r, applies_to in self.denied)
 
 
 class UserAccess:
@@ -111,7 +111,7 @@ class UserAccess:
         return level == "Private"
 
     def row_filter(self, sobject: SObject, alias: str) -> tuple[str, list[Any]]:
-        """A contact without an account is private: only its owner and admins see it."""
+        """Return the condition for the rows that the user sees, and its values. A contact without an account is private."""
         if self.is_admin or sobject.name not in {"Contact", "Lead"}:
             return "", []
         if self._is_private(sobject):
@@ -122,7 +122,7 @@ class UserAccess:
         return f"{alias}._restricted = 0 AND {owned}", [self.user_id]
 
     def sees(self, sobject: SObject, record: dict[str, Any]) -> bool:
-        """The same for one record as stored."""
+        """Return whether the user sees this record, as stored."""
         if self.is_admin or sobject.name not in {"Contact", "Lead"}:
             return True
         if record["_restricted"]:

@@ -1,6 +1,6 @@
 """Errors that Salesforce is known to answer, by a name of ours, for `org.trouble.add(name, ...)`.
 
-Texts are Salesforce's. An Answer is a whole HTTP answer; what a connection does instead (hang, reset) is in trouble.py.
+The texts are Salesforce's. An Answer is a whole HTTP answer; hangs, resets and the like are in trouble.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What was asked of the org: a log for tests and the front page, and the rolling 24-hour count of API calls."""
+"""The log of requests that the org got, for tests and the front page."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from orgsim.clock import OrgClock, to_salesforce
-
-DAY = 24 * 3600
-_BUCKET = 60
+from orgsim.clock import to_salesforce
 
 
 @dataclass
@@ -37,7 +34,7 @@ class Call:
 
 
 class CallLog:
-    """A list, oldest first, that forgets what is older than `keep` entries. Marks go on counting."""
+    """The newest `keep` calls, oldest first. Marks go on counting when old calls are left out."""
 
     def __init__(self, keep: int = 100_000) -> None:
         self._lock = threading.Lock()
@@ -52,7 +49,7 @@ class CallLog:
             return call
 
     def mark(self) -> int:
-        """Return a place in the log; `since` gives what came after it."""
+        """Return the present end of the log, for `since`."""
         with self._lock:
             return self._next - 1
 
@@ -61,12 +58,12 @@ class CallLog:
             return [c for c in self._calls if c.number > mark]
 
     def latest(self, count: int) -> list[Call]:
-        """The newest calls, newest first."""
+        """Return the newest calls, newest first."""
         with self._lock:
             return [self._calls[-i] for i in range(1, min(count, len(self._calls)) + 1)]
 
     def counted(self, mark: int = 0) -> int:
-        """How many calls since then counted against the allowance."""
+        """Return how many calls since then counted against the allowance."""
         return sum(c.counted for c in self.since(mark))
 
     def clear(self) -> None:
@@ -81,33 +78,3 @@ class CallLog:
 
     def __getitem__(self, index: int) -> Call:
         return self.since()[index]
-
-
-class Allowance:
-    """API calls of the last 24 hours, of all users and apps together, in minutes; others' calls can be added."""
-
-    def __init__(self, clock: OrgClock) -> None:
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._buckets: deque[list[int]] = deque()
-        self._sum = 0
-        self.others = 0
-
-    def spend(self, calls: int = 1) -> None:
-        minute = self._clock.seconds() // _BUCKET
-        with self._lock:
-            self._forget(minute)
-            if self._buckets and self._buckets[-1][0] == minute:
-                self._buckets[-1][1] += calls
-            else:
-                self._buckets.append([minute, calls])
-            self._sum += calls
-
-    def used(self) -> int:
-        with self._lock:
-            self._forget(self._clock.seconds() // _BUCKET)
-            return self._sum + self.others
-
-    def _forget(self, minute: int) -> None:
-        while self._buckets and self._buckets[0][0] <= minute - DAY // _BUCKET:
-            self._sum -= self._buckets.popleft()[1]

@@ -1,4 +1,4 @@
-"""The org's own clock. Nothing in the simulated org asks the machine for the time of day."""
+"""The org's own clock. No other module asks the machine for the time of day."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ class OrgClock:
             self.set(start)
 
     def timestamp(self) -> float:
-        """Seconds since 1970, with fractions."""
+        """Return seconds since 1970, with fractions."""
         with self._lock:
             return self._frozen_at if self._frozen_at is not None else time.time() + self._offset
 
     def seconds(self) -> int:
-        """Whole seconds since 1970: the resolution of every stamp in an org."""
+        """Return whole seconds since 1970: the resolution of every stamp in an org."""
         return int(self.timestamp())
 
     def now(self) -> datetime:
         return datetime.fromtimestamp(self.timestamp(), UTC)
 
     def advance(self, seconds: float) -> datetime:
-        """Jump; backwards too, if negative."""
+        """Move the clock by some seconds, backwards if negative."""
         with self._lock:
             if self._frozen_at is not None:
                 self._frozen_at += seconds
@@ -49,14 +49,14 @@ class OrgClock:
         return self.now()
 
     def freeze(self) -> datetime:
-        """Stand still; from now on only `advance` and `set` move it."""
+        """Stop the clock; from now on only `advance` and `set` move it."""
         current = self.timestamp()
         with self._lock:
             self._frozen_at = current
         return self.now()
 
     def run(self) -> datetime:
-        """Go on from where it stands."""
+        """Let the clock run on from where it stands."""
         current = self.timestamp()
         with self._lock:
             self._frozen_at = None
@@ -71,7 +71,7 @@ def to_salesforce(seconds: int) -> str:
 
 
 def to_seconds(moment: datetime) -> int:
-    """Stamps carry whole seconds; what lies below is cut off."""
+    """Return whole seconds; fractions are cut off."""
     if moment.tzinfo is None:
         raise ValueError("stamps are aware moments")
     return int(moment.timestamp() // 1)

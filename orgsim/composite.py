@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from orgsim.errors import ApiError, bad_request
-from orgsim.store import TakenBackError, take_back
+from orgsim.store import RollBackError, roll_back
 
 if TYPE_CHECKING:
     from orgsim.rest import ApiRequest, Reply, RestApi
@@ -48,7 +48,7 @@ def _check_parts(parts: list[dict[str, Any]]) -> None:
 
 
 def run_composite(api: RestApi, request: ApiRequest) -> Reply:
-    """Run the parts in order. With allOrNone a failure takes everything back, and the others say PROCESSING_HALTED."""
+    """Run the parts in order. With allOrNone a failure rolls all parts back, and the others answer PROCESSING_HALTED."""
     body = request.json_object()
     parts = _parts(body, "compositeRequest")
     _check_parts(parts)
@@ -59,8 +59,8 @@ def run_composite(api: RestApi, request: ApiRequest) -> Reply:
         with api.org.store.transaction():
             results = _run_parts(api, request, parts, halt=True)
             if any(r["httpStatusCode"] >= 400 for r in results):
-                take_back()
-    except TakenBackError:
+                roll_back()
+    except RollBackError:
         results = [r if r["httpStatusCode"] >= 400 else _halted(r["referenceId"], _HALTED) for r in results]
     return _reply({"compositeResponse": results})
 
@@ -100,7 +100,7 @@ def _run_parts(api: RestApi, request: ApiRequest, parts: list[dict[str, Any]], *
 
 
 def _expand(value: Any, bodies: dict[str, Any]) -> Any:
-    """Replace @{reference.field} in every string, whatever it came from. A string that is one reference keeps the type."""
+    """Replace @{reference.field} in every string, also in a person's name. A string that is one reference keeps the type."""
     if isinstance(value, dict):
         return {k: _expand(v, bodies) for k, v in value.items()}
     if isinstance(value, list):

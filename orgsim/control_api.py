@@ -1,4 +1,4 @@
-"""Control over HTTP: the methods of Org as JSON, for other processes. Not a part of anything that Salesforce has."""
+"""Control over HTTP: the methods of Org as JSON, for other processes. Salesforce has nothing like it."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ _ORG_VERBS = (
 def _verbs(org: Org) -> dict[str, Callable[..., Any]]:
     return {
         **{name: getattr(org, name) for name in _ORG_VERBS},
-        "deny_object": lambda sobject, rights=(), **whom: org.deny_object(sobject, *rights, **whom),
-        "allow_object": lambda sobject, rights=(), **whom: org.allow_object(sobject, *rights, **whom),
+        "deny_object": lambda sobject, rights=(), **applies_to: org.deny_object(sobject, *rights, **applies_to),
+        "allow_object": lambda sobject, rights=(), **applies_to: org.allow_object(sobject, *rights, **applies_to),
         "begin_late": lambda verb, args=(), **more: org.begin_late(verb, *args, **more),
         "issue_tokens": lambda user_id, key, scopes=None: _issue(org, user_id, key, scopes),
         "add_trouble": org.trouble.add,
@@ -90,7 +90,7 @@ def _issue(org: Org, user_id: str, key: str, scopes: list[str] | None) -> dict[s
 
 
 def _between_pages(org: Org, actions: list[tuple[str, dict[str, Any]]], times: int | None) -> None:
-    """Run these verbs between a page and the next."""
+    """Run these verbs before the next page is read."""
 
     def hook(_locator: str, _offset: int) -> None:
         for verb, arguments in actions:
@@ -156,7 +156,7 @@ def calls() -> Response:
 
 
 def _moments(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Moments arrive as text."""
+    """Return the arguments with moments parsed; they arrive as text."""
     return {name: _moment(value) if name in {"stamp", "moment"} else value for name, value in arguments.items()}
 
 
@@ -168,7 +168,7 @@ def _moment(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Return a result as JSON can hold it."""
+    """Return a result in types that JSON has."""
     match value:
         case datetime():
             return to_salesforce(int(value.timestamp()))

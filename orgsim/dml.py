@@ -1,7 +1,7 @@
 """Creating, updating, deleting through the API: Salesforce's checks, in Salesforce's words.
 
-Messages name the field's label and echo the value. E-mail addresses are stored in lower case, surrounding white space goes,
-an empty string is null.
+Messages name the field's label and repeat the value. Email addresses are stored in lower case, white space around values is
+removed, an empty string is null.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from orgsim.access import UserAccess
     from orgsim.org import Org
 
-# What Salesforce takes for an address is wider than RFCs in some places: its own sample data holds b.levy@expressl&t.net.
+# Salesforce accepts some addresses that RFCs do not: its own sample data holds b.levy@expressl&t.net.
 _ADDRESS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9&_-]+(?:\.[A-Za-z0-9&_-]+)+")
 
 
 class Dml:
-    """Changes by one user. Every method raises ApiError and then has changed nothing."""
+    """Changes by one user. A method that raises ApiError has changed nothing."""
 
     def __init__(self, org: Org, access: UserAccess) -> None:
         self._org = org
@@ -89,7 +89,7 @@ class Dml:
         *,
         update_only: bool = False,
     ) -> tuple[str, bool]:
-        """Return the Id and whether it was created; 300 (an array of addresses) when several records match."""
+        """Return the Id and whether it was created; SeveralMatchError when several records match."""
         field = self._access.find_field(sobject, key)
         if field is None or not field.id_lookup:
             raise not_found(f"Provided external ID field does not exist or is not accessible: {key}")

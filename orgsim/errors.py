@@ -20,19 +20,19 @@ class ApiError(Exception):
         self.extra: dict[str, Any] = {}
 
     def entry(self) -> dict[str, Any]:
-        """The entry of the array in an answer of its own."""
+        """Return the entry of the array that is the answer's body."""
         body: dict[str, Any] = {**self.extra, "message": self.message, "errorCode": self.code}
         if self.fields is not None:
             body["fields"] = self.fields
         return body
 
     def row(self) -> dict[str, Any]:
-        """The same in a row of a collection, where the code is called statusCode."""
+        """Return the error as a row of a collection has it, where the code is called statusCode."""
         return {"statusCode": self.code, "message": self.message, "fields": self.fields or []}
 
 
 class OAuthError(Exception):
-    """An error of the OAuth endpoints: an object, not an array, and 400 whatever it is."""
+    """An error of the OAuth endpoints: an object, not an array, and always 400."""
 
     def __init__(self, error: str, description: str, *, status: int = 400) -> None:
         super().__init__(f"{error}: {description}")

@@ -1,4 +1,4 @@
-"""The practice org's own page: look at records, change them, make trouble. Plain forms, post, redirect, get."""
+"""The org's own page: shows records, changes them, and has switches for trouble. Plain forms: post, redirect, get."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def protect(answer: Response) -> Response:
 
 @dataclass(frozen=True)
 class Switch:
-    """A lever on the page. `turn(org, on)` moves it; `is_on` reads it."""
+    """A switch on the page. `turn(org, on)` sets it; `is_on` reads it."""
 
     name: str
     title: str
@@ -232,7 +232,7 @@ def turn_switch() -> Response:
 
 @bp.get("/")
 def index() -> Response:
-    """Contacts, leads, the Recycle Bin or users, by ?tab=."""
+    """Show contacts, leads, the Recycle Bin or users, by ?tab=."""
     org = current_org()
     org.settle()
     tab = request.args.get("tab", "contacts")
@@ -310,12 +310,12 @@ def _conditions(tab: str) -> tuple[str, list[Any]]:
 
 
 def _owners(org: Org, tab: str) -> list[tuple[str, str, int]]:
-    """Return id, name and number of records of everybody who could own one."""
+    """Return id, name and number of records of all users (and, for leads, queues)."""
     if tab not in {"contacts", "leads"}:
         return []
     statement = " ".join(["SELECT count(*) FROM", _table(tab), 'WHERE "OwnerId" = ? AND "IsDeleted" = 0'])
-    everybody = {**{u.id: u.name for u in org.people.users.values()}, **(org.people.queues if tab == "leads" else {})}
-    return [(one, name, org.store.count(statement, [one])) for one, name in everybody.items()]
+    owners = {**{u.id: u.name for u in org.people.users.values()}, **(org.people.queues if tab == "leads" else {})}
+    return [(one, name, org.store.count(statement, [one])) for one, name in owners.items()]
 
 
 def _clock(seconds: int) -> str:
@@ -323,7 +323,7 @@ def _clock(seconds: int) -> str:
 
 
 def _query(**changes: Any) -> str:
-    """Return the query string of this page with changes, so that one comes back to where one was."""
+    """Return the query string of this page with changes, so that forms can come back to the same list."""
     kept = {k: v for k, v in request.args.items() if k in {"tab", "q", "owner", "page"} and v}
     return urlencode({k: v for k, v in {**kept, **changes}.items() if v not in {None, ""}})
 
@@ -334,17 +334,17 @@ def _link(**changes: Any) -> str:
 
 
 def _back(said: str) -> Response:
-    """Return to the list as it was, with a word about what was done."""
+    """Redirect to the list as it was, with a line about what was done."""
     kept = request.form.get("asked", "")
     return redirect(f"/?{kept}{'&' if kept else ''}{urlencode({'said': said})}", 303)
 
 
-# -- doings
+# -- what the buttons and forms do
 
 
 @bp.post("/practice/do")
 def do() -> Response:
-    """What a row's buttons do at once; the others lead to a form."""
+    """Do at once what a row's button says, or redirect to the form of edit, give and merge."""
     org, record_id, verb = current_org(), request.form.get("id", ""), request.form.get("do", "")
     if verb in {"edit", "give", "merge"}:
         return redirect(
@@ -420,7 +420,7 @@ def change_record(record_id: str) -> Response:
 
 
 def _loser(org: Org, winner_id: str, wanted: str) -> str:
-    """Find the other record by Id or address."""
+    """Return the Id of the other record, found by Id or address; ValueError if there is none."""
     wanted = wanted.strip()
     sobject = org.records.object_of(winner_id)
     found = org.store.records(sobject, '("Id" = ? OR "Email" = ?) AND "IsDeleted" = 0', [wanted, wanted.lower()])

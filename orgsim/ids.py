@@ -12,7 +12,7 @@ _SHAPE = re.compile(r"[A-Za-z0-9]{15}(?:[A-Za-z0-9]{3})?")
 
 
 def checksum(id15: str) -> str:
-    """Three characters; each holds the upper-case bits of five characters of the Id, lowest bit first."""
+    """Return three characters; each holds the upper-case bits of five characters of the Id, lowest bit first."""
     chunks = (id15[0:5], id15[5:10], id15[10:15])
     return "".join(CHECK_ALPHABET[sum(1 << i for i, c in enumerate(chunk) if "A" <= c <= "Z")] for chunk in chunks)
 
@@ -43,7 +43,7 @@ def make(prefix: str, pod: str, number: int) -> str:
 
 
 def make_many(prefix: str, pod: str, first: int, count: int) -> list[str]:
-    """The same for a run of numbers, about twenty times faster each: only the last two characters move."""
+    """Return the Ids of a run of numbers, about twenty times faster than make(): only the last two characters change."""
     tails = [
         (a + b, (1 << 3 if a in _UPPER else 0) | (1 << 4 if b in _UPPER else 0)) for a in ALPHABET for b in ALPHABET
     ]

@@ -1,7 +1,7 @@
-"""Transactions that stamp their records when they write and show them when they commit, up to ten minutes later.
+"""Transactions that stamp their records when they write and show them when they commit, minutes later.
 
-Records do not become visible in the order of their stamps. A record that a transaction holds is locked: whoever else changes
-it waits for the commit, so in the simulated org the commit simply happens first.
+Records do not become visible in the order of their stamps. A record that a transaction holds is locked: another change
+to it has to wait for the commit, so in the simulated org the commit happens first.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orgsim.clock import OrgClock
-from orgsim.store import Store, TakenBackError, take_back
-
-Verb = Callable[..., Any]
+from orgsim.store import RollBackError, Store, roll_back
 
 
 @dataclass(frozen=True)
@@ -37,13 +35,13 @@ class LateWork:
         self._last = 0
 
     def begin(self, record_id: str, run: Callable[[], Any], holds: Iterable[str], visible_in: float | None) -> Late:
-        """Rehearse the change (a wrong one fails now), take it back, and keep it for the commit."""
+        """Try the change (a wrong one fails now), roll it back, and keep it for the commit."""
         self.release(holds)
         try:
             with self._store.transaction():
                 run()
-                take_back()
-        except TakenBackError:
+                roll_back()
+        except RollBackError:
             pass
         self._last += 1
         due = None if visible_in is None else self._clock.timestamp() + visible_in
@@ -52,7 +50,7 @@ class LateWork:
         return late
 
     def commit(self, handle: int) -> None:
-        """Show it. A second commit does nothing: a due transaction may have been shown before."""
+        """Commit. A second commit does nothing: a transaction that was due may have been committed before."""
         with self._store.lock:
             late = self._pending.pop(handle, None)
             if late is not None:
@@ -60,7 +58,7 @@ class LateWork:
                 late.run()
 
     def settle(self) -> None:
-        """Commit what is due by the org's clock, in the order of its moments."""
+        """Commit what is due by the org's clock, in the order in which it is due."""
         if self._pending:
             now = self._clock.timestamp()
             due = [
@@ -72,7 +70,7 @@ class LateWork:
                 self.commit(handle)
 
     def release(self, record_ids: Iterable[str]) -> None:
-        """Commit what holds one of these records."""
+        """Commit the transactions that hold one of these records."""
         if self._pending:
             wanted = set(record_ids)
             for late in [late for late in list(self._pending.values()) if late.holds & wanted]:

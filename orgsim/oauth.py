@@ -1,7 +1,7 @@
 """Apps, authorization codes, approvals (refresh tokens) and sessions (access tokens).
 
 An approval is one user's grant to one app. Each refresh token is one approval, and an app keeps at most five for a user: the
-sixth pushes out the one that was used least recently. With rotation a refresh token lives until its first use; using it
+sixth revokes the one that was used least recently. With rotation a refresh token lives until its first use; using it
 again kills the approval and all its sessions. A session dies after two hours without use, and says so by 401 alone: no
 answer ever carries `expires_in`.
 """
@@ -180,7 +180,7 @@ class Grants:
     def exchange(
         self, app: App, value: str, redirect_uri: str | None, verifier: str | None, base_url: str
     ) -> dict[str, Any]:
-        """Spend a code; it is spent by a failed attempt too."""
+        """Return the token answer for a code. A failed attempt uses the code up, too."""
         with self._lock:
             code = self._codes.get(value)
             if code is None or code.app is not app:
@@ -268,7 +268,7 @@ class Grants:
         }
 
     def identity_url(self, user: User) -> str:
-        """The host is the log-in host, not the API's."""
+        """Return the address in `id` and `sub`; its host is the log-in host, not the API's."""
         host = "test" if self._org.is_sandbox else "login"
         return f"https://{host}.salesforce.com/id/{self._org.id}/{user.id}"
 
@@ -285,7 +285,7 @@ class Grants:
     # -- sessions
 
     def find_session(self, token: str) -> Session | None:
-        """Return a session that works now; using it keeps it alive."""
+        """Return a session that works now, and record its use; None otherwise."""
         session = self._sessions.get(token)
         if session is None or session.revoked or not session.user.can_log_in:
             return None
@@ -303,7 +303,7 @@ class Grants:
 
     @property
     def approvals(self) -> dict[str, Approval]:
-        """Live approvals by refresh token."""
+        """Return live approvals by refresh token."""
         with self._lock:
             return {a.refresh_token: a for a in self._approvals if not a.revoked}
 
@@ -319,7 +319,7 @@ class Grants:
             self._end(s for s in self._sessions.values() if user_id in {None, s.user.id} and key in {None, s.app.key})
 
     def revoke_token(self, token: str) -> None:
-        """A refresh token takes its sessions along; an access token goes alone. OAuthError when it is unknown or gone."""
+        """Revoke a refresh token with its sessions, or an access token alone; OAuthError when it is unknown or revoked."""
         with self._lock:
             approval = self._by_refresh.get(token)
             session = self._sessions.get(token)

@@ -1,4 +1,4 @@
-"""The OAuth endpoints and the pages a person meets on the way: log-in, Allow or Deny, and errors that never go back.
+"""The OAuth endpoints and their pages: log-in, Allow or Deny, and errors that are never sent to the app.
 
 Errors of /token and /revoke are objects with status 400; /userinfo answers a bad token with 403 and one word of plain text.
 """
@@ -31,7 +31,7 @@ _GENERIC = ("OAUTH_APPROVAL_ERROR_GENERIC", "An unexpected error has occurred du
 
 @bp.after_request
 def refuse_frames(answer: BaseResponse) -> BaseResponse:
-    """Salesforce's pages are not shown inside other people's."""
+    """Salesforce's pages are not shown in frames."""
     answer.headers.setdefault("X-Frame-Options", "DENY")
     return answer
 
@@ -71,7 +71,7 @@ def authorize() -> BaseResponse:
 
 
 def _checked() -> Authorization | BaseResponse:
-    """Check what must be right before anybody may be sent back to redirect_uri."""
+    """Return the checked request, or the error: only a registered redirect_uri is redirected to."""
     values = request.values
     app = current_org().grants.apps.get(values.get("client_id", ""))
     state = values.get("state")
@@ -102,7 +102,7 @@ def _checked() -> Authorization | BaseResponse:
 
 
 def _decide(checked: Authorization, user: User) -> BaseResponse:
-    """What follows once it is known who sits at the browser."""
+    """Answer an authorize request of a user who is logged in."""
     if checked.app.blocked:
         return _back(checked, "OAUTH_APP_BLOCKED", "this app is blocked by admin")
     if checked.app.admin_approved_only:
@@ -127,14 +127,14 @@ def _decide(checked: Authorization, user: User) -> BaseResponse:
 
 
 def _with_twins(scopes: list[str]) -> set[str]:
-    """refresh_token and offline_access are two names of one scope."""
+    """Return the scopes with both names of the refresh scope, refresh_token and offline_access."""
     twins = {"refresh_token", "offline_access"}
     return {*scopes, *(twins if twins & set(scopes) else ())}
 
 
 @bp.post("/setup/secur/RemoteAccessAuthorizationPage.apexp")
 def consent() -> BaseResponse:
-    """Allow or Deny; the authorize request came along in the query string and is checked again."""
+    """Allow or Deny; the authorize request is in the query string and is checked again."""
     user = _browser_user()
     checked = _checked()
     if not isinstance(checked, Authorization):
@@ -170,7 +170,7 @@ def _redirect(redirect_uri: str, parameters: dict[str, str]) -> BaseResponse:
 
 
 def _error_page(error: str, description: str, state: str | None) -> BaseResponse:
-    """Some failures stay on a page of Salesforce's, and the app never hears of them."""
+    """Redirect to Salesforce's own page for errors that the app is never told."""
     parameters = {"error": error, "error_description": description, **({} if state is None else {"state": state})}
     return redirect(f"/setup/secur/RemoteAccessErrorPage.apexp?{urlencode(parameters)}", 302)
 
@@ -210,7 +210,7 @@ def _to_login() -> BaseResponse:
 
 
 def _just_logged_in() -> bool:
-    """prompt=login asks once; the log-in page sends a one-time mark along."""
+    """Return whether the log-in page sent a one-time mark along: prompt=login asks once."""
     mark = request.values.get("login_done", "")
     return bool(mark) and current_org().grants.browsers.pop(f"done:{mark}", None) is not None
 
@@ -234,7 +234,7 @@ def _login_page(username: str, problem: str | None) -> BaseResponse:
 
 
 def _start_url() -> str:
-    """Only a path of this org."""
+    """Return the path to go to after the log-in; only a path of this org."""
     wanted = request.values.get("startURL", "/")
     return wanted if wanted.startswith("/") and not wanted.startswith(("//", "/\\")) else "/"
 
@@ -325,7 +325,7 @@ def revoke() -> Response:
     return Response(b"", 200, content_type=HTML)
 
 
-# -- who is it
+# -- the user
 
 
 def _identity_session() -> Session | Response:

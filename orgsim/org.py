@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from orgsim import ids
-from orgsim.access import ADMIN, RIGHTS, STANDARD, Permissions, UserAccess, Whom
-from orgsim.call_log import Allowance, CallLog
+from orgsim.access import ADMIN, RIGHTS, STANDARD, AppliesTo, Permissions, UserAccess
+from orgsim.call_log import CallLog
 from orgsim.clock import OrgClock, to_seconds
 from orgsim.late_commits import Late, LateWork
+from orgsim.limits import Allowance
 from orgsim.oauth import App, Grants
 from orgsim.people import People, User
 from orgsim.queries import Cursors, PageHook
@@ -58,7 +59,7 @@ _LISTED = (
 
 
 class Org:
-    """One simulated org. Thread-safe: records under the store's lock, the rest by Python's own."""
+    """One simulated org. Thread-safe: records are guarded by the store's lock."""
 
     def __init__(
         self,
@@ -109,14 +110,14 @@ class Org:
         )
 
     def settle(self) -> None:
-        """What time alone brings about: due commits, the end of the Recycle Bin. Runs before every request."""
+        """Do what is due by the clock: late commits, emptying the Recycle Bin, deferred work. Runs before every request."""
         self.late.settle()
         self.records.empty_old_bin()
         if self._deferred:
             self._run_deferred()
 
     def defer(self, seconds: float, work: Callable[[], object]) -> None:
-        """Do something later by the org's clock: work whose caller was let down."""
+        """Do this work `seconds` later by the org's clock."""
         self._deferred.append((self.clock.timestamp() + seconds, work))
 
     def _run_deferred(self) -> None:
@@ -182,7 +183,7 @@ class Org:
         self._metadata_changed()
 
     def _metadata_changed(self) -> None:
-        """What describe shows is newer than before (If-Modified-Since)."""
+        """Record that describe changed (If-Modified-Since)."""
         self.metadata_changed_at = self.clock.now()
 
     def _field(self, sobject: str, name: str) -> str:
@@ -192,23 +193,23 @@ class Org:
         return found.name
 
     def hide_field(self, sobject: str, field: str, *, profile: str | None = None, user_id: str | None = None) -> None:
-        self.permissions.hidden.add((sobject, self._field(sobject, field), Whom(profile, user_id)))
+        self.permissions.hidden.add((sobject, self._field(sobject, field), AppliesTo(profile, user_id)))
         self._metadata_changed()
 
     def show_field(self, sobject: str, field: str, *, profile: str | None = None, user_id: str | None = None) -> None:
-        self.permissions.hidden.discard((sobject, self._field(sobject, field), Whom(profile, user_id)))
+        self.permissions.hidden.discard((sobject, self._field(sobject, field), AppliesTo(profile, user_id)))
         self._metadata_changed()
 
     def lock_field(self, sobject: str, field: str, *, profile: str | None = None, user_id: str | None = None) -> None:
-        self.permissions.locked.add((sobject, self._field(sobject, field), Whom(profile, user_id)))
+        self.permissions.locked.add((sobject, self._field(sobject, field), AppliesTo(profile, user_id)))
         self._metadata_changed()
 
     def unlock_field(self, sobject: str, field: str, *, profile: str | None = None, user_id: str | None = None) -> None:
-        self.permissions.locked.discard((sobject, self._field(sobject, field), Whom(profile, user_id)))
+        self.permissions.locked.discard((sobject, self._field(sobject, field), AppliesTo(profile, user_id)))
         self._metadata_changed()
 
     def encrypt_field(self, sobject: str, field: str) -> None:
-        """Encrypt a field at rest, by the scheme that is the default: no WHERE, ORDER BY or GROUP BY takes it any more."""
+        """Encrypt a field at rest, by the scheme that is the default: it can be used in no WHERE and no ORDER BY."""
         self.schema.set_encrypted(sobject, self._field(sobject, field), True)
         self._metadata_changed()
 
@@ -218,11 +219,11 @@ class Org:
 
     def deny_object(self, sobject: str, *rights: str, profile: str | None = None, user_id: str | None = None) -> None:
         """Without rights: all of them."""
-        self.permissions.denied |= {(sobject, right, Whom(profile, user_id)) for right in rights or RIGHTS}
+        self.permissions.denied |= {(sobject, right, AppliesTo(profile, user_id)) for right in rights or RIGHTS}
         self._metadata_changed()
 
     def allow_object(self, sobject: str, *rights: str, profile: str | None = None, user_id: str | None = None) -> None:
-        self.permissions.denied -= {(sobject, right, Whom(profile, user_id)) for right in rights or RIGHTS}
+        self.permissions.denied -= {(sobject, right, AppliesTo(profile, user_id)) for right in rights or RIGHTS}
         self._metadata_changed()
 
     # -- records
@@ -363,7 +364,7 @@ class Org:
         self._update(lead_id, stamp, fields)
 
     def change_without_stamp(self, record_id: str, **fields: Any) -> None:
-        """What formulas and roll-ups do."""
+        """Change a record as formulas and roll-ups do: without a stamp."""
         self._live(record_id)
         self.records.change_silently(record_id, self.columns(self.records.object_of(record_id), fields))
 
@@ -374,12 +375,12 @@ class Org:
         self._update(record_id, stamp, {"opted_out": False})
 
     def bounce(self, record_id: str, reason: str = "550 5.1.1 user unknown") -> None:
-        """Mail to the address of a contact or lead came back for good."""
+        """Record that mail to the address of a contact or lead bounced."""
         self._update(record_id, None, {"EmailBouncedDate": self.clock.now(), "EmailBouncedReason": reason})
 
     def give(self, record_id: str, owner_id: str, *, stamp: datetime | int | None = None) -> None:
         if owner_id not in self.people.users and owner_id not in self.people.queues:
-            raise ValueError(f"nobody has the id {owner_id}")
+            raise ValueError(f"no user and no queue has the id {owner_id}")
         self._update(record_id, stamp, {"owner_id": owner_id})
 
     def delete(self, record_id: str, *, stamp: datetime | int | None = None) -> None:
@@ -419,7 +420,7 @@ class Org:
         self.records.change_silently(record_id, {"_restricted": 0})
 
     def convert_lead(self, lead_id: str, *, owner_id: str | None = None, stamp: datetime | int | None = None) -> str:
-        """Return the new contact's Id; the lead stays, converted and read-only, and takes its opt-out along."""
+        """Return the new contact's Id; the lead stays, converted and read-only. The contact gets its opt-out."""
         lead = self._live(lead_id)
         if lead["IsConverted"]:
             raise ValueError(f"{lead_id} is converted already")
@@ -451,7 +452,7 @@ class Org:
         return contact_id
 
     def _live(self, record_id: str) -> dict[str, Any]:
-        """Return a record that is not deleted, after whatever was about to be committed to it."""
+        """Return a record that is not deleted, after late commits to it; ValueError otherwise."""
         self.settle()
         self.late.release([record_id])
         record = self.records.find(record_id)
@@ -459,7 +460,7 @@ class Org:
             raise ValueError(f"{record_id} is deleted or was never here")
         return record
 
-    # -- looking
+    # -- reading
 
     def contact(self, record_id: str) -> dict[str, Any] | None:
         self.settle()
@@ -487,7 +488,7 @@ class Org:
         return {f.name: _python(f, record[f.name]) for f in sobject.fields}
 
     def count(self, name: str, *, deleted: bool = False) -> int:
-        """How many live records, or how many in the Recycle Bin."""
+        """Return the number of live records, or of those in the Recycle Bin."""
         return self.store.count(f'SELECT count(*) FROM "sf_{name}" WHERE "IsDeleted" = ?', [int(deleted)])
 
     # -- late commits and pages
@@ -547,7 +548,7 @@ class Org:
         return self.allowance.used()
 
     def use_up_allowance(self, left: int = 0) -> None:
-        """Other users and apps of the firm spend the day's calls, all but `left`."""
+        """Let other users and apps of the firm use the day's calls, all but `left`."""
         self.allowance.others = 0
         self.allowance.others = max(0, self.settings.api_limit - left - self.allowance.used())
 

@@ -51,7 +51,7 @@ class User:
 
 
 class People:
-    """Users by id and username, mirrored into the store, where SOQL sees them."""
+    """Users by id and username, copied into the store for SOQL."""
 
     def __init__(self, records: Records, schema: Schema) -> None:
         self._records = records
@@ -107,6 +107,6 @@ def _columns(user: User) -> dict[str, Any]:
 
 
 def _plain(name: str) -> str:
-    """Letters of a name that fit into an address."""
+    """Return the letters of a name that fit into an address."""
     decomposed = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     return "".join(c for c in decomposed.lower().replace(" ", ".") if c.isalnum() or c == ".") or "user"

@@ -1,8 +1,8 @@
 """Running statements: counts, pages, cursors.
 
-A cursor remembers the numbers of its records at the moment of the query: the set is fixed then. A page is read when it is asked
-for, so it shows what its records are by then; a record that was deleted (unless it is queryAll), purged or hidden meanwhile is
-left out, and the page is short. totalSize stays what it was.
+A cursor keeps the numbers of the records that the query found. A page is read when it is asked for and shows its records as they
+are then; a record that was deleted (unless it is queryAll), purged or hidden since the query is left out, and the page is short.
+totalSize stays the same.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Cursors:
         return lambda: self._hooks.remove(hook) if hook in self._hooks else None
 
     def run_hooks(self, locator: str, offset: int) -> None:
-        """Between two pages; outside all locks, since hooks change records."""
+        """Run the hooks between two pages; outside all locks, since hooks change records."""
         for hook in list(self._hooks):
             if hook.left is None or hook.left > 0:
                 hook.left = None if hook.left is None else hook.left - 1
@@ -81,7 +81,7 @@ class Cursors:
                 del self._open[locator]
 
     def open(self, cursor: Cursor) -> None:
-        """Keep a cursor; beyond ten of a user the one used longest ago is let go."""
+        """Keep a cursor; beyond ten of a user the one used longest ago is closed."""
         with self._lock:
             self._open[cursor.locator] = cursor
             mine = [c.locator for c in self._open.values() if c.user_id == cursor.user_id]
@@ -115,7 +115,10 @@ def run_query(
     batch: int = MAX_PAGE,
     short_by: int = 0,
 ) -> dict[str, Any]:
-    """Return the answer of /query or /queryAll; ApiError when the statement is wrong. `short_by` thins the first page."""
+    """Return the answer of /query or /queryAll; ApiError when the statement is wrong.
+
+    `short_by` rows are left out of the first page.
+    """
     plan = compile_query(parse(text, org.clock.now()), access, deleted_too=deleted_too)
     if plan.is_count:
         return {"totalSize": org.store.count(plan.count, plan.values), "done": True, "records": []}
@@ -213,7 +216,7 @@ def _typed(rows: list[tuple[Any, ...]], columns: Sequence[Column], first: int = 
 
 
 def _relation_ids(nested: Sequence[Column]) -> list[str]:
-    """One more column for each relationship: the Id behind it, for its `attributes`, and to see whether there is any."""
+    """Return one more column for each relationship: the related Id, for its `attributes`; null if there is none."""
     return [f'{alias}."Id"' for alias in dict.fromkeys(c.sql.split(".")[0] for c in nested)]
 
 
@@ -234,7 +237,7 @@ def _render(plan: Plan, rows: list[tuple[Any, ...]], version: str, nested: Seque
 
 
 def _nest(plan: Plan, row: tuple[Any, ...], base: str, root: str, id_place: dict[str, int]) -> dict[str, Any]:
-    """Put Owner.Name under Owner, with attributes of its own; null where there is nobody."""
+    """Put Owner.Name under Owner, with attributes of its own; null if the relationship is empty."""
     record: dict[str, Any] = {"attributes": {"type": plan.sobject.name, "url": base + row[0]}}
     for column, value in zip(plan.columns, row[1:], strict=False):
         if len(column.names) == 1:

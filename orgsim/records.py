@@ -1,6 +1,6 @@
-"""Changing records as the database sees it: stamps, the Recycle Bin, merging. Who may do what is decided in dml.py.
+"""Changes of records in the store: stamps, the Recycle Bin, merging. dml.py decides who may do what.
 
-Every change moves SystemModstamp and LastModifiedDate to the org's clock (whole seconds), a change of nothing too.
+Every change moves SystemModstamp and LastModifiedDate to the org's clock (whole seconds), also if nothing changes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ BIN_SECONDS = 15 * 24 * 3600
 
 
 class Records:
-    """Writes to the store. Ids of records that do not exist raise KeyError; the callers look first."""
+    """Writes to the store. Ids of records that do not exist raise KeyError; callers check first."""
 
     def __init__(self, store: Store, schema: Schema, clock: OrgClock, rng: random.Random) -> None:
         self.store = store
@@ -92,7 +92,7 @@ class Records:
             self.store.update(sobject, record_id, {**values, **self._stamps(sobject, actor_id, stamp)})
 
     def change_silently(self, record_id: str, values: dict[str, Any]) -> None:
-        """Formula fields and sharing change without a stamp."""
+        """Change a record without a stamp, as formula fields and sharing rules do."""
         with self.store.lock:
             self.before_change([record_id])
             self.store.update(self.object_of(record_id), record_id, values)
@@ -129,7 +129,7 @@ class Records:
             self.change(winner_id, {}, actor_id, stamp)
 
     def empty_old_bin(self) -> None:
-        """What has lain in the Recycle Bin for 15 days leaves it; called before each request."""
+        """Delete what has been in the Recycle Bin for 15 days."""
         limit = self.clock.seconds() - BIN_SECONDS
         if self._oldest_in_bin is None or self._oldest_in_bin > limit:
             return

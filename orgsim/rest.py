@@ -1,4 +1,4 @@
-"""The REST data API: one request in, one reply out, whether it came over the wire or as a part of a composite."""
+"""The REST data API: one request in, one reply out, for requests of their own and for parts of a composite."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def versions() -> list[dict[str, str]]:
 
 
 def check_version(segment: str) -> str:
-    """Return "59.0" for "v59.0"; 410 for retired versions, 404 for those that never were."""
+    """Return "59.0" for "v59.0"; 410 for retired versions, 404 for unknown ones."""
     match = _VERSION.fullmatch(segment)
     if match and int(match[1]) in _RETIRED:
         raise ApiError(410, "UNSUPPORTED_API_VERSION", f"API version {match[1]}.0 is retired and no longer supported")
@@ -113,7 +113,7 @@ def check_version(segment: str) -> str:
 
 
 def kind_of(method: str, parts: tuple[str, ...]) -> str:
-    """Return the tag of a request, by which faults and the log know it."""
+    """Return the tag of a request, which faults match and the log shows."""
     match parts:
         case ():
             return "resources"
@@ -190,7 +190,7 @@ class RestApi:
         if fault is not None and fault.replacement is not None:
             answer = fault.replacement
             return Reply(answer.status, answer.body if not isinstance(answer.body, bytes) else answer.body.decode())
-        if fault is not None and fault.deed == "short_page":
+        if fault is not None and fault.behaviour == "short_page":
             part.short_by = int(fault.details.get("by", 1))
         return self.handle(part)
 
@@ -423,7 +423,7 @@ def _read_by_key(api: RestApi, request: ApiRequest) -> Reply:
     return Reply(200, record)
 
 
-# -- where what is
+# -- routes
 
 
 def _find_handler(request: ApiRequest) -> Handler:

@@ -7,8 +7,8 @@ duplicate_rules: {"sobject": "Lead", "against": "Contact", "action": "Alert" | "
 matching is by e-mail. Alert can be overridden by `Sforce-Duplicate-Rule-Header: allowSave=true`, Block never; without the header
 an Alert stops an API save, too.
 
-refusals: {"sobject": "Lead", "code": "CANNOT_EXECUTE_FLOW_TRIGGER", "message": "...", "fields": ["Country"]}: what the firm's
-flows and triggers, address lists, lookup filters and locks end a save with.
+refusals: {"sobject": "Lead", "code": "CANNOT_EXECUTE_FLOW_TRIGGER", "message": "...", "fields": ["Country"]}: the error
+that a flow, a trigger or a lock of the firm ends a save with.
 
 required_fields: {"Lead": ["Region__c"]}. lead_queue: the queue that assignment rules give new leads to, unless the caller sends
 `Sforce-Auto-Assign: FALSE`.
@@ -53,7 +53,7 @@ class Options:
 
 
 def check_required(org: Org, sobject: SObject, values: Mapping[str, Any]) -> None:
-    """The firm's required fields are asked of new records only, like those of a page layout turned rule."""
+    """Check the firm's required fields, in new records only."""
     missing = [name for name in org.settings.required_fields.get(sobject.name, []) if values.get(name) is None]
     if missing:
         raise bad_request("REQUIRED_FIELD_MISSING", f"Required fields are missing: [{', '.join(missing)}]", missing)
@@ -151,6 +151,6 @@ def _detected(sobject: SObject, rule: Mapping[str, Any], matched: list[str], *, 
 
 
 def assigned_owner(org: Org, sobject: SObject, owner_id: str, options: Options) -> str:
-    """Assignment rules run for leads unless the caller says no."""
+    """Return the new record's owner: assignment rules run for leads unless the caller switches them off."""
     queue = org.settings.lead_queue
     return queue if sobject.name == "Lead" and queue and options.auto_assign else owner_id

@@ -1,4 +1,4 @@
-"""The objects and fields of the org, as describe shows them to somebody who may see everything.
+"""The objects and fields of the org, as describe shows them to an admin.
 
 Column names in the store are the API names. Lengths, labels and flags follow recorded describes of Contact and Lead.
 There is no field HasEmailOptOut; "Email Opt Out" is HasOptedOutOfEmail.
@@ -22,7 +22,6 @@ _SOAP = {
     "double": "xsd:double",
     "currency": "xsd:double",
 }
-_UNSORTED = {"textarea"}
 
 
 @dataclass(frozen=True)

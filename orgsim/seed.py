@@ -1,4 +1,4 @@
-"""Orgs to start with. The same seed gives the same firm, Ids included; everybody is invented."""
+"""Orgs to start with. The same seed gives the same firm, Ids included; all people are invented."""
 
 from __future__ import annotations
 
@@ -249,7 +249,7 @@ def _row(
 
 
 def _stamp(rng: random.Random, rows: list[dict[str, Any]], now: datetime) -> None:
-    """Imports of 100 to 700 records with one stamp, and in between people who type: a year and more of both."""
+    """Give the rows stamps of more than a year: imports of 100 to 700 records with one stamp, and single records between them."""
     moment = now - timedelta(days=500)
     at = 0
     while at < len(rows):

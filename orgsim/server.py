@@ -1,6 +1,6 @@
 """Serving an org: a threaded HTTP/1.1 server with keep-alive whose Date header is the org's clock.
 
-An answer leaves in one piece (no 40 ms stalls between head and body). Answers without a length are sent in chunks, as
+An answer is written at once (no 40 ms stall between head and body). Answers without a length are sent in chunks, as
 Salesforce sends them. A connection can be reset.
 """
 
@@ -30,7 +30,7 @@ _BODILESS = frozenset({204, 304})
 
 
 class OrgRequestHandler(WSGIRequestHandler):
-    """Keeps connections open, stays quiet, and tells the org's time."""
+    """Keeps connections open, logs nothing, and dates answers by the org's clock."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -136,7 +136,7 @@ class OrgRequestHandler(WSGIRequestHandler):
         """The org keeps its own log."""
 
     def log_error(self, format: str, *args: Any) -> None:  # noqa: A002 (the base class's name)
-        """Broken connections are what this server is for."""
+        """Broken connections are expected here."""
 
 
 @dataclass
@@ -163,7 +163,7 @@ def build_server(
 
 
 def _log(kind: str, message: str, *args: Any) -> None:
-    """Nothing but errors in our own code is worth a line."""
+    """Print errors of our own code only."""
     if kind == "error" and "SSL" not in message:
         sys.stderr.write((message % args if args else message) + "\n")
 
@@ -192,7 +192,7 @@ def start(
 
 
 def stop(server: BaseWSGIServer) -> None:
-    """Stop listening, wake what hangs, and end the connections that clients keep open."""
+    """Stop listening, wake waiting threads, and end the connections that clients keep open."""
     app = server.app
     if isinstance(app, OrgApp):
         app.closing.set()

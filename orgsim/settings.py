@@ -1,4 +1,4 @@
-"""What an org's admin, Salesforce's operators or the weather can change while the org runs."""
+"""The settings of an org that can be changed while it runs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ class Settings:
     # Allowance. limit_info: "plain", "absent", or "stepping" (lags behind and steps back, as recorded).
     api_limit: int = 100_000
     limit_info: str = "plain"
-    gzip: bool = False
 
     # Rules of the firm's admin, see rules.py: lists of dicts, so that they travel as JSON.
     validation_rules: list[dict[str, Any]] = field(default_factory=list)

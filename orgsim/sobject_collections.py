@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from orgsim.dml import SeveralMatchError
 from orgsim.errors import ApiError, bad_request, not_found
-from orgsim.store import TakenBackError, take_back
+from orgsim.store import RollBackError, roll_back
 from orgsim.trouble import Request as Asked
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ def _run(api: RestApi, rows: list[Any], one: Row, *, all_or_none: bool) -> Reply
         with api.org.store.transaction():
             results.extend(_attempt(api, one, row) for row in rows)
             if all_or_none and not all(r["success"] for r in results):
-                take_back()
-    except TakenBackError:
+                roll_back()
+    except RollBackError:
         results = [{"success": False, "errors": [_ROLLED_BACK]} if r["success"] else r for r in results]
     return _reply(results)
 
@@ -45,7 +45,7 @@ def _run(api: RestApi, rows: list[Any], one: Row, *, all_or_none: bool) -> Reply
 def _attempt(api: RestApi, one: Row, row: Any) -> dict[str, Any]:
     try:
         with api.org.store.transaction():
-            _meet_trouble(api)
+            _check_faults(api)
             return one(row)
     except ApiError as error:
         return {"success": False, "errors": [error.row()]}
@@ -62,8 +62,8 @@ def _attempt(api: RestApi, one: Row, row: Any) -> dict[str, Any]:
         }
 
 
-def _meet_trouble(api: RestApi) -> None:
-    """A single row can meet trouble too: faults of kind "row"."""
+def _check_faults(api: RestApi) -> None:
+    """Raise ApiError if a fault of kind "row" takes this row."""
     fault = api.org.trouble.pick(Asked("", "", ("row",)))
     answer = fault.replacement if fault else None
     if answer is not None and isinstance(answer.body, list):
@@ -153,7 +153,7 @@ def upsert(api: RestApi, request: ApiRequest) -> Reply:
 
 
 def retrieve(api: RestApi, request: ApiRequest) -> Reply:
-    """Records by Id, null for each that is not there."""
+    """Return records by Id, null for each that is not found."""
     from orgsim.rest import read_record
 
     sobject = api.find_object(request, request.parts[2])

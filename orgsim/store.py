@@ -26,12 +26,12 @@ def _fold(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
 
-class TakenBackError(Exception):
-    """Raised inside a transaction by a caller that takes the transaction back, and caught outside it by the same caller."""
+class RollBackError(Exception):
+    """Raised by a caller inside a transaction to roll it back, and caught by the same caller outside it."""
 
 
-def take_back() -> NoReturn:
-    raise TakenBackError
+def roll_back() -> NoReturn:
+    raise RollBackError
 
 
 class Store:
@@ -93,7 +93,7 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing; nests by savepoints."""
+        """Run a block in a transaction; nests by savepoints."""
         with self.lock:
             name = f"level{len(self._undo)}"
             self._connection.execute(f"SAVEPOINT {name}")
@@ -114,7 +114,7 @@ class Store:
                 self._wrote()
 
     def on_rollback(self, step: Callable[[], object]) -> None:
-        """Do this if the transaction that is open now, or one around it, is taken back."""
+        """Do this if the open transaction, or one around it, is rolled back."""
         if self._undo:
             self._undo[-1].append(step)
 
@@ -130,7 +130,7 @@ class Store:
         return row[0] if row else None
 
     def count(self, sql: str, values: Sequence[Any]) -> int:
-        """Count, or remember the count as long as nothing was written: an idle org answers at once."""
+        """Return a count, from memory if nothing was written since: an idle org answers at once."""
         key = (sql, *values)
         with self.lock:
             if key not in self._counts:

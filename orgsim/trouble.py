@@ -1,7 +1,7 @@
-"""One mechanism for everything that goes wrong: a fault matches requests and says what becomes of them.
+"""Faults: each matches requests and says what happens to them.
 
-A fault either replaces the answer (an Answer, or a name from answers.py), or is a deed on the connection or the answer:
-see DEEDS. Faults are asked in the order in which they were added; the first that takes a request has it.
+A fault either replaces the answer (an Answer, or a name from answers.py), or changes how the connection or the answer behaves:
+see BEHAVIOURS. The first fault that matches a request, in the order in which they were added, takes it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from orgsim.answers import ANSWERS, Answer
 from orgsim.clock import OrgClock
 
-DEEDS = frozenset(
+BEHAVIOURS = frozenset(
     {
         "slow",
         "slow_after",
@@ -33,12 +33,12 @@ DEEDS = frozenset(
         "no_limit_info",
     }
 )
-ON_PARTS = frozenset({"foreign_next", "short_page"})  # deeds that a part of a composite answer can suffer
+ON_PARTS = frozenset({"foreign_next", "short_page"})  # behaviours that a part of a composite answer can suffer
 
 
 @dataclass
 class Request:
-    """What faults look at."""
+    """What faults are matched with."""
 
     method: str
     path: str
@@ -74,8 +74,8 @@ class Fault:
         return self.answer if isinstance(self.answer, str) else f"answer_{self.answer.status}"
 
     @property
-    def deed(self) -> str | None:
-        return self.answer if isinstance(self.answer, str) and self.answer in DEEDS else None
+    def behaviour(self) -> str | None:
+        return self.answer if isinstance(self.answer, str) and self.answer in BEHAVIOURS else None
 
     @property
     def replacement(self) -> Answer | None:
@@ -84,7 +84,7 @@ class Fault:
         return ANSWERS.get(self.answer)
 
     def matches(self, request: Request) -> bool:
-        if self.deed and self.deed not in ON_PARTS and "subrequest" in request.tags:
+        if self.behaviour and self.behaviour not in ON_PARTS and "subrequest" in request.tags:
             return False
         wanted = (
             (self.kind is None or self.kind in request.tags),
@@ -140,8 +140,8 @@ class Trouble:
         label: str | None = None,
         **details: Any,
     ) -> Fault:
-        if isinstance(answer, str) and answer not in ANSWERS and answer not in DEEDS:
-            raise ValueError(f"no answer and no deed is called {answer}")
+        if isinstance(answer, str) and answer not in ANSWERS and answer not in BEHAVIOURS:
+            raise ValueError(f"no answer and no behaviour is called {answer}")
         with self._lock:
             self._last += 1
             until = None if for_seconds is None else self._clock.timestamp() + for_seconds
@@ -172,10 +172,10 @@ class Trouble:
         with self._lock:
             now = self._clock.timestamp()
             self._faults = [f for f in self._faults if f.until is None or f.until > now]
-            return next((f for f in self._faults if f.matches(request) and self._strikes(f)), None)
+            return next((f for f in self._faults if f.matches(request) and self._takes(f)), None)
 
     @staticmethod
-    def _strikes(fault: Fault) -> bool:
+    def _takes(fault: Fault) -> bool:
         fault._seen += 1  # noqa: SLF001 (bookkeeping of the same module)
         if fault._seen <= fault.after or (fault.times is not None and fault.hits >= fault.times):  # noqa: SLF001
             return False

@@ -1,11 +1,10 @@
 """The org as a WSGI application: faults, the call log, sessions, the allowance and the headers around every answer.
 
-What lies under /services is Salesforce's; everything else is the practice org's own page and control.
+Addresses under /services imitate Salesforce; the rest is the org's own page and control API.
 """
 
 from __future__ import annotations
 
-import gzip
 import io
 import secrets
 import socket
@@ -20,9 +19,10 @@ import orjson
 from werkzeug.test import run_wsgi_app
 
 from orgsim.answers import ANSWERS, HTML, JSON, Answer
-from orgsim.call_log import Allowance, Call
+from orgsim.call_log import Call
 from orgsim.errors import ApiError, invalid_session, session_not_for_rest
 from orgsim.flask_app import make_web_app
+from orgsim.limits import Allowance
 from orgsim.rest import ApiRequest, Reply, RestApi, check_version, note_soql, parse_params, tags_of, versions
 from orgsim.trouble import Fault
 from orgsim.trouble import Request as Asked
@@ -65,7 +65,7 @@ def base_url_of(environ: WSGIEnvironment) -> str:
 
 
 class OrgApp:
-    """WSGI application of one org. `closing` wakes whatever hangs when the server stops."""
+    """WSGI application of one org. `closing` ends all waiting when the server stops."""
 
     def __init__(self, org: Org, *, advisorstream_url: str | None = None) -> None:
         self.org = org
@@ -126,9 +126,9 @@ class OrgApp:
         answer = fault.replacement
         if answer is not None:
             return self._replaced(answer, fault, environ, call)
-        seconds = float(fault.details.get("seconds", 3600 if fault.deed == "hang" else 1))
+        seconds = float(fault.details.get("seconds", 3600 if fault.behaviour == "hang" else 1))
         gate: threading.Event = fault.details.get("gate", self.closing)
-        match fault.deed:
+        match fault.behaviour:
             case "slow":
                 gate.wait(seconds)
                 return work()
@@ -151,11 +151,11 @@ class OrgApp:
             case "short_page":
                 return work(int(fault.details.get("by", 1)))
             case _:
-                return self._spoiled(fault, work(), seconds, gate)
+                return self._changed_answer(fault, work(), seconds, gate)
 
-    def _spoiled(self, fault: Fault, outgoing: Outgoing, seconds: float, gate: threading.Event) -> Outgoing:
-        """The work is done; what happens to its answer."""
-        match fault.deed:
+    def _changed_answer(self, fault: Fault, outgoing: Outgoing, seconds: float, gate: threading.Event) -> Outgoing:
+        """Return the answer of work that is done, as the fault changes it."""
+        match fault.behaviour:
             case "slow_after":
                 gate.wait(seconds)
             case "reset_after":
@@ -173,7 +173,7 @@ class OrgApp:
             case "no_limit_info":
                 outgoing.headers = [(k, v) for k, v in outgoing.headers if k.lower() != "sforce-limit-info"]
             case _:
-                raise AssertionError(fault.deed)
+                raise AssertionError(fault.behaviour)
         return outgoing
 
     def _replaced(self, answer: Answer, fault: Fault, environ: WSGIEnvironment, call: Call) -> Outgoing:
@@ -266,7 +266,7 @@ class OrgApp:
         return session
 
     def _finish(self, reply: Reply, environ: WSGIEnvironment, session: Session | None, call: Call) -> Outgoing:
-        """Dress a reply as Salesforce does. X-PrettyPrint indents the JSON."""
+        """Return a reply with the headers and cookies that Salesforce sends. X-PrettyPrint indents the JSON."""
         headers = [
             *reply.headers.items(),
             ("Cache-Control", _NO_STORE),
@@ -282,9 +282,6 @@ class OrgApp:
         pretty = orjson.OPT_INDENT_2 if environ.get("HTTP_X_PRETTYPRINT") == "1" else 0
         content = orjson.dumps(reply.body, option=pretty)
         headers.append(("Content-Type", JSON))
-        if self.org.settings.gzip and "gzip" in environ.get("HTTP_ACCEPT_ENCODING", "") and len(content) > 1000:
-            content = gzip.compress(content, 1)
-            headers.append(("Content-Encoding", "gzip"))
         return Outgoing(reply.status, content, headers)
 
     def _limit_info(self, session: Session) -> str:
@@ -300,7 +297,7 @@ class OrgApp:
 
     @staticmethod
     def _cookies(environ: WSGIEnvironment) -> list[tuple[str, str]]:
-        """Cookies that the API sets on every client: kept by one shared between tenants, they mix browsers up."""
+        """Return the cookies that the API sets. A client shared between tenants would send them on, and is seen to."""
         secure = "; secure" if environ["wsgi.url_scheme"] == "https" else ""
         cookies = [("Set-Cookie", f"CookieConsentPolicy=0:1; path=/; Max-Age=31536000{secure}")]
         if "BrowserId=" not in environ.get("HTTP_COOKIE", ""):
@@ -312,7 +309,7 @@ class OrgApp:
 
 
 def _tags(method: str, path: str, area: str, body: bytes) -> tuple[str, ...]:
-    """Return the area and the kind of a request, by which faults and the log know it."""
+    """Return the area and the kind of a request, which faults match and the log shows."""
     if area == "data":
         parts = tuple(p for p in path.split("/") if p)
         return (area, "versions") if len(parts) <= 2 else (area, *tags_of(method, parts[3:]))
@@ -326,7 +323,7 @@ def _tags(method: str, path: str, area: str, body: bytes) -> tuple[str, ...]:
 
 
 def _all_soql(call: Call, body: bytes) -> tuple[str, ...]:
-    """Queries of this request, those inside a composite included (as they stand in its body)."""
+    """Return the queries of this request, those inside a composite included (as they stand in its body)."""
     return (
         (*call.soql, unquote(body.decode("utf-8", "replace").replace("+", " ")))
         if "composite" in call.tags
@@ -347,7 +344,7 @@ def _headers(environ: WSGIEnvironment) -> dict[str, str]:
 
 
 def _wants_xml(environ: WSGIEnvironment) -> bool:
-    """A write with a bad token and no JSON content type is answered in XML that is labelled HTML."""
+    """Return whether a bad token is answered in XML, labelled HTML: in writes without a JSON content type."""
     return environ["REQUEST_METHOD"] in {"POST", "PATCH", "PUT"} and "json" not in environ.get("CONTENT_TYPE", "")
 
 

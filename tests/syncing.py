@@ -61,6 +61,18 @@ class WatchedAccess(OrgAccess):
         return client
 
 
+@dataclass(frozen=True)
+class MeetingAccess(WatchedAccess):
+    meet: Callable[[], None]  # before each call, once it is counted
+
+    def client(self, connection: Connection, before_call: BeforeCall) -> OrgClient:
+        def before() -> None:
+            before_call()
+            self.meet()
+
+        return super().client(connection, before)
+
+
 class Office:
     def __init__(self, running: Running) -> None:
         self.org = running.org

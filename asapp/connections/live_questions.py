@@ -10,8 +10,8 @@ from asapp.models import Connection
 from asapp.salesforce.errors import FieldHidden, TryLater
 
 
-def open_way(connection: Connection, access: OrgAccess) -> Ask:
-    """Return a way to ask, which raises SalesforceError."""
+def way_to_ask(connection: Connection, access: OrgAccess) -> Ask:
+    """Return what asks one question with this connection's tokens."""
 
     def ask(question: Question) -> Sequence[ContactSighting]:
         with access.open(connection) as org:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from base64 import urlsafe_b64decode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
@@ -76,7 +76,7 @@ class ContactSighting(NamedTuple):
 
 class Ask(Protocol):
     def __call__(self, question: Question) -> Sequence[ContactSighting]:
-        """One call to Salesforce. Raises SalesforceError."""
+        """One call to Salesforce, with no transaction open. Raises SalesforceError."""
 
 
 class Here(NamedTuple):
@@ -229,12 +229,9 @@ def find_out(
     question: Question,
     hashed: bytes | None,
     connection: Connection | None,
-    ask: Callable[[], Ask] | None,
+    ask: Ask | None,
 ) -> Verdict:
-    """Answer from our tables, else by one call. ask opens the way to Salesforce; it is not called where not needed.
-
-    No transaction is open during the call.
-    """
+    """Answer from our tables, else by one call, which ask makes; it is not called where not needed."""
     question = with_case_as_here(user_id, question)
     known = look_here(user_id, question, hashed)
     verdict = decide_from_here(known)
@@ -244,9 +241,7 @@ def find_out(
         return verdict or Verdict(Answer.NOT_CONNECTED)
     owner_id = connection.salesforce_user_id
     try:
-        put = ask()
-        db.session.rollback()
-        sightings = _put(put, question, verdict)
+        sightings = _put(ask, question, verdict)
     except OurBug:
         raise
     except FieldEncrypted:
@@ -256,14 +251,14 @@ def find_out(
     return decide_from_there(sightings, owner_id, verdict.contact if verdict else None)
 
 
-def _put(put: Ask, question: Question, verdict: Verdict | None) -> Sequence[ContactSighting]:
+def _put(ask: Ask, question: Question, verdict: Verdict | None) -> Sequence[ContactSighting]:
     """Ask as it was asked; where addresses are encrypted there, by the Id that we know. Else raises FieldEncrypted."""
     try:
-        return put(question)
+        return ask(question)
     except FieldEncrypted:
         if verdict is None or verdict.salesforce_id is None:
             raise
-    return put(Question(salesforce_id=verdict.salesforce_id))
+    return ask(Question(salesforce_id=verdict.salesforce_id))
 
 
 def decide_from_here(known: Known) -> Verdict | None:

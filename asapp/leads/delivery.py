@@ -115,8 +115,8 @@ class Meter:
 
     A round begins only where there are calls for the whole of it, so that none is spent in vain.
 
-    A delivery keeps its token in memory, and may have hours of leads before it. So each call asks the database whether the
-    account is still connected, the advisor active, the firm switched on and not paused.
+    A round keeps its token in memory, and a delivery may have hours of leads before it. So each call asks the database whether
+    the account is still connected, the advisor active, the firm switched on and not paused.
     """
 
     def __init__(self, engine: Engine, connection_id: int, partner_id: int, should_stop: Callable[[], bool]) -> None:

@@ -15,7 +15,7 @@ from flask_login import current_user
 
 from asapp.audit import entries
 from asapp.connections.connections import find_current, find_latest
-from asapp.connections.live_questions import find_contact_of_account, open_way
+from asapp.connections.live_questions import find_contact_of_account, way_to_ask
 from asapp.contacts import export, lists, manual, queries, removal, why
 from asapp.contacts.form_fields import Details
 from asapp.contacts.queries import Line, Overview, Wanted
@@ -358,8 +358,8 @@ def _answer_for_account(account: why.AnAccount, connection: Connection | None) -
 def _answer_question(question: why.Question, connection: Connection | None) -> dict[str, object]:
     hashed = why.hash_of(question, current_user.partner, vault())
     is_on = connection is not None and connection.partner.is_enabled
-    way = (lambda: open_way(connection, org_access())) if connection and is_on else None
-    verdict = why.find_out(current_user.id, question, hashed, connection, way)
+    ask = way_to_ask(connection, org_access()) if connection and is_on else None
+    verdict = why.find_out(current_user.id, question, hashed, connection, ask)
     who = (verdict.contact.name if verdict.contact else "") or question.email or "this record"
     return {
         "verdict": verdict,

@@ -1,4 +1,4 @@
-"""SOQL: text -> tokens -> tree -> SQL over the org's store. Any statement of the grammar works; nothing is recognised."""
+"""SOQL: text -> tokens -> tree -> SQL over the org's store. It works for any statement of the grammar."""
 
 from __future__ import annotations
 

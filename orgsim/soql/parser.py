@@ -33,7 +33,7 @@ _ZONE = re.compile(r"([+-]\d{2}):?(\d{2})$")
 def parse(text: str, now: datetime) -> Query:
     """Return the tree. `now` is what TODAY and the other date literals are counted from (UTC).
 
-    ApiError 400 with Salesforce's code: MALFORMED_QUERY and a few of its kin.
+    ApiError 400 with Salesforce's code: MALFORMED_QUERY and a few others.
     """
     if len(text) > MAX_LENGTH:
         raise bad_request("QUERY_TOO_COMPLICATED", "SOQL statements cannot be longer than 100000 characters.")
@@ -69,7 +69,7 @@ class _Parser:
         return fault_at(self._text, token.at, "MALFORMED_QUERY", f"unexpected token: '{token.shown}'")
 
     def _accept_word(self, *words: str) -> bool:
-        """Take the words if they are next, all of them; else take nothing."""
+        """Consume the words if all of them are next, and return whether they were."""
         if all(self._peek(i).word == word for i, word in enumerate(words)):
             self._next += len(words)
             return True
@@ -269,7 +269,7 @@ class _Parser:
         return "".join(plain), "".join(like)
 
     def _character(self, raw: str, at: int, token: Token) -> tuple[str, str, bool]:
-        """Return the piece of source at a place, the character it stands for, and whether it may be a wildcard."""
+        """Return the source text at a place, the character it stands for, and whether it may be a wildcard."""
         if raw[at] != "\\":
             if raw[at] in "\r\n":
                 raise fault_at(self._text, token.at, "MALFORMED_QUERY", "line breaks not allowed in string literals")
@@ -290,7 +290,7 @@ class _Parser:
         )
 
     def _seconds(self, token: Token) -> int:
-        """Whole seconds; Salesforce ignores what lies below in comparisons."""
+        """Return whole seconds; Salesforce ignores fractions in comparisons."""
         text = re.sub(r"\.\d+", "", token.text.upper()).replace("Z", "+00:00")
         try:
             return int(datetime.fromisoformat(_ZONE.sub(r"\1:\2", text)).timestamp())

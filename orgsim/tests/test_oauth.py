@@ -1,4 +1,4 @@
-"""The OAuth dance as a browser and a client go through it."""
+"""The OAuth web server flow as a browser and a client go through it."""
 
 from __future__ import annotations
 

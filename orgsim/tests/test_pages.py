@@ -1,4 +1,4 @@
-"""The practice org's own page, its control over HTTP, the demo's people, and the org as a process."""
+"""The org's own page, its control over HTTP, the demo's people, and the org as a process."""
 
 from __future__ import annotations
 

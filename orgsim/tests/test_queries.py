@@ -128,7 +128,7 @@ def test_the_orgs_clock_dates_every_answer(org: Org, api: Api) -> None:
 
 
 def test_many_threads_at_once(org: Org, log_in: Login, amara: str, jonas: str, many: list[str]) -> None:
-    """Readers page through while writers change, delete and hold records back; nobody sees an error or a torn page."""
+    """Readers page through while writers change, delete and hold records back; no reader sees an error or a torn page."""
     wrong: list[object] = []
 
     def read(user_id: str) -> None:

@@ -219,7 +219,7 @@ def test_a_late_change_shows_by_itself_when_its_time_has_come(org: Org, api: Api
     assert stamp_of(org, rose) == began
 
 
-def test_whoever_changes_a_held_record_waits_for_the_commit(org: Org, rose: str) -> None:
+def test_a_change_of_a_held_record_waits_for_the_commit(org: Org, rose: str) -> None:
     org.begin_late("update_contact", rose, email="late@edge.com")
     org.clock.advance(60)
     org.update_contact(rose, first_name="Rosa")

@@ -1,4 +1,4 @@
-"""The unmodified simple-salesforce library, over TLS, can't tell the practice org from an org."""
+"""The unmodified simple-salesforce library, over TLS, works with the simulated org as with a real one."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def refusal(people: tuple[Org, str], soql: str) -> ApiError:
         ("ORDER BY Email DESC LIMIT 1", {"O'Brien"}),
     ],
 )
-def test_a_condition_finds_whom_it_should(people: tuple[Org, str], where: str, expected: set[str]) -> None:
+def test_a_condition_finds_the_right_people(people: tuple[Org, str], where: str, expected: set[str]) -> None:
     assert last_names(people, where) == expected
 
 
@@ -163,7 +163,7 @@ def test_a_condition_finds_whom_it_should(people: tuple[Org, str], where: str, e
         ),
         ("SELECT Id FROM Contact WHERE Description = 'x'", "INVALID_FIELD", "field 'Description' can not be filtered"),
         ("SELECT Id FROM Contact ORDER BY Description", "MALFORMED_QUERY", "field 'Description' can not be sorted"),
-        # What this org has not learnt is refused like any other slip.
+        # What the simulated org lacks is refused like any other malformed statement.
         ("SELECT Id FROM Contact LIMIT 1 OFFSET 1", "MALFORMED_QUERY", "unexpected token: 'OFFSET'"),
         ("SELECT COUNT(Id) FROM Contact", "MALFORMED_QUERY", "unexpected token: 'Id'"),
         ("SELECT MAX(SystemModstamp) FROM Contact", "MALFORMED_QUERY", "unexpected token: '('"),

@@ -352,7 +352,7 @@ def test_a_second_account_is_refused_without_a_name_and_its_grant_given_back(des
     assert "{" not in words.happened + words.do_next
 
 
-def test_nobody_is_asked_to_switch_to_a_user_whom_another_account_has(desk: Desk) -> None:
+def test_no_one_is_asked_to_switch_to_a_user_that_another_account_has(desk: Desk) -> None:
     desk.connect()
     bob = make_advisor(desk.partner, name="Bob Tanaka")
     assert desk.connect(desk.jonas, advisor=bob) == "connected"

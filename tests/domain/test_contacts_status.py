@@ -83,7 +83,7 @@ def test_a_sign_up_that_waits_for_the_advisor_is_inactive_until_it_is_sent(app: 
 
 
 def test_a_sign_up_whose_record_in_salesforce_has_not_come_yet_is_unknown(app: Flask) -> None:
-    """It was linked to a Salesforce contact, whose opt-out nobody would hear of; leads themselves are known."""
+    """It was linked to a Salesforce contact, whose opt-out no sync would bring; leads themselves are known."""
     connection = make_synced_connection(leads_known_until=utcnow() + timedelta(days=3))
     followed = {"source": ContactSource.LEAD, "followed_by_id": connection.id, "is_lead": True}
     assert state_of(make_contact(connection.user, **followed)) == (Reason.OPT_OUT_UNKNOWN, False)

@@ -282,7 +282,7 @@ def test_a_lead_that_is_sent_while_a_sync_reads_is_left_to_the_next_one(app: Fla
     def send() -> None:
         someone_signs_up(db.session.get_one(Connection, connection_id).user)
         db.session.commit()
-        deliver(connection_id, office.workplace().open_client)
+        deliver(connection_id, office.workplace().access)
 
     def on_page(_run: object) -> None:
         db.session.commit()

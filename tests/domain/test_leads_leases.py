@@ -15,12 +15,13 @@ from asapp.core.extensions import db
 from asapp.leads import decisions, outbox
 from asapp.leads.delivery import deliver
 from asapp.models import Connection, Contact, Lead, LeadState, Partner
-from asapp.salesforce.client import LEADS_A_CREATE, OrgClient
+from asapp.salesforce.client import LEADS_A_CREATE
 from orgsim.server import Running
 from tests.domain.test_leads_following import FollowingOffice
 from tests.domain.test_leads_once import at_the_same_time
-from tests.factories import make_advisor, make_connection
+from tests.factories import make_advisor, make_connection, org_access
 from tests.signing_up import someone_signs_up
+from tests.syncing import MeetingAccess
 
 LOOK_FOR_CONTACTS, LOOK_FOR_LEADS, CREATE = 1, 2, 3  # the calls of a round
 OTHER = "zoe.lindstrom@harbour.example"
@@ -60,16 +61,12 @@ def deliver_and(office: FollowingOffice, number: int, during: Callable[[], None]
     connection_id = office.connection.id
     numbers = itertools.count(1)
 
-    def open_client(connection: Connection, meter: Callable[[], None]) -> OrgClient:
-        def metered() -> None:
-            meter()
-            if next(numbers) == number:
-                during()
-
-        return office.workplace().open_client(connection, metered)
+    def meet() -> None:
+        if next(numbers) == number:
+            during()
 
     db.session.commit()
-    deliver(connection_id, open_client)
+    deliver(connection_id, org_access(MeetingAccess, between_pages=lambda: None, meet=meet))
     db.session.rollback()
     db.session.expire_all()
 
@@ -159,7 +156,7 @@ def test_a_delivery_that_lost_its_leads_before_a_call_makes_no_call_more(app: Fl
 
 
 def test_an_id_that_comes_after_the_lease_was_lost_is_stored_all_the_same(app: Flask, office: FollowingOffice) -> None:
-    """The Lead is there: nobody may make it again."""
+    """The Lead is there: it must not be made again."""
     someone_signs_up(office.advisor)
     office.after_create = lambda: another_worker_claims(app, office) and None
 
@@ -180,7 +177,7 @@ def test_a_refusal_that_comes_after_the_lease_was_lost_is_not_stored(app: Flask,
     assert (office.lead().state, office.lead().lease) == (LeadState.SENDING, leases[0])
 
 
-# ---- The person is erased meanwhile
+# ---- The person is erased during a create
 
 
 def test_of_a_person_who_is_erased_during_the_create_the_id_alone_is_kept(app: Flask, office: FollowingOffice) -> None:

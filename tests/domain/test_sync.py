@@ -442,6 +442,13 @@ def test_a_good_sync_makes_the_next_one_due_within_the_interval(office: Office) 
     assert timedelta(minutes=50) < due_in < timedelta(minutes=70)
 
 
+def test_tokens_that_do_not_open_end_the_run_and_not_the_job(office: Office) -> None:
+    office.connection.access_token_sealed = "v1:garbage"
+    office.save()
+    run = office.sync()
+    assert (run.status, run.error_code, run.lease) == (RunStatus.FAILED, "key_missing", None)
+
+
 def test_a_failure_that_passes_is_tried_again_within_the_run(office: Office) -> None:
     office.org.trouble.add("server_unavailable_html", kind="composite", times=1)
     assert office.sync().is_complete

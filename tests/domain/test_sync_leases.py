@@ -12,6 +12,7 @@ from sqlalchemy import select, update
 
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
+from asapp.core.leases import LeaseLost
 from asapp.models import Connection, Partner, RunStatus, SyncRun
 from asapp.sync import runs
 from asapp.sync.dispatch import dispatch, unpark_the_forgotten
@@ -80,7 +81,7 @@ WRITES = pytest.mark.parametrize(
 @WRITES
 def test_a_worker_that_lost_its_run_to_another_writes_nothing_to_it(lost: SyncRun, write: Write) -> None:
     before = stored(lost.id)
-    with pytest.raises(runs.LeaseLost):
+    with pytest.raises(LeaseLost):
         write(lost, lease_of(lost))
     db.session.commit()
     assert stored(lost.id) == before
@@ -90,7 +91,7 @@ def test_a_worker_that_lost_its_run_to_another_writes_nothing_to_it(lost: SyncRu
 def test_what_it_wrote_before_it_saw_that_is_not_kept(connection: Connection, lost: SyncRun, write: Write) -> None:
     connection.salesforce_count = 99
     db.session.flush()
-    with pytest.raises(runs.LeaseLost):
+    with pytest.raises(LeaseLost):
         write(lost, lease_of(lost))
     db.session.commit()
     assert db.session.scalar(select(Connection.salesforce_count)) is None

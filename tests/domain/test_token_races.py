@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,6 @@ from flask import Flask
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
-from asapp.connections.org_access import ConnectSettings
 from asapp.connections.tokens import StoredTokens
 from asapp.core.database import writing
 from asapp.core.extensions import db
@@ -54,11 +54,11 @@ def test_a_token_that_another_process_stored_a_moment_ago_is_not_refreshed_again
     """The row was read before, and is about to be leased."""
     connection_id = desk.connection().id
     db.session.rollback()
-    vault = InterruptedVault(desk.settings.vault)
-    source = StoredTokens(connection_id, ConnectSettings(vault, allow_loopback=True))
+    vault = InterruptedVault(desk.access.vault)
+    source = StoredTokens(connection_id, replace(desk.access, vault=vault))
     stale = source.access_token()
     mark = desk.org.calls.mark()
-    vault.work = lambda: at_the_same_time(app, lambda: StoredTokens(connection_id, desk.settings).refresh_now())
+    vault.work = lambda: at_the_same_time(app, lambda: StoredTokens(connection_id, desk.access).refresh_now())
 
     fresh = source.refresh(stale)
 
@@ -74,7 +74,7 @@ def test_tokens_that_come_after_the_advisor_connected_again_replace_nothing(app:
 
     def refresh() -> None:
         with app.app_context(), writing():
-            refreshed.append(StoredTokens(connection_id, desk.settings).refresh_now())
+            refreshed.append(StoredTokens(connection_id, desk.access).refresh_now())
 
     thread = threading.Thread(target=refresh)
     thread.start()
@@ -116,7 +116,7 @@ def stumbles(app: Flask) -> Iterator[list[str]]:
 
 def test_rotated_tokens_are_stored_though_the_database_stumbles(desk: Desk, stumbles: list[str]) -> None:
     """The old refresh token is used up: what is in our hand is the only key that is left."""
-    source = StoredTokens(desk.connection().id, desk.settings)
+    source = StoredTokens(desk.connection().id, desk.access)
     db.session.rollback()
     stumbles += ["once", "twice"]
 

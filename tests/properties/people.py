@@ -15,10 +15,9 @@ from datetime import datetime
 from typing import NamedTuple
 
 from flask import Flask, current_app
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from asapp.connections import connections
-from asapp.connections.org_access import BeforeCall
 from asapp.contacts import manual, removal
 from asapp.contacts.form_fields import Details
 from asapp.contacts.status import contact_rows, is_active, is_shown, reason_of
@@ -27,16 +26,18 @@ from asapp.core.database import writing
 from asapp.core.extensions import db
 from asapp.leads import decisions
 from asapp.models import Connection, Contact, Lead, SyncRun, User
-from asapp.salesforce.client import OrgClient
 from asapp.salesforce.oauth import Grant, Identity
 from asapp.sync.execute import execute_run
 from orgsim import Org, start
 from tests.domain.test_leads_following import FollowingOffice
 from tests.factories import org_access
 from tests.signing_up import someone_signs_up
-from tests.syncing import KEY, WatchedAccess
+from tests.syncing import KEY, MeetingAccess
 
 POOL = ("rose@pool.example", "ravi@pool.example", "zoe@pool.example")
+# Addresses that no one else has until a deed changes one: scenes are about these people.
+NEWCOMERS = tuple(f"{name}@new.example" for name in ("noor", "ivo", "ana", "lev", "mei", "tom", "una", "kai"))
+NEWCOMER = 12  # from this number on, a deed is about one of them
 PAGE = 200
 OPT_OUT = "HasOptedOutOfEmail"
 MOST_ROUNDS = 8
@@ -53,6 +54,8 @@ HERE = (
     "hide_field", "hide_field_of_leads", "show_fields", "disconnect", "disconnect_and_remove", "disconnect_and_remove",
     "reconnect",
 )  # fmt: skip
+# What a scene does to the Lead with an address that the user made; only scenes do, since they know of one.
+TO_OUR_LEAD = ("delete_ours", "give_ours_away", "convert_ours", "opt_out_ours")
 TROUBLES = ("reset_after", "server_unavailable", "reset", "truncated_json", "session_expired")
 ORDINARY, AFTER_A_DAY, IN_TROUBLE = "ordinary", "after a day", "in trouble"
 
@@ -136,6 +139,8 @@ class SignUp(NamedTuple):
     salesforce_id: str | None
     linked_contact_id: str | None
     contact_id: int | None
+    opted_out: bool
+    is_deleted: bool
 
     @property
     def address(self) -> str:
@@ -153,6 +158,7 @@ class Memory:
 
     addresses: dict[str, set[str]] = field(default_factory=dict)  # Id of a record -> every address that it had
     made: dict[str, str] = field(default_factory=dict)  # Id of a Lead that we made -> its address at first
+    restricted: set[str] = field(default_factory=set)  # Ids of records that the user couldn't see for a while
     signed_up: set[str] = field(default_factory=set)  # and not erased since
     erased: dict[str, datetime] = field(default_factory=dict)  # address -> when; not those who signed up since
     erasures: dict[str, int] = field(default_factory=dict)  # address -> how often
@@ -161,18 +167,6 @@ class Memory:
     hidden_ids: dict[str, str] = field(default_factory=dict)  # Id of a record -> address; deleted here, not restored
     hidden_rows: set[tuple[int, datetime]] = field(default_factory=set)
     first_address: dict[tuple[int, datetime], str] = field(default_factory=dict)  # of each row
-
-
-@dataclasses.dataclass(frozen=True)
-class MeetingAccess(WatchedAccess):
-    meet: Callable[[], None]
-
-    def client(self, connection: Connection, before_call: BeforeCall) -> OrgClient:
-        def before() -> None:
-            before_call()
-            self.meet()
-
-        return super().client(connection, before)
 
 
 class PeopleLife:
@@ -234,7 +228,9 @@ class PeopleLife:
             is_shown(), is_active(now), reason_of(now),
         )  # fmt: skip
         rows = [Row(*row) for row in db.session.execute(people.where(c.user_id == self.user_id).order_by(c.id))]
-        leads = select(s.id, s.email, s.state, s.why, s.salesforce_id, s.linked_contact_id, s.contact_id)
+        leads = select(
+            s.id, s.email, s.state, s.why, s.salesforce_id, s.linked_contact_id, s.contact_id, s.opted_out, s.is_deleted
+        )
         sign_ups = [SignUp(*row) for row in db.session.execute(leads.where(s.user_id == self.user_id).order_by(s.id))]
         db.session.rollback()
         return Here({row.id: row for row in rows}, sign_ups)
@@ -329,6 +325,8 @@ class PeopleLife:
     def observe_org(self) -> None:
         for record in self.records().values():
             self.memory.addresses.setdefault(record.id, set()).add(record.address)
+            if record.is_restricted:
+                self.memory.restricted.add(record.id)
             if record.is_lead and record.made_by == self.user:
                 self.memory.made.setdefault(record.id, record.address)
 
@@ -359,6 +357,8 @@ class PeopleLife:
         return f"Person {self._made}"
 
     def _address(self, deed: Deed) -> str:
+        if deed.two >= NEWCOMER:
+            return NEWCOMERS[deed.two % len(NEWCOMERS)]
         return POOL[deed.two % len(POOL)]
 
     def _add(self, deed: Deed, owner: str | None = None, *, opted_out: bool = False) -> None:
@@ -420,6 +420,27 @@ class PeopleLife:
     def _convert(self, deed: Deed) -> None:
         for record in self._one(self._some(leads=True), deed.one):
             self.org.convert_lead(record.id, owner_id=self.colleague if deed.two % 4 == 3 else self.user)
+
+    def _ours(self, deed: Deed) -> list[Record]:
+        """The open Leads with this address that the user made: one as a rule."""
+        made = [r for r in self._some(leads=True) if r.made_by == self.user]
+        return [r for r in made if r.address == self._address(deed)]
+
+    def _delete_ours(self, deed: Deed) -> None:
+        for record in self._ours(deed):
+            self.org.delete(record.id)
+
+    def _give_ours_away(self, deed: Deed) -> None:
+        for record in self._ours(deed):
+            self.org.give(record.id, self.colleague)
+
+    def _convert_ours(self, deed: Deed) -> None:
+        for record in self._ours(deed):
+            self.org.convert_lead(record.id, owner_id=self.colleague if deed.one % 2 else self.user)
+
+    def _opt_out_ours(self, deed: Deed) -> None:
+        for record in self._ours(deed):
+            self.org.opt_out(record.id)
 
     def _delete(self, deed: Deed) -> None:
         for record in self._one(self._some(leads=False), deed.one):
@@ -541,8 +562,16 @@ class PeopleLife:
 
     def _erase(self, deed: Deed) -> None:
         contact = self._pick(deed, Contact.source != "manual")
-        if contact is None:
-            return
+        if contact is not None:
+            self._erase_person(contact)
+
+    def _erase_at(self, deed: Deed) -> None:
+        """One whose row has this address."""
+        contact = self._pick(deed, Contact.source != "manual", func.lower(Contact.email) == self._address(deed))
+        if contact is not None:
+            self._erase_person(contact)
+
+    def _erase_person(self, contact: Contact) -> None:
         leads = db.session.scalars(
             select(Lead).where(Lead.user_id == self.user_id, Lead.contact_id == contact.id)
         ).all()

@@ -9,6 +9,8 @@ what was said. Where the rules are silent, both answers pass:
 - The survivor of a merge is another record: it isn't deleted here because the loser was.
 - A Lead that the user can't see any more, or that was given away after it was sent, may or may not go on blocking its address.
 - A Lead that was converted into a contact without an address stays as it was.
+- A Lead that we made and whose answer was lost is looked for by its address: one that was purged or hidden, or given another
+  address, before it was found may be made once more.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ class Oracle:
         yield from self.of_erased_people()
         yield from self.of_leads_made()
         yield from self.of_sign_ups_kept()
+        yield from self.of_known_opt_outs()
 
     def at_rest(self) -> Iterator[str]:
         """Return what is wrong once nothing changes any more."""
@@ -160,8 +163,27 @@ class Oracle:
     def of_leads_made(self) -> Iterator[str]:
         for address in set(self.memory.made.values()):
             made = sorted(i for i, at_first in self.memory.made.items() if at_first == address)
+            made = [i for i in made if self.can_be_found(i)]
             if len(made) > 1 + self.memory.erasures.get(address, 0):
                 yield f"{address} has the Leads {made}"
+
+    def can_be_found(self, lead_id: str) -> bool:
+        """Could the user see this Lead, with one address, all the time?"""
+        was_seen = lead_id in self.records and lead_id not in self.memory.restricted
+        return was_seen and len(self.memory.addresses[lead_id]) == 1
+
+    def of_known_opt_outs(self) -> Iterator[str]:
+        """An opt-out that is known of a sign-up's Lead stops all with the address, before any sync."""
+        for sign_up in self.here.sign_ups:
+            record = self.records.get(sign_up.salesforce_id or "")
+            is_known = sign_up.opted_out and not sign_up.is_deleted and sign_up.why is None
+            if not is_known or not self.is_mine(record) or record is None or not record.is_opted_out:
+                continue
+            if self.memory.addresses[record.id] != {sign_up.address}:
+                continue  # which of them is stored, the next sync says
+            for row in self.here.rows.values():
+                if row.is_active and row.address == sign_up.address:
+                    yield f"{row} is active, and {sign_up} with this address is known to have opted out"
 
     def of_sign_ups_kept(self) -> Iterator[str]:
         found = sorted(sign_up.address for sign_up in self.here.sign_ups if sign_up.address)

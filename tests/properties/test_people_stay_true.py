@@ -1,8 +1,9 @@
 """People stay true to what they said, in Salesforce and on the sign-up page, whatever happens and in whatever order.
 
 Hypothesis tells stories of one advisor: sign-ups, deliveries whose answers are lost, syncs, edits in the org between any two
-calls, people deleted and erased here, Disconnect with and without removal. After each step an oracle of its own says what is
-wrong, and more of it once nothing changes any more. `pytest tests/properties -k people --hypothesis-profile=long` tells 1,000.
+calls, people deleted and erased here, Disconnect with and without removal; and scenes, a few steps about one person that would
+rarely follow each other by chance. After each step an oracle of its own says what is wrong, and more of it once nothing changes
+any more. `pytest tests/properties -k people --hypothesis-profile=long` tells 1,000.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ from tests.properties.people import (
     HERE,
     IN_THE_ORG,
     IN_TROUBLE,
+    NEWCOMER,
+    NEWCOMERS,
     ORDINARY,
+    TO_OUR_LEAD,
     Deed,
     Deliver,
     Meanwhile,
@@ -47,7 +51,36 @@ steps = deeds | deeds | deeds | syncs | deliveries
 people = st.builds(
     Deed, st.sampled_from(["add", "add", "add_opted_out", "add_lead", "sign_up", "sign_up"]), picks, picks
 )
-parts = st.lists(steps, min_size=1, max_size=14)
+
+
+def lose_an_answer(end: str, number: int, who: int) -> list[Step]:
+    """Something happens to the Lead that was made, before we look for it."""
+    begin: list[Step] = [Deed("add_by_hand", number, who)] if number % 2 else []
+    return [*begin, Deed("sign_up", number, who), Deliver(True), Deed(end, number, who), Deliver()]
+
+
+def link_to_one_who_opted_out(number: int, who: int) -> list[Step]:
+    """The person has a Lead, and another contact of the advisor's has the address."""
+    there = Deed("add_opted_out_lead", number, who)
+    return [Deed("add_by_hand", number, who), there, Deed("sign_up", number, who), Deliver()]
+
+
+def sign_up_after_erasure(is_a_contact: bool, is_removed: bool, is_here: bool, number: int, who: int) -> list[Step]:
+    """Erased as a contact in Salesforce or as a Lead, whose row came with a sync, or went with the connection."""
+    add = Deed("add" if is_a_contact else "sign_up", two=who)
+    begin: list[Step] = [add, Sync()] if is_a_contact and is_here else [add, Deed("sign_up", number, who), Deliver()]
+    end: list[Step] = [Deed("disconnect_and_remove"), Deed("reconnect")] if is_removed else []
+    return [*begin, Deed("erase_at", number, who), *end, Deed("sign_up", number, who), Deliver()]
+
+
+who = st.integers(NEWCOMER, NEWCOMER + len(NEWCOMERS) - 1)
+scenes = (
+    st.builds(lose_an_answer, st.sampled_from(TO_OUR_LEAD), picks, who)
+    | st.builds(link_to_one_who_opted_out, picks, who)
+    | st.builds(sign_up_after_erasure, st.sampled_from([True, True, False]), st.booleans(), st.booleans(), picks, who)
+)
+few = st.lists(steps, max_size=7)
+parts = st.builds(lambda before, scene, after: [*before, *scene, *after], few, scenes, few)
 
 
 class Story(NamedTuple):

@@ -107,7 +107,7 @@ WRITTEN_BY_THE_FIRM = {
 
 @pytest.mark.parametrize("code", [*sorted({*errors.DATA_ERRORS, *errors.RECORD_ERRORS}), "NEVER_HEARD_OF"])
 def test_no_words_are_kept_but_those_that_the_firm_may_have_written(code: str) -> None:
-    """Salesforce's own may name somebody else's records."""
+    """Salesforce's own may name records of other people."""
     message = "Use Mei Chou <mei.chou@harbour.example>"
     assert sort_record_error(code, message).words == (message if code in WRITTEN_BY_THE_FIRM else "")
 
