@@ -289,9 +289,7 @@ def test_a_lead_waits_for_what_is_wrong_with_the_whole_firm(code: str) -> None:
 
 @pytest.mark.parametrize("row", TOKEN_ROWS, ids=lambda row: f"{row.error}-{row.description}")
 def test_of_each_answer_to_a_log_in_it_is_stated_who_fixes_it(row: TokenRow) -> None:
-    if row.kind is ReconnectNeeded and row.code not in OF_LOG_INS:
-        assert (
-            FAILURES[Occasion.RECONNECT, row.code].fixed_by == FixedBy.ADVISOR
-        )  # a refresh token has not been used yet
-    else:
-        assert explain(Occasion.CONNECT, row.code, Facts()).fixed_by == OF_LOG_INS[row.code]
+    # A refresh token has not been used yet when one logs in.
+    is_only_later = row.kind is ReconnectNeeded and row.code not in OF_LOG_INS
+    failure = explain(Occasion.RECONNECT if is_only_later else Occasion.CONNECT, row.code, Facts())
+    assert failure.fixed_by == (FixedBy.ADVISOR if is_only_later else OF_LOG_INS[row.code])
