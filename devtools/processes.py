@@ -135,11 +135,15 @@ class Process:
         self.wait()
 
     def kill_with_children(self) -> None:
-        """kill -9 of it and its children at the same moment, as on a machine that is switched off."""
-        for pid in [self.pid, *(child.pid for child in self.children())]:
+        """kill -9 of it and its children at the same moment, as on a machine that is switched off; wait until all are gone."""
+        children = self.children()
+        for pid in [self.pid, *(child.pid for child in children)]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.wait()
+        wait_for(
+            lambda: not any(is_alive(child) for child in children), f"for the end of {self.name}'s children", STOP_S
+        )
 
     def restart(self) -> None:
         self.stop()
@@ -166,6 +170,14 @@ class Process:
         error = StartError(f"{self.name} did not start. Its last words: {lines[-1]} ({self.log})")
         error.add_note("\n".join(lines[-30:]))
         return error
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """A process that has ended and that nothing has waited for is not alive; it holds no file and no lock."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def end_all(processes: Sequence[Process], patience_s: float = STOP_S, hurry: threading.Event | None = None) -> None:

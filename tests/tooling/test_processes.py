@@ -6,11 +6,10 @@ import signal
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
 
 from config import Config
-from devtools.processes import Keeper, Process, Site, StartError, environ_of, settings_of
+from devtools.processes import Keeper, Process, Site, StartError, environ_of, is_alive, settings_of
 from devtools.programs import free_port
 from devtools.waiting import status_of, wait_for
 from tests.conftest import make_config
@@ -49,7 +48,7 @@ def test_children_in_groups_of_their_own_are_killed_with_it(tmp_path: Path) -> N
     (child,) = wait_for(process.children)
     process.kill_with_children()
     assert process.exit_code == -signal.SIGKILL
-    wait_for(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+    assert not is_alive(child)
 
 
 def test_what_is_kept_is_started_again(tmp_path: Path) -> None:
