@@ -24,7 +24,7 @@ from tests.conftest import make_config
 from tests.processes import worker_process
 from tests.services import RedisServer
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 ASKING = re.compile(r"/salesforce\?seen=")  # what the panel asks for while a run is active
 CLIENTS = 40

@@ -20,6 +20,8 @@ from orgsim.server import Running
 from tests.signing_up import PostOffice, someone_signs_up
 from tests.syncing import Died
 
+pytestmark = pytest.mark.slow
+
 TIMES = {"sqlite": 50, "postgresql": 10}
 CREATE = 3  # the number of the call: a look for contacts, one for leads, then it
 TOO_OFTEN = 40  # rounds after which a lead should have arrived

@@ -17,6 +17,8 @@ from orgsim import Running
 from tests.processes import WorkerProcess, wait_for, worker_process
 from tests.syncing import Office, contacts_here
 
+pytestmark = pytest.mark.slow
+
 CONTACTS = 3000
 PAGE = 200
 

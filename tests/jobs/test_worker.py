@@ -32,6 +32,8 @@ from tests.processes import ROOT, WorkerProcess, wait_for, worker_process
 from tests.services import RedisServer, guard
 from tests.syncing import Office, contacts_here
 
+pytestmark = pytest.mark.slow
+
 CONTACTS = 2000
 PAGE = 200
 GONE_S = 10.0

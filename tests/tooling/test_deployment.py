@@ -36,6 +36,7 @@ def test_the_processes_are_those_of_the_contract() -> None:
     assert commands["scheduler"] == "flask --app wsgi scheduler"
 
 
+@pytest.mark.slow
 def test_web_as_in_the_procfile_logs_json_and_ends_in_order(app: Flask, config: Config, tmp_path: Path) -> None:
     port = free_port()
     environ = guard().environ(**settings_of(config), PORT=str(port), HOME=str(tmp_path), PATH=f"{BIN}:/usr/bin:/bin")
