@@ -16,11 +16,11 @@ demo: ## run everything here with a simulated Salesforce org (ARGS=--once, PORT=
 	@$(PY) -m devtools.npm_files --optional
 	@$(PY) -m devtools.demo $(ARGS)
 
-test: ## run all tests with the services they need, two at a time (ARGS="-n 0 -k name")
+test: ## run all tests with the services they need, two at a time (ARGS="-n 0 -k name"; a daily round: ARGS="-m 'not slow'")
 	@sh devtools/venv.sh requirements-dev.lock
 	@$(PY) -m devtools.system redis postgres chromium npm
 	@$(PY) -m devtools.npm_files
-	@$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(PY) -m pytest -n 2 --dist worksteal $(ARGS)
 
 chaos: ## break everything at random and see that nothing is lost (ARGS="--seed 1 --faults 200")
 	@sh devtools/venv.sh requirements-dev.lock

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import requests_mock
@@ -22,7 +23,7 @@ from asapp.core.extensions import db
 from config import Config
 from devtools.servers import PostgresServer, RedisServer
 from orgsim import Org, Running, start
-from tests.databases import PostgresDatabases, SqliteDatabases
+from tests.databases import PostgresDatabases, SqliteDatabases, keep_autovacuum_away
 from tests.pages import CheckingClient
 from tests.shared_apps import SharedApps
 
@@ -73,6 +74,7 @@ def postgres_template(postgres_server: PostgresServer) -> str:
     """The name of an empty PostgreSQL database, made by the migrations."""
     name = postgres_server.create_database()
     migrate_from_empty(postgres_server.url(name))
+    keep_autovacuum_away(postgres_server.url(name))
     return name
 
 
@@ -141,7 +143,10 @@ def own_app(config: Config, request: pytest.FixtureRequest) -> Iterator[Flask]:
 @contextmanager
 def opened(app: Flask, request: pytest.FixtureRequest) -> Iterator[None]:
     app.test_client_class = CheckingClient
-    with app.app_context():
+    with (
+        app.app_context(),
+        mock.patch("tenacity.nap.time"),
+    ):  # a call that is tried again is so at once, not after 1 s and 3 s
         if "org" in request.fixturenames:
             yield
         else:

@@ -12,9 +12,7 @@ import psycopg
 
 from devtools.servers import PostgresServer
 
-LARGEST_TABLE_BYTES = (
-    1_000_000  # beyond this a new database is quicker to read than one with the remains of deleted rows
-)
+LARGEST_TABLE_BYTES = 1_000_000  # beyond this the remains of deleted rows cost more than a new database
 
 # Tables, columns, keys, triggers, functions and statistics: what a test may have changed besides rows.
 SCHEMA = """
@@ -46,6 +44,22 @@ EMPTY = """
             FROM pg_sequences WHERE last_value IS NOT NULL;
     END $$
 """
+
+
+NO_AUTOVACUUM = """
+    DO $$ DECLARE each record; BEGIN
+        FOR each IN SELECT oid::regclass AS name FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
+        LOOP
+            EXECUTE format('ALTER TABLE %s SET (autovacuum_enabled = false)', each.name);
+        END LOOP;
+    END $$
+"""
+
+
+def keep_autovacuum_away(url: str) -> None:
+    """Let no table get statistics by itself: plans would depend on how many tests have used the database before."""
+    with psycopg.connect(url.replace("+psycopg", "", 1), autocommit=True) as connection:
+        connection.execute(NO_AUTOVACUUM)
 
 
 class SqliteDatabases:

@@ -12,7 +12,7 @@ from tests.browser.house import Firm, House
 from tests.browser.looking import follow, inspect
 from tests.factories import make_advisor, make_partner
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 def test_an_admin_sets_a_partner_up(house: House, open_page: OpenPage) -> None:

@@ -18,7 +18,7 @@ from tests.browser.house import House
 from tests.browser.looking import inspect
 from tests.factories import make_advisor, make_contact, make_partner, make_synced_connection, save
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 def test_the_firm_board(house: House, open_page: OpenPage) -> None:

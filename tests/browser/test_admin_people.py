@@ -19,7 +19,7 @@ from tests.browser.looking import Htmx, follow, inspect
 from tests.factories import make_admin, make_partner
 from tests.signing_up import someone_signs_up
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 @pytest.mark.parametrize("htmx", [Htmx.CDN, Htmx.NO_SCRIPTS], ids=["with scripts", "without scripts"])

@@ -9,7 +9,7 @@ from tests.browser.conftest import OpenPage
 from tests.browser.house import Firm
 from tests.browser.looking import Htmx, follow, inspect
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 CLIENTS = 60
 

@@ -12,7 +12,7 @@ from tests.browser.house import Firm
 from tests.browser.looking import Htmx, follow, inspect, take_picture
 from tests.factories import PASSWORD
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 CONTACTS = 450
 

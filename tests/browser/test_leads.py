@@ -19,7 +19,7 @@ from tests.browser.house import Firm
 from tests.browser.looking import PHONE, WIDE, Htmx, follow, inspect, take_picture
 from tests.signing_up import make_page, someone_signs_up
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 BLINK_MS = 2100  # what a person needs at least; a form that is faster is asked to look again
 

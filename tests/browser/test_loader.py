@@ -17,7 +17,7 @@ from config import HTMX_CDN_URL, HTMX_INTEGRITY
 from devtools.npm_files import HTMX
 from tests.conftest import NOWHERE_REDIS_URL, make_config
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 CDN = "https://cdn.jsdelivr.net/**"
 OUR_COPY = "**/static/vendor/**"

@@ -26,7 +26,7 @@ from tests.browser.test_loader import wait_for_htmx
 from tests.conftest import NOWHERE_REDIS_URL, make_config
 from tests.factories import make_advisor, make_connection, make_partner, make_run
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 KEY, SECRET = "panel-key", "panel-secret"
 PANEL = "/settings/integrations?open=salesforce"

@@ -18,7 +18,7 @@ from tests.browser.conftest import OpenPage
 from tests.browser.house import House
 from tests.browser.looking import Htmx, inspect
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 KEY, SECRET, WRONG = "3MVG9handed.over", "C0FFEE5ECRET0123456789", "C0FFEE5ECRET0123456788"
 PASSWORD = "seven quiet harbours"

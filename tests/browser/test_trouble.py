@@ -24,7 +24,7 @@ from tests.browser.house import KEY, Firm, House
 from tests.browser.looking import Htmx, inspect
 from tests.conftest import make_config
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 ASKING = re.compile(r"/salesforce\?seen=")  # what the panel asks for while a run is active
 CLIENTS = 40

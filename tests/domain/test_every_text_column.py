@@ -16,7 +16,8 @@ from asapp.core.database import Base
 from asapp.core.extensions import db
 from asapp.models import Action
 from asapp.partners import erasure, offboarding
-from tests.furnished import Belongings, World, connect_settings, make_world, rows_of
+from tests.factories import org_access
+from tests.furnished import Belongings, World, make_world, rows_of
 
 # With the firm and with the advisor.
 ROWS_GO = {
@@ -106,7 +107,7 @@ def test_an_erased_advisor_leaves_nothing_in_them(world: World) -> None:
     before = values_of(EMPTIED, ids)
     filled = {value.partition(":")[0] for value in before}
     assert filled == {f"{table}.{column}" for table, columns in EMPTIED.items() for column in columns}
-    erasure.erase_account(world.alice.user, connect_settings())
+    erasure.erase_account(world.alice.user, org_access())
     assert not before & values_of(EMPTIED, ids)
     assert tables_with_rows_of(world.alice) <= STAYS.keys() | EMPTIED.keys()
 
@@ -114,7 +115,7 @@ def test_an_erased_advisor_leaves_nothing_in_them(world: World) -> None:
 def test_a_deleted_firm_leaves_nothing_in_them(world: World) -> None:
     firm, advisors = [world.northgate.id], [world.alice.user.id, world.bob.user.id]
     before = values_of(EMPTIED, advisors) | values_of(EMPTIED_WITH_THE_FIRM, firm)
-    offboarding.delete_partner(world.northgate, connect_settings())
+    offboarding.delete_partner(world.northgate, org_access())
     assert not before & (values_of(EMPTIED, advisors) | values_of(EMPTIED_WITH_THE_FIRM, firm))
     for whose in (world.alice, world.bob):
         assert tables_with_rows_of(whose) <= STAYS.keys() | EMPTIED.keys()

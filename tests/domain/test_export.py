@@ -7,6 +7,7 @@ import gc
 import io
 import tracemalloc
 
+import pytest
 from flask import Flask
 from sqlalchemy import event, insert, update
 from sqlalchemy.orm import Session
@@ -125,6 +126,7 @@ def peak_of(user_id: int) -> int:
     return peak
 
 
+@pytest.mark.slow
 def test_six_times_the_contacts_take_the_same_memory(app: Flask) -> None:
     few, many = fill(make_advisor(name="Few"), 2500), fill(make_advisor(name="Many"), 15_000)
     peak_of(few)  # warms the caches up

@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple
 
+import pytest
 from flask import Flask
 from sqlalchemy import select
 
@@ -48,6 +49,7 @@ def office_of_the_demo(org: Running) -> tuple[Office, str]:
     return office, firm.amara
 
 
+@pytest.mark.slow
 def test_exactly_the_right_ones_and_a_second_sync_changes_nothing(app: Flask, org: Running) -> None:
     office, amara = office_of_the_demo(org)
     everybody = office.org.contacts()

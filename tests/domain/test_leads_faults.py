@@ -20,6 +20,8 @@ from orgsim.server import Running
 from tests.signing_up import PostOffice, someone_signs_up
 from tests.syncing import Died
 
+pytestmark = pytest.mark.slow
+
 TIMES = {"sqlite": 50, "postgresql": 10}
 CREATE = 3  # the number of the call: a look for contacts, one for leads, then it
 TOO_OFTEN = 40  # rounds after which a lead should have arrived
@@ -37,12 +39,13 @@ def people() -> list[str]:
 
 
 def arrive(office: PostOffice, email: str) -> None:
-    """Deliver until this person's lead is through; a minute passes between the rounds."""
+    """Deliver until this person's lead is through; between the rounds pass one to four minutes, other ones for each person."""
+    pauses = random.Random(email)
     for _ in range(TOO_OFTEN):
         office.deliver()
         if office.lead(email).state == LeadState.SENT:
             return
-        office.let_pass(60)
+        office.let_pass(pauses.randint(60, 240))
     raise AssertionError(f"{email} never arrived: {office.lead(email).state}")
 
 

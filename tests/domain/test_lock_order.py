@@ -133,6 +133,7 @@ def nobody_is_beaten(caplog: pytest.LogCaptureFixture) -> Any:
     assert [record.message for record in caplog.records if record.name == "asapp.core.database"] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "end", [disconnect_and_remove, disconnect_and_keep, deactivate, move_and_remove, disable_firm, delete_firm]
 )
@@ -156,6 +157,7 @@ def test_a_connection_may_end_while_a_sync_writes(app: Flask, nobody_is_beaten: 
             assert db.session.scalar(select(func.count()).where(Contact.connection_id == connection_id)) == 0
 
 
+@pytest.mark.slow
 def test_a_person_may_be_erased_while_a_sync_writes_them(app: Flask, nobody_is_beaten: None) -> None:
     for _ in range(ROUNDS):
         connection = make_synced_connection(make_advisor(make_partner()))
@@ -173,6 +175,7 @@ def test_a_person_may_be_erased_while_a_sync_writes_them(app: Flask, nobody_is_b
         assert (erased.first_name, erased.email, erased.address_hash) == ("", "", None)
 
 
+@pytest.mark.slow
 def test_a_connection_may_end_while_a_failure_is_written(app: Flask, nobody_is_beaten: None) -> None:
     how, place = org_access(), workplace()
     for _ in range(ROUNDS):
@@ -199,6 +202,7 @@ def test_a_failure_of_a_run_whose_firm_was_deleted_is_nobodys(app: Flask) -> Non
     assert db.session.scalars(select(SyncRun)).all() == []
 
 
+@pytest.mark.slow
 def test_two_admins_may_end_what_belongs_to_one_advisor(app: Flask, nobody_is_beaten: None) -> None:
     """Deactivated, disconnected by themselves and the firm disabled, all at once."""
     how = org_access()

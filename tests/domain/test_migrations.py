@@ -125,6 +125,7 @@ def test_from_empty_the_schema_is_what_the_models_say(empty: Flask) -> None:
     assert differences() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("revision", REVISIONS[:-1])
 def test_rows_of_every_earlier_revision_come_through_to_the_newest_one_by_one(empty: Flask, revision: str) -> None:
     upgrade(revision=revision)
@@ -138,6 +139,7 @@ def test_rows_of_every_earlier_revision_come_through_to_the_newest_one_by_one(em
     assert differences() == []
 
 
+@pytest.mark.slow
 def test_every_migration_can_be_taken_back_with_rows_in_the_tables(empty: Flask) -> None:
     upgrade()
     fill_every_table()

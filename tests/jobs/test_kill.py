@@ -18,6 +18,8 @@ from devtools.waiting import wait_for
 from orgsim import Running
 from tests.syncing import Office, contacts_here
 
+pytestmark = pytest.mark.slow
+
 CONTACTS = 3000
 PAGE = 200
 

@@ -31,6 +31,8 @@ from devtools.waiting import wait_for
 from orgsim import Running
 from tests.signing_up import PostOffice, someone_signs_up
 
+pytestmark = pytest.mark.slow
+
 TIMES = {"sqlite": 50, "postgresql": 10}
 HELD_S = 30.0  # at most; a gate ends it
 A_MOMENT_S = 0.1

@@ -209,6 +209,7 @@ def is_scheduled(server: RedisServer) -> bool:
         return client.zscore(SCHEDULED, TICK_ID) is not None
 
 
+@pytest.mark.slow
 def test_a_scheduler_survives_all_that_happens_to_redis(
     own_config: Config, own_redis: RedisServer, tmp_path: Path
 ) -> None:
@@ -227,6 +228,7 @@ def test_a_scheduler_survives_all_that_happens_to_redis(
         assert client.zcard(SCHEDULED) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", ["there", "away", "silent"])
 def test_sigterm_ends_it_whatever_redis_does(
     own_config: Config, own_redis: RedisServer, tmp_path: Path, state: str
@@ -249,6 +251,7 @@ def test_sigterm_ends_it_whatever_redis_does(
     assert time.monotonic() - began < (9 if state == "silent" else 4)
 
 
+@pytest.mark.slow
 def test_it_is_seen_alive_and_gone_when_it_ends(own_config: Config, tmp_path: Path) -> None:
     def kinds() -> list[str]:
         db.session.rollback()
@@ -261,6 +264,7 @@ def test_it_is_seen_alive_and_gone_when_it_ends(own_config: Config, tmp_path: Pa
     assert kinds() == []
 
 
+@pytest.mark.slow
 def test_scheduler_and_worker_together_tick(own_config: Config, tmp_path: Path) -> None:
     def kinds() -> set[str]:
         db.session.rollback()

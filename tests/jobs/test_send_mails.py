@@ -62,6 +62,7 @@ def sent() -> list[AlertMail]:
     return db.session.query(AlertMail).filter(AlertMail.sent_at.is_not(None)).all()
 
 
+@pytest.mark.slow
 def test_a_tick_has_a_job_send_it_once(
     queues: Queues, broken: Connection, config: Config, mail_server: MailServer, tmp_path: Path
 ) -> None:
@@ -78,6 +79,7 @@ def test_a_tick_has_a_job_send_it_once(
     assert broken.user.name not in log
 
 
+@pytest.mark.slow
 def test_what_an_emptied_redis_forgot_goes_out_at_a_later_tick(
     queues: Queues, broken: Connection, config: Config, mail_server: MailServer, tmp_path: Path
 ) -> None:
@@ -90,6 +92,7 @@ def test_what_an_emptied_redis_forgot_goes_out_at_a_later_tick(
     assert len(mail_server.taken) == 1
 
 
+@pytest.mark.slow
 def test_a_server_that_thinks_for_long_holds_nobody_up_and_a_kill_9_sends_again(
     queues: Queues, broken: Connection, config: Config, mail_server: MailServer, tmp_path: Path
 ) -> None:
@@ -122,6 +125,7 @@ def test_a_round_is_rung_for_once_at_a_time(queues: Queues) -> None:
     assert depths[MAILS_QUEUE] == 1
 
 
+@pytest.mark.slow
 def test_what_a_page_asked_for_is_sent_at_once_and_what_redis_lost_by_the_tick(
     app: Flask, queues: Queues, config: Config, mail_server: MailServer, tmp_path: Path
 ) -> None:

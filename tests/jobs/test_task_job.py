@@ -89,6 +89,7 @@ def test_an_object_that_a_job_names_is_not_asked() -> None:
         _ = restored(data=json.dumps(["format", "{0}", ["x"], {}])).func
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_worker_refuses_it_and_goes_on(app: Flask, config: Config, tmp_path: Path) -> None:
     made = tmp_path / "made"

@@ -35,6 +35,8 @@ from orgsim import Running
 from tests.conftest import make_config
 from tests.syncing import Office, contacts_here
 
+pytestmark = pytest.mark.slow
+
 CONTACTS = 2000
 PAGE = 200
 GONE_S = 10.0

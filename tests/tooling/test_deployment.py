@@ -34,6 +34,7 @@ def test_the_processes_are_those_of_the_contract() -> None:
     assert commands["scheduler"] == "flask --app wsgi scheduler"
 
 
+@pytest.mark.slow
 def test_web_as_in_the_procfile_logs_json_and_ends_in_order(app: Flask, config: Config, tmp_path: Path) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}"

@@ -64,6 +64,7 @@ def test_a_database_is_copied_from_its_template(postgres: PostgresServer) -> Non
         _connect(postgres, copy)
 
 
+@pytest.mark.slow
 @pytest.mark.postgres
 def test_postgres_keeps_its_data_over_a_restart_and_a_kill(postgres: PostgresServer) -> None:
     name = postgres.create_database()
@@ -75,6 +76,7 @@ def test_postgres_keeps_its_data_over_a_restart_and_a_kill(postgres: PostgresSer
         _connect(postgres, name).close()
 
 
+@pytest.mark.slow
 @pytest.mark.postgres
 def test_what_was_committed_a_moment_before_a_kill_is_there_after_it(postgres: PostgresServer) -> None:
     name = postgres.create_database()
@@ -115,6 +117,7 @@ def test_a_guard_ends_children_in_groups_of_their_own() -> None:
     assert not folder.exists()
 
 
+@pytest.mark.slow
 def test_servers_and_children_end_with_a_test_run_that_was_killed() -> None:
     owner = subprocess.Popen([sys.executable, "-c", OWNER], stdout=subprocess.PIPE, text=True, env=guard().environ())
     assert owner.stdout

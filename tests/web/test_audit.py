@@ -201,6 +201,7 @@ def test_a_change_says_what_it_was_before_and_no_secret(client: FlaskClient, wor
     assert "'secret'" not in str(details)
 
 
+@pytest.mark.slow
 def test_entries_hold_no_name_and_no_address(app: Flask, client: FlaskClient, world: World) -> None:
     """All that is personal stands in the row beside it."""
     for who, path, data, _action in ACTS:

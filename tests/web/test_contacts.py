@@ -396,6 +396,7 @@ def shapes() -> list[dict[str, Any]]:
     return [{"data": wishes}, {"json": wishes}, {"data": wishes | {"_method": "PUT"}}, {"query_string": wishes}]
 
 
+@pytest.mark.slow
 def test_no_request_of_any_shape_changes_a_salesforce_contacts_fields(
     client: FlaskClient, connection: Connection, app: Flask
 ) -> None:

@@ -64,6 +64,7 @@ def let_in(user: User) -> None:
         db.session.commit()
 
 
+@pytest.mark.slow
 def test_no_request_finds_a_bug(app: Flask, client: FlaskClient, world: World) -> None:
     with app.test_request_context():
         gunner = Gunner(app, world, SEED)

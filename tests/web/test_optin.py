@@ -424,6 +424,7 @@ def test_hostile_text_is_shown_as_text(client: FlaskClient, address: str) -> Non
 # ---- Many at once
 
 
+@pytest.mark.slow
 def test_a_thousand_people_in_a_burst_are_all_stored_once_and_half_of_them_wait_for_the_advisor(
     app: Flask, client: FlaskClient, address: str
 ) -> None:

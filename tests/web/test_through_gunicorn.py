@@ -111,6 +111,7 @@ def house(
 # ---- Answers that are sent in pieces
 
 
+@pytest.mark.slow
 def test_every_page_and_file_comes_whole(house: House) -> None:
     """Every GET of the application, as the person it is for: what gunicorn sends is what this process makes."""
     streamed = set()

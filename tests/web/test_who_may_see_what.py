@@ -25,7 +25,7 @@ from tests.furnished import Belongings, World, make_world, rows_of, what_changed
 from tests.signing_up import make_page
 
 # Who may see what is decided before any database is asked: one of the two is enough for a walk this long.
-pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+pytestmark = [pytest.mark.slow, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
 
 
 @pytest.fixture
