@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test bench chaos lint types migrate lock clean
+.PHONY: help demo test bench chaos lint format types migrate revision lock clean
 
 PY := .venv/bin/python
 UV := .cache/uv/bin/uv
@@ -38,6 +38,11 @@ lint: ## check style and layout of the code
 	@$(PY) -m ruff format --check .
 	@.venv/bin/lint-imports
 
+format: ## lay the code out as `make lint` wants it
+	@sh devtools/venv.sh requirements-dev.lock
+	@$(PY) -m ruff check --fix --quiet .
+	@$(PY) -m ruff format --quiet .
+
 types: ## check the types
 	@sh devtools/venv.sh requirements-dev.lock
 	@$(PY) -m mypy
@@ -45,6 +50,10 @@ types: ## check the types
 migrate: ## bring the database at DATABASE_URL up to date
 	@sh devtools/venv.sh requirements.lock
 	@$(PY) -m flask --app wsgi db upgrade
+
+revision: ## write a migration for what the models say and the tables don't (ARGS="'What it does'")
+	@sh devtools/venv.sh requirements-dev.lock
+	@$(PY) -m devtools.revision $(ARGS)
 
 lock: ## renew the lock files from pyproject.toml (ARGS=--upgrade for newer releases)
 	@test -x $(UV) || { python3 -m venv .cache/uv && .cache/uv/bin/python -m pip install --quiet uv; }
