@@ -111,7 +111,7 @@ class Rush(PostOffice):
         while self.enqueued:
             self.deliveries += 1
             with writing():
-                deliver(self.enqueued.pop(0), self.opener())
+                deliver(self.enqueued.pop(0), self.access())
 
     def let_go_by(self, seconds: float) -> None:
         """Let time pass: every moment that deliveries go by lies so much further back."""
