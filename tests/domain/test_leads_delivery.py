@@ -457,6 +457,7 @@ def test_hostile_addresses_are_looked_for_as_they_are(office: PostOffice, typed:
     assert all(not call.path.endswith("/composite") for call in office.org.calls.since(mark))
 
 
+@pytest.mark.slow
 def test_a_thousand_waiting_leads_take_fifteen_calls(office: PostOffice) -> None:
     make_page(office.advisor).daily_limit = 1000
     db.session.commit()

@@ -169,6 +169,7 @@ def office(app: Flask, org: Running) -> Rush:
 # ---- Deliveries gather
 
 
+@pytest.mark.slow
 def test_three_thousand_sign_ups_in_ten_minutes_leave_the_firms_syncs_as_they_were(office: Rush) -> None:
     """On a page whose advisor has lifted the limit, so that all of them go out. One in seventy-five is stored by the form."""
     set_limit(office.advisor, 10_000)
@@ -221,6 +222,7 @@ def test_a_delivery_leaves_who_comes_while_it_runs_to_the_next_one(office: Rush)
     assert office.allowance().lead_calls == A_DELIVERY
 
 
+@pytest.mark.slow
 def test_three_advisors_whose_pages_are_flooded_at_once(office: Rush) -> None:
     advisors = [office.advisor, office.join("Tomas Varga"), office.join("Priya Raman")]
     quiet = office.join("Karim Benali")

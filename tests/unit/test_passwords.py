@@ -57,10 +57,11 @@ def test_the_list_of_common_passwords_holds_thousands_that_are_long_enough() -> 
 
 
 @pytest.mark.parametrize(("is_testing", "cost"), [(False, "m=65536,t=3,p=4"), (True, "m=16,t=1,p=1")])
-def test_only_tests_hash_cheaply(is_testing: bool, cost: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(passwords, "_hasher", passwords._hasher)  # put back afterwards
+def test_only_tests_hash_cheaply(is_testing: bool, cost: str) -> None:
     passwords.set_cost(is_testing)
-    assert f"argon2id$v=19${cost}$" in passwords.hash_password("seven quiet harbours")
+    made = passwords.hash_password("seven quiet harbours")
+    passwords.set_cost(is_testing=True)
+    assert f"argon2id$v=19${cost}$" in made
 
 
 class TestAtOnce:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 
 import pytest
-from argon2 import PasswordHasher
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import select, update
@@ -119,7 +119,15 @@ def test_what_was_typed_stays_the_password_aside(client: FlaskClient) -> None:
     assert "hush" not in page
 
 
-def test_an_unknown_address_takes_as_long(app: Flask) -> None:
+@pytest.fixture
+def full_cost(app: Flask) -> Iterator[None]:
+    """Passwords are hashed as in production."""
+    passwords.set_cost(is_testing=False)
+    yield
+    passwords.set_cost(is_testing=True)
+
+
+def test_an_unknown_address_takes_as_long(full_cost: None) -> None:
     known = passwords.hash_password(PASSWORD)
     passwords.is_right("warm up", None)
 
@@ -238,14 +246,6 @@ class TestLimits:
     """203.0.113.1 is the owner's network, 198.51.100.… are strangers'."""
 
     HOME = "203.0.113.1"
-
-    @pytest.fixture(autouse=True)
-    def cheap_hashes(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Some hundred passwords are looked at here; the real parameters have tests above."""
-        cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-        of_nobody = cheap.hash("nobody has this password")
-        monkeypatch.setattr(passwords, "_hasher", cheap)
-        monkeypatch.setattr(passwords, "_hash_of_nobody", lambda: of_nobody)
 
     def guess(self, client: FlaskClient, email: str, times: int = 1, network: str = HOME) -> list[int]:
         return [self.answer(client, email, "wrong", network).status_code for _ in range(times)]
