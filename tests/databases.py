@@ -14,7 +14,7 @@ from devtools.servers import PostgresServer
 
 LARGEST_TABLE_BYTES = 1_000_000  # beyond this the remains of deleted rows cost more than a new database
 
-# Tables, columns, keys, triggers, functions and statistics: what a test may have changed besides rows.
+# Tables, columns, keys, triggers, functions, statistics and the revision: what a test may have changed besides rows.
 SCHEMA = """
     SELECT md5(string_agg(part, ',' ORDER BY part)) FROM (
         SELECT 'class ' || oid || ' ' || xmin AS part FROM pg_class WHERE relnamespace = 'public'::regnamespace
@@ -25,6 +25,7 @@ SCHEMA = """
         UNION ALL SELECT 'function ' || oid || ' ' || xmin FROM pg_proc WHERE pronamespace = 'public'::regnamespace
         UNION ALL SELECT 'statistics ' || starelid || ' ' || staattnum
             FROM pg_statistic JOIN pg_class c ON c.oid = starelid WHERE relnamespace = 'public'::regnamespace
+        UNION ALL SELECT 'revision ' || version_num FROM alembic_version
     ) parts
 """
 LARGEST = (
@@ -120,7 +121,7 @@ class _Database:
             if self._value(LARGEST) > LARGEST_TABLE_BYTES or self._value(SCHEMA) != self._schema:
                 return False
             self._connection.execute(EMPTY)
-        except psycopg.OperationalError:  # the test ended the server or its connections
+        except psycopg.Error:  # the test ended the server or its connections, or took the table of revisions away
             return False
         return True
 
