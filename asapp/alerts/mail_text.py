@@ -1,4 +1,4 @@
-"""What a mail about alerts says: what happened, what is safe, who can mend it, and where.
+"""What a mail about alerts says: what happened, what is safe, who can fix it, and where.
 
 Each kind has its part in templates/mail/alerts/. A mail names firms and the person it goes to, never a contact or a token.
 """

@@ -3,7 +3,7 @@
 A round takes up to 200 leads. First it looks: for a Lead that we ourselves may have made (where an answer was lost), for a
 Contact and for an open Lead of this owner with the address. Who is there is linked; the rest is created in one call. That a
 create is about to be sent is committed before it is sent: whoever finds such a mark without an answer looks for what was
-made, again and again at growing distances, and sends anew only after Salesforce's own limit for a call has passed.
+made, again and again at growing distances, and sends again only after Salesforce's own limit for a call has passed.
 Moments of creation are compared by Salesforce's clock, never ours. No transaction is open while Salesforce is asked.
 """
 

@@ -1,4 +1,4 @@
-"""What a check's finding means to the person who can mend it, with the path in Salesforce's Setup. Order is the page's."""
+"""What a check's finding means to the person who can fix it, with the path in Salesforce's Setup. Order is the page's."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ REASONS: Mapping[str, ReasonWords] = {
         "Opt-out not known",
         "Nobody can tell whether this person opted out",
         "There was no good sync for too long, or your Salesforce user can't see who has opted out of email.",
-        "Open Integrations: the panel says what to do. The next good sync mends it.",
+        "Open Integrations: the panel says what to do. The next good sync fixes it.",
     ),
     UnknownWhy.FOR_REVIEW: ReasonWords(
         "Opt-out not known",

@@ -137,7 +137,7 @@ SAFE: Mapping[Occasion, str] = {
     SYNC: "Your contacts and lists. What had been read before stays; nothing was lost.",
     LEAD_WAITS: "{name} is safe here.",
     LEAD_REFUSED: "{name} is safe here.",
-    LEADS_UNFOLLOWED: "They go out all the same; who came from your sign-up page is inactive until it is mended.",
+    LEADS_UNFOLLOWED: "They go out all the same; who came from your sign-up page is inactive until it is fixed.",
 }
 NEXT_STEPS: Mapping[Occasion, Mapping[FixedBy, str]] = {
     CONNECT: {
@@ -154,7 +154,7 @@ NEXT_STEPS: Mapping[Occasion, Mapping[FixedBy, str]] = {
     },
     SYNC: {
         FixedBy.ADVISOR: "Press Connect Account and log in as the same Salesforce user.",
-        FixedBy.FIRM_ADMIN: "Only your firm's Salesforce admin can mend this. Forward the text below, then press Sync Account.",
+        FixedBy.FIRM_ADMIN: "Only your firm's Salesforce admin can fix this. Forward the text below, then press Sync Account.",
         FixedBy.ADVISORSTREAM: "Press Sync Account once more. If it fails again, write to us and name the receipt's number.",
         FixedBy.SALESFORCE: "Nothing. The next sync tries again by itself; you can also press Sync Account.",
         FixedBy.NOBODY: "Nothing. The next sync tries again by itself; you can also press Sync Account.",
@@ -219,7 +219,7 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     (CONNECT, Code.AT_ONCE): advisor_fixes(
         "Two log-ins arrived at the same moment.",
         "Two tabs finished a log-in at once. The other one counts; the permission of this one was given back.",
-        do_next="See whom the panel names. Press Connect Account again if that isn't right.",
+        do_next="See which account the panel names. Press Connect Account again if that isn't right.",
     ),
     (CONNECT, Code.SETUP_CHANGED): advisor_fixes(
         "Your firm's set-up changed while you were logging in.",
@@ -398,7 +398,7 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     (SYNC, Code.BAD_KEY): we_fix(
         "The firm's app isn't accepted by Salesforce.",
         "Salesforce doesn't know the Consumer Key that is stored for {firm}.",
-        do_next="AdvisorStream's team has been set to mend it with your firm. Your account stays connected.",
+        do_next="AdvisorStream's team has been set to fix it with your firm. Your account stays connected.",
     ),
     (LEAD_WAITS, Code.BAD_KEY): we_fix("Salesforce doesn't know your firm's Consumer Key."),
     (CONNECT, Code.BAD_SECRET): admin_fixes(
@@ -412,7 +412,7 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     (SYNC, Code.BAD_SECRET): we_fix(
         "The firm's app isn't accepted by Salesforce.",
         "The Consumer Secret that is stored for {firm} is no longer right.",
-        do_next="It has to be entered anew by AdvisorStream's team or your firm's admin. Your account stays connected.",
+        do_next="It has to be entered again by AdvisorStream's team or your firm's admin. Your account stays connected.",
     ),
     (LEAD_WAITS, Code.BAD_SECRET): we_fix("Salesforce doesn't take your firm's Consumer Secret any more."),
     (CONNECT, Code.FOREIGN_HOST): we_fix(
@@ -451,7 +451,7 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     (SYNC, Code.PKCE): we_fix("Something went wrong on our side.", "Salesforce refused our proof of the log-in."),
     (CONNECT, Code.OUR_BUG): we_fix(
         "Salesforce did not understand our question.",
-        "Salesforce said {quote}. That is ours to mend.",
+        "Salesforce said {quote}. That is ours to fix.",
         "Hello, connecting {user} of {firm} failed at {host}.{signed}",
         subject="AdvisorStream can't connect to Salesforce",
     ),
@@ -484,7 +484,7 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     (SYNC, Code.KEY_MISSING): we_fix(
         "We can't open what we stored.",
         "An encryption key is missing on our side.",
-        do_next="AdvisorStream's team has to mend this. Your account stays connected.",
+        do_next="AdvisorStream's team has to fix this. Your account stays connected.",
     ),
     (LEAD_WAITS, Code.KEY_MISSING): we_fix("We can't open your Salesforce permission at the moment."),
     (CONNECT, Code.TOKEN_ENDPOINT_BUSY): salesforce_fixes(

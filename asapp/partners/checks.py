@@ -75,7 +75,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Checklist:
-    """All checks in the order in which to mend them: what is bad first."""
+    """All checks in the order in which to fix them: what is bad first."""
 
     checks: tuple[Check, ...]
 

@@ -84,7 +84,7 @@ def enter(token: str) -> ResponseReturnValue:
     if not attempt.is_saved:
         again = "Enter the secret again. Salesforce did not accept the last one."
         if not attempt.is_secret_wrong:
-            again = "Enter the secret again, once the above is mended. It was not kept."
+            again = "Enter the secret again, once the above is fixed. It was not kept."
         return show_keys(token, partner, form.show({"secret": again}), attempt.checklist), 422
     sender = sender_of(link)
     page = render_template(

@@ -232,7 +232,7 @@ def say_how_it_went(checklist: Checklist, good: str) -> None:
     bad = checklist.count("bad")
     if bad and checklist.first_bad:
         to_mend = counted(bad, "check needs", "checks need")
-        flash(f"Saved, and {to_mend} mending. First: {checklist.first_bad.title}.", "warn")
+        flash(f"Saved, and {to_mend} fixing. First: {checklist.first_bad.title}.", "warn")
     else:
         flash(good, "good")
 

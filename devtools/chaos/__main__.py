@@ -358,7 +358,7 @@ def read_arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--advisors", type=int, default=4, help="of each firm")
     parser.add_argument("--contacts", type=int, default=900, help="of an advisor, about")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--gentle", action="store_true", help="nothing that takes a lease's end to mend")
+    parser.add_argument("--gentle", action="store_true", help="nothing that takes a lease's end to fix")
     parser.add_argument("--folder", type=Path, default=ROOT / "instance" / "chaos", help="emptied, then used for logs")
     return parser.parse_args(given)
 

@@ -101,7 +101,7 @@ def test_checks_that_are_red(firm: Firm, open_page: OpenPage) -> None:
     ):
         expect(page.locator(f"[data-check={code}]")).to_have_class("bad")
         expect(page.locator(f"[data-check={code}] .path")).to_contain_text(path)
-    expect(page.get_by_role("link", name="4 checks to mend")).to_be_visible()
+    expect(page.get_by_role("link", name="4 checks to fix")).to_be_visible()
     inspect(page, "partner-red")
 
 

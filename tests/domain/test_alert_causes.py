@@ -1,4 +1,4 @@
-"""The causes as Salesforce makes them: what the org does opens the alert, and what mends it there closes it."""
+"""The causes as Salesforce makes them: what the org does opens the alert, and what fixes it there closes it."""
 
 from __future__ import annotations
 

@@ -276,12 +276,12 @@ def test_two_who_found_the_same_one_do_not_both_get_it(broken: Connection) -> No
 
 
 def test_a_state_that_ends_while_the_mail_is_on_its_way_counts_as_told(broken: Connection, server: Server) -> None:
-    def mend() -> None:
+    def fix() -> None:
         broken.status = "connected"
         db.session.commit()
         alerts.look()
 
-    server.while_at_it = mend
+    server.while_at_it = fix
     assert send(server) == 1
     mail = db.session.query(AlertMail).one()
     assert (mail.sent_at is not None, mail.due_at, mail.lease) == (True, None, None)

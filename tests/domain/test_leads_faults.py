@@ -61,7 +61,7 @@ def die_before_the_create(call: int) -> None:
 
 
 def test_a_worker_that_dies_with_the_create_announced_and_not_sent(office: PostOffice) -> None:
-    """After Salesforce's ten minutes it is sent anew."""
+    """After Salesforce's ten minutes it is sent again."""
     for email in people():
         someone_signs_up(office.advisor, email)
         office.deliver(die_before_the_create)

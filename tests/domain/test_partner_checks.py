@@ -426,7 +426,7 @@ def test_a_log_in_that_failed_teaches_something(desk: Desk) -> None:
 
 def test_every_check_has_a_title_and_every_red_one_a_path(desk: Desk) -> None:
     assert set(TITLES) == {*WITHOUT_USER, *WITH_USER, "pending_secret"}
-    no_path = {"unreadable", "api_version_retired"}  # mended on our own page
+    no_path = {"unreadable", "api_version_retired"}  # fixed on our own page
     good = {"known", "accepted", "registered", "required", "present", "answers", "creatable", "left"}
     good |= {"visible", "visible_both", "visible_alone"}
     unknown = {"same_answer", "no_objection", "not_listed"}

@@ -316,7 +316,7 @@ def test_a_good_answer_in_between_begins_the_count_anew(desk: Desk) -> None:
 
 
 def test_a_refusal_of_replaced_tokens_does_not_end_the_new_connection(desk: Desk) -> None:
-    """While one process was refused, the advisor has connected anew."""
+    """While one process was refused, the advisor has connected again."""
     source = stored(desk)
     desk.org.revoke_approvals()
     lease = source._claim(source.access_token())

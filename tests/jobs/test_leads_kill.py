@@ -307,5 +307,5 @@ def test_a_create_that_salesforce_finishes_minutes_later(office: Sorting, config
             office.sign_up()
             office.ring()
             office.wait_for_newest(passing_s=300)
-    assert set(db.session.scalars(select(Lead.attempts))) == {1}  # looked for, in vain at first, and never sent anew
+    assert set(db.session.scalars(select(Lead.attempts))) == {1}  # looked for, in vain at first, and never sent again
     office.check()

@@ -322,7 +322,7 @@ def test_what_needs_a_user_is_checked_when_the_first_one_connects(
     log_in(nobody, make_advisor(made))
     come_back(nobody, org, amara)
     after = client.get("/admin/partners/northgate").text
-    assert "To mend" in line_of(after, "opt_out")
+    assert "To fix" in line_of(after, "opt_out")
     assert "Object Manager › Lead" in line_of(after, "opt_out")
     for code in ("scopes", "api", "lead", "allowance", "secret", "callback"):
         assert "Good" in line_of(after, code), code
