@@ -21,6 +21,7 @@ from asapp.audit.entries import ITSELF, Actor
 from asapp.connections import connections, switching
 from asapp.connections.connections import Ended
 from asapp.connections.org_access import OrgAccess
+from asapp.contacts import suppressions
 from asapp.contacts.addresses import address_hash, address_key
 from asapp.core.clock import utcnow
 from asapp.core.database import change_rows, retry_when_beaten
@@ -144,6 +145,7 @@ def _move(user_id: int, partner_id: int, keep_contacts: bool, access: OrgAccess,
     _leave_people(user_id, old.id)
     _find_people(user_id, new.id)
     _hash_anew(user_id, key)
+    suppressions.carry_over(moved, new, _addresses_by_hand(user_id), access.vault)
     sign_up_page.change_firm(user_id, old.name, new.name)
     entries.record(Action.MOVED, by, moved, from_partner=old.id, to_partner=new.id)
     return ended
@@ -185,12 +187,18 @@ def _set_firm(user_id: int, left_firm_id: int | None, which: ColumnElement[bool]
 
 def _hash_anew(user_id: int, key: bytes) -> None:
     """Each firm has a key of its own: else nobody would see that a contact made by hand has opted out in its Salesforce."""
-    by_hand = select(Contact.id, Contact.email).where(
-        Contact.user_id == user_id, Contact.source == ContactSource.MANUAL, Contact.erased_at.is_(None)
-    )
+    by_hand = select(Contact.id, Contact.email).where(*_is_by_hand(user_id))
     hashes = [{"id": row.id, "address_hash": address_hash(row.email, key)} for row in db.session.execute(by_hand)]
     if hashes:
         db.session.execute(update(Contact), hashes)
+
+
+def _addresses_by_hand(user_id: int) -> list[str]:
+    return list(db.session.scalars(select(Contact.email).where(*_is_by_hand(user_id))))
+
+
+def _is_by_hand(user_id: int) -> tuple[ColumnElement[bool], ...]:
+    return (Contact.user_id == user_id, Contact.source == ContactSource.MANUAL, Contact.erased_at.is_(None))
 
 
 def _disconnect(user_id: int, access: OrgAccess, keep_contacts: bool, by: Actor) -> list[Ended]:

@@ -7,35 +7,31 @@ The key is random, one per partner, and itself stored encrypted, so that rotatin
 from __future__ import annotations
 
 import hmac
-import secrets
 
-from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from asapp.core.database import writing
+from asapp.contacts.partner_keys import partner_key
 from asapp.core.vault import Vault
 from asapp.models import Partner
 
-KEY_COLUMN = "address_key_sealed"
-
 
 def address_hash(email: str, key: bytes) -> bytes:
-    """Return the 32-byte HMAC-SHA256 of the lower-cased address; equal addresses of one partner give equal hashes."""
-    return hmac.digest(key, email.strip().lower().encode(), "sha256")
+    """Return the 32-byte HMAC-SHA256 of the address in one form; equal addresses of one partner give equal hashes."""
+    return hmac.digest(key, normal_form(email).encode(), "sha256")
+
+
+def normal_form(email: str) -> str:
+    """Return the address in lower case with its domain in ASCII, as mail servers know it: münchen.de is xn--mnchen-3ya.de."""
+    lowered = email.strip().lower()
+    if lowered.isascii():
+        return lowered
+    local, at, domain = lowered.rpartition("@")
+    try:
+        return f"{local}{at}{domain.encode('idna').decode()}"
+    except UnicodeError:  # no domain that could exist
+        return lowered
 
 
 def address_key(session: Session, partner: Partner, vault: Vault) -> bytes:
     """Return the partner's 32-byte key; the first call makes and commits it."""
-    if partner.address_key_sealed is None:
-        partner_id, made = partner.id, Partner(public_id=partner.public_id)
-        made.seal(vault, KEY_COLUMN, secrets.token_hex(32))
-        session.commit()
-        with writing():
-            session.execute(
-                update(Partner)
-                .where(Partner.id == partner_id, Partner.address_key_sealed.is_(None))
-                .values(address_key_sealed=made.address_key_sealed)
-            )
-            session.commit()
-        session.refresh(partner)
-    return bytes.fromhex(partner.unseal(vault, KEY_COLUMN))
+    return partner_key(session, partner, vault, Partner.address_key_sealed)

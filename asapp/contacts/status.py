@@ -1,10 +1,10 @@
 """Who may be written to: the one place that decides it.
 
 A contact is active when no reason speaks against it. Which reason is given is fixed by precedence, the first that is
-true: it left Salesforce (deleted, merged, reassigned, gone), the advisor deleted it here, mail to its address bounced, it
-opted out, another record with its address opted out, its connection was disconnected, or it is not known any more who opted
-out. Nothing of this is stored: pages, export, counts and the sync ask the expressions below, which need Connection
-outer-joined to Contact.
+true: it left Salesforce (deleted, merged, reassigned, gone), the advisor deleted it here, the person unsubscribed or
+complained, mail to its address bounced (as the sender or Salesforce says), it opted out in Salesforce, another record with
+its address opted out, its connection was disconnected, or it is not known any more who opted out. Nothing of this is stored:
+pages, export, counts and the sync ask the expressions below, which need Connection outer-joined to Contact.
 
 Somebody from the sign-up page has said yes here, and is active on that until Salesforce has the Lead. From then on the
 connection that follows the Lead decides, by what is known of leads (leads_known_until). Without the Lead's Id nobody can tell.
@@ -19,6 +19,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, case, exists, func, literal, null, or_, select
 
 from asapp.contacts.bounces import is_skipped_as_bounced
+from asapp.contacts.suppressions import is_suppressed, is_suppressed_as
 from asapp.messages.contacts import UnknownWhy
 from asapp.models import BlockedAddress, Connection, ConnectionStatus, Contact, ContactSource, Lead, Reason
 from asapp.models.lead import IS_FOR_REVIEW
@@ -46,7 +47,9 @@ def reason_of(now: datetime, user_id: int | None = None) -> ColumnElement[str | 
     return case(
         (Contact.departed.is_not(None), Contact.departed),
         (Contact.hidden_at.is_not(None), literal(Reason.HIDDEN_HERE.value)),
-        (is_skipped_as_bounced(), literal(Reason.BOUNCED.value)),
+        (is_suppressed_as(Reason.UNSUBSCRIBED, user_id), literal(Reason.UNSUBSCRIBED.value)),
+        (is_suppressed_as(Reason.COMPLAINED, user_id), literal(Reason.COMPLAINED.value)),
+        (or_(is_suppressed_as(Reason.BOUNCED, user_id), is_skipped_as_bounced()), literal(Reason.BOUNCED.value)),
         (Contact.opted_out, literal(Reason.OPTED_OUT.value)),
         (is_address_blocked(user_id), literal(Reason.TWIN_OPTED_OUT.value)),
         (
@@ -72,6 +75,7 @@ def is_active(now: datetime, user_id: int | None = None) -> ColumnElement[bool]:
     return and_(
         Contact.departed.is_(None),
         Contact.hidden_at.is_(None),
+        ~is_suppressed(user_id),
         ~is_skipped_as_bounced(),
         ~Contact.opted_out,
         ~is_address_blocked(user_id),
@@ -99,6 +103,7 @@ def is_person_on(user_id: int | None = None) -> ColumnElement[bool]:
     return and_(
         Contact.departed.is_(None),
         Contact.hidden_at.is_(None),
+        ~is_suppressed(user_id),
         ~is_skipped_as_bounced(),
         ~Contact.opted_out,
         ~is_address_blocked(user_id),

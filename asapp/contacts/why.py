@@ -120,6 +120,8 @@ class Verdict:
 
 
 OF_REASON: Mapping[str, Answer] = {
+    Reason.UNSUBSCRIBED: Answer.UNSUBSCRIBED,
+    Reason.COMPLAINED: Answer.COMPLAINED,
     Reason.BOUNCED: Answer.BOUNCED,
     Reason.OPTED_OUT: Answer.OPTED_OUT,
     Reason.TWIN_OPTED_OUT: Answer.TWIN_OPTED_OUT,

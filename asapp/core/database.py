@@ -20,7 +20,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import ColumnElement, CursorResult, DateTime, Engine, MetaData, Result, event
+from sqlalchemy import ColumnElement, CursorResult, DateTime, Engine, MetaData, Result, TextClause, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.exc import DBAPIError
@@ -156,14 +156,16 @@ def upsert(
     key: Sequence[str],
     changing: Sequence[str] | Mapping[str, Any],
     where: ColumnElement[bool] | None = None,
+    index_where: ColumnElement[bool] | TextClause | None = None,
 ) -> postgresql.Insert:
     """Return an INSERT that changes the row with this key instead, where there is one.
 
     changing: the columns that take what was to be inserted, or {column: what it becomes}. where: of the row that is there.
+    index_where: the condition of the unique index, where that is a partial one.
     """
     statement: postgresql.Insert = _insert(session, table)
     changes = changing if isinstance(changing, Mapping) else {name: statement.excluded[name] for name in changing}
-    return statement.on_conflict_do_update(index_elements=key, set_=changes, where=where)
+    return statement.on_conflict_do_update(index_elements=key, index_where=index_where, set_=changes, where=where)
 
 
 def _insert(session: AnySession, table: Any) -> Any:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import insert, select
 
 from asapp.connections import earlier_accounts
-from asapp.contacts import tombstones
+from asapp.contacts import suppressions, tombstones
 from asapp.contacts.addresses import address_hash, address_key
 from asapp.contacts.twins import take_turns
 from asapp.core.clock import utcnow
@@ -133,6 +133,7 @@ def _insert(user_id: int, partner_id: int, clean: Typed, hashed: bytes, seen: Se
     lead_id = db.session.scalars(insert(Lead).values(who | of_lead).returning(Lead.id)).one()
     _record(lead_id, seen, now)
     tombstones.end_erasure(user_id, hashed)
+    suppressions.record_opt_in(user_id, partner_id, hashed, now)
     return lead_id
 
 
@@ -144,6 +145,8 @@ def _add_to(lead: Lead, clean: Typed, seen: Seen) -> None:
         if len(lead.details) < DETAILS_KEPT:
             lead.details = {**lead.details, seen.key: _details(clean, seen)}
         earlier_accounts.send_again(lead.user_id, lead.partner_id, [lead.id])
+        if lead.address_hash is not None:
+            suppressions.record_opt_in(lead.user_id, lead.partner_id, lead.address_hash, now)
 
 
 def _record(lead_id: int, seen: Seen, now: datetime) -> bool:

@@ -20,6 +20,8 @@ class UnknownWhy(StrEnum):
 
 class Answer(StrEnum):
     HERE = "here"
+    UNSUBSCRIBED = "unsubscribed"
+    COMPLAINED = "complained"
     BOUNCED = "bounced"
     OPTED_OUT = "opted_out"
     TWIN_OPTED_OUT = "twin_opted_out"
@@ -48,10 +50,22 @@ class ReasonWords(NamedTuple):
 
 
 REASONS: Mapping[str, ReasonWords] = {
+    Reason.UNSUBSCRIBED: ReasonWords(
+        "Unsubscribed",
+        "Unsubscribed from your emails",
+        "This person unsubscribed from your emails, so nothing is sent to this address.",
+        "Only the person can change this, by signing up again on your page.",
+    ),
+    Reason.COMPLAINED: ReasonWords(
+        "Marked as spam",
+        "Marked an email of yours as spam",
+        "This person marked one of your emails as spam, so nothing is sent to this address.",
+        "Only the person can change this, by signing up again on your page.",
+    ),
     Reason.BOUNCED: ReasonWords(
         "Bounced",
-        "Bounced in Salesforce",
-        "Salesforce says that mail to this address came back, so nothing is sent to it.",
+        "Mail to this address bounced",
+        "Mail to this address came back for good, so nothing is sent to it.",
         "Put the person's right address into Salesforce. It follows with the next sync.",
     ),
     Reason.OPTED_OUT: ReasonWords(
@@ -174,11 +188,25 @@ VERDICTS: Mapping[Answer, VerdictWords] = {
         "The opt-out box is ticked in Salesforce.",
         "Only if the person asks for it: untick the box in Salesforce.",
     ),
+    Answer.UNSUBSCRIBED: VerdictWords(
+        "Unsubscribed",
+        "",
+        "{who} has unsubscribed from your emails",
+        "This person unsubscribed here. What Salesforce says does not change that.",
+        "Only the person can change this, by signing up again on your page.",
+    ),
+    Answer.COMPLAINED: VerdictWords(
+        "Marked as spam",
+        "",
+        "{who} marked an email of yours as spam",
+        "Nothing is sent to a person who reported your emails as spam.",
+        "Only the person can change this, by signing up again on your page.",
+    ),
     Answer.BOUNCED: VerdictWords(
         "Bounced",
         "",
-        "Mail to {who} bounced in Salesforce",
-        "Salesforce says that mail to this address came back, so nothing is sent to it.",
+        "Mail to {who} bounced",
+        "Mail to this address came back for good, so nothing is sent to it.",
         "Put the person's right address into Salesforce. It follows with the next sync.",
     ),
     Answer.TWIN_OPTED_OUT: VerdictWords(
@@ -305,6 +333,7 @@ VERDICTS: Mapping[Answer, VerdictWords] = {
 # What the page lists beforehand; the others explain themselves when they come.
 USUAL_ANSWERS = (
     Answer.HERE,
+    Answer.UNSUBSCRIBED,
     Answer.BOUNCED,
     Answer.OPTED_OUT,
     Answer.TWIN_OPTED_OUT,

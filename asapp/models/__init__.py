@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from asapp.models.alert import Alert, AlertKind, AlertMail
+from asapp.models.api_key import ApiKey, Scope
 from asapp.models.attempts import AttemptCount
 from asapp.models.audit import Action, ActorKind, AuditEntry, AuditIdentity
 from asapp.models.blocked import BlockedAddress, BlockedBy, Tombstone, TombstoneKind
@@ -36,7 +37,10 @@ from asapp.models.lead import (
 from asapp.models.mail import WaitingKind, WaitingMail
 from asapp.models.partner import ApiUsage, Partner, PartnerCheck, SetupLink, Verdict
 from asapp.models.run import RunChange, RunPhase, RunStatus, RunTrigger, SyncRun
+from asapp.models.send import Send, SendState
+from asapp.models.suppression import Suppression, SuppressionEvent, SuppressionSource, SuppressionStep
 from asapp.models.user import PasswordLink, PasswordLinkKind, Role, User
+from asapp.models.write_back import OptOutWrite, WriteBackState, WrittenKind
 
 __all__ = [
     "Action",
@@ -44,6 +48,7 @@ __all__ = [
     "Alert",
     "AlertKind",
     "AlertMail",
+    "ApiKey",
     "ApiUsage",
     "AttemptCount",
     "AuditEntry",
@@ -70,6 +75,7 @@ __all__ = [
     "ListMember",
     "OAuthState",
     "OptInPage",
+    "OptOutWrite",
     "Outcome",
     "Partner",
     "PartnerCheck",
@@ -83,7 +89,14 @@ __all__ = [
     "RunPhase",
     "RunStatus",
     "RunTrigger",
+    "Scope",
+    "Send",
+    "SendState",
     "SetupLink",
+    "Suppression",
+    "SuppressionEvent",
+    "SuppressionSource",
+    "SuppressionStep",
     "SyncRun",
     "ToCheck",
     "Tombstone",
@@ -93,4 +106,6 @@ __all__ = [
     "Verdict",
     "WaitingKind",
     "WaitingMail",
+    "WriteBackState",
+    "WrittenKind",
 ]

@@ -14,16 +14,18 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from asapp.core.clock import utcnow
 from asapp.core.database import Base, UTCDateTime
-from asapp.models.columns import one_of
+from asapp.models.columns import new_public_id, one_of
 from asapp.models.search import SEARCH_KEY_LENGTH, search_key
 
 
 class Reason(StrEnum):
     """Why the platform may not write to a contact."""
 
+    UNSUBSCRIBED = "unsubscribed"
+    COMPLAINED = "complained"
+    BOUNCED = "bounced"
     OPTED_OUT = "opted_out"
     TWIN_OPTED_OUT = "twin_opted_out"
-    BOUNCED = "bounced"
     DELETED = "deleted"
     MERGED = "merged"
     REASSIGNED = "reassigned"
@@ -150,6 +152,7 @@ class ContactList(Base):
     __table_args__ = (
         one_of("kind", ListKind),
         UniqueConstraint("user_id", "name_key"),
+        Index("uq_lists_public_id", "public_id", unique=True),
         Index(
             "uq_lists_system",
             "user_id",
@@ -165,6 +168,8 @@ class ContactList(Base):
     kind: Mapped[str] = mapped_column(String(20), default=ListKind.OWN)
     name: Mapped[str] = mapped_column(String(80))
     name_key: Mapped[str] = mapped_column(String(80))  # the name in lower case
+    # The API's id. The database fills it in for a release that doesn't know it.
+    public_id: Mapped[str] = mapped_column(String(36), nullable=True, default=new_public_id)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, ColumnElement, ForeignKey, Index, String, Text, and_, func, text, true
+from sqlalchemy import CheckConstraint, ColumnElement, ForeignKey, Index, String, Text, and_, false, func, text, true
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -53,6 +53,12 @@ class Partner(SealsColumns, Base):
     api_share_percent: Mapped[int] = mapped_column(default=10)
     # The random key under which addresses of people who were not imported are remembered as hashes.
     address_key_sealed: Mapped[str | None] = mapped_column(Text)
+    # The random key that signs unsubscribe links; it stays when the firm is deleted, so that its links still work.
+    link_key_sealed: Mapped[str | None] = mapped_column(Text)
+    # "Tell Salesforce when someone unsubscribes": Email Opt Out is set on the advisor's own records with the address.
+    writes_opt_outs_back: Mapped[bool] = mapped_column(default=False, server_default=false())
+    # "When Salesforce can't be asked before a send": go on with data up to so many hours old; empty: hold the send.
+    sends_on_data_of_hours: Mapped[int | None] = mapped_column()
     # The org's own figures, from the last answer that carried them.
     org_calls_used: Mapped[int | None] = mapped_column()
     org_calls_allowed: Mapped[int | None] = mapped_column()

@@ -7,12 +7,12 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from flask_login import UserMixin
-from sqlalchemy import CheckConstraint, ForeignKey, String
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from asapp.core.clock import utcnow
 from asapp.core.database import Base, UTCDateTime
-from asapp.models.columns import one_of
+from asapp.models.columns import new_public_id, one_of
 
 if TYPE_CHECKING:
     from asapp.models.partner import Partner
@@ -32,9 +32,12 @@ class User(UserMixin, Base):  # type: ignore[misc]  # flask-login has no types
         one_of("role", Role),
         CheckConstraint("(role = 'advisor') = (partner_id IS NOT NULL)", name="advisor_has_partner"),
         CheckConstraint("email = lower(email)", name="email_lower"),
+        Index("uq_users_public_id", "public_id", unique=True),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
+    # The API's id. The database fills it in for a release that doesn't know it.
+    public_id: Mapped[str] = mapped_column(String(36), nullable=True, default=new_public_id)
     email: Mapped[str] = mapped_column(String(254), unique=True)
     name: Mapped[str] = mapped_column(String(120))
     role: Mapped[str] = mapped_column(String(10))

@@ -24,6 +24,7 @@ from asapp.core.leases import NO_LEASE
 from asapp.leads import consent
 from asapp.models import (
     Action,
+    ApiKey,
     ApiUsage,
     Connection,
     ConsentKind,
@@ -139,7 +140,7 @@ def empty_leads(which: ColumnElement[bool]) -> None:
 
 
 def _delete_rows(partner: Partner, user_ids: Sequence[int]) -> None:
-    for of_firm in (OAuthState, PendingGrant, ApiUsage, PartnerCheck, SetupLink):
+    for of_firm in (OAuthState, PendingGrant, ApiKey, ApiUsage, PartnerCheck, SetupLink):
         _delete(of_firm, of_firm.partner_id == partner.id)
     _delete(Contact, Contact.left_firm_id == partner.id)
     delete_rows_of(user_ids, Connection.partner_id == partner.id)

@@ -23,9 +23,9 @@ from tests.furnished import Belongings, World, make_world, rows_of
 ROWS_GO = {
     *("alert_mails", "alerts", "blocked_addresses", "connections", "contacts", "departures", "ledger", "list_members"),
     *("lists", "oauth_states", "opt_in_pages", "password_links", "pending_grants", "run_changes", "sync_runs"),
-    "tombstones",
+    *("tombstones", "opt_out_writes", "sends"),
 }
-ROWS_GO_WITH_THE_FIRM = {"api_usage", "partner_checks", "setup_links"}
+ROWS_GO_WITH_THE_FIRM = {"api_keys", "api_usage", "partner_checks", "setup_links"}
 EMPTIED = {
     "users": {"email", "name", "password_hash", "session_nonce"},
     "audit_identities": {"name", "email", "client_address"},
@@ -42,8 +42,10 @@ EMPTIED_WITH_THE_FIRM = {
 }
 # Says nothing about who it was.
 STAYS = {
-    "partners": {"public_id", "api_version", "opt_out_field", "paused_why"},
-    "users": {"role"},
+    "partners": {"public_id", "api_version", "opt_out_field", "paused_why", "link_key_sealed"},  # its links still work
+    "users": {"role", "public_id"},
+    "suppressions": {"address_hash"},  # the key that made the hashes goes with the firm
+    "suppression_events": {"address_hash", "step", "source", "sender_event_id"},
     "leads": {"public_id", "state", "salesforce_id", "linked_kind", "linked_contact_id", "owner_id"},
     "audit_entries": {"action", "actor_kind", "subject_type", "details"},
     "consent_texts": {"heading", "words"},  # stored with a placeholder for the advisor's name

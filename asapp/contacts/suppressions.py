@@ -1,0 +1,435 @@
+"""Suppressions: addresses that an advisor must not write to because the person unsubscribed or complained, or mail bounced.
+
+They are kept by address, not by contact, so they hold for every contact with the address, whatever its source, now or imported
+later, and survive syncs, disconnecting, deletes and erasure. Salesforce's opt-out is another fact; neither clears the other.
+
+Events may come twice, late and out of order. So what holds is never changed step by step: it is derived again from all events
+of the address, by the time each happened (`derive`). An opt-in on the advisor's own form ends what is older than it; the
+advisor's "Try this address again" ends an older bounce; an undone unsubscribe never counted.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Table, and_, exists, or_, select, union
+from sqlalchemy.orm import aliased
+
+from asapp.contacts.addresses import address_hash, address_key
+from asapp.core.bulk import in_chunks, insert_many
+from asapp.core.clock import utcnow
+from asapp.core.database import upsert
+from asapp.core.extensions import db
+from asapp.core.vault import Vault
+from asapp.models import (
+    Connection,
+    Contact,
+    Partner,
+    Reason,
+    Suppression,
+    SuppressionEvent,
+    SuppressionSource,
+    SuppressionStep,
+    User,
+)
+from asapp.models.suppression import IS_FOR_ADVISOR, IS_FOR_FIRM
+
+ROWS: Table = Suppression.__table__  # type: ignore[assignment]
+EVENTS: Table = SuppressionEvent.__table__  # type: ignore[assignment]
+UNDO_WITHIN = timedelta(minutes=10)
+RETRY_EVERY = timedelta(days=30)  # the advisor may have a bounced address tried again
+# The reasons in the order in which they are told, each with the column that says since when.
+REASONS = {
+    Reason.UNSUBSCRIBED: "unsubscribed_at",
+    Reason.COMPLAINED: "complained_at",
+    Reason.BOUNCED: "bounced_at",
+}
+ENDED_BY_OPT_IN = (Reason.UNSUBSCRIBED, Reason.COMPLAINED)
+
+
+class Address(NamedTuple):
+    """An address at a firm; user_id None means everybody at the firm."""
+
+    partner_id: int
+    user_id: int | None
+    address_hash: bytes
+
+
+class Happened(NamedTuple):
+    """Something that happened to an address. sender_event_id: the sender's own id, which counts once for an advisor."""
+
+    address: Address
+    step: SuppressionStep
+    source: SuppressionSource
+    at: datetime
+    sender_event_id: str | None = None
+    undoes_id: int | None = None
+
+
+class Held(NamedTuple):
+    """What holds for an address, and since when; None where it does not. The columns of Suppression, by their names."""
+
+    unsubscribed_at: datetime | None = None
+    complained_at: datetime | None = None
+    bounced_at: datetime | None = None
+    opted_in_at: datetime | None = None
+    tried_again_at: datetime | None = None
+
+
+def derive(events: Iterable[Any]) -> Held:
+    """Return what holds after these events of one address, in whatever order they come.
+
+    events: rows with id, step, at, undoes_id. At the same moment the suppression counts, not its end.
+    """
+    events = list(events)
+    undone = {event.undoes_id for event in events if event.step == SuppressionStep.UNDONE}
+    newest: dict[str, datetime] = {}
+    for event in events:
+        if event.id not in undone:
+            newest[event.step] = max(event.at, newest.get(event.step, event.at))
+    opted_in, tried_again = newest.get(SuppressionStep.OPTED_IN), newest.get(SuppressionStep.TRIED_AGAIN)
+    return Held(
+        _unless_ended(newest.get(SuppressionStep.UNSUBSCRIBED), opted_in),
+        _unless_ended(newest.get(SuppressionStep.COMPLAINED), opted_in),
+        _unless_ended(newest.get(SuppressionStep.BOUNCED), tried_again),
+        opted_in,
+        tried_again,
+    )
+
+
+def _unless_ended(begun: datetime | None, ended: datetime | None) -> datetime | None:
+    return None if begun is None or (ended is not None and ended > begun) else begun
+
+
+def record(happened: Collection[Happened]) -> int:
+    """Store what happened and derive what holds now; return how much of it was new. Commits.
+
+    A sender's own id counts once for an advisor. A time in the future becomes now.
+    """
+    new = _record(happened)
+    db.session.commit()
+    return new
+
+
+def _record(happened: Collection[Happened]) -> int:
+    """As record(), in the caller's transaction."""
+    now = utcnow()
+    _lock({each.address for each in happened}, now)
+    new = _without_known(happened)
+    insert_many(
+        EVENTS,
+        [
+            each.address._asdict()
+            | {
+                "step": each.step.value,
+                "source": each.source.value,
+                "at": min(each.at, now),
+                "recorded_at": now,
+                "sender_event_id": each.sender_event_id,
+                "undoes_id": each.undoes_id,
+            }
+            for each in new
+        ],
+    )
+    _derive_again({each.address for each in new}, now)
+    return len(new)
+
+
+def _lock(addresses: Collection[Address], now: datetime) -> None:
+    """Make sure that each address has its row, and keep others from deriving it until the transaction ends."""
+    _write({address: {} for address in addresses}, now)
+
+
+def _write(held: Mapping[Address, Mapping[str, datetime | None]], now: datetime) -> None:
+    """Write columns of the addresses' rows, making rows where there are none; in one order, so that no two deadlock."""
+    for is_for_firm in (False, True):
+        rows = [
+            address._asdict() | {"changed_at": now, **values}
+            for address, values in sorted(held.items(), key=lambda item: (item[0].user_id or 0, item[0].address_hash))
+            if (address.user_id is None) == is_for_firm
+        ]
+        if rows:
+            db.session.execute(_upsert(is_for_firm, [name for name in rows[0] if name not in Address._fields]), rows)
+
+
+def _upsert(is_for_firm: bool, changing: list[str]) -> Any:
+    if is_for_firm:
+        return upsert(db.session, ROWS, ("partner_id", "address_hash"), changing, index_where=IS_FOR_FIRM)
+    return upsert(db.session, ROWS, ("user_id", "address_hash"), [*changing, "partner_id"], index_where=IS_FOR_ADVISOR)
+
+
+def _without_known(happened: Collection[Happened]) -> list[Happened]:
+    """Leave out what an advisor's sender has told before, also earlier in this very call."""
+    known = known_sender_ids(
+        {(each.address.user_id, each.sender_event_id) for each in happened if each.sender_event_id is not None}
+    )
+    new = []
+    for each in happened:
+        key = (each.address.user_id, each.sender_event_id)
+        if key not in known:
+            new.append(each)
+            if each.sender_event_id is not None:
+                known.add(key)
+    return new
+
+
+def known_sender_ids(asked: Collection[tuple[int | None, str | None]]) -> set[tuple[int | None, str | None]]:
+    """Return those of these (advisor id, sender's event id) that have been stored."""
+    by_user: dict[int | None, list[str]] = defaultdict(list)
+    for user_id, event_id in asked:
+        by_user[user_id].append(event_id or "")
+    return {
+        (user_id, event_id)
+        for user_id, event_ids in by_user.items()
+        for chunk in in_chunks(event_ids)
+        for event_id in db.session.scalars(
+            select(SuppressionEvent.sender_event_id).where(
+                SuppressionEvent.user_id == user_id, SuppressionEvent.sender_event_id.in_(chunk)
+            )
+        )
+    }
+
+
+def _derive_again(addresses: Collection[Address], now: datetime) -> None:
+    events = _events_of(addresses)
+    _write({address: derive(events[address])._asdict() for address in addresses}, now)
+
+
+def _events_of(addresses: Collection[Address]) -> dict[Address, list[Any]]:
+    by_firm: dict[int, set[bytes]] = defaultdict(set)
+    for address in addresses:
+        by_firm[address.partner_id].add(address.address_hash)
+    found: dict[Address, list[Any]] = defaultdict(list)
+    for partner_id, hashes in by_firm.items():
+        for chunk in in_chunks(sorted(hashes)):
+            for event in db.session.execute(
+                select(EVENTS).where(EVENTS.c.partner_id == partner_id, EVENTS.c.address_hash.in_(chunk))
+            ):
+                found[Address(event.partner_id, event.user_id, event.address_hash)].append(event)
+    return found
+
+
+# What a page or a sender does
+
+
+def unsubscribe(user: User, hashed: bytes, source: SuppressionSource, *, whole_firm: bool = False) -> None:
+    """Store that a person wants no more mail from this advisor, or from everybody at the firm. Repeatable. Commits."""
+    address = address_of(user, hashed, whole_firm=whole_firm)
+    record([Happened(address, SuppressionStep.UNSUBSCRIBED, source, utcnow())])
+
+
+def undo_unsubscribe(user: User, hashed: bytes, *, whole_firm: bool = False) -> bool:
+    """Take the person's own unsubscribes of the last minutes back; return whether there was one. Commits."""
+    now = utcnow()
+    address = address_of(user, hashed, whole_firm=whole_firm)
+    _lock({address}, now)
+    events = _events_of({address})[address]
+    undone = {event.undoes_id for event in events}
+    mistakes = [
+        event
+        for event in events
+        if event.step == SuppressionStep.UNSUBSCRIBED
+        and event.source in (SuppressionSource.PAGE, SuppressionSource.ONE_CLICK)
+        and event.recorded_at > now - UNDO_WITHIN
+        and event.id not in undone
+    ]
+    _record(
+        [
+            Happened(address, SuppressionStep.UNDONE, SuppressionSource.PAGE, now, undoes_id=event.id)
+            for event in mistakes
+        ]
+    )
+    db.session.commit()
+    return bool(mistakes)
+
+
+def record_opt_in(user_id: int, partner_id: int, hashed: bytes, at: datetime) -> None:
+    """Store that a person opted in on the advisor's form, which ends `unsubscribed` and `complained` with this advisor.
+
+    In the caller's transaction. Where nothing is suppressed nothing is stored: the consent history has the opt-in anyway.
+    """
+    if _has_events(user_id, partner_id, hashed):
+        address = Address(partner_id, user_id, hashed)
+        _record([Happened(address, SuppressionStep.OPTED_IN, SuppressionSource.FORM, at)])
+
+
+def _has_events(user_id: int, partner_id: int, hashed: bytes) -> bool:
+    for_them = or_(SuppressionEvent.user_id == user_id, SuppressionEvent.user_id.is_(None))
+    return bool(
+        db.session.scalar(
+            select(
+                exists().where(
+                    SuppressionEvent.partner_id == partner_id, SuppressionEvent.address_hash == hashed, for_them
+                )
+            )
+        )
+    )
+
+
+def try_again(user: User, hashed: bytes) -> bool:
+    """End `bounced` for an address, at most once in 30 days; return whether it was ended. Commits."""
+    now = utcnow()
+    address = address_of(user, hashed)
+    _lock({address}, now)
+    held = derive(_events_of({address})[address])
+    can = may_try_again(held, now)
+    if can:
+        _record([Happened(address, SuppressionStep.TRIED_AGAIN, SuppressionSource.ADVISOR, now)])
+    db.session.commit()
+    return can
+
+
+def may_try_again(held: Held, now: datetime) -> bool:
+    """Has mail to the address bounced, and has it not been tried again within 30 days?"""
+    return held.bounced_at is not None and (held.tried_again_at is None or held.tried_again_at <= now - RETRY_EVERY)
+
+
+def address_of(user: User, hashed: bytes, *, whole_firm: bool = False) -> Address:
+    if user.partner_id is None:
+        raise LookupError("a person without a firm writes to no one")
+    return Address(user.partner_id, None if whole_firm else user.id, hashed)
+
+
+# What holds
+
+
+def held_for(user: User, hashed: bytes) -> Held:
+    """Return what holds for an address with this advisor, the firm-wide part included."""
+    rows = {
+        row.user_id: row
+        for row in db.session.scalars(
+            select(Suppression).where(
+                Suppression.address_hash == hashed,
+                or_(
+                    Suppression.user_id == user.id,
+                    and_(Suppression.user_id.is_(None), Suppression.partner_id == user.partner_id),
+                ),
+            )
+        )
+    }
+    own, firm = rows.get(user.id), rows.get(None)
+    held = Held(*(getattr(own, name) for name in Held._fields)) if own else Held()
+    if firm is None:
+        return held
+    for_all = {
+        name: _unless_ended(getattr(firm, name), held.opted_in_at) for name in ("unsubscribed_at", "complained_at")
+    }
+    return held._replace(**{name: getattr(held, name) or at for name, at in for_all.items()})
+
+
+def history_of(user_id: int, partner_id: int, hashed: bytes) -> list[SuppressionEvent]:
+    """Return what happened to an address, newest first: with this advisor, and with everybody at the firm."""
+    return list(
+        db.session.scalars(
+            select(SuppressionEvent)
+            .where(
+                SuppressionEvent.partner_id == partner_id,
+                SuppressionEvent.address_hash == hashed,
+                or_(SuppressionEvent.user_id == user_id, SuppressionEvent.user_id.is_(None)),
+            )
+            .order_by(SuppressionEvent.at.desc(), SuppressionEvent.id.desc())
+        )
+    )
+
+
+def is_suppressed_as(reason: Reason, user_id: int | None = None) -> ColumnElement[bool]:
+    """Over Contact: does this kind of suppression hold for its address? reason: a key of REASONS.
+
+    user_id: whose contacts the query is about, if they are all one advisor's; the suppressed addresses are read once then.
+    """
+    since = getattr(Suppression, REASONS[reason])
+    if user_id is not None:
+        partner_id = select(User.partner_id).where(User.id == user_id).scalar_subquery()
+        own = select(Suppression.address_hash).where(Suppression.user_id == user_id, since.is_not(None))
+        firm = select(Suppression.address_hash).where(
+            Suppression.user_id.is_(None),
+            Suppression.partner_id == partner_id,
+            since.is_not(None),
+            ~_is_ended_for(user_id),
+        )
+        return and_(Contact.address_hash.is_not(None), Contact.address_hash.in_(union(own, firm)))
+    same = Suppression.address_hash == Contact.address_hash
+    partner_of = select(User.partner_id).where(User.id == Contact.user_id).correlate(Contact).scalar_subquery()
+    of_advisor = exists().where(same, Suppression.user_id == Contact.user_id, since.is_not(None))
+    of_firm = exists().where(
+        same,
+        Suppression.user_id.is_(None),
+        Suppression.partner_id == partner_of,
+        since.is_not(None),
+        ~_is_ended_for(Contact.user_id),
+    )
+    return or_(of_advisor, of_firm)
+
+
+def is_suppressed(user_id: int | None = None) -> ColumnElement[bool]:
+    """Over Contact: does any suppression hold for its address? user_id: as in is_suppressed_as()."""
+    return or_(*(is_suppressed_as(reason, user_id) for reason in REASONS))
+
+
+def _is_ended_for(user_id: Any) -> ColumnElement[bool]:
+    """Has the person opted in with this advisor after choosing the whole firm? Over a firm's Suppression."""
+    own = aliased(Suppression)
+    return exists().where(
+        own.user_id == user_id,
+        own.address_hash == Suppression.address_hash,
+        own.opted_in_at > Suppression.unsubscribed_at,
+    )
+
+
+# An advisor who moved to another firm
+
+
+def carry_over(user: User, partner: Partner, emails: Collection[str], vault: Vault) -> None:
+    """Give an advisor who moved here the suppressions of these addresses from the firms before, in the caller's transaction.
+
+    Each firm's hashes have a key of its own, so an address can be recognised only when it comes along. What a person told a
+    whole firm counts for the advisor alone once the advisor has left it.
+    """
+    key = address_key(db.session(), partner, vault)
+    happened = []
+    for earlier in _earlier_firms(user, partner.id):
+        earlier_key = address_key(db.session(), earlier, vault)
+        by_hash = {address_hash(email, earlier_key): email for email in emails}
+        for row in _rows_for(user.id, earlier.id, by_hash):
+            address = Address(partner.id, user.id, address_hash(by_hash[row.address_hash], key))
+            happened += [
+                Happened(address, SuppressionStep(reason.value), SuppressionSource.EARLIER_FIRM, at)
+                for reason, column in REASONS.items()
+                if (at := getattr(row, column)) is not None
+            ]
+    known = {
+        (address, event.step, event.at)
+        for address, events in _events_of({each.address for each in happened}).items()
+        for event in events
+    }
+    new = [each for each in happened if (each.address, each.step, each.at) not in known]
+    if new:
+        _record(new)
+
+
+def _earlier_firms(user: User, partner_id: int) -> list[Partner]:
+    of_connections = select(Connection.partner_id).where(Connection.user_id == user.id)
+    of_events = select(SuppressionEvent.partner_id).where(SuppressionEvent.user_id == user.id)
+    return list(
+        db.session.scalars(
+            select(Partner).where(
+                Partner.id.in_(union(of_connections, of_events)),
+                Partner.id != partner_id,
+                Partner.address_key_sealed.is_not(None),
+            )
+        )
+    )
+
+
+def _rows_for(user_id: int, partner_id: int, hashes: Collection[bytes]) -> Iterable[Suppression]:
+    for chunk in in_chunks(sorted(hashes)):
+        yield from db.session.scalars(
+            select(Suppression).where(
+                Suppression.partner_id == partner_id,
+                Suppression.address_hash.in_(chunk),
+                or_(Suppression.user_id == user_id, and_(Suppression.user_id.is_(None), ~_is_ended_for(user_id))),
+            )
+        )

@@ -1,0 +1,57 @@
+"""Sends that a sender has asked to prepare."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import ForeignKey, Index, String, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from asapp.core.clock import utcnow
+from asapp.core.database import Base, UTCDateTime
+from asapp.core.leases import Leased
+from asapp.models.columns import one_of
+
+
+class SendState(StrEnum):
+    PREPARING = "preparing"
+    READY = "ready"  # good until expires_at
+    STALE = "stale"  # Salesforce could not be asked now; `reason` says why
+    REFUSED = "refused"  # this list can't be sent to; `reason` says why
+
+
+IS_PREPARING = text("state = 'preparing'")
+EVERY_FIRM = 0  # send_scope of a key that reaches every firm
+
+
+class Send(Leased, Base):
+    """One mailing to one list, asked for by the sender under an id of its own; unique within what its key reaches.
+
+    as_of: how old the opt-out data is that the send goes by. run_id: the sync that the preparation joined or started.
+    """
+
+    __tablename__ = "sends"
+    __table_args__ = (
+        one_of("state", SendState),
+        Index("uq_sends_sender", "send_scope", "sender_send_id", unique=True),
+        Index("ix_sends_preparing", "deadline_at", sqlite_where=IS_PREPARING, postgresql_where=IS_PREPARING),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    send_scope: Mapped[int] = mapped_column()  # id of the partner that the key is bound to, or EVERY_FIRM
+    sender_send_id: Mapped[str] = mapped_column(String(100))
+    list_id: Mapped[int] = mapped_column(ForeignKey("lists.id", ondelete="CASCADE"), index=True)
+    max_age_minutes: Mapped[int] = mapped_column()
+    state: Mapped[str] = mapped_column(String(10), default=SendState.PREPARING)
+    reason: Mapped[str | None] = mapped_column(String(40))
+    as_of: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    expires_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    run_id: Mapped[int | None] = mapped_column()
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+    deadline_at: Mapped[datetime] = mapped_column(UTCDateTime)  # by then it has ended, whatever happened
+    ended_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+
+    @property
+    def is_preparing(self) -> bool:
+        return self.state == SendState.PREPARING

@@ -1,0 +1,113 @@
+"""Addresses that an advisor must not write to because of something that happened on our side.
+
+What happened is append-only (suppression_events); what holds now is derived from it and stored beside it (suppressions), so
+that contacts/status.py can ask by index. contacts/suppressions.py alone writes both. Addresses are keyed hashes
+(contacts/addresses.py), so both outlive the contact, the connection and the person's erasure.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import ForeignKey, Index, LargeBinary, String, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from asapp.core.clock import utcnow
+from asapp.core.database import Base, UTCDateTime
+from asapp.models.columns import append_only, one_of
+
+
+class SuppressionStep(StrEnum):
+    """What happened to an address. The first three begin a suppression, the others end one."""
+
+    UNSUBSCRIBED = "unsubscribed"
+    COMPLAINED = "complained"
+    BOUNCED = "bounced"
+    OPTED_IN = "opted_in"  # again, on the advisor's form: ends unsubscribed and complained
+    TRIED_AGAIN = "tried_again"  # the advisor had the address tried again: ends bounced
+    UNDONE = "undone"  # an unsubscribe was a mistake, within minutes: `undoes_id` never counted
+
+
+class SuppressionSource(StrEnum):
+    PAGE = "page"  # the unsubscribe page
+    ONE_CLICK = "one_click"  # the mail program's own button (RFC 8058)
+    SENDER = "sender"  # an event that the mail engine sent
+    FORM = "form"  # the advisor's sign-up page
+    ADVISOR = "advisor"
+    EARLIER_FIRM = "earlier_firm"  # carried over when the advisor moved to another firm
+
+
+IS_FOR_FIRM = text("user_id IS NULL")
+IS_FOR_ADVISOR = text("user_id IS NOT NULL")
+HAS_SENDER_ID = text("sender_event_id IS NOT NULL")
+
+
+class Suppression(Base):
+    """What holds for one address of one advisor, or of everybody at the firm where user_id is empty.
+
+    Each moment is empty where it does not hold. opted_in_at: the last opt-in on this advisor's form, which also ends an older
+    suppression for the whole firm, for this advisor alone.
+    """
+
+    __tablename__ = "suppressions"
+    __table_args__ = (
+        Index(
+            "uq_suppressions_advisor",
+            "user_id",
+            "address_hash",
+            unique=True,
+            sqlite_where=IS_FOR_ADVISOR,
+            postgresql_where=IS_FOR_ADVISOR,
+        ),
+        Index(
+            "uq_suppressions_firm",
+            "partner_id",
+            "address_hash",
+            unique=True,
+            sqlite_where=IS_FOR_FIRM,
+            postgresql_where=IS_FOR_FIRM,
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    partner_id: Mapped[int] = mapped_column(ForeignKey("partners.id"))  # whose key made the hash
+    user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    address_hash: Mapped[bytes] = mapped_column(LargeBinary(32))
+    unsubscribed_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    complained_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    bounced_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    opted_in_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    tried_again_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    changed_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+
+
+@append_only
+class SuppressionEvent(Base):
+    """One thing that happened to an address, as it was told. Which of them count is decided by `at`, never by their order."""
+
+    __tablename__ = "suppression_events"
+    __table_args__ = (
+        one_of("step", SuppressionStep),
+        one_of("source", SuppressionSource),
+        Index("ix_suppression_events_address", "partner_id", "address_hash"),
+        Index(
+            "uq_suppression_events_sender",
+            "user_id",
+            "sender_event_id",
+            unique=True,
+            sqlite_where=HAS_SENDER_ID,
+            postgresql_where=HAS_SENDER_ID,
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    partner_id: Mapped[int] = mapped_column(ForeignKey("partners.id"))
+    user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))  # empty: everybody at the firm
+    address_hash: Mapped[bytes] = mapped_column(LargeBinary(32))
+    step: Mapped[str] = mapped_column(String(12))
+    source: Mapped[str] = mapped_column(String(12))
+    at: Mapped[datetime] = mapped_column(UTCDateTime)  # when it happened; never in the future
+    recorded_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+    sender_event_id: Mapped[str | None] = mapped_column(String(100))  # the sender's own
+    undoes_id: Mapped[int | None] = mapped_column(ForeignKey("suppression_events.id"))

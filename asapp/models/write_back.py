@@ -1,0 +1,62 @@
+"""The outbox of opt-outs that Salesforce is told, where the firm wants that."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import ForeignKey, Index, String, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from asapp.core.clock import utcnow
+from asapp.core.database import Base, UTCDateTime
+from asapp.core.leases import Leased
+from asapp.models.columns import one_of
+
+
+class WriteBackState(StrEnum):
+    WAITING = "waiting"
+    TOLD = "told"
+    TRUE_ALREADY = "true_already"  # Salesforce said so; nothing was sent
+    REFUSED = "refused"  # `why` says who can help; nothing is sent until a person asks for it
+    GONE = "gone"  # no such record any more, or not the user's
+
+
+class WrittenKind(StrEnum):
+    CONTACT = "Contact"
+    LEAD = "Lead"
+    ACCOUNT = "Account"  # of a person, where the Contact can't be written
+
+
+IS_WAITING = text("state = 'waiting'")
+
+
+class OptOutWrite(Leased, Base):
+    """Email Opt Out is to be set on one record of a connection. One row a record, whatever the number of reasons."""
+
+    __tablename__ = "opt_out_writes"
+    __table_args__ = (
+        one_of("state", WriteBackState),
+        one_of("kind", WrittenKind),
+        UniqueConstraint("connection_id", "salesforce_id"),
+        Index(
+            "ix_opt_out_writes_due",
+            "connection_id",
+            "next_attempt_at",
+            sqlite_where=IS_WAITING,
+            postgresql_where=IS_WAITING,
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
+    connection_id: Mapped[int] = mapped_column(ForeignKey("connections.id", ondelete="CASCADE"))
+    salesforce_id: Mapped[str] = mapped_column(String(18))
+    kind: Mapped[str] = mapped_column(String(10))
+    state: Mapped[str] = mapped_column(String(12), default=WriteBackState.WAITING)
+    why: Mapped[str | None] = mapped_column(String(60))
+    why_words: Mapped[str | None] = mapped_column(String(500))  # what the firm's own rule says
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_attempt_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+    ended_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
