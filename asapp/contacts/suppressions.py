@@ -215,20 +215,48 @@ def _events_of(addresses: Collection[Address]) -> dict[Address, list[Any]]:
 # What a page or a sender does
 
 
-def unsubscribe(user: User, hashed: bytes, source: SuppressionSource, *, whole_firm: bool = False) -> None:
-    """Store that a person wants no more mail from this advisor, or from everybody at the firm. Repeatable. Commits."""
-    address = address_of(user, hashed, whole_firm=whole_firm)
-    record([Happened(address, SuppressionStep.UNSUBSCRIBED, source, utcnow())])
+def unsubscribe(address: Address, source: SuppressionSource, *, whole_firm: bool, vault: Vault) -> None:
+    """Store that a person wants no more mail from this advisor, or from everybody at the firm. Repeatable. Commits.
 
-
-def undo_unsubscribe(user: User, hashed: bytes, *, whole_firm: bool = False) -> bool:
-    """Take the person's own unsubscribes of the last minutes back; return whether there was one. Commits."""
+    The advisor may have moved since the mail was sent: then the firm of then is told, and so is the advisor at the firm of now.
+    """
+    has_moved = _has_moved(address)
+    to_stop = [address._replace(user_id=None)] if whole_firm else []
+    if has_moved or not whole_firm:
+        to_stop.append(address)
     now = utcnow()
-    address = address_of(user, hashed, whole_firm=whole_firm)
-    _lock({address}, now)
-    events = _events_of({address})[address]
+    _record([Happened(each, SuppressionStep.UNSUBSCRIBED, source, now) for each in to_stop])
+    if has_moved:
+        _carry_over_here(address.user_id, vault)
+    db.session.commit()
+
+
+def undo_unsubscribe(address: Address) -> bool:
+    """Take back the person's own unsubscribes of the last minutes; return whether there were any. Commits."""
+    now = utcnow()
+    both = [address, address._replace(user_id=None)]
+    _lock(both, now)
+    happened = [
+        Happened(each, SuppressionStep.UNDONE, SuppressionSource.PAGE, now, undoes_id=event.id)
+        for each, events in _events_of(both).items()
+        for event in _mistakes(events, now)
+    ]
+    if happened:
+        _record(happened)
+    db.session.commit()
+    return bool(happened)
+
+
+def can_undo(address: Address) -> bool:
+    """Did the person unsubscribe so lately that it can be taken back on the page?"""
+    now = utcnow()
+    return any(_mistakes(events, now) for events in _events_of([address, address._replace(user_id=None)]).values())
+
+
+def _mistakes(events: Iterable[Any], now: datetime) -> list[Any]:
+    events = list(events)
     undone = {event.undoes_id for event in events}
-    mistakes = [
+    return [
         event
         for event in events
         if event.step == SuppressionStep.UNSUBSCRIBED
@@ -236,14 +264,6 @@ def undo_unsubscribe(user: User, hashed: bytes, *, whole_firm: bool = False) -> 
         and event.recorded_at > now - UNDO_WITHIN
         and event.id not in undone
     ]
-    _record(
-        [
-            Happened(address, SuppressionStep.UNDONE, SuppressionSource.PAGE, now, undoes_id=event.id)
-            for event in mistakes
-        ]
-    )
-    db.session.commit()
-    return bool(mistakes)
 
 
 def record_opt_in(user_id: int, partner_id: int, hashed: bytes, at: datetime) -> None:
@@ -251,28 +271,28 @@ def record_opt_in(user_id: int, partner_id: int, hashed: bytes, at: datetime) ->
 
     In the caller's transaction. Where nothing is suppressed nothing is stored: the consent history has the opt-in anyway.
     """
-    if _has_events(user_id, partner_id, hashed):
-        address = Address(partner_id, user_id, hashed)
+    address = Address(partner_id, user_id, hashed)
+    if _has_events(address):
         _record([Happened(address, SuppressionStep.OPTED_IN, SuppressionSource.FORM, at)])
 
 
-def _has_events(user_id: int, partner_id: int, hashed: bytes) -> bool:
-    for_them = or_(SuppressionEvent.user_id == user_id, SuppressionEvent.user_id.is_(None))
+def _has_events(address: Address) -> bool:
     return bool(
         db.session.scalar(
             select(
                 exists().where(
-                    SuppressionEvent.partner_id == partner_id, SuppressionEvent.address_hash == hashed, for_them
+                    SuppressionEvent.partner_id == address.partner_id,
+                    SuppressionEvent.address_hash == address.address_hash,
+                    or_(SuppressionEvent.user_id == address.user_id, SuppressionEvent.user_id.is_(None)),
                 )
             )
         )
     )
 
 
-def try_again(user: User, hashed: bytes) -> bool:
+def try_again(address: Address) -> bool:
     """End `bounced` for an address, at most once in 30 days; return whether it was ended. Commits."""
     now = utcnow()
-    address = address_of(user, hashed)
     _lock({address}, now)
     held = derive(_events_of({address})[address])
     can = may_try_again(held, now)
@@ -287,48 +307,45 @@ def may_try_again(held: Held, now: datetime) -> bool:
     return held.bounced_at is not None and (held.tried_again_at is None or held.tried_again_at <= now - RETRY_EVERY)
 
 
-def address_of(user: User, hashed: bytes, *, whole_firm: bool = False) -> Address:
-    if user.partner_id is None:
-        raise LookupError("a person without a firm writes to no one")
-    return Address(user.partner_id, None if whole_firm else user.id, hashed)
-
-
 # What holds
 
 
-def held_for(user: User, hashed: bytes) -> Held:
-    """Return what holds for an address with this advisor, the firm-wide part included."""
+class HeldFor(NamedTuple):
+    """What holds for an address: with the advisor alone, and with everybody at the firm as far as this advisor goes."""
+
+    advisor: Held
+    firm: Held
+
+    @property
+    def has_stopped(self) -> bool:
+        """Has the person unsubscribed or complained?"""
+        return any(held.unsubscribed_at or held.complained_at for held in self)
+
+
+def held_for(address: Address) -> HeldFor:
     rows = {
-        row.user_id: row
+        row.user_id: Held(*(getattr(row, name) for name in Held._fields))
         for row in db.session.scalars(
             select(Suppression).where(
-                Suppression.address_hash == hashed,
-                or_(
-                    Suppression.user_id == user.id,
-                    and_(Suppression.user_id.is_(None), Suppression.partner_id == user.partner_id),
-                ),
+                Suppression.partner_id == address.partner_id,
+                Suppression.address_hash == address.address_hash,
+                or_(Suppression.user_id == address.user_id, Suppression.user_id.is_(None)),
             )
         )
     }
-    own, firm = rows.get(user.id), rows.get(None)
-    held = Held(*(getattr(own, name) for name in Held._fields)) if own else Held()
-    if firm is None:
-        return held
-    for_all = {
-        name: _unless_ended(getattr(firm, name), held.opted_in_at) for name in ("unsubscribed_at", "complained_at")
-    }
-    return held._replace(**{name: getattr(held, name) or at for name, at in for_all.items()})
+    own, firm = rows.get(address.user_id, Held()), rows.get(None, Held())
+    return HeldFor(own, firm._replace(unsubscribed_at=_unless_ended(firm.unsubscribed_at, own.opted_in_at)))
 
 
-def history_of(user_id: int, partner_id: int, hashed: bytes) -> list[SuppressionEvent]:
+def history_of(address: Address) -> list[SuppressionEvent]:
     """Return what happened to an address, newest first: with this advisor, and with everybody at the firm."""
     return list(
         db.session.scalars(
             select(SuppressionEvent)
             .where(
-                SuppressionEvent.partner_id == partner_id,
-                SuppressionEvent.address_hash == hashed,
-                or_(SuppressionEvent.user_id == user_id, SuppressionEvent.user_id.is_(None)),
+                SuppressionEvent.partner_id == address.partner_id,
+                SuppressionEvent.address_hash == address.address_hash,
+                or_(SuppressionEvent.user_id == address.user_id, SuppressionEvent.user_id.is_(None)),
             )
             .order_by(SuppressionEvent.at.desc(), SuppressionEvent.id.desc())
         )
@@ -408,6 +425,20 @@ def carry_over(user: User, partner: Partner, emails: Collection[str], vault: Vau
     new = [each for each in happened if (each.address, each.step, each.at) not in known]
     if new:
         _record(new)
+
+
+def _has_moved(address: Address) -> bool:
+    """Is the advisor with another firm now?"""
+    return db.session.scalar(select(User.partner_id).where(User.id == address.user_id)) != address.partner_id
+
+
+def _carry_over_here(user_id: int | None, vault: Vault) -> None:
+    """As carry_over(), for all contacts that are here now."""
+    user = db.session.get_one(User, user_id)
+    if user.partner is None or user.partner.address_key_sealed is None:
+        return  # no contact has come there yet
+    emails = db.session.scalars(select(Contact.email).where(Contact.user_id == user.id, Contact.email != "")).all()
+    carry_over(user, user.partner, emails, vault)
 
 
 def _earlier_firms(user: User, partner_id: int) -> list[Partner]:

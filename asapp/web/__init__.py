@@ -35,6 +35,7 @@ from asapp.web import (
     request_log,
     runs,
     settings,
+    unsubscribe,
 )
 from asapp.web.extensions import csrf, limiter, login_manager, migrate
 from config import Config
@@ -48,6 +49,7 @@ BLUEPRINTS: tuple[Blueprint, ...] = (
     lists.blueprint,
     leads.blueprint,
     optin.blueprint,
+    unsubscribe.blueprint,
     settings.blueprint,
     integrations.blueprint,
     connect.blueprint,

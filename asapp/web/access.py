@@ -26,6 +26,7 @@ R = TypeVar("R")
 PUBLIC_ENDPOINTS = frozenset(
     {"static", "auth.login", "auth.try_login", "health.alive", "health.ready", "health.metrics", "home.index"}
     | {"optin.show", "optin.sign_up", "optin.thanks"}
+    | {"unsubscribe.show", "unsubscribe.receive"}
     | {"partner_setup.guide", "partner_setup.keys", "partner_setup.enter"}
     | {"passwords.forgot", "passwords.send_reset", "passwords.show", "passwords.set_password"}
 )

@@ -1,0 +1,121 @@
+"""Links in mails with which a person unsubscribes: signed with a random key of the firm's, and good for ever.
+
+A token is base64url of: version (1 byte), firm and advisor (16 bytes each, their public ids), the hash of the address that was
+written to (32 bytes), and a signature over all of it (16 bytes of HMAC-SHA256). It holds no address and no row number. The key
+is stored sealed, so neither a new SECRET_KEY nor new ENCRYPTION_KEYS ends a link, and it stays when the firm is deleted.
+"""
+
+from __future__ import annotations
+
+import hmac
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import dataclass
+from typing import TypeVar
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from asapp.contacts.partner_keys import partner_key
+from asapp.core.extensions import db
+from asapp.core.vault import CannotOpen, Vault
+from asapp.models import Contact, Partner, User
+
+T = TypeVar("T")
+
+VERSION = b"\x01"
+SIGNED_BYTES, SIGNATURE_BYTES = 65, 16
+TOKEN_LENGTH = (SIGNED_BYTES + SIGNATURE_BYTES) * 4 // 3
+
+
+class BadLink(Exception):
+    """The token is forged, damaged or cut short."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """Who was written to by whom. partner: the advisor's firm when the mail was sent."""
+
+    partner: Partner
+    user: User
+    address_hash: bytes
+
+    @property
+    def is_of_the_past(self) -> bool:
+        """Is the advisor, or the firm, not here any more?"""
+        return self.user.is_emptied or self.user.partner is None or self.user.partner.deleted_at is not None
+
+
+class LinkMaker:
+    """Makes the links of one advisor's mails. key: the partner's, from link_key(). base_url: without a slash at its end."""
+
+    def __init__(self, partner: Partner, user: User, key: bytes, base_url: str) -> None:
+        self._prefix = VERSION + UUID(partner.public_id).bytes + UUID(user.public_id).bytes
+        self._key, self._base = key, f"{base_url}/u/"
+
+    def url(self, address_hash: bytes) -> str:
+        signed = self._prefix + address_hash
+        return self._base + urlsafe_b64encode(signed + _signature(signed, self._key)).decode()
+
+
+def link_key(session: Session, partner: Partner, vault: Vault) -> bytes:
+    """Return the partner's 32-byte key for links; the first call makes and commits it."""
+    return partner_key(session, partner, vault, Partner.link_key_sealed)
+
+
+def read_link(token: str, vault: Vault) -> Link:
+    """Return what a link says; raise BadLink."""
+    signed, signature = _parts(token)
+    partner = _find(Partner, Partner.public_id, signed[1:17])
+    if partner is None or partner.link_key_sealed is None:
+        raise BadLink
+    try:
+        key = bytes.fromhex(partner.unseal(vault, Partner.link_key_sealed.key))
+    except CannotOpen as error:
+        raise BadLink from error
+    if not hmac.compare_digest(signature, _signature(signed, key)):
+        raise BadLink
+    user = _find(User, User.public_id, signed[17:33])
+    if user is None:
+        raise BadLink
+    return Link(partner, user, signed[33:])
+
+
+def masked_address(link: Link) -> str:
+    """Return the address as far as a stranger with the link may see it; empty where no contact has it any more."""
+    email = db.session.scalar(
+        select(Contact.email).where(Contact.user_id == link.user.id, Contact.address_hash == link.address_hash).limit(1)
+    )
+    return mask(email) if email else ""
+
+
+def mask(email: str) -> str:
+    """Return r•••@a•••.example for rosa@acme.example."""
+    local, _, domain = email.rpartition("@")
+    name, dot, ending = domain.rpartition(".")
+    return f"{local[:1]}•••@{name[:1]}•••{dot}{ending}"
+
+
+def _parts(token: str) -> tuple[bytes, bytes]:
+    """Return what was signed, and the signature."""
+    try:
+        raw = urlsafe_b64decode(token.encode("ascii")) if len(token) == TOKEN_LENGTH else b""
+    except ValueError as error:
+        raise BadLink from error
+    if len(raw) != SIGNED_BYTES + SIGNATURE_BYTES or raw[:1] != VERSION:
+        raise BadLink
+    return raw[:SIGNED_BYTES], raw[SIGNED_BYTES:]
+
+
+def _signature(signed: bytes, key: bytes) -> bytes:
+    return hmac.digest(key, signed, "sha256")[:SIGNATURE_BYTES]
+
+
+def _find(model: type[T], column: InstrumentedAttribute[str], raw: bytes) -> T | None:
+    return db.session.scalar(select(model).where(_is_public_id(column, raw)))
+
+
+def _is_public_id(column: InstrumentedAttribute[str], raw: bytes) -> ColumnElement[bool]:
+    """Ids are written with dashes, and without them where the database itself has made them."""
+    public_id = UUID(bytes=raw)
+    return column.in_((str(public_id), public_id.hex))
