@@ -23,6 +23,7 @@ SYNC_QUEUE = "sync"
 QUEUES = (TICK_QUEUE, LEADS_QUEUE, MAILS_QUEUE, SYNC_QUEUE)  # in the order in which workers look
 RUN_JOB = "asapp.jobs.tasks.run_sync"
 LEADS_JOB = "asapp.jobs.tasks.deliver_leads"
+SEND_JOB = "asapp.jobs.tasks.prepare_send"
 KEEP_ALIVE_JOB = "asapp.jobs.tasks.keep_alive"
 KEEP_ALIVE_EVERY_S = 3600
 CHECK_JOB = "asapp.jobs.tasks.check_partner"
@@ -71,6 +72,10 @@ class Queues:
     def ring_for_leads(self, connection_ids: Sequence[int]) -> bool:
         """Enqueue a delivery of leads for each connection; return whether Redis took them. The leads wait either way."""
         return self._ring(self.leads, LEADS_JOB, "leads", connection_ids)
+
+    def enqueue_sends(self, send_ids: Sequence[int]) -> bool:
+        """Enqueue the preparation of each send; return whether Redis took them. The rows wait either way."""
+        return self._ring(self.leads, SEND_JOB, "send", send_ids)
 
     def ring_for_idle(self, connection_ids: Sequence[int]) -> None:
         """Enqueue a keep-alive for each connection, at most one an hour."""

@@ -54,6 +54,8 @@ class Action(StrEnum):
     DISCARDED = "discarded"
     ERASED = "erased"
     KEYS_ROTATED = "keys_rotated"
+    API_KEY_MADE = "api_key_made"
+    API_KEY_REVOKED = "api_key_revoked"
 
 
 class AuditIdentity(Base):
