@@ -31,7 +31,7 @@ def test_a_key_opens_the_api(client: FlaskClient, alice: User) -> None:
     assert [each["email"] for each in response.get_json()["advisors"]] == [alice.email]
     assert response.headers["Cache-Control"] == "no-store"
     assert "Set-Cookie" not in response.headers
-    assert not [name for name in response.headers.keys() if name.lower().startswith("access-control")]
+    assert not [name for name in dict(response.headers) if name.lower().startswith("access-control")]
 
 
 @pytest.mark.parametrize(

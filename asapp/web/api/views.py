@@ -20,6 +20,7 @@ from asapp.contacts.recipients import Audience
 from asapp.contacts.sender_events import EventType, Taken, Told
 from asapp.core.clock import utcnow
 from asapp.core.database import reading
+from asapp.core.forms import clean_line
 from asapp.models import ContactList, Scope, Send
 from asapp.partners import audience as advisors_of_firms
 from asapp.sends import sends
@@ -28,14 +29,16 @@ from asapp.web.api.caller import calling_key, scope_required
 from asapp.web.api.problems import Problem, Refusal
 from asapp.web.current import config, queues, vault
 from asapp.web.extensions import limiter
+from asapp.web.incoming import json_without_nul
 
 View = TypeVar("View", bound=Callable[..., Response])
 
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
 AS_OF = "X-Opt-Outs-As-Of"
-OLDEST = datetime(2000, 1, 1, tzinfo=UTC)
+OLDEST_YEAR = 2000
 ID_MAX = 100
+ESCAPED_NUL = b"\\u0000"  # JSON can't hold it in another way
 ALWAYS = (
     Problem.NOT_AUTHENTICATED,
     Problem.MISSING_SCOPE,
@@ -51,10 +54,12 @@ class Parser(FlaskParser):
     """Reads bodies strictly: no NaN, no half of a character, no text that is no Unicode."""
 
     def _raw_load_json(self, req: Request) -> Any:
+        raw = req.get_data(cache=True)
         try:
-            return orjson.loads(req.get_data(cache=True))
+            read = orjson.loads(raw)
         except orjson.JSONDecodeError as error:
             raise BadRequest from error
+        return json_without_nul(read) if ESCAPED_NUL in raw else read
 
 
 class ApiBlueprint(Blueprint):  # type: ignore[misc]  # flask-smorest has no types
@@ -157,7 +162,7 @@ def advisors(query: dict[str, Any]) -> Response:
     if slug is not None:
         firm = advisors_of_firms.find_firm(slug, partner_id) or missing()
         partner_id = firm.id
-    after = read_cursor(query.get("cursor")).decode("ascii", "replace")
+    after = clean_line(read_cursor(query.get("cursor")).decode("ascii", "replace"))
     page = advisors_of_firms.find_page(partner_id, query.get("email"), query["limit"], after, utcnow())
     return answer(
         {
@@ -374,12 +379,11 @@ def moment(text: Any) -> datetime | None:
     """Return the time in UTC; None for what is none, has no zone, or lies before all mail of ours."""
     try:
         at = datetime.fromisoformat(text)
-        if at.tzinfo is None:
-            return None
-        at = at.astimezone(UTC)
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError):
         return None
-    return at if at >= OLDEST else None
+    if at.tzinfo is None or at.year < OLDEST_YEAR:
+        return None
+    return min(at, utcnow()).astimezone(UTC)  # of the last year there is, some times have no place in UTC
 
 
 def result_of(raw: Any, became: Taken | str) -> dict[str, str | None]:
