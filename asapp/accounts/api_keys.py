@@ -33,6 +33,7 @@ LABEL_MAX = 80
 ENDS_WITH = 4
 USE_IS_WRITTEN_EVERY = timedelta(minutes=1)
 NO_LABEL = "Enter a label, such as the name of the program that will use the key."
+IS_OVER = "This day is over. Choose a later one."
 NO_SCOPE = "Choose what the key may do."
 SCOPE_WORDS = {
     Scope.AUDIENCE_READ: "Read who may be written to, and prepare sends",
@@ -66,9 +67,11 @@ class ApiKeyForm(Form):
     def validate_last_day(self, field: Text) -> None:
         if field.data:
             try:
-                _require_future(end_of_day(field.data))
+                ends_at = end_of_day(field.data)
             except ValueError as problem:
                 raise ValidationError(str(problem)) from None
+            if ends_at <= utcnow():
+                raise ValidationError(IS_OVER)
 
 
 class FoundKey(NamedTuple):
@@ -91,11 +94,6 @@ def end_of_day(text: str) -> datetime:
     return datetime.combine(day + timedelta(days=1), time(), UTC)
 
 
-def _require_future(expires_at: datetime) -> None:
-    if expires_at <= utcnow():
-        raise ValueError("This day is over. Choose a later one.")
-
-
 def make_key(
     label: str, scopes: Collection[Scope], partner: Partner | None, expires_at: datetime | None, by: Actor
 ) -> str:
@@ -108,6 +106,8 @@ def make_key(
         raise InvalidFields({"label": problem})
     if not scopes:
         raise InvalidFields({"reads": NO_SCOPE})
+    if expires_at is not None and expires_at <= utcnow():
+        raise InvalidFields({"last_day": IS_OVER})
     key = PREFIX + secrets.token_urlsafe(32)
     row = ApiKey(
         label=label,
