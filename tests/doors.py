@@ -25,7 +25,7 @@ ACCESS = {
     **dict.fromkeys(
         (
             *("auth.login", "auth.try_login", "home.index", "health.alive", "health.metrics", "health.ready"),
-            *("optin.show", "optin.sign_up", "optin.thanks"),
+            *("optin.show", "optin.sign_up", "optin.thanks", "unsubscribe.receive", "unsubscribe.show"),
             *("partner_setup.enter", "partner_setup.guide", "partner_setup.keys"),
             *("passwords.forgot", "passwords.send_reset", "passwords.set_password", "passwords.show", "static"),
         ),
