@@ -338,6 +338,23 @@ def held_for(address: Address) -> HeldFor:
     return HeldFor(own, firm._replace(unsubscribed_at=_unless_ended(firm.unsubscribed_at, own.opted_in_at)))
 
 
+class AddressStory(NamedTuple):
+    """What a contact's page tells of its address. tried_again_at: where a bounced address can't be tried again yet."""
+
+    events: list[SuppressionEvent]
+    may_try_again: bool = False
+    tried_again_at: datetime | None = None
+
+
+def story_of(contact: Contact, partner_id: int) -> AddressStory:
+    if contact.address_hash is None:
+        return AddressStory([])
+    address = Address(partner_id, contact.user_id, contact.address_hash)
+    events, held = history_of(address), held_for(address).advisor
+    can = may_try_again(held, utcnow())
+    return AddressStory(events, can, held.tried_again_at if held.bounced_at and not can else None)
+
+
 def history_of(address: Address) -> list[SuppressionEvent]:
     """Return what happened to an address, newest first: with this advisor, and with everybody at the firm."""
     return list(
