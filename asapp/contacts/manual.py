@@ -6,6 +6,7 @@ raises for them, whatever the request looked like.
 
 from __future__ import annotations
 
+from asapp.contacts import suppressions
 from asapp.contacts.addresses import address_hash, address_key
 from asapp.contacts.form_fields import Details, check_details
 from asapp.contacts.queries import find_by_hash
@@ -86,5 +87,6 @@ def _lock_and_hash(advisor: User, email: str, vault: Vault) -> bytes:
         take_turns(advisor.id)
         db.session.refresh(advisor)
         if advisor.partner_id == partner.id:
+            suppressions.carry_over(advisor, partner, [email], vault)
             return hashed
         db.session.rollback()  # the advisor has just moved

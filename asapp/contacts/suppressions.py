@@ -27,6 +27,7 @@ from asapp.core.vault import Vault
 from asapp.models import (
     Connection,
     Contact,
+    Lead,
     Partner,
     Reason,
     Suppression,
@@ -361,6 +362,23 @@ def find_reasons(user_id: int, partner_id: int, hashes: Collection[bytes]) -> di
     return {hashed: reason for hashed, reason in held.items() if reason is not None}
 
 
+class AddressStory(NamedTuple):
+    """What a contact's page tells of its address. tried_again_at: where a bounced address can't be tried again yet."""
+
+    events: list[SuppressionEvent]
+    may_try_again: bool = False
+    tried_again_at: datetime | None = None
+
+
+def story_of(contact: Contact, partner_id: int) -> AddressStory:
+    if contact.address_hash is None:
+        return AddressStory([])
+    address = Address(partner_id, contact.user_id, contact.address_hash)
+    events, held = history_of(address), held_for(address).advisor
+    can = may_try_again(held, utcnow())
+    return AddressStory(events, can, held.tried_again_at if held.bounced_at and not can else None)
+
+
 def history_of(address: Address) -> list[SuppressionEvent]:
     """Return what happened to an address, newest first: with this advisor, and with everybody at the firm."""
     return list(
@@ -413,25 +431,28 @@ def is_suppressed(user_id: int | None = None) -> ColumnElement[bool]:
 def _is_ended_for(user_id: Any) -> ColumnElement[bool]:
     """Has the person opted in with this advisor after choosing the whole firm? Over a firm's Suppression."""
     own = aliased(Suppression)
-    return exists().where(
+    later = select(own.id).where(
         own.user_id == user_id,
         own.address_hash == Suppression.address_hash,
         own.opted_in_at > Suppression.unsubscribed_at,
     )
+    return later.correlate(Suppression, Contact).exists()
 
 
 # An advisor who moved to another firm
 
 
-def carry_over(user: User, partner: Partner, emails: Collection[str], vault: Vault) -> None:
+def carry_over(
+    user: User, partner: Partner, emails: Collection[str], vault: Vault, *, left: Partner | None = None
+) -> None:
     """Give an advisor who moved here the suppressions of these addresses from the firms before, in the caller's transaction.
 
     Each firm's hashes have a key of its own, so an address can be recognised only when it comes along. What a person told a
-    whole firm counts for the advisor alone once the advisor has left it.
+    whole firm counts for the advisor alone once the advisor has left it. left: a firm that the advisor is just leaving.
     """
     key = address_key(db.session(), partner, vault)
     happened = []
-    for earlier in _earlier_firms(user, partner.id):
+    for earlier in _earlier_firms(user, partner.id, left):
         earlier_key = address_key(db.session(), earlier, vault)
         by_hash = {address_hash(email, earlier_key): email for email in emails}
         for row in _rows_for(user.id, earlier.id, by_hash):
@@ -465,13 +486,17 @@ def _carry_over_here(user_id: int | None, vault: Vault) -> None:
     carry_over(user, user.partner, emails, vault)
 
 
-def _earlier_firms(user: User, partner_id: int) -> list[Partner]:
-    of_connections = select(Connection.partner_id).where(Connection.user_id == user.id)
-    of_events = select(SuppressionEvent.partner_id).where(SuppressionEvent.user_id == user.id)
+def _earlier_firms(user: User, partner_id: int, left: Partner | None) -> list[Partner]:
+    """Return the firms of which the advisor may have brought people's words along, and whose key is still here."""
+    known = union(
+        select(Connection.partner_id).where(Connection.user_id == user.id),
+        select(Lead.partner_id).where(Lead.user_id == user.id),
+        select(SuppressionEvent.partner_id).where(SuppressionEvent.user_id == user.id),
+    )
     return list(
         db.session.scalars(
             select(Partner).where(
-                Partner.id.in_(union(of_connections, of_events)),
+                or_(Partner.id.in_(known), Partner.id == (left.id if left else None)),
                 Partner.id != partner_id,
                 Partner.address_key_sealed.is_not(None),
             )
