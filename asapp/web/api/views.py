@@ -249,8 +249,7 @@ def answer_recipients(audience: Audience, as_of: datetime | None, query: dict[st
         lines = stream_with_context(as_lines(audience))
         response = Response(lines, content_type=NDJSON, headers=headers)
     else:
-        after = read_cursor(query.get("cursor")) or None
-        page = recipients.find_page(audience, query["limit"], after)
+        page = recipients.find_page(audience, query["limit"], read_cursor(query.get("cursor")))
         body = {"as_of": stamp(as_of), "recipients": page.found, "next": cursor(page.after)}
         response = answer(body, headers=headers)
     response.vary.add("Accept")
