@@ -58,8 +58,13 @@ CHUNK = 2000
 STAYING = (DepartureState.HELD, DepartureState.DISCARDED)  # held for the advisor's decision, or kept by it
 LONGEST_CHAIN = 20  # of merges, one after the other
 # (kind, reason if it is one without a row) of what a run changed, as count_active_at_start() groups it
-TURNED_ON = ((RowClass.REACTIVATED, None), (ALSO, Also.TWIN_BACK), (ALSO, Also.OPTED_IN))
-TURNED_OFF = ((RowClass.DEACTIVATED, None), (ALSO, Also.TWIN_OPTED_OUT), (ALSO, Also.OPTED_OUT))
+TURNED_ON = ((RowClass.REACTIVATED, None), (ALSO, Also.TWIN_BACK), (ALSO, Also.UNSUPPRESSED), (ALSO, Also.OPTED_IN))
+TURNED_OFF = (
+    (RowClass.DEACTIVATED, None),
+    (ALSO, Also.TWIN_OPTED_OUT),
+    (ALSO, Also.SUPPRESSED),
+    (ALSO, Also.OPTED_OUT),
+)
 
 
 def judge_sighting(sighting: Sighting | None, owner_id: str) -> Reason | None:
@@ -287,7 +292,7 @@ def take_over_opt_outs(run: SyncRun, pull: Pull, opted_out: Mapping[str, bool]) 
     updates, entries, changes = [], [], []
     also: Counter[str] = Counter()
     hashes: set[bytes] = set()
-    for salesforce_id, contact in store.find_known(pull.connection_id, opted_out.keys()).items():
+    for salesforce_id, contact in store.find_known(pull.connection_id, pull.user_id, opted_out.keys()).items():
         is_out = opted_out[salesforce_id]
         after = contact._replace(opted_out=is_out)
         updates.append({"b_id": contact.contact_id, "opted_out": is_out, "changed_at": utcnow()})
@@ -426,7 +431,7 @@ def apply_batch(run: SyncRun, pull: Pull, batch: Sequence[Departure]) -> None:
     """Apply some departures in one transaction, ledger, twins, memberships and counters with them."""
     lock(pull)
     ids = [departure.salesforce_id for departure in batch]
-    known = store.find_known(pull.connection_id, ids)
+    known = store.find_known(pull.connection_id, pull.user_id, ids)
     ledger = store.find_ledger(pull.connection_id, ids)
     classes: Counter[str] = Counter()
     also: Counter[str] = Counter()

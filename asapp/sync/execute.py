@@ -22,6 +22,7 @@ from asapp.connections.api_budget import pause
 from asapp.connections.org_access import OrgAccess
 from asapp.contacts.addresses import address_key
 from asapp.contacts.lists import ensure_system_lists
+from asapp.contacts.suppressions import Firm, earlier_firms
 from asapp.contacts.twins import take_turns
 from asapp.core import logs
 from asapp.core.bulk import in_chunks
@@ -31,7 +32,7 @@ from asapp.core.extensions import db
 from asapp.core.leases import LeaseLost
 from asapp.core.stopping import StopRequested
 from asapp.messages.codes import Code
-from asapp.models import Connection, Partner, RunPhase, RunStatus, SyncRun
+from asapp.models import Connection, Partner, RunPhase, RunStatus, SyncRun, User
 from asapp.salesforce import errors
 from asapp.salesforce.client import OrgClient
 from asapp.salesforce.fields import is_more
@@ -415,6 +416,11 @@ class Execution:
     def address_key(self) -> bytes:
         return address_key(db.session(), db.session.get_one(Partner, self.partner_id), self.workplace.access.vault)
 
+    @cached_property
+    def earlier_firms(self) -> list[Firm]:
+        user = db.session.get_one(User, self.connection.user_id)
+        return earlier_firms(user, self.partner_id, self.workplace.access.vault)
+
     def pull(self) -> Pull:
         return Pull(
             run_id=self.run.id,
@@ -423,6 +429,8 @@ class Execution:
             user_id=self.connection.user_id,
             owner_id=self.owner_id,
             address_key=self.address_key,
+            partner_id=self.partner_id,
+            earlier_firms=self.earlier_firms,
             window_start=self.run.window_start,
             asked_at=self.run.asked_at or utcnow(),
             sure_until=sure_until(self.run.opened_at or utcnow()),
