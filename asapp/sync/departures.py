@@ -98,7 +98,8 @@ def take_stock(connection_id: int) -> Stock:
 def ids_missed_by_sweep(pull: Pull, seen: Collection[str]) -> list[str]:
     """Return the Ids that a sweep has not shown and of which this run doesn't know yet that they have left.
 
-    seen: those of its pages that are not marked in the ledger.
+    They are in the ledger, or are here without being in it (leads/outcomes.py). seen: those of its pages that are not marked in
+    the ledger.
     """
     found = select(Departure.salesforce_id).where(
         Departure.connection_id == pull.connection_id, Departure.found_in_run_id == pull.run_id
@@ -108,7 +109,17 @@ def ids_missed_by_sweep(pull: Pull, seen: Collection[str]) -> list[str]:
         func.coalesce(LedgerEntry.swept_in_run_id, 0) != pull.run_id,
         LedgerEntry.salesforce_id.not_in(found),
     )
-    return [salesforce_id for salesforce_id in db.session.scalars(not_marked) if salesforce_id not in seen]
+    in_ledger = select(LedgerEntry.salesforce_id).where(
+        LedgerEntry.connection_id == Contact.connection_id, LedgerEntry.salesforce_id == Contact.salesforce_id
+    )
+    not_in_ledger = select(Contact.salesforce_id).where(
+        Contact.connection_id == pull.connection_id,
+        Contact.departed.is_(None),
+        Contact.erased_at.is_(None),
+        ~in_ledger.correlate(Contact).exists(),
+        Contact.salesforce_id.not_in(found),
+    )
+    return [each for each in db.session.scalars(not_marked.union(not_in_ledger)) if each not in seen]
 
 
 def ids_back_in_sweep(pull: Pull, seen: Collection[str]) -> list[str]:
