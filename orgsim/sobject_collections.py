@@ -167,4 +167,7 @@ def retrieve(api: RestApi, request: ApiRequest) -> Reply:
         raise bad_request("MISSING_ARGUMENT", "ids and fields are required")
     if len(named) > MAX_RETRIEVED:
         raise not_found()
+    for name in fields:
+        if request.access.find_field(sobject, name.strip()) is None:
+            raise bad_request("INVALID_FIELD", f"No such column '{name.strip()}' on sobject of type {sobject.name}")
     return _reply([read_record(api, request, sobject, one, fields) for one in named])
