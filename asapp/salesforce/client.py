@@ -315,7 +315,13 @@ class OrgClient:
         """Set the firm's opt-out field through the account that is one with a person's contact. Not tried again here."""
         body = {name_on_person(self._opt_out_field): True}
         account = cast(SFType, self._api().Account)
-        if account.update(to_18(account_id), body, headers=WRITE_HEADERS) != HTTPStatus.NO_CONTENT:
+        try:
+            status = account.update(to_18(account_id), body, headers=WRITE_HEADERS)
+        except errors.OurBug as error:
+            if error.detail != "NOT_FOUND":
+                raise
+            raise errors.Rejected("not_visible", error.detail) from None
+        if status != HTTPStatus.NO_CONTENT:
             raise errors.TryLater("unreadable_answer", "update", is_ambiguous=True)
 
     def find_account_of(self, contact_id: str) -> str | None:

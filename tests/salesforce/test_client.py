@@ -22,11 +22,12 @@ from asapp.salesforce.errors import (
     LocatorExpired,
     Misconfigured,
     ObjectHidden,
+    Rejected,
     SalesforceError,
     SessionExpired,
     TryLater,
 )
-from asapp.salesforce.fields import ReadFields, all_fields
+from asapp.salesforce.fields import ReadFields, all_fields, name_on_person
 from asapp.salesforce.records import (
     Bounce,
     ContactPage,
@@ -815,3 +816,30 @@ def test_an_opt_out_goes_to_the_field_that_the_firm_named(desk: Desk) -> None:
     after = desk.org.contact(rose)
     assert after is not None
     assert (after["No_Mail__c"], after[OPT_OUT]) == (True, False)
+
+
+def test_a_person_is_opted_out_through_the_account(desk: Desk) -> None:
+    account, contact = desk.org.add_person(desk.user, last_name="Person", email="person@edge.com")
+    assert desk.client.find_account_of(contact) == account
+    desk.client.set_person_opt_out(account)
+    after = desk.org.contact(contact)
+    assert after is not None
+    assert after[OPT_OUT] is True
+    assert desk.client.find_account_of("003000000000001AAA") is None
+
+
+def test_an_account_that_is_not_visible_is_a_refusal_and_no_bug(salesforce: Mocker) -> None:
+    body = [{"errorCode": "NOT_FOUND", "message": "The requested resource does not exist"}]
+    salesforce.patch(f"{ORIGIN}/services/data/v66.0/sobjects/Account/0015g00000KqT1xAAF", json=body, status_code=404)
+    client = OrgClient(Tokens(), "66.0", OPT_OUT)
+    with pytest.raises(Rejected) as caught:
+        client.set_person_opt_out("0015g00000KqT1xAAF")
+    assert caught.value.code == "not_visible"
+
+
+@pytest.mark.parametrize(
+    ("field", "on_person"),
+    [("HasOptedOutOfEmail", "PersonHasOptedOutOfEmail"), ("No_Mail__c", "No_Mail__pc")],
+)
+def test_a_field_has_another_name_on_the_account_of_a_person(field: str, on_person: str) -> None:
+    assert name_on_person(field) == on_person
