@@ -110,12 +110,12 @@ def record(happened: Collection[Happened]) -> int:
 
     A sender's own id counts once for an advisor. A time in the future becomes now.
     """
-    new = _record(happened)
+    new = store(happened)
     db.session.commit()
     return new
 
 
-def _record(happened: Collection[Happened]) -> int:
+def store(happened: Collection[Happened]) -> int:
     """As record(), in the caller's transaction."""
     now = utcnow()
     _lock({each.address for each in happened}, now)
@@ -221,15 +221,21 @@ def unsubscribe(address: Address, source: SuppressionSource, *, whole_firm: bool
 
     The advisor may have moved since the mail was sent: then the firm of then is told, and so is the advisor at the firm of now.
     """
+    store_unsubscribe(address, source, whole_firm=whole_firm, vault=vault)
+    db.session.commit()
+
+
+def store_unsubscribe(
+    address: Address, source: SuppressionSource, *, whole_firm: bool, vault: Vault
+) -> Collection[Address]:
+    """As unsubscribe(), in the caller's transaction; return the addresses that are not written to any more."""
     has_moved = _has_moved(address)
     to_stop = [address._replace(user_id=None)] if whole_firm else []
     if has_moved or not whole_firm:
         to_stop.append(address)
     now = utcnow()
-    _record([Happened(each, SuppressionStep.UNSUBSCRIBED, source, now) for each in to_stop])
-    if has_moved:
-        _carry_over_here(address.user_id, vault)
-    db.session.commit()
+    store([Happened(each, SuppressionStep.UNSUBSCRIBED, source, now) for each in to_stop])
+    return {*to_stop, *(_carry_over_here(address.user_id, vault) if has_moved else ())}
 
 
 def undo_unsubscribe(address: Address) -> bool:
@@ -243,7 +249,7 @@ def undo_unsubscribe(address: Address) -> bool:
         for event in _mistakes(events, now)
     ]
     if happened:
-        _record(happened)
+        store(happened)
     db.session.commit()
     return bool(happened)
 
@@ -274,7 +280,7 @@ def record_opt_in(user_id: int, partner_id: int, hashed: bytes, at: datetime) ->
     """
     address = Address(partner_id, user_id, hashed)
     if _has_events(address):
-        _record([Happened(address, SuppressionStep.OPTED_IN, SuppressionSource.FORM, at)])
+        store([Happened(address, SuppressionStep.OPTED_IN, SuppressionSource.FORM, at)])
 
 
 def _has_events(address: Address) -> bool:
@@ -298,7 +304,7 @@ def try_again(address: Address) -> bool:
     held = derive(_events_of({address})[address])
     can = may_try_again(held, now)
     if can:
-        _record([Happened(address, SuppressionStep.TRIED_AGAIN, SuppressionSource.ADVISOR, now)])
+        store([Happened(address, SuppressionStep.TRIED_AGAIN, SuppressionSource.ADVISOR, now)])
     db.session.commit()
     return can
 
@@ -468,8 +474,10 @@ def earlier_firms(user: User, partner_id: int, vault: Vault, *, left: Partner | 
     return [Firm(each.id, address_key(db.session(), each, vault)) for each in partners]
 
 
-def carry_over(user_id: int, here: Firm, earlier: Collection[Firm], emails: Collection[str]) -> None:
-    """Give an advisor the suppressions of these addresses from the firms before, in the caller's transaction.
+def carry_over(user_id: int, here: Firm, earlier: Collection[Firm], emails: Collection[str]) -> Collection[Address]:
+    """Give an advisor the suppressions of these addresses from the firms before; return the addresses that this concerns.
+
+    In the caller's transaction.
 
     Each firm's hashes have a key of its own, so an address can be recognised only when it comes along. What a person told a
     whole firm counts for the advisor alone once the advisor has left it.
@@ -488,7 +496,8 @@ def carry_over(user_id: int, here: Firm, earlier: Collection[Firm], emails: Coll
     }
     new = [each for each in happened if (each.address, each.step, each.at) not in known]
     if new:
-        _record(new)
+        store(new)
+    return {each.address for each in new}
 
 
 def _find_earlier(
@@ -505,14 +514,14 @@ def _has_moved(address: Address) -> bool:
     return db.session.scalar(select(User.partner_id).where(User.id == address.user_id)) != address.partner_id
 
 
-def _carry_over_here(user_id: int | None, vault: Vault) -> None:
+def _carry_over_here(user_id: int | None, vault: Vault) -> Collection[Address]:
     """As carry_over(), for all contacts that are here now."""
     user = db.session.get_one(User, user_id)
     if user.partner is None or user.partner.address_key_sealed is None:
-        return  # no contact has come there yet
+        return ()  # no contact has come there yet
     here = Firm(user.partner.id, address_key(db.session(), user.partner, vault))
     emails = db.session.scalars(select(Contact.email).where(Contact.user_id == user.id, Contact.email != "")).all()
-    carry_over(user.id, here, earlier_firms(user, here.partner_id, vault), emails)
+    return carry_over(user.id, here, earlier_firms(user, here.partner_id, vault), emails)
 
 
 def _rows_for(user_id: int, partner_id: int, hashes: Collection[bytes]) -> Iterable[Suppression]:

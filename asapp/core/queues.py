@@ -23,6 +23,8 @@ SYNC_QUEUE = "sync"
 QUEUES = (TICK_QUEUE, LEADS_QUEUE, MAILS_QUEUE, SYNC_QUEUE)  # in the order in which workers look
 RUN_JOB = "asapp.jobs.tasks.run_sync"
 LEADS_JOB = "asapp.jobs.tasks.deliver_leads"
+OPT_OUTS_JOB = "asapp.jobs.tasks.deliver_opt_outs"
+OPT_OUTS_EVERY_S = 60  # what comes meanwhile goes with the next one: a mailing's unsubscribes cost calls by the batch
 KEEP_ALIVE_JOB = "asapp.jobs.tasks.keep_alive"
 KEEP_ALIVE_EVERY_S = 3600
 CHECK_JOB = "asapp.jobs.tasks.check_partner"
@@ -71,6 +73,10 @@ class Queues:
     def ring_for_leads(self, connection_ids: Sequence[int]) -> bool:
         """Enqueue a delivery of leads for each connection; return whether Redis took them. The leads wait either way."""
         return self._ring(self.leads, LEADS_JOB, "leads", connection_ids)
+
+    def ring_for_opt_outs(self, connection_ids: Sequence[int]) -> None:
+        """Enqueue a delivery of opt-outs for each connection, at most one a minute. The rows wait either way."""
+        self._ring_rarely(OPT_OUTS_JOB, "opt-outs", connection_ids, OPT_OUTS_EVERY_S, self.leads)
 
     def ring_for_idle(self, connection_ids: Sequence[int]) -> None:
         """Enqueue a keep-alive for each connection, at most one an hour."""

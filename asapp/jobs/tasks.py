@@ -30,6 +30,8 @@ from asapp.partners.checks import find_waiting_secrets, run_checks
 from asapp.salesforce.errors import SalesforceError
 from asapp.sync.dispatch import dispatch
 from asapp.sync.execute import Workplace, execute_run
+from asapp.writeback import delivery as writeback_delivery
+from asapp.writeback import outbox as writeback_outbox
 from config import Config
 
 log = logging.getLogger(__name__)
@@ -64,6 +66,12 @@ def deliver_leads(connection_id: int) -> None:
     """Deliver an advisor's leads to Salesforce. Started by: a sign-up, connecting, the tick. Touches that advisor's leads."""
     with door("deliver_leads", connection_id=connection_id):
         deliver(connection_id, org_access(), is_stopping)
+
+
+def deliver_opt_outs(connection_id: int) -> None:
+    """Tell Salesforce who unsubscribed. Started by: an event, the tick. Touches one connection's rows of opt_out_writes."""
+    with door("deliver_opt_outs", connection_id=connection_id):
+        writeback_delivery.deliver(connection_id, org_access(), is_stopping)
 
 
 def keep_alive(connection_id: int) -> None:
@@ -110,6 +118,7 @@ def tick() -> None:
         dispatch(queues.ring_for_runs, queues.forgotten_runs, config.sync_interval_minutes)
         heartbeats.beat(db.engine, heartbeats.TICK)
         enqueue_due(queues.ring_for_leads)
+        writeback_outbox.enqueue_due(queues.ring_for_opt_outs)
         queues.ring_for_idle(find_idle())
         queues.ring_for_checks(find_waiting_secrets())
         alerts.look()

@@ -40,7 +40,7 @@ from asapp.models.run import RunChange, RunPhase, RunStatus, RunTrigger, SyncRun
 from asapp.models.send import Send, SendState
 from asapp.models.suppression import Suppression, SuppressionEvent, SuppressionSource, SuppressionStep
 from asapp.models.user import PasswordLink, PasswordLinkKind, Role, User
-from asapp.models.write_back import OptOutWrite, WriteBackState, WrittenKind
+from asapp.models.write_back import OptOutWrite, Untold, WriteBackState, WrittenKind
 
 __all__ = [
     "Action",
@@ -102,6 +102,7 @@ __all__ = [
     "Tombstone",
     "TombstoneKind",
     "Unfollowed",
+    "Untold",
     "User",
     "Verdict",
     "WaitingKind",
