@@ -19,6 +19,7 @@ class For(Enum):
     LOGGED_IN = "whoever is logged in"
     ADVISORS = "advisors, for their own"
     ADMINS = "admins"
+    SENDERS = "programs with a key, whoever is logged in"
 
 
 ACCESS = {
@@ -28,6 +29,7 @@ ACCESS = {
             *("optin.show", "optin.sign_up", "optin.thanks", "unsubscribe.receive", "unsubscribe.show"),
             *("partner_setup.enter", "partner_setup.guide", "partner_setup.keys"),
             *("passwords.forgot", "passwords.send_reset", "passwords.set_password", "passwords.show", "static"),
+            *("api_docs.openapi", "api_docs.page"),
         ),
         For.EVERYBODY,
     ),
@@ -79,11 +81,19 @@ ACCESS = {
                 "audit.index",
                 "health.index",
             ),
+            *("api_keys.index", "api_keys.make", "api_keys.revoke"),
             *("partners.ask_delete", "partners.change", "partners.check", "partners.create", "partners.delete"),
             *("partners.disable", "partners.enable", "partners.index", "partners.keep_secret", "partners.new"),
             *("partners.preview", "partners.revoke_link", "partners.send_link", "partners.show"),
         ),
         For.ADMINS,
+    ),
+    **dict.fromkeys(
+        (
+            *("api.advisors", "api.events", "api.may_send", "api.prepare_send", "api.recipients_of_list"),
+            *("api.recipients_of_send", "api.show_send"),
+        ),
+        For.SENDERS,
     ),
 }
 SAFE = ("GET", "HEAD")
@@ -125,6 +135,10 @@ def arguments(rule: Rule, name: str, world: World, whose: Belongings) -> list[An
     if name == "token":
         is_password = rule.endpoint.startswith("passwords.")
         return [whose.password_token] if is_password else [world.setup_tokens[partner.id]]
+    if rule.endpoint.startswith("api."):
+        return [{"list_id": whose.contact_list.public_id, "send_id": whose.send.sender_send_id}[name]]
+    if name == "key_id":
+        return [world.api_key_id]
     if name == "filename":
         return ["asapp.css"]
     if name == "identity_id":

@@ -328,20 +328,44 @@ class HeldFor(NamedTuple):
         """Has the person unsubscribed or complained?"""
         return any(held.unsubscribed_at or held.complained_at for held in self)
 
+    @property
+    def reason(self) -> Reason | None:
+        """The first reason that holds."""
+        return next((reason for reason, name in REASONS.items() if any(getattr(held, name) for held in self)), None)
+
 
 def held_for(address: Address) -> HeldFor:
-    rows = {
-        row.user_id: Held(*(getattr(row, name) for name in Held._fields))
-        for row in db.session.scalars(
-            select(Suppression).where(
-                Suppression.partner_id == address.partner_id,
-                Suppression.address_hash == address.address_hash,
-                or_(Suppression.user_id == address.user_id, Suppression.user_id.is_(None)),
-            )
+    rows = db.session.execute(
+        select(ROWS).where(
+            ROWS.c.partner_id == address.partner_id,
+            ROWS.c.address_hash == address.address_hash,
+            or_(ROWS.c.user_id == address.user_id, ROWS.c.user_id.is_(None)),
         )
-    }
-    own, firm = rows.get(address.user_id, Held()), rows.get(None, Held())
+    )
+    return _held_for(address.user_id, rows)
+
+
+def _held_for(user_id: int | None, rows: Iterable[Any]) -> HeldFor:
+    """rows: of one address, the advisor's own and the whole firm's, where there are such."""
+    held = {row.user_id: Held(*(getattr(row, name) for name in Held._fields)) for row in rows}
+    own, firm = held.get(user_id, Held()), held.get(None, Held())
     return HeldFor(own, firm._replace(unsubscribed_at=_unless_ended(firm.unsubscribed_at, own.opted_in_at)))
+
+
+def find_reasons(user_id: int, partner_id: int, hashes: Collection[bytes]) -> dict[bytes, Reason]:
+    """Return {address hash: the reason that is told} for those of these that this advisor must not write to."""
+    rows: dict[bytes, list[Any]] = defaultdict(list)
+    for chunk in in_chunks(sorted(hashes)):
+        for row in db.session.execute(
+            select(ROWS).where(
+                ROWS.c.partner_id == partner_id,
+                ROWS.c.address_hash.in_(chunk),
+                or_(ROWS.c.user_id == user_id, ROWS.c.user_id.is_(None)),
+            )
+        ):
+            rows[row.address_hash].append(row)
+    held = {hashed: _held_for(user_id, of_address).reason for hashed, of_address in rows.items()}
+    return {hashed: reason for hashed, reason in held.items() if reason is not None}
 
 
 class AddressStory(NamedTuple):

@@ -25,6 +25,7 @@ RUN_JOB = "asapp.jobs.tasks.run_sync"
 LEADS_JOB = "asapp.jobs.tasks.deliver_leads"
 OPT_OUTS_JOB = "asapp.jobs.tasks.deliver_opt_outs"
 OPT_OUTS_EVERY_S = 60  # what comes meanwhile goes with the next one: a mailing's unsubscribes cost calls by the batch
+SEND_JOB = "asapp.jobs.tasks.prepare_send"
 KEEP_ALIVE_JOB = "asapp.jobs.tasks.keep_alive"
 KEEP_ALIVE_EVERY_S = 3600
 CHECK_JOB = "asapp.jobs.tasks.check_partner"
@@ -77,6 +78,10 @@ class Queues:
     def ring_for_opt_outs(self, connection_ids: Sequence[int]) -> None:
         """Enqueue a delivery of opt-outs for each connection, at most one a minute. The rows wait either way."""
         self._ring_rarely(OPT_OUTS_JOB, "opt-outs", connection_ids, OPT_OUTS_EVERY_S, self.leads)
+
+    def enqueue_sends(self, send_ids: Sequence[int]) -> bool:
+        """Enqueue the preparation of each send; return whether Redis took them. The rows wait either way."""
+        return self._ring(self.leads, SEND_JOB, "send", send_ids)
 
     def ring_for_idle(self, connection_ids: Sequence[int]) -> None:
         """Enqueue a keep-alive for each connection, at most one an hour."""

@@ -55,3 +55,8 @@ class Send(Leased, Base):
     @property
     def is_preparing(self) -> bool:
         return self.state == SendState.PREPARING
+
+    @property
+    def is_ready(self) -> bool:
+        """Was it prepared? It may have expired since."""
+        return self.state == SendState.READY

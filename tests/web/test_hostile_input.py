@@ -39,6 +39,7 @@ INVISIBLE = " \t\r\n\xa0\xad\u200b\u202e\u3164\ufeff"
 OURS = {
     "alert_mails": ("lease",),
     "alerts": ("kind",),
+    "api_keys": ("public_id", "key_sha256", "scopes"),
     "attempts": ("key",),
     "audit_entries": ("action", "actor_kind", "subject_type"),
     "audit_identities": ("name", "email", "client_address"),
@@ -81,6 +82,7 @@ OURS = {
     "password_links": ("kind", "token_sha256"),
     "pending_grants": ("public_id", "org_id", "salesforce_user_id", "access_token_sealed", "refresh_token_sealed"),
     "run_changes": ("kind", "reason"),
+    "sends": ("state", "lease", "sender_send_id"),
     "setup_links": ("token_sha256",),
     "suppression_events": ("step", "source"),
     "sync_runs": ("trigger", "status", "phase", "lease", "checkpoint_id", "sure_id", "sweep_after_id"),
@@ -288,6 +290,7 @@ def canaries(app: Flask, world: World) -> dict[str, str]:
     return found | {
         "the setup link": world.setup_tokens[world.northgate.id],
         "the reset link": world.alice.password_token,
+        "the API key": world.api_key,
     }
 
 
