@@ -71,6 +71,10 @@ class Queues:
         """Enqueue a job for each run; return whether Redis took them. The rows wait either way."""
         return self._ring(self.sync, RUN_JOB, "run", run_ids)
 
+    def ring_for_send_runs(self, run_ids: Sequence[int]) -> bool:
+        """As ring_for_runs(), ahead of the syncs that were started by schedule: a sender waits for these."""
+        return self._ring(self.leads, RUN_JOB, "run", run_ids)
+
     def ring_for_leads(self, connection_ids: Sequence[int]) -> bool:
         """Enqueue a delivery of leads for each connection; return whether Redis took them. The leads wait either way."""
         return self._ring(self.leads, LEADS_JOB, "leads", connection_ids)
@@ -136,7 +140,8 @@ class Queues:
     def forgotten_runs(self, run_ids: Sequence[int]) -> list[int]:
         """Return those of these queued runs that no job is waiting for; none where Redis doesn't answer."""
         try:
-            waiting = {int(job_id.split("-")[1]) for job_id in self.sync.get_job_ids() if job_id.startswith("run-")}
+            job_ids = [*self.sync.get_job_ids(), *self.leads.get_job_ids()]
+            waiting = {int(job_id.split("-")[1]) for job_id in job_ids if job_id.startswith("run-")}
         except RedisError:
             return []
         return [run_id for run_id in run_ids if run_id not in waiting]

@@ -56,6 +56,7 @@ TRIGGERS: Mapping[str, str] = {
     RunTrigger.MANUAL: "You",
     RunTrigger.SCHEDULED: "Schedule",
     RunTrigger.APPROVAL: "Your approval",
+    RunTrigger.SEND: "Before a send",
 }
 STOPPED: Mapping[str, str] = {
     StopReason.DISCONNECTED: "Your account was disconnected while it was going on. What had been read stays.",

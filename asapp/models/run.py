@@ -31,6 +31,7 @@ class RunTrigger(StrEnum):
     MANUAL = "manual"
     SCHEDULED = "scheduled"
     APPROVAL = "approval"
+    SEND = "send"  # a sender wants to write to a list
 
 
 class RunPhase(StrEnum):

@@ -37,10 +37,11 @@ from asapp.salesforce import errors
 from asapp.salesforce.client import OrgClient
 from asapp.salesforce.fields import is_more
 from asapp.salesforce.records import ContactPage, ContactRecord, Opening, Unreadable
-from asapp.sync import departures, store
+from asapp.sync import departures, recipients, store
 from asapp.sync import leads as following
 from asapp.sync.apply_page import Pull, apply_page
 from asapp.sync.meter import Meter
+from asapp.sync.recipients import ToCheck
 from asapp.sync.runs import (
     CancelRequested,
     Ring,
@@ -110,7 +111,7 @@ class Execution:
         self.paused_until = partner.paused_until  # as it was when this worker took the run
         self.trusted = timedelta(days=partner.opt_outs_trusted_days)
         self.leads: following.Leads = None  # as the last opening of the window brought them
-        self.leads_asked_at = utcnow()
+        self.leads_asked_at = self.recipients_asked_at = utcnow()
         self.reads_all_opted_out = False  # of the user's Leads
         self._noted: dict[str, object] = {}  # of the run, to be written
         self._stock: departures.Stock | None = None  # None: something has moved it since it was taken
@@ -124,6 +125,7 @@ class Execution:
         self.begin()
         owned = self.read_contacts()
         owned, swept = self.nominate_departures(owned)
+        to_check = self.check_recipients()
         held = self.settle()
         wants_sweep = swept or bool(self.run.is_full)
         if wants_sweep:
@@ -137,11 +139,12 @@ class Execution:
             self.leads_asked_at,
             wants_sweep,
             self.reads_all_opted_out,
+            to_check.lead_ids if to_check else (),
         )
         if following.takes_long(self.leads, round_):
             self.write(phase=RunPhase.BALANCING)
         leads_trouble = following.follow(self.connection, self.leads, round_)
-        self.finish(owned, swept, held, leads_trouble)
+        self.finish(owned, swept, held, leads_trouble, to_check)
 
     def ask(self) -> OrgClient:
         """Return the client, with no transaction open: nothing may wait on a lock while Salesforce is asked."""
@@ -335,6 +338,25 @@ class Execution:
             alive = [r for r in page.records if r.owner_id == self.owner_id and not r.is_deleted]
             self.apply(alive, page.unreadable, in_order=False)
 
+    def check_recipients(self) -> ToCheck | None:
+        """Ask about each recipient of the sends that wait for this run, and take over what differs; return what was checked."""
+        asked_at = utcnow()
+        to_check = recipients.find_to_check(self.run.id, self.connection, asked_at)
+        if to_check is None:
+            return None
+        self.recipients_asked_at = asked_at
+        stored = recipients.find_stored(self.connection.id, to_check.contact_ids)
+        client = self.ask()
+        found = recipients.retrieve(client, self.workplace.access, self.connection, self.meter, list(stored))
+        left = [each for each, now in found.items() if now is None or now.owner_id != self.owner_id]
+        changed = [
+            each
+            for each, now in found.items()
+            if now is not None and now.owner_id == self.owner_id and (now.email, now.is_opted_out) != stored[each]
+        ]
+        self.read_by_id([*changed, *self.look_at(left)])
+        return to_check
+
     def settle(self) -> bool:
         """Apply the departures, or hold them; return whether they are held."""
         if not self.stock.departures and not self.run.nominated:
@@ -343,14 +365,27 @@ class Execution:
         self._stock = None
         return held
 
-    def finish(self, owned: int, swept: bool, held: bool, leads_trouble: errors.SalesforceError | None) -> None:
+    def finish(
+        self,
+        owned: int,
+        swept: bool,
+        held: bool,
+        leads_trouble: errors.SalesforceError | None,
+        checked: ToCheck | None,
+    ) -> None:
         """Write the ending, and what the next run starts from, in one transaction."""
         expected = self.stock.expected
-        retry_when_beaten(db.session(), lambda: self._finish(owned, expected, swept, held, leads_trouble))
+        retry_when_beaten(db.session(), lambda: self._finish(owned, expected, swept, held, leads_trouble, checked))
         log.info("run held" if held else "run complete")
 
     def _finish(
-        self, owned: int, expected: int, swept: bool, held: bool, leads_trouble: errors.SalesforceError | None
+        self,
+        owned: int,
+        expected: int,
+        swept: bool,
+        held: bool,
+        leads_trouble: errors.SalesforceError | None,
+        checked: ToCheck | None,
     ) -> None:
         now = utcnow()
         run = self.run
@@ -376,6 +411,8 @@ class Execution:
         connection.sweep_wanted = owned != expected
         if swept or run.is_full:
             connection.swept_at = now
+        if checked is not None and leads_trouble is None:
+            recipients.mark_checked(checked, run.id, self.recipients_asked_at)
         db.session.flush()  # the connection before the run, which is the lock order
         end_run(run, self.lease, RunStatus.HELD if held else RunStatus.COMPLETE, phase=RunPhase.BALANCING)
 

@@ -299,12 +299,13 @@ def show_send(send_id: str) -> Response:
 
 def as_told(send: Send) -> dict[str, Any]:
     public_id = send.sender_send_id
+    state, reason = send.outcome(utcnow())
     return {
         "id": public_id,
         "list_id": sends.list_of(send).public_id,
-        "state": send.state,
-        "reason": send.reason,
-        "as_of": stamp(send.as_of),
+        "state": state,
+        "reason": reason,
+        "as_of": stamp(None if send.is_preparing else send.as_of),
         "expires_at": stamp(send.expires_at),
         "recipients_url": config().public_url + url_for("api.recipients_of_send", send_id=public_id),
     }
