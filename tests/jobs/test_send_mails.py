@@ -25,7 +25,7 @@ from devtools.servers import RedisServer
 from devtools.waiting import wait_for
 from tests.conftest import make_config
 from tests.factories import make_advisor, make_connection
-from tests.smtp import MailServer, running_mail_server
+from devtools.smtp_sink import MailServer, running_mail_server
 
 
 @pytest.fixture

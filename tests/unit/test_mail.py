@@ -14,7 +14,7 @@ from asapp.core.mail import Fate
 from config import MAIL_SENDER, ConfigError
 from config import MailServer as Address
 from tests.conftest import make_config
-from tests.smtp import MailServer, running_mail_server
+from devtools.smtp_sink import MailServer, running_mail_server
 from tests.unit.test_config import read
 
 
