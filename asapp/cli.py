@@ -1,4 +1,4 @@
-"""Commands: `flask --app wsgi users|partners|keys|scheduler …`. What goes wrong is one line and an exit code other than 0."""
+"""Commands: `flask --app wsgi users|partners|api-keys|…`. What goes wrong is one line and an exit code other than 0."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from flask import Flask
 from flask.cli import AppGroup
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from asapp.accounts import key_rotation, users
+from asapp.accounts import api_keys, key_rotation, users
 from asapp.audit.entries import COMMAND
 from asapp.core.clock import utcnow
 from asapp.core.database import writing
@@ -20,7 +20,7 @@ from asapp.core.logs import log_what_ends_us
 from asapp.health.heartbeats import SCHEDULER, WORKER, Heart, is_seen_here
 from asapp.jobs.schedule import run_scheduler
 from asapp.jobs.task_job import TASKS, NotATask, find_task
-from asapp.models import Partner, Role
+from asapp.models import Partner, Role, Scope
 from asapp.partners import erasure, partners
 from asapp.partners.erasure import StillNeeded
 from asapp.partners.form_fields import PartnerForm
@@ -42,11 +42,12 @@ class Commands(AppGroup):
 
 users_group = Commands("users", help="People who log in.")
 partners_group = Commands("partners", help="Firms whose Salesforce org is set up here.")
+api_keys_group = Commands("api-keys", help="Keys with which senders speak to the API.")
 keys_group = Commands("keys", help="The keys that encrypt secrets and tokens (ENCRYPTION_KEYS).")
 
 
 def register(app: Flask) -> None:
-    for group in (users_group, partners_group, keys_group):
+    for group in (users_group, partners_group, api_keys_group, keys_group):
         app.cli.add_command(group)
     app.cli.add_command(scheduler)
     app.cli.add_command(seen)
@@ -111,6 +112,47 @@ def create_partner(name: str, url: str, key: str) -> None:
         fail(refusal)
     click.echo(f"Stored with {partner.salesforce_url}.", err=True)
     click.echo(partner.slug)
+
+
+@api_keys_group.command("create")
+@click.argument("label")
+@click.option("--scope", "scopes", multiple=True, required=True, type=click.Choice([scope.value for scope in Scope]))
+@click.option("--partner", "slug", metavar="SLUG", help="The one firm whose people it sees; else those of every firm.")
+@click.option("--last-day", metavar="YYYY-MM-DD", help="It works to the end of this day, by UTC; else it has no end.")
+def create_api_key(label: str, scopes: tuple[str, ...], slug: str | None, last_day: str | None) -> None:
+    """Make a key and print it: it is never shown again."""
+    partner = get_partner(slug) if slug else None
+    try:
+        expires_at = api_keys.end_of_day(last_day) if last_day else None
+        key = api_keys.make_key(label, [Scope(scope) for scope in scopes], partner, expires_at, COMMAND)
+    except ValueError as problem:
+        raise click.ClickException(str(problem)) from None
+    except InvalidFields as refusal:
+        fail(refusal)
+    click.echo(f"Stored for {partner.name if partner else 'every firm'}. The key is not shown again.", err=True)
+    click.echo(key)
+
+
+@api_keys_group.command("list")
+def list_api_keys() -> None:
+    """List the keys, each with the ID that `revoke` takes."""
+    now = utcnow()
+    for key in api_keys.list_keys():
+        state = "revoked" if key.revoked_at else "in use" if key.is_valid(now) else "expired"
+        firm = key.partner.slug if key.partner else "every firm"
+        used = f"last used {key.last_used_at:%Y-%m-%d %H:%M} UTC" if key.last_used_at else "never used"
+        click.echo(f"{key.public_id}  …{key.ends_with}  {key.label}  ({key.scopes}; {firm}; {state}; {used})")
+
+
+@api_keys_group.command("revoke")
+@click.argument("key_id", metavar="ID")
+def revoke_api_key(key_id: str) -> None:
+    """Revoke a key, at once and for good."""
+    key = api_keys.find_key(key_id)
+    if key is None:
+        raise click.ClickException(f"There is no key {key_id!r}; `api-keys list` shows them.")
+    api_keys.revoke(key, COMMAND)
+    click.echo("Revoked.", err=True)
 
 
 @keys_group.command("status")

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import select
 
-from asapp.accounts import links
+from asapp.accounts import api_keys, links
 from asapp.audit import entries
 from asapp.connections import connect
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.models import (
     Action,
+    ApiKey,
     AuditIdentity,
     Connection,
     Contact,
@@ -33,6 +35,9 @@ from asapp.models import (
     PasswordLinkKind,
     RunChange,
     RunStatus,
+    Scope,
+    Send,
+    SendState,
     SyncRun,
     User,
 )
@@ -64,6 +69,7 @@ class Belongings:
     run: SyncRun
     leads: list[Lead]
     page: OptInPage
+    send: Send
     password_token: str
     form: dict[str, Any]  # names all of these; made once, as each name is a query
 
@@ -86,6 +92,8 @@ class World:
     dora: User
     fred: User
     ada: User
+    api_key: str = ""  # of Northgate's sender, with every scope
+    api_key_id: str = ""
     guest_id: int = 0  # the audit log's row about somebody who came on a setup link
     setup_tokens: dict[int, str] = field(default_factory=dict)  # partner id -> token
 
@@ -109,6 +117,8 @@ def make_world() -> World:
         world.setup_tokens[partner.id] = setup_link.make_link(partner, Recipient("Sam", "sam@firm.example"), ada)[1]
     entries.note(Action.SECRET_REPLACED, entries.by_link(northgate, "Sam", "sam@firm.example", "192.0.2.33"), northgate)
     of_guests = select(AuditIdentity.id).where(AuditIdentity.partner_id == northgate.id)
+    world.api_key = api_keys.make_key("Mail engine", list(Scope), northgate, None, entries.COMMAND)
+    world.api_key_id = db.session.scalars(select(ApiKey.public_id)).one()
     world.guest_id = db.session.scalars(of_guests).one()
     db.session.rollback()
     return world
@@ -148,6 +158,17 @@ def furnish(advisor: User) -> Belongings:
     connect.begin(advisor, advisor.partner, org_access())
     token = links.make_link(advisor, PasswordLinkKind.RESET)
     page = make_page(advisor)
+    send = Send(
+        send_scope=advisor.partner.id,
+        sender_send_id=f"{name}s-send",
+        list_id=contact_list.id,
+        max_age_minutes=60,
+        state=SendState.READY,
+        as_of=utcnow(),
+        expires_at=utcnow() + timedelta(hours=1),
+        deadline_at=utcnow(),
+    )
+    save(send)
     form = {
         "id": [str(contact.id) for contact in contacts],
         "list": [str(contact_list.id)],
@@ -158,7 +179,7 @@ def furnish(advisor: User) -> Belongings:
         "connection_id": str(connection.id),
         "partner_id": str(advisor.partner_id),
     }
-    return Belongings(advisor, connection, contacts, contact_list, run, leads, page, token, form)
+    return Belongings(advisor, connection, contacts, contact_list, run, leads, page, send, token, form)
 
 
 STATES = (LeadState.REFUSED, LeadState.PLEASE_CHECK, LeadState.SENT)

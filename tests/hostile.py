@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -214,6 +216,8 @@ class Gunner:
             for name in rule.arguments
         }  # as text, since rows may be gone by the time
         self.belongings = [texts_of(whose) for whose in (world.alice, world.charlie)]
+        self.api_key, self.advisor_id = world.api_key, world.alice.user.public_id
+        self.list_id = world.alice.contact_list.public_id
         self.firm, page = world.northgate.slug, world.alice.page
         self.page_slug, self.text_id = page.slug, sign_up_page.current_text(page.user_id).id
         self.people: dict[str, User | None] = {
@@ -232,6 +236,8 @@ class Gunner:
         shot = Shot(rule.endpoint, method, self._path(rule), who, headers=self._headers())
         if self.random.random() < 0.1:
             shot.address = self.random.choice(VALUES)[:400].encode("latin-1", "replace").decode("latin-1")
+        if rule.endpoint.startswith("api."):
+            return self._aim_at_api(shot, rule)
         if method == "GET" or self.random.random() < 0.2:
             shot.query = self._fields(rule)
         if method == "GET":
@@ -245,6 +251,56 @@ class Gunner:
         shot.form = self._fields(rule)
         shot.file = self.random.choice(self.fields) if self.random.random() < 0.05 else None
         return shot
+
+    def _aim_at_api(self, shot: Shot, rule: Rule) -> Shot:
+        """With a key most of the time, and JSON that may be anything."""
+        if self.random.random() < 0.9:
+            shot.headers["Authorization"] = f"Bearer {self.api_key}"
+        if shot.method == "GET":
+            names = ("cursor", "limit", "partner", "email")
+            shot.query = [(name, self._json_text()) for name in names if self.random.random() < 0.5]
+            return shot
+        meant = {name: make() for name, make in self._meant_for_api(rule).items() if self.random.random() < 0.95}
+        body = self._spoilt(meant) if self.random.random() < 0.7 else meant
+        shot.kind, shot.body = "application/json", json.dumps(body).encode()
+        if self.random.random() < 0.1:
+            shot.body = self.random.choice(BODIES)
+        return shot
+
+    def _meant_for_api(self, rule: Rule) -> dict[str, Callable[[], Any]]:
+        advisor_id, list_id, draw = self.advisor_id, self.list_id, self.random.choice
+        number = self.random.randrange
+
+        def told() -> dict[str, Any]:
+            types = ("unsubscribed", "complained", "bounced")
+            at = f"20{number(10, 40)}-0{number(1, 10)}-11T09:15:00Z"
+            email = f"z{number(50)}@fjord.example"
+            return {"id": f"e{number(50)}", "type": draw(types), "advisor_id": advisor_id, "email": email, "at": at}
+
+        return {
+            "api.events": {"events": lambda: [told() for _ in range(number(1, 4))]},
+            "api.may_send": {"advisor_id": lambda: advisor_id, "emails": lambda: [f"z{number(50)}@fjord.example"]},
+            "api.prepare_send": {
+                "id": lambda: f"s{number(50)}",
+                "list_id": lambda: list_id,
+                "max_age_minutes": lambda: number(100),
+            },
+        }[rule.endpoint]
+
+    def _spoilt(self, value: Any, depth: int = 0) -> Any:
+        """The value with parts of it replaced by what nobody means."""
+        if isinstance(value, dict) and self.random.random() < 0.9:
+            return {name: self._spoilt(each, depth + 1) for name, each in value.items()}
+        if isinstance(value, list) and self.random.random() < 0.9:
+            return [self._spoilt(each, depth + 1) for each in value]
+        return value if self.random.random() < 0.6 else self._json_value()
+
+    def _json_value(self) -> Any:
+        odd = (None, True, -1, 0, 2**31, 2**63, 10**30, 1.5, 1e308, [], {}, [[]], {"a": {"b": []}}, "\ud800")
+        return self.random.choice(odd) if self.random.random() < 0.4 else self._json_text()
+
+    def _json_text(self) -> str:
+        return self.random.choice(VALUES)[:5000]
 
     def _path(self, rule: Rule) -> str:
         """An address of the route's, its arguments those that somebody has, or anything at all."""

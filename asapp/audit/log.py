@@ -50,6 +50,8 @@ WORDS = {
     Action.DISCARDED: "Discarded a held sync",
     Action.ERASED: "Erased a person",
     Action.KEYS_ROTATED: "Rotated the encryption keys",
+    Action.API_KEY_MADE: "Made an API key",
+    Action.API_KEY_REVOKED: "Revoked an API key",
 }
 GROUPS: dict[str, tuple[str, tuple[Action, ...]]] = {
     "connected": (
@@ -60,7 +62,10 @@ GROUPS: dict[str, tuple[str, tuple[Action, ...]]] = {
         "Firms and their set-up",
         tuple(a for a in Action if a.startswith(("partner_", "secret_", "setup_", "opt_outs_"))),
     ),
-    "secrets": ("Secrets and keys", (Action.SECRET_REPLACED, Action.KEYS_ROTATED)),
+    "secrets": (
+        "Secrets and keys",
+        (Action.SECRET_REPLACED, Action.KEYS_ROTATED, Action.API_KEY_MADE, Action.API_KEY_REVOKED),
+    ),
     "exported": ("Exported", (Action.EXPORTED,)),
     "deleted": ("Deleted, restored, erased", (Action.CONTACTS_DELETED, Action.CONTACTS_RESTORED, Action.ERASED)),
     "held": ("Approved, discarded", (Action.APPROVED, Action.DISCARDED)),

@@ -328,20 +328,61 @@ class HeldFor(NamedTuple):
         """Has the person unsubscribed or complained?"""
         return any(held.unsubscribed_at or held.complained_at for held in self)
 
+    @property
+    def reason(self) -> Reason | None:
+        """The first reason that holds."""
+        return next((reason for reason, name in REASONS.items() if any(getattr(held, name) for held in self)), None)
+
 
 def held_for(address: Address) -> HeldFor:
-    rows = {
-        row.user_id: Held(*(getattr(row, name) for name in Held._fields))
-        for row in db.session.scalars(
-            select(Suppression).where(
-                Suppression.partner_id == address.partner_id,
-                Suppression.address_hash == address.address_hash,
-                or_(Suppression.user_id == address.user_id, Suppression.user_id.is_(None)),
-            )
+    rows = db.session.execute(
+        select(ROWS).where(
+            ROWS.c.partner_id == address.partner_id,
+            ROWS.c.address_hash == address.address_hash,
+            or_(ROWS.c.user_id == address.user_id, ROWS.c.user_id.is_(None)),
         )
-    }
-    own, firm = rows.get(address.user_id, Held()), rows.get(None, Held())
+    )
+    return _held_for(address.user_id, rows)
+
+
+def _held_for(user_id: int | None, rows: Iterable[Any]) -> HeldFor:
+    """rows: of one address, the advisor's own and the whole firm's, where there are such."""
+    held = {row.user_id: Held(*(getattr(row, name) for name in Held._fields)) for row in rows}
+    own, firm = held.get(user_id, Held()), held.get(None, Held())
     return HeldFor(own, firm._replace(unsubscribed_at=_unless_ended(firm.unsubscribed_at, own.opted_in_at)))
+
+
+def find_reasons(user_id: int, partner_id: int, hashes: Collection[bytes]) -> dict[bytes, Reason]:
+    """Return {address hash: the reason that is told} for those of these that this advisor must not write to."""
+    rows: dict[bytes, list[Any]] = defaultdict(list)
+    for chunk in in_chunks(sorted(hashes)):
+        for row in db.session.execute(
+            select(ROWS).where(
+                ROWS.c.partner_id == partner_id,
+                ROWS.c.address_hash.in_(chunk),
+                or_(ROWS.c.user_id == user_id, ROWS.c.user_id.is_(None)),
+            )
+        ):
+            rows[row.address_hash].append(row)
+    held = {hashed: _held_for(user_id, of_address).reason for hashed, of_address in rows.items()}
+    return {hashed: reason for hashed, reason in held.items() if reason is not None}
+
+
+class AddressStory(NamedTuple):
+    """What a contact's page tells of its address. tried_again_at: where a bounced address can't be tried again yet."""
+
+    events: list[SuppressionEvent]
+    may_try_again: bool = False
+    tried_again_at: datetime | None = None
+
+
+def story_of(contact: Contact, partner_id: int) -> AddressStory:
+    if contact.address_hash is None:
+        return AddressStory([])
+    address = Address(partner_id, contact.user_id, contact.address_hash)
+    events, held = history_of(address), held_for(address).advisor
+    can = may_try_again(held, utcnow())
+    return AddressStory(events, can, held.tried_again_at if held.bounced_at and not can else None)
 
 
 def history_of(address: Address) -> list[SuppressionEvent]:
@@ -393,6 +434,29 @@ def is_suppressed(user_id: int | None = None) -> ColumnElement[bool]:
     return or_(*(is_suppressed_as(reason, user_id) for reason in REASONS))
 
 
+def find_suppressed(user_id: int, hashes: Collection[bytes]) -> set[int]:
+    """Return the ids of this advisor's contacts with these address hashes that a suppression holds for."""
+    return {
+        contact_id
+        for chunk in in_chunks(sorted(hashes))
+        for contact_id in db.session.scalars(
+            select(Contact.id).where(
+                Contact.user_id == user_id, Contact.address_hash.in_(chunk), is_suppressed(user_id)
+            )
+        )
+    }
+
+
+def has_any(user_id: int) -> bool:
+    """Is anything suppressed with this advisor, or at the advisor's firm?"""
+    partner_id = select(User.partner_id).where(User.id == user_id).scalar_subquery()
+    for_firm = and_(Suppression.user_id.is_(None), Suppression.partner_id == partner_id)
+    return any(
+        db.session.scalar(select(Suppression.id).where(which).limit(1)) is not None
+        for which in (Suppression.user_id == user_id, for_firm)
+    )
+
+
 def _is_ended_for(user_id: Any) -> ColumnElement[bool]:
     """Has the person opted in with this advisor after choosing the whole firm? Over a firm's Suppression."""
     own = aliased(Suppression)
@@ -407,28 +471,48 @@ def _is_ended_for(user_id: Any) -> ColumnElement[bool]:
 # An advisor who moved to another firm
 
 
-def carry_over(
-    user: User, partner: Partner, emails: Collection[str], vault: Vault, *, left: Partner | None = None
-) -> Collection[Address]:
-    """Give an advisor who moved here the suppressions of these addresses from the firms before; return whom that concerns.
+class Firm(NamedTuple):
+    """A firm with the key of its hashes."""
+
+    partner_id: int
+    key: bytes
+
+
+def earlier_firms(user: User, partner_id: int, vault: Vault, *, left: Partner | None = None) -> list[Firm]:
+    """Return the firms from which an advisor may bring along what people said. left: a firm that is just being left.
+
+    A firm that was deleted has no key any more; nothing that was hashed with it can be recognised.
+    """
+    known = union(
+        select(Connection.partner_id).where(Connection.user_id == user.id),
+        select(Lead.partner_id).where(Lead.user_id == user.id),
+        select(SuppressionEvent.partner_id).where(SuppressionEvent.user_id == user.id),
+    )
+    partners = db.session.scalars(
+        select(Partner).where(
+            or_(Partner.id.in_(known), Partner.id == (left.id if left else None)),
+            Partner.id != partner_id,
+            Partner.address_key_sealed.is_not(None),
+        )
+    )
+    return [Firm(each.id, address_key(db.session(), each, vault)) for each in partners]
+
+
+def carry_over(user_id: int, here: Firm, earlier: Collection[Firm], emails: Collection[str]) -> Collection[Address]:
+    """Give an advisor the suppressions of these addresses from the firms before; return the addresses that this concerns.
 
     In the caller's transaction.
 
     Each firm's hashes have a key of its own, so an address can be recognised only when it comes along. What a person told a
-    whole firm counts for the advisor alone once the advisor has left it. left: a firm that the advisor is just leaving.
+    whole firm counts for the advisor alone once the advisor has left it.
     """
-    key = address_key(db.session(), partner, vault)
-    happened = []
-    for earlier in _earlier_firms(user, partner.id, left):
-        earlier_key = address_key(db.session(), earlier, vault)
-        by_hash = {address_hash(email, earlier_key): email for email in emails}
-        for row in _rows_for(user.id, earlier.id, by_hash):
-            address = Address(partner.id, user.id, address_hash(by_hash[row.address_hash], key))
-            happened += [
-                Happened(address, SuppressionStep(reason.value), SuppressionSource.EARLIER_FIRM, at)
-                for reason, column in REASONS.items()
-                if (at := getattr(row, column)) is not None
-            ]
+    happened = [
+        Happened(address, SuppressionStep(reason.value), SuppressionSource.EARLIER_FIRM, at)
+        for firm in earlier
+        for address, row in _find_earlier(user_id, here, firm, emails)
+        for reason, column in REASONS.items()
+        if (at := getattr(row, column)) is not None
+    ]
     known = {
         (address, event.step, event.at)
         for address, events in _events_of({each.address for each in happened}).items()
@@ -438,6 +522,15 @@ def carry_over(
     if new:
         store(new)
     return {each.address for each in new}
+
+
+def _find_earlier(
+    user_id: int, here: Firm, earlier: Firm, emails: Collection[str]
+) -> Iterable[tuple[Address, Suppression]]:
+    """Yield the addresses, as the firm of now hashes them, with what held for them at the earlier one."""
+    by_hash = {address_hash(email, earlier.key): email for email in emails}
+    for row in _rows_for(user_id, earlier.partner_id, by_hash):
+        yield Address(here.partner_id, user_id, address_hash(by_hash[row.address_hash], here.key)), row
 
 
 def _has_moved(address: Address) -> bool:
@@ -450,26 +543,9 @@ def _carry_over_here(user_id: int | None, vault: Vault) -> Collection[Address]:
     user = db.session.get_one(User, user_id)
     if user.partner is None or user.partner.address_key_sealed is None:
         return ()  # no contact has come there yet
+    here = Firm(user.partner.id, address_key(db.session(), user.partner, vault))
     emails = db.session.scalars(select(Contact.email).where(Contact.user_id == user.id, Contact.email != "")).all()
-    return carry_over(user, user.partner, emails, vault)
-
-
-def _earlier_firms(user: User, partner_id: int, left: Partner | None) -> list[Partner]:
-    """Return the firms of which the advisor may have brought people's words along, and whose key is still here."""
-    known = union(
-        select(Connection.partner_id).where(Connection.user_id == user.id),
-        select(Lead.partner_id).where(Lead.user_id == user.id),
-        select(SuppressionEvent.partner_id).where(SuppressionEvent.user_id == user.id),
-    )
-    return list(
-        db.session.scalars(
-            select(Partner).where(
-                or_(Partner.id.in_(known), Partner.id == (left.id if left else None)),
-                Partner.id != partner_id,
-                Partner.address_key_sealed.is_not(None),
-            )
-        )
-    )
+    return carry_over(user.id, here, earlier_firms(user, here.partner_id, vault), emails)
 
 
 def _rows_for(user_id: int, partner_id: int, hashes: Collection[bytes]) -> Iterable[Suppression]:

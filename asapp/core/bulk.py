@@ -25,7 +25,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy import column as sql_column
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.selectable import TableValuedAlias
 
@@ -113,6 +113,8 @@ def _copy_into(table: Table, rows: Sequence[dict[str, Any]]) -> None:
     except driver.OperationalError as error:  # SQLAlchemy doesn't see it
         connection.invalidate(error)
         raise OperationalError("COPY", None, error) from error
+    except driver.IntegrityError as error:
+        raise IntegrityError("COPY", None, error) from error
 
 
 def _as_the_driver_takes_them(

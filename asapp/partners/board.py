@@ -11,33 +11,26 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import aliased
 
 from asapp.connections import opt_out_age
 from asapp.connections.api_budget import Allowance, allowances
-from asapp.connections.state import state_of
 from asapp.contacts.status import contact_rows, count_active, is_shown
 from asapp.core.csv_files import csv_header, csv_rows
 from asapp.core.extensions import db
-from asapp.messages.failures import FixedBy, Occasion, fixed_by
 from asapp.messages.states import PILLS_ON_THE_BOARD, AdvisorState, Tone
 from asapp.models import (
     Connection,
     ConnectionStatus,
     Contact,
-    Departure,
     Lead,
     Partner,
     Role,
-    RunStatus,
-    SyncRun,
     User,
 )
 from asapp.models.lead import OUTSIDE_SALESFORCE
-from asapp.models.run import ACTIVE
 from asapp.models.user import EMPTIED
+from asapp.panel.standings import find_standings
 from asapp.partners.partners import PartnerRow, list_partners
-from asapp.sync.departures import waiting_for_decision
 
 TOKEN_LIFE = timedelta(days=30)  # Salesforce may end a token that was not used for so long
 COLUMNS = (
@@ -123,20 +116,8 @@ class FirmLine:
 
 def make_board(partner: Partner, now: datetime) -> Board:
     is_advisor = (User.partner_id == partner.id, User.role == Role.ADVISOR, User.password_hash != EMPTIED)
-    is_current = (Connection.user_id == User.id) & (Connection.status != ConnectionStatus.DISCONNECTED)
-    people: Sequence[Any] = db.session.execute(
-        select(User, Connection)
-        .outerjoin(Connection, is_current)
-        .where(*is_advisor)
-        .order_by(func.lower(User.name), User.id)
-    ).all()
+    people = db.session.scalars(select(User).where(*is_advisor).order_by(func.lower(User.name), User.id)).all()
     theirs = select(User.id).where(*is_advisor)
-    last_of_each = (
-        select(func.max(Connection.id))
-        .where(Connection.user_id.in_(theirs), Connection.partner_id == partner.id)
-        .group_by(Connection.user_id)
-    )
-    latest = {row.user_id: row for row in db.session.scalars(select(Connection).where(Connection.id.in_(last_of_each)))}
     active = _by_id(
         contact_rows(Contact.user_id, count_active(now))
         .where(Contact.user_id.in_(theirs), is_shown())
@@ -147,52 +128,15 @@ def make_board(partner: Partner, now: datetime) -> Board:
         .where(Lead.user_id.in_(theirs), Lead.partner_id == partner.id, Lead.state.in_(OUTSIDE_SALESFORCE))
         .group_by(Lead.user_id)
     )
-    connections = select(Connection.id).where(Connection.user_id.in_(theirs))
-    held = _by_id(
-        waiting_for_decision()
-        .add_columns(func.count())
-        .where(Departure.connection_id.in_(connections))
-        .group_by(Departure.connection_id)
-    )
-    syncing = set(
-        db.session.scalars(
-            select(SyncRun.connection_id).where(SyncRun.status.in_(ACTIVE), SyncRun.connection_id.in_(connections))
-        )
-    )
-    waiting_for_admin = _find_waiting_for_admin(partner)
+    standings = find_standings(people, now)
 
-    def line_of(user: User, connection: Connection | None) -> AdvisorLine:
-        held_here = held.get(connection.id, 0) if connection else 0
-        state = state_of(
-            partner,
-            connection or latest.get(user.id),
-            now,
-            is_syncing=connection is not None and connection.id in syncing,
-            waits_for_admin=connection is not None and connection.id in waiting_for_admin,
-            held=held_here,
-        )
-        return AdvisorLine(user, connection, state, active.get(user.id, 0), waiting.get(user.id, 0), held_here, now)
+    def line_of(user: User) -> AdvisorLine:
+        standing, counts = standings[user.id], (active.get(user.id, 0), waiting.get(user.id, 0))
+        return AdvisorLine(user, standing.connection, standing.state, *counts, standing.held, now)
 
-    lines = [line_of(row[0], row[1]) for row in people]
+    lines = [line_of(user) for user in people]
     lines.sort(key=lambda line: (not line.needs_attention, not line.user.is_active))
     return Board(partner, lines, allowances(db.session(), now).get(partner.slug))
-
-
-def _find_waiting_for_admin(partner: Partner) -> set[int]:
-    """Return the connections whose last sync failed, since they connected, in a way that the firm's admin has to fix."""
-    of_connection = aliased(SyncRun)
-    last_run = select(func.max(of_connection.id)).where(of_connection.connection_id == Connection.id).scalar_subquery()
-    failed = db.session.execute(
-        select(Connection.id, SyncRun.error_code)
-        .join(SyncRun, SyncRun.id == last_run)
-        .where(
-            Connection.partner_id == partner.id,
-            Connection.status == ConnectionStatus.CONNECTED,
-            SyncRun.status == RunStatus.FAILED,
-            SyncRun.finished_at > Connection.status_changed_at,
-        )
-    )
-    return {row.id for row in failed if fixed_by(Occasion.SYNC, row.error_code) == FixedBy.FIRM_ADMIN}
 
 
 def list_firms(now: datetime) -> list[FirmLine]:

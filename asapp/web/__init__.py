@@ -12,6 +12,8 @@ from asapp.core.extensions import db
 from asapp.web import (
     access,
     advisors,
+    api,
+    api_keys,
     audit,
     auth,
     board,
@@ -58,6 +60,7 @@ BLUEPRINTS: tuple[Blueprint, ...] = (
     advisors.blueprint,
     partner_setup.blueprint,
     board.blueprint,
+    api_keys.blueprint,
     audit.blueprint,
     health.blueprint,
 )
@@ -75,9 +78,11 @@ def add_pages(app: Flask, config: Config) -> None:
     migrate.init_app(app, db, directory=str(MIGRATIONS), render_as_batch=True)
     login_manager.init_app(app)
     csrf.init_app(app)
+    api.register_caller(app)
     limiter.init_app(app)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
+    api.register(app)
     app.before_request(take_write_lock_early)
     app.teardown_request(forget_write_lock)
     for part in (access, errors, filters, navigation, htmx, headers):

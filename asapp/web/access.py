@@ -28,8 +28,10 @@ PUBLIC_ENDPOINTS = frozenset(
     | {"optin.show", "optin.sign_up", "optin.thanks"}
     | {"unsubscribe.show", "unsubscribe.receive"}
     | {"partner_setup.guide", "partner_setup.keys", "partner_setup.enter"}
+    | {"api_docs.openapi", "api_docs.page"}
     | {"passwords.forgot", "passwords.send_reset", "passwords.show", "passwords.set_password"}
 )
+WITHOUT_SESSIONS = frozenset({"api"})  # blueprints that ask for a key instead of a log-in
 
 
 def register(app: Flask) -> None:
@@ -43,8 +45,10 @@ def load_user(session_id: str) -> User | None:
 
 
 def demand_login() -> ResponseReturnValue | None:
-    if request.endpoint is None or request.endpoint in PUBLIC_ENDPOINTS or current_user.is_authenticated:
+    if request.endpoint is None or request.endpoint in PUBLIC_ENDPOINTS or request.blueprint in WITHOUT_SESSIONS:
         return None  # no endpoint: there is nothing, and 404 says so
+    if current_user.is_authenticated:
+        return None
     return ask_to_log_in()
 
 

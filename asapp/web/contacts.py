@@ -16,7 +16,7 @@ from flask_login import current_user
 from asapp.audit import entries
 from asapp.connections.connections import find_current, find_latest
 from asapp.connections.live_questions import find_contact_of_account, way_to_ask
-from asapp.contacts import export, lists, manual, queries, removal, why
+from asapp.contacts import export, lists, manual, queries, removal, suppressions, why
 from asapp.contacts.form_fields import ContactForm
 from asapp.contacts.queries import Line, Overview, Wanted
 from asapp.core.clock import utcnow
@@ -31,6 +31,8 @@ from asapp.messages.contacts import (
     Answer,
     verdict_words,
 )
+from asapp.messages.suppressions import ENDS, STEPS
+from asapp.messages.suppressions import SOURCES as SUPPRESSION_SOURCES
 from asapp.messages.write_back import TELLINGS
 from asapp.models import Action, Connection, ContactList, Reason
 from asapp.panel.causes import find_cause
@@ -237,6 +239,10 @@ def show(contact_id: int) -> ResponseReturnValue:
         telling=find_shown(line.contact, line.reason),
         tellings=TELLINGS,
         own_lists=[each for each in lists.lists_of(current_user.id) if each.is_own],
+        story=suppressions.story_of(line.contact, current_user.partner_id),
+        suppression_steps=STEPS,
+        suppression_sources=SUPPRESSION_SOURCES,
+        suppression_ends=ENDS,
     )
 
 
@@ -249,6 +255,19 @@ def tell_salesforce(contact_id: int) -> ResponseReturnValue:
     if connection_id and contact.salesforce_id and outbox.try_again(connection_id, contact.salesforce_id):
         queues().ring_for_opt_outs([connection_id])
         flash("Salesforce is asked once more. Look again in a minute.", "good")
+    return go_to(url_for("contacts.show", contact_id=contact_id))
+
+
+@blueprint.post(f"/{ID}/try-again")
+@advisor_required
+def try_again(contact_id: int) -> ResponseReturnValue:
+    """End `bounced` for the contact's address."""
+    contact = get_line(contact_id).contact
+    address = suppressions.Address(current_user.partner_id, current_user.id, contact.address_hash or b"")
+    if suppressions.try_again(address):
+        flash("The next email may go to this address again.", "good")
+    else:
+        flash("An address can be tried again once in 30 days.", "warn")
     return go_to(url_for("contacts.show", contact_id=contact_id))
 
 

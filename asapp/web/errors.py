@@ -1,4 +1,4 @@
-"""What we say when a request can't be answered: a page, or for htmx a part that stands at the top of the page."""
+"""What we say when a request can't be answered: a page, for htmx a part at the top of the page, for a sender a problem."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from asapp.accounts.passwords import Busy
 from asapp.core.database import is_read_only
 from asapp.core.extensions import db
 from asapp.web.access import PUBLIC_ENDPOINTS, ask_to_log_in
+from asapp.web.api import problems
 from asapp.web.extensions import limiter
 from asapp.web.filters import counted
 from asapp.web.htmx import wants_part
@@ -122,6 +123,8 @@ def ask_to_wait(error: TooMany | Busy) -> ResponseReturnValue:
 def show(error: HTTPException) -> ResponseReturnValue:
     if error.response is not None:
         return error.response
+    if problems.is_api():
+        return problems.of_exception(error)
     code = error.code or 500
     return _answer(code, _trouble(code, error), error)
 
@@ -134,6 +137,8 @@ def show_database_away(error: SQLAlchemyError) -> ResponseReturnValue:
     log.error("the database did not take or tell what was asked", exc_info=error, extra=extra)
     with suppress(SQLAlchemyError):
         db.session.rollback()
+    if problems.is_api():
+        return problems.answer(problems.Refusal(problems.Problem.UNAVAILABLE))
     if request.method in READING:
         return _answer(503, _broken(503))
     forget_person()

@@ -143,6 +143,17 @@ def without_nul(values: MultiDict[str, str]) -> ImmutableMultiDict[str, str]:
     )
 
 
+def json_without_nul(value: Any) -> Any:
+    """The same for what JSON can hold, in names and values."""
+    if isinstance(value, str):
+        return value.replace(NUL, " ")
+    if isinstance(value, list):
+        return [json_without_nul(each) for each in value]
+    if isinstance(value, dict):
+        return {json_without_nul(name): json_without_nul(each) for name, each in value.items()}
+    return value
+
+
 def add_front_door(app: Flask, config: Config) -> None:
     """Comes before what reads the headers of proxies, which stands around it."""
     app.wsgi_app = FrontDoor(app.wsgi_app, config)  # type: ignore[assignment, method-assign]

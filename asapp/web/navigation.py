@@ -39,6 +39,7 @@ FOR_ADVISORS = (
 FOR_ADMINS = (
     Place("Partners", "partners.index", ("partners", "advisors")),
     Place("Firm board", "board.index", ("board",)),
+    Place("API keys", "api_keys.index", ("api_keys",)),
     Place("Audit log", "audit.index", ("audit",)),
     Place("Health", "health.index", ("health",)),
     ACCOUNT_SETTINGS,

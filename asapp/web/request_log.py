@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 HEADER = "X-Request-ID"
 SLOW_S = 1.0
 READING = ("GET", "HEAD", "OPTIONS")
+KNOWN_BY_KEY = ("api", "api_docs")  # blueprints without sessions
 NOBODYS = ("static", "health.alive", "health.ready", "health.metrics")  # answered without looking at the session
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
@@ -39,7 +40,7 @@ def request_id() -> str:
 def begin() -> None:
     g.began_at = time.perf_counter()
     ids = {"request_id": request_id()}
-    if request.endpoint not in NOBODYS and "_user_id" in session:
+    if request.endpoint not in NOBODYS and request.blueprint not in KNOWN_BY_KEY and "_user_id" in session:
         ids["user_id"] = str(session["_user_id"]).partition(".")[0]
     g.log_about = about(**ids)
     g.log_about.__enter__()
@@ -57,6 +58,8 @@ def note(response: Response) -> Response:
             "status": response.status_code,
             "ms": round(took_s * 1000, 1),
         }
+        if g.get("api_key") is not None:
+            extra["api_key_id"] = g.api_key.id
         log.log(logging.INFO if is_told else logging.DEBUG, "request", extra=extra)
     return response
 

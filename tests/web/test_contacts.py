@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from datetime import timedelta
 from html import unescape
 from typing import Any
 from urllib.parse import unquote_plus
@@ -14,8 +15,9 @@ from flask import Flask, current_app
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from asapp.contacts import lists
+from asapp.contacts import lists, suppressions
 from asapp.contacts.addresses import address_hash, address_key
+from asapp.contacts.suppressions import Address, Happened
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.models import (
@@ -28,6 +30,9 @@ from asapp.models import (
     LedgerEntry,
     ListMember,
     Outcome,
+    Reason,
+    SuppressionSource,
+    SuppressionStep,
     User,
 )
 from asapp.salesforce.hosts import to_18
@@ -41,6 +46,7 @@ from tests.factories import (
     make_partner,
     make_run,
     make_synced_connection,
+    org_access,
     save,
 )
 
@@ -734,3 +740,48 @@ def test_why_knows_nothing_of_other_advisors(client: FlaskClient, alice: User) -
     for whom in (str(theirs.salesforce_id), "b@calle.example"):
         with answering():
             assert ask(client, whom).startswith("Not visible")
+
+
+def test_the_page_tells_what_happened_to_the_address(client: FlaskClient, alice: User) -> None:
+    contact = make_contact(alice, email="ruth@river.example", address_hash=b"r" * 32)
+    address = Address(alice.partner_id or 0, alice.id, b"r" * 32)
+    then = utcnow() - timedelta(days=2)
+    vault = org_access().vault
+    suppressions.record([Happened(address, SuppressionStep.BOUNCED, SuppressionSource.SENDER, then)])
+    suppressions.unsubscribe(address, SuppressionSource.ONE_CLICK, whole_firm=True, vault=vault)
+    page = client.get(f"/contacts/{contact.id}").text
+    assert "Unsubscribed from your emails" in page
+    assert "with the button of their mail program, for everyone at your firm" in page
+    assert "Mail to this address bounced for good" in page
+    assert "Try this address again" in page
+
+
+def test_a_bounced_address_is_tried_again_by_a_button_once_in_thirty_days(client: FlaskClient, alice: User) -> None:
+    contact = make_contact(alice, email="ruth@river.example", address_hash=b"r" * 32)
+    bounced = Happened(
+        Address(alice.partner_id or 0, alice.id, b"r" * 32), SuppressionStep.BOUNCED, SuppressionSource.SENDER, utcnow()
+    )
+    suppressions.record([bounced])
+    client.post(f"/contacts/{contact.id}/try-again")
+    page = client.get(f"/contacts/{contact.id}").text
+    assert "The next email may go to this address again." in page
+    assert "May be written to." in page
+    suppressions.record([bounced._replace(at=utcnow())])
+    page = client.get(f"/contacts/{contact.id}").text
+    assert "Mail to this address bounced" in page
+    assert "Tried again" in page
+    assert "/try-again" not in page
+    client.post(f"/contacts/{contact.id}/try-again")
+    assert "An address can be tried again once in 30 days." in client.get(f"/contacts/{contact.id}").text
+
+
+@pytest.mark.parametrize("reason", [Reason.UNSUBSCRIBED, Reason.COMPLAINED, Reason.BOUNCED])
+def test_suppressed_people_are_found_by_their_state(client: FlaskClient, alice: User, reason: Reason) -> None:
+    make_contact(alice, last_name="Rivers", email="ruth@river.example", address_hash=b"r" * 32)
+    make_contact(alice, last_name="Other", address_hash=b"o" * 32)
+    address = Address(alice.partner_id or 0, alice.id, b"r" * 32)
+    suppressions.record([Happened(address, SuppressionStep(reason.value), SuppressionSource.SENDER, utcnow())])
+    page = client.get(f"/contacts?state={reason}").text
+    assert "Rivers" in page
+    assert "Other" not in page
+    assert reason.value in client.get("/contacts/export.csv").text

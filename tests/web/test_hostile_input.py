@@ -39,6 +39,7 @@ INVISIBLE = " \t\r\n\xa0\xad\u200b\u202e\u3164\ufeff"
 OURS = {
     "alert_mails": ("lease",),
     "alerts": ("kind",),
+    "api_keys": ("public_id", "key_sha256", "scopes"),
     "attempts": ("key",),
     "audit_entries": ("action", "actor_kind", "subject_type"),
     "audit_identities": ("name", "email", "client_address"),
@@ -63,7 +64,7 @@ OURS = {
     "heartbeats": ("name",),
     "leads": ("public_id", "search_key", "state", "lease", "linked_kind", "linked_contact_id", "owner_id"),
     "ledger": ("salesforce_id", "outcome"),
-    "lists": ("kind", "name_key"),
+    "lists": ("public_id", "kind", "name_key"),
     "oauth_states": ("public_id", "state_sha256", "salesforce_url", "redirect_uri", "code_verifier_sealed"),
     "opt_in_pages": ("slug", "frame_hosts"),
     "partner_checks": ("code", "verdict", "why"),
@@ -76,14 +77,17 @@ OURS = {
         "pending_secret_sealed",
         "api_version",
         "address_key_sealed",
+        "link_key_sealed",
     ),
     "password_links": ("kind", "token_sha256"),
     "pending_grants": ("public_id", "org_id", "salesforce_user_id", "access_token_sealed", "refresh_token_sealed"),
     "run_changes": ("kind", "reason"),
+    "sends": ("state", "lease", "sender_send_id"),
     "setup_links": ("token_sha256",),
+    "suppression_events": ("step", "source"),
     "sync_runs": ("trigger", "status", "phase", "lease", "checkpoint_id", "sure_id", "sweep_after_id"),
     "tombstones": ("kind", "salesforce_id"),
-    "users": ("email", "role", "password_hash", "session_nonce"),
+    "users": ("public_id", "email", "role", "password_hash", "session_nonce"),
     "waiting_mails": ("public_id", "kind", "content_sealed", "lease"),
 }
 TYPED = {
@@ -286,6 +290,7 @@ def canaries(app: Flask, world: World) -> dict[str, str]:
     return found | {
         "the setup link": world.setup_tokens[world.northgate.id],
         "the reset link": world.alice.password_token,
+        "the API key": world.api_key,
     }
 
 

@@ -91,6 +91,10 @@ def test_without_a_session_one_comes_to_the_login_and_nothing_happens(
             if door.is_safe and is_sent_to_login(open_door(client, door)) != (door.endpoint == "home.index"):
                 problems.append(f"{door} is on the public list")
             continue
+        if door.access is For.SENDERS:
+            if open_door(client, door, everything_of(world.alice)).status_code != 401:
+                problems.append(f"{door} opens without a key")
+            continue
         if not is_sent_to_login(open_door(client, door, everything_of(world.alice))):
             problems.append(f"{door} opens")
         part = open_door(client, door, everything_of(world.alice), part=True)
@@ -249,6 +253,56 @@ def test_an_advisor_is_found_under_the_own_firm_only(app: Flask, client: FlaskCl
     assert what_changed(before, whole_database()) == []
 
 
+# ---- Senders
+
+
+@pytest.mark.parametrize("who", ["anonymous", "alice", "ada"])
+def test_without_a_key_no_session_opens_the_api(who: str, app: Flask, client: FlaskClient, world: World) -> None:
+    if who != "anonymous":
+        log_in(client, people(world)[who][0])
+    before, problems = whole_database(), []
+    for door in doors(app, world, world.alice):
+        if door.access is For.SENDERS:
+            for key in ({}, {"Authorization": "Bearer asapp_" + "A" * 43}, {"Authorization": f"Basic {world.api_key}"}):
+                response = open_door(client, door, everything_of(world.alice), headers=key)
+                if response.status_code != 401 or response.mimetype != "application/problem+json":
+                    problems.append(f"{door}: {response.status_code}")
+    report(problems)
+    assert what_changed(before, whole_database()) == []
+
+
+def test_a_key_of_one_firm_opens_nothing_of_another(app: Flask, client: FlaskClient, world: World) -> None:
+    """Each call, with all that Charlie has at the other firm."""
+    key = {"Authorization": f"Bearer {world.api_key}"}
+    bodies = {
+        "api.prepare_send": {"id": "theirs", "list_id": world.charlie.contact_list.public_id, "max_age_minutes": 60},
+        "api.may_send": {"advisor_id": world.charlie.user.public_id, "emails": [world.charlie.contacts[0].email]},
+        "api.events": {"events": [about(world.charlie)]},
+    }
+    client.get("/api/v1/advisors", headers=key)  # writes when the key was used
+    before, problems, tried = rows_of(world.charlie.user), [], 0
+    for door in doors(app, world, world.charlie):
+        if door.access is not For.SENDERS:
+            continue
+        tried += 1
+        if door.is_safe:
+            response = client.open(door.path, method=door.method, headers=key)
+        else:
+            response = client.open(door.path, method=door.method, headers=key, json=bodies[door.endpoint], forged=True)
+        told = any(word in response.text for word in ("Charlie", world.charlie.contacts[0].email))
+        expected = {"api.advisors": 200, "api.events": 200}.get(door.endpoint, 404)
+        if response.status_code != expected or (told and door.endpoint != "api.may_send"):
+            problems.append(f"{door}: {response.status_code} {response.text[:80]}")
+    report(problems)
+    assert tried == 11  # seven calls, four of them with HEAD too
+    assert what_changed(before, rows_of(world.charlie.user)) == []
+
+
+def about(whose: Belongings) -> dict[str, str]:
+    names = {"id": "1", "type": "unsubscribed", "advisor_id": whose.user.public_id}
+    return names | {"email": whose.contacts[0].email, "at": "2026-05-03T09:15:00Z"}
+
+
 # ---- Looking changes nothing, and forms need their token
 
 
@@ -310,6 +364,8 @@ def test_a_form_without_its_token_is_refused(who: str, app: Flask, client: Flask
             is_refused = response.status_code == 422  # its own token, not the session's: see test_optin.py
         elif door.endpoint == "unsubscribe.receive":
             is_refused = response.status_code == 404  # its address is the token: see test_unsubscribe.py
+        elif door.access is For.SENDERS:
+            is_refused = response.status_code == 401  # no session opens it, so none has to be protected
         elif who == "anonymous" and door.access is not For.EVERYBODY:
             is_refused = is_sent_to_login(response)
         else:

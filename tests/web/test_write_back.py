@@ -29,6 +29,7 @@ from asapp.models import (
 from asapp.writeback import unsubscribing
 from orgsim import Running
 from tests.factories import log_in, make_admin, make_advisor, make_connection
+from tests.senders import Sender, make_key
 from tests.telling import ROSE, TellingOffice
 from tests.unsubscribing import path_of_link
 
@@ -217,6 +218,25 @@ def test_those_of_the_last_thirty_days_are_written_back_by_a_button(
 
 
 # ---- Jobs and figures
+
+
+def test_an_event_by_the_api_is_written_down_with_it_and_rings(
+    app: Flask, client: FlaskClient, office: TellingOffice, rose: str
+) -> None:
+    event = {
+        "id": "event-1",
+        "type": "unsubscribed",
+        "advisor_id": office.advisor.public_id,
+        "email": ROSE,
+        "at": "2026-05-03T09:15:00Z",
+    }
+    answer = Sender(client, make_key()).post("/events", {"events": [event]})
+    assert answer.get_json()["results"][0]["result"] == "accepted"
+    assert office.writes() == {rose: (WriteBackState.WAITING, None)}
+    queues: Queues = app.extensions["asapp.queues"]
+    assert [job.args for job in queues.leads.get_jobs()] == [[office.connection.id]]
+    office.tell()
+    assert office.is_out(rose)
 
 
 def test_an_event_of_the_sender_rings_for_a_delivery_and_the_job_tells(

@@ -1,0 +1,225 @@
+"""Who a sender may write to: one recipient for each address, worked out when it is asked for.
+
+A list's recipients are its active contacts (contacts/status.py). People in a held proposal are left out until it is decided:
+Salesforce may have said that they left. Several contacts with one address are one recipient, and the one that changed last
+carries the name.
+"""
+
+from __future__ import annotations
+
+import hmac
+from base64 import urlsafe_b64encode
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from datetime import datetime
+from itertools import islice
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Select, and_, case, exists, func, select
+
+from asapp.contacts.addresses import address_hash, address_key
+from asapp.contacts.lists import is_on
+from asapp.contacts.queries import contacts_of
+from asapp.contacts.status import contact_rows, is_active, reason_of
+from asapp.contacts.suppressions import find_reasons
+from asapp.contacts.unsubscribe_links import LinkMaker, link_key
+from asapp.core.bulk import in_chunks
+from asapp.core.database import end_read
+from asapp.core.extensions import db
+from asapp.core.vault import Vault
+from asapp.models import Connection, Contact, ContactList, Departure, Partner, User
+from asapp.models.contact import DepartureState
+
+ROWS_AT_ONCE = 1000
+ID_BYTES = 16
+
+HELD = "held"  # waits in a proposal for the advisor's decision
+NOT_A_CONTACT = "not_a_contact"
+
+COLUMNS = (
+    Contact.id,
+    Contact.salesforce_id,
+    Contact.source,
+    Contact.first_name,
+    Contact.last_name,
+    Contact.email,
+    Contact.address_hash,
+)
+
+
+class Audience(NamedTuple):
+    """A list that is written to, as plain values: its recipients can be read after the request's session has ended."""
+
+    user_id: int
+    rows: Select[Any]
+    links: LinkMaker
+    id_key: bytes
+    as_of: datetime | None
+
+
+class Recipients(NamedTuple):
+    """A page of recipients. after: where the next page begins; None at the end."""
+
+    found: list[dict[str, Any]]
+    after: bytes | None
+
+
+class Verdict(NamedTuple):
+    """May this address be written to? reason: one of Reason, HELD or NOT_A_CONTACT; None where it may."""
+
+    email: str
+    reason: str | None
+
+
+def find_list(public_id: str, partner_id: int | None) -> ContactList | None:
+    """Return a list of an advisor who is here; partner_id: of this firm alone, None for any."""
+    query = select(ContactList).join(User, ContactList.user_id == User.id).where(ContactList.public_id == public_id)
+    return db.session.scalar(query.where(is_here(partner_id)))
+
+
+def find_advisor(public_id: str, partner_id: int | None) -> User | None:
+    """Return an advisor who is here; partner_id as in find_list()."""
+    return db.session.scalar(select(User).where(User.public_id == public_id, is_here(partner_id)))
+
+
+def is_here(partner_id: int | None) -> ColumnElement[bool]:
+    """Over User: an advisor who sends mail, of this firm or of any."""
+    is_advisor = and_(User.partner_id.is_not(None), User.deactivated_at.is_(None))
+    return is_advisor if partner_id is None else and_(is_advisor, User.partner_id == partner_id)
+
+
+def prepare(contact_list: ContactList, now: datetime, vault: Vault, public_url: str) -> Audience:
+    """Return the list as an audience. The first one of a firm makes and commits the firm's keys."""
+    user = db.session.get_one(User, contact_list.user_id)
+    partner = db.session.get_one(Partner, user.partner_id)
+    key = link_key(db.session(), partner, vault)
+    rows = (
+        contact_rows(*COLUMNS)
+        .where(*_may_receive(user.id, now), is_on(contact_list))
+        .order_by(Contact.address_hash, Contact.changed_at.desc(), Contact.id.desc())
+    )
+    as_of = _age_of_opt_outs(contact_list, now)
+    return Audience(user.id, rows, LinkMaker(partner, user, key, public_url), key, as_of)
+
+
+def find_page(audience: Audience, limit: int, after: bytes | None) -> Recipients:
+    """Return the next recipients in order of their addresses' hashes; after: what the page before has ended with."""
+    with closing(_iter_with_hashes(audience, after)) as recipients:
+        page = list(islice(recipients, limit + 1))
+    end_read(db.session)
+    more = len(page) > limit
+    return Recipients([each for _, each in page[:limit]], page[limit - 1][0] if more else None)
+
+
+def iter_recipients(audience: Audience) -> Iterator[list[dict[str, Any]]]:
+    """Yield all recipients, many at a time, from one query that the database keeps open until the last one."""
+    with closing(_iter_with_hashes(audience, None)) as recipients:
+        while piece := [each for _, each in islice(recipients, ROWS_AT_ONCE)]:
+            yield piece
+    end_read(db.session)
+
+
+def _iter_with_hashes(audience: Audience, after: bytes | None) -> Generator[tuple[bytes, dict[str, Any]]]:
+    """Yield (address hash, recipient)."""
+    rows = audience.rows if after is None else audience.rows.where(Contact.address_hash > after)
+    url_of, id_key = audience.links.url, audience.id_key
+    hashed: bytes | None = None
+    recipient: dict[str, Any] = {}
+    result = db.session.connection().execute(rows, execution_options={"yield_per": ROWS_AT_ONCE})
+    with closing(result):
+        for contact_id, salesforce_id, source, first_name, last_name, email, row_hash in result:
+            if row_hash == hashed:
+                recipient["also"].append(public_id_of(contact_id, id_key))
+                continue
+            if hashed is not None:
+                yield hashed, recipient
+            hashed = row_hash
+            recipient = {
+                "contact_id": public_id_of(contact_id, id_key),
+                "salesforce_id": salesforce_id,
+                "source": source,
+                "first_name": first_name,
+                "last_name": last_name,
+                "email": email,
+                "also": [],
+                "unsubscribe_url": url_of(row_hash),
+            }
+    if hashed is not None:
+        yield hashed, recipient
+
+
+def public_id_of(contact_id: int, key: bytes) -> str:
+    """Return the Id under which senders know a contact: 22 characters that tell nothing about our rows."""
+    return urlsafe_b64encode(hmac.digest(key, b"contact:%d" % contact_id, "sha256")[:ID_BYTES]).decode().rstrip("=")
+
+
+def _may_receive(user_id: int, now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return (contacts_of(user_id), is_active(now, user_id), Contact.address_hash.is_not(None), ~is_held())
+
+
+def is_held() -> ColumnElement[bool]:
+    """Does the contact wait in a proposal for its advisor's decision?"""
+    return exists().where(
+        Departure.connection_id == Contact.connection_id,
+        Departure.salesforce_id == Contact.salesforce_id,
+        Departure.state == DepartureState.HELD,
+    )
+
+
+def _age_of_opt_outs(contact_list: ContactList, now: datetime) -> datetime | None:
+    """Return when Salesforce was last asked about the list's people; now, where none of them is known there.
+
+    None where it has never been asked with success: then none of these people is active.
+    """
+    members = (
+        contact_rows(func.count(), func.min(Connection.last_good_sync_at))
+        .where(contacts_of(contact_list.user_id), is_on(contact_list), Connection.id.is_not(None))
+        .group_by(Connection.id)
+        .order_by(Connection.id.desc())
+        .limit(1)
+    )
+    row = db.session.execute(members).first()
+    return now if row is None else row[1]
+
+
+# ---- May these addresses be written to?
+
+
+def may_send(user: User, emails: Sequence[str], now: datetime, vault: Vault) -> list[Verdict]:
+    """Say of each address whether this advisor may write to it, in the order in which they came.
+
+    Of several contacts with the address one that is active is enough; else the one that changed last gives the reason.
+    """
+    partner = db.session.get_one(Partner, user.partner_id)
+    key = address_key(db.session(), partner, vault)
+    hashes = [address_hash(email, key) for email in emails]
+    reasons = _reasons_of_contacts(user.id, set(hashes), now)
+    unknown = set(hashes) - set(reasons)
+    suppressed = find_reasons(user.id, partner.id, unknown)
+    reasons |= {hashed: suppressed.get(hashed, NOT_A_CONTACT) for hashed in unknown}
+    return [Verdict(email, reasons[hashed]) for email, hashed in zip(emails, hashes, strict=True)]
+
+
+def _reasons_of_contacts(user_id: int, hashes: Collection[bytes], now: datetime) -> dict[bytes, str | None]:
+    reasons: dict[bytes, str | None] = {}
+    for chunk in in_chunks(sorted(hashes)):
+        for hashed, rows in _by_hash(_rows_of_addresses(user_id, chunk, now)):
+            reasons[hashed] = None if None in rows else rows[0]
+    return reasons
+
+
+def _rows_of_addresses(user_id: int, hashes: list[bytes], now: datetime) -> Iterable[Any]:
+    reason = reason_of(now)
+    told = case((and_(reason.is_(None), is_held()), HELD), else_=reason)
+    return db.session.execute(
+        contact_rows(Contact.address_hash, told)
+        .where(contacts_of(user_id), Contact.address_hash.in_(hashes))
+        .order_by(Contact.address_hash, Contact.changed_at.desc(), Contact.id.desc())
+    )
+
+
+def _by_hash(rows: Iterable[Any]) -> Iterator[tuple[bytes, list[str | None]]]:
+    found: dict[bytes, list[str | None]] = {}
+    for hashed, reason in rows:
+        found.setdefault(hashed, []).append(reason)
+    yield from found.items()

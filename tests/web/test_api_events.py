@@ -1,0 +1,197 @@
+"""What a sender tells: stored before it is answered, once, and one bad event stops no other."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import event, func, select
+
+from asapp.contacts import suppressions
+from asapp.contacts.sender_events import EventType, Taken, Told, record_events
+from asapp.core.clock import utcnow
+from asapp.core.database import writing
+from asapp.core.extensions import db
+from asapp.models import SuppressionEvent, SuppressionSource, User
+from tests.factories import make_advisor, make_partner, org_access
+from tests.senders import Sender, make_key, make_list, make_person
+
+GOOD = "someone@fjord.example"
+AT = "2026-05-03T09:15:00Z"
+
+
+@pytest.fixture
+def alice(app: Flask) -> User:
+    return make_advisor(make_partner(), "Alice Moreau")
+
+
+@pytest.fixture
+def sender(client: FlaskClient, alice: User) -> Sender:
+    return Sender(client, make_key())
+
+
+def an_event(alice: User, number: object = 1, **changes: Any) -> dict[str, Any]:
+    usual = {"id": f"event-{number}", "type": "unsubscribed", "advisor_id": alice.public_id, "email": GOOD, "at": AT}
+    return {name: value for name, value in (usual | changes).items() if value is not ...}
+
+
+def tell(sender: Sender, *events: Any) -> list[dict[str, Any]]:
+    response = sender.post("/events", {"events": list(events)})
+    assert response.status_code == 200, response.text
+    results: list[dict[str, Any]] = response.get_json()["results"]
+    assert len(results) == len(events)
+    return results
+
+
+def stored() -> list[SuppressionEvent]:
+    db.session.rollback()
+    return list(db.session.scalars(select(SuppressionEvent).order_by(SuppressionEvent.id)))
+
+
+@pytest.mark.parametrize("kind", [*EventType])
+def test_an_event_is_stored_and_holds(kind: EventType, sender: Sender, alice: User) -> None:
+    clients = make_list(alice, "Clients", make_person(alice, GOOD))
+    told = an_event(alice, type=kind.value, email=f" {GOOD.upper()} ", detail={"smtp": "550"})
+    assert tell(sender, told) == [{"id": "event-1", "result": "accepted", "error": None}]
+    (row,) = stored()
+    assert (row.step, row.source, row.sender_event_id) == (kind.value, SuppressionSource.SENDER, "event-1")
+    assert row.at == datetime(2026, 5, 3, 9, 15, tzinfo=UTC)
+    assert sender.get(f"/lists/{clients.public_id}/recipients").get_json()["recipients"] == []
+    verdict = sender.post("/may-send", {"advisor_id": alice.public_id, "emails": [GOOD]}).get_json()["results"]
+    assert verdict[0]["reason"] == kind.value
+
+
+def test_an_address_that_is_no_contact_is_remembered(sender: Sender, alice: User) -> None:
+    tell(sender, an_event(alice))
+    verdict = sender.post("/may-send", {"advisor_id": alice.public_id, "emails": [GOOD]}).get_json()["results"]
+    assert verdict[0]["reason"] == "unsubscribed"
+
+
+def test_told_again_it_is_a_duplicate(sender: Sender, alice: User) -> None:
+    assert tell(sender, an_event(alice))[0]["result"] == "accepted"
+    again = tell(sender, an_event(alice), an_event(alice, 2), an_event(alice, 2, email="other@fjord.example"))
+    assert [each["result"] for each in again] == ["duplicate", "accepted", "duplicate"]
+    assert len(stored()) == 2
+
+
+def test_an_id_counts_for_each_advisor_alone(sender: Sender, alice: User) -> None:
+    assert alice.partner
+    bob = make_advisor(alice.partner, "Bob Tanner")
+    assert [each["result"] for each in tell(sender, an_event(alice), an_event(bob))] == ["accepted", "accepted"]
+    assert {row.user_id for row in stored()} == {alice.id, bob.id}
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"id": ...}, "id"),
+        ({"id": 5}, "id"),
+        ({"id": ""}, "id"),
+        ({"id": "x" * 101}, "id"),
+        ({"id": "a\nb"}, "id"),
+        ({"type": ...}, "type"),
+        ({"type": "opened"}, "type"),
+        ({"type": ["unsubscribed"]}, "type"),
+        ({"type": "opted_in"}, "type"),
+        ({"advisor_id": ...}, "advisor_id"),
+        ({"advisor_id": "nobody"}, "advisor_id"),
+        ({"advisor_id": {"$ne": ""}}, "advisor_id"),
+        ({"email": ...}, "email"),
+        ({"email": "not an address"}, "email"),
+        ({"email": "a@b." + "c" * 300}, "email"),
+        ({"email": None}, "email"),
+        ({"at": ...}, "at"),
+        ({"at": "yesterday"}, "at"),
+        ({"at": "2026-05-03T09:15:00"}, "at"),
+        ({"at": 1777799700}, "at"),
+        ({"at": "1999-12-31T23:59:59Z"}, "at"),
+        ({"at": "0001-01-01T00:00:00+14:00"}, "at"),
+    ],
+)
+def test_a_bad_event_says_why_and_stops_no_other(
+    changes: dict[str, Any], field: str, sender: Sender, alice: User
+) -> None:
+    bad = an_event(alice, "bad") | changes
+    bad = {name: value for name, value in bad.items() if value is not ...}
+    results = tell(sender, an_event(alice, 1), bad, an_event(alice, 2))
+    assert [each["result"] for each in results] == ["accepted", "invalid", "accepted"]
+    assert results[1]["error"].startswith(f"{field}: ")
+    given = bad.get("id")
+    assert results[1]["id"] == (given if isinstance(given, str) else None)
+    assert len(stored()) == 2
+
+
+@pytest.mark.parametrize("bad", [None, 5, "text", [], True])
+def test_what_is_no_event_at_all(bad: Any, sender: Sender, alice: User) -> None:
+    results = tell(sender, bad, an_event(alice))
+    assert [each["result"] for each in results] == ["invalid", "accepted"]
+    assert results[0]["id"] is None
+
+
+@pytest.mark.parametrize("at", ["2999-01-01T00:00:00Z", "9999-12-31T23:59:59-12:00"])
+def test_the_future_is_taken_as_now(at: str, sender: Sender, alice: User) -> None:
+    (result,) = tell(sender, an_event(alice, at=at))
+    assert result["result"] == "accepted"
+    (row,) = stored()
+    assert utcnow() - row.at < timedelta(minutes=1)
+
+
+def test_an_advisor_who_was_deactivated_still_hears_of_it(sender: Sender, alice: User) -> None:
+    """The mail was sent before; the person must not be written to when the advisor comes back."""
+    alice.deactivated_at = utcnow()
+    db.session.commit()
+    assert tell(sender, an_event(alice))[0]["result"] == "accepted"
+
+
+def test_nul_is_no_way_in(sender: Sender, alice: User) -> None:
+    results = tell(sender, an_event(alice, id="a\x00b", email="a\x00@b.example"), an_event(alice, 2, advisor_id="\x00"))
+    assert [each["result"] for each in results] == ["accepted", "invalid"]
+
+
+def test_a_thousand_events_are_few_statements(sender: Sender, alice: User) -> None:
+    events = [an_event(alice, number, email=f"{number}@fjord.example") for number in range(1000)]
+    commits, statements = [], []
+
+    def count_commit(_connection: object) -> None:
+        commits.append(True)
+
+    def hear(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        statements.append(statement)
+
+    event.listen(db.engine, "commit", count_commit)
+    event.listen(db.engine, "after_cursor_execute", hear)
+    try:
+        results = tell(sender, *events)
+    finally:
+        event.remove(db.engine, "commit", count_commit)
+        event.remove(db.engine, "after_cursor_execute", hear)
+    assert {each["result"] for each in results} == {"accepted"}
+    assert db.session.scalar(select(func.count()).select_from(SuppressionEvent)) == 1000
+    assert len(commits) <= 5  # the key's use, the firm's key, and the events
+    assert len(statements) < 60
+
+
+def test_the_same_call_twice_at_once_stores_once(app: Flask, alice: User) -> None:
+    """Also where the same id comes with other addresses, which no lock of an address keeps apart."""
+    vault, public_id = org_access().vault, alice.public_id
+
+    def tell_it(number: int) -> list[Taken]:
+        told = [
+            Told(f"event-{n}", EventType.UNSUBSCRIBED, public_id, f"{n}.{number % 2}@fjord.example", utcnow())
+            for n in range(20)
+        ]
+        with app.app_context(), writing():
+            try:
+                return record_events(told, None, vault, suppressions.record)
+            finally:
+                db.session.remove()
+
+    db.session.rollback()
+    with ThreadPoolExecutor(4) as threads:
+        outcomes = list(threads.map(tell_it, range(8)))
+    assert all(len(outcome) == 20 for outcome in outcomes)
+    assert sorted(row.sender_event_id or "" for row in stored()) == sorted(f"event-{n}" for n in range(20))
