@@ -214,6 +214,11 @@ def _can_deliver(now: datetime) -> tuple[Any, ...]:
     )
 
 
+def is_deliverable(now: datetime) -> tuple[Any, ...]:
+    """Over OptOutWrite, Connection and Partner: is it due, and may it be told of now?"""
+    return *_is_due(now), *_can_deliver(now)
+
+
 def _is_due(now: datetime) -> tuple[Any, ...]:
     return (
         OptOutWrite.state == WriteBackState.WAITING,

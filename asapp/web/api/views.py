@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
 from typing import Any, NamedTuple, TypeVar
 
@@ -30,6 +31,7 @@ from asapp.web.api.problems import Problem, Refusal
 from asapp.web.current import config, queues, vault
 from asapp.web.extensions import limiter
 from asapp.web.incoming import json_without_nul
+from asapp.writeback import unsubscribing
 
 View = TypeVar("View", bound=Callable[..., Response])
 
@@ -343,7 +345,8 @@ def events(body: dict[str, Any]) -> Response:
     """
     read = [read_event(raw) for raw in body["events"]]
     told = [each for each in read if isinstance(each, Told)]
-    taken = iter(sender_events.record_events(told, calling_key().partner_id, vault()))
+    record = partial(unsubscribing.record, enqueue=queues().ring_for_opt_outs)
+    taken = iter(sender_events.record_events(told, calling_key().partner_id, vault(), record))
     results = [
         result_of(raw, next(taken) if isinstance(each, Told) else each)
         for raw, each in zip(body["events"], read, strict=True)
