@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.message import EmailMessage
+from email.policy import SMTP
 from html import escape
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,6 +24,8 @@ import requests
 TIMEOUT_S = 30.0
 PREPARED_WITHIN_S = 300.0  # a send has ended by then, in one state or another
 POLL_S = 0.5
+# Python would encode a link that is longer than a line, and mail programs then don't recognise the header.
+ONE_LINE_HEADERS = SMTP.clone(max_line_length=998)
 
 
 class SenderError(Exception):
@@ -105,7 +108,7 @@ def now() -> str:
 
 def write_mail(recipient: dict[str, Any], sender_name: str, sender_address: str) -> EmailMessage:
     """Names come as they are stored; in HTML they are escaped here."""
-    mail = EmailMessage()
+    mail = EmailMessage(policy=ONE_LINE_HEADERS)
     mail["From"] = f"{sender_name} <{sender_address}>"
     mail["To"] = recipient["email"]
     mail["Subject"] = "News for you"
