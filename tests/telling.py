@@ -64,6 +64,7 @@ class TellingOffice(PostOffice):
         return Address(self.connection.partner_id, self.advisor.id, self.hash(email))
 
     def unsubscribe(self, email: str = ROSE, *, whole_firm: bool = False, wait_is_over: bool = True) -> None:
+        db.session.rollback()
         with writing():
             unsubscribing.unsubscribe(
                 self.address(email), SuppressionSource.PAGE, whole_firm=whole_firm, vault=org_access().vault
