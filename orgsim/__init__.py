@@ -69,6 +69,13 @@ require_pkce=True, require_secret=True, rotate=False, ...)``         installed, 
 ``add_field(sobject, "X__c", *, kind="boolean", label, length)``     a custom field
 ``change_without_stamp(id, **fields)``                               what formulas and roll-ups do
 ``add_account(owner_id, name)``                                      -> ``001`` id
+``add_person(owner_id, *, last_name, ...)``                          a person account: -> ``001`` id, ``003`` id
+``refuse_person_contacts(refused=True)``                             saves of a person's contact answer
+                                                                     INVALID_PERSON_ACCOUNT_OPERATION, of the account work
+``lock_record(id, *, times=None)``, ``unlock_record(id)``            the next saves answer UNABLE_TO_LOCK_ROW
+``begin_approval(id)``, ``end_approval(id)``                         saves answer ENTITY_IS_LOCKED
+``opted_out_by_api()``                                               whose Email Opt Out was set through the API, newest
+                                                                     first: Id, Name, Email, user_id, user, at
 ``change_settings(**changes)``                                       the fields of ``Settings`` in settings.py: page_sizes,
                                                                      contact_access ("ReadWrite" or "Private"), instance_url,
                                                                      session_minutes and the firm's own

@@ -62,6 +62,13 @@ _ORG_VERBS = (
     "lead",
     "api_used",
     "add_account",
+    "add_person",
+    "refuse_person_contacts",
+    "lock_record",
+    "unlock_record",
+    "begin_approval",
+    "end_approval",
+    "opted_out_by_api",
 )
 
 

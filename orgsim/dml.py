@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 _ADDRESS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9&_-]+(?:\.[A-Za-z0-9&_-]+)+")
 
 
+OPT_OUTS = ("HasOptedOutOfEmail", "PersonHasOptedOutOfEmail")
+
+
 class Dml:
     """Changes by one user. A method that raises ApiError has changed nothing."""
 
@@ -62,13 +65,22 @@ class Dml:
             record = self._find(sobject, record_id)
             values = self._values(sobject, payload, new=False)
             self._check_change(sobject, record, values)
+            self._org.locks.check(record["Id"])
+            self._org.persons.check_change(sobject, record, values)
             merged = {**record, **values}
             self._check_complete(sobject, merged, payload)
+            rules.check_required(self._org, sobject, merged)
             rules.check_validation(self._org, sobject, merged)
-            if "Email" in values and values["Email"] != record["Email"]:
-                rules.check_duplicates(self._org, self._access, sobject, merged, options, record["Id"])
+            has_new_address = values.get("Email", record.get("Email")) != record.get("Email")
+            rules.check_duplicates(self._org, self._access, sobject, merged, options, record["Id"], has_new_address)
             rules.check_refusals(self._org, sobject)
-            self._org.records.change(record["Id"], values, self._access.user_id)
+            if "OwnerId" not in values:
+                owner_id = rules.assigned_owner(self._org, sobject, record["OwnerId"], options)
+                values |= {} if owner_id == record["OwnerId"] else {"OwnerId": owner_id}
+            with self._org.store.transaction():
+                self._org.records.change(record["Id"], values, self._access.user_id)
+                self._org.persons.mirror(record["Id"], values, self._access.user_id)
+                self._note_opt_out(record, values)
 
     def delete(self, sobject: SObject, record_id: str) -> str:
         self._demand("delete", sobject)
@@ -120,6 +132,11 @@ class Dml:
         found = self._org.store.records(sobject, f'"{field.name}" = ? AND "IsDeleted" = 0', [wanted])
         return [r for r in found if self._access.sees(sobject, r)]
 
+    def _note_opt_out(self, before: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+        """Record that an opt-out was set through the API, for the front page."""
+        if any(values.get(name) and not before[name] for name in OPT_OUTS):
+            self._org.note_api_opt_out(before["Id"], self._access.user_id)
+
     # -- checks
 
     def _demand(self, right: str, sobject: SObject) -> None:
@@ -141,17 +158,12 @@ class Dml:
         self._org.late.release([full])
         record = self._org.store.record(sobject, full)
         if record is None:
-            gone = self._org.store.value("SELECT 1 FROM deleted WHERE id = ?", (full,))
-            raise entity_is_deleted() if gone else invalid_cross_reference(404)
+            purged = self._org.store.value("SELECT 1 FROM deleted WHERE id = ?", (full,))
+            raise not_found() if purged else invalid_cross_reference(404)
         if record["IsDeleted"]:
             raise entity_is_deleted()
         if not self._access.sees(sobject, record):
-            raise ApiError(
-                404,
-                "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY",
-                "insufficient access rights on cross-reference id",
-                fields=[],
-            )
+            raise not_found()  # it doesn't say whether it is a matter of sharing
         return record
 
     def _check_change(self, sobject: SObject, record: Mapping[str, Any], values: Mapping[str, Any]) -> None:

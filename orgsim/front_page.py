@@ -70,6 +70,15 @@ def _is_hidden(org: Org) -> bool:
     return any((sobject, field) == OPT_OUT for sobject, field, _ in org.permissions.hidden)
 
 
+def _lock(org: Org, on: bool) -> None:
+    for sobject in ("Contact", "Lead"):
+        (org.lock_field if on else org.unlock_field)(sobject, "HasOptedOutOfEmail")
+
+
+def _is_locked(org: Org) -> bool:
+    return any((sobject, field) == OPT_OUT for sobject, field, _ in org.permissions.locked)
+
+
 def _encrypt(org: Org, on: bool) -> None:
     for sobject in ("Contact", "Lead"):
         (org.encrypt_field if on else org.decrypt_field)(sobject, "Email")
@@ -134,6 +143,13 @@ SWITCHES: Final = (
     ),
     Switch("hide", "Hide “Email Opt Out”", "The field vanishes for everybody but admins.", _is_hidden, _hide),
     Switch(
+        "readonly",
+        "Lock “Email Opt Out”",
+        "Everybody but admins can see the field, and not change it.",
+        _is_locked,
+        _lock,
+    ),
+    Switch(
         "encrypt", "Encrypt addresses", "Email can be read, and no query can filter by it.", _is_encrypted, _encrypt
     ),
     _fault_switch(
@@ -172,7 +188,7 @@ SWITCHES: Final = (
     Switch(
         "queue",
         "Assign new leads",
-        "An assignment rule gives them to the queue Web Leads, unless the caller says no.",
+        "An assignment rule gives new and changed leads to the queue Web Leads, unless the caller says no.",
         lambda org: org.settings.lead_queue is not None,
         _assign,
     ),
@@ -232,14 +248,14 @@ def turn_switch() -> Response:
 
 @bp.get("/")
 def index() -> Response:
-    """Show contacts, leads, the Recycle Bin or users, by ?tab=."""
+    """Show contacts, leads, the Recycle Bin, users, or who was opted out through the API, by ?tab=."""
     org = current_org()
     org.settle()
     tab = request.args.get("tab", "contacts")
-    if tab not in {"contacts", "leads", "bin", "users"}:
+    if tab not in {"contacts", "leads", "bin", "users", "api"}:
         abort(404)
     page = max(1, request.args.get("page", 1, type=int))
-    rows, total = ([], len(org.people.users)) if tab == "users" else _rows(org, tab, page)
+    rows, total = ([], 0) if tab in {"users", "api"} else _rows(org, tab, page)
     answer = render_template(
         "front.html",
         org=org,
@@ -273,6 +289,7 @@ def _counts(org: Org) -> dict[str, int]:
         "leads": org.count("Lead"),
         "bin": org.count("Contact", deleted=True) + org.count("Lead", deleted=True),
         "users": len(org.people.users),
+        "api": len(org.opted_out_by_api()),
     }
 
 

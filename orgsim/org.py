@@ -13,8 +13,10 @@ from orgsim.call_log import CallLog
 from orgsim.clock import OrgClock, to_seconds
 from orgsim.late_commits import Late, LateWork
 from orgsim.limits import Allowance
+from orgsim.locks import Locks
 from orgsim.oauth import App, Grants
 from orgsim.people import People, User
+from orgsim.persons import Persons
 from orgsim.queries import Cursors, PageHook
 from orgsim.records import Records
 from orgsim.schema import PEOPLE, Field, Schema, SObject
@@ -85,6 +87,9 @@ class Org:
         self.calls = CallLog()
         self.allowance = Allowance(self.clock)
         self.trouble = Trouble(self.clock)
+        self.locks = Locks()
+        self.persons = Persons(self)
+        self._api_opt_outs: list[tuple[str, str, int]] = []  # (record, user, seconds), newest last
         self.cursors = Cursors(self)
         self.id = ids.make("00D", self.records.pod, self.rng.randrange(10_000, 3_000_000))
         self.grants = Grants(self)
@@ -377,6 +382,57 @@ class Org:
     def bounce(self, record_id: str, reason: str = "550 5.1.1 user unknown") -> None:
         """Record that mail to the address of a contact or lead bounced."""
         self._update(record_id, None, {"EmailBouncedDate": self.clock.now(), "EmailBouncedReason": reason})
+
+    def lock_record(self, record_id: str, *, times: int | None = None) -> None:
+        """Let the next `times` saves through the API meet a record that another transaction has; None: until it is unlocked."""
+        self._live(record_id)
+        self.locks.keep_busy(record_id, times)
+
+    def unlock_record(self, record_id: str) -> None:
+        self.locks.free(record_id)
+
+    def begin_approval(self, record_id: str) -> None:
+        """Put a record into an approval process, which locks it."""
+        self._live(record_id)
+        self.locks.in_approval.add(record_id)
+
+    def end_approval(self, record_id: str) -> None:
+        self.locks.in_approval.discard(record_id)
+
+    def add_person(self, owner_id: str, *, last_name: str, **fields: Any) -> tuple[str, str]:
+        """Return the Ids of the account and the contact of a new person; the org has person accounts from then on."""
+        self.persons.switch_on()
+        self._metadata_changed()
+        contact_id = self.add_contact(owner_id, last_name=last_name, account_id=None, **fields)
+        return self.persons.add(owner_id, contact_id), contact_id
+
+    def refuse_person_contacts(self, refused: bool = True) -> None:
+        """Let saves of a person's contact fail, as the org's own code makes them; those of the account still work."""
+        self.persons.refuse_contacts = refused
+
+    def note_api_opt_out(self, record_id: str, user_id: str) -> None:
+        """Record who set an opt-out through the API; Dml calls it in the transaction of the change."""
+        entry = (record_id, user_id, self.clock.seconds())
+        self._api_opt_outs.append(entry)
+        self.store.on_rollback(lambda: self._api_opt_outs.remove(entry))
+
+    def opted_out_by_api(self) -> list[dict[str, Any]]:
+        """Return whose opt-out was set through the API, newest first: Id, Name, Email, user_id, user, at (seconds)."""
+        shown = []
+        for record_id, user_id, at in reversed(self._api_opt_outs):
+            record = self.records.find(record_id) or {}
+            email = record.get("Email") or record.get("PersonEmail")
+            shown.append(
+                {
+                    "Id": record_id,
+                    "Name": record.get("Name", record_id),
+                    "Email": email,
+                    "user_id": user_id,
+                    "user": self.people.name_of(user_id),
+                    "at": at,
+                }
+            )
+        return shown
 
     def give(self, record_id: str, owner_id: str, *, stamp: datetime | int | None = None) -> None:
         if owner_id not in self.people.users and owner_id not in self.people.queues:

@@ -381,7 +381,7 @@ def read_record(
     for one in fields:
         value = record[one.name]
         if one.kind == "boolean":
-            value = bool(value)
+            value = bool(value) if value is not None or not one.nillable else None
         elif one.kind == "datetime" and value is not None:
             value = to_salesforce(value)
         shown[one.name] = value

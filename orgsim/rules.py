@@ -3,15 +3,16 @@
 validation_rules: {"sobject": "Lead", "field": "Phone", "when": "blank" | "contains" | "always", "value": "...", "message": "...",
 "on": "Phone" | None}. `on` None puts `fields: []`, as rules without a field do.
 
-duplicate_rules: {"sobject": "Lead", "against": "Contact", "action": "Alert" | "Block", "message": "Use one of these records?"};
-matching is by e-mail. Alert can be overridden by `Sforce-Duplicate-Rule-Header: allowSave=true`, Block never; without the header
-an Alert stops an API save, too.
+duplicate_rules: {"sobject": "Lead", "against": "Contact", "action": "Alert" | "Block", "message": "Use one of these records?",
+"every_update": True | False}; matching is by e-mail. A rule looks at new records and new addresses, and with every_update at
+each change of a record. Alert can be overridden by `Sforce-Duplicate-Rule-Header: allowSave=true`, Block never; without the
+header an Alert stops an API save, too.
 
 refusals: {"sobject": "Lead", "code": "CANNOT_EXECUTE_FLOW_TRIGGER", "message": "...", "fields": ["Country"]}: the error
 that a flow, a trigger or a lock of the firm ends a save with.
 
-required_fields: {"Lead": ["Region__c"]}. lead_queue: the queue that assignment rules give new leads to, unless the caller sends
-`Sforce-Auto-Assign: FALSE`.
+required_fields: {"Lead": ["Region__c"]}, in whatever is saved: records of before that lack them can't be changed either.
+lead_queue: the queue that assignment rules give new and changed leads to, unless the caller sends `Sforce-Auto-Assign: FALSE`.
 """
 
 from __future__ import annotations
@@ -53,7 +54,6 @@ class Options:
 
 
 def check_required(org: Org, sobject: SObject, values: Mapping[str, Any]) -> None:
-    """Check the firm's required fields, in new records only."""
     missing = [name for name in org.settings.required_fields.get(sobject.name, []) if values.get(name) is None]
     if missing:
         raise bad_request("REQUIRED_FIELD_MISSING", f"Required fields are missing: [{', '.join(missing)}]", missing)
@@ -91,12 +91,13 @@ def check_duplicates(
     values: Mapping[str, Any],
     options: Options,
     own_id: str | None = None,
+    has_new_address: bool = True,
 ) -> None:
     email = values.get("Email")
     if not email:
         return
     for rule in org.settings.duplicate_rules:
-        if rule["sobject"] != sobject.name:
+        if rule["sobject"] != sobject.name or not (has_new_address or rule.get("every_update")):
             continue
         may_save = rule.get("action", "Alert") == "Alert"
         matched = _matches(org, access, rule.get("against", sobject.name), email, options, own_id)
@@ -151,6 +152,6 @@ def _detected(sobject: SObject, rule: Mapping[str, Any], matched: list[str], *, 
 
 
 def assigned_owner(org: Org, sobject: SObject, owner_id: str, options: Options) -> str:
-    """Return the new record's owner: assignment rules run for leads unless the caller switches them off."""
+    """Return a record's owner after a save: assignment rules run for leads unless the caller switches them off."""
     queue = org.settings.lead_queue
     return queue if sobject.name == "Lead" and queue and options.auto_assign else owner_id

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from orgsim import ids
 from orgsim.dml import SeveralMatchError
 from orgsim.errors import ApiError, bad_request, not_found
 from orgsim.store import RollBackError, roll_back
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from orgsim.schema import SObject
 
 MAX_ROWS = 200
+MAX_CHUNKS = 10  # runs of records of one type
 MAX_RETRIEVED = 2000
 _ROLLED_BACK = {
     "statusCode": "ALL_OR_NONE_OPERATION_ROLLED_BACK",
@@ -80,7 +82,19 @@ def _records(request: ApiRequest) -> tuple[list[Any], bool]:
         raise bad_request(
             "EXCEEDED_ID_LIMIT", f"record limit reached. cannot submit more than {MAX_ROWS} records into this call"
         )
+    _check_chunks(records)
     return records, body.get("allOrNone") is True
+
+
+def _check_chunks(records: list[Any]) -> None:
+    """Refuse what isn't sorted by type: records are worked on in runs of one type. The code is a guess."""
+    types = [str((row.get("attributes") or {}).get("type")).lower() if isinstance(row, dict) else "" for row in records]
+    chunks = sum(1 for number, one in enumerate(types) if number == 0 or types[number - 1] != one)
+    if chunks > MAX_CHUNKS:
+        raise bad_request(
+            "LIMIT_EXCEEDED",
+            f"Cannot have more than {MAX_CHUNKS} chunks in a single operation. Please rearrange the data to reduce chunking.",
+        )
 
 
 def _object_of(request: ApiRequest, row: Any) -> SObject:
@@ -107,12 +121,17 @@ def create(api: RestApi, request: ApiRequest) -> Reply:
 def update(api: RestApi, request: ApiRequest) -> Reply:
     records, all_or_none = _records(request)
     dml, options = api.dml(request), request.options
+    met: set[str] = set()
 
     def one(row: Any) -> dict[str, Any]:
         sobject = _object_of(request, row)
         record_id = str(row.get("Id") or row.get("id") or "")
         if not record_id:
             raise bad_request("MISSING_ARGUMENT", "Id not specified in an update call", [])
+        full = ids.to_18(record_id) or record_id
+        if full in met:
+            raise bad_request("DUPLICATE_VALUE", f"duplicate id in list: {record_id}", [])
+        met.add(full)
         dml.update(sobject, record_id, {k: v for k, v in row.items() if k.lower() != "id"}, options)
         return {"id": record_id, "success": True, "errors": []}
 
@@ -167,4 +186,7 @@ def retrieve(api: RestApi, request: ApiRequest) -> Reply:
         raise bad_request("MISSING_ARGUMENT", "ids and fields are required")
     if len(named) > MAX_RETRIEVED:
         raise not_found()
+    for name in fields:
+        if request.access.find_field(sobject, name.strip()) is None:
+            raise bad_request("INVALID_FIELD", f"No such column '{name.strip()}' on sobject of type {sobject.name}")
     return _reply([read_record(api, request, sobject, one, fields) for one in named])

@@ -189,4 +189,6 @@ class Store:
 def _column(one: Field) -> str:
     if one.sql is not None:
         return f'"{one.name}" GENERATED ALWAYS AS ({one.sql}) VIRTUAL'
+    if one.kind == "boolean" and one.nillable:
+        return f'"{one.name}" INTEGER'
     return f'"{one.name}" {_SQL_TYPES.get(one.kind, "TEXT")}'

@@ -81,16 +81,21 @@ class Office:
         self.colleague = self.org.add_user(name="Jonas Lindqvist", username="jonas@northgate.example")
         partner = make_partner(url=running.url, key=KEY, secret=SECRET)
         self.advisor = make_advisor(partner)
+        self.url = running.url
+        self.connection = self.connect()
+        self.stopping = False
+
+    def connect(self) -> Connection:
+        """Connect the advisor, with the firm of now, as the user."""
         tokens = self.org.issue_tokens(self.user, KEY)
-        self.connection = make_connection(
+        return make_connection(
             self.advisor,
             org_id=self.org.id,
             salesforce_user_id=self.user,
-            instance_url=running.url,
+            instance_url=self.url,
             access_token=tokens["access_token"],
             refresh_token=tokens["refresh_token"],
         )
-        self.stopping = False
 
     def add(self, *, owner: str | None = None, last_name: str = "Gonzalez", **fields: Any) -> str:
         """Add a contact in the org, of the connected user if no owner is named; return its Id."""

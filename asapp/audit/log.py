@@ -32,6 +32,7 @@ WORDS = {
     Action.MOVED: "Moved an advisor",
     Action.PARTNER_CREATED: "Created a firm",
     Action.PARTNER_CHANGED: "Changed a firm",
+    Action.OPT_OUTS_WRITTEN_BACK: "Had Salesforce told of earlier unsubscribes",
     Action.PARTNER_ENABLED: "Enabled a firm",
     Action.PARTNER_DISABLED: "Disabled a firm",
     Action.PARTNER_DELETED: "Deleted a firm",
@@ -59,7 +60,7 @@ GROUPS: dict[str, tuple[str, tuple[Action, ...]]] = {
     ),
     "firms": (
         "Firms and their set-up",
-        tuple(a for a in Action if a.startswith(("partner_", "secret_", "setup_"))),
+        tuple(a for a in Action if a.startswith(("partner_", "secret_", "setup_", "opt_outs_"))),
     ),
     "secrets": (
         "Secrets and keys",

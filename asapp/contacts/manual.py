@@ -10,6 +10,7 @@ from asapp.contacts import suppressions
 from asapp.contacts.addresses import address_hash, address_key
 from asapp.contacts.form_fields import Details, check_details
 from asapp.contacts.queries import find_by_hash
+from asapp.contacts.suppressions import Firm
 from asapp.contacts.twins import take_turns
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
@@ -83,10 +84,12 @@ def _lock_and_hash(advisor: User, email: str, vault: Vault) -> bytes:
     """Lock the advisor's people; return the hash of the address by the key of the firm that the advisor is with by then."""
     while True:
         partner = db.session.get_one(Partner, advisor.partner_id)
-        hashed = address_hash(email, address_key(db.session(), partner, vault))  # commits when it makes the key
+        key = address_key(db.session(), partner, vault)  # commits when it makes the key
+        hashed = address_hash(email, key)
         take_turns(advisor.id)
         db.session.refresh(advisor)
         if advisor.partner_id == partner.id:
-            suppressions.carry_over(advisor, partner, [email], vault)
+            earlier = suppressions.earlier_firms(advisor, partner.id, vault)
+            suppressions.carry_over(advisor.id, Firm(partner.id, key), earlier, [email])
             return hashed
         db.session.rollback()  # the advisor has just moved

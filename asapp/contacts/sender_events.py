@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
@@ -20,6 +20,8 @@ from asapp.core.vault import Vault
 from asapp.models import Partner, SuppressionSource, SuppressionStep, User
 
 TRIES = 3  # two calls at once may tell the same event
+
+Record = Callable[[Collection[Happened]], object]  # stores and commits, as suppressions.record()
 
 
 class EventType(StrEnum):
@@ -44,10 +46,11 @@ class Taken(StrEnum):
     UNKNOWN_ADVISOR = "unknown_advisor"  # not one of ours, or not one that the key reaches
 
 
-def record_events(told: Sequence[Told], partner_id: int | None, vault: Vault) -> list[Taken]:
+def record_events(told: Sequence[Told], partner_id: int | None, vault: Vault, record: Record) -> list[Taken]:
     """Store events and return what became of each, in their order. Commits.
 
     partner_id: only about advisors of this firm; None: about any. Events about advisors who were deactivated are stored too.
+    record: with what else belongs to it; what is stored is given to it once, unless the database ends its transaction.
     """
     users = _find_users({each.advisor_id for each in told}, partner_id)
     keys = _keys({user.partner_id for user in users.values() if user.partner_id}, vault)
@@ -56,7 +59,7 @@ def record_events(told: Sequence[Told], partner_id: int | None, vault: Vault) ->
         for number, each in enumerate(told)
         if each.advisor_id in users
     }
-    new = _record(happened) if happened else set()
+    new = _record(happened, record) if happened else set()
     return [
         Taken.UNKNOWN_ADVISOR if number not in happened else Taken.ACCEPTED if number in new else Taken.DUPLICATE
         for number in range(len(told))
@@ -94,12 +97,12 @@ def _as_happened(told: Told, user: User, keys: dict[int, bytes]) -> Happened:
     )
 
 
-def _record(happened: dict[int, Happened]) -> set[int]:
+def _record(happened: dict[int, Happened], record: Record) -> set[int]:
     """Store these, and return the numbers of those that are new."""
 
     def work() -> set[int]:
         new = _without_known(happened)
-        suppressions.record([happened[number] for number in sorted(new)])
+        record([happened[number] for number in sorted(new)])
         return new
 
     for attempt in range(1, TRIES + 1):

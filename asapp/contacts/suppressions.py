@@ -110,12 +110,12 @@ def record(happened: Collection[Happened]) -> int:
 
     A sender's own id counts once for an advisor. A time in the future becomes now.
     """
-    new = _record(happened)
+    new = store(happened)
     db.session.commit()
     return new
 
 
-def _record(happened: Collection[Happened]) -> int:
+def store(happened: Collection[Happened]) -> int:
     """As record(), in the caller's transaction."""
     now = utcnow()
     _lock({each.address for each in happened}, now)
@@ -221,15 +221,21 @@ def unsubscribe(address: Address, source: SuppressionSource, *, whole_firm: bool
 
     The advisor may have moved since the mail was sent: then the firm of then is told, and so is the advisor at the firm of now.
     """
+    store_unsubscribe(address, source, whole_firm=whole_firm, vault=vault)
+    db.session.commit()
+
+
+def store_unsubscribe(
+    address: Address, source: SuppressionSource, *, whole_firm: bool, vault: Vault
+) -> Collection[Address]:
+    """As unsubscribe(), in the caller's transaction; return the addresses that are not written to any more."""
     has_moved = _has_moved(address)
     to_stop = [address._replace(user_id=None)] if whole_firm else []
     if has_moved or not whole_firm:
         to_stop.append(address)
     now = utcnow()
-    _record([Happened(each, SuppressionStep.UNSUBSCRIBED, source, now) for each in to_stop])
-    if has_moved:
-        _carry_over_here(address.user_id, vault)
-    db.session.commit()
+    store([Happened(each, SuppressionStep.UNSUBSCRIBED, source, now) for each in to_stop])
+    return {*to_stop, *(_carry_over_here(address.user_id, vault) if has_moved else ())}
 
 
 def undo_unsubscribe(address: Address) -> bool:
@@ -243,7 +249,7 @@ def undo_unsubscribe(address: Address) -> bool:
         for event in _mistakes(events, now)
     ]
     if happened:
-        _record(happened)
+        store(happened)
     db.session.commit()
     return bool(happened)
 
@@ -274,7 +280,7 @@ def record_opt_in(user_id: int, partner_id: int, hashed: bytes, at: datetime) ->
     """
     address = Address(partner_id, user_id, hashed)
     if _has_events(address):
-        _record([Happened(address, SuppressionStep.OPTED_IN, SuppressionSource.FORM, at)])
+        store([Happened(address, SuppressionStep.OPTED_IN, SuppressionSource.FORM, at)])
 
 
 def _has_events(address: Address) -> bool:
@@ -298,7 +304,7 @@ def try_again(address: Address) -> bool:
     held = derive(_events_of({address})[address])
     can = may_try_again(held, now)
     if can:
-        _record([Happened(address, SuppressionStep.TRIED_AGAIN, SuppressionSource.ADVISOR, now)])
+        store([Happened(address, SuppressionStep.TRIED_AGAIN, SuppressionSource.ADVISOR, now)])
     db.session.commit()
     return can
 
@@ -429,6 +435,29 @@ def _is_among_those(holds: ColumnElement[bool], user_id: int | None) -> ColumnEl
     return or_(of_advisor, of_firm)
 
 
+def find_suppressed(user_id: int, hashes: Collection[bytes]) -> set[int]:
+    """Return the ids of this advisor's contacts with these address hashes that a suppression holds for."""
+    return {
+        contact_id
+        for chunk in in_chunks(sorted(hashes))
+        for contact_id in db.session.scalars(
+            select(Contact.id).where(
+                Contact.user_id == user_id, Contact.address_hash.in_(chunk), is_suppressed(user_id)
+            )
+        )
+    }
+
+
+def has_any(user_id: int) -> bool:
+    """Is anything suppressed with this advisor, or at the advisor's firm?"""
+    partner_id = select(User.partner_id).where(User.id == user_id).scalar_subquery()
+    for_firm = and_(Suppression.user_id.is_(None), Suppression.partner_id == partner_id)
+    return any(
+        db.session.scalar(select(Suppression.id).where(which).limit(1)) is not None
+        for which in (Suppression.user_id == user_id, for_firm)
+    )
+
+
 def _is_ended_for(user_id: Any) -> ColumnElement[bool]:
     """Has the person opted in with this advisor after choosing the whole firm? Over a firm's Suppression."""
     own = aliased(Suppression)
@@ -443,26 +472,48 @@ def _is_ended_for(user_id: Any) -> ColumnElement[bool]:
 # An advisor who moved to another firm
 
 
-def carry_over(
-    user: User, partner: Partner, emails: Collection[str], vault: Vault, *, left: Partner | None = None
-) -> None:
-    """Give an advisor who moved here the suppressions of these addresses from the firms before, in the caller's transaction.
+class Firm(NamedTuple):
+    """A firm with the key of its hashes."""
+
+    partner_id: int
+    key: bytes
+
+
+def earlier_firms(user: User, partner_id: int, vault: Vault, *, left: Partner | None = None) -> list[Firm]:
+    """Return the firms from which an advisor may bring along what people said. left: a firm that is just being left.
+
+    A firm that was deleted has no key any more; nothing that was hashed with it can be recognised.
+    """
+    known = union(
+        select(Connection.partner_id).where(Connection.user_id == user.id),
+        select(Lead.partner_id).where(Lead.user_id == user.id),
+        select(SuppressionEvent.partner_id).where(SuppressionEvent.user_id == user.id),
+    )
+    partners = db.session.scalars(
+        select(Partner).where(
+            or_(Partner.id.in_(known), Partner.id == (left.id if left else None)),
+            Partner.id != partner_id,
+            Partner.address_key_sealed.is_not(None),
+        )
+    )
+    return [Firm(each.id, address_key(db.session(), each, vault)) for each in partners]
+
+
+def carry_over(user_id: int, here: Firm, earlier: Collection[Firm], emails: Collection[str]) -> Collection[Address]:
+    """Give an advisor the suppressions of these addresses from the firms before; return the addresses that this concerns.
+
+    In the caller's transaction.
 
     Each firm's hashes have a key of its own, so an address can be recognised only when it comes along. What a person told a
-    whole firm counts for the advisor alone once the advisor has left it. left: a firm that the advisor is just leaving.
+    whole firm counts for the advisor alone once the advisor has left it.
     """
-    key = address_key(db.session(), partner, vault)
-    happened = []
-    for earlier in _earlier_firms(user, partner.id, left):
-        earlier_key = address_key(db.session(), earlier, vault)
-        by_hash = {address_hash(email, earlier_key): email for email in emails}
-        for row in _rows_for(user.id, earlier.id, by_hash):
-            address = Address(partner.id, user.id, address_hash(by_hash[row.address_hash], key))
-            happened += [
-                Happened(address, SuppressionStep(reason.value), SuppressionSource.EARLIER_FIRM, at)
-                for reason, column in REASONS.items()
-                if (at := getattr(row, column)) is not None
-            ]
+    happened = [
+        Happened(address, SuppressionStep(reason.value), SuppressionSource.EARLIER_FIRM, at)
+        for firm in earlier
+        for address, row in _find_earlier(user_id, here, firm, emails)
+        for reason, column in REASONS.items()
+        if (at := getattr(row, column)) is not None
+    ]
     known = {
         (address, event.step, event.at)
         for address, events in _events_of({each.address for each in happened}).items()
@@ -470,7 +521,17 @@ def carry_over(
     }
     new = [each for each in happened if (each.address, each.step, each.at) not in known]
     if new:
-        _record(new)
+        store(new)
+    return {each.address for each in new}
+
+
+def _find_earlier(
+    user_id: int, here: Firm, earlier: Firm, emails: Collection[str]
+) -> Iterable[tuple[Address, Suppression]]:
+    """Yield the addresses, as the firm of now hashes them, with what held for them at the earlier one."""
+    by_hash = {address_hash(email, earlier.key): email for email in emails}
+    for row in _rows_for(user_id, earlier.partner_id, by_hash):
+        yield Address(here.partner_id, user_id, address_hash(by_hash[row.address_hash], here.key)), row
 
 
 def _has_moved(address: Address) -> bool:
@@ -478,31 +539,14 @@ def _has_moved(address: Address) -> bool:
     return db.session.scalar(select(User.partner_id).where(User.id == address.user_id)) != address.partner_id
 
 
-def _carry_over_here(user_id: int | None, vault: Vault) -> None:
+def _carry_over_here(user_id: int | None, vault: Vault) -> Collection[Address]:
     """As carry_over(), for all contacts that are here now."""
     user = db.session.get_one(User, user_id)
     if user.partner is None or user.partner.address_key_sealed is None:
-        return  # no contact has come there yet
+        return ()  # no contact has come there yet
+    here = Firm(user.partner.id, address_key(db.session(), user.partner, vault))
     emails = db.session.scalars(select(Contact.email).where(Contact.user_id == user.id, Contact.email != "")).all()
-    carry_over(user, user.partner, emails, vault)
-
-
-def _earlier_firms(user: User, partner_id: int, left: Partner | None) -> list[Partner]:
-    """Return the firms of which the advisor may have brought people's words along, and whose key is still here."""
-    known = union(
-        select(Connection.partner_id).where(Connection.user_id == user.id),
-        select(Lead.partner_id).where(Lead.user_id == user.id),
-        select(SuppressionEvent.partner_id).where(SuppressionEvent.user_id == user.id),
-    )
-    return list(
-        db.session.scalars(
-            select(Partner).where(
-                or_(Partner.id.in_(known), Partner.id == (left.id if left else None)),
-                Partner.id != partner_id,
-                Partner.address_key_sealed.is_not(None),
-            )
-        )
-    )
+    return carry_over(user.id, here, earlier_firms(user, here.partner_id, vault), emails)
 
 
 def _rows_for(user_id: int, partner_id: int, hashes: Collection[bytes]) -> Iterable[Suppression]:

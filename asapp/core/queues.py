@@ -23,6 +23,8 @@ SYNC_QUEUE = "sync"
 QUEUES = (TICK_QUEUE, LEADS_QUEUE, MAILS_QUEUE, SYNC_QUEUE)  # in the order in which workers look
 RUN_JOB = "asapp.jobs.tasks.run_sync"
 LEADS_JOB = "asapp.jobs.tasks.deliver_leads"
+OPT_OUTS_JOB = "asapp.jobs.tasks.deliver_opt_outs"
+OPT_OUTS_EVERY_S = 60  # what comes meanwhile goes with the next one: a mailing's unsubscribes cost calls by the batch
 SEND_JOB = "asapp.jobs.tasks.prepare_send"
 KEEP_ALIVE_JOB = "asapp.jobs.tasks.keep_alive"
 KEEP_ALIVE_EVERY_S = 3600
@@ -69,9 +71,17 @@ class Queues:
         """Enqueue a job for each run; return whether Redis took them. The rows wait either way."""
         return self._ring(self.sync, RUN_JOB, "run", run_ids)
 
+    def ring_for_send_runs(self, run_ids: Sequence[int]) -> bool:
+        """As ring_for_runs(), ahead of the syncs that were started by schedule: a sender waits for these."""
+        return self._ring(self.leads, RUN_JOB, "run", run_ids)
+
     def ring_for_leads(self, connection_ids: Sequence[int]) -> bool:
         """Enqueue a delivery of leads for each connection; return whether Redis took them. The leads wait either way."""
         return self._ring(self.leads, LEADS_JOB, "leads", connection_ids)
+
+    def ring_for_opt_outs(self, connection_ids: Sequence[int]) -> None:
+        """Enqueue a delivery of opt-outs for each connection, at most one a minute. The rows wait either way."""
+        self._ring_rarely(OPT_OUTS_JOB, "opt-outs", connection_ids, OPT_OUTS_EVERY_S, self.leads)
 
     def enqueue_sends(self, send_ids: Sequence[int]) -> bool:
         """Enqueue the preparation of each send; return whether Redis took them. The rows wait either way."""
@@ -130,7 +140,8 @@ class Queues:
     def forgotten_runs(self, run_ids: Sequence[int]) -> list[int]:
         """Return those of these queued runs that no job is waiting for; none where Redis doesn't answer."""
         try:
-            waiting = {int(job_id.split("-")[1]) for job_id in self.sync.get_job_ids() if job_id.startswith("run-")}
+            job_ids = [*self.sync.get_job_ids(), *self.leads.get_job_ids()]
+            waiting = {int(job_id.split("-")[1]) for job_id in job_ids if job_id.startswith("run-")}
         except RedisError:
             return []
         return [run_id for run_id in run_ids if run_id not in waiting]

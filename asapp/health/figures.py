@@ -22,6 +22,7 @@ from asapp.leads.outbox import count_due
 from asapp.models import Connection, ConnectionStatus, Partner, RunStatus, SyncRun
 from asapp.models.run import ACTIVE
 from asapp.sync.schedule import is_due
+from asapp.writeback import queries
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -48,6 +49,7 @@ class Figures:
     running: int
     due: Backlog  # connections that no tick has come to yet
     leads: Backlog  # leads that could be on their way to Salesforce now
+    opt_outs: Backlog  # records that Salesforce could be told to opt out now
     connections: Mapping[str, int]  # status -> how many
     tokens_near_expiry: int
     opt_outs_unknown_soon: int  # whose contacts are switched off within a day unless a sync is good
@@ -92,6 +94,7 @@ def read_figures(session: Session, now: datetime) -> Figures:
         running=session.scalar(running) or 0,
         due=Backlog(*session.execute(due).one()),
         leads=Backlog(*count_due(session, now)),
+        opt_outs=Backlog(*queries.count_due(session, now)),
         connections={status.value: counts.get(status, 0) for status in ConnectionStatus},
         tokens_near_expiry=session.scalar(near_expiry) or 0,
         opt_outs_unknown_soon=session.scalar(unknown_soon) or 0,

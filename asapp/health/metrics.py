@@ -65,6 +65,12 @@ def now_and_then(figures: Figures) -> Iterator[Metric]:
     yield gauge(
         "oldest_lead_due_seconds", "How late the lead is that waits longest", figures.leads.age(now).total_seconds()
     )
+    yield gauge("opt_outs_due", "Records that Salesforce could be told to opt out now", figures.opt_outs.count)
+    yield gauge(
+        "oldest_opt_out_due_seconds",
+        "How late the record is that waits longest to be opted out in Salesforce",
+        figures.opt_outs.age(now).total_seconds(),
+    )
     yield gauges("connections", "Connections", "status", figures.connections)
     yield gauge("tokens_near_expiry", "Connected, and their token unused for 25 days", figures.tokens_near_expiry)
     yield gauge(

@@ -20,6 +20,7 @@ from asapp.core.extensions import db
 from asapp.leads import consent
 from asapp.models import (
     BlockedBy,
+    Connection,
     ConsentKind,
     ConsentSource,
     Contact,
@@ -128,7 +129,8 @@ def lose_sight(lead: Lead, why: Unfollowed, run_id: int | None = None) -> None:
 def _let_come_back(lead: Lead, contact_id: str) -> Contact | None:
     """A person who was erased here has signed up again, as a new person: their Salesforce contact may come in again.
 
-    Return the blank row that stood for it, filled with what was typed. The next sync misses it in the ledger, and reads it.
+    Return the blank row that stood for it, filled with what was typed. Salesforce's own values follow with the next sync: the
+    ledger does not have the record any more, so that sync compares all Ids, reads it, or finds that it has left by then.
     """
     tombstones.end_erasure_of(lead.user_id, contact_id)
     contact = db.session.scalar(
@@ -145,6 +147,7 @@ def _let_come_back(lead: Lead, contact_id: str) -> Contact | None:
             LedgerEntry.connection_id == lead.connection_id, LedgerEntry.salesforce_id == contact_id
         )
     )
+    db.session.execute(update(Connection).where(Connection.id == lead.connection_id).values(sweep_wanted=True))
     return contact
 
 

@@ -22,6 +22,7 @@ class CheckName(StrEnum):
     SCOPES = "scopes"
     API = "api"
     OPT_OUT = "opt_out"
+    OPT_OUT_WRITE = "opt_out_write"
     LEAD = "lead"
     ALLOWANCE = "allowance"
 
@@ -62,6 +63,11 @@ class CheckWhy(StrEnum):
     HIDDEN_ON_LEAD = "hidden_on_lead"
     CONTACT_HIDDEN = "contact_hidden"
     NO_CHECKBOX = "no_checkbox"
+    WRITABLE = "writable"
+    NOT_SEEN = "not_seen"
+    NO_EDIT = "no_edit"
+    LOCKED_ON_CONTACT = "locked_on_contact"
+    LOCKED_ON_LEAD = "locked_on_lead"
     CREATABLE = "creatable"
     LEAD_HIDDEN = "lead_hidden"
     NO_CREATE = "no_create"
@@ -72,7 +78,7 @@ class CheckWhy(StrEnum):
     USED_UP = "used_up"
 
 
-HOST, KEY, SECRET, PENDING_SECRET, CALLBACK, PKCE, SCOPES, API, OPT_OUT, LEAD, ALLOWANCE = CheckName
+HOST, KEY, SECRET, PENDING_SECRET, CALLBACK, PKCE, SCOPES, API, OPT_OUT, OPT_OUT_WRITE, LEAD, ALLOWANCE = CheckName
 
 APP = "Setup › External Client App Manager › AdvisorStream Integration"
 OAUTH = f"{APP} › Settings › OAuth Settings"
@@ -90,6 +96,7 @@ TITLES: Mapping[str, str] = {
     SCOPES: "Scopes are present",
     API: "API is switched on",
     OPT_OUT: "Opt-out field is visible",
+    OPT_OUT_WRITE: "Email Opt Out may be set",
     LEAD: "Leads can be created",
     ALLOWANCE: "Allowance is left",
 }
@@ -235,6 +242,25 @@ WORDS: dict[tuple[str | None, str], CheckWords] = {
     (OPT_OUT, CheckWhy.NO_CHECKBOX): CheckWords(
         "{detail} is no checkbox. Enter the field that is true for people who don't want mail.",
         "Setup › Object Manager › Contact › Fields & Relationships",
+    ),
+    # opt_out_write
+    (OPT_OUT_WRITE, CheckWhy.WRITABLE): CheckWords("{detail}, on Contact and Lead, when someone unsubscribes."),
+    (OPT_OUT_WRITE, CheckWhy.NOT_SEEN): CheckWords(
+        "The connected advisor can't see {detail} on Contact, so Salesforce can't be told when someone unsubscribes.",
+        FIELD_SECURITY.format(object="Contact"),
+    ),
+    (OPT_OUT_WRITE, CheckWhy.NO_EDIT): CheckWords(
+        "The connected advisor may see {detail}, but not edit them, so Salesforce can't be told when someone unsubscribes.",
+        f"{PROFILES} › Object Settings › (the object) › Edit",
+    ),
+    (OPT_OUT_WRITE, CheckWhy.LOCKED_ON_CONTACT): CheckWords(
+        "The connected advisor can see {detail} on Contact, but not set it, so Salesforce can't be told when someone "
+        "unsubscribes. Nobody who unsubscribed is written to all the same.",
+        FIELD_SECURITY.format(object="Contact") + " › Visible, and not Read-Only",
+    ),
+    (OPT_OUT_WRITE, CheckWhy.LOCKED_ON_LEAD): CheckWords(
+        "The connected advisor may set {detail} on Contact, but not on Lead, so Salesforce isn't told of leads who unsubscribe.",
+        FIELD_SECURITY.format(object="Lead") + " › Visible, and not Read-Only",
     ),
     # lead
     (LEAD, CheckWhy.CREATABLE): CheckWords("Required are {detail}; we send all of them."),

@@ -27,6 +27,8 @@ ALSO: Mapping[str, str] = {
     Also.GONE: "switched off, no longer visible in Salesforce",
     Also.TWIN_OPTED_OUT: "switched off, the same address opted out",
     Also.TWIN_BACK: "back on, the same address no longer opted out",
+    Also.SUPPRESSED: "switched off, the new address unsubscribed, complained or bounced",
+    Also.UNSUPPRESSED: "back on, the old address had unsubscribed, complained or bounced",
     Also.OPTED_OUT: "switched off, opted out of email",
     Also.OPTED_IN: "back on, opted in again while held or kept",
     Also.MEMBERSHIPS_MOVED: "list memberships handed over by merges",
@@ -47,12 +49,14 @@ BACK_REASONS: Mapping[str, str] = {
     Reason.REASSIGNED: "Yours again in Salesforce",
     Reason.GONE: "Visible again in Salesforce",
     Also.TWIN_BACK: "Same address no longer opted out",
+    Also.UNSUPPRESSED: "Has another address now",
     Also.OPTED_IN: "Opted in again in Salesforce",
 }
 TRIGGERS: Mapping[str, str] = {
     RunTrigger.MANUAL: "You",
     RunTrigger.SCHEDULED: "Schedule",
     RunTrigger.APPROVAL: "Your approval",
+    RunTrigger.SEND: "Before a send",
 }
 STOPPED: Mapping[str, str] = {
     StopReason.DISCONNECTED: "Your account was disconnected while it was going on. What had been read stays.",
@@ -108,6 +112,8 @@ def started_by(run: SyncRun) -> str:
 def why_off(reason: str | None) -> str:
     if reason == Skipped.NO_EMAIL:
         return "Lost the email address in Salesforce"
+    if reason == Also.SUPPRESSED:
+        return "The new address had unsubscribed, complained or bounced"
     return REASONS[reason].short if reason and reason in REASONS else ""
 
 

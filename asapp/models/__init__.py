@@ -37,10 +37,10 @@ from asapp.models.lead import (
 from asapp.models.mail import WaitingKind, WaitingMail
 from asapp.models.partner import ApiUsage, Partner, PartnerCheck, SetupLink, Verdict
 from asapp.models.run import RunChange, RunPhase, RunStatus, RunTrigger, SyncRun
-from asapp.models.send import Send, SendState
+from asapp.models.send import Send, SendReason, SendState
 from asapp.models.suppression import Suppression, SuppressionEvent, SuppressionSource, SuppressionStep
 from asapp.models.user import PasswordLink, PasswordLinkKind, Role, User
-from asapp.models.write_back import OptOutWrite, WriteBackState, WrittenKind
+from asapp.models.write_back import OptOutWrite, Untold, WriteBackState, WrittenKind
 
 __all__ = [
     "Action",
@@ -91,6 +91,7 @@ __all__ = [
     "RunTrigger",
     "Scope",
     "Send",
+    "SendReason",
     "SendState",
     "SetupLink",
     "Suppression",
@@ -102,6 +103,7 @@ __all__ = [
     "Tombstone",
     "TombstoneKind",
     "Unfollowed",
+    "Untold",
     "User",
     "Verdict",
     "WaitingKind",

@@ -53,6 +53,7 @@ class Action(StrEnum):
     APPROVED = "approved"
     DISCARDED = "discarded"
     ERASED = "erased"
+    OPT_OUTS_WRITTEN_BACK = "opt_outs_written_back"
     KEYS_ROTATED = "keys_rotated"
     API_KEY_MADE = "api_key_made"
     API_KEY_REVOKED = "api_key_revoked"

@@ -31,6 +31,7 @@ class RunTrigger(StrEnum):
     MANUAL = "manual"
     SCHEDULED = "scheduled"
     APPROVAL = "approval"
+    SEND = "send"  # a sender wants to write to a list
 
 
 class RunPhase(StrEnum):
@@ -74,13 +75,17 @@ class Also(StrEnum):
     GONE = "gone"
     TWIN_OPTED_OUT = "twin_opted_out"
     TWIN_BACK = "twin_back"
+    SUPPRESSED = "suppressed"  # came to an address whose owner unsubscribed or complained, or that bounced
+    UNSUPPRESSED = "unsuppressed"
     OPTED_OUT = "opted_out"  # seen by Id of those who are held or kept, or on a row that can't be read whole
     OPTED_IN = "opted_in"
     MEMBERSHIPS_MOVED = "memberships_moved"
 
 
-SWITCHED_OFF = frozenset({Also.DELETED, Also.MERGED, Also.REASSIGNED, Also.GONE, Also.TWIN_OPTED_OUT, Also.OPTED_OUT})
-SWITCHED_ON = frozenset({Also.TWIN_BACK, Also.OPTED_IN})
+SWITCHED_OFF = frozenset(
+    {Also.DELETED, Also.MERGED, Also.REASSIGNED, Also.GONE, Also.TWIN_OPTED_OUT, Also.SUPPRESSED, Also.OPTED_OUT}
+)
+SWITCHED_ON = frozenset({Also.TWIN_BACK, Also.UNSUPPRESSED, Also.OPTED_IN})
 
 
 ACTIVE = (RunStatus.QUEUED, RunStatus.RUNNING)

@@ -10,7 +10,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from asapp.core.clock import utcnow
 from asapp.core.database import Base, UTCDateTime
-from asapp.core.leases import Leased
 from asapp.models.columns import one_of
 
 
@@ -21,14 +20,29 @@ class SendState(StrEnum):
     REFUSED = "refused"  # this list can't be sent to; `reason` says why
 
 
+class SendReason(StrEnum):
+    """Why a send is stale or refused."""
+
+    NOT_SET_UP = "not_set_up"  # the firm is switched off here, or not set up
+    ADVISOR_INACTIVE = "advisor_inactive"
+    DISCONNECTED = "disconnected"  # the list has people from Salesforce, and no account is connected
+    NEEDS_RECONNECT = "needs_reconnect"
+    API_ALLOWANCE = "api_allowance"  # the firm's share of Salesforce calls is used up
+    WAITING_FOR_ADMIN = "waiting_for_admin"  # the firm's Salesforce admin has to fix something
+    SALESFORCE_AWAY = "salesforce_away"
+    CANCELLED = "cancelled"  # the advisor cancelled the sync
+    TOOK_TOO_LONG = "took_too_long"
+
+
 IS_PREPARING = text("state = 'preparing'")
 EVERY_FIRM = 0  # send_scope of a key that reaches every firm
 
 
-class Send(Leased, Base):
+class Send(Base):
     """One mailing to one list, asked for by the sender under an id of its own; unique within what its key reaches.
 
-    as_of: how old the opt-out data is that the send goes by. run_id: the sync that the preparation joined or started.
+    as_of: how old the opt-out data is that the send goes by; set as soon as the recipients were asked about. run_id: the sync
+    that the preparation joined or started.
     """
 
     __tablename__ = "sends"
@@ -55,6 +69,12 @@ class Send(Leased, Base):
     @property
     def is_preparing(self) -> bool:
         return self.state == SendState.PREPARING
+
+    def outcome(self, now: datetime) -> tuple[str, str | None]:
+        """Return (state, reason) as a sender is told. Past its deadline it is stale, also where no process writes that down."""
+        if self.is_preparing and self.deadline_at <= now:
+            return SendState.STALE, SendReason.TOOK_TOO_LONG
+        return self.state, self.reason
 
     @property
     def is_ready(self) -> bool:

@@ -28,6 +28,35 @@ class WrittenKind(StrEnum):
     ACCOUNT = "Account"  # of a person, where the Contact can't be written
 
 
+class Untold(StrEnum):
+    """Why Salesforce isn't told, or not yet. It stands in `why`; messages/write_back.py has the words."""
+
+    # it goes on by itself
+    NO_ANSWER = "no_answer"
+    NO_CALLS = "no_calls"
+    RECONNECT = "reconnect"
+    BUSY = "busy"  # another transaction has the record
+    IN_APPROVAL = "in_approval"
+    FIRMS_CODE = "firms_code"  # a trigger or flow of the firm's; given up after a day
+    # the firm's Salesforce admin
+    FIELD_LOCKED = "field_locked"
+    FIELD_HIDDEN = "field_hidden"
+    NO_EDIT = "no_edit"
+    FIRMS_RULE = "firms_rule"  # `why_words` is its text, or the field it is about
+    DUPLICATE_RULE = "duplicate_rule"
+    SET_UP = "set_up"
+    PERSON = "person"
+    UNKNOWN_REFUSAL = "unknown_refusal"
+    # no such record of the user's
+    DELETED = "deleted"
+    MERGED = "merged"
+    CONVERTED = "converted"
+    REASSIGNED = "reassigned"
+    NOT_VISIBLE = "not_visible"
+    # ours
+    OUR_BUG = "our_bug"
+
+
 IS_WAITING = text("state = 'waiting'")
 
 
@@ -54,9 +83,9 @@ class OptOutWrite(Leased, Base):
     salesforce_id: Mapped[str] = mapped_column(String(18))
     kind: Mapped[str] = mapped_column(String(10))
     state: Mapped[str] = mapped_column(String(12), default=WriteBackState.WAITING)
-    why: Mapped[str | None] = mapped_column(String(60))
+    why: Mapped[str | None] = mapped_column(String(60))  # an Untold
     why_words: Mapped[str | None] = mapped_column(String(500))  # what the firm's own rule says
-    attempts: Mapped[int] = mapped_column(default=0)
+    attempts: Mapped[int] = mapped_column(default=0)  # updates that were, or may have been, sent
     next_attempt_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
     ended_at: Mapped[datetime | None] = mapped_column(UTCDateTime)

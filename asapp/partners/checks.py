@@ -28,7 +28,7 @@ from asapp.partners.partners import use_pending_secret
 from asapp.salesforce import probe
 from asapp.salesforce.errors import SalesforceError
 from asapp.salesforce.oauth import App
-from asapp.salesforce.probe import WITH_USER, Finding
+from asapp.salesforce.probe import Finding, asked_with_user
 
 log = logging.getLogger(__name__)
 
@@ -95,12 +95,16 @@ def checklist(partner: Partner) -> Checklist:
     """Return what is known of the partner; what was never asked is "not known yet"."""
     rows = db.session.scalars(select(PartnerCheck).where(PartnerCheck.partner_id == partner.id))
     known = {row.code: row for row in rows}
-    codes = [code for code in TITLES if code in known or code != CheckName.PENDING_SECRET]
+    with_user = asked_with_user(partner.writes_opt_outs_back)
+    hidden = {CheckName.PENDING_SECRET} - set(known)
+    if CheckName.OPT_OUT_WRITE not in with_user:
+        hidden.add(CheckName.OPT_OUT_WRITE)
+    codes = [code for code in TITLES if code not in hidden]
     return _in_order(
         _check(code, row.verdict, row.why, row.detail, row.checked_at)
         if (row := known.get(code))
         else _check(
-            code, Verdict.UNKNOWN, CheckWhy.NOBODY_CONNECTED if code in WITH_USER else CheckWhy.NOBODY_ASKED, "", None
+            code, Verdict.UNKNOWN, CheckWhy.NOBODY_CONNECTED if code in with_user else CheckWhy.NOBODY_ASKED, "", None
         )
         for code in codes
     )
@@ -151,12 +155,13 @@ def run_checks(partner: Partner, access: OrgAccess) -> Checklist:
 def check_connection(connection: Connection, access: OrgAccess) -> None:
     """Ask what needs a user's token, with this one, if something of it isn't known to be good yet. Commits; never fails."""
     partner_id, connection_id = connection.partner_id, connection.id
+    with_user = asked_with_user(connection.partner.writes_opt_outs_back)
     good = select(PartnerCheck.code).where(
         PartnerCheck.partner_id == partner_id,
         PartnerCheck.verdict == Verdict.GOOD,
-        PartnerCheck.code.in_((*WITH_USER, CheckName.SECRET)),
+        PartnerCheck.code.in_((*with_user, CheckName.SECRET)),
     )
-    if len(set(db.session.scalars(good))) == len(WITH_USER) + 1:
+    if len(set(db.session.scalars(good))) == len(with_user) + 1:
         db.session.rollback()
         return
     findings = _look_with(connection, access)
@@ -204,20 +209,22 @@ def _promote(partner_id: int, pending_sealed: str | None, vault: Vault) -> bool:
 def _ask_with_somebody(partner_id: int, access: OrgAccess) -> list[Finding]:
     connection = opt_out_field.find_somebody(partner_id)
     if connection is None:
+        writes_back = db.session.get_one(Partner, partner_id).writes_opt_outs_back
         db.session.rollback()
-        return [Finding(code, None, CheckWhy.NOBODY_CONNECTED) for code in WITH_USER]
+        return [Finding(code, None, CheckWhy.NOBODY_CONNECTED) for code in asked_with_user(writes_back)]
     return _look_with(connection, access)
 
 
 def _look_with(connection: Connection, access: OrgAccess) -> list[Finding]:
     partner = connection.partner
     partner_id, asked = partner.id, (partner.api_version, partner.opt_out_field, partner.lead_source)
+    writes_back = partner.writes_opt_outs_back
     scopes = probe.judge_scopes(connection.scopes, connection.refresh_token_sealed is not None)
     try:
         with access.open_session(connection) as org:
-            answer = probe.look_with(org, *asked)
+            answer = probe.look_with(org, *asked, writes_back=writes_back)
     except SalesforceError:
-        return [Finding(code, None, CheckWhy.RECONNECT_FIRST) for code in WITH_USER]
+        return [Finding(code, None, CheckWhy.RECONNECT_FIRST) for code in asked_with_user(writes_back)]
     store_figures(partner_id, asked[1], answer)
     return [scopes, *answer.findings]
 

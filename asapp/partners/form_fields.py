@@ -86,6 +86,14 @@ class PartnerForm(AppForm):
     lead_source = Text("Lead source", column="lead_source")
     keep_leads = Tick("Keep the lead with the advisor", column="keep_leads_with_advisor")
     skip_bounced = Tick("Don't write to addresses that bounced in Salesforce", column="skip_bounced")
+    writes_opt_outs_back = Tick("Tell Salesforce when someone unsubscribes", column="writes_opt_outs_back")
+    sends_on_data_of_hours = Number(
+        "When Salesforce can't be asked before a send, go on with data up to (hours old)",
+        1,
+        168,
+        column="sends_on_data_of_hours",
+        may_be_empty=True,
+    )
     sync_interval = Number("Sync every (minutes)", 5, 10_080, column="sync_interval_minutes", may_be_empty=True)
     api_share = Number("Share of daily API calls (%)", 1, 100, column="api_share_percent")
 

@@ -15,15 +15,16 @@ from contextvars import copy_context
 from datetime import datetime, timedelta
 from functools import partial
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import quote_plus, urlencode
 
-from simple_salesforce.api import Salesforce
+from simple_salesforce.api import Salesforce, SFType
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 
 from asapp.core.clock import utcnow
 from asapp.salesforce import errors, soql
-from asapp.salesforce.fields import ReadFields, all_fields, fields_of_key
+from asapp.salesforce.fields import ReadFields, all_fields, fields_of_key, name_on_person
+from asapp.salesforce.hosts import to_18
 from asapp.salesforce.records import (
     LEAD_PREFIX,
     ContactMatch,
@@ -35,12 +36,17 @@ from asapp.salesforce.records import (
     LeadWindow,
     NewLead,
     Opening,
+    OptOutTarget,
+    RetrievedContact,
     Sighting,
     converted,
     created_of,
+    id_or_none,
     lead_of,
     match_of,
     readable,
+    refusal_of,
+    retrieved_of,
     sighting_of,
     sweep_row_of,
 )
@@ -51,12 +57,17 @@ IDS_A_QUERY = 400  # what a request line of 16,384 bytes takes, with room
 QUERIES_A_COMPOSITE = 5  # Salesforce's limit
 QUERY_BYTES = 13_000  # of addresses in one query: a request line and its headers may have 16,384
 LEADS_A_CREATE = 200  # Salesforce's limit
+RECORDS_AN_UPDATE = 200  # Salesforce's limit
+IDS_A_RETRIEVE = 2000  # Salesforce's limit
 OPEN_LEADS_COMPARED = 2000  # where they can't be asked for by address: the newest, a page of them
 ATTEMPTS = 3
 MAX_REOPENINGS = 20  # of one question, after lost locators
 # A Date of Salesforce's that is further from our own clock is no moment to read from. Real ones differ by seconds; what goes
 # unread because of one that was ahead by less, the full check of a day finds.
 MOST_SKEW = timedelta(days=1)
+# Without the first, a lead that is changed is handed on by the firm's assignment rules; without the second, a mere
+# warning of a duplicate rule swallows the change.
+WRITE_HEADERS = {"Sforce-Auto-Assign": "FALSE", "Sforce-Duplicate-Rule-Header": "allowSave=true"}
 NEXT_PATH = re.compile(r"/services/data/v\d+\.\d/query(?:All)?/[\w.=-]+", re.ASCII)
 
 
@@ -278,6 +289,69 @@ class OrgClient:
         if len(created) != len(leads):
             raise errors.TryLater("unreadable_answer", "collection", is_ambiguous=True)
         return created
+
+    def set_opt_outs(self, records: Sequence[OptOutTarget]) -> list[errors.SalesforceError | None]:
+        """Set the firm's opt-out field on up to 200 records in one call, each for itself; no Id may come twice.
+
+        Return for each, in order, why it was refused, or None: it is set. It is not tried again here: TryLater with
+        is_ambiguous says that the call may have been carried out. A lead stays with its owner: assignment rules don't run.
+        """
+        if len({record.id for record in records}) != len(records):
+            raise ValueError("an Id comes twice")
+        by_kind = sorted(range(len(records)), key=lambda number: records[number].kind)  # ten runs of kinds at most
+        field = self._opt_out_field
+        rows = [{"attributes": {"type": records[n].kind}, "id": records[n].id, field: True} for n in by_kind]
+        body = {"allOrNone": False, "records": rows}
+        answer: Any = self._api().restful("composite/sobjects", method="PATCH", json=body, headers=WRITE_HEADERS)
+        try:
+            refusals = [refusal_of(row) for row in answer]
+        except (KeyError, TypeError, IndexError):
+            raise errors.TryLater("unreadable_answer", "collection", is_ambiguous=True) from None
+        if len(refusals) != len(records):
+            raise errors.TryLater("unreadable_answer", "collection", is_ambiguous=True)
+        return [refusal for _, refusal in sorted(zip(by_kind, refusals, strict=True), key=lambda pair: pair[0])]
+
+    def set_person_opt_out(self, account_id: str) -> None:
+        """Set the firm's opt-out field through the account that is one with a person's contact. Not tried again here."""
+        body = {name_on_person(self._opt_out_field): True}
+        account = cast(SFType, self._api().Account)
+        try:
+            status = account.update(to_18(account_id), body, headers=WRITE_HEADERS)
+        except errors.OurBug as error:
+            if error.detail != "NOT_FOUND":
+                raise
+            raise errors.Rejected("not_visible", error.detail) from None
+        if status != HTTPStatus.NO_CONTENT:
+            raise errors.TryLater("unreadable_answer", "update", is_ambiguous=True)
+
+    def find_account_of(self, contact_id: str) -> str | None:
+        """Return the Id of the account of a contact that is there and visible."""
+        rows = _records(self._query(soql.account_of(contact_id)))
+        return converted(rows, lambda row: id_or_none(row["AccountId"]))[0] if rows else None
+
+    def retrieve_contacts(self, ids: Sequence[str]) -> list[RetrievedContact | None]:
+        """Return what each of these contacts is now, in order, by 2,000 a call.
+
+        None: deleted, or not visible; Salesforce doesn't say which. Whole, or an error.
+        """
+        found: list[RetrievedContact | None] = []
+        for chunk in batched_lists(ids, IDS_A_RETRIEVE):
+            found += self._reading("Contact", partial(self._retrieve, chunk))
+        return found
+
+    def _retrieve(self, ids: list[str], fields: ReadFields) -> list[RetrievedContact | None]:
+        body = {"ids": ids, "fields": ["Id", "OwnerId", "Email", *fields.opt_outs]}
+        answer = self._try(lambda api: _rows(api.restful("composite/sobjects/Contact", method="POST", json=body)))
+
+        def read(row: Any) -> RetrievedContact | None:
+            return None if row is None else retrieved_of(row, fields)
+
+        found = converted(answer, read)
+        if len(found) != len(ids):
+            raise errors.TryLater("unreadable_answer", "retrieve")
+        if any(one is not None and one.id != to_18(asked) for one, asked in zip(found, ids, strict=True)):
+            raise errors.TryLater("unreadable_answer", "another record")
+        return found
 
     def next_page_ahead(self, path: str) -> Future[ContactPage]:
         """Begin to read a page while the caller stores the one before; ask for nothing else until it is here.
@@ -578,6 +652,12 @@ def _parts(answer: Any, references: Sequence[str], may_fail: Collection[str] = (
 
 def _object(answer: Any) -> dict[str, Any]:
     if not isinstance(answer, dict):
+        raise errors.TryLater("unreadable_answer", type(answer).__name__)
+    return answer
+
+
+def _rows(answer: Any) -> list[Any]:
+    if not isinstance(answer, list):
         raise errors.TryLater("unreadable_answer", type(answer).__name__)
     return answer
 

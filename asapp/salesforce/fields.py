@@ -84,6 +84,11 @@ def is_more(key: str, earlier: str | None) -> bool:
     return now[0] != before[0] or not set(now) <= set(before)
 
 
+def name_on_person(field: str) -> str:
+    """Return the name that a field of Contact has on the account of a person."""
+    return f"{field[:-1]}pc" if field.lower().endswith("__c") else f"Person{field}"
+
+
 def label_of(field: str) -> str:
     """Return a field as a Salesforce admin knows it."""
     return STANDARD_LABEL if field.lower() == STANDARD_OPT_OUT.lower() else field

@@ -27,6 +27,7 @@ from asapp.salesforce.session import LimitedSession, OrgSession
 TIMEOUT_S = (3.05, 8.0)  # a person waits for the page
 WITHOUT_USER = ("host", "key", "secret", "callback", "pkce")
 WITH_USER = ("scopes", "api", "opt_out", "lead", "allowance")
+TO_WRITE_BACK = "opt_out_write"  # asked only where the firm has Salesforce told of unsubscribes
 MADE_UP_CODE = "setup-check"
 SENT_WITH_A_LEAD = ("FirstName", "LastName", "Email", "Company", "LeadSource")
 NEED_NO_VALUE = ("boolean",)
@@ -220,8 +221,15 @@ def _token_error(session: LimitedSession, app: App, consumer_secret: str) -> Sal
 # ---- with a user's token
 
 
-def look_with(session: OrgSession, api_version: str, opt_out_field: str, lead_source: str) -> UserFindings:
-    """Ask what needs a user; a finding for each of WITH_USER but "scopes". Raises ReconnectNeeded alone."""
+def asked_with_user(writes_back: bool) -> tuple[str, ...]:
+    """Return what is asked with a user's token. writes_back: does the firm have Salesforce told of unsubscribes?"""
+    return (*WITH_USER, TO_WRITE_BACK) if writes_back else WITH_USER
+
+
+def look_with(
+    session: OrgSession, api_version: str, opt_out_field: str, lead_source: str, *, writes_back: bool = False
+) -> UserFindings:
+    """Ask what needs a user; a finding for each of asked_with_user() but "scopes". Raises ReconnectNeeded alone."""
     found: dict[str, Finding] = {}
     contact_field = None
     try:
@@ -231,6 +239,8 @@ def look_with(session: OrgSession, api_version: str, opt_out_field: str, lead_so
             contact_field = find_field(contact, opt_out_field)
             lead = _describe(session, api_version, "Lead")
             _put(found, _judge_opt_out(contact, lead, opt_out_field), _judge_lead(lead, lead_source))
+            if writes_back:
+                _put(found, _judge_writing(contact, lead, opt_out_field))
         finally:
             usage = session.usage
         _put(found, _judge_allowance(usage))
@@ -243,7 +253,8 @@ def look_with(session: OrgSession, api_version: str, opt_out_field: str, lead_so
     except TryLater as error:
         _put(found, Finding("api", None, "no_answer", error.detail))
         usage = None
-    _put(found, *(Finding(code, None, "api_first") for code in WITH_USER if code not in (*found, "scopes")))
+    asked = asked_with_user(writes_back)
+    _put(found, *(Finding(code, None, "api_first") for code in asked if code not in (*found, "scopes")))
     return UserFindings(tuple(found.values()), contact_field, usage)
 
 
@@ -310,6 +321,23 @@ def _judge_opt_out(contact: Mapping[str, Any] | None, lead: Mapping[str, Any] | 
         return Finding("opt_out", True, "visible", on_contact.name)
     seen = [find_field(each, STANDARD_OPT_OUT).name for each in (contact, lead) if each is not None]
     return Finding("opt_out", True, "visible_both" if all(seen) else "visible_alone", on_contact.name)
+
+
+def _judge_writing(contact: Mapping[str, Any] | None, lead: Mapping[str, Any] | None, name: str) -> Finding:
+    """May this user set the opt-out field? A lead that can't be seen at all is none of theirs."""
+    if contact is None or not find_field(contact, name).name:
+        return Finding(TO_WRITE_BACK, False, "not_seen", name)
+    for described, why in ((contact, "locked_on_contact"), (lead, "locked_on_lead")):
+        if described is None:
+            continue
+        if not described.get("updateable"):
+            return Finding(
+                TO_WRITE_BACK, False, "no_edit", str(described.get("labelPlural") or described.get("name") or "")
+            )
+        field = next((each for each in _fields(described) if str(each.get("name", "")).lower() == name.lower()), {})
+        if not field.get("updateable"):
+            return Finding(TO_WRITE_BACK, False, why, find_field(contact, name).name)
+    return Finding(TO_WRITE_BACK, True, "writable", find_field(contact, name).name)
 
 
 def _judge_lead(lead: Mapping[str, Any] | None, lead_source: str) -> Finding:

@@ -137,6 +137,22 @@ class ContactMatch(NamedTuple):
     is_opted_out: bool | None
 
 
+class RetrievedContact(NamedTuple):
+    """What a contact is now, looked up by Id, whoever owns it. email: empty where there is none, or none that can be stored."""
+
+    id: str
+    owner_id: str
+    email: str
+    is_opted_out: bool
+
+
+class OptOutTarget(NamedTuple):
+    """A record on which Email Opt Out is set. kind: Contact or Lead."""
+
+    kind: str
+    id: str
+
+
 class NewLead(NamedTuple):
     """All that is ever sent of a lead."""
 
@@ -280,6 +296,17 @@ def match_of(row: Mapping[str, Any], fields: ReadFields) -> ContactMatch:
     return ContactMatch(id_of(row["Id"], CONTACT_PREFIX), text_of(row["Email"], EMAIL_MAX), is_opted_out(row, fields))
 
 
+def retrieved_of(row: Mapping[str, Any], fields: ReadFields) -> RetrievedContact:
+    """Return what a row says of its contact; errors as of contact_of(), except that an address which can't be stored is none."""
+    try:
+        email = text_of(row["Email"], EMAIL_MAX)
+    except WrongValue:
+        email = ""
+    return RetrievedContact(
+        id_of(row["Id"], CONTACT_PREFIX), id_of(row["OwnerId"]), email, is_opted_out(row, fields) is not False
+    )
+
+
 def is_opted_out(row: Mapping[str, Any], fields: ReadFields) -> bool | None:
     """Anything but a plain "no" in one of the fields counts as opted out. None: no such field is read."""
     answer = False if fields.opt_outs else None
@@ -360,6 +387,13 @@ def created_of(row: Mapping[str, Any]) -> Created:
     """Return what one row of a collection's answer says; KeyError or TypeError: it isn't one."""
     if row["success"] is True:
         return Created(str(row["id"]))
+    return Created(None, refusal_of(row))
+
+
+def refusal_of(row: Mapping[str, Any]) -> SalesforceError | None:
+    """Return why one row of a collection was refused, or None: it was not. Errors as of created_of()."""
+    if row["success"] is True:
+        return None
     entry = row["errors"][0]
     fields = [field for field in entry.get("fields") or [] if isinstance(field, str)]
-    return Created(None, sort_record_error(str(entry["statusCode"]), str(entry.get("message") or ""), fields))
+    return sort_record_error(str(entry["statusCode"]), str(entry.get("message") or ""), fields)

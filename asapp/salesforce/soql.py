@@ -77,6 +77,10 @@ def person_contact(account_id: str) -> str:
     return f"SELECT Id FROM Contact WHERE AccountId = '{to_18(account_id)}' AND IsPersonAccount = true LIMIT 1"
 
 
+def account_of(contact_id: str) -> str:
+    return f"SELECT Id, AccountId FROM Contact WHERE Id = '{to_18(contact_id)}'"
+
+
 def leads_changed(user_id: str, fields: ReadFields, since: datetime) -> str:
     """What the user made or owns among the leads, changed from `since` on. No names, no addresses."""
     return (

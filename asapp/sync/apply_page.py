@@ -11,9 +11,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from asapp.contacts.addresses import address_hash
+from asapp.contacts.suppressions import Firm, carry_over, find_suppressed, has_any
 from asapp.contacts.tombstones import NO_MARKS, Marks, delete_hidden, mark_erased, marks_of
 from asapp.contacts.twins import find_twins, take_turns
 from asapp.core.clock import utcnow
@@ -48,6 +49,8 @@ class Pull:
     user_id: int
     owner_id: str  # the connected Salesforce user
     address_key: bytes
+    partner_id: int
+    earlier_firms: Sequence[Firm]  # that the advisor was with: what people said there still counts
     window_start: datetime | None  # None: everything is read
     asked_at: datetime  # rows stamped from here on stand out of order
     sure_until: datetime  # rows stamped from here on may
@@ -115,6 +118,12 @@ def apply_page(
     latest = {record.id: record for record in mine}
     hashes = {record.id: address_hash(record.email, pull.address_key) for record in latest.values() if record.email}
     lock(pull)
+    if pull.earlier_firms:
+        here, emails = (
+            Firm(pull.partner_id, pull.address_key),
+            [record.email for record in latest.values() if record.email],
+        )
+        carry_over(pull.user_id, here, pull.earlier_firms, emails)
     around = look_around(pull, latest.values(), hashes)
     work = PageWork(is_again=not in_order)
     work.skipped[Skipped.NOT_YOURS] += len(records) - len(mine)
@@ -133,7 +142,10 @@ def leave_out(unreadable: Sequence[Unreadable], number: int, pull: Pull, work: P
     rows = {row.id: row for row in unreadable if row.id is not None}
     if not rows:
         return
-    contacts, ledger = store.find_known(pull.connection_id, rows), store.find_ledger(pull.connection_id, rows)
+    contacts, ledger = (
+        store.find_known(pull.connection_id, pull.user_id, rows),
+        store.find_ledger(pull.connection_id, rows),
+    )
     for salesforce_id, row in rows.items():
         known, outcome = contacts.get(salesforce_id), Outcome.OPTED_OUT if row.is_opted_out else Outcome.NO_EMAIL
         if known is not None and not known.departed and row.is_opted_out and not known.opted_out:
@@ -152,7 +164,7 @@ def leave_out(unreadable: Sequence[Unreadable], number: int, pull: Pull, work: P
 
 def look_around(pull: Pull, records: Iterable[ContactRecord], hashes: Mapping[str, bytes]) -> Surroundings:
     ids = [record.id for record in records]
-    contacts = store.find_known(pull.connection_id, ids)
+    contacts = store.find_known(pull.connection_id, pull.user_id, ids)
     newcomers = {hashed for salesforce_id, hashed in hashes.items() if salesforce_id not in contacts}
     is_everyone_known = len(contacts) == len(ids)
     return Surroundings(
@@ -394,8 +406,25 @@ def write(pull: Pull, work: PageWork) -> None:
     store.insert_changes(work.changes)
 
 
+class OffByAddress(NamedTuple):
+    """The ids of contacts that are not written to because of their address: another record opted out, or it is suppressed."""
+
+    twins: set[int]
+    suppressed: set[int]
+
+    @property
+    def all(self) -> set[int]:
+        return self.twins | self.suppressed
+
+    def why_off(self, contact_id: int) -> Also:
+        return Also.SUPPRESSED if contact_id in self.suppressed else Also.TWIN_OPTED_OUT
+
+    def why_back(self, contact_id: int) -> Also:
+        return Also.UNSUPPRESSED if contact_id in self.suppressed else Also.TWIN_BACK
+
+
 class TwinWatch:
-    """Which contacts become twins, or stop being twins, while a transaction changes what is blocked.
+    """Which contacts become twins, or stop being twins, while a transaction changes what is blocked or who has which address.
 
     Made before the changes; hashes: every address that they block, unblock, bring or take away. are_moving: whether contacts
     from before this run may come to one of these addresses.
@@ -406,22 +435,28 @@ class TwinWatch:
         self._hashes = set(hashes)
         # In a first sync nobody is from before the run, and then two questions about every page are saved.
         self._can_flip = are_moving or store.is_anyone_at(pull.user_id, self._hashes, pull.run_id)
-        self._before = find_twins(pull.user_id, self._hashes) if self._can_flip else set()
+        self._before = self._find() if self._can_flip else OffByAddress(set(), set())
 
     def record_changes(self) -> Counter[str]:
         """Write down what changed for contacts from before this run, and count it. Joins the caller's transaction."""
         if not self._can_flip:
             return Counter()
-        after = find_twins(self._pull.user_id, self._hashes)
-        flipped = after ^ self._before
+        before, after = self._before, self._find()
+        flipped = before.all ^ after.all
         counted = store.find_inactive_as_twins_alone(self._pull.run_id, flipped) if flipped else set()
         kinds = {
-            contact_id: Also.TWIN_OPTED_OUT if contact_id in after else Also.TWIN_BACK for contact_id in sorted(counted)
+            contact_id: after.why_off(contact_id) if contact_id in after.all else before.why_back(contact_id)
+            for contact_id in sorted(counted)
         }
         store.insert_changes(
             [changed(self._pull, contact_id, ALSO, kind, {}, {}) for contact_id, kind in kinds.items()]
         )
         return Counter(map(str, kinds.values()))
+
+    def _find(self) -> OffByAddress:
+        user_id = self._pull.user_id
+        suppressed = find_suppressed(user_id, self._hashes) if has_any(user_id) else set()
+        return OffByAddress(find_twins(user_id, self._hashes), suppressed)
 
 
 def counters(

@@ -58,8 +58,13 @@ CHUNK = 2000
 STAYING = (DepartureState.HELD, DepartureState.DISCARDED)  # held for the advisor's decision, or kept by it
 LONGEST_CHAIN = 20  # of merges, one after the other
 # (kind, reason if it is one without a row) of what a run changed, as count_active_at_start() groups it
-TURNED_ON = ((RowClass.REACTIVATED, None), (ALSO, Also.TWIN_BACK), (ALSO, Also.OPTED_IN))
-TURNED_OFF = ((RowClass.DEACTIVATED, None), (ALSO, Also.TWIN_OPTED_OUT), (ALSO, Also.OPTED_OUT))
+TURNED_ON = ((RowClass.REACTIVATED, None), (ALSO, Also.TWIN_BACK), (ALSO, Also.UNSUPPRESSED), (ALSO, Also.OPTED_IN))
+TURNED_OFF = (
+    (RowClass.DEACTIVATED, None),
+    (ALSO, Also.TWIN_OPTED_OUT),
+    (ALSO, Also.SUPPRESSED),
+    (ALSO, Also.OPTED_OUT),
+)
 
 
 def judge_sighting(sighting: Sighting | None, owner_id: str) -> Reason | None:
@@ -93,7 +98,8 @@ def take_stock(connection_id: int) -> Stock:
 def ids_missed_by_sweep(pull: Pull, seen: Collection[str]) -> list[str]:
     """Return the Ids that a sweep has not shown and of which this run doesn't know yet that they have left.
 
-    seen: those of its pages that are not marked in the ledger.
+    They are in the ledger, or are here without being in it (leads/outcomes.py). seen: those of its pages that are not marked in
+    the ledger.
     """
     found = select(Departure.salesforce_id).where(
         Departure.connection_id == pull.connection_id, Departure.found_in_run_id == pull.run_id
@@ -103,7 +109,17 @@ def ids_missed_by_sweep(pull: Pull, seen: Collection[str]) -> list[str]:
         func.coalesce(LedgerEntry.swept_in_run_id, 0) != pull.run_id,
         LedgerEntry.salesforce_id.not_in(found),
     )
-    return [salesforce_id for salesforce_id in db.session.scalars(not_marked) if salesforce_id not in seen]
+    in_ledger = select(LedgerEntry.salesforce_id).where(
+        LedgerEntry.connection_id == Contact.connection_id, LedgerEntry.salesforce_id == Contact.salesforce_id
+    )
+    not_in_ledger = select(Contact.salesforce_id).where(
+        Contact.connection_id == pull.connection_id,
+        Contact.departed.is_(None),
+        Contact.erased_at.is_(None),
+        ~in_ledger.correlate(Contact).exists(),
+        Contact.salesforce_id.not_in(found),
+    )
+    return [each for each in db.session.scalars(not_marked.union(not_in_ledger)) if each not in seen]
 
 
 def ids_back_in_sweep(pull: Pull, seen: Collection[str]) -> list[str]:
@@ -287,7 +303,7 @@ def take_over_opt_outs(run: SyncRun, pull: Pull, opted_out: Mapping[str, bool]) 
     updates, entries, changes = [], [], []
     also: Counter[str] = Counter()
     hashes: set[bytes] = set()
-    for salesforce_id, contact in store.find_known(pull.connection_id, opted_out.keys()).items():
+    for salesforce_id, contact in store.find_known(pull.connection_id, pull.user_id, opted_out.keys()).items():
         is_out = opted_out[salesforce_id]
         after = contact._replace(opted_out=is_out)
         updates.append({"b_id": contact.contact_id, "opted_out": is_out, "changed_at": utcnow()})
@@ -426,7 +442,7 @@ def apply_batch(run: SyncRun, pull: Pull, batch: Sequence[Departure]) -> None:
     """Apply some departures in one transaction, ledger, twins, memberships and counters with them."""
     lock(pull)
     ids = [departure.salesforce_id for departure in batch]
-    known = store.find_known(pull.connection_id, ids)
+    known = store.find_known(pull.connection_id, pull.user_id, ids)
     ledger = store.find_ledger(pull.connection_id, ids)
     classes: Counter[str] = Counter()
     also: Counter[str] = Counter()

@@ -22,6 +22,7 @@ from asapp.connections.api_budget import pause
 from asapp.connections.org_access import OrgAccess
 from asapp.contacts.addresses import address_key
 from asapp.contacts.lists import ensure_system_lists
+from asapp.contacts.suppressions import Firm, earlier_firms
 from asapp.contacts.twins import take_turns
 from asapp.core import logs
 from asapp.core.bulk import in_chunks
@@ -31,15 +32,16 @@ from asapp.core.extensions import db
 from asapp.core.leases import LeaseLost
 from asapp.core.stopping import StopRequested
 from asapp.messages.codes import Code
-from asapp.models import Connection, Partner, RunPhase, RunStatus, SyncRun
+from asapp.models import Connection, Partner, RunPhase, RunStatus, SyncRun, User
 from asapp.salesforce import errors
 from asapp.salesforce.client import OrgClient
 from asapp.salesforce.fields import is_more
 from asapp.salesforce.records import ContactPage, ContactRecord, Opening, Unreadable
-from asapp.sync import departures, store
+from asapp.sync import departures, recipients, store
 from asapp.sync import leads as following
 from asapp.sync.apply_page import Pull, apply_page
 from asapp.sync.meter import Meter
+from asapp.sync.recipients import ToCheck
 from asapp.sync.runs import (
     CancelRequested,
     Ring,
@@ -109,7 +111,7 @@ class Execution:
         self.paused_until = partner.paused_until  # as it was when this worker took the run
         self.trusted = timedelta(days=partner.opt_outs_trusted_days)
         self.leads: following.Leads = None  # as the last opening of the window brought them
-        self.leads_asked_at = utcnow()
+        self.leads_asked_at = self.recipients_asked_at = utcnow()
         self.reads_all_opted_out = False  # of the user's Leads
         self._noted: dict[str, object] = {}  # of the run, to be written
         self._stock: departures.Stock | None = None  # None: something has moved it since it was taken
@@ -123,6 +125,7 @@ class Execution:
         self.begin()
         owned = self.read_contacts()
         owned, swept = self.nominate_departures(owned)
+        to_check = self.check_recipients()
         held = self.settle()
         wants_sweep = swept or bool(self.run.is_full)
         if wants_sweep:
@@ -136,11 +139,12 @@ class Execution:
             self.leads_asked_at,
             wants_sweep,
             self.reads_all_opted_out,
+            to_check.lead_ids if to_check else (),
         )
         if following.takes_long(self.leads, round_):
             self.write(phase=RunPhase.BALANCING)
         leads_trouble = following.follow(self.connection, self.leads, round_)
-        self.finish(owned, swept, held, leads_trouble)
+        self.finish(owned, swept, held, leads_trouble, to_check)
 
     def ask(self) -> OrgClient:
         """Return the client, with no transaction open: nothing may wait on a lock while Salesforce is asked."""
@@ -334,6 +338,25 @@ class Execution:
             alive = [r for r in page.records if r.owner_id == self.owner_id and not r.is_deleted]
             self.apply(alive, page.unreadable, in_order=False)
 
+    def check_recipients(self) -> ToCheck | None:
+        """Ask about each recipient of the sends that wait for this run, and take over what differs; return what was checked."""
+        asked_at = utcnow()
+        to_check = recipients.find_to_check(self.run.id, self.connection, asked_at)
+        if to_check is None:
+            return None
+        self.recipients_asked_at = asked_at
+        stored = recipients.find_stored(self.connection.id, to_check.contact_ids)
+        client = self.ask()
+        found = recipients.retrieve(client, self.workplace.access, self.connection, self.meter, list(stored))
+        left = [each for each, now in found.items() if now is None or now.owner_id != self.owner_id]
+        changed = [
+            each
+            for each, now in found.items()
+            if now is not None and now.owner_id == self.owner_id and (now.email, now.is_opted_out) != stored[each]
+        ]
+        self.read_by_id([*changed, *self.look_at(left)])
+        return to_check
+
     def settle(self) -> bool:
         """Apply the departures, or hold them; return whether they are held."""
         if not self.stock.departures and not self.run.nominated:
@@ -342,14 +365,27 @@ class Execution:
         self._stock = None
         return held
 
-    def finish(self, owned: int, swept: bool, held: bool, leads_trouble: errors.SalesforceError | None) -> None:
+    def finish(
+        self,
+        owned: int,
+        swept: bool,
+        held: bool,
+        leads_trouble: errors.SalesforceError | None,
+        checked: ToCheck | None,
+    ) -> None:
         """Write the ending, and what the next run starts from, in one transaction."""
         expected = self.stock.expected
-        retry_when_beaten(db.session(), lambda: self._finish(owned, expected, swept, held, leads_trouble))
+        retry_when_beaten(db.session(), lambda: self._finish(owned, expected, swept, held, leads_trouble, checked))
         log.info("run held" if held else "run complete")
 
     def _finish(
-        self, owned: int, expected: int, swept: bool, held: bool, leads_trouble: errors.SalesforceError | None
+        self,
+        owned: int,
+        expected: int,
+        swept: bool,
+        held: bool,
+        leads_trouble: errors.SalesforceError | None,
+        checked: ToCheck | None,
     ) -> None:
         now = utcnow()
         run = self.run
@@ -375,6 +411,8 @@ class Execution:
         connection.sweep_wanted = owned != expected
         if swept or run.is_full:
             connection.swept_at = now
+        if checked is not None and leads_trouble is None:
+            recipients.mark_checked(checked, run.id, self.recipients_asked_at)
         db.session.flush()  # the connection before the run, which is the lock order
         end_run(run, self.lease, RunStatus.HELD if held else RunStatus.COMPLETE, phase=RunPhase.BALANCING)
 
@@ -415,6 +453,11 @@ class Execution:
     def address_key(self) -> bytes:
         return address_key(db.session(), db.session.get_one(Partner, self.partner_id), self.workplace.access.vault)
 
+    @cached_property
+    def earlier_firms(self) -> list[Firm]:
+        user = db.session.get_one(User, self.connection.user_id)
+        return earlier_firms(user, self.partner_id, self.workplace.access.vault)
+
     def pull(self) -> Pull:
         return Pull(
             run_id=self.run.id,
@@ -423,6 +466,8 @@ class Execution:
             user_id=self.connection.user_id,
             owner_id=self.owner_id,
             address_key=self.address_key,
+            partner_id=self.partner_id,
+            earlier_firms=self.earlier_firms,
             window_start=self.run.window_start,
             asked_at=self.run.asked_at or utcnow(),
             sure_until=sure_until(self.run.opened_at or utcnow()),

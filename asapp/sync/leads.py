@@ -92,6 +92,7 @@ class Round:
     asked_at: datetime
     wants_sweep: bool
     reads_all: bool
+    to_check: Sequence[str] = ()  # Ids of Leads that a send is to be written to
 
     @property
     def run_id(self) -> int:
@@ -121,7 +122,7 @@ def follow(connection: Connection, found: Leads, round_: Round) -> errors.Salesf
             for some in in_chunks(page.records, ROWS_A_COMMIT):
                 apply_rows(some, round_)
         block_opted_out(found.opted_out, round_)
-        nominated = find_unseen(connection_id, round_.asked_at)
+        nominated = find_unseen(connection_id, round_.asked_at) | set(round_.to_check)
         if round_.wants_sweep:
             nominated |= sweep(connection_id, owner_id, ask)
         look_at_leads(connection_id, owner_id, nominated, round_)

@@ -40,7 +40,7 @@ class Known(NamedTuple):
     bounced_at: datetime | None
     bounce_reason: str
     bounced_hash: bytes | None
-    twin_opted_out: bool
+    is_address_off: bool  # another record with it opted out, or it is suppressed
     is_hidden: bool
     address_hash: bytes | None
     system_modstamp: datetime | None
@@ -55,7 +55,7 @@ class Known(NamedTuple):
     @property
     def is_on(self) -> bool:
         """May be written to, as far as this person goes (the connection has its own reasons, see contacts/status.py)."""
-        return not (self.departed or self.is_hidden or self.is_bounced or self.opted_out or self.twin_opted_out)
+        return not (self.departed or self.is_hidden or self.is_bounced or self.opted_out or self.is_address_off)
 
     @property
     def is_bounced(self) -> bool:

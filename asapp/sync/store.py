@@ -9,9 +9,10 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Table, delete, func, insert, literal_column, select, update
+from sqlalchemy import Table, delete, func, insert, literal_column, or_, select, update
 
 from asapp.contacts.bounces import is_skipped_as_bounced, skip_bounced
+from asapp.contacts.suppressions import has_any, is_suppressed
 from asapp.contacts.twins import block, is_twin, unblock
 from asapp.core import bulk
 from asapp.core.bulk import in_chunks, is_among
@@ -26,7 +27,7 @@ CHANGES: Table = RunChange.__table__  # type: ignore[assignment]
 NEW_FACTS = ("reason", "merged_into", "found_in_run_id", "was_read", "opted_out")
 
 
-def find_known(connection_id: int, ids: Collection[str]) -> dict[str, Known]:
+def find_known(connection_id: int, user_id: int, ids: Collection[str]) -> dict[str, Known]:
     c = CONTACTS.c
     query = select(
         c.salesforce_id,
@@ -39,7 +40,7 @@ def find_known(connection_id: int, ids: Collection[str]) -> dict[str, Known]:
         c.bounced_at,
         c.bounce_reason,
         c.bounced_hash,
-        is_twin(),
+        or_(is_twin(), is_suppressed(user_id)) if has_any(user_id) else is_twin(),
         c.hidden_at.is_not(None),
         c.address_hash,
         c.system_modstamp,

@@ -33,19 +33,22 @@ from asapp.messages.contacts import (
 )
 from asapp.messages.suppressions import ENDS, STEPS
 from asapp.messages.suppressions import SOURCES as SUPPRESSION_SOURCES
+from asapp.messages.write_back import TELLINGS
 from asapp.models import Action, Connection, ContactList, Reason
 from asapp.panel.causes import find_cause
 from asapp.salesforce.errors import OurBug, SalesforceError
 from asapp.salesforce.hosts import is_salesforce_url, record_url
 from asapp.sync.runs import find_active_run
 from asapp.web.access import actor, advisor_required, safe_path
-from asapp.web.current import config, org_access, person, vault
+from asapp.web.current import config, org_access, person, queues, vault
 from asapp.web.extensions import limiter
 from asapp.web.files import csv_file
 from asapp.web.filters import counted
 from asapp.web.htmx import go_to, wants_part
 from asapp.web.incoming import LAST_PAGE
 from asapp.web.settings import key_of_person
+from asapp.writeback import outbox
+from asapp.writeback.queries import find_shown
 
 blueprint = Blueprint("contacts", __name__, url_prefix="/contacts")
 
@@ -233,12 +236,26 @@ def show(contact_id: int) -> ResponseReturnValue:
         line=line,
         words=REASONS.get(line.reason_told or ""),
         survivor=why.find_survivor(current_user.id, line.contact.merged_into),
+        telling=find_shown(line.contact, line.reason),
+        tellings=TELLINGS,
         own_lists=[each for each in lists.lists_of(current_user.id) if each.is_own],
         story=suppressions.story_of(line.contact, current_user.partner_id),
         suppression_steps=STEPS,
         suppression_sources=SUPPRESSION_SOURCES,
         suppression_ends=ENDS,
     )
+
+
+@blueprint.post(f"/{ID}/tell-salesforce")
+@advisor_required
+def tell_salesforce(contact_id: int) -> ResponseReturnValue:
+    """Try once more to tell Salesforce that the person unsubscribed, where it was refused."""
+    contact = get_line(contact_id).contact
+    connection_id = contact.connection_id or contact.followed_by_id
+    if connection_id and contact.salesforce_id and outbox.try_again(connection_id, contact.salesforce_id):
+        queues().ring_for_opt_outs([connection_id])
+        flash("Salesforce is asked once more. Look again in a minute.", "good")
+    return go_to(url_for("contacts.show", contact_id=contact_id))
 
 
 @blueprint.post(f"/{ID}/try-again")

@@ -24,6 +24,8 @@ from asapp.web.access import actor, admin_required
 from asapp.web.current import config, org_access, person, post_later, vault
 from asapp.web.filters import counted
 from asapp.web.htmx import go_to
+from asapp.writeback import outbox
+from asapp.writeback.queries import count_for
 
 blueprint = Blueprint("partners", __name__, url_prefix="/admin/partners")
 
@@ -95,6 +97,17 @@ def change(slug: str) -> ResponseReturnValue:
 def check(slug: str) -> ResponseReturnValue:
     checks.run_checks(get_partner(slug), org_access())
     return go_to(url_for("partners.show", slug=slug, _anchor="checks"))
+
+
+@blueprint.post("/<slug>/tell-earlier", endpoint="tell_earlier")
+@admin_required
+def tell_earlier(slug: str) -> ResponseReturnValue:
+    """Have Salesforce told of the unsubscribes of the last 30 days, where the firm wants it told."""
+    partner = get_partner(slug)
+    if partner.writes_opt_outs_back:
+        count = outbox.add_recent(partner, actor())
+        flash(f"Salesforce will be told of {counted(count, 'address', 'addresses')}, in the next minutes.", "good")
+    return go_to(url_for("partners.show", slug=slug, _anchor="opt-outs"))
 
 
 @blueprint.post("/<slug>/keep-secret", endpoint="keep_secret")
@@ -197,6 +210,7 @@ def show_form(partner: Partner | None, form: PartnerForm, recipient: RecipientFo
         checklist=checks.checklist(partner) if partner else None,
         advisors=advisors.list_advisors(partner) if partner else (),
         link=setup_link.latest_link(partner) if partner else None,
+        opt_outs=count_for(partner) if partner else None,
         recipient=recipient or RecipientForm(),
     )
 

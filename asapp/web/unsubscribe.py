@@ -18,6 +18,7 @@ from asapp.models import SuppressionSource
 from asapp.web.current import vault
 from asapp.web.extensions import csrf, limiter
 from asapp.web.networks import client_network
+from asapp.writeback import unsubscribing
 
 blueprint = Blueprint("unsubscribe", __name__, url_prefix="/u")
 csrf.exempt(blueprint)
@@ -88,7 +89,7 @@ def take_one_click(link: Link) -> Response:
 
 
 def stop(link: Link, source: SuppressionSource, *, whole_firm: bool) -> None:
-    suppressions.unsubscribe(address_of(link), source, whole_firm=whole_firm, vault=vault())
+    unsubscribing.unsubscribe(address_of(link), source, whole_firm=whole_firm, vault=vault())
 
 
 def address_of(link: Link) -> Address:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from migrations.allowed_values import allow_value, remove_value
 from migrations.append_only import allow_changes, forbid_changes
 
 revision = "0017"
@@ -32,6 +33,7 @@ def upgrade() -> None:
         op.add_column("partners", sa.Column(name, kind, server_default=value, nullable=value is None))
     for table in WITH_PUBLIC_ID:
         _add_public_id(table)
+    allow_value("sync_runs", "trigger", "send")
     _create_suppressions()
     _create_api_keys()
     _create_sends()
@@ -45,6 +47,8 @@ def downgrade() -> None:
     allow_changes("suppression_events")
     op.drop_table("suppression_events")
     op.drop_table("suppressions")
+    op.execute("UPDATE sync_runs SET trigger = 'scheduled' WHERE trigger = 'send'")
+    remove_value("sync_runs", "trigger", "send")
     for table in reversed(WITH_PUBLIC_ID):
         _drop_public_id(table)
     for name, _kind, _value in reversed(SETTINGS):
@@ -157,8 +161,6 @@ def _create_sends() -> None:
         sa.Column("created_at", MOMENT, nullable=False),
         sa.Column("deadline_at", MOMENT, nullable=False),
         sa.Column("ended_at", MOMENT),
-        sa.Column("lease", sa.String(32)),
-        sa.Column("lease_until", MOMENT),
         _one_of("state", ("preparing", "ready", "stale", "refused"), "sends"),
     )
     op.create_index("uq_sends_sender", "sends", ["send_scope", "sender_send_id"], unique=True)

@@ -33,7 +33,7 @@ def do(running: Running, visit: requests.Session, record: str, verb: str) -> req
     return visit.post(f"{running.url}/practice/do", data={"id": record, "do": verb, "asked": ""}, timeout=20)
 
 
-@pytest.mark.parametrize("tab", ["contacts", "leads", "bin", "users"])
+@pytest.mark.parametrize("tab", ["contacts", "leads", "bin", "users", "api"])
 def test_each_tab_is_a_whole_page(running: Running, visit: requests.Session, rose: str, tab: str) -> None:
     page = visit.get(f"{running.url}/?tab={tab}", timeout=20)
     assert page.status_code == 200

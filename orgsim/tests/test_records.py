@@ -64,7 +64,7 @@ def test_a_purged_record_is_gone_for_every_query(org: Org, api: Api, rose: str) 
     org.purge(rose)
     assert api.ids(ALL, everything=True) == []
     assert org.contact(rose) is None
-    assert api.patch(f"/sobjects/Contact/{rose}", {"FirstName": "x"}).json()[0]["errorCode"] == "ENTITY_IS_DELETED"
+    assert api.patch(f"/sobjects/Contact/{rose}", {"FirstName": "x"}).json()[0]["errorCode"] == "NOT_FOUND"
 
 
 def test_the_bin_empties_itself_after_fifteen_days(org: Org, log_in: Login, amara: str, rose: str) -> None:

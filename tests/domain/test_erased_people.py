@@ -133,6 +133,28 @@ def test_the_same_where_the_contact_was_removed_with_the_connection(office: Foll
     assert people() == [("salesforce", ADDRESS, None)]
 
 
+@pytest.mark.parametrize("leaves", ["given away", "deleted for good", "out of sight"])
+def test_an_erased_contact_who_signs_up_again_and_leaves_before_the_next_sync(
+    office: FollowingOffice, leaves: str
+) -> None:
+    contact_id = office.add(email=ADDRESS)
+    office.sync()
+    erase(office)
+    someone_signs_up(office.advisor)
+    office.deliver()
+    if leaves == "given away":
+        office.org.give(contact_id, office.colleague)
+    elif leaves == "deleted for good":
+        office.org.delete(contact_id)
+        office.org.purge(contact_id)
+    else:
+        office.org.hide_contact(contact_id)
+    office.sync()
+    assert [(source, why) for source, _, why in people()] == [
+        (ContactSource.SALESFORCE, Reason.REASSIGNED if leaves == "given away" else Reason.GONE)
+    ]
+
+
 def test_an_erased_lead_who_signs_up_again_and_is_converted(office: FollowingOffice) -> None:
     lead_id = office.send()
     office.sync()

@@ -19,7 +19,7 @@ from asapp.models import ApiUsage, Partner, PartnerCheck
 from asapp.partners import checks, opt_out_field, partners
 from asapp.partners.form_fields import PartnerForm
 from asapp.salesforce import probe
-from asapp.salesforce.probe import WITH_USER, WITHOUT_USER
+from asapp.salesforce.probe import WITH_USER, WITHOUT_USER, asked_with_user
 from orgsim import Answer
 from orgsim.server import Running
 from tests.connecting import CALLBACK, KEY, SECRET, Desk
@@ -425,9 +425,9 @@ def test_a_log_in_that_failed_teaches_something(desk: Desk) -> None:
 
 
 def test_every_check_has_a_title_and_every_red_one_a_path(desk: Desk) -> None:
-    assert set(TITLES) == {*WITHOUT_USER, *WITH_USER, "pending_secret"}
+    assert set(TITLES) == {*WITHOUT_USER, *asked_with_user(True), "pending_secret"}
     no_path = {"unreadable", "api_version_retired"}  # fixed on our own page
-    good = {"known", "accepted", "registered", "required", "present", "answers", "creatable", "left"}
+    good = {"known", "accepted", "registered", "required", "present", "answers", "creatable", "left", "writable"}
     good |= {"visible", "visible_both", "visible_alone"}
     unknown = {"same_answer", "no_objection", "not_listed"}
     missing = [
@@ -436,3 +436,60 @@ def test_every_check_has_a_title_and_every_red_one_a_path(desk: Desk) -> None:
         if pair[0] is not None and not words.path and pair[1] not in no_path | good | unknown
     ]
     assert missing == []
+
+
+def let_salesforce_be_told(desk: Desk) -> None:
+    desk.partner.writes_opt_outs_back = True
+    db.session.commit()
+
+
+def test_whether_the_opt_out_may_be_set_is_asked_only_where_the_firm_wants_it(desk: Desk) -> None:
+    desk.connect()
+    assert "opt_out_write" not in run(desk)
+    let_salesforce_be_told(desk)
+    assert checks.checklist(desk.partner).count("unknown") == 1
+    assert run(desk)["opt_out_write"].is_good
+    desk.partner.writes_opt_outs_back = False
+    db.session.commit()
+    assert "opt_out_write" not in {check.code for check in checks.checklist(desk.partner).checks}
+    assert "opt_out_write" not in run(desk)
+
+
+@pytest.mark.parametrize(
+    ("about", "says"),
+    [("Contact", "on Contact, but not set it"), ("Lead", "on Contact, but not on Lead")],
+)
+def test_a_field_that_can_be_seen_and_not_set_is_red(desk: Desk, about: str, says: str) -> None:
+    desk.connect()
+    let_salesforce_be_told(desk)
+    desk.org.lock_field(about, "HasOptedOutOfEmail")
+    check = run(desk)["opt_out_write"]
+    assert check.is_bad
+    assert says in check.says
+    assert f"Object Manager › {about} › Fields & Relationships › Email Opt Out" in check.path
+    assert run(desk)["opt_out"].is_good
+    desk.org.unlock_field(about, "HasOptedOutOfEmail")
+    assert run(desk)["opt_out_write"].is_good
+
+
+def test_records_that_may_not_be_edited_are_red(desk: Desk) -> None:
+    desk.connect()
+    let_salesforce_be_told(desk)
+    desk.org.deny_object("Lead", "edit")
+    check = run(desk)["opt_out_write"]
+    assert check.is_bad
+    assert "may see Leads, but not edit them" in check.says
+    desk.org.deny_object("Lead", "read")  # then no lead can be told of anyway
+    assert run(desk)["opt_out_write"].is_good
+
+
+def test_a_hidden_field_can_not_be_set_either(desk: Desk) -> None:
+    desk.connect()
+    let_salesforce_be_told(desk)
+    desk.org.hide_field("Contact", "HasOptedOutOfEmail")
+    assert "can't see HasOptedOutOfEmail on Contact" in run(desk)["opt_out_write"].says
+
+
+def test_what_needs_a_user_includes_setting_the_opt_out(desk: Desk) -> None:
+    let_salesforce_be_told(desk)
+    assert "Checked when the first one connects" in run(desk)["opt_out_write"].says

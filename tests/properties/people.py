@@ -102,7 +102,7 @@ class Record(NamedTuple):
     is_deleted: bool
     is_restricted: bool
     is_converted: bool
-    became: str | None  # the Contact that a converted Lead is now
+    became: str | None  # the Contact that a converted Lead is now, or the record that this one was merged into
     made_by: str
 
 
@@ -214,7 +214,7 @@ class PeopleLife:
                     bool(row["IsDeleted"]),
                     bool(row["_restricted"]),
                     is_lead and bool(row["IsConverted"]),
-                    row["ConvertedContactId"] if is_lead else None,
+                    (is_lead and row["ConvertedContactId"]) or row["MasterRecordId"],
                     row["CreatedById"],
                 )
         return found

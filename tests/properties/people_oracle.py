@@ -101,8 +101,8 @@ class Oracle:
     def of_active_sign_up(self, row: Row, sign_up: SignUp) -> Iterator[str]:
         """Its contact isn't here: the sign-up's own row stands for the person."""
         record = self.records.get(sign_up.salesforce_id or sign_up.linked_contact_id or "")
-        if record is not None and record.is_converted:
-            record = self.records.get(record.became or "")
+        while record is not None and record.became is not None:
+            record = self.records.get(record.became)
         if record is None or record.is_deleted or record.is_restricted or record.is_opted_out:
             yield f"{row} of {sign_up} is active, in Salesforce {record}"
         elif record.owner_id != self.user and not (record.is_lead and record.made_by == self.user):

@@ -22,12 +22,20 @@ from asapp.salesforce.errors import (
     LocatorExpired,
     Misconfigured,
     ObjectHidden,
+    Rejected,
     SalesforceError,
     SessionExpired,
     TryLater,
 )
-from asapp.salesforce.fields import ReadFields, all_fields
-from asapp.salesforce.records import Bounce, ContactPage, ContactRecord, Sighting
+from asapp.salesforce.fields import ReadFields, all_fields, name_on_person
+from asapp.salesforce.records import (
+    Bounce,
+    ContactPage,
+    ContactRecord,
+    OptOutTarget,
+    RetrievedContact,
+    Sighting,
+)
 from orgsim import Org, Running
 from orgsim.answers import ANSWERS
 from tests.doubles import ORIGIN, Tokens
@@ -724,3 +732,114 @@ def test_moments_are_written_in_utc_without_a_plus_sign() -> None:
 @pytest.mark.parametrize(("count", "sizes"), [(0, []), (1, [1]), (4, [4]), (5, [4, 1]), (8, [4, 4])])
 def test_batches_are_full_up_to_the_last(count: int, sizes: list[int]) -> None:
     assert [len(batch) for batch in batched_lists(range(count), 4)] == sizes
+
+
+# --- by Id, and opt-outs -----------------------------------------------------------------------------------------------
+
+
+def test_contacts_are_retrieved_in_order_with_nothing_for_those_that_are_gone(desk: Desk) -> None:
+    rose, gone = desk.add(2)
+    [silent] = desk.add(email=None, opted_out=True)
+    theirs = desk.org.add_contact(desk.colleague, last_name="Barr", email="tim@edge.com")
+    desk.org.delete(gone)
+    mark = desk.org.calls.mark()
+    assert desk.client.retrieve_contacts([theirs, gone, rose, silent[:15]]) == [
+        RetrievedContact(theirs, desk.colleague, "tim@edge.com", False),
+        None,
+        RetrievedContact(rose, desk.user, "rose@edge.com", False),
+        RetrievedContact(silent, desk.user, "", True),
+    ]
+    assert desk.org.calls.counted(mark) == 1
+    assert desk.client.retrieve_contacts([]) == []
+
+
+def test_two_thousand_contacts_are_retrieved_by_a_call(desk: Desk) -> None:
+    ids = desk.add(2001)
+    mark = desk.org.calls.mark()
+    found = desk.client.retrieve_contacts(ids)
+    assert [one.id for one in found if one] == ids
+    assert desk.org.calls.counted(mark) == 2
+
+
+def test_a_second_opt_out_field_that_is_hidden_is_left_out_of_a_retrieve(desk: Desk) -> None:
+    desk.org.add_field("Contact", "No_Mail__c")
+    desk.org.hide_field("Contact", OPT_OUT)
+    [rose] = desk.add(No_Mail__c=True)
+    client = OrgClient(desk.tokens, "66.0", "No_Mail__c", allow_loopback=True, wait=lambda state: 0.0)
+    assert client.retrieve_contacts([rose]) == [RetrievedContact(rose, desk.user, "rose@edge.com", True)]
+
+
+def test_a_hidden_opt_out_field_is_no_answer_to_a_retrieve(desk: Desk) -> None:
+    [rose] = desk.add()
+    desk.org.hide_field("Contact", OPT_OUT)
+    with pytest.raises(FieldHidden):
+        desk.client.retrieve_contacts([rose])
+
+
+@pytest.mark.parametrize("body", [{}, [], [{"Id": None}], [{"Id": "0035g00000KqT2bAAF"}], ["text"], [[]]])
+def test_a_retrieve_that_is_answered_wrongly_is_asked_again_later(salesforce: Mocker, body: Any) -> None:
+    salesforce.post(f"{ORIGIN}/services/data/v66.0/composite/sobjects/Contact", json=body)
+    client = OrgClient(Tokens(), "66.0", OPT_OUT, wait=lambda state: 0.0)
+    with pytest.raises(TryLater):
+        client.retrieve_contacts(["0035g00000KqT1xAAF"])
+
+
+def test_opt_outs_are_set_in_one_call_each_for_itself(desk: Desk) -> None:
+    rose, gone = desk.add(2)
+    queue = desk.org.add_queue("Web Leads")
+    lead = desk.org.add_lead(desk.user, last_name="Prospect", email="p@edge.com")
+    desk.org.change_settings(lead_queue=queue)
+    desk.org.delete(gone)
+    mark = desk.org.calls.mark()
+    refusals = desk.client.set_opt_outs(
+        [OptOutTarget("Lead", lead), OptOutTarget("Contact", gone), OptOutTarget("Contact", rose)]
+    )
+    assert [error.code if error else None for error in refusals] == [None, "deleted", None]
+    assert desk.org.calls.counted(mark) == 1
+    after = [desk.org.contact(one) for one in (rose, lead)]
+    assert [(one[OPT_OUT], one["OwnerId"]) for one in after if one] == [(True, desk.user)] * 2
+
+
+def test_no_id_is_sent_twice(desk: Desk) -> None:
+    [rose] = desk.add()
+    mark = desk.org.calls.mark()
+    with pytest.raises(ValueError, match="twice"):
+        desk.client.set_opt_outs([OptOutTarget("Contact", rose)] * 2)
+    assert desk.org.calls.counted(mark) == 0
+
+
+def test_an_opt_out_goes_to_the_field_that_the_firm_named(desk: Desk) -> None:
+    desk.org.add_field("Contact", "No_Mail__c")
+    [rose] = desk.add()
+    client = OrgClient(desk.tokens, "66.0", "No_Mail__c", allow_loopback=True)
+    assert client.set_opt_outs([OptOutTarget("Contact", rose)]) == [None]
+    after = desk.org.contact(rose)
+    assert after is not None
+    assert (after["No_Mail__c"], after[OPT_OUT]) == (True, False)
+
+
+def test_a_person_is_opted_out_through_the_account(desk: Desk) -> None:
+    account, contact = desk.org.add_person(desk.user, last_name="Person", email="person@edge.com")
+    assert desk.client.find_account_of(contact) == account
+    desk.client.set_person_opt_out(account)
+    after = desk.org.contact(contact)
+    assert after is not None
+    assert after[OPT_OUT] is True
+    assert desk.client.find_account_of("003000000000001AAA") is None
+
+
+def test_an_account_that_is_not_visible_is_a_refusal_and_no_bug(salesforce: Mocker) -> None:
+    body = [{"errorCode": "NOT_FOUND", "message": "The requested resource does not exist"}]
+    salesforce.patch(f"{ORIGIN}/services/data/v66.0/sobjects/Account/0015g00000KqT1xAAF", json=body, status_code=404)
+    client = OrgClient(Tokens(), "66.0", OPT_OUT)
+    with pytest.raises(Rejected) as caught:
+        client.set_person_opt_out("0015g00000KqT1xAAF")
+    assert caught.value.code == "not_visible"
+
+
+@pytest.mark.parametrize(
+    ("field", "on_person"),
+    [("HasOptedOutOfEmail", "PersonHasOptedOutOfEmail"), ("No_Mail__c", "No_Mail__pc")],
+)
+def test_a_field_has_another_name_on_the_account_of_a_person(field: str, on_person: str) -> None:
+    assert name_on_person(field) == on_person

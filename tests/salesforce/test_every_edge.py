@@ -17,7 +17,7 @@ from asapp.salesforce import session as limits
 from asapp.salesforce.client import OrgClient
 from asapp.salesforce.errors import SalesforceError, TryLater
 from asapp.salesforce.oauth import App, Grant
-from asapp.salesforce.records import NewLead
+from asapp.salesforce.records import NewLead, OptOutTarget
 from asapp.salesforce.session import OrgSession
 from tests.doubles import Tokens
 from tests.wire import Deed, Wire, answer, reset
@@ -60,6 +60,9 @@ EDGES: dict[str, Callable[[str], Any]] = {
     "sweep": lambda url: list(client_at(url).iter_sweep(USER)),
     "look by Id": lambda url: client_at(url).look_at(["0035g00000KqT1xAAF"]),
     "leads by address": lambda url: client_at(url).find_leads_made_by(USER, ["rose@edge.example"], NOW, False),
+    "retrieve": lambda url: client_at(url).retrieve_contacts(["0035g00000KqT1xAAF"]),
+    "opt-outs": lambda url: client_at(url).set_opt_outs([OptOutTarget("Contact", "0035g00000KqT1xAAF")]),
+    "a person's opt-out": lambda url: client_at(url).set_person_opt_out("0015g00000KqT1xAAF"),
     "create": lambda url: client_at(url).create_leads([LEAD], runs_assignment=False),
     "describe": lambda url: probe.find_opt_out_field(OrgSession(Tokens(url), allow_loopback=True), "66.0", "X"),
 }

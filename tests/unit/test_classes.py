@@ -135,22 +135,22 @@ KNOWN_AND_INACTIVE = {
     "was opted out, then deleted": (DELETED, stored(opted_out=True), Verdict(RowClass.NOMINATED, Reason.DELETED)),
     "twin of an opted-out record, nothing changed": (
         row(),
-        stored(twin_opted_out=True),
+        stored(is_address_off=True),
         Verdict(RowClass.UNCHANGED, None, Outcome.SYNCED),
     ),
     "twin of an opted-out record, with a new name": (
         row(last_name="Meyer"),
-        stored(twin_opted_out=True),
+        stored(is_address_off=True),
         Verdict(RowClass.UPDATED, None, Outcome.SYNCED, ROSE._replace(last_name="Meyer")),
     ),
     "opted in again, but the twin has not": (
         row(),
-        stored(opted_out=True, twin_opted_out=True),
+        stored(opted_out=True, is_address_off=True),
         Verdict(RowClass.UPDATED, None, Outcome.SYNCED, ROSE),
     ),
     "opted out like the twin": (
         OPTED_OUT,
-        stored(twin_opted_out=True),
+        stored(is_address_off=True),
         Verdict(RowClass.UPDATED, None, Outcome.OPTED_OUT, OFF),
     ),
     "hidden here, nothing changed": (row(), stored(is_hidden=True), Verdict(RowClass.UNCHANGED, None, Outcome.SYNCED)),
@@ -212,7 +212,7 @@ DEPARTED = {
     ),
     "reassigned, and back, but the twin has opted out": (
         row(),
-        stored(departed="reassigned", twin_opted_out=True),
+        stored(departed="reassigned", is_address_off=True),
         Verdict(RowClass.UPDATED, None, Outcome.SYNCED, ROSE),
     ),
     "deleted, and read again": (DELETED, stored(departed="deleted"), Verdict(RowClass.UNCHANGED)),

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from asapp.leads.delivery import LEAD_RULES
-from asapp.messages import alerts, checks, leads
+from asapp.messages import alerts, checks, leads, write_back
 from asapp.messages.checks import CheckName, CheckWhy
 from asapp.messages.codes import Code
 from asapp.messages.failures import FAILURES, NEXT_STEPS, OTHERWISE, Facts, FixedBy, Occasion, explain
-from asapp.models import AlertKind, ConsentKind, ConsentSource, Review, ToCheck, Unfollowed
+from asapp.models import AlertKind, ConsentKind, ConsentSource, Review, ToCheck, Unfollowed, Untold
 from asapp.salesforce import errors, oauth
 from asapp.salesforce.errors import LimitReached, Misconfigured, ReconnectNeeded, Rejected, SalesforceError
+from asapp.writeback import refusals
 
 ASAPP = Path(errors.__file__).parents[1]
 DATA_TABLES = (errors.DATA_ERRORS, errors.DATA_STATUSES, errors.RECORD_ERRORS)
@@ -153,3 +154,21 @@ def test_every_member_of_an_enum_has_its_label_and_every_label_its_member(
     labels: Iterable[str], keys: Iterable[str]
 ) -> None:
     assert set(labels) == set(keys)
+
+
+def test_every_reason_why_salesforce_is_not_told_has_words() -> None:
+    assert set(write_back.UNTOLD) == set(Untold)
+    assert set(write_back.TELLINGS) == set(write_back.Telling)
+    for why in Untold:
+        for own_words in ("Bitte Telefon.", None, "{braces} and %s"):
+            words = write_back.words_of(why, own_words)
+            assert words is not None
+            assert words.says.endswith((".", "”"))
+            assert "{words}" not in words.says
+    assert write_back.words_of(None, None) is None
+
+
+def test_every_refusal_ends_in_a_reason_with_words() -> None:
+    rules = [*refusals.RULES.values(), *(rule for _, rule in refusals.BY_KIND)]
+    assert {rule.why for rule in rules} <= set(write_back.UNTOLD)
+    assert set(refusals.RULES) <= set(Code)

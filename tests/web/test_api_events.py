@@ -11,6 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import event, func, select
 
+from asapp.contacts import suppressions
 from asapp.contacts.sender_events import EventType, Taken, Told, record_events
 from asapp.core.clock import utcnow
 from asapp.core.database import writing
@@ -185,7 +186,7 @@ def test_the_same_call_twice_at_once_stores_once(app: Flask, alice: User) -> Non
         ]
         with app.app_context(), writing():
             try:
-                return record_events(told, None, vault)
+                return record_events(told, None, vault, suppressions.record)
             finally:
                 db.session.remove()
 

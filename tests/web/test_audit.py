@@ -74,6 +74,12 @@ def at(path: str) -> Callable[[World], str]:
     return lambda world: path
 
 
+def tell_earlier(world: World) -> str:
+    world.northgate.writes_opt_outs_back = True
+    db.session.commit()
+    return firm("/tell-earlier")(world)
+
+
 PANEL = "/settings/integrations/salesforce"
 NEW_FIRM = {"name": "Calloway", "url": "https://calloway.my.salesforce.com", "key": "key", "secret": "secret"}
 ACTS: list[Act] = [
@@ -89,6 +95,7 @@ ACTS: list[Act] = [
     ("ada", firm("/disable"), form(), Action.PARTNER_DISABLED),
     ("ada", firm("/enable"), form(), Action.PARTNER_ENABLED),
     ("ada", firm("/keep-secret"), form(), Action.PARTNER_CHANGED),
+    ("ada", tell_earlier, form(), Action.OPT_OUTS_WRITTEN_BACK),
     ("ada", firm("/delete"), form(confirm_name="Northgate Wealth"), Action.PARTNER_DELETED),
     ("ada", firm("/setup-link"), form(admin_name="Sam", admin_email="sam@x.example"), Action.SETUP_LINK_SENT),
     ("ada", firm("/setup-link/revoke"), form(), Action.SETUP_LINK_REVOKED),

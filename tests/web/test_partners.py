@@ -273,6 +273,7 @@ SETTINGS = {
     "lead_source": "Newsletter",
     "sync_interval": "30",
     "api_share": "25",
+    "sends_on_data_of_hours": "12",
 }
 
 
@@ -285,12 +286,17 @@ def test_all_settings_are_stored_and_shown(client: FlaskClient, ada: User) -> No
     assert (partner.lead_company, partner.lead_source) == ("Private client", "Newsletter")
     assert not partner.keep_leads_with_advisor
     assert not partner.skip_bounced
+    assert not partner.writes_opt_outs_back
+    assert partner.sends_on_data_of_hours == 12
     page = client.get("/admin/partners/northgate").text
-    for value in ("67.0", "NoMail__c", "Private client", "Newsletter", "30", "25"):
+    for value in ("67.0", "NoMail__c", "Private client", "Newsletter", "30", "25", "12"):
         assert f'value="{value}"' in page
-    ticked = {"keep_leads": "1", "skip_bounced": "1"}
-    send(client, "/admin/partners/northgate", secret="", **SETTINGS | {"sync_interval": ""} | ticked)
+    ticked = {"keep_leads": "1", "skip_bounced": "1", "writes_opt_outs_back": "1"}
+    emptied = {"sync_interval": "", "sends_on_data_of_hours": ""}
+    send(client, "/admin/partners/northgate", secret="", **SETTINGS | emptied | ticked)
     assert the_partner().sync_interval_minutes is None
+    assert the_partner().sends_on_data_of_hours is None
+    assert the_partner().writes_opt_outs_back
     assert the_partner().skip_bounced
     assert the_partner().keep_leads_with_advisor
 
@@ -304,6 +310,7 @@ def test_all_settings_are_stored_and_shown(client: FlaskClient, ada: User) -> No
         *(("sync_interval", value) for value in ("4", "10081", "-5", "1e3", "٥٥", "9" * 30)),
         *(("api_share", value) for value in ("0", "101", "", "ten")),
         *(("opt_outs_trusted_days", value) for value in ("0", "61", "")),
+        *(("sends_on_data_of_hours", value) for value in ("0", "169", "soon")),
         *(("lead_company", value) for value in (" ", "x" * 256)),
         ("lead_source", ""),
     ],

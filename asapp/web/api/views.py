@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
 from typing import Any, NamedTuple, TypeVar
 
@@ -29,6 +30,7 @@ from asapp.web.api.problems import Problem, Refusal
 from asapp.web.current import config, queues, vault
 from asapp.web.extensions import limiter
 from asapp.web.incoming import json_without_nul
+from asapp.writeback import unsubscribing
 
 View = TypeVar("View", bound=Callable[..., Response])
 
@@ -297,12 +299,13 @@ def show_send(send_id: str) -> Response:
 
 def as_told(send: Send) -> dict[str, Any]:
     public_id = send.sender_send_id
+    state, reason = send.outcome(utcnow())
     return {
         "id": public_id,
         "list_id": sends.list_of(send).public_id,
-        "state": send.state,
-        "reason": send.reason,
-        "as_of": stamp(send.as_of),
+        "state": state,
+        "reason": reason,
+        "as_of": stamp(None if send.is_preparing else send.as_of),
         "expires_at": stamp(send.expires_at),
         "recipients_url": config().public_url + url_for("api.recipients_of_send", send_id=public_id),
     }
@@ -340,7 +343,8 @@ def events(body: dict[str, Any]) -> Response:
     """
     read = [read_event(raw) for raw in body["events"]]
     told = [each for each in read if isinstance(each, Told)]
-    taken = iter(sender_events.record_events(told, calling_key().partner_id, vault()))
+    record = partial(unsubscribing.record, enqueue=queues().ring_for_opt_outs)
+    taken = iter(sender_events.record_events(told, calling_key().partner_id, vault(), record))
     results = [
         result_of(raw, next(taken) if isinstance(each, Told) else each)
         for raw, each in zip(body["events"], read, strict=True)

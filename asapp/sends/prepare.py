@@ -1,0 +1,183 @@
+"""Preparing a send: Salesforce is asked now, and the send goes by what it says, or is stale with a reason.
+
+A preparation waits for nothing. It starts the connection's sync, or joins the one that is going on, and remembers which. That
+run looks at each recipient by Id (sync/recipients.py) and ends; then the send is moved on: by the job of that run, or by the
+tick, whichever comes first. Each step is one transaction on a send that is still preparing, so it may be repeated, and a
+process that dies between two steps delays a send by a tick. After five minutes it is stale, whatever happened.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from sqlalchemy import ColumnElement, exists, or_, select, update
+
+from asapp.connections.connections import is_current_of
+from asapp.contacts.lists import is_on
+from asapp.core.clock import utcnow
+from asapp.core.database import change_rows
+from asapp.core.extensions import db
+from asapp.messages.codes import Code
+from asapp.messages.failures import FixedBy, Occasion, fixed_by
+from asapp.models import (
+    Connection,
+    Contact,
+    ContactList,
+    Partner,
+    RunStatus,
+    RunTrigger,
+    Send,
+    SendReason,
+    SendState,
+    SyncRun,
+    User,
+)
+from asapp.sync.runs import Ring, start_run
+
+GOOD_FOR = timedelta(minutes=60)
+AT_ONCE = 200  # sends that a tick moves on
+USED_UP = (Code.SHARE_USED_UP, Code.ORG_NEARLY_FULL, Code.REQUEST_LIMIT)
+
+
+class Facts(NamedTuple):
+    """What decides about a send. connection: the advisor's, if it is connected. run: the one that the send waits for."""
+
+    contact_list: ContactList
+    user: User
+    partner: Partner | None
+    connection: Connection | None
+    run: SyncRun | None
+
+
+def advance(send_id: int, ring: Ring) -> None:
+    """Move a send on as far as it goes now; one that has ended stays as it is. Commits."""
+    now = utcnow()
+    send = _lock(send_id)
+    if send is None:
+        db.session.rollback()
+        return
+    facts = _facts_of(send)
+    if reason := _why_refused(facts):
+        _end(send, SendState.REFUSED, now, reason)
+    elif not _asks_salesforce(facts.contact_list):
+        send.as_of = now
+        _end(send, SendState.READY, now)
+    elif reason := _why_not_asked(facts, now):
+        _go_on_without(send, facts, reason, now)
+    elif _is_answered(send, facts.run):
+        _end(send, SendState.READY, now)
+    elif facts.run is not None and facts.run.status in (RunStatus.FAILED, RunStatus.CANCELLED):
+        _go_on_without(send, facts, _why_it_failed(facts.run), now)
+    elif send.deadline_at <= now:
+        _go_on_without(send, facts, SendReason.TOOK_TOO_LONG, now)
+    elif facts.run is None or not facts.run.is_active:
+        _join_run(send, facts, ring)
+    db.session.commit()
+
+
+def advance_sends_of(run_id: int, ring: Ring) -> None:
+    """Move on the sends that wait for a run, once it has ended. Commits."""
+    _advance_all(Send.run_id == run_id, ring)
+
+
+def advance_all(ring: Ring) -> None:
+    """Move on every send that is being prepared: whatever was lost, goes on from here. Commits."""
+    _advance_all(Send.state == SendState.PREPARING, ring)
+
+
+def _advance_all(which: ColumnElement[bool], ring: Ring) -> None:
+    waiting = select(Send.id).where(which, Send.state == SendState.PREPARING).order_by(Send.id).limit(AT_ONCE)
+    ids = db.session.scalars(waiting).all()
+    db.session.rollback()
+    for send_id in ids:
+        advance(send_id, ring)
+
+
+def _lock(send_id: int) -> Send | None:
+    """Return the send, locked, if it is still being prepared."""
+    query = select(Send).where(Send.id == send_id, Send.state == SendState.PREPARING).with_for_update()
+    return db.session.scalar(query.execution_options(populate_existing=True))
+
+
+def _facts_of(send: Send) -> Facts:
+    contact_list = db.session.get_one(ContactList, send.list_id)
+    user = db.session.get_one(User, contact_list.user_id)
+    current = select(Connection).where(is_current_of(user.id)).execution_options(populate_existing=True)
+    connection = db.session.scalar(current)
+    run = db.session.get(SyncRun, send.run_id, populate_existing=True) if send.run_id else None
+    return Facts(contact_list, user, user.partner, connection, run)
+
+
+def _asks_salesforce(contact_list: ContactList) -> bool:
+    """Has the list people whom Salesforce knows?"""
+    known_there = exists().where(
+        Contact.user_id == contact_list.user_id,
+        is_on(contact_list),
+        or_(Contact.connection_id.is_not(None), Contact.followed_by_id.is_not(None)),
+    )
+    return bool(db.session.scalar(select(known_there)))
+
+
+def _why_refused(facts: Facts) -> SendReason | None:
+    if not facts.user.is_active:
+        return SendReason.ADVISOR_INACTIVE
+    if facts.partner is None or not facts.partner.is_ready:
+        return SendReason.NOT_SET_UP
+    if facts.connection is None and _asks_salesforce(facts.contact_list):
+        return SendReason.DISCONNECTED
+    return None
+
+
+def _why_not_asked(facts: Facts, now: datetime) -> SendReason | None:
+    """Return why Salesforce can't be asked at all now, known without asking it."""
+    if facts.connection is not None and facts.connection.needs_reconnect:
+        return SendReason.NEEDS_RECONNECT
+    if facts.partner is not None and facts.partner.is_paused(now):
+        return SendReason.API_ALLOWANCE
+    return None
+
+
+def _is_answered(send: Send, run: SyncRun | None) -> bool:
+    """Has the run that the send waits for ended well, and asked about its recipients?"""
+    return send.as_of is not None and run is not None and run.status in (RunStatus.COMPLETE, RunStatus.HELD)
+
+
+def _why_it_failed(run: SyncRun) -> SendReason:
+    if run.status == RunStatus.CANCELLED:
+        return SendReason.CANCELLED
+    if run.error_code in USED_UP:
+        return SendReason.API_ALLOWANCE
+    is_admins = fixed_by(Occasion.SYNC, run.error_code) == FixedBy.FIRM_ADMIN
+    return SendReason.WAITING_FOR_ADMIN if is_admins else SendReason.SALESFORCE_AWAY
+
+
+def _go_on_without(send: Send, facts: Facts, reason: SendReason, now: datetime) -> None:
+    """Salesforce can't be asked: the firm's setting and the sender say together how old the data may be."""
+    hours = facts.partner.sends_on_data_of_hours if facts.partner else None
+    known_at = facts.connection.last_good_sync_at if facts.connection else None
+    oldest = now - min(timedelta(hours=hours or 0), timedelta(minutes=send.max_age_minutes))
+    if hours is not None and known_at is not None and known_at >= oldest:
+        send.as_of = known_at
+        _end(send, SendState.READY, now)
+    else:
+        send.as_of = known_at
+        _end(send, SendState.STALE, now, reason)
+
+
+def _end(send: Send, state: SendState, now: datetime, reason: SendReason | None = None) -> None:
+    send.state, send.reason, send.ended_at = state, reason, now
+    send.expires_at = now + GOOD_FOR if state == SendState.READY else None
+
+
+def _join_run(send: Send, facts: Facts, ring: Ring) -> None:
+    """Start a sync, or join the one that is going on. One that is past its look at recipients is followed by another."""
+    send_id, connection = send.id, facts.connection
+    if connection is None:
+        return
+    db.session.commit()  # no lock is held while the run is made and enqueued
+    run = start_run(connection, RunTrigger.SEND, ring)
+    if run is None:
+        return  # disconnected a moment ago: the next step says so
+    is_waiting = (Send.id == send_id, Send.state == SendState.PREPARING)
+    change_rows(db.session, update(Send).where(*is_waiting).values(run_id=run.id, as_of=None))

@@ -1,0 +1,120 @@
+"""What a run does for sends that are being prepared: it looks at each of their recipients, whatever its stamp says.
+
+A change is read by its stamp, and visibility and formula fields change without one. So before a mailing, Salesforce is asked
+about each recipient by Id: opt-out, owner, address, 2,000 a call, up to 4 calls side by side. What differs is read whole, and a
+contact that is not shown or has another owner is nominated like any departure. sends/prepare.py decides what becomes of a send.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from contextvars import copy_context
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import or_, select, update
+
+from asapp.connections.org_access import BeforeCall, OrgAccess
+from asapp.contacts.lists import is_on
+from asapp.contacts.status import contact_rows, is_active
+from asapp.core.bulk import in_chunks
+from asapp.core.database import change_rows
+from asapp.core.extensions import db
+from asapp.models import Connection, Contact, ContactList, ContactSource, Send, SendState
+from asapp.salesforce.client import IDS_A_RETRIEVE, OrgClient
+from asapp.salesforce.records import RetrievedContact
+
+SIDE_BY_SIDE = 4
+
+
+class ToCheck(NamedTuple):
+    """The sends that wait for a run, and the Salesforce Ids of their recipients that the run's connection answers for."""
+
+    send_ids: list[int]
+    contact_ids: list[str]
+    lead_ids: list[str]
+
+
+class Stored(NamedTuple):
+    """What is stored of a recipient."""
+
+    email: str
+    opted_out: bool
+
+
+def find_to_check(run_id: int, connection: Connection, now: datetime) -> ToCheck | None:
+    """Return what the sends that wait for this run need; None where there are none."""
+    is_waiting = (Send.run_id == run_id, Send.state == SendState.PREPARING)
+    sends = db.session.execute(select(Send.id, Send.list_id).where(*is_waiting)).all()
+    if not sends:
+        return None
+    lists = db.session.scalars(select(ContactList).where(ContactList.id.in_({send.list_id for send in sends})))
+    on_them = or_(*(is_on(each) for each in lists))
+    rows = db.session.execute(
+        contact_rows(Contact.source, Contact.salesforce_id)
+        .where(
+            or_(Contact.connection_id == connection.id, Contact.followed_by_id == connection.id),
+            Contact.user_id == connection.user_id,
+            Contact.salesforce_id.is_not(None),
+            on_them,
+            is_active(now, connection.user_id),
+        )
+        .order_by(Contact.salesforce_id)
+    ).all()
+    contact_ids = [row.salesforce_id for row in rows if row.source == ContactSource.SALESFORCE]
+    lead_ids = [row.salesforce_id for row in rows if row.source == ContactSource.LEAD]
+    return ToCheck([send.id for send in sends], contact_ids, lead_ids)
+
+
+def find_stored(connection_id: int, ids: Collection[str]) -> dict[str, Stored]:
+    """Return {Salesforce Id: what is stored of the contact}."""
+    return {
+        row.salesforce_id: Stored(row.email, row.opted_out)
+        for chunk in in_chunks(ids)
+        for row in db.session.execute(
+            select(Contact.salesforce_id, Contact.email, Contact.opted_out).where(
+                Contact.connection_id == connection_id, Contact.salesforce_id.in_(chunk)
+            )
+        )
+    }
+
+
+def retrieve(
+    client: OrgClient, access: OrgAccess, connection: Connection, before_call: BeforeCall, ids: Sequence[str]
+) -> dict[str, RetrievedContact | None]:
+    """Return what Salesforce says of these contacts now; None for one that it does not show. Raises SalesforceError.
+
+    client: the run's own, which knows the fields that the user can read. More than one call goes out side by side, each line
+    of them with a client of its own. No transaction may be open.
+    """
+    chunks = list(in_chunks(ids, IDS_A_RETRIEVE))
+    if len(chunks) < 2:
+        return dict(zip(ids, client.retrieve_contacts(ids), strict=True)) if ids else {}
+    lines = [chunks[number::SIDE_BY_SIDE] for number in range(min(SIDE_BY_SIDE, len(chunks)))]
+    with ExitStack() as open_clients, ThreadPoolExecutor(len(lines), thread_name_prefix="recipients") as threads:
+        clients = [open_clients.enter_context(access.open(connection, before_call)) for _ in lines]
+        for each in clients:
+            each.know_fields(client.contact_fields.key, None)
+        answers = [
+            threads.submit(copy_context().run, _retrieve_all, each, line)
+            for each, line in zip(clients, lines, strict=True)
+        ]
+        found: dict[str, RetrievedContact | None] = {}
+        for answer in answers:
+            found |= answer.result()
+    return found
+
+
+def _retrieve_all(client: OrgClient, chunks: Sequence[list[str]]) -> dict[str, RetrievedContact | None]:
+    found: dict[str, RetrievedContact | None] = {}
+    for chunk in chunks:
+        found |= dict(zip(chunk, client.retrieve_contacts(chunk), strict=True))
+    return found
+
+
+def mark_checked(to_check: ToCheck, run_id: int, asked_at: datetime) -> None:
+    """Write down when the recipients of these sends were asked about, in the caller's transaction."""
+    is_waiting = (Send.id.in_(to_check.send_ids), Send.run_id == run_id, Send.state == SendState.PREPARING)
+    change_rows(db.session, update(Send).where(*is_waiting).values(as_of=asked_at))

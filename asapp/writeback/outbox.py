@@ -1,0 +1,329 @@
+"""The outbox of opt-outs: which records Salesforce is still to be told about, and who works on them.
+
+A row is written in the transaction that stores the unsubscribe. It names a record of the connection's, never an address. One row
+a record, whatever the number of reasons; what was told is told again only where Salesforce has changed the record since.
+A delivery holds a lease on each row of its round and writes `WHERE lease = mine`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Select, Table, and_, delete, exists, literal, or_, select, update
+from sqlalchemy.orm import Session
+
+from asapp.audit import entries
+from asapp.audit.entries import Actor
+from asapp.contacts.suppressions import Address, is_suppressed_as
+from asapp.core.bulk import in_chunks
+from asapp.core.clock import utcnow
+from asapp.core.database import change_rows, insert_ignore, upsert
+from asapp.core.extensions import db
+from asapp.core.leases import NO_LEASE, new_lease
+from asapp.models import (
+    Action,
+    Connection,
+    ConnectionStatus,
+    Contact,
+    ContactSource,
+    Lead,
+    LeadState,
+    OptOutWrite,
+    Partner,
+    Reason,
+    Suppression,
+    Untold,
+    User,
+    WriteBackState,
+    WrittenKind,
+)
+
+ROWS: Table = OptOutWrite.__table__  # type: ignore[assignment]
+KEY = ("connection_id", "salesforce_id")
+LEASE = timedelta(seconds=100)  # as a run's (sync/runs.py), renewed before each call
+TOLD_OF = (Reason.UNSUBSCRIBED, Reason.COMPLAINED)  # a bounce says nothing of what the person wants
+RECENT = timedelta(days=30)
+NO_WAIT = timedelta(0)
+OPEN_LEAD = (LeadState.SENT, LeadState.LINKED)
+
+Enqueue = Callable[[Sequence[int]], object]  # takes ids of connections
+
+
+class Found(NamedTuple):
+    """A record of a connection's that has to be told of."""
+
+    connection_id: int
+    user_id: int
+    salesforce_id: str
+    kind: str
+
+
+# ---- Writing down what is to be told
+
+
+def add_for(addresses: Collection[Address], wait: timedelta = NO_WAIT) -> set[int]:
+    """Write down the records with these addresses that are not opted out yet; return the connections that own them.
+
+    In the caller's transaction. Nothing happens at firms that don't want it. wait: before the first attempt.
+    """
+    found: set[Found] = set()
+    for (partner_id, user_id), hashes in _by_owner(addresses).items():
+        if db.session.scalar(select(Partner.writes_opt_outs_back).where(Partner.id == partner_id)):
+            for chunk in in_chunks(sorted(hashes)):
+                for query in (_contacts_with(partner_id, user_id, chunk), _leads_with(partner_id, user_id, chunk)):
+                    found |= {Found(*row) for row in db.session.execute(query)}
+    put_in(found, wait)
+    return {each.connection_id for each in found}
+
+
+def _by_owner(addresses: Iterable[Address]) -> Mapping[tuple[int, int | None], set[bytes]]:
+    hashes: dict[tuple[int, int | None], set[bytes]] = defaultdict(set)
+    for address in addresses:
+        hashes[address.partner_id, address.user_id].add(address.address_hash)
+    return hashes
+
+
+def put_in(found: Collection[Found], wait: timedelta = NO_WAIT) -> None:
+    """Let these records wait to be told of, in the caller's transaction. One that waits already stays as it is."""
+    if not found:
+        return
+    now = utcnow()
+    fresh = {
+        "state": WriteBackState.WAITING.value,
+        "why": None,
+        "why_words": None,
+        "attempts": 0,
+        "next_attempt_at": now + wait,
+        "created_at": now,
+        "ended_at": None,
+        **NO_LEASE,
+    }
+    rows = [each._asdict() | fresh for each in sorted(found)]  # in one order, so that no two deadlock
+    statement = upsert(db.session, ROWS, KEY, [*fresh, "kind"], where=ROWS.c.state != WriteBackState.WAITING)
+    db.session.execute(statement, rows)
+
+
+def _contacts_with(partner_id: int, user_id: int | None, hashes: Collection[bytes]) -> Select[*tuple[Any, ...]]:
+    return (
+        _select_found(
+            Contact, WrittenKind.CONTACT, Contact.connection_id, Contact.salesforce_id, Contact.system_modstamp
+        )
+        .where(*_are_of(Contact.user_id, partner_id, user_id), Contact.address_hash.in_(hashes))
+        .where(Contact.source == ContactSource.SALESFORCE, Contact.departed.is_(None), ~Contact.opted_out)
+    )
+
+
+def _leads_with(partner_id: int, user_id: int | None, hashes: Collection[bytes]) -> Select[*tuple[Any, ...]]:
+    return (
+        _select_found(Lead, WrittenKind.LEAD, Lead.connection_id, Lead.salesforce_id, Lead.system_modstamp)
+        .where(*_are_of(Lead.user_id, partner_id, user_id), Lead.address_hash.in_(hashes))
+        .where(Lead.salesforce_id.is_not(None), Lead.state.in_(OPEN_LEAD), ~Lead.opted_out, ~Lead.is_deleted)
+        .where(or_(Lead.owner_id.is_(None), Lead.owner_id == Connection.salesforce_user_id))
+    )
+
+
+def _select_found(
+    model: type[Contact | Lead], kind: WrittenKind, connection_id: Any, salesforce_id: Any, changed_at: Any
+) -> Select[*tuple[Any, ...]]:
+    """Select Found of this model's rows, without those that wait already, or were told and have not changed since."""
+    row = and_(OptOutWrite.connection_id == connection_id, OptOutWrite.salesforce_id == salesforce_id)
+    is_settled = OptOutWrite.state.in_((WriteBackState.TOLD, WriteBackState.TRUE_ALREADY))
+    is_due_again = and_(
+        OptOutWrite.state != WriteBackState.WAITING, or_(~is_settled, OptOutWrite.ended_at < changed_at)
+    )
+    return (
+        select(Connection.id, Connection.user_id, salesforce_id, literal(kind.value))
+        .select_from(model)
+        .join(Connection, Connection.id == connection_id)
+        .outerjoin(OptOutWrite, row)
+        .where(or_(OptOutWrite.id.is_(None), is_due_again))
+    )
+
+
+def _are_of(column: Any, partner_id: int, user_id: int | None) -> tuple[ColumnElement[bool], ...]:
+    """Are these people of the advisor's, or of any advisor's at the firm, by an account that is not disconnected?"""
+    owners = column == user_id
+    if user_id is None:
+        owners = column.in_(select(User.id).where(User.partner_id == partner_id))
+    return owners, Connection.partner_id == partner_id, Connection.status != ConnectionStatus.DISCONNECTED
+
+
+def add_recent(partner: Partner, by: Actor) -> int:
+    """Write down what was not told of the unsubscribes of the last 30 days, refused ones too; return of how many addresses.
+
+    Commits.
+    """
+    since = utcnow() - RECENT
+    query = select(Suppression.partner_id, Suppression.user_id, Suppression.address_hash).where(
+        Suppression.partner_id == partner.id,
+        or_(Suppression.unsubscribed_at >= since, Suppression.complained_at >= since),
+    )
+    addresses = [Address(*row) for row in db.session.execute(query)]
+    add_for(addresses)
+    entries.record(Action.OPT_OUTS_WRITTEN_BACK, by, partner, addresses=len(addresses))
+    db.session.commit()
+    return len(addresses)
+
+
+def try_again(connection_id: int, salesforce_id: str) -> bool:
+    """Let a record that was refused be told of once more, as a person asks for it; return whether it was. Commits."""
+    statement = (
+        update(OptOutWrite)
+        .where(
+            OptOutWrite.connection_id == connection_id,
+            OptOutWrite.salesforce_id == salesforce_id,
+            OptOutWrite.state == WriteBackState.REFUSED,
+        )
+        .values(state=WriteBackState.WAITING, attempts=0, next_attempt_at=utcnow(), ended_at=None)
+    )
+    count = change_rows(db.session, statement)
+    db.session.commit()
+    return bool(count)
+
+
+# ---- Enqueueing
+
+
+def enqueue_due(enqueue: Enqueue, limit: int = 500) -> int:
+    """Enqueue a delivery for every connection with something to tell; return for how many. Ends the transaction."""
+    now = utcnow()
+    due = exists().where(OptOutWrite.connection_id == Connection.id, *_is_due(now))
+    ids = list(db.session.scalars(select(Connection.id).join(Partner).where(due, *_can_deliver(now)).limit(limit)))
+    db.session.commit()
+    if ids:
+        enqueue(ids)
+    return len(ids)
+
+
+def can_deliver(session: Session, connection_id: int) -> bool:
+    """Is this account connected, its advisor active, and does its firm, ready and not paused, want Salesforce told?"""
+    query = select(Connection.id).join(Partner).where(Connection.id == connection_id, *_can_deliver(utcnow()))
+    return session.scalar(query) is not None
+
+
+def _can_deliver(now: datetime) -> tuple[Any, ...]:
+    return (
+        Connection.status == ConnectionStatus.CONNECTED,
+        Connection.user.has(User.deactivated_at.is_(None)),
+        Partner.is_ready,
+        ~Partner.paused(now),
+        Partner.writes_opt_outs_back,
+    )
+
+
+def is_deliverable(now: datetime) -> tuple[Any, ...]:
+    """Over OptOutWrite, Connection and Partner: is it due, and may it be told of now?"""
+    return *_is_due(now), *_can_deliver(now)
+
+
+def _is_due(now: datetime) -> tuple[Any, ...]:
+    return (
+        OptOutWrite.state == WriteBackState.WAITING,
+        OptOutWrite.next_attempt_at <= now,
+        OptOutWrite.has_no_worker(now),
+    )
+
+
+# ---- Claiming
+
+
+def claim(connection_id: int, limit: int) -> tuple[str, list[OptOutWrite]]:
+    """Take up to limit due rows of this connection, oldest first, and commit; return the lease and the rows.
+
+    What the person has taken back since (undone, opted in again) is deleted instead: nothing was told of it yet.
+    """
+    now, lease = utcnow(), new_lease()
+    chosen = (
+        select(OptOutWrite.id)
+        .where(OptOutWrite.connection_id == connection_id, *_is_due(now))
+        .order_by(OptOutWrite.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    ids = list(db.session.scalars(chosen))
+    if ids:
+        taken = update(OptOutWrite).where(OptOutWrite.id.in_(ids), *_is_due(now))
+        change_rows(db.session, taken.values(lease=lease, lease_until=now + LEASE))
+        change_rows(db.session, delete(OptOutWrite).where(OptOutWrite.lease == lease, _is_taken_back()))
+    db.session.commit()
+    return lease, lock_round(lease) if ids else []
+
+
+def _is_taken_back() -> ColumnElement[bool]:
+    """Is the person of this record here, and has not stopped the advisor's mail, or not under the address of now?"""
+    of_contact = and_(
+        Contact.connection_id == OptOutWrite.connection_id, Contact.salesforce_id == OptOutWrite.salesforce_id
+    )
+    of_lead = select(Lead.contact_id).where(
+        Lead.connection_id == OptOutWrite.connection_id, Lead.salesforce_id == OptOutWrite.salesforce_id
+    )
+    has_stopped = or_(*(is_suppressed_as(reason) for reason in TOLD_OF))
+    return exists().where(
+        or_(of_contact, Contact.id.in_(of_lead.correlate(OptOutWrite))),
+        Contact.user_id == OptOutWrite.user_id,
+        Contact.address_hash.is_not(None),
+        ~has_stopped,
+    )
+
+
+def renew(session: Session, lease: str) -> int:
+    """Renew the lease of a round in the caller's transaction; return how many rows it still holds."""
+    return change_rows(
+        session, update(OptOutWrite).where(OptOutWrite.lease == lease).values(lease_until=utcnow() + LEASE)
+    )
+
+
+def lock(lease: str, row_ids: Collection[int]) -> list[OptOutWrite]:
+    """Return those of these rows that are still ours, locked until the caller's transaction ends."""
+    return _locked(OptOutWrite.lease == lease, OptOutWrite.id.in_(row_ids))
+
+
+def lock_round(lease: str) -> list[OptOutWrite]:
+    """Return whatever a round still holds, locked until the caller's transaction ends."""
+    return _locked(OptOutWrite.lease == lease)
+
+
+def _locked(*conditions: ColumnElement[bool]) -> list[OptOutWrite]:
+    query = select(OptOutWrite).where(*conditions).order_by(OptOutWrite.id).with_for_update()
+    return list(db.session.scalars(query.execution_options(populate_existing=True)))
+
+
+def release(lease: str) -> None:
+    """Let go of whatever the round still holds. Commits."""
+    db.session.rollback()
+    change_rows(db.session, update(OptOutWrite).where(OptOutWrite.lease == lease).values(NO_LEASE))
+    db.session.commit()
+
+
+# ---- What becomes of a row, in the caller's transaction
+
+
+def end(row: OptOutWrite, state: WriteBackState, why: Untold | None = None, words: str = "") -> None:
+    row.state, row.why, row.why_words, row.ended_at = state, why, words[:500] or None, utcnow()
+    row.end_lease()
+
+
+def put_off(row: OptOutWrite, why: Untold, wait: timedelta, words: str = "") -> None:
+    row.why, row.why_words, row.next_attempt_at = why, words[:500] or None, utcnow() + wait
+    row.end_lease()
+
+
+def follow(row: OptOutWrite, kind: WrittenKind, salesforce_id: str, why: Untold) -> None:
+    """Let another record stand for this one: what it was merged into, or became."""
+    now = utcnow()
+    db.session.execute(
+        insert_ignore(db.session, ROWS, KEY).values(
+            connection_id=row.connection_id,
+            user_id=row.user_id,
+            salesforce_id=salesforce_id,
+            kind=kind.value,
+            state=WriteBackState.WAITING.value,
+            attempts=0,
+            next_attempt_at=now,
+            created_at=now,
+        )
+    )
+    end(row, WriteBackState.GONE, why)

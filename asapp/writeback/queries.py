@@ -1,0 +1,106 @@
+"""What pages and figures show of the outbox of opt-outs; reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from asapp.core.extensions import db
+from asapp.messages.write_back import Telling, UntoldWords, words_of
+from asapp.models import Connection, Contact, OptOutWrite, Partner, WriteBackState
+from asapp.writeback.outbox import TOLD_OF, is_deliverable
+
+TELLINGS = {
+    WriteBackState.TOLD: Telling.TOLD,
+    WriteBackState.TRUE_ALREADY: Telling.TRUE_ALREADY,
+    WriteBackState.REFUSED: Telling.REFUSED,
+    WriteBackState.GONE: Telling.NOTHING_TO_TELL,
+}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a contact's page says. at: when it was told. why: beside a telling that has one."""
+
+    telling: Telling
+    at: datetime | None = None
+    why: UntoldWords | None = None
+
+    @property
+    def is_told(self) -> bool:
+        return self.telling == Telling.TOLD
+
+    @property
+    def can_try_again(self) -> bool:
+        return self.telling == Telling.REFUSED
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How a firm's outbox stands: records by state, and by reason those that wait or were refused."""
+
+    told: int
+    waiting: int
+    refused: int
+    reasons: Sequence[tuple[str, int]]  # short words, how many; most first
+
+
+def find_shown(contact: Contact, reason: str | None) -> Shown | None:
+    """Return whether Salesforce was told of this contact, or None: it has nothing to be told. reason: why it is inactive."""
+    connection_id = contact.connection_id or contact.followed_by_id
+    if connection_id is None or contact.salesforce_id is None:
+        return None
+    row = db.session.scalar(
+        select(OptOutWrite).where(
+            OptOutWrite.connection_id == connection_id, OptOutWrite.salesforce_id == contact.salesforce_id
+        )
+    )
+    if row is not None and row.state == WriteBackState.WAITING:
+        return Shown(Telling.WAITS if row.why else Telling.SOON, why=words_of(row.why, row.why_words))
+    if row is not None:
+        return Shown(TELLINGS[WriteBackState(row.state)], row.ended_at, words_of(row.why, row.why_words))
+    if reason not in TOLD_OF or contact.opted_out:
+        return None
+    is_wanted = db.session.scalar(
+        select(Partner.writes_opt_outs_back).join(Connection).where(Connection.id == connection_id)
+    )
+    return Shown(Telling.EARLIER if is_wanted else Telling.NOT_WANTED)
+
+
+def count_for(partner: Partner) -> Counts:
+    rows = db.session.execute(
+        select(OptOutWrite.state, OptOutWrite.why, func.count())
+        .join(Connection, Connection.id == OptOutWrite.connection_id)
+        .where(Connection.partner_id == partner.id)
+        .group_by(OptOutWrite.state, OptOutWrite.why)
+    ).all()
+    by_state = dict.fromkeys((state.value for state in WriteBackState), 0)
+    reasons: dict[str, int] = {}
+    for state, why, count in rows:
+        by_state[state] += count
+        words = words_of(why, None)
+        if words and state in (WriteBackState.WAITING, WriteBackState.REFUSED):
+            reasons[words.short] = reasons.get(words.short, 0) + count
+    return Counts(
+        told=by_state[WriteBackState.TOLD] + by_state[WriteBackState.TRUE_ALREADY],
+        waiting=by_state[WriteBackState.WAITING],
+        refused=by_state[WriteBackState.REFUSED],
+        reasons=sorted(reasons.items(), key=lambda item: (-item[1], item[0])),
+    )
+
+
+def count_due(session: Session, now: datetime) -> tuple[int, datetime | None]:
+    """Return of how many records Salesforce could be told now and isn't, and since when the first of them is due."""
+    query = (
+        select(func.count(), func.min(OptOutWrite.next_attempt_at))
+        .select_from(OptOutWrite)
+        .join(Connection, Connection.id == OptOutWrite.connection_id)
+        .join(Partner, Partner.id == Connection.partner_id)
+        .where(*is_deliverable(now))
+    )
+    count, since = session.execute(query).one()
+    return count, since

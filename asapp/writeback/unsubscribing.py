@@ -1,0 +1,35 @@
+"""Storing what a person told us together with what Salesforce has to be told of it, in one transaction.
+
+Whatever takes in unsubscribes and events calls these instead of contacts/suppressions.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from asapp.contacts import suppressions
+from asapp.contacts.suppressions import UNDO_WITHIN, Address, Happened
+from asapp.core.extensions import db
+from asapp.core.vault import Vault
+from asapp.models import SuppressionSource, SuppressionStep
+from asapp.writeback import outbox
+from asapp.writeback.outbox import Enqueue
+
+TOLD_OF = (SuppressionStep.UNSUBSCRIBED, SuppressionStep.COMPLAINED)
+
+
+def unsubscribe(address: Address, source: SuppressionSource, *, whole_firm: bool, vault: Vault) -> None:
+    """As suppressions.unsubscribe(). Salesforce is told once the person can no longer undo it. Commits."""
+    stopped = suppressions.store_unsubscribe(address, source, whole_firm=whole_firm, vault=vault)
+    outbox.add_for(stopped, UNDO_WITHIN)
+    db.session.commit()
+
+
+def record(happened: Collection[Happened], enqueue: Enqueue) -> int:
+    """As suppressions.record(). Commits, and enqueues a delivery for each connection that has something to tell."""
+    new = suppressions.store(happened)
+    connection_ids = outbox.add_for({each.address for each in happened if each.step in TOLD_OF})
+    db.session.commit()
+    if connection_ids:
+        enqueue(sorted(connection_ids))
+    return new

@@ -1,0 +1,112 @@
+"""Person accounts: one Account and one Contact that are one person. An org has them only once its admin switched them on.
+
+The account shows fields of the contact under a name of its own (PersonHasOptedOutOfEmail); a change of either changes both, and
+moves the stamps of both. The contact can be changed like any other, unless `refuse_contacts` says that this org's own code is in
+the way, as is reported of orgs where the contact and its account are written in one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from orgsim.errors import bad_request
+from orgsim.schema import Field, SObject
+
+if TYPE_CHECKING:
+    from orgsim.org import Org
+
+# {field of the account: field of the contact}. `LastName` and `FirstName` bear plain names on both.
+MIRRORED = {
+    "FirstName": "FirstName",
+    "LastName": "LastName",
+    "PersonEmail": "Email",
+    "PersonHasOptedOutOfEmail": "HasOptedOutOfEmail",
+}
+_IS_PERSON: dict[str, Any] = {"creatable": False, "updatable": False, "permissionable": False}
+_ON_ACCOUNT = (
+    Field("IsPersonAccount", "Is Person Account", "boolean", nillable=False, defaulted=True, **_IS_PERSON),
+    Field(
+        "PersonContactId",
+        "Contact ID",
+        "reference",
+        18,
+        refers_to=("Contact",),
+        relationship="PersonContact",
+        **_IS_PERSON,
+    ),
+    Field("FirstName", "First Name", length=40, permissionable=False),
+    Field("LastName", "Last Name", length=80, permissionable=False),
+    Field("PersonEmail", "Email", "email", 80),
+    Field("PersonHasOptedOutOfEmail", "Email Opt Out", "boolean", defaulted=True),
+)
+_ON_CONTACT = (Field("IsPersonAccount", "Is Person Account", "boolean", nillable=False, defaulted=True, **_IS_PERSON),)
+
+
+class Persons:
+    def __init__(self, org: Org) -> None:
+        self._org = org
+        self.are_on = False
+        self.refuse_contacts = False
+
+    def switch_on(self) -> None:
+        """Give Account and Contact the fields of persons; it can't be undone."""
+        if self.are_on:
+            return
+        self.are_on = True
+        for name, fields in (("Account", _ON_ACCOUNT), ("Contact", _ON_CONTACT)):
+            for one in fields:
+                self._org.schema.add_field(name, one)
+                self._org.store.add_column(self._org.schema[name], one)
+
+    def add(self, owner_id: str, contact_id: str) -> str:
+        """Make the account of a contact; return its Id."""
+        contact = self._org.records.get(contact_id)
+        values = {mine: contact[theirs] for mine, theirs in MIRRORED.items()}
+        account_id = self._org.records.insert(
+            self._org.schema["Account"],
+            {
+                "Name": contact["Name"],
+                "OwnerId": owner_id,
+                "IsPersonAccount": 1,
+                "PersonContactId": contact_id,
+                **values,
+            },
+            owner_id,
+        )
+        self._org.records.change_silently(contact_id, {"AccountId": account_id, "IsPersonAccount": 1})
+        return account_id
+
+    def check_change(self, sobject: SObject, record: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+        """Raise ApiError where a person, or a business, can't be changed so."""
+        if not self.are_on or sobject.name not in {"Account", "Contact"}:
+            return
+        is_person = bool(record["IsPersonAccount"])
+        if sobject.name == "Contact" and is_person:
+            if self.refuse_contacts:
+                raise bad_request("INVALID_PERSON_ACCOUNT_OPERATION", "cannot reference person contact", [])
+            _refuse(sobject, [name for name in values if name == "AccountId"])
+        if sobject.name == "Account":
+            unfit = {"Name"} if is_person else set(MIRRORED)
+            _refuse(sobject, [name for name in values if name in unfit])
+
+    def mirror(self, record_id: str, values: Mapping[str, Any], actor_id: str) -> None:
+        """Change the other half of a person as well, and its stamp."""
+        record = self._org.records.get(record_id)
+        if not self.are_on or not record.get("IsPersonAccount"):
+            return
+        if record_id.startswith("001"):
+            other, names = record["PersonContactId"], MIRRORED
+        else:
+            other, names = record["AccountId"], {theirs: mine for mine, theirs in MIRRORED.items()}
+        self._org.records.change(
+            other, {names[name]: value for name, value in values.items() if name in names}, actor_id
+        )
+
+
+def _refuse(sobject: SObject, names: list[str]) -> None:
+    if names:
+        listed = ", ".join(names)
+        raise bad_request(
+            "INVALID_FIELD_FOR_INSERT_UPDATE", f"{sobject.name}: bad field names on insert/update call: {listed}", names
+        )

@@ -1,0 +1,264 @@
+"""Preparing a send: Salesforce is asked about the changes and each recipient; the send is ready, or stale with a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlalchemy import select, update
+
+from asapp.contacts import recipients
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
+from asapp.models import (
+    ConnectionStatus,
+    ContactList,
+    ListKind,
+    Partner,
+    RunStatus,
+    RunTrigger,
+    Send,
+    SendReason,
+    SendState,
+    SyncRun,
+)
+from asapp.sends import prepare, sends
+from orgsim import Running
+from tests.factories import make_advisor, make_contact, org_access
+from tests.syncing import Office
+
+ROSE, RAVI, MEI = "rose@fjord.example", "ravi@fjord.example", "mei@fjord.example"
+
+
+class SendingOffice(Office):
+    """An office with a mail engine: what it prepares is carried out here, job by job."""
+
+    def __init__(self, running: Running) -> None:
+        super().__init__(running)
+        self.enqueued: list[int] = []
+
+    def ring(self, run_ids: Sequence[int]) -> bool:
+        self.enqueued += run_ids
+        return True
+
+    def list_of_contacts(self) -> ContactList:
+        found = select(ContactList).where(
+            ContactList.user_id == self.advisor.id, ContactList.kind == ListKind.SALESFORCE_CONTACTS
+        )
+        return db.session.scalars(found).one()
+
+    def begin(self, send_id: str = "s-1", *, on: ContactList | None = None, max_age_minutes: int = 60) -> Send:
+        send = sends.start_send(0, send_id, on or self.list_of_contacts(), max_age_minutes)
+        prepare.advance(send.id, self.ring)
+        return self.reload(send)
+
+    def carry_out(self, send: Send) -> Send:
+        """Run the sync that the send waits for, and move the send on."""
+        run = db.session.get_one(SyncRun, self.reload(send).run_id)
+        self.resume(run)
+        prepare.advance_sends_of(run.id, self.ring)
+        return self.reload(send)
+
+    def prepare(self, send_id: str = "s-1", **more: Any) -> Send:
+        return self.carry_out(self.begin(send_id, **more))
+
+    def recipients(self, send: Send) -> list[str]:
+        contact_list = db.session.get_one(ContactList, self.reload(send).list_id)
+        audience = recipients.prepare(contact_list, utcnow(), org_access().vault, "http://asapp.example")
+        return sorted(each["email"] for each in recipients.find_page(audience, 100, b"").found)
+
+    def let_send_age(self, send: Send, by: timedelta) -> None:
+        send.deadline_at -= by
+        self.save()
+
+
+@pytest.fixture
+def office(app: Flask, org: Running) -> SendingOffice:
+    return SendingOffice(org)
+
+
+@pytest.fixture
+def synced(office: SendingOffice) -> SendingOffice:
+    office.ids = {email: office.add(email=email) for email in (ROSE, RAVI, MEI)}  # type: ignore[attr-defined]
+    office.sync()
+    return office
+
+
+def test_a_send_starts_a_sync_of_its_own_and_is_ready_for_an_hour(synced: SendingOffice) -> None:
+    send = synced.begin()
+    assert (send.state, synced.enqueued) == (SendState.PREPARING, [send.run_id])
+    run = db.session.get_one(SyncRun, send.run_id)
+    assert run.trigger == RunTrigger.SEND
+    before = utcnow()
+    send = synced.carry_out(send)
+    assert (send.state, send.reason) == (SendState.READY, None)
+    assert send.as_of is not None
+    assert send.as_of >= before - timedelta(seconds=5)
+    assert send.expires_at is not None
+    assert timedelta(minutes=59) < send.expires_at - utcnow() <= timedelta(minutes=60)
+    assert synced.recipients(send) == [MEI, RAVI, ROSE]
+
+
+def test_it_joins_the_sync_that_is_going_on(synced: SendingOffice) -> None:
+    run = synced.start()
+    send = synced.begin()
+    assert send.run_id == run.id
+    assert synced.carry_out(send).state == SendState.READY
+
+
+def test_what_no_stamp_tells_is_seen_before_a_send(synced: SendingOffice) -> None:
+    """An opt-out by a formula, an owner by a territory, a record that is hidden: nothing of it moves a stamp."""
+    ids = synced.ids  # type: ignore[attr-defined]
+    synced.org.change_without_stamp(ids[ROSE], HasOptedOutOfEmail=True)
+    synced.org.hide_contact(ids[RAVI])
+    send = synced.prepare()
+    assert send.state == SendState.READY
+    assert synced.recipients(send) == [MEI]
+
+
+def test_a_changed_address_is_written_to_under_the_new_one(synced: SendingOffice) -> None:
+    ids = synced.ids  # type: ignore[attr-defined]
+    synced.org.change_without_stamp(ids[ROSE], Email="rose@new.example")
+    assert synced.recipients(synced.prepare()) == [MEI, RAVI, "rose@new.example"]
+
+
+def test_people_in_a_held_proposal_are_left_out(office: SendingOffice) -> None:
+    ids = office.fill(40)
+    office.sync()
+    for each in ids[:20]:
+        office.org.hide_contact(each)
+    send = office.prepare()
+    assert send.state == SendState.READY
+    assert db.session.get_one(SyncRun, send.run_id).status == RunStatus.HELD
+    assert len(office.recipients(send)) == 20
+
+
+def test_a_send_that_comes_after_the_look_at_recipients_gets_another_sync(synced: SendingOffice) -> None:
+    run = synced.start()
+    synced.resume(run)
+    db.session.rollback()
+    send = sends.start_send(0, "late", synced.list_of_contacts(), 60)
+    db.session.execute(update(Send).where(Send.id == send.id).values(run_id=run.id))
+    db.session.commit()
+    prepare.advance_sends_of(run.id, synced.ring)
+    send = synced.reload(send)
+    assert send.state == SendState.PREPARING
+    assert send.run_id != run.id
+    assert synced.carry_out(send).state == SendState.READY
+
+
+def test_a_list_without_anyone_from_salesforce_asks_no_one(app: Flask) -> None:
+    alice = make_advisor()
+    make_contact(alice)
+    mine = ContactList(user_id=alice.id, name="Mine", name_key="mine")
+    db.session.add(mine)
+    db.session.commit()
+    send = sends.start_send(0, "s-1", mine, 60)
+    prepare.advance(send.id, lambda _ids: pytest.fail("no sync is needed"))
+    assert db.session.get_one(Send, send.id, populate_existing=True).state == SendState.READY
+
+
+@pytest.mark.parametrize(
+    ("trouble", "reason"),
+    [
+        ("needs_reconnect", SendReason.NEEDS_RECONNECT),
+        ("paused", SendReason.API_ALLOWANCE),
+        ("disconnected", SendReason.DISCONNECTED),
+        ("disabled", SendReason.NOT_SET_UP),
+        ("inactive", SendReason.ADVISOR_INACTIVE),
+    ],
+)
+def test_what_keeps_salesforce_from_being_asked_is_said(
+    synced: SendingOffice, trouble: str, reason: SendReason
+) -> None:
+    contact_list = synced.list_of_contacts()
+    if trouble in ("needs_reconnect", "disconnected"):
+        synced.connection.status = ConnectionStatus(trouble)
+    elif trouble == "paused":
+        synced.connection.partner.paused_until = utcnow() + timedelta(hours=1)
+    elif trouble == "disabled":
+        synced.connection.partner.is_enabled = False
+    else:
+        synced.advisor.deactivated_at = utcnow()
+    synced.save()
+    send = synced.begin(on=contact_list)
+    is_refusal = trouble in ("disconnected", "disabled", "inactive")
+    assert (send.state, send.reason) == (SendState.REFUSED if is_refusal else SendState.STALE, reason)
+    assert send.ended_at is not None
+
+
+@pytest.mark.parametrize(
+    ("hours", "max_age", "age", "state"),
+    [
+        (None, 10_000, 1, SendState.STALE),
+        (12, 10_000, 1, SendState.READY),
+        (12, 10_000, 13, SendState.STALE),
+        (12, 30, 1, SendState.STALE),
+    ],
+)
+def test_older_data_is_good_enough_only_where_firm_and_sender_say_so(
+    synced: SendingOffice, hours: int | None, max_age: int, age: int, state: SendState
+) -> None:
+    partner = db.session.get_one(Partner, synced.connection.partner_id)
+    partner.sends_on_data_of_hours, partner.paused_until = hours, utcnow() + timedelta(hours=1)
+    known_at = synced.connection.last_good_sync_at = utcnow() - timedelta(hours=age)
+    synced.save()
+    send = synced.begin(max_age_minutes=max_age)
+    assert send.state == state
+    assert send.as_of == known_at
+
+
+def test_a_sync_that_fails_makes_the_send_stale(synced: SendingOffice) -> None:
+    send = synced.begin()
+    synced.org.trouble.add("server_unavailable_html", kind="composite", times=10)
+    send = synced.carry_out(send)
+    assert (send.state, send.reason) == (SendState.STALE, SendReason.SALESFORCE_AWAY)
+
+
+def test_a_firms_admin_who_hides_the_field_makes_the_send_stale(synced: SendingOffice) -> None:
+    send = synced.begin()
+    synced.org.hide_field("Contact", "HasOptedOutOfEmail")
+    send = synced.carry_out(send)
+    assert (send.state, send.reason) == (SendState.STALE, SendReason.WAITING_FOR_ADMIN)
+
+
+def test_no_send_is_prepared_for_ever(synced: SendingOffice) -> None:
+    send = synced.begin()
+    synced.let_send_age(send, timedelta(minutes=6))
+    assert synced.reload(send).outcome(utcnow()) == (SendState.STALE, SendReason.TOOK_TOO_LONG)
+    prepare.advance_all(synced.ring)
+    send = synced.reload(send)
+    assert (send.state, send.reason) == (SendState.STALE, SendReason.TOOK_TOO_LONG)
+
+
+def test_what_a_dead_process_left_is_moved_on_by_the_tick(synced: SendingOffice) -> None:
+    send = sends.start_send(0, "s-1", synced.list_of_contacts(), 60)  # and no job came
+    prepare.advance_all(synced.ring)
+    send = synced.reload(send)
+    synced.resume(db.session.get_one(SyncRun, send.run_id))  # and its process died before the send was moved on
+    prepare.advance_all(synced.ring)
+    assert synced.reload(send).state == SendState.READY
+
+
+def test_the_same_send_is_prepared_once(synced: SendingOffice) -> None:
+    first = synced.begin()
+    second = synced.begin()
+    assert (first.id, first.run_id) == (second.id, second.run_id)
+    with pytest.raises(sends.SendDiffers):
+        sends.start_send(0, "s-1", synced.list_of_contacts(), 61)
+
+
+def test_many_recipients_are_asked_about_side_by_side(office: SendingOffice) -> None:
+    ids = office.fill(4500)
+    office.sync()
+    office.org.change_without_stamp(ids[4400], HasOptedOutOfEmail=True)
+    send = office.prepare()
+    assert send.state == SendState.READY
+    run = db.session.get_one(SyncRun, send.run_id)
+    assert run.api_calls <= 8
+    contact_list = office.list_of_contacts()
+    audience = recipients.prepare(contact_list, utcnow(), org_access().vault, "http://asapp.example")
+    assert sum(len(page) for page in recipients.iter_recipients(audience)) == 4499
