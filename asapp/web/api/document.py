@@ -8,6 +8,7 @@ import orjson
 from flask import Blueprint, Flask, Response, current_app, render_template
 from flask.typing import ResponseReturnValue
 from flask_smorest import Api
+from markupsafe import Markup
 
 from asapp.models import Scope
 from asapp.web.api import schemas
@@ -68,6 +69,7 @@ def page() -> ResponseReturnValue:
         problems=list(Problem),
         scopes=list(Scope),
         base_url=config().public_url,
+        with_code=with_code,
     )
 
 
@@ -114,6 +116,14 @@ class Call:
     def _resolved(self, schema: dict[str, Any]) -> dict[str, Any]:
         named = schema.get("$ref", "").rpartition("/")[2]
         return self._document["components"]["schemas"][named] if named else schema
+
+
+def with_code(text: str) -> Markup:
+    """Return the text with what stands in `backticks` as code."""
+    parts = text.split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if odd % 2 else part for odd, part in enumerate(parts)
+    )
 
 
 def type_of(schema: dict[str, Any]) -> str:
