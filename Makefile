@@ -20,7 +20,7 @@ test: ## run all tests with the services they need, two at a time (ARGS="-n 0 -k
 	@sh devtools/venv.sh requirements-dev.lock
 	@$(PY) -m devtools.system redis postgres chromium npm
 	@$(PY) -m devtools.npm_files
-	@$(PY) -m pytest -n 2 --dist worksteal $(ARGS)
+	@PYTHONDONTWRITEBYTECODE= $(PY) -m pytest -n 2 --dist worksteal $(ARGS)
 
 chaos: ## break everything at random and see that nothing is lost (ARGS="--seed 1 --faults 200")
 	@sh devtools/venv.sh requirements-dev.lock

@@ -42,7 +42,9 @@ from devtools.processes import (
     environ_of,
 )
 from devtools.programs import MissingProgramError, is_free
+from devtools.sample_sender import Sender, SenderError, tell_story
 from devtools.servers import RedisServer
+from devtools.smtp_sink import running_mail_server
 from devtools.visitor import LostError, Visitor
 
 FIRM = "Northgate Wealth"
@@ -180,6 +182,16 @@ class Demo:
         except (DriveError, LostError, requests.RequestException) as error:
             raise DemoError(f"The drive failed: {error}\nLogs: {self.folder}/*.log") from error
 
+    def send(self) -> None:
+        """Let the sample mail engine send one mailing to the advisor's contacts; raise DemoError."""
+        scopes = ["--scope", "audience:read", "--scope", "events:write"]
+        sender = Sender(self.ports.web_url, self._flask("api-keys", "create", "Sample sender", *scopes))
+        try:
+            with running_mail_server() as mails:
+                tell_story(sender, ADVISOR[0], "Salesforce Contacts", mails.url, lambda text: say(f"  {text}"))
+        except (SenderError, requests.RequestException, OSError) as error:
+            raise DemoError(f"The mailing failed: {error}\nLogs: {self.folder}/*.log") from error
+
     def show_addresses(self) -> None:
         say(f"""
 Open       {self.ports.web_url}
@@ -262,6 +274,8 @@ def run(folder: Path, *, once: bool) -> None:
             demo.start()
             say("Driving one advisor through it:")
             demo.drive()
+            say("Sending one mailing to the advisor's contacts:")
+            demo.send()
             if not once:
                 demo.show_addresses()
                 threading.Event().wait()

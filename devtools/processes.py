@@ -29,7 +29,10 @@ READY_S = 60.0
 STOP_S = 30.0
 QUIET_S = 30.0  # a process that lived for so long is started again without a longer pause
 # What a developer's shell may hold and no process of ours may take over, beside the settings
-FOREIGN = ("FLASK_APP", "FLASK_DEBUG", "FLASK_ENV", "GUNICORN_CMD_ARGS", "WEB_CONCURRENCY", "PYTHONPATH")
+FOREIGN = (
+    *("FLASK_APP", "FLASK_DEBUG", "FLASK_ENV", "GUNICORN_CMD_ARGS", "WEB_CONCURRENCY", "PYTHONPATH"),
+    "PYTHONDONTWRITEBYTECODE",  # each process would compile the whole application for itself
+)
 FLASK = ("-m", "flask", "--app", "wsgi")
 
 

@@ -12,10 +12,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote
 
 import orjson
+from flask import Flask
 from werkzeug.test import run_wsgi_app
 
 from orgsim.answers import ANSWERS, HTML, JSON, Answer
@@ -72,9 +74,14 @@ class OrgApp:
         self.closing = threading.Event()
         self.connections: set[socket.socket] = set()
         self._rest = RestApi(org)
-        self._web = make_web_app(org, advisorstream_url)
+        self._advisorstream_url = advisorstream_url
         self._meters: dict[str, Allowance] = {}
         self._instance = secrets.token_hex(4)
+
+    @cached_property
+    def _web(self) -> Flask:
+        """Made for the first page that is asked for: its routes take longer to compile than all else of an org."""
+        return make_web_app(self.org, self._advisorstream_url)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace")

@@ -6,6 +6,9 @@ network: requests-mock answers for it, and an unplanned call fails.
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +37,14 @@ settings.register_profile("short", derandomize=True, database=None)
 settings.register_profile("long", max_examples=2000, print_blob=True)
 settings.load_profile("short")
 NOWHERE_REDIS_URL = "redis://127.0.0.1:1/0"
+MEMORY = Path("/dev/shm")  # files that live in memory, on Linux
+MEMORY_BYTES = 2_000_000_000  # less than this is left there in most containers
+
+
+def pytest_configure() -> None:
+    """Put temporary files in memory where there is enough: a SQLite database on a disk waits for it again and again."""
+    if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= MEMORY_BYTES:
+        os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
 
 
 def make_config(database_url: str, redis_url: str = NOWHERE_REDIS_URL, **changes: object) -> Config:

@@ -7,15 +7,13 @@ carries the name.
 
 from __future__ import annotations
 
-import hmac
 from base64 import urlsafe_b64encode
-from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
-from itertools import islice
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, case, exists, func, select
+from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, case, exists, or_, select
 
 from asapp.contacts.addresses import address_hash, address_key
 from asapp.contacts.lists import is_on
@@ -30,11 +28,14 @@ from asapp.core.vault import Vault
 from asapp.models import Connection, Contact, ContactList, Departure, Partner, User
 from asapp.models.contact import DepartureState
 
-ROWS_AT_ONCE = 1000
-ID_BYTES = 16
+ROWS_AT_ONCE = 5000
+ROWS_TO_SPARE = 50  # in a page, for contacts that share an address
+ID_BYTES, ID_LENGTH = 16, 22
 
 HELD = "held"  # waits in a proposal for the advisor's decision
 NOT_A_CONTACT = "not_a_contact"
+
+Hashed = tuple[bytes, dict[str, Any]]
 
 COLUMNS = (
     Contact.id,
@@ -95,66 +96,89 @@ def prepare(contact_list: ContactList, now: datetime, vault: Vault, public_url: 
     key = link_key(db.session(), partner, vault)
     rows = (
         contact_rows(*COLUMNS)
-        .where(*_may_receive(user.id, now), is_on(contact_list))
+        .where(*_may_receive(user.id, now), is_on(contact_list), Contact.address_hash > bindparam("after"))
         .order_by(Contact.address_hash, Contact.changed_at.desc(), Contact.id.desc())
+        .limit(bindparam("most", type_=Integer))
     )
     as_of = _age_of_opt_outs(contact_list, now)
     return Audience(user.id, rows, LinkMaker(partner, user, key, public_url), key, as_of)
 
 
-def find_page(audience: Audience, limit: int, after: bytes | None) -> Recipients:
-    """Return the next recipients in order of their addresses' hashes; after: what the page before has ended with."""
-    with closing(_iter_with_hashes(audience, after)) as recipients:
-        page = list(islice(recipients, limit + 1))
-    end_read(db.session)
-    more = len(page) > limit
-    return Recipients([each for _, each in page[:limit]], page[limit - 1][0] if more else None)
+def find_page(audience: Audience, limit: int, after: bytes) -> Recipients:
+    """Return the next recipients in order of their addresses' hashes.
+
+    after: what the page before has ended with; b"" for the first.
+    """
+    pieces = _iter_pieces(audience, after, limit + ROWS_TO_SPARE)
+    page: list[Hashed] = []
+    while len(page) <= limit and (piece := next(pieces, None)):
+        page += piece
+    is_cut = len(page) > limit
+    return Recipients([each for _, each in page[:limit]], page[limit - 1][0] if is_cut else None)
 
 
 def iter_recipients(audience: Audience) -> Iterator[list[dict[str, Any]]]:
-    """Yield all recipients, many at a time, from one query that the database keeps open until the last one."""
-    with closing(_iter_with_hashes(audience, None)) as recipients:
-        while piece := [each for _, each in islice(recipients, ROWS_AT_ONCE)]:
-            yield piece
-    end_read(db.session)
+    """Yield all recipients, many at a time. No transaction is open in between, and who has unsubscribed since is left out."""
+    for piece in _iter_pieces(audience, b"", ROWS_AT_ONCE):
+        yield [each for _, each in piece]
 
 
-def _iter_with_hashes(audience: Audience, after: bytes | None) -> Generator[tuple[bytes, dict[str, Any]]]:
-    """Yield (address hash, recipient)."""
-    rows = audience.rows if after is None else audience.rows.where(Contact.address_hash > after)
+def _iter_pieces(audience: Audience, after: bytes, rows_at_once: int) -> Iterator[list[Hashed]]:
+    """Yield (address hash, recipient) in pieces, each read by a query of its own that goes on behind the last hash."""
+    while True:
+        rows = db.session.connection().execute(audience.rows, {"after": after, "most": rows_at_once}).all()
+        end_read(db.session)
+        is_last = len(rows) < rows_at_once
+        if not is_last:
+            rows = _without_last_address(rows)  # more contacts may have it
+        if rows:
+            yield _as_recipients(rows, audience)
+            after = rows[-1].address_hash
+        elif not is_last:
+            rows_at_once *= 2  # all of them have one address
+        if is_last:
+            return
+
+
+def _without_last_address(rows: Sequence[Any]) -> Sequence[Any]:
+    count, last = len(rows), rows[-1].address_hash
+    while count and rows[count - 1].address_hash == last:
+        count -= 1
+    return rows[:count]
+
+
+def _as_recipients(rows: Sequence[Any], audience: Audience) -> list[Hashed]:
+    """Return one recipient for each address. rows: in order of their addresses, of one address the newest first."""
     url_of, id_key = audience.links.url, audience.id_key
-    hashed: bytes | None = None
-    recipient: dict[str, Any] = {}
-    result = db.session.connection().execute(rows, execution_options={"yield_per": ROWS_AT_ONCE})
-    with closing(result):
-        for contact_id, salesforce_id, source, first_name, last_name, email, row_hash in result:
-            if row_hash == hashed:
-                recipient["also"].append(public_id_of(contact_id, id_key))
-                continue
-            if hashed is not None:
-                yield hashed, recipient
-            hashed = row_hash
-            recipient = {
-                "contact_id": public_id_of(contact_id, id_key),
-                "salesforce_id": salesforce_id,
-                "source": source,
-                "first_name": first_name,
-                "last_name": last_name,
-                "email": email,
-                "also": [],
-                "unsubscribe_url": url_of(row_hash),
-            }
-    if hashed is not None:
-        yield hashed, recipient
+    found: list[Hashed] = []
+    hashed = b""
+    for contact_id, salesforce_id, source, first_name, last_name, email, row_hash in rows:
+        if row_hash == hashed:
+            found[-1][1]["also"].append(public_id_of(contact_id, id_key))
+            continue
+        hashed = row_hash
+        recipient = {
+            "contact_id": public_id_of(contact_id, id_key),
+            "salesforce_id": salesforce_id,
+            "source": source,
+            "first_name": first_name,
+            "last_name": last_name,
+            "email": email,
+            "also": [],
+            "unsubscribe_url": url_of(row_hash),
+        }
+        found.append((row_hash, recipient))
+    return found
 
 
 def public_id_of(contact_id: int, key: bytes) -> str:
     """Return the Id under which senders know a contact: 22 characters that tell nothing about our rows."""
-    return urlsafe_b64encode(hmac.digest(key, b"contact:%d" % contact_id, "sha256")[:ID_BYTES]).decode().rstrip("=")
+    digest = blake2b(b"%d" % contact_id, key=key, person=b"contact", digest_size=ID_BYTES).digest()
+    return urlsafe_b64encode(digest)[:ID_LENGTH].decode()
 
 
 def _may_receive(user_id: int, now: datetime) -> tuple[ColumnElement[bool], ...]:
-    return (contacts_of(user_id), is_active(now, user_id), Contact.address_hash.is_not(None), ~is_held())
+    return (contacts_of(user_id), is_active(now, user_id), ~is_held())
 
 
 def is_held() -> ColumnElement[bool]:
@@ -171,15 +195,15 @@ def _age_of_opt_outs(contact_list: ContactList, now: datetime) -> datetime | Non
 
     None where it has never been asked with success: then none of these people is active.
     """
-    members = (
-        contact_rows(func.count(), func.min(Connection.last_good_sync_at))
-        .where(contacts_of(contact_list.user_id), is_on(contact_list), Connection.id.is_not(None))
-        .group_by(Connection.id)
-        .order_by(Connection.id.desc())
-        .limit(1)
+    connections = db.session.scalars(
+        select(Connection).where(Connection.user_id == contact_list.user_id).order_by(Connection.id.desc())
     )
-    row = db.session.execute(members).first()
-    return now if row is None else row[1]
+    for connection in connections:
+        of_it = or_(Contact.connection_id == connection.id, Contact.followed_by_id == connection.id)
+        is_any = exists().where(contacts_of(contact_list.user_id), is_on(contact_list), of_it)
+        if db.session.scalar(select(is_any)):
+            return connection.last_good_sync_at
+    return now
 
 
 # ---- May these addresses be written to?

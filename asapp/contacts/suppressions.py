@@ -405,33 +405,34 @@ def is_suppressed_as(reason: Reason, user_id: int | None = None) -> ColumnElemen
 
     user_id: whose contacts the query is about, if they are all one advisor's; the suppressed addresses are read once then.
     """
-    since = getattr(Suppression, REASONS[reason])
-    if user_id is not None:
-        partner_id = select(User.partner_id).where(User.id == user_id).scalar_subquery()
-        own = select(Suppression.address_hash).where(Suppression.user_id == user_id, since.is_not(None))
-        firm = select(Suppression.address_hash).where(
-            Suppression.user_id.is_(None),
-            Suppression.partner_id == partner_id,
-            since.is_not(None),
-            ~_is_ended_for(user_id),
-        )
-        return and_(Contact.address_hash.is_not(None), Contact.address_hash.in_(union(own, firm)))
-    same = Suppression.address_hash == Contact.address_hash
-    partner_of = select(User.partner_id).where(User.id == Contact.user_id).correlate(Contact).scalar_subquery()
-    of_advisor = exists().where(same, Suppression.user_id == Contact.user_id, since.is_not(None))
-    of_firm = exists().where(
-        same,
-        Suppression.user_id.is_(None),
-        Suppression.partner_id == partner_of,
-        since.is_not(None),
-        ~_is_ended_for(Contact.user_id),
-    )
-    return or_(of_advisor, of_firm)
+    return _is_among_those(getattr(Suppression, REASONS[reason]).is_not(None), user_id)
 
 
 def is_suppressed(user_id: int | None = None) -> ColumnElement[bool]:
     """Over Contact: does any suppression hold for its address? user_id: as in is_suppressed_as()."""
-    return or_(*(is_suppressed_as(reason, user_id) for reason in REASONS))
+    return _is_among_those(or_(*(getattr(Suppression, name).is_not(None) for name in REASONS.values())), user_id)
+
+
+def _is_among_those(holds: ColumnElement[bool], user_id: int | None) -> ColumnElement[bool]:
+    """holds: over Suppression."""
+    if user_id is not None:
+        partner_id = select(User.partner_id).where(User.id == user_id).scalar_subquery()
+        own = select(Suppression.address_hash).where(Suppression.user_id == user_id, holds)
+        firm = select(Suppression.address_hash).where(
+            Suppression.user_id.is_(None), Suppression.partner_id == partner_id, holds, ~_is_ended_for(user_id)
+        )
+        return and_(Contact.address_hash.is_not(None), Contact.address_hash.in_(union(own, firm)))
+    same = Suppression.address_hash == Contact.address_hash
+    partner_of = select(User.partner_id).where(User.id == Contact.user_id).correlate(Contact).scalar_subquery()
+    of_advisor = exists().where(same, Suppression.user_id == Contact.user_id, holds)
+    of_firm = exists().where(
+        same,
+        Suppression.user_id.is_(None),
+        Suppression.partner_id == partner_of,
+        holds,
+        ~_is_ended_for(Contact.user_id),
+    )
+    return or_(of_advisor, of_firm)
 
 
 def find_suppressed(user_id: int, hashes: Collection[bytes]) -> set[int]:

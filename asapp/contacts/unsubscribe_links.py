@@ -1,8 +1,9 @@
 """Links in mails with which a person unsubscribes: signed with a random key of the firm's, and good for ever.
 
 A token is base64url of: version (1 byte), firm and advisor (16 bytes each, their public ids), the hash of the address that was
-written to (32 bytes), and a signature over all of it (16 bytes of HMAC-SHA256). It holds no address and no row number. The key
-is stored sealed, so neither a new SECRET_KEY nor new ENCRYPTION_KEYS ends a link, and it stays when the firm is deleted.
+written to (32 bytes), and a signature over all of it (16 bytes of BLAKE2b with the key: an answer to a sender holds a hundred
+thousand of them, and HMAC-SHA256 takes four times as long). It holds no address and no row number. The key is stored sealed, so
+neither a new SECRET_KEY nor new ENCRYPTION_KEYS ends a link, and it stays when the firm is deleted.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import TypeVar
 from uuid import UUID
 
@@ -108,7 +110,7 @@ def _parts(token: str) -> tuple[bytes, bytes]:
 
 
 def _signature(signed: bytes, key: bytes) -> bytes:
-    return hmac.digest(key, signed, "sha256")[:SIGNATURE_BYTES]
+    return blake2b(signed, key=key, digest_size=SIGNATURE_BYTES).digest()
 
 
 def _find(model: type[T], column: InstrumentedAttribute[str], raw: bytes) -> T | None:

@@ -77,7 +77,8 @@ def inspect(page: Page, name: str) -> None:
 
 def take_picture(page: Page, name: str) -> None:
     PICTURES.mkdir(parents=True, exist_ok=True)
-    width, height = page.evaluate("[innerWidth, document.documentElement.scrollHeight]")
+    # By locator: a page that loads itself again may be between two documents, and has no root element then.
+    width, height = page.locator("html").evaluate("root => [innerWidth, root.scrollHeight]")
     clip = {"x": 0, "y": 0, "width": width, "height": min(height, TALLEST)}
     # Hiding the caret would leave style="" behind, which htmx carries over and the policy then stops.
     page.screenshot(path=PICTURES / f"{name}.png", full_page=True, clip=clip, caret="initial")  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from asapp.core.extensions import db
 from asapp.models import Action, ApiUsage
 from tests.browser.conftest import OpenPage
 from tests.browser.house import House
-from tests.browser.looking import inspect
+from tests.browser.looking import follow, inspect
 from tests.factories import make_advisor, make_contact, make_partner, make_synced_connection, save
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -43,13 +43,13 @@ def test_the_firm_board(house: House, open_page: OpenPage) -> None:
     expect(pause).to_contain_text("Syncs pause: the API allowance is used up")
     expect(pause).to_contain_text("40 minutes ago")
     inspect(page, "board-firms")
-    page.get_by_role("region", name="Firms").get_by_role("link", name="Board & Sons").first.click()
+    follow(page, page.get_by_role("region", name="Firms").get_by_role("link", name="Board & Sons").first)
     expect(page.get_by_role("row", name="Daniel Abubakar")).to_contain_text("Needs reconnecting")
     inspect(page, "board-firm")
     wrap = page.get_by_role("region", name="Advisors, table")
     assert wrap.evaluate("it => it.scrollWidth - it.clientWidth") <= 0  # no column is cut off
     page.get_by_label("Show").select_option("attention")
-    page.get_by_role("button", name="Show").click()
+    follow(page, page.get_by_role("button", name="Show"))
     expect(page.get_by_role("row", name="Tomás Herrera")).to_have_count(0)
     with page.expect_download() as download:
         page.get_by_role("link", name="Export CSV").click()
@@ -67,8 +67,8 @@ def test_the_audit_log(house: House, open_page: OpenPage) -> None:
     page = open_page(house, house.make_admin())
     page.goto(f"{house.url}/admin/audit")
     page.get_by_label("Firm", exact=True).select_option(label="Logged Wealth")
-    page.get_by_role("button", name="Search").click()
+    follow(page, page.get_by_role("button", name="Search"))
     expect(page.get_by_role("main")).to_contain_text("120, then 60")
     inspect(page, "audit")
-    page.get_by_role("link", name="Older").click()
+    follow(page, page.get_by_role("link", name="Older"))
     expect(page.get_by_role("main")).to_contain_text("203.0.113.0")

@@ -41,7 +41,7 @@ def test_from_log_in_to_the_contacts(firm: Firm, open_page: OpenPage, htmx: Htmx
     look(page, "org-log-in")
     follow(page, page.get_by_role("button", name="Log in as Amara Okafor"))
     look(page, "org-allow")
-    page.get_by_role("button", name="Allow").click()
+    follow(page, page.get_by_role("button", name="Allow"))
     expect(page.get_by_role("status")).to_contain_text("Connected")
     expect(page.get_by_role("main")).to_contain_text("amara@northgate.example")
     expect(page.get_by_role("main")).to_contain_text("Northgate Wealth")
@@ -50,7 +50,7 @@ def test_from_log_in_to_the_contacts(firm: Firm, open_page: OpenPage, htmx: Htmx
     look(page, "panel-connected")
     sync(page, firm, htmx)
     look(page, "panel-complete")
-    page.get_by_role("link", name="Contacts", exact=True).click()
+    follow(page, page.get_by_role("link", name="Contacts", exact=True))
     expect(page.get_by_role("main")).to_contain_text(f"1 to 50 of {CONTACTS}")
     expect(page.get_by_role("row")).to_have_count(51)
     look(page, "contacts")
@@ -59,7 +59,7 @@ def test_from_log_in_to_the_contacts(firm: Firm, open_page: OpenPage, htmx: Htmx
 def log_in(page: Page, firm: Firm) -> None:
     page.get_by_label("Email").fill(firm.email)
     page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Log in").click()
+    follow(page, page.get_by_role("button", name="Log in"))
 
 
 def sync(page: Page, firm: Firm, htmx: Htmx) -> None:

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from orgsim import Org, Running, start
 from tests.browser.conftest import OpenPage
 from tests.browser.house import House
-from tests.browser.looking import Htmx, inspect
+from tests.browser.looking import Htmx, follow, inspect
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -36,12 +36,20 @@ class Person:
     fields: int = 0
 
     def click(self, name: str, role: str = "button") -> None:
-        self.page.get_by_role(role, name=name).first.click()  # type: ignore[arg-type]
+        self._named(name, role).click()
+        self.clicks += 1
+
+    def follow(self, name: str, role: str = "button") -> None:
+        """Click what leads to another page, and be there."""
+        follow(self.page, self._named(name, role))
         self.clicks += 1
 
     def fill(self, label: str, text: str) -> None:
         self.page.get_by_label(label, exact=True).fill(text)
         self.fields += 1
+
+    def _named(self, name: str, role: str) -> Locator:
+        return self.page.get_by_role(role, name=name).first  # type: ignore[arg-type]
 
     @property
     def effort(self) -> str:
@@ -70,26 +78,26 @@ def test_a_firm_is_set_up_and_its_first_advisor_synced(
 
     ada = Person(open_page(house, house.make_admin(), htmx))
     ada.page.goto(f"{house.url}/admin/partners")
-    ada.click("New partner", "link")
+    ada.follow("New partner", "link")
     ada.fill("Firm name", firm)
-    ada.click("Save")
+    ada.follow("Save")
     ada.fill("Name of the firm's Salesforce admin", "Henrik Sørensen")
     ada.fill("Their email", "henrik@handed.example")
-    ada.click("Send setup link")
+    ada.follow("Send setup link")
     setup_url = ada.page.get_by_label("For henrik").input_value()
     if looks:
         inspect(ada.page, "setup-link")
-    ada.click("Done", "link")
+    ada.follow("Done", "link")
 
     henrik = Person(open_page(house, htmx=htmx, is_logged_in=False))
     henrik.page.goto(setup_url)
     if looks:
         inspect(henrik.page, "partner-setup")
-    henrik.click("Next: enter key and secret", "link")
+    henrik.follow("Next: enter key and secret", "link")
     henrik.fill("Salesforce URL", org.url)
     henrik.fill("Consumer Key", KEY)
     henrik.fill("Consumer Secret", WRONG)
-    henrik.click("Check and save")
+    henrik.follow("Check and save")
     expect(henrik.page.get_by_role("heading", name="Salesforce refused the secret")).to_be_visible()
     expect(henrik.page.locator("[data-check=secret]")).to_contain_text("invalid client credentials")
     expect(henrik.page.get_by_label("Consumer Key")).to_have_value(KEY)
@@ -97,7 +105,7 @@ def test_a_firm_is_set_up_and_its_first_advisor_synced(
     if looks:
         inspect(henrik.page, "partner-setup-keys")
     henrik.fill("Consumer Secret", SECRET)
-    henrik.click("Check and save")
+    henrik.follow("Check and save")
     expect(henrik.page.get_by_role("heading", name="Your org is ready")).to_be_visible()
     if looks:
         inspect(henrik.page, "partner-setup-done")
@@ -109,12 +117,12 @@ def test_a_firm_is_set_up_and_its_first_advisor_synced(
     expect(ada.page.locator("[data-check=secret]")).to_have_class("good")
     if looks:
         inspect(ada.page, "partner-set-up")
-    ada.click("Advisors (0)", "link")
+    ada.follow("Advisors (0)", "link")
     ada.fill("Name", "Amara Okafor")
     ada.fill("Email", f"amara.{htmx.name.lower()}@handed.example")
-    ada.click("Invite")
+    ada.follow("Invite")
     invitation_url = ada.page.get_by_label("For amara").input_value()
-    ada.click("Done", "link")
+    ada.follow("Done", "link")
     if looks:
         inspect(ada.page, "advisors")
 
@@ -123,7 +131,7 @@ def test_a_firm_is_set_up_and_its_first_advisor_synced(
     if looks:
         inspect(amara.page, "set-password")
     amara.fill("Password", PASSWORD)
-    amara.click("Set password and log in")
+    amara.follow("Set password and log in")
     amara.click("Connect Account")
     if not looks:
         amara.page.wait_for_url(f"{org.url}/**")  # the page in between goes on by itself
@@ -136,7 +144,7 @@ def test_a_firm_is_set_up_and_its_first_advisor_synced(
     expect(amara.page.get_by_role("main")).to_contain_text("30")
 
     ada.page.goto(f"{house.url}/admin/partners")
-    ada.page.get_by_role("link", name=firm).click()
+    follow(ada.page, ada.page.get_by_role("link", name=firm))
     for code in ("host", "key", "secret", "callback", "pkce", "scopes", "api", "opt_out", "lead", "allowance"):
         expect(ada.page.locator(f"[data-check={code}]")).to_have_class("good")
     if looks:
@@ -165,7 +173,7 @@ def test_what_an_address_becomes_is_shown_without_scripts(house: House, open_pag
     page.goto(f"{house.url}/admin/partners/new")
     page.get_by_label("Firm name").fill("Fjord")
     page.get_by_label("Salesforce URL").fill("fjord.lightning.force.com")
-    page.get_by_role("button", name="Show what the URL becomes").click()
+    follow(page, page.get_by_role("button", name="Show what the URL becomes"))
     expect(page.locator("#becomes")).to_contain_text("https://fjord.my.salesforce.com, a production org")
     expect(page.get_by_label("Firm name")).to_have_value("Fjord")
 
@@ -174,14 +182,14 @@ def test_a_firm_is_deleted_by_its_name(house: House, org: Running, open_page: Op
     page = open_page(house, house.make_admin())
     page.goto(f"{house.url}/admin/partners/new")
     page.get_by_label("Firm name").fill("Short Lived")
-    page.get_by_role("button", name="Save").click()
+    follow(page, page.get_by_role("button", name="Save"))
     inspect(page, "partner-waiting")
-    page.get_by_role("link", name="Delete this firm…").click()
-    page.get_by_role("button", name="Delete Short Lived").click()
+    follow(page, page.get_by_role("link", name="Delete this firm…"))
+    follow(page, page.get_by_role("button", name="Delete Short Lived"))
     expect(page.get_by_label("Type the firm's name")).to_be_focused()
     inspect(page, "partner-delete")
     page.get_by_label("Type the firm's name").fill("Short Lived")
-    page.get_by_role("button", name="Delete Short Lived").click()
+    follow(page, page.get_by_role("button", name="Delete Short Lived"))
     expect(page.get_by_role("main")).to_contain_text("Short Lived is deleted, with everything of it.")
 
 
@@ -189,10 +197,10 @@ def test_a_forgotten_password_is_asked_for(house: House, open_page: OpenPage) ->
     page = open_page(house, is_logged_in=False)
     page.goto(f"{house.url}/login")
     inspect(page, "login")
-    page.get_by_role("link", name="Forgot your password?").click()
+    follow(page, page.get_by_role("link", name="Forgot your password?"))
     inspect(page, "forgot")
     page.get_by_label("Email").fill("nobody@handed.example")
-    page.get_by_role("button", name="Send the link").click()
+    follow(page, page.get_by_role("button", name="Send the link"))
     expect(page.get_by_role("main")).to_contain_text("a link is on its way")
     inspect(page, "forgot-sent")
     page.goto(f"{house.url}/password/never-was")

@@ -21,7 +21,7 @@ from devtools.servers import RedisServer
 from orgsim import Org, start
 from tests.browser.conftest import OpenPage
 from tests.browser.house import KEY, Firm, House
-from tests.browser.looking import Htmx, inspect
+from tests.browser.looking import Htmx, follow, inspect
 from tests.conftest import make_config
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -121,7 +121,7 @@ def test_many_departures_are_held_until_somebody_decides(
     expect_said(page, f"Sync held It would switch off {LEAVING} of your {CLIENTS} contacts")
     if button == "Approve":
         inspect(page, "panel-held")
-        page.get_by_role("link", name=f"See all {LEAVING}").click()
+        follow(page, page.get_by_role("link", name=f"See all {LEAVING}"))
         expect(page.locator("#whom + table tbody tr")).to_have_count(LEAVING)
     press(page, button)
     expect_said(page, "Sync complete" if button == "Approve" else "Sync held You kept the contacts")

@@ -68,7 +68,7 @@ class SendingOffice(Office):
     def recipients(self, send: Send) -> list[str]:
         contact_list = db.session.get_one(ContactList, self.reload(send).list_id)
         audience = recipients.prepare(contact_list, utcnow(), org_access().vault, "http://asapp.example")
-        return sorted(each["email"] for each in recipients.find_page(audience, 100, None).found)
+        return sorted(each["email"] for each in recipients.find_page(audience, 100, b"").found)
 
     def let_send_age(self, send: Send, by: timedelta) -> None:
         send.deadline_at -= by

@@ -22,10 +22,10 @@ from asapp.models import AlertMail, Connection
 from config import Config
 from devtools.processes import Worker
 from devtools.servers import RedisServer
+from devtools.smtp_sink import MailServer, running_mail_server
 from devtools.waiting import wait_for
 from tests.conftest import make_config
 from tests.factories import make_advisor, make_connection
-from tests.smtp import MailServer, running_mail_server
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from asapp.core import mail
 from asapp.core.mail import Fate
 from config import MAIL_SENDER, ConfigError
 from config import MailServer as Address
+from devtools.smtp_sink import MailServer, running_mail_server
 from tests.conftest import make_config
-from tests.smtp import MailServer, running_mail_server
 from tests.unit.test_config import read
 
 

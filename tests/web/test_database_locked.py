@@ -47,7 +47,7 @@ def alice(app: Flask) -> User:
 
 
 @contextmanager
-def locked(config: Config) -> Iterator[None]:
+def locked(config: Config, tables: str = "leads, contacts, users, alembic_version") -> Iterator[None]:
     """Another program is writing, and doesn't come to an end."""
     db.session.rollback()
     engine = create_engine(config.database_url)
@@ -57,7 +57,7 @@ def locked(config: Config) -> Iterator[None]:
                 other.connection.driver_connection.isolation_level = None  # type: ignore[union-attr]
                 other.exec_driver_sql("BEGIN IMMEDIATE")
             else:
-                other.execute(text("LOCK TABLE leads, contacts, users, alembic_version IN EXCLUSIVE MODE"))
+                other.execute(text(f"LOCK TABLE {tables} IN EXCLUSIVE MODE"))
             yield
             other.rollback()
     finally:

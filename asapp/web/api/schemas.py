@@ -17,6 +17,7 @@ ADVISORS_A_PAGE = 100
 RECIPIENTS_A_PAGE = 1000
 MOST_MINUTES = 7 * 24 * 60
 SENT_ID = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$"
+CURSOR = r"^([0-9a-f]{2})+$"
 EMAIL_MAX = 254
 
 
@@ -30,7 +31,8 @@ def one_of(values: list[str], words: str, **more: Any) -> fields.String:
 
 class Paged(Schema):
     cursor = fields.String(
-        **about("`next` of the page before; leave it out for the first page."), validate=Length(1, 200)
+        validate=[Regexp(CURSOR), Predicate("isprintable"), Length(2, 200)],
+        **about("`next` of the page before; leave it out for the first page."),
     )
 
 
@@ -42,6 +44,16 @@ class AdvisorsQuery(Paged):
 
 class RecipientsQuery(Paged):
     limit = fields.Integer(load_default=RECIPIENTS_A_PAGE, validate=Range(1, MOST), **about("Recipients in a page."))
+
+
+class Whole(fields.Integer):
+    """A whole number in JSON: 5 and 5.0, neither 5.5 nor "5" nor true."""
+
+    def _validated(self, value: Any) -> int:
+        number = int(value) if isinstance(value, float) and value.is_integer() else value
+        if type(number) is not int:
+            raise self.make_error("invalid", input=value)
+        return number
 
 
 class Body(Schema):
@@ -108,9 +120,8 @@ class SendIn(Body):
         **about("Your own: the same id is the same send."),
     )
     list_id = fields.String(required=True, validate=Length(1, 100))
-    max_age_minutes = fields.Integer(
+    max_age_minutes = Whole(
         required=True,
-        strict=True,
         validate=Range(0, MOST_MINUTES),
         **about("How old the opt-out data may be at most when the send is ready."),
     )
@@ -185,4 +196,6 @@ class ProblemOut(Schema):
     status = fields.Integer(required=True)
     detail = fields.String(required=True)
     request_id = fields.String(required=True, **about("By which AdvisorStream finds the request in its log."))
-    errors = fields.List(fields.Nested(ErrorOut), **about("With 422 alone."))
+    errors = fields.List(fields.Nested(ErrorOut), **about("With `invalid` alone."))
+    state = fields.String(**about("With `send-not-ready` alone."))
+    reason = fields.String(allow_none=True, **about("With `send-not-ready` alone."))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -252,8 +251,7 @@ def answer_recipients(audience: Audience, as_of: datetime | None, query: dict[st
         lines = stream_with_context(as_lines(audience))
         response = Response(lines, content_type=NDJSON, headers=headers)
     else:
-        after = read_cursor(query.get("cursor")) or None
-        page = recipients.find_page(audience, query["limit"], after)
+        page = recipients.find_page(audience, query["limit"], read_cursor(query.get("cursor")))
         body = {"as_of": stamp(as_of), "recipients": page.found, "next": cursor(page.after)}
         response = answer(body, headers=headers)
     response.vary.add("Accept")
@@ -430,16 +428,9 @@ def stamp(when: datetime | None) -> str | None:
 
 
 def cursor(after: bytes | None) -> str | None:
-    return None if after is None else urlsafe_b64encode(after).decode().rstrip("=")
+    return None if after is None else after.hex()
 
 
 def read_cursor(text: str | None) -> bytes:
-    """Return what cursor() was given; b"" for none. Raise Refusal for a text that is no cursor."""
-    if text is None:
-        return b""
-    try:
-        return urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
-    except ValueError:
-        pass
-    wrong = {"parameter": "cursor", "detail": "This is no `next` of ours."}
-    raise Refusal(Problem.INVALID, errors=[wrong])
+    """Return what cursor() was given; b"" for none. text: checked by its schema."""
+    return bytes.fromhex(text or "")
