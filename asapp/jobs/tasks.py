@@ -33,6 +33,7 @@ from asapp.sync.dispatch import dispatch
 from asapp.sync.execute import Workplace, execute_run
 from asapp.writeback import delivery as writeback_delivery
 from asapp.writeback import outbox as writeback_outbox
+from asapp.writeback.queries import find_firm_to_check
 from config import Config
 
 log = logging.getLogger(__name__)
@@ -77,9 +78,16 @@ def deliver_leads(connection_id: int) -> None:
 
 
 def deliver_opt_outs(connection_id: int) -> None:
-    """Tell Salesforce who unsubscribed. Started by: an event, the tick. Touches one connection's rows of opt_out_writes."""
+    """Tell Salesforce who unsubscribed. Started by: an event, the tick. Touches one connection's rows of opt_out_writes.
+
+    Where the user may not set the opt-out the firm's set-up is checked, so that its admin reads it.
+    """
     with door("deliver_opt_outs", connection_id=connection_id):
-        writeback_delivery.deliver(connection_id, org_access(), is_stopping)
+        worked_on = writeback_delivery.deliver(connection_id, org_access(), is_stopping)
+        partner_id = find_firm_to_check(connection_id) if worked_on else None
+        db.session.commit()
+        if partner_id is not None:
+            queues().ring_for_checks([partner_id])
 
 
 def keep_alive(connection_id: int) -> None:

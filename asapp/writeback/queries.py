@@ -11,9 +11,10 @@ from sqlalchemy.orm import Session
 
 from asapp.core.extensions import db
 from asapp.messages.write_back import Telling, UntoldWords, words_of
-from asapp.models import Connection, Contact, OptOutWrite, Partner, WriteBackState
+from asapp.models import Connection, Contact, OptOutWrite, Partner, Untold, WriteBackState
 from asapp.writeback.outbox import TOLD_OF, is_deliverable
 
+OF_SET_UP = (Untold.FIELD_LOCKED, Untold.FIELD_HIDDEN, Untold.NO_EDIT)
 TELLINGS = {
     WriteBackState.TOLD: Telling.TOLD,
     WriteBackState.TRUE_ALREADY: Telling.TRUE_ALREADY,
@@ -90,6 +91,20 @@ def count_for(partner: Partner) -> Counts:
         waiting=by_state[WriteBackState.WAITING],
         refused=by_state[WriteBackState.REFUSED],
         reasons=sorted(reasons.items(), key=lambda item: (-item[1], item[0])),
+    )
+
+
+def find_firm_to_check(connection_id: int) -> int | None:
+    """Return the firm of a connection whose user may not set the opt-out: its set-up check tells the firm's admin."""
+    return db.session.scalar(
+        select(Connection.partner_id)
+        .join(OptOutWrite, OptOutWrite.connection_id == Connection.id)
+        .where(
+            Connection.id == connection_id,
+            OptOutWrite.state.in_((WriteBackState.WAITING, WriteBackState.REFUSED)),
+            OptOutWrite.why.in_(OF_SET_UP),
+        )
+        .limit(1)
     )
 
 
