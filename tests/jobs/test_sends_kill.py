@@ -41,13 +41,13 @@ class MailRoom(Office):
 
     def __init__(self, running: Running, queues: Queues) -> None:
         super().__init__(running)
-        self.queues = queues
+        self.queues, self.advisor_id = queues, self.advisor.id
         self.ids = self.fill(PEOPLE)
         self.sync()
         self.org.change_without_stamp(self.ids[0], HasOptedOutOfEmail=True)
 
     def begin(self, send_id: str = "s-1") -> int:
-        system = (ContactList.user_id == self.advisor.id, ContactList.kind == ListKind.SALESFORCE_CONTACTS)
+        system = (ContactList.user_id == self.advisor_id, ContactList.kind == ListKind.SALESFORCE_CONTACTS)
         with writing():
             send = sends.start_send(0, send_id, db.session.scalars(select(ContactList).where(*system)).one(), 60)
             send_id = send.id
