@@ -104,7 +104,10 @@ def test_the_story_of_an_unsubscribe_as_the_page_tells_it(
     ("columns", "says"),
     [
         ({"state": WriteBackState.TRUE_ALREADY}, "Email Opt Out was ticked in Salesforce already."),
-        ({"why": Untold.IN_APPROVAL}, "Salesforce isn&#39;t told yet. The record is in an approval process"),
+        (
+            {"why": Untold.IN_APPROVAL},
+            "Salesforce isn&#39;t told yet that this person unsubscribed. The record is in an approval process",
+        ),
         ({"why": Untold.FIELD_LOCKED}, "to let advisors edit Email Opt Out"),
         (
             {"state": WriteBackState.REFUSED, "why": Untold.FIRMS_RULE, "why_words": "Bitte <b>Telefon</b>."},
