@@ -62,13 +62,13 @@ def run_sync(run_id: int) -> None:
     """Carry out a sync run. Started by: Sync Account, Approve, the tick. Touches one connection's rows."""
     with door("run_sync", run_id=run_id):
         execute_run(run_id, workplace(_app()))
-        prepare.advance_sends_of(run_id, queues().ring_for_send_runs)
+        prepare.advance_sends_of(run_id, _queues().ring_for_send_runs)
 
 
 def prepare_send(send_id: int) -> None:
     """Move a send on: begin the sync that it goes by. Started by: a sender's call. Touches sends and sync_runs."""
     with door("prepare_send", send_id=send_id):
-        prepare.advance(send_id, queues().ring_for_send_runs)
+        prepare.advance(send_id, _queues().ring_for_send_runs)
 
 
 def deliver_leads(connection_id: int) -> None:
@@ -87,7 +87,7 @@ def deliver_opt_outs(connection_id: int) -> None:
         partner_id = find_firm_to_check(connection_id) if worked_on else None
         db.session.commit()
         if partner_id is not None:
-            queues().ring_for_checks([partner_id])
+            _queues().ring_for_checks([partner_id])
 
 
 def keep_alive(connection_id: int) -> None:
@@ -130,18 +130,18 @@ def tick() -> None:
     """Dispatch what is due. Started by: the scheduler, every 15 seconds."""
     with door("tick"):
         config: Config = _app().extensions["asapp.config"]
-        dispatch(queues().ring_for_runs, queues().forgotten_runs, config.sync_interval_minutes)
-        prepare.advance_all(queues().ring_for_send_runs)
+        dispatch(_queues().ring_for_runs, _queues().forgotten_runs, config.sync_interval_minutes)
+        prepare.advance_all(_queues().ring_for_send_runs)
         heartbeats.beat(db.engine, heartbeats.TICK)
-        enqueue_due(queues().ring_for_leads)
-        writeback_outbox.enqueue_due(queues().ring_for_opt_outs)
-        queues().ring_for_idle(find_idle())
-        queues().ring_for_checks(find_waiting_secrets())
+        enqueue_due(_queues().ring_for_leads)
+        writeback_outbox.enqueue_due(_queues().ring_for_opt_outs)
+        _queues().ring_for_idle(find_idle())
+        _queues().ring_for_checks(find_waiting_secrets())
         alerts.look()
         if mail_delivery.are_due():
-            queues().ring_for_mails()
+            _queues().ring_for_mails()
         if mail_outbox.are_due():
-            queues().enqueue_letters_rarely()
+            _queues().enqueue_letters_rarely()
         attempts.purge()
         drop_expired(org_access())  # last: it asks Salesforce, which may not answer
 
@@ -150,13 +150,13 @@ def workplace(app: Flask) -> Workplace:
     config: Config = app.extensions["asapp.config"]
     return Workplace(
         access=org_access(),
-        ring=queues().ring_for_runs,
+        ring=_queues().ring_for_runs,
         default_interval_minutes=config.sync_interval_minutes,
         should_stop=is_stopping,
     )
 
 
-def queues() -> Queues:
+def _queues() -> Queues:
     found: Queues = _app().extensions["asapp.queues"]
     return found
 

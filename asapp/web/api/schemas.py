@@ -11,6 +11,7 @@ from asapp.contacts.recipients import HELD, NOT_A_CONTACT
 from asapp.contacts.sender_events import EventType
 from asapp.messages.states import AdvisorState
 from asapp.models import ContactSource, ListKind, Reason, SendState
+from asapp.models.send import SendReason
 
 MOST = 1000  # addresses or events in a call, rows in a page
 ADVISORS_A_PAGE = 100
@@ -123,7 +124,7 @@ class SendIn(Body):
     max_age_minutes = Whole(
         required=True,
         validate=Range(0, MOST_MINUTES),
-        **about("How old the opt-out data may be at most when the send is ready."),
+        **about("How old the opt-out data may be at most, where Salesforce can't be asked and the firm accepts that."),
     )
 
 
@@ -131,7 +132,7 @@ class SendOut(Schema):
     id = fields.String(required=True)
     list_id = fields.String(required=True)
     state = one_of([*SendState], "`preparing` becomes one of the others within 5 minutes.")
-    reason = fields.String(required=True, allow_none=True, **about("Why the send is `stale` or `refused`."))
+    reason = one_of([*SendReason], "Why the send is `stale` or `refused`; null otherwise.", allow_none=True)
     as_of = fields.DateTime(required=True, allow_none=True)
     expires_at = fields.DateTime(required=True, allow_none=True, **about("Until when recipients can be fetched."))
     recipients_url = fields.String(required=True)
