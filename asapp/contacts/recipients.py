@@ -11,6 +11,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from hashlib import blake2b
+from itertools import islice
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, case, exists, or_, select
@@ -18,10 +19,10 @@ from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, case, ex
 from asapp.contacts.addresses import address_hash, address_key
 from asapp.contacts.lists import is_on
 from asapp.contacts.queries import contacts_of
-from asapp.contacts.status import contact_rows, is_active, is_shown, reason_of
+from asapp.contacts.status import contact_rows, is_active, reason_of
 from asapp.contacts.suppressions import find_reasons
 from asapp.contacts.unsubscribe_links import LinkMaker, link_key
-from asapp.core.bulk import given, in_chunks, is_among_given
+from asapp.core.bulk import in_chunks
 from asapp.core.database import end_read
 from asapp.core.extensions import db
 from asapp.core.vault import Vault
@@ -51,8 +52,8 @@ COLUMNS = (
 class Audience(NamedTuple):
     """A list that is written to, as plain values: its recipients can be read after the request's session has ended."""
 
-    candidates: Select[Any]  # with parameters `after` and `most`
-    active: Select[Any]  # of the contacts in the parameter `ids`
+    upto: Select[Any]  # the hash with which a piece of so many contacts ends; parameters `after`, `most`
+    active: Select[Any]  # who may be written to in such a piece; parameters `after`, `upto`
     links: LinkMaker
     id_key: bytes
     as_of: datetime | None
@@ -96,31 +97,26 @@ def prepare(contact_list: ContactList, now: datetime, vault: Vault, public_url: 
     key = link_key(db.session(), partner, vault)
     as_of = _age_of_opt_outs(contact_list, now)
     links = LinkMaker(partner, user, key, public_url)
-    return Audience(_candidates(contact_list), _active(contact_list, now), links, key, as_of)
+    return Audience(_end_of_piece(contact_list), _active(contact_list, now), links, key, as_of)
 
 
-def _candidates(contact_list: ContactList) -> Select[Any]:
+def _end_of_piece(contact_list: ContactList) -> Select[Any]:
+    """Select the last of the next hashes, by their index alone where the list is one that the sync fills."""
     who = [Contact.user_id == contact_list.user_id, Contact.address_hash > bindparam("after")]
     if contact_list.is_own:  # on the others is nearly everybody
         who.append(is_on(contact_list))
-    query: Select[Any] = select(Contact.id, Contact.address_hash).where(*who)  # type: ignore[assignment]
-    return query.order_by(Contact.address_hash).limit(bindparam("most", type_=Integer))
+    most = bindparam("most", type_=Integer)
+    piece = select(Contact.address_hash).where(*who).order_by(Contact.address_hash).limit(most).subquery()
+    return select(piece.c.address_hash).order_by(piece.c.address_hash.desc()).limit(1)
 
 
 def _active(contact_list: ContactList, now: datetime) -> Select[Any]:
-    """Select those on the list who may be written to, in order of their addresses.
-
-    By their ids alone, which are the advisor's: with user_id, SQLite reads all of the advisor's contacts for each piece.
-    """
-    who = (
-        is_among_given(Contact.id, "ids"),
-        is_shown(),
-        is_on(contact_list),
-        is_active(now, contact_list.user_id),
-        ~is_held(),
-    )
+    """Select those of a piece who may be written to, in order of their addresses, of one address the newest first."""
+    user_id = contact_list.user_id
+    piece = (Contact.address_hash > bindparam("after"), Contact.address_hash <= bindparam("upto"))
+    who = (contacts_of(user_id), is_on(contact_list), is_active(now, user_id), ~is_held())
     order = (Contact.address_hash, Contact.changed_at.desc(), Contact.id.desc())
-    return contact_rows(*COLUMNS).where(*who).order_by(*order)
+    return contact_rows(*COLUMNS).where(*piece, *who).order_by(*order)
 
 
 def find_page(audience: Audience, limit: int, after: bytes) -> Recipients:
@@ -128,59 +124,42 @@ def find_page(audience: Audience, limit: int, after: bytes) -> Recipients:
 
     after: what the page before has ended with; b"" for the first.
     """
-    pieces = _iter_pieces(audience, after, limit + ROWS_TO_SPARE)
-    page: list[Hashed] = []
-    while len(page) <= limit and (piece := next(pieces, None)) is not None:
-        page += piece
+    page = list(islice(_iter_hashed(audience, after, limit + ROWS_TO_SPARE), limit + 1))
+    end_read(db.session)
     is_cut = len(page) > limit
     return Recipients([each for _, each in page[:limit]], page[limit - 1][0] if is_cut else None)
 
 
-def iter_recipients(audience: Audience) -> Iterator[list[dict[str, Any]]]:
-    """Yield all recipients, many at a time. No transaction is open in between, and who has unsubscribed since is left out."""
-    for piece in _iter_pieces(audience, b"", ROWS_AT_ONCE):
-        yield [each for _, each in piece]
+def iter_recipients(audience: Audience) -> Iterator[dict[str, Any]]:
+    """Yield all recipients. No transaction is open for longer than it takes to read a few thousand rows."""
+    return (recipient for _, recipient in _iter_hashed(audience, b"", ROWS_AT_ONCE))
 
 
-def _iter_pieces(audience: Audience, after: bytes, rows_at_once: int) -> Iterator[list[Hashed]]:
-    """Yield (address hash, recipient) in pieces.
+def _iter_hashed(audience: Audience, after: bytes, most: int) -> Iterator[Hashed]:
+    """Yield (address hash, recipient), read in pieces of so many contacts; all who share an address are in one.
 
-    For each, the next contacts are found by the index of addresses alone, and then those of them who may be written to: one
-    query for both would be planned by guesses at how many contacts are active, and took minutes on PostgreSQL.
+    For each piece it is asked first where it ends: with a LIMIT on the whole question PostgreSQL guesses how many contacts
+    pass a dozen conditions, and took minutes.
     """
-    while True:
-        connection = db.session.connection()
-        candidates = connection.execute(audience.candidates, {"after": after, "most": rows_at_once}).all()
-        is_last = len(candidates) < rows_at_once
-        if not is_last:
-            candidates = _without_last_address(candidates)  # more contacts may have it
-        if candidates:
-            after = candidates[-1].address_hash
-            rows = connection.execute(audience.active, {"ids": given([each.id for each in candidates])}).all()
-            end_read(db.session)
-            yield _as_recipients(rows, audience)
-        elif not is_last:
-            rows_at_once *= 2  # all of them have one address
-        if is_last:
-            return
+    connection = db.session.connection
+    while upto := connection().scalar(audience.upto, {"after": after, "most": most}):
+        rows = connection().execute(audience.active, {"after": after, "upto": upto}).all()
+        end_read(db.session)
+        yield from _iter_piece(rows, audience)
+        after = upto
+    end_read(db.session)
 
 
-def _without_last_address(rows: Sequence[Any]) -> Sequence[Any]:
-    count, last = len(rows), rows[-1].address_hash
-    while count and rows[count - 1].address_hash == last:
-        count -= 1
-    return rows[:count]
-
-
-def _as_recipients(rows: Sequence[Any], audience: Audience) -> list[Hashed]:
-    """Return one recipient for each address. rows: in order of their addresses, of one address the newest first."""
+def _iter_piece(rows: Sequence[Any], audience: Audience) -> Iterator[Hashed]:
+    """Yield one recipient for each address. rows: in order of their addresses, of one address the newest first."""
     url_of, id_key = audience.links.url, audience.id_key
-    found: list[Hashed] = []
-    hashed = b""
+    hashed, recipient = b"", dict[str, Any]()
     for contact_id, salesforce_id, source, first_name, last_name, email, row_hash in rows:
         if row_hash == hashed:
-            found[-1][1]["also"].append(public_id_of(contact_id, id_key))
+            recipient["also"].append(public_id_of(contact_id, id_key))
             continue
+        if hashed:
+            yield hashed, recipient
         hashed = row_hash
         recipient = {
             "contact_id": public_id_of(contact_id, id_key),
@@ -192,8 +171,8 @@ def _as_recipients(rows: Sequence[Any], audience: Audience) -> list[Hashed]:
             "also": [],
             "unsubscribe_url": url_of(row_hash),
         }
-        found.append((row_hash, recipient))
-    return found
+    if hashed:
+        yield hashed, recipient
 
 
 def public_id_of(contact_id: int, key: bytes) -> str:

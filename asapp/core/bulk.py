@@ -54,19 +54,6 @@ def is_among(
     return column == any_(literal(list(values), ARRAY(column.type)))
 
 
-def is_among_given(column: InstrumentedAttribute[int], name: str) -> ColumnElement[bool]:
-    """The same for a statement that is built once and executed often: with {name: given(values)}."""
-    if not is_postgresql(db.session):
-        listed = func.json_each(bindparam(name, type_=String)).table_valued("value")
-        return column.in_(select(listed.c.value))
-    return column == any_(bindparam(name, type_=ARRAY(column.type)))
-
-
-def given(values: Collection[int]) -> list[int] | str:
-    """Return values as the parameter of is_among_given()."""
-    return list(values) if is_postgresql(db.session) else json.dumps(list(values))
-
-
 def insert_many(table: Table, rows: Sequence[dict[str, Any]]) -> None:
     """INSERT rows as the driver takes them; PostgreSQL gets them by COPY."""
     if not rows:

@@ -339,6 +339,14 @@ def test_the_document_is_openapi_3_1_and_needs_no_key(client: FlaskClient) -> No
                 assert path[method]["summary"]
 
 
+def test_what_may_be_null_has_null_among_its_values(client: FlaskClient) -> None:
+    schemas = client.get("/api/v1/openapi.json").get_json()["components"]["schemas"]
+    members = [member for schema in schemas.values() for member in schema["properties"].values() if "enum" in member]
+    assert members
+    for member in members:
+        assert (None in member["enum"]) == ("null" in member["type"])
+
+
 def test_the_page_tells_of_each_call_and_each_problem(client: FlaskClient) -> None:
     page = client.get("/api/docs")
     assert page.status_code == 200

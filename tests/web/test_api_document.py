@@ -172,6 +172,7 @@ def meet_on_purpose(found: dict[str, Any], caller: Caller, alice: User, clients:
     the_send_is_expired("spring")
     assert ask(of_send) == 410
     assert ask("GET /api/v1/advisors", query={"partner": "nobodys"}) == 404
+    assert [ask("POST /api/v1/may-send"), ask("POST /api/v1/events"), ask("GET /api/v1/advisors")] == [200] * 3
     for label in (of_send, of_list, "GET /api/v1/sends/{send_id}"):
         assert ask(label, paths=dict.fromkeys(paths, "none")) == 404
     assert ask("POST /api/v1/sends", json=a_send | {"list_id": "none"}) == 404

@@ -104,7 +104,7 @@ class Call:
             member = self._resolved(given)
             items = self._resolved(member["items"]) if "items" in member else member
             path = f"{prefix}{name}" + ("[]" if "items" in member else "")
-            values = " · ".join(str(value) for value in member.get("enum", ()))
+            values = " · ".join(str(value) for value in member.get("enum", ()) if value is not None)
             found.append(
                 {"name": path, "type": type_of(member), "words": member.get("description", ""), "values": values}
             )

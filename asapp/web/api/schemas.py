@@ -26,8 +26,11 @@ def about(words: str, **more: Any) -> dict[str, Any]:
     return {"metadata": {"description": words, **more}}
 
 
-def one_of(values: list[str], words: str, **more: Any) -> fields.String:
-    return fields.String(required=True, **more, metadata={"description": words, "enum": values})
+def one_of(values: list[str], words: str, *, or_null: bool = False) -> fields.String:
+    """A text of an answer that is one of these. JSON Schema wants null among them, where it may be null."""
+    listed: list[str | None] = [str(value) for value in values]
+    metadata = {"description": words, "enum": [*listed, None] if or_null else listed}
+    return fields.String(required=True, allow_none=or_null, metadata=metadata)
 
 
 class Paged(Schema):
@@ -132,7 +135,7 @@ class SendOut(Schema):
     id = fields.String(required=True)
     list_id = fields.String(required=True)
     state = one_of([*SendState], "`preparing` becomes one of the others within 5 minutes.")
-    reason = one_of([*SendReason], "Why the send is `stale` or `refused`; null otherwise.", allow_none=True)
+    reason = one_of([*SendReason], "Why the send is `stale` or `refused`; null otherwise.", or_null=True)
     as_of = fields.DateTime(required=True, allow_none=True)
     expires_at = fields.DateTime(required=True, allow_none=True, **about("Until when recipients can be fetched."))
     recipients_url = fields.String(required=True)
@@ -146,7 +149,7 @@ class MaySendIn(Body):
 class MaySendResult(Schema):
     email = fields.String(required=True)
     may_send = fields.Boolean(required=True)
-    reason = one_of([*Reason, HELD, NOT_A_CONTACT], "null where the address may be written to.", allow_none=True)
+    reason = one_of([*Reason, HELD, NOT_A_CONTACT], "null where the address may be written to.", or_null=True)
 
 
 class MaySendOut(Schema):

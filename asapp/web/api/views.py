@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
+from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
 import orjson
@@ -39,6 +40,7 @@ NDJSON = "application/x-ndjson"
 AS_OF = "X-Opt-Outs-As-Of"
 OLDEST_YEAR = 2000
 ID_MAX = 100
+LINES_AT_ONCE = 500
 ESCAPED_NUL = b"\\u0000"  # JSON can't hold it in another way
 ALWAYS = (
     Problem.NOT_AUTHENTICATED,
@@ -259,8 +261,10 @@ def answer_recipients(audience: Audience, as_of: datetime | None, query: dict[st
 
 
 def as_lines(audience: Audience) -> Iterator[bytes]:
-    for piece in recipients.iter_recipients(audience):
-        yield b"".join(orjson.dumps(each, option=orjson.OPT_APPEND_NEWLINE) for each in piece)
+    """Yield many lines at a time: a short write for each would cost more than all the rest."""
+    lines = (orjson.dumps(each, option=orjson.OPT_APPEND_NEWLINE) for each in recipients.iter_recipients(audience))
+    while piece := b"".join(islice(lines, LINES_AT_ONCE)):
+        yield piece
 
 
 # ---- Sends
