@@ -30,7 +30,7 @@ from asapp.partners.checks import find_waiting_secrets, run_checks
 from asapp.salesforce.errors import SalesforceError
 from asapp.sends import prepare
 from asapp.sync.dispatch import dispatch
-from asapp.sync.execute import Workplace, execute_run
+from asapp.sync.execute import JobContext, execute_run
 from asapp.writeback import delivery as writeback_delivery
 from asapp.writeback import outbox as writeback_outbox
 from asapp.writeback.queries import find_firm_to_check
@@ -146,9 +146,9 @@ def tick() -> None:
         drop_expired(org_access())  # last: it asks Salesforce, which may not answer
 
 
-def workplace(app: Flask) -> Workplace:
+def workplace(app: Flask) -> JobContext:
     config: Config = app.extensions["asapp.config"]
-    return Workplace(
+    return JobContext(
         access=org_access(),
         ring=_queues().ring_for_runs,
         default_interval_minutes=config.sync_interval_minutes,

@@ -42,7 +42,7 @@ from asapp.salesforce import errors
 from asapp.salesforce.client import RECORDS_AN_UPDATE, OrgClient
 from asapp.salesforce.records import LeadRecord, OptOutTarget, Sighting
 from asapp.writeback import outbox
-from asapp.writeback.outbox import Found, Round
+from asapp.writeback.outbox import ClaimedRound, Found
 from asapp.writeback.refusals import rule_for
 
 log = logging.getLogger(__name__)
@@ -74,14 +74,14 @@ def deliver(connection_id: int, access: OrgAccess, should_stop: Callable[[], boo
     if connection is None or not outbox.can_deliver(db.session(), connection_id):
         db.session.commit()
         return 0
-    delivery = Delivery(connection, access, should_stop)
+    delivery = OptOutDelivery(connection, access, should_stop)
     worked_on = 0
     while count := delivery.carry_round():
         worked_on += count
     return worked_on
 
 
-class Meter:
+class OptOutMeter:
     """Before each call: a delivery that has to stop stops, the lease is renewed, the call is counted within the firm's share.
 
     Nobody waits for these calls, so they stop where scheduled syncs do.
@@ -92,7 +92,7 @@ class Meter:
         self._connection_id = connection_id
         self._partner_id = partner_id
         self._should_stop = should_stop
-        self.round = Round(connection_id, "")
+        self.round = ClaimedRound(connection_id, "")
 
     def __call__(self) -> None:
         if self._should_stop():
@@ -108,7 +108,7 @@ class Meter:
             session.commit()
 
 
-class Delivery:
+class OptOutDelivery:
     client: OrgClient  # of the round
 
     def __init__(self, connection: Connection, access: OrgAccess, should_stop: Callable[[], bool]) -> None:
@@ -116,12 +116,12 @@ class Delivery:
         self.user_id = connection.user_id
         self.partner_id = connection.partner_id
         self.salesforce_user_id = connection.salesforce_user_id
-        self.meter = Meter(db.engine, connection.id, connection.partner_id, should_stop)
+        self.meter = OptOutMeter(db.engine, connection.id, connection.partner_id, should_stop)
         self._access = access
         db.session.commit()
 
     @property
-    def round(self) -> Round:
+    def round(self) -> ClaimedRound:
         return self.meter.round
 
     def carry_round(self) -> int:

@@ -64,7 +64,7 @@ class Found(NamedTuple):
     kind: str
 
 
-class Round(NamedTuple):
+class ClaimedRound(NamedTuple):
     """The rows of a connection that one delivery has now."""
 
     connection_id: int
@@ -240,12 +240,12 @@ def _is_due(now: datetime) -> tuple[Any, ...]:
 # ---- Claiming
 
 
-def claim(connection_id: int, limit: int) -> tuple[Round, list[OptOutWrite]]:
+def claim(connection_id: int, limit: int) -> tuple[ClaimedRound, list[OptOutWrite]]:
     """Take up to limit due rows of this connection, oldest first, and commit; return the round and its rows.
 
     What the person has taken back since (undone, opted in again) is deleted instead: nothing was told of it yet.
     """
-    now, claimed = utcnow(), Round(connection_id, new_lease())
+    now, claimed = utcnow(), ClaimedRound(connection_id, new_lease())
     chosen = (
         select(OptOutWrite.id)
         .where(OptOutWrite.connection_id == connection_id, *_is_due(now))
@@ -281,17 +281,17 @@ def _taken_back(row_ids: Collection[int]) -> Collection[int]:
     return {row_id for query in (contacts, leads) for row_id in db.session.scalars(query.where(*is_taken_back))}
 
 
-def renew(session: Session, claimed: Round) -> int:
+def renew(session: Session, claimed: ClaimedRound) -> int:
     """Renew the lease of a round in the caller's transaction; return how many rows it still holds."""
     return change_rows(session, update(OptOutWrite).where(*claimed.rows).values(lease_until=utcnow() + LEASE))
 
 
-def lock(claimed: Round, row_ids: Collection[int]) -> list[OptOutWrite]:
+def lock(claimed: ClaimedRound, row_ids: Collection[int]) -> list[OptOutWrite]:
     """Return those of these rows that are still ours, locked until the caller's transaction ends."""
     return _locked(*claimed.rows, OptOutWrite.id.in_(row_ids))
 
 
-def lock_round(claimed: Round) -> list[OptOutWrite]:
+def lock_round(claimed: ClaimedRound) -> list[OptOutWrite]:
     """Return whatever a round still holds, locked until the caller's transaction ends."""
     return _locked(*claimed.rows)
 
@@ -301,7 +301,7 @@ def _locked(*conditions: Any) -> list[OptOutWrite]:
     return list(db.session.scalars(query.execution_options(populate_existing=True)))
 
 
-def release(claimed: Round) -> None:
+def release(claimed: ClaimedRound) -> None:
     """Let go of whatever the round still holds. Commits."""
     db.session.rollback()
     change_rows(db.session, update(OptOutWrite).where(*claimed.rows).values(NO_LEASE))

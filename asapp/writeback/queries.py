@@ -24,7 +24,7 @@ TELLINGS = {
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownWriteBack:
     """What a contact's page says. at: when it was told. why: beside a telling that has one."""
 
     telling: Telling
@@ -50,7 +50,7 @@ class Counts:
     reasons: Sequence[tuple[str, int]]  # short words, how many; most first
 
 
-def find_shown(contact: Contact, reason: str | None) -> Shown | None:
+def find_shown(contact: Contact, reason: str | None) -> ShownWriteBack | None:
     """Return whether Salesforce was told of this contact, or None: it has nothing to be told. reason: why it is inactive."""
     connection_id = contact.connection_id or contact.followed_by_id
     if connection_id is None or contact.salesforce_id is None:
@@ -61,15 +61,15 @@ def find_shown(contact: Contact, reason: str | None) -> Shown | None:
         )
     )
     if row is not None and row.state == WriteBackState.WAITING:
-        return Shown(Telling.WAITS if row.why else Telling.SOON, why=words_of(row.why, row.why_words))
+        return ShownWriteBack(Telling.WAITS if row.why else Telling.SOON, why=words_of(row.why, row.why_words))
     if row is not None:
-        return Shown(TELLINGS[WriteBackState(row.state)], row.ended_at, words_of(row.why, row.why_words))
+        return ShownWriteBack(TELLINGS[WriteBackState(row.state)], row.ended_at, words_of(row.why, row.why_words))
     if reason not in TOLD_OF or contact.opted_out:
         return None
     is_wanted = db.session.scalar(
         select(Partner.writes_opt_outs_back).join(Connection).where(Connection.id == connection_id)
     )
-    return Shown(Telling.EARLIER if is_wanted else Telling.NOT_WANTED)
+    return ShownWriteBack(Telling.EARLIER if is_wanted else Telling.NOT_WANTED)
 
 
 def count_for(partner: Partner) -> Counts:
