@@ -17,7 +17,7 @@ from asapp.core.extensions import db
 from asapp.leads import sign_up_page
 from asapp.leads.delivery import deliver
 from asapp.leads.form_fields import Typed
-from asapp.leads.sign_up import Seen, sign_up
+from asapp.leads.sign_up import FormSeen, sign_up
 from asapp.models import Connection, Lead, OptInPage, User
 from asapp.salesforce.client import OrgClient
 from asapp.salesforce.records import Created, NewLead
@@ -40,7 +40,7 @@ def someone_signs_up(
 ) -> Lead:
     """As if the form of the advisor's page had come in; a key of its own each time, unless one is given."""
     page = make_page(advisor)
-    seen = Seen(sign_up_page.current_text(advisor.id).id, key or f"form-{next(_forms)}", "203.0.113.80")
+    seen = FormSeen(sign_up_page.current_text(advisor.id).id, key or f"form-{next(_forms)}", "203.0.113.80")
     with writing():
         lead_id = sign_up(page, Typed(first_name, last_name, email, True), seen, current_app.extensions["asapp.vault"])
     return db.session.get_one(Lead, lead_id, populate_existing=True)

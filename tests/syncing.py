@@ -21,7 +21,7 @@ from asapp.models import Connection, Contact, ContactList, LedgerEntry, ListMemb
 from asapp.salesforce.client import OrgClient
 from asapp.salesforce.records import ContactPage
 from asapp.sync import departures, runs
-from asapp.sync.execute import Workplace, execute_run
+from asapp.sync.execute import JobContext, execute_run
 from orgsim import Running
 from tests.factories import make_advisor, make_connection, make_partner, org_access
 
@@ -166,8 +166,8 @@ class Office:
     def discard(self) -> None:
         departures.discard(self.connection)
 
-    def workplace(self, between_pages: Callable[[], None] = lambda: None) -> Workplace:
-        return Workplace(
+    def workplace(self, between_pages: Callable[[], None] = lambda: None) -> JobContext:
+        return JobContext(
             access=org_access(WatchedAccess, between_pages=between_pages),
             ring=lambda ids: True,
             default_interval_minutes=60,

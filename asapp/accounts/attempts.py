@@ -68,7 +68,7 @@ class TooMany(Exception):
 
 
 @dataclass
-class Attempt:
+class CountedAttempt:
     has_failed: bool = False
 
 
@@ -102,10 +102,10 @@ def change_password(user: User, current: str, new: str, by: Actor = ITSELF) -> U
 
 
 @contextmanager
-def counted(limits: Sequence[Limit]) -> Iterator[Attempt]:
+def counted(limits: Sequence[Limit]) -> Iterator[CountedAttempt]:
     """Count a try before it is made, and give it back unless it is marked as failed. Raises TooMany. Commits."""
     claim(limits)
-    attempt = Attempt()
+    attempt = CountedAttempt()
     try:
         yield attempt
     finally:

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Select, Table, delete, func, literal, select, update
 from sqlalchemy.orm import Session
 
-from asapp.alerts.rules import RULES, Rule
+from asapp.alerts.rules import RULES, AlertRule
 from asapp.core.bulk import is_among
 from asapp.core.clock import utcnow
 from asapp.core.database import end_read, insert_ignore, reading, writing
@@ -35,7 +35,7 @@ MAILS: Table = AlertMail.__table__  # type: ignore[assignment]
 class Changes:
     """new: {kind: ids of connections or partners}; over and old: ids of alerts."""
 
-    new: Mapping[Rule, Sequence[int]]
+    new: Mapping[AlertRule, Sequence[int]]
     over: Sequence[int]
     old: Sequence[int]
 
@@ -78,7 +78,7 @@ def find_changes(now: datetime) -> Changes:
 
     Here, not in the database: its planner knows nothing of a state that has just begun for thousands.
     """
-    new: dict[Rule, list[int]] = {}
+    new: dict[AlertRule, list[int]] = {}
     over: list[int] = []
     with reading():
         opened = find_open()
@@ -115,7 +115,7 @@ def close(alert_ids: Sequence[int], now: datetime) -> None:
     )
 
 
-def begin(rule: Rule, subject_ids: Sequence[int], now: datetime) -> None:
+def begin(rule: AlertRule, subject_ids: Sequence[int], now: datetime) -> None:
     """Open alerts, and write down who is to be told; in the caller's transaction."""
     subject = ALERTS.c.partner_id if rule.is_of_partner else ALERTS.c.connection_id
     row_id = Partner.id if rule.is_of_partner else Connection.id

@@ -42,7 +42,7 @@ Post = Callable[[Letter], Fate]
 
 
 @dataclass(frozen=True)
-class Round:
+class MailRound:
     """What one person is told now: rows of alert_mails under one lease."""
 
     lease: str
@@ -72,7 +72,7 @@ def send_due(post: Post, public_url: str) -> int:
     return sent
 
 
-def send(mine: Round, post: Post, public_url: str) -> Fate:
+def send(mine: MailRound, post: Post, public_url: str) -> Fate:
     with reading():
         letter = mail_text.write(mine.lease, mine.user_id, public_url)
         db.session.commit()
@@ -83,7 +83,7 @@ def send(mine: Round, post: Post, public_url: str) -> Fate:
     return fate
 
 
-def claim(now: datetime) -> Round | None:
+def claim(now: datetime) -> MailRound | None:
     """Take all that is due to be told to the one who waits longest, or return None. Commits."""
     while (user_id := next_person(now)) is not None:
         lease = new_lease()
@@ -98,7 +98,7 @@ def claim(now: datetime) -> Round | None:
             )
             db.session.commit()
         if won:
-            return Round(lease, user_id, max(won))
+            return MailRound(lease, user_id, max(won))
     return None
 
 
@@ -175,7 +175,7 @@ def note_sent(lease: str) -> None:
     _write(AlertMail.lease == lease, **sent, due_at=None)
 
 
-def put_off(mine: Round) -> None:
+def put_off(mine: MailRound) -> None:
     """Come again later and later, while the alert is open. In the caller's transaction."""
     at = utcnow() + wait_of(mine.attempts)
     _write((AlertMail.lease == mine.lease) & AlertMail.due_at.is_not(None), due_at=at)

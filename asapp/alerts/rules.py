@@ -37,7 +37,7 @@ Ids = frozenset[int]
 
 
 @dataclass(frozen=True)
-class Rule:
+class AlertRule:
     """find returns the ids of those who are in the state now, find_staying of those who have not left it."""
 
     kind: AlertKind
@@ -128,12 +128,12 @@ def _ids(query: Select[*tuple[Any, ...]]) -> Ids:
 
 
 RULES = (
-    Rule(AlertKind.RECONNECT, needs_reconnect),
-    Rule(AlertKind.OPT_OUTS_SOON, opt_outs_soon),
-    Rule(AlertKind.OPT_OUTS_UNKNOWN, opt_outs_unknown),
-    Rule(AlertKind.HELD, is_held),
-    Rule(AlertKind.FLOOD, is_flooded),
-    Rule(AlertKind.PAUSED, is_paused, stays_paused, is_of_partner=True),
-    Rule(AlertKind.APP_REFUSED, app_is_refused, is_of_partner=True),
-    Rule(AlertKind.RUNS_FAIL, runs_fail, is_of_partner=True),
+    AlertRule(AlertKind.RECONNECT, needs_reconnect),
+    AlertRule(AlertKind.OPT_OUTS_SOON, opt_outs_soon),
+    AlertRule(AlertKind.OPT_OUTS_UNKNOWN, opt_outs_unknown),
+    AlertRule(AlertKind.HELD, is_held),
+    AlertRule(AlertKind.FLOOD, is_flooded),
+    AlertRule(AlertKind.PAUSED, is_paused, stays_paused, is_of_partner=True),
+    AlertRule(AlertKind.APP_REFUSED, app_is_refused, is_of_partner=True),
+    AlertRule(AlertKind.RUNS_FAIL, runs_fail, is_of_partner=True),
 )

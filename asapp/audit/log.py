@@ -86,7 +86,7 @@ COLUMNS = ("at", "who", "email", "who_id", "kind", "action", "firm", "about", "a
 
 
 @dataclass(frozen=True)
-class Wanted:
+class AuditQuery:
     """What is looked for. who: part of a name or an address. what: a key of GROUPS. firm: a slug. Days are in UTC."""
 
     who: str = ""
@@ -98,7 +98,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Line:
+class AuditLine:
     entry: AuditEntry
     identity: AuditIdentity | None
     actor: User | None
@@ -155,32 +155,32 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Page:
-    lines: list[Line]
+class AuditPage:
+    lines: list[AuditLine]
     total: int
     older_id: int | None  # ask for what is before it
 
 
-def find_page(wanted: Wanted) -> Page:
+def find_page(wanted: AuditQuery) -> AuditPage:
     """Three queries, whatever the number of entries."""
     total = db.session.scalar(_from(select(func.count())).where(*_where(wanted, is_count=True))) or 0
     rows = db.session.execute(_entries(wanted).limit(A_PAGE + 1)).all()
-    lines = [Line(*row) for row in rows[:A_PAGE]]
-    return Page(lines, total, lines[-1].entry.id if len(rows) > A_PAGE else None)
+    lines = [AuditLine(*row) for row in rows[:A_PAGE]]
+    return AuditPage(lines, total, lines[-1].entry.id if len(rows) > A_PAGE else None)
 
 
-def iter_csv(wanted: Wanted) -> Iterator[str]:
+def iter_csv(wanted: AuditQuery) -> Iterator[str]:
     yield csv_header(COLUMNS)
     with closing(db.session.execute(_entries(wanted), execution_options={"yield_per": ROWS_A_PIECE})) as result:
         for rows in result.partitions():
-            yield csv_rows([_cells(Line(*row)) for row in rows])
+            yield csv_rows([_cells(AuditLine(*row)) for row in rows])
     db.session.rollback()
 
 
 Actor, Subject = aliased(User), aliased(User)
 
 
-def _entries(wanted: Wanted) -> Select[Any]:
+def _entries(wanted: AuditQuery) -> Select[Any]:
     rows = _from(select(AuditEntry, AuditIdentity, Actor, Partner, Subject))
     found: Select[Any] = rows.where(*_where(wanted)).order_by(AuditEntry.id.desc())
     return found
@@ -197,7 +197,7 @@ def _from(query: Any) -> Any:
     )
 
 
-def _where(wanted: Wanted, is_count: bool = False) -> list[ColumnElement[bool]]:
+def _where(wanted: AuditQuery, is_count: bool = False) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
     if text := wanted.who.strip().lower():
         names = (AuditIdentity.name, AuditIdentity.email, AuditIdentity.client_address)
@@ -228,7 +228,7 @@ def _value(value: Any) -> str:
     return "nothing" if value in (None, "") else str(value)
 
 
-def _cells(line: Line) -> list[object]:
+def _cells(line: AuditLine) -> list[object]:
     entry = line.entry
     return [
         entry.at.isoformat(timespec="seconds"),

@@ -16,7 +16,7 @@ from asapp.core.clock import utcnow
 from asapp.core.database import change_rows, upsert
 from asapp.messages.checks import CheckName, CheckWhy
 from asapp.messages.codes import Code
-from asapp.models import Connection, Partner, PartnerCheck, Verdict
+from asapp.models import CheckVerdict, Connection, Partner, PartnerCheck
 from asapp.salesforce.errors import SalesforceError
 
 
@@ -37,13 +37,13 @@ SHOWN_BY = {**REFUSED, **MOVED}
 ACCEPTED = {CheckName.KEY: CheckWhy.KNOWN, CheckName.SECRET: CheckWhy.ACCEPTED}
 IS_REFUSED = (
     PartnerCheck.code.in_([red.check for red in REFUSED.values()]),
-    PartnerCheck.verdict == Verdict.BAD,
+    PartnerCheck.verdict == CheckVerdict.BAD,
     PartnerCheck.why.in_([red.why for red in REFUSED.values()]),
 )
 # What an alert is about.
 IS_RED = (
     PartnerCheck.code.in_([red.check for red in SHOWN_BY.values()]),
-    PartnerCheck.verdict == Verdict.BAD,
+    PartnerCheck.verdict == CheckVerdict.BAD,
     PartnerCheck.why.in_([red.why for red in SHOWN_BY.values()]),
 )
 
@@ -82,11 +82,11 @@ def note_answers_again(session: Session, connection: Connection) -> None:
         .where(
             PartnerCheck.partner_id == connection.partner_id,
             PartnerCheck.code == red.check,
-            PartnerCheck.verdict == Verdict.BAD,
+            PartnerCheck.verdict == CheckVerdict.BAD,
             PartnerCheck.why == red.why,
         )
         .values(
-            verdict=Verdict.GOOD,
+            verdict=CheckVerdict.GOOD,
             why=CheckWhy.ANSWERS,
             detail=urlsplit(connection.instance_url).netloc,
             checked_at=utcnow(),
@@ -97,8 +97,8 @@ def note_answers_again(session: Session, connection: Connection) -> None:
 def _turn_red(session: Session, partner_id: int, error: SalesforceError, url: str) -> None:
     red = SHOWN_BY[error.code]
     detail = urlsplit(url).netloc if error.code in MOVED else error.detail
-    values = {"verdict": Verdict.BAD, "why": red.why, "detail": detail, "checked_at": utcnow()}
-    is_news = PartnerCheck.verdict != Verdict.BAD  # what is red already keeps the moment since when
+    values = {"verdict": CheckVerdict.BAD, "why": red.why, "detail": detail, "checked_at": utcnow()}
+    is_news = PartnerCheck.verdict != CheckVerdict.BAD  # what is red already keeps the moment since when
     statement = upsert(session, PartnerCheck, ("partner_id", "code"), values, is_news)
     session.execute(statement.values(partner_id=partner_id, code=red.check, **values))
 
@@ -109,5 +109,5 @@ def note_accepted(session: Session, partner_id: int) -> None:
         session.execute(
             update(PartnerCheck)
             .where(PartnerCheck.partner_id == partner_id, PartnerCheck.code == code, *IS_REFUSED)
-            .values(verdict=Verdict.GOOD, why=why, detail="", checked_at=utcnow())
+            .values(verdict=CheckVerdict.GOOD, why=why, detail="", checked_at=utcnow())
         )

@@ -46,7 +46,7 @@ DETAIL_LENGTH = 80
 Learn = Callable[[str, str], None]  # is told an outcome and Salesforce's own code for it
 
 
-class Outcome(StrEnum):
+class ConnectOutcome(StrEnum):
     """How a log-in ended well; every other outcome is a Code."""
 
     CONNECTED = "connected"
@@ -153,7 +153,7 @@ def find_connected_at(user_id: int) -> datetime | None:
     """Return when this person came back from a log-in that connected, as far as log-ins are kept."""
     return db.session.scalar(
         select(func.max(OAuthState.used_at)).where(
-            OAuthState.user_id == user_id, OAuthState.outcome == Outcome.CONNECTED.value
+            OAuthState.user_id == user_id, OAuthState.outcome == ConnectOutcome.CONNECTED.value
         )
     )
 
@@ -234,11 +234,11 @@ def store_grant(user: User, partner_id: int, grant: Grant, who: Identity, access
     current = next(iter(connections.lock_current(Connection.user_id == user.id)), None)
     if current is not None and current.identity != grant.identity:
         replaced = switching.put_pending(user, partner_id, grant, who, access)
-        outcome = Outcome.WAITS_FOR_SWITCH
+        outcome = ConnectOutcome.WAITS_FOR_SWITCH
     else:
         replaced = connections.find_revocable(current, access) if current else None
         connection = connections.put_grant(user, partner_id, grant, who, access)
-        outcome = Outcome.CONNECTED
+        outcome = ConnectOutcome.CONNECTED
         try:
             entries.record(Action.CONNECTED, by, connection)
             db.session.commit()

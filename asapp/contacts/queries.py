@@ -37,7 +37,7 @@ STATES = (*State, *Reason)
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ContactQuery:
     """Which contacts a page asks for. state: one of STATES or "" for any but those deleted here."""
 
     search: str = ""
@@ -87,7 +87,7 @@ class Sharing(NamedTuple):
     more: int
 
 
-class Line(NamedTuple):
+class ContactLine(NamedTuple):
     """A contact with what a page says about it."""
 
     contact: Contact
@@ -123,7 +123,7 @@ def contacts_of(user_id: int) -> ColumnElement[bool]:
     return and_(Contact.user_id == user_id, is_shown())
 
 
-def find_page(user_id: int, wanted: Wanted, now: datetime) -> Page[Line]:
+def find_page(user_id: int, wanted: ContactQuery, now: datetime) -> Page[ContactLine]:
     """Return one page by last name; a number beyond the end gives the last page."""
     conditions = _conditions(user_id, wanted, now)
     total = db.session.execute(contact_rows(func.count()).where(*conditions)).scalar_one()
@@ -138,17 +138,17 @@ def find_page(user_id: int, wanted: Wanted, now: datetime) -> Page[Line]:
     return Page(_lines(user_id, rows), total, number)
 
 
-def find_ids(user_id: int, wanted: Wanted, now: datetime) -> list[int]:
+def find_ids(user_id: int, wanted: ContactQuery, now: datetime) -> list[int]:
     """Return the ids of all that a page asks for, on whichever page they stand."""
     return list(db.session.scalars(contact_rows(Contact.id).where(*_conditions(user_id, wanted, now))))
 
 
-def find_contact(user_id: int, contact_id: int, now: datetime) -> Line | None:
+def find_contact(user_id: int, contact_id: int, now: datetime) -> ContactLine | None:
     rows = db.session.execute(_line_rows(now).where(contacts_of(user_id), Contact.id == contact_id)).all()
     return _lines(user_id, rows)[0] if rows else None
 
 
-def find_some(user_id: int, contact_ids: Collection[int], now: datetime) -> list[Line]:
+def find_some(user_id: int, contact_ids: Collection[int], now: datetime) -> list[ContactLine]:
     """Return those of these that are the advisor's. contact_ids: what a page's boxes can hold."""
     rows = db.session.execute(
         _line_rows(now)
@@ -205,7 +205,7 @@ def system_lists_in(row: Any) -> list[str]:
     return [name for kind, name in SYSTEM_LIST_NAMES.items() if getattr(row, kind.value)]
 
 
-def _conditions(user_id: int, wanted: Wanted, now: datetime) -> list[ColumnElement[bool]]:
+def _conditions(user_id: int, wanted: ContactQuery, now: datetime) -> list[ColumnElement[bool]]:
     is_hidden = Contact.hidden_at.is_not(None)
     conditions = [contacts_of(user_id), is_hidden if wanted.is_deleted_here else ~is_hidden]
     if wanted.state == State.ACTIVE:
@@ -234,11 +234,11 @@ def _line_rows(now: datetime) -> Select[Any]:
     )
 
 
-def _lines(user_id: int, rows: Sequence[Any]) -> list[Line]:
+def _lines(user_id: int, rows: Sequence[Any]) -> list[ContactLine]:
     own = lists_by_contact([row.Contact.id for row in rows])
     sharing = _sharing(user_id, [row.Contact for row in rows])
     return [
-        Line(
+        ContactLine(
             row.Contact,
             row.reason,
             row.instance_url,

@@ -66,7 +66,7 @@ class Recipients(NamedTuple):
     after: bytes | None
 
 
-class Verdict(NamedTuple):
+class MaySend(NamedTuple):
     """May this address be written to? reason: one of Reason, HELD or NOT_A_CONTACT; None where it may."""
 
     email: str
@@ -209,7 +209,7 @@ def _age_of_opt_outs(contact_list: ContactList, now: datetime) -> datetime | Non
 # ---- May these addresses be written to?
 
 
-def may_send(user: User, emails: Sequence[str], now: datetime, vault: Vault) -> list[Verdict]:
+def may_send(user: User, emails: Sequence[str], now: datetime, vault: Vault) -> list[MaySend]:
     """Say of each address whether this advisor may write to it, in the order in which they came.
 
     Of several contacts with the address one that is active is enough; else the one that changed last gives the reason.
@@ -221,7 +221,7 @@ def may_send(user: User, emails: Sequence[str], now: datetime, vault: Vault) -> 
     unknown = set(hashes) - set(reasons)
     suppressed = find_reasons(user.id, partner.id, unknown)
     reasons |= {hashed: suppressed.get(hashed, NOT_A_CONTACT) for hashed in unknown}
-    return [Verdict(email, reasons[hashed]) for email, hashed in zip(emails, hashes, strict=True)]
+    return [MaySend(email, reasons[hashed]) for email, hashed in zip(emails, hashes, strict=True)]
 
 
 def _reasons_of_contacts(user_id: int, hashes: Collection[bytes], now: datetime) -> dict[bytes, str | None]:

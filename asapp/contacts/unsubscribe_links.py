@@ -35,7 +35,7 @@ class BadLink(Exception):
 
 
 @dataclass(frozen=True)
-class Link:
+class UnsubscribeLink:
     """Who was written to by whom. partner: the advisor's firm when the mail was sent."""
 
     partner: Partner
@@ -65,7 +65,7 @@ def link_key(session: Session, partner: Partner, vault: Vault) -> bytes:
     return partner_key(session, partner, vault, Partner.link_key_sealed)
 
 
-def read_link(token: str, vault: Vault) -> Link:
+def read_link(token: str, vault: Vault) -> UnsubscribeLink:
     """Return what a link says; raise BadLink."""
     signed, signature = _parts(token)
     partner = _find(Partner, Partner.public_id, signed[1:17])
@@ -80,10 +80,10 @@ def read_link(token: str, vault: Vault) -> Link:
     user = _find(User, User.public_id, signed[17:33])
     if user is None:
         raise BadLink
-    return Link(partner, user, signed[33:])
+    return UnsubscribeLink(partner, user, signed[33:])
 
 
-def masked_address(link: Link) -> str:
+def masked_address(link: UnsubscribeLink) -> str:
     """Return the address as far as a stranger with the link may see it; empty where no contact has it any more."""
     email = db.session.scalar(
         select(Contact.email).where(Contact.user_id == link.user.id, Contact.address_hash == link.address_hash).limit(1)

@@ -24,7 +24,17 @@ from asapp.core.extensions import db
 from asapp.core.forms import EMAIL_MAX, clean_line
 from asapp.core.vault import Vault
 from asapp.messages.contacts import Answer, UnknownWhy
-from asapp.models import Connection, Contact, Departure, DepartureState, LedgerEntry, Outcome, Partner, Reason, User
+from asapp.models import (
+    Connection,
+    Contact,
+    Departure,
+    DepartureState,
+    LedgerEntry,
+    LedgerOutcome,
+    Partner,
+    Reason,
+    User,
+)
 from asapp.salesforce.errors import FieldEncrypted, OurBug, SalesforceError
 from asapp.salesforce.fields import ReadFields
 from asapp.salesforce.hosts import to_18, with_case_restored
@@ -101,7 +111,7 @@ class Here(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownHere:
     """What our own tables say. outcome: of the ledger, for the Id or, if opted out, for the address."""
 
     contacts: Sequence[Here] = ()
@@ -136,7 +146,7 @@ OF_REASON: Mapping[str, Answer] = {
     UnknownWhy.OUT_OF_SIGHT: Answer.OUT_OF_SIGHT,
 }
 LEFT = frozenset({Reason.DELETED, Reason.MERGED, Reason.REASSIGNED, Reason.GONE})
-OF_OUTCOME = {Outcome.OPTED_OUT: Answer.OPTED_OUT, Outcome.NO_EMAIL: Answer.NO_EMAIL}
+OF_OUTCOME = {LedgerOutcome.OPTED_OUT: Answer.OPTED_OUT, LedgerOutcome.NO_EMAIL: Answer.NO_EMAIL}
 
 
 # ---- The question
@@ -263,20 +273,20 @@ def _put(ask: Ask, question: Question, verdict: Verdict | None) -> Sequence[Cont
     return ask(Question(salesforce_id=verdict.salesforce_id))
 
 
-def decide_from_here(known: Known) -> Verdict | None:
+def decide_from_here(known: KnownHere) -> Verdict | None:
     """Return what our own tables can tell; None if they can't."""
     if known.contacts:
         contact = min(known.contacts, key=_rank)
         if (
             contact.reason in LEFT and known.outcome in OF_OUTCOME
         ):  # this record left, another with the address is known
-            return Verdict(OF_OUTCOME[Outcome(known.outcome)])
+            return Verdict(OF_OUTCOME[LedgerOutcome(known.outcome)])
         answer = contact.answer
         if contact.is_held and answer == Answer.HERE:
             answer = Answer.HELD
         return Verdict(answer, contact, contact.salesforce_id, merged_into=contact.merged_into)
     if known.outcome in OF_OUTCOME:
-        return Verdict(OF_OUTCOME[Outcome(known.outcome)])
+        return Verdict(OF_OUTCOME[LedgerOutcome(known.outcome)])
     return None
 
 
@@ -335,10 +345,10 @@ def _fits(stored: Any, record_id: str) -> Any:
     return func.lower(func.substr(stored, 1, 15)) == record_id[:15].lower()
 
 
-def look_here(user_id: int, question: Question, hashed: bytes | None) -> Known:
+def look_here(user_id: int, question: Question, hashed: bytes | None) -> KnownHere:
     """hashed: of the question's address; None if no address was ever stored for this firm."""
     if question.salesforce_id is None and hashed is None:
-        return Known()
+        return KnownHere()
     if question.salesforce_id:
         is_it: Any = Contact.salesforce_id == question.salesforce_id
     else:
@@ -361,7 +371,7 @@ def look_here(user_id: int, question: Question, hashed: bytes | None) -> Known:
         .where(contacts_of(user_id), is_it)
         .limit(100)
     ).all()
-    return Known([_here(row) for row in rows], _outcome(user_id, question, hashed))
+    return KnownHere([_here(row) for row in rows], _outcome(user_id, question, hashed))
 
 
 def hash_of(question: Question, partner: Partner, vault: Vault) -> bytes | None:
@@ -420,5 +430,5 @@ def _outcome(user_id: int, question: Question, hashed: bytes | None) -> str | No
     if question.salesforce_id:
         query = query.where(LedgerEntry.salesforce_id == question.salesforce_id)
     else:
-        query = query.where(LedgerEntry.address_hash == hashed, LedgerEntry.outcome == Outcome.OPTED_OUT)
+        query = query.where(LedgerEntry.address_hash == hashed, LedgerEntry.outcome == LedgerOutcome.OPTED_OUT)
     return db.session.scalar(query.order_by(LedgerEntry.connection_id.desc()).limit(1))

@@ -66,11 +66,17 @@ def insert_many(table: Table, rows: Sequence[dict[str, Any]]) -> None:
     db.session.connection().exec_driver_sql(statement, list(_as_the_driver_takes_them(table, names, rows)))
 
 
-def upsert_many(table: Table, rows: Sequence[dict[str, Any]], key: Sequence[str], changing: Sequence[str]) -> None:
-    """INSERT rows; where there is one with this key, the columns `changing` take the new values."""
+def upsert_many(
+    table: Table,
+    rows: Sequence[dict[str, Any]],
+    key: Sequence[str],
+    changing: Sequence[str],
+    where: ColumnElement[bool] | None = None,
+) -> None:
+    """INSERT rows; where there is one with this key, the columns `changing` take the new values. where: of that one."""
     if not rows:
         return
-    statement = upsert(db.session, table, key, changing)
+    statement = upsert(db.session, table, key, changing, where)
     if not is_postgresql(db.session):
         db.session.execute(statement, rows)
         return

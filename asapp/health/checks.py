@@ -30,44 +30,44 @@ class NoAnswer(Exception):
 
 
 @dataclass(frozen=True)
-class Check:
+class HealthCheck:
     """why: a few words, never what an exception said."""
 
     is_good: bool
     why: str = ""
 
 
-def check_all(engine: Engine, is_redis_there: Callable[[], bool], migrations: str) -> dict[str, Check]:
+def check_all(engine: Engine, is_redis_there: Callable[[], bool], migrations: str) -> dict[str, HealthCheck]:
     """migrations: the folder of them."""
     database, tables = check_database(engine, migrations)
-    written = check_writing(engine) if database.is_good else Check(False, "unknown")
-    redis = Check(True) if is_redis_there() else Check(False, "does not answer")
+    written = check_writing(engine) if database.is_good else HealthCheck(False, "unknown")
+    redis = HealthCheck(True) if is_redis_there() else HealthCheck(False, "does not answer")
     return {"database": database, "writing": written, "migrations": tables, "redis": redis}
 
 
-def check_database(engine: Engine, migrations: str) -> tuple[Check, Check]:
+def check_database(engine: Engine, migrations: str) -> tuple[HealthCheck, HealthCheck]:
     """Return (is it there, are its tables current)."""
     try:
         found = within(CHECK_S, "database", lambda: read_revisions(engine))
     except NoAnswer:
-        return Check(False, f"no answer within {CHECK_S:g} s"), Check(False, "unknown")
+        return HealthCheck(False, f"no answer within {CHECK_S:g} s"), HealthCheck(False, "unknown")
     except SQLAlchemyError as error:
-        return Check(False, type(error).__name__), Check(False, "unknown")
+        return HealthCheck(False, type(error).__name__), HealthCheck(False, "unknown")
     wanted = heads_of(migrations)
     if found == wanted:
-        return Check(True), Check(True)
-    return Check(True), Check(False, f"at {_listed(found)}, this release needs {_listed(wanted)}")
+        return HealthCheck(True), HealthCheck(True)
+    return HealthCheck(True), HealthCheck(False, f"at {_listed(found)}, this release needs {_listed(wanted)}")
 
 
-def check_writing(engine: Engine) -> Check:
+def check_writing(engine: Engine) -> HealthCheck:
     """A database that is locked, full or a copy for reading answers every question and loses every form."""
     try:
         within(CHECK_S, "writing", lambda: write_revision_again(engine))
     except NoAnswer:
-        return Check(False, f"nothing was written within {CHECK_S:g} s")
+        return HealthCheck(False, f"nothing was written within {CHECK_S:g} s")
     except SQLAlchemyError as error:
-        return Check(False, type(error).__name__)
-    return Check(True)
+        return HealthCheck(False, type(error).__name__)
+    return HealthCheck(True)
 
 
 def write_revision_again(engine: Engine) -> None:

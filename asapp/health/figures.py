@@ -17,7 +17,7 @@ from asapp.alerts.alerts import count_open
 from asapp.alerts.mail_delivery import count_waiting
 from asapp.connections import opt_out_age
 from asapp.connections.api_budget import Allowance, allowances
-from asapp.health.heartbeats import SCHEDULER, TICK, WORKER, Seen, list_seen
+from asapp.health.heartbeats import SCHEDULER, TICK, WORKER, SeenProcess, list_seen
 from asapp.leads.outbox import count_due
 from asapp.models import Connection, ConnectionStatus, Partner, RunStatus, SyncRun
 from asapp.models.run import ACTIVE
@@ -58,7 +58,7 @@ class Figures:
     page_mails_waiting: int  # that pages asked for: invitations, links, notices
     partners: Mapping[str, Allowance]  # slug -> calls
     paused: frozenset[str]  # slugs
-    seen: Sequence[Seen]
+    seen: Sequence[SeenProcess]
 
     def last_seen(self, kind: str) -> datetime | None:
         return max((seen.seen_at for seen in self.seen if seen.kind == kind), default=None)
@@ -75,7 +75,7 @@ class Figures:
         return self.alive(TICK) > 0
 
     @property
-    def processes(self) -> list[Seen]:
+    def processes(self) -> list[SeenProcess]:
         return [seen for seen in self.seen if seen.kind in (SCHEDULER, WORKER)]
 
 

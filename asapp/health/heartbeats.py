@@ -33,7 +33,7 @@ FORGOTTEN_AFTER = timedelta(days=7)
 
 
 @dataclass(frozen=True)
-class Seen:
+class SeenProcess:
     """kind: tick, scheduler or worker. where: host and process id."""
 
     kind: str
@@ -58,10 +58,10 @@ def stop(engine: Engine, name: str) -> None:
         session.commit()
 
 
-def list_seen(session: Session, now: datetime) -> Sequence[Seen]:
+def list_seen(session: Session, now: datetime) -> Sequence[SeenProcess]:
     """Whoever was seen, the latest first."""
     rows = session.execute(select(Heartbeat.name, Heartbeat.seen_at).order_by(Heartbeat.seen_at.desc()))
-    return [Seen(*_parts(name), seen_at, now - seen_at <= ALIVE) for name, seen_at in rows]
+    return [SeenProcess(*_parts(name), seen_at, now - seen_at <= ALIVE) for name, seen_at in rows]
 
 
 def is_seen_here(session: Session, kind: str, now: datetime) -> bool:

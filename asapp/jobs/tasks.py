@@ -30,9 +30,10 @@ from asapp.partners.checks import find_waiting_secrets, run_checks
 from asapp.salesforce.errors import SalesforceError
 from asapp.sends import prepare
 from asapp.sync.dispatch import dispatch
-from asapp.sync.execute import Workplace, execute_run
+from asapp.sync.execute import JobContext, execute_run
 from asapp.writeback import delivery as writeback_delivery
 from asapp.writeback import outbox as writeback_outbox
+from asapp.writeback.queries import find_firm_to_check
 from config import Config
 
 log = logging.getLogger(__name__)
@@ -61,13 +62,13 @@ def run_sync(run_id: int) -> None:
     """Carry out a sync run. Started by: Sync Account, Approve, the tick. Touches one connection's rows."""
     with door("run_sync", run_id=run_id):
         execute_run(run_id, workplace(_app()))
-        prepare.advance_sends_of(run_id, queues().ring_for_send_runs)
+        prepare.advance_sends_of(run_id, _queues().ring_for_send_runs)
 
 
 def prepare_send(send_id: int) -> None:
     """Move a send on: begin the sync that it goes by. Started by: a sender's call. Touches sends and sync_runs."""
     with door("prepare_send", send_id=send_id):
-        prepare.advance(send_id, queues().ring_for_send_runs)
+        prepare.advance(send_id, _queues().ring_for_send_runs)
 
 
 def deliver_leads(connection_id: int) -> None:
@@ -77,9 +78,16 @@ def deliver_leads(connection_id: int) -> None:
 
 
 def deliver_opt_outs(connection_id: int) -> None:
-    """Tell Salesforce who unsubscribed. Started by: an event, the tick. Touches one connection's rows of opt_out_writes."""
+    """Tell Salesforce who unsubscribed. Started by: an event, the tick. Touches one connection's rows of opt_out_writes.
+
+    Where the user may not set the opt-out the firm's set-up is checked, so that its admin reads it.
+    """
     with door("deliver_opt_outs", connection_id=connection_id):
-        writeback_delivery.deliver(connection_id, org_access(), is_stopping)
+        worked_on = writeback_delivery.deliver(connection_id, org_access(), is_stopping)
+        partner_id = find_firm_to_check(connection_id) if worked_on else None
+        db.session.commit()
+        if partner_id is not None:
+            _queues().ring_for_checks([partner_id])
 
 
 def keep_alive(connection_id: int) -> None:
@@ -122,33 +130,33 @@ def tick() -> None:
     """Dispatch what is due. Started by: the scheduler, every 15 seconds."""
     with door("tick"):
         config: Config = _app().extensions["asapp.config"]
-        dispatch(queues().ring_for_runs, queues().forgotten_runs, config.sync_interval_minutes)
-        prepare.advance_all(queues().ring_for_send_runs)
+        dispatch(_queues().ring_for_runs, _queues().forgotten_runs, config.sync_interval_minutes)
+        prepare.advance_all(_queues().ring_for_send_runs)
         heartbeats.beat(db.engine, heartbeats.TICK)
-        enqueue_due(queues().ring_for_leads)
-        writeback_outbox.enqueue_due(queues().ring_for_opt_outs)
-        queues().ring_for_idle(find_idle())
-        queues().ring_for_checks(find_waiting_secrets())
+        enqueue_due(_queues().ring_for_leads)
+        writeback_outbox.enqueue_due(_queues().ring_for_opt_outs)
+        _queues().ring_for_idle(find_idle())
+        _queues().ring_for_checks(find_waiting_secrets())
         alerts.look()
         if mail_delivery.are_due():
-            queues().ring_for_mails()
+            _queues().ring_for_mails()
         if mail_outbox.are_due():
-            queues().enqueue_letters_rarely()
+            _queues().enqueue_letters_rarely()
         attempts.purge()
         drop_expired(org_access())  # last: it asks Salesforce, which may not answer
 
 
-def workplace(app: Flask) -> Workplace:
+def workplace(app: Flask) -> JobContext:
     config: Config = app.extensions["asapp.config"]
-    return Workplace(
+    return JobContext(
         access=org_access(),
-        ring=queues().ring_for_runs,
+        ring=_queues().ring_for_runs,
         default_interval_minutes=config.sync_interval_minutes,
         should_stop=is_stopping,
     )
 
 
-def queues() -> Queues:
+def _queues() -> Queues:
     found: Queues = _app().extensions["asapp.queues"]
     return found
 

@@ -32,7 +32,7 @@ from asapp.core.leases import LeaseLost
 from asapp.core.stopping import StopRequested
 from asapp.leads import outbox, outcomes
 from asapp.messages.codes import Code
-from asapp.models import Connection, Contact, Lead, LeadState, LedgerEntry, Outcome, Partner, ToCheck, Unfollowed
+from asapp.models import Connection, Contact, Lead, LeadState, LedgerEntry, LedgerOutcome, Partner, ToCheck, Unfollowed
 from asapp.salesforce import errors
 from asapp.salesforce.client import LEADS_A_CREATE, OrgClient
 from asapp.salesforce.records import Created, LeadRecord, NewLead
@@ -102,7 +102,7 @@ def deliver(connection_id: int, access: OrgAccess, should_stop: Callable[[], boo
         db.session.commit()
         return 0
     earlier_accounts.send_again(connection.user_id, connection.partner_id)
-    delivery = Delivery(connection, access, should_stop)
+    delivery = LeadDelivery(connection, access, should_stop)
     worked_on, is_full = 0, True
     while is_full:  # a round that isn't has taken all that is due; what comes from here on waits for the next delivery
         count = delivery.carry_round()
@@ -110,7 +110,7 @@ def deliver(connection_id: int, access: OrgAccess, should_stop: Callable[[], boo
     return worked_on
 
 
-class Meter:
+class LeadMeter:
     """Before each call: a delivery that has to stop stops, the lease is renewed, the call is counted.
 
     A round begins only where there are calls for the whole of it, so that none is spent in vain.
@@ -148,7 +148,7 @@ class Meter:
         self._needs = 1
 
 
-class Delivery:
+class LeadDelivery:
     client: OrgClient  # of the round
 
     def __init__(self, connection: Connection, access: OrgAccess, should_stop: Callable[[], bool]) -> None:
@@ -164,7 +164,7 @@ class Delivery:
         self.sees_opt_out = {"Contact": True, "Lead": True}
         self.encrypted: set[str] = set()  # the objects whose records no query can find by address
         self.was_encrypted = connection.email_encrypted
-        self.meter = Meter(db.engine, connection.id, partner.id, should_stop)
+        self.meter = LeadMeter(db.engine, connection.id, partner.id, should_stop)
         self.has_delayed_next = False
         self._access = access
         db.session.commit()
@@ -395,7 +395,7 @@ class Delivery:
         opted_out = select(LedgerEntry.salesforce_id).where(
             LedgerEntry.connection_id == self.connection_id,
             LedgerEntry.address_hash.in_(hashes),
-            LedgerEntry.outcome == Outcome.OPTED_OUT,
+            LedgerEntry.outcome == LedgerOutcome.OPTED_OUT,
         )
         ids = {salesforce_id for query in (here, opted_out) for salesforce_id in db.session.scalars(query)}
         db.session.commit()

@@ -29,7 +29,7 @@ COLUMNS = ("signed_up_at", "first_name", "last_name", "email", "state", "meaning
 
 
 @dataclass(frozen=True)
-class Wanted:
+class LeadQuery:
     """Which leads a page asks for. state: one of Shown, or "" for any."""
 
     search: str = ""
@@ -41,7 +41,7 @@ class Wanted:
         return bool(self.search or self.state)
 
 
-class Line(NamedTuple):
+class LeadLine(NamedTuple):
     """A lead with what a page says about it."""
 
     lead: Lead
@@ -88,7 +88,7 @@ def shown_state(hold: str | None) -> ColumnElement[str]:
     )
 
 
-def find_page(user: User, wanted: Wanted, now: datetime) -> Page[Line]:
+def find_page(user: User, wanted: LeadQuery, now: datetime) -> Page[LeadLine]:
     """Return one page, newest first; a number beyond the end gives the last page."""
     hold = hold_of(user, now)
     conditions = _conditions(user.id, wanted, hold)
@@ -127,7 +127,7 @@ def count_waiting(user_id: int) -> Waiting:
     return Waiting(people, over_limit)
 
 
-def find_to_act_on(user: User, now: datetime) -> list[Line]:
+def find_to_act_on(user: User, now: datetime) -> list[LeadLine]:
     """Return the newest leads that wait for the advisor: refused, or to be checked."""
     rows = db.session.execute(
         _rows(hold_of(user, now))
@@ -191,7 +191,7 @@ def iter_csv(user_id: int, hold: str | None) -> Iterator[str]:
         yield csv_rows(cells)
 
 
-def _cells(line: Line) -> tuple[str | None, ...]:
+def _cells(line: LeadLine) -> tuple[str | None, ...]:
     lead = line.lead
     return (
         lead.signed_up_at.isoformat(timespec="seconds"),
@@ -210,8 +210,8 @@ def _rows(hold: str | None) -> Any:
     )
 
 
-def _line(row: Any, hold: str | None) -> Line:
-    return Line(row.Lead, row.shown, meaning_of(row.Lead, row.shown, hold), row.instance_url)
+def _line(row: Any, hold: str | None) -> LeadLine:
+    return LeadLine(row.Lead, row.shown, meaning_of(row.Lead, row.shown, hold), row.instance_url)
 
 
 def is_of_present_firm(user_id: int) -> ColumnElement[bool]:
@@ -224,7 +224,7 @@ def _of(user_id: int) -> ColumnElement[bool]:
     return and_(is_of_present_firm(user_id), Lead.state != LeadState.ERASED)
 
 
-def _conditions(user_id: int, wanted: Wanted, hold: str | None) -> list[ColumnElement[bool]]:
+def _conditions(user_id: int, wanted: LeadQuery, hold: str | None) -> list[ColumnElement[bool]]:
     conditions = [_of(user_id)]
     if wanted.state in LABELS:
         conditions.append(shown_state(hold) == wanted.state)

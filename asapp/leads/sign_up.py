@@ -46,7 +46,7 @@ class FormUsedUp(Exception):
     """This form has served as many people as one may: it has to be loaded again."""
 
 
-class Seen(NamedTuple):
+class FormSeen(NamedTuple):
     """What the person had before them, and where they were. key: of this very form."""
 
     consent_text_id: int
@@ -58,7 +58,7 @@ class FirmChanged(Exception):
     """The advisor has just been moved: what the person agreed to names a firm that isn't the advisor's any more."""
 
 
-def sign_up(page: OptInPage, typed: Typed, seen: Seen, vault: Vault) -> int:
+def sign_up(page: OptInPage, typed: Typed, seen: FormSeen, vault: Vault) -> int:
     """Store a sign-up and return the lead's id. Raise InvalidFields, FirmChanged or FormUsedUp. Commits.
 
     What can be known before is looked up before: on SQLite everybody who signs up at this moment waits for the writing alone.
@@ -105,7 +105,7 @@ def _count_served(key: str, known: Lead | None) -> int:
     return len(db.session.scalars(served.limit(FORM_SERVES)).all())
 
 
-def _insert(user_id: int, partner_id: int, clean: Typed, hashed: bytes, seen: Seen, review: Review | None) -> int:
+def _insert(user_id: int, partner_id: int, clean: Typed, hashed: bytes, seen: FormSeen, review: Review | None) -> int:
     """Store a new lead with its contact and consent; return the lead's id. review: why it waits for the advisor first."""
     now = utcnow()
     who: dict[str, Any] = {
@@ -137,7 +137,7 @@ def _insert(user_id: int, partner_id: int, clean: Typed, hashed: bytes, seen: Se
     return lead_id
 
 
-def _add_to(lead: Lead, clean: Typed, seen: Seen) -> None:
+def _add_to(lead: Lead, clean: Typed, seen: FormSeen) -> None:
     """Add to the history of a person who is known; the name that came first stays."""
     now = utcnow()
     if _record(lead.id, seen, now):
@@ -149,12 +149,12 @@ def _add_to(lead: Lead, clean: Typed, seen: Seen) -> None:
             suppressions.record_opt_in(lead.user_id, lead.partner_id, lead.address_hash, now)
 
 
-def _record(lead_id: int, seen: Seen, now: datetime) -> bool:
+def _record(lead_id: int, seen: FormSeen, now: datetime) -> bool:
     """Add to the history; return False if this very form is there already."""
     return consent.record(
         lead_id, ConsentKind.OPTED_IN, ConsentSource.FORM, now, key=seen.key, consent_text_id=seen.consent_text_id
     )
 
 
-def _details(clean: Typed, seen: Seen) -> dict[str, str]:
+def _details(clean: Typed, seen: FormSeen) -> dict[str, str]:
     return {"first_name": clean.first_name, "last_name": clean.last_name, "client_address": seen.client_address}

@@ -32,10 +32,10 @@ class UntoldWords(NamedTuple):
 
 TELLINGS: Mapping[str, str] = {
     Telling.SOON: "Salesforce will be told within minutes, once this person can no longer undo it.",
-    Telling.WAITS: "Salesforce isn't told yet.",
+    Telling.WAITS: "Salesforce isn't told yet that this person unsubscribed.",
     Telling.TOLD: "Salesforce was told on",
     Telling.TRUE_ALREADY: "Email Opt Out was ticked in Salesforce already.",
-    Telling.REFUSED: "Salesforce refused it.",
+    Telling.REFUSED: "Salesforce could not be told that this person unsubscribed.",
     Telling.NOTHING_TO_TELL: "There is nothing to tell Salesforce.",
     Telling.NOT_WANTED: "Salesforce isn't told: your firm has not asked for it.",
     Telling.EARLIER: "Salesforce wasn't told: your firm asked for it only later.",

@@ -15,9 +15,9 @@ from asapp.models.contact import (
     Departure,
     DepartureState,
     LedgerEntry,
+    LedgerOutcome,
     ListKind,
     ListMember,
-    Outcome,
     Reason,
 )
 from asapp.models.heartbeat import Heartbeat
@@ -35,7 +35,7 @@ from asapp.models.lead import (
     Unfollowed,
 )
 from asapp.models.mail import WaitingKind, WaitingMail
-from asapp.models.partner import ApiUsage, Partner, PartnerCheck, SetupLink, Verdict
+from asapp.models.partner import ApiUsage, CheckVerdict, Partner, PartnerCheck, SetupLink
 from asapp.models.run import RunChange, RunPhase, RunStatus, RunTrigger, SyncRun
 from asapp.models.send import Send, SendReason, SendState
 from asapp.models.suppression import Suppression, SuppressionEvent, SuppressionSource, SuppressionStep
@@ -55,6 +55,7 @@ __all__ = [
     "AuditIdentity",
     "BlockedAddress",
     "BlockedBy",
+    "CheckVerdict",
     "Connection",
     "ConnectionStatus",
     "ConsentEvent",
@@ -70,13 +71,13 @@ __all__ = [
     "Lead",
     "LeadState",
     "LedgerEntry",
+    "LedgerOutcome",
     "LinkedKind",
     "ListKind",
     "ListMember",
     "OAuthState",
     "OptInPage",
     "OptOutWrite",
-    "Outcome",
     "Partner",
     "PartnerCheck",
     "PasswordLink",
@@ -105,7 +106,6 @@ __all__ = [
     "Unfollowed",
     "Untold",
     "User",
-    "Verdict",
     "WaitingKind",
     "WaitingMail",
     "WriteBackState",

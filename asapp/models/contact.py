@@ -186,7 +186,7 @@ class ListMember(Base):
     contact_id: Mapped[int] = mapped_column(ForeignKey("contacts.id", ondelete="CASCADE"), primary_key=True, index=True)
 
 
-class Outcome(StrEnum):
+class LedgerOutcome(StrEnum):
     """What became of a Salesforce contact of the connected user."""
 
     SYNCED = "synced"
@@ -205,7 +205,7 @@ class LedgerEntry(Base):
 
     __tablename__ = "ledger"
     __table_args__ = (
-        one_of("outcome", Outcome),
+        one_of("outcome", LedgerOutcome),
         Index(
             "ix_ledger_opted_out_address",
             "connection_id",

@@ -104,7 +104,7 @@ class Partner(SealsColumns, Base):
         return self.salesforce_url.split("://", 1)[-1]
 
 
-class Verdict(StrEnum):
+class CheckVerdict(StrEnum):
     GOOD = "good"
     BAD = "bad"
     UNKNOWN = "unknown"  # can't be known yet
@@ -114,7 +114,7 @@ class PartnerCheck(Base):
     """How one check of a partner's set-up ended last. code and why are keys of messages/checks.py."""
 
     __tablename__ = "partner_checks"
-    __table_args__ = (one_of("verdict", Verdict),)
+    __table_args__ = (one_of("verdict", CheckVerdict),)
 
     partner_id: Mapped[int] = mapped_column(ForeignKey("partners.id", ondelete="CASCADE"), primary_key=True)
     code: Mapped[str] = mapped_column(String(30), primary_key=True)

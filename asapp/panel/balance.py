@@ -12,7 +12,7 @@ from sqlalchemy import case, func, or_, select
 from asapp.contacts.status import contact_rows, reason_of
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
-from asapp.models import Connection, Contact, Departure, DepartureState, LedgerEntry, Outcome, Reason
+from asapp.models import Connection, Contact, Departure, DepartureState, LedgerEntry, LedgerOutcome, Reason
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ def count_not_synced(connection_id: int) -> tuple[int, int]:
     """Return (opted out, without an address), except those that the advisor removed here and that pages still show."""
     row = db.session.execute(
         select(
-            func.count(case((LedgerEntry.outcome == Outcome.OPTED_OUT, 1))),
-            func.count(case((LedgerEntry.outcome == Outcome.NO_EMAIL, 1))),
+            func.count(case((LedgerEntry.outcome == LedgerOutcome.OPTED_OUT, 1))),
+            func.count(case((LedgerEntry.outcome == LedgerOutcome.NO_EMAIL, 1))),
         )
         .select_from(LedgerEntry)
         .outerjoin(
@@ -72,7 +72,11 @@ def count_not_synced(connection_id: int) -> tuple[int, int]:
             & Contact.hidden_at.is_not(None)
             & Contact.departed.is_(None),
         )
-        .where(LedgerEntry.connection_id == connection_id, LedgerEntry.outcome != Outcome.SYNCED, Contact.id.is_(None))
+        .where(
+            LedgerEntry.connection_id == connection_id,
+            LedgerEntry.outcome != LedgerOutcome.SYNCED,
+            Contact.id.is_(None),
+        )
     ).one()
     return row[0], row[1]
 
@@ -88,7 +92,7 @@ def count_by_reason(connection: Connection) -> dict[str | None, int]:
         )
         .where(
             Contact.connection_id == connection.id,
-            or_(LedgerEntry.outcome == Outcome.SYNCED, Contact.hidden_at.is_not(None)),
+            or_(LedgerEntry.outcome == LedgerOutcome.SYNCED, Contact.hidden_at.is_not(None)),
         )
         .group_by(reason)
     )

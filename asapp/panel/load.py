@@ -186,7 +186,7 @@ def _connect_failure(
     if partner is None:
         return None
     facts = _facts(user, partner, connection, access, now)
-    if attempt is not None and attempt.outcome and attempt.outcome not in tuple(connect.Outcome):
+    if attempt is not None and attempt.outcome and attempt.outcome not in tuple(connect.ConnectOutcome):
         told = replace(
             facts,
             when=attempt.used_at or now,

@@ -22,7 +22,7 @@ from asapp.core.extensions import db
 from asapp.core.vault import CannotOpen, Vault
 from asapp.messages.checks import TITLES, CheckName, CheckWhy, words_of
 from asapp.messages.codes import Code
-from asapp.models import Connection, Partner, PartnerCheck, Verdict
+from asapp.models import CheckVerdict, Connection, Partner, PartnerCheck
 from asapp.partners import opt_out_field
 from asapp.partners.partners import use_pending_secret
 from asapp.salesforce import probe
@@ -33,7 +33,7 @@ from asapp.salesforce.probe import Finding, asked_with_user
 log = logging.getLogger(__name__)
 
 DETAIL_MAX = 400
-VERDICTS = {True: Verdict.GOOD, False: Verdict.BAD, None: Verdict.UNKNOWN}
+VERDICTS = {True: CheckVerdict.GOOD, False: CheckVerdict.BAD, None: CheckVerdict.UNKNOWN}
 # How a log-in ended, where that says something about the set-up: outcome -> (check, why).
 OUTCOMES: Mapping[str, tuple[CheckName, str]] = {
     Code.BAD_KEY: (CheckName.KEY, Code.BAD_KEY),
@@ -54,40 +54,40 @@ OF_THE_BROWSER = frozenset({Code.REDIRECT_MISMATCH, Code.SCOPE_MISSING, Code.NO_
 
 
 @dataclass(frozen=True)
-class Check:
+class SetupCheck:
     """One line of the list."""
 
     code: str
     title: str
-    verdict: Verdict
+    verdict: CheckVerdict
     says: str
     path: str
     checked_at: datetime | None = None
 
     @property
     def is_good(self) -> bool:
-        return self.verdict == Verdict.GOOD
+        return self.verdict == CheckVerdict.GOOD
 
     @property
     def is_bad(self) -> bool:
-        return self.verdict == Verdict.BAD
+        return self.verdict == CheckVerdict.BAD
 
 
 @dataclass(frozen=True)
 class Checklist:
     """All checks in the order in which to fix them: what is bad first."""
 
-    checks: tuple[Check, ...]
+    checks: tuple[SetupCheck, ...]
 
     @property
     def checked_at(self) -> datetime | None:
         return max((check.checked_at for check in self.checks if check.checked_at), default=None)
 
     def count(self, verdict: str) -> int:
-        return Counter(check.verdict for check in self.checks)[Verdict(verdict)]
+        return Counter(check.verdict for check in self.checks)[CheckVerdict(verdict)]
 
     @property
-    def first_bad(self) -> Check | None:
+    def first_bad(self) -> SetupCheck | None:
         return next((check for check in self.checks if check.is_bad), None)
 
 
@@ -104,7 +104,11 @@ def checklist(partner: Partner) -> Checklist:
         _check(code, row.verdict, row.why, row.detail, row.checked_at)
         if (row := known.get(code))
         else _check(
-            code, Verdict.UNKNOWN, CheckWhy.NOBODY_CONNECTED if code in with_user else CheckWhy.NOBODY_ASKED, "", None
+            code,
+            CheckVerdict.UNKNOWN,
+            CheckWhy.NOBODY_CONNECTED if code in with_user else CheckWhy.NOBODY_ASKED,
+            "",
+            None,
         )
         for code in codes
     )
@@ -158,7 +162,7 @@ def check_connection(connection: Connection, access: OrgAccess) -> None:
     with_user = asked_with_user(connection.partner.writes_opt_outs_back)
     good = select(PartnerCheck.code).where(
         PartnerCheck.partner_id == partner_id,
-        PartnerCheck.verdict == Verdict.GOOD,
+        PartnerCheck.verdict == CheckVerdict.GOOD,
         PartnerCheck.code.in_((*with_user, CheckName.SECRET)),
     )
     if len(set(db.session.scalars(good))) == len(with_user) + 1:
@@ -270,11 +274,11 @@ def store(partner_id: int, findings: Sequence[Finding], is_whole: bool = False) 
         db.session.rollback()
 
 
-def _check(code: str, verdict: str, why: str, detail: str, checked_at: datetime | None) -> Check:
+def _check(code: str, verdict: str, why: str, detail: str, checked_at: datetime | None) -> SetupCheck:
     words = words_of(code, why, detail)
-    return Check(code, TITLES[code], Verdict(verdict), words.says, words.path, checked_at)
+    return SetupCheck(code, TITLES[code], CheckVerdict(verdict), words.says, words.path, checked_at)
 
 
-def _in_order(checks: Iterable[Check]) -> Checklist:
-    order = {Verdict.BAD: 0, Verdict.GOOD: 1, Verdict.UNKNOWN: 2}
+def _in_order(checks: Iterable[SetupCheck]) -> Checklist:
+    order = {CheckVerdict.BAD: 0, CheckVerdict.GOOD: 1, CheckVerdict.UNKNOWN: 2}
     return Checklist(tuple(sorted(checks, key=lambda check: order[check.verdict])))

@@ -20,7 +20,7 @@ from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.core.forms import InvalidFields, clean_line
 from asapp.core.vault import CannotOpen, Vault
-from asapp.models import Action, Connection, ConnectionStatus, Partner, PartnerCheck, Role, User, Verdict
+from asapp.models import Action, CheckVerdict, Connection, ConnectionStatus, Partner, PartnerCheck, Role, User
 from asapp.models.columns import new_public_id
 from asapp.partners.form_fields import RESERVED_SLUGS, SETTINGS, SLUG_MAX, AppDetails, PartnerForm
 from asapp.partners.opt_out_field import spelling_of_opt_out_field
@@ -58,7 +58,9 @@ def list_partners(search: str = "", state: str = "") -> list[PartnerRow]:
     connections = select(func.count()).where(Connection.partner_id == Partner.id)
     connected = connections.where(Connection.status == ConnectionStatus.CONNECTED).scalar_subquery()
     broken = connections.where(Connection.status == ConnectionStatus.NEEDS_RECONNECT).scalar_subquery()
-    red = select(PartnerCheck.code).where(PartnerCheck.partner_id == Partner.id, PartnerCheck.verdict == Verdict.BAD)
+    red = select(PartnerCheck.code).where(
+        PartnerCheck.partner_id == Partner.id, PartnerCheck.verdict == CheckVerdict.BAD
+    )
     attention = or_(red.exists(), broken > 0)
     query = select(Partner, advisors, connected, attention).where(Partner.deleted_at.is_(None))
     if wanted := clean_line(search).lower():

@@ -40,7 +40,7 @@ class Recipient:
 
 
 @dataclass(frozen=True)
-class Attempt:
+class SetupAttempt:
     """What became of what was entered. is_saved: the link is used up."""
 
     is_saved: bool
@@ -102,7 +102,9 @@ def revoke_link(partner: Partner, by: Actor = ITSELF) -> None:
     db.session.commit()
 
 
-def enter_app(link: SetupLink, partner: Partner, form: AppForm, access: OrgAccess, client_address: str = "") -> Attempt:
+def enter_app(
+    link: SetupLink, partner: Partner, form: AppForm, access: OrgAccess, client_address: str = ""
+) -> SetupAttempt:
     """Check what was entered, and store it if nothing of it is wrong. Commits.
 
     Raises InvalidFields (url, key, secret), LinkIsGone if the link was used or taken back while Salesforce was asked.
@@ -115,7 +117,7 @@ def enter_app(link: SetupLink, partner: Partner, form: AppForm, access: OrgAcces
     by_code = {finding.code: finding for finding in found}
     is_answered = bool(by_code["host"].is_good) and by_code["key"].is_good is not None
     if not is_answered or by_code["secret"].why == "no_answer" or any(f.is_good is False for f in found):
-        return Attempt(False, checks.as_checklist(found), by_code["secret"].is_good is False)
+        return SetupAttempt(False, checks.as_checklist(found), by_code["secret"].is_good is False)
     now = utcnow()
     won = change_rows(
         db.session,
@@ -137,7 +139,7 @@ def enter_app(link: SetupLink, partner: Partner, form: AppForm, access: OrgAcces
     entries.record(Action.SECRET_REPLACED, by, partner, **changes_since(before, partner))
     db.session.commit()
     checks.store(partner_id, found)
-    return Attempt(True, checks.checklist(db.session.get_one(Partner, partner_id)))
+    return SetupAttempt(True, checks.checklist(db.session.get_one(Partner, partner_id)))
 
 
 def _revoke_open(partner_id: int) -> None:

@@ -40,7 +40,7 @@ AT_ONCE = 200  # sends that a tick moves on
 USED_UP = (Code.SHARE_USED_UP, Code.ORG_NEARLY_FULL, Code.REQUEST_LIMIT)
 
 
-class Facts(NamedTuple):
+class SendFacts(NamedTuple):
     """What decides about a send. connection: the advisor's, if it is connected. run: the one that the send waits for."""
 
     contact_list: ContactList
@@ -100,13 +100,13 @@ def _lock(send_id: int) -> Send | None:
     return db.session.scalar(query.execution_options(populate_existing=True))
 
 
-def _facts_of(send: Send) -> Facts:
+def _facts_of(send: Send) -> SendFacts:
     contact_list = db.session.get_one(ContactList, send.list_id)
     user = db.session.get_one(User, contact_list.user_id)
     current = select(Connection).where(is_current_of(user.id)).execution_options(populate_existing=True)
     connection = db.session.scalar(current)
     run = db.session.get(SyncRun, send.run_id, populate_existing=True) if send.run_id else None
-    return Facts(contact_list, user, user.partner, connection, run)
+    return SendFacts(contact_list, user, user.partner, connection, run)
 
 
 def _asks_salesforce(contact_list: ContactList) -> bool:
@@ -119,7 +119,7 @@ def _asks_salesforce(contact_list: ContactList) -> bool:
     return bool(db.session.scalar(select(known_there)))
 
 
-def _why_refused(facts: Facts) -> SendReason | None:
+def _why_refused(facts: SendFacts) -> SendReason | None:
     if not facts.user.is_active:
         return SendReason.ADVISOR_INACTIVE
     if facts.partner is None or not facts.partner.is_ready:
@@ -129,7 +129,7 @@ def _why_refused(facts: Facts) -> SendReason | None:
     return None
 
 
-def _why_not_asked(facts: Facts, now: datetime) -> SendReason | None:
+def _why_not_asked(facts: SendFacts, now: datetime) -> SendReason | None:
     """Return why Salesforce can't be asked at all now, known without asking it."""
     if facts.connection is not None and facts.connection.needs_reconnect:
         return SendReason.NEEDS_RECONNECT
@@ -152,7 +152,7 @@ def _why_it_failed(run: SyncRun) -> SendReason:
     return SendReason.WAITING_FOR_ADMIN if is_admins else SendReason.SALESFORCE_AWAY
 
 
-def _go_on_without(send: Send, facts: Facts, reason: SendReason, now: datetime) -> None:
+def _go_on_without(send: Send, facts: SendFacts, reason: SendReason, now: datetime) -> None:
     """Salesforce can't be asked: the firm's setting and the sender say together how old the data may be."""
     hours = facts.partner.sends_on_data_of_hours if facts.partner else None
     known_at = facts.connection.last_good_sync_at if facts.connection else None
@@ -170,7 +170,7 @@ def _end(send: Send, state: SendState, now: datetime, reason: SendReason | None 
     send.expires_at = now + GOOD_FOR if state == SendState.READY else None
 
 
-def _join_run(send: Send, facts: Facts, ring: Ring) -> None:
+def _join_run(send: Send, facts: SendFacts, ring: Ring) -> None:
     """Start a sync, or join the one that is going on. One that is past its look at recipients is followed by another."""
     send_id, connection = send.id, facts.connection
     if connection is None:

@@ -19,12 +19,12 @@ from asapp.contacts.tombstones import NO_MARKS, Marks, delete_hidden, mark_erase
 from asapp.contacts.twins import find_twins, take_turns
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
-from asapp.models import ContactSource, Outcome, Reason, SyncRun
+from asapp.models import ContactSource, LedgerOutcome, Reason, SyncRun
 from asapp.models.run import Also, Skipped
 from asapp.models.search import search_key
 from asapp.salesforce.records import ContactRecord, Unreadable
 from asapp.sync import store
-from asapp.sync.row_rules import Becomes, Known, RowClass, Verdict, judge
+from asapp.sync.row_rules import Becomes, RowClass, RowVerdict, StoredContact, judge
 from asapp.sync.runs import lock_run, write_under_lease
 
 COUNTED = (
@@ -40,7 +40,7 @@ ALSO = "also"  # changed without having been read
 
 
 @dataclass(frozen=True)
-class Pull:
+class RunContext:
     """What stays the same for all pages of a run."""
 
     run_id: int
@@ -88,17 +88,17 @@ class PageWork:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class StoredRows:
     """What is stored of a page's records."""
 
-    contacts: Mapping[str, Known]
+    contacts: Mapping[str, StoredContact]
     ledger: Mapping[str, tuple[str, bytes | None]]
     departures: Mapping[str, int]  # Salesforce Id -> the run that found it
     manual: dict[bytes, list[int]]  # address hash -> contacts made by hand
     marks: Marks  # of people who were deleted or erased here
 
 
-def lock(pull: Pull) -> None:
+def lock(pull: RunContext) -> None:
     """Take the advisor's and the run's row, before the rows of contacts: the lock order. Raise LeaseLost."""
     take_turns(pull.user_id)
     lock_run(pull.run_id, pull.lease)
@@ -106,7 +106,7 @@ def lock(pull: Pull) -> None:
 
 def apply_page(
     run: SyncRun,
-    pull: Pull,
+    pull: RunContext,
     records: Sequence[ContactRecord],
     unreadable: Sequence[Unreadable] = (),
     *,
@@ -136,7 +136,7 @@ def apply_page(
     db.session.commit()
 
 
-def leave_out(unreadable: Sequence[Unreadable], number: int, pull: Pull, work: PageWork) -> None:
+def leave_out(unreadable: Sequence[Unreadable], number: int, pull: RunContext, work: PageWork) -> None:
     """Count rows that can't be read. A new one is in the ledger, so that the numbers agree; an opt-out counts all the same."""
     work.skipped[Skipped.UNREADABLE] += number
     rows = {row.id: row for row in unreadable if row.id is not None}
@@ -147,7 +147,10 @@ def leave_out(unreadable: Sequence[Unreadable], number: int, pull: Pull, work: P
         store.find_ledger(pull.connection_id, rows),
     )
     for salesforce_id, row in rows.items():
-        known, outcome = contacts.get(salesforce_id), Outcome.OPTED_OUT if row.is_opted_out else Outcome.NO_EMAIL
+        known, outcome = (
+            contacts.get(salesforce_id),
+            LedgerOutcome.OPTED_OUT if row.is_opted_out else LedgerOutcome.NO_EMAIL,
+        )
         if known is not None and not known.departed and row.is_opted_out and not known.opted_out:
             work.opt_outs.append({"b_id": known.contact_id, "opted_out": True, "changed_at": work.now})
             work.ledger.append(
@@ -162,12 +165,12 @@ def leave_out(unreadable: Sequence[Unreadable], number: int, pull: Pull, work: P
             work.note_hash(kept)
 
 
-def look_around(pull: Pull, records: Iterable[ContactRecord], hashes: Mapping[str, bytes]) -> Surroundings:
+def look_around(pull: RunContext, records: Iterable[ContactRecord], hashes: Mapping[str, bytes]) -> StoredRows:
     ids = [record.id for record in records]
     contacts = store.find_known(pull.connection_id, pull.user_id, ids)
     newcomers = {hashed for salesforce_id, hashed in hashes.items() if salesforce_id not in contacts}
     is_everyone_known = len(contacts) == len(ids)
-    return Surroundings(
+    return StoredRows(
         contacts=contacts,
         ledger=store.find_ledger(pull.connection_id, ids),
         departures=store.find_departures(pull.connection_id, ids),
@@ -176,7 +179,7 @@ def look_around(pull: Pull, records: Iterable[ContactRecord], hashes: Mapping[st
     )
 
 
-def take(record: ContactRecord, hashed: bytes | None, pull: Pull, around: Surroundings, work: PageWork) -> None:
+def take(record: ContactRecord, hashed: bytes | None, pull: RunContext, around: StoredRows, work: PageWork) -> None:
     """Judge one record and note what it changes. hashed: of its address."""
     known = around.contacts.get(record.id)
     verdict = judge(record, known, hashed)
@@ -206,7 +209,7 @@ def take(record: ContactRecord, hashed: bytes | None, pull: Pull, around: Surrou
         work.classes[verdict.row_class] += 1
 
 
-def was_counted(record: ContactRecord, known: Known | None, verdict: Verdict, pull: Pull) -> bool:
+def was_counted(record: ContactRecord, known: StoredContact | None, verdict: RowVerdict, pull: RunContext) -> bool:
     """Has the window brought this very row before, in this run? Then it is no further row read."""
     if verdict.becomes is not None or not is_in_window(record, pull):
         return False
@@ -215,11 +218,11 @@ def was_counted(record: ContactRecord, known: Known | None, verdict: Verdict, pu
     return record.is_deleted or record.system_modstamp == known.system_modstamp
 
 
-def is_in_window(record: ContactRecord, pull: Pull) -> bool:
+def is_in_window(record: ContactRecord, pull: RunContext) -> bool:
     return pull.window_start is None or record.system_modstamp >= pull.window_start
 
 
-def nominate(record: ContactRecord, verdict: Verdict, pull: Pull, around: Surroundings, work: PageWork) -> None:
+def nominate(record: ContactRecord, verdict: RowVerdict, pull: RunContext, around: StoredRows, work: PageWork) -> None:
     """Write a departure down; a row read twice in one run is counted once, at the end."""
     if around.departures.get(record.id) == pull.run_id:
         if work.is_again and is_in_window(record, pull):
@@ -242,7 +245,7 @@ def nominate(record: ContactRecord, verdict: Verdict, pull: Pull, around: Surrou
 
 
 def note_ledger(
-    record: ContactRecord, verdict: Verdict, hashed: bytes | None, around: Surroundings, work: PageWork
+    record: ContactRecord, verdict: RowVerdict, hashed: bytes | None, around: StoredRows, work: PageWork
 ) -> bool:
     """Note what changes in the ledger; return whether anything does."""
     before = around.ledger.get(record.id)
@@ -251,7 +254,7 @@ def note_ledger(
             work.ledger_drops.append(record.id)
             work.note_hash(before[1])
         return before is not None
-    kept_hash = hashed if verdict.outcome == Outcome.OPTED_OUT else None
+    kept_hash = hashed if verdict.outcome == LedgerOutcome.OPTED_OUT else None
     if before is None:
         work.ledger_new.append(entry_of(record, verdict.outcome, kept_hash))
     elif before != (verdict.outcome, kept_hash):
@@ -269,13 +272,13 @@ def entry_of(record: ContactRecord, outcome: str, kept_hash: bytes | None) -> di
 
 def create_or_adopt(
     record: ContactRecord,
-    verdict: Verdict,
+    verdict: RowVerdict,
     becomes: Becomes,
     hashed: bytes | None,
-    pull: Pull,
-    around: Surroundings,
+    pull: RunContext,
+    around: StoredRows,
     work: PageWork,
-) -> Verdict:
+) -> RowVerdict:
     """A contact made by hand with this address becomes this record's; else a new contact is made."""
     values = contact_values(becomes, record, hashed, work.now) | identity(record, pull)
     candidates = around.manual.get(hashed) if hashed else None
@@ -292,13 +295,13 @@ def create_or_adopt(
 
 def create_hidden(
     record: ContactRecord,
-    verdict: Verdict,
+    verdict: RowVerdict,
     becomes: Becomes,
     hashed: bytes | None,
-    pull: Pull,
-    around: Surroundings,
+    pull: RunContext,
+    around: StoredRows,
     work: PageWork,
-) -> Verdict:
+) -> RowVerdict:
     """The advisor deleted this contact here, and its row went with the connection's: it comes back deleted, to be restored."""
     values = contact_values(becomes, record, hashed, work.now) | identity(record, pull)
     hidden_at = around.marks.hidden_ids[record.id]
@@ -307,7 +310,7 @@ def create_hidden(
     return verdict._replace(row_class=RowClass.SKIPPED, reason=Skipped.HIDDEN_HERE)
 
 
-def create_erased(record: ContactRecord, verdict: Verdict, pull: Pull, work: PageWork) -> Verdict:
+def create_erased(record: ContactRecord, verdict: RowVerdict, pull: RunContext, work: PageWork) -> RowVerdict:
     """This person was erased here on request: a blank row stands for the record, and nothing of it is stored."""
     blank = Becomes("", "", "", opted_out=False, departed=None)
     values = contact_values(blank, record, None, work.now) | identity(record, pull)
@@ -315,21 +318,21 @@ def create_erased(record: ContactRecord, verdict: Verdict, pull: Pull, work: Pag
     return verdict._replace(row_class=RowClass.SKIPPED, reason=Skipped.ERASED_HERE)
 
 
-def identity(record: ContactRecord, pull: Pull) -> dict[str, Any]:
+def identity(record: ContactRecord, pull: RunContext) -> dict[str, Any]:
     return {"connection_id": pull.connection_id, "salesforce_id": record.id, "source": SALESFORCE}
 
 
-def new_row(values: dict[str, Any], pull: Pull, work: PageWork) -> dict[str, Any]:
+def new_row(values: dict[str, Any], pull: RunContext, work: PageWork) -> dict[str, Any]:
     return values | {"user_id": pull.user_id, "created_in_run_id": pull.run_id, "created_at": work.now}
 
 
 def change(
     record: ContactRecord,
-    known: Known,
-    verdict: Verdict,
+    known: StoredContact,
+    verdict: RowVerdict,
     becomes: Becomes,
     hashed: bytes | None,
-    pull: Pull,
+    pull: RunContext,
     work: PageWork,
 ) -> None:
     if not becomes.email:
@@ -362,7 +365,7 @@ def contact_values(becomes: Becomes, record: ContactRecord, hashed: bytes | None
     }
 
 
-def difference(known: Known, becomes: Becomes) -> tuple[dict[str, str], dict[str, str]]:
+def difference(known: StoredContact, becomes: Becomes) -> tuple[dict[str, str], dict[str, str]]:
     """Return the old and the new values of the fields that changed; a shell's are not kept."""
     if becomes.departed is not None or known.is_shell:
         return {}, {}
@@ -371,7 +374,7 @@ def difference(known: Known, becomes: Becomes) -> tuple[dict[str, str], dict[str
 
 
 def changed(
-    pull: Pull, contact_id: int, kind: str, reason: str | None, old: dict[str, str], new: dict[str, str]
+    pull: RunContext, contact_id: int, kind: str, reason: str | None, old: dict[str, str], new: dict[str, str]
 ) -> dict[str, Any]:
     return {
         "run_id": pull.run_id,
@@ -383,7 +386,7 @@ def changed(
     }
 
 
-def write(pull: Pull, work: PageWork) -> None:
+def write(pull: RunContext, work: PageWork) -> None:
     """Write what the page changes, in bulk, in the caller's transaction."""
     twins = TwinWatch(pull, work.hashes, are_moving=bool(work.updates or work.adoptions))
     store.insert_ledger(pull.connection_id, pull.user_id, work.ledger_new)
@@ -430,7 +433,7 @@ class TwinWatch:
     from before this run may come to one of these addresses.
     """
 
-    def __init__(self, pull: Pull, hashes: Collection[bytes], *, are_moving: bool = False) -> None:
+    def __init__(self, pull: RunContext, hashes: Collection[bytes], *, are_moving: bool = False) -> None:
         self._pull = pull
         self._hashes = set(hashes)
         # In a first sync nobody is from before the run, and then two questions about every page are saved.
@@ -460,7 +463,7 @@ class TwinWatch:
 
 
 def counters(
-    run: SyncRun, pull: Pull, records: Sequence[ContactRecord], work: PageWork, in_order: bool
+    run: SyncRun, pull: RunContext, records: Sequence[ContactRecord], work: PageWork, in_order: bool
 ) -> dict[str, Any]:
     """Return the run's new figures after a page."""
     values: dict[str, Any] = {name: getattr(run, name) + work.classes[name] for name in COUNTED}
@@ -474,7 +477,7 @@ def counters(
     return values
 
 
-def checkpoint(records: Sequence[ContactRecord], pull: Pull) -> dict[str, Any]:
+def checkpoint(records: Sequence[ContactRecord], pull: RunContext) -> dict[str, Any]:
     """Return the last row in order; rows stamped from asked_at on were changed while we read, and never move it."""
     last, sure = last_before(pull.asked_at, records), last_before(pull.sure_until, records)
     moved = {"checkpoint_stamp": last.system_modstamp, "checkpoint_id": last.id} if last else {}

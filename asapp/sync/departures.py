@@ -37,8 +37,8 @@ from asapp.models import (
     Departure,
     DepartureState,
     LedgerEntry,
+    LedgerOutcome,
     ListMember,
-    Outcome,
     Reason,
     RunChange,
     RunTrigger,
@@ -48,8 +48,8 @@ from asapp.models.contact import IS_HELD
 from asapp.models.run import Also
 from asapp.salesforce.records import Sighting
 from asapp.sync import store
-from asapp.sync.apply_page import ALSO, Pull, TwinWatch, added, changed, lock
-from asapp.sync.row_rules import Known, RowClass
+from asapp.sync.apply_page import ALSO, RunContext, TwinWatch, added, changed, lock
+from asapp.sync.row_rules import RowClass, StoredContact
 from asapp.sync.runs import Ring, lock_run, start_run, write_under_lease
 
 HELD_SHARE = 0.2
@@ -95,7 +95,7 @@ def take_stock(connection_id: int) -> Stock:
     return Stock(*db.session.execute(select(expected, written_down.scalar_subquery())).one())
 
 
-def ids_missed_by_sweep(pull: Pull, seen: Collection[str]) -> list[str]:
+def ids_missed_by_sweep(pull: RunContext, seen: Collection[str]) -> list[str]:
     """Return the Ids that a sweep has not shown and of which this run doesn't know yet that they have left.
 
     They are in the ledger, or are here without being in it (leads/outcomes.py). seen: those of its pages that are not marked in
@@ -122,7 +122,7 @@ def ids_missed_by_sweep(pull: Pull, seen: Collection[str]) -> list[str]:
     return [each for each in db.session.scalars(not_marked.union(not_in_ledger)) if each not in seen]
 
 
-def ids_back_in_sweep(pull: Pull, seen: Collection[str]) -> list[str]:
+def ids_back_in_sweep(pull: RunContext, seen: Collection[str]) -> list[str]:
     """Return the written-down departures that a sweep has shown among the user's contacts. seen: as above."""
     rows = db.session.execute(
         select(Departure.salesforce_id, LedgerEntry.swept_in_run_id)
@@ -155,7 +155,7 @@ def discard(connection: Connection, by: Actor = ITSELF) -> None:
     db.session.commit()
 
 
-def nominate_sightings(pull: Pull, ids: Sequence[str], sightings: Mapping[str, Sighting]) -> list[str]:
+def nominate_sightings(pull: RunContext, ids: Sequence[str], sightings: Mapping[str, Sighting]) -> list[str]:
     """Write down who of these has left, in the caller's transaction; return those who are still the user's."""
     lock_run(pull.run_id, pull.lease)
     rows: list[dict[str, Any]] = []
@@ -201,7 +201,7 @@ def renew_proposal(connection_id: int) -> None:
         _move(connection_id, DepartureState.FOUND, (DepartureState.DISCARDED,))
 
 
-def to_confirm(pull: Pull) -> list[str]:
+def to_confirm(pull: RunContext) -> list[str]:
     """Return the Ids whose departure an earlier run found, in whatever state: to be looked at again."""
     return list(
         db.session.scalars(
@@ -212,7 +212,7 @@ def to_confirm(pull: Pull) -> list[str]:
     )
 
 
-def settle(run: SyncRun, pull: Pull, stop_if_asked: Callable[[], None]) -> bool:
+def settle(run: SyncRun, pull: RunContext, stop_if_asked: Callable[[], None]) -> bool:
     """Apply what was approved, then the rest or hold it, page by page with commits. Return whether a proposal is held.
 
     stop_if_asked is called before each page, and may raise: what is left is applied when the run goes on.
@@ -233,7 +233,7 @@ def settle(run: SyncRun, pull: Pull, stop_if_asked: Callable[[], None]) -> bool:
     return is_held
 
 
-def is_too_much(run: SyncRun, pull: Pull, switched_off: int) -> bool:
+def is_too_much(run: SyncRun, pull: RunContext, switched_off: int) -> bool:
     """Would a proposal switch off so many that the advisor has to decide?"""
     return switched_off > HELD_LEAST and switched_off > HELD_SHARE * count_measure(run, pull)
 
@@ -279,7 +279,7 @@ def _concerns_someone_here() -> ColumnElement[bool]:
     )
 
 
-def follow_opt_outs(run: SyncRun, pull: Pull, stop_if_asked: Callable[[], None]) -> None:
+def follow_opt_outs(run: SyncRun, pull: RunContext, stop_if_asked: Callable[[], None]) -> None:
     """Take over what Salesforce says of the opt-outs of those who are held or kept, page by page with commits."""
     differing = (
         _leaving(Contact.salesforce_id, Departure.opted_out)
@@ -297,7 +297,7 @@ def follow_opt_outs(run: SyncRun, pull: Pull, stop_if_asked: Callable[[], None])
         take_over_opt_outs(run, pull, {row.salesforce_id: row.opted_out for row in rows})
 
 
-def take_over_opt_outs(run: SyncRun, pull: Pull, opted_out: Mapping[str, bool]) -> None:
+def take_over_opt_outs(run: SyncRun, pull: RunContext, opted_out: Mapping[str, bool]) -> None:
     """Write the opt-outs of some contacts, with ledger, twins and counters, in one transaction. opted_out: by Salesforce Id."""
     lock(pull)
     updates, entries, changes = [], [], []
@@ -310,7 +310,7 @@ def take_over_opt_outs(run: SyncRun, pull: Pull, opted_out: Mapping[str, bool]) 
         entries.append(
             {
                 "salesforce_id": salesforce_id,
-                "outcome": str(Outcome.OPTED_OUT if is_out else Outcome.SYNCED),
+                "outcome": str(LedgerOutcome.OPTED_OUT if is_out else LedgerOutcome.SYNCED),
                 "address_hash": contact.address_hash if is_out else None,
             }
         )
@@ -327,7 +327,7 @@ def take_over_opt_outs(run: SyncRun, pull: Pull, opted_out: Mapping[str, bool]) 
     db.session.commit()
 
 
-def note_out_of_sight(run: SyncRun, pull: Pull) -> None:
+def note_out_of_sight(run: SyncRun, pull: RunContext) -> None:
     """Write down until when we may believe what we know of those who stay here although Salesforce no longer shows them.
 
     From the last good sync on, which is the last that could have told. Who is in sight again follows the connection's moment.
@@ -355,7 +355,7 @@ def note_out_of_sight(run: SyncRun, pull: Pull) -> None:
         )
 
 
-def count_measure(run: SyncRun, pull: Pull) -> int:
+def count_measure(run: SyncRun, pull: RunContext) -> int:
     """Return of how many a proposal is a share: those on when the run began; on a first run, when nobody was, those on now."""
     if run.connection.first_synced_at is not None:
         return count_active_at_start(run, pull)
@@ -365,7 +365,7 @@ def count_measure(run: SyncRun, pull: Pull) -> int:
     return db.session.scalar(on_now) or 0
 
 
-def count_active_at_start(run: SyncRun, pull: Pull) -> int:
+def count_active_at_start(run: SyncRun, pull: RunContext) -> int:
     """Return how many contacts were on when the run began: those that are now, without what the run has turned since.
 
     Who came with this run, new or adopted, doesn't count at all. Counted only when a proposal asks for it, so that a run in
@@ -393,7 +393,7 @@ def count_active_at_start(run: SyncRun, pull: Pull) -> int:
     return int(on_now - turned_on + turned_off)
 
 
-def class_what_stays(run: SyncRun, pull: Pull) -> None:
+def class_what_stays(run: SyncRun, pull: RunContext) -> None:
     """Class the rows that were read of departures not applied: held or kept by the advisor; the rest came back meanwhile."""
     by_state = dict(
         db.session.execute(
@@ -417,7 +417,9 @@ def class_what_stays(run: SyncRun, pull: Pull) -> None:
     db.session.commit()
 
 
-def apply_all(run: SyncRun, pull: Pull, states: Sequence[DepartureState], stop_if_asked: Callable[[], None]) -> None:
+def apply_all(
+    run: SyncRun, pull: RunContext, states: Sequence[DepartureState], stop_if_asked: Callable[[], None]
+) -> None:
     while True:
         stop_if_asked()
         batch = list(
@@ -438,7 +440,7 @@ def apply_all(run: SyncRun, pull: Pull, states: Sequence[DepartureState], stop_i
         apply_batch(run, pull, batch)
 
 
-def apply_batch(run: SyncRun, pull: Pull, batch: Sequence[Departure]) -> None:
+def apply_batch(run: SyncRun, pull: RunContext, batch: Sequence[Departure]) -> None:
     """Apply some departures in one transaction, ledger, twins, memberships and counters with them."""
     lock(pull)
     ids = [departure.salesforce_id for departure in batch]
@@ -484,7 +486,7 @@ def apply_batch(run: SyncRun, pull: Pull, batch: Sequence[Departure]) -> None:
     db.session.commit()
 
 
-def match_blocked_addresses(run: SyncRun, pull: Pull) -> None:
+def match_blocked_addresses(run: SyncRun, pull: RunContext) -> None:
     """Bring the blocked addresses of contacts in step with the ledger, which is whole now; commit.
 
     They outlive the ledger where contacts are removed on disconnecting; the next full read shows which still hold. Of a record
@@ -504,14 +506,14 @@ def match_blocked_addresses(run: SyncRun, pull: Pull) -> None:
     db.session.commit()
 
 
-def is_news(contact: Known, departure: Departure) -> bool:
+def is_news(contact: StoredContact, departure: Departure) -> bool:
     """Does it tell of this contact what we didn't know? Who has left already may still have been merged since."""
     if contact.departed is None:
         return True
     return departure.reason == Reason.MERGED and contact.merged_into != departure.merged_into
 
 
-def hand_over_memberships(pull: Pull, merged: Sequence[Departure]) -> int:
+def hand_over_memberships(pull: RunContext, merged: Sequence[Departure]) -> int:
     """Give the own lists of merged contacts to the survivors that are here; return how many memberships moved."""
     survivors = find_survivors(pull.connection_id, [departure.salesforce_id for departure in merged])
     moving = [

@@ -39,9 +39,9 @@ from asapp.salesforce.fields import is_more
 from asapp.salesforce.records import ContactPage, ContactRecord, Opening, Unreadable
 from asapp.sync import departures, recipients, store
 from asapp.sync import leads as following
-from asapp.sync.apply_page import Pull, apply_page
-from asapp.sync.meter import Meter
-from asapp.sync.recipients import ToCheck
+from asapp.sync.apply_page import RunContext, apply_page
+from asapp.sync.meter import RunMeter
+from asapp.sync.recipients import RecipientsToCheck
 from asapp.sync.runs import (
     CancelRequested,
     Ring,
@@ -69,7 +69,7 @@ MARK_IDS = 50_000
 
 
 @dataclass(frozen=True)
-class Workplace:
+class JobContext:
     """What a run needs of the process it runs in."""
 
     access: OrgAccess
@@ -78,7 +78,7 @@ class Workplace:
     should_stop: Callable[[], bool] = lambda: False
 
 
-def execute_run(run_id: int, workplace: Workplace) -> None:
+def execute_run(run_id: int, workplace: JobContext) -> None:
     """Run a queued run, or do nothing if somebody else has it. Errors of ours are raised after the ending is written."""
     run = claim_run(run_id)
     if run is None or run.lease is None:
@@ -97,7 +97,7 @@ def execute_run(run_id: int, workplace: Workplace) -> None:
 class Execution:
     client: OrgClient  # while the run is carried out
 
-    def __init__(self, run: SyncRun, lease: str, workplace: Workplace) -> None:
+    def __init__(self, run: SyncRun, lease: str, workplace: JobContext) -> None:
         connection, partner = run.connection, run.connection.partner
         self.run, self.partner_id = run, partner.id
         self.lease = lease
@@ -106,7 +106,7 @@ class Execution:
         self.opt_out_field = partner.opt_out_field
         self.slice_ends_at = time.monotonic() + SLICE_S
         self.workplace = workplace
-        self.meter = Meter(db.engine, run.id, lease, partner.id, workplace.should_stop)
+        self.meter = RunMeter(db.engine, run.id, lease, partner.id, workplace.should_stop)
         self.interval_minutes = partner.sync_interval_minutes or workplace.default_interval_minutes
         self.paused_until = partner.paused_until  # as it was when this worker took the run
         self.trusted = timedelta(days=partner.opt_outs_trusted_days)
@@ -130,7 +130,7 @@ class Execution:
         wants_sweep = swept or bool(self.run.is_full)
         if wants_sweep:
             departures.match_blocked_addresses(self.run, self.pull())
-        round_ = following.Round(
+        round_ = following.FollowContext(
             self.run,
             self.pull(),
             self.ask,
@@ -338,7 +338,7 @@ class Execution:
             alive = [r for r in page.records if r.owner_id == self.owner_id and not r.is_deleted]
             self.apply(alive, page.unreadable, in_order=False)
 
-    def check_recipients(self) -> ToCheck | None:
+    def check_recipients(self) -> RecipientsToCheck | None:
         """Ask about each recipient of the sends that wait for this run, and take over what differs; return what was checked."""
         asked_at = utcnow()
         to_check = recipients.find_to_check(self.run.id, self.connection, asked_at)
@@ -371,7 +371,7 @@ class Execution:
         swept: bool,
         held: bool,
         leads_trouble: errors.SalesforceError | None,
-        checked: ToCheck | None,
+        checked: RecipientsToCheck | None,
     ) -> None:
         """Write the ending, and what the next run starts from, in one transaction."""
         expected = self.stock.expected
@@ -385,7 +385,7 @@ class Execution:
         swept: bool,
         held: bool,
         leads_trouble: errors.SalesforceError | None,
-        checked: ToCheck | None,
+        checked: RecipientsToCheck | None,
     ) -> None:
         now = utcnow()
         run = self.run
@@ -458,8 +458,8 @@ class Execution:
         user = db.session.get_one(User, self.connection.user_id)
         return earlier_firms(user, self.partner_id, self.workplace.access.vault)
 
-    def pull(self) -> Pull:
-        return Pull(
+    def pull(self) -> RunContext:
+        return RunContext(
             run_id=self.run.id,
             lease=self.lease,
             connection_id=self.connection.id,
@@ -475,7 +475,7 @@ class Execution:
 
 
 @contextmanager
-def going_on(partner_id: int, workplace: Workplace) -> Iterator[None]:
+def going_on(partner_id: int, workplace: JobContext) -> Iterator[None]:
     """When this run has ended, however it did, the next of its firm may begin."""
     try:
         yield
@@ -485,7 +485,7 @@ def going_on(partner_id: int, workplace: Workplace) -> Iterator[None]:
 
 
 @contextmanager
-def ending(run_id: int, lease: str, connection_id: int, workplace: Workplace) -> Iterator[None]:
+def ending(run_id: int, lease: str, connection_id: int, workplace: JobContext) -> Iterator[None]:
     """Own every ending of a run but the good ones; each is written `WHERE lease = mine`, or not at all."""
     try:
         yield
@@ -521,7 +521,7 @@ def ending(run_id: int, lease: str, connection_id: int, workplace: Workplace) ->
 
 
 def write_failure(
-    run_id: int, lease: str, connection_id: int, error: errors.SalesforceError, workplace: Workplace
+    run_id: int, lease: str, connection_id: int, error: errors.SalesforceError, workplace: JobContext
 ) -> None:
     """End the run as failed, and let the connection wait longer from failure to failure."""
     db.session.rollback()
@@ -529,7 +529,7 @@ def write_failure(
 
 
 def _write_failure(
-    run_id: int, lease: str, connection_id: int, error: errors.SalesforceError, workplace: Workplace
+    run_id: int, lease: str, connection_id: int, error: errors.SalesforceError, workplace: JobContext
 ) -> None:
     now = utcnow()
     if isinstance(error, errors.LimitReached):

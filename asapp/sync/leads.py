@@ -37,7 +37,7 @@ from asapp.models import (
     Lead,
     LeadState,
     LedgerEntry,
-    Outcome,
+    LedgerOutcome,
     Reason,
     SyncRun,
     Unfollowed,
@@ -46,7 +46,7 @@ from asapp.models.lead import IN_SALESFORCE
 from asapp.salesforce import errors
 from asapp.salesforce.client import OrgClient
 from asapp.salesforce.records import LeadPage, LeadRecord, LeadsFound, LeadWindow, Sighting
-from asapp.sync.apply_page import Pull, TwinWatch, added
+from asapp.sync.apply_page import RunContext, TwinWatch, added
 from asapp.sync.departures import LONGEST_CHAIN, judge_sighting
 from asapp.sync.watermark import OVERLAP, start_of
 
@@ -77,7 +77,7 @@ def _changed_since(connection: Connection, is_full: bool) -> datetime:
 
 
 @dataclass(frozen=True)
-class Round:
+class FollowContext:
     """What following needs of the run.
 
     lock: takes the advisor's and the run's row; called before leads or contacts are written (the lock order).
@@ -85,7 +85,7 @@ class Round:
     """
 
     run: SyncRun
-    pull: Pull
+    pull: RunContext
     ask: Ask
     write: Write
     lock: Callable[[], None]
@@ -103,13 +103,13 @@ class Round:
         self.write(also=added(self.run.also, twins.record_changes()))
 
 
-def takes_long(found: Leads, round_: Round) -> bool:
+def takes_long(found: Leads, round_: FollowContext) -> bool:
     """Is there more to it than a look at our own tables?"""
     has_rows = isinstance(found, LeadsFound) and bool(found.changed.records or found.opted_out.records)
     return has_rows or (isinstance(found, LeadsFound) and round_.wants_sweep)
 
 
-def follow(connection: Connection, found: Leads, round_: Round) -> errors.SalesforceError | None:
+def follow(connection: Connection, found: Leads, round_: FollowContext) -> errors.SalesforceError | None:
     """Take over what was found, page by page, and tie what became contacts. Return why it couldn't be done, or None."""
     run_id, ask, write = round_.run_id, round_.ask, round_.write
     connection_id, user_id, owner_id = connection.id, connection.user_id, connection.salesforce_user_id
@@ -158,7 +158,7 @@ def _pages(page: LeadPage, ask: Ask) -> Iterator[LeadPage]:
         yield page
 
 
-def apply_rows(records: Sequence[LeadRecord], round_: Round) -> None:
+def apply_rows(records: Sequence[LeadRecord], round_: FollowContext) -> None:
     """Take over the rows that are ours, and forget the addresses of Leads that no longer are opted out; commit."""
     connection_id, by_id = round_.pull.connection_id, {record.id: record for record in records}
     round_.lock()
@@ -185,7 +185,7 @@ def apply_rows(records: Sequence[LeadRecord], round_: Round) -> None:
     round_.commit_with(twins)
 
 
-def block_opted_out(page: LeadPage, round_: Round) -> None:
+def block_opted_out(page: LeadPage, round_: FollowContext) -> None:
     """Store the addresses of the user's open Leads that are opted out; where all of them were asked for, forget the rest."""
     shown: set[str] = set()
     for each in _pages(page, round_.ask):
@@ -194,7 +194,7 @@ def block_opted_out(page: LeadPage, round_: Round) -> None:
         _look_at_blocked(set(blocked_leads(round_.pull.connection_id)) - shown, round_)
 
 
-def store_opted_out(records: Sequence[LeadRecord], round_: Round) -> set[str]:
+def store_opted_out(records: Sequence[LeadRecord], round_: FollowContext) -> set[str]:
     """Store the addresses of these; return the Ids of those that have one. Commits."""
     pull = round_.pull
     addresses = {record.id: address_hash(record.email, pull.address_key) for record in records if record.email}
@@ -212,7 +212,7 @@ def store_opted_out(records: Sequence[LeadRecord], round_: Round) -> set[str]:
     return set(addresses)
 
 
-def _look_at_blocked(ids: set[str], round_: Round) -> None:
+def _look_at_blocked(ids: set[str], round_: FollowContext) -> None:
     """Forget the addresses of Leads that a look at them doesn't show as open, opted out, and the user's or sent from here."""
     if not ids:
         return
@@ -264,7 +264,7 @@ def sweep(connection_id: int, owner_id: str, ask: Ask) -> set[str]:
     return nominated
 
 
-def look_at_leads(connection_id: int, owner_id: str, nominated: set[str], round_: Round) -> None:
+def look_at_leads(connection_id: int, owner_id: str, nominated: set[str], round_: FollowContext) -> None:
     """Take over what a look at these Ids shows, and at those that leads were merged into."""
     for _ in range(LONGEST_CHAIN):
         merged = _in_salesforce(Lead.salesforce_id, connection_id).where(Lead.why == Unfollowed.MERGED)
@@ -329,7 +329,7 @@ def tie_those_here(connection_id: int, lock: Callable[[], None]) -> int:
     return len(rows)
 
 
-def look_for_the_rest(connection_id: int, owner_id: str, round_: Round) -> bool:
+def look_for_the_rest(connection_id: int, owner_id: str, round_: FollowContext) -> bool:
     """Find out about leads whose contact did not come: not imported, somebody else's, or gone. Return whether there are any."""
     run_id = round_.run_id
     untied = db.session.execute(
@@ -351,11 +351,11 @@ def look_for_the_rest(connection_id: int, owner_id: str, round_: Round) -> bool:
     if untied:
         round_.lock()
     for row in untied:
-        if row.outcome is not None and row.opted_out == (row.outcome == Outcome.OPTED_OUT):
+        if row.outcome is not None and row.opted_out == (row.outcome == LedgerOutcome.OPTED_OUT):
             continue
         lead = db.session.get_one(Lead, row.id)
         if row.outcome is not None:
-            outcomes.note_not_imported(lead, row.outcome == Outcome.OPTED_OUT, run_id)
+            outcomes.note_not_imported(lead, row.outcome == LedgerOutcome.OPTED_OUT, run_id)
             continue
         sighting = sightings.get(row.linked_contact_id)
         reason = judge_sighting(sighting, owner_id)

@@ -20,7 +20,7 @@ from asapp.models import SyncRun
 from asapp.sync.runs import LEASE, CancelRequested, is_mine
 
 
-class Meter:
+class RunMeter:
     def __init__(
         self, engine: Engine, run_id: int, lease: str, partner_id: int, should_stop: Callable[[], bool]
     ) -> None:

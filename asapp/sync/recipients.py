@@ -29,7 +29,7 @@ from asapp.salesforce.records import RetrievedContact
 SIDE_BY_SIDE = 4
 
 
-class ToCheck(NamedTuple):
+class RecipientsToCheck(NamedTuple):
     """The sends that wait for a run, and the Salesforce Ids of their recipients that the run's connection answers for."""
 
     send_ids: list[int]
@@ -44,7 +44,7 @@ class Stored(NamedTuple):
     opted_out: bool
 
 
-def find_to_check(run_id: int, connection: Connection, now: datetime) -> ToCheck | None:
+def find_to_check(run_id: int, connection: Connection, now: datetime) -> RecipientsToCheck | None:
     """Return what the sends that wait for this run need; None where there are none."""
     is_waiting = (Send.run_id == run_id, Send.state == SendState.PREPARING)
     sends = db.session.execute(select(Send.id, Send.list_id).where(*is_waiting)).all()
@@ -65,7 +65,7 @@ def find_to_check(run_id: int, connection: Connection, now: datetime) -> ToCheck
     ).all()
     contact_ids = [row.salesforce_id for row in rows if row.source == ContactSource.SALESFORCE]
     lead_ids = [row.salesforce_id for row in rows if row.source == ContactSource.LEAD]
-    return ToCheck([send.id for send in sends], contact_ids, lead_ids)
+    return RecipientsToCheck([send.id for send in sends], contact_ids, lead_ids)
 
 
 def find_stored(connection_id: int, ids: Collection[str]) -> dict[str, Stored]:
@@ -114,7 +114,7 @@ def _retrieve_all(client: OrgClient, chunks: Sequence[list[str]]) -> dict[str, R
     return found
 
 
-def mark_checked(to_check: ToCheck, run_id: int, asked_at: datetime) -> None:
+def mark_checked(to_check: RecipientsToCheck, run_id: int, asked_at: datetime) -> None:
     """Write down when the recipients of these sends were asked about, in the caller's transaction."""
     is_waiting = (Send.id.in_(to_check.send_ids), Send.run_id == run_id, Send.state == SendState.PREPARING)
     change_rows(db.session, update(Send).where(*is_waiting).values(as_of=asked_at))

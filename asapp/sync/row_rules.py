@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from asapp.contacts.bounces import Mark, mark_after
 from asapp.contacts.status import NO_EMAIL
-from asapp.models import Outcome, Reason
+from asapp.models import LedgerOutcome, Reason
 from asapp.salesforce.records import ContactRecord
 
 
@@ -28,7 +28,7 @@ class RowClass(StrEnum):
     NOMINATED = "nominated"  # none yet: the end of the run decides
 
 
-class Known(NamedTuple):
+class StoredContact(NamedTuple):
     """What is stored here of a record."""
 
     contact_id: int
@@ -71,10 +71,10 @@ class Known(NamedTuple):
         return Becomes(*self[1:9])
 
 
-class Verdict(NamedTuple):
+class RowVerdict(NamedTuple):
     row_class: RowClass
     reason: str | None = None  # of being skipped, deactivated or nominated
-    outcome: Outcome | None = (
+    outcome: LedgerOutcome | None = (
         None  # for the ledger; None: the user owns no such record any more (nominated: not yet decided)
     )
     becomes: Becomes | None = None  # what the contact is to be; None: nothing is written for it
@@ -94,35 +94,35 @@ class Becomes(NamedTuple):
 SHELL = Becomes("", "", "", opted_out=False, departed=NO_EMAIL)
 
 
-def judge(record: ContactRecord, known: Known | None, hashed: bytes | None = None) -> Verdict:
+def judge(record: ContactRecord, known: StoredContact | None, hashed: bytes | None = None) -> RowVerdict:
     """Return what becomes of a record that the connected user owns. hashed: of its address."""
     if record.is_deleted:
         return _judge_deleted(record, known)
     if known is not None and known.is_erased:
-        return Verdict(RowClass.UNCHANGED, None, _outcome_of(record))
+        return RowVerdict(RowClass.UNCHANGED, None, _outcome_of(record))
     if known is None or known.is_shell:
         return _judge_newcomer(record, known, hashed)
     if not record.email:
-        outcome = Outcome.OPTED_OUT if record.is_opted_out else Outcome.NO_EMAIL
-        return Verdict(_off_or_updated(known), NO_EMAIL, outcome, SHELL)
+        outcome = LedgerOutcome.OPTED_OUT if record.is_opted_out else LedgerOutcome.NO_EMAIL
+        return RowVerdict(_off_or_updated(known), NO_EMAIL, outcome, SHELL)
     mark = mark_after(record.bounce, known.bounce, hashed)
     becomes = Becomes(record.first_name, record.last_name, record.email, record.is_opted_out, None, *mark)
-    outcome = Outcome.OPTED_OUT if record.is_opted_out else Outcome.SYNCED
+    outcome = LedgerOutcome.OPTED_OUT if record.is_opted_out else LedgerOutcome.SYNCED
     if hashed == known.address_hash and becomes == known[1:9]:  # as_it_is, for nearly every row
-        return Verdict(RowClass.UNCHANGED, None, outcome, None)
+        return RowVerdict(RowClass.UNCHANGED, None, outcome, None)
     after = _after(known, becomes, hashed)
     if known.is_on and not after.is_on:
         reason = Reason.BOUNCED if after.is_bounced else Reason.OPTED_OUT
-        return Verdict(RowClass.DEACTIVATED, reason, outcome, becomes)
+        return RowVerdict(RowClass.DEACTIVATED, reason, outcome, becomes)
     if after.is_on and not known.is_on:
         reason = Reason.BOUNCED if known.is_bounced else Reason.OPTED_OUT
-        return Verdict(RowClass.REACTIVATED, known.departed or reason, outcome, becomes)
+        return RowVerdict(RowClass.REACTIVATED, known.departed or reason, outcome, becomes)
     if becomes != known.as_it_is:
-        return Verdict(RowClass.UPDATED, None, outcome, becomes)
-    return Verdict(RowClass.UNCHANGED, None, outcome, None)
+        return RowVerdict(RowClass.UPDATED, None, outcome, becomes)
+    return RowVerdict(RowClass.UNCHANGED, None, outcome, None)
 
 
-def _after(known: Known, becomes: Becomes, hashed: bytes | None) -> Known:
+def _after(known: StoredContact, becomes: Becomes, hashed: bytes | None) -> StoredContact:
     """Return the contact as it will be, as far as its state goes."""
     return known._replace(
         opted_out=becomes.opted_out,
@@ -133,41 +133,41 @@ def _after(known: Known, becomes: Becomes, hashed: bytes | None) -> Known:
     )
 
 
-def _outcome_of(record: ContactRecord) -> Outcome:
+def _outcome_of(record: ContactRecord) -> LedgerOutcome:
     if record.is_opted_out:
-        return Outcome.OPTED_OUT
-    return Outcome.SYNCED if record.email else Outcome.NO_EMAIL
+        return LedgerOutcome.OPTED_OUT
+    return LedgerOutcome.SYNCED if record.email else LedgerOutcome.NO_EMAIL
 
 
-def _judge_deleted(record: ContactRecord, known: Known | None) -> Verdict:
+def _judge_deleted(record: ContactRecord, known: StoredContact | None) -> RowVerdict:
     reason = Reason.MERGED if record.master_record_id else Reason.DELETED
     if known is None:
-        return Verdict(RowClass.SKIPPED, reason)
+        return RowVerdict(RowClass.SKIPPED, reason)
     # A merge hands lists on, whatever the contact was before: the end of the run sees to that.
     is_news = reason == Reason.MERGED and known.merged_into != record.master_record_id
     if known.departed is None or is_news:
-        return Verdict(RowClass.NOMINATED, reason)
+        return RowVerdict(RowClass.NOMINATED, reason)
     if known.is_shell:
-        return Verdict(RowClass.SKIPPED, reason)
+        return RowVerdict(RowClass.SKIPPED, reason)
     if known.departed == reason:
-        return Verdict(RowClass.UNCHANGED)
-    return Verdict(RowClass.UPDATED, reason, None, known.as_it_is._replace(departed=reason))
+        return RowVerdict(RowClass.UNCHANGED)
+    return RowVerdict(RowClass.UPDATED, reason, None, known.as_it_is._replace(departed=reason))
 
 
-def _judge_newcomer(record: ContactRecord, known: Known | None, hashed: bytes | None) -> Verdict:
+def _judge_newcomer(record: ContactRecord, known: StoredContact | None, hashed: bytes | None) -> RowVerdict:
     """known: None, or a shell that waits for an address."""
     if record.is_opted_out:
-        return Verdict(RowClass.SKIPPED, Reason.OPTED_OUT, Outcome.OPTED_OUT)
+        return RowVerdict(RowClass.SKIPPED, Reason.OPTED_OUT, LedgerOutcome.OPTED_OUT)
     if not record.email:
-        return Verdict(RowClass.SKIPPED, NO_EMAIL, Outcome.NO_EMAIL)
+        return RowVerdict(RowClass.SKIPPED, NO_EMAIL, LedgerOutcome.NO_EMAIL)
     mark = mark_after(record.bounce, known.bounce if known else Mark(), hashed)
     becomes = Becomes(record.first_name, record.last_name, record.email, False, None, *mark)
     if known is None:
-        return Verdict(RowClass.CREATED, None, Outcome.SYNCED, becomes)
+        return RowVerdict(RowClass.CREATED, None, LedgerOutcome.SYNCED, becomes)
     is_off = known.is_hidden or _after(known, becomes, hashed).is_bounced
     row_class = RowClass.UPDATED if is_off else RowClass.REACTIVATED
-    return Verdict(row_class, NO_EMAIL, Outcome.SYNCED, becomes)
+    return RowVerdict(row_class, NO_EMAIL, LedgerOutcome.SYNCED, becomes)
 
 
-def _off_or_updated(known: Known) -> RowClass:
+def _off_or_updated(known: StoredContact) -> RowClass:
     return RowClass.DEACTIVATED if known.is_on else RowClass.UPDATED

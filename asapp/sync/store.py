@@ -18,7 +18,7 @@ from asapp.core import bulk
 from asapp.core.bulk import in_chunks, is_among
 from asapp.core.extensions import db
 from asapp.models import BlockedBy, Contact, ContactSource, Departure, DepartureState, LedgerEntry, RunChange
-from asapp.sync.row_rules import Known
+from asapp.sync.row_rules import StoredContact
 
 CONTACTS: Table = Contact.__table__  # type: ignore[assignment]
 LEDGER: Table = LedgerEntry.__table__  # type: ignore[assignment]
@@ -27,7 +27,7 @@ CHANGES: Table = RunChange.__table__  # type: ignore[assignment]
 NEW_FACTS = ("reason", "merged_into", "found_in_run_id", "was_read", "opted_out")
 
 
-def find_known(connection_id: int, user_id: int, ids: Collection[str]) -> dict[str, Known]:
+def find_known(connection_id: int, user_id: int, ids: Collection[str]) -> dict[str, StoredContact]:
     c = CONTACTS.c
     query = select(
         c.salesforce_id,
@@ -49,7 +49,7 @@ def find_known(connection_id: int, user_id: int, ids: Collection[str]) -> dict[s
     ).where(c.connection_id == connection_id)
     rows = db.session.execute(query.where(is_among(c.salesforce_id, ids))).all()
     skips = bool(rows) and bool(db.session.scalar(select(skip_bounced(connection_id))))  # the same for all of them
-    return {row[0]: Known._make((*row[1:], skips)) for row in rows}
+    return {row[0]: StoredContact._make((*row[1:], skips)) for row in rows}
 
 
 def find_ledger(connection_id: int, ids: Collection[str]) -> dict[str, tuple[str, bytes | None]]:

@@ -9,7 +9,7 @@ from flask import Blueprint, abort, flash, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from asapp.audit import entries, log
-from asapp.audit.log import GROUPS, SEARCH_MAX, Wanted
+from asapp.audit.log import GROUPS, SEARCH_MAX, AuditQuery
 from asapp.core.clock import utcnow
 from asapp.core.forms import whole_number
 from asapp.models import Action
@@ -70,9 +70,9 @@ def get_guest(identity_id: int) -> Guest:
     return erasure.find_guest(identity_id) or abort(404)
 
 
-def wanted_by_query() -> Wanted:
+def wanted_by_query() -> AuditQuery:
     args = request.args
-    return Wanted(
+    return AuditQuery(
         who=" ".join(args.get("q", "").split())[:SEARCH_MAX],
         what=args.get("what", "") if args.get("what", "") in GROUPS else "",
         firm=args.get("firm", "")[:60],
@@ -82,7 +82,7 @@ def wanted_by_query() -> Wanted:
     )
 
 
-def as_query(wanted: Wanted) -> dict[str, str]:
+def as_query(wanted: AuditQuery) -> dict[str, str]:
     """Return the filter as it stands in an address."""
     named = {
         "q": wanted.who,

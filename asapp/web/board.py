@@ -48,7 +48,7 @@ ALERTS = {
 
 
 @dataclass(frozen=True)
-class Meter:
+class UsageBar:
     """Calls of the last 24 hours as a bar: widths in percent of all that the org allows."""
 
     ours: float
@@ -103,7 +103,7 @@ def get_partner(slug: str) -> Partner:
 
 
 @blueprint.app_template_global()
-def meter_of(allowance: Allowance | None) -> Meter | None:
+def meter_of(allowance: Allowance | None) -> UsageBar | None:
     """None where the org has not told its total yet."""
     if allowance is None or not allowance.org_allowed or allowance.share is None:
         return None
@@ -111,7 +111,7 @@ def meter_of(allowance: Allowance | None) -> Meter | None:
     words = f"{counted(allowance.ours, 'call')} used by AdvisorStream of its {allowance.share:,}"
     if allowance.org_used is not None:
         words += f"; the whole org has used {allowance.org_used:,} of {total:,}"
-    return Meter(
+    return UsageBar(
         min(round(allowance.ours * 100 / total, 1), 100),
         min(round(used * 100 / total, 1), 100),
         min(round(allowance.share * 100 / total, 1), 100),

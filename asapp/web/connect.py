@@ -10,7 +10,7 @@ from flask import Blueprint, make_response, redirect, render_template, request, 
 from flask.typing import ResponseReturnValue
 
 from asapp.connections import connect, connections, switching
-from asapp.connections.connect import CallbackAnswer, LostState, Outcome
+from asapp.connections.connect import CallbackAnswer, ConnectOutcome, LostState
 from asapp.leads import outbox
 from asapp.partners import checks
 from asapp.web.access import actor, advisor_required
@@ -57,9 +57,9 @@ def callback() -> ResponseReturnValue:
         outcome = ""
     if answer.error or outcome in checks.OF_THE_BROWSER:
         ask_about(outcome)
-    if outcome == Outcome.CONNECTED:
+    if outcome == ConnectOutcome.CONNECTED:
         ring_for_leads()
-    target = url_for("connect.decide") if outcome == Outcome.WAITS_FOR_SWITCH else panel_url()
+    target = url_for("connect.decide") if outcome == ConnectOutcome.WAITS_FOR_SWITCH else panel_url()
     return redirect(target, 303)
 
 
@@ -78,7 +78,7 @@ def ask_about(outcome: str) -> None:
 def learn(outcome: str, detail: str) -> None:
     """What Salesforce answered to a log-in, good or bad, shows something of the firm's set-up that its admins wait to know."""
     user = person()
-    connection = connections.find_current(user) if outcome == Outcome.CONNECTED else None
+    connection = connections.find_current(user) if outcome == ConnectOutcome.CONNECTED else None
     if connection is not None:
         checks.check_connection(connection, org_access())
     elif user.partner_id is not None:

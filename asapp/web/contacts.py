@@ -18,7 +18,7 @@ from asapp.connections.connections import find_current, find_latest
 from asapp.connections.live_questions import find_contact_of_account, way_to_ask
 from asapp.contacts import export, lists, manual, queries, removal, suppressions, why
 from asapp.contacts.form_fields import ContactForm
-from asapp.contacts.queries import Line, Overview, Wanted
+from asapp.contacts.queries import ContactLine, ContactQuery, Overview
 from asapp.core.clock import utcnow
 from asapp.core.forms import InvalidFields, whole_number
 from asapp.messages.contacts import (
@@ -91,10 +91,10 @@ def index() -> ResponseReturnValue:
     )
 
 
-def wanted_by(values: dict[str, str]) -> Wanted:
+def wanted_by(values: dict[str, str]) -> ContactQuery:
     """Return what a query or a form asks for; another advisor's list is 404."""
     state, source, page = values.get("state", ""), values.get("source", ""), values.get("page", "")
-    return Wanted(
+    return ContactQuery(
         search=" ".join(values.get("q", "").split())[: queries.SEARCH_MAX],
         state=state if state in STATES else "",
         source=source if source in SOURCES else "",
@@ -107,7 +107,7 @@ def _list_or_404(number: str) -> ContactList:
     return lists.find_list(current_user.id, _number(number)) or abort(404)
 
 
-def _emptiness(wanted: Wanted, overview: Overview) -> str:
+def _emptiness(wanted: ContactQuery, overview: Overview) -> str:
     """Why is there nobody: what the advisor has to do first."""
     if wanted.is_deleted_here:
         return "nobody_deleted"
@@ -320,12 +320,12 @@ def save(contact_id: int) -> ResponseReturnValue:
     return go_to(url_for("contacts.show", contact_id=contact_id))
 
 
-def get_line(contact_id: int) -> Line:
+def get_line(contact_id: int) -> ContactLine:
     """Return a contact of the current advisor's; another one's is 404."""
     return queries.find_contact(current_user.id, contact_id, utcnow()) or abort(404)
 
 
-def get_editable(contact_id: int) -> Line:
+def get_editable(contact_id: int) -> ContactLine:
     """Salesforce contacts are read-only here: there is no form for them."""
     line = get_line(contact_id)
     if not line.is_editable:
@@ -333,7 +333,7 @@ def get_editable(contact_id: int) -> Line:
     return line
 
 
-def _form(form: ContactForm, refusal: InvalidFields | None = None, line: Line | None = None) -> str:
+def _form(form: ContactForm, refusal: InvalidFields | None = None, line: ContactLine | None = None) -> str:
     if refusal:
         form.show(refusal.errors)
     holder_id = refusal.holder_id if isinstance(refusal, manual.AddressTaken) else None
@@ -406,7 +406,7 @@ def _answer_question(question: why.Question, connection: Connection | None) -> d
 
 
 @blueprint.app_template_global()
-def salesforce_link(line: Line) -> str | None:
+def salesforce_link(line: ContactLine) -> str | None:
     """Where the record can be opened; None where there is none to open."""
     is_there = line.contact.departed in (None, Reason.REASSIGNED)
     return _link_to(line.instance_url, line.contact.salesforce_id) if is_there else None

@@ -17,7 +17,7 @@ from asapp.core.clock import utcnow
 from asapp.core.forms import InvalidFields, whole_number
 from asapp.leads import consent, decisions, outbox, queries, sign_up_page
 from asapp.leads.form_fields import PageForm
-from asapp.leads.queries import Line, Wanted
+from asapp.leads.queries import LeadLine, LeadQuery
 from asapp.messages import leads
 from asapp.messages.failures import Facts, Failure, Occasion, explain
 from asapp.models import Action, Connection, Contact, ContactSource, Lead, OptInPage
@@ -80,9 +80,9 @@ def names() -> dict[str, object]:
     }
 
 
-def wanted_by(values: dict[str, str]) -> Wanted:
+def wanted_by(values: dict[str, str]) -> LeadQuery:
     state, page = values.get("state", ""), values.get("page", "")
-    return Wanted(
+    return LeadQuery(
         search=" ".join(values.get("q", "").split())[: queries.SEARCH_MAX],
         state=state if state in leads.LABELS else "",
         page=whole_number(page, LAST_PAGE) or 1,
@@ -340,7 +340,7 @@ def get_erasable(contact_id: int) -> Contact:
 
 
 @blueprint.app_template_global()
-def lead_link(line: Line) -> str | None:
+def lead_link(line: LeadLine) -> str | None:
     """Where the record can be opened in Salesforce; None where there is none to open."""
     record_id, url = line.record_id, line.instance_url
     if not record_id or not url or not is_salesforce_url(url, config().salesforce_allow_loopback):

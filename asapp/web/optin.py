@@ -22,7 +22,7 @@ from asapp.core.extensions import db
 from asapp.core.forms import InvalidFields
 from asapp.leads import outbox, sign_up_page
 from asapp.leads.form_fields import Typed
-from asapp.leads.sign_up import FirmChanged, FormUsedUp, Seen, sign_up
+from asapp.leads.sign_up import FirmChanged, FormSeen, FormUsedUp, sign_up
 from asapp.models import ConsentText, OptInPage
 from asapp.web import errors as error_pages
 from asapp.web.current import config, queues, vault
@@ -124,7 +124,7 @@ def take_form(page: OptInPage) -> ResponseReturnValue:
         return form(page, text, typed, token, again=TOO_FAST)
     user_id, answer = page.user_id, thank(page)  # nothing is read of the page once it is stored
     try:
-        sign_up(page, typed, Seen(text.id, token.key, client_address()), vault())
+        sign_up(page, typed, FormSeen(text.id, token.key, client_address()), vault())
     except InvalidFields as refusal:
         return form(page, text, typed, token, errors=refusal.errors)
     except FirmChanged:

@@ -13,7 +13,7 @@ from flask.typing import ResponseReturnValue
 
 from asapp.contacts import suppressions
 from asapp.contacts.suppressions import Address
-from asapp.contacts.unsubscribe_links import BadLink, Link, masked_address, read_link
+from asapp.contacts.unsubscribe_links import BadLink, UnsubscribeLink, masked_address, read_link
 from asapp.models import SuppressionSource
 from asapp.web.current import vault
 from asapp.web.extensions import csrf, limiter
@@ -82,15 +82,15 @@ def say_that_the_link_is_bad(_error: BadLink) -> ResponseReturnValue:
     return render_template("unsubscribe/invalid.html"), HTTPStatus.NOT_FOUND
 
 
-def take_one_click(link: Link) -> Response:
+def take_one_click(link: UnsubscribeLink) -> Response:
     if not link.is_of_the_past:
         stop(link, SuppressionSource.ONE_CLICK, whole_firm=False)
     return make_response(ONE_CLICK_ANSWER, {"Content-Type": "text/plain; charset=utf-8"})
 
 
-def stop(link: Link, source: SuppressionSource, *, whole_firm: bool) -> None:
+def stop(link: UnsubscribeLink, source: SuppressionSource, *, whole_firm: bool) -> None:
     unsubscribing.unsubscribe(address_of(link), source, whole_firm=whole_firm, vault=vault())
 
 
-def address_of(link: Link) -> Address:
+def address_of(link: UnsubscribeLink) -> Address:
     return Address(link.partner.id, link.user.id, link.address_hash)

@@ -42,7 +42,7 @@ from asapp.salesforce import errors
 from asapp.salesforce.client import RECORDS_AN_UPDATE, OrgClient
 from asapp.salesforce.records import LeadRecord, OptOutTarget, Sighting
 from asapp.writeback import outbox
-from asapp.writeback.outbox import Found
+from asapp.writeback.outbox import ClaimedRound, Found
 from asapp.writeback.refusals import rule_for
 
 log = logging.getLogger(__name__)
@@ -74,14 +74,14 @@ def deliver(connection_id: int, access: OrgAccess, should_stop: Callable[[], boo
     if connection is None or not outbox.can_deliver(db.session(), connection_id):
         db.session.commit()
         return 0
-    delivery = Delivery(connection, access, should_stop)
+    delivery = OptOutDelivery(connection, access, should_stop)
     worked_on = 0
     while count := delivery.carry_round():
         worked_on += count
     return worked_on
 
 
-class Meter:
+class OptOutMeter:
     """Before each call: a delivery that has to stop stops, the lease is renewed, the call is counted within the firm's share.
 
     Nobody waits for these calls, so they stop where scheduled syncs do.
@@ -92,13 +92,13 @@ class Meter:
         self._connection_id = connection_id
         self._partner_id = partner_id
         self._should_stop = should_stop
-        self.lease = ""
+        self.round = ClaimedRound(connection_id, "")
 
     def __call__(self) -> None:
         if self._should_stop():
             raise StopRequested
         with durably(), Session(self._engine) as session:
-            if not outbox.renew(session, self.lease):
+            if not outbox.renew(session, self.round):
                 raise LeaseLost
             if not outbox.can_deliver(session, self._connection_id):
                 raise StopRequested
@@ -108,7 +108,7 @@ class Meter:
             session.commit()
 
 
-class Delivery:
+class OptOutDelivery:
     client: OrgClient  # of the round
 
     def __init__(self, connection: Connection, access: OrgAccess, should_stop: Callable[[], bool]) -> None:
@@ -116,17 +116,17 @@ class Delivery:
         self.user_id = connection.user_id
         self.partner_id = connection.partner_id
         self.salesforce_user_id = connection.salesforce_user_id
-        self.meter = Meter(db.engine, connection.id, connection.partner_id, should_stop)
+        self.meter = OptOutMeter(db.engine, connection.id, connection.partner_id, should_stop)
         self._access = access
         db.session.commit()
 
     @property
-    def lease(self) -> str:
-        return self.meter.lease
+    def round(self) -> ClaimedRound:
+        return self.meter.round
 
     def carry_round(self) -> int:
         """Take a round and carry it; return how many records it had, or 0 where there is nothing more to do now."""
-        self.meter.lease, rows = outbox.claim(self.connection_id, RECORDS_AN_UPDATE)
+        self.meter.round, rows = outbox.claim(self.connection_id, RECORDS_AN_UPDATE)
         targets = [Target(row.id, WrittenKind(row.kind), row.salesforce_id, was_sent=row.attempts > 0) for row in rows]
         db.session.commit()
         if not targets:
@@ -289,7 +289,7 @@ class Delivery:
 
     def rows(self, targets: Sequence[Target]) -> list[OptOutWrite]:
         """Return the rows of these records that are still ours, locked; a transaction is open until the next commit."""
-        return outbox.lock(self.lease, [target.row_id for target in targets]) if targets else []
+        return outbox.lock(self.round, [target.row_id for target in targets]) if targets else []
 
     # ---- The end of a round
 
@@ -298,9 +298,9 @@ class Delivery:
         """Whatever happens, no row stays behind under this round's lease. Where the process itself dies, the lease runs out."""
         try:
             yield
-            outbox.release(self.lease)
+            outbox.release(self.round)
         except (LeaseLost, StopRequested):
-            outbox.release(self.lease)
+            outbox.release(self.round)
         except errors.LimitReached as error:
             self.put_off_all(error)
             self.pause_firm(error)
@@ -321,7 +321,7 @@ class Delivery:
     def put_off_all(self, error: errors.SalesforceError) -> None:
         db.session.rollback()
         rule, now = rule_for(error), utcnow()
-        for row in outbox.lock_round(self.lease):
+        for row in outbox.lock_round(self.round):
             age = (now - row.created_at) / WAITS_FOR_ITS_AGE
             wait = min(max(age, SHORTEST_WAIT), LONGEST_WAIT)
             if isinstance(error, errors.Misconfigured | errors.OurBug):

@@ -12,15 +12,15 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, Table, and_, delete, exists, literal, or_, select, update
+from sqlalchemy import ColumnElement, Select, Table, and_, delete, exists, literal, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from asapp.audit import entries
 from asapp.audit.entries import Actor
 from asapp.contacts.suppressions import Address, is_suppressed_as
-from asapp.core.bulk import in_chunks
+from asapp.core.bulk import in_chunks, upsert_many
 from asapp.core.clock import utcnow
-from asapp.core.database import change_rows, insert_ignore, upsert
+from asapp.core.database import change_rows, insert_ignore
 from asapp.core.extensions import db
 from asapp.core.leases import NO_LEASE, new_lease
 from asapp.models import (
@@ -49,6 +49,9 @@ RECENT = timedelta(days=30)
 NO_WAIT = timedelta(0)
 OPEN_LEAD = (LeadState.SENT, LeadState.LINKED)
 
+# As text: SQLite takes the index of what waits only for a condition that it can read.
+IS_WAITING = text("opt_out_writes.state = 'waiting'")
+
 Enqueue = Callable[[Sequence[int]], object]  # takes ids of connections
 
 
@@ -59,6 +62,18 @@ class Found(NamedTuple):
     user_id: int
     salesforce_id: str
     kind: str
+
+
+class ClaimedRound(NamedTuple):
+    """The rows of a connection that one delivery has now."""
+
+    connection_id: int
+    lease: str
+
+    @property
+    def rows(self) -> tuple[Any, ...]:
+        """Over OptOutWrite: is it one of them?"""
+        return OptOutWrite.connection_id == self.connection_id, IS_WAITING, OptOutWrite.lease == self.lease
 
 
 # ---- Writing down what is to be told
@@ -102,8 +117,7 @@ def put_in(found: Collection[Found], wait: timedelta = NO_WAIT) -> None:
         **NO_LEASE,
     }
     rows = [each._asdict() | fresh for each in sorted(found)]  # in one order, so that no two deadlock
-    statement = upsert(db.session, ROWS, KEY, [*fresh, "kind"], where=ROWS.c.state != WriteBackState.WAITING)
-    db.session.execute(statement, rows)
+    upsert_many(ROWS, rows, KEY, [*fresh, "kind"], where=ROWS.c.state != WriteBackState.WAITING)
 
 
 def _contacts_with(partner_id: int, user_id: int | None, hashes: Collection[bytes]) -> Select[*tuple[Any, ...]]:
@@ -220,22 +234,18 @@ def is_deliverable(now: datetime) -> tuple[Any, ...]:
 
 
 def _is_due(now: datetime) -> tuple[Any, ...]:
-    return (
-        OptOutWrite.state == WriteBackState.WAITING,
-        OptOutWrite.next_attempt_at <= now,
-        OptOutWrite.has_no_worker(now),
-    )
+    return IS_WAITING, OptOutWrite.next_attempt_at <= now, OptOutWrite.has_no_worker(now)
 
 
 # ---- Claiming
 
 
-def claim(connection_id: int, limit: int) -> tuple[str, list[OptOutWrite]]:
-    """Take up to limit due rows of this connection, oldest first, and commit; return the lease and the rows.
+def claim(connection_id: int, limit: int) -> tuple[ClaimedRound, list[OptOutWrite]]:
+    """Take up to limit due rows of this connection, oldest first, and commit; return the round and its rows.
 
     What the person has taken back since (undone, opted in again) is deleted instead: nothing was told of it yet.
     """
-    now, lease = utcnow(), new_lease()
+    now, claimed = utcnow(), ClaimedRound(connection_id, new_lease())
     chosen = (
         select(OptOutWrite.id)
         .where(OptOutWrite.connection_id == connection_id, *_is_due(now))
@@ -246,55 +256,55 @@ def claim(connection_id: int, limit: int) -> tuple[str, list[OptOutWrite]]:
     ids = list(db.session.scalars(chosen))
     if ids:
         taken = update(OptOutWrite).where(OptOutWrite.id.in_(ids), *_is_due(now))
-        change_rows(db.session, taken.values(lease=lease, lease_until=now + LEASE))
-        change_rows(db.session, delete(OptOutWrite).where(OptOutWrite.lease == lease, _is_taken_back()))
+        change_rows(db.session, taken.values(lease=claimed.lease, lease_until=now + LEASE))
+        taken_back = _taken_back(ids)
+        change_rows(db.session, delete(OptOutWrite).where(*claimed.rows, OptOutWrite.id.in_(taken_back)))
     db.session.commit()
-    return lease, lock_round(lease) if ids else []
+    return claimed, lock_round(claimed) if ids else []
 
 
-def _is_taken_back() -> ColumnElement[bool]:
-    """Is the person of this record here, and has not stopped the advisor's mail, or not under the address of now?"""
-    of_contact = and_(
-        Contact.connection_id == OptOutWrite.connection_id, Contact.salesforce_id == OptOutWrite.salesforce_id
-    )
-    of_lead = select(Lead.contact_id).where(
-        Lead.connection_id == OptOutWrite.connection_id, Lead.salesforce_id == OptOutWrite.salesforce_id
-    )
+def _taken_back(row_ids: Collection[int]) -> Collection[int]:
+    """Return those of these rows whose person is here and hasn't stopped the advisor's mail, or not under the address of now."""
     has_stopped = or_(*(is_suppressed_as(reason) for reason in TOLD_OF))
-    return exists().where(
-        or_(of_contact, Contact.id.in_(of_lead.correlate(OptOutWrite))),
-        Contact.user_id == OptOutWrite.user_id,
-        Contact.address_hash.is_not(None),
-        ~has_stopped,
+    is_taken_back = (OptOutWrite.id.in_(row_ids), Contact.address_hash.is_not(None), ~has_stopped)
+    contacts = select(OptOutWrite.id).join(
+        Contact,
+        and_(Contact.connection_id == OptOutWrite.connection_id, Contact.salesforce_id == OptOutWrite.salesforce_id),
     )
+    leads = (
+        select(OptOutWrite.id)
+        .join(
+            Lead, and_(Lead.connection_id == OptOutWrite.connection_id, Lead.salesforce_id == OptOutWrite.salesforce_id)
+        )
+        .join(Contact, Contact.id == Lead.contact_id)
+    )
+    return {row_id for query in (contacts, leads) for row_id in db.session.scalars(query.where(*is_taken_back))}
 
 
-def renew(session: Session, lease: str) -> int:
+def renew(session: Session, claimed: ClaimedRound) -> int:
     """Renew the lease of a round in the caller's transaction; return how many rows it still holds."""
-    return change_rows(
-        session, update(OptOutWrite).where(OptOutWrite.lease == lease).values(lease_until=utcnow() + LEASE)
-    )
+    return change_rows(session, update(OptOutWrite).where(*claimed.rows).values(lease_until=utcnow() + LEASE))
 
 
-def lock(lease: str, row_ids: Collection[int]) -> list[OptOutWrite]:
+def lock(claimed: ClaimedRound, row_ids: Collection[int]) -> list[OptOutWrite]:
     """Return those of these rows that are still ours, locked until the caller's transaction ends."""
-    return _locked(OptOutWrite.lease == lease, OptOutWrite.id.in_(row_ids))
+    return _locked(*claimed.rows, OptOutWrite.id.in_(row_ids))
 
 
-def lock_round(lease: str) -> list[OptOutWrite]:
+def lock_round(claimed: ClaimedRound) -> list[OptOutWrite]:
     """Return whatever a round still holds, locked until the caller's transaction ends."""
-    return _locked(OptOutWrite.lease == lease)
+    return _locked(*claimed.rows)
 
 
-def _locked(*conditions: ColumnElement[bool]) -> list[OptOutWrite]:
+def _locked(*conditions: Any) -> list[OptOutWrite]:
     query = select(OptOutWrite).where(*conditions).order_by(OptOutWrite.id).with_for_update()
     return list(db.session.scalars(query.execution_options(populate_existing=True)))
 
 
-def release(lease: str) -> None:
+def release(claimed: ClaimedRound) -> None:
     """Let go of whatever the round still holds. Commits."""
     db.session.rollback()
-    change_rows(db.session, update(OptOutWrite).where(OptOutWrite.lease == lease).values(NO_LEASE))
+    change_rows(db.session, update(OptOutWrite).where(*claimed.rows).values(NO_LEASE))
     db.session.commit()
 
 

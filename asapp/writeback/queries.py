@@ -11,9 +11,10 @@ from sqlalchemy.orm import Session
 
 from asapp.core.extensions import db
 from asapp.messages.write_back import Telling, UntoldWords, words_of
-from asapp.models import Connection, Contact, OptOutWrite, Partner, WriteBackState
+from asapp.models import Connection, Contact, OptOutWrite, Partner, Untold, WriteBackState
 from asapp.writeback.outbox import TOLD_OF, is_deliverable
 
+OF_SET_UP = (Untold.FIELD_LOCKED, Untold.FIELD_HIDDEN, Untold.NO_EDIT)
 TELLINGS = {
     WriteBackState.TOLD: Telling.TOLD,
     WriteBackState.TRUE_ALREADY: Telling.TRUE_ALREADY,
@@ -23,7 +24,7 @@ TELLINGS = {
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownWriteBack:
     """What a contact's page says. at: when it was told. why: beside a telling that has one."""
 
     telling: Telling
@@ -49,7 +50,7 @@ class Counts:
     reasons: Sequence[tuple[str, int]]  # short words, how many; most first
 
 
-def find_shown(contact: Contact, reason: str | None) -> Shown | None:
+def find_shown(contact: Contact, reason: str | None) -> ShownWriteBack | None:
     """Return whether Salesforce was told of this contact, or None: it has nothing to be told. reason: why it is inactive."""
     connection_id = contact.connection_id or contact.followed_by_id
     if connection_id is None or contact.salesforce_id is None:
@@ -60,15 +61,15 @@ def find_shown(contact: Contact, reason: str | None) -> Shown | None:
         )
     )
     if row is not None and row.state == WriteBackState.WAITING:
-        return Shown(Telling.WAITS if row.why else Telling.SOON, why=words_of(row.why, row.why_words))
+        return ShownWriteBack(Telling.WAITS if row.why else Telling.SOON, why=words_of(row.why, row.why_words))
     if row is not None:
-        return Shown(TELLINGS[WriteBackState(row.state)], row.ended_at, words_of(row.why, row.why_words))
+        return ShownWriteBack(TELLINGS[WriteBackState(row.state)], row.ended_at, words_of(row.why, row.why_words))
     if reason not in TOLD_OF or contact.opted_out:
         return None
     is_wanted = db.session.scalar(
         select(Partner.writes_opt_outs_back).join(Connection).where(Connection.id == connection_id)
     )
-    return Shown(Telling.EARLIER if is_wanted else Telling.NOT_WANTED)
+    return ShownWriteBack(Telling.EARLIER if is_wanted else Telling.NOT_WANTED)
 
 
 def count_for(partner: Partner) -> Counts:
@@ -90,6 +91,20 @@ def count_for(partner: Partner) -> Counts:
         waiting=by_state[WriteBackState.WAITING],
         refused=by_state[WriteBackState.REFUSED],
         reasons=sorted(reasons.items(), key=lambda item: (-item[1], item[0])),
+    )
+
+
+def find_firm_to_check(connection_id: int) -> int | None:
+    """Return the firm of a connection whose user may not set the opt-out: its set-up check tells the firm's admin."""
+    return db.session.scalar(
+        select(Connection.partner_id)
+        .join(OptOutWrite, OptOutWrite.connection_id == Connection.id)
+        .where(
+            Connection.id == connection_id,
+            OptOutWrite.state.in_((WriteBackState.WAITING, WriteBackState.REFUSED)),
+            OptOutWrite.why.in_(OF_SET_UP),
+        )
+        .limit(1)
     )
 
 

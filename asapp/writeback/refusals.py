@@ -17,7 +17,7 @@ from asapp.salesforce.errors import SalesforceError
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 
-class Rule(NamedTuple):
+class RefusalRule(NamedTuple):
     """waits: before each further attempt. then: what the row becomes after them; WAITING: the last wait, again and again."""
 
     why: Untold
@@ -31,27 +31,27 @@ class Rule(NamedTuple):
         return self.waits[-1] if self.then == WriteBackState.WAITING else None
 
 
-def never(why: Untold, then: WriteBackState = WriteBackState.REFUSED) -> Rule:
-    return Rule(why, (), then)
+def never(why: Untold, then: WriteBackState = WriteBackState.REFUSED) -> RefusalRule:
+    return RefusalRule(why, (), then)
 
 
-def every(why: Untold, wait: timedelta) -> Rule:
-    return Rule(why, (wait,), WriteBackState.WAITING)
+def every(why: Untold, wait: timedelta) -> RefusalRule:
+    return RefusalRule(why, (wait,), WriteBackState.WAITING)
 
 
-def _looked_at_again(why: Untold) -> Rule:
+def _looked_at_again(why: Untold) -> RefusalRule:
     """It changed between our look and the update: each attempt begins with a look, which tells what to do."""
-    return Rule(why, (timedelta(seconds=10), timedelta(minutes=1), timedelta(minutes=5)), WriteBackState.GONE)
+    return RefusalRule(why, (timedelta(seconds=10), timedelta(minutes=1), timedelta(minutes=5)), WriteBackState.GONE)
 
 
-RULES: Mapping[str, Rule] = {
-    Code.ROW_LOCKED: Rule(
+RULES: Mapping[str, RefusalRule] = {
+    Code.ROW_LOCKED: RefusalRule(
         Untold.BUSY,
         (timedelta(seconds=10), timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=30)),
         WriteBackState.REFUSED,
     ),
-    Code.RECORD_LOCKED: Rule(Untold.IN_APPROVAL, (DAY,) * 30, WriteBackState.REFUSED),
-    Code.FIRMS_OWN_CODE: Rule(Untold.FIRMS_CODE, (HOUR, 6 * HOUR, 16 * HOUR), WriteBackState.REFUSED),
+    Code.RECORD_LOCKED: RefusalRule(Untold.IN_APPROVAL, (DAY,) * 30, WriteBackState.REFUSED),
+    Code.FIRMS_OWN_CODE: RefusalRule(Untold.FIRMS_CODE, (HOUR, 6 * HOUR, 16 * HOUR), WriteBackState.REFUSED),
     # the same for all of a connection's records: it goes on once the firm's admin has changed it
     Code.FIELD_NOT_WRITABLE: every(Untold.FIELD_LOCKED, 6 * HOUR),
     Code.FIELD_HIDDEN: every(Untold.FIELD_HIDDEN, 6 * HOUR),
@@ -69,7 +69,7 @@ RULES: Mapping[str, Rule] = {
     Code.CONVERTED: _looked_at_again(Untold.CONVERTED),
 }
 # By the kind of error, where its code is not listed; the first that fits.
-BY_KIND: tuple[tuple[type[SalesforceError], Rule], ...] = (
+BY_KIND: tuple[tuple[type[SalesforceError], RefusalRule], ...] = (
     (errors.LimitReached, every(Untold.NO_CALLS, HOUR)),
     (errors.ReconnectNeeded, every(Untold.RECONNECT, HOUR)),
     (errors.Misconfigured, every(Untold.SET_UP, 6 * HOUR)),
@@ -79,5 +79,5 @@ BY_KIND: tuple[tuple[type[SalesforceError], Rule], ...] = (
 )
 
 
-def rule_for(error: SalesforceError) -> Rule:
+def rule_for(error: SalesforceError) -> RefusalRule:
     return RULES.get(error.code) or next(rule for kind, rule in BY_KIND if isinstance(error, kind))

@@ -15,7 +15,7 @@ from asapp.core.clock import utcnow
 from asapp.core.database import writing
 from asapp.core.extensions import db
 from asapp.core.mail import Fate, Letter
-from asapp.models import Alert, AlertMail, Connection, PartnerCheck, RunStatus, User, Verdict
+from asapp.models import Alert, AlertMail, CheckVerdict, Connection, PartnerCheck, RunStatus, User
 from tests.factories import (
     make_admin,
     make_advisor,
@@ -250,7 +250,7 @@ def test_two_workers_at_once_send_one(app: Flask, broken: Connection, server: Se
 
 
 def test_whoever_waits_for_the_row_of_another_finds_it_taken(app: Flask, broken: Connection) -> None:
-    claimed: list[mail_delivery.Round | None] = []
+    claimed: list[mail_delivery.MailRound | None] = []
 
     def come_second() -> None:
         with app.app_context(), writing():
@@ -386,7 +386,7 @@ def test_paused(app: Flask, server: Server, why: str, words: str) -> None:
 def test_app_refused(app: Flask, server: Server, code: str, words: str) -> None:
     ada, firm = make_admin(), make_partner()
     make_synced_connection(make_advisor(firm))
-    save(PartnerCheck(partner_id=firm.id, code=code, verdict=Verdict.BAD, why=f"bad_{code}"))
+    save(PartnerCheck(partner_id=firm.id, code=code, verdict=CheckVerdict.BAD, why=f"bad_{code}"))
     letter = letter_to(ada, server)
     assert letter.subject == "Northgate Wealth: Salesforce refuses our app"
     assert f"no longer accepts the {words} that is stored" in letter.text
@@ -398,7 +398,7 @@ def test_a_firm_that_has_moved(app: Flask, server: Server) -> None:
     make_synced_connection(make_advisor(firm))
     save(
         PartnerCheck(
-            partner_id=firm.id, code="host", verdict=Verdict.BAD, why="moved", detail="northgate.my.salesforce.com"
+            partner_id=firm.id, code="host", verdict=CheckVerdict.BAD, why="moved", detail="northgate.my.salesforce.com"
         )
     )
     letter = letter_to(ada, server)

@@ -13,7 +13,7 @@ from asapp.alerts import alerts
 from asapp.core.clock import utcnow
 from asapp.core.database import writing
 from asapp.core.extensions import db
-from asapp.models import Alert, AlertKind, AlertMail, Connection, Partner, PartnerCheck, Verdict
+from asapp.models import Alert, AlertKind, AlertMail, CheckVerdict, Connection, Partner, PartnerCheck
 from asapp.sync import departures
 from tests.factories import make_admin, make_advisor, make_connection, make_partner, make_synced_connection, save
 
@@ -182,13 +182,13 @@ def test_a_pause_that_nobody_takes_up_again_ends_too(app: Flask) -> None:
 @pytest.mark.parametrize(("code", "why"), [("key", "bad_key"), ("secret", "bad_secret")])
 def test_a_refused_app_is_an_alert_where_somebody_is_connected(app: Flask, code: str, why: str) -> None:
     partner = make_partner()
-    save(PartnerCheck(partner_id=partner.id, code=code, verdict=Verdict.BAD, why=why))
+    save(PartnerCheck(partner_id=partner.id, code=code, verdict=CheckVerdict.BAD, why=why))
     look()
     assert open_now() == {}  # whoever sets the firm up sees it on the page
     make_synced_connection(make_advisor(partner))
     look()
     assert open_now() == {"app_refused": 1}
-    db.session.query(PartnerCheck).update({"verdict": Verdict.GOOD, "why": "known"})
+    db.session.query(PartnerCheck).update({"verdict": CheckVerdict.GOOD, "why": "known"})
     db.session.commit()
     look()
     assert open_now() == {}
@@ -247,7 +247,7 @@ def test_a_firm_is_well_again_when_fewer_than_half_fail(app: Flask) -> None:
 
 def test_a_disabled_firm_concerns_no_admin(app: Flask) -> None:
     partner = make_firm(3, 0, paused_until=utcnow() + HOUR)
-    save(PartnerCheck(partner_id=partner.id, code="secret", verdict=Verdict.BAD, why="bad_secret"))
+    save(PartnerCheck(partner_id=partner.id, code="secret", verdict=CheckVerdict.BAD, why="bad_secret"))
     look()
     assert open_now() == {"paused": 1, "app_refused": 1, "runs_fail": 1}
     partner.is_enabled = False

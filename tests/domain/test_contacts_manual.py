@@ -10,7 +10,7 @@ from flask import Flask, current_app
 from asapp.contacts import lists, manual, queries, removal
 from asapp.contacts.addresses import address_hash, address_key
 from asapp.contacts.form_fields import Details
-from asapp.contacts.queries import Wanted
+from asapp.contacts.queries import ContactQuery
 from asapp.contacts.status import contact_rows, reason_of
 from asapp.contacts.twins import block
 from asapp.core.clock import utcnow
@@ -46,7 +46,7 @@ def test_an_added_contact_is_active_found_and_ready_to_be_adopted(app: Flask) ->
     assert (contact.first_name, contact.last_name, contact.email) == ("Tomás", "Herrera", "Tomas@Calle.example")
     assert (contact.source, contact.connection_id, contact.salesforce_id) == (ContactSource.MANUAL, None, None)
     assert contact.address_hash == hash_of(alice, "tomas@calle.example")
-    page = queries.find_page(alice.id, Wanted(search="tomas herrera"), utcnow())
+    page = queries.find_page(alice.id, ContactQuery(search="tomas herrera"), utcnow())
     assert [(line.contact.id, line.is_active) for line in page.lines] == [(contact.id, True)]
 
 
@@ -55,8 +55,8 @@ def test_an_edited_contact_is_found_under_its_new_name_and_address(app: Flask) -
     contact = add(alice)
     edit(alice, contact, Details("Tomás", "Vega", "vega@calle.example"))
     assert contact.address_hash == hash_of(alice, "vega@calle.example")
-    assert queries.find_page(alice.id, Wanted(search="vega"), utcnow()).total == 1
-    assert queries.find_page(alice.id, Wanted(search="herrera"), utcnow()).total == 0
+    assert queries.find_page(alice.id, ContactQuery(search="vega"), utcnow()).total == 1
+    assert queries.find_page(alice.id, ContactQuery(search="herrera"), utcnow()).total == 0
 
 
 @pytest.mark.parametrize(
@@ -193,11 +193,11 @@ def test_deleting_a_salesforce_contact_leaves_a_tombstone_and_restoring_takes_it
     assert removal.remove_contacts(connection.user_id, [contact.id]) == (0, 1)
     db.session.expire_all()
     assert contact.is_hidden
-    assert queries.find_page(connection.user_id, Wanted(contact_list=letter), utcnow()).total == 0
+    assert queries.find_page(connection.user_id, ContactQuery(contact_list=letter), utcnow()).total == 0
     assert removal.restore_contacts(connection.user_id, [contact.id]) == 1
     db.session.expire_all()
     assert not contact.is_hidden
-    assert queries.find_page(connection.user_id, Wanted(contact_list=letter), utcnow()).total == 1
+    assert queries.find_page(connection.user_id, ContactQuery(contact_list=letter), utcnow()).total == 1
 
 
 def test_deleting_twice_keeps_the_first_moment(app: Flask) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import event
 
 from asapp.contacts import lists, queries, removal
 from asapp.contacts.export import iter_csv
-from asapp.contacts.queries import PAGE_SIZE, STATES, Wanted
+from asapp.contacts.queries import PAGE_SIZE, STATES, ContactQuery
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.models import Contact, ContactSource, Reason, User
@@ -21,7 +21,7 @@ HASH = hashlib.sha256(b"shared").digest()
 
 
 def found(user: User, **wanted: object) -> list[str]:
-    page = queries.find_page(user.id, Wanted(**wanted), utcnow())  # type: ignore[arg-type]
+    page = queries.find_page(user.id, ContactQuery(**wanted), utcnow())  # type: ignore[arg-type]
     return [line.contact.last_name for line in page.lines]
 
 
@@ -150,7 +150,7 @@ def test_pages_are_whole_and_in_order_of_last_name(app: Flask) -> None:
     alice = make_advisor()
     names = [f"{letter}{number:02d}" for letter in ("a", "B", "ç", "D") for number in range(30)]
     save(*(Contact(user_id=alice.id, source="manual", last_name=name, email="x@y.example") for name in reversed(names)))
-    pages = [queries.find_page(alice.id, Wanted(page=number), utcnow()) for number in (1, 2, 3)]
+    pages = [queries.find_page(alice.id, ContactQuery(page=number), utcnow()) for number in (1, 2, 3)]
     assert [line.contact.last_name for page in pages for line in page.lines] == names
     assert [(page.first, page.last, page.total, page.has_next) for page in pages] == [
         (1, PAGE_SIZE, 120, True),
@@ -163,7 +163,7 @@ def test_pages_are_whole_and_in_order_of_last_name(app: Flask) -> None:
 def test_a_page_that_is_not_there_gives_the_nearest(app: Flask, asked: int, given: int) -> None:
     alice = make_advisor()
     make_contact(alice)
-    assert queries.find_page(alice.id, Wanted(page=asked), utcnow()).number == given
+    assert queries.find_page(alice.id, ContactQuery(page=asked), utcnow()).number == given
 
 
 def test_two_with_one_address_are_both_kept_and_flagged(app: Flask) -> None:
@@ -174,7 +174,7 @@ def test_two_with_one_address_are_both_kept_and_flagged(app: Flask) -> None:
     make_contact(connection, address_hash=HASH, departed="deleted")
     make_contact(connection, address_hash=HASH, hidden_at=utcnow())
     make_contact(connection)
-    lines = queries.find_page(connection.user_id, Wanted(), utcnow()).lines
+    lines = queries.find_page(connection.user_id, ContactQuery(), utcnow()).lines
     flags = {line.contact.id: line.sharing for line in lines if line.sharing}
     assert flags == {karim.id: (aicha.id, "Aïcha Benali", 0), aicha.id: (karim.id, "Karim Benali", 0)}
 
@@ -187,7 +187,7 @@ def test_a_page_costs_the_same_number_of_queries_however_many_are_on_it(app: Fla
         statements: list[str] = []
         count = lambda *args: statements.append(args[2])  # noqa: E731
         event.listen(db.engine, "before_cursor_execute", count)
-        queries.find_page(connection.user_id, Wanted(), utcnow())
+        queries.find_page(connection.user_id, ContactQuery(), utcnow())
         queries.count_contacts(connection.user_id, utcnow())
         event.remove(db.engine, "before_cursor_execute", count)
         db.session.rollback()

@@ -17,7 +17,7 @@ from asapp.models import (
     ConnectionStatus,
     Contact,
     LedgerEntry,
-    Outcome,
+    LedgerOutcome,
     Reason,
     User,
 )
@@ -151,8 +151,10 @@ def test_blocked_addresses_are_compared_with_the_ledger_both_ways(app: Flask) ->
     remember(connection)
     missing = to_18("0035g00000MISS1")
     save(
-        LedgerEntry(connection_id=connection.id, salesforce_id=missing, outcome=Outcome.OPTED_OUT, address_hash=HASH),
-        LedgerEntry(connection_id=connection.id, salesforce_id=to_18("0035g00000SYNC1"), outcome=Outcome.SYNCED),
+        LedgerEntry(
+            connection_id=connection.id, salesforce_id=missing, outcome=LedgerOutcome.OPTED_OUT, address_hash=HASH
+        ),
+        LedgerEntry(connection_id=connection.id, salesforce_id=to_18("0035g00000SYNC1"), outcome=LedgerOutcome.SYNCED),
     )
     assert unlike_ledger(connection.id) == ({OTHER: HASH}, {missing: HASH})
     remember(connection, missing)

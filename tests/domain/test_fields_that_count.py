@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 
 from asapp.core.extensions import db
-from asapp.models import LedgerEntry, Outcome
+from asapp.models import LedgerEntry, LedgerOutcome
 from orgsim import Running
 from tests.signing_up import PostOffice, someone_signs_up
 from tests.syncing import reasons_here
@@ -98,7 +98,7 @@ def test_the_sweep_of_a_day_compares_by_both_fields(office: OwnOffice) -> None:
     office.org.change_without_stamp(rose, HasOptedOutOfEmail=True)
     office.sync_after_a_day()
     assert reasons_here(office.connection) == {rose: "opted_out"}
-    assert db.session.query(LedgerEntry.outcome).scalar() == Outcome.OPTED_OUT
+    assert db.session.query(LedgerEntry.outcome).scalar() == LedgerOutcome.OPTED_OUT
 
 
 def test_the_preview_counts_by_both_fields(office: OwnOffice) -> None:

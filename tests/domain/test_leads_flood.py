@@ -18,7 +18,7 @@ from asapp.core.extensions import db
 from asapp.leads import decisions, outbox, queries, sign_up_page
 from asapp.leads.delivery import deliver
 from asapp.leads.form_fields import Typed
-from asapp.leads.sign_up import FormUsedUp, Seen, sign_up
+from asapp.leads.sign_up import FormSeen, FormUsedUp, sign_up
 from asapp.messages.leads import Hold
 from asapp.models import (
     ApiUsage,
@@ -73,7 +73,7 @@ class Rush(PostOffice):
         """As the view does: store, then enqueue."""
         page = sign_up_page.ensure_page(advisor or self.advisor)
         user_id = page.user_id
-        seen = Seen(sign_up_page.current_text(user_id).id, f"form-{user_id}-{number // 20}", "203.0.113.80")
+        seen = FormSeen(sign_up_page.current_text(user_id).id, f"form-{user_id}-{number // 20}", "203.0.113.80")
         with writing():
             sign_up(
                 page, Typed("Mei", "Chou", f"p{number}@example.com", True), seen, current_app.extensions["asapp.vault"]
@@ -485,7 +485,7 @@ def test_a_refused_form_counts_nobody(office: Rush) -> None:
         sign_up(
             page,
             Typed("Mei", "Chou", "p99@example.com", True),
-            Seen(text_id, key, "203.0.113.80"),
+            FormSeen(text_id, key, "203.0.113.80"),
             current_app.extensions["asapp.vault"],
         )
 

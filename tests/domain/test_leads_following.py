@@ -347,7 +347,7 @@ def test_more_leads_than_a_statement_takes_parameters_can_be_looked_at(office: F
             return {}
 
     nominated = {f"00Q{number:012d}AAA" for number in range(70_000)} | {lead_id}
-    round_ = leads.Round(
+    round_ = leads.FollowContext(
         run=SimpleNamespace(also={}),  # type: ignore[arg-type]
         pull=SimpleNamespace(run_id=1, user_id=office.advisor.id),  # type: ignore[arg-type]
         ask=Seen,  # type: ignore[arg-type]
@@ -548,7 +548,7 @@ def test_the_panel_can_tell_when_leads_are_followed(office: FollowingOffice, mon
     seen: list[str] = []
     apply_rows = leads.apply_rows
 
-    def watched(records: Sequence[LeadRecord], round_: leads.Round) -> None:
+    def watched(records: Sequence[LeadRecord], round_: leads.FollowContext) -> None:
         seen.append(db.session.get_one(SyncRun, round_.run_id).phase)
         apply_rows(records, round_)
 

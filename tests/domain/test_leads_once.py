@@ -17,7 +17,7 @@ from asapp.core.extensions import db
 from asapp.core.vault import Vault
 from asapp.leads import decisions, outbox, sign_up_page
 from asapp.leads.form_fields import Typed
-from asapp.leads.sign_up import FirmChanged, Seen, sign_up
+from asapp.leads.sign_up import FirmChanged, FormSeen, sign_up
 from asapp.messages.leads import Shown, meaning_of
 from asapp.models import Connection, Contact, Lead, LeadState, Partner, Reason, User
 from asapp.models.partner import Partner as Firm
@@ -276,7 +276,7 @@ def test_a_person_who_signs_up_while_the_advisor_is_moved_is_asked_again(app: Fl
         advisors.move(advisor, firm, True, org_access())
 
     page = sign_up_page.ensure_page(office.advisor)
-    seen = Seen(sign_up_page.current_text(user_id).id, "form", "203.0.113.80")
+    seen = FormSeen(sign_up_page.current_text(user_id).id, "form", "203.0.113.80")
     vault = Meanwhile(app.extensions["asapp.vault"], lambda: at_the_same_time(app, move))
     with writing(), pytest.raises(FirmChanged):
         sign_up(page, Typed("Mei-Ling", "Chou", EMAIL, True), seen, vault)

@@ -28,7 +28,7 @@ from asapp.partners import offboarding
 from asapp.salesforce import errors
 from asapp.salesforce.fields import STANDARD_OPT_OUT, all_fields
 from asapp.salesforce.records import ContactRecord
-from asapp.sync.execute import Execution, Workplace, write_failure
+from asapp.sync.execute import Execution, JobContext, write_failure
 from asapp.sync.runs import claim_run, start_run
 from tests.factories import make_advisor, make_partner, make_synced_connection, org_access
 from tests.racing import ROUNDS, race
@@ -48,8 +48,8 @@ class NobodyToAsk:
         pass
 
 
-def workplace() -> Workplace:
-    return Workplace(org_access(), lambda _: True, 60)
+def workplace() -> JobContext:
+    return JobContext(org_access(), lambda _: True, 60)
 
 
 def people(connection: Connection, last_name: str) -> list[ContactRecord]:

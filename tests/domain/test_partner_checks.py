@@ -32,7 +32,7 @@ def desk(app: Flask, org: Running) -> Desk:
     return Desk(org)
 
 
-def run(desk: Desk) -> dict[str, checks.Check]:
+def run(desk: Desk) -> dict[str, checks.SetupCheck]:
     with writing():
         found = checks.run_checks(desk.partner, desk.access)
     db.session.expire_all()

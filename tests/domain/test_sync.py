@@ -8,7 +8,7 @@ import pytest
 
 from asapp.core.extensions import db
 from asapp.core.leases import LeaseLost
-from asapp.models import Contact, ContactSource, LedgerEntry, Outcome, RunStatus, RunTrigger, SyncRun
+from asapp.models import Contact, ContactSource, LedgerEntry, LedgerOutcome, RunStatus, RunTrigger, SyncRun
 from asapp.panel.balance import balance
 from asapp.sync import runs
 from orgsim import Running
@@ -60,7 +60,7 @@ def test_who_opted_out_is_not_imported_and_not_known_by_name(office: Office) -> 
     assert run.skipped == {"opted_out": 1}
     assert contacts_here(office.connection) == []
     entry = db.session.get_one(LedgerEntry, (office.connection.id, opted_out))
-    assert entry.outcome == Outcome.OPTED_OUT
+    assert entry.outcome == LedgerOutcome.OPTED_OUT
     assert entry.address_hash is not None
 
 

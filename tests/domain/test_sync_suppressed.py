@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import pytest
 from flask import Flask
+from sqlalchemy import select
 
 from asapp.accounts import advisors
 from asapp.contacts import suppressions
+from asapp.contacts.form_fields import Details
+from asapp.contacts.manual import add_contact
+from asapp.contacts.status import contact_rows, reason_of
 from asapp.contacts.suppressions import Address
+from asapp.core.clock import utcnow
 from asapp.core.extensions import db
-from asapp.models import SuppressionSource, User
+from asapp.leads import decisions
+from asapp.models import Contact, Suppression, SuppressionSource, User
 from orgsim import Running
-from tests.factories import make_partner, org_access
+from tests.domain.test_leads_following import FollowingOffice
+from tests.factories import make_contact, make_partner, org_access
 from tests.syncing import KEY, SECRET, Office, reasons_here
 
 SHARED, OTHER = "shared@fjord.example", "other@fjord.example"
@@ -95,3 +102,48 @@ def test_what_people_told_an_advisor_at_the_firm_before_holds_for_those_who_come
     office.connection = office.connect()
     office.sync()
     assert set(reasons_here(office.connection).values()) == {"unsubscribed"}
+
+
+def test_a_contact_made_by_hand_stays_suppressed_when_a_sync_adopts_it(office: Office) -> None:
+    by_hand = make_contact(office.advisor, email=SHARED, address_hash=office.hash(SHARED))
+    unsubscribe(office)
+    salesforce_id = office.add(email=SHARED)
+    run = office.sync()
+    assert run.adopted == 1
+    assert office.reload(by_hand).salesforce_id == salesforce_id
+    assert reasons_here(office.connection) == {salesforce_id: "unsubscribed"}
+
+
+def test_the_survivor_of_a_merge_is_judged_by_its_own_address(office: Office) -> None:
+    winner, loser = office.add(email=OTHER), office.add(email=SHARED)
+    office.sync()
+    unsubscribe(office)
+    office.org.merge(winner, [loser])
+    office.sync()
+    assert reasons_here(office.connection) == {winner: None, loser: "merged"}
+    office.org.update_contact(winner, email=SHARED)
+    office.sync()
+    assert reasons_here(office.connection)[winner] == "unsubscribed"
+
+
+def test_a_lead_that_is_converted_stays_suppressed(app: Flask, org: Running) -> None:
+    office = FollowingOffice(org)
+    lead_id = office.send()
+    office.sync()
+    lead = office.lead()
+    unsubscribe(office, lead.email)
+    contact_id = office.org.convert_lead(lead_id)
+    office.sync()
+    assert reasons_here(office.connection)[contact_id] == "unsubscribed"
+
+
+def test_an_erased_person_who_had_unsubscribed_is_not_written_to_under_a_new_record(office: Office) -> None:
+    salesforce_id = office.add(email=SHARED)
+    office.sync()
+    unsubscribe(office)
+    decisions.erase(office.advisor.id, db.session.scalars(select(Contact)).one())
+    assert db.session.scalars(select(Suppression.unsubscribed_at)).one() is not None
+    office.org.delete(salesforce_id)
+    by_hand = add_contact(office.advisor, Details("Ruth", "Rivers", SHARED), org_access().vault)
+    reason = db.session.scalar(contact_rows(reason_of(utcnow())).where(Contact.id == by_hand.id))
+    assert reason == "unsubscribed"

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from flask import Flask
-from sqlalchemy import select, update
+from sqlalchemy import event, select, update
 
 from asapp.audit.entries import ITSELF
 from asapp.connections.api_budget import allowance_of
 from asapp.contacts import suppressions
 from asapp.contacts.suppressions import Happened
 from asapp.core.clock import utcnow
-from asapp.core.database import writing
+from asapp.core.database import Base, writing
 from asapp.core.extensions import db
 from asapp.models import (
     ApiUsage,
@@ -56,7 +57,7 @@ def rose(office: TellingOffice) -> str:
     return salesforce_id
 
 
-def event(office: TellingOffice, step: SuppressionStep, email: str = ROSE, minutes: float = 0) -> list[int]:
+def sender_tells(office: TellingOffice, step: SuppressionStep, email: str = ROSE, minutes: float = 0) -> list[int]:
     """Let the sender tell something; return the connections that were enqueued."""
     enqueued: list[int] = []
     happened = Happened(
@@ -85,7 +86,7 @@ def test_nothing_is_written_down_where_the_firm_does_not_want_it(office: Telling
     office.connection.partner.writes_opt_outs_back = False
     office.save()
     office.unsubscribe()
-    event(office, SuppressionStep.COMPLAINED)
+    sender_tells(office, SuppressionStep.COMPLAINED)
     assert office.writes() == {}
     assert suppressions.held_for(office.address()).has_stopped
 
@@ -119,13 +120,13 @@ def unsubscribe_and_break(office: TellingOffice) -> None:
 
 @pytest.mark.parametrize("step", [SuppressionStep.UNSUBSCRIBED, SuppressionStep.COMPLAINED])
 def test_an_event_is_told_at_once(office: TellingOffice, rose: str, step: SuppressionStep) -> None:
-    assert event(office, step) == [office.connection.id]
+    assert sender_tells(office, step) == [office.connection.id]
     assert office.tell() == 1
     assert office.is_out(rose)
 
 
 def test_a_bounce_is_no_wish_and_is_not_told(office: TellingOffice, rose: str) -> None:
-    assert event(office, SuppressionStep.BOUNCED) == []
+    assert sender_tells(office, SuppressionStep.BOUNCED) == []
     assert office.writes() == {}
 
 
@@ -265,7 +266,7 @@ def test_telling_twice_is_one_row_and_one_update(office: TellingOffice, rose: st
     mark = office.org.calls.mark()
     office.unsubscribe()
     office.tell()
-    event(office, SuppressionStep.COMPLAINED)
+    sender_tells(office, SuppressionStep.COMPLAINED)
     office.make_all_due()
     office.tell()
     assert office.updates(mark) == 1
@@ -282,7 +283,7 @@ def test_a_record_that_salesforce_opted_in_since_is_told_of_again_by_a_new_word(
     office.sync()
     office.tell()
     assert not office.is_out(rose)  # by itself nothing is told again
-    event(office, SuppressionStep.COMPLAINED)
+    sender_tells(office, SuppressionStep.COMPLAINED)
     office.tell()
     assert office.is_out(rose)
 
@@ -637,6 +638,31 @@ def test_two_hundred_go_with_one_update_and_the_rest_with_the_next(office: Telli
     assert {state for state, _ in office.writes().values()} == {TOLD}
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_claim_reads_no_table_from_end_to_end(office: TellingOffice, rose: str) -> None:
+    office.unsubscribe()
+    asked: list[tuple[str, Any]] = []
+
+    def hear(_connection: object, _cursor: object, statement: str, parameters: object, *_rest: object) -> None:
+        asked.append((statement, parameters))
+
+    event.listen(db.engine, "after_cursor_execute", hear)
+    try:
+        outbox.claim(office.connection.id, 200)
+    finally:
+        event.remove(db.engine, "after_cursor_execute", hear)
+    plans = [
+        row[-1]
+        for statement, parameters in asked
+        if statement.startswith(("SELECT", "UPDATE", "DELETE"))
+        for row in db.session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+    ]
+    db.session.rollback()
+    assert plans
+    scanned = {plan.removeprefix("SCAN ").partition(" ")[0] for plan in plans if plan.startswith("SCAN ")}
+    assert not scanned & set(Base.metadata.tables)
+
+
 # ---- Dying, stopping, twice at once
 
 
@@ -751,9 +777,9 @@ def test_those_of_the_last_thirty_days_are_written_back_on_request(office: Telli
     office.sync()
     office.connection.partner.writes_opt_outs_back = False
     office.save()
-    event(office, SuppressionStep.UNSUBSCRIBED, minutes=29 * 24 * 60)
-    event(office, SuppressionStep.UNSUBSCRIBED, "old@edge.example", minutes=31 * 24 * 60)
-    event(office, SuppressionStep.BOUNCED, "bounced@edge.example")
+    sender_tells(office, SuppressionStep.UNSUBSCRIBED, minutes=29 * 24 * 60)
+    sender_tells(office, SuppressionStep.UNSUBSCRIBED, "old@edge.example", minutes=31 * 24 * 60)
+    sender_tells(office, SuppressionStep.BOUNCED, "bounced@edge.example")
     office.connection.partner.writes_opt_outs_back = True
     office.save()
     assert office.writes() == {}

@@ -39,7 +39,7 @@ from asapp.models import (
 from asapp.panel.balance import balance
 from asapp.salesforce.client import OrgClient
 from asapp.sync import departures, runs
-from asapp.sync.execute import Workplace, execute_run
+from asapp.sync.execute import JobContext, execute_run
 from orgsim import Org, start
 from tests.factories import log_in, org_access
 from tests.properties import here as reading
@@ -313,8 +313,8 @@ class Life:
             self.be_sure()
         return run
 
-    def workplace(self, waiting: list[Disturbance]) -> Workplace:
-        return Workplace(
+    def workplace(self, waiting: list[Disturbance]) -> JobContext:
+        return JobContext(
             access=org_access(DisturbedAccess, disturb=lambda: self.before_call(waiting)),
             ring=lambda ids: True,
             default_interval_minutes=60,

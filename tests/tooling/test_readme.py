@@ -12,6 +12,7 @@ from devtools.guard import ROOT
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 NOT_JOBS = {
     "_app",
+    "_queues",
     "door",
     "workplace",
     "org_access",

@@ -11,7 +11,7 @@ from asapp.contacts.why import (
     AnAccount,
     ContactSighting,
     Here,
-    Known,
+    KnownHere,
     NotAQuestion,
     Question,
     decide_from_here,
@@ -30,7 +30,7 @@ from asapp.messages.contacts import (
     UnknownWhy,
     verdict_words,
 )
-from asapp.models import ContactSource, Outcome, Reason
+from asapp.models import ContactSource, LedgerOutcome, Reason
 from asapp.models.contact import State
 from asapp.salesforce.errors import Again, FieldHidden, LimitReached, ReconnectNeeded, TryLater
 from asapp.salesforce.fields import ReadFields
@@ -172,7 +172,7 @@ def here(reason: str | None = None, number: int = 1, **columns: object) -> Here:
 
 
 def answer_from_here(*contacts: Here, outcome: str | None = None) -> Answer | None:
-    verdict = decide_from_here(Known(contacts, outcome))
+    verdict = decide_from_here(KnownHere(contacts, outcome))
     return verdict.answer if verdict else None
 
 
@@ -208,7 +208,12 @@ def test_held_for_approval() -> None:
 
 @pytest.mark.parametrize(
     ("outcome", "answer"),
-    [(Outcome.OPTED_OUT, Answer.OPTED_OUT), (Outcome.NO_EMAIL, Answer.NO_EMAIL), (Outcome.SYNCED, None), (None, None)],
+    [
+        (LedgerOutcome.OPTED_OUT, Answer.OPTED_OUT),
+        (LedgerOutcome.NO_EMAIL, Answer.NO_EMAIL),
+        (LedgerOutcome.SYNCED, None),
+        (None, None),
+    ],
 )
 def test_the_ledger_answers_for_who_was_not_imported(outcome: str | None, answer: Answer | None) -> None:
     assert answer_from_here(outcome=outcome) == answer
@@ -220,7 +225,7 @@ def test_of_several_with_one_address_the_active_one_answers() -> None:
 
 
 def test_a_record_that_left_does_not_hide_another_one_that_opted_out() -> None:
-    assert answer_from_here(here(Reason.DELETED), outcome=Outcome.OPTED_OUT) == Answer.OPTED_OUT
+    assert answer_from_here(here(Reason.DELETED), outcome=LedgerOutcome.OPTED_OUT) == Answer.OPTED_OUT
 
 
 # ---- The verdict, from what Salesforce shows

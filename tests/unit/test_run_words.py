@@ -12,7 +12,7 @@ from asapp.models import Reason, RunTrigger
 from asapp.models.run import SWITCHED_OFF, SWITCHED_ON, Also, Skipped, StopReason
 from asapp.salesforce.records import Bounce, ContactRecord, Sighting
 from asapp.sync.departures import judge_sighting
-from asapp.sync.row_rules import Known, RowClass, judge
+from asapp.sync.row_rules import RowClass, StoredContact, judge
 
 ME, JONAS, ID, OTHER = "0055g000000000Me", "0055g000000000Jo", "0035g00000KqT2bAAI", "0035g00000KqT9zAAI"
 STAMP = datetime(2026, 5, 6, tzinfo=UTC)
@@ -39,7 +39,7 @@ def reasons_given() -> dict[RowClass, set[str]]:
         )
     ]
     stored = [None] + [
-        Known(
+        StoredContact(
             1,
             "Rose",
             "Gonzalez",

@@ -28,8 +28,8 @@ from asapp.models import (
     Departure,
     DepartureState,
     LedgerEntry,
+    LedgerOutcome,
     ListMember,
-    Outcome,
     Reason,
     SuppressionSource,
     SuppressionStep,
@@ -564,7 +564,9 @@ def test_why_by_id_from_our_tables_without_a_call(client: FlaskClient, connectio
         ({"hidden_at": utcnow()}, "Removed by you"),
     ):
         assert ask(client, str(make_contact(connection, **columns).salesforce_id)).startswith(says)
-    for number, (outcome, says) in enumerate(((Outcome.OPTED_OUT, "Opted out"), (Outcome.NO_EMAIL, "No email"))):
+    for number, (outcome, says) in enumerate(
+        ((LedgerOutcome.OPTED_OUT, "Opted out"), (LedgerOutcome.NO_EMAIL, "No email"))
+    ):
         entry = LedgerEntry(
             connection_id=connection.id, salesforce_id=to_18(f"0035g00000LEDG{number}"), outcome=outcome
         )
@@ -578,7 +580,7 @@ def test_why_by_the_address_of_somebody_who_was_never_imported(client: FlaskClie
     hashed = hash_of(connection.user, "out@calle.example")
     save(
         LedgerEntry(
-            connection_id=connection.id, salesforce_id=ELSEWHERE, outcome=Outcome.OPTED_OUT, address_hash=hashed
+            connection_id=connection.id, salesforce_id=ELSEWHERE, outcome=LedgerOutcome.OPTED_OUT, address_hash=hashed
         )
     )
     assert "out@calle.example has opted out of email" in ask(client, "OUT@calle.example").replace("OUT", "out")

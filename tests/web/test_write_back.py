@@ -104,7 +104,10 @@ def test_the_story_of_an_unsubscribe_as_the_page_tells_it(
     ("columns", "says"),
     [
         ({"state": WriteBackState.TRUE_ALREADY}, "Email Opt Out was ticked in Salesforce already."),
-        ({"why": Untold.IN_APPROVAL}, "Salesforce isn&#39;t told yet. The record is in an approval process"),
+        (
+            {"why": Untold.IN_APPROVAL},
+            "Salesforce isn&#39;t told yet that this person unsubscribed. The record is in an approval process",
+        ),
         ({"why": Untold.FIELD_LOCKED}, "to let advisors edit Email Opt Out"),
         (
             {"state": WriteBackState.REFUSED, "why": Untold.FIRMS_RULE, "why_words": "Bitte <b>Telefon</b>."},
@@ -251,6 +254,26 @@ def test_an_event_of_the_sender_rings_for_a_delivery_and_the_job_tells(
     assert (job.func_name, job.args) == ("asapp.jobs.tasks.deliver_opt_outs", [office.connection.id])
     tasks.deliver_opt_outs(office.connection.id)
     assert office.is_out(rose)
+
+
+def test_a_field_that_may_not_be_set_has_the_firms_set_up_checked(
+    app: Flask, ada: FlaskClient, office: TellingOffice, rose: str
+) -> None:
+    queues: Queues = app.extensions["asapp.queues"]
+    partner_id, connection_id = office.connection.partner_id, office.connection.id
+    office.unsubscribe()
+    tasks.deliver_opt_outs(connection_id)
+    assert office.is_out(rose)
+    assert queues.sync.get_job_ids() == []
+    office.org.opt_in(rose)
+    office.org.lock_field("Contact", "HasOptedOutOfEmail")
+    put(office, rose, state=WriteBackState.WAITING, ended_at=None)
+    tasks.deliver_opt_outs(connection_id)
+    [job] = queues.sync.get_jobs()
+    assert (job.func_name, job.args) == ("asapp.jobs.tasks.check_partner", [partner_id])
+    tasks.check_partner(partner_id)
+    page = text_of(ada.get(firm_path(office)).text)
+    assert "can see HasOptedOutOfEmail on Contact, but not set it" in page
 
 
 def test_the_tick_rings_for_what_is_due(app: Flask, office: TellingOffice, rose: str) -> None:

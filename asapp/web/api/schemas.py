@@ -60,7 +60,7 @@ class Whole(fields.Integer):
         return number
 
 
-class Body(Schema):
+class RequestBody(Schema):
     class Meta:
         unknown = RAISE
 
@@ -117,7 +117,7 @@ class RecipientsOut(Schema):
     next = fields.String(required=True, allow_none=True, **about(NEXT))
 
 
-class SendIn(Body):
+class SendIn(RequestBody):
     id = fields.String(
         required=True,
         validate=[Regexp(SENT_ID), Predicate("isprintable")],  # to Python `$` stands before a last line break, too
@@ -141,7 +141,7 @@ class SendOut(Schema):
     recipients_url = fields.String(required=True)
 
 
-class MaySendIn(Body):
+class MaySendIn(RequestBody):
     advisor_id = fields.String(required=True, validate=Length(1, 100))
     emails = fields.List(fields.String(validate=Length(1, EMAIL_MAX)), required=True, validate=Length(1, MOST))
 
@@ -174,7 +174,7 @@ class Events(fields.List[Any]):
         return value
 
 
-class EventsIn(Body):
+class EventsIn(RequestBody):
     events = Events(fields.Nested(EventIn), required=True, validate=Length(1, MOST))
 
 

@@ -83,7 +83,7 @@ blueprint.before_request(demand_json)
 blueprint.register_error_handler(Refusal, problems.answer)
 
 
-class Answer(NamedTuple):
+class DocumentedAnswer(NamedTuple):
     """What a call answers when all is well. lines: of what each line is, where it can be asked for as NDJSON."""
 
     schema: type[Schema]
@@ -96,7 +96,7 @@ def call(
     method: str,
     path: str,
     scope: Scope,
-    answers: Answer,
+    answers: DocumentedAnswer,
     *refused: Problem,
     query: type[Schema] | None = None,
     body: type[Schema] | None = None,
@@ -118,7 +118,7 @@ def call(
     return decorate
 
 
-def _document(view: Any, answers: Answer, refused: set[Problem]) -> Any:
+def _document(view: Any, answers: DocumentedAnswer, refused: set[Problem]) -> Any:
     headers = {name: {"description": words, **TEXT_HEADER} for name, words in answers.headers.items()}
     told = "As asked" if answers.status == HTTPStatus.OK else "It is being done"
     if answers.lines:
@@ -150,7 +150,7 @@ def _headers_of(status: int) -> dict[str, Any] | None:
     "GET",
     "/advisors",
     Scope.AUDIENCE_READ,
-    Answer(schemas.AdvisorsOut),
+    DocumentedAnswer(schemas.AdvisorsOut),
     Problem.NOT_FOUND,
     Problem.INVALID,
     query=schemas.AdvisorsQuery,
@@ -197,7 +197,7 @@ def advisors(query: dict[str, Any]) -> Response:
 
 # ---- Recipients
 
-RECIPIENTS = Answer(
+RECIPIENTS = DocumentedAnswer(
     schemas.RecipientsOut, headers={AS_OF: "As `as_of`, for answers in lines."}, lines=schemas.RecipientOut
 )
 
@@ -274,7 +274,7 @@ def as_lines(audience: Audience) -> Iterator[bytes]:
     "POST",
     "/sends",
     Scope.AUDIENCE_READ,
-    Answer(schemas.SendOut, HTTPStatus.ACCEPTED, {"Location": "Where the send's state can be asked for."}),
+    DocumentedAnswer(schemas.SendOut, HTTPStatus.ACCEPTED, {"Location": "Where the send's state can be asked for."}),
     Problem.NOT_FOUND,
     Problem.SEND_DIFFERS,
     body=schemas.SendIn,
@@ -295,7 +295,7 @@ def prepare_send(body: dict[str, Any]) -> Response:
     return answer(told, HTTPStatus.ACCEPTED, {"Location": url_for("api.show_send", send_id=told["id"])})
 
 
-@call("GET", "/sends/<send_id>", Scope.AUDIENCE_READ, Answer(schemas.SendOut), Problem.NOT_FOUND)
+@call("GET", "/sends/<send_id>", Scope.AUDIENCE_READ, DocumentedAnswer(schemas.SendOut), Problem.NOT_FOUND)
 def show_send(send_id: str) -> Response:
     """How far a send is"""
     return answer(as_told(get_send(send_id)))
@@ -318,7 +318,14 @@ def as_told(send: Send) -> dict[str, Any]:
 # ---- May these be written to?
 
 
-@call("POST", "/may-send", Scope.AUDIENCE_READ, Answer(schemas.MaySendOut), Problem.NOT_FOUND, body=schemas.MaySendIn)
+@call(
+    "POST",
+    "/may-send",
+    Scope.AUDIENCE_READ,
+    DocumentedAnswer(schemas.MaySendOut),
+    Problem.NOT_FOUND,
+    body=schemas.MaySendIn,
+)
 def may_send(body: dict[str, Any]) -> Response:
     """May these addresses be written to?
 
@@ -339,7 +346,7 @@ def may_send(body: dict[str, Any]) -> Response:
 # ---- Events
 
 
-@call("POST", "/events", Scope.EVENTS_WRITE, Answer(schemas.EventsOut), body=schemas.EventsIn)
+@call("POST", "/events", Scope.EVENTS_WRITE, DocumentedAnswer(schemas.EventsOut), body=schemas.EventsIn)
 def events(body: dict[str, Any]) -> Response:
     """Tell what became of mails
 

@@ -1,0 +1,156 @@
+"""Real workers that end while a send is prepared: it is ready or stale in the end, and no one who opted out is a recipient."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+
+import pytest
+from flask import Flask
+from sqlalchemy import func, select
+
+from asapp.contacts import recipients
+from asapp.core.clock import utcnow
+from asapp.core.database import writing
+from asapp.core.extensions import db
+from asapp.core.queues import Queues
+from asapp.models import ContactList, ListKind, RunStatus, Send, SendState, SyncRun
+from asapp.sends import prepare, sends
+from asapp.sync.dispatch import dispatch
+from config import Config
+from devtools.processes import Worker
+from devtools.servers import RedisServer
+from devtools.waiting import wait_for
+from orgsim import Running
+from orgsim.trouble import Fault
+from tests.factories import org_access
+from tests.syncing import Office
+
+pytestmark = pytest.mark.slow
+
+PEOPLE = 30
+HELD_S = 30.0  # at most; a gate ends it
+RETRIEVE = {"method": "POST", "path": "/composite/sobjects/Contact"}
+
+
+class MailRoom(Office):
+    """An office whose sends are prepared by real workers."""
+
+    def __init__(self, running: Running, queues: Queues) -> None:
+        super().__init__(running)
+        self.queues, self.advisor_id = queues, self.advisor.id
+        self.ids = self.fill(PEOPLE)
+        self.sync()
+        self.org.change_without_stamp(self.ids[0], HasOptedOutOfEmail=True)
+
+    def begin(self, send_id: str = "s-1") -> int:
+        system = (ContactList.user_id == self.advisor_id, ContactList.kind == ListKind.SALESFORCE_CONTACTS)
+        with writing():
+            send = sends.start_send(0, send_id, db.session.scalars(select(ContactList).where(*system)).one(), 60)
+            send_id = send.id
+            db.session.rollback()  # the worker is to write
+            self.queues.enqueue_sends([send_id])
+            return send_id
+
+    def tick(self) -> None:
+        db.session.rollback()
+        with writing():
+            dispatch(self.queues.ring_for_runs, self.queues.forgotten_runs, 60)
+            prepare.advance_all(self.queues.ring_for_send_runs)
+
+    def send(self, send_id: int) -> Send:
+        db.session.rollback()
+        return db.session.get_one(Send, send_id, populate_existing=True)
+
+    def wait_until_ready(self, send_id: int) -> None:
+        wait_for(lambda: self.send(send_id).state == SendState.READY, "for the send to be ready")
+
+    def run_of(self, send_id: int) -> SyncRun:
+        return db.session.get_one(SyncRun, self.send(send_id).run_id, populate_existing=True)
+
+    @contextmanager
+    def held(self, deed: str, **where: str) -> Iterator[Fault]:
+        """Let the org not answer the next such request."""
+        gate = Event()
+        fault = self.org.trouble.add(deed, seconds=HELD_S, times=1, gate=gate, **where)
+        try:
+            yield fault
+        finally:
+            gate.set()
+
+    def check(self, send_id: int) -> None:
+        contact_list = db.session.get_one(ContactList, self.send(send_id).list_id)
+        audience = recipients.prepare(contact_list, utcnow(), org_access().vault, "http://asapp.example")
+        found = [each for page in recipients.iter_recipients(audience) for each in page]
+        assert len(found) == PEOPLE - 1
+        assert self.ids[0] not in {each["salesforce_id"] for each in found}
+        active = select(func.count()).select_from(SyncRun).where(SyncRun.status.in_(("queued", "running")))
+        wait_for(lambda: (db.session.rollback(), db.session.scalar(active))[1] == 0, "for the runs to end")
+
+
+@pytest.fixture
+def room(app: Flask, org: Running) -> MailRoom:
+    return MailRoom(org, app.extensions["asapp.queues"])
+
+
+def test_kill_9_while_the_recipients_are_asked_about(room: MailRoom, config: Config, tmp_path: Path) -> None:
+    with Worker(config, tmp_path / "worker.log") as worker:
+        with room.held("slow", **RETRIEVE) as fault:
+            send_id = room.begin()
+            wait_for(lambda: fault.hits, "for the look at the recipients")
+            worker.kill_horse()
+        assert room.send(send_id).state == SendState.PREPARING
+        room.let_lease_run_out(room.run_of(send_id))
+        room.tick()
+        room.wait_until_ready(send_id)
+    room.check(send_id)
+
+
+def test_kill_9_of_worker_and_work_horse_before_the_sync_begins(room: MailRoom, config: Config, tmp_path: Path) -> None:
+    with Worker(config, tmp_path / "first.log") as worker, room.held("slow", soql="FROM Contact"):
+        send_id = room.begin()
+        wait_for(lambda: room.send(send_id).run_id and room.run_of(send_id).status == RunStatus.RUNNING, "the run")
+        worker.kill_with_children()
+    room.let_lease_run_out(room.run_of(send_id))
+    with Worker(config, tmp_path / "second.log"):
+        room.tick()
+        room.wait_until_ready(send_id)
+    room.check(send_id)
+
+
+def test_redis_that_forgets_every_job(
+    room: MailRoom, config: Config, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    send_id = room.begin()
+    redis_server.flush()
+    with Worker(config, tmp_path / "worker.log"):
+        room.tick()
+        room.wait_until_ready(send_id)
+    room.check(send_id)
+
+
+def test_the_same_send_asked_for_by_many_at_once(room: MailRoom, app: Flask, config: Config, tmp_path: Path) -> None:
+    db.session.commit()
+
+    def ask(_number: int) -> int:
+        with app.app_context():
+            return MailRoom.begin(room)
+
+    with ThreadPoolExecutor(4) as senders:
+        ids = set(senders.map(ask, range(8)))
+    assert len(ids) == 1
+    with Worker(config, tmp_path / "worker.log"):
+        room.wait_until_ready(ids.pop())
+    db.session.rollback()
+    assert db.session.scalar(select(func.count()).select_from(Send)) == 1
+
+
+def test_an_org_that_hangs_makes_the_send_stale(room: MailRoom, config: Config, tmp_path: Path) -> None:
+    room.org.trouble.add("server_unavailable_html", kind="composite", times=10)
+    with Worker(config, tmp_path / "worker.log"):
+        send_id = room.begin()
+        wait_for(lambda: room.send(send_id).state == SendState.STALE, "for the send to be stale")
+    assert room.send(send_id).reason == "salesforce_away"
