@@ -36,6 +36,7 @@ lint: ## check style and layout of the code
 	@sh devtools/venv.sh requirements-dev.lock
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
+	@.venv/bin/codespell
 	@.venv/bin/lint-imports
 
 format: ## lay the code out as `make lint` wants it
