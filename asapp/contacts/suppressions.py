@@ -15,17 +15,20 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Table, and_, exists, or_, select, union
+from sqlalchemy import ColumnElement, Table, and_, exists, func, or_, select, type_coerce, union
 from sqlalchemy.orm import aliased
 
 from asapp.contacts.addresses import address_hash, address_key
 from asapp.core.bulk import in_chunks, insert_many
 from asapp.core.clock import utcnow
-from asapp.core.database import upsert
+from asapp.core.database import UTCDateTime, upsert
 from asapp.core.extensions import db
 from asapp.core.vault import Vault
 from asapp.models import (
     Connection,
+    ConsentEvent,
+    ConsentKind,
+    ConsentSource,
     Contact,
     Lead,
     Partner,
@@ -48,7 +51,6 @@ REASONS = {
     Reason.COMPLAINED: "complained_at",
     Reason.BOUNCED: "bounced_at",
 }
-ENDED_BY_OPT_IN = (Reason.UNSUBSCRIBED, Reason.COMPLAINED)
 
 
 class Address(NamedTuple):
@@ -80,14 +82,15 @@ class Held(NamedTuple):
     tried_again_at: datetime | None = None
 
 
-def derive(events: Iterable[Any]) -> Held:
+def derive(events: Iterable[Any], opted_in_at: datetime | None = None) -> Held:
     """Return what holds after these events of one address, in whatever order they come.
 
-    events: rows with id, step, at, undoes_id. At the same moment the suppression counts, not its end.
+    events: rows with id, step, at, undoes_id. opted_in_at: the last opt-in that is known otherwise. At the same moment the
+    suppression counts, not its end.
     """
     events = list(events)
     undone = {event.undoes_id for event in events if event.step == SuppressionStep.UNDONE}
-    newest: dict[str, datetime] = {}
+    newest: dict[str, datetime] = {SuppressionStep.OPTED_IN: opted_in_at} if opted_in_at else {}
     for event in events:
         if event.id not in undone:
             newest[event.step] = max(event.at, newest.get(event.step, event.at))
@@ -195,8 +198,36 @@ def known_sender_ids(asked: Collection[tuple[int | None, str | None]]) -> set[tu
 
 
 def _derive_again(addresses: Collection[Address], now: datetime) -> None:
-    events = _events_of(addresses)
-    _write({address: derive(events[address])._asdict() for address in addresses}, now)
+    events, opt_ins = _events_of(addresses), _opt_ins_of(addresses)
+    _write({address: derive(events[address], opt_ins.get(address))._asdict() for address in addresses}, now)
+
+
+def _opt_ins_of(addresses: Collection[Address]) -> dict[Address, datetime]:
+    """Return when the people at these addresses last opted in on the advisor's form, by the history of consent.
+
+    An unsubscribe may be told of years later; an opt-in that came when nothing was suppressed is among no events.
+    """
+    by_advisor: dict[tuple[int, int], set[bytes]] = defaultdict(set)
+    for address in addresses:
+        if address.user_id is not None:
+            by_advisor[address.partner_id, address.user_id].add(address.address_hash)
+    return {
+        Address(partner_id, user_id, row.address_hash): row.at
+        for (partner_id, user_id), hashes in by_advisor.items()
+        for chunk in in_chunks(sorted(hashes))
+        for row in db.session.execute(
+            select(Lead.address_hash, type_coerce(func.max(ConsentEvent.at), UTCDateTime()).label("at"))
+            .join(ConsentEvent, ConsentEvent.lead_id == Lead.id)
+            .where(
+                Lead.user_id == user_id,
+                Lead.partner_id == partner_id,
+                Lead.address_hash.in_(chunk),
+                ConsentEvent.kind == ConsentKind.OPTED_IN,
+                ConsentEvent.source == ConsentSource.FORM,
+            )
+            .group_by(Lead.address_hash)
+        )
+    }
 
 
 def _events_of(addresses: Collection[Address]) -> dict[Address, list[Any]]:

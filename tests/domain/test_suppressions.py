@@ -172,6 +172,17 @@ def test_an_older_unsubscribe_that_is_told_late_changes_nothing(app: Flask) -> N
     assert reason(contact) is None, "an event in the future is taken as now"
 
 
+def test_an_older_unsubscribe_that_is_told_first_after_the_opt_in_changes_nothing(app: Flask) -> None:
+    """As when a mail engine tells for the first time what happened over the years."""
+    alice = make_advisor()
+    contact = make_ruth(alice)
+    someone_signs_up(alice, email=RUTH)
+    tell(address_for(alice), SuppressionStep.UNSUBSCRIBED)
+    assert reason(contact) is None
+    tell(address_for(alice), SuppressionStep.UNSUBSCRIBED, at=utcnow())
+    assert reason(contact) == Reason.UNSUBSCRIBED
+
+
 def test_an_event_counts_once_for_an_advisor(app: Flask) -> None:
     alice = make_advisor()
     bob = make_advisor(partner=alice.partner)
