@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks.house import House
+from benchmarks.house import BenchHouse
 from benchmarks.parts import PARTS, Bench, Options, Target, say
 
 
@@ -66,7 +66,7 @@ def main(given: Sequence[str] | None = None) -> int:
     say(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, python -m benchmarks {' '.join(given or sys.argv[1:])}")
     say(f"{describe_machine()}; load {', '.join(f'{load:.1f}' for load in os.getloadavg())}")
     say("Figures are medians (least–most) of the counted turns.")
-    house = House(options.databases.split(","))
+    house = BenchHouse(options.databases.split(","))
     chosen = Options(sizes, options.million, options.rounds, options.due, options.advisors, options.seconds)
     bench = Bench(house, chosen)
     targets: list[Target] = []

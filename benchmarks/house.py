@@ -35,7 +35,7 @@ class Database:
     facts: dict[str, Any]
 
 
-class Org(SimulatedOrg):
+class BenchOrg(SimulatedOrg):
     """The simulated org, with `contacts` contacts of its first user."""
 
     def __init__(self, contacts: int) -> None:
@@ -127,7 +127,7 @@ def _name_of(database: Database) -> str:
     return found.group(1)
 
 
-class House:
+class BenchHouse:
     """Everything that is started at most once."""
 
     def __init__(self, places: list[str]) -> None:
@@ -178,7 +178,7 @@ class House:
         answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return answer
 
-    def prepare(self, place: Place, running: Org, job: str = "prepare", **arguments: Any) -> Database:
+    def prepare(self, place: Place, running: BenchOrg, job: str = "prepare", **arguments: Any) -> Database:
         """Return a migrated database with a firm, and an advisor connected to the org's first user; a run waits."""
         database = place.create()
         whom = [{"user_id": running.user_id, **running.tokens(running.user_id)}] if running.user_id else []

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import psycopg
 
-from benchmarks.house import Database, House, Org, Place
+from benchmarks.house import BenchHouse, BenchOrg, Database, Place
 from benchmarks.rounds import Figures, ratio, ratios_by_turn, take_turns
 from devtools.processes import Web, Worker, end_all
 from devtools.waiting import wait_for
@@ -67,11 +67,11 @@ class Target:
 
 
 class Bench:
-    def __init__(self, house: House, options: Options) -> None:
+    def __init__(self, house: BenchHouse, options: Options) -> None:
         self.house = house
         self.options = options
         self._open = ExitStack()
-        self._orgs: dict[int, Org] = {}
+        self._orgs: dict[int, BenchOrg] = {}
         self._fresh: dict[tuple[str, int], Database] = {}
         self._synced: dict[tuple[str, int], Database] = {}
         self.peaks: dict[tuple[str, int], float] = {}  # of a job process in a first full sync, MB
@@ -79,9 +79,9 @@ class Bench:
     def close(self) -> None:
         self._open.close()
 
-    def org(self, contacts: int) -> Org:
+    def org(self, contacts: int) -> BenchOrg:
         if contacts not in self._orgs:
-            self._orgs[contacts] = self._open.enter_context(Org(contacts))
+            self._orgs[contacts] = self._open.enter_context(BenchOrg(contacts))
         return self._orgs[contacts]
 
     def fresh(self, place: Place, contacts: int) -> Database:

@@ -60,7 +60,7 @@ class DemoError(Exception):
     """The demo can't go on; the text is one line."""
 
 
-class Stopped(BaseException):
+class DemoStopped(BaseException):
     """Somebody pressed Ctrl-C or ended us otherwise."""
 
 
@@ -290,7 +290,7 @@ def stopping(demo: Demo) -> Iterator[None]:
         if is_ending:
             demo.hurry.set()
         else:
-            raise Stopped
+            raise DemoStopped
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
@@ -314,7 +314,7 @@ def main() -> NoReturn:
         run(arguments.folder.absolute(), once=arguments.once)
     except (DemoError, StartError, MissingProgramError) as error:
         sys.exit(f"demo: {error}")
-    except (Stopped, KeyboardInterrupt):
+    except (DemoStopped, KeyboardInterrupt):
         sys.exit(130 if arguments.once else 0)
     sys.exit(0)
 

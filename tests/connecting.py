@@ -21,7 +21,7 @@ CALLBACK = "http://127.0.0.1:5000/salesforce/salesforce_as/login/callback/"
 KEY, SECRET = "desk-key", "desk-secret"
 
 
-class Desk:
+class ConnectingDesk:
     """A firm whose org is the practice org, and an advisor of it."""
 
     def __init__(self, running: Running) -> None:

@@ -35,9 +35,9 @@ from asapp.partners import partners
 from asapp.partners.form_fields import PartnerForm
 from devtools.chaos import faults, report, verdict
 from devtools.chaos.edits import Editor
-from devtools.chaos.faults import LANES, Missed, World
-from devtools.chaos.house import House
-from devtools.chaos.org import Org
+from devtools.chaos.faults import LANES, ChaosWorld, Missed
+from devtools.chaos.house import ChaosHouse
+from devtools.chaos.org import ChaosOrg
 from devtools.chaos.people import PASSWORD, Advisor, Flights, Public
 from devtools.chaos.report import Record
 from devtools.chaos.watch import DatabaseAway, Watch
@@ -60,11 +60,11 @@ class Campaign:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.began = time.monotonic()
-        self.house = House(options.folder, options.orgs, options.workers, random.Random(options.seed))
+        self.house = ChaosHouse(options.folder, options.orgs, options.workers, random.Random(options.seed))
         self.flights = Flights()
         self.watch = Watch(self.house)
-        self.orgs = [Org(org.url, number) for number, org in enumerate(self.house.orgs)]
-        self.world = World(self.house, self.watch, self.orgs, self.flights)
+        self.orgs = [ChaosOrg(org.url, number) for number, org in enumerate(self.house.orgs)]
+        self.world = ChaosWorld(self.house, self.watch, self.orgs, self.flights)
         self.advisors: list[Advisor] = []
         self.editors: list[Editor] = []
         self.public = Public(self.advisors, self.house.url, self.flights, self.rng("public"))
@@ -104,7 +104,7 @@ class Campaign:
         contacts = sum(len(org.get("contacts")) for org in self.orgs)
         self.say(f"{len(self.advisors)} advisors of {len(self.orgs)} firms are connected; {contacts:,} contacts")
 
-    def make_firm(self, org: Org) -> None:
+    def make_firm(self, org: ChaosOrg) -> None:
         """A firm, its org, and its advisors, each of them a user there with some hundreds of contacts."""
         rng = self.rng("firm", org.number)
         org.set_pace()

@@ -15,7 +15,7 @@ from typing import Any
 
 import requests
 
-from devtools.chaos.org import Org, Refused
+from devtools.chaos.org import ChaosOrg, Refused
 
 FIRST_NAMES = ("Ravi", "Zoë", "Noor", "Tomasz", "Ẹniọlá", "Björn", "Anaïs", "")
 LAST_NAMES = ("Śliwa", "O'Brien", "Lindström", "de la Cruz", "Nguyễn", "Smith-Jones", "Ødegård")
@@ -23,7 +23,7 @@ LATE_S = 25  # at most, between the stamp of a slow transaction and its being se
 
 
 class Editor:
-    def __init__(self, org: Org, users: list[str], rng: random.Random) -> None:
+    def __init__(self, org: ChaosOrg, users: list[str], rng: random.Random) -> None:
         self._org, self._users, self._rng = org, users, rng
         self._alive: list[str] = []
         self._binned: list[str] = []

@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 
 import psutil
 
-from devtools.chaos.house import House
-from devtools.chaos.org import Org
+from devtools.chaos.house import ChaosHouse
+from devtools.chaos.org import ChaosOrg
 from devtools.chaos.people import Flights
 from devtools.chaos.watch import FOR_THE_TICK, DatabaseAway, Watch, Working
 from devtools.waiting import wait_for
@@ -57,17 +57,17 @@ class Hit:
 
 
 @dataclass
-class World:
-    house: House
+class ChaosWorld:
+    house: ChaosHouse
     watch: Watch
-    orgs: list[Org]
+    orgs: list[ChaosOrg]
     flights: Flights
 
-    def org_of(self, salesforce_user: str) -> Org:
+    def org_of(self, salesforce_user: str) -> ChaosOrg:
         return next(org for org in self.orgs if salesforce_user in org.users)
 
 
-Strike = Callable[[World, random.Random], Hit]
+Strike = Callable[[ChaosWorld, random.Random], Hit]
 
 
 def chance(look: Callable[[], Sequence[T]], what: str, rng: random.Random, patience_s: float = CHANCE_S) -> T:
@@ -96,11 +96,11 @@ def kill(horse: psutil.Process) -> bool:
     return True
 
 
-def at_work(world: World, rng: random.Random, kind: str = "run") -> Working:
+def at_work(world: ChaosWorld, rng: random.Random, kind: str = "run") -> Working:
     return chance(lambda: world.watch.working(kind), f"no work-horse was at a job ({kind})", rng)
 
 
-def still_running(world: World, working: Working, lease: str) -> Hit:
+def still_running(world: ChaosWorld, working: Working, lease: str) -> Hit:
     """Was the run unfinished when its process was gone?"""
     time.sleep(0.05)
     run = world.watch.run(working.row)
@@ -109,22 +109,22 @@ def still_running(world: World, working: Working, lease: str) -> Hit:
     return Hit(runs=[run.id])
 
 
-def lease_of(world: World, working: Working) -> str:
+def lease_of(world: ChaosWorld, working: Working) -> str:
     return str(world.watch.run(working.row).lease)
 
 
-def kill_work_horse(world: World, rng: random.Random) -> Hit:
+def kill_work_horse(world: ChaosWorld, rng: random.Random) -> Hit:
     return kill_horse_of_run(world, at_work(world, rng))
 
 
-def kill_horse_of_run(world: World, working: Working) -> Hit:
+def kill_horse_of_run(world: ChaosWorld, working: Working) -> Hit:
     lease = lease_of(world, working)
     if not kill(working.horse):
         raise Missed("the work-horse had just ended")
     return still_running(world, working, lease)
 
 
-def kill_horse_of_leads(world: World, working: Working) -> Hit:
+def kill_horse_of_leads(world: ChaosWorld, working: Working) -> Hit:
     if not kill(working.horse):
         raise Missed("the work-horse had just ended")
     time.sleep(0.05)
@@ -134,7 +134,7 @@ def kill_horse_of_leads(world: World, working: Working) -> Hit:
     return Hit(leads=leads)
 
 
-def kill_worker(world: World, rng: random.Random) -> Hit:
+def kill_worker(world: ChaosWorld, rng: random.Random) -> Hit:
     """Its work-horse lives on, as RQ leaves it, and finishes alone or meets another copy of its job."""
     working = at_work(world, rng)
     lease = lease_of(world, working)
@@ -143,7 +143,7 @@ def kill_worker(world: World, rng: random.Random) -> Hit:
     return still_running(world, working, lease)
 
 
-def kill_both(world: World, rng: random.Random) -> Hit:
+def kill_both(world: ChaosWorld, rng: random.Random) -> Hit:
     """As when a machine is switched off."""
     working = at_work(world, rng)
     lease = lease_of(world, working)
@@ -152,7 +152,7 @@ def kill_both(world: World, rng: random.Random) -> Hit:
     return still_running(world, working, lease)
 
 
-def terminate_worker(world: World, rng: random.Random) -> Hit:
+def terminate_worker(world: ChaosWorld, rng: random.Random) -> Hit:
     """SIGTERM, as by a deploy: the run is handed back and the worker ends."""
     working = at_work(world, rng)
     lease, deaths = lease_of(world, working), len(working.worker.deaths)
@@ -168,7 +168,7 @@ def terminate_worker(world: World, rng: random.Random) -> Hit:
     return hit
 
 
-def still_running_or_handed_back(world: World, working: Working, lease: str) -> Hit:
+def still_running_or_handed_back(world: ChaosWorld, working: Working, lease: str) -> Hit:
     time.sleep(0.02)
     run = world.watch.run(working.row)
     if run.status == "queued" or (run.status == "running" and run.lease == lease):
@@ -176,14 +176,14 @@ def still_running_or_handed_back(world: World, working: Working, lease: str) -> 
     raise Missed(f"the run had just ended ({run.status})")
 
 
-def kill_work_horse_at_leads(world: World, rng: random.Random) -> Hit:
+def kill_work_horse_at_leads(world: ChaosWorld, rng: random.Random) -> Hit:
     def holding() -> list[Working]:
         return [working for working in world.watch.working("leads") if world.watch.rows(LEADS_HELD, working.row)]
 
     return kill_horse_of_leads(world, chance(holding, "no work-horse held a lead", rng))
 
 
-def kill_scheduler(world: World, rng: random.Random) -> Hit:
+def kill_scheduler(world: ChaosWorld, rng: random.Random) -> Hit:
     def needed() -> Sequence[Any]:
         return world.watch.rows(FOR_THE_TICK) if world.house.scheduler.is_running else []
 
@@ -196,7 +196,7 @@ def kill_scheduler(world: World, rng: random.Random) -> Hit:
     return Hit(note="runs, connections or leads were waiting for the tick")
 
 
-def kill_web(world: World, rng: random.Random) -> Hit:
+def kill_web(world: ChaosWorld, rng: random.Random) -> Hit:
     chance(lambda: [1] * world.flights.in_the_air(), "no request was on its way", rng)
     before = world.flights.cut
     try:
@@ -213,7 +213,7 @@ def kill_web(world: World, rng: random.Random) -> Hit:
 # ---- Redis
 
 
-def active(world: World, rng: random.Random) -> list[int]:
+def active(world: ChaosWorld, rng: random.Random) -> list[int]:
     """Wait until runs are queued or worked on, and return them. Later faults find the work-horses all the same."""
     if not world.watch.knows_workers():
         raise Missed("a worker has not entered itself in Redis")
@@ -224,7 +224,7 @@ def active(world: World, rng: random.Random) -> list[int]:
         raise Missed("the database was away") from None
 
 
-def hit_later(world: World, runs: Sequence[int]) -> Callable[[], Hit]:
+def hit_later(world: ChaosWorld, runs: Sequence[int]) -> Callable[[], Hit]:
     """To be called when it has struck. What it returns tells which of these runs had not ended by then, or that none had."""
     struck_at = datetime.now(UTC)
 
@@ -237,12 +237,12 @@ def hit_later(world: World, runs: Sequence[int]) -> Callable[[], Hit]:
     return look
 
 
-def unfinished(world: World, runs: Sequence[int], at: datetime) -> list[int]:
+def unfinished(world: ChaosWorld, runs: Sequence[int], at: datetime) -> list[int]:
     ended = [(run_id, world.watch.run(run_id).finished_at) for run_id in runs]
     return [run_id for run_id, ended_at in ended if ended_at is None or ended_at > at]
 
 
-def kill_redis(world: World, rng: random.Random) -> Hit:
+def kill_redis(world: ChaosWorld, rng: random.Random) -> Hit:
     runs = active(world, rng)
     world.house.redis.kill()
     hit = hit_later(world, runs)
@@ -251,7 +251,7 @@ def kill_redis(world: World, rng: random.Random) -> Hit:
     return hit()
 
 
-def restart_redis(world: World, rng: random.Random) -> Hit:
+def restart_redis(world: ChaosWorld, rng: random.Random) -> Hit:
     runs = active(world, rng)
     world.house.redis.stop()
     hit = hit_later(world, runs)
@@ -260,13 +260,13 @@ def restart_redis(world: World, rng: random.Random) -> Hit:
     return hit()
 
 
-def flush_redis(world: World, rng: random.Random) -> Hit:
+def flush_redis(world: ChaosWorld, rng: random.Random) -> Hit:
     runs = active(world, rng)
     world.house.redis.flush()
     return hit_later(world, runs)()
 
 
-def silence_redis(world: World, rng: random.Random) -> Hit:
+def silence_redis(world: ChaosWorld, rng: random.Random) -> Hit:
     """It takes connections and answers nothing for a while."""
     runs = active(world, rng)
     world.house.redis.send(signal.SIGSTOP)
@@ -279,7 +279,7 @@ def silence_redis(world: World, rng: random.Random) -> Hit:
 # ---- The database
 
 
-def held_runs(world: World, rng: random.Random) -> list[int]:
+def held_runs(world: ChaosWorld, rng: random.Random) -> list[int]:
     """Wait until a work-horse is at a run; return all that are being worked on."""
     first = at_work(world, rng)
     try:
@@ -288,7 +288,7 @@ def held_runs(world: World, rng: random.Random) -> list[int]:
         return [first.row]
 
 
-def restart_database(world: World, rng: random.Random) -> Hit:
+def restart_database(world: ChaosWorld, rng: random.Random) -> Hit:
     """A fast shutdown: open transactions are rolled back, connections closed."""
     runs = held_runs(world, rng)
     world.house.postgres.stop()
@@ -298,7 +298,7 @@ def restart_database(world: World, rng: random.Random) -> Hit:
     return hit()
 
 
-def kill_database(world: World, rng: random.Random) -> Hit:
+def kill_database(world: ChaosWorld, rng: random.Random) -> Hit:
     runs = held_runs(world, rng)
     world.house.postgres.kill()
     hit = hit_later(world, runs)
@@ -307,7 +307,7 @@ def kill_database(world: World, rng: random.Random) -> Hit:
     return hit()
 
 
-def cut_connections(world: World, rng: random.Random) -> Hit:
+def cut_connections(world: ChaosWorld, rng: random.Random) -> Hit:
     """Every connection to the database is cut, as by a failover; it answers at once again."""
     runs = held_runs(world, rng)
     world.watch.patiently(CUT)
@@ -317,7 +317,7 @@ def cut_connections(world: World, rng: random.Random) -> Hit:
 # ---- Salesforce
 
 
-def running(world: World, rng: random.Random, *, rotates: bool | None = None, pages: bool = False) -> Any:
+def running(world: ChaosWorld, rng: random.Random, *, rotates: bool | None = None, pages: bool = False) -> Any:
     """Wait for a run that is being worked on.
 
     rotates: only at orgs that rotate refresh tokens, or that don't. pages: only one that has further pages to read.
@@ -331,7 +331,7 @@ def running(world: World, rng: random.Random, *, rotates: bool | None = None, pa
     return chance(look, f"no run was {'in mid-page' if pages else 'being worked on'}", rng)
 
 
-def latest_run(world: World, connection_id: int, since: datetime) -> list[int]:
+def latest_run(world: ChaosWorld, connection_id: int, since: datetime) -> list[int]:
     """Return the latest run of a connection that has begun, if it had not ended by that moment."""
     return [row.id for row in world.watch.patiently(LATEST_RUN, connection_id, since)]
 
@@ -339,7 +339,7 @@ def latest_run(world: World, connection_id: int, since: datetime) -> list[int]:
 def bad_answer(answer: str, *, times: int = 1, kind: str = "data", **details: Any) -> Strike:
     """Let the org answer this to a user whose run is going on; it counts once the org has answered it."""
 
-    def strike(world: World, rng: random.Random) -> Hit:
+    def strike(world: ChaosWorld, rng: random.Random) -> Hit:
         row = running(world, rng, pages=kind == "query_more")
         org, began = world.org_of(row.salesforce_user_id), datetime.now(UTC)
         number = org.arm(answer, kind=kind, user_id=row.salesforce_user_id, times=times, **details)
@@ -358,7 +358,7 @@ def bad_answer(answer: str, *, times: int = 1, kind: str = "data", **details: An
 def bad_create(answer: str, **details: Any) -> Strike:
     """Let a create of leads meet this, whoever's it is."""
 
-    def strike(world: World, rng: random.Random) -> Hit:
+    def strike(world: ChaosWorld, rng: random.Random) -> Hit:
         org = rng.choice(world.orgs)
         number = org.arm(answer, kind="create", times=1, **details)
         try:
@@ -370,7 +370,7 @@ def bad_create(answer: str, **details: Any) -> Strike:
     return strike
 
 
-def await_hit(org: Org, number: int, patience_s: float = HIT_S) -> None:
+def await_hit(org: ChaosOrg, number: int, patience_s: float = HIT_S) -> None:
     wait_or_miss(lambda: org.hits(number), "no call of this kind came", patience_s)
 
 
@@ -387,7 +387,7 @@ def wait_or_miss(look: Callable[[], object], otherwise: str, patience_s: float) 
 def expire(*, rotates: bool) -> Strike:
     """The access token ends; it counts once it was refreshed."""
 
-    def strike(world: World, rng: random.Random) -> Hit:
+    def strike(world: ChaosWorld, rng: random.Random) -> Hit:
         row, began = running(world, rng, rotates=rotates), datetime.now(UTC)
         version = world.watch.patiently(TOKENS, row.connection_id)[0].token_version
         world.org_of(row.salesforce_user_id).do("expire_sessions", user_id=row.salesforce_user_id)
@@ -397,7 +397,7 @@ def expire(*, rotates: bool) -> Strike:
     return strike
 
 
-def expire_all(world: World, rng: random.Random) -> Hit:
+def expire_all(world: ChaosWorld, rng: random.Random) -> Hit:
     """All sessions of an org end at one moment."""
     row, began = running(world, rng), datetime.now(UTC)
     version = world.watch.patiently(TOKENS, row.connection_id)[0].token_version
@@ -406,7 +406,7 @@ def expire_all(world: World, rng: random.Random) -> Hit:
     return Hit(runs=latest_run(world, row.connection_id, began))
 
 
-def revoke(world: World, rng: random.Random) -> Hit:
+def revoke(world: ChaosWorld, rng: random.Random) -> Hit:
     """The permission is taken back; the advisor sees it and connects again."""
     row, began = running(world, rng), datetime.now(UTC)
     version = world.watch.patiently(TOKENS, row.connection_id)[0].token_version
@@ -422,7 +422,7 @@ def revoke(world: World, rng: random.Random) -> Hit:
 def bad_refresh(answer: str, times: int = 1, **details: Any) -> Strike:
     """The token has ended, and the token endpoint has trouble too."""
 
-    def strike(world: World, rng: random.Random) -> Hit:
+    def strike(world: ChaosWorld, rng: random.Random) -> Hit:
         row, began = running(world, rng), datetime.now(UTC)
         org = world.org_of(row.salesforce_user_id)
         number = org.arm(answer, kind="token_refresh", times=times, **details)
@@ -436,7 +436,7 @@ def bad_refresh(answer: str, times: int = 1, **details: Any) -> Strike:
     return strike
 
 
-def kill_in_refresh(world: World, rng: random.Random) -> Hit:
+def kill_in_refresh(world: ChaosWorld, rng: random.Random) -> Hit:
     """kill -9 of a work-horse, at a run or at leads, that waits for the answer to its refresh token."""
     row, began = running(world, rng), datetime.now(UTC)
     org = world.org_of(row.salesforce_user_id)
@@ -457,14 +457,14 @@ def kill_in_refresh(world: World, rng: random.Random) -> Hit:
         org.disarm(number)
 
 
-def await_tokens(world: World, connection_id: int, is_so: Callable[[Any], bool], otherwise: str) -> None:
+def await_tokens(world: ChaosWorld, connection_id: int, is_so: Callable[[Any], bool], otherwise: str) -> None:
     wait_or_miss(lambda: is_so(world.watch.patiently(TOKENS, connection_id)[0]), otherwise, 2 * HIT_S)
 
 
 def jump(least_s: int, most_s: int) -> Strike:
     """The org's clock jumps while a run is in the middle of its pages."""
 
-    def strike(world: World, rng: random.Random) -> Hit:
+    def strike(world: ChaosWorld, rng: random.Random) -> Hit:
         def look() -> list[Any]:
             return [row for row in world.watch.running() if row.opened_at is not None]
 

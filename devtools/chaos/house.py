@@ -22,7 +22,7 @@ TRUSTED_PROXIES = 1  # every person comes from an address of its own
 INTERVAL_MINUTES = 5  # the shortest that the settings allow
 
 
-class House:
+class ChaosHouse:
     def __init__(self, folder: Path, orgs: int, workers: int, rng: random.Random) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder

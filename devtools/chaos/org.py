@@ -15,7 +15,7 @@ class Refused(Exception):
     """The org does not do that: the record is gone, or is what it should become."""
 
 
-class Org:
+class ChaosOrg:
     def __init__(self, url: str, number: int) -> None:
         self.url = url
         self.number = number

@@ -16,7 +16,7 @@ from typing import Any
 
 import requests
 
-from devtools.chaos.org import Org
+from devtools.chaos.org import ChaosOrg
 from devtools.drive import Way, connect, log_in, open_panel
 from devtools.visitor import LostError, Page, Visitor
 
@@ -60,7 +60,7 @@ class Flights:
             return sum(began < before for began in self._began.values())
 
 
-class Session(requests.Session):
+class VisitorSession(requests.Session):
     def __init__(self, flights: Flights, address: str, web: str) -> None:
         super().__init__()
         self.trust_env = False
@@ -82,7 +82,7 @@ class Advisor:
     user_id: int
     email: str
     slug: str  # of the sign-up page
-    org: Org
+    org: ChaosOrg
     salesforce_user: str
     org_username: str
     web: str
@@ -94,7 +94,7 @@ class Advisor:
 
     def __post_init__(self) -> None:
         self.visitor = Visitor()
-        self.visitor.session = Session(self.flights, f"198.51.100.{self.number + 1}", self.web)
+        self.visitor.session = VisitorSession(self.flights, f"198.51.100.{self.number + 1}", self.web)
         self.way = Way(self.web, self.org.url, self.email, PASSWORD, self.org_username, ORG_PASSWORD)
 
     def log_in_and_connect(self) -> None:
@@ -207,7 +207,7 @@ class Public:
     def _sign_up(self, advisor: Advisor, email: str) -> bool:
         """Send one form, the same one again and again, until it is thanked for."""
         visitor = Visitor()
-        visitor.session = Session(self._flights, f"203.0.113.{self._rng.randrange(1, 250)}", self._web)
+        visitor.session = VisitorSession(self._flights, f"203.0.113.{self._rng.randrange(1, 250)}", self._web)
         typed = {"First name": "Noor", "Last name": "Newcomer", "Email": email}
         give_up_at = time.monotonic() + SIGN_UP_PATIENCE_S
         page: Page | None = None

@@ -22,8 +22,8 @@ from asapp.core.queues import LEADS_QUEUE, MAILS_QUEUE, SYNC_QUEUE
 from asapp.models import Connection, Contact, Lead, LedgerEntry, SyncRun
 from asapp.models.lead import IN_SALESFORCE, LeadState
 from asapp.panel import balance as books
-from devtools.chaos.house import House
-from devtools.chaos.org import Org
+from devtools.chaos.house import ChaosHouse
+from devtools.chaos.org import ChaosOrg
 from devtools.chaos.people import Advisor, SignedUp
 
 SHOWN = 5  # of each kind of trouble
@@ -49,7 +49,7 @@ class Sharing:
 
 
 def judge(
-    app: Flask, house: House, advisors: Sequence[Advisor], signed_up: Sequence[SignedUp], sharing: Sharing
+    app: Flask, house: ChaosHouse, advisors: Sequence[Advisor], signed_up: Sequence[SignedUp], sharing: Sharing
 ) -> tuple[Facts, list[str]]:
     """Return figures, and a line for everything that doesn't hold. sharing: what only a sweep can be sure of."""
     wrong: list[str] = []
@@ -106,7 +106,7 @@ def connection_wrong(connection: Connection) -> Iterator[str]:
         yield f"the books don't balance: {balance}"
 
 
-def contacts_wrong(connection: Connection, org: Org, sharing: Sharing) -> list[str]:
+def contacts_wrong(connection: Connection, org: ChaosOrg, sharing: Sharing) -> list[str]:
     """Compare every contact here with the org's own, field by field, and the other way round."""
     everybody = {row["Id"]: row for row in org.get("contacts", deleted=1)}
     theirs = {
@@ -230,7 +230,7 @@ def story_of(email: str, rows: Sequence[Lead], in_org: dict[str, list[str]]) -> 
     return f"here {here}, there {in_org[email]}"
 
 
-def jobs_left(house: House) -> Iterator[str]:
+def jobs_left(house: ChaosHouse) -> Iterator[str]:
     """A tick may be on its way, and nothing else."""
     with redis.Redis.from_url(house.redis.url, decode_responses=True) as client:
         for name in (LEADS_QUEUE, MAILS_QUEUE, SYNC_QUEUE):

@@ -18,7 +18,7 @@ from psycopg.rows import namedtuple_row
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from devtools.chaos.house import House
+from devtools.chaos.house import ChaosHouse
 from devtools.processes import Worker
 
 ANSWER_S = 3.0
@@ -55,7 +55,7 @@ class Working:
 
 
 class Watch:
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: ChaosHouse) -> None:
         self._house = house
         self._names: dict[int, str] = {}  # of workers, by process id: Redis forgets
 

@@ -18,7 +18,7 @@ from devtools.processes import Worker
 from devtools.programs import find_chromium
 from devtools.servers import RedisServer
 from orgsim import Org, start
-from tests.browser.house import Firm, House
+from tests.browser.house import BrowserHouse, Firm
 from tests.browser.looking import Htmx, serve_htmx, watch
 from tests.conftest import make_config
 
@@ -45,19 +45,19 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def house(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[House]:
+def house(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[BrowserHouse]:
     """Web and worker, for all tests that don't harm them."""
     folder = tmp_path_factory.mktemp("house")
     shutil.copy(sqlite_template, folder / "asapp.db")
     with RedisServer() as redis:
-        made = House(make_config(f"sqlite:///{folder / 'asapp.db'}", redis.url), folder / "web.log")
+        made = BrowserHouse(make_config(f"sqlite:///{folder / 'asapp.db'}", redis.url), folder / "web.log")
         with Worker(made.config, folder / "worker.log"):
             yield made
             made.close()
 
 
 @pytest.fixture
-def firm(house: House) -> Iterator[Firm]:
+def firm(house: BrowserHouse) -> Iterator[Firm]:
     with start(Org(name="Northgate Wealth", seed=next(_seeds))) as running:
         yield Firm.found(house, running)
 
@@ -69,7 +69,7 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
     with ExitStack() as stack:
 
         def make(
-            place: Firm | House, user_id: int | None = None, htmx: Htmx = Htmx.CDN, is_logged_in: bool = True
+            place: Firm | BrowserHouse, user_id: int | None = None, htmx: Htmx = Htmx.CDN, is_logged_in: bool = True
         ) -> Page:
             context = browser.new_context(
                 viewport={"width": 1280, "height": 900},

@@ -31,7 +31,7 @@ from tests.factories import make_admin, make_advisor, make_connection, make_part
 KEY, SECRET = "house-key", "house-secret"
 
 
-class House:
+class BrowserHouse:
     """One web process; `app` is the same application in this process, to put rows there and look at them."""
 
     def __init__(self, config: Config, log: Path) -> None:
@@ -71,7 +71,7 @@ class House:
 class Firm:
     """A firm of its own for one test: its org, and Alice, its advisor, who is Amara Okafor there."""
 
-    house: House
+    house: BrowserHouse
     running: Running
     amara: str
     jonas: str
@@ -81,7 +81,7 @@ class Firm:
     ids: list[str] = field(default_factory=list)  # of Amara's contacts
 
     @classmethod
-    def found(cls, house: House, running: Running) -> Firm:
+    def found(cls, house: BrowserHouse, running: Running) -> Firm:
         org = running.org
         org.register_app(KEY, SECRET, [house.config.callback_url])
         amara = org.add_user(name="Amara Okafor", username="amara@northgate.example")

@@ -8,14 +8,14 @@ from playwright.sync_api import expect
 from asapp.core.extensions import db
 from asapp.models import User
 from tests.browser.conftest import OpenPage
-from tests.browser.house import Firm, House
+from tests.browser.house import BrowserHouse, Firm
 from tests.browser.looking import follow, inspect
 from tests.factories import make_advisor, make_partner
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
-def test_an_admin_sets_a_partner_up(house: House, open_page: OpenPage) -> None:
+def test_an_admin_sets_a_partner_up(house: BrowserHouse, open_page: OpenPage) -> None:
     page = open_page(house, house.make_admin())
     page.goto(f"{house.url}/admin/partners/new")
     inspect(page, "partner-new")
@@ -40,7 +40,7 @@ def test_an_admin_sets_a_partner_up(house: House, open_page: OpenPage) -> None:
     inspect(page, "partners")
 
 
-def test_an_advisor_of_a_firm_that_is_not_set_up(house: House, open_page: OpenPage) -> None:
+def test_an_advisor_of_a_firm_that_is_not_set_up(house: BrowserHouse, open_page: OpenPage) -> None:
     with house.rows():
         advisor_id = make_advisor(make_partner("Fresh Firm", key="", secret="")).id
     page = open_page(house, advisor_id)

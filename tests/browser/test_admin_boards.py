@@ -14,14 +14,14 @@ from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.models import Action, ApiUsage
 from tests.browser.conftest import OpenPage
-from tests.browser.house import House
+from tests.browser.house import BrowserHouse
 from tests.browser.looking import follow, inspect
 from tests.factories import make_advisor, make_contact, make_partner, make_synced_connection, save
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
-def test_the_firm_board(house: House, open_page: OpenPage) -> None:
+def test_the_firm_board(house: BrowserHouse, open_page: OpenPage) -> None:
     with house.rows():
         firm = make_partner("Board & Sons Wealth Partners", api_share_percent=15)
         firm.org_calls_used, firm.org_calls_allowed, firm.org_calls_seen_at = 48310, 100_000, utcnow()
@@ -56,7 +56,7 @@ def test_the_firm_board(house: House, open_page: OpenPage) -> None:
     assert "Daniel Abubakar" in download.value.path().read_text()
 
 
-def test_the_audit_log(house: House, open_page: OpenPage) -> None:
+def test_the_audit_log(house: BrowserHouse, open_page: OpenPage) -> None:
     with house.rows():
         firm = make_partner("Logged Wealth")
         alice = make_advisor(firm, "Alice Logged")

@@ -14,7 +14,7 @@ from asapp.models import Action, Partner, User
 from asapp.partners import setup_link
 from asapp.partners.setup_link import Recipient
 from tests.browser.conftest import OpenPage
-from tests.browser.house import Firm, House
+from tests.browser.house import BrowserHouse, Firm
 from tests.browser.looking import Htmx, follow, inspect
 from tests.factories import make_admin, make_partner
 from tests.signing_up import someone_signs_up
@@ -105,7 +105,7 @@ def test_checks_that_are_red(firm: Firm, open_page: OpenPage) -> None:
     inspect(page, "partner-red")
 
 
-def test_links_that_have_ended_say_so_and_nothing_more(house: House, open_page: OpenPage) -> None:
+def test_links_that_have_ended_say_so_and_nothing_more(house: BrowserHouse, open_page: OpenPage) -> None:
     with house.rows():
         partner, ada = make_partner("Lapsed Links"), make_admin()
         revoked = setup_link.make_link(partner, Recipient("Sam", "sam@firm.example"), ada)[1]
@@ -129,7 +129,7 @@ def test_links_that_have_ended_say_so_and_nothing_more(house: House, open_page: 
         inspect(page, f"setup-link-{name}")
 
 
-def test_a_salesforce_admin_is_erased_from_the_audit_log(house: House, open_page: OpenPage) -> None:
+def test_a_salesforce_admin_is_erased_from_the_audit_log(house: BrowserHouse, open_page: OpenPage) -> None:
     with house.rows():
         partner: Partner = make_partner("Guest House")
         entries.note(

@@ -34,7 +34,7 @@ CALLBACK = "/salesforce/salesforce_as/login/callback/"
 
 
 @dataclass
-class Site:
+class PanelSite:
     app: Flask
     url: str
     org: Running
@@ -55,7 +55,7 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
+def site(tmp_path: Path) -> Iterator[PanelSite]:
     """The application and an org on ports of their own. An advisor is logged in; nothing is connected."""
     made = Org(name="Northgate Wealth", seed=1)
     config = make_config(f"sqlite:///{tmp_path / 'asapp.db'}", NOWHERE_REDIS_URL, htmx_url="/htmx.js")
@@ -76,7 +76,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
             cookie = app.session_interface.get_signing_serializer(app).dumps(session)  # type: ignore[attr-defined]
             advisor_id = advisor.id
             db.session.remove()
-        yield Site(app, config.public_url, running, amara, jonas, cookie, advisor_id)
+        yield PanelSite(app, config.public_url, running, amara, jonas, cookie, advisor_id)
         server.shutdown()
         thread.join()
         server.server_close()
@@ -85,7 +85,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 @pytest.fixture(params=["htmx", "without scripts", "htmx out of reach"])
-def page(request: pytest.FixtureRequest, browser: Browser, site: Site) -> Iterator[Page]:
+def page(request: pytest.FixtureRequest, browser: Browser, site: PanelSite) -> Iterator[Page]:
     context = browser.new_context(java_script_enabled=request.param != "without scripts")
     made = open_page(context, site)
     if request.param == "htmx out of reach":
@@ -95,13 +95,13 @@ def page(request: pytest.FixtureRequest, browser: Browser, site: Site) -> Iterat
 
 
 @pytest.fixture
-def htmx_page(browser: Browser, site: Site) -> Iterator[Page]:
+def htmx_page(browser: Browser, site: PanelSite) -> Iterator[Page]:
     context = browser.new_context()
     yield open_page(context, site)
     context.close()
 
 
-def open_page(context: BrowserContext, site: Site) -> Page:
+def open_page(context: BrowserContext, site: PanelSite) -> Page:
     context.add_cookies([{"name": "session", "value": site.cookie, "url": site.url}])
     return context.new_page()
 
@@ -112,7 +112,7 @@ def connect_as(page: Page, name: str) -> None:
     page.get_by_role("button", name="Allow").click()
 
 
-def test_connect_switch_and_disconnect(page: Page, site: Site) -> None:
+def test_connect_switch_and_disconnect(page: Page, site: PanelSite) -> None:
     violations: list[str] = []
     page.on("console", lambda said: violations.append(said.text) if "Content Security Policy" in said.text else None)
     page.goto(f"{site.url}/settings/integrations")
@@ -134,7 +134,7 @@ def test_connect_switch_and_disconnect(page: Page, site: Site) -> None:
     assert violations == []
 
 
-def test_denying_comes_back_with_words(page: Page, site: Site) -> None:
+def test_denying_comes_back_with_words(page: Page, site: PanelSite) -> None:
     page.goto(site.url + PANEL)
     page.get_by_role("button", name="Connect Account").click()
     page.get_by_role("button", name="Log in as Amara Okafor").click()
@@ -142,7 +142,7 @@ def test_denying_comes_back_with_words(page: Page, site: Site) -> None:
     expect(page.get_by_role("status")).to_contain_text("You did not allow AdvisorStream")
 
 
-def test_asking_ends_with_the_run_and_the_focus_stays(htmx_page: Page, site: Site) -> None:
+def test_asking_ends_with_the_run_and_the_focus_stays(htmx_page: Page, site: PanelSite) -> None:
     connected(site)
     site.start_run()
     asked: list[str] = []
@@ -159,7 +159,7 @@ def test_asking_ends_with_the_run_and_the_focus_stays(htmx_page: Page, site: Sit
     assert len(asked) == number
 
 
-def test_the_disconnect_question_has_the_focus_and_enter_does_not_answer_it(htmx_page: Page, site: Site) -> None:
+def test_the_disconnect_question_has_the_focus_and_enter_does_not_answer_it(htmx_page: Page, site: PanelSite) -> None:
     connected(site)
     htmx_page.goto(site.url + PANEL)
     wait_for_htmx(htmx_page)
@@ -177,7 +177,7 @@ def test_the_disconnect_question_has_the_focus_and_enter_does_not_answer_it(htmx
         assert db.session.scalars(select(Connection)).one().is_connected
 
 
-def test_the_live_region_is_never_replaced(htmx_page: Page, site: Site) -> None:
+def test_the_live_region_is_never_replaced(htmx_page: Page, site: PanelSite) -> None:
     connected(site)
     site.start_run()
     htmx_page.goto(site.url + PANEL)
@@ -187,7 +187,7 @@ def test_the_live_region_is_never_replaced(htmx_page: Page, site: Site) -> None:
     assert region.evaluate("node => node.isConnected")
 
 
-def test_unfolding_keeps_the_focus_and_the_address(htmx_page: Page, site: Site) -> None:
+def test_unfolding_keeps_the_focus_and_the_address(htmx_page: Page, site: PanelSite) -> None:
     htmx_page.goto(f"{site.url}/settings/integrations")
     htmx_page.wait_for_timeout(500)
     htmx_page.locator("#salesforce-toggle").click()
@@ -201,7 +201,7 @@ def test_unfolding_keeps_the_focus_and_the_address(htmx_page: Page, site: Site) 
     expect(htmx_page.get_by_role("button", name="Connect Account")).to_be_visible()
 
 
-def connected(site: Site) -> None:
+def connected(site: PanelSite) -> None:
     with site.app.app_context():
         tokens = site.org.org.issue_tokens(site.amara, KEY)
         make_connection(

@@ -15,7 +15,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from orgsim import Org, Running, start
 from tests.browser.conftest import OpenPage
-from tests.browser.house import House
+from tests.browser.house import BrowserHouse
 from tests.browser.looking import Htmx, follow, inspect
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -28,7 +28,7 @@ SEEDS = itertools.count(4711)
 
 
 @dataclass
-class Person:
+class CountedVisitor:
     """Somebody at a browser, whose clicks and fields are counted."""
 
     page: Page
@@ -57,7 +57,7 @@ class Person:
 
 
 @pytest.fixture
-def org(house: House) -> Iterator[Running]:
+def org(house: BrowserHouse) -> Iterator[Running]:
     # The house is shared by all browser tests: each org has Ids of its own, or its user would be connected already.
     made = Org(name="Handed Over", seed=next(SEEDS))
     made.register_app(KEY, SECRET, [house.config.callback_url])
@@ -70,13 +70,13 @@ def org(house: House) -> Iterator[Running]:
 
 @pytest.mark.parametrize("htmx", [Htmx.CDN, Htmx.NO_SCRIPTS], ids=["with scripts", "without scripts"])
 def test_a_firm_is_set_up_and_its_first_advisor_synced(
-    htmx: Htmx, house: House, org: Running, open_page: OpenPage, capsys: pytest.CaptureFixture[str]
+    htmx: Htmx, house: BrowserHouse, org: Running, open_page: OpenPage, capsys: pytest.CaptureFixture[str]
 ) -> None:
     began = time.monotonic()
     firm = f"Handed Over {htmx.name.title().replace('_', ' ')}"
     looks = htmx is Htmx.CDN
 
-    ada = Person(open_page(house, house.make_admin(), htmx))
+    ada = CountedVisitor(open_page(house, house.make_admin(), htmx))
     ada.page.goto(f"{house.url}/admin/partners")
     ada.follow("New partner", "link")
     ada.fill("Firm name", firm)
@@ -89,7 +89,7 @@ def test_a_firm_is_set_up_and_its_first_advisor_synced(
         inspect(ada.page, "setup-link")
     ada.follow("Done", "link")
 
-    henrik = Person(open_page(house, htmx=htmx, is_logged_in=False))
+    henrik = CountedVisitor(open_page(house, htmx=htmx, is_logged_in=False))
     henrik.page.goto(setup_url)
     if looks:
         inspect(henrik.page, "partner-setup")
@@ -126,7 +126,7 @@ def test_a_firm_is_set_up_and_its_first_advisor_synced(
     if looks:
         inspect(ada.page, "advisors")
 
-    amara = Person(open_page(house, htmx=htmx, is_logged_in=False))
+    amara = CountedVisitor(open_page(house, htmx=htmx, is_logged_in=False))
     amara.page.goto(invitation_url)
     if looks:
         inspect(amara.page, "set-password")
@@ -156,7 +156,7 @@ def test_a_firm_is_set_up_and_its_first_advisor_synced(
         )
 
 
-def test_what_an_address_becomes_is_shown_while_typing(house: House, open_page: OpenPage) -> None:
+def test_what_an_address_becomes_is_shown_while_typing(house: BrowserHouse, open_page: OpenPage) -> None:
     page = open_page(house, house.make_admin())
     page.goto(f"{house.url}/admin/partners/new")
     page.wait_for_function("window.htmx")
@@ -168,7 +168,7 @@ def test_what_an_address_becomes_is_shown_while_typing(house: House, open_page: 
     expect(page.locator("#becomes")).to_contain_text("That is not a Salesforce address.")
 
 
-def test_what_an_address_becomes_is_shown_without_scripts(house: House, open_page: OpenPage) -> None:
+def test_what_an_address_becomes_is_shown_without_scripts(house: BrowserHouse, open_page: OpenPage) -> None:
     page = open_page(house, house.make_admin(), Htmx.NO_SCRIPTS)
     page.goto(f"{house.url}/admin/partners/new")
     page.get_by_label("Firm name").fill("Fjord")
@@ -178,7 +178,7 @@ def test_what_an_address_becomes_is_shown_without_scripts(house: House, open_pag
     expect(page.get_by_label("Firm name")).to_have_value("Fjord")
 
 
-def test_a_firm_is_deleted_by_its_name(house: House, org: Running, open_page: OpenPage) -> None:
+def test_a_firm_is_deleted_by_its_name(house: BrowserHouse, org: Running, open_page: OpenPage) -> None:
     page = open_page(house, house.make_admin())
     page.goto(f"{house.url}/admin/partners/new")
     page.get_by_label("Firm name").fill("Short Lived")
@@ -193,7 +193,7 @@ def test_a_firm_is_deleted_by_its_name(house: House, org: Running, open_page: Op
     expect(page.get_by_role("main")).to_contain_text("Short Lived is deleted, with everything of it.")
 
 
-def test_a_forgotten_password_is_asked_for(house: House, open_page: OpenPage) -> None:
+def test_a_forgotten_password_is_asked_for(house: BrowserHouse, open_page: OpenPage) -> None:
     page = open_page(house, is_logged_in=False)
     page.goto(f"{house.url}/login")
     inspect(page, "login")

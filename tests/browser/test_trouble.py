@@ -20,7 +20,7 @@ from devtools.processes import Worker
 from devtools.servers import RedisServer
 from orgsim import Org, start
 from tests.browser.conftest import OpenPage
-from tests.browser.house import KEY, Firm, House
+from tests.browser.house import KEY, BrowserHouse, Firm
 from tests.browser.looking import Htmx, follow, inspect
 from tests.conftest import make_config
 
@@ -226,23 +226,23 @@ def test_disconnect(synced: Firm, open_page: OpenPage, choice: str) -> None:
 
 
 @pytest.fixture
-def frail(tmp_path: Path, sqlite_template: Path) -> Iterator[tuple[House, RedisServer]]:
+def frail(tmp_path: Path, sqlite_template: Path) -> Iterator[tuple[BrowserHouse, RedisServer]]:
     """A house of this test's own, without a worker, to be harmed."""
     shutil.copy(sqlite_template, tmp_path / "asapp.db")
     with RedisServer() as redis:
-        made = House(make_config(f"sqlite:///{tmp_path / 'asapp.db'}", redis.url), tmp_path / "web.log")
+        made = BrowserHouse(make_config(f"sqlite:///{tmp_path / 'asapp.db'}", redis.url), tmp_path / "web.log")
         yield made, redis
         made.close()
 
 
-def tick(house: House) -> None:
+def tick(house: BrowserHouse) -> None:
     queues = house.app.extensions["asapp.queues"]
     with house.rows():
         dispatch(queues.ring_for_runs, queues.forgotten_runs, 60)
 
 
 def test_redis_stopped_and_a_worker_killed_in_mid_run(
-    frail: tuple[House, RedisServer], open_page: OpenPage, tmp_path: Path
+    frail: tuple[BrowserHouse, RedisServer], open_page: OpenPage, tmp_path: Path
 ) -> None:
     house, redis = frail
     with start(Org(name="Northgate Wealth", seed=99)) as running:

@@ -25,7 +25,7 @@ from asapp.partners import checks
 from asapp.salesforce.errors import Misconfigured
 from orgsim import Answer, Running
 from tests.connecting import KEY as DESK_KEY
-from tests.connecting import Desk
+from tests.connecting import ConnectingDesk
 from tests.factories import make_admin, make_advisor, make_synced_connection
 from tests.signing_up import make_page, someone_signs_up
 from tests.syncing import KEY, SECRET, Office, contacts_here
@@ -190,7 +190,7 @@ def test_a_session_that_is_locked_to_another_address(office: Office) -> None:
 
 
 def test_the_new_secret_ends_it(app: Flask, org: Running, ada: User) -> None:
-    desk = Desk(org)
+    desk = ConnectingDesk(org)
     desk.connect()
     desk.org.change_app(DESK_KEY, secret="rotated")
     refuse_renewal(desk)
@@ -202,7 +202,7 @@ def test_the_new_secret_ends_it(app: Flask, org: Running, ada: User) -> None:
 
 
 def test_a_refusal_of_the_secret_before_it_was_replaced_says_nothing_of_the_new_one(app: Flask, org: Running) -> None:
-    desk = Desk(org)
+    desk = ConnectingDesk(org)
     desk.connect()
     desk.org.change_app(DESK_KEY, secret="rotated")
 
@@ -214,7 +214,7 @@ def test_a_refusal_of_the_secret_before_it_was_replaced_says_nothing_of_the_new_
     assert look() == {}
 
 
-def refuse_renewal(desk: Desk, meanwhile: Callable[[], None] = lambda: None) -> None:
+def refuse_renewal(desk: ConnectingDesk, meanwhile: Callable[[], None] = lambda: None) -> None:
     connection_id = desk.connection().id
     db.session.rollback()
     source = StoredTokens(connection_id, desk.access)

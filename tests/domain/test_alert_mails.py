@@ -31,7 +31,7 @@ MINUTE = timedelta(minutes=1)
 PUBLIC_URL = "https://my.example.com"
 
 
-class Server:
+class FakeMailServer:
     """A mail server: keeps what it takes."""
 
     def __init__(self, fate: Fate = Fate.TAKEN, while_at_it: Callable[[], None] = lambda: None) -> None:
@@ -51,8 +51,8 @@ class Server:
 
 
 @pytest.fixture
-def server(app: Flask) -> Server:
-    return Server()
+def server(app: Flask) -> FakeMailServer:
+    return FakeMailServer()
 
 
 def tick() -> None:
@@ -62,7 +62,7 @@ def tick() -> None:
     db.session.expire_all()
 
 
-def send(server: Server) -> int:
+def send(server: FakeMailServer) -> int:
     with writing():
         sent = mail_delivery.send_due(server, PUBLIC_URL)
     db.session.expire_all()
@@ -91,7 +91,7 @@ def broken(app: Flask) -> Connection:
     return connection
 
 
-def test_one_mail_goes_out(broken: Connection, server: Server) -> None:
+def test_one_mail_goes_out(broken: Connection, server: FakeMailServer) -> None:
     assert mail_delivery.are_due()
     assert send(server) == 1
     assert not mail_delivery.are_due()
@@ -100,7 +100,7 @@ def test_one_mail_goes_out(broken: Connection, server: Server) -> None:
     assert server.to == [broken.user.email]
 
 
-def test_what_is_over_is_not_told(broken: Connection, server: Server) -> None:
+def test_what_is_over_is_not_told(broken: Connection, server: FakeMailServer) -> None:
     broken.status = "connected"  # since the last tick
     db.session.commit()
     assert send(server) == 0
@@ -108,7 +108,7 @@ def test_what_is_over_is_not_told(broken: Connection, server: Server) -> None:
 
 
 @pytest.mark.parametrize("deed", ["deactivated", "moved", "disconnected"])
-def test_who_is_gone_gets_none(broken: Connection, server: Server, deed: str) -> None:
+def test_who_is_gone_gets_none(broken: Connection, server: FakeMailServer, deed: str) -> None:
     if deed == "deactivated":
         broken.user.deactivated_at = utcnow()
     elif deed == "moved":
@@ -120,7 +120,7 @@ def test_who_is_gone_gets_none(broken: Connection, server: Server, deed: str) ->
     assert send(server) == 0
 
 
-def test_an_admin_who_was_deactivated_gets_none(app: Flask, server: Server) -> None:
+def test_an_admin_who_was_deactivated_gets_none(app: Flask, server: FakeMailServer) -> None:
     ada = make_admin()
     make_partner(paused_until=utcnow() + HOUR, paused_why="share_used_up")
     tick()
@@ -129,7 +129,7 @@ def test_an_admin_who_was_deactivated_gets_none(app: Flask, server: Server) -> N
     assert send(server) == 0
 
 
-def test_a_second_break_is_told_again_after_the_quiet_time(broken: Connection, server: Server) -> None:
+def test_a_second_break_is_told_again_after_the_quiet_time(broken: Connection, server: FakeMailServer) -> None:
     send(server)
     for _ in range(5):
         set_status(broken, "connected")
@@ -143,7 +143,9 @@ def test_a_second_break_is_told_again_after_the_quiet_time(broken: Connection, s
     assert send(server) == 0  # one mail for each change of state
 
 
-def test_what_comes_together_goes_in_one_mail_and_what_comes_soon_after_waits(app: Flask, server: Server) -> None:
+def test_what_comes_together_goes_in_one_mail_and_what_comes_soon_after_waits(
+    app: Flask, server: FakeMailServer
+) -> None:
     ada = make_admin()
     first, second, third = (make_partner(name) for name in ("Northgate", "Harbour", "Fjord"))
     for firm in (first, second):
@@ -164,7 +166,7 @@ def test_what_comes_together_goes_in_one_mail_and_what_comes_soon_after_waits(ap
     assert server.offered[1].subject == "Fjord: Salesforce syncs pause"
 
 
-def test_a_server_that_refuses_is_asked_again_at_growing_intervals(broken: Connection, server: Server) -> None:
+def test_a_server_that_refuses_is_asked_again_at_growing_intervals(broken: Connection, server: FakeMailServer) -> None:
     server.fate = Fate.REFUSED
     waits = []
     for _ in range(4):
@@ -181,7 +183,9 @@ def test_a_server_that_refuses_is_asked_again_at_growing_intervals(broken: Conne
     assert mail_delivery.wait_of(50) == 6 * HOUR
 
 
-def test_one_address_that_is_refused_keeps_nobody_else_from_their_mail(broken: Connection, server: Server) -> None:
+def test_one_address_that_is_refused_keeps_nobody_else_from_their_mail(
+    broken: Connection, server: FakeMailServer
+) -> None:
     make_connection(status="needs_reconnect")
     tick()
     server.fate = Fate.REFUSED
@@ -189,7 +193,7 @@ def test_one_address_that_is_refused_keeps_nobody_else_from_their_mail(broken: C
     assert len(set(server.to)) == 2
 
 
-def test_a_server_that_is_away_is_asked_once_and_not_for_everybody(broken: Connection, server: Server) -> None:
+def test_a_server_that_is_away_is_asked_once_and_not_for_everybody(broken: Connection, server: FakeMailServer) -> None:
     for _ in range(3):
         make_connection(status="needs_reconnect")
     tick()
@@ -205,20 +209,20 @@ def test_a_server_that_is_away_is_asked_once_and_not_for_everybody(broken: Conne
     assert mail_delivery.count_waiting(db.session()) == 0
 
 
-class Died(BaseException):
+class SenderDied(BaseException):
     pass
 
 
 def test_who_dies_between_sending_and_writing_it_down_sends_again_after_the_lease(
-    broken: Connection, server: Server
+    broken: Connection, server: FakeMailServer
 ) -> None:
     """On purpose: an alert that comes twice is better than one that never comes."""
 
     def die() -> None:
-        raise Died
+        raise SenderDied
 
     server.while_at_it = die
-    with pytest.raises(Died):
+    with pytest.raises(SenderDied):
         send(server)
     db.session.rollback()
     server.while_at_it = lambda: None
@@ -228,7 +232,7 @@ def test_who_dies_between_sending_and_writing_it_down_sends_again_after_the_leas
     assert len(server.offered) == 2
 
 
-def test_two_workers_at_once_send_one(app: Flask, broken: Connection, server: Server) -> None:
+def test_two_workers_at_once_send_one(app: Flask, broken: Connection, server: FakeMailServer) -> None:
     other = make_connection(status="needs_reconnect")
     addresses = sorted((broken.user.email, other.user.email))
     tick()
@@ -275,7 +279,9 @@ def test_two_who_found_the_same_one_do_not_both_get_it(broken: Connection) -> No
         assert mail_delivery.claim(utcnow()) is None
 
 
-def test_a_state_that_ends_while_the_mail_is_on_its_way_counts_as_told(broken: Connection, server: Server) -> None:
+def test_a_state_that_ends_while_the_mail_is_on_its_way_counts_as_told(
+    broken: Connection, server: FakeMailServer
+) -> None:
     def fix() -> None:
         broken.status = "connected"
         db.session.commit()
@@ -288,7 +294,7 @@ def test_a_state_that_ends_while_the_mail_is_on_its_way_counts_as_told(broken: C
 
 
 def test_a_connection_that_is_removed_while_its_mail_is_written_harms_nobody(
-    broken: Connection, server: Server
+    broken: Connection, server: FakeMailServer
 ) -> None:
     with writing():
         mine = mail_delivery.claim(utcnow())
@@ -302,7 +308,7 @@ def test_a_connection_that_is_removed_while_its_mail_is_written_harms_nobody(
 # What they say
 
 
-def letter_to(user: User, server: Server) -> Letter:
+def letter_to(user: User, server: FakeMailServer) -> Letter:
     tick()
     send(server)
     (letter,) = [each for each in server.offered if each.to == user.email]
@@ -324,7 +330,7 @@ ADVISORS_PAGE = f"{PUBLIC_URL}{mail_text.INTEGRATIONS}"
         ("inactive_user", "Text for your Salesforce admin:"),
     ],
 )
-def test_reconnect(app: Flask, server: Server, reason: str, words: str) -> None:
+def test_reconnect(app: Flask, server: FakeMailServer, reason: str, words: str) -> None:
     alice = make_advisor()
     make_connection(alice, status="needs_reconnect", status_reason=reason)
     letter = letter_to(alice, server)
@@ -333,7 +339,7 @@ def test_reconnect(app: Flask, server: Server, reason: str, words: str) -> None:
         assert said in letter.text
 
 
-def test_opt_outs_soon(app: Flask, server: Server) -> None:
+def test_opt_outs_soon(app: Flask, server: FakeMailServer) -> None:
     alice = make_advisor()
     until = utcnow() + 20 * HOUR
     connection = make_synced_connection(alice, opt_outs_known_until=until)
@@ -357,7 +363,9 @@ def test_opt_outs_soon(app: Flask, server: Server) -> None:
         ({}, False, "Salesforce is switched off for Northgate Wealth. Ask your AdvisorStream contact"),
     ],
 )
-def test_opt_outs_unknown(app: Flask, server: Server, columns: dict[str, str], is_enabled: bool, words: str) -> None:
+def test_opt_outs_unknown(
+    app: Flask, server: FakeMailServer, columns: dict[str, str], is_enabled: bool, words: str
+) -> None:
     alice = make_advisor(make_partner(is_enabled=is_enabled))
     make_synced_connection(alice, opt_outs_known_until=utcnow() - HOUR, **columns)
     letter = letter_to(alice, server)
@@ -373,7 +381,7 @@ def test_opt_outs_unknown(app: Flask, server: Server, columns: dict[str, str], i
         ("request_limit", "and the limit is reached"),
     ],
 )
-def test_paused(app: Flask, server: Server, why: str, words: str) -> None:
+def test_paused(app: Flask, server: FakeMailServer, why: str, words: str) -> None:
     ada = make_admin()
     firm = make_partner(paused_until=utcnow() + HOUR, paused_why=why)
     letter = letter_to(ada, server)
@@ -383,7 +391,7 @@ def test_paused(app: Flask, server: Server, why: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(("code", "words"), [("key", "Consumer Key"), ("secret", "Consumer Secret")])
-def test_app_refused(app: Flask, server: Server, code: str, words: str) -> None:
+def test_app_refused(app: Flask, server: FakeMailServer, code: str, words: str) -> None:
     ada, firm = make_admin(), make_partner()
     make_synced_connection(make_advisor(firm))
     save(PartnerCheck(partner_id=firm.id, code=code, verdict=CheckVerdict.BAD, why=f"bad_{code}"))
@@ -393,7 +401,7 @@ def test_app_refused(app: Flask, server: Server, code: str, words: str) -> None:
     assert f"{PUBLIC_URL}/admin/partners/{firm.slug}\n" in letter.text
 
 
-def test_a_firm_that_has_moved(app: Flask, server: Server) -> None:
+def test_a_firm_that_has_moved(app: Flask, server: FakeMailServer) -> None:
     ada, firm = make_admin(), make_partner()
     make_synced_connection(make_advisor(firm))
     save(
@@ -407,7 +415,7 @@ def test_a_firm_that_has_moved(app: Flask, server: Server) -> None:
     assert f"{PUBLIC_URL}/admin/partners/{firm.slug}\n" in letter.text
 
 
-def test_runs_fail(app: Flask, server: Server) -> None:
+def test_runs_fail(app: Flask, server: FakeMailServer) -> None:
     ada, firm = make_admin(), make_partner()
     for failure in ("api_disabled", "server_unavailable", "server_unavailable"):
         make_synced_connection(make_advisor(firm), failures_in_a_row=2, last_failure=failure)

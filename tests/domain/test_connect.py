@@ -23,17 +23,17 @@ from asapp.models.connection import DisconnectReason
 from asapp.panel.load import look
 from orgsim.answers import Answer
 from orgsim.server import Running
-from tests.connecting import CALLBACK, Desk, visit
+from tests.connecting import CALLBACK, ConnectingDesk, visit
 from tests.factories import make_advisor, make_contact, make_run
 from tests.racing import race
 
 
 @pytest.fixture
-def desk(app: Flask, org: Running) -> Desk:
-    return Desk(org)
+def desk(app: Flask, org: Running) -> ConnectingDesk:
+    return ConnectingDesk(org)
 
 
-def test_connecting_stores_who_was_connected_and_to_which_org(desk: Desk) -> None:
+def test_connecting_stores_who_was_connected_and_to_which_org(desk: ConnectingDesk) -> None:
     assert desk.connect() == "connected"
     connection = desk.connection()
     assert connection.identity == (desk.org.id, desk.amara)
@@ -45,7 +45,7 @@ def test_connecting_stores_who_was_connected_and_to_which_org(desk: Desk) -> Non
     assert desk.tokens_of(connection)[1] in desk.approvals()
 
 
-def test_nothing_secret_lies_open_in_the_database(desk: Desk) -> None:
+def test_nothing_secret_lies_open_in_the_database(desk: ConnectingDesk) -> None:
     answer = visit(desk.begin(), desk.amara)
     state = db.session.scalars(select(OAuthState)).one()
     assert answer.state not in (state.state_sha256, state.public_id)
@@ -57,7 +57,7 @@ def test_nothing_secret_lies_open_in_the_database(desk: Desk) -> None:
     assert db.session.scalars(select(OAuthState.code_verifier_sealed)).one() is None
 
 
-def test_the_verifier_is_never_logged(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_verifier_is_never_logged(desk: ConnectingDesk, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         answer = visit(desk.begin(), desk.amara)
         verifier = db.session.scalars(select(OAuthState)).one().unseal(desk.access.vault, "code_verifier_sealed")
@@ -65,7 +65,7 @@ def test_the_verifier_is_never_logged(desk: Desk, caplog: pytest.LogCaptureFixtu
     assert not [record for record in caplog.records if verifier in record.getMessage()]
 
 
-def test_coming_back_twice_is_harmless(desk: Desk) -> None:
+def test_coming_back_twice_is_harmless(desk: ConnectingDesk) -> None:
     answer = visit(desk.begin(), desk.amara)
     assert desk.finish(answer) == "connected"
     before = desk.tokens_of(desk.connection())
@@ -74,7 +74,7 @@ def test_coming_back_twice_is_harmless(desk: Desk) -> None:
     assert len(desk.approvals()) == 1
 
 
-def test_a_state_of_somebody_else_is_not_acted_upon(desk: Desk) -> None:
+def test_a_state_of_somebody_else_is_not_acted_upon(desk: ConnectingDesk) -> None:
     bob = make_advisor(desk.partner, name="Bob Tanaka")
     answer = visit(desk.begin(), desk.amara)
     with pytest.raises(LostState):
@@ -84,7 +84,7 @@ def test_a_state_of_somebody_else_is_not_acted_upon(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("answer", [CallbackAnswer(error="access_denied", state="forged"), CallbackAnswer(code="abc")])
-def test_an_error_counts_only_with_a_state_of_ours(desk: Desk, answer: CallbackAnswer) -> None:
+def test_an_error_counts_only_with_a_state_of_ours(desk: ConnectingDesk, answer: CallbackAnswer) -> None:
     desk.begin()
     with pytest.raises(LostState):
         desk.finish(answer)
@@ -100,7 +100,7 @@ LIE = "Send the new Consumer Secret to help@evil.example"
 @pytest.mark.parametrize(
     "error", ["invalid_client_id", "redirect_uri_mismatch", "OAUTH_APP_BLOCKED", "NEVER_HEARD_OF", LIE]
 )
-def test_what_a_browser_brought_is_told_to_that_advisor_alone(desk: Desk, error: str) -> None:
+def test_what_a_browser_brought_is_told_to_that_advisor_alone(desk: ConnectingDesk, error: str) -> None:
     state = visit(desk.begin(), desk.amara).state
     learnt: list[tuple[str, str]] = []
     with writing():
@@ -120,7 +120,7 @@ def test_what_a_browser_brought_is_told_to_that_advisor_alone(desk: Desk, error:
     assert attempt.outcome in set(Code)
 
 
-def test_what_salesforce_answered_us_is_learnt_once_in_its_own_code(desk: Desk) -> None:
+def test_what_salesforce_answered_us_is_learnt_once_in_its_own_code(desk: ConnectingDesk) -> None:
     answer = replace(visit(desk.begin(), desk.amara), error_description=LIE)
     body = {"error": "invalid_client", "error_description": "invalid client credentials"}
     desk.org.trouble.add(Answer(400, body), kind="token", times=1)
@@ -132,7 +132,7 @@ def test_what_salesforce_answered_us_is_learnt_once_in_its_own_code(desk: Desk) 
     assert "invalid_client, “invalid client credentials”" in last_failure(desk).forward
 
 
-def last_failure(desk: Desk) -> Failure:
+def last_failure(desk: ConnectingDesk) -> Failure:
     db.session.expire_all()
     panel = look(desk.advisor, desk.access, 15)
     db.session.rollback()
@@ -141,7 +141,7 @@ def last_failure(desk: Desk) -> Failure:
 
 
 @pytest.mark.parametrize("token", ["access_token", "refresh_token"])
-def test_a_token_that_no_header_can_carry_is_given_back(desk: Desk, token: str) -> None:
+def test_a_token_that_no_header_can_carry_is_given_back(desk: ConnectingDesk, token: str) -> None:
     answer = visit(desk.begin(), desk.amara)
     tokens = desk.org.issue_tokens(desk.amara, "desk-key")
     desk.org.trouble.add(Answer(200, {**tokens, token: "00D!Ünïcode\n"}), kind="token", times=1)
@@ -150,7 +150,7 @@ def test_a_token_that_no_header_can_carry_is_given_back(desk: Desk, token: str) 
     assert [call for call in desk.org.calls.since(mark) if "revoke" in call.tags]
 
 
-def test_names_and_scopes_are_stored_as_far_as_they_can_be(desk: Desk) -> None:
+def test_names_and_scopes_are_stored_as_far_as_they_can_be(desk: ConnectingDesk) -> None:
     answer = visit(desk.begin(), desk.amara)
     tokens = desk.org.issue_tokens(desk.amara, "desk-key")
     scopes = "api refresh_token id " + " ".join(f"x{number:090}" for number in range(60)) + " " + "y" * 5000 + " ü"
@@ -171,7 +171,9 @@ def test_names_and_scopes_are_stored_as_far_as_they_can_be(desk: Desk) -> None:
     assert connection.org_name == "Northgate"
 
 
-def test_what_breaks_on_our_side_is_noted_and_the_grant_given_back(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_breaks_on_our_side_is_noted_and_the_grant_given_back(
+    desk: ConnectingDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def break_down(*_: object) -> None:
         raise ZeroDivisionError
 
@@ -185,7 +187,7 @@ def test_what_breaks_on_our_side_is_noted_and_the_grant_given_back(desk: Desk, m
     assert desk.approvals() == []
 
 
-def test_a_log_in_must_be_finished_within_ten_minutes(desk: Desk) -> None:
+def test_a_log_in_must_be_finished_within_ten_minutes(desk: ConnectingDesk) -> None:
     answer = visit(desk.begin(), desk.amara)
     db.session.execute(update(OAuthState).values(expires_at=utcnow() - timedelta(seconds=1)))
     db.session.commit()
@@ -193,7 +195,7 @@ def test_a_log_in_must_be_finished_within_ten_minutes(desk: Desk) -> None:
     assert desk.approvals() == []
 
 
-def test_an_answer_for_another_app_of_the_firm_is_thrown_away(desk: Desk) -> None:
+def test_an_answer_for_another_app_of_the_firm_is_thrown_away(desk: ConnectingDesk) -> None:
     answer = visit(desk.begin(), desk.amara)
     desk.partner.app_version += 1
     db.session.commit()
@@ -201,14 +203,14 @@ def test_an_answer_for_another_app_of_the_firm_is_thrown_away(desk: Desk) -> Non
     assert desk.approvals() == []
 
 
-def test_denied(desk: Desk) -> None:
+def test_denied(desk: ConnectingDesk) -> None:
     assert desk.finish(visit(desk.begin(), desk.amara, button="cancel")) == "denied"
     attempt = connect.find_last_attempt(desk.advisor)
     assert attempt is not None
     assert attempt.outcome_words == "end-user denied authorization"
 
 
-def test_a_code_is_good_once_also_at_salesforce(desk: Desk) -> None:
+def test_a_code_is_good_once_also_at_salesforce(desk: ConnectingDesk) -> None:
     answer = visit(desk.begin(), desk.amara)
     desk.finish(answer)
     again = visit(desk.begin(), desk.amara)
@@ -223,7 +225,7 @@ def test_a_code_is_good_once_also_at_salesforce(desk: Desk) -> None:
         ({"admin_approved_only": True}, "not_admin_approved"),
     ],
 )
-def test_what_the_firms_admin_has_set_against_it(desk: Desk, change: dict[str, bool], outcome: str) -> None:
+def test_what_the_firms_admin_has_set_against_it(desk: ConnectingDesk, change: dict[str, bool], outcome: str) -> None:
     desk.org.change_app("desk-key", **change)
     assert desk.connect() == outcome
 
@@ -256,7 +258,9 @@ def test_what_the_firms_admin_has_set_against_it(desk: Desk, change: dict[str, b
         (Answer(200, {"access_token": "a", "refresh_token": "r"}), "unreadable_answer"),
     ],
 )  # fmt: skip
-def test_every_answer_of_the_token_endpoint_ends_with_words(desk: Desk, trouble: object, outcome: str) -> None:
+def test_every_answer_of_the_token_endpoint_ends_with_words(
+    desk: ConnectingDesk, trouble: object, outcome: str
+) -> None:
     answer = visit(desk.begin(), desk.amara)
     details = {"location": "https://elsewhere.my.salesforce.com/"} if trouble == "redirect" else {}
     desk.org.trouble.add(trouble, kind="token", times=1, **details)
@@ -265,7 +269,7 @@ def test_every_answer_of_the_token_endpoint_ends_with_words(desk: Desk, trouble:
     assert db.session.scalar(select(Connection)) is None
 
 
-def test_the_secret_is_not_carried_along_to_another_address(desk: Desk) -> None:
+def test_the_secret_is_not_carried_along_to_another_address(desk: ConnectingDesk) -> None:
     answer = visit(desk.begin(), desk.amara)
     desk.org.trouble.add("redirect", kind="token", location=f"{desk.url}/elsewhere", status=307)
     mark = desk.org.calls.mark()
@@ -277,14 +281,16 @@ def test_the_secret_is_not_carried_along_to_another_address(desk: Desk) -> None:
     ("scopes", "outcome"),
     [(["refresh_token", "id"], "approval_error"), (["api", "id"], "approval_error")],
 )
-def test_an_app_without_a_scope_we_need_stays_on_a_salesforce_page(desk: Desk, scopes: list[str], outcome: str) -> None:
+def test_an_app_without_a_scope_we_need_stays_on_a_salesforce_page(
+    desk: ConnectingDesk, scopes: list[str], outcome: str
+) -> None:
     desk.org.change_app("desk-key", scopes=scopes)
     with pytest.raises(AssertionError, match="RemoteAccessErrorPage"):
         visit(desk.begin(), desk.amara)
 
 
 @pytest.mark.parametrize(("granted", "outcome"), [("refresh_token id", "no_api_scope"), ("api id", "no_refresh_token")])
-def test_a_grant_that_is_too_small_is_given_back(desk: Desk, granted: str, outcome: str) -> None:
+def test_a_grant_that_is_too_small_is_given_back(desk: ConnectingDesk, granted: str, outcome: str) -> None:
     tokens = desk.org.issue_tokens(desk.amara, "desk-key")
     body = {**tokens, "scope": granted}
     if outcome == "no_refresh_token":
@@ -296,20 +302,20 @@ def test_a_grant_that_is_too_small_is_given_back(desk: Desk, granted: str, outco
     assert [call for call in desk.org.calls.since(mark) if "revoke" in call.tags]
 
 
-def test_a_user_whom_salesforce_would_not_name_is_not_connected(desk: Desk) -> None:
+def test_a_user_whom_salesforce_would_not_name_is_not_connected(desk: ConnectingDesk) -> None:
     answer = visit(desk.begin(), desk.amara)
     desk.org.trouble.add("bad_oauth_token", kind="userinfo", times=1)
     assert desk.finish(answer) == "identity_refused"
     assert desk.approvals() == []
 
 
-def test_the_orgs_name_is_nice_to_have(desk: Desk) -> None:
+def test_the_orgs_name_is_nice_to_have(desk: ConnectingDesk) -> None:
     desk.org.trouble.add("server_unavailable_html", kind="query", times=1)
     assert desk.connect() == "connected"
     assert desk.connection().org_name == ""
 
 
-def test_the_same_user_continues_the_same_connection(desk: Desk) -> None:
+def test_the_same_user_continues_the_same_connection(desk: ConnectingDesk) -> None:
     desk.connect()
     first = desk.connection()
     first_id, old_refresh_token = first.id, desk.tokens_of(first)[1]
@@ -326,14 +332,14 @@ def test_the_same_user_continues_the_same_connection(desk: Desk) -> None:
     assert len(desk.approvals()) == 1
 
 
-def test_connecting_again_never_uses_up_the_five_approvals(desk: Desk) -> None:
+def test_connecting_again_never_uses_up_the_five_approvals(desk: ConnectingDesk) -> None:
     other_app = desk.org.issue_tokens(desk.amara, "desk-key")["refresh_token"]
     for _ in range(7):
         desk.connect()
     assert other_app in desk.approvals()
 
 
-def test_a_disconnected_user_who_comes_back_finds_the_contacts(desk: Desk) -> None:
+def test_a_disconnected_user_who_comes_back_finds_the_contacts(desk: ConnectingDesk) -> None:
     desk.connect()
     connection = desk.connection()
     contact_id, connection_id = make_contact(connection).id, connection.id
@@ -343,7 +349,7 @@ def test_a_disconnected_user_who_comes_back_finds_the_contacts(desk: Desk) -> No
     assert db.session.get(Contact, contact_id) is not None
 
 
-def test_a_second_account_is_refused_without_a_name_and_its_grant_given_back(desk: Desk) -> None:
+def test_a_second_account_is_refused_without_a_name_and_its_grant_given_back(desk: ConnectingDesk) -> None:
     desk.connect()
     bob = make_advisor(desk.partner, name="Bob Tanaka")
     assert desk.connect(advisor=bob) == "already_connected"
@@ -352,7 +358,7 @@ def test_a_second_account_is_refused_without_a_name_and_its_grant_given_back(des
     assert "{" not in words.happened + words.do_next
 
 
-def test_no_one_is_asked_to_switch_to_a_user_that_another_account_has(desk: Desk) -> None:
+def test_no_one_is_asked_to_switch_to_a_user_that_another_account_has(desk: ConnectingDesk) -> None:
     desk.connect()
     bob = make_advisor(desk.partner, name="Bob Tanaka")
     assert desk.connect(desk.jonas, advisor=bob) == "connected"
@@ -362,7 +368,7 @@ def test_no_one_is_asked_to_switch_to_a_user_that_another_account_has(desk: Desk
     assert len(desk.approvals()) == 2
 
 
-def test_another_user_waits_for_a_decision(desk: Desk) -> None:
+def test_another_user_waits_for_a_decision(desk: ConnectingDesk) -> None:
     desk.connect()
     assert desk.connect(desk.jonas) == "waits_for_switch"
     assert desk.connection().salesforce_user_id == desk.amara
@@ -372,7 +378,7 @@ def test_another_user_waits_for_a_decision(desk: Desk) -> None:
     assert waiting.expires_at <= utcnow() + timedelta(minutes=15)
 
 
-def test_switch_disconnects_the_old_user_and_starts_anew(desk: Desk) -> None:
+def test_switch_disconnects_the_old_user_and_starts_anew(desk: ConnectingDesk) -> None:
     desk.connect()
     old_id = desk.connection().id
     desk.connect(desk.jonas)
@@ -390,7 +396,7 @@ def test_switch_disconnects_the_old_user_and_starts_anew(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
-def test_switch_pressed_twice_at_once_is_one_switch(desk: Desk, app: Flask) -> None:
+def test_switch_pressed_twice_at_once_is_one_switch(desk: ConnectingDesk, app: Flask) -> None:
     """Both requests have read the grant that waits. SQLite lets the second begin when the first is done."""
     desk.connect()
     desk.connect(desk.jonas)
@@ -410,7 +416,7 @@ def test_switch_pressed_twice_at_once_is_one_switch(desk: Desk, app: Flask) -> N
     assert desk.approvals() == [desk.tokens_of(connection)[1]]
 
 
-def test_nobody_switches_to_a_grant_whose_time_is_over(desk: Desk) -> None:
+def test_nobody_switches_to_a_grant_whose_time_is_over(desk: ConnectingDesk) -> None:
     """The button was on the page before; the tick may have given the grant back already."""
     desk.connect()
     desk.connect(desk.jonas)
@@ -425,7 +431,9 @@ def test_nobody_switches_to_a_grant_whose_time_is_over(desk: Desk) -> None:
     assert desk.approvals() == [desk.tokens_of(desk.connection())[1]]
 
 
-def test_switching_says_so_where_salesforce_did_not_hear_that_the_old_permission_is_given_back(desk: Desk) -> None:
+def test_switching_says_so_where_salesforce_did_not_hear_that_the_old_permission_is_given_back(
+    desk: ConnectingDesk,
+) -> None:
     desk.connect()
     old_id = desk.connection().id
     desk.connect(desk.jonas)
@@ -437,7 +445,7 @@ def test_switching_says_so_where_salesforce_did_not_hear_that_the_old_permission
     assert db.session.get_one(Connection, old_id).status_reason == DisconnectReason.REVOKE_FAILED
 
 
-def test_keep_gives_the_new_grant_back(desk: Desk) -> None:
+def test_keep_gives_the_new_grant_back(desk: ConnectingDesk) -> None:
     desk.connect()
     desk.connect(desk.jonas)
     with writing():
@@ -446,7 +454,7 @@ def test_keep_gives_the_new_grant_back(desk: Desk) -> None:
     assert desk.approvals() == [desk.tokens_of(desk.connection())[1]]
 
 
-def test_no_decision_within_fifteen_minutes_is_keep(desk: Desk) -> None:
+def test_no_decision_within_fifteen_minutes_is_keep(desk: ConnectingDesk) -> None:
     desk.connect()
     desk.connect(desk.jonas)
     later = utcnow() + timedelta(minutes=16)
@@ -456,7 +464,7 @@ def test_no_decision_within_fifteen_minutes_is_keep(desk: Desk) -> None:
     assert len(desk.approvals()) == 1
 
 
-def test_a_grant_that_salesforce_did_not_hear_of_is_given_back_later(desk: Desk) -> None:
+def test_a_grant_that_salesforce_did_not_hear_of_is_given_back_later(desk: ConnectingDesk) -> None:
     desk.connect()
     desk.connect(desk.jonas)
     fault = desk.org.trouble.add("server_unavailable_html", path="/services/oauth2/revoke")
@@ -474,7 +482,9 @@ def test_a_grant_that_salesforce_did_not_hear_of_is_given_back_later(desk: Desk)
     assert desk.approvals() == [desk.tokens_of(desk.connection())[1]]
 
 
-def test_after_three_days_a_grant_is_given_up_and_that_is_logged(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+def test_after_three_days_a_grant_is_given_up_and_that_is_logged(
+    desk: ConnectingDesk, caplog: pytest.LogCaptureFixture
+) -> None:
     desk.connect()
     desk.connect(desk.jonas)
     desk.org.trouble.add("server_unavailable_html", path="/services/oauth2/revoke")
@@ -486,7 +496,9 @@ def test_after_three_days_a_grant_is_given_up_and_that_is_logged(desk: Desk, cap
     assert "without being given back" in caplog.text
 
 
-def test_a_tick_does_not_wait_for_one_revocation_after_the_other(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tick_does_not_wait_for_one_revocation_after_the_other(
+    desk: ConnectingDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("Bob Stone", "Charlie Reyes", "Dana Holt"):
         advisor = make_advisor(desk.partner, name=name)
         first, second = (desk.org.add_user(name=f"{name} {n}", username=f"{n}{name[0]}@x.example") for n in (1, 2))
@@ -502,7 +514,7 @@ def test_a_tick_does_not_wait_for_one_revocation_after_the_other(desk: Desk, mon
     assert len(desk.approvals()) == 3
 
 
-def test_a_newer_log_in_replaces_the_one_that_waits(desk: Desk) -> None:
+def test_a_newer_log_in_replaces_the_one_that_waits(desk: ConnectingDesk) -> None:
     third = desk.org.add_user(name="Rosa Fuentes", username="rosa@northgate.example")
     desk.connect()
     desk.connect(desk.jonas)
@@ -513,7 +525,7 @@ def test_a_newer_log_in_replaces_the_one_that_waits(desk: Desk) -> None:
     assert len(desk.approvals()) == 2
 
 
-def test_disconnecting_gives_the_permission_back_and_keeps_contacts_inactive(desk: Desk) -> None:
+def test_disconnecting_gives_the_permission_back_and_keeps_contacts_inactive(desk: ConnectingDesk) -> None:
     desk.connect()
     connection = desk.connection()
     contact = make_contact(connection)
@@ -525,7 +537,7 @@ def test_disconnecting_gives_the_permission_back_and_keeps_contacts_inactive(des
     assert db.session.get(Contact, contact.id) is not None
 
 
-def test_tokens_are_forgotten_even_if_salesforce_does_not_answer(desk: Desk) -> None:
+def test_tokens_are_forgotten_even_if_salesforce_does_not_answer(desk: ConnectingDesk) -> None:
     desk.connect()
     connection = desk.connection()
     desk.org.trouble.add("server_unavailable_html", kind="revoke")
@@ -534,7 +546,7 @@ def test_tokens_are_forgotten_even_if_salesforce_does_not_answer(desk: Desk) -> 
     assert connection.status_reason == DisconnectReason.REVOKE_FAILED
 
 
-def test_removing_the_contacts_leaves_no_one_behind(desk: Desk) -> None:
+def test_removing_the_contacts_leaves_no_one_behind(desk: ConnectingDesk) -> None:
     desk.connect()
     connection = desk.connection()
     make_contact(connection)
@@ -548,7 +560,7 @@ def test_removing_the_contacts_leaves_no_one_behind(desk: Desk) -> None:
     assert connection.watermark is None
 
 
-def test_a_run_that_is_under_way_ends_with_the_connection(desk: Desk) -> None:
+def test_a_run_that_is_under_way_ends_with_the_connection(desk: ConnectingDesk) -> None:
     desk.connect()
     connection = desk.connection()
     run_id = make_run(connection, "running", lease="mine", lease_until=utcnow() + timedelta(minutes=1)).id
@@ -558,7 +570,7 @@ def test_a_run_that_is_under_way_ends_with_the_connection(desk: Desk) -> None:
     assert run.lease is None
 
 
-def test_the_callback_is_the_one_that_firms_register(desk: Desk) -> None:
+def test_the_callback_is_the_one_that_firms_register(desk: ConnectingDesk) -> None:
     assert desk.begin().count(
         "redirect_uri=http%3A%2F%2F127.0.0.1%3A5000%2Fsalesforce%2Fsalesforce_as%2Flogin%2Fcallback%2F"
     )

@@ -16,7 +16,7 @@ from asapp.core.database import durably, reading, writing
 from asapp.core.extensions import db
 from asapp.models import User
 from orgsim.server import Running
-from tests.connecting import Desk
+from tests.connecting import ConnectingDesk
 from tests.factories import log_in, make_advisor
 from tests.signing_up import PostOffice, someone_signs_up
 
@@ -58,7 +58,7 @@ def test_a_transaction_is_flushed_where_that_is_asked_for(app: Flask) -> None:
 
 
 def test_a_new_token_is_flushed_before_it_is_used(app: Flask, org: Running) -> None:
-    desk = Desk(org)
+    desk = ConnectingDesk(org)
     desk.connect()
     connection_id = desk.connection().id
     db.session.rollback()

@@ -22,7 +22,7 @@ from tests.syncing import KEY, Office, contacts_here, reasons_here
 TWIN_PAIRS = 4
 
 
-class Person(NamedTuple):
+class ImportedPerson(NamedTuple):
     salesforce_id: str | None
     first_name: str
     last_name: str
@@ -56,7 +56,9 @@ def test_exactly_the_right_ones_and_a_second_sync_changes_nothing(app: Flask, or
     theirs = [each for each in everybody if each["OwnerId"] == amara]
     assert (len(everybody), len(theirs)) == (6000, 2500)
     due = {
-        Person(each["Id"], each["FirstName"] or "", each["LastName"], each["Email"], each["SystemModstamp"], False)
+        ImportedPerson(
+            each["Id"], each["FirstName"] or "", each["LastName"], each["Email"], each["SystemModstamp"], False
+        )
         for each in theirs
         if each["Email"] and not each["HasOptedOutOfEmail"]
     }
@@ -88,8 +90,10 @@ def test_exactly_the_right_ones_and_a_second_sync_changes_nothing(app: Flask, or
     assert office.snapshot() == before
 
 
-def person_of(row: Contact) -> Person:
-    return Person(row.salesforce_id, row.first_name, row.last_name, row.email, row.system_modstamp, row.opted_out)
+def person_of(row: Contact) -> ImportedPerson:
+    return ImportedPerson(
+        row.salesforce_id, row.first_name, row.last_name, row.email, row.system_modstamp, row.opted_out
+    )
 
 
 def ledger(office: Office) -> set[str]:

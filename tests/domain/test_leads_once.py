@@ -251,7 +251,7 @@ def test_a_wrong_consumer_secret_lets_leads_wait_until_it_is_right(office: Follo
 # ---- Signing up at an odd moment
 
 
-class Meanwhile(Vault):
+class DistractedVault(Vault):
     """Does something else once, while the address is being hashed."""
 
     def __init__(self, real: Vault, work: Callable[[], None]) -> None:
@@ -277,7 +277,7 @@ def test_a_person_who_signs_up_while_the_advisor_is_moved_is_asked_again(app: Fl
 
     page = sign_up_page.ensure_page(office.advisor)
     seen = FormSeen(sign_up_page.current_text(user_id).id, "form", "203.0.113.80")
-    vault = Meanwhile(app.extensions["asapp.vault"], lambda: at_the_same_time(app, move))
+    vault = DistractedVault(app.extensions["asapp.vault"], lambda: at_the_same_time(app, move))
     with writing(), pytest.raises(FirmChanged):
         sign_up(page, Typed("Mei-Ling", "Chou", EMAIL, True), seen, vault)
 

@@ -24,7 +24,7 @@ from asapp.partners.board import make_board
 from asapp.salesforce.oauth import Grant, Identity
 from orgsim import Org, start
 from orgsim.server import Running
-from tests.connecting import CALLBACK, KEY, SECRET, Desk, visit
+from tests.connecting import CALLBACK, KEY, SECRET, ConnectingDesk, visit
 from tests.factories import log_in, make_contact, make_partner, org_access
 from tests.signing_up import PostOffice, someone_signs_up
 
@@ -82,7 +82,7 @@ def test_a_lead_that_waits_goes_to_no_other_firms_salesforce(app: Flask, office:
 
 def connect_at(app: Flask, org: Org, running: Running, partner: Partner, advisor: User) -> None:
     """Through the real way to Salesforce and back."""
-    desk = Desk.__new__(Desk)
+    desk = ConnectingDesk.__new__(ConnectingDesk)
     desk.org, desk.url, desk.partner, desk.advisor, desk.access = org, running.url, partner, advisor, org_access()
     org.register_app(KEY, SECRET, [CALLBACK])
     user = org.add_user(name="Alice There", username="alice@fjord.example")
@@ -200,7 +200,7 @@ def test_a_log_in_that_comes_back_too_late_connects_nobody(
     act: str, app: Flask, org: Running, fjord: Partner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the answer of Salesforce and our storing it the advisor is moved: nothing is stored, the grant is given back."""
-    desk = Desk(org)
+    desk = ConnectingDesk(org)
     from asapp.salesforce import oauth
 
     acts: dict[str, Callable[[], object]] = {
@@ -222,7 +222,7 @@ def test_a_log_in_that_comes_back_too_late_connects_nobody(
 
 
 def test_a_grant_that_waits_for_a_decision_is_given_back(app: Flask, org: Running, fjord: Partner) -> None:
-    desk = Desk(org)
+    desk = ConnectingDesk(org)
     desk.connect()
     assert desk.connect(desk.jonas) == "waits_for_switch"
     assert len(desk.approvals()) == 2
@@ -233,7 +233,7 @@ def test_a_grant_that_waits_for_a_decision_is_given_back(app: Flask, org: Runnin
 
 def test_a_grant_of_the_old_firm_is_not_switched_to(app: Flask, org: Running, fjord: Partner) -> None:
     """The move came while the question stood on the screen."""
-    desk = Desk(org)
+    desk = ConnectingDesk(org)
     desk.connect()
     desk.connect(desk.jonas)
     waiting = switching.find_pending(desk.advisor)
@@ -248,7 +248,7 @@ def test_a_grant_of_the_old_firm_is_not_switched_to(app: Flask, org: Running, fj
 
 def test_the_same_salesforce_user_under_another_firm_starts_full(app: Flask, org: Running) -> None:
     """Hashes are under each firm's own key, and what one firm's app brought is that firm's."""
-    desk = Desk(org)
+    desk = ConnectingDesk(org)
     desk.connect()
     first = desk.connection()
     first.watermark = utcnow() - timedelta(days=1)

@@ -22,29 +22,29 @@ from asapp.salesforce import probe
 from asapp.salesforce.probe import WITH_USER, WITHOUT_USER, asked_with_user
 from orgsim import Answer
 from orgsim.server import Running
-from tests.connecting import CALLBACK, KEY, SECRET, Desk
+from tests.connecting import CALLBACK, KEY, SECRET, ConnectingDesk
 
 pytestmark = pytest.mark.usefixtures("app")
 
 
 @pytest.fixture
-def desk(app: Flask, org: Running) -> Desk:
-    return Desk(org)
+def desk(app: Flask, org: Running) -> ConnectingDesk:
+    return ConnectingDesk(org)
 
 
-def run(desk: Desk) -> dict[str, checks.SetupCheck]:
+def run(desk: ConnectingDesk) -> dict[str, checks.SetupCheck]:
     with writing():
         found = checks.run_checks(desk.partner, desk.access)
     db.session.expire_all()
     return {check.code: check for check in found.checks}
 
 
-def verdicts(desk: Desk, *codes: str) -> list[str]:
+def verdicts(desk: ConnectingDesk, *codes: str) -> list[str]:
     found = run(desk)
     return [str(found[code].verdict) for code in codes]
 
 
-def test_everything_is_green_where_everything_is_right(desk: Desk) -> None:
+def test_everything_is_green_where_everything_is_right(desk: ConnectingDesk) -> None:
     desk.connect()
     found = run(desk)
     assert {code: str(check.verdict) for code, check in found.items()} == dict.fromkeys(
@@ -52,14 +52,14 @@ def test_everything_is_green_where_everything_is_right(desk: Desk) -> None:
     )
 
 
-def test_what_needs_a_user_is_not_known_before_somebody_connects(desk: Desk) -> None:
+def test_what_needs_a_user_is_not_known_before_somebody_connects(desk: ConnectingDesk) -> None:
     found = run(desk)
     assert {code for code, check in found.items() if check.verdict == "unknown"} == set(WITH_USER)
     assert "Checked when the first one connects" in found["lead"].says
     assert {code for code, check in found.items() if check.is_good} == set(WITHOUT_USER)
 
 
-def test_nothing_is_green_that_was_never_asked(desk: Desk) -> None:
+def test_nothing_is_green_that_was_never_asked(desk: ConnectingDesk) -> None:
     assert not any(check.is_good for check in checks.checklist(desk.partner).checks)
     desk.partner.salesforce_url = "http://127.0.0.1:9"
     db.session.commit()
@@ -68,7 +68,7 @@ def test_nothing_is_green_that_was_never_asked(desk: Desk) -> None:
     assert {str(check.verdict) for code, check in found.items() if code != "host"} == {"unknown"}
 
 
-def test_a_host_that_is_no_org(desk: Desk) -> None:
+def test_a_host_that_is_no_org(desk: ConnectingDesk) -> None:
     desk.org.trouble.add("html", kind="openid")
     found = run(desk)
     assert found["host"].is_bad
@@ -76,18 +76,18 @@ def test_a_host_that_is_no_org(desk: Desk) -> None:
     assert "not as a Salesforce org does" in found["host"].says
 
 
-def test_a_host_that_has_moved(desk: Desk) -> None:
+def test_a_host_that_has_moved(desk: ConnectingDesk) -> None:
     desk.org.trouble.add("redirect", kind="openid", location="https://new.my.salesforce.com/", status=301)
     assert run(desk)["host"].is_bad
 
 
 @pytest.mark.parametrize("trouble", ["server_unavailable_html", "reset"])
-def test_a_salesforce_that_does_not_answer_is_not_red(trouble: str, desk: Desk) -> None:
+def test_a_salesforce_that_does_not_answer_is_not_red(trouble: str, desk: ConnectingDesk) -> None:
     desk.org.trouble.add(trouble, kind="openid")
     assert set(verdicts(desk, "host", "secret")) == {"unknown"}
 
 
-def test_an_unknown_key(desk: Desk) -> None:
+def test_an_unknown_key(desk: ConnectingDesk) -> None:
     desk.partner.seal(desk.access.vault, "consumer_key_sealed", "another-key")
     db.session.commit()
     found = run(desk)
@@ -97,7 +97,7 @@ def test_an_unknown_key(desk: Desk) -> None:
     assert not found["callback"].is_good
 
 
-def test_a_wrong_secret(desk: Desk) -> None:
+def test_a_wrong_secret(desk: ConnectingDesk) -> None:
     desk.partner.seal(desk.access.vault, "consumer_secret_sealed", "another-secret")
     db.session.commit()
     found = run(desk)
@@ -107,13 +107,13 @@ def test_a_wrong_secret(desk: Desk) -> None:
     assert found["secret"].path.endswith("Consumer Key and Secret")
 
 
-def test_a_secret_is_not_green_where_a_wrong_one_gets_the_same_answer(desk: Desk) -> None:
+def test_a_secret_is_not_green_where_a_wrong_one_gets_the_same_answer(desk: ConnectingDesk) -> None:
     body = b'{"error":"invalid_grant","error_description":"invalid authorization code"}'
     desk.org.trouble.add(Answer(400, body, "application/json;charset=UTF-8", {}), kind="token")
     assert verdicts(desk, "secret") == ["unknown"]
 
 
-def test_a_callback_that_is_not_registered(desk: Desk) -> None:
+def test_a_callback_that_is_not_registered(desk: ConnectingDesk) -> None:
     desk.org.change_app(KEY, callback_urls=[CALLBACK.rstrip("/")])
     found = run(desk)
     assert found["callback"].is_bad
@@ -123,12 +123,12 @@ def test_a_callback_that_is_not_registered(desk: Desk) -> None:
     assert found["secret"].is_good
 
 
-def test_an_endpoint_that_objects_to_nothing_proves_no_callback(desk: Desk) -> None:
+def test_an_endpoint_that_objects_to_nothing_proves_no_callback(desk: ConnectingDesk) -> None:
     desk.org.change_app(KEY, callback_urls=[CALLBACK, f"{CALLBACK}not-registered"])
     assert verdicts(desk, "callback") == ["unknown"]
 
 
-def test_pkce_that_is_not_required_is_accepted_all_the_same(desk: Desk) -> None:
+def test_pkce_that_is_not_required_is_accepted_all_the_same(desk: ConnectingDesk) -> None:
     desk.org.change_app(KEY, require_pkce=False)
     found = run(desk)
     assert found["pkce"].is_good
@@ -154,14 +154,14 @@ def test_pkce_that_is_refused(app: Flask) -> None:
 
 
 @pytest.mark.parametrize("changes", [{"installed": False}, {"installed": False, "external": False}])
-def test_an_app_that_is_not_installed(changes: dict[str, bool], desk: Desk) -> None:
+def test_an_app_that_is_not_installed(changes: dict[str, bool], desk: ConnectingDesk) -> None:
     desk.org.change_app(KEY, **changes)
     found = run(desk)
     assert found["key"].is_bad
     assert "Install" in found["key"].path
 
 
-def test_scopes_that_were_not_granted(desk: Desk) -> None:
+def test_scopes_that_were_not_granted(desk: ConnectingDesk) -> None:
     desk.connect()
     connection = desk.connection()
     connection.scopes = "id refresh_token"
@@ -171,7 +171,7 @@ def test_scopes_that_were_not_granted(desk: Desk) -> None:
     assert found["scopes"].says == "Not granted: api."
 
 
-def test_an_api_that_is_off(desk: Desk) -> None:
+def test_an_api_that_is_off(desk: ConnectingDesk) -> None:
     desk.connect()
     desk.org.change_user(desk.amara, api_enabled=False)
     found = run(desk)
@@ -180,7 +180,7 @@ def test_an_api_that_is_off(desk: Desk) -> None:
     assert not found["opt_out"].is_good
 
 
-def test_an_opt_out_field_that_is_hidden(desk: Desk) -> None:
+def test_an_opt_out_field_that_is_hidden(desk: ConnectingDesk) -> None:
     desk.connect()
     desk.org.hide_field("Contact", "HasOptedOutOfEmail")
     found = run(desk)
@@ -191,7 +191,7 @@ def test_an_opt_out_field_that_is_hidden(desk: Desk) -> None:
     assert "Object Manager › Lead" in run(desk)["opt_out"].path
 
 
-def test_a_field_of_the_firms_own_is_looked_at_with_email_opt_out_beside_it(desk: Desk) -> None:
+def test_a_field_of_the_firms_own_is_looked_at_with_email_opt_out_beside_it(desk: ConnectingDesk) -> None:
     own = "Do_Not_Email__c"
     desk.org.add_field("Contact", own)
     desk.partner.opt_out_field = own
@@ -205,14 +205,14 @@ def test_a_field_of_the_firms_own_is_looked_at_with_email_opt_out_beside_it(desk
     assert (hidden.is_good, f"{own} alone counts" in hidden.says) == (True, True)
 
 
-def test_an_opt_out_field_that_is_no_checkbox(desk: Desk) -> None:
+def test_an_opt_out_field_that_is_no_checkbox(desk: ConnectingDesk) -> None:
     desk.connect()
     desk.partner.opt_out_field = "Email"
     db.session.commit()
     assert "Email is no checkbox" in run(desk)["opt_out"].says
 
 
-def test_a_field_is_stored_as_salesforce_spells_it(desk: Desk) -> None:
+def test_a_field_is_stored_as_salesforce_spells_it(desk: ConnectingDesk) -> None:
     desk.partner.opt_out_field = "hasoptedoutofemail"
     db.session.commit()
     desk.connect()
@@ -221,7 +221,7 @@ def test_a_field_is_stored_as_salesforce_spells_it(desk: Desk) -> None:
 
 
 def test_a_field_that_an_admin_names_while_salesforce_is_asked_stays(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    desk: ConnectingDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desk.connect()
     desk.partner.opt_out_field = "hasoptedoutofemail"
@@ -240,7 +240,7 @@ def test_a_field_that_an_admin_names_while_salesforce_is_asked_stays(
     assert desk.partner.opt_out_field == "Do_Not_Email__c"
 
 
-def test_a_field_that_is_no_checkbox_is_refused_when_it_can_be_known(desk: Desk) -> None:
+def test_a_field_that_is_no_checkbox_is_refused_when_it_can_be_known(desk: ConnectingDesk) -> None:
     with writing():
         assert opt_out_field.spelling_of_opt_out_field(desk.partner, "Phone", desk.access) == "Phone"
     desk.connect()
@@ -254,7 +254,7 @@ def test_a_field_that_is_no_checkbox_is_refused_when_it_can_be_known(desk: Desk)
         assert opt_out_field.spelling_of_opt_out_field(desk.partner, "NoDoubt__c", desk.access) == "NoDoubt__c"
 
 
-def test_every_change_of_the_field_is_checked_and_counted(desk: Desk) -> None:
+def test_every_change_of_the_field_is_checked_and_counted(desk: ConnectingDesk) -> None:
     desk.connect()
     before = partners_calls(desk)
     with writing(), pytest.raises(InvalidFields) as refused:
@@ -267,7 +267,7 @@ def test_every_change_of_the_field_is_checked_and_counted(desk: Desk) -> None:
     assert desk.partner.opt_out_field == "HasOptedOutOfEmail"
 
 
-def test_salesforce_is_not_asked_about_a_form_that_wont_do(desk: Desk) -> None:
+def test_salesforce_is_not_asked_about_a_form_that_wont_do(desk: ConnectingDesk) -> None:
     desk.connect()
     before = partners_calls(desk)
     with writing(), pytest.raises(InvalidFields) as refused:
@@ -276,13 +276,13 @@ def test_salesforce_is_not_asked_about_a_form_that_wont_do(desk: Desk) -> None:
     assert partners_calls(desk) == before
 
 
-def change_field(desk: Desk, field: str, **more: str) -> None:
+def change_field(desk: ConnectingDesk, field: str, **more: str) -> None:
     app = {"url": desk.url, "key": KEY, "secret": SECRET}
     form = PartnerForm.entered(name=desk.partner.name, **app, opt_out_field=field, **more)
     partners.change_partner(desk.partner, form, desk.access)
 
 
-def partners_calls(desk: Desk) -> int:
+def partners_calls(desk: ConnectingDesk) -> int:
     db.session.rollback()
     return db.session.scalar(select(func.sum(ApiUsage.calls)).where(ApiUsage.partner_id == desk.partner.id)) or 0
 
@@ -290,7 +290,7 @@ def partners_calls(desk: Desk) -> int:
 @pytest.mark.parametrize(
     ("right", "words"), [("read", "may not see leads"), ("create", "not create them")], ids=["read", "create"]
 )
-def test_leads_that_cannot_be_created(right: str, words: str, desk: Desk) -> None:
+def test_leads_that_cannot_be_created(right: str, words: str, desk: ConnectingDesk) -> None:
     desk.connect()
     desk.org.deny_object("Lead", right)
     found = run(desk)
@@ -298,7 +298,7 @@ def test_leads_that_cannot_be_created(right: str, words: str, desk: Desk) -> Non
     assert words in found["lead"].says
 
 
-def test_a_field_of_leads_that_is_locked(desk: Desk) -> None:
+def test_a_field_of_leads_that_is_locked(desk: ConnectingDesk) -> None:
     desk.connect()
     desk.org.lock_field("Lead", "Company")
     assert "Company" in run(desk)["lead"].says
@@ -333,21 +333,21 @@ def test_what_a_lead_requires(more: list[dict[str, Any]], why: str, detail: str)
     assert found.is_good == (why == "creatable")
 
 
-def test_an_allowance_that_is_used_up(desk: Desk) -> None:
+def test_an_allowance_that_is_used_up(desk: ConnectingDesk) -> None:
     desk.connect()
     assert "calls of the last 24 hours are used" in run(desk)["allowance"].says
     desk.org.use_up_allowance()
     assert run(desk)["allowance"].is_bad
 
 
-def test_our_own_questions_are_counted(desk: Desk) -> None:
+def test_our_own_questions_are_counted(desk: ConnectingDesk) -> None:
     desk.connect()
     mark = desk.org.calls.mark()
     run(desk)
     assert db.session.scalars(select(ApiUsage.calls)).one() == desk.org.calls.counted(mark)
 
 
-def test_a_new_secret_takes_over_when_salesforce_accepts_it(desk: Desk) -> None:
+def test_a_new_secret_takes_over_when_salesforce_accepts_it(desk: ConnectingDesk) -> None:
     run(desk)
     enter_secret(desk, "rotated")
     assert run(desk)["pending_secret"].is_bad
@@ -362,13 +362,13 @@ def test_a_new_secret_takes_over_when_salesforce_accepts_it(desk: Desk) -> None:
     assert desk.partner.app_version == version + 1
 
 
-def enter_secret(desk: Desk, secret: str) -> None:
+def enter_secret(desk: ConnectingDesk, secret: str) -> None:
     form = PartnerForm.entered(name=desk.partner.name, url=desk.url, key=KEY, secret=secret)
     with writing():
         partners.change_partner(desk.partner, form, desk.access)
 
 
-def test_a_secret_that_is_entered_while_another_takes_over_is_kept(desk: Desk, app: Flask) -> None:
+def test_a_secret_that_is_entered_while_another_takes_over_is_kept(desk: ConnectingDesk, app: Flask) -> None:
     """An admin's change is committed while the check waits for the firm's row."""
     vault, partner_id = app.extensions["asapp.vault"], desk.partner.id
     desk.partner.seal(vault, "pending_secret_sealed", "second")
@@ -395,7 +395,7 @@ def test_a_secret_that_is_entered_while_another_takes_over_is_kept(desk: Desk, a
     assert desk.partner.unseal(vault, "consumer_secret_sealed") == SECRET
 
 
-def test_a_firm_without_key_and_secret_has_no_checks(desk: Desk) -> None:
+def test_a_firm_without_key_and_secret_has_no_checks(desk: ConnectingDesk) -> None:
     run(desk)
     desk.partner.consumer_secret_sealed = None
     db.session.commit()
@@ -403,19 +403,19 @@ def test_a_firm_without_key_and_secret_has_no_checks(desk: Desk) -> None:
     assert db.session.scalars(select(PartnerCheck)).all() == []
 
 
-def test_a_secret_that_does_not_open(desk: Desk) -> None:
+def test_a_secret_that_does_not_open(desk: ConnectingDesk) -> None:
     desk.partner.consumer_secret_sealed = "v1.00000000.AAAA"
     db.session.commit()
     assert "can't be opened" in run(desk)["key"].says
 
 
-def test_what_was_known_is_not_forgotten_while_salesforce_is_away(desk: Desk) -> None:
+def test_what_was_known_is_not_forgotten_while_salesforce_is_away(desk: ConnectingDesk) -> None:
     run(desk)
     desk.org.trouble.add("server_unavailable_html")
     assert run(desk)["host"].is_good
 
 
-def test_a_log_in_that_failed_teaches_something(desk: Desk) -> None:
+def test_a_log_in_that_failed_teaches_something(desk: ConnectingDesk) -> None:
     with writing():
         checks.note_outcome(desk.partner.id, "app_blocked")
         checks.note_outcome(desk.partner.id, "denied")
@@ -424,7 +424,7 @@ def test_a_log_in_that_failed_teaches_something(desk: Desk) -> None:
     assert sum(check.is_bad for check in found.values()) == 1
 
 
-def test_every_check_has_a_title_and_every_red_one_a_path(desk: Desk) -> None:
+def test_every_check_has_a_title_and_every_red_one_a_path(desk: ConnectingDesk) -> None:
     assert set(TITLES) == {*WITHOUT_USER, *asked_with_user(True), "pending_secret"}
     no_path = {"unreadable", "api_version_retired"}  # fixed on our own page
     good = {"known", "accepted", "registered", "required", "present", "answers", "creatable", "left", "writable"}
@@ -438,12 +438,12 @@ def test_every_check_has_a_title_and_every_red_one_a_path(desk: Desk) -> None:
     assert missing == []
 
 
-def let_salesforce_be_told(desk: Desk) -> None:
+def let_salesforce_be_told(desk: ConnectingDesk) -> None:
     desk.partner.writes_opt_outs_back = True
     db.session.commit()
 
 
-def test_whether_the_opt_out_may_be_set_is_asked_only_where_the_firm_wants_it(desk: Desk) -> None:
+def test_whether_the_opt_out_may_be_set_is_asked_only_where_the_firm_wants_it(desk: ConnectingDesk) -> None:
     desk.connect()
     assert "opt_out_write" not in run(desk)
     let_salesforce_be_told(desk)
@@ -459,7 +459,7 @@ def test_whether_the_opt_out_may_be_set_is_asked_only_where_the_firm_wants_it(de
     ("about", "says"),
     [("Contact", "on Contact, but not set it"), ("Lead", "on Contact, but not on Lead")],
 )
-def test_a_field_that_can_be_seen_and_not_set_is_red(desk: Desk, about: str, says: str) -> None:
+def test_a_field_that_can_be_seen_and_not_set_is_red(desk: ConnectingDesk, about: str, says: str) -> None:
     desk.connect()
     let_salesforce_be_told(desk)
     desk.org.lock_field(about, "HasOptedOutOfEmail")
@@ -472,7 +472,7 @@ def test_a_field_that_can_be_seen_and_not_set_is_red(desk: Desk, about: str, say
     assert run(desk)["opt_out_write"].is_good
 
 
-def test_records_that_may_not_be_edited_are_red(desk: Desk) -> None:
+def test_records_that_may_not_be_edited_are_red(desk: ConnectingDesk) -> None:
     desk.connect()
     let_salesforce_be_told(desk)
     desk.org.deny_object("Lead", "edit")
@@ -483,13 +483,13 @@ def test_records_that_may_not_be_edited_are_red(desk: Desk) -> None:
     assert run(desk)["opt_out_write"].is_good
 
 
-def test_a_hidden_field_can_not_be_set_either(desk: Desk) -> None:
+def test_a_hidden_field_can_not_be_set_either(desk: ConnectingDesk) -> None:
     desk.connect()
     let_salesforce_be_told(desk)
     desk.org.hide_field("Contact", "HasOptedOutOfEmail")
     assert "can't see HasOptedOutOfEmail on Contact" in run(desk)["opt_out_write"].says
 
 
-def test_what_needs_a_user_includes_setting_the_opt_out(desk: Desk) -> None:
+def test_what_needs_a_user_includes_setting_the_opt_out(desk: ConnectingDesk) -> None:
     let_salesforce_be_told(desk)
     assert "Checked when the first one connects" in run(desk)["opt_out_write"].says

@@ -45,13 +45,13 @@ def written(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -
     """Each line that is logged, with everything on that can be switched on from outside."""
     lines: list[str] = []
 
-    class Stream:
+    class CollectedLog:
         def write(self, text: str) -> None:
             lines.append(text)
 
         def flush(self) -> None: ...
 
-    monkeypatch.setattr(JsonHandler, "stream", Stream())
+    monkeypatch.setattr(JsonHandler, "stream", CollectedLog())
     caplog.set_level(logging.DEBUG)
     caplog.set_level(logging.DEBUG, "asapp")
     return lines

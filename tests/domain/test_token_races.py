@@ -18,20 +18,20 @@ from asapp.core.database import writing
 from asapp.core.extensions import db
 from asapp.core.vault import Vault
 from orgsim.server import Running
-from tests.connecting import KEY, Desk
+from tests.connecting import KEY, ConnectingDesk
 from tests.domain.test_leads_once import at_the_same_time
 
 
 @pytest.fixture
-def desk(app: Flask, org: Running) -> Desk:
-    made = Desk(org)
+def desk(app: Flask, org: Running) -> ConnectingDesk:
+    made = ConnectingDesk(org)
     made.org.change_app(KEY, rotate=True)
     made.connect()
     db.session.rollback()
     return made
 
 
-def refresh_calls(desk: Desk, mark: int) -> int:
+def refresh_calls(desk: ConnectingDesk, mark: int) -> int:
     return sum("token_refresh" in call.tags for call in desk.org.calls.since(mark))
 
 
@@ -50,7 +50,9 @@ class InterruptedVault(Vault):
         return super().open(sealed, place)
 
 
-def test_a_token_that_another_process_stored_a_moment_ago_is_not_refreshed_again(app: Flask, desk: Desk) -> None:
+def test_a_token_that_another_process_stored_a_moment_ago_is_not_refreshed_again(
+    app: Flask, desk: ConnectingDesk
+) -> None:
     """The row was read before, and is about to be leased."""
     connection_id = desk.connection().id
     db.session.rollback()
@@ -66,7 +68,7 @@ def test_a_token_that_another_process_stored_a_moment_ago_is_not_refreshed_again
     assert refresh_calls(desk, mark) == 1
 
 
-def test_tokens_that_come_after_the_advisor_connected_again_replace_nothing(app: Flask, desk: Desk) -> None:
+def test_tokens_that_come_after_the_advisor_connected_again_replace_nothing(app: Flask, desk: ConnectingDesk) -> None:
     connection_id = desk.connection().id
     db.session.rollback()
     slow = desk.org.trouble.add("slow_after", kind="token_refresh", seconds=3, times=1)
@@ -114,7 +116,7 @@ def stumbles(app: Flask) -> Iterator[list[str]]:
     event.remove(engine, "before_cursor_execute", execute)
 
 
-def test_rotated_tokens_are_stored_though_the_database_stumbles(desk: Desk, stumbles: list[str]) -> None:
+def test_rotated_tokens_are_stored_though_the_database_stumbles(desk: ConnectingDesk, stumbles: list[str]) -> None:
     """The old refresh token is used up: what is in our hand is the only key that is left."""
     source = StoredTokens(desk.connection().id, desk.access)
     db.session.rollback()

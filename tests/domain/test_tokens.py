@@ -24,36 +24,36 @@ from config import Config
 from devtools.processes import settings_of
 from orgsim.answers import Answer
 from orgsim.server import Running
-from tests.connecting import KEY, Desk
+from tests.connecting import KEY, ConnectingDesk
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def desk(app: Flask, org: Running) -> Desk:
-    made = Desk(org)
+def desk(app: Flask, org: Running) -> ConnectingDesk:
+    made = ConnectingDesk(org)
     made.connect()
     db.session.rollback()
     return made
 
 
 @pytest.fixture(params=[False, True], ids=["same", "rotating"])
-def rotation(request: pytest.FixtureRequest, desk: Desk) -> bool:
+def rotation(request: pytest.FixtureRequest, desk: ConnectingDesk) -> bool:
     desk.org.change_app(KEY, rotate=request.param)
     return bool(request.param)
 
 
-def stored(desk: Desk) -> StoredTokens:
+def stored(desk: ConnectingDesk) -> StoredTokens:
     connection_id = desk.connection().id
     db.session.rollback()
     return StoredTokens(connection_id, desk.access)
 
 
-def refresh_calls(desk: Desk, mark: int = 0) -> int:
+def refresh_calls(desk: ConnectingDesk, mark: int = 0) -> int:
     return sum("token_refresh" in call.tags for call in desk.org.calls.since(mark))
 
 
-def test_an_old_token_is_refreshed_and_stored_before_it_is_used(desk: Desk, rotation: bool) -> None:
+def test_an_old_token_is_refreshed_and_stored_before_it_is_used(desk: ConnectingDesk, rotation: bool) -> None:
     source = stored(desk)
     old = desk.tokens_of(desk.connection())
     fresh = source.refresh(source.access_token())
@@ -64,7 +64,7 @@ def test_an_old_token_is_refreshed_and_stored_before_it_is_used(desk: Desk, rota
     assert source.access_token() == fresh
 
 
-def test_refreshing_again_and_again_never_loses_the_refresh_token(desk: Desk, rotation: bool) -> None:
+def test_refreshing_again_and_again_never_loses_the_refresh_token(desk: ConnectingDesk, rotation: bool) -> None:
     source = stored(desk)
     for _ in range(4):
         source.refresh(source.access_token())
@@ -72,7 +72,7 @@ def test_refreshing_again_and_again_never_loses_the_refresh_token(desk: Desk, ro
     assert desk.tokens_of(desk.connection())[1] in desk.approvals()
 
 
-def test_whoever_comes_with_a_token_that_is_no_longer_stored_gets_the_stored_one(desk: Desk) -> None:
+def test_whoever_comes_with_a_token_that_is_no_longer_stored_gets_the_stored_one(desk: ConnectingDesk) -> None:
     early, late = stored(desk), stored(desk)
     fresh = early.refresh(early.access_token())
     mark = desk.org.calls.mark()
@@ -80,7 +80,7 @@ def test_whoever_comes_with_a_token_that_is_no_longer_stored_gets_the_stored_one
     assert refresh_calls(desk, mark) == 0
 
 
-def test_many_threads_make_one_refresh(desk: Desk, rotation: bool, app: Flask) -> None:
+def test_many_threads_make_one_refresh(desk: ConnectingDesk, rotation: bool, app: Flask) -> None:
     sources = [stored(desk) for _ in range(6)]
     mark, results = desk.org.calls.mark(), []
     desk.org.trouble.add("slow_after", kind="token_refresh", seconds=0.4)
@@ -99,7 +99,7 @@ def test_many_threads_make_one_refresh(desk: Desk, rotation: bool, app: Flask) -
 
 
 @pytest.mark.slow
-def test_two_processes_at_once_never_lose_a_token(desk: Desk, rotation: bool, config: Config) -> None:
+def test_two_processes_at_once_never_lose_a_token(desk: ConnectingDesk, rotation: bool, config: Config) -> None:
     connection_id = desk.connection().id
     stale = desk.tokens_of(desk.connection())[0]
     db.session.rollback()
@@ -148,13 +148,13 @@ def parallel(processes: list[subprocess.Popen[str]]) -> list[subprocess.Popen[st
     return processes
 
 
-def test_a_lease_that_somebody_left_behind_runs_out(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lease_that_somebody_left_behind_runs_out(desk: ConnectingDesk, monkeypatch: pytest.MonkeyPatch) -> None:
     source = stored(desk)
     take_lease(desk, timedelta(seconds=0.5))
     assert source.refresh(source.access_token()) == desk.tokens_of(desk.connection())[0]
 
 
-def test_waiting_for_somebody_elses_refresh_has_an_end(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_for_somebody_elses_refresh_has_an_end(desk: ConnectingDesk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens, "WAIT_S", 0.3)
     source = stored(desk)
     take_lease(desk, timedelta(minutes=1))
@@ -163,13 +163,13 @@ def test_waiting_for_somebody_elses_refresh_has_an_end(desk: Desk, monkeypatch: 
     assert refresh_calls(desk) == 0
 
 
-def take_lease(desk: Desk, lasts: timedelta) -> None:
+def take_lease(desk: ConnectingDesk, lasts: timedelta) -> None:
     connection = desk.connection()
     connection.token_lease, connection.token_lease_until = "somebody", utcnow() + lasts
     db.session.commit()
 
 
-def test_the_org_may_have_moved(desk: Desk) -> None:
+def test_the_org_may_have_moved(desk: ConnectingDesk) -> None:
     source = stored(desk)
     moved = desk.url.replace("127.0.0.1", "localhost")
     desk.org.change_settings(instance_url=moved)
@@ -178,7 +178,7 @@ def test_the_org_may_have_moved(desk: Desk) -> None:
     assert desk.connection().instance_url == moved
 
 
-def test_a_host_that_is_not_salesforces_is_never_stored_and_the_new_tokens_are(desk: Desk) -> None:
+def test_a_host_that_is_not_salesforces_is_never_stored_and_the_new_tokens_are(desk: ConnectingDesk) -> None:
     desk.org.change_app(KEY, rotate=True)
     source, before = stored(desk), desk.connection().instance_url
     desk.org.change_settings(instance_url="https://evil.example")
@@ -197,7 +197,7 @@ def test_a_host_that_is_not_salesforces_is_never_stored_and_the_new_tokens_are(d
         ("inactive_user", "whatever", "inactive_user"),
     ],
 )
-def test_what_needs_reconnecting(desk: Desk, error: str, description: str, reason: str) -> None:
+def test_what_needs_reconnecting(desk: ConnectingDesk, error: str, description: str, reason: str) -> None:
     desk.connection().next_sync_at = utcnow()
     db.session.commit()
     refuse(desk, error, description)
@@ -227,7 +227,7 @@ def test_what_needs_reconnecting(desk: Desk, error: str, description: str, reaso
         ("never_heard_of", "", TryLater),
     ],
 )
-def test_what_disconnects_nobody(desk: Desk, error: str, description: str, raised: type[Exception]) -> None:
+def test_what_disconnects_nobody(desk: ConnectingDesk, error: str, description: str, raised: type[Exception]) -> None:
     refuse(desk, error, description)
     source = stored(desk)
     for _ in range(5):
@@ -240,7 +240,7 @@ def test_what_disconnects_nobody(desk: Desk, error: str, description: str, raise
 @pytest.mark.parametrize(
     "trouble", ["server_unavailable_html", "edge_420", "reset", "truncated_json", "redirect", "html"]
 )
-def test_nor_does_an_answer_that_is_none(desk: Desk, trouble: str) -> None:
+def test_nor_does_an_answer_that_is_none(desk: ConnectingDesk, trouble: str) -> None:
     source = stored(desk)
     answer: object = Answer(200, "<html></html>", "text/html") if trouble == "html" else trouble
     desk.org.trouble.add(
@@ -251,7 +251,7 @@ def test_nor_does_an_answer_that_is_none(desk: Desk, trouble: str) -> None:
     assert desk.connection().is_connected
 
 
-def test_words_that_nobody_knows_end_it_when_three_attempts_that_are_far_apart_meet_them(desk: Desk) -> None:
+def test_words_that_nobody_knows_end_it_when_three_attempts_that_are_far_apart_meet_them(desk: ConnectingDesk) -> None:
     refuse(desk, "invalid_grant", "the moon is full")
     for _ in range(2):
         attempt(desk, TryLater)
@@ -261,7 +261,7 @@ def test_words_that_nobody_knows_end_it_when_three_attempts_that_are_far_apart_m
     assert desk.connection().status_reason == "unknown_grant_error"
 
 
-def test_a_runs_own_retries_count_as_one_attempt(desk: Desk) -> None:
+def test_a_runs_own_retries_count_as_one_attempt(desk: ConnectingDesk) -> None:
     refuse(desk, "invalid_grant", "the moon is full")
     for _ in range(2):  # two runs, an hour apart
         for _ in range(3):
@@ -271,7 +271,7 @@ def test_a_runs_own_retries_count_as_one_attempt(desk: Desk) -> None:
     assert (connection.is_connected, connection.unknown_refusals) == (True, 2)
 
 
-def test_three_attempts_in_less_than_an_hour_are_too_early(desk: Desk) -> None:
+def test_three_attempts_in_less_than_an_hour_are_too_early(desk: ConnectingDesk) -> None:
     refuse(desk, "invalid_grant", "the moon is full")
     for _ in range(3):
         attempt(desk, TryLater)
@@ -280,7 +280,7 @@ def test_three_attempts_in_less_than_an_hour_are_too_early(desk: Desk) -> None:
     attempt(desk, ReconnectNeeded)
 
 
-def test_what_was_counted_before_retries_were_told_apart_does_not_count(desk: Desk) -> None:
+def test_what_was_counted_before_retries_were_told_apart_does_not_count(desk: ConnectingDesk) -> None:
     long_ago = utcnow() - timedelta(hours=3)
     db.session.execute(update(Connection).values(unknown_refusals=9, unknown_refusals_since=long_ago))
     db.session.commit()
@@ -289,13 +289,13 @@ def test_what_was_counted_before_retries_were_told_apart_does_not_count(desk: De
     assert desk.connection().unknown_refusals == 1
 
 
-def attempt(desk: Desk, raised: type[Exception]) -> None:
+def attempt(desk: ConnectingDesk, raised: type[Exception]) -> None:
     source = stored(desk)
     with pytest.raises(raised):
         source.refresh(source.access_token())
 
 
-def let_pass(desk: Desk, time: timedelta) -> None:
+def let_pass(desk: ConnectingDesk, time: timedelta) -> None:
     connection = desk.connection()
     assert connection.unknown_refused_at is not None
     assert connection.unknown_refusals_since is not None
@@ -304,7 +304,7 @@ def let_pass(desk: Desk, time: timedelta) -> None:
     db.session.commit()
 
 
-def test_a_good_answer_in_between_begins_the_count_anew(desk: Desk) -> None:
+def test_a_good_answer_in_between_begins_the_count_anew(desk: ConnectingDesk) -> None:
     fault = refuse(desk, "invalid_grant", "the moon is full")
     source = stored(desk)
     with pytest.raises(TryLater):
@@ -315,7 +315,7 @@ def test_a_good_answer_in_between_begins_the_count_anew(desk: Desk) -> None:
     assert (connection.unknown_refusals, connection.unknown_refusals_since) == (0, None)
 
 
-def test_a_refusal_of_replaced_tokens_does_not_end_the_new_connection(desk: Desk) -> None:
+def test_a_refusal_of_replaced_tokens_does_not_end_the_new_connection(desk: ConnectingDesk) -> None:
     """While one process was refused, the advisor has connected again."""
     source = stored(desk)
     desk.org.revoke_approvals()
@@ -328,7 +328,7 @@ def test_a_refusal_of_replaced_tokens_does_not_end_the_new_connection(desk: Desk
     assert desk.connection().is_connected
 
 
-def test_good_tokens_undo_the_mark_that_another_process_made_meanwhile(desk: Desk) -> None:
+def test_good_tokens_undo_the_mark_that_another_process_made_meanwhile(desk: ConnectingDesk) -> None:
     """It used the same refresh token a moment later, and was refused because ours had rotated it."""
     desk.org.change_app(KEY, rotate=True)
     desk.connection().first_synced_at = utcnow()
@@ -349,7 +349,7 @@ def test_good_tokens_undo_the_mark_that_another_process_made_meanwhile(desk: Des
 
 
 @pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
-def test_disconnecting_gives_back_the_token_that_was_stored_last(desk: Desk, app: Flask) -> None:
+def test_disconnecting_gives_back_the_token_that_was_stored_last(desk: ConnectingDesk, app: Flask) -> None:
     """The page has read the row; before it disconnects, a worker stores a rotated token. SQLite's writers can't meet so."""
     desk.org.change_app(KEY, rotate=True)
     connection = connections.find_current(desk.advisor)
@@ -369,7 +369,7 @@ def test_disconnecting_gives_back_the_token_that_was_stored_last(desk: Desk, app
     assert connection.token_version == version + 2
 
 
-def test_tokens_that_come_after_disconnecting_are_given_back(desk: Desk) -> None:
+def test_tokens_that_come_after_disconnecting_are_given_back(desk: ConnectingDesk) -> None:
     desk.org.change_app(KEY, rotate=True)
     source = stored(desk)
     lease = source._claim(source.access_token())
@@ -382,7 +382,7 @@ def test_tokens_that_come_after_disconnecting_are_given_back(desk: Desk) -> None
     assert desk.approvals() == []
 
 
-def test_idle_connections_are_kept_alive(desk: Desk) -> None:
+def test_idle_connections_are_kept_alive(desk: ConnectingDesk) -> None:
     connection_id = desk.connection().id
     assert not refresh_idle(connection_id, desk.access)
     db.session.execute(update(Connection).values(token_used_at=utcnow() - timedelta(days=21)))
@@ -393,7 +393,7 @@ def test_idle_connections_are_kept_alive(desk: Desk) -> None:
     assert find_idle() == []
 
 
-def refuse(desk: Desk, error: str, description: str) -> object:
+def refuse(desk: ConnectingDesk, error: str, description: str) -> object:
     body = {"error": error, "error_description": description}
     db.session.rollback()
     return desk.org.trouble.add(Answer(400, body), kind="token_refresh")

@@ -11,16 +11,16 @@ from asapp.jobs import tasks
 from asapp.models import Partner, PartnerCheck
 from asapp.partners import checks
 from orgsim import Running
-from tests.connecting import KEY, Desk
+from tests.connecting import KEY, ConnectingDesk
 
 
-def wait_with(desk: Desk, secret: str) -> None:
+def wait_with(desk: ConnectingDesk, secret: str) -> None:
     desk.partner.seal(desk.access.vault, "pending_secret_sealed", secret)
     db.session.commit()
 
 
 def test_only_partners_with_a_waiting_secret_are_checked_by_the_tick(app: Flask, org: Running) -> None:
-    desk = Desk(org)
+    desk = ConnectingDesk(org)
     assert checks.find_waiting_secrets() == []
     wait_with(desk, "rotated")
     assert checks.find_waiting_secrets() == [desk.partner.id]
@@ -37,7 +37,7 @@ def test_it_is_tried_every_ten_minutes_at_most(app: Flask, org: Running) -> None
 
 
 def test_it_takes_over_when_salesforce_knows_it(app: Flask, org: Running) -> None:
-    desk = Desk(org)
+    desk = ConnectingDesk(org)
     wait_with(desk, "rotated")
     checks.run_checks(desk.partner, desk.access)
     assert db.session.get_one(Partner, desk.partner.id).pending_secret_sealed
@@ -49,14 +49,14 @@ def test_it_takes_over_when_salesforce_knows_it(app: Flask, org: Running) -> Non
 
 
 def test_a_firm_without_a_waiting_secret_is_checked_where_a_log_in_asked_for_it(app: Flask, org: Running) -> None:
-    desk = Desk(org)
+    desk = ConnectingDesk(org)
     tasks.check_partner(desk.partner.id)
     db.session.rollback()
     assert "key" in db.session.scalars(select(PartnerCheck.code)).all()
 
 
 def test_a_firm_that_is_inactive_is_not_checked(app: Flask, org: Running) -> None:
-    desk = Desk(org)
+    desk = ConnectingDesk(org)
     desk.partner.is_enabled = False
     wait_with(desk, "rotated")
     tasks.check_partner(desk.partner.id)

@@ -18,7 +18,7 @@ SALESFORCE, MANUAL = "salesforce", "manual"
 
 
 @dataclass(frozen=True)
-class Row:
+class StoredContactRow:
     """A row of contacts, with what the export says of it. status and lists are empty where the export hides it."""
 
     id: int
@@ -53,22 +53,22 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Here:
-    rows: dict[int, Row]
+class StoredState:
+    rows: dict[int, StoredContactRow]
     ledger: dict[str, tuple[str, bytes | None]]
     departures: dict[str, str]  # Salesforce Id -> state
     members: set[tuple[int, int]]  # (list, row)
-    by_salesforce_id: dict[str, Row] = field(default_factory=dict)
+    by_salesforce_id: dict[str, StoredContactRow] = field(default_factory=dict)
 
     @property
-    def manual(self) -> list[Row]:
+    def manual(self) -> list[StoredContactRow]:
         return sorted((row for row in self.rows.values() if row.source == MANUAL), key=lambda row: row.id)
 
-    def shown(self) -> Iterable[Row]:
+    def shown(self) -> Iterable[StoredContactRow]:
         return (row for row in self.by_salesforce_id.values() if row.is_shown)
 
 
-def read(connection_id: int, user_id: int, export: str | None = None) -> Here:
+def read(connection_id: int, user_id: int, export: str | None = None) -> StoredState:
     """export: the CSV, if it was fetched as people fetch it."""
     db.session.rollback()
     text = "".join(iter_csv(user_id, utcnow())) if export is None else export
@@ -81,20 +81,20 @@ def read(connection_id: int, user_id: int, export: str | None = None) -> Here:
     columns = (
         c.id, c.salesforce_id, c.source, c.first_name, c.last_name, c.email, c.departed, c.merged_into, c.hidden_at.is_not(None),
     )  # fmt: skip
-    rows: dict[int, Row] = {}
+    rows: dict[int, StoredContactRow] = {}
     for found in db.session.execute(select(*columns).where(c.user_id == user_id)):
         line = exported.pop(found[1] or found[4], None)
-        rows[found[0]] = Row(*found)
+        rows[found[0]] = StoredContactRow(*found)
         if line is not None:
             assert (line["first_name"], line["last_name"], line["email"]) == tuple(found[3:6])
             lists = tuple(filter(None, line["lists"].split(";")))
-            rows[found[0]] = Row(*found, True, line["status"], line["reason"], lists)
+            rows[found[0]] = StoredContactRow(*found, True, line["status"], line["reason"], lists)
     assert not exported, f"the export has {len(exported)} lines more than there are contacts"
     ledger = select(LedgerEntry.salesforce_id, LedgerEntry.outcome, LedgerEntry.address_hash).where(
         LedgerEntry.connection_id == connection_id
     )
     departures = select(Departure.salesforce_id, Departure.state).where(Departure.connection_id == connection_id)
-    here = Here(
+    here = StoredState(
         rows=rows,
         ledger={row[0]: (row[1], row[2]) for row in db.session.execute(ledger)},
         departures={row[0]: row[1] for row in db.session.execute(departures)},

@@ -43,7 +43,7 @@ from asapp.sync.execute import JobContext, execute_run
 from orgsim import Org, start
 from tests.factories import log_in, org_access
 from tests.properties import here as reading
-from tests.properties.here import Here, Row
+from tests.properties.here import StoredState
 from tests.properties.model import Model
 from tests.properties.story import HERE, PAGE, POOL, Edit, Story
 from tests.syncing import Died, Office
@@ -375,7 +375,7 @@ class Life:
 
     # What must be true
 
-    def read(self) -> Here:
+    def read(self) -> StoredState:
         return reading.read(self.connection_id, self.user_id)
 
     def check(self) -> None:
@@ -393,7 +393,7 @@ class Life:
         assert db.session.scalar(active) in (0, 1)
         db.session.rollback()
 
-    def check_people(self, held: Here) -> None:
+    def check_people(self, held: StoredState) -> None:
         past = self.story.past
         for i in held.ledger:
             assert past[i].was_mine, f"{i} is in the ledger and never was the user's"
@@ -410,7 +410,7 @@ class Life:
         for i in self.sure_off - self.story.touched:
             assert not held.by_salesforce_id[i].is_active, f"{i} opted out and is active"
 
-    def check_lists(self, held: Here) -> None:
+    def check_lists(self, held: StoredState) -> None:
         sf_ids = {row.id: row.salesforce_id for row in held.rows.values()}
         by_id: dict[str | None, int] = {i: row.id for i, row in held.by_salesforce_id.items()}
         explained = set()
@@ -495,4 +495,4 @@ def forget_everything() -> None:
     db.session.commit()
 
 
-__all__ = ["ACTS", "FAULTS", "FAULT_KINDS", "Act", "Disturbance", "Life", "Row", "Trouble"]
+__all__ = ["ACTS", "FAULTS", "FAULT_KINDS", "Act", "Disturbance", "Life", "Trouble"]

@@ -10,8 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.properties.here import MANUAL, SALESFORCE, Here, Row
-from tests.properties.story import GONE, HERE, MERGED, Record, Story
+from tests.properties.here import MANUAL, SALESFORCE, StoredContactRow, StoredState
+from tests.properties.story import GONE, HERE, MERGED, OrgContact, Story
 
 SALESFORCE_CONTACTS = "Salesforce Contacts"
 HELD_MORE_THAN = 10
@@ -23,8 +23,8 @@ class Model:
     """A quiet run led from `before` to `after`."""
 
     story: Story
-    before: Here
-    after: Here
+    before: StoredState
+    after: StoredState
 
     def differences(self) -> list[str]:
         """Return everything that isn't as the rules say, as sentences."""
@@ -39,14 +39,14 @@ class Model:
 
     # The user's contacts in Salesforce, and those the advisor keeps though they left
 
-    def living(self, records: dict[str, Record]) -> dict[str, Record]:
+    def living(self, records: dict[str, OrgContact]) -> dict[str, OrgContact]:
         return {i: record for i, record in records.items() if self.story.look(record) == HERE}
 
     def kept(self) -> set[str]:
         """Whose departure waits for the advisor, or was discarded."""
         return set(self.after.departures)
 
-    def of_ledger(self, records: dict[str, Record]) -> Iterator[str]:
+    def of_ledger(self, records: dict[str, OrgContact]) -> Iterator[str]:
         living, kept = self.living(records), self.kept()
         if wrong := sorted(kept & set(living)):
             yield f"proposed to leave although they are here: {wrong}"
@@ -69,13 +69,13 @@ class Model:
         if any(len(addresses) > 1 for addresses in hashes.values()):
             yield "two addresses have one hash"
 
-    def outcomes_of_kept(self, record: Record | None, before: str | None) -> set[str | None]:
+    def outcomes_of_kept(self, record: OrgContact | None, before: str | None) -> set[str | None]:
         """An opt-out of somebody who is kept counts as long as Salesforce shows the record; else what was known stays."""
         if record is None or self.story.look(record) == GONE:
             return {before}
         return {"opted_out"} if record.is_opted_out else {"synced"}
 
-    def opted_out_addresses(self, records: dict[str, Record]) -> dict[str, set[str]]:
+    def opted_out_addresses(self, records: dict[str, OrgContact]) -> dict[str, set[str]]:
         """{address: Ids of the records that opted out with it}."""
         found: dict[str, set[str]] = defaultdict(set)
         for record in self.living(records).values():
@@ -86,7 +86,7 @@ class Model:
                 found[self.after.by_salesforce_id[i].address].add(i)  # as it was here when it left
         return found
 
-    def of_the_living(self, records: dict[str, Record]) -> Iterator[str]:
+    def of_the_living(self, records: dict[str, OrgContact]) -> Iterator[str]:
         opted_out = self.opted_out_addresses(records)
         for record in self.living(records).values():
             row = self.after.by_salesforce_id.get(record.id)
@@ -114,7 +114,7 @@ class Model:
         before = self.before.by_salesforce_id.get(salesforce_id)
         return before is not None and not before.is_shell
 
-    def of_the_departed(self, records: dict[str, Record]) -> Iterator[str]:
+    def of_the_departed(self, records: dict[str, OrgContact]) -> Iterator[str]:
         living, kept = self.living(records), self.kept()
         for row in self.after.shown():
             i = row.salesforce_id or ""
@@ -139,7 +139,7 @@ class Model:
             if after is None or (not after.is_shown and before.salesforce_id not in living):
                 yield f"{before.salesforce_id} is lost"
 
-    def of_reason(self, row: Row, allowed: set[str]) -> Iterator[str]:
+    def of_reason(self, row: StoredContactRow, allowed: set[str]) -> Iterator[str]:
         if row.reason not in allowed or (row.status == "active") != (row.reason == ""):
             yield f"{row.salesforce_id or row.last_name} is {row.status} ({row.reason}), not of {sorted(allowed)}"
         is_listed = SALESFORCE_CONTACTS in row.lists
@@ -148,7 +148,7 @@ class Model:
 
     # Made by hand
 
-    def of_manual_ones(self, records: dict[str, Record]) -> Iterator[str]:
+    def of_manual_ones(self, records: dict[str, OrgContact]) -> Iterator[str]:
         adopted = {
             row.id: row for row in self.after.rows.values() if row.source == SALESFORCE and self.was_manual(row.id)
         }
@@ -183,7 +183,7 @@ class Model:
 
     # Own lists
 
-    def of_memberships(self, records: dict[str, Record]) -> Iterator[str]:
+    def of_memberships(self, records: dict[str, OrgContact]) -> Iterator[str]:
         explained: set[tuple[int, int]] = set()
         for list_id, row_id in sorted(self.before.members):
             allowed = {(list_id, holder) for holder in self.holders_of(row_id, records)}
@@ -193,11 +193,11 @@ class Model:
         for list_id, row_id in sorted(self.after.members - explained):
             yield f"on list {list_id} without having been put there: {self.of_row(row_id, records)}"
 
-    def of_row(self, row_id: int, records: dict[str, Record]) -> str:
+    def of_row(self, row_id: int, records: dict[str, OrgContact]) -> str:
         row = self.after.rows[row_id]
         return f"{row}; before: {self.before.rows.get(row_id)}; in Salesforce: {records.get(row.salesforce_id or '')}"
 
-    def holders_of(self, row_id: int, records: dict[str, Record]) -> set[int]:
+    def holders_of(self, row_id: int, records: dict[str, OrgContact]) -> set[int]:
         """Who has what this contact had on own lists: it, or the survivor of a merge that is here."""
         before = self.before.rows[row_id]
         record = records.get(self.after.rows[row_id].salesforce_id or "")
@@ -214,7 +214,7 @@ class Model:
             return {row_id, found.id}  # merged while nobody saw it
         return {found.id}
 
-    def survivor_of(self, record: Record, records: dict[str, Record]) -> str | None:
+    def survivor_of(self, record: OrgContact, records: dict[str, OrgContact]) -> str | None:
         seen = {record.id}
         while self.story.look(record) == MERGED and record.id not in self.kept():
             master = records.get(record.master_id or "")
@@ -249,20 +249,20 @@ class Model:
             return None
         return len(leaving) > HELD_MORE_THAN and len(leaving) > HELD_SHARE * len(on)
 
-    def still_waits(self, row: Row, records: dict[str, Record]) -> bool:
+    def still_waits(self, row: StoredContactRow, records: dict[str, OrgContact]) -> bool:
         record = records.get(row.salesforce_id or "")
         return record is None or self.story.look(record) == GONE or not record.is_opted_out
 
-    def may_become_twins(self, rows: list[Row], records: dict[str, Record]) -> bool:
+    def may_become_twins(self, rows: list[StoredContactRow], records: dict[str, OrgContact]) -> bool:
         opted_out = self.opted_out_addresses(records)
         return any(opted_out[row.address] for row in rows)
 
 
-def outcome_of(record: Record) -> str:
+def outcome_of(record: OrgContact) -> str:
     if record.is_opted_out:
         return "opted_out"
     return "synced" if record.email else "no_email"
 
 
-def is_on(row: Row) -> bool:
+def is_on(row: StoredContactRow) -> bool:
     return row.departed is None and not row.is_hidden and row.reason not in ("opted_out", "twin_opted_out")

@@ -66,7 +66,7 @@ class Deed(NamedTuple):
     two: int = 0
 
 
-class Meanwhile(NamedTuple):
+class DeedAtCall(NamedTuple):
     """A deed before a run's, or a delivery's, n-th call to Salesforce, from 1 on."""
 
     at_call: int
@@ -75,13 +75,13 @@ class Meanwhile(NamedTuple):
 
 class Sync(NamedTuple):
     kind: str = ORDINARY
-    meanwhile: tuple[Meanwhile, ...] = ()
+    meanwhile: tuple[DeedAtCall, ...] = ()
     trouble: int = 0
 
 
 class Deliver(NamedTuple):
     is_answer_lost: bool = False
-    meanwhile: tuple[Meanwhile, ...] = ()
+    meanwhile: tuple[DeedAtCall, ...] = ()
 
 
 class Quiet(NamedTuple):
@@ -91,7 +91,7 @@ class Quiet(NamedTuple):
 Step = Deed | Sync | Deliver | Quiet
 
 
-class Record(NamedTuple):
+class OrgPerson(NamedTuple):
     """A Contact or Lead as the org stores it now. address: in lower case, empty if there is none."""
 
     id: str
@@ -106,7 +106,7 @@ class Record(NamedTuple):
     made_by: str
 
 
-class Row(NamedTuple):
+class PersonRow(NamedTuple):
     """A row of contacts, with what asapp says of it. created_at tells rows apart whose id was used twice."""
 
     id: int
@@ -147,8 +147,8 @@ class SignUp(NamedTuple):
         return self.email.lower()
 
 
-class Here(NamedTuple):
-    rows: dict[int, Row]
+class StoredPeople(NamedTuple):
+    rows: dict[int, PersonRow]
     sign_ups: list[SignUp]
 
 
@@ -199,13 +199,13 @@ class PeopleLife:
 
     # What is there
 
-    def records(self) -> dict[str, Record]:
+    def records(self) -> dict[str, OrgPerson]:
         self.org.settle()
         found = {}
         for name in ("Contact", "Lead"):
             is_lead = name == "Lead"
             for row in self.org.store.records(self.org.schema[name]):
-                found[row["Id"]] = Record(
+                found[row["Id"]] = OrgPerson(
                     row["Id"],
                     is_lead,
                     (row["Email"] or "").lower(),
@@ -219,7 +219,7 @@ class PeopleLife:
                 )
         return found
 
-    def here(self) -> Here:
+    def here(self) -> StoredPeople:
         db.session.rollback()
         now = utcnow()
         c, s = Contact, Lead
@@ -227,15 +227,15 @@ class PeopleLife:
             c.id, c.created_at, c.source, c.salesforce_id, c.email, c.hidden_at.is_not(None), c.erased_at.is_not(None),
             is_shown(), is_active(now), reason_of(now),
         )  # fmt: skip
-        rows = [Row(*row) for row in db.session.execute(people.where(c.user_id == self.user_id).order_by(c.id))]
+        rows = [PersonRow(*row) for row in db.session.execute(people.where(c.user_id == self.user_id).order_by(c.id))]
         leads = select(
             s.id, s.email, s.state, s.why, s.salesforce_id, s.linked_contact_id, s.contact_id, s.opted_out, s.is_deleted
         )
         sign_ups = [SignUp(*row) for row in db.session.execute(leads.where(s.user_id == self.user_id).order_by(s.id))]
         db.session.rollback()
-        return Here({row.id: row for row in rows}, sign_ups)
+        return StoredPeople({row.id: row for row in rows}, sign_ups)
 
-    def observe(self) -> Here:
+    def observe(self) -> StoredPeople:
         """Remember what can be seen now; to be called after everything that may have changed something."""
         self.observe_org()
         memory, here = self.memory, self.here()
@@ -253,7 +253,7 @@ class PeopleLife:
 
     # Steps
 
-    def take(self, step: Step) -> Here:
+    def take(self, step: Step) -> StoredPeople:
         """Take one step, and return what is here after it."""
         match step:
             case Deed():
@@ -306,7 +306,7 @@ class PeopleLife:
         self.office.deliver(lambda number: meet())
         self.org.trouble.clear()
 
-    def meeting(self, waiting: list[Meanwhile]) -> Callable[[], None]:
+    def meeting(self, waiting: list[DeedAtCall]) -> Callable[[], None]:
         """Return what carries out the deeds that are due; it runs before each call that this thread makes to Salesforce."""
         calls = 0
 
@@ -345,11 +345,11 @@ class PeopleLife:
 
     # Deeds in the org
 
-    def _some(self, *, leads: bool, alive: bool = True) -> list[Record]:
+    def _some(self, *, leads: bool, alive: bool = True) -> list[OrgPerson]:
         found = [r for r in sorted(self.records().values()) if r.is_lead == leads and r.is_deleted != alive]
         return [r for r in found if not (leads and alive and r.is_converted)]
 
-    def _one(self, among: Sequence[Record], number: int) -> Sequence[Record]:
+    def _one(self, among: Sequence[OrgPerson], number: int) -> Sequence[OrgPerson]:
         return [among[number % len(among)]] if among else []
 
     def _name(self) -> str:
@@ -421,7 +421,7 @@ class PeopleLife:
         for record in self._one(self._some(leads=True), deed.one):
             self.org.convert_lead(record.id, owner_id=self.colleague if deed.two % 4 == 3 else self.user)
 
-    def _ours(self, deed: Deed) -> list[Record]:
+    def _ours(self, deed: Deed) -> list[OrgPerson]:
         """The open Leads with this address that the user made: one as a rule."""
         made = [r for r in self._some(leads=True) if r.made_by == self.user]
         return [r for r in made if r.address == self._address(deed)]

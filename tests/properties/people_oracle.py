@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.properties.people import Here, Memory, Record, Row, SignUp
+from tests.properties.people import Memory, OrgPerson, PersonRow, SignUp, StoredPeople
 
 SALESFORCE, LEAD, MANUAL = "salesforce", "lead", "manual"
 IN_SALESFORCE = ("sent", "linked", "converted")
@@ -28,8 +28,8 @@ WITH_A_REASON = ("waiting", "sending", "refused", "please_check")
 @dataclass(frozen=True)
 class Oracle:
     user: str
-    records: dict[str, Record]
-    here: Here
+    records: dict[str, OrgPerson]
+    here: StoredPeople
     memory: Memory
 
     def after_each_step(self) -> Iterator[str]:
@@ -53,7 +53,7 @@ class Oracle:
 
     # Who opted out
 
-    def is_mine(self, record: Record | None) -> bool:
+    def is_mine(self, record: OrgPerson | None) -> bool:
         """Is this a record of the user's that the user sees?"""
         return (
             record is not None
@@ -75,7 +75,7 @@ class Oracle:
             if self.is_mine(record) or record.is_lead or record.is_restricted
         )
 
-    def of_row(self, row: Row) -> Iterator[str]:
+    def of_row(self, row: PersonRow) -> Iterator[str]:
         if row.is_active != (row.reason is None):
             yield f"{row} is active or not, and its reason says otherwise"
         if row.is_active:
@@ -85,7 +85,7 @@ class Oracle:
         if row.source == MANUAL and not row.is_active and not self.may_block(row.address):
             yield f"{row} was made by hand and is inactive"
 
-    def of_active(self, row: Row) -> Iterator[str]:
+    def of_active(self, row: PersonRow) -> Iterator[str]:
         if not row.is_shown or not row.address:
             yield f"{row} is shown to nobody and active"
         if blockers := self.blockers(row.address):
@@ -98,7 +98,7 @@ class Oracle:
                 if sign_up.contact_id == row.id and sign_up.state in IN_SALESFORCE:
                     yield from self.of_active_sign_up(row, sign_up)
 
-    def of_active_sign_up(self, row: Row, sign_up: SignUp) -> Iterator[str]:
+    def of_active_sign_up(self, row: PersonRow, sign_up: SignUp) -> Iterator[str]:
         """Its contact isn't here: the sign-up's own row stands for the person."""
         record = self.records.get(sign_up.salesforce_id or sign_up.linked_contact_id or "")
         while record is not None and record.became is not None:
@@ -110,7 +110,7 @@ class Oracle:
 
     # Contacts in Salesforce are here
 
-    def of_contact(self, record: Record) -> Iterator[str]:
+    def of_contact(self, record: OrgPerson) -> Iterator[str]:
         row = next(
             (r for r in self.here.rows.values() if r.source == SALESFORCE and r.salesforce_id == record.id), None
         )

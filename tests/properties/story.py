@@ -45,7 +45,7 @@ class Edit(NamedTuple):
         )
 
 
-class Record(NamedTuple):
+class OrgContact(NamedTuple):
     """A contact as the org stores it now. address: in lower case, empty if there is none."""
 
     id: str
@@ -90,11 +90,11 @@ class Story:
 
     # What the org holds
 
-    def records(self) -> dict[str, Record]:
+    def records(self) -> dict[str, OrgContact]:
         self.org.settle()
         rows = self.org.store.records(self.org.schema["Contact"])
         return {
-            row["Id"]: Record(
+            row["Id"]: OrgContact(
                 row["Id"],
                 row["FirstName"] or "",
                 row["LastName"] or "",
@@ -108,7 +108,7 @@ class Story:
             for row in rows
         }
 
-    def look(self, record: Record | None) -> str:
+    def look(self, record: OrgContact | None) -> str:
         """How a contact that was the user's looks to the user now."""
         if record is None or record.is_restricted:
             return GONE
@@ -143,16 +143,16 @@ class Story:
         getattr(self, f"_{edit.verb}")(edit)
         self.observe()
 
-    def _mine(self) -> list[Record]:
+    def _mine(self) -> list[OrgContact]:
         return [r for r in self._alive() if r.owner_id == self.user]
 
-    def _alive(self) -> list[Record]:
+    def _alive(self) -> list[OrgContact]:
         return [r for r in sorted(self.records().values()) if not r.is_deleted]
 
-    def _binned(self) -> list[Record]:
+    def _binned(self) -> list[OrgContact]:
         return [r for r in sorted(self.records().values()) if r.is_deleted]
 
-    def _do(self, edit: Edit, verb: str, *args: object, touching: Sequence[Record] = (), **kwargs: object) -> None:
+    def _do(self, edit: Edit, verb: str, *args: object, touching: Sequence[OrgContact] = (), **kwargs: object) -> None:
         for record in touching:
             self._touch(record)
         self.touched |= {str(value).lower() for name, value in kwargs.items() if name == "email"}
@@ -166,11 +166,11 @@ class Story:
         except ValueError:
             pass  # what was released a moment ago has made it impossible
 
-    def _touch(self, record: Record) -> None:
+    def _touch(self, record: OrgContact) -> None:
         self.touched |= {record.id, record.address, self.past[record.id].last_address}
         self.touched |= {email.lower() for _, _, email in self.past[record.id].names}
 
-    def _one(self, among: Sequence[Record], number: int) -> Sequence[Record]:
+    def _one(self, among: Sequence[OrgContact], number: int) -> Sequence[OrgContact]:
         return [among[number % len(among)]] if among else []
 
     def _name(self) -> str:

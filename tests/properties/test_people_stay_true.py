@@ -30,8 +30,8 @@ from tests.properties.people import (
     ORDINARY,
     TO_OUR_LEAD,
     Deed,
+    DeedAtCall,
     Deliver,
-    Meanwhile,
     PeopleLife,
     Quiet,
     Step,
@@ -44,7 +44,7 @@ STORIES = 1000 if IS_LONG else 8
 
 picks = st.integers(0, 11)
 deeds = st.builds(Deed, st.sampled_from(IN_THE_ORG) | st.sampled_from(HERE), picks, picks)
-meanwhile = st.lists(st.builds(Meanwhile, st.integers(1, 6), deeds), max_size=3).map(tuple)
+meanwhile = st.lists(st.builds(DeedAtCall, st.integers(1, 6), deeds), max_size=3).map(tuple)
 syncs = st.builds(Sync, st.sampled_from([ORDINARY, ORDINARY, AFTER_A_DAY, IN_TROUBLE]), meanwhile, picks)
 deliveries = st.builds(Deliver, st.booleans(), meanwhile)
 steps = deeds | deeds | deeds | syncs | deliveries
@@ -83,7 +83,7 @@ few = st.lists(steps, max_size=7)
 parts = st.builds(lambda before, scene, after: [*before, *scene, *after], few, scenes, few)
 
 
-class Story(NamedTuple):
+class PeopleStory(NamedTuple):
     """Who was there before the advisor's first sync, and what happens until each time of rest."""
 
     begins_with: list[Deed]
@@ -94,10 +94,10 @@ class Story(NamedTuple):
         return [*self.begins_with, Deliver(), Sync(), *self.first, Quiet(), *self.second, Quiet()]
 
 
-stories = st.builds(Story, st.lists(people, min_size=3, max_size=7), parts, parts)
+stories = st.builds(PeopleStory, st.lists(people, min_size=3, max_size=7), parts, parts)
 
 
-def tell(app: Flask, story: Story) -> int:
+def tell(app: Flask, story: PeopleStory) -> int:
     """Live through a story; return how many steps it had."""
     life = PeopleLife(app)
     try:
@@ -136,7 +136,7 @@ def test_people_stay_true(app: Flask, org: Running, record_property: Callable[[s
 
     @settings(max_examples=STORIES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(story=stories)
-    def live_through(story: Story) -> None:
+    def live_through(story: PeopleStory) -> None:
         counted["stories"] += 1
         counted["steps"] += tell(app, story)
 

@@ -70,7 +70,7 @@ COUNTRY = (
 )
 
 
-class Row(NamedTuple):
+class ErrorAnswer(NamedTuple):
     """One answer of the data API that carries an error code, and what we make of it."""
 
     source: Source
@@ -84,8 +84,10 @@ class Row(NamedTuple):
 
 
 DATA_ROWS = [
-    Row(RECORDED, 401, "INVALID_SESSION_ID", "Session expired or invalid", None, SessionExpired, "session_expired"),
-    Row(
+    ErrorAnswer(
+        RECORDED, 401, "INVALID_SESSION_ID", "Session expired or invalid", None, SessionExpired, "session_expired"
+    ),
+    ErrorAnswer(
         RECORDED,
         401,
         "INVALID_SESSION_ID",
@@ -94,7 +96,7 @@ DATA_ROWS = [
         Misconfigured,
         "api_access_blocked",
     ),
-    Row(
+    ErrorAnswer(
         RECORDED,
         401,
         "INVALID_SESSION_ID",
@@ -103,9 +105,11 @@ DATA_ROWS = [
         Misconfigured,
         "api_access_blocked",
     ),
-    Row(UNVERIFIED, 401, "INVALID_AUTH_HEADER", "INVALID_AUTH_HEADER", None, OurBug, "our_bug"),
-    Row(RECORDED, 403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.", None, LimitReached, "request_limit"),
-    Row(
+    ErrorAnswer(UNVERIFIED, 401, "INVALID_AUTH_HEADER", "INVALID_AUTH_HEADER", None, OurBug, "our_bug"),
+    ErrorAnswer(
+        RECORDED, 403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.", None, LimitReached, "request_limit"
+    ),
+    ErrorAnswer(
         RECORDED,
         403,
         "REQUEST_LIMIT_EXCEEDED",
@@ -114,7 +118,7 @@ DATA_ROWS = [
         TryLater,
         "concurrent_limit",
     ),
-    Row(
+    ErrorAnswer(
         RECORDED,
         403,
         "API_DISABLED_FOR_ORG",
@@ -123,7 +127,7 @@ DATA_ROWS = [
         Misconfigured,
         "api_disabled",
     ),
-    Row(
+    ErrorAnswer(
         RECORDED,
         403,
         "API_DISABLED_FOR_ORG",
@@ -132,7 +136,7 @@ DATA_ROWS = [
         Misconfigured,
         "api_disabled",
     ),
-    Row(
+    ErrorAnswer(
         REPORTED,
         403,
         "API_CURRENTLY_DISABLED",
@@ -141,7 +145,7 @@ DATA_ROWS = [
         Misconfigured,
         "api_disabled",
     ),
-    Row(
+    ErrorAnswer(
         REPORTED,
         403,
         "INSUFFICIENT_ACCESS",
@@ -150,7 +154,7 @@ DATA_ROWS = [
         Misconfigured,
         "insufficient_access",
     ),
-    Row(
+    ErrorAnswer(
         REPORTED,
         403,
         "INSUFFICIENT_ACCESS_OR_READONLY",
@@ -159,7 +163,7 @@ DATA_ROWS = [
         Misconfigured,
         "insufficient_access",
     ),
-    Row(
+    ErrorAnswer(
         UNVERIFIED,
         403,
         "FORBIDDEN",
@@ -168,9 +172,9 @@ DATA_ROWS = [
         Misconfigured,
         "insufficient_access",
     ),
-    Row(UNVERIFIED, 403, "FUNCTIONALITY_NOT_ENABLED", "", None, Misconfigured, "insufficient_access"),
-    Row(RECORDED, 400, "INVALID_FIELD", NO_SUCH_FIELD, None, FieldHidden, "field_hidden", "SF_date__c"),
-    Row(
+    ErrorAnswer(UNVERIFIED, 403, "FUNCTIONALITY_NOT_ENABLED", "", None, Misconfigured, "insufficient_access"),
+    ErrorAnswer(RECORDED, 400, "INVALID_FIELD", NO_SUCH_FIELD, None, FieldHidden, "field_hidden", "SF_date__c"),
+    ErrorAnswer(
         RECORDED,
         400,
         "INVALID_FIELD",
@@ -180,7 +184,7 @@ DATA_ROWS = [
         "field_hidden",
         "AccountNumer",
     ),
-    Row(
+    ErrorAnswer(
         RECORDED,
         400,
         "INVALID_FIELD_FOR_INSERT_UPDATE",
@@ -190,13 +194,15 @@ DATA_ROWS = [
         "field_not_writable",
         "MasterRecordId",
     ),
-    Row(RECORDED, 400, "INVALID_TYPE", NO_SUCH_TYPE, None, ObjectHidden, "object_hidden", "Accout"),
-    Row(DOCUMENTED, 400, "MALFORMED_QUERY", "unexpected token: 'FORM'", None, OurBug, "our_bug"),
-    Row(RECORDED, 400, "INVALID_QUERY_LOCATOR", "invalid query locator", None, LocatorExpired, "locator_expired"),
-    Row(
+    ErrorAnswer(RECORDED, 400, "INVALID_TYPE", NO_SUCH_TYPE, None, ObjectHidden, "object_hidden", "Accout"),
+    ErrorAnswer(DOCUMENTED, 400, "MALFORMED_QUERY", "unexpected token: 'FORM'", None, OurBug, "our_bug"),
+    ErrorAnswer(
+        RECORDED, 400, "INVALID_QUERY_LOCATOR", "invalid query locator", None, LocatorExpired, "locator_expired"
+    ),
+    ErrorAnswer(
         REPORTED, 400, "QUERY_TIMEOUT", "Your query request was running for too long.", None, TryLater, "query_timeout"
     ),
-    Row(
+    ErrorAnswer(
         REPORTED,
         400,
         "OPERATION_TOO_LARGE",
@@ -205,9 +211,9 @@ DATA_ROWS = [
         Misconfigured,
         "query_too_large",
     ),
-    Row(RECORDED, 400, "MALFORMED_ID", "malformed id 001xx", None, OurBug, "our_bug"),
-    Row(RECORDED, 400, "JSON_PARSER_ERROR", "Unexpected character ('}' (code 125))", None, OurBug, "our_bug"),
-    Row(
+    ErrorAnswer(RECORDED, 400, "MALFORMED_ID", "malformed id 001xx", None, OurBug, "our_bug"),
+    ErrorAnswer(RECORDED, 400, "JSON_PARSER_ERROR", "Unexpected character ('}' (code 125))", None, OurBug, "our_bug"),
+    ErrorAnswer(
         RECORDED,
         400,
         "REQUIRED_FIELD_MISSING",
@@ -217,8 +223,10 @@ DATA_ROWS = [
         "required_field",
         "LastName",
     ),
-    Row(RECORDED, 400, "REQUIRED_FIELD_MISSING", "At least 1 record is required", None, Rejected, "required_field"),
-    Row(
+    ErrorAnswer(
+        RECORDED, 400, "REQUIRED_FIELD_MISSING", "At least 1 record is required", None, Rejected, "required_field"
+    ),
+    ErrorAnswer(
         REPORTED,
         400,
         "FIELD_CUSTOM_VALIDATION_EXCEPTION",
@@ -227,7 +235,7 @@ DATA_ROWS = [
         Rejected,
         "validation_rule",
     ),
-    Row(
+    ErrorAnswer(
         RECORDED,
         400,
         "INVALID_EMAIL_ADDRESS",
@@ -236,7 +244,7 @@ DATA_ROWS = [
         Rejected,
         "invalid_email",
     ),
-    Row(
+    ErrorAnswer(
         RECORDED,
         400,
         "STRING_TOO_LONG",
@@ -246,7 +254,7 @@ DATA_ROWS = [
         "too_long",
         "FirstName",
     ),
-    Row(
+    ErrorAnswer(
         REPORTED,
         400,
         "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST",
@@ -255,8 +263,8 @@ DATA_ROWS = [
         Rejected,
         "restricted_picklist",
     ),
-    Row(RECORDED, 400, "DUPLICATES_DETECTED", "Use one of these records?", None, Rejected, "duplicate"),
-    Row(
+    ErrorAnswer(RECORDED, 400, "DUPLICATES_DETECTED", "Use one of these records?", None, Rejected, "duplicate"),
+    ErrorAnswer(
         REPORTED,
         400,
         "DUPLICATE_VALUE",
@@ -265,7 +273,7 @@ DATA_ROWS = [
         Rejected,
         "duplicate",
     ),
-    Row(
+    ErrorAnswer(
         RECORDED,
         400,
         "UNABLE_TO_LOCK_ROW",
@@ -274,7 +282,7 @@ DATA_ROWS = [
         TryLater,
         "row_locked",
     ),
-    Row(
+    ErrorAnswer(
         REPORTED,
         400,
         "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY",
@@ -283,8 +291,10 @@ DATA_ROWS = [
         Rejected,
         "firms_own_code",
     ),
-    Row(RECORDED, 400, "INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id", [], Rejected, "owner_unusable"),
-    Row(
+    ErrorAnswer(
+        RECORDED, 400, "INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id", [], Rejected, "owner_unusable"
+    ),
+    ErrorAnswer(
         REPORTED,
         400,
         "INACTIVE_OWNER_OR_USER",
@@ -293,9 +303,9 @@ DATA_ROWS = [
         Rejected,
         "owner_unusable",
     ),
-    Row(REPORTED, 400, "STORAGE_LIMIT_EXCEEDED", "storage limit exceeded", [], Misconfigured, "storage_full"),
-    Row(REPORTED, 400, "TXN_SECURITY_METERING_ERROR", METERING, [], TryLater, "server_unavailable"),
-    Row(
+    ErrorAnswer(REPORTED, 400, "STORAGE_LIMIT_EXCEEDED", "storage limit exceeded", [], Misconfigured, "storage_full"),
+    ErrorAnswer(REPORTED, 400, "TXN_SECURITY_METERING_ERROR", METERING, [], TryLater, "server_unavailable"),
+    ErrorAnswer(
         REPORTED,
         400,
         "INSERT_UPDATE_DELETE_NOT_ALLOWED_DURING_MAINTENANCE",
@@ -304,8 +314,10 @@ DATA_ROWS = [
         TryLater,
         "maintenance",
     ),
-    Row(DOCUMENTED, 400, "CANNOT_UPDATE_CONVERTED_LEAD", "cannot reference converted lead", [], Rejected, "converted"),
-    Row(
+    ErrorAnswer(
+        DOCUMENTED, 400, "CANNOT_UPDATE_CONVERTED_LEAD", "cannot reference converted lead", [], Rejected, "converted"
+    ),
+    ErrorAnswer(
         DOCUMENTED,
         400,
         "LIMIT_EXCEEDED",
@@ -314,9 +326,9 @@ DATA_ROWS = [
         Misconfigured,
         "org_limit",
     ),
-    Row(RECORDED, 404, "NOT_FOUND", "The requested resource does not exist", None, OurBug, "our_bug"),
-    Row(RECORDED, 404, "ENTITY_IS_DELETED", "entity is deleted", [], Rejected, "deleted"),
-    Row(
+    ErrorAnswer(RECORDED, 404, "NOT_FOUND", "The requested resource does not exist", None, OurBug, "our_bug"),
+    ErrorAnswer(RECORDED, 404, "ENTITY_IS_DELETED", "entity is deleted", [], Rejected, "deleted"),
+    ErrorAnswer(
         REPORTED,
         405,
         "METHOD_NOT_ALLOWED",
@@ -325,7 +337,7 @@ DATA_ROWS = [
         OurBug,
         "our_bug",
     ),
-    Row(
+    ErrorAnswer(
         UNVERIFIED,
         410,
         "UNSUPPORTED_API_VERSION",
@@ -334,28 +346,36 @@ DATA_ROWS = [
         Misconfigured,
         "api_version_retired",
     ),
-    Row(DOCUMENTED, 410, "GONE", "This version is retired", None, Misconfigured, "api_version_retired"),
-    Row(REPORTED, 500, "UNKNOWN_EXCEPTION", ERROR_ID, None, TryLater, "server_error"),
-    Row(REPORTED, 500, "SERVER_ERROR", ERROR_ID, None, TryLater, "server_error"),
-    Row(REPORTED, 503, "SERVER_UNAVAILABLE", "Server Unavailable", None, TryLater, "server_unavailable"),
-    Row(MADE_UP, 400, "A_CODE_THAT_IS_YET_TO_COME", "Something new", None, OurBug, "our_bug"),
-    Row(MADE_UP, 503, "A_CODE_THAT_IS_YET_TO_COME", "Something new", None, TryLater, "server_unavailable"),
+    ErrorAnswer(DOCUMENTED, 410, "GONE", "This version is retired", None, Misconfigured, "api_version_retired"),
+    ErrorAnswer(REPORTED, 500, "UNKNOWN_EXCEPTION", ERROR_ID, None, TryLater, "server_error"),
+    ErrorAnswer(REPORTED, 500, "SERVER_ERROR", ERROR_ID, None, TryLater, "server_error"),
+    ErrorAnswer(REPORTED, 503, "SERVER_UNAVAILABLE", "Server Unavailable", None, TryLater, "server_unavailable"),
+    ErrorAnswer(MADE_UP, 400, "A_CODE_THAT_IS_YET_TO_COME", "Something new", None, OurBug, "our_bug"),
+    ErrorAnswer(MADE_UP, 503, "A_CODE_THAT_IS_YET_TO_COME", "Something new", None, TryLater, "server_unavailable"),
     # what facts about queries, composite answers and writing add
-    Row(DOCUMENTED, 400, "QUERY_LOCATOR_NOT_FOUND", "query locator not found", None, LocatorExpired, "locator_expired"),
-    Row(DOCUMENTED, 400, "QUERY_LOCATOR_EXPIRED", "query locator expired", None, LocatorExpired, "locator_expired"),
-    Row(DOCUMENTED, 400, "INVALID_QUERY_LOCATOR_FORMAT", "invalid format", None, LocatorExpired, "locator_expired"),
-    Row(DOCUMENTED, 400, "LOCATOR_LOCATION_EXCEEDS_SIZE", "past the end", None, LocatorExpired, "locator_expired"),
-    Row(RECORDED, 400, "ALL_OR_NONE_OPERATION_ROLLED_BACK", ROLLED_BACK, [], TryLater, "rolled_back"),
-    Row(REPORTED, 400, "PROCESSING_HALTED", "The transaction was rolled back", None, TryLater, "rolled_back"),
-    Row(DOCUMENTED, 412, "BATCH_PROCESSING_HALTED", "Batch processing halted", None, TryLater, "rolled_back"),
-    Row(DOCUMENTED, 400, "ENTITY_IS_LOCKED", "the record is locked", [], TryLater, "record_locked"),
-    Row(DOCUMENTED, 400, "CANNOT_EXECUTE_FLOW_TRIGGER", FLOW, [], Rejected, "firms_own_code"),
-    Row(
+    ErrorAnswer(
+        DOCUMENTED, 400, "QUERY_LOCATOR_NOT_FOUND", "query locator not found", None, LocatorExpired, "locator_expired"
+    ),
+    ErrorAnswer(
+        DOCUMENTED, 400, "QUERY_LOCATOR_EXPIRED", "query locator expired", None, LocatorExpired, "locator_expired"
+    ),
+    ErrorAnswer(
+        DOCUMENTED, 400, "INVALID_QUERY_LOCATOR_FORMAT", "invalid format", None, LocatorExpired, "locator_expired"
+    ),
+    ErrorAnswer(
+        DOCUMENTED, 400, "LOCATOR_LOCATION_EXCEEDS_SIZE", "past the end", None, LocatorExpired, "locator_expired"
+    ),
+    ErrorAnswer(RECORDED, 400, "ALL_OR_NONE_OPERATION_ROLLED_BACK", ROLLED_BACK, [], TryLater, "rolled_back"),
+    ErrorAnswer(REPORTED, 400, "PROCESSING_HALTED", "The transaction was rolled back", None, TryLater, "rolled_back"),
+    ErrorAnswer(DOCUMENTED, 412, "BATCH_PROCESSING_HALTED", "Batch processing halted", None, TryLater, "rolled_back"),
+    ErrorAnswer(DOCUMENTED, 400, "ENTITY_IS_LOCKED", "the record is locked", [], TryLater, "record_locked"),
+    ErrorAnswer(DOCUMENTED, 400, "CANNOT_EXECUTE_FLOW_TRIGGER", FLOW, [], Rejected, "firms_own_code"),
+    ErrorAnswer(
         REPORTED, 400, "APEX_ERROR", "System.LimitException: Too many SOQL queries: 101", [], Rejected, "firms_own_code"
     ),
-    Row(REPORTED, 400, "FIELD_INTEGRITY_EXCEPTION", COUNTRY, ["Country"], Rejected, "field_value", "Country"),
-    Row(REPORTED, 400, "FIELD_INTEGRITY_EXCEPTION", COUNTRY, [], Rejected, "field_value"),
-    Row(
+    ErrorAnswer(REPORTED, 400, "FIELD_INTEGRITY_EXCEPTION", COUNTRY, ["Country"], Rejected, "field_value", "Country"),
+    ErrorAnswer(REPORTED, 400, "FIELD_INTEGRITY_EXCEPTION", COUNTRY, [], Rejected, "field_value"),
+    ErrorAnswer(
         REPORTED,
         400,
         "FIELD_FILTER_VALIDATION_EXCEPTION",
@@ -365,7 +385,7 @@ DATA_ROWS = [
         "lookup_filter",
         "Branch__c",
     ),
-    Row(
+    ErrorAnswer(
         REPORTED,
         400,
         "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST",
@@ -375,7 +395,7 @@ DATA_ROWS = [
         "field_value",
         "Rating",
     ),
-    Row(
+    ErrorAnswer(
         DOCUMENTED,
         400,
         "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY",
@@ -384,7 +404,7 @@ DATA_ROWS = [
         Misconfigured,
         "cross_reference_hidden",
     ),
-    Row(
+    ErrorAnswer(
         REPORTED,
         400,
         "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY",
@@ -393,7 +413,7 @@ DATA_ROWS = [
         Misconfigured,
         "insufficient_access",
     ),
-    Row(
+    ErrorAnswer(
         REPORTED,
         400,
         "INVALID_FIELD",
@@ -404,7 +424,7 @@ DATA_ROWS = [
         "field_encrypted",
         "Email",
     ),
-    Row(
+    ErrorAnswer(
         REPORTED,
         400,
         "INVALID_FIELD",
@@ -414,7 +434,7 @@ DATA_ROWS = [
         "field_hidden",
         "Individual",
     ),
-    Row(
+    ErrorAnswer(
         REPORTED,
         400,
         "INVALID_FIELD_FOR_INSERT_UPDATE",
@@ -424,7 +444,7 @@ DATA_ROWS = [
         "field_not_writable",
         "AccountId",
     ),
-    Row(
+    ErrorAnswer(
         RECORDED,
         400,
         "REQUIRED_FIELD_MISSING",
@@ -434,8 +454,8 @@ DATA_ROWS = [
         "required_field",
         "Region__c, Phone",
     ),
-    Row(REPORTED, 400, "DUPLICATE_VALUE", "Already a campaign member.", [], Rejected, "duplicate"),
-    Row(
+    ErrorAnswer(REPORTED, 400, "DUPLICATE_VALUE", "Already a campaign member.", [], Rejected, "duplicate"),
+    ErrorAnswer(
         DOCUMENTED,
         400,
         "INVALID_PERSON_ACCOUNT_OPERATION",
@@ -445,16 +465,18 @@ DATA_ROWS = [
         "person_account",
     ),
     # of resources that we don't ask
-    Row(DOCUMENTED, 400, "INVALID_REPLICATION_DATE", "startDate is too old", None, OurBug, "our_bug"),
-    Row(DOCUMENTED, 400, "EXCEEDED_ID_LIMIT", "too many ids", None, OurBug, "our_bug"),
-    Row(REPORTED, 400, "INVALIDENTITY", "Entity 'X' is not supported by the Bulk API.", None, OurBug, "our_bug"),
-    Row(REPORTED, 400, "API_ERROR", "Implementation restriction", None, OurBug, "our_bug"),
+    ErrorAnswer(DOCUMENTED, 400, "INVALID_REPLICATION_DATE", "startDate is too old", None, OurBug, "our_bug"),
+    ErrorAnswer(DOCUMENTED, 400, "EXCEEDED_ID_LIMIT", "too many ids", None, OurBug, "our_bug"),
+    ErrorAnswer(
+        REPORTED, 400, "INVALIDENTITY", "Entity 'X' is not supported by the Bulk API.", None, OurBug, "our_bug"
+    ),
+    ErrorAnswer(REPORTED, 400, "API_ERROR", "Implementation restriction", None, OurBug, "our_bug"),
 ]
 # What a record of a collection makes of them otherwise: nothing is our bug there that Salesforce doesn't call so.
 RECORD_ROWS = [
-    Row(DOCUMENTED, 400, "NOT_FOUND", "The requested resource does not exist", [], Rejected, "not_visible"),
-    Row(MADE_UP, 400, "A_CODE_THAT_IS_YET_TO_COME", "Something new", [], Rejected, "unknown_refusal"),
-    Row(
+    ErrorAnswer(DOCUMENTED, 400, "NOT_FOUND", "The requested resource does not exist", [], Rejected, "not_visible"),
+    ErrorAnswer(MADE_UP, 400, "A_CODE_THAT_IS_YET_TO_COME", "Something new", [], Rejected, "unknown_refusal"),
+    ErrorAnswer(
         MADE_UP,
         400,
         "A_CODE_THAT_IS_YET_TO_COME",
@@ -660,7 +682,7 @@ OF_LOG_INS: dict[str, FixedBy] = {
 }
 
 
-def entry(row: Row, key: str = "errorCode") -> dict[str, Any]:
+def entry(row: ErrorAnswer, key: str = "errorCode") -> dict[str, Any]:
     """Return the entry of an answer's array; a row of a collection has statusCode as its key."""
     body: dict[str, Any] = {"message": row.message, key: row.error_code}
     return body if row.fields is None else body | {"fields": row.fields}

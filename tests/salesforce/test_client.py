@@ -46,7 +46,7 @@ FIELDS = all_fields("Contact", OPT_OUT)
 TRIES = 3
 
 
-class Desk:
+class ClientDesk:
     """A client of Amara's, whose tokens are at hand, and the org it asks."""
 
     def __init__(self, running: Running) -> None:
@@ -78,8 +78,8 @@ class Desk:
 
 
 @pytest.fixture
-def desk(org: Running) -> Desk:
-    return Desk(org)
+def desk(org: Running) -> ClientDesk:
+    return ClientDesk(org)
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def salesforce() -> Iterator[Mocker]:
 # --- the opening -------------------------------------------------------------------------------------------------------
 
 
-def test_contacts_and_their_count_come_by_one_call(desk: Desk) -> None:
+def test_contacts_and_their_count_come_by_one_call(desk: ClientDesk) -> None:
     desk.add(5)
     desk.org.clock.freeze()
     mark = desk.org.calls.mark()
@@ -103,7 +103,7 @@ def test_contacts_and_their_count_come_by_one_call(desk: Desk) -> None:
     assert timedelta(seconds=2) <= opening.answered_at - opening.asked_at <= timedelta(seconds=4)
 
 
-def test_the_count_is_of_all_contacts_the_page_of_the_window(desk: Desk) -> None:
+def test_the_count_is_of_all_contacts_the_page_of_the_window(desk: ClientDesk) -> None:
     long_ago, now = datetime(2026, 1, 5, 9, tzinfo=UTC), desk.org.clock.now()
     desk.add(3, stamp=long_ago)
     [changed] = desk.add(stamp=now)
@@ -112,7 +112,7 @@ def test_the_count_is_of_all_contacts_the_page_of_the_window(desk: Desk) -> None
     assert (opening.page.total, opening.owned) == (1, 4)
 
 
-def test_a_record_comes_as_plain_values(desk: Desk) -> None:
+def test_a_record_comes_as_plain_values(desk: ClientDesk) -> None:
     stamp = datetime(2026, 5, 6, 11, 36, 42, tzinfo=UTC)
     [bare] = desk.add(first_name=None, email=None, last_name="Ångström", stamp=stamp)
     [full] = desk.add(first_name="Betül", email="b.levy@expressl&t.net", opted_out=True, stamp=stamp)
@@ -124,7 +124,7 @@ def test_a_record_comes_as_plain_values(desk: Desk) -> None:
     ]
 
 
-def test_deleted_and_merged_ones_come_where_they_are_asked_for(desk: Desk) -> None:
+def test_deleted_and_merged_ones_come_where_they_are_asked_for(desk: ClientDesk) -> None:
     kept, deleted, merged = desk.add(3)
     desk.org.delete(deleted)
     desk.org.merge(kept, [merged])
@@ -136,7 +136,7 @@ def test_deleted_and_merged_ones_come_where_they_are_asked_for(desk: Desk) -> No
     assert opening.owned == 1
 
 
-def test_rows_behind_a_checkpoint_stand_in_order_even_where_stamps_are_equal(desk: Desk) -> None:
+def test_rows_behind_a_checkpoint_stand_in_order_even_where_stamps_are_equal(desk: ClientDesk) -> None:
     stamp = datetime(2026, 5, 6, 11, 36, 42, tzinfo=UTC)
     ids = sorted(desk.add(6, stamp=stamp))
     later = desk.add(2, stamp=stamp + timedelta(seconds=1))
@@ -157,7 +157,7 @@ def test_rows_behind_a_checkpoint_stand_in_order_even_where_stamps_are_equal(des
     ],
 )
 def test_a_part_that_fails_is_never_read_as_nothing(
-    desk: Desk, failing: str, name: str, kind: type[SalesforceError]
+    desk: ClientDesk, failing: str, name: str, kind: type[SalesforceError]
 ) -> None:
     desk.add(3)
     desk.org.trouble.add(name, kind="subrequest", soql=failing)
@@ -166,7 +166,7 @@ def test_a_part_that_fails_is_never_read_as_nothing(
     assert type(caught.value) is kind
 
 
-def test_who_cannot_see_the_opt_out_is_told_which_field(desk: Desk) -> None:
+def test_who_cannot_see_the_opt_out_is_told_which_field(desk: ClientDesk) -> None:
     desk.add(3)
     desk.org.hide_field("Contact", OPT_OUT)
     with pytest.raises(FieldHidden) as caught:
@@ -174,7 +174,7 @@ def test_who_cannot_see_the_opt_out_is_told_which_field(desk: Desk) -> None:
     assert caught.value.detail == OPT_OUT
 
 
-def test_who_may_not_read_contacts_is_told_so(desk: Desk) -> None:
+def test_who_may_not_read_contacts_is_told_so(desk: ClientDesk) -> None:
     desk.org.deny_object("Contact", "read")
     with pytest.raises(ObjectHidden, match="Contact"):
         desk.client.open_contacts(desk.user, None, None, with_deleted=False)
@@ -265,7 +265,7 @@ def test_only_a_plain_no_counts_as_not_opted_out(salesforce: Mocker, opted_out: 
 
 
 @pytest.mark.parametrize(("page_sizes", "pages"), [(200, 11), (1000, 3), (2000, 2), ([2000, 200], 2)])
-def test_pages_are_followed_whatever_their_size(desk: Desk, page_sizes: Any, pages: int) -> None:
+def test_pages_are_followed_whatever_their_size(desk: ClientDesk, page_sizes: Any, pages: int) -> None:
     ids = desk.add(2086)
     desk.org.change_settings(page_sizes=page_sizes)
     mark = desk.org.calls.mark()
@@ -274,7 +274,7 @@ def test_pages_are_followed_whatever_their_size(desk: Desk, page_sizes: Any, pag
     assert desk.org.calls.counted(mark) == desk.client.calls == pages
 
 
-def test_a_page_that_is_no_longer_kept_says_so(desk: Desk) -> None:
+def test_a_page_that_is_no_longer_kept_says_so(desk: ClientDesk) -> None:
     desk.add(300)
     desk.org.change_settings(page_sizes=200)
     page = desk.client.open_contacts(desk.user, None, None, with_deleted=False).page
@@ -286,7 +286,7 @@ def test_a_page_that_is_no_longer_kept_says_so(desk: Desk) -> None:
     assert len(desk.org.calls.since(mark)) == 1
 
 
-def test_a_page_ahead_is_counted_by_the_caller_and_read_by_another_thread(desk: Desk) -> None:
+def test_a_page_ahead_is_counted_by_the_caller_and_read_by_another_thread(desk: ClientDesk) -> None:
     desk.add(500)
     desk.org.change_settings(page_sizes=200)
     asked_in: list[str] = []
@@ -302,7 +302,7 @@ def test_a_page_ahead_is_counted_by_the_caller_and_read_by_another_thread(desk: 
     assert client.calls == 3
 
 
-def test_a_page_ahead_that_fails_says_so_when_it_is_taken(desk: Desk) -> None:
+def test_a_page_ahead_that_fails_says_so_when_it_is_taken(desk: ClientDesk) -> None:
     desk.add(300)
     desk.org.change_settings(page_sizes=200)
     page = desk.client.open_contacts(desk.user, None, None, with_deleted=False).page
@@ -314,7 +314,7 @@ def test_a_page_ahead_that_fails_says_so_when_it_is_taken(desk: Desk) -> None:
     desk.client.close()
 
 
-def test_a_page_that_leads_elsewhere_is_refused(desk: Desk) -> None:
+def test_a_page_that_leads_elsewhere_is_refused(desk: ClientDesk) -> None:
     desk.add(300)
     desk.org.change_settings(page_sizes=200)
     desk.org.trouble.add("foreign_next")
@@ -363,7 +363,7 @@ def test_paths_as_salesforce_writes_them_are_followed(salesforce: Mocker, path: 
 # --- sweeps and looks at Ids -------------------------------------------------------------------------------------------
 
 
-def test_a_sweep_sees_every_id_and_opt_out(desk: Desk) -> None:
+def test_a_sweep_sees_every_id_and_opt_out(desk: ClientDesk) -> None:
     plain, opted_out = desk.add(250), desk.add(200, opted_out=True)
     [deleted] = desk.add()
     desk.org.delete(deleted)
@@ -374,12 +374,12 @@ def test_a_sweep_sees_every_id_and_opt_out(desk: Desk) -> None:
     assert dict(row for page in pages for row in page) == dict.fromkeys(plain, False) | dict.fromkeys(opted_out, True)
 
 
-def test_an_empty_sweep_is_an_answer(desk: Desk) -> None:
+def test_an_empty_sweep_is_an_answer(desk: ClientDesk) -> None:
     assert list(desk.client.iter_sweep(desk.user)) == [[]]
 
 
 @pytest.mark.parametrize("after", [0, 1, 2])
-def test_a_page_that_is_shorter_than_others_is_followed(desk: Desk, after: int) -> None:
+def test_a_page_that_is_shorter_than_others_is_followed(desk: ClientDesk, after: int) -> None:
     desk.add(600)
     desk.org.change_settings(page_sizes=200)
     desk.org.trouble.add("short_page", times=1, after=after)
@@ -406,7 +406,7 @@ def test_a_sweep_of_more_or_fewer_rows_than_were_counted_is_an_error(
 
 
 @pytest.mark.parametrize("name", ["server_unavailable_html", "reset", "truncated_json", "query_timeout"])
-def test_a_sweep_that_breaks_off_is_an_error(desk: Desk, name: str) -> None:
+def test_a_sweep_that_breaks_off_is_an_error(desk: ClientDesk, name: str) -> None:
     desk.add(600)
     desk.org.change_settings(page_sizes=200)
     desk.org.trouble.add(name, kind="query_more", after=1)
@@ -414,7 +414,7 @@ def test_a_sweep_that_breaks_off_is_an_error(desk: Desk, name: str) -> None:
         list(desk.client.iter_sweep(desk.user))
 
 
-def test_a_sweep_whose_pages_are_no_longer_kept_goes_on_behind_the_last_id(desk: Desk) -> None:
+def test_a_sweep_whose_pages_are_no_longer_kept_goes_on_behind_the_last_id(desk: ClientDesk) -> None:
     ids = sorted(desk.add(600))
     desk.org.change_settings(page_sizes=200)
     pages = desk.client.iter_sweep(desk.user)
@@ -423,7 +423,7 @@ def test_a_sweep_whose_pages_are_no_longer_kept_goes_on_behind_the_last_id(desk:
     assert seen + [salesforce_id for page in pages for salesforce_id, _ in page] == ids
 
 
-def test_a_look_at_ids_says_what_became_of_each(desk: Desk) -> None:
+def test_a_look_at_ids_says_what_became_of_each(desk: ClientDesk) -> None:
     mine, given, deleted, merged, purged, hidden = desk.add(6)
     desk.org.give(given, desk.colleague)
     desk.org.delete(deleted)
@@ -445,7 +445,7 @@ def rows_of(found: dict[str, Sighting] | ContactPage) -> Sized:
 
 @pytest.mark.parametrize("verb", ["look_at", "contacts_by_id"])
 @pytest.mark.parametrize(("count", "calls"), [(0, 0), (1, 1), (400, 1), (401, 1), (2000, 1), (2001, 2)])
-def test_two_thousand_ids_go_into_a_call(desk: Desk, verb: str, count: int, calls: int) -> None:
+def test_two_thousand_ids_go_into_a_call(desk: ClientDesk, verb: str, count: int, calls: int) -> None:
     ids = desk.add(count) if count else []
     mark = desk.org.calls.mark()
     found = getattr(desk.client, verb)(ids)
@@ -454,7 +454,7 @@ def test_two_thousand_ids_go_into_a_call(desk: Desk, verb: str, count: int, call
 
 
 @pytest.mark.parametrize("verb", ["look_at", "contacts_by_id"])
-def test_ids_are_answered_whole_where_the_server_makes_small_pages(desk: Desk, verb: str) -> None:
+def test_ids_are_answered_whole_where_the_server_makes_small_pages(desk: ClientDesk, verb: str) -> None:
     ids = desk.add(900)
     desk.org.change_settings(page_sizes=200)
     assert len(rows_of(getattr(desk.client, verb)(ids))) == 900
@@ -462,7 +462,7 @@ def test_ids_are_answered_whole_where_the_server_makes_small_pages(desk: Desk, v
 
 @pytest.mark.parametrize("verb", ["look_at", "contacts_by_id"])
 @pytest.mark.parametrize("name", ["query_timeout", "server_error", "uri_too_long"])
-def test_a_look_at_ids_that_is_not_whole_is_an_error(desk: Desk, verb: str, name: str) -> None:
+def test_a_look_at_ids_that_is_not_whole_is_an_error(desk: ClientDesk, verb: str, name: str) -> None:
     ids = desk.add(900)
     desk.org.trouble.add(name, kind="subrequest", soql=ids[850])
     with pytest.raises(SalesforceError):
@@ -478,7 +478,7 @@ def test_fewer_rows_than_were_counted_are_no_answer_about_ids(salesforce: Mocker
         getattr(client, verb)(["003aj000002oTldAAE"])
 
 
-def test_records_by_id_come_whoever_owns_them(desk: Desk) -> None:
+def test_records_by_id_come_whoever_owns_them(desk: ClientDesk) -> None:
     [given, deleted, purged] = desk.add(3)
     desk.org.give(given, desk.colleague)
     desk.org.delete(deleted)
@@ -491,7 +491,7 @@ def test_records_by_id_come_whoever_owns_them(desk: Desk) -> None:
     assert found == {given: (desk.colleague, False), deleted: (desk.user, True)}
 
 
-def test_a_preview_counts_by_one_call(desk: Desk) -> None:
+def test_a_preview_counts_by_one_call(desk: ClientDesk) -> None:
     desk.add(5)
     desk.add(2, opted_out=True)
     desk.add(1, opted_out=True, email=None)
@@ -516,7 +516,7 @@ PASSING = [
 
 
 @pytest.mark.parametrize("name", PASSING)
-def test_what_passes_is_tried_again(desk: Desk, name: str) -> None:
+def test_what_passes_is_tried_again(desk: ClientDesk, name: str) -> None:
     desk.add(3)
     fault = desk.org.trouble.add(name, times=TRIES - 1)
     assert len(desk.read_all()) == 3
@@ -525,7 +525,7 @@ def test_what_passes_is_tried_again(desk: Desk, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["server_unavailable_html", "reset", "truncated", "wrong_content_type"])
-def test_what_does_not_pass_is_given_up_after_three_attempts(desk: Desk, name: str) -> None:
+def test_what_does_not_pass_is_given_up_after_three_attempts(desk: ClientDesk, name: str) -> None:
     fault = desk.org.trouble.add(name)
     with pytest.raises(TryLater):
         desk.read_all()
@@ -533,7 +533,7 @@ def test_what_does_not_pass_is_given_up_after_three_attempts(desk: Desk, name: s
 
 
 @pytest.mark.parametrize("name", ["request_limit", "api_disabled", "session_not_for_rest", "malformed_query", "gone"])
-def test_what_trying_again_will_not_mend_is_not_tried_again(desk: Desk, name: str) -> None:
+def test_what_trying_again_will_not_mend_is_not_tried_again(desk: ClientDesk, name: str) -> None:
     fault = desk.org.trouble.add(name)
     with pytest.raises(SalesforceError):
         desk.read_all()
@@ -541,7 +541,7 @@ def test_what_trying_again_will_not_mend_is_not_tried_again(desk: Desk, name: st
 
 
 @pytest.mark.parametrize("name", sorted(name for name in ANSWERS if not name.startswith("oauth_")))
-def test_every_answer_ends_as_one_of_our_errors(desk: Desk, name: str) -> None:
+def test_every_answer_ends_as_one_of_our_errors(desk: ClientDesk, name: str) -> None:
     desk.tokens.fresh = desk.new_token()
     desk.add(3)
     desk.org.trouble.add(name)
@@ -562,7 +562,7 @@ def test_attempts_wait_about_one_and_about_three_seconds() -> None:
     assert len(set(first)) > 100
 
 
-def test_each_attempt_is_counted_and_may_be_stopped(desk: Desk) -> None:
+def test_each_attempt_is_counted_and_may_be_stopped(desk: ClientDesk) -> None:
     class Stopped(Exception):
         pass
 
@@ -579,7 +579,7 @@ def test_each_attempt_is_counted_and_may_be_stopped(desk: Desk) -> None:
     assert client.calls == 1
 
 
-def test_an_expired_session_is_refreshed_on_the_way(desk: Desk) -> None:
+def test_an_expired_session_is_refreshed_on_the_way(desk: ClientDesk) -> None:
     desk.add(450)
     desk.org.change_settings(page_sizes=200)
     page = desk.client.open_contacts(desk.user, None, None, with_deleted=False).page
@@ -618,7 +618,7 @@ def test_an_org_that_claims_to_have_moved_out_of_salesforce_gets_no_token(salesf
     assert salesforce.call_count == 1
 
 
-def test_the_clients_usage_is_the_orgs(desk: Desk) -> None:
+def test_the_clients_usage_is_the_orgs(desk: ClientDesk) -> None:
     assert desk.client.usage is None
     desk.org.change_settings(api_limit=15_000)
     desk.read_all()
@@ -649,20 +649,20 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("typed", HOSTILE)
-def test_no_address_finds_more_than_itself(desk: Desk, typed: str) -> None:
+def test_no_address_finds_more_than_itself(desk: ClientDesk, typed: str) -> None:
     desk.add(3)
     desk.add(3, email=None)
     assert desk.client.look_for_contact(email=typed) == []
 
 
-def test_an_address_with_odd_signs_finds_itself(desk: Desk) -> None:
+def test_an_address_with_odd_signs_finds_itself(desk: ClientDesk) -> None:
     desk.add(2)
     for email in ("o'neil+news&more=100%@edge.com", "b.levy@expressl&t.net"):
         [contact] = desk.add(email=email)
         assert [row["Id"] for row in desk.client.look_for_contact(email=email.upper())] == [contact]
 
 
-def test_a_look_by_id_finds_deleted_ones_and_other_peoples(desk: Desk) -> None:
+def test_a_look_by_id_finds_deleted_ones_and_other_peoples(desk: ClientDesk) -> None:
     [mine] = desk.add()
     [theirs] = desk.add(owner_id=desk.colleague)
     desk.org.delete(mine)
@@ -670,7 +670,7 @@ def test_a_look_by_id_finds_deleted_ones_and_other_peoples(desk: Desk) -> None:
     assert desk.client.look_for_contact(salesforce_id=theirs)[0]["Owner"]["Name"] == "Jonas Lindqvist"
 
 
-def test_asking_for_nobody_does_not_find_everybody_without_an_address(desk: Desk) -> None:
+def test_asking_for_nobody_does_not_find_everybody_without_an_address(desk: ClientDesk) -> None:
     desk.add(email=None)
     for nothing in (None, ""):
         with pytest.raises(ValueError, match="an Id or an address"):
@@ -737,7 +737,7 @@ def test_batches_are_full_up_to_the_last(count: int, sizes: list[int]) -> None:
 # --- by Id, and opt-outs -----------------------------------------------------------------------------------------------
 
 
-def test_contacts_are_retrieved_in_order_with_nothing_for_those_that_are_gone(desk: Desk) -> None:
+def test_contacts_are_retrieved_in_order_with_nothing_for_those_that_are_gone(desk: ClientDesk) -> None:
     rose, gone = desk.add(2)
     [silent] = desk.add(email=None, opted_out=True)
     theirs = desk.org.add_contact(desk.colleague, last_name="Barr", email="tim@edge.com")
@@ -753,7 +753,7 @@ def test_contacts_are_retrieved_in_order_with_nothing_for_those_that_are_gone(de
     assert desk.client.retrieve_contacts([]) == []
 
 
-def test_two_thousand_contacts_are_retrieved_by_a_call(desk: Desk) -> None:
+def test_two_thousand_contacts_are_retrieved_by_a_call(desk: ClientDesk) -> None:
     ids = desk.add(2001)
     mark = desk.org.calls.mark()
     found = desk.client.retrieve_contacts(ids)
@@ -761,7 +761,7 @@ def test_two_thousand_contacts_are_retrieved_by_a_call(desk: Desk) -> None:
     assert desk.org.calls.counted(mark) == 2
 
 
-def test_a_second_opt_out_field_that_is_hidden_is_left_out_of_a_retrieve(desk: Desk) -> None:
+def test_a_second_opt_out_field_that_is_hidden_is_left_out_of_a_retrieve(desk: ClientDesk) -> None:
     desk.org.add_field("Contact", "No_Mail__c")
     desk.org.hide_field("Contact", OPT_OUT)
     [rose] = desk.add(No_Mail__c=True)
@@ -769,7 +769,7 @@ def test_a_second_opt_out_field_that_is_hidden_is_left_out_of_a_retrieve(desk: D
     assert client.retrieve_contacts([rose]) == [RetrievedContact(rose, desk.user, "rose@edge.com", True)]
 
 
-def test_a_hidden_opt_out_field_is_no_answer_to_a_retrieve(desk: Desk) -> None:
+def test_a_hidden_opt_out_field_is_no_answer_to_a_retrieve(desk: ClientDesk) -> None:
     [rose] = desk.add()
     desk.org.hide_field("Contact", OPT_OUT)
     with pytest.raises(FieldHidden):
@@ -784,7 +784,7 @@ def test_a_retrieve_that_is_answered_wrongly_is_asked_again_later(salesforce: Mo
         client.retrieve_contacts(["0035g00000KqT1xAAF"])
 
 
-def test_opt_outs_are_set_in_one_call_each_for_itself(desk: Desk) -> None:
+def test_opt_outs_are_set_in_one_call_each_for_itself(desk: ClientDesk) -> None:
     rose, gone = desk.add(2)
     queue = desk.org.add_queue("Web Leads")
     lead = desk.org.add_lead(desk.user, last_name="Prospect", email="p@edge.com")
@@ -800,7 +800,7 @@ def test_opt_outs_are_set_in_one_call_each_for_itself(desk: Desk) -> None:
     assert [(one[OPT_OUT], one["OwnerId"]) for one in after if one] == [(True, desk.user)] * 2
 
 
-def test_no_id_is_sent_twice(desk: Desk) -> None:
+def test_no_id_is_sent_twice(desk: ClientDesk) -> None:
     [rose] = desk.add()
     mark = desk.org.calls.mark()
     with pytest.raises(ValueError, match="twice"):
@@ -808,7 +808,7 @@ def test_no_id_is_sent_twice(desk: Desk) -> None:
     assert desk.org.calls.counted(mark) == 0
 
 
-def test_an_opt_out_goes_to_the_field_that_the_firm_named(desk: Desk) -> None:
+def test_an_opt_out_goes_to_the_field_that_the_firm_named(desk: ClientDesk) -> None:
     desk.org.add_field("Contact", "No_Mail__c")
     [rose] = desk.add()
     client = OrgClient(desk.tokens, "66.0", "No_Mail__c", allow_loopback=True)
@@ -818,7 +818,7 @@ def test_an_opt_out_goes_to_the_field_that_the_firm_named(desk: Desk) -> None:
     assert (after["No_Mail__c"], after[OPT_OUT]) == (True, False)
 
 
-def test_a_person_is_opted_out_through_the_account(desk: Desk) -> None:
+def test_a_person_is_opted_out_through_the_account(desk: ClientDesk) -> None:
     account, contact = desk.org.add_person(desk.user, last_name="Person", email="person@edge.com")
     assert desk.client.find_account_of(contact) == account
     desk.client.set_person_opt_out(account)

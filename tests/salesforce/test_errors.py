@@ -30,7 +30,7 @@ from tests.salesforce.answers import (
     OF_RUNS,
     RECORD_ROWS,
     TOKEN_ROWS,
-    Row,
+    ErrorAnswer,
     TokenRow,
     entry,
 )
@@ -42,7 +42,7 @@ ASAPP = Path(errors.__file__).parents[1]
 
 
 @pytest.mark.parametrize("row", DATA_ROWS, ids=lambda row: f"{row.status}-{row.error_code}-{row.code}")
-def test_an_error_of_the_data_api_is_sorted_by_what_to_do_next(row: Row) -> None:
+def test_an_error_of_the_data_api_is_sorted_by_what_to_do_next(row: ErrorAnswer) -> None:
     error = sort_data_error(row.status, [entry(row)])
     assert type(error) is row.kind
     assert error.code == row.code
@@ -54,7 +54,7 @@ OF_ONE_RECORD = [row for row in DATA_ROWS if row.status == 400 and row.error_cod
 
 
 @pytest.mark.parametrize("row", [*OF_ONE_RECORD, *RECORD_ROWS], ids=lambda row: f"{row.error_code}-{row.code}")
-def test_a_row_of_a_collection_is_sorted_for_itself(row: Row) -> None:
+def test_a_row_of_a_collection_is_sorted_for_itself(row: ErrorAnswer) -> None:
     """Collections say statusCode where single records say errorCode, in an answer of status 200."""
     error = sort_record_error(row.error_code, row.message, row.fields or [])
     assert (type(error), error.code) == (row.kind, row.code)
@@ -262,7 +262,7 @@ def test_of_each_code_that_ends_a_run_it_is_stated_who_fixes_it_and_what_is_trie
 
 
 @pytest.mark.parametrize("row", [*OF_ONE_RECORD, *RECORD_ROWS], ids=lambda row: f"{row.error_code}-{row.code}")
-def test_a_lead_ends_in_the_right_state_with_words_for_the_right_person(row: Row) -> None:
+def test_a_lead_ends_in_the_right_state_with_words_for_the_right_person(row: ErrorAnswer) -> None:
     state, fixed_by = OF_LEADS[row.code]
     lead = Lead(failures=0)
     sort_out(lead, sort_record_error(row.error_code, row.message, row.fields or []))

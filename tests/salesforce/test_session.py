@@ -502,19 +502,19 @@ def test_an_answer_that_is_no_success_leaves_as_one_of_our_errors(
 
 
 def test_before_each_call_somebody_is_asked_who_may_stop_it(salesforce: Mocker) -> None:
-    class Stopped(Exception):
+    class StoppedBeforeCall(Exception):
         pass
 
     def before_call() -> None:
         asked.append(salesforce.call_count)
         if len(asked) == 3:
-            raise Stopped
+            raise StoppedBeforeCall
 
     asked: list[int] = []
     salesforce.get(URL, [{"status_code": 401, "json": EXPIRED}, {"json": {}}])
     with OrgSession(Tokens(), before_call=before_call) as session:
         session.get(URL)
-        with pytest.raises(Stopped):
+        with pytest.raises(StoppedBeforeCall):
             session.get(URL)
         assert session.calls == 2
     assert asked == [0, 1, 2]

@@ -15,7 +15,7 @@ from asapp.models import Connection, Contact, Lead, LedgerEntry, RunStatus, Sync
 from devtools.chaos import verdict
 from devtools.chaos.__main__ import Campaign, read_arguments
 from devtools.chaos.faults import LANES, Hit
-from devtools.chaos.org import Org
+from devtools.chaos.org import ChaosOrg
 from devtools.chaos.people import Advisor, Flights, SignedUp
 from devtools.chaos.report import Record
 from orgsim import Running
@@ -38,7 +38,7 @@ def office(app: Flask, org: Running) -> PostOffice:
 def judge(office: PostOffice, org: Running) -> Callable[[], list[str]]:
     db.session.commit()
     slug = ensure_page(office.advisor).slug
-    about = (Org(org.url, 0), office.user, "amara", "http://127.0.0.1:1", Flights())
+    about = (ChaosOrg(org.url, 0), office.user, "amara", "http://127.0.0.1:1", Flights())
     advisor = Advisor(0, office.advisor.id, office.advisor.email, slug, *about)
     signed_up = [SignedUp(advisor, "mei.chou@harbour.example")]
 
@@ -127,7 +127,7 @@ def swap(office: PostOffice) -> tuple[str, str]:
 def look(office: PostOffice, org: Running, sharing: verdict.Sharing) -> list[str]:
     db.session.commit()
     connection = db.session.get_one(Connection, office.connection.id, populate_existing=True)
-    return verdict.contacts_wrong(connection, Org(org.url, 0), sharing)
+    return verdict.contacts_wrong(connection, ChaosOrg(org.url, 0), sharing)
 
 
 def test_what_only_a_sweep_can_tell_is_wrong_after_it_and_not_before(

@@ -19,7 +19,7 @@ from asapp.partners import setup_link
 from asapp.partners.setup_link import Recipient
 from asapp.salesforce.errors import SalesforceError
 from orgsim.server import Running
-from tests.connecting import CALLBACK, KEY, Desk, visit
+from tests.connecting import CALLBACK, KEY, ConnectingDesk, visit
 from tests.factories import log_in, make_admin
 
 CALLBACK_PATH = urlsplit(CALLBACK).path
@@ -28,8 +28,8 @@ AT_THE_DESK, AT_HOME = {"REMOTE_ADDR": "192.0.2.41"}, {"REMOTE_ADDR": "198.51.10
 
 
 @pytest.fixture
-def desk(app: Flask, org: Running) -> Desk:
-    return Desk(org)
+def desk(app: Flask, org: Running) -> ConnectingDesk:
+    return ConnectingDesk(org)
 
 
 def entries(*wanted: Action) -> list[AuditEntry]:
@@ -50,7 +50,7 @@ def go(client: FlaskClient, salesforce_user: str, **how: str) -> None:
     client.get(CALLBACK_PATH, query_string={"state": answer.state, "code": answer.code}, environ_base=AT_THE_DESK)
 
 
-def test_connecting_switching_and_disconnecting(client: FlaskClient, desk: Desk) -> None:
+def test_connecting_switching_and_disconnecting(client: FlaskClient, desk: ConnectingDesk) -> None:
     log_in(client, desk.advisor)
     me = (ActorKind.PERSON, desk.advisor.id, AT_THE_DESK["REMOTE_ADDR"])
     go(client, desk.amara)
@@ -73,7 +73,7 @@ def test_connecting_switching_and_disconnecting(client: FlaskClient, desk: Desk)
     assert [entry.details for entry in found if entry.details] == [{"contacts_kept": True}, {"contacts_kept": False}]
 
 
-def test_a_denied_log_in_is_no_act(client: FlaskClient, desk: Desk) -> None:
+def test_a_denied_log_in_is_no_act(client: FlaskClient, desk: ConnectingDesk) -> None:
     log_in(client, desk.advisor)
     begun = client.post(f"{PANEL}/connect", part=True)  # type: ignore[call-arg]
     answer = visit(begun.headers["HX-Redirect"], desk.amara, "cancel")
@@ -81,7 +81,7 @@ def test_a_denied_log_in_is_no_act(client: FlaskClient, desk: Desk) -> None:
     assert entries(Action.CONNECTED) == []
 
 
-def test_a_permission_that_is_withdrawn_breaks_the_connection_by_itself(desk: Desk) -> None:
+def test_a_permission_that_is_withdrawn_breaks_the_connection_by_itself(desk: ConnectingDesk) -> None:
     desk.connect()
     connection = desk.connection()
     stale = desk.tokens_of(connection)[0]
@@ -95,7 +95,7 @@ def test_a_permission_that_is_withdrawn_breaks_the_connection_by_itself(desk: De
     assert (broke.subject_type, broke.subject_id, broke.partner_id) == ("connections", connection.id, desk.partner.id)
 
 
-def test_a_secret_by_setup_link_names_who_came_on_it(client: FlaskClient, desk: Desk) -> None:
+def test_a_secret_by_setup_link_names_who_came_on_it(client: FlaskClient, desk: ConnectingDesk) -> None:
     with writing():
         _, token = setup_link.make_link(desk.partner, Recipient("Sam", "sam@firm.example"), make_admin())
     desk.org.change_app(KEY, secret="handed-over")
@@ -112,7 +112,7 @@ def test_a_secret_by_setup_link_names_who_came_on_it(client: FlaskClient, desk: 
     assert "handed-over" not in str(replaced.details)
 
 
-def test_a_secret_that_a_job_lets_take_over_is_of_whoever_entered_it(client: FlaskClient, desk: Desk) -> None:
+def test_a_secret_that_a_job_lets_take_over_is_of_whoever_entered_it(client: FlaskClient, desk: ConnectingDesk) -> None:
     """An admin enters it, Salesforce refuses it; minutes later the tick's check sees it accepted."""
     ada = make_admin()
     log_in(client, ada)
@@ -126,7 +126,7 @@ def test_a_secret_that_a_job_lets_take_over_is_of_whoever_entered_it(client: Fla
     assert replaced.details == {"after": "Salesforce accepted it"}
 
 
-def test_a_check_by_somebody_else_makes_it_nobody_elses_act(client: FlaskClient, desk: Desk) -> None:
+def test_a_check_by_somebody_else_makes_it_nobody_elses_act(client: FlaskClient, desk: ConnectingDesk) -> None:
     ada, other = make_admin(), make_admin("Olga Admin")
     log_in(client, ada)
     typed = {"name": desk.partner.name, "url": desk.url, "key": KEY, "secret": "rotated"}

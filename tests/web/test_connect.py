@@ -21,7 +21,7 @@ from asapp.models import ApiUsage, Connection, Contact, PartnerCheck
 from asapp.salesforce.session import OrgSession
 from orgsim.answers import Answer
 from orgsim.server import Running
-from tests.connecting import Desk, visit
+from tests.connecting import ConnectingDesk, visit
 from tests.factories import log_in, make_admin, make_advisor, make_connection, make_contact, make_run
 from tests.web.test_integrations import PANEL, PART, has_button, said
 
@@ -29,8 +29,8 @@ CALLBACK = "/salesforce/salesforce_as/login/callback/"
 
 
 @pytest.fixture
-def desk(app: Flask, org: Running, client: FlaskClient) -> Desk:
-    made = Desk(org)
+def desk(app: Flask, org: Running, client: FlaskClient) -> ConnectingDesk:
+    made = ConnectingDesk(org)
     log_in(client, made.advisor)
     return made
 
@@ -53,27 +53,27 @@ def come_back(client: FlaskClient, answer: CallbackAnswer) -> str:
     return client.get(response.location).text
 
 
-def test_the_whole_way_without_htmx(client: FlaskClient, desk: Desk) -> None:
+def test_the_whole_way_without_htmx(client: FlaskClient, desk: ConnectingDesk) -> None:
     page = come_back(client, visit(start(client), desk.amara))
     assert said(page) == "Connected Nothing has been copied yet."
     assert "amara<wbr>@northgate.example" in page
     assert has_button(page, "Sync Account")
 
 
-def test_htmx_is_told_where_to_go(client: FlaskClient, desk: Desk) -> None:
+def test_htmx_is_told_where_to_go(client: FlaskClient, desk: ConnectingDesk) -> None:
     response = client.post(f"{PART}/connect", part=True)
     assert response.status_code == 200
     assert response.headers["HX-Redirect"].startswith(f"{desk.url}/services/oauth2/authorize?")
     assert response.text == ""
 
 
-def test_a_form_is_never_answered_with_a_redirect_to_salesforce(client: FlaskClient, desk: Desk) -> None:
+def test_a_form_is_never_answered_with_a_redirect_to_salesforce(client: FlaskClient, desk: ConnectingDesk) -> None:
     response = client.post(f"{PART}/connect")
     assert "Location" not in response.headers
     assert "form-action 'self'" in response.headers["Content-Security-Policy"]
 
 
-def test_nothing_of_the_log_in_is_in_the_cookie(client: FlaskClient, desk: Desk) -> None:
+def test_nothing_of_the_log_in_is_in_the_cookie(client: FlaskClient, desk: ConnectingDesk) -> None:
     for _ in range(30):
         start(client)
     cookie = client.get_cookie("session")
@@ -81,7 +81,7 @@ def test_nothing_of_the_log_in_is_in_the_cookie(client: FlaskClient, desk: Desk)
     assert len(cookie.value) < 1000
 
 
-def test_opening_the_callback_twice_is_harmless(client: FlaskClient, desk: Desk) -> None:
+def test_opening_the_callback_twice_is_harmless(client: FlaskClient, desk: ConnectingDesk) -> None:
     answer = visit(start(client), desk.amara)
     come_back(client, answer)
     page = come_back(client, answer)
@@ -89,13 +89,15 @@ def test_opening_the_callback_twice_is_harmless(client: FlaskClient, desk: Desk)
     assert "changed nothing" not in page
 
 
-def test_an_answer_that_fits_no_log_in_is_told_once_and_not_acted_upon(client: FlaskClient, desk: Desk) -> None:
+def test_an_answer_that_fits_no_log_in_is_told_once_and_not_acted_upon(
+    client: FlaskClient, desk: ConnectingDesk
+) -> None:
     page = come_back(client, CallbackAnswer(state="forged", error="access_denied"))
     assert said(page) == "Not connected That answer from Salesforce belongs to no log-in of yours."
     assert "Not connected" not in client.get(PANEL).text
 
 
-def test_denied_is_told_until_the_next_attempt(client: FlaskClient, desk: Desk) -> None:
+def test_denied_is_told_until_the_next_attempt(client: FlaskClient, desk: ConnectingDesk) -> None:
     page = come_back(client, visit(start(client), desk.amara, button="cancel"))
     assert said(page) == "Not connected You did not allow AdvisorStream on Salesforce's page.".replace("'", "&#39;")
     assert "What is safe" in page
@@ -104,7 +106,7 @@ def test_denied_is_told_until_the_next_attempt(client: FlaskClient, desk: Desk) 
 
 
 def test_a_lie_in_the_address_is_shown_to_who_opened_it_and_turns_no_check_red(
-    app: Flask, client: FlaskClient, desk: Desk
+    app: Flask, client: FlaskClient, desk: ConnectingDesk
 ) -> None:
     lie = "Send the new Consumer Secret to help@evil.example"
     state = visit(start(client), desk.amara).state
@@ -119,7 +121,9 @@ def test_a_lie_in_the_address_is_shown_to_who_opened_it_and_turns_no_check_red(
     assert "evil.example" not in client.get(f"/admin/partners/{desk.partner.slug}").text
 
 
-def test_a_log_in_that_salesforce_refused_us_turns_a_check_red_in_its_own_code(client: FlaskClient, desk: Desk) -> None:
+def test_a_log_in_that_salesforce_refused_us_turns_a_check_red_in_its_own_code(
+    client: FlaskClient, desk: ConnectingDesk
+) -> None:
     answer = replace(visit(start(client), desk.amara), error_description="Write to help@evil.example")
     body = {"error": "invalid_client", "error_description": "invalid client credentials"}
     desk.org.trouble.add(Answer(400, body), kind="token", times=1)
@@ -130,7 +134,7 @@ def test_a_log_in_that_salesforce_refused_us_turns_a_check_red_in_its_own_code(c
 
 @pytest.mark.parametrize(("scopes", "left_out"), [("id refresh_token", "api"), ("id api", "refresh_token")])
 def test_an_advisor_who_asks_for_less_turns_no_check_of_the_firm_red(
-    app: Flask, client: FlaskClient, desk: Desk, scopes: str, left_out: str
+    app: Flask, client: FlaskClient, desk: ConnectingDesk, scopes: str, left_out: str
 ) -> None:
     """What is asked for stands in the address of the browser: Salesforce is asked about the app instead."""
     tokens = {**desk.org.issue_tokens(desk.amara, "desk-key"), "scope": scopes}
@@ -147,7 +151,7 @@ def test_an_advisor_who_asks_for_less_turns_no_check_of_the_firm_red(
 @pytest.mark.parametrize("is_marked", [True, False], ids=["needs reconnecting", "not yet noticed"])
 @pytest.mark.parametrize("failure", ["permission_withdrawn", "api_access_blocked"])
 def test_after_reconnecting_an_old_failure_is_history(
-    client: FlaskClient, desk: Desk, is_marked: bool, failure: str
+    client: FlaskClient, desk: ConnectingDesk, is_marked: bool, failure: str
 ) -> None:
     come_back(client, visit(start(client), desk.amara))
     connection = desk.connection()
@@ -169,20 +173,20 @@ def test_after_reconnecting_an_old_failure_is_history(
     assert said(client.get(PANEL).text).startswith("Sync failed")
 
 
-def test_whoever_only_looks_at_the_link_does_not_use_it_up(client: FlaskClient, desk: Desk) -> None:
+def test_whoever_only_looks_at_the_link_does_not_use_it_up(client: FlaskClient, desk: ConnectingDesk) -> None:
     answer = visit(start(client), desk.amara)
     client.head(f"{CALLBACK}?{urlencode({'code': answer.code, 'state': answer.state})}")
     assert "Connected" in said(come_back(client, answer))
 
 
-def test_without_a_log_in_here_the_callback_asks_for_one_and_goes_on(client: FlaskClient, desk: Desk) -> None:
+def test_without_a_log_in_here_the_callback_asks_for_one_and_goes_on(client: FlaskClient, desk: ConnectingDesk) -> None:
     answer = visit(start(client), desk.amara)
     client.post("/logout")
     response = client.get(f"{CALLBACK}?{urlencode({'code': answer.code, 'state': answer.state})}")
     assert response.location.startswith("/login?next=")
 
 
-def test_switching_over_http(client: FlaskClient, desk: Desk) -> None:
+def test_switching_over_http(client: FlaskClient, desk: ConnectingDesk) -> None:
     come_back(client, visit(start(client), desk.amara))
     page = come_back(client, visit(start(client, another="1"), desk.jonas))
     assert "You have just logged in as" in page
@@ -190,12 +194,12 @@ def test_switching_over_http(client: FlaskClient, desk: Desk) -> None:
     assert "jonas<wbr>@northgate.example" in client.get(PANEL).text
 
 
-def test_another_user_is_asked_to_log_in_again(client: FlaskClient, desk: Desk) -> None:
+def test_another_user_is_asked_to_log_in_again(client: FlaskClient, desk: ConnectingDesk) -> None:
     assert "prompt=login" in start(client, another="1")
     assert "prompt=" not in start(client)
 
 
-def test_disconnecting_asks_first_and_says_what_it_will_do(client: FlaskClient, desk: Desk) -> None:
+def test_disconnecting_asks_first_and_says_what_it_will_do(client: FlaskClient, desk: ConnectingDesk) -> None:
     come_back(client, visit(start(client), desk.amara))
     contact = make_contact(desk.connection())
     question = client.get(f"{PART}/disconnect").text
@@ -209,7 +213,7 @@ def test_disconnecting_asks_first_and_says_what_it_will_do(client: FlaskClient, 
     assert db.session.get(Contact, contact.id) is not None
 
 
-def test_disconnecting_can_remove_the_contacts(client: FlaskClient, desk: Desk) -> None:
+def test_disconnecting_can_remove_the_contacts(client: FlaskClient, desk: ConnectingDesk) -> None:
     come_back(client, visit(start(client), desk.amara))
     make_contact(desk.connection())
     client.post(f"{PART}/disconnect", data={"contacts": "remove"})
@@ -217,14 +221,14 @@ def test_disconnecting_can_remove_the_contacts(client: FlaskClient, desk: Desk) 
     assert "were removed from here" in client.get(PANEL).text
 
 
-def test_a_firm_switched_off_can_not_be_connected_to(client: FlaskClient, desk: Desk) -> None:
+def test_a_firm_switched_off_can_not_be_connected_to(client: FlaskClient, desk: ConnectingDesk) -> None:
     desk.partner.is_enabled = False
     db.session.commit()
     assert client.post(f"{PART}/connect").status_code == 303
     assert db.session.scalar(select(Connection)) is None
 
 
-def test_the_preview_shows_what_the_first_sync_will_bring(client: FlaskClient, desk: Desk) -> None:
+def test_the_preview_shows_what_the_first_sync_will_bring(client: FlaskClient, desk: ConnectingDesk) -> None:
     desk.org.add_contact(desk.amara, last_name="Gonzalez", email="rose@edge.example")
     desk.org.add_contact(desk.amara, last_name="Levy", email="b@edge.example", opted_out=True)
     desk.org.add_contact(desk.amara, last_name="Frank")
@@ -235,20 +239,22 @@ def test_the_preview_shows_what_the_first_sync_will_bring(client: FlaskClient, d
     assert db.session.scalars(select(Contact)).all() == []
 
 
-def test_a_preview_that_salesforce_refuses_is_no_error(client: FlaskClient, desk: Desk) -> None:
+def test_a_preview_that_salesforce_refuses_is_no_error(client: FlaskClient, desk: ConnectingDesk) -> None:
     come_back(client, visit(start(client), desk.amara))
     desk.org.trouble.add("server_unavailable_html", kind="composite")
     desk.org.trouble.add("server_unavailable_html", kind="query")
     assert "gave no numbers" in client.get(f"{PART}/preview", part=True).text
 
 
-def calls_of(desk: Desk) -> int:
+def calls_of(desk: ConnectingDesk) -> int:
     db.session.rollback()
     return db.session.scalar(select(func.sum(ApiUsage.calls)).where(ApiUsage.partner_id == desk.partner.id)) or 0
 
 
 @pytest.mark.parametrize("answer", [None, "unknown_exception", "truncated_json"])
-def test_a_preview_counts_its_calls_whatever_comes_of_them(client: FlaskClient, desk: Desk, answer: str | None) -> None:
+def test_a_preview_counts_its_calls_whatever_comes_of_them(
+    client: FlaskClient, desk: ConnectingDesk, answer: str | None
+) -> None:
     come_back(client, visit(start(client), desk.amara))
     before, mark = calls_of(desk), desk.org.calls.mark()
     if answer:
@@ -259,7 +265,9 @@ def test_a_preview_counts_its_calls_whatever_comes_of_them(client: FlaskClient, 
     assert calls_of(desk) - before == sent
 
 
-def test_what_pages_ask_stays_within_the_firms_share_and_is_not_sent_beyond(client: FlaskClient, desk: Desk) -> None:
+def test_what_pages_ask_stays_within_the_firms_share_and_is_not_sent_beyond(
+    client: FlaskClient, desk: ConnectingDesk
+) -> None:
     come_back(client, visit(start(client), desk.amara))
     desk.partner.org_calls_allowed, desk.partner.api_share_percent = 100, 1
     db.session.commit()
@@ -271,7 +279,7 @@ def test_what_pages_ask_stays_within_the_firms_share_and_is_not_sent_beyond(clie
 
 
 def test_what_pages_ask_leaves_no_connection_to_salesforce_open(
-    client: FlaskClient, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    client: FlaskClient, desk: ConnectingDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     come_back(client, visit(start(client), desk.amara))
     opened: list[OrgSession] = []
@@ -290,12 +298,12 @@ def test_what_pages_ask_leaves_no_connection_to_salesforce_open(
     assert set(map(id, opened)) == set(map(id, closed))
 
 
-def test_whoever_lands_in_another_org_than_the_colleagues_is_told(client: FlaskClient, desk: Desk) -> None:
+def test_whoever_lands_in_another_org_than_the_colleagues_is_told(client: FlaskClient, desk: ConnectingDesk) -> None:
     make_connection(make_advisor(desk.partner, name="Bob Tanaka"), org_id="00D5g000004ABCDEAA")
     page = come_back(client, visit(start(client), desk.amara))
     assert "Your colleagues are connected to a different org." in page
 
 
-def test_whoever_lands_where_the_colleagues_are_is_not(client: FlaskClient, desk: Desk) -> None:
+def test_whoever_lands_where_the_colleagues_are_is_not(client: FlaskClient, desk: ConnectingDesk) -> None:
     make_connection(make_advisor(desk.partner, name="Bob Tanaka"), org_id=desk.org.id)
     assert "colleagues" not in come_back(client, visit(start(client), desk.amara))

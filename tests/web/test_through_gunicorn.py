@@ -58,7 +58,7 @@ class Gunicorn(Web):
 
 
 @dataclass
-class House:
+class GunicornHouse:
     """The same application in this process and behind gunicorn, on one furnished database."""
 
     app: Flask
@@ -96,14 +96,14 @@ def streaming_endpoints(app: Flask) -> set[str]:
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
 def house(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer
-) -> Iterator[House]:
+) -> Iterator[GunicornHouse]:
     folder = tmp_path_factory.mktemp("gunicorn")
     with fresh_database(request) as url:
         config = make_config(url, redis_server.url)
         app = create_app(config)
         app.test_client_class = CheckingClient
         with app.app_context(), Gunicorn(config, folder / "web.log") as web:
-            yield House(app, app.test_client(), web, make_world())
+            yield GunicornHouse(app, app.test_client(), web, make_world())
             db.session.remove()
             db.engine.dispose()
 
@@ -112,7 +112,7 @@ def house(
 
 
 @pytest.mark.slow
-def test_every_page_and_file_comes_whole(house: House) -> None:
+def test_every_page_and_file_comes_whole(house: GunicornHouse) -> None:
     """Every GET of the application, as the person it is for: what gunicorn sends is what this process makes."""
     streamed = set()
     for door in doors(house.app, house.world, house.world.alice):
@@ -161,13 +161,13 @@ CHUNKED = (
         *(b"5\r\nemail\r\n0\r\nContent-Length: 5\r\n\r\n", b"zz\r\n", b"5\r\nem", b"\r\n\r\n"),
     ],
 )
-def test_a_body_in_bad_chunks_is_a_bad_request(body: bytes, house: House) -> None:
+def test_a_body_in_bad_chunks_is_a_bad_request(body: bytes, house: GunicornHouse) -> None:
     slug = house.world.alice.page.slug.encode()
     assert status_line(house.web.send_raw(CHUNKED % slug + body)) == 400
 
 
 @pytest.mark.parametrize("path", ["/login", "/password/forgot", "/partner-setup/nothing/keys"])
-def test_a_part_without_a_name_is_a_bad_request(path: str, house: House) -> None:
+def test_a_part_without_a_name_is_a_bad_request(path: str, house: GunicornHouse) -> None:
     body = b"--x\r\nContent-Disposition: form-data\r\n\r\na\r\n--x--\r\n"
     head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=x\r\n"
     assert status_line(house.web.send_raw(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)) == 400
@@ -177,7 +177,7 @@ def test_a_part_without_a_name_is_a_bad_request(path: str, house: House) -> None
     "host", ["..", "a" * 300, "evil.example", "evil.example@127.0.0.1", "[::1", "127.0.0.1:x", "127.0.0.1.evil.example"]
 )
 @pytest.mark.parametrize("path", ["/login", "/contacts", "/nothing"])
-def test_a_host_that_is_not_ours_is_a_bad_request(host: str, path: str, house: House) -> None:
+def test_a_host_that_is_not_ours_is_a_bad_request(host: str, path: str, house: GunicornHouse) -> None:
     answer = house.web.get(path, Host=host)
     assert answer.status == 400
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
@@ -185,12 +185,12 @@ def test_a_host_that_is_not_ours_is_a_bad_request(host: str, path: str, house: H
 
 
 @pytest.mark.parametrize("host", ["..", "10.0.0.7:8000"])
-def test_who_watches_may_ask_by_any_name(host: str, house: House) -> None:
+def test_who_watches_may_ask_by_any_name(host: str, house: GunicornHouse) -> None:
     assert house.web.get("/healthz", Host=host).body == b"ok\n"
 
 
 @pytest.mark.parametrize("script", ["/x", "//evil.example", "https://evil.example"])
-def test_no_header_moves_the_application(script: str, house: House) -> None:
+def test_no_header_moves_the_application(script: str, house: GunicornHouse) -> None:
     head = f"GET //evil.example/contacts HTTP/1.1\r\nHost: 127.0.0.1\r\nSCRIPT_NAME: {script}\r\nPATH_INFO: /login\r\n"
     answer = house.web.send_raw(f"{head}Connection: close\r\n\r\n".encode())
     assert status_line(answer) in (302, 308, 400, 404)
@@ -199,7 +199,7 @@ def test_no_header_moves_the_application(script: str, house: House) -> None:
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-def test_what_salesforce_sends_back_goes_to_no_other_host(slash: str, house: House) -> None:
+def test_what_salesforce_sends_back_goes_to_no_other_host(slash: str, house: GunicornHouse) -> None:
     path = f"/salesforce/salesforce_as/login/callback{slash}?code=one-time&state=secret"
     for headers in ({}, {"Host": "evil.example"}, {"X-Forwarded-Host": "evil.example"}):
         answer = house.web.get(path, **headers)
@@ -208,7 +208,7 @@ def test_what_salesforce_sends_back_goes_to_no_other_host(slash: str, house: Hou
 
 
 @pytest.mark.parametrize("path", ["/metrics", "//metrics", "/%6detrics", "/metrics/../metrics"])
-def test_figures_do_not_come_through_a_proxy(path: str, house: House) -> None:
+def test_figures_do_not_come_through_a_proxy(path: str, house: GunicornHouse) -> None:
     answer = house.web.get(path, **{"X-Forwarded-For": "198.51.100.7"})
     assert answer.status in (308, 403, 404)
     assert b"asapp_" not in answer.body
