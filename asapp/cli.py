@@ -18,8 +18,8 @@ from asapp.core.extensions import db
 from asapp.core.forms import InvalidFields
 from asapp.core.logs import log_what_ends_us
 from asapp.health.heartbeats import SCHEDULER, WORKER, Heart, is_seen_here
-from asapp.jobs.schedule import run_scheduler
 from asapp.jobs.task_job import TASKS, NotATask, find_task
+from asapp.jobs.tick_scheduler import run_scheduler
 from asapp.models import Partner, Role, Scope
 from asapp.partners import erasure, partners
 from asapp.partners.erasure import StillNeeded

@@ -14,7 +14,7 @@ from flask import Flask
 
 from asapp import create_app
 from asapp.core.extensions import db
-from asapp.web.extensions import limiter
+from asapp.web.page_extensions import limiter
 from config import Config
 
 

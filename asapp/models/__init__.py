@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from asapp.models.alert import Alert, AlertKind, AlertMail
 from asapp.models.api_key import ApiKey, Scope
-from asapp.models.attempts import AttemptCount
+from asapp.models.attempt_count import AttemptCount
 from asapp.models.audit import Action, ActorKind, AuditEntry, AuditIdentity
 from asapp.models.blocked import BlockedAddress, BlockedBy, Tombstone, TombstoneKind
 from asapp.models.connection import Connection, ConnectionStatus, OAuthState, PendingGrant
@@ -34,12 +34,12 @@ from asapp.models.lead import (
     ToCheck,
     Unfollowed,
 )
-from asapp.models.mail import WaitingKind, WaitingMail
 from asapp.models.partner import ApiUsage, CheckVerdict, Partner, PartnerCheck, SetupLink
 from asapp.models.run import RunChange, RunPhase, RunStatus, RunTrigger, SyncRun
 from asapp.models.send import Send, SendReason, SendState
 from asapp.models.suppression import Suppression, SuppressionEvent, SuppressionSource, SuppressionStep
 from asapp.models.user import PasswordLink, PasswordLinkKind, Role, User
+from asapp.models.waiting_mail import WaitingKind, WaitingMail
 from asapp.models.write_back import OptOutWrite, Untold, WriteBackState, WrittenKind
 
 __all__ = [

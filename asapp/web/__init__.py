@@ -39,7 +39,7 @@ from asapp.web import (
     settings,
     unsubscribe,
 )
-from asapp.web.extensions import csrf, limiter, login_manager, migrate
+from asapp.web.page_extensions import csrf, limiter, login_manager, migrate
 from config import Config
 
 MIGRATIONS = Path(__file__).resolve().parent.parent.parent / "migrations"

@@ -18,7 +18,7 @@ from flask_login import current_user
 from asapp.accounts import users
 from asapp.audit import entries
 from asapp.models import User
-from asapp.web.extensions import login_manager
+from asapp.web.page_extensions import login_manager
 
 P = ParamSpec("P")
 R = TypeVar("R")

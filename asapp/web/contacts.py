@@ -41,11 +41,11 @@ from asapp.salesforce.hosts import is_salesforce_url, record_url
 from asapp.sync.runs import find_active_run
 from asapp.web.access import actor, advisor_required, safe_path
 from asapp.web.current import config, org_access, person, queues, vault
-from asapp.web.extensions import limiter
 from asapp.web.files import csv_file
 from asapp.web.filters import counted
 from asapp.web.htmx import go_to, wants_part
 from asapp.web.incoming import LAST_PAGE
+from asapp.web.page_extensions import limiter
 from asapp.web.settings import key_of_person
 from asapp.writeback import outbox
 from asapp.writeback.queries import find_shown

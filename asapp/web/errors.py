@@ -24,9 +24,9 @@ from asapp.core.database import is_read_only
 from asapp.core.extensions import db
 from asapp.web.access import PUBLIC_ENDPOINTS, ask_to_log_in
 from asapp.web.api import problems
-from asapp.web.extensions import limiter
 from asapp.web.filters import counted
 from asapp.web.htmx import wants_part
+from asapp.web.page_extensions import limiter
 from asapp.web.request_log import request_id
 
 log = logging.getLogger(__name__)

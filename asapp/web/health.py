@@ -19,9 +19,9 @@ from sqlalchemy.orm import Session
 
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
-from asapp.health import checks, figures, metrics
-from asapp.health.checks import NoAnswer
+from asapp.health import figures, metrics, readiness
 from asapp.health.metrics import Snapshot
+from asapp.health.readiness import NoAnswer
 from asapp.web.access import admin_required
 from asapp.web.current import config, queues
 from asapp.web.incoming import is_asked_by_loopback
@@ -41,7 +41,7 @@ def alive() -> Response:
 
 @blueprint.get("/readyz")
 def ready() -> ResponseReturnValue:
-    found = checks.check_all(db.engine, queues().is_there, migrations_folder())
+    found = readiness.check_all(db.engine, queues().is_there, migrations_folder())
     is_ready = all(check.is_good for check in found.values())
     told = {name: {"ok": True} if check.is_good else {"ok": False, "why": check.why} for name, check in found.items()}
     return jsonify(ready=is_ready, checks=told), 200 if is_ready else 503
@@ -116,7 +116,7 @@ def in_time(name: str, read: Callable[[Session], T]) -> T:
         with Session(engine) as session:
             return read(session)
 
-    return checks.within(SCRAPE_S, name, ask)
+    return readiness.within(SCRAPE_S, name, ask)
 
 
 def migrations_folder() -> str:

@@ -26,9 +26,9 @@ from asapp.leads.sign_up import FirmChanged, FormSeen, FormUsedUp, sign_up
 from asapp.models import ConsentText, OptInPage
 from asapp.web import errors as error_pages
 from asapp.web.current import config, queues, vault
-from asapp.web.extensions import csrf, limiter
 from asapp.web.headers import content_policy
 from asapp.web.networks import client_address, client_network
+from asapp.web.page_extensions import csrf, limiter
 
 blueprint = Blueprint("optin", __name__, url_prefix="/o")
 csrf.exempt(blueprint)

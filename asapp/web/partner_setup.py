@@ -18,7 +18,7 @@ from asapp.partners import setup_link
 from asapp.partners.checks import Checklist
 from asapp.partners.form_fields import AppForm
 from asapp.web.current import config, org_access, post_later
-from asapp.web.extensions import limiter
+from asapp.web.page_extensions import limiter
 from asapp.web.partners import becomes
 
 blueprint = Blueprint("partner_setup", __name__, url_prefix="/partner-setup")

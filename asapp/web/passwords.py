@@ -22,8 +22,8 @@ from asapp.core.forms import InvalidFields
 from asapp.web.access import actor
 from asapp.web.current import queues, vault
 from asapp.web.devices import origin_of, remember_device
-from asapp.web.extensions import limiter
 from asapp.web.navigation import home_of_current_user
+from asapp.web.page_extensions import limiter
 
 blueprint = Blueprint("passwords", __name__, url_prefix="/password")
 

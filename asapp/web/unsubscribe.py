@@ -16,8 +16,8 @@ from asapp.contacts.suppressions import Address
 from asapp.contacts.unsubscribe_links import BadLink, UnsubscribeLink, masked_address, read_link
 from asapp.models import SuppressionSource
 from asapp.web.current import vault
-from asapp.web.extensions import csrf, limiter
 from asapp.web.networks import client_network
+from asapp.web.page_extensions import csrf, limiter
 from asapp.writeback import unsubscribing
 
 blueprint = Blueprint("unsubscribe", __name__, url_prefix="/u")

@@ -17,7 +17,7 @@ from asapp.core.clock import utcnow
 from asapp.core.database import writing
 from asapp.core.extensions import db
 from asapp.core.queues import MAILS_QUEUE, TICK_QUEUE, Queues
-from asapp.jobs.schedule import TICK_JOB
+from asapp.jobs.tick_scheduler import TICK_JOB
 from asapp.models import AlertMail, Connection
 from config import Config
 from devtools.processes import Worker

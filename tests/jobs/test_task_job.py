@@ -15,13 +15,13 @@ from rq.registry import FailedJobRegistry, FinishedJobRegistry
 from rq.serializers import JSONSerializer
 
 from asapp.core import queues
-from asapp.jobs import schedule, task_job
+from asapp.jobs import task_job, tick_scheduler
 from asapp.jobs.task_job import NotATask, TaskJob, find_task
 from config import Config
 from devtools.processes import Worker
 from devtools.waiting import wait_for
 
-ALL_JOBS = sorted({value for name, value in {**vars(queues), **vars(schedule)}.items() if name.endswith("_JOB")})
+ALL_JOBS = sorted({value for name, value in {**vars(queues), **vars(tick_scheduler)}.items() if name.endswith("_JOB")})
 
 
 @pytest.mark.parametrize("name", ALL_JOBS)
@@ -107,7 +107,7 @@ def test_a_worker_refuses_it_and_goes_on(app: Flask, config: Config, tmp_path: P
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_the_scheduler_imports_no_class_that_a_job_names(app: Flask, config: Config) -> None:
     with Redis.from_url(config.redis_url) as redis:
-        scheduler = schedule.TickScheduler(redis)
+        scheduler = tick_scheduler.TickScheduler(redis)
         job = Job.create(
             "os.system", connection=redis, serializer=JSONSerializer, meta={"queue_class_name": "this.is.nowhere"}
         )

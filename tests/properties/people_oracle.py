@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.properties.people import Memory, OrgPerson, PersonRow, SignUp, StoredPeople
+from tests.properties.people_life import Memory, OrgPerson, PersonRow, SignUp, StoredPeople
 
 SALESFORCE, LEAD, MANUAL = "salesforce", "lead", "manual"
 IN_SALESFORCE = ("sent", "linked", "converted")

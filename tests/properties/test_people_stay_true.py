@@ -20,7 +20,7 @@ from sqlalchemy import select
 from asapp.core.extensions import db
 from asapp.models import SyncRun
 from orgsim import Running
-from tests.properties.people import (
+from tests.properties.people_life import (
     AFTER_A_DAY,
     HERE,
     IN_THE_ORG,

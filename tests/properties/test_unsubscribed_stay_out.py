@@ -1,6 +1,6 @@
 """People who unsubscribed are no recipients until they opt in again, whatever happens and in whatever order.
 
-The stories are those of tests/properties/people.py, with unsubscribes on the page and by one click, for one advisor or the whole
+The stories are those of tests/properties/people_life.py, with unsubscribes on the page and by one click, for one advisor or the whole
 firm, undone or not, and with events of the mail engine: now, late, twice, in the future. The memory below knows who said what
 and when, and imports no rule. After each step the recipients of every list are compared with it.
 `pytest tests/properties -k unsubscribed --hypothesis-profile=long` tells 500.
@@ -27,7 +27,7 @@ from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.models import ContactList, Partner, SuppressionSource, User
 from orgsim import Running
-from tests.properties.people import (
+from tests.properties.people_life import (
     AFTER_A_DAY,
     HERE,
     IN_THE_ORG,

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from asapp.connections import switching, tokens
-from asapp.jobs.schedule import TICK_TIMEOUT_S
+from asapp.jobs.tick_scheduler import TICK_TIMEOUT_S
 from asapp.leads import outbox
 from asapp.salesforce import oauth, session
 from asapp.sync import dispatch, runs

@@ -23,7 +23,7 @@ from sqlalchemy import select
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.models import ContactList, Scope, Send, SendState, User
-from asapp.web.extensions import limiter
+from asapp.web.page_extensions import limiter
 from tests.factories import make_advisor, make_partner, make_synced_connection
 from tests.senders import make_key, make_list, make_person
 

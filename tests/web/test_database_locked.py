@@ -16,7 +16,7 @@ from sqlalchemy import create_engine, select, text
 from asapp import create_app
 from asapp.core import database
 from asapp.core.extensions import db
-from asapp.health import checks
+from asapp.health import readiness
 from asapp.leads import sign_up_page
 from asapp.models import Contact, Lead, User
 from asapp.web.optin import Token, write_token
@@ -32,7 +32,7 @@ SITE = "https://www.moreau.example"
 def client(app: Flask, config: Config, monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
     """A client of an app that doesn't wait long for a lock."""
     monkeypatch.setattr(database, "LOCK_WAIT_S", 0.2)
-    monkeypatch.setattr(checks, "CHECK_S", 0.5)
+    monkeypatch.setattr(readiness, "CHECK_S", 0.5)
     impatient = create_app(config)
     impatient.test_client_class = CheckingClient
     return impatient.test_client()

@@ -20,7 +20,7 @@ from hypothesis import settings
 
 from asapp.core.extensions import db
 from asapp.models import User
-from asapp.web.extensions import limiter
+from asapp.web.page_extensions import limiter
 from tests.doors import ACCESS, For
 from tests.factories import log_in
 from tests.furnished import World, make_world

@@ -21,9 +21,9 @@ from asapp.alerts import alerts
 from asapp.core.clock import utcnow
 from asapp.core.database import writing
 from asapp.core.extensions import db
-from asapp.health import checks
-from asapp.health.checks import NoAnswer, within
+from asapp.health import readiness
 from asapp.health.heartbeats import FORGOTTEN_AFTER, SCHEDULER, TICK, WORKER, Heart, beat, list_seen
+from asapp.health.readiness import NoAnswer, within
 from asapp.models import AlertMail, ApiUsage, Heartbeat, Lead, LeadState, RunStatus, User
 from config import Config
 from tests.conftest import make_config
@@ -92,7 +92,7 @@ def test_not_ready_before_the_migrations(app: Flask, client: FlaskClient) -> Non
     answer = client.get("/readyz", broken=True)
     assert answer.status_code == 503
     assert answer.json
-    heads = ", ".join(checks.heads_of("migrations"))
+    heads = ", ".join(readiness.heads_of("migrations"))
     assert answer.json["checks"]["migrations"] == {"ok": False, "why": f"at 0000, this release needs {heads}"}
 
 
@@ -115,7 +115,7 @@ def test_not_ready_without_a_database(database_url: str) -> None:
 
 
 def test_a_database_that_says_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "CHECK_S", 0.2)
+    monkeypatch.setattr(readiness, "CHECK_S", 0.2)
     with server_that_says_nothing() as port:
         client = client_of(make_config(f"postgresql+psycopg://person:x@127.0.0.1:{port}/nothing"))
         began = time.monotonic()
@@ -131,7 +131,7 @@ def test_what_hangs_does_not_pile_up() -> None:
     for _ in range(20):
         with pytest.raises(NoAnswer):
             within(0.01, "hanging", go_on.wait)
-    assert threading.active_count() - before <= checks.MOST_AT_ONCE
+    assert threading.active_count() - before <= readiness.MOST_AT_ONCE
     go_on.set()
     while threading.active_count() > before:
         time.sleep(0.01)
@@ -139,18 +139,18 @@ def test_what_hangs_does_not_pile_up() -> None:
 
 
 def test_several_may_ask_at_once() -> None:
-    together = threading.Barrier(checks.MOST_AT_ONCE)
+    together = threading.Barrier(readiness.MOST_AT_ONCE)
     answers: list[int] = []
 
     def ask() -> None:
         answers.append(within(5, "together", lambda: together.wait(5)))
 
-    threads = [threading.Thread(target=ask) for _ in range(checks.MOST_AT_ONCE)]
+    threads = [threading.Thread(target=ask) for _ in range(readiness.MOST_AT_ONCE)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(answers) == checks.MOST_AT_ONCE
+    assert len(answers) == readiness.MOST_AT_ONCE
 
 
 # /metrics

@@ -16,7 +16,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import event
 
 from asapp.core.extensions import db
-from asapp.health.checks import PROBE
+from asapp.health.readiness import PROBE
 from asapp.models import User
 from asapp.web.access import PUBLIC_ENDPOINTS
 from tests.doors import ACCESS, For, doors, everything_of, open_door

@@ -8,7 +8,7 @@ from __future__ import annotations
 from flask import Flask
 
 from asapp.web.api import caller, document, views
-from asapp.web.extensions import csrf
+from asapp.web.page_extensions import csrf
 
 
 def register(app: Flask) -> None:

@@ -29,8 +29,8 @@ from asapp.web.api import caller, problems, schemas
 from asapp.web.api.caller import calling_key, scope_required
 from asapp.web.api.problems import Problem, Refusal
 from asapp.web.current import config, queues, vault
-from asapp.web.extensions import limiter
 from asapp.web.incoming import json_without_nul
+from asapp.web.page_extensions import limiter
 from asapp.writeback import unsubscribing
 
 View = TypeVar("View", bound=Callable[..., Response])

@@ -19,8 +19,8 @@ from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.core.queues import TICK_QUEUE
 from asapp.health.heartbeats import SCHEDULER, TICK, list_seen
-from asapp.jobs.schedule import TICK_ID, TICK_INTERVAL_S, TickScheduler
 from asapp.jobs.task_job import TaskJob
+from asapp.jobs.tick_scheduler import TICK_ID, TICK_INTERVAL_S, TickScheduler
 from config import Config
 from devtools.processes import Process, Worker, environ_of
 from devtools.servers import RedisServer
@@ -32,8 +32,8 @@ LOCK = TickScheduler.scheduler_lock_key
 # The command as it is, with a pass a second instead of every five.
 FAST = """
 import sys
-from asapp.jobs import schedule
-schedule.PASS_INTERVAL_S, schedule.REDIS_AWAY_S = 1, 0.3
+from asapp.jobs import tick_scheduler
+tick_scheduler.PASS_INTERVAL_S, tick_scheduler.REDIS_AWAY_S = 1, 0.3
 from flask.cli import main
 sys.argv = ["flask", "--app", "wsgi", "scheduler"]
 main()
