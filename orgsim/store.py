@@ -42,7 +42,6 @@ class Store:
         self._connection = sqlite3.connect(database, check_same_thread=False, isolation_level=None)
         self._connection.create_function("sf_fold", 1, _fold, deterministic=True)
         self._undo: list[list[Callable[[], object]]] = []  # for each open transaction: what to do if it is rolled back
-        self.generation = 0  # moves with every write: what was counted before it may be wrong
         self._counts: OrderedDict[tuple[Any, ...], int] = OrderedDict()
         for pragma in (
             "journal_mode = MEMORY",
@@ -88,7 +87,6 @@ class Store:
             self._wrote()
 
     def _wrote(self) -> None:
-        self.generation += 1
         self._counts.clear()
 
     @contextmanager

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from asapp.contacts.export import iter_csv
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
-from asapp.models import Connection, Contact, Departure, LedgerEntry, ListMember
+from asapp.models import Contact, Departure, LedgerEntry, ListMember
 
 SALESFORCE, MANUAL = "salesforce", "manual"
 
@@ -103,8 +103,3 @@ def read(connection_id: int, user_id: int, export: str | None = None) -> StoredS
     )
     db.session.rollback()
     return here
-
-
-def watermark_of(connection_id: int) -> object:
-    db.session.rollback()
-    return db.session.scalar(select(Connection.watermark).where(Connection.id == connection_id))

@@ -31,16 +31,6 @@ def is_below(name: str, *places: str) -> bool:
     return any(name == place or name.startswith(f"{place}.") for place in places)
 
 
-def offenders(*, libraries: tuple[str, ...], allowed: tuple[str, ...]) -> list[str]:
-    return [
-        f"{name} imports {imported}"
-        for name, tree in modules()
-        if not is_below(name, *allowed)
-        for imported in imports_of(tree)
-        if is_below(imported, *libraries)
-    ]
-
-
 @pytest.mark.parametrize(
     ("names", "allowed"),
     [(("flask.request", "flask.session"), "asapp.web"), (("os.environ", "os.getenv"), "config")],
