@@ -15,7 +15,7 @@ from asapp.models import OptOutWrite, User, WriteBackState
 from asapp.writeback import outbox
 from devtools.waiting import wait_for
 from tests.browser.conftest import OpenPage
-from tests.browser.house import Firm, House
+from tests.browser.house import BrowserHouse, Firm
 from tests.browser.looking import follow, inspect
 from tests.unsubscribing import path_of_link
 
@@ -49,7 +49,7 @@ def open_contact(firm: Firm, page: Page, number: int) -> None:
     follow(page, page.get_by_role("link", name=f"Zoë Lindström {number:03}", exact=True))
 
 
-def test_from_the_firms_setting_to_the_contacts_page(house: House, firm: Firm, open_page: OpenPage) -> None:
+def test_from_the_firms_setting_to_the_contacts_page(house: BrowserHouse, firm: Firm, open_page: OpenPage) -> None:
     firm.fill(3)
     firm.connect()
     assert firm.sync().is_complete

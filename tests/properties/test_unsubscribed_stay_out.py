@@ -1,8 +1,8 @@
 """People who unsubscribed are no recipients until they opt in again, whatever happens and in whatever order.
 
-The stories are those of tests/properties/people_life.py, with unsubscribes on the page and by one click, for one advisor or the whole
-firm, undone or not, and with events of the mail engine: now, late, twice, in the future. The memory below knows who said what
-and when, and imports no rule. After each step the recipients of every list are compared with it.
+The stories are those of people_life.py, with unsubscribes on the page and by one click, for one advisor or the whole firm,
+undone or not, and with events of the mail engine: now, late, twice, in the future. The memory below knows who said what and
+when, and imports no rule. After each step the recipients of every list are compared with it.
 `pytest tests/properties -k unsubscribed --hypothesis-profile=long` tells 500.
 """
 
@@ -36,8 +36,8 @@ from tests.properties.people_life import (
     ORDINARY,
     POOL,
     Deed,
+    DeedAtCall,
     Deliver,
-    Meanwhile,
     PeopleLife,
     Quiet,
     Step,
@@ -55,7 +55,7 @@ AGES_AGO = timedelta(days=30)
 numbers = st.integers(0, 11)
 people = st.integers(0, 15)
 deeds = st.builds(Deed, st.sampled_from([*IN_THE_ORG, *HERE]) | st.sampled_from(OF_MAIL), numbers, people)
-meanwhile = st.lists(st.builds(Meanwhile, st.integers(1, 6), deeds), max_size=2).map(tuple)
+meanwhile = st.lists(st.builds(DeedAtCall, st.integers(1, 6), deeds), max_size=2).map(tuple)
 syncs = st.builds(Sync, st.sampled_from([ORDINARY, ORDINARY, AFTER_A_DAY, IN_TROUBLE]), meanwhile, numbers)
 steps = deeds | deeds | deeds | syncs | st.builds(Deliver, st.booleans(), meanwhile)
 beginnings = st.lists(
