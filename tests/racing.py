@@ -43,3 +43,7 @@ def race(app: Flask, *works: Callable[[], Any], patience_s: float = 60.0) -> lis
         assert not thread.is_alive(), "a writer waits for ever"
     db.session.expire_all()
     return results
+
+
+def crash_of(results: list[Any]) -> list[Exception]:
+    return [result for result in results if isinstance(result, Exception)]
