@@ -146,7 +146,7 @@ def dispatch_all(**_rest: Any) -> dict[str, Any]:
     with measured(found):
         while True:
             with job_app().app_context(), writing():
-                done = dispatch(queues.ring_for_runs, queues.forgotten_runs, 60)
+                done = dispatch(queues.enqueue_runs, queues.forgotten_runs, 60)
             ticks += 1
             rung += done.rung
             first_tick_mb = first_tick_mb or peak_rss_mb()
@@ -167,7 +167,7 @@ def ring_and_wait(connections: list[int], **_rest: Any) -> dict[str, Any]:
     queues: Queues = job_app().extensions["asapp.queues"]
     run_ids = [start_run(connection_id) for connection_id in connections]
     began = time.perf_counter()
-    if not queues.ring_for_runs(run_ids):
+    if not queues.enqueue_runs(run_ids):
         raise RuntimeError("Redis took no job")
     with job_app().app_context():
         unfinished = select(func.count()).select_from(SyncRun).where(SyncRun.finished_at.is_(None))

@@ -17,7 +17,7 @@ import psutil
 import psycopg
 
 from benchmarks.house import BenchHouse, BenchOrg, Database, Place
-from benchmarks.rounds import Figures, ratio, ratios_by_turn, take_turns
+from benchmarks.rounds import Figures, lock_advisor, ratio, ratios_by_turn
 from devtools.processes import Web, Worker, end_all
 from devtools.waiting import wait_for
 
@@ -172,7 +172,7 @@ def million(bench: Bench, place: Place) -> None:
     contacts = 1_000_000
     say(f"\nFirst full sync of {contacts:,} contacts, {place.kind}")
     template = bench.fresh(place, contacts)
-    figures = take_turns({"asapp": partial(bench.ours, place, template)}, 1, warm_up=0)
+    figures = lock_advisor({"asapp": partial(bench.ours, place, template)}, 1, warm_up=0)
     say_figures(figures, contacts)
     bench.peaks[place.kind, contacts] = figures["asapp"].median("rss_mb")
 
@@ -192,7 +192,7 @@ def full_of(bench: Bench, place: Place, contacts: int, rounds: int) -> list[Targ
     if contacts <= MANY:
         contenders["only reading"] = partial(bench.floor, place, template, "fetch")
         contenders["only writing"] = partial(bench.floor, place, template, "write")
-    figures = take_turns(contenders, rounds)
+    figures = lock_advisor(contenders, rounds)
     base = fastest(figures, tuple(name for name in figures if name.startswith("floor")))
     say_figures(figures, contacts, base)
     say(f"  rows of asapp and of the floor: {compare(bench, place, contacts)}")
@@ -263,7 +263,7 @@ def reread(bench: Bench) -> list[Target]:
             "asapp": partial(bench.ours, place, synced, "read_everything_again"),
             **floors_of(bench, place, template, contacts),
         }
-        figures = take_turns(contenders, bench.options.rounds)
+        figures = lock_advisor(contenders, bench.options.rounds)
         base = fastest(figures, tuple(name for name in figures if name.startswith("floor")))
         say_figures(figures, contacts, base)
         for one in figures["asapp"].rounds:
@@ -287,7 +287,7 @@ def slow(bench: Bench) -> list[Target]:
             "floor, a thread reads": partial(bench.floor, place, template, "ahead"),
         }
         with bench.org(contacts).slow(SLOW_S):
-            figures = take_turns(contenders, bench.options.rounds)
+            figures = lock_advisor(contenders, bench.options.rounds)
         waiting = figures["pure waiting"]
         say_figures(figures, contacts, waiting)
         what = f"{contacts:,} contacts at 200 ms a page, {place.kind}, of pure waiting"
@@ -365,7 +365,9 @@ def changed(bench: Bench) -> list[Target]:
     for place in bench.house.places:
         say(f"\n100 changed contacts, {place.kind}")
         offices = [ChangingOffice(bench, place, contacts) for contacts in sizes]
-        figures = take_turns({f"among {one.contacts:,}": one.change_and_sync for one in offices}, bench.options.rounds)
+        figures = lock_advisor(
+            {f"among {one.contacts:,}": one.change_and_sync for one in offices}, bench.options.rounds
+        )
         say_figures(figures)
         for office in offices:
             say(f"  among {office.contacts:,}: {max(office.asked)} API request(s) a sync")
@@ -426,7 +428,7 @@ def progress(bench: Bench) -> list[Target]:
                 "asapp": partial(polled, bench, ours, database, 'role="progressbar"'),
                 "bare page": partial(polled, bench, bare, database, "Here you are"),
             }
-            figures = take_turns(contenders, bench.options.rounds)
+            figures = lock_advisor(contenders, bench.options.rounds)
         place.drop(database)
         for name, each in figures.items():
             say(
@@ -483,7 +485,7 @@ def signups(bench: Bench) -> list[Target]:
                 f"{A_SECOND} a second": partial(crowd.come, BURST, BROWSERS, A_SECOND),
                 f"{BROWSERS} at a time, without a pause": partial(crowd.come, BURST, BROWSERS),
             }
-            figures = take_turns(contenders, bench.options.rounds, warm_up=0)
+            figures = lock_advisor(contenders, bench.options.rounds, warm_up=0)
             crowd.check_all_are_stored()
         place.drop(database)
         for each in figures.values():
@@ -555,7 +557,7 @@ def dispatch(bench: Bench) -> list[Target]:
         }
         if due <= MANY:
             contenders["enqueue_many, 5000 a call"] = partial(alone, 5000)
-        figures = take_turns(contenders, bench.options.rounds, warm_up=1 if due <= MANY else 0)
+        figures = lock_advisor(contenders, bench.options.rounds, warm_up=1 if due <= MANY else 0)
         place.drop(template)
         for each in figures.values():
             if any(one["jobs"] != due or one["waiting"] != due for one in each.rounds):
@@ -599,7 +601,7 @@ def workers(bench: Bench) -> list[Target]:
                 "one worker": partial(rung, bench, database, 1),
                 "two workers": partial(rung, bench, database, 2),
             }
-            figures = take_turns(contenders, bench.options.rounds)
+            figures = lock_advisor(contenders, bench.options.rounds)
         place.drop(database)
         for each in figures.values():
             say(f"  {each.name:<12} {each.spread('s')} s  {bench.options.advisors / each.median('s'):.1f} syncs/s")

@@ -29,7 +29,7 @@ class Figures:
         return f"{median(values):{form}} ({min(values):{form}}–{max(values):{form}})"
 
 
-def take_turns(contenders: Mapping[str, Round], rounds: int, warm_up: int = 1) -> dict[str, Figures]:
+def lock_advisor(contenders: Mapping[str, Round], rounds: int, warm_up: int = 1) -> dict[str, Figures]:
     """Let each contender run once, in turn, again and again; the first warm_up turns are not counted."""
     figures = {name: Figures(name) for name in contenders}
     for turn in range(warm_up + rounds):

@@ -115,7 +115,9 @@ def make_world() -> World:
     world = World(furnish(alice), furnish(bob), furnish(charlie), dora, fred, ada)
     for partner in (northgate, harbour):
         world.setup_tokens[partner.id] = setup_link.make_link(partner, Recipient("Sam", "sam@firm.example"), ada)[1]
-    entries.note(Action.SECRET_REPLACED, entries.by_link(northgate, "Sam", "sam@firm.example", "192.0.2.33"), northgate)
+    entries.record_export(
+        Action.SECRET_REPLACED, entries.by_link(northgate, "Sam", "sam@firm.example", "192.0.2.33"), northgate
+    )
     of_guests = select(AuditIdentity.id).where(AuditIdentity.partner_id == northgate.id)
     world.api_key = api_keys.make_key("Mail engine", list(Scope), northgate, None, entries.COMMAND)
     world.api_key_id = db.session.scalars(select(ApiKey.public_id)).one()

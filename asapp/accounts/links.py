@@ -56,7 +56,7 @@ def make_link(user: User, kind: PasswordLinkKind) -> str:
     return token
 
 
-def ask_reset(email: str, origin: Origin, vault: Vault, enqueue: mail_outbox.Enqueue) -> None:
+def request_reset(email: str, origin: Origin, vault: Vault, enqueue: mail_outbox.Enqueue) -> None:
     """Write down that a link was asked for; the same work for every address. Raises TooMany. Commits."""
     attempts.claim_reset(email, origin)
     content = {"email": normal_email(email)[:EMAIL_MAX]}

@@ -44,7 +44,7 @@ class Changes:
         return not (any(self.new.values()) or self.over or self.old)
 
 
-def look(now: datetime | None = None) -> Changes:
+def update_alerts(now: datetime | None = None) -> Changes:
     """Open what has begun, close what is over, forget what is long over. Commits."""
     now = now or utcnow()
     db.session.commit()

@@ -78,7 +78,7 @@ def send(mine: MailRound, post: Post, public_url: str) -> Fate:
         db.session.commit()
     fate = post(letter) if letter is not None else Fate.REFUSED
     with writing():
-        note_sent(mine.lease) if fate is Fate.TAKEN else put_off(mine)
+        record_sent(mine.lease) if fate is Fate.TAKEN else put_off(mine)
         db.session.commit()
     return fate
 
@@ -165,7 +165,7 @@ def has_mail_lately(now: datetime) -> ColumnElement[bool]:
     )
 
 
-def note_sent(lease: str) -> None:
+def record_sent(lease: str) -> None:
     """Also of an alert that closed in this very moment: it was told. In the caller's transaction."""
     now = utcnow()
     sent: dict[str, Any] = {"sent_at": now, **NO_LEASE}

@@ -75,7 +75,7 @@ def record(action: Action, by: Actor, about: Subject = None, *, session: Session
     )
 
 
-def note(action: Action, by: Actor, about: Subject = None, **details: Any) -> None:
+def record_export(action: Action, by: Actor, about: Subject = None, **details: Any) -> None:
     """The same in a transaction of its own, for what only reads: exports. Commits."""
     db.session.rollback()
     with writing():
@@ -103,18 +103,18 @@ def who_entered(partner: Partner) -> Actor:
     return Actor(ActorKind(entry.actor_kind), entry.actor_id, None, *who)
 
 
-def forget(user_ids: Collection[int], partner_id: int | None = None) -> None:
+def erase_identities(user_ids: Collection[int], partner_id: int | None = None) -> None:
     """Blank who these people were (and who came on links of this partner), in the caller's transaction."""
     ids = list(user_ids)
     theirs: list[ColumnElement[bool]] = [AuditIdentity.user_id.in_(ids), _only_tried_to_log_in_as(ids)]
     if partner_id is not None:
         theirs.append(AuditIdentity.partner_id == partner_id)
-    _blank(or_(*theirs))
+    _erase(or_(*theirs))
 
 
-def forget_by_link(partner_id: int, email: str) -> None:
+def erase_guest_identity(partner_id: int, email: str) -> None:
     """The same of somebody who came on a link of this partner."""
-    _blank((AuditIdentity.partner_id == partner_id) & (func.lower(AuditIdentity.email) == email.lower()))
+    _erase((AuditIdentity.partner_id == partner_id) & (func.lower(AuditIdentity.email) == email.lower()))
 
 
 def _only_tried_to_log_in_as(user_ids: list[int]) -> ColumnElement[bool]:
@@ -131,7 +131,7 @@ def _only_tried_to_log_in_as(user_ids: list[int]) -> ColumnElement[bool]:
     )
 
 
-def _blank(which: ColumnElement[bool]) -> None:
+def _erase(which: ColumnElement[bool]) -> None:
     change_rows(
         db.session,
         update(AuditIdentity)

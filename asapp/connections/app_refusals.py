@@ -55,7 +55,7 @@ def is_refused(session: Session, partner_id: int) -> bool:
     )
 
 
-def note_refused(session: Session, partner_id: int, app_version: int, error: SalesforceError) -> None:
+def record_refused(session: Session, partner_id: int, app_version: int, error: SalesforceError) -> None:
     """Turn the check red that a refused renewal shows, unless the app was changed since; in the caller's transaction."""
     row = session.execute(
         select(Partner.app_version, Partner.salesforce_url).where(Partner.id == partner_id)
@@ -65,13 +65,13 @@ def note_refused(session: Session, partner_id: int, app_version: int, error: Sal
     _turn_red(session, partner_id, error, row.salesforce_url)
 
 
-def note_moved(session: Session, connection: Connection, error: SalesforceError) -> None:
+def record_moved(session: Session, connection: Connection, error: SalesforceError) -> None:
     """Turn the check red where an org's host sent a run elsewhere; in the caller's transaction."""
     if error.code in MOVED:
         _turn_red(session, connection.partner_id, error, connection.instance_url)
 
 
-def note_answers_again(session: Session, connection: Connection) -> None:
+def record_answers_again(session: Session, connection: Connection) -> None:
     """The host of a connection answers again that had sent a run elsewhere; in the caller's transaction."""
     red = MOVED.get(connection.last_failure or "")
     if red is None:
@@ -103,7 +103,7 @@ def _turn_red(session: Session, partner_id: int, error: SalesforceError, url: st
     session.execute(statement.values(partner_id=partner_id, code=red.check, **values))
 
 
-def note_accepted(session: Session, partner_id: int) -> None:
+def record_accepted(session: Session, partner_id: int) -> None:
     """A token was renewed, so key and secret are right; in the caller's transaction."""
     for code, why in ACCEPTED.items():
         session.execute(

@@ -134,9 +134,9 @@ def finish(
         log.log(level, "log-in of user %s at Salesforce failed: %s", user_id, error)
         outcome, detail, words = error.code, error.detail, error.words
     except Exception:
-        note_outcome(row_id, Code.OUR_BUG)
+        record_outcome(row_id, Code.OUR_BUG)
         raise
-    note_outcome(row_id, outcome, detail, words, is_fetched)
+    record_outcome(row_id, outcome, detail, words, is_fetched)
     if is_fetched:
         learn(outcome, detail)
     return outcome
@@ -252,7 +252,7 @@ def store_grant(user: User, partner_id: int, grant: Grant, who: Identity, access
     return outcome
 
 
-def note_outcome(row_id: int, outcome: str, detail: str = "", words: str = "", is_fetched: bool = False) -> None:
+def record_outcome(row_id: int, outcome: str, detail: str = "", words: str = "", is_fetched: bool = False) -> None:
     quotable = "".join(character for character in words if character.isprintable())[:QUOTE_LENGTH]
     db.session.rollback()
     change_rows(

@@ -261,7 +261,7 @@ def give_back(ended: Sequence[Ended], at_most_s: float = GIVING_BACK_S) -> int:
         if not is_heard:
             unheard.append(each.connection_id)
     for connection_id in unheard:
-        _note_unheard(connection_id)
+        _record_unheard(connection_id)
     db.session.commit()
     return len(unheard)
 
@@ -274,7 +274,7 @@ def give_back_token(app: oauth.App, token: str) -> bool:
     return is_heard
 
 
-def _note_unheard(connection_id: int) -> None:
+def _record_unheard(connection_id: int) -> None:
     mine = (Connection.id == connection_id, Connection.status == ConnectionStatus.DISCONNECTED)
     unheard = {
         None: DisconnectReason.REVOKE_FAILED,

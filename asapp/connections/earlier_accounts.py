@@ -13,7 +13,7 @@ from datetime import datetime
 from sqlalchemy import select
 
 from asapp.contacts import tombstones
-from asapp.contacts.twins import take_turns
+from asapp.contacts.twins import lock_advisor
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.models import Connection, ConnectionStatus, Contact, ContactSource, Lead, LeadState
@@ -32,7 +32,7 @@ def send_again(user_id: int, partner_id: int, lead_ids: Collection[int] | None =
     )
     if ConnectionStatus.DISCONNECTED not in statuses or statuses == {ConnectionStatus.DISCONNECTED}:
         return 0
-    take_turns(user_id)
+    lock_advisor(user_id)
     query = (
         select(Lead)
         .join(Connection, Connection.id == Lead.connection_id)

@@ -16,7 +16,7 @@ def way_to_ask(connection: Connection, access: OrgAccess) -> Ask:
     def ask(question: Question) -> Sequence[ContactSighting]:
         with access.open(connection) as org:
             try:
-                rows = org.look_for_contact(question.salesforce_id, question.email)
+                rows = org.fetch_contact_rows(question.salesforce_id, question.email)
                 return sightings_of(rows, org.contact_fields)
             except (KeyError, TypeError, ValueError) as error:
                 raise TryLater("unreadable_answer", "contact") from error

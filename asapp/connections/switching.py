@@ -132,7 +132,7 @@ def withdraw(*which: ColumnElement[bool]) -> None:
     change_rows(db.session, update(PendingGrant).where(PendingGrant.expires_at > now, *which).values(expires_at=now))
 
 
-def drop_expired(access: OrgAccess, now: datetime | None = None, limit: int = 5) -> int:
+def revoke_expired(access: OrgAccess, now: datetime | None = None, limit: int = 5) -> int:
     """Give back what nobody decided about in time; for the dispatch tick. Commits; returns how many are gone."""
     return give_back(access=access, now=now, limit=limit)
 

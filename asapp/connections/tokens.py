@@ -135,16 +135,16 @@ class StoredTokens:
             connection = self._find(session)
             if self._open(connection, "access_token_sealed") != stale:
                 return None
-            return self._take_lease(session, connection)
+            return self._claim_lease(session, connection)
 
     def _use(self, lease: _Lease) -> None:
         try:
             grant = oauth.refresh(lease.app, lease.refresh_token)
         except SalesforceError as error:
-            self._note_refusal(lease, error)
+            self._record_refusal(lease, error)
             if error.code in app_refusals.SHOWN_BY:
                 with self._writing() as session:
-                    app_refusals.note_refused(session, lease.partner_id, lease.app_version, error)
+                    app_refusals.record_refused(session, lease.partner_id, lease.app_version, error)
             raise
         was_stored = _persist(lambda: self._store(lease, grant))
         if not was_stored:  # disconnected, or connected again, while we asked: nobody needs what we got
@@ -153,7 +153,7 @@ class StoredTokens:
             self._read()
         elif lease.was_app_refused:
             with self._writing() as session:
-                app_refusals.note_accepted(session, lease.partner_id)
+                app_refusals.record_accepted(session, lease.partner_id)
 
     def _store(self, lease: _Lease, grant: Grant) -> bool:
         """Merge the answer into the row, if it is still the one that was leased."""
@@ -191,7 +191,7 @@ class StoredTokens:
             self._access_token, self._instance_url = grant.access_token, values["instance_url"]
         return was_stored
 
-    def _note_refusal(self, lease: _Lease, error: SalesforceError) -> None:
+    def _record_refusal(self, lease: _Lease, error: SalesforceError) -> None:
         """Give the lease back, and mark the connection where the answer says that it is over."""
         with self._writing() as session:
             session.execute(
@@ -223,7 +223,7 @@ class StoredTokens:
         is_over_time = now - (connection.unknown_refusals_since or now) >= UNKNOWN_REFUSALS_OVER
         return is_over_time and connection.unknown_refusals >= UNKNOWN_REFUSALS
 
-    def _take_lease(self, session: Session, connection: Connection) -> _Lease | None:
+    def _claim_lease(self, session: Session, connection: Connection) -> _Lease | None:
         now, key = utcnow(), new_lease()
         lease = _Lease(
             key,

@@ -11,7 +11,7 @@ from asapp.contacts.addresses import address_hash, address_key
 from asapp.contacts.form_fields import Details, check_details
 from asapp.contacts.queries import find_by_hash
 from asapp.contacts.suppressions import Firm
-from asapp.contacts.twins import take_turns
+from asapp.contacts.twins import lock_advisor
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.core.forms import InvalidFields
@@ -86,7 +86,7 @@ def _lock_and_hash(advisor: User, email: str, vault: Vault) -> bytes:
         partner = db.session.get_one(Partner, advisor.partner_id)
         key = address_key(db.session(), partner, vault)  # commits when it makes the key
         hashed = address_hash(email, key)
-        take_turns(advisor.id)
+        lock_advisor(advisor.id)
         db.session.refresh(advisor)
         if advisor.partner_id == partner.id:
             earlier = suppressions.earlier_firms(advisor, partner.id, vault)

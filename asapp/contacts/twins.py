@@ -21,7 +21,7 @@ from asapp.models import BlockedAddress, BlockedBy, Connection, Contact, LedgerE
 BLOCKED: Table = BlockedAddress.__table__  # type: ignore[assignment]
 
 
-def take_turns(user_id: int) -> None:
+def lock_advisor(user_id: int) -> None:
     """Lock the advisor's row until the caller's transaction ends: one transaction at a time changes the advisor's people.
 
     It is the first lock that such a transaction takes, so that none wait for each other. SQLite has one writer anyway.

@@ -245,7 +245,7 @@ def find_out(
 ) -> Verdict:
     """Answer from our tables, else by one call, which ask makes; it is not called where not needed."""
     question = with_case_as_here(user_id, question)
-    known = look_here(user_id, question, hashed)
+    known = find_local_records(user_id, question, hashed)
     verdict = decide_from_here(known)
     if verdict and not (verdict.answer == Answer.SOMEBODY_ELSES and ask):
         return verdict
@@ -296,13 +296,13 @@ def decide_from_there(sightings: Sequence[ContactSighting], owner_id: str, conta
         return Verdict(Answer.NOT_VISIBLE, contact, was_asked=True)
     mine = [each for each in sightings if each.owner_id == owner_id and not each.is_deleted]
     others = [each for each in sightings if each.owner_id != owner_id and not each.is_deleted]
-    seen = (mine or others or list(sightings))[0]
-    verdict = Verdict(Answer.NOT_VISIBLE, contact, seen.id, merged_into=seen.master_record_id, was_asked=True)
+    shown = (mine or others or list(sightings))[0]
+    verdict = Verdict(Answer.NOT_VISIBLE, contact, shown.id, merged_into=shown.master_record_id, was_asked=True)
     if mine:
         return _decide_mine(mine, verdict)
     if others:
-        return replace(verdict, answer=Answer.SOMEBODY_ELSES, owner_name=seen.owner_name)
-    return replace(verdict, answer=Answer.MERGED if seen.master_record_id else Answer.DELETED)
+        return replace(verdict, answer=Answer.SOMEBODY_ELSES, owner_name=shown.owner_name)
+    return replace(verdict, answer=Answer.MERGED if shown.master_record_id else Answer.DELETED)
 
 
 def _decide_mine(mine: Sequence[ContactSighting], verdict: Verdict) -> Verdict:
@@ -345,7 +345,7 @@ def _fits(stored: Any, record_id: str) -> Any:
     return func.lower(func.substr(stored, 1, 15)) == record_id[:15].lower()
 
 
-def look_here(user_id: int, question: Question, hashed: bytes | None) -> KnownHere:
+def find_local_records(user_id: int, question: Question, hashed: bytes | None) -> KnownHere:
     """hashed: of the question's address; None if no address was ever stored for this firm."""
     if question.salesforce_id is None and hashed is None:
         return KnownHere()
@@ -375,7 +375,7 @@ def look_here(user_id: int, question: Question, hashed: bytes | None) -> KnownHe
 
 
 def hash_of(question: Question, partner: Partner, vault: Vault) -> bytes | None:
-    """Return the hash that look_here() needs. It makes no key: without one there is nothing to find."""
+    """Return the hash that find_local_records() needs. It makes no key: without one there is nothing to find."""
     if question.email is None or partner.address_key_sealed is None:
         return None
     return address_hash(question.email, address_key(db.session(), partner, vault))

@@ -67,47 +67,47 @@ class Queues:
     def mails(self) -> Queue:
         return Queue(MAILS_QUEUE, connection=self.redis, serializer=JSONSerializer)
 
-    def ring_for_runs(self, run_ids: Sequence[int]) -> bool:
+    def enqueue_runs(self, run_ids: Sequence[int]) -> bool:
         """Enqueue a job for each run; return whether Redis took them. The rows wait either way."""
-        return self._ring(self.sync, RUN_JOB, "run", run_ids)
+        return self._enqueue(self.sync, RUN_JOB, "run", run_ids)
 
-    def ring_for_send_runs(self, run_ids: Sequence[int]) -> bool:
-        """As ring_for_runs(), ahead of the syncs that were started by schedule: a sender waits for these."""
-        return self._ring(self.leads, RUN_JOB, "run", run_ids)
+    def enqueue_send_runs(self, run_ids: Sequence[int]) -> bool:
+        """As enqueue_runs(), ahead of the syncs that were started by schedule: a sender waits for these."""
+        return self._enqueue(self.leads, RUN_JOB, "run", run_ids)
 
-    def ring_for_leads(self, connection_ids: Sequence[int]) -> bool:
+    def enqueue_leads(self, connection_ids: Sequence[int]) -> bool:
         """Enqueue a delivery of leads for each connection; return whether Redis took them. The leads wait either way."""
-        return self._ring(self.leads, LEADS_JOB, "leads", connection_ids)
+        return self._enqueue(self.leads, LEADS_JOB, "leads", connection_ids)
 
-    def ring_for_opt_outs(self, connection_ids: Sequence[int]) -> None:
+    def enqueue_opt_outs(self, connection_ids: Sequence[int]) -> None:
         """Enqueue a delivery of opt-outs for each connection, at most one a minute. The rows wait either way."""
-        self._ring_rarely(OPT_OUTS_JOB, "opt-outs", connection_ids, OPT_OUTS_EVERY_S, self.leads)
+        self._enqueue_rarely(OPT_OUTS_JOB, "opt-outs", connection_ids, OPT_OUTS_EVERY_S, self.leads)
 
     def enqueue_sends(self, send_ids: Sequence[int]) -> bool:
         """Enqueue the preparation of each send; return whether Redis took them. The rows wait either way."""
-        return self._ring(self.leads, SEND_JOB, "send", send_ids)
+        return self._enqueue(self.leads, SEND_JOB, "send", send_ids)
 
-    def ring_for_idle(self, connection_ids: Sequence[int]) -> None:
+    def enqueue_idle(self, connection_ids: Sequence[int]) -> None:
         """Enqueue a keep-alive for each connection, at most one an hour."""
-        self._ring_rarely(KEEP_ALIVE_JOB, "keep-alive", connection_ids, KEEP_ALIVE_EVERY_S)
+        self._enqueue_rarely(KEEP_ALIVE_JOB, "keep-alive", connection_ids, KEEP_ALIVE_EVERY_S)
 
-    def ring_for_checks(self, partner_ids: Sequence[int]) -> None:
+    def enqueue_checks(self, partner_ids: Sequence[int]) -> None:
         """Enqueue checks of each partner's set-up, at most every ten minutes."""
-        self._ring_rarely(CHECK_JOB, "check", partner_ids, CHECK_EVERY_S)
+        self._enqueue_rarely(CHECK_JOB, "check", partner_ids, CHECK_EVERY_S)
 
-    def ring_for_mails(self) -> None:
+    def enqueue_mails(self) -> None:
         """Enqueue a round of mails that are due, unless one was a moment ago. The rows wait either way."""
-        self._ring_rarely(MAILS_JOB, "mails", [0], MAILS_EVERY_S, self.mails)
+        self._enqueue_rarely(MAILS_JOB, "mails", [0], MAILS_EVERY_S, self.mails)
 
     def enqueue_letters(self) -> bool:
         """Enqueue a round of the mails that requests asked for; return whether Redis took it. The rows wait either way."""
-        return self._ring(self.mails, LETTERS_JOB, "letters", [0])
+        return self._enqueue(self.mails, LETTERS_JOB, "letters", [0])
 
     def enqueue_letters_rarely(self) -> None:
         """The same, unless it was done a moment ago: for what is left over."""
-        self._ring_rarely(LETTERS_JOB, "letters", [0], LETTERS_EVERY_S, self.mails)
+        self._enqueue_rarely(LETTERS_JOB, "letters", [0], LETTERS_EVERY_S, self.mails)
 
-    def _ring_rarely(
+    def _enqueue_rarely(
         self, job: str, name: str, row_ids: Sequence[int], every_s: int, queue: Queue | None = None
     ) -> None:
         try:
@@ -115,10 +115,10 @@ class Queues:
         except RedisError:
             return
         if due:
-            self._ring(queue or self.sync, job, name, due)
+            self._enqueue(queue or self.sync, job, name, due)
 
-    def _ring(self, queue: Queue, job: str, name: str, row_ids: Sequence[int]) -> bool:
-        """Each ring is a job of its own: RQ forgets a job that is enqueued under the id of one that is just ending."""
+    def _enqueue(self, queue: Queue, job: str, name: str, row_ids: Sequence[int]) -> bool:
+        """Each call is a job of its own: RQ forgets a job that is enqueued under the id of one that is just ending."""
         jobs = [
             Queue.prepare_data(
                 job,

@@ -24,8 +24,8 @@ def stop_on_signals() -> None:
 
 def stop_on(*numbers: signal.Signals) -> None:
     for number in numbers:
-        signal.signal(number, _note)
+        signal.signal(number, _set_flag)
 
 
-def _note(_number: int, _frame: FrameType | None) -> None:
+def _set_flag(_number: int, _frame: FrameType | None) -> None:
     _stopping.set()

@@ -58,13 +58,13 @@ class Figures:
     page_mails_waiting: int  # that pages asked for: invitations, links, notices
     partners: Mapping[str, Allowance]  # slug -> calls
     paused: frozenset[str]  # slugs
-    seen: Sequence[SeenProcess]
+    statuses: Sequence[SeenProcess]
 
     def last_seen(self, kind: str) -> datetime | None:
-        return max((seen.seen_at for seen in self.seen if seen.kind == kind), default=None)
+        return max((process.seen_at for process in self.statuses if process.kind == kind), default=None)
 
     def alive(self, kind: str) -> int:
-        return sum(seen.kind == kind and seen.is_alive for seen in self.seen)
+        return sum(process.kind == kind and process.is_alive for process in self.statuses)
 
     @property
     def ticked_at(self) -> datetime | None:
@@ -76,7 +76,7 @@ class Figures:
 
     @property
     def processes(self) -> list[SeenProcess]:
-        return [seen for seen in self.seen if seen.kind in (SCHEDULER, WORKER)]
+        return [process for process in self.statuses if process.kind in (SCHEDULER, WORKER)]
 
 
 def read_figures(session: Session, now: datetime) -> Figures:
@@ -103,7 +103,7 @@ def read_figures(session: Session, now: datetime) -> Figures:
         page_mails_waiting=mail_outbox.count_refused(session),
         partners=allowances(session, now),
         paused=frozenset(session.scalars(select(Partner.slug).where(Partner.is_enabled, Partner.paused(now)))),
-        seen=list_seen(session, now),
+        statuses=list_seen(session, now),
     )
 
 

@@ -14,7 +14,7 @@ from flask import Flask, current_app
 from asapp.accounts import attempts, links, mail_outbox
 from asapp.alerts import alerts, mail_delivery
 from asapp.connections.org_access import OrgAccess
-from asapp.connections.switching import drop_expired
+from asapp.connections.switching import revoke_expired
 from asapp.connections.tokens import find_idle, refresh_idle
 from asapp.core import mail
 from asapp.core.database import writing
@@ -48,7 +48,7 @@ class JobFailed(Exception):
 
 
 @contextmanager
-def door(job: str, **ids: int) -> Iterator[None]:
+def job_context(job: str, **ids: int) -> Iterator[None]:
     """The context of a job: the application, the write lock, the ids on every line that is logged, and a safe way to fail."""
     with _app().app_context(), writing(), about(job=job, **ids):
         try:
@@ -60,20 +60,20 @@ def door(job: str, **ids: int) -> Iterator[None]:
 
 def run_sync(run_id: int) -> None:
     """Carry out a sync run. Started by: Sync Account, Approve, the tick. Touches one connection's rows."""
-    with door("run_sync", run_id=run_id):
+    with job_context("run_sync", run_id=run_id):
         execute_run(run_id, workplace(_app()))
-        prepare.advance_sends_of(run_id, _queues().ring_for_send_runs)
+        prepare.advance_sends_of(run_id, _queues().enqueue_send_runs)
 
 
 def prepare_send(send_id: int) -> None:
     """Move a send on: begin the sync that it goes by. Started by: a sender's call. Touches sends and sync_runs."""
-    with door("prepare_send", send_id=send_id):
-        prepare.advance(send_id, _queues().ring_for_send_runs)
+    with job_context("prepare_send", send_id=send_id):
+        prepare.advance(send_id, _queues().enqueue_send_runs)
 
 
 def deliver_leads(connection_id: int) -> None:
     """Deliver an advisor's leads to Salesforce. Started by: a sign-up, connecting, the tick. Touches that advisor's leads."""
-    with door("deliver_leads", connection_id=connection_id):
+    with job_context("deliver_leads", connection_id=connection_id):
         deliver(connection_id, org_access(), is_stopping)
 
 
@@ -82,17 +82,17 @@ def deliver_opt_outs(connection_id: int) -> None:
 
     Where the user may not set the opt-out the firm's set-up is checked, so that its admin reads it.
     """
-    with door("deliver_opt_outs", connection_id=connection_id):
+    with job_context("deliver_opt_outs", connection_id=connection_id):
         worked_on = writeback_delivery.deliver(connection_id, org_access(), is_stopping)
         partner_id = find_firm_to_check(connection_id) if worked_on else None
         db.session.commit()
         if partner_id is not None:
-            _queues().ring_for_checks([partner_id])
+            _queues().enqueue_checks([partner_id])
 
 
 def keep_alive(connection_id: int) -> None:
     """Use a refresh token that was idle for long, before Salesforce ends it. Started by: the tick, once an hour at most."""
-    with door("keep_alive", connection_id=connection_id):
+    with job_context("keep_alive", connection_id=connection_id):
         try:
             refresh_idle(connection_id, org_access())
         except SalesforceError as error:
@@ -104,7 +104,7 @@ def check_partner(partner_id: int) -> None:
 
     Started by: the tick and a log-in that came back with an error, every ten minutes at most.
     """
-    with door("check_partner", partner_id=partner_id):
+    with job_context("check_partner", partner_id=partner_id):
         partner = db.session.get(Partner, partner_id)
         if partner is not None and partner.is_ready:
             run_checks(partner, org_access())
@@ -112,14 +112,14 @@ def check_partner(partner_id: int) -> None:
 
 def send_mails(_round: int = 0) -> None:
     """Send the mails about alerts that are due. Started by: the tick, at most every 50 seconds. Touches alert_mails."""
-    with door("send_mails"):
+    with job_context("send_mails"):
         config: Config = _app().extensions["asapp.config"]
         mail_delivery.send_due(mail.post, config.public_url)
 
 
 def send_letters(_round: int = 0) -> None:
     """Answer who asked for a new password, and send the mails that pages asked for. Started by: a request, the tick."""
-    with door("send_letters"):
+    with job_context("send_letters"):
         app = _app()
         config: Config = app.extensions["asapp.config"]
         links.answer_resets(app.extensions["asapp.vault"], config.public_url)
@@ -128,29 +128,29 @@ def send_letters(_round: int = 0) -> None:
 
 def tick() -> None:
     """Dispatch what is due. Started by: the scheduler, every 15 seconds."""
-    with door("tick"):
+    with job_context("tick"):
         config: Config = _app().extensions["asapp.config"]
-        dispatch(_queues().ring_for_runs, _queues().forgotten_runs, config.sync_interval_minutes)
-        prepare.advance_all(_queues().ring_for_send_runs)
+        dispatch(_queues().enqueue_runs, _queues().forgotten_runs, config.sync_interval_minutes)
+        prepare.advance_all(_queues().enqueue_send_runs)
         heartbeats.beat(db.engine, heartbeats.TICK)
-        enqueue_due(_queues().ring_for_leads)
-        writeback_outbox.enqueue_due(_queues().ring_for_opt_outs)
-        _queues().ring_for_idle(find_idle())
-        _queues().ring_for_checks(find_waiting_secrets())
-        alerts.look()
+        enqueue_due(_queues().enqueue_leads)
+        writeback_outbox.enqueue_due(_queues().enqueue_opt_outs)
+        _queues().enqueue_idle(find_idle())
+        _queues().enqueue_checks(find_waiting_secrets())
+        alerts.update_alerts()
         if mail_delivery.are_due():
-            _queues().ring_for_mails()
+            _queues().enqueue_mails()
         if mail_outbox.are_due():
             _queues().enqueue_letters_rarely()
         attempts.purge()
-        drop_expired(org_access())  # last: it asks Salesforce, which may not answer
+        revoke_expired(org_access())  # last: it asks Salesforce, which may not answer
 
 
 def workplace(app: Flask) -> JobContext:
     config: Config = app.extensions["asapp.config"]
     return JobContext(
         access=org_access(),
-        ring=_queues().ring_for_runs,
+        ring=_queues().enqueue_runs,
         default_interval_minutes=config.sync_interval_minutes,
         should_stop=is_stopping,
     )

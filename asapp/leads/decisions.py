@@ -9,7 +9,7 @@ from sqlalchemy import select, update
 from asapp.audit import entries
 from asapp.audit.entries import ITSELF, Actor
 from asapp.contacts import tombstones
-from asapp.contacts.twins import take_turns
+from asapp.contacts.twins import lock_advisor
 from asapp.core.clock import utcnow
 from asapp.core.database import change_rows
 from asapp.core.extensions import db
@@ -91,12 +91,12 @@ def mark_as_present(lead: Lead) -> bool:
     if not lead.must_be_checked or lead.connection_id is None:
         db.session.commit()
         return False
-    outcomes.note_unseen(lead, lead.connection_id)
+    outcomes.record_unseen(lead, lead.connection_id)
     db.session.commit()
     return True
 
 
-def take_note(user_id: int, public_ids: Collection[str]) -> None:
+def acknowledge(user_id: int, public_ids: Collection[str]) -> None:
     """The advisor has seen that these people asked for mail again."""
     change_rows(
         db.session,
@@ -112,17 +112,17 @@ def erase(user_id: int, contact: Contact, by: Actor = ITSELF) -> None:
 
     Their Ids in Salesforce and the keyed hash of the address stay as marks: a sync that meets one stores nothing of them.
     """
-    take_turns(user_id)
+    lock_advisor(user_id)
     db.session.refresh(contact, with_for_update=True)
     leads = db.session.scalars(
         select(Lead).where(Lead.user_id == user_id, Lead.contact_id == contact.id).order_by(Lead.id).with_for_update()
     ).all()
     ids = _mark_erased(user_id, contact, *leads)
     for lead in leads:
-        _blank_lead(lead)
-    outcomes.blank_contact(contact)
+        _erase_lead(lead)
+    outcomes.erase_contact(contact)
     db.session.flush()
-    _blank_those_of(user_id, ids)
+    _erase_contacts(user_id, ids)
     entries.record(Action.ERASED, by, contact)
     db.session.commit()
 
@@ -133,11 +133,11 @@ def erase_lead(lead: Lead, by: Actor = ITSELF) -> None:
     if contact is not None:
         erase(lead.user_id, contact, by)
         return
-    take_turns(lead.user_id)
+    lock_advisor(lead.user_id)
     db.session.refresh(lead, with_for_update=True)
     ids = _mark_erased(lead.user_id, lead)
-    _blank_lead(lead)
-    _blank_those_of(lead.user_id, ids)
+    _erase_lead(lead)
+    _erase_contacts(lead.user_id, ids)
     entries.record(Action.ERASED, by, None, lead=lead.id)
     db.session.commit()
 
@@ -157,16 +157,16 @@ def _mark_erased(user_id: int, *rows: Contact | Lead) -> list[str]:
     return known
 
 
-def _blank_those_of(user_id: int, salesforce_ids: list[str]) -> None:
+def _erase_contacts(user_id: int, salesforce_ids: list[str]) -> None:
     """Blank what a sync has brought of these records and not tied to the person's lead yet."""
     others = select(Contact).where(
         Contact.user_id == user_id, Contact.salesforce_id.in_(salesforce_ids), Contact.erased_at.is_(None)
     )
     for other in db.session.scalars(others.order_by(Contact.id).with_for_update()).all():
-        outcomes.blank_contact(other)
+        outcomes.erase_contact(other)
 
 
-def _blank_lead(lead: Lead) -> None:
+def _erase_lead(lead: Lead) -> None:
     consent.record(lead.id, ConsentKind.ERASED, ConsentSource.ADVISOR, utcnow())
     lead.first_name = lead.last_name = lead.email = lead.search_key = ""
     lead.address_hash, lead.details = None, {}

@@ -24,7 +24,7 @@ from asapp.connections import earlier_accounts
 from asapp.connections.api_budget import A_ROUND, add_call, allowance_of, pause
 from asapp.connections.org_access import OrgAccess
 from asapp.contacts.lists import ensure_system_lists
-from asapp.contacts.twins import take_turns
+from asapp.contacts.twins import lock_advisor
 from asapp.core.clock import utcnow
 from asapp.core.database import change_rows, durably
 from asapp.core.extensions import db
@@ -229,7 +229,7 @@ class LeadDelivery:
         found = self.find_made(sought)
         first = first_by_email(sorted(found, key=lambda record: record.is_deleted))
         for lead in self.rows([parcel for parcel in sought if parcel.key in first]):
-            outcomes.note_found(lead, first[lead.email.lower()], self.connection_id)
+            outcomes.record_found(lead, first[lead.email.lower()], self.connection_id)
         self.store()
         answered_at = self.client.answered_at
         waiting = {
@@ -276,7 +276,7 @@ class LeadDelivery:
             lambda sees: self.client.find_open_leads_with(self.salesforce_user_id, emails_of(parcels), sees),
             lambda sees: self.client.newest_open_leads(self.salesforce_user_id, sees),
         )
-        self.note_encryption()
+        self.record_encryption()
         match = first_by_email(sorted(found, key=lambda record: record.is_opted_out is False))
         for lead in self.rows([parcel for parcel in parcels if parcel.key in match]):
             outcomes.link_to_lead(lead, match[lead.email.lower()], self.connection_id)
@@ -347,7 +347,7 @@ class LeadDelivery:
 
     def store_results(self, results: dict[int, Created]) -> None:
         """Store what became of each. An Id counts even if the lease was lost meanwhile: the lead is there."""
-        take_turns(self.user_id)
+        lock_advisor(self.user_id)
         ensure_system_lists(self.user_id)
         for lead in outbox.lock_all(results.keys()):
             made, is_ours = results[lead.id], lead.lease == self.lease
@@ -355,7 +355,7 @@ class LeadDelivery:
                 lead.salesforce_id = made.id  # the person was erased meanwhile; the Id is the tombstone
             elif made.id is not None:
                 if lead.salesforce_id is None:
-                    outcomes.note_sent(lead, made.id, None, self.connection_id, lead.unanswered_at)
+                    outcomes.record_sent(lead, made.id, None, self.connection_id, lead.unanswered_at)
             elif is_ours and made.error is not None:
                 lead.unanswered_at = None
                 sort_out(lead, made.error)
@@ -401,7 +401,7 @@ class LeadDelivery:
         db.session.commit()
         return sorted(salesforce_id for salesforce_id in ids if salesforce_id)
 
-    def note_encryption(self) -> None:
+    def record_encryption(self) -> None:
         """Let the page tell what we can't ask, while it is so."""
         is_encrypted = bool(self.encrypted)
         if is_encrypted != self.was_encrypted:
@@ -423,7 +423,7 @@ class LeadDelivery:
         """Return the rows of these parcels that are still ours, locked; a transaction is open from here to store()."""
         if not parcels:
             return []
-        take_turns(self.user_id)  # before leads and contacts: the lock order
+        lock_advisor(self.user_id)  # before leads and contacts: the lock order
         return outbox.lock(self.lease, [parcel.lead_id for parcel in parcels])
 
     def store(self) -> None:

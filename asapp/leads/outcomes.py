@@ -40,7 +40,9 @@ from asapp.salesforce.records import Bounce, ContactMatch, LeadRecord
 GONE_FOR_GOOD = (Reason.DELETED, Reason.MERGED, Reason.GONE)
 
 
-def note_sent(lead: Lead, salesforce_id: str, owner_id: str | None, connection_id: int, stamp: datetime | None) -> None:
+def record_sent(
+    lead: Lead, salesforce_id: str, owner_id: str | None, connection_id: int, stamp: datetime | None
+) -> None:
     """Salesforce has made this lead."""
     _deliver(lead, LeadState.SENT, connection_id)
     lead.salesforce_id, lead.owner_id = salesforce_id, owner_id or lead.owner_id
@@ -48,13 +50,13 @@ def note_sent(lead: Lead, salesforce_id: str, owner_id: str | None, connection_i
     _follow(lead)
 
 
-def note_found(lead: Lead, record: LeadRecord, connection_id: int) -> None:
+def record_found(lead: Lead, record: LeadRecord, connection_id: int) -> None:
     """A lead that we made ourselves, whose answer was lost."""
-    note_sent(lead, record.id, record.owner_id, connection_id, record.system_modstamp)
-    take_record(lead, record)
+    record_sent(lead, record.id, record.owner_id, connection_id, record.system_modstamp)
+    apply_record(lead, record)
 
 
-def note_unseen(lead: Lead, connection_id: int) -> None:
+def record_unseen(lead: Lead, connection_id: int) -> None:
     """The advisor says that it is there. Nobody can tell whether the person opts out, so nothing is sent to them."""
     _deliver(lead, LeadState.SENT, connection_id)
     contact = _own_contact(lead)
@@ -67,7 +69,7 @@ def link_to_lead(lead: Lead, record: LeadRecord, connection_id: int) -> None:
     lead.linked_kind, lead.salesforce_id = LinkedKind.LEAD, record.id
     tombstones.end_erasure_of(lead.user_id, record.id)
     _follow(lead)
-    take_record(lead, record)
+    apply_record(lead, record)
     _tell_if_stopped(lead, None)
 
 
@@ -83,7 +85,7 @@ def link_to_contact(lead: Lead, match: ContactMatch, connection_id: int) -> None
     _tell_if_stopped(lead, target)
 
 
-def take_record(lead: Lead, record: LeadRecord, run_id: int | None = None) -> bool:
+def apply_record(lead: Lead, record: LeadRecord, run_id: int | None = None) -> bool:
     """Take over what a row of Lead shows; return whether anything about the person changed."""
     update_blocked(lead, record)
     if lead.why == Unfollowed.DOUBLE:
@@ -123,7 +125,7 @@ def lose_sight(lead: Lead, why: Unfollowed, run_id: int | None = None) -> None:
         is_merged = why in (Unfollowed.MERGED, Unfollowed.DOUBLE)
         contact.departed, contact.changed_at = Reason.MERGED if is_merged else Reason(why), utcnow()
     if why == Unfollowed.DOUBLE:
-        _note_deleted(lead, True, utcnow(), run_id)
+        _record_deleted(lead, True, utcnow(), run_id)
 
 
 def _let_come_back(lead: Lead, contact_id: str) -> Contact | None:
@@ -201,26 +203,26 @@ def follow_tied(user_id: int, run_id: int | None = None, lock: Callable[[], None
         lock()
     for lead, contact in rows:
         at = contact.system_modstamp or utcnow()
-        _note_opted_out(lead, contact.opted_out, at, run_id)
-        _note_deleted(lead, contact.departed in GONE_FOR_GOOD, at, run_id)
+        _record_opted_out(lead, contact.opted_out, at, run_id)
+        _record_deleted(lead, contact.departed in GONE_FOR_GOOD, at, run_id)
         lead.changed_at = utcnow()
     return len(rows)
 
 
-def note_not_imported(lead: Lead, opted_out: bool, run_id: int) -> None:
+def record_not_imported(lead: Lead, opted_out: bool, run_id: int) -> None:
     """The contact in Salesforce is the user's, but was not imported: it has opted out, or has no address any more."""
     if lead.opted_out != opted_out:
         _set_opted_out(lead, opted_out, utcnow(), run_id)
         lead.changed_at = utcnow()
 
 
-def note_departed(lead: Lead, reason: Reason, run_id: int) -> None:
+def record_departed(lead: Lead, reason: Reason, run_id: int) -> None:
     """The contact in Salesforce is somebody else's, or gone: nobody can follow this person any more."""
     contact = _own_contact(lead)
     if contact is not None:
         contact.departed, contact.changed_at = reason, utcnow()
     if reason in GONE_FOR_GOOD:
-        _note_deleted(lead, True, utcnow(), run_id)
+        _record_deleted(lead, True, utcnow(), run_id)
     lead.changed_at = utcnow()
 
 
@@ -237,7 +239,7 @@ def follow_erased(lead: Lead, record: LeadRecord) -> None:
         tombstones.mark_erased(lead.user_id, [record.converted_contact_id])
         target = find_target(lead)
         if target is not None:
-            blank_contact(target)
+            erase_contact(target)
 
 
 def update_blocked(lead: Lead, record: LeadRecord) -> None:
@@ -261,7 +263,7 @@ def _is_alive_again(lead: Lead, record: LeadRecord) -> bool:
     return db.session.scalar(living.limit(1)) is not None
 
 
-def blank_contact(contact: Contact) -> None:
+def erase_contact(contact: Contact) -> None:
     """Take away whatever identifies a contact. Its Salesforce Id stays: syncs that meet it store nothing."""
     now = utcnow()
     contact.first_name = contact.last_name = contact.email = contact.search_key = ""
@@ -320,7 +322,7 @@ def _follow(lead: Lead) -> None:
 
 
 def _set_opted_out(lead: Lead, opted_out: bool, at: datetime, run_id: int | None = None) -> None:
-    _note_opted_out(lead, opted_out, at, run_id)
+    _record_opted_out(lead, opted_out, at, run_id)
     contact = _own_contact(lead)
     if contact is not None and contact.opted_out != opted_out:
         contact.opted_out, contact.changed_at = opted_out, utcnow()
@@ -337,21 +339,21 @@ def _mark_bounce(lead: Lead, bounce: Bounce) -> None:
 
 
 def _set_deleted(lead: Lead, is_deleted: bool, at: datetime, run_id: int | None = None) -> None:
-    _note_deleted(lead, is_deleted, at, run_id)
+    _record_deleted(lead, is_deleted, at, run_id)
     contact = _own_contact(lead)
     departed = Reason.DELETED if is_deleted else None
     if contact is not None and contact.departed != departed:
         contact.departed, contact.changed_at = departed, utcnow()
 
 
-def _note_opted_out(lead: Lead, opted_out: bool, at: datetime, run_id: int | None) -> None:
+def _record_opted_out(lead: Lead, opted_out: bool, at: datetime, run_id: int | None) -> None:
     if lead.opted_out != opted_out:
         lead.opted_out = opted_out
         kind = ConsentKind.OPTED_OUT if opted_out else ConsentKind.BACK_IN
         consent.record(lead.id, kind, ConsentSource.SALESFORCE, at, run_id=run_id)
 
 
-def _note_deleted(lead: Lead, is_deleted: bool, at: datetime, run_id: int | None) -> None:
+def _record_deleted(lead: Lead, is_deleted: bool, at: datetime, run_id: int | None) -> None:
     if lead.is_deleted != is_deleted:
         lead.is_deleted = is_deleted
         kind = ConsentKind.DELETED if is_deleted else ConsentKind.RESTORED

@@ -66,7 +66,7 @@ HOLD_OF: Mapping[AdvisorState, Hold] = {
 }
 
 
-def hold_of(user: User, now: datetime) -> Hold | None:
+def find_hold(user: User, now: datetime) -> Hold | None:
     """Return why nothing of this advisor's goes out at the moment; None if it does."""
     connection = find_latest(user)
     state = state_of(connection.partner if connection else user.partner, connection, now)
@@ -90,7 +90,7 @@ def shown_state(hold: str | None) -> ColumnElement[str]:
 
 def find_page(user: User, wanted: LeadQuery, now: datetime) -> Page[LeadLine]:
     """Return one page, newest first; a number beyond the end gives the last page."""
-    hold = hold_of(user, now)
+    hold = find_hold(user, now)
     conditions = _conditions(user.id, wanted, hold)
     total = db.session.scalar(select(func.count()).select_from(Lead).where(*conditions)) or 0
     number = max(1, min(wanted.page, -(-total // PAGE_SIZE)))
@@ -102,7 +102,7 @@ def find_page(user: User, wanted: LeadQuery, now: datetime) -> Page[LeadLine]:
 
 def count_by_state(user: User, now: datetime) -> Mapping[str, int]:
     """Return {shown state: leads}, and all of them under ""."""
-    shown = shown_state(hold_of(user, now)).label("shown")
+    shown = shown_state(find_hold(user, now)).label("shown")
     rows = db.session.execute(select(shown, func.count()).where(_of(user.id)).group_by(shown))
     counts = {row[0]: row[1] for row in rows}
     return {"": sum(counts.values()), **counts}
@@ -130,7 +130,7 @@ def count_waiting(user_id: int) -> Waiting:
 def find_to_act_on(user: User, now: datetime) -> list[LeadLine]:
     """Return the newest leads that wait for the advisor: refused, or to be checked."""
     rows = db.session.execute(
-        _rows(hold_of(user, now))
+        _rows(find_hold(user, now))
         .where(_of(user.id), Lead.state.in_((LeadState.REFUSED, LeadState.PLEASE_CHECK)))
         .order_by(Lead.id.desc())
         .limit(NEWS_MAX)
@@ -178,7 +178,7 @@ def is_hidden_here() -> ColumnElement[bool]:
 def iter_csv(user_id: int, hold: str | None) -> Iterator[str]:
     """Yield the file of all leads in pieces, oldest first; each is a short read of its own.
 
-    hold: of hold_of(). It takes no row: by the time that the pieces are sent, the request's session has ended.
+    hold: of find_hold(). It takes no row: by the time that the pieces are sent, the request's session has ended.
     """
     yield csv_header(COLUMNS)
     last_id = 0

@@ -16,7 +16,7 @@ from sqlalchemy import insert, select
 from asapp.connections import earlier_accounts
 from asapp.contacts import suppressions, tombstones
 from asapp.contacts.addresses import address_hash, address_key
-from asapp.contacts.twins import take_turns
+from asapp.contacts.twins import lock_advisor
 from asapp.core.clock import utcnow
 from asapp.core.database import writing
 from asapp.core.extensions import db
@@ -58,7 +58,7 @@ class FirmChanged(Exception):
     """The advisor has just been moved: what the person agreed to names a firm that isn't the advisor's any more."""
 
 
-def sign_up(page: OptInPage, typed: Typed, seen: FormSeen, vault: Vault) -> int:
+def sign_up(page: OptInPage, typed: Typed, shown: FormSeen, vault: Vault) -> int:
     """Store a sign-up and return the lead's id. Raise InvalidFields, FirmChanged or FormUsedUp. Commits.
 
     What can be known before is looked up before: on SQLite everybody who signs up at this moment waits for the writing alone.
@@ -73,20 +73,20 @@ def sign_up(page: OptInPage, typed: Typed, seen: FormSeen, vault: Vault) -> int:
     hashed = address_hash(clean.email, address_key(db.session(), partner, vault))
     db.session.commit()
     with writing():
-        take_turns(user_id)
+        lock_advisor(user_id)
         if db.session.scalar(select(User.partner_id).where(User.id == user_id)) != partner_id:
             db.session.rollback()
             raise FirmChanged
         page = sign_up_page.lock(user_id)
         lead = _lock_known(user_id, hashed)
-        if _count_served(seen.key, lead) >= FORM_SERVES:
+        if _count_served(shown.key, lead) >= FORM_SERVES:
             db.session.rollback()
             raise FormUsedUp
         if lead is None:
-            lead_id = _insert(user_id, partner_id, clean, hashed, seen, sign_up_page.add_to_day(page, utcnow()))
+            lead_id = _insert(user_id, partner_id, clean, hashed, shown, sign_up_page.add_to_day(page, utcnow()))
         else:
             lead_id = lead.id
-            _add_to(lead, clean, seen)
+            _add_to(lead, clean, shown)
         db.session.commit()
     return lead_id
 
@@ -105,7 +105,7 @@ def _count_served(key: str, known: Lead | None) -> int:
     return len(db.session.scalars(served.limit(FORM_SERVES)).all())
 
 
-def _insert(user_id: int, partner_id: int, clean: Typed, hashed: bytes, seen: FormSeen, review: Review | None) -> int:
+def _insert(user_id: int, partner_id: int, clean: Typed, hashed: bytes, shown: FormSeen, review: Review | None) -> int:
     """Store a new lead with its contact and consent; return the lead's id. review: why it waits for the advisor first."""
     now = utcnow()
     who: dict[str, Any] = {
@@ -122,7 +122,7 @@ def _insert(user_id: int, partner_id: int, clean: Typed, hashed: bytes, seen: Fo
         "public_id": new_public_id(),
         "partner_id": partner_id,
         "contact_id": db.session.scalar(of_contact.returning(Contact.id)),
-        "details": {seen.key: _details(clean, seen)},
+        "details": {shown.key: _details(clean, shown)},
         "state": LeadState.FOR_REVIEW if review else LeadState.RECEIVED,
         "why": review,
         "next_attempt_at": now,
@@ -131,30 +131,30 @@ def _insert(user_id: int, partner_id: int, clean: Typed, hashed: bytes, seen: Fo
         "changed_at": now,
     }
     lead_id = db.session.scalars(insert(Lead).values(who | of_lead).returning(Lead.id)).one()
-    _record(lead_id, seen, now)
+    _record(lead_id, shown, now)
     tombstones.end_erasure(user_id, hashed)
     suppressions.record_opt_in(user_id, partner_id, hashed, now)
     return lead_id
 
 
-def _add_to(lead: Lead, clean: Typed, seen: FormSeen) -> None:
+def _add_to(lead: Lead, clean: Typed, shown: FormSeen) -> None:
     """Add to the history of a person who is known; the name that came first stays."""
     now = utcnow()
-    if _record(lead.id, seen, now):
+    if _record(lead.id, shown, now):
         lead.asked_again_at = lead.changed_at = now
         if len(lead.details) < DETAILS_KEPT:
-            lead.details = {**lead.details, seen.key: _details(clean, seen)}
+            lead.details = {**lead.details, shown.key: _details(clean, shown)}
         earlier_accounts.send_again(lead.user_id, lead.partner_id, [lead.id])
         if lead.address_hash is not None:
             suppressions.record_opt_in(lead.user_id, lead.partner_id, lead.address_hash, now)
 
 
-def _record(lead_id: int, seen: FormSeen, now: datetime) -> bool:
+def _record(lead_id: int, shown: FormSeen, now: datetime) -> bool:
     """Add to the history; return False if this very form is there already."""
     return consent.record(
-        lead_id, ConsentKind.OPTED_IN, ConsentSource.FORM, now, key=seen.key, consent_text_id=seen.consent_text_id
+        lead_id, ConsentKind.OPTED_IN, ConsentSource.FORM, now, key=shown.key, consent_text_id=shown.consent_text_id
     )
 
 
-def _details(clean: Typed, seen: FormSeen) -> dict[str, str]:
-    return {"first_name": clean.first_name, "last_name": clean.last_name, "client_address": seen.client_address}
+def _details(clean: Typed, shown: FormSeen) -> dict[str, str]:
+    return {"first_name": clean.first_name, "last_name": clean.last_name, "client_address": shown.client_address}

@@ -33,7 +33,7 @@ from asapp.sync import departures, runs
 OF_AN_OLD_PERMISSION = (Code.DISCONNECTED, Code.INACTIVE_USER, Code.PERMISSION_EXPIRED, Code.PERMISSION_WITHDRAWN)
 
 
-def look(user: User, access: OrgAccess, default_interval_minutes: int, lost_state: bool = False) -> Panel:
+def load_panel(user: User, access: OrgAccess, default_interval_minutes: int, lost_state: bool = False) -> Panel:
     """Return the panel of this advisor as it is now. lost_state: an answer has just come back that fits no log-in."""
     now = utcnow()
     partner, connection = user.partner, connections.find_latest(user)

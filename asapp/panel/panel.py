@@ -30,7 +30,7 @@ PHASE_ORDER = {phase: index for index, (phase, _, _) in enumerate(PHASES)}
 
 
 @dataclass(frozen=True)
-class Said:
+class Announcement:
     """The headline of the panel: first words, then the rest. It is the live region, and what a test reads."""
 
     tone: Tone
@@ -155,11 +155,11 @@ class Panel:
         return Progress(self.run, self.now) if self.state == AdvisorState.SYNCING and self.run is not None else None
 
     @property
-    def said(self) -> Said:
+    def announcement(self) -> Announcement:
         return _say(self)
 
     @property
-    def last_ending(self) -> Said | None:
+    def last_ending(self) -> Announcement | None:
         """How the last sync ended, where the headline speaks of something else."""
         if self.state not in (AdvisorState.PAUSED, AdvisorState.NEEDS_RECONNECT) or self.run is None:
             return None
@@ -201,53 +201,59 @@ def waits_for_admin(run: SyncRun | None, failure: Failure | None) -> bool:
     return run is not None and run.is_failed and failure is not None and failure.fixed_by == FixedBy.FIRM_ADMIN
 
 
-def _say(panel: Panel) -> Said:
+def _say(panel: Panel) -> Announcement:
     state, run = panel.state, panel.run
     if state == AdvisorState.NEEDS_RECONNECT and panel.reconnect_reason is not None:
-        return Said(Tone.WARN, "Needs reconnecting", panel.reconnect_reason.headline)
+        return Announcement(Tone.WARN, "Needs reconnecting", panel.reconnect_reason.headline)
     if state == AdvisorState.SYNCING and run is not None:
         return _say_progress(Progress(run, panel.now))
     if state == AdvisorState.HELD:
         total = f" of your {panel.active:,} contacts" if panel.active else ""
-        return Said(Tone.WARN, "Sync held", f"It would switch off {panel.held:,}{total}. It waits for your decision.")
+        return Announcement(
+            Tone.WARN, "Sync held", f"It would switch off {panel.held:,}{total}. It waits for your decision."
+        )
     if state == AdvisorState.PAUSED and panel.partner is not None and panel.partner.paused_until is not None:
         until = f"{panel.partner.paused_until:%H:%M} UTC"
-        return Said(Tone.WARN, f"Paused until about {until}", "Your firm has used its Salesforce calls for now.")
+        return Announcement(
+            Tone.WARN, f"Paused until about {until}", "Your firm has used its Salesforce calls for now."
+        )
     if state in (AdvisorState.WAITING_FOR_ADMIN, AdvisorState.CONNECTED):
         return _say_ending(panel, run) if run is not None else _say_connected(panel)
     return _say_unconnected(panel)
 
 
-def _say_connected(panel: Panel) -> Said:
+def _say_connected(panel: Panel) -> Announcement:
     if panel.is_first_sync:
-        return Said(Tone.GOOD, "Connected", "Nothing has been copied yet.")
-    return Said(Tone.GOOD, "Connected", "The next sync reads what was missed and starts by itself.")
+        return Announcement(Tone.GOOD, "Connected", "Nothing has been copied yet.")
+    return Announcement(Tone.GOOD, "Connected", "The next sync reads what was missed and starts by itself.")
 
 
-def _say_progress(progress: Progress) -> Said:
+def _say_progress(progress: Progress) -> Announcement:
     if progress.run.cancel_requested_at is not None:
-        return Said(Tone.BUSY, "Stopping", "The sync ends with the page it is at. What has been read stays.")
+        return Announcement(Tone.BUSY, "Stopping", "The sync ends with the page it is at. What has been read stays.")
     if progress.is_waiting:
-        return Said(Tone.BUSY, "Waiting to start", "Your sync is saved and starts by itself, usually within a minute.")
+        return Announcement(
+            Tone.BUSY, "Waiting to start", "Your sync is saved and starts by itself, usually within a minute."
+        )
     if progress.is_queued:
-        return Said(Tone.BUSY, "Starting", "Your sync is next.")
+        return Announcement(Tone.BUSY, "Starting", "Your sync is next.")
     doing = next(step.label for step in progress.phases if step.is_current)
-    return Said(Tone.BUSY, "Syncing", f"{doing}.")
+    return Announcement(Tone.BUSY, "Syncing", f"{doing}.")
 
 
-def _say_ending(panel: Panel, run: SyncRun) -> Said:
+def _say_ending(panel: Panel, run: SyncRun) -> Announcement:
     if run.is_complete:
-        return Said(Tone.GOOD, "Sync complete", summary_of(run))
+        return Announcement(Tone.GOOD, "Sync complete", summary_of(run))
     if run.is_held:
         # with a proposal still open the state would be HELD
-        return Said(Tone.PLAIN, "Sync held", _say_kept(panel))
+        return Announcement(Tone.PLAIN, "Sync held", _say_kept(panel))
     if run.is_failed:
         reason = panel.run_failure.headline if panel.run_failure else "It could not be finished."
-        return Said(Tone.BAD, "Sync failed", reason)
+        return Announcement(Tone.BAD, "Sync failed", reason)
     if run.is_cancelled:
         firm = panel.partner.name if panel.partner is not None else "your firm"
-        return Said(Tone.PLAIN, "Sync cancelled", explain_stop(run.error_code, firm))
-    return Said(Tone.BUSY, "Syncing")
+        return Announcement(Tone.PLAIN, "Sync cancelled", explain_stop(run.error_code, firm))
+    return Announcement(Tone.BUSY, "Syncing")
 
 
 def _say_kept(panel: Panel) -> str:
@@ -258,23 +264,25 @@ def _say_kept(panel: Panel) -> str:
     return f"{kept} Any that Salesforce no longer shows become inactive {days} after we last saw them."
 
 
-def _say_unconnected(panel: Panel) -> Said:
+def _say_unconnected(panel: Panel) -> Announcement:
     if panel.connect_failure is not None:
-        return Said(Tone.WARN, "Not connected", panel.connect_failure.headline)
+        return Announcement(Tone.WARN, "Not connected", panel.connect_failure.headline)
     if panel.state != AdvisorState.DISCONNECTED or panel.connection is None:
-        return Said(Tone.PLAIN, "")
+        return Announcement(Tone.PLAIN, "")
     is_heard = panel.connection.is_revoked_at_salesforce
     given_back = (
         "Our permission is given back" if is_heard else "We could not reach Salesforce to give our permission back"
     )
     if panel.connection.are_contacts_removed:
-        return Said(Tone.PLAIN, "Disconnected", f"{given_back}. Your Salesforce contacts were removed from here.")
+        return Announcement(
+            Tone.PLAIN, "Disconnected", f"{given_back}. Your Salesforce contacts were removed from here."
+        )
     people = ""
     if panel.contacts:
         whom = "contact is" if panel.contacts == 1 else "contacts are"
         number = f"{panel.contacts:,} " if panel.contacts > 1 else ""
         people = f"Your {number}Salesforce {whom} kept here, inactive."
-    return Said(Tone.PLAIN, "Disconnected", f"{given_back}. {people}".strip())
+    return Announcement(Tone.PLAIN, "Disconnected", f"{given_back}. {people}".strip())
 
 
 def summary_of(run: SyncRun) -> str:

@@ -27,7 +27,7 @@ class Preview:
         return self.in_salesforce - self.opted_out - (self.no_email or 0)
 
 
-def look_ahead(connection: Connection, access: OrgAccess) -> Preview | None:
+def fetch_preview(connection: Connection, access: OrgAccess) -> Preview | None:
     """Return the numbers, or None where Salesforce doesn't give them now: the sync itself will say why. Commits."""
     connection_id, owner_id = connection.id, connection.salesforce_user_id
     try:

@@ -143,15 +143,15 @@ def run_checks(partner: Partner, access: OrgAccess) -> Checklist:
     db.session.commit()
     findings: list[Finding] = []
     if pending is not None:
-        tried = probe.look_at_app(pending)
+        tried = probe.check_app(pending)
         is_accepted = any(f.code == CheckName.SECRET and f.is_good for f in tried)
         if is_accepted and _promote(partner_id, pending_sealed, access.vault):
             findings = list(tried)
         else:
             findings = [replace(f, code=CheckName.PENDING_SECRET) for f in tried if f.code == CheckName.SECRET]
     if not any(f.code == CheckName.HOST for f in findings):
-        findings += probe.look_at_app(app)
-    findings = [*findings, *_ask_with_somebody(partner_id, access)]
+        findings += probe.check_app(app)
+    findings = [*findings, *_check_as_an_advisor(partner_id, access)]
     store(partner_id, findings, is_whole=True)
     return checklist(db.session.get_one(Partner, partner_id))
 
@@ -168,7 +168,7 @@ def check_connection(connection: Connection, access: OrgAccess) -> None:
     if len(set(db.session.scalars(good))) == len(with_user) + 1:
         db.session.rollback()
         return
-    findings = _look_with(connection, access)
+    findings = _check_with(connection, access)
     # Whoever is connected has shown that key, secret and callback are right.
     proven = (
         (CheckName.KEY, CheckWhy.KNOWN),
@@ -181,7 +181,7 @@ def check_connection(connection: Connection, access: OrgAccess) -> None:
     store(partner_id, findings)
 
 
-def note_outcome(partner_id: int, outcome: str, detail: str = "") -> None:
+def record_outcome(partner_id: int, outcome: str, detail: str = "") -> None:
     """Store what Salesforce's answer to a log-in that failed has shown about the set-up. Commits.
 
     detail: Salesforce's own code, from an answer that we fetched; never a text out of an address that a browser opened.
@@ -210,23 +210,23 @@ def _promote(partner_id: int, pending_sealed: str | None, vault: Vault) -> bool:
     return use_pending_secret(partner, vault)
 
 
-def _ask_with_somebody(partner_id: int, access: OrgAccess) -> list[Finding]:
+def _check_as_an_advisor(partner_id: int, access: OrgAccess) -> list[Finding]:
     connection = opt_out_field.find_somebody(partner_id)
     if connection is None:
         writes_back = db.session.get_one(Partner, partner_id).writes_opt_outs_back
         db.session.rollback()
         return [Finding(code, None, CheckWhy.NOBODY_CONNECTED) for code in asked_with_user(writes_back)]
-    return _look_with(connection, access)
+    return _check_with(connection, access)
 
 
-def _look_with(connection: Connection, access: OrgAccess) -> list[Finding]:
+def _check_with(connection: Connection, access: OrgAccess) -> list[Finding]:
     partner = connection.partner
     partner_id, asked = partner.id, (partner.api_version, partner.opt_out_field, partner.lead_source)
     writes_back = partner.writes_opt_outs_back
     scopes = probe.judge_scopes(connection.scopes, connection.refresh_token_sealed is not None)
     try:
         with access.open_session(connection) as org:
-            answer = probe.look_with(org, *asked, writes_back=writes_back)
+            answer = probe.check_with_session(org, *asked, writes_back=writes_back)
     except SalesforceError:
         return [Finding(code, None, CheckWhy.RECONNECT_FIRST) for code in asked_with_user(writes_back)]
     store_figures(partner_id, asked[1], answer)

@@ -19,7 +19,7 @@ from asapp.core.clock import utcnow
 from asapp.core.database import change_rows, retry_when_beaten
 from asapp.core.extensions import db
 from asapp.models import Action, AuditIdentity, Lead, Partner, PendingGrant, Role, SetupLink, User
-from asapp.partners.offboarding import delete_rows_of, empty_accounts, empty_leads
+from asapp.partners.offboarding import delete_rows_of, erase_accounts, erase_leads
 from asapp.salesforce.oauth import App
 
 
@@ -54,10 +54,10 @@ def _erase(user_id: int, access: OrgAccess, by: Actor) -> list[tuple[App, str]]:
     erased = db.session.get_one(User, user_id, populate_existing=True)
     entries.record(Action.ERASED, by, erased)
     grants = switching.find_revocables(PendingGrant.user_id == user_id, access=access)
-    empty_leads(Lead.user_id == user_id)
+    erase_leads(Lead.user_id == user_id)
     delete_rows_of([user_id])
-    empty_accounts([user_id], f"Erased {erased.role}")
-    entries.forget([user_id])
+    erase_accounts([user_id], f"Erased {erased.role}")
+    entries.erase_identities([user_id])
     return grants
 
 
@@ -92,7 +92,7 @@ def erase_guest(guest: Guest, by: Actor = ITSELF) -> None:
         .where(SetupLink.partner_id == guest.partner.id, func.lower(SetupLink.email) == guest.email.lower())
         .values(name="", email="", revoked_at=case((is_open, utcnow()), else_=SetupLink.revoked_at)),
     )
-    entries.forget_by_link(guest.partner.id, guest.email)
+    entries.erase_guest_identity(guest.partner.id, guest.email)
     entries.record(Action.ERASED, by, guest.partner, whom="a Salesforce admin of the firm")
     db.session.commit()
 

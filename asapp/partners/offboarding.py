@@ -99,11 +99,11 @@ def _delete_partner(partner_id: int, access: OrgAccess, by: Actor) -> tuple[list
     user_ids = list(db.session.scalars(select(User.id).where(User.partner_id == partner_id)))
     waiting = PendingGrant.partner_id == partner_id
     grants = switching.find_revocables(waiting, access=access)
-    empty_leads(or_(Lead.partner_id == partner_id, Lead.user_id.in_(user_ids)))
+    erase_leads(or_(Lead.partner_id == partner_id, Lead.user_id.in_(user_ids)))
     _delete_rows(partner, user_ids)
-    empty_accounts(user_ids, "Deleted advisor")
-    entries.forget(user_ids, partner_id)
-    _empty_partner(partner)
+    erase_accounts(user_ids, "Deleted advisor")
+    entries.erase_identities(user_ids, partner_id)
+    _erase_partner(partner)
     return ended, grants
 
 
@@ -111,7 +111,7 @@ def _give_back(ended: Sequence[Ended]) -> GivenBack:
     return GivenBack(len(ended), connections.give_back(ended))
 
 
-def empty_leads(which: ColumnElement[bool]) -> None:
+def erase_leads(which: ColumnElement[bool]) -> None:
     """Leave the skeleton of these people's consent, in the caller's transaction."""
     now = utcnow()
     for lead_id in db.session.scalars(select(Lead.id).where(which, Lead.state != LeadState.ERASED)).all():
@@ -162,7 +162,7 @@ def _delete(model: type, *where: Any) -> None:
     change_rows(db.session, delete(model).where(*where))
 
 
-def empty_accounts(user_ids: Iterable[int], name: str) -> None:
+def erase_accounts(user_ids: Iterable[int], name: str) -> None:
     """Take away who these people are, for good, in the caller's transaction."""
     now = utcnow()
     for user in db.session.scalars(select(User).where(User.id.in_(list(user_ids)))):
@@ -171,7 +171,7 @@ def empty_accounts(user_ids: Iterable[int], name: str) -> None:
         user.deactivated_at, user.invited_at = user.deactivated_at or now, None
 
 
-def _empty_partner(partner: Partner) -> None:
+def _erase_partner(partner: Partner) -> None:
     discard_pending(partner)
     partner.name, partner.slug = f"Deleted firm {partner.id}", f"deleted-{partner.public_id}"
     partner.salesforce_url = ""

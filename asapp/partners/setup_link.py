@@ -113,7 +113,7 @@ def enter_app(
     link_id, partner_id = link.id, partner.id
     by = entries.by_link(partner, link.name, link.email, client_address)
     db.session.rollback()
-    found = probe.look_at_app(access.app(app.url, app.key, app.secret))
+    found = probe.check_app(access.app(app.url, app.key, app.secret))
     by_code = {finding.code: finding for finding in found}
     is_answered = bool(by_code["host"].is_good) and by_code["key"].is_good is not None
     if not is_answered or by_code["secret"].why == "no_answer" or any(f.is_good is False for f in found):

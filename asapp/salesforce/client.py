@@ -395,7 +395,7 @@ class OrgClient:
     def _sweep(self, owner_id: str, after_id: str | None, fields: ReadFields) -> tuple[dict[str, Any], ReadFields]:
         return self._query(soql.sweep(owner_id, fields, after_id)), fields
 
-    def look_at(self, ids: Sequence[str]) -> dict[str, Sighting]:
+    def fetch_sightings(self, ids: Sequence[str]) -> dict[str, Sighting]:
         """Return what became of these Ids, deleted ones too; an Id without a row is gone. Whole, or an error.
 
         Where a row can't be read, it may be that of any Id without one: of these nothing is known.
@@ -440,7 +440,7 @@ class OrgClient:
             raise no_email
         return _total(total), _total(out), _total(no_email)
 
-    def look_for_contact(self, salesforce_id: str | None = None, email: str | None = None) -> list[dict[str, Any]]:
+    def fetch_contact_rows(self, salesforce_id: str | None = None, email: str | None = None) -> list[dict[str, Any]]:
         """Return up to ten rows for "Why isn't this person here?", deleted ones too: one call."""
         answer = self._reading(
             "Contact",

@@ -195,7 +195,7 @@ DATA_STATUSES: Mapping[int, Sorted] = {
     420: Sorted(TryLater, "edge_busy"),
     429: Sorted(TryLater, "edge_busy"),
 }
-# By `error` of the token endpoint; "*" where the description doesn't matter. Descriptions are compared as said_by() has them.
+# By `error` of the token endpoint; "*" where the description doesn't matter. Compared with normal_description().
 TOKEN_ERRORS: Mapping[tuple[str, str], Sorted] = {
     ("invalid_grant", "expired access/refresh token"): Sorted(ReconnectNeeded, "permission_withdrawn"),
     ("invalid_grant", "token validity expired"): Sorted(ReconnectNeeded, "permission_expired"),
@@ -329,7 +329,7 @@ def sort_token_error(status: int, body: Any) -> SalesforceError:
         return TryLater("token_endpoint_busy", f"status {status}")
     if not CODE.fullmatch(body["error"]):
         return TryLater("token_endpoint_busy", f"status {status}")
-    error, described = body["error"], said_by(str(body.get("error_description") or ""))
+    error, described = body["error"], normal_description(str(body.get("error_description") or ""))
     row = find_token_row(error, described)
     if row is None:
         return TryLater("token_endpoint_busy", error)
@@ -337,14 +337,14 @@ def sort_token_error(status: int, body: Any) -> SalesforceError:
 
 
 def find_token_row(error: str, described: str) -> Sorted | None:
-    """Return the row for an error of a log-in; described: as said_by() returns it."""
+    """Return the row for an error of a log-in; described: as normal_description() returns it."""
     error = error.lower()
     exact = TOKEN_ERRORS.get((error, described))
     by_text = next((row for text, row in TOKEN_TEXTS.items() if text in described), None)
     return exact or by_text or TOKEN_ERRORS.get((error, "*"))
 
 
-def said_by(description: str) -> str:
+def normal_description(description: str) -> str:
     """Return Salesforce's words as the tables have them: in lower case, single spaces, without a full stop at the end."""
     return " ".join(description.lower().split()).rstrip(".")
 

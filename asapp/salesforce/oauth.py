@@ -23,7 +23,7 @@ from asapp.salesforce.errors import (
     Misconfigured,
     SalesforceError,
     TryLater,
-    said_by,
+    normal_description,
     sort_token_error,
 )
 from asapp.salesforce.hosts import is_salesforce_url, to_18
@@ -233,7 +233,7 @@ def missing_scope(grant: Grant) -> str | None:
 
 def code_of_callback_error(error: str, description: str) -> str:
     """Return the key of the words for an `error` that came to the callback."""
-    described = said_by(description)
+    described = normal_description(description)
     by_text = next((code for text, code in CALLBACK_DESCRIPTIONS.items() if text in described), None)
     return by_text or CALLBACK_ERRORS.get(error.lower(), "unknown_login_error")
 

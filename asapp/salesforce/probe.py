@@ -63,15 +63,15 @@ class UserFindings:
 # ---- without a user
 
 
-def look_at_app(app: App) -> tuple[Finding, ...]:
+def check_app(app: App) -> tuple[Finding, ...]:
     """Ask everything that needs no user; one finding for each of WITHOUT_USER, "scopes" only where it was refused."""
     found: dict[str, Finding] = {}
     try:
         with LimitedSession(app.salesforce_url, app.allow_loopback) as session:
-            _put(found, _ask_host(session, app))
+            _put(found, _check_host(session, app))
             if found["host"].is_good:
-                _put(found, *_ask_authorize(session, app))
-                _put(found, *_ask_token(session, app))
+                _put(found, *_check_authorize(session, app))
+                _put(found, *_check_token(session, app))
     except TryLater as error:
         why = "unreachable" if error.code == "no_connection" else "no_answer"
         if "host" not in found:
@@ -95,7 +95,7 @@ def _host(app: App) -> str:
     return urlsplit(app.salesforce_url).netloc
 
 
-def _ask_host(session: LimitedSession, app: App) -> Finding:
+def _check_host(session: LimitedSession, app: App) -> Finding:
     answer = session.get(f"{app.salesforce_url}/.well-known/openid-configuration", timeout=TIMEOUT_S)
     if answer.status_code >= 500 or answer.status_code in (420, 429):
         return Finding("host", None, "no_answer", _host(app))
@@ -107,7 +107,7 @@ def _ask_host(session: LimitedSession, app: App) -> Finding:
     return Finding("host", True, "answers", _host(app))
 
 
-def _ask_authorize(session: LimitedSession, app: App) -> list[Finding]:
+def _check_authorize(session: LimitedSession, app: App) -> list[Finding]:
     """Begin a log-in that nobody goes on with: as it will be, with a callback that can't be right, and without PKCE."""
     objection = _objection(session, app, app.callback_url, with_pkce=True)
     if objection is not None:
@@ -123,20 +123,24 @@ def _ask_authorize(session: LimitedSession, app: App) -> list[Finding]:
 
 
 def _sort_objection(objection: tuple[str, str]) -> list[Finding]:
-    code, said = objection
+    code, description = objection
     if code == "bad_key":
-        return [Finding("key", False, "bad_key", said)]
+        return [Finding("key", False, "bad_key", description)]
     if code in ("app_not_installed", "app_blocked", "not_admin_approved"):
-        return [Finding("key", False, code, said)]
+        return [Finding("key", False, code, description)]
     known = [Finding("key", True, "known")]
     if code == "redirect_mismatch":
-        return [*known, Finding("callback", False, "redirect_mismatch", said), Finding("pkce", None, "callback_first")]
+        return [
+            *known,
+            Finding("callback", False, "redirect_mismatch", description),
+            Finding("pkce", None, "callback_first"),
+        ]
     if code == "pkce":
-        return [*known, Finding("pkce", False, "refused", said), Finding("callback", None, "pkce_first")]
+        return [*known, Finding("pkce", False, "refused", description), Finding("callback", None, "pkce_first")]
     if code == "scope_missing":
         unasked = [Finding(code, None, "scopes_first") for code in ("callback", "pkce")]
-        return [*known, Finding("scopes", False, "scope_refused", said), *unasked]
-    return [Finding("callback", None, "other_answer", said), Finding("pkce", None, "other_answer", said)]
+        return [*known, Finding("scopes", False, "scope_refused", description), *unasked]
+    return [Finding("callback", None, "other_answer", description), Finding("pkce", None, "other_answer", description)]
 
 
 def _objection(session: LimitedSession, app: App, callback_url: str, with_pkce: bool) -> tuple[str, str] | None:
@@ -154,10 +158,10 @@ def _objection(session: LimitedSession, app: App, callback_url: str, with_pkce: 
     answer = session.get(app.endpoint("authorize"), params=asked, timeout=TIMEOUT_S)
     if answer.status_code >= 500 or answer.status_code in (420, 429):
         raise TryLater("no_answer", f"status {answer.status_code}")
-    said = _error_in(answer)
-    if said is None:
+    refusal = _error_in(answer)
+    if refusal is None:
         return None if answer.status_code < 400 else ("other_answer", f"status {answer.status_code}")
-    error, description = said
+    error, description = refusal
     if "code challenge" in description.lower():
         return "pkce", description
     return code_of_callback_error(error, description), description or error
@@ -177,7 +181,7 @@ def _error_in(answer: requests.Response) -> tuple[str, str] | None:
     return None
 
 
-def _ask_token(session: LimitedSession, app: App) -> list[Finding]:
+def _check_token(session: LimitedSession, app: App) -> list[Finding]:
     """Send a code that never was: key and secret are looked at before it, or not; the second call tells which."""
     error = _token_error(session, app, app.consumer_secret)
     if error.code == "bad_key":
@@ -226,7 +230,7 @@ def asked_with_user(writes_back: bool) -> tuple[str, ...]:
     return (*WITH_USER, TO_WRITE_BACK) if writes_back else WITH_USER
 
 
-def look_with(
+def check_with_session(
     session: OrgSession, api_version: str, opt_out_field: str, lead_source: str, *, writes_back: bool = False
 ) -> UserFindings:
     """Ask what needs a user; a finding for each of asked_with_user() but "scopes". Raises ReconnectNeeded alone."""

@@ -267,14 +267,14 @@ class OrgSession(LimitedSession):
         response = super().request(method, url, *args, **kwargs)
         self.took_s = time.monotonic() - began
         self.answered_at = _date_of(response)
-        self._note_usage(response)
+        self._record_usage(response)
         if response.status_code >= 300:
             raise errors.sort_data_error(response.status_code, _json_or_none(response))
         if response.status_code != NO_CONTENT and not _has_json(response):
             raise errors.TryLater("unreadable_answer", f"status {response.status_code}", is_ambiguous=True)
         return response
 
-    def _note_usage(self, response: requests.Response) -> None:
+    def _record_usage(self, response: requests.Response) -> None:
         match = USAGE.search(response.headers.get("Sforce-Limit-Info", ""))
         if match:
             self.usage = int(match.group(1)), int(match.group(2))

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from asapp.contacts.addresses import address_hash
 from asapp.contacts.suppressions import Firm, carry_over, find_suppressed, has_any
 from asapp.contacts.tombstones import NO_MARKS, Marks, delete_hidden, mark_erased, marks_of
-from asapp.contacts.twins import find_twins, take_turns
+from asapp.contacts.twins import find_twins, lock_advisor
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.models import ContactSource, LedgerOutcome, Reason, SyncRun
@@ -100,7 +100,7 @@ class StoredRows:
 
 def lock(pull: RunContext) -> None:
     """Take the advisor's and the run's row, before the rows of contacts: the lock order. Raise LeaseLost."""
-    take_turns(pull.user_id)
+    lock_advisor(pull.user_id)
     lock_run(pull.run_id, pull.lease)
 
 

@@ -23,7 +23,7 @@ from asapp.connections.org_access import OrgAccess
 from asapp.contacts.addresses import address_key
 from asapp.contacts.lists import ensure_system_lists
 from asapp.contacts.suppressions import Firm, earlier_firms
-from asapp.contacts.twins import take_turns
+from asapp.contacts.twins import lock_advisor
 from asapp.core import logs
 from asapp.core.bulk import in_chunks
 from asapp.core.clock import utcnow
@@ -324,7 +324,7 @@ class Execution:
         still_here: list[str] = []
         for chunk in in_chunks(ids):
             self.stop_if_asked()
-            sightings = self.ask().look_at(chunk)
+            sightings = self.ask().fetch_sightings(chunk)
             still_here += departures.nominate_sightings(self.pull(), chunk, sightings)
             self.write()
             self._stock = None
@@ -405,7 +405,7 @@ class Execution:
             connection.lead_fields_read = self.client.lead_fields.key
         following.note(connection, leads_trouble, run.opened_at, now + self.trusted)
         connection.salesforce_count = owned
-        app_refusals.note_answers_again(db.session(), connection)
+        app_refusals.record_answers_again(db.session(), connection)
         connection.failures_in_a_row, connection.last_failure = 0, None
         connection.next_sync_at = next_sync_at(now, self.interval_minutes)
         connection.sweep_wanted = owned != expected
@@ -440,7 +440,7 @@ class Execution:
 
     def lock(self) -> None:
         """Take the advisor's row and the run's before leads or contacts are written."""
-        take_turns(self.connection.user_id)
+        lock_advisor(self.connection.user_id)
         lock_run(self.run.id, self.lease)
 
     def write(self, **values: object) -> None:
@@ -545,7 +545,7 @@ def _write_failure(
     if isinstance(error, errors.FieldHidden) and error.detail in ("", connection.partner.opt_out_field):
         code = Code.OPT_OUT_HIDDEN
         connection.opt_outs_known_until = now  # unknown never counts as "may be written to"
-    app_refusals.note_moved(db.session(), connection, error)
+    app_refusals.record_moved(db.session(), connection, error)
     connection.failures_in_a_row += 1
     connection.last_failure = code
     minutes = connection.partner.sync_interval_minutes or workplace.default_interval_minutes

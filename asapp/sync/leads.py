@@ -178,7 +178,7 @@ def apply_rows(records: Sequence[LeadRecord], round_: FollowContext) -> None:
         if lead.is_erased:
             outcomes.follow_erased(lead, record)
         elif lead.state in IN_SALESFORCE:
-            outcomes.take_record(lead, record, round_.run_id)
+            outcomes.apply_record(lead, record, round_.run_id)
     db.session.flush()
     ours = {lead.salesforce_id for lead in leads}
     unblock(connection_id, [each for each in blocked if not _is_blocking(by_id[each], round_.pull.owner_id, ours)])
@@ -293,7 +293,7 @@ def judge_look(lead: Lead, record: LeadRecord | None, owner_id: str, run_id: int
     if record is None:
         outcomes.lose_sight(lead, Unfollowed.GONE)
         return
-    outcomes.take_record(lead, record, run_id)
+    outcomes.apply_record(lead, record, run_id)
     is_open = not record.is_deleted and not record.is_converted
     if is_open and owner_id not in (record.owner_id, record.created_by_id):
         outcomes.lose_sight(lead, Unfollowed.REASSIGNED)
@@ -347,7 +347,7 @@ def look_for_the_rest(connection_id: int, owner_id: str, round_: FollowContext) 
         )
     ).all()
     unknown = [row.linked_contact_id for row in untied if row.outcome is None]
-    sightings: Mapping[str, Sighting] = round_.ask().look_at(unknown) if unknown else {}
+    sightings: Mapping[str, Sighting] = round_.ask().fetch_sightings(unknown) if unknown else {}
     if untied:
         round_.lock()
     for row in untied:
@@ -355,12 +355,12 @@ def look_for_the_rest(connection_id: int, owner_id: str, round_: FollowContext) 
             continue
         lead = db.session.get_one(Lead, row.id)
         if row.outcome is not None:
-            outcomes.note_not_imported(lead, row.outcome == LedgerOutcome.OPTED_OUT, run_id)
+            outcomes.record_not_imported(lead, row.outcome == LedgerOutcome.OPTED_OUT, run_id)
             continue
         sighting = sightings.get(row.linked_contact_id)
         reason = judge_sighting(sighting, owner_id)
         if reason == Reason.MERGED and sighting is not None:
             lead.linked_contact_id = sighting.master_record_id  # the next sync looks for the survivor
         elif reason is not None:
-            outcomes.note_departed(lead, reason, run_id)
+            outcomes.record_departed(lead, reason, run_id)
     return bool(untied)

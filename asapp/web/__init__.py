@@ -84,7 +84,7 @@ def add_pages(app: Flask, config: Config) -> None:
         app.register_blueprint(blueprint)
     api.register(app)
     app.before_request(take_write_lock_early)
-    app.teardown_request(forget_write_lock)
+    app.teardown_request(unset_write_lock)
     for part in (access, errors, filters, navigation, htmx, headers):
         part.register(app)
 
@@ -94,7 +94,7 @@ def take_write_lock_early() -> None:
     expect_writes(writes(request))
 
 
-def forget_write_lock(_error: BaseException | None) -> None:
+def unset_write_lock(_error: BaseException | None) -> None:
     expect_writes(False)
 
 

@@ -47,7 +47,7 @@ def index() -> ResponseReturnValue:
 @admin_required
 def export_csv() -> ResponseReturnValue:
     wanted = wanted_by_query()
-    entries.note(Action.EXPORTED, actor(), None, file="audit log")
+    entries.record_export(Action.EXPORTED, actor(), None, file="audit log")
     return csv_file(log.iter_csv(wanted), f"audit-{utcnow():%Y-%m-%d}.csv")
 
 

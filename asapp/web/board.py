@@ -94,7 +94,7 @@ def export_csv() -> ResponseReturnValue:
     made = board.make_board(partner, utcnow())
     text = board.csv_of(made.attention if request.args.get("show") == ATTENTION else made.lines)
     name = f"board-{partner.slug}-{utcnow():%Y-%m-%d}.csv"
-    entries.note(Action.EXPORTED, actor(), partner, file="firm board")
+    entries.record_export(Action.EXPORTED, actor(), partner, file="firm board")
     return csv_file(text, name)
 
 

@@ -16,7 +16,7 @@ from asapp.partners import checks
 from asapp.web.access import actor, advisor_required
 from asapp.web.current import org_access, person, queues
 from asapp.web.htmx import go_to, wants_part
-from asapp.web.integrations import LOST_STATE, look_now, panel_url, shown
+from asapp.web.integrations import LOST_STATE, load_own_panel, panel_url, shown
 
 blueprint = Blueprint("connect", __name__)
 
@@ -58,21 +58,21 @@ def callback() -> ResponseReturnValue:
     if answer.error or outcome in checks.OF_THE_BROWSER:
         ask_about(outcome)
     if outcome == ConnectOutcome.CONNECTED:
-        ring_for_leads()
+        enqueue_leads()
     target = url_for("connect.decide") if outcome == ConnectOutcome.WAITS_FOR_SWITCH else panel_url()
     return redirect(target, 303)
 
 
-def ring_for_leads() -> None:
+def enqueue_leads() -> None:
     """Leads from before the connection go out on connecting."""
-    outbox.enqueue_for(person().id, queues().ring_for_leads)
+    outbox.enqueue_for(person().id, queues().enqueue_leads)
 
 
 def ask_about(outcome: str) -> None:
     """What the browser brought proves nothing: where it speaks of the firm's set-up, Salesforce is asked by a job."""
     partner_id = person().partner_id
     if outcome in checks.OUTCOMES and partner_id is not None:
-        queues().ring_for_checks([partner_id])
+        queues().enqueue_checks([partner_id])
 
 
 def learn(outcome: str, detail: str) -> None:
@@ -82,13 +82,13 @@ def learn(outcome: str, detail: str) -> None:
     if connection is not None:
         checks.check_connection(connection, org_access())
     elif user.partner_id is not None:
-        checks.note_outcome(user.partner_id, outcome, detail)
+        checks.record_outcome(user.partner_id, outcome, detail)
 
 
 @blueprint.get(f"{PANEL}/switch")
 @advisor_required
 def decide() -> ResponseReturnValue:
-    panel = look_now()
+    panel = load_own_panel()
     if panel.pending is None or not panel.is_connected:
         return go_to(panel_url())
     return render_template("integrations/page.html", is_open=True, **shown(panel, "integrations/_switch.html"))
@@ -101,7 +101,7 @@ def switch() -> ResponseReturnValue:
     waiting = switching.find_pending(user)
     if waiting is not None:
         switching.switch(user, waiting, org_access(), actor())
-        ring_for_leads()
+        enqueue_leads()
     return go_to(panel_url())
 
 
@@ -115,7 +115,7 @@ def keep() -> ResponseReturnValue:
 @blueprint.get(f"{PANEL}/disconnect")
 @advisor_required
 def ask_disconnect() -> ResponseReturnValue:
-    panel = look_now()
+    panel = load_own_panel()
     if not panel.is_connected:
         return go_to(panel_url())
     names = shown(panel, "integrations/_disconnect.html")

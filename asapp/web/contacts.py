@@ -131,7 +131,7 @@ def _emptiness(wanted: ContactQuery, overview: Overview) -> str:
 @advisor_required
 def export_csv() -> ResponseReturnValue:
     now = utcnow()
-    entries.note(Action.EXPORTED, actor(), None, file="contacts")
+    entries.record_export(Action.EXPORTED, actor(), None, file="contacts")
     return csv_file(export.iter_csv(current_user.id, now), f"contacts-{now:%Y-%m-%d}.csv")
 
 
@@ -253,7 +253,7 @@ def tell_salesforce(contact_id: int) -> ResponseReturnValue:
     contact = get_line(contact_id).contact
     connection_id = contact.connection_id or contact.followed_by_id
     if connection_id and contact.salesforce_id and outbox.try_again(connection_id, contact.salesforce_id):
-        queues().ring_for_opt_outs([connection_id])
+        queues().enqueue_opt_outs([connection_id])
         flash("Salesforce is asked once more. Look again in a minute.", "good")
     return go_to(url_for("contacts.show", contact_id=contact_id))
 

@@ -141,7 +141,7 @@ def show_database_away(error: SQLAlchemyError) -> ResponseReturnValue:
         return problems.answer(problems.Refusal(problems.Problem.UNAVAILABLE))
     if request.method in READING:
         return _answer(503, _broken(503))
-    forget_person()
+    use_anonymous_user()
     again = form_again()
     return _answer(503, replace(KEPT if again else NOT_STORED, number=request_id()), again=again)
 
@@ -195,7 +195,7 @@ def _until_limit_ends_s() -> float:
 
 
 def _broken(code: int) -> Trouble:
-    forget_person()
+    use_anonymous_user()
     number = request_id()
     log.error("A request ended with %s; the person was given number %s", code, number)
     again = "Try again in a minute; if it happens again,"
@@ -209,7 +209,7 @@ def _broken(code: int) -> Trouble:
     return Trouble("Something broke on our side", words, "plug", number)
 
 
-def forget_person() -> None:
+def use_anonymous_user() -> None:
     """Templates get current_user, who would be asked of a database that may be what broke."""
     g._login_user = AnonymousUserMixin()  # noqa: SLF001 - where flask-login keeps it
 

@@ -29,7 +29,7 @@ from asapp.messages.states import AdvisorState
 from asapp.models import Action, Connection, RunTrigger
 from asapp.panel import balance, receipts
 from asapp.panel import preview as ahead
-from asapp.panel.load import count_held_of, find_progress, find_reconnect, look
+from asapp.panel.load import count_held_of, find_progress, find_reconnect, load_panel
 from asapp.panel.panel import Panel
 from asapp.sync import departures, runs
 from asapp.web.access import actor, advisor_required
@@ -81,7 +81,7 @@ def connection_to_renew() -> Connection | None:
 def index() -> ResponseReturnValue:
     if not current_user.has_integrations:
         return go_to(url_for("settings.profile"))  # which says whom to ask
-    panel = look_now(lost_state=bool(session.pop(LOST_STATE, False)))
+    panel = load_own_panel(lost_state=bool(session.pop(LOST_STATE, False)))
     is_open = request.args.get("open") == OPEN or panel.is_connected or panel.connect_failure is not None
     if wants_part():
         return render_template("integrations/_panel_answer.html", is_open=is_open, **shown(panel))
@@ -97,7 +97,7 @@ def salesforce() -> ResponseReturnValue:
     if progress is not None and request.args.get("seen") == progress.milestone:
         # Straight to the template: what pages need of the context costs more than this whole answer.
         return current_app.jinja_env.get_template("integrations/_progress.html").render(progress=progress)
-    answer = make_response(render_template("integrations/_answer.html", **shown(look_now())))
+    answer = make_response(render_template("integrations/_answer.html", **shown(load_own_panel())))
     answer.headers["HX-Retarget"] = "#salesforce"
     answer.headers["HX-Reswap"] = "outerHTML"
     return answer
@@ -113,7 +113,7 @@ def progress_url(milestone: str) -> str:
 def sync() -> ResponseReturnValue:
     connection = connections.find_current(person())
     if connection is not None:
-        runs.start_run(connection, RunTrigger.MANUAL, queues().ring_for_runs)
+        runs.start_run(connection, RunTrigger.MANUAL, queues().enqueue_runs)
     return answer_with_panel()
 
 
@@ -132,7 +132,7 @@ def cancel() -> ResponseReturnValue:
 def approve() -> ResponseReturnValue:
     connection = connections.find_current(person())
     if connection is not None:
-        departures.approve(connection, queues().ring_for_runs, actor())
+        departures.approve(connection, queues().enqueue_runs, actor())
     return answer_with_panel()
 
 
@@ -151,7 +151,7 @@ def held_csv() -> ResponseReturnValue:
     connection = connections.find_current(person())
     if connection is None:
         abort(404)
-    entries.note(Action.EXPORTED, actor(), connection, file="held")
+    entries.record_export(Action.EXPORTED, actor(), connection, file="held")
     return csv_file(receipts.leaving_csv(connection.id), "held-contacts.csv")
 
 
@@ -162,17 +162,17 @@ def preview() -> ResponseReturnValue:
     connection = connections.find_current(person())
     if connection is None or not connection.can_sync or connection.first_synced_at is not None:
         return go_to(panel_url())
-    numbers = ahead.look_ahead(connection, org_access())
+    numbers = ahead.fetch_preview(connection, org_access())
     if wants_part():
         return render_template("integrations/_preview.html", preview=numbers)
-    panel = look_now()
+    panel = load_own_panel()
     return render_template("integrations/page.html", is_open=True, **{**shown(panel), "preview": numbers})
 
 
 def answer_with_panel() -> ResponseReturnValue:
     if not wants_part():
         return go_to(panel_url())
-    return render_template("integrations/_answer.html", **shown(look_now()))
+    return render_template("integrations/_answer.html", **shown(load_own_panel()))
 
 
 def shown(panel: Panel, part: str | None = None) -> dict[str, Any]:
@@ -182,7 +182,7 @@ def shown(panel: Panel, part: str | None = None) -> dict[str, Any]:
     if connection is None or panel.state == AdvisorState.SYNCING:
         return names
     if panel.is_connected:
-        names["books"] = balance.balance(connection)
+        names["balance"] = balance.balance(connection)
     names["recent"] = runs.history(connections.all_ids_of(person()), limit=RECENT_RUNS)
     if panel.is_connected and panel.run is None:
         names["is_odd_one_out"] = connections.is_odd_one_out(connection)
@@ -192,8 +192,8 @@ def shown(panel: Panel, part: str | None = None) -> dict[str, Any]:
     return names
 
 
-def look_now(lost_state: bool = False) -> Panel:
-    return look(person(), org_access(), config().sync_interval_minutes, lost_state)
+def load_own_panel(lost_state: bool = False) -> Panel:
+    return load_panel(person(), org_access(), config().sync_interval_minutes, lost_state)
 
 
 def panel_url() -> str:

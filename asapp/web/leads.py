@@ -45,7 +45,7 @@ def index() -> ResponseReturnValue:
     wanted = wanted_by(request.args)
     found = queries.find_page(current_user, wanted, now)
     connection = find_latest(current_user)
-    hold = queries.hold_of(current_user, now)
+    hold = queries.find_hold(current_user, now)
     return render_template(
         "leads/_people.html" if wants_part() else "leads/index.html",
         wanted=wanted,
@@ -93,8 +93,8 @@ def wanted_by(values: dict[str, str]) -> LeadQuery:
 @advisor_required
 def export_csv() -> ResponseReturnValue:
     now = utcnow()
-    hold = queries.hold_of(current_user, now)
-    entries.note(Action.EXPORTED, actor(), None, file="leads")
+    hold = queries.find_hold(current_user, now)
+    entries.record_export(Action.EXPORTED, actor(), None, file="leads")
     return csv_file(queries.iter_csv(current_user.id, hold), f"leads-{now:%Y-%m-%d}.csv")
 
 
@@ -131,7 +131,7 @@ def check() -> ResponseReturnValue:
 @blueprint.post("/noted")
 @advisor_required
 def noted() -> ResponseReturnValue:
-    decisions.take_note(current_user.id, [text[:36] for text in request.form.getlist("lead")[: queries.NEWS_MAX]])
+    decisions.acknowledge(current_user.id, [text[:36] for text in request.form.getlist("lead")[: queries.NEWS_MAX]])
     return go_to(url_for("leads.index"))
 
 
@@ -155,11 +155,11 @@ def get_lead() -> Lead:
 
 def sent_words(on_the_way: str) -> str:
     """Return what is said of leads that may go out now; the page says what they wait for, if they do."""
-    return READY if queries.hold_of(current_user, utcnow()) else on_the_way
+    return READY if queries.find_hold(current_user, utcnow()) else on_the_way
 
 
 def enqueue() -> None:
-    outbox.enqueue_for(current_user.id, queues().ring_for_leads)
+    outbox.enqueue_for(current_user.id, queues().enqueue_leads)
 
 
 # ---- The sign-up page: its address, code, snippet and words
@@ -258,7 +258,7 @@ def consent_csv(contact_id: int) -> ResponseReturnValue:
     moments = consent.history_of_contact(current_user.id, contact.id)
     if not moments:
         abort(404)
-    entries.note(Action.EXPORTED, actor(), contact, file="consent")
+    entries.record_export(Action.EXPORTED, actor(), contact, file="consent")
     return csv_file(consent.csv_of(moments), f"consent-{contact.id}.csv")
 
 
@@ -300,7 +300,7 @@ def show_person() -> ResponseReturnValue:
 def person_consent_csv() -> ResponseReturnValue:
     lead = get_lead()
     moments = consent.history_of_lead(lead)
-    entries.note(Action.EXPORTED, actor(), None, file="consent")
+    entries.record_export(Action.EXPORTED, actor(), None, file="consent")
     return csv_file(consent.csv_of(moments), f"consent-{lead.public_id}.csv")
 
 

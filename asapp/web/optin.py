@@ -132,7 +132,7 @@ def take_form(page: OptInPage) -> ResponseReturnValue:
     except FormUsedUp:
         return form(page, text, typed, again=USED_UP)  # the words that one has ticked, with a fresh token
     with writing():
-        outbox.enqueue_for(user_id, queues().ring_for_leads)
+        outbox.enqueue_for(user_id, queues().enqueue_leads)
     return answer
 
 

@@ -47,7 +47,7 @@ def tell_nobody(response: Response) -> Response:
 @blueprint.get("/<token>")
 @limiter.limit(GUESSES_FROM_AN_ADDRESS, deduct_when=is_closed)
 def guide(token: str) -> ResponseReturnValue:
-    link, partner, status = look_up(token)
+    link, partner, status = find_setup(token)
     if link is None or partner is None:
         return closed(token, status)
     names = {"callback_url": config().callback_url, "scopes": SCOPES, "sender": sender_of(link)}
@@ -58,7 +58,7 @@ def guide(token: str) -> ResponseReturnValue:
 @blueprint.get("/<token>/keys")
 @limiter.limit(GUESSES_FROM_AN_ADDRESS, deduct_when=is_closed)
 def keys(token: str) -> ResponseReturnValue:
-    link, partner, status = look_up(token)
+    link, partner, status = find_setup(token)
     if link is None or partner is None:
         return closed(token, status)
     return show_keys(token, partner, AppForm(data={"url": partner.salesforce_url}))
@@ -68,7 +68,7 @@ def keys(token: str) -> ResponseReturnValue:
 @limiter.limit(TRIES_FROM_AN_ADDRESS)
 @limiter.limit(GUESSES_FROM_AN_ADDRESS, deduct_when=is_closed)
 def enter(token: str) -> ResponseReturnValue:
-    link, partner, status = look_up(token)
+    link, partner, status = find_setup(token)
     if link is None or partner is None:
         return closed(token, status)
     form = AppForm(request.form)
@@ -94,7 +94,7 @@ def enter(token: str) -> ResponseReturnValue:
     return page
 
 
-def look_up(token: str) -> tuple[SetupLink | None, Partner | None, int]:
+def find_setup(token: str) -> tuple[SetupLink | None, Partner | None, int]:
     """Return link and partner where the link is open; else None and the status to answer with."""
     found = setup_link.find_link(token)
     if found is None:

@@ -51,7 +51,7 @@ def forgot() -> ResponseReturnValue:
 def send_reset() -> ResponseReturnValue:
     """The answer is the same, and as fast, for every address: a job looks for the person and sends the mail."""
     email = request.form.get("email", "")
-    links.ask_reset(email, origin_of(email), vault(), queues().enqueue_letters)
+    links.request_reset(email, origin_of(email), vault(), queues().enqueue_letters)
     return render_template("passwords/forgot.html", email=email, is_sent=True)
 
 

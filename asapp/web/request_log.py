@@ -25,7 +25,7 @@ ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None,
 def register(app: Flask) -> None:
     """Comes before all other hooks, so that they log under the request's number."""
     app.before_request(begin)
-    app.after_request(note)
+    app.after_request(log_request)
     app.teardown_request(end)
     app.log_exception = log_broken  # type: ignore[method-assign]  # Flask's own logs the path, which may hold a token
 
@@ -46,7 +46,7 @@ def begin() -> None:
     g.log_about.__enter__()
 
 
-def note(response: Response) -> Response:
+def log_request(response: Response) -> Response:
     """Log what changed something, broke or took long; the rest only for those who ask for DEBUG."""
     response.headers[HEADER] = request_id()
     took_s = time.perf_counter() - g.get("began_at", time.perf_counter())

@@ -51,7 +51,7 @@ def receipt(run_id: int) -> ResponseReturnValue:
 @advisor_required
 def receipt_csv(run_id: int) -> ResponseReturnValue:
     run = get_run(run_id)
-    entries.note(Action.EXPORTED, actor(), run.connection, file="receipt", run=run.id)
+    entries.record_export(Action.EXPORTED, actor(), run.connection, file="receipt", run=run.id)
     return csv_file(receipts.iter_csv(run_id), f"sync-{run_id}.csv")
 
 

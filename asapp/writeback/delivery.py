@@ -143,7 +143,7 @@ class OptOutDelivery:
         leads = [target for target in targets if target.kind == WrittenKind.LEAD]
         contacts = [target for target in targets if target.kind != WrittenKind.LEAD]
         self.find_more_leads([target for target in targets if target.is_new])
-        to_tell = self.judge(contacts, self.client.look_at, self.sort_contact)
+        to_tell = self.judge(contacts, self.client.fetch_sightings, self.sort_contact)
         to_tell += self.judge(leads, self.client.leads_by_id, self.sort_lead)
         self.tell(self.mark_attempt(to_tell))
 

@@ -135,7 +135,7 @@ class Firm:
     def start_sync(self) -> int:
         queues: Queues = self.house.app.extensions["asapp.queues"]
         with self.house.rows():
-            return runs.start_run(self._connection(), RunTrigger.MANUAL, queues.ring_for_runs).id
+            return runs.start_run(self._connection(), RunTrigger.MANUAL, queues.enqueue_runs).id
 
     def sync(self) -> SyncRun:
         """Let the worker carry a run out; return it as it ended."""

@@ -36,7 +36,7 @@ def test_the_firm_board(house: BrowserHouse, open_page: OpenPage) -> None:
         make_advisor(firm, "Tomás Herrera")
         firm.paused_until, firm.paused_why = utcnow() + timedelta(hours=2), "share_used_up"
         db.session.commit()
-        alerts.look(utcnow() - timedelta(minutes=40))
+        alerts.update_alerts(utcnow() - timedelta(minutes=40))
     page = open_page(house, house.make_admin())
     page.goto(f"{house.url}/admin/board")
     pause = page.get_by_role("region", name="Open alerts").get_by_role("row", name="Board & Sons").first
@@ -61,7 +61,7 @@ def test_the_audit_log(house: BrowserHouse, open_page: OpenPage) -> None:
         firm = make_partner("Logged Wealth")
         alice = make_advisor(firm, "Alice Logged")
         for number in range(60):
-            entries.note(Action.EXPORTED, person(alice, f"203.0.113.{number}"), firm, file="contacts")
+            entries.record_export(Action.EXPORTED, person(alice, f"203.0.113.{number}"), firm, file="contacts")
         entries.record(Action.PARTNER_CHANGED, person(alice, "2001:db8::7"), firm, sync_interval_minutes=[120, 60])
         db.session.commit()
     page = open_page(house, house.make_admin())

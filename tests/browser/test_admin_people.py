@@ -132,7 +132,7 @@ def test_links_that_have_ended_say_so_and_nothing_more(house: BrowserHouse, open
 def test_a_salesforce_admin_is_erased_from_the_audit_log(house: BrowserHouse, open_page: OpenPage) -> None:
     with house.rows():
         partner: Partner = make_partner("Guest House")
-        entries.note(
+        entries.record_export(
             Action.SECRET_REPLACED, entries.by_link(partner, "Sam Gast", "sam@gast.example", "192.0.2.5"), partner
         )
     page = open_page(house, house.make_admin())

@@ -28,7 +28,7 @@ def undo_is_over(firm: Firm) -> None:
     with firm.house.rows():
         db.session.execute(update(OptOutWrite).values(next_attempt_at=utcnow() - timedelta(seconds=1)))
         db.session.commit()
-        outbox.enqueue_due(queues.ring_for_opt_outs)
+        outbox.enqueue_due(queues.enqueue_opt_outs)
 
 
 def state_of(firm: Firm, salesforce_id: str) -> str:

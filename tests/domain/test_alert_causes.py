@@ -47,7 +47,7 @@ def office(app: Flask, org: Running, ada: User) -> Office:
 def look() -> dict[str, int]:
     """Look as the tick does; return what is open."""
     with writing():
-        alerts.look()
+        alerts.update_alerts()
     db.session.expire_all()
     return {kind: number for kind, number in alerts.count_open(db.session()).items() if number}
 

@@ -58,7 +58,7 @@ def server(app: Flask) -> FakeMailServer:
 def tick() -> None:
     """What a tick and the job behind it do, but for sending."""
     with writing():
-        alerts.look()
+        alerts.update_alerts()
     db.session.expire_all()
 
 
@@ -285,7 +285,7 @@ def test_a_state_that_ends_while_the_mail_is_on_its_way_counts_as_told(
     def fix() -> None:
         broken.status = "connected"
         db.session.commit()
-        alerts.look()
+        alerts.update_alerts()
 
     server.while_at_it = fix
     assert send(server) == 1

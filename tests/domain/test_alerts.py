@@ -23,7 +23,7 @@ DAY = timedelta(days=1)
 
 def look(now: datetime | None = None) -> None:
     with writing():
-        alerts.look(now)
+        alerts.update_alerts(now)
     db.session.expire_all()
 
 
@@ -79,7 +79,7 @@ def test_nothing_is_written_where_nothing_changed(app: Flask) -> None:
     make_connection(status="needs_reconnect")
     make_synced_connection()
     look()
-    assert alerts.look().are_none
+    assert alerts.update_alerts().are_none
 
 
 def test_two_looks_at_once_open_one(app: Flask) -> None:

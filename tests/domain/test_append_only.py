@@ -55,7 +55,7 @@ def test_the_database_refuses(model: type[ConsentEvent | ConsentText]) -> None:
 def identity() -> AuditIdentity:
     partner = make_advisor().partner
     assert partner
-    entries.note(Action.EXPORTED, entries.by_link(partner, "Sam", "sam@firm.example", "192.0.2.7"), partner)
+    entries.record_export(Action.EXPORTED, entries.by_link(partner, "Sam", "sam@firm.example", "192.0.2.7"), partner)
     return db.session.scalars(select(AuditIdentity)).one()
 
 
@@ -85,7 +85,7 @@ def test_who_it_was_is_not_deleted(identity: AuditIdentity) -> None:
 
 def test_who_it_was_is_blanked_once_and_for_good(identity: AuditIdentity) -> None:
     assert identity.partner_id
-    entries.forget([], identity.partner_id)
+    entries.erase_identities([], identity.partner_id)
     db.session.commit()
     db.session.refresh(identity)
     assert (identity.name, identity.email, identity.client_address) == ("", "", "")

@@ -20,7 +20,7 @@ from asapp.messages.codes import Code
 from asapp.messages.failures import FAILURES, Failure, Occasion
 from asapp.models import Connection, Contact, LedgerEntry, OAuthState, PartnerCheck, PendingGrant, SyncRun, User
 from asapp.models.connection import DisconnectReason
-from asapp.panel.load import look
+from asapp.panel.load import load_panel
 from orgsim.answers import Answer
 from orgsim.server import Running
 from tests.connecting import CALLBACK, ConnectingDesk, visit
@@ -134,7 +134,7 @@ def test_what_salesforce_answered_us_is_learnt_once_in_its_own_code(desk: Connec
 
 def last_failure(desk: ConnectingDesk) -> Failure:
     db.session.expire_all()
-    panel = look(desk.advisor, desk.access, 15)
+    panel = load_panel(desk.advisor, desk.access, 15)
     db.session.rollback()
     assert panel.connect_failure is not None
     return panel.connect_failure
@@ -426,7 +426,7 @@ def test_nobody_switches_to_a_grant_whose_time_is_over(desk: ConnectingDesk) -> 
     db.session.commit()
     with writing():
         assert switching.switch(desk.advisor, waiting, desk.access) == desk.connection()
-        assert switching.drop_expired(desk.access) == 1
+        assert switching.revoke_expired(desk.access) == 1
     assert desk.connection().salesforce_user_id == desk.amara
     assert desk.approvals() == [desk.tokens_of(desk.connection())[1]]
 
@@ -460,7 +460,7 @@ def test_no_decision_within_fifteen_minutes_is_keep(desk: ConnectingDesk) -> Non
     later = utcnow() + timedelta(minutes=16)
     assert switching.find_pending(desk.advisor, later) is None
     with writing():
-        assert switching.drop_expired(desk.access, later) == 1
+        assert switching.revoke_expired(desk.access, later) == 1
     assert len(desk.approvals()) == 1
 
 
@@ -475,10 +475,10 @@ def test_a_grant_that_salesforce_did_not_hear_of_is_given_back_later(desk: Conne
     fault.remove()
     mark, soon = desk.org.calls.mark(), utcnow()
     with writing():
-        assert switching.drop_expired(desk.access, soon) == 0, "not at every tick"
+        assert switching.revoke_expired(desk.access, soon) == 0, "not at every tick"
     assert list(desk.org.calls.since(mark)) == []
     with writing():
-        assert switching.drop_expired(desk.access, soon + timedelta(minutes=16)) == 1
+        assert switching.revoke_expired(desk.access, soon + timedelta(minutes=16)) == 1
     assert desk.approvals() == [desk.tokens_of(desk.connection())[1]]
 
 
@@ -490,9 +490,9 @@ def test_after_three_days_a_grant_is_given_up_and_that_is_logged(
     desk.org.trouble.add("server_unavailable_html", path="/services/oauth2/revoke")
     with writing():
         switching.keep_current(desk.advisor, desk.access)
-        assert switching.drop_expired(desk.access, utcnow() + timedelta(days=2)) == 0
+        assert switching.revoke_expired(desk.access, utcnow() + timedelta(days=2)) == 0
         assert "without being given back" not in caplog.text
-        assert switching.drop_expired(desk.access, utcnow() + timedelta(days=4)) == 1
+        assert switching.revoke_expired(desk.access, utcnow() + timedelta(days=4)) == 1
     assert "without being given back" in caplog.text
 
 
@@ -507,10 +507,10 @@ def test_a_tick_does_not_wait_for_one_revocation_after_the_other(
     later = utcnow() + timedelta(minutes=16)
     monkeypatch.setattr(switching, "GIVING_BACK_S", -1.0)
     with writing():
-        assert switching.drop_expired(desk.access, later) == 0
+        assert switching.revoke_expired(desk.access, later) == 0
     monkeypatch.setattr(switching, "GIVING_BACK_S", 60.0)
     with writing():
-        assert switching.drop_expired(desk.access, later) == 3
+        assert switching.revoke_expired(desk.access, later) == 3
     assert len(desk.approvals()) == 3
 
 

@@ -363,15 +363,15 @@ def test_real_redis_that_was_emptied(app: Flask, redis_server: RedisServer) -> N
     queues: Queues = app.extensions["asapp.queues"]
     connections = [make_due() for _ in range(3)]
     with writing():
-        dispatch(queues.ring_for_runs, queues.forgotten_runs, HOUR)
+        dispatch(queues.enqueue_runs, queues.forgotten_runs, HOUR)
     assert queues.sync.count == 3
     for connection in connections:
         ago(runs_of(connection)[0], enqueued_at=2 * MINUTE)
     with writing():
-        assert dispatch(queues.ring_for_runs, queues.forgotten_runs, HOUR).rung == 0
+        assert dispatch(queues.enqueue_runs, queues.forgotten_runs, HOUR).rung == 0
     redis_server.flush()
     with writing():
-        assert dispatch(queues.ring_for_runs, queues.forgotten_runs, HOUR).rung == 3
+        assert dispatch(queues.enqueue_runs, queues.forgotten_runs, HOUR).rung == 3
     assert queues.sync.count == 3
 
 

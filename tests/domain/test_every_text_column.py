@@ -62,7 +62,7 @@ def world(app: Flask) -> Iterator[World]:
         salesforce.register_uri(requests_mock.ANY, requests_mock.ANY, status_code=503)
         made = make_world()
         for whose in (made.alice, made.charlie):
-            entries.note(Action.EXPORTED, replace(ITSELF, client_address="192.0.2.7").who_is(whose.user))
+            entries.record_export(Action.EXPORTED, replace(ITSELF, client_address="192.0.2.7").who_is(whose.user))
         fill_what_is_emptied()
         yield made
 

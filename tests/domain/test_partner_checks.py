@@ -147,7 +147,7 @@ def test_pkce_that_is_refused(app: Flask) -> None:
             text="error=invalid_request&error_description=invalid%20code%20challenge",
         )
         salesforce.post(f"{url}/services/oauth2/token", status_code=503, text="<html>")
-        found = {f.code: f for f in probe.look_at_app(probe.App(url, CALLBACK, "key", "secret"))}
+        found = {f.code: f for f in probe.check_app(probe.App(url, CALLBACK, "key", "secret"))}
     assert found["pkce"].is_good is False
     assert (found["callback"].is_good, found["callback"].why) == (None, "pkce_first")
     assert found["secret"].is_good is None
@@ -226,7 +226,7 @@ def test_a_field_that_an_admin_names_while_salesforce_is_asked_stays(
     desk.connect()
     desk.partner.opt_out_field = "hasoptedoutofemail"
     db.session.commit()
-    partner_id, ask = desk.partner.id, probe.look_with
+    partner_id, ask = desk.partner.id, probe.check_with_session
 
     def ask_slowly(*args: Any, **kwargs: Any) -> probe.UserFindings:
         answer = ask(*args, **kwargs)
@@ -235,7 +235,7 @@ def test_a_field_that_an_admin_names_while_salesforce_is_asked_stays(
             admin.commit()
         return answer
 
-    monkeypatch.setattr(probe, "look_with", ask_slowly)
+    monkeypatch.setattr(probe, "check_with_session", ask_slowly)
     run(desk)
     assert desk.partner.opt_out_field == "Do_Not_Email__c"
 
@@ -417,8 +417,8 @@ def test_what_was_known_is_not_forgotten_while_salesforce_is_away(desk: Connecti
 
 def test_a_log_in_that_failed_teaches_something(desk: ConnectingDesk) -> None:
     with writing():
-        checks.note_outcome(desk.partner.id, "app_blocked")
-        checks.note_outcome(desk.partner.id, "denied")
+        checks.record_outcome(desk.partner.id, "app_blocked")
+        checks.record_outcome(desk.partner.id, "denied")
     found = {check.code: check for check in checks.checklist(desk.partner).checks}
     assert found["key"].is_bad
     assert sum(check.is_bad for check in found.values()) == 1

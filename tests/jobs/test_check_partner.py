@@ -32,7 +32,7 @@ def test_only_partners_with_a_waiting_secret_are_checked_by_the_tick(app: Flask,
 def test_it_is_tried_every_ten_minutes_at_most(app: Flask, org: Running) -> None:
     queues: Queues = app.extensions["asapp.queues"]
     for _ in range(3):
-        queues.ring_for_checks([7])
+        queues.enqueue_checks([7])
     assert len([each for each in queues.sync.get_job_ids() if each.startswith("check-7-")]) == 1
 
 

@@ -32,11 +32,11 @@ def test_an_idle_connection_is_rung_for_once_an_hour_at_most(app: Flask, org: Ru
     office = Office(org)
     queues: Queues = app.extensions["asapp.queues"]
     for _ in range(3):
-        queues.ring_for_idle([office.connection.id])
+        queues.enqueue_idle([office.connection.id])
     assert len([each for each in queues.sync.get_job_ids() if each.startswith("keep-alive-")]) == 1
 
 
 def test_a_run_is_forgotten_only_if_no_job_waits_for_it(app: Flask, org: Running) -> None:
     queues: Queues = app.extensions["asapp.queues"]
-    assert queues.ring_for_runs([7])
+    assert queues.enqueue_runs([7])
     assert queues.forgotten_runs([7, 8]) == [8]

@@ -37,7 +37,7 @@ def office(app: Flask, org: Running) -> Office:
 @pytest.mark.parametrize("by", ["tick", "click"])
 def test_kill_9_in_mid_run(app: Flask, config: Config, office: Office, tmp_path: Path, deed: object, by: str) -> None:
     queues: Queues = app.extensions["asapp.queues"]
-    run = runs.start_run(office.connection, RunTrigger.MANUAL, queues.ring_for_runs)
+    run = runs.start_run(office.connection, RunTrigger.MANUAL, queues.enqueue_runs)
     with Worker(config, tmp_path / "first.log") as worker:
         wait_for(lambda: office.reload(run).read >= 3 * PAGE, "for the third page")
         deed(worker)  # type: ignore[operator]
@@ -49,9 +49,9 @@ def test_kill_9_in_mid_run(app: Flask, config: Config, office: Office, tmp_path:
     office.let_lease_run_out(run)
     with Worker(config, tmp_path / "second.log"):
         if by == "tick":
-            assert dispatch(queues.ring_for_runs, queues.forgotten_runs, 60).taken_back == 1
+            assert dispatch(queues.enqueue_runs, queues.forgotten_runs, 60).taken_back == 1
         else:
-            joined = runs.start_run(office.connection, RunTrigger.MANUAL, queues.ring_for_runs)
+            joined = runs.start_run(office.connection, RunTrigger.MANUAL, queues.enqueue_runs)
             assert joined.id == run.id
         wait_for(lambda: not office.reload(run).is_active, "for the end of the run")
 

@@ -60,12 +60,12 @@ class Sorting(PostOffice):
             db.session.commit()
 
     def ring(self) -> None:
-        outbox.enqueue_for(self.advisor.id, self.queues.ring_for_leads)
+        outbox.enqueue_for(self.advisor.id, self.queues.enqueue_leads)
 
     def tick(self) -> None:
         self.ticks += 1
         with writing():
-            outbox.enqueue_due(self.queues.ring_for_leads)
+            outbox.enqueue_due(self.queues.enqueue_leads)
 
     def let_pass(self, seconds: float) -> None:
         super().let_pass(seconds)
@@ -264,7 +264,7 @@ def test_two_workers_at_once(office: Sorting, config: Config, tmp_path: Path) ->
         wait_for(lambda: office.queues.redis.scard("rq:workers") == 2, "for the workers")
         for _ in range(times()):
             office.sign_up()
-            office.queues.ring_for_leads([connection_id, connection_id])
+            office.queues.enqueue_leads([connection_id, connection_id])
             office.wait_for_newest()
             wait_for(office.is_quiet, "for both")
     office.check()

@@ -83,7 +83,7 @@ def test_a_tick_has_a_job_send_it_once(
 def test_what_an_emptied_redis_forgot_goes_out_at_a_later_tick(
     queues: Queues, broken: Connection, config: Config, mail_server: MailServer, tmp_path: Path
 ) -> None:
-    queues.ring_for_mails()
+    queues.enqueue_mails()
     assert len(queues.mails.get_job_ids()) == 1
     queues.redis.flushall()
     with Worker(config, tmp_path / "worker.log"):
@@ -118,7 +118,7 @@ def test_a_server_that_thinks_for_long_holds_nobody_up_and_a_kill_9_sends_again(
 
 def test_a_round_is_rung_for_once_at_a_time(queues: Queues) -> None:
     for _ in range(3):
-        queues.ring_for_mails()
+        queues.enqueue_mails()
     assert len(queues.mails.get_job_ids()) == 1
     depths = queues.depths()
     assert depths is not None
@@ -132,7 +132,7 @@ def test_what_a_page_asked_for_is_sent_at_once_and_what_redis_lost_by_the_tick(
     alice, vault = make_advisor(), app.extensions["asapp.vault"]
     with Worker(config, tmp_path / "worker.log"):
         with writing():
-            links.ask_reset(alice.email, Origin("203.0.113.1"), vault, queues.enqueue_letters)
+            links.request_reset(alice.email, Origin("203.0.113.1"), vault, queues.enqueue_letters)
         wait_for(lambda: mail_server.taken, "for the mail with the link")
         with writing():
             mail_outbox.post_later([mail.Letter("sam@x.example", "Hush", "the secret token abc")], vault, lambda: False)

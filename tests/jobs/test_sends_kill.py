@@ -58,8 +58,8 @@ class MailRoom(Office):
     def tick(self) -> None:
         db.session.rollback()
         with writing():
-            dispatch(self.queues.ring_for_runs, self.queues.forgotten_runs, 60)
-            prepare.advance_all(self.queues.ring_for_send_runs)
+            dispatch(self.queues.enqueue_runs, self.queues.forgotten_runs, 60)
+            prepare.advance_all(self.queues.enqueue_send_runs)
 
     def send(self, send_id: int) -> Send:
         db.session.rollback()

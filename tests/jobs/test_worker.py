@@ -89,7 +89,7 @@ def test_a_run_is_handed_back_and_goes_on_elsewhere(
     app: Flask, config: Config, office: Office, queues: Queues, log: Path
 ) -> None:
     office.org.trouble.add("slow", kind="query_more", seconds=0.5)
-    run = runs.start_run(office.connection, RunTrigger.MANUAL, queues.ring_for_runs)
+    run = runs.start_run(office.connection, RunTrigger.MANUAL, queues.enqueue_runs)
     with Worker(config, log) as worker:
         wait_for(lambda: office.reload(run).read >= 2 * PAGE, "for the second page")
         assert end(worker) < GONE_S
@@ -115,7 +115,7 @@ def test_while_salesforce_hangs_it_is_gone_within_the_calls_timeout(
 ) -> None:
     """The call can't be cut off, but it has an end of its own (27 s); here after 6."""
     fault = office.org.trouble.add("slow", kind="query_more", seconds=6)
-    run = runs.start_run(office.connection, RunTrigger.MANUAL, queues.ring_for_runs)
+    run = runs.start_run(office.connection, RunTrigger.MANUAL, queues.enqueue_runs)
     with Worker(config, log) as worker:
         wait_for(lambda: fault.hits, "for a page that doesn't come")
         assert end(worker) < 6 + GONE_S
@@ -143,7 +143,7 @@ def test_signals_from_its_first_moment_on_are_not_lost(
 ) -> None:
     """SIGTERM as soon as there is a work-horse: its handlers may not be set yet."""
     office.org.trouble.add("slow", kind="composite", seconds=0.5)
-    run = runs.start_run(office.connection, RunTrigger.MANUAL, queues.ring_for_runs)
+    run = runs.start_run(office.connection, RunTrigger.MANUAL, queues.enqueue_runs)
     with Worker(config, log) as worker:
         wait_for(worker.children, "for the work-horse")
         assert end(worker) < GONE_S
@@ -156,7 +156,7 @@ def test_a_second_worker_takes_a_run_whose_first_came_back_from_the_dead(
 ) -> None:
     """A work-horse that slept past its lease (a machine that was suspended) changes nothing any more."""
     office.org.trouble.add("slow", kind="query_more", seconds=1, times=3)
-    run = runs.start_run(office.connection, RunTrigger.MANUAL, queues.ring_for_runs)
+    run = runs.start_run(office.connection, RunTrigger.MANUAL, queues.enqueue_runs)
     with Worker(config, log) as asleep:
         wait_for(lambda: office.reload(run).read >= PAGE, "for the first page")
         time.sleep(0.3)  # now it waits for the next page, in no transaction
@@ -164,7 +164,7 @@ def test_a_second_worker_takes_a_run_whose_first_came_back_from_the_dead(
         horse.suspend()
         office.let_lease_run_out(run)
         assert take_back(run.id)
-        queues.ring_for_runs([run.id])
+        queues.enqueue_runs([run.id])
         with Worker(config, log.with_name("second.log")):
             wait_for(lambda: not office.reload(run).is_active, "for the end of the run")
             horse.resume()
@@ -178,7 +178,7 @@ def test_a_second_worker_takes_a_run_whose_first_came_back_from_the_dead(
 def test_what_a_worker_logs_is_json_with_ids(
     app: Flask, config: Config, office: Office, queues: Queues, log: Path
 ) -> None:
-    run = runs.start_run(office.connection, RunTrigger.MANUAL, queues.ring_for_runs)
+    run = runs.start_run(office.connection, RunTrigger.MANUAL, queues.enqueue_runs)
     with Worker(config, log):
         wait_for(lambda: not office.reload(run).is_active)
         wait_for(lambda: "run complete" in log.read_text())
@@ -192,7 +192,7 @@ def test_a_bug_leaves_nothing_personal_in_the_log_or_in_redis(
 ) -> None:
     """RQ logs and keeps the text of what leaves a job, which may quote rows."""
     refuse_by_name("Śliwa 7")
-    run = runs.start_run(office.connection, RunTrigger.MANUAL, queues.ring_for_runs)
+    run = runs.start_run(office.connection, RunTrigger.MANUAL, queues.enqueue_runs)
     with Worker(config, log):
         wait_for(lambda: not office.reload(run).is_active)
         failed = FailedJobRegistry(queue=queues.sync)

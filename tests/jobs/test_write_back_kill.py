@@ -50,7 +50,7 @@ class Workshop(TellingOffice):
         self.queues.redis.delete(f"asapp:opt-outs:{self.connection.id}")
         db.session.rollback()
         with writing():
-            outbox.enqueue_due(self.queues.ring_for_opt_outs)
+            outbox.enqueue_due(self.queues.enqueue_opt_outs)
 
     def told(self) -> int:
         return sum(state == WriteBackState.TOLD for state, _ in self.writes().values())

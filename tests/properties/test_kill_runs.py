@@ -84,7 +84,7 @@ def go_on(office: Office, queues: Queues) -> SyncRun:
         active = runs.find_active_run(office.connection.id)
         if active is not None and not active.is_queued:
             office.let_lease_run_out(active)
-        return runs.start_run(office.connection, RunTrigger.MANUAL, queues.ring_for_runs)
+        return runs.start_run(office.connection, RunTrigger.MANUAL, queues.enqueue_runs)
 
 
 def expect_sweep(office: Office) -> None:
@@ -97,7 +97,7 @@ def expect_sweep(office: Office) -> None:
 def approve(office: Office, queues: Queues) -> SyncRun:
     db.session.rollback()
     with writing():
-        return departures.approve(office.connection, queues.ring_for_runs)
+        return departures.approve(office.connection, queues.enqueue_runs)
 
 
 def kill_within(worker: Worker, office: Office, run: SyncRun, calls: int, then_s: float) -> int:

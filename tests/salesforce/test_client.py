@@ -431,7 +431,7 @@ def test_a_look_at_ids_says_what_became_of_each(desk: ClientDesk) -> None:
     desk.org.delete(purged)
     desk.org.purge(purged)
     desk.org.hide_contact(hidden)
-    assert desk.client.look_at([mine, given, deleted, merged, purged, hidden]) == {
+    assert desk.client.fetch_sightings([mine, given, deleted, merged, purged, hidden]) == {
         mine: Sighting(mine, desk.user, False, None),
         given: Sighting(given, desk.colleague, False, None),
         deleted: Sighting(deleted, desk.user, True, None),
@@ -443,7 +443,7 @@ def rows_of(found: dict[str, Sighting] | ContactPage) -> Sized:
     return found.records if isinstance(found, ContactPage) else found
 
 
-@pytest.mark.parametrize("verb", ["look_at", "contacts_by_id"])
+@pytest.mark.parametrize("verb", ["fetch_sightings", "contacts_by_id"])
 @pytest.mark.parametrize(("count", "calls"), [(0, 0), (1, 1), (400, 1), (401, 1), (2000, 1), (2001, 2)])
 def test_two_thousand_ids_go_into_a_call(desk: ClientDesk, verb: str, count: int, calls: int) -> None:
     ids = desk.add(count) if count else []
@@ -453,14 +453,14 @@ def test_two_thousand_ids_go_into_a_call(desk: ClientDesk, verb: str, count: int
     assert desk.org.calls.counted(mark) == desk.client.calls == calls
 
 
-@pytest.mark.parametrize("verb", ["look_at", "contacts_by_id"])
+@pytest.mark.parametrize("verb", ["fetch_sightings", "contacts_by_id"])
 def test_ids_are_answered_whole_where_the_server_makes_small_pages(desk: ClientDesk, verb: str) -> None:
     ids = desk.add(900)
     desk.org.change_settings(page_sizes=200)
     assert len(rows_of(getattr(desk.client, verb)(ids))) == 900
 
 
-@pytest.mark.parametrize("verb", ["look_at", "contacts_by_id"])
+@pytest.mark.parametrize("verb", ["fetch_sightings", "contacts_by_id"])
 @pytest.mark.parametrize("name", ["query_timeout", "server_error", "uri_too_long"])
 def test_a_look_at_ids_that_is_not_whole_is_an_error(desk: ClientDesk, verb: str, name: str) -> None:
     ids = desk.add(900)
@@ -469,7 +469,7 @@ def test_a_look_at_ids_that_is_not_whole_is_an_error(desk: ClientDesk, verb: str
         getattr(desk.client, verb)(ids)
 
 
-@pytest.mark.parametrize("verb", ["look_at", "contacts_by_id"])
+@pytest.mark.parametrize("verb", ["fetch_sightings", "contacts_by_id"])
 def test_fewer_rows_than_were_counted_are_no_answer_about_ids(salesforce: Mocker, verb: str) -> None:
     body = composite(part("ids0", {"totalSize": 1, "done": True, "records": []}))
     salesforce.post(f"{ORIGIN}/services/data/v66.0/composite", json=body)
@@ -575,7 +575,7 @@ def test_each_attempt_is_counted_and_may_be_stopped(desk: ClientDesk) -> None:
     desk.org.trouble.add("server_unavailable_html")
     client = desk.open(before_call=before_call)
     with pytest.raises(Stopped):
-        client.look_at(desk.add())
+        client.fetch_sightings(desk.add())
     assert client.calls == 1
 
 
@@ -652,29 +652,29 @@ HOSTILE = [
 def test_no_address_finds_more_than_itself(desk: ClientDesk, typed: str) -> None:
     desk.add(3)
     desk.add(3, email=None)
-    assert desk.client.look_for_contact(email=typed) == []
+    assert desk.client.fetch_contact_rows(email=typed) == []
 
 
 def test_an_address_with_odd_signs_finds_itself(desk: ClientDesk) -> None:
     desk.add(2)
     for email in ("o'neil+news&more=100%@edge.com", "b.levy@expressl&t.net"):
         [contact] = desk.add(email=email)
-        assert [row["Id"] for row in desk.client.look_for_contact(email=email.upper())] == [contact]
+        assert [row["Id"] for row in desk.client.fetch_contact_rows(email=email.upper())] == [contact]
 
 
 def test_a_look_by_id_finds_deleted_ones_and_other_peoples(desk: ClientDesk) -> None:
     [mine] = desk.add()
     [theirs] = desk.add(owner_id=desk.colleague)
     desk.org.delete(mine)
-    assert desk.client.look_for_contact(salesforce_id=mine[:15])[0]["IsDeleted"] is True
-    assert desk.client.look_for_contact(salesforce_id=theirs)[0]["Owner"]["Name"] == "Jonas Lindqvist"
+    assert desk.client.fetch_contact_rows(salesforce_id=mine[:15])[0]["IsDeleted"] is True
+    assert desk.client.fetch_contact_rows(salesforce_id=theirs)[0]["Owner"]["Name"] == "Jonas Lindqvist"
 
 
 def test_asking_for_nobody_does_not_find_everybody_without_an_address(desk: ClientDesk) -> None:
     desk.add(email=None)
     for nothing in (None, ""):
         with pytest.raises(ValueError, match="an Id or an address"):
-            desk.client.look_for_contact(email=nothing)
+            desk.client.fetch_contact_rows(email=nothing)
 
 
 NOT_AN_ID = [

@@ -239,10 +239,10 @@ def test_every_code_of_the_tables_is_in_the_list_and_every_one_of_the_list_in_th
     made_up = {"A_CODE_THAT_IS_YET_TO_COME"}
     assert {row.error_code for row in DATA_ROWS} - made_up == set(errors.DATA_ERRORS)
     assert {row.error_code for row in RECORD_ROWS} - made_up == set(errors.RECORD_ERRORS)
-    told = {errors.find_token_row(row.error, errors.said_by(row.description)) for row in TOKEN_ROWS}
+    told = {errors.find_token_row(row.error, errors.normal_description(row.description)) for row in TOKEN_ROWS}
     assert told >= {*errors.TOKEN_ERRORS.values(), *errors.TOKEN_TEXTS.values()}
     assert {row.error.lower() for row in TOKEN_ROWS} >= {name for name, _ in errors.TOKEN_ERRORS}
-    said = {errors.said_by(row.description) for row in TOKEN_ROWS}
+    said = {errors.normal_description(row.description) for row in TOKEN_ROWS}
     assert said >= {text for _, text in errors.TOKEN_ERRORS if text != "*"}
     assert all(any(text in each for each in said) for text in errors.TOKEN_TEXTS)
 

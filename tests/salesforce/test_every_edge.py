@@ -58,7 +58,7 @@ EDGES: dict[str, Callable[[str], Any]] = {
     "contacts": lambda url: client_at(url).open_contacts(USER, None, None, with_deleted=False),
     "next page": lambda url: client_at(url).next_page("/services/data/v66.0/query/0r8xx5R2yF2gs3VASQ-2000"),
     "sweep": lambda url: list(client_at(url).iter_sweep(USER)),
-    "look by Id": lambda url: client_at(url).look_at(["0035g00000KqT1xAAF"]),
+    "look by Id": lambda url: client_at(url).fetch_sightings(["0035g00000KqT1xAAF"]),
     "leads by address": lambda url: client_at(url).find_leads_made_by(USER, ["rose@edge.example"], NOW, False),
     "retrieve": lambda url: client_at(url).retrieve_contacts(["0035g00000KqT1xAAF"]),
     "opt-outs": lambda url: client_at(url).set_opt_outs([OptOutTarget("Contact", "0035g00000KqT1xAAF")]),
@@ -105,21 +105,23 @@ def test_a_permission_counts_as_given_back_only_where_salesforce_says_so(
 
 @pytest.mark.parametrize("bad", ANSWERS)
 def test_a_check_of_an_app_says_nothing_good_of_it(badly_answered: Callable[[str], str], bad: str) -> None:
-    findings = probe.look_at_app(app_at(badly_answered(bad)))
+    findings = probe.check_app(app_at(badly_answered(bad)))
     assert {finding.code for finding in findings} >= {"host", "key", "secret"}
     assert not [finding for finding in findings if finding.is_good]
 
 
 @pytest.mark.parametrize("bad", ANSWERS)
 def test_a_check_with_a_users_token_knows_nothing_then(badly_answered: Callable[[str], str], bad: str) -> None:
-    seen = probe.look_with(OrgSession(Tokens(badly_answered(bad)), allow_loopback=True), "66.0", "X", "AdvisorStream")
+    seen = probe.check_with_session(
+        OrgSession(Tokens(badly_answered(bad)), allow_loopback=True), "66.0", "X", "AdvisorStream"
+    )
     assert {finding.is_good for finding in seen.findings} == {None}
 
 
 def test_a_check_tells_a_closed_api_from_a_session_that_has_just_ended(wire: Wire) -> None:
     refused = answer(b'[{"message":"Session expired or invalid","errorCode":"INVALID_SESSION_ID"}]', "401 Unauthorized")
     wire.will(*[refused] * 4)
-    seen = probe.look_with(OrgSession(Tokens(wire.url), allow_loopback=True), "66.0", "X", "AdvisorStream")
+    seen = probe.check_with_session(OrgSession(Tokens(wire.url), allow_loopback=True), "66.0", "X", "AdvisorStream")
     assert [(f.is_good, f.why) for f in seen.findings if f.code == "api"] == [(False, "api_access_blocked")]
 
 

@@ -65,7 +65,7 @@ def look(
             additional_matcher=lambda request: "client_secret=the-secret" in (request.text or ""),
             **token,
         )
-        return {finding.code: finding for finding in probe.look_at_app(APP)}
+        return {finding.code: finding for finding in probe.check_app(APP)}
 
 
 def verdict(found: dict[str, Finding], *codes: str) -> list[bool | None]:
@@ -162,10 +162,10 @@ def test_nothing_but_the_firms_own_host_is_called() -> None:
         salesforce.register_uri(
             requests_mock.ANY, requests_mock.ANY, status_code=302, headers={"Location": "http://10.0.0.1/"}
         )
-        found = {f.code: f for f in probe.look_at_app(App("https://evil.example", CALLBACK, "k", "s"))}
+        found = {f.code: f for f in probe.check_app(App("https://evil.example", CALLBACK, "k", "s"))}
         assert found["host"].why == "not_salesforce"
         assert salesforce.call_count == 0
-        probe.look_at_app(APP)
+        probe.check_app(APP)
         assert {urlsplit(call.url).netloc for call in salesforce.request_history} == {"northgate.my.salesforce.com"}
 
 
@@ -174,7 +174,7 @@ def test_the_secret_travels_in_no_address() -> None:
         salesforce.get(f"{URL}/.well-known/openid-configuration", json={"token_endpoint": f"{URL}/x"})
         salesforce.get(f"{URL}/services/oauth2/authorize", **LOGIN)
         salesforce.post(f"{URL}/services/oauth2/token", **BAD_CODE)
-        probe.look_at_app(APP)
+        probe.check_app(APP)
         asked = [call for call in salesforce.request_history if call.method == "GET"]
         assert not any("the-secret" in call.url for call in salesforce.request_history)
         assert all("code_verifier" not in parse_qs(urlsplit(call.url).query) for call in asked)

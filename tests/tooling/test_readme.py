@@ -13,7 +13,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 NOT_JOBS = {
     "_app",
     "_queues",
-    "door",
+    "job_context",
     "workplace",
     "org_access",
     "worker_heart",

@@ -77,7 +77,7 @@ def test_the_first_state_that_is_true(
     ],
 )
 def test_how_the_last_sync_ended_is_the_headline(last_run: SyncRun | None, headline: str) -> None:
-    assert Panel(AdvisorState.CONNECTED, partner(), CONNECTED, last_run, NOW).said.headline == headline
+    assert Panel(AdvisorState.CONNECTED, partner(), CONNECTED, last_run, NOW).announcement.headline == headline
 
 
 @pytest.mark.parametrize(
@@ -103,8 +103,8 @@ def test_a_milestone_is_no_number() -> None:
 def test_a_run_that_redis_does_not_know_of_is_said_to_wait() -> None:
     waits = Panel(AdvisorState.SYNCING, partner(), CONNECTED, run("queued", enqueued_at=None), NOW)
     goes = Panel(AdvisorState.SYNCING, partner(), CONNECTED, run("queued", enqueued_at=NOW), NOW)
-    assert waits.said.headline == "Waiting to start"
-    assert goes.said.headline == "Starting"
+    assert waits.announcement.headline == "Waiting to start"
+    assert goes.announcement.headline == "Starting"
 
 
 @pytest.mark.parametrize(("read", "total", "percent"), [(0, None, 0), (0, 0, 0), (1, 3, 33), (3, 3, 99), (9, 3, 99)])

@@ -264,20 +264,20 @@ def test_a_deleted_firm_leaves_its_entries_and_nobodys_name(client: FlaskClient,
 
 def test_forgetting_one_leaves_the_others(app: Flask, world: World) -> None:
     for user in (world.alice.user, world.bob.user):
-        audit.note(Action.EXPORTED, person(user, HERE), None, file="contacts")
-    audit.forget([world.alice.user.id])
+        audit.record_export(Action.EXPORTED, person(user, HERE), None, file="contacts")
+    audit.erase_identities([world.alice.user.id])
     db.session.commit()
     named = {identity.user_id: identity.name for identity in db.session.scalars(select(AuditIdentity))}
     assert (named[world.alice.user.id], named[world.bob.user.id]) == ("", world.bob.user.name)
-    audit.note(Action.EXPORTED, person(world.alice.user, HERE), None, file="contacts")
+    audit.record_export(Action.EXPORTED, person(world.alice.user, HERE), None, file="contacts")
     assert newest().identity
     assert newest().identity.name == world.alice.user.name  # type: ignore[union-attr]
 
 
 def test_entries_of_one_person_share_the_row_beside_them(app: Flask, world: World) -> None:
     for _ in range(3):
-        audit.note(Action.EXPORTED, person(world.alice.user, HERE), None, file="contacts")
-    audit.note(Action.EXPORTED, person(world.alice.user, "203.0.113.9"), None, file="contacts")
+        audit.record_export(Action.EXPORTED, person(world.alice.user, HERE), None, file="contacts")
+    audit.record_export(Action.EXPORTED, person(world.alice.user, "203.0.113.9"), None, file="contacts")
     mine = select(AuditIdentity).where(AuditIdentity.user_id == world.alice.user.id)
     assert len(db.session.scalars(mine).all()) == 2
 
@@ -336,10 +336,10 @@ def test_an_address_that_stands_for_others_too_stays(client: FlaskClient, world:
     office = {"environ_base": {"REMOTE_ADDR": "198.51.100.9"}}
     for belongings in (world.bob, world.alice):
         client.post("/login", data={"email": belongings.user.email, "password": "wrong"}, **office)
-    audit.forget([world.bob.user.id])
+    audit.erase_identities([world.bob.user.id])
     db.session.commit()
     assert in_database("198.51.100.9") == ["audit_identities"]
-    audit.forget([world.bob.user.id, world.alice.user.id])
+    audit.erase_identities([world.bob.user.id, world.alice.user.id])
     db.session.commit()
     assert in_database("198.51.100.9") == []
 
@@ -427,9 +427,9 @@ def test_no_cell_of_the_file_is_a_formula(ada: Any, client: FlaskClient) -> None
         firm = alice.partner
         assert firm
         firm.name = f"{start}cmd"
-        audit.note(Action.PARTNER_CHANGED, person(alice, f"{start}1"), firm, name=["x", f"{start}cmd"])
+        audit.record_export(Action.PARTNER_CHANGED, person(alice, f"{start}1"), firm, name=["x", f"{start}cmd"])
         guest = audit.by_link(firm, f"{start}Sam", f"{start}sam@x.example", HERE)
-        audit.note(Action.SECRET_REPLACED, guest, firm)
+        audit.record_export(Action.SECRET_REPLACED, guest, firm)
     rows = list(csv.reader(io.StringIO(client.get("/admin/audit/export.csv").text, newline="")))
     assert len(rows) >= 2 * len(FORMULA_STARTS)
     assert {len(row) for row in rows} == {11}
@@ -447,8 +447,8 @@ def ada(client: FlaskClient) -> Any:
 
 def fill() -> tuple[Any, Any]:
     alice, charlie = make_advisor(name="Alice Moreau"), make_advisor(name="Charlie Chou")
-    audit.note(Action.EXPORTED, person(alice, "192.0.2.1"), None, file="contacts")
-    audit.note(Action.DISCONNECTED, person(charlie, "203.0.113.61"), charlie.partner, contacts_kept=True)
+    audit.record_export(Action.EXPORTED, person(alice, "192.0.2.1"), None, file="contacts")
+    audit.record_export(Action.DISCONNECTED, person(charlie, "203.0.113.61"), charlie.partner, contacts_kept=True)
     return alice, charlie
 
 
@@ -486,7 +486,7 @@ def test_by_firm(ada: Any, client: FlaskClient) -> None:
 def test_pages(ada: Any, client: FlaskClient) -> None:
     alice = make_advisor()
     for number in range(60):
-        audit.note(Action.EXPORTED, person(alice, f"192.0.2.{number}"), None, file="contacts")
+        audit.record_export(Action.EXPORTED, person(alice, f"192.0.2.{number}"), None, file="contacts")
     first = client.get("/admin/audit?what=exported").text
     assert "50 of 60 entries" in first
     assert "192.0.2.59" in first

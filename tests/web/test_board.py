@@ -265,7 +265,7 @@ def test_open_alerts_are_listed_with_since_when(client: FlaskClient, ada: User, 
         make_connection(make_advisor(firm), status="needs_reconnect")
     make_connection(make_advisor(make_partner("Harbour")), status="needs_reconnect")
     with writing():
-        alerts.look(utcnow() - timedelta(minutes=20))
+        alerts.update_alerts(utcnow() - timedelta(minutes=20))
     text = client.get(page).text
     words = (
         "Syncs pause: the API allowance is used up",
@@ -281,7 +281,7 @@ def test_the_list_of_alerts_stays_short(client: FlaskClient, ada: User) -> None:
     for number in range(23):
         make_partner(f"Firm {number}", paused_until=utcnow() + timedelta(hours=1))
     with writing():
-        alerts.look()
+        alerts.update_alerts()
     text = client.get("/admin/board").text
     assert text.count("Syncs pause") == 20
     assert "And 3 more." in text

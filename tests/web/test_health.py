@@ -237,7 +237,7 @@ def test_metrics_of_alerts(client: FlaskClient, app: Flask) -> None:
     make_admin()
     make_partner(paused_until=utcnow() + DAY)
     with writing():
-        alerts.look()
+        alerts.update_alerts()
     found = metrics_of(client)
     kinds = {labels[1]: value for labels, value in found.items() if labels[0] == "asapp_alerts_open"}
     assert kinds == {"reconnect": 1, "paused": 1} | dict.fromkeys(

@@ -248,8 +248,8 @@ def test_an_event_of_the_sender_rings_for_a_delivery_and_the_job_tells(
     queues: Queues = app.extensions["asapp.queues"]
     happened = Happened(office.address(), SuppressionStep.UNSUBSCRIBED, SuppressionSource.SENDER, utcnow(), "event-1")
     with writing():
-        unsubscribing.record([happened], queues.ring_for_opt_outs)
-        unsubscribing.record([happened._replace(sender_event_id="event-2")], queues.ring_for_opt_outs)
+        unsubscribing.record([happened], queues.enqueue_opt_outs)
+        unsubscribing.record([happened._replace(sender_event_id="event-2")], queues.enqueue_opt_outs)
     [job] = queues.leads.get_jobs()
     assert (job.func_name, job.args) == ("asapp.jobs.tasks.deliver_opt_outs", [office.connection.id])
     tasks.deliver_opt_outs(office.connection.id)

@@ -354,7 +354,7 @@ def events(body: dict[str, Any]) -> Response:
     """
     read = [read_event(raw) for raw in body["events"]]
     told = [each for each in read if isinstance(each, Told)]
-    record = partial(unsubscribing.record, enqueue=queues().ring_for_opt_outs)
+    record = partial(unsubscribing.record, enqueue=queues().enqueue_opt_outs)
     taken = iter(sender_events.record_events(told, calling_key().partner_id, vault(), record))
     results = [
         result_of(raw, next(taken) if isinstance(each, Told) else each)
