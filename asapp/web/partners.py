@@ -245,8 +245,8 @@ def becomes(pasted: str) -> dict[str, Any]:
 def say_how_it_went(checklist: Checklist, good: str) -> None:
     bad = checklist.count("bad")
     if bad and checklist.first_bad:
-        to_mend = counted(bad, "check needs", "checks need")
-        flash(f"Saved, and {to_mend} fixing. First: {checklist.first_bad.title}.", "warn")
+        to_fix = counted(bad, "check needs", "checks need")
+        flash(f"Saved, and {to_fix} fixing. First: {checklist.first_bad.title}.", "warn")
     else:
         flash(good, "good")
 

@@ -533,7 +533,7 @@ def test_what_does_not_pass_is_given_up_after_three_attempts(desk: ClientDesk, n
 
 
 @pytest.mark.parametrize("name", ["request_limit", "api_disabled", "session_not_for_rest", "malformed_query", "gone"])
-def test_what_trying_again_will_not_mend_is_not_tried_again(desk: ClientDesk, name: str) -> None:
+def test_what_trying_again_will_not_fix_is_not_tried_again(desk: ClientDesk, name: str) -> None:
     fault = desk.org.trouble.add(name)
     with pytest.raises(SalesforceError):
         desk.read_all()

@@ -222,7 +222,7 @@ def test_a_failed_sync_says_why(client: FlaskClient, connection: Connection) -> 
     assert has_button(page, "Sync Account")
 
 
-def test_what_only_the_firms_admin_can_mend_comes_with_text_to_forward(
+def test_what_only_the_firms_admin_can_fix_comes_with_text_to_forward(
     client: FlaskClient, connection: Connection
 ) -> None:
     finished(connection, "failed", error_code="opt_out_hidden")
