@@ -147,8 +147,7 @@ class MailLife(PeopleLife):
         db.session.rollback()
         for each in db.session.scalars(select(ContactList).where(ContactList.user_id == self.user_id)).all():
             audience = recipients.prepare(each, utcnow(), self.vault, "http://asapp.example")
-            for page in recipients.iter_recipients(audience):
-                yield from (recipient["email"].lower() for recipient in page)
+            yield from (recipient["email"].lower() for recipient in recipients.iter_recipients(audience))
 
     def wrong(self) -> Iterator[str]:
         written_to = set(self.recipients())
