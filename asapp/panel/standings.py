@@ -14,7 +14,7 @@ from asapp.core.bulk import is_among
 from asapp.core.extensions import db
 from asapp.messages.failures import FixedBy, Occasion, fixed_by
 from asapp.messages.states import AdvisorState
-from asapp.models import Connection, ConnectionStatus, Departure, Partner, RunStatus, SyncRun, User
+from asapp.models import Connection, ConnectionStatus, Departure, RunStatus, SyncRun, User
 from asapp.models.run import ACTIVE
 from asapp.sync.departures import waiting_for_decision
 
@@ -29,12 +29,11 @@ class Standing(NamedTuple):
 
 
 def find_standings(users: Sequence[User], now: datetime) -> dict[int, Standing]:
-    """Return {user id: standing} for advisors; what they had with firms before does not count."""
+    """Return {user id: standing} for advisors; what they had with firms before does not count.
+
+    users: with their partner loaded, where there may be many firms.
+    """
     ids = [user.id for user in users]
-    partners = {
-        partner.id: partner
-        for partner in db.session.scalars(select(Partner).where(Partner.id.in_({user.partner_id for user in users})))
-    }
     latest = _find_latest(ids)
     connection_ids = [connection.id for connection in latest.values()]
     is_theirs = is_among(Connection.id, connection_ids)
@@ -47,7 +46,7 @@ def find_standings(users: Sequence[User], now: datetime) -> dict[int, Standing]:
         connection = last if last is not None and not last.is_disconnected else None
         held_here = held.get(connection.id, 0) if connection else 0
         state = state_of(
-            partners.get(user.partner_id or 0),
+            user.partner,
             last,
             now,
             is_syncing=connection is not None and connection.id in syncing,

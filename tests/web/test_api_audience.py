@@ -378,7 +378,7 @@ def test_the_state_is_the_panels(sender: Sender, alice: User, connection: Connec
 
     def state() -> str:
         (told,) = sender.get("/advisors").get_json()["advisors"]
-        panel = load.look(db.session.get_one(User, alice.id), org_access(), 15)
+        panel = load.load_panel(db.session.get_one(User, alice.id), org_access(), 15)
         assert told["state"] == panel.state
         return str(told["state"])
 
