@@ -254,7 +254,7 @@ def test_it_costs_as_many_queries_for_many_as_for_few(path: str, firm: Partner, 
     for number in range(8):
         make_contact(make_synced_connection(make_advisor(firm, f"Advisor {number}"), failures_in_a_row=number))
         make_partner(f"Firm {number}")
-    assert count() == few <= 23
+    assert count() == few <= 24
 
 
 def test_open_alerts_are_listed_with_since_when(client: FlaskClient, ada: User, firm: Partner) -> None:
