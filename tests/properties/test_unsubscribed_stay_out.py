@@ -115,7 +115,7 @@ class MailLife(PeopleLife):
         address = self._address(deed)
         advisor = db.session.get_one(User, self.user_id)
         told = Told(f"e-{self._events}", EventType(kind), advisor.public_id, address.upper(), at or utcnow())
-        results = [sender_events.record_events([told], None, self.vault)[0] for _ in range(times)]
+        results = [sender_events.record_events([told], None, self.vault, suppressions.record)[0] for _ in range(times)]
         assert results == ["accepted", *["duplicate"] * (times - 1)]
         self.said[address].stops.append((min(at or utcnow(), utcnow()), False))
 
