@@ -371,7 +371,7 @@ class Execution:
         swept: bool,
         held: bool,
         leads_trouble: errors.SalesforceError | None,
-        checked: RecipientsToCheck | None,
+        checked: RecipientsToCheck | None = None,
     ) -> None:
         """Write the ending, and what the next run starts from, in one transaction."""
         expected = self.stock.expected
