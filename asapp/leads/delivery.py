@@ -67,7 +67,7 @@ R = TypeVar("R", bound=HasEmail)
 
 
 @dataclass(frozen=True)
-class Parcel:
+class PendingLead:
     """A lead of a round, without its row."""
 
     lead_id: int
@@ -82,7 +82,7 @@ class Parcel:
 
     @property
     def tried_since(self) -> datetime:
-        """When the first create may have been carried out; only for parcels whose create is unanswered."""
+        """When the first create may have been carried out; only for a lead whose create was not answered."""
         tried = self.first_attempt_at or self.unanswered_at
         if tried is None:
             raise ValueError("nothing was tried")
@@ -177,16 +177,16 @@ class LeadDelivery:
         """Take a round and carry it; return how many leads it had, or 0 if there is nothing more to do now."""
         lease, leads = outbox.claim(self.user_id, self.partner_id, LEADS_A_CREATE)
         self.meter.begin_round(lease)
-        parcels = [self.parcel(lead) for lead in leads]
+        pending = [self.pending_lead(lead) for lead in leads]
         db.session.commit()
-        if not parcels:
+        if not pending:
             return 0
         with self.ending() as round_:
             self.delay_next_delivery()
             connection = db.session.get_one(Connection, self.connection_id)
             with self._access.open(connection, self.meter) as self.client:
-                self.carry(parcels)
-        return len(parcels) if round_.went_well else 0
+                self.carry(pending)
+        return len(pending) if round_.went_well else 0
 
     def delay_next_delivery(self) -> None:
         """Once a delivery: rounds that follow each other are full, and cheap for each lead."""
@@ -194,8 +194,8 @@ class LeadDelivery:
             self.has_delayed_next = True
             outbox.delay_next(self.connection_id, allowance_of(db.session(), self.partner_id, utcnow()).leads_used)
 
-    def parcel(self, lead: Lead) -> Parcel:
-        return Parcel(
+    def pending_lead(self, lead: Lead) -> PendingLead:
+        return PendingLead(
             lead.id,
             lead.email,
             NewLead(lead.first_name, lead.last_name, lead.email, self.company, self.lead_source),
@@ -209,90 +209,90 @@ class LeadDelivery:
 
     # ---- One round
 
-    def carry(self, parcels: list[Parcel]) -> None:
-        parcels = self.set_aside_tried_elsewhere(parcels)
-        parcels = self.settle_unanswered(parcels)
-        parcels = self.link_to_contacts(parcels)
-        parcels = self.link_to_leads(parcels)
-        parcels = self.set_aside_out_of_sight(parcels)
-        self.create(parcels)
+    def carry(self, pending: list[PendingLead]) -> None:
+        pending = self.set_aside_tried_elsewhere(pending)
+        pending = self.settle_unanswered(pending)
+        pending = self.link_to_contacts(pending)
+        pending = self.link_to_leads(pending)
+        pending = self.set_aside_out_of_sight(pending)
+        self.create(pending)
 
-    def set_aside_tried_elsewhere(self, parcels: list[Parcel]) -> list[Parcel]:
+    def set_aside_tried_elsewhere(self, pending: list[PendingLead]) -> list[PendingLead]:
         """An answer that was lost in another org, or as another user, can't be looked for from here."""
-        return self.set_aside([p for p in parcels if p.was_tried_elsewhere], ToCheck.TRIED_ELSEWHERE, parcels)
+        return self.set_aside([p for p in pending if p.was_tried_elsewhere], ToCheck.TRIED_ELSEWHERE, pending)
 
-    def settle_unanswered(self, parcels: list[Parcel]) -> list[Parcel]:
-        """Look for what we may have made ourselves; return the parcels that may be sent."""
-        sought = [parcel for parcel in parcels if parcel.unanswered_at]
+    def settle_unanswered(self, pending: list[PendingLead]) -> list[PendingLead]:
+        """Look for what we may have made ourselves; return the leads that may be sent."""
+        sought = [one for one in pending if one.unanswered_at]
         if not sought:
-            return parcels
+            return pending
         found = self.find_made(sought)
         first = first_by_email(sorted(found, key=lambda record: record.is_deleted))
-        for lead in self.rows([parcel for parcel in sought if parcel.key in first]):
+        for lead in self.rows([one for one in sought if one.key in first]):
             outcomes.record_found(lead, first[lead.email.lower()], self.connection_id)
         self.store()
         answered_at = self.client.answered_at
         waiting = {
-            parcel.lead_id: parcel.unanswered_at + LOST_AFTER - answered_at
-            for parcel in sought
-            if parcel.unanswered_at and parcel.key not in first and answered_at - parcel.unanswered_at < LOST_AFTER
+            one.lead_id: one.unanswered_at + LOST_AFTER - answered_at
+            for one in sought
+            if one.unanswered_at and one.key not in first and answered_at - one.unanswered_at < LOST_AFTER
         }
-        for lead in self.rows([parcel for parcel in sought if parcel.lead_id in waiting]):
+        for lead in self.rows([one for one in sought if one.lead_id in waiting]):
             wait = min(outbox.wait_of(lead.failures + 1), waiting[lead.id] + timedelta(seconds=1))
             outbox.put_off(lead, Code.NO_ANSWER, wait=wait)
         self.store()
-        return [p for p in parcels if p.lead_id not in waiting and not (p.unanswered_at and p.key in first)]
+        return [p for p in pending if p.lead_id not in waiting and not (p.unanswered_at and p.key in first)]
 
-    def find_made(self, sought: Sequence[Parcel]) -> list[LeadRecord]:
-        since = min(parcel.tried_since for parcel in sought) - LOOK_BACK
-        until = max(parcel.unanswered_at or parcel.tried_since for parcel in sought) + LOST_AFTER
+    def find_made(self, sought: Sequence[PendingLead]) -> list[LeadRecord]:
+        since = min(one.tried_since for one in sought) - LOOK_BACK
+        until = max(one.unanswered_at or one.tried_since for one in sought) + LOST_AFTER
         return self.ask(
             "Lead",
             lambda sees: self.client.find_leads_made_by(self.salesforce_user_id, emails_of(sought), since, sees),
             lambda sees: self.client.leads_made_between(self.salesforce_user_id, since, until, sees),
         )
 
-    def link_to_contacts(self, parcels: list[Parcel]) -> list[Parcel]:
-        if not parcels:
+    def link_to_contacts(self, pending: list[PendingLead]) -> list[PendingLead]:
+        if not pending:
             return []
         found = self.ask(
             "Contact",
-            lambda sees: self.client.find_contacts_with(self.salesforce_user_id, emails_of(parcels), sees),
-            lambda sees: self.client.contacts_among(self.salesforce_user_id, self.contacts_here(parcels), sees),
+            lambda sees: self.client.find_contacts_with(self.salesforce_user_id, emails_of(pending), sees),
+            lambda sees: self.client.contacts_among(self.salesforce_user_id, self.contacts_here(pending), sees),
         )
         match = first_by_email(
             sorted(found, key=lambda record: record.is_opted_out is False)
         )  # the stricter one counts
-        for lead in self.rows([parcel for parcel in parcels if parcel.key in match]):
+        for lead in self.rows([one for one in pending if one.key in match]):
             outcomes.link_to_contact(lead, match[lead.email.lower()], self.connection_id)
         self.store()
-        return [parcel for parcel in parcels if parcel.key not in match]
+        return [one for one in pending if one.key not in match]
 
-    def link_to_leads(self, parcels: list[Parcel]) -> list[Parcel]:
-        if not parcels:
+    def link_to_leads(self, pending: list[PendingLead]) -> list[PendingLead]:
+        if not pending:
             return []
         found = self.ask(
             "Lead",
-            lambda sees: self.client.find_open_leads_with(self.salesforce_user_id, emails_of(parcels), sees),
+            lambda sees: self.client.find_open_leads_with(self.salesforce_user_id, emails_of(pending), sees),
             lambda sees: self.client.newest_open_leads(self.salesforce_user_id, sees),
         )
         self.record_encryption()
         match = first_by_email(sorted(found, key=lambda record: record.is_opted_out is False))
-        for lead in self.rows([parcel for parcel in parcels if parcel.key in match]):
+        for lead in self.rows([one for one in pending if one.key in match]):
             outcomes.link_to_lead(lead, match[lead.email.lower()], self.connection_id)
         self.store()
-        return [parcel for parcel in parcels if parcel.key not in match]
+        return [one for one in pending if one.key not in match]
 
-    def set_aside_out_of_sight(self, parcels: list[Parcel]) -> list[Parcel]:
+    def set_aside_out_of_sight(self, pending: list[PendingLead]) -> list[PendingLead]:
         """Leads that assignment rules gave away may exist where the user doesn't see them: they are not sent twice.
 
         What counts is whether the rules ran on the attempt, whatever the firm's setting is by now. A flow of the firm's may
         give away leads that are kept with the advisor, too. The create doesn't show it; what became of earlier ones does.
         """
-        unsure = [parcel for parcel in parcels if parcel.unanswered_at and not parcel.was_checked]
+        unsure = [one for one in pending if one.unanswered_at and not one.was_checked]
         if unsure and not self.kept_leads_leave():
-            unsure = [parcel for parcel in unsure if parcel.ran_assignment is not False]
-        return self.set_aside(unsure, ToCheck.OUT_OF_SIGHT, parcels)
+            unsure = [one for one in unsure if one.ran_assignment is not False]
+        return self.set_aside(unsure, ToCheck.OUT_OF_SIGHT, pending)
 
     def kept_leads_leave(self) -> bool:
         """Has a lead that was sent to stay with the advisor turned out to be somebody else's, or out of sight?"""
@@ -307,27 +307,27 @@ class LeadDelivery:
         db.session.commit()
         return found
 
-    def create(self, parcels: list[Parcel]) -> None:
-        parcels = self.mark_attempt(parcels)
-        if not parcels:
+    def create(self, pending: list[PendingLead]) -> None:
+        pending = self.mark_attempt(pending)
+        if not pending:
             return
         try:
-            results = self.client.create_leads([p.new for p in parcels], runs_assignment=not self.keeps_leads)
+            results = self.client.create_leads([p.new for p in pending], runs_assignment=not self.keeps_leads)
         except errors.TryLater as error:
             if not error.is_ambiguous:
-                self.unmark_attempt(parcels)
+                self.unmark_attempt(pending)
             raise
         except (errors.SalesforceError, LeaseLost, StopRequested):
-            self.unmark_attempt(parcels)  # nothing was sent, or it was refused as a whole
+            self.unmark_attempt(pending)  # nothing was sent, or it was refused as a whole
             raise
-        self.store_results(dict(zip((parcel.lead_id for parcel in parcels), results, strict=True)))
+        self.store_results(dict(zip((one.lead_id for one in pending), results, strict=True)))
 
-    def mark_attempt(self, parcels: list[Parcel]) -> list[Parcel]:
-        """Write down that a create is about to be sent; return the parcels that are still ours to send."""
-        if not parcels:
+    def mark_attempt(self, pending: list[PendingLead]) -> list[PendingLead]:
+        """Record that a create is about to be sent; return the leads that are still ours to send."""
+        if not pending:
             return []
         answered_at = self.client.answered_at
-        rows = self.rows(parcels)
+        rows = self.rows(pending)
         for lead in rows:
             lead.state, lead.connection_id = LeadState.SENDING, self.connection_id
             lead.attempts += 1
@@ -337,11 +337,11 @@ class LeadDelivery:
             lead.ran_assignment, lead.was_checked = not self.keeps_leads, False
         marked = {lead.id for lead in rows}
         self.store()
-        return [parcel for parcel in parcels if parcel.lead_id in marked]
+        return [one for one in pending if one.lead_id in marked]
 
-    def unmark_attempt(self, parcels: Sequence[Parcel]) -> None:
+    def unmark_attempt(self, pending: Sequence[PendingLead]) -> None:
         db.session.rollback()
-        for lead in self.rows(parcels):
+        for lead in self.rows(pending):
             lead.state, lead.unanswered_at = LeadState.WAITING, None
         self.store()
 
@@ -362,14 +362,14 @@ class LeadDelivery:
         db.session.commit()
         self.trust_opt_outs()
 
-    def set_aside(self, chosen: list[Parcel], why: str, parcels: list[Parcel]) -> list[Parcel]:
+    def set_aside(self, chosen: list[PendingLead], why: str, pending: list[PendingLead]) -> list[PendingLead]:
         """Let these wait for the advisor; return the others."""
         for lead in self.rows(chosen):
             lead.state, lead.why, lead.changed_at = LeadState.PLEASE_CHECK, why, utcnow()
             lead.end_lease()
         self.store()
-        gone = {parcel.lead_id for parcel in chosen}
-        return [parcel for parcel in parcels if parcel.lead_id not in gone]
+        gone = {one.lead_id for one in chosen}
+        return [one for one in pending if one.lead_id not in gone]
 
     # ---- What the steps share
 
@@ -384,9 +384,9 @@ class LeadDelivery:
             self.encrypted.add(about)
         return self.ask_for_opt_out(about, otherwise)
 
-    def contacts_here(self, parcels: Sequence[Parcel]) -> list[str]:
+    def contacts_here(self, pending: Sequence[PendingLead]) -> list[str]:
         """Return the Ids of the contacts with these addresses that syncs have met, by the hashes that are kept of them."""
-        hashes = [parcel.address_hash for parcel in parcels if parcel.address_hash]
+        hashes = [one.address_hash for one in pending if one.address_hash]
         here = select(Contact.salesforce_id).where(
             Contact.user_id == self.user_id,
             Contact.address_hash.in_(hashes),
@@ -419,12 +419,12 @@ class LeadDelivery:
         self.distrust_opt_outs(OPT_OUT_HIDDEN[about])
         return question(False)
 
-    def rows(self, parcels: Sequence[Parcel]) -> list[Lead]:
-        """Return the rows of these parcels that are still ours, locked; a transaction is open from here to store()."""
-        if not parcels:
+    def rows(self, pending: Sequence[PendingLead]) -> list[Lead]:
+        """Return the rows of these leads that are still ours, locked; a transaction is open from here to store()."""
+        if not pending:
             return []
         lock_advisor(self.user_id)  # before leads and contacts: the lock order
-        return outbox.lock(self.lease, [parcel.lead_id for parcel in parcels])
+        return outbox.lock(self.lease, [one.lead_id for one in pending])
 
     def store(self) -> None:
         if db.session.dirty or db.session.new or db.session.deleted:
@@ -525,8 +525,8 @@ def is_about_leads(error: errors.SalesforceError) -> bool:
     return isinstance(error, errors.Misconfigured) and error.code in LEAD_RULES
 
 
-def emails_of(parcels: Sequence[Parcel]) -> list[str]:
-    return [parcel.email for parcel in parcels]
+def emails_of(pending: Sequence[PendingLead]) -> list[str]:
+    return [one.email for one in pending]
 
 
 def first_by_email(records: Sequence[R]) -> dict[str, R]:
