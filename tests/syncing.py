@@ -146,7 +146,7 @@ class Office:
 
     def resume(self, run: SyncRun, between_pages: Callable[[], None] = lambda: None) -> SyncRun:
         if not run.is_queued:
-            runs.take_back(run.id)
+            runs.requeue_expired(run.id)
         run_id = run.id
         db.session.commit()
         try:
@@ -169,7 +169,7 @@ class Office:
     def workplace(self, between_pages: Callable[[], None] = lambda: None) -> JobContext:
         return JobContext(
             access=org_access(WatchedAccess, between_pages=between_pages),
-            ring=lambda ids: True,
+            enqueue=lambda ids: True,
             default_interval_minutes=60,
             should_stop=lambda: self.stopping,
         )

@@ -316,7 +316,7 @@ class Life:
     def workplace(self, waiting: list[Disturbance]) -> JobContext:
         return JobContext(
             access=org_access(DisturbedAccess, disturb=lambda: self.before_call(waiting)),
-            ring=lambda ids: True,
+            enqueue=lambda ids: True,
             default_interval_minutes=60,
             should_stop=lambda: self.office.stopping,
         )
