@@ -21,7 +21,8 @@ from asapp.models import Connection, Contact, ContactList, LedgerEntry, ListMemb
 from asapp.salesforce.client import OrgClient
 from asapp.salesforce.records import ContactPage
 from asapp.sync import departures, runs
-from asapp.sync.execute import JobContext, execute_run
+from asapp.sync.execute import execute_run
+from asapp.sync.run_context import JobContext
 from orgsim import Running
 from tests.factories import make_advisor, make_connection, make_partner, org_access
 

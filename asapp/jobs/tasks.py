@@ -30,7 +30,8 @@ from asapp.partners.checks import find_waiting_secrets, run_checks
 from asapp.salesforce.errors import SalesforceError
 from asapp.sends import prepare
 from asapp.sync.dispatch import dispatch
-from asapp.sync.execute import JobContext, execute_run
+from asapp.sync.execute import execute_run
+from asapp.sync.run_context import JobContext
 from asapp.writeback import delivery as writeback_delivery
 from asapp.writeback import outbox as writeback_outbox
 from asapp.writeback.queries import find_firm_to_check

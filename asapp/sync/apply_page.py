@@ -7,16 +7,15 @@ written, in bulk. Applying a page twice changes nothing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 from asapp.contacts.addresses import address_hash
-from asapp.contacts.suppressions import Firm, carry_over, find_suppressed, has_any
+from asapp.contacts.suppressions import Firm, carry_over
 from asapp.contacts.tombstones import NO_MARKS, Marks, delete_hidden, mark_erased, marks_of
-from asapp.contacts.twins import find_twins, lock_advisor
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.models import ContactSource, LedgerOutcome, Reason, SyncRun
@@ -25,7 +24,9 @@ from asapp.models.search import search_key
 from asapp.salesforce.records import ContactRecord, Unreadable
 from asapp.sync import store
 from asapp.sync.row_rules import Becomes, RowClass, RowVerdict, StoredContact, judge
-from asapp.sync.runs import lock_run, write_under_lease
+from asapp.sync.run_context import ALSO, RunContext, add_counts, change_row, lock
+from asapp.sync.runs import write_under_lease
+from asapp.sync.twin_changes import TwinWatch
 
 COUNTED = (
     RowClass.DEACTIVATED,
@@ -36,24 +37,6 @@ COUNTED = (
     RowClass.UNCHANGED,
 )
 SALESFORCE = str(ContactSource.SALESFORCE)  # a plain text, cheap for every driver
-ALSO = "also"  # changed without having been read
-
-
-@dataclass(frozen=True)
-class RunContext:
-    """What stays the same for all pages of a run."""
-
-    run_id: int
-    lease: str
-    connection_id: int
-    user_id: int
-    owner_id: str  # the connected Salesforce user
-    address_key: bytes
-    partner_id: int
-    earlier_firms: Sequence[Firm]  # that the advisor was with: what people said there still counts
-    window_start: datetime | None  # None: everything is read
-    asked_at: datetime  # rows stamped from here on stand out of order
-    sure_until: datetime  # rows stamped from here on may
 
 
 @dataclass
@@ -98,12 +81,6 @@ class StoredRows:
     departures: Mapping[str, int]  # Salesforce Id -> the run that found it
     manual: dict[bytes, list[int]]  # address hash -> contacts made by hand
     tombstones: Marks  # of people who were deleted or erased here
-
-
-def lock(context: RunContext) -> None:
-    """Take the advisor's and the run's row, before the rows of contacts: the lock order. Raise LeaseLost."""
-    lock_advisor(context.user_id)
-    lock_run(context.run_id, context.lease)
 
 
 def apply_page(
@@ -379,19 +356,6 @@ def difference(known: StoredContact, becomes: Becomes) -> tuple[dict[str, str], 
     return {name: getattr(known, name) for name in names}, {name: getattr(becomes, name) for name in names}
 
 
-def change_row(
-    context: RunContext, contact_id: int, kind: str, reason: str | None, old: dict[str, str], new: dict[str, str]
-) -> dict[str, Any]:
-    return {
-        "run_id": context.run_id,
-        "contact_id": contact_id,
-        "kind": kind,
-        "reason": reason,
-        "old": old or None,
-        "new": new or None,
-    }
-
-
 def write_page(context: RunContext, work: PageWork) -> None:
     """Write what the page changes, in bulk, in the caller's transaction."""
     twins = TwinWatch(context, work.hashes, are_moving=bool(work.updates or work.adoptions))
@@ -413,59 +377,6 @@ def write_page(context: RunContext, work: PageWork) -> None:
     store.withdraw_departures(context.connection_id, work.returned)
     work.also += twins.record_changes()
     store.insert_changes(work.changes)
-
-
-class InactiveByAddress(NamedTuple):
-    """The ids of contacts that are not written to because of their address: another record opted out, or it is suppressed."""
-
-    twins: set[int]
-    suppressed: set[int]
-
-    @property
-    def all(self) -> set[int]:
-        return self.twins | self.suppressed
-
-    def why_inactive(self, contact_id: int) -> Also:
-        return Also.SUPPRESSED if contact_id in self.suppressed else Also.TWIN_OPTED_OUT
-
-    def why_active(self, contact_id: int) -> Also:
-        return Also.UNSUPPRESSED if contact_id in self.suppressed else Also.TWIN_BACK
-
-
-class TwinWatch:
-    """Which contacts become twins, or stop being twins, while a transaction changes what is blocked or who has which address.
-
-    Made before the changes; hashes: every address that they block, unblock, bring or take away. are_moving: whether contacts
-    from before this run may come to one of these addresses.
-    """
-
-    def __init__(self, context: RunContext, hashes: Collection[bytes], *, are_moving: bool = False) -> None:
-        self._context = context
-        self._hashes = set(hashes)
-        # In a first sync nobody is from before the run, and then two questions about every page are saved.
-        self._can_flip = are_moving or store.has_older_contact(context.user_id, self._hashes, context.run_id)
-        self._before = self._find() if self._can_flip else InactiveByAddress(set(), set())
-
-    def record_changes(self) -> Counter[str]:
-        """Write down what changed for contacts from before this run, and count it. Joins the caller's transaction."""
-        if not self._can_flip:
-            return Counter()
-        before, after = self._before, self._find()
-        flipped = before.all ^ after.all
-        counted = store.find_otherwise_active(self._context.run_id, flipped) if flipped else set()
-        kinds = {
-            contact_id: after.why_inactive(contact_id) if contact_id in after.all else before.why_active(contact_id)
-            for contact_id in sorted(counted)
-        }
-        store.insert_changes(
-            [change_row(self._context, contact_id, ALSO, kind, {}, {}) for contact_id, kind in kinds.items()]
-        )
-        return Counter(map(str, kinds.values()))
-
-    def _find(self) -> InactiveByAddress:
-        user_id = self._context.user_id
-        suppressed = find_suppressed(user_id, self._hashes) if has_any(user_id) else set()
-        return InactiveByAddress(find_twins(user_id, self._hashes), suppressed)
 
 
 def new_figures(
@@ -492,7 +403,3 @@ def checkpoint(records: Sequence[ContactRecord], context: RunContext) -> dict[st
 
 def last_before(moment: datetime, records: Sequence[ContactRecord]) -> ContactRecord | None:
     return next((record for record in reversed(records) if record.system_modstamp < moment), None)
-
-
-def add_counts(before: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
-    return {key: count for key, count in (Counter(before) + Counter(more)).items() if count}

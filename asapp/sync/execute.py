@@ -8,18 +8,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from sqlalchemy import select, update
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import update
 
 from asapp.connections import app_refusals
-from asapp.connections.api_budget import pause
-from asapp.connections.org_access import OrgAccess
 from asapp.contacts.addresses import address_key
 from asapp.contacts.lists import ensure_system_lists
 from asapp.contacts.suppressions import Firm, earlier_firms
@@ -37,20 +31,16 @@ from asapp.salesforce import errors
 from asapp.salesforce.client import OrgClient
 from asapp.salesforce.fields import is_more
 from asapp.salesforce.records import ContactPage, ContactRecord, Opening, Unreadable
-from asapp.sync import departures, recipients, store
+from asapp.sync import departures, recipients, settle, store, sweep
 from asapp.sync import leads as following
-from asapp.sync.apply_page import RunContext, apply_page
+from asapp.sync.apply_page import apply_page
+from asapp.sync.endings import ending, enqueueing_next_parked
 from asapp.sync.meter import RunMeter
 from asapp.sync.recipients import RecipientsToCheck
+from asapp.sync.run_context import JobContext, RunContext
 from asapp.sync.runs import (
-    CancelRequested,
-    Enqueue,
     claim_run,
     end_run,
-    enqueue_next_parked,
-    enqueue_run,
-    expire_lease,
-    hand_back,
     lock_run,
     write_under_lease,
 )
@@ -66,16 +56,6 @@ MAX_REOPENINGS = 20  # of one window, after expired locators
 MAX_READINGS_AGAIN = 5  # each from its beginning, after expired locators
 CHECKPOINT_EVERY_S = 30.0  # how often a long sweep marks how far it has come
 CHECKPOINT_EVERY_IDS = 50_000
-
-
-@dataclass(frozen=True)
-class JobContext:
-    """What a run needs of the process it runs in."""
-
-    access: OrgAccess
-    enqueue: Enqueue
-    default_interval_minutes: int
-    should_stop: Callable[[], bool] = lambda: False
 
 
 def execute_run(run_id: int, job: JobContext) -> None:
@@ -129,7 +109,7 @@ class Execution:
         held = self.settle()
         wants_sweep = swept or bool(self.run.is_full)
         if wants_sweep:
-            departures.match_blocked_addresses(self.run, self.context())
+            settle.match_blocked_addresses(self.run, self.context())
         follow = following.FollowContext(
             self.run,
             self.context(),
@@ -286,8 +266,8 @@ class Execution:
             if rows and (len(seen) >= CHECKPOINT_EVERY_IDS or time.monotonic() - saved_at > CHECKPOINT_EVERY_S):
                 self.save_sweep_checkpoint(rows[-1][0], seen, to_read)
                 seen, to_read, saved_at = set(), [], time.monotonic()
-        to_read += self.nominate_departed(departures.find_unswept(self.context(), seen))
-        to_read += departures.find_returned(self.context(), seen)
+        to_read += self.nominate_departed(sweep.find_unswept(self.context(), seen))
+        to_read += sweep.find_returned(self.context(), seen)
         self.read_by_id(to_read)
         return (self.run.swept or 0) + len(seen)
 
@@ -363,7 +343,7 @@ class Execution:
         """Apply the departures, or hold them; return whether they are held."""
         if not self.ledger_counts.departures and not self.run.nominated:
             return False
-        held = departures.settle(self.run, self.context(), self.stop_if_asked)
+        held = settle.settle(self.run, self.context(), self.stop_if_asked)
         self._ledger_counts = None
         return held
 
@@ -474,106 +454,3 @@ class Execution:
             asked_at=self.run.asked_at or utcnow(),
             sure_until=sure_until(self.run.opened_at or utcnow()),
         )
-
-
-@contextmanager
-def enqueueing_next_parked(partner_id: int, job: JobContext) -> Iterator[None]:
-    """When this run has ended, however it did, the next of its firm may begin."""
-    try:
-        yield
-    finally:
-        db.session.rollback()
-        enqueue_next_parked(partner_id, job.enqueue)
-
-
-@contextmanager
-def ending(run_id: int, lease: str, connection_id: int, job: JobContext) -> Iterator[None]:
-    """Own every ending of a run but the good ones; each is written `WHERE lease = mine`, or not at all."""
-    try:
-        yield
-    except LeaseLost:
-        db.session.rollback()
-        log.warning("lease lost, nothing more is written")
-    except StopRequested:
-        db.session.rollback()
-        if hand_back(run_id, lease):
-            enqueue_run(db.session.get_one(SyncRun, run_id, populate_existing=True), job.enqueue)
-            log.info("run handed back")
-    except CancelRequested:
-        record_ending(run_id, lease, RunStatus.CANCELLED)
-        log.info("run cancelled")
-    except errors.ReconnectNeeded as error:
-        record_ending(run_id, lease, RunStatus.FAILED, error)  # whoever read the tokens has marked the connection
-        log.warning("run failed, to be connected again: %s", error)
-    except errors.OurBug as error:
-        record_failure(run_id, lease, connection_id, error, job)
-        raise
-    except errors.SalesforceError as error:
-        record_failure(run_id, lease, connection_id, error, job)
-        log.warning("run failed: %s", error)
-    except OperationalError:  # it was restarted, say: the next tick takes the run up again, and counts a try
-        with suppress(OperationalError):
-            db.session.rollback()
-            expire_lease(run_id, lease)
-        raise
-    except Exception:
-        bug = errors.OurBug(Code.OUR_BUG)
-        record_failure(run_id, lease, connection_id, bug, job)
-        raise
-
-
-def record_failure(run_id: int, lease: str, connection_id: int, error: errors.SalesforceError, job: JobContext) -> None:
-    """End the run as failed, and let the connection wait longer from failure to failure."""
-    db.session.rollback()
-    retry_when_beaten(db.session(), lambda: _record_failure(run_id, lease, connection_id, error, job))
-
-
-def _record_failure(
-    run_id: int, lease: str, connection_id: int, error: errors.SalesforceError, job: JobContext
-) -> None:
-    now = utcnow()
-    if isinstance(error, errors.LimitReached):
-        partner = select(Connection.partner_id).where(Connection.id == connection_id).scalar_subquery()
-        if firm := db.session.scalar(select(Partner).where(Partner.id == partner)):
-            pause(db.session(), firm, error, now)
-            db.session.flush()  # the firm before the connection, and that before the run: the lock order
-    connection = db.session.get(Connection, connection_id, populate_existing=True, with_for_update={"key_share": True})
-    if connection is None:  # deleted with its firm, and the run with it
-        db.session.rollback()
-        return
-    code = error.code
-    if isinstance(error, errors.FieldHidden) and error.detail in ("", connection.partner.opt_out_field):
-        code = Code.OPT_OUT_HIDDEN
-        connection.opt_outs_known_until = now  # unknown never counts as "may be written to"
-    app_refusals.record_moved(db.session(), connection, error)
-    connection.failures_in_a_row += 1
-    connection.last_failure = code
-    minutes = connection.partner.sync_interval_minutes or job.default_interval_minutes
-    if connection.first_synced_at is not None:
-        connection.next_sync_at = next_sync_at(now, minutes, connection.failures_in_a_row)
-    db.session.flush()
-    record_ending(run_id, lease, RunStatus.FAILED, error, code)
-
-
-def record_ending(
-    run_id: int,
-    lease: str,
-    status: RunStatus,
-    error: errors.SalesforceError | None = None,
-    code: str | None = None,
-) -> None:
-    run = db.session.get(SyncRun, run_id)
-    if run is None:
-        return
-    try:
-        end_run(
-            run,
-            lease,
-            status,
-            error_code=(code or error.code) if error else None,
-            error_detail=error.detail if error else None,
-        )
-    except LeaseLost:
-        log.warning("lease lost before the ending was written", extra={"run_id": run_id})
-        return
-    db.session.commit()

@@ -46,8 +46,9 @@ from asapp.models.lead import IN_SALESFORCE
 from asapp.salesforce import errors
 from asapp.salesforce.client import OrgClient
 from asapp.salesforce.records import LeadPage, LeadRecord, LeadsFound, LeadWindow, Sighting
-from asapp.sync.apply_page import RunContext, TwinWatch, add_counts
 from asapp.sync.departures import LONGEST_CHAIN, judge_sighting
+from asapp.sync.run_context import RunContext, add_counts
+from asapp.sync.twin_changes import TwinWatch
 from asapp.sync.watermark import OVERLAP, start_of
 
 ROWS_A_COMMIT = 200  # who signs up meanwhile doesn't wait for long

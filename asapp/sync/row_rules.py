@@ -2,7 +2,7 @@
 
 Every row falls in exactly one class, the first that fits: deactivated, reactivated, created, updated, adopted, unchanged,
 skipped (by reason). A record that came back deleted or merged is only nominated here; departures are applied at the end of
-the run (sync/departures.py), and counted then.
+the run (sync/settle.py), and counted then.
 """
 
 from __future__ import annotations

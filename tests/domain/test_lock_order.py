@@ -28,7 +28,9 @@ from asapp.partners import offboarding
 from asapp.salesforce import errors
 from asapp.salesforce.fields import STANDARD_OPT_OUT, all_fields
 from asapp.salesforce.records import ContactRecord
-from asapp.sync.execute import Execution, JobContext, record_failure
+from asapp.sync.endings import record_failure
+from asapp.sync.execute import Execution
+from asapp.sync.run_context import JobContext
 from asapp.sync.runs import claim_run, start_run
 from tests.factories import make_advisor, make_partner, make_synced_connection, org_access
 from tests.racing import ROUNDS, race

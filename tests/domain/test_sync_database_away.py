@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.models import RunStatus
-from asapp.sync import execute, store
+from asapp.sync import endings, execute, store
 from asapp.sync.dispatch import requeue_expired_runs
 from orgsim import Running
 from tests.syncing import Office, contacts_here
@@ -68,7 +68,7 @@ def test_a_database_that_is_still_away_leaves_the_run_to_its_lease(
     def away(*_arguments: Any) -> None:
         raise CUT
 
-    monkeypatch.setattr(execute, "expire_lease", away)
+    monkeypatch.setattr(endings, "expire_lease", away)
     run = office.start()
     with pytest.raises(OperationalError):
         office.resume(run)

@@ -8,7 +8,7 @@ from sqlalchemy import event
 from asapp.core.extensions import db
 from asapp.models import Departure, SyncRun
 from asapp.panel.balance import balance
-from asapp.sync import departures, execute
+from asapp.sync import execute, settle
 from orgsim import Running
 from tests.syncing import Office, reasons_here
 
@@ -117,7 +117,7 @@ def test_a_sweep_of_a_few_thousand_writes_no_mark(office: Office, monkeypatch: p
 def test_many_departures_that_are_applied_stop_within_a_page_and_go_on(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(departures, "CHUNK", 10)
+    monkeypatch.setattr(settle, "CHUNK", 10)
     ids = office.fill(40)
     office.sync()
     for salesforce_id in ids:
