@@ -33,7 +33,7 @@ from asapp.models import (
     SyncRun,
     User,
 )
-from asapp.sync.runs import Ring, start_run
+from asapp.sync.runs import Enqueue, start_run
 
 GOOD_FOR = timedelta(minutes=60)
 AT_ONCE = 200  # sends that one tick advances
@@ -50,7 +50,7 @@ class SendFacts(NamedTuple):
     run: SyncRun | None
 
 
-def advance(send_id: int, ring: Ring) -> None:
+def advance(send_id: int, enqueue: Enqueue) -> None:
     """Advance a send as far as possible now; one that has ended stays as it is. Commits."""
     now = utcnow()
     send = _lock(send_id)
@@ -72,26 +72,26 @@ def advance(send_id: int, ring: Ring) -> None:
     elif send.deadline_at <= now:
         _go_on_without(send, facts, SendReason.TOOK_TOO_LONG, now)
     elif facts.run is None or not facts.run.is_active:
-        _join_run(send, facts, ring)
+        _join_run(send, facts, enqueue)
     db.session.commit()
 
 
-def advance_sends_of(run_id: int, ring: Ring) -> None:
+def advance_sends_of(run_id: int, enqueue: Enqueue) -> None:
     """Advance the sends that wait for a run, once it has ended. Commits."""
-    _advance_all(Send.run_id == run_id, ring)
+    _advance_all(Send.run_id == run_id, enqueue)
 
 
-def advance_all(ring: Ring) -> None:
+def advance_all(enqueue: Enqueue) -> None:
     """Advance every send that is being prepared, also those whose job was lost. Commits."""
-    _advance_all(Send.state == SendState.PREPARING, ring)
+    _advance_all(Send.state == SendState.PREPARING, enqueue)
 
 
-def _advance_all(which: ColumnElement[bool], ring: Ring) -> None:
+def _advance_all(which: ColumnElement[bool], enqueue: Enqueue) -> None:
     waiting = select(Send.id).where(which, Send.state == SendState.PREPARING).order_by(Send.id).limit(AT_ONCE)
     ids = db.session.scalars(waiting).all()
     db.session.rollback()
     for send_id in ids:
-        advance(send_id, ring)
+        advance(send_id, enqueue)
 
 
 def _lock(send_id: int) -> Send | None:
@@ -170,13 +170,13 @@ def _end(send: Send, state: SendState, now: datetime, reason: SendReason | None 
     send.expires_at = now + GOOD_FOR if state == SendState.READY else None
 
 
-def _join_run(send: Send, facts: SendFacts, ring: Ring) -> None:
+def _join_run(send: Send, facts: SendFacts, enqueue: Enqueue) -> None:
     """Start a sync, or join the active one. One that has already looked up its recipients is followed by another."""
     send_id, connection = send.id, facts.connection
     if connection is None:
         return
     db.session.commit()  # no lock is held while the run is created and enqueued
-    run = start_run(connection, RunTrigger.SEND, ring)
+    run = start_run(connection, RunTrigger.SEND, enqueue)
     if run is None:
         return  # just disconnected: the next step handles it
     is_waiting = (Send.id == send_id, Send.state == SendState.PREPARING)
