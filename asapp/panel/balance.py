@@ -21,6 +21,7 @@ class Books:
     active: int
     opted_out: int
     twins: int
+    unsubscribed: int  # or complained: the person told us, and Salesforce has no opt-out of theirs
     bounced: int
     no_email: int
     removed_here: int
@@ -30,7 +31,8 @@ class Books:
     @property
     def rest(self) -> int:
         """In Salesforce and not accounted for (or, below 0, the other way round)."""
-        parts = (self.active, self.opted_out, self.twins, self.bounced, self.no_email, self.removed_here, self.paused)
+        who_may_not = (self.opted_out, self.twins, self.unsubscribed, self.bounced)
+        parts = (self.active, *who_may_not, self.no_email, self.removed_here, self.paused)
         return self.in_salesforce + self.leaving - sum(parts)
 
     @property
@@ -49,6 +51,7 @@ def balance(connection: Connection) -> Books | None:
         active=by_reason.get(None, 0),
         opted_out=opted_out,
         twins=by_reason.get(Reason.TWIN_OPTED_OUT, 0),
+        unsubscribed=by_reason.get(Reason.UNSUBSCRIBED, 0) + by_reason.get(Reason.COMPLAINED, 0),
         bounced=by_reason.get(Reason.BOUNCED, 0),
         no_email=no_email,
         removed_here=by_reason.get(Reason.HIDDEN_HERE, 0),
