@@ -53,7 +53,7 @@ PAUSES_S = {"processes": (0.5, 3.5), "Salesforce": (0.3, 2.0), "tokens and time"
 LOST_CREATES_S = 12 * 60  # by Salesforce's clock: then a create without an answer is known not to have been carried out
 QUIET_S = 420.0
 FULL = 150  # faults: from here on every kind has to have hit something
-SLOW_TO_FIX = ("kill -9", "database", "lead", "beyond")
+SLOW_TO_FIX = ("kill -9", "database", "lead", "opt-out", "beyond")
 LEADS_LEFT = "SELECT id, state, why, next_attempt_at FROM leads WHERE state NOT IN ('sent', 'linked', 'converted')"
 A_DAY_LATER = "UPDATE connections SET swept_at = now() - interval '25 hours' RETURNING id"
 NOT_SWEPT = "SELECT id FROM connections WHERE swept_at IS NULL OR swept_at < now() - interval '24 hours'"
@@ -63,9 +63,8 @@ WAITS_ARE_OVER = """
     UPDATE opt_out_writes SET next_attempt_at = now() WHERE state = 'waiting' AND lease IS NULL AND next_attempt_at > now()
     RETURNING id
 """
-EVENTS = """
-    SELECT user_id, sender_event_id, step FROM suppression_events WHERE sender_event_id IS NOT NULL
-"""
+PAUSES_OF_OPT_OUTS = "asapp:opt-outs:*"  # in Redis: a connection's next delivery is a minute after the last
+EVENTS = "SELECT user_id, sender_event_id, step FROM suppression_events WHERE sender_event_id IS NOT NULL"
 TELLS_SALESFORCE, TAKES_OLDER_DATA = 1, 2  # numbers of firms
 NEEDED = ("sends ready", "recipients fetched", "events told")  # figures of senders
 MAILED_AGAIN = 3  # times, until a last mailing is ready
@@ -371,6 +370,7 @@ class Campaign:
         an unsubscribe can be undone.
         """
         self.watch.patiently(WAITS_ARE_OVER)
+        self.watch.forget(PAUSES_OF_OPT_OUTS)
         broken = self.watch.patiently("SELECT user_id FROM connections WHERE status <> 'connected'")
         paused = self.watch.patiently("SELECT id FROM partners WHERE paused_until > now()")
         left = self.watch.patiently(LEADS_LEFT)

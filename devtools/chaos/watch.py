@@ -116,6 +116,12 @@ class Watch:
             time.sleep(0.1)
         return True
 
+    def forget(self, pattern: str) -> None:
+        """Delete what Redis holds under such keys."""
+        with self._redis() as client:
+            for key in list(client.scan_iter(pattern)):
+                client.delete(key)
+
     def _redis(self) -> redis.Redis:
         return redis.Redis.from_url(
             self._house.redis.url,
