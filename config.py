@@ -27,12 +27,12 @@ MAIL_SENDER = "AdvisorStream <as_support@broadridge.com>"
 
 
 class ConfigError(Exception):
-    """A setting is missing or bad; the text is one line for whoever starts the process."""
+    """A setting is missing or bad; the message is one line for the person who starts the process."""
 
 
 @dataclass(frozen=True)
 class MailServer:
-    """What MAIL_URL says: smtps://user:password@host:465?from=AdvisorStream <mail@my.example>"""
+    """The parts of MAIL_URL: smtps://user:password@host:465?from=AdvisorStream <mail@my.example>"""
 
     host: str
     port: int
@@ -83,12 +83,12 @@ class Config:
 
     @property
     def mail_server(self) -> MailServer | None:
-        """Where mails go; None: they are printed."""
+        """Return the server that sends mails; None: they are printed."""
         return MailServer.from_url(self.mail_url) if self.mail_url else None
 
     @property
     def callback_url(self) -> str:
-        """The one OAuth callback that firms register, character for character."""
+        """Return the OAuth callback that firms register, character for character."""
         return f"{self.public_url}/salesforce/salesforce_as/login/callback/"
 
     @classmethod
@@ -119,7 +119,7 @@ def secret_of_command(name: str, environ: Mapping[str, str] = os.environ) -> str
 
 
 def is_loopback(url: SplitResult) -> bool:
-    """Is the host of this address this very machine?"""
+    """Is the host of this address the local machine?"""
     host = url.hostname or ""
     try:
         return ip_address(host).is_loopback

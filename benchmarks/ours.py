@@ -146,11 +146,11 @@ def dispatch_all(**_rest: Any) -> dict[str, Any]:
     with measured(found):
         while True:
             with job_app().app_context(), writing():
-                done = dispatch(queues.enqueue_runs, queues.forgotten_runs, 60)
+                done = dispatch(queues.enqueue_runs, queues.find_lost_runs, 60)
             ticks += 1
-            rung += done.rung
+            rung += done.enqueued
             first_tick_mb = first_tick_mb or peak_rss_mb()
-            if not done.started and not done.rung:
+            if not done.started and not done.enqueued:
                 break
     memory = {"idle_mb": began_with, "first_tick_mb": first_tick_mb, "rss_mb": peak_rss_mb()}
     return found | memory | {"jobs": rung, "ticks": ticks, "waiting": queues.sync.count}

@@ -87,7 +87,7 @@ COLUMNS = ("at", "who", "email", "who_id", "kind", "action", "firm", "about", "a
 
 @dataclass(frozen=True)
 class AuditQuery:
-    """What is looked for. who: part of a name or an address. what: a key of GROUPS. firm: a slug. Days are in UTC."""
+    """The filter. who: part of a name or an address. what: a key of GROUPS. firm: a slug. Days are in UTC."""
 
     who: str = ""
     what: str = ""
@@ -103,7 +103,7 @@ class AuditLine:
     identity: AuditIdentity | None
     actor: User | None
     partner: Partner | None
-    subject: User | None  # where it is about a person
+    subject: User | None  # if it is about a person
 
     @property
     def who(self) -> str:
@@ -111,7 +111,7 @@ class AuditLine:
             return self.actor.name
         if self.identity is not None and self.identity.name:
             return self.identity.name
-        return {ActorKind.NOBODY: "Somebody", ActorKind.LINK: "Erased"}.get(ActorKind(self.entry.actor_kind), "asapp")
+        return {ActorKind.NOBODY: "Someone", ActorKind.LINK: "Erased"}.get(ActorKind(self.entry.actor_kind), "asapp")
 
     @property
     def email(self) -> str:
@@ -131,7 +131,7 @@ class AuditLine:
 
     @property
     def about(self) -> str:
-        """Whom or what: a person by name, contacts by their number alone."""
+        """Return the subject: a person by name, contacts by their number only."""
         named = [self.partner.name] if self.partner is not None else []
         if self.subject is not None:
             named.insert(0, self.subject.name)
@@ -141,7 +141,7 @@ class AuditLine:
 
     @property
     def guest_id(self) -> int | None:
-        """The row beside the entry, of somebody without an account who can be erased."""
+        """Return the identity row of a person without an account, who can be erased."""
         it = self.identity
         return it.id if it is not None and it.partner_id is not None and it.erased_at is None else None
 
@@ -158,11 +158,11 @@ class AuditLine:
 class AuditPage:
     lines: list[AuditLine]
     total: int
-    older_id: int | None  # ask for what is before it
+    older_id: int | None  # the cursor for older entries
 
 
 def find_page(wanted: AuditQuery) -> AuditPage:
-    """Three queries, whatever the number of entries."""
+    """Return one page of entries: three queries, for any number of entries."""
     total = db.session.scalar(_from(select(func.count())).where(*_where(wanted, is_count=True))) or 0
     rows = db.session.execute(_entries(wanted).limit(A_PAGE + 1)).all()
     lines = [AuditLine(*row) for row in rows[:A_PAGE]]

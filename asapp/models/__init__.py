@@ -1,4 +1,4 @@
-"""Tables, their constraints and the questions about state that a row can answer by itself."""
+"""Tables, their constraints, and questions about state that one row can answer."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from asapp.core.clock import utcnow
 from asapp.core.database import change_rows, end_read, insert_ignore
 from asapp.core.extensions import db
 from asapp.models import Connection, Partner, RunStatus, RunTrigger, SyncRun
-from asapp.sync.runs import Ring, take_back
+from asapp.sync.runs import Enqueue, requeue_expired
 from asapp.sync.schedule import is_due, next_sync_at
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ BATCH = 500  # jobs that Redis takes at once
 BUDGET_S = 10.0  # the next tick goes on
 PATIENCE = timedelta(seconds=60)  # after which a queued run is looked for in Redis
 
-Forgotten = Callable[[Sequence[int]], list[int]]
+FindLost = Callable[[Sequence[int]], list[int]]
 CONNECTIONS: Table = Connection.__table__  # type: ignore[assignment]
 RUNS: Table = SyncRun.__table__  # type: ignore[assignment]
 IS_WAITING = (SyncRun.status == RunStatus.QUEUED) & ~SyncRun.is_parked
@@ -37,34 +37,34 @@ IS_WAITING = (SyncRun.status == RunStatus.QUEUED) & ~SyncRun.is_parked
 class Dispatched:
     """What a tick did."""
 
-    taken_back: int
+    requeued: int
     started: int
-    rung: int
+    enqueued: int
 
 
-def dispatch(ring: Ring, forgotten: Forgotten, default_interval_minutes: int) -> Dispatched:
+def dispatch(enqueue: Enqueue, find_lost: FindLost, default_interval_minutes: int) -> Dispatched:
     """Take up stale runs, start what is due, and enqueue what no job is waiting for."""
     now = utcnow()
-    taken_back = take_back_stale(now)
-    unpark_the_forgotten(now)
-    started, rung = start_and_ring(now, ring, default_interval_minutes)
-    rung += ring_for_forgotten(now, ring, forgotten)
-    done = Dispatched(taken_back, started, rung)
-    if any((taken_back, started, rung)):
-        log.info("tick", extra={"taken_back": taken_back, "started": started, "rung": rung})
+    requeued = requeue_expired_runs(now)
+    unpark_stranded(now)
+    started, enqueued = start_and_enqueue(now, enqueue, default_interval_minutes)
+    enqueued += enqueue_lost(now, enqueue, find_lost)
+    done = Dispatched(requeued, started, enqueued)
+    if any((requeued, started, enqueued)):
+        log.info("tick", extra={"requeued": requeued, "started": started, "enqueued": enqueued})
     return done
 
 
-def take_back_stale(now: datetime) -> int:
+def requeue_expired_runs(now: datetime) -> int:
     """Queue the runs of dead workers again."""
     stale = db.session.scalars(
         select(SyncRun.id).where(SyncRun.status == RunStatus.RUNNING, SyncRun.lease_until < now).limit(BATCH)
     ).all()
     db.session.commit()
-    return sum(take_back(run_id) for run_id in stale)
+    return sum(requeue_expired(run_id) for run_id in stale)
 
 
-def unpark_the_forgotten(now: datetime) -> None:
+def unpark_stranded(now: datetime) -> None:
     """A parked run is rung for when another of its firm ends; where none is going on any more, here."""
     its_own, others, other = aliased(Connection), aliased(Connection), aliased(SyncRun)
     is_firm_at_work = (
@@ -88,31 +88,31 @@ def unpark_the_forgotten(now: datetime) -> None:
     db.session.commit()
 
 
-def start_and_ring(now: datetime, ring: Ring, default_interval_minutes: int) -> tuple[int, int]:
+def start_and_enqueue(now: datetime, enqueue: Enqueue, default_interval_minutes: int) -> tuple[int, int]:
     """Make a run for every connection that is due, and ring for each run that Redis never took; return how many of each.
 
     Redis takes some while the next are claimed. Where it takes none, the runs wait for the next tick.
     """
-    started = rung = 0
+    started = enqueued = 0
     asked: Sequence[int] = ()
-    is_heard = True
+    is_redis_there = True
     give_up_at = time.monotonic() + BUDGET_S
     with ThreadPoolExecutor(1) as bell:
-        ringing = bell.submit(ring_for_all, asked, ring)
+        ringing = bell.submit(enqueue_in_batches, asked, enqueue)
         while time.monotonic() < give_up_at:
             batch = claim_due(now, default_interval_minutes)
             started += batch.started
             taken = ringing.result()
-            note_rung(taken)
-            rung += len(taken)
-            is_heard = is_heard and len(taken) == len(asked)
-            asked = find_never_rung() if is_heard else ()
+            record_enqueued(taken)
+            enqueued += len(taken)
+            is_redis_there = is_redis_there and len(taken) == len(asked)
+            asked = find_not_enqueued() if is_redis_there else ()
             if not asked and batch.claimed < CLAIMS:
-                return started, rung
-            ringing = bell.submit(ring_for_all, asked, ring)
+                return started, enqueued
+            ringing = bell.submit(enqueue_in_batches, asked, enqueue)
         taken = ringing.result()
-        note_rung(taken)
-        return started, rung + len(taken)
+        record_enqueued(taken)
+        return started, enqueued + len(taken)
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def make_runs(connection_ids: Sequence[int], now: datetime) -> int:
     return change_rows(db.session, insert_ignore(db.session, RUNS).from_select(columns, chosen))
 
 
-def find_never_rung() -> Sequence[int]:
+def find_not_enqueued() -> Sequence[int]:
     """Return runs that Redis never took: one of each firm, then the next of each."""
     turn = func.row_number().over(partition_by=Connection.partner_id, order_by=SyncRun.id)
     waiting = (
@@ -173,15 +173,15 @@ def find_never_rung() -> Sequence[int]:
     return ids
 
 
-def ring_for_all(ids: Sequence[int], ring: Ring) -> Sequence[int]:
+def enqueue_in_batches(ids: Sequence[int], enqueue: Enqueue) -> Sequence[int]:
     """Ring for these, batch after batch; return those that Redis took."""
     for start in range(0, len(ids), BATCH):
-        if not ring(ids[start : start + BATCH]):
+        if not enqueue(ids[start : start + BATCH]):
             return ids[:start]
     return ids
 
 
-def ring_for_forgotten(now: datetime, ring: Ring, forgotten: Forgotten) -> int:
+def enqueue_lost(now: datetime, enqueue: Enqueue, find_lost: FindLost) -> int:
     """Ring again for runs whose job Redis has lost; return how many."""
     quiet = db.session.scalars(
         select(SyncRun.id)
@@ -190,14 +190,14 @@ def ring_for_forgotten(now: datetime, ring: Ring, forgotten: Forgotten) -> int:
         .limit(BATCH)
     ).all()
     db.session.commit()
-    lost = forgotten(quiet) if quiet else []
-    if not lost or not ring(lost):
+    lost = find_lost(quiet) if quiet else []
+    if not lost or not enqueue(lost):
         return 0
-    note_rung(lost)
+    record_enqueued(lost)
     return len(lost)
 
 
-def note_rung(ids: Sequence[int]) -> None:
+def record_enqueued(ids: Sequence[int]) -> None:
     if ids:
         db.session.execute(update(RUNS).where(is_among(RUNS.c.id, ids)).values(enqueued_at=utcnow()))
         db.session.commit()

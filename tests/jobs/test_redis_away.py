@@ -99,7 +99,7 @@ def test_the_run_goes_on_once_redis_is_back(app: Flask, own_redis: RedisServer) 
     run = runs.start_run(connection, RunTrigger.MANUAL, queues.enqueue_runs)
     assert run.enqueued_at is None
     own_redis.start()
-    assert dispatch(queues.enqueue_runs, queues.forgotten_runs, 60).rung == 1
+    assert dispatch(queues.enqueue_runs, queues.find_lost_runs, 60).enqueued == 1
     assert [job_id.rpartition("-")[0] for job_id in queues.sync.job_ids] == [f"run-{run.id}"]
 
 
@@ -109,7 +109,7 @@ def test_looking_at_queues_of_a_redis_that_is_away(away: str) -> None:
     assert queues.depths() is None
     assert queues.is_there() is False
     assert queues.enqueue_runs([1, 2]) is False
-    assert queues.forgotten_runs([1, 2]) == []
+    assert queues.find_lost_runs([1, 2]) == []
 
 
 def test_limits_are_kept_in_a_redis_behind_a_socket_file() -> None:
