@@ -22,8 +22,10 @@ PLACES = (
     "CONTRIBUTING.md",
     "README.md",
     "SECURITY.md",
-    "devtools/words.py",
-    "tests/tooling/test_words.py",
+    "benchmarks",
+    "devtools",
+    "orgsim",
+    "tests",
     "worker.py",
     "wsgi.py",
 )
