@@ -15,10 +15,11 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from asapp.accounts import passwords
-from asapp.accounts.form_fields import NameForm, PersonForm
+from asapp.accounts.form_fields import PersonForm, ProfileForm
 from asapp.audit import entries
 from asapp.audit.entries import ITSELF, Actor
 from asapp.core.extensions import db
+from asapp.core.formats import is_zone_name
 from asapp.core.forms import InvalidFields, clean_address, whole_number
 from asapp.leads import sign_up_page
 from asapp.models import Action, Partner, Role, User
@@ -90,10 +91,18 @@ def end_sessions(user: User) -> None:
     db.session.commit()
 
 
-def rename(user: User, name: str) -> None:
-    """Raises InvalidFields."""
-    user.name = NameForm.entered(name=name).checked()["name"]
+def save_profile(user: User, name: str, time_zone: str) -> None:
+    """Set what people may change about themselves; raise InvalidFields (name, time_zone). An empty time_zone is UTC."""
+    entered = ProfileForm.entered(name=name, time_zone=time_zone).checked()
+    user.name, user.time_zone = entered["name"], entered["time_zone"] or None
     db.session.commit()
+
+
+def set_first_time_zone(user: User, time_zone: str) -> None:
+    """Take the browser's time zone for a person who has none; anything that is no time zone is left out."""
+    if user.time_zone is None and is_zone_name(time_zone):
+        user.time_zone = time_zone
+        db.session.commit()
 
 
 def change_password(user: User, current: str, new: str, by: Actor = ITSELF) -> User:

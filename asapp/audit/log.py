@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC as UTC_ZONE
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
@@ -15,6 +14,7 @@ from sqlalchemy.orm import aliased
 
 from asapp.core.csv_files import csv_header, csv_rows
 from asapp.core.extensions import db
+from asapp.core.formats import current_zone
 from asapp.models import Action, ActorKind, AuditEntry, AuditIdentity, Partner, User
 
 A_PAGE = 50
@@ -87,7 +87,10 @@ COLUMNS = ("at", "who", "email", "who_id", "kind", "action", "firm", "about", "a
 
 @dataclass(frozen=True)
 class AuditQuery:
-    """The filter. who: part of a name or an address. what: a key of GROUPS. firm: a slug. Days are in UTC."""
+    """The filter. who: part of a name or an address. what: a key of GROUPS. firm: a slug.
+
+    since, until: days of the reader's time zone.
+    """
 
     who: str = ""
     what: str = ""
@@ -210,14 +213,14 @@ def _where(wanted: AuditQuery, is_count: bool = False) -> list[ColumnElement[boo
     if wanted.since is not None:
         found.append(AuditEntry.at >= _midnight(wanted.since))
     if wanted.until is not None:
-        found.append(AuditEntry.at < _midnight(wanted.until) + timedelta(days=1))
+        found.append(AuditEntry.at < _midnight(wanted.until + timedelta(days=1)))
     if wanted.before_id is not None and not is_count:
         found.append(AuditEntry.id < wanted.before_id)
     return found
 
 
 def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC_ZONE)
+    return datetime.combine(day, time(), current_zone())
 
 
 def _value(value: Any) -> str:

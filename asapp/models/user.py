@@ -47,6 +47,7 @@ class User(UserMixin, Base):  # type: ignore[misc]  # flask-login has no types
     session_nonce: Mapped[str] = mapped_column(String(32))  # changing it ends every session of this person
     deactivated_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     moved_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # from another firm to the present one
+    time_zone: Mapped[str | None] = mapped_column(String(64))  # a name of the tz database; None until it is known
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
 
     partner: Mapped[Partner | None] = relationship()

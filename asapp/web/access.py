@@ -17,6 +17,7 @@ from flask_login import current_user
 
 from asapp.accounts import users
 from asapp.audit import entries
+from asapp.core import formats
 from asapp.models import User
 from asapp.web.page_extensions import login_manager
 
@@ -37,11 +38,19 @@ WITHOUT_SESSIONS = frozenset({"api"})  # blueprints that ask for a key instead o
 def register(app: Flask) -> None:
     login_manager.session_protection = None  # the nonce in the session ends it; addresses change on the way to work
     login_manager.user_loader(load_user)
+    app.before_request(start_in_utc)
     app.before_request(demand_login)
 
 
+def start_in_utc() -> None:
+    """Times are in UTC until the session's person is known: the thread has served others before."""
+    formats.read_in(None)
+
+
 def load_user(session_id: str) -> User | None:
-    return users.find_by_session(session_id)
+    user = users.find_by_session(session_id)
+    formats.read_in(user.time_zone if user else None)  # from here on, all times of this request
+    return user
 
 
 def demand_login() -> ResponseReturnValue | None:

@@ -28,6 +28,7 @@ def try_login() -> ResponseReturnValue:
     user = attempts.log_in(email, request.form.get("password", ""), origin_of(email), actor())
     if user is None:
         return render_template("auth/login.html", email=email, next=next_path, is_refused=True), 422
+    users.set_first_time_zone(user, request.form.get("time_zone", ""))
     session.clear()  # nothing that was there before the log-in may live on in it
     login_user(user)
     response = make_response(redirect(next_path or home_of_current_user(), 303))

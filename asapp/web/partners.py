@@ -12,6 +12,7 @@ from flask.typing import ResponseReturnValue
 
 from asapp.accounts import advisors
 from asapp.core import mail
+from asapp.core.formats import counted
 from asapp.core.forms import InvalidFields, clean_line
 from asapp.models import Partner
 from asapp.partners import checks, offboarding, partners, setup_link
@@ -22,7 +23,6 @@ from asapp.partners.setup_link import Recipient
 from asapp.salesforce.hosts import NotSalesforce, is_sandbox
 from asapp.web.access import actor, admin_required
 from asapp.web.current import config, org_access, person, post_later, vault
-from asapp.web.filters import counted
 from asapp.web.htmx import go_to
 from asapp.writeback import outbox
 from asapp.writeback.queries import count_for
@@ -174,7 +174,7 @@ def send_link(slug: str) -> ResponseReturnValue:
         partner = get_partner(slug)
         return show_form(partner, partners.form_of(partner, vault()), form.show(refusal.errors)), 422
     url = f"{config().public_url}{url_for('partner_setup.guide', token=token)}"
-    names = {
+    names: dict[str, Any] = {
         "name": link.name,
         "firm": partner.name,
         "admin": person().name,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from flask import Blueprint, flash, make_response, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user, login_user
 
 from asapp.accounts import attempts, users
+from asapp.core.formats import zone_names
 from asapp.core.forms import InvalidFields
 from asapp.web.access import actor
 from asapp.web.devices import remember_device
@@ -21,18 +25,22 @@ def key_of_person() -> str:
 
 @blueprint.get("")
 def profile() -> ResponseReturnValue:
-    return render_template("settings/profile.html", name=current_user.name, errors={})
+    return render_profile(current_user.name, current_user.time_zone or "")
 
 
 @blueprint.post("", endpoint="save_profile")
 def save_profile() -> ResponseReturnValue:
-    name = request.form.get("name", "")
+    name, time_zone = request.form.get("name", ""), request.form.get("time_zone", current_user.time_zone or "")
     try:
-        users.rename(current_user, name)
+        users.save_profile(current_user, name, time_zone)
     except InvalidFields as refusal:
-        return render_template("settings/profile.html", name=name, errors=refusal.errors), 422
+        return render_profile(name, time_zone, refusal.errors), 422
     flash("Saved.", "good")
     return go_to(url_for("settings.profile"))
+
+
+def render_profile(name: str, time_zone: str, errors: Mapping[str, str] = MappingProxyType({})) -> str:
+    return render_template("settings/profile.html", name=name, time_zone=time_zone, zones=zone_names(), errors=errors)
 
 
 @blueprint.get("/security")
