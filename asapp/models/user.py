@@ -16,6 +16,7 @@ from asapp.models.columns import new_public_id, one_of
 
 if TYPE_CHECKING:
     from asapp.models.partner import Partner
+    from asapp.models.second_factor import SecondFactor
 
 
 class Role(StrEnum):
@@ -50,6 +51,7 @@ class User(UserMixin, Base):  # type: ignore[misc]  # flask-login has no types
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
 
     partner: Mapped[Partner | None] = relationship()
+    second_factor: Mapped[SecondFactor | None] = relationship(passive_deletes=True)
 
     def get_id(self) -> str:
         """What the session cookie carries: it stops fitting when the nonce changes."""
@@ -70,6 +72,10 @@ class User(UserMixin, Base):  # type: ignore[misc]  # flask-login has no types
     @property
     def is_advisor(self) -> bool:
         return self.role == Role.ADVISOR
+
+    @property
+    def has_second_factor(self) -> bool:
+        return self.second_factor is not None
 
     @property
     def has_integrations(self) -> bool:
