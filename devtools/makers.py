@@ -63,9 +63,9 @@ def make_second_factor(user: User) -> SecondFactor:
     return factor
 
 
-def session_of(user: User) -> dict[str, Any]:
-    """Return what the session holds after this person's log-in."""
-    return {"_user_id": user.get_id(), "_fresh": True, CONFIRMED_AT: int(utcnow().timestamp())}
+def session_of(user: User, minutes_ago: int = 0) -> dict[str, Any]:
+    """Return what the session holds after this person's log-in so long ago."""
+    return {"_user_id": user.get_id(), "_fresh": True, CONFIRMED_AT: int(utcnow().timestamp()) - 60 * minutes_ago}
 
 
 def _make_user(name: str, role: Role, **columns: Any) -> User:

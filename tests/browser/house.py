@@ -50,10 +50,10 @@ class BrowserHouse:
             finally:
                 db.session.remove()
 
-    def cookie_of(self, user_id: int) -> dict[str, str]:
-        """A session as after logging in."""
+    def cookie_of(self, user_id: int, minutes_ago: int = 0) -> dict[str, str]:
+        """A session as after logging in so long ago."""
         with self.rows():
-            session = session_of(db.session.get_one(User, user_id))
+            session = session_of(db.session.get_one(User, user_id), minutes_ago)
         serializer: Any = self.app.session_interface.get_signing_serializer(self.app)  # type: ignore[attr-defined]
         return {"name": "session", "value": serializer.dumps(session), "url": self.url}
 
