@@ -25,6 +25,10 @@ WORDS = {
     Action.LOGGED_IN: "Logged in",
     Action.LOGIN_REFUSED: "Could not log in",
     Action.PASSWORD_CHANGED: "Changed a password",
+    Action.SECOND_FACTOR_SET_UP: "Set up a second step",
+    Action.SECOND_FACTOR_REMOVED: "Turned the second step off",
+    Action.SECOND_FACTOR_RESET: "Reset another person's second step",
+    Action.RECOVERY_CODES_RENEWED: "Made new recovery codes",
     Action.PERSON_CREATED: "Created a person",
     Action.INVITED: "Made an invitation link",
     Action.DEACTIVATED: "Deactivated an advisor",
@@ -73,7 +77,12 @@ GROUPS: dict[str, tuple[str, tuple[Action, ...]]] = {
         "People",
         (Action.PERSON_CREATED, Action.INVITED, Action.DEACTIVATED, Action.LET_BACK_IN, Action.MOVED),
     ),
-    "logins": ("Log-ins and passwords", (Action.LOGGED_IN, Action.LOGIN_REFUSED, Action.PASSWORD_CHANGED)),
+    "logins": (
+        "Log-ins and passwords",
+        tuple(
+            a for a in Action if a.startswith(("logged_", "login_", "password_", "second_factor_", "recovery_codes_"))
+        ),
+    ),
 }
 KINDS = {
     ActorKind.LINK: "by setup link",

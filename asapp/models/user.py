@@ -16,6 +16,7 @@ from asapp.models.columns import new_public_id, one_of
 
 if TYPE_CHECKING:
     from asapp.models.partner import Partner
+    from asapp.models.second_factor import SecondFactor
 
 
 class Role(StrEnum):
@@ -51,6 +52,7 @@ class User(UserMixin, Base):  # type: ignore[misc]  # flask-login has no types
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
 
     partner: Mapped[Partner | None] = relationship()
+    second_factor: Mapped[SecondFactor | None] = relationship(passive_deletes=True)
 
     def get_id(self) -> str:
         """Return what the session cookie carries: it is no longer valid once the nonce changes."""
@@ -71,6 +73,10 @@ class User(UserMixin, Base):  # type: ignore[misc]  # flask-login has no types
     @property
     def is_advisor(self) -> bool:
         return self.role == Role.ADVISOR
+
+    @property
+    def has_second_factor(self) -> bool:
+        return self.second_factor is not None
 
     @property
     def has_integrations(self) -> bool:

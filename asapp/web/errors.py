@@ -32,7 +32,9 @@ from asapp.web.request_log import request_id
 log = logging.getLogger(__name__)
 
 
-SECRET_FIELDS = frozenset({"password", "current", "new", "secret"})  # they are never sent back
+SECRET_FIELDS = frozenset(
+    {"password", "current", "new", "secret", "code", "recovery", "app", "held"}
+)  # they are never sent back
 CSRF_FIELD = "csrf_token"
 READING = ("GET", "HEAD", "OPTIONS")
 DATABASE_AWAY = (OperationalError, InternalError, PoolTimeout)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from flask import Blueprint, flash, make_response, render_template, request, session, url_for
+from flask import Blueprint, flash, make_response, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from flask_login import current_user, login_user
+from flask_login import current_user
 
-from asapp.accounts import attempts, users
+from asapp.accounts import attempts, second_factor, users
 from asapp.core.formats import zone_names
 from asapp.core.forms import InvalidFields
-from asapp.web.access import actor
+from asapp.web import login_session
+from asapp.web.access import actor, must_have_second_factor
+from asapp.web.current import person
 from asapp.web.devices import remember_device
 from asapp.web.htmx import go_to
 
@@ -45,19 +47,28 @@ def render_profile(name: str, time_zone: str, errors: Mapping[str, str] = Mappin
 
 @blueprint.get("/security")
 def security() -> ResponseReturnValue:
-    return render_template("settings/security.html", errors={})
+    return show_security({})
 
 
 @blueprint.post("/security", endpoint="change_password")
 def change_password() -> ResponseReturnValue:
     try:
         current, new = request.form.get("current", ""), request.form.get("new", "")
-        person = attempts.change_password(current_user, current, new, actor())
+        user = attempts.change_password(current_user, current, new, actor())
     except InvalidFields as refusal:
-        return render_template("settings/security.html", errors=refusal.errors), 422
-    session.clear()
-    login_user(person)  # this session goes on under the new nonce, all others have ended
+        return show_security(refusal.errors), 422
+    login_session.begin(user)  # this session goes on under the new nonce, all others have ended
     flash("Your password is changed. Other devices that were logged in as you are logged out.", "good")
     response = make_response(go_to(url_for("settings.security")))
-    remember_device(response, person)
+    remember_device(response, user)
     return response
+
+
+def show_security(errors: dict[str, str]) -> str:
+    user = person()
+    return render_template(
+        "settings/security.html",
+        errors=errors,
+        codes_left=second_factor.count_codes_left(user),
+        must_have_second_factor=must_have_second_factor(user),
+    )
