@@ -28,7 +28,7 @@ def try_login() -> ResponseReturnValue:
     user = attempts.log_in(email, request.form.get("password", ""), origin_of(email), actor())
     if user is None:
         return render_template("auth/login.html", email=email, next=next_path, is_refused=True), 422
-    session.clear()  # nothing that was there before the log-in may live on in it
+    session.clear()  # nothing from before the log-in may stay in the session
     login_user(user)
     response = make_response(redirect(next_path or home_of_current_user(), 303))
     remember_device(response, user)

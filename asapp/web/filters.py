@@ -1,4 +1,4 @@
-"""How numbers, times and addresses look on a page: number, counted, ago, moment, breakable."""
+"""Template filters for numbers, times and addresses: number, counted, ago, moment, breakable."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def register(app: Flask) -> None:
 
 
 def number(value: int) -> str:
-    """2500 -> `2,500`"""
+    """Return `2,500` for 2500."""
     return f"{value:,}"
 
 
 def counted(value: int, noun: str, plural: str | None = None) -> str:
-    """1, contact -> `1 contact`; 2500, contact -> `2,500 contacts`"""
+    """Return `1 contact` for 1, contact; `2,500 contacts` for 2500, contact."""
     return f"{value:,} {noun if value == 1 else plural or noun + 's'}"
 
 
 def ago(when: datetime | None, now: datetime | None = None) -> Markup:
-    """Return when as seen from now, past or future, with the moment itself in its title; nothing for None."""
+    """Return when relative to now, past or future, with the exact time in its title; nothing for None."""
     if when is None:
         return Markup("")
     return _time(when, distance(when, now or utcnow()))
@@ -41,13 +41,13 @@ def moment(when: datetime | None) -> Markup:
 
 
 def breakable(address: str) -> Markup:
-    """Return the address so that it breaks before the @ where the line is too short."""
+    """Return the address with a possible break before the @, for short lines."""
     name, at, host = address.rpartition("@")
     return Markup("{}<wbr>{}{}").format(name, at, host) if name else escape(address)
 
 
 def distance(when: datetime, now: datetime) -> str:
-    """Return `3 minutes ago`, `in 2 hours`, or the date where that says more."""
+    """Return `3 minutes ago`, `in 2 hours`, or the date if that says more."""
     gap = now - when
     if abs(gap) < timedelta(seconds=45):
         return "just now" if gap >= timedelta(0) else "in a moment"
