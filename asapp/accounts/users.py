@@ -56,7 +56,7 @@ def create_user(
         db.session.commit()
     except IntegrityError as error:
         db.session.rollback()
-        raise InvalidFields({"email": "Somebody has this address already."}) from error
+        raise InvalidFields({"email": "Someone already has this address."}) from error
     return user
 
 

@@ -1,4 +1,4 @@
-"""How numbers, times and addresses look on a page: number, counted, ago, moment, breakable. Times are in the reader's zone."""
+"""Template filters: number, counted, ago, moment, exact, breakable. Times are in the reader's zone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def register(app: Flask) -> None:
 
 
 def ago(when: datetime | None, now: datetime | None = None, starts: bool = False) -> Markup:
-    """Return when as seen from now, past or future, with the time itself in its title; nothing for None.
+    """Return when relative to now, past or future, with the exact time in its title; nothing for None.
 
     starts: whether it stands alone or begins a sentence: `Today at 14:32`, `14 November at 20:31`.
     """
@@ -45,7 +45,7 @@ def moment(when: datetime | None) -> Markup:
 
 
 def breakable(address: str) -> Markup:
-    """Return the address so that it breaks before the @ where the line is too short."""
+    """Return the address with a possible break before the @, for short lines."""
     name, at, host = address.rpartition("@")
     return Markup("{}<wbr>{}{}").format(name, at, host) if name else escape(address)
 

@@ -1,4 +1,4 @@
-"""Account Settings: what people may change about themselves. Integrations has a page of its own."""
+"""Account Settings: what people may change about themselves. Integrations has its own page."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def change_password() -> ResponseReturnValue:
         user = attempts.change_password(current_user, current, new, actor())
     except InvalidFields as refusal:
         return show_security(refusal.errors), 422
-    login_session.begin(user)  # this session goes on under the new nonce, all others have ended
+    login_session.begin(user)  # this session continues under the new nonce, all others have ended
     flash("Your password is changed. Other devices that were logged in as you are logged out.", "good")
     response = make_response(go_to(url_for("settings.security")))
     remember_device(response, user)

@@ -164,7 +164,7 @@ def test_the_disconnect_question_has_the_focus_and_enter_does_not_answer_it(htmx
     wait_for_htmx(htmx_page)
     htmx_page.get_by_role("button", name="Disconnect").focus()
     htmx_page.keyboard.press("Enter")
-    expect(htmx_page.get_by_role("group", name="What should become of")).to_be_focused()
+    expect(htmx_page.get_by_role("group", name="What should happen to")).to_be_focused()
     sent: list[str] = []
     htmx_page.on("request", lambda request: sent.append(request.method))
     htmx_page.keyboard.press("Enter")  # once more by mistake, as on the button before

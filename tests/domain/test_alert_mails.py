@@ -369,7 +369,7 @@ def test_opt_outs_unknown(
     alice = make_advisor(make_partner(is_enabled=is_enabled))
     make_synced_connection(alice, opt_outs_known_until=utcnow() - HOUR, **columns)
     letter = letter_to(alice, server)
-    assert "so nobody from Salesforce is written to" in letter.text
+    assert "so nothing is sent to contacts from Salesforce" in letter.text
     assert words in letter.text
 
 

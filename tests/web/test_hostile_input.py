@@ -93,7 +93,22 @@ OURS = {
     "waiting_mails": ("public_id", "kind", "content_sealed", "lease"),
 }
 TYPED = {
-    *("q", "state", "source", "page", "list", "whom", "next", "back", "open", "seen", "before", "all", "firm"),
+    *(
+        "q",
+        "state",
+        "source",
+        "page",
+        "list",
+        "person",
+        "which",
+        "next",
+        "back",
+        "open",
+        "seen",
+        "before",
+        "all",
+        "firm",
+    ),
     *("confirm_name", "current", "new", "do", "to_list", "lead", "who", "what", "show", "from", "until"),
     *("error", "error_description", "code", "recovery", "app", "held"),
     *form_fields(),
@@ -254,7 +269,7 @@ def test_no_page_and_no_file_names_other_advisors_people(
         if door.method != "GET" or door.access is For.ADMINS:
             continue
         log_in(client, whose.user)
-        text = open_door(client, door, {"whom": others[0]} if door.endpoint == "contacts.why" else None).text
+        text = open_door(client, door, {"person": others[0]} if door.endpoint == "contacts.why" else None).text
         if door.endpoint != "contacts.why":
             assert not any(other in text for other in others), door
         told += f"{whose.user.name.split()[0]}s-" in text
