@@ -37,7 +37,13 @@ from asapp.models.lead import (
 from asapp.models.partner import ApiUsage, CheckVerdict, Partner, PartnerCheck, SetupLink
 from asapp.models.run import RunChange, RunPhase, RunStatus, RunTrigger, SyncRun
 from asapp.models.send import Send, SendReason, SendState
-from asapp.models.suppression import Suppression, SuppressionEvent, SuppressionSource, SuppressionStep
+from asapp.models.suppression import (
+    Suppression,
+    SuppressionEvent,
+    SuppressionSource,
+    SuppressionStep,
+    SuppressionWords,
+)
 from asapp.models.user import PasswordLink, PasswordLinkKind, Role, User
 from asapp.models.waiting_mail import WaitingKind, WaitingMail
 from asapp.models.write_back import OptOutWrite, Untold, WriteBackState, WrittenKind
@@ -99,6 +105,7 @@ __all__ = [
     "SuppressionEvent",
     "SuppressionSource",
     "SuppressionStep",
+    "SuppressionWords",
     "SyncRun",
     "ToCheck",
     "Tombstone",
