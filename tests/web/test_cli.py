@@ -133,7 +133,7 @@ def test_a_person_is_erased_by_command(app: Flask) -> None:
     assert db.session.scalars(select(Contact)).all() == []
     entry = db.session.scalars(select(AuditEntry).where(AuditEntry.action == Action.ERASED)).one()
     assert (entry.actor_kind, entry.subject_id) == (ActorKind.COMMAND, alice_id)
-    assert one_line(run(app, "users", "erase", "alice@acme.example", "--yes")) == "Error: Nobody has this address."
+    assert one_line(run(app, "users", "erase", "alice@acme.example", "--yes")) == "Error: No one has this address."
 
 
 def test_a_salesforce_admin_is_erased_by_command(app: Flask) -> None:
