@@ -38,7 +38,13 @@ from asapp.models.partner import ApiUsage, CheckVerdict, Partner, PartnerCheck, 
 from asapp.models.run import RunChange, RunPhase, RunStatus, RunTrigger, SyncRun
 from asapp.models.second_factor import RecoveryCode, SecondFactor
 from asapp.models.send import Send, SendReason, SendState
-from asapp.models.suppression import Suppression, SuppressionEvent, SuppressionSource, SuppressionStep
+from asapp.models.suppression import (
+    Suppression,
+    SuppressionEvent,
+    SuppressionSource,
+    SuppressionStep,
+    SuppressionWords,
+)
 from asapp.models.user import PasswordLink, PasswordLinkKind, Role, User
 from asapp.models.waiting_mail import WaitingKind, WaitingMail
 from asapp.models.write_back import OptOutWrite, Untold, WriteBackState, WrittenKind
@@ -102,6 +108,7 @@ __all__ = [
     "SuppressionEvent",
     "SuppressionSource",
     "SuppressionStep",
+    "SuppressionWords",
     "SyncRun",
     "ToCheck",
     "Tombstone",

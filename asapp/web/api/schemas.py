@@ -162,7 +162,7 @@ class EventIn(Schema):
     advisor_id = fields.String(required=True, validate=Length(1, 100))
     email = fields.String(required=True, validate=Length(3, EMAIL_MAX), **about("The address that was written to."))
     at = fields.DateTime(required=True, **about("When it happened, with a time zone. The future is taken as now."))
-    detail = fields.Raw(allow_none=True, **about("For your own records; it is not kept here."))
+    detail = fields.Raw(allow_none=True, **about("What the mail server said, for example. The advisor sees it."))
 
 
 class Events(fields.List[Any]):

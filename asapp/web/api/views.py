@@ -377,7 +377,19 @@ def read_event(raw: Any) -> Told | str:
     at = moment(raw.get("at"))
     if at is None:
         return "at: Must be a time with a zone, such as 2026-11-30T09:15:00Z."
-    return Told(raw["id"], EventType(raw["type"]), raw["advisor_id"], raw["email"], at)
+    return Told(
+        raw["id"], EventType(raw["type"]), raw["advisor_id"], raw["email"], at, text_of_detail(raw.get("detail"))
+    )
+
+
+def text_of_detail(detail: Any) -> str:
+    """Return a detail as text: what is none, as JSON; empty where it is nested too deeply to be written."""
+    if detail is None or isinstance(detail, str):
+        return detail or ""
+    try:
+        return orjson.dumps(detail).decode()
+    except orjson.JSONEncodeError:
+        return ""
 
 
 def problem_of_text(name: str, value: Any, most: int) -> str | None:
