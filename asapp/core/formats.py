@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from babel import Locale
 from babel.dates import format_date, format_datetime, get_timezone_location
@@ -53,13 +53,13 @@ def is_zone_name(name: str) -> bool:
 
 def read_in(zone_name: str | None) -> None:
     """From now on, write times in this zone, in this thread; None writes UTC."""
-    _zone.set(ZoneInfo(zone_name) if zone_name else UTC)
+    _zone.set(_zone_of(zone_name))
 
 
 @contextmanager
 def read_in_zone_of(zone_name: str | None) -> Iterator[None]:
     """Write times in this zone within the block; None writes UTC."""
-    token = _zone.set(ZoneInfo(zone_name) if zone_name else UTC)
+    token = _zone.set(_zone_of(zone_name))
     try:
         yield
     finally:
@@ -71,8 +71,9 @@ def current_zone() -> tzinfo:
 
 
 def place_of(zone_name: str) -> str:
-    """Europe/London -> `London`; Asia/Calcutta -> `Kolkata`"""
-    return get_timezone_location(ZoneInfo(zone_name), locale=LOCALE, return_city=True)
+    """Return the place of a zone: `London`, also `Kolkata` for Asia/Calcutta; `UTC` for a zone that there is no longer."""
+    zone = _zone_of(zone_name)
+    return "UTC" if zone is UTC else get_timezone_location(zone, locale=LOCALE, return_city=True)
 
 
 def written_out(when: datetime) -> str:
@@ -103,6 +104,14 @@ def near(when: datetime, now: datetime) -> str:
         words = counted(max(minutes, 1), "minute")
         return f"{words} ago" if gap > timedelta(0) else f"in {words}"
     return f"{_day_near(when, now)} at {format_datetime(when, 'HH:mm', tzinfo=_zone.get(), locale=LOCALE)}"
+
+
+def _zone_of(name: str | None) -> tzinfo:
+    """Return UTC for None, and for a name that the tz database of this machine no longer has."""
+    try:
+        return ZoneInfo(name) if name else UTC
+    except ZoneInfoNotFoundError:
+        return UTC
 
 
 def _day_near(when: datetime, now: datetime) -> str:

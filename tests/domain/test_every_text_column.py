@@ -27,7 +27,7 @@ ROWS_GO = {
 }
 ROWS_GO_WITH_THE_FIRM = {"api_keys", "api_usage", "partner_checks", "setup_links"}
 EMPTIED = {
-    "users": {"email", "name", "password_hash", "session_nonce"},
+    "users": {"email", "name", "password_hash", "session_nonce", "time_zone"},
     "audit_identities": {"name", "email", "client_address"},
     "leads": {
         *("first_name", "last_name", "email", "search_key", "address_hash", "details"),
