@@ -83,6 +83,11 @@
     document.querySelector("main [aria-invalid=true]")?.focus();
   }
 
+  // ---- The log-in tells where this browser is: the person's first time zone.
+  for (const field of document.querySelectorAll("[data-time-zone]")) {
+    field.value = Intl.DateTimeFormat().resolvedOptions().timeZone || "";
+  }
+
   // ---- Copy buttons: data-copy names the field.
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("[data-copy]");

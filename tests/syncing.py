@@ -21,7 +21,8 @@ from asapp.models import Connection, Contact, ContactList, LedgerEntry, ListMemb
 from asapp.salesforce.client import OrgClient
 from asapp.salesforce.records import ContactPage
 from asapp.sync import departures, runs
-from asapp.sync.execute import JobContext, execute_run
+from asapp.sync.execute import execute_run
+from asapp.sync.run_context import JobContext
 from orgsim import Running
 from tests.factories import make_advisor, make_connection, make_partner, org_access
 
@@ -146,7 +147,7 @@ class Office:
 
     def resume(self, run: SyncRun, between_pages: Callable[[], None] = lambda: None) -> SyncRun:
         if not run.is_queued:
-            runs.take_back(run.id)
+            runs.requeue_expired(run.id)
         run_id = run.id
         db.session.commit()
         try:
@@ -169,7 +170,7 @@ class Office:
     def workplace(self, between_pages: Callable[[], None] = lambda: None) -> JobContext:
         return JobContext(
             access=org_access(WatchedAccess, between_pages=between_pages),
-            ring=lambda ids: True,
+            enqueue=lambda ids: True,
             default_interval_minutes=60,
             should_stop=lambda: self.stopping,
         )

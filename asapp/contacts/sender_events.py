@@ -21,7 +21,8 @@ from asapp.models import Partner, SuppressionSource, SuppressionStep, User
 
 TRIES = 3  # two calls at once may tell the same event
 
-Record = Callable[[Collection[Happened]], object]  # stores and commits, as suppressions.record()
+# Stores and commits, and returns what was new, as suppressions.record().
+Record = Callable[[Collection[Happened]], Collection[Happened]]
 
 
 class EventType(StrEnum):
@@ -102,8 +103,10 @@ def _record(happened: dict[int, Happened], record: Record) -> set[int]:
 
     def work() -> set[int]:
         new = _without_known(happened)
-        record([happened[number] for number in sorted(new)])
-        return new
+        stored = set(record([happened[number] for number in sorted(new)]))
+        return {
+            number for number in new if happened[number] in stored
+        }  # a call at the same moment may have been faster
 
     for attempt in range(1, TRIES + 1):
         try:

@@ -108,8 +108,8 @@ def _unless_ended(begun: datetime | None, ended: datetime | None) -> datetime | 
     return None if begun is None or (ended is not None and ended > begun) else begun
 
 
-def record(happened: Collection[Happened]) -> int:
-    """Store what happened and derive what holds now; return how much of it was new. Commits.
+def record(happened: Collection[Happened]) -> list[Happened]:
+    """Store what happened and derive what holds now; return what of it was new. Commits.
 
     A sender's own id counts once for an advisor. A time in the future becomes now.
     """
@@ -118,7 +118,7 @@ def record(happened: Collection[Happened]) -> int:
     return new
 
 
-def store(happened: Collection[Happened]) -> int:
+def store(happened: Collection[Happened]) -> list[Happened]:
     """As record(), in the caller's transaction."""
     now = utcnow()
     _lock({each.address for each in happened}, now)
@@ -139,7 +139,7 @@ def store(happened: Collection[Happened]) -> int:
         ],
     )
     _derive_again({each.address for each in new}, now)
-    return len(new)
+    return new
 
 
 def _lock(addresses: Collection[Address], now: datetime) -> None:

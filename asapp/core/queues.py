@@ -137,7 +137,7 @@ class Queues:
             return False
         return True
 
-    def forgotten_runs(self, run_ids: Sequence[int]) -> list[int]:
+    def find_lost_runs(self, run_ids: Sequence[int]) -> list[int]:
         """Return those of these queued runs that have no job in Redis; none if Redis doesn't answer."""
         try:
             job_ids = [*self.sync.get_job_ids(), *self.leads.get_job_ids()]

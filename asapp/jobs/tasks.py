@@ -30,7 +30,8 @@ from asapp.partners.checks import find_waiting_secrets, run_checks
 from asapp.salesforce.errors import SalesforceError
 from asapp.sends import prepare
 from asapp.sync.dispatch import dispatch
-from asapp.sync.execute import JobContext, execute_run
+from asapp.sync.execute import execute_run
+from asapp.sync.run_context import JobContext
 from asapp.writeback import delivery as writeback_delivery
 from asapp.writeback import outbox as writeback_outbox
 from asapp.writeback.queries import find_firm_to_check
@@ -61,7 +62,7 @@ def job_context(job: str, **ids: int) -> Iterator[None]:
 def run_sync(run_id: int) -> None:
     """Run a sync. Started by: Sync Account, Approve, the tick. Touches one connection's rows."""
     with job_context("run_sync", run_id=run_id):
-        execute_run(run_id, workplace(_app()))
+        execute_run(run_id, sync_job_context(_app()))
         prepare.advance_sends_of(run_id, _queues().enqueue_send_runs)
 
 
@@ -130,7 +131,7 @@ def tick() -> None:
     """Do everything that is due. Started by: the scheduler, every 15 seconds."""
     with job_context("tick"):
         config: Config = _app().extensions["asapp.config"]
-        dispatch(_queues().enqueue_runs, _queues().forgotten_runs, config.sync_interval_minutes)
+        dispatch(_queues().enqueue_runs, _queues().find_lost_runs, config.sync_interval_minutes)
         prepare.advance_all(_queues().enqueue_send_runs)
         heartbeats.beat(db.engine, heartbeats.TICK)
         enqueue_due(_queues().enqueue_leads)
@@ -146,11 +147,11 @@ def tick() -> None:
         revoke_expired(org_access())  # last: it calls Salesforce, which may not answer
 
 
-def workplace(app: Flask) -> JobContext:
+def sync_job_context(app: Flask) -> JobContext:
     config: Config = app.extensions["asapp.config"]
     return JobContext(
         access=org_access(),
-        ring=_queues().enqueue_runs,
+        enqueue=_queues().enqueue_runs,
         default_interval_minutes=config.sync_interval_minutes,
         should_stop=is_stopping,
     )

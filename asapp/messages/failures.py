@@ -12,6 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from functools import partial
 
+from asapp.core.formats import with_zone
 from asapp.messages.codes import Code
 from asapp.salesforce.fields import label_of
 
@@ -84,7 +85,7 @@ class Facts:
             "detail": self.detail,
             "words": self.words,
             "quote": quote or "no reason",
-            "when": f"{self.when.day} {self.when:%B %Y at %H:%M} UTC" if self.when else "",
+            "when": with_zone(self.when) if self.when else "",
         }
         return names | {"signed": SIGNED.format_map(names) if quote else ""}
 
@@ -692,7 +693,7 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     (LEAD_WAITS, Code.SHARE_USED_UP): passes("AdvisorStream's share of your firm's Salesforce calls is used up."),
     (SYNC, Code.ORG_NEARLY_FULL): passes(
         "Your firm's Salesforce calls for today are nearly used up.",
-        "All users and apps of {firm} together have used 90 % of them, so scheduled syncs leave the rest to your colleagues.",
+        "All users and apps of {firm} together have used 90% of them, so scheduled syncs leave the rest to your colleagues.",
         do_next="Nothing. Syncs go on by themselves; Sync Account still works now.",
     ),
     (SYNC, Code.CONCURRENT_LIMIT): passes(

@@ -36,6 +36,7 @@ from asapp.models.lead import (
 )
 from asapp.models.partner import ApiUsage, CheckVerdict, Partner, PartnerCheck, SetupLink
 from asapp.models.run import RunChange, RunPhase, RunStatus, RunTrigger, SyncRun
+from asapp.models.second_factor import RecoveryCode, SecondFactor
 from asapp.models.send import Send, SendReason, SendState
 from asapp.models.suppression import Suppression, SuppressionEvent, SuppressionSource, SuppressionStep
 from asapp.models.user import PasswordLink, PasswordLinkKind, Role, User
@@ -84,6 +85,7 @@ __all__ = [
     "PasswordLinkKind",
     "PendingGrant",
     "Reason",
+    "RecoveryCode",
     "Review",
     "Role",
     "RunChange",
@@ -91,6 +93,7 @@ __all__ = [
     "RunStatus",
     "RunTrigger",
     "Scope",
+    "SecondFactor",
     "Send",
     "SendReason",
     "SendState",

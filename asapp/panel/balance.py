@@ -22,6 +22,7 @@ class Balance:
     active: int
     opted_out: int
     twins: int
+    unsubscribed: int  # or complained: the person told us, and Salesforce has no opt-out of theirs
     bounced: int
     no_email: int
     removed_here: int
@@ -31,7 +32,8 @@ class Balance:
     @property
     def rest(self) -> int:
         """Return those in Salesforce that are not accounted for (below 0: too many are)."""
-        parts = (self.active, self.opted_out, self.twins, self.bounced, self.no_email, self.removed_here, self.paused)
+        who_may_not = (self.opted_out, self.twins, self.unsubscribed, self.bounced)
+        parts = (self.active, *who_may_not, self.no_email, self.removed_here, self.paused)
         return self.in_salesforce + self.leaving - sum(parts)
 
     @property
@@ -50,6 +52,7 @@ def balance(connection: Connection) -> Balance | None:
         active=by_reason.get(None, 0),
         opted_out=opted_out,
         twins=by_reason.get(Reason.TWIN_OPTED_OUT, 0),
+        unsubscribed=by_reason.get(Reason.UNSUBSCRIBED, 0) + by_reason.get(Reason.COMPLAINED, 0),
         bounced=by_reason.get(Reason.BOUNCED, 0),
         no_email=no_email,
         removed_here=by_reason.get(Reason.HIDDEN_HERE, 0),

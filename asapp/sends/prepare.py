@@ -2,8 +2,10 @@
 
 A preparation never waits. It starts the connection's sync, or joins the active one, and stores which. That run looks up
 each recipient by Id (sync/recipients.py) and ends; then the send is advanced by that run's job or by the tick, whichever
-comes first. Each step is one transaction on a send that is still preparing, so it may be repeated, and a process that
-dies between two steps delays the send by one tick. After five minutes a send is stale, whatever happens.
+comes first. A run that began before the send was requested has read older changes, so another one follows it. Each step is
+one transaction on a send that is still preparing, so it may be repeated, and a process that dies between two steps delays the
+send by one tick. After five minutes a send is stale, whatever happens; whether older data is good enough is decided a few
+ticks earlier, because the sender may read of a send that has taken too long before any process writes it down.
 """
 
 from __future__ import annotations
@@ -33,9 +35,10 @@ from asapp.models import (
     SyncRun,
     User,
 )
-from asapp.sync.runs import Ring, start_run
+from asapp.sync.runs import Enqueue, start_run
 
 GOOD_FOR = timedelta(minutes=60)
+DECIDED_BEFORE = timedelta(seconds=35)  # a few ticks before the deadline
 AT_ONCE = 200  # sends that one tick advances
 USED_UP = (Code.SHARE_USED_UP, Code.ORG_NEARLY_FULL, Code.REQUEST_LIMIT)
 
@@ -50,15 +53,17 @@ class SendFacts(NamedTuple):
     run: SyncRun | None
 
 
-def advance(send_id: int, ring: Ring) -> None:
+def advance(send_id: int, enqueue: Enqueue) -> None:
     """Advance a send as far as possible now; one that has ended stays as it is. Commits."""
-    now = utcnow()
     send = _lock(send_id)
+    now = utcnow()
     if send is None:
         db.session.rollback()
         return
     facts = _facts_of(send)
-    if reason := _why_refused(facts):
+    if send.deadline_at <= now:
+        _end(send, SendState.STALE, now, SendReason.TOOK_TOO_LONG)  # as Send.outcome() has said already
+    elif reason := _why_refused(facts):
         _end(send, SendState.REFUSED, now, reason)
     elif not _asks_salesforce(facts.contact_list):
         send.as_of = now
@@ -69,29 +74,29 @@ def advance(send_id: int, ring: Ring) -> None:
         _end(send, SendState.READY, now)
     elif facts.run is not None and facts.run.status in (RunStatus.FAILED, RunStatus.CANCELLED):
         _go_on_without(send, facts, _why_it_failed(facts.run), now)
-    elif send.deadline_at <= now:
+    elif send.deadline_at - DECIDED_BEFORE <= now:
         _go_on_without(send, facts, SendReason.TOOK_TOO_LONG, now)
     elif facts.run is None or not facts.run.is_active:
-        _join_run(send, facts, ring)
+        _join_run(send, facts, enqueue)
     db.session.commit()
 
 
-def advance_sends_of(run_id: int, ring: Ring) -> None:
+def advance_sends_of(run_id: int, enqueue: Enqueue) -> None:
     """Advance the sends that wait for a run, once it has ended. Commits."""
-    _advance_all(Send.run_id == run_id, ring)
+    _advance_all(Send.run_id == run_id, enqueue)
 
 
-def advance_all(ring: Ring) -> None:
+def advance_all(enqueue: Enqueue) -> None:
     """Advance every send that is being prepared, also those whose job was lost. Commits."""
-    _advance_all(Send.state == SendState.PREPARING, ring)
+    _advance_all(Send.state == SendState.PREPARING, enqueue)
 
 
-def _advance_all(which: ColumnElement[bool], ring: Ring) -> None:
+def _advance_all(which: ColumnElement[bool], enqueue: Enqueue) -> None:
     waiting = select(Send.id).where(which, Send.state == SendState.PREPARING).order_by(Send.id).limit(AT_ONCE)
     ids = db.session.scalars(waiting).all()
     db.session.rollback()
     for send_id in ids:
-        advance(send_id, ring)
+        advance(send_id, enqueue)
 
 
 def _lock(send_id: int) -> Send | None:
@@ -139,8 +144,10 @@ def _why_not_asked(facts: SendFacts, now: datetime) -> SendReason | None:
 
 
 def _is_answered(send: Send, run: SyncRun | None) -> bool:
-    """Did the run that the send waits for end well, after looking up its recipients?"""
-    return send.as_of is not None and run is not None and run.status in (RunStatus.COMPLETE, RunStatus.HELD)
+    """Has the run that the send waits for begun after it, ended well, and asked about its recipients?"""
+    if send.as_of is None or run is None or run.status not in (RunStatus.COMPLETE, RunStatus.HELD):
+        return False
+    return run.started_at is not None and run.started_at >= send.created_at
 
 
 def _why_it_failed(run: SyncRun) -> SendReason:
@@ -170,13 +177,16 @@ def _end(send: Send, state: SendState, now: datetime, reason: SendReason | None 
     send.expires_at = now + GOOD_FOR if state == SendState.READY else None
 
 
-def _join_run(send: Send, facts: SendFacts, ring: Ring) -> None:
-    """Start a sync, or join the active one. One that has already looked up its recipients is followed by another."""
+def _join_run(send: Send, facts: SendFacts, enqueue: Enqueue) -> None:
+    """Start a sync, or join the active one.
+
+    One that began before the send, or has already looked up its recipients, is followed by another.
+    """
     send_id, connection = send.id, facts.connection
     if connection is None:
         return
     db.session.commit()  # no lock is held while the run is created and enqueued
-    run = start_run(connection, RunTrigger.SEND, ring)
+    run = start_run(connection, RunTrigger.SEND, enqueue)
     if run is None:
         return  # just disconnected: the next step handles it
     is_waiting = (Send.id == send_id, Send.state == SendState.PREPARING)

@@ -7,16 +7,15 @@ written, in bulk. Applying a page twice changes nothing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 from asapp.contacts.addresses import address_hash
-from asapp.contacts.suppressions import Firm, carry_over, find_suppressed, has_any
+from asapp.contacts.suppressions import Firm, carry_over
 from asapp.contacts.tombstones import NO_MARKS, Marks, delete_hidden, mark_erased, marks_of
-from asapp.contacts.twins import find_twins, lock_advisor
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.models import ContactSource, LedgerOutcome, Reason, SyncRun
@@ -25,7 +24,9 @@ from asapp.models.search import search_key
 from asapp.salesforce.records import ContactRecord, Unreadable
 from asapp.sync import store
 from asapp.sync.row_rules import Becomes, RowClass, RowVerdict, StoredContact, judge
-from asapp.sync.runs import lock_run, write_under_lease
+from asapp.sync.run_context import ALSO, RunContext, add_counts, change_row, lock
+from asapp.sync.runs import write_under_lease
+from asapp.sync.twin_changes import TwinWatch
 
 COUNTED = (
     RowClass.DEACTIVATED,
@@ -36,37 +37,21 @@ COUNTED = (
     RowClass.UNCHANGED,
 )
 SALESFORCE = str(ContactSource.SALESFORCE)  # a plain text, cheap for every driver
-ALSO = "also"  # changed without having been read
-
-
-@dataclass(frozen=True)
-class RunContext:
-    """What stays the same for all pages of a run."""
-
-    run_id: int
-    lease: str
-    connection_id: int
-    user_id: int
-    owner_id: str  # the connected Salesforce user
-    address_key: bytes
-    partner_id: int
-    earlier_firms: Sequence[Firm]  # that the advisor was with: what people said there still counts
-    window_start: datetime | None  # None: everything is read
-    asked_at: datetime  # rows stamped from here on stand out of order
-    sure_until: datetime  # rows stamped from here on may
 
 
 @dataclass
 class PageWork:
     """What one page changes, gathered in memory. is_again: its rows are read beside the window, or once more."""
 
-    is_again: bool = False
+    is_reread: bool = False
     counted_before: int = 0
     classes: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     also: Counter[str] = field(default_factory=Counter)
     inserts: list[dict[str, Any]] = field(default_factory=list)
-    marked: list[dict[str, Any]] = field(default_factory=list)  # as inserts, of people who were deleted or erased here
+    with_tombstones: list[dict[str, Any]] = field(
+        default_factory=list
+    )  # as inserts, of people who were deleted or erased here
     hidden_again: list[str] = field(default_factory=list)
     erased: list[str] = field(default_factory=list)  # known as erased by their address alone, until now
     updates: list[dict[str, Any]] = field(default_factory=list)
@@ -75,14 +60,14 @@ class PageWork:
     stamps: list[dict[str, Any]] = field(default_factory=list)
     ledger_new: list[dict[str, Any]] = field(default_factory=list)
     ledger: list[dict[str, Any]] = field(default_factory=list)
-    ledger_drops: list[str] = field(default_factory=list)
+    ledger_deletes: list[str] = field(default_factory=list)
     departures: list[dict[str, Any]] = field(default_factory=list)
-    came_back: list[str] = field(default_factory=list)
+    returned: list[str] = field(default_factory=list)
     changes: list[dict[str, Any]] = field(default_factory=list)
     hashes: set[bytes] = field(default_factory=set)  # addresses whose twins may have changed
     now: datetime = field(default_factory=utcnow)
 
-    def note_hash(self, hashed: bytes | None) -> None:
+    def add_hash(self, hashed: bytes | None) -> None:
         if hashed is not None:
             self.hashes.add(hashed)
 
@@ -95,56 +80,50 @@ class StoredRows:
     ledger: Mapping[str, tuple[str, bytes | None]]
     departures: Mapping[str, int]  # Salesforce Id -> the run that found it
     manual: dict[bytes, list[int]]  # address hash -> contacts made by hand
-    marks: Marks  # of people who were deleted or erased here
-
-
-def lock(pull: RunContext) -> None:
-    """Take the advisor's and the run's row, before the rows of contacts: the lock order. Raise LeaseLost."""
-    lock_advisor(pull.user_id)
-    lock_run(pull.run_id, pull.lease)
+    tombstones: Marks  # of people who were deleted or erased here
 
 
 def apply_page(
     run: SyncRun,
-    pull: RunContext,
+    context: RunContext,
     records: Sequence[ContactRecord],
     unreadable: Sequence[Unreadable] = (),
     *,
     in_order: bool = True,
 ) -> None:
     """Store a page and commit; raise LeaseLost if the run isn't ours any more. in_order: it may move the checkpoint."""
-    mine = [record for record in records if record.owner_id == pull.owner_id]
+    mine = [record for record in records if record.owner_id == context.owner_id]
     # A row that moved within the query while it was read may come twice in one page; the last is the newest.
     latest = {record.id: record for record in mine}
-    hashes = {record.id: address_hash(record.email, pull.address_key) for record in latest.values() if record.email}
-    lock(pull)
-    if pull.earlier_firms:
+    hashes = {record.id: address_hash(record.email, context.address_key) for record in latest.values() if record.email}
+    lock(context)
+    if context.earlier_firms:
         here, emails = (
-            Firm(pull.partner_id, pull.address_key),
+            Firm(context.partner_id, context.address_key),
             [record.email for record in latest.values() if record.email],
         )
-        carry_over(pull.user_id, here, pull.earlier_firms, emails)
-    around = look_around(pull, latest.values(), hashes)
-    work = PageWork(is_again=not in_order)
+        carry_over(context.user_id, here, context.earlier_firms, emails)
+    stored = find_stored_rows(context, latest.values(), hashes)
+    work = PageWork(is_reread=not in_order)
     work.skipped[Skipped.NOT_YOURS] += len(records) - len(mine)
     work.classes[RowClass.UNCHANGED] += len(mine) - len(latest)
     for record in latest.values():
-        take(record, hashes.get(record.id), pull, around, work)
-    leave_out([row for row in unreadable if row.id not in latest], len(unreadable), pull, work)
-    write(pull, work)
-    write_under_lease(run, pull.lease, **counters(run, pull, records, work, in_order))
+        apply_record(record, hashes.get(record.id), context, stored, work)
+    skip_unreadable([row for row in unreadable if row.id not in latest], len(unreadable), context, work)
+    write_page(context, work)
+    write_under_lease(run, context.lease, **new_figures(run, context, records, work, in_order))
     db.session.commit()
 
 
-def leave_out(unreadable: Sequence[Unreadable], number: int, pull: RunContext, work: PageWork) -> None:
+def skip_unreadable(unreadable: Sequence[Unreadable], number: int, context: RunContext, work: PageWork) -> None:
     """Count rows that can't be read. A new one is in the ledger, so that the numbers agree; an opt-out counts all the same."""
     work.skipped[Skipped.UNREADABLE] += number
     rows = {row.id: row for row in unreadable if row.id is not None}
     if not rows:
         return
     contacts, ledger = (
-        store.find_known(pull.connection_id, pull.user_id, rows),
-        store.find_ledger(pull.connection_id, rows),
+        store.find_contacts(context.connection_id, context.user_id, rows),
+        store.find_ledger(context.connection_id, rows),
     )
     for salesforce_id, row in rows.items():
         known, outcome = (
@@ -156,51 +135,53 @@ def leave_out(unreadable: Sequence[Unreadable], number: int, pull: RunContext, w
             work.ledger.append(
                 {"salesforce_id": salesforce_id, "outcome": str(outcome), "address_hash": known.address_hash}
             )
-            work.note_hash(known.address_hash)
+            work.add_hash(known.address_hash)
             work.also[Also.OPTED_OUT] += 1
-            work.changes.append(changed(pull, known.contact_id, ALSO, Also.OPTED_OUT, {}, {}))
+            work.changes.append(change_row(context, known.contact_id, ALSO, Also.OPTED_OUT, {}, {}))
         elif known is None and salesforce_id not in ledger:
-            kept = address_hash(row.email, pull.address_key) if row.email and row.is_opted_out else None
+            kept = address_hash(row.email, context.address_key) if row.email and row.is_opted_out else None
             work.ledger_new.append({"salesforce_id": salesforce_id, "outcome": str(outcome), "address_hash": kept})
-            work.note_hash(kept)
+            work.add_hash(kept)
 
 
-def look_around(pull: RunContext, records: Iterable[ContactRecord], hashes: Mapping[str, bytes]) -> StoredRows:
+def find_stored_rows(context: RunContext, records: Iterable[ContactRecord], hashes: Mapping[str, bytes]) -> StoredRows:
     ids = [record.id for record in records]
-    contacts = store.find_known(pull.connection_id, pull.user_id, ids)
+    contacts = store.find_contacts(context.connection_id, context.user_id, ids)
     newcomers = {hashed for salesforce_id, hashed in hashes.items() if salesforce_id not in contacts}
     is_everyone_known = len(contacts) == len(ids)
     return StoredRows(
         contacts=contacts,
-        ledger=store.find_ledger(pull.connection_id, ids),
-        departures=store.find_departures(pull.connection_id, ids),
-        manual=store.find_manual(pull.user_id, newcomers),
-        marks=NO_MARKS if is_everyone_known else marks_of(pull.user_id),
+        ledger=store.find_ledger(context.connection_id, ids),
+        departures=store.find_departures(context.connection_id, ids),
+        manual=store.find_manual(context.user_id, newcomers),
+        tombstones=NO_MARKS if is_everyone_known else marks_of(context.user_id),
     )
 
 
-def take(record: ContactRecord, hashed: bytes | None, pull: RunContext, around: StoredRows, work: PageWork) -> None:
+def apply_record(
+    record: ContactRecord, hashed: bytes | None, context: RunContext, stored: StoredRows, work: PageWork
+) -> None:
     """Judge one record and note what it changes. hashed: of its address."""
-    known = around.contacts.get(record.id)
+    known = stored.contacts.get(record.id)
     verdict = judge(record, known, hashed)
     if verdict.row_class == RowClass.NOMINATED:
-        nominate(record, verdict, pull, around, work)
+        nominate(record, verdict, context, stored, work)
         return
-    if record.id in around.departures and not record.is_deleted:
-        work.came_back.append(record.id)
-    is_news = note_ledger(record, verdict, hashed, around, work)
-    if work.is_again and not is_news and was_counted(record, known, verdict, pull):
+    if record.id in stored.departures and not record.is_deleted:
+        work.returned.append(record.id)
+    is_news = update_ledger(record, verdict, hashed, stored, work)
+    if work.is_reread and not is_news and was_counted(record, known, verdict, context):
         work.counted_before += 1
         return
-    if known is None and verdict.becomes is not None and around.marks.is_erased(record.id, hashed):
-        verdict = create_erased(record, verdict, pull, work)
-        work.erased += [] if record.id in around.marks.erased_ids else [record.id]
-    elif known is None and verdict.becomes is not None and record.id in around.marks.hidden_ids:
-        verdict = create_hidden(record, verdict, verdict.becomes, hashed, pull, around, work)
+    if known is None and verdict.becomes is not None and stored.tombstones.is_erased(record.id, hashed):
+        verdict = create_erased(record, verdict, context, work)
+        work.erased += [] if record.id in stored.tombstones.erased_ids else [record.id]
+    elif known is None and verdict.becomes is not None and record.id in stored.tombstones.hidden_ids:
+        verdict = create_hidden(record, verdict, verdict.becomes, hashed, context, stored, work)
     elif known is None and verdict.becomes is not None:
-        verdict = create_or_adopt(record, verdict, verdict.becomes, hashed, pull, around, work)
+        verdict = create_or_adopt(record, verdict, verdict.becomes, hashed, context, stored, work)
     elif known is not None and verdict.becomes is not None:
-        change(record, known, verdict, verdict.becomes, hashed, pull, work)
+        change(record, known, verdict, verdict.becomes, hashed, context, work)
     elif known is not None and not record.is_deleted and record.system_modstamp != known.system_modstamp:
         work.stamps.append({"b_id": known.contact_id, "system_modstamp": record.system_modstamp})
     if verdict.row_class == RowClass.SKIPPED:
@@ -209,23 +190,25 @@ def take(record: ContactRecord, hashed: bytes | None, pull: RunContext, around: 
         work.classes[verdict.row_class] += 1
 
 
-def was_counted(record: ContactRecord, known: StoredContact | None, verdict: RowVerdict, pull: RunContext) -> bool:
+def was_counted(record: ContactRecord, known: StoredContact | None, verdict: RowVerdict, context: RunContext) -> bool:
     """Has the window brought this very row before, in this run? Then it is no further row read."""
-    if verdict.becomes is not None or not is_in_window(record, pull):
+    if verdict.becomes is not None or not is_in_window(record, context):
         return False
     if known is None:
-        return record.system_modstamp < pull.asked_at
+        return record.system_modstamp < context.asked_at
     return record.is_deleted or record.system_modstamp == known.system_modstamp
 
 
-def is_in_window(record: ContactRecord, pull: RunContext) -> bool:
-    return pull.window_start is None or record.system_modstamp >= pull.window_start
+def is_in_window(record: ContactRecord, context: RunContext) -> bool:
+    return context.window_start is None or record.system_modstamp >= context.window_start
 
 
-def nominate(record: ContactRecord, verdict: RowVerdict, pull: RunContext, around: StoredRows, work: PageWork) -> None:
+def nominate(
+    record: ContactRecord, verdict: RowVerdict, context: RunContext, stored: StoredRows, work: PageWork
+) -> None:
     """Write a departure down; a row read twice in one run is counted once, at the end."""
-    if around.departures.get(record.id) == pull.run_id:
-        if work.is_again and is_in_window(record, pull):
+    if stored.departures.get(record.id) == context.run_id:
+        if work.is_reread and is_in_window(record, context):
             work.counted_before += 1
         else:
             work.classes[RowClass.UNCHANGED] += 1
@@ -233,36 +216,36 @@ def nominate(record: ContactRecord, verdict: RowVerdict, pull: RunContext, aroun
     work.classes[RowClass.NOMINATED] += 1
     work.departures.append(
         {
-            "connection_id": pull.connection_id,
+            "connection_id": context.connection_id,
             "salesforce_id": record.id,
             "reason": verdict.reason,
             "merged_into": record.master_record_id,
-            "found_in_run_id": pull.run_id,
+            "found_in_run_id": context.run_id,
             "was_read": True,
             "opted_out": record.is_opted_out,
         }
     )
 
 
-def note_ledger(
-    record: ContactRecord, verdict: RowVerdict, hashed: bytes | None, around: StoredRows, work: PageWork
+def update_ledger(
+    record: ContactRecord, verdict: RowVerdict, hashed: bytes | None, stored: StoredRows, work: PageWork
 ) -> bool:
     """Note what changes in the ledger; return whether anything does."""
-    before = around.ledger.get(record.id)
+    before = stored.ledger.get(record.id)
     if verdict.outcome is None:
         if before is not None:
-            work.ledger_drops.append(record.id)
-            work.note_hash(before[1])
+            work.ledger_deletes.append(record.id)
+            work.add_hash(before[1])
         return before is not None
     kept_hash = hashed if verdict.outcome == LedgerOutcome.OPTED_OUT else None
     if before is None:
         work.ledger_new.append(entry_of(record, verdict.outcome, kept_hash))
     elif before != (verdict.outcome, kept_hash):
         work.ledger.append(entry_of(record, verdict.outcome, kept_hash))
-        work.note_hash(before[1])
+        work.add_hash(before[1])
     else:
         return False
-    work.note_hash(kept_hash)
+    work.add_hash(kept_hash)
     return True
 
 
@@ -275,21 +258,21 @@ def create_or_adopt(
     verdict: RowVerdict,
     becomes: Becomes,
     hashed: bytes | None,
-    pull: RunContext,
-    around: StoredRows,
+    context: RunContext,
+    stored: StoredRows,
     work: PageWork,
 ) -> RowVerdict:
     """A contact made by hand with this address becomes this record's; else a new contact is made."""
-    values = contact_values(becomes, record, hashed, work.now) | identity(record, pull)
-    candidates = around.manual.get(hashed) if hashed else None
+    values = contact_values(becomes, record, hashed, work.now) | identity(record, context)
+    candidates = stored.manual.get(hashed) if hashed else None
     if candidates:
         contact_id = candidates.pop(0)
-        work.note_hash(hashed)
+        work.add_hash(hashed)
         values["b_id"] = contact_id
         work.adoptions.append(values)
-        work.changes.append(changed(pull, contact_id, RowClass.ADOPTED, None, {}, {}))
+        work.changes.append(change_row(context, contact_id, RowClass.ADOPTED, None, {}, {}))
         return verdict._replace(row_class=RowClass.ADOPTED)
-    work.inserts.append(new_row(values, pull, work))
+    work.inserts.append(new_row(values, context, work))
     return verdict
 
 
@@ -298,32 +281,32 @@ def create_hidden(
     verdict: RowVerdict,
     becomes: Becomes,
     hashed: bytes | None,
-    pull: RunContext,
-    around: StoredRows,
+    context: RunContext,
+    stored: StoredRows,
     work: PageWork,
 ) -> RowVerdict:
     """The advisor deleted this contact here, and its row went with the connection's: it comes back deleted, to be restored."""
-    values = contact_values(becomes, record, hashed, work.now) | identity(record, pull)
-    hidden_at = around.marks.hidden_ids[record.id]
-    work.marked.append(new_row(values, pull, work) | {"hidden_at": hidden_at, "erased_at": None})
+    values = contact_values(becomes, record, hashed, work.now) | identity(record, context)
+    hidden_at = stored.tombstones.hidden_ids[record.id]
+    work.with_tombstones.append(new_row(values, context, work) | {"hidden_at": hidden_at, "erased_at": None})
     work.hidden_again.append(record.id)
     return verdict._replace(row_class=RowClass.SKIPPED, reason=Skipped.HIDDEN_HERE)
 
 
-def create_erased(record: ContactRecord, verdict: RowVerdict, pull: RunContext, work: PageWork) -> RowVerdict:
+def create_erased(record: ContactRecord, verdict: RowVerdict, context: RunContext, work: PageWork) -> RowVerdict:
     """This person was erased here on request: a blank row stands for the record, and nothing of it is stored."""
     blank = Becomes("", "", "", opted_out=False, departed=None)
-    values = contact_values(blank, record, None, work.now) | identity(record, pull)
-    work.marked.append(new_row(values, pull, work) | {"hidden_at": work.now, "erased_at": work.now})
+    values = contact_values(blank, record, None, work.now) | identity(record, context)
+    work.with_tombstones.append(new_row(values, context, work) | {"hidden_at": work.now, "erased_at": work.now})
     return verdict._replace(row_class=RowClass.SKIPPED, reason=Skipped.ERASED_HERE)
 
 
-def identity(record: ContactRecord, pull: RunContext) -> dict[str, Any]:
-    return {"connection_id": pull.connection_id, "salesforce_id": record.id, "source": SALESFORCE}
+def identity(record: ContactRecord, context: RunContext) -> dict[str, Any]:
+    return {"connection_id": context.connection_id, "salesforce_id": record.id, "source": SALESFORCE}
 
 
-def new_row(values: dict[str, Any], pull: RunContext, work: PageWork) -> dict[str, Any]:
-    return values | {"user_id": pull.user_id, "created_in_run_id": pull.run_id, "created_at": work.now}
+def new_row(values: dict[str, Any], context: RunContext, work: PageWork) -> dict[str, Any]:
+    return values | {"user_id": context.user_id, "created_in_run_id": context.run_id, "created_at": work.now}
 
 
 def change(
@@ -332,20 +315,20 @@ def change(
     verdict: RowVerdict,
     becomes: Becomes,
     hashed: bytes | None,
-    pull: RunContext,
+    context: RunContext,
     work: PageWork,
 ) -> None:
     if not becomes.email:
         hashed = None
     if hashed != known.address_hash:
-        work.note_hash(known.address_hash)
-        work.note_hash(hashed)
+        work.add_hash(known.address_hash)
+        work.add_hash(hashed)
     values = contact_values(becomes, record, hashed, work.now)
     values["merged_into"] = record.master_record_id if becomes.departed == Reason.MERGED else None
     values["opt_out_known_until"] = None  # it has just been read
     work.updates.append({"b_id": known.contact_id, **values})
     old, new = difference(known, becomes)
-    work.changes.append(changed(pull, known.contact_id, verdict.row_class, verdict.reason, old, new))
+    work.changes.append(change_row(context, known.contact_id, verdict.row_class, verdict.reason, old, new))
 
 
 def contact_values(becomes: Becomes, record: ContactRecord, hashed: bytes | None, now: datetime) -> dict[str, Any]:
@@ -367,126 +350,56 @@ def contact_values(becomes: Becomes, record: ContactRecord, hashed: bytes | None
 
 def difference(known: StoredContact, becomes: Becomes) -> tuple[dict[str, str], dict[str, str]]:
     """Return the old and the new values of the fields that changed; a shell's are not kept."""
-    if becomes.departed is not None or known.is_shell:
+    if becomes.departed is not None or known.is_without_email:
         return {}, {}
     names = [name for name in ("first_name", "last_name", "email") if getattr(known, name) != getattr(becomes, name)]
     return {name: getattr(known, name) for name in names}, {name: getattr(becomes, name) for name in names}
 
 
-def changed(
-    pull: RunContext, contact_id: int, kind: str, reason: str | None, old: dict[str, str], new: dict[str, str]
-) -> dict[str, Any]:
-    return {
-        "run_id": pull.run_id,
-        "contact_id": contact_id,
-        "kind": kind,
-        "reason": reason,
-        "old": old or None,
-        "new": new or None,
-    }
-
-
-def write(pull: RunContext, work: PageWork) -> None:
+def write_page(context: RunContext, work: PageWork) -> None:
     """Write what the page changes, in bulk, in the caller's transaction."""
-    twins = TwinWatch(pull, work.hashes, are_moving=bool(work.updates or work.adoptions))
-    store.insert_ledger(pull.connection_id, pull.user_id, work.ledger_new)
-    store.upsert_ledger(pull.connection_id, pull.user_id, work.ledger)
-    store.delete_from_ledger(pull.connection_id, work.ledger_drops)
+    twins = TwinWatch(context, work.hashes, are_moving=bool(work.updates or work.adoptions))
+    store.insert_ledger(context.connection_id, context.user_id, work.ledger_new)
+    store.upsert_ledger(context.connection_id, context.user_id, work.ledger)
+    store.delete_from_ledger(context.connection_id, work.ledger_deletes)
     work.inserts.sort(
         key=itemgetter("search_key")
     )  # one index after the other is kinder to the cache than two at random
     store.insert_contacts(work.inserts)
-    store.insert_contacts(work.marked)
-    delete_hidden(pull.user_id, work.hidden_again)
-    mark_erased(pull.user_id, work.erased)
+    store.insert_contacts(work.with_tombstones)
+    delete_hidden(context.user_id, work.hidden_again)
+    mark_erased(context.user_id, work.erased)
     store.update_contacts(work.updates)
     store.update_contacts(work.adoptions)
     store.update_contacts(work.opt_outs)
     store.update_contacts(work.stamps)
     store.upsert_departures(work.departures)
-    store.take_back_departures(pull.connection_id, work.came_back)
+    store.withdraw_departures(context.connection_id, work.returned)
     work.also += twins.record_changes()
     store.insert_changes(work.changes)
 
 
-class OffByAddress(NamedTuple):
-    """The ids of contacts that are not written to because of their address: another record opted out, or it is suppressed."""
-
-    twins: set[int]
-    suppressed: set[int]
-
-    @property
-    def all(self) -> set[int]:
-        return self.twins | self.suppressed
-
-    def why_off(self, contact_id: int) -> Also:
-        return Also.SUPPRESSED if contact_id in self.suppressed else Also.TWIN_OPTED_OUT
-
-    def why_back(self, contact_id: int) -> Also:
-        return Also.UNSUPPRESSED if contact_id in self.suppressed else Also.TWIN_BACK
-
-
-class TwinWatch:
-    """Which contacts become twins, or stop being twins, while a transaction changes what is blocked or who has which address.
-
-    Made before the changes; hashes: every address that they block, unblock, bring or take away. are_moving: whether contacts
-    from before this run may come to one of these addresses.
-    """
-
-    def __init__(self, pull: RunContext, hashes: Collection[bytes], *, are_moving: bool = False) -> None:
-        self._pull = pull
-        self._hashes = set(hashes)
-        # In a first sync nobody is from before the run, and then two questions about every page are saved.
-        self._can_flip = are_moving or store.is_anyone_at(pull.user_id, self._hashes, pull.run_id)
-        self._before = self._find() if self._can_flip else OffByAddress(set(), set())
-
-    def record_changes(self) -> Counter[str]:
-        """Write down what changed for contacts from before this run, and count it. Joins the caller's transaction."""
-        if not self._can_flip:
-            return Counter()
-        before, after = self._before, self._find()
-        flipped = before.all ^ after.all
-        counted = store.find_inactive_as_twins_alone(self._pull.run_id, flipped) if flipped else set()
-        kinds = {
-            contact_id: after.why_off(contact_id) if contact_id in after.all else before.why_back(contact_id)
-            for contact_id in sorted(counted)
-        }
-        store.insert_changes(
-            [changed(self._pull, contact_id, ALSO, kind, {}, {}) for contact_id, kind in kinds.items()]
-        )
-        return Counter(map(str, kinds.values()))
-
-    def _find(self) -> OffByAddress:
-        user_id = self._pull.user_id
-        suppressed = find_suppressed(user_id, self._hashes) if has_any(user_id) else set()
-        return OffByAddress(find_twins(user_id, self._hashes), suppressed)
-
-
-def counters(
-    run: SyncRun, pull: RunContext, records: Sequence[ContactRecord], work: PageWork, in_order: bool
+def new_figures(
+    run: SyncRun, context: RunContext, records: Sequence[ContactRecord], work: PageWork, in_order: bool
 ) -> dict[str, Any]:
     """Return the run's new figures after a page."""
     values: dict[str, Any] = {name: getattr(run, name) + work.classes[name] for name in COUNTED}
     values["nominated"] = run.nominated + work.classes[RowClass.NOMINATED]
     values["read"] = run.read + len(records) + work.skipped[Skipped.UNREADABLE] - work.counted_before
     values["total"] = max(run.total or 0, values["read"])
-    values["skipped"] = added(run.skipped, work.skipped)
-    values["also"] = added(run.also, work.also)
+    values["skipped"] = add_counts(run.skipped, work.skipped)
+    values["also"] = add_counts(run.also, work.also)
     if in_order:
-        values |= checkpoint(records, pull)
+        values |= checkpoint(records, context)
     return values
 
 
-def checkpoint(records: Sequence[ContactRecord], pull: RunContext) -> dict[str, Any]:
+def checkpoint(records: Sequence[ContactRecord], context: RunContext) -> dict[str, Any]:
     """Return the last row in order; rows stamped from asked_at on were changed while we read, and never move it."""
-    last, sure = last_before(pull.asked_at, records), last_before(pull.sure_until, records)
+    last, sure = last_before(context.asked_at, records), last_before(context.sure_until, records)
     moved = {"checkpoint_stamp": last.system_modstamp, "checkpoint_id": last.id} if last else {}
     return moved | ({"sure_stamp": sure.system_modstamp, "sure_id": sure.id} if sure else {})
 
 
 def last_before(moment: datetime, records: Sequence[ContactRecord]) -> ContactRecord | None:
     return next((record for record in reversed(records) if record.system_modstamp < moment), None)
-
-
-def added(before: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
-    return {key: count for key, count in (Counter(before) + Counter(more)).items() if count}

@@ -8,18 +8,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from sqlalchemy import select, update
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import update
 
 from asapp.connections import app_refusals
-from asapp.connections.api_budget import pause
-from asapp.connections.org_access import OrgAccess
 from asapp.contacts.addresses import address_key
 from asapp.contacts.lists import ensure_system_lists
 from asapp.contacts.suppressions import Firm, earlier_firms
@@ -37,48 +31,34 @@ from asapp.salesforce import errors
 from asapp.salesforce.client import OrgClient
 from asapp.salesforce.fields import is_more
 from asapp.salesforce.records import ContactPage, ContactRecord, Opening, Unreadable
-from asapp.sync import departures, recipients, store
+from asapp.sync import departures, recipients, settle, store, sweep
 from asapp.sync import leads as following
-from asapp.sync.apply_page import RunContext, apply_page
+from asapp.sync.apply_page import apply_page
+from asapp.sync.endings import ending, enqueueing_next_parked
 from asapp.sync.meter import RunMeter
 from asapp.sync.recipients import RecipientsToCheck
+from asapp.sync.run_context import JobContext, RunContext
 from asapp.sync.runs import (
-    CancelRequested,
-    Ring,
     claim_run,
     end_run,
-    hand_back,
-    let_go,
     lock_run,
-    ring_for,
-    ring_for_parked,
     write_under_lease,
 )
 from asapp.sync.schedule import next_sync_at
-from asapp.sync.watermark import OVERLAP, next_window, sure_until, where_to_go_on
+from asapp.sync.watermark import OVERLAP, next_window, resume_point, sure_until
 
 log = logging.getLogger(__name__)
 
-SLICE_S = 240.0  # then the run is handed back at its checkpoint, so that deploys and other firms don't wait
+TIME_SLICE_S = 240.0  # then the run is handed back at its checkpoint, so that deploys and other firms don't wait
 SWEEP_EVERY = timedelta(days=1)
 MAX_CONFIRMATIONS = 3
 MAX_REOPENINGS = 20  # of one window, after expired locators
 MAX_READINGS_AGAIN = 5  # each from its beginning, after expired locators
-MARK_S = 30.0  # how often a long sweep marks how far it has come
-MARK_IDS = 50_000
+CHECKPOINT_EVERY_S = 30.0  # how often a long sweep marks how far it has come
+CHECKPOINT_EVERY_IDS = 50_000
 
 
-@dataclass(frozen=True)
-class JobContext:
-    """What a run needs of the process it runs in."""
-
-    access: OrgAccess
-    ring: Ring
-    default_interval_minutes: int
-    should_stop: Callable[[], bool] = lambda: False
-
-
-def execute_run(run_id: int, workplace: JobContext) -> None:
+def execute_run(run_id: int, job: JobContext) -> None:
     """Run a queued run, or do nothing if somebody else has it. Errors of ours are raised after the ending is written."""
     run = claim_run(run_id)
     if run is None or run.lease is None:
@@ -88,80 +68,80 @@ def execute_run(run_id: int, workplace: JobContext) -> None:
     ids = {"run_id": run_id, "connection_id": run.connection_id, "partner_id": partner_id}
     with (
         logs.about(**ids),
-        going_on(partner_id, workplace),
-        ending(run.id, run.lease, run.connection_id, workplace),
+        enqueueing_next_parked(partner_id, job),
+        ending(run.id, run.lease, run.connection_id, job),
     ):
-        Execution(run, run.lease, workplace).go()
+        Execution(run, run.lease, job).go()
 
 
 class Execution:
     client: OrgClient  # while the run is carried out
 
-    def __init__(self, run: SyncRun, lease: str, workplace: JobContext) -> None:
+    def __init__(self, run: SyncRun, lease: str, job: JobContext) -> None:
         connection, partner = run.connection, run.connection.partner
         self.run, self.partner_id = run, partner.id
         self.lease = lease
         self.connection = connection
         self.owner_id = connection.salesforce_user_id
         self.opt_out_field = partner.opt_out_field
-        self.slice_ends_at = time.monotonic() + SLICE_S
-        self.workplace = workplace
-        self.meter = RunMeter(db.engine, run.id, lease, partner.id, workplace.should_stop)
-        self.interval_minutes = partner.sync_interval_minutes or workplace.default_interval_minutes
+        self.time_slice_ends_at = time.monotonic() + TIME_SLICE_S
+        self.job = job
+        self.meter = RunMeter(db.engine, run.id, lease, partner.id, job.should_stop)
+        self.interval_minutes = partner.sync_interval_minutes or job.default_interval_minutes
         self.paused_until = partner.paused_until  # as it was when this worker took the run
         self.trusted = timedelta(days=partner.opt_outs_trusted_days)
         self.leads: following.Leads = None  # as the last opening of the window brought them
         self.leads_asked_at = self.recipients_asked_at = utcnow()
         self.reads_all_opted_out = False  # of the user's Leads
         self._noted: dict[str, object] = {}  # of the run, to be written
-        self._stock: departures.Stock | None = None  # None: something has moved it since it was taken
+        self._ledger_counts: departures.LedgerCounts | None = None  # None: something has moved it since it was taken
 
     def go(self) -> None:
         """Carry the run out from where it is; raises for whatever `ending` ends it."""
-        with self.workplace.access.open(self.connection, self.meter) as self.client:
-            self.carry_out()
+        with self.job.access.open(self.connection, self.meter) as self.client:
+            self.run_phases()
 
-    def carry_out(self) -> None:
-        self.begin()
+    def run_phases(self) -> None:
+        self.fix_window()
         owned = self.read_contacts()
         owned, swept = self.nominate_departures(owned)
         to_check = self.check_recipients()
         held = self.settle()
         wants_sweep = swept or bool(self.run.is_full)
         if wants_sweep:
-            departures.match_blocked_addresses(self.run, self.pull())
-        round_ = following.FollowContext(
+            settle.match_blocked_addresses(self.run, self.context())
+        follow = following.FollowContext(
             self.run,
-            self.pull(),
-            self.ask,
-            self.write,
+            self.context(),
+            self.client_for_call,
+            self.save,
             self.lock,
             self.leads_asked_at,
             wants_sweep,
             self.reads_all_opted_out,
             to_check.lead_ids if to_check else (),
         )
-        if following.takes_long(self.leads, round_):
-            self.write(phase=RunPhase.BALANCING)
-        leads_trouble = following.follow(self.connection, self.leads, round_)
+        if following.has_much_to_follow(self.leads, follow):
+            self.save(phase=RunPhase.BALANCING)
+        leads_trouble = following.follow(self.connection, self.leads, follow)
         self.finish(owned, swept, held, leads_trouble, to_check)
 
-    def ask(self) -> OrgClient:
+    def client_for_call(self) -> OrgClient:
         """Return the client, with no transaction open: nothing may wait on a lock while Salesforce is asked."""
         db.session.commit()
         return self.client
 
-    def begin(self) -> None:
+    def fix_window(self) -> None:
         """Fix the window once; a resumed run keeps it."""
         run, connection = self.run, self.connection
         self.client.know_fields(run.opt_out_field or connection.opt_out_field_read, connection.lead_fields_read)
         if run.is_full is None or (run.opt_out_field or "").split(",")[0] != self.opt_out_field:
             if self.is_check_due():
-                self.ask().find_visible_fields()
+                self.client_for_call().find_visible_fields()
             window = next_window(connection, self.client.contact_fields.key)
             if window is None:
                 ensure_system_lists(connection.user_id)
-            self.note(
+            self.record_known(
                 window_start=window,
                 is_full=window is None,
                 opt_out_field=self.client.contact_fields.key,
@@ -188,16 +168,16 @@ class Execution:
 
     def open_window(self) -> Opening:
         run = self.run
-        after, before = where_to_go_on(run)
+        after, before = resume_point(run)
         window_start, is_full = run.window_start, bool(run.is_full)
         has_more_fields = is_more(self.client.lead_fields.key, self.connection.lead_fields_read)
         leads = following.window_of(self.connection, is_full or has_more_fields, self.is_check_due())
         self.reads_all_opted_out = leads.opted_out_since is None
         self.leads_asked_at = utcnow()
-        opening = self.ask().open_contacts(self.owner_id, window_start, after, not is_full, leads, before)
+        opening = self.client_for_call().open_contacts(self.owner_id, window_start, after, not is_full, leads, before)
         self.leads = opening.leads
         first = run.opened_at is None
-        self.write(
+        self.save(
             phase=RunPhase.CONTACTS,
             total=run.read + opening.page.total,
             opt_out_field=self.client.contact_fields.key,  # one may have turned out to be hidden
@@ -208,8 +188,8 @@ class Execution:
     def apply_pages(self, page: ContactPage, *, in_order: bool = True) -> None:
         """Store a page and those behind it; each is read while the one before is stored."""
         while True:
-            self.stop_if_asked(is_end_of_slice_a_reason=in_order)  # only a reading in order goes on where it was
-            coming = self.ask().next_page_ahead(page.next_path) if page.next_path else None
+            self.stop_if_asked(may_end_time_slice=in_order)  # only a reading in order goes on where it was
+            coming = self.client_for_call().next_page_ahead(page.next_path) if page.next_path else None
             self.apply(page.records, page.unreadable, in_order)
             if coming is None:
                 return
@@ -217,36 +197,38 @@ class Execution:
 
     def apply(self, records: list[ContactRecord], unreadable: list[Unreadable], in_order: bool) -> None:
         if records or unreadable:
-            pull = self.pull()
-            retry_when_beaten(db.session(), lambda: apply_page(self.run, pull, records, unreadable, in_order=in_order))
-            self._stock = None
+            context = self.context()
+            retry_when_beaten(
+                db.session(), lambda: apply_page(self.run, context, records, unreadable, in_order=in_order)
+            )
+            self._ledger_counts = None
 
     @property
-    def stock(self) -> departures.Stock:
-        if self._stock is None:
-            self._stock = departures.take_stock(self.connection.id)
-        return self._stock
+    def ledger_counts(self) -> departures.LedgerCounts:
+        if self._ledger_counts is None:
+            self._ledger_counts = departures.count_ledger(self.connection.id)
+        return self._ledger_counts
 
     def nominate_departures(self, owned: int) -> tuple[int, bool]:
         """Nominate who left without a row; return (contacts in Salesforce as last counted, was there a sweep)."""
-        if owned == self.stock.expected and not self.stock.departures and not self.wants_sweep(owned):
+        if owned == self.ledger_counts.expected and not self.ledger_counts.departures and not self.wants_sweep(owned):
             return owned, False
-        self.write(phase=RunPhase.DEPARTURES)
-        if owned != self.stock.expected and self.run.swept is None:
-            owned = self.read_again()
+        self.save(phase=RunPhase.DEPARTURES)
+        if owned != self.ledger_counts.expected and self.run.swept is None:
+            owned = self.read_changes_again()
         swept = False
         if self.wants_sweep(owned):
             owned, swept = self.sweep(), True
         self.confirm_earlier()
         return owned, swept
 
-    def read_again(self) -> int:
+    def read_changes_again(self) -> int:
         """Read what changed since this run began; the counts may differ only because Salesforce moved on."""
         opened_at = self.run.opened_at
         if opened_at is None:
             raise ValueError("the window was never opened")
         for _ in range(MAX_READINGS_AGAIN):
-            opening = self.ask().open_contacts(self.owner_id, opened_at - OVERLAP, None, with_deleted=True)
+            opening = self.client_for_call().open_contacts(self.owner_id, opened_at - OVERLAP, None, with_deleted=True)
             try:
                 self.apply_pages(opening.page, in_order=False)
             except errors.LocatorExpired:
@@ -256,7 +238,7 @@ class Execution:
 
     def wants_sweep(self, owned: int) -> bool:
         connection = self.connection
-        if owned != self.stock.expected or connection.sweep_wanted or self.run.swept is not None:
+        if owned != self.ledger_counts.expected or connection.sweep_wanted or self.run.swept is not None:
             return True
         if self.run.is_full:
             return False  # it has just read everybody
@@ -274,22 +256,22 @@ class Execution:
         """
         seen: set[str] = set()  # since the last mark
         to_read: list[str] = []
-        marked_at = time.monotonic()
-        self.write(swept=self.run.swept or 0)
+        saved_at = time.monotonic()
+        self.save(swept=self.run.swept or 0)
         after_id = self.run.sweep_after_id
-        for rows in self.ask().iter_sweep(self.owner_id, after_id):
+        for rows in self.client_for_call().iter_sweep(self.owner_id, after_id):
             seen.update(salesforce_id for salesforce_id, _ in rows)
-            to_read += self.differing(rows)
+            to_read += self.find_differing(rows)
             self.stop_if_asked()
-            if rows and (len(seen) >= MARK_IDS or time.monotonic() - marked_at > MARK_S):
-                self.mark_swept(rows[-1][0], seen, to_read)
-                seen, to_read, marked_at = set(), [], time.monotonic()
-        to_read += self.look_at(departures.ids_missed_by_sweep(self.pull(), seen))
-        to_read += departures.ids_back_in_sweep(self.pull(), seen)
+            if rows and (len(seen) >= CHECKPOINT_EVERY_IDS or time.monotonic() - saved_at > CHECKPOINT_EVERY_S):
+                self.save_sweep_checkpoint(rows[-1][0], seen, to_read)
+                seen, to_read, saved_at = set(), [], time.monotonic()
+        to_read += self.nominate_departed(sweep.find_unswept(self.context(), seen))
+        to_read += sweep.find_returned(self.context(), seen)
         self.read_by_id(to_read)
         return (self.run.swept or 0) + len(seen)
 
-    def differing(self, rows: list[tuple[str, bool]]) -> list[str]:
+    def find_differing(self, rows: list[tuple[str, bool]]) -> list[str]:
         """Return the Ids of a sweep's page that the ledger doesn't know, or knows with another opt-out."""
         ledger = store.find_ledger(self.connection.id, [salesforce_id for salesforce_id, _ in rows])
         db.session.commit()
@@ -299,12 +281,12 @@ class Execution:
             if salesforce_id not in ledger or (ledger[salesforce_id][0] == "opted_out") != opted_out
         ]
 
-    def mark_swept(self, last_id: str, seen: set[str], to_read: list[str]) -> None:
+    def save_sweep_checkpoint(self, last_id: str, seen: set[str], to_read: list[str]) -> None:
         """Read what differs, and write down that everything up to this Id has been seen."""
         self.read_by_id(to_read)
         lock_run(self.run.id, self.lease)
-        store.mark_swept(self.connection.id, self.run.id, seen)
-        self.write(sweep_after_id=last_id, swept=(self.run.swept or 0) + len(seen))
+        store.record_swept(self.connection.id, self.run.id, seen)
+        self.save(sweep_after_id=last_id, swept=(self.run.swept or 0) + len(seen))
 
     def confirm_earlier(self) -> None:
         """Ask again about departures that an earlier run found and this one may apply.
@@ -313,28 +295,28 @@ class Execution:
         """
         for _ in range(MAX_CONFIRMATIONS):
             self.lock()
-            departures.renew_proposal(self.connection.id)
-            ids = departures.to_confirm(self.pull())
+            departures.reopen_discarded(self.connection.id)
+            ids = departures.find_to_confirm(self.context())
             if not ids:
                 return
-            self.read_by_id(self.look_at(ids))
+            self.read_by_id(self.nominate_departed(ids))
 
-    def look_at(self, ids: list[str]) -> list[str]:
+    def nominate_departed(self, ids: list[str]) -> list[str]:
         """Nominate those of these Ids that have left; return those who are still the user's."""
         still_here: list[str] = []
         for chunk in in_chunks(ids):
             self.stop_if_asked()
-            sightings = self.ask().fetch_sightings(chunk)
-            still_here += departures.nominate_sightings(self.pull(), chunk, sightings)
-            self.write()
-            self._stock = None
+            sightings = self.client_for_call().fetch_sightings(chunk)
+            still_here += departures.nominate_departed(self.context(), chunk, sightings)
+            self.save()
+            self._ledger_counts = None
         return still_here
 
     def read_by_id(self, ids: list[str]) -> None:
         """Read these records as if a page had brought them; those that left meanwhile are left to the next run."""
         for chunk in in_chunks(ids):
             self.stop_if_asked()
-            page = self.ask().contacts_by_id(chunk)
+            page = self.client_for_call().contacts_by_id(chunk)
             alive = [r for r in page.records if r.owner_id == self.owner_id and not r.is_deleted]
             self.apply(alive, page.unreadable, in_order=False)
 
@@ -346,23 +328,23 @@ class Execution:
             return None
         self.recipients_asked_at = asked_at
         stored = recipients.find_stored(self.connection.id, to_check.contact_ids)
-        client = self.ask()
-        found = recipients.retrieve(client, self.workplace.access, self.connection, self.meter, list(stored))
+        client = self.client_for_call()
+        found = recipients.retrieve(client, self.job.access, self.connection, self.meter, list(stored))
         left = [each for each, now in found.items() if now is None or now.owner_id != self.owner_id]
         changed = [
             each
             for each, now in found.items()
             if now is not None and now.owner_id == self.owner_id and (now.email, now.is_opted_out) != stored[each]
         ]
-        self.read_by_id([*changed, *self.look_at(left)])
+        self.read_by_id([*changed, *self.nominate_departed(left)])
         return to_check
 
     def settle(self) -> bool:
         """Apply the departures, or hold them; return whether they are held."""
-        if not self.stock.departures and not self.run.nominated:
+        if not self.ledger_counts.departures and not self.run.nominated:
             return False
-        held = departures.settle(self.run, self.pull(), self.stop_if_asked)
-        self._stock = None
+        held = settle.settle(self.run, self.context(), self.stop_if_asked)
+        self._ledger_counts = None
         return held
 
     def finish(
@@ -374,7 +356,7 @@ class Execution:
         checked: RecipientsToCheck | None = None,
     ) -> None:
         """Write the ending, and what the next run starts from, in one transaction."""
-        expected = self.stock.expected
+        expected = self.ledger_counts.expected
         retry_when_beaten(db.session(), lambda: self._finish(owned, expected, swept, held, leads_trouble, checked))
         log.info("run held" if held else "run complete")
 
@@ -389,7 +371,7 @@ class Execution:
     ) -> None:
         now = utcnow()
         run = self.run
-        self.note_usage(now)
+        self.record_usage(now)
         connection = db.session.get(
             Connection, self.connection.id, populate_existing=True, with_for_update={"key_share": True}
         )
@@ -403,7 +385,7 @@ class Execution:
         connection.opt_outs_known_until = now + self.trusted
         if leads_trouble is None:
             connection.lead_fields_read = self.client.lead_fields.key
-        following.note(connection, leads_trouble, run.opened_at, now + self.trusted)
+        following.record_known(connection, leads_trouble, run.opened_at, now + self.trusted)
         connection.salesforce_count = owned
         app_refusals.record_answers_again(db.session(), connection)
         connection.failures_in_a_row, connection.last_failure = 0, None
@@ -412,11 +394,11 @@ class Execution:
         if swept or run.is_full:
             connection.swept_at = now
         if checked is not None and leads_trouble is None:
-            recipients.mark_checked(checked, run.id, self.recipients_asked_at)
+            recipients.record_checked(checked, run.id, self.recipients_asked_at)
         db.session.flush()  # the connection before the run, which is the lock order
         end_run(run, self.lease, RunStatus.HELD if held else RunStatus.COMPLETE, phase=RunPhase.BALANCING)
 
-    def note_usage(self, now: datetime) -> None:
+    def record_usage(self, now: datetime) -> None:
         """Write down the firm's figures, and end the pause that this run has shown to be over; not one that began meanwhile."""
         firm = update(Partner).where(Partner.id == self.partner_id)
         if self.paused_until is not None:
@@ -426,13 +408,13 @@ class Execution:
             used, allowed = self.client.usage
             change_rows(db.session, firm.values(org_calls_used=used, org_calls_allowed=allowed, org_calls_seen_at=now))
 
-    def stop_if_asked(self, *, is_end_of_slice_a_reason: bool = True) -> None:
-        if self.workplace.should_stop():
+    def stop_if_asked(self, *, may_end_time_slice: bool = True) -> None:
+        if self.job.should_stop():
             raise StopRequested
-        if is_end_of_slice_a_reason and time.monotonic() > self.slice_ends_at:
+        if may_end_time_slice and time.monotonic() > self.time_slice_ends_at:
             raise StopRequested
 
-    def note(self, **values: object) -> None:
+    def record_known(self, **values: object) -> None:
         """Set these of the run now; the next write() brings them to its row."""
         for name, value in values.items():
             setattr(self.run, name, value)
@@ -443,7 +425,7 @@ class Execution:
         lock_advisor(self.connection.user_id)
         lock_run(self.run.id, self.lease)
 
-    def write(self, **values: object) -> None:
+    def save(self, **values: object) -> None:
         """Write to the run and its row, and commit."""
         write_under_lease(self.run, self.lease, **self._noted | values)
         self._noted = {}
@@ -451,14 +433,14 @@ class Execution:
 
     @cached_property
     def address_key(self) -> bytes:
-        return address_key(db.session(), db.session.get_one(Partner, self.partner_id), self.workplace.access.vault)
+        return address_key(db.session(), db.session.get_one(Partner, self.partner_id), self.job.access.vault)
 
     @cached_property
     def earlier_firms(self) -> list[Firm]:
         user = db.session.get_one(User, self.connection.user_id)
-        return earlier_firms(user, self.partner_id, self.workplace.access.vault)
+        return earlier_firms(user, self.partner_id, self.job.access.vault)
 
-    def pull(self) -> RunContext:
+    def context(self) -> RunContext:
         return RunContext(
             run_id=self.run.id,
             lease=self.lease,
@@ -472,108 +454,3 @@ class Execution:
             asked_at=self.run.asked_at or utcnow(),
             sure_until=sure_until(self.run.opened_at or utcnow()),
         )
-
-
-@contextmanager
-def going_on(partner_id: int, workplace: JobContext) -> Iterator[None]:
-    """When this run has ended, however it did, the next of its firm may begin."""
-    try:
-        yield
-    finally:
-        db.session.rollback()
-        ring_for_parked(partner_id, workplace.ring)
-
-
-@contextmanager
-def ending(run_id: int, lease: str, connection_id: int, workplace: JobContext) -> Iterator[None]:
-    """Own every ending of a run but the good ones; each is written `WHERE lease = mine`, or not at all."""
-    try:
-        yield
-    except LeaseLost:
-        db.session.rollback()
-        log.warning("lease lost, nothing more is written")
-    except StopRequested:
-        db.session.rollback()
-        if hand_back(run_id, lease):
-            ring_for(db.session.get_one(SyncRun, run_id, populate_existing=True), workplace.ring)
-            log.info("run handed back")
-    except CancelRequested:
-        write_ending(run_id, lease, RunStatus.CANCELLED)
-        log.info("run cancelled")
-    except errors.ReconnectNeeded as error:
-        write_ending(run_id, lease, RunStatus.FAILED, error)  # whoever read the tokens has marked the connection
-        log.warning("run failed, to be connected again: %s", error)
-    except errors.OurBug as error:
-        write_failure(run_id, lease, connection_id, error, workplace)
-        raise
-    except errors.SalesforceError as error:
-        write_failure(run_id, lease, connection_id, error, workplace)
-        log.warning("run failed: %s", error)
-    except OperationalError:  # it was restarted, say: the next tick takes the run up again, and counts a try
-        with suppress(OperationalError):
-            db.session.rollback()
-            let_go(run_id, lease)
-        raise
-    except Exception:
-        bug = errors.OurBug(Code.OUR_BUG)
-        write_failure(run_id, lease, connection_id, bug, workplace)
-        raise
-
-
-def write_failure(
-    run_id: int, lease: str, connection_id: int, error: errors.SalesforceError, workplace: JobContext
-) -> None:
-    """End the run as failed, and let the connection wait longer from failure to failure."""
-    db.session.rollback()
-    retry_when_beaten(db.session(), lambda: _write_failure(run_id, lease, connection_id, error, workplace))
-
-
-def _write_failure(
-    run_id: int, lease: str, connection_id: int, error: errors.SalesforceError, workplace: JobContext
-) -> None:
-    now = utcnow()
-    if isinstance(error, errors.LimitReached):
-        partner = select(Connection.partner_id).where(Connection.id == connection_id).scalar_subquery()
-        if firm := db.session.scalar(select(Partner).where(Partner.id == partner)):
-            pause(db.session(), firm, error, now)
-            db.session.flush()  # the firm before the connection, and that before the run: the lock order
-    connection = db.session.get(Connection, connection_id, populate_existing=True, with_for_update={"key_share": True})
-    if connection is None:  # deleted with its firm, and the run with it
-        db.session.rollback()
-        return
-    code = error.code
-    if isinstance(error, errors.FieldHidden) and error.detail in ("", connection.partner.opt_out_field):
-        code = Code.OPT_OUT_HIDDEN
-        connection.opt_outs_known_until = now  # unknown never counts as "may be written to"
-    app_refusals.record_moved(db.session(), connection, error)
-    connection.failures_in_a_row += 1
-    connection.last_failure = code
-    minutes = connection.partner.sync_interval_minutes or workplace.default_interval_minutes
-    if connection.first_synced_at is not None:
-        connection.next_sync_at = next_sync_at(now, minutes, connection.failures_in_a_row)
-    db.session.flush()
-    write_ending(run_id, lease, RunStatus.FAILED, error, code)
-
-
-def write_ending(
-    run_id: int,
-    lease: str,
-    status: RunStatus,
-    error: errors.SalesforceError | None = None,
-    code: str | None = None,
-) -> None:
-    run = db.session.get(SyncRun, run_id)
-    if run is None:
-        return
-    try:
-        end_run(
-            run,
-            lease,
-            status,
-            error_code=(code or error.code) if error else None,
-            error_detail=error.detail if error else None,
-        )
-    except LeaseLost:
-        log.warning("lease lost before the ending was written", extra={"run_id": run_id})
-        return
-    db.session.commit()

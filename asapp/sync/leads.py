@@ -46,16 +46,17 @@ from asapp.models.lead import IN_SALESFORCE
 from asapp.salesforce import errors
 from asapp.salesforce.client import OrgClient
 from asapp.salesforce.records import LeadPage, LeadRecord, LeadsFound, LeadWindow, Sighting
-from asapp.sync.apply_page import RunContext, TwinWatch, added
 from asapp.sync.departures import LONGEST_CHAIN, judge_sighting
+from asapp.sync.run_context import RunContext, add_counts
+from asapp.sync.twin_changes import TwinWatch
 from asapp.sync.watermark import OVERLAP, start_of
 
 ROWS_A_COMMIT = 200  # who signs up meanwhile doesn't wait for long
 JUST_BEFORE = timedelta(hours=1)  # for a connection that has no leads yet
 
 Leads = LeadsFound | errors.SalesforceError | None
-Ask = Callable[[], OrgClient]  # the client, with no transaction open
-Write = Callable[..., None]  # sets values of the run and commits, under its lease
+GetClient = Callable[[], OrgClient]  # the client, with no transaction open
+Save = Callable[..., None]  # sets values of the run and commits, under its lease
 
 
 def window_of(connection: Connection, is_full: bool, wants_sweep: bool) -> LeadWindow:
@@ -85,9 +86,9 @@ class FollowContext:
     """
 
     run: SyncRun
-    pull: RunContext
-    ask: Ask
-    write: Write
+    context: RunContext
+    client_for_call: GetClient
+    save: Save
     lock: Callable[[], None]
     asked_at: datetime
     wants_sweep: bool
@@ -96,48 +97,48 @@ class FollowContext:
 
     @property
     def run_id(self) -> int:
-        return self.pull.run_id
+        return self.context.run_id
 
     def commit_with(self, twins: TwinWatch) -> None:
         """Commit what was changed, counting the contacts that became or stopped being twins by it."""
-        self.write(also=added(self.run.also, twins.record_changes()))
+        self.save(also=add_counts(self.run.also, twins.record_changes()))
 
 
-def takes_long(found: Leads, round_: FollowContext) -> bool:
+def has_much_to_follow(found: Leads, following: FollowContext) -> bool:
     """Is there more to it than a look at our own tables?"""
     has_rows = isinstance(found, LeadsFound) and bool(found.changed.records or found.opted_out.records)
-    return has_rows or (isinstance(found, LeadsFound) and round_.wants_sweep)
+    return has_rows or (isinstance(found, LeadsFound) and following.wants_sweep)
 
 
-def follow(connection: Connection, found: Leads, round_: FollowContext) -> errors.SalesforceError | None:
+def follow(connection: Connection, found: Leads, following: FollowContext) -> errors.SalesforceError | None:
     """Take over what was found, page by page, and tie what became contacts. Return why it couldn't be done, or None."""
-    run_id, ask, write = round_.run_id, round_.ask, round_.write
+    run_id, client_for_call, save = following.run_id, following.client_for_call, following.save
     connection_id, user_id, owner_id = connection.id, connection.user_id, connection.salesforce_user_id
     if isinstance(found, errors.SalesforceError):
         return found
     if found is None:
         return None
     try:
-        for page in _pages(found.changed, ask):
+        for page in _pages(found.changed, client_for_call):
             for some in in_chunks(page.records, ROWS_A_COMMIT):
-                apply_rows(some, round_)
-        block_opted_out(found.opted_out, round_)
-        nominated = find_unseen(connection_id, round_.asked_at) | set(round_.to_check)
-        if round_.wants_sweep:
-            nominated |= sweep(connection_id, owner_id, ask)
-        look_at_leads(connection_id, owner_id, nominated, round_)
-        if tie_those_here(connection_id, round_.lock):
-            write()
-        has_changed = look_for_the_rest(connection_id, owner_id, round_)
-        if outcomes.follow_tied(user_id, run_id, round_.lock) or has_changed:
-            write()
+                apply_rows(some, following)
+        block_opted_out(found.opted_out, following)
+        nominated = find_unseen(connection_id, following.asked_at) | set(following.to_check)
+        if following.wants_sweep:
+            nominated |= sweep(connection_id, owner_id, client_for_call)
+        check_leads_by_id(connection_id, owner_id, nominated, following)
+        if tie_imported_contacts(connection_id, following.lock):
+            save()
+        has_changed = resolve_untied(connection_id, owner_id, following)
+        if outcomes.follow_tied(user_id, run_id, following.lock) or has_changed:
+            save()
     except (errors.TryLater, errors.Misconfigured, errors.LocatorExpired) as error:
         db.session.rollback()
         return error
     return None
 
 
-def note(
+def record_known(
     connection: Connection, why_not: errors.SalesforceError | None, opened_at: datetime | None, until: datetime
 ) -> None:
     """Write down how far leads are known, in the caller's transaction. until: how long a good answer holds."""
@@ -151,17 +152,17 @@ def note(
         connection.leads_trouble = Code.LEAD_OPT_OUT_HIDDEN if is_field else Code.LEADS_HIDDEN
 
 
-def _pages(page: LeadPage, ask: Ask) -> Iterator[LeadPage]:
+def _pages(page: LeadPage, client_for_call: GetClient) -> Iterator[LeadPage]:
     yield page
     while page.next_path:
-        page = ask().next_leads(page.next_path)
+        page = client_for_call().next_leads(page.next_path)
         yield page
 
 
-def apply_rows(records: Sequence[LeadRecord], round_: FollowContext) -> None:
+def apply_rows(records: Sequence[LeadRecord], following: FollowContext) -> None:
     """Take over the rows that are ours, and forget the addresses of Leads that no longer are opted out; commit."""
-    connection_id, by_id = round_.pull.connection_id, {record.id: record for record in records}
-    round_.lock()
+    connection_id, by_id = following.context.connection_id, {record.id: record for record in records}
+    following.lock()
     blocked = blocked_by(connection_id, by_id)
     leads = db.session.scalars(
         select(Lead)
@@ -172,59 +173,63 @@ def apply_rows(records: Sequence[LeadRecord], round_: FollowContext) -> None:
     if not leads and not blocked:
         db.session.commit()
         return
-    twins = TwinWatch(round_.pull, {*blocked.values(), *_hashes_of(leads)})
+    twins = TwinWatch(following.context, {*blocked.values(), *_hashes_of(leads)})
     for lead in leads:
         record = by_id[lead.salesforce_id or ""]
         if lead.is_erased:
             outcomes.follow_erased(lead, record)
         elif lead.state in IN_SALESFORCE:
-            outcomes.apply_record(lead, record, round_.run_id)
+            outcomes.apply_record(lead, record, following.run_id)
     db.session.flush()
     ours = {lead.salesforce_id for lead in leads}
-    unblock(connection_id, [each for each in blocked if not _is_blocking(by_id[each], round_.pull.owner_id, ours)])
-    round_.commit_with(twins)
+    unblock(
+        connection_id, [each for each in blocked if not _is_blocking(by_id[each], following.context.owner_id, ours)]
+    )
+    following.commit_with(twins)
 
 
-def block_opted_out(page: LeadPage, round_: FollowContext) -> None:
+def block_opted_out(page: LeadPage, following: FollowContext) -> None:
     """Store the addresses of the user's open Leads that are opted out; where all of them were asked for, forget the rest."""
     shown: set[str] = set()
-    for each in _pages(page, round_.ask):
-        shown |= store_opted_out(each.records, round_)
-    if round_.reads_all:
-        _look_at_blocked(set(blocked_leads(round_.pull.connection_id)) - shown, round_)
+    for each in _pages(page, following.client_for_call):
+        shown |= store_opted_out(each.records, following)
+    if following.reads_all:
+        _unblock_outdated(set(blocked_leads(following.context.connection_id)) - shown, following)
 
 
-def store_opted_out(records: Sequence[LeadRecord], round_: FollowContext) -> set[str]:
+def store_opted_out(records: Sequence[LeadRecord], following: FollowContext) -> set[str]:
     """Store the addresses of these; return the Ids of those that have one. Commits."""
-    pull = round_.pull
-    addresses = {record.id: address_hash(record.email, pull.address_key) for record in records if record.email}
-    round_.lock()
-    before = blocked_by(pull.connection_id, [record.id for record in records])
+    context = following.context
+    addresses = {record.id: address_hash(record.email, context.address_key) for record in records if record.email}
+    following.lock()
+    before = blocked_by(context.connection_id, [record.id for record in records])
     news = {each: hashed for each, hashed in addresses.items() if before.get(each) != hashed}
     lost = before.keys() - addresses.keys()  # opted out, and without an address now
     if not news and not lost:
         db.session.commit()
         return set(addresses)
-    twins = TwinWatch(pull, {*news.values(), *(before[each] for each in before if each in news or each in lost)})
-    block(pull.connection_id, pull.user_id, BlockedBy.LEAD, news)
-    unblock(pull.connection_id, lost)
-    round_.commit_with(twins)
+    twins = TwinWatch(context, {*news.values(), *(before[each] for each in before if each in news or each in lost)})
+    block(context.connection_id, context.user_id, BlockedBy.LEAD, news)
+    unblock(context.connection_id, lost)
+    following.commit_with(twins)
     return set(addresses)
 
 
-def _look_at_blocked(ids: set[str], round_: FollowContext) -> None:
+def _unblock_outdated(ids: set[str], following: FollowContext) -> None:
     """Forget the addresses of Leads that a look at them doesn't show as open, opted out, and the user's or sent from here."""
     if not ids:
         return
-    pull = round_.pull
-    rows = round_.ask().leads_by_id(sorted(ids))
-    sent = select(Lead.salesforce_id).where(Lead.connection_id == pull.connection_id, is_among(Lead.salesforce_id, ids))
+    context = following.context
+    rows = following.client_for_call().leads_by_id(sorted(ids))
+    sent = select(Lead.salesforce_id).where(
+        Lead.connection_id == context.connection_id, is_among(Lead.salesforce_id, ids)
+    )
     ours = set(db.session.scalars(sent))
-    over = [each for each in sorted(ids) if each not in rows or not _is_blocking(rows[each], pull.owner_id, ours)]
-    round_.lock()
-    twins = TwinWatch(pull, blocked_by(pull.connection_id, over).values())
-    unblock(pull.connection_id, over)
-    round_.commit_with(twins)
+    over = [each for each in sorted(ids) if each not in rows or not _is_blocking(rows[each], context.owner_id, ours)]
+    following.lock()
+    twins = TwinWatch(context, blocked_by(context.connection_id, over).values())
+    unblock(context.connection_id, over)
+    following.commit_with(twins)
 
 
 def _is_blocking(record: LeadRecord, owner_id: str, ours: Collection[str | None]) -> bool:
@@ -248,14 +253,14 @@ def find_unseen(connection_id: int, asked_at: datetime) -> set[str]:
     )
 
 
-def sweep(connection_id: int, owner_id: str, ask: Ask) -> set[str]:
+def sweep(connection_id: int, owner_id: str, client_for_call: GetClient) -> set[str]:
     """Compare our leads with all that the user made or owns; return the Ids of those to be looked at. All or nothing."""
     question = _in_salesforce(Lead.salesforce_id, connection_id)
     rows = db.session.execute(question.add_columns(Lead.opted_out, Lead.why, Lead.is_deleted)).all()
     ours = {row.salesforce_id for row in rows}
     expected = {row.salesforce_id: row.opted_out for row in rows if row.why is None and not row.is_deleted}
     nominated = set(expected)
-    for page in ask().iter_lead_sweep(owner_id) if ours else ():
+    for page in client_for_call().iter_lead_sweep(owner_id) if ours else ():
         for salesforce_id, opted_out in page:
             if expected.get(salesforce_id) == opted_out:
                 nominated.discard(salesforce_id)
@@ -264,30 +269,30 @@ def sweep(connection_id: int, owner_id: str, ask: Ask) -> set[str]:
     return nominated
 
 
-def look_at_leads(connection_id: int, owner_id: str, nominated: set[str], round_: FollowContext) -> None:
+def check_leads_by_id(connection_id: int, owner_id: str, nominated: set[str], following: FollowContext) -> None:
     """Take over what a look at these Ids shows, and at those that leads were merged into."""
     for _ in range(LONGEST_CHAIN):
         merged = _in_salesforce(Lead.salesforce_id, connection_id).where(Lead.why == Unfollowed.MERGED)
         ids = sorted(nominated | set(db.session.scalars(merged)))
         if not ids:
             return
-        seen = round_.ask().leads_by_id(ids)
-        round_.lock()
+        found_by_id = following.client_for_call().leads_by_id(ids)
+        following.lock()
         leads = db.session.scalars(
             _in_salesforce(Lead, connection_id)
             .where(is_among(Lead.salesforce_id, ids))
             .order_by(Lead.id)
             .with_for_update()
         ).all()
-        twins = TwinWatch(round_.pull, {*_hashes_of(leads), *blocked_by(connection_id, ids).values()})
+        twins = TwinWatch(following.context, {*_hashes_of(leads), *blocked_by(connection_id, ids).values()})
         for lead in leads:
-            judge_look(lead, seen.get(lead.salesforce_id or ""), owner_id, round_.run_id)
+            apply_lookup(lead, found_by_id.get(lead.salesforce_id or ""), owner_id, following.run_id)
         db.session.flush()
-        round_.commit_with(twins)
+        following.commit_with(twins)
         nominated = set()
 
 
-def judge_look(lead: Lead, record: LeadRecord | None, owner_id: str, run_id: int) -> None:
+def apply_lookup(lead: Lead, record: LeadRecord | None, owner_id: str, run_id: int) -> None:
     if lead.why == Unfollowed.DOUBLE:
         return
     if record is None:
@@ -308,7 +313,7 @@ def _in_salesforce(what: Any, connection_id: int) -> Select[Any]:
     )
 
 
-def tie_those_here(connection_id: int, lock: Callable[[], None]) -> int:
+def tie_imported_contacts(connection_id: int, lock: Callable[[], None]) -> int:
     """Tie leads to the contacts that they were linked to or became, once these are here; return how many."""
     rows = db.session.execute(
         select(Lead, Contact)
@@ -329,9 +334,9 @@ def tie_those_here(connection_id: int, lock: Callable[[], None]) -> int:
     return len(rows)
 
 
-def look_for_the_rest(connection_id: int, owner_id: str, round_: FollowContext) -> bool:
+def resolve_untied(connection_id: int, owner_id: str, following: FollowContext) -> bool:
     """Find out about leads whose contact did not come: not imported, somebody else's, or gone. Return whether there are any."""
-    run_id = round_.run_id
+    run_id = following.run_id
     untied = db.session.execute(
         select(Lead.id, Lead.opted_out, Lead.linked_contact_id, LedgerEntry.outcome)
         .join(Contact, Contact.id == Lead.contact_id)
@@ -347,9 +352,9 @@ def look_for_the_rest(connection_id: int, owner_id: str, round_: FollowContext) 
         )
     ).all()
     unknown = [row.linked_contact_id for row in untied if row.outcome is None]
-    sightings: Mapping[str, Sighting] = round_.ask().fetch_sightings(unknown) if unknown else {}
+    sightings: Mapping[str, Sighting] = following.client_for_call().fetch_sightings(unknown) if unknown else {}
     if untied:
-        round_.lock()
+        following.lock()
     for row in untied:
         if row.outcome is not None and row.opted_out == (row.outcome == LedgerOutcome.OPTED_OUT):
             continue

@@ -37,7 +37,7 @@ class RecipientsToCheck(NamedTuple):
     lead_ids: list[str]
 
 
-class Stored(NamedTuple):
+class StoredRecipient(NamedTuple):
     """What is stored of a recipient."""
 
     email: str
@@ -68,10 +68,10 @@ def find_to_check(run_id: int, connection: Connection, now: datetime) -> Recipie
     return RecipientsToCheck([send.id for send in sends], contact_ids, lead_ids)
 
 
-def find_stored(connection_id: int, ids: Collection[str]) -> dict[str, Stored]:
+def find_stored(connection_id: int, ids: Collection[str]) -> dict[str, StoredRecipient]:
     """Return {Salesforce Id: what is stored of the contact}."""
     return {
-        row.salesforce_id: Stored(row.email, row.opted_out)
+        row.salesforce_id: StoredRecipient(row.email, row.opted_out)
         for chunk in in_chunks(ids)
         for row in db.session.execute(
             select(Contact.salesforce_id, Contact.email, Contact.opted_out).where(
@@ -114,7 +114,7 @@ def _retrieve_all(client: OrgClient, chunks: Sequence[list[str]]) -> dict[str, R
     return found
 
 
-def mark_checked(to_check: RecipientsToCheck, run_id: int, asked_at: datetime) -> None:
+def record_checked(to_check: RecipientsToCheck, run_id: int, asked_at: datetime) -> None:
     """Write down when the recipients of these sends were asked about, in the caller's transaction."""
     is_waiting = (Send.id.in_(to_check.send_ids), Send.run_id == run_id, Send.state == SendState.PREPARING)
     change_rows(db.session, update(Send).where(*is_waiting).values(as_of=asked_at))

@@ -2,7 +2,7 @@
 
 Every row falls in exactly one class, the first that fits: deactivated, reactivated, created, updated, adopted, unchanged,
 skipped (by reason). A record that came back deleted or merged is only nominated here; departures are applied at the end of
-the run (sync/departures.py), and counted then.
+the run (sync/settle.py), and counted then.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class StoredContact(NamedTuple):
     bounced_at: datetime | None
     bounce_reason: str
     bounced_hash: bytes | None
-    is_address_off: bool  # another record with it opted out, or it is suppressed
+    is_address_blocked: bool  # another record with it opted out, or it is suppressed
     is_hidden: bool
     address_hash: bytes | None
     system_modstamp: datetime | None
@@ -49,13 +49,13 @@ class StoredContact(NamedTuple):
     skip_bounced: bool = True  # the firm's setting
 
     @property
-    def is_shell(self) -> bool:
+    def is_without_email(self) -> bool:
         return self.departed == NO_EMAIL
 
     @property
-    def is_on(self) -> bool:
+    def is_active(self) -> bool:
         """May be written to, as far as this person goes (the connection has its own reasons, see contacts/status.py)."""
-        return not (self.departed or self.is_hidden or self.is_bounced or self.opted_out or self.is_address_off)
+        return not (self.departed or self.is_hidden or self.is_bounced or self.opted_out or self.is_address_blocked)
 
     @property
     def is_bounced(self) -> bool:
@@ -91,7 +91,7 @@ class Becomes(NamedTuple):
     bounced_hash: bytes | None = None
 
 
-SHELL = Becomes("", "", "", opted_out=False, departed=NO_EMAIL)
+WITHOUT_EMAIL = Becomes("", "", "", opted_out=False, departed=NO_EMAIL)
 
 
 def judge(record: ContactRecord, known: StoredContact | None, hashed: bytes | None = None) -> RowVerdict:
@@ -100,21 +100,21 @@ def judge(record: ContactRecord, known: StoredContact | None, hashed: bytes | No
         return _judge_deleted(record, known)
     if known is not None and known.is_erased:
         return RowVerdict(RowClass.UNCHANGED, None, _outcome_of(record))
-    if known is None or known.is_shell:
+    if known is None or known.is_without_email:
         return _judge_newcomer(record, known, hashed)
     if not record.email:
         outcome = LedgerOutcome.OPTED_OUT if record.is_opted_out else LedgerOutcome.NO_EMAIL
-        return RowVerdict(_off_or_updated(known), NO_EMAIL, outcome, SHELL)
+        return RowVerdict(_deactivated_or_updated(known), NO_EMAIL, outcome, WITHOUT_EMAIL)
     mark = mark_after(record.bounce, known.bounce, hashed)
     becomes = Becomes(record.first_name, record.last_name, record.email, record.is_opted_out, None, *mark)
     outcome = LedgerOutcome.OPTED_OUT if record.is_opted_out else LedgerOutcome.SYNCED
     if hashed == known.address_hash and becomes == known[1:9]:  # as_it_is, for nearly every row
         return RowVerdict(RowClass.UNCHANGED, None, outcome, None)
     after = _after(known, becomes, hashed)
-    if known.is_on and not after.is_on:
+    if known.is_active and not after.is_active:
         reason = Reason.BOUNCED if after.is_bounced else Reason.OPTED_OUT
         return RowVerdict(RowClass.DEACTIVATED, reason, outcome, becomes)
-    if after.is_on and not known.is_on:
+    if after.is_active and not known.is_active:
         reason = Reason.BOUNCED if known.is_bounced else Reason.OPTED_OUT
         return RowVerdict(RowClass.REACTIVATED, known.departed or reason, outcome, becomes)
     if becomes != known.as_it_is:
@@ -147,7 +147,7 @@ def _judge_deleted(record: ContactRecord, known: StoredContact | None) -> RowVer
     is_news = reason == Reason.MERGED and known.merged_into != record.master_record_id
     if known.departed is None or is_news:
         return RowVerdict(RowClass.NOMINATED, reason)
-    if known.is_shell:
+    if known.is_without_email:
         return RowVerdict(RowClass.SKIPPED, reason)
     if known.departed == reason:
         return RowVerdict(RowClass.UNCHANGED)
@@ -169,5 +169,5 @@ def _judge_newcomer(record: ContactRecord, known: StoredContact | None, hashed: 
     return RowVerdict(row_class, NO_EMAIL, LedgerOutcome.SYNCED, becomes)
 
 
-def _off_or_updated(known: StoredContact) -> RowClass:
-    return RowClass.DEACTIVATED if known.is_on else RowClass.UPDATED
+def _deactivated_or_updated(known: StoredContact) -> RowClass:
+    return RowClass.DEACTIVATED if known.is_active else RowClass.UPDATED

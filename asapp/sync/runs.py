@@ -31,14 +31,14 @@ LEASE = timedelta(seconds=100)
 MAX_TRIES = 3
 MAX_RUNS_OF_AN_ORG = 4  # at once, so that a big firm doesn't keep small ones waiting
 
-Ring = Callable[[Sequence[int]], bool]
+Enqueue = Callable[[Sequence[int]], bool]
 
 
 class CancelRequested(Exception):
     """The advisor has cancelled the run."""
 
 
-def start_run(connection: Connection, trigger: RunTrigger, ring: Ring) -> SyncRun | None:
+def start_run(connection: Connection, trigger: RunTrigger, enqueue: Enqueue) -> SyncRun | None:
     """Return the active run of this connection, made now if there is none. It is committed before its job is enqueued.
 
     None where nothing may be read for it: it is not connected, or its firm or its advisor is inactive.
@@ -55,12 +55,12 @@ def start_run(connection: Connection, trigger: RunTrigger, ring: Ring) -> SyncRu
             db.session.rollback()
             run = find_active_run(connection.id)
             if run is None:
-                return start_run(connection, trigger, ring)
+                return start_run(connection, trigger, enqueue)
             return run
     elif not requeue_if_stale(run):
         db.session.refresh(run)  # it may just have died for the last time
-        return run if run.is_active else start_run(connection, trigger, ring)
-    ring_for(run, ring)
+        return run if run.is_active else start_run(connection, trigger, enqueue)
+    enqueue_run(run, enqueue)
     return run
 
 
@@ -69,20 +69,20 @@ def requeue_if_stale(run: SyncRun) -> bool:
     if run.is_queued:
         return run.enqueued_at is None
     if run.lease_until is not None and run.lease_until < utcnow():
-        return take_back(run.id)
+        return requeue_expired(run.id)
     return False
 
 
-def ring_for(run: SyncRun, ring: Ring) -> None:
+def enqueue_run(run: SyncRun, enqueue: Enqueue) -> None:
     """Enqueue the job of a committed run; if Redis is away it waits for the dispatch tick."""
     run_id = run.id
     db.session.commit()
-    rang_at = utcnow() if ring([run_id]) else None
-    db.session.execute(update(SyncRun).where(SyncRun.id == run_id).values(enqueued_at=rang_at))
+    enqueued_at = utcnow() if enqueue([run_id]) else None
+    db.session.execute(update(SyncRun).where(SyncRun.id == run_id).values(enqueued_at=enqueued_at))
     db.session.commit()
 
 
-def take_back(run_id: int) -> bool:
+def requeue_expired(run_id: int) -> bool:
     """Queue a run again whose lease has run out; after MAX_TRIES it fails. Return whether it is queued now."""
     now = utcnow()
     is_stale = (SyncRun.id == run_id, SyncRun.status == RunStatus.RUNNING, SyncRun.lease_until < now)
@@ -177,7 +177,7 @@ def find_obstacle(run_id: int) -> StopReason | None:
     return None if row.is_enabled else StopReason.FIRM_DISABLED
 
 
-def ring_for_parked(partner_id: int, ring: Ring) -> None:
+def enqueue_next_parked(partner_id: int, enqueue: Enqueue) -> None:
     """Let the run of this firm go on that has waited longest for another to end."""
     run = db.session.scalar(
         select(SyncRun)
@@ -191,7 +191,7 @@ def ring_for_parked(partner_id: int, ring: Ring) -> None:
         db.session.commit()
         return
     run.is_parked = False
-    ring_for(run, ring)
+    enqueue_run(run, enqueue)
 
 
 def is_mine(run_id: int, lease: str) -> tuple[ColumnElement[bool], ...]:
@@ -236,7 +236,7 @@ def hand_back(run_id: int, lease: str) -> bool:
     return handed == 1
 
 
-def let_go(run_id: int, lease: str) -> None:
+def expire_lease(run_id: int, lease: str) -> None:
     """End our lease now, as if we had died: whoever takes the run up counts a try. Commits."""
     change_rows(
         db.session,

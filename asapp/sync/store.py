@@ -27,7 +27,7 @@ CHANGES: Table = RunChange.__table__  # type: ignore[assignment]
 NEW_FACTS = ("reason", "merged_into", "found_in_run_id", "was_read", "opted_out")
 
 
-def find_known(connection_id: int, user_id: int, ids: Collection[str]) -> dict[str, StoredContact]:
+def find_contacts(connection_id: int, user_id: int, ids: Collection[str]) -> dict[str, StoredContact]:
     c = CONTACTS.c
     query = select(
         c.salesforce_id,
@@ -65,7 +65,7 @@ def find_departures(connection_id: int, ids: Collection[str]) -> dict[str, int]:
     return {row[0]: row[1] for row in db.session.execute(query.where(is_among(c.salesforce_id, ids))).all()}
 
 
-def is_anyone_at(user_id: int, hashes: Collection[bytes], run_id: int) -> bool:
+def has_older_contact(user_id: int, hashes: Collection[bytes], run_id: int) -> bool:
     """Has the advisor a contact from before this run with one of these address hashes?"""
     c = CONTACTS.c
     is_older = func.coalesce(c.created_in_run_id, 0) != run_id
@@ -77,15 +77,15 @@ def is_anyone_at(user_id: int, hashes: Collection[bytes], run_id: int) -> bool:
     )
 
 
-def find_inactive_as_twins_alone(run_id: int, contact_ids: Collection[int]) -> set[int]:
+def find_otherwise_active(run_id: int, contact_ids: Collection[int]) -> set[int]:
     """Return those of these contacts, from before the run, that are active but for being twins."""
     c = CONTACTS.c
     is_older = func.coalesce(c.created_in_run_id, 0) != run_id
-    is_else_on = c.departed.is_(None) & c.hidden_at.is_(None) & ~c.opted_out & ~is_skipped_as_bounced()
+    is_otherwise_active = c.departed.is_(None) & c.hidden_at.is_(None) & ~c.opted_out & ~is_skipped_as_bounced()
     return {
         contact_id
         for chunk in in_chunks(contact_ids)
-        for contact_id in db.session.scalars(select(c.id).where(c.id.in_(chunk), is_older, is_else_on))
+        for contact_id in db.session.scalars(select(c.id).where(c.id.in_(chunk), is_older, is_otherwise_active))
     }
 
 
@@ -146,7 +146,7 @@ def _block_opted_out(connection_id: int, user_id: int, rows: Iterable[dict[str, 
     block(connection_id, user_id, BlockedBy.CONTACT, addresses)
 
 
-def mark_swept(connection_id: int, run_id: int, ids: Collection[str]) -> None:
+def record_swept(connection_id: int, run_id: int, ids: Collection[str]) -> None:
     """Write down that a run's sweep has seen these."""
     for chunk in in_chunks(ids):
         mine = (LEDGER.c.connection_id == connection_id) & is_among(LEDGER.c.salesforce_id, chunk)
@@ -163,7 +163,7 @@ def upsert_departures(rows: Sequence[dict[str, Any]]) -> None:
     )
 
 
-def take_back_departures(connection_id: int, ids: Collection[str]) -> None:
+def withdraw_departures(connection_id: int, ids: Collection[str]) -> None:
     """These are here again. If the advisor had discarded one of them, the set is a different one: the rest is open again."""
     mine = DEPARTURES.c.connection_id == connection_id
     is_discarded = DEPARTURES.c.state == DepartureState.DISCARDED
@@ -172,10 +172,10 @@ def take_back_departures(connection_id: int, ids: Collection[str]) -> None:
             select(DEPARTURES).where(mine, is_discarded, DEPARTURES.c.salesforce_id.in_(chunk))
         ).first():
             db.session.execute(update(DEPARTURES).where(mine, is_discarded).values(state=DepartureState.FOUND))
-    drop_departures(connection_id, ids)
+    delete_departures(connection_id, ids)
 
 
-def drop_departures(connection_id: int, ids: Collection[str]) -> None:
+def delete_departures(connection_id: int, ids: Collection[str]) -> None:
     for chunk in in_chunks(ids):
         db.session.execute(
             delete(DEPARTURES).where(DEPARTURES.c.connection_id == connection_id, DEPARTURES.c.salesforce_id.in_(chunk))

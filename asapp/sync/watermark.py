@@ -40,7 +40,7 @@ def next_window(connection: Connection, fields_key: str) -> datetime | None:
     return start_of(connection.watermark)
 
 
-def where_to_go_on(run: SyncRun) -> tuple[Position | None, tuple[datetime, Position | None] | None]:
+def resume_point(run: SyncRun) -> tuple[Position | None, tuple[datetime, Position | None] | None]:
     """Return the checkpoint of a run, and, where it isn't sure, what else to ask for (salesforce/soql.py: contacts)."""
     after = position(run.checkpoint_stamp, run.checkpoint_id)
     if after is None or run.opened_at is None or after[0] < sure_until(run.opened_at):

@@ -11,6 +11,7 @@ from asapp.core.database import expect_writes
 from asapp.core.extensions import db
 from asapp.web import (
     access,
+    admins,
     advisors,
     api,
     api_keys,
@@ -36,6 +37,7 @@ from asapp.web import (
     passwords,
     request_log,
     runs,
+    second_factor,
     settings,
     unsubscribe,
 )
@@ -53,11 +55,13 @@ BLUEPRINTS: tuple[Blueprint, ...] = (
     optin.blueprint,
     unsubscribe.blueprint,
     settings.blueprint,
+    second_factor.blueprint,
     integrations.blueprint,
     connect.blueprint,
     runs.blueprint,
     partners.blueprint,
     advisors.blueprint,
+    admins.blueprint,
     partner_setup.blueprint,
     board.blueprint,
     api_keys.blueprint,

@@ -13,7 +13,9 @@ from asapp.core.forms import InvalidFields, clean_line
 from asapp.models import Partner, User
 from asapp.partners import erasure, partners
 from asapp.web.access import actor, admin_required
+from asapp.web.admins import reset_and_tell
 from asapp.web.current import config, org_access, post_later
+from asapp.web.fresh import fresh_required
 from asapp.web.htmx import go_to
 from asapp.web.partners import get_partner, show_link
 
@@ -79,6 +81,14 @@ def let_back_in(slug: str, number: str) -> ResponseReturnValue:
     user = get_advisor(slug, number)
     advisors.let_back_in(user, actor())
     flash(f"{user.name} can log in again, and connects Salesforce again under Integrations.", "good")
+    return go_to(url_for("advisors.index", slug=slug))
+
+
+@blueprint.post("/<number>/reset-second-step", endpoint="reset_second_step")
+@admin_required
+@fresh_required
+def reset_second_step(slug: str, number: str) -> ResponseReturnValue:
+    reset_and_tell(get_advisor(slug, number))
     return go_to(url_for("advisors.index", slug=slug))
 
 

@@ -12,6 +12,7 @@ from asapp.core.forms import InvalidFields
 from asapp.models import Partner
 from asapp.partners import partners
 from asapp.web.access import actor, admin_required
+from asapp.web.fresh import fresh_required
 from asapp.web.htmx import go_to
 
 blueprint = Blueprint("api_keys", __name__, url_prefix="/admin/api-keys")
@@ -27,6 +28,7 @@ def index() -> ResponseReturnValue:
 
 @blueprint.post("", endpoint="make")
 @admin_required
+@fresh_required
 def make() -> ResponseReturnValue:
     form = ApiKeyForm(request.form)
     try:
@@ -40,6 +42,7 @@ def make() -> ResponseReturnValue:
 
 @blueprint.post("/<key_id>/revoke", endpoint="revoke")
 @admin_required
+@fresh_required
 def revoke(key_id: str) -> ResponseReturnValue:
     key = api_keys.find_key(key_id) or abort(404)
     label = key.label

@@ -14,13 +14,13 @@ from asapp.audit import entries
 from asapp.connections.api_budget import Allowance
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
+from asapp.core.formats import counted
 from asapp.health import figures
 from asapp.models import Action, AlertKind, Partner
 from asapp.partners import board, partners
 from asapp.web.access import actor, admin_required
 from asapp.web.current import queues
 from asapp.web.files import csv_file
-from asapp.web.filters import counted
 
 blueprint = Blueprint("board", __name__, url_prefix="/admin/board")
 

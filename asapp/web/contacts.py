@@ -20,6 +20,7 @@ from asapp.contacts import export, lists, manual, queries, removal, suppressions
 from asapp.contacts.form_fields import ContactForm
 from asapp.contacts.queries import ContactLine, ContactQuery, Overview
 from asapp.core.clock import utcnow
+from asapp.core.formats import counted
 from asapp.core.forms import InvalidFields, whole_number
 from asapp.messages.contacts import (
     NO_ANSWERS,
@@ -42,7 +43,6 @@ from asapp.sync.runs import find_active_run
 from asapp.web.access import actor, advisor_required, safe_path
 from asapp.web.current import config, org_access, person, queues, vault
 from asapp.web.files import csv_file
-from asapp.web.filters import counted
 from asapp.web.htmx import go_to, wants_part
 from asapp.web.incoming import LAST_PAGE
 from asapp.web.page_extensions import limiter

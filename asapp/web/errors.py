@@ -22,9 +22,9 @@ from asapp.accounts.attempts import TooMany
 from asapp.accounts.passwords import Busy
 from asapp.core.database import is_read_only
 from asapp.core.extensions import db
+from asapp.core.formats import counted
 from asapp.web.access import PUBLIC_ENDPOINTS, ask_to_log_in
 from asapp.web.api import problems
-from asapp.web.filters import counted
 from asapp.web.htmx import wants_part
 from asapp.web.page_extensions import limiter
 from asapp.web.request_log import request_id
@@ -32,7 +32,9 @@ from asapp.web.request_log import request_id
 log = logging.getLogger(__name__)
 
 
-SECRET_FIELDS = frozenset({"password", "current", "new", "secret"})  # these are never sent back
+SECRET_FIELDS = frozenset(
+    {"password", "current", "new", "secret", "code", "recovery", "app", "held"}
+)  # these are never sent back
 CSRF_FIELD = "csrf_token"
 READING = ("GET", "HEAD", "OPTIONS")
 DATABASE_AWAY = (OperationalError, InternalError, PoolTimeout)

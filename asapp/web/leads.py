@@ -14,6 +14,7 @@ from asapp.audit import entries
 from asapp.connections.connections import find_latest
 from asapp.contacts import queries as contact_queries
 from asapp.core.clock import utcnow
+from asapp.core.formats import counted
 from asapp.core.forms import InvalidFields, whole_number
 from asapp.leads import consent, decisions, outbox, queries, sign_up_page
 from asapp.leads.form_fields import PageForm
@@ -25,7 +26,6 @@ from asapp.salesforce.hosts import is_salesforce_url, record_url
 from asapp.web.access import actor, advisor_required
 from asapp.web.current import config, person, queues
 from asapp.web.files import as_file, csv_file
-from asapp.web.filters import counted
 from asapp.web.htmx import go_to, wants_part
 from asapp.web.incoming import LAST_PAGE
 

@@ -30,7 +30,8 @@ class Link:
 PROFILE = Place("Profile", "settings.profile")
 SECURITY = Place("Security", "settings.security")
 INTEGRATIONS = Place("Integrations", "integrations.index", ("integrations", "connect", "runs"), "decisions-side")
-ACCOUNT_SETTINGS = Place("Account Settings", PROFILE.endpoint, ("settings", *INTEGRATIONS.section))
+ADMINS = Place("Admins", "admins.index")
+ACCOUNT_SETTINGS = Place("Account Settings", PROFILE.endpoint, ("settings", "admins", *INTEGRATIONS.section))
 FOR_ADVISORS = (
     Place("Contacts", "contacts.index", ("contacts", "lists")),
     Place("Leads", "leads.index", ("leads",)),
@@ -55,6 +56,8 @@ def main_navigation() -> list[Link]:
 
 
 def settings_navigation() -> list[Link]:
+    if current_user.is_admin:
+        return _links((PROFILE, SECURITY, ADMINS))
     return _links((PROFILE, SECURITY, INTEGRATIONS) if current_user.has_integrations else (PROFILE, SECURITY))
 
 

@@ -6,23 +6,19 @@ from flask import (
     Blueprint,
     Response,
     flash,
-    make_response,
-    redirect,
     render_template,
     request,
-    session,
     url_for,
 )
 from flask.typing import ResponseReturnValue
-from flask_login import login_user
 
 from asapp.accounts import links
 from asapp.accounts.links import LinkIsGone
 from asapp.core.forms import InvalidFields
 from asapp.web.access import actor
+from asapp.web.auth import let_in
 from asapp.web.current import queues, vault
-from asapp.web.devices import origin_of, remember_device
-from asapp.web.navigation import home_of_current_user
+from asapp.web.devices import origin_of
 from asapp.web.page_extensions import limiter
 
 blueprint = Blueprint("passwords", __name__, url_prefix="/password")
@@ -76,10 +72,7 @@ def set_password(token: str) -> ResponseReturnValue:
         return render_template("passwords/gone.html"), GONE
     except LinkIsGone:
         return render_template("passwords/gone.html"), GONE
-    session.clear()  # nothing from before the log-in may stay in the session
-    login_user(user)
-    flash("Your password is set, and you are logged in.", "good")
-    target = url_for("integrations.index", open="salesforce") if user.has_integrations else home_of_current_user()
-    response = make_response(redirect(target, 303))
-    remember_device(response, user)
+    response = let_in(user, url_for("integrations.index", open="salesforce") if user.has_integrations else None)
+    done = "Your password is set" if user.has_second_factor else "Your password is set, and you are logged in"
+    flash(f"{done}.", "good")
     return response

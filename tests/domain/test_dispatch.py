@@ -19,7 +19,7 @@ from asapp.core.queues import Queues
 from asapp.messages.runs import STOPPED
 from asapp.models import Connection, ConnectionStatus, Partner, RunStatus, RunTrigger, SyncRun
 from asapp.sync import departures, runs
-from asapp.sync.dispatch import Dispatched, dispatch, start_and_ring
+from asapp.sync.dispatch import Dispatched, dispatch, start_and_enqueue
 from devtools.servers import RedisServer
 from tests.factories import make_advisor, make_connection, make_partner, make_run, make_synced_connection, save
 from tests.racing import race
@@ -81,7 +81,7 @@ def ago(run: SyncRun, **columns: timedelta) -> None:
 
 def test_a_due_connection_gets_a_run_and_a_later_date(app: Flask, bell: Bell) -> None:
     connection = make_due()
-    assert tick(bell) == Dispatched(taken_back=0, started=1, rung=1)
+    assert tick(bell) == Dispatched(requeued=0, started=1, enqueued=1)
     (run,) = runs_of(connection)
     assert (run.status, run.trigger) == (RunStatus.QUEUED, RunTrigger.SCHEDULED)
     assert bell.rung == [run.id]
@@ -206,7 +206,7 @@ def test_two_ticks_at_once_start_each_once(app: Flask, bell: Bell) -> None:
         with app.app_context(), writing():
             together.wait(10)
             try:
-                started.append(start_and_ring(utcnow(), bell.ring, HOUR)[0])
+                started.append(start_and_enqueue(utcnow(), bell.ring, HOUR)[0])
             except BaseException as error:  # noqa: BLE001 - told below
                 errors.append(error)
             db.session.remove()
@@ -242,8 +242,8 @@ def test_a_tick_and_clicks_at_once_start_each_once(app: Flask, bell: Bell) -> No
             runs.start_run(db.session.get_one(Connection, connection_id), RunTrigger.MANUAL, bell.ring)
 
     deeds = (
-        lambda: start_and_ring(utcnow(), bell.ring, HOUR),
-        lambda: start_and_ring(utcnow(), bell.ring, HOUR),
+        lambda: start_and_enqueue(utcnow(), bell.ring, HOUR),
+        lambda: start_and_enqueue(utcnow(), bell.ring, HOUR),
         click_all,
     )
     threads = [threading.Thread(target=run, args=(deed,)) for deed in deeds]
@@ -260,7 +260,7 @@ def test_a_tick_and_clicks_at_once_start_each_once(app: Flask, bell: Bell) -> No
 
 def test_a_run_whose_worker_died_is_queued_again(app: Flask, bell: Bell) -> None:
     run = make_run(make_due(late=-MINUTE), RunStatus.RUNNING, lease="gone", lease_until=utcnow() - MINUTE)
-    assert tick(bell) == Dispatched(taken_back=1, started=0, rung=1)
+    assert tick(bell) == Dispatched(requeued=1, started=0, enqueued=1)
     assert (run.status, run.tries, run.lease, run.lease_until) == (RunStatus.QUEUED, 1, None, None)
     assert bell.rung == [run.id]
 
@@ -275,7 +275,7 @@ def test_after_three_workers_died_with_it_a_run_fails(app: Flask, bell: Bell) ->
     connection = make_due(late=-MINUTE)
     run = make_run(connection, RunStatus.RUNNING, lease="gone", lease_until=utcnow() - MINUTE)
     for tries in (1, 2):
-        assert tick(bell).taken_back == 1
+        assert tick(bell).requeued == 1
         assert (run.status, run.tries) == (RunStatus.QUEUED, tries)
         claimed = runs.claim_run(run.id)
         assert claimed
@@ -345,9 +345,9 @@ def test_what_redis_forgot_is_rung_for_again(app: Flask, bell: Bell) -> None:
     tick(bell)
     (run,) = runs_of(connection)
     bell.waiting.clear()
-    assert tick(bell).rung == 0  # it may be on its way to a worker this very moment
+    assert tick(bell).enqueued == 0  # it may be on its way to a worker this very moment
     ago(run, enqueued_at=2 * MINUTE)
-    assert tick(bell).rung == 1
+    assert tick(bell).enqueued == 1
     assert bell.rung == [run.id, run.id]
 
 
@@ -356,22 +356,22 @@ def test_what_waits_in_redis_is_not_rung_for_again(app: Flask, bell: Bell) -> No
     tick(bell)
     (run,) = runs_of(connection)
     ago(run, enqueued_at=60 * MINUTE)
-    assert tick(bell).rung == 0
+    assert tick(bell).enqueued == 0
 
 
 def test_real_redis_that_was_emptied(app: Flask, redis_server: RedisServer) -> None:
     queues: Queues = app.extensions["asapp.queues"]
     connections = [make_due() for _ in range(3)]
     with writing():
-        dispatch(queues.enqueue_runs, queues.forgotten_runs, HOUR)
+        dispatch(queues.enqueue_runs, queues.find_lost_runs, HOUR)
     assert queues.sync.count == 3
     for connection in connections:
         ago(runs_of(connection)[0], enqueued_at=2 * MINUTE)
     with writing():
-        assert dispatch(queues.enqueue_runs, queues.forgotten_runs, HOUR).rung == 0
+        assert dispatch(queues.enqueue_runs, queues.find_lost_runs, HOUR).enqueued == 0
     redis_server.flush()
     with writing():
-        assert dispatch(queues.enqueue_runs, queues.forgotten_runs, HOUR).rung == 3
+        assert dispatch(queues.enqueue_runs, queues.find_lost_runs, HOUR).enqueued == 3
     assert queues.sync.count == 3
 
 
@@ -409,5 +409,5 @@ def test_two_runs_that_end_at_once_let_two_others_of_their_firm_go_on(app: Flask
         make_run(make_synced_connection(make_advisor(partner)), RunStatus.QUEUED, is_parked=True) for _ in range(2)
     ]
     ids, partner_id = [run.id for run in waiting], partner.id
-    race(app, *[lambda: runs.ring_for_parked(partner_id, bell.ring)] * 2)
+    race(app, *[lambda: runs.enqueue_next_parked(partner_id, bell.ring)] * 2)
     assert sorted(bell.rung) == ids

@@ -349,15 +349,15 @@ def test_more_leads_than_a_statement_takes_parameters_can_be_looked_at(office: F
     nominated = {f"00Q{number:012d}AAA" for number in range(70_000)} | {lead_id}
     round_ = leads.FollowContext(
         run=SimpleNamespace(also={}),  # type: ignore[arg-type]
-        pull=SimpleNamespace(run_id=1, user_id=office.advisor.id),  # type: ignore[arg-type]
-        ask=Seen,  # type: ignore[arg-type]
-        write=lambda **_: db.session.commit(),
+        context=SimpleNamespace(run_id=1, user_id=office.advisor.id),  # type: ignore[arg-type]
+        client_for_call=Seen,  # type: ignore[arg-type]
+        save=lambda **_: db.session.commit(),
         lock=lambda: None,
         asked_at=utcnow(),
         wants_sweep=True,
         reads_all=False,
     )
-    leads.look_at_leads(office.connection.id, office.user, nominated, round_)
+    leads.check_leads_by_id(office.connection.id, office.user, nominated, round_)
 
     assert office.lead().why == Unfollowed.GONE
 

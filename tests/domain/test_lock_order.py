@@ -28,7 +28,9 @@ from asapp.partners import offboarding
 from asapp.salesforce import errors
 from asapp.salesforce.fields import STANDARD_OPT_OUT, all_fields
 from asapp.salesforce.records import ContactRecord
-from asapp.sync.execute import Execution, JobContext, write_failure
+from asapp.sync.endings import record_failure
+from asapp.sync.execute import Execution
+from asapp.sync.run_context import JobContext
 from asapp.sync.runs import claim_run, start_run
 from tests.factories import make_advisor, make_partner, make_synced_connection, org_access
 from tests.racing import ROUNDS, race
@@ -184,7 +186,7 @@ def test_a_connection_may_end_while_a_failure_is_written(app: Flask, nobody_is_b
         full = errors.LimitReached("share_used_up")
 
         def fail(run: SyncRun = execution.run, lease: str = execution.lease, of: int = connection_id) -> None:
-            write_failure(run.id, lease, of, full, place)  # noqa: B023
+            record_failure(run.id, lease, of, full, place)  # noqa: B023
 
         results = race(app, fail, lambda: disconnect_and_remove(connection_id, how))  # noqa: B023
         assert results == [None, None]
@@ -196,7 +198,7 @@ def test_a_failure_of_a_run_whose_firm_was_deleted_is_nobodys(app: Flask) -> Non
     connection_id, execution = connection.id, begin_run(connection)
     delete_firm(connection_id, org_access())
     for error in (errors.LimitReached("share_used_up"), errors.TryLater("no_answer")):
-        write_failure(execution.run.id, execution.lease, connection_id, error, workplace())
+        record_failure(execution.run.id, execution.lease, connection_id, error, workplace())
     with pytest.raises(LeaseLost):
         execution.finish(PEOPLE, swept=False, held=False, leads_trouble=None)
     assert db.session.scalars(select(SyncRun)).all() == []

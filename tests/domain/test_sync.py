@@ -325,7 +325,7 @@ def test_a_worker_that_comes_back_from_the_dead_changes_nothing(office: Office) 
     claimed = runs.claim_run(run.id)
     assert claimed
     office.let_lease_run_out(claimed)
-    assert runs.take_back(run.id)
+    assert runs.requeue_expired(run.id)
     with pytest.raises(LeaseLost):
         runs.write_under_lease(claimed, "an old lease", read=99)
     db.session.rollback()
@@ -338,7 +338,7 @@ def test_a_run_that_dies_three_times_fails_with_a_reason(office: Office) -> None
         claimed = runs.claim_run(run.id)
         assert claimed
         office.let_lease_run_out(claimed)
-        runs.take_back(run.id)
+        runs.requeue_expired(run.id)
     run = office.reload(run)
     assert (run.is_failed, run.error_code) == (True, "worker_died")
 

@@ -13,8 +13,8 @@ from sqlalchemy.exc import OperationalError
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.models import RunStatus
-from asapp.sync import execute, store
-from asapp.sync.dispatch import take_back_stale
+from asapp.sync import endings, execute, store
+from asapp.sync.dispatch import requeue_expired_runs
 from orgsim import Running
 from tests.syncing import Office, contacts_here
 
@@ -52,7 +52,7 @@ def test_the_run_goes_on_with_the_next_tick(office: Office, monkeypatch: pytest.
         office.resume(run)
     run = office.reload(run)
     assert (run.status, run.error_code, run.read) == (RunStatus.RUNNING, None, 200)
-    assert take_back_stale(utcnow()) == 1  # at once, not when the lease would have run out
+    assert requeue_expired_runs(utcnow()) == 1  # at once, not when the lease would have run out
 
     done = office.resume(office.reload(run))
     assert (done.status, done.tries, done.read) == (RunStatus.COMPLETE, 1, CONTACTS)
@@ -68,7 +68,7 @@ def test_a_database_that_is_still_away_leaves_the_run_to_its_lease(
     def away(*_arguments: Any) -> None:
         raise CUT
 
-    monkeypatch.setattr(execute, "let_go", away)
+    monkeypatch.setattr(endings, "expire_lease", away)
     run = office.start()
     with pytest.raises(OperationalError):
         office.resume(run)

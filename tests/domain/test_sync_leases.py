@@ -15,7 +15,7 @@ from asapp.core.extensions import db
 from asapp.core.leases import LeaseLost
 from asapp.models import Connection, Partner, RunStatus, SyncRun
 from asapp.sync import runs
-from asapp.sync.dispatch import dispatch, unpark_the_forgotten
+from asapp.sync.dispatch import dispatch, unpark_stranded
 from tests.factories import make_advisor, make_connection, make_partner, make_run, make_synced_connection
 
 MINUTE = timedelta(minutes=1)
@@ -47,7 +47,7 @@ def lose_to_another_worker(run: SyncRun) -> None:
     """The lease of a claimed run ends, and a second worker claims the run."""
     db.session.execute(update(SyncRun).where(SyncRun.id == run.id).values(lease_until=utcnow() - MINUTE))
     db.session.commit()
-    assert runs.take_back(run.id)
+    assert runs.requeue_expired(run.id)
     assert claim(run.id).lease != run.lease
 
 
@@ -105,7 +105,7 @@ def test_a_worker_hands_back_no_run_that_another_holds(lost: SyncRun) -> None:
 
 def test_a_worker_ends_no_lease_of_another(lost: SyncRun) -> None:
     before = stored(lost.id)
-    runs.let_go(lost.id, lease_of(lost))
+    runs.expire_lease(lost.id, lease_of(lost))
     assert stored(lost.id) == before
 
 
@@ -113,7 +113,7 @@ def test_a_worker_ends_no_lease_of_another(lost: SyncRun) -> None:
 def test_a_run_whose_worker_has_just_renewed_its_lease_is_not_taken_back(connection: Connection, tries: int) -> None:
     run = make_run(connection, RunStatus.RUNNING, lease="held", lease_until=utcnow() + MINUTE, tries=tries)
     before = stored(run.id)
-    assert runs.take_back(run.id) is False
+    assert runs.requeue_expired(run.id) is False
     assert stored(run.id) == before
 
 
@@ -196,6 +196,6 @@ def test_a_parked_run_is_enqueued_though_a_run_of_another_firm_goes_on(connectio
 def test_a_run_whose_worker_died_keeps_no_other_of_its_firm_parked(connection: Connection) -> None:
     start_others(connection.partner, 1, left=-MINUTE)
     run = make_run(connection, RunStatus.QUEUED, is_parked=True, enqueued_at=utcnow())
-    unpark_the_forgotten(utcnow())
+    unpark_stranded(utcnow())
     after = stored(run.id)
     assert (after["is_parked"], after["enqueued_at"]) == (False, None)

@@ -192,7 +192,7 @@ def test_a_page_of_a_worker_that_lost_its_run_to_another_leaves_nothing(office: 
     execution = begin(office)
     run_id = execution.run.id
     office.let_lease_run_out(execution.run)
-    assert runs.take_back(run_id)
+    assert runs.requeue_expired(run_id)
     assert runs.claim_run(run_id)
     with pytest.raises(LeaseLost):
         execution.apply([row(office)], [], in_order=True)

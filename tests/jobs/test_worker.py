@@ -25,7 +25,7 @@ from asapp.core.queues import Queues
 from asapp.health.heartbeats import WORKER, list_seen
 from asapp.models import RunStatus, RunTrigger
 from asapp.sync import runs
-from asapp.sync.runs import take_back
+from asapp.sync.runs import requeue_expired
 from config import Config
 from devtools.guard import ROOT
 from devtools.processes import Worker, environ_of
@@ -163,7 +163,7 @@ def test_a_second_worker_takes_a_run_whose_first_came_back_from_the_dead(
         (horse,) = asleep.children()
         horse.suspend()
         office.let_lease_run_out(run)
-        assert take_back(run.id)
+        assert requeue_expired(run.id)
         queues.enqueue_runs([run.id])
         with Worker(config, log.with_name("second.log")):
             wait_for(lambda: not office.reload(run).is_active, "for the end of the run")

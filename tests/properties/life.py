@@ -39,7 +39,8 @@ from asapp.models import (
 from asapp.panel.balance import balance
 from asapp.salesforce.client import OrgClient
 from asapp.sync import departures, runs
-from asapp.sync.execute import JobContext, execute_run
+from asapp.sync.execute import execute_run
+from asapp.sync.run_context import JobContext
 from orgsim import Org, start
 from tests.factories import log_in, org_access
 from tests.properties import here as reading
@@ -316,7 +317,7 @@ class Life:
     def workplace(self, waiting: list[Disturbance]) -> JobContext:
         return JobContext(
             access=org_access(DisturbedAccess, disturb=lambda: self.before_call(waiting)),
-            ring=lambda ids: True,
+            enqueue=lambda ids: True,
             default_interval_minutes=60,
             should_stop=lambda: self.office.stopping,
         )

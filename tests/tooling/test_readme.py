@@ -14,7 +14,7 @@ NOT_JOBS = {
     "_app",
     "_queues",
     "job_context",
-    "workplace",
+    "sync_job_context",
     "org_access",
     "worker_heart",
     "leave_parents_connections",

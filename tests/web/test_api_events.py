@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,6 +14,7 @@ from sqlalchemy import event, func, select
 
 from asapp.contacts import suppressions
 from asapp.contacts.sender_events import EventType, Taken, Told, record_events
+from asapp.contacts.suppressions import Happened
 from asapp.core.clock import utcnow
 from asapp.core.database import writing
 from asapp.core.extensions import db
@@ -194,4 +196,18 @@ def test_the_same_call_twice_at_once_stores_once(app: Flask, alice: User) -> Non
     with ThreadPoolExecutor(4) as threads:
         outcomes = list(threads.map(tell_it, range(8)))
     assert all(len(outcome) == 20 for outcome in outcomes)
+    accepted = [number for outcome in outcomes for number, taken in enumerate(outcome) if taken == Taken.ACCEPTED]
+    assert sorted(accepted) == list(range(20))
     assert sorted(row.sender_event_id or "" for row in stored()) == sorted(f"event-{n}" for n in range(20))
+
+
+def test_an_event_that_another_call_has_just_stored_is_a_duplicate(app: Flask, alice: User) -> None:
+    """Both calls look whether it is known, and one is faster in storing it."""
+    told = [Told("event-1", EventType.UNSUBSCRIBED, alice.public_id, "zoe@fjord.example", utcnow())]
+
+    def record_as_second(happened: Collection[Happened]) -> Collection[Happened]:
+        suppressions.record(happened)
+        return suppressions.record(happened)
+
+    assert record_events(told, None, org_access().vault, record_as_second) == [Taken.DUPLICATE]
+    assert len(stored()) == 1
