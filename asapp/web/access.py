@@ -72,7 +72,7 @@ def must_have_second_factor(user: User) -> bool:
 
 
 def lead_to_set_up() -> ResponseReturnValue:
-    """Send an admin without a second step to its set-up."""
+    """Redirect an admin without a second step to its set-up."""
     page = url_for("second_factor.show")
     if request.headers.get("HX-Request") == "true":
         return make_response("", 401, {"HX-Redirect": page})
