@@ -32,11 +32,12 @@ bench: ## measure against floors, side by side (ARGS="full --contacts 20000")
 	@$(PY) -m devtools.system redis postgres
 	@$(PY) -m benchmarks $(ARGS)
 
-lint: ## check style and layout of the code
+lint: ## check style, layout and words of the code
 	@sh devtools/venv.sh requirements-dev.lock
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@.venv/bin/codespell
+	@$(PY) -m devtools.words
 	@.venv/bin/lint-imports
 
 format: ## lay the code out as `make lint` wants it

@@ -19,7 +19,7 @@ NEVER = float("inf")
 
 @dataclass(frozen=True)
 class Snapshot:
-    """figures: None where the database doesn't answer; jobs: {queue: jobs}, None where Redis doesn't."""
+    """figures: None if the database doesn't answer; jobs: {queue: jobs}, None if Redis doesn't."""
 
     figures: Figures | None
     jobs: Mapping[str, int] | None
@@ -28,7 +28,7 @@ class Snapshot:
 
 
 class Once:
-    """A collector of one scrape."""
+    """A collector for one scrape."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
@@ -121,7 +121,7 @@ def gauges(name: str, what: str, label: str, values: Mapping[str, float]) -> Met
 
 
 def durations(seconds: Iterable[float]) -> Metric:
-    """A histogram of the last hour: read its buckets as they are, without rate()."""
+    """Return a histogram of the last hour: read its buckets as they are, without rate()."""
     taken = list(seconds)
     bounds = (*DURATION_BUCKETS_S, NEVER)
     buckets = [

@@ -1,7 +1,7 @@
-"""The history of a person's consent: added to, never changed.
+"""The history of a person's consent. Entries are added and never changed.
 
-Rows name the person by the lead's id. What identifies them, and from which address they signed up, stands in the lead's row
-alone, so that erasing it leaves the skeleton.
+An entry names the person by the lead's id. Name, addresses and client address are in the lead's row alone, so that
+erasing that row leaves an anonymous history.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Moment:
-    """One entry of the history, with what the person's row says about it; blank once erased."""
+    """One entry of the history, with what is stored about the sign-up; the personal fields are empty once erased."""
 
     event: ConsentEvent
     lead: Lead
@@ -63,7 +63,7 @@ def record(
     consent_text_id: int | None = None,
     run_id: int | None = None,
 ) -> bool:
-    """Add an entry in the caller's transaction; return False if the form with this key was recorded before."""
+    """Add an entry in the caller's transaction; return False if this form (its key) was already recorded."""
     added = db.session.execute(
         insert_ignore(db.session, ConsentEvent, key=("lead_id", "key"))
         .values(
@@ -82,12 +82,12 @@ def record(
 
 
 def history_of_contact(user_id: int, contact_id: int) -> list[Moment]:
-    """Return everything that decided about this person's consent here, newest first."""
+    """Return every event that affected this person's consent here, newest first."""
     return _history(Lead.user_id == user_id, Lead.contact_id == contact_id)
 
 
 def history_of_lead(lead: Lead) -> list[Moment]:
-    """As history_of_contact(), for somebody whose contact is not here any more."""
+    """Return the same as history_of_contact(), for a person whose contact is no longer here."""
     return _history(Lead.id == lead.id)
 
 
@@ -102,7 +102,7 @@ def _history(*conditions: ColumnElement[bool]) -> list[Moment]:
 
 
 def csv_of(moments: Sequence[Moment]) -> str:
-    """Return the history as a file, oldest first."""
+    """Return the history as CSV, oldest first."""
     return csv_header(COLUMNS) + csv_rows(_cells(moment) for moment in reversed(moments))
 
 

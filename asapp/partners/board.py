@@ -1,6 +1,6 @@
-"""The firm board: how every advisor of a firm is doing, and all firms at a glance. Figures and states; nobody's contacts.
+"""The firm board: how every advisor of a firm is doing, and all firms at a glance. Figures and states, no contacts.
 
-As many queries for a firm of a thousand advisors as for one of two.
+The number of queries doesn't grow with the number of advisors.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class AdvisorLine:
 
     @property
     def pill(self) -> tuple[Tone, str]:
-        """How the state looks; of those who are connected, also what an admin may have to look at."""
+        """Return the look of the state; for connected advisors also what an admin may have to look at."""
         if not self.user.is_active:
             return Tone.PLAIN, "Deactivated"
         if self.state != AdvisorState.CONNECTED or self.connection is None:
@@ -78,7 +78,7 @@ class AdvisorLine:
 
     @property
     def token_days_left(self) -> int | None:
-        """Days until Salesforce may end the token if nobody uses it."""
+        """Return the days until Salesforce may end the unused token."""
         if self.connection is None or not self.connection.is_connected:
             return None
         return max((self.connection.token_used_at + TOKEN_LIFE - self.now).days, 0)

@@ -1,4 +1,4 @@
-"""Sends that a sender has asked to prepare: a row first, then a job (sends/prepare.py)."""
+"""Sends that a sender has asked for: first a row, then a job (sends/prepare.py)."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ ENDS_WITHIN = timedelta(minutes=5)
 
 
 class SendDiffers(Exception):
-    """The sender has used this id for a send with other values."""
+    """The sender has already used this id for a send with other values."""
 
 
 def key_scope(partner_id: int | None) -> int:
-    """Return what sends of a key are unique within: the firm that it is bound to, or all."""
+    """Return the scope in which a key's send ids are unique: the partner it is bound to, or all."""
     return EVERY_FIRM if partner_id is None else partner_id
 
 
 def start_send(scope: int, sender_send_id: str, contact_list: ContactList, max_age_minutes: int) -> Send:
-    """Return the send with this id, made now if there is none: preparing, and to be enqueued by the caller. Commits.
+    """Return the send with this id; if there is none, store one as preparing, for the caller to enqueue. Commits.
 
-    Raise SendDiffers where the id stands for another list or another age.
+    Raise SendDiffers if the id stands for another list or another age.
     """
     list_id, now = contact_list.id, utcnow()
     send = find_send(scope, sender_send_id)
@@ -56,7 +56,7 @@ def find_send(scope: int, sender_send_id: str) -> Send | None:
 
 
 def is_expired(send: Send, now: datetime) -> bool:
-    """Was the send ready, and is it too long ago?"""
+    """Was the send ready, and has that expired?"""
     return send.is_ready and send.expires_at is not None and send.expires_at <= now
 
 

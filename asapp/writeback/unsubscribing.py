@@ -25,7 +25,7 @@ def unsubscribe(address: Address, source: SuppressionSource, *, whole_firm: bool
     db.session.commit()
 
 
-def record(happened: Collection[Happened], enqueue: Enqueue) -> int:
+def record(happened: Collection[Happened], enqueue: Enqueue) -> list[Happened]:
     """As suppressions.record(). Commits, and enqueues a delivery for each connection that has something to tell."""
     new = suppressions.store(happened)
     connection_ids = outbox.add_for({each.address for each in happened if each.step in TOLD_OF})

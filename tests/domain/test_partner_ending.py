@@ -127,7 +127,7 @@ def test_disabling_gives_permissions_back_where_that_is_chosen(
     assert connection.refresh_token_sealed is None
     assert revoking.call_count == 1
     send_waiting_mails()
-    assert "you will connect again" in outbox[0].body
+    assert "you will have to connect again" in outbox[0].body
     assert db.session.scalar(select(func.count()).select_from(Contact)) == 2
     client.post(f"{PATH}/enable")
     assert db.session.get_one(Partner, partner.id).is_ready

@@ -68,7 +68,7 @@ class SendingOffice(Office):
     def recipients(self, send: Send) -> list[str]:
         contact_list = db.session.get_one(ContactList, self.reload(send).list_id)
         audience = recipients.prepare(contact_list, utcnow(), org_access().vault, "http://asapp.example")
-        return sorted(each["email"] for each in recipients.find_page(audience, 100, b"").found)
+        return sorted(each["email"] for each in recipients.iter_recipients(audience))
 
     def let_send_age(self, send: Send, by: timedelta) -> None:
         send.deadline_at -= by
@@ -232,6 +232,55 @@ def test_no_send_is_prepared_for_ever(synced: SendingOffice) -> None:
     prepare.advance_all(synced.ring)
     send = synced.reload(send)
     assert (send.state, send.reason) == (SendState.STALE, SendReason.TOOK_TOO_LONG)
+
+
+def test_a_send_that_was_told_as_stale_stays_stale(synced: SendingOffice) -> None:
+    """Its sender has read that it took too long, by the clock alone; a sync that ends well after that changes nothing."""
+    send = synced.begin()
+    synced.let_send_age(send, timedelta(minutes=6))
+    assert synced.reload(send).outcome(utcnow()) == (SendState.STALE, SendReason.TOOK_TOO_LONG)
+    send = synced.carry_out(send)
+    assert (send.state, send.reason) == (SendState.STALE, SendReason.TOOK_TOO_LONG)
+
+
+@pytest.mark.parametrize(("hours", "state"), [(None, SendState.STALE), (12, SendState.READY)])
+def test_older_data_is_taken_before_the_time_is_over(
+    synced: SendingOffice, hours: int | None, state: SendState
+) -> None:
+    db.session.get_one(Partner, synced.connection.partner_id).sends_on_data_of_hours = hours
+    synced.save()
+    send = synced.begin()
+    synced.let_send_age(send, timedelta(minutes=4))
+    prepare.advance_all(synced.ring)
+    assert synced.reload(send).state == SendState.PREPARING
+    synced.let_send_age(send, timedelta(seconds=40))
+    prepare.advance_all(synced.ring)
+    send = synced.reload(send)
+    assert (send.state, send.deadline_at > utcnow()) == (state, True)
+
+
+def test_a_sync_that_had_begun_before_the_send_is_followed_by_another(synced: SendingOffice) -> None:
+    """Its changes were asked for before the send was: a record that came since, opted out and with Rose's address, is in none."""
+    synced.org.change_settings(page_sizes=200)
+    synced.org.add_contacts(
+        [{"owner_id": synced.user, "last_name": f"Śliwa {n}", "email": f"c{n}@fjord.example"} for n in range(450)]
+    )
+    begun: list[Send] = []
+
+    def ask_for_a_send(_run: SyncRun) -> None:
+        if not begun:
+            synced.add(email=ROSE.upper(), opted_out=True)
+            begun.append(synced.begin())
+
+    run = synced.sync(on_page=ask_for_a_send)
+    send = synced.reload(begun[0])
+    assert (run.status, send.run_id) == (RunStatus.COMPLETE, run.id)
+    prepare.advance_sends_of(run.id, synced.ring)
+    send = synced.reload(send)
+    assert (send.state, synced.enqueued) == (SendState.PREPARING, [send.run_id])
+    send = synced.carry_out(send)
+    assert send.state == SendState.READY
+    assert ROSE not in synced.recipients(send)
 
 
 def test_what_a_dead_process_left_is_moved_on_by_the_tick(synced: SendingOffice) -> None:

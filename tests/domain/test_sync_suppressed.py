@@ -11,11 +11,12 @@ from asapp.contacts import suppressions
 from asapp.contacts.form_fields import Details
 from asapp.contacts.manual import add_contact
 from asapp.contacts.status import contact_rows, reason_of
-from asapp.contacts.suppressions import Address
+from asapp.contacts.suppressions import Address, Happened
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.leads import decisions
-from asapp.models import Contact, Suppression, SuppressionSource, User
+from asapp.models import Contact, Suppression, SuppressionSource, SuppressionStep, User
+from asapp.panel.balance import balance
 from orgsim import Running
 from tests.domain.test_leads_following import FollowingOffice
 from tests.factories import make_contact, make_partner, org_access
@@ -147,3 +148,21 @@ def test_an_erased_person_who_had_unsubscribed_is_not_written_to_under_a_new_rec
     by_hand = add_contact(office.advisor, Details("Ruth", "Rivers", SHARED), org_access().vault)
     reason = db.session.scalar(contact_rows(reason_of(utcnow())).where(Contact.id == by_hand.id))
     assert reason == "unsubscribed"
+
+
+@pytest.mark.parametrize("step", [SuppressionStep.UNSUBSCRIBED, SuppressionStep.COMPLAINED, SuppressionStep.BOUNCED])
+def test_the_balance_counts_people_whom_no_mail_may_reach(office: Office, step: SuppressionStep) -> None:
+    office.add(email=SHARED)
+    office.add(email=OTHER)
+    out = office.add(email="out@fjord.example")
+    office.sync()
+    for email in (SHARED, "out@fjord.example"):
+        address = Address(office.connection.partner_id, office.advisor.id, office.hash(email))
+        suppressions.record([Happened(address, step, SuppressionSource.SENDER, utcnow(), f"e-{email}")])
+    office.org.opt_out(out)
+    office.sync()
+    books = balance(office.connection)
+    assert books
+    bounced = int(step == SuppressionStep.BOUNCED)
+    assert (books.active, books.unsubscribed, books.bounced, books.opted_out) == (1, 1 - bounced, bounced, 1)
+    assert books.is_balanced

@@ -133,7 +133,7 @@ def test_a_person_is_erased_by_command(app: Flask) -> None:
     assert db.session.scalars(select(Contact)).all() == []
     entry = db.session.scalars(select(AuditEntry).where(AuditEntry.action == Action.ERASED)).one()
     assert (entry.actor_kind, entry.subject_id) == (ActorKind.COMMAND, alice_id)
-    assert one_line(run(app, "users", "erase", "alice@acme.example", "--yes")) == "Error: Nobody has this address."
+    assert one_line(run(app, "users", "erase", "alice@acme.example", "--yes")) == "Error: No one has this address."
 
 
 def test_a_salesforce_admin_is_erased_by_command(app: Flask) -> None:
@@ -171,7 +171,7 @@ def test_a_person_who_will_not_do(email: str, more: tuple[str, ...], password: s
 
 def test_an_address_that_is_taken(app: Flask) -> None:
     add_user(app, "ada@example.com", "--role", "admin")
-    assert "Somebody has this address already." in one_line(add_user(app, "ADA@example.com", "--role", "admin"))
+    assert "Someone already has this address." in one_line(add_user(app, "ADA@example.com", "--role", "admin"))
 
 
 def test_a_database_without_tables_is_one_line(config: Config) -> None:

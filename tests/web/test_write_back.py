@@ -115,7 +115,7 @@ def test_the_story_of_an_unsubscribe_as_the_page_tells_it(
         ),
         (
             {"state": WriteBackState.GONE, "why": Untold.REASSIGNED},
-            "The record belongs to somebody else in Salesforce.",
+            "The record belongs to someone else in Salesforce.",
         ),
     ],
 )
