@@ -31,7 +31,7 @@ from asapp.models import (
 )
 from asapp.partners import offboarding
 from asapp.salesforce.oauth import Grant, Identity
-from asapp.sync.runs import write_under_lease
+from asapp.sync.runs import LeasedRun
 from tests.factories import (
     ORG_ID,
     PASSWORD,
@@ -143,7 +143,7 @@ def test_disabling_stops_the_runs_that_wait_or_are_under_way(app: Flask) -> None
     assert [(run.status, run.error_code) for run in (running, waiting)] == [("cancelled", "firm_disabled")] * 2
     assert elsewhere.is_queued
     with pytest.raises(LeaseLost):
-        write_under_lease(running, "held", read=1)
+        LeasedRun(running, "held").write(read=1)
 
 
 def test_deleting_gives_back_a_grant_that_waits_for_a_decision(app: Flask, revoking: Any) -> None:
