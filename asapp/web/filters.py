@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """Template filters: number, counted, ago, moment, exact, breakable. Times are in the reader's zone."""
-=======
-"""Template filters for numbers, times and addresses: number, counted, ago, moment, breakable. Times are in the reader's zone."""
->>>>>>> english-a
 
 from __future__ import annotations
 
