@@ -74,7 +74,10 @@ class Config:
     mail_url: str | None = field(default=None, repr=False)
     salesforce_allow_loopback: bool = False
     sync_interval_minutes: int = 60
+    runs_kept_days: int = 400
+    traces_kept_days: int = 90
     metrics_token: str | None = field(default=None, repr=False)
+    require_second_factor: bool = True
     testing: bool = False
 
     @property
@@ -98,6 +101,9 @@ class Config:
         allow_loopback = _read(environ, "SALESFORCE_ALLOW_LOOPBACK", _flag, default="0")
         if allow_loopback and not is_loopback(urlsplit(public_url)):
             raise ConfigError("SALESFORCE_ALLOW_LOOPBACK=1 goes only with a loopback PUBLIC_URL (demo and tests)")
+        require_second_factor = _read(environ, "REQUIRE_SECOND_FACTOR", _flag, default="1")
+        if not require_second_factor and not is_loopback(urlsplit(public_url)):
+            raise ConfigError("REQUIRE_SECOND_FACTOR=0 goes only with a loopback PUBLIC_URL (demo and tests)")
         return cls(
             secret_key=_read(environ, "SECRET_KEY", _secret_key),
             encryption_keys=_read(environ, "ENCRYPTION_KEYS", _encryption_keys),
@@ -109,7 +115,10 @@ class Config:
             mail_url=_read(environ, "MAIL_URL", _mail_url) if environ.get("MAIL_URL") else None,
             salesforce_allow_loopback=allow_loopback,
             sync_interval_minutes=_read(environ, "SYNC_INTERVAL_MINUTES", _whole_number(5, 10_080), default="60"),
+            runs_kept_days=_read(environ, "RUNS_KEPT_DAYS", _whole_number(30, 3650), default="400"),
+            traces_kept_days=_read(environ, "TRACES_KEPT_DAYS", _whole_number(30, 3650), default="90"),
             metrics_token=_read(environ, "METRICS_TOKEN", _bearer_token) if environ.get("METRICS_TOKEN") else None,
+            require_second_factor=require_second_factor,
         )
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from inspect import signature
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 from flask import Flask
 from flask.cli import AppGroup
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from asapp.accounts import api_keys, key_rotation, users
+from asapp.accounts import api_keys, key_rotation, second_factor, users
 from asapp.audit.entries import COMMAND
+from asapp.core import mail
 from asapp.core.clock import utcnow
 from asapp.core.database import writing
 from asapp.core.extensions import db
@@ -20,11 +21,11 @@ from asapp.core.logs import log_what_ends_us
 from asapp.health.heartbeats import SCHEDULER, WORKER, Heart, is_seen_here
 from asapp.jobs.task_job import TASKS, NotATask, find_task
 from asapp.jobs.tick_scheduler import run_scheduler
-from asapp.models import Partner, Role, Scope
+from asapp.models import Partner, Role, Scope, User
 from asapp.partners import erasure, partners
 from asapp.partners.erasure import StillNeeded
 from asapp.partners.form_fields import PartnerForm
-from asapp.web.current import config, org_access, vault
+from asapp.web.current import config, org_access, post_later, vault
 from config import secret_of_command
 
 
@@ -96,6 +97,18 @@ def erase_user(email: str, yes: bool) -> None:
     for guest in erasure.find_guests(email):
         erasure.erase_guest(guest, COMMAND)
     click.echo("Erased.", err=True)
+
+
+@users_group.command("reset-second-step")
+@click.argument("email")
+def reset_second_step(email: str) -> None:
+    """Take a person's second step away, and tell them by mail. Make sure first that it is this person who asks."""
+    user = get_user(email)
+    if not second_factor.reset(user, COMMAND):
+        raise click.ClickException(f"{user.email} has no second step.")
+    names: dict[str, Any] = {"name": user.name, "admin": "An operator of AdvisorStream", "is_admin": user.is_admin}
+    post_later(mail.write(user.email, second_factor.RESET_SUBJECT, "second_factor_reset", **names))
+    click.echo(f"The second step of {user.email} is reset; a mail says so.", err=True)
 
 
 @partners_group.command("create")
@@ -210,6 +223,13 @@ def job(name: str, ids: tuple[int, ...]) -> None:
         expected = " ".join(name.upper() for name in signature(task).parameters)
         raise click.ClickException(f"This job is started as: job {name} {expected}".rstrip()) from None
     task(*ids)
+
+
+def get_user(email: str) -> User:
+    user = users.find_by_email(email)
+    if user is None:
+        raise click.ClickException("Nobody has this address.")
+    return user
 
 
 def get_partner(slug: str) -> Partner:

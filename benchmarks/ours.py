@@ -302,7 +302,7 @@ def prepare_pollers(url: str, org_id: str, pollers: int, **_rest: Any) -> dict[s
     from asapp.core.database import writing
     from asapp.core.extensions import db
     from asapp.panel.load import find_progress
-    from devtools.makers import make_advisor, make_connection, make_partner, make_run
+    from devtools.makers import make_advisor, make_connection, make_partner, make_run, session_of
 
     app = create_app()
     signer = SecureCookieSessionInterface().get_signing_serializer(app)
@@ -322,7 +322,7 @@ def prepare_pollers(url: str, org_id: str, pollers: int, **_rest: Any) -> dict[s
             progress = find_progress(advisor)
             if progress is None:
                 raise RuntimeError("no progress to show")
-            cookie = signer.dumps({"_user_id": advisor.get_id(), "_fresh": True})
+            cookie = signer.dumps(session_of(advisor))
             path = f"/settings/integrations/salesforce?seen={progress.milestone}"
             asked.append({"cookie": str(cookie), "path": path, "user_id": advisor.id})
         db.session.commit()

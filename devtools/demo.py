@@ -224,6 +224,7 @@ Ctrl-C ends everything.
             public_url=self.ports.web_url,
             salesforce_allow_loopback=True,
             sync_interval_minutes=5,
+            require_second_factor=False,  # no phone is needed to look around
         )
 
     def _make_firm(self) -> str:

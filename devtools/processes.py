@@ -322,6 +322,7 @@ def settings_of(config: Config) -> dict[str, str]:
         "SALESFORCE_ALLOW_LOOPBACK": "1" if config.salesforce_allow_loopback else "0",
         "SYNC_INTERVAL_MINUTES": str(config.sync_interval_minutes),
         "METRICS_TOKEN": config.metrics_token or "",
+        "REQUIRE_SECOND_FACTOR": "1" if config.require_second_factor else "0",
     }
 
 

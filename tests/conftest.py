@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import pytest
@@ -37,6 +38,7 @@ settings.register_profile("short", derandomize=True, database=None)
 settings.register_profile("long", max_examples=2000, print_blob=True)
 settings.load_profile("short")
 NOWHERE_REDIS_URL = "redis://127.0.0.1:1/0"
+EMPTY = SimpleNamespace(params={})
 MEMORY = Path("/dev/shm")  # files that live in memory, on Linux
 MEMORY_BYTES = 2_000_000_000  # most containers have less than this
 
@@ -105,6 +107,14 @@ def sqlite_databases(sqlite_template: Path, tmp_path_factory: pytest.TempPathFac
 @pytest.fixture(scope="session")
 def postgres_databases(postgres_server: PostgresServer, postgres_template: str) -> PostgresDatabases:
     return PostgresDatabases(postgres_server, postgres_template)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A daily round runs each test on one database: what runs on PostgreSQL as well counts as slow there."""
+    for item in items:
+        if "postgres" in getattr(item, "callspec", EMPTY).params.values() and "database_url" in item.fixturenames:
+            item.add_marker("postgres")
+            item.add_marker("slow")
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
+import pyotp
 from flask import current_app
 from flask.testing import FlaskClient
 
@@ -23,6 +24,7 @@ from asapp.models import (
 )
 from asapp.salesforce.hosts import to_18
 from devtools.makers import (
+    APP_SECRET,
     ORG_ID,
     PASSWORD,
     make_admin,
@@ -30,16 +32,20 @@ from devtools.makers import (
     make_connection,
     make_partner,
     make_run,
+    make_second_factor,
     numbers,
     save,
+    session_of,
 )
 
 A = TypeVar("A", bound=OrgAccess)
 LONG_AGO = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 __all__ = [
+    "APP_SECRET",
     "LONG_AGO",
     "ORG_ID",
     "PASSWORD",
+    "app_code",
     "log_in",
     "make_admin",
     "make_advisor",
@@ -47,10 +53,12 @@ __all__ = [
     "make_contact",
     "make_partner",
     "make_run",
+    "make_second_factor",
     "make_synced_connection",
     "make_twin",
     "org_access",
     "save",
+    "session_of",
 ]
 
 
@@ -108,8 +116,12 @@ def make_twin(contact: Contact) -> BlockedAddress:
     return blocked
 
 
-def log_in(client: FlaskClient, user: User) -> None:
-    """Log in without the page (tests of the page itself use the page)."""
+def log_in(client: FlaskClient, user: User, minutes_ago: int = 0) -> None:
+    """Log in, so long ago, without the page (tests of the page itself use the page)."""
     with client.session_transaction() as session:
-        session["_user_id"] = user.get_id()
-        session["_fresh"] = True
+        session.update(session_of(user, minutes_ago))
+
+
+def app_code(minutes_ago: float = 0, secret: str = APP_SECRET) -> str:
+    """Return the six digits that an authenticator app shows now, or showed."""
+    return pyotp.TOTP(secret).at(utcnow() - timedelta(minutes=minutes_ago))

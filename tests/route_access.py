@@ -25,7 +25,16 @@ class For(Enum):
 ACCESS = {
     **dict.fromkeys(
         (
-            *("auth.login", "auth.try_login", "home.index", "health.alive", "health.metrics", "health.ready"),
+            *(
+                "auth.code",
+                "auth.login",
+                "auth.try_code",
+                "auth.try_login",
+                "home.index",
+                "health.alive",
+                "health.metrics",
+                "health.ready",
+            ),
             *("optin.show", "optin.sign_up", "optin.thanks", "unsubscribe.receive", "unsubscribe.show"),
             *("partner_setup.enter", "partner_setup.guide", "partner_setup.keys"),
             *("passwords.forgot", "passwords.send_reset", "passwords.set_password", "passwords.show", "static"),
@@ -35,7 +44,8 @@ ACCESS = {
     ),
     **dict.fromkeys(
         (
-            *("auth.logout", "settings.change_password", "settings.profile"),
+            *("auth.confirm", "auth.logout", "auth.try_confirm", "settings.change_password", "settings.profile"),
+            *("second_factor.renew_codes", "second_factor.set_up", "second_factor.show", "second_factor.turn_off"),
             *("settings.save_profile", "settings.security"),
         ),
         For.LOGGED_IN,
@@ -81,6 +91,7 @@ ACCESS = {
                 "audit.index",
                 "health.index",
             ),
+            *("admins.index", "admins.reset_second_step", "advisors.reset_second_step"),
             *("api_keys.index", "api_keys.make", "api_keys.revoke"),
             *("partners.ask_delete", "partners.change", "partners.check", "partners.create", "partners.delete"),
             *("partners.disable", "partners.enable", "partners.index", "partners.keep_secret", "partners.new"),

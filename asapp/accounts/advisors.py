@@ -14,6 +14,7 @@ import secrets
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy.orm import joinedload
 
 from asapp.accounts import links, users
 from asapp.audit import entries
@@ -64,6 +65,7 @@ def list_advisors(partner: Partner) -> list[AdvisorRow]:
     """Return the partner's advisors by name, those who are deactivated last."""
     rows = db.session.execute(
         select(User, Connection)
+        .options(joinedload(User.second_factor))
         .outerjoin(Connection, (Connection.user_id == User.id) & (Connection.status != ConnectionStatus.DISCONNECTED))
         .where(User.partner_id == partner.id, User.role == Role.ADVISOR, User.password_hash != EMPTIED)
         .order_by(User.deactivated_at.is_not(None), func.lower(User.name), User.id)
@@ -104,7 +106,7 @@ def deactivate(user: User, access: OrgAccess, by: Actor = ITSELF) -> None:
         connections.lock_people(User.id == user_id)
         user = db.session.get_one(User, user_id, populate_existing=True)
         user.deactivated_at = utcnow()
-        user.session_nonce = secrets.token_hex(16)
+        users.end_sessions_of(user)
         entries.record(Action.DEACTIVATED, by, user)
         return _disconnect(user_id, access, True, by)
 
@@ -141,7 +143,7 @@ def _move(user_id: int, partner_id: int, keep_contacts: bool, access: OrgAccess,
         raise InvalidFields({"partner": "Choose the firm to move to."})
     ended = _disconnect(user_id, access, keep_contacts, by)
     moved.partner_id, moved.moved_at = new.id, utcnow()
-    moved.session_nonce = secrets.token_hex(16)
+    users.end_sessions_of(moved)
     _leave_people(user_id, old.id)
     _find_people(user_id, new.id)
     _hash_anew(user_id, key)

@@ -20,12 +20,13 @@ from typing import NamedTuple
 
 from sqlalchemy import case, delete, literal, or_, select, update
 
-from asapp.accounts import users
+from asapp.accounts import second_factor, users
 from asapp.audit.entries import ITSELF, Actor
 from asapp.core.clock import utcnow
 from asapp.core.database import change_rows, upsert
 from asapp.core.extensions import db
 from asapp.core.forms import InvalidFields
+from asapp.core.vault import Vault
 from asapp.models import AttemptCount, User
 
 WINDOW = timedelta(hours=1)
@@ -37,6 +38,7 @@ FROM_A_SITE = 30  # of an account from an IPv6 /48: providers give whole ones aw
 RESETS = 5  # mails to an account asked for from a network, or on a device that it knows
 RESETS_FROM_A_NETWORK = 20
 CURRENT_PASSWORDS = 10
+SECOND_STEPS = 30  # wrong ones after a right password, from everywhere but devices that the account knows
 PURGED_AT_ONCE = 1000
 
 
@@ -101,6 +103,30 @@ def change_password(user: User, current: str, new: str, by: Actor = ITSELF) -> U
             raise
 
 
+def second_step(user: User, typed: str, origin: Origin, vault: Vault, by: Actor = ITSELF) -> bool:
+    """second_factor.log_in, its wrong codes counted. Raises TooMany. Commits.
+
+    The password was right, so there is a limit from everywhere too: six digits are few, and networks are many.
+    """
+    with counted(_second_step_limits(user.id, origin)) as attempt:
+        is_in = second_factor.log_in(user, typed, vault, by)
+        attempt.has_failed = not is_in
+    return is_in
+
+
+def confirm(user: User, password: str, code: str, vault: Vault) -> bool:
+    """Is it this person, by their password or by a code of their second step? Wrong ones are counted.
+
+    Raises TooMany, passwords.Busy. Commits.
+    """
+    with counted([Limit(_key("current password", str(user.id)), CURRENT_PASSWORDS)]) as attempt:
+        is_theirs = bool(code) and second_factor.accept(user.id, code, vault) is not None
+        db.session.commit()
+        is_theirs = is_theirs or (bool(password) and users.is_password(user, password))
+        attempt.has_failed = not is_theirs
+    return is_theirs
+
+
 @contextmanager
 def counted(limits: Sequence[Limit]) -> Iterator[CountedAttempt]:
     """Count a try before it is made, and give it back unless it is marked as failed. Raises TooMany. Commits."""
@@ -147,6 +173,16 @@ def _log_in_limits(account: str, origin: Origin) -> list[Limit]:
         Limit(_key("log-in", account, "network", origin.network), LOG_INS_UNDER_ATTACK if is_attacked else LOG_INS),
         *_site_limits("log-in", account, origin.network),
         Limit(_key("log-ins", origin.network), LOG_INS_FROM_A_NETWORK),
+    ]
+
+
+def _second_step_limits(user_id: int, origin: Origin) -> list[Limit]:
+    what, person = "second step", str(user_id)
+    if origin.device:
+        return [Limit(_key(what, person, "device", origin.device), LOG_INS)]
+    return [
+        Limit(_key(what, person), SECOND_STEPS),
+        Limit(_key(what, person, "network", origin.network), LOG_INS),
     ]
 
 

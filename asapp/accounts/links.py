@@ -19,7 +19,7 @@ from sqlalchemy import ColumnElement, select, update
 
 from asapp.accounts import attempts, mail_outbox, passwords
 from asapp.accounts.attempts import Origin
-from asapp.accounts.users import find_by_email, normal_email, words_about
+from asapp.accounts.users import end_sessions_of, find_by_email, normal_email, words_about
 from asapp.audit import entries
 from asapp.audit.entries import ITSELF, Actor
 from asapp.core import mail
@@ -154,7 +154,7 @@ def set_password(token: str, password: str, by: Actor = ITSELF) -> User:
         db.session.rollback()
         raise LinkIsGone
     user.password_hash = password_hash
-    user.session_nonce = secrets.token_hex(16)
+    end_sessions_of(user)
     user.invited_at = None
     entries.record(Action.PASSWORD_CHANGED, by.who_is(user), user, way="link")
     _end_links(user.id)

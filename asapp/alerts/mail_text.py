@@ -55,7 +55,7 @@ def write(lease: str, user_id: int, public_url: str) -> Letter | None:
     if not parts:
         return None
     subject = parts[0].subject if len(parts) == 1 else f"{len(parts)} things to look at in AdvisorStream"
-    return mail.write(user.email, subject, "alerts", name=user.name, parts=parts)
+    return mail.write(user.email, subject, "alerts", zone=user.time_zone, name=user.name, parts=parts)
 
 
 def make_part(alert: Alert, public_url: str, is_reminder: bool = False) -> Part:

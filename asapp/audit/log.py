@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC as UTC_ZONE
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
@@ -15,6 +14,7 @@ from sqlalchemy.orm import aliased
 
 from asapp.core.csv_files import csv_header, csv_rows
 from asapp.core.extensions import db
+from asapp.core.formats import current_zone
 from asapp.models import Action, ActorKind, AuditEntry, AuditIdentity, Partner, User
 
 A_PAGE = 50
@@ -25,6 +25,10 @@ WORDS = {
     Action.LOGGED_IN: "Logged in",
     Action.LOGIN_REFUSED: "Could not log in",
     Action.PASSWORD_CHANGED: "Changed a password",
+    Action.SECOND_FACTOR_SET_UP: "Set up a second step",
+    Action.SECOND_FACTOR_REMOVED: "Turned the second step off",
+    Action.SECOND_FACTOR_RESET: "Reset another person's second step",
+    Action.RECOVERY_CODES_RENEWED: "Made new recovery codes",
     Action.PERSON_CREATED: "Created a person",
     Action.INVITED: "Made an invitation link",
     Action.DEACTIVATED: "Deactivated an advisor",
@@ -73,7 +77,12 @@ GROUPS: dict[str, tuple[str, tuple[Action, ...]]] = {
         "People",
         (Action.PERSON_CREATED, Action.INVITED, Action.DEACTIVATED, Action.LET_BACK_IN, Action.MOVED),
     ),
-    "logins": ("Log-ins and passwords", (Action.LOGGED_IN, Action.LOGIN_REFUSED, Action.PASSWORD_CHANGED)),
+    "logins": (
+        "Log-ins and passwords",
+        tuple(
+            a for a in Action if a.startswith(("logged_", "login_", "password_", "second_factor_", "recovery_codes_"))
+        ),
+    ),
 }
 KINDS = {
     ActorKind.LINK: "by setup link",
@@ -87,7 +96,10 @@ COLUMNS = ("at", "who", "email", "who_id", "kind", "action", "firm", "about", "a
 
 @dataclass(frozen=True)
 class AuditQuery:
-    """The filter. who: part of a name or an address. what: a key of GROUPS. firm: a slug. Days are in UTC."""
+    """The filter. who: part of a name or an address. what: a key of GROUPS. firm: a slug.
+
+    since, until: days of the reader's time zone.
+    """
 
     who: str = ""
     what: str = ""
@@ -210,14 +222,14 @@ def _where(wanted: AuditQuery, is_count: bool = False) -> list[ColumnElement[boo
     if wanted.since is not None:
         found.append(AuditEntry.at >= _midnight(wanted.since))
     if wanted.until is not None:
-        found.append(AuditEntry.at < _midnight(wanted.until) + timedelta(days=1))
+        found.append(AuditEntry.at < _midnight(wanted.until + timedelta(days=1)))
     if wanted.before_id is not None and not is_count:
         found.append(AuditEntry.id < wanted.before_id)
     return found
 
 
 def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC_ZONE)
+    return datetime.combine(day, time(), current_zone())
 
 
 def _value(value: Any) -> str:

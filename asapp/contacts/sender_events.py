@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -16,9 +17,12 @@ from asapp.contacts.suppressions import Address, Happened
 from asapp.core.bulk import in_chunks
 from asapp.core.database import retry_when_beaten
 from asapp.core.extensions import db
+from asapp.core.forms import clean_line
 from asapp.core.vault import Vault
 from asapp.models import Partner, SuppressionSource, SuppressionStep, User
+from asapp.models.suppression import WORDS_MAX
 
+DETAIL_READ = 4 * WORDS_MAX  # characters of a detail that are looked at
 TRIES = 3  # two calls at once may tell the same event
 
 # Stores and commits, and returns what was new, as suppressions.record().
@@ -32,13 +36,17 @@ class EventType(StrEnum):
 
 
 class Told(NamedTuple):
-    """An event as the sender tells it. id: its own. advisor_id: the public one. at: when it happened."""
+    """An event as the sender tells it. id: its own. advisor_id: the public one. at: when it happened.
+
+    detail: what else the sender says of it, as it came.
+    """
 
     id: str
     type: EventType
     advisor_id: str
     email: str
     at: datetime
+    detail: str = ""
 
 
 class Taken(StrEnum):
@@ -95,7 +103,14 @@ def _as_happened(told: Told, user: User, keys: dict[int, bytes]) -> Happened:
         SuppressionSource.SENDER,
         told.at,
         told.id,
+        words=clean_detail(told.detail, told.email),
     )
+
+
+def clean_detail(detail: str, email: str) -> str:
+    """Return a sender's words on one line of at most WORDS_MAX characters, only what can be seen, and not the address itself."""
+    line = clean_line(detail[:DETAIL_READ])
+    return re.sub(re.escape(email.strip()), "this address", line, flags=re.IGNORECASE)[:WORDS_MAX].rstrip()
 
 
 def _record(happened: dict[int, Happened], record: Record) -> set[int]:

@@ -13,15 +13,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Table, and_, exists, func, or_, select, type_coerce, union
+from sqlalchemy import ColumnElement, Table, and_, delete, exists, func, or_, select, type_coerce, union
 from sqlalchemy.orm import aliased
 
 from asapp.contacts.addresses import address_hash, address_key
 from asapp.core.bulk import in_chunks, insert_many
 from asapp.core.clock import utcnow
-from asapp.core.database import UTCDateTime, upsert
+from asapp.core.database import UTCDateTime, change_rows, upsert
 from asapp.core.extensions import db
 from asapp.core.vault import Vault
 from asapp.models import (
@@ -37,12 +38,14 @@ from asapp.models import (
     SuppressionEvent,
     SuppressionSource,
     SuppressionStep,
+    SuppressionWords,
     User,
 )
 from asapp.models.suppression import IS_FOR_ADVISOR, IS_FOR_FIRM
 
 ROWS: Table = Suppression.__table__  # type: ignore[assignment]
 EVENTS: Table = SuppressionEvent.__table__  # type: ignore[assignment]
+WORDS: Table = SuppressionWords.__table__  # type: ignore[assignment]
 UNDO_WITHIN = timedelta(minutes=10)
 RETRY_EVERY = timedelta(days=30)  # the advisor may have a bounced address tried again
 # The reasons in the order in which they are told, each with the column that says since when.
@@ -62,7 +65,10 @@ class Address(NamedTuple):
 
 
 class Happened(NamedTuple):
-    """Something that happened to an address. sender_event_id: the sender's own id, which counts once for an advisor."""
+    """Something that happened to an address. sender_event_id: the sender's own id, which counts once for an advisor.
+
+    words: the sender's own about it, clean and at most WORDS_MAX long; empty for none.
+    """
 
     address: Address
     step: SuppressionStep
@@ -70,6 +76,7 @@ class Happened(NamedTuple):
     at: datetime
     sender_event_id: str | None = None
     undoes_id: int | None = None
+    words: str = ""
 
 
 class Held(NamedTuple):
@@ -138,8 +145,37 @@ def store(happened: Collection[Happened]) -> list[Happened]:
             for each in new
         ],
     )
+    _store_words(new)
     _derive_again({each.address for each in new}, now)
     return new
+
+
+def _store_words(happened: Iterable[Happened]) -> None:
+    """Store the sender's words of these events beside the contacts that have the address now."""
+    words: dict[int | None, dict[str | None, str]] = defaultdict(dict)
+    for each in happened:
+        if each.words:
+            words[each.address.user_id][each.sender_event_id] = each.words
+    for user_id, by_event in words.items():
+        for chunk in in_chunks(by_event):
+            found = db.session.execute(
+                select(SuppressionEvent.id, SuppressionEvent.sender_event_id, Contact.id)
+                .join(
+                    Contact,
+                    and_(
+                        Contact.user_id == SuppressionEvent.user_id,
+                        Contact.address_hash == SuppressionEvent.address_hash,
+                    ),
+                )
+                .where(SuppressionEvent.user_id == user_id, SuppressionEvent.sender_event_id.in_(chunk))
+            )
+            insert_many(
+                WORDS,
+                [
+                    {"event_id": event_id, "contact_id": contact_id, "words": by_event[sender_event_id]}
+                    for event_id, sender_event_id, contact_id in found
+                ],
+            )
 
 
 def _lock(addresses: Collection[Address], now: datetime) -> None:
@@ -400,11 +436,15 @@ def find_reasons(user_id: int, partner_id: int, hashes: Collection[bytes]) -> di
 
 
 class AddressStory(NamedTuple):
-    """What a contact's page tells of its address. tried_again_at: where a bounced address can't be tried again yet."""
+    """What a contact's page tells of its address.
+
+    tried_again_at: where a bounced address can't be tried again yet. words: the sender's own, by the event's id.
+    """
 
     events: list[SuppressionEvent]
     may_try_again: bool = False
     tried_again_at: datetime | None = None
+    words: Mapping[int, str] = MappingProxyType({})
 
 
 def story_of(contact: Contact, partner_id: int) -> AddressStory:
@@ -413,7 +453,19 @@ def story_of(contact: Contact, partner_id: int) -> AddressStory:
     address = Address(partner_id, contact.user_id, contact.address_hash)
     events, held = history_of(address), held_for(address).advisor
     can = may_try_again(held, utcnow())
-    return AddressStory(events, can, held.tried_again_at if held.bounced_at and not can else None)
+    tried_again_at = held.tried_again_at if held.bounced_at and not can else None
+    return AddressStory(events, can, tried_again_at, _words_of(contact) if events else {})
+
+
+def _words_of(contact: Contact) -> dict[int, str]:
+    """Return the sender's words beside this contact, by the event's id."""
+    query = select(SuppressionWords.event_id, SuppressionWords.words).where(SuppressionWords.contact_id == contact.id)
+    return {row.event_id: row.words for row in db.session.execute(query)}
+
+
+def delete_words(contact: Contact) -> None:
+    """Delete the sender's words about a person who is erased, in the caller's transaction."""
+    change_rows(db.session, delete(SuppressionWords).where(SuppressionWords.contact_id == contact.id))
 
 
 def history_of(address: Address) -> list[SuppressionEvent]:

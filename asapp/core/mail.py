@@ -19,6 +19,7 @@ from flask_mailman.backends.smtp import EmailBackend
 
 from asapp.core.extensions import db
 from asapp.core.extensions import mail as mailman
+from asapp.core.formats import read_in_zone_of
 from asapp.core.forms import clean_line
 from config import MAIL_SENDER, Config
 
@@ -64,10 +65,11 @@ def flask_settings(config: Config) -> dict[str, object]:
     }
 
 
-def write(to: str, subject: str, template: str, **names: Any) -> Letter:
-    """Render templates/mail/<template>.txt with names."""
+def write(to: str, subject: str, template: str, zone: str | None = None, **names: Any) -> Letter:
+    """Render templates/mail/<template>.txt with names. zone: the reader's time zone; None is UTC."""
     # The Jinja environment directly: the pages' context needs a request, and most mails are sent without one.
-    text = current_app.jinja_env.get_template(f"mail/{template}.txt").render(**names)
+    with read_in_zone_of(zone):
+        text = current_app.jinja_env.get_template(f"mail/{template}.txt").render(**names)
     return Letter(to, clean_line(subject), text)
 
 

@@ -36,8 +36,15 @@ from asapp.models.lead import (
 )
 from asapp.models.partner import ApiUsage, CheckVerdict, Partner, PartnerCheck, SetupLink
 from asapp.models.run import RunChange, RunPhase, RunStatus, RunTrigger, SyncRun
+from asapp.models.second_factor import RecoveryCode, SecondFactor
 from asapp.models.send import Send, SendReason, SendState
-from asapp.models.suppression import Suppression, SuppressionEvent, SuppressionSource, SuppressionStep
+from asapp.models.suppression import (
+    Suppression,
+    SuppressionEvent,
+    SuppressionSource,
+    SuppressionStep,
+    SuppressionWords,
+)
 from asapp.models.user import PasswordLink, PasswordLinkKind, Role, User
 from asapp.models.waiting_mail import WaitingKind, WaitingMail
 from asapp.models.write_back import OptOutWrite, Untold, WriteBackState, WrittenKind
@@ -84,6 +91,7 @@ __all__ = [
     "PasswordLinkKind",
     "PendingGrant",
     "Reason",
+    "RecoveryCode",
     "Review",
     "Role",
     "RunChange",
@@ -91,6 +99,7 @@ __all__ = [
     "RunStatus",
     "RunTrigger",
     "Scope",
+    "SecondFactor",
     "Send",
     "SendReason",
     "SendState",
@@ -99,6 +108,7 @@ __all__ = [
     "SuppressionEvent",
     "SuppressionSource",
     "SuppressionStep",
+    "SuppressionWords",
     "SyncRun",
     "ToCheck",
     "Tombstone",

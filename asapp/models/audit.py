@@ -31,6 +31,10 @@ class Action(StrEnum):
     LOGGED_IN = "logged_in"
     LOGIN_REFUSED = "login_refused"
     PASSWORD_CHANGED = "password_changed"  # noqa: S105
+    SECOND_FACTOR_SET_UP = "second_factor_set_up"
+    SECOND_FACTOR_REMOVED = "second_factor_removed"
+    SECOND_FACTOR_RESET = "second_factor_reset"
+    RECOVERY_CODES_RENEWED = "recovery_codes_renewed"
     PERSON_CREATED = "person_created"
     INVITED = "invited"
     DEACTIVATED = "deactivated"

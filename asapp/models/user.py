@@ -16,6 +16,7 @@ from asapp.models.columns import new_public_id, one_of
 
 if TYPE_CHECKING:
     from asapp.models.partner import Partner
+    from asapp.models.second_factor import SecondFactor
 
 
 class Role(StrEnum):
@@ -47,9 +48,11 @@ class User(UserMixin, Base):  # type: ignore[misc]  # flask-login has no types
     session_nonce: Mapped[str] = mapped_column(String(32))  # changing it ends every session of this person
     deactivated_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     moved_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # from another firm to the present one
+    time_zone: Mapped[str | None] = mapped_column(String(64))  # a name of the tz database; None until it is known
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
 
     partner: Mapped[Partner | None] = relationship()
+    second_factor: Mapped[SecondFactor | None] = relationship(passive_deletes=True)
 
     def get_id(self) -> str:
         """Return what the session cookie carries: it is no longer valid once the nonce changes."""
@@ -70,6 +73,10 @@ class User(UserMixin, Base):  # type: ignore[misc]  # flask-login has no types
     @property
     def is_advisor(self) -> bool:
         return self.role == Role.ADVISOR
+
+    @property
+    def has_second_factor(self) -> bool:
+        return self.second_factor is not None
 
     @property
     def has_integrations(self) -> bool:

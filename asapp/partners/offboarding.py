@@ -39,6 +39,8 @@ from asapp.models import (
     PartnerCheck,
     PasswordLink,
     PendingGrant,
+    RecoveryCode,
+    SecondFactor,
     SetupLink,
     Tombstone,
     User,
@@ -153,8 +155,17 @@ def delete_rows_of(user_ids: Sequence[int], *more: ColumnElement[bool]) -> None:
     change_rows(
         db.session, update(Contact).where(Contact.followed_by_id.in_(connection_ids)).values(followed_by_id=None)
     )
-    for of_advisors in (ContactList, OptInPage, PasswordLink, OAuthState, PendingGrant, Tombstone):
-        _delete(of_advisors, of_advisors.user_id.in_(user_ids))
+    for of_people in (
+        ContactList,
+        OptInPage,
+        PasswordLink,
+        SecondFactor,
+        RecoveryCode,
+        OAuthState,
+        PendingGrant,
+        Tombstone,
+    ):
+        _delete(of_people, of_people.user_id.in_(user_ids))
     _delete(Connection, Connection.id.in_(connection_ids))
 
 
@@ -168,7 +179,7 @@ def erase_accounts(user_ids: Iterable[int], name: str) -> None:
     for user in db.session.scalars(select(User).where(User.id.in_(list(user_ids)))):
         user.name, user.email = name, f"deleted-{user.id}@deleted.invalid"
         user.password_hash, user.session_nonce = EMPTIED, f"deleted-{user.id}"
-        user.deactivated_at, user.invited_at = user.deactivated_at or now, None
+        user.deactivated_at, user.invited_at, user.time_zone = user.deactivated_at or now, None, None
 
 
 def _erase_partner(partner: Partner) -> None:

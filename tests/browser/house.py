@@ -26,7 +26,7 @@ from devtools.processes import Web
 from devtools.programs import free_port
 from devtools.waiting import wait_for
 from orgsim import Org, Running
-from tests.factories import make_admin, make_advisor, make_connection, make_partner
+from tests.factories import make_admin, make_advisor, make_connection, make_partner, session_of
 
 KEY, SECRET = "house-key", "house-secret"
 
@@ -50,10 +50,10 @@ class BrowserHouse:
             finally:
                 db.session.remove()
 
-    def cookie_of(self, user_id: int) -> dict[str, str]:
-        """Return the cookie of a session as after logging in."""
+    def cookie_of(self, user_id: int, minutes_ago: int = 0) -> dict[str, str]:
+        """Return the cookie of a session as after logging in so long ago."""
         with self.rows():
-            session = {"_user_id": db.session.get_one(User, user_id).get_id(), "_fresh": True}
+            session = session_of(db.session.get_one(User, user_id), minutes_ago)
         serializer: Any = self.app.session_interface.get_signing_serializer(self.app)  # type: ignore[attr-defined]
         return {"name": "session", "value": serializer.dumps(session), "url": self.url}
 

@@ -24,7 +24,7 @@ from orgsim.server import Running
 from orgsim.server import start as start_org
 from tests.browser.test_loader import wait_for_htmx
 from tests.conftest import NOWHERE_REDIS_URL, make_config
-from tests.factories import make_advisor, make_connection, make_partner, make_run
+from tests.factories import make_advisor, make_connection, make_partner, make_run, session_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -72,8 +72,7 @@ def site(tmp_path: Path) -> Iterator[PanelSite]:
         with app.app_context():
             upgrade()
             advisor = make_advisor(make_partner(url=running.url, key=KEY, secret=SECRET), name="Amara Okafor")
-            session = {"_user_id": advisor.get_id(), "_fresh": True}
-            cookie = app.session_interface.get_signing_serializer(app).dumps(session)  # type: ignore[attr-defined]
+            cookie = app.session_interface.get_signing_serializer(app).dumps(session_of(advisor))  # type: ignore[attr-defined]
             advisor_id = advisor.id
             db.session.remove()
         yield PanelSite(app, config.public_url, running, amara, jonas, cookie, advisor_id)
@@ -165,7 +164,7 @@ def test_the_disconnect_question_has_the_focus_and_enter_does_not_answer_it(htmx
     wait_for_htmx(htmx_page)
     htmx_page.get_by_role("button", name="Disconnect").focus()
     htmx_page.keyboard.press("Enter")
-    expect(htmx_page.get_by_role("group", name="What should become of")).to_be_focused()
+    expect(htmx_page.get_by_role("group", name="What should happen to")).to_be_focused()
     sent: list[str] = []
     htmx_page.on("request", lambda request: sent.append(request.method))
     htmx_page.keyboard.press("Enter")  # pressed once more by mistake

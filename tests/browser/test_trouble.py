@@ -122,7 +122,7 @@ def test_many_departures_are_held_until_the_advisor_decides(
     if button == "Approve":
         inspect(page, "panel-held")
         follow(page, page.get_by_role("link", name=f"See all {LEAVING}"))
-        expect(page.locator("#whom + table tbody tr")).to_have_count(LEAVING)
+        expect(page.locator("#leaving + table tbody tr")).to_have_count(LEAVING)
     press(page, button)
     expect_said(page, "Sync complete" if button == "Approve" else "Sync held You kept the contacts")
     expect(page.get_by_role("button", name=button)).to_have_count(0)
@@ -217,7 +217,7 @@ def test_disconnect(synced: Firm, open_page: OpenPage, choice: str) -> None:
     inspect(page, f"panel-disconnected-{choice}")
     assert not synced.org.grants.approvals
     page.goto(synced.url("/contacts"))
-    words = f"{CLIENTS} people, of whom 0 may be written to" if choice == "keep" else "Nobody here yet"
+    words = f"{CLIENTS} people; 0 of them may be written to" if choice == "keep" else "No contacts yet"
     expect(page.get_by_role("main")).to_contain_text(words)
     inspect(page, f"contacts-disconnected-{choice}")
 

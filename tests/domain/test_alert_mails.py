@@ -343,7 +343,7 @@ def test_opt_outs_soon(app: Flask, server: FakeMailServer) -> None:
     letter = letter_to(alice, server)
     assert letter.subject == "Your Salesforce contacts are about to become inactive"
     for said in (
-        f"has to succeed by {until:%d %B %Y, %H:%M} UTC",
+        f"has to succeed by {until.day} {until:%B %Y, %H:%M} UTC",
         "The last sync failed: Salesforce is not available.",
         "Sync Account tries again",
         ADVISORS_PAGE,
@@ -365,7 +365,7 @@ def test_opt_outs_unknown(
     alice = make_advisor(make_partner(is_enabled=is_enabled))
     make_synced_connection(alice, opt_outs_known_until=utcnow() - HOUR, **columns)
     letter = letter_to(alice, server)
-    assert "so nobody from Salesforce is written to" in letter.text
+    assert "so nothing is sent to contacts from Salesforce" in letter.text
     assert words in letter.text
 
 
@@ -373,7 +373,7 @@ def test_opt_outs_unknown(
     ("why", "words"),
     [
         ("share_used_up", "has set a part of its daily calls aside"),
-        ("org_nearly_full", "have used 90 % of them"),
+        ("org_nearly_full", "have used 90% of them"),
         ("request_limit", "and the limit is reached"),
     ],
 )

@@ -316,13 +316,11 @@ def test_who_comes_back_from_the_dead_has_lost_its_lease(app: Flask, fake_redis:
     run = make_run(make_due(late=-MINUTE), RunStatus.QUEUED)
     claimed = runs.claim_run(run.id)
     assert claimed
-    lease = claimed.lease
-    assert lease
     ago(run, lease_until=MINUTE)
     tick(fake_redis)
     with pytest.raises(LeaseLost):
-        runs.write_under_lease(run, lease, read=99)
-    assert runs.hand_back(run.id, lease) is False
+        claimed.write(read=99)
+    assert claimed.hand_back() is False
     db.session.expire_all()
     assert (run.status, run.read) == (RunStatus.QUEUED, 0)
 

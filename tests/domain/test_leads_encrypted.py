@@ -16,7 +16,7 @@ from tests.factories import log_in
 from tests.signing_up import someone_signs_up
 
 EMAIL = "mei.chou@harbour.example"
-LOST = "by address whether somebody is there already"
+LOST = "by address whether a person is there already"
 
 
 @pytest.fixture
@@ -166,8 +166,8 @@ def test_why_is_asked_by_link_instead(client: FlaskClient, office: FollowingOffi
     contact_id = office.add(email=EMAIL)
     log_in(client, office.advisor)
 
-    by_address = client.get("/contacts/why", query_string={"whom": EMAIL}, part=True).text
-    by_id = client.get("/contacts/why", query_string={"whom": contact_id}, part=True).text
+    by_address = client.get("/contacts/why", query_string={"person": EMAIL}, part=True).text
+    by_id = client.get("/contacts/why", query_string={"person": contact_id}, part=True).text
 
     assert "encrypted" in by_address
     assert "paste" in by_address
@@ -182,7 +182,7 @@ def test_a_departed_contact_is_asked_about_by_its_stored_id(client: FlaskClient,
     office.sync()
     log_in(client, office.advisor)
 
-    answer = client.get("/contacts/why", query_string={"whom": EMAIL}, part=True).text
+    answer = client.get("/contacts/why", query_string={"person": EMAIL}, part=True).text
 
     assert "belongs to Jonas Lindqvist" in answer
 

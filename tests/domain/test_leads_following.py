@@ -347,17 +347,17 @@ def test_more_leads_than_a_statement_takes_parameters_can_be_looked_at(office: F
             return {}
 
     nominated = {f"00Q{number:012d}AAA" for number in range(70_000)} | {lead_id}
-    round_ = leads.FollowContext(
-        run=SimpleNamespace(also={}),  # type: ignore[arg-type]
-        context=SimpleNamespace(run_id=1, user_id=office.advisor.id),  # type: ignore[arg-type]
-        client_for_call=Seen,  # type: ignore[arg-type]
-        save=lambda **_: db.session.commit(),
+    context = SimpleNamespace(
+        run_id=1,
+        connection_id=office.connection.id,
+        user_id=office.advisor.id,
+        owner_id=office.user,
         lock=lambda: None,
-        asked_at=utcnow(),
-        wants_sweep=True,
-        reads_all=False,
     )
-    leads.check_leads_by_id(office.connection.id, office.user, nominated, round_)
+    run = SimpleNamespace(id=1, row=SimpleNamespace(also={}), save=lambda **_: db.session.commit())
+    reader = SimpleNamespace(run=run, context=context, client_for_call=Seen)
+    follower = leads.LeadFollower(reader, asked_at=utcnow(), is_whole=True, reads_all_opted_out=False)  # type: ignore[arg-type]
+    follower.check_by_id(nominated)
 
     assert office.lead().why == Unfollowed.GONE
 
@@ -546,13 +546,13 @@ def test_contacts_that_were_removed_on_disconnecting_are_linked_again(office: Fo
 def test_the_panel_can_tell_when_leads_are_followed(office: FollowingOffice, monkeypatch: pytest.MonkeyPatch) -> None:
     office.org.opt_out(office.send())
     seen: list[str] = []
-    apply_rows = leads.apply_rows
+    apply_rows = leads.LeadFollower.apply_rows
 
-    def watched(records: Sequence[LeadRecord], round_: leads.FollowContext) -> None:
-        seen.append(db.session.get_one(SyncRun, round_.run_id).phase)
-        apply_rows(records, round_)
+    def watched(follower: leads.LeadFollower, records: Sequence[LeadRecord]) -> None:
+        seen.append(db.session.get_one(SyncRun, follower.run.id).phase)
+        apply_rows(follower, records)
 
-    monkeypatch.setattr(leads, "apply_rows", watched)
+    monkeypatch.setattr(leads.LeadFollower, "apply_rows", watched)
 
     office.sync()
 

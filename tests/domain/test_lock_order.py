@@ -29,9 +29,9 @@ from asapp.salesforce import errors
 from asapp.salesforce.fields import STANDARD_OPT_OUT, all_fields
 from asapp.salesforce.records import ContactRecord
 from asapp.sync.endings import record_failure
-from asapp.sync.execute import Execution
+from asapp.sync.execute import Execution, Reading
 from asapp.sync.run_context import JobContext
-from asapp.sync.runs import claim_run, start_run
+from asapp.sync.runs import LeasedRun, claim_run, start_run
 from tests.factories import make_advisor, make_partner, make_synced_connection, org_access
 from tests.racing import ROUNDS, race
 
@@ -71,11 +71,10 @@ def begin_run(connection: Connection) -> Execution:
     assert run is not None
     claimed = claim_run(run.id)
     assert claimed is not None
-    assert claimed.lease
-    execution = Execution(claimed, claimed.lease, workplace())
-    execution.client = NobodyToAsk()  # type: ignore[assignment]
-    execution.note(asked_at=utcnow(), opened_at=utcnow(), is_full=False, opt_out_field="HasOptedOutOfEmail")
-    execution.apply(people(connection, "Before"), [], in_order=True)
+    execution = Execution(claimed, workplace())
+    execution.reader.client = NobodyToAsk()  # type: ignore[assignment]
+    claimed.save(asked_at=utcnow(), opened_at=utcnow(), is_full=False, opt_out_field="HasOptedOutOfEmail")
+    execution.reader.apply(people(connection, "Before"), [], in_order=True)
     return execution
 
 
@@ -85,8 +84,8 @@ def sync_on(execution: Execution, connection: Connection) -> Callable[[], str]:
     def work() -> str:
         try:
             for page in pages:
-                execution.apply(page, [], in_order=True)
-            execution.finish(PEOPLE, swept=False, held=False, leads_trouble=None)
+                execution.reader.apply(page, [], in_order=True)
+            execution.finish(Reading(owned=PEOPLE))
         except LeaseLost:
             return "stopped"
         return "finished"
@@ -185,8 +184,8 @@ def test_a_connection_may_end_while_a_failure_is_written(app: Flask, nobody_is_b
         connection_id, execution = connection.id, begin_run(connection)
         full = errors.LimitReached("share_used_up")
 
-        def fail(run: SyncRun = execution.run, lease: str = execution.lease, of: int = connection_id) -> None:
-            record_failure(run.id, lease, of, full, place)  # noqa: B023
+        def fail(run: LeasedRun = execution.run) -> None:
+            record_failure(run, full, place)  # noqa: B023
 
         results = race(app, fail, lambda: disconnect_and_remove(connection_id, how))  # noqa: B023
         assert results == [None, None]
@@ -198,9 +197,9 @@ def test_a_failure_of_a_run_whose_firm_was_deleted_is_not_stored(app: Flask) -> 
     connection_id, execution = connection.id, begin_run(connection)
     delete_firm(connection_id, org_access())
     for error in (errors.LimitReached("share_used_up"), errors.TryLater("no_answer")):
-        record_failure(execution.run.id, execution.lease, connection_id, error, workplace())
+        record_failure(execution.run, error, workplace())
     with pytest.raises(LeaseLost):
-        execution.finish(PEOPLE, swept=False, held=False, leads_trouble=None)
+        execution.finish(Reading(owned=PEOPLE))
     assert db.session.scalars(select(SyncRun)).all() == []
 
 

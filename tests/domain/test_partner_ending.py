@@ -31,7 +31,7 @@ from asapp.models import (
 )
 from asapp.partners import offboarding
 from asapp.salesforce.oauth import Grant, Identity
-from asapp.sync.runs import write_under_lease
+from asapp.sync.runs import LeasedRun
 from tests.factories import (
     ORG_ID,
     PASSWORD,
@@ -127,7 +127,7 @@ def test_disabling_gives_permissions_back_where_that_is_chosen(
     assert connection.refresh_token_sealed is None
     assert revoking.call_count == 1
     send_waiting_mails()
-    assert "you will connect again" in outbox[0].body
+    assert "you will have to connect again" in outbox[0].body
     assert db.session.scalar(select(func.count()).select_from(Contact)) == 2
     client.post(f"{PATH}/enable")
     assert db.session.get_one(Partner, partner.id).is_ready
@@ -143,7 +143,7 @@ def test_disabling_stops_the_runs_that_wait_or_are_under_way(app: Flask) -> None
     assert [(run.status, run.error_code) for run in (running, waiting)] == [("cancelled", "firm_disabled")] * 2
     assert elsewhere.is_queued
     with pytest.raises(LeaseLost):
-        write_under_lease(running, "held", read=1)
+        LeasedRun(running, "held").write(read=1)
 
 
 def test_deleting_gives_back_a_grant_that_waits_for_a_decision(app: Flask, revoking: Any) -> None:

@@ -324,10 +324,10 @@ def test_a_worker_that_comes_back_from_the_dead_changes_nothing(office: Office) 
     run = office.start()
     claimed = runs.claim_run(run.id)
     assert claimed
-    office.let_lease_run_out(claimed)
+    office.let_lease_run_out(claimed.row)
     assert runs.requeue_expired(run.id)
     with pytest.raises(LeaseLost):
-        runs.write_under_lease(claimed, "an old lease", read=99)
+        runs.LeasedRun(claimed.row, "an old lease").write(read=99)
     db.session.rollback()
     assert db.session.get_one(SyncRun, run.id, populate_existing=True).read == 0
 
@@ -337,7 +337,7 @@ def test_a_run_that_dies_three_times_fails_with_a_reason(office: Office) -> None
     for _ in range(3):
         claimed = runs.claim_run(run.id)
         assert claimed
-        office.let_lease_run_out(claimed)
+        office.let_lease_run_out(claimed.row)
         runs.requeue_expired(run.id)
     run = office.reload(run)
     assert (run.is_failed, run.error_code) == (True, "worker_died")

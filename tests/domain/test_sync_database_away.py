@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.models import RunStatus
-from asapp.sync import endings, execute, store
+from asapp.sync import reader, runs, store
 from asapp.sync.dispatch import requeue_expired_runs
 from orgsim import Running
 from tests.syncing import Office, contacts_here
@@ -32,7 +32,7 @@ def office(app: Flask, org: Running) -> Office:
 
 def break_once(monkeypatch: pytest.MonkeyPatch, error: Exception, after: int) -> None:
     """Let the database fail for one page."""
-    store = execute.apply_page
+    apply = reader.apply_page
     pages = 0
 
     def apply_page(*arguments: Any, **keywords: Any) -> None:
@@ -40,9 +40,9 @@ def break_once(monkeypatch: pytest.MonkeyPatch, error: Exception, after: int) ->
         pages += 1
         if pages == after + 1:
             raise error
-        store(*arguments, **keywords)
+        apply(*arguments, **keywords)
 
-    monkeypatch.setattr(execute, "apply_page", apply_page)
+    monkeypatch.setattr(reader, "apply_page", apply_page)
 
 
 def test_the_run_goes_on_with_the_next_tick(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +68,7 @@ def test_a_database_that_is_still_away_leaves_the_run_to_its_lease(
     def away(*_arguments: Any) -> None:
         raise CUT
 
-    monkeypatch.setattr(endings, "expire_lease", away)
+    monkeypatch.setattr(runs.LeasedRun, "expire", away)
     run = office.start()
     with pytest.raises(OperationalError):
         office.resume(run)

@@ -79,9 +79,8 @@ def test_a_deleted_row_of_a_contact_that_never_came_opens_no_discarded_proposal(
         )
     claimed = runs.claim_run(office.start().id)
     assert claimed is not None
-    assert claimed.lease is not None
     deleted = ContactRecord(ROSE, "", "Gonzalez", "", False, office.user, utcnow(), True, None)
-    Execution(claimed, claimed.lease, office.workplace()).apply([deleted], [], in_order=True)
+    Execution(claimed, office.workplace()).reader.apply([deleted], [], in_order=True)
     states = select(Departure.salesforce_id, Departure.state)
     assert {tuple(found) for found in db.session.execute(states)} == {(ROSE, "discarded"), (RAVI, "discarded")}
 

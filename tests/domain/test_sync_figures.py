@@ -125,7 +125,7 @@ def test_a_click_on_a_run_that_has_just_died_for_the_last_time_starts_another(of
     for _ in range(3):
         claimed = runs.claim_run(dead.id)
         assert claimed
-        office.let_lease_run_out(claimed)
+        office.let_lease_run_out(claimed.row)
         clicked = runs.start_run(office.connection, RunTrigger.MANUAL, lambda ids: True)
     assert clicked.id != dead.id
     assert clicked.is_queued

@@ -264,8 +264,7 @@ def begin(office: Office) -> Execution:
     assert run is not None
     claimed = runs.claim_run(run.id)
     assert claimed is not None
-    assert claimed.lease is not None
-    return Execution(claimed, claimed.lease, office.workplace())
+    return Execution(claimed, office.workplace())
 
 
 def go(execution: Execution) -> None:

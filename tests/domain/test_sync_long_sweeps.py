@@ -8,14 +8,14 @@ from sqlalchemy import event
 from asapp.core.extensions import db
 from asapp.models import Departure, SyncRun
 from asapp.panel.balance import balance
-from asapp.sync import execute, settle
+from asapp.sync import reader, settle, sweep
 from orgsim import Running
 from tests.syncing import Office, reasons_here
 
 
 @pytest.fixture
 def office(app: object, org: Running, monkeypatch: pytest.MonkeyPatch) -> Office:
-    monkeypatch.setattr(execute, "CHECKPOINT_EVERY_IDS", 400)
+    monkeypatch.setattr(sweep, "CHECKPOINT_EVERY_IDS", 400)
     office = Office(org)
     office.org.change_settings(page_sizes=200)
     return office
@@ -105,7 +105,7 @@ def test_the_next_run_sweeps_from_the_beginning(office: Office) -> None:
 
 
 def test_a_sweep_of_a_few_thousand_writes_no_mark(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execute, "CHECKPOINT_EVERY_IDS", 50_000)
+    monkeypatch.setattr(sweep, "CHECKPOINT_EVERY_IDS", 50_000)
     ids = office.fill(1500)
     office.sync()
     office.org.clock.advance(3600)
@@ -141,7 +141,7 @@ def test_many_departures_that_are_applied_stop_within_a_page_and_go_on(
 def test_a_second_reading_that_is_longer_than_a_slice_comes_to_its_end(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(execute, "TIME_SLICE_S", 0.6)
+    monkeypatch.setattr(reader, "TIME_SLICE_S", 0.6)
     ids = office.fill(1400)
     office.sync()
     office.org.clock.advance(3600)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import select
 
 from asapp import create_app, flask_settings
+from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.core.queues import Queues
 from asapp.models import RunStatus, RunTrigger, SyncRun
 from asapp.sync import runs
-from asapp.sync.dispatch import dispatch
+from asapp.sync.dispatch import Dispatched, dispatch
 from config import Config
 from devtools.servers import RedisServer
 from tests.conftest import make_config
@@ -110,6 +113,16 @@ def test_looking_at_queues_of_a_redis_that_is_away(away: str) -> None:
     assert queues.is_there() is False
     assert queues.enqueue_runs([1, 2]) is False
     assert queues.find_lost_runs([1, 2]) == []
+
+
+def test_a_tick_starts_what_is_due_and_is_not_held_up(app: Flask, away: str) -> None:
+    queues = Queues(away)
+    for _ in range(3):
+        make_synced_connection(next_sync_at=utcnow() - timedelta(minutes=1))
+    done: list[Dispatched] = []
+    assert seconds_of(lambda: done.append(dispatch(queues.enqueue_runs, queues.find_lost_runs, 60))) < QUICK_S
+    assert done == [Dispatched(requeued=0, started=3, enqueued=0)]
+    assert list(db.session.scalars(select(SyncRun.enqueued_at))) == [None] * 3
 
 
 def test_limits_are_kept_in_a_redis_behind_a_socket_file() -> None:

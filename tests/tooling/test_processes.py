@@ -74,6 +74,7 @@ def test_a_process_reads_the_settings_that_it_was_given() -> None:
         mail_url="smtp://127.0.0.1:25",
         sync_interval_minutes=7,
         metrics_token="0123456789abcdef",
+        require_second_factor=False,
         testing=False,
     )
     assert Config.from_environment(settings_of(config)) == config

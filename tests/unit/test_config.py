@@ -43,6 +43,7 @@ def test_five_settings_are_enough() -> None:
     assert config.mail_url is None
     assert not config.salesforce_allow_loopback
     assert config.metrics_token is None
+    assert config.require_second_factor
     assert config.is_https
     assert config.callback_url == "https://my.advisorstream.example/salesforce/salesforce_as/login/callback/"
 
@@ -135,3 +136,9 @@ def test_the_start_stops_with_one_clear_line() -> None:
     assert started.returncode == 1
     assert started.stderr.strip().startswith("asapp can't start: PUBLIC_URL must be https")
     assert "\n" not in started.stderr.strip()
+
+
+def test_the_second_step_of_admins_is_left_out_on_this_machine_alone() -> None:
+    assert not read(REQUIRE_SECOND_FACTOR="0", PUBLIC_URL="http://127.0.0.1:5000").require_second_factor
+    assert "REQUIRE_SECOND_FACTOR=0 goes only with a loopback PUBLIC_URL" in complaint(REQUIRE_SECOND_FACTOR="0")
+    assert "REQUIRE_SECOND_FACTOR must be 0 or 1" in complaint(REQUIRE_SECOND_FACTOR="yes")

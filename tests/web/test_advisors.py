@@ -133,7 +133,7 @@ def test_an_invalid_invitation_is_refused(
 
 def test_an_address_is_invited_once(client: FlaskClient, ada: User, partner: Partner) -> None:
     first = invite(client)
-    assert "Somebody has this address already" in client.post(LIST, data=ALICE).text
+    assert "Someone already has this address" in client.post(LIST, data=ALICE).text
     again = client.post(f"{LIST}/{alice().id}/invite")
     assert client.application.test_client().get(first).status_code == 410
     assert client.application.test_client().get(link_of(again.text)).status_code == 200
@@ -209,7 +209,7 @@ def test_the_page_says_what_stays_with_the_firm(client: FlaskClient, ada: User, 
     made = make_advisor(partner)
     make_partner(name="Fjord")
     path = f"{LIST}/{made.id}/move"
-    assert "Whoever signs up until then" in client.get(path).text
+    assert "People who sign up until then" in client.get(path).text
     someone_signs_up(made)
     someone_signs_up(made, "rose@fjord.example").state = LeadState.SENT
     db.session.commit()

@@ -205,11 +205,11 @@ def test_no_cell_of_the_file_is_a_formula(firm: Partner, ada: User, client: Flas
 def test_the_board_can_have_no_advisor_who_needs_attention(firm: Partner, ada: User, client: FlaskClient) -> None:
     assert "no advisors yet" in client.get(f"/admin/board?firm={firm.slug}").text
     make_synced_connection(make_advisor(firm))
-    assert "Nobody needs attention" in client.get(f"/admin/board?firm={firm.slug}&show=attention").text
+    assert "No one needs attention" in client.get(f"/admin/board?firm={firm.slug}&show=attention").text
 
 
 def test_calls_against_the_allowance(firm: Partner, ada: User, client: FlaskClient) -> None:
-    assert "tells its total with the first sync" in client.get(f"/admin/board?firm={firm.slug}").text
+    assert "reports its total with the first sync" in client.get(f"/admin/board?firm={firm.slug}").text
     firm.org_calls_used, firm.org_calls_allowed, firm.org_calls_seen_at = 48310, 100_000, utcnow()
     firm.api_share_percent = 15
     save(ApiUsage(partner_id=firm.id, hour=utcnow().replace(minute=0, second=0, microsecond=0), calls=6180))

@@ -171,7 +171,7 @@ def test_an_invalid_user_is_refused(email: str, more: tuple[str, ...], password:
 
 def test_an_address_that_is_taken(app: Flask) -> None:
     add_user(app, "ada@example.com", "--role", "admin")
-    assert "Somebody has this address already." in one_line(add_user(app, "ADA@example.com", "--role", "admin"))
+    assert "Someone already has this address." in one_line(add_user(app, "ADA@example.com", "--role", "admin"))
 
 
 def test_a_database_without_tables_is_one_line(config: Config) -> None:

@@ -208,7 +208,7 @@ def test_disconnecting_asks_first_and_says_what_it_will_do(client: FlaskClient, 
     assert client.get(f"{PART}/disconnect", part=True).text.lstrip().startswith('<div id="salesforce"')
     response = client.post(f"{PART}/disconnect", data={"contacts": "keep"})
     page = client.get(response.location).text
-    assert said(page).startswith("Disconnected Our permission is given back.")
+    assert said(page).startswith("Disconnected Our permission is revoked.")
     assert desk.approvals() == []
     assert db.session.get(Contact, contact.id) is not None
 
@@ -273,7 +273,7 @@ def test_what_pages_ask_stays_within_the_firms_share_and_is_not_sent_beyond(
     db.session.commit()
     mark = desk.org.calls.mark()
     assert "gave no numbers" in client.get(f"{PART}/preview", part=True).text
-    why = client.get("/contacts/why", query_string={"whom": "ewa@wisla.example"}, part=True).text
+    why = client.get("/contacts/why", query_string={"person": "ewa@wisla.example"}, part=True).text
     assert "has used up its calls for now" in why
     assert [call for call in desk.org.calls.since(mark) if call.path.startswith("/services/data/")] == []
 
@@ -288,7 +288,7 @@ def test_what_pages_ask_leaves_no_connection_to_salesforce_open(
     monkeypatch.setattr(OrgSession, "__init__", lambda self, *a, **k: (opened.append(self), begin(self, *a, **k))[1])
     monkeypatch.setattr(OrgSession, "close", lambda self: (closed.append(self), end(self))[1])
     link = "https://northgate.lightning.force.com/lightning/r/Account/001000000000001AAA/view"
-    for url in (f"{PART}/preview", "/contacts/why?whom=ewa@wisla.example", f"/contacts/why?whom={link}"):
+    for url in (f"{PART}/preview", "/contacts/why?person=ewa@wisla.example", f"/contacts/why?person={link}"):
         for answer in (None, "unknown_exception"):
             desk.org.trouble.clear()
             if answer:

@@ -92,7 +92,7 @@ def test_the_page_shows_each_contact_with_state_lists_and_source(client: FlaskCl
     page = client.get("/contacts")
     assert rows_in(page) == ["Ewa Adamska", "Jan Bielski", "Tomás Czerny"]
     text = words_in(page)
-    assert "3 people, of whom 2 may be written to." in text
+    assert "3 people; 2 of them may be written to." in text
     assert "Inactive Opted out of email in Salesforce Salesforce Contacts" in text
     assert "Added by hand" in text
     assert f'href="https://northgate.my.salesforce.com/{active.salesforce_id}"' in page.text
@@ -215,7 +215,7 @@ def test_empty_and_in_need_of_reconnecting(client: FlaskClient, app: Flask) -> N
 def test_empty_after_a_sync(client: FlaskClient, connection: Connection) -> None:
     lists.ensure_system_lists(connection.user_id)
     db.session.commit()
-    assert "Nobody came in" in client.get("/contacts").text
+    assert "No contacts came in" in client.get("/contacts").text
     filled = [each for each in lists.lists_of(connection.user_id) if not each.is_own]
     for each in filled:
         assert "This list is filled by the sync." in client.get(f"/contacts?list={each.id}").text
@@ -223,19 +223,19 @@ def test_empty_after_a_sync(client: FlaskClient, connection: Connection) -> None
 
 def test_an_empty_own_list_says_how_to_fill_it(client: FlaskClient, alice: User) -> None:
     letter = lists.create_list(alice.id, "Letter")
-    assert "Nobody is on this list yet" in client.get(f"/contacts?list={letter.id}").text
+    assert "No one is on this list yet" in client.get(f"/contacts?list={letter.id}").text
 
 
 def test_the_filter_for_deleted_contacts_can_be_empty(client: FlaskClient, connection: Connection) -> None:
     contact = make_contact(connection, hidden_at=utcnow())
-    assert "Nobody is deleted here" not in client.get("/contacts?state=hidden_here").text
+    assert "No contacts are deleted here" not in client.get("/contacts?state=hidden_here").text
     client.post("/contacts/restore", data={"id": contact.id})
     letter = lists.create_list(connection.user_id, "Letter")
     for url in ("/contacts?state=hidden_here", f"/contacts?list={letter.id}&state=hidden_here"):
         page = client.get(url).text
-        assert "Nobody is deleted here" in page
-        assert "Nobody came in" not in page
-        assert "Nobody is on this list" not in page
+        assert "No contacts are deleted here" in page
+        assert "No contacts came in" not in page
+        assert "No one is on this list" not in page
         assert 'href="/contacts">Back to contacts</a>' in page
 
 
@@ -243,7 +243,7 @@ def test_the_page_says_so_if_all_contacts_are_deleted_here(client: FlaskClient, 
     make_contact(connection, hidden_at=utcnow())
     page = client.get("/contacts").text
     assert "You deleted everybody here" in page
-    assert "Nobody came in" not in page
+    assert "No contacts came in" not in page
 
 
 def test_a_synced_list_that_all_have_left_does_not_show_the_text_of_an_empty_first_sync(
@@ -253,13 +253,13 @@ def test_a_synced_list_that_all_have_left_does_not_show_the_text_of_an_empty_fir
     make_contact(connection, departed="reassigned")
     first = lists.lists_of(connection.user_id)[0]
     page = client.get(f"/contacts?list={first.id}").text
-    assert "Nobody is on this list now" in page
-    assert "Nobody came in" not in page
+    assert "No one is on this list now" in page
+    assert "No contacts came in" not in page
 
 
 def test_a_search_without_a_result_shows_one_sentence(client: FlaskClient, alice: User) -> None:
     make_contact(alice)
-    assert "Nobody here matches that." in client.get("/contacts?q=nobody").text
+    assert "No contact matches that." in client.get("/contacts?q=nobody").text
 
 
 # ---- One contact
@@ -492,7 +492,7 @@ def test_all_that_were_found_are_added_at_once(client: FlaskClient, alice: User)
     make_contact(alice, last_name="Other")
     letter = lists.create_list(alice.id, "Letter")
     assert "all 70 found" in client.get("/contacts?q=a@b").text
-    client.post("/contacts/selection", data={"whom": "all", "q": "a@b", "to_list": letter.id, "do": "add"})
+    client.post("/contacts/selection", data={"which": "all", "q": "a@b", "to_list": letter.id, "do": "add"})
     assert db.session.query(ListMember).count() == 70
 
 
@@ -500,7 +500,7 @@ def test_a_selection_without_a_contact_is_explained(client: FlaskClient, alice: 
     letter = lists.create_list(alice.id, "Letter")
     for what in ("add", "delete", "restore"):
         response = client.post("/contacts/selection", data={"to_list": letter.id, "do": what})
-        assert "Nobody was ticked" in client.get(response.location).text
+        assert "No one was ticked" in client.get(response.location).text
 
 
 def test_deleting_is_confirmed_and_says_what_it_does_not_do(client: FlaskClient, connection: Connection) -> None:
@@ -539,7 +539,7 @@ def test_the_way_back_stays_among_the_contacts(client: FlaskClient, alice: User,
 
 
 def ask(client: FlaskClient, whom: str) -> str:
-    response = client.get("/contacts/why", query_string={"whom": whom}, part=True)
+    response = client.get("/contacts/why", query_string={"person": whom}, part=True)
     assert response.status_code == 200
     return words_in(response)
 
@@ -547,7 +547,7 @@ def ask(client: FlaskClient, whom: str) -> str:
 def test_the_page_lists_the_answers_and_keeps_the_question(client: FlaskClient, alice: User) -> None:
     page = client.get("/contacts/why")
     assert "Removed by you" in page.text
-    page = client.get("/contacts/why", query_string={"whom": 'Ewa "x"'})
+    page = client.get("/contacts/why", query_string={"person": 'Ewa "x"'})
     assert "search under Contacts" in page.text
     assert "Ewa &#34;x&#34;" in page.text
 
@@ -628,7 +628,7 @@ def test_who_restores_stays_on_the_page(client: FlaskClient, connection: Connect
 
 def test_a_removed_contact_is_restored_from_its_verdict(client: FlaskClient, connection: Connection) -> None:
     contact = make_contact(connection, hidden_at=utcnow())
-    page = client.get("/contacts/why", query_string={"whom": contact.salesforce_id})
+    page = client.get("/contacts/why", query_string={"person": contact.salesforce_id})
     assert ">Restore</button>" in page.text
     client.post("/contacts/restore", data={"id": contact.id})
     assert not contact.is_hidden
@@ -729,7 +729,7 @@ def test_why_when_salesforce_gives_no_answer(client: FlaskClient, connection: Co
         assert "used up its calls" in answer
         make_contact(connection, departed="reassigned", salesforce_id=ELSEWHERE, first_name="Ewa", last_name="Nowak")
         answer = ask(client, ELSEWHERE)
-    assert "Ewa Nowak belongs to somebody else" in answer
+    assert "Ewa Nowak belongs to someone else" in answer
     assert "This is what we know here." in answer
 
 

@@ -24,7 +24,7 @@ def office(app: Flask, org: Running, client: FlaskClient) -> Office:
 
 
 def ask(client: FlaskClient, whom: str) -> str:
-    return client.get("/contacts/why", query_string={"whom": whom}, part=True).text
+    return client.get("/contacts/why", query_string={"person": whom}, part=True).text
 
 
 def merged(office: Office) -> str:

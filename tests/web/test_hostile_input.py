@@ -81,7 +81,9 @@ OURS = {
     ),
     "password_links": ("kind", "token_sha256"),
     "pending_grants": ("public_id", "org_id", "salesforce_user_id", "access_token_sealed", "refresh_token_sealed"),
+    "recovery_codes": ("code_hash",),
     "run_changes": ("kind", "reason"),
+    "second_factors": ("public_id", "secret_sealed", "recovery_key_sealed"),
     "sends": ("state", "lease", "sender_send_id"),
     "setup_links": ("token_sha256",),
     "suppression_events": ("step", "source"),
@@ -91,9 +93,24 @@ OURS = {
     "waiting_mails": ("public_id", "kind", "content_sealed", "lease"),
 }
 TYPED = {
-    *("q", "state", "source", "page", "list", "whom", "next", "back", "open", "seen", "before", "all", "firm"),
+    *(
+        "q",
+        "state",
+        "source",
+        "page",
+        "list",
+        "person",
+        "which",
+        "next",
+        "back",
+        "open",
+        "seen",
+        "before",
+        "all",
+        "firm",
+    ),
     *("confirm_name", "current", "new", "do", "to_list", "lead", "who", "what", "show", "from", "until"),
-    *("error", "error_description", "code"),
+    *("error", "error_description", "code", "recovery", "app", "held"),
     *form_fields(),
 }
 
@@ -252,7 +269,7 @@ def test_no_page_and_no_file_names_other_advisors_people(
         if route.method != "GET" or route.access is For.ADMINS:
             continue
         log_in(client, whose.user)
-        text = open_route(client, route, {"whom": others[0]} if route.endpoint == "contacts.why" else None).text
+        text = open_route(client, route, {"person": others[0]} if route.endpoint == "contacts.why" else None).text
         if route.endpoint != "contacts.why":
             assert not any(other in text for other in others), route
         told += f"{whose.user.name.split()[0]}s-" in text
@@ -280,6 +297,8 @@ def canaries(app: Flask, world: World) -> dict[str, str]:
             (world.northgate, "consumer_secret_sealed"),
             (world.northgate, "pending_secret_sealed"),
             (world.northgate, "address_key_sealed"),
+            (world.ada.second_factor, "secret_sealed"),
+            (world.ada.second_factor, "recovery_key_sealed"),
         ]
     ):
         text = f"Canary{number}" + "S3cr3t" * 6
@@ -360,6 +379,8 @@ def typed_secrets(client: FlaskClient, world: World, secrets: dict[str, str]) ->
         (None, "/login", {"email": world.bob.user.email}, "password"),
         (None, "/login", {"password": "x" * 12}, "email"),
         (world.charlie.user, "/settings/security", {"current": PASSWORD}, "new"),
+        (world.charlie.user, "/login/confirm", {"next": "/settings"}, "password"),
+        (world.ada, "/login/confirm", {"next": "/settings"}, "code"),
         (world.charlie.user, "/settings/security", {"new": "short"}, "current"),
     ]
     answers = []

@@ -208,7 +208,7 @@ def test_a_finished_sync_says_what_it_did_and_the_counts_add_up(client: FlaskCli
     table = page[page.index('<table class="sum">') : page.index("</table>")]
     figures = [int(n) for n in re.findall(r"<tr><th[^>]*>[^<]*</th><td>(\d+)</td>", table)]
     assert sum(figures) == 57
-    assert "belonging to somebody else now" in page
+    assert "belonging to someone else now" in page
     assert "in 40 minutes" in page
     assert "then every hour" in page
 
@@ -258,8 +258,8 @@ def test_a_held_proposal_waits_for_approve_or_discard(client: FlaskClient, conne
     assert attribute(page, "data-state") == "held"
     assert has_button(page, "Approve and switch off 12")
     assert has_button(page, "Discard and keep all 12")
-    assert page.count("Belongs to somebody else in Salesforce now") == 6
-    assert client.get(f"{PANEL}&all=1").text.count("Belongs to somebody else in Salesforce now") == 12
+    assert page.count("Belongs to someone else in Salesforce now") == 6
+    assert client.get(f"{PANEL}&all=1").text.count("Belongs to someone else in Salesforce now") == 12
     assert client.get(f"{PART}/held.csv").text.count("\r\n") == 13
 
 
@@ -391,12 +391,12 @@ def test_disconnecting_asks_without_the_focus_on_its_button(client: FlaskClient,
 @pytest.mark.parametrize(
     ("reason", "words"),
     [
-        (None, "Our permission is given back. Your Salesforce contact is kept here, inactive."),
-        ("revoke_failed", "We could not reach Salesforce to give our permission back."),
-        ("contacts_removed", "Our permission is given back. Your Salesforce contacts were removed from here."),
+        (None, "Our permission is revoked. Your Salesforce contact is kept here, inactive."),
+        ("revoke_failed", "We could not reach Salesforce to revoke our permission."),
+        ("contacts_removed", "Our permission is revoked. Your Salesforce contacts were removed from here."),
         (
             "removed_revoke_failed",
-            "We could not reach Salesforce to give our permission back. Your Salesforce contacts were removed from here.",
+            "We could not reach Salesforce to revoke our permission. Your Salesforce contacts were removed from here.",
         ),
     ],
 )

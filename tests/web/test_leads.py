@@ -40,7 +40,7 @@ def test_the_page_shows_its_address_as_a_link_and_a_code(client: FlaskClient, am
     html = client.get("/leads").text
 
     assert '<a href="http://127.0.0.1:5000/o/amara-okafor">' in html
-    assert "Nobody has signed up yet" in html
+    assert "No one has signed up yet" in html
     assert '<div class="qr" role="img" aria-label="QR code for your sign-up page"><svg' in html
 
 
@@ -130,7 +130,7 @@ def test_those_beyond_the_days_limit_wait_until_the_advisor_sends_them(client: F
     contact_id = db.session.scalars(select(Lead.contact_id).where(Lead.email == "p4@example.com")).one()
     assert unescape(client.get("/contacts").text).count("Waits for you on Leads") == 3
     assert "Nothing is sent until you have looked." in unescape(client.get(f"/contacts/{contact_id}").text)
-    answer = unescape(client.get("/contacts/why?whom=p4@example.com").text)
+    answer = unescape(client.get("/contacts/why?person=p4@example.com").text)
     assert "p4@example.com waits for you on Leads" in answer or "Mei-Ling Chou waits for you on Leads" in answer
     client.post("/leads/send-reviewed")
 
@@ -140,7 +140,7 @@ def test_those_beyond_the_days_limit_wait_until_the_advisor_sends_them(client: F
     assert "Inactive" not in client.get("/contacts").text.partition('<div id="people">')[2]
     assert set(db.session.scalars(select(Lead.state))) == {LeadState.RECEIVED}
     client.post("/leads/send-reviewed")
-    assert "Nobody was waiting for you." in client.get("/leads").text
+    assert "No one was waiting for you." in client.get("/leads").text
 
 
 def test_leads_that_can_not_go_out_are_not_shown_as_on_the_way(client: FlaskClient, amara: User) -> None:
@@ -377,7 +377,7 @@ def test_erasing_takes_the_person_and_keeps_the_skeleton(client: FlaskClient, am
     assert (contact.first_name, contact.last_name, contact.email, contact.address_hash) == ("", "", "", None)
     assert client.get(f"/contacts/{contact_id}").status_code == 404
     assert client.get("/contacts/export.csv").text.count("\n") == 1
-    assert "Nobody has signed up yet" in client.get("/leads").text
+    assert "No one has signed up yet" in client.get("/leads").text
 
 
 def test_an_erased_person_may_sign_up_again(client: FlaskClient, amara: User) -> None:

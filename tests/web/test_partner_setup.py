@@ -196,7 +196,7 @@ def close_expired(link: SetupLink) -> None:
 
 @pytest.mark.parametrize(
     ("close", "words"),
-    [(close_used, "It was used"), (close_revoked, "It was taken back."), (close_expired, "It has expired.")],
+    [(close_used, "It was used"), (close_revoked, "It was revoked."), (close_expired, "It has expired.")],
 )
 def test_a_link_that_is_closed_says_so_and_nothing_more(
     close: Any, words: str, client: FlaskClient, nobody: FlaskClient, ada: User, partner: Partner

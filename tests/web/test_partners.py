@@ -250,7 +250,7 @@ def test_a_new_secret_waits_beside_the_old_one(client: FlaskClient, ada: User, v
     assert partner.unseal(vault, "pending_secret_sealed") == "another.one"
     assert partner.app_version == 1
     page = client.get(path).text
-    assert "A new Consumer Secret waits." in page
+    assert "A new Consumer Secret is not in use yet." in page
     assert "another.one" not in page
     assert client.post(f"{path}/keep-secret").status_code == 303
     assert the_partner().pending_secret_sealed is None

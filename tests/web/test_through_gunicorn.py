@@ -24,7 +24,7 @@ from devtools.processes import Web
 from devtools.servers import RedisServer
 from devtools.waiting import PATIENCE_S
 from tests.conftest import fresh_database, make_config
-from tests.factories import log_in
+from tests.factories import log_in, session_of
 from tests.pages import CheckingClient
 from tests.route_access import For, Route, iter_routes
 from tests.two_firms import World, make_world
@@ -78,7 +78,7 @@ class GunicornHouse:
 
     def fetch(self, path: str, user: User | None) -> Answer:
         """Fetch from gunicorn as this person."""
-        session = {"_user_id": user.get_id(), "_fresh": True} if user else {}
+        session = session_of(user) if user else {}
         serializer: Any = self.app.session_interface.get_signing_serializer(self.app)  # type: ignore[attr-defined]
         db.session.rollback()
         return self.web.get(path, Cookie=f"{self.app.config['SESSION_COOKIE_NAME']}={serializer.dumps(session)}")

@@ -88,7 +88,8 @@ def test_without_a_session_one_comes_to_the_login_and_nothing_happens(
     before, problems = whole_database(), []
     for route in iter_routes(app, world, world.alice):
         if route.access is For.EVERYBODY:
-            if route.is_safe and is_sent_to_login(open_route(client, route)) != (route.endpoint == "home.index"):
+            leads_to_login = route.endpoint in ("home.index", "auth.code")
+            if route.is_safe and is_sent_to_login(open_route(client, route)) != leads_to_login:
                 problems.append(f"{route} is on the public list")
             continue
         if route.access is For.SENDERS:

@@ -115,7 +115,7 @@ def test_the_page_shows_the_history_of_an_unsubscribe(
         ),
         (
             {"state": WriteBackState.GONE, "why": Untold.REASSIGNED},
-            "The record belongs to somebody else in Salesforce.",
+            "The record belongs to someone else in Salesforce.",
         ),
     ],
 )
