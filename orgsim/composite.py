@@ -6,22 +6,18 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from orgsim.errors import ApiError, bad_request
+from orgsim.rest_messages import Reply
 from orgsim.store import RollBackError, roll_back
 
 if TYPE_CHECKING:
-    from orgsim.rest import ApiRequest, Reply, RestApi
+    from orgsim.rest import RestApi
+    from orgsim.rest_messages import ApiRequest
 
 MAX_PARTS = 25
 MAX_QUERIES = 5
 _REFERENCE = re.compile(r"@\{([A-Za-z0-9_]+)((?:\.[A-Za-z0-9_]+|\[\d+\])*)\}")
 _STEP = re.compile(r"\.([A-Za-z0-9_]+)|\[(\d+)\]")
 _HALTED = "The transaction was rolled back since another operation in the same transaction failed."
-
-
-def _reply(body: Any) -> Reply:
-    from orgsim.rest import Reply
-
-    return Reply(200, body)
 
 
 def _parts(body: dict[str, Any], key: str) -> list[dict[str, Any]]:
@@ -53,7 +49,7 @@ def run_composite(api: RestApi, request: ApiRequest) -> Reply:
     parts = _parts(body, "compositeRequest")
     _check_parts(parts)
     if body.get("allOrNone") is not True:
-        return _reply({"compositeResponse": _run_parts(api, request, parts, halt=False)})
+        return Reply(200, {"compositeResponse": _run_parts(api, request, parts, halt=False)})
     results: list[dict[str, Any]] = []
     try:
         with api.org.store.transaction():
@@ -62,7 +58,7 @@ def run_composite(api: RestApi, request: ApiRequest) -> Reply:
                 roll_back()
     except RollBackError:
         results = [r if r["httpStatusCode"] >= 400 else _halted(r["referenceId"], _HALTED) for r in results]
-    return _reply({"compositeResponse": results})
+    return Reply(200, {"compositeResponse": results})
 
 
 def _halted(reference: str, message: str) -> dict[str, Any]:

@@ -4,87 +4,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from email.utils import format_datetime, parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-import orjson
-
-from orgsim import composite, ids, sobject_collections
-from orgsim.clock import to_salesforce
+from orgsim import composite, sobject_collections
 from orgsim.dml import Dml, SeveralMatchError
 from orgsim.errors import ApiError, bad_request, not_found
 from orgsim.limits import limits
 from orgsim.queries import batch_size, next_page, run_query
-from orgsim.rules import Options
+from orgsim.record_view import read_record
+from orgsim.rest_messages import ApiRequest, Reply
 from orgsim.schema import SObject, describe_field
 from orgsim.trouble import Request as Asked
 
 if TYPE_CHECKING:
-    from orgsim.access import UserAccess
     from orgsim.call_log import Call
-    from orgsim.oauth import Session
     from orgsim.org import Org
 
 OLDEST, NEWEST = 31, 66
 _RETIRED = range(21, OLDEST)
 _VERSION = re.compile(r"v(\d{2})\.0")
 _SEASONS = ("Winter", "Spring", "Summer")
-
-
-@dataclass
-class ApiRequest:
-    """A request that has a session. `parts` are the decoded path segments after the version; header names in lower case."""
-
-    method: str
-    parts: tuple[str, ...]
-    params: Mapping[str, str]
-    headers: Mapping[str, str]
-    body: bytes | dict[str, Any] | list[Any]
-    version: str
-    session: Session
-    access: UserAccess
-    call: Call
-    short_by: int = 0
-    tags: frozenset[str] = frozenset()
-
-    def json(self) -> Any:
-        """Return the body; 400 JSON_PARSER_ERROR if it is not JSON."""
-        if not isinstance(self.body, bytes):
-            return self.body
-        if "json" not in self.headers.get("content-type", ""):
-            raise ApiError(415, "UNSUPPORTED_MEDIA_TYPE", "Content type of the request is not supported")
-        try:
-            return orjson.loads(self.body)
-        except orjson.JSONDecodeError as error:
-            raise bad_request(
-                "JSON_PARSER_ERROR", f"{error.msg} at [line:{error.lineno}, column:{error.colno}]"
-            ) from None
-
-    def json_object(self) -> dict[str, Any]:
-        parsed = self.json()
-        if not isinstance(parsed, dict):
-            raise bad_request(
-                "JSON_PARSER_ERROR",
-                "The HTTP entity body is required, but this request has no entity body."
-                if not parsed
-                else "Unexpected start of an array at [line:1, column:1]",
-            )
-        return parsed
-
-    @property
-    def options(self) -> Options:
-        return Options.from_headers(self.headers)
-
-
-@dataclass
-class Reply:
-    """`body` None sends no content."""
-
-    status: int
-    body: Any = None
-    headers: dict[str, str] = field(default_factory=dict)
 
 
 Handler = Callable[["RestApi", ApiRequest], Reply]
@@ -356,38 +298,10 @@ def _create(api: RestApi, request: ApiRequest) -> Reply:
 def _read(api: RestApi, request: ApiRequest) -> Reply:
     sobject = api.find_object(request)
     wanted = [n for n in request.params.get("fields", "").split(",") if n]
-    record = read_record(api, request, sobject, request.parts[2], wanted)
+    record = read_record(api.org, request, sobject, request.parts[2], wanted)
     if record is None:
         raise not_found()
     return Reply(200, record)
-
-
-def read_record(
-    api: RestApi, request: ApiRequest, sobject: SObject, record_id: str, wanted: list[str]
-) -> dict[str, Any] | None:
-    """Return a record as GET shows it, or None if it is deleted, invisible or was never there."""
-    full = ids.to_18(record_id)
-    record = api.org.store.record(sobject, full) if full else None
-    if record is None or record.get("IsDeleted") or not request.access.sees(sobject, record):
-        return None
-    fields = []
-    for name in wanted or [f.name for f in request.access.visible_fields(sobject)]:
-        found = request.access.find_field(sobject, name.strip())
-        if found is None:
-            raise bad_request("INVALID_FIELD", f"No such column '{name.strip()}' on sobject of type {sobject.name}")
-        fields.append(found)
-    url = f"/services/data/v{request.version}/sobjects/{sobject.name}/{full}"
-    shown: dict[str, Any] = {"attributes": {"type": sobject.name, "url": url}}
-    for one in fields:
-        value = record[one.name]
-        if one.kind == "boolean":
-            value = bool(value) if value is not None or not one.nillable else None
-        elif one.kind == "datetime" and value is not None:
-            value = to_salesforce(value)
-        shown[one.name] = value
-    if wanted and "Id" not in shown:
-        shown["Id"] = full
-    return shown
 
 
 def _update(api: RestApi, request: ApiRequest) -> Reply:
@@ -419,7 +333,7 @@ def _upsert(api: RestApi, request: ApiRequest) -> Reply:
 def _read_by_key(api: RestApi, request: ApiRequest) -> Reply:
     sobject = api.find_object(request)
     record_id = api.dml(request).find_by_key(sobject, request.parts[2], request.parts[3])
-    record = read_record(api, request, sobject, record_id, [])
+    record = read_record(api.org, request, sobject, record_id, [])
     return Reply(200, record)
 
 

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 from orgsim import ids
 from orgsim.dml import SeveralMatchError
 from orgsim.errors import ApiError, bad_request, not_found
+from orgsim.record_view import read_record
+from orgsim.rest_messages import Reply
 from orgsim.store import RollBackError, roll_back
 from orgsim.trouble import Request as Asked
 
 if TYPE_CHECKING:
-    from orgsim.rest import ApiRequest, Reply, RestApi
+    from orgsim.rest import RestApi
+    from orgsim.rest_messages import ApiRequest
     from orgsim.schema import SObject
 
 MAX_ROWS = 200
@@ -26,12 +29,6 @@ _ROLLED_BACK = {
 Row = Callable[[Any], dict[str, Any]]
 
 
-def _reply(body: Any) -> Reply:
-    from orgsim.rest import Reply  # the two modules know each other
-
-    return Reply(200, body)
-
-
 def _run(api: RestApi, rows: list[Any], one: Row, *, all_or_none: bool) -> Reply:
     results: list[dict[str, Any]] = []
     try:
@@ -41,7 +38,7 @@ def _run(api: RestApi, rows: list[Any], one: Row, *, all_or_none: bool) -> Reply
                 roll_back()
     except RollBackError:
         results = [{"success": False, "errors": [_ROLLED_BACK]} if r["success"] else r for r in results]
-    return _reply(results)
+    return Reply(200, results)
 
 
 def _attempt(api: RestApi, one: Row, row: Any) -> dict[str, Any]:
@@ -173,8 +170,6 @@ def upsert(api: RestApi, request: ApiRequest) -> Reply:
 
 def retrieve(api: RestApi, request: ApiRequest) -> Reply:
     """Return the records in the order of the Ids, null for each that is not found."""
-    from orgsim.rest import read_record
-
     sobject = api.find_object(request, request.parts[2])
     asked = (
         request.json_object()
@@ -189,4 +184,4 @@ def retrieve(api: RestApi, request: ApiRequest) -> Reply:
     for name in fields:
         if request.access.find_field(sobject, name.strip()) is None:
             raise bad_request("INVALID_FIELD", f"No such column '{name.strip()}' on sobject of type {sobject.name}")
-    return _reply([read_record(api, request, sobject, one, fields) for one in named])
+    return Reply(200, [read_record(api.org, request, sobject, one, fields) for one in named])

@@ -25,7 +25,8 @@ from orgsim.call_log import Call
 from orgsim.errors import ApiError, invalid_session, session_not_for_rest
 from orgsim.flask_app import make_web_app
 from orgsim.limits import Allowance
-from orgsim.rest import ApiRequest, Reply, RestApi, check_version, note_soql, parse_params, tags_of, versions
+from orgsim.rest import RestApi, check_version, note_soql, parse_params, tags_of, versions
+from orgsim.rest_messages import ApiRequest, Reply
 from orgsim.trouble import Fault
 from orgsim.trouble import Request as Asked
 
