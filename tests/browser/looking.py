@@ -48,11 +48,11 @@ def watch(context: BrowserContext) -> list[str]:
     """Return a list that collects violations of the content policy and errors of scripts."""
     complaints: list[str] = []
 
-    def hear(said: ConsoleMessage) -> None:
-        if "Content Security Policy" in said.text or "Content-Security-Policy" in said.text:
-            complaints.append(said.text)
+    def collect(message: ConsoleMessage) -> None:
+        if "Content Security Policy" in message.text or "Content-Security-Policy" in message.text:
+            complaints.append(message.text)
 
-    context.on("console", hear)
+    context.on("console", collect)
     context.on("weberror", lambda error: complaints.append(str(error.error)))
     return complaints
 

@@ -44,7 +44,7 @@ def office(app: Flask, org: Running, ada: User) -> Office:
     return office
 
 
-def look() -> dict[str, int]:
+def check_alerts() -> dict[str, int]:
     """Check for alerts as the tick does; return the open ones."""
     with writing():
         alerts.update_alerts()
@@ -72,11 +72,11 @@ def end_sessions(office: Office) -> None:
 
 
 def test_a_token_that_was_revoked_at_salesforce(office: Office) -> None:
-    assert look() == {}
+    assert check_alerts() == {}
     office.org.revoke_approvals()
     end_sessions(office)
     assert office.sync().is_failed
-    assert look() == {"reconnect": 1}
+    assert check_alerts() == {"reconnect": 1}
     (letter,) = sent()
     assert letter.to == office.advisor.email
     tokens = office.org.issue_tokens(office.user, KEY)
@@ -90,17 +90,17 @@ def test_a_token_that_was_revoked_at_salesforce(office: Office) -> None:
     connection.status, connection.token_version = "connected", connection.token_version + 1
     office.save()
     assert office.sync().is_complete
-    assert look() == {}
+    assert check_alerts() == {}
 
 
 def test_a_secret_that_was_changed_at_salesforce(office: Office, ada: User) -> None:
     office.org.change_app(KEY, secret="rotated")
     assert office.sync().is_complete  # the session lasts a while
-    assert look() == {}
+    assert check_alerts() == {}
     end_sessions(office)
     run = office.sync()
     assert run.error_code == "bad_secret"
-    assert look() == {"app_refused": 1}
+    assert check_alerts() == {"app_refused": 1}
     (letter,) = sent()
     assert letter.to == ada.email
     assert "Consumer Secret" in letter.text
@@ -109,7 +109,7 @@ def test_a_secret_that_was_changed_at_salesforce(office: Office, ada: User) -> N
 
     office.org.change_app(KEY, secret=SECRET)  # put back at the org: the next renewal shows it
     assert office.sync().is_complete
-    assert look() == {}
+    assert check_alerts() == {}
     assert db.session.query(PartnerCheck.verdict).filter_by(code="secret").scalar() == "good"
 
 
@@ -138,7 +138,7 @@ def test_an_org_whose_host_sends_us_elsewhere(office: Office, ada: User, asked: 
     assert "current My Domain" in explained.forward
     host = db.session.query(PartnerCheck).filter_by(code="host").one()
     assert (host.verdict, host.why) == ("bad", "moved")
-    assert look() == {"app_refused": 1}
+    assert check_alerts() == {"app_refused": 1}
     (letter,) = sent()
     assert letter.to == ada.email
     assert "has moved to another address" in letter.text
@@ -146,7 +146,7 @@ def test_an_org_whose_host_sends_us_elsewhere(office: Office, ada: User, asked: 
 
     fault.remove()
     assert office.sync().is_complete
-    assert look() == {}
+    assert check_alerts() == {}
     assert db.session.query(PartnerCheck.verdict).filter_by(code="host").scalar() == "good"
 
 
@@ -173,7 +173,7 @@ def test_what_the_firms_admin_has_to_fix_asks_no_one_to_reconnect(
     assert (explained.headline, explained.fixed_by) == (headline, FixedBy.FIRM_ADMIN)
     assert explained.forward
     assert office.reload(office.connection).is_connected
-    assert look() == {}
+    assert check_alerts() == {}
     fault.remove()
     assert office.sync().is_complete
 
@@ -194,11 +194,11 @@ def test_the_new_secret_ends_it(app: Flask, org: Running, ada: User) -> None:
     desk.connect()
     desk.org.change_app(DESK_KEY, secret="rotated")
     refuse_renewal(desk)
-    assert look() == {"app_refused": 1}
+    assert check_alerts() == {"app_refused": 1}
     desk.partner.seal(desk.access.vault, "pending_secret_sealed", "rotated")
     db.session.commit()
     checks.run_checks(desk.partner, desk.access)
-    assert look() == {}
+    assert check_alerts() == {}
 
 
 def test_a_refusal_of_the_old_secret_says_nothing_about_the_new_one(app: Flask, org: Running) -> None:
@@ -211,7 +211,7 @@ def test_a_refusal_of_the_old_secret_says_nothing_about_the_new_one(app: Flask, 
         db.session.commit()
 
     refuse_renewal(desk, replaced_meanwhile)
-    assert look() == {}
+    assert check_alerts() == {}
 
 
 def refuse_renewal(desk: ConnectingDesk, meanwhile: Callable[[], None] = lambda: None) -> None:
@@ -228,12 +228,12 @@ def refuse_renewal(desk: ConnectingDesk, meanwhile: Callable[[], None] = lambda:
 def test_an_allowance_that_is_used_up(office: Office, ada: User) -> None:
     office.org.use_up_allowance()
     assert office.sync().error_code == "request_limit"
-    assert look() == {"paused": 1}
+    assert check_alerts() == {"paused": 1}
     (letter,) = sent()
     assert (letter.to, letter.subject) == (ada.email, "Northgate Wealth: Salesforce syncs pause")
     office.org.restore_allowance()
     assert office.sync().is_complete
-    assert look() == {}
+    assert check_alerts() == {}
 
 
 def test_our_own_share_that_is_used_up(office: Office, ada: User) -> None:
@@ -243,20 +243,20 @@ def test_our_own_share_that_is_used_up(office: Office, ada: User) -> None:
         add_call(db.session(), partner.id, utcnow())
     office.save()
     assert office.sync().error_code == "share_used_up"
-    assert look() == {"paused": 1}
+    assert check_alerts() == {"paused": 1}
     assert "a part of its daily calls" in sent()[0].text
 
 
 def test_salesforce_fails_for_a_whole_firm_and_comes_back(office: Office, ada: User) -> None:
     office.org.trouble.add("server_unavailable_html")
     assert office.sync().is_failed
-    assert look() == {}  # one of one: the cause may be that person's alone
+    assert check_alerts() == {}  # one of one: the cause may be that person's alone
     copy_connection(office, 2)
-    assert look() == {"runs_fail": 1}
+    assert check_alerts() == {"runs_fail": 1}
     assert "Most often: Salesforce is not available." in sent()[0].text
     office.org.trouble.clear()
     assert office.sync().is_complete
-    assert look() == {}
+    assert check_alerts() == {}
 
 
 def copy_connection(office: Office, times: int) -> None:
@@ -271,21 +271,21 @@ def copy_connection(office: Office, times: int) -> None:
 def test_opt_outs_that_can_no_longer_be_read_open_an_alert(office: Office) -> None:
     office.org.hide_field("Contact", "HasOptedOutOfEmail")
     assert office.sync().error_code == "opt_out_hidden"
-    assert look() == {"opt_outs_unknown": 1}
+    assert check_alerts() == {"opt_outs_unknown": 1}
     (letter,) = sent()
     assert "The last sync failed: Your Salesforce user can't see who has opted out of email." in letter.text
     office.org.show_field("Contact", "HasOptedOutOfEmail")
     assert office.sync().is_complete
-    assert look() == {}
+    assert check_alerts() == {}
 
 
 def test_a_good_sync_in_time_prevents_the_mail(office: Office) -> None:
     db.session.execute(update(Connection).values(opt_outs_known_until=utcnow() + timedelta(hours=5)))
     db.session.commit()
-    assert look() == {"opt_outs_soon": 1}
+    assert check_alerts() == {"opt_outs_soon": 1}
     assert office.sync().is_complete
     assert sent() == []
-    assert look() == {}
+    assert check_alerts() == {}
 
 
 def test_a_held_sync_is_mailed_and_once_more_after_a_day(office: Office) -> None:
@@ -293,7 +293,7 @@ def test_a_held_sync_is_mailed_and_once_more_after_a_day(office: Office) -> None
     for salesforce_id in ids[:12]:
         office.org.give(salesforce_id, office.colleague)
     assert office.sync().is_held
-    assert look() == {"held": 1}
+    assert check_alerts() == {"held": 1}
     (letter,) = sent()
     assert (letter.to, letter.subject) == (office.advisor.email, "12 contacts wait for your decision")
     assert "Any that Salesforce no longer shows become inactive 7 days after we last saw them" in letter.text
@@ -305,7 +305,7 @@ def test_a_held_sync_is_mailed_and_once_more_after_a_day(office: Office) -> None
     a_day_passes()
     assert sent() == []
     office.discard()
-    assert look() == {}
+    assert check_alerts() == {}
 
 
 @pytest.mark.parametrize("decision", ["approve", "discard"])
@@ -313,10 +313,10 @@ def test_a_held_sync_that_was_decided_is_not_mailed_again(office: Office, decisi
     for contact in contacts_here(office.connection)[:12]:
         office.org.give(str(contact.salesforce_id), office.colleague)
     assert office.sync().is_held
-    look()
+    check_alerts()
     assert len(sent()) == 1
     getattr(office, decision)()
-    assert look() == {}
+    assert check_alerts() == {}
     a_day_passes()
     assert sent() == []
 
@@ -339,10 +339,10 @@ def flood(advisor: User) -> None:
 
 def test_more_sign_ups_than_the_page_takes_in_a_day(app: Flask, ada: User) -> None:
     advisor = make_synced_connection(make_advisor(name="Amara Okafor")).user
-    assert look() == {}
+    assert check_alerts() == {}
     flood(advisor)
 
-    assert look() == {"flood": 1}
+    assert check_alerts() == {"flood": 1}
     (letter,) = sent()
     assert letter.to == advisor.email
     assert "its limit of 2 people for the day. 3 more have signed up" in letter.text
@@ -351,7 +351,7 @@ def test_more_sign_ups_than_the_page_takes_in_a_day(app: Flask, ada: User) -> No
     assert "p0@" not in letter.text
 
     decisions.send_reviewed(advisor)
-    assert look() == {}
+    assert check_alerts() == {}
     assert sent() == []
 
 
@@ -359,7 +359,7 @@ def test_more_sign_ups_than_the_page_takes_in_a_day(app: Flask, ada: User) -> No
 def test_a_flood_that_is_over(app: Flask, end: str) -> None:
     advisor = make_synced_connection(make_advisor(name="Amara Okafor")).user
     flood(advisor)
-    assert look() == {"flood": 1}
+    assert check_alerts() == {"flood": 1}
 
     page = make_page(advisor)
     if end == "the limit is raised":
@@ -374,7 +374,7 @@ def test_a_flood_that_is_over(app: Flask, end: str) -> None:
             decisions.erase_lead(db.session.query(Lead).filter_by(email=f"p{number}@example.com").one())
     db.session.commit()
 
-    assert look() == {}
+    assert check_alerts() == {}
 
 
 def test_who_was_filling_in_the_form_of_a_page_that_was_paused_is_no_flood(app: Flask) -> None:
@@ -382,4 +382,4 @@ def test_who_was_filling_in_the_form_of_a_page_that_was_paused_is_no_flood(app: 
     sign_up_page.pause(make_page(advisor))
     someone_signs_up(advisor)
 
-    assert look() == {}
+    assert check_alerts() == {}

@@ -69,7 +69,7 @@ def runs_of(connection: Connection) -> list[SyncRun]:
     return list(db.session.scalars(select(SyncRun).where(SyncRun.connection_id == connection.id).order_by(SyncRun.id)))
 
 
-def ago(run: SyncRun, **columns: timedelta) -> None:
+def move_into_the_past(run: SyncRun, **columns: timedelta) -> None:
     """Move these moments of a run into the past."""
     for name, how_long in columns.items():
         setattr(run, name, utcnow() - how_long)
@@ -281,7 +281,7 @@ def test_after_three_workers_died_with_it_a_run_fails(app: Flask, fake_redis: Fa
         assert (run.status, run.tries) == (RunStatus.QUEUED, tries)
         claimed = runs.claim_run(run.id)
         assert claimed
-        ago(run, lease_until=MINUTE)
+        move_into_the_past(run, lease_until=MINUTE)
     assert tick(fake_redis) == Dispatched(0, 0, 0)
     assert (run.status, run.error_code, run.lease) == (RunStatus.FAILED, "worker_died", None)
     assert run.finished_at is not None
@@ -316,7 +316,7 @@ def test_who_comes_back_from_the_dead_has_lost_its_lease(app: Flask, fake_redis:
     run = make_run(make_due(late=-MINUTE), RunStatus.QUEUED)
     claimed = runs.claim_run(run.id)
     assert claimed
-    ago(run, lease_until=MINUTE)
+    move_into_the_past(run, lease_until=MINUTE)
     tick(fake_redis)
     with pytest.raises(LeaseLost):
         claimed.write(read=99)
@@ -346,7 +346,7 @@ def test_a_job_that_redis_lost_is_enqueued_again(app: Flask, fake_redis: FakeRed
     (run,) = runs_of(connection)
     fake_redis.waiting.clear()
     assert tick(fake_redis).enqueued == 0  # a worker may be taking it at this moment
-    ago(run, enqueued_at=2 * MINUTE)
+    move_into_the_past(run, enqueued_at=2 * MINUTE)
     assert tick(fake_redis).enqueued == 1
     assert fake_redis.enqueued == [run.id, run.id]
 
@@ -355,7 +355,7 @@ def test_a_job_that_waits_in_redis_is_not_enqueued_again(app: Flask, fake_redis:
     connection = make_due()
     tick(fake_redis)
     (run,) = runs_of(connection)
-    ago(run, enqueued_at=60 * MINUTE)
+    move_into_the_past(run, enqueued_at=60 * MINUTE)
     assert tick(fake_redis).enqueued == 0
 
 
@@ -366,7 +366,7 @@ def test_real_redis_that_was_emptied(app: Flask, redis_server: RedisServer) -> N
         dispatch(queues.enqueue_runs, queues.find_lost_runs, HOUR)
     assert queues.sync.count == 3
     for connection in connections:
-        ago(runs_of(connection)[0], enqueued_at=2 * MINUTE)
+        move_into_the_past(runs_of(connection)[0], enqueued_at=2 * MINUTE)
     with writing():
         assert dispatch(queues.enqueue_runs, queues.find_lost_runs, HOUR).enqueued == 0
     redis_server.flush()

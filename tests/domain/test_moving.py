@@ -45,7 +45,7 @@ def move(app: Flask, advisor: User, to: Partner, keep_contacts: bool = False) ->
     db.session.expire_all()
 
 
-def rung() -> list[int]:
+def enqueued_deliveries() -> list[int]:
     """Return the connections for which a delivery would be enqueued now."""
     found: list[int] = []
 
@@ -68,13 +68,13 @@ def test_a_lead_that_waits_goes_to_no_other_firms_salesforce(app: Flask, office:
         connect_at(app, other, running, fjord, office.advisor)
         there = connections.find_current(office.advisor)
         assert there
-        assert rung() == []
+        assert enqueued_deliveries() == []
         office.connection = there
         office.deliver()
         assert other.leads() == []
         assert office.lead().state == LeadState.RECEIVED
         someone_signs_up(office.advisor, "new@fjord.example")
-        assert rung() == [there.id]
+        assert enqueued_deliveries() == [there.id]
         office.deliver()
         assert [lead["Email"] for lead in other.leads()] == ["new@fjord.example"]
     assert office.org.leads() == []

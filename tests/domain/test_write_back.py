@@ -647,14 +647,16 @@ def test_a_claim_reads_no_table_from_end_to_end(office: WriteBackOffice, rose: s
     office.unsubscribe()
     asked: list[tuple[str, Any]] = []
 
-    def hear(_connection: object, _cursor: object, statement: str, parameters: object, *_rest: object) -> None:
+    def collect_statement(
+        _connection: object, _cursor: object, statement: str, parameters: object, *_rest: object
+    ) -> None:
         asked.append((statement, parameters))
 
-    event.listen(db.engine, "after_cursor_execute", hear)
+    event.listen(db.engine, "after_cursor_execute", collect_statement)
     try:
         outbox.claim(office.connection.id, 200)
     finally:
-        event.remove(db.engine, "after_cursor_execute", hear)
+        event.remove(db.engine, "after_cursor_execute", collect_statement)
     plans = [
         row[-1]
         for statement, parameters in asked

@@ -97,7 +97,7 @@ class PeopleStory(NamedTuple):
 stories = st.builds(PeopleStory, st.lists(people, min_size=3, max_size=7), parts, parts)
 
 
-def tell(app: Flask, story: PeopleStory) -> int:
+def run_story(app: Flask, story: PeopleStory) -> int:
     """Run a story; return how many steps it had."""
     life = PeopleLife(app)
     try:
@@ -138,7 +138,7 @@ def test_people_stay_true(app: Flask, org: Running, record_property: Callable[[s
     @given(story=stories)
     def live_through(story: PeopleStory) -> None:
         counted["stories"] += 1
-        counted["steps"] += tell(app, story)
+        counted["steps"] += run_story(app, story)
 
     live_through()
     for name, number in counted.items():

@@ -164,7 +164,7 @@ class MailLife(PeopleLife):
                 yield f"{address} is a recipient, and may not be written to: {reasons[address]}"
 
 
-def tell(app: Flask, story: list[Step]) -> int:
+def run_story(app: Flask, story: list[Step]) -> int:
     life = MailLife(app)
     try:
         for step in story:
@@ -187,7 +187,7 @@ def test_who_unsubscribed_is_no_recipient(
     @given(begins=beginnings, some=st.lists(steps, max_size=10), more=st.lists(steps, max_size=10))
     def live_through(begins: list[Step], some: list[Step], more: list[Step]) -> None:
         counted["stories"] += 1
-        counted["steps"] += tell(app, [*begins, Deliver(), Sync(), *some, Quiet(), *more, Quiet()])
+        counted["steps"] += run_story(app, [*begins, Deliver(), Sync(), *some, Quiet(), *more, Quiet()])
 
     live_through()
     for name, number in counted.items():

@@ -141,11 +141,11 @@ def test_when_a_key_was_used_is_written_once_a_minute(client: FlaskClient, alice
     assert db.session.scalars(select(ApiKey.last_used_at)).one() is None
     written: list[str] = []
 
-    def hear(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+    def collect_statement(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
         if "UPDATE api_keys" in statement:
             written.append(statement)
 
-    event.listen(db.engine, "after_cursor_execute", hear)
+    event.listen(db.engine, "after_cursor_execute", collect_statement)
     try:
         for _ in range(3):
             assert sender.get("/advisors").status_code == 200
@@ -159,7 +159,7 @@ def test_when_a_key_was_used_is_written_once_a_minute(client: FlaskClient, alice
         sender.get("/advisors")
         assert len(written) == 1
     finally:
-        event.remove(db.engine, "after_cursor_execute", hear)
+        event.remove(db.engine, "after_cursor_execute", collect_statement)
 
 
 def test_a_key_is_kept_as_its_hash_alone(app: Flask, alice: User) -> None:

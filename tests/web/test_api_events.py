@@ -245,16 +245,16 @@ def test_a_thousand_events_are_few_statements(sender: Sender, alice: User) -> No
     def count_commit(_connection: object) -> None:
         commits.append(True)
 
-    def hear(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+    def collect_statement(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
         statements.append(statement)
 
     event.listen(db.engine, "commit", count_commit)
-    event.listen(db.engine, "after_cursor_execute", hear)
+    event.listen(db.engine, "after_cursor_execute", collect_statement)
     try:
         results = tell(sender, *events)
     finally:
         event.remove(db.engine, "commit", count_commit)
-        event.remove(db.engine, "after_cursor_execute", hear)
+        event.remove(db.engine, "after_cursor_execute", collect_statement)
     assert {each["result"] for each in results} == {"accepted"}
     assert db.session.scalar(select(func.count()).select_from(SuppressionEvent)) == 1000
     assert len(commits) <= 5  # the key's use, the firm's key, and the events
@@ -265,7 +265,7 @@ def test_the_same_call_twice_at_once_stores_once(app: Flask, alice: User) -> Non
     """Also if the same id comes with different addresses, which have different locks."""
     vault, public_id = org_access().vault, alice.public_id
 
-    def tell_it(number: int) -> list[Taken]:
+    def record_all(number: int) -> list[Taken]:
         told = [
             Told(f"event-{n}", EventType.UNSUBSCRIBED, public_id, f"{n}.{number % 2}@fjord.example", utcnow())
             for n in range(20)
@@ -278,7 +278,7 @@ def test_the_same_call_twice_at_once_stores_once(app: Flask, alice: User) -> Non
 
     db.session.rollback()
     with ThreadPoolExecutor(4) as threads:
-        outcomes = list(threads.map(tell_it, range(8)))
+        outcomes = list(threads.map(record_all, range(8)))
     assert all(len(outcome) == 20 for outcome in outcomes)
     accepted = [number for outcome in outcomes for number, taken in enumerate(outcome) if taken == Taken.ACCEPTED]
     assert sorted(accepted) == list(range(20))

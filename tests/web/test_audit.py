@@ -509,12 +509,12 @@ def test_a_page_costs_as_many_queries_whatever_its_length(ada: Any, client: Flas
     def count() -> int:
         asked = []
 
-        def hear(*args: Any) -> None:
+        def collect_statement(*args: Any) -> None:
             asked.append(args[2])
 
-        event.listen(db.engine, "before_cursor_execute", hear)
+        event.listen(db.engine, "before_cursor_execute", collect_statement)
         client.get("/admin/audit")
-        event.remove(db.engine, "before_cursor_execute", hear)
+        event.remove(db.engine, "before_cursor_execute", collect_statement)
         return len(asked)
 
     fill()

@@ -241,14 +241,14 @@ def test_an_unknown_firm_is_not_found(path: str, ada: User, client: FlaskClient)
 def test_it_costs_as_many_queries_for_many_as_for_few(path: str, firm: Partner, ada: User, client: FlaskClient) -> None:
     asked: list[str] = []
 
-    def hear(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+    def collect_statement(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
         asked.append(statement)
 
     def count() -> int:
         asked.clear()
-        event.listen(db.engine, "before_cursor_execute", hear)
+        event.listen(db.engine, "before_cursor_execute", collect_statement)
         client.get(path.format(firm.slug))
-        event.remove(db.engine, "before_cursor_execute", hear)
+        event.remove(db.engine, "before_cursor_execute", collect_statement)
         return len(asked)
 
     make_contact(make_synced_connection(make_advisor(firm)))

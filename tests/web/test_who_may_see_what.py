@@ -341,15 +341,15 @@ def writes_seen() -> Iterator[list[str]]:
     """Collect the statements that change a row."""
     written: list[str] = []
 
-    def hear(_connection: Any, cursor: Any, statement: str, *_rest: Any) -> None:
+    def collect_statement(_connection: Any, cursor: Any, statement: str, *_rest: Any) -> None:
         if statement.lstrip().split(None, 1)[0].upper() in ("INSERT", "UPDATE", "DELETE") and cursor.rowcount:
             written.append(" ".join(statement.split())[:100])
 
-    event.listen(db.engine, "after_cursor_execute", hear)
+    event.listen(db.engine, "after_cursor_execute", collect_statement)
     try:
         yield written
     finally:
-        event.remove(db.engine, "after_cursor_execute", hear)
+        event.remove(db.engine, "after_cursor_execute", collect_statement)
 
 
 @pytest.mark.parametrize("who", ["anonymous", "alice", "ada"])
