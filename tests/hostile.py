@@ -1,4 +1,4 @@
-"""Requests that nobody means well by: every route of the application, every field it reads, and what may stand in them."""
+"""Malicious requests: every route of the application, every field that it reads, and values to put into them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from asapp.leads import sign_up_page
 from asapp.leads.form_fields import Typed
 from asapp.models import User
 from asapp.web.optin import Token, write_token
-from tests.doors import arguments, everything_of
-from tests.furnished import Belongings, World
+from tests.route_access import arguments, everything_of
+from tests.two_firms import Belongings, World
 
 ROOT = Path(__file__).resolve().parent.parent
 READ = re.compile(r"""\b(?:form|args|values)(?:\.get|\.getlist)?[(\[]\s*f?"(\w+)\"""")
@@ -288,7 +288,7 @@ class Gunner:
         }[rule.endpoint]
 
     def _spoilt(self, value: Any, depth: int = 0) -> Any:
-        """The value with parts of it replaced by what nobody means."""
+        """Return the value with parts of it replaced by hostile text."""
         if isinstance(value, dict) and self.random.random() < 0.9:
             return {name: self._spoilt(each, depth + 1) for name, each in value.items()}
         if isinstance(value, list) and self.random.random() < 0.9:
@@ -303,7 +303,7 @@ class Gunner:
         return self.random.choice(VALUES)[:5000]
 
     def _path(self, rule: Rule) -> str:
-        """An address of the route's, its arguments those that somebody has, or anything at all."""
+        """Return an address of the route, with arguments that a user has or with any text at all."""
 
         def fill(found: re.Match[str]) -> str:
             if self.random.random() < 0.3:

@@ -89,7 +89,7 @@ def test_a_person_unsubscribes_from_a_mailing(firm: Firm, open_page: OpenPage, h
         answer = reader.request.post(link_in(arrived[1]), form={"List-Unsubscribe": "One-Click"})
         assert answer.status == 200
 
-        # Salesforce still says yes, and a sync brings nobody back.
+        # In Salesforce the person has not opted out, but a sync does not make the contact active again.
         firm.sync()
         assert [str(mail["To"]) for mail in send_to(firm, engine, mails)] == ["zoe.2@fjord.example"]
 

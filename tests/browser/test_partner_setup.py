@@ -29,7 +29,7 @@ SEEDS = itertools.count(4711)
 
 @dataclass
 class CountedVisitor:
-    """Somebody at a browser, whose clicks and fields are counted."""
+    """A person at a browser; their clicks and fields are counted."""
 
     page: Page
     clicks: int = 0

@@ -265,7 +265,7 @@ def test_redis_stopped_and_a_worker_killed_in_mid_run(
             with Worker(house.config, tmp_path / "first.log") as worker:
                 expect(page.get_by_role("progressbar")).to_have_attribute("value", "200", timeout=15_000)
                 worker.kill_with_children()
-            expect_said(page, "Syncing")  # nobody can know yet
+            expect_said(page, "Syncing")  # the page can't know yet
         with house.rows():
             db.session.execute(update(SyncRun).values(lease_until=utcnow()))  # two minutes later
             db.session.commit()

@@ -17,7 +17,7 @@ from devtools.waiting import wait_for
 from tests.browser.conftest import OpenPage
 from tests.browser.house import BrowserHouse, Firm
 from tests.browser.looking import follow, inspect
-from tests.unsubscribing import path_of_link
+from tests.mail_links import path_of_link
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

@@ -260,7 +260,7 @@ def test_salesforce_fails_for_a_whole_firm_and_comes_back(office: Office, ada: U
 
 
 def copy_connection(office: Office, times: int) -> None:
-    """Colleagues to whom the same happened."""
+    """Make colleagues with the same problem."""
     like = office.reload(office.connection)
     for _ in range(times):
         make_synced_connection(

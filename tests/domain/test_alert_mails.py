@@ -1,4 +1,4 @@
-"""Mails about alerts: one each, to whom it concerns, in time; again where the server would not have it, and never in a row."""
+"""Mails about alerts: one each, to the right people, in time; retried after a refusal, and never in quick succession."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class FakeMailServer:
         self.while_at_it = while_at_it
 
     def __call__(self, letter: Letter) -> Fate:
-        assert not db.session.registry().in_transaction()  # nobody waits for us while the server thinks
+        assert not db.session.registry().in_transaction()  # no transaction waits while the server is slow
         self.offered.append(letter)
         self.while_at_it()
         return self.fate
@@ -136,7 +136,7 @@ def test_a_second_break_is_told_again_after_the_quiet_time(broken: Connection, s
         set_status(broken, "needs_reconnect")
         time_passes(30 * MINUTE)
         assert send(server) == 0
-    time_passes(4 * HOUR)  # it is still broken, and nobody was told of it for six hours and a half
+    time_passes(4 * HOUR)  # it is still broken, and the last mail was six and a half hours ago
     assert send(server) == 1
     assert len(server.offered) == 2
     time_passes(48 * HOUR)
@@ -226,7 +226,7 @@ def test_who_dies_between_sending_and_writing_it_down_sends_again_after_the_leas
         send(server)
     db.session.rollback()
     server.while_at_it = lambda: None
-    assert send(server) == 0  # somebody may still be at it
+    assert send(server) == 0  # the other worker may still be sending
     time_passes(mail_delivery.LEASE)
     assert send(server) == 1
     assert len(server.offered) == 2

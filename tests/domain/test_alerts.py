@@ -36,7 +36,7 @@ def all_alerts() -> list[Alert]:
 
 
 def told() -> set[tuple[int, int]]:
-    """(alert, person) of those who are to be told."""
+    """Return (alert, user) of each pending notification."""
     mails = db.session.scalars(db.select(AlertMail).where(AlertMail.due_at.is_not(None)))
     return {(each.alert_id, each.user_id) for each in mails}
 
@@ -184,7 +184,7 @@ def test_a_refused_app_is_an_alert_where_somebody_is_connected(app: Flask, code:
     partner = make_partner()
     save(PartnerCheck(partner_id=partner.id, code=code, verdict=CheckVerdict.BAD, why=why))
     look()
-    assert open_now() == {}  # whoever sets the firm up sees it on the page
+    assert open_now() == {}  # the admin who sets the firm up sees it on the page
     make_synced_connection(make_advisor(partner))
     look()
     assert open_now() == {"app_refused": 1}

@@ -70,7 +70,7 @@ def test_calls_stay_within_the_partners_share_whoever_asked_for_them(office: Off
     office.fill(1000)
     office.org.change_settings(page_sizes=200, api_limit=600)
     partner = office.connection.partner
-    partner.api_share_percent = 1  # of 600: six calls, of which the first sync makes five
+    partner.api_share_percent = 1  # of 600: six calls, and the first sync makes five
     office.save()
     office.sync()
     office.org.clock.advance(3600)

@@ -17,7 +17,7 @@ from asapp.core.extensions import db
 from asapp.models import Action
 from asapp.partners import erasure, offboarding
 from tests.factories import org_access
-from tests.furnished import Belongings, World, make_world, rows_of
+from tests.two_firms import Belongings, World, make_world, rows_of
 
 # With the firm and with the advisor.
 ROWS_GO = {

@@ -1,4 +1,4 @@
-"""Which fields decide whether somebody may be written to: the firm's own, and "Email Opt Out" wherever it can be read."""
+"""Which fields decide whether a person may be written to: the firm's own, and "Email Opt Out" wherever it can be read."""
 
 from __future__ import annotations
 

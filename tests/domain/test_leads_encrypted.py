@@ -94,7 +94,7 @@ def test_a_contact_that_a_sync_has_met_is_linked(office: FollowingOffice, opted_
 
 
 def test_what_became_of_the_contact_since_is_asked(office: FollowingOffice) -> None:
-    """Its opt-out is today's, and one that was given away is nobody's here."""
+    """Its opt-out of today counts, and a contact with a new owner is not linked."""
     out, given = office.add(email=EMAIL), office.add(email="ravi@harbour.example")
     office.sync()
     office.org.opt_out(out)

@@ -1,6 +1,6 @@
 """Whatever breaks on the way: as many leads in the org as people signed up, each once.
 
-Each fault strikes fifty times, each time somebody else's sign-up, in an order that a seed decides; on PostgreSQL ten times,
+Each fault strikes fifty times, each time another person's sign-up, in an order that a seed decides; on PostgreSQL ten times,
 for what it does differently. Processes that are killed, and a Redis that is flushed: tests/jobs/test_leads_kill.py.
 """
 

@@ -232,7 +232,7 @@ def test_three_advisors_whose_pages_are_flooded_at_once(office: Rush) -> None:
         office.let_go_by(3)
     office.sign_up(0, quiet)
     (lead,) = db.session.scalars(select(Lead).where(Lead.user_id == quiet.id))
-    assert lead.state == LeadState.SENT  # others' floods are in nobody's way
+    assert lead.state == LeadState.SENT  # the floods of others don't delay it
     office.let_go_by(60)
 
     assert office.states() == {LeadState.SENT: 121}
@@ -325,7 +325,7 @@ def test_who_waited_for_calls_goes_out_by_itself_and_together(office: Rush) -> N
         office.sign_up(number)
     deliveries = office.deliveries
     office.let_go_by(10 * 60)
-    assert office.deliveries == deliveries  # nobody looks before a quarter of an hour is over
+    assert office.deliveries == deliveries  # no delivery begins before a quarter of an hour is over
     office.let_go_by(6 * 60)
     assert office.states()[LeadState.WAITING] >= 1
 

@@ -36,7 +36,7 @@ from tests.syncing import KEY
 
 class FollowingOffice(PostOffice):
     def send(self) -> str:
-        """Sign somebody up and deliver; return the Lead's Id."""
+        """Sign a person up and deliver; return the Lead's Id."""
         someone_signs_up(self.advisor)
         self.deliver()
         salesforce_id = self.lead().salesforce_id
@@ -44,7 +44,7 @@ class FollowingOffice(PostOffice):
         return salesforce_id
 
     def linked(self) -> str:
-        """Sign somebody up who is a lead of the user's that the colleague made; return its Id."""
+        """Sign up a person who is already a lead of the user's, made by the colleague; return its Id."""
         lead_id = self.org.add_lead(self.colleague, last_name="Chou", email="mei.chou@harbour.example")
         self.org.give(lead_id, self.user)
         assert self.send() == lead_id
@@ -260,7 +260,7 @@ def test_a_lead_in_a_queue_is_followed_and_shows_its_owner(office: FollowingOffi
 
 
 def test_a_linked_lead_that_is_given_away_is_inactive_by_the_next_daily_sweep(office: FollowingOffice) -> None:
-    """Somebody else made it: what its new owner does to it, an opt-out too, nobody would tell us."""
+    """The lead was not made here: changes by its new owner, opt-outs too, would never be reported to us."""
     lead_id = office.linked()
     office.sync()
     office.org.give(lead_id, office.colleague)
@@ -307,7 +307,7 @@ def test_a_lead_that_sharing_hides_from_the_first_is_inactive_with_the_next_sync
     office.sync()
 
     assert office.people() == [("lead", Reason.GONE, False)]
-    assert office.history() == ["opted_in"]  # nobody knows that it was deleted
+    assert office.history() == ["opted_in"]  # its deletion can't be seen
 
 
 def test_a_lead_that_sharing_hides_later_is_inactive_until_it_is_seen_again(office: FollowingOffice) -> None:

@@ -49,12 +49,12 @@ def rung() -> list[int]:
     """For which connections a delivery would begin now."""
     found: list[int] = []
 
-    def ring(ids: object) -> bool:
+    def enqueue(ids: object) -> bool:
         found.extend(ids)  # type: ignore[call-overload]
         return True
 
     with writing():
-        outbox.enqueue_due(ring)
+        outbox.enqueue_due(enqueue)
     return found
 
 
@@ -154,7 +154,7 @@ def test_nobody_of_the_old_firm_is_seen_or_written_to(
 
 
 def test_a_contact_by_hand_is_known_by_the_new_firms_key(app: Flask, office: PostOffice, fjord: Partner) -> None:
-    """Else nobody would see that the person has opted out in the new firm's Salesforce."""
+    """Otherwise an opt-out in the new firm's Salesforce would not be recognised."""
     vault = app.extensions["asapp.vault"]
     contact = make_contact(office.advisor, email="Zoe@fjord.example", address_hash=b"x" * 32)
     move(app, office.advisor, fjord)
@@ -192,7 +192,7 @@ def test_a_form_that_names_the_old_firm_is_asked_again(
     assert db.session.scalars(select(Lead)).all() == []
 
 
-# ---- Whoever is on the way back from Salesforce meanwhile
+# ---- A log-in at Salesforce that is under way during the move
 
 
 @pytest.mark.parametrize("act", ["move", "deactivate", "disable"])

@@ -135,7 +135,7 @@ def test_a_lead_that_no_longer_is_an_open_opted_out_record_of_the_user_frees_its
             office.org.update_lead(lead_id, Email=OTHER_ADDRESS)
         case "no address":
             office.org.update_lead(lead_id, Email=None)
-    office.sync_after_a_day()  # no row comes of one that is gone or somebody else's
+    office.sync_after_a_day()  # a sync reads no row of a lead that is gone or has another owner
     assert reasons("salesforce")[0] is None
 
 
@@ -187,7 +187,7 @@ def test_a_moved_advisor_who_comes_back_writes_to_nobody_who_opted_out_there(
     move(app, office.advisor, away, keep_contacts=True)
     vault = current_app.extensions["asapp.vault"]
     manual.add_contact(office.advisor, Details("Mei-Ling", "Chou", ADDRESS), vault)
-    assert reasons("manual") == [None]  # nobody opted out at this firm
+    assert reasons("manual") == [None]  # no one opted out at this firm
     move(app, office.advisor, home, keep_contacts=True)
     assert reasons("manual") == [Reason.TWIN_OPTED_OUT]
 

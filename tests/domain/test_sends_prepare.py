@@ -40,7 +40,7 @@ class SendingOffice(Office):
         super().__init__(running)
         self.enqueued: list[int] = []
 
-    def ring(self, run_ids: Sequence[int]) -> bool:
+    def enqueue(self, run_ids: Sequence[int]) -> bool:
         self.enqueued += run_ids
         return True
 
@@ -52,14 +52,14 @@ class SendingOffice(Office):
 
     def begin(self, send_id: str = "s-1", *, on: ContactList | None = None, max_age_minutes: int = 60) -> Send:
         send = sends.start_send(0, send_id, on or self.list_of_contacts(), max_age_minutes)
-        prepare.advance(send.id, self.ring)
+        prepare.advance(send.id, self.enqueue)
         return self.reload(send)
 
     def carry_out(self, send: Send) -> Send:
         """Run the sync that the send waits for, and move the send on."""
         run = db.session.get_one(SyncRun, self.reload(send).run_id)
         self.resume(run)
-        prepare.advance_sends_of(run.id, self.ring)
+        prepare.advance_sends_of(run.id, self.enqueue)
         return self.reload(send)
 
     def prepare(self, send_id: str = "s-1", **more: Any) -> Send:
@@ -143,7 +143,7 @@ def test_a_send_that_comes_after_the_look_at_recipients_gets_another_sync(synced
     send = sends.start_send(0, "late", synced.list_of_contacts(), 60)
     db.session.execute(update(Send).where(Send.id == send.id).values(run_id=run.id))
     db.session.commit()
-    prepare.advance_sends_of(run.id, synced.ring)
+    prepare.advance_sends_of(run.id, synced.enqueue)
     send = synced.reload(send)
     assert send.state == SendState.PREPARING
     assert send.run_id != run.id
@@ -229,7 +229,7 @@ def test_no_send_is_prepared_for_ever(synced: SendingOffice) -> None:
     send = synced.begin()
     synced.let_send_age(send, timedelta(minutes=6))
     assert synced.reload(send).outcome(utcnow()) == (SendState.STALE, SendReason.TOOK_TOO_LONG)
-    prepare.advance_all(synced.ring)
+    prepare.advance_all(synced.enqueue)
     send = synced.reload(send)
     assert (send.state, send.reason) == (SendState.STALE, SendReason.TOOK_TOO_LONG)
 
@@ -251,10 +251,10 @@ def test_older_data_is_taken_before_the_time_is_over(
     synced.save()
     send = synced.begin()
     synced.let_send_age(send, timedelta(minutes=4))
-    prepare.advance_all(synced.ring)
+    prepare.advance_all(synced.enqueue)
     assert synced.reload(send).state == SendState.PREPARING
     synced.let_send_age(send, timedelta(seconds=40))
-    prepare.advance_all(synced.ring)
+    prepare.advance_all(synced.enqueue)
     send = synced.reload(send)
     assert (send.state, send.deadline_at > utcnow()) == (state, True)
 
@@ -275,7 +275,7 @@ def test_a_sync_that_had_begun_before_the_send_is_followed_by_another(synced: Se
     run = synced.sync(on_page=ask_for_a_send)
     send = synced.reload(begun[0])
     assert (run.status, send.run_id) == (RunStatus.COMPLETE, run.id)
-    prepare.advance_sends_of(run.id, synced.ring)
+    prepare.advance_sends_of(run.id, synced.enqueue)
     send = synced.reload(send)
     assert (send.state, synced.enqueued) == (SendState.PREPARING, [send.run_id])
     send = synced.carry_out(send)
@@ -285,10 +285,10 @@ def test_a_sync_that_had_begun_before_the_send_is_followed_by_another(synced: Se
 
 def test_what_a_dead_process_left_is_moved_on_by_the_tick(synced: SendingOffice) -> None:
     send = sends.start_send(0, "s-1", synced.list_of_contacts(), 60)  # and no job came
-    prepare.advance_all(synced.ring)
+    prepare.advance_all(synced.enqueue)
     send = synced.reload(send)
     synced.resume(db.session.get_one(SyncRun, send.run_id))  # and its process died before the send was moved on
-    prepare.advance_all(synced.ring)
+    prepare.advance_all(synced.enqueue)
     assert synced.reload(send).state == SendState.READY
 
 

@@ -95,7 +95,7 @@ def test_a_contact_without_an_address_hands_its_lists_over_when_it_is_merged(off
     office.org.merge(winner, [loser])
     run = office.sync()
     assert office.members(guests) == [winner]
-    assert loser not in reasons_here(office.connection)  # still shown to nobody
+    assert loser not in reasons_here(office.connection)  # still hidden from the advisor
     assert run.is_balanced
 
 

@@ -85,7 +85,7 @@ def lines_of(written: list[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in written]
 
 
-def sync_behind_a_door(office: Office) -> None:
+def sync_like_the_job(office: Office) -> None:
     """As jobs/tasks.py does it."""
     with about(job="run_sync"):
         try:
@@ -129,7 +129,7 @@ def test_a_sync_that_fails(office: Office, written: list[str], answer: str) -> N
     details = {"location": "https://elsewhere.example/?owner=Zoë"} if answer == "redirect" else {}
     office.org.trouble.add(answer, kind="query_more", **details)
     with suppress(OurBug):  # raised after the ending is written, for the log
-        sync_behind_a_door(office)
+        sync_like_the_job(office)
     run = last_run()
     assert run.status == RunStatus.FAILED
     assert_nothing_personal(written, values)
@@ -189,7 +189,7 @@ def test_a_bug_in_the_middle(office: Office, written: list[str], monkeypatch: py
     values = personal_values(office)
     monkeypatch.setattr("asapp.sync.reader.apply_page", fall)
     with pytest.raises(ValueError, match="Zoë"):
-        sync_behind_a_door(office)
+        sync_like_the_job(office)
     assert last_run().error_code == "our_bug"
     assert_nothing_personal(written, values)
     (line,) = [line for line in lines_of(written) if "error" in line]

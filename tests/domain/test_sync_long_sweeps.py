@@ -1,4 +1,4 @@
-"""What takes longer than a slice goes on where it was: a sweep, which nominates nobody before its last page, and departures."""
+"""A sweep or departures that take longer than a time slice go on where they stopped; no departure before a sweep's last page."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class Sorting(PostOffice):
             someone_signs_up(self.advisor, f"person{self.sent}@example.com")
             db.session.commit()
 
-    def ring(self) -> None:
+    def enqueue(self) -> None:
         outbox.enqueue_for(self.advisor.id, self.queues.enqueue_leads)
 
     def tick(self) -> None:
@@ -80,7 +80,7 @@ class Sorting(PostOffice):
         return self.lead(f"person{self.sent}@example.com")
 
     def wait_for_newest(self, passing_s: float = 0) -> None:
-        """Wait until the lead has arrived; passing_s: let time pass, and a tick come, whenever nobody is at work on it."""
+        """Wait until the lead has arrived; passing_s: while no worker has it, let time pass and a tick run."""
 
         def has_arrived() -> bool:
             lead = self.newest()
@@ -112,14 +112,14 @@ def times() -> int:
 
 @contextmanager
 def held_by_org(office: Sorting, deed: str, **where: str) -> Iterator[Callable[[], None]]:
-    """Somebody signs up, and the org doesn't answer the first such request; gives what lets it answer.
+    """A person signs up, and the org doesn't answer the first such request; yields the event that lets it answer.
 
     The trouble comes first: a delivery that is just ending may take the lead before it hears the ring.
     """
     gate = Event()
     fault = office.org.trouble.add(deed, seconds=HELD_S, times=1, gate=gate, **where)
     office.sign_up()
-    office.ring()
+    office.enqueue()
     try:
         wait_for(lambda: fault.hits, "for the request")
         yield gate.set
@@ -135,7 +135,7 @@ def before_the_look_up(office: Sorting) -> Iterator[None]:
 
 @contextmanager
 def after_the_look_up(office: Sorting) -> Iterator[None]:
-    """It knows that nobody is there, and waits for the lead's row to write down that it is about to create."""
+    """The worker knows that the person is new, and waits for the lead's row to record that it is about to create."""
     with held_by_org(office, "slow_after", soql="IsConverted = false") as answer, locked(Lead, office.newest().id):
         answer()
         wait_until_blocked()
@@ -177,7 +177,7 @@ def locked(model: type[Lead | Contact], row_id: int | None) -> Iterator[None]:
 
 def wait_until_blocked() -> None:
     if db.engine.dialect.name == "sqlite":
-        time.sleep(A_MOMENT_S)  # SQLite doesn't say who waits; nobody gets past the lock
+        time.sleep(A_MOMENT_S)  # SQLite doesn't show who waits; no writer gets past the lock
         return
     waiting = text(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -192,7 +192,7 @@ def wait_until_blocked() -> None:
 
 @contextmanager
 def endless_trigger() -> Iterator[None]:
-    """Whoever stores a lead's Id counts for hours, within their transaction."""
+    """Storing a lead's Id takes hours, inside its transaction."""
     with database_file() as connection:
         connection.execute("CREATE TABLE IF NOT EXISTS numbers AS SELECT id AS n FROM leads")
         connection.executemany("INSERT INTO numbers VALUES (?)", [(n,) for n in range(1000)])
@@ -208,7 +208,7 @@ def endless_trigger() -> Iterator[None]:
 
 
 def is_writing() -> bool:
-    """Has somebody been in a writing transaction for a while?"""
+    """Return whether a writing transaction has been open for a while."""
     until = time.monotonic() + A_MOMENT_S
     with database_file(patience_s=0) as connection:
         while time.monotonic() < until:
@@ -270,7 +270,7 @@ def test_two_workers_at_once(office: Sorting, config: Config, tmp_path: Path) ->
     office.check()
 
 
-def test_redis_that_is_flushed_before_anybody_heard_the_ring(
+def test_redis_that_is_flushed_before_a_worker_takes_the_job(
     office: Sorting, config: Config, redis_server: RedisServer, tmp_path: Path
 ) -> None:
     with Worker(config, tmp_path / "worker.log") as worker:
@@ -279,7 +279,7 @@ def test_redis_that_is_flushed_before_anybody_heard_the_ring(
             wait_for(lambda: not worker.children(), "for the delivery before this one")
             office.sign_up()
             process.suspend()
-            office.ring()
+            office.enqueue()
             redis_server.flush()
             process.resume()
             office.wait_for_newest(passing_s=60)
@@ -305,7 +305,7 @@ def test_a_create_that_salesforce_finishes_minutes_later(office: Sorting, config
         for _ in range(times()):
             office.org.trouble.add("late_work", times=1, seconds=dice.randint(310, 599), **CREATE)
             office.sign_up()
-            office.ring()
+            office.enqueue()
             office.wait_for_newest(passing_s=300)
     assert set(db.session.scalars(select(Lead.attempts))) == {1}  # looked for, in vain at first, and never sent again
     office.check()

@@ -77,7 +77,7 @@ def take(redis: Redis) -> None:
 # Passes
 
 
-def test_the_first_pass_registers_the_tick_and_rings(redis: Redis, scheduler: TickScheduler) -> None:
+def test_the_first_pass_registers_the_tick_and_enqueues_it(redis: Redis, scheduler: TickScheduler) -> None:
     assert pass_once(scheduler)
     assert redis.zrange(SCHEDULED, 0, -1) == [TICK_ID.encode()]
     assert waiting(redis) == [TICK_ID]
@@ -94,7 +94,7 @@ def test_a_restart_does_not_double_it(redis: Redis, scheduler: TickScheduler) ->
     assert waiting(redis) == []
 
 
-def test_it_rings_at_each_interval(redis: Redis, scheduler: TickScheduler) -> None:
+def test_it_enqueues_the_tick_at_each_interval(redis: Redis, scheduler: TickScheduler) -> None:
     for _ in range(3):
         let_it_be_due(redis)
         pass_once(scheduler)
@@ -122,7 +122,7 @@ def test_while_one_is_at_it_another_stands_by(redis: Redis, scheduler: TickSched
     assert waiting(redis) == [TICK_ID]
 
 
-def test_two_take_turns_and_ring_once_an_interval(redis: Redis, scheduler: TickScheduler) -> None:
+def test_two_schedulers_take_turns_and_enqueue_once_an_interval(redis: Redis, scheduler: TickScheduler) -> None:
     other = TickScheduler(redis)
     for _ in range(3):
         let_it_be_due(redis)

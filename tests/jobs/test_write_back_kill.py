@@ -21,7 +21,7 @@ from devtools.processes import Worker
 from devtools.servers import RedisServer
 from devtools.waiting import wait_for
 from orgsim import Running
-from tests.telling import TellingOffice
+from tests.write_back_office import WriteBackOffice
 
 pytestmark = pytest.mark.slow
 
@@ -30,7 +30,7 @@ HELD_S = 30.0  # at most; a gate ends it
 UPDATE = {"method": "PATCH", "path": "/composite/sobjects"}
 
 
-class Workshop(TellingOffice):
+class Workshop(WriteBackOffice):
     """An office whose opt-outs are told by real workers. Each person unsubscribes when the one before has been told of."""
 
     def __init__(self, running: Running, queues: Queues) -> None:

@@ -372,7 +372,7 @@ class PeopleLife:
         self._add(deed, self.colleague)
 
     def _add_lead(self, deed: Deed, *, opted_out: bool = False) -> None:
-        """Made by the colleague, so that nobody takes it for one of ours."""
+        """Add a lead made by the colleague, so that it can't be taken for one of ours."""
         made = self.org.add_lead(self.colleague, last_name=self._name(), email=self._address(deed), opted_out=opted_out)
         self.org.give(made, self.user)
 

@@ -4,7 +4,7 @@ Nothing of asapp's rules is imported: it reads the org's own store, the tables w
 what was said. Where the rules are silent, both answers pass:
 - Of two records with one address only one may have been erased. A row that was here before, or came with another address, stays;
   one that comes with an erased address doesn't, unless it was made by hand or the person signed up again since.
-- A contact in Salesforce that ever had an erased address need not be here, unless a sign-up since is linked to it, and nobody
+- A contact in Salesforce that ever had an erased address need not be here, unless a sign-up since is linked to it, and no one
   else with an address of its was erased.
 - The survivor of a merge is another record: it isn't deleted here because the loser was.
 - A Lead that the user can't see any more, or that was given away after it was sent, may or may not go on blocking its address.

@@ -24,8 +24,8 @@ from hypothesis.stateful import (
 )
 
 from orgsim import Running
-from tests.properties.life import ACTS, DEEDS, FAULT_KINDS, FAULTS, Act, Disturbance, Life, Trouble
-from tests.properties.story import LATE_SECONDS, PAGE, VERBS, Edit
+from tests.properties.connection_life import ACTS, DEEDS, FAULT_KINDS, FAULTS, Act, Disturbance, Life, Trouble
+from tests.properties.org_story import LATE_SECONDS, PAGE, VERBS, Edit
 
 picks = st.integers(0, 11)
 lateness = st.sampled_from([0, 0, 0, *range(len(LATE_SECONDS))])

@@ -24,9 +24,9 @@ from devtools.processes import Worker
 from devtools.waiting import wait_for
 from orgsim import Running
 from tests.factories import log_in
-from tests.properties import here as reading
-from tests.properties.model import Model
-from tests.properties.story import PAGE, Edit, Story
+from tests.properties import stored_state
+from tests.properties.contact_oracle import ContactOracle
+from tests.properties.org_story import PAGE, Edit, Story
 from tests.syncing import Office
 
 KILLS = 20
@@ -63,15 +63,15 @@ def test_runs_killed_by_kill_9_leave_what_the_model_says(
         end(office, queues)
         story.advance(11 * 60)
         expect_sweep(office)
-        before = reading.read(office.connection.id, office.advisor.id)
+        before = stored_state.read_state(office.connection.id, office.advisor.id)
         run = end(office, queues, go_on(office, queues))
         if run.is_held:
             run = end(office, queues, approve(office, queues))
     assert run.is_complete
     client = app.test_client()
     log_in(client, office.advisor)
-    after = reading.read(office.connection.id, office.advisor.id, client.get("/contacts/export.csv").text)
-    differences = Model(story, before, after).differences()
+    after = stored_state.read_state(office.connection.id, office.advisor.id, client.get("/contacts/export.csv").text)
+    differences = ContactOracle(story, before, after).differences()
     assert not differences, "\n".join(differences)
     everyone = db.session.scalars(select(SyncRun)).all()
     assert all(each.is_balanced and not each.is_active for each in everyone)

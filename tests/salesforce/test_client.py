@@ -38,7 +38,7 @@ from asapp.salesforce.records import (
 )
 from orgsim import Org, Running
 from orgsim.answers import ANSWERS
-from tests.doubles import ORIGIN, Tokens
+from tests.fake_tokens import ORIGIN, Tokens
 
 KEY = "desk-key"
 OPT_OUT = "HasOptedOutOfEmail"

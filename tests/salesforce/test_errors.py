@@ -161,14 +161,14 @@ def test_an_answer_without_a_code_is_sorted_by_its_status(
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 @pytest.mark.parametrize("body", [None, [{"message": "Server Unavailable", "errorCode": "SERVER_UNAVAILABLE"}]])
-def test_whoever_answers_5xx_may_have_done_what_was_asked(status: int, body: Any) -> None:
+def test_a_request_that_is_answered_by_5xx_may_have_been_carried_out(status: int, body: Any) -> None:
     error = sort_data_error(status, body)
     assert isinstance(error, TryLater)
     assert error.is_ambiguous
 
 
 @pytest.mark.parametrize("status", [302, 406, 420, 429])
-def test_a_front_door_that_turns_us_away_has_done_nothing(status: int) -> None:
+def test_a_refusal_by_salesforces_proxy_means_that_nothing_was_done(status: int) -> None:
     error = sort_data_error(status, None)
     assert isinstance(error, TryLater)
     assert not error.is_ambiguous

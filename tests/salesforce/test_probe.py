@@ -1,4 +1,4 @@
-"""Questions about a firm's app, and answers that nobody can arrange at the simulated org."""
+"""Questions about a firm's app, with answers that the simulated org can't give."""
 
 from __future__ import annotations
 

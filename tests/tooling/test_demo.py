@@ -1,4 +1,4 @@
-"""`make demo` in the hands of somebody in a hurry. The way through the whole app is in test_demo_drive.py."""
+"""`make demo`: how it starts, ends and fails. test_demo_drive.py tests the way through the whole app."""
 
 from __future__ import annotations
 

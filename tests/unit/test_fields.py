@@ -1,4 +1,4 @@
-"""What people type as names and addresses: what can't be seen is taken out, and a web address is nobody's name."""
+"""Names and addresses as people type them: invisible characters are removed, and a web address is refused as a name."""
 
 from __future__ import annotations
 

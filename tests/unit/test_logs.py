@@ -1,4 +1,4 @@
-"""A log line is one JSON object that names no person and carries no secret, whoever writes it."""
+"""A log line is one JSON object without personal data and secrets, in whichever part of the code it is written."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_what_looks_like_a_secret_or_an_address_is_taken_out(lines: Lines, said:
 )
 @pytest.mark.parametrize("length", [990, 100_000])
 def test_no_line_takes_long_however_it_is_made(length: int, word: str, lines: Lines) -> None:
-    """It may be the header of somebody who wants to keep us busy."""
+    """The header may come from an attacker who wants to keep the server busy."""
     text = word * (length // len(word))
     began = time.process_time()
     for _ in range(10):

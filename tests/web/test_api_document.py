@@ -28,7 +28,7 @@ from tests.factories import make_advisor, make_partner, make_synced_connection
 from tests.senders import make_key, make_list, make_person
 
 EXAMPLES = 20
-# Nobody can ask for these: they are met in test_api_access.py and test_api_database_away.py.
+# These answers can't be requested here: test_api_access.py and test_api_database_away.py have them.
 OF_OURS = {"500", "503"}
 
 

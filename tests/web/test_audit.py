@@ -35,7 +35,7 @@ from asapp.models import (
 )
 from asapp.models.columns import AppendOnly
 from tests.factories import PASSWORD, log_in, make_admin, make_advisor
-from tests.furnished import World, make_world, rows_of, whole_database
+from tests.two_firms import World, make_world, rows_of, whole_database
 
 HERE = "127.0.0.1"
 
@@ -291,7 +291,7 @@ def in_database(text_: str) -> list[str]:
 
 
 def test_an_advisor_is_erased_and_the_entries_stay(client: FlaskClient, world: World) -> None:
-    """Whoever it was is in no table any more, and the others are untouched."""
+    """The erased person is in no table any more, and all other rows are unchanged."""
     bob, alice = world.bob.user, world.alice.user
     bob_id, name, email, username = bob.id, bob.name, bob.email, world.bob.connection.username
     theirs = [contact.id for contact in world.bob.contacts]
@@ -371,7 +371,7 @@ def test_whoever_has_an_account_is_not_erased_as_a_guest(client: FlaskClient, wo
     assert client.post(f"/admin/audit/{newest().identity_id}/erase").status_code == 404
 
 
-# ---- What asapp does by itself, and what it does for somebody
+# ---- What asapp does by itself, and what it does for a person
 
 
 def break_by_itself(connection: Connection, reason: str) -> bool:

@@ -1,4 +1,4 @@
-"""The commands, as somebody at a terminal sees them."""
+"""The commands, as a person at a terminal sees them."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def start(client: FlaskClient, **data: str) -> str:
     assert page.status_code == 200
     match = re.search(r'<meta http-equiv="refresh" content="0; url=([^"]+)">', page.text)
     assert match
-    assert f'href="{match.group(1)}"' in page.text  # the link, for whom it does not go on by itself
+    assert f'href="{match.group(1)}"' in page.text  # the link for browsers that don't redirect by themselves
     return html.unescape(match.group(1))
 
 

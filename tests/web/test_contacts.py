@@ -177,7 +177,7 @@ def test_a_link_leads_to_salesforces_hosts_only(client: FlaskClient, connection:
     assert "evil.example" not in client.get(f"/contacts/{contact.id}").text
 
 
-# ---- Nobody there
+# ---- Empty pages
 
 
 def test_empty_where_the_firm_is_not_set_up(client: FlaskClient, app: Flask) -> None:

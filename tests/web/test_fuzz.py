@@ -21,10 +21,10 @@ from hypothesis import settings
 from asapp.core.extensions import db
 from asapp.models import User
 from asapp.web.page_extensions import limiter
-from tests.doors import ACCESS, For
 from tests.factories import log_in
-from tests.furnished import World, make_world
 from tests.hostile import Gunner, Shot, fields_read
+from tests.route_access import ACCESS, For
+from tests.two_firms import World, make_world
 
 IS_LONG = settings.get_current_profile_name() == "long"
 MORE = int(os.environ.get("FUZZ_MORE") or (40_000 if IS_LONG else 150))  # than one of each route
@@ -58,7 +58,7 @@ def fire(client: FlaskClient, gunner: Gunner, shot: Shot) -> int:
 
 
 def let_in(user: User) -> None:
-    """Whatever was done before to somebody: they come again."""
+    """Bring back every user, whatever the earlier requests did to them."""
     if user.deactivated_at is not None:
         user.deactivated_at = None
         db.session.commit()

@@ -1,4 +1,4 @@
-"""The Salesforce panel: every state as a page and as htmx gets it, its buttons, and what is nobody else's business."""
+"""The Salesforce panel: every state as a page and as a fragment, its buttons, and that it is for its own advisor only."""
 
 from __future__ import annotations
 

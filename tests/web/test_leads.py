@@ -271,7 +271,7 @@ def test_a_lead_to_be_checked_is_decided_by_the_advisor(
 
     assert lead.state == state
     assert (lead.unanswered_at is None) == (state != LeadState.SENDING)
-    if do == "there":  # nobody sees whether this person opts out
+    if do == "there":  # the org can't tell whether this person opts out
         assert "opt_out_unknown" in client.get("/contacts/export.csv").text
 
 

@@ -467,7 +467,7 @@ def test_one_person_pressing_many_times_at_once_is_one_lead(app: Flask, client: 
 def test_the_words_are_kept_without_the_advisors_name_and_shown_with_it(
     client: FlaskClient, page: OptInPage, address: str
 ) -> None:
-    """They are append-only, and whoever wrote them can be erased."""
+    """They are append-only, and the users who wrote them can be erased."""
     advisor = page.user
     name = advisor.name
     sign_up_page.save_page(page, f"Post from {name}", f"{name} and {name}'s firm may write; {name}son may not.", "")

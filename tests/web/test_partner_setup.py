@@ -39,7 +39,7 @@ def partner(app: Flask) -> Partner:
 
 @pytest.fixture
 def nobody(app: Flask) -> FlaskClient:
-    """Somebody without an account."""
+    """A browser without an account."""
     return app.test_client()
 
 

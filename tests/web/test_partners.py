@@ -28,7 +28,7 @@ ENTERED = {
 
 @pytest.fixture(autouse=True)
 def salesforce_is_away(app: Flask) -> Iterator[requests_mock.Mocker]:
-    """Saving asks Salesforce at once; what is tested here works as well where nobody answers."""
+    """Saving asks Salesforce at once; these tests work as well without an answer."""
     with requests_mock.Mocker() as mocker:
         mocker.register_uri(requests_mock.ANY, requests_mock.ANY, exc=requests.exceptions.ReadTimeout)
         yield mocker

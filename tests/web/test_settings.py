@@ -1,4 +1,4 @@
-"""Account Settings: profile, security, and whom to ask when Salesforce is not there."""
+"""Account Settings: profile, security, and the contact to ask if Salesforce is not there."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_a_password_that_will_not_do(current: str, new: str, words: str, client:
 
 
 def test_a_password_that_its_owner_resets_meanwhile_stays(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody else who knows the old one is changing it at this moment; hashing takes a while."""
+    """Another session that knows the old password is changing it at this moment; hashing takes a while."""
     token, is_right = links.make_link(alice, PasswordLinkKind.RESET), passwords.is_right
 
     def check_slowly(password: str, password_hash: str | None) -> bool:

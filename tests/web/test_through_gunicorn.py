@@ -24,10 +24,10 @@ from devtools.processes import Web
 from devtools.servers import RedisServer
 from devtools.waiting import PATIENCE_S
 from tests.conftest import fresh_database, make_config
-from tests.doors import Door, For, doors
 from tests.factories import log_in, session_of
-from tests.furnished import World, make_world
 from tests.pages import CheckingClient
+from tests.route_access import For, Route, iter_routes
+from tests.two_firms import World, make_world
 
 
 class Answer(NamedTuple):
@@ -66,15 +66,15 @@ class GunicornHouse:
     web: Gunicorn
     world: World
 
-    def user_for(self, door: Door) -> User | None:
-        if door.access is For.EVERYBODY:
+    def user_for(self, route: Route) -> User | None:
+        if route.access is For.EVERYBODY:
             return None
-        return self.world.ada if door.access is For.ADMINS else self.world.alice.user
+        return self.world.ada if route.access is For.ADMINS else self.world.alice.user
 
-    def query_of(self, door: Door) -> str:
+    def query_of(self, route: Route) -> str:
         """What an address has to name beside its path."""
         firm, lead = self.world.northgate.slug, self.world.alice.leads[0].public_id
-        return {"board.export": f"?firm={firm}", "leads.person_consent": f"?lead={lead}"}.get(door.endpoint, "")
+        return {"board.export": f"?firm={firm}", "leads.person_consent": f"?lead={lead}"}.get(route.endpoint, "")
 
     def fetch(self, path: str, user: User | None) -> Answer:
         """Fetch from gunicorn as this person."""
@@ -115,21 +115,21 @@ def house(
 def test_every_page_and_file_comes_whole(house: GunicornHouse) -> None:
     """Every GET of the application, as the person it is for: what gunicorn sends is what this process makes."""
     streamed = set()
-    for door in doors(house.app, house.world, house.world.alice):
-        if door.method != "GET" or door.endpoint in ("static", "health.metrics", "connect.callback"):
+    for route in iter_routes(house.app, house.world, house.world.alice):
+        if route.method != "GET" or route.endpoint in ("static", "health.metrics", "connect.callback"):
             continue
-        user = house.user_for(door)
+        user = house.user_for(route)
         with house.client.session_transaction() as session:
             session.clear()
         if user is not None:
             log_in(house.client, user)
-        path = door.path + house.query_of(door)
+        path = route.path + house.query_of(route)
         here = house.client.get(path)
         there = house.fetch(path, user)
-        assert there.status == here.status_code, f"{door} answers {there.status}"
+        assert there.status == here.status_code, f"{route} answers {there.status}"
         if here.mimetype == "text/csv":
-            streamed.add(door.endpoint)
-            assert there.body.count(b"\r\n") >= here.text.count("\r\n") > 1, f"{door} is cut off"
+            streamed.add(route.endpoint)
+            assert there.body.count(b"\r\n") >= here.text.count("\r\n") > 1, f"{route} is cut off"
     assert streamed == streaming_endpoints(house.app)
     assert {"leads.export", "contacts.export", "audit.export", "runs.receipt_csv"} <= streamed
 

@@ -22,7 +22,7 @@ from asapp.core.vault import Vault
 from asapp.models import Contact, SuppressionEvent, User
 from asapp.partners import erasure, offboarding
 from tests.factories import log_in, make_advisor, make_contact, org_access
-from tests.unsubscribing import path_of_link
+from tests.mail_links import path_of_link
 
 RUTH = "ruth@river.example"
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}

@@ -68,7 +68,7 @@ class StoredState:
         return (row for row in self.by_salesforce_id.values() if row.is_shown)
 
 
-def read(connection_id: int, user_id: int, export: str | None = None) -> StoredState:
+def read_state(connection_id: int, user_id: int, export: str | None = None) -> StoredState:
     """export: the CSV, if it was fetched as people fetch it."""
     db.session.rollback()
     text = "".join(iter_csv(user_id, utcnow())) if export is None else export

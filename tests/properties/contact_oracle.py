@@ -1,7 +1,7 @@
 """What must be here after a quiet run, by DESIGN.md "Rules: contacts", told from the org's own store.
 
 Nothing is imported from asapp: neither a rule nor a word for one. History counts where the rules say so: who was here before
-keeps a row when it opts out or leaves, and a reason that was true when somebody left stays.
+keeps a row when it opts out or leaves, and a departure's reason that was true at the time stays.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.properties.here import MANUAL, SALESFORCE, StoredContactRow, StoredState
-from tests.properties.story import GONE, HERE, MERGED, OrgContact, Story
+from tests.properties.org_story import GONE, HERE, MERGED, OrgContact, Story
+from tests.properties.stored_state import MANUAL, SALESFORCE, StoredContactRow, StoredState
 
 SALESFORCE_CONTACTS = "Salesforce Contacts"
 HELD_MORE_THAN = 10
@@ -19,7 +19,7 @@ HELD_SHARE = 0.2
 
 
 @dataclass(frozen=True)
-class Model:
+class ContactOracle:
     """A quiet run led from `before` to `after`."""
 
     story: Story
@@ -70,7 +70,7 @@ class Model:
             yield "two addresses have one hash"
 
     def outcomes_of_kept(self, record: OrgContact | None, before: str | None) -> set[str | None]:
-        """An opt-out of somebody who is kept counts as long as Salesforce shows the record; else what was known stays."""
+        """An opt-out of a kept contact counts while Salesforce shows the record; after that the last known value stays."""
         if record is None or self.story.look(record) == GONE:
             return {before}
         return {"opted_out"} if record.is_opted_out else {"synced"}
@@ -204,14 +204,14 @@ class Model:
         if record is None or self.story.look(record) != MERGED or record.id in self.kept():
             return {row_id}
         if before.departed is not None and record.owner_id != self.story.user:
-            return {row_id}  # it was somebody else's when it was merged, which nobody tells us
+            return {row_id}  # it had another owner when it was merged, and no answer tells us
         if before.departed == MERGED and before.merged_into == record.master_id:
             return {row_id}  # an earlier run knew, and the survivor wasn't here then
         found = self.after.by_salesforce_id.get(self.survivor_of(record, records) or "")
         if found is None or found.departed is not None:
             return {row_id}
         if before.departed is not None and self.story.past[record.id].was_restricted:
-            return {row_id, found.id}  # merged while nobody saw it
+            return {row_id, found.id}  # merged while it was hidden
         return {found.id}
 
     def survivor_of(self, record: OrgContact, records: dict[str, OrgContact]) -> str | None:
@@ -227,7 +227,7 @@ class Model:
     # The safety brake
 
     def is_hold_expected(self) -> bool | None:
-        """Had the run to be held, if it began at `before` and nobody left is switched off yet? None: twins make it unsure."""
+        """Return whether the run had to be held, if it began at `before` and applied no departure; None if twins hide it."""
         records = self.story.records()
         living = self.living(records)
         on = [row for row in self.before.by_salesforce_id.values() if is_on(row)]

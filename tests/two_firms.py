@@ -94,7 +94,7 @@ class World:
     ada: User
     api_key: str = ""  # of Northgate's sender, with every scope
     api_key_id: str = ""
-    guest_id: int = 0  # the audit log's row about somebody who came on a setup link
+    guest_id: int = 0  # the audit log's row about a guest, who came on a setup link
     setup_tokens: dict[int, str] = field(default_factory=dict)  # partner id -> token
 
     @property
@@ -112,7 +112,7 @@ def make_world() -> World:
     )
     dora = make_advisor(northgate, "Dora Blum", deactivated_at=utcnow())
     fred = make_advisor(northgate, "Fred Newman")
-    world = World(furnish(alice), furnish(bob), furnish(charlie), dora, fred, ada)
+    world = World(fill_advisor(alice), fill_advisor(bob), fill_advisor(charlie), dora, fred, ada)
     for partner in (northgate, harbour):
         world.setup_tokens[partner.id] = setup_link.make_link(partner, Recipient("Sam", "sam@firm.example"), ada)[1]
     entries.record_export(
@@ -126,7 +126,7 @@ def make_world() -> World:
     return world
 
 
-def furnish(advisor: User) -> Belongings:
+def fill_advisor(advisor: User) -> Belongings:
     name = advisor.name.split()[0]
     connection = make_synced_connection(advisor)
     contacts = [

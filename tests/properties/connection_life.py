@@ -43,10 +43,10 @@ from asapp.sync.execute import execute_run
 from asapp.sync.run_context import JobContext
 from orgsim import Org, start
 from tests.factories import log_in, org_access
-from tests.properties import here as reading
-from tests.properties.here import StoredState
-from tests.properties.model import Model
-from tests.properties.story import HERE, PAGE, POOL, Edit, Story
+from tests.properties import stored_state
+from tests.properties.contact_oracle import ContactOracle
+from tests.properties.org_story import HERE, PAGE, POOL, Edit, Story
+from tests.properties.stored_state import StoredState
 from tests.syncing import Died, Office
 
 T = TypeVar("T")
@@ -65,7 +65,7 @@ TABLES = (RunChange, ListMember, Departure, LedgerEntry, Contact, ContactList, S
 
 
 class Act(NamedTuple):
-    """Something the advisor does here, or time does. The numbers pick whom it is done to."""
+    """An act of the advisor here, or time that passes. The numbers pick the contact."""
 
     verb: str
     one: int = 0
@@ -377,7 +377,7 @@ class Life:
     # What must be true
 
     def read(self) -> StoredState:
-        return reading.read(self.connection_id, self.user_id)
+        return stored_state.read_state(self.connection_id, self.user_id)
 
     def check(self) -> None:
         """What is true after every step."""
@@ -422,7 +422,7 @@ class Life:
         assert held.members <= explained, f"on a list without having been put there: {held.members - explained}"
 
     def holders_of(self, row_id: int, sf_ids: dict[int, str | None], by_id: dict[str | None, int]) -> set[int]:
-        """The contact, and whoever it was ever merged into."""
+        """Return the contact, and every contact that it was ever merged into."""
         holders = {row_id}
         chain = [sf_ids.get(row_id)]
         seen = set()
@@ -445,13 +445,13 @@ class Life:
         before = self.read()
         run = self.run()
         assert run.is_complete or run.is_held, f"a quiet run is {run.status} ({run.error_code})"
-        expected = Model(self.story, before, self.read()).is_hold_expected()
+        expected = ContactOracle(self.story, before, self.read()).is_hold_expected()
         assert expected is None or expected == run.is_held, f"held: {run.is_held}, expected: {expected}"
         if run.is_held:
             run = self.decide(discard=discard)
-        after = reading.read(self.connection_id, self.user_id, self.export())
+        after = stored_state.read_state(self.connection_id, self.user_id, self.export())
         assert set(after.departures.values()) <= {"discarded"}
-        differences = Model(self.story, before, after).differences()
+        differences = ContactOracle(self.story, before, after).differences()
         assert not differences, "\n".join(differences)
         books = balance(self.office.connection)
         db.session.rollback()

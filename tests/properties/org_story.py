@@ -1,6 +1,6 @@
 """What happens in the simulated org while a property test goes on, and what the org has ever shown of each contact.
 
-An edit is a verb and a few numbers that pick whom it is done to, so that Hypothesis can shrink it and a seed can repeat it.
+An edit is a verb and a few numbers that pick its record, so that Hypothesis can shrink it and a seed can repeat it.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Past:
     """What the org has shown of one Id."""
 
     names: set[tuple[str, str, str]] = field(default_factory=set)  # (first name, last name, e-mail) of every version
-    masters: set[str] = field(default_factory=set)  # whom it was ever merged into
+    masters: set[str] = field(default_factory=set)  # every record that it was ever merged into
     was_mine: bool = False
     was_restricted: bool = False
     was_importable: bool = False  # the user's, with an address, not opted out
@@ -83,7 +83,7 @@ class Story:
         self.user = user
         self.colleague = colleague
         self.past: dict[str, Past] = defaultdict(Past)
-        self.touched: set[str] = set()  # Ids, and addresses, that edits had to do with since somebody emptied this
+        self.touched: set[str] = set()  # Ids and addresses that edits have touched since this was last cleared
         self.was_stampless = False  # did something change that no SystemModstamp and no count tells?
         self._made = 0
         self.observe()
