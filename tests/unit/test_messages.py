@@ -67,7 +67,9 @@ OF_OLDER_ROWS = {Occasion.RECONNECT: {"inactive_org"}, Occasion.LEAD_REFUSED: {"
 # A lead waits for much that passes by itself; these say more than that something was in the way.
 WAITS_WITH_WORDS = {"no_answer", "checked", "row_locked", "record_locked", "no_connection", "maintenance", "our_bug"}
 WAITS_WITH_WORDS |= {"share_used_up", "leads_share_used_up", "database_away", "foreign_host", "key_missing"}
-WAITS_WITH_WORDS |= {"api_access_blocked", "field_encrypted"}
+WAITS_WITH_WORDS |= {"api_access_blocked", "field_encrypted", "redirected"}
+# At a log-in a person waits for the answer and acts; a sync tries again by itself.
+OTHERS_FIX_IT_LATER = {"code_expired", "unreadable_answer", "unknown_grant_error"}
 
 CAN_COME: dict[Occasion, set[str]] = {
     Occasion.CONNECT: (
@@ -113,6 +115,11 @@ def test_words_can_be_filled_in_and_say_what_is_safe_what_to_do_and_who_fixes_it
         assert failure.forward or failure.fixed_by != FixedBy.FIRM_ADMIN
     if occasion == Occasion.SYNC:
         assert not failure.forward or failure.fixed_by == FixedBy.FIRM_ADMIN
+
+
+@pytest.mark.parametrize("code", sorted({code for _, code in FAILURES} - OTHERS_FIX_IT_LATER))
+def test_the_same_person_fixes_a_code_on_every_occasion(code: str) -> None:
+    assert len({row.fixed_by for (_, each), row in FAILURES.items() if each == code}) == 1
 
 
 def test_every_next_step_is_some_failures() -> None:
