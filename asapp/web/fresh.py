@@ -1,4 +1,4 @@
-"""What is done only by a person who proved within the last 15 minutes who they are: secrets, keys and second steps.
+"""Views that need a proof of identity within the last 15 minutes: for secrets, keys and second steps.
 
 A GET for a page returns to it afterwards. A posted form is held: sealed for this person in the page that asks, secrets
 and all, and sent on from there to its address.
