@@ -34,7 +34,7 @@ ROSE, RAVI, MEI = "rose@fjord.example", "ravi@fjord.example", "mei@fjord.example
 
 
 class SendingOffice(Office):
-    """An office with a mail engine: what it prepares is carried out here, job by job."""
+    """An office with a mail engine; its sends are carried out here, job by job."""
 
     def __init__(self, running: Running) -> None:
         super().__init__(running)
@@ -109,8 +109,8 @@ def test_it_joins_the_sync_that_is_going_on(synced: SendingOffice) -> None:
     assert synced.carry_out(send).state == SendState.READY
 
 
-def test_what_no_stamp_tells_is_seen_before_a_send(synced: SendingOffice) -> None:
-    """An opt-out by a formula, an owner by a territory, a record that is hidden: nothing of it moves a stamp."""
+def test_changes_without_a_stamp_are_found_before_a_send(synced: SendingOffice) -> None:
+    """An opt-out by a formula, an owner set by a territory, a record that is hidden: none of these moves a stamp."""
     ids = synced.ids  # type: ignore[attr-defined]
     synced.org.change_without_stamp(ids[ROSE], HasOptedOutOfEmail=True)
     synced.org.hide_contact(ids[RAVI])
@@ -171,7 +171,7 @@ def test_a_list_without_anyone_from_salesforce_asks_no_one(app: Flask) -> None:
         ("inactive", SendReason.ADVISOR_INACTIVE),
     ],
 )
-def test_what_keeps_salesforce_from_being_asked_is_said(
+def test_the_reason_why_salesforce_can_not_be_asked_is_given(
     synced: SendingOffice, trouble: str, reason: SendReason
 ) -> None:
     contact_list = synced.list_of_contacts()
@@ -234,7 +234,7 @@ def test_no_send_is_prepared_for_ever(synced: SendingOffice) -> None:
     assert (send.state, send.reason) == (SendState.STALE, SendReason.TOOK_TOO_LONG)
 
 
-def test_a_send_that_was_told_as_stale_stays_stale(synced: SendingOffice) -> None:
+def test_a_send_that_was_reported_as_stale_stays_stale(synced: SendingOffice) -> None:
     """Its sender has read that it took too long, by the clock alone; a sync that ends well after that changes nothing."""
     send = synced.begin()
     synced.let_send_age(send, timedelta(minutes=6))

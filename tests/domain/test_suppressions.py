@@ -159,7 +159,7 @@ def test_opting_in_with_one_advisor_leaves_the_rest_of_the_firm_stopped(app: Fla
     assert reason(with_alice) == Reason.UNSUBSCRIBED
 
 
-def test_an_older_unsubscribe_that_is_told_late_changes_nothing(app: Flask) -> None:
+def test_an_older_unsubscribe_that_is_reported_late_changes_nothing(app: Flask) -> None:
     alice = make_advisor()
     contact = make_ruth(alice)
     unsubscribe(address_for(alice))
@@ -172,8 +172,8 @@ def test_an_older_unsubscribe_that_is_told_late_changes_nothing(app: Flask) -> N
     assert reason(contact) is None, "an event in the future is taken as now"
 
 
-def test_an_older_unsubscribe_that_is_told_first_after_the_opt_in_changes_nothing(app: Flask) -> None:
-    """As when a mail engine tells for the first time what happened over the years."""
+def test_an_older_unsubscribe_that_is_first_reported_after_the_opt_in_changes_nothing(app: Flask) -> None:
+    """As when a mail engine reports for the first time what happened over the years."""
     alice = make_advisor()
     contact = make_ruth(alice)
     someone_signs_up(alice, email=RUTH)
@@ -246,7 +246,7 @@ def test_an_undone_unsubscribe_never_counted() -> None:
     assert derive([first, event(2, SuppressionStep.UNDONE, 6, 1)]) == Held()
 
 
-# What they survive
+# What suppressions survive
 
 
 def test_a_suppression_outlives_the_contact_that_is_made_again(app: Flask) -> None:
