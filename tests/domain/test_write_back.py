@@ -266,7 +266,31 @@ def test_a_contact_that_is_known_to_be_opted_out_gets_no_row(office: WriteBackOf
     assert office.writes() == {}
 
 
+<<<<<<< HEAD
 def test_telling_twice_is_one_row_and_one_update(office: WriteBackOffice, rose: str) -> None:
+=======
+def test_a_contact_that_has_left_gets_no_row(office: TellingOffice, rose: str) -> None:
+    office.org.delete(rose)
+    office.sync()
+    office.unsubscribe()
+    assert office.writes() == {}
+
+
+def test_a_lead_whose_person_opted_in_again_is_not_opted_out(office: TellingOffice) -> None:
+    someone_signs_up(office.advisor)
+    office.deliver()
+    lead_id = office.lead().salesforce_id
+    assert lead_id
+    office.unsubscribe("mei.chou@harbour.example")
+    someone_signs_up(office.advisor)
+    office.tell()
+    record = office.org.lead(lead_id)
+    assert record is not None
+    assert (record[OPT_OUT], office.writes()) == (False, {})
+
+
+def test_telling_twice_is_one_row_and_one_update(office: TellingOffice, rose: str) -> None:
+>>>>>>> mutants
     mark = office.org.calls.mark()
     office.unsubscribe()
     office.write_back()
@@ -778,19 +802,27 @@ def test_the_same_person_unsubscribes_twice_at_once(app: Flask, office: WriteBac
 def test_those_of_the_last_thirty_days_are_written_back_on_request(office: WriteBackOffice, rose: str) -> None:
     old = office.add(email="old@edge.example", last_name="Old")
     bounced = office.add(email="bounced@edge.example", last_name="Bounced")
+    complained = office.add(email="complained@edge.example", last_name="Complained")
     office.sync()
     office.connection.partner.writes_opt_outs_back = False
     office.save()
     sender_tells(office, SuppressionStep.UNSUBSCRIBED, minutes=29 * 24 * 60)
     sender_tells(office, SuppressionStep.UNSUBSCRIBED, "old@edge.example", minutes=31 * 24 * 60)
     sender_tells(office, SuppressionStep.BOUNCED, "bounced@edge.example")
+    sender_tells(office, SuppressionStep.COMPLAINED, "complained@edge.example", minutes=24 * 60)
     office.connection.partner.writes_opt_outs_back = True
     office.save()
     assert office.writes() == {}
     with writing():
+<<<<<<< HEAD
         assert outbox.add_recent(office.connection.partner, ITSELF) == 1
     office.write_back()
     assert [office.is_out(each) for each in (rose, old, bounced)] == [True, False, False]
+=======
+        assert outbox.add_recent(office.connection.partner, ITSELF) == 2
+    office.tell()
+    assert [office.is_out(each) for each in (rose, old, bounced, complained)] == [True, False, False, True]
+>>>>>>> mutants
 
 
 def test_those_that_were_refused_are_among_them(office: WriteBackOffice, rose: str) -> None:
