@@ -306,7 +306,7 @@ def test_the_same_send_is_prepared_once(synced: SendingOffice) -> None:
 def test_a_send_that_has_ended_stays_as_it_is(synced: SendingOffice) -> None:
     send = synced.prepare()
     before = (send.state, send.as_of, send.ended_at, send.expires_at)
-    prepare.advance(send.id, synced.ring)
+    prepare.advance(send.id, synced.enqueue)
     send = synced.reload(send)
     assert (send.state, send.as_of, send.ended_at, send.expires_at) == before
 

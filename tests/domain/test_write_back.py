@@ -266,31 +266,27 @@ def test_a_contact_that_is_known_to_be_opted_out_gets_no_row(office: WriteBackOf
     assert office.writes() == {}
 
 
-<<<<<<< HEAD
-def test_telling_twice_is_one_row_and_one_update(office: WriteBackOffice, rose: str) -> None:
-=======
-def test_a_contact_that_has_left_gets_no_row(office: TellingOffice, rose: str) -> None:
+def test_a_contact_that_has_left_gets_no_row(office: WriteBackOffice, rose: str) -> None:
     office.org.delete(rose)
     office.sync()
     office.unsubscribe()
     assert office.writes() == {}
 
 
-def test_a_lead_whose_person_opted_in_again_is_not_opted_out(office: TellingOffice) -> None:
+def test_a_lead_whose_person_opted_in_again_is_not_opted_out(office: WriteBackOffice) -> None:
     someone_signs_up(office.advisor)
     office.deliver()
     lead_id = office.lead().salesforce_id
     assert lead_id
     office.unsubscribe("mei.chou@harbour.example")
     someone_signs_up(office.advisor)
-    office.tell()
+    office.write_back()
     record = office.org.lead(lead_id)
     assert record is not None
     assert (record[OPT_OUT], office.writes()) == (False, {})
 
 
-def test_telling_twice_is_one_row_and_one_update(office: TellingOffice, rose: str) -> None:
->>>>>>> mutants
+def test_telling_twice_is_one_row_and_one_update(office: WriteBackOffice, rose: str) -> None:
     mark = office.org.calls.mark()
     office.unsubscribe()
     office.write_back()
@@ -814,15 +810,9 @@ def test_those_of_the_last_thirty_days_are_written_back_on_request(office: Write
     office.save()
     assert office.writes() == {}
     with writing():
-<<<<<<< HEAD
-        assert outbox.add_recent(office.connection.partner, ITSELF) == 1
-    office.write_back()
-    assert [office.is_out(each) for each in (rose, old, bounced)] == [True, False, False]
-=======
         assert outbox.add_recent(office.connection.partner, ITSELF) == 2
-    office.tell()
+    office.write_back()
     assert [office.is_out(each) for each in (rose, old, bounced, complained)] == [True, False, False, True]
->>>>>>> mutants
 
 
 def test_those_that_were_refused_are_among_them(office: WriteBackOffice, rose: str) -> None:
