@@ -1,7 +1,6 @@
 """The messages about a failure: what happened, what is safe, what to do next, who can fix it, and a text to forward.
 
-One row for every occasion on which a code can come. Rows of one code stand together: different people may be able to fix
-it.
+One row for every occasion on which a code can come. Rows of one code stand together, and name the same person if they can.
 """
 
 from __future__ import annotations
@@ -297,7 +296,7 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
         "A scope that we need isn't part of the app.",
         "Hello, please add the scopes api, refresh_token and id to the app AdvisorStream Integration.",
     ),
-    (LEAD_WAITS, Code.SCOPE_MISSING): we_fix("Your firm's app in Salesforce lacks a permission."),
+    (LEAD_WAITS, Code.SCOPE_MISSING): admin_fixes("Your firm's app in Salesforce lacks a permission."),
     (CONNECT, Code.NO_API_SCOPE): admin_fixes(
         "The permission does not cover reading contacts.",
         "You allowed AdvisorStream, but your firm's app did not include access to the API. The permission was revoked.",
@@ -323,7 +322,7 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
         "Salesforce answered “redirect_uri must match configuration”.",
         "Hello, please add AdvisorStream's callback URL to the app AdvisorStream Integration.",
     ),
-    (LEAD_WAITS, Code.REDIRECT_MISMATCH): we_fix("Your firm's app in Salesforce lacks our address."),
+    (LEAD_WAITS, Code.REDIRECT_MISMATCH): admin_fixes("Your firm's app in Salesforce lacks our address."),
     (CONNECT, Code.IP_RESTRICTED): admin_fixes(
         "Your firm's Salesforce refuses log-ins at this hour or from our address.",
         "Salesforce said {quote}. Login hours or trusted addresses of your profile prevent it.",
@@ -397,12 +396,13 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
         "Salesforce admin.",
         subject="Consumer key for AdvisorStream",
     ),
-    (SYNC, Code.BAD_KEY): we_fix(
+    (SYNC, Code.BAD_KEY): admin_fixes(
         "The firm's app isn't accepted by Salesforce.",
-        "Salesforce doesn't know the Consumer Key that is stored for {firm}.",
-        do_next="AdvisorStream's team has been set to fix it with your firm. Your account stays connected.",
+        "Salesforce doesn't know the Consumer Key that is stored for {firm}. Your account stays connected.",
+        "Hello, Salesforce doesn't know the consumer key of AdvisorStream Integration any more. Please send Customer Success at "
+        "AdvisorStream the Consumer Key and Consumer Secret again through the set-up link (ask them for a new one).",
     ),
-    (LEAD_WAITS, Code.BAD_KEY): we_fix("Salesforce doesn't know your firm's Consumer Key."),
+    (LEAD_WAITS, Code.BAD_KEY): admin_fixes("Salesforce doesn't know your firm's Consumer Key."),
     (CONNECT, Code.BAD_SECRET): admin_fixes(
         "Salesforce refused the firm's consumer secret.",
         "The consumer secret that {firm} gave us is wrong or was replaced in Salesforce: {quote}.",
@@ -411,12 +411,13 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
         do_next="Forward the text below to your Salesforce admin.",
         subject="Consumer secret for AdvisorStream",
     ),
-    (SYNC, Code.BAD_SECRET): we_fix(
+    (SYNC, Code.BAD_SECRET): admin_fixes(
         "The firm's app isn't accepted by Salesforce.",
-        "The Consumer Secret that is stored for {firm} is no longer right.",
-        do_next="It has to be entered again by AdvisorStream's team or your firm's admin. Your account stays connected.",
+        "The Consumer Secret that is stored for {firm} is no longer right. Your account stays connected.",
+        "Hello, Salesforce refuses the consumer secret of AdvisorStream Integration. Please send Customer Success at "
+        "AdvisorStream the current Consumer Key and Consumer Secret through the set-up link (ask them for a new one).",
     ),
-    (LEAD_WAITS, Code.BAD_SECRET): we_fix("Salesforce doesn't take your firm's Consumer Secret any more."),
+    (LEAD_WAITS, Code.BAD_SECRET): admin_fixes("Salesforce doesn't take your firm's Consumer Secret any more."),
     (CONNECT, Code.FOREIGN_HOST): we_fix(
         "Salesforce named a server that we don't know as Salesforce's.",
         "The answer pointed to an address outside of Salesforce's own. We sent nothing there and revoked the permission.",
@@ -443,6 +444,7 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
         "Hello, the address of our Salesforce that AdvisorStream knows redirects. Please tell Customer Success at "
         "AdvisorStream our current My Domain (Setup › My Domain).",
     ),
+    (LEAD_WAITS, Code.REDIRECTED): admin_fixes("Your firm's Salesforce has moved to another address."),
     (CONNECT, Code.PKCE): we_fix(
         "Salesforce refused our proof of the log-in.",
         "Salesforce said {quote}. The proof that the log-in was begun here did not arrive as it should.",

@@ -1,6 +1,6 @@
-"""Storing what a person told us together with what Salesforce has to be told of it, in one transaction.
+"""Stores what a person told us, and the records that Salesforce has to be told about, in one transaction.
 
-Whatever takes in unsubscribes and events calls these instead of contacts/suppressions.py.
+Code that receives unsubscribes and events calls these functions instead of contacts/suppressions.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""While the database takes no writes, a sender's questions are answered, and what it tells is refused, never lost in silence."""
+"""While the database takes no writes, a sender's queries are answered and its events are refused, never lost silently."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GOOD = "someone@fjord.example"
 
 @pytest.fixture
 def client(app: Flask, config: Config, monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
-    """A client of an app that doesn't wait long for a lock."""
+    """Return a client of an app that waits only briefly for a lock."""
     monkeypatch.setattr(database, "LOCK_WAIT_S", 0.2)
     impatient = create_app(config)
     impatient.test_client_class = CheckingClient

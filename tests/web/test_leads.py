@@ -1,4 +1,4 @@
-"""Leads: the page of an advisor's sign-ups, what the advisor decides, and the history of consent."""
+"""Leads: the page of an advisor's sign-ups, the advisor's decisions, and the history of consent."""
 
 from __future__ import annotations
 
@@ -93,7 +93,9 @@ def test_new_words_make_a_version_and_the_same_words_none(client: FlaskClient, a
         ),
     ],
 )
-def test_words_that_wont_do(client: FlaskClient, amara: User, field: str, typed: str, words: str) -> None:
+def test_invalid_consent_words_are_refused(
+    client: FlaskClient, amara: User, field: str, typed: str, words: str
+) -> None:
     data = {"heading": "Letters", "words": "Yes.", "frame_hosts": "", field: typed}
 
     answer = client.post("/leads/page", data=data)
@@ -103,7 +105,7 @@ def test_words_that_wont_do(client: FlaskClient, amara: User, field: str, typed:
     assert [text.version for text in sign_up_page.all_texts(amara.id)] == [1]
 
 
-# ---- Its limits, and a break
+# ---- The page's limit, and its pause
 
 
 def set_limit(advisor: User, limit: int) -> None:
@@ -141,7 +143,7 @@ def test_those_beyond_the_days_limit_wait_until_the_advisor_sends_them(client: F
     assert "No one was waiting for you." in client.get("/leads").text
 
 
-def test_what_is_sent_while_nothing_can_go_out_is_not_said_to_be_on_the_way(client: FlaskClient, amara: User) -> None:
+def test_leads_that_can_not_go_out_are_not_shown_as_on_the_way(client: FlaskClient, amara: User) -> None:
     set_limit(amara, 1)
     for number in range(2):
         someone_signs_up(amara, f"p{number}@example.com")
@@ -164,7 +166,7 @@ def test_the_limit_is_the_advisors_to_set(client: FlaskClient, amara: User) -> N
 
 
 @pytest.mark.parametrize("typed", ["", "0", "-1", "10001", "many", "٣", "9" * 30])
-def test_a_limit_that_wont_do(client: FlaskClient, amara: User, typed: str) -> None:
+def test_an_invalid_limit_is_refused(client: FlaskClient, amara: User, typed: str) -> None:
     form = {"heading": "Letters", "words": "Yes.", "frame_hosts": ""}
 
     answer = client.post("/leads/page", data={**form, "daily_limit": typed})
@@ -249,7 +251,7 @@ def test_all_refused_ones_can_be_sent_again_at_once(client: FlaskClient, amara: 
 @pytest.mark.parametrize(
     ("do", "why", "state"),
     [
-        ("send", "out_of_sight", LeadState.SENDING),  # we look once more ourselves
+        ("send", "out_of_sight", LeadState.SENDING),  # we search once more ourselves
         ("send", "tried_elsewhere", LeadState.WAITING),
         ("there", "out_of_sight", LeadState.SENT),
     ],
@@ -271,7 +273,7 @@ def test_a_lead_to_be_checked_is_decided_by_the_advisor(
 
     assert lead.state == state
     assert (lead.unanswered_at is None) == (state != LeadState.SENDING)
-    if do == "there":  # nobody sees whether this person opts out
+    if do == "there":  # the org can't tell whether this person opts out
         assert "opt_out_unknown" in client.get("/contacts/export.csv").text
 
 
@@ -297,7 +299,7 @@ def test_what_salesforce_did_comes_before_how_far_it_came(client: FlaskClient, a
     assert "Opted out (1)" in html
 
 
-def test_who_asked_again_after_opting_out_is_told_until_noted(client: FlaskClient, amara: User) -> None:
+def test_a_sign_up_after_an_opt_out_is_shown_until_noted(client: FlaskClient, amara: User) -> None:
     put(someone_signs_up(amara), LeadState.SENT, opted_out=True)
     someone_signs_up(amara)
 
@@ -378,7 +380,7 @@ def test_erasing_takes_the_person_and_keeps_the_skeleton(client: FlaskClient, am
     assert "No one has signed up yet" in client.get("/leads").text
 
 
-def test_who_was_erased_may_sign_up_anew(client: FlaskClient, amara: User) -> None:
+def test_an_erased_person_may_sign_up_again(client: FlaskClient, amara: User) -> None:
     first = someone_signs_up(amara)
     client.post(f"/leads/erase/{first.contact_id}")
 
@@ -388,10 +390,10 @@ def test_who_was_erased_may_sign_up_anew(client: FlaskClient, amara: User) -> No
     assert again.state == LeadState.RECEIVED
 
 
-# ---- Whose
+# ---- Access
 
 
-def test_everybody_sees_only_their_own(client: FlaskClient, amara: User) -> None:
+def test_advisors_see_only_their_own_leads(client: FlaskClient, amara: User) -> None:
     bobs = someone_signs_up(make_advisor(amara.partner, name="Bob Adeyemi"), "secret@example.com")
     put(bobs, LeadState.REFUSED, why="duplicate")
 
@@ -418,12 +420,12 @@ def test_a_contact_made_by_hand_is_deleted_not_erased(client: FlaskClient, amara
     assert client.get(f"/leads/erase/{make_contact(amara).id}").status_code == 404
 
 
-# ---- Whose contact was removed with a connection
+# ---- Leads whose contact was removed with a connection
 
 
 @pytest.fixture
 def removed(amara: User) -> Lead:
-    """A lead that became a contact, which was removed when the advisor disconnected."""
+    """Return a lead that became a contact, which was removed when the advisor disconnected."""
     lead = put(someone_signs_up(amara), LeadState.CONVERTED, contact_id=None)
     db.session.execute(delete(Contact))
     db.session.commit()

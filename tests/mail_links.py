@@ -1,4 +1,4 @@
-"""Links of mails, as the person who got one has them."""
+"""Links in mails, as their recipients have them."""
 
 from __future__ import annotations
 
