@@ -25,7 +25,7 @@ from asapp.models.suppression import WORDS_MAX
 DETAIL_READ = 4 * WORDS_MAX  # characters of a detail that are read
 TRIES = 3  # two calls at once may report the same event
 
-# Stores and commits, and returns what was new; as suppressions.record().
+# Stores and commits, and returns what was new, as writeback/unsubscribing.py: record().
 Record = Callable[[Collection[Happened]], Collection[Happened]]
 
 

@@ -142,9 +142,10 @@ class OptOutDelivery:
         return len(targets) if went_well else 0
 
     def carry(self, targets: list[Target]) -> None:
+        self.search([target for target in targets if target.kind == WrittenKind.ADDRESS])
         leads = [target for target in targets if target.kind == WrittenKind.LEAD]
-        contacts = [target for target in targets if target.kind != WrittenKind.LEAD]
-        self.find_more_leads([target for target in targets if target.is_new])
+        contacts = [target for target in targets if target.kind in (WrittenKind.CONTACT, WrittenKind.ACCOUNT)]
+        self.find_more_leads([target for target in (*contacts, *leads) if target.is_new])
         to_tell = self.judge(contacts, self.client.fetch_sightings, self.sort_contact)
         to_tell += self.judge(leads, self.client.leads_by_id, self.sort_lead)
         self.tell(self.mark_attempt(to_tell))
@@ -209,22 +210,41 @@ class OptOutDelivery:
             return True
         return False
 
+    def search(self, targets: list[Target]) -> None:
+        """Look for leads with addresses that no record of the account has. Where leads can't be seen, it waits."""
+        if not targets:
+            return
+        ids = [int(target.salesforce_id) for target in targets]
+        query = select(Contact.email).where(Contact.id.in_(ids), Contact.user_id == self.user_id, Contact.email != "")
+        emails = sorted({email.lower() for email in db.session.scalars(query)})
+        db.session.commit()
+        try:
+            self.add_leads_with(emails)
+        except errors.Misconfigured as error:
+            for row in self.rows(targets):
+                settle_refused(row, error)
+        else:
+            for row in self.rows(targets):
+                db.session.delete(row)
+        db.session.commit()
+
     def find_more_leads(self, targets: list[Target]) -> None:
-        """Add the user's other open leads with the same addresses to the outbox; they are updated in the next round."""
-        emails = self.emails_of(targets)
+        """Add the user's other open leads with these records' addresses to the outbox; they are updated in the next round."""
+        with suppress(errors.Misconfigured):  # leads can't be seen; what is known of them says so itself
+            self.add_leads_with(self.emails_of(targets))
+        db.session.commit()
+
+    def add_leads_with(self, emails: Sequence[str]) -> None:
+        """Write down the user's open leads with these addresses, in the caller's transaction."""
         if not emails:
             return
-        try:
-            found = self.client.find_open_leads_with(self.salesforce_user_id, emails, sees_opt_out=True)
-        except errors.Misconfigured:
-            return  # leads can't be seen, or not be found by address; what is known of them says so itself
+        found = self.client.find_open_leads_with(self.salesforce_user_id, emails, sees_opt_out=True)
         new = {
             Found(self.connection_id, self.user_id, lead.id, WrittenKind.LEAD.value)
             for lead in found
             if lead.is_opted_out is False and lead.owner_id == self.salesforce_user_id
         }
         outbox.put_in(new - self.known(new))
-        db.session.commit()
 
     def emails_of(self, targets: Collection[Target]) -> list[str]:
         ids = [target.salesforce_id for target in targets]

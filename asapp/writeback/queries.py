@@ -108,6 +108,34 @@ def find_firm_to_check(connection_id: int) -> int | None:
     )
 
 
+def count_by_state(session: Session) -> dict[str, int]:
+    """Return {state: how many records of all firms}, with every state there is."""
+    rows = session.execute(select(OptOutWrite.state, func.count()).group_by(OptOutWrite.state))
+    return dict.fromkeys((state.value for state in WriteBackState), 0) | {row[0]: row[1] for row in rows}
+
+
+def count_refused(partner_id: int) -> dict[int, int]:
+    """Return {advisor's id: how many records of the account can't be told of until a person acts} for a firm."""
+    rows = db.session.execute(
+        select(OptOutWrite.user_id, func.count())
+        .join(Connection, Connection.id == OptOutWrite.connection_id)
+        .where(Connection.partner_id == partner_id, OptOutWrite.state == WriteBackState.REFUSED)
+        .group_by(OptOutWrite.user_id)
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+def count_refused_by_firm() -> dict[int, int]:
+    """Return {partner's id: the same for all its advisors together}."""
+    rows = db.session.execute(
+        select(Connection.partner_id, func.count())
+        .join(OptOutWrite, OptOutWrite.connection_id == Connection.id)
+        .where(OptOutWrite.state == WriteBackState.REFUSED)
+        .group_by(Connection.partner_id)
+    )
+    return {row[0]: row[1] for row in rows}
+
+
 def count_due(session: Session, now: datetime) -> tuple[int, datetime | None]:
     """Return how many records are due and not being written, and since when the first of them is due."""
     query = (

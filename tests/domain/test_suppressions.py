@@ -30,7 +30,9 @@ from asapp.models import (
     SuppressionStep,
     User,
 )
+from asapp.writeback import unsubscribing
 from tests.factories import make_advisor, make_contact, make_partner, make_synced_connection, org_access
+from tests.mail_links import record
 from tests.signing_up import someone_signs_up
 
 RUTH = "ruth@river.example"
@@ -55,12 +57,12 @@ def make_ruth(owner: User | Connection) -> Contact:
 
 def tell(address: Address, step: SuppressionStep, minutes: float = 0, **more: object) -> int:
     happened = Happened(address, step, SuppressionSource.SENDER, NOON + timedelta(minutes=minutes))
-    return len(suppressions.record([happened._replace(**more)]))
+    return len(record([happened._replace(**more)]))
 
 
 def unsubscribe(address: Address, *, whole_firm: bool = False) -> None:
     vault = org_access().vault
-    suppressions.unsubscribe(address, SuppressionSource.PAGE, whole_firm=whole_firm, vault=vault)
+    unsubscribing.unsubscribe(address, SuppressionSource.PAGE, whole_firm=whole_firm, vault=vault)
 
 
 def reason(contact: Contact) -> str | None:
@@ -203,7 +205,7 @@ def test_an_event_counts_once_for_an_advisor(app: Flask) -> None:
     assert tell(address_for(alice), SuppressionStep.BOUNCED, sender_event_id="e-1") == 0
     assert tell(address_for(bob), SuppressionStep.BOUNCED, sender_event_id="e-1") == 1
     twice = Happened(address_for(alice), SuppressionStep.COMPLAINED, SuppressionSource.SENDER, NOON, "e-2")
-    assert suppressions.record([twice, twice]) == [twice]
+    assert record([twice, twice]) == [twice]
 
 
 def test_a_bounced_address_is_tried_again_at_most_once_in_thirty_days(app: Flask) -> None:
