@@ -1,7 +1,7 @@
 """People who log in: created by an admin, log-in and log-out, and what they may change about themselves.
 
-A session carries the person's nonce. A new nonce ends every session of this person at once: log-out, a changed password
-and a deactivated account all work that way.
+A session carries the person's nonce. A new nonce ends every session of this person at once: a changed password and a
+deactivated account work that way. sessions.py has the single ones.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Sequence
 from hashlib import sha256
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import joinedload
 
@@ -19,11 +19,12 @@ from asapp.accounts import passwords
 from asapp.accounts.form_fields import PersonForm, ProfileForm
 from asapp.audit import entries
 from asapp.audit.entries import ITSELF, Actor
+from asapp.core.database import change_rows
 from asapp.core.extensions import db
 from asapp.core.formats import is_zone_name
 from asapp.core.forms import InvalidFields, clean_address, whole_number
 from asapp.leads import sign_up_page
-from asapp.models import Action, Partner, Role, User
+from asapp.models import Action, LoginSession, Partner, Role, User
 from asapp.models.user import EMPTIED
 
 
@@ -92,11 +93,6 @@ def find_by_session(session_id: str) -> User | None:
     return user
 
 
-def end_sessions(user: User) -> None:
-    end_sessions_of(user)
-    db.session.commit()
-
-
 def save_profile(user: User, name: str, time_zone: str) -> None:
     """Set what people may change about themselves; raise InvalidFields (name, time_zone). An empty time_zone is UTC."""
     entered = ProfileForm.entered(name=name, time_zone=time_zone).checked()
@@ -105,8 +101,9 @@ def save_profile(user: User, name: str, time_zone: str) -> None:
 
 
 def end_sessions_of(user: User) -> None:
-    """The same in the caller's transaction."""
+    """End every session of this person, in the caller's transaction."""
     user.session_nonce = _new_nonce()
+    change_rows(db.session, delete(LoginSession).where(LoginSession.user_id == user.id))
 
 
 def lock(user_id: int) -> User:
