@@ -78,6 +78,10 @@ class Config:
     traces_kept_days: int = 90
     metrics_token: str | None = field(default=None, repr=False)
     require_second_factor: bool = True
+    admin_idle_minutes: int = 30
+    advisor_idle_minutes: int = 720
+    admin_session_hours: int = 12
+    advisor_session_hours: int = 168
     testing: bool = False
 
     @property
@@ -119,6 +123,10 @@ class Config:
             traces_kept_days=_read(environ, "TRACES_KEPT_DAYS", _whole_number(30, 3650), default="90"),
             metrics_token=_read(environ, "METRICS_TOKEN", _bearer_token) if environ.get("METRICS_TOKEN") else None,
             require_second_factor=require_second_factor,
+            admin_idle_minutes=_read(environ, "ADMIN_IDLE_MINUTES", _whole_number(5, 1440), default="30"),
+            advisor_idle_minutes=_read(environ, "ADVISOR_IDLE_MINUTES", _whole_number(5, 10_080), default="720"),
+            admin_session_hours=_read(environ, "ADMIN_SESSION_HOURS", _whole_number(1, 168), default="12"),
+            advisor_session_hours=_read(environ, "ADVISOR_SESSION_HOURS", _whole_number(1, 2160), default="168"),
         )
 
 

@@ -322,6 +322,12 @@ def settings_of(config: Config) -> dict[str, str]:
         "SALESFORCE_ALLOW_LOOPBACK": "1" if config.salesforce_allow_loopback else "0",
         "SYNC_INTERVAL_MINUTES": str(config.sync_interval_minutes),
         "METRICS_TOKEN": config.metrics_token or "",
+        "RUNS_KEPT_DAYS": str(config.runs_kept_days),
+        "TRACES_KEPT_DAYS": str(config.traces_kept_days),
+        "ADMIN_IDLE_MINUTES": str(config.admin_idle_minutes),
+        "ADVISOR_IDLE_MINUTES": str(config.advisor_idle_minutes),
+        "ADMIN_SESSION_HOURS": str(config.admin_session_hours),
+        "ADVISOR_SESSION_HOURS": str(config.advisor_session_hours),
         "REQUIRE_SECOND_FACTOR": "1" if config.require_second_factor else "0",
     }
 

@@ -14,7 +14,9 @@
     if (document.activeElement?.matches("input, textarea, select")) {
       reload = setTimeout(reloadPage, 1000); // not while the person types
     } else {
-      location.reload();
+      const again = new URL(reloadEvery.dataset.again, location);
+      if (location.href === again.href) location.reload(); // which stays where one has scrolled to
+      else location.replace(again);
     }
   }
 
@@ -82,6 +84,21 @@
   function focusFirstError() {
     document.querySelector("main [aria-invalid=true]")?.focus();
   }
+
+  // ---- Show a password that is being typed: data-reveal names the field.
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-reveal]");
+    if (!button) return;
+    const field = document.getElementById(button.dataset.reveal);
+    const isShown = field.type === "password";
+    field.type = isShown ? "text" : "password";
+    button.setAttribute("aria-pressed", isShown);
+    field.focus();
+  });
+  // Nothing but a password field is asked to be stored as one.
+  document.addEventListener("submit", (event) => {
+    for (const button of event.target.querySelectorAll("[data-reveal][aria-pressed=true]")) button.click();
+  });
 
   // ---- The log-in tells where this browser is: the person's first time zone.
   for (const field of document.querySelectorAll("[data-time-zone]")) {

@@ -117,9 +117,10 @@ def make_twin(contact: Contact) -> BlockedAddress:
 
 
 def log_in(client: FlaskClient, user: User, minutes_ago: int = 0) -> None:
-    """Log in, so long ago, without the page (tests of the page itself use the page)."""
+    """Log in without the page (tests of the page itself use the page)."""
+    content = session_of(user, minutes_ago)
     with client.session_transaction() as session:
-        session.update(session_of(user, minutes_ago))
+        session.update(content)
 
 
 def app_code(minutes_ago: float = 0, secret: str = APP_SECRET) -> str:

@@ -9,8 +9,11 @@ from typing import Any
 
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import select
 from werkzeug.routing import Rule
 
+from asapp.core.extensions import db
+from asapp.models import LoginSession
 from tests.two_firms import Belongings, World
 
 
@@ -46,7 +49,7 @@ ACCESS = {
         (
             *("auth.confirm", "auth.logout", "auth.try_confirm", "settings.change_password", "settings.profile"),
             *("second_factor.renew_codes", "second_factor.set_up", "second_factor.show", "second_factor.turn_off"),
-            *("settings.save_profile", "settings.security"),
+            *("settings.end_other_sessions", "settings.end_session", "settings.save_profile", "settings.security"),
         ),
         For.LOGGED_IN,
     ),
@@ -160,6 +163,8 @@ def arguments(rule: Rule, name: str, world: World, whose: Belongings) -> list[An
         return ["asapp.css"]
     if name == "identity_id":
         return [world.guest_id]
+    if name == "session_id":
+        return [db.session.scalars(select(LoginSession.public_id).where(LoginSession.user_id == whose.user.id)).first()]
     return whose.argument(name)
 
 

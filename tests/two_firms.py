@@ -52,6 +52,7 @@ from tests.factories import (
     make_synced_connection,
     org_access,
     save,
+    session_of,
 )
 from tests.signing_up import make_page, someone_signs_up
 
@@ -121,6 +122,8 @@ def make_world() -> World:
     of_guests = select(AuditIdentity.id).where(AuditIdentity.partner_id == northgate.id)
     world.api_key = api_keys.make_key("Mail engine", list(Scope), northgate, None, entries.COMMAND)
     world.api_key_id = db.session.scalars(select(ApiKey.public_id)).one()
+    for user in (ada, alice, bob, charlie, dora, fred):
+        session_of(user)  # here already, so that a log-in changes no table
     world.guest_id = db.session.scalars(of_guests).one()
     db.session.rollback()
     return world

@@ -15,10 +15,10 @@ from flask import Flask, abort, make_response, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
-from asapp.accounts import users
 from asapp.audit import entries
 from asapp.core import formats
 from asapp.models import User
+from asapp.web import login_session
 from asapp.web.current import config
 from asapp.web.page_extensions import login_manager
 
@@ -53,7 +53,7 @@ def start_in_utc() -> None:
 
 
 def load_user(session_id: str) -> User | None:
-    user = users.find_by_session(session_id)
+    user = login_session.find_person(session_id)
     formats.read_in(user.time_zone if user else None)  # from here on, all times of this request
     return user
 
@@ -63,6 +63,7 @@ def demand_login() -> ResponseReturnValue | None:
         return None  # no endpoint: the answer is 404
     if not current_user.is_authenticated:
         return ask_to_log_in()
+    login_session.record_use()
     is_open = request.endpoint in OPEN_WITHOUT_SECOND_FACTOR or not must_have_second_factor(current_user)
     return None if is_open or current_user.has_second_factor else lead_to_set_up()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, make_response, redirect, render_template, request, session, url_for
+from flask import Blueprint, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from werkzeug import Response
@@ -78,8 +78,7 @@ def try_confirm() -> ResponseReturnValue:
 
 @blueprint.post("/logout")
 def logout() -> ResponseReturnValue:
-    users.end_sessions(current_user)
-    session.clear()
+    login_session.end()
     return redirect(url_for("auth.login"), 303)
 
 

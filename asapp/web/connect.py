@@ -17,15 +17,19 @@ from asapp.web.access import actor, advisor_required
 from asapp.web.current import org_access, person, queues
 from asapp.web.htmx import go_to, wants_part
 from asapp.web.integrations import LOST_STATE, load_own_panel, panel_url, shown
+from asapp.web.page_extensions import limiter
+from asapp.web.settings import key_of_person
 
 blueprint = Blueprint("connect", __name__)
 
 PANEL = "/settings/integrations/salesforce"
+STARTS = "20 per hour"  # of log-ins at Salesforce, by one person: each leaves a row for a day
 LONGEST_VALUE = 4000  # of a callback parameter; codes are long
 
 
 @blueprint.post(f"{PANEL}/connect")
 @advisor_required
+@limiter.limit(STARTS, key_func=key_of_person)
 def start() -> ResponseReturnValue:
     user = person()
     partner = user.partner

@@ -24,6 +24,15 @@ from asapp.web.networks import client_network
 KNOWN_FOR = timedelta(days=400)  # the longest that browsers keep a cookie; each log-in renews it
 ACCOUNTS_OF_A_DEVICE = 5
 MARK_OF = "."
+# The first that fits: most browsers name others too.
+BROWSERS = (
+    *(("Edg", "Edge"), ("OPR/", "Opera"), ("SamsungBrowser", "Samsung Internet"), ("FxiOS", "Firefox")),
+    *(("Firefox/", "Firefox"), ("CriOS", "Chrome"), ("Chrome/", "Chrome"), ("Safari/", "Safari")),
+)
+SYSTEMS = (
+    *(("iPhone", "iPhone"), ("iPad", "iPad"), ("Android", "Android"), ("Windows", "Windows")),
+    *(("Macintosh", "Mac"), ("CrOS", "ChromeOS"), ("Linux", "Linux")),
+)
 
 
 def origin_of(email: str) -> Origin:
@@ -50,6 +59,13 @@ def remember_device(response: Response, user: User) -> None:
         httponly=True,
         samesite="Lax",
     )
+
+
+def name_of(user_agent: str) -> str:
+    """Return what a person would call the browser that sends this: "Firefox on Linux"."""
+    browser = next((name for mark, name in BROWSERS if mark in user_agent), "")
+    system = next((name for mark, name in SYSTEMS if mark in user_agent), "")
+    return f"{browser or 'A browser'} on {system}" if system else browser or "A browser"
 
 
 def _known_accounts() -> dict[str, str]:

@@ -1,8 +1,8 @@
-"""Template filters: number, counted, ago, moment, exact, breakable. Times are in the reader's zone."""
+"""Template filters: number, counted, ago, moment, exact, lasting, breakable. Times are in the reader's zone."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from flask import Flask
 from flask_login import current_user
@@ -18,7 +18,7 @@ SUPPORT_ADDRESS = "as_support@broadridge.com"
 
 def register(app: Flask) -> None:
     app.jinja_env.filters.update(number=number, counted=counted, ago=ago, moment=moment, exact=formats.with_zone)
-    app.jinja_env.filters.update(breakable=breakable)
+    app.jinja_env.filters.update(breakable=breakable, lasting=lasting)
     app.jinja_env.globals.update(support_address=SUPPORT_ADDRESS, place_of_zone=formats.place_of)
 
 
@@ -34,6 +34,15 @@ def ago(when: datetime | None, now: datetime | None = None, starts: bool = False
         words = words.removeprefix("on ")
         words = words[0].upper() + words[1:]
     return _time(when, words, is_near=True)
+
+
+def lasting(how_long: timedelta) -> str:
+    """Return `30 minutes`, `12 hours` or `7 days`: the largest unit that it is a whole number of, from two on."""
+    minutes = round(how_long.total_seconds() / 60)
+    for size, noun in ((24 * 60, "day"), (60, "hour")):
+        if minutes % size == 0 and (minutes >= 2 * size or noun == "hour"):
+            return counted(minutes // size, noun)
+    return counted(minutes, "minute")
 
 
 def moment(when: datetime | None) -> Markup:

@@ -51,7 +51,7 @@ class BrowserHouse:
                 db.session.remove()
 
     def cookie_of(self, user_id: int, minutes_ago: int = 0) -> dict[str, str]:
-        """Return the cookie of a session as after logging in so long ago."""
+        """Return the cookie of a session as after logging in so many minutes ago."""
         with self.rows():
             session = session_of(db.session.get_one(User, user_id), minutes_ago)
         serializer: Any = self.app.session_interface.get_signing_serializer(self.app)  # type: ignore[attr-defined]

@@ -28,7 +28,7 @@ PAGE = """
 {% from "_macros.html" import csrf, field, copyable, reload_every %}
 {% block title %}Trial{% endblock %}
 {% block scripts %}{% include "_scripts.html" %}{% endblock %}
-{% block reload %}{% if is_running %}{{ reload_every(2) }}{% endif %}{% endblock %}
+{% block reload %}{% if is_running %}{{ reload_every(2, "/login") }}{% endif %}{% endblock %}
 {% block body %}<main id="main"><h1>Trial</h1><div id="trouble" role="alert"></div>
 <template id="unreachable"><p>Unreachable</p></template>
 <p id="opened">{{ opened }}</p>

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -88,6 +88,20 @@ def test_a_sign_up_whose_record_in_salesforce_has_not_come_yet_is_unknown(app: F
     followed = {"source": ContactSource.LEAD, "followed_by_id": connection.id, "is_lead": True}
     assert state_of(make_contact(connection.user, **followed)) == (Reason.OPT_OUT_UNKNOWN, False)
     assert state_of(make_contact(connection.user, salesforce_id=to_18("00Q5g0000000001"), **followed)) == (None, True)
+
+
+@pytest.mark.parametrize("known_until", [None, utcnow() - timedelta(days=1)], ids=["never", "too long ago"])
+def test_a_sign_up_that_became_a_lead_is_unknown_where_leads_are(app: Flask, known_until: datetime | None) -> None:
+    connection = make_synced_connection(leads_known_until=known_until)
+    columns = {"source": ContactSource.LEAD, "followed_by_id": connection.id, "salesforce_id": to_18("00Q5g0000000001")}
+    assert state_of(make_contact(connection.user, **columns)) == (Reason.OPT_OUT_UNKNOWN, False)
+
+
+def test_a_contact_out_of_sight_is_known_until_a_moment_of_its_own(app: Flask) -> None:
+    connection, now = make_synced_connection(), utcnow()
+    assert state_of(make_contact(connection, opt_out_known_until=now + timedelta(hours=1))) == (None, True)
+    run_out = make_contact(connection, opt_out_known_until=now - timedelta(seconds=1))
+    assert state_of(run_out) == (Reason.OPT_OUT_UNKNOWN, False)
 
 
 STEPS: list[tuple[Reason, Callable[[Contact], None]]] = [

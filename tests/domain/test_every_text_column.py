@@ -23,7 +23,15 @@ from tests.two_firms import Belongings, World, make_world, rows_of
 ROWS_GO = {
     *("alert_mails", "alerts", "blocked_addresses", "connections", "contacts", "departures", "ledger", "list_members"),
     *("lists", "oauth_states", "opt_in_pages", "password_links", "pending_grants", "run_changes", "sync_runs"),
-    *("tombstones", "opt_out_writes", "sends", "second_factors", "recovery_codes", "suppression_words"),
+    *(
+        "tombstones",
+        "opt_out_writes",
+        "sends",
+        "second_factors",
+        "recovery_codes",
+        "suppression_words",
+        "login_sessions",
+    ),
 }
 ROWS_GO_WITH_THE_FIRM = {"api_keys", "api_usage", "partner_checks", "setup_links"}
 EMPTIED = {

@@ -16,6 +16,7 @@ from asapp.core.extensions import db
 from asapp.models import (
     ConnectionStatus,
     ContactList,
+    ContactSource,
     ListKind,
     Partner,
     RunStatus,
@@ -25,6 +26,7 @@ from asapp.models import (
     SendState,
     SyncRun,
 )
+from asapp.salesforce.hosts import to_18
 from asapp.sends import prepare, sends
 from orgsim import Running
 from tests.factories import make_advisor, make_contact, org_access
@@ -216,6 +218,7 @@ def test_a_sync_that_fails_makes_the_send_stale(synced: SendingOffice) -> None:
     synced.org.trouble.add("server_unavailable_html", kind="composite", times=10)
     send = synced.carry_out(send)
     assert (send.state, send.reason) == (SendState.STALE, SendReason.SALESFORCE_AWAY)
+    assert send.expires_at is None
 
 
 def test_a_firms_admin_who_hides_the_field_makes_the_send_stale(synced: SendingOffice) -> None:
@@ -298,6 +301,24 @@ def test_the_same_send_is_prepared_once(synced: SendingOffice) -> None:
     assert (first.id, first.run_id) == (second.id, second.run_id)
     with pytest.raises(sends.SendDiffers):
         sends.start_send(0, "s-1", synced.list_of_contacts(), 61)
+
+
+def test_a_send_that_has_ended_stays_as_it_is(synced: SendingOffice) -> None:
+    send = synced.prepare()
+    before = (send.state, send.as_of, send.ended_at, send.expires_at)
+    prepare.advance(send.id, synced.enqueue)
+    send = synced.reload(send)
+    assert (send.state, send.as_of, send.ended_at, send.expires_at) == before
+
+
+def test_a_list_of_people_from_leads_asks_salesforce_too(synced: SendingOffice) -> None:
+    followed = {"source": ContactSource.LEAD, "followed_by_id": synced.connection.id, "is_lead": True}
+    make_contact(synced.advisor, salesforce_id=to_18("00Q5g0000000001"), **followed)
+    leads = select(ContactList).where(
+        ContactList.user_id == synced.advisor.id, ContactList.kind == ListKind.SALESFORCE_LEADS
+    )
+    send = synced.begin(on=db.session.scalars(leads).one())
+    assert (send.state, synced.enqueued) == (SendState.PREPARING, [send.run_id])
 
 
 def test_many_recipients_are_asked_about_side_by_side(office: SendingOffice) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import event, select, update
 from asapp.audit.entries import ITSELF
 from asapp.connections.api_budget import allowance_of
 from asapp.contacts import suppressions
+from asapp.contacts.removal import remove_contacts
 from asapp.contacts.suppressions import Happened
 from asapp.core.clock import utcnow
 from asapp.core.database import Base, writing
@@ -215,10 +216,88 @@ def test_an_unsubscribe_for_the_whole_firm_covers_every_advisor_with_the_address
     assert office.is_out(theirs)
 
 
-def test_an_address_that_no_record_has_needs_nothing(office: WriteBackOffice) -> None:
+def test_an_address_that_no_record_has_is_looked_for_once(office: WriteBackOffice) -> None:
     make_contact(office.advisor, email=ROSE, address_hash=office.hash(ROSE))
     office.unsubscribe()
+    mark = office.org.calls.mark()
+    office.write_back()
     assert office.writes() == {}
+    assert len(office.org.calls.since(mark)) == 1
+    office.write_back()
+    assert len(office.org.calls.since(mark)) == 1
+
+
+AWKWARD = "o'neil+\\%_@edge.example"  # SOQL has a meaning for some of these
+
+
+@pytest.mark.parametrize("email", [ROSE, AWKWARD])
+def test_open_leads_are_found_that_no_record_here_has_the_address_of(office: WriteBackOffice, email: str) -> None:
+    """The person was added by hand; asapp made none of these leads."""
+    make_contact(office.advisor, email=email, address_hash=office.hash(email))
+    walk_in, twin = (office.org.add_lead(office.user, last_name=name, email=email.upper()) for name in ("One", "Two"))
+    theirs = office.org.add_lead(office.colleague, last_name="Theirs", email=email)
+    other = office.org.add_lead(office.user, last_name="Other", email="else@edge.example")
+    office.unsubscribe(email)
+    office.write_back()
+    assert office.writes() == {walk_in: (TOLD, None), twin: (TOLD, None)}
+    assert [office.is_out(each) for each in (walk_in, twin, theirs, other)] == [True, True, False, False]
+
+
+def test_leads_are_looked_for_when_the_sender_tells_it_too(office: WriteBackOffice) -> None:
+    make_contact(office.advisor, email=ROSE, address_hash=office.hash(ROSE))
+    walk_in = office.org.add_lead(office.user, last_name="Walk-in", email=ROSE)
+    assert sender_tells(office, SuppressionStep.COMPLAINED) == [office.connection.id]
+    office.write_back()
+    assert office.is_out(walk_in)
+
+
+def test_without_read_on_leads_the_address_waits_and_stops_nothing(office: WriteBackOffice, rose: str) -> None:
+    by_hand = make_contact(office.advisor, email="h@edge.example", address_hash=office.hash("h@edge.example"))
+    walk_in = office.org.add_lead(office.user, last_name="Walk-in", email="h@edge.example")
+    office.org.deny_object("Lead", "read")
+    office.unsubscribe()
+    office.unsubscribe("h@edge.example")
+    office.write_back()
+    assert office.writes() == {rose: (TOLD, None), str(by_hand.id): (WAITING, Untold.SET_UP)}
+    office.org.allow_object("Lead", "read")
+    office.make_all_due()
+    office.write_back()
+    assert office.writes() == {rose: (TOLD, None), walk_in: (TOLD, None)}
+
+
+def test_what_was_undone_is_not_looked_for(office: WriteBackOffice) -> None:
+    make_contact(office.advisor, email=ROSE, address_hash=office.hash(ROSE))
+    walk_in = office.org.add_lead(office.user, last_name="Walk-in", email=ROSE)
+    office.unsubscribe(wait_is_over=False)
+    suppressions.undo_unsubscribe(office.address())
+    office.make_all_due()
+    mark = office.org.calls.mark()
+    office.write_back()
+    assert not office.is_out(walk_in)
+    assert office.org.calls.since(mark) == []
+    assert office.writes() == {}
+
+
+def test_many_addresses_are_looked_for_in_few_calls(office: WriteBackOffice) -> None:
+    emails = [f"{'long' * 12}.{number}@edge.example" for number in range(200)]
+    for email in emails:
+        make_contact(office.advisor, email=email, address_hash=office.hash(email))
+    walk_in = office.org.add_lead(office.user, last_name="Walk-in", email=emails[-1])
+    for email in emails:
+        office.unsubscribe(email)
+    mark = office.org.calls.mark()
+    office.write_back()
+    assert office.is_out(walk_in)
+    assert len(office.org.calls.since(mark)) <= 6
+
+
+def test_a_contact_that_is_deleted_is_not_looked_for(office: WriteBackOffice) -> None:
+    contact = make_contact(office.advisor, email=ROSE, address_hash=office.hash(ROSE))
+    office.unsubscribe()
+    remove_contacts(office.advisor.id, [contact.id])
+    mark = office.org.calls.mark()
+    office.write_back()
+    assert (office.writes(), office.org.calls.since(mark)) == ({}, [])
 
 
 def test_nothing_is_written_back_to_a_disconnected_account(office: WriteBackOffice, rose: str) -> None:
@@ -263,7 +342,38 @@ def test_a_contact_that_is_known_to_be_opted_out_gets_no_row(office: WriteBackOf
     office.org.opt_out(rose)
     office.sync()
     office.unsubscribe()
+    assert rose not in office.writes()
+    office.write_back()
     assert office.writes() == {}
+
+
+def test_a_lead_beside_an_opted_out_contact_is_found(office: WriteBackOffice, rose: str) -> None:
+    walk_in = office.org.add_lead(office.user, last_name="Walk-in", email=ROSE)
+    office.org.opt_out(rose)
+    office.sync()
+    office.unsubscribe()
+    office.write_back()
+    assert office.writes() == {walk_in: (TOLD, None)}
+
+
+def test_a_contact_that_has_left_gets_no_row(office: WriteBackOffice, rose: str) -> None:
+    office.org.delete(rose)
+    office.sync()
+    office.unsubscribe()
+    assert office.writes() == {}
+
+
+def test_a_lead_whose_person_opted_in_again_is_not_opted_out(office: WriteBackOffice) -> None:
+    someone_signs_up(office.advisor)
+    office.deliver()
+    lead_id = office.lead().salesforce_id
+    assert lead_id
+    office.unsubscribe("mei.chou@harbour.example")
+    someone_signs_up(office.advisor)
+    office.write_back()
+    record = office.org.lead(lead_id)
+    assert record is not None
+    assert (record[OPT_OUT], office.writes()) == (False, {})
 
 
 def test_telling_twice_is_one_row_and_one_update(office: WriteBackOffice, rose: str) -> None:
@@ -780,19 +890,21 @@ def test_the_same_person_unsubscribes_twice_at_once(app: Flask, office: WriteBac
 def test_those_of_the_last_thirty_days_are_written_back_on_request(office: WriteBackOffice, rose: str) -> None:
     old = office.add(email="old@edge.example", last_name="Old")
     bounced = office.add(email="bounced@edge.example", last_name="Bounced")
+    complained = office.add(email="complained@edge.example", last_name="Complained")
     office.sync()
     office.connection.partner.writes_opt_outs_back = False
     office.save()
     sender_tells(office, SuppressionStep.UNSUBSCRIBED, minutes=29 * 24 * 60)
     sender_tells(office, SuppressionStep.UNSUBSCRIBED, "old@edge.example", minutes=31 * 24 * 60)
     sender_tells(office, SuppressionStep.BOUNCED, "bounced@edge.example")
+    sender_tells(office, SuppressionStep.COMPLAINED, "complained@edge.example", minutes=24 * 60)
     office.connection.partner.writes_opt_outs_back = True
     office.save()
     assert office.writes() == {}
     with writing():
-        assert outbox.add_recent(office.connection.partner, ITSELF) == 1
+        assert outbox.add_recent(office.connection.partner, ITSELF) == 2
     office.write_back()
-    assert [office.is_out(each) for each in (rose, old, bounced)] == [True, False, False]
+    assert [office.is_out(each) for each in (rose, old, bounced, complained)] == [True, False, False, True]
 
 
 def test_those_that_were_refused_are_among_them(office: WriteBackOffice, rose: str) -> None:

@@ -26,7 +26,9 @@ from asapp.contacts.suppressions import Address
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.models import ContactList, Partner, SuppressionSource, User
+from asapp.writeback import unsubscribing
 from orgsim import Running
+from tests.mail_links import record
 from tests.properties.people_life import (
     AFTER_A_DAY,
     HERE,
@@ -95,7 +97,7 @@ class MailLife(PeopleLife):
         self, deed: Deed, source: SuppressionSource = SuppressionSource.PAGE, *, firm: bool = False
     ) -> None:
         address = self._address(deed)
-        suppressions.unsubscribe(self.address(address), source, whole_firm=firm, vault=self.vault)
+        unsubscribing.unsubscribe(self.address(address), source, whole_firm=firm, vault=self.vault)
         self.said[address].stops.append((utcnow(), True))
 
     def _unsubscribe_from_firm(self, deed: Deed) -> None:
@@ -115,7 +117,7 @@ class MailLife(PeopleLife):
         address = self._address(deed)
         advisor = db.session.get_one(User, self.user_id)
         told = Told(f"e-{self._events}", EventType(kind), advisor.public_id, address.upper(), at or utcnow())
-        results = [sender_events.record_events([told], None, self.vault, suppressions.record)[0] for _ in range(times)]
+        results = [sender_events.record_events([told], None, self.vault, record)[0] for _ in range(times)]
         assert results == ["accepted", *["duplicate"] * (times - 1)]
         self.said[address].stops.append((min(at or utcnow(), utcnow()), False))
 

@@ -9,7 +9,6 @@ import pytest
 from flask import Flask
 from sqlalchemy import delete, update
 
-from asapp.contacts import suppressions
 from asapp.contacts.suppressions import Address, Happened
 from asapp.core.extensions import db
 from asapp.leads.sign_up_page import ensure_page
@@ -31,6 +30,7 @@ from devtools.chaos.org import ChaosOrg
 from devtools.chaos.people import Advisor, Flights, SignedUp
 from devtools.chaos.report import Record
 from orgsim import Running
+from tests.mail_links import record
 from tests.signing_up import PostOffice, someone_signs_up
 
 
@@ -184,7 +184,7 @@ def test_who_stopped_the_mails_is_inactive_for_that_reason_and_no_other(office: 
     assert any("is active here instead of complained" in line for line in look(office, org, verdict.Sharing(), memory))
     address = Address(office.connection.partner_id, office.advisor.id, office.hash("ravi@fjord.example"))
     told = (SuppressionStep.COMPLAINED, SuppressionSource.SENDER, now(), "e-1")
-    suppressions.record([Happened(address, *told)])
+    record([Happened(address, *told)])
     assert look(office, org, verdict.Sharing(), memory) == []
     assert any("is complained here instead of active" in line for line in look(office, org, verdict.Sharing()))
 

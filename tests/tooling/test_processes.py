@@ -75,6 +75,12 @@ def test_a_process_reads_the_settings_that_it_was_given() -> None:
         sync_interval_minutes=7,
         metrics_token="0123456789abcdef",
         require_second_factor=False,
+        runs_kept_days=300,
+        traces_kept_days=40,
+        admin_idle_minutes=5,
+        advisor_idle_minutes=6,
+        admin_session_hours=7,
+        advisor_session_hours=8,
         testing=False,
     )
     assert Config.from_environment(settings_of(config)) == config

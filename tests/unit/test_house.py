@@ -71,6 +71,31 @@ def test_salesforce_knows_no_tables() -> None:
     assert found == []
 
 
+TAKES_IN = "asapp.writeback.unsubscribing"
+STORES = {"store", "store_unsubscribe"}  # of contacts/suppressions.py: they tell Salesforce nothing
+
+
+def test_what_a_person_said_comes_in_by_one_way() -> None:
+    callers = {
+        name
+        for name, tree in modules()
+        if name != "asapp.contacts.suppressions" and STORES & names_of("asapp.contacts.suppressions", tree)
+    }
+    assert callers == {TAKES_IN}
+
+
+def names_of(module: str, tree: ast.AST) -> set[str]:
+    """Return what a module uses of another, imported by name or as an attribute of it."""
+    imported = {name.removeprefix(f"{module}.") for name in imports_of(tree) if name.startswith(f"{module}.")}
+    last = module.rpartition(".")[2]
+    used = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == last
+    }
+    return imported | used
+
+
 def test_only_the_domain_commits() -> None:
     found = [
         f"{name}:{node.lineno}"

@@ -10,7 +10,6 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from asapp.contacts import suppressions
 from asapp.contacts.suppressions import Address, Happened
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
@@ -28,6 +27,7 @@ from asapp.models import (
 )
 from asapp.panel import load
 from tests.factories import make_advisor, make_partner, make_run, make_synced_connection, make_twin, org_access, save
+from tests.mail_links import record
 from tests.senders import Sender, hash_of, make_key, make_list, make_person, make_system_list, problem_of
 
 GOOD = "someone@fjord.example"
@@ -85,7 +85,7 @@ def hold(connection: Connection, salesforce_id: str | None) -> Departure:
 def suppress(advisor: User, email: str, step: SuppressionStep, *, whole_firm: bool = False) -> None:
     assert advisor.partner
     address = Address(advisor.partner.id, None if whole_firm else advisor.id, hash_of(email, advisor.partner))
-    suppressions.record([Happened(address, step, SuppressionSource.PAGE, utcnow())])
+    record([Happened(address, step, SuppressionSource.PAGE, utcnow())])
 
 
 # ---- Recipients

@@ -13,7 +13,6 @@ from flask.testing import FlaskClient
 from markupsafe import escape
 from sqlalchemy import event, func, select
 
-from asapp.contacts import suppressions
 from asapp.contacts.removal import remove_contacts
 from asapp.contacts.sender_events import EventType, Taken, Told, record_events
 from asapp.contacts.suppressions import Happened
@@ -23,6 +22,7 @@ from asapp.core.extensions import db
 from asapp.leads.decisions import erase
 from asapp.models import SuppressionEvent, SuppressionSource, SuppressionWords, User
 from tests.factories import log_in, make_advisor, make_partner, make_synced_connection, org_access
+from tests.mail_links import record
 from tests.senders import Sender, make_key, make_list, make_person
 
 GOOD = "someone@fjord.example"
@@ -272,7 +272,7 @@ def test_the_same_call_twice_at_once_stores_once(app: Flask, alice: User) -> Non
         ]
         with app.app_context(), writing():
             try:
-                return record_events(told, None, vault, suppressions.record)
+                return record_events(told, None, vault, record)
             finally:
                 db.session.remove()
 
@@ -290,8 +290,8 @@ def test_an_event_that_another_call_has_just_stored_is_a_duplicate(app: Flask, a
     told = [Told("event-1", EventType.UNSUBSCRIBED, alice.public_id, "zoe@fjord.example", utcnow())]
 
     def record_as_second(happened: Collection[Happened]) -> Collection[Happened]:
-        suppressions.record(happened)
-        return suppressions.record(happened)
+        record(happened)
+        return record(happened)
 
     assert record_events(told, None, org_access().vault, record_as_second) == [Taken.DUPLICATE]
     assert len(stored()) == 1

@@ -25,9 +25,12 @@ from asapp.models import (
     Contact,
     Departure,
     DepartureState,
+    OptOutWrite,
     Partner,
     RunStatus,
+    Suppression,
     User,
+    WriteBackState,
 )
 from asapp.partners.board import make_board
 from asapp.web.board import ALERTS
@@ -60,6 +63,11 @@ def firm(app: Flask) -> Partner:
 def state_of(firm: Partner, advisor: User) -> tuple[str, bool]:
     line = next(line for line in make_board(firm, utcnow()).lines if line.user.id == advisor.id)
     return line.pill[1], line.needs_attention
+
+
+def text_of(page: str) -> str:
+    """Return what a page says, on one line."""
+    return " ".join(re.sub(r"<[^>]+>", " ", page).split())
 
 
 def days_ago(days: float) -> Any:
@@ -256,7 +264,38 @@ def test_it_costs_as_many_queries_for_many_as_for_few(path: str, firm: Partner, 
     for number in range(8):
         make_contact(make_synced_connection(make_advisor(firm, f"Advisor {number}"), failures_in_a_row=number))
         make_partner(f"Firm {number}")
-    assert count() == few <= 24
+    assert count() == few <= 26
+
+
+def test_what_salesforce_refuses_to_opt_out_needs_attention(client: FlaskClient, ada: User, firm: Partner) -> None:
+    alice = make_advisor(firm, "Alice Moreau")
+    connection = make_synced_connection(alice)
+    assert state_of(firm, alice) == ("Connected", False)
+    for number, state in enumerate([WriteBackState.REFUSED, WriteBackState.REFUSED, WriteBackState.TOLD]):
+        save(
+            OptOutWrite(
+                user_id=alice.id, connection_id=connection.id, salesforce_id=str(number), kind="Contact", state=state
+            )
+        )
+    assert state_of(firm, alice) == ("Connected", True)
+    page = text_of(client.get(f"/admin/board?firm={firm.slug}").text)
+    assert "opt-outs refused by Salesforce 2" in page
+    assert "2 opt-outs refused" in page
+    assert '<td data-label="Refused" class="num">2</td>' in client.get("/admin/board").text
+
+
+def test_addresses_that_are_not_written_to_are_counted_once(client: FlaskClient, ada: User, firm: Partner) -> None:
+    alice, bob = make_advisor(firm, "Alice Moreau"), make_advisor(firm, "Bob Tanner")
+    stranger = make_advisor(make_partner("Harbour"))
+    for user, address in ((alice, b"a"), (bob, b"a"), (bob, b"b"), (stranger, b"c")):
+        save(
+            Suppression(
+                partner_id=user.partner_id, user_id=user.id, address_hash=address * 32, unsubscribed_at=utcnow()
+            )
+        )
+    save(Suppression(partner_id=firm.id, user_id=alice.id, address_hash=b"e" * 32))  # ended
+    page = text_of(client.get(f"/admin/board?firm={firm.slug}").text)
+    assert "addresses not to write to 2" in page
 
 
 def test_open_alerts_are_listed_with_since_when(client: FlaskClient, ada: User, firm: Partner) -> None:

@@ -15,7 +15,7 @@ from flask import Flask, current_app
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from asapp.contacts import lists, suppressions
+from asapp.contacts import lists
 from asapp.contacts.addresses import address_hash, address_key
 from asapp.contacts.suppressions import Address, Happened
 from asapp.core.clock import utcnow
@@ -36,6 +36,7 @@ from asapp.models import (
     User,
 )
 from asapp.salesforce.hosts import to_18
+from asapp.writeback import unsubscribing
 from tests.factories import (
     LONG_AGO,
     log_in,
@@ -49,6 +50,7 @@ from tests.factories import (
     org_access,
     save,
 )
+from tests.mail_links import record
 
 ELSEWHERE = to_18("0035g00000KqT2b")
 FIELDS = ("first_name", "last_name", "email", "salesforce_id", "connection_id", "source", "opted_out", "address_hash")
@@ -751,8 +753,8 @@ def test_the_page_shows_the_history_of_the_address(client: FlaskClient, alice: U
     address = Address(alice.partner_id or 0, alice.id, b"r" * 32)
     then = utcnow() - timedelta(days=2)
     vault = org_access().vault
-    suppressions.record([Happened(address, SuppressionStep.BOUNCED, SuppressionSource.SENDER, then)])
-    suppressions.unsubscribe(address, SuppressionSource.ONE_CLICK, whole_firm=True, vault=vault)
+    record([Happened(address, SuppressionStep.BOUNCED, SuppressionSource.SENDER, then)])
+    unsubscribing.unsubscribe(address, SuppressionSource.ONE_CLICK, whole_firm=True, vault=vault)
     page = client.get(f"/contacts/{contact.id}").text
     assert "Unsubscribed from your emails" in page
     assert "with the button of their mail program, for everyone at your firm" in page
@@ -765,12 +767,12 @@ def test_a_bounced_address_is_tried_again_by_a_button_once_in_thirty_days(client
     bounced = Happened(
         Address(alice.partner_id or 0, alice.id, b"r" * 32), SuppressionStep.BOUNCED, SuppressionSource.SENDER, utcnow()
     )
-    suppressions.record([bounced])
+    record([bounced])
     client.post(f"/contacts/{contact.id}/try-again")
     page = client.get(f"/contacts/{contact.id}").text
     assert "The next email may go to this address again." in page
     assert "May be written to." in page
-    suppressions.record([bounced._replace(at=utcnow())])
+    record([bounced._replace(at=utcnow())])
     page = client.get(f"/contacts/{contact.id}").text
     assert "Mail to this address bounced" in page
     assert "Tried again" in page
@@ -784,7 +786,7 @@ def test_suppressed_people_are_found_by_their_state(client: FlaskClient, alice: 
     make_contact(alice, last_name="Rivers", email="ruth@river.example", address_hash=b"r" * 32)
     make_contact(alice, last_name="Other", address_hash=b"o" * 32)
     address = Address(alice.partner_id or 0, alice.id, b"r" * 32)
-    suppressions.record([Happened(address, SuppressionStep(reason.value), SuppressionSource.SENDER, utcnow())])
+    record([Happened(address, SuppressionStep(reason.value), SuppressionSource.SENDER, utcnow())])
     page = client.get(f"/contacts?state={reason}").text
     assert "Rivers" in page
     assert "Other" not in page

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from sqlalchemy.exc import OperationalError
 
 from asapp import create_app
-from asapp.accounts import users
+from asapp.accounts import sessions
 from asapp.web import access
 from tests.conftest import make_config
 from tests.factories import log_in, make_admin, make_advisor
@@ -86,10 +86,10 @@ def test_without_the_database_there_is_still_a_page(
     log_in(client, make_advisor())
     app.config["PROPAGATE_EXCEPTIONS"] = False
 
-    def nobody_answers(_session_id: str) -> None:
+    def nobody_answers(*_session: object) -> None:
         raise OperationalError("SELECT", {}, Exception("server closed the connection"))
 
-    monkeypatch.setattr(users, "find_by_session", nobody_answers)
+    monkeypatch.setattr(sessions, "find", nobody_answers)
     response = client.get("/settings", part=part, broken=True)
     assert response.status_code == 503
     assert HEADINGS[503] in response.text

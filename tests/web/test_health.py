@@ -18,13 +18,29 @@ from sqlalchemy import Engine, text
 
 from asapp import create_app
 from asapp.alerts import alerts
+from asapp.contacts.suppressions import Address, Happened
 from asapp.core.clock import utcnow
 from asapp.core.database import writing
 from asapp.core.extensions import db
 from asapp.health import readiness
 from asapp.health.heartbeats import FORGOTTEN_AFTER, SCHEDULER, TICK, WORKER, Heart, beat, list_seen
 from asapp.health.readiness import NoAnswer, within
-from asapp.models import AlertMail, ApiUsage, Heartbeat, Lead, LeadState, RunStatus, User
+from asapp.models import (
+    AlertMail,
+    ApiUsage,
+    Heartbeat,
+    Lead,
+    LeadState,
+    OptOutWrite,
+    RunStatus,
+    Send,
+    SendState,
+    SuppressionSource,
+    SuppressionStep,
+    User,
+    WriteBackState,
+)
+from asapp.writeback import unsubscribing
 from config import Config
 from tests.conftest import make_config
 from tests.factories import (
@@ -37,6 +53,7 @@ from tests.factories import (
     make_synced_connection,
     save,
 )
+from tests.senders import make_list
 
 METRICS = "http://127.0.0.1:8000/metrics"  # the address that a scraper on this machine uses
 MINUTE = timedelta(minutes=1)
@@ -220,6 +237,61 @@ def make_lead(advisor: User, **columns: object) -> None:
     person = {"first_name": "Mira", "last_name": "Aalto", "email": f"{number}@fjord.example"}
     defaults = {"user_id": advisor.id, "partner_id": advisor.partner_id, "address_hash": number.encode()}
     save(Lead(**(defaults | person | columns)))
+
+
+def test_metrics_of_what_senders_ask_and_tell(client: FlaskClient, app: Flask) -> None:
+    alice = make_advisor(make_partner())
+    connection = make_synced_connection(alice)
+    names = ("asapp_suppressions", "asapp_events_told", "asapp_opt_out_writes", "asapp_sends")
+    before = metrics_of(client)
+    kinds = {name: {key[1] for key in before if key[0] == name} for name in names}
+    assert kinds["asapp_suppressions"] == kinds["asapp_events_told"] == {"unsubscribed", "complained", "bounced"}
+    assert kinds["asapp_opt_out_writes"] == {state.value for state in WriteBackState}
+    assert kinds["asapp_sends"] == {state.value for state in SendState}
+    assert not any(value for key, value in before.items() if key[0] in names)
+
+    def tell(step: SuppressionStep, address: bytes, source: SuppressionSource = SuppressionSource.SENDER) -> None:
+        whose = Address(alice.partner_id or 0, alice.id, address * 32)
+        happened = Happened(whose, step, source, utcnow() - timedelta(days=9))
+        with writing():
+            unsubscribing.record([happened], lambda ids: None)
+
+    tell(SuppressionStep.BOUNCED, b"a")
+    tell(SuppressionStep.UNSUBSCRIBED, b"a")
+    tell(SuppressionStep.UNSUBSCRIBED, b"b", SuppressionSource.PAGE)
+    tell(SuppressionStep.COMPLAINED, b"c")
+    tell(SuppressionStep.OPTED_IN, b"c", SuppressionSource.FORM)
+    for number, state in enumerate([WriteBackState.REFUSED, WriteBackState.REFUSED, WriteBackState.TOLD]):
+        save(
+            OptOutWrite(
+                user_id=alice.id, connection_id=connection.id, salesforce_id=str(number), kind="Contact", state=state
+            )
+        )
+    clients = make_list(alice)
+    for number, age in enumerate([0, 0, 25]):
+        asked_at = utcnow() - timedelta(hours=age)
+        save(
+            Send(
+                send_scope=0,
+                sender_send_id=str(number),
+                list_id=clients.id,
+                max_age_minutes=1,
+                state=SendState.STALE,
+                created_at=asked_at,
+                deadline_at=asked_at,
+            )
+        )
+    found = metrics_of(client)
+    assert {key: value for key, value in found.items() if key[0] in names and value} == {
+        ("asapp_suppressions", "unsubscribed"): 2,
+        ("asapp_suppressions", "bounced"): 1,
+        ("asapp_events_told", "unsubscribed"): 1,
+        ("asapp_events_told", "complained"): 1,
+        ("asapp_events_told", "bounced"): 1,
+        ("asapp_opt_out_writes", "refused"): 2,
+        ("asapp_opt_out_writes", "told"): 1,
+        ("asapp_sends", "stale"): 2,
+    }
 
 
 def test_metrics_of_what_runs_out(client: FlaskClient, app: Flask) -> None:

@@ -12,13 +12,26 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import delete, select
 
-from asapp.contacts import removal
+from asapp.contacts import removal, suppressions
+from asapp.contacts.suppressions import Address, Happened
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.leads import queries, sign_up_page
 from asapp.messages.leads import CHECKS
-from asapp.models import ApiUsage, ConsentEvent, Contact, Lead, LeadState, OptInPage, User
-from tests.factories import log_in, make_admin, make_advisor, make_contact, make_synced_connection, save
+from asapp.models import (
+    ApiUsage,
+    ConsentEvent,
+    Contact,
+    Lead,
+    LeadState,
+    OptInPage,
+    SuppressionSource,
+    SuppressionStep,
+    User,
+)
+from asapp.writeback import unsubscribing
+from tests.factories import log_in, make_admin, make_advisor, make_contact, make_synced_connection, org_access, save
+from tests.mail_links import record
 from tests.signing_up import someone_signs_up
 
 
@@ -360,6 +373,43 @@ def test_the_contacts_page_shows_the_history_and_gives_it_as_a_file(client: Flas
     assert "203.0.113.80" in html
     assert (rows[0]["event"], rows[0]["text_version"], rows[0]["client_address"]) == ("opted_in", "1", "203.0.113.80")
     assert "may write to me" in rows[0]["text"]
+
+
+def test_the_file_tells_what_happened_to_the_address(client: FlaskClient, amara: User) -> None:
+    lead = someone_signs_up(amara)
+    assert lead.contact_id
+    assert lead.address_hash
+    address = Address(lead.partner_id, amara.id, lead.address_hash)
+    bounced = Happened(address, SuppressionStep.BOUNCED, SuppressionSource.SENDER, utcnow(), "e-1", words="=550 No")
+    record([bounced])
+    record([bounced._replace(step=SuppressionStep.COMPLAINED, sender_event_id="e-2", words="")])
+    unsubscribing.unsubscribe(address, SuppressionSource.ONE_CLICK, whole_firm=True, vault=org_access().vault)
+    someone_signs_up(amara)
+    suppressions.try_again(address)
+
+    page = client.get(f"/contacts/{lead.contact_id}").text
+    assert page.count(f"/leads/consent/{lead.contact_id}.csv") == 1
+    rows = list(csv.DictReader(io.StringIO(client.get(f"/leads/consent/{lead.contact_id}.csv").text)))
+    assert [(row["event"], row["source"], row["scope"], row["detail"]) for row in rows] == [
+        ("opted_in", "form", "", ""),
+        ("bounced", "sender", "advisor", "'=550 No"),
+        ("complained", "sender", "advisor", ""),
+        ("unsubscribed", "one_click", "firm", ""),
+        ("opted_in", "form", "", ""),
+        ("tried_again", "advisor", "advisor", ""),
+    ]
+    assert {row["email"] for row in rows} == {"mei.chou@harbour.example"}
+
+
+def test_someone_who_never_signed_up_has_a_file_once_something_happened(client: FlaskClient, amara: User) -> None:
+    contact = make_contact(amara, email="ruth@river.example", address_hash=b"r" * 32)
+    path = f"/leads/consent/{contact.id}.csv"
+    assert client.get(path).status_code == 404
+    address = Address(amara.partner_id or 0, amara.id, b"r" * 32)
+    record([Happened(address, SuppressionStep.UNSUBSCRIBED, SuppressionSource.SENDER, utcnow(), "e-1")])
+    assert client.get(f"/contacts/{contact.id}").text.count(path) == 1
+    (row,) = csv.DictReader(io.StringIO(client.get(path).text))
+    assert (row["event"], row["email"]) == ("unsubscribed", "ruth@river.example")
 
 
 def test_erasing_takes_the_person_and_keeps_the_skeleton(client: FlaskClient, amara: User) -> None:
