@@ -195,3 +195,36 @@ def test_the_same_call_twice_at_once_stores_once(app: Flask, alice: User) -> Non
         outcomes = list(threads.map(tell_it, range(8)))
     assert all(len(outcome) == 20 for outcome in outcomes)
     assert sorted(row.sender_event_id or "" for row in stored()) == sorted(f"event-{n}" for n in range(20))
+
+
+def test_many_events_are_one_transaction_and_as_many_statements_as_two(sender: Sender, alice: User) -> None:
+    asked: list[str] = []
+
+    def hear(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        asked.append(statement)
+
+    def commit(_connection: Any) -> None:
+        asked.append("COMMIT")
+
+    def count(prefix: str, events: int) -> tuple[int, int]:
+        asked.clear()
+        event.listen(db.engine, "before_cursor_execute", hear)
+        event.listen(db.engine, "commit", commit)
+        results = tell(
+            sender, *(an_event(alice, f"{prefix}{n}", email=f"{prefix}{n}@x.example") for n in range(events))
+        )
+        event.remove(db.engine, "before_cursor_execute", hear)
+        event.remove(db.engine, "commit", commit)
+        assert {each["result"] for each in results} == {"accepted"}
+        return len(asked), asked.count("COMMIT")
+
+    count("first", 1)  # the use of the key is written
+    few = count("few", 2)
+    assert few[1] == 1
+    assert count("many", 300) == few
+
+
+def test_ids_of_events_may_hold_commas(sender: Sender, alice: User) -> None:
+    tell(sender, an_event(alice, "a,b"))
+    results = tell(sender, an_event(alice, "a,b"), an_event(alice, "a"), an_event(alice, "b,c"))
+    assert [each["result"] for each in results] == ["duplicate", "accepted", "accepted"]
