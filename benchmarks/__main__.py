@@ -12,8 +12,12 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks import parts
 from benchmarks.house import BenchHouse
-from benchmarks.parts import PARTS, Bench, Options, Target, say
+from benchmarks.parts import Bench, Options, Target, say
+from benchmarks.senders import senders
+
+PARTS = {**parts.PARTS, senders.__name__: senders}
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from sqlalchemy import select
 from sqlalchemy.orm import joinedload
 
-from asapp.contacts.queries import ListCount, count_contacts
+from asapp.contacts.queries import ListCount, count_contacts_of
 from asapp.contacts.recipients import is_here
 from asapp.core.extensions import db
 from asapp.messages.states import AdvisorState
@@ -41,8 +41,9 @@ def find_firm(slug: str, partner_id: int | None) -> Partner | None:
 
 
 def find_page(partner_id: int | None, email: str | None, limit: int, after: str, now: datetime) -> AdvisorPage:
-    """Return advisors in the order of their public ids. partner_id, email: of this firm, with this address; None: any.
+    """Return advisors in the order of their public ids: a fixed number of queries, however many there are.
 
+    partner_id, email: of this firm, with this address; None: any.
     after: the last id of the page before; "" for the first.
     """
     query = select(User).options(joinedload(User.partner)).where(is_here(partner_id), User.public_id > after)
@@ -50,10 +51,10 @@ def find_page(partner_id: int | None, email: str | None, limit: int, after: str,
         query = query.where(User.email == email.strip().lower())
     users = db.session.scalars(query.order_by(User.public_id).limit(limit + 1)).all()
     more, users = len(users) > limit, users[:limit]
-    standings = find_standings(users, now)
+    standings, overviews = find_standings(users, now), count_contacts_of([user.id for user in users], now)
     found = []
     for user in users:
-        overview, standing = count_contacts(user.id, now), standings[user.id]
+        overview, standing = overviews[user.id], standings[user.id]
         latest = standing.latest
         as_of = latest.last_good_sync_at if latest else None
         partner = user.partner or db.session.get_one(Partner, user.partner_id)

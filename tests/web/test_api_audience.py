@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import event
 
 from asapp.contacts.suppressions import Address, Happened
 from asapp.core.clock import utcnow
@@ -429,6 +430,36 @@ def test_advisors_are_found_by_firm_and_address(sender: Sender, alice: User) -> 
     assert names(f"?email={charlie.email}&partner={alice.partner.slug}") == []
     assert names("?email=nobody@fjord.example") == []
     assert problem_of(sender.get("/advisors?partner=nobodys")) == "not-found"
+
+
+def test_many_advisors_take_as_many_queries_as_few(sender: Sender, alice: User) -> None:
+    assert alice.partner
+    asked: list[str] = []
+
+    def hear(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        asked.append(statement)
+
+    def count() -> tuple[int, int]:
+        asked.clear()
+        event.listen(db.engine, "before_cursor_execute", hear)
+        found = sender.get("/advisors").get_json()["advisors"]
+        event.remove(db.engine, "before_cursor_execute", hear)
+        assert all((each["active"], each["lists"][0]["active"]) == (2, 1) for each in found)
+        return len(found), len(asked)
+
+    def fill(advisor: User) -> None:
+        zoe = make_person(make_synced_connection(advisor), GOOD)
+        make_person(advisor, "manual@fjord.example")
+        make_person(advisor, "hidden@fjord.example", hidden_at=utcnow())
+        make_list(advisor, "Clients", zoe)
+
+    fill(alice)
+    fill(make_advisor(alice.partner, "Bob Tremblay"))
+    assert count()[0] == 2
+    few = count()
+    for number in range(6):
+        fill(make_advisor(alice.partner, f"Advisor {number}"))
+    assert count() == (8, few[1])
 
 
 def test_advisors_come_in_pages(sender: Sender, alice: User) -> None:

@@ -295,3 +295,36 @@ def test_an_event_that_another_call_has_just_stored_is_a_duplicate(app: Flask, a
 
     assert record_events(told, None, org_access().vault, record_as_second) == [Taken.DUPLICATE]
     assert len(stored()) == 1
+
+
+def test_many_events_are_one_transaction_and_as_many_statements_as_two(sender: Sender, alice: User) -> None:
+    asked: list[str] = []
+
+    def hear(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        asked.append(statement)
+
+    def commit(_connection: Any) -> None:
+        asked.append("COMMIT")
+
+    def count(prefix: str, events: int) -> tuple[int, int]:
+        asked.clear()
+        event.listen(db.engine, "before_cursor_execute", hear)
+        event.listen(db.engine, "commit", commit)
+        results = tell(
+            sender, *(an_event(alice, f"{prefix}{n}", email=f"{prefix}{n}@x.example") for n in range(events))
+        )
+        event.remove(db.engine, "before_cursor_execute", hear)
+        event.remove(db.engine, "commit", commit)
+        assert {each["result"] for each in results} == {"accepted"}
+        return len(asked), asked.count("COMMIT")
+
+    count("first", 1)  # the use of the key is written
+    few = count("few", 2)
+    assert few[1] == 1
+    assert count("many", 300) == few
+
+
+def test_ids_of_events_may_hold_commas(sender: Sender, alice: User) -> None:
+    tell(sender, an_event(alice, "a,b"))
+    results = tell(sender, an_event(alice, "a,b"), an_event(alice, "a"), an_event(alice, "b,c"))
+    assert [each["result"] for each in results] == ["duplicate", "accepted", "accepted"]
