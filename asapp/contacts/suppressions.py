@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Table, and_, delete, exists, func, or_, select, type_coerce, union
 from sqlalchemy.orm import Session, aliased
 
-from asapp.contacts.addresses import address_hash, address_key
-from asapp.core.bulk import in_chunks, insert_many
+from asapp.contacts.addresses import HashRange, address_hash, address_key
+from asapp.core.bulk import in_chunks, insert_many, is_among, upsert_many
 from asapp.core.clock import utcnow
-from asapp.core.database import UTCDateTime, change_rows, upsert
+from asapp.core.database import UTCDateTime, change_rows
 from asapp.core.extensions import db
 from asapp.core.vault import Vault
 from asapp.models import (
@@ -186,13 +186,12 @@ def _write(held: Mapping[Address, Mapping[str, datetime | None]], now: datetime)
             if (address.user_id is None) == is_for_firm
         ]
         if rows:
-            db.session.execute(_upsert(is_for_firm, [name for name in rows[0] if name not in Address._fields]), rows)
-
-
-def _upsert(is_for_firm: bool, changing: list[str]) -> Any:
-    if is_for_firm:
-        return upsert(db.session, ROWS, ("partner_id", "address_hash"), changing, index_where=IS_FOR_FIRM)
-    return upsert(db.session, ROWS, ("user_id", "address_hash"), [*changing, "partner_id"], index_where=IS_FOR_ADVISOR)
+            changing = [name for name in rows[0] if name not in Address._fields]
+            if is_for_firm:
+                upsert_many(ROWS, rows, ("partner_id", "address_hash"), changing, index_where=IS_FOR_FIRM)
+            else:
+                changing.append("partner_id")
+                upsert_many(ROWS, rows, ("user_id", "address_hash"), changing, index_where=IS_FOR_ADVISOR)
 
 
 def _without_known(happened: Collection[Happened]) -> list[Happened]:
@@ -221,7 +220,7 @@ def known_sender_ids(asked: Collection[tuple[int | None, str | None]]) -> set[tu
         for chunk in in_chunks(event_ids)
         for event_id in db.session.scalars(
             select(SuppressionEvent.sender_event_id).where(
-                SuppressionEvent.user_id == user_id, SuppressionEvent.sender_event_id.in_(chunk)
+                SuppressionEvent.user_id == user_id, is_among(SuppressionEvent.sender_event_id, chunk)
             )
         )
     }
@@ -251,7 +250,7 @@ def _opt_ins_of(addresses: Collection[Address]) -> dict[Address, datetime]:
             .where(
                 Lead.user_id == user_id,
                 Lead.partner_id == partner_id,
-                Lead.address_hash.in_(chunk),
+                is_among(Lead.address_hash, chunk),
                 ConsentEvent.kind == ConsentKind.OPTED_IN,
                 ConsentEvent.source == ConsentSource.FORM,
             )
@@ -268,7 +267,7 @@ def _events_of(addresses: Collection[Address]) -> dict[Address, list[Any]]:
     for partner_id, hashes in by_firm.items():
         for chunk in in_chunks(sorted(hashes)):
             for event in db.session.execute(
-                select(EVENTS).where(EVENTS.c.partner_id == partner_id, EVENTS.c.address_hash.in_(chunk))
+                select(EVENTS).where(EVENTS.c.partner_id == partner_id, is_among(EVENTS.c.address_hash, chunk))
             ):
                 found[Address(event.partner_id, event.user_id, event.address_hash)].append(event)
     return found
@@ -415,7 +414,7 @@ def find_reasons(user_id: int, partner_id: int, hashes: Collection[bytes]) -> di
         for row in db.session.execute(
             select(ROWS).where(
                 ROWS.c.partner_id == partner_id,
-                ROWS.c.address_hash.in_(chunk),
+                is_among(ROWS.c.address_hash, chunk),
                 or_(ROWS.c.user_id == user_id, ROWS.c.user_id.is_(None)),
             )
         ):
@@ -480,9 +479,13 @@ def is_suppressed_as(reason: Reason, user_id: int | None = None) -> ColumnElemen
     return _is_among_those(getattr(Suppression, REASONS[reason]).is_not(None), user_id)
 
 
-def is_suppressed(user_id: int | None = None) -> ColumnElement[bool]:
-    """Over Contact: does any suppression hold for its address? user_id: as in is_suppressed_as()."""
-    return _is_among_those(or_(*(getattr(Suppression, name).is_not(None) for name in REASONS.values())), user_id)
+def is_suppressed(user_id: int | None = None, hashes: HashRange | None = None) -> ColumnElement[bool]:
+    """Over Contact: does any suppression hold for its address? user_id: as in is_suppressed_as().
+
+    hashes: of the addresses that the query is about, if it is not about all of this advisor's; no others are read then.
+    """
+    holds = or_(*(getattr(Suppression, name).is_not(None) for name in REASONS.values()))
+    return _is_among_those(holds if hashes is None else and_(holds, hashes.holds(Suppression.address_hash)), user_id)
 
 
 def _is_among_those(holds: ColumnElement[bool], user_id: int | None) -> ColumnElement[bool]:

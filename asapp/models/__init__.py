@@ -34,6 +34,7 @@ from asapp.models.lead import (
     ToCheck,
     Unfollowed,
 )
+from asapp.models.login_session import LoginSession
 from asapp.models.partner import ApiUsage, CheckVerdict, Partner, PartnerCheck, SetupLink
 from asapp.models.run import RunChange, RunPhase, RunStatus, RunTrigger, SyncRun
 from asapp.models.second_factor import RecoveryCode, SecondFactor
@@ -82,6 +83,7 @@ __all__ = [
     "LinkedKind",
     "ListKind",
     "ListMember",
+    "LoginSession",
     "OAuthState",
     "OptInPage",
     "OptOutWrite",

@@ -1,7 +1,7 @@
-"""The outbox of opt-outs: which records Salesforce is still to be told about, and who works on them.
+"""The outbox of opt-outs: the records that Salesforce still has to be told about, and which delivery works on them.
 
-A row is written in the transaction that stores the unsubscribe. It names a record of the connection's, never an address. One row
-a record, whatever the number of reasons; what was told is told again only where Salesforce has changed the record since.
+A row is added in the transaction that stores the unsubscribe. It names a record of the connection's, never an address.
+One row a record, for any number of reasons; a record is updated again only if Salesforce has changed it since.
 A delivery holds a lease on each row of its round and writes `WHERE lease = mine`.
 """
 
@@ -59,19 +59,19 @@ from asapp.models import (
 ROWS: Table = OptOutWrite.__table__  # type: ignore[assignment]
 KEY = ("connection_id", "salesforce_id")
 LEASE = timedelta(seconds=100)  # as a run's (sync/runs.py), renewed before each call
-TOLD_OF = (Reason.UNSUBSCRIBED, Reason.COMPLAINED)  # a bounce says nothing of what the person wants
+TOLD_OF = (Reason.UNSUBSCRIBED, Reason.COMPLAINED)  # a bounce says nothing about what the person wants
 RECENT = timedelta(days=30)
 NO_WAIT = timedelta(0)
 OPEN_LEAD = (LeadState.SENT, LeadState.LINKED)
 
-# As text: SQLite takes the index of what waits only for a condition that it can read.
+# As text: SQLite takes the partial index only if it can see its condition.
 IS_WAITING = text("opt_out_writes.state = 'waiting'")
 
 Enqueue = Callable[[Sequence[int]], object]  # takes ids of connections
 
 
 class Found(NamedTuple):
-    """A record of a connection's that has to be told of."""
+    """A record of a connection's that Salesforce has to be told about."""
 
     connection_id: int
     user_id: int
@@ -80,7 +80,7 @@ class Found(NamedTuple):
 
 
 class ClaimedRound(NamedTuple):
-    """The rows of a connection that one delivery has now."""
+    """The rows of a connection that one delivery has claimed."""
 
     connection_id: int
     lease: str
@@ -91,11 +91,11 @@ class ClaimedRound(NamedTuple):
         return OptOutWrite.connection_id == self.connection_id, IS_WAITING, OptOutWrite.lease == self.lease
 
 
-# ---- Writing down what is to be told
+# ---- Adding records
 
 
 def add_for(addresses: Collection[Address], wait: timedelta = NO_WAIT) -> set[int]:
-    """Write down the records with these addresses that are not opted out yet; return the connections that own them.
+    """Add the records with these addresses that are not opted out yet; return the connections that own them.
 
     In the caller's transaction. Nothing happens at firms that don't want it. wait: before the first attempt.
     """
@@ -117,7 +117,7 @@ def _by_owner(addresses: Iterable[Address]) -> Mapping[tuple[int, int | None], s
 
 
 def put_in(found: Collection[Found], wait: timedelta = NO_WAIT) -> None:
-    """Let these records wait to be told of, in the caller's transaction. One that waits already stays as it is."""
+    """Add these records, in the caller's transaction. One that waits already stays as it is."""
     if not found:
         return
     now = utcnow()

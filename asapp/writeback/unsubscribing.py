@@ -1,4 +1,4 @@
-"""Storing what a person told us together with what Salesforce has to be told of it, in one transaction.
+"""Stores what a person told us, and the records that Salesforce has to be told about, in one transaction.
 
 The only way in for unsubscribes and events: what contacts/suppressions.py stores by itself tells Salesforce nothing.
 """

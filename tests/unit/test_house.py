@@ -1,4 +1,4 @@
-"""What `make lint` can't say about the floors, read from the code; the offender is named."""
+"""Rules about the packages that `make lint` can't check, read from the code; a failure names the module."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_it_is_read_in_one_place_only(names: tuple[str, ...], allowed: str) -> N
 
 
 def test_imports_stand_at_the_top_of_a_module() -> None:
-    """One inside a function hides an arrow between two packages. Only create_app() may: a worker has no pages."""
+    """An import inside a function hides a dependency between packages. Only create_app() may have one: a worker has no pages."""
     found = {
         name
         for name, tree in modules()

@@ -1,4 +1,4 @@
-"""The firm board: states, figures, the filter, the file, and that it stays cheap."""
+"""The firm board: states, figures, the filter, the file, and its cost in queries."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_a_sync_that_only_the_firms_admin_can_make_work(firm: Partner) -> None:
 
 
 def make_held(connection: Connection, **columns: Any) -> Contact:
-    """A contact of the connection's whose departure is held."""
+    """Make a contact of the connection whose departure is held."""
     run, contact = make_run(connection, RunStatus.HELD), make_contact(connection, **columns)
     save(
         Departure(
@@ -149,7 +149,7 @@ def test_an_advisor_with_nothing_to_approve_is_not_held(firm: Partner, column: d
     assert state_of(firm, connection.user) == ("Held", True)
 
 
-def test_an_advisor_who_came_back_stands_once(firm: Partner, ada: User, client: FlaskClient) -> None:
+def test_an_advisor_who_came_back_is_listed_once(firm: Partner, ada: User, client: FlaskClient) -> None:
     alice = make_advisor(firm)
     make_connection(alice, status="disconnected")
     make_connection(alice, status="disconnected")
@@ -176,10 +176,12 @@ def test_figures_of_an_advisor(firm: Partner, ada: User, client: FlaskClient) ->
     assert "9 days old" in page
     assert "9 days left" in page
     line = make_board(firm, utcnow()).lines[0]
-    assert (line.active, line.waiting) == (4, 1)  # two, the one by hand, and the lead
+    assert (line.active, line.waiting) == (4, 1)  # two from Salesforce, the one by hand, and the lead
 
 
-def test_those_who_need_attention_come_first_and_alone(firm: Partner, ada: User, client: FlaskClient) -> None:
+def test_advisors_who_need_attention_come_first_and_can_be_filtered(
+    firm: Partner, ada: User, client: FlaskClient
+) -> None:
     make_synced_connection(make_advisor(firm, "Aaron Fine"))
     make_synced_connection(make_advisor(firm, "Zoe Broken"), status="needs_reconnect")
     make_synced_connection(make_advisor(name="Elsa Elsewhere"))
@@ -195,7 +197,7 @@ def test_those_who_need_attention_come_first_and_alone(firm: Partner, ada: User,
 
 
 def test_no_cell_of_the_file_is_a_formula(firm: Partner, ada: User, client: FlaskClient) -> None:
-    """A spreadsheet runs what begins with one of these, also behind a blank."""
+    """A spreadsheet runs cells that begin with one of these, also after a space."""
     for number, start in enumerate((*FORMULA_STARTS, " =", "\t=", "\r=")):
         make_synced_connection(make_advisor(firm, f"{start}HYPERLINK(0)", email=f"{start}a{number}@x.example"))
     for show in ("", "&show=attention"):
@@ -208,14 +210,14 @@ def test_no_cell_of_the_file_is_a_formula(firm: Partner, ada: User, client: Flas
         assert show or sum("HYPERLINK" in row[0] for row in rows) == len(FORMULA_STARTS) + 3
 
 
-def test_nobody_needs_attention(firm: Partner, ada: User, client: FlaskClient) -> None:
+def test_the_board_can_have_no_advisor_who_needs_attention(firm: Partner, ada: User, client: FlaskClient) -> None:
     assert "no advisors yet" in client.get(f"/admin/board?firm={firm.slug}").text
     make_synced_connection(make_advisor(firm))
-    assert "Nobody needs attention" in client.get(f"/admin/board?firm={firm.slug}&show=attention").text
+    assert "No one needs attention" in client.get(f"/admin/board?firm={firm.slug}&show=attention").text
 
 
 def test_calls_against_the_allowance(firm: Partner, ada: User, client: FlaskClient) -> None:
-    assert "tells its total with the first sync" in client.get(f"/admin/board?firm={firm.slug}").text
+    assert "reports its total with the first sync" in client.get(f"/admin/board?firm={firm.slug}").text
     firm.org_calls_used, firm.org_calls_allowed, firm.org_calls_seen_at = 48310, 100_000, utcnow()
     firm.api_share_percent = 15
     save(ApiUsage(partner_id=firm.id, hour=utcnow().replace(minute=0, second=0, microsecond=0), calls=6180))

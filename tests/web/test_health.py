@@ -1,4 +1,4 @@
-"""What whatever watches over the processes is told, and what an admin sees of it."""
+"""Health checks and metrics for monitoring, and the health page for admins."""
 
 from __future__ import annotations
 
@@ -55,20 +55,20 @@ from tests.factories import (
 )
 from tests.senders import make_list
 
-METRICS = "http://127.0.0.1:8000/metrics"  # as a scraper on the machine asks for it
+METRICS = "http://127.0.0.1:8000/metrics"  # the address that a scraper on this machine uses
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
 
 
 @contextmanager
 def server_that_says_nothing() -> Iterator[int]:
-    """A port that takes connections and never answers."""
+    """A port that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
 
 
 def metrics_of(client: FlaskClient) -> dict[tuple[str, ...], float]:
-    """{(name, label values …): value}"""
+    """Return {(name, label values …): value}."""
     answer = client.get(METRICS)
     assert answer.status_code == 200
     assert answer.content_type.startswith("text/plain")
@@ -342,7 +342,7 @@ def test_metrics_of_the_allowance(client: FlaskClient, app: Flask) -> None:
     assert found["asapp_org_api_used_ratio", "northgate"] == 0.9
     assert found["asapp_partner_paused", "northgate"] == 1
     assert found["asapp_api_calls", "new-firm"] == found["asapp_partner_paused", "new-firm"] == 0
-    assert ("asapp_api_calls_share", "new-firm") not in found  # its org has not told yet
+    assert ("asapp_api_calls_share", "new-firm") not in found  # its org's total is not known yet
 
 
 def test_metrics_of_the_processes(client: FlaskClient, app: Flask) -> None:
@@ -391,8 +391,8 @@ def test_without_a_token_figures_are_for_this_machine(
 @pytest.mark.parametrize(
     "host", ["my.example.com", "my.example.com:8000", "10.0.0.7", "evil.example", "not a host", ""]
 )
-def test_without_a_token_no_figures_go_through_a_proxy_that_says_nothing(host: str, client: FlaskClient) -> None:
-    """One on this machine comes from its address; the host is what it was asked for."""
+def test_without_a_token_no_figures_go_through_a_proxy_without_headers(host: str, client: FlaskClient) -> None:
+    """A proxy on this machine has this machine's address; the host is the requested one."""
     answer = client.get("/metrics", headers={"Host": host}, environ_base={"REMOTE_ADDR": "127.0.0.1"})
     assert answer.status_code == 403
     assert "asapp_" not in answer.text
@@ -402,7 +402,7 @@ def test_without_a_token_no_figures_go_through_a_proxy_that_says_nothing(host: s
     ("header", "status"),
     [(f"Bearer {SCRAPER_TOKEN}", 200), ("Bearer wrong", 401), ("Bearer \xff", 401), (SCRAPER_TOKEN, 401), ("", 401)],
 )
-def test_with_a_token_figures_are_for_who_brings_it(header: str, status: int, app: Flask, database_url: str) -> None:
+def test_with_a_token_figures_need_that_token(header: str, status: int, app: Flask, database_url: str) -> None:
     client = client_of(make_config(database_url, metrics_token=SCRAPER_TOKEN))
     for path in ("/metrics", "/%6detrics"):
         for address in ("127.0.0.1", "10.0.0.7"):
@@ -493,5 +493,5 @@ def test_the_page_is_not_for_advisors(client: FlaskClient, app: Flask) -> None:
 
 
 def client_of(config: Config) -> FlaskClient:
-    """A client of another app, on these settings."""
+    """Return a client of another app with these settings."""
     return create_app(config).test_client()

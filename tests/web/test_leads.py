@@ -1,4 +1,4 @@
-"""Leads: the page of an advisor's sign-ups, what the advisor decides, and the history of consent."""
+"""Leads: the page of an advisor's sign-ups, the advisor's decisions, and the history of consent."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from asapp.models import (
 )
 from asapp.writeback import unsubscribing
 from tests.factories import log_in, make_admin, make_advisor, make_contact, make_synced_connection, org_access, save
+from tests.mail_links import record
 from tests.signing_up import someone_signs_up
-from tests.unsubscribing import record
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_the_page_shows_its_address_as_a_link_and_a_code(client: FlaskClient, am
     html = client.get("/leads").text
 
     assert '<a href="http://127.0.0.1:5000/o/amara-okafor">' in html
-    assert "Nobody has signed up yet" in html
+    assert "No one has signed up yet" in html
     assert '<div class="qr" role="img" aria-label="QR code for your sign-up page"><svg' in html
 
 
@@ -106,7 +106,9 @@ def test_new_words_make_a_version_and_the_same_words_none(client: FlaskClient, a
         ),
     ],
 )
-def test_words_that_wont_do(client: FlaskClient, amara: User, field: str, typed: str, words: str) -> None:
+def test_invalid_consent_words_are_refused(
+    client: FlaskClient, amara: User, field: str, typed: str, words: str
+) -> None:
     data = {"heading": "Letters", "words": "Yes.", "frame_hosts": "", field: typed}
 
     answer = client.post("/leads/page", data=data)
@@ -116,7 +118,7 @@ def test_words_that_wont_do(client: FlaskClient, amara: User, field: str, typed:
     assert [text.version for text in sign_up_page.all_texts(amara.id)] == [1]
 
 
-# ---- Its limits, and a break
+# ---- The page's limit, and its pause
 
 
 def set_limit(advisor: User, limit: int) -> None:
@@ -141,7 +143,7 @@ def test_those_beyond_the_days_limit_wait_until_the_advisor_sends_them(client: F
     contact_id = db.session.scalars(select(Lead.contact_id).where(Lead.email == "p4@example.com")).one()
     assert unescape(client.get("/contacts").text).count("Waits for you on Leads") == 3
     assert "Nothing is sent until you have looked." in unescape(client.get(f"/contacts/{contact_id}").text)
-    answer = unescape(client.get("/contacts/why?whom=p4@example.com").text)
+    answer = unescape(client.get("/contacts/why?person=p4@example.com").text)
     assert "p4@example.com waits for you on Leads" in answer or "Mei-Ling Chou waits for you on Leads" in answer
     client.post("/leads/send-reviewed")
 
@@ -151,10 +153,10 @@ def test_those_beyond_the_days_limit_wait_until_the_advisor_sends_them(client: F
     assert "Inactive" not in client.get("/contacts").text.partition('<div id="people">')[2]
     assert set(db.session.scalars(select(Lead.state))) == {LeadState.RECEIVED}
     client.post("/leads/send-reviewed")
-    assert "Nobody was waiting for you." in client.get("/leads").text
+    assert "No one was waiting for you." in client.get("/leads").text
 
 
-def test_what_is_sent_while_nothing_can_go_out_is_not_said_to_be_on_the_way(client: FlaskClient, amara: User) -> None:
+def test_leads_that_can_not_go_out_are_not_shown_as_on_the_way(client: FlaskClient, amara: User) -> None:
     set_limit(amara, 1)
     for number in range(2):
         someone_signs_up(amara, f"p{number}@example.com")
@@ -177,7 +179,7 @@ def test_the_limit_is_the_advisors_to_set(client: FlaskClient, amara: User) -> N
 
 
 @pytest.mark.parametrize("typed", ["", "0", "-1", "10001", "many", "٣", "9" * 30])
-def test_a_limit_that_wont_do(client: FlaskClient, amara: User, typed: str) -> None:
+def test_an_invalid_limit_is_refused(client: FlaskClient, amara: User, typed: str) -> None:
     form = {"heading": "Letters", "words": "Yes.", "frame_hosts": ""}
 
     answer = client.post("/leads/page", data={**form, "daily_limit": typed})
@@ -262,7 +264,7 @@ def test_all_refused_ones_can_be_sent_again_at_once(client: FlaskClient, amara: 
 @pytest.mark.parametrize(
     ("do", "why", "state"),
     [
-        ("send", "out_of_sight", LeadState.SENDING),  # we look once more ourselves
+        ("send", "out_of_sight", LeadState.SENDING),  # we search once more ourselves
         ("send", "tried_elsewhere", LeadState.WAITING),
         ("there", "out_of_sight", LeadState.SENT),
     ],
@@ -284,7 +286,7 @@ def test_a_lead_to_be_checked_is_decided_by_the_advisor(
 
     assert lead.state == state
     assert (lead.unanswered_at is None) == (state != LeadState.SENDING)
-    if do == "there":  # nobody sees whether this person opts out
+    if do == "there":  # the org can't tell whether this person opts out
         assert "opt_out_unknown" in client.get("/contacts/export.csv").text
 
 
@@ -310,7 +312,7 @@ def test_what_salesforce_did_comes_before_how_far_it_came(client: FlaskClient, a
     assert "Opted out (1)" in html
 
 
-def test_who_asked_again_after_opting_out_is_told_until_noted(client: FlaskClient, amara: User) -> None:
+def test_a_sign_up_after_an_opt_out_is_shown_until_noted(client: FlaskClient, amara: User) -> None:
     put(someone_signs_up(amara), LeadState.SENT, opted_out=True)
     someone_signs_up(amara)
 
@@ -425,10 +427,10 @@ def test_erasing_takes_the_person_and_keeps_the_skeleton(client: FlaskClient, am
     assert (contact.first_name, contact.last_name, contact.email, contact.address_hash) == ("", "", "", None)
     assert client.get(f"/contacts/{contact_id}").status_code == 404
     assert client.get("/contacts/export.csv").text.count("\n") == 1
-    assert "Nobody has signed up yet" in client.get("/leads").text
+    assert "No one has signed up yet" in client.get("/leads").text
 
 
-def test_who_was_erased_may_sign_up_anew(client: FlaskClient, amara: User) -> None:
+def test_an_erased_person_may_sign_up_again(client: FlaskClient, amara: User) -> None:
     first = someone_signs_up(amara)
     client.post(f"/leads/erase/{first.contact_id}")
 
@@ -438,10 +440,10 @@ def test_who_was_erased_may_sign_up_anew(client: FlaskClient, amara: User) -> No
     assert again.state == LeadState.RECEIVED
 
 
-# ---- Whose
+# ---- Access
 
 
-def test_everybody_sees_only_their_own(client: FlaskClient, amara: User) -> None:
+def test_advisors_see_only_their_own_leads(client: FlaskClient, amara: User) -> None:
     bobs = someone_signs_up(make_advisor(amara.partner, name="Bob Adeyemi"), "secret@example.com")
     put(bobs, LeadState.REFUSED, why="duplicate")
 
@@ -468,12 +470,12 @@ def test_a_contact_made_by_hand_is_deleted_not_erased(client: FlaskClient, amara
     assert client.get(f"/leads/erase/{make_contact(amara).id}").status_code == 404
 
 
-# ---- Whose contact was removed with a connection
+# ---- Leads whose contact was removed with a connection
 
 
 @pytest.fixture
 def removed(amara: User) -> Lead:
-    """A lead that became a contact, which was removed when the advisor disconnected."""
+    """Return a lead that became a contact, which was removed when the advisor disconnected."""
     lead = put(someone_signs_up(amara), LeadState.CONVERTED, contact_id=None)
     db.session.execute(delete(Contact))
     db.session.commit()

@@ -1,4 +1,4 @@
-"""Links of mails, as the person who got one has them, and what the sender tells, where no job is enqueued."""
+"""Links of mails, as the recipient has them, and events as the sender reports them, where no job is enqueued."""
 
 from __future__ import annotations
 
