@@ -556,6 +556,11 @@ def has_any(user_id: int) -> bool:
     )
 
 
+def has_any_at(partner_id: int) -> bool:
+    """Is there a suppression of this firm's, of any advisor of then?"""
+    return db.session.scalar(select(Suppression.id).where(Suppression.partner_id == partner_id).limit(1)) is not None
+
+
 def _is_ended_for(user_id: Any) -> ColumnElement[bool]:
     """Has the person opted in with this advisor after choosing the whole firm? Over a firm's Suppression."""
     own = aliased(Suppression)
@@ -580,7 +585,7 @@ class Firm(NamedTuple):
 def earlier_firms(user: User, partner_id: int, vault: Vault, *, left: Partner | None = None) -> list[Firm]:
     """Return the firms from which an advisor may bring along what people said. left: a firm that is just being left.
 
-    A firm that was deleted has no key any more; nothing that was hashed with it can be recognised.
+    A firm that was deleted keeps its key as long as it has suppressions.
     """
     known = union(
         select(Connection.partner_id).where(Connection.user_id == user.id),

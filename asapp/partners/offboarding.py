@@ -17,6 +17,7 @@ from asapp.audit.entries import ITSELF, Actor
 from asapp.connections import connections, stopped_runs, switching
 from asapp.connections.connections import Ended
 from asapp.connections.org_access import OrgAccess
+from asapp.contacts import suppressions
 from asapp.core.clock import utcnow
 from asapp.core.database import change_rows, retry_when_beaten
 from asapp.core.extensions import db
@@ -188,7 +189,9 @@ def _erase_partner(partner: Partner) -> None:
     discard_pending(partner)
     partner.name, partner.slug = f"Deleted firm {partner.id}", f"deleted-{partner.public_id}"
     partner.salesforce_url = ""
-    partner.consumer_key_sealed = partner.consumer_secret_sealed = partner.address_key_sealed = None
+    partner.consumer_key_sealed = partner.consumer_secret_sealed = None
+    if not suppressions.has_any_at(partner.id):  # an advisor who moved is still held to what was told here
+        partner.address_key_sealed = None
     partner.secret_changed_at = None
     partner.lead_company = partner.lead_source = ""
     partner.org_calls_used = partner.org_calls_allowed = partner.org_calls_seen_at = None

@@ -52,7 +52,7 @@ EMPTIED_WITH_THE_FIRM = {
 STAYS = {
     "partners": {"public_id", "api_version", "opt_out_field", "paused_why", "link_key_sealed"},  # its links still work
     "users": {"role", "public_id"},
-    "suppressions": {"address_hash"},  # the key that made the hashes goes with the firm
+    "suppressions": {"address_hash"},  # they keep the key of a deleted firm: an advisor may have moved
     "suppression_events": {"address_hash", "step", "source", "sender_event_id"},
     "leads": {"public_id", "state", "salesforce_id", "linked_kind", "linked_contact_id", "owner_id"},
     "audit_entries": {"action", "actor_kind", "subject_type", "details"},

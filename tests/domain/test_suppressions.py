@@ -30,6 +30,7 @@ from asapp.models import (
     SuppressionStep,
     User,
 )
+from asapp.partners import offboarding
 from asapp.writeback import unsubscribing
 from tests.factories import make_advisor, make_contact, make_partner, make_synced_connection, org_access
 from tests.mail_links import record
@@ -290,6 +291,26 @@ def test_a_person_who_comes_along_later_is_still_stopped_with_an_advisor_who_mov
     advisors.move(alice, there, True, org_access())
     added = add_contact(alice, Details("Ruth", "Rivers", RUTH), org_access().vault)
     assert reason(added) == Reason.UNSUBSCRIBED
+
+
+def test_what_was_told_at_a_firm_that_was_deleted_since_still_holds(app: Flask) -> None:
+    alice, there = make_advisor(), make_partner()
+    before = alice.partner
+    assert before is not None
+    unsubscribe(address_for(alice))
+    advisors.move(alice, there, True, org_access())
+    offboarding.delete_partner(before, org_access())
+    added = add_contact(alice, Details("Ruth", "Rivers", RUTH), org_access().vault)
+    assert reason(added) == Reason.UNSUBSCRIBED
+
+
+def test_the_key_of_a_deleted_firm_goes_where_nothing_was_told(app: Flask) -> None:
+    alice = make_advisor()
+    assert alice.partner is not None
+    address_for(alice)
+    assert alice.partner.address_key_sealed is not None
+    offboarding.delete_partner(alice.partner, org_access())
+    assert alice.partner.address_key_sealed is None
 
 
 def test_an_opt_in_after_the_whole_firm_was_stopped_counts_after_a_move_too(app: Flask) -> None:
