@@ -458,6 +458,7 @@ def test_advisors_come_in_pages(sender: Sender, alice: User) -> None:
         found += [each["name"] for each in body["advisors"]]
         cursor = body["next"]
     assert len(found) == len(set(found)) == 7
+    assert sender.get("/advisors?limit=7").get_json()["next"] is None, "a page that is just full is the last one"
 
 
 # ---- May these be written to?
