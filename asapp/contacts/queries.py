@@ -317,7 +317,7 @@ def _totals(user_ids: Collection[int], now: datetime) -> dict[int, dict[str, Cou
 
 
 def _only(user_ids: Collection[int]) -> int | None:
-    """Return the advisor whom a query is about, if it is one; the rules of contacts/status.py cost less then."""
+    """Return the advisor that a query is about, if it is about one; the rules of contacts/status.py cost less then."""
     return next(iter(user_ids)) if len(user_ids) == 1 else None
 
 

@@ -528,10 +528,12 @@ def test_a_newer_log_in_replaces_the_one_that_waits(desk: ConnectingDesk) -> Non
 def test_disconnecting_gives_the_permission_back_and_keeps_contacts_inactive(desk: ConnectingDesk) -> None:
     desk.connect()
     connection = desk.connection()
+    connection.next_sync_at = utcnow()
     contact = make_contact(connection)
     assert connections.disconnect(connection, keep_contacts=True, access=desk.access)
     assert desk.approvals() == []
     assert connection.is_disconnected
+    assert connection.next_sync_at is None
     assert connection.access_token_sealed is None
     assert connection.refresh_token_sealed is None
     assert db.session.get(Contact, contact.id) is not None

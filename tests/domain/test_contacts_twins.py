@@ -94,6 +94,7 @@ def test_any_opted_out_record_is_a_twin_of_a_contact_made_by_hand(app: Flask) ->
     contact = make_contact(connection.user, address_hash=HASH)
     remember(connection)
     assert reason_here(contact) == Reason.TWIN_OPTED_OUT
+    assert twins_of(connection.user) == {contact.id}
 
 
 def test_what_a_disconnected_connection_last_heard_still_counts(app: Flask) -> None:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from flask import Flask
 from sqlalchemy import select
 
 from asapp.connections import connections
-from asapp.contacts import removal
+from asapp.contacts import removal, tombstones
 from asapp.contacts.status import contact_rows, reason_of
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.leads import decisions, queries
-from asapp.models import Contact, ContactSource, LeadState, Reason, Tombstone
+from asapp.models import Contact, ContactSource, LeadState, Reason, Tombstone, TombstoneKind
 from asapp.panel.balance import balance
 from orgsim.server import Running
 from tests.domain.test_leads_following import FollowingOffice
 from tests.domain.test_leads_once import switch
 from tests.domain.test_opted_out_addresses import ADDRESS, remove_and_reconnect
+from tests.factories import make_advisor, save
 from tests.signing_up import someone_signs_up
 
 
@@ -42,6 +45,26 @@ def erase(office: FollowingOffice) -> None:
 
 
 # ---- Erased, and not stored again
+
+
+HASHED = b"h" * 32
+
+
+def kinds_left(end: Callable[[int], None]) -> list[str]:
+    """Mark a person as deleted here and as erased, end one of it, and return the kinds of marks that are left."""
+    alice = make_advisor()
+    mark = {"user_id": alice.id, "address_hash": HASHED, "created_at": utcnow()}
+    save(*(Tombstone(kind=kind, **mark) for kind in TombstoneKind))
+    end(alice.id)
+    return list(db.session.scalars(select(Tombstone.kind)))
+
+
+def test_restoring_a_person_who_was_deleted_here_ends_no_erasure(app: Flask) -> None:
+    assert kinds_left(lambda user_id: tombstones.restore_address(user_id, [HASHED])) == [TombstoneKind.ERASED]
+
+
+def test_an_erased_person_who_signs_up_again_is_not_restored_by_it(app: Flask) -> None:
+    assert kinds_left(lambda user_id: tombstones.end_erasure(user_id, HASHED)) == [TombstoneKind.HIDDEN]
 
 
 def test_an_erased_person_whose_contact_has_not_come_yet(office: FollowingOffice) -> None:

@@ -363,6 +363,17 @@ def test_a_contact_that_has_left_gets_no_row(office: WriteBackOffice, rose: str)
     assert office.writes() == {}
 
 
+def test_a_lead_that_was_given_away_gets_no_row(office: WriteBackOffice) -> None:
+    someone_signs_up(office.advisor)
+    office.deliver()
+    lead_id = office.lead().salesforce_id
+    assert lead_id
+    office.org.give(lead_id, office.colleague)
+    office.sync()
+    office.unsubscribe("mei.chou@harbour.example")
+    assert office.writes() == {}
+
+
 def test_a_lead_whose_person_opted_in_again_is_not_opted_out(office: WriteBackOffice) -> None:
     someone_signs_up(office.advisor)
     office.deliver()

@@ -18,6 +18,7 @@ from asapp.models import (
     Connection,
     ConnectionStatus,
     ContactList,
+    ContactSource,
     Departure,
     DepartureState,
     ListKind,
@@ -27,6 +28,7 @@ from asapp.models import (
     User,
 )
 from asapp.panel import load
+from asapp.salesforce.hosts import to_18
 from tests.factories import make_advisor, make_partner, make_run, make_synced_connection, make_twin, org_access, save
 from tests.mail_links import record
 from tests.senders import Sender, hash_of, make_key, make_list, make_person, make_system_list, problem_of
@@ -334,6 +336,18 @@ def test_people_unknown_to_salesforce_are_as_of_now(sender: Sender, alice: User)
     assert utcnow() - datetime.fromisoformat(told) < timedelta(minutes=1)
 
 
+def test_people_from_leads_are_as_old_as_the_account_that_follows_them(sender: Sender, alice: User) -> None:
+    long_ago = utcnow().replace(microsecond=0) - timedelta(days=2)
+    connection = make_synced_connection(alice, last_good_sync_at=long_ago)
+    followed = {
+        "source": ContactSource.LEAD,
+        "followed_by_id": connection.id,
+        "salesforce_id": to_18("00Q5g0000000001"),
+    }
+    clients = make_list(alice, "Clients", make_person(alice, GOOD, **followed))
+    assert as_of(sender, clients) == long_ago.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def test_before_the_first_good_sync_nothing_is_known(sender: Sender, alice: User) -> None:
     connection = make_synced_connection(alice, last_good_sync_at=None, opt_outs_known_until=None)
     clients = make_list(alice, "Clients", make_person(connection, GOOD))
@@ -473,6 +487,7 @@ def test_advisors_come_in_pages(sender: Sender, alice: User) -> None:
         found += [each["name"] for each in body["advisors"]]
         cursor = body["next"]
     assert len(found) == len(set(found)) == 7
+    assert sender.get("/advisors?limit=7").get_json()["next"] is None, "a page that is just full is the last one"
 
 
 # ---- May these be written to?

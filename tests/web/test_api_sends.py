@@ -15,8 +15,10 @@ from asapp import create_app
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.models import ContactList, Send, SendState, User
+from asapp.sends import sends
 from tests.conftest import make_config, opened
 from tests.factories import make_advisor, make_partner
+from tests.racing import crash_of, race
 from tests.senders import Sender, make_key, make_list, make_person, problem_of
 
 GOOD = "someone@fjord.example"
@@ -96,6 +98,17 @@ def test_the_same_id_again_is_the_same_send(sender: Sender, clients: ContactList
     ready()
     assert sender.post("/sends", body_of(clients)).get_json()["state"] == "ready"
     assert db.session.scalar(select(func.count()).select_from(Send)) == 1
+
+
+def test_the_same_call_twice_at_once_makes_one_send(app: Flask, clients: ContactList) -> None:
+    list_id = clients.id
+
+    def ask() -> int:
+        return sends.start_send(0, "spring", db.session.get_one(ContactList, list_id), 60).id
+
+    found = race(app, *[ask] * 4)
+    assert crash_of(found) == []
+    assert len(set(found)) == 1
 
 
 def test_the_same_id_with_other_values_is_refused(sender: Sender, clients: ContactList, alice: User) -> None:
