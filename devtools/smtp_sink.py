@@ -10,7 +10,7 @@ from typing import Any
 
 
 class MailServer(socketserver.ThreadingTCPServer):
-    """Refuses the recipient nobody@…. Until `may_say_good_bye` is set, mails are accepted and the answer to QUIT waits."""
+    """Refuses one test recipient. Until `may_say_good_bye` is set, mails are accepted and the answer to QUIT waits."""
 
     daemon_threads = True
     block_on_close = False

@@ -1,6 +1,6 @@
-"""A server that sends exactly the bytes it is told to, for what no well-behaved server does: trickle, hang, cut off, reset.
+"""A server that sends exactly the given bytes, for behaviour of bad servers: trickle, hang, cut off, reset.
 
-requests-mock stands in for the part of requests that these tests are about, so they need real sockets.
+requests-mock replaces the part of requests that these tests are about, so they need real sockets.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class ReceivedRequest(NamedTuple):
 
 
 class RawServer:
-    """Answers each request with the next of `answers`: bytes to send, or a deed on the socket, after which it closes."""
+    """Answers each request with the next of `answers`: bytes to send, or an action on the socket, after which it closes."""
 
     def __init__(self, listener: socket.socket, tls: ssl.SSLContext | None = None) -> None:
         self.answers: list[bytes | SocketAction] = []
@@ -42,7 +42,7 @@ class RawServer:
         self.closing.wait(20)
 
     def trickle(self, head: bytes, drop: bytes = b" ") -> SocketAction:
-        """Send a head, then for ever a little more, never long enough apart to run into a timeout between two bytes."""
+        """Send a head, then a little more for ever, with pauses that are shorter than the timeout between two bytes."""
 
         def deed(sock: socket.socket) -> None:
             sock.sendall(head)
@@ -73,7 +73,7 @@ class RawServer:
 
 
 def answer(body: bytes = b"{}", status: str = "200 OK", **headers: str) -> bytes:
-    """A well-formed answer. Names of headers: underscores stand for dashes."""
+    """Return a well-formed answer. In names of headers, underscores stand for dashes."""
     lines = {"content-type": "application/json;charset=UTF-8", "content-length": str(len(body))}
     lines |= {name.replace("_", "-").lower(): value for name, value in headers.items()}
     head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
@@ -81,7 +81,7 @@ def answer(body: bytes = b"{}", status: str = "200 OK", **headers: str) -> bytes
 
 
 def reset(sock: socket.socket) -> None:
-    """End the connection with RST instead of an orderly end."""
+    """Close the connection with RST."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 

@@ -1,4 +1,4 @@
-"""Two firms with everything that can be theirs, and the whole database as it stands: for tests of who may see what.
+"""Two firms with one row of everything, and dumps of the whole database: for tests of access.
 
 Alice and Bob are at one firm, Charlie is at another; Dora was deactivated, Fred has just been made, Ada is the admin.
 """
@@ -61,7 +61,7 @@ Rows = dict[str, list[str]]
 
 @dataclass
 class Belongings:
-    """What an advisor has: rows that can be named in an address or a form."""
+    """The rows of one advisor that an address or a form can name."""
 
     user: User
     connection: Connection
@@ -72,10 +72,10 @@ class Belongings:
     page: OptInPage
     send: Send
     password_token: str
-    form: dict[str, Any]  # names all of these; made once, as each name is a query
+    form: dict[str, Any]  # names all of these rows; made once, because each name is a query
 
     def argument(self, name: str) -> list[Any]:
-        """Return what can stand in an address for an argument of this name."""
+        """Return the values of an address's argument of this name."""
         assert self.user.partner
         return {
             "contact_id": [contact.id for contact in self.contacts],
@@ -206,7 +206,7 @@ def what_changed(before: Rows, after: Rows, apart_from: Iterable[str] = ()) -> l
 
 
 def rows_of(user: User) -> Rows:
-    """Return every row that is this person's, found along the foreign keys: the person, what hangs on it, and on that."""
+    """Return every row of this user, found along the foreign keys."""
     user_id = user.id
     db.session.rollback()
     ids: dict[str, set[Any]] = {"users": {user_id}}

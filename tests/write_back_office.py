@@ -1,4 +1,4 @@
-"""An office whose firm has Salesforce told of unsubscribes; deliveries run in this process."""
+"""An office whose firm writes unsubscribes back to Salesforce; deliveries run in this process."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class WriteBackAccess(WatchedAccess):
 
 
 class WriteBackOffice(PostOffice):
-    """`write_back()` delivers what is due; unsubscribing is as on the page, and the minutes for undoing it are over at once."""
+    """`write_back()` delivers what is due; unsubscribing works as on the page, without the minutes for undoing it."""
 
     after_update: Callable[[], None] = staticmethod(lambda: None)
 
@@ -73,7 +73,7 @@ class WriteBackOffice(PostOffice):
             self.make_all_due()
 
     def make_all_due(self) -> None:
-        """Let waiting and leases be over."""
+        """End all waiting times and leases."""
         db.session.rollback()
         long_ago = utcnow() - timedelta(seconds=1)
         db.session.execute(update(OptOutWrite).values(next_attempt_at=long_ago))
@@ -101,7 +101,7 @@ class WriteBackOffice(PostOffice):
             db.session.expire_all()
 
     def writes(self) -> dict[str, tuple[str, str | None]]:
-        """{Salesforce Id: (state, why)} of all rows."""
+        """Return {Salesforce Id: (state, why)} of all rows."""
         db.session.rollback()
         rows = db.session.execute(select(OptOutWrite.salesforce_id, OptOutWrite.state, OptOutWrite.why))
         return {row.salesforce_id: (row.state, row.why) for row in rows}
@@ -117,5 +117,5 @@ class WriteBackOffice(PostOffice):
         return bool(record[OPT_OUT])
 
     def updates(self, mark: int) -> int:
-        """How many times the org was asked to change records since."""
+        """Return how many update requests the org has received since the mark."""
         return sum(call.method == "PATCH" for call in self.org.calls.since(mark))

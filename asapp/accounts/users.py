@@ -1,4 +1,4 @@
-"""People who log in: made by an admin, in and out, and what they may change about themselves.
+"""People who log in: created by an admin, log-in and log-out, and what they may change about themselves.
 
 A session carries the person's nonce. A new nonce ends every session of this person at once: a changed password and a
 deactivated account work that way. sessions.py has the single ones.
@@ -34,7 +34,7 @@ ADDRESS_IS_TAKEN = "Someone already has this address."
 def create_user(
     email: str, name: str, password: str, role: Role, partner: Partner | None = None, by: Actor = ITSELF
 ) -> User:
-    """Make a person; raise InvalidFields. An advisor needs a partner, an admin has none."""
+    """Add a person; raise InvalidFields. An advisor needs a partner, an admin has none."""
     form = PersonForm.entered(name=name, email=email)
     errors = form.problems()
     name, email = form.name.data, form.email.data
@@ -75,7 +75,7 @@ def log_in(email: str, password: str, by: Actor = ITSELF) -> User | None:
     is_right = passwords.is_right(password, password_hash)
     user = db.session.get(User, user_id) if user_id is not None else None
     if user is None or not is_right or not user.is_active or user.password_hash != password_hash:
-        # About whom, if anybody; what was typed is not kept: it may be a password in the wrong field.
+        # About the account, if there is one; the typed address is not stored: it may be a password in the wrong field.
         entries.record(Action.LOGIN_REFUSED, by, user)
         db.session.commit()
         return None

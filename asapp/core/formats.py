@@ -1,7 +1,7 @@
-"""How numbers, plurals and times are written for people; files and machines get UTC in ISO 8601 elsewhere.
+"""How numbers, plurals and times are written for people; files and programs get UTC in ISO 8601 elsewhere.
 
-Times are written in the reader's time zone: the zone of the person whose session a page belongs to, or of the person a mail
-goes to. Where there is none, they are in UTC and say so.
+Times are in the reader's time zone: that of the logged-in person, or of a mail's recipient. Without one, they are in UTC
+and say so.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from babel.numbers import format_decimal
 
 LOCALE = Locale("en", "GB")
 REGIONS = ("Africa", "America", "Antarctica", "Asia", "Atlantic", "Australia", "Europe", "Indian", "Pacific")
-DAYS_WITH_A_NAME = 6  # "Friday at 14:32" is said of this many days back and ahead
+DAYS_WITH_A_NAME = 6  # "Friday at 14:32" is used this many days back and ahead
 
 _zone: ContextVar[tzinfo] = ContextVar("zone", default=UTC)
 
 
 def number(value: int) -> str:
-    """2500 -> `2,500`"""
+    """Return `2,500` for 2500."""
     return format_decimal(value, locale=LOCALE)
 
 
 def counted(value: int, noun: str, plural: str | None = None) -> str:
-    """1, contact -> `1 contact`; 2500, contact -> `2,500 contacts`"""
+    """Return `1 contact` for 1, contact; `2,500 contacts` for 2500, contact."""
     is_one = LOCALE.plural_form(value) == "one"
     return f"{number(value)} {noun if is_one else plural or noun + 's'}"
 
@@ -71,7 +71,7 @@ def current_zone() -> tzinfo:
 
 
 def place_of(zone_name: str) -> str:
-    """Return the place of a zone: `London`, also `Kolkata` for Asia/Calcutta; `UTC` for a zone that there is no longer."""
+    """Return the place of a zone: `London`, also `Kolkata` for Asia/Calcutta; `UTC` for a zone that no longer exists."""
     zone = _zone_of(zone_name)
     return "UTC" if zone is UTC else get_timezone_location(zone, locale=LOCALE, return_city=True)
 
@@ -92,7 +92,7 @@ def day(when: datetime) -> str:
 
 
 def near(when: datetime, now: datetime) -> str:
-    """Return when, past or future, as it stands within a sentence.
+    """Return when, past or future, in words that fit into a sentence.
 
     `3 minutes ago`, `in 12 minutes`, `today at 14:32`, `on Friday at 09:10`, `on 14 November at 20:31`
     """

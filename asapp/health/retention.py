@@ -1,8 +1,8 @@
-"""What is kept for a stated time, and then deleted, so that no table grows for ever.
+"""Rows that are deleted after a set time, so that no table grows for ever.
 
 Runs with their receipts are kept for RUNS_KEPT_DAYS, short-lived rows for TRACES_KEPT_DAYS. The audit log, consent and
-suppressions are kept for good. The tick deletes some rows of each kind at a time: no transaction is long, and other writers
-wait for milliseconds. What falls behind catches up, since a tick comes every 15 seconds.
+suppressions are kept for good. The tick deletes some rows of each kind at a time, so that transactions are short and
+other writers wait for milliseconds. A backlog is worked off by later ticks, which come every 15 seconds.
 """
 
 from __future__ import annotations

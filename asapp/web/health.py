@@ -107,6 +107,7 @@ def take_snapshot(session: Session, jobs: dict[str, int] | None) -> Snapshot:
         jobs,
         figures.count_ended(session, since),
         figures.read_durations(session, since),
+        figures.read_sender_figures(session, now),
     )
 
 

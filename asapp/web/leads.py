@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 from asapp.audit import entries
 from asapp.connections.connections import find_latest
 from asapp.contacts import queries as contact_queries
+from asapp.contacts import suppressions
 from asapp.core.clock import utcnow
 from asapp.core.formats import counted
 from asapp.core.forms import InvalidFields, whole_number
@@ -256,10 +257,11 @@ def event_words(moment: consent.Moment) -> leads.EventWords:
 def consent_csv(contact_id: int) -> ResponseReturnValue:
     contact = get_contact(contact_id)
     moments = consent.history_of_contact(current_user.id, contact.id)
-    if not moments:
+    if not moments and not suppressions.story_of(contact, current_user.partner_id).events:
         abort(404)
+    text = consent.csv_of(moments, contact, current_user.partner_id)
     entries.record_export(Action.EXPORTED, actor(), contact, file="consent")
-    return csv_file(consent.csv_of(moments), f"consent-{contact.id}.csv")
+    return csv_file(text, f"consent-{contact.id}.csv")
 
 
 @blueprint.get(f"/erase/{CONTACT}")
@@ -299,9 +301,9 @@ def show_person() -> ResponseReturnValue:
 @advisor_required
 def person_consent_csv() -> ResponseReturnValue:
     lead = get_lead()
-    moments = consent.history_of_lead(lead)
+    text = consent.csv_of(consent.history_of_lead(lead), lead, lead.partner_id)
     entries.record_export(Action.EXPORTED, actor(), None, file="consent")
-    return csv_file(consent.csv_of(moments), f"consent-{lead.public_id}.csv")
+    return csv_file(text, f"consent-{lead.public_id}.csv")
 
 
 @blueprint.get("/person/erase")

@@ -1,4 +1,4 @@
-"""The session of a browser: begun by a log-in, half-way between password and second step, confirmed of late or not."""
+"""The session of a browser: started by a log-in, possibly between password and second step, and confirmed recently or not."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ SECOND_STEP_WITHIN = timedelta(minutes=10)
 
 
 class HalfLogin(NamedTuple):
-    """A person whose password was right, and whose second step is to follow."""
+    """A person whose password was right and who still has to pass the second step."""
 
     user: User
     next_path: str | None
 
 
 def begin(user: User) -> None:
-    """Log the person in. Nothing that was in the session before lives on in it."""
+    """Log the person in. Nothing that was in the session before is kept."""
     end()
     session[KEY] = sessions.start(user, name_of(request.user_agent.string), client_address())
     login_user(user)
@@ -73,13 +73,13 @@ def asks_by_itself() -> bool:
 
 
 def begin_half(user: User, next_path: str | None) -> None:
-    """Remember whose password was right; nothing opens yet."""
+    """Store whose password was right; this gives no access yet."""
     end()
     session[HALF] = {"id": user.get_id(), "at": _now(), "next": next_path}
 
 
 def find_half() -> HalfLogin | None:
-    """Return who is half-way through a log-in here, for ten minutes."""
+    """Return the person who is between password and second step here, for up to ten minutes."""
     half = session.get(HALF)
     if not half or half["at"] < _now() - SECOND_STEP_WITHIN.total_seconds():
         return None
@@ -88,12 +88,12 @@ def find_half() -> HalfLogin | None:
 
 
 def confirm() -> None:
-    """Remember that this person has just proved who they are."""
+    """Record that this person has just proved who they are."""
     session[CONFIRMED_AT] = _now()
 
 
 def is_fresh() -> bool:
-    """Was it proved within the last 15 minutes who sits at this browser?"""
+    """Did the person prove within the last 15 minutes who they are?"""
     age_s: int = _now() - session.get(CONFIRMED_AT, 0)
     return age_s < FRESH_FOR.total_seconds()
 

@@ -1,9 +1,13 @@
-"""A sender's own words about an event, beside each contact with the address; and an index of the events of the last hour."""
+"""A sender's own words about an event, beside each contact with the address; an index of the events of the last hour; and
+addresses among what Salesforce is told about.
+"""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+
+from migrations.allowed_values import allow_value, remove_value
 
 revision = "0020"
 down_revision = "0019"
@@ -33,8 +37,11 @@ def upgrade() -> None:
         sqlite_where=FROM_SENDER,
         postgresql_where=FROM_SENDER,
     )
+    allow_value("opt_out_writes", "kind", "Address")
 
 
 def downgrade() -> None:
+    op.execute("DELETE FROM opt_out_writes WHERE kind = 'Address'")
+    remove_value("opt_out_writes", "kind", "Address")
     op.drop_index("ix_suppression_events_sent", table_name="suppression_events")
     op.drop_table("suppression_words")

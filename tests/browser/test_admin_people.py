@@ -1,4 +1,4 @@
-"""What admins do with people: deactivate, erase, move; checks that are red; setup links that have ended."""
+"""What admins do with people: deactivate, erase, move; failed checks; setup links that have ended."""
 
 from __future__ import annotations
 

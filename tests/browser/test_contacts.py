@@ -1,4 +1,4 @@
-"""Contacts in the browser: found, turned over, added, put on lists, deleted and restored, and asked after."""
+"""Contacts in the browser: search, pages, adding, lists, delete and restore, "Why isn't this person here?"."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CLIENTS = 60
 
 @pytest.fixture
 def synced(firm: Firm) -> Firm:
-    """60 contacts, and some who are off for a reason."""
+    """Sync 60 contacts, and some that are inactive, each for a reason."""
     firm.fill(CLIENTS)
     firm.org.add_contact(
         firm.amara, first_name="W" * 40, last_name="X" * 80, email="the.longest.name@household.example"

@@ -1,4 +1,4 @@
-"""A firm has Salesforce told when someone unsubscribes: switched on by an admin, seen in the org, and on the contact's page."""
+"""A firm writes unsubscribes back to Salesforce: set by an admin, seen in the org, and on the contact's page."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 def undo_is_over(firm: Firm) -> None:
-    """Let the ten minutes pass in which the person may undo it, and the tick come."""
+    """Let the ten minutes for undoing pass, and run the tick."""
     queues: Queues = firm.house.app.extensions["asapp.queues"]
     with firm.house.rows():
         db.session.execute(update(OptOutWrite).values(next_attempt_at=utcnow() - timedelta(seconds=1)))

@@ -1,4 +1,4 @@
-"""The dispatch tick: what is due begins once, what died goes on, what Redis forgot is rung for again."""
+"""The dispatch tick: due runs start once, dead runs resume, and jobs that Redis lost are enqueued again."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MINUTE = timedelta(minutes=1)
 
 
 class FakeRedis:
-    """Redis, as the tick sees it: it may be away, and it forgets."""
+    """Redis as the tick uses it: it may be away, and it may lose jobs."""
 
     def __init__(self) -> None:
         self.is_away = False
@@ -76,7 +76,7 @@ def ago(run: SyncRun, **columns: timedelta) -> None:
     save(run)
 
 
-# What is due
+# Due connections
 
 
 def test_a_due_connection_gets_a_run_and_a_later_date(app: Flask, fake_redis: FakeRedis) -> None:
@@ -113,7 +113,7 @@ def test_a_connection_that_is_being_synced_gets_no_second_run(app: Flask, fake_r
     assert connection.next_sync_at > utcnow()
 
 
-def test_nobody_is_due_too_early(app: Flask, fake_redis: FakeRedis) -> None:
+def test_no_connection_is_due_too_early(app: Flask, fake_redis: FakeRedis) -> None:
     make_due(late=-MINUTE)
     make_due(next_sync_at=None)
     assert tick(fake_redis).started == 0
@@ -133,7 +133,7 @@ def test_a_firm_that_is_off_or_pauses_is_left_alone_and_stays_due(
     assert connection.next_sync_at == due_at
 
 
-def test_a_pause_that_is_over_holds_nobody(app: Flask, fake_redis: FakeRedis) -> None:
+def test_a_pause_that_is_over_delays_no_one(app: Flask, fake_redis: FakeRedis) -> None:
     make_due(partner=make_partner(paused_until=utcnow() - MINUTE))
     assert tick(fake_redis).started == 1
 
@@ -196,7 +196,7 @@ def test_more_than_a_batch_is_started_in_one_tick(
 
 
 def test_two_ticks_at_once_start_each_once(app: Flask, fake_redis: FakeRedis) -> None:
-    """As when two schedulers ring, or a tick that was slow meets the next."""
+    """As when two schedulers run, or a slow tick overlaps with the next one."""
     connections = [make_due() for _ in range(40)]
     ids = [connection.id for connection in connections]
     db.session.commit()
@@ -257,7 +257,7 @@ def test_a_tick_and_clicks_at_once_start_each_once(app: Flask, fake_redis: FakeR
     assert sorted(db.session.scalars(select(SyncRun.connection_id))) == sorted(ids)
 
 
-# What died
+# Dead workers
 
 
 def test_a_run_whose_worker_died_is_queued_again(app: Flask, fake_redis: FakeRedis) -> None:
@@ -289,7 +289,7 @@ def test_after_three_workers_died_with_it_a_run_fails(app: Flask, fake_redis: Fa
 
 
 def test_a_cancel_that_meets_a_run_on_its_way_back_to_the_queue_counts(app: Flask) -> None:
-    """A worker that ends hands the run back, and commits while the advisor's Cancel waits for the row."""
+    """A worker that stops hands the run back, and commits while the advisor's Cancel waits for the row."""
     run = make_run(make_due(late=-MINUTE), RunStatus.RUNNING, lease="held", lease_until=utcnow() + MINUTE)
     run_id = run.id
     db.session.commit()
@@ -325,10 +325,10 @@ def test_who_comes_back_from_the_dead_has_lost_its_lease(app: Flask, fake_redis:
     assert (run.status, run.read) == (RunStatus.QUEUED, 0)
 
 
-# What Redis didn't take, or forgot
+# Jobs that Redis did not take, or lost
 
 
-def test_while_redis_is_away_a_run_waits_and_is_rung_for_later(app: Flask, fake_redis: FakeRedis) -> None:
+def test_while_redis_is_away_a_run_waits_and_is_enqueued_later(app: Flask, fake_redis: FakeRedis) -> None:
     connection = make_due()
     fake_redis.is_away = True
     assert tick(fake_redis) == Dispatched(0, 1, 0)
@@ -340,18 +340,18 @@ def test_while_redis_is_away_a_run_waits_and_is_rung_for_later(app: Flask, fake_
     assert fake_redis.enqueued == [run.id]
 
 
-def test_what_redis_forgot_is_rung_for_again(app: Flask, fake_redis: FakeRedis) -> None:
+def test_a_job_that_redis_lost_is_enqueued_again(app: Flask, fake_redis: FakeRedis) -> None:
     connection = make_due()
     tick(fake_redis)
     (run,) = runs_of(connection)
     fake_redis.waiting.clear()
-    assert tick(fake_redis).enqueued == 0  # it may be on its way to a worker this very moment
+    assert tick(fake_redis).enqueued == 0  # a worker may be taking it at this moment
     ago(run, enqueued_at=2 * MINUTE)
     assert tick(fake_redis).enqueued == 1
     assert fake_redis.enqueued == [run.id, run.id]
 
 
-def test_what_waits_in_redis_is_not_rung_for_again(app: Flask, fake_redis: FakeRedis) -> None:
+def test_a_job_that_waits_in_redis_is_not_enqueued_again(app: Flask, fake_redis: FakeRedis) -> None:
     connection = make_due()
     tick(fake_redis)
     (run,) = runs_of(connection)
@@ -376,7 +376,7 @@ def test_real_redis_that_was_emptied(app: Flask, redis_server: RedisServer) -> N
 
 
 def test_who_is_due_is_found_by_an_index(app: Flask) -> None:
-    """A million connections that aren't due cost nothing."""
+    """A million connections that aren't due must cost nothing."""
     query = "SELECT id FROM connections WHERE status = 'connected' AND next_sync_at <= '2026-01-01'"
     if db.engine.dialect.name == "postgresql":
         db.session.execute(text("SET LOCAL enable_seqscan = off"))
@@ -384,8 +384,8 @@ def test_who_is_due_is_found_by_an_index(app: Flask) -> None:
     assert "ix_connections_due" in str(db.session.execute(text(f"{explain} {query}")).all())
 
 
-def test_a_parked_run_goes_on_at_the_next_tick_when_nobody_else_of_its_firm_is_going_on(app: Flask) -> None:
-    """Whoever it waited for may have died in its last try, and rung for nobody."""
+def test_a_parked_run_goes_on_at_the_next_tick_when_no_other_run_of_its_firm_is_active(app: Flask) -> None:
+    """The run that it waited for may have failed at its last try without enqueueing another."""
     connection = make_synced_connection()
     run = make_run(connection, RunStatus.QUEUED, is_parked=True, enqueued_at=utcnow())
     rung: list[int] = []

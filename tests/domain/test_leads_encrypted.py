@@ -1,4 +1,4 @@
-"""Firms whose Salesforce keeps email addresses encrypted: they can be read, and no query can be narrowed by them."""
+"""Firms whose Salesforce encrypts email addresses: they can be read, but no query can filter by them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_one_object_may_be_encrypted_and_the_other_not(office: FollowingOffice, 
     assert office.lead("ravi@harbour.example").linked_contact_id == contact_id
 
 
-def test_nobody_turns_inactive_and_opt_outs_are_known_as_before(office: FollowingOffice) -> None:
+def test_no_contact_turns_inactive_and_opt_outs_are_known_as_before(office: FollowingOffice) -> None:
     office.add(email="ravi@harbour.example")
     office.send()
     office.sync()
@@ -77,7 +77,7 @@ def test_an_opt_out_is_seen_as_always(office: FollowingOffice) -> None:
     assert [why for _, why, _ in office.people()] == ["opted_out"]
 
 
-# ---- Who is there already
+# ---- People who are in Salesforce already
 
 
 @pytest.mark.parametrize("opted_out", [False, True])
@@ -123,7 +123,7 @@ def test_a_lost_answer_makes_no_second_lead(office: FollowingOffice) -> None:
     office.org.trouble.add("reset_after", method="POST", path="/composite/sobjects", times=1)
     someone_signs_up(office.advisor)
     office.deliver()
-    office.org.delete(office.org.leads()[0]["Id"])  # looked for among the deleted, too
+    office.org.delete(office.org.leads()[0]["Id"])  # deleted leads are searched too
 
     office.let_pass(60)
     office.deliver()
@@ -146,10 +146,10 @@ def test_a_create_that_never_arrived_is_sent_again(office: FollowingOffice) -> N
     assert office.leads_there() == ["else@harbour.example", EMAIL]
 
 
-# ---- What is told
+# ---- What the pages show
 
 
-def test_the_page_tells_the_one_thing_that_is_lost_while_it_is(client: FlaskClient, office: FollowingOffice) -> None:
+def test_the_page_names_the_one_feature_that_encryption_disables(client: FlaskClient, office: FollowingOffice) -> None:
     log_in(client, office.advisor)
     office.send()
     assert LOST in client.get("/leads").text
@@ -162,7 +162,7 @@ def test_the_page_tells_the_one_thing_that_is_lost_while_it_is(client: FlaskClie
     assert LOST not in client.get("/leads").text
 
 
-def test_why_somebody_is_not_here_is_asked_by_link_instead(client: FlaskClient, office: FollowingOffice) -> None:
+def test_why_is_asked_by_link_instead(client: FlaskClient, office: FollowingOffice) -> None:
     contact_id = office.add(email=EMAIL)
     log_in(client, office.advisor)
 
@@ -174,7 +174,7 @@ def test_why_somebody_is_not_here_is_asked_by_link_instead(client: FlaskClient, 
     assert "On its way" in by_id
 
 
-def test_somebody_who_left_is_asked_about_by_the_id_that_we_know(client: FlaskClient, office: FollowingOffice) -> None:
+def test_a_departed_contact_is_asked_about_by_its_stored_id(client: FlaskClient, office: FollowingOffice) -> None:
     contact_id = office.add(email=EMAIL)
     office.fill(20)
     office.sync()

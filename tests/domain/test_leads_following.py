@@ -1,4 +1,4 @@
-"""What becomes of leads after they were sent: part of every sync."""
+"""Syncs follow leads after they were sent."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_a_lead_that_became_a_colleagues_contact_is_inactive(office: FollowingOf
     assert office.lead().state == LeadState.CONVERTED
 
 
-def test_somebody_linked_to_a_contact_before_the_first_sync_is_tied_by_it(office: FollowingOffice) -> None:
+def test_the_first_sync_ties_a_sign_up_to_the_contact_that_it_was_linked_to(office: FollowingOffice) -> None:
     contact_id = office.add(email="mei.chou@harbour.example")
     someone_signs_up(office.advisor)
     office.deliver()
@@ -256,7 +256,7 @@ def test_a_lead_in_a_queue_is_followed_and_shows_its_owner(office: FollowingOffi
     assert office.people() == [("lead", Reason.OPTED_OUT, True)]
 
 
-# ---- Where no row comes
+# ---- Changes without a row
 
 
 def test_a_linked_lead_that_is_given_away_is_inactive_by_the_next_daily_sweep(office: FollowingOffice) -> None:
@@ -366,7 +366,7 @@ def test_more_leads_than_a_statement_takes_parameters_can_be_looked_at(office: F
 def test_who_became_a_contact_without_an_address_is_written_to_at_the_one_they_typed(
     office: FollowingOffice, opts_out_later: bool
 ) -> None:
-    """The contact isn't imported for want of an address. Whether it has opted out is known all the same."""
+    """The contact isn't imported, because it has no address. Its opt-out is known all the same."""
     lead_id = office.send()
     office.sync()
     contact_id = office.org.convert_lead(lead_id)
@@ -408,7 +408,7 @@ def test_a_lead_that_was_merged_into_a_colleagues_is_inactive(office: FollowingO
     assert office.people() == [("lead", Reason.REASSIGNED, False)]
 
 
-def test_a_merged_lead_stays_inactive_while_nobody_can_look(office: FollowingOffice) -> None:
+def test_a_merged_lead_stays_inactive_while_its_survivor_can_not_be_read(office: FollowingOffice) -> None:
     lead_id = office.send()
     office.sync()
     winner = office.org.add_lead(office.user, last_name="Chou", email="m.chou@work.example")
@@ -457,17 +457,17 @@ def test_an_erased_person_does_not_come_back_by_a_merge_and_a_conversion(office:
     assert {contact.email for contact in db.session.scalars(select(Contact))} == {""}
 
 
-def test_the_daily_sweep_of_leads_takes_a_call_and_looks_at_nobody_without_need(office: FollowingOffice) -> None:
+def test_the_daily_sweep_of_leads_takes_one_call_and_looks_up_no_lead_without_need(office: FollowingOffice) -> None:
     office.org.change_settings(session_minutes=10**6)
     lead_id = office.linked()
     office.sync()
-    assert office.sync_after_a_day().api_calls == 3  # the question, and a sweep each of contacts and leads
+    assert office.sync_after_a_day().api_calls == 3  # the opening, and a sweep each of contacts and leads
     office.org.give(lead_id, office.colleague)
     assert office.sync_after_a_day().api_calls == 4  # a look
-    assert office.sync_after_a_day().api_calls == 3  # and no other: what is lost is not asked for again
+    assert office.sync_after_a_day().api_calls == 3  # and no other: a lost lead is not looked up again
 
 
-def test_a_sweep_that_breaks_off_makes_nobody_inactive(office: FollowingOffice) -> None:
+def test_a_sweep_that_breaks_off_makes_no_lead_inactive(office: FollowingOffice) -> None:
     office.send()
     office.sync()
     office.org.trouble.add("server_unavailable", soql="FROM Lead WHERE (CreatedById", kind="query")
@@ -523,7 +523,7 @@ def test_running_it_twice_changes_nothing(office: FollowingOffice) -> None:
     assert (office.snapshot(), office.history()) == before
 
 
-def test_contacts_that_were_removed_on_disconnecting_are_tied_anew(office: FollowingOffice) -> None:
+def test_contacts_that_were_removed_on_disconnecting_are_linked_again(office: FollowingOffice) -> None:
     lead_id = office.send()
     office.sync()
     contact_id = office.org.convert_lead(lead_id)

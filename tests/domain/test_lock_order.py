@@ -1,4 +1,4 @@
-"""The lock order (docs/decisions/11-lock-order.md): writers of one advisor's rows wait for each other, and none is ended."""
+"""The lock order (docs/decisions/11-lock-order.md): writers of one advisor's rows wait for each other without a deadlock."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ End = Callable[[int, OrgAccess], Any]
 
 
 class NobodyToAsk:
-    """Stands where the client would: these writers have their answers already."""
+    """Stands in for the client: these writers have their answers already."""
 
     usage = (10, 1000)
     lead_fields = all_fields("Lead", STANDARD_OPT_OUT)
@@ -66,7 +66,7 @@ def people(connection: Connection, last_name: str) -> list[ContactRecord]:
 
 
 def begin_run(connection: Connection) -> Execution:
-    """A run that is under way and has stored its people once."""
+    """Return a run that is active and has stored its people once."""
     run = start_run(connection, RunTrigger.MANUAL, lambda _: True)
     assert run is not None
     claimed = claim_run(run.id)
@@ -128,7 +128,7 @@ def every_revocation_is_heard(app: Flask) -> Iterator[None]:
 
 @pytest.fixture
 def nobody_is_beaten(caplog: pytest.LogCaptureFixture) -> Any:
-    """Trying again would hide an order that is wrong."""
+    """Fail if a transaction is retried: a retry would hide a wrong lock order."""
     with caplog.at_level(logging.WARNING, "asapp.core.database"):
         yield
     assert [record.message for record in caplog.records if record.name == "asapp.core.database"] == []
@@ -192,7 +192,7 @@ def test_a_connection_may_end_while_a_failure_is_written(app: Flask, nobody_is_b
         assert db.session.get_one(SyncRun, execution.run.id).status in (RunStatus.FAILED, RunStatus.CANCELLED)
 
 
-def test_a_failure_of_a_run_whose_firm_was_deleted_is_nobodys(app: Flask) -> None:
+def test_a_failure_of_a_run_whose_firm_was_deleted_is_not_stored(app: Flask) -> None:
     connection = make_synced_connection()
     connection_id, execution = connection.id, begin_run(connection)
     delete_firm(connection_id, org_access())

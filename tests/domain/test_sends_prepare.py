@@ -16,6 +16,7 @@ from asapp.core.extensions import db
 from asapp.models import (
     ConnectionStatus,
     ContactList,
+    ContactSource,
     ListKind,
     Partner,
     RunStatus,
@@ -25,6 +26,7 @@ from asapp.models import (
     SendState,
     SyncRun,
 )
+from asapp.salesforce.hosts import to_18
 from asapp.sends import prepare, sends
 from orgsim import Running
 from tests.factories import make_advisor, make_contact, org_access
@@ -34,7 +36,7 @@ ROSE, RAVI, MEI = "rose@fjord.example", "ravi@fjord.example", "mei@fjord.example
 
 
 class SendingOffice(Office):
-    """An office with a mail engine: what it prepares is carried out here, job by job."""
+    """An office with a mail engine; its sends are carried out here, job by job."""
 
     def __init__(self, running: Running) -> None:
         super().__init__(running)
@@ -109,8 +111,8 @@ def test_it_joins_the_sync_that_is_going_on(synced: SendingOffice) -> None:
     assert synced.carry_out(send).state == SendState.READY
 
 
-def test_what_no_stamp_tells_is_seen_before_a_send(synced: SendingOffice) -> None:
-    """An opt-out by a formula, an owner by a territory, a record that is hidden: nothing of it moves a stamp."""
+def test_changes_without_a_stamp_are_found_before_a_send(synced: SendingOffice) -> None:
+    """An opt-out by a formula, an owner set by a territory, a record that is hidden: none of these moves a stamp."""
     ids = synced.ids  # type: ignore[attr-defined]
     synced.org.change_without_stamp(ids[ROSE], HasOptedOutOfEmail=True)
     synced.org.hide_contact(ids[RAVI])
@@ -171,7 +173,7 @@ def test_a_list_without_anyone_from_salesforce_asks_no_one(app: Flask) -> None:
         ("inactive", SendReason.ADVISOR_INACTIVE),
     ],
 )
-def test_what_keeps_salesforce_from_being_asked_is_said(
+def test_the_reason_why_salesforce_can_not_be_asked_is_given(
     synced: SendingOffice, trouble: str, reason: SendReason
 ) -> None:
     contact_list = synced.list_of_contacts()
@@ -216,6 +218,7 @@ def test_a_sync_that_fails_makes_the_send_stale(synced: SendingOffice) -> None:
     synced.org.trouble.add("server_unavailable_html", kind="composite", times=10)
     send = synced.carry_out(send)
     assert (send.state, send.reason) == (SendState.STALE, SendReason.SALESFORCE_AWAY)
+    assert send.expires_at is None
 
 
 def test_a_firms_admin_who_hides_the_field_makes_the_send_stale(synced: SendingOffice) -> None:
@@ -234,7 +237,7 @@ def test_no_send_is_prepared_for_ever(synced: SendingOffice) -> None:
     assert (send.state, send.reason) == (SendState.STALE, SendReason.TOOK_TOO_LONG)
 
 
-def test_a_send_that_was_told_as_stale_stays_stale(synced: SendingOffice) -> None:
+def test_a_send_that_was_reported_as_stale_stays_stale(synced: SendingOffice) -> None:
     """Its sender has read that it took too long, by the clock alone; a sync that ends well after that changes nothing."""
     send = synced.begin()
     synced.let_send_age(send, timedelta(minutes=6))
@@ -298,6 +301,24 @@ def test_the_same_send_is_prepared_once(synced: SendingOffice) -> None:
     assert (first.id, first.run_id) == (second.id, second.run_id)
     with pytest.raises(sends.SendDiffers):
         sends.start_send(0, "s-1", synced.list_of_contacts(), 61)
+
+
+def test_a_send_that_has_ended_stays_as_it_is(synced: SendingOffice) -> None:
+    send = synced.prepare()
+    before = (send.state, send.as_of, send.ended_at, send.expires_at)
+    prepare.advance(send.id, synced.enqueue)
+    send = synced.reload(send)
+    assert (send.state, send.as_of, send.ended_at, send.expires_at) == before
+
+
+def test_a_list_of_people_from_leads_asks_salesforce_too(synced: SendingOffice) -> None:
+    followed = {"source": ContactSource.LEAD, "followed_by_id": synced.connection.id, "is_lead": True}
+    make_contact(synced.advisor, salesforce_id=to_18("00Q5g0000000001"), **followed)
+    leads = select(ContactList).where(
+        ContactList.user_id == synced.advisor.id, ContactList.kind == ListKind.SALESFORCE_LEADS
+    )
+    send = synced.begin(on=db.session.scalars(leads).one())
+    assert (send.state, synced.enqueued) == (SendState.PREPARING, [send.run_id])
 
 
 def test_many_recipients_are_asked_about_side_by_side(office: SendingOffice) -> None:

@@ -1,4 +1,4 @@
-"""A database that is restarted under a run costs it a try, and nothing else: it is no bug of ours and no failure to show."""
+"""A database restart during a run costs a retry and nothing else: it is neither a bug nor a failure to show."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def office(app: Flask, org: Running) -> Office:
 
 
 def break_once(monkeypatch: pytest.MonkeyPatch, error: Exception, after: int) -> None:
-    """Let the database be gone for one page."""
+    """Let the database fail for one page."""
     apply = reader.apply_page
     pages = 0
 
@@ -52,7 +52,7 @@ def test_the_run_goes_on_with_the_next_tick(office: Office, monkeypatch: pytest.
         office.resume(run)
     run = office.reload(run)
     assert (run.status, run.error_code, run.read) == (RunStatus.RUNNING, None, 200)
-    assert requeue_expired_runs(utcnow()) == 1  # at once, not when the lease would have run out
+    assert requeue_expired_runs(utcnow()) == 1  # at once, without waiting for the lease to run out
 
     done = office.resume(office.reload(run))
     assert (done.status, done.tries, done.read) == (RunStatus.COMPLETE, 1, CONTACTS)

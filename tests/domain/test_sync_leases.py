@@ -1,4 +1,4 @@
-"""Who may write for a run: the worker that holds its lease. Only a queued run is claimed, and a firm has a few at once."""
+"""Only the worker with the lease writes to a run. Only queued runs are claimed, and a firm has a few active ones at once."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def claim(run_id: int) -> runs.LeasedRun:
 
 
 def lose_to_another_worker(run: runs.LeasedRun) -> None:
-    """The lease of a claimed run ends, and a second worker claims the run."""
+    """Let the lease of a claimed run end, and a second worker claim the run."""
     db.session.execute(update(SyncRun).where(SyncRun.id == run.id).values(lease_until=utcnow() - MINUTE))
     db.session.commit()
     assert runs.requeue_expired(run.id)
@@ -52,7 +52,7 @@ def lose_to_another_worker(run: runs.LeasedRun) -> None:
 
 @pytest.fixture
 def lost(connection: Connection) -> runs.LeasedRun:
-    """A run as its first worker knows it, while a second worker goes on with it."""
+    """Return a run as its first worker knows it, while a second worker goes on with it."""
     run = claim(make_run(connection, RunStatus.QUEUED).id)
     lose_to_another_worker(run)
     return run
@@ -119,7 +119,7 @@ def test_a_run_whose_worker_has_just_renewed_its_lease_is_not_taken_back(connect
 @pytest.mark.parametrize("is_enabled", [True, False], ids=["", "of a firm that is disabled"])
 @pytest.mark.parametrize("status", [status for status in RunStatus if status != RunStatus.QUEUED])
 def test_only_a_queued_run_is_claimed(app: Flask, status: RunStatus, is_enabled: bool) -> None:
-    """A job may come twice, or after the run was cancelled."""
+    """A job may run twice, or after the run was cancelled."""
     connection = make_connection(make_advisor(make_partner(is_enabled=is_enabled)))
     holder = {"lease": "held", "lease_until": utcnow() + MINUTE} if status == RunStatus.RUNNING else {}
     run = make_run(connection, status, **holder)
@@ -129,7 +129,7 @@ def test_only_a_queued_run_is_claimed(app: Flask, status: RunStatus, is_enabled:
 
 
 def start_others(partner: Partner, number: int, left: timedelta = MINUTE) -> None:
-    """So many runs of the firm are under way, and their leases last so long."""
+    """Start so many runs of the firm, with leases that last this long."""
     for n in range(number):
         connection = make_connection(make_advisor(partner))
         make_run(connection, RunStatus.RUNNING, lease=f"lease {n}", lease_until=utcnow() + left)

@@ -22,12 +22,12 @@ def office(app: object, org: Running, monkeypatch: pytest.MonkeyPatch) -> Office
 
 
 def sweeps_of(office: Office, mark: int) -> list[str]:
-    """The sweeps' queries since a mark."""
+    """Return the queries of sweeps since a mark."""
     return [q for call in office.org.calls.since(mark) for q in call.soql if q.endswith("ORDER BY Id")]
 
 
 def sync_and_stop_in_sweep(office: Office, page: int) -> SyncRun:
-    """Begin a run whose slice ends while its sweep reads that page."""
+    """Start a run whose time slice ends while its sweep reads that page."""
     pages = 1
 
     def on_page(*_about: object) -> None:
@@ -77,7 +77,7 @@ def test_what_differs_is_read_before_the_place_is_marked(office: Office) -> None
     assert reasons_here(office.connection)[ids[1400]] == "gone"
 
 
-def test_a_sweep_that_fails_after_a_mark_nominates_nobody(office: Office) -> None:
+def test_a_sweep_that_fails_after_a_checkpoint_finds_no_departure(office: Office) -> None:
     ids = office.fill(1500)
     office.sync()
     office.org.clock.advance(3600)
@@ -147,7 +147,7 @@ def test_a_second_reading_that_is_longer_than_a_slice_comes_to_its_end(
     office.org.clock.advance(3600)
     for salesforce_id in ids[1:]:
         office.org.update_contact(salesforce_id, first_name="New")
-    office.org.hide_contact(ids[0])  # the counts differ: all of them are read a second time
+    office.org.hide_contact(ids[0])  # the counts differ, so all of them are read a second time
     office.org.clock.advance(60)
     office.org.trouble.add("slow", kind="data", seconds=0.1)
     run, slices = office.sync(), 1

@@ -1,4 +1,4 @@
-"""What one page of contacts brings: who is taken, which addresses are remembered, and where the run goes on."""
+"""One page of contacts: which rows are stored, which addresses are remembered, and where the run goes on."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def office(app: Flask, org: Running) -> Office:
 
 
 def begin(office: Office) -> Execution:
-    """A run that is claimed and has read nothing yet."""
+    """Return a run that is claimed and has read nothing yet."""
     claimed = runs.claim_run(office.start().id)
     assert claimed is not None
     return Execution(claimed, office.workplace())
@@ -45,7 +45,7 @@ def row(office: Office, **changes: Any) -> ContactRecord:
 
 
 def addresses_kept(office: Office) -> dict[str, bytes]:
-    """{Salesforce Id: address hash} of the ledger's rows that have one; the blocked addresses are the same."""
+    """Return {Salesforce Id: address hash} of the ledger's rows with one; the blocked addresses must be the same."""
     db.session.rollback()
     ledger, blocked = (
         {found.salesforce_id: found.address_hash for found in db.session.scalars(select(table))}
@@ -61,7 +61,7 @@ def addresses_kept(office: Office) -> dict[str, bytes]:
 
 def test_a_row_that_was_given_to_a_colleague_while_pages_were_read_is_not_taken(office: Office) -> None:
     office.fill(250)
-    given = office.add(email="moving@fjord.example")  # changed last, so it stands on the second page
+    given = office.add(email="moving@fjord.example")  # changed last, so it is on the second page
     office.org.change_settings(page_sizes=200)
     office.org.on_next_page(lambda *_: office.org.give(given, office.colleague), times=1)
     run = office.sync()
@@ -134,7 +134,7 @@ def test_a_new_contact_with_the_address_of_a_contact_that_opted_out_later_is_a_t
 
 
 def test_a_contact_is_a_twin_from_the_page_on_that_brings_it(office: Office) -> None:
-    """A run may end or wait before it has read everything."""
+    """A run may end or be parked before it has read everything."""
     ids = office.fill(700)  # four pages
     quiet, twin = ids[0], ids[250]
     for salesforce_id in (quiet, twin):

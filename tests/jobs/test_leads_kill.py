@@ -1,7 +1,7 @@
 """Real processes that end at every step of a delivery, fifty times each: as many leads in the org as sign-ups, each once.
 
-One worker, org and Redis serve all fifty. The work-horse is held at a step, by the org that doesn't answer yet or by the
-database, and ended there by kill -9; the worker goes on with the next one, which finds out what became of the lead.
+One worker, org and Redis serve all fifty. The work-horse is blocked at a step, by an org that doesn't answer or by the
+database, and killed there with kill -9; the worker starts the next one, which finds out what became of the lead.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Sorting(PostOffice):
         self.ticks = 0
 
     def sign_up(self) -> None:
-        """On a quiet page: the delivery before this one was long ago."""
+        """Sign a person up on a quiet page: the last delivery was long ago."""
         self.sent += 1
         db.session.rollback()
         with writing():
@@ -73,7 +73,7 @@ class Sorting(PostOffice):
         db.session.commit()
 
     def is_quiet(self) -> bool:
-        """Is no delivery waiting or going on?"""
+        """Return whether no delivery is waiting or active."""
         return not self.queues.leads.count and not self.queues.leads.started_job_registry.count
 
     def newest(self) -> Lead:
@@ -107,14 +107,14 @@ def times() -> int:
     return TIMES[db.engine.dialect.name]
 
 
-# ---- Held at a step
+# ---- Blocked at a step
 
 
 @contextmanager
 def held_by_org(office: Sorting, deed: str, **where: str) -> Iterator[Callable[[], None]]:
     """A person signs up, and the org doesn't answer the first such request; yields the event that lets it answer.
 
-    The trouble comes first: a delivery that is just ending may take the lead before it hears the ring.
+    The fault is set first: a delivery that is just ending may take the lead before its own job is enqueued.
     """
     gate = Event()
     fault = office.org.trouble.add(deed, seconds=HELD_S, times=1, gate=gate, **where)
@@ -151,7 +151,7 @@ def after_the_create(office: Sorting) -> Iterator[None]:
 
 @contextmanager
 def between_store_and_commit(office: Sorting) -> Iterator[None]:
-    """The lead's row has its Id, in a transaction that is still open: the contact's row, or a trigger, keeps it from ending."""
+    """The lead's row has its Id in an open transaction, which the contact's locked row or a trigger keeps from committing."""
     with held_by_org(office, "slow_after", **CREATE) as answer:
         if db.engine.dialect.name == "sqlite":
             with endless_trigger():
@@ -167,7 +167,7 @@ def between_store_and_commit(office: Sorting) -> Iterator[None]:
 
 @contextmanager
 def locked(model: type[Lead | Contact], row_id: int | None) -> Iterator[None]:
-    """Keep others from writing this row; on SQLite, any row."""
+    """Lock this row against other writers; on SQLite, the whole database."""
     table: Table = model.__table__  # type: ignore[assignment]
     with writing(), db.engine.connect() as connection:
         connection.execute(select(table.c.id).where(table.c.id == row_id).with_for_update())
@@ -257,7 +257,7 @@ def test_kill_9_of_the_worker_and_its_work_horse(office: Sorting, config: Config
 
 
 def test_two_workers_at_once(office: Sorting, config: Config, tmp_path: Path) -> None:
-    """Both begin with the same lead at the same moment."""
+    """Both start with the same lead at the same moment."""
     connection_id = office.connection.id
     office.org.trouble.add("slow", kind="query", seconds=0.02)
     with Worker(config, tmp_path / "first.log"), Worker(config, tmp_path / "second.log"):
@@ -307,5 +307,5 @@ def test_a_create_that_salesforce_finishes_minutes_later(office: Sorting, config
             office.sign_up()
             office.enqueue()
             office.wait_for_newest(passing_s=300)
-    assert set(db.session.scalars(select(Lead.attempts))) == {1}  # looked for, in vain at first, and never sent again
+    assert set(db.session.scalars(select(Lead.attempts))) == {1}  # found by a search, never sent again
     office.check()

@@ -1,4 +1,4 @@
-"""Mails with real processes: by jobs of their own, through a slow server, an emptied Redis and a kill -9."""
+"""Mails with real processes: sent by jobs of their own, with a slow server, an emptied Redis and a kill -9."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_what_an_emptied_redis_forgot_goes_out_at_a_later_tick(
 
 
 @pytest.mark.slow
-def test_a_server_that_thinks_for_long_holds_nobody_up_and_a_kill_9_sends_again(
+def test_a_slow_server_blocks_no_other_work_and_a_kill_9_sends_again(
     queues: Queues, broken: Connection, config: Config, mail_server: MailServer, tmp_path: Path
 ) -> None:
     mail_server.may_say_good_bye.clear()
@@ -116,7 +116,7 @@ def test_a_server_that_thinks_for_long_holds_nobody_up_and_a_kill_9_sends_again(
     assert len(mail_server.taken) == 2
 
 
-def test_a_round_is_rung_for_once_at_a_time(queues: Queues) -> None:
+def test_only_one_job_is_enqueued_at_a_time(queues: Queues) -> None:
     for _ in range(3):
         queues.enqueue_mails()
     assert len(queues.mails.get_job_ids()) == 1

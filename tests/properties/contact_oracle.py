@@ -1,6 +1,6 @@
-"""What must be here after a quiet run, by DESIGN.md "Rules: contacts", told from the org's own store.
+"""What must be stored after a quiet run, by DESIGN.md "Rules: contacts", computed from the org's own store.
 
-Nothing is imported from asapp: neither a rule nor a word for one. History counts where the rules say so: who was here before
+Nothing is imported from asapp, not even its words. History counts where the rules say so: a contact that was here before
 keeps a row when it opts out or leaves, and a departure's reason that was true at the time stays.
 """
 
@@ -20,14 +20,14 @@ HELD_SHARE = 0.2
 
 @dataclass(frozen=True)
 class ContactOracle:
-    """A quiet run led from `before` to `after`."""
+    """Compares the state `before` a quiet run with the state `after` it."""
 
     story: Story
     before: StoredState
     after: StoredState
 
     def differences(self) -> list[str]:
-        """Return everything that isn't as the rules say, as sentences."""
+        """Return each breach of the rules as a sentence."""
         records = self.story.records()
         return [
             *self.of_ledger(records),
@@ -43,7 +43,7 @@ class ContactOracle:
         return {i: record for i, record in records.items() if self.story.look(record) == HERE}
 
     def kept(self) -> set[str]:
-        """Whose departure waits for the advisor, or was discarded."""
+        """Return the Ids of departures that wait for the advisor or were discarded."""
         return set(self.after.departures)
 
     def of_ledger(self, records: dict[str, OrgContact]) -> Iterator[str]:
@@ -83,7 +83,7 @@ class ContactOracle:
                 found[record.address].add(record.id)
         for i in self.kept():
             if self.after.ledger.get(i, ("", None))[1] is not None:
-                found[self.after.by_salesforce_id[i].address].add(i)  # as it was here when it left
+                found[self.after.by_salesforce_id[i].address].add(i)  # its address here when it left
         return found
 
     def of_the_living(self, records: dict[str, OrgContact]) -> Iterator[str]:
@@ -146,7 +146,7 @@ class ContactOracle:
         if is_listed != (row.source == SALESFORCE and row.departed is None and not row.is_hidden):
             yield f"{row.salesforce_id} is {'' if is_listed else 'not '}on {SALESFORCE_CONTACTS}"
 
-    # Made by hand
+    # Contacts made by hand
 
     def of_manual_ones(self, records: dict[str, OrgContact]) -> Iterator[str]:
         adopted = {
@@ -171,7 +171,7 @@ class ContactOracle:
         return row_id in self.before.rows and self.before.rows[row_id].source == MANUAL
 
     def expected_adoptions(self) -> set[int]:
-        """The oldest manual contacts of each address, as many as records with it arrived."""
+        """Return the oldest manual contacts of each address, as many as records with it arrived."""
         arrived: dict[str, int] = defaultdict(int)
         for i, row in self.after.by_salesforce_id.items():
             if i not in self.before.by_salesforce_id:
@@ -198,7 +198,7 @@ class ContactOracle:
         return f"{row}; before: {self.before.rows.get(row_id)}; in Salesforce: {records.get(row.salesforce_id or '')}"
 
     def holders_of(self, row_id: int, records: dict[str, OrgContact]) -> set[int]:
-        """Who has what this contact had on own lists: it, or the survivor of a merge that is here."""
+        """Return which rows have this contact's own lists now: itself, or the survivor of a merge that is here."""
         before = self.before.rows[row_id]
         record = records.get(self.after.rows[row_id].salesforce_id or "")
         if record is None or self.story.look(record) != MERGED or record.id in self.kept():
@@ -206,7 +206,7 @@ class ContactOracle:
         if before.departed is not None and record.owner_id != self.story.user:
             return {row_id}  # it had another owner when it was merged, and no answer tells us
         if before.departed == MERGED and before.merged_into == record.master_id:
-            return {row_id}  # an earlier run knew, and the survivor wasn't here then
+            return {row_id}  # an earlier run saw the merge, and the survivor wasn't here then
         found = self.after.by_salesforce_id.get(self.survivor_of(record, records) or "")
         if found is None or found.departed is not None:
             return {row_id}
@@ -236,7 +236,7 @@ class ContactOracle:
         discarded = {i for i, state in self.before.departures.items() if state == "discarded"}
         held = {i for i, state in self.before.departures.items() if state == "held"}
         if any(self.still_waits(row, records) for row in leaving if row.salesforce_id in held):
-            return True  # until the advisor decides, however the book grows
+            return True  # until the advisor decides, however many contacts there are
         leaving = [row for row in leaving if row.salesforce_id not in decided]
         gone_ids = {i for i in self.before.ledger if i not in living} - decided
         others = {

@@ -1,4 +1,4 @@
-"""Twenty runs whose work-horse is ended by kill -9, with edits in between; then a quiet run, and the model."""
+"""Twenty runs whose work-horse is killed with kill -9, with edits in between; then a quiet run, and the oracle."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def office(app: Flask, org: Running) -> Office:
 
 
 @pytest.mark.slow
-def test_runs_killed_by_kill_9_leave_what_the_model_says(
+def test_runs_killed_by_kill_9_leave_what_the_oracle_expects(
     app: Flask, config: Config, office: Office, tmp_path: Path
 ) -> None:
     rng = Random(SEED)
@@ -78,7 +78,7 @@ def test_runs_killed_by_kill_9_leave_what_the_model_says(
 
 
 def go_on(office: Office, queues: Queues) -> SyncRun:
-    """Start a run, or let another worker take up the one that was killed."""
+    """Start a run, or let another worker resume the killed one."""
     db.session.rollback()
     with writing():
         active = runs.find_active_run(office.connection.id)
@@ -116,7 +116,7 @@ def kill_within(worker: Worker, office: Office, run: SyncRun, calls: int, then_s
 
 
 def end(office: Office, queues: Queues, run: SyncRun | None = None) -> SyncRun:
-    """Let the active run come to its end."""
+    """Wait until the active run has ended."""
     active = run or runs.find_active_run(office.connection.id)
     if active is not None and run is None:
         go_on(office, queues)

@@ -1,4 +1,4 @@
-"""Servers that misbehave, for tests of the client."""
+"""Misbehaving servers for tests of the client."""
 
 from __future__ import annotations
 

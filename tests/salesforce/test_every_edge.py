@@ -1,6 +1,6 @@
-"""Every question that we put to Salesforce, against every way in which it can be answered badly.
+"""Every request that we make to Salesforce, with every kind of bad answer.
 
-What each of them becomes in detail is told where the edge is tested; here no pair is left out.
+The details are tested beside each request; here no combination is left out.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def test_a_bad_answer_is_a_matter_of_trying_later(badly_answered: Callable[[str]
 def test_a_permission_counts_as_given_back_only_where_salesforce_says_so(
     badly_answered: Callable[[str], str], bad: str
 ) -> None:
-    may_be_yes = bad in ("truncated JSON", "wrong content type")  # 200 is the answer, and it has no body to speak of
+    may_be_yes = bad in ("truncated JSON", "wrong content type")  # with status 200, which is enough
     assert oauth.revoke(app_at(badly_answered(bad)), "5Aep861") is may_be_yes
 
 
@@ -130,7 +130,7 @@ def test_a_check_tells_a_closed_api_from_a_session_that_has_just_ended(raw_serve
 
 
 def test_tokens_that_come_labelled_as_a_page_are_kept_all_the_same(raw_server: RawServer) -> None:
-    """Under rotation they are the only ones that are left."""
+    """With rotation they are the only tokens that are left."""
     raw_server.will(answer(b'{"access_token": "00D!a", "refresh_token": "5Aep862"}', content_type=HTML))
     grant = oauth.refresh(app_at(raw_server.url), "5Aep861")
     assert (grant.access_token, grant.refresh_token) == ("00D!a", "5Aep862")

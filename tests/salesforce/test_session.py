@@ -1,4 +1,4 @@
-"""The session that carries tokens: its limits, what it never sends or follows, and what each kind of trouble becomes."""
+"""The session that sends tokens: its limits, what it never sends or follows, and the error for each kind of trouble."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def salesforce() -> Iterator[Mocker]:
 
 @pytest.fixture
 def local(raw_server: RawServer) -> Iterator[OrgSession]:
-    """A session at the misbehaving server."""
+    """Open a session at the misbehaving server."""
     with OrgSession(Tokens(raw_server.url), allow_loopback=True) as session:
         yield session
 
@@ -232,7 +232,7 @@ def test_an_answer_that_trickles_is_given_up(
 def test_a_request_that_is_taken_too_slowly_is_given_up(
     raw_server: RawServer, local: OrgSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server reads a few bytes every now and then, so that each block that we send has gone before its own timeout."""
+    """The server reads a few bytes now and then, so that each block that we send is gone before its own timeout."""
     monkeypatch.setattr(limits, "TOTAL_TIMEOUT_S", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=sip, args=(listener,), daemon=True).start()
@@ -254,7 +254,7 @@ def sip(listener: socket.socket) -> None:
 def test_the_time_of_a_call_begins_with_the_call(
     raw_server: RawServer, local: OrgSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Over one connection, which is kept: what an earlier call has used is not counted."""
+    """Over one kept connection: the time of an earlier call does not count."""
     monkeypatch.setattr(limits, "TOTAL_TIMEOUT_S", 0.5)
     raw_server.will(*[answer()] * 4)
     for _ in range(4):
@@ -337,7 +337,7 @@ def test_a_request_that_left_and_got_no_good_answer_may_have_been_carried_out(
     assert len(raw_server.asked) == 1, "a session never sends anything twice by itself"
 
 
-def test_a_connection_that_nobody_accepts_carried_nothing_out() -> None:
+def test_a_connection_that_is_not_accepted_carried_nothing_out() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     with OrgSession(Tokens(url), allow_loopback=True) as session:
@@ -379,7 +379,7 @@ def assert_not_sent(error: SalesforceError) -> None:
 
 
 class encrypted_server:  # noqa: N801 - used as a function
-    """A server that every name leads to, for northgate.my.salesforce.com, and the file of its authority."""
+    """A TLS server for northgate.my.salesforce.com that every host name resolves to, and the file of its authority."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         authority = trustme.CA()
@@ -466,7 +466,7 @@ def test_a_session_that_is_not_for_rest_is_not_refreshed(salesforce: Mocker) -> 
     assert salesforce.call_count == 1
 
 
-def test_what_the_refresh_says_is_what_the_call_ends_with(salesforce: Mocker) -> None:
+def test_a_call_ends_with_the_error_of_its_refresh(salesforce: Mocker) -> None:
     class Refused(Tokens):
         def refresh(self, stale: str) -> str:
             raise Misconfigured("bad_secret")
@@ -505,7 +505,7 @@ def test_an_answer_that_is_no_success_leaves_as_one_of_our_errors(
     assert salesforce.call_count == 1
 
 
-def test_before_each_call_somebody_is_asked_who_may_stop_it(salesforce: Mocker) -> None:
+def test_a_function_runs_before_each_call_and_may_stop_it(salesforce: Mocker) -> None:
     class StoppedBeforeCall(Exception):
         pass
 
@@ -587,7 +587,7 @@ def test_the_moment_of_an_answer_is_salesforces_own(
         assert session.answered_at == moment
 
 
-def test_nobody_outside_sees_an_expired_session(salesforce: Mocker) -> None:
+def test_an_expired_session_is_no_error_for_callers(salesforce: Mocker) -> None:
     salesforce.get(URL, status_code=401, json=EXPIRED)
     with OrgSession(Tokens()) as session:
         assert not isinstance(trouble_of(session, URL, "GET"), SessionExpired)

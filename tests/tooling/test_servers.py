@@ -1,4 +1,4 @@
-"""The servers and programs that other tests stand on do what they say."""
+"""The servers and programs that other tests rely on work as documented."""
 
 from __future__ import annotations
 

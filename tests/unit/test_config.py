@@ -1,4 +1,4 @@
-"""Settings: each one parsed, a bad one named in one line."""
+"""Settings: each is parsed, and a bad one is named in one line."""
 
 from __future__ import annotations
 

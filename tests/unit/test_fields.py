@@ -14,7 +14,7 @@ INVISIBLE = (
     *("\u200b", "\u00ad", "\u3164", "\u115f", "\uffa0", "\u2800", "\U000e0041", "\u202e", "\u2066", "\u200e", "\u061c"),
     *("\u200d", "\u200c", "\ufe0f", "\u2060", "\ufeff", "\u034f", "\u00a0", "\u2003", "\x00"),
 )
-BLANK = ("\u2800", "\u00a0", "\u2003", "\x00")  # between two letters these are seen, as a gap
+BLANK = ("\u2800", "\u00a0", "\u2003", "\x00")  # between two letters these are visible, as a gap
 MEI = Typed("Mei", "Chou", "mei@harbour.example", True)
 
 

@@ -23,7 +23,7 @@ library = logging.getLogger("some.library")
 
 
 class Lines:
-    """What was logged, read back."""
+    """The logged lines, parsed."""
 
     def __init__(self, stream: io.StringIO) -> None:
         self._stream = stream
@@ -205,7 +205,7 @@ def create_and_break() -> BaseException:
     return ValueError("Zoë")
 
 
-def test_what_salesforce_said_is_safe_to_tell(lines: Lines) -> None:
+def test_texts_from_salesforce_are_safe_to_log(lines: Lines) -> None:
     fail_with(TryLater("server_unavailable", "status 503", "words of Zoë"))
     assert lines.last["error"]["said"] == "server_unavailable (status 503)"
     assert "Zo" not in lines.raw

@@ -1,4 +1,4 @@
-"""What a sender tells: stored before it is answered, once, and one bad event stops no other."""
+"""A sender's events: stored before the answer, once, and one bad event stops no other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from flask.testing import FlaskClient
 from markupsafe import escape
 from sqlalchemy import event, func, select
 
-from asapp.contacts import suppressions
 from asapp.contacts.removal import remove_contacts
 from asapp.contacts.sender_events import EventType, Taken, Told, record_events
 from asapp.contacts.suppressions import Happened
@@ -23,6 +22,7 @@ from asapp.core.extensions import db
 from asapp.leads.decisions import erase
 from asapp.models import SuppressionEvent, SuppressionSource, SuppressionWords, User
 from tests.factories import log_in, make_advisor, make_partner, make_synced_connection, org_access
+from tests.mail_links import record
 from tests.senders import Sender, make_key, make_list, make_person
 
 GOOD = "someone@fjord.example"
@@ -157,7 +157,7 @@ def test_an_address_that_is_no_contact_is_remembered(sender: Sender, alice: User
     assert verdict[0]["reason"] == "unsubscribed"
 
 
-def test_told_again_it_is_a_duplicate(sender: Sender, alice: User) -> None:
+def test_a_repeated_event_is_a_duplicate(sender: Sender, alice: User) -> None:
     assert tell(sender, an_event(alice))[0]["result"] == "accepted"
     again = tell(sender, an_event(alice), an_event(alice, 2), an_event(alice, 2, email="other@fjord.example"))
     assert [each["result"] for each in again] == ["duplicate", "accepted", "duplicate"]
@@ -227,7 +227,7 @@ def test_the_future_is_taken_as_now(at: str, sender: Sender, alice: User) -> Non
 
 
 def test_an_advisor_who_was_deactivated_still_hears_of_it(sender: Sender, alice: User) -> None:
-    """The mail was sent before; the person must not be written to when the advisor comes back."""
+    """The mail was sent earlier; the person must not be written to when the advisor comes back."""
     alice.deactivated_at = utcnow()
     db.session.commit()
     assert tell(sender, an_event(alice))[0]["result"] == "accepted"
@@ -262,7 +262,7 @@ def test_a_thousand_events_are_few_statements(sender: Sender, alice: User) -> No
 
 
 def test_the_same_call_twice_at_once_stores_once(app: Flask, alice: User) -> None:
-    """Also where the same id comes with other addresses, which no lock of an address keeps apart."""
+    """Also if the same id comes with different addresses, which have different locks."""
     vault, public_id = org_access().vault, alice.public_id
 
     def tell_it(number: int) -> list[Taken]:
@@ -272,7 +272,7 @@ def test_the_same_call_twice_at_once_stores_once(app: Flask, alice: User) -> Non
         ]
         with app.app_context(), writing():
             try:
-                return record_events(told, None, vault, suppressions.record)
+                return record_events(told, None, vault, record)
             finally:
                 db.session.remove()
 
@@ -286,12 +286,12 @@ def test_the_same_call_twice_at_once_stores_once(app: Flask, alice: User) -> Non
 
 
 def test_an_event_that_another_call_has_just_stored_is_a_duplicate(app: Flask, alice: User) -> None:
-    """Both calls look whether it is known, and one is faster in storing it."""
+    """Both calls check whether the event is known, and one is faster to store it."""
     told = [Told("event-1", EventType.UNSUBSCRIBED, alice.public_id, "zoe@fjord.example", utcnow())]
 
     def record_as_second(happened: Collection[Happened]) -> Collection[Happened]:
-        suppressions.record(happened)
-        return suppressions.record(happened)
+        record(happened)
+        return record(happened)
 
     assert record_events(told, None, org_access().vault, record_as_second) == [Taken.DUPLICATE]
     assert len(stored()) == 1

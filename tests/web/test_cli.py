@@ -89,7 +89,7 @@ def test_the_secret_is_asked_for_and_not_shown(app: Flask) -> None:
     ("changes", "words"),
     [({"url": "https://evil.example"}, "not a Salesforce address"), ({"key": ""}, "Enter the Consumer Key")],
 )
-def test_a_partner_that_will_not_do(changes: dict[str, str], words: str, app: Flask) -> None:
+def test_an_invalid_partner_is_refused(changes: dict[str, str], words: str, app: Flask) -> None:
     assert words in one_line(add_partner(app, **changes))
     assert db.session.scalars(select(Partner)).all() == []
 
@@ -163,7 +163,7 @@ def test_the_only_admin_is_not_erased(app: Flask) -> None:
         ("not an address", ("--role", "admin"), PASSPHRASE, "Enter one email address"),
     ],
 )
-def test_a_person_who_will_not_do(email: str, more: tuple[str, ...], password: str, words: str, app: Flask) -> None:
+def test_an_invalid_user_is_refused(email: str, more: tuple[str, ...], password: str, words: str, app: Flask) -> None:
     add_partner(app)
     assert words in one_line(add_user(app, email, *more, password=password))
     assert db.session.scalars(select(User)).all() == []
@@ -237,7 +237,7 @@ class TestRotation:
         db.session.refresh(connection)
         assert connection.unseal(vault, "refresh_token_sealed") == "rotated by Salesforce"
 
-    def test_what_no_key_opens_is_told_and_kept(self, app: Flask, config: Config) -> None:
+    def test_a_value_that_no_key_opens_is_reported_and_kept(self, app: Flask, config: Config) -> None:
         make_partner()
         before = self.sealed()
         stranger = self.app_with(config, ANOTHER_KEY)

@@ -1,4 +1,4 @@
-"""Why isn't this person here? Asked of the simulated org, from the page: one verdict, one call, nothing kept."""
+"""The page "Why isn't this person here?" against the simulated org: one verdict, one call, nothing stored."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Every route with every field, and whatever may stand in it: an answer, and never a bug of ours.
+"""Every route with every field and any value: each request gets an answer, and none finds a bug of ours.
 
-Short and the same each time; `--hypothesis-profile=long` takes two hundred times as many, other ones each time. FUZZ_SEED repeats
-what a long one found.
+Short, with the same requests each time; `--hypothesis-profile=long` makes two hundred times as many, and new ones. FUZZ_SEED
+repeats what a long one found.
 """
 
 from __future__ import annotations
@@ -81,11 +81,11 @@ def test_no_request_finds_a_bug(app: Flask, client: FlaskClient, world: World) -
             db.session.rollback()
             bugs[place_of(error)] = f"request {number} of seed {SEED!r}: {error!r:.300}\n{shot}"
     assert not bugs, "\n\n".join(f"{place}\n{bug}" for place, bug in bugs.items())
-    assert {200, 303, 404, 422} <= statuses  # it comes as far as the views
+    assert {200, 303, 404, 422} <= statuses  # requests reach the views
 
 
 def place_of(error: BaseException) -> str:
-    """The last place of ours where it broke, so that one bug is told once."""
+    """Return the last line of ours in the traceback, so that one bug is reported once."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "/asapp/" in frame.filename]
     last = (frames or traceback.extract_tb(error.__traceback__))[-1]
     return f"{type(error).__name__} at {last.filename}:{last.lineno}"

@@ -1,4 +1,4 @@
-"""What people and Salesforce may have written anywhere: shown as text, never run, never believed, never told to others."""
+"""Hostile text from people and Salesforce: shown as text, never run, never trusted, never shown to others."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def world(app: Flask) -> Iterator[World]:
 
 
 def fill_with(text: str) -> None:
-    """Put the text wherever people or Salesforce may put text, as long as the column."""
+    """Put the text into every column that people or Salesforce can fill, as long as the column allows."""
     for user in db.session.scalars(select(User).where(User.role == "advisor")).all():
         sign_up_page.save_page(sign_up_page.ensure_page(user), text, f"Yes. {text}"[:500], "")
     for table in Base.metadata.sorted_tables:
@@ -258,7 +258,7 @@ def test_file_names_take_nothing_from_people(app: Flask, client: FlaskClient, wo
             assert "evil" not in open_route(client, route).headers.get("Content-Disposition", ""), route
 
 
-# ---- Other people's
+# ---- Data of others
 
 
 @pytest.mark.parametrize(("who", "others"), [("alice", ("Bobs-", "Charlies-")), ("charlie", ("Alices-", "Bobs-"))])
@@ -277,7 +277,7 @@ def test_no_page_and_no_file_names_other_advisors_people(
     assert told > 10
 
 
-def test_admins_pages_name_nobody_whom_an_advisor_writes_to(app: Flask, client: FlaskClient, world: World) -> None:
+def test_admins_pages_name_no_contact_of_an_advisor(app: Flask, client: FlaskClient, world: World) -> None:
     log_in(client, world.ada)
     for route in iter_routes(app, world, world.alice):
         if route.method == "GET" and route.access is For.ADMINS:
@@ -289,7 +289,7 @@ def test_admins_pages_name_nobody_whom_an_advisor_writes_to(app: Flask, client: 
 
 
 def canaries(app: Flask, world: World) -> dict[str, str]:
-    """Put a text of its own into everything that is secret; return {which: text}."""
+    """Put a different text into each secret; return {which: text}."""
     vault = app.extensions["asapp.vault"]
     found = {}
     for number, (row, column) in enumerate(
@@ -315,7 +315,7 @@ def canaries(app: Flask, world: World) -> dict[str, str]:
 
 
 def every_visit(app: Flask, world: World) -> list[tuple[User, Route, dict[str, Any]]]:
-    """Everybody at every route; first those who only look."""
+    """Yield every user with every route; first the users who only read."""
     visits = [
         (user, route, everything_of(whose))
         for user, whose in (
@@ -334,7 +334,7 @@ TOKENS = ("access_token_sealed", "refresh_token_sealed")
 def test_no_secret_leaves(
     app: Flask, client: FlaskClient, world: World, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Not in a page, a header, a cookie, a log line, a mail, a job, or in the database as it lies on the disk."""
+    """No secret is in a page, a header, a cookie, a log line, a mail, a job, or the database file."""
     caplog.set_level(logging.DEBUG)
     mailman = app.extensions["mailman"]
     mailman.outbox = []
@@ -366,7 +366,7 @@ def test_no_secret_leaves(
 
 
 def typed_secrets(client: FlaskClient, world: World, secrets: dict[str, str]) -> list[str]:
-    """Type secrets into every form that takes one, rightly and wrongly; return the answers, and add to the secrets."""
+    """Enter right and wrong secrets into every form that takes one; return the answers, and add the wrong ones to the secrets."""
     firm, details = f"/admin/partners/{world.northgate.slug}", {"name": "Northgate", "key": "another-key"}
     url = "https://northgate.my.salesforce.com"
     typed: list[tuple[User | None, str, dict[str, str], str]] = [
@@ -427,7 +427,7 @@ def test_a_profile_takes_the_name_alone(client: FlaskClient, world: World) -> No
 
 
 def extras(world: World) -> dict[str, str]:
-    """Fields of the tables that no form has."""
+    """Return fields of the tables that no form has."""
     return {
         "id": "999",
         "user_id": str(world.charlie.user.id),
@@ -551,7 +551,7 @@ INSIDE = (
 
 @pytest.mark.parametrize("public_url", ["https://my.advisorstream.example"])
 def test_no_address_of_a_firm_leads_inside(public_url: str, world: World) -> None:
-    """Whatever is pasted: it is refused, or what is asked is a host of Salesforce's over https on its usual port."""
+    """Each pasted address is refused, or leads to a host of Salesforce's over https on its usual port."""
     from asapp.partners.form_fields import origin_of
     from asapp.salesforce.hosts import NotSalesforce, is_salesforce_url
 

@@ -122,7 +122,7 @@ def test_a_sealed_secret_opens_in_its_own_row_only(client: FlaskClient, ada: Use
         ({"secret": "x" * 513}, "secret", "This is not a Consumer Secret"),
     ],
 )
-def test_what_will_not_do_is_told_beside_its_field_and_nothing_typed_is_lost(
+def test_invalid_partner_input_is_explained_beside_its_field_and_nothing_is_lost(
     changes: dict[str, str], field: str, words: str, client: FlaskClient, ada: User
 ) -> None:
     response = send(client, **changes)
@@ -315,7 +315,7 @@ def test_all_settings_are_stored_and_shown(client: FlaskClient, ada: User) -> No
         ("lead_source", ""),
     ],
 )
-def test_a_setting_that_will_not_do(field: str, value: str, client: FlaskClient, ada: User) -> None:
+def test_an_invalid_setting_is_refused(field: str, value: str, client: FlaskClient, ada: User) -> None:
     path = send(client).location
     response = send(client, path, secret="", **SETTINGS | {field: value})
     assert response.status_code == 422

@@ -1,6 +1,6 @@
-"""What only a real server shows: answers that are sent after the request is over, and requests that are none.
+"""Behaviour that only a real server shows: streamed answers, and malformed requests.
 
-The test client keeps a request's context until the answer is read, and never sends anything malformed.
+The test client keeps a request's context until the answer is read, and can't send malformed requests.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class Answer(NamedTuple):
 
 
 class Gunicorn(Web):
-    """Asked without the library that is held back in tests."""
+    """gunicorn, with an HTTP client of its own: tests block the library that the app uses."""
 
     def get(self, path: str, **headers: str) -> Answer:
-        """Raises OSError and HTTPException, for an answer that is cut off as well."""
+        """Return the answer; raise OSError or HTTPException, also for one that is cut off."""
         connection = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
         try:
             connection.request("GET", path, headers=headers)
@@ -50,7 +50,7 @@ class Gunicorn(Web):
             connection.close()
 
     def send_raw(self, raw: bytes) -> bytes:
-        """Send bytes as they are; return the first line and all others of what comes back until the connection ends."""
+        """Send raw bytes; return everything that comes back until the connection ends."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S) as connection:
             connection.sendall(raw)
             connection.shutdown(socket.SHUT_WR)
@@ -59,7 +59,7 @@ class Gunicorn(Web):
 
 @dataclass
 class GunicornHouse:
-    """The same application in this process and behind gunicorn, on one furnished database."""
+    """The same application in this process and behind gunicorn, with one filled database."""
 
     app: Flask
     client: FlaskClient
@@ -72,7 +72,7 @@ class GunicornHouse:
         return self.world.ada if route.access is For.ADMINS else self.world.alice.user
 
     def query_of(self, route: Route) -> str:
-        """What an address has to name beside its path."""
+        """Return the query string that a route needs."""
         firm, lead = self.world.northgate.slug, self.world.alice.leads[0].public_id
         return {"board.export": f"?firm={firm}", "leads.person_consent": f"?lead={lead}"}.get(route.endpoint, "")
 
@@ -108,12 +108,12 @@ def house(
             db.engine.dispose()
 
 
-# ---- Answers that are sent in pieces
+# ---- Streamed answers
 
 
 @pytest.mark.slow
 def test_every_page_and_file_comes_whole(house: GunicornHouse) -> None:
-    """Every GET of the application, as the person it is for: what gunicorn sends is what this process makes."""
+    """For every GET of the application, as a user with access: gunicorn sends exactly what this process makes."""
     streamed = set()
     for route in iter_routes(house.app, house.world, house.world.alice):
         if route.method != "GET" or route.endpoint in ("static", "health.metrics", "connect.callback"):
@@ -141,7 +141,7 @@ def test_only_one_place_sends_in_pieces() -> None:
     assert streaming == ["files.py"]
 
 
-# ---- Requests that are none
+# ---- Malformed requests
 
 
 def status_line(answer: bytes) -> int:

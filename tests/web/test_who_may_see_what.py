@@ -1,4 +1,4 @@
-"""A walk over every route, as everybody who may come: who may see and do what.
+"""Access to every route, tested as every kind of user.
 
 A new route fails here by its name until it is in ACCESS (tests/route_access.py), where its author decides who it is for.
 """
@@ -24,7 +24,7 @@ from tests.route_access import ACCESS, For, everything_of, iter_routes, open_rou
 from tests.signing_up import make_page
 from tests.two_firms import Belongings, World, make_world, rows_of, what_changed, whole_database
 
-# Who may see what is decided before any database is asked: one of the two is enough for a walk this long.
+# Access is decided before any query: one database is enough for a test this long.
 pytestmark = [pytest.mark.slow, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
 
 
@@ -45,10 +45,10 @@ def report(problems: list[str]) -> None:
     assert not problems, "\n".join(problems)
 
 
-# ---- Everything is decided
+# ---- Every route has a rule
 
 
-def test_every_route_says_whom_it_is_for(app: Flask) -> None:
+def test_every_route_has_an_access_rule(app: Flask) -> None:
     endpoints = {rule.endpoint for rule in app.url_map.iter_rules()}
     report([f"{name} is not in ACCESS: whom is it for?" for name in sorted(endpoints - set(ACCESS))])
     report([f"{name} is in ACCESS and nowhere else" for name in sorted(set(ACCESS) - endpoints)])
@@ -165,7 +165,7 @@ def test_what_is_another_advisors_is_not_there_for_a_form(
         assert what_changed(before, whole_database()) == []
 
 
-def test_own_lists_take_nobody_elses_contacts(client: FlaskClient, world: World) -> None:
+def test_own_lists_take_no_contacts_of_others(client: FlaskClient, world: World) -> None:
     log_in(client, world.bob.user)
     before = rows_of(world.alice.user)
     data = {"do": "add", "to_list": str(world.bob.contact_list.id), "id": everything_of(world.alice)["id"]}
@@ -181,11 +181,11 @@ def test_own_lists_take_nobody_elses_contacts(client: FlaskClient, world: World)
 def test_whatever_an_advisor_sends_the_others_keep_what_they_have(
     who: str, app: Flask, client: FlaskClient, world: World
 ) -> None:
-    """Every form, with ids of others in every field that might be believed, posted from an own session."""
+    """Post every form, with ids of others in every field that might be trusted, from an advisor's own session."""
     advisor = world.fred if who == "fred" else world.alice.user
     before = {other.user.name: rows_of(other.user) for other in (world.bob, world.charlie)}
     problems = []
-    for route in list(iter_routes(app, world, world.alice)):  # before the first of them deletes something
+    for route in list(iter_routes(app, world, world.alice)):  # before one of them deletes something
         if route.is_safe or route.access not in (For.ADVISORS, For.LOGGED_IN):
             continue
         for owner in (world.bob, world.charlie):
@@ -273,7 +273,7 @@ def test_without_a_key_no_session_opens_the_api(who: str, app: Flask, client: Fl
 
 
 def test_a_key_of_one_firm_opens_nothing_of_another(app: Flask, client: FlaskClient, world: World) -> None:
-    """Each call, with all that Charlie has at the other firm."""
+    """Make each call, with every id that Charlie has at the other firm."""
     key = {"Authorization": f"Bearer {world.api_key}"}
     bodies = {
         "api.prepare_send": {"id": "theirs", "list_id": world.charlie.contact_list.public_id, "max_age_minutes": 60},
@@ -306,7 +306,7 @@ def about(whose: Belongings) -> dict[str, str]:
     return names | {"email": whose.contacts[0].email, "at": "2026-05-03T09:15:00Z"}
 
 
-# ---- Looking changes nothing, and forms need their token
+# ---- Reading changes nothing, and forms need their token
 
 
 def people(world: World) -> dict[str, tuple[User, Belongings]]:
@@ -327,9 +327,9 @@ def test_looking_changes_nothing(who: str, app: Flask, client: FlaskClient, worl
                 continue
             log_in(client, user)
             open_route(client, route, everything_of(whose) | {"state": "forged", "code": "forged"})
-            if route.endpoint == "health.ready":  # whether the database takes what is written, only writing shows
+            if route.endpoint == "health.ready":  # only a write shows whether the database can be written
                 written[:] = [statement for statement in written if statement != PROBE]
-            if not route.path.endswith(".csv"):  # a file that is taken along is noted in the audit log
+            if not route.path.endswith(".csv"):  # an export is recorded in the audit log
                 problems += [f"{route}: {statement}" for statement in written]
             written.clear()
     report(problems)
@@ -338,7 +338,7 @@ def test_looking_changes_nothing(who: str, app: Flask, client: FlaskClient, worl
 
 @contextmanager
 def writes_seen() -> Iterator[list[str]]:
-    """Yield the list of statements that changed a row."""
+    """Collect the statements that change a row."""
     written: list[str] = []
 
     def hear(_connection: Any, cursor: Any, statement: str, *_rest: Any) -> None:
@@ -366,9 +366,9 @@ def test_a_form_without_its_token_is_refused(who: str, app: Flask, client: Flask
         if route.endpoint == "optin.sign_up":
             is_refused = response.status_code == 422  # its own token, not the session's: see test_optin.py
         elif route.endpoint == "unsubscribe.receive":
-            is_refused = response.status_code == 404  # its address is the token: see test_unsubscribe.py
+            is_refused = response.status_code == 404  # the address is the token: see test_unsubscribe.py
         elif route.access is For.SENDERS:
-            is_refused = response.status_code == 401  # no session opens it, so none has to be protected
+            is_refused = response.status_code == 401  # no session opens it, so no session needs protection
         elif who == "anonymous" and route.access is not For.EVERYBODY:
             is_refused = is_sent_to_login(response)
         else:
@@ -395,9 +395,7 @@ def test_the_token_of_another_session_does_not_fit(app: Flask, client: FlaskClie
 
 
 @pytest.mark.parametrize("who", ["anonymous", "alice", "ada"])
-def test_every_answer_has_its_policy_and_is_kept_by_nobody(
-    who: str, app: Flask, client: FlaskClient, world: World
-) -> None:
+def test_every_answer_has_its_policy_and_is_not_cached(who: str, app: Flask, client: FlaskClient, world: World) -> None:
     problems = []
     for route in list(iter_routes(app, world, world.alice)):
         if who != "anonymous":
@@ -420,7 +418,7 @@ def is_tight(cookie: str) -> bool:
 
 
 def test_no_answer_leads_elsewhere(app: Flask, client: FlaskClient, world: World) -> None:
-    """Whatever is named as the page to go on to, a redirect stays here."""
+    """A redirect stays on this host, whatever page the request names."""
     elsewhere = ("https://evil.example", "//evil.example", "/\\evil.example", "/\t/evil.example", "https:evil.example")
     for target in elsewhere:
         named = dict.fromkeys(("next", "back", "url", "return", "redirect", "state", "slug"), target)

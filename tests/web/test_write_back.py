@@ -1,4 +1,4 @@
-"""What pages say of telling Salesforce: the contact's, and the firm's for admins."""
+"""What pages show about write-backs: the contact's page, and the firm's page for admins."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def put(office: WriteBackOffice, salesforce_id: str, **columns: object) -> None:
 # ---- The contact's page
 
 
-def test_the_story_of_an_unsubscribe_as_the_page_tells_it(
+def test_the_page_shows_the_history_of_an_unsubscribe(
     app: Flask, amara: FlaskClient, office: WriteBackOffice, rose: str
 ) -> None:
     contact = path_of(rose)
@@ -167,7 +167,7 @@ def test_a_stranger_can_not_have_it_tried_again(
 # ---- The firm's page
 
 
-def test_admins_see_how_many_were_told_and_why_others_were_not(
+def test_admins_see_how_many_were_written_back_and_why_others_were_not(
     ada: FlaskClient, office: WriteBackOffice, rose: str
 ) -> None:
     put(office, rose, state=WriteBackState.TOLD)
