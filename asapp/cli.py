@@ -10,7 +10,7 @@ from flask import Flask
 from flask.cli import AppGroup
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from asapp.accounts import api_keys, key_rotation, second_factor, users
+from asapp.accounts import advisors, api_keys, key_rotation, second_factor, users
 from asapp.audit.entries import COMMAND
 from asapp.core import mail
 from asapp.core.clock import utcnow
@@ -67,11 +67,8 @@ def create_user(email: str, name: str, role: str, slug: str | None) -> None:
         raise click.ClickException("An advisor belongs to a partner: add --partner SLUG.")
     if role == Role.ADMIN and partner is not None:
         raise click.ClickException("An admin belongs to no partner: leave --partner out.")
-    password = secret_of_command("ASAPP_PASSWORD") or click.prompt(
-        "Password", hide_input=True, confirmation_prompt=True, err=True
-    )
     try:
-        user = users.create_user(email, name, password, Role(role), partner, COMMAND)
+        user = users.create_user(email, name, ask_password(), Role(role), partner, COMMAND)
     except InvalidFields as refusal:
         fail(refusal)
     click.echo(f"{user.email} can log in.", err=True)
@@ -97,6 +94,69 @@ def erase_user(email: str, yes: bool) -> None:
     for guest in erasure.find_guests(email):
         erasure.erase_guest(guest, COMMAND)
     click.echo("Erased.", err=True)
+
+
+@users_group.command("list")
+def list_users() -> None:
+    """List the people who have an account: address, name, role, firm, state, second step."""
+    for user in users.list_people():
+        state = "deactivated" if not user.is_active else "invited" if user.invited_at else "active"
+        second = "second step" if user.has_second_factor else "no second step"
+        firm = user.partner.slug if user.partner else "-"
+        click.echo(f"{user.email}\t{user.name}\t{user.role}\t{firm}\t{state}\t{second}")
+
+
+@users_group.command("set-email")
+@click.argument("email")
+@click.argument("new")
+def set_email(email: str, new: str) -> None:
+    """Let a person log in with another address. Both addresses are told by mail."""
+    user = get_user(email)
+    try:
+        before = users.set_email(user, new, COMMAND)
+    except InvalidFields as refusal:
+        fail(refusal)
+    names = {"name": user.name, "new": user.email}
+    post_later(
+        *(mail.write(to, "Your address at AdvisorStream", "email_changed", **names) for to in (before, user.email))
+    )
+    click.echo(f"{user.email} logs in with this address now.", err=True)
+
+
+@users_group.command("set-password")
+@click.argument("email")
+def set_password(email: str) -> None:
+    """Set a person's password and log the person out everywhere. It comes from the prompt, or from ASAPP_PASSWORD."""
+    user = get_user(email)
+    try:
+        users.set_password(user, ask_password(), COMMAND)
+    except InvalidFields as refusal:
+        fail(refusal)
+    click.echo(f"The password of {user.email} is set.", err=True)
+
+
+@users_group.command("deactivate")
+@click.argument("email")
+def deactivate_user(email: str) -> None:
+    """Log a person out for good; an advisor is disconnected from Salesforce as well. Nothing is deleted."""
+    user = get_user(email)
+    if not user.is_active:
+        raise click.ClickException(f"{user.email} is deactivated already.")
+    if users.is_only_admin(user):
+        raise click.ClickException("This is the only admin. Make another one first.")
+    advisors.deactivate(user, org_access(), COMMAND)
+    click.echo(f"{user.email} is deactivated.", err=True)
+
+
+@users_group.command("let-back-in")
+@click.argument("email")
+def let_back_in(email: str) -> None:
+    """Let a person who was deactivated log in again, with the password of before."""
+    user = get_user(email)
+    if user.is_active or user.is_emptied:
+        raise click.ClickException(f"{user.email} is not deactivated.")
+    advisors.let_back_in(user, COMMAND)
+    click.echo(f"{user.email} can log in again.", err=True)
 
 
 @users_group.command("reset-second-step")
@@ -225,10 +285,16 @@ def job(name: str, ids: tuple[int, ...]) -> None:
     task(*ids)
 
 
+def ask_password() -> str:
+    return secret_of_command("ASAPP_PASSWORD") or str(
+        click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    )
+
+
 def get_user(email: str) -> User:
     user = users.find_by_email(email)
     if user is None:
-        raise click.ClickException("Nobody has this address.")
+        raise click.ClickException("No one has this address.")
     return user
 
 

@@ -15,16 +15,15 @@ import secrets
 from dataclasses import asdict
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import select, update
 
 from asapp.accounts import attempts, mail_outbox, passwords
 from asapp.accounts.attempts import Origin
-from asapp.accounts.users import end_sessions_of, find_by_email, normal_email, words_about
+from asapp.accounts.users import end_links_of, end_sessions_of, find_by_email, normal_email, words_about
 from asapp.audit import entries
 from asapp.audit.entries import ITSELF, Actor
 from asapp.core import mail
 from asapp.core.clock import utcnow
-from asapp.core.database import change_rows
 from asapp.core.extensions import db
 from asapp.core.forms import EMAIL_MAX, InvalidFields
 from asapp.core.vault import CannotOpen, Vault
@@ -48,7 +47,7 @@ def sha256_of(token: str) -> str:
 def make_link(user: User, kind: PasswordLinkKind) -> str:
     """Return the token of a new link. Commits."""
     if kind == PasswordLinkKind.INVITATION:
-        _end_links(user.id, PasswordLink.kind == kind)
+        end_links_of(user.id, PasswordLink.kind == kind)
     token = _add_link(user.id, kind)
     db.session.commit()
     return token
@@ -155,7 +154,7 @@ def set_password(token: str, password: str, by: Actor = ITSELF) -> User:
     end_sessions_of(user)
     user.invited_at = None
     entries.record(Action.PASSWORD_CHANGED, by.who_is(user), user, way="link")
-    _end_links(user.id)
+    end_links_of(user.id)
     db.session.commit()
     return user
 
@@ -165,13 +164,3 @@ def _add_link(user_id: int, kind: PasswordLinkKind) -> str:
     token, ends_at = secrets.token_urlsafe(TOKEN_BYTES), utcnow() + LIFETIMES[kind]
     db.session.add(PasswordLink(user_id=user_id, kind=kind, token_sha256=sha256_of(token), expires_at=ends_at))
     return token
-
-
-def _end_links(user_id: int, *which: ColumnElement[bool]) -> None:
-    """End the person's open links, in the caller's transaction."""
-    change_rows(
-        db.session,
-        update(PasswordLink)
-        .where(PasswordLink.user_id == user_id, PasswordLink.used_at.is_(None), *which)
-        .values(used_at=utcnow()),
-    )

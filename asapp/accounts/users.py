@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Sequence
 from hashlib import sha256
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import joinedload
 
@@ -19,13 +19,16 @@ from asapp.accounts import passwords
 from asapp.accounts.form_fields import PersonForm, ProfileForm
 from asapp.audit import entries
 from asapp.audit.entries import ITSELF, Actor
+from asapp.core.clock import utcnow
 from asapp.core.database import change_rows
 from asapp.core.extensions import db
 from asapp.core.formats import is_zone_name
 from asapp.core.forms import InvalidFields, clean_address, whole_number
 from asapp.leads import sign_up_page
-from asapp.models import Action, LoginSession, Partner, Role, User
+from asapp.models import Action, LoginSession, Partner, PasswordLink, Role, User
 from asapp.models.user import EMPTIED
+
+ADDRESS_IS_TAKEN = "Someone already has this address."
 
 
 def create_user(
@@ -57,7 +60,7 @@ def create_user(
         db.session.commit()
     except IntegrityError as error:
         db.session.rollback()
-        raise InvalidFields({"email": "Someone already has this address."}) from error
+        raise InvalidFields({"email": ADDRESS_IS_TAKEN}) from error
     return user
 
 
@@ -106,6 +109,16 @@ def end_sessions_of(user: User) -> None:
     change_rows(db.session, delete(LoginSession).where(LoginSession.user_id == user.id))
 
 
+def end_links_of(user_id: int, *which: ColumnElement[bool]) -> None:
+    """End the person's open links, in the caller's transaction."""
+    change_rows(
+        db.session,
+        update(PasswordLink)
+        .where(PasswordLink.user_id == user_id, PasswordLink.used_at.is_(None), *which)
+        .values(used_at=utcnow()),
+    )
+
+
 def lock(user_id: int) -> User:
     """Return the person, read again, whose row no one else changes until the caller's transaction ends."""
     return db.session.get_one(User, user_id, populate_existing=True, with_for_update={"key_share": True})
@@ -146,6 +159,59 @@ def change_password(user: User, current: str, new: str, by: Actor = ITSELF) -> U
     entries.record(Action.PASSWORD_CHANGED, by, user)
     db.session.commit()
     return user
+
+
+def set_email(user: User, email: str, by: Actor = ITSELF) -> str:
+    """Let this person log in with another address from now on; return the one before. Raises InvalidFields (email). Commits."""
+    new = PersonForm.entered(name=user.name, email=email).checked()["email"]
+    user = lock(user.id)
+    before = user.email
+    if new == before:
+        db.session.rollback()
+        raise InvalidFields({"email": "This is the address that the person has."})
+    user.email = new
+    try:
+        db.session.flush()
+    except IntegrityError as error:
+        db.session.rollback()
+        raise InvalidFields({"email": ADDRESS_IS_TAKEN}) from error
+    end_links_of(user.id)  # they lie in the mailbox of before
+    entries.record(Action.EMAIL_CHANGED, by, user)
+    db.session.commit()
+    return before
+
+
+def set_password(user: User, password: str, by: Actor = ITSELF) -> None:
+    """Set another person's password and end all their sessions; raise InvalidFields (password). Commits."""
+    user_id, about = user.id, words_about(user)
+    db.session.rollback()  # as in log_in
+    if errors := _password_errors("password", password, about):
+        raise InvalidFields(errors)
+    new_hash = passwords.hash_password(password)
+    user = lock(user_id)
+    user.password_hash, user.invited_at = new_hash, None
+    end_links_of(user_id)
+    end_sessions_of(user)
+    entries.record(Action.PASSWORD_CHANGED, by, user, way="command")
+    db.session.commit()
+
+
+def list_people() -> list[User]:
+    """Return all who have an account, admins first, then by firm and address."""
+    return list(
+        db.session.scalars(
+            select(User)
+            .options(joinedload(User.partner), joinedload(User.second_factor))
+            .where(User.password_hash != EMPTIED)
+            .order_by(User.role, User.partner_id, User.email)
+        )
+    )
+
+
+def is_only_admin(user: User) -> bool:
+    """Is this the last admin who can log in?"""
+    others = (User.role == Role.ADMIN, User.deactivated_at.is_(None), User.id != user.id)
+    return user.is_admin and user.is_active and not db.session.scalar(select(func.count()).where(*others))
 
 
 def password_mark(user: User | None) -> str:

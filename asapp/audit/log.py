@@ -32,6 +32,7 @@ WORDS = {
     Action.SECOND_FACTOR_RESET: "Reset another person's second step",
     Action.RECOVERY_CODES_RENEWED: "Made new recovery codes",
     Action.PERSON_CREATED: "Created a person",
+    Action.EMAIL_CHANGED: "Changed an email address",
     Action.INVITED: "Made an invitation link",
     Action.DEACTIVATED: "Deactivated an advisor",
     Action.LET_BACK_IN: "Let an advisor back in",
@@ -78,7 +79,14 @@ GROUPS: dict[str, tuple[str, tuple[Action, ...]]] = {
     "held": ("Approved, discarded", (Action.APPROVED, Action.DISCARDED)),
     "people": (
         "People",
-        (Action.PERSON_CREATED, Action.INVITED, Action.DEACTIVATED, Action.LET_BACK_IN, Action.MOVED),
+        (
+            Action.PERSON_CREATED,
+            Action.EMAIL_CHANGED,
+            Action.INVITED,
+            Action.DEACTIVATED,
+            Action.LET_BACK_IN,
+            Action.MOVED,
+        ),
     ),
     "logins": (
         "Log-ins and passwords",

@@ -39,6 +39,7 @@ class Action(StrEnum):
     SECOND_FACTOR_RESET = "second_factor_reset"
     RECOVERY_CODES_RENEWED = "recovery_codes_renewed"
     PERSON_CREATED = "person_created"
+    EMAIL_CHANGED = "email_changed"
     INVITED = "invited"
     DEACTIVATED = "deactivated"
     LET_BACK_IN = "let_back_in"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import case, func, select, update
 
-from asapp.accounts import advisors
+from asapp.accounts import advisors, users
 from asapp.audit import entries
 from asapp.audit.entries import ITSELF, Actor
 from asapp.connections import connections, switching
@@ -19,7 +19,7 @@ from asapp.connections.org_access import OrgAccess
 from asapp.core.clock import utcnow
 from asapp.core.database import change_rows, retry_when_beaten
 from asapp.core.extensions import db
-from asapp.models import Action, AuditIdentity, Lead, Partner, PendingGrant, Role, SetupLink, User
+from asapp.models import Action, AuditIdentity, Lead, Partner, PendingGrant, SetupLink, User
 from asapp.partners.offboarding import delete_rows_of, erase_accounts, erase_leads
 from asapp.salesforce.oauth import App
 
@@ -39,7 +39,7 @@ class Guest:
 
 def erase_account(user: User, access: OrgAccess, by: Actor = ITSELF) -> None:
     """Log the person out, disconnect, and erase who it was. Commits. Raises StillNeeded for the only admin."""
-    if user.is_admin and user.is_active and not _other_admins(user):
+    if users.is_only_admin(user):
         raise StillNeeded("This is the only admin. Make another one first.")
     user_id = user.id
     if user.is_active:
@@ -96,8 +96,3 @@ def erase_guest(guest: Guest, by: Actor = ITSELF) -> None:
     entries.erase_guest_identity(guest.partner.id, guest.email)
     entries.record(Action.ERASED, by, guest.partner, who="a Salesforce admin of the firm")
     db.session.commit()
-
-
-def _other_admins(user: User) -> int:
-    others = (User.role == Role.ADMIN, User.deactivated_at.is_(None), User.id != user.id)
-    return db.session.scalar(select(func.count()).where(*others)) or 0

@@ -501,7 +501,7 @@ def test_the_step_is_reset_by_command(app: Flask, ada: User) -> None:
     assert letter.to == [ada.email]
     again = run(app, "users", "reset-second-step", ada.email)
     assert "has no second step" in again.stderr
-    assert "Nobody has this address" in run(app, "users", "reset-second-step", "x@example.com").stderr
+    assert "No one has this address" in run(app, "users", "reset-second-step", "x@example.com").stderr
 
 
 # ---- Nothing is told
