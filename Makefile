@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test bench chaos lint format types migrate revision lock clean
+.PHONY: help demo test bench chaos mutants lint format types migrate revision lock clean
 
 PY := .venv/bin/python
 UV := .cache/uv/bin/uv
@@ -27,16 +27,22 @@ chaos: ## break everything at random and see that nothing is lost (ARGS="--seed 
 	@$(PY) -m devtools.system redis postgres
 	@$(PY) -m devtools.chaos $(ARGS)
 
+mutants: ## break the core in small ways and see whether its tests notice (ARGS="--sample 10 --seed 1 asapp/contacts/status.py")
+	@sh devtools/venv.sh requirements-dev.lock
+	@$(PY) -m devtools.system redis
+	@PYTHONDONTWRITEBYTECODE= $(PY) -m devtools.mutants $(ARGS)
+
 bench: ## measure against floors, side by side (ARGS="full --contacts 20000")
 	@sh devtools/venv.sh requirements-dev.lock
 	@$(PY) -m devtools.system redis postgres
 	@$(PY) -m benchmarks $(ARGS)
 
-lint: ## check style and layout of the code
+lint: ## check style, layout and words of the code
 	@sh devtools/venv.sh requirements-dev.lock
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@.venv/bin/codespell
+	@$(PY) -m devtools.words
 	@.venv/bin/lint-imports
 
 format: ## lay the code out as `make lint` wants it

@@ -27,12 +27,12 @@ MAIL_SENDER = "AdvisorStream <as_support@broadridge.com>"
 
 
 class ConfigError(Exception):
-    """A setting is missing or bad; the text is one line for whoever starts the process."""
+    """A setting is missing or bad; the message is one line for the person who starts the process."""
 
 
 @dataclass(frozen=True)
 class MailServer:
-    """What MAIL_URL says: smtps://user:password@host:465?from=AdvisorStream <mail@my.example>"""
+    """The parts of MAIL_URL: smtps://user:password@host:465?from=AdvisorStream <mail@my.example>"""
 
     host: str
     port: int
@@ -74,7 +74,14 @@ class Config:
     mail_url: str | None = field(default=None, repr=False)
     salesforce_allow_loopback: bool = False
     sync_interval_minutes: int = 60
+    runs_kept_days: int = 400
+    traces_kept_days: int = 90
     metrics_token: str | None = field(default=None, repr=False)
+    require_second_factor: bool = True
+    admin_idle_minutes: int = 30
+    advisor_idle_minutes: int = 720
+    admin_session_hours: int = 12
+    advisor_session_hours: int = 168
     testing: bool = False
 
     @property
@@ -83,12 +90,12 @@ class Config:
 
     @property
     def mail_server(self) -> MailServer | None:
-        """Where mails go; None: they are printed."""
+        """Return the server that sends mails; None: they are printed."""
         return MailServer.from_url(self.mail_url) if self.mail_url else None
 
     @property
     def callback_url(self) -> str:
-        """The one OAuth callback that firms register, character for character."""
+        """Return the OAuth callback that firms register, character for character."""
         return f"{self.public_url}/salesforce/salesforce_as/login/callback/"
 
     @classmethod
@@ -98,6 +105,9 @@ class Config:
         allow_loopback = _read(environ, "SALESFORCE_ALLOW_LOOPBACK", _flag, default="0")
         if allow_loopback and not is_loopback(urlsplit(public_url)):
             raise ConfigError("SALESFORCE_ALLOW_LOOPBACK=1 goes only with a loopback PUBLIC_URL (demo and tests)")
+        require_second_factor = _read(environ, "REQUIRE_SECOND_FACTOR", _flag, default="1")
+        if not require_second_factor and not is_loopback(urlsplit(public_url)):
+            raise ConfigError("REQUIRE_SECOND_FACTOR=0 goes only with a loopback PUBLIC_URL (demo and tests)")
         return cls(
             secret_key=_read(environ, "SECRET_KEY", _secret_key),
             encryption_keys=_read(environ, "ENCRYPTION_KEYS", _encryption_keys),
@@ -109,7 +119,14 @@ class Config:
             mail_url=_read(environ, "MAIL_URL", _mail_url) if environ.get("MAIL_URL") else None,
             salesforce_allow_loopback=allow_loopback,
             sync_interval_minutes=_read(environ, "SYNC_INTERVAL_MINUTES", _whole_number(5, 10_080), default="60"),
+            runs_kept_days=_read(environ, "RUNS_KEPT_DAYS", _whole_number(30, 3650), default="400"),
+            traces_kept_days=_read(environ, "TRACES_KEPT_DAYS", _whole_number(30, 3650), default="90"),
             metrics_token=_read(environ, "METRICS_TOKEN", _bearer_token) if environ.get("METRICS_TOKEN") else None,
+            require_second_factor=require_second_factor,
+            admin_idle_minutes=_read(environ, "ADMIN_IDLE_MINUTES", _whole_number(5, 1440), default="30"),
+            advisor_idle_minutes=_read(environ, "ADVISOR_IDLE_MINUTES", _whole_number(5, 10_080), default="720"),
+            admin_session_hours=_read(environ, "ADMIN_SESSION_HOURS", _whole_number(1, 168), default="12"),
+            advisor_session_hours=_read(environ, "ADVISOR_SESSION_HOURS", _whole_number(1, 2160), default="168"),
         )
 
 
@@ -119,7 +136,7 @@ def secret_of_command(name: str, environ: Mapping[str, str] = os.environ) -> str
 
 
 def is_loopback(url: SplitResult) -> bool:
-    """Is the host of this address this very machine?"""
+    """Is the host of this address the local machine?"""
     host = url.hostname or ""
     try:
         return ip_address(host).is_loopback

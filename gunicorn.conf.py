@@ -1,4 +1,4 @@
-"""How gunicorn runs the web process; options on its command line win. It reads this file by itself."""
+"""The settings of the web process; gunicorn reads this file by itself, and options on its command line win."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from asapp.core.logs import JsonHandler
 
 
 class JsonLogger(Logger):  # type: ignore[misc]
-    """Gunicorn's own lines in the form of all others; no access log, since addresses may hold a token."""
+    """Gunicorn's own lines in our log format; no access log, since addresses may hold a token."""
 
     def setup(self, cfg: Any) -> None:
         super().setup(cfg)
@@ -22,8 +22,8 @@ logger_class = JsonLogger
 worker_class = "gthread"  # a view that waits for Salesforce must not stop the others of its process
 threads = 8
 graceful_timeout = 30
-forwarder_headers = ""  # else SCRIPT_NAME and PATH_INFO from this machine are believed, and lead redirects elsewhere
-control_socket_disable = True  # else it writes to the home directory
+forwarder_headers = ""  # otherwise it trusts SCRIPT_NAME and PATH_INFO from this machine, also in redirects
+control_socket_disable = True  # otherwise it writes to the home directory
 
 
 def post_worker_init(_worker: Any) -> None:

@@ -1,4 +1,4 @@
-"""What runs the jobs: `python worker.py`, any number, on any machine. `--burst` stops when the queues are empty."""
+"""The worker that runs the jobs: `python worker.py`, any number, on any machine. `--burst` stops when the queues are empty."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> int:
     except ConfigError as error:
         print(f"asapp can't start: {error}", file=sys.stderr)
         return 1
-    gc.freeze()  # what is loaded by now stays: collecting garbage need not look at it, nor copy it in a work-horse
+    gc.freeze()  # the garbage collector ignores what is loaded so far, and doesn't make a work-horse copy it
     log_what_ends_us()
     with app.app_context():
         make_worker(config.redis_url, worker_heart()).work(burst="--burst" in arguments)

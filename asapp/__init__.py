@@ -1,15 +1,17 @@
 """asapp: connects an advisor's AdvisorStream account to the advisor's own Salesforce user.
 
-create_app() wires it: settings, database and mail of every process, and the pages and commands of those that have some.
+create_app() wires it: settings, database and mail for every process; pages and commands for those that have them.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from flask import Flask
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import configure_mappers
 
 import asapp.models  # noqa: F401 - every table has to be known before the mappers are configured
@@ -25,13 +27,13 @@ from config import Config
 ROOT = Path(__file__).resolve().parent.parent
 MAX_REQUEST_BYTES = 1_000_000
 SQLITE_CACHE_MB_OF_PAGES = 2  # of each thread
-SQLITE_CACHE_MB_OF_JOBS = 8  # a page of contacts touches most of the pages of two indexes
+SQLITE_CACHE_MB_OF_JOBS = 8  # a sync's page touches most of the pages of two indexes
 
 
 def create_app(config: Config | None = None, *, with_pages: bool = True) -> Flask:
     """Return the wired application; config defaults to the environment's (ConfigError if that is bad).
 
-    Without pages it has no commands either: what a worker needs, and nothing more in its memory.
+    Without pages it has no commands either: it is what a worker needs, and uses less memory.
     """
     logs.configure()
     config = config or Config.from_environment()
@@ -63,13 +65,13 @@ def flask_settings(config: Config) -> dict[str, object]:
         "SESSION_COOKIE_HTTPONLY": True,
         "SESSION_COOKIE_SAMESITE": "Lax",
         "WTF_CSRF_TIME_LIMIT": None,  # as long as the session
-        "WTF_CSRF_SSL_STRICT": False,  # SameSite and the token do it; strict Referrer checks lock out careful browsers
+        "WTF_CSRF_SSL_STRICT": False,  # SameSite and the token suffice; Referrer checks lock out careful browsers
         "MAX_CONTENT_LENGTH": MAX_REQUEST_BYTES,
         "RATELIMIT_STORAGE_URI": config.redis_url.replace("unix://", "redis+unix://", 1),
         "RATELIMIT_STORAGE_OPTIONS": {
             "retry": Retry(NoBackoff(), 0),
             "socket_connect_timeout": 0.05,
-            "socket_timeout": 0.1,  # a request may have to wait twice before it counts in memory
+            "socket_timeout": 0.1,  # a request may have to wait twice before it falls back to memory
         },
         "RATELIMIT_STRATEGY": "fixed-window",
         "RATELIMIT_IN_MEMORY_FALLBACK_ENABLED": True,
@@ -78,8 +80,16 @@ def flask_settings(config: Config) -> dict[str, object]:
     }
 
 
+def end_transaction(_error: BaseException | None) -> None:
+    """Roll back what is open. Where the database was cut off since, it has done so, and the answer to the request stands."""
+    if db.session.registry.has():
+        with suppress(OperationalError):
+            db.session.rollback()
+
+
 def bind_extensions(app: Flask, sqlite_cache_mb: int) -> None:
     db.init_app(app)
+    app.teardown_appcontext(end_transaction)  # called before the one of init_app(), which closes the session
     with app.app_context():
         prepare_engine(db.engine, sqlite_cache_mb)
     configure_mappers()

@@ -1,17 +1,18 @@
-"""Commands: `flask --app wsgi users|partners|api-keys|…`. What goes wrong is one line and an exit code other than 0."""
+"""Commands: `flask --app wsgi users|partners|api-keys|…`. An error is one line and an exit code other than 0."""
 
 from __future__ import annotations
 
 from inspect import signature
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 from flask import Flask
 from flask.cli import AppGroup
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from asapp.accounts import api_keys, key_rotation, users
+from asapp.accounts import api_keys, key_rotation, second_factor, users
 from asapp.audit.entries import COMMAND
+from asapp.core import mail
 from asapp.core.clock import utcnow
 from asapp.core.database import writing
 from asapp.core.extensions import db
@@ -20,16 +21,16 @@ from asapp.core.logs import log_what_ends_us
 from asapp.health.heartbeats import SCHEDULER, WORKER, Heart, is_seen_here
 from asapp.jobs.task_job import TASKS, NotATask, find_task
 from asapp.jobs.tick_scheduler import run_scheduler
-from asapp.models import Partner, Role, Scope
+from asapp.models import Partner, Role, Scope, User
 from asapp.partners import erasure, partners
 from asapp.partners.erasure import StillNeeded
 from asapp.partners.form_fields import PartnerForm
-from asapp.web.current import config, org_access, vault
+from asapp.web.current import config, org_access, post_later, vault
 from config import secret_of_command
 
 
 class Commands(AppGroup):
-    """Commands that may write, and say in one line what is wrong with the database."""
+    """Commands that may write, and report database errors in one line."""
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -60,7 +61,7 @@ def register(app: Flask) -> None:
 @click.option("--role", required=True, type=click.Choice([role.value for role in Role]))
 @click.option("--partner", "slug", metavar="SLUG", help="The firm of an advisor.")
 def create_user(email: str, name: str, role: str, slug: str | None) -> None:
-    """Make a person. The password comes from the prompt, or from ASAPP_PASSWORD."""
+    """Add a person. The password comes from the prompt, or from ASAPP_PASSWORD."""
     partner = get_partner(slug) if slug else None
     if role == Role.ADVISOR and partner is None:
         raise click.ClickException("An advisor belongs to a partner: add --partner SLUG.")
@@ -80,10 +81,10 @@ def create_user(email: str, name: str, role: str, slug: str | None) -> None:
 @click.argument("email")
 @click.option("--yes", is_flag=True, help="Don't ask.")
 def erase_user(email: str, yes: bool) -> None:
-    """Erase a person for good: an account with all that is theirs, or a firm's Salesforce admin who was sent a setup link."""
+    """Erase a person for good: an account with everything in it, or a firm's Salesforce admin who was sent a setup link."""
     user, guests = users.find_by_email(email), erasure.find_guests(email)
     if user is None and not guests:
-        raise click.ClickException("Nobody has this address.")
+        raise click.ClickException("No one has this address.")
     if user is not None and user.is_advisor:
         click.echo("The advisor's contacts, lists and sign-ups go too. Nothing is deleted in Salesforce.", err=True)
     if not yes:
@@ -98,12 +99,24 @@ def erase_user(email: str, yes: bool) -> None:
     click.echo("Erased.", err=True)
 
 
+@users_group.command("reset-second-step")
+@click.argument("email")
+def reset_second_step(email: str) -> None:
+    """Take a person's second step away, and tell them by mail. Make sure first that it is this person who asks."""
+    user = get_user(email)
+    if not second_factor.reset(user, COMMAND):
+        raise click.ClickException(f"{user.email} has no second step.")
+    names: dict[str, Any] = {"name": user.name, "admin": "An operator of AdvisorStream", "is_admin": user.is_admin}
+    post_later(mail.write(user.email, second_factor.RESET_SUBJECT, "second_factor_reset", **names))
+    click.echo(f"The second step of {user.email} is reset; a mail says so.", err=True)
+
+
 @partners_group.command("create")
 @click.argument("name")
 @click.option("--url", required=True, help="Any address from the firm's Salesforce.")
 @click.option("--key", required=True, help="Consumer Key of the firm's app.")
 def create_partner(name: str, url: str, key: str) -> None:
-    """Make a partner and print its slug. The Consumer Secret comes from the prompt, or from ASAPP_CONSUMER_SECRET."""
+    """Add a partner and print its slug. The Consumer Secret comes from the prompt, or from ASAPP_CONSUMER_SECRET."""
     secret = secret_of_command("ASAPP_CONSUMER_SECRET") or click.prompt("Consumer Secret", hide_input=True, err=True)
     try:
         form = PartnerForm.entered(name=name, url=url, key=key, secret=secret)
@@ -120,7 +133,7 @@ def create_partner(name: str, url: str, key: str) -> None:
 @click.option("--partner", "slug", metavar="SLUG", help="The one firm whose people it sees; else those of every firm.")
 @click.option("--last-day", metavar="YYYY-MM-DD", help="It works to the end of this day, by UTC; else it has no end.")
 def create_api_key(label: str, scopes: tuple[str, ...], slug: str | None, last_day: str | None) -> None:
-    """Make a key and print it: it is never shown again."""
+    """Make a key and print it; it is not shown again."""
     partner = get_partner(slug) if slug else None
     try:
         expires_at = api_keys.end_of_day(last_day) if last_day else None
@@ -174,7 +187,7 @@ def rotate_keys(dry_run: bool) -> None:
         click.echo(f"{key_rotation.count_outdated(vault()):,} to re-encrypt.")
         return
     result = key_rotation.rotate(vault(), COMMAND)
-    click.echo(f"{result.renewed:,} re-encrypted, {result.overtaken:,} changed meanwhile.")
+    click.echo(f"{result.renewed:,} re-encrypted, {result.overtaken:,} changed in the meantime.")
     if result.unreadable:
         listed = ", ".join(f"{column} {count:,}" for column, count in sorted(result.unreadable.items()))
         raise click.ClickException(f"Left as they are, since no key here opens them: {listed}")
@@ -190,7 +203,7 @@ def scheduler() -> None:
 @click.command("seen")
 @click.argument("kind", type=click.Choice([SCHEDULER, WORKER]))
 def seen(kind: str) -> None:
-    """Fail unless a process of this kind was seen alive on this host a moment ago; for a container's health check."""
+    """Fail unless a process of this kind was seen on this host a moment ago; for a container's health check."""
     if not is_seen_here(db.session(), kind, utcnow()):
         raise click.ClickException(f"No {kind} was seen here within the last two minutes.")
 
@@ -210,6 +223,13 @@ def job(name: str, ids: tuple[int, ...]) -> None:
         expected = " ".join(name.upper() for name in signature(task).parameters)
         raise click.ClickException(f"This job is started as: job {name} {expected}".rstrip()) from None
     task(*ids)
+
+
+def get_user(email: str) -> User:
+    user = users.find_by_email(email)
+    if user is None:
+        raise click.ClickException("Nobody has this address.")
+    return user
 
 
 def get_partner(slug: str) -> Partner:

@@ -1,9 +1,9 @@
-"""Checks of the form `column IN ('one', 'two')`: one more value, or one less, whatever the list holds by then.
+"""Checks of the form `column IN ('one', 'two')`: add or remove one value, whatever the list is by then.
 
 allow_value("alerts", "kind", "flood")     # in upgrade()
 remove_value("alerts", "kind", "flood")    # in downgrade(), once no row holds it
 
-SQLite can't alter a check. Copying the table would cascade to the rows that refer to it, so this does what SQLite's own
+SQLite can't alter a check. Copying the table would cascade to the rows that refer to it, so this does what SQLite's
 documentation names for a change that touches no row (lang_altertable.html, section 7): it edits the text of the schema.
 """
 

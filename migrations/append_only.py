@@ -1,4 +1,4 @@
-"""Tables whose rows are written once: the database itself refuses to change or delete them.
+"""Tables whose rows are written once: the database refuses to change or delete them.
 
 forbid_changes("consent_events")          # in upgrade(), behind create_table
 allow_changes("consent_events")           # in downgrade()
@@ -44,7 +44,7 @@ def allow_changes(table: str) -> None:
 
 
 def only_blanking(table: str, kept: tuple[str, ...], blanked: tuple[str, ...]) -> None:
-    """Let rows of the table be emptied, with the moment in erased_at, and neither deleted nor changed in any other way."""
+    """Allow rows of the table to be emptied, with the time in erased_at; refuse deletion and every other change."""
     same = " AND ".join(f"NEW.{name} IS NOT DISTINCT FROM OLD.{name}" for name in kept)
     empty = " AND ".join(f"NEW.{name} = ''" for name in blanked)
     is_blanking = f"{same} AND {empty} AND NEW.erased_at IS NOT NULL"
@@ -75,7 +75,7 @@ def only_blanking(table: str, kept: tuple[str, ...], blanked: tuple[str, ...]) -
 
 
 def allow_blanking(table: str) -> None:
-    """Take away what only_blanking() has made."""
+    """Drop what only_blanking() made."""
     if op.get_bind().dialect.name == "sqlite":
         op.execute(f"DROP TRIGGER {table}_only_blanked")
         op.execute(f"DROP TRIGGER {table}_no_delete")

@@ -1,4 +1,4 @@
-"""Alembic inside the application: the database and the metadata are the app's own."""
+"""Alembic within the application: it uses the app's own database and metadata."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An advisor's office for tests of the sync: an org with two users, a connection to it, and runs in this process."""
+"""Tests of the sync: an org with two users, a connection to it, and runs in this process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from asapp.models import Connection, Contact, ContactList, LedgerEntry, ListMemb
 from asapp.salesforce.client import OrgClient
 from asapp.salesforce.records import ContactPage
 from asapp.sync import departures, runs
-from asapp.sync.execute import JobContext, execute_run
+from asapp.sync.execute import execute_run
+from asapp.sync.run_context import JobContext
 from orgsim import Running
 from tests.factories import make_advisor, make_connection, make_partner, org_access
 
@@ -30,11 +31,11 @@ KEY, SECRET = "office-key", "office-secret"
 
 
 class Died(BaseException):
-    """The process is gone: nothing behind this line runs, not even an ending."""
+    """Stands for the death of the process: no code after it runs, not even the one that ends a run."""
 
 
 class WatchedClient(OrgClient):
-    """Calls a function before it begins to read the next page, which is before the one at hand is stored."""
+    """Calls a function before it starts to read the next page, which is before the current one is stored."""
 
     between_pages: Callable[[], None] = staticmethod(lambda: None)
 
@@ -86,7 +87,7 @@ class Office:
         self.stopping = False
 
     def connect(self) -> Connection:
-        """Connect the advisor, with the firm of now, as the user."""
+        """Connect the advisor, with the current firm, as the user."""
         tokens = self.org.issue_tokens(self.user, KEY)
         return make_connection(
             self.advisor,
@@ -146,7 +147,7 @@ class Office:
 
     def resume(self, run: SyncRun, between_pages: Callable[[], None] = lambda: None) -> SyncRun:
         if not run.is_queued:
-            runs.take_back(run.id)
+            runs.requeue_expired(run.id)
         run_id = run.id
         db.session.commit()
         try:
@@ -169,7 +170,7 @@ class Office:
     def workplace(self, between_pages: Callable[[], None] = lambda: None) -> JobContext:
         return JobContext(
             access=org_access(WatchedAccess, between_pages=between_pages),
-            ring=lambda ids: True,
+            enqueue=lambda ids: True,
             default_interval_minutes=60,
             should_stop=lambda: self.stopping,
         )
@@ -181,7 +182,7 @@ class Office:
         db.session.commit()
 
     def let_a_day_pass(self) -> None:
-        """So that the next sync sweeps."""
+        """Let a day pass, so that the next sync sweeps."""
         self.connection.swept_at = utcnow() - timedelta(hours=25)
         self.save()
 
@@ -215,7 +216,7 @@ class Office:
         ).all()
 
     def snapshot(self) -> dict[str, list[tuple[Any, ...]]]:
-        """Every stored row of contacts and ledger."""
+        """Return every stored row of contacts and ledger."""
         db.session.rollback()
         tables = (Contact.__table__, LedgerEntry.__table__)
         found = {table.name: sorted(map(tuple, db.session.execute(select(table))), key=repr) for table in tables}  # type: ignore[attr-defined]
@@ -224,7 +225,7 @@ class Office:
 
 
 def contacts_here(connection: Connection) -> list[Contact]:
-    """The connection's contacts that pages show."""
+    """Return the connection's contacts that pages show."""
     db.session.rollback()
     return list(
         db.session.scalars(
@@ -234,7 +235,7 @@ def contacts_here(connection: Connection) -> list[Contact]:
 
 
 def reasons_here(connection: Connection) -> dict[str, str | None]:
-    """{Salesforce Id: why inactive, or None} of the connection's contacts that pages show."""
+    """Return {Salesforce Id: why inactive, or None} of the connection's contacts that pages show."""
     db.session.rollback()
     rows = db.session.execute(
         contact_rows(Contact.salesforce_id, reason_of(utcnow())).where(

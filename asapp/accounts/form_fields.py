@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from wtforms import ValidationError
+
+from asapp.core.formats import is_zone_name
 from asapp.core.forms import EmailAddress, Form, PersonName, Text
 
 NAME_MAX = 120
@@ -9,6 +12,14 @@ NAME_MAX = 120
 
 class NameForm(Form):
     name = PersonName("Name", NAME_MAX)
+
+
+class ProfileForm(NameForm):
+    time_zone = Text("Time zone", clean=str)
+
+    def validate_time_zone(self, field: Text) -> None:
+        if field.data and not is_zone_name(field.data):
+            raise ValidationError("Choose one of the list.")
 
 
 class PersonForm(NameForm):

@@ -1,7 +1,7 @@
-"""People who log in: made by an admin, in and out, and what they may change about themselves.
+"""People who log in: created by an admin, log-in and log-out, and what they may change about themselves.
 
-A session carries the person's nonce. A new nonce ends every session of this person at once: log-out, a changed password
-and a deactivated account all work that way.
+A session carries the person's nonce. A new nonce ends every session of this person at once: a changed password and a
+deactivated account work that way. sessions.py has the single ones.
 """
 
 from __future__ import annotations
@@ -11,23 +11,27 @@ import secrets
 from collections.abc import Sequence
 from hashlib import sha256
 
-from sqlalchemy import select
+from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import joinedload
 
 from asapp.accounts import passwords
-from asapp.accounts.form_fields import NameForm, PersonForm
+from asapp.accounts.form_fields import PersonForm, ProfileForm
 from asapp.audit import entries
 from asapp.audit.entries import ITSELF, Actor
+from asapp.core.database import change_rows
 from asapp.core.extensions import db
+from asapp.core.formats import is_zone_name
 from asapp.core.forms import InvalidFields, clean_address, whole_number
 from asapp.leads import sign_up_page
-from asapp.models import Action, Partner, Role, User
+from asapp.models import Action, LoginSession, Partner, Role, User
+from asapp.models.user import EMPTIED
 
 
 def create_user(
     email: str, name: str, password: str, role: Role, partner: Partner | None = None, by: Actor = ITSELF
 ) -> User:
-    """Make a person; raise InvalidFields. An advisor needs a partner, an admin has none."""
+    """Add a person; raise InvalidFields. An advisor needs a partner, an admin has none."""
     form = PersonForm.entered(name=name, email=email)
     errors = form.problems()
     name, email = form.name.data, form.email.data
@@ -53,23 +57,27 @@ def create_user(
         db.session.commit()
     except IntegrityError as error:
         db.session.rollback()
-        raise InvalidFields({"email": "Somebody has this address already."}) from error
+        raise InvalidFields({"email": "Someone already has this address."}) from error
     return user
 
 
 def log_in(email: str, password: str, by: Actor = ITSELF) -> User | None:
-    """Return the person if address and password belong together and the account is active; else None, as slowly. Commits."""
+    """Return the person if address and password belong together and the account is active; else None, as slowly. Commits.
+
+    Where a second step follows, the person is not in yet: second_factor.log_in.
+    """
     user = find_by_email(email)
     user_id, password_hash = (user.id, user.password_hash) if user else (None, None)
     db.session.rollback()  # hashing takes a while, and on SQLite everybody else would wait for our lock
     is_right = passwords.is_right(password, password_hash)
     user = db.session.get(User, user_id) if user_id is not None else None
     if user is None or not is_right or not user.is_active or user.password_hash != password_hash:
-        # About whom, if anybody; what was typed is not kept: it may be a password in the wrong field.
+        # About the account, if there is one; the typed address is not stored: it may be a password in the wrong field.
         entries.record(Action.LOGIN_REFUSED, by, user)
         db.session.commit()
         return None
-    entries.record(Action.LOGGED_IN, by.who_is(user), user)
+    if not user.has_second_factor:
+        entries.record(Action.LOGGED_IN, by.who_is(user), user)
     if passwords.is_outdated(user.password_hash):
         user.password_hash = passwords.hash_password(password)
     db.session.commit()
@@ -85,15 +93,36 @@ def find_by_session(session_id: str) -> User | None:
     return user
 
 
-def end_sessions(user: User) -> None:
+def save_profile(user: User, name: str, time_zone: str) -> None:
+    """Set what people may change about themselves; raise InvalidFields (name, time_zone). An empty time_zone is UTC."""
+    entered = ProfileForm.entered(name=name, time_zone=time_zone).checked()
+    user.name, user.time_zone = entered["name"], entered["time_zone"] or None
+    db.session.commit()
+
+
+def end_sessions_of(user: User) -> None:
+    """End every session of this person, in the caller's transaction."""
     user.session_nonce = _new_nonce()
-    db.session.commit()
+    change_rows(db.session, delete(LoginSession).where(LoginSession.user_id == user.id))
 
 
-def rename(user: User, name: str) -> None:
-    """Raises InvalidFields."""
-    user.name = NameForm.entered(name=name).checked()["name"]
-    db.session.commit()
+def lock(user_id: int) -> User:
+    """Return the person, read again, whose row no one else changes until the caller's transaction ends."""
+    return db.session.get_one(User, user_id, populate_existing=True, with_for_update={"key_share": True})
+
+
+def is_password(user: User, password: str) -> bool:
+    """Is this the person's password? Ends the transaction. Raises passwords.Busy."""
+    password_hash = user.password_hash
+    db.session.rollback()  # as in log_in
+    return passwords.is_right(password, password_hash)
+
+
+def set_first_time_zone(user: User, time_zone: str) -> None:
+    """Take the browser's time zone for a person who has none; anything that is no time zone is left out."""
+    if user.time_zone is None and is_zone_name(time_zone):
+        user.time_zone = time_zone
+        db.session.commit()
 
 
 def change_password(user: User, current: str, new: str, by: Actor = ITSELF) -> User:
@@ -108,12 +137,12 @@ def change_password(user: User, current: str, new: str, by: Actor = ITSELF) -> U
     if errors := _password_errors("new", new, about):
         raise InvalidFields(errors)
     new_hash = passwords.hash_password(new)
-    user = db.session.get_one(User, user_id, populate_existing=True, with_for_update={"key_share": True})
+    user = lock(user_id)
     if user.password_hash != password_hash or not user.is_active:  # by a link, say, while we were hashing
         db.session.rollback()
         raise InvalidFields({"current": "Your password was changed a moment ago. This change was not made."})
     user.password_hash = new_hash
-    user.session_nonce = _new_nonce()
+    end_sessions_of(user)
     entries.record(Action.PASSWORD_CHANGED, by, user)
     db.session.commit()
     return user
@@ -131,6 +160,20 @@ def normal_email(email: str) -> str:
 
 def find_by_email(email: str) -> User | None:
     return db.session.scalar(select(User).where(User.email == normal_email(email)))
+
+
+def list_admins() -> list[User]:
+    """Return the admins by name, with their second steps, those who are deactivated last."""
+    is_there = (User.role == Role.ADMIN, User.password_hash != EMPTIED)
+    in_order = (User.deactivated_at.is_not(None), func.lower(User.name), User.id)
+    return list(
+        db.session.scalars(select(User).options(joinedload(User.second_factor)).where(*is_there).order_by(*in_order))
+    )
+
+
+def find_admin(number: str) -> User | None:
+    user = db.session.get(User, whole_number(number) or 0)
+    return user if user is not None and user.is_admin and not user.is_emptied else None
 
 
 def words_about(user: User) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
-"""Alerts open and close by themselves, at each tick, as the rows say; once for each change of state.
+"""Alerts are opened and closed by each tick, as the rows say; once for each change of state.
 
-First it is looked, without a lock, whether there is anything to write. Two ticks at once do no harm: the database allows one
-open alert for each kind and subject, and whoever opens it writes down in the same transaction who is to be told.
+A tick first checks, without a lock, whether there is anything to write. Two ticks at once do no harm: the database allows
+one open alert for each kind and subject, and the tick that opens it also stores, in the same transaction, who has to be
+told.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Changes:
 
 
 def update_alerts(now: datetime | None = None) -> Changes:
-    """Open what has begun, close what is over, forget what is long over. Commits."""
+    """Open alerts for states that began, close those that are over, delete old ones. Commits."""
     now = now or utcnow()
     db.session.commit()
     changes = find_changes(now)
@@ -63,7 +64,7 @@ def update_alerts(now: datetime | None = None) -> Changes:
 
 
 def close_what_is_over(now: datetime | None = None) -> None:
-    """So that nobody is told what has just come right. Commits."""
+    """Close alerts that are over, so that no one is told of them any more. Commits."""
     now = now or utcnow()
     db.session.commit()
     over = find_changes(now).over
@@ -74,9 +75,9 @@ def close_what_is_over(now: datetime | None = None) -> None:
 
 
 def find_changes(now: datetime) -> Changes:
-    """Compare what is with what the open alerts say. No transaction is open before and after it.
+    """Compare the present states with the open alerts. No transaction is open before and after it.
 
-    Here, not in the database: its planner knows nothing of a state that has just begun for thousands.
+    Here, not in the database: its planner has no statistics for a state that has just begun for thousands.
     """
     new: dict[AlertRule, list[int]] = {}
     over: list[int] = []
@@ -104,7 +105,7 @@ def find_open() -> dict[str, dict[int, int]]:
 
 
 def close(alert_ids: Sequence[int], now: datetime) -> None:
-    """Joins the caller's transaction. Nobody is told any more of what is over."""
+    """Close these alerts and drop their waiting mails, in the caller's transaction."""
     if not alert_ids:
         return
     db.session.execute(
@@ -116,7 +117,7 @@ def close(alert_ids: Sequence[int], now: datetime) -> None:
 
 
 def begin(rule: AlertRule, subject_ids: Sequence[int], now: datetime) -> None:
-    """Open alerts, and write down who is to be told; in the caller's transaction."""
+    """Open alerts and store who has to be told, in the caller's transaction."""
     subject = ALERTS.c.partner_id if rule.is_of_partner else ALERTS.c.connection_id
     row_id = Partner.id if rule.is_of_partner else Connection.id
     chosen = select(literal(rule.kind.value), row_id, literal(now, ALERTS.c.opened_at.type)).where(
@@ -140,7 +141,7 @@ def admins() -> Select[*tuple[Any, ...]]:
 
 
 def count_open(session: Session) -> dict[str, int]:
-    """Return {kind: open alerts}, with every kind there is."""
+    """Return {kind: open alerts}, with every kind."""
     rows = session.execute(select(Alert.kind, func.count()).where(Alert.closed_at.is_(None)).group_by(Alert.kind))
     found = {str(kind): count for kind, count in rows}
     return {kind.value: found.get(kind, 0) for kind in AlertKind}
@@ -148,7 +149,7 @@ def count_open(session: Session) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class OpenAlerts:
-    """Those of one kind and firm, as one line."""
+    """The open alerts of one kind and firm, as one line."""
 
     kind: AlertKind
     partner: Partner
@@ -157,7 +158,7 @@ class OpenAlerts:
 
 
 def list_open() -> list[OpenAlerts]:
-    """Return what is open by firm and kind, what concerns a whole firm first, then what began first."""
+    """Return the open alerts by firm and kind: those about a whole firm first, then the oldest first."""
     partner_id = func.coalesce(Alert.partner_id, Connection.partner_id)
     rows = db.session.execute(
         select(Alert.kind, Partner, func.count(), func.min(Alert.opened_at))

@@ -1,9 +1,9 @@
-"""The mails about alerts: who is due, who sends, and what to do when the mail server doesn't take one.
+"""The alert mails: who is due, which process sends, and what happens if the mail server refuses one.
 
-Whoever sends takes a lease on all that one person is due to be told, commits, sends one mail with no transaction open, and
-writes down that it went. A process that dies between the two sends it again when the lease has run out: an alert that
-nobody gets is worse than one that comes twice, and the gap is the moment of one commit. Nothing is sent about an alert that
-is over, nor to somebody who was deactivated or moved.
+The sending process takes a lease on all alerts that one person is due to be told, commits, sends one mail with no
+transaction open, and records it as sent. A process that dies in between sends it again once the lease has run out: an
+alert that no one gets is worse than one that comes twice, and the gap is one commit. Nothing is sent about an alert that
+is over, nor to a person who was deactivated or moved.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from asapp.models import Alert, AlertKind, AlertMail, Connection, ConnectionStat
 
 log = logging.getLogger(__name__)
 
-QUIET = timedelta(hours=6)  # a state that comes and goes is told of no more often than this
+QUIET = timedelta(hours=6)  # a recurring state is reported no more often than this
 REMINDER = timedelta(hours=24)  # after the first mail, once
-REMINDING = (AlertKind.HELD,)  # kinds that wait for a decision of the person
-GAP = timedelta(minutes=15)  # between two mails to one person; what comes meanwhile waits, and goes in one
+REMINDING = (AlertKind.HELD,)  # kinds that wait for the person's decision
+GAP = timedelta(minutes=15)  # between two mails to one person; what comes in between waits, and goes in one mail
 LEASE = timedelta(minutes=5)  # longer than a mail server can take: a dozen answers of 8 s
 FIRST_WAIT = timedelta(minutes=1)
 LONGEST_WAIT = timedelta(hours=6)
-ROUND_S = 45.0  # then other jobs have their turn; the next tick rings again
+ROUND_S = 45.0  # then other jobs have their turn; the next tick enqueues another
 
 Post = Callable[[Letter], Fate]
 
@@ -51,7 +51,7 @@ class MailRound:
 
 
 def are_due() -> bool:
-    """Is there anybody to be told now? Ends the transaction."""
+    """Is any mail due? Ends the transaction."""
     end_read(db.session)
     with reading():
         found = db.session.scalar(due(utcnow()).limit(1)) is not None
@@ -84,7 +84,7 @@ def send(mine: MailRound, post: Post, public_url: str) -> Fate:
 
 
 def claim(now: datetime) -> MailRound | None:
-    """Take all that is due to be told to the one who waits longest, or return None. Commits."""
+    """Claim all that is due for the person who has waited longest, or return None. Commits."""
     while (user_id := next_person(now)) is not None:
         lease = new_lease()
         mine = due(now).with_only_columns(AlertMail.id).where(AlertMail.user_id == user_id)
@@ -110,14 +110,14 @@ def next_person(now: datetime) -> int | None:
 
 
 def due(now: datetime) -> Select[Any]:
-    """Select whom to tell of what now. One after the other by ix_alert_mails_waiting, hence no joins."""
+    """Select the due (person, alert) rows. Read in order of ix_alert_mails_waiting, hence no joins."""
     return select(AlertMail.user_id).where(
         AlertMail.due_at <= now, concerns_them(), ~was_told_lately(now), ~has_mail_lately(now)
     )
 
 
 def concerns_them() -> ColumnElement[bool]:
-    """Is the alert open, and does this person have to do with it still?"""
+    """Is the alert open, and does it still concern this person?"""
     return (
         select(Alert.id)
         .join(User, User.id == AlertMail.user_id)
@@ -142,7 +142,7 @@ def is_their_own() -> ColumnElement[bool]:
 
 
 def was_told_lately(now: datetime) -> ColumnElement[bool]:
-    """Of the same kind and subject, by an alert that was over meanwhile."""
+    """Was the person told lately about the same kind and subject, by an alert that has closed since?"""
     this, earlier, their = aliased(Alert), aliased(Alert), aliased(AlertMail)
     is_same = or_(earlier.connection_id == this.connection_id, earlier.partner_id == this.partner_id)
     return (
@@ -156,7 +156,7 @@ def was_told_lately(now: datetime) -> ColumnElement[bool]:
 
 
 def has_mail_lately(now: datetime) -> ColumnElement[bool]:
-    """Of whatever kind; or one, this one perhaps, is being sent at this moment."""
+    """Did the person get any alert mail lately, or is one being sent now?"""
     other = aliased(AlertMail)
     return (
         select(other.id)
@@ -166,7 +166,7 @@ def has_mail_lately(now: datetime) -> ColumnElement[bool]:
 
 
 def record_sent(lease: str) -> None:
-    """Also of an alert that closed in this very moment: it was told. In the caller's transaction."""
+    """Record as sent, in the caller's transaction; also alerts that closed just now, as the person was told."""
     now = utcnow()
     sent: dict[str, Any] = {"sent_at": now, **NO_LEASE}
     reminding = select(Alert.id).where(Alert.kind.in_(REMINDING), Alert.closed_at.is_(None))
@@ -176,14 +176,14 @@ def record_sent(lease: str) -> None:
 
 
 def put_off(mine: MailRound) -> None:
-    """Come again later and later, while the alert is open. In the caller's transaction."""
+    """Retry at growing intervals while the alert is open. In the caller's transaction."""
     at = utcnow() + wait_of(mine.attempts)
     _write((AlertMail.lease == mine.lease) & AlertMail.due_at.is_not(None), due_at=at)
     _write(AlertMail.lease == mine.lease, **NO_LEASE)
 
 
 def put_off_all(attempts: int) -> None:
-    """The mail server is away: nobody else is tried before it is asked again. Commits."""
+    """Put all mails off, as the mail server can't be reached. Commits."""
     now = utcnow()
     with writing():
         _write((AlertMail.due_at <= now) & AlertMail.has_no_worker(now), due_at=now + wait_of(attempts))
@@ -195,7 +195,7 @@ def wait_of(attempts: int) -> timedelta:
 
 
 def count_waiting(session: Session) -> int:
-    """How many the mail server was offered and has not taken."""
+    """Return how many mails the server was offered and has not taken."""
     waiting = select(func.count()).where(AlertMail.due_at.is_not(None), AlertMail.attempts > 0)
     return session.scalar(waiting) or 0
 

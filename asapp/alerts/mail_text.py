@@ -1,6 +1,6 @@
-"""What a mail about alerts says: what happened, what is safe, who can fix it, and where.
+"""The text of an alert mail: what happened, what is safe, who can fix it, and where.
 
-Each kind has its part in templates/mail/alerts/. A mail names firms and the person it goes to, never a contact or a token.
+Each kind has a template in templates/mail/alerts/. A mail names firms and its recipient, never a contact or a token.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ BOARD = "/admin/board?firm={slug}&show=attention"
 
 @dataclass(frozen=True)
 class Part:
-    """One alert in a mail: its template in templates/mail/alerts/ gets the names."""
+    """One alert in a mail; its template in templates/mail/alerts/ gets the names."""
 
     template: str
     subject: str
@@ -43,7 +43,7 @@ class Part:
 
 
 def write(lease: str, user_id: int, public_url: str) -> Letter | None:
-    """Return the mail that tells this person of all that is under the lease, or None: it is over meanwhile. Only reads."""
+    """Return the mail to this person about everything under the lease, or None if all of it is over by now. Only reads."""
     user = db.session.get_one(User, user_id)
     told = db.session.execute(
         select(Alert, AlertMail.is_reminder)
@@ -55,7 +55,7 @@ def write(lease: str, user_id: int, public_url: str) -> Letter | None:
     if not parts:
         return None
     subject = parts[0].subject if len(parts) == 1 else f"{len(parts)} things to look at in AdvisorStream"
-    return mail.write(user.email, subject, "alerts", name=user.name, parts=parts)
+    return mail.write(user.email, subject, "alerts", zone=user.time_zone, name=user.name, parts=parts)
 
 
 def make_part(alert: Alert, public_url: str, is_reminder: bool = False) -> Part:
@@ -75,9 +75,9 @@ def make_part(alert: Alert, public_url: str, is_reminder: bool = False) -> Part:
 
 
 def _about_connection(connection: Connection) -> dict[str, Any]:
-    """reason: why it has to be connected again. failure: what the last sync ended with, in words, if it failed.
+    """reason: why it has to be connected again. failure: how the last sync failed, as text, if it did.
 
-    held: how many contacts wait for the advisor's decision, in words. trusted_for: how long opt-outs are trusted, in words.
+    held: how many contacts wait for the advisor's decision, as text. trusted_for: how long opt-outs are trusted, as text.
     """
     partner = connection.partner
     facts = Facts(partner.name, connection.username, partner.salesforce_host, opt_out_field=partner.opt_out_field)
@@ -96,7 +96,7 @@ def _about_connection(connection: Connection) -> dict[str, Any]:
 
 
 def _about_flood(connection: Connection) -> dict[str, Any]:
-    """limit: how many people the page takes in a day. waiting: how many wait for the advisor to look."""
+    """limit: how many people the page takes a day. waiting: how many wait for the advisor's review."""
     return {"limit": ensure_page(connection.user).daily_limit, "waiting": count_waiting(connection.user_id).over_limit}
 
 
@@ -105,7 +105,7 @@ def _about_pause(firm: Partner) -> dict[str, Any]:
 
 
 def _about_app(firm: Partner) -> dict[str, Any]:
-    """host: of a Salesforce that has moved; else what: the value on the firm's page that no longer works."""
+    """host: of a Salesforce that has moved; otherwise what: the value on the firm's page that no longer works."""
     found = db.session.execute(
         select(PartnerCheck.code, PartnerCheck.detail).where(PartnerCheck.partner_id == firm.id, *IS_RED)
     )
@@ -116,7 +116,7 @@ def _about_app(firm: Partner) -> dict[str, Any]:
 
 
 def _about_runs(firm: Partner) -> dict[str, Any]:
-    """failing: how many connections. most: what most of them failed with, in words."""
+    """failing: how many connections. most: the most frequent failure, as text."""
     by_code = count_failing().add_columns(Connection.last_failure).group_by(Connection.last_failure)
     rows = db.session.execute(by_code.where(Connection.partner_id == firm.id, IS_FAILING)).all()
     most = max(rows, key=lambda row: row.number, default=None)

@@ -1,6 +1,6 @@
-"""Which states somebody is told of, and who is in them now: connections or partners.
+"""Which states people are alerted to, and which connections or partners are in them now.
 
-The tick asks all of this, so each question finds its rows by an index and reads what is wrong, not what is well.
+Every tick runs all of this, so each query finds its rows by an index and reads failures only, not what is well.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from asapp.models.connection import IS_FAILING, IS_WELL
 from asapp.models.lead import IS_FOR_REVIEW
 from asapp.sync import departures
 
-# A firm's runs fail where this many connections, and at least half of those with news of the last day, failed with their
-# latest run. Fewer than three may be three people's own trouble; a firm of which more than half is well has not failed as
-# a firm. A day, since the slowest usual interval is one: older news says nothing of now.
+# A firm's runs fail if this many connections, and at least half of those with news of the last day, failed in their
+# latest run. Fewer than three may have trouble of their own; if more than half are well, the firm as such is well. A day,
+# since that is the slowest usual interval: older news says nothing about now.
 LEAST_FAILING = 3
 NEWS = timedelta(days=1)
-# They have alerts of their own, which name the cause.
+# These have alerts of their own, which name the cause.
 HAVE_THEIR_OWN = ("share_used_up", "org_nearly_full", "request_limit", *SHOWN_BY)
-# When a pause ends somebody has to be synced before one knows whether it was the last; a good sync says so at once.
+# After a pause, only the next sync of a connection shows whether it is really over; a good sync shows it at once.
 PAUSE_LINGERS = timedelta(hours=1)
 
 Ids = frozenset[int]
@@ -38,11 +38,11 @@ Ids = frozenset[int]
 
 @dataclass(frozen=True)
 class AlertRule:
-    """find returns the ids of those who are in the state now, find_staying of those who have not left it."""
+    """find returns the ids in the state now, find_staying those that have not left it."""
 
     kind: AlertKind
     find: Callable[[datetime], Ids]
-    find_staying: Callable[[datetime], Ids] | None = None  # where that is another question
+    find_staying: Callable[[datetime], Ids] | None = None  # if that is another query
     is_of_partner: bool = False
 
 
@@ -68,7 +68,7 @@ def is_held(_now: datetime) -> Ids:
 
 
 def is_flooded(now: datetime) -> Ids:
-    """Whose sign-up page has taken more people than its limit, in the page's day of now."""
+    """Connections whose sign-up page has taken more people than its limit, in its present day."""
     users = select(Lead.user_id).where(IS_FOR_REVIEW, Lead.why == Review.OVER_LIMIT, ~is_hidden_here())
     query = select(Connection.id).join(OptInPage, OptInPage.user_id == Connection.user_id)
     return _ids(
@@ -90,7 +90,7 @@ def stays_paused(now: datetime) -> Ids:
 
 
 def app_is_refused(_now: datetime) -> Ids:
-    """Key, secret or address no longer work, in firms with a connection: what never worked is seen on the set-up page."""
+    """Key, secret or address no longer work, at firms with a connection: what never worked shows on the set-up page."""
     somebody = select(Connection.id).where(
         Connection.partner_id == Partner.id, Connection.status != ConnectionStatus.DISCONNECTED
     )

@@ -2,7 +2,7 @@
 
     audit.record(Action.PARTNER_CHANGED, by, partner, changed=["name"])
 
-What is done and its entry are kept together or not at all. Entries are never changed; who somebody was can be forgotten.
+An act and its entry are stored together or not at all. Entries never change; who a person was can be erased.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ADDRESS_MAX = 60
 
 @dataclass(frozen=True)
 class Actor:
-    """Who does something, and from which address; handed to the domain by whoever calls it."""
+    """Who does something, and from which address; a page or command passes it to the domain."""
 
     kind: ActorKind
     user_id: int | None = None
@@ -34,7 +34,7 @@ class Actor:
     client_address: str = ""
 
     def who_is(self, user: User) -> Actor:
-        """The same place, now that it is known who it is."""
+        """Return the same place, with the user who is now known."""
         kind = ActorKind.PERSON
         return replace(self, kind=kind, user_id=user.id, partner_id=user.partner_id, name=user.name, email=user.email)
 
@@ -60,7 +60,7 @@ def by_link(partner: Partner, name: str, email: str, client_address: str) -> Act
 def record(action: Action, by: Actor, about: Subject = None, *, session: Session | None = None, **details: Any) -> None:
     """Add an entry in the caller's transaction. details: nothing personal, nothing secret. session: if not db.session."""
     session = session or db.session()
-    session.flush()  # so that what is new has its id
+    session.flush()  # so that a new subject has its id
     session.add(
         AuditEntry(
             action=action,
@@ -76,7 +76,7 @@ def record(action: Action, by: Actor, about: Subject = None, *, session: Session
 
 
 def record_export(action: Action, by: Actor, about: Subject = None, **details: Any) -> None:
-    """The same in a transaction of its own, for what only reads: exports. Commits."""
+    """Add an entry in its own transaction, for acts that only read: exports. Commits."""
     db.session.rollback()
     with writing():
         record(action, by, about, **details)
@@ -84,7 +84,7 @@ def record_export(action: Action, by: Actor, about: Subject = None, **details: A
 
 
 def who_entered(partner: Partner) -> Actor:
-    """Return who entered the new secret that waits, and from where: a check that lets it take over does so for them."""
+    """Return who entered the waiting new secret, and from where: the check that puts it in use acts for them."""
     entries = db.session.scalars(
         select(AuditEntry)
         .where(
@@ -104,7 +104,7 @@ def who_entered(partner: Partner) -> Actor:
 
 
 def erase_identities(user_ids: Collection[int], partner_id: int | None = None) -> None:
-    """Blank who these people were (and who came on links of this partner), in the caller's transaction."""
+    """Erase the identities of these people (and of this partner's link guests), in the caller's transaction."""
     ids = list(user_ids)
     theirs: list[ColumnElement[bool]] = [AuditIdentity.user_id.in_(ids), _only_tried_to_log_in_as(ids)]
     if partner_id is not None:
@@ -113,12 +113,12 @@ def erase_identities(user_ids: Collection[int], partner_id: int | None = None) -
 
 
 def erase_guest_identity(partner_id: int, email: str) -> None:
-    """The same of somebody who came on a link of this partner."""
+    """Erase the identity of a guest who came on a link of this partner."""
     _erase((AuditIdentity.partner_id == partner_id) & (func.lower(AuditIdentity.email) == email.lower()))
 
 
 def _only_tried_to_log_in_as(user_ids: list[int]) -> ColumnElement[bool]:
-    """The address from which somebody, most likely these people, could not log in: unless it stands for others too."""
+    """Match failed log-ins under these people's address, whose client address is most likely theirs; not if others share it."""
     theirs, others = aliased(AuditEntry), aliased(AuditEntry)
     is_about = (theirs.subject_type == User.__tablename__) & theirs.subject_id.in_(user_ids)
     is_about_others = or_(others.subject_type.is_(None), others.subject_type != User.__tablename__)
@@ -166,7 +166,7 @@ def _identity_id(by: Actor, session: Session) -> int | None:
 
 
 def _partner_id(about: Subject, by: Actor) -> int | None:
-    """Return the firm that it concerns: the subject's, else the actor's."""
+    """Return the firm concerned: the subject's, else the actor's."""
     if isinstance(about, Partner):
         return about.id
     if isinstance(about, (User, Connection)) and about.partner_id is not None:

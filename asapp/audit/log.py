@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC as UTC_ZONE
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
@@ -15,16 +14,23 @@ from sqlalchemy.orm import aliased
 
 from asapp.core.csv_files import csv_header, csv_rows
 from asapp.core.extensions import db
+from asapp.core.formats import current_zone
 from asapp.models import Action, ActorKind, AuditEntry, AuditIdentity, Partner, User
 
 A_PAGE = 50
 ROWS_A_PIECE = 1000
 SEARCH_MAX = 120
+RECENT = 5  # log-ins that a person is shown
 
 WORDS = {
     Action.LOGGED_IN: "Logged in",
     Action.LOGIN_REFUSED: "Could not log in",
+    Action.SESSIONS_ENDED: "Logged other devices out",
     Action.PASSWORD_CHANGED: "Changed a password",
+    Action.SECOND_FACTOR_SET_UP: "Set up a second step",
+    Action.SECOND_FACTOR_REMOVED: "Turned the second step off",
+    Action.SECOND_FACTOR_RESET: "Reset another person's second step",
+    Action.RECOVERY_CODES_RENEWED: "Made new recovery codes",
     Action.PERSON_CREATED: "Created a person",
     Action.INVITED: "Made an invitation link",
     Action.DEACTIVATED: "Deactivated an advisor",
@@ -53,6 +59,7 @@ WORDS = {
     Action.API_KEY_MADE: "Made an API key",
     Action.API_KEY_REVOKED: "Revoked an API key",
 }
+OF_LOG_INS = ("logged_", "login_", "password_", "sessions_", "second_factor_", "recovery_codes_")
 GROUPS: dict[str, tuple[str, tuple[Action, ...]]] = {
     "connected": (
         "Connected, disconnected",
@@ -73,7 +80,14 @@ GROUPS: dict[str, tuple[str, tuple[Action, ...]]] = {
         "People",
         (Action.PERSON_CREATED, Action.INVITED, Action.DEACTIVATED, Action.LET_BACK_IN, Action.MOVED),
     ),
-    "logins": ("Log-ins and passwords", (Action.LOGGED_IN, Action.LOGIN_REFUSED, Action.PASSWORD_CHANGED)),
+    "logins": (
+        "Log-ins and passwords",
+        tuple(
+            a
+            for a in Action
+            if a.startswith(("logged_", "login_", "password_", "sessions_", "second_factor_", "recovery_codes_"))
+        ),
+    ),
 }
 KINDS = {
     ActorKind.LINK: "by setup link",
@@ -87,7 +101,10 @@ COLUMNS = ("at", "who", "email", "who_id", "kind", "action", "firm", "about", "a
 
 @dataclass(frozen=True)
 class AuditQuery:
-    """What is looked for. who: part of a name or an address. what: a key of GROUPS. firm: a slug. Days are in UTC."""
+    """The filter. who: part of a name or an address. what: a key of GROUPS. firm: a slug.
+
+    since, until: days of the reader's time zone.
+    """
 
     who: str = ""
     what: str = ""
@@ -103,7 +120,7 @@ class AuditLine:
     identity: AuditIdentity | None
     actor: User | None
     partner: Partner | None
-    subject: User | None  # where it is about a person
+    subject: User | None  # if it is about a person
 
     @property
     def who(self) -> str:
@@ -111,7 +128,7 @@ class AuditLine:
             return self.actor.name
         if self.identity is not None and self.identity.name:
             return self.identity.name
-        return {ActorKind.NOBODY: "Somebody", ActorKind.LINK: "Erased"}.get(ActorKind(self.entry.actor_kind), "asapp")
+        return {ActorKind.NOBODY: "Someone", ActorKind.LINK: "Erased"}.get(ActorKind(self.entry.actor_kind), "asapp")
 
     @property
     def email(self) -> str:
@@ -131,7 +148,7 @@ class AuditLine:
 
     @property
     def about(self) -> str:
-        """Whom or what: a person by name, contacts by their number alone."""
+        """Return the subject: a person by name, contacts by their number only."""
         named = [self.partner.name] if self.partner is not None else []
         if self.subject is not None:
             named.insert(0, self.subject.name)
@@ -141,7 +158,7 @@ class AuditLine:
 
     @property
     def guest_id(self) -> int | None:
-        """The row beside the entry, of somebody without an account who can be erased."""
+        """Return the identity row of a person without an account, who can be erased."""
         it = self.identity
         return it.id if it is not None and it.partner_id is not None and it.erased_at is None else None
 
@@ -158,15 +175,46 @@ class AuditLine:
 class AuditPage:
     lines: list[AuditLine]
     total: int
-    older_id: int | None  # ask for what is before it
+    older_id: int | None  # the cursor for older entries
 
 
 def find_page(wanted: AuditQuery) -> AuditPage:
-    """Three queries, whatever the number of entries."""
+    """Return one page of entries: three queries, for any number of entries."""
     total = db.session.scalar(_from(select(func.count())).where(*_where(wanted, is_count=True))) or 0
     rows = db.session.execute(_entries(wanted).limit(A_PAGE + 1)).all()
     lines = [AuditLine(*row) for row in rows[:A_PAGE]]
     return AuditPage(lines, total, lines[-1].entry.id if len(rows) > A_PAGE else None)
+
+
+@dataclass(frozen=True)
+class LogIn:
+    """A try to log in, as the person it is about sees it."""
+
+    at: datetime
+    what: str
+    client_address: str
+
+
+def recent_log_ins(user: User) -> list[LogIn]:
+    """Return the last tries to log in as this person, the newest first."""
+    tries = (
+        select(AuditEntry, AuditIdentity.client_address)
+        .outerjoin(AuditIdentity, AuditIdentity.id == AuditEntry.identity_id)
+        .where(
+            AuditEntry.subject_type == "users",
+            AuditEntry.subject_id == user.id,
+            AuditEntry.action.in_((Action.LOGGED_IN, Action.LOGIN_REFUSED)),
+        )
+        .order_by(AuditEntry.id.desc())
+        .limit(RECENT)
+    )
+    return [LogIn(entry.at, _words_of_log_in(entry), address or "") for entry, address in db.session.execute(tries)]
+
+
+def _words_of_log_in(entry: AuditEntry) -> str:
+    if entry.action == Action.LOGGED_IN:
+        return "Logged in with a recovery code" if entry.details.get("second_step") == "recovery code" else "Logged in"
+    return "Right password, wrong code" if "second_step" in entry.details else "Wrong password"
 
 
 def iter_csv(wanted: AuditQuery) -> Iterator[str]:
@@ -210,14 +258,14 @@ def _where(wanted: AuditQuery, is_count: bool = False) -> list[ColumnElement[boo
     if wanted.since is not None:
         found.append(AuditEntry.at >= _midnight(wanted.since))
     if wanted.until is not None:
-        found.append(AuditEntry.at < _midnight(wanted.until) + timedelta(days=1))
+        found.append(AuditEntry.at < _midnight(wanted.until + timedelta(days=1)))
     if wanted.before_id is not None and not is_count:
         found.append(AuditEntry.id < wanted.before_id)
     return found
 
 
 def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC_ZONE)
+    return datetime.combine(day, time(), current_zone())
 
 
 def _value(value: Any) -> str:

@@ -1,10 +1,10 @@
 """How much of a firm's Salesforce API allowance we may use.
 
-The org counts the calls of all its users and apps over 24 hours. Our share is a part of that total, set per partner: our own
-calls stay within it, whatever they are for. Scheduled runs stop earlier, as soon as the org as a whole has used 90 %.
+The org counts the calls of all its users and apps over 24 hours. Our share is a part of that total, set per partner: our
+own calls stay within it, for whatever purpose. Scheduled runs stop earlier, once the org as a whole has used 90 %.
 
-Deliveries of leads take a quarter of the share at most: anyone can sign up, and the syncs must not pay for it. When the
-quarter is used up, leads wait and the firm's syncs go on.
+Deliveries of leads may use a quarter of the share: anyone can sign up, and that must not stop the syncs. When the quarter
+is used up, leads wait and the firm's syncs go on.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ from asapp.salesforce.errors import LimitReached
 DAY = timedelta(hours=24)
 HOUR = timedelta(hours=1)
 ORG_FULL = 0.9
-ORG_PAUSE = timedelta(hours=1)  # then the org is asked again
+ORG_PAUSE = timedelta(hours=1)  # then the org is queried again
 FRESH = timedelta(hours=6)  # older figures of the org say nothing about now
-LEADS_PART = 4  # of the share, one in so many calls
+LEADS_PART = 4  # of the share: one call in four
 A_ROUND = 3  # calls: look for contacts, look for leads, create
 
 
 @dataclass(frozen=True)
 class Allowance:
     ours: int  # our calls of the last 24 hours
-    share: int | None  # what we may use of them; None until the org has told its total
+    share: int | None  # how many we may make; None until the org has reported its total
     org_used: int | None
     org_allowed: int | None
-    lead_calls: int = 0  # of ours, to deliver leads
+    lead_calls: int = 0  # of ours, for delivering leads
 
     @property
     def leads_share(self) -> int | None:
-        """How many of our calls may deliver leads: a quarter, and of a tiny share what one round takes."""
+        """Return how many of our calls may deliver leads: a quarter of the share, but at least what one round takes."""
         return None if self.share is None else max(self.share // LEADS_PART, min(self.share, A_ROUND))
 
     @property
     def leads_used(self) -> float:
-        """The used part of leads_share, from 0 to 1; 0 until the org has told its total."""
+        """Return the used part of leads_share, from 0 to 1; 0 until the org has reported its total."""
         return min(self.lead_calls / self.leads_share, 1.0) if self.leads_share else 0.0
 
     def has_room_for_leads(self, calls: int = A_ROUND) -> bool:
@@ -64,14 +64,14 @@ class Allowance:
         return bool(self.org_used is not None and self.org_allowed and self.org_used >= ORG_FULL * self.org_allowed)
 
     def check(self, trigger: str) -> None:
-        """Raise LimitReached if a run that was started this way must not make another call."""
+        """Raise LimitReached if a run with this trigger must not make another call."""
         if self.is_share_used_up:
             raise LimitReached(Code.SHARE_USED_UP)
         if self.is_org_full and trigger == RunTrigger.SCHEDULED:
             raise LimitReached(Code.ORG_NEARLY_FULL)
 
     def check_leads(self, calls: int) -> None:
-        """Raise LimitReached if a delivery of leads must not make so many more calls."""
+        """Raise LimitReached if a delivery of leads must not make this many more calls."""
         if not self.has_room_for_leads(calls):
             raise LimitReached(Code.LEADS_SHARE_USED_UP)
         self.check(RunTrigger.MANUAL)
@@ -124,14 +124,14 @@ def _allowance(row: Any, calls: int, lead_calls: int, now: datetime) -> Allowanc
 
 
 def pause(session: Session, partner: Partner, error: LimitReached, now: datetime) -> None:
-    """Let the whole firm wait, in the caller's transaction."""
+    """Pause the whole firm, in the caller's transaction."""
     partner.paused_why = error.code
     is_ours = error.code == Code.SHARE_USED_UP
     partner.paused_until = free_again_at(session, partner.id, now) if is_ours else now + ORG_PAUSE
 
 
 def free_again_at(session: Session, partner_id: int, now: datetime) -> datetime:
-    """Return when the oldest of our calls leave the 24 hours: the earliest moment at which there is room again."""
+    """Return when our oldest calls will be 24 hours old: the earliest time at which calls are free again."""
     oldest = session.scalar(
         select(func.min(ApiUsage.hour)).where(
             ApiUsage.partner_id == partner_id, ApiUsage.hour > now - DAY - HOUR, ApiUsage.calls > 0
@@ -141,10 +141,11 @@ def free_again_at(session: Session, partner_id: int, now: datetime) -> datetime:
 
 
 def call_counter(engine: Engine, partner_id: int) -> Callable[[], None]:
-    """Return what runs before each call that no run makes: a page's, a check's. It counts the call, within the firm's share.
+    """Return a function to run before each call outside a run (a page's, a check's). It counts the call against the
+    share.
 
-    The call is counted before it is made, so that one that fails counts as well. Raises LimitReached where the share is used
-    up, and no call is made. Where SQLite is busy for too long with a sync, a figure that is one short is better than no answer.
+    The call is counted before it is made, so that a failed one counts as well. Raises LimitReached if the share is used
+    up, and no call is made. If SQLite is busy with a sync for too long, the call goes uncounted: better than no answer.
     """
 
     def count() -> None:
@@ -158,7 +159,7 @@ def call_counter(engine: Engine, partner_id: int) -> Callable[[], None]:
 
 
 def add_call(session: Session, partner_id: int, now: datetime, *, is_for_leads: bool = False) -> None:
-    """Add one to our own calls of this hour; joins the caller's transaction."""
+    """Add one to our calls of this hour; joins the caller's transaction."""
     for_leads = int(is_for_leads)
     more = {"calls": ApiUsage.calls + 1, "lead_calls": ApiUsage.lead_calls + for_leads}
     session.execute(

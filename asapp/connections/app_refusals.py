@@ -1,6 +1,6 @@
-"""What talking to Salesforce shows of a firm's set-up: it goes on its list of checks, where admins and the alerts see it.
+"""What calls to Salesforce reveal about a firm's set-up is stored as its checks, for admins and alerts.
 
-Only what Salesforce answered us turns a check red, by a renewal of tokens or by a run.
+Only an answer of Salesforce to us turns a check red: to a token refresh or a run.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Red(NamedTuple):
     why: str
 
 
-# Salesforce's refusal, as salesforce/errors.py calls it: what it says of the firm's app, and of its address.
+# Salesforce's refusal, named as in salesforce/errors.py -> what it says about the firm's app, and about its address.
 REFUSED: Mapping[str, Red] = {
     Code.BAD_KEY: Red(CheckName.KEY, Code.BAD_KEY),
     Code.BAD_SECRET: Red(CheckName.SECRET, Code.BAD_SECRET),
@@ -40,7 +40,7 @@ IS_REFUSED = (
     PartnerCheck.verdict == CheckVerdict.BAD,
     PartnerCheck.why.in_([red.why for red in REFUSED.values()]),
 )
-# What an alert is about.
+# The checks that have an alert.
 IS_RED = (
     PartnerCheck.code.in_([red.check for red in SHOWN_BY.values()]),
     PartnerCheck.verdict == CheckVerdict.BAD,
@@ -49,14 +49,14 @@ IS_RED = (
 
 
 def is_refused(session: Session, partner_id: int) -> bool:
-    """Did Salesforce refuse key or secret when it was last asked?"""
+    """Did Salesforce refuse key or secret at the last attempt?"""
     return (
         session.scalar(select(PartnerCheck.code).where(PartnerCheck.partner_id == partner_id, *IS_REFUSED)) is not None
     )
 
 
 def record_refused(session: Session, partner_id: int, app_version: int, error: SalesforceError) -> None:
-    """Turn the check red that a refused renewal shows, unless the app was changed since; in the caller's transaction."""
+    """Turn red the check that a refused refresh is about, unless the app was changed since; in the caller's transaction."""
     row = session.execute(
         select(Partner.app_version, Partner.salesforce_url).where(Partner.id == partner_id)
     ).one_or_none()
@@ -66,13 +66,13 @@ def record_refused(session: Session, partner_id: int, app_version: int, error: S
 
 
 def record_moved(session: Session, connection: Connection, error: SalesforceError) -> None:
-    """Turn the check red where an org's host sent a run elsewhere; in the caller's transaction."""
+    """Turn the check red if an org's host redirected a run; in the caller's transaction."""
     if error.code in MOVED:
         _turn_red(session, connection.partner_id, error, connection.instance_url)
 
 
 def record_answers_again(session: Session, connection: Connection) -> None:
-    """The host of a connection answers again that had sent a run elsewhere; in the caller's transaction."""
+    """Clear the check if the connection's host answers again after a redirect; in the caller's transaction."""
     red = MOVED.get(connection.last_failure or "")
     if red is None:
         return
@@ -98,13 +98,13 @@ def _turn_red(session: Session, partner_id: int, error: SalesforceError, url: st
     red = SHOWN_BY[error.code]
     detail = urlsplit(url).netloc if error.code in MOVED else error.detail
     values = {"verdict": CheckVerdict.BAD, "why": red.why, "detail": detail, "checked_at": utcnow()}
-    is_news = PartnerCheck.verdict != CheckVerdict.BAD  # what is red already keeps the moment since when
+    is_news = PartnerCheck.verdict != CheckVerdict.BAD  # a red check keeps the time it turned red
     statement = upsert(session, PartnerCheck, ("partner_id", "code"), values, is_news)
     session.execute(statement.values(partner_id=partner_id, code=red.check, **values))
 
 
 def record_accepted(session: Session, partner_id: int) -> None:
-    """A token was renewed, so key and secret are right; in the caller's transaction."""
+    """Record that key and secret are right, as a token was refreshed; in the caller's transaction."""
     for code, why in ACCEPTED.items():
         session.execute(
             update(PartnerCheck)

@@ -1,12 +1,12 @@
-"""Connecting: a log-in at Salesforce from the button to the stored connection.
+"""Connecting: a log-in at Salesforce, from the button to the stored connection.
 
-State and PKCE verifier lie in the table oauth_states, the verifier sealed, the state as its hash. A state is used once, by
-the person who began, within ten minutes, with the app the firm had then. How a log-in ended stays on its row, so that the
-panel can tell until the next attempt. No transaction is open while Salesforce is asked. A grant that is not kept is given
-back at once: Salesforce allows five per user and app, and ends the oldest one silently.
+State and PKCE verifier are in the table oauth_states, the verifier sealed, the state as its hash. A state can be used
+once, by the person who started, within ten minutes, with the app that the firm had then. The result of a log-in stays on
+its row, so that the panel can show it until the next attempt. No transaction is open during a call. A grant that is not
+kept is revoked at once: Salesforce allows five per user and app, and silently ends the oldest.
 
-An error in the address that a browser opens proves nothing: anybody can write one. It is shown to the person who opened it;
-only what Salesforce answered us says anything about the firm's set-up.
+An error in the address that a browser opens proves nothing: anyone can write one. It is shown to the person who opened
+it; only Salesforce's answers to our own calls say anything about the firm's set-up.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ KEPT_FOR = timedelta(days=1)
 QUOTE_LENGTH = 200
 DETAIL_LENGTH = 80
 
-Learn = Callable[[str, str], None]  # is told an outcome and Salesforce's own code for it
+Learn = Callable[[str, str], None]  # called with an outcome and Salesforce's own code for it
 
 
 class ConnectOutcome(StrEnum):
@@ -55,7 +55,7 @@ class ConnectOutcome(StrEnum):
 
 @dataclass(frozen=True)
 class CallbackAnswer:
-    """What came back to the callback address."""
+    """The parameters of a request to the callback address."""
 
     state: str = ""
     code: str = ""
@@ -64,7 +64,7 @@ class CallbackAnswer:
 
 
 class LostState(Exception):
-    """The answer belongs to no log-in that this person has begun: it is not acted upon."""
+    """The answer belongs to no log-in that this person started: it is ignored."""
 
 
 class NotKept(Exception):
@@ -80,7 +80,7 @@ class ToldByBrowser(NotKept):
 
 
 def begin(user: User, partner: Partner, access: OrgAccess, login_hint: str = "", ask_again: bool = False) -> str | None:
-    """Begin a log-in and return the address to send the browser to; None (and an outcome) if we can't. Commits."""
+    """Start a log-in and return the address to send the browser to; None (and an outcome) if we can't. Commits."""
     now = utcnow()
     db.session.execute(delete(OAuthState).where(OAuthState.user_id == user.id, OAuthState.created_at < now - KEPT_FOR))
     row = OAuthState(
@@ -110,10 +110,10 @@ def begin(user: User, partner: Partner, access: OrgAccess, login_hint: str = "",
 def finish(
     user: User, answer: CallbackAnswer, access: OrgAccess, by: Actor = ITSELF, learn: Learn = lambda *_: None
 ) -> str:
-    """Act on what came back and return the outcome. Commits. Raises LostState, and then nothing has changed.
+    """Handle an answer and return the outcome. Commits. Raises LostState, and then nothing has changed.
 
-    An answer that has come before gets the outcome it got then (an empty text while that is being worked out). learn is
-    called where Salesforce itself has answered us: with the outcome, once it is stored.
+    An answer that comes again gets the outcome of the first time ("" while that is in progress). learn is called if
+    Salesforce itself has answered us: with the outcome, once it is stored.
     """
     user_id, row_id = user.id, _consume(user, answer.state)
     db.session.commit()
@@ -143,14 +143,14 @@ def finish(
 
 
 def find_last_attempt(user: User) -> OAuthState | None:
-    """Return the log-in that this person began last, whatever became of it."""
+    """Return the log-in that this person started last, whatever its result."""
     return db.session.scalar(
         select(OAuthState).where(OAuthState.user_id == user.id).order_by(OAuthState.id.desc()).limit(1)
     )
 
 
 def find_connected_at(user_id: int) -> datetime | None:
-    """Return when this person came back from a log-in that connected, as far as log-ins are kept."""
+    """Return when this person last returned from a log-in that connected, as far back as log-ins are kept."""
     return db.session.scalar(
         select(func.max(OAuthState.used_at)).where(
             OAuthState.user_id == user_id, OAuthState.outcome == ConnectOutcome.CONNECTED.value
@@ -159,7 +159,7 @@ def find_connected_at(user_id: int) -> datetime | None:
 
 
 def _consume(user: User, state: str) -> int | None:
-    """Use the state up, or return None: one statement, so that of two answers at once one wins."""
+    """Use up the state and return its row's id, or None: one statement, so that one of two simultaneous answers wins."""
     now = utcnow()
     won = change_rows_returning(
         db.session,
@@ -200,14 +200,14 @@ def _carry_out(user: User, row_id: int, answer: CallbackAnswer, access: OrgAcces
         _check_scopes(grant)
         who = oauth.who_is(grant, api_version, access.allow_loopback)
         return store_grant(user, partner_id, grant, who, access, by)
-    except Exception:  # also what is our bug: nobody would give it back later
+    except Exception:  # our own bugs too: otherwise the grant would never be revoked
         db.session.rollback()
         connections.give_back_token(app, grant.refresh_token or grant.access_token)
         raise
 
 
 def _check(row: OAuthState, partner: Partner | None, answer: CallbackAnswer) -> Partner:
-    """Return the person's firm if the log-in began with its app as it is now and brought a code; else raise NotKept."""
+    """Return the person's firm if the log-in was started with its present app and brought a code; else raise NotKept."""
     began_with = (row.partner_id, row.app_version)
     if partner is None or began_with != (partner.id, partner.app_version) or not partner.is_ready:
         raise NotKept(Code.SETUP_CHANGED)
@@ -226,9 +226,9 @@ def _check_scopes(grant: Grant) -> None:
 
 
 def store_grant(user: User, partner_id: int, grant: Grant, who: Identity, access: OrgAccess, by: Actor) -> str:
-    """Store the grant where it belongs: on the current connection, on a new one, or for a decision. Commits."""
+    """Store the grant: on the current connection, on a new one, or for a decision. Commits."""
     if not connections.is_still_at(user, partner_id):
-        raise NotKept(Code.SETUP_CHANGED)  # moved or deactivated while Salesforce was asked
+        raise NotKept(Code.SETUP_CHANGED)  # moved or deactivated during the call
     if connections.is_taken(user, grant.identity):
         raise NotKept(Code.ALREADY_CONNECTED)
     current = next(iter(connections.lock_current(Connection.user_id == user.id)), None)
@@ -242,7 +242,7 @@ def store_grant(user: User, partner_id: int, grant: Grant, who: Identity, access
         try:
             entries.record(Action.CONNECTED, by, connection)
             db.session.commit()
-        except IntegrityError:  # somebody was faster, for this Salesforce user or for this advisor
+        except IntegrityError:  # another process was faster, for this Salesforce user or advisor
             db.session.rollback()
             raise NotKept(
                 Code.ALREADY_CONNECTED if connections.is_taken(user, grant.identity) else Code.AT_ONCE

@@ -1,7 +1,7 @@
-"""The life of a connection: made, continued, waiting for its advisor, ended.
+"""The life of a connection: created, continued, waiting for its advisor to reconnect, disconnected.
 
-Among connections that are not disconnected, (org id, user id) and advisor are each unique: the database says so. A
-connection is continued wherever the same Salesforce user comes back, so that its contacts, lists and watermark stay.
+Among connections that are not disconnected, (org id, user id) and advisor are each unique, by unique indexes. If the same
+Salesforce user comes back, the connection is continued, so that its contacts, lists and watermark stay.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-GIVING_BACK_S = 15.0  # after which no further call begins: a person waits for the page
+GIVING_BACK_S = 15.0  # after which no further call starts: a person waits for the page
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A connection that a transaction has ended, and what giving its permission back needs; None where nothing opens."""
+    """A connection that a transaction has disconnected, with what revoking its grant needs; None if nothing opens."""
 
     connection_id: int
     had_tokens: bool
@@ -66,18 +66,18 @@ def is_current_of(user_id: int) -> ColumnElement[bool]:
 
 
 def lock_people(which: ColumnElement[bool], *, for_good: bool = False) -> None:
-    """Lock these users, the first step of the lock order, until the caller's transaction ends.
+    """Lock these users, first in the lock order, until the caller's transaction ends.
 
-    for_good: they are about to be erased, so that nobody may add a row that belongs to them either.
+    for_good: they will be erased, so no one may add a row that refers to them either.
     """
     query = select(User.id).where(which).order_by(User.id)
     db.session.execute(query.with_for_update(key_share=not for_good)).all()
 
 
 def lock_current(*which: ColumnElement[bool]) -> list[Connection]:
-    """Lock the connections that are not disconnected among these, and return them as they are now.
+    """Lock those of these connections that are not disconnected; return them as they are now.
 
-    The caller has locked their users. Another process may have stored a rotated token since the row was last read here.
+    The caller has locked their users. Another process may have stored a rotated token since the rows were last read.
     """
     return list(
         db.session.scalars(
@@ -91,7 +91,7 @@ def lock_current(*which: ColumnElement[bool]) -> list[Connection]:
 
 
 def find_latest(user: User) -> Connection | None:
-    """Return the current connection, or the one with the firm of now that was disconnected last."""
+    """Return the current connection, or the one with the present firm that was disconnected last."""
     return db.session.scalar(
         select(Connection)
         .where(Connection.user_id == user.id, Connection.partner_id == user.partner_id)
@@ -105,7 +105,7 @@ def find_latest(user: User) -> Connection | None:
 
 
 def all_ids_of(user: User) -> list[int]:
-    """Return the ids of every connection the advisor has or had with the firm of now, for the history of runs."""
+    """Return the ids of all the advisor's connections with the present firm, for the history of runs."""
     return list(
         db.session.scalars(
             select(Connection.id).where(Connection.user_id == user.id, Connection.partner_id == user.partner_id)
@@ -114,7 +114,7 @@ def all_ids_of(user: User) -> list[int]:
 
 
 def is_taken(user: User, identity: tuple[str, str]) -> bool:
-    """Is this Salesforce user connected to another account?"""
+    """Is this Salesforce user connected to another account here?"""
     org_id, salesforce_user_id = identity
     found = db.session.scalar(
         select(Connection.id).where(
@@ -128,7 +128,7 @@ def is_taken(user: User, identity: tuple[str, str]) -> bool:
 
 
 def is_still_at(user: User, partner_id: int) -> bool:
-    """Is this an active advisor of the firm, and the firm enabled? Nobody moves them until the caller's transaction ends."""
+    """Is this an active advisor of the firm, and the firm enabled? The user is locked until the caller's transaction ends."""
     row = db.session.execute(
         select(User.partner_id, User.deactivated_at, Partner.is_enabled)
         .join(Partner, Partner.id == User.partner_id)
@@ -139,7 +139,7 @@ def is_still_at(user: User, partner_id: int) -> bool:
 
 
 def is_odd_one_out(connection: Connection) -> bool:
-    """Is the rest of the firm connected to another org? A browser that was logged in elsewhere goes there unasked."""
+    """Is the rest of the firm connected to another org? A browser that is logged in elsewhere goes there unasked."""
     orgs = set(
         db.session.scalars(
             select(Connection.org_id)
@@ -157,7 +157,7 @@ def is_odd_one_out(connection: Connection) -> bool:
 def put_grant(user: User, partner_id: int, grant: Grant, who: Identity, access: OrgAccess) -> Connection:
     """Store a grant on the connection of its identity, continued or new, in the caller's transaction.
 
-    The caller has made sure that no other connection of this advisor is current, or that it is this very one.
+    The caller has made sure that the advisor has no other current connection.
     """
     connection = _find_former(user, partner_id, grant.identity)
     now = utcnow()
@@ -187,14 +187,14 @@ def put_grant(user: User, partner_id: int, grant: Grant, who: Identity, access: 
     connection.status_reason = None
     connection.failures_in_a_row, connection.last_failure = 0, None
     if connection.first_synced_at is not None:
-        connection.next_sync_at = now  # catch up at once; the first sync of all is the advisor's to start
+        connection.next_sync_at = now  # catch up at once; the very first sync is started by the advisor
     db.session.flush()
-    earlier_accounts.send_again(user.id, partner_id)  # who signed up again while nothing was connected
+    earlier_accounts.send_again(user.id, partner_id)  # people who signed up again while nothing was connected
     return connection
 
 
 def mark_needs_reconnect(session: Session, connection_id: int, reason: str, token_version: int) -> bool:
-    """Stop recurring syncs until the advisor connects again, if the tokens are still the ones that were refused.
+    """Stop recurring syncs until the advisor connects again, if the refused tokens are still the stored ones.
 
     Joins the caller's transaction. reason: a Code.
     """
@@ -222,10 +222,10 @@ def mark_needs_reconnect(session: Session, connection_id: int, reason: str, toke
 
 
 def disconnect(connection: Connection, keep_contacts: bool, access: OrgAccess, by: Actor = ITSELF) -> bool:
-    """Delete the tokens, then give the permission back; return whether Salesforce heard it. Commits.
+    """Delete the tokens, then revoke the grant; return whether Salesforce confirmed it. Commits.
 
-    What is here is safe first: where Salesforce is down the tokens are gone all the same, and the panel says that the
-    permission is still listed there.
+    Our side is done first: if Salesforce is down, the tokens are deleted all the same, and the panel says that the grant
+    is still listed there.
     """
     connection_id = connection.id
 
@@ -238,7 +238,7 @@ def disconnect(connection: Connection, keep_contacts: bool, access: OrgAccess, b
 def end_connections(
     which: ColumnElement[bool], keep_contacts: bool, access: OrgAccess, by: Actor = ITSELF
 ) -> list[Ended]:
-    """Make those of these that are not disconnected so, in the caller's transaction. Pass the answer to give_back after it."""
+    """Disconnect those of these that are not, in the caller's transaction. Pass the result to give_back() after it."""
     lock_people(User.id.in_(select(Connection.user_id).where(which)))
     ended = []
     for connection in lock_current(which):
@@ -249,9 +249,9 @@ def end_connections(
 
 
 def give_back(ended: Sequence[Ended], at_most_s: float = GIVING_BACK_S) -> int:
-    """Revoke the permissions of these; return how many Salesforce has not heard of, which is written down. Commits.
+    """Revoke the grants of these connections; return how many Salesforce did not confirm, which is recorded. Commits.
 
-    at_most_s: after which no further call begins.
+    at_most_s: after which no further call starts.
     """
     give_up_at = time.monotonic() + at_most_s
     unheard = []
@@ -267,7 +267,7 @@ def give_back(ended: Sequence[Ended], at_most_s: float = GIVING_BACK_S) -> int:
 
 
 def give_back_token(app: oauth.App, token: str) -> bool:
-    """Return whether Salesforce heard it. No transaction may be open."""
+    """Revoke a token; return whether Salesforce confirmed it. No transaction may be open."""
     is_heard = oauth.revoke(app, token)
     if not is_heard:
         log.warning("Salesforce did not hear that a permission was given back")
@@ -289,9 +289,9 @@ def _record_unheard(connection_id: int) -> None:
 
 
 def end_connection(connection: Connection, keep_contacts: bool, by: Actor = ITSELF) -> None:
-    """Make it disconnected, in the caller's transaction, which has locked its user and its row.
+    """Disconnect it in the caller's transaction, which has locked its user and its row.
 
-    A run that is under way loses its lease and writes nothing more.
+    An active run loses its lease and writes nothing more.
     """
     now = utcnow()
     connection.status, connection.status_changed_at = ConnectionStatus.DISCONNECTED, now
@@ -309,9 +309,9 @@ def end_connection(connection: Connection, keep_contacts: bool, by: Actor = ITSE
 
 
 def _remove_contacts(connection: Connection) -> None:
-    """Take the people, the ledger and what is remembered of reading them; the advisor's own lists stay.
+    """Delete the connection's contacts, ledger and reading positions; the advisor's own lists stay.
 
-    Opted-out addresses and the marks of people deleted or erased here stay as well: they hold for what comes later.
+    Opted-out addresses and tombstones stay as well: they apply to what comes later.
     """
     tombstones.mark_hidden_of(connection.id)
     for table in (Contact, LedgerEntry, Departure):
@@ -324,7 +324,7 @@ def _remove_contacts(connection: Connection) -> None:
 
 
 def find_revocable(connection: Connection, access: OrgAccess) -> tuple[oauth.App, str] | None:
-    """Return what oauth.revoke needs, of a row that the caller has locked; None where there is nothing that opens."""
+    """Return what oauth.revoke() needs, for a row that the caller has locked; None if nothing opens."""
     if connection.refresh_token_sealed is None:
         return None
     try:
@@ -334,7 +334,7 @@ def find_revocable(connection: Connection, access: OrgAccess) -> tuple[oauth.App
 
 
 def _find_former(user: User, partner_id: int, identity: tuple[str, str]) -> Connection | None:
-    """Return the connection to be continued. One that another firm's app made is not: what it brought is that firm's."""
+    """Return the connection to continue. One made with another firm's app is not continued: its contacts are that firm's."""
     org_id, salesforce_user_id = identity
     return db.session.scalar(
         select(Connection)

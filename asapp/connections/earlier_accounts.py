@@ -1,8 +1,8 @@
-"""People who were sent through an account that is disconnected for good, and signed up again since.
+"""People who were sent through an account that is now disconnected, and signed up again since.
 
-Their old Lead is in a Salesforce that nobody asks any more: they would stay inactive. What they said since is a new sign-up, and
-goes out through the account that is connected now, once. Somebody who opted out there stays as they are: the last that was heard
-of a person holds, and the advisor is told that they asked again.
+Their old Lead is in an org that is no longer queried, so they would stay inactive. Signing up again is a new sign-up, and
+is sent once through the account that is connected now. A person who opted out there stays opted out: the last known state
+holds, and the advisor is told that they asked again.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from asapp.models.lead import IN_SALESFORCE
 
 
 def send_again(user_id: int, partner_id: int, lead_ids: Collection[int] | None = None) -> int:
-    """Put these people of the advisor and firm (None: all) into the outbox once more, in the caller's transaction.
+    """Put these people of the advisor and firm (None: all) back into the outbox, in the caller's transaction.
 
-    Nothing happens unless another account is connected by now. Return for how many.
+    Does nothing unless another account is connected now. Returns for how many.
     """
     statuses = set(
         db.session.scalars(
@@ -56,13 +56,13 @@ def send_again(user_id: int, partner_id: int, lead_ids: Collection[int] | None =
 
 
 def _has_opted_out(lead: Lead) -> bool:
-    """The contact that stands for a person may know it earlier than the lead."""
+    """Has the person opted out? The contact that stands for them may know it before the lead does."""
     contact = db.session.get(Contact, lead.contact_id) if lead.contact_id else None
     return lead.opted_out or (contact is not None and contact.opted_out)
 
 
 def _start_over(lead: Lead) -> None:
-    """Let a lead be as if it had just come in; its history stays."""
+    """Reset a lead as if it had just come in; its history stays."""
     lead.contact_id = _contact_of(lead).id
     lead.state, lead.failures = LeadState.RECEIVED, 0
     lead.why = lead.why_detail = lead.why_words = None
@@ -76,7 +76,7 @@ def _start_over(lead: Lead) -> None:
 
 
 def _contact_of(lead: Lead) -> Contact:
-    """Return the contact that the sign-up made, or a new one where a contact of the old account stood for the person."""
+    """Return the contact that the sign-up made, or a new one if a contact of the old account stood for the person."""
     old = db.session.get(Contact, lead.contact_id) if lead.contact_id else None
     if old is not None and old.source == ContactSource.LEAD:
         old.salesforce_id = old.followed_by_id = old.departed = old.merged_into = None
@@ -90,7 +90,7 @@ def _contact_of(lead: Lead) -> Contact:
         email=lead.email,
         search_key=lead.search_key,
         address_hash=lead.address_hash,
-        hidden_at=old.hidden_at if old is not None else _marked_hidden_at(lead),  # the advisor deleted this very person
+        hidden_at=old.hidden_at if old is not None else _marked_hidden_at(lead),  # the advisor deleted this person here
     )
     db.session.add(new)
     db.session.flush()
@@ -98,7 +98,7 @@ def _contact_of(lead: Lead) -> Contact:
 
 
 def _marked_hidden_at(lead: Lead) -> datetime | None:
-    """The contact went with its connection; the mark of its having been deleted here stays."""
+    """Return when the person was deleted here, from the tombstone: the contact went with its connection."""
     if lead.address_hash is None or not tombstones.is_address_hidden(lead.user_id, lead.address_hash):
         return None
     return utcnow()

@@ -1,4 +1,4 @@
-"""The live questions of "Why isn't this person here?": over the advisor's own connection."""
+"""The live queries of "Why isn't this person here?", over the advisor's own connection."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from asapp.salesforce.errors import FieldHidden, TryLater
 
 
 def way_to_ask(connection: Connection, access: OrgAccess) -> Ask:
-    """Return what asks one question with this connection's tokens."""
+    """Return a function that makes one query with this connection's tokens."""
 
     def ask(question: Question) -> Sequence[ContactSighting]:
         with access.open(connection) as org:
@@ -25,7 +25,7 @@ def way_to_ask(connection: Connection, access: OrgAccess) -> Ask:
 
 
 def find_contact_of_account(connection: Connection, access: OrgAccess, account_id: str) -> str | None:
-    """Return the Id of the contact that is one with a person account; None: the firm has none, or it is none.
+    """Return the Id of a person account's contact; None if the firm has no person accounts, or this is not one.
 
     One call. Raises SalesforceError.
     """
@@ -35,4 +35,4 @@ def find_contact_of_account(connection: Connection, access: OrgAccess, account_i
         except FieldHidden as error:
             if error.detail != "IsPersonAccount":
                 raise
-            return None  # the field is there in firms with person accounts only
+            return None  # only firms with person accounts have the field

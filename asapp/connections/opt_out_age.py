@@ -1,6 +1,6 @@
-"""Until when we may believe what we know of a connection's opt-outs: the one place that the page, the mails and the figures ask.
+"""Until when a connection's opt-out data counts: the only place that decides it for page, mails and figures.
 
-It is said a day before the end; where opt-outs are believed for a single day, half a day before, or it would be said always.
+The warning comes a day before the end; with a single day of trust, half a day before, or it would always show.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SHORT_WARNING = timedelta(hours=12)
 
 
 def are_unknown(connection: Connection, now: datetime) -> bool:
-    """Was there a good sync, and is it too long ago to be believed?"""
+    """Was there a good sync, and is it too long ago for its opt-outs to count?"""
     until = connection.opt_outs_known_until
     return _has_beliefs(connection) and (until is None or until <= now)
 
@@ -29,12 +29,12 @@ def become_unknown_soon(connection: Connection, partner: Partner, now: datetime)
 
 
 def where_unknown(now: datetime) -> ColumnElement[bool]:
-    """are_unknown, over Connection. Whoever had a good sync has a moment: it is written with it."""
+    """Return are_unknown() over Connection. A connection with a good sync always has the time, written by that sync."""
     return and_(HAS_BELIEFS, Connection.opt_outs_known_until <= now)
 
 
 def where_unknown_soon(now: datetime) -> ColumnElement[bool]:
-    """become_unknown_soon, over Connection joined to Partner."""
+    """Return become_unknown_soon() over Connection joined to Partner."""
     until = Connection.opt_outs_known_until
     is_long = Partner.opt_outs_trusted_days > 1
     return and_(HAS_BELIEFS, until > now, until <= now + WARNING, or_(is_long, until <= now + SHORT_WARNING))
@@ -45,5 +45,5 @@ def _has_beliefs(connection: Connection) -> bool:
 
 
 def count_days(days: int) -> str:
-    """Return how long opt-outs are trusted, in words."""
+    """Return the number of days that opt-outs are trusted, in words."""
     return f"{days} day{'s' if days != 1 else ''}"

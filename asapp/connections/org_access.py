@@ -1,6 +1,6 @@
-"""The one way to a firm's org: its app, an advisor's tokens, and a client that counts what it asks.
+"""Access to a firm's org: its app, an advisor's tokens, and a client that counts its calls.
 
-create_app() builds it once. An org is opened where its errors are handled, and closed at the end of the block.
+create_app() builds one. Open an org where its errors are handled; it is closed at the end of the block.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from asapp.salesforce.client import OrgClient
 from asapp.salesforce.oauth import App
 from asapp.salesforce.session import OrgSession
 
-BeforeCall = Callable[[], None]  # raises what keeps the call from being made
+BeforeCall = Callable[[], None]  # raises to prevent the call
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class OrgAccess:
     allow_loopback: bool
 
     def app_of(self, partner: Partner) -> App:
-        """Return the firm's app; raise CannotOpen where its key or secret can't be read."""
+        """Return the firm's app; raise CannotOpen if its key or secret can't be opened."""
         return self.app(
             partner.salesforce_url,
             partner.unseal(self.vault, "consumer_key_sealed"),
@@ -39,14 +39,14 @@ class OrgAccess:
         return App(salesforce_url, self.callback_url, key, secret, self.allow_loopback)
 
     def tokens(self, connection: Connection) -> StoredTokens:
-        """Raises ReconnectNeeded where there are no tokens (any more), Misconfigured where they can't be opened."""
+        """Return the connection's tokens. Raises ReconnectNeeded if there are none, Misconfigured if they can't be opened."""
         return StoredTokens(connection.id, self, just_read=connection)
 
     @contextmanager
     def open(self, connection: Connection, before_call: BeforeCall | None = None) -> Iterator[OrgClient]:
-        """Yield a client that asks with this connection's tokens. Commits: no transaction is open while Salesforce is asked.
+        """Yield a client with this connection's tokens. Commits, so that no transaction is open during a call.
 
-        before_call: runs before each call, and counts it; without one, each call is counted within the firm's share.
+        before_call: runs before each call and counts it; without one, each call is counted against the firm's share.
         Raises SalesforceError.
         """
         client = self.client(connection, before_call or self._counting(connection))
@@ -56,7 +56,7 @@ class OrgAccess:
 
     @contextmanager
     def open_session(self, connection: Connection) -> Iterator[OrgSession]:
-        """As open(), for the few questions about a firm's set-up that are none of a sync's."""
+        """As open(), for the few queries about a firm's set-up that are not part of a sync."""
         session = OrgSession(self.tokens(connection), self.allow_loopback, self._counting(connection))
         db.session.commit()
         with session:

@@ -1,6 +1,6 @@
-"""The state of an advisor's connection: exactly one, the first that is true.
+"""The state of an advisor's connection: exactly one, the first that applies.
 
-Order and names are DESIGN.md's, "Rules: connecting" 2. The panel, the firm's board, Leads and Contacts all ask here.
+Order and names are those of DESIGN.md, "Rules: connecting" 2. The panel, the firm's board, Leads and Contacts use it.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ def state_of(
     waits_for_admin: bool = False,
     held: int = 0,
 ) -> AdvisorState:
-    """Return the state. What a page has no use for may be left out; then the states that follow from it don't occur.
+    """Return the state. Arguments that a page doesn't need may be left out; then the states that depend on them don't
+    occur.
 
-    connection: the current one, or the one disconnected last. is_syncing: it has an active run. waits_for_admin: its last run
-    failed, and only the firm's Salesforce admin can fix that. held: contacts that an approval would make inactive.
+    connection: the current one, or the one disconnected last. is_syncing: it has an active run. waits_for_admin: its last
+    run failed, and only the firm's Salesforce admin can fix that. held: contacts that an approval would make inactive.
     """
     is_connected = connection is not None and not connection.is_disconnected
     questions: tuple[tuple[AdvisorState, bool], ...] = (

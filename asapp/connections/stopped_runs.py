@@ -1,4 +1,4 @@
-"""Runs that end because what they run for ends: a firm is switched off, a connection is disconnected."""
+"""Runs that are cancelled because their firm is deactivated or their connection disconnected."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from asapp.models.run import ACTIVE, StopReason
 
 
 def stop_runs_of_firm(partner_id: int) -> None:
-    """End the firm's runs that wait or are under way, in the caller's transaction. Their workers write nothing more."""
+    """Cancel the firm's active runs, in the caller's transaction. Their workers write nothing more."""
     of_firm = select(Connection.id).where(Connection.partner_id == partner_id)
     stop_runs(SyncRun.connection_id.in_(of_firm), SyncRun.status.in_(ACTIVE), code=StopReason.FIRM_DISABLED)
 
 
 def stop_run_of(connection_id: int, code: StopReason) -> None:
-    """End the active run of a connection, in the caller's transaction; code: why."""
+    """Cancel the active run of a connection, in the caller's transaction; code: why."""
     stop_runs(SyncRun.connection_id == connection_id, SyncRun.status.in_(ACTIVE), code=code)
 
 
 def stop_runs(*which: ColumnElement[bool], code: StopReason) -> None:
-    """End the runs that meet these conditions, in the caller's transaction."""
+    """Cancel the active runs that meet these conditions, in the caller's transaction."""
     db.session.execute(
         update(SyncRun)
         .where(*which)

@@ -1,8 +1,8 @@
 """A grant for another Salesforce user or org than the connected one waits here for the advisor's decision.
 
-At most 15 minutes, sealed, one per advisor. Switch: the old connection is disconnected and the new one starts full. Keep,
-or no decision: the new grant is given back. Its row goes when Salesforce has heard that; until then the dispatch tick asks
-again, every quarter of an hour for three days.
+One grant per advisor, sealed, for at most 15 minutes. Switch: the old connection is disconnected, and the new one starts
+with a full sync. Keep, or no decision: the new grant is revoked. Its row is deleted once Salesforce has confirmed that;
+until then the dispatch tick retries, every quarter of an hour for three days.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ log = logging.getLogger(__name__)
 WAIT = timedelta(minutes=15)
 ASK_AGAIN_AFTER = timedelta(minutes=15)
 GIVE_UP_AFTER = timedelta(days=3)
-GIVING_BACK_S = 10.0  # of a tick, after which no further call begins; each takes oauth.TOTAL_TIMEOUT_S at most
+GIVING_BACK_S = 10.0  # of a tick, after which no further call starts; each takes oauth.TOTAL_TIMEOUT_S at most
 
 
 def find_pending(user: User, now: datetime | None = None) -> PendingGrant | None:
-    """Return the grant that waits for this advisor, unless its time is over."""
+    """Return the grant that waits for this advisor, unless it has expired."""
     return db.session.scalar(
         select(PendingGrant).where(PendingGrant.user_id == user.id, PendingGrant.expires_at > (now or utcnow()))
     )
 
 
 def put_pending(user: User, partner_id: int, grant: Grant, who: Identity, access: OrgAccess) -> tuple[App, str] | None:
-    """Keep a grant for a decision. Commits; returns an older one that is to be given back, for oauth.revoke."""
+    """Store a grant for a decision. Commits; returns an older one to revoke, as arguments of oauth.revoke()."""
     older = db.session.scalar(select(PendingGrant).where(PendingGrant.user_id == user.id))
     to_revoke = find_revocable(older, access) if older else None
     if older is not None:
@@ -71,10 +71,10 @@ def put_pending(user: User, partner_id: int, grant: Grant, who: Identity, access
 
 
 def switch(user: User, pending: PendingGrant, access: OrgAccess, by: Actor = ITSELF) -> Connection | None:
-    """Disconnect the old user, connect the new one; return the advisor's connection. Commits.
+    """Disconnect the old user and connect the new one; return the advisor's connection. Commits.
 
-    Pressed twice, or after the grant's time was over, it does nothing. Returns None, and gives the grant back, if somebody
-    else has taken that user or the firm is another one meanwhile.
+    Does nothing if pressed twice, or after the grant has expired. Returns None, and revokes the grant, if another advisor
+    has connected that user or this advisor's firm has changed since.
     """
     user_id, grant_id, partner_id = user.id, pending.id, pending.partner_id
     try:
@@ -90,7 +90,7 @@ def switch(user: User, pending: PendingGrant, access: OrgAccess, by: Actor = ITS
 
 
 def _switch(user: User, grant_id: int, partner_id: int, access: OrgAccess, by: Actor) -> Sequence[Ended] | None:
-    """Return what is to be given back; None where this person may not have the grant any more."""
+    """Return the connections to revoke; None if this person may no longer have the grant."""
     if not connections.is_still_at(user, partner_id):  # locks the user
         db.session.rollback()
         return None
@@ -119,7 +119,7 @@ def _switch(user: User, grant_id: int, partner_id: int, access: OrgAccess, by: A
 
 
 def keep_current(user: User, access: OrgAccess) -> None:
-    """Stay with the connection as it is: the grant that waits is given back. Commits."""
+    """Stay with the present connection: the waiting grant is revoked. Commits."""
     user_id = user.id
     withdraw(PendingGrant.user_id == user_id)
     db.session.commit()
@@ -127,20 +127,20 @@ def keep_current(user: User, access: OrgAccess) -> None:
 
 
 def withdraw(*which: ColumnElement[bool]) -> None:
-    """Let the time of these grants be over, in the caller's transaction: nobody may switch to them, the tick gives them back."""
+    """Expire these grants, in the caller's transaction: no one can switch to them any more, and the tick revokes them."""
     now = utcnow()
     change_rows(db.session, update(PendingGrant).where(PendingGrant.expires_at > now, *which).values(expires_at=now))
 
 
 def revoke_expired(access: OrgAccess, now: datetime | None = None, limit: int = 5) -> int:
-    """Give back what nobody decided about in time; for the dispatch tick. Commits; returns how many are gone."""
+    """Revoke the grants that expired without a decision; for the dispatch tick. Commits; returns how many are gone."""
     return give_back(access=access, now=now, limit=limit)
 
 
 def give_back(*which: ColumnElement[bool], access: OrgAccess, now: datetime | None = None, limit: int = 5) -> int:
-    """Revoke those of these grants whose time is over, and delete each that Salesforce has heard of. Commits.
+    """Revoke the expired ones of these grants, and delete each that Salesforce confirmed. Commits.
 
-    Nobody can switch to them any more, so a row stays until its token is dead. Returns how many rows are gone.
+    No one can switch to them any more, so a row stays until its token is revoked. Returns how many rows are gone.
     """
     now = now or utcnow()
     is_due = (
@@ -163,7 +163,7 @@ def give_back(*which: ColumnElement[bool], access: OrgAccess, now: datetime | No
 
 
 def give_back_one(grant_id: int, access: OrgAccess, now: datetime) -> bool:
-    """Return whether its row is gone. Commits."""
+    """Revoke one grant; return whether its row is gone. Commits."""
     pending = db.session.get_one(PendingGrant, grant_id, populate_existing=True)
     is_hopeless = pending.expires_at < now - GIVE_UP_AFTER
     app_and_token = find_revocable(pending, access)
@@ -179,13 +179,13 @@ def give_back_one(grant_id: int, access: OrgAccess, now: datetime) -> bool:
 
 
 def find_revocables(*which: ColumnElement[bool], access: OrgAccess) -> list[tuple[App, str]]:
-    """Return what oauth.revoke needs for these grants, whose rows are about to go."""
+    """Return what oauth.revoke() needs for these grants, whose rows will be deleted."""
     grants = db.session.scalars(select(PendingGrant).where(*which)).all()
     return [found for grant in grants if (found := find_revocable(grant, access)) is not None]
 
 
 def find_revocable(pending: PendingGrant, access: OrgAccess) -> tuple[App, str] | None:
-    """Return what oauth.revoke needs; None where there is nothing that opens."""
+    """Return what oauth.revoke() needs; None if nothing opens."""
     partner = db.session.get_one(Partner, pending.partner_id)
     try:
         return access.app_of(partner), pending.unseal(access.vault, "refresh_token_sealed")

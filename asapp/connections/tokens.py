@@ -1,13 +1,13 @@
-"""Tokens of a connection: one refresh at a time, whatever the number of processes, and none is ever lost.
+"""Tokens of a connection: one refresh at a time across all processes, and no token is ever lost.
 
-Refresh tokens rotate: using one twice ends the connection. So whoever refreshes takes a short lease on the row, committed
-before the call; whoever comes too late waits and reads what the winner stored. The answer is merged (a missing refresh
-token keeps the old one, instance_url may have changed) and committed WHERE the version is still the one that was leased,
-before the new token is used. No transaction is open during the call. Where another process was refused meanwhile, good
-tokens undo its mark.
+Refresh tokens rotate: using one twice ends the connection. So the process that refreshes takes a short lease on the row
+and commits it before the call; a process that comes too late waits and reads what the first one stored. The answer is
+merged (a missing refresh token keeps the old one, instance_url may have changed) and committed WHERE the version is still
+the leased one, before the new token is used. No transaction is open during the call. If another process was refused in
+the meantime, good tokens undo its mark.
 
-Only the answers that salesforce/errors.py calls ReconnectNeeded end a connection. A refusal in words that nobody knows
-does when three attempts that are far apart have met it, over an hour.
+Only the answers that salesforce/errors.py calls ReconnectNeeded end a connection. A refusal with an unknown text does so
+after three attempts, well apart, over an hour.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 LEASE = timedelta(seconds=30)  # a call (oauth.TOTAL_TIMEOUT_S), and as long again to store its answer
-WAIT_S = 32.0  # for the process that is refreshing: longer than its lease; then the call is tried again later
+WAIT_S = 32.0  # for the process that is refreshing: longer than its lease; then the call is retried later
 POLL_S = 0.1
-IDLE = timedelta(days=20)  # Salesforce may end what was not used for 30
+IDLE = timedelta(days=20)  # Salesforce may end a grant that was not used for 30
 UNKNOWN_REFUSALS = 3
 UNKNOWN_REFUSALS_OVER = timedelta(hours=1)
-UNKNOWN_REFUSALS_APART = timedelta(minutes=20)  # what comes sooner is the same attempt: a run's or a lead's own retries
+UNKNOWN_REFUSALS_APART = timedelta(minutes=20)  # a sooner one counts as the same attempt: a run's or lead's own retry
 STORE_TRIES = 5
 
 
@@ -69,14 +69,14 @@ class _Lease:
 class StoredTokens:
     """The TokenSource of a connection (salesforce/session.py), for a job or a request.
 
-    It uses database sessions of its own, so that it works beside db.session, in a reading thread as well; the caller must
-    have no write transaction open (SQLite has one writer). Made inside an app context; works outside of one.
+    It has its own database sessions, so that it works beside db.session, also in a reading thread; the caller must have
+    no write transaction open (SQLite has one writer). Created inside an app context; works outside of one.
     """
 
     def __init__(self, connection_id: int, access: OrgAccess, just_read: Connection | None = None) -> None:
-        """just_read: its row, where the caller has it.
+        """just_read: its row, if the caller has it.
 
-        Raises ReconnectNeeded where there are no tokens (any more), Misconfigured where they can't be opened.
+        Raises ReconnectNeeded if there are no tokens, Misconfigured if they can't be opened.
         """
         self.connection_id = connection_id
         self._access = access
@@ -96,9 +96,9 @@ class StoredTokens:
         return self._access_token
 
     def refresh(self, stale: str) -> str:
-        """Return an access token that is not stale.
+        """Return an access token other than stale.
 
-        Raises ReconnectNeeded (the connection is marked), TryLater or Misconfigured; none of the latter disconnects anybody.
+        Raises ReconnectNeeded (the connection is then marked), TryLater or Misconfigured, which change nothing.
         """
         give_up_at = time.monotonic() + WAIT_S
         while True:
@@ -110,27 +110,27 @@ class StoredTokens:
                 self._use(lease)
                 if self._access_token != stale:
                     return self._access_token
-                raise TryLater(Code.TOKEN_ENDPOINT_BUSY, "same token")  # a moment too early: it came back unchanged
+                raise TryLater(Code.TOKEN_ENDPOINT_BUSY, "same token")  # too early: the same token came back
             if time.monotonic() > give_up_at:
-                raise TryLater(Code.TOKEN_ENDPOINT_BUSY, "somebody else is refreshing")
+                raise TryLater(Code.TOKEN_ENDPOINT_BUSY, "another process is refreshing")
             time.sleep(POLL_S)
 
     def refresh_now(self) -> bool:
-        """Use the refresh token whether or not the access token is old; return False if somebody else is about it."""
+        """Use the refresh token even if the access token is still good; return False if another process is refreshing."""
         lease = self._claim(self._access_token)
         if lease is not None:
             self._use(lease)
         return lease is not None
 
     def _read(self) -> bool:
-        """Take over what is stored now; return whether nobody is refreshing it."""
+        """Load the stored tokens; return whether no process is refreshing them."""
         with reading(), Session(self._engine) as session:
             connection = self._find(session)
             self._adopt(connection)
             return connection.token_lease is None or (connection.token_lease_until or utcnow()) <= utcnow()
 
     def _claim(self, stale: str) -> _Lease | None:
-        """Take the lease; None if somebody else has it, or has just stored another token."""
+        """Take the lease; None if another process has it, or has just stored another token."""
         with self._writing() as session:
             connection = self._find(session)
             if self._open(connection, "access_token_sealed") != stale:
@@ -147,7 +147,7 @@ class StoredTokens:
                     app_refusals.record_refused(session, lease.partner_id, lease.app_version, error)
             raise
         was_stored = _persist(lambda: self._store(lease, grant))
-        if not was_stored:  # disconnected, or connected again, while we asked: nobody needs what we got
+        if not was_stored:  # disconnected, or connected again, during the call: the answer is not needed
             if grant.refresh_token and grant.refresh_token != lease.refresh_token:
                 give_back_token(lease.app, grant.refresh_token)
             self._read()
@@ -156,7 +156,7 @@ class StoredTokens:
                 app_refusals.record_accepted(session, lease.partner_id)
 
     def _store(self, lease: _Lease, grant: Grant) -> bool:
-        """Merge the answer into the row, if it is still the one that was leased."""
+        """Merge the answer into the row, if its version is still the leased one."""
         with durably(), self._writing() as session:
             connection = session.get(Connection, self.connection_id, with_for_update={"key_share": True})
             if connection is None or connection.token_version != lease.token_version:
@@ -177,14 +177,14 @@ class StoredTokens:
                 "unknown_refusals": 0,
                 "unknown_refusals_since": None,
             }
-            if connection.needs_reconnect:  # another process was refused the very token that we have just used
+            if connection.needs_reconnect:  # another process was refused the token that we have just used
                 values |= {
                     "status": ConnectionStatus.CONNECTED,
                     "status_reason": None,
                     "status_changed_at": utcnow(),
                     "next_sync_at": utcnow() if connection.first_synced_at is not None else None,
                 }
-            session.expunge(connection)  # the WHERE below is what counts, on PostgreSQL too
+            session.expunge(connection)  # the WHERE below decides, on PostgreSQL too
             mine = (Connection.id == self.connection_id, Connection.token_version == lease.token_version)
             was_stored = change_rows(session, update(Connection).where(*mine).values(**values)) == 1
         if was_stored:
@@ -192,7 +192,7 @@ class StoredTokens:
         return was_stored
 
     def _record_refusal(self, lease: _Lease, error: SalesforceError) -> None:
-        """Give the lease back, and mark the connection where the answer says that it is over."""
+        """Release the lease, and mark the connection if the answer ends it."""
         with self._writing() as session:
             session.execute(
                 update(Connection)
@@ -271,9 +271,9 @@ class StoredTokens:
 
 
 def refresh_idle(connection_id: int, access: OrgAccess) -> bool:
-    """Keep a connection alive whose refresh token was not used for IDLE; return whether it was used now.
+    """Keep a connection alive if its refresh token was not used for IDLE; return whether it was used now.
 
-    For the dispatch tick. Raises what StoredTokens.refresh does.
+    For the dispatch tick. Raises as StoredTokens.refresh().
     """
     with reading(), Session(db.engine) as session:
         used_at = session.scalar(select(Connection.token_used_at).where(Connection.id == connection_id))
@@ -283,7 +283,7 @@ def refresh_idle(connection_id: int, access: OrgAccess) -> bool:
 
 
 def find_idle(limit: int = 20) -> list[int]:
-    """Return ids of connected connections whose refresh token was not used for IDLE, the longest idle first."""
+    """Return the ids of connected connections whose refresh token was not used for IDLE, the longest idle first."""
     return list(
         db.session.scalars(
             select(Connection.id)
@@ -307,7 +307,7 @@ def _usable(connection: Connection | None) -> Connection:
 
 
 def _persist(store: Callable[[], T]) -> T:
-    """Under rotation the answer in our hand is the only key that is left: a database that stumbles gets another chance."""
+    """Store the answer, with retries: under rotation it is the only valid token left."""
     for attempt in range(1, STORE_TRIES + 1):
         try:
             return store()

@@ -1,8 +1,9 @@
 """Addresses to which mail bounced in Salesforce.
 
-Salesforce tells when and why, not which address it was: it is the one that the person had when the bounce first showed. While
-the person has that address, the contact carries the mark; Salesforce ends it, and so does another address. Whether a marked
-contact may be written to is the firm's setting, asked each time (contacts/status.py), so that changing it needs no sync.
+Salesforce says when and why mail bounced, but not for which address: it is the one that the person had when the bounce
+first showed. While the person has that address, the contact is marked; the mark ends when Salesforce clears the bounce or
+the address changes. Whether a marked contact may be written to is the firm's setting, read each time
+(contacts/status.py), so that changing it needs no sync.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from asapp.salesforce.records import Bounce
 
 
 class Mark(NamedTuple):
-    """What is stored of a bounce. address_hash: of the address that bounced."""
+    """The stored fields of a bounce. address_hash: of the address that bounced."""
 
     at: datetime | None = None
     reason: str = ""
@@ -29,9 +30,9 @@ NO_MARK = Mark()
 
 
 def mark_after(bounce: Bounce | None, before: Mark, address_hash: bytes | None) -> Mark:
-    """Return what is to be stored once a row has told of a bounce; None: it can't be seen, and nothing changes.
+    """Return the mark to store for what a row says; if bounces can't be seen (None), the mark stays as before.
 
-    address_hash: of the address that the row shows.
+    address_hash: of the row's address.
     """
     if bounce is None:
         return before
@@ -45,9 +46,10 @@ def mark_of(contact: Contact) -> Mark:
 
 
 def is_skipped_as_bounced() -> ColumnElement[bool]:
-    """Has mail to the address that the contact has now bounced in Salesforce, and does the firm not want mail to go there?
+    """Has mail to the contact's present address bounced in Salesforce, and does the firm's setting exclude such
+    addresses?
 
-    The firm is asked only for those who carry the mark.
+    The setting is read only for marked contacts.
     """
     through, firm = aliased(Connection), aliased(Partner)
     skips = (
@@ -63,7 +65,7 @@ def is_skipped_as_bounced() -> ColumnElement[bool]:
 
 
 def skip_bounced(connection_id: int) -> Any:
-    """The firm's setting, as a value in a query about one connection's contacts."""
+    """Return the firm's setting as an expression for a query on one connection's contacts."""
     return (
         select(Partner.skip_bounced)
         .join(Connection, Connection.partner_id == Partner.id)

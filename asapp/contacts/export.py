@@ -1,7 +1,7 @@
-"""The CSV of all contacts of an advisor, in any state.
+"""The CSV of all contacts of an advisor, active and inactive.
 
-It is made piece by piece from one query that the database keeps open, so that memory stays flat and a contact that a sync
-renames meanwhile is in the file once. The index by search key gives the rows in order, so nothing is sorted for it.
+It is written piece by piece from one query that the database keeps open: memory use is constant, and a contact that a
+sync renames in between appears once. The index by search key returns the rows in order, so nothing has to be sorted.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What people may type about a contact or a list, and what we say when it won't do."""
+"""The forms for a contact and for a list, with the messages for bad input."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LIST_NAME_MAX = 60
 
 
 class Details(NamedTuple):
-    """The fields of a contact that was entered by hand."""
+    """The fields of a contact that is entered by hand."""
 
     first_name: str
     last_name: str

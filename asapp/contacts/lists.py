@@ -1,7 +1,8 @@
 """Lists, and who is on them.
 
-Who is on "Salesforce Contacts" and "Salesforce Leads" follows from the contacts themselves and is never stored, so it can't
-go stale. An advisor's own lists have rows for their members; any contact of the advisor's may be on them, in any state.
+Membership of "Salesforce Contacts" and "Salesforce Leads" is computed from the contacts and never stored, so it can't be
+out of date. An advisor's own lists have rows for their members; any contact of the advisor's may be on them, active or
+not.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ SYSTEM_LIST_NAMES = {
 NAME_KEY_LENGTH = 80
 
 
-# ---- Who is on which list
+# ---- Membership
 
 
 def is_on_system_list(kind: ListKind) -> ColumnElement[bool]:
-    """Is a contact on this list? Opted-out ones stay, inactive; who left Salesforce or was deleted here does not."""
+    """Is a contact on this list? Opted-out ones stay, inactive; departed ones and those deleted here do not."""
     is_here = and_(Contact.departed.is_(None), Contact.hidden_at.is_(None))
     if kind == ListKind.SALESFORCE_CONTACTS:
         return and_(Contact.source == ContactSource.SALESFORCE, is_here)
@@ -44,11 +45,11 @@ def is_on(contact_list: ContactList) -> ColumnElement[bool]:
     return is_on_system_list(ListKind(contact_list.kind))
 
 
-# ---- The two that a sync makes
+# ---- The two lists that the first sync makes
 
 
 def ensure_system_lists(user_id: int) -> None:
-    """Make the two lists that a sync fills, where they are missing. Joins the caller's transaction."""
+    """Add the two lists that the sync fills, where they are missing. Joins the caller's transaction."""
     rows = [
         {"user_id": user_id, "kind": kind.value, "name": name, "name_key": name_key(name)}
         for kind, name in SYSTEM_LIST_NAMES.items()
@@ -56,11 +57,11 @@ def ensure_system_lists(user_id: int) -> None:
     db.session.execute(insert_ignore(db.session, ContactList), rows)
 
 
-# ---- An advisor's own
+# ---- An advisor's own lists
 
 
 def lists_of(user_id: int) -> list[ContactList]:
-    """All lists, those of the sync first, the others by name."""
+    """Return all lists: the system lists first, the others by name."""
     return lists_of_all([user_id])
 
 
@@ -81,7 +82,7 @@ def find_own_list(user_id: int, list_id: int) -> ContactList | None:
 
 
 def create_list(user_id: int, name: str) -> ContactList:
-    """Raise InvalidFields if the name won't do, or is taken."""
+    """Add a list. Raise InvalidFields if the name is not acceptable, or taken."""
     clean = check_list_name(name)
     _refuse_system_name(clean)
     made = ContactList(user_id=user_id, kind=ListKind.OWN, name=clean, name_key=name_key(clean))
@@ -92,7 +93,7 @@ def create_list(user_id: int, name: str) -> ContactList:
 
 
 def rename_list(contact_list: ContactList, name: str) -> None:
-    """Raise InvalidFields if the name won't do, or is taken; ValueError for a list of the sync's."""
+    """Raise InvalidFields if the name is not acceptable, or taken; ValueError for a system list."""
     _require_own(contact_list)
     clean = check_list_name(name)
     _refuse_system_name(clean)
@@ -102,14 +103,14 @@ def rename_list(contact_list: ContactList, name: str) -> None:
 
 
 def delete_list(contact_list: ContactList) -> None:
-    """Delete an own list; the contacts on it stay. Raise ValueError for a list of the sync's."""
+    """Delete an advisor's own list; its contacts stay. Raise ValueError for a system list."""
     _require_own(contact_list)
     db.session.delete(contact_list)
     db.session.commit()
 
 
 def add_members(contact_list: ContactList, contact_ids: Collection[int]) -> int:
-    """Put contacts of the list's owner on it and return how many are new there. Others' ids are passed over."""
+    """Add contacts of the list's owner; return how many are new on it. Ids of others' contacts are ignored."""
     _require_own(contact_list)
     added = 0
     for ids in in_chunks(sorted(contact_ids)):
@@ -123,7 +124,7 @@ def add_members(contact_list: ContactList, contact_ids: Collection[int]) -> int:
 
 
 def remove_members(contact_list: ContactList, contact_ids: Collection[int]) -> int:
-    """Take contacts off the list and return how many were on it."""
+    """Take contacts off the list; return how many were on it."""
     _require_own(contact_list)
     removed = 0
     for ids in in_chunks(sorted(contact_ids)):
@@ -134,7 +135,7 @@ def remove_members(contact_list: ContactList, contact_ids: Collection[int]) -> i
 
 
 def set_lists_of(contact: Contact, list_ids: Collection[int]) -> None:
-    """Put a contact on exactly these of its owner's own lists; ids that are none of them are passed over."""
+    """Make a contact a member of exactly these of its owner's own lists; other ids are ignored."""
     own = select(ContactList.id).where(ContactList.user_id == contact.user_id, ContactList.kind == ListKind.OWN)
     db.session.execute(
         delete(ListMember).where(ListMember.contact_id == contact.id, ListMember.list_id.not_in(list(list_ids)))
@@ -145,7 +146,7 @@ def set_lists_of(contact: Contact, list_ids: Collection[int]) -> None:
 
 
 def name_key(name: str) -> str:
-    """What makes two names the same one."""
+    """Return the key by which two names count as the same."""
     return name.casefold()[:NAME_KEY_LENGTH]
 
 

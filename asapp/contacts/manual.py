@@ -1,7 +1,7 @@
-"""Contacts that an advisor made by hand. They are never sent to Salesforce.
+"""Contacts that an advisor entered by hand. They are never sent to Salesforce.
 
-Salesforce contacts are read-only here: everything that changes a contact's fields goes through require_editable(), which
-raises for them, whatever the request looked like.
+Salesforce contacts are read-only here: every change of a contact's fields goes through require_editable(), which raises
+for them, whatever the request was.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from asapp.models.search import search_key
 
 
 class ReadOnly(Exception):
-    """Only Salesforce changes this contact's fields."""
+    """This contact's fields can only be changed in Salesforce."""
 
 
 class AddressTaken(InvalidFields):
-    """Others of the advisor's contacts have this address; it can be kept all the same."""
+    """Another contact of the advisor's has this address; it may be kept all the same."""
 
     def __init__(self, holders: list[Contact]) -> None:
         more = f" and {len(holders) - 1} more" if len(holders) > 1 else ""
@@ -34,7 +34,7 @@ class AddressTaken(InvalidFields):
 
 
 def add_contact(advisor: User, details: Details, vault: Vault, *, keep_same_address: bool = False) -> Contact:
-    """Raise InvalidFields, or AddressTaken unless the advisor wants the address twice."""
+    """Add a contact. Raise InvalidFields, or AddressTaken unless the advisor accepts a second contact with the address."""
     clean = check_details(details)
     hashed = _lock_and_hash(advisor, clean.email, vault)
     if not keep_same_address:
@@ -49,11 +49,11 @@ def add_contact(advisor: User, details: Details, vault: Vault, *, keep_same_addr
 def edit_contact(
     advisor: User, contact: Contact, details: Details, vault: Vault, *, keep_same_address: bool = False
 ) -> None:
-    """Raise ReadOnly, InvalidFields, or AddressTaken if the new address is somebody else's too."""
+    """Raise ReadOnly, InvalidFields, or AddressTaken if another contact has the new address."""
     require_editable(contact)
     clean = check_details(details)
     new_hash = _lock_and_hash(advisor, clean.email, vault)
-    db.session.refresh(contact, with_for_update=True)  # a sync may have adopted it a moment ago
+    db.session.refresh(contact, with_for_update=True)  # a sync may just have adopted it
     require_editable(contact)
     if new_hash != contact.address_hash and not keep_same_address:
         _refuse_taken(advisor.id, new_hash)
@@ -62,7 +62,7 @@ def edit_contact(
 
 
 def require_editable(contact: Contact) -> None:
-    """Raise ReadOnly unless the contact was made here by hand."""
+    """Raise ReadOnly unless the contact was entered here by hand."""
     if contact.source != ContactSource.MANUAL:
         raise ReadOnly
 
@@ -81,10 +81,10 @@ def _refuse_taken(user_id: int, hashed: bytes) -> None:
 
 
 def _lock_and_hash(advisor: User, email: str, vault: Vault) -> bytes:
-    """Lock the advisor's people; return the hash of the address by the key of the firm that the advisor is with by then."""
+    """Lock the advisor's contacts; return the address's hash by the key of the advisor's firm as of then."""
     while True:
         partner = db.session.get_one(Partner, advisor.partner_id)
-        key = address_key(db.session(), partner, vault)  # commits when it makes the key
+        key = address_key(db.session(), partner, vault)  # commits if it creates the key
         hashed = address_hash(email, key)
         lock_advisor(advisor.id)
         db.session.refresh(advisor)

@@ -1,4 +1,4 @@
-"""Random keys of a firm's own, one for each purpose, stored sealed: rotating ENCRYPTION_KEYS leaves what they made alone."""
+"""A firm's own random keys, one for each purpose, stored sealed: what they made stays valid when ENCRYPTION_KEYS rotate."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from asapp.models import Partner
 
 
 def partner_key(session: Session, partner: Partner, vault: Vault, column: InstrumentedAttribute[str | None]) -> bytes:
-    """Return the 32-byte key that is sealed in this column of the partner; the first call makes and commits it."""
+    """Return the 32-byte key that is sealed in this column of the partner; the first call creates and commits it."""
     name = column.key
     if getattr(partner, name) is None:
         partner_id, made = partner.id, Partner(public_id=partner.public_id)

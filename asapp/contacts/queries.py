@@ -1,7 +1,7 @@
-"""Which contacts an advisor has: every page, count and export asks here.
+"""Which contacts an advisor has: every page, count and export queries here.
 
-Shells (a Salesforce contact that lost its address) are shown to nobody. Contacts that the advisor deleted here are shown
-only where they are asked for, so that they can be restored.
+Shells (Salesforce contacts that lost their address) are never shown. Contacts that the advisor deleted here are shown
+only on request, so that they can be restored.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ STATES = (*State, *Reason)
 
 @dataclass(frozen=True)
 class ContactQuery:
-    """Which contacts a page asks for. state: one of STATES or "" for any but those deleted here."""
+    """The filter, order and page that were asked for. state: one of STATES or "" for any but those deleted here."""
 
     search: str = ""
     state: str = ""
@@ -49,7 +49,7 @@ class ContactQuery:
 
     @property
     def is_narrowed(self) -> bool:
-        """Is this less than everybody on the list?"""
+        """Is anything filtered out, compared with the whole list?"""
         return bool(self.search or self.source or (self.state and not self.is_deleted_here))
 
     @property
@@ -68,7 +68,7 @@ class ListCount(NamedTuple):
 
 
 class Overview(NamedTuple):
-    """What stands at the side of the page. hidden: those deleted here."""
+    """The counts beside the table. hidden: contacts deleted here."""
 
     everybody: Count
     hidden: int
@@ -81,7 +81,7 @@ class Overview(NamedTuple):
 
 
 class Sharing(NamedTuple):
-    """Somebody else of the advisor's has the same address. more: how many besides that one."""
+    """Another contact of the advisor's has the same address. more: how many besides that one."""
 
     contact_id: int
     name: str
@@ -89,7 +89,7 @@ class Sharing(NamedTuple):
 
 
 class ContactLine(NamedTuple):
-    """A contact with what a page says about it."""
+    """A contact with what a page shows about it."""
 
     contact: Contact
     reason: str | None
@@ -97,8 +97,8 @@ class ContactLine(NamedTuple):
     checked_at: datetime | None  # the last good sync of its connection
     lists: list[str]
     sharing: Sharing | None
-    waits_for_review: bool = False  # a sign-up that the advisor has to look at first
-    is_only_out_of_sight: bool = False  # Salesforce no longer shows this contact, and all others are known
+    waits_for_review: bool = False  # a sign-up that waits for the advisor's review
+    is_only_out_of_sight: bool = False  # Salesforce no longer shows this contact alone
 
     @property
     def is_active(self) -> bool:
@@ -115,17 +115,17 @@ class ContactLine(NamedTuple):
 
     @property
     def is_editable(self) -> bool:
-        """Was it made here by hand? All others are read-only."""
+        """Was it entered here by hand? All others are read-only."""
         return self.contact.source == ContactSource.MANUAL
 
 
 def contacts_of(user_id: int) -> ColumnElement[bool]:
-    """The contacts that this advisor has, in any state."""
+    """The contacts that this advisor has, active and inactive."""
     return and_(Contact.user_id == user_id, is_shown())
 
 
 def find_page(user_id: int, wanted: ContactQuery, now: datetime) -> Page[ContactLine]:
-    """Return one page by last name; a number beyond the end gives the last page."""
+    """Return one page by last name; a number past the end gives the last page."""
     conditions = _conditions(user_id, wanted, now)
     total = db.session.execute(contact_rows(func.count()).where(*conditions)).scalar_one()
     number = max(1, min(wanted.page, -(-total // PAGE_SIZE)))
@@ -140,7 +140,7 @@ def find_page(user_id: int, wanted: ContactQuery, now: datetime) -> Page[Contact
 
 
 def find_ids(user_id: int, wanted: ContactQuery, now: datetime) -> list[int]:
-    """Return the ids of all that a page asks for, on whichever page they stand."""
+    """Return the ids of all contacts that the filter finds, on every page."""
     return list(db.session.scalars(contact_rows(Contact.id).where(*_conditions(user_id, wanted, now))))
 
 
@@ -150,7 +150,7 @@ def find_contact(user_id: int, contact_id: int, now: datetime) -> ContactLine | 
 
 
 def find_some(user_id: int, contact_ids: Collection[int], now: datetime) -> list[ContactLine]:
-    """Return those of these that are the advisor's. contact_ids: what a page's boxes can hold."""
+    """Return those of these contacts that are the advisor's. contact_ids: as many as a page has checkboxes."""
     rows = db.session.execute(
         _line_rows(now)
         .where(contacts_of(user_id), Contact.id.in_(contact_ids))
@@ -160,7 +160,7 @@ def find_some(user_id: int, contact_ids: Collection[int], now: datetime) -> list
 
 
 def find_by_hash(user_id: int, address_hash: bytes) -> list[Contact]:
-    """Return the advisor's contacts with this address that are in use: neither departed nor deleted here."""
+    """Return the advisor's contacts with this address that are neither departed nor deleted here."""
     return list(
         db.session.scalars(
             select(Contact)
@@ -172,7 +172,7 @@ def find_by_hash(user_id: int, address_hash: bytes) -> list[Contact]:
 
 
 def count_contacts(user_id: int, now: datetime) -> Overview:
-    """Count everybody, those deleted here, and each list: three queries, however many lists there are."""
+    """Count all contacts, those deleted here, and each list: three queries, however many lists there are."""
     return count_contacts_of([user_id], now)[user_id]
 
 
@@ -207,7 +207,7 @@ def lists_by_contact(contact_ids: Collection[int]) -> dict[int, list[str]]:
 
 
 def system_list_columns() -> list[ColumnElement[bool]]:
-    """One column a system list, named after its kind: is the contact on it?"""
+    """Return one column for each system list, named after its kind: is the contact on it?"""
     return [is_on_system_list(kind).label(kind.value) for kind in SYSTEM_LIST_NAMES]
 
 
@@ -264,7 +264,7 @@ def _lines(user_id: int, rows: Sequence[Any]) -> list[ContactLine]:
 
 
 def _sharing(user_id: int, contacts: Sequence[Contact]) -> dict[int, Sharing]:
-    """Return {contact id: who shares its address} for those where somebody does."""
+    """Return {contact id: another contact with its address}, for contacts that share one."""
     hashes = {contact.address_hash for contact in contacts if contact.address_hash and not contact.is_hidden}
     if not hashes:
         return {}
@@ -298,7 +298,7 @@ def _is_in_use() -> ColumnElement[bool]:
 
 
 def _totals(user_ids: Collection[int], now: datetime) -> dict[int, dict[str, Count]]:
-    """Return for each advisor the counts of everybody (""), of "hidden" and of both system lists, from one pass.
+    """Return for each advisor the counts of all (""), of "hidden" and of both system lists, from one pass.
 
     An advisor without contacts has none.
     """

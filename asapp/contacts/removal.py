@@ -1,7 +1,7 @@
 """Deleting contacts here.
 
 A contact made by hand is deleted. One that came from Salesforce gets a tombstone, so that the next sync does not bring it
-back; nothing is deleted in Salesforce and nothing is sent there, and the contact can be restored with its lists.
+back; nothing is deleted in Salesforce or sent there, and the contact can be restored with its lists.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NAMED_MAX = 1000
 
 
 class Removed(NamedTuple):
-    """deleted: made by hand, gone for good. hidden: got a tombstone."""
+    """deleted: entered by hand, deleted for good. hidden: got a tombstone."""
 
     deleted: int
     hidden: int
@@ -36,7 +36,7 @@ class Removed(NamedTuple):
 
 
 def remove_contacts(user_id: int, contact_ids: Collection[int], by: Actor = ITSELF) -> Removed:
-    """Delete these contacts here; ids that are not this advisor's are passed over."""
+    """Delete these contacts here; ids that are not this advisor's are ignored."""
     deleted: list[int] = []
     hidden: list[int] = []
     for ids in in_chunks(sorted(contact_ids)):
@@ -62,7 +62,7 @@ def remove_contacts(user_id: int, contact_ids: Collection[int], by: Actor = ITSE
 
 
 def restore_contacts(user_id: int, contact_ids: Collection[int], by: Actor = ITSELF) -> int:
-    """Take the tombstones away and return how many there were."""
+    """Remove the tombstones of these contacts; return how many had one."""
     restored: list[int] = []
     for ids in in_chunks(sorted(contact_ids)):
         same_person = Contact.address_hash.in_(_restore_addresses(user_id, ids))
@@ -78,7 +78,7 @@ def restore_contacts(user_id: int, contact_ids: Collection[int], by: Actor = ITS
 
 
 def _restore_addresses(user_id: int, contact_ids: Sequence[int]) -> list[bytes]:
-    """Return the addresses of those who signed up: the contact that their lead will be tied to comes back with them."""
+    """Return the address hashes of those who signed up: the contact that their lead will be tied to is restored as well."""
     chosen = (contacts_of(user_id), Contact.id.in_(contact_ids), Contact.hidden_at.is_not(None))
     rows = db.session.execute(
         select(Contact.address_hash, Contact.source).where(*chosen, Contact.address_hash.is_not(None))
@@ -88,11 +88,11 @@ def _restore_addresses(user_id: int, contact_ids: Sequence[int]) -> list[bytes]:
 
 
 def _execute(statement: Any) -> Sequence[int]:
-    """Return the ids of the rows that the statement has touched."""
+    """Return the ids of the rows that the statement changed."""
     return change_rows_returning(db.session, statement.returning(Contact.id))
 
 
 def _named(contact_ids: Sequence[int]) -> str:
-    """Return the contacts' numbers for the audit log, the first of very many."""
+    """Return the contacts' numbers for the audit log; the first ones if there are many."""
     first, more = sorted(contact_ids)[:NAMED_MAX], len(contact_ids) - NAMED_MAX
     return ", ".join(map(str, first)) + (f" and {more:,} more" if more > 0 else "")

@@ -1,14 +1,14 @@
-"""Who may be written to: the one place that decides it.
+"""Who may be written to: the only place that decides it.
 
-A contact is active when no reason speaks against it. Which reason is given is fixed by precedence, the first that is
-true: it left Salesforce (deleted, merged, reassigned, gone), the advisor deleted it here, the person unsubscribed or
-complained, mail to its address bounced (as the sender or Salesforce says), it opted out in Salesforce, another record with
-its address opted out, its connection was disconnected, or it is not known any more who opted out. Nothing of this is stored:
-pages, export, counts and the sync ask the expressions below, which need Connection outer-joined to Contact.
+A contact is active if no reason speaks against it. Of several reasons the first is given: it left Salesforce (deleted,
+merged, reassigned, gone), the advisor deleted it here, the person unsubscribed or complained, mail to its address bounced
+(as the sender or Salesforce reports), it opted out in Salesforce, another record with its address opted out, its
+connection was disconnected, or its opt-out is not known any more. None of this is stored: pages, export, counts and the
+sync use the expressions below, which need Connection outer-joined to Contact.
 
-Somebody from the sign-up page has said yes here, and is active on that until Salesforce has the Lead. From then on the
-connection that follows the Lead decides, by what is known of leads (leads_known_until). Without the Lead's Id nobody can tell.
-Nor can anybody tell of a sign-up that waits for its advisor to look: a robot may have made it up.
+A person from the sign-up page has given consent here, and is active on that until Salesforce has the Lead. From then on
+the connection that follows the Lead decides, by what is known of leads (leads_known_until). Without the Lead's Id the
+opt-out is not known. Nor is it for a sign-up that waits for its advisor's review: it may be a robot's.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from asapp.messages.contacts import UnknownWhy
 from asapp.models import BlockedAddress, Connection, ConnectionStatus, Contact, ContactSource, Lead, Reason
 from asapp.models.lead import IS_FOR_REVIEW
 
-NO_EMAIL = "no_email"  # a shell: it waits for its address, and no page shows it
+NO_EMAIL = "no_email"  # a shell: no page shows it
 
 
 def contact_rows(*columns: Any) -> Select[Any]:
@@ -35,15 +35,15 @@ def contact_rows(*columns: Any) -> Select[Any]:
 
 
 def is_shown() -> ColumnElement[bool]:
-    """Shells, people who were erased on request, and people of the advisor's earlier firm are shown to nobody."""
+    """Is the contact shown at all? Shells, erased people, and people of the advisor's earlier firm are not."""
     is_no_shell = or_(Contact.departed.is_(None), Contact.departed != NO_EMAIL)
     return and_(is_no_shell, Contact.erased_at.is_(None), Contact.left_firm_id.is_(None))
 
 
 def reason_of(now: datetime, user_id: int | None = None) -> ColumnElement[str | None]:
-    """Why a contact is inactive, as one of Reason; NULL for an active one. (A shell gives `no_email`.)
+    """Return why a contact is inactive, as one of Reason; NULL for an active one. (A shell gives `no_email`.)
 
-    user_id: whose contacts the query is about, if they are all one advisor's; then it costs less.
+    user_id: the contacts' advisor, if all are one advisor's; the query is then cheaper.
     """
     return case(
         (Contact.departed.is_not(None), Contact.departed),
@@ -63,7 +63,7 @@ def reason_of(now: datetime, user_id: int | None = None) -> ColumnElement[str | 
 
 
 def reason_told(reason: str | None, is_for_review: bool, is_out_of_sight: bool) -> str | None:
-    """Return the reason that people are told: an opt-out that is not known more exactly, where more can be said."""
+    """Return the reason to show: a more exact one for some opt-outs that are not known."""
     if reason != Reason.OPT_OUT_UNKNOWN:
         return reason
     if is_for_review:
@@ -72,7 +72,7 @@ def reason_told(reason: str | None, is_for_review: bool, is_out_of_sight: bool) 
 
 
 def is_active(now: datetime, user_id: int | None = None, hashes: HashRange | None = None) -> ColumnElement[bool]:
-    """May this contact be written to? The same rule as reason_of(), in a form that counts cheaply.
+    """May this contact be written to? The same rule as reason_of(), in a form that is cheap to count.
 
     hashes: of the addresses that the query is about, if it is not about all of this advisor's; then it costs less.
     """
@@ -90,9 +90,9 @@ def is_active(now: datetime, user_id: int | None = None, hashes: HashRange | Non
 
 
 def is_address_blocked(user_id: int | None = None, hashes: HashRange | None = None) -> ColumnElement[bool]:
-    """Has a record of the advisor's with this address opted out? Its own record counts: then it is opted out itself.
+    """Has a record of the advisor's with this address opted out? That includes the contact's own.
 
-    user_id: as in reason_of(). The advisor's blocked addresses are read once then, instead of a look-up for each contact.
+    user_id: as in reason_of(). The advisor's blocked addresses are then read once, not looked up for each contact.
     hashes: as in is_active().
     """
     if user_id is not None:
@@ -106,7 +106,7 @@ def is_address_blocked(user_id: int | None = None, hashes: HashRange | None = No
 
 
 def is_person_on(user_id: int | None = None) -> ColumnElement[bool]:
-    """May this contact be written to, as far as the person goes? The connection has reasons of its own."""
+    """May this contact be written to, apart from reasons of its connection?"""
     return and_(
         Contact.departed.is_(None),
         Contact.hidden_at.is_(None),
@@ -118,7 +118,8 @@ def is_person_on(user_id: int | None = None) -> ColumnElement[bool]:
 
 
 def opt_outs_unknown(now: datetime, user_id: int | None = None) -> ColumnElement[bool]:
-    """Unknown never counts as consent: what we learnt of a connection's opt-outs holds until a moment, then no more.
+    """Is the opt-out unknown, which never counts as consent? What we read of a connection's opt-outs counts until a set
+    time.
 
     user_id: as in reason_of().
     """
@@ -139,9 +140,9 @@ def opt_outs_unknown(now: datetime, user_id: int | None = None) -> ColumnElement
 
 
 def waits_for_review(user_id: int | None = None) -> ColumnElement[bool]:
-    """Does this sign-up wait until the advisor has looked at it?
+    """Does this sign-up wait for its advisor's review?
 
-    user_id: as in reason_of(). The people who wait are read once then.
+    user_id: as in reason_of(). The people who wait are then read once.
     """
     if user_id is not None:
         waiting = select(Lead.contact_id).where(Lead.user_id == user_id, Lead.contact_id.is_not(None), IS_FOR_REVIEW)
@@ -151,15 +152,15 @@ def waits_for_review(user_id: int | None = None) -> ColumnElement[bool]:
 
 
 def out_of_sight(now: datetime) -> ColumnElement[bool]:
-    """A contact that is kept here although Salesforce no longer shows it has a moment of its own, after which it is unknown."""
+    """A kept contact that Salesforce no longer shows: its opt-out data counts until a time of its own."""
     return and_(Contact.opt_out_known_until.is_not(None), Contact.opt_out_known_until <= now)
 
 
 def is_only_out_of_sight(now: datetime) -> ColumnElement[bool]:
-    """Is this contact alone unknown, while all others of its connection are known?"""
+    """Is this contact's opt-out unknown while that of its connection's other contacts is known?"""
     return and_(out_of_sight(now), Connection.opt_outs_known_until.is_not(None), Connection.opt_outs_known_until > now)
 
 
 def count_active(now: datetime, user_id: int | None = None) -> ColumnElement[int]:
-    """How many rows of the query are active."""
+    """Return the count of active rows in the query."""
     return func.count(case((is_active(now, user_id), 1)))

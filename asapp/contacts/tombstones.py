@@ -1,6 +1,6 @@
-"""Marks of people that a sync must not bring back: deleted here by the advisor, or erased on their own request.
+"""Tombstones: people that a sync must not bring back, deleted here by the advisor or erased on their own request.
 
-As long as a contact is here, the mark is on its row. These marks are for when no row is left, or none was there yet: they
+While a contact has a row here, its tombstone is on that row. The rows of this table are for people without one: they
 outlive Disconnect, removal and every reconnect. Everything here joins the caller's transaction.
 """
 
@@ -19,7 +19,7 @@ from asapp.models import Contact, Tombstone, TombstoneKind
 
 
 class Marks(NamedTuple):
-    """The marks of an advisor's people, by Salesforce Id and by address hash."""
+    """The tombstones of an advisor's people, by Salesforce Id and by address hash."""
 
     hidden_ids: dict[str, datetime]  # and when they were deleted here
     erased_ids: frozenset[str]
@@ -47,7 +47,7 @@ def marks_of(user_id: int) -> Marks:
 
 
 def mark_hidden_of(connection_id: int) -> None:
-    """Mark the contacts that the advisor deleted here, before the rows of a connection are removed."""
+    """Add tombstones for the contacts that the advisor deleted here, before a connection's rows are removed."""
     chosen = select(
         Contact.user_id,
         literal(TombstoneKind.HIDDEN.value),
@@ -60,7 +60,7 @@ def mark_hidden_of(connection_id: int) -> None:
 
 
 def mark_erased(user_id: int, salesforce_ids: Collection[str], hashes: Collection[bytes] = ()) -> None:
-    """Mark every Id of the person in Salesforce that we know, and the addresses."""
+    """Add tombstones for the person's known Ids in Salesforce and the addresses."""
     now = utcnow()
     same = {"user_id": user_id, "kind": TombstoneKind.ERASED, "created_at": now}
     rows = [same | {"salesforce_id": each, "address_hash": None} for each in sorted(set(salesforce_ids))]
@@ -70,18 +70,18 @@ def mark_erased(user_id: int, salesforce_ids: Collection[str], hashes: Collectio
 
 
 def delete_hidden(user_id: int, salesforce_ids: Collection[str]) -> None:
-    """These are here again, with the mark on their own rows."""
+    """Delete the tombstones of contacts that are here again, as their own rows have them."""
     if salesforce_ids:
         _delete(user_id, TombstoneKind.HIDDEN, Tombstone.salesforce_id.in_(salesforce_ids))
 
 
 def end_erasure(user_id: int, hashed: bytes) -> None:
-    """A person who signs up after having been erased is a new person. What Salesforce had of the old one stays out."""
+    """Let an erased person sign up as a new person. What Salesforce had of the old one stays out."""
     _delete(user_id, TombstoneKind.ERASED, Tombstone.address_hash == hashed)
 
 
 def end_erasure_of(user_id: int, salesforce_id: str) -> None:
-    """The same, for a record that Salesforce has of the new person."""
+    """As end_erasure(), for a record that Salesforce has of the new person."""
     _delete(user_id, TombstoneKind.ERASED, Tombstone.salesforce_id == salesforce_id)
 
 
@@ -100,7 +100,7 @@ def is_address_hidden(user_id: int, hashed: bytes) -> bool:
 
 
 def restore_address(user_id: int, hashes: Collection[bytes]) -> None:
-    """The advisor wants these people back: what comes of them later comes as it is."""
+    """Delete the tombstones of people that the advisor restored: what comes of them later is stored as usual."""
     if hashes:
         _delete(user_id, TombstoneKind.HIDDEN, Tombstone.address_hash.in_(hashes))
 

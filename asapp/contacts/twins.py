@@ -1,9 +1,9 @@
-"""Twins: a contact whose address belongs to another of the connected user's records, Contact or Lead, that has opted out.
+"""Twins: a contact whose address belongs to another record of the connected user's, Contact or Lead, that has opted out.
 
-Being a twin is never stored. What is stored is each opted-out record's address, as a keyed hash (blocked_addresses), in the
-transaction that learns of it; contacts/status.py asks that table by index. So no address of a person who was not imported is
-kept, and a contact is a twin from the moment it arrives, by whichever way. Every connection the advisor ever had counts: the
-last that was heard of a record is what holds, also after disconnecting.
+Being a twin is never stored. Stored is the address of each opted-out record, as a keyed hash (blocked_addresses), in the
+transaction that reads it; contacts/status.py queries that table by index. So no address of a person who was not imported
+is kept, and a contact is a twin from the moment it arrives. Every connection that the advisor ever had counts: the last
+known state of a record holds, also after disconnecting.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ BLOCKED: Table = BlockedAddress.__table__  # type: ignore[assignment]
 
 
 def lock_advisor(user_id: int) -> None:
-    """Lock the advisor's row until the caller's transaction ends: one transaction at a time changes the advisor's people.
+    """Lock the advisor's row until the caller's transaction ends: one transaction at a time changes the advisor's
+    contacts.
 
-    It is the first lock that such a transaction takes, so that none wait for each other. SQLite has one writer anyway.
+    It is the first lock that such a transaction takes, so that none deadlock. SQLite has one writer anyway.
     """
     db.session.execute(select(User.id).where(User.id == user_id).with_for_update(key_share=True))
 
@@ -45,7 +46,7 @@ def block(connection_id: int, user_id: int, kind: BlockedBy, addresses: Mapping[
 
 
 def unblock(connection_id: int, salesforce_ids: Collection[str]) -> None:
-    """Forget the addresses of records that no longer are opted out records of the user. Joins the caller's transaction."""
+    """Delete the addresses of records that are no longer opted-out records of the user. Joins the caller's transaction."""
     for chunk in in_chunks(sorted(salesforce_ids)):
         change_rows(
             db.session,
@@ -56,7 +57,7 @@ def unblock(connection_id: int, salesforce_ids: Collection[str]) -> None:
 
 
 def blocked_by(connection_id: int, salesforce_ids: Collection[str]) -> dict[str, bytes]:
-    """Return {Salesforce Id: address hash} of those of these records that are stored as opted out."""
+    """Return {Salesforce Id: address hash} for those of these records that are stored as opted out."""
     rows = (
         row
         for chunk in in_chunks(sorted(salesforce_ids))
@@ -70,7 +71,7 @@ def blocked_by(connection_id: int, salesforce_ids: Collection[str]) -> dict[str,
 
 
 def blocked_leads(connection_id: int) -> dict[str, bytes]:
-    """Return {Salesforce Id: address hash} of every opted-out Lead that is stored for a connection."""
+    """Return {Salesforce Id: address hash} for every opted-out Lead that is stored for a connection."""
     rows = db.session.execute(
         select(BlockedAddress.salesforce_id, BlockedAddress.address_hash).where(
             BlockedAddress.connection_id == connection_id, BlockedAddress.kind == BlockedBy.LEAD
@@ -80,9 +81,9 @@ def blocked_leads(connection_id: int) -> dict[str, bytes]:
 
 
 def unlike_ledger(connection_id: int) -> tuple[dict[str, bytes], dict[str, bytes]]:
-    """Compare the stored addresses of contacts with the ledger; return ({Id: hash} too many, {Id: hash} too few).
+    """Compare the stored contact addresses with the ledger; return ({Id: hash} too many, {Id: hash} too few).
 
-    Too many are those of a ledger that was removed with its connection's contacts.
+    Too many are those whose ledger was removed with its connection's contacts.
     """
     is_same = (LedgerEntry.connection_id == BlockedAddress.connection_id) & (
         LedgerEntry.salesforce_id == BlockedAddress.salesforce_id
@@ -104,7 +105,7 @@ def unlike_ledger(connection_id: int) -> tuple[dict[str, bytes], dict[str, bytes
 
 
 def blocked_earlier(connection_id: int, user_id: int) -> dict[str, bytes]:
-    """Return {Salesforce Id: address hash} of what earlier connections heard of records that this one's ledger has now."""
+    """Return {Salesforce Id: address hash} as earlier connections stored it for records in this one's ledger."""
     mine = select(LedgerEntry.salesforce_id).where(LedgerEntry.connection_id == connection_id)
     rows = db.session.execute(
         select(BlockedAddress.salesforce_id, BlockedAddress.address_hash).where(
@@ -115,7 +116,7 @@ def blocked_earlier(connection_id: int, user_id: int) -> dict[str, bytes]:
 
 
 def unblock_earlier(connection_id: int, user_id: int, salesforce_ids: Collection[str]) -> None:
-    """Forget what earlier connections heard of these records. Joins the caller's transaction."""
+    """Delete what earlier connections stored for these records. Joins the caller's transaction."""
     for chunk in in_chunks(sorted(salesforce_ids)):
         change_rows(
             db.session,

@@ -1,9 +1,10 @@
-"""Links in mails with which a person unsubscribes: signed with a random key of the firm's, and good for ever.
+"""Unsubscribe links in mails: signed with a random key of the firm's, and valid for ever.
 
-A token is base64url of: version (1 byte), firm and advisor (16 bytes each, their public ids), the hash of the address that was
-written to (32 bytes), and a signature over all of it (16 bytes of BLAKE2b with the key: an answer to a sender holds a hundred
-thousand of them, and HMAC-SHA256 takes four times as long). It holds no address and no row number. The key is stored sealed, so
-neither a new SECRET_KEY nor new ENCRYPTION_KEYS ends a link, and it stays when the firm is deleted.
+A token is base64url of: version (1 byte), firm and advisor (16 bytes each, their public ids), the hash of the address
+that was written to (32 bytes), and a signature over all of it (16 bytes of BLAKE2b with the key: an answer to a sender
+holds a hundred thousand of them, and HMAC-SHA256 takes four times as long). It has no address and no row number. The key
+is stored sealed, so neither a new SECRET_KEY nor new ENCRYPTION_KEYS ends a link, and it is kept when the firm is
+deleted.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class BadLink(Exception):
 
 @dataclass(frozen=True)
 class UnsubscribeLink:
-    """Who was written to by whom. partner: the advisor's firm when the mail was sent."""
+    """The advisor who wrote and the address written to. partner: the advisor's firm when the mail was sent."""
 
     partner: Partner
     user: User
@@ -46,7 +47,7 @@ class UnsubscribeLink:
 
     @property
     def is_of_the_past(self) -> bool:
-        """Is the advisor, or the firm, not here any more?"""
+        """Is the advisor, or the firm, no longer here?"""
         return self.user.is_emptied or self.user.partner is None or self.user.partner.deleted_at is not None
 
 
@@ -77,7 +78,7 @@ class LinkMaker:
 
 
 def link_key(session: Session, partner: Partner, vault: Vault) -> bytes:
-    """Return the partner's 32-byte key for links; the first call makes and commits it."""
+    """Return the partner's 32-byte key for links; the first call creates and commits it."""
     return partner_key(session, partner, vault, Partner.link_key_sealed)
 
 
@@ -100,7 +101,7 @@ def read_link(token: str, vault: Vault) -> UnsubscribeLink:
 
 
 def masked_address(link: UnsubscribeLink) -> str:
-    """Return the address as far as a stranger with the link may see it; empty where no contact has it any more."""
+    """Return as much of the address as a stranger with the link may see; empty if no contact has it any more."""
     email = db.session.scalar(
         select(Contact.email).where(Contact.user_id == link.user.id, Contact.address_hash == link.address_hash).limit(1)
     )
@@ -138,6 +139,6 @@ def _find(model: type[T], column: InstrumentedAttribute[str], raw: bytes) -> T |
 
 
 def _is_public_id(column: InstrumentedAttribute[str], raw: bytes) -> ColumnElement[bool]:
-    """Ids are written with dashes, and without them where the database itself has made them."""
+    """Match an id in either form: with dashes, or without, as the database itself writes them."""
     public_id = UUID(bytes=raw)
     return column.in_((str(public_id), public_id.hex))

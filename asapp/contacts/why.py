@@ -1,7 +1,7 @@
-"""Why isn't this person here? One question, one verdict.
+"""The answer to "Why isn't this person here?": one question, one verdict.
 
-What we have stored answers first: the contact itself, then the ledger, by Id or by the hash of the address. Only where that
-can't tell is Salesforce asked, once, and nothing of its answer is stored: it may be about somebody else's client.
+Our own tables answer first: the contact, then the ledger, by Id or by the hash of the address. Only if they can't tell is
+Salesforce queried, once, and nothing of its answer is stored: it may be about another user's client.
 """
 
 from __future__ import annotations
@@ -49,16 +49,16 @@ ADDRESS = re.compile(r"[^\s@<>]+@[^\s@<>]+")
 LINK = re.compile(r"(?:https?:/)?/|[\w.-]+\.[a-z]{2,}/", re.IGNORECASE)
 QUESTION_MAX = 1000
 ENCODED_TIMES = 3  # a link within a link within a link
-LINK_STATE = re.compile(r"eyJ[A-Za-z0-9_=+/-]{20,}")  # JSON in base64, which older links of Lightning carry
-WRAPPING = "<>()[]{}\"'`´“”„‟‘’‚‛«»‹›.,;:!?|*·\u200b\u200c\u200d\u2060\ufeff "  # what text around brings along
+LINK_STATE = re.compile(r"eyJ[A-Za-z0-9_=+/-]{20,}")  # base64 of JSON, in older Lightning links
+WRAPPING = "<>()[]{}\"'`´“”„‟‘’‚‛«»‹›.,;:!?|*·\u200b\u200c\u200d\u2060\ufeff "  # copied along with the text around
 
 
 class NotAQuestion(Exception):
-    """The text holds neither an address nor the Id of a contact; the message says what to enter."""
+    """The text has neither an address nor the Id of a contact; the message says what to enter."""
 
 
 class AnAccount(NotAQuestion):
-    """The text leads to an account. In a firm with person accounts it may be one with a contact."""
+    """The text leads to an account. In a firm with person accounts it may be a person's."""
 
     def __init__(self, words: str, account_id: str) -> None:
         super().__init__(words)
@@ -73,7 +73,7 @@ class Question(NamedTuple):
 
 
 class ContactSighting(NamedTuple):
-    """A contact as Salesforce shows it now, whoever owns it. is_opted_out: None if the field can't be read."""
+    """A contact as Salesforce shows it now, of any owner. is_opted_out: None if the field can't be read."""
 
     id: str
     has_email: bool
@@ -86,13 +86,13 @@ class ContactSighting(NamedTuple):
 
 class Ask(Protocol):
     def __call__(self, question: Question) -> Sequence[ContactSighting]:
-        """One call to Salesforce, with no transaction open. Raises SalesforceError."""
+        """Make one call to Salesforce, with no transaction open. Raises SalesforceError."""
 
 
 class Here(NamedTuple):
     """A contact that is stored here. is_held: its departure waits for Approve or Discard.
 
-    waits_for_review, is_only_out_of_sight: why its opt-out is not known, where that is told apart (contacts/queries.py: Line).
+    waits_for_review, is_only_out_of_sight: why its opt-out is not known, if that is told apart (queries.ContactLine).
     """
 
     id: int
@@ -112,7 +112,7 @@ class Here(NamedTuple):
 
 @dataclass(frozen=True)
 class KnownHere:
-    """What our own tables say. outcome: of the ledger, for the Id or, if opted out, for the address."""
+    """What our own tables say. outcome: the ledger's, for the Id or, if opted out, for the address."""
 
     contacts: Sequence[Here] = ()
     outcome: str | None = None
@@ -121,11 +121,11 @@ class KnownHere:
 @dataclass(frozen=True)
 class Verdict:
     answer: Answer
-    contact: Here | None = None  # the one that is here
-    salesforce_id: str | None = None  # to open it there
+    contact: Here | None = None  # the contact here
+    salesforce_id: str | None = None  # to open it in Salesforce
     owner_name: str = ""
     merged_into: str | None = None
-    was_asked: bool = False  # did Salesforce answer, just now?
+    was_asked: bool = False  # did Salesforce answer just now?
     error: SalesforceError | None = None
 
 
@@ -153,7 +153,7 @@ OF_OUTCOME = {LedgerOutcome.OPTED_OUT: Answer.OPTED_OUT, LedgerOutcome.NO_EMAIL:
 
 
 def read_question(text: str) -> Question:
-    """Find the Id or the address in what was typed or pasted. Raises NotAQuestion with words, AnAccount for an account's Id."""
+    """Return the Id or address in a typed or pasted text. Raises NotAQuestion with a message, AnAccount for an account's Id."""
     typed = clean_line(text[:QUESTION_MAX]).strip(WRAPPING)
     if not typed:
         raise NotAQuestion("Enter an email address, or the Id or link of a contact in Salesforce.")
@@ -183,7 +183,7 @@ def _contact_id(text: str) -> str:
 
 
 def _no_contact(text: str, words: str) -> NotAQuestion:
-    """Return the refusal of an Id that is no contact's. text: an Id, or nothing."""
+    """Return the error for an Id that is no contact's. text: an Id, or nothing."""
     if text.startswith(ACCOUNT):
         with suppress(NotAQuestion):
             return AnAccount(words, _checked(text))
@@ -191,7 +191,7 @@ def _no_contact(text: str, words: str) -> NotAQuestion:
 
 
 def _checked(text: str) -> str:
-    """Return the 18 characters of an Id, with its case where that was lost on the way (spreadsheets, systems without case)."""
+    """Return the 18 characters of an Id, restoring upper and lower case where a system or spreadsheet lost it."""
     record_id = to_18(text[:15])
     if len(text) == 15 or text == record_id:
         return record_id
@@ -218,7 +218,7 @@ def _id_in_link(link: str) -> str:
 
 
 def _decoded(link: str) -> str:
-    """Return a link with what it carries encoded: `%2F`, also of links within links, and the state of older Lightning links."""
+    """Return a link with its encoded parts decoded: `%2F`, links within links, and the state of older Lightning links."""
     for _ in range(ENCODED_TIMES):
         link = unquote(link)
     for state in LINK_STATE.findall(link):
@@ -243,7 +243,7 @@ def find_out(
     connection: Connection | None,
     ask: Ask | None,
 ) -> Verdict:
-    """Answer from our tables, else by one call, which ask makes; it is not called where not needed."""
+    """Return the verdict from our tables, else from one call by ask, which is not called if not needed."""
     question = with_case_as_here(user_id, question)
     known = find_local_records(user_id, question, hashed)
     verdict = decide_from_here(known)
@@ -264,7 +264,7 @@ def find_out(
 
 
 def _put(ask: Ask, question: Question, verdict: Verdict | None) -> Sequence[ContactSighting]:
-    """Ask as it was asked; where addresses are encrypted there, by the Id that we know. Else raises FieldEncrypted."""
+    """Query as asked; if addresses are encrypted there, by the Id that we know. Without one raises FieldEncrypted."""
     try:
         return ask(question)
     except FieldEncrypted:
@@ -274,12 +274,12 @@ def _put(ask: Ask, question: Question, verdict: Verdict | None) -> Sequence[Cont
 
 
 def decide_from_here(known: KnownHere) -> Verdict | None:
-    """Return what our own tables can tell; None if they can't."""
+    """Return the verdict if our own tables can tell; None if they can't."""
     if known.contacts:
         contact = min(known.contacts, key=_rank)
         if (
             contact.reason in LEFT and known.outcome in OF_OUTCOME
-        ):  # this record left, another with the address is known
+        ):  # this record departed, another one with the address is known
             return Verdict(OF_OUTCOME[LedgerOutcome(known.outcome)])
         answer = contact.answer
         if contact.is_held and answer == Answer.HERE:
@@ -291,7 +291,7 @@ def decide_from_here(known: KnownHere) -> Verdict | None:
 
 
 def decide_from_there(sightings: Sequence[ContactSighting], owner_id: str, contact: Here | None = None) -> Verdict:
-    """Return the verdict on what Salesforce shows. owner_id: the connected user; contact: the one here, which left."""
+    """Return the verdict on what Salesforce shows. owner_id: the connected user; contact: the departed one here."""
     if not sightings:
         return Verdict(Answer.NOT_VISIBLE, contact, was_asked=True)
     mine = [each for each in sightings if each.owner_id == owner_id and not each.is_deleted]
@@ -306,7 +306,7 @@ def decide_from_there(sightings: Sequence[ContactSighting], owner_id: str, conta
 
 
 def _decide_mine(mine: Sequence[ContactSighting], verdict: Verdict) -> Verdict:
-    """On records of the connected user that are not here; the one that could come in decides."""
+    """Return the verdict on the connected user's records that are not here; the one that could be imported decides."""
     for each in sorted(mine, key=lambda each: each.is_opted_out is not False):
         verdict = replace(verdict, salesforce_id=each.id)
         if each.is_opted_out:
@@ -321,7 +321,7 @@ def _decide_mine(mine: Sequence[ContactSighting], verdict: Verdict) -> Verdict:
 
 
 def _rank(contact: Here) -> tuple[bool, bool, int]:
-    """The best first: who is active, then who is still in Salesforce, then the newest."""
+    """Sort key, best first: active ones, then those still in Salesforce, then the newest."""
     return contact.reason is not None, contact.reason in LEFT, -contact.id
 
 
@@ -329,7 +329,7 @@ def _rank(contact: Here) -> tuple[bool, bool, int]:
 
 
 def with_case_as_here(user_id: int, question: Question) -> Question:
-    """Fifteen characters don't say which were capitals: take the case of the one record of the advisor's that fits, if any."""
+    """Restore the case of a 15-character Id from the advisor's one stored record that fits, if there is one."""
     record_id = question.salesforce_id
     if record_id is None or not _may_have_lost_case(record_id):
         return question
@@ -346,7 +346,7 @@ def _fits(stored: Any, record_id: str) -> Any:
 
 
 def find_local_records(user_id: int, question: Question, hashed: bytes | None) -> KnownHere:
-    """hashed: of the question's address; None if no address was ever stored for this firm."""
+    """Return what our tables have. hashed: of the question's address; None if the firm has no key yet."""
     if question.salesforce_id is None and hashed is None:
         return KnownHere()
     if question.salesforce_id:
@@ -375,7 +375,7 @@ def find_local_records(user_id: int, question: Question, hashed: bytes | None) -
 
 
 def hash_of(question: Question, partner: Partner, vault: Vault) -> bytes | None:
-    """Return the hash that find_local_records() needs. It makes no key: without one there is nothing to find."""
+    """Return the hash for find_local_records(). It creates no key: without one there is nothing to find."""
     if question.email is None or partner.address_key_sealed is None:
         return None
     return address_hash(question.email, address_key(db.session(), partner, vault))
@@ -393,7 +393,7 @@ def find_survivor(user_id: int, salesforce_id: str | None) -> Contact | None:
 
 
 def sightings_of(rows: Sequence[Mapping[str, Any]], fields: ReadFields) -> list[ContactSighting]:
-    """Return what rows of JSON show. KeyError, TypeError or ValueError: they aren't what was asked for."""
+    """Return what rows of JSON show. KeyError, TypeError or ValueError if they have another form."""
     return [
         ContactSighting(
             id_of(row["Id"], CONTACT_PREFIX),
@@ -423,7 +423,7 @@ def _here(row: Any) -> Here:
 
 
 def _outcome(user_id: int, question: Question, hashed: bytes | None) -> str | None:
-    """Return what the ledger says of the Id; of an address it only knows whether a record with it opted out."""
+    """Return the ledger's outcome for the Id; for an address it knows only whether a record with it opted out."""
     firm = select(User.partner_id).where(User.id == user_id).scalar_subquery()
     mine = select(Connection.id).where(Connection.user_id == user_id, Connection.partner_id == firm)
     query = select(LedgerEntry.outcome).where(LedgerEntry.connection_id.in_(mine))

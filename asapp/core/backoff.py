@@ -10,11 +10,11 @@ MOST_DOUBLINGS = 16
 
 
 def wait_after(failures: int, first: timedelta, longest: timedelta) -> timedelta:
-    """Return how long to wait after so many failures in a row: first, twice as long, four times … up to longest."""
+    """Return the wait after this many failures in a row: first, twice that, four times … up to longest."""
     doubled: timedelta = first * 2 ** min(max(failures - 1, 0), MOST_DOUBLINGS)
     return min(doubled, longest)
 
 
 def with_jitter(wait: timedelta) -> timedelta:
-    """Return about as long, so that what failed together isn't tried again together."""
+    """Return the wait, made a little shorter or longer, so that things that failed together are not retried together."""
     return wait * random.uniform(1 - JITTER, 1 + JITTER)

@@ -1,4 +1,4 @@
-"""Many rows in one statement: SQLAlchemy Core with lists of rows, never an object a row.
+"""Many rows in one statement: SQLAlchemy Core with lists of rows, never one ORM object a row.
 
 Everything joins the transaction of db.session. Rows are dicts; all rows of a call have the same columns.
 """
@@ -39,7 +39,7 @@ from asapp.core.extensions import db
 
 T = TypeVar("T")
 
-IDS_A_STATEMENT = 5000  # in one IN list, which both databases take
+IDS_A_STATEMENT = 5000  # in one IN list; both databases accept it
 
 
 def in_chunks(items: Iterable[T], size: int = IDS_A_STATEMENT) -> Iterator[list[T]]:
@@ -50,7 +50,7 @@ def in_chunks(items: Iterable[T], size: int = IDS_A_STATEMENT) -> Iterator[list[
 def is_among(
     column: Column[Any] | InstrumentedAttribute[Any], values: Collection[str] | Collection[int] | Collection[bytes]
 ) -> ColumnElement[bool]:
-    """`column IN values` with the values as one parameter, so that the statement is compiled and planned once.
+    """Return `column IN values`, with the values as one parameter, so that the statement is compiled and planned once.
 
     Bytes are one parameter on PostgreSQL alone.
     """
@@ -78,7 +78,7 @@ def rows_with_each(query: Select[Any], column: InstrumentedAttribute[Any], value
 
 
 def insert_many(table: Table, rows: Sequence[dict[str, Any]]) -> None:
-    """INSERT rows as the driver takes them; PostgreSQL gets them by COPY."""
+    """INSERT rows in the driver's own way; PostgreSQL gets them by COPY."""
     if not rows:
         return
     if is_postgresql(db.session):
@@ -97,7 +97,7 @@ def upsert_many(
     where: ColumnElement[bool] | None = None,
     index_where: TextClause | None = None,
 ) -> None:
-    """INSERT rows; where there is one with this key, the columns `changing` take the new values. where: of that one.
+    """INSERT rows; where one with this key exists, set the columns `changing` to the new values if `where` holds for it.
 
     index_where: as in upsert().
     """
@@ -113,7 +113,7 @@ def upsert_many(
 
 
 def update_many(table: Table, rows: Sequence[dict[str, Any]]) -> None:
-    """UPDATE rows by id. Each row: b_id, which is the id, and the columns to set."""
+    """UPDATE rows by id. Each row has b_id, the id, and the columns to set."""
     if not rows:
         return
     names = [name for name in rows[0] if name != "b_id"]
@@ -127,7 +127,7 @@ def update_many(table: Table, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _unnest(rows: Sequence[dict[str, Any]], columns: Mapping[str, Column[Any]]) -> TableValuedAlias:
-    """Return rows as a table made of one array a column: one statement, whatever the number of rows."""
+    """Return rows as a table built from one array a column: one statement, for any number of rows."""
     arrays = (literal([row[name] for row in rows], ARRAY(column.type)) for name, column in columns.items())
     typed = (sql_column(name, column.type) for name, column in columns.items())
     return func.unnest(*arrays).table_valued(*typed, name="rows").render_derived()
@@ -143,7 +143,7 @@ def _copy_into(table: Table, rows: Sequence[dict[str, Any]]) -> None:
         with cursor.copy(f"COPY {table.name} ({', '.join(names)}) FROM STDIN") as copy:
             for row in _as_the_driver_takes_them(table, names, rows):
                 copy.write_row(row)
-    except driver.OperationalError as error:  # SQLAlchemy doesn't see it
+    except driver.OperationalError as error:  # SQLAlchemy doesn't wrap it
         connection.invalidate(error)
         raise OperationalError("COPY", None, error) from error
     except driver.IntegrityError as error:
@@ -158,7 +158,7 @@ def _as_the_driver_takes_them(
 
 
 def _column_for_the_driver(column: Column[Any], values: Sequence[Any]) -> Sequence[Any]:
-    """Timestamps repeat within a page, so each distinct value is converted once."""
+    """Convert each distinct value once: timestamps repeat within a page."""
     if not isinstance(column.type, UTCDateTime):
         return values
     dialect = db.session.get_bind().dialect

@@ -1,4 +1,4 @@
-"""Our clock: aware UTC everywhere. What Salesforce dates, Salesforce's clock dates; see salesforce/client.py."""
+"""Our clock: aware UTC everywhere. Salesforce's times are by Salesforce's clock; see salesforce/client.py."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
 """How we use the two databases: naming of constraints, aware times, and SQLite's locking.
 
-SQLite loses updates silently under the driver's own BEGIN, and fails at once where a transaction that has read starts to
-write. So we emit BEGIN ourselves: IMMEDIATE wherever something may be written (unsafe requests, the OAuth callback, jobs,
-commands), DEFERRED for readers, who never wait.
+SQLite loses updates silently under the driver's own BEGIN, and fails at once if a transaction that has read starts to
+write. So we emit BEGIN ourselves: IMMEDIATE for whatever may write (unsafe requests, the OAuth callback, jobs, commands),
+DEFERRED for readers, who never wait.
 
-A commit on SQLite survives the death of the process, but after a power cut the last ones may be gone, unless the log is
-flushed: 5 to 15 ms each. So that is done where it matters: for what a person was told is stored (web), and for what must be
-known before a call to Salesforce is made or its answer used (`durably`). A flush keeps all earlier commits as well.
+A commit on SQLite survives the death of the process, but a power cut may lose the last commits unless the log is flushed,
+at 5 to 15 ms each. So it is flushed where it matters: for what a person was told is stored (web), and for what must be
+stored before a call to Salesforce is made or its answer used (`durably`). A flush saves all earlier commits too.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 AnySession = Session | scoped_session[Any]
 
-LOCK_WAIT_S = 15.0  # for what another transaction is writing
-SQLITE_WAL_PAGES = 4000  # before they are brought home: a sync writes the same ones again and again
-# PostgreSQL ended a transaction so that another could go on: a deadlock, or two that can't be put one after the other.
+LOCK_WAIT_S = 15.0  # for rows that another transaction is writing
+SQLITE_WAL_PAGES = 4000  # before they are checkpointed: a sync writes the same pages again and again
+# PostgreSQL ended the transaction so that another could go on: a deadlock, or a serialization failure.
 BEATEN = ("40P01", "40001")
 TRANSACTION_TRIES = 4
 PAUSE_S = 0.05
-SYNCHRONOUS = "sqlite_synchronous"  # key of what is set on a connection now
+SYNCHRONOUS = "sqlite_synchronous"  # key of the connection's present setting
 UNSYNCHRONIZED = {"synchronize_session": False, "preserve_rowcount": True}
 
 _begin_mode: ContextVar[str] = ContextVar("sqlite_begin_mode", default="DEFERRED")
@@ -57,7 +57,7 @@ class Base(DeclarativeBase):
 
 
 class UTCDateTime(TypeDecorator[datetime]):
-    """An aware UTC moment. SQLite stores it without a zone; a naive value is refused on the way in."""
+    """An aware UTC datetime. SQLite stores it without a zone; a naive value raises."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -77,14 +77,14 @@ class UTCDateTime(TypeDecorator[datetime]):
 
 
 def expect_writes(expected: bool) -> None:
-    """From here on, in this context, do transactions on SQLite take the write lock when they begin, and survive a power cut?"""
+    """Set whether later transactions on SQLite, in this context, take the write lock at BEGIN and survive a power cut."""
     _begin_mode.set("IMMEDIATE" if expected else "DEFERRED")
     _synchronous.set("FULL" if expected else "NORMAL")
 
 
 @contextmanager
 def writing() -> Iterator[None]:
-    """Transactions begun in this block on SQLite take the write lock at once."""
+    """Let transactions begun in this block take the write lock of SQLite at BEGIN."""
     token = _begin_mode.set("IMMEDIATE")
     try:
         yield
@@ -94,7 +94,7 @@ def writing() -> Iterator[None]:
 
 @contextmanager
 def durably() -> Iterator[None]:
-    """As writing(); what is committed in this block, and all before it, survives a power cut on SQLite too."""
+    """As writing(); commits in this block, and all earlier ones, survive a power cut on SQLite too."""
     token = _synchronous.set("FULL")
     try:
         with writing():
@@ -105,7 +105,7 @@ def durably() -> Iterator[None]:
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Transactions begun in this block on SQLite are for reading."""
+    """Let transactions begun in this block be readers on SQLite."""
     token = _begin_mode.set("DEFERRED")
     try:
         yield
@@ -114,15 +114,16 @@ def reading() -> Iterator[None]:
 
 
 def end_read(session: AnySession) -> None:
-    """End a transaction that has only read."""
+    """End a transaction that only read."""
     session.rollback()
 
 
 def retry_when_beaten(session: Session, work: Callable[[], T]) -> T:
-    """Do work, commit, and return what it returned; all of it again, a few times, where PostgreSQL ended it for another's sake.
+    """Call work, commit and return its result; repeat it a few times if PostgreSQL ended it in favour of another
+    transaction.
 
-    work is one transaction from its first statement on: it reads again all that it builds on, and has done nothing
-    outside the database before. Locks are taken in one order (docs/decisions/11-lock-order.md), so this is for what slipped.
+    work is one transaction from its first statement on: it reads everything it needs itself, and does nothing outside the
+    database. Locks are taken in one order (docs/decisions/11-lock-order.md), so this is for the cases that slip through.
     """
     for attempt in range(1, TRANSACTION_TRIES + 1):
         try:
@@ -145,7 +146,7 @@ def is_postgresql(session: AnySession) -> bool:
 
 
 def insert_ignore(session: AnySession, table: Any, key: Sequence[str] | None = None) -> postgresql.Insert:
-    """Return an INSERT that does nothing where there is such a row already: with this key, or by any unique index."""
+    """Return an INSERT that does nothing if the row exists already: with this key, or by any unique index."""
     statement: postgresql.Insert = _insert(session, table).on_conflict_do_nothing(index_elements=key)
     return statement
 
@@ -158,10 +159,10 @@ def upsert(
     where: ColumnElement[bool] | None = None,
     index_where: ColumnElement[bool] | TextClause | None = None,
 ) -> postgresql.Insert:
-    """Return an INSERT that changes the row with this key instead, where there is one.
+    """Return an INSERT that updates the row with this key instead, if there is one.
 
-    changing: the columns that take what was to be inserted, or {column: what it becomes}. where: of the row that is there.
-    index_where: the condition of the unique index, where that is a partial one.
+    changing: the columns that take the inserted values, or {column: new value}. where: condition on the existing row.
+    index_where: the condition of a partial unique index.
     """
     statement: postgresql.Insert = _insert(session, table)
     changes = changing if isinstance(changing, Mapping) else {name: statement.excluded[name] for name in changing}
@@ -169,12 +170,12 @@ def upsert(
 
 
 def _insert(session: AnySession, table: Any) -> Any:
-    """Return the database's own kind of INSERT; both kinds know ON CONFLICT, in the same words."""
+    """Return the dialect's INSERT; both dialects have ON CONFLICT with the same methods."""
     return (postgresql if is_postgresql(session) else sqlite).insert(table)
 
 
 def change_rows(session: AnySession, statement: Any) -> int:
-    """Execute an INSERT, UPDATE or DELETE; return how many rows it wrote. Objects in the session stay as they were read."""
+    """Execute an INSERT, UPDATE or DELETE; return how many rows it wrote. Objects in the session are not refreshed."""
     return rows_changed(session.execute(statement, execution_options=UNSYNCHRONIZED))
 
 
@@ -192,12 +193,12 @@ def fetch_tuples(session: AnySession, query: Any, parameters: Mapping[str, Any])
 
 
 def rows_changed(result: Result[Any]) -> int:
-    """Return how many rows an INSERT, UPDATE or DELETE has written."""
+    """Return how many rows an INSERT, UPDATE or DELETE wrote."""
     return cast(CursorResult[Any], result).rowcount
 
 
 def prepare_engine(engine: Engine, sqlite_cache_mb: int) -> None:
-    """Set SQLite up as the module says; PostgreSQL needs nothing."""
+    """Set SQLite up as described above; PostgreSQL needs nothing."""
     if engine.dialect.name != "sqlite":
         return
 
@@ -224,7 +225,7 @@ def prepare_engine(engine: Engine, sqlite_cache_mb: int) -> None:
 
 
 def is_read_only(error: DBAPIError) -> bool:
-    """Was something to be written to a copy for reading, or during a switch-over? PostgreSQL says it as an internal error."""
+    """Was a write sent to a read-only replica, or during a failover? PostgreSQL reports that as an internal error."""
     return getattr(error.orig, "sqlstate", None) == "25006"
 
 

@@ -1,4 +1,4 @@
-"""Extensions of every process, created unbound and bound in create_app(). Those of pages are in web/page_extensions.py."""
+"""Extensions of every process, created unbound and bound in create_app(). web/page_extensions.py has those for pages."""
 
 from __future__ import annotations
 

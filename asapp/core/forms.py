@@ -1,10 +1,10 @@
-"""What people type: forms and their fields, one line of text, a person's name, an e-mail address, a number.
+"""Forms, their fields, and checks of what people type: a line of text, a person's name, an e-mail address, a number.
 
-What can't be seen is taken out, so that two texts that look alike are alike, and none turns round what stands beside it. This is
-for what is entered here. What Salesforce accepted is taken as it is and never comes through here.
+Invisible characters are removed, so that two texts that look alike are equal, and none changes the direction of the text
+beside it. This is for what is typed here. What Salesforce accepted is used as it is and never passes through here.
 
-A form class holds its fields, their limits and what is said about them. The domain checks it, so that a page and a command are
-told the same; the page shows it.
+A form class holds its fields, their limits and their messages. The domain checks it, so that a page and a command give
+the same answers; the page shows it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import wtforms
 from werkzeug.datastructures import MultiDict
 from wtforms.validators import StopValidation
 
-LARGEST_ID = 2**31 - 1  # of a row; a larger number names none
+LARGEST_ID = 2**31 - 1  # of a row; no row has a larger one
 MOST_DIGITS = 20
 EMAIL_MAX = 254
 LOCAL_PART_MAX = 64
@@ -27,8 +27,8 @@ LOCAL_PART_MAX = 64
 ADDRESS = re.compile(
     r"""[^\s@<>()\[\]",;:\\]+@[^\s@<>()\[\]",;:\\._-][^\s@<>()\[\]",;:\\]*\.[^\s@<>()\[\]",;:\\.]{2,}"""
 )
-# In a greeting it would become a link: for mail programs one of these endings is enough. Two letters before it, since "B.Com" and
-# "J.Co" stand in real names.
+# A mail program would make a link of it in a greeting, for which one of these endings is enough. At least two letters
+# before it, since "B.Com" and "J.Co" occur in real names.
 ENDINGS = "com|net|org|info|biz|io|co|app|dev|xyz|site|online|shop|store|club|live|link|click|top|win|vip"
 WEB_ADDRESS = re.compile(
     rf"""://
@@ -38,19 +38,19 @@ WEB_ADDRESS = re.compile(
     | [\w-]{{2,}}\.(?:{ENDINGS})(?:\.[a-z]{{2}})?(?![\w-])""",
     re.IGNORECASE | re.VERBOSE,
 )
-DOTS = str.maketrans("\u3002", ".")  # an address may be written with the full stop of Chinese
+DOTS = str.maketrans("\u3002", ".")  # an address may be typed with the Chinese full stop
 
-JOINERS = "\u200c\u200d"  # between letters they are part of Persian and Indic words, between pictures of one picture
-VARIANTS = "".join(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))  # which form of the character before
+JOINERS = "\u200c\u200d"  # they belong in Persian and Indic words, and join several emoji into one
+VARIANTS = "".join(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))  # they choose a glyph
 JOINED = re.compile("[\u200c\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef]")
-# Format characters (Cf) are invisible, but for the signs that enclose Arabic and Kaithi numbers; these are invisible too.
+# Format characters (Cf) are invisible, except the signs that enclose Arabic and Kaithi numbers; these are invisible too.
 ENCLOSING = "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd"
 FILLERS = "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u3164\uffa0"
 BLANKS = "\u2800"  # a braille cell without a dot
 
 
 class InvalidFields(Exception):
-    """Something typed will not do. errors: field -> what to say beside it."""
+    """Something typed is not acceptable. errors: field -> the message beside it."""
 
     def __init__(self, errors: Mapping[str, str]) -> None:
         super().__init__(", ".join(errors))
@@ -58,37 +58,37 @@ class InvalidFields(Exception):
 
 
 def clean_line(text: str) -> str:
-    """Return text on one line: composed, only what can be seen, spaces single and none at the ends."""
+    """Return text on one line: composed (NFC), visible characters only, single spaces, none at the ends."""
     composed = unicodedata.normalize("NFC", text)
-    # Each character is looked at once, however long the text is.
+    # One pass, however long the text is.
     changes = {ord(c): " " if _is_blank(c) else None for c in set(composed) if _is_blank(c) or _is_invisible(c)}
     seen = composed.translate(changes)
     joined = JOINED.sub(lambda found: found[0] if _fits(seen, found.start()) else "", seen)
-    # what was taken out may have stood between a letter and its accent
+    # the removed character may have stood between a letter and its accent
     return " ".join(unicodedata.normalize("NFC", joined).split())
 
 
 def clean_address(text: str) -> str:
-    """Return an e-mail address as it looks: an address has no use for joiners and variants."""
+    """Return an e-mail address as it looks: joiners and variation selectors are removed."""
     return clean_line(JOINED.sub("", text))
 
 
 def length_problem(text: str, most: int, when_missing: str = "") -> str | None:
-    """Return what is wrong with the length of a text; when_missing: what to say of an empty one, "" if it may be."""
+    """Return what is wrong with the length of a text; when_missing: the message for an empty one, "" if it may be empty."""
     if not text:
         return when_missing or None
     return f"Use {most} characters or fewer; this has {len(text)}." if len(text) > most else None
 
 
 def whole_number(text: str | None, most: int = LARGEST_ID, least: int = 0) -> int | None:
-    """Return the number that a text of ASCII digits is; None for any other text, and for numbers out of range."""
+    """Return the number in a text of ASCII digits; None for any other text, and for numbers out of range."""
     if not text or not text.isascii() or not text.isdecimal() or len(text) > MOST_DIGITS:
         return None
     return int(text) if least <= int(text) <= most else None
 
 
 def name_problem(name: str, most: int, when_missing: str = "Enter a name.") -> str | None:
-    """Return what is wrong with a person's name that was cleaned; None if we could greet with it."""
+    """Return what is wrong with a cleaned name of a person; None if we could greet with it."""
     if not name:
         return when_missing
     if problem := length_problem(name, most):
@@ -101,7 +101,7 @@ def name_problem(name: str, most: int, when_missing: str = "Enter a name.") -> s
 
 
 def email_problem(email: str) -> str | None:
-    """Return what is wrong with an address that was cleaned; None if mail could go there."""
+    """Return what is wrong with a cleaned address; None if mail could be sent to it."""
     if not email:
         return "Enter an email address."
     if len(email) > EMAIL_MAX or len(email.partition("@")[0]) > LOCAL_PART_MAX:
@@ -118,14 +118,14 @@ def _is_blank(character: str) -> bool:
 
 
 def _is_invisible(character: str) -> bool:
-    """Zero-width characters, marks that turn the direction of the text, tags, fillers; joiners and variants have _fits()."""
+    """Zero-width characters, direction marks, tags, fillers; joiners and variation selectors are for _fits()."""
     if character in JOINERS or character in ENCLOSING:
         return False
     return character in FILLERS or unicodedata.category(character) in ("Cf", "Cs")
 
 
 def _fits(text: str, place: int) -> bool:
-    """Is the character there, if it is a joiner or a variant, one that changes how its neighbours look?"""
+    """Does a joiner or variation selector here change how its neighbours look? True for any other character."""
     if text[place] in VARIANTS:
         return place > 0 and _is_joined(text[place - 1])
     if text[place] in JOINERS:
@@ -140,7 +140,7 @@ def _is_joined(character: str, others: str = "") -> bool:
 
 
 class Form(wtforms.Form):  # type: ignore[misc]  # WTForms has no types
-    """What a page asks for, made from a request's form, or from plain values with entered()."""
+    """The fields of a page, filled from a request's form, or from plain values with entered()."""
 
     @classmethod
     def entered(cls, **typed: str) -> Self:
@@ -159,20 +159,20 @@ class Form(wtforms.Form):  # type: ignore[misc]  # WTForms has no types
 
     @property
     def typed(self) -> dict[str, str]:
-        """What the fields show."""
+        """Return what the fields show."""
         return {field.name: field.typed for field in self if isinstance(field, Text)}
 
     def show(self, errors: Mapping[str, str]) -> Self:
-        """Put what is wrong beside the fields, and return the form."""
+        """Show these messages beside the fields; return the form."""
         for field in self:
             field.errors = [errors[field.name]] if field.name in errors else []
         return self
 
 
 class Text(wtforms.StringField):  # type: ignore[misc]
-    """A line of text. most: of its characters; when_missing: what to say of an empty one, "" if it may be.
+    """A line of text. most: its length in characters; when_missing: the message for an empty one, "" if it may be empty.
 
-    A field that no request and no caller named is empty; one with a column is left as it is then.
+    A field that neither the request nor the caller gave is empty; if it has a column, the stored value stays.
     """
 
     data: Any
@@ -196,7 +196,7 @@ class Text(wtforms.StringField):  # type: ignore[misc]
 
     @property
     def typed(self) -> str:
-        """What the field shows: what was typed, or else what is stored."""
+        """Return what the field shows: what was typed, or else what is stored."""
         if self.raw_data:
             return str(self.raw_data[0])
         return "" if self.data is None else str(self.data)
@@ -216,7 +216,7 @@ class Text(wtforms.StringField):  # type: ignore[misc]
 
 
 class Secret(Text):
-    """Never sent back to the page."""
+    """A field whose value is never sent back to the page."""
 
     @property
     def typed(self) -> str:
@@ -224,7 +224,7 @@ class Secret(Text):
 
 
 class PersonName(Text):
-    """A name that we can greet with; when_missing says what to enter also where it may be empty."""
+    """A name that we can greet with; when_missing is the message also if it may be empty."""
 
     def __init__(
         self, label: str, most: int, when_missing: str = "Enter a name.", *, may_be_empty: bool = False, **options: Any
@@ -246,7 +246,7 @@ class EmailAddress(Text):
 
 
 class Number(Text):
-    """A whole number; None where it may be empty and is."""
+    """A whole number; None if it is empty and may be."""
 
     def __init__(self, label: str, least: int, largest: int, *, may_be_empty: bool = False, **options: Any) -> None:
         super().__init__(label, **options)
@@ -264,7 +264,7 @@ class Number(Text):
 
 
 class Tick(wtforms.BooleanField):  # type: ignore[misc]
-    """A checkbox. Browsers send it only with its tick: the field `has_settings` says that the form had it."""
+    """A checkbox. Browsers send it only if it is ticked: the field `has_settings` says that the form had it."""
 
     def __init__(self, label: str, *, column: str = "", **options: Any) -> None:
         super().__init__(label, **options)

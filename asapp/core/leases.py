@@ -1,8 +1,8 @@
-"""Leases: which worker has a row, and until when.
+"""Leases: which worker works on a row, and until when.
 
-A worker claims a row with a key of its own and a time, commits, and from then on writes `WHERE lease = that key`. When the time
-is over the worker counts as dead and another may claim the row; the first one, should it wake up, writes nothing more. How
-long a lease is, and what happens to a row whose worker died, is for each kind of work to say.
+A worker claims a row with its own key and a time, commits, and from then on writes `WHERE lease = that key`. When the
+time is up, the worker counts as dead and another may claim the row; if the first one wakes up, it writes nothing more.
+How long a lease is, and what happens to the row of a dead worker, is up to each kind of work.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from sqlalchemy.orm import InstrumentedAttribute, Mapped, mapped_column
 
 from asapp.core.database import UTCDateTime
 
-NO_LEASE = {"lease": None, "lease_until": None}  # values of an UPDATE that gives rows back
+NO_LEASE = {"lease": None, "lease_until": None}  # values of an UPDATE that releases rows
 
 
 class LeaseLost(Exception):
-    """Another worker has this work now, or it is over: stop at once and write nothing more."""
+    """Another worker has this work now, or it has ended: stop at once and write nothing more."""
 
 
 class Leased:
@@ -30,7 +30,7 @@ class Leased:
 
     @classmethod
     def has_no_worker(cls, now: datetime) -> ColumnElement[bool]:
-        """Was the row never claimed, or given back, or is the worker's time over?"""
+        """Was the row never claimed, or released, or is the lease over?"""
         return is_free(cls.lease, cls.lease_until, now)
 
     def end_lease(self) -> None:

@@ -1,10 +1,10 @@
 """Logs: one JSON object a line on stderr, with ids, and never a name, an address, a token, a query or a body.
 
-What `about` binds (run_id, connection_id, request_id …) stands on every line of its block, and what `extra` gives on its own.
-Exceptions are logged as types and places: their text may hold rows, unless their class says `is_safe_to_log`. Libraries are held
-at levels where they don't tell what they carry (authlib's DEBUG prints code verifiers, urllib3's the addresses with their
-queries), and of what they do say only
-arguments that look like an id or a number are kept. The patterns at the end are for what slips through all that.
+The ids bound by `about` (run_id, connection_id, request_id …) are on every line of its block; `extra` adds to one line.
+Exceptions are logged as types and places: their text may hold rows, unless their class says `is_safe_to_log`. Libraries
+are kept at levels where they don't log what they carry (authlib's DEBUG prints code verifiers, urllib3's the addresses
+with their queries); of their messages only arguments that look like an id or a number are kept. The patterns at the end
+catch what slips through.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LEVELS: Mapping[str, int] = {
         ),
         logging.WARNING,
     ),
-    "rq_scheduler": logging.ERROR,  # a scheduler that stands by would say so every few seconds
+    "rq_scheduler": logging.ERROR,  # a standby scheduler would say so every few seconds
 }
 KEPT_WORDS = 1000  # characters of a message or of one value
 DEEPEST_CAUSE = 5
@@ -53,7 +53,7 @@ def about(**ids: int | str | None) -> Iterator[None]:
 
 
 def configure() -> None:
-    """Log as the module says, from now on, in this process. Repeating it changes nothing."""
+    """Set logging up for this process as described above. Repeating it changes nothing."""
     root = logging.getLogger()
     if not any(isinstance(handler, JsonHandler) for handler in root.handlers):
         root.addHandler(JsonHandler())
@@ -64,12 +64,12 @@ def configure() -> None:
 
 
 def log_what_ends_us() -> None:
-    """An exception that nobody caught ends the process with a line like all others; its own text may hold rows."""
+    """Log an uncaught exception, which ends the process, like all other lines; its own text may hold rows."""
     sys.excepthook = _log_uncaught
 
 
 class JsonHandler(logging.StreamHandler[Any]):
-    """Writes to whatever stderr is at that moment."""
+    """Writes to the current sys.stderr."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -97,7 +97,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def describe(error: BaseException) -> dict[str, Any]:
-    """Return {type, at: our frames and the last one, because: types of the causes}, without a value of anything."""
+    """Return {type, at: our frames and the last one, because: types of the causes}; no values."""
     found: dict[str, Any] = {"type": _type_name(error), "at": _places(error.__traceback__)}
     if getattr(error, "is_safe_to_log", False):
         found["said"] = _harmless(str(error))
@@ -123,7 +123,7 @@ def _is_ours(name: str) -> bool:
 
 
 def _ids_only(arguments: Any) -> Any:
-    """Return the arguments of a library's message; whatever is no number and no id as the name of its type."""
+    """Return the arguments of a library's message; a value that is no number and no id becomes the name of its type."""
     if isinstance(arguments, Mapping):
         return {name: _id_or_type(value) for name, value in arguments.items()}
     return tuple(_id_or_type(value) for value in arguments)
@@ -147,7 +147,7 @@ def _plain(value: Any) -> Any:
 
 
 def _harmless(text: str) -> str:
-    """Return text on one line, without what looks like an address of a person, a token, a query or a password."""
+    """Return text on one line, without what looks like an e-mail address, a token, a query or a password."""
     kept = CONTROL.sub(" ", _shortened(text))
     for pattern, instead in PATTERNS:
         kept = pattern.sub(instead, kept)
@@ -155,7 +155,7 @@ def _harmless(text: str) -> str:
 
 
 def _shortened(text: str) -> str:
-    """Return the beginning of a long text, up to a whole word: only its end may show that a word is an address."""
+    """Return the beginning of a long text, up to a whole word: half an address might not look like one."""
     if len(text) <= KEPT_WORDS:
         return text
     kept = text[:KEPT_WORDS]
@@ -203,7 +203,7 @@ def _log_uncaught(kind: type[BaseException], error: BaseException, trace: Traceb
 STANDARD = frozenset({*vars(logging.LogRecord("", 0, "", 0, "", (), None)), "message", "asctime"})
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 LOOKS_LIKE_ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
-# Each looks at a text once: where one can't match from the beginning of a word, it isn't tried from the middle of it.
+# Each scans a text once: where one can't match from the beginning of a word, it isn't tried from the middle of it.
 PATTERNS = (
     (re.compile(r"\A(?>(.*?)\bSELECT\b).+?\bFROM\b.*"), r"\1[query]"),
     (re.compile(r"://[^/\s@]*@"), "://[log-in]@"),

@@ -1,7 +1,7 @@
 """Mails: plain text from templates/mail/, sent by Flask-Mailman.
 
-Without MAIL_URL they are printed on stdout. Nothing of a mail is logged: it may hold a link that is as good as a password.
-Only jobs send: what a page has to mail is written down by mail_outbox.
+Without MAIL_URL they are printed on stdout. Nothing of a mail is logged: it may hold a link that is as good as a
+password. Only jobs send mail; mails that pages ask for wait in mail_outbox.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from flask_mailman.backends.smtp import EmailBackend
 
 from asapp.core.extensions import db
 from asapp.core.extensions import mail as mailman
+from asapp.core.formats import read_in_zone_of
 from asapp.core.forms import clean_line
 from config import MAIL_SENDER, Config
 
 log = logging.getLogger(__name__)
 
-TIMEOUT_S = 8  # of each answer of the mail server; a letter takes about a dozen
+TIMEOUT_S = 8  # for each answer of the mail server; a mail takes about a dozen
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Letter:
 
 
 class CheckedSMTP(smtplib.SMTP):
-    """STARTTLS with a look at the certificate, which smtplib leaves out unless it is told."""
+    """STARTTLS with a check of the certificate, which smtplib skips by default."""
 
     def starttls(self, *_files: Any, context: ssl.SSLContext | None = None, **_more: Any) -> tuple[int, bytes]:
         return super().starttls(context=context or ssl.create_default_context())
@@ -64,15 +65,16 @@ def flask_settings(config: Config) -> dict[str, object]:
     }
 
 
-def write(to: str, subject: str, template: str, **names: Any) -> Letter:
-    """Return the letter that templates/mail/<template>.txt makes of names."""
-    # Straight to the template: what pages get of the context needs a request, and most mails are sent without one.
-    text = current_app.jinja_env.get_template(f"mail/{template}.txt").render(**names)
+def write(to: str, subject: str, template: str, zone: str | None = None, **names: Any) -> Letter:
+    """Render templates/mail/<template>.txt with names. zone: the reader's time zone; None is UTC."""
+    # The Jinja environment directly: the pages' context needs a request, and most mails are sent without one.
+    with read_in_zone_of(zone):
+        text = current_app.jinja_env.get_template(f"mail/{template}.txt").render(**names)
     return Letter(to, clean_line(subject), text)
 
 
 class Fate(StrEnum):
-    """What became of a letter. AWAY: there is no server to be spoken to, so that another letter would fare no better."""
+    """What became of a mail. AWAY: the server can't be reached, so trying another mail is pointless."""
 
     TAKEN = "taken"
     REFUSED = "refused"
@@ -80,9 +82,9 @@ class Fate(StrEnum):
 
 
 def post(letter: Letter) -> Fate:
-    """Send one letter; return what became of it. The caller has committed: the transaction ends here."""
+    """Send one mail; return what became of it. The caller has committed: the transaction ends here."""
     message = EmailMessage(letter.subject, letter.text, None, [letter.to])
-    db.session.rollback()  # on SQLite all others would wait for our lock while the mail server thinks
+    db.session.rollback()  # on SQLite all others would wait for our lock until the mail server answers
     was_taken: bool | None = None
     try:
         with mailman.get_connection() as connection:
@@ -91,13 +93,13 @@ def post(letter: Letter) -> Fate:
         log.warning("the mail server can't be used", extra={"kind": type(error).__name__, "was_taken": was_taken})
     if was_taken is None:
         return Fate.AWAY
-    return Fate.TAKEN if was_taken else Fate.REFUSED  # also where only the good-bye went wrong: it has the letter
+    return Fate.TAKEN if was_taken else Fate.REFUSED  # also if only the QUIT failed: the server has the mail
 
 
 def _was_taken(connection: Any, message: EmailMessage) -> bool:
-    """An address that is refused is no trouble with the server."""
+    """Send it; return False if the address was refused, which is no fault of the server."""
     try:
         return bool(connection.send_messages([message]))
-    except (OSError, ValueError) as error:  # smtplib's errors are OSErrors; ValueError: an address that can't be one
+    except (OSError, ValueError) as error:  # smtplib's errors are OSErrors; ValueError: an invalid address
         log.warning("a mail was not sent", extra={"kind": type(error).__name__})
         return False

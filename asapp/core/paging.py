@@ -1,4 +1,4 @@
-"""A page of rows, of many."""
+"""One page of many rows."""
 
 from __future__ import annotations
 

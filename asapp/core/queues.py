@@ -1,4 +1,4 @@
-"""Redis as a doorbell: it rings that a row in the database is waiting, and holds nothing that we would miss."""
+"""The queues in Redis. A job says that a row in the database is waiting; Redis holds nothing that we would miss."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from rq.serializers import JSONSerializer
 
 log = logging.getLogger(__name__)
 
-TICK_QUEUE = "tick"  # first: it takes milliseconds and heals the rest
-LEADS_QUEUE = "leads"  # before syncs: somebody has just signed up, and it takes seconds
-MAILS_QUEUE = "mails"  # few and short; behind syncs they would wait on a busy day, when they are wanted most
+TICK_QUEUE = "tick"  # first: it takes milliseconds and recovers the rest
+LEADS_QUEUE = "leads"  # before syncs: a person has just signed up, and it takes seconds
+MAILS_QUEUE = "mails"  # few and short; behind syncs they would wait longest on the busiest days
 SYNC_QUEUE = "sync"
-QUEUES = (TICK_QUEUE, LEADS_QUEUE, MAILS_QUEUE, SYNC_QUEUE)  # in the order in which workers look
+QUEUES = (TICK_QUEUE, LEADS_QUEUE, MAILS_QUEUE, SYNC_QUEUE)  # in the order in which workers take from them
 RUN_JOB = "asapp.jobs.tasks.run_sync"
 LEADS_JOB = "asapp.jobs.tasks.deliver_leads"
 OPT_OUTS_JOB = "asapp.jobs.tasks.deliver_opt_outs"
-OPT_OUTS_EVERY_S = 60  # what comes meanwhile goes with the next one: a mailing's unsubscribes cost calls by the batch
+OPT_OUTS_EVERY_S = 60  # a mailing's unsubscribes go in batches
 SEND_JOB = "asapp.jobs.tasks.prepare_send"
 KEEP_ALIVE_JOB = "asapp.jobs.tasks.keep_alive"
 KEEP_ALIVE_EVERY_S = 3600
@@ -36,7 +36,7 @@ LETTERS_JOB = "asapp.jobs.tasks.send_letters"
 LETTERS_EVERY_S = 50
 RUN_JOB_TIMEOUT_S = 900
 FAILURE_TTL_S = 3600
-WEB_CONNECT_TIMEOUT_S = 0.05  # a page must not wait for a Redis that is away
+WEB_CONNECT_TIMEOUT_S = 0.05  # a page must not wait for a Redis that is down
 WEB_ANSWER_TIMEOUT_S = 0.2
 
 
@@ -104,7 +104,7 @@ class Queues:
         return self._enqueue(self.mails, LETTERS_JOB, "letters", [0])
 
     def enqueue_letters_rarely(self) -> None:
-        """The same, unless it was done a moment ago: for what is left over."""
+        """As enqueue_letters(), unless it was done a moment ago: for mails that were left over."""
         self._enqueue_rarely(LETTERS_JOB, "letters", [0], LETTERS_EVERY_S, self.mails)
 
     def _enqueue_rarely(
@@ -118,7 +118,7 @@ class Queues:
             self._enqueue(queue or self.sync, job, name, due)
 
     def _enqueue(self, queue: Queue, job: str, name: str, row_ids: Sequence[int]) -> bool:
-        """Each call is a job of its own: RQ forgets a job that is enqueued under the id of one that is just ending."""
+        """Enqueue one job for each row; no fixed job ids, as RQ loses a job enqueued under the id of one that is just ending."""
         jobs = [
             Queue.prepare_data(
                 job,
@@ -137,8 +137,8 @@ class Queues:
             return False
         return True
 
-    def forgotten_runs(self, run_ids: Sequence[int]) -> list[int]:
-        """Return those of these queued runs that no job is waiting for; none where Redis doesn't answer."""
+    def find_lost_runs(self, run_ids: Sequence[int]) -> list[int]:
+        """Return those of these queued runs that have no job in Redis; none if Redis doesn't answer."""
         try:
             job_ids = [*self.sync.get_job_ids(), *self.leads.get_job_ids()]
             waiting = {int(job_id.split("-")[1]) for job_id in job_ids if job_id.startswith("run-")}
@@ -154,7 +154,7 @@ class Queues:
             return False
 
     def depths(self) -> dict[str, int] | None:
-        """Return {queue: jobs that wait in it}, or None where Redis doesn't answer."""
+        """Return {queue: jobs waiting}, or None if Redis doesn't answer."""
         try:
             with self.redis.pipeline(transaction=False) as pipeline:
                 for name in QUEUES:

@@ -1,4 +1,4 @@
-"""Whether this process is asked to end. RQ tells its work-horse nothing; our worker passes the signal on."""
+"""Whether this process was told to end. RQ doesn't tell its work-horse; our worker passes the signal on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _stopping = Event()
 
 
 class StopRequested(Exception):
-    """This process is asked to end: what is under way is handed back."""
+    """This process was told to end: hand back the work in progress."""
 
 
 def is_stopping() -> bool:
@@ -18,7 +18,7 @@ def is_stopping() -> bool:
 
 
 def stop_on_signals() -> None:
-    """From now on SIGTERM and SIGUSR1 only raise the flag; the run looks at it between two pages."""
+    """From now on SIGTERM and SIGUSR1 only set a flag; a run checks it between two pages."""
     stop_on(signal.SIGTERM, signal.SIGUSR1)
 
 

@@ -1,7 +1,8 @@
 """Encryption at rest: AES-256-GCM, bound to table, row and column.
 
-A sealed value is `v1.<key id>.<base64url of nonce, ciphertext and tag>`. It opens only in the place it was sealed for, so a
-value pasted into another row or column is refused. The first key seals, all keys open; the key id says which key is missing.
+A sealed value is `v1.<key id>.<base64url of nonce, ciphertext and tag>`. It opens only for the place it was sealed for: a
+value pasted into another row or column is refused. The first key seals, every key opens; the key id says which key is
+missing.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Vault:
         return f"{VERSION}.{self.newest_key_id}.{urlsafe_b64encode(box).decode().rstrip('=')}"
 
     def open(self, sealed: str, place: str) -> str:
-        """Return what was sealed for this place; raise CannotOpen if it was not, or its key is not here."""
+        """Return the text sealed for this place; raise CannotOpen if it was sealed for another, or its key is missing."""
         try:
             version, used_key_id, encoded = sealed.split(".")
             box = urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))

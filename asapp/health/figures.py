@@ -1,6 +1,7 @@
-"""What the system is doing, read from the database at the moment one asks, so that any number of processes agree.
+"""What the system is doing, read from the database on request, so that all processes report the same.
 
-Every query is bounded: by an index, by the last hour or day, or by the number of partners. No figure names a person.
+Every query is bounded: by an index, by the last hour or day, or by the number of partners; read_sender_figures() says which
+are not. No figure names a person.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from asapp.alerts.alerts import count_open
 from asapp.alerts.mail_delivery import count_waiting
 from asapp.connections import opt_out_age
 from asapp.connections.api_budget import Allowance, allowances
+from asapp.contacts import suppressions
 from asapp.health.heartbeats import SCHEDULER, TICK, WORKER, SeenProcess, list_seen
 from asapp.leads.outbox import count_due
 from asapp.models import Connection, ConnectionStatus, Partner, RunStatus, SyncRun
 from asapp.models.run import ACTIVE
+from asapp.sends import sends
 from asapp.sync.schedule import is_due
 from asapp.writeback import queries
 
@@ -33,7 +36,7 @@ OUTCOMES = tuple(status.value for status in RunStatus if status not in ACTIVE)
 
 @dataclass(frozen=True)
 class Backlog:
-    """count of those that wait, and since when the first of them does."""
+    """count: how many wait; and since when the first of them does."""
 
     count: int
     since: datetime | None
@@ -47,15 +50,15 @@ class Figures:
     now: datetime
     queued: Backlog  # runs
     running: int
-    due: Backlog  # connections that no tick has come to yet
-    leads: Backlog  # leads that could be on their way to Salesforce now
-    opt_outs: Backlog  # records that Salesforce could be told to opt out now
+    due: Backlog  # connections that no tick has handled yet
+    leads: Backlog  # due leads that are not being delivered
+    opt_outs: Backlog  # due records that are not being written
     connections: Mapping[str, int]  # status -> how many
     tokens_near_expiry: int
-    opt_outs_unknown_soon: int  # whose contacts are switched off within a day unless a sync is good
+    opt_outs_unknown_soon: int  # connections that turn inactive within a day without a good sync
     alerts: Mapping[str, int]  # kind -> how many are open
-    mails_waiting: int  # about those, which the mail server has not taken yet
-    page_mails_waiting: int  # that pages asked for: invitations, links, notices
+    mails_waiting: int  # alert mails that the mail server has not taken yet
+    page_mails_waiting: int  # asked for by pages: invitations, links, notices
     partners: Mapping[str, Allowance]  # slug -> calls
     paused: frozenset[str]  # slugs
     statuses: Sequence[SeenProcess]
@@ -107,8 +110,28 @@ def read_figures(session: Session, now: datetime) -> Figures:
     )
 
 
+@dataclass(frozen=True)
+class SenderFigures:
+    """What senders ask and tell. Each: {kind or state: how many}."""
+
+    suppressions: Mapping[str, int]  # addresses that a suppression holds for
+    events: Mapping[str, int]  # that senders told within the last hour
+    write_backs: Mapping[str, int]  # records that Salesforce is, was or can't be told of
+    sends: Mapping[str, int]  # asked for within the last 24 hours
+
+
+def read_sender_figures(session: Session, now: datetime) -> SenderFigures:
+    """Two of them count whole tables of short rows: for a scrape, not for a page."""
+    return SenderFigures(
+        suppressions.count_held(session),
+        suppressions.count_told(session, now - HOUR),
+        queries.count_by_state(session),
+        sends.count_by_state(session, now - DAY),
+    )
+
+
 def count_ended(session: Session, since: datetime) -> dict[str, int]:
-    """Return {outcome: runs that ended so since then}, with every outcome there is."""
+    """Return {outcome: runs that ended so since then}, with every outcome."""
     rows = session.execute(
         select(SyncRun.status, func.count()).where(SyncRun.finished_at > since).group_by(SyncRun.status)
     )
@@ -117,7 +140,7 @@ def count_ended(session: Session, since: datetime) -> dict[str, int]:
 
 
 def read_durations(session: Session, since: datetime) -> list[float]:
-    """Return how many seconds the newest runs took, of those that ended since then."""
+    """Return the durations, in seconds, of the newest runs that ended since then."""
     rows = session.execute(
         select(SyncRun.started_at, SyncRun.finished_at)
         .where(SyncRun.finished_at > since, SyncRun.started_at.is_not(None))

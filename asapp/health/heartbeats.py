@@ -1,7 +1,7 @@
 """When the tick, the schedulers and the workers were last seen.
 
-Kept in the database, so that an emptied Redis doesn't make them forgotten. A process that ends in order takes its own row
-away; the row of one that died shows when that was, until the tick sweeps it out.
+Kept in the database, so that an emptied Redis doesn't lose them. A process that ends in order deletes its own row; the
+row of one that died shows when that was, until the tick deletes it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TICK = "tick"
 SCHEDULER = "scheduler"
 WORKER = "worker"
 EVERY_S = 15.0
-ALIVE = timedelta(seconds=120)  # an idle worker's heart beats every 75 s
+ALIVE = timedelta(seconds=120)  # an idle worker beats every 75 s
 FORGOTTEN_AFTER = timedelta(days=7)
 
 
@@ -43,7 +43,7 @@ class SeenProcess:
 
 
 def beat(engine: Engine, name: str) -> None:
-    """Write that `name` is alive, in a transaction of its own; the tick also forgets those who died long ago."""
+    """Record that `name` is alive, in a transaction of its own; the tick also deletes rows of processes that died long ago."""
     now = utcnow()
     with writing(), Session(engine) as session:
         session.execute(upsert(session, Heartbeat, ("name",), ("seen_at",)).values(name=name, seen_at=now))
@@ -59,13 +59,13 @@ def stop(engine: Engine, name: str) -> None:
 
 
 def list_seen(session: Session, now: datetime) -> Sequence[SeenProcess]:
-    """Whoever was seen, the latest first."""
+    """Return the processes seen, the latest first."""
     rows = session.execute(select(Heartbeat.name, Heartbeat.seen_at).order_by(Heartbeat.seen_at.desc()))
     return [SeenProcess(*_parts(name), seen_at, now - seen_at <= ALIVE) for name, seen_at in rows]
 
 
 def is_seen_here(session: Session, kind: str, now: datetime) -> bool:
-    """Was a process of this kind on this host, or in this container, seen a moment ago?"""
+    """Was a process of this kind on this host, or in this container, seen within ALIVE?"""
     here = Heartbeat.name.startswith(f"{kind}:{_host()}:", autoescape=True)
     return session.scalar(select(Heartbeat.name).where(here, Heartbeat.seen_at >= now - ALIVE).limit(1)) is not None
 
@@ -80,7 +80,7 @@ def _parts(name: str) -> tuple[str, str]:
 
 
 class Heart:
-    """The heart of a process that must go on whatever the database does. It leaves no connection open: a worker forks."""
+    """The heartbeat of a process that must go on if the database fails. It leaves no connection open: a worker forks."""
 
     def __init__(self, engine: Engine, kind: str) -> None:
         self._engine = engine
@@ -88,7 +88,7 @@ class Heart:
         self._beat_at = float("-inf")
 
     def beat(self) -> None:
-        """Beat, unless it did a moment ago."""
+        """Record a beat, unless there was one a moment ago."""
         if time.monotonic() - self._beat_at < EVERY_S:
             return
         self._beat_at = time.monotonic()

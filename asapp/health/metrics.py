@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from asapp.health.figures import Figures
+from asapp.health.figures import Figures, SenderFigures
 from asapp.health.heartbeats import SCHEDULER, WORKER
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -19,16 +19,17 @@ NEVER = float("inf")
 
 @dataclass(frozen=True)
 class Snapshot:
-    """figures: None where the database doesn't answer; jobs: {queue: jobs}, None where Redis doesn't."""
+    """figures: None if the database doesn't answer; jobs: {queue: jobs}, None if Redis doesn't."""
 
     figures: Figures | None
     jobs: Mapping[str, int] | None
     ended: Mapping[str, int] = field(default_factory=dict)
     durations: Iterable[float] = ()
+    senders: SenderFigures | None = None
 
 
 class Once:
-    """A collector of one scrape."""
+    """A collector for one scrape."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
@@ -44,6 +45,8 @@ class Once:
             yield durations(snapshot.durations)
             yield from now_and_then(snapshot.figures)
             yield from by_partner(snapshot.figures)
+        if snapshot.senders is not None:
+            yield from of_senders(snapshot.senders)
 
 
 def render(snapshot: Snapshot) -> bytes:
@@ -93,6 +96,13 @@ def now_and_then(figures: Figures) -> Iterator[Metric]:
     yield gauge("workers_alive", "Workers seen within two minutes", figures.alive(WORKER))
 
 
+def of_senders(figures: SenderFigures) -> Iterator[Metric]:
+    yield gauges("suppressions", "Addresses that a suppression holds for", "kind", figures.suppressions)
+    yield gauges("events_told", "Events that senders told within the last hour", "kind", figures.events)
+    yield gauges("opt_out_writes", "Records that Salesforce is to be opted out on", "state", figures.write_backs)
+    yield gauges("sends", "Sends that were asked for within the last 24 hours", "state", figures.sends)
+
+
 def by_partner(figures: Figures) -> Iterator[Metric]:
     partners = figures.partners
     calls = {slug: allowance.ours for slug, allowance in partners.items()}
@@ -121,7 +131,7 @@ def gauges(name: str, what: str, label: str, values: Mapping[str, float]) -> Met
 
 
 def durations(seconds: Iterable[float]) -> Metric:
-    """A histogram of the last hour: read its buckets as they are, without rate()."""
+    """Return a histogram of the last hour: read its buckets as they are, without rate()."""
     taken = list(seconds)
     bounds = (*DURATION_BUCKETS_S, NEVER)
     buckets = [

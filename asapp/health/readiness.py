@@ -1,4 +1,4 @@
-"""Whether what a page needs is there: the database, which takes what is written, its tables as this release knows them, Redis."""
+"""Whether what a page needs is there: a writable database, its tables as this release needs them, Redis."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from asapp.core.database import writing
 
 T = TypeVar("T")
 CHECK_S = 2.0
-PROBE = "UPDATE alembic_version SET version_num = version_num"  # writes what stands there
+PROBE = "UPDATE alembic_version SET version_num = version_num"  # writes the value that is there
 
-MOST_AT_ONCE = 4  # of one name: several may ask at once, but what hangs must not pile up
+MOST_AT_ONCE = 4  # of one name: several may run at once, but hanging ones must not pile up
 
 _under_way: Counter[str] = Counter()
 _lock = threading.Lock()
 
 
 class NoAnswer(Exception):
-    """Nothing came back in time, or too many before are still waiting for their answer."""
+    """No answer came in time, or too many earlier ones are still waiting."""
 
 
 @dataclass(frozen=True)
 class HealthCheck:
-    """why: a few words, never what an exception said."""
+    """why: a few words, never the text of an exception."""
 
     is_good: bool
     why: str = ""
 
 
 def check_all(engine: Engine, is_redis_there: Callable[[], bool], migrations: str) -> dict[str, HealthCheck]:
-    """migrations: the folder of them."""
+    """Return {name: check}. migrations: their folder."""
     database, tables = check_database(engine, migrations)
     written = check_writing(engine) if database.is_good else HealthCheck(False, "unknown")
     redis = HealthCheck(True) if is_redis_there() else HealthCheck(False, "does not answer")
@@ -46,7 +46,7 @@ def check_all(engine: Engine, is_redis_there: Callable[[], bool], migrations: st
 
 
 def check_database(engine: Engine, migrations: str) -> tuple[HealthCheck, HealthCheck]:
-    """Return (is it there, are its tables current)."""
+    """Return (does it answer, are its tables current)."""
     try:
         found = within(CHECK_S, "database", lambda: read_revisions(engine))
     except NoAnswer:
@@ -60,7 +60,7 @@ def check_database(engine: Engine, migrations: str) -> tuple[HealthCheck, Health
 
 
 def check_writing(engine: Engine) -> HealthCheck:
-    """A database that is locked, full or a copy for reading answers every question and loses every form."""
+    """Check that a row can be written: a locked, full or read-only database answers every query and loses every form."""
     try:
         within(CHECK_S, "writing", lambda: write_revision_again(engine))
     except NoAnswer:
@@ -71,13 +71,13 @@ def check_writing(engine: Engine) -> HealthCheck:
 
 
 def write_revision_again(engine: Engine) -> None:
-    """Write the one row that every release has, as it stands. It is committed: what is full shows then."""
+    """Rewrite the one row that every release has. It is committed: that is when a full disk shows."""
     with writing(), engine.begin() as connection:
         connection.execute(text(PROBE))
 
 
 def read_revisions(engine: Engine) -> frozenset[str]:
-    """Return the revisions that the database is at; none where it has no tables yet."""
+    """Return the database's revisions; none if it has no tables yet."""
     with engine.connect() as connection:
         connection.execute(text("SELECT 1"))
         if not engine.dialect.has_table(connection, "alembic_version"):
@@ -96,13 +96,13 @@ class _Answer(Generic[T]):
 
 
 def within(seconds: float, name: str, ask: Callable[[], T]) -> T:
-    """Return what ask returns, or raise NoAnswer; what hangs is left hanging in its thread."""
+    """Return what ask returns, or raise NoAnswer in time; a hanging call is left in its thread."""
     answer: _Answer[T] = _Answer()
 
     def run() -> None:
         try:
             answer.value = ask()
-        except BaseException as error:  # noqa: BLE001 - handed to whoever asked
+        except BaseException as error:  # noqa: BLE001 - handed to the caller
             answer.error = error
         finally:
             with _lock:

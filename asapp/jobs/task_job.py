@@ -1,7 +1,7 @@
-"""What a worker takes for a job: one function of asapp.jobs.tasks, named by Redis, and nothing else that Redis may name.
+"""The jobs that a worker accepts: one function of asapp.jobs.tasks, by name, and nothing else from Redis.
 
-RQ imports whatever a job names: its function, three kinds of callback, addresses that are told how it ended. Who can write to
-Redis must not run code in a worker, which holds the encryption keys.
+RQ imports whatever a job names: its function, three kinds of callback, and where to report how it ended. A person who can
+write to Redis must not be able to run code in a worker, which has the encryption keys.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TASKS = "asapp.jobs.tasks"
 
 
 class NotATask(Exception):
-    """A job names a function that is no task of ours. The text never quotes it: RQ keeps it, and it goes to the log."""
+    """A job names a function that is not one of our tasks. The message never quotes it: RQ keeps it, and it is logged."""
 
 
 class TaskJob(Job):
@@ -26,7 +26,7 @@ class TaskJob(Job):
         super().__init__(id, connection=connection, serializer=serializer or JSONSerializer)
 
     def restore(self, raw_data: Any) -> Any:
-        """As RQ, without what it would import or call when the job has ended."""
+        """Load as RQ does, without what it would import or call when the job ends."""
         restored = super().restore(raw_data)
         self._success_callback_name = self._failure_callback_name = self._stopped_callback_name = None
         self.webhooks = []
@@ -34,14 +34,14 @@ class TaskJob(Job):
 
     @property
     def func(self) -> Callable[..., Any]:
-        """Raises NotATask."""
+        """Return the task; raises NotATask."""
         if self.instance is not None:
             raise NotATask("a job names an object")
         return find_task(self.func_name or "")
 
 
 def find_task(name: str) -> Callable[..., Any]:
-    """Return the function of asapp.jobs.tasks with this full name. Raises NotATask, before anything is imported for it."""
+    """Return the function of asapp.jobs.tasks with this full name. Raises NotATask before anything is imported."""
     module, _, function = name.rpartition(".")
     found = getattr(import_module(TASKS), function, None) if module == TASKS and not function.startswith("_") else None
     if not isfunction(found) or found.__module__ != TASKS:

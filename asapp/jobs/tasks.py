@@ -1,6 +1,6 @@
-"""What RQ calls: each job opens a context, calls one function of the domain, and returns.
+"""The functions that RQ calls: each opens a context, calls one function of the domain, and returns.
 
-worker.py makes the application and keeps its context open; a job runs in a context of its own within it.
+worker.py creates the application and keeps its context open; a job runs in a context of its own within it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from flask import Flask, current_app
 
-from asapp.accounts import attempts, links, mail_outbox
+from asapp.accounts import attempts, links, mail_outbox, sessions
 from asapp.alerts import alerts, mail_delivery
 from asapp.connections.org_access import OrgAccess
 from asapp.connections.switching import revoke_expired
@@ -22,7 +22,7 @@ from asapp.core.extensions import db
 from asapp.core.logs import about
 from asapp.core.queues import Queues
 from asapp.core.stopping import is_stopping
-from asapp.health import heartbeats
+from asapp.health import heartbeats, retention
 from asapp.leads.delivery import deliver
 from asapp.leads.outbox import enqueue_due
 from asapp.models import Partner
@@ -30,7 +30,8 @@ from asapp.partners.checks import find_waiting_secrets, run_checks
 from asapp.salesforce.errors import SalesforceError
 from asapp.sends import prepare
 from asapp.sync.dispatch import dispatch
-from asapp.sync.execute import JobContext, execute_run
+from asapp.sync.execute import execute_run
+from asapp.sync.run_context import JobContext
 from asapp.writeback import delivery as writeback_delivery
 from asapp.writeback import outbox as writeback_outbox
 from asapp.writeback.queries import find_firm_to_check
@@ -44,12 +45,12 @@ def _app() -> Flask:
 
 
 class JobFailed(Exception):
-    """A job broke on a bug of ours. RQ logs and keeps the text of what leaves a job, so that this says nothing but the type."""
+    """A job failed on a bug of ours. RQ logs and keeps the message of an exception, so this one says only the type."""
 
 
 @contextmanager
 def job_context(job: str, **ids: int) -> Iterator[None]:
-    """The context of a job: the application, the write lock, the ids on every line that is logged, and a safe way to fail."""
+    """Set up a job: application context, write lock, its ids on every log line, and an exception that is safe to log."""
     with _app().app_context(), writing(), about(job=job, **ids):
         try:
             yield
@@ -59,14 +60,14 @@ def job_context(job: str, **ids: int) -> Iterator[None]:
 
 
 def run_sync(run_id: int) -> None:
-    """Carry out a sync run. Started by: Sync Account, Approve, the tick. Touches one connection's rows."""
+    """Run a sync. Started by: Sync Account, Approve, the tick. Touches one connection's rows."""
     with job_context("run_sync", run_id=run_id):
-        execute_run(run_id, workplace(_app()))
+        execute_run(run_id, sync_job_context(_app()))
         prepare.advance_sends_of(run_id, _queues().enqueue_send_runs)
 
 
 def prepare_send(send_id: int) -> None:
-    """Move a send on: begin the sync that it goes by. Started by: a sender's call. Touches sends and sync_runs."""
+    """Advance a send: start the sync that it needs. Started by: a sender's call. Touches sends and sync_runs."""
     with job_context("prepare_send", send_id=send_id):
         prepare.advance(send_id, _queues().enqueue_send_runs)
 
@@ -80,7 +81,7 @@ def deliver_leads(connection_id: int) -> None:
 def deliver_opt_outs(connection_id: int) -> None:
     """Tell Salesforce who unsubscribed. Started by: an event, the tick. Touches one connection's rows of opt_out_writes.
 
-    Where the user may not set the opt-out the firm's set-up is checked, so that its admin reads it.
+    If the user may not set the opt-out, the firm's set-up is checked, so that its admin sees it.
     """
     with job_context("deliver_opt_outs", connection_id=connection_id):
         worked_on = writeback_delivery.deliver(connection_id, org_access(), is_stopping)
@@ -91,7 +92,7 @@ def deliver_opt_outs(connection_id: int) -> None:
 
 
 def keep_alive(connection_id: int) -> None:
-    """Use a refresh token that was idle for long, before Salesforce ends it. Started by: the tick, once an hour at most."""
+    """Use a long idle refresh token before Salesforce ends it. Started by: the tick, once an hour at most."""
     with job_context("keep_alive", connection_id=connection_id):
         try:
             refresh_idle(connection_id, org_access())
@@ -100,9 +101,9 @@ def keep_alive(connection_id: int) -> None:
 
 
 def check_partner(partner_id: int) -> None:
-    """Check a partner's set-up, and try a new Consumer Secret that waits. Touches the partner's checks.
+    """Check a partner's set-up, and try a new Consumer Secret. Touches the partner's checks.
 
-    Started by: the tick and a log-in that came back with an error, every ten minutes at most.
+    Started by: the tick, and a log-in that came back with an error, every ten minutes at most.
     """
     with job_context("check_partner", partner_id=partner_id):
         partner = db.session.get(Partner, partner_id)
@@ -111,14 +112,14 @@ def check_partner(partner_id: int) -> None:
 
 
 def send_mails(_round: int = 0) -> None:
-    """Send the mails about alerts that are due. Started by: the tick, at most every 50 seconds. Touches alert_mails."""
+    """Send the alert mails that are due. Started by: the tick, at most every 50 seconds. Touches alert_mails."""
     with job_context("send_mails"):
         config: Config = _app().extensions["asapp.config"]
         mail_delivery.send_due(mail.post, config.public_url)
 
 
 def send_letters(_round: int = 0) -> None:
-    """Answer who asked for a new password, and send the mails that pages asked for. Started by: a request, the tick."""
+    """Answer requests for a password link, and send the mails that pages asked for. Started by: a request, the tick."""
     with job_context("send_letters"):
         app = _app()
         config: Config = app.extensions["asapp.config"]
@@ -127,10 +128,10 @@ def send_letters(_round: int = 0) -> None:
 
 
 def tick() -> None:
-    """Dispatch what is due. Started by: the scheduler, every 15 seconds."""
+    """Do everything that is due. Started by: the scheduler, every 15 seconds."""
     with job_context("tick"):
         config: Config = _app().extensions["asapp.config"]
-        dispatch(_queues().enqueue_runs, _queues().forgotten_runs, config.sync_interval_minutes)
+        dispatch(_queues().enqueue_runs, _queues().find_lost_runs, config.sync_interval_minutes)
         prepare.advance_all(_queues().enqueue_send_runs)
         heartbeats.beat(db.engine, heartbeats.TICK)
         enqueue_due(_queues().enqueue_leads)
@@ -143,14 +144,16 @@ def tick() -> None:
         if mail_outbox.are_due():
             _queues().enqueue_letters_rarely()
         attempts.purge()
-        revoke_expired(org_access())  # last: it asks Salesforce, which may not answer
+        sessions.purge(config)
+        retention.delete_expired(config)
+        revoke_expired(org_access())  # last: it calls Salesforce, which may not answer
 
 
-def workplace(app: Flask) -> JobContext:
+def sync_job_context(app: Flask) -> JobContext:
     config: Config = app.extensions["asapp.config"]
     return JobContext(
         access=org_access(),
-        ring=_queues().enqueue_runs,
+        enqueue=_queues().enqueue_runs,
         default_interval_minutes=config.sync_interval_minutes,
         should_stop=is_stopping,
     )
@@ -171,5 +174,5 @@ def worker_heart() -> heartbeats.Heart:
 
 
 def leave_parents_connections() -> None:
-    """A forked child must not use, nor close, the database connections of its parent."""
+    """Discard the database connections of the parent process: a forked child must not use or close them."""
     db.engine.dispose(close=False)

@@ -1,8 +1,8 @@
-"""What recurs: one dispatch tick with a fixed id, kept alive by rq-scheduler.
+"""The only recurring job: one dispatch tick with a fixed id, kept alive by rq-scheduler.
 
-rq-scheduler alone loses the tick for good when Redis comes back empty, pushes it again and again while no worker is there,
-and takes away a second scheduler's lock. Each pass here makes sure of the tick first, pushes it only if it isn't waiting
-already, and holds a lock that knows its owner.
+rq-scheduler alone loses the tick for good when Redis comes back empty, enqueues it again and again while there is no
+worker, and deletes a second scheduler's lock. Each pass here first makes sure that the tick is registered, enqueues it
+only if none is waiting, and holds a lock with an owner.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ TICK_INTERVAL_S = 15
 TICK_TIMEOUT_S = 60
 PASS_INTERVAL_S = 5
 REDIS_AWAY_S = 3
-REDIS_ANSWERS_S = 2  # whoever ends this process may have to wait for three answers that don't come
+REDIS_ANSWERS_S = 2  # ending the process may take three answers that don't come
 
 
 class TickScheduler(Scheduler):  # type: ignore[misc]
     def __init__(self, connection: Redis, on_pass: Callable[[], None] = lambda: None) -> None:
-        """on_pass runs at the beginning of each pass, also where another scheduler is at it."""
+        """on_pass runs at the beginning of each pass, also on a standby scheduler."""
         super().__init__(TICK_QUEUE, connection=connection, interval=PASS_INTERVAL_S, job_class=TaskJob)
         self._on_pass = on_pass
         self._lock = connection.lock(self.scheduler_lock_key, timeout=PASS_INTERVAL_S + 10, blocking=False)
@@ -62,7 +62,7 @@ class TickScheduler(Scheduler):  # type: ignore[misc]
                 self._lock.release()
             except LockError:
                 log.warning("the pass took longer than its lock")
-            except RedisError:  # on the way out by SIGTERM, too, which must not be forgotten over it
+            except RedisError:  # also while ending by SIGTERM, which must still end the process
                 log.info("Redis is away; the lock expires by itself")
 
     def enqueue_jobs(self) -> Any:
@@ -70,7 +70,7 @@ class TickScheduler(Scheduler):  # type: ignore[misc]
         return super().enqueue_jobs()
 
     def ensure_tick(self) -> None:
-        """Register the tick, if Redis has lost its place in the schedule or the job itself."""
+        """Register the tick if Redis has lost its schedule entry or the job itself."""
         score = self.connection.zscore(self.scheduled_jobs_key, TICK_ID)
         if score is not None and Job.exists(TICK_ID, self.connection):
             return
@@ -85,7 +85,7 @@ class TickScheduler(Scheduler):  # type: ignore[misc]
         log.info("the tick is registered")
 
     def enqueue_job(self, job: Job) -> None:
-        """Push the tick; where one is waiting already (no worker is there), only plan the next."""
+        """Enqueue the tick; if one is waiting already (no worker is there), only schedule the next."""
         queue = self.get_queue_for_job(job)
         if queue.get_job_position(job.id) is None:
             super().enqueue_job(job)
@@ -93,7 +93,7 @@ class TickScheduler(Scheduler):  # type: ignore[misc]
             self.connection.zadd(self.scheduled_jobs_key, {job.id: int(time.time()) + TICK_INTERVAL_S})
 
     def get_queue_for_job(self, _job: Job) -> Queue:
-        """There is one; what a job in Redis names as the class of its queue would be imported."""
+        """Return the tick's queue; a queue class that a job in Redis names would be imported."""
         return Queue(TICK_QUEUE, connection=self.connection, job_class=TaskJob, serializer=JSONSerializer)
 
     def _install_signal_handlers(self) -> None:
@@ -108,7 +108,7 @@ class TickScheduler(Scheduler):  # type: ignore[misc]
 
 
 def run_scheduler(redis_url: str, heart: Heart) -> None:
-    """Run until SIGTERM or Ctrl-C; wait where Redis is away."""
+    """Run until SIGTERM or Ctrl-C; wait while Redis is down."""
     connection = Redis.from_url(
         redis_url,
         retry=Retry(NoBackoff(), 0),  # the next pass is the retry

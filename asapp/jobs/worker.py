@@ -1,4 +1,4 @@
-"""Our RQ worker: a work-horse a job, a SIGTERM that reaches it, and a heart that beats in the database."""
+"""Our RQ worker: one work-horse a job, SIGTERM passed on to it, and a heartbeat in the database."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STOP_SIGNAL = signal.SIGUSR1  # RQ uses SIGTERM for other things
 
 
 class SyncWorker(Worker):
-    """Asks its work-horse to hand the run back before it ends itself."""
+    """Tells its work-horse to hand the run back before it ends itself."""
 
     heart: Heart
 
@@ -37,9 +37,9 @@ class SyncWorker(Worker):
         self._pass_on()
 
     def fork_work_horse(self, job: Job, queue: Queue) -> None:
-        stop_on(STOP_SIGNAL)  # inherited: from its first moment the work-horse may be asked to stop
+        stop_on(STOP_SIGNAL)  # inherited, so that the work-horse can be stopped from its first moment
         super().fork_work_horse(job, queue)
-        if self._stop_requested:  # we were asked just before there was somebody to tell
+        if self._stop_requested:  # the signal came before there was a work-horse
             self._pass_on()
 
     def setup_work_horse_signals(self) -> None:

@@ -1,7 +1,7 @@
-"""The history of a person's consent: added to, never changed.
+"""The history of a person's consent. Entries are added and never changed.
 
-Rows name the person by the lead's id. What identifies them, and from which address they signed up, stands in the lead's row
-alone, so that erasing it leaves the skeleton.
+An entry names the person by the lead's id. Name, addresses and client address are in the lead's row alone, so that
+erasing that row leaves an anonymous history.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, select
 
+from asapp.contacts import suppressions
+from asapp.contacts.suppressions import Address
 from asapp.core.clock import utcnow
 from asapp.core.csv_files import csv_header, csv_rows
 from asapp.core.database import insert_ignore
 from asapp.core.extensions import db
-from asapp.models import ConsentEvent, ConsentKind, ConsentSource, Lead
+from asapp.models import ConsentEvent, ConsentKind, ConsentSource, Contact, Lead, SuppressionEvent, SuppressionStep
 from asapp.models.columns import new_public_id
 
 COLUMNS = (
@@ -31,12 +33,14 @@ COLUMNS = (
     "text_version",
     "heading",
     "text",
+    "scope",
+    "detail",
 )
 
 
 @dataclass(frozen=True)
 class Moment:
-    """One entry of the history, with what the person's row says about it; blank once erased."""
+    """One entry of the history, with what is stored about the sign-up; the personal fields are empty once erased."""
 
     event: ConsentEvent
     lead: Lead
@@ -63,7 +67,7 @@ def record(
     consent_text_id: int | None = None,
     run_id: int | None = None,
 ) -> bool:
-    """Add an entry in the caller's transaction; return False if the form with this key was recorded before."""
+    """Add an entry in the caller's transaction; return False if this form (its key) was already recorded."""
     added = db.session.execute(
         insert_ignore(db.session, ConsentEvent, key=("lead_id", "key"))
         .values(
@@ -82,12 +86,12 @@ def record(
 
 
 def history_of_contact(user_id: int, contact_id: int) -> list[Moment]:
-    """Return everything that decided about this person's consent here, newest first."""
+    """Return every event that affected this person's consent here, newest first."""
     return _history(Lead.user_id == user_id, Lead.contact_id == contact_id)
 
 
 def history_of_lead(lead: Lead) -> list[Moment]:
-    """As history_of_contact(), for somebody whose contact is not here any more."""
+    """Return the same as history_of_contact(), for a person whose contact is no longer here."""
     return _history(Lead.id == lead.id)
 
 
@@ -101,9 +105,36 @@ def _history(*conditions: ColumnElement[bool]) -> list[Moment]:
     return [_moment(row.ConsentEvent, row.Lead) for row in rows]
 
 
-def csv_of(moments: Sequence[Moment]) -> str:
-    """Return the history as a file, oldest first."""
-    return csv_header(COLUMNS) + csv_rows(_cells(moment) for moment in reversed(moments))
+def csv_of(moments: Sequence[Moment], person: Contact | Lead, partner_id: int) -> str:
+    """Return the history as CSV, oldest first, together with what happened to the person's address.
+
+    moments: the history, newest first. partner_id: the firm whose key made the hash of the address.
+    """
+    rows = [(moment.event.at, _cells(moment)) for moment in reversed(moments)]
+    agreed_at = {moment.event.at for moment in moments if moment.event.kind == ConsentKind.OPTED_IN}
+    if person.address_hash is not None:
+        address = Address(partner_id, person.user_id, person.address_hash)
+        words = suppressions.words_of(person) if isinstance(person, Contact) else {}
+        rows += [
+            (event.at, _cells_of_address(event, person, words.get(event.id, "")))
+            for event in reversed(suppressions.history_of(address))
+            if not (event.step == SuppressionStep.OPTED_IN and event.at in agreed_at)  # the history has it
+        ]
+    return csv_header(COLUMNS) + csv_rows(cells for _, cells in sorted(rows, key=lambda row: row[0]))
+
+
+def _cells_of_address(event: SuppressionEvent, person: Contact | Lead, words: str) -> list[Any]:
+    return [
+        event.at.isoformat(timespec="seconds"),
+        event.step,
+        event.source,
+        person.first_name,
+        person.last_name,
+        person.email,
+        *("", "", "", ""),
+        "advisor" if event.user_id else "firm",
+        words,
+    ]
 
 
 def _cells(moment: Moment) -> list[Any]:
@@ -119,6 +150,7 @@ def _cells(moment: Moment) -> list[Any]:
         text.version if text else "",
         text.heading if text else "",
         text.words if text else "",
+        *("", ""),
     ]
 
 

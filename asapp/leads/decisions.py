@@ -1,4 +1,4 @@
-"""What an advisor decides about a lead: send it again, say that it is there, take note, erase the person. All commit."""
+"""What an advisor can decide about a lead: retry, mark as found in Salesforce, acknowledge, erase. All commit."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from asapp.models.lead import IS_FOR_REVIEW
 
 
 def retry(lead: Lead) -> bool:
-    """Let a refused or waiting lead go out again; return False if there is nothing to retry.
+    """Send a refused or waiting lead again; return False if there is nothing to retry.
 
-    One whose create was never answered is looked for first, as always.
+    If an earlier create was never answered, the delivery looks for its lead first, as always.
     """
     db.session.refresh(lead, with_for_update=True)
     if not lead.can_retry:
@@ -44,7 +44,7 @@ def retry(lead: Lead) -> bool:
 
 
 def retry_all(user_id: int) -> int:
-    """The same for all refused ones; return how many."""
+    """Retry all of the advisor's refused leads; return how many."""
     leads = db.session.scalars(
         select(Lead).where(is_of_present_firm(user_id), Lead.state == LeadState.REFUSED).with_for_update()
     ).all()
@@ -55,9 +55,9 @@ def retry_all(user_id: int) -> int:
 
 
 def send_reviewed(user: User) -> int:
-    """The advisor has looked: let those go out who wait for it, and begin a new day for the page; return how many.
+    """Send the leads that waited for the advisor's review and start a new day for the page's limit; return how many.
 
-    Those that the advisor has deleted here stay: they were made up.
+    Leads that the advisor has deleted here are left out: they were fakes.
     """
     now, page = utcnow(), sign_up_page.ensure_page(user)
     sign_up_page.begin_day(sign_up_page.lock(page.user_id), now)
@@ -70,7 +70,7 @@ def send_reviewed(user: User) -> int:
 
 
 def send_after_all(lead: Lead) -> bool:
-    """The advisor has looked, and the person is not in Salesforce. We look once more ourselves before it is sent."""
+    """Send a lead that the advisor did not find in Salesforce. The delivery looks for it once more first."""
     db.session.refresh(lead, with_for_update=True)
     if not lead.must_be_checked:
         db.session.commit()
@@ -86,7 +86,7 @@ def send_after_all(lead: Lead) -> bool:
 
 
 def mark_as_present(lead: Lead) -> bool:
-    """The advisor has looked, and the person is in Salesforce, where we can't see what becomes of them."""
+    """Record that the advisor found the person in Salesforce, where we can't see what becomes of them."""
     db.session.refresh(lead, with_for_update=True)
     if not lead.must_be_checked or lead.connection_id is None:
         db.session.commit()
@@ -97,7 +97,7 @@ def mark_as_present(lead: Lead) -> bool:
 
 
 def acknowledge(user_id: int, public_ids: Collection[str]) -> None:
-    """The advisor has seen that these people asked for mail again."""
+    """Record that the advisor has seen that these people asked for mail again."""
     change_rows(
         db.session,
         update(Lead)
@@ -108,9 +108,10 @@ def acknowledge(user_id: int, public_ids: Collection[str]) -> None:
 
 
 def erase(user_id: int, contact: Contact, by: Actor = ITSELF) -> None:
-    """Erase a person on request: what identifies them goes, the skeleton of consent stays.
+    """Erase a person on request: what identifies them is removed, the anonymous history of consent stays.
 
-    Their Ids in Salesforce and the keyed hash of the address stay as marks: a sync that meets one stores nothing of them.
+    Their Salesforce Ids and the keyed hash of the address are kept: a sync that reads such a record stores nothing of
+    it.
     """
     lock_advisor(user_id)
     db.session.refresh(contact, with_for_update=True)
@@ -128,7 +129,7 @@ def erase(user_id: int, contact: Contact, by: Actor = ITSELF) -> None:
 
 
 def erase_lead(lead: Lead, by: Actor = ITSELF) -> None:
-    """The same for somebody whose contact was removed with a connection."""
+    """Erase a person whose contact was removed with a connection."""
     contact = db.session.get(Contact, lead.contact_id) if lead.contact_id else None
     if contact is not None:
         erase(lead.user_id, contact, by)
@@ -158,7 +159,7 @@ def _mark_erased(user_id: int, *rows: Contact | Lead) -> list[str]:
 
 
 def _erase_contacts(user_id: int, salesforce_ids: list[str]) -> None:
-    """Blank what a sync has brought of these records and not tied to the person's lead yet."""
+    """Erase contacts that a sync has brought in for these records before they were tied to the person's lead."""
     others = select(Contact).where(
         Contact.user_id == user_id, Contact.salesforce_id.in_(salesforce_ids), Contact.erased_at.is_(None)
     )

@@ -1,10 +1,11 @@
-"""From the outbox to Salesforce, each person once.
+"""Deliver leads from the outbox to Salesforce, each person once.
 
-A round takes up to 200 leads. First it looks: for a Lead that we ourselves may have made (where an answer was lost), for a
-Contact and for an open Lead of this owner with the address. Who is there is linked; the rest is created in one call. That a
-create is about to be sent is committed before it is sent: whoever finds such a mark without an answer looks for what was
-made, again and again at growing distances, and sends again only after Salesforce's own limit for a call has passed.
-Moments of creation are compared by Salesforce's clock, never ours. No transaction is open while Salesforce is asked.
+A round takes up to 200 leads. It first looks for a Lead that an earlier attempt may have created (where the answer was
+lost), then for a Contact and an open Lead of this owner with the address. People who are found are linked; the others
+are created in one call. Before a create is sent, the attempt is recorded and committed. A later round that finds a
+recorded attempt without an answer looks for the created Lead at growing intervals, and sends again only after
+Salesforce's own limit for a call has passed. Creation times are compared by Salesforce's clock, never ours. No
+transaction is open during a call.
 """
 
 from __future__ import annotations
@@ -41,9 +42,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 LOOK_BACK = timedelta(minutes=5)  # before the first attempt
-# Salesforce ends a call after ten minutes. The three minutes more are for what may come between the mark, which has the
-# moment of the answer before the create, and the create itself: a first try that is answered with 401 (27 + 45 s), the wait
-# for another process that refreshes the token (75 s), the way there, and the whole seconds of Salesforce's clock.
+# Salesforce ends a call after ten minutes. The other three minutes cover what may pass between the recorded time (that
+# of the answer before the create) and the create itself: a first try that is answered with 401 (27 + 45 s), the wait
+# for another process that refreshes the token (75 s), network time, and Salesforce's clock counting whole seconds.
 LOST_AFTER = timedelta(minutes=13)
 LEAD_RULES = frozenset(
     {
@@ -67,8 +68,8 @@ R = TypeVar("R", bound=HasEmail)
 
 
 @dataclass(frozen=True)
-class Parcel:
-    """A lead of a round, without its row."""
+class PendingLead:
+    """A lead of a round, as plain values: usable while no transaction is open."""
 
     lead_id: int
     email: str
@@ -77,12 +78,12 @@ class Parcel:
     unanswered_at: datetime | None
     was_tried_elsewhere: bool
     address_hash: bytes | None
-    ran_assignment: bool | None  # on its unanswered create
-    was_checked: bool  # the advisor has looked since, and it wasn't there
+    ran_assignment: bool | None  # whether assignment rules ran on its unanswered create
+    was_checked: bool  # the advisor has looked since and did not find it
 
     @property
     def tried_since(self) -> datetime:
-        """When the first create may have been carried out; only for parcels whose create is unanswered."""
+        """Return when the first create may have been carried out; only for a lead with an unanswered create."""
         tried = self.first_attempt_at or self.unanswered_at
         if tried is None:
             raise ValueError("nothing was tried")
@@ -90,12 +91,12 @@ class Parcel:
 
     @property
     def key(self) -> str:
-        """Salesforce compares addresses without case."""
+        """Return the address in lower case, as Salesforce compares addresses without case."""
         return self.email.lower()
 
 
 def deliver(connection_id: int, access: OrgAccess, should_stop: Callable[[], bool] = lambda: False) -> int:
-    """Deliver what is due for this connection's advisor; return how many leads were worked on. It may run twice at once."""
+    """Deliver what is due for this connection's advisor; return how many leads were handled. Two may run at once."""
     outbox.begin_delivery(connection_id)
     connection = db.session.get(Connection, connection_id)
     if connection is None or not outbox.can_deliver(db.session(), connection_id):
@@ -104,19 +105,18 @@ def deliver(connection_id: int, access: OrgAccess, should_stop: Callable[[], boo
     earlier_accounts.send_again(connection.user_id, connection.partner_id)
     delivery = LeadDelivery(connection, access, should_stop)
     worked_on, is_full = 0, True
-    while is_full:  # a round that isn't has taken all that is due; what comes from here on waits for the next delivery
+    while is_full:  # a round with fewer took all that was due; leads that come later wait for the next delivery
         count = delivery.carry_round()
         worked_on, is_full = worked_on + count, count == LEADS_A_CREATE
     return worked_on
 
 
 class LeadMeter:
-    """Before each call: a delivery that has to stop stops, the lease is renewed, the call is counted.
+    """Called before each call to Salesforce: stops a delivery that has to stop, renews the lease, counts the call.
 
-    A round begins only where there are calls for the whole of it, so that none is spent in vain.
-
-    A round keeps its token in memory, and a delivery may have hours of leads before it. So each call asks the database whether
-    the account is still connected, the advisor active, the firm switched on and not paused.
+    A round begins only if the share has calls left for all of it. A round keeps its token in memory, and a delivery may
+    run for hours; so before each call the database is asked whether the account is still connected, the advisor active,
+    and the firm enabled and not paused.
     """
 
     def __init__(self, engine: Engine, connection_id: int, partner_id: int, should_stop: Callable[[], bool]) -> None:
@@ -136,7 +136,7 @@ class LeadMeter:
         with (
             durably(),
             Session(self._engine) as session,
-        ):  # and with it the mark of an attempt, which was committed before
+        ):  # this also commits the recorded attempt
             if not outbox.renew(session, self.lease):
                 raise LeaseLost
             if not outbox.can_deliver(session, self._connection_id):
@@ -162,7 +162,7 @@ class LeadDelivery:
         self.opt_out_field = partner.opt_out_field
         self.trusted = timedelta(days=partner.opt_outs_trusted_days)
         self.sees_opt_out = {"Contact": True, "Lead": True}
-        self.encrypted: set[str] = set()  # the objects whose records no query can find by address
+        self.encrypted: set[str] = set()  # objects that no query finds by address
         self.was_encrypted = connection.email_encrypted
         self.meter = LeadMeter(db.engine, connection.id, partner.id, should_stop)
         self.has_delayed_next = False
@@ -174,28 +174,28 @@ class LeadDelivery:
         return self.meter.lease
 
     def carry_round(self) -> int:
-        """Take a round and carry it; return how many leads it had, or 0 if there is nothing more to do now."""
+        """Take a round and deliver it; return how many leads it had, or 0 if there is nothing more to do now."""
         lease, leads = outbox.claim(self.user_id, self.partner_id, LEADS_A_CREATE)
         self.meter.begin_round(lease)
-        parcels = [self.parcel(lead) for lead in leads]
+        pending = [self.pending_lead(lead) for lead in leads]
         db.session.commit()
-        if not parcels:
+        if not pending:
             return 0
         with self.ending() as round_:
             self.delay_next_delivery()
             connection = db.session.get_one(Connection, self.connection_id)
             with self._access.open(connection, self.meter) as self.client:
-                self.carry(parcels)
-        return len(parcels) if round_.went_well else 0
+                self.carry(pending)
+        return len(pending) if round_.went_well else 0
 
     def delay_next_delivery(self) -> None:
-        """Once a delivery: rounds that follow each other are full, and cheap for each lead."""
+        """Move the next delivery on, once a delivery: its rounds are full, and cheap for each lead."""
         if not self.has_delayed_next:
             self.has_delayed_next = True
             outbox.delay_next(self.connection_id, allowance_of(db.session(), self.partner_id, utcnow()).leads_used)
 
-    def parcel(self, lead: Lead) -> Parcel:
-        return Parcel(
+    def pending_lead(self, lead: Lead) -> PendingLead:
+        return PendingLead(
             lead.id,
             lead.email,
             NewLead(lead.first_name, lead.last_name, lead.email, self.company, self.lead_source),
@@ -207,95 +207,96 @@ class LeadDelivery:
             lead.was_checked,
         )
 
-    # ---- One round
+    # ---- Steps of one round
 
-    def carry(self, parcels: list[Parcel]) -> None:
-        parcels = self.set_aside_tried_elsewhere(parcels)
-        parcels = self.settle_unanswered(parcels)
-        parcels = self.link_to_contacts(parcels)
-        parcels = self.link_to_leads(parcels)
-        parcels = self.set_aside_out_of_sight(parcels)
-        self.create(parcels)
+    def carry(self, pending: list[PendingLead]) -> None:
+        pending = self.set_aside_tried_elsewhere(pending)
+        pending = self.settle_unanswered(pending)
+        pending = self.link_to_contacts(pending)
+        pending = self.link_to_leads(pending)
+        pending = self.set_aside_out_of_sight(pending)
+        self.create(pending)
 
-    def set_aside_tried_elsewhere(self, parcels: list[Parcel]) -> list[Parcel]:
-        """An answer that was lost in another org, or as another user, can't be looked for from here."""
-        return self.set_aside([p for p in parcels if p.was_tried_elsewhere], ToCheck.TRIED_ELSEWHERE, parcels)
+    def set_aside_tried_elsewhere(self, pending: list[PendingLead]) -> list[PendingLead]:
+        """Set aside leads whose lost answer came from another org or user: they can't be looked for from here."""
+        return self.set_aside([p for p in pending if p.was_tried_elsewhere], ToCheck.TRIED_ELSEWHERE, pending)
 
-    def settle_unanswered(self, parcels: list[Parcel]) -> list[Parcel]:
-        """Look for what we may have made ourselves; return the parcels that may be sent."""
-        sought = [parcel for parcel in parcels if parcel.unanswered_at]
+    def settle_unanswered(self, pending: list[PendingLead]) -> list[PendingLead]:
+        """Look for the leads that our unanswered creates may have made; return those that may be sent."""
+        sought = [one for one in pending if one.unanswered_at]
         if not sought:
-            return parcels
+            return pending
         found = self.find_made(sought)
         first = first_by_email(sorted(found, key=lambda record: record.is_deleted))
-        for lead in self.rows([parcel for parcel in sought if parcel.key in first]):
+        for lead in self.rows([one for one in sought if one.key in first]):
             outcomes.record_found(lead, first[lead.email.lower()], self.connection_id)
         self.store()
         answered_at = self.client.answered_at
         waiting = {
-            parcel.lead_id: parcel.unanswered_at + LOST_AFTER - answered_at
-            for parcel in sought
-            if parcel.unanswered_at and parcel.key not in first and answered_at - parcel.unanswered_at < LOST_AFTER
+            one.lead_id: one.unanswered_at + LOST_AFTER - answered_at
+            for one in sought
+            if one.unanswered_at and one.key not in first and answered_at - one.unanswered_at < LOST_AFTER
         }
-        for lead in self.rows([parcel for parcel in sought if parcel.lead_id in waiting]):
+        for lead in self.rows([one for one in sought if one.lead_id in waiting]):
             wait = min(outbox.wait_of(lead.failures + 1), waiting[lead.id] + timedelta(seconds=1))
             outbox.put_off(lead, Code.NO_ANSWER, wait=wait)
         self.store()
-        return [p for p in parcels if p.lead_id not in waiting and not (p.unanswered_at and p.key in first)]
+        return [p for p in pending if p.lead_id not in waiting and not (p.unanswered_at and p.key in first)]
 
-    def find_made(self, sought: Sequence[Parcel]) -> list[LeadRecord]:
-        since = min(parcel.tried_since for parcel in sought) - LOOK_BACK
-        until = max(parcel.unanswered_at or parcel.tried_since for parcel in sought) + LOST_AFTER
+    def find_made(self, sought: Sequence[PendingLead]) -> list[LeadRecord]:
+        since = min(one.tried_since for one in sought) - LOOK_BACK
+        until = max(one.unanswered_at or one.tried_since for one in sought) + LOST_AFTER
         return self.ask(
             "Lead",
             lambda sees: self.client.find_leads_made_by(self.salesforce_user_id, emails_of(sought), since, sees),
             lambda sees: self.client.leads_made_between(self.salesforce_user_id, since, until, sees),
         )
 
-    def link_to_contacts(self, parcels: list[Parcel]) -> list[Parcel]:
-        if not parcels:
+    def link_to_contacts(self, pending: list[PendingLead]) -> list[PendingLead]:
+        if not pending:
             return []
         found = self.ask(
             "Contact",
-            lambda sees: self.client.find_contacts_with(self.salesforce_user_id, emails_of(parcels), sees),
-            lambda sees: self.client.contacts_among(self.salesforce_user_id, self.contacts_here(parcels), sees),
+            lambda sees: self.client.find_contacts_with(self.salesforce_user_id, emails_of(pending), sees),
+            lambda sees: self.client.contacts_among(self.salesforce_user_id, self.contacts_here(pending), sees),
         )
         match = first_by_email(
             sorted(found, key=lambda record: record.is_opted_out is False)
-        )  # the stricter one counts
-        for lead in self.rows([parcel for parcel in parcels if parcel.key in match]):
+        )  # opted out in either query counts
+        for lead in self.rows([one for one in pending if one.key in match]):
             outcomes.link_to_contact(lead, match[lead.email.lower()], self.connection_id)
         self.store()
-        return [parcel for parcel in parcels if parcel.key not in match]
+        return [one for one in pending if one.key not in match]
 
-    def link_to_leads(self, parcels: list[Parcel]) -> list[Parcel]:
-        if not parcels:
+    def link_to_leads(self, pending: list[PendingLead]) -> list[PendingLead]:
+        if not pending:
             return []
         found = self.ask(
             "Lead",
-            lambda sees: self.client.find_open_leads_with(self.salesforce_user_id, emails_of(parcels), sees),
+            lambda sees: self.client.find_open_leads_with(self.salesforce_user_id, emails_of(pending), sees),
             lambda sees: self.client.newest_open_leads(self.salesforce_user_id, sees),
         )
         self.record_encryption()
         match = first_by_email(sorted(found, key=lambda record: record.is_opted_out is False))
-        for lead in self.rows([parcel for parcel in parcels if parcel.key in match]):
+        for lead in self.rows([one for one in pending if one.key in match]):
             outcomes.link_to_lead(lead, match[lead.email.lower()], self.connection_id)
         self.store()
-        return [parcel for parcel in parcels if parcel.key not in match]
+        return [one for one in pending if one.key not in match]
 
-    def set_aside_out_of_sight(self, parcels: list[Parcel]) -> list[Parcel]:
-        """Leads that assignment rules gave away may exist where the user doesn't see them: they are not sent twice.
+    def set_aside_out_of_sight(self, pending: list[PendingLead]) -> list[PendingLead]:
+        """Set aside unanswered leads that assignment rules may have given to a user whose leads we can't see.
 
-        What counts is whether the rules ran on the attempt, whatever the firm's setting is by now. A flow of the firm's may
-        give away leads that are kept with the advisor, too. The create doesn't show it; what became of earlier ones does.
+        What counts is whether the rules ran on the attempt, not the firm's setting now. A flow of the firm's may also
+        give away leads that are kept with the advisor. The create doesn't show that, but what became of earlier leads
+        does.
         """
-        unsure = [parcel for parcel in parcels if parcel.unanswered_at and not parcel.was_checked]
+        unsure = [one for one in pending if one.unanswered_at and not one.was_checked]
         if unsure and not self.kept_leads_leave():
-            unsure = [parcel for parcel in unsure if parcel.ran_assignment is not False]
-        return self.set_aside(unsure, ToCheck.OUT_OF_SIGHT, parcels)
+            unsure = [one for one in unsure if one.ran_assignment is not False]
+        return self.set_aside(unsure, ToCheck.OUT_OF_SIGHT, pending)
 
     def kept_leads_leave(self) -> bool:
-        """Has a lead that was sent to stay with the advisor turned out to be somebody else's, or out of sight?"""
+        """Has a lead that was sent with the advisor as owner later belonged to another user, or gone out of sight?"""
         left = select(Lead.id).where(
             Lead.connection_id == self.connection_id,
             Lead.salesforce_id.is_not(None),
@@ -307,52 +308,52 @@ class LeadDelivery:
         db.session.commit()
         return found
 
-    def create(self, parcels: list[Parcel]) -> None:
-        parcels = self.mark_attempt(parcels)
-        if not parcels:
+    def create(self, pending: list[PendingLead]) -> None:
+        pending = self.mark_attempt(pending)
+        if not pending:
             return
         try:
-            results = self.client.create_leads([p.new for p in parcels], runs_assignment=not self.keeps_leads)
+            results = self.client.create_leads([p.new for p in pending], runs_assignment=not self.keeps_leads)
         except errors.TryLater as error:
             if not error.is_ambiguous:
-                self.unmark_attempt(parcels)
+                self.unmark_attempt(pending)
             raise
         except (errors.SalesforceError, LeaseLost, StopRequested):
-            self.unmark_attempt(parcels)  # nothing was sent, or it was refused as a whole
+            self.unmark_attempt(pending)  # nothing was sent, or the whole call was refused
             raise
-        self.store_results(dict(zip((parcel.lead_id for parcel in parcels), results, strict=True)))
+        self.store_results(dict(zip((one.lead_id for one in pending), results, strict=True)))
 
-    def mark_attempt(self, parcels: list[Parcel]) -> list[Parcel]:
-        """Write down that a create is about to be sent; return the parcels that are still ours to send."""
-        if not parcels:
+    def mark_attempt(self, pending: list[PendingLead]) -> list[PendingLead]:
+        """Record that a create is about to be sent; return the leads that are still ours to send."""
+        if not pending:
             return []
         answered_at = self.client.answered_at
-        rows = self.rows(parcels)
+        rows = self.rows(pending)
         for lead in rows:
             lead.state, lead.connection_id = LeadState.SENDING, self.connection_id
             lead.attempts += 1
-            # The earliest by Salesforce's clock, which may have been put back since: what was made is looked for from there.
+            # Keep the earliest time by Salesforce's clock, which may have been set back since: the search starts there.
             lead.first_attempt_at = min(lead.first_attempt_at or answered_at, answered_at)
             lead.unanswered_at, lead.changed_at = answered_at, utcnow()
             lead.ran_assignment, lead.was_checked = not self.keeps_leads, False
         marked = {lead.id for lead in rows}
         self.store()
-        return [parcel for parcel in parcels if parcel.lead_id in marked]
+        return [one for one in pending if one.lead_id in marked]
 
-    def unmark_attempt(self, parcels: Sequence[Parcel]) -> None:
+    def unmark_attempt(self, pending: Sequence[PendingLead]) -> None:
         db.session.rollback()
-        for lead in self.rows(parcels):
+        for lead in self.rows(pending):
             lead.state, lead.unanswered_at = LeadState.WAITING, None
         self.store()
 
     def store_results(self, results: dict[int, Created]) -> None:
-        """Store what became of each. An Id counts even if the lease was lost meanwhile: the lead is there."""
+        """Store the result for each lead. An Id counts even if the lease was lost in between: the lead exists."""
         lock_advisor(self.user_id)
         ensure_system_lists(self.user_id)
         for lead in outbox.lock_all(results.keys()):
             made, is_ours = results[lead.id], lead.lease == self.lease
             if lead.is_erased:
-                lead.salesforce_id = made.id  # the person was erased meanwhile; the Id is the tombstone
+                lead.salesforce_id = made.id  # the person was erased in between; the Id serves as tombstone
             elif made.id is not None:
                 if lead.salesforce_id is None:
                     outcomes.record_sent(lead, made.id, None, self.connection_id, lead.unanswered_at)
@@ -362,19 +363,19 @@ class LeadDelivery:
         db.session.commit()
         self.trust_opt_outs()
 
-    def set_aside(self, chosen: list[Parcel], why: str, parcels: list[Parcel]) -> list[Parcel]:
-        """Let these wait for the advisor; return the others."""
+    def set_aside(self, chosen: list[PendingLead], why: str, pending: list[PendingLead]) -> list[PendingLead]:
+        """Mark these for the advisor to check; return the others."""
         for lead in self.rows(chosen):
             lead.state, lead.why, lead.changed_at = LeadState.PLEASE_CHECK, why, utcnow()
             lead.end_lease()
         self.store()
-        gone = {parcel.lead_id for parcel in chosen}
-        return [parcel for parcel in parcels if parcel.lead_id not in gone]
+        gone = {one.lead_id for one in chosen}
+        return [one for one in pending if one.lead_id not in gone]
 
-    # ---- What the steps share
+    # ---- Shared by the steps
 
     def ask(self, about: str, by_address: Callable[[bool], list[R]], otherwise: Callable[[bool], list[R]]) -> list[R]:
-        """Ask by address, and otherwise where addresses are encrypted: then more may come than was looked for."""
+        """Query by address, or by the second query where addresses are encrypted; that one may return more records."""
         if about not in self.encrypted:
             try:
                 return self.ask_for_opt_out(about, by_address)
@@ -384,9 +385,9 @@ class LeadDelivery:
             self.encrypted.add(about)
         return self.ask_for_opt_out(about, otherwise)
 
-    def contacts_here(self, parcels: Sequence[Parcel]) -> list[str]:
-        """Return the Ids of the contacts with these addresses that syncs have met, by the hashes that are kept of them."""
-        hashes = [parcel.address_hash for parcel in parcels if parcel.address_hash]
+    def contacts_here(self, pending: Sequence[PendingLead]) -> list[str]:
+        """Return the Ids of contacts with these addresses that syncs have read, found by the stored hashes."""
+        hashes = [one.address_hash for one in pending if one.address_hash]
         here = select(Contact.salesforce_id).where(
             Contact.user_id == self.user_id,
             Contact.address_hash.in_(hashes),
@@ -402,14 +403,14 @@ class LeadDelivery:
         return sorted(salesforce_id for salesforce_id in ids if salesforce_id)
 
     def record_encryption(self) -> None:
-        """Let the page tell what we can't ask, while it is so."""
+        """Record which objects are encrypted, so that the page can say what can't be checked."""
         is_encrypted = bool(self.encrypted)
         if is_encrypted != self.was_encrypted:
             self.was_encrypted = is_encrypted
             self.update_connection(email_encrypted=is_encrypted)
 
     def ask_for_opt_out(self, about: str, question: Callable[[bool], list[T]]) -> list[T]:
-        """Ask with the opt-out field, and without it where the user can't see it: leads go out all the same."""
+        """Query with the opt-out field, or without it if the user can't see it: leads are sent all the same."""
         try:
             return question(self.sees_opt_out[about])
         except errors.FieldHidden as error:
@@ -419,12 +420,12 @@ class LeadDelivery:
         self.distrust_opt_outs(OPT_OUT_HIDDEN[about])
         return question(False)
 
-    def rows(self, parcels: Sequence[Parcel]) -> list[Lead]:
-        """Return the rows of these parcels that are still ours, locked; a transaction is open from here to store()."""
-        if not parcels:
+    def rows(self, pending: Sequence[PendingLead]) -> list[Lead]:
+        """Return the rows of these leads that are still ours, locked; a transaction is open from here to store()."""
+        if not pending:
             return []
-        lock_advisor(self.user_id)  # before leads and contacts: the lock order
-        return outbox.lock(self.lease, [parcel.lead_id for parcel in parcels])
+        lock_advisor(self.user_id)  # before leads and contacts, as the lock order has it
+        return outbox.lock(self.lease, [one.lead_id for one in pending])
 
     def store(self) -> None:
         if db.session.dirty or db.session.new or db.session.deleted:
@@ -432,7 +433,7 @@ class LeadDelivery:
         db.session.commit()
 
     def trust_opt_outs(self) -> None:
-        """A lead made just now hasn't opted out; syncs say so from then on."""
+        """Treat a lead that was just created as not opted out; from then on syncs say so."""
         if self.sees_opt_out["Lead"]:
             is_first = Connection.leads_known_until.is_(None)
             self.update_connection(is_first, leads_known_until=utcnow() + self.trusted, leads_trouble=None)
@@ -447,9 +448,10 @@ class LeadDelivery:
 
     @contextmanager
     def ending(self) -> Iterator[RoundEnd]:
-        """Whatever happens, no lead stays behind: who is still under this round's lease waits, or is refused with words.
+        """Leave no lead behind when a round ends in an error: those still under its lease wait, or are refused with a
+        reason.
 
-        Where the process itself dies, the lease runs out.
+        If the process dies, the lease runs out.
         """
         end = RoundEnd()
         try:
@@ -467,7 +469,7 @@ class LeadDelivery:
         except errors.SalesforceError as error:
             self.end_all(error)
             log.warning("leads wait: %s", error, extra={"connection_id": self.connection_id})
-        except OperationalError:  # it was restarted, say; where it is still away, the lease runs out
+        except OperationalError:  # the database was restarted, for example; if it stays away, the lease runs out
             with suppress(OperationalError):
                 self.end_all(errors.TryLater(Code.DATABASE_AWAY))
             raise
@@ -485,7 +487,8 @@ class LeadDelivery:
         db.session.commit()
 
     def wait_for_calls(self, error: errors.LimitReached) -> None:
-        """Leads that may use no more calls wait, and the firm's syncs go on; where the org takes none, the firm pauses."""
+        """Let leads wait while their part of the calls is used up; if the org accepts no calls at all, pause the whole
+        firm."""
         if is_of_our_share(error):
             outbox.wait_for_calls(self.connection_id)
             return
@@ -501,12 +504,13 @@ class RoundEnd:
 
 
 def is_of_our_share(error: errors.SalesforceError) -> bool:
-    """Is it our own rule that stops us? A sync that finds the share used up pauses the firm itself."""
+    """Is it our own limit that was reached? A sync that finds the share used up pauses the firm itself."""
     return isinstance(error, errors.LimitReached) and error.code in (Code.LEADS_SHARE_USED_UP, Code.SHARE_USED_UP)
 
 
 def sort_out(lead: Lead, error: errors.SalesforceError) -> None:
-    """What an error makes of this lead: waiting where time helps, or a fix for the whole firm; else refused, with words."""
+    """Store what an error means for this lead: it waits if time or a fix for the whole firm helps, else it is
+    refused."""
     is_set_up = isinstance(error, errors.Misconfigured) and not is_about_leads(error)
     if is_set_up or error.again not in (errors.Again.ON_RETRY, errors.Again.NEXT_RUN):
         outbox.put_off(lead, error.code, error.detail)
@@ -518,19 +522,19 @@ def sort_out(lead: Lead, error: errors.SalesforceError) -> None:
 
 
 def is_about_leads(error: errors.SalesforceError) -> bool:
-    """Is it the firm's rules for leads that are in the way? Only then can the advisor do something: ask, and press Retry.
+    """Is the cause one of the firm's rules for leads? Only then can the advisor act: ask the admin, then press Retry.
 
-    Whatever else is wrong with a firm's set-up, or ours, is put right without the advisor, and the leads go out by themselves.
+    Any other problem with the firm's set-up, or ours, is fixed without the advisor, and the leads are sent then.
     """
     return isinstance(error, errors.Misconfigured) and error.code in LEAD_RULES
 
 
-def emails_of(parcels: Sequence[Parcel]) -> list[str]:
-    return [parcel.email for parcel in parcels]
+def emails_of(pending: Sequence[PendingLead]) -> list[str]:
+    return [one.email for one in pending]
 
 
 def first_by_email(records: Sequence[R]) -> dict[str, R]:
-    """Return {address in lower case: the first record with it}."""
+    """Return {lower-case address: the first record with it}."""
     found: dict[str, R] = {}
     for record in records:
         found.setdefault(record.email.lower(), record)

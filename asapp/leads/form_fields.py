@@ -1,4 +1,4 @@
-"""What people may type on the sign-up page, and advisors about it, and what we say when it won't do.
+"""Checks of what people type on the sign-up page, and of what advisors set for it, with the messages for bad input.
 
 The limits are Salesforce's for a Lead: 40, 80 and 80 characters.
 """
@@ -28,14 +28,14 @@ EMAIL_MAX = 80
 HEADING_MAX = 120
 WORDS_MAX = 1000
 FRAME_HOSTS_MAX = 10
-HOST_NAME_MAX, LABEL_MAX = 253, 63  # of any name on the internet
-ORIGINS_MAX = 1000  # of all together, as they are stored
+HOST_NAME_MAX, LABEL_MAX = 253, 63  # of a host name in DNS
+ORIGINS_MAX = 1000  # of the whole setting, as stored
 DAILY_LIMIT_MAX = 10_000
 LOOPBACK = ("localhost", "127.0.0.1")
 
 
 class Typed(NamedTuple):
-    """The fields of the sign-up page, as they were typed."""
+    """The fields of the sign-up page, as typed."""
 
     first_name: str = ""
     last_name: str = ""
@@ -44,14 +44,15 @@ class Typed(NamedTuple):
 
 
 def clean_text(text: str) -> str:
-    """Return text composed, without control characters, its lines trimmed."""
+    """Return the text in composed form (NFC), without control characters, with its lines trimmed."""
     composed = unicodedata.normalize("NFC", text).replace("\r\n", "\n").replace("\r", "\n")
     lines = (clean_line(line) for line in composed.split("\n"))
     return "\n".join(lines).strip()
 
 
 class PageForm(Form):
-    """What an advisor says on the sign-up page, who may show it, and how many it takes in a day."""
+    """An advisor's settings of the sign-up page: its words, the sites that may show it, and how many people it takes a
+    day."""
 
     heading = Text("Heading", HEADING_MAX, "Enter a heading.")
     words = Text("What people agree to", WORDS_MAX, "Enter what people agree to.", clean=clean_text)
@@ -68,7 +69,7 @@ class PageForm(Form):
 
 
 def check_typed(typed: Typed) -> Typed:
-    """Return what was typed, cleaned; raise InvalidFields."""
+    """Return the cleaned input; raise InvalidFields."""
     clean = Typed(
         clean_line(typed.first_name), clean_line(typed.last_name), clean_address(typed.email), typed.has_consented
     )
@@ -85,7 +86,7 @@ def check_typed(typed: Typed) -> Typed:
 
 
 def origins_of(typed: str) -> str:
-    """Return the origins that were typed, one a line or after spaces, as `https://a.example https://b.example`."""
+    """Return the typed origins, separated by lines or spaces, in one line: `https://a.example https://b.example`."""
     origins = list(dict.fromkeys(_origin(part) for part in typed.replace(",", " ").split()))
     if len(origins) > FRAME_HOSTS_MAX:
         raise ValidationError(f"Name {FRAME_HOSTS_MAX} sites or fewer.")

@@ -1,13 +1,14 @@
-"""The outbox: which leads are due, who works on them, and when a delivery is enqueued.
+"""The outbox: which leads are due, which delivery works on them, and when a delivery is enqueued.
 
-A delivery holds a lease on each lead of its round, and writes `WHERE lease = mine`. One delivery a connection is enqueued at a
-time: `connections.leads_rung_at` says since when, and is cleared when the job begins, so that a lead stored after that
-enqueues the next one. What Redis loses is enqueued again by the dispatch tick.
+A delivery holds a lease on each lead of its round and writes `WHERE lease = mine`. One delivery a connection is
+enqueued at a time: `connections.leads_rung_at` says since when. It is cleared when the job begins, so that a lead
+stored after that enqueues the next delivery. What Redis loses is enqueued again by the dispatch tick.
 
-Deliveries of a connection keep a distance, `connections.leads_not_before`, so that many sign-ups cost calls by the batch. Each
-delivery moves it on by a gap, counted from AHEAD ago at the earliest: where few people sign up, AT_ONCE deliveries may follow
-each other at once; where many do, one goes each gap and takes all who came meanwhile. The gap widens as the leads' part of
-the firm's calls is used up (connections/api_budget.py). Both stand in the row: the tick enqueues when the moment has come.
+`connections.leads_not_before` keeps the deliveries of a connection apart, so that many sign-ups are sent in batches.
+Each delivery moves it on by a gap, counted from AHEAD ago at the earliest: where few people sign up, AT_ONCE deliveries
+may follow each other at once; where many do, there is one delivery in each gap, for everyone who came since. The gap
+grows as the leads' part of the firm's calls is used up (connections/api_budget.py). Both times are in the row, and the
+tick enqueues what is due.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ from asapp.models import Connection, ConnectionStatus, Lead, LeadState, Partner,
 from asapp.models.lead import UNDELIVERED
 
 LEASE = timedelta(seconds=100)  # as a run's (sync/runs.py), renewed before each call
-ENQUEUED_LONG_AGO = timedelta(seconds=60)  # then the job is taken for lost
-AT_ONCE = 5  # deliveries of a connection
+ENQUEUED_LONG_AGO = timedelta(seconds=60)  # then the job counts as lost
+AT_ONCE = 5  # deliveries of a connection without a gap
 GAP = timedelta(minutes=1)  # between deliveries from then on
 WIDER_GAPS = ((0.75, timedelta(minutes=30)), (0.5, timedelta(minutes=5)))  # from this part of the leads' calls on
 AHEAD = GAP * (AT_ONCE - 1)
-NO_CALLS_WAIT = timedelta(minutes=15)  # then it is looked whether there are calls for leads again; that costs none
+NO_CALLS_WAIT = timedelta(minutes=15)  # then we check whether there are calls for leads again; the check costs no call
 FIRST_WAIT = timedelta(seconds=15)
 LONGEST_WAIT = timedelta(hours=1)
 
@@ -44,7 +45,7 @@ Enqueue = Callable[[Sequence[int]], bool]  # takes ids of connections; returns w
 
 
 def enqueue_for(user_id: int, enqueue: Enqueue) -> None:
-    """Enqueue a delivery of this advisor's leads, if any are due, none is enqueued and it is time for one. Commits."""
+    """Enqueue a delivery of this advisor's leads if some are due, none is enqueued and the gap has passed. Commits."""
     with reading():
         connection_id = db.session.scalar(_ready(utcnow()).where(Connection.user_id == user_id).limit(1))
         db.session.commit()
@@ -53,14 +54,14 @@ def enqueue_for(user_id: int, enqueue: Enqueue) -> None:
 
 
 def enqueue_due(enqueue: Enqueue, limit: int = 500) -> int:
-    """Enqueue a delivery for every connection with leads that are due; return for how many. Commits."""
+    """Enqueue a delivery for every connection with due leads; return for how many. Commits."""
     ids = db.session.scalars(_ready(utcnow()).limit(limit)).all()
     db.session.commit()
     return enqueue_unless_enqueued(ids, enqueue)
 
 
 def count_due(session: Session, now: datetime) -> tuple[int, datetime | None]:
-    """Return how many leads could be on their way to Salesforce now and are not, and since when the first of them."""
+    """Return how many leads are due and not being delivered, and since when the first of them waits."""
     is_held_back = Connection.leads_not_before > Lead.next_attempt_at
     since_when = case((is_held_back, Connection.leads_not_before), else_=Lead.next_attempt_at)
     due = (
@@ -75,13 +76,13 @@ def count_due(session: Session, now: datetime) -> tuple[int, datetime | None]:
 
 
 def begin_delivery(connection_id: int) -> None:
-    """From here on a new lead enqueues the next delivery. Commits."""
+    """Record that the enqueued delivery has begun: a new lead enqueues the next one. Commits."""
     change_rows(db.session, update(Connection).where(Connection.id == connection_id).values(leads_rung_at=None))
     db.session.commit()
 
 
 def delay_next(connection_id: int, leads_used: float) -> None:
-    """Move the next delivery on, as this one has leads to deliver. leads_used: Allowance.leads_used. Commits."""
+    """Move the next delivery on, after one that had leads to deliver. leads_used: Allowance.leads_used. Commits."""
     connection, now = _lock_connection(connection_id), utcnow()
     earliest = max(connection.leads_not_before or now - AHEAD, now - AHEAD)
     connection.leads_not_before = earliest + gap_of(leads_used)
@@ -89,13 +90,13 @@ def delay_next(connection_id: int, leads_used: float) -> None:
 
 
 def wait_for_calls(connection_id: int) -> None:
-    """Enqueue no delivery for a while: the leads' part of the firm's calls is used up. Commits."""
+    """Enqueue no delivery for a while, as the leads' part of the firm's calls is used up. Commits."""
     _lock_connection(connection_id).leads_not_before = utcnow() + NO_CALLS_WAIT
     db.session.commit()
 
 
 def gap_of(leads_used: float) -> timedelta:
-    """Return how far apart deliveries are once this part of the leads' calls is used."""
+    """Return the gap between deliveries once this part of the leads' calls is used."""
     return next((gap for used, gap in WIDER_GAPS if leads_used >= used), GAP)
 
 
@@ -122,7 +123,7 @@ def enqueue_unless_enqueued(connection_ids: Sequence[int], enqueue: Enqueue) -> 
 
 
 def _ready(now: datetime) -> Select[int]:
-    """Select connections with leads that are due and for which it is time."""
+    """Select connections with due leads whose gap has passed."""
     due = exists().where(*_is_of_connection(), *_is_due(now))
     return select(Connection.id).join(Partner).where(due, *_can_deliver(now), _is_time(now))
 
@@ -137,18 +138,18 @@ def _can_deliver(now: datetime) -> tuple[Any, ...]:
 
 
 def _is_time(now: datetime) -> ColumnElement[bool]:
-    """May the next delivery begin? One that has begun isn't held up by the distance that it keeps from the next."""
+    """May the next delivery begin? One that has begun is not stopped by its own gap."""
     return or_(Connection.leads_not_before.is_(None), Connection.leads_not_before <= now)
 
 
 def can_deliver(session: Session, connection_id: int) -> bool:
-    """Is this connection's account connected, its advisor active, and its firm ready and not paused, at this moment?"""
+    """Is this connection's account connected, its advisor active, and its firm set up and not paused, now?"""
     query = select(Connection.id).join(Partner).where(Connection.id == connection_id, *_can_deliver(utcnow()))
     return session.scalar(query) is not None
 
 
 def _is_of_connection() -> tuple[Any, ...]:
-    """A lead goes to the Salesforce of the firm that it signed up with, wherever its advisor has moved since."""
+    """A lead goes to the Salesforce of the firm that it signed up with, even if its advisor has moved since."""
     return Lead.user_id == Connection.user_id, Lead.partner_id == Connection.partner_id
 
 
@@ -186,42 +187,42 @@ def claim(user_id: int, partner_id: int, limit: int) -> tuple[str, list[Lead]]:
 
 
 def renew(session: Session, lease: str) -> int:
-    """Renew the lease of a round in the caller's transaction; return how many leads it still holds."""
+    """Renew the lease of a round in the caller's transaction; return how many leads are still under it."""
     return change_rows(session, update(Lead).where(Lead.lease == lease).values(lease_until=utcnow() + LEASE))
 
 
 def lock(lease: str, lead_ids: Collection[int]) -> list[Lead]:
-    """Return those of these leads that are still ours, locked until the caller's transaction ends."""
+    """Return those of these leads that are still under this lease, locked until the caller's transaction ends."""
     query = select(Lead).where(Lead.lease == lease, Lead.id.in_(lead_ids)).order_by(Lead.id).with_for_update()
     return list(db.session.scalars(query.execution_options(populate_existing=True)))
 
 
 def lock_all(lead_ids: Collection[int]) -> list[Lead]:
-    """Return these leads, whoever holds them, locked until the caller's transaction ends."""
+    """Return these leads, under any lease or none, locked until the caller's transaction ends."""
     query = select(Lead).where(Lead.id.in_(lead_ids)).order_by(Lead.id).with_for_update()
     return list(db.session.scalars(query.execution_options(populate_existing=True)))
 
 
 def lock_round(lease: str) -> list[Lead]:
-    """Return whatever a round still holds, locked until the caller's transaction ends."""
+    """Return the leads that are still under this lease, locked until the caller's transaction ends."""
     query = select(Lead).where(Lead.lease == lease).order_by(Lead.id).with_for_update()
     return list(db.session.scalars(query.execution_options(populate_existing=True)))
 
 
 def release(lease: str) -> None:
-    """Let go of whatever the round still holds. Commits."""
+    """Release every lead that is still under this lease. Commits."""
     db.session.rollback()
     change_rows(db.session, update(Lead).where(Lead.lease == lease).values(NO_LEASE))
     db.session.commit()
 
 
 def wait_of(failures: int) -> timedelta:
-    """Return how long to wait after so many rounds that came to nothing: 15 s, 30 s, 1 min … up to an hour."""
+    """Return how long to wait after this many failed rounds: 15 s, 30 s, 1 min … up to an hour."""
     return with_jitter(wait_after(failures, FIRST_WAIT, LONGEST_WAIT))
 
 
 def put_off(lead: Lead, why: str, detail: str = "", wait: timedelta | None = None) -> None:
-    """Let a lead wait, in the caller's transaction. One whose create is unanswered stays `sending`."""
+    """Let a lead wait, in the caller's transaction. One with an unanswered create stays `sending`."""
     lead.failures += 1
     lead.state = LeadState.SENDING if lead.unanswered_at else LeadState.WAITING
     lead.why, lead.why_detail, lead.why_words = why, detail[:255] or None, None

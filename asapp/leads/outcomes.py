@@ -1,7 +1,8 @@
-"""What a lead and its contact become when Salesforce has the person: sent, linked, tied to a contact, opted out, deleted.
+"""What happens to a lead and its contact once the person is in Salesforce: sent, linked, tied to a contact, opted out,
+deleted.
 
-Everything here joins the caller's transaction. A lead is tied to a Salesforce contact once: its own contact gives its lists
-to that one and goes.
+Everything here joins the caller's transaction. A lead is tied to a Salesforce contact once: its own contact hands its
+lists to that one and is deleted.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from datetime import datetime
 
 from sqlalchemy import and_, delete, insert, null, or_, select, update
 
-from asapp.contacts import tombstones
+from asapp.contacts import suppressions, tombstones
 from asapp.contacts.bounces import Mark, mark_after, mark_of
 from asapp.contacts.twins import block, blocked_by, unblock
 from asapp.core.clock import utcnow
@@ -43,7 +44,7 @@ GONE_FOR_GOOD = (Reason.DELETED, Reason.MERGED, Reason.GONE)
 def record_sent(
     lead: Lead, salesforce_id: str, owner_id: str | None, connection_id: int, stamp: datetime | None
 ) -> None:
-    """Salesforce has made this lead."""
+    """Record that Salesforce has created this lead."""
     _deliver(lead, LeadState.SENT, connection_id)
     lead.salesforce_id, lead.owner_id = salesforce_id, owner_id or lead.owner_id
     lead.system_modstamp = stamp or lead.system_modstamp
@@ -51,13 +52,13 @@ def record_sent(
 
 
 def record_found(lead: Lead, record: LeadRecord, connection_id: int) -> None:
-    """A lead that we made ourselves, whose answer was lost."""
+    """Record that the lead of an unanswered create was found."""
     record_sent(lead, record.id, record.owner_id, connection_id, record.system_modstamp)
     apply_record(lead, record)
 
 
 def record_unseen(lead: Lead, connection_id: int) -> None:
-    """The advisor says that it is there. Nobody can tell whether the person opts out, so nothing is sent to them."""
+    """Record the advisor's word that the lead exists. As its opt-out can't be read, nothing is sent to the person."""
     _deliver(lead, LeadState.SENT, connection_id)
     contact = _own_contact(lead)
     if contact is not None:
@@ -74,7 +75,7 @@ def link_to_lead(lead: Lead, record: LeadRecord, connection_id: int) -> None:
 
 
 def link_to_contact(lead: Lead, match: ContactMatch, connection_id: int) -> None:
-    """The contact itself may be here, may come with the next sync, or was not imported because it has opted out."""
+    """Link the lead to a contact, which may be here, come with the next sync, or be left out as opted out."""
     _deliver(lead, LeadState.LINKED, connection_id)
     lead.linked_kind, lead.linked_contact_id = LinkedKind.CONTACT, match.id
     _follow(lead)
@@ -86,10 +87,10 @@ def link_to_contact(lead: Lead, match: ContactMatch, connection_id: int) -> None
 
 
 def apply_record(lead: Lead, record: LeadRecord, run_id: int | None = None) -> bool:
-    """Take over what a row of Lead shows; return whether anything about the person changed."""
+    """Apply a Lead row from Salesforce; return whether anything about the person changed."""
     update_blocked(lead, record)
     if lead.why == Unfollowed.DOUBLE:
-        return False  # the lead that it was merged into stands for the person
+        return False  # the lead that this one was merged into stands for the person
     if record.is_deleted and record.master_record_id and lead.state != LeadState.CONVERTED:
         _go_to_survivor(lead, record.master_record_id, run_id)
         return True
@@ -116,10 +117,10 @@ def apply_record(lead: Lead, record: LeadRecord, run_id: int | None = None) -> b
 
 
 def lose_sight(lead: Lead, why: Unfollowed, run_id: int | None = None) -> None:
-    """Nobody can tell, or not yet, whether this person opts out: nothing is written to them."""
+    """Record that this person's opt-out can't be read (yet): nothing is sent to them."""
     lead.why, lead.changed_at = why, utcnow()
     if lead.connection_id and lead.salesforce_id and why in (Unfollowed.GONE, Unfollowed.REASSIGNED):
-        unblock(lead.connection_id, [lead.salesforce_id])  # it is no record of the user's any more
+        unblock(lead.connection_id, [lead.salesforce_id])  # it is no longer a record of the user's
     contact = _own_contact(lead)
     if contact is not None:
         is_merged = why in (Unfollowed.MERGED, Unfollowed.DOUBLE)
@@ -129,10 +130,10 @@ def lose_sight(lead: Lead, why: Unfollowed, run_id: int | None = None) -> None:
 
 
 def _let_come_back(lead: Lead, contact_id: str) -> Contact | None:
-    """A person who was erased here has signed up again, as a new person: their Salesforce contact may come in again.
+    """Let the Salesforce contact of an erased person in again, who has signed up since as a new person.
 
-    Return the blank row that stood for it, filled with what was typed. Salesforce's own values follow with the next sync: the
-    ledger does not have the record any more, so that sync compares all Ids, reads it, or finds that it has left by then.
+    Return the erased row that stood for it, filled with what was typed. Salesforce's own values follow with the next
+    sync: the record is no longer in the ledger, so that sync compares all Ids and reads it, or finds that it is gone.
     """
     tombstones.end_erasure_of(lead.user_id, contact_id)
     contact = db.session.scalar(
@@ -154,7 +155,7 @@ def _let_come_back(lead: Lead, contact_id: str) -> Contact | None:
 
 
 def find_target(lead: Lead) -> Contact | None:
-    """Return the Salesforce contact here that this lead was linked to or became."""
+    """Return the Salesforce contact here that this lead was linked to or converted to."""
     if lead.linked_contact_id is None:
         return None
     return db.session.scalar(
@@ -167,7 +168,7 @@ def find_target(lead: Lead) -> Contact | None:
 
 
 def tie(lead: Lead, target: Contact) -> None:
-    """Let the Salesforce contact stand for this person; the lead's own contact hands its lists over and goes."""
+    """Let the Salesforce contact stand for this person; the lead's own contact hands over its lists and is deleted."""
     own = db.session.get(Contact, lead.contact_id) if lead.contact_id else None
     target.is_lead = True
     lead.contact_id = target.id
@@ -176,7 +177,7 @@ def tie(lead: Lead, target: Contact) -> None:
             lead.state == LeadState.CONVERTED or own.hidden_at != lead.signed_up_at
         )
         if was_deleted_here and target.hidden_at is None:
-            target.hidden_at = own.hidden_at  # the advisor had deleted this very person here
+            target.hidden_at = own.hidden_at  # the advisor had deleted this person here
         _hand_over(own, target)
         db.session.flush()
         db.session.delete(own)
@@ -184,9 +185,9 @@ def tie(lead: Lead, target: Contact) -> None:
 
 
 def follow_tied(user_id: int, run_id: int | None = None, lock: Callable[[], None] = lambda: None) -> int:
-    """Note in leads and consent what has become of the Salesforce contacts they are tied to; return for how many.
+    """Record in leads and consent what became of the Salesforce contacts they are tied to; return for how many.
 
-    lock: called before anything is written.
+    lock: called before the first write.
     """
     is_gone = Contact.departed.in_(GONE_FOR_GOOD)
     differs = or_(
@@ -210,14 +211,14 @@ def follow_tied(user_id: int, run_id: int | None = None, lock: Callable[[], None
 
 
 def record_not_imported(lead: Lead, opted_out: bool, run_id: int) -> None:
-    """The contact in Salesforce is the user's, but was not imported: it has opted out, or has no address any more."""
+    """Record that the user's contact in Salesforce was not imported: it has opted out, or has no address."""
     if lead.opted_out != opted_out:
         _set_opted_out(lead, opted_out, utcnow(), run_id)
         lead.changed_at = utcnow()
 
 
 def record_departed(lead: Lead, reason: Reason, run_id: int) -> None:
-    """The contact in Salesforce is somebody else's, or gone: nobody can follow this person any more."""
+    """Record that the contact in Salesforce is another user's, or gone: the person can't be followed any more."""
     contact = _own_contact(lead)
     if contact is not None:
         contact.departed, contact.changed_at = reason, utcnow()
@@ -227,12 +228,12 @@ def record_departed(lead: Lead, reason: Reason, run_id: int) -> None:
 
 
 def follow_erased(lead: Lead, record: LeadRecord) -> None:
-    """A person who was erased here has become a contact in Salesforce: the sync has just brought it, and it is blanked."""
+    """Erase the contact that a sync has just brought in for a person who was erased here as a lead."""
     update_blocked(lead, record)
     if _is_alive_again(lead, record):
         return
     if record.is_deleted and record.master_record_id:
-        lead.salesforce_id = record.master_record_id  # that one may become a contact
+        lead.salesforce_id = record.master_record_id  # the surviving lead may be converted to a contact
         tombstones.mark_erased(lead.user_id, [record.master_record_id])
     if record.is_converted and record.converted_contact_id and lead.linked_contact_id != record.converted_contact_id:
         lead.linked_contact_id = record.converted_contact_id
@@ -243,17 +244,18 @@ def follow_erased(lead: Lead, record: LeadRecord) -> None:
 
 
 def update_blocked(lead: Lead, record: LeadRecord) -> None:
-    """Store the address of a Lead that is opted out, forget it when it no longer is. The lead itself may be erased."""
+    """Store the address hash of an opted-out Lead, or delete it when the Lead no longer is. The lead here may be
+    erased."""
     if lead.connection_id is None:
         return
     if record.is_opted_out is False or record.is_deleted or record.is_converted:
-        unblock(lead.connection_id, [record.id])  # not where its opt-out can't be seen: what was known holds
+        unblock(lead.connection_id, [record.id])  # if the opt-out can't be seen, what was known stays
     elif record.is_opted_out and lead.address_hash is not None and not blocked_by(lead.connection_id, [record.id]):
         block(lead.connection_id, lead.user_id, BlockedBy.LEAD, {record.id: lead.address_hash})
 
 
 def _is_alive_again(lead: Lead, record: LeadRecord) -> bool:
-    """Has the same person, or another, signed up since and got this very Lead?"""
+    """Has a person signed up since who got this same Lead?"""
     living = select(Lead.id).where(
         Lead.connection_id == lead.connection_id,
         Lead.salesforce_id == record.id,
@@ -264,7 +266,7 @@ def _is_alive_again(lead: Lead, record: LeadRecord) -> bool:
 
 
 def erase_contact(contact: Contact) -> None:
-    """Take away whatever identifies a contact. Its Salesforce Id stays: syncs that meet it store nothing."""
+    """Delete what identifies a contact. Its Salesforce Id stays, so that syncs store nothing of the record."""
     now = utcnow()
     contact.first_name = contact.last_name = contact.email = contact.search_key = ""
     contact.address_hash = None
@@ -272,13 +274,14 @@ def erase_contact(contact: Contact) -> None:
     contact.erased_at, contact.changed_at = now, now
     contact.hidden_at = contact.hidden_at or now
     db.session.execute(delete(ListMember).where(ListMember.contact_id == contact.id))
+    suppressions.delete_words(contact)
     change_rows(db.session, update(RunChange).where(RunChange.contact_id == contact.id).values(old=null(), new=null()))
 
 
 def _go_to_survivor(lead: Lead, survivor_id: str, run_id: int | None) -> None:
-    """Merged away: the lead it was merged into stands for the person, once a look has shown whose that is.
+    """Follow a merge: the surviving Lead stands for the person, once a query by Id has shown its owner.
 
-    Where that is the lead of another sign-up, the person is there already: it gets the lists.
+    If the survivor belongs to another sign-up, the person is here already, and that lead gets the lists.
     """
     other = db.session.scalars(
         select(Lead)
@@ -314,7 +317,7 @@ def _deliver(lead: Lead, state: LeadState, connection_id: int) -> None:
 
 
 def _follow(lead: Lead) -> None:
-    """Put the lead's contact on "Salesforce Leads", and say through which connection it is followed."""
+    """Put the lead's contact on "Salesforce Leads" and record which connection follows it."""
     contact = _own_contact(lead)
     if contact is not None:
         contact.salesforce_id, contact.is_lead = lead.salesforce_id, True
@@ -361,20 +364,20 @@ def _record_deleted(lead: Lead, is_deleted: bool, at: datetime, run_id: int | No
 
 
 def _tell_if_stopped(lead: Lead, target: Contact | None) -> None:
-    """A person who has opted out there, or was deleted here, asked for mail: the advisor is told."""
+    """Tell the advisor if a person who asked for mail has opted out in Salesforce or was deleted here."""
     is_hidden = target is not None and target.hidden_at is not None
     if (lead.opted_out or is_hidden) and lead.asked_again_at is None:
         lead.asked_again_at = lead.signed_up_at
 
 
 def _own_contact(lead: Lead) -> Contact | None:
-    """Return the contact that the sign-up made, while the lead isn't tied to one from Salesforce."""
+    """Return the contact that the sign-up made, or None once the lead is tied to a Salesforce contact."""
     contact = db.session.get(Contact, lead.contact_id) if lead.contact_id else None
     return contact if contact is not None and contact.source == ContactSource.LEAD else None
 
 
 def _hand_over(own: Contact, target: Contact) -> None:
-    """Give the advisor's own lists of one contact to the other."""
+    """Copy the advisor's own list memberships from one contact to the other."""
     there = set(db.session.scalars(select(ListMember.list_id).where(ListMember.contact_id == target.id)))
     mine = set(db.session.scalars(select(ListMember.list_id).where(ListMember.contact_id == own.id)))
     missing = [{"list_id": list_id, "contact_id": target.id} for list_id in mine - there]

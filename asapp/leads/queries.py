@@ -1,4 +1,4 @@
-"""Which leads an advisor has, and the state that is shown for each. Erased people are shown to nobody."""
+"""Which leads an advisor has, and the state shown for each. Erased people are never shown."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ COLUMNS = ("signed_up_at", "first_name", "last_name", "email", "state", "meaning
 
 @dataclass(frozen=True)
 class LeadQuery:
-    """Which leads a page asks for. state: one of Shown, or "" for any."""
+    """The filter and page that were asked for. state: one of Shown, or "" for any."""
 
     search: str = ""
     state: str = ""
@@ -42,16 +42,16 @@ class LeadQuery:
 
 
 class LeadLine(NamedTuple):
-    """A lead with what a page says about it."""
+    """A lead with what a page shows of it."""
 
     lead: Lead
     shown: str
     meaning: str
-    instance_url: str | None  # of the org it is in
+    instance_url: str | None  # of the org that has it
 
     @property
     def record_id(self) -> str | None:
-        """The Id that the person is to be found by in Salesforce."""
+        """Return the Id to open in Salesforce: the contact's if there is one, else the Lead's."""
         if self.shown == Shown.DELETED:
             return None
         return self.lead.linked_contact_id or self.lead.salesforce_id
@@ -67,7 +67,7 @@ HOLD_OF: Mapping[AdvisorState, Hold] = {
 
 
 def find_hold(user: User, now: datetime) -> Hold | None:
-    """Return why nothing of this advisor's goes out at the moment; None if it does."""
+    """Return why nothing of this advisor's is sent at the moment; None if leads are sent."""
     connection = find_latest(user)
     state = state_of(connection.partner if connection else user.partner, connection, now)
     if state in HOLD_OF or connection is None:
@@ -76,7 +76,7 @@ def find_hold(user: User, now: datetime) -> Hold | None:
 
 
 def shown_state(hold: str | None) -> ColumnElement[str]:
-    """The state that is shown: what Salesforce did to the person before how far the lead has come."""
+    """Select the state to show: what Salesforce did to the person comes before how far the lead has come."""
     waiting: tuple[LeadState, ...] = (LeadState.WAITING, LeadState.SENDING)
     if hold:
         waiting = UNDELIVERED
@@ -89,7 +89,7 @@ def shown_state(hold: str | None) -> ColumnElement[str]:
 
 
 def find_page(user: User, wanted: LeadQuery, now: datetime) -> Page[LeadLine]:
-    """Return one page, newest first; a number beyond the end gives the last page."""
+    """Return one page, newest first; a number past the end gives the last page."""
     hold = find_hold(user, now)
     conditions = _conditions(user.id, wanted, hold)
     total = db.session.scalar(select(func.count()).select_from(Lead).where(*conditions)) or 0
@@ -101,7 +101,7 @@ def find_page(user: User, wanted: LeadQuery, now: datetime) -> Page[LeadLine]:
 
 
 def count_by_state(user: User, now: datetime) -> Mapping[str, int]:
-    """Return {shown state: leads}, and all of them under ""."""
+    """Return {shown state: number of leads}, with the total under ""."""
     shown = shown_state(find_hold(user, now)).label("shown")
     rows = db.session.execute(select(shown, func.count()).where(_of(user.id)).group_by(shown))
     counts = {row[0]: row[1] for row in rows}
@@ -113,7 +113,8 @@ def find_lead(user_id: int, public_id: str) -> Lead | None:
 
 
 class Waiting(NamedTuple):
-    """How many people wait for the advisor to look at them. over_limit: those because the page had reached its limit."""
+    """How many people wait for the advisor's review. over_limit: those who came after the page had reached its
+    limit."""
 
     people: int
     over_limit: int
@@ -128,7 +129,7 @@ def count_waiting(user_id: int) -> Waiting:
 
 
 def find_to_act_on(user: User, now: datetime) -> list[LeadLine]:
-    """Return the newest leads that wait for the advisor: refused, or to be checked."""
+    """Return the newest leads that need the advisor: refused, or to be checked."""
     rows = db.session.execute(
         _rows(find_hold(user, now))
         .where(_of(user.id), Lead.state.in_((LeadState.REFUSED, LeadState.PLEASE_CHECK)))
@@ -139,14 +140,14 @@ def find_to_act_on(user: User, now: datetime) -> list[LeadLine]:
 
 
 class AskingAgain(NamedTuple):
-    """People who asked for mail again. total: all; leads: those that the page shows, newest first."""
+    """People who asked for mail again. total: all of them; leads: those that the page lists, newest first."""
 
     total: int
     leads: list[Lead]
 
 
 class News(NamedTuple):
-    """Who asked for mail again, without those that the advisor has been told of.
+    """Who asked for mail again, apart from those that the advisor has acknowledged.
 
     stopped: inactive by what Salesforce says. hidden: deleted here by the advisor.
     """
@@ -176,9 +177,10 @@ def is_hidden_here() -> ColumnElement[bool]:
 
 
 def iter_csv(user_id: int, hold: str | None) -> Iterator[str]:
-    """Yield the file of all leads in pieces, oldest first; each is a short read of its own.
+    """Yield the CSV of all leads in pieces, oldest first; each piece is a short read of its own.
 
-    hold: of find_hold(). It takes no row: by the time that the pieces are sent, the request's session has ended.
+    hold: of find_hold(). The argument is a plain value: the request's session has ended by the time the pieces are
+    sent.
     """
     yield csv_header(COLUMNS)
     last_id = 0
@@ -215,7 +217,7 @@ def _line(row: Any, hold: str | None) -> LeadLine:
 
 
 def is_of_present_firm(user_id: int) -> ColumnElement[bool]:
-    """Leads stay with the firm that they signed up with: an advisor who has moved sees those of the firm of now."""
+    """Is the lead of the advisor's present firm? Leads stay with the firm that they signed up with."""
     firm = select(User.partner_id).where(User.id == user_id).scalar_subquery()
     return and_(Lead.user_id == user_id, Lead.partner_id == firm)
 

@@ -1,9 +1,9 @@
-"""Somebody signs up on an advisor's page.
+"""Store a sign-up from an advisor's page.
 
-Lead, consent and contact are stored in one transaction before anything else happens. The address is the person: signing up
-again, also under another name, adds to the first one's history and makes no second lead. A form that arrives twice counts
-once: its key is part of the history. So the history also tells how many people a form has served, whatever number of web
-processes there is: after twenty it has to be loaded again, so that a form left open doesn't gather people for ever.
+Lead, consent and contact are stored in one transaction before anything else happens. The address is the person: signing
+up again, also under another name, adds to the history and makes no second lead. A form that arrives twice counts once,
+as its key is stored in the history. The history also tells how many people a form has served, across all web processes:
+after twenty it has to be loaded again, so that a form left open doesn't collect people for ever.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ from asapp.models.columns import new_public_id
 from asapp.models.search import search_key
 
 DETAILS_KEPT = 100  # sign-ups of one person whose name and client address are kept
-FORM_SERVES = 20  # people; a tablet that is handed round loads the form for each
+FORM_SERVES = 20  # people; on a shared tablet the form is loaded again for each person
 
 
 class FormUsedUp(Exception):
-    """This form has served as many people as one may: it has to be loaded again."""
+    """This form has served its number of people: it has to be loaded again."""
 
 
 class FormSeen(NamedTuple):
-    """What the person had before them, and where they were. key: of this very form."""
+    """The form that the person saw, and where they were. key: of this form alone."""
 
     consent_text_id: int
     key: str
@@ -55,15 +55,15 @@ class FormSeen(NamedTuple):
 
 
 class FirmChanged(Exception):
-    """The advisor has just been moved: what the person agreed to names a firm that isn't the advisor's any more."""
+    """The advisor has just moved: the text that the person agreed to names the old firm."""
 
 
 def sign_up(page: OptInPage, typed: Typed, shown: FormSeen, vault: Vault) -> int:
     """Store a sign-up and return the lead's id. Raise InvalidFields, FirmChanged or FormUsedUp. Commits.
 
-    What can be known before is looked up before: on SQLite everybody who signs up at this moment waits for the writing alone.
-    Those who sign up with one advisor take turns, so that the page's limits hold to the person, a move or an erasure is done
-    by then or waits, and nobody is stored twice.
+    Lookups that need no lock come first, so that on SQLite only the writes of several sign-ups wait for each other.
+    Sign-ups with one advisor go one after the other: the page's limits are exact, a move or an erasure is either done
+    or waits, and no person is stored twice.
     """
     clean = check_typed(typed)
     user_id, partner = page.user_id, page.user.partner
@@ -92,13 +92,13 @@ def sign_up(page: OptInPage, typed: Typed, shown: FormSeen, vault: Vault) -> int
 
 
 def _lock_known(user_id: int, hashed: bytes) -> Lead | None:
-    """Return the lead of the person with this address, locked; None for a new person, or one who was erased just now."""
+    """Return the lead of the person with this address, locked; None for a new person, or one who was just erased."""
     query = select(Lead).where(Lead.user_id == user_id, Lead.address_hash == hashed).with_for_update()
     return db.session.scalar(query.execution_options(populate_existing=True))
 
 
 def _count_served(key: str, known: Lead | None) -> int:
-    """Return how many people other than this one have signed up with the form, FORM_SERVES at most."""
+    """Return how many other people have signed up with this form, FORM_SERVES at most."""
     served = select(ConsentEvent.lead_id).where(ConsentEvent.key == key)
     if known is not None:
         served = served.where(ConsentEvent.lead_id != known.id)
@@ -106,7 +106,8 @@ def _count_served(key: str, known: Lead | None) -> int:
 
 
 def _insert(user_id: int, partner_id: int, clean: Typed, hashed: bytes, shown: FormSeen, review: Review | None) -> int:
-    """Store a new lead with its contact and consent; return the lead's id. review: why it waits for the advisor first."""
+    """Store a new lead with its contact and consent; return the lead's id. review: why it waits for the advisor's
+    review."""
     now = utcnow()
     who: dict[str, Any] = {
         "user_id": user_id,
@@ -116,7 +117,7 @@ def _insert(user_id: int, partner_id: int, clean: Typed, hashed: bytes, shown: F
         "search_key": search_key(clean.first_name, clean.last_name, clean.email),
         "address_hash": hashed,
     }
-    hidden_at = now if tombstones.is_address_hidden(user_id, hashed) else None  # deleted here: stays so until Restore
+    hidden_at = now if tombstones.is_address_hidden(user_id, hashed) else None  # deleted here: hidden until Restore
     of_contact = insert(Contact).values(who | {"source": ContactSource.LEAD, "hidden_at": hidden_at})
     of_lead = {
         "public_id": new_public_id(),
@@ -138,7 +139,7 @@ def _insert(user_id: int, partner_id: int, clean: Typed, hashed: bytes, shown: F
 
 
 def _add_to(lead: Lead, clean: Typed, shown: FormSeen) -> None:
-    """Add to the history of a person who is known; the name that came first stays."""
+    """Add a sign-up to the history of a known person, who keeps the first name given."""
     now = utcnow()
     if _record(lead.id, shown, now):
         lead.asked_again_at = lead.changed_at = now
@@ -150,7 +151,7 @@ def _add_to(lead: Lead, clean: Typed, shown: FormSeen) -> None:
 
 
 def _record(lead_id: int, shown: FormSeen, now: datetime) -> bool:
-    """Add to the history; return False if this very form is there already."""
+    """Add to the history; return False if this form was already recorded."""
     return consent.record(
         lead_id, ConsentKind.OPTED_IN, ConsentSource.FORM, now, key=shown.key, consent_text_id=shown.consent_text_id
     )

@@ -1,7 +1,8 @@
-"""An advisor's sign-up page: its address, its words in versions, which sites may show it in a frame, and how many it takes.
+"""An advisor's sign-up page: its address, its text in versions, the sites that may show it in a frame, and its daily
+limit.
 
-A page takes so many new people a day. Who comes beyond is stored like everybody else and waits until the advisor has looked.
-The count stands in the page's own row, under whose lock people sign up, so that any number of web processes agree.
+A page takes a set number of new people a day. Those beyond it are stored too and wait until the advisor has looked. The
+count is in the page's own row, which each sign-up locks, so that it is right for any number of web processes.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from asapp.leads.form_fields import HEADING_MAX, PageForm
 from asapp.models import ConsentText, OptInPage, Review, User
 
 SLUG_MAX = 60
-DAY = timedelta(days=1)  # of the limit: it begins with its first person
+DAY = timedelta(days=1)  # of the limit; it begins with the first person
 
 
 def find_page(slug: str) -> OptInPage | None:
-    """Return the page at an address; None too if its advisor can't log in any more."""
+    """Return the page at an address; None too if its advisor can't log in."""
     page = db.session.scalar(select(OptInPage).where(OptInPage.slug == slug))
     return page if page is not None and page.user.is_active else None
 
@@ -35,7 +36,7 @@ def find_frame_hosts(slug: str) -> str:
 
 
 def ensure_page(user: User) -> OptInPage:
-    """Return the advisor's page. It is made with the advisor; for one who came before there were pages, now. Commits then."""
+    """Return the advisor's page, which is made with the advisor; for an advisor without one, make it now and commit."""
     page = _page_of(user.id)
     if page is None:
         db.session.rollback()
@@ -49,14 +50,14 @@ def ensure_page(user: User) -> OptInPage:
 
 
 def add_page(user: User) -> None:
-    """Make the page and the first version of its words, where they are missing, in the caller's transaction."""
+    """Add the page and the first version of its text where they are missing, in the caller's transaction."""
     wanted = slug_of(user.name)
     taken = set(db.session.scalars(select(OptInPage.slug).where(OptInPage.slug.startswith(wanted))))
     slug = next(slug for slug in _numbered(wanted) if slug not in taken)
     made = db.session.execute(
         insert_ignore(db.session, OptInPage).values(user_id=user.id, slug=slug).returning(OptInPage.id)
     )
-    if made.first() is None and _page_of(user.id) is None:  # the address was taken at this very moment
+    if made.first() is None and _page_of(user.id) is None:  # another process has just taken the address
         db.session.execute(insert_ignore(db.session, OptInPage).values(user_id=user.id, slug=f"{wanted}-{user.id}"))
     heading, words = first_words(user)
     stored = {name.removesuffix("_stored"): part for name, part in _stored(user, heading, words).items()}
@@ -65,7 +66,7 @@ def add_page(user: User) -> None:
 
 
 def first_words(user: User) -> tuple[str, str]:
-    """Return heading and consent. The consent doesn't say "email": the field of that name is to be the only one."""
+    """Return heading and consent. The consent avoids the word "email", so that only one field is labelled with it."""
     senders = f"{user.name} and {user.partner.name}" if user.partner else user.name
     return (
         f"Letters from {user.name}"[:120],
@@ -95,7 +96,7 @@ def all_texts(user_id: int) -> list[ConsentText]:
 def save_page(
     page: OptInPage, heading: str, words: str, frame_hosts: str, daily_limit: str | None = None
 ) -> ConsentText:
-    """Store what the advisor changed; new words make a new version. Raise InvalidFields. Commits.
+    """Store what the advisor changed; changed text makes a new version. Raise InvalidFields. Commits.
 
     daily_limit: as typed; None leaves it as it is.
     """
@@ -136,9 +137,9 @@ def lock(user_id: int) -> OptInPage:
 
 
 def add_to_day(page: OptInPage, now: datetime) -> Review | None:
-    """Count a new person in the page's day; return why this one waits for the advisor, or None. The page is locked.
+    """Count a new person in the page's day; return why this one waits for review, or None. The page is locked.
 
-    While the page is paused nobody is counted: that would use up the day after the pause.
+    While the page is paused no one is counted, so that the people waiting don't use up the day after the pause.
     """
     if page.is_paused:
         return Review.PAGE_PAUSED
@@ -149,12 +150,12 @@ def add_to_day(page: OptInPage, now: datetime) -> Review | None:
 
 
 def begin_day(page: OptInPage, now: datetime) -> None:
-    """Count from zero again, in the caller's transaction."""
+    """Start the count again, in the caller's transaction."""
     page.day_began_at, page.people_that_day = now, 0
 
 
 def change_firm(user_id: int, old_name: str, new_name: str) -> None:
-    """Where the words name the firm that the advisor has left, let a new version name the new one. Joins the transaction."""
+    """Add a version that names the new firm if the text names the old one. Joins the transaction."""
     text = db.session.scalar(
         select(ConsentText).where(ConsentText.user_id == user_id).order_by(ConsentText.version.desc()).limit(1)
     )
@@ -167,7 +168,8 @@ def change_firm(user_id: int, old_name: str, new_name: str) -> None:
 
 
 def _stored(user: User, heading: str, words: str) -> dict[str, str]:
-    """Return what is kept of a page's words: they are append-only, and whoever wrote them can be erased."""
+    """Return what is stored of a page's text, without the author: versions are append-only, and authors can be
+    erased."""
     return {
         "heading_stored": ConsentText.stored(heading, user.name),
         "words_stored": ConsentText.stored(words, user.name),
@@ -175,7 +177,7 @@ def _stored(user: User, heading: str, words: str) -> dict[str, str]:
 
 
 def slug_of(name: str) -> str:
-    """`Amara Okafor` -> `amara-okafor`; what has no Latin letters gets a plain word."""
+    """Return `amara-okafor` for `Amara Okafor`; a name without Latin letters gets a plain word."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:SLUG_MAX] or "letters"
 

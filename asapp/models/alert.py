@@ -1,4 +1,4 @@
-"""Alerts: a state that somebody has to be told of, from when it began until it was over; and the mails about it."""
+"""Alerts: a state that people have to be told of, from when it began until it was over; and the mails about it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ IS_WAITING = text("due_at IS NOT NULL")
 
 
 class Alert(Base):
-    """At most one open for each kind and subject: the database says so."""
+    """At most one open alert for each kind and subject, by a unique index."""
 
     __tablename__ = "alerts"
     __table_args__ = (
@@ -66,9 +66,9 @@ class Alert(Base):
 
 
 class AlertMail(Leased, Base):
-    """What one person is to be told of one alert. due_at: when to try next; empty once it was sent or the alert is over.
+    """One alert's mail to one person. due_at: when to try next; empty once it was sent or the alert is over.
 
-    A kind that reminds is due a second time; is_reminder says that the first mail has gone.
+    An alert that sends a reminder is due a second time; is_reminder: the first mail was sent.
     """
 
     __tablename__ = "alert_mails"

@@ -1,4 +1,4 @@
-"""Keys with which a sender, AdvisorStream's mail engine, speaks to the API."""
+"""Keys with which a sender, AdvisorStream's mail engine, uses the API."""
 
 from __future__ import annotations
 

@@ -11,10 +11,10 @@ from asapp.core.database import Base, UTCDateTime
 
 
 class AttemptCount(Base):
-    """One count. key: a hash of what is counted, and of whose tries from where; nobody's address stands here."""
+    """One count. key: a hash of what is counted, for which account or address and from which network."""
 
     __tablename__ = "attempts"
 
     key: Mapped[str] = mapped_column(String(64), primary_key=True)
     count: Mapped[int]
-    ends_at: Mapped[datetime] = mapped_column(UTCDateTime, index=True)  # then it begins at nothing again
+    ends_at: Mapped[datetime] = mapped_column(UTCDateTime, index=True)  # then it starts at zero again

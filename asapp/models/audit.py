@@ -1,6 +1,7 @@
-"""Who did what, when, about what. Entries are append-only and name people by ids; who that was stands in one row beside them.
+"""The audit log: who did what, when, about what. Entries are append-only and name people by ids; one row beside them says
+who it was.
 
-Erasing a person blanks those rows (audit/entries.py) and leaves the entries as they are. The database allows no other
+Erasing a person empties that row (audit/entries.py) and leaves the entries as they are. The database allows no other
 change of either.
 """
 
@@ -10,26 +11,33 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Index, String
+from sqlalchemy import JSON, ForeignKey, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from asapp.core.clock import utcnow
 from asapp.core.database import Base, UTCDateTime
 from asapp.models.columns import append_only, one_of
 
+ABOUT_A_PERSON = text("subject_type = 'users'")
+
 
 class ActorKind(StrEnum):
-    PERSON = "person"  # somebody who is logged in
+    PERSON = "person"  # a logged-in user
     LINK = "link"  # a firm's Salesforce admin, on a setup link
-    COMMAND = "command"  # whoever runs the commands
-    ITSELF = "itself"  # nobody: asapp did it
-    NOBODY = "nobody"  # whoever it was that could not log in
+    COMMAND = "command"  # an operator, by a command
+    ITSELF = "itself"  # asapp itself
+    NOBODY = "nobody"  # a person who was not logged in
 
 
 class Action(StrEnum):
     LOGGED_IN = "logged_in"
     LOGIN_REFUSED = "login_refused"
+    SESSIONS_ENDED = "sessions_ended"
     PASSWORD_CHANGED = "password_changed"  # noqa: S105
+    SECOND_FACTOR_SET_UP = "second_factor_set_up"
+    SECOND_FACTOR_REMOVED = "second_factor_removed"
+    SECOND_FACTOR_RESET = "second_factor_reset"
+    RECOVERY_CODES_RENEWED = "recovery_codes_renewed"
     PERSON_CREATED = "person_created"
     INVITED = "invited"
     DEACTIVATED = "deactivated"
@@ -60,7 +68,7 @@ class Action(StrEnum):
 
 
 class AuditIdentity(Base):
-    """Who and from where: blank once erased. Entries of one person from one place share it."""
+    """Who, and from where: empty once erased. Entries of one person from one place share it."""
 
     __tablename__ = "audit_identities"
     __table_args__ = (
@@ -70,7 +78,7 @@ class AuditIdentity(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
-    partner_id: Mapped[int | None] = mapped_column(ForeignKey("partners.id"))  # of somebody who has no account here
+    partner_id: Mapped[int | None] = mapped_column(ForeignKey("partners.id"))  # of a person without an account here
     name: Mapped[str] = mapped_column(String(120), default="")
     email: Mapped[str] = mapped_column(String(254), default="")
     client_address: Mapped[str] = mapped_column(String(60), default="")
@@ -87,6 +95,12 @@ class AuditEntry(Base):
         Index("ix_audit_entries_at", "at"),
         Index("ix_audit_entries_partner", "partner_id", "id"),
         Index("ix_audit_entries_identity", "identity_id"),
+        Index(
+            "ix_audit_entries_person",
+            *("subject_id", "id"),
+            sqlite_where=ABOUT_A_PERSON,
+            postgresql_where=ABOUT_A_PERSON,
+        ),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -95,7 +109,7 @@ class AuditEntry(Base):
     actor_kind: Mapped[str] = mapped_column(String(10))
     actor_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     identity_id: Mapped[int | None] = mapped_column(ForeignKey("audit_identities.id"))
-    partner_id: Mapped[int | None] = mapped_column(ForeignKey("partners.id"))  # the firm that it concerns
+    partner_id: Mapped[int | None] = mapped_column(ForeignKey("partners.id"))  # the firm concerned
     subject_type: Mapped[str | None] = mapped_column(String(20))
     subject_id: Mapped[int | None] = mapped_column()
     details: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)

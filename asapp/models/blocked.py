@@ -1,4 +1,4 @@
-"""What has to outlive the rows of a connection: addresses that opted out, and the marks of people deleted or erased here."""
+"""What outlives the rows of a connection: addresses that opted out, and tombstones of people deleted or erased here."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class BlockedBy(StrEnum):
 class BlockedAddress(Base):
     """The address of one record of an advisor's that has opted out in Salesforce, as a keyed hash.
 
-    There is a row as long as that record exists, is the connected user's (or was sent from here) and is opted out.
-    contacts/twins.py alone writes here; contacts/status.py reads it for every contact.
+    The row exists while that record exists, is the connected user's (or was sent from here) and is opted out.
+    Only contacts/twins.py writes here; contacts/status.py reads it for every contact.
     """
 
     __tablename__ = "blocked_addresses"
@@ -47,7 +47,7 @@ class TombstoneKind(StrEnum):
 
 
 class Tombstone(Base):
-    """A person that a sync must not bring back although no row of contacts says so any more.
+    """A person that a sync must not bring back, although no row of contacts says so any more.
 
     salesforce_id: of a Contact or Lead. address_hash: of the person's address. One of them may be unknown.
     """

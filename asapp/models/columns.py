@@ -1,4 +1,4 @@
-"""Column pieces that several tables share."""
+"""Parts of columns that several tables share."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ def new_public_id() -> str:
 
 
 def one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
-    """A check that column holds one of the values; it names the constraint after the column."""
+    """Return a check that the column holds one of the values; the constraint is named after the column."""
     listed = ", ".join(f"'{value}'" for value in values)
     return CheckConstraint(f"{column} IN ({listed})", name=column)
 
 
 class AppendOnly(Exception):
-    """A row was to be changed or deleted that must stay as it was written."""
+    """A change or deletion of a row that must stay as it was written."""
 
 
 def append_only(model: M) -> M:
-    """Mark a model whose rows are written once. The database refuses as well: see migrations/append_only.py."""
+    """Mark a model whose rows are written once. The database enforces it too: see migrations/append_only.py."""
 
     def refuse(_mapper: Any, _connection: Any, target: Any) -> None:
         raise AppendOnly(type(target).__name__)
@@ -39,7 +39,7 @@ def append_only(model: M) -> M:
 
 
 class SealsColumns:
-    """For rows with a public_id: columns whose content the vault has bound to this row."""
+    """For rows with a public_id: columns that the vault seals for this row."""
 
     __tablename__: str
     public_id: object
@@ -58,5 +58,5 @@ class SealsColumns:
 
 
 def place_of(table: str, public_id: str, column: str) -> str:
-    """What a sealed value is bound to."""
+    """Return the place that a sealed value is bound to."""
     return f"{table}:{public_id}:{column}"

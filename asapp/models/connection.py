@@ -1,4 +1,4 @@
-"""An advisor's link to a Salesforce user, and log-ins at Salesforce that are under way."""
+"""An advisor's link to a Salesforce user, and log-ins at Salesforce in progress."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ class ConnectionStatus(StrEnum):
 
 
 NOT_DISCONNECTED = text("status <> 'disconnected'")
-# What the alerts look for. As text in the queries, too: SQLite takes such an index only for a condition that it can read,
-# and would rather take another one where it reads status = '…'.
+# Conditions of the indexes that alerts use. Queries use the same text: SQLite takes a partial index only if it can see
+# its condition, and given status = '…' it would choose another index.
 HAS_BELIEFS = text("status <> 'disconnected' AND first_synced_at IS NOT NULL")
 IS_FAILING = text("failures_in_a_row > 0 AND status <> 'disconnected' AND status <> 'needs_reconnect'")
 IS_WELL = text("failures_in_a_row = 0 AND status <> 'disconnected' AND status <> 'needs_reconnect'")
 
 
 class DisconnectReason(StrEnum):
-    """In status_reason of a disconnected connection; empty: revoked at Salesforce, and its contacts are kept."""
+    """In status_reason of a disconnected connection; empty: revoked at Salesforce, contacts kept."""
 
-    REVOKE_FAILED = "revoke_failed"  # Salesforce did not hear it
+    REVOKE_FAILED = "revoke_failed"  # Salesforce did not confirm it
     CONTACTS_REMOVED = "contacts_removed"
     REMOVED_AND_REVOKE_FAILED = "removed_revoke_failed"
 
@@ -89,44 +89,45 @@ class Connection(SealsColumns, Base):
     connected_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
     status_changed_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
 
-    # Tokens. token_version changes with every new pair; whoever refreshes holds the lease until then.
+    # Tokens. token_version changes with every new pair; the process that refreshes holds the lease until then.
     access_token_sealed: Mapped[str | None] = mapped_column(Text)
     refresh_token_sealed: Mapped[str | None] = mapped_column(Text)
     token_version: Mapped[int] = mapped_column(default=1)
     token_lease: Mapped[str | None] = mapped_column(String(32))
     token_lease_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
     token_used_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)  # last time the refresh token was used
-    # Refusals whose words nobody knows, in a row, when they began, and the last that counted; see connections/tokens.py.
+    # Refusals with an unknown text, in a row; since when; and the last that counted. See connections/tokens.py.
     unknown_refusals: Mapped[int] = mapped_column(default=0)
     unknown_refusals_since: Mapped[datetime | None] = mapped_column(UTCDateTime)
     unknown_refused_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
 
     # Syncing. The watermark is by Salesforce's clock; see sync/watermark.py.
     watermark: Mapped[datetime | None] = mapped_column(UTCDateTime)
-    # What the watermark was made with: the opt-out fields that could be read, and whether bounces could (salesforce/fields.py).
+    # The fields the watermark was made with: the opt-out fields that were readable, and whether bounces were
+    # (salesforce/fields.py).
     opt_out_field_read: Mapped[str | None] = mapped_column(String(255))
     first_synced_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     last_good_sync_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
-    # Until when we may believe what we know of opt-outs; in the past: nobody of this connection is written to.
+    # Until when our opt-out data counts; if in the past, no one of this connection is written to.
     opt_outs_known_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
     swept_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     sweep_wanted: Mapped[bool] = mapped_column(default=False)
-    salesforce_count: Mapped[int | None] = mapped_column()  # contacts of this user, as the last answer counted them
+    salesforce_count: Mapped[int | None] = mapped_column()  # contacts of this user, as last counted
     next_sync_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     failures_in_a_row: Mapped[int] = mapped_column(default=0)
-    last_failure: Mapped[str | None] = mapped_column(String(60))  # the last of these, a Code of messages/codes.py
+    last_failure: Mapped[str | None] = mapped_column(String(60))  # of the last failure: a Code of messages/codes.py
 
-    # Leads are followed on their own: what hides them must not stop the contacts (sync/leads.py).
+    # Leads are followed separately: a failure to read them must not stop the contacts (sync/leads.py).
     leads_watermark: Mapped[datetime | None] = mapped_column(UTCDateTime)
-    # As leads_watermark, for the user's opted-out Leads, ours or not; None: all of them have to be read.
+    # As leads_watermark, for the user's opted-out Leads, ours or not; None: read all of them.
     lead_opt_outs_watermark: Mapped[datetime | None] = mapped_column(UTCDateTime)
     leads_known_until: Mapped[datetime | None] = mapped_column(UTCDateTime)  # as opt_outs_known_until, for leads
     lead_fields_read: Mapped[str | None] = mapped_column(String(255))  # as opt_out_field_read
     leads_trouble: Mapped[str | None] = mapped_column(String(60))  # why they can't be followed: a Code
-    # nobody can be asked for by address
+    # the org encrypts addresses: no query finds people by them
     email_encrypted: Mapped[bool] = mapped_column(default=False, server_default=false())
-    leads_rung_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # a delivery is enqueued since
-    leads_not_before: Mapped[datetime | None] = mapped_column(UTCDateTime)  # the next delivery (leads/outbox.py)
+    leads_rung_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # since when a delivery is enqueued
+    leads_not_before: Mapped[datetime | None] = mapped_column(UTCDateTime)  # of the next delivery (leads/outbox.py)
 
     user: Mapped[User] = relationship()
     partner: Mapped[Partner] = relationship()
@@ -145,19 +146,19 @@ class Connection(SealsColumns, Base):
 
     @property
     def is_revoked_at_salesforce(self) -> bool:
-        """Did Salesforce hear that the permission was given back? Of a disconnected one."""
+        """Did Salesforce confirm the revocation? For a disconnected one."""
         unheard = (DisconnectReason.REVOKE_FAILED, DisconnectReason.REMOVED_AND_REVOKE_FAILED)
         return self.status_reason not in unheard
 
     @property
     def are_contacts_removed(self) -> bool:
-        """Were its contacts removed from here when it was disconnected?"""
+        """Were its contacts deleted here when it was disconnected?"""
         removed = (DisconnectReason.CONTACTS_REMOVED, DisconnectReason.REMOVED_AND_REVOKE_FAILED)
         return self.status_reason in removed
 
     @property
     def can_sync(self) -> bool:
-        """May anything be read for it: is it connected, and are its firm and its advisor active?"""
+        """May its Salesforce data be read: is it connected, and are its firm and its advisor active?"""
         return self.is_connected and self.partner.is_enabled and self.user.is_active
 
     @property
@@ -166,10 +167,10 @@ class Connection(SealsColumns, Base):
 
 
 class OAuthState(SealsColumns, Base):
-    """A log-in at Salesforce that has begun: what its callback must match, kept here and not in a cookie.
+    """A log-in at Salesforce in progress: what its callback must match, kept here and not in a cookie.
 
-    state_sha256 is the hash of the state parameter. The row is consumed once, by the person who began. How it ended stays
-    on it (outcome: a Code or connect.Outcome) and is shown on the panel until the next attempt.
+    state_sha256 is the hash of the state parameter. The row is consumed once, by the person who started the log-in. Its
+    result stays in the row (outcome: a Code or connect.Outcome) and is shown on the panel until the next attempt.
     """
 
     __tablename__ = "oauth_states"
@@ -188,13 +189,14 @@ class OAuthState(SealsColumns, Base):
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
     outcome: Mapped[str | None] = mapped_column(String(40))
     outcome_detail: Mapped[str | None] = mapped_column(String(80))  # Salesforce's error code
-    outcome_words: Mapped[str | None] = mapped_column(String(200))  # and its description, to be quoted
-    # We fetched these from Salesforce ourselves. Else the browser brought them: told to this person, quoted to no admin.
+    outcome_words: Mapped[str | None] = mapped_column(String(200))  # and its description, for quoting
+    # True if we fetched these from Salesforce. Otherwise the browser brought them: shown to this person, quoted to no
+    # admin.
     is_fetched: Mapped[bool] = mapped_column(default=False, server_default=false())
 
 
 class PendingGrant(SealsColumns, Base):
-    """A grant for another Salesforce user or org than the connected one: it waits for Switch or Keep, never for long."""
+    """A grant for another Salesforce user or org than the connected one: it waits a short time for Switch or Keep."""
 
     __tablename__ = "pending_grants"
 

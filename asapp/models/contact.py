@@ -1,6 +1,6 @@
-"""Contacts, the lists they are on, and the ledger of what became of every contact in Salesforce.
+"""Contacts, the lists they are on, and the ledger: what became of every contact in Salesforce.
 
-Why somebody is inactive is never stored: contacts/status.py derives it from what is stored here.
+Why a contact is inactive is never stored: contacts/status.py derives it from what is.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Reason(StrEnum):
 
 
 class State(StrEnum):
-    """What one can ask for beside a single Reason."""
+    """States to filter by, beside a single Reason."""
 
     ACTIVE = "active"
     INACTIVE = "inactive"
@@ -58,11 +58,11 @@ IS_MANUAL = text("source = 'manual'")
 
 
 class Contact(Base):
-    """A person an advisor's mail may go to.
+    """A person that an advisor's mail may go to.
 
-    departed: why the record is no longer one of the connected user's that has an address: deleted, merged, reassigned,
-    gone, or no_email. A contact that lost its address is kept as a shell without personal data, so that its lists wait for
-    it; contacts/queries.py shows shells to nobody.
+    departed: why the record is no longer a contact of the connected user with an address: deleted, merged, reassigned,
+    gone, or no_email. A contact that lost its address is kept as a row without personal data (a "shell"), so that its
+    lists are still there if the address returns; contacts/queries.py never shows it.
     """
 
     __tablename__ = "contacts"
@@ -86,31 +86,32 @@ class Contact(Base):
     connection_id: Mapped[int | None] = mapped_column(ForeignKey("connections.id"))
     salesforce_id: Mapped[str | None] = mapped_column(String(18))
     source: Mapped[str] = mapped_column(String(10))
-    # For people from the sign-up page: the connection that follows their Lead, and are they on "Salesforce Leads"?
+    # For people from the sign-up page: the connection that follows their Lead, and whether they are on "Salesforce
+    # Leads".
     followed_by_id: Mapped[int | None] = mapped_column(ForeignKey("connections.id"))
     is_lead: Mapped[bool] = mapped_column(default=False, server_default=false())
     first_name: Mapped[str] = mapped_column(String(80), default="")
     last_name: Mapped[str] = mapped_column(String(120), default="")
     email: Mapped[str] = mapped_column(String(254), default="")
-    # Follows first_name, last_name and email: whoever changes one of them in SQL sets it too (models/search.py).
+    # Made from first_name, last_name and email: SQL that changes one of them must set it too (models/search.py).
     search_key: Mapped[str] = mapped_column(String(SEARCH_KEY_LENGTH), default=_search_key_of_new_row)
     address_hash: Mapped[bytes | None] = mapped_column(LargeBinary(32))  # see contacts/addresses.py
     opted_out: Mapped[bool] = mapped_column(default=False)
-    # Read by the release before this one alone; goes with the next.
+    # Only the previous release reads it; the next migration may drop it.
     twin_opted_out: Mapped[bool] = mapped_column(server_default=false(), deferred=True)
-    # Mail to an address has bounced in Salesforce. It counts while bounced_hash is the contact's address_hash: another address
-    # is another address (contacts/bounces.py).
+    # Mail bounced in Salesforce. This counts while bounced_hash equals address_hash: it is about one address
+    # (contacts/bounces.py).
     bounced_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     bounce_reason: Mapped[str] = mapped_column(String(255), default="", server_default="")
     bounced_hash: Mapped[bytes | None] = mapped_column(LargeBinary(32))
     departed: Mapped[str | None] = mapped_column(String(12))
     merged_into: Mapped[str | None] = mapped_column(String(18))
     hidden_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # the tombstone
-    erased_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # on request: the row is blank, and stays so
-    # The firm that kept this person when the advisor moved to another: shown to nobody and not written to until the way back.
+    erased_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # on request: the row is empty, and stays so
+    # The firm that kept this person when the advisor moved: hidden and not written to until the advisor comes back.
     left_firm_id: Mapped[int | None] = mapped_column()
-    # Of a contact that is held or kept although Salesforce no longer shows it: until when what we know of its opt-out holds.
-    # Empty: the connection's moment holds (connections.opt_outs_known_until).
+    # For a held or kept contact that Salesforce no longer shows: until when its opt-out data counts. Empty: as long as
+    # the connection's (connections.opt_outs_known_until).
     opt_out_known_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
     system_modstamp: Mapped[datetime | None] = mapped_column(UTCDateTime)
     created_in_run_id: Mapped[int | None] = mapped_column(index=True)
@@ -128,7 +129,7 @@ class Contact(Base):
 
     @property
     def has_bounced(self) -> bool:
-        """Has mail to the address of now bounced in Salesforce?"""
+        """Has mail to the present address bounced in Salesforce?"""
         return self.bounced_at is not None and self.bounced_hash == self.address_hash
 
     @property
@@ -146,7 +147,7 @@ IS_SYSTEM_LIST = text("kind <> 'own'")
 
 
 class ContactList(Base):
-    """A list of an advisor's. Who is on the two system lists follows from the contacts (contacts/lists.py)."""
+    """An advisor's list. Who is on the two system lists follows from the contacts (contacts/lists.py)."""
 
     __tablename__ = "lists"
     __table_args__ = (
@@ -168,7 +169,7 @@ class ContactList(Base):
     kind: Mapped[str] = mapped_column(String(20), default=ListKind.OWN)
     name: Mapped[str] = mapped_column(String(80))
     name_key: Mapped[str] = mapped_column(String(80))  # the name in lower case
-    # The API's id. The database fills it in for a release that doesn't know it.
+    # The API's id. The database fills it in for a release that doesn't know the column.
     public_id: Mapped[str] = mapped_column(String(36), nullable=True, default=new_public_id)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
 
@@ -198,9 +199,9 @@ HAS_HASH = text("address_hash IS NOT NULL")
 
 
 class LedgerEntry(Base):
-    """One row for every Salesforce contact that the connected user owns now, as far as we know.
+    """One row for every Salesforce contact that the connected user owns, as of the last sync.
 
-    address_hash is kept for opted-out records alone; contacts/twins.py keeps blocked_addresses in step with it.
+    address_hash is kept for opted-out records only; contacts/twins.py keeps blocked_addresses in step with it.
     """
 
     __tablename__ = "ledger"
@@ -220,13 +221,13 @@ class LedgerEntry(Base):
     salesforce_id: Mapped[str] = mapped_column(String(18), primary_key=True)
     outcome: Mapped[str] = mapped_column(String(10))
     address_hash: Mapped[bytes | None] = mapped_column(LargeBinary(32))
-    swept_in_run_id: Mapped[int | None] = mapped_column()  # a sweep of that run has seen it; only long ones write it
+    swept_in_run_id: Mapped[int | None] = mapped_column()  # the last long full check that saw it
 
 
 class DepartureState(StrEnum):
-    FOUND = "found"  # by the run that is under way
+    FOUND = "found"  # by the current run
     HELD = "held"  # waits for Approve or Discard
-    APPROVED = "approved"  # to be asked about once more, and applied
+    APPROVED = "approved"  # to be looked up once more, then applied
     DISCARDED = "discarded"  # the advisor keeps these until a different set is found
 
 
@@ -234,7 +235,7 @@ IS_HELD = text("state = 'held'")
 
 
 class Departure(Base):
-    """A contact that an answer of Salesforce says has left; written down first, applied at the end of the run."""
+    """A contact that, by an answer of Salesforce, is no longer the user's; stored first, applied at the end of the run."""
 
     __tablename__ = "departures"
     __table_args__ = (
@@ -248,8 +249,6 @@ class Departure(Base):
     merged_into: Mapped[str | None] = mapped_column(String(18))
     state: Mapped[str] = mapped_column(String(10), default=DepartureState.FOUND)
     found_in_run_id: Mapped[int] = mapped_column()
-    was_read: Mapped[bool] = mapped_column()  # by its row in that run, and so counted among the rows read
-    opted_out: Mapped[bool | None] = (
-        mapped_column()
-    )  # as the last answer about it said; empty: it showed no such record
+    was_read: Mapped[bool] = mapped_column()  # its row was read in that run, so it counts among the rows read
+    opted_out: Mapped[bool | None] = mapped_column()  # as last answered; empty: no such record was shown
     found_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)

@@ -1,4 +1,4 @@
-"""When the scheduler, the workers and the dispatch tick were last seen; Redis may be emptied, this stays."""
+"""When the scheduler, the workers and the dispatch tick were last seen. In the database, as Redis may be emptied."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Sign-up pages, the people who signed up on them (the outbox to Salesforce), and the history of their consent.
 
-A lead is one person of one advisor: the address is the person. Its row is the only one that holds who it is; what was agreed
-to and when is append-only beside it and names the lead by its id. Erasing blanks the lead's row and keeps the history.
+A lead is one person of one advisor, identified by the address. Only its row says who the person is; what was agreed to,
+and when, is append-only beside it and names the lead by its id. Erasing empties the lead's row and keeps the history.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ if TYPE_CHECKING:
     from asapp.models.user import User
 
 
-DAILY_LIMIT = 500  # people a page takes in a day, until its advisor says otherwise
-ADVISOR = "\ue000"  # one character, never typed: no text grows longer than its column
+DAILY_LIMIT = 500  # people a page takes a day, unless its advisor changes it
+ADVISOR = "\ue000"  # one character that is never typed, so that no text grows longer than its column
 
 
 class OptInPage(Base):
-    """An advisor's public sign-up page. Its words are the newest of the advisor's ConsentTexts."""
+    """An advisor's public sign-up page. Its text is the newest of the advisor's ConsentTexts."""
 
     __tablename__ = "opt_in_pages"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), unique=True)
     slug: Mapped[str] = mapped_column(String(80), unique=True)
-    # Origins separated by spaces that may show the page in a frame; empty: none.
+    # Origins, separated by spaces, that may show the page in a frame; empty: none.
     frame_hosts: Mapped[str] = mapped_column(String(1000), default="")
-    # So many new people a day; who comes beyond waits for the advisor. A day begins with its first person.
+    # New people a day; those beyond it wait for the advisor. A day begins with its first person.
     daily_limit: Mapped[int] = mapped_column(default=DAILY_LIMIT)
     day_began_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     people_that_day: Mapped[int] = mapped_column(default=0)
@@ -69,7 +69,7 @@ class OptInPage(Base):
 
 @append_only
 class ConsentText(Base):
-    """What the page said from then on: its heading, and what one ticks. A change makes a new version."""
+    """The page's heading and consent text from some time on. A change makes a new version."""
 
     __tablename__ = "consent_texts"
     __table_args__ = (UniqueConstraint("user_id", "version"),)
@@ -77,7 +77,7 @@ class ConsentText(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
     version: Mapped[int] = mapped_column()
-    # With ADVISOR where the page says the advisor's name: who that is stands in the row of the user alone.
+    # With ADVISOR in place of the advisor's name, which is in the user's row alone.
     heading_stored: Mapped[str] = mapped_column("heading", String(120))
     words_stored: Mapped[str] = mapped_column("words", Text)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
@@ -94,37 +94,37 @@ class ConsentText(Base):
 
     @staticmethod
     def stored(text: str, name: str) -> str:
-        """Return a text as it is kept: without the advisor's name."""
+        """Return a text as it is stored: without the advisor's name."""
         return re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", ADVISOR, text) if name else text
 
 
 class LeadState(StrEnum):
-    """How far a lead has come. What Salesforce did to it later is in opted_out and is_deleted, and shown first."""
+    """How far a lead has come. What Salesforce did to it later is in opted_out and is_deleted, which are shown first."""
 
     RECEIVED = "received"  # nothing was tried yet
-    WAITING = "waiting"  # something was in the way, and it goes on by itself
-    SENDING = "sending"  # a create may have been sent, and its answer isn't stored
+    WAITING = "waiting"  # something prevented it; it is retried by itself
+    SENDING = "sending"  # a create may have been sent, and no answer is stored
     SENT = "sent"
     LINKED = "linked"  # Salesforce had a contact or an open lead with the address
     CONVERTED = "converted"
     REFUSED = "refused"
     PLEASE_CHECK = "please_check"  # it may be in Salesforce where the user can't see it
-    FOR_REVIEW = "for_review"  # stored; it goes out when the advisor has looked. Why: Review
+    FOR_REVIEW = "for_review"  # stored; sent once the advisor has looked. Why: Review
     ERASED = "erased"
 
 
 class Review(StrEnum):
-    """Why a lead waits for its advisor to look before it goes out. It stands in `why`."""
+    """Why a lead waits for its advisor's review. It is stored in `why`."""
 
     OVER_LIMIT = "over_limit"  # more people than the page takes in a day
     PAGE_PAUSED = "page_paused"  # the form was open when the page was paused
 
 
 class ToCheck(StrEnum):
-    """Why the advisor has to look in Salesforce whether a lead is there. It stands in `why`."""
+    """Why the advisor has to look in Salesforce whether a lead is there. It is stored in `why`."""
 
-    OUT_OF_SIGHT = "out_of_sight"  # no answer came, and its assignment rule may have given it to somebody else
-    TRIED_ELSEWHERE = "tried_elsewhere"  # no answer came of the connection of before
+    OUT_OF_SIGHT = "out_of_sight"  # no answer came, and an assignment rule may have reassigned it
+    TRIED_ELSEWHERE = "tried_elsewhere"  # an attempt through the previous connection got no answer
 
 
 class LinkedKind(StrEnum):
@@ -133,17 +133,17 @@ class LinkedKind(StrEnum):
 
 
 class Unfollowed(StrEnum):
-    """Why a lead that is in Salesforce isn't followed; nothing is written to the person. It stands in `why`."""
+    """Why a lead in Salesforce isn't followed; nothing is sent to the person. It is stored in `why`."""
 
-    MERGED = "merged"  # into a lead that the sync is still to look at
-    DOUBLE = "double"  # merged into the lead of somebody else who signed up here
-    REASSIGNED = "reassigned"  # somebody else's, and not made by the user: its changes don't come
+    MERGED = "merged"  # into a lead that the sync still has to look up
+    DOUBLE = "double"  # merged into the lead of another person who signed up here
+    REASSIGNED = "reassigned"  # another user's, and not made by this user: its changes don't come
     GONE = "gone"  # deleted for good, or no longer visible: Salesforce doesn't say which
 
 
 UNDELIVERED = (LeadState.RECEIVED, LeadState.WAITING, LeadState.SENDING)
 IS_UNDELIVERED = text("state IN ('received', 'waiting', 'sending')")
-IS_FOR_REVIEW = text("state = 'for_review'")  # as text in queries, too: SQLite takes the index only for this condition
+IS_FOR_REVIEW = text("state = 'for_review'")  # queries use the same text: SQLite takes the index only then
 OUTSIDE_SALESFORCE = (*UNDELIVERED, LeadState.REFUSED, LeadState.PLEASE_CHECK, LeadState.FOR_REVIEW)
 IN_SALESFORCE = (LeadState.SENT, LeadState.LINKED, LeadState.CONVERTED)
 
@@ -179,7 +179,7 @@ class Lead(Leased, Base):
     partner_id: Mapped[int] = mapped_column(ForeignKey("partners.id"))
     contact_id: Mapped[int | None] = mapped_column(ForeignKey("contacts.id", ondelete="SET NULL"), index=True)
 
-    # Who it is: blank once erased. details: {key of a consent event: what was typed then, and from where}.
+    # Who it is; empty once erased. details: {key of a consent event: what was typed then, and from where}.
     first_name: Mapped[str] = mapped_column(String(40))
     last_name: Mapped[str] = mapped_column(String(80))
     email: Mapped[str] = mapped_column(String(80))
@@ -187,30 +187,30 @@ class Lead(Leased, Base):
     address_hash: Mapped[bytes | None] = mapped_column(LargeBinary(32))  # contacts/addresses.py
     details: Mapped[dict[str, dict[str, Any]]] = mapped_column(JSON, default=dict)
 
-    # The outbox. A delivery holds the lease; what a round writes is written `WHERE lease = mine`.
+    # The outbox. A delivery holds the lease and writes `WHERE lease = mine`.
     state: Mapped[str] = mapped_column(String(12), default=LeadState.RECEIVED)
     why: Mapped[str | None] = mapped_column(
         String(60)
-    )  # it waits, was refused, isn't followed: a Code, ToCheck, Review or Unfollowed
+    )  # why it waits, was refused or isn't followed: a Code, ToCheck, Review or Unfollowed
     why_detail: Mapped[str | None] = mapped_column(String(255))  # a field, Salesforce's code
-    why_words: Mapped[str | None] = mapped_column(String(500))  # what the firm's admin wrote
+    why_words: Mapped[str | None] = mapped_column(String(500))  # text of the firm's own rule
     next_attempt_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
-    failures: Mapped[int] = mapped_column(default=0)  # rounds in a row that came to nothing
-    attempts: Mapped[int] = mapped_column(default=0)  # creates that were, or may have been, sent
-    # By Salesforce's clock: the first create, and the last one whose answer isn't known.
+    failures: Mapped[int] = mapped_column(default=0)  # failed rounds in a row
+    attempts: Mapped[int] = mapped_column(default=0)  # creates that were sent, or may have been
+    # By Salesforce's clock: the first create, and the last one without a known answer.
     first_attempt_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     unanswered_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
-    # What the last create was sent with; the firm's settings may have changed since. None: from before this was kept.
-    ran_assignment: Mapped[bool | None] = mapped_column()  # the firm's assignment rules ran: it may be out of sight
+    # How the last create was sent; the firm's settings may have changed since. None: from before this was stored.
+    ran_assignment: Mapped[bool | None] = mapped_column()  # with assignment rules: it may be out of sight
     was_checked: Mapped[bool] = mapped_column(
         default=False, server_default=false()
-    )  # not there, the advisor says since
+    )  # the advisor has looked since: not there
 
-    # What became of it there. connection_id: through which it was sent or tried.
+    # What became of it in Salesforce. connection_id: the connection it was sent or tried through.
     connection_id: Mapped[int | None] = mapped_column(ForeignKey("connections.id"))
     salesforce_id: Mapped[str | None] = mapped_column(String(18))  # of the Lead
     linked_kind: Mapped[str | None] = mapped_column(String(10))
-    linked_contact_id: Mapped[str | None] = mapped_column(String(18))  # of the Contact it was linked to or became
+    linked_contact_id: Mapped[str | None] = mapped_column(String(18))  # of the Contact it was linked or converted to
     owner_id: Mapped[str | None] = mapped_column(String(18))
     system_modstamp: Mapped[datetime | None] = mapped_column(UTCDateTime)
     opted_out: Mapped[bool] = mapped_column(default=False)
@@ -249,7 +249,7 @@ class Lead(Leased, Base):
 
     @property
     def is_in_queue(self) -> bool:
-        """Does a queue own it in Salesforce, instead of a user?"""
+        """Is its owner in Salesforce a queue instead of a user?"""
         return (self.owner_id or "").startswith("00G")
 
     @property
@@ -274,7 +274,7 @@ class ConsentSource(StrEnum):
 
 @append_only
 class ConsentEvent(Base):
-    """One moment in a person's consent. Who the person is stands in the lead's row alone."""
+    """One event in a person's consent. Only the lead's row says who the person is."""
 
     __tablename__ = "consent_events"
     __table_args__ = (
@@ -288,10 +288,10 @@ class ConsentEvent(Base):
     lead_id: Mapped[int] = mapped_column(ForeignKey("leads.id"))
     key: Mapped[str] = mapped_column(
         String(36), default=new_public_id
-    )  # of the form that was sent: once, however often
+    )  # of the form that was sent: stored once, however often it comes
     kind: Mapped[str] = mapped_column(String(10))
     source: Mapped[str] = mapped_column(String(10))
-    at: Mapped[datetime] = mapped_column(UTCDateTime)  # when it happened, as far as is known
+    at: Mapped[datetime] = mapped_column(UTCDateTime)  # when it happened, as far as known
     recorded_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
     consent_text_id: Mapped[int | None] = mapped_column(ForeignKey("consent_texts.id"))
     run_id: Mapped[int | None] = mapped_column()  # of the sync that saw it

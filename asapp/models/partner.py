@@ -1,4 +1,4 @@
-"""Firms, and how much of their Salesforce API allowance we have used."""
+"""Firms, and how many calls of their Salesforce API allowance we have used."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class Partner(SealsColumns, Base):
     consumer_key_sealed: Mapped[str | None] = mapped_column(Text)
     consumer_secret_sealed: Mapped[str | None] = mapped_column(Text)
     secret_changed_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
-    # A new secret beside the one in use: it takes over when Salesforce has accepted it.
+    # A new secret beside the current one: it takes over once Salesforce has accepted it.
     pending_secret_sealed: Mapped[str | None] = mapped_column(Text)
     pending_secret_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
-    # A number that changes with URL, key and secret: a log-in begun under other values is refused at its return.
+    # Changes with URL, key and secret: a log-in that was started under other values is refused at its return.
     app_version: Mapped[int] = mapped_column(default=1)
     api_version: Mapped[str] = mapped_column(String(5), default=DEFAULT_API_VERSION)
     opt_out_field: Mapped[str] = mapped_column(String(80), default=DEFAULT_OPT_OUT_FIELD)
@@ -51,22 +51,22 @@ class Partner(SealsColumns, Base):
     keep_leads_with_advisor: Mapped[bool] = mapped_column(default=True)
     sync_interval_minutes: Mapped[int | None] = mapped_column()  # empty: the setting SYNC_INTERVAL_MINUTES
     api_share_percent: Mapped[int] = mapped_column(default=10)
-    # The random key under which addresses of people who were not imported are remembered as hashes.
+    # The random key for the hashes of addresses, also of people who were not imported.
     address_key_sealed: Mapped[str | None] = mapped_column(Text)
-    # The random key that signs unsubscribe links; it stays when the firm is deleted, so that its links still work.
+    # The random key that signs unsubscribe links; it is kept when the firm is deleted, so that its links still work.
     link_key_sealed: Mapped[str | None] = mapped_column(Text)
     # "Tell Salesforce when someone unsubscribes": Email Opt Out is set on the advisor's own records with the address.
     writes_opt_outs_back: Mapped[bool] = mapped_column(default=False, server_default=false())
-    # "When Salesforce can't be asked before a send": go on with data up to so many hours old; empty: hold the send.
+    # "When Salesforce can't be asked before a send": go on with data up to this many hours old; empty: hold the send.
     sends_on_data_of_hours: Mapped[int | None] = mapped_column()
-    # The org's own figures, from the last answer that carried them.
+    # The org's own figures, from the last answer that had them.
     org_calls_used: Mapped[int | None] = mapped_column()
     org_calls_allowed: Mapped[int | None] = mapped_column()
     org_calls_seen_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     paused_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
     paused_why: Mapped[str | None] = mapped_column(String(40))
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
-    # A deleted firm keeps an empty row, since the history of consent, which is never deleted, hangs on it.
+    # A deleted firm keeps an empty row, as the history of consent, which is never deleted, refers to it.
     deleted_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
 
     @hybrid_property
@@ -82,7 +82,7 @@ class Partner(SealsColumns, Base):
 
     @hybrid_property
     def is_ready(self) -> bool:
-        """Can its advisors use the integration?"""
+        """May its advisors use the integration?"""
         return self.is_enabled and self.is_set_up
 
     @is_ready.inplace.expression
@@ -91,7 +91,7 @@ class Partner(SealsColumns, Base):
         return and_(cls.is_enabled, cls.is_set_up)
 
     def is_paused(self, now: datetime) -> bool:
-        """Does nothing go to its Salesforce for now, since its calls are used up or it doesn't answer?"""
+        """Is its Salesforce not called for now, since its calls are used up or it doesn't answer?"""
         return self.paused_until is not None and self.paused_until > now
 
     @classmethod
@@ -107,11 +107,11 @@ class Partner(SealsColumns, Base):
 class CheckVerdict(StrEnum):
     GOOD = "good"
     BAD = "bad"
-    UNKNOWN = "unknown"  # can't be known yet
+    UNKNOWN = "unknown"  # not known yet
 
 
 class PartnerCheck(Base):
-    """How one check of a partner's set-up ended last. code and why are keys of messages/checks.py."""
+    """The last result of one check of a partner's set-up. code and why are keys of messages/checks.py."""
 
     __tablename__ = "partner_checks"
     __table_args__ = (one_of("verdict", CheckVerdict),)
@@ -125,7 +125,7 @@ class PartnerCheck(Base):
 
 
 class SetupLink(Base):
-    """An invitation to a firm's Salesforce admin, who has no account here. The token itself is not kept."""
+    """An invitation to a firm's Salesforce admin, who has no account here. The token itself is not stored."""
 
     __tablename__ = "setup_links"
     __table_args__ = (

@@ -1,4 +1,4 @@
-"""Sync runs: one execution for one connection, from queued to one of its endings."""
+"""Sync runs: one execution for one connection, from queued to its ending."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class RunTrigger(StrEnum):
 
 
 class RunPhase(StrEnum):
-    """In the order in which a run passes through them."""
+    """In the order in which a run goes through them."""
 
     CHECKING = "checking"
     CONTACTS = "contacts"
@@ -44,7 +44,7 @@ class RunPhase(StrEnum):
 
 
 class StopReason(StrEnum):
-    """Why a run was cancelled, in error_code; empty there: its advisor pressed Cancel."""
+    """Why a run was cancelled, in error_code; empty if its advisor pressed Cancel."""
 
     DISCONNECTED = "disconnected"
     FIRM_DISABLED = "firm_disabled"
@@ -60,14 +60,14 @@ class Skipped(StrEnum):
     MERGED = "merged"
     HELD = "held"
     DISCARDED = "discarded"
-    NOT_YOURS = "not_yours"  # it came although its owner is another user
+    NOT_YOURS = "not_yours"  # its owner is another user
     HIDDEN_HERE = "hidden_here"  # deleted here before the connection's rows were removed
     ERASED_HERE = "erased_here"  # on the person's request
-    UNREADABLE = "unreadable"  # something in it can't be what Salesforce holds
+    UNREADABLE = "unreadable"  # it has a value that Salesforce can't hold
 
 
 class Also(StrEnum):
-    """What a run changed without reading the row: the keys of SyncRun.also, and reasons of changes of that kind."""
+    """What a run changed without reading the row: the keys of SyncRun.also, and reasons of such changes."""
 
     DELETED = "deleted"
     MERGED = "merged"
@@ -75,9 +75,9 @@ class Also(StrEnum):
     GONE = "gone"
     TWIN_OPTED_OUT = "twin_opted_out"
     TWIN_BACK = "twin_back"
-    SUPPRESSED = "suppressed"  # came to an address whose owner unsubscribed or complained, or that bounced
+    SUPPRESSED = "suppressed"  # an address that unsubscribed, complained or bounced
     UNSUPPRESSED = "unsuppressed"
-    OPTED_OUT = "opted_out"  # seen by Id of those who are held or kept, or on a row that can't be read whole
+    OPTED_OUT = "opted_out"  # of a held or kept contact, or on a row that can't be fully read
     OPTED_IN = "opted_in"
     MEMBERSHIPS_MOVED = "memberships_moved"
 
@@ -107,7 +107,7 @@ class SyncRun(Leased, Base):
         ),
         Index("ix_sync_runs_history", "connection_id", "id"),
         Index("ix_sync_runs_finished", "finished_at", "status"),  # for the figures of the last day
-        # What the dispatch tick looks for: few rows at any time.
+        # For the dispatch tick: few rows at any time.
         Index("ix_sync_runs_unfinished", "status", "lease_until", sqlite_where=IS_ACTIVE, postgresql_where=IS_ACTIVE),
     )
 
@@ -120,17 +120,17 @@ class SyncRun(Leased, Base):
 
     # Only the worker that holds the lease may write for this run.
     heartbeat_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
-    tries: Mapped[int] = mapped_column(default=0)  # times that a worker died with it
+    tries: Mapped[int] = mapped_column(default=0)  # workers that died with it
     queued_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
-    enqueued_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # when Redis last took it; empty: never
-    is_parked: Mapped[bool] = mapped_column(default=False)  # waits for one of its firm's other runs to end
+    enqueued_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # when Redis last took its job; empty: never
+    is_parked: Mapped[bool] = mapped_column(default=False)  # waits until another run of its firm ends
     started_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     finished_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     cancel_requested_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
 
-    # Where it reads, by Salesforce's clock: from window_start (empty: everything); its first query began at asked_at and
-    # was answered at opened_at, the next watermark. (checkpoint_stamp, checkpoint_id) is the last row in order that is
-    # stored, (sure_stamp, sure_id) the last one that no late commit can have put there (sync/watermark.py).
+    # What it reads, by Salesforce's clock: from window_start on (empty: everything). Its first query was started at
+    # asked_at and answered at opened_at, the next watermark. (checkpoint_stamp, checkpoint_id) is the last stored row in
+    # order, (sure_stamp, sure_id) the last one before which no late commit can appear (sync/watermark.py).
     window_start: Mapped[datetime | None] = mapped_column(UTCDateTime)
     asked_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     opened_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
@@ -139,12 +139,12 @@ class SyncRun(Leased, Base):
     sure_stamp: Mapped[datetime | None] = mapped_column(UTCDateTime)
     sure_id: Mapped[str | None] = mapped_column(String(18))
     opt_out_field: Mapped[str | None] = mapped_column(String(255))  # as opt_out_field_read of the connection
-    # How far a sweep has come: behind this Id it goes on in the next slice; so many Ids have come. Empty: no sweep has begun.
+    # How far a full check has come: the Id it goes on from, and how many Ids have come. Empty: none has begun.
     sweep_after_id: Mapped[str | None] = mapped_column(String(18))
     swept: Mapped[int | None] = mapped_column()
 
-    # What it did. Each row read is in exactly one class; see sync/row_rules.py.
-    total: Mapped[int | None] = mapped_column()  # rows that Salesforce said there are to read
+    # Its counts. Each row read is in exactly one class; see sync/row_rules.py.
+    total: Mapped[int | None] = mapped_column()  # rows to read, as Salesforce counted them
     read: Mapped[int] = mapped_column(default=0)
     deactivated: Mapped[int] = mapped_column(default=0)
     reactivated: Mapped[int] = mapped_column(default=0)
@@ -152,14 +152,14 @@ class SyncRun(Leased, Base):
     updated: Mapped[int] = mapped_column(default=0)
     adopted: Mapped[int] = mapped_column(default=0)
     unchanged: Mapped[int] = mapped_column(default=0)
-    nominated: Mapped[int] = mapped_column(default=0)  # rows whose class the end of the run decides
+    nominated: Mapped[int] = mapped_column(default=0)  # rows whose class is decided at the end of the run
     skipped: Mapped[dict[str, int]] = mapped_column(JSON, default=dict)  # reason -> rows
     also: Mapped[dict[str, int]] = mapped_column(JSON, default=dict)  # reason -> contacts changed without reading them
     api_calls: Mapped[int] = mapped_column(default=0)
 
     error_code: Mapped[str | None] = mapped_column(
         String(60)
-    )  # a Code of messages/codes.py; of a cancelled one a StopReason
+    )  # a Code of messages/codes.py; if it was cancelled, a StopReason
     error_detail: Mapped[str | None] = mapped_column(
         Text
     )  # Salesforce's errorCode, a field's name; never personal data
@@ -202,7 +202,7 @@ class SyncRun(Leased, Base):
 
 
 def count_off(run: SyncRun) -> int:
-    """Return how many contacts a run switched off, with a row that it read or without."""
+    """Return how many contacts a run deactivated, by a row that it read or without."""
     return run.deactivated + sum(count for reason, count in run.also.items() if reason in SWITCHED_OFF)
 
 
@@ -217,5 +217,5 @@ class RunChange(Base):
     contact_id: Mapped[int] = mapped_column(ForeignKey("contacts.id", ondelete="CASCADE"), index=True)
     kind: Mapped[str] = mapped_column(String(12))  # deactivated, reactivated, updated, adopted, also
     reason: Mapped[str | None] = mapped_column(String(20))
-    old: Mapped[dict[str, str | None] | None] = mapped_column(JSON)  # column -> value, only what changed
+    old: Mapped[dict[str, str | None] | None] = mapped_column(JSON)  # column -> value before, changed columns only
     new: Mapped[dict[str, str | None] | None] = mapped_column(JSON)

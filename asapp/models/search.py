@@ -1,7 +1,7 @@
-"""The key that contacts are searched and sorted by.
+"""The key by which contacts are searched and sorted.
 
-SQLite folds case for ASCII alone, and databases disagree on how to sort: so names and address are folded here, once, when
-a row is written. "SZABÓ", "szabó" and "szabo" are one word, and "Ø" stays a letter of its own.
+SQLite folds case for ASCII only, and databases sort differently: so names and address are folded here, once, when a row
+is written. "SZABÓ", "szabó" and "szabo" are the same word, and "Ø" stays a letter of its own.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ SEARCH_KEY_LENGTH = 400
 
 
 class _WithoutMarks(dict[int, int | None]):
-    """A table for str.translate() that drops combining marks; it learns each character once."""
+    """A table for str.translate() that removes combining marks; each character is computed once."""
 
     def __missing__(self, code: int) -> int | None:
         self[code] = None if unicodedata.combining(chr(code)) else code
@@ -23,7 +23,7 @@ _WITHOUT_MARKS = _WithoutMarks()
 
 
 def fold(text: str) -> str:
-    """Return text without case and accents, the form in which two people's spellings of a name meet."""
+    """Return text without case and accents, so that different spellings of a name are equal."""
     if text.isascii():
         return text.lower()
     decomposed = unicodedata.normalize("NFKD", text.casefold())
@@ -31,5 +31,5 @@ def fold(text: str) -> str:
 
 
 def search_key(first_name: str, last_name: str, email: str) -> str:
-    """Return the folded "last first email". Cheap enough for bulk: well under a microsecond a row, two beyond ASCII."""
+    """Return the folded "last first email". Fast enough for bulk: well under a microsecond a row, two beyond ASCII."""
     return fold(f"{last_name} {first_name} {email}")[:SEARCH_KEY_LENGTH]

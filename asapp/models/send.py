@@ -1,4 +1,4 @@
-"""Sends that a sender has asked to prepare."""
+"""Sends that a sender has asked for."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class SendState(StrEnum):
 class SendReason(StrEnum):
     """Why a send is stale or refused."""
 
-    NOT_SET_UP = "not_set_up"  # the firm is switched off here, or not set up
+    NOT_SET_UP = "not_set_up"  # the firm is inactive here, or not set up
     ADVISOR_INACTIVE = "advisor_inactive"
     DISCONNECTED = "disconnected"  # the list has people from Salesforce, and no account is connected
     NEEDS_RECONNECT = "needs_reconnect"
@@ -39,9 +39,9 @@ EVERY_FIRM = 0  # send_scope of a key that reaches every firm
 
 
 class Send(Base):
-    """One mailing to one list, asked for by the sender under an id of its own; unique within what its key reaches.
+    """One mailing to one list, requested under the sender's own id, which is unique within what the key may access.
 
-    as_of: how old the opt-out data is that the send goes by; set as soon as the recipients were asked about. run_id: the sync
+    as_of: the age of the opt-out data that the send relies on; set once the recipients were looked up. run_id: the sync
     that the preparation joined or started.
     """
 
@@ -63,7 +63,7 @@ class Send(Base):
     expires_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     run_id: Mapped[int | None] = mapped_column()
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
-    deadline_at: Mapped[datetime] = mapped_column(UTCDateTime)  # by then it has ended, whatever happened
+    deadline_at: Mapped[datetime] = mapped_column(UTCDateTime)  # it ends by then, whatever happens
     ended_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
 
     @property
@@ -71,7 +71,7 @@ class Send(Base):
         return self.state == SendState.PREPARING
 
     def outcome(self, now: datetime) -> tuple[str, str | None]:
-        """Return (state, reason) as a sender is told. Past its deadline it is stale, also where no process writes that down."""
+        """Return (state, reason) as a sender sees it. Past its deadline it is stale, even if no process has stored that."""
         if self.is_preparing and self.deadline_at <= now:
             return SendState.STALE, SendReason.TOOK_TOO_LONG
         return self.state, self.reason

@@ -16,6 +16,7 @@ from asapp.models.columns import new_public_id, one_of
 
 if TYPE_CHECKING:
     from asapp.models.partner import Partner
+    from asapp.models.second_factor import SecondFactor
 
 
 class Role(StrEnum):
@@ -23,7 +24,7 @@ class Role(StrEnum):
     ADVISOR = "advisor"
 
 
-EMPTIED = "!"  # the password hash of an account without a person: deleted with its firm, or erased
+EMPTIED = "!"  # the password hash of an account whose person was deleted with the firm, or erased
 
 
 class User(UserMixin, Base):  # type: ignore[misc]  # flask-login has no types
@@ -36,23 +37,25 @@ class User(UserMixin, Base):  # type: ignore[misc]  # flask-login has no types
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    # The API's id. The database fills it in for a release that doesn't know it.
+    # The API's id. The database fills it in for a release that doesn't know the column.
     public_id: Mapped[str] = mapped_column(String(36), nullable=True, default=new_public_id)
     email: Mapped[str] = mapped_column(String(254), unique=True)
     name: Mapped[str] = mapped_column(String(120))
     role: Mapped[str] = mapped_column(String(10))
     partner_id: Mapped[int | None] = mapped_column(ForeignKey("partners.id"), index=True)
     password_hash: Mapped[str] = mapped_column(String(200))
-    invited_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # until this person has set a password
-    session_nonce: Mapped[str] = mapped_column(String(32))  # a new one ends every session of this person
+    invited_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # empty once the person has set a password
+    session_nonce: Mapped[str] = mapped_column(String(32))  # changing it ends every session of this person
     deactivated_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
-    moved_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # to the firm of now, from another
+    moved_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # from another firm to the present one
+    time_zone: Mapped[str | None] = mapped_column(String(64))  # a name of the tz database; None until it is known
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
 
     partner: Mapped[Partner | None] = relationship()
+    second_factor: Mapped[SecondFactor | None] = relationship(passive_deletes=True)
 
     def get_id(self) -> str:
-        """What the session cookie carries: it stops fitting when the nonce changes."""
+        """Return what the session cookie carries: it is no longer valid once the nonce changes."""
         return f"{self.id}.{self.session_nonce}"
 
     @property
@@ -72,6 +75,10 @@ class User(UserMixin, Base):  # type: ignore[misc]  # flask-login has no types
         return self.role == Role.ADVISOR
 
     @property
+    def has_second_factor(self) -> bool:
+        return self.second_factor is not None
+
+    @property
     def has_integrations(self) -> bool:
         return self.partner is not None and self.partner.is_ready
 
@@ -82,7 +89,7 @@ class PasswordLinkKind(StrEnum):
 
 
 class PasswordLink(Base):
-    """A one-time link on which a person sets a password. The token itself is not kept."""
+    """A one-time link for setting a password. The token itself is not stored."""
 
     __tablename__ = "password_links"
     __table_args__ = (one_of("kind", PasswordLinkKind),)

@@ -15,12 +15,12 @@ from asapp.models.columns import SealsColumns, new_public_id, one_of
 
 
 class WaitingKind(StrEnum):
-    LETTER = "letter"  # written; content: to, subject, text
-    RESET = "reset"  # a link for a new password was asked for; content: the address that was typed
+    LETTER = "letter"  # complete; content: to, subject, text
+    RESET = "reset"  # a request for a password link; content: the typed address
 
 
 class WaitingMail(Leased, SealsColumns, Base):
-    """Deleted once the mail server has it, or when it would come too late. It may hold a link, so it is sealed."""
+    """Deleted once the mail server has it, or when it would be too late. It may hold a link, so it is sealed."""
 
     __tablename__ = "waiting_mails"
     __table_args__ = (one_of("kind", WaitingKind),)

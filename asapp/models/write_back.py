@@ -1,4 +1,4 @@
-"""The outbox of opt-outs that Salesforce is told, where the firm wants that."""
+"""The outbox of opt-outs that Salesforce is told about, for firms that want that."""
 
 from __future__ import annotations
 
@@ -19,30 +19,31 @@ class WriteBackState(StrEnum):
     TOLD = "told"
     TRUE_ALREADY = "true_already"  # Salesforce said so; nothing was sent
     REFUSED = "refused"  # `why` says who can help; nothing is sent until a person asks for it
-    GONE = "gone"  # no such record any more, or not the user's
+    GONE = "gone"  # no such record, or no longer the user's
 
 
 class WrittenKind(StrEnum):
     CONTACT = "Contact"
     LEAD = "Lead"
-    ACCOUNT = "Account"  # of a person, where the Contact can't be written
+    ACCOUNT = "Account"  # a person account, where the Contact can't be written
+    ADDRESS = "Address"  # no record: the user's open leads with a contact's address are still to be looked for
 
 
 class Untold(StrEnum):
-    """Why Salesforce isn't told, or not yet. It stands in `why`; messages/write_back.py has the words."""
+    """Why Salesforce isn't told, or not yet. It is stored in `why`; messages/write_back.py has the messages."""
 
-    # it goes on by itself
+    # retried by itself
     NO_ANSWER = "no_answer"
     NO_CALLS = "no_calls"
     RECONNECT = "reconnect"
     BUSY = "busy"  # another transaction has the record
     IN_APPROVAL = "in_approval"
-    FIRMS_CODE = "firms_code"  # a trigger or flow of the firm's; given up after a day
-    # the firm's Salesforce admin
+    FIRMS_CODE = "firms_code"  # a trigger or flow of the firm's failed; given up after a day
+    # needs the firm's Salesforce admin
     FIELD_LOCKED = "field_locked"
     FIELD_HIDDEN = "field_hidden"
     NO_EDIT = "no_edit"
-    FIRMS_RULE = "firms_rule"  # `why_words` is its text, or the field it is about
+    FIRMS_RULE = "firms_rule"  # `why_words` is its text, or its field
     DUPLICATE_RULE = "duplicate_rule"
     SET_UP = "set_up"
     PERSON = "person"
@@ -53,7 +54,7 @@ class Untold(StrEnum):
     CONVERTED = "converted"
     REASSIGNED = "reassigned"
     NOT_VISIBLE = "not_visible"
-    # ours
+    # our own fault
     OUR_BUG = "our_bug"
 
 
@@ -61,7 +62,7 @@ IS_WAITING = text("state = 'waiting'")
 
 
 class OptOutWrite(Leased, Base):
-    """Email Opt Out is to be set on one record of a connection. One row a record, whatever the number of reasons."""
+    """A record of a connection on which Email Opt Out must be set. One row a record, for any number of reasons."""
 
     __tablename__ = "opt_out_writes"
     __table_args__ = (
@@ -84,8 +85,8 @@ class OptOutWrite(Leased, Base):
     kind: Mapped[str] = mapped_column(String(10))
     state: Mapped[str] = mapped_column(String(12), default=WriteBackState.WAITING)
     why: Mapped[str | None] = mapped_column(String(60))  # an Untold
-    why_words: Mapped[str | None] = mapped_column(String(500))  # what the firm's own rule says
-    attempts: Mapped[int] = mapped_column(default=0)  # updates that were, or may have been, sent
+    why_words: Mapped[str | None] = mapped_column(String(500))  # text of the firm's own rule
+    attempts: Mapped[int] = mapped_column(default=0)  # updates that were sent, or may have been
     next_attempt_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
     ended_at: Mapped[datetime | None] = mapped_column(UTCDateTime)

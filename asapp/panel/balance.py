@@ -1,6 +1,7 @@
-"""Books that balance: every contact that Salesforce holds for the user is accounted for here, and the parts add up.
+"""The balance: every contact that Salesforce has for the user is accounted for here, and the parts add up.
 
-From the ledger alone. A rest other than 0 means that somebody came or went unseen; it is shown, and the next run sweeps.
+From the ledger alone. A rest other than 0 means that contacts came or went unnoticed; it is shown, and the next run
+compares all Ids.
 """
 
 from __future__ import annotations
@@ -16,21 +17,23 @@ from asapp.models import Connection, Contact, Departure, DepartureState, LedgerE
 
 
 @dataclass(frozen=True)
-class Books:
+class Balance:
     in_salesforce: int  # as Salesforce last counted
     active: int
     opted_out: int
     twins: int
+    unsubscribed: int  # or complained: the person told us, and Salesforce has no opt-out of theirs
     bounced: int
     no_email: int
     removed_here: int
-    paused: int  # inactive for what the connection is in: disconnected, or opt-outs unknown
-    leaving: int  # still in the ledger, but Salesforce no longer counts them: held for the advisor, or kept by them
+    paused: int  # inactive by the connection's state: disconnected, or opt-outs unknown
+    leaving: int  # still in the ledger, but no longer counted by Salesforce: held for the advisor, or kept
 
     @property
     def rest(self) -> int:
-        """In Salesforce and not accounted for (or, below 0, the other way round)."""
-        parts = (self.active, self.opted_out, self.twins, self.bounced, self.no_email, self.removed_here, self.paused)
+        """Return those in Salesforce that are not accounted for (below 0: too many are)."""
+        who_may_not = (self.opted_out, self.twins, self.unsubscribed, self.bounced)
+        parts = (self.active, *who_may_not, self.no_email, self.removed_here, self.paused)
         return self.in_salesforce + self.leaving - sum(parts)
 
     @property
@@ -38,17 +41,18 @@ class Books:
         return self.rest == 0
 
 
-def balance(connection: Connection) -> Books | None:
-    """Return the books of a connection, or None before its first sync."""
+def balance(connection: Connection) -> Balance | None:
+    """Return the balance of a connection, or None before its first sync."""
     if connection.salesforce_count is None:
         return None
     opted_out, no_email = count_not_synced(connection.id)
     by_reason = count_by_reason(connection)
-    return Books(
+    return Balance(
         in_salesforce=connection.salesforce_count,
         active=by_reason.get(None, 0),
         opted_out=opted_out,
         twins=by_reason.get(Reason.TWIN_OPTED_OUT, 0),
+        unsubscribed=by_reason.get(Reason.UNSUBSCRIBED, 0) + by_reason.get(Reason.COMPLAINED, 0),
         bounced=by_reason.get(Reason.BOUNCED, 0),
         no_email=no_email,
         removed_here=by_reason.get(Reason.HIDDEN_HERE, 0),
@@ -58,7 +62,7 @@ def balance(connection: Connection) -> Books | None:
 
 
 def count_not_synced(connection_id: int) -> tuple[int, int]:
-    """Return (opted out, without an address), except those that the advisor removed here and that pages still show."""
+    """Return (opted out, without an address), except those that the advisor deleted here and that pages still show."""
     row = db.session.execute(
         select(
             func.count(case((LedgerEntry.outcome == LedgerOutcome.OPTED_OUT, 1))),
@@ -82,7 +86,7 @@ def count_not_synced(connection_id: int) -> tuple[int, int]:
 
 
 def count_by_reason(connection: Connection) -> dict[str | None, int]:
-    """Return {reason, or None for active: contacts} of those that the ledger still has as synced, or the advisor removed."""
+    """Return {reason, or None for active: contacts} of those synced by the ledger, or deleted by the advisor."""
     reason = reason_of(utcnow(), connection.user_id).label("reason")
     rows = db.session.execute(
         contact_rows(reason, func.count())

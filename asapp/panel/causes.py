@@ -1,7 +1,7 @@
-"""Why all contacts that came from Salesforce are inactive, or will be soon: one cause, for the top of Contacts.
+"""Why all contacts from Salesforce are inactive, or soon will be: one cause, shown at the top of Contacts.
 
-What makes single contacts inactive stands beside each of them (messages/contacts.py). This is about what the connection is in,
-and is asked only where the connection's row says that something is the matter.
+Why single contacts are inactive is shown beside each of them (messages/contacts.py). This is about the state of the
+connection, and is queried only if the connection's row shows a problem.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ class Cause(StrEnum):
     FIELD_HIDDEN = "field_hidden"
     TOO_OLD = "too_old"
     ANOTHER_USER = "another_user"  # the one connected now has not been synced
-    LEADS_HIDDEN = "leads_hidden"  # people from the sign-up page, as far as Salesforce has them: opt-outs can't be read
-    LEADS_TOO_OLD = "leads_too_old"  # the same people: there was no good sync for too long
+    LEADS_HIDDEN = "leads_hidden"  # people from the sign-up page who are in Salesforce: their opt-outs can't be read
+    LEADS_TOO_OLD = "leads_too_old"  # the same people: the last good sync was too long ago
     SOON = "soon"
 
 
 class ForNow(NamedTuple):
-    """number: contacts that the cause concerns. at: since when, or until when they are active still.
+    """number: contacts that the cause concerns. at: since when, or until when they are still active.
 
-    first: what has to be fixed first, whatever the cause; None: a sync can run.
+    first: what has to be fixed before, whatever the cause; None: a sync can run.
     """
 
     cause: Cause
@@ -51,12 +51,12 @@ class ForNow(NamedTuple):
 
     @property
     def next_step(self) -> Cause:
-        """What the advisor is told to do is about this."""
+        """Return the cause that the advisor is told to act on."""
         return self.first or self.cause
 
 
 def find_cause(user: User, connection: Connection | None, now: datetime) -> ForNow | None:
-    """Return why this advisor's contacts from Salesforce are inactive for now, if it is one cause; None: it isn't.
+    """Return the single cause why this advisor's contacts from Salesforce are inactive; None if there is none.
 
     connection: the current one, or the one disconnected last.
     """
@@ -80,7 +80,7 @@ def _find_first(user: User, connection: Connection) -> Cause | None:
 def _possible(
     user: User, connection: Connection, now: datetime
 ) -> Iterator[tuple[Cause, datetime | None, ColumnElement[bool]]]:
-    """Yield what the connection's row says may be the matter: (cause, moment, which contacts it concerns)."""
+    """Yield the causes that the connection's row allows: (cause, time, condition on the contacts concerned)."""
     reason, until, leads_until = reason_of(now), connection.opt_outs_known_until, connection.leads_known_until
     if connection.is_disconnected:
         yield Cause.DISCONNECTED, connection.status_changed_at, reason == Reason.DISCONNECTED

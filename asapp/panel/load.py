@@ -1,4 +1,4 @@
-"""Reads what the panel shows. While a run is active one small query is enough: many browsers ask every two seconds."""
+"""Reads what the panel shows. While a run is active one small query is enough: many browsers poll every two seconds."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from asapp.models import (
 from asapp.panel.panel import Panel, Progress, waits_for_admin
 from asapp.sync import departures, runs
 
-# With these a run fails only where the permission is over; a connection that is connected has another one by now.
+# A run fails with these only if the grant has ended; a connected connection has a newer one.
 OF_AN_OLD_PERMISSION = (Code.DISCONNECTED, Code.INACTIVE_USER, Code.PERMISSION_EXPIRED, Code.PERMISSION_WITHDRAWN)
 
 
 def load_panel(user: User, access: OrgAccess, default_interval_minutes: int, lost_state: bool = False) -> Panel:
-    """Return the panel of this advisor as it is now. lost_state: an answer has just come back that fits no log-in."""
+    """Return this advisor's panel as it is now. lost_state: an answer that fits no log-in has just come back."""
     now = utcnow()
     partner, connection = user.partner, connections.find_latest(user)
     run = find_run_to_show(connection)
@@ -75,7 +75,7 @@ def load_panel(user: User, access: OrgAccess, default_interval_minutes: int, los
     )
 
 
-# Put together once, and of tables instead of classes: this question is asked more often than all others.
+# Built once, and from tables instead of classes: this query runs more often than all others.
 _runs, _connections, _partners = SyncRun.__table__.c, Connection.__table__.c, Partner.__table__.c
 PROGRESS = (
     select(
@@ -112,13 +112,13 @@ PROGRESS = (
 
 
 def find_progress(user: User) -> Progress | None:
-    """Return how far this advisor's active run is, in one small query; None where the panel is in another state."""
+    """Return how far this advisor's active run is, by one small query; None if the panel is in another state."""
     row = db.session.connection().execute(PROGRESS, {"user_id": user.id}).first()
     return Progress(row, utcnow()) if row is not None else None
 
 
 def find_run_to_show(connection: Connection | None) -> SyncRun | None:
-    """Return the active run, or the latest; None where that one failed before the advisor connected again: it is history."""
+    """Return the active run, or the latest; None if that one failed before the advisor connected again: it no longer matters."""
     if connection is None or connection.is_disconnected:
         return None
     run = runs.find_shown_run(connection)
@@ -132,19 +132,19 @@ def find_run_to_show(connection: Connection | None) -> SyncRun | None:
 
 
 def find_reconnect(user: User) -> Connection | None:
-    """Return the connection that needs this advisor, for the banner on every page."""
+    """Return the connection that its advisor has to reconnect, for the banner on every page."""
     connection = connections.find_current(user)
     return connection if connection is not None and connection.needs_reconnect else None
 
 
 def count_held_of(user: User) -> int:
-    """Return how many contacts wait for this advisor's decision, where it can be taken now."""
+    """Return how many contacts wait for this advisor's decision, if it can be made now."""
     connection = connections.find_current(user)
     return _count_held(connection) if connection is not None and connection.is_connected else 0
 
 
 def explain_run(partner: Partner | None, connection: Connection | None, run: SyncRun | None) -> Failure | None:
-    """Explain why this run failed; None if it did not."""
+    """Return why this run failed; None if it did not."""
     if run is None or not run.is_failed or partner is None or connection is None:
         return None
     field, detail = partner.opt_out_field, run.error_detail or ""

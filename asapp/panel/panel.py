@@ -1,6 +1,6 @@
-"""What the Salesforce panel shows of a state (connections/state.py): its words and one next step.
+"""What the Salesforce panel shows for a state (connections/state.py): its text and one next step.
 
-Pure: rows that panel/load.py has read go in.
+Pure functions of the rows that panel/load.py has read.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from asapp.messages.states import PILLS, AdvisorState, Tone
 from asapp.models import Connection, Partner, PendingGrant, RunPhase, RunStatus, SyncRun
 from asapp.models.run import count_off
 
-LONG_WAIT = timedelta(seconds=90)  # a queued run that nobody has taken up for so long is said to wait
+LONG_WAIT = timedelta(seconds=90)  # then a queued run is shown as waiting
 
 
 PHASES = (
@@ -31,7 +31,7 @@ PHASE_ORDER = {phase: index for index, (phase, _, _) in enumerate(PHASES)}
 
 @dataclass(frozen=True)
 class Announcement:
-    """The headline of the panel: first words, then the rest. It is the live region, and what a test reads."""
+    """The headline of the panel: bold words, then the rest. It is the live region, and tests read it."""
 
     tone: Tone
     headline: str
@@ -46,7 +46,7 @@ class PhaseStep:
 
 
 class ActiveRun(Protocol):
-    """What is shown of a run that is under way: a SyncRun, or a row with these columns of it."""
+    """What is shown of an active run: a SyncRun, or a row with these of its columns."""
 
     @property
     def id(self) -> int: ...
@@ -79,12 +79,12 @@ class Progress:
 
     @property
     def is_waiting(self) -> bool:
-        """Queued, and either Redis doesn't know of it or nobody has taken it up for long."""
+        """Is it queued, and either unknown to Redis or not taken by a worker for long?"""
         return self.is_queued and (self.run.enqueued_at is None or self.now - self.run.queued_at > LONG_WAIT)
 
     @property
     def milestone(self) -> str:
-        """Changes when something is to be said aloud, not with each number."""
+        """Return a key that changes when something should be announced, not with each number."""
         run = self.run
         notes = ("-waits" if self.is_waiting else "") + ("-stops" if run.cancel_requested_at else "")
         return f"run-{run.id}-{run.status}-{run.phase}{notes}"
@@ -99,7 +99,7 @@ class Progress:
 
     @property
     def percent(self) -> int:
-        """Of the rows that Salesforce said there are; never 100 before the end."""
+        """Return the percentage of the rows that Salesforce counted; never 100 before the end."""
         run = self.run
         return min(99, run.read * 100 // run.total) if run.total else 0
 
@@ -116,21 +116,21 @@ class Progress:
 
 @dataclass(frozen=True)
 class Panel:
-    """Everything a template needs to draw the panel; nothing in it is asked of the database again but row columns."""
+    """Everything that a template needs to draw the panel; it needs no further query."""
 
     state: AdvisorState
     partner: Partner | None
     connection: Connection | None  # the current one, or the one disconnected last
     run: SyncRun | None  # the active one, or the latest
     now: datetime
-    held: int = 0  # contacts that an approval would switch off
+    held: int = 0  # contacts that an approval would make inactive
     contacts: int = 0
     active: int = 0
-    connect_failure: Failure | None = None  # how the last log-in ended, until the next one
+    connect_failure: Failure | None = None  # how the last log-in failed, until the next one
     run_failure: Failure | None = None
     reconnect_reason: Failure | None = None
     pending: PendingGrant | None = None
-    is_log_in_open: bool = False  # one was begun here and has not come back
+    is_log_in_open: bool = False  # a log-in was started here and has not come back
     interval_minutes: int = 60
     stuck_text: str = ""
 
@@ -151,7 +151,7 @@ class Panel:
 
     @property
     def progress(self) -> Progress | None:
-        """How far the active run is."""
+        """Return how far the active run is."""
         return Progress(self.run, self.now) if self.state == AdvisorState.SYNCING and self.run is not None else None
 
     @property
@@ -160,7 +160,7 @@ class Panel:
 
     @property
     def last_ending(self) -> Announcement | None:
-        """How the last sync ended, where the headline speaks of something else."""
+        """Return how the last sync ended, if the headline is about something else."""
         if self.state not in (AdvisorState.PAUSED, AdvisorState.NEEDS_RECONNECT) or self.run is None:
             return None
         return _say_ending(self, self.run)
@@ -171,7 +171,7 @@ class Panel:
 
     @property
     def milestone(self) -> str:
-        """Changes when something is to be said aloud: started, each phase, ended. Not with each number."""
+        """Return a key that changes when something should be announced: start, each phase, end. Not with each number."""
         if self.progress is not None:
             return self.progress.milestone
         return f"{self.state}-{self.run.id}" if self.run is not None else self.state
@@ -197,7 +197,7 @@ class Panel:
 
 
 def waits_for_admin(run: SyncRun | None, failure: Failure | None) -> bool:
-    """Return whether the last run failed and only the firm's Salesforce admin can fix that."""
+    """Did the last run fail in a way that only the firm's Salesforce admin can fix?"""
     return run is not None and run.is_failed and failure is not None and failure.fixed_by == FixedBy.FIRM_ADMIN
 
 
@@ -245,7 +245,7 @@ def _say_ending(panel: Panel, run: SyncRun) -> Announcement:
     if run.is_complete:
         return Announcement(Tone.GOOD, "Sync complete", summary_of(run))
     if run.is_held:
-        # with a proposal still open the state would be HELD
+        # with an open proposal the state would be HELD
         return Announcement(Tone.PLAIN, "Sync held", _say_kept(panel))
     if run.is_failed:
         reason = panel.run_failure.headline if panel.run_failure else "It could not be finished."
@@ -269,24 +269,20 @@ def _say_unconnected(panel: Panel) -> Announcement:
         return Announcement(Tone.WARN, "Not connected", panel.connect_failure.headline)
     if panel.state != AdvisorState.DISCONNECTED or panel.connection is None:
         return Announcement(Tone.PLAIN, "")
-    is_heard = panel.connection.is_revoked_at_salesforce
-    given_back = (
-        "Our permission is given back" if is_heard else "We could not reach Salesforce to give our permission back"
-    )
+    is_revoked = panel.connection.is_revoked_at_salesforce
+    revoked = "Our permission is revoked" if is_revoked else "We could not reach Salesforce to revoke our permission"
     if panel.connection.are_contacts_removed:
-        return Announcement(
-            Tone.PLAIN, "Disconnected", f"{given_back}. Your Salesforce contacts were removed from here."
-        )
+        return Announcement(Tone.PLAIN, "Disconnected", f"{revoked}. Your Salesforce contacts were removed from here.")
     people = ""
     if panel.contacts:
-        whom = "contact is" if panel.contacts == 1 else "contacts are"
+        kept = "contact is" if panel.contacts == 1 else "contacts are"
         number = f"{panel.contacts:,} " if panel.contacts > 1 else ""
-        people = f"Your {number}Salesforce {whom} kept here, inactive."
-    return Announcement(Tone.PLAIN, "Disconnected", f"{given_back}. {people}".strip())
+        people = f"Your {number}Salesforce {kept} kept here, inactive."
+    return Announcement(Tone.PLAIN, "Disconnected", f"{revoked}. {people}".strip())
 
 
 def summary_of(run: SyncRun) -> str:
-    """Say what a run did, the parts that are not nothing: "12 added, 21 updated, 4 switched off."."""
+    """Return what a run did, without the parts that are zero, such as "12 added, 21 updated"."""
     parts = (
         (run.created, "added"),
         (run.adopted, "adopted"),

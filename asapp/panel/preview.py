@@ -1,4 +1,4 @@
-"""What the first sync will bring, asked of Salesforce before anything is written: one call of counts."""
+"""What the first sync will bring, as Salesforce counts it before anything is stored: one call."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ log = logging.getLogger(__name__)
 class Preview:
     in_salesforce: int
     opted_out: int
-    no_email: int | None  # None: Salesforce can't count them, since addresses are encrypted there
+    no_email: int | None  # None: Salesforce can't count them, since it encrypts addresses
 
     @property
     def importable(self) -> int:
-        """Addresses shared with somebody who opted out are found only while syncing; they are among these.
+        """Contacts that share an address with an opted-out record are among these: only the sync finds them.
 
-        So are those without an address, where they can't be counted.
+        So are those without an address, if they can't be counted.
         """
         return self.in_salesforce - self.opted_out - (self.no_email or 0)
 
 
 def fetch_preview(connection: Connection, access: OrgAccess) -> Preview | None:
-    """Return the numbers, or None where Salesforce doesn't give them now: the sync itself will say why. Commits."""
+    """Return the numbers, or None if Salesforce doesn't give them now: the sync will say why. Commits."""
     connection_id, owner_id = connection.id, connection.salesforce_user_id
     try:
         with access.open(connection) as org:

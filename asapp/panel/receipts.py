@@ -1,4 +1,4 @@
-"""What a run did, row by row, for its receipt. Contacts that it made carry its id; everything else is in run_changes."""
+"""What a run did, row by row, for its receipt. Contacts that it created carry its id; every other change is in run_changes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROWS_A_PIECE = 1000
 
 
 class ChangeLine(NamedTuple):
-    """One contact that a run changed. is_on_now: what it became by that change."""
+    """One contact that a run changed. is_on_now: did that change make it active?"""
 
     contact_id: int
     name: str
@@ -51,7 +51,7 @@ class Receipt(NamedTuple):
 
 
 class Leaving(NamedTuple):
-    """A contact that an approval would switch off."""
+    """A contact that an approval would make inactive."""
 
     salesforce_id: str
     name: str
@@ -61,7 +61,7 @@ class Leaving(NamedTuple):
 
 
 def find_run(user: User, run_id: int) -> SyncRun | None:
-    """Return the run if it is one of this person's, with the firm of now."""
+    """Return the run if it is one of this person's with the present firm."""
     is_theirs = (Connection.user_id == user.id, Connection.partner_id == user.partner_id)
     return db.session.scalar(select(SyncRun).join(Connection).where(SyncRun.id == run_id, *is_theirs))
 
@@ -99,7 +99,7 @@ def iter_csv(run_id: int) -> Iterator[str]:
 
 
 def find_leaving(connection_id: int, limit: int | None) -> list[Leaving]:
-    """Return the held contacts that an approval would switch off, by name."""
+    """Return the held contacts that an approval would make inactive, by name."""
     rows = db.session.execute(
         select(
             Contact.id, Contact.salesforce_id, Contact.first_name, Contact.last_name, Contact.email, Departure.reason
@@ -194,7 +194,7 @@ def _line(row: Any) -> ChangeLine:
 
 
 def _cells(row: Any) -> list[tuple[str | None, ...]]:
-    """Return one line of the file for each field that changed, and one where none did."""
+    """Return a line of the file for each changed field, or one line if none changed."""
     line = _line(row)
     about = (row.salesforce_id, line.name, line.email, line.kind, line.reason)
     return [(*about, *field) for field in line.fields or [("", "", "")]]

@@ -1,4 +1,4 @@
-"""The states of many advisors at once, each as on the advisor's own panel. As many queries for a thousand as for two."""
+"""The states of many advisors at once, each as on the advisor's own panel. The number of queries is fixed."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Standing(NamedTuple):
 
 
 def find_standings(users: Sequence[User], now: datetime) -> dict[int, Standing]:
-    """Return {user id: standing} for advisors; what they had with firms before does not count.
+    """Return {user id: standing} for advisors; connections with earlier firms don't count.
 
-    users: with their partner loaded, where there may be many firms.
+    users: with their partner loaded, if there may be many firms.
     """
     ids = [user.id for user in users]
     latest = _find_latest(ids)
@@ -59,7 +59,7 @@ def find_standings(users: Sequence[User], now: datetime) -> dict[int, Standing]:
 
 
 def _find_latest(user_ids: list[int]) -> dict[int, Connection]:
-    """Return {user id: connection}: the current one, or the one disconnected last, at the firm of now."""
+    """Return {user id: connection}: the current one, or the one disconnected last, at the present firm."""
     is_disconnected = Connection.status == ConnectionStatus.DISCONNECTED
     rows = db.session.scalars(
         select(Connection)
@@ -86,7 +86,7 @@ def _find_syncing(connection_ids: list[int]) -> set[int]:
 
 
 def _find_waiting_for_admin(is_theirs: ColumnElement[bool]) -> set[int]:
-    """Return the connections whose last sync failed, since they connected, in a way that the firm's admin has to fix."""
+    """Return the connections whose last sync since connecting failed in a way that the firm's admin has to fix."""
     of_connection = aliased(SyncRun)
     last_run = select(func.max(of_connection.id)).where(of_connection.connection_id == Connection.id).scalar_subquery()
     failed = db.session.execute(

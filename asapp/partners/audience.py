@@ -17,7 +17,7 @@ from asapp.panel.standings import find_standings
 
 
 class AdvisorWithLists(NamedTuple):
-    """active: contacts that may be written to. opt_outs_as_of: the last good sync; None where there was none."""
+    """active: contacts that may be written to. opt_outs_as_of: the last good sync; None if there was none."""
 
     user: User
     partner: Partner
@@ -35,7 +35,7 @@ class AdvisorPage(NamedTuple):
 
 
 def find_firm(slug: str, partner_id: int | None) -> Partner | None:
-    """Return a firm that a key reaches; partner_id: the one that it is bound to."""
+    """Return a firm that a key may access; partner_id: the one that it is bound to."""
     partner = db.session.scalar(select(Partner).where(Partner.slug == slug, Partner.deleted_at.is_(None)))
     return partner if partner is not None and partner_id in (None, partner.id) else None
 
@@ -44,7 +44,7 @@ def find_page(partner_id: int | None, email: str | None, limit: int, after: str,
     """Return advisors in the order of their public ids: a fixed number of queries, however many there are.
 
     partner_id, email: of this firm, with this address; None: any.
-    after: what the page before has ended with; "" for the first.
+    after: the last id of the page before; "" for the first.
     """
     query = select(User).options(joinedload(User.partner)).where(is_here(partner_id), User.public_id > after)
     if email is not None:

@@ -1,8 +1,8 @@
-"""Live checks of a partner's set-up: asked, stored with their time, and shown.
+"""Live checks of a partner's set-up: run, stored with their time, and shown.
 
-Green means that Salesforce was asked and agreed, red that it was asked and did not; everything else is "not known yet". What
-needs a user's token is asked with the permission of an advisor who is connected. A new Consumer Secret waits beside the
-old one until Salesforce has accepted it here. No transaction is open while Salesforce is asked.
+Green means that Salesforce was asked and agreed, red that it was asked and did not; everything else is "not known yet".
+Checks that need a user's token use that of a connected advisor. A new Consumer Secret waits beside the old one until
+Salesforce has accepted it. No transaction is open during a call.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 DETAIL_MAX = 400
 VERDICTS = {True: CheckVerdict.GOOD, False: CheckVerdict.BAD, None: CheckVerdict.UNKNOWN}
-# How a log-in ended, where that says something about the set-up: outcome -> (check, why).
+# How a log-in ended, if that says something about the set-up: outcome -> (check, why).
 OUTCOMES: Mapping[str, tuple[CheckName, str]] = {
     Code.BAD_KEY: (CheckName.KEY, Code.BAD_KEY),
     Code.BAD_SECRET: (CheckName.SECRET, Code.BAD_SECRET),
@@ -47,9 +47,9 @@ OUTCOMES: Mapping[str, tuple[CheckName, str]] = {
     Code.NO_API_SCOPE: (CheckName.SCOPES, CheckWhy.SCOPES_MISSING),
     Code.NO_REFRESH_TOKEN: (CheckName.SCOPES, CheckWhy.SCOPES_MISSING),
 }
-# Answers that say nothing: what was known before (a log-in that worked, say) stays. A change of the app forgets it.
+# Answers that say nothing: the earlier result (of a log-in that worked, say) stays. A change of the app deletes it.
 PROVES_NOTHING = (Code.NO_ANSWER, CheckWhy.NO_OBJECTION, CheckWhy.SAME_ANSWER, CheckWhy.OTHER_ANSWER)
-# They depend on what the browser asked for, which the person before it can change: no proof, a reason to ask Salesforce.
+# These depend on what the browser sent, which its user can change: no proof, but a reason to ask Salesforce.
 OF_THE_BROWSER = frozenset({Code.REDIRECT_MISMATCH, Code.SCOPE_MISSING, Code.NO_API_SCOPE, Code.NO_REFRESH_TOKEN})
 
 
@@ -75,7 +75,7 @@ class SetupCheck:
 
 @dataclass(frozen=True)
 class Checklist:
-    """All checks in the order in which to fix them: what is bad first."""
+    """All checks in the order in which to fix them, red ones first."""
 
     checks: tuple[SetupCheck, ...]
 
@@ -92,7 +92,7 @@ class Checklist:
 
 
 def checklist(partner: Partner) -> Checklist:
-    """Return what is known of the partner; what was never asked is "not known yet"."""
+    """Return what is known of the partner; checks that never ran are "not known yet"."""
     rows = db.session.scalars(select(PartnerCheck).where(PartnerCheck.partner_id == partner.id))
     known = {row.code: row for row in rows}
     with_user = asked_with_user(partner.writes_opt_outs_back)
@@ -115,7 +115,7 @@ def checklist(partner: Partner) -> Checklist:
 
 
 def as_checklist(findings: Iterable[Finding]) -> Checklist:
-    """For findings that are not stored."""
+    """Return a checklist of findings that are not stored."""
     found = [_check(f.code, VERDICTS[f.is_good], f.why, f.detail, None) for f in findings]
     return _in_order(sorted(found, key=lambda check: list(TITLES).index(check.code)))
 
@@ -127,7 +127,7 @@ def find_waiting_secrets() -> list[int]:
 
 
 def run_checks(partner: Partner, access: OrgAccess) -> Checklist:
-    """Ask everything that can be asked now, store it, and switch to a new secret that Salesforce accepts. Commits."""
+    """Run every check that is possible now, store the results, and put a new secret in use if Salesforce accepts it. Commits."""
     partner_id = partner.id
     if not partner.is_set_up:
         db.session.execute(delete(PartnerCheck).where(PartnerCheck.partner_id == partner_id))
@@ -157,7 +157,7 @@ def run_checks(partner: Partner, access: OrgAccess) -> Checklist:
 
 
 def check_connection(connection: Connection, access: OrgAccess) -> None:
-    """Ask what needs a user's token, with this one, if something of it isn't known to be good yet. Commits; never fails."""
+    """Run the checks that need a user's token with this one, if some are not green yet. Commits; never fails."""
     partner_id, connection_id = connection.partner_id, connection.id
     with_user = asked_with_user(connection.partner.writes_opt_outs_back)
     good = select(PartnerCheck.code).where(
@@ -169,7 +169,7 @@ def check_connection(connection: Connection, access: OrgAccess) -> None:
         db.session.rollback()
         return
     findings = _check_with(connection, access)
-    # Whoever is connected has shown that key, secret and callback are right.
+    # A connection proves that key, secret and callback are right.
     proven = (
         (CheckName.KEY, CheckWhy.KNOWN),
         (CheckName.SECRET, CheckWhy.ACCEPTED),
@@ -182,9 +182,9 @@ def check_connection(connection: Connection, access: OrgAccess) -> None:
 
 
 def record_outcome(partner_id: int, outcome: str, detail: str = "") -> None:
-    """Store what Salesforce's answer to a log-in that failed has shown about the set-up. Commits.
+    """Store what Salesforce's answer to a failed log-in says about the set-up. Commits.
 
-    detail: Salesforce's own code, from an answer that we fetched; never a text out of an address that a browser opened.
+    detail: Salesforce's own code, from an answer that we fetched; never text from an address that a browser opened.
     """
     if outcome not in OUTCOMES or outcome in OF_THE_BROWSER:
         return
@@ -201,7 +201,7 @@ def _pending_app(partner: Partner, app: App, access: OrgAccess) -> App | None:
 
 
 def _promote(partner_id: int, pending_sealed: str | None, vault: Vault) -> bool:
-    """Let the new secret take over, unless yet another one was entered meanwhile."""
+    """Put the new secret in use, unless another one was entered in between."""
     lock = {"key_share": True}
     partner = db.session.get_one(Partner, partner_id, populate_existing=True, with_for_update=lock)
     if partner.pending_secret_sealed != pending_sealed:
@@ -211,7 +211,7 @@ def _promote(partner_id: int, pending_sealed: str | None, vault: Vault) -> bool:
 
 
 def _check_as_an_advisor(partner_id: int, access: OrgAccess) -> list[Finding]:
-    connection = opt_out_field.find_somebody(partner_id)
+    connection = opt_out_field.find_last_used_connection(partner_id)
     if connection is None:
         writes_back = db.session.get_one(Partner, partner_id).writes_opt_outs_back
         db.session.rollback()
@@ -234,19 +234,19 @@ def _check_with(connection: Connection, access: OrgAccess) -> list[Finding]:
 
 
 def store_figures(partner_id: int, opt_out_field: str, answer: probe.UserFindings) -> None:
-    """Keep the org's own figures, and its own spelling of the opt-out field."""
+    """Store the org's own figures, and its own spelling of the opt-out field."""
     mine = update(Partner).where(Partner.id == partner_id)
     if answer.usage is not None:
         used, allowed = answer.usage
         db.session.execute(mine.values(org_calls_used=used, org_calls_allowed=allowed, org_calls_seen_at=utcnow()))
     if answer.contact_field is not None and answer.contact_field.name not in ("", opt_out_field):
-        is_as_asked = Partner.opt_out_field == opt_out_field  # an admin may have named another one meanwhile
+        is_as_asked = Partner.opt_out_field == opt_out_field  # an admin may have changed it in between
         db.session.execute(mine.where(is_as_asked).values(opt_out_field=answer.contact_field.name))
     db.session.commit()
 
 
 def store(partner_id: int, findings: Sequence[Finding], is_whole: bool = False) -> None:
-    """Put findings in the place of earlier ones; what is not known now doesn't take the place of what was known."""
+    """Replace earlier findings with these; a finding that is not known now doesn't replace a known one."""
     now = utcnow()
     table = PartnerCheck
     if is_whole:
@@ -270,7 +270,7 @@ def store(partner_id: int, findings: Sequence[Finding], is_whole: bool = False) 
     )
     try:
         db.session.commit()
-    except IntegrityError:  # somebody checked at the same moment, or the partner was deleted
+    except IntegrityError:  # another check ran at the same moment, or the partner was deleted
         db.session.rollback()
 
 

@@ -1,7 +1,8 @@
-"""Erasing one person for good: somebody with an account, or a firm's Salesforce admin who came on a setup link.
+"""Erasing one person for good: an account, or a firm's Salesforce admin who came on a setup link.
 
-The audit log and the history of consent keep their entries, which name the person by a number. Who it was goes: the account's
-name and address, the rows beside the log's entries, and with an advisor all people of theirs. The act is itself in the log.
+The audit log and the history of consent keep their entries, which name the person by a number. What says who it was is
+erased: the account's name and address, the log's identity rows, and with an advisor all of the advisor's people. The
+erasure is itself in the log.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from asapp.salesforce.oauth import App
 
 
 class StillNeeded(Exception):
-    """The text says why this person can't be erased."""
+    """This person can't be erased; the message says why."""
 
 
 @dataclass(frozen=True)
 class Guest:
-    """Somebody without an account: a firm's Salesforce admin."""
+    """A person without an account: a firm's Salesforce admin."""
 
     partner: Partner
     name: str
@@ -37,7 +38,7 @@ class Guest:
 
 
 def erase_account(user: User, access: OrgAccess, by: Actor = ITSELF) -> None:
-    """Log the person out, disconnect, and take away who it was. Commits. Raises StillNeeded for the only admin."""
+    """Log the person out, disconnect, and erase who it was. Commits. Raises StillNeeded for the only admin."""
     if user.is_admin and user.is_active and not _other_admins(user):
         raise StillNeeded("This is the only admin. Make another one first.")
     user_id = user.id
@@ -49,7 +50,7 @@ def erase_account(user: User, access: OrgAccess, by: Actor = ITSELF) -> None:
 
 
 def _erase(user_id: int, access: OrgAccess, by: Actor) -> list[tuple[App, str]]:
-    """Return what is to be given back: grants that Salesforce did not hear of when the person was deactivated."""
+    """Return what to revoke afterwards: grants that Salesforce did not confirm when the person was deactivated."""
     connections.lock_people(User.id == user_id, for_good=True)
     erased = db.session.get_one(User, user_id, populate_existing=True)
     entries.record(Action.ERASED, by, erased)
@@ -62,7 +63,7 @@ def _erase(user_id: int, access: OrgAccess, by: Actor) -> list[tuple[App, str]]:
 
 
 def find_guest(identity_id: int) -> Guest | None:
-    """Return whom an entry of the audit log names that was made on a setup link; None once erased."""
+    """Return the guest that an audit entry of a setup link names; None once erased."""
     row = db.session.execute(
         select(AuditIdentity, Partner)
         .join(Partner, Partner.id == AuditIdentity.partner_id)
@@ -72,7 +73,7 @@ def find_guest(identity_id: int) -> Guest | None:
 
 
 def find_guests(email: str) -> list[Guest]:
-    """Return who has this address at which firms: whoever was sent a setup link, used or not."""
+    """Return the guests with this address, at each firm: everyone who was sent a setup link, used or not."""
     rows = db.session.execute(
         select(SetupLink.name, Partner)
         .join(Partner, Partner.id == SetupLink.partner_id)
@@ -84,7 +85,7 @@ def find_guests(email: str) -> list[Guest]:
 
 
 def erase_guest(guest: Guest, by: Actor = ITSELF) -> None:
-    """Take away who it was, and the link if it is still open. Commits."""
+    """Erase who it was, and revoke the link if it is still open. Commits."""
     is_open = SetupLink.used_at.is_(None) & SetupLink.revoked_at.is_(None)
     change_rows(
         db.session,
@@ -93,7 +94,7 @@ def erase_guest(guest: Guest, by: Actor = ITSELF) -> None:
         .values(name="", email="", revoked_at=case((is_open, utcnow()), else_=SetupLink.revoked_at)),
     )
     entries.erase_guest_identity(guest.partner.id, guest.email)
-    entries.record(Action.ERASED, by, guest.partner, whom="a Salesforce admin of the firm")
+    entries.record(Action.ERASED, by, guest.partner, who="a Salesforce admin of the firm")
     db.session.commit()
 
 

@@ -1,7 +1,7 @@
 """What admins enter about a firm: each setting is declared here, once.
 
-A field with a column is a setting. The page asks for it, the domain checks and stores it, and the audit log quotes its changes.
-Its default is the column's.
+A field with a column is a setting: the page asks for it, the domain checks and stores it, and the audit log quotes its
+changes. Its default is the column's.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ NAME_MAX = 120
 PASTED_URL_MAX, URL_MAX = 2000, 255
 KEY_MAX = 512
 SLUG_MAX = 50
-RESERVED_SLUGS = frozenset({"new", "preview"})  # addresses of their own
+RESERVED_SLUGS = frozenset({"new", "preview"})  # they are addresses of other pages
 SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 API_VERSION = re.compile(r"[1-9][0-9]\.0")
-OLDEST_API_VERSION = 56  # what Salesforce still answers, with room
+OLDEST_API_VERSION = 56  # the oldest that Salesforce still answers, with a margin
 OPT_OUT_FIELD_MAX = 80
 LEAD_TEXT_MAX = 255
 
@@ -44,9 +44,9 @@ class AppForm(Form):
     allow_loopback = has_secret = may_wait = False
 
     def check(self, allow_loopback: bool, *, has_secret: bool = False, may_wait: bool = False) -> AppDetails:
-        """Return what was entered, cleaned; raise InvalidFields.
+        """Return the cleaned input; raise InvalidFields.
 
-        has_secret: an empty secret keeps the one there is. may_wait: key and secret may both be entered later.
+        has_secret: an empty secret keeps the stored one. may_wait: key and secret may both be entered later.
         """
         self.allow_loopback, self.has_secret, self.may_wait = allow_loopback, has_secret, may_wait
         clean = self.checked()
@@ -75,7 +75,7 @@ class AppForm(Form):
 
 
 class PartnerForm(AppForm):
-    """What an admin enters. What is not asked for is left as it is, or at its default."""
+    """What an admin enters. A setting that the form doesn't have keeps its value, or its default."""
 
     name = Text("Firm name", NAME_MAX, "Enter the firm's name.")
     slug = Text("Address of this page", column="slug", clean=str.strip)
@@ -99,7 +99,7 @@ class PartnerForm(AppForm):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """{column: value} of what was asked for; an empty slug asks for nothing."""
+        """Return {column: value} for the settings that the form has; an empty slug is left out."""
         return {field.column: field.data for field in self if field.column and field.is_asked and field.data != ""}
 
     def validate_slug(self, field: Text) -> None:
@@ -138,7 +138,7 @@ SETTINGS = tuple(field.column for field in PartnerForm() if field.column)
 
 
 def origin_of(pasted: str, allow_loopback: bool) -> str:
-    """Return the address that would be stored; raise NotSalesforce with words for the person who pasted it."""
+    """Return the address to store; raise NotSalesforce with a message for the person who pasted it."""
     if len(pasted) > PASTED_URL_MAX:
         raise NotSalesforce("That is too long for an address.")
     url = normalise_url(pasted, allow_loopback)

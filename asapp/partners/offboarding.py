@@ -1,7 +1,7 @@
-"""Switching a firm off, and deleting it with everything of it.
+"""Deactivating a firm, and deleting it with everything of it.
 
-The history of consent is append-only and stays as a skeleton of ids; so the rows it hangs on (leads, advisors, the firm) stay
-as well, emptied of every name, address, key and token. All else goes.
+The history of consent is append-only and stays, anonymous; so the rows that it refers to (leads, advisors, the firm) stay
+as well, emptied of every name, address, key and token. Everything else is deleted.
 """
 
 from __future__ import annotations
@@ -33,12 +33,15 @@ from asapp.models import (
     ContactList,
     Lead,
     LeadState,
+    LoginSession,
     OAuthState,
     OptInPage,
     Partner,
     PartnerCheck,
     PasswordLink,
     PendingGrant,
+    RecoveryCode,
+    SecondFactor,
     SetupLink,
     Tombstone,
     User,
@@ -50,14 +53,14 @@ from asapp.salesforce import oauth
 
 @dataclass(frozen=True)
 class GivenBack:
-    """How many permissions were forgotten here, and how many of those Salesforce has not heard of."""
+    """How many grants were deleted here, and how many of those Salesforce did not confirm as revoked."""
 
     connections: int
     unheard: int
 
 
 def disable(partner: Partner, revoke: bool, access: OrgAccess, by: Actor = ITSELF) -> GivenBack:
-    """Stop the syncs of a firm, also those under way. Commits.
+    """Stop the syncs of a firm, active ones too. Commits.
 
     revoke: its advisors are disconnected, their contacts stay inactive.
     """
@@ -77,7 +80,7 @@ def disable(partner: Partner, revoke: bool, access: OrgAccess, by: Actor = ITSEL
 
 
 def delete_partner(partner: Partner, access: OrgAccess, by: Actor = ITSELF) -> GivenBack:
-    """Commits. Who the firm's advisors and their people were cannot be found out any more."""
+    """Delete a firm. Commits. Afterwards nothing says who its advisors and their people were."""
     partner_id = partner.id
     ended, grants = retry_when_beaten(db.session(), lambda: _delete_partner(partner_id, access, by))
     for app_and_token in grants:
@@ -86,7 +89,7 @@ def delete_partner(partner: Partner, access: OrgAccess, by: Actor = ITSELF) -> G
 
 
 def _delete_partner(partner_id: int, access: OrgAccess, by: Actor) -> tuple[list[Ended], list[tuple[oauth.App, str]]]:
-    """The whole in one transaction; return what is to be given back after it: of connections, and of grants that waited."""
+    """Delete all of it in one transaction; return what to revoke after it: grants of connections, and grants that waited."""
     partner = db.session.get_one(Partner, partner_id)
     partner.is_enabled = False
     entries.record(Action.PARTNER_DELETED, by, partner)
@@ -112,7 +115,7 @@ def _give_back(ended: Sequence[Ended]) -> GivenBack:
 
 
 def erase_leads(which: ColumnElement[bool]) -> None:
-    """Leave the skeleton of these people's consent, in the caller's transaction."""
+    """Erase these people except for their anonymous consent history, in the caller's transaction."""
     now = utcnow()
     for lead_id in db.session.scalars(select(Lead.id).where(which, Lead.state != LeadState.ERASED)).all():
         consent.record(lead_id, ConsentKind.ERASED, ConsentSource.ADVISOR, now)
@@ -147,14 +150,24 @@ def _delete_rows(partner: Partner, user_ids: Sequence[int]) -> None:
 
 
 def delete_rows_of(user_ids: Sequence[int], *more: ColumnElement[bool]) -> None:
-    """Delete what hangs on these people, in the caller's transaction. more: other connections to go."""
+    """Delete the rows that refer to these people, in the caller's transaction. more: other connections to delete."""
     connection_ids = select(Connection.id).where(or_(Connection.user_id.in_(user_ids), *more))
     _delete(Contact, or_(Contact.user_id.in_(user_ids), Contact.connection_id.in_(connection_ids)))
     change_rows(
         db.session, update(Contact).where(Contact.followed_by_id.in_(connection_ids)).values(followed_by_id=None)
     )
-    for of_advisors in (ContactList, OptInPage, PasswordLink, OAuthState, PendingGrant, Tombstone):
-        _delete(of_advisors, of_advisors.user_id.in_(user_ids))
+    for of_people in (
+        ContactList,
+        OptInPage,
+        PasswordLink,
+        LoginSession,
+        SecondFactor,
+        RecoveryCode,
+        OAuthState,
+        PendingGrant,
+        Tombstone,
+    ):
+        _delete(of_people, of_people.user_id.in_(user_ids))
     _delete(Connection, Connection.id.in_(connection_ids))
 
 
@@ -163,12 +176,12 @@ def _delete(model: type, *where: Any) -> None:
 
 
 def erase_accounts(user_ids: Iterable[int], name: str) -> None:
-    """Take away who these people are, for good, in the caller's transaction."""
+    """Erase who these people are, for good, in the caller's transaction."""
     now = utcnow()
     for user in db.session.scalars(select(User).where(User.id.in_(list(user_ids)))):
         user.name, user.email = name, f"deleted-{user.id}@deleted.invalid"
         user.password_hash, user.session_nonce = EMPTIED, f"deleted-{user.id}"
-        user.deactivated_at, user.invited_at = user.deactivated_at or now, None
+        user.deactivated_at, user.invited_at, user.time_zone = user.deactivated_at or now, None, None
 
 
 def _erase_partner(partner: Partner) -> None:

@@ -1,4 +1,4 @@
-"""The firm's opt-out field as Salesforce has it: spelled as there, and a checkbox. Asked with an advisor's permission."""
+"""The firm's opt-out field as Salesforce has it: its spelling, and that it is a checkbox. Queried with an advisor's token."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from asapp.salesforce.errors import SalesforceError
 
 
 def spelling_of_opt_out_field(partner: Partner, entered: str, access: OrgAccess) -> str:
-    """Return the field as Salesforce spells it, or as entered where that can't be known. No transaction is open meanwhile.
+    """Return the field as Salesforce spells it, or as entered if that can't be known. No transaction is open during the
+    call.
 
-    Raises InvalidFields where an advisor's permission shows that it is no checkbox.
+    Raises InvalidFields if an advisor's token shows that it is no checkbox.
     """
-    connection = find_somebody(partner.id)
+    connection = find_last_used_connection(partner.id)
     if connection is None or entered == partner.opt_out_field:
         return entered
     api_version = partner.api_version
@@ -36,7 +37,7 @@ def spelling_of_opt_out_field(partner: Partner, entered: str, access: OrgAccess)
     return found.name or entered
 
 
-def find_somebody(partner_id: int) -> Connection | None:
+def find_last_used_connection(partner_id: int) -> Connection | None:
     """Return the connection whose tokens were used last."""
     return db.session.scalar(
         select(Connection)

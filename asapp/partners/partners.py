@@ -1,6 +1,7 @@
-"""Firms whose Salesforce org is set up here: made and changed by admins.
+"""Firms whose Salesforce org is set up here: added and changed by admins.
 
-app_version counts the changes of URL, key and secret, so that a log-in begun under other values is refused at its return.
+app_version counts the changes of URL, key and secret, so that a log-in started under other values is refused at its
+return.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from asapp.partners.opt_out_field import spelling_of_opt_out_field
 from asapp.salesforce.probe import WITHOUT_USER
 
 SLUG_TRIES = 5
-QUOTED = ("name", *SETTINGS, "salesforce_url")  # by the audit log; of what is sealed it says that it changed
+QUOTED = ("name", *SETTINGS, "salesforce_url")  # by the audit log; of sealed ones it says only that they changed
 SEALED = ("consumer_key_sealed", "consumer_secret_sealed", "pending_secret_sealed")
 SLUG_TAKEN = "Another firm has this one already."
 STATES = ("enabled", "waiting", "attention", "disabled")
@@ -83,7 +84,7 @@ def list_partners(search: str = "", state: str = "") -> list[PartnerRow]:
 
 
 def create_partner(form: PartnerForm, access: OrgAccess, by: Actor = ITSELF) -> Partner:
-    """Make a partner, its slug from the name unless one is given; raise InvalidFields."""
+    """Add a partner, with a slug made from the name unless one is given; raise InvalidFields."""
     app = form.check(access.allow_loopback, may_wait=True)
     name, columns = form.name.data, form.settings
     slug = columns.pop("slug", "")
@@ -105,7 +106,7 @@ def create_partner(form: PartnerForm, access: OrgAccess, by: Actor = ITSELF) -> 
         try:
             entries.record(Action.PARTNER_CREATED, by, partner)
             db.session.commit()
-        except IntegrityError:  # somebody took the slug meanwhile
+        except IntegrityError:  # the slug was taken in between
             db.session.rollback()
             if slug:
                 raise InvalidFields({"slug": SLUG_TAKEN}) from None
@@ -115,9 +116,9 @@ def create_partner(form: PartnerForm, access: OrgAccess, by: Actor = ITSELF) -> 
 
 
 def change_partner(partner: Partner, form: PartnerForm, access: OrgAccess, by: Actor = ITSELF) -> None:
-    """Raises InvalidFields. A new secret alone waits beside the old one until a check has seen Salesforce accept it.
+    """Store changed settings; raises InvalidFields. A new secret alone waits beside the old one until a check accepts it.
 
-    A new opt-out field is looked at in Salesforce where an advisor is connected; no transaction is open during the call.
+    A new opt-out field is looked up in Salesforce if an advisor is connected; no transaction is open during the call.
     """
     vault, has_secret = access.vault, partner.consumer_secret_sealed is not None
     app = form.check(access.allow_loopback, has_secret=has_secret, may_wait=not partner.is_set_up)
@@ -154,7 +155,7 @@ def values_of(partner: Partner) -> dict[str, Any]:
 
 
 def changes_since(before: dict[str, Any], partner: Partner) -> dict[str, Any]:
-    """Return {setting: [old, new]} of what has changed; of what is sealed the name alone."""
+    """Return {setting: [old, new]} for the changed ones; for sealed ones only the name."""
     now = values_of(partner)
     changed = [name for name in now if now[name] != before[name]]
     return {
@@ -163,7 +164,7 @@ def changes_since(before: dict[str, Any], partner: Partner) -> dict[str, Any]:
 
 
 def put_app(partner: Partner, app: AppDetails, vault: Vault) -> None:
-    """Store another app, in the caller's transaction. An empty secret keeps the one there is."""
+    """Store another app, in the caller's transaction. An empty secret keeps the stored one."""
     is_other_org = app.url != partner.salesforce_url
     known = delete(PartnerCheck).where(PartnerCheck.partner_id == partner.id)
     db.session.execute(known if is_other_org else known.where(PartnerCheck.code.in_(WITHOUT_USER)))
@@ -177,7 +178,7 @@ def put_app(partner: Partner, app: AppDetails, vault: Vault) -> None:
 
 
 def use_pending_secret(partner: Partner, vault: Vault) -> bool:
-    """Let the new secret take the old one's place, on behalf of the person who entered it. Commits.
+    """Put the new secret in use, on behalf of the person who entered it. Commits.
 
     The caller has locked the row.
     """
@@ -194,7 +195,7 @@ def use_pending_secret(partner: Partner, vault: Vault) -> bool:
 
 
 def discard_pending(partner: Partner) -> None:
-    """Forget a new secret that was never used, in the caller's transaction."""
+    """Delete a new secret that was never used, in the caller's transaction."""
     partner.pending_secret_sealed, partner.pending_secret_at = None, None
     db.session.execute(
         delete(PartnerCheck).where(PartnerCheck.partner_id == partner.id, PartnerCheck.code == "pending_secret")
@@ -214,7 +215,7 @@ def enable(partner: Partner, by: Actor = ITSELF) -> None:
 
 
 def form_of(partner: Partner | None, vault: Vault, sent: Any = None) -> PartnerForm:
-    """Return the form of a partner, or of a new one: what was sent, or else what is stored and the defaults."""
+    """Return the form of a partner, or of a new one, with the sent values, or else the stored ones and defaults."""
     settings = {field.name: field.column for field in PartnerForm() if field.column}
     if partner is None:
         defaults = {name: Partner.__table__.c[column].default for name, column in settings.items()}
@@ -225,7 +226,7 @@ def form_of(partner: Partner | None, vault: Vault, sent: Any = None) -> PartnerF
 
 
 def read_key(partner: Partner, vault: Vault) -> str | None:
-    """Return the Consumer Key, which is no secret; None if there is none or it can't be opened here."""
+    """Return the Consumer Key, which is no secret; None if there is none or it can't be opened."""
     if partner.consumer_key_sealed is None:
         return None
     try:
@@ -242,7 +243,7 @@ def _read_secret(partner: Partner, vault: Vault) -> str | None:
 
 
 def _refuse_twin(name: str, url: str) -> None:
-    """Save pressed twice must not make two."""
+    """Refuse a second partner with this name and address: Save was pressed twice."""
     same = select(Partner.slug).where(
         func.lower(Partner.name) == name.lower(),
         Partner.salesforce_url == url,
@@ -265,6 +266,6 @@ def _free_slug(name: str) -> str:
 
 
 def slug_of(name: str) -> str:
-    """Northgate & Söhne -> northgate-sohne"""
+    """Return northgate-sohne for Northgate & Söhne."""
     plain = unicodedata.normalize("NFKD", name.casefold()).encode("ascii", "ignore").decode()
     return re.sub(r"[^a-z0-9]+", "-", plain)[:SLUG_MAX].strip("-") or "partner"

@@ -1,7 +1,7 @@
-"""The secure hand-off: a one-time link on which a firm's own Salesforce admin enters address, key and secret.
+"""The setup link: a one-time link on which a firm's own Salesforce admin enters address, key and secret.
 
-Only the hash of a link's token is kept. A partner has at most one open link; a new one takes its place. The link is used up
-when what was entered has passed the checks, and not before: who mistypes the secret tries again on the same page.
+Only the hash of a link's token is stored. A partner has at most one open link; a new one replaces it. The link is used up
+once the input has passed the checks, and not before: an admin who mistypes the secret tries again on the same page.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Recipient:
 
 @dataclass(frozen=True)
 class SetupAttempt:
-    """What became of what was entered. is_saved: the link is used up."""
+    """The result of an attempt. is_saved: the link is used up."""
 
     is_saved: bool
     checklist: Checklist
@@ -76,7 +76,7 @@ def make_link(partner: Partner, recipient: Recipient, admin: User, by: Actor = I
 
 
 def find_link(token: str) -> tuple[SetupLink, Partner] | None:
-    """Return the link, whatever its state, and its partner."""
+    """Return the link, in any state, and its partner."""
     row = db.session.execute(
         select(SetupLink, Partner)
         .join(Partner, Partner.id == SetupLink.partner_id)
@@ -105,9 +105,9 @@ def revoke_link(partner: Partner, by: Actor = ITSELF) -> None:
 def enter_app(
     link: SetupLink, partner: Partner, form: AppForm, access: OrgAccess, client_address: str = ""
 ) -> SetupAttempt:
-    """Check what was entered, and store it if nothing of it is wrong. Commits.
+    """Check what was entered, and store it if no check is red. Commits.
 
-    Raises InvalidFields (url, key, secret), LinkIsGone if the link was used or taken back while Salesforce was asked.
+    Raises InvalidFields (url, key, secret), or LinkIsGone if the link was used or revoked during the checks.
     """
     app = form.check(access.allow_loopback)
     link_id, partner_id = link.id, partner.id

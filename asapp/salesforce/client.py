@@ -1,7 +1,8 @@
-"""One advisor's org, asked through simple-salesforce over our own session.
+"""A client for one advisor's org: simple-salesforce over our own session.
 
-Answers come as neutral records; what goes wrong as one of salesforce/errors.py. A part of a composite answer that fails is
-an error of the whole question, never "nothing".
+Answers are neutral records; failures are the errors of salesforce/errors.py. If a part of a composite answer fails, the
+whole question fails: a failed part is never read as "nothing". "Complete, or an error" below means that no rows are
+missing.
 """
 
 from __future__ import annotations
@@ -53,20 +54,20 @@ from asapp.salesforce.records import (
 from asapp.salesforce.session import OrgSession, TokenSource
 
 T = TypeVar("T")
-IDS_A_QUERY = 400  # what a request line of 16,384 bytes takes, with room
+IDS_A_QUERY = 400  # fits a request line of 16,384 bytes, with room to spare
 QUERIES_A_COMPOSITE = 5  # Salesforce's limit
-QUERY_BYTES = 13_000  # of addresses in one query: a request line and its headers may have 16,384
+QUERY_BYTES = 13_000  # of addresses in one query; a request line with its headers may have 16,384
 LEADS_A_CREATE = 200  # Salesforce's limit
 RECORDS_AN_UPDATE = 200  # Salesforce's limit
 IDS_A_RETRIEVE = 2000  # Salesforce's limit
-OPEN_LEADS_COMPARED = 2000  # where they can't be asked for by address: the newest, a page of them
+OPEN_LEADS_COMPARED = 2000  # the newest, one page, in orgs where no query finds them by address
 ATTEMPTS = 3
-MAX_REOPENINGS = 20  # of one question, after lost locators
-# A Date of Salesforce's that is further from our own clock is no moment to read from. Real ones differ by seconds; what goes
-# unread because of one that was ahead by less, the full check of a day finds.
+MAX_REOPENINGS = 20  # of one query, after lost locators
+# A Date header further from our own clock than this is not used as a starting point. Real ones differ by seconds; what a
+# clock that is less far ahead makes us miss, the daily full check finds.
 MOST_SKEW = timedelta(days=1)
-# Without the first, a lead that is changed is handed on by the firm's assignment rules; without the second, a mere
-# warning of a duplicate rule swallows the change.
+# Without the first header, the firm's assignment rules reassign a changed lead; without the second, a mere warning of a
+# duplicate rule rejects the change.
 WRITE_HEADERS = {"Sforce-Auto-Assign": "FALSE", "Sforce-Duplicate-Rule-Header": "allowSave=true"}
 NEXT_PATH = re.compile(r"/services/data/v\d+\.\d/query(?:All)?/[\w.=-]+", re.ASCII)
 
@@ -88,7 +89,7 @@ class OrgClient:
         wait: Callable[[RetryCallState], float] = wait_with_jitter,
         most_skew: timedelta = MOST_SKEW,
     ) -> None:
-        """opt_out_field: the firm's. before_call runs before each request, and may raise to stop."""
+        """opt_out_field: the firm's. before_call runs before each request and may raise to stop it."""
         self._tokens = tokens
         self._api_version = api_version
         self._opt_out_field = opt_out_field
@@ -104,17 +105,17 @@ class OrgClient:
 
     @property
     def calls(self) -> int:
-        """How many requests were sent to the org."""
+        """Return how many requests were sent to the org."""
         return self._earlier_calls + (self._session.calls if self._session else 0)
 
     @property
     def usage(self) -> tuple[int, int] | None:
-        """(used, allowed) calls of the org in the last 24 hours, as it last said."""
+        """Return the org's (used, allowed) calls of the last 24 hours, as last reported; None before the first report."""
         return self._session.usage if self._session else None
 
     @property
     def answered_at(self) -> datetime:
-        """When Salesforce gave its last answer, by its own clock; TryLater where it doesn't say, or can't be right."""
+        """Return the time of Salesforce's last answer, by its clock; TryLater if there is none that can be right."""
         answered_at = self._session.answered_at if self._session else None
         if answered_at is None:
             raise errors.TryLater("unreadable_answer", "no Date")
@@ -124,7 +125,7 @@ class OrgClient:
 
     @property
     def contact_fields(self) -> ReadFields:
-        """What is read of Contact: all that the user has turned out to see."""
+        """Return the Contact fields to read: all that the user is known to see."""
         return self._fields["Contact"]
 
     @property
@@ -132,14 +133,14 @@ class OrgClient:
         return self._fields["Lead"]
 
     def know_fields(self, contact_key: str | None, lead_key: str | None) -> None:
-        """Go on with the fields that an earlier client could read, by their keys."""
+        """Start with the fields that an earlier client could read, given by their stored keys."""
         self._fields = {
             about: fields_of_key(key, about, self._opt_out_field)
             for about, key in (("Contact", contact_key), ("Lead", lead_key))
         }
 
     def find_visible_fields(self) -> None:
-        """Find out whether fields that were hidden can be read by now: one call, or none where nothing was hidden."""
+        """Find out whether hidden fields have become visible: one call, or none if nothing was hidden."""
         groups = [(about, group) for about, fields in self._fields.items() for group in fields.missing(about)]
         if not groups:
             return
@@ -160,10 +161,10 @@ class OrgClient:
         leads: LeadWindow | None = None,
         before: tuple[datetime, soql.Position | None] | None = None,
     ) -> Opening:
-        """Ask for the first page of the contacts of a window, and for how many contacts the user has: one call.
+        """Query the first page of a window of contacts, and how many contacts the user has: one call.
 
         since, after, before: see soql.contacts().
-        leads: which Leads the same call asks for. If that part fails, the answer says why.
+        leads: which Leads to query in the same call. If that part fails, the Opening holds the error.
         """
         return self._reading(
             "Contact",
@@ -192,21 +193,21 @@ class OrgClient:
         )
 
     def next_page(self, path: str) -> ContactPage:
-        """Return the page at a path that an earlier page named; LocatorExpired if it is no longer kept."""
+        """Return the page at the path that an earlier page gave; LocatorExpired if Salesforce no longer keeps it."""
         return self._page(self._more(path), self.contact_fields)
 
     def next_leads(self, path: str) -> LeadPage:
-        """As next_page(), for the leads of an Opening."""
+        """Return a page of an Opening's leads; as next_page()."""
         return self._lead_page(self._more(path), self.lead_fields)
 
     def iter_lead_sweep(self, user_id: str) -> Iterator[list[tuple[str, bool]]]:
-        """As iter_sweep(), of every lead that the user made or owns and that isn't converted."""
+        """Yield pages of (Id, is opted out) of every unconverted lead that the user made or owns; as iter_sweep()."""
         answer, fields = self._reading("Lead", lambda fields: (self._query(soql.lead_sweep(user_id, fields)), fields))
         for rows in self._iter_pages(answer):
             yield readable(rows, lambda row: sweep_row_of(row, fields, LEAD_PREFIX))[0]
 
     def leads_by_id(self, ids: Sequence[str]) -> dict[str, LeadRecord]:
-        """Return what became of these leads, deleted ones too; an Id without a row is gone. Whole, or an error."""
+        """Return {Id: row} of these leads, deleted ones too; an Id without a row is gone. Complete, or an error."""
         rows, fields = self._reading(
             "Lead",
             lambda fields: (self._rows_by_id(ids, lambda chunk: soql.leads_by_id(chunk, fields)), fields),
@@ -214,7 +215,7 @@ class OrgClient:
         return {record.id: record for record in readable(rows, lambda row: lead_of(row, fields))[0]}
 
     def find_contacts_with(self, owner_id: str, emails: Sequence[str], sees_opt_out: bool) -> list[ContactMatch]:
-        """Return the user's contacts with these addresses. Whole, or an error."""
+        """Return the user's contacts with these addresses. Complete, or an error."""
 
         def ask(fields: ReadFields) -> list[ContactMatch]:
             rows = self._rows_by_email(emails, lambda chunk: soql.contacts_with(owner_id, chunk, fields))
@@ -223,7 +224,7 @@ class OrgClient:
         return self._reading("Contact", ask, sees_opt_out)
 
     def find_open_leads_with(self, owner_id: str, emails: Sequence[str], sees_opt_out: bool) -> list[LeadRecord]:
-        """Return the user's leads with these addresses that aren't converted. Whole, or an error."""
+        """Return the user's unconverted leads with these addresses. Complete, or an error."""
 
         def ask(fields: ReadFields) -> list[LeadRecord]:
             rows = self._rows_by_email(emails, lambda chunk: soql.open_leads_with(owner_id, chunk, fields))
@@ -234,7 +235,7 @@ class OrgClient:
     def find_leads_made_by(
         self, user_id: str, emails: Sequence[str], since: datetime, sees_opt_out: bool
     ) -> list[LeadRecord]:
-        """Return leads with these addresses that the user made since, converted and deleted ones too."""
+        """Return leads with these addresses that the user made since then, converted and deleted ones too."""
 
         def ask(fields: ReadFields) -> list[LeadRecord]:
             rows = self._rows_by_email(
@@ -245,7 +246,7 @@ class OrgClient:
         return self._reading("Lead", ask, sees_opt_out)
 
     def contacts_among(self, owner_id: str, ids: Sequence[str], sees_opt_out: bool) -> list[ContactMatch]:
-        """Return those of these Ids that are contacts of the user now, with their addresses. Whole, or an error."""
+        """Return those of these Ids that are the user's contacts now, with their addresses. Complete, or an error."""
 
         def ask(fields: ReadFields) -> list[ContactMatch]:
             rows = self._rows_by_id(ids, lambda chunk: soql.contacts_among(owner_id, chunk, fields))
@@ -254,7 +255,7 @@ class OrgClient:
         return self._reading("Contact", ask, sees_opt_out)
 
     def newest_open_leads(self, owner_id: str, sees_opt_out: bool) -> list[LeadRecord]:
-        """Return the newest of the user's leads that aren't converted, with their addresses. Whole, or an error."""
+        """Return the newest of the user's unconverted leads, with their addresses. Complete, or an error."""
 
         def ask(fields: ReadFields) -> list[LeadRecord]:
             query = soql.newest_open_leads(owner_id, OPEN_LEADS_COMPARED, fields)
@@ -265,7 +266,7 @@ class OrgClient:
     def leads_made_between(
         self, user_id: str, since: datetime, until: datetime, sees_opt_out: bool
     ) -> list[LeadRecord]:
-        """Return the leads that the user made then, with their addresses, converted and deleted ones too."""
+        """Return the leads that the user made in this time, with addresses, converted and deleted ones too."""
 
         def ask(fields: ReadFields) -> list[LeadRecord]:
             query = soql.leads_made_between(user_id, since, until, fields)
@@ -275,9 +276,9 @@ class OrgClient:
         return self._reading("Lead", ask, sees_opt_out)
 
     def create_leads(self, leads: Sequence[NewLead], *, runs_assignment: bool) -> list[Created]:
-        """Create up to 200 leads in one call, each for itself, and return what became of each, in order.
+        """Create up to 200 leads in one call, independently of each other; return each one's result, in order.
 
-        It is not tried again here: TryLater with is_ambiguous says that they may exist.
+        It is never repeated here: TryLater with is_ambiguous means that they may exist.
         """
         body = {"allOrNone": False, "records": [_lead_body(lead) for lead in leads]}
         headers = {"Sforce-Auto-Assign": "TRUE" if runs_assignment else "FALSE"}
@@ -291,14 +292,15 @@ class OrgClient:
         return created
 
     def set_opt_outs(self, records: Sequence[OptOutTarget]) -> list[errors.SalesforceError | None]:
-        """Set the firm's opt-out field on up to 200 records in one call, each for itself; no Id may come twice.
+        """Set the firm's opt-out field on up to 200 records in one call, independently; no Id may come twice.
 
-        Return for each, in order, why it was refused, or None: it is set. It is not tried again here: TryLater with
-        is_ambiguous says that the call may have been carried out. A lead stays with its owner: assignment rules don't run.
+        Return for each, in order, the error it was refused with, or None if it is set. It is never repeated here:
+        TryLater with is_ambiguous means that the call may have been carried out. A lead keeps its owner: assignment rules
+        don't run.
         """
         if len({record.id for record in records}) != len(records):
             raise ValueError("an Id comes twice")
-        by_kind = sorted(range(len(records)), key=lambda number: records[number].kind)  # ten runs of kinds at most
+        by_kind = sorted(range(len(records)), key=lambda number: records[number].kind)  # it allows ten changes of type
         field = self._opt_out_field
         rows = [{"attributes": {"type": records[n].kind}, "id": records[n].id, field: True} for n in by_kind]
         body = {"allOrNone": False, "records": rows}
@@ -312,7 +314,7 @@ class OrgClient:
         return [refusal for _, refusal in sorted(zip(by_kind, refusals, strict=True), key=lambda pair: pair[0])]
 
     def set_person_opt_out(self, account_id: str) -> None:
-        """Set the firm's opt-out field through the account that is one with a person's contact. Not tried again here."""
+        """Set the firm's opt-out field on a person account, which is one with its contact. Never repeated here."""
         body = {name_on_person(self._opt_out_field): True}
         account = cast(SFType, self._api().Account)
         try:
@@ -325,14 +327,14 @@ class OrgClient:
             raise errors.TryLater("unreadable_answer", "update", is_ambiguous=True)
 
     def find_account_of(self, contact_id: str) -> str | None:
-        """Return the Id of the account of a contact that is there and visible."""
+        """Return the Id of a contact's account; None if the contact is not there or not visible."""
         rows = _records(self._query(soql.account_of(contact_id)))
         return converted(rows, lambda row: id_or_none(row["AccountId"]))[0] if rows else None
 
     def retrieve_contacts(self, ids: Sequence[str]) -> list[RetrievedContact | None]:
-        """Return what each of these contacts is now, in order, by 2,000 a call.
+        """Return what each of these contacts is now, in order; one call for 2,000.
 
-        None: deleted, or not visible; Salesforce doesn't say which. Whole, or an error.
+        None: deleted, or not visible; Salesforce doesn't say which. Complete, or an error.
         """
         found: list[RetrievedContact | None] = []
         for chunk in batched_lists(ids, IDS_A_RETRIEVE):
@@ -354,10 +356,10 @@ class OrgClient:
         return found
 
     def next_page_ahead(self, path: str) -> Future[ContactPage]:
-        """Begin to read a page while the caller stores the one before; ask for nothing else until it is here.
+        """Start to fetch a page while the caller stores the one before. Make no other call until it is here.
 
-        before_call runs here, in the caller's thread and before the caller's next transaction begins: on SQLite it would
-        have to wait for that one to end.
+        before_call runs at once, in the caller's thread and before the caller's next transaction: on SQLite it would have
+        to wait for that to end.
         """
         self._before_call()
         self._is_paid = True
@@ -365,19 +367,19 @@ class OrgClient:
             self._reader = ThreadPoolExecutor(1, thread_name_prefix="salesforce")
         return self._reader.submit(
             copy_context().run, self.next_page, path
-        )  # what is logged there carries the run's ids
+        )  # log lines of that thread carry the run's ids
 
     def close(self) -> None:
-        """Wait for a page that is still being read, and let the connection go."""
+        """Wait for a page that is still being fetched, then close the connection."""
         if self._reader is not None:
             self._reader.shutdown(cancel_futures=True)
         if self._session is not None:
             self._session.close()
 
     def iter_sweep(self, owner_id: str, after_id: str | None = None) -> Iterator[list[tuple[str, bool]]]:
-        """Yield pages of (Id, is opted out) of every contact of the user behind an Id. Whole, or an error.
+        """Yield pages of (Id, is opted out) of every contact of the user after an Id. Complete, or an error.
 
-        Where the rest is no longer kept, it is asked for again behind the last Id that came.
+        If Salesforce no longer keeps the rest, it is queried again from the last Id that came.
         """
         for _ in range(MAX_REOPENINGS):
             question = partial(self._sweep, owner_id, after_id)
@@ -396,9 +398,9 @@ class OrgClient:
         return self._query(soql.sweep(owner_id, fields, after_id)), fields
 
     def fetch_sightings(self, ids: Sequence[str]) -> dict[str, Sighting]:
-        """Return what became of these Ids, deleted ones too; an Id without a row is gone. Whole, or an error.
+        """Return {Id: Sighting} for these Ids, deleted ones too; an Id without a row is gone. Complete, or an error.
 
-        Where a row can't be read, it may be that of any Id without one: of these nothing is known.
+        An unreadable row may belong to any Id without a row; those Ids are returned as not readable.
         """
         rows, fields = self._reading(
             "Contact", lambda fields: (self._rows_by_id(ids, lambda chunk: soql.sightings(chunk, fields)), fields)
@@ -411,7 +413,7 @@ class OrgClient:
         return sightings
 
     def contacts_by_id(self, ids: Sequence[str]) -> ContactPage:
-        """Return the rows of these Ids that there are, deleted ones too. Whole, or an error."""
+        """Return the rows that exist for these Ids, deleted ones too. Complete, or an error."""
         return self._reading(
             "Contact",
             lambda fields: ContactPage(
@@ -420,9 +422,9 @@ class OrgClient:
         )
 
     def count_preview(self, owner_id: str) -> tuple[int, int, int | None]:
-        """Return how many contacts the user has, of them opted out, of the rest without an address: one call.
+        """Return the user's contacts in all, those opted out, and those of the rest without an address: one call.
 
-        The last is None where addresses are encrypted: no query counts what is missing.
+        The last is None if addresses are encrypted: then no query can count missing ones.
         """
         return self._reading("Contact", lambda fields: self._count(owner_id, fields))
 
@@ -449,12 +451,12 @@ class OrgClient:
         return _records(answer)
 
     def find_person_contact(self, account_id: str) -> str | None:
-        """Return the Id of the contact that is one with this account, a person's; FieldHidden where the org has none such."""
+        """Return the Id of a person account's contact; FieldHidden if the org has no person accounts."""
         rows = _records(self._query(soql.person_contact(account_id), include_deleted=True))
         return converted(rows, lambda row: str(row["Id"]))[0] if rows else None
 
     def _reading(self, about: str, ask: Callable[[ReadFields], T], sees_opt_out: bool = True) -> T:
-        """Ask with the fields that the user can see of an object; one that turns out to be hidden is left out from then on."""
+        """Query with the fields that the user can see of an object; a field that proves hidden is left out from then on."""
         while True:
             fields = self._fields[about]
             try:
@@ -475,7 +477,7 @@ class OrgClient:
     def _rows_by_email(
         self, emails: Sequence[str], build: Callable[[Sequence[str]], str], include_deleted: bool = False
     ) -> list[dict[str, Any]]:
-        """Addresses were typed by strangers: plain queries only, never /composite, which expands references."""
+        """Query by addresses. Strangers typed them: plain queries only, never /composite, which expands references."""
         rows: list[dict[str, Any]] = []
         for chunk in _by_length(emails):
             query = build(chunk)
@@ -483,14 +485,14 @@ class OrgClient:
         return rows
 
     def _whole(self, ask: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
-        """Return all rows of some answers; where the rest of one is no longer kept, everything is asked for again."""
+        """Return all rows of some answers; if the rest of one has expired, query everything again."""
         for _ in range(MAX_REOPENINGS):
             with suppress(errors.LocatorExpired):
                 return [row for answer in ask() for page in self._iter_pages(answer) for row in page]
         raise errors.TryLater("locator_expired")
 
     def _iter_pages(self, answer: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
-        """Yield the rows of an answer, then those of the pages behind it: as many as were counted, or an error."""
+        """Yield the rows of an answer and of its further pages: as many as were counted, or an error."""
         seen = 0
         while True:
             rows = _records(answer)
@@ -503,11 +505,11 @@ class OrgClient:
             raise errors.TryLater("short_answer")
 
     def _ask(self, *questions: tuple[str, str, str]) -> list[dict[str, Any]]:
-        """Put (reference, resource, SOQL) questions in one /composite call; return their bodies in order."""
+        """Send (reference, resource, SOQL) questions in one /composite call; return their bodies in order."""
         return [_object(answer) for answer in self._ask_some(*questions)]
 
     def _ask_some(self, *questions: tuple[str, str, str], may_fail: Collection[str] = ()) -> list[Any]:
-        """As _ask(), but the parts named by may_fail may come back as the errors that they failed with."""
+        """As _ask(), but the parts named in may_fail may come back as errors."""
         base = f"/services/data/v{self._api_version}"
         body = {
             "allOrNone": False,
@@ -527,7 +529,7 @@ class OrgClient:
         return self._try(lambda api: _object(api.query_more(path, identifier_is_url=True)))
 
     def _try(self, call: Callable[[Salesforce], T]) -> T:
-        """Make a call that only reads; what is transient is tried again here, a few times."""
+        """Make a read-only call; a transient failure is retried here a few times."""
         retrying = Retrying(
             stop=stop_after_attempt(ATTEMPTS),
             wait=self._wait,
@@ -558,7 +560,7 @@ class OrgClient:
     def _leads_or_why(
         self, owner_id: str, window: LeadWindow, found: Sequence[dict[str, Any] | errors.SalesforceError]
     ) -> LeadsFound | errors.SalesforceError:
-        """Return the leads of an opening, or why they couldn't be read. A field that can be spared costs one call more."""
+        """Return an opening's leads, or the error. Leaving out a hidden field that isn't needed costs one more call."""
         error = next((part for part in found if isinstance(part, errors.SalesforceError)), None)
         try:
             if isinstance(error, errors.FieldHidden) and (fewer := self.lead_fields.without(error.detail)):
@@ -591,7 +593,7 @@ class OrgClient:
 
 
 def batched_lists(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Yield lists of up to size items (itertools.batched is younger than our oldest Python)."""
+    """Yield lists of up to size items (itertools.batched needs Python 3.12)."""
     chunk: list[T] = []
     for item in items:
         chunk.append(item)
@@ -603,11 +605,11 @@ def batched_lists(items: Iterable[T], size: int) -> Iterator[list[T]]:
 
 
 def _by_length(emails: Sequence[str]) -> Iterator[list[str]]:
-    """Yield the addresses in lists that fit into a request line."""
+    """Yield the addresses in lists that fit a request line."""
     chunk: list[str] = []
     length = 0
     for email in emails:
-        needs = len(quote_plus(f"'{email}',")) + 8  # what escaping may add
+        needs = len(quote_plus(f"'{email}',")) + 8  # room for escaping
         if chunk and length + needs > QUERY_BYTES:
             yield chunk
             chunk, length = [], 0
@@ -629,9 +631,9 @@ def _lead_body(lead: NewLead) -> dict[str, Any]:
 
 
 def _parts(answer: Any, references: Sequence[str], may_fail: Collection[str] = ()) -> list[Any]:
-    """Return the bodies of a composite answer by their references; raise what the first failing part says.
+    """Return the bodies of a composite answer by their references; raise the first failing part's error.
 
-    The parts that may fail without the others give their errors in the places of their bodies.
+    Parts named in may_fail return their error in place of a body.
     """
     try:
         parts = {part["referenceId"]: (part["httpStatusCode"], part["body"]) for part in answer["compositeResponse"]}
@@ -684,7 +686,7 @@ def _next_path(answer: dict[str, Any]) -> str:
 
 
 def _checked(path: str) -> str:
-    """Return a path on this org; an address that leads elsewhere must not get a token."""
+    """Return a path on this org; raise for any other address, which must not get a token."""
     if not NEXT_PATH.fullmatch(path):
         raise errors.TryLater("foreign_host")
     return path

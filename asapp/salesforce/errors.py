@@ -1,8 +1,8 @@
-"""What went wrong at Salesforce, sorted by what to do next. This table is the one place that decides it.
+"""What went wrong at Salesforce, sorted by what to do next. The tables here are the only place that decides it.
 
 Data calls answer an array of {"message", "errorCode", "fields"}; log-in and token calls an object {"error",
-"error_description"}; the edge and maintenance answer HTML, or nothing. Messages may hold names and addresses: an error of
-ours carries the code alone, and the message only where a person entered or configured it (validation rules).
+"error_description"}; Salesforce's edge servers and maintenance pages answer HTML, or nothing. Messages may hold names and
+addresses: our errors carry the code alone, and the message only if a person configured it (validation rules).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 
 class Again(StrEnum):
-    """What is tried again after an error, without anybody's help or with it."""
+    """What is tried again after an error, and when."""
 
     SOON = "soon"  # the same call, a few times; then the next run, or a lead's next round
     WHEN_FREE = "when_free"  # when the org has calls left
@@ -26,10 +26,10 @@ class Again(StrEnum):
 
 
 class SalesforceError(Exception):
-    """Base of what an outside call to Salesforce can end with.
+    """Base of the errors that a call to Salesforce can end with.
 
-    code: a key that the words for people are looked up by. detail: Salesforce's own error code or a field's name, never
-    personal data. str() of it is safe to log.
+    code: the key of the message for people. detail: Salesforce's own error code or a field's name, never personal data.
+    str() of the error is safe to log.
     """
 
     again: ClassVar[Again] = Again.NEXT_RUN
@@ -39,11 +39,11 @@ class SalesforceError(Exception):
         super().__init__(f"{code} ({detail})" if detail else code)
         self.code = code
         self.detail = detail
-        self.words = words  # what an admin of the firm wrote, to be shown to the advisor and never logged
+        self.words = words  # text that an admin of the firm wrote: shown to the advisor, never logged
 
 
 class TryLater(SalesforceError):
-    """Nothing to fix here: the same call may work later. is_ambiguous: it may have been carried out."""
+    """Nothing to fix: the same call may work later. is_ambiguous: this one may have been carried out."""
 
     again = Again.SOON
 
@@ -65,13 +65,13 @@ class ReconnectNeeded(SalesforceError):
 
 
 class SessionExpired(SalesforceError):
-    """The access token is old: refresh once and go on."""
+    """The access token has expired: refresh once and go on."""
 
     again = Again.AT_ONCE
 
 
 class Rejected(SalesforceError):
-    """Salesforce refuses this record alone."""
+    """Salesforce refuses this record only."""
 
     again = Again.ON_RETRY
 
@@ -81,17 +81,17 @@ class Misconfigured(SalesforceError):
 
 
 class LocatorExpired(SalesforceError):
-    """The rest of a query is no longer kept: ask again from the checkpoint."""
+    """Salesforce no longer keeps the rest of a query: query again from the checkpoint."""
 
     again = Again.AT_ONCE
 
 
 class FieldHidden(Misconfigured):
-    """The connected user can't see a field, or it doesn't exist; the two can't be told apart. detail: the field."""
+    """The connected user can't see a field, or it doesn't exist; Salesforce doesn't say which. detail: the field."""
 
 
 class FieldEncrypted(Misconfigured):
-    """A field can be read, but no query can be narrowed by it: it is encrypted at rest. detail: the field."""
+    """A field can be read but not queried by: it is encrypted at rest. detail: the field."""
 
 
 class ObjectHidden(Misconfigured):
@@ -99,19 +99,20 @@ class ObjectHidden(Misconfigured):
 
 
 class OurBug(SalesforceError):
-    """We asked wrongly. It is not caught anywhere but at the edge, and logged."""
+    """We sent a wrong request. Caught only at the edge, and logged."""
 
 
 @dataclass(frozen=True)
 class Sorted:
-    """One row of a table: what to do (a class), and under which key the words for people are found."""
+    """One row of a table: what to do (an error class), and the key of the message for people."""
 
     kind: type[SalesforceError]
     code: str
 
 
-# By Salesforce's errorCode (a statusCode in collections). Status and message decide only where the functions below say so.
-# tests/salesforce/answers.py lists each with where it comes from.
+# By Salesforce's errorCode (a statusCode in collections). Status and message matter only where the functions below say
+# so.
+# tests/salesforce/answers.py lists each with its source.
 DATA_ERRORS: Mapping[str, Sorted] = {
     # try later
     "UNABLE_TO_LOCK_ROW": Sorted(TryLater, "row_locked"),
@@ -175,20 +176,20 @@ DATA_ERRORS: Mapping[str, Sorted] = {
     "JSON_PARSER_ERROR": Sorted(OurBug, "our_bug"),
     "METHOD_NOT_ALLOWED": Sorted(OurBug, "our_bug"),
     "NOT_FOUND": Sorted(OurBug, "our_bug"),
-    # of resources that we don't ask: getUpdated, getDeleted, Bulk
+    # resources that we don't use: getUpdated, getDeleted, Bulk
     "EXCEEDED_ID_LIMIT": Sorted(OurBug, "our_bug"),
     "INVALID_REPLICATION_DATE": Sorted(OurBug, "our_bug"),
     "INVALIDENTITY": Sorted(OurBug, "our_bug"),
     "API_ERROR": Sorted(OurBug, "our_bug"),
 }
-# What means something else about one record of a collection than about a whole request.
+# Codes that mean something else about one record of a collection than about a whole request.
 RECORD_ERRORS: Mapping[str, Sorted] = {
-    "NOT_FOUND": Sorted(Rejected, "not_visible"),  # deleted for good, or a matter of sharing: it doesn't say which
+    "NOT_FOUND": Sorted(Rejected, "not_visible"),  # deleted for good, or not shared with the user: it doesn't say which
 }
 UNKNOWN_REFUSAL = Sorted(Rejected, "unknown_refusal")
-# Where an answer has no error code that we know: HTML of the edge, an empty body, XML, plain text.
+# For answers without a known error code: HTML of an edge server, an empty body, XML, plain text.
 DATA_STATUSES: Mapping[int, Sorted] = {
-    401: Sorted(SessionExpired, "session_expired"),  # XML labelled text/html, from a dead token
+    401: Sorted(SessionExpired, "session_expired"),  # XML labelled text/html, for an expired token
     403: Sorted(Misconfigured, "insufficient_access"),
     406: Sorted(TryLater, "edge_busy"),
     410: Sorted(Misconfigured, "api_version_retired"),
@@ -202,7 +203,7 @@ TOKEN_ERRORS: Mapping[tuple[str, str], Sorted] = {
     ("invalid_grant", "inactive user"): Sorted(ReconnectNeeded, "inactive_user"),
     ("invalid_grant", "user hasn't approved this consumer"): Sorted(ReconnectNeeded, "permission_withdrawn"),
     ("inactive_user", "*"): Sorted(ReconnectNeeded, "inactive_user"),
-    # A locked org keeps its grants: when it is opened again, syncs go on by themselves.
+    # A locked org keeps its grants: once it is unlocked, syncs go on by themselves.
     ("inactive_org", "*"): Sorted(Misconfigured, "inactive_org"),
     ("invalid_grant", "expired authorization code"): Sorted(TryLater, "code_expired"),
     ("invalid_grant", "invalid authorization code"): Sorted(TryLater, "code_expired"),
@@ -225,15 +226,15 @@ TOKEN_ERRORS: Mapping[tuple[str, str], Sorted] = {
     ("unsupported_grant_type", "*"): Sorted(OurBug, "our_bug"),
     ("unsupported_response_type", "*"): Sorted(OurBug, "our_bug"),
     ("invalid_request", "*"): Sorted(OurBug, "our_bug"),
-    # Bad credentials of flows that we don't use, seen now and then where they make no sense: as good as unknown.
+    # Errors of flows that we don't use, seen now and then where they make no sense: treated as unknown.
     ("invalid_grant", "authentication failure"): Sorted(TryLater, "unknown_grant_error"),
     ("invalid_grant", "authentication failure - invalid password"): Sorted(TryLater, "unknown_grant_error"),
     ("invalid_grant", "invalid user credentials"): Sorted(TryLater, "unknown_grant_error"),
-    # Unknown texts of invalid_grant: reconnecting is asked for only when they come three times over an hour.
+    # Unknown texts of invalid_grant: the advisor has to reconnect only when they come three times over an hour.
     ("invalid_grant", "*"): Sorted(TryLater, "unknown_grant_error"),
 }
-# By a part of the description, whatever `error` it comes with: the same causes are told in several wordings. Nothing here
-# ends a connection; what does has to be said word for word, above.
+# By a part of the description, with any `error`: the same cause comes in several wordings. Nothing here ends a
+# connection; for that the wording has to match in full, above.
 TOKEN_TEXTS: Mapping[str, Sorted] = {
     "ip restricted": Sorted(Misconfigured, "ip_restricted"),  # with or without "or invalid login hours"
     "invalid login hours": Sorted(Misconfigured, "ip_restricted"),
@@ -249,15 +250,15 @@ TOKEN_TEXTS: Mapping[str, Sorted] = {
 }
 REDIRECTS = (301, 302, 303, 307, 308)
 NOT_FOR_REST = "not valid for use with the rest api"
-NOT_ALLOWED = "entity type cannot be"  # inserted, updated; else it is a trigger of the firm's that broke
+NOT_ALLOWED = "entity type cannot be"  # inserted, updated; otherwise one of the firm's triggers failed
 NOT_ATTACHED = "connected app is not attached to agent"
-# Only what looks like a code or a field's name is kept: the rest of an answer may hold anything.
+# Only what looks like a code or a field name is kept: the rest of an answer may hold anything.
 CODE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,79}")
 FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,79}")
 NO_SUCH_COLUMN = re.compile(r"No such column '([A-Za-z0-9_.]+)'|understand relationship '([A-Za-z0-9_.]+)'")
 NOT_FILTERABLE = re.compile(r"field '([A-Za-z0-9_.]+)' can not be (?:filtered|sorted|grouped) in a query call")
 NO_SUCH_OBJECT = re.compile(r"[Ss]Object type '([A-Za-z0-9_]+)'")
-# Where the entry lists no fields, the message may.
+# Used if the entry lists no fields.
 FIELDS_IN_TEXT = re.compile(
     r"(?:Required fields are missing: \[|create/update fields: |insert/update call: )([\w.]+(?:, ?[\w.]+)*)", re.ASCII
 )
@@ -268,7 +269,7 @@ QUOTE_MESSAGE = frozenset({"validation_rule", "field_value", "lookup_filter", "f
 
 
 def sort_data_error(status: int, body: Any) -> SalesforceError:
-    """Return the error for an answer of the data API that isn't a success.
+    """Return the error for an unsuccessful answer of the data API.
 
     body: the parsed JSON, or None for anything else (HTML, empty, cut off).
     """
@@ -287,7 +288,7 @@ def sort_data_error(status: int, body: Any) -> SalesforceError:
 def sort_record_error(code: str, message: str, fields: Sequence[str] = ()) -> SalesforceError:
     """Return the error for one record's {statusCode, message, fields} in the answer of a collection.
 
-    A code that is in no table is the firm's refusal of this record; code, fields and Salesforce's text are kept.
+    An unknown code is the firm's refusal of this record; code, fields and Salesforce's text are kept.
     """
     code = code if CODE.fullmatch(code) else ""
     row = RECORD_ERRORS.get(code) or DATA_ERRORS.get(code) or UNKNOWN_REFUSAL
@@ -295,7 +296,7 @@ def sort_record_error(code: str, message: str, fields: Sequence[str] = ()) -> Sa
 
 
 def _sort_entry(row: Sorted, code: str, message: str, fields: Sequence[str], status: int) -> SalesforceError:
-    """Return the error for one entry, by the row of its code and by what the message adds."""
+    """Return the error for one entry: the row of its code, refined by the message."""
     lowered = message.lower()
     if code == "REQUEST_LIMIT_EXCEEDED" and "concurrent" in lowered:
         return TryLater("concurrent_limit", code)
@@ -308,7 +309,7 @@ def _sort_entry(row: Sorted, code: str, message: str, fields: Sequence[str], sta
     if code == "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY" and NOT_ALLOWED in lowered:
         return Misconfigured("insufficient_access", code)
     if row.code == "restricted_picklist" and fields and "LeadSource" not in fields:
-        row = Sorted(Rejected, "field_value")  # not the one value that we choose
+        row = Sorted(Rejected, "field_value")  # a value that we did not choose
     return _error(
         row, status, _detail(row, code, message, fields), _quotable(message) if row.code in QUOTE_MESSAGE else ""
     )
@@ -324,7 +325,7 @@ def _detail(row: Sorted, code: str, message: str, fields: Sequence[str]) -> str:
 
 
 def sort_token_error(status: int, body: Any) -> SalesforceError:
-    """Return the error for an answer of the token endpoint (an object {error, error_description}) that isn't a success."""
+    """Return the error for an unsuccessful answer of the token endpoint, an object {error, error_description}."""
     if not isinstance(body, Mapping) or not isinstance(body.get("error"), str):
         return TryLater("token_endpoint_busy", f"status {status}")
     if not CODE.fullmatch(body["error"]):
@@ -337,7 +338,7 @@ def sort_token_error(status: int, body: Any) -> SalesforceError:
 
 
 def find_token_row(error: str, described: str) -> Sorted | None:
-    """Return the row for an error of a log-in; described: as normal_description() returns it."""
+    """Return the row for a log-in error; described: as normal_description() returns it."""
     error = error.lower()
     exact = TOKEN_ERRORS.get((error, described))
     by_text = next((row for text, row in TOKEN_TEXTS.items() if text in described), None)
@@ -345,7 +346,7 @@ def find_token_row(error: str, described: str) -> Sorted | None:
 
 
 def normal_description(description: str) -> str:
-    """Return Salesforce's words as the tables have them: in lower case, single spaces, without a full stop at the end."""
+    """Return Salesforce's text as the tables have it: lower case, single spaces, no full stop at the end."""
     return " ".join(description.lower().split()).rstrip(".")
 
 
@@ -362,7 +363,7 @@ def _sort_status(status: int, code: str = "") -> SalesforceError:
 
 
 def _error(row: Sorted, status: int, detail: str, words: str = "") -> SalesforceError:
-    """Make the error that a table's row says. Whoever answers 5xx may have done what was asked."""
+    """Return the error for a table's row. A request that got a 5xx may have been carried out."""
     if issubclass(row.kind, TryLater):
         return row.kind(row.code, detail, words, is_ambiguous=status >= 500)
     return row.kind(row.code, detail, words)

@@ -1,8 +1,9 @@
-"""Which fields of a person decide whether mail may go to them, and which of these the connected user can read.
+"""Which fields of a person decide whether mail may be sent to them, and which of these the connected user can read.
 
-A firm may name an opt-out field of its own. "Email Opt Out" counts beside it wherever it can be read: a name that a firm gives
-never makes somebody's "no" stop counting. Only the named field has to be readable. What a user can't see is missing from the
-describe and fails a query, so it is left out of the next one, and a full check finds out whether it has become visible.
+A firm may name an opt-out field of its own. "Email Opt Out" counts beside it if it can be read: naming another field
+never makes an opt-out stop counting. Only the named field has to be readable. A field that the user can't see is missing
+from the describe and fails a query, so it is left out of the next one; a full check finds out whether it has become
+visible.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ class ReadFields(NamedTuple):
 
     @property
     def key(self) -> str:
-        """What is stored of them: the opt-out fields, and one name for all that tells of bounces."""
+        """Return the stored form: the opt-out fields, and one name that stands for all bounce fields."""
         return ",".join(self.opt_outs + self.bounces[:1])
 
     def without(self, hidden: str) -> ReadFields | None:
-        """Return the others where this field is hidden; None where nothing can be read without it.
+        """Return the remaining fields if this one is hidden; None if nothing can be read without it.
 
-        hidden: empty where the answer names no field; then it may be any.
+        hidden: empty if the answer names no field; then it may be any.
         """
         name, (named, *standard) = hidden.lower(), self.opt_outs or ("",)
         if self.bounces and name in map(str.lower, self.bounces):
@@ -51,7 +52,7 @@ class ReadFields(NamedTuple):
         return None
 
     def missing(self, about: str) -> tuple[tuple[str, ...], ...]:
-        """Return the groups of fields of an object that are not read, each visible or hidden as a whole."""
+        """Return the groups of an object's fields that are not read; each is visible or hidden as a whole."""
         everything = all_fields(about, self.opt_outs[0])
         opt_outs = everything.opt_outs[len(self.opt_outs) :]
         return tuple(group for group in (opt_outs, () if self.bounces else everything.bounces) if group)
@@ -69,7 +70,7 @@ def all_fields(about: str, opt_out_field: str) -> ReadFields:
 
 
 def fields_of_key(key: str | None, about: str, opt_out_field: str) -> ReadFields:
-    """Return what a stored key tells; everything where nothing is known yet, or the firm has named another field."""
+    """Return the fields of a stored key; all fields if nothing is stored or the firm has named another field."""
     everything, names = all_fields(about, opt_out_field), (key or "").split(",")
     if names[0] != opt_out_field:
         return everything
@@ -79,16 +80,16 @@ def fields_of_key(key: str | None, about: str, opt_out_field: str) -> ReadFields
 
 
 def is_more(key: str, earlier: str | None) -> bool:
-    """Is something read that an earlier reading lacked, or the firm's field another one? No stamp tells of that."""
+    """Is a field read that was not read before, or the firm's field a new one? Such changes have no stamp."""
     now, before = key.split(","), (earlier or "").split(",")
     return now[0] != before[0] or not set(now) <= set(before)
 
 
 def name_on_person(field: str) -> str:
-    """Return the name that a field of Contact has on the account of a person."""
+    """Return the name of a Contact field on a person account."""
     return f"{field[:-1]}pc" if field.lower().endswith("__c") else f"Person{field}"
 
 
 def label_of(field: str) -> str:
-    """Return a field as a Salesforce admin knows it."""
+    """Return a field's label as a Salesforce admin knows it."""
     return STANDARD_LABEL if field.lower() == STANDARD_OPT_OUT.lower() else field

@@ -1,8 +1,8 @@
 """Which addresses are Salesforce's.
 
-A token goes only to a host that this page lets through: whole-string match, https, no user-info, no port. Hosts on
-force.com and my.site.com serve customers' own pages and never get one. The simulated org enters through configuration
-(loopback over http), not through a looser pattern.
+A token goes only to a host that this module accepts: whole-string match, https, no user-info, no port. Hosts on force.com
+and my.site.com serve customers' own pages and never get one. The simulated org is let in by configuration (loopback over
+http), not by a looser pattern.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SALESFORCE_HOST = re.compile(
     """,
     re.VERBOSE,
 )
-# What advisors paste from the browser's address bar, and the host that has the API.
+# What advisors paste from the address bar, and the host that has the API.
 UI_SUFFIXES = {
     ".lightning.force.com": ".my.salesforce.com",
     ".lightning.crmforce.mil": ".my.salesforce.mil",
@@ -30,13 +30,13 @@ CHECKSUM_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
 
 
 class NotSalesforce(ValueError):
-    """The text does not lead to a Salesforce host; the message says what to enter instead."""
+    """The text is not the address of a Salesforce host; the message says what to enter instead."""
 
 
 def normalise_url(pasted: str, allow_loopback: bool = False) -> str:
-    """Return the origin that has the API for what somebody pasted (`https://acme.my.salesforce.com`).
+    """Return the origin that has the API (`https://acme.my.salesforce.com`) for a pasted address.
 
-    Raises NotSalesforce with words for the person who pasted it.
+    Raises NotSalesforce with a message for the person who pasted it.
     """
     text = pasted.strip()
     if not text:
@@ -63,7 +63,7 @@ def normalise_url(pasted: str, allow_loopback: bool = False) -> str:
 
 
 def is_salesforce_url(url: str, allow_loopback: bool = False) -> bool:
-    """May a token be sent to this origin or any path below it?"""
+    """May a token be sent to this origin and the paths below it?"""
     if not url.isascii() or any(c.isspace() or c == "\\" for c in url):
         return False
     try:
@@ -89,7 +89,7 @@ def is_sandbox(url: str) -> bool:
 
 
 def to_18(record_id: str) -> str:
-    """Return the 18-character form of a Salesforce Id; raise ValueError for what isn't one."""
+    """Return the 18-character form of a Salesforce Id; raise ValueError for anything else."""
     if not RECORD_ID.fullmatch(record_id):
         raise ValueError("not a Salesforce Id")
     if len(record_id) == 18:
@@ -101,9 +101,9 @@ def to_18(record_id: str) -> str:
 
 
 def with_case_restored(record_id: str) -> str | None:
-    """Return an 18-character Id whose letters have lost their case, with it; None where its last three letters don't fit.
+    """Return an 18-character Id with its upper and lower case restored; None if its last three letters don't fit.
 
-    Those three say which of the other fifteen are capitals (facts: three letters for five characters each).
+    Those three encode which of the other fifteen are capitals: one letter for five characters.
     """
     restored = ""
     for position, letter in enumerate(record_id[15:].upper()):
@@ -115,7 +115,7 @@ def with_case_restored(record_id: str) -> str | None:
 
 
 def record_url(instance_url: str, record_id: str) -> str:
-    """Where a person opens the record; instance_url is the stored, checked one."""
+    """Return the address of the record's page; instance_url is the stored, checked one."""
     return f"{instance_url}/{record_id}"
 
 

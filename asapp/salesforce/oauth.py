@@ -1,8 +1,8 @@
 """Log-in at Salesforce: OAuth 2.0 web-server flow with PKCE S256, through Authlib, over our own limited session.
 
-Nothing is kept here. State and verifier lie in the database (connections/connect.py), not in Authlib's session cookie,
-which forgets concurrent starts, accepts replays and shows the verifier to the browser. Salesforce sends no
-`expires_in`: nobody guesses when a token ends, the first 401 says so.
+Nothing is kept here. State and verifier are in the database (connections/connect.py), not in Authlib's session cookie,
+which forgets concurrent log-ins, accepts replays and shows the verifier to the browser. Salesforce sends no `expires_in`,
+so a token counts as valid until the first 401.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from asapp.salesforce.session import LimitedSession
 
 SCOPES = "api refresh_token id"
 NEEDED_SCOPES = {"api": frozenset({"api", "full"}), "refresh": frozenset({"refresh_token", "offline_access"})}
-TIMEOUT_S = (3.05, 10.0)  # shorter than for data: a person waits, and the lease of a refresh is held meanwhile
+TIMEOUT_S = (3.05, 10.0)  # shorter than for data: a person waits, and a refresh holds its lease
 TOTAL_TIMEOUT_S = 15.0  # as in session.py, for a call of the log-in
 VERIFIER_BYTES = 48
 STATE_BYTES = 32
@@ -43,11 +43,11 @@ NAME_LENGTH = 255
 logging.getLogger("authlib").setLevel(logging.WARNING)  # its DEBUG lines print the code verifier
 
 # What `error` of the callback means, as a code of messages/codes.py. The texts are Salesforce's and may change; only
-# invalid_client, invalid_grant and invalid_request need them to be told apart (errors.TOKEN_TEXTS has those that the token
-# endpoint says as well).
+# invalid_client, invalid_grant and invalid_request are told apart by them (errors.TOKEN_TEXTS has those that the token
+# endpoint uses too).
 CALLBACK_ERRORS: Mapping[str, str] = {
     "access_denied": "denied",
-    "access-denied": "denied",  # so in one example of the documentation
+    "access-denied": "denied",  # as one example in the documentation has it
     "oauth_app_blocked": "app_blocked",
     "oauth_app_access_denied": "not_admin_approved",
     "invalid_app_access": "not_admin_approved",
@@ -78,7 +78,7 @@ CALLBACK_DESCRIPTIONS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class App:
-    """A firm's app in its Salesforce org, as we present ourselves there."""
+    """A firm's app in its Salesforce org, with the values that we log in with."""
 
     salesforce_url: str
     callback_url: str
@@ -92,7 +92,7 @@ class App:
 
 @dataclass(frozen=True)
 class Start:
-    """A log-in that begins: where the browser goes, and what its return must be checked with."""
+    """A started log-in: where to send the browser, and what to check its return with."""
 
     authorize_url: str = field(repr=False)
     state: str = field(repr=False)
@@ -101,7 +101,7 @@ class Start:
 
 @dataclass(frozen=True)
 class Grant:
-    """What the token endpoint answers, checked. Empty texts: the answer left it out (refresh answers may)."""
+    """A checked answer of the token endpoint. Empty texts: the answer left them out (a refresh may)."""
 
     access_token: str = field(repr=False)
     refresh_token: str = field(repr=False)
@@ -117,7 +117,7 @@ class Grant:
 
 @dataclass(frozen=True)
 class Identity:
-    """Whom a grant belongs to, in words that the person recognises."""
+    """The user that a grant belongs to, in words that they recognise."""
 
     username: str = field(repr=False)
     display_name: str = field(repr=False)
@@ -125,7 +125,7 @@ class Identity:
 
 
 def begin(app: App, login_hint: str = "", ask_again: bool = False) -> Start:
-    """Make a log-in. ask_again: Salesforce asks who it is even where the browser is logged in."""
+    """Start a log-in. ask_again: Salesforce asks for a log-in even if the browser already has one."""
     extras = {
         key: value for key, value in (("login_hint", login_hint), ("prompt", "login" if ask_again else "")) if value
     }
@@ -138,7 +138,7 @@ def begin(app: App, login_hint: str = "", ask_again: bool = False) -> Start:
 
 
 def exchange_code(app: App, code: str, code_verifier: str) -> Grant:
-    """Trade the code for tokens; raises SalesforceError."""
+    """Exchange the code for tokens; raises SalesforceError."""
     with _Client(app) as client:
         answer = client.fetch_token(
             app.endpoint("token"),
@@ -155,18 +155,18 @@ def exchange_code(app: App, code: str, code_verifier: str) -> Grant:
 
 
 def refresh(app: App, refresh_token: str) -> Grant:
-    """Ask for a new access token; raises SalesforceError.
+    """Get a new access token; raises SalesforceError.
 
-    Under rotation the old refresh token is dead from here on; without it Authlib puts the old one into the answer.
+    With rotation the old refresh token is now dead; without it Authlib puts the old one into the answer.
     """
     with _Client(app) as client:
-        client.scope = None  # what was granted, not what we would ask for today
+        client.scope = None  # keep what was granted, not what we would ask for today
         answer = client.refresh_token(app.endpoint("token"), refresh_token=refresh_token, timeout=TIMEOUT_S)
     return read_grant(answer, app.allow_loopback, is_refresh=True)
 
 
 def revoke(app: App, token: str) -> bool:
-    """Give a refresh token (and what hangs on it) or an access token back; return whether Salesforce forgot it."""
+    """Revoke a refresh token (with its access tokens) or an access token; return whether Salesforce did."""
     try:
         with _Client(app) as client:
             answer = client.revoke_token(  # type: ignore[no-untyped-call]
@@ -174,12 +174,12 @@ def revoke(app: App, token: str) -> bool:
             )
     except SalesforceError:
         return False
-    is_page = answer.text.lstrip().startswith("<")  # of the edge, or of maintenance: nobody has looked at the token
+    is_page = answer.text.lstrip().startswith("<")  # of an edge server or maintenance: the token was not looked at
     return (answer.status_code == 200 and not is_page) or (answer.status_code == 400 and "invalid_token" in answer.text)
 
 
 def who_is(grant: Grant, api_version: str, allow_loopback: bool = False) -> Identity:
-    """Ask whose tokens these are; raises SalesforceError. The org's name is asked for as well, and may stay empty."""
+    """Return whose tokens these are; raises SalesforceError. The org's name is fetched too and may be empty."""
     with LimitedSession(grant.instance_url, allow_loopback, TOTAL_TIMEOUT_S) as session:
         session.headers["Authorization"] = f"Bearer {grant.access_token}"
         answer = session.get(f"{grant.instance_url}/services/oauth2/userinfo", timeout=TIMEOUT_S)
@@ -197,7 +197,7 @@ def read_grant(answer: Mapping[str, Any], allow_loopback: bool, is_refresh: bool
     """Check an answer of the token endpoint; raises Misconfigured where hosts aren't Salesforce's or something is missing,
     TryLater where a token is none that a header could carry.
 
-    A refresh keeps the tokens even where the hosts are wrong: under rotation they are the only ones that are left. Its
+    A refresh keeps the tokens even if the hosts are wrong: with rotation they are the only valid ones left. Its
     instance_url is then empty, as if it had been left out.
     """
     instance_url = str(answer.get("instance_url") or "").rstrip("/")
@@ -224,7 +224,7 @@ def read_grant(answer: Mapping[str, Any], allow_loopback: bool, is_refresh: bool
 
 
 def missing_scope(grant: Grant) -> str | None:
-    """Return the code for what the grant can't do for us, or None."""
+    """Return the code for a scope that we need and the grant lacks, or None."""
     granted = set(grant.scopes.split())
     if granted and not granted & NEEDED_SCOPES["api"]:
         return "no_api_scope"
@@ -232,14 +232,14 @@ def missing_scope(grant: Grant) -> str | None:
 
 
 def code_of_callback_error(error: str, description: str) -> str:
-    """Return the key of the words for an `error` that came to the callback."""
+    """Return the message key for an `error` that came to the callback."""
     described = normal_description(description)
     by_text = next((code for text, code in CALLBACK_DESCRIPTIONS.items() if text in described), None)
     return by_text or CALLBACK_ERRORS.get(error.lower(), "unknown_login_error")
 
 
 class _Client(OAuth2Session, LimitedSession):  # type: ignore[misc]
-    """Authlib's protocol over our limits: one host, no redirects, timeouts, answers of bounded size."""
+    """Authlib's protocol within our limits: one host, no redirects, timeouts, bounded answers."""
 
     def __init__(self, app: App) -> None:
         OAuth2Session.__init__(
@@ -262,7 +262,7 @@ def _refuse_what_is_no_token(answer: requests.Response) -> requests.Response:
     if answer.status_code == 200 and body.get("access_token") and "error" not in body:
         return answer
     if 300 <= answer.status_code < 400:
-        raise TryLater("redirected", f"status {answer.status_code}")  # never followed: it would take the secret along
+        raise TryLater("redirected", f"status {answer.status_code}")  # never followed: it would send the secret along
     error = sort_token_error(answer.status_code, body or None)
     error.words = str(body.get("error_description") or "")
     raise error
@@ -283,7 +283,7 @@ def _raise_userinfo_error(answer: requests.Response) -> NoReturn:
 
 
 def _org_name(session: LimitedSession, instance_url: str, api_version: str) -> str:
-    """Nice to have: many profiles may not read it, and nobody waits for it twice."""
+    """Return the org's name, or "". Many profiles may not read it, and it is not retried."""
     try:
         answer = session.get(
             f"{instance_url}/services/data/v{api_version}/query",
@@ -297,7 +297,7 @@ def _org_name(session: LimitedSession, instance_url: str, api_version: str) -> s
 
 
 def _scopes_of(text: str) -> str:
-    """Return the scopes of an answer in order, as many as can be stored; those with the longest names are left out first."""
+    """Return the scopes in order, as many as can be stored; the longest names are left out first."""
     scopes = sorted({scope for scope in text.split() if SCOPE.fullmatch(scope)}, key=lambda scope: (len(scope), scope))
     while len(" ".join(scopes)) > SCOPES_LENGTH:
         scopes.pop()
@@ -305,7 +305,7 @@ def _scopes_of(text: str) -> str:
 
 
 def _name_of(value: Any) -> str:
-    """Return a name as one line that can be stored; empty where the answer holds none."""
+    """Return a name as one line that can be stored; empty if the answer has none."""
     text = " ".join(value.split()) if isinstance(value, str) else ""
     return "".join(character for character in text if character.isprintable())[:NAME_LENGTH]
 
@@ -318,7 +318,7 @@ def _identity_of(person: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _ids_in(identity_url: str) -> tuple[str, str]:
-    """Take org and user id out of https://login.salesforce.com/id/00D.../005...; empty where they aren't there."""
+    """Return org and user id from https://login.salesforce.com/id/00D.../005...; empty if they aren't there."""
     try:
         parts = urlsplit(identity_url).path.strip("/").split("/")
         if len(parts) == 3 and parts[0] == "id":

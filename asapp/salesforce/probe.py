@@ -1,10 +1,10 @@
-"""Asking an org whether a firm's set-up is right. Nothing is changed by asking, and no answer is followed.
+"""Checks whether a firm's set-up in its org is right. They change nothing and follow no redirect.
 
-Without a user: the org's discovery page, the authorize endpoint, and the token endpoint with a code that never was. An
-answer counts as good only where a question that must be refused is refused (a callback that is not registered, a secret
-that is not the app's): an endpoint that objects to nothing, or looks at something else first, proves nothing.
+Without a user: the org's discovery page, the authorize endpoint, and the token endpoint with an invented code. A check
+passes only if a request that must be refused is refused (an unregistered callback, a wrong secret): an endpoint that
+refuses nothing, or refuses something else first, proves nothing.
 
-With a user's token: describe of Contact and Lead, which shows what that very user may see and do.
+With a user's token: describe of Contact and Lead, which shows what this user may see and do.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from asapp.salesforce.session import LimitedSession, OrgSession
 TIMEOUT_S = (3.05, 8.0)  # a person waits for the page
 WITHOUT_USER = ("host", "key", "secret", "callback", "pkce")
 WITH_USER = ("scopes", "api", "opt_out", "lead", "allowance")
-TO_WRITE_BACK = "opt_out_write"  # asked only where the firm has Salesforce told of unsubscribes
+TO_WRITE_BACK = "opt_out_write"  # checked only if the firm wants Salesforce told of unsubscribes
 MADE_UP_CODE = "setup-check"
 SENT_WITH_A_LEAD = ("FirstName", "LastName", "Email", "Company", "LeadSource")
 NEED_NO_VALUE = ("boolean",)
@@ -37,7 +37,7 @@ NEEDS_ID = frozenset({"id", "full", "openid", "profile"})
 
 @dataclass(frozen=True)
 class Finding:
-    """is_good None: not known. why: a key of messages/checks.py. detail: names and figures, never a secret."""
+    """The result of a check. is_good None: not known. why: a key of messages/checks.py. detail: names, figures; no secret."""
 
     code: str
     is_good: bool | None
@@ -47,7 +47,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class OptOutField:
-    """What describe says about a field that was asked for: as it is spelled there; empty where it isn't shown."""
+    """A field as describe shows it, in Salesforce's own spelling; empty if it isn't shown."""
 
     name: str
     is_checkbox: bool
@@ -56,7 +56,7 @@ class OptOutField:
 @dataclass(frozen=True)
 class UserFindings:
     findings: tuple[Finding, ...]
-    contact_field: OptOutField | None  # None: not asked
+    contact_field: OptOutField | None  # None: not checked
     usage: tuple[int, int] | None  # (used, allowed) calls of the org
 
 
@@ -64,7 +64,7 @@ class UserFindings:
 
 
 def check_app(app: App) -> tuple[Finding, ...]:
-    """Ask everything that needs no user; one finding for each of WITHOUT_USER, "scopes" only where it was refused."""
+    """Run every check that needs no user; one finding for each of WITHOUT_USER, "scopes" only if it was refused."""
     found: dict[str, Finding] = {}
     try:
         with LimitedSession(app.salesforce_url, app.allow_loopback) as session:
@@ -84,7 +84,7 @@ def check_app(app: App) -> tuple[Finding, ...]:
 
 
 def _put(found: dict[str, Finding], *findings: Finding) -> None:
-    """What is bad stays bad, what is known is not forgotten."""
+    """Add findings: a bad one replaces any other, a known one replaces an unknown one."""
     for finding in findings:
         known = found.get(finding.code)
         if known is None or known.is_good is None or finding.is_good is False:
@@ -108,7 +108,7 @@ def _check_host(session: LimitedSession, app: App) -> Finding:
 
 
 def _check_authorize(session: LimitedSession, app: App) -> list[Finding]:
-    """Begin a log-in that nobody goes on with: as it will be, with a callback that can't be right, and without PKCE."""
+    """Start log-ins that are never finished: a real one, one with a wrong callback, and one without PKCE."""
     objection = _objection(session, app, app.callback_url, with_pkce=True)
     if objection is not None:
         return _sort_objection(objection)
@@ -144,7 +144,7 @@ def _sort_objection(objection: tuple[str, str]) -> list[Finding]:
 
 
 def _objection(session: LimitedSession, app: App, callback_url: str, with_pkce: bool) -> tuple[str, str] | None:
-    """Return what Salesforce has against a log-in (a code of oauth.CALLBACK_ERRORS, and its own words), or None."""
+    """Return why Salesforce refuses a log-in (a code of oauth.CALLBACK_ERRORS, and its own text), or None."""
     asked = {
         "response_type": "code",
         "client_id": app.consumer_key,
@@ -168,7 +168,7 @@ def _objection(session: LimitedSession, app: App, callback_url: str, with_pkce: 
 
 
 def _error_in(answer: requests.Response) -> tuple[str, str] | None:
-    """Return (error, error_description) out of where it would send the browser, or of a body that says nothing else."""
+    """Return (error, error_description) from the redirect target, or from a body that has nothing else."""
     query = urlsplit(answer.headers.get("Location", "")).query
     body = answer.text[:500].strip() if answer.status_code >= 400 or answer.text[:6] == "error=" else ""
     for text in (query, body):
@@ -182,7 +182,7 @@ def _error_in(answer: requests.Response) -> tuple[str, str] | None:
 
 
 def _check_token(session: LimitedSession, app: App) -> list[Finding]:
-    """Send a code that never was: key and secret are looked at before it, or not; the second call tells which."""
+    """Send an invented code. Whether key and secret are checked before the code, the second call shows."""
     error = _token_error(session, app, app.consumer_secret)
     if error.code == "bad_key":
         return [Finding("key", False, "bad_key", error.words)]
@@ -201,7 +201,7 @@ def _check_token(session: LimitedSession, app: App) -> list[Finding]:
 
 
 def _token_error(session: LimitedSession, app: App, consumer_secret: str) -> SalesforceError:
-    """Return what the token endpoint says to a made-up code; its words as they are, for quoting. Raises TryLater."""
+    """Return the token endpoint's answer to an invented code, with its text unchanged for quoting. Raises TryLater."""
     answer = session.post(
         app.endpoint("token"),
         data={
@@ -226,14 +226,14 @@ def _token_error(session: LimitedSession, app: App, consumer_secret: str) -> Sal
 
 
 def asked_with_user(writes_back: bool) -> tuple[str, ...]:
-    """Return what is asked with a user's token. writes_back: does the firm have Salesforce told of unsubscribes?"""
+    """Return the checks that need a user's token. writes_back: does the firm want Salesforce told of unsubscribes?"""
     return (*WITH_USER, TO_WRITE_BACK) if writes_back else WITH_USER
 
 
 def check_with_session(
     session: OrgSession, api_version: str, opt_out_field: str, lead_source: str, *, writes_back: bool = False
 ) -> UserFindings:
-    """Ask what needs a user; a finding for each of asked_with_user() but "scopes". Raises ReconnectNeeded alone."""
+    """Run the checks that need a user; a finding for each of asked_with_user() but "scopes". Raises only ReconnectNeeded."""
     found: dict[str, Finding] = {}
     contact_field = None
     try:
@@ -263,12 +263,12 @@ def check_with_session(
 
 
 def find_opt_out_field(session: OrgSession, api_version: str, opt_out_field: str) -> OptOutField:
-    """Return what this user sees of the field on Contact; raises SalesforceError."""
+    """Return the field on Contact as this user sees it; raises SalesforceError."""
     return find_field(_describe(session, api_version, "Contact"), opt_out_field)
 
 
 def judge_scopes(scopes: str, has_refresh_token: bool) -> Finding:
-    """scopes: as the token answer listed them, separated by spaces; empty where it left them out."""
+    """scopes: as the token answer listed them, separated by spaces; empty if it left them out."""
     granted = set(scopes.split())
     if not granted:
         return Finding("scopes", None, "not_listed")
@@ -288,7 +288,7 @@ def find_field(described: Mapping[str, Any] | None, name: str) -> OptOutField:
 
 
 def _describe(session: OrgSession, api_version: str, sobject: str) -> Mapping[str, Any] | None:
-    """Return the object as this user sees it; None where the user may not see it at all."""
+    """Return the object as this user sees it; None if the user may not see it at all."""
     url = f"{session.origin}/services/data/v{api_version}/sobjects/{sobject}/describe"
     try:
         body = _get(session, url).json()
@@ -307,7 +307,7 @@ def _get(session: OrgSession, url: str) -> requests.Response:
     except TryLater as error:
         if error.code != "session_ended_again":
             raise
-        return session.get(url, timeout=TIMEOUT_S)  # refused once more, it is the API that is closed
+        return session.get(url, timeout=TIMEOUT_S)  # if it is refused again, the API itself is closed
 
 
 def _judge_opt_out(contact: Mapping[str, Any] | None, lead: Mapping[str, Any] | None, name: str) -> Finding:
@@ -328,7 +328,7 @@ def _judge_opt_out(contact: Mapping[str, Any] | None, lead: Mapping[str, Any] | 
 
 
 def _judge_writing(contact: Mapping[str, Any] | None, lead: Mapping[str, Any] | None, name: str) -> Finding:
-    """May this user set the opt-out field? A lead that can't be seen at all is none of theirs."""
+    """May this user set the opt-out field? The field on Lead doesn't matter if the user sees no Leads."""
     if contact is None or not find_field(contact, name).name:
         return Finding(TO_WRITE_BACK, False, "not_seen", name)
     for described, why in ((contact, "locked_on_contact"), (lead, "locked_on_lead")):

@@ -1,8 +1,8 @@
-"""Neutral records: what Salesforce answers, as plain values, checked on arrival.
+"""Neutral records: Salesforce's answers as plain values, checked on arrival.
 
-Nothing is taken for what it only resembles: an Id is an Id, a moment has a zone, only false is "no", and a text can be stored.
-A row that isn't so is left out by name, and the others count. A look-up before a create is stricter: who reads it as "nobody
-is there" would make a second Lead, so it is read whole or not at all.
+Values are checked strictly: an Id is an Id, a time has a zone, only false is "no", and a text can be stored. A row with a
+wrong value is left out by name, and the others count. A look-up before a create is stricter: a missing row would lead to
+a second Lead, so the whole answer has to be readable.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 CONTACT_PREFIX, LEAD_PREFIX = "003", "00Q"
-FIRST_NAME_MAX, LAST_NAME_MAX, EMAIL_MAX = 80, 120, 254  # as they are stored; Salesforce's own are shorter
+FIRST_NAME_MAX, LAST_NAME_MAX, EMAIL_MAX = 80, 120, 254  # as stored here; Salesforce's limits are lower
 BOUNCE_REASON_MAX = 255
 
 
 class WrongValue(ValueError):
-    """A value of a row that isn't what its field holds."""
+    """A value in a row that its field can't hold."""
 
 
 class Bounce(NamedTuple):
-    """What a row tells of bounced mail. at: None where none has bounced."""
+    """What a row says about bounced mail. at: None if none has bounced."""
 
     at: datetime | None
     reason: str = ""
@@ -39,7 +39,7 @@ NO_BOUNCE = Bounce(None)
 
 
 class ContactRecord(NamedTuple):
-    """A row of Contact. Empty fields are empty strings, except master_record_id. bounce: None where it can't be seen."""
+    """A row of Contact. Empty fields are empty strings, except master_record_id. bounce: None if it can't be seen."""
 
     id: str
     first_name: str
@@ -54,17 +54,17 @@ class ContactRecord(NamedTuple):
 
 
 class Unreadable(NamedTuple):
-    """A row that can't be stored. id: None where not even that is one. is_opted_out: also where that can't be told."""
+    """A row that can't be stored. id: None if it has no valid one. is_opted_out: true also if it can't be read."""
 
     id: str | None
     is_opted_out: bool
-    email: str = ""  # where that can be read
+    email: str = ""  # if it can be read
 
 
 class ContactPage:
-    """A page of a query. The next one can be asked for before the rows of this one are looked at.
+    """A page of a query. Its rows are parsed when they are first needed, so the next page can be fetched before that.
 
-    total: rows of the whole query. next_path: of the next page; None: this was the last one.
+    total: rows of the whole query. next_path: the next page's; None on the last one.
     """
 
     def __init__(self, rows: list[dict[str, Any]], total: int, next_path: str | None, fields: ReadFields) -> None:
@@ -77,13 +77,13 @@ class ContactPage:
 
     @property
     def records(self) -> list[ContactRecord]:
-        """Its rows, as they were when they were first looked at. Raises TryLater where none is what was asked for."""
+        """Return its rows as records, parsed once. Raises TryLater if no row has the fields that were queried."""
         self._look()
         return self._records
 
     @property
     def unreadable(self) -> list[Unreadable]:
-        """The rows that are not among the records."""
+        """Return the rows that are not among the records."""
         self._look()
         return self._unreadable
 
@@ -95,7 +95,7 @@ class ContactPage:
 
 
 class LeadRecord(NamedTuple):
-    """A row of Lead. is_opted_out: None where the user can't see it. email: empty where it wasn't asked for."""
+    """A row of Lead. is_opted_out: None if the user can't see it. email: empty if it wasn't queried."""
 
     id: str
     email: str
@@ -106,8 +106,8 @@ class LeadRecord(NamedTuple):
     is_deleted: bool
     system_modstamp: datetime
     master_record_id: str | None = None  # of the lead that this one was merged into
-    created_by_id: str | None = None  # only where leads are looked at by Id
-    bounce: Bounce | None = None  # None where it can't be seen
+    created_by_id: str | None = None  # only when leads are queried by Id
+    bounce: Bounce | None = None  # None if it can't be seen
 
 
 class LeadPage(NamedTuple):
@@ -116,21 +116,21 @@ class LeadPage(NamedTuple):
 
 
 class LeadWindow(NamedTuple):
-    """Since when to ask for Leads: those that changed, and the user's opted-out ones with their addresses (None: all)."""
+    """Since when to query Leads: changed ones, and the user's opted-out ones with their addresses (None: all)."""
 
     changed_since: datetime
     opted_out_since: datetime | None
 
 
 class LeadsFound(NamedTuple):
-    """The Leads of an opening. opted_out: the user's own that are open and opted out, with their addresses."""
+    """The Leads of an opening. opted_out: the user's own open, opted-out leads, with their addresses."""
 
     changed: LeadPage
     opted_out: LeadPage
 
 
 class ContactMatch(NamedTuple):
-    """A contact of the user's with an address that was looked for."""
+    """A contact of the user's with one of the addresses searched for."""
 
     id: str
     email: str
@@ -138,7 +138,7 @@ class ContactMatch(NamedTuple):
 
 
 class RetrievedContact(NamedTuple):
-    """What a contact is now, looked up by Id, whoever owns it. email: empty where there is none, or none that can be stored."""
+    """A contact as it is now, found by Id, of any owner. email: empty if there is none, or none that can be stored."""
 
     id: str
     owner_id: str
@@ -154,7 +154,7 @@ class OptOutTarget(NamedTuple):
 
 
 class NewLead(NamedTuple):
-    """All that is ever sent of a lead."""
+    """Everything that is ever sent of a lead."""
 
     first_name: str
     last_name: str
@@ -164,7 +164,7 @@ class NewLead(NamedTuple):
 
 
 class Created(NamedTuple):
-    """What became of one record of a create: its Id, or why it was refused."""
+    """The result for one record of a create: its Id, or why it was refused."""
 
     id: str | None
     error: SalesforceError | None = None
@@ -173,18 +173,18 @@ class Created(NamedTuple):
 class Opening(NamedTuple):
     """The answer to a run's first question: a page, and how many contacts the user has.
 
-    leads: the leads of the window, why they couldn't be read, or None where they weren't asked for.
+    leads: the leads of the window, the error, or None if they weren't queried.
     """
 
     page: ContactPage
-    owned: int  # contacts of the user, now
-    asked_at: datetime  # by Salesforce's clock; no later than when it began to work on the question
+    owned: int  # contacts that the user owns now
+    asked_at: datetime  # by Salesforce's clock; no later than when it began to work on the query
     answered_at: datetime
     leads: LeadsFound | SalesforceError | None = None
 
 
 class Sighting(NamedTuple):
-    """What became of one Id: its row, deleted or not, of any owner. is_readable: does the answer tell of it at all?"""
+    """The state of one Id: its row, deleted or not, of any owner. is_readable: False if the answer may hide it."""
 
     id: str
     owner_id: str
@@ -197,9 +197,9 @@ class Sighting(NamedTuple):
 def readable(
     rows: Iterable[dict[str, Any]], convert: Callable[[dict[str, Any]], T]
 ) -> tuple[list[T], list[dict[str, Any]]]:
-    """Return what convert makes of each row, and the rows that are wrong somewhere.
+    """Return what convert makes of each row, and the rows that have a wrong value.
 
-    Raises TryLater where no row has the fields that were asked for: then the answer is wrong, not a row.
+    Raises TryLater if no row has the fields that were queried: then the answer is wrong, not a row.
     """
     found: list[T] = []
     left_out: list[dict[str, Any]] = []
@@ -220,7 +220,7 @@ def readable(
 
 
 def converted(rows: Iterable[dict[str, Any]], convert: Callable[[dict[str, Any]], T]) -> list[T]:
-    """Return what convert makes of each row of an answer, or raise TryLater."""
+    """Return what convert makes of each row of an answer, or raise TryLater if one is wrong."""
     try:
         return [convert(row) for row in rows]
     except (KeyError, TypeError, ValueError) as error:
@@ -228,7 +228,7 @@ def converted(rows: Iterable[dict[str, Any]], convert: Callable[[dict[str, Any]]
 
 
 def contact_of(row: Mapping[str, Any], fields: ReadFields) -> ContactRecord:
-    """Return the record for a row of JSON. KeyError, TypeError: it isn't what was asked for; ValueError: a value is wrong."""
+    """Return the record for a row of JSON. KeyError, TypeError: a field is missing; ValueError: a value is wrong."""
     stamp = moment_of(row["SystemModstamp"])
     return ContactRecord(
         id_of(row["Id"], CONTACT_PREFIX),
@@ -245,7 +245,7 @@ def contact_of(row: Mapping[str, Any], fields: ReadFields) -> ContactRecord:
 
 
 def unreadable_of(row: Any, fields: ReadFields) -> Unreadable:
-    """Return what is left of a row that contact_of() doesn't take."""
+    """Return what can be read of a row that contact_of() refuses."""
     if not isinstance(row, Mapping):
         return Unreadable(None, is_opted_out=True)
     opted_out = any(row.get(name) is not False for name in fields.opt_outs)
@@ -275,7 +275,7 @@ def sweep_row_of(row: Mapping[str, Any], fields: ReadFields, prefix: str = CONTA
 
 
 def lead_of(row: Mapping[str, Any], fields: ReadFields) -> LeadRecord:
-    """Return the record for a row of JSON; errors as of contact_of()."""
+    """Return the record for a row of JSON; errors as in contact_of()."""
     stamp, creator = moment_of(row["SystemModstamp"]), row.get("CreatedById")
     return LeadRecord(
         id_of(row["Id"], LEAD_PREFIX),
@@ -297,7 +297,7 @@ def match_of(row: Mapping[str, Any], fields: ReadFields) -> ContactMatch:
 
 
 def retrieved_of(row: Mapping[str, Any], fields: ReadFields) -> RetrievedContact:
-    """Return what a row says of its contact; errors as of contact_of(), except that an address which can't be stored is none."""
+    """Return a row as a contact; errors as in contact_of(), except that an address which can't be stored is left empty."""
     try:
         email = text_of(row["Email"], EMAIL_MAX)
     except WrongValue:
@@ -308,16 +308,16 @@ def retrieved_of(row: Mapping[str, Any], fields: ReadFields) -> RetrievedContact
 
 
 def is_opted_out(row: Mapping[str, Any], fields: ReadFields) -> bool | None:
-    """Anything but a plain "no" in one of the fields counts as opted out. None: no such field is read."""
+    """Return whether any opt-out field is other than false. None: no such field is read."""
     answer = False if fields.opt_outs else None
-    for name in fields.opt_outs:  # to the end: each has to be there
+    for name in fields.opt_outs:  # no early exit: each has to be there
         if row[name] is not False:
             answer = True
     return answer
 
 
 def bounce_of(row: Mapping[str, Any], fields: ReadFields, stamp: datetime) -> Bounce | None:
-    """Return what the row tells of bounced mail. A bounce without a date is as old as the row."""
+    """Return what the row says about bounced mail. A bounce without a date is as old as the row."""
     if not fields.bounces:
         return None
     at = row.get(BOUNCED_AT)
@@ -327,7 +327,7 @@ def bounce_of(row: Mapping[str, Any], fields: ReadFields, stamp: datetime) -> Bo
 
 
 def id_of(value: Any, prefix: str = "") -> str:
-    """Return an Id in 18 characters; ValueError: it is none, or of another kind."""
+    """Return an Id in 18 characters; ValueError if it isn't one, or not of this kind."""
     if not isinstance(value, str) or not (value.isalnum() and value.isascii()) or len(value) not in (15, 18):
         raise WrongValue("not an Id")
     if not value.startswith(prefix):
@@ -355,23 +355,23 @@ def moment_of(value: Any) -> datetime:
 
 
 def text_of(value: Any, longest: int) -> str:
-    """Return a text that both databases store, empty for null; ValueError: they would not."""
+    """Return a text that both databases can store, "" for null; ValueError for any other."""
     if value is None:
         return ""
-    # What is printable holds no NUL and no half of a character; few texts need the closer look.
+    # A printable text holds no NUL and no lone surrogate; few texts need the closer check.
     if isinstance(value, str) and len(value) <= longest and (value.isprintable() or is_storable(value)):
         return value
     raise WrongValue("not a text that can be stored")
 
 
 def cleaned(value: Any) -> str:
-    """Return a text without what can't be stored."""
+    """Return a text without the characters that can't be stored."""
     text = value if isinstance(value, str) else ""
     return text if is_storable(text) else text.replace("\0", "").encode("utf-8", "ignore").decode()
 
 
 def is_storable(text: str) -> bool:
-    """No NUL, which PostgreSQL refuses, and no half of a character, which a cut-off emoji leaves behind."""
+    """Return whether the text has no NUL, which PostgreSQL refuses, and no lone surrogate (half of a cut-off emoji)."""
     if "\0" in text:
         return False
     if text.isascii():
@@ -384,14 +384,14 @@ def is_storable(text: str) -> bool:
 
 
 def created_of(row: Mapping[str, Any]) -> Created:
-    """Return what one row of a collection's answer says; KeyError or TypeError: it isn't one."""
+    """Return what one row of a collection's answer says; KeyError or TypeError if it has another form."""
     if row["success"] is True:
         return Created(str(row["id"]))
     return Created(None, refusal_of(row))
 
 
 def refusal_of(row: Mapping[str, Any]) -> SalesforceError | None:
-    """Return why one row of a collection was refused, or None: it was not. Errors as of created_of()."""
+    """Return why one row of a collection was refused, or None if it was not. Errors as in created_of()."""
     if row["success"] is True:
         return None
     entry = row["errors"][0]

@@ -1,10 +1,10 @@
-"""How we talk to Salesforce over HTTP: with limits on everything, and nothing shared between advisors.
+"""Our HTTP sessions to Salesforce: everything is limited, and advisors share nothing.
 
-Calls that end after a fixed time, no redirects (a token must not travel), no cookies (the API sets them for all of
-.salesforce.com), no .netrc, an upper bound on the size of an answer, plain http only to a loopback address that
-configuration allows. What goes wrong leaves here as one of salesforce/errors.py; the exceptions of requests and
-simple-salesforce hold addresses and bodies. Trouble is ambiguous wherever the request may have been carried out: a lead
-that was sent may exist.
+Each call ends after a fixed time. No redirects (a token must not travel), no cookies (the API sets them for all of
+.salesforce.com), no .netrc, a bound on the size of an answer, plain http only to a loopback address that configuration
+allows. Failures leave here as errors of salesforce/errors.py, since the exceptions of requests and simple-salesforce hold
+addresses and bodies. A failure is ambiguous whenever the request may have been carried out: a lead that was sent may
+exist.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from asapp.salesforce import errors
 from asapp.salesforce.hosts import is_salesforce_url
 
 TIMEOUT_S = (3.05, 27.0)  # to connect; between two bytes
-# For the whole call, from connecting to the last byte, however slowly headers or body trickle. Every lease that is held during
-# a call is longer than this: see docs/decisions/06-leases.md.
+# For the whole call, from connecting to the last byte, however slowly headers or body arrive. Every lease that is held
+# during a call is longer: see docs/decisions/06-leases.md.
 TOTAL_TIMEOUT_S = 45.0
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
 CHUNK_BYTES = 64 * 1024
@@ -50,7 +50,7 @@ _ends_at: ContextVar[float] = ContextVar(
 
 
 def _time_left(at_most: float | None) -> float:
-    """Return the timeout for the next step of this call; raise TimeoutError where its time is used up."""
+    """Return the timeout for the next step of this call; raise TimeoutError if its time is used up."""
     left = _ends_at.get() - time.monotonic()
     if left <= 0:
         raise TimeoutError("the call took too long")
@@ -58,7 +58,7 @@ def _time_left(at_most: float | None) -> float:
 
 
 class _TimedReader(io.RawIOBase):
-    """Reads from a socket for as long as the call has time: a timeout between two bytes alone lets them trickle for ever."""
+    """Reads from a socket while the call has time left: a timeout between two bytes alone never ends a slow trickle."""
 
     def __init__(self, sock: socket.socket, raw: io.RawIOBase) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class _TimedResponse(http.client.HTTPResponse):
 
 
 class _TimedSending:
-    """For a connection of urllib3: sends block after block within the time of the call."""
+    """Mixed into urllib3's connections: sends each block within the time of the call."""
 
     response_class: Any = _TimedResponse
     sock: Any
@@ -113,7 +113,7 @@ class _TimedHTTPSPool(HTTPSConnectionPool):
 
 
 class OrgResponse(requests.Response):
-    """An answer that was read within limits, and decodes its JSON fast and once."""
+    """An answer that was read within limits; its JSON is decoded fast, and once."""
 
     _parsed: Any = None
 
@@ -126,7 +126,7 @@ class OrgResponse(requests.Response):
 
     def read_within_limits(self) -> OrgResponse:
         chunks, size = [], 0
-        # read1() returns what has come; iter_content() waits for a whole chunk, which may trickle for hours.
+        # read1() returns what has arrived; iter_content() waits for a whole chunk, which may take hours.
         while chunk := self.raw.read1(CHUNK_BYTES, decode_content=True):
             size += len(chunk)
             if size > MAX_ANSWER_BYTES:
@@ -138,7 +138,7 @@ class OrgResponse(requests.Response):
 
 
 class LimitedAdapter(HTTPAdapter):
-    """Reads every answer within limits; sends https addresses of a loopback org over http if it is told to."""
+    """Reads every answer within limits; sends https addresses of a loopback org over http if told to."""
 
     def __init__(self, over_http: bool = False) -> None:
         self.over_http = over_http
@@ -162,12 +162,12 @@ class LimitedAdapter(HTTPAdapter):
 
 
 class LimitedSession(requests.Session):
-    """A session with the limits above; an answer of any status is returned, trouble on the way is TryLater."""
+    """A session with the limits above. It returns an answer of any status; failures on the way are TryLater."""
 
     def __init__(self, origin: str, allow_loopback: bool = False, total_timeout_s: float | None = None) -> None:
-        """origin: the only scheme and host this session may call; raises Misconfigured if it isn't Salesforce's.
+        """origin: the only scheme and host that may be called; raises Misconfigured if it isn't Salesforce's.
 
-        total_timeout_s: of each call, where it is to be shorter than TOTAL_TIMEOUT_S.
+        total_timeout_s: of each call, to make it shorter than TOTAL_TIMEOUT_S.
         """
         super().__init__()
         self._total_timeout_s = total_timeout_s
@@ -199,12 +199,12 @@ class LimitedSession(requests.Session):
             _ends_at.reset(before)
 
     def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002
-        """Nothing is a redirect for us: requests doesn't even prepare one, and a 3xx is an answer like any other."""
+        """Return None, always: requests must not even prepare a redirect, and a 3xx is an answer like any other."""
         return
 
 
 class TokenSource(Protocol):
-    """Where a session gets its access token; connections/tokens.py has the real one."""
+    """Gives a session its access token; connections/tokens.py has the real one."""
 
     @property
     def instance_url(self) -> str: ...
@@ -212,15 +212,15 @@ class TokenSource(Protocol):
     def access_token(self) -> str: ...
 
     def refresh(self, stale: str) -> str:
-        """Return a token newer than stale; one refresh at a time, whatever the number of processes."""
+        """Return a token newer than stale; one refresh at a time, across all processes."""
         ...
 
 
 class OrgSession(LimitedSession):
-    """One advisor's session at the org: adds the token, refreshes it once when it is old, sorts what isn't a success.
+    """One advisor's session at the org: adds the token, refreshes it once when it has expired, raises for other failures.
 
-    calls: how many requests were sent. usage: (used, allowed) of the org's last 24 hours, as last answered.
-    answered_at, asked_at: by Salesforce's clock, of the last answer (asked_at: no later than when it began to work on it).
+    calls: how many requests were sent. usage: (used, allowed) of the org's last 24 hours, as last reported. answered_at,
+    asked_at: by Salesforce's clock, of the last answer (asked_at: no later than when it began to work on it).
     """
 
     def __init__(
@@ -233,7 +233,7 @@ class OrgSession(LimitedSession):
         self.usage: tuple[int, int] | None = None
         self.answered_at: datetime | None = None
         self.took_s = 0.0
-        self._refused_fresh = 0  # brand-new tokens that were refused, one after the other
+        self._refused_fresh = 0  # brand-new tokens refused in a row
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
         token = self.tokens.access_token()
@@ -253,7 +253,7 @@ class OrgSession(LimitedSession):
         return response
 
     def _fresh_token_refused(self, error: errors.SessionExpired) -> errors.SalesforceError:
-        """Somebody may have ended the session again meanwhile; refused twice running, it is no matter of the token's age."""
+        """Return the error for a refused new token: was the session ended again, or is the API closed to this user?"""
         self._refused_fresh += 1
         if self._refused_fresh > 1:
             return errors.Misconfigured("api_access_blocked", error.detail)
@@ -281,7 +281,7 @@ class OrgSession(LimitedSession):
 
 
 def _parsed(content: bytes) -> Any:
-    """Decode JSON; raise ValueError, or RecursionError. Half a character (of a cut-off emoji) spoils one text, not the answer."""
+    """Decode JSON; raise ValueError or RecursionError. A lone surrogate (half an emoji) spoils one text, not the answer."""
     try:
         return orjson.loads(content)
     except orjson.JSONDecodeError:
@@ -295,7 +295,7 @@ def _refuse(constant: str) -> Any:
 
 
 def _was_never_sent(error: Exception) -> bool:
-    """Did it fail before the request left: nobody listens, no such name, a certificate that isn't Salesforce's?"""
+    """Did it fail before the request was sent: connection refused, unknown name, a certificate that isn't Salesforce's?"""
     reason = error.args[0].reason if error.args and isinstance(error.args[0], MaxRetryError) else None
     if isinstance(reason, NewConnectionError | ConnectTimeoutError):
         return True
@@ -303,7 +303,7 @@ def _was_never_sent(error: Exception) -> bool:
 
 
 def _has_json(response: requests.Response) -> bool:
-    """Is the body JSON, and said to be? A page of the edge, an empty body and one that was cut off are not."""
+    """Is the body JSON, and labelled so? An edge server's page, an empty body and a cut-off one are not."""
     if "json" not in response.headers.get("Content-Type", "json"):
         return False
     return _json_or_none(response) is not None

@@ -1,4 +1,4 @@
-"""The questions we ask, as SOQL. Values come from us or are checked here; nothing that a person typed gets in unescaped."""
+"""Our queries, as SOQL. Values are ours or checked here; text that a person typed is always escaped."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def contacts(
     after: Position | None = None,
     before: tuple[datetime, Position | None] | None = None,
 ) -> str:
-    """Contacts of one owner in order of (SystemModstamp, Id): from `since` on, behind `after`; None is no bound.
+    """Contacts of one owner in order of (SystemModstamp, Id): from `since` on, after position `after`; None is no bound.
 
-    before: a moment, and a position; rows stamped before that moment and behind that position are asked for as well.
+    before: a time, and a position; rows stamped before that time and after that position are included as well.
     """
     where = [owned_by(owner_id)]
     if since is not None:
@@ -64,7 +64,7 @@ def sightings(ids: Iterable[str], fields: ReadFields) -> str:
 
 
 def whereabouts(salesforce_id: str | None, email: str | None, fields: ReadFields) -> str:
-    """Everything about one contact that "Why isn't this person here?" needs, by Id or else by address."""
+    """Everything that "Why isn't this person here?" needs about one contact, by Id or else by address."""
     columns = f"{_named('Id', 'Email', *fields.opt_outs)}, OwnerId, Owner.Name, IsDeleted, MasterRecordId"
     if not salesforce_id and not email:
         raise ValueError("an Id or an address")  # "Email = null" would find everybody without one
@@ -73,7 +73,7 @@ def whereabouts(salesforce_id: str | None, email: str | None, fields: ReadFields
 
 
 def person_contact(account_id: str) -> str:
-    """The contact that is one with a person account. Orgs without person accounts don't know the field IsPersonAccount."""
+    """The contact of a person account. Orgs without person accounts don't know the field IsPersonAccount."""
     return f"SELECT Id FROM Contact WHERE AccountId = '{to_18(account_id)}' AND IsPersonAccount = true LIMIT 1"
 
 
@@ -82,7 +82,7 @@ def account_of(contact_id: str) -> str:
 
 
 def leads_changed(user_id: str, fields: ReadFields, since: datetime) -> str:
-    """What the user made or owns among the leads, changed from `since` on. No names, no addresses."""
+    """Leads that the user made or owns, changed from `since` on. No names, no addresses."""
     return (
         f"SELECT {_lead_fields(fields)} FROM Lead WHERE {_made_or_owned(user_id)} "
         f"AND SystemModstamp >= {moment(since)} ORDER BY SystemModstamp, Id"
@@ -90,7 +90,7 @@ def leads_changed(user_id: str, fields: ReadFields, since: datetime) -> str:
 
 
 def opted_out_leads(owner_id: str, fields: ReadFields, since: datetime | None) -> str:
-    """The user's open Leads that are opted out, with their addresses; changed from `since` on, or all."""
+    """The user's open, opted-out Leads with their addresses; changed from `since` on, or all."""
     changed = f" AND SystemModstamp >= {moment(since)}" if since else ""
     return (
         f"SELECT Email, {_lead_fields(fields)} FROM Lead WHERE {owned_by(owner_id)} "
@@ -99,7 +99,7 @@ def opted_out_leads(owner_id: str, fields: ReadFields, since: datetime | None) -
 
 
 def lead_sweep(user_id: str, fields: ReadFields) -> str:
-    """Every lead that the user made or owns and that isn't converted."""
+    """Every unconverted lead that the user made or owns."""
     columns = _named("Id", *fields.opt_outs)
     return f"SELECT {columns} FROM Lead WHERE {_made_or_owned(user_id)} AND IsConverted = false ORDER BY Id"
 
@@ -121,7 +121,7 @@ def open_leads_with(owner_id: str, emails: Sequence[str], fields: ReadFields) ->
 
 
 def leads_made_by(user_id: str, emails: Sequence[str], since: datetime, fields: ReadFields) -> str:
-    """Leads with these addresses that the user created since a moment, whoever owns them now."""
+    """Leads with these addresses that the user created since then, of any owner now."""
     return (
         f"SELECT Email, {_lead_fields(fields)} FROM Lead WHERE CreatedById = '{to_18(user_id)}' "
         f"AND CreatedDate >= {moment(since)} AND {_email_in(emails)} ORDER BY CreatedDate, Id"
@@ -129,13 +129,13 @@ def leads_made_by(user_id: str, emails: Sequence[str], since: datetime, fields: 
 
 
 def contacts_among(owner_id: str, ids: Iterable[str], fields: ReadFields) -> str:
-    """Those of these Ids that are contacts of the user now."""
+    """Those of these Ids that are the user's contacts now."""
     columns = _named("Id", "Email", *fields.opt_outs)
     return f"SELECT {columns} FROM Contact WHERE {owned_by(owner_id)} AND IsDeleted = false AND Id IN ({_listed(ids)})"
 
 
 def newest_open_leads(owner_id: str, limit: int, fields: ReadFields) -> str:
-    """With their addresses, for orgs where no query can be narrowed by them."""
+    """The user's newest open leads with their addresses, for orgs where no query finds them by address."""
     return (
         f"SELECT Email, {_lead_fields(fields)} FROM Lead "
         f"WHERE {owned_by(owner_id)} AND IsConverted = false ORDER BY CreatedDate DESC, Id DESC LIMIT {limit}"
@@ -143,7 +143,7 @@ def newest_open_leads(owner_id: str, limit: int, fields: ReadFields) -> str:
 
 
 def leads_made_between(user_id: str, since: datetime, until: datetime, fields: ReadFields) -> str:
-    """As leads_made_by(), of any address."""
+    """As leads_made_by(), for any address."""
     return (
         f"SELECT Email, {_lead_fields(fields)} FROM Lead WHERE CreatedById = '{to_18(user_id)}' "
         f"AND CreatedDate >= {moment(since)} AND CreatedDate <= {moment(until)} ORDER BY CreatedDate, Id"
@@ -159,7 +159,7 @@ def _made_or_owned(user_id: str) -> str:
 
 
 def field(name: str) -> str:
-    """Return a field's API name; raise ValueError for anything else."""
+    """Return a field's API name; raise ValueError for any other text."""
     if not FIELD_NAME.fullmatch(name):
         raise ValueError("not a field's API name")
     return name
@@ -170,12 +170,12 @@ def moment(when: datetime) -> str:
 
 
 def opted_out(fields: ReadFields) -> str:
-    """The condition that a contact has opted out by one of the fields that are read."""
+    """The condition that a contact is opted out in one of the fields that are read."""
     return f"({' OR '.join(f'{field(name)} = true' for name in fields.opt_outs)})"
 
 
 def is_visible(about: str, names: Iterable[str]) -> str:
-    """A question that fails where the user can't see all of these fields of an object."""
+    """A query that fails if the user can't see all of these fields of an object."""
     return f"SELECT {_named(*names)} FROM {field(about)} LIMIT 1"
 
 
@@ -194,7 +194,7 @@ def _named(*names: str) -> str:
 
 
 def _email_in(emails: Sequence[str]) -> str:
-    """Addresses come from the public form: simple-salesforce escapes them, and they go nowhere but into a plain query."""
+    """Addresses come from the public form: simple-salesforce escapes them, and they are used in plain queries only."""
     if not emails:
         raise ValueError("no address")
     return str(format_soql("Email IN {}", list(emails)))

@@ -1,9 +1,11 @@
-"""Preparing a send: Salesforce is asked now, and the send goes by what it says, or is stale with a reason.
+"""Preparing a send: Salesforce is queried now, and the send is ready with its answer, or stale with a reason.
 
-A preparation waits for nothing. It starts the connection's sync, or joins the one that is going on, and remembers which. That
-run looks at each recipient by Id (sync/recipients.py) and ends; then the send is moved on: by the job of that run, or by the
-tick, whichever comes first. Each step is one transaction on a send that is still preparing, so it may be repeated, and a
-process that dies between two steps delays a send by a tick. After five minutes it is stale, whatever happened.
+A preparation never waits. It starts the connection's sync, or joins the active one, and stores which. That run looks up
+each recipient by Id (sync/recipients.py) and ends; then the send is advanced by that run's job or by the tick, whichever
+comes first. A run that began before the send was requested has read older changes, so another one follows it. Each step is
+one transaction on a send that is still preparing, so it may be repeated, and a process that dies between two steps delays the
+send by one tick. After five minutes a send is stale, whatever happens; whether older data is good enough is decided a few
+ticks earlier, because the sender may read of a send that has taken too long before any process writes it down.
 """
 
 from __future__ import annotations
@@ -33,10 +35,11 @@ from asapp.models import (
     SyncRun,
     User,
 )
-from asapp.sync.runs import Ring, start_run
+from asapp.sync.runs import Enqueue, start_run
 
 GOOD_FOR = timedelta(minutes=60)
-AT_ONCE = 200  # sends that a tick moves on
+DECIDED_BEFORE = timedelta(seconds=35)  # a few ticks before the deadline
+AT_ONCE = 200  # sends that one tick advances
 USED_UP = (Code.SHARE_USED_UP, Code.ORG_NEARLY_FULL, Code.REQUEST_LIMIT)
 
 
@@ -50,15 +53,17 @@ class SendFacts(NamedTuple):
     run: SyncRun | None
 
 
-def advance(send_id: int, ring: Ring) -> None:
-    """Move a send on as far as it goes now; one that has ended stays as it is. Commits."""
-    now = utcnow()
+def advance(send_id: int, enqueue: Enqueue) -> None:
+    """Advance a send as far as possible now; one that has ended stays as it is. Commits."""
     send = _lock(send_id)
+    now = utcnow()
     if send is None:
         db.session.rollback()
         return
     facts = _facts_of(send)
-    if reason := _why_refused(facts):
+    if send.deadline_at <= now:
+        _end(send, SendState.STALE, now, SendReason.TOOK_TOO_LONG)  # as Send.outcome() has said already
+    elif reason := _why_refused(facts):
         _end(send, SendState.REFUSED, now, reason)
     elif not _asks_salesforce(facts.contact_list):
         send.as_of = now
@@ -69,29 +74,29 @@ def advance(send_id: int, ring: Ring) -> None:
         _end(send, SendState.READY, now)
     elif facts.run is not None and facts.run.status in (RunStatus.FAILED, RunStatus.CANCELLED):
         _go_on_without(send, facts, _why_it_failed(facts.run), now)
-    elif send.deadline_at <= now:
+    elif send.deadline_at - DECIDED_BEFORE <= now:
         _go_on_without(send, facts, SendReason.TOOK_TOO_LONG, now)
     elif facts.run is None or not facts.run.is_active:
-        _join_run(send, facts, ring)
+        _join_run(send, facts, enqueue)
     db.session.commit()
 
 
-def advance_sends_of(run_id: int, ring: Ring) -> None:
-    """Move on the sends that wait for a run, once it has ended. Commits."""
-    _advance_all(Send.run_id == run_id, ring)
+def advance_sends_of(run_id: int, enqueue: Enqueue) -> None:
+    """Advance the sends that wait for a run, once it has ended. Commits."""
+    _advance_all(Send.run_id == run_id, enqueue)
 
 
-def advance_all(ring: Ring) -> None:
-    """Move on every send that is being prepared: whatever was lost, goes on from here. Commits."""
-    _advance_all(Send.state == SendState.PREPARING, ring)
+def advance_all(enqueue: Enqueue) -> None:
+    """Advance every send that is being prepared, also those whose job was lost. Commits."""
+    _advance_all(Send.state == SendState.PREPARING, enqueue)
 
 
-def _advance_all(which: ColumnElement[bool], ring: Ring) -> None:
+def _advance_all(which: ColumnElement[bool], enqueue: Enqueue) -> None:
     waiting = select(Send.id).where(which, Send.state == SendState.PREPARING).order_by(Send.id).limit(AT_ONCE)
     ids = db.session.scalars(waiting).all()
     db.session.rollback()
     for send_id in ids:
-        advance(send_id, ring)
+        advance(send_id, enqueue)
 
 
 def _lock(send_id: int) -> Send | None:
@@ -110,7 +115,7 @@ def _facts_of(send: Send) -> SendFacts:
 
 
 def _asks_salesforce(contact_list: ContactList) -> bool:
-    """Has the list people whom Salesforce knows?"""
+    """Does the list have people from Salesforce?"""
     known_there = exists().where(
         Contact.user_id == contact_list.user_id,
         is_on(contact_list),
@@ -130,7 +135,7 @@ def _why_refused(facts: SendFacts) -> SendReason | None:
 
 
 def _why_not_asked(facts: SendFacts, now: datetime) -> SendReason | None:
-    """Return why Salesforce can't be asked at all now, known without asking it."""
+    """Return why Salesforce can't be queried now, as far as is known without a call."""
     if facts.connection is not None and facts.connection.needs_reconnect:
         return SendReason.NEEDS_RECONNECT
     if facts.partner is not None and facts.partner.is_paused(now):
@@ -139,8 +144,10 @@ def _why_not_asked(facts: SendFacts, now: datetime) -> SendReason | None:
 
 
 def _is_answered(send: Send, run: SyncRun | None) -> bool:
-    """Has the run that the send waits for ended well, and asked about its recipients?"""
-    return send.as_of is not None and run is not None and run.status in (RunStatus.COMPLETE, RunStatus.HELD)
+    """Has the run that the send waits for begun after it, ended well, and asked about its recipients?"""
+    if send.as_of is None or run is None or run.status not in (RunStatus.COMPLETE, RunStatus.HELD):
+        return False
+    return run.started_at is not None and run.started_at >= send.created_at
 
 
 def _why_it_failed(run: SyncRun) -> SendReason:
@@ -153,7 +160,7 @@ def _why_it_failed(run: SyncRun) -> SendReason:
 
 
 def _go_on_without(send: Send, facts: SendFacts, reason: SendReason, now: datetime) -> None:
-    """Salesforce can't be asked: the firm's setting and the sender say together how old the data may be."""
+    """End a send without an answer: the firm's setting and the sender decide together how old the data may be."""
     hours = facts.partner.sends_on_data_of_hours if facts.partner else None
     known_at = facts.connection.last_good_sync_at if facts.connection else None
     oldest = now - min(timedelta(hours=hours or 0), timedelta(minutes=send.max_age_minutes))
@@ -170,14 +177,17 @@ def _end(send: Send, state: SendState, now: datetime, reason: SendReason | None 
     send.expires_at = now + GOOD_FOR if state == SendState.READY else None
 
 
-def _join_run(send: Send, facts: SendFacts, ring: Ring) -> None:
-    """Start a sync, or join the one that is going on. One that is past its look at recipients is followed by another."""
+def _join_run(send: Send, facts: SendFacts, enqueue: Enqueue) -> None:
+    """Start a sync, or join the active one.
+
+    One that began before the send, or has already looked up its recipients, is followed by another.
+    """
     send_id, connection = send.id, facts.connection
     if connection is None:
         return
-    db.session.commit()  # no lock is held while the run is made and enqueued
-    run = start_run(connection, RunTrigger.SEND, ring)
+    db.session.commit()  # no lock is held while the run is created and enqueued
+    run = start_run(connection, RunTrigger.SEND, enqueue)
     if run is None:
-        return  # disconnected a moment ago: the next step says so
+        return  # just disconnected: the next step handles it
     is_waiting = (Send.id == send_id, Send.state == SendState.PREPARING)
     change_rows(db.session, update(Send).where(*is_waiting).values(run_id=run.id, as_of=None))

@@ -1,33 +1,34 @@
-"""Sends that a sender has asked to prepare: a row first, then a job (sends/prepare.py)."""
+"""Sends that a sender has asked for: first a row, then a job (sends/prepare.py)."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
-from asapp.models import ContactList, Send
+from asapp.models import ContactList, Send, SendState
 from asapp.models.send import EVERY_FIRM
 
 ENDS_WITHIN = timedelta(minutes=5)
 
 
 class SendDiffers(Exception):
-    """The sender has used this id for a send with other values."""
+    """The sender has already used this id for a send with other values."""
 
 
 def key_scope(partner_id: int | None) -> int:
-    """Return what sends of a key are unique within: the firm that it is bound to, or all."""
+    """Return the scope in which a key's send ids are unique: the partner it is bound to, or all."""
     return EVERY_FIRM if partner_id is None else partner_id
 
 
 def start_send(scope: int, sender_send_id: str, contact_list: ContactList, max_age_minutes: int) -> Send:
-    """Return the send with this id, made now if there is none: preparing, and to be enqueued by the caller. Commits.
+    """Return the send with this id; if there is none, store one as preparing, for the caller to enqueue. Commits.
 
-    Raise SendDiffers where the id stands for another list or another age.
+    Raise SendDiffers if the id stands for another list or another age.
     """
     list_id, now = contact_list.id, utcnow()
     send = find_send(scope, sender_send_id)
@@ -56,9 +57,15 @@ def find_send(scope: int, sender_send_id: str) -> Send | None:
 
 
 def is_expired(send: Send, now: datetime) -> bool:
-    """Was the send ready, and is it too long ago?"""
+    """Was the send ready, and has that expired?"""
     return send.is_ready and send.expires_at is not None and send.expires_at <= now
 
 
 def list_of(send: Send) -> ContactList:
     return db.session.get_one(ContactList, send.list_id)
+
+
+def count_by_state(session: Session, since: datetime) -> dict[str, int]:
+    """Return {state: how many of the sends that were asked for since then}, with every state there is."""
+    rows = session.execute(select(Send.state, func.count()).where(Send.created_at > since).group_by(Send.state))
+    return dict.fromkeys((state.value for state in SendState), 0) | {row[0]: row[1] for row in rows}

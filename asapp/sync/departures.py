@@ -1,74 +1,47 @@
-"""Contacts that leave: nominated, written down as a proposal, and applied at the end of a run.
+"""Contacts that leave the user in Salesforce: found, recorded as a proposal, and decided on by the advisor where they are many.
 
-A contact is switched off only on an answer about that very contact: its row came back deleted or merged, or a look at its Id
-in a whole answer shows another owner or no row. Sweeps only nominate. A proposal of more than a fifth of what was active
-when the run began (on a first run: of what is active as it ends), and of more than ten, is held; there is one proposal per
-connection. Only an approval applies what is held, however the book grows: later runs renew the proposal, and what they find
-beside it joins it. What the advisor keeps stays kept until a run finds a different set.
-
-Who is held or kept is somebody else's in Salesforce, or out of sight. Each run looks at them by Id: an opt-out of theirs
-counts at once, and out of sight it is unknown when opt-outs have been trusted for as long as the firm allows.
+A contact becomes inactive only on an answer about that very contact: its row came back deleted or merged, or a query by its Id
+shows, in a whole answer, another owner or no row. Sweeps only nominate. There is one proposal per connection, and sync/settle.py
+applies or holds it at the end of a run. Only an approval applies what is held, however many contacts there are by then: later
+runs renew the proposal, and what they find is added to it. What the advisor discards stays discarded until a run finds a
+different set.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, case, delete, func, insert, select, update
-from sqlalchemy.orm import aliased
+from sqlalchemy import ColumnElement, Select, func, select, update
 
 from asapp.audit import entries as audit
 from asapp.audit.entries import ITSELF, Actor
 from asapp.contacts.status import is_person_on
-from asapp.contacts.twins import block, blocked_earlier, unblock, unblock_earlier, unlike_ledger
-from asapp.core.bulk import in_chunks, is_among
-from asapp.core.clock import utcnow
 from asapp.core.database import change_rows
 from asapp.core.extensions import db
 from asapp.models import (
     Action,
-    BlockedBy,
     Connection,
     Contact,
     Departure,
     DepartureState,
     LedgerEntry,
-    LedgerOutcome,
-    ListMember,
     Reason,
-    RunChange,
     RunTrigger,
     SyncRun,
 )
 from asapp.models.contact import IS_HELD
-from asapp.models.run import Also
 from asapp.salesforce.records import Sighting
 from asapp.sync import store
-from asapp.sync.apply_page import ALSO, RunContext, TwinWatch, added, changed, lock
-from asapp.sync.row_rules import RowClass, StoredContact
-from asapp.sync.runs import Ring, lock_run, start_run, write_under_lease
+from asapp.sync.run_context import RunContext
+from asapp.sync.runs import Enqueue, start_run
 
-HELD_SHARE = 0.2
-HELD_LEAST = 10
-CHUNK = 2000
-STAYING = (DepartureState.HELD, DepartureState.DISCARDED)  # held for the advisor's decision, or kept by it
 LONGEST_CHAIN = 20  # of merges, one after the other
-# (kind, reason if it is one without a row) of what a run changed, as count_active_at_start() groups it
-TURNED_ON = ((RowClass.REACTIVATED, None), (ALSO, Also.TWIN_BACK), (ALSO, Also.UNSUPPRESSED), (ALSO, Also.OPTED_IN))
-TURNED_OFF = (
-    (RowClass.DEACTIVATED, None),
-    (ALSO, Also.TWIN_OPTED_OUT),
-    (ALSO, Also.SUPPRESSED),
-    (ALSO, Also.OPTED_OUT),
-)
 
 
 def judge_sighting(sighting: Sighting | None, owner_id: str) -> Reason | None:
-    """Return why a contact has left by what a look at its Id showed; None: it is still the user's."""
+    """Return why a contact has left, by the answer to a query by its Id; None if it is still the user's."""
     if sighting is None:
         return Reason.GONE
     if not sighting.is_readable:
@@ -79,117 +52,75 @@ def judge_sighting(sighting: Sighting | None, owner_id: str) -> Reason | None:
 
 
 @dataclass(frozen=True)
-class Stock:
-    expected: int  # contacts that Salesforce has for the user, if we know of all departures
-    departures: int  # written down, in whatever state
+class LedgerCounts:
+    expected: int  # contacts that Salesforce has for the user, if all departures are known
+    departures: int  # recorded, in any state
 
 
-def take_stock(connection_id: int) -> Stock:
+def count_ledger(connection_id: int) -> LedgerCounts:
     mine = select(func.count()).select_from(LedgerEntry).where(LedgerEntry.connection_id == connection_id)
     leaving = mine.join(
         Departure,
         (Departure.connection_id == LedgerEntry.connection_id) & (Departure.salesforce_id == LedgerEntry.salesforce_id),
     )
-    written_down = select(func.count()).select_from(Departure).where(Departure.connection_id == connection_id)
+    recorded = select(func.count()).select_from(Departure).where(Departure.connection_id == connection_id)
     expected = mine.scalar_subquery() - leaving.scalar_subquery()
-    return Stock(*db.session.execute(select(expected, written_down.scalar_subquery())).one())
+    return LedgerCounts(*db.session.execute(select(expected, recorded.scalar_subquery())).one())
 
 
-def ids_missed_by_sweep(pull: RunContext, seen: Collection[str]) -> list[str]:
-    """Return the Ids that a sweep has not shown and of which this run doesn't know yet that they have left.
-
-    They are in the ledger, or are here without being in it (leads/outcomes.py). seen: those of its pages that are not marked in
-    the ledger.
-    """
-    found = select(Departure.salesforce_id).where(
-        Departure.connection_id == pull.connection_id, Departure.found_in_run_id == pull.run_id
-    )
-    not_marked = select(LedgerEntry.salesforce_id).where(
-        LedgerEntry.connection_id == pull.connection_id,
-        func.coalesce(LedgerEntry.swept_in_run_id, 0) != pull.run_id,
-        LedgerEntry.salesforce_id.not_in(found),
-    )
-    in_ledger = select(LedgerEntry.salesforce_id).where(
-        LedgerEntry.connection_id == Contact.connection_id, LedgerEntry.salesforce_id == Contact.salesforce_id
-    )
-    not_in_ledger = select(Contact.salesforce_id).where(
-        Contact.connection_id == pull.connection_id,
-        Contact.departed.is_(None),
-        Contact.erased_at.is_(None),
-        ~in_ledger.correlate(Contact).exists(),
-        Contact.salesforce_id.not_in(found),
-    )
-    return [each for each in db.session.scalars(not_marked.union(not_in_ledger)) if each not in seen]
-
-
-def ids_back_in_sweep(pull: RunContext, seen: Collection[str]) -> list[str]:
-    """Return the written-down departures that a sweep has shown among the user's contacts. seen: as above."""
-    rows = db.session.execute(
-        select(Departure.salesforce_id, LedgerEntry.swept_in_run_id)
-        .outerjoin(
-            LedgerEntry,
-            (LedgerEntry.connection_id == Departure.connection_id)
-            & (LedgerEntry.salesforce_id == Departure.salesforce_id),
-        )
-        .where(Departure.connection_id == pull.connection_id)
-    )
-    return [row.salesforce_id for row in rows if row.salesforce_id in seen or row.swept_in_run_id == pull.run_id]
-
-
-def approve(connection: Connection, ring: Ring, by: Actor = ITSELF) -> SyncRun | None:
-    """Let a run ask Salesforce again about the held contacts, and apply what still holds; None as in start_run."""
+def approve(connection: Connection, enqueue: Enqueue, by: Actor = ITSELF) -> SyncRun | None:
+    """Start a run that asks Salesforce again about the held contacts and applies what still holds; None as in start_run()."""
     if not connection.can_sync:
         return None
-    moved = _move(connection.id, DepartureState.APPROVED, (DepartureState.HELD,))
-    if moved:
-        audit.record(Action.APPROVED, by, connection, contacts=moved)
+    approved = move_departures(connection.id, DepartureState.APPROVED, (DepartureState.HELD,))
+    if approved:
+        audit.record(Action.APPROVED, by, connection, contacts=approved)
     db.session.commit()
-    return start_run(connection, RunTrigger.APPROVAL, ring)
+    return start_run(connection, RunTrigger.APPROVAL, enqueue)
 
 
 def discard(connection: Connection, by: Actor = ITSELF) -> None:
     """Keep the held contacts until a later run finds a different set."""
-    moved = _move(connection.id, DepartureState.DISCARDED, (DepartureState.HELD,))
-    if moved:
-        audit.record(Action.DISCARDED, by, connection, contacts=moved)
+    discarded = move_departures(connection.id, DepartureState.DISCARDED, (DepartureState.HELD,))
+    if discarded:
+        audit.record(Action.DISCARDED, by, connection, contacts=discarded)
     db.session.commit()
 
 
-def nominate_sightings(pull: RunContext, ids: Sequence[str], sightings: Mapping[str, Sighting]) -> list[str]:
-    """Write down who of these has left, in the caller's transaction; return those who are still the user's."""
-    lock_run(pull.run_id, pull.lease)
+def nominate_departed(context: RunContext, ids: Sequence[str], sightings: Mapping[str, Sighting]) -> list[str]:
+    """Record which of these have left, in the caller's transaction; return those that are still the user's."""
+    context.run.lock()
     rows: list[dict[str, Any]] = []
     still_here: list[str] = []
     for salesforce_id in ids:
         sighting = sightings.get(salesforce_id)
-        reason = judge_sighting(sighting, pull.owner_id)
+        reason = judge_sighting(sighting, context.owner_id)
         if reason is None:
             still_here.append(salesforce_id)
             continue
         rows.append(
             {
-                "connection_id": pull.connection_id,
+                "connection_id": context.connection_id,
                 "salesforce_id": salesforce_id,
                 "reason": reason,
                 "merged_into": sighting.master_record_id if sighting else None,
-                "found_in_run_id": pull.run_id,
+                "found_in_run_id": context.run_id,
                 "was_read": False,
                 "opted_out": sighting.is_opted_out if sighting else None,
             }
         )
-    already_read = store.find_departures(pull.connection_id, [row["salesforce_id"] for row in rows])
-    store.upsert_departures([row for row in rows if already_read.get(row["salesforce_id"]) != pull.run_id])
+    already_read = store.find_departures(context.connection_id, [row["salesforce_id"] for row in rows])
+    store.upsert_departures([row for row in rows if already_read.get(row["salesforce_id"]) != context.run_id])
     return still_here
 
 
-def renew_proposal(connection_id: int) -> None:
-    """A set that differs from the one that was discarded is proposed again, whole. Strangers to the advisor don't count."""
-    has_new = db.session.scalar(
-        select(Departure.salesforce_id)
-        .join(
-            Contact,
-            (Contact.connection_id == Departure.connection_id) & (Contact.salesforce_id == Departure.salesforce_id),
-        )
+def reopen_discarded(connection_id: int) -> None:
+    """If a run found departures beyond the discarded set, reopen the whole proposal, in the caller's transaction.
+
+    Departures of records that were never imported don't count.
+    """
+    new = db.session.scalar(
+        departures_with_contacts(Departure.salesforce_id)
         .where(
             Departure.connection_id == connection_id,
             Departure.state == DepartureState.FOUND,
@@ -197,53 +128,27 @@ def renew_proposal(connection_id: int) -> None:
         )
         .limit(1)
     )
-    if has_new is not None:
-        _move(connection_id, DepartureState.FOUND, (DepartureState.DISCARDED,))
+    if new is not None:
+        move_departures(connection_id, DepartureState.FOUND, (DepartureState.DISCARDED,))
 
 
-def to_confirm(pull: RunContext) -> list[str]:
-    """Return the Ids whose departure an earlier run found, in whatever state: to be looked at again."""
+def find_to_confirm(context: RunContext) -> list[str]:
+    """Return the Ids whose departure an earlier run found, in any state: they are asked about again."""
     return list(
         db.session.scalars(
             select(Departure.salesforce_id).where(
-                Departure.connection_id == pull.connection_id, Departure.found_in_run_id != pull.run_id
+                Departure.connection_id == context.connection_id, Departure.found_in_run_id != context.run_id
             )
         )
     )
 
 
-def settle(run: SyncRun, pull: RunContext, stop_if_asked: Callable[[], None]) -> bool:
-    """Apply what was approved, then the rest or hold it, page by page with commits. Return whether a proposal is held.
-
-    stop_if_asked is called before each page, and may raise: what is left is applied when the run goes on.
-    Applied is what this very run has found, or asked about again: an older answer may no longer be true.
-    """
-    lock(pull)
-    connection_id = pull.connection_id
-    renew_proposal(connection_id)
-    if count_held(connection_id) or is_too_much(run, pull, count_switched_off(connection_id, DepartureState.FOUND)):
-        _move(connection_id, DepartureState.HELD, (DepartureState.FOUND,), _concerns_someone_here())
-    follow_opt_outs(run, pull, stop_if_asked)
-    is_held = count_held(connection_id) > 0
-    # Where none of them is active any more there is nothing to decide, and applying them switches nobody off.
-    of_no_effect = () if is_held else (DepartureState.HELD,)
-    apply_all(run, pull, (DepartureState.APPROVED, DepartureState.FOUND, *of_no_effect), stop_if_asked)
-    note_out_of_sight(run, pull)
-    class_what_stays(run, pull)
-    return is_held
-
-
-def is_too_much(run: SyncRun, pull: RunContext, switched_off: int) -> bool:
-    """Would a proposal switch off so many that the advisor has to decide?"""
-    return switched_off > HELD_LEAST and switched_off > HELD_SHARE * count_measure(run, pull)
-
-
 def waiting_for_decision() -> Select[int]:
-    """Select (connection id) once for each contact that waits for an advisor's decision: an approval would switch it off.
+    """Select the connection id, once for each contact that waits for its advisor's decision: an approval makes it inactive.
 
-    The one question behind the panel, the banner, the menu, the firm board and the alert.
+    The panel, the banner, the menu, the firm board and the alert all use this query.
     """
-    return _leaving(Departure.connection_id).where(IS_HELD, is_person_on())
+    return departures_with_contacts(Departure.connection_id).where(IS_HELD, is_person_on())
 
 
 def count_held(connection_id: int) -> int:
@@ -252,22 +157,22 @@ def count_held(connection_id: int) -> int:
     return db.session.scalar(waiting.with_only_columns(func.count())) or 0
 
 
-def count_switched_off(connection_id: int, state: DepartureState) -> int:
-    """Return how many contacts that are on the departures in this state would switch off."""
-    leaving = _leaving(func.count()).where(
+def count_deactivations(connection_id: int, state: DepartureState) -> int:
+    """Return how many active contacts the departures in this state would make inactive."""
+    leaving = departures_with_contacts(func.count()).where(
         Departure.connection_id == connection_id, Departure.state == state, is_person_on()
     )
     return db.session.scalar(leaving) or 0
 
 
-def _leaving(*columns: Any) -> Select[*tuple[Any, ...]]:
+def departures_with_contacts(*columns: Any) -> Select[*tuple[Any, ...]]:
     """Select columns of departures and of the contacts that they are about."""
     is_about = (Contact.connection_id == Departure.connection_id) & (Contact.salesforce_id == Departure.salesforce_id)
     return select(*columns).select_from(Departure).join(Contact, is_about)
 
 
-def _concerns_someone_here() -> ColumnElement[bool]:
-    """Is the departure about a contact that has not left? The others are records that never came here, or left before."""
+def concerns_contact_here() -> ColumnElement[bool]:
+    """Is the departure about a contact that is here? The others are of records that were never imported, or have left before."""
     return (
         select(Contact.id)
         .where(
@@ -279,294 +184,9 @@ def _concerns_someone_here() -> ColumnElement[bool]:
     )
 
 
-def follow_opt_outs(run: SyncRun, pull: RunContext, stop_if_asked: Callable[[], None]) -> None:
-    """Take over what Salesforce says of the opt-outs of those who are held or kept, page by page with commits."""
-    differing = (
-        _leaving(Contact.salesforce_id, Departure.opted_out)
-        .where(
-            Departure.connection_id == pull.connection_id,
-            Departure.state.in_(STAYING),
-            Contact.departed.is_(None),
-            Contact.opted_out != Departure.opted_out,  # of somebody out of sight nothing is known, and nothing changes
-        )
-        .order_by(Contact.salesforce_id)
-        .limit(CHUNK)
-    )
-    while rows := db.session.execute(differing).all():
-        stop_if_asked()
-        take_over_opt_outs(run, pull, {row.salesforce_id: row.opted_out for row in rows})
-
-
-def take_over_opt_outs(run: SyncRun, pull: RunContext, opted_out: Mapping[str, bool]) -> None:
-    """Write the opt-outs of some contacts, with ledger, twins and counters, in one transaction. opted_out: by Salesforce Id."""
-    lock(pull)
-    updates, entries, changes = [], [], []
-    also: Counter[str] = Counter()
-    hashes: set[bytes] = set()
-    for salesforce_id, contact in store.find_known(pull.connection_id, pull.user_id, opted_out.keys()).items():
-        is_out = opted_out[salesforce_id]
-        after = contact._replace(opted_out=is_out)
-        updates.append({"b_id": contact.contact_id, "opted_out": is_out, "changed_at": utcnow()})
-        entries.append(
-            {
-                "salesforce_id": salesforce_id,
-                "outcome": str(LedgerOutcome.OPTED_OUT if is_out else LedgerOutcome.SYNCED),
-                "address_hash": contact.address_hash if is_out else None,
-            }
-        )
-        hashes |= {contact.address_hash} if contact.address_hash else set()
-        if contact.is_on != after.is_on:
-            reason = Also.OPTED_OUT if is_out else Also.OPTED_IN
-            changes.append(changed(pull, contact.contact_id, ALSO, reason, {}, {}))
-            also[reason] += 1
-    twins = TwinWatch(pull, hashes)
-    store.update_contacts(updates)
-    store.upsert_ledger(pull.connection_id, pull.user_id, entries)
-    store.insert_changes(changes)
-    write_under_lease(run, pull.lease, also=added(run.also, also + twins.record_changes()))
-    db.session.commit()
-
-
-def note_out_of_sight(run: SyncRun, pull: RunContext) -> None:
-    """Write down until when we may believe what we know of those who stay here although Salesforce no longer shows them.
-
-    From the last good sync on, which is the last that could have told. Who is in sight again follows the connection's moment.
-    """
-    lock(pull)
-    connection = run.connection
-    last_known_at = connection.last_good_sync_at or utcnow()
-    until = last_known_at + timedelta(days=connection.partner.opt_outs_trusted_days)
-    staying = select(Departure.salesforce_id).where(
-        Departure.connection_id == pull.connection_id, Departure.state.in_(STAYING)
-    )
-    for is_out_of_sight, before, moment in (
-        (Departure.opted_out.is_(None), Contact.opt_out_known_until.is_(None), until),
-        (Departure.opted_out.is_not(None), Contact.opt_out_known_until.is_not(None), None),
-    ):
-        change_rows(
-            db.session,
-            update(Contact)
-            .where(
-                Contact.connection_id == pull.connection_id,
-                Contact.salesforce_id.in_(staying.where(is_out_of_sight)),
-                before,
-            )
-            .values(opt_out_known_until=moment),
-        )
-
-
-def count_measure(run: SyncRun, pull: RunContext) -> int:
-    """Return of how many a proposal is a share: those on when the run began; on a first run, when nobody was, those on now."""
-    if run.connection.first_synced_at is not None:
-        return count_active_at_start(run, pull)
-    on_now = (
-        select(func.count()).select_from(Contact).where(Contact.connection_id == pull.connection_id, is_person_on())
-    )
-    return db.session.scalar(on_now) or 0
-
-
-def count_active_at_start(run: SyncRun, pull: RunContext) -> int:
-    """Return how many contacts were on when the run began: those that are now, without what the run has turned since.
-
-    Who came with this run, new or adopted, doesn't count at all. Counted only when a proposal asks for it, so that a run in
-    which nothing left doesn't look at everybody.
-    """
-    adopted = select(RunChange.contact_id).where(RunChange.run_id == run.id, RunChange.kind == RowClass.ADOPTED)
-    was_here = (
-        Contact.connection_id == pull.connection_id,
-        func.coalesce(Contact.created_in_run_id, 0) != run.id,
-        Contact.id.not_in(adopted),
-    )
-    on_now = (
-        db.session.scalar(select(func.count()).select_from(Contact).where(*was_here, is_person_on(pull.user_id))) or 0
-    )
-    reason = case((RunChange.kind == ALSO, RunChange.reason))
-    rows = db.session.execute(
-        select(RunChange.kind, reason, func.count())
-        .join(Contact, Contact.id == RunChange.contact_id)
-        .where(RunChange.run_id == run.id, *was_here)
-        .group_by(RunChange.kind, reason)
-    )
-    turned = {(row[0], row[1]): row[2] for row in rows}
-    turned_on = sum(turned.get(key, 0) for key in TURNED_ON)
-    turned_off = sum(turned.get(key, 0) for key in TURNED_OFF)
-    return int(on_now - turned_on + turned_off)
-
-
-def class_what_stays(run: SyncRun, pull: RunContext) -> None:
-    """Class the rows that were read of departures not applied: held or kept by the advisor; the rest came back meanwhile."""
-    by_state = dict(
-        db.session.execute(
-            select(Departure.state, func.count())
-            .where(
-                Departure.connection_id == pull.connection_id,
-                Departure.found_in_run_id == pull.run_id,
-                Departure.was_read,
-            )
-            .group_by(Departure.state)
-        ).all()
-    )
-    staying = {state: min(count, run.nominated) for state, count in by_state.items()}
-    write_under_lease(
-        run,
-        pull.lease,
-        nominated=0,
-        unchanged=run.unchanged + run.nominated - sum(staying.values()),
-        skipped=added(run.skipped, staying),
-    )
-    db.session.commit()
-
-
-def apply_all(
-    run: SyncRun, pull: RunContext, states: Sequence[DepartureState], stop_if_asked: Callable[[], None]
-) -> None:
-    while True:
-        stop_if_asked()
-        batch = list(
-            db.session.scalars(
-                select(Departure)
-                .where(
-                    Departure.connection_id == pull.connection_id,
-                    Departure.state.in_(states),
-                    Departure.found_in_run_id == pull.run_id,
-                )
-                .order_by(Departure.salesforce_id)
-                .limit(CHUNK)
-            )
-        )
-        if not batch:
-            db.session.commit()
-            return
-        apply_batch(run, pull, batch)
-
-
-def apply_batch(run: SyncRun, pull: RunContext, batch: Sequence[Departure]) -> None:
-    """Apply some departures in one transaction, ledger, twins, memberships and counters with them."""
-    lock(pull)
-    ids = [departure.salesforce_id for departure in batch]
-    known = store.find_known(pull.connection_id, pull.user_id, ids)
-    ledger = store.find_ledger(pull.connection_id, ids)
-    classes: Counter[str] = Counter()
-    also: Counter[str] = Counter()
-    updates, changes = [], []
-    for departure in batch:
-        contact = known.get(departure.salesforce_id)
-        was_read = departure.was_read and departure.found_in_run_id == pull.run_id
-        kind = RowClass.UNCHANGED
-        if contact is not None and is_news(contact, departure):
-            updates.append(
-                {
-                    "b_id": contact.contact_id,
-                    "departed": contact.departed if contact.is_shell else departure.reason,
-                    "merged_into": departure.merged_into,
-                    "changed_at": utcnow(),
-                }
-            )
-        if contact is not None and is_news(contact, departure) and not contact.is_shell:
-            kind = RowClass.DEACTIVATED if contact.is_on else RowClass.UPDATED
-            changes.append(changed(pull, contact.contact_id, kind if was_read else ALSO, departure.reason, {}, {}))
-            also[departure.reason] += 0 if was_read else 1
-        classes[kind] += 1 if was_read else 0
-    twins = TwinWatch(pull, {hashed for _, hashed in ledger.values() if hashed})
-    store.update_contacts(updates)
-    store.insert_changes(changes)
-    store.delete_from_ledger(pull.connection_id, ids)
-    store.drop_departures(pull.connection_id, ids)
-    also[Also.MEMBERSHIPS_MOVED] = hand_over_memberships(pull, [d for d in batch if d.reason == Reason.MERGED])
-    also += twins.record_changes()
-    write_under_lease(
-        run,
-        pull.lease,
-        deactivated=run.deactivated + classes[RowClass.DEACTIVATED],
-        updated=run.updated + classes[RowClass.UPDATED],
-        unchanged=run.unchanged + classes[RowClass.UNCHANGED],
-        nominated=run.nominated - sum(classes.values()),
-        also=added(run.also, also),
-    )
-    db.session.commit()
-
-
-def match_blocked_addresses(run: SyncRun, pull: RunContext) -> None:
-    """Bring the blocked addresses of contacts in step with the ledger, which is whole now; commit.
-
-    They outlive the ledger where contacts are removed on disconnecting; the next full read shows which still hold. Of a record
-    that is in this ledger, no earlier connection knows better.
-    """
-    lock(pull)
-    too_many, too_few = unlike_ledger(pull.connection_id)
-    earlier = blocked_earlier(pull.connection_id, pull.user_id)
-    if not too_many and not too_few and not earlier:
-        db.session.commit()
-        return
-    twins = TwinWatch(pull, {*too_many.values(), *too_few.values(), *earlier.values()})
-    unblock_earlier(pull.connection_id, pull.user_id, earlier)
-    unblock(pull.connection_id, too_many)
-    block(pull.connection_id, pull.user_id, BlockedBy.CONTACT, too_few)
-    write_under_lease(run, pull.lease, also=added(run.also, twins.record_changes()))
-    db.session.commit()
-
-
-def is_news(contact: StoredContact, departure: Departure) -> bool:
-    """Does it tell of this contact what we didn't know? Who has left already may still have been merged since."""
-    if contact.departed is None:
-        return True
-    return departure.reason == Reason.MERGED and contact.merged_into != departure.merged_into
-
-
-def hand_over_memberships(pull: RunContext, merged: Sequence[Departure]) -> int:
-    """Give the own lists of merged contacts to the survivors that are here; return how many memberships moved."""
-    survivors = find_survivors(pull.connection_id, [departure.salesforce_id for departure in merged])
-    moving = [
-        (list_id, loser_id, survivors[loser_id])
-        for chunk in in_chunks(survivors)
-        for list_id, loser_id in db.session.execute(
-            select(ListMember.list_id, ListMember.contact_id).where(ListMember.contact_id.in_(chunk))
-        ).all()
-    ]
-    wanted = {(list_id, survivor_id) for list_id, _, survivor_id in moving}
-    there = {
-        (row.list_id, row.contact_id)
-        for chunk in in_chunks({contact_id for _, contact_id in wanted})
-        for row in db.session.execute(select(ListMember).where(ListMember.contact_id.in_(chunk))).scalars()
-    }
-    missing = [{"list_id": list_id, "contact_id": contact_id} for list_id, contact_id in wanted - there]
-    if missing:
-        db.session.execute(insert(ListMember), missing)
-    for chunk in in_chunks({loser_id for _, loser_id, _ in moving}):
-        db.session.execute(delete(ListMember).where(ListMember.contact_id.in_(chunk)))
-    return len(moving)
-
-
-def find_survivors(connection_id: int, salesforce_ids: Sequence[str]) -> dict[int, int]:
-    """Return {contact: who survived its merge} where the survivor is here: the last one, if that one was merged too."""
-    loser, survivor = aliased(Contact), aliased(Contact)
-    query = (
-        select(loser.id, survivor.id, survivor.departed, survivor.merged_into, survivor.salesforce_id)
-        .join(survivor, (survivor.connection_id == loser.connection_id) & (survivor.salesforce_id == loser.merged_into))
-        .where(loser.connection_id == connection_id)
-    )
-    found: dict[int, int] = {}
-    losers: dict[int, set[int]] = {}  # contact at the end of a chain -> where it began
-    ids = list(salesforce_ids)
-    for _ in range(LONGEST_CHAIN):
-        if not ids:
-            break
-        rows = db.session.execute(query.where(is_among(loser.salesforce_id, ids))).all()
-        ids = []
-        further: dict[int, set[int]] = {}
-        for loser_id, survivor_id, departed, merged_into, salesforce_id in rows:
-            first = losers.get(loser_id, {loser_id})
-            if departed is None:
-                found.update(dict.fromkeys(first, survivor_id))
-            elif merged_into is not None:
-                further.setdefault(survivor_id, set()).update(first)
-                ids.append(str(salesforce_id))
-        losers = further
-    return found
-
-
-def _move(
+def move_departures(
     connection_id: int, to: DepartureState, states: Sequence[DepartureState], *conditions: ColumnElement[bool]
 ) -> int:
+    """Change the state of a connection's departures, in the caller's transaction; return how many."""
     mine = (Departure.connection_id == connection_id, Departure.state.in_(states), *conditions)
     return change_rows(db.session, update(Departure).where(*mine).values(state=to))

@@ -1,11 +1,13 @@
-"""The dispatch tick: whatever died, was forgotten or is due goes on from here. Running it twice at once does no harm."""
+"""The dispatch tick: it requeues runs whose worker died, starts syncs that are due, and enqueues runs whose job was lost.
+
+Two ticks at once do no harm.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -17,17 +19,17 @@ from asapp.core.clock import utcnow
 from asapp.core.database import change_rows, end_read, insert_ignore
 from asapp.core.extensions import db
 from asapp.models import Connection, Partner, RunStatus, RunTrigger, SyncRun
-from asapp.sync.runs import Ring, take_back
+from asapp.sync.runs import Enqueue, requeue_expired
 from asapp.sync.schedule import is_due, next_sync_at
 
 log = logging.getLogger(__name__)
 
-CLAIMS = 2000  # connections a transaction, and runs put in turn by a query
+CLAIMS = 2000  # connections claimed in a transaction, and runs found by a query
 BATCH = 500  # jobs that Redis takes at once
-BUDGET_S = 10.0  # the next tick goes on
-PATIENCE = timedelta(seconds=60)  # after which a queued run is looked for in Redis
+BUDGET_S = 10.0  # for starting runs; the next tick does the rest
+LOST_AFTER = timedelta(seconds=60)  # then the job of a queued run is looked up in Redis
 
-Forgotten = Callable[[Sequence[int]], list[int]]
+FindLost = Callable[[Sequence[int]], list[int]]  # of these runs, those that no job in Redis waits for
 CONNECTIONS: Table = Connection.__table__  # type: ignore[assignment]
 RUNS: Table = SyncRun.__table__  # type: ignore[assignment]
 IS_WAITING = (SyncRun.status == RunStatus.QUEUED) & ~SyncRun.is_parked
@@ -37,37 +39,37 @@ IS_WAITING = (SyncRun.status == RunStatus.QUEUED) & ~SyncRun.is_parked
 class Dispatched:
     """What a tick did."""
 
-    taken_back: int
+    requeued: int
     started: int
-    rung: int
+    enqueued: int
 
 
-def dispatch(ring: Ring, forgotten: Forgotten, default_interval_minutes: int) -> Dispatched:
-    """Take up stale runs, start what is due, and enqueue what no job is waiting for."""
+def dispatch(enqueue: Enqueue, find_lost: FindLost, default_interval_minutes: int) -> Dispatched:
+    """Requeue runs of dead workers, start what is due, and enqueue every run that has no job."""
     now = utcnow()
-    taken_back = take_back_stale(now)
-    unpark_the_forgotten(now)
-    started, rung = start_and_ring(now, ring, default_interval_minutes)
-    rung += ring_for_forgotten(now, ring, forgotten)
-    done = Dispatched(taken_back, started, rung)
-    if any((taken_back, started, rung)):
-        log.info("tick", extra={"taken_back": taken_back, "started": started, "rung": rung})
+    requeued = requeue_expired_runs(now)
+    unpark_stranded(now)
+    started, enqueued = start_and_enqueue(now, enqueue, default_interval_minutes)
+    enqueued += enqueue_lost(now, enqueue, find_lost)
+    done = Dispatched(requeued, started, enqueued)
+    if any((requeued, started, enqueued)):
+        log.info("tick", extra={"requeued": requeued, "started": started, "enqueued": enqueued})
     return done
 
 
-def take_back_stale(now: datetime) -> int:
-    """Queue the runs of dead workers again."""
-    stale = db.session.scalars(
+def requeue_expired_runs(now: datetime) -> int:
+    """Queue the runs of dead workers again; return how many."""
+    expired = db.session.scalars(
         select(SyncRun.id).where(SyncRun.status == RunStatus.RUNNING, SyncRun.lease_until < now).limit(BATCH)
     ).all()
     db.session.commit()
-    return sum(take_back(run_id) for run_id in stale)
+    return sum(requeue_expired(run_id) for run_id in expired)
 
 
-def unpark_the_forgotten(now: datetime) -> None:
-    """A parked run is rung for when another of its firm ends; where none is going on any more, here."""
+def unpark_stranded(now: datetime) -> None:
+    """Unpark the runs of partners that have no running one: the end of a running one normally does it."""
     its_own, others, other = aliased(Connection), aliased(Connection), aliased(SyncRun)
-    is_firm_at_work = (
+    is_another_running = (
         select(other.id)
         .join(others, others.id == other.connection_id)
         .join(its_own, its_own.partner_id == others.partner_id)
@@ -82,37 +84,32 @@ def unpark_the_forgotten(now: datetime) -> None:
     change_rows(
         db.session,
         update(SyncRun)
-        .where(SyncRun.status == RunStatus.QUEUED, SyncRun.is_parked, ~is_firm_at_work)
+        .where(SyncRun.status == RunStatus.QUEUED, SyncRun.is_parked, ~is_another_running)
         .values(is_parked=False, enqueued_at=None),
     )
     db.session.commit()
 
 
-def start_and_ring(now: datetime, ring: Ring, default_interval_minutes: int) -> tuple[int, int]:
-    """Make a run for every connection that is due, and ring for each run that Redis never took; return how many of each.
+def start_and_enqueue(now: datetime, enqueue: Enqueue, default_interval_minutes: int) -> tuple[int, int]:
+    """Start a run for every connection that is due, and enqueue each run that has no job yet; return how many of each.
 
-    Redis takes some while the next are claimed. Where it takes none, the runs wait for the next tick.
+    A Redis that takes no jobs, or doesn't answer, is asked once: the runs are started all the same, and their jobs wait for the
+    next tick.
     """
-    started = rung = 0
-    asked: Sequence[int] = ()
-    is_heard = True
+    started = enqueued = 0
+    is_redis_there = True
     give_up_at = time.monotonic() + BUDGET_S
-    with ThreadPoolExecutor(1) as bell:
-        ringing = bell.submit(ring_for_all, asked, ring)
-        while time.monotonic() < give_up_at:
-            batch = claim_due(now, default_interval_minutes)
-            started += batch.started
-            taken = ringing.result()
-            note_rung(taken)
-            rung += len(taken)
-            is_heard = is_heard and len(taken) == len(asked)
-            asked = find_never_rung() if is_heard else ()
-            if not asked and batch.claimed < CLAIMS:
-                return started, rung
-            ringing = bell.submit(ring_for_all, asked, ring)
-        taken = ringing.result()
-        note_rung(taken)
-        return started, rung + len(taken)
+    while time.monotonic() < give_up_at:
+        batch = claim_due(now, default_interval_minutes)
+        started += batch.started
+        waiting = find_not_enqueued() if is_redis_there else ()
+        taken = enqueue_in_batches(waiting, enqueue)
+        record_enqueued(taken)
+        enqueued += len(taken)
+        is_redis_there = is_redis_there and len(taken) == len(waiting)
+        if not waiting and batch.claimed < CLAIMS:
+            break
+    return started, enqueued
 
 
 @dataclass(frozen=True)
@@ -122,7 +119,7 @@ class Batch:
 
 
 def claim_due(now: datetime, default_interval_minutes: int) -> Batch:
-    """Move the due date of up to CLAIMS connections and make their runs, in one transaction."""
+    """Insert runs for up to CLAIMS connections that are due, and move their due date, in one transaction."""
     due = db.session.execute(
         select(Connection.id, Partner.sync_interval_minutes)
         .join(Partner)
@@ -134,7 +131,7 @@ def claim_due(now: datetime, default_interval_minutes: int) -> Batch:
     if not due:
         db.session.rollback()
         return Batch(0, 0)
-    started = make_runs([row.id for row in due], now)
+    started = insert_runs([row.id for row in due], now)
     update_many(
         CONNECTIONS,
         [
@@ -146,20 +143,20 @@ def claim_due(now: datetime, default_interval_minutes: int) -> Batch:
     return Batch(len(due), started)
 
 
-def make_runs(connection_ids: Sequence[int], now: datetime) -> int:
-    """Insert a run for each that has no active one; return how many were made. Joins the caller's transaction."""
+def insert_runs(connection_ids: Sequence[int], now: datetime) -> int:
+    """Insert a run for each that has no active one, in the caller's transaction; return how many."""
     columns = (RUNS.c.connection_id, RUNS.c.trigger, RUNS.c.status, RUNS.c.queued_at)
-    chosen = select(
+    values = select(
         CONNECTIONS.c.id,
         literal(RunTrigger.SCHEDULED, RUNS.c.trigger.type),
         literal(RunStatus.QUEUED, RUNS.c.status.type),
         literal(now, RUNS.c.queued_at.type),
     ).where(is_among(CONNECTIONS.c.id, connection_ids))
-    return change_rows(db.session, insert_ignore(db.session, RUNS).from_select(columns, chosen))
+    return change_rows(db.session, insert_ignore(db.session, RUNS).from_select(columns, values))
 
 
-def find_never_rung() -> Sequence[int]:
-    """Return runs that Redis never took: one of each firm, then the next of each."""
+def find_not_enqueued() -> Sequence[int]:
+    """Return ids of runs that Redis never took: one of each partner, then the next of each."""
     turn = func.row_number().over(partition_by=Connection.partner_id, order_by=SyncRun.id)
     waiting = (
         select(SyncRun.id)
@@ -173,31 +170,31 @@ def find_never_rung() -> Sequence[int]:
     return ids
 
 
-def ring_for_all(ids: Sequence[int], ring: Ring) -> Sequence[int]:
-    """Ring for these, batch after batch; return those that Redis took."""
+def enqueue_in_batches(ids: Sequence[int], enqueue: Enqueue) -> Sequence[int]:
+    """Enqueue these, batch after batch; return those that Redis took."""
     for start in range(0, len(ids), BATCH):
-        if not ring(ids[start : start + BATCH]):
+        if not enqueue(ids[start : start + BATCH]):
             return ids[:start]
     return ids
 
 
-def ring_for_forgotten(now: datetime, ring: Ring, forgotten: Forgotten) -> int:
-    """Ring again for runs whose job Redis has lost; return how many."""
-    quiet = db.session.scalars(
+def enqueue_lost(now: datetime, enqueue: Enqueue, find_lost: FindLost) -> int:
+    """Enqueue the runs again whose job Redis has lost; return how many."""
+    waiting = db.session.scalars(
         select(SyncRun.id)
-        .where(IS_WAITING, SyncRun.enqueued_at < now - PATIENCE)
+        .where(IS_WAITING, SyncRun.enqueued_at < now - LOST_AFTER)
         .order_by(SyncRun.enqueued_at)
         .limit(BATCH)
     ).all()
     db.session.commit()
-    lost = forgotten(quiet) if quiet else []
-    if not lost or not ring(lost):
+    lost = find_lost(waiting) if waiting else []
+    if not lost or not enqueue(lost):
         return 0
-    note_rung(lost)
+    record_enqueued(lost)
     return len(lost)
 
 
-def note_rung(ids: Sequence[int]) -> None:
+def record_enqueued(ids: Sequence[int]) -> None:
     if ids:
         db.session.execute(update(RUNS).where(is_among(RUNS.c.id, ids)).values(enqueued_at=utcnow()))
         db.session.commit()

@@ -13,7 +13,9 @@ from asapp.core.forms import InvalidFields, clean_line
 from asapp.models import Partner, User
 from asapp.partners import erasure, partners
 from asapp.web.access import actor, admin_required
+from asapp.web.admins import reset_and_tell
 from asapp.web.current import config, org_access, post_later
+from asapp.web.fresh import fresh_required
 from asapp.web.htmx import go_to
 from asapp.web.partners import get_partner, show_link
 
@@ -82,6 +84,14 @@ def let_back_in(slug: str, number: str) -> ResponseReturnValue:
     return go_to(url_for("advisors.index", slug=slug))
 
 
+@blueprint.post("/<number>/reset-second-step", endpoint="reset_second_step")
+@admin_required
+@fresh_required
+def reset_second_step(slug: str, number: str) -> ResponseReturnValue:
+    reset_and_tell(get_advisor(slug, number))
+    return go_to(url_for("advisors.index", slug=slug))
+
+
 @blueprint.get("/<number>/erase")
 @admin_required
 def ask_erase(slug: str, number: str) -> ResponseReturnValue:
@@ -96,7 +106,7 @@ def erase(slug: str, number: str) -> ResponseReturnValue:
     if clean_line(typed) != clean_line(user.name):
         return show_erase(partner, user, typed, {"confirm_name": f"Type {user.name}, exactly as it stands above."}), 422
     erasure.erase_account(user, org_access(), actor())
-    flash("Erased. What remains is what was done and when, without who it was.", "good")
+    flash("Erased. What was done and when is kept, without the person's name.", "good")
     return go_to(url_for("advisors.index", slug=slug))
 
 
@@ -125,7 +135,7 @@ def get_advisor(slug: str, number: str) -> User:
 
 
 def get_deactivated(slug: str, number: str) -> User:
-    """Only somebody who can't log in any more can be erased."""
+    """Return an advisor who can't log in any more: only they can be erased."""
     user = get_advisor(slug, number)
     return abort(404) if user.is_active else user
 

@@ -1,74 +1,66 @@
-"""How numbers, times and addresses look on a page: number, counted, ago, moment, breakable."""
+"""Template filters: number, counted, ago, moment, exact, lasting, breakable. Times are in the reader's zone."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
 from flask import Flask
+from flask_login import current_user
 from markupsafe import Markup, escape
 
+from asapp.core import formats
 from asapp.core.clock import utcnow
+from asapp.core.formats import counted, number
 
+NEAR = Markup(' class="near"')  # with the time written out beside it in print: asapp.css
 SUPPORT_ADDRESS = "as_support@broadridge.com"
-DAYS_THAT_ARE_COUNTED = 14
 
 
 def register(app: Flask) -> None:
-    app.jinja_env.filters.update(number=number, counted=counted, ago=ago, moment=moment, breakable=breakable)
-    app.jinja_env.globals["support_address"] = SUPPORT_ADDRESS
+    app.jinja_env.filters.update(number=number, counted=counted, ago=ago, moment=moment, exact=formats.with_zone)
+    app.jinja_env.filters.update(breakable=breakable, lasting=lasting)
+    app.jinja_env.globals.update(support_address=SUPPORT_ADDRESS, place_of_zone=formats.place_of)
 
 
-def number(value: int) -> str:
-    """2500 -> `2,500`"""
-    return f"{value:,}"
+def ago(when: datetime | None, now: datetime | None = None, starts: bool = False) -> Markup:
+    """Return when relative to now, past or future, with the exact time in its title; nothing for None.
 
-
-def counted(value: int, noun: str, plural: str | None = None) -> str:
-    """1, contact -> `1 contact`; 2500, contact -> `2,500 contacts`"""
-    return f"{value:,} {noun if value == 1 else plural or noun + 's'}"
-
-
-def ago(when: datetime | None, now: datetime | None = None) -> Markup:
-    """Return when as seen from now, past or future, with the moment itself in its title; nothing for None."""
+    starts: whether it stands alone or begins a sentence: `Today at 14:32`, `14 November at 20:31`.
+    """
     if when is None:
         return Markup("")
-    return _time(when, distance(when, now or utcnow()))
+    words = formats.near(when, now or utcnow())
+    if starts:
+        words = words.removeprefix("on ")
+        words = words[0].upper() + words[1:]
+    return _time(when, words, is_near=True)
+
+
+def lasting(how_long: timedelta) -> str:
+    """Return `30 minutes`, `12 hours` or `7 days`: the largest unit that it is a whole number of, from two on."""
+    minutes = round(how_long.total_seconds() / 60)
+    for size, noun in ((24 * 60, "day"), (60, "hour")):
+        if minutes % size == 0 and (minutes >= 2 * size or noun == "hour"):
+            return counted(minutes // size, noun)
+    return counted(minutes, "minute")
 
 
 def moment(when: datetime | None) -> Markup:
-    """Return `23 November 2026, 14:32` as a time element; nothing for None."""
-    return Markup("") if when is None else _time(when, written_out(when))
+    """Return `23 November 2026, 14:32` as a time element, with the zone for readers who have none; nothing for None."""
+    if when is None:
+        return Markup("")
+    has_zone = current_user and current_user.is_authenticated and current_user.time_zone
+    return _time(when, formats.written_out(when) if has_zone else formats.with_zone(when))
 
 
 def breakable(address: str) -> Markup:
-    """Return the address so that it breaks before the @ where the line is too short."""
+    """Return the address with a possible break before the @, for short lines."""
     name, at, host = address.rpartition("@")
     return Markup("{}<wbr>{}{}").format(name, at, host) if name else escape(address)
 
 
-def distance(when: datetime, now: datetime) -> str:
-    """Return `3 minutes ago`, `in 2 hours`, or the date where that says more."""
-    gap = now - when
-    if abs(gap) < timedelta(seconds=45):
-        return "just now" if gap >= timedelta(0) else "in a moment"
-    minutes = round(abs(gap).total_seconds() / 60)
-    if minutes < 60:
-        words = counted(max(minutes, 1), "minute")
-    elif minutes < 24 * 60:
-        words = counted(minutes // 60, "hour")
-    elif minutes < DAYS_THAT_ARE_COUNTED * 24 * 60:
-        words = counted(minutes // (24 * 60), "day")
-    else:
-        same_year = when.year == now.year
-        return f"{when.day} {when:%B}" if same_year else f"{when.day} {when:%B %Y}"
-    return f"{words} ago" if gap > timedelta(0) else f"in {words}"
-
-
-def written_out(when: datetime) -> str:
-    at = when.astimezone(UTC)
-    return f"{at.day} {at:%B %Y, %H:%M}"
-
-
-def _time(when: datetime, words: str) -> Markup:
+def _time(when: datetime, words: str, is_near: bool = False) -> Markup:
     stamp = when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(stamp, written_out(when), words)
+    return Markup('<time datetime="{}" title="{}"{}>{}</time>').format(
+        stamp, formats.with_zone(when), NEAR if is_near else "", words
+    )

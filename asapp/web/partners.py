@@ -1,6 +1,6 @@
-"""Partners, for admins: list, create, change, check, enable and disable, delete, and the link for the firm's own admin.
+"""Partners, for admins: list, add, change, check, enable and disable, delete, and the link for the firm's own admin.
 
-Whatever is saved is checked at once, in the same request; a check that can't be made never keeps anybody from saving.
+Saved settings are checked at once, in the same request; a check that can't be made never prevents saving.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from flask.typing import ResponseReturnValue
 
 from asapp.accounts import advisors
 from asapp.core import mail
+from asapp.core.formats import counted
 from asapp.core.forms import InvalidFields, clean_line
 from asapp.models import Partner
 from asapp.partners import checks, offboarding, partners, setup_link
@@ -22,12 +23,27 @@ from asapp.partners.setup_link import Recipient
 from asapp.salesforce.hosts import NotSalesforce, is_sandbox
 from asapp.web.access import actor, admin_required
 from asapp.web.current import config, org_access, person, post_later, vault
-from asapp.web.filters import counted
+from asapp.web.fresh import fresh_required, fresh_required_if
 from asapp.web.htmx import go_to
 from asapp.writeback import outbox
 from asapp.writeback.queries import count_for
 
 blueprint = Blueprint("partners", __name__, url_prefix="/admin/partners")
+
+
+def brings_app() -> bool:
+    """Does the form bring a Consumer Secret, or another key or address than the stored one?"""
+    if "show" in request.form:
+        return False
+    slug = (request.view_args or {}).get("slug")
+    partner = partners.find_partner(slug) if slug else None
+    if slug and partner is None:
+        return False
+    stored, sent = partners.form_of(partner, vault()), request.form
+    others = [
+        sent[name].strip() != field.typed for name, field in (("key", stored.key), ("url", stored.url)) if name in sent
+    ]
+    return bool(sent.get("secret", "").strip()) or any(others)
 
 
 @blueprint.get("")
@@ -46,6 +62,7 @@ def new() -> ResponseReturnValue:
 
 @blueprint.post("/new", endpoint="create")
 @admin_required
+@fresh_required_if(brings_app)
 def create() -> ResponseReturnValue:
     form = partners.form_of(None, vault(), request.form)
     if "show" in request.form:
@@ -78,6 +95,7 @@ def show(slug: str) -> ResponseReturnValue:
 
 @blueprint.post("/<slug>", endpoint="change")
 @admin_required
+@fresh_required_if(brings_app)
 def change(slug: str) -> ResponseReturnValue:
     partner = get_partner(slug)
     form = partners.form_of(partner, vault(), request.form)
@@ -102,7 +120,7 @@ def check(slug: str) -> ResponseReturnValue:
 @blueprint.post("/<slug>/tell-earlier", endpoint="tell_earlier")
 @admin_required
 def tell_earlier(slug: str) -> ResponseReturnValue:
-    """Have Salesforce told of the unsubscribes of the last 30 days, where the firm wants it told."""
+    """Tell Salesforce about the unsubscribes of the last 30 days, if the firm wants it told."""
     partner = get_partner(slug)
     if partner.writes_opt_outs_back:
         count = outbox.add_recent(partner, actor())
@@ -112,9 +130,10 @@ def tell_earlier(slug: str) -> ResponseReturnValue:
 
 @blueprint.post("/<slug>/keep-secret", endpoint="keep_secret")
 @admin_required
+@fresh_required
 def keep_secret(slug: str) -> ResponseReturnValue:
     partners.discard_new_secret(get_partner(slug), actor())
-    flash("The new secret is forgotten. The one before it goes on being used.", "good")
+    flash("The new secret is deleted. The previous one stays in use.", "good")
     return go_to(url_for("partners.show", slug=slug))
 
 
@@ -133,7 +152,7 @@ def disable(slug: str) -> ResponseReturnValue:
     partner = get_partner(slug)
     name, was_enabled, revoke = partner.name, partner.is_enabled, request.form.get("tokens") == "revoke"
     given_back = offboarding.disable(partner, revoke, org_access(), actor())
-    flash(f"{name} is disabled. Nothing of it was deleted.{words_of_revoking(given_back)}", "good")
+    flash(f"{name} is disabled. Nothing was deleted.{words_of_revoking(given_back)}", "good")
     if was_enabled:
         told = get_partner(slug)
         letters = [
@@ -165,6 +184,7 @@ def delete(slug: str) -> ResponseReturnValue:
 
 @blueprint.post("/<slug>/setup-link", endpoint="send_link")
 @admin_required
+@fresh_required
 def send_link(slug: str) -> ResponseReturnValue:
     partner, form = get_partner(slug), RecipientForm(request.form)
     recipient = Recipient(form.admin_name.typed, form.admin_email.typed)
@@ -174,7 +194,7 @@ def send_link(slug: str) -> ResponseReturnValue:
         partner = get_partner(slug)
         return show_form(partner, partners.form_of(partner, vault()), form.show(refusal.errors)), 422
     url = f"{config().public_url}{url_for('partner_setup.guide', token=token)}"
-    names = {
+    names: dict[str, Any] = {
         "name": link.name,
         "firm": partner.name,
         "admin": person().name,
@@ -221,18 +241,18 @@ def show_delete(partner: Partner, typed: str = "", errors: dict[str, str] | None
 
 
 def show_link(partner: Partner, kind: str, url: str, to: str) -> str:
-    """The one page that shows a one-time link: only its hash is stored. kind: setup or invitation."""
+    """Show a one-time link, on the only page that can: only its hash is stored. kind: setup or invitation."""
     names = {"kind": kind, "url": url, "to": to}
     return render_template("partners/link.html", partner=partner, has_mail=has_mail(), **names)
 
 
 def has_mail() -> bool:
-    """Do mails go anywhere but to the terminal?"""
+    """Are mails sent by a server, instead of printed?"""
     return config().mail_url is not None or config().testing
 
 
 def becomes(pasted: str) -> dict[str, Any]:
-    """What a Salesforce URL would be stored as: {url, is_sandbox}, {problem}, or nothing for nothing."""
+    """Return what a Salesforce URL would be stored as: {url, is_sandbox}, {problem}, or nothing for nothing."""
     if not pasted.strip():
         return {}
     try:

@@ -1,4 +1,4 @@
-"""Links on which people set a password, for those who are invited and those who forgot theirs. Nobody is logged in here."""
+"""One-time links for setting a password, for invited people and those who forgot theirs. No one is logged in here."""
 
 from __future__ import annotations
 
@@ -6,23 +6,19 @@ from flask import (
     Blueprint,
     Response,
     flash,
-    make_response,
-    redirect,
     render_template,
     request,
-    session,
     url_for,
 )
 from flask.typing import ResponseReturnValue
-from flask_login import login_user
 
 from asapp.accounts import links
 from asapp.accounts.links import LinkIsGone
 from asapp.core.forms import InvalidFields
 from asapp.web.access import actor
+from asapp.web.auth import let_in
 from asapp.web.current import queues, vault
-from asapp.web.devices import origin_of, remember_device
-from asapp.web.navigation import home_of_current_user
+from asapp.web.devices import origin_of
 from asapp.web.page_extensions import limiter
 
 blueprint = Blueprint("passwords", __name__, url_prefix="/password")
@@ -36,8 +32,8 @@ def is_gone(response: Response) -> bool:
 
 
 @blueprint.after_request
-def tell_nobody(response: Response) -> Response:
-    """The address of the page is as good as the password."""
+def keep_private(response: Response) -> Response:
+    """Keep the page out of caches and referrers: its address is as good as the password."""
     response.headers["Referrer-Policy"] = "no-referrer"
     return response
 
@@ -49,7 +45,7 @@ def forgot() -> ResponseReturnValue:
 
 @blueprint.post("/forgot", endpoint="send_reset")
 def send_reset() -> ResponseReturnValue:
-    """The answer is the same, and as fast, for every address: a job looks for the person and sends the mail."""
+    """Give the same answer, equally fast, for every address: a job looks the person up and sends the mail."""
     email = request.form.get("email", "")
     links.request_reset(email, origin_of(email), vault(), queues().enqueue_letters)
     return render_template("passwords/forgot.html", email=email, is_sent=True)
@@ -76,10 +72,7 @@ def set_password(token: str) -> ResponseReturnValue:
         return render_template("passwords/gone.html"), GONE
     except LinkIsGone:
         return render_template("passwords/gone.html"), GONE
-    session.clear()  # nothing that was there before the log-in may live on in it
-    login_user(user)
-    flash("Your password is set, and you are logged in.", "good")
-    target = url_for("integrations.index", open="salesforce") if user.has_integrations else home_of_current_user()
-    response = make_response(redirect(target, 303))
-    remember_device(response, user)
+    response = let_in(user, url_for("integrations.index", open="salesforce") if user.has_integrations else None)
+    done = "Your password is set" if user.has_second_factor else "Your password is set, and you are logged in"
+    flash(f"{done}.", "good")
     return response

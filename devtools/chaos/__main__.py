@@ -3,8 +3,9 @@
     make chaos ARGS="--seed 1 --faults 200"
 
 Three lanes of faults (processes and servers; Salesforce; tokens and time) go on at once, beside advisors who sync, people who
-sign up and an org that changes all the time. Then a quiet phase: faults end, leases run out, everybody syncs once more. The
-campaign leaves with 0 only if so many faults have hit something, of a full campaign every kind, and everything holds.
+sign up, senders that mail, and orgs that change all the time. Then a quiet phase: faults end, leases run out, all advisors sync
+once more, and each list of contacts is fetched for a last mailing. The campaign leaves with 0 only if so many faults have hit
+something, of a full campaign every kind, and everything holds.
 """
 
 from __future__ import annotations
@@ -27,19 +28,22 @@ import requests
 from flask_migrate import upgrade
 
 from asapp import create_app
-from asapp.accounts import users
+from asapp.accounts import api_keys, users
+from asapp.audit.entries import COMMAND
 from asapp.core.extensions import db
 from asapp.leads import sign_up_page
-from asapp.models import Role
+from asapp.models import Partner, Role, Scope
 from asapp.partners import partners
 from asapp.partners.form_fields import PartnerForm
-from devtools.chaos import faults, report, verdict
+from devtools.chaos import faults, mail_verdict, report, verdict
 from devtools.chaos.edits import Editor
 from devtools.chaos.faults import LANES, ChaosWorld, Missed
 from devtools.chaos.house import ChaosHouse
+from devtools.chaos.mail_memory import MailMemory, now
 from devtools.chaos.org import ChaosOrg
 from devtools.chaos.people import PASSWORD, Advisor, Flights, Public
 from devtools.chaos.report import Record
+from devtools.chaos.senders import ALL_CONTACTS, Mailing, NoAnswer, Sender
 from devtools.chaos.watch import DatabaseAway, Watch
 from devtools.guard import ROOT
 from devtools.visitor import LostError
@@ -49,10 +53,21 @@ PAUSES_S = {"processes": (0.5, 3.5), "Salesforce": (0.3, 2.0), "tokens and time"
 LOST_CREATES_S = 12 * 60  # by Salesforce's clock: then a create without an answer is known not to have been carried out
 QUIET_S = 420.0
 FULL = 150  # faults: from here on every kind has to have hit something
-SLOW_TO_MEND = ("kill -9", "database", "lead", "beyond")
+SLOW_TO_FIX = ("kill -9", "database", "lead", "opt-out", "beyond")
 LEADS_LEFT = "SELECT id, state, why, next_attempt_at FROM leads WHERE state NOT IN ('sent', 'linked', 'converted')"
 A_DAY_LATER = "UPDATE connections SET swept_at = now() - interval '25 hours' RETURNING id"
 NOT_SWEPT = "SELECT id FROM connections WHERE swept_at IS NULL OR swept_at < now() - interval '24 hours'"
+SENDS_LEFT = "SELECT id, state FROM sends WHERE state = 'preparing'"
+OPT_OUTS_LEFT = "SELECT id, state, why FROM opt_out_writes WHERE state = 'waiting'"
+WAITS_ARE_OVER = """
+    UPDATE opt_out_writes SET next_attempt_at = now() WHERE state = 'waiting' AND lease IS NULL AND next_attempt_at > now()
+    RETURNING id
+"""
+PAUSES_OF_OPT_OUTS = "asapp:opt-outs:*"  # in Redis: a connection's next delivery is a minute after the last
+EVENTS = "SELECT user_id, sender_event_id, step FROM suppression_events WHERE sender_event_id IS NOT NULL"
+TELLS_SALESFORCE, TAKES_OLDER_DATA = 1, 2  # numbers of firms
+NEEDED = ("sends ready", "recipients fetched", "events told")  # figures of senders
+MAILED_AGAIN = 3  # times, until a last mailing is ready
 NAMES = ("Amara Okafor", "Jonas Lindqvist", "Mei Tanaka", "Luis Ferreira", "Priya Nair")
 
 
@@ -67,7 +82,10 @@ class Campaign:
         self.world = ChaosWorld(self.house, self.watch, self.orgs, self.flights)
         self.advisors: list[Advisor] = []
         self.editors: list[Editor] = []
-        self.public = Public(self.advisors, self.house.url, self.flights, self.rng("public"))
+        self.mailing = Mailing(MailMemory(), self.advisors)
+        self.public = Public(self.advisors, self.house.url, self.flights, self.mailing.memory, self.rng("public"))
+        self.senders: list[Sender] = []
+        self.began_at = now()
         self.records: list[Record] = []
         self.crashes: list[str] = []
         self._lock = threading.Lock()
@@ -94,6 +112,7 @@ class Campaign:
             upgrade(str(ROOT / "migrations"))
             for org in self.orgs:
                 self.make_firm(org)
+            self.add_sender("all", None)
             db.session.remove()
             db.engine.dispose()
         self.say(f"starting web, {self.options.workers} workers and the scheduler")
@@ -105,14 +124,20 @@ class Campaign:
         self.say(f"{len(self.advisors)} advisors of {len(self.orgs)} firms are connected; {contacts:,} contacts")
 
     def make_firm(self, org: ChaosOrg) -> None:
-        """A firm, its org, and its advisors, each of them a user there with some hundreds of contacts."""
+        """Make a firm, its org and its advisors, each of them a user there with some hundreds of contacts."""
         rng = self.rng("firm", org.number)
         org.set_pace()
         org.rotates = org.number % 2 == 0
         org.do("change_app", key=self.house.key, rotate=org.rotates)
         app = {"url": org.url, "key": self.house.key, "secret": self.house.secret}
-        form = PartnerForm.entered(name=f"Firm {org.number}", **app, sync_interval="5", api_share="100")
+        settings = {"sync_interval": "5", "api_share": "100"}
+        if org.number == TELLS_SALESFORCE:
+            settings["writes_opt_outs_back"] = "y"
+        if org.number == TAKES_OLDER_DATA:
+            settings["sends_on_data_of_hours"] = "1"
+        form = PartnerForm.entered(name=f"Firm {org.number}", **app, **settings)
         partner = partners.create_partner(form, self.app.extensions["asapp.org_access"])
+        self.add_sender(f"firm{org.number}", partner)
         for number in range(self.options.advisors):
             name = NAMES[number % len(NAMES)]
             username = f"user{number}@firm{org.number}.example"
@@ -123,12 +148,21 @@ class Campaign:
             page = sign_up_page.ensure_page(user)
             where = (org, salesforce_user, username, self.house.url, self.flights)
             self.advisors.append(Advisor(len(self.advisors), user.id, email, page.slug, *where))
+            if org.number == TELLS_SALESFORCE:
+                self.mailing.tells_salesforce.add(email)
+            if org.number == TAKES_OLDER_DATA:
+                self.mailing.older_data.add(email)
         editor = Editor(org, sorted(org.users), rng)
         for salesforce_user in sorted(org.users):
             editor.fill(salesforce_user, rng.randrange(self.options.contacts // 3, self.options.contacts * 5 // 3))
         if org.number != 0:
             org.do("advance_clock", seconds=7200)  # the first syncs aside, the others read only what has changed
         self.editors.append(editor)
+
+    def add_sender(self, name: str, partner: Partner | None) -> None:
+        """Give a sender a key for one firm, or for all."""
+        key = api_keys.make_key(f"Sender {name}", tuple(Scope), partner, None, COMMAND)
+        self.senders.append(Sender(name, key, self.house.url, self.flights, self.mailing, self.rng("sender", name)))
 
     # ---- During
 
@@ -138,6 +172,8 @@ class Campaign:
         for editor in self.editors:
             self.start(editor.live, 0.8)
         self.start(self.public.live, 1.2)
+        for sender in self.senders:
+            self.start(sender.live)
         self.say(f"{self.options.faults} faults, at most {self.options.minutes} minutes")
         lanes = [self.start(self.strike_on, lane) for lane in LANES]
         for thread in lanes:
@@ -179,7 +215,7 @@ class Campaign:
         return sorted(kinds, key=lambda kind: kind in missing)
 
     def wants(self, kind: str) -> bool:
-        return not self.options.gentle or not any(word in kind for word in SLOW_TO_MEND)
+        return not self.options.gentle or not any(word in kind for word in SLOW_TO_FIX)
 
     def strike(self, lane: str, kind: str, rng: random.Random) -> bool:
         """Strike once; return whether it has hit something."""
@@ -206,9 +242,11 @@ class Campaign:
     # ---- After
 
     def calm(self) -> None:
-        """No faults and no changes: what is stuck comes loose, everybody syncs, all become visible, a day passes."""
+        """End faults and changes, wait until nothing is left to do, let all advisors sync, show all records, let a day pass."""
         self.say("quiet: no more faults and changes")
-        for is_over in (x.is_over for group in (self.editors, [self.public], self.advisors) for x in group):
+        for is_over in (
+            x.is_over for group in (self.editors, [self.public], self.advisors, self.senders) for x in group
+        ):
             is_over.set()
         for org in self.orgs:
             org.calm()
@@ -219,7 +257,7 @@ class Campaign:
                 self.crashes.append(f"the thread {thread.name} did not end")
         for org in self.orgs:
             org.do("advance_clock", seconds=LOST_CREATES_S)
-        self.settle("runs and leads", self.is_settled)
+        self.settle("runs, leads, sends and opt-outs", self.is_settled)
         self.sync_all()
         self.crashes += self.judge(self.sharing)[1]
         for editor in self.editors:
@@ -230,11 +268,68 @@ class Campaign:
         self.sync_all()
         if self.watch.patiently(NOT_SWEPT):
             self.crashes.append("a sync of the day after has swept nothing")
+        self.mail_all()
+        self.settle("what is left", self.is_settled)
+        self.settle("jobs", lambda: not [*verdict.jobs_left(self.house)])
 
     def let_a_day_pass(self) -> None:
-        """Nothing but the daily sweep hangs on it, and with the sweep the strict verdict."""
+        """Make the daily sweep due, which the strict verdict needs."""
         self.say("a day passes")
         self.watch.patiently(A_DAY_LATER)
+
+    # ---- The mail
+
+    def mail_all(self) -> None:
+        """Prepare and fetch a last mailing to all contacts of each advisor, and compare its recipients with the org."""
+        self.say("a last mailing of each advisor")
+        for sender in self.senders:
+            sender.finish()
+        by_email = {each["email"]: each for each in self.senders[-1].find_advisors()}
+        with ThreadPoolExecutor(4) as pool:
+            found = [pool.submit(self.mail, advisor, by_email[advisor.email]["lists"]) for advisor in self.advisors]
+            for each in found:
+                self.crashes += each.result()
+
+    def mail(self, advisor: Advisor, lists: list[dict[str, str]]) -> list[str]:
+        """Return what is wrong with the recipients of all contacts of an advisor."""
+        list_id = next(each["id"] for each in lists if each["kind"] == ALL_CONTACTS)
+        for _ in range(MAILED_AGAIN):
+            try:
+                send = self.senders[-1].prepare(advisor, list_id)
+            except (NoAnswer, requests.RequestException) as error:
+                return [f"{advisor.email}: no answer in the quiet phase: {error}"]
+            if send.state == "ready":
+                break
+        else:
+            return [f"{advisor.email}: no send is ready in the quiet phase: {send.state} ({send.reason})"]
+        found = [each["email"] for each in self.senders[-1].fetch(send)]
+        contacts = advisor.org.get("contacts", owner_id=advisor.salesforce_user)
+        leads = advisor.org.get("leads", owner_id=advisor.salesforce_user)
+        wrong = mail_verdict.audience_wrong(advisor.number, found, contacts, leads, self.mailing.memory)
+        return [f"{advisor.email}: {line}" for line in wrong]
+
+    def mail_wrong(self) -> Iterator[str]:
+        """Yield what senders have found wrong, and what is wrong with what was stored and written back in the end."""
+        yield from self.mailing.wrong
+        numbers = {advisor.user_id: advisor.number for advisor in self.advisors}
+        stored = [(numbers[row.user_id], row.sender_event_id, row.step) for row in self.watch.patiently(EVENTS)]
+        yield from mail_verdict.stored_wrong(stored, self.mailing.memory)
+        for org in self.orgs:
+            yield from (f"org {org.number}: {line}" for line in self.ticks_wrong(org))
+
+    def ticks_wrong(self, org: ChaosOrg) -> list[str]:
+        ticked = org.do("opted_out_by_api")
+        if org.number != TELLS_SALESFORCE:
+            return ["was told of opt-outs, and its firm does not want that"] if ticked else []
+        memory, numbers = self.mailing.memory, {each.salesforce_user: each.number for each in self.advisors}
+        records = {row["Id"]: row for what in ("contacts", "leads") for row in org.get(what, deleted=1)}
+        ids = [each["Id"] for each in ticked]
+        whose = [(numbers[each["user_id"]], each["Id"], each["Email"]) for each in ticked]
+        self.mailing.figures["opt-outs written back"] += len(ids)
+        return [
+            *mail_verdict.ticks_wrong(self.mailing.to_tick, ids, records, org, memory),
+            *mail_verdict.ticked_for_no_one(whose, org, memory, self.began_at),
+        ]
 
     @property
     def sharing(self) -> verdict.Sharing:
@@ -244,10 +339,11 @@ class Campaign:
         )
 
     def judge(self, sharing: verdict.Sharing) -> tuple[verdict.Facts, list[str]]:
-        return verdict.judge(self.app, self.house, self.advisors, self.public.done, sharing)
+        people = (self.advisors, self.public.done, self.mailing.memory)
+        return verdict.judge(self.app, self.house, *people, sharing)
 
     def sync_all(self) -> None:
-        self.say("everybody syncs once more")
+        self.say("all advisors sync once more")
         for round_ in range(3):
             behind = [advisor for advisor in self.advisors if not self.sync_once(advisor)]
             if not behind:
@@ -268,7 +364,13 @@ class Campaign:
             self.crashes.append(f"{what}: not settled after {QUIET_S:.0f} s")
 
     def is_settled(self) -> bool:
-        """Nothing is active, nobody needs reconnecting, every lead is delivered. Advisors do what their pages ask for."""
+        """Return whether no run is active, all are connected, and every lead, send and opt-out has come to its end.
+
+        Advisors do what their pages ask for. Opt-outs don't wait for their next attempt, nor for the end of the minutes in which
+        an unsubscribe can be undone.
+        """
+        self.watch.patiently(WAITS_ARE_OVER)
+        self.watch.forget(PAUSES_OF_OPT_OUTS)
         broken = self.watch.patiently("SELECT user_id FROM connections WHERE status <> 'connected'")
         paused = self.watch.patiently("SELECT id FROM partners WHERE paused_until > now()")
         left = self.watch.patiently(LEADS_LEFT)
@@ -280,10 +382,11 @@ class Campaign:
                 with contextlib.suppress(LostError, requests.RequestException):
                     advisor.retry_leads()
         time.sleep(1)
-        return not (broken or left or self.watch.active_ids())
+        mail_left = [*self.watch.patiently(SENDS_LEFT), *self.watch.patiently(OPT_OUTS_LEFT)]
+        return not (broken or left or mail_left or self.watch.active_ids())
 
     def sync_once(self, advisor: Advisor) -> bool:
-        """One run from click to end; return whether it ended well. What is held is approved."""
+        """Let an advisor sync once, approving what is held; return whether the run ended well."""
         advisor.look_after_it()
         give_up_at = time.monotonic() + 120
         while (ended := advisor.state()) != "complete" and time.monotonic() < give_up_at:
@@ -297,7 +400,7 @@ class Campaign:
     def finish(self) -> bool:
         """Print the table and the verdict; return whether everything holds."""
         facts, wrong = self.judge(verdict.Sharing())
-        wrong += [*self.crashes, *self.weaknesses()]
+        wrong += [*self.crashes, *self.mail_wrong(), *self.weaknesses()]
         report.print_table(self.records, self.watch)
         self.print_facts(facts)
         return self.ends_well(wrong)
@@ -309,13 +412,17 @@ class Campaign:
         return not wrong
 
     def weaknesses(self) -> Iterator[str]:
-        """Why this campaign would prove less than it should."""
+        """Yield why this campaign proves less than it should."""
         if self.public.given_up:
             yield f"{self.public.given_up} people could not sign up"
         if self.counted < self.options.faults:
             yield f"only {self.counted} of {self.options.faults} faults have hit something"
         for lane in LANES:
             yield from (f"{kind}: has hit nothing" for kind in self.never_hit(lane))
+        if self.options.faults:
+            yield from (f"{figure}: none" for figure in NEEDED if not self.mailing.figures[figure])
+        if self.options.faults >= FULL and not self.mailing.memory.counts["repeated"]:
+            yield "no event was told twice"
 
     def print_facts(self, facts: verdict.Facts) -> None:
         edits = sum(sum(editor.done.values()) for editor in self.editors)
@@ -324,9 +431,10 @@ class Campaign:
         print(f"runs: {', '.join(f'{count} {status}' for status, count in facts.runs.most_common())}")
         print(f"reasons of those that failed: {report.reasons(self.watch)}")
         print(f"changes in the orgs: {edits:,}; clicks on Sync Account: {sum(a.clicks for a in self.advisors):,}")
-        print(f"times somebody connected again: {sum(a.reconnects for a in self.advisors)}")
+        print(f"times an advisor connected again: {sum(a.reconnects for a in self.advisors)}")
         print(f"requests answered: {self.flights.done:,}; cut off: {self.flights.cut:,}")
         print(f"contacts shown here: {facts.contacts:,}; sign-ups: {facts.signed_up}, people: {facts.leads}")
+        report.print_mail(self.mailing.figures, self.mailing.memory.counts)
 
     def start(self, target: Callable[..., object], *arguments: object) -> threading.Thread:
         def run() -> None:
@@ -351,7 +459,7 @@ def running(campaign: Campaign) -> Iterator[None]:
 
 def read_arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make chaos", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seed", type=int, default=1, help="which faults, when, on whom")
+    parser.add_argument("--seed", type=int, default=1, help="decides which faults strike, when and where")
     parser.add_argument("--faults", type=int, default=200, help="that have hit something")
     parser.add_argument("--minutes", type=float, default=20.0, help="the longest that faults go on")
     parser.add_argument("--orgs", type=int, default=3)

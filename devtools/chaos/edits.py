@@ -81,7 +81,7 @@ class Editor:
         self._update(last_name=self._last_name())
 
     def rename_slowly(self) -> None:
-        """A transaction that is stamped now and seen later."""
+        """Begin a transaction that is stamped now and visible later."""
         seconds = self._rng.randrange(2, LATE_S)
         self._org.do(
             "begin_late",
@@ -112,7 +112,7 @@ class Editor:
         self._alive.append(self._org.do("add_contact", **self._new(self._rng.choice(self._users))))
 
     def bring_in_many(self) -> None:
-        """An import: many rows with one stamp."""
+        """Import many rows with one stamp."""
         user = self._rng.choice(self._users)
         self._alive += self._org.do("add_contacts", rows=[self._new(user) for _ in range(self._rng.randrange(60, 450))])
 
@@ -144,7 +144,7 @@ class Editor:
         self._alive.remove(loser)
 
     def hide(self) -> None:
-        """Sharing takes it out of the user's sight: no stamp moves."""
+        """Let a rule of sharing hide a record from the user: no stamp moves."""
         record_id = self._one()
         self._org.do("hide_contact", record_id=record_id)
         self.hidden.add(record_id)

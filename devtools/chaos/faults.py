@@ -44,12 +44,12 @@ CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = cu
 
 
 class Missed(Exception):
-    """Nothing was there to be hit; the text says how it went."""
+    """The fault has hit nothing; the text says why."""
 
 
 @dataclass
 class Hit:
-    """What a fault has hit, and what was seen of it at once. tries: of the runs, at that moment."""
+    """The Ids of the runs and leads that a fault has hit. note: what the table shows of it."""
 
     runs: list[int] = field(default_factory=list)
     leads: list[int] = field(default_factory=list)
@@ -71,7 +71,7 @@ Strike = Callable[[ChaosWorld, random.Random], Hit]
 
 
 def chance(look: Callable[[], Sequence[T]], what: str, rng: random.Random, patience_s: float = CHANCE_S) -> T:
-    """Wait for something that can be hit, and return one of it."""
+    """Wait until `look` finds something that can be hit, and return one of these; raise Missed."""
     give_up_at = time.monotonic() + patience_s
     while time.monotonic() < give_up_at:
         try:
@@ -88,7 +88,7 @@ def chance(look: Callable[[], Sequence[T]], what: str, rng: random.Random, patie
 
 
 def kill(horse: psutil.Process) -> bool:
-    """kill -9; return whether it was there to be killed."""
+    """Send kill -9; return whether the process was still running."""
     try:
         horse.kill()
     except psutil.NoSuchProcess:
@@ -101,7 +101,7 @@ def at_work(world: ChaosWorld, rng: random.Random, kind: str = "run") -> Working
 
 
 def still_running(world: ChaosWorld, working: Working, lease: str) -> Hit:
-    """Was the run unfinished when its process was gone?"""
+    """Return the run as hit if it was unfinished when its process had ended; raise Missed."""
     time.sleep(0.05)
     run = world.watch.run(working.row)
     if run.status != "running" or run.lease != lease:
@@ -144,7 +144,7 @@ def kill_worker(world: ChaosWorld, rng: random.Random) -> Hit:
 
 
 def kill_both(world: ChaosWorld, rng: random.Random) -> Hit:
-    """As when a machine is switched off."""
+    """Kill worker and work-horse at once, as a power cut does."""
     working = at_work(world, rng)
     lease = lease_of(world, working)
     if not (working.worker.send(signal.SIGKILL) and kill(working.horse)):
@@ -153,7 +153,7 @@ def kill_both(world: ChaosWorld, rng: random.Random) -> Hit:
 
 
 def terminate_worker(world: ChaosWorld, rng: random.Random) -> Hit:
-    """SIGTERM, as by a deploy: the run is handed back and the worker ends."""
+    """Send SIGTERM, as a deploy does: the run is handed back and the worker ends."""
     working = at_work(world, rng)
     lease, deaths = lease_of(world, working), len(working.worker.deaths)
     if not working.worker.send(signal.SIGTERM):
@@ -225,7 +225,7 @@ def active(world: ChaosWorld, rng: random.Random) -> list[int]:
 
 
 def hit_later(world: ChaosWorld, runs: Sequence[int]) -> Callable[[], Hit]:
-    """To be called when it has struck. What it returns tells which of these runs had not ended by then, or that none had."""
+    """Return a function that returns which of these runs had not ended by now; it raises Missed where all had."""
     struck_at = datetime.now(UTC)
 
     def look() -> Hit:
@@ -267,7 +267,7 @@ def flush_redis(world: ChaosWorld, rng: random.Random) -> Hit:
 
 
 def silence_redis(world: ChaosWorld, rng: random.Random) -> Hit:
-    """It takes connections and answers nothing for a while."""
+    """Stop Redis for some seconds: it accepts connections and answers nothing."""
     runs = active(world, rng)
     world.house.redis.send(signal.SIGSTOP)
     hit = hit_later(world, runs)
@@ -280,7 +280,7 @@ def silence_redis(world: ChaosWorld, rng: random.Random) -> Hit:
 
 
 def held_runs(world: ChaosWorld, rng: random.Random) -> list[int]:
-    """Wait until a work-horse is at a run; return all that are being worked on."""
+    """Wait until a work-horse has a run; return all runs that work-horses have."""
     first = at_work(world, rng)
     try:
         return sorted({first.row, *(working.row for working in world.watch.working("run"))})
@@ -289,7 +289,7 @@ def held_runs(world: ChaosWorld, rng: random.Random) -> list[int]:
 
 
 def restart_database(world: ChaosWorld, rng: random.Random) -> Hit:
-    """A fast shutdown: open transactions are rolled back, connections closed."""
+    """Shut the database down fast and start it: open transactions are rolled back, connections closed."""
     runs = held_runs(world, rng)
     world.house.postgres.stop()
     hit = hit_later(world, runs)
@@ -308,7 +308,7 @@ def kill_database(world: ChaosWorld, rng: random.Random) -> Hit:
 
 
 def cut_connections(world: ChaosWorld, rng: random.Random) -> Hit:
-    """Every connection to the database is cut, as by a failover; it answers at once again."""
+    """Cut every connection to the database, as a failover does; it answers again at once."""
     runs = held_runs(world, rng)
     world.watch.patiently(CUT)
     return hit_later(world, runs)()
@@ -332,12 +332,12 @@ def running(world: ChaosWorld, rng: random.Random, *, rotates: bool | None = Non
 
 
 def latest_run(world: ChaosWorld, connection_id: int, since: datetime) -> list[int]:
-    """Return the latest run of a connection that has begun, if it had not ended by that moment."""
+    """Return the Id of the connection's latest run that has begun, in a list; none if it had ended by that moment."""
     return [row.id for row in world.watch.patiently(LATEST_RUN, connection_id, since)]
 
 
 def bad_answer(answer: str, *, times: int = 1, kind: str = "data", **details: Any) -> Strike:
-    """Let the org answer this to a user whose run is going on; it counts once the org has answered it."""
+    """Let the org give this answer to a user whose run is active; it counts once the org has given it."""
 
     def strike(world: ChaosWorld, rng: random.Random) -> Hit:
         row = running(world, rng, pages=kind == "query_more")
@@ -356,7 +356,7 @@ def bad_answer(answer: str, *, times: int = 1, kind: str = "data", **details: An
 
 
 def bad_create(answer: str, **details: Any) -> Strike:
-    """Let a create of leads meet this, whoever's it is."""
+    """Let some org answer the next create of leads like this."""
 
     def strike(world: ChaosWorld, rng: random.Random) -> Hit:
         org = rng.choice(world.orgs)
@@ -366,6 +366,21 @@ def bad_create(answer: str, **details: Any) -> Strike:
         finally:
             org.disarm(number)
         return Hit(leads=[row.id for row in world.watch.patiently(SENDING)])
+
+    return strike
+
+
+def bad_opt_out(answer: str) -> Strike:
+    """Let the orgs answer the next opt-out that they are told of like this."""
+
+    def strike(world: ChaosWorld, _rng: random.Random) -> Hit:
+        numbers = {org: org.arm(answer, kind="update", times=1) for org in world.orgs}
+        try:
+            wait_or_miss(lambda: any(org.hits(each) for org, each in numbers.items()), "no opt-out came", 2 * HIT_S)
+        finally:
+            for org, number in numbers.items():
+                org.disarm(number)
+        return Hit()
 
     return strike
 
@@ -391,7 +406,7 @@ def expire(*, rotates: bool) -> Strike:
         row, began = running(world, rng, rotates=rotates), datetime.now(UTC)
         version = world.watch.patiently(TOKENS, row.connection_id)[0].token_version
         world.org_of(row.salesforce_user_id).do("expire_sessions", user_id=row.salesforce_user_id)
-        await_tokens(world, row.connection_id, lambda now: now.token_version > version, "nobody refreshed it")
+        await_tokens(world, row.connection_id, lambda now: now.token_version > version, "no process refreshed it")
         return Hit(runs=latest_run(world, row.connection_id, began))
 
     return strike
@@ -402,7 +417,7 @@ def expire_all(world: ChaosWorld, rng: random.Random) -> Hit:
     row, began = running(world, rng), datetime.now(UTC)
     version = world.watch.patiently(TOKENS, row.connection_id)[0].token_version
     world.org_of(row.salesforce_user_id).do("expire_sessions")
-    await_tokens(world, row.connection_id, lambda now: now.token_version > version, "nobody refreshed it")
+    await_tokens(world, row.connection_id, lambda now: now.token_version > version, "no process refreshed it")
     return Hit(runs=latest_run(world, row.connection_id, began))
 
 
@@ -415,7 +430,7 @@ def revoke(world: ChaosWorld, rng: random.Random) -> Hit:
     def is_noticed(now: Any) -> bool:  # only connecting again makes new tokens from here on
         return bool(now.status == "needs_reconnect" or now.token_version > version)
 
-    await_tokens(world, row.connection_id, is_noticed, "nobody noticed it")
+    await_tokens(world, row.connection_id, is_noticed, "no process noticed it")
     return Hit(runs=latest_run(world, row.connection_id, began))
 
 
@@ -525,6 +540,8 @@ SALESFORCE: dict[str, tuple[int, Strike]] = {
     "lead: never arrived": (1, bad_create("reset")),
     "lead: done 30 s later": (1, bad_create("late_work", seconds=30)),
     "lead: 503": (1, bad_create("server_unavailable_html")),
+    "opt-out: answer lost": (2, bad_opt_out("reset_after")),
+    "opt-out: never arrived": (1, bad_opt_out("reset")),
 }
 TOKENS_AND_TIME: dict[str, tuple[int, Strike]] = {
     "token expired": (2, expire(rotates=False)),

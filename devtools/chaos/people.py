@@ -16,6 +16,7 @@ from typing import Any
 
 import requests
 
+from devtools.chaos.mail_memory import MailMemory
 from devtools.chaos.org import ChaosOrg
 from devtools.drive import Way, connect, log_in, open_panel
 from devtools.visitor import LostError, Page, Visitor
@@ -98,7 +99,7 @@ class Advisor:
         self.way = Way(self.web, self.org.url, self.email, PASSWORD, self.org_username, ORG_PASSWORD)
 
     def log_in_and_connect(self) -> None:
-        """Until it works."""
+        """Log in and connect, again and again until it works."""
         keep_trying(self._log_in, "log in")
         keep_trying(self._connect, "connect")
 
@@ -108,7 +109,7 @@ class Advisor:
             self.look_after_it(is_cancelling=rng.random() < 0.01)
 
     def look_after_it(self, *, is_cancelling: bool = False) -> None:
-        """One visit: do what the panel asks for."""
+        """Visit the panel once and do what it asks for."""
         try:
             page = self._panel()
             if page.has_button("Connect Account"):
@@ -164,17 +165,19 @@ class Advisor:
 
 @dataclass(frozen=True)
 class SignedUp:
-    """Somebody who was told that it worked."""
+    """A person who was told that it worked."""
 
     advisor: Advisor
     email: str
 
 
 class Public:
-    """People who sign up: mostly new ones, some again, some who are contacts already."""
+    """People who sign up: mostly new ones, some again, some who are contacts already, some who had stopped the mails."""
 
-    def __init__(self, advisors: list[Advisor], web: str, flights: Flights, rng: random.Random) -> None:
-        self._advisors, self._web, self._flights, self._rng = advisors, web, flights, rng
+    def __init__(
+        self, advisors: list[Advisor], web: str, flights: Flights, memory: MailMemory, rng: random.Random
+    ) -> None:
+        self._advisors, self._web, self._flights, self._memory, self._rng = advisors, web, flights, memory, rng
         self._lock = threading.Lock()
         self.done: list[SignedUp] = []
         self.given_up = 0
@@ -184,18 +187,23 @@ class Public:
     def live(self, pause_s: float) -> None:
         while not self.is_over.wait(self._rng.uniform(0.3, 1.7) * pause_s):
             advisor = self._rng.choice(self._advisors)
-            email = self._whom(advisor)
-            if self._sign_up(advisor, email):
+            email = self._choose_address(advisor)
+            try:
+                with self._memory.opting_in(advisor.number, email):
+                    self._sign_up(advisor, email)
+            except TimeoutError:
+                self.given_up += 1
+            else:
                 with self._lock:
                     self.done.append(SignedUp(advisor, email))
-            else:
-                self.given_up += 1
 
-    def _whom(self, advisor: Advisor) -> str:
+    def _choose_address(self, advisor: Advisor) -> str:
         dice = self._rng.random()
         again = [one.email for one in self.done if one.advisor is advisor]
         if dice < 0.15 and again:
             return self._rng.choice(again).swapcase()
+        if dice > 0.85 and (stopped := self._memory.stopped_addresses(advisor.number)):
+            return self._rng.choice(stopped)
         if dice < 0.3:
             theirs = advisor.org.get("contacts", owner_id=advisor.salesforce_user)
             emails = [row["Email"] for row in theirs if row["Email"] and row["Email"].isascii()]
@@ -204,8 +212,8 @@ class Public:
         self._number += 1
         return f"newcomer.{id(self) % 9973}.{self._number}@fjord.example"
 
-    def _sign_up(self, advisor: Advisor, email: str) -> bool:
-        """Send one form, the same one again and again, until it is thanked for."""
+    def _sign_up(self, advisor: Advisor, email: str) -> None:
+        """Send one form, the same one again and again, until it is thanked for; raise TimeoutError after a long time."""
         visitor = Visitor()
         visitor.session = VisitorSession(self._flights, f"203.0.113.{self._rng.randrange(1, 250)}", self._web)
         typed = {"First name": "Noor", "Last name": "Newcomer", "Email": email}
@@ -218,10 +226,10 @@ class Public:
                     page.get_field("Yes").checked = True
                     time.sleep(LEAST_AGE_S)
                 if visitor.press(page, "Sign up", typed).url.endswith("/thanks"):
-                    return True
+                    return
             except (LostError, requests.RequestException):
                 time.sleep(self._rng.uniform(0.5, 1.5))
-        return False
+        raise TimeoutError
 
 
 def keep_trying(deed: Callable[[], None], what: str, patience_s: float = 60.0) -> None:
@@ -231,9 +239,9 @@ def keep_trying(deed: Callable[[], None], what: str, patience_s: float = 60.0) -
             return deed()
         except (LostError, requests.RequestException) as error:
             if time.monotonic() > give_up_at:
-                raise RuntimeError(f"nobody could {what} within {patience_s:.0f} s: {error}") from None
+                raise RuntimeError(f"no one could {what} within {patience_s:.0f} s: {error}") from None
             time.sleep(1)
 
 
 def quietly(_text: str) -> None:
-    """What the drive tells of each step is not for here."""
+    """Ignore what the drive tells of each step."""

@@ -1,4 +1,4 @@
-"""The table of faults and outcomes, from what the campaign has seen. Nobody types it."""
+"""The table of faults and outcomes, from the records of the campaign; no line of it is typed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from devtools.chaos.faults import LANES, Hit
+from devtools.chaos.mail_memory import STOPS
 from devtools.chaos.watch import Watch
 
 OUTCOMES = ("went on", "taken up", "failed+", "failed", "cancelled", "other")
@@ -77,6 +78,29 @@ def outcome_of(run_id: int, tries: int, watch: Watch) -> str:
     if run.status == "failed":
         return "failed+" if watch.patiently(AFTER, run.connection_id, run.id) else "failed"
     return "cancelled" if run.status == "cancelled" else "other"
+
+
+def print_mail(figures: Counter[str], told: Counter[str]) -> None:
+    """figures: of the senders. told: what people said of mails, from the campaign's memory."""
+    states = ", ".join(f"{figures[f'sends {state}']:,} {state}" for state in ("ready", "stale", "refused"))
+    older = figures["sends ready on older data"]
+    print(f"\nsends asked for: {figures['sends asked for']:,}: {states}; ready on older data: {older}")
+    print(f"recipients fetched: {figures['recipients fetched']:,}")
+    reasons = ", ".join(f"{told[reason]:,} {reason}" for reason in STOPS)
+    print(
+        f"events told: {figures['events told']:,}; clicks on the link: {figures['clicks on the link']:,}; stored: {reasons}"
+    )
+    twice = f"twice at once {figures['events told twice at once']:,}"
+    after = f"after an answer {figures['events repeated after an answer']:,}"
+    print(
+        f"answers to events told before: {told['repeated']:,} ({twice}, {after}); opted in again: {told['opted_in']:,}"
+    )
+    print(
+        f"opt-outs written back: {figures['opt-outs written back']:,}; recipients' records: {figures['to write back']:,}"
+    )
+    answers = {name.removeprefix("answers "): figures[name] for name in sorted(figures) if name.startswith("answers ")}
+    print(f"answers to senders: {', '.join(f'{status}: {count:,}' for status, count in answers.items())}")
+    print(f"calls made again: {figures['calls made again']:,}; mailings given up: {figures['mailings given up']:,}")
 
 
 def reasons(watch: Watch) -> str:

@@ -1,7 +1,7 @@
 """What has to hold when all is quiet again. Everything is compared with the orgs' own stores.
 
-What sharing hides and shows moves no stamp: only counts tell it, and where one went as another came, only the sweep of the
-day. So the campaign judges more than once: before the sweep without those whom sharing has moved, and after it everybody.
+What sharing hides and shows moves no stamp: only counts tell it, and where one record went as another came, only the sweep of
+the day. So the campaign judges more than once: before the sweep without the records that sharing has moved, after it all.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from asapp.contacts.status import contact_rows, is_shown, reason_of
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.core.queues import LEADS_QUEUE, MAILS_QUEUE, SYNC_QUEUE
-from asapp.models import Connection, Contact, Lead, LedgerEntry, SyncRun
+from asapp.models import Connection, Contact, Lead, LedgerEntry, OptOutWrite, SyncRun
 from asapp.models.lead import IN_SALESFORCE, LeadState
 from asapp.panel import balance as books
 from devtools.chaos.house import ChaosHouse
-from devtools.chaos.org import ChaosOrg
+from devtools.chaos.mail_memory import MailMemory, key_of
+from devtools.chaos.mail_verdict import address_of, opted_out
 from devtools.chaos.people import Advisor, SignedUp
 
 SHOWN = 5  # of each kind of trouble
@@ -42,14 +43,19 @@ class Facts:
 
 @dataclass(frozen=True)
 class Sharing:
-    """Whom a rule of sharing has hidden, ever and now. For the strict verdict, when all are visible and swept: nobody."""
+    """The Ids of records that a rule of sharing has hidden, ever and now. Without any the verdict is strict."""
 
     ever: frozenset[str] = frozenset()
     now: frozenset[str] = frozenset()
 
 
 def judge(
-    app: Flask, house: ChaosHouse, advisors: Sequence[Advisor], signed_up: Sequence[SignedUp], sharing: Sharing
+    app: Flask,
+    house: ChaosHouse,
+    advisors: Sequence[Advisor],
+    signed_up: Sequence[SignedUp],
+    memory: MailMemory,
+    sharing: Sharing,
 ) -> tuple[Facts, list[str]]:
     """Return figures, and a line for everything that doesn't hold. sharing: what only a sweep can be sure of."""
     wrong: list[str] = []
@@ -58,7 +64,7 @@ def judge(
         wrong += leases_wrong()
         for advisor in advisors:
             connection = db.session.scalars(select(Connection).where(Connection.user_id == advisor.user_id)).one()
-            lines = [*connection_wrong(connection), *contacts_wrong(connection, advisor.org, sharing)]
+            lines = [*connection_wrong(connection), *contacts_wrong(connection, advisor, memory, sharing)]
             wrong += [f"{advisor.email}: {line}" for line in lines]
             db.session.commit()
         wrong += leads_wrong(advisors, signed_up)
@@ -90,7 +96,8 @@ def runs_wrong() -> Iterator[str]:
 
 
 def leases_wrong() -> Iterator[str]:
-    for table, column in ((SyncRun, SyncRun.lease), (Lead, Lead.lease), (Connection, Connection.token_lease)):
+    leases = (SyncRun.lease, Lead.lease, Connection.token_lease, OptOutWrite.lease)
+    for table, column in zip((SyncRun, Lead, Connection, OptOutWrite), leases, strict=True):
         left = db.session.scalar(select(func.count()).select_from(table).where(column.is_not(None)))
         if left:
             yield f"{left} {table.__tablename__} still have a lease"
@@ -103,28 +110,29 @@ def connection_wrong(connection: Connection) -> Iterator[str]:
     if balance is None:
         yield "was never synced"
     elif not balance.is_balanced:
-        yield f"the books don't balance: {balance}"
+        yield f"the balance is wrong: {balance}"
 
 
-def contacts_wrong(connection: Connection, org: ChaosOrg, sharing: Sharing) -> list[str]:
+def contacts_wrong(connection: Connection, advisor: Advisor, memory: MailMemory, sharing: Sharing) -> list[str]:
     """Compare every contact here with the org's own, field by field, and the other way round."""
-    everybody = {row["Id"]: row for row in org.get("contacts", deleted=1)}
+    records = {row["Id"]: row for row in advisor.org.get("contacts", deleted=1)}
     theirs = {
         salesforce_id: row
-        for salesforce_id, row in everybody.items()
+        for salesforce_id, row in records.items()
         if row["OwnerId"] == connection.salesforce_user_id and not row["IsDeleted"]
     }
     ledger = set(
         db.session.scalars(select(LedgerEntry.salesforce_id).where(LedgerEntry.connection_id == connection.id))
     )
-    unsure = with_their_twins(everybody, sharing.ever | unnoticed(set(theirs), ledger, sharing))
+    unsure = with_their_twins(records, sharing.ever | unnoticed(set(theirs), ledger, sharing))
     sure = {salesforce_id: row for salesforce_id, row in theirs.items() if salesforce_id not in unsure}
     here = {salesforce_id: found for salesforce_id, found in here_of(connection).items() if salesforce_id not in unsure}
-    wrong = [*missing_or_different(sure, here), *too_many(everybody, sure, here)]
+    stops = Stops(advisor, memory)
+    wrong = [*missing_or_different(sure, here, stops), *too_many(records, sure, here)]
     if not unsure and connection.salesforce_count != len(theirs):
-        wrong.append(f"{connection.salesforce_count} contacts in the books, {len(theirs)} in the org")
+        wrong.append(f"{connection.salesforce_count} contacts in the balance, {len(theirs)} in the org")
     wrong += [f"{each} is missing in the ledger: {theirs[each]}" for each in set(sure) - ledger]
-    wrong += [f"{each} should not be in the ledger: {everybody.get(each)}" for each in ledger - set(sure) - unsure]
+    wrong += [f"{each} should not be in the ledger: {records.get(each)}" for each in ledger - set(sure) - unsure]
     return [*wrong[:SHOWN], *([f"and {len(wrong) - SHOWN} more like that"] if len(wrong) > SHOWN else [])]
 
 
@@ -137,14 +145,10 @@ def unnoticed(theirs: set[str], ledger: set[str], sharing: Sharing) -> set[str]:
     return ledger - theirs
 
 
-def with_their_twins(everybody: dict[str, Any], unsure: Set[str]) -> Set[str]:
+def with_their_twins(records: dict[str, Any], unsure: Set[str]) -> Set[str]:
     """Add those who share an address with one of these."""
-    addresses = {address_of(everybody[each]) for each in unsure if each in everybody} - {""}
-    return unsure | {each for each, row in everybody.items() if address_of(row) in addresses}
-
-
-def address_of(row: dict[str, Any]) -> str:
-    return (row["Email"] or "").lower()
+    addresses = {address_of(records[each]) for each in unsure if each in records} - {""}
+    return unsure | {each for each, row in records.items() if address_of(row) in addresses}
 
 
 def here_of(connection: Connection) -> dict[str, Any]:
@@ -160,12 +164,26 @@ def here_of(connection: Connection) -> dict[str, Any]:
     return found
 
 
-def missing_or_different(theirs: dict[str, Any], here: dict[str, Any]) -> Iterator[str]:
-    opted_out = Counter(row["Email"].lower() for row in theirs.values() if row["Email"] and row["HasOptedOutOfEmail"])
+class Stops:
+    """What may be told of an advisor's contacts beside their own opt-out: what people said, and leads that have opted out."""
+
+    def __init__(self, advisor: Advisor, memory: MailMemory) -> None:
+        leads = advisor.org.get("leads", owner_id=advisor.salesforce_user)
+        self.of_leads = {*opted_out(row for row in leads if not row["IsConverted"]).values()}
+        self._advisor, self._memory = advisor, memory
+
+    def reasons(self, email: str, otherwise: str | None) -> set[str | None]:
+        """Return the reasons that a contact with this address may tell. otherwise: where no stop holds."""
+        told = self._memory.reasons(key_of(self._advisor.number, email))
+        return {otherwise if reason is None else reason for reason in told}
+
+
+def missing_or_different(theirs: dict[str, Any], here: dict[str, Any], stops: Stops) -> Iterator[str]:
+    out = {*opted_out(theirs.values()).values(), *stops.of_leads}
     for salesforce_id, row in theirs.items():
         found = here.get(salesforce_id)
         if row["HasOptedOutOfEmail"]:
-            if found is not None and found[3] != "opted_out":
+            if found is not None and found[3] not in stops.reasons(address_of(row), "opted_out"):
                 yield f"{salesforce_id} has opted out and is {found[3] or 'active'} here"
         elif not row["Email"]:
             if found is not None:
@@ -176,14 +194,15 @@ def missing_or_different(theirs: dict[str, Any], here: dict[str, Any]) -> Iterat
             expected = (row["FirstName"] or "", row["LastName"] or "", row["Email"])
             if tuple(value or "" for value in found[:3]) != expected:
                 yield f"{salesforce_id} has other values here"
-            reason = "twin_opted_out" if opted_out[row["Email"].lower()] else None
-            if found[3] != reason:
-                yield f"{salesforce_id} is {found[3] or 'active'} here instead of {reason or 'active'}"
+            reasons = stops.reasons(address_of(row), "twin_opted_out" if address_of(row) in out else None)
+            if found[3] not in reasons:
+                told = " or ".join(sorted(reason or "active" for reason in reasons))
+                yield f"{salesforce_id} is {found[3] or 'active'} here instead of {told}"
 
 
-def too_many(everybody: dict[str, Any], theirs: dict[str, Any], here: dict[str, Any]) -> Iterator[str]:
+def too_many(records: dict[str, Any], theirs: dict[str, Any], here: dict[str, Any]) -> Iterator[str]:
     for salesforce_id, found in here.items():
-        if salesforce_id not in theirs and found[3] not in reasons_of(everybody.get(salesforce_id)):
+        if salesforce_id not in theirs and found[3] not in reasons_of(records.get(salesforce_id)):
             yield f"{salesforce_id} is not theirs any more and is {found[3] or 'active'} here"
 
 
@@ -191,14 +210,14 @@ def reasons_of(row: Any) -> set[str]:
     """Return why a contact that isn't the user's any more may be inactive: what happened later may not have been seen."""
     if row is None:  # purged
         return {"gone", "deleted", "merged", "reassigned"}
-    reasons = {"reassigned", "gone"}  # gone: it was hidden when it went to somebody else
+    reasons = {"reassigned", "gone"}  # gone: it was hidden when it went to another user
     if row["IsDeleted"]:
         reasons |= {"merged", "deleted"} if row["MasterRecordId"] else {"deleted"}
     return reasons
 
 
 def leads_wrong(advisors: Sequence[Advisor], signed_up: Sequence[SignedUp]) -> list[str]:
-    """Every sign-up is one person, and in Salesforce once: as a Lead that we made, or as somebody who was there."""
+    """Every sign-up is one person, and in Salesforce once: as a Lead that we made, or as a record that was there."""
     wrong: list[str] = []
     for advisor in advisors:
         people = {one.email.lower() for one in signed_up if one.advisor is advisor}
@@ -216,7 +235,7 @@ def leads_wrong(advisors: Sequence[Advisor], signed_up: Sequence[SignedUp]) -> l
         ]
         wrong += [f"{advisor.email}: a lead that was sent isn't in Salesforce" for email in made if email not in in_org]
         wrong += [
-            f"{advisor.email}: Salesforce has a lead that nobody sent ({story_of(email, rows, in_org)})"
+            f"{advisor.email}: Salesforce has a lead that no one sent ({story_of(email, rows, in_org)})"
             for email in in_org
             if email not in made
         ]

@@ -31,7 +31,7 @@ RUNNING = """
     FROM sync_runs r JOIN connections c ON c.id = r.connection_id
     WHERE r.status = 'running' AND r.lease_until > now() AND r.heartbeat_at > now() - %s * interval '1 second'
 """
-# What only the tick can set going again: nobody works on it, and no job waits for it.
+# What only the tick can start again: no process works on it, and no job waits for it.
 FOR_THE_TICK = """
     SELECT id FROM sync_runs WHERE status = 'queued' AND enqueued_at IS NULL
     UNION ALL SELECT id FROM sync_runs WHERE status = 'running' AND heartbeat_at < now() - interval '35 seconds'
@@ -73,7 +73,7 @@ class Watch:
             raise DatabaseAway from error
 
     def patiently(self, query: str, *values: Any) -> Sequence[Any]:
-        """The same, waiting for a database that is being started."""
+        """As rows(), waiting for a database that is being started."""
         give_up_at = time.monotonic() + AWAY_S
         while True:
             try:
@@ -84,7 +84,7 @@ class Watch:
                 time.sleep(0.2)
 
     def running(self, fresh_s: int = BUSY_S) -> Sequence[Any]:
-        """Runs that a living worker holds, as far as their heartbeat says."""
+        """Return the runs that a worker is executing, as their heartbeats say."""
         return self.rows(RUNNING, fresh_s)
 
     def active_ids(self) -> list[int]:
@@ -94,7 +94,7 @@ class Watch:
         return self.patiently("SELECT * FROM sync_runs WHERE id = %s", run_id)[0]
 
     def working(self, *kinds: str) -> list[Working]:
-        """Work-horses and their jobs, now; a run's only once it is claimed."""
+        """Return the work-horses that have a job of these kinds now; of a run only once it is claimed."""
         try:
             with self._redis() as client:
                 self._learn_names(client)
@@ -115,6 +115,12 @@ class Watch:
                 self._learn_names(client)
             time.sleep(0.1)
         return True
+
+    def forget(self, pattern: str) -> None:
+        """Delete what Redis holds under such keys."""
+        with self._redis() as client:
+            for key in list(client.scan_iter(pattern)):
+                client.delete(key)
 
     def _redis(self) -> redis.Redis:
         return redis.Redis.from_url(

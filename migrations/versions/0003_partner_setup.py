@@ -82,7 +82,7 @@ def upgrade() -> None:
             postgresql_where=sa.text("used_at IS NULL AND revoked_at IS NULL"),
         )
 
-    # Not as a batch: SQLite would copy the table and, dropping the old one, cascade to what hangs on it.
+    # Not as a batch: SQLite would copy the table and, dropping the old one, cascade to the rows that refer to it.
     for table, name, kind in NEW_COLUMNS:
         op.add_column(table, sa.Column(name, kind, nullable=True))
 

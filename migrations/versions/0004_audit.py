@@ -1,4 +1,4 @@
-"""The audit log: entries that nobody can change, and beside them who it was, which can be erased."""
+"""The audit log: entries that can't be changed, and beside them who it was, which can be erased."""
 
 from __future__ import annotations
 

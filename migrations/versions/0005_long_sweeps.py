@@ -1,4 +1,4 @@
-"""How far a sweep has come, so that a long one goes on in the next slice."""
+"""How far a full check of Ids has come, so that a long one continues in the next time slice."""
 
 from __future__ import annotations
 

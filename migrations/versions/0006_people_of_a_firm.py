@@ -1,4 +1,4 @@
-"""People stay with their firm when the advisor moves; who somebody was in the audit log can be blanked, and nothing else."""
+"""People stay with their firm when the advisor moves; identities in the audit log can be erased, and not changed otherwise."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    # Not as a batch: SQLite would copy the table and, dropping the old one, cascade to what hangs on it.
+    # Not as a batch: SQLite would copy the table and, dropping the old one, cascade to the rows that refer to it.
     op.add_column("contacts", sa.Column("left_firm_id", sa.Integer(), nullable=True))
     op.add_column("users", sa.Column("moved_at", sa.DateTime(timezone=True), nullable=True))
     only_blanking("audit_identities", kept=("id", "user_id", "partner_id"), blanked=("name", "email", "client_address"))

@@ -1,4 +1,4 @@
-"""Alerts: what somebody has to be told of, the mails about it, and the indexes by which the tick finds it."""
+"""Alerts: states that people have to be told of, the mails about them, and the indexes by which the tick finds them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ depends_on = None
 OPEN = sa.text("closed_at IS NULL")
 WAITING = sa.text("due_at IS NOT NULL")
 CONNECTED = "status <> 'disconnected' AND status <> 'needs_reconnect'"
-# name -> (columns, of which rows)
+# name -> (columns, condition)
 OF_CONNECTIONS = {
     "ix_connections_opt_outs": (["opt_outs_known_until"], "status <> 'disconnected' AND first_synced_at IS NOT NULL"),
     "ix_connections_failing": (["partner_id", "last_failure"], f"failures_in_a_row > 0 AND {CONNECTED}"),
@@ -73,7 +73,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_alert_mails_told", "alert_mails", ["user_id", "sent_at"])
 
-    # Not as a batch: SQLite would copy the table and, dropping the old one, cascade to what hangs on it.
+    # Not as a batch: SQLite would copy the table and, dropping the old one, cascade to the rows that refer to it.
     op.add_column("connections", sa.Column("last_failure", sa.String(length=60), nullable=True))
     for name, (columns, rows) in OF_CONNECTIONS.items():
         where = sa.text(rows)

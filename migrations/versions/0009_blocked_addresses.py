@@ -1,6 +1,6 @@
-"""Addresses that opted out, and marks of people deleted or erased here, in tables of their own.
+"""Addresses that opted out, and tombstones of people deleted or erased here, in tables of their own.
 
-Filled from what is known: opted-out contacts of the ledger, opted-out Leads that were sent, and people who were erased.
+Filled from what is known: opted-out contacts of the ledger, opted-out Leads that were sent, and erased people.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ def upgrade() -> None:
 
 
 def give_a_default() -> None:
-    """Let rows be inserted without the stored mark of twins, which the release before still reads."""
+    """Allow rows to be inserted without twin_opted_out, which the previous release still reads."""
     if op.get_bind().dialect.name == "postgresql":
         op.alter_column("contacts", "twin_opted_out", server_default=sa.false())
         return
-    # Not as a batch: SQLite would copy the table and, dropping the old one, cascade to what hangs on it.
+    # Not as a batch: SQLite would copy the table and, dropping the old one, cascade to the rows that refer to it.
     op.add_column("contacts", sa.Column("twin_with_default", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.execute("UPDATE contacts SET twin_with_default = twin_opted_out WHERE twin_opted_out")
     op.execute("ALTER TABLE contacts DROP COLUMN twin_opted_out")

@@ -1,4 +1,4 @@
-"""When an unknown refusal counted last; log-ins whose answer we fetched ourselves; refusals of leads that were called ours."""
+"""When an unknown refusal last counted; log-ins whose answer we fetched ourselves; lead refusals that counted as our bugs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ depends_on = None
 def upgrade() -> None:
     op.add_column("connections", sa.Column("unknown_refused_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("oauth_states", sa.Column("is_fetched", sa.Boolean(), server_default=sa.false(), nullable=False))
-    # A code of Salesforce's that was in no table.
+    # A Salesforce code that was in no table.
     op.execute("UPDATE leads SET why = 'unknown_refusal' WHERE state = 'refused' AND why = 'our_bug'")
 
 

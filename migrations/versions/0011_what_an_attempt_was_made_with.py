@@ -1,4 +1,4 @@
-"""What a lead's last create was sent with, and whether a firm's Salesforce keeps addresses encrypted."""
+"""How a lead's last create was sent, and whether a firm's Salesforce encrypts addresses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bounces that Salesforce tells of, the firm's setting for them, and which fields a connection's watermarks were made with."""
+"""Bounces that Salesforce reports, the firm's setting for them, and the fields that a connection's watermarks were made with."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KEYS = (("connections", "opt_out_field_read"), ("sync_runs", "opt_out_field"))
 
 
 def upgrade() -> None:
-    # Not as a batch: SQLite would copy the table and, dropping the old one, cascade to what hangs on it.
+    # Not as a batch: SQLite would copy the table and, dropping the old one, cascade to the rows that refer to it.
     op.add_column("contacts", sa.Column("bounced_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("contacts", sa.Column("bounce_reason", sa.String(length=255), server_default="", nullable=False))
     op.add_column("contacts", sa.Column("bounced_hash", sa.LargeBinary(length=32), nullable=True))
@@ -39,7 +39,7 @@ def downgrade() -> None:
 
 
 def lengthen(table: str, column: str, length: int) -> None:
-    """Change how long a text may be, without copying the table."""
+    """Change the longest allowed text, without copying the table."""
     if op.get_bind().dialect.name == "postgresql":
         op.alter_column(table, column, type_=sa.String(length=length))
         return

@@ -1,4 +1,4 @@
-"""Mails that wait for a job to send them, and counts of what is tried too often."""
+"""Mails that wait for a job to send them, and counts of attempts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contacts by the connection that follows them, and when Salesforce is asked again to revoke a grant that nobody took."""
+"""Contacts by the connection that follows them, and when to retry the revocation of a grant that was not taken."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Held contacts: what the last look said of their opt-outs, until when that holds, and the alert about them with its reminder."""
+"""Held contacts: their opt-outs as last read, until when those count, and the alert about them with its reminder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAILS = "id, alert_id, user_id, due_at, attempts, lease, lease_until, sent_at"
 
 
 def upgrade() -> None:
-    # Not as a batch: SQLite would copy the table and, dropping the old one, cascade to what hangs on it.
+    # Not as a batch: SQLite would copy the table and, dropping the old one, cascade to the rows that refer to it.
     op.add_column("contacts", sa.Column("opt_out_known_until", sa.DateTime(timezone=True), nullable=True))
     op.add_column("departures", sa.Column("opted_out", sa.Boolean(), nullable=True))
     op.create_index("ix_departures_held", "departures", ["connection_id"], sqlite_where=HELD, postgresql_where=HELD)
@@ -47,7 +47,7 @@ def allow_kinds(kinds: tuple[str, ...]) -> None:
 
 
 def make_tables_again(is_one_of: str) -> None:
-    """SQLite can't change a check: both tables are made again, and their rows are copied, mails too since they hang on alerts."""
+    """SQLite can't change a check: both tables are created again and their rows copied, mails too since they refer to alerts."""
     for table, columns in (("alert_mails", MAILS), ("alerts", ALERTS)):
         op.execute(f"CREATE TABLE {table}_before AS SELECT {columns} FROM {table}")
         op.drop_table(table)

@@ -1,4 +1,4 @@
-"""Limits of sign-ups: how many people a page takes in a day, how many a form serves, what their deliveries may cost."""
+"""Limits of sign-ups: people a page takes a day, people a form serves, calls that deliveries may use."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ depends_on = None
 
 FOR_REVIEW = sa.text("state = 'for_review'")
 MOMENT = sa.DateTime(timezone=True)
-# (table, column, type, value of the rows there are). Not as a batch: SQLite would copy the tables and, dropping the old ones,
-# cascade to what hangs on them.
+# (table, column, type, value for existing rows). Not as a batch: SQLite would copy the tables and, dropping the old ones,
+# cascade to the rows that refer to them.
 NEW = (
     ("opt_in_pages", "daily_limit", sa.Integer(), "500"),
     ("opt_in_pages", "day_began_at", MOMENT, None),

@@ -1,4 +1,4 @@
-"""What a sender asks and tells: suppressions, API keys, prepared sends, and opt-outs that are written back to Salesforce."""
+"""Suppressions, API keys, prepared sends, and opt-outs that are written back to Salesforce."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FOR_FIRM, FOR_ADVISOR = sa.text("user_id IS NULL"), sa.text("user_id IS NOT NULL
 HAS_SENDER_ID = sa.text("sender_event_id IS NOT NULL")
 IS_PREPARING, IS_WAITING = sa.text("state = 'preparing'"), sa.text("state = 'waiting'")
 WITH_PUBLIC_ID = ("users", "lists")
-# (column, type, value of the rows there are). Not as a batch: SQLite would copy the table and, dropping the old one, cascade.
+# (column, type, value for existing rows). Not as a batch: SQLite would copy the table and, dropping the old one, cascade.
 SETTINGS = (
     ("link_key_sealed", sa.Text(), None),
     ("writes_opt_outs_back", sa.Boolean(), sa.false()),
@@ -56,7 +56,7 @@ def downgrade() -> None:
 
 
 def _add_public_id(table: str) -> None:
-    """The release before knows nothing of the column, so the database itself fills it in."""
+    """Add the id; the previous release doesn't know the column, so the database fills it in."""
     if op.get_bind().dialect.name == "sqlite":
         op.add_column(table, sa.Column("public_id", sa.String(36), nullable=True))
         op.execute(f"UPDATE {table} SET public_id = lower(hex(randomblob(16)))")

@@ -24,7 +24,7 @@ from orgsim.server import Running
 from orgsim.server import start as start_org
 from tests.browser.test_loader import wait_for_htmx
 from tests.conftest import NOWHERE_REDIS_URL, make_config
-from tests.factories import make_advisor, make_connection, make_partner, make_run
+from tests.factories import make_advisor, make_connection, make_partner, make_run, session_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -72,8 +72,7 @@ def site(tmp_path: Path) -> Iterator[PanelSite]:
         with app.app_context():
             upgrade()
             advisor = make_advisor(make_partner(url=running.url, key=KEY, secret=SECRET), name="Amara Okafor")
-            session = {"_user_id": advisor.get_id(), "_fresh": True}
-            cookie = app.session_interface.get_signing_serializer(app).dumps(session)  # type: ignore[attr-defined]
+            cookie = app.session_interface.get_signing_serializer(app).dumps(session_of(advisor))  # type: ignore[attr-defined]
             advisor_id = advisor.id
             db.session.remove()
         yield PanelSite(app, config.public_url, running, amara, jonas, cookie, advisor_id)
@@ -107,7 +106,7 @@ def open_page(context: BrowserContext, site: PanelSite) -> Page:
 
 
 def connect_as(page: Page, name: str) -> None:
-    """At the org's pages."""
+    """Log in and allow on the org's pages."""
     page.get_by_role("button", name=f"Log in as {name}").click()
     page.get_by_role("button", name="Allow").click()
 
@@ -134,7 +133,7 @@ def test_connect_switch_and_disconnect(page: Page, site: PanelSite) -> None:
     assert violations == []
 
 
-def test_denying_comes_back_with_words(page: Page, site: PanelSite) -> None:
+def test_denying_shows_a_text_on_return(page: Page, site: PanelSite) -> None:
     page.goto(site.url + PANEL)
     page.get_by_role("button", name="Connect Account").click()
     page.get_by_role("button", name="Log in as Amara Okafor").click()
@@ -165,10 +164,10 @@ def test_the_disconnect_question_has_the_focus_and_enter_does_not_answer_it(htmx
     wait_for_htmx(htmx_page)
     htmx_page.get_by_role("button", name="Disconnect").focus()
     htmx_page.keyboard.press("Enter")
-    expect(htmx_page.get_by_role("group", name="What should become of")).to_be_focused()
+    expect(htmx_page.get_by_role("group", name="What should happen to")).to_be_focused()
     sent: list[str] = []
     htmx_page.on("request", lambda request: sent.append(request.method))
-    htmx_page.keyboard.press("Enter")  # once more by mistake, as on the button before
+    htmx_page.keyboard.press("Enter")  # pressed once more by mistake
     htmx_page.keyboard.press("Tab")
     expect(htmx_page.get_by_label("Keep them, inactive")).to_be_focused()
     htmx_page.wait_for_timeout(500)

@@ -7,7 +7,16 @@ import hashlib
 from flask import Flask
 
 from asapp.contacts.status import contact_rows, is_active, reason_of
-from asapp.contacts.twins import block, find_twins, unblock, unlike_ledger
+from asapp.contacts.twins import (
+    block,
+    blocked_by,
+    blocked_earlier,
+    blocked_leads,
+    find_twins,
+    unblock,
+    unblock_earlier,
+    unlike_ledger,
+)
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.models import (
@@ -29,7 +38,7 @@ OTHER = to_18("0035g00000TWIN1")
 
 
 def reason_here(contact: Contact, user_id: int | None = None) -> str | None:
-    """Why it is inactive, asked both ways: as a reason, and as the rule that counts."""
+    """Return why it is inactive, by both implementations: the reason, and the rule that counts."""
     now = utcnow()
     columns = (reason_of(now, user_id), is_active(now, user_id))
     reason, active = db.session.execute(contact_rows(*columns).where(Contact.id == contact.id)).one()
@@ -117,7 +126,7 @@ def test_twins_are_looked_for_among_the_advisors_own_records_and_contacts(app: F
     assert twins_of(bob) == {bobs.id}
 
 
-def test_a_contact_without_an_address_hash_is_nobodys_twin(app: Flask) -> None:
+def test_a_contact_without_an_address_hash_is_no_twin(app: Flask) -> None:
     connection = make_synced_connection()
     contact = make_contact(connection, address_hash=None)
     remember(connection)
@@ -144,6 +153,45 @@ def test_it_joins_the_callers_transaction(app: Flask) -> None:
     block(connection.id, connection.user_id, BlockedBy.CONTACT, {OTHER: HASH})
     db.session.rollback()
     assert reason_here(contact) is None
+
+
+def test_a_record_blocks_the_address_that_it_has_now(app: Flask) -> None:
+    connection = make_synced_connection()
+    remember(connection)
+    another = hashlib.sha256(b"karim@new.example").digest()
+    block(connection.id, connection.user_id, BlockedBy.CONTACT, {OTHER: another})
+    assert blocked_by(connection.id, [OTHER]) == {OTHER: another}
+
+
+def test_a_record_that_passed_to_a_colleague_stays_blocked_there(app: Flask) -> None:
+    """It opted out, was given to Bob, and Bob's sync came first: what Alice's sync takes away is Alice's alone."""
+    alice = make_advisor()
+    bob = make_advisor(alice.partner, "Bob Ferreira")
+    hers, his = make_synced_connection(alice), make_synced_connection(bob)
+    for connection in (hers, his):
+        remember(connection)
+    unblock(hers.id, [OTHER])
+    assert (blocked_by(hers.id, [OTHER]), blocked_by(his.id, [OTHER])) == ({}, {OTHER: HASH})
+
+
+def test_a_colleagues_connection_is_no_earlier_one(app: Flask) -> None:
+    alice = make_advisor()
+    bob = make_advisor(alice.partner, "Bob Ferreira")
+    hers, his = make_synced_connection(alice), make_synced_connection(bob)
+    remember(his)
+    save(LedgerEntry(connection_id=hers.id, salesforce_id=OTHER, outcome=LedgerOutcome.SYNCED))
+    assert blocked_earlier(hers.id, alice.id) == {}
+    unblock_earlier(hers.id, alice.id, [OTHER])
+    assert blocked_by(his.id, [OTHER]) == {OTHER: HASH}
+
+
+def test_addresses_of_leads_are_kept_apart_from_those_of_contacts(app: Flask) -> None:
+    """The ledger holds contacts alone, and what is looked up as a Lead must be one."""
+    connection, lead_id = make_synced_connection(), to_18("00Q5g00000TWIN1")
+    remember(connection)
+    remember(connection, lead_id, BlockedBy.LEAD)
+    assert blocked_leads(connection.id) == {lead_id: HASH}
+    assert unlike_ledger(connection.id) == ({OTHER: HASH}, {})
 
 
 def test_blocked_addresses_are_compared_with_the_ledger_both_ways(app: Flask) -> None:

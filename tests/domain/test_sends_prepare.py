@@ -16,6 +16,7 @@ from asapp.core.extensions import db
 from asapp.models import (
     ConnectionStatus,
     ContactList,
+    ContactSource,
     ListKind,
     Partner,
     RunStatus,
@@ -25,6 +26,7 @@ from asapp.models import (
     SendState,
     SyncRun,
 )
+from asapp.salesforce.hosts import to_18
 from asapp.sends import prepare, sends
 from orgsim import Running
 from tests.factories import make_advisor, make_contact, org_access
@@ -34,13 +36,13 @@ ROSE, RAVI, MEI = "rose@fjord.example", "ravi@fjord.example", "mei@fjord.example
 
 
 class SendingOffice(Office):
-    """An office with a mail engine: what it prepares is carried out here, job by job."""
+    """An office with a mail engine; its sends are carried out here, job by job."""
 
     def __init__(self, running: Running) -> None:
         super().__init__(running)
         self.enqueued: list[int] = []
 
-    def ring(self, run_ids: Sequence[int]) -> bool:
+    def enqueue(self, run_ids: Sequence[int]) -> bool:
         self.enqueued += run_ids
         return True
 
@@ -52,14 +54,14 @@ class SendingOffice(Office):
 
     def begin(self, send_id: str = "s-1", *, on: ContactList | None = None, max_age_minutes: int = 60) -> Send:
         send = sends.start_send(0, send_id, on or self.list_of_contacts(), max_age_minutes)
-        prepare.advance(send.id, self.ring)
+        prepare.advance(send.id, self.enqueue)
         return self.reload(send)
 
     def carry_out(self, send: Send) -> Send:
         """Run the sync that the send waits for, and move the send on."""
         run = db.session.get_one(SyncRun, self.reload(send).run_id)
         self.resume(run)
-        prepare.advance_sends_of(run.id, self.ring)
+        prepare.advance_sends_of(run.id, self.enqueue)
         return self.reload(send)
 
     def prepare(self, send_id: str = "s-1", **more: Any) -> Send:
@@ -68,7 +70,7 @@ class SendingOffice(Office):
     def recipients(self, send: Send) -> list[str]:
         contact_list = db.session.get_one(ContactList, self.reload(send).list_id)
         audience = recipients.prepare(contact_list, utcnow(), org_access().vault, "http://asapp.example")
-        return sorted(each["email"] for each in recipients.find_page(audience, 100, b"").found)
+        return sorted(each["email"] for each in recipients.iter_recipients(audience))
 
     def let_send_age(self, send: Send, by: timedelta) -> None:
         send.deadline_at -= by
@@ -109,8 +111,8 @@ def test_it_joins_the_sync_that_is_going_on(synced: SendingOffice) -> None:
     assert synced.carry_out(send).state == SendState.READY
 
 
-def test_what_no_stamp_tells_is_seen_before_a_send(synced: SendingOffice) -> None:
-    """An opt-out by a formula, an owner by a territory, a record that is hidden: nothing of it moves a stamp."""
+def test_changes_without_a_stamp_are_found_before_a_send(synced: SendingOffice) -> None:
+    """An opt-out by a formula, an owner set by a territory, a record that is hidden: none of these moves a stamp."""
     ids = synced.ids  # type: ignore[attr-defined]
     synced.org.change_without_stamp(ids[ROSE], HasOptedOutOfEmail=True)
     synced.org.hide_contact(ids[RAVI])
@@ -143,7 +145,7 @@ def test_a_send_that_comes_after_the_look_at_recipients_gets_another_sync(synced
     send = sends.start_send(0, "late", synced.list_of_contacts(), 60)
     db.session.execute(update(Send).where(Send.id == send.id).values(run_id=run.id))
     db.session.commit()
-    prepare.advance_sends_of(run.id, synced.ring)
+    prepare.advance_sends_of(run.id, synced.enqueue)
     send = synced.reload(send)
     assert send.state == SendState.PREPARING
     assert send.run_id != run.id
@@ -171,7 +173,7 @@ def test_a_list_without_anyone_from_salesforce_asks_no_one(app: Flask) -> None:
         ("inactive", SendReason.ADVISOR_INACTIVE),
     ],
 )
-def test_what_keeps_salesforce_from_being_asked_is_said(
+def test_the_reason_why_salesforce_can_not_be_asked_is_given(
     synced: SendingOffice, trouble: str, reason: SendReason
 ) -> None:
     contact_list = synced.list_of_contacts()
@@ -216,6 +218,7 @@ def test_a_sync_that_fails_makes_the_send_stale(synced: SendingOffice) -> None:
     synced.org.trouble.add("server_unavailable_html", kind="composite", times=10)
     send = synced.carry_out(send)
     assert (send.state, send.reason) == (SendState.STALE, SendReason.SALESFORCE_AWAY)
+    assert send.expires_at is None
 
 
 def test_a_firms_admin_who_hides_the_field_makes_the_send_stale(synced: SendingOffice) -> None:
@@ -229,17 +232,66 @@ def test_no_send_is_prepared_for_ever(synced: SendingOffice) -> None:
     send = synced.begin()
     synced.let_send_age(send, timedelta(minutes=6))
     assert synced.reload(send).outcome(utcnow()) == (SendState.STALE, SendReason.TOOK_TOO_LONG)
-    prepare.advance_all(synced.ring)
+    prepare.advance_all(synced.enqueue)
     send = synced.reload(send)
     assert (send.state, send.reason) == (SendState.STALE, SendReason.TOOK_TOO_LONG)
 
 
+def test_a_send_that_was_reported_as_stale_stays_stale(synced: SendingOffice) -> None:
+    """Its sender has read that it took too long, by the clock alone; a sync that ends well after that changes nothing."""
+    send = synced.begin()
+    synced.let_send_age(send, timedelta(minutes=6))
+    assert synced.reload(send).outcome(utcnow()) == (SendState.STALE, SendReason.TOOK_TOO_LONG)
+    send = synced.carry_out(send)
+    assert (send.state, send.reason) == (SendState.STALE, SendReason.TOOK_TOO_LONG)
+
+
+@pytest.mark.parametrize(("hours", "state"), [(None, SendState.STALE), (12, SendState.READY)])
+def test_older_data_is_taken_before_the_time_is_over(
+    synced: SendingOffice, hours: int | None, state: SendState
+) -> None:
+    db.session.get_one(Partner, synced.connection.partner_id).sends_on_data_of_hours = hours
+    synced.save()
+    send = synced.begin()
+    synced.let_send_age(send, timedelta(minutes=4))
+    prepare.advance_all(synced.enqueue)
+    assert synced.reload(send).state == SendState.PREPARING
+    synced.let_send_age(send, timedelta(seconds=40))
+    prepare.advance_all(synced.enqueue)
+    send = synced.reload(send)
+    assert (send.state, send.deadline_at > utcnow()) == (state, True)
+
+
+def test_a_sync_that_had_begun_before_the_send_is_followed_by_another(synced: SendingOffice) -> None:
+    """Its changes were asked for before the send was: a record that came since, opted out and with Rose's address, is in none."""
+    synced.org.change_settings(page_sizes=200)
+    synced.org.add_contacts(
+        [{"owner_id": synced.user, "last_name": f"Śliwa {n}", "email": f"c{n}@fjord.example"} for n in range(450)]
+    )
+    begun: list[Send] = []
+
+    def ask_for_a_send(_run: SyncRun) -> None:
+        if not begun:
+            synced.add(email=ROSE.upper(), opted_out=True)
+            begun.append(synced.begin())
+
+    run = synced.sync(on_page=ask_for_a_send)
+    send = synced.reload(begun[0])
+    assert (run.status, send.run_id) == (RunStatus.COMPLETE, run.id)
+    prepare.advance_sends_of(run.id, synced.enqueue)
+    send = synced.reload(send)
+    assert (send.state, synced.enqueued) == (SendState.PREPARING, [send.run_id])
+    send = synced.carry_out(send)
+    assert send.state == SendState.READY
+    assert ROSE not in synced.recipients(send)
+
+
 def test_what_a_dead_process_left_is_moved_on_by_the_tick(synced: SendingOffice) -> None:
     send = sends.start_send(0, "s-1", synced.list_of_contacts(), 60)  # and no job came
-    prepare.advance_all(synced.ring)
+    prepare.advance_all(synced.enqueue)
     send = synced.reload(send)
     synced.resume(db.session.get_one(SyncRun, send.run_id))  # and its process died before the send was moved on
-    prepare.advance_all(synced.ring)
+    prepare.advance_all(synced.enqueue)
     assert synced.reload(send).state == SendState.READY
 
 
@@ -249,6 +301,24 @@ def test_the_same_send_is_prepared_once(synced: SendingOffice) -> None:
     assert (first.id, first.run_id) == (second.id, second.run_id)
     with pytest.raises(sends.SendDiffers):
         sends.start_send(0, "s-1", synced.list_of_contacts(), 61)
+
+
+def test_a_send_that_has_ended_stays_as_it_is(synced: SendingOffice) -> None:
+    send = synced.prepare()
+    before = (send.state, send.as_of, send.ended_at, send.expires_at)
+    prepare.advance(send.id, synced.enqueue)
+    send = synced.reload(send)
+    assert (send.state, send.as_of, send.ended_at, send.expires_at) == before
+
+
+def test_a_list_of_people_from_leads_asks_salesforce_too(synced: SendingOffice) -> None:
+    followed = {"source": ContactSource.LEAD, "followed_by_id": synced.connection.id, "is_lead": True}
+    make_contact(synced.advisor, salesforce_id=to_18("00Q5g0000000001"), **followed)
+    leads = select(ContactList).where(
+        ContactList.user_id == synced.advisor.id, ContactList.kind == ListKind.SALESFORCE_LEADS
+    )
+    send = synced.begin(on=db.session.scalars(leads).one())
+    assert (send.state, synced.enqueued) == (SendState.PREPARING, [send.run_id])
 
 
 def test_many_recipients_are_asked_about_side_by_side(office: SendingOffice) -> None:

@@ -30,7 +30,9 @@ from asapp.models import (
     SuppressionStep,
     User,
 )
+from asapp.writeback import unsubscribing
 from tests.factories import make_advisor, make_contact, make_partner, make_synced_connection, org_access
+from tests.mail_links import record
 from tests.signing_up import someone_signs_up
 
 RUTH = "ruth@river.example"
@@ -55,12 +57,12 @@ def make_ruth(owner: User | Connection) -> Contact:
 
 def tell(address: Address, step: SuppressionStep, minutes: float = 0, **more: object) -> int:
     happened = Happened(address, step, SuppressionSource.SENDER, NOON + timedelta(minutes=minutes))
-    return suppressions.record([happened._replace(**more)])
+    return len(record([happened._replace(**more)]))
 
 
 def unsubscribe(address: Address, *, whole_firm: bool = False) -> None:
     vault = org_access().vault
-    suppressions.unsubscribe(address, SuppressionSource.PAGE, whole_firm=whole_firm, vault=vault)
+    unsubscribing.unsubscribe(address, SuppressionSource.PAGE, whole_firm=whole_firm, vault=vault)
 
 
 def reason(contact: Contact) -> str | None:
@@ -159,7 +161,20 @@ def test_opting_in_with_one_advisor_leaves_the_rest_of_the_firm_stopped(app: Fla
     assert reason(with_alice) == Reason.UNSUBSCRIBED
 
 
-def test_an_older_unsubscribe_that_is_told_late_changes_nothing(app: Flask) -> None:
+def test_an_address_without_a_contact_has_the_same_reason_as_one_with(app: Flask) -> None:
+    """Senders ask about addresses, and the unsubscribe page is about one."""
+    alice = make_advisor()
+    bob = make_advisor(partner=alice.partner)
+    unsubscribe(address_for(alice), whole_firm=True)
+    someone_signs_up(alice, email=RUTH)
+    hashed, partner_id = hash_for(alice.partner), address_for(alice).partner_id
+    assert suppressions.held_for(address_for(alice)).reason is None
+    assert suppressions.held_for(address_for(bob)).reason == Reason.UNSUBSCRIBED
+    assert suppressions.find_reasons(alice.id, partner_id, [hashed]) == {}
+    assert suppressions.find_reasons(bob.id, partner_id, [hashed]) == {hashed: Reason.UNSUBSCRIBED}
+
+
+def test_an_older_unsubscribe_that_is_reported_late_changes_nothing(app: Flask) -> None:
     alice = make_advisor()
     contact = make_ruth(alice)
     unsubscribe(address_for(alice))
@@ -172,8 +187,8 @@ def test_an_older_unsubscribe_that_is_told_late_changes_nothing(app: Flask) -> N
     assert reason(contact) is None, "an event in the future is taken as now"
 
 
-def test_an_older_unsubscribe_that_is_told_first_after_the_opt_in_changes_nothing(app: Flask) -> None:
-    """As when a mail engine tells for the first time what happened over the years."""
+def test_an_older_unsubscribe_that_is_first_reported_after_the_opt_in_changes_nothing(app: Flask) -> None:
+    """As when a mail engine reports for the first time what happened over the years."""
     alice = make_advisor()
     contact = make_ruth(alice)
     someone_signs_up(alice, email=RUTH)
@@ -190,7 +205,7 @@ def test_an_event_counts_once_for_an_advisor(app: Flask) -> None:
     assert tell(address_for(alice), SuppressionStep.BOUNCED, sender_event_id="e-1") == 0
     assert tell(address_for(bob), SuppressionStep.BOUNCED, sender_event_id="e-1") == 1
     twice = Happened(address_for(alice), SuppressionStep.COMPLAINED, SuppressionSource.SENDER, NOON, "e-2")
-    assert suppressions.record([twice, twice]) == 1
+    assert record([twice, twice]) == [twice]
 
 
 def test_a_bounced_address_is_tried_again_at_most_once_in_thirty_days(app: Flask) -> None:
@@ -246,7 +261,7 @@ def test_an_undone_unsubscribe_never_counted() -> None:
     assert derive([first, event(2, SuppressionStep.UNDONE, 6, 1)]) == Held()
 
 
-# What they survive
+# What suppressions survive
 
 
 def test_a_suppression_outlives_the_contact_that_is_made_again(app: Flask) -> None:
@@ -275,6 +290,25 @@ def test_a_person_who_comes_along_later_is_still_stopped_with_an_advisor_who_mov
     advisors.move(alice, there, True, org_access())
     added = add_contact(alice, Details("Ruth", "Rivers", RUTH), org_access().vault)
     assert reason(added) == Reason.UNSUBSCRIBED
+
+
+def test_an_opt_in_after_the_whole_firm_was_stopped_counts_after_a_move_too(app: Flask) -> None:
+    alice, there = make_advisor(), make_partner()
+    unsubscribe(address_for(alice), whole_firm=True)
+    someone_signs_up(alice, email=RUTH)
+    advisors.move(alice, there, True, org_access())
+    added = add_contact(alice, Details("Ruth", "Rivers", RUTH), org_access().vault, keep_same_address=True)
+    assert reason(added) is None
+
+
+def test_what_is_taken_along_is_told_once_however_often_the_person_comes(app: Flask) -> None:
+    alice, there = make_advisor(), make_partner()
+    unsubscribe(address_for(alice))
+    advisors.move(alice, there, True, org_access())
+    for _ in range(2):
+        add_contact(alice, Details("Ruth", "Rivers", RUTH), org_access().vault, keep_same_address=True)
+    told = suppressions.history_of(address_for(alice))
+    assert [each.source for each in told] == [SuppressionSource.EARLIER_FIRM]
 
 
 def test_an_old_mails_link_stops_an_advisor_who_has_moved_since(app: Flask) -> None:

@@ -28,7 +28,7 @@ def test_an_idle_token_is_used_and_then_left_alone(app: Flask, org: Running) -> 
     assert find_idle() == []
 
 
-def test_an_idle_connection_is_rung_for_once_an_hour_at_most(app: Flask, org: Running) -> None:
+def test_an_idle_connection_is_enqueued_once_an_hour_at_most(app: Flask, org: Running) -> None:
     office = Office(org)
     queues: Queues = app.extensions["asapp.queues"]
     for _ in range(3):
@@ -39,4 +39,4 @@ def test_an_idle_connection_is_rung_for_once_an_hour_at_most(app: Flask, org: Ru
 def test_a_run_is_forgotten_only_if_no_job_waits_for_it(app: Flask, org: Running) -> None:
     queues: Queues = app.extensions["asapp.queues"]
     assert queues.enqueue_runs([7])
-    assert queues.forgotten_runs([7, 8]) == [8]
+    assert queues.find_lost_runs([7, 8]) == [8]

@@ -9,16 +9,28 @@ import pytest
 from flask import Flask
 from sqlalchemy import delete, update
 
+from asapp.contacts.suppressions import Address, Happened
 from asapp.core.extensions import db
 from asapp.leads.sign_up_page import ensure_page
-from asapp.models import Connection, Contact, Lead, LedgerEntry, RunStatus, SyncRun
+from asapp.models import (
+    Connection,
+    Contact,
+    Lead,
+    LedgerEntry,
+    RunStatus,
+    SuppressionSource,
+    SuppressionStep,
+    SyncRun,
+)
 from devtools.chaos import verdict
-from devtools.chaos.__main__ import Campaign, read_arguments
+from devtools.chaos.__main__ import NEEDED, Campaign, read_arguments
 from devtools.chaos.faults import LANES, Hit
+from devtools.chaos.mail_memory import MailMemory, Stop, now
 from devtools.chaos.org import ChaosOrg
 from devtools.chaos.people import Advisor, Flights, SignedUp
 from devtools.chaos.report import Record
 from orgsim import Running
+from tests.mail_links import record
 from tests.signing_up import PostOffice, someone_signs_up
 
 
@@ -34,12 +46,16 @@ def office(app: Flask, org: Running) -> PostOffice:
     return office
 
 
-@pytest.fixture
-def judge(office: PostOffice, org: Running) -> Callable[[], list[str]]:
+def advisor_of(office: PostOffice, org: Running) -> Advisor:
     db.session.commit()
     slug = ensure_page(office.advisor).slug
     about = (ChaosOrg(org.url, 0), office.user, "amara", "http://127.0.0.1:1", Flights())
-    advisor = Advisor(0, office.advisor.id, office.advisor.email, slug, *about)
+    return Advisor(0, office.advisor.id, office.advisor.email, slug, *about)
+
+
+@pytest.fixture
+def judge(office: PostOffice, org: Running) -> Callable[[], list[str]]:
+    advisor = advisor_of(office, org)
     signed_up = [SignedUp(advisor, "mei.chou@harbour.example")]
 
     def lines() -> Iterator[str]:
@@ -47,7 +63,7 @@ def judge(office: PostOffice, org: Running) -> Callable[[], list[str]]:
         yield from verdict.leases_wrong()
         connection = db.session.get_one(Connection, office.connection.id, populate_existing=True)
         yield from verdict.connection_wrong(connection)
-        yield from verdict.contacts_wrong(connection, advisor.org, verdict.Sharing())
+        yield from verdict.contacts_wrong(connection, advisor, MailMemory(), verdict.Sharing())
         yield from verdict.leads_wrong([advisor], signed_up)
 
     def judge() -> list[str]:
@@ -59,7 +75,7 @@ def judge(office: PostOffice, org: Running) -> Callable[[], list[str]]:
     return judge
 
 
-def test_what_holds_is_not_complained_of(judge: Callable[[], list[str]]) -> None:
+def test_a_right_state_is_not_reported(judge: Callable[[], list[str]]) -> None:
     assert judge() == []
 
 
@@ -83,7 +99,7 @@ WRONGS: dict[str, tuple[Callable[[PostOffice], object], str]] = {
     "another name": (in_the_database(update(Contact).where(ONE).values(first_name="X")), "has other values"),
     "switched off": (in_the_database(update(Contact).where(ONE).values(opted_out=True)), "instead of active"),
     "the ledger": (in_the_database(delete(LedgerEntry)), "missing in the ledger"),
-    "books": (in_the_database(update(Connection).values(salesforce_count=7)), "don't balance"),
+    "balance": (in_the_database(update(Connection).values(salesforce_count=7)), "the balance is wrong"),
     "opted out there": (lambda office: office.org.opt_out(office.org.contacts(office.user)[0]["Id"]), "is active here"),
     "gone there": (lambda office: office.org.delete(office.org.contacts(office.user)[0]["Id"]), "not theirs any more"),
     "a sign-up lost": (in_the_database(update(Lead).values(email="other@harbour.example")), "a sign-up is lost"),
@@ -94,13 +110,13 @@ WRONGS: dict[str, tuple[Callable[[PostOffice], object], str]] = {
     ),
     "a lead from nowhere": (
         lambda office: office.org.add_lead(office.user, last_name="X", email="x@harbour.example"),
-        "a lead that nobody sent",
+        "a lead that no one sent",
     ),
 }
 
 
 @pytest.mark.parametrize("name", WRONGS)
-def test_what_does_not_hold_is_said(office: PostOffice, judge: Callable[[], list[str]], name: str) -> None:
+def test_each_wrong_state_is_reported(office: PostOffice, judge: Callable[[], list[str]], name: str) -> None:
     deed, words = WRONGS[name]
     deed(office)
     found = judge()
@@ -112,7 +128,7 @@ def test_what_does_not_hold_is_said(office: PostOffice, judge: Callable[[], list
 
 @pytest.fixture
 def swap(office: PostOffice) -> tuple[str, str]:
-    """Return who is visible again, and who was given away meanwhile: the counts are the same."""
+    """Return the Ids of a record that is visible again and of one that was given away since: the counts are the same."""
     back, left = (row["Id"] for row in office.org.contacts(office.user))
     office.org.hide_contact(back)
     office.sync()
@@ -124,10 +140,10 @@ def swap(office: PostOffice) -> tuple[str, str]:
     return back, left
 
 
-def look(office: PostOffice, org: Running, sharing: verdict.Sharing) -> list[str]:
-    db.session.commit()
+def look(office: PostOffice, org: Running, sharing: verdict.Sharing, memory: MailMemory | None = None) -> list[str]:
+    advisor = advisor_of(office, org)
     connection = db.session.get_one(Connection, office.connection.id, populate_existing=True)
-    return verdict.contacts_wrong(connection, ChaosOrg(org.url, 0), sharing)
+    return verdict.contacts_wrong(connection, advisor, memory or MailMemory(), sharing)
 
 
 def test_what_only_a_sweep_can_tell_is_wrong_after_it_and_not_before(
@@ -153,8 +169,24 @@ def test_who_left_without_another_coming_back_is_wrong_before_a_sweep_too(
 
 def test_only_those_who_share_an_address_are_left_aside_as_twins() -> None:
     addresses = {"a": "Ravi@fjord.example", "b": "ravi@Fjord.example", "c": None, "d": None, "e": "noor@fjord.example"}
-    everybody = {each: {"Email": email} for each, email in addresses.items()}
-    assert verdict.with_their_twins(everybody, {"a", "c"}) == {"a", "b", "c"}
+    records = {each: {"Email": email} for each, email in addresses.items()}
+    assert verdict.with_their_twins(records, {"a", "c"}) == {"a", "b", "c"}
+
+
+# What people said of the mails
+
+
+def test_who_stopped_the_mails_is_inactive_for_that_reason_and_no_other(office: PostOffice, org: Running) -> None:
+    memory = MailMemory()
+    stop = memory.add_stop(Stop(0, "RAVI@fjord.example", "complained", now(), now(), "e-1"))
+    assert look(office, org, verdict.Sharing(), memory) == []  # it was never answered, so it may be stored or not
+    memory.answer(stop, "accepted", now())
+    assert any("is active here instead of complained" in line for line in look(office, org, verdict.Sharing(), memory))
+    address = Address(office.connection.partner_id, office.advisor.id, office.hash("ravi@fjord.example"))
+    told = (SuppressionStep.COMPLAINED, SuppressionSource.SENDER, now(), "e-1")
+    record([Happened(address, *told)])
+    assert look(office, org, verdict.Sharing(), memory) == []
+    assert any("is complained here instead of active" in line for line in look(office, org, verdict.Sharing()))
 
 
 # What a campaign has to have done
@@ -172,6 +204,7 @@ def test_a_full_campaign_in_which_a_kind_has_hit_nothing_fails(tmp_path: Path) -
     campaign = campaign_of(tmp_path, "--faults", "200")
     everything = [hit(lane, kind) for lane, kinds in LANES.items() for kind in kinds]
     campaign.records = everything * 5
+    mail_a_lot(campaign)
     assert list(campaign.weaknesses()) == []
     campaign.records = [record for record in campaign.records if record.kind != "query timeout"]
     assert list(campaign.weaknesses()) == ["query timeout: has hit nothing"]
@@ -179,11 +212,37 @@ def test_a_full_campaign_in_which_a_kind_has_hit_nothing_fails(tmp_path: Path) -
 
 def test_faults_that_have_missed_do_not_count(tmp_path: Path) -> None:
     campaign = campaign_of(tmp_path, "--faults", "2")
+    mail_a_lot(campaign)
     campaign.records = [hit("Salesforce", "502"), Record("Salesforce", "504", 0.0, None, {})]
     assert list(campaign.weaknesses()) == ["only 1 of 2 faults have hit something"]
 
 
-def test_people_who_could_not_sign_up_fail_it(tmp_path: Path) -> None:
+def mail_a_lot(campaign: Campaign) -> None:
+    """Let senders have prepared, fetched and told, and one event twice."""
+    campaign.mailing.figures.update(dict.fromkeys(NEEDED, 10))
+    stop = campaign.mailing.memory.add_stop(Stop(0, "ravi@fjord.example", "bounced", now(), now(), "e-1"))
+    for result in ("accepted", "duplicate"):
+        campaign.mailing.memory.answer(stop, result, now())
+
+
+@pytest.mark.parametrize("figure", NEEDED)
+def test_a_campaign_without_mails_proves_little(tmp_path: Path, figure: str) -> None:
+    campaign = campaign_of(tmp_path, "--faults", "1")
+    campaign.records = [hit("Salesforce", "502")]
+    mail_a_lot(campaign)
+    assert list(campaign.weaknesses()) == []
+    campaign.mailing.figures[figure] = 0
+    assert list(campaign.weaknesses()) == [f"{figure}: none"]
+
+
+def test_a_full_campaign_in_which_no_event_came_twice_proves_too_little(tmp_path: Path) -> None:
+    campaign = campaign_of(tmp_path, "--faults", "200")
+    campaign.records = [hit(lane, kind) for lane, kinds in LANES.items() for kind in kinds] * 5
+    campaign.mailing.figures.update(dict.fromkeys(NEEDED, 10))
+    assert list(campaign.weaknesses()) == ["no event was told twice"]
+
+
+def test_a_campaign_fails_if_people_could_not_sign_up(tmp_path: Path) -> None:
     campaign = campaign_of(tmp_path, "--faults", "0")
     campaign.public.given_up = 3
     assert list(campaign.weaknesses()) == ["3 people could not sign up"]

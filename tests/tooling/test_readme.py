@@ -1,4 +1,4 @@
-"""The README keeps up with the code: its links lead somewhere, and no job or setting is forgotten."""
+"""The README matches the code: its links exist, and every job and setting is in it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NOT_JOBS = {
     "_app",
     "_queues",
     "job_context",
-    "workplace",
+    "sync_job_context",
     "org_access",
     "worker_heart",
     "leave_parents_connections",

@@ -1,4 +1,4 @@
-"""What becomes of one row that was read: every class of DESIGN's "Rules: syncing" 9, the first that fits."""
+"""The class of one row that was read: every class of DESIGN's "Rules: syncing" 9, the first that fits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from asapp.contacts.status import NO_EMAIL
 from asapp.models import LedgerOutcome, Reason
 from asapp.salesforce.records import ContactRecord
-from asapp.sync.row_rules import SHELL, Becomes, RowClass, RowVerdict, StoredContact, judge
+from asapp.sync.row_rules import WITHOUT_EMAIL, Becomes, RowClass, RowVerdict, StoredContact, judge
 
 STAMP = datetime(2026, 5, 6, 11, 36, 42, tzinfo=UTC)
 ROSE = Becomes("Rose", "Gonzalez", "rose@edge.com", opted_out=False, departed=None)
@@ -34,7 +34,7 @@ def stored(**changes: Any) -> StoredContact:
 
 
 def stored_shell(**changes: Any) -> StoredContact:
-    """Rose once had an address here, then lost it: nothing of her is stored but that she was."""
+    """Rose had an address here, then lost it: only the fact that she was here is stored."""
     return stored(first_name="", last_name="", email="", departed=NO_EMAIL)._replace(**changes)
 
 
@@ -110,12 +110,12 @@ KNOWN_AND_ACTIVE = {
     "lost the address": (
         WITHOUT_ADDRESS,
         stored(),
-        RowVerdict(RowClass.DEACTIVATED, NO_EMAIL, LedgerOutcome.NO_EMAIL, SHELL),
+        RowVerdict(RowClass.DEACTIVATED, NO_EMAIL, LedgerOutcome.NO_EMAIL, WITHOUT_EMAIL),
     ),
     "lost the address and opted out: the opt-out is remembered": (
         OPTED_OUT_WITHOUT_ADDRESS,
         stored(),
-        RowVerdict(RowClass.DEACTIVATED, NO_EMAIL, LedgerOutcome.OPTED_OUT, SHELL),
+        RowVerdict(RowClass.DEACTIVATED, NO_EMAIL, LedgerOutcome.OPTED_OUT, WITHOUT_EMAIL),
     ),
     "deleted: the end of the run decides": (DELETED, stored(), RowVerdict(RowClass.NOMINATED, Reason.DELETED)),
     "merged: the end of the run decides": (MERGED, stored(), RowVerdict(RowClass.NOMINATED, Reason.MERGED)),
@@ -144,27 +144,27 @@ KNOWN_AND_INACTIVE = {
     "was opted out, then lost the address": (
         OPTED_OUT_WITHOUT_ADDRESS,
         stored(opted_out=True),
-        RowVerdict(RowClass.UPDATED, NO_EMAIL, LedgerOutcome.OPTED_OUT, SHELL),
+        RowVerdict(RowClass.UPDATED, NO_EMAIL, LedgerOutcome.OPTED_OUT, WITHOUT_EMAIL),
     ),
     "was opted out, then deleted": (DELETED, stored(opted_out=True), RowVerdict(RowClass.NOMINATED, Reason.DELETED)),
     "twin of an opted-out record, nothing changed": (
         row(),
-        stored(is_address_off=True),
+        stored(is_address_blocked=True),
         RowVerdict(RowClass.UNCHANGED, None, LedgerOutcome.SYNCED),
     ),
     "twin of an opted-out record, with a new name": (
         row(last_name="Meyer"),
-        stored(is_address_off=True),
+        stored(is_address_blocked=True),
         RowVerdict(RowClass.UPDATED, None, LedgerOutcome.SYNCED, ROSE._replace(last_name="Meyer")),
     ),
     "opted in again, but the twin has not": (
         row(),
-        stored(opted_out=True, is_address_off=True),
+        stored(opted_out=True, is_address_blocked=True),
         RowVerdict(RowClass.UPDATED, None, LedgerOutcome.SYNCED, ROSE),
     ),
     "opted out like the twin": (
         OPTED_OUT,
-        stored(is_address_off=True),
+        stored(is_address_blocked=True),
         RowVerdict(RowClass.UPDATED, None, LedgerOutcome.OPTED_OUT, OFF),
     ),
     "hidden here, nothing changed": (
@@ -190,7 +190,7 @@ KNOWN_AND_INACTIVE = {
     "hidden here, then lost the address": (
         WITHOUT_ADDRESS,
         stored(is_hidden=True),
-        RowVerdict(RowClass.UPDATED, NO_EMAIL, LedgerOutcome.NO_EMAIL, SHELL),
+        RowVerdict(RowClass.UPDATED, NO_EMAIL, LedgerOutcome.NO_EMAIL, WITHOUT_EMAIL),
     ),
     "hidden here, then deleted": (DELETED, stored(is_hidden=True), RowVerdict(RowClass.NOMINATED, Reason.DELETED)),
 }
@@ -221,7 +221,7 @@ DEPARTED = {
     "reassigned, and back without an address": (
         WITHOUT_ADDRESS,
         stored(departed="reassigned"),
-        RowVerdict(RowClass.UPDATED, NO_EMAIL, LedgerOutcome.NO_EMAIL, SHELL),
+        RowVerdict(RowClass.UPDATED, NO_EMAIL, LedgerOutcome.NO_EMAIL, WITHOUT_EMAIL),
     ),
     "reassigned, and back, but hidden here": (
         row(),
@@ -230,7 +230,7 @@ DEPARTED = {
     ),
     "reassigned, and back, but the twin has opted out": (
         row(),
-        stored(departed="reassigned", is_address_off=True),
+        stored(departed="reassigned", is_address_blocked=True),
         RowVerdict(RowClass.UPDATED, None, LedgerOutcome.SYNCED, ROSE),
     ),
     "deleted, and read again": (DELETED, stored(departed="deleted"), RowVerdict(RowClass.UNCHANGED)),
@@ -314,7 +314,7 @@ def test_the_same_row_read_a_second_time_changes_nothing(record: ContactRecord, 
 
 
 @pytest.mark.parametrize(("record", "known"), [case[:2] for case in CASES.values()], ids=CASES)
-def test_nobody_who_opted_out_is_made_active(record: ContactRecord, known: StoredContact | None) -> None:
+def test_no_contact_who_opted_out_is_made_active(record: ContactRecord, known: StoredContact | None) -> None:
     verdict = judge(record, known)
     if record.is_opted_out:
         assert verdict.row_class not in (RowClass.CREATED, RowClass.REACTIVATED)

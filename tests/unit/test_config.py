@@ -1,4 +1,4 @@
-"""Settings: each one parsed, a bad one named in one line."""
+"""Settings: each is parsed, and a bad one is named in one line."""
 
 from __future__ import annotations
 
@@ -43,6 +43,9 @@ def test_five_settings_are_enough() -> None:
     assert config.mail_url is None
     assert not config.salesforce_allow_loopback
     assert config.metrics_token is None
+    assert config.require_second_factor
+    assert (config.admin_idle_minutes, config.advisor_idle_minutes) == (30, 12 * 60)
+    assert (config.admin_session_hours, config.advisor_session_hours) == (12, 7 * 24)
     assert config.is_https
     assert config.callback_url == "https://my.advisorstream.example/salesforce/salesforce_as/login/callback/"
 
@@ -81,6 +84,10 @@ def test_each_of_them_is_missed(name: str) -> None:
         ("MAIL_URL", "https://mail.example"),
         ("SALESFORCE_ALLOW_LOOPBACK", "yes"),
         ("SYNC_INTERVAL_MINUTES", "1"),
+        ("ADMIN_IDLE_MINUTES", "4"),
+        ("ADVISOR_IDLE_MINUTES", "20000"),
+        ("ADMIN_SESSION_HOURS", "0"),
+        ("ADVISOR_SESSION_HOURS", "soon"),
         ("SYNC_INTERVAL_MINUTES", "12.5"),
     ],
 )
@@ -135,3 +142,9 @@ def test_the_start_stops_with_one_clear_line() -> None:
     assert started.returncode == 1
     assert started.stderr.strip().startswith("asapp can't start: PUBLIC_URL must be https")
     assert "\n" not in started.stderr.strip()
+
+
+def test_the_second_step_of_admins_is_left_out_on_this_machine_alone() -> None:
+    assert not read(REQUIRE_SECOND_FACTOR="0", PUBLIC_URL="http://127.0.0.1:5000").require_second_factor
+    assert "REQUIRE_SECOND_FACTOR=0 goes only with a loopback PUBLIC_URL" in complaint(REQUIRE_SECOND_FACTOR="0")
+    assert "REQUIRE_SECOND_FACTOR must be 0 or 1" in complaint(REQUIRE_SECOND_FACTOR="yes")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from asapp.models import Connection, SyncRun
-from asapp.sync.watermark import OVERLAP, next_window, start_of, where_to_go_on
+from asapp.sync.watermark import OVERLAP, next_window, resume_point, start_of
 
 WATERMARK = datetime(2026, 5, 6, 12, 0, tzinfo=UTC)
 
@@ -47,18 +47,18 @@ def test_a_connection_that_never_synced_reads_everything() -> None:
     assert next_window(Connection(), "HasOptedOutOfEmail") is None
 
 
-# Where a run that was interrupted goes on
+# Where an interrupted run resumes
 
 EARLY, LATE = WATERMARK - timedelta(hours=1), WATERMARK - timedelta(minutes=5)
 
 
 def test_a_run_without_a_checkpoint_begins_at_its_start() -> None:
-    assert where_to_go_on(SyncRun(opened_at=WATERMARK)) == (None, None)
+    assert resume_point(SyncRun(opened_at=WATERMARK)) == (None, None)
 
 
 def test_behind_a_checkpoint_that_no_late_commit_can_reach_nothing_is_read_again() -> None:
     run = SyncRun(opened_at=WATERMARK, checkpoint_stamp=EARLY, checkpoint_id="003a")
-    assert where_to_go_on(run) == ((EARLY, "003a"), None)
+    assert resume_point(run) == ((EARLY, "003a"), None)
 
 
 @pytest.mark.parametrize(
@@ -70,4 +70,4 @@ def test_before_a_checkpoint_that_is_not_sure_rows_are_read_again_behind_the_las
     sure: dict[str, object], read_again_from: tuple[datetime, str] | None
 ) -> None:
     run = SyncRun(opened_at=WATERMARK, checkpoint_stamp=LATE, checkpoint_id="003b", **sure)
-    assert where_to_go_on(run) == ((LATE, "003b"), (WATERMARK - OVERLAP, read_again_from))
+    assert resume_point(run) == ((LATE, "003b"), (WATERMARK - OVERLAP, read_again_from))
