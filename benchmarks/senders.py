@@ -20,7 +20,7 @@ import psutil
 
 from benchmarks.house import Database, Place
 from benchmarks.parts import BROWSERS, SLOW_S, Bench, Target, cpu_of, say
-from benchmarks.rounds import Figures, lock_advisor, ratio, ratios_by_turn
+from benchmarks.rounds import Figures, ratio, ratios_by_turn, run_in_turns
 from benchmarks.visitors import send
 from devtools.processes import Web
 
@@ -147,7 +147,7 @@ def measure_lines(sides: Sides, contacts: int) -> None:
         "floor, the same bytes": lambda: timed(sides.bare, partial(sides.bare.ask, "GET", "/recipients")),
         "without Ids and links": lambda: timed(sides.bare, partial(sides.bare.ask, "GET", "/recipients?bare=1")),
     }
-    figures = lock_advisor(contenders, sides.turns)
+    figures = run_in_turns(contenders, sides.turns)
     say_side_by_side(figures, "s", 1)
     say(f"  RSS of the web process: {before:.0f} MB before, at most {most:.0f} MB")
     say(f"  lines of asapp and of the floor: {compare_lines(sides, path)}")
@@ -219,7 +219,7 @@ def ask_in_turn(sides: Sides, ours: str, bare: str, body: Callable[[], Any]) -> 
         return timed_each(served, path, bodies)
 
     contenders = {"asapp": partial(ask, sides.ours, ours), "floor": partial(ask, sides.bare, bare)}
-    figures = lock_advisor(contenders, sides.turns)
+    figures = run_in_turns(contenders, sides.turns)
     say_side_by_side(figures)
     return figures
 
@@ -248,7 +248,7 @@ def measure_unsubscribes(sides: Sides) -> None:
         "asapp": lambda: crowd(sides.ours, [post() for _ in range(PEOPLE)]),
         "the bare thanks page": lambda: crowd(sides.ours, [thanks] * PEOPLE),
     }
-    figures = lock_advisor(contenders, min(sides.turns, MANY_TURNS - 1))
+    figures = run_in_turns(contenders, min(sides.turns, MANY_TURNS - 1))
     for name, each in figures.items():
         say(f"  {name:<22} {each.spread('a_second', ',.0f')} requests/s  CPU {each.spread('cpu_ms')} ms a request")
     ours, page = figures["asapp"], figures["the bare thanks page"]
@@ -284,7 +284,7 @@ def measure_prepared_send(bench: Bench, place: Place) -> list[Target]:
         looks = max(calls) - 1  # beside the one call of a sync without a change
         waits = 1 + ceil(looks / SIDE_BY_SIDE)
         waiting = partial(bench.house.call, "floors", "wait", times=waits, seconds=SLOW_S)
-        figures = lock_advisor({"asapp": ours, "pure waiting": waiting}, bench.options.rounds, warm_up=0)
+        figures = run_in_turns({"asapp": ours, "pure waiting": waiting}, bench.options.rounds, warm_up=0)
     say_side_by_side(figures, "s", 1)
     say(f"  {max(calls)} calls, {looks} of them by Id, {SIDE_BY_SIDE} side by side: {waits} waits")
     label = f"a send to {contacts:,} is prepared, {place.kind}, of the waiting for its calls"
