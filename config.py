@@ -74,8 +74,14 @@ class Config:
     mail_url: str | None = field(default=None, repr=False)
     salesforce_allow_loopback: bool = False
     sync_interval_minutes: int = 60
+    runs_kept_days: int = 400
+    traces_kept_days: int = 90
     metrics_token: str | None = field(default=None, repr=False)
     require_second_factor: bool = True
+    admin_idle_minutes: int = 30
+    advisor_idle_minutes: int = 720
+    admin_session_hours: int = 12
+    advisor_session_hours: int = 168
     testing: bool = False
 
     @property
@@ -113,8 +119,14 @@ class Config:
             mail_url=_read(environ, "MAIL_URL", _mail_url) if environ.get("MAIL_URL") else None,
             salesforce_allow_loopback=allow_loopback,
             sync_interval_minutes=_read(environ, "SYNC_INTERVAL_MINUTES", _whole_number(5, 10_080), default="60"),
+            runs_kept_days=_read(environ, "RUNS_KEPT_DAYS", _whole_number(30, 3650), default="400"),
+            traces_kept_days=_read(environ, "TRACES_KEPT_DAYS", _whole_number(30, 3650), default="90"),
             metrics_token=_read(environ, "METRICS_TOKEN", _bearer_token) if environ.get("METRICS_TOKEN") else None,
             require_second_factor=require_second_factor,
+            admin_idle_minutes=_read(environ, "ADMIN_IDLE_MINUTES", _whole_number(5, 1440), default="30"),
+            advisor_idle_minutes=_read(environ, "ADVISOR_IDLE_MINUTES", _whole_number(5, 10_080), default="720"),
+            admin_session_hours=_read(environ, "ADMIN_SESSION_HOURS", _whole_number(1, 168), default="12"),
+            advisor_session_hours=_read(environ, "ADVISOR_SESSION_HOURS", _whole_number(1, 2160), default="168"),
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 from gunicorn.glogging import Logger
@@ -23,3 +24,8 @@ threads = 8
 graceful_timeout = 30
 forwarder_headers = ""  # otherwise it trusts SCRIPT_NAME and PATH_INFO from this machine, also in redirects
 control_socket_disable = True  # otherwise it writes to the home directory
+
+
+def post_worker_init(_worker: Any) -> None:
+    """What is loaded by now stays, as in worker.py: collecting garbage need not look at it."""
+    gc.freeze()

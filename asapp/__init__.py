@@ -5,11 +5,13 @@ create_app() wires it: settings, database and mail for every process; pages and 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from flask import Flask
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import configure_mappers
 
 import asapp.models  # noqa: F401 - every table has to be known before the mappers are configured
@@ -78,8 +80,16 @@ def flask_settings(config: Config) -> dict[str, object]:
     }
 
 
+def end_transaction(_error: BaseException | None) -> None:
+    """Roll back what is open. Where the database was cut off since, it has done so, and the answer to the request stands."""
+    if db.session.registry.has():
+        with suppress(OperationalError):
+            db.session.rollback()
+
+
 def bind_extensions(app: Flask, sqlite_cache_mb: int) -> None:
     db.init_app(app)
+    app.teardown_appcontext(end_transaction)  # called before the one of init_app(), which closes the session
     with app.app_context():
         prepare_engine(db.engine, sqlite_cache_mb)
     configure_mappers()

@@ -1,4 +1,4 @@
-"""The least that a page for somebody who has logged in can cost: Flask, flask-login, its user loaded by SQLAlchemy."""
+"""The least that a page for a logged-in user can cost: Flask, flask-login, the user loaded by SQLAlchemy."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The least that the work can cost: `python -m benchmarks.floors JOB '{"arguments": …}'` prints a line of JSON.
 
 Plain urllib3, orjson, sqlite3 and psycopg into the tables and indexes that our migrations made; the rows are the ones that
-asapp stores, but there is no lease, no checkpoint, no page that can be read twice, nothing that survives a kill. Nothing of
-asapp is imported. Each shortcut that made a floor faster is in; where two ways were close, both run and the faster counts.
+asapp stores, but there is no lease, no checkpoint, no page that can be read twice, and a kill loses the work. Nothing is
+imported from asapp. Floors take every shortcut that made them faster; where two ways were close, both run and the faster counts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from queue import SimpleQueue
 from typing import Any
 from urllib.parse import quote_plus
 
-FIELDS = (  # as asapp asks
+FIELDS = (  # the fields that asapp asks for
     "Id, FirstName, LastName, Email, HasOptedOutOfEmail, EmailBouncedDate, EmailBouncedReason, IsEmailBounced, "
     "OwnerId, SystemModstamp, IsDeleted, MasterRecordId"
 )
@@ -40,7 +40,7 @@ def peak_rss_mb() -> float:
 
 
 def iter_bodies(url: str, whom: Sequence[dict[str, Any]]) -> Iterator[bytes]:
-    """Yield the pages of the first user's contacts as they came; the next address is cut out, not parsed."""
+    """Yield the bodies of the first user's pages of contacts; the next address is cut out of the text, not parsed."""
     import urllib3
 
     pool = urllib3.connection_from_url(url, maxsize=1)
@@ -57,7 +57,7 @@ def iter_bodies(url: str, whom: Sequence[dict[str, Any]]) -> Iterator[bytes]:
 
 
 def iter_ahead(url: str, whom: Sequence[dict[str, Any]]) -> Iterator[bytes]:
-    """The same, read by a thread while the caller works."""
+    """Yield the same, read ahead by a thread while the caller works."""
     coming: SimpleQueue[bytes | None] = SimpleQueue()
 
     def read() -> None:
@@ -82,7 +82,7 @@ WITHOUT_MARKS = WithoutMarks()
 
 
 def fold(text: str) -> str:
-    """As asapp folds names for searching."""
+    """Return the text as asapp folds names for its search."""
     if text.isascii():
         return text.lower()
     decomposed = unicodedata.normalize("NFKD", text.casefold())
@@ -92,7 +92,7 @@ def fold(text: str) -> str:
 def sort_rows(
     rows: Sequence[dict[str, Any]], key: bytes, ids: tuple[int, int, int]
 ) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
-    """Return (contacts, ledger) as the tables want them; moments stay text."""
+    """Return (contacts, ledger) as the tables take them; moments stay text."""
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
     user_id, connection_id, run_id = ids
     contacts, ledger, digest = [], [], hmac.digest
@@ -132,7 +132,7 @@ class SQLiteWriter:
 
 
 class PostgresWriter:
-    """COPY straight into the tables; with upsert, into a temporary one and from there, as rows that may be there need."""
+    """COPY straight into the tables; with upsert, into a temporary table and then INSERT … ON CONFLICT from it."""
 
     def __init__(self, url: str, upsert: bool) -> None:
         import psycopg
@@ -216,7 +216,7 @@ def open_writer(database: str, upsert: bool) -> SQLiteWriter | PostgresWriter:
 
 
 def wait(times: int, seconds: float) -> dict[str, Any]:
-    """Nothing but waiting."""
+    """Only wait."""
     cpu, began = time.process_time(), time.perf_counter()
     for _ in range(times):
         time.sleep(seconds)
@@ -224,7 +224,7 @@ def wait(times: int, seconds: float) -> dict[str, Any]:
 
 
 def one_call(url: str, whom: Any, rounds: int, since: str) -> dict[str, Any]:
-    """The one question of a sync in which nothing changed, asked by urllib3 alone."""
+    """The one request of a sync in which nothing changed, made by urllib3 alone."""
     import orjson
     import urllib3
 

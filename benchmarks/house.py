@@ -1,4 +1,4 @@
-"""Where contenders meet: databases made by our migrations, Redis, and the simulated org as a process that all of them ask."""
+"""What all contenders share: databases made by our migrations, Redis, and the simulated org as a process of its own."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ SEEDED_S = 900.0  # for a million contacts
 
 
 class ContenderFailed(Exception):
-    """A contender ended badly; the text is the end of what it printed."""
+    """A contender failed; the text is the end of its output."""
 
 
 @dataclass(frozen=True)
 class Database:
-    """A place for one round; facts: ids and keys that its preparation printed."""
+    """A database for one round; facts: the ids and keys that its preparation printed."""
 
     url: str
     facts: dict[str, Any]
@@ -66,7 +66,7 @@ class BenchOrg(SimulatedOrg):
         return int(self.state()["calls"])
 
     def api_calls(self, mark: int) -> int:
-        """How many requests it has answered since, as the org counts them."""
+        """Return how many requests the org has answered since this mark, as it counts them."""
         return sum("data" in call["tags"] for call in self.look(f"calls?since={mark}"))
 
     @contextmanager
@@ -179,7 +179,7 @@ class BenchHouse:
         return answer
 
     def prepare(self, place: Place, running: BenchOrg, job: str = "prepare", **arguments: Any) -> Database:
-        """Return a migrated database with a firm, and an advisor connected to the org's first user; a run waits."""
+        """Return a migrated database with a firm, an advisor connected to the org's first user, and a run that waits."""
         database = place.create()
         whom = [{"user_id": running.user_id, **running.tokens(running.user_id)}] if running.user_id else []
         whom = arguments.pop("whom", whom)

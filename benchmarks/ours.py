@@ -16,7 +16,7 @@ from typing import Any
 
 
 def peak_rss_mb() -> float:
-    """Of this process alone (ru_maxrss would count whoever started it)."""
+    """Return the peak memory of this process alone; ru_maxrss would include the process that started it."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM"):
             return int(line.split()[1]) / 1024
@@ -43,7 +43,7 @@ def job_app() -> Any:
 
 
 def sync(runs: list[int]) -> dict[str, Any]:
-    """Carry out a waiting run as a worker does, which has loaded everything before it takes a job."""
+    """Carry out a waiting run as a worker does: everything is imported before the job starts."""
     import asapp.jobs.worker  # noqa: F401 - what a worker process holds
     from asapp.jobs import tasks
 
@@ -86,7 +86,7 @@ def no_change(connections: list[int], rounds: int, **_rest: Any) -> dict[str, An
 
 
 def in_a_work_horse(run_id: int) -> dict[str, Any]:
-    """Fork as RQ does; return what the child measured of its job."""
+    """Fork as RQ does; return what the child measured for its job."""
     from asapp.jobs import tasks
 
     ours, theirs = os.pipe()
@@ -122,7 +122,7 @@ def add_run(connections: list[int], **_rest: Any) -> dict[str, Any]:
 
 
 def read_everything_again(connections: list[int], **_rest: Any) -> dict[str, Any]:
-    """Let the next run be a full one, as after a new opt-out field."""
+    """Let the next run be a full one, as after a change of the opt-out field."""
     from asapp.core.database import writing
     from asapp.core.extensions import db
     from asapp.models import Connection
@@ -140,7 +140,7 @@ def dispatch_all(**_rest: Any) -> dict[str, Any]:
     from asapp.sync.dispatch import dispatch
 
     queues: Queues = job_app().extensions["asapp.queues"]
-    ticks, rung, began_with = 0, 0, peak_rss_mb()
+    ticks, enqueued, began_with = 0, 0, peak_rss_mb()
     first_tick_mb = 0.0
     found: dict[str, Any] = {}
     with measured(found):
@@ -148,16 +148,16 @@ def dispatch_all(**_rest: Any) -> dict[str, Any]:
             with job_app().app_context(), writing():
                 done = dispatch(queues.enqueue_runs, queues.find_lost_runs, 60)
             ticks += 1
-            rung += done.enqueued
+            enqueued += done.enqueued
             first_tick_mb = first_tick_mb or peak_rss_mb()
             if not done.started and not done.enqueued:
                 break
     memory = {"idle_mb": began_with, "first_tick_mb": first_tick_mb, "rss_mb": peak_rss_mb()}
-    return found | memory | {"jobs": rung, "ticks": ticks, "waiting": queues.sync.count}
+    return found | memory | {"jobs": enqueued, "ticks": ticks, "waiting": queues.sync.count}
 
 
-def ring_and_wait(connections: list[int], **_rest: Any) -> dict[str, Any]:
-    """Click for all of them, and wait until the workers have done all; what counts is the time from the first ring."""
+def enqueue_and_wait(connections: list[int], **_rest: Any) -> dict[str, Any]:
+    """Start a sync for all of them and wait until the workers have finished; the time counts from the first enqueue."""
     from sqlalchemy import func, select
 
     from asapp.core.extensions import db
@@ -182,7 +182,7 @@ def ring_and_wait(connections: list[int], **_rest: Any) -> dict[str, Any]:
 
 
 def deliver(connections: list[int], **_rest: Any) -> dict[str, Any]:
-    """Deliver the leads that wait, as a worker does; return how many people there are, and what became of them."""
+    """Deliver the leads that wait, as a worker does; return how many people there are and the states of their leads."""
     from sqlalchemy import func, select
 
     from asapp.core.extensions import db
@@ -203,7 +203,7 @@ def deliver(connections: list[int], **_rest: Any) -> dict[str, Any]:
     return found | counts | {"states": states}
 
 
-# What stands in a database before it is measured.
+# What a database contains before the measurement.
 
 
 def prepare(url: str, org_id: str, whom: list[dict[str, Any]], **_rest: Any) -> dict[str, Any]:
@@ -239,7 +239,7 @@ def prepare(url: str, org_id: str, whom: list[dict[str, Any]], **_rest: Any) -> 
 
 
 def prepare_due(url: str, org_id: str, due: int, **_rest: Any) -> dict[str, Any]:
-    """As many connections as `due`, of many firms, all of which should have been synced a minute ago."""
+    """Make `due` connections of many firms, each due for a sync since a minute ago."""
     from flask_migrate import upgrade
     from sqlalchemy import insert
 
@@ -274,11 +274,11 @@ def prepare_due(url: str, org_id: str, due: int, **_rest: Any) -> dict[str, Any]
     return {}
 
 
-NO_LIMIT = 10**6  # of people a day: what is measured is how fast they come through
+NO_LIMIT = 10**6  # people a day: the speed is measured, not the limit
 
 
 def prepare_form(url: str, org_id: str, whom: list[dict[str, Any]], **_rest: Any) -> dict[str, Any]:
-    """As prepare(), without a run; returns the address of the advisor's sign-up page as well."""
+    """As prepare(), without a run; also returns the address of the advisor's sign-up page."""
     from asapp.core.extensions import db
     from asapp.leads import sign_up_page
     from asapp.models import SyncRun, User
@@ -293,7 +293,7 @@ def prepare_form(url: str, org_id: str, whom: list[dict[str, Any]], **_rest: Any
 
 
 def prepare_pollers(url: str, org_id: str, pollers: int, **_rest: Any) -> dict[str, Any]:
-    """Advisors whose syncs are under way; returns for each the cookie and the address that their browser asks for."""
+    """Make advisors whose syncs are under way; return for each the cookie and the address that their browser polls."""
     from flask.sessions import SecureCookieSessionInterface
     from flask_migrate import upgrade
 
@@ -332,7 +332,7 @@ def prepare_pollers(url: str, org_id: str, pollers: int, **_rest: Any) -> dict[s
 JOBS: dict[str, Callable[..., dict[str, Any]]] = {
     job.__name__: job
     for job in (
-        *(sync, no_change, add_run, read_everything_again, dispatch_all, ring_and_wait, deliver),
+        *(sync, no_change, add_run, read_everything_again, dispatch_all, enqueue_and_wait, deliver),
         *(prepare, prepare_due, prepare_pollers, prepare_form),
     )
 }

@@ -1,4 +1,4 @@
-"""What is measured, part by part. Each part prints its figures and returns the targets that it speaks to."""
+"""What is measured, part by part. Each part prints its figures and returns its targets."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ import psutil
 import psycopg
 
 from benchmarks.house import BenchHouse, BenchOrg, Database, Place
-from benchmarks.rounds import Figures, lock_advisor, ratio, ratios_by_turn
+from benchmarks.rounds import Figures, ratio, ratios_by_turn, run_in_turns
 from devtools.processes import Web, Worker, end_all
 from devtools.waiting import wait_for
 
-PAGE = 2000  # rows, Salesforce's most
-MANY = 20_000  # above this, what only explains the figures is left out
+PAGE = 2000  # rows; Salesforce's maximum
+MANY = 20_000  # above this number, floors that only explain the figures are left out
 SLOW_S = 0.2
 POLLERS = 16
 BURST = 1000  # sign-ups
@@ -53,7 +53,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Target:
-    """A measured value and what it has to be: at most (or, is_least, at least) `must`, better `hoped`."""
+    """A measured value and its bound: at most (or, if is_least, at least) `must`, better `hoped`."""
 
     what: str
     value: float
@@ -85,14 +85,14 @@ class Bench:
         return self._orgs[contacts]
 
     def fresh(self, place: Place, contacts: int) -> Database:
-        """A database in which a first full sync of so many contacts waits."""
+        """Return a database in which a first full sync of so many contacts waits."""
         key = place.kind, contacts
         if key not in self._fresh:
             self._fresh[key] = self.house.prepare(place, self.org(contacts))
         return self._fresh[key]
 
     def synced(self, place: Place, contacts: int) -> Database:
-        """A database after that sync."""
+        """Return a database after that sync."""
         key = place.kind, contacts
         if key not in self._synced:
             made = place.create(self.fresh(place, contacts))
@@ -109,7 +109,7 @@ class Bench:
             place.drop(made)
 
     def ours(self, place: Place, template: Database, before: str = "") -> dict[str, Any]:
-        """Carry out a run in a copy; `before` names a job that makes it."""
+        """Carry out a run in a copy; `before` names a job that prepares it."""
         with self.copy(place, template) as database:
             runs = (
                 self.house.call("ours", before, database, **template.facts)["runs"]
@@ -149,7 +149,7 @@ def fastest(figures: dict[str, Figures], names: tuple[str, ...]) -> Figures:
 
 def floors_of(bench: Bench, place: Place, template: Database, contacts: int) -> dict[str, Callable[[], dict[str, Any]]]:
     modes = {"floor, a thread reads": "ahead"}
-    if contacts <= MANY:  # beyond that only the floor that was the fastest here
+    if contacts <= MANY:  # above that, only the floor that was fastest on this database
         modes["floor, one after the other"] = "both"
         if place.kind == "PostgreSQL":
             modes["floor, by temporary tables"] = "ahead_upsert"
@@ -168,11 +168,11 @@ def full(bench: Bench) -> list[Target]:
 
 
 def million(bench: Bench, place: Place) -> None:
-    """Once, and without a floor: what it is for is the memory, and that nothing grows with the contacts."""
+    """Measure a million contacts once, without a floor: the question is whether memory grows with the contacts."""
     contacts = 1_000_000
     say(f"\nFirst full sync of {contacts:,} contacts, {place.kind}")
     template = bench.fresh(place, contacts)
-    figures = lock_advisor({"asapp": partial(bench.ours, place, template)}, 1, warm_up=0)
+    figures = run_in_turns({"asapp": partial(bench.ours, place, template)}, 1, warm_up=0)
     say_figures(figures, contacts)
     bench.peaks[place.kind, contacts] = figures["asapp"].median("rss_mb")
 
@@ -192,7 +192,7 @@ def full_of(bench: Bench, place: Place, contacts: int, rounds: int) -> list[Targ
     if contacts <= MANY:
         contenders["only reading"] = partial(bench.floor, place, template, "fetch")
         contenders["only writing"] = partial(bench.floor, place, template, "write")
-    figures = lock_advisor(contenders, rounds)
+    figures = run_in_turns(contenders, rounds)
     base = fastest(figures, tuple(name for name in figures if name.startswith("floor")))
     say_figures(figures, contacts, base)
     say(f"  rows of asapp and of the floor: {compare(bench, place, contacts)}")
@@ -209,7 +209,7 @@ def full_of(bench: Bench, place: Place, contacts: int, rounds: int) -> list[Targ
 
 
 def compare(bench: Bench, place: Place, contacts: int) -> str:
-    """Do both store the same rows?"""
+    """Say whether both stored the same rows."""
     ours = stored(bench.synced(place, contacts))
     template = bench.fresh(place, contacts)
     with bench.copy(place, template) as database:
@@ -263,7 +263,7 @@ def reread(bench: Bench) -> list[Target]:
             "asapp": partial(bench.ours, place, synced, "read_everything_again"),
             **floors_of(bench, place, template, contacts),
         }
-        figures = lock_advisor(contenders, bench.options.rounds)
+        figures = run_in_turns(contenders, bench.options.rounds)
         base = fastest(figures, tuple(name for name in figures if name.startswith("floor")))
         say_figures(figures, contacts, base)
         for one in figures["asapp"].rounds:
@@ -287,7 +287,7 @@ def slow(bench: Bench) -> list[Target]:
             "floor, a thread reads": partial(bench.floor, place, template, "ahead"),
         }
         with bench.org(contacts).slow(SLOW_S):
-            figures = lock_advisor(contenders, bench.options.rounds)
+            figures = run_in_turns(contenders, bench.options.rounds)
         waiting = figures["pure waiting"]
         say_figures(figures, contacts, waiting)
         what = f"{contacts:,} contacts at 200 ms a page, {place.kind}, of pure waiting"
@@ -340,7 +340,7 @@ def _spread_ms(rounds: list[dict[str, Any]]) -> str:
 
 
 def writes_to_contacts(database: Database) -> int:
-    """A number that grows by one with each contact row inserted, updated or deleted from the first call on."""
+    """Return a count that grows by one with each contact row inserted, updated or deleted after the first call."""
     connection = connect(database)
     try:
         if database.url.startswith("sqlite"):
@@ -350,7 +350,7 @@ def writes_to_contacts(database: Database) -> int:
                 connection.execute(f"{trigger} BEGIN INSERT INTO bench_writes VALUES (1); END")
             written = connection.execute("SELECT count(*) FROM bench_writes").fetchone()[0]
         else:
-            time.sleep(1.2)  # the figures of processes that have ended need a moment
+            time.sleep(1.2)  # statistics of processes that have ended arrive a moment later
             written = connection.execute(
                 "SELECT n_tup_ins + n_tup_upd + n_tup_del FROM pg_stat_user_tables WHERE relname = 'contacts'"
             ).fetchone()[0]
@@ -365,7 +365,7 @@ def changed(bench: Bench) -> list[Target]:
     for place in bench.house.places:
         say(f"\n100 changed contacts, {place.kind}")
         offices = [ChangingOffice(bench, place, contacts) for contacts in sizes]
-        figures = lock_advisor(
+        figures = run_in_turns(
             {f"among {one.contacts:,}": one.change_and_sync for one in offices}, bench.options.rounds
         )
         say_figures(figures)
@@ -379,7 +379,7 @@ def changed(bench: Bench) -> list[Target]:
 
 
 class ChangingOffice:
-    """A synced database whose org goes on: an hour and 100 changes a turn. Copies of one org may have missed turns."""
+    """A synced database whose org keeps changing: an hour and 100 changes a turn. A copy may have missed some turns."""
 
     def __init__(self, bench: Bench, place: Place, contacts: int) -> None:
         self._house, self._org, self.contacts = bench.house, bench.org(contacts), contacts
@@ -428,7 +428,7 @@ def progress(bench: Bench) -> list[Target]:
                 "asapp": partial(polled, bench, ours, database, 'role="progressbar"'),
                 "bare page": partial(polled, bench, bare, database, "Here you are"),
             }
-            figures = lock_advisor(contenders, bench.options.rounds)
+            figures = run_in_turns(contenders, bench.options.rounds)
         place.drop(database)
         for name, each in figures.items():
             say(
@@ -468,7 +468,7 @@ def cpu_of(process: psutil.Process) -> float:
 
 
 def signups(bench: Bench) -> list[Target]:
-    """A burst of people who sign up, each from an address of their own, against one after the other; then the delivery."""
+    """Measure a burst of sign-ups, each from its own address, against sign-ups one by one; then the delivery."""
     found = []
     running = bench.org(0)
     for place in bench.house.places:
@@ -485,7 +485,7 @@ def signups(bench: Bench) -> list[Target]:
                 f"{A_SECOND} a second": partial(crowd.come, BURST, BROWSERS, A_SECOND),
                 f"{BROWSERS} at a time, without a pause": partial(crowd.come, BURST, BROWSERS),
             }
-            figures = lock_advisor(contenders, bench.options.rounds, warm_up=0)
+            figures = run_in_turns(contenders, bench.options.rounds, warm_up=0)
             crowd.check_all_are_stored()
         place.drop(database)
         for each in figures.values():
@@ -516,7 +516,7 @@ def deliver_burst(bench: Bench, crowd: Crowd, place: Place) -> list[Target]:
 
 
 class Crowd:
-    """People at an advisor's sign-up page; each comes once."""
+    """People at an advisor's sign-up page; each signs up once."""
 
     def __init__(self, bench: Bench, port: int, process: psutil.Process, database: Database) -> None:
         self.bench, self.port, self.process, self.database = bench, port, process, database
@@ -557,7 +557,7 @@ def dispatch(bench: Bench) -> list[Target]:
         }
         if due <= MANY:
             contenders["enqueue_many, 5000 a call"] = partial(alone, 5000)
-        figures = lock_advisor(contenders, bench.options.rounds, warm_up=1 if due <= MANY else 0)
+        figures = run_in_turns(contenders, bench.options.rounds, warm_up=1 if due <= MANY else 0)
         place.drop(template)
         for each in figures.values():
             if any(one["jobs"] != due or one["waiting"] != due for one in each.rounds):
@@ -595,13 +595,13 @@ def workers(bench: Bench) -> list[Target]:
         whom = [{"user_id": user_id, **running.tokens(user_id)} for user_id in people]
         database = bench.house.prepare(place, running, whom=whom)
         with at_work(bench, database, 2):
-            bench.house.call("ours", "ring_and_wait", database, **database.facts)
+            bench.house.call("ours", "enqueue_and_wait", database, **database.facts)
         with running.slow(SLOW_S):
             contenders = {
-                "one worker": partial(rung, bench, database, 1),
-                "two workers": partial(rung, bench, database, 2),
+                "one worker": partial(time_workers, bench, database, 1),
+                "two workers": partial(time_workers, bench, database, 2),
             }
-            figures = lock_advisor(contenders, bench.options.rounds)
+            figures = run_in_turns(contenders, bench.options.rounds)
         place.drop(database)
         for each in figures.values():
             say(f"  {each.name:<12} {each.spread('s')} s  {bench.options.advisors / each.median('s'):.1f} syncs/s")
@@ -612,14 +612,14 @@ def workers(bench: Bench) -> list[Target]:
     return found
 
 
-def rung(bench: Bench, database: Database, number: int) -> dict[str, Any]:
+def time_workers(bench: Bench, database: Database, number: int) -> dict[str, Any]:
     with at_work(bench, database, number):
-        return bench.house.call("ours", "ring_and_wait", database, **database.facts)
+        return bench.house.call("ours", "enqueue_and_wait", database, **database.facts)
 
 
 @contextmanager
 def at_work(bench: Bench, database: Database, number: int) -> Iterator[None]:
-    """Real workers, idle and waiting for jobs."""
+    """Run real workers, idle and waiting for jobs."""
     bench.house.redis.flush()
     workers = [Worker(bench.house.config(database), bench.house.log) for _ in range(number)]
     client = bench.house.redis.client()

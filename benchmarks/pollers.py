@@ -1,6 +1,6 @@
-"""Browsers that ask again as soon as they have their answer: `python -m benchmarks.pollers poll '{…}'` prints JSON.
+"""Browsers that poll again as soon as they have their answer: `python -m benchmarks.pollers poll '{…}'` prints JSON.
 
-One thread and plain sockets, so that the asking costs little on a machine that the server shares.
+One thread and plain sockets, so that polling costs little on a machine that it shares with the server.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 
 class Asker:
-    """A connection that stays open, and one question at a time on it."""
+    """A connection that stays open, with one request at a time on it."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -36,7 +36,7 @@ class Asker:
         self.socket.sendall(question)
 
     def take(self) -> bytes | None:
-        """Return the whole answer once it is here."""
+        """Return the answer once it is complete, else None."""
         got = self.socket.recv(65536)
         if not got:
             raise ConnectionError("the server closed a connection that was to stay open")

@@ -1,4 +1,4 @@
-"""Turns and figures: contenders take turns, and what counts is the median with its spread."""
+"""Rounds and figures: contenders run in turns, and the median counts, with its spread."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Round = Callable[[], Mapping[str, Any]]
 
 @dataclass
 class Figures:
-    """What the counted rounds of one contender measured."""
+    """The measurements of one contender's counted rounds."""
 
     name: str
     rounds: list[Mapping[str, Any]] = field(default_factory=list)
@@ -29,8 +29,8 @@ class Figures:
         return f"{median(values):{form}} ({min(values):{form}}–{max(values):{form}})"
 
 
-def lock_advisor(contenders: Mapping[str, Round], rounds: int, warm_up: int = 1) -> dict[str, Figures]:
-    """Let each contender run once, in turn, again and again; the first warm_up turns are not counted."""
+def run_in_turns(contenders: Mapping[str, Round], rounds: int, warm_up: int = 1) -> dict[str, Figures]:
+    """Run each contender once per turn, turn after turn; the first `warm_up` turns are not counted."""
     figures = {name: Figures(name) for name in contenders}
     for turn in range(warm_up + rounds):
         for name, run in contenders.items():
@@ -46,6 +46,6 @@ def ratio(of: Figures, to: Figures, key: str) -> float:
 
 
 def ratios_by_turn(of: Figures, to: Figures, key: str) -> str:
-    """The spread of the ratio between neighbours in time, which noise on the machine hits alike."""
+    """Return the spread of the ratio turn by turn: noise on the machine hits neighbours in time alike."""
     values = [a / b for a, b in zip(of.values(key), to.values(key), strict=True)]
     return f"{min(values):.2f}–{max(values):.2f}"

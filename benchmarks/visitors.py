@@ -1,7 +1,7 @@
 """People who sign up on an advisor's page: `python -m benchmarks.visitors sign_up '{…}'` prints JSON.
 
-Everybody comes from an address of their own, as behind a proxy. One thread and plain sockets, so that they cost little on a
-machine that the server shares. A time is from the moment at which somebody wants to send the form until the whole answer.
+Each person comes from an address of their own, as behind a proxy. One thread and plain sockets, so that they cost little on a
+machine that they share with the server. A time starts when a person wants to send the form and ends with the whole answer.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from urllib.parse import urlencode
 
 from benchmarks.pollers import Asker
 
-LEAST_AGE_S = 2.1  # of a form that is taken
+LEAST_AGE_S = 2.1  # the youngest form that is accepted
 TOKEN = re.compile(rb'name="csrf_token" value="([^"]+)"')
 
 
 def sign_up(port: int, slug: str, first: int, people: int, browsers: int, a_second: float = 0.0) -> dict[str, Any]:
-    """Let people sign up: at most so many at once, as many a second, or as fast as they get their answers."""
+    """Let people sign up: at most so many at once, and as many a second, or as fast as they get their answers."""
     path = f"/o/{slug}"
     numbers = range(first, first + people)
     opened, open_times = send(port, [request("GET", port, path, number) for number in numbers], 1, 0.0, b"200")
@@ -60,7 +60,7 @@ def request(method: str, port: int, path: str, number: int, body: bytes = b"") -
 def send(
     port: int, requests: list[bytes], browsers: int, a_second: float, status: bytes
 ) -> tuple[list[bytes], list[float]]:
-    """Return all answers, and for each how long it took."""
+    """Return all answers, and how long each took."""
     waiting, idle = selectors.DefaultSelector(), deque(Asker(port) for _ in range(browsers))
     for asker in idle:
         waiting.register(asker.socket, selectors.EVENT_READ, asker)

@@ -1,8 +1,8 @@
 """`make demo`: everything on this machine, with a simulated Salesforce org, and one advisor driven through it.
 
 Starts redis-server, the org, web, worker and scheduler as in production, drives one advisor through connect and sync
-over HTTP, prints addresses and log-ins, and stays until Ctrl-C. With --once it leaves after the drive: 0 if it worked.
-PORT and ORG_PORT move it. Each start begins afresh in instance/demo, where the logs stay for a look afterwards.
+over HTTP, prints addresses and log-ins, and runs until Ctrl-C. With --once it ends after the drive: 0 if that worked.
+PORT and ORG_PORT change the ports. Each start deletes instance/demo and fills it again; the logs stay there afterwards.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from devtools.visitor import LostError, Visitor
 
 FIRM = "Northgate Wealth"
 ADVISOR = ("amara@advisor.example", "Amara Okafor")
-BEGINNER = ("jonas@advisor.example", "Jonas Lindqvist")  # whose account is left for the visitor to connect
+BEGINNER = ("jonas@advisor.example", "Jonas Lindqvist")  # this account is left for the visitor to connect
 ADMIN = ("ada@advisorstream.example", "Ada Admin")
 PASSWORD = "harbour-lamp-orchid"
 ORG_USER = ("Amara Okafor", "practice1")
@@ -61,7 +61,7 @@ class DemoError(Exception):
 
 
 class DemoStopped(BaseException):
-    """Somebody pressed Ctrl-C or ended us otherwise."""
+    """Ctrl-C or another signal has ended the demo."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Ports:
 
 
 def say(text: str) -> None:
-    """Print a line; who listens may have gone."""
+    """Print a line; the reader may be gone."""
     try:
         print(text, flush=True)
     except OSError:
@@ -139,7 +139,7 @@ class Demo:
         self.consumer_key = f"3MVG9{secrets.token_urlsafe(30)}"
         self.consumer_secret = secrets.token_hex(32).upper()
         self.processes: list[Process] = []
-        self.keeper = Keeper(self.processes, on_death=say_death)
+        self.keeper = Keeper(self.processes, on_death=report_exit)
         self.hurry = threading.Event()
 
     def start(self) -> None:
@@ -260,7 +260,7 @@ Ctrl-C ends everything.
         return next(str(user["username"]) for user in users if user["name"] == ORG_USER[0])
 
 
-def say_death(process: Process) -> None:
+def report_exit(process: Process) -> None:
     code = process.deaths[-1]
     how = f"exit code {code}" if code >= 0 else f"signal {-code}"
     say(f"{process.name} (process {process.pid}) ended with {how}; starting it again.")
@@ -284,7 +284,7 @@ def run(folder: Path, *, once: bool) -> None:
 
 @contextmanager
 def stopping(demo: Demo) -> Iterator[None]:
-    """End everything however the block ends; a second Ctrl-C makes short work of it."""
+    """End everything when the block ends, in any way; a second Ctrl-C doesn't wait."""
     is_ending = False
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -294,7 +294,7 @@ def stopping(demo: Demo) -> Iterator[None]:
             raise DemoStopped
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+        if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores the signal
             signal.signal(number, stop)
     try:
         yield

@@ -1,6 +1,6 @@
-"""One advisor's way through the front door: log in, connect Salesforce, sync, look at the contacts, take them along.
+"""Drives one advisor through the web pages: log in, connect Salesforce, sync, check the contacts, export them.
 
-Only what a person sees is used: labels, buttons, links, and the panel's state as the contract in DESIGN.md gives it.
+It uses only what a person sees: labels, buttons, links, and the panel's state as DESIGN.md's contract gives it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ OVER = ("complete", "held", "failed", "cancelled")
 
 
 class DriveError(Exception):
-    """The drive did not get through; the text says where and why."""
+    """The drive did not finish; the text says where and why."""
 
 
 @dataclass(frozen=True)
 class Way:
-    """Where the drive goes, and as whom."""
+    """The addresses and log-ins that the drive uses."""
 
     web: str
     org: str
@@ -40,7 +40,7 @@ class Way:
 
 
 def drive(way: Way, say: Callable[[str], None]) -> None:
-    """Go all the way, saying each step and what came back; raise DriveError, LostError or requests' errors."""
+    """Do every step and say what came back; raise DriveError, LostError or requests' errors."""
     visitor = Visitor()
     log_in(visitor, way, say)
     connect(visitor, way, say)
@@ -92,7 +92,7 @@ def press_login(visitor: Visitor, page: Page, way: Way) -> Page:
 
 
 def open_panel(visitor: Visitor, way: Way, wanted: str = "") -> Page:
-    """Open the Salesforce panel, unfolding its tile if need be."""
+    """Open the Salesforce panel, and unfold its tile if it is closed."""
     page = visitor.open(way.integrations)
     if not _shows_panel(page) and (tile := page.find_link("Salesforce", to=way.web)):
         page = visitor.open(tile)
@@ -139,7 +139,7 @@ def look_at_contacts(visitor: Visitor, way: Way, say: Callable[[str], None]) -> 
 
 
 def compare(visitor: Visitor, way: Way, here: set[str], say: Callable[[str], None]) -> None:
-    """Ask the simulated org which contacts should be here; it shows its whole store at this address."""
+    """Ask the simulated org which contacts asapp should have; the org shows its whole store at this address."""
     users = visitor.get_json(f"{way.org}/practice/api/state")["users"]
     owner = next(user["id"] for user in users if user["username"] == way.org_username)
     theirs = visitor.get_json(f"{way.org}/practice/api/contacts?owner_id={owner}")

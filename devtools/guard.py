@@ -1,8 +1,8 @@
-"""Leave no process behind, however we end.
+"""Leaves no process behind, however the owner ends.
 
-Everything that a Guard's owner starts carries the guard's mark in its environment, and so does whatever
+Everything that a Guard's owner starts has the guard's mark in its environment, and so does everything that
 those processes start (RQ's work-horses too, which sit in process groups of their own). Servers that overwrite their
-environment to show a title (Redis, PostgreSQL) are known by working inside the guard's folder. A small watcher
+environment to show a title (Redis, PostgreSQL) are found because they work inside the guard's folder. A small watcher
 process waits for the owner to go away, also by kill -9, then ends all of these and removes the folder.
 """
 
@@ -25,7 +25,7 @@ from types import TracebackType
 
 import psutil
 
-VARIABLE = "ASAPP_GUARD"  # marks joined by ":", since a guarded process may keep a guard of its own
+VARIABLE = "ASAPP_GUARD"  # marks joined by ":": a guarded process may have a guard of its own
 GRACE_S = 5.0
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -36,7 +36,7 @@ class Guard:
     def __init__(self) -> None:
         self.mark = secrets.token_hex(8)
         # Short and open to others: socket paths have a length limit, and under root PostgreSQL runs as
-        # somebody else.
+        # another user.
         base = "/tmp" if os.access("/tmp", os.W_OK) else tempfile.gettempdir()
         self.folder = Path(tempfile.mkdtemp(prefix="asapp-", dir=base)).resolve()
         self.folder.chmod(0o711)
@@ -55,12 +55,12 @@ class Guard:
         return {**os.environ, VARIABLE: ":".join([*marks, self.mark]), **extra}
 
     def sweep(self, grace_s: float = GRACE_S) -> int:
-        """End everything that is ours; return how many had to be killed."""
+        """End everything that is ours; return how many processes had to be killed."""
         return sweep(self.mark, self.folder, grace_s)
 
     def close(self) -> None:
         if self._watcher.stdin:
-            self._watcher.stdin.close()  # the watcher takes this as our end, sweeps and goes
+            self._watcher.stdin.close()  # the watcher notices, ends the processes that are left, and ends itself
         self._watcher.wait()
 
     def __enter__(self) -> Guard:
@@ -99,7 +99,7 @@ def sweep(mark: str, folder: Path, grace_s: float = GRACE_S) -> int:
     while (left := guarded(mark, folder)) and time.monotonic() < give_up_at:
         time.sleep(0.05)
     killed = 0
-    while left:  # again, for what was forked meanwhile
+    while left:  # again, for processes that were forked in between
         killed += len(left)
         _signal(left, signal.SIGKILL)
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""The two scripts that we take from npm instead of keeping copies: htmx for pages, axe for tests.
+"""The two scripts that come from npm, so that we keep no copies: htmx for pages, axe for tests.
 
 `python -m devtools.npm_files` fetches what is not here yet and checks it against the hash below. Without npm
 it says so and, unless called with --optional, fails: pages work without htmx, tests don't.
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class FetchError(Exception):
-    """A file could not be had; the text is one line that says why."""
+    """A file could not be fetched; the text is one line that says why."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The processes of the application and the simulated org, started as in production, for demo, chaos, benchmarks and tests.
 
-All of them end with the process that started them, however that ends (guard.py).
+All of them end with the process that started them, in whatever way that one ends (guard.py).
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from devtools.waiting import status_of, wait_for
 
 READY_S = 60.0
 STOP_S = 30.0
-QUIET_S = 30.0  # a process that lived for so long is started again without a longer pause
-# What a developer's shell may hold and no process of ours may take over, beside the settings
+QUIET_S = 30.0  # a process that lived this long is restarted without a longer pause
+# Variables that a developer's shell may have set and that our processes must not inherit, beside the settings
 FOREIGN = (
     *("FLASK_APP", "FLASK_DEBUG", "FLASK_ENV", "GUNICORN_CMD_ARGS", "WEB_CONCURRENCY", "PYTHONPATH"),
     "PYTHONDONTWRITEBYTECODE",  # each process would compile the whole application for itself
@@ -37,7 +37,7 @@ FLASK = ("-m", "flask", "--app", "wsgi")
 
 
 class StartError(Exception):
-    """A process did not come up; the text is one line with its last words."""
+    """A process did not start; the text is one line with the last lines of its log."""
 
 
 class Process:
@@ -68,7 +68,7 @@ class Process:
         return self
 
     def wait_until_ready(self, patience_s: float = READY_S) -> None:
-        """Raises StartError."""
+        """Wait until it is ready; raise StartError."""
         give_up_at = time.monotonic() + patience_s
         while not (self.is_ready() and self.is_running):
             if not self.is_running or time.monotonic() > give_up_at:
@@ -78,7 +78,7 @@ class Process:
             time.sleep(0.02)
 
     def spawn(self) -> None:
-        """Start it and don't wait."""
+        """Start it without waiting."""
         with self.log.open("ab") as log:
             self._popen = subprocess.Popen(
                 self.command,
@@ -102,11 +102,11 @@ class Process:
 
     @property
     def exit_code(self) -> int | None:
-        """None: it runs, or was never started."""
+        """Return the exit code; None if it runs or was never started."""
         return self._popen.poll() if self._popen else None
 
     def children(self) -> list[psutil.Process]:
-        """Raises psutil.NoSuchProcess when it is not running."""
+        """Return its child processes; raise psutil.NoSuchProcess if it is not running."""
         if not self.is_running:
             raise psutil.NoSuchProcess(self.pid)
         return psutil.Process(self.pid).children()
@@ -124,7 +124,7 @@ class Process:
             self._popen.wait(patience_s)
 
     def stop(self) -> None:
-        """End it in good order; nothing to do when it is not running. Raises subprocess.TimeoutExpired, after a kill -9."""
+        """End it in good order; does nothing if it is not running. Raises subprocess.TimeoutExpired, after a kill -9."""
         self.send(self.stop_signal)
         try:
             self.wait(STOP_S)
@@ -133,12 +133,12 @@ class Process:
             raise
 
     def kill(self) -> None:
-        """kill -9, as a crash would end it."""
+        """kill -9, as in a crash."""
         self.send(signal.SIGKILL)
         self.wait()
 
     def kill_with_children(self) -> None:
-        """kill -9 of it and its children at the same moment, as on a machine that is switched off; wait until all are gone."""
+        """kill -9 of it and its children at the same moment, as in a power cut; wait until all are gone."""
         children = self.children()
         for pid in [self.pid, *(child.pid for child in children)]:
             with contextlib.suppress(ProcessLookupError):
@@ -176,7 +176,7 @@ class Process:
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """A process that has ended and that nothing has waited for is not alive; it holds no file and no lock."""
+    """Return whether it runs: a process that has ended and was not waited for is not alive; it has no file and no lock."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -184,7 +184,7 @@ def is_alive(process: psutil.Process) -> bool:
 
 
 def end_all(processes: Sequence[Process], patience_s: float = STOP_S, hurry: threading.Event | None = None) -> None:
-    """Ask all of them to end, at the same moment; return when they have, when patience ends or `hurry` is set."""
+    """Ask all of them to end at the same moment; return when they have ended, patience is over or `hurry` is set."""
     for process in processes:
         process.send(process.stop_signal)
 
@@ -196,7 +196,7 @@ def end_all(processes: Sequence[Process], patience_s: float = STOP_S, hurry: thr
 
 
 class Keeper:
-    """Starts again what dies, as systemd does it, after a pause that doubles while a process dies young."""
+    """Restarts processes that die, as systemd does, after a pause that doubles while a process dies young."""
 
     def __init__(
         self,
@@ -239,7 +239,7 @@ class Keeper:
 
 
 class Site(Process):
-    """A process that answers at `url`."""
+    """A process that serves HTTP at `url`."""
 
     ready_path = "/"
 
@@ -309,7 +309,7 @@ class SimulatedOrg(Site):
 
 
 def settings_of(config: Config) -> dict[str, str]:
-    """Return the same settings as environment variables."""
+    """Return the config as environment variables."""
     return {
         "SECRET_KEY": config.secret_key,
         "ENCRYPTION_KEYS": ",".join(base64.urlsafe_b64encode(key).decode() for key in config.encryption_keys),
@@ -322,12 +322,18 @@ def settings_of(config: Config) -> dict[str, str]:
         "SALESFORCE_ALLOW_LOOPBACK": "1" if config.salesforce_allow_loopback else "0",
         "SYNC_INTERVAL_MINUTES": str(config.sync_interval_minutes),
         "METRICS_TOKEN": config.metrics_token or "",
+        "RUNS_KEPT_DAYS": str(config.runs_kept_days),
+        "TRACES_KEPT_DAYS": str(config.traces_kept_days),
+        "ADMIN_IDLE_MINUTES": str(config.admin_idle_minutes),
+        "ADVISOR_IDLE_MINUTES": str(config.advisor_idle_minutes),
+        "ADMIN_SESSION_HOURS": str(config.admin_session_hours),
+        "ADVISOR_SESSION_HOURS": str(config.advisor_session_hours),
         "REQUIRE_SECOND_FACTOR": "1" if config.require_second_factor else "0",
     }
 
 
 def environ_of(config: Config | None = None, **extra: str) -> dict[str, str]:
-    """Return the environment for a process: the guard's mark, these settings, and nothing that a shell holds for others."""
+    """Return the environment for a process: the guard's mark, these settings, and no variable that is meant for others."""
     inherited = {name: value for name, value in guard().environ().items() if name not in FOREIGN}
     settings = settings_of(config) if config else {}
     return {**inherited, "PYTHONUNBUFFERED": "1", **settings, **extra}

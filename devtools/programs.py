@@ -1,4 +1,4 @@
-"""Where the programs are that we don't write ourselves, and ports for them."""
+"""Finds the programs that we don't write ourselves, and free ports for them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def find_npm() -> Path:
 
 
 def free_port() -> int:
-    """Return a free loopback port below the range from which the system serves outgoing calls.
+    """Return a free loopback port below the range that the system uses for outgoing connections.
 
     So a server that is stopped and started again finds its port still free.
     """
@@ -87,7 +87,7 @@ def _missing(program: str, package: str) -> MissingProgramError:
 
 
 def _inside_package(package: str, path: str) -> Path | None:
-    spec = find_spec(package)  # looks, without importing it
+    spec = find_spec(package)  # finds it without importing it
     if spec is None or not spec.submodule_search_locations:
         return None
     return Path(spec.submodule_search_locations[0]) / path

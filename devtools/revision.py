@@ -1,6 +1,6 @@
-"""A new migration from what models and database differ by: `make revision ARGS="'What it does'"`.
+"""Writes a new migration from the difference between models and database: `make revision ARGS="'What it does'"`.
 
-A database of its own is made by the migrations that there are; the new file gets the next number.
+The existing migrations make a database for the comparison; the new file gets the next number.
 """
 
 from __future__ import annotations

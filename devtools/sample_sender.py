@@ -1,7 +1,7 @@
-"""A small mail engine, as an example for those who write a real one (docs/senders.md goes through it).
+"""A small mail engine, as an example for programmers who write a real one (docs/senders.md explains it).
 
 It lists the advisors, prepares a send, fetches the recipients, writes to each of them with both unsubscribe headers, and tells
-asapp what happened to the mails. Nothing here is part of asapp; it knows the API alone.
+asapp what happened to the mails. It imports nothing from asapp; it knows only the API.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from uuid import uuid4
 import requests
 
 TIMEOUT_S = 30.0
-PREPARED_WITHIN_S = 300.0  # a send has ended by then, in one state or another
+PREPARED_WITHIN_S = 300.0  # a send has reached an end state by then
 POLL_S = 0.5
 # Python would encode a link that is longer than a line, and mail programs then don't recognise the header.
 ONE_LINE_HEADERS = SMTP.clone(max_line_length=998)
 
 
 class SenderError(Exception):
-    """The API answered something else than it should."""
+    """The API gave an unexpected answer."""
 
 
 @dataclass(frozen=True)
 class Told:
-    """What the story of one mailing came to."""
+    """The results of one mailing."""
 
     list_name: str
     recipients: int
@@ -50,7 +50,7 @@ class Sender:
         self._session.headers["Authorization"] = f"Bearer {key}"
 
     def advisors(self) -> Iterator[dict[str, Any]]:
-        """Yield every advisor whom the key reaches, page by page."""
+        """Yield each advisor that the key reaches, page by page."""
         cursor: str | None = None
         while True:
             page = self._call("GET", "/advisors", params={"cursor": cursor} if cursor else None)
@@ -60,7 +60,7 @@ class Sender:
                 return
 
     def prepare(self, list_id: str, max_age_minutes: int = 60) -> dict[str, Any]:
-        """Return a send that is ready. The id is ours: the same one again is the same send, also after a crash of ours."""
+        """Return a send that is ready. The id is ours: after a crash, the same id gives the same send."""
         send = self._call(
             "POST", "/sends", json={"id": str(uuid4()), "list_id": list_id, "max_age_minutes": max_age_minutes}
         )
@@ -73,7 +73,7 @@ class Sender:
         return send
 
     def recipients(self, send: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Yield those who are written to, one for each address. People who unsubscribe meanwhile are not among them."""
+        """Yield the recipients, one for each address. People who unsubscribe in the meantime are left out."""
         path = f"{self._api}/sends/{send['id']}/recipients"
         headers = {"Accept": "application/x-ndjson"}
         with self._session.get(path, headers=headers, stream=True, timeout=TIMEOUT_S) as answer:
@@ -82,12 +82,12 @@ class Sender:
             yield from (json.loads(line) for line in answer.iter_lines() if line)
 
     def may_send(self, advisor_id: str, emails: list[str]) -> dict[str, str | None]:
-        """Return {address: why it may not be written to, or None}: to be asked again right before a delayed mail."""
+        """Return {address: why it may not be written to, or None}; ask again right before a delayed mail."""
         answer = self._call("POST", "/may-send", json={"advisor_id": advisor_id, "emails": emails})
         return {each["email"]: each["reason"] for each in answer["results"]}
 
     def tell(self, kind: str, advisor_id: str, email: str) -> str:
-        """Tell asapp of one event; return `accepted` or `duplicate`. Real engines tell up to 1,000 at once."""
+        """Report one event to asapp; return `accepted` or `duplicate`. Real engines report up to 1,000 at once."""
         event = {"id": str(uuid4()), "type": kind, "advisor_id": advisor_id, "email": email, "at": now(), "detail": ""}
         result = self._call("POST", "/events", json={"events": [event]})["results"][0]
         if result["result"] == "invalid":
@@ -123,7 +123,7 @@ def write_mail(recipient: dict[str, Any], sender_name: str, sender_address: str)
 
 
 def send_mails(recipients: Iterable[dict[str, Any]], sender_name: str, smtp_url: str) -> int:
-    """Write to everybody over one connection; return how many mails were taken."""
+    """Send to all recipients over one connection; return how many mails the server accepted."""
     server = urlsplit(smtp_url)
     sent = 0
     with smtplib.SMTP(server.hostname or "", server.port or 25, timeout=TIMEOUT_S) as smtp:
@@ -134,14 +134,14 @@ def send_mails(recipients: Iterable[dict[str, Any]], sender_name: str, smtp_url:
 
 
 def click_unsubscribe(url: str) -> None:
-    """As a mail program does whose user presses its Unsubscribe button (RFC 8058)."""
+    """Do what a mail program does when its user presses Unsubscribe (RFC 8058)."""
     answer = requests.post(url, data={"List-Unsubscribe": "One-Click"}, timeout=TIMEOUT_S)
     if answer.status_code != 200:
         raise SenderError(f"unsubscribe: {answer.status_code}")
 
 
 def tell_story(sender: Sender, advisor_email: str, list_name: str, smtp_url: str, say: Callable[[str], None]) -> Told:
-    """Send one mailing to one list of one advisor; one person unsubscribes, and is not written to any more."""
+    """Send one mailing to one list of one advisor; one person unsubscribes and gets no further mail."""
     advisor = next(each for each in sender.advisors() if each["email"] == advisor_email)
     chosen = next(each for each in advisor["lists"] if each["name"] == list_name)
     say(

@@ -1,9 +1,9 @@
-"""Real Redis and PostgreSQL servers, each in a folder of its own, so that what runs side by side doesn't meet.
+"""Real Redis and PostgreSQL servers, each in a folder of its own, so that parallel ones don't interfere.
 
     with RedisServer() as server:
         server.url
 
-They end with the process that started them, however that ends (guard.py). What is not on the machine raises
+They end with the process that started them (guard.py). A program that is not installed raises
 MissingProgramError: such a test fails, it never skips.
 """
 
@@ -32,12 +32,12 @@ from devtools.guard import guard
 from devtools.processes import Process, StartError
 from devtools.programs import find_postgres_bin, find_redis_server, free_port
 
-SHARED_MEMORY_S = 30.0  # until the children of a PostgreSQL that was killed have noticed it
+SHARED_MEMORY_S = 30.0  # until the child processes of a killed PostgreSQL have noticed
 START_S = 30.0
 
 
 class Server(Process):
-    """A server whose data are in a folder of their own; the folder goes when a `with` block ends."""
+    """A server with its data in a folder of its own; a `with` block deletes the folder at its end."""
 
     def __init__(self, name: str, log: Path | None = None) -> None:
         folder = guard().folder / f"{name}-{secrets.token_hex(3)}"
@@ -50,7 +50,7 @@ class Server(Process):
 
 
 class RedisServer(Server):
-    """redis-server on a private port, the same after a restart, which empties it unless `persistent`."""
+    """redis-server on a private port. A restart keeps the port, and empties it unless `persistent`."""
 
     def __init__(self, log: Path | None = None, *, persistent: bool = False) -> None:
         super().__init__("redis", log)
@@ -69,7 +69,7 @@ class RedisServer(Server):
             client.flushall()
 
     def start(self, patience_s: float = START_S) -> Self:
-        for _ in range(2):  # another program may have taken the port since we looked
+        for _ in range(2):  # another program may have taken the port since we chose it
             try:
                 return super().start(patience_s)
             except StartError:
@@ -100,9 +100,9 @@ class RedisServer(Server):
 
 
 class PostgresServer(Server):
-    """PostgreSQL on a private socket. Data survive stop, kill and restart, though not the machine's end."""
+    """PostgreSQL on a private socket. Data survive stop, kill and restart, but not a crash of the machine."""
 
-    stop_signal = signal.SIGINT  # "fast": ends the connections
+    stop_signal = signal.SIGINT  # "fast": closes the connections
 
     def __init__(self) -> None:
         super().__init__("postgres")
@@ -114,7 +114,7 @@ class PostgresServer(Server):
         return f"postgresql+psycopg://asapp@/{database}?host={self.folder}"
 
     def create_database(self, template: str = "template1", name: str = "") -> str:
-        """Make an empty database, or a copy of `template` while no connection uses that; return its name."""
+        """Create an empty database, or a copy of `template` while no connection uses that; return its name."""
         name = name or f"test_{secrets.token_hex(6)}"
         self._execute("CREATE DATABASE {} TEMPLATE {}", name, template)
         return name
@@ -176,13 +176,13 @@ class PostgresServer(Server):
 
 
 def _postgres_owner() -> pwd.struct_passwd | None:
-    """Return whom PostgreSQL runs as when we are root, which it refuses to be."""
+    """Return the user that PostgreSQL runs as when we are root, which it refuses to run as; else None."""
     return pwd.getpwnam("nobody") if os.geteuid() == 0 else None
 
 
 @cache
 def _postgres_bin() -> Path:
-    """Return PostgreSQL's programs, copied to where its owner may read them if need be."""
+    """Return PostgreSQL's programs, copied to a place that its owner can read if necessary."""
     found = find_postgres_bin()
     owner = _postgres_owner()
     if owner is None or _can_run(found / "postgres", owner):

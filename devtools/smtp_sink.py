@@ -1,4 +1,4 @@
-"""A mail server of our own: keeps every mail it takes, and may be told to think for long."""
+"""A mail server for tests and the demo: it keeps every mail that it accepts, and can delay its answer to QUIT."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class MailServer(socketserver.ThreadingTCPServer):
-    """Refuses who is called nobody. While `may_say_good_bye` is not set it has taken the mail, and the good-bye waits."""
+    """Refuses one test recipient. Until `may_say_good_bye` is set, mails are accepted and the answer to QUIT waits."""
 
     daemon_threads = True
     block_on_close = False
@@ -26,7 +26,7 @@ class MailServer(socketserver.ThreadingTCPServer):
         return f"smtp://127.0.0.1:{self.server_address[1]}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Whoever calls may be killed in the middle of a word."""
+        """Ignore the error: tests kill clients in the middle of a conversation."""
 
 
 class _Talk(socketserver.StreamRequestHandler):

@@ -1,6 +1,6 @@
-"""See to it that programs from outside Python are here: `python -m devtools.system redis chromium`.
+"""Installs or finds programs from outside Python: `python -m devtools.system redis chromium`.
 
-As root on Debian what is missing is installed; otherwise one line says what to install.
+As root on Debian it installs what is missing; otherwise one line says what to install.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ APT = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300"]
 
 
 def ensure(names: list[str]) -> None:
-    """Find or install each; raise MissingProgramError for the first one that is not to be had."""
+    """Find or install each; raise MissingProgramError for the first one that can't be had."""
     absent = [name for name in names if not _is_here(name)]
     if absent and os.geteuid() == 0 and shutil.which("apt-get"):
         packages = [PROGRAMS[name][1] for name in absent]

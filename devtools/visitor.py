@@ -1,4 +1,4 @@
-"""A person at a browser that runs no scripts: opens pages, fills fields in by their labels, presses buttons."""
+"""A person at a browser without scripts: opens pages, fills in fields by their labels, presses buttons."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TIMEOUT_S = 30.0
 
 
 class LostError(Exception):
-    """The page is not what was expected; the text says what was looked for and what was there."""
+    """The page is not the expected one; the text says what was looked for and what was there."""
 
 
 class Page:
@@ -30,12 +30,12 @@ class Page:
 
     @property
     def main(self) -> str:
-        """Return what the page says, without its frame."""
+        """Return the text of the page without its frame."""
         found = self.tree.xpath("//main") or [self.tree]
         return " ".join(" ".join(found[0].itertext()).split())
 
     def find_button(self, label: str) -> Any | None:
-        """Return the first button whose words begin with the label."""
+        """Return the first button whose text begins with the label."""
         for found in self.tree.xpath("//button | //input[@type='submit']"):
             if _begins(_words(found) or found.get("value", ""), label):
                 return found
@@ -45,7 +45,7 @@ class Page:
         return self.find_button(label) is not None
 
     def find_link(self, label: str = "", *, to: str = "") -> str | None:
-        """Return the address of the first link whose words begin with the label and that leads to `to`."""
+        """Return the address of the first link whose text begins with the label and that leads to `to`."""
         for found in self.tree.xpath("//a[@href]"):
             address: str = urljoin(self.url, found.get("href"))
             if _begins(_words(found), label) and address.startswith(to):
@@ -84,7 +84,7 @@ class Visitor:
         return self._page(self.session.get(url, timeout=TIMEOUT_S))
 
     def press(self, page: Page, button: str, fields: Mapping[str, str] | None = None) -> Page:
-        """Fill fields in by their labels, press the button, follow redirects."""
+        """Fill in fields by their labels, press the button, follow redirects."""
         found = page.find_button(button)
         if found is None:
             raise page.lost(f'a button "{button}"')
@@ -97,7 +97,7 @@ class Visitor:
         url = urljoin(page.url, found.get("formaction") or form.get("action") or page.url)
         if (form.get("method") or "get").lower() == "get":
             return self._page(self.session.get(url, params=values, timeout=TIMEOUT_S))
-        # a browser names where a form came from; some CSRF checks ask for it
+        # browsers send where a form came from, and some CSRF checks ask for it
         return self._page(self.session.post(url, data=values, headers={"Referer": page.url}, timeout=TIMEOUT_S))
 
     def get_json(self, url: str) -> Any:

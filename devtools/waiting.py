@@ -1,4 +1,4 @@
-"""Waiting for what another process does, and asking whether it answers."""
+"""Waits for what another process does, and asks whether it answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def wait_for(look: Callable[[], T], what: str = "", patience_s: float = PATIENCE
 def status_of(url: str, method: str = "GET") -> int | None:
     """Return the status of the answer, or None where nothing answers.
 
-    By http.client, because tests hold back the library that answers for the app.
+    It uses http.client, because tests block the library that the app uses.
     """
     parts = urlsplit(url)
     connection = HTTPConnection(parts.hostname or "", parts.port, timeout=5)

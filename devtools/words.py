@@ -19,13 +19,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Files and folders, from the root of the project; folders with everything in them.
 PLACES = (
-    "CONTRIBUTING.md",
-    "README.md",
-    "SECURITY.md",
-    "devtools/words.py",
-    "tests/tooling/test_words.py",
-    "worker.py",
-    "wsgi.py",
+    *("asapp", "orgsim", "devtools", "benchmarks", "tests", "migrations", "templates", "static", "docs"),
+    *("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"),
+    *("config.py", "gunicorn.conf.py", "worker.py", "wsgi.py"),
 )
 
 BANNED = re.compile(

@@ -132,5 +132,5 @@ class UserAccess:
         return True
 
     def owns(self, record: dict[str, Any]) -> bool:
-        """Only the owner and admins may delete a record or hand it on, whatever sharing says."""
+        """Return whether the user may delete the record or change its owner: only the owner and admins may, despite sharing."""
         return self.is_admin or bool(record["OwnerId"] == self.user_id)

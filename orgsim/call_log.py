@@ -1,4 +1,4 @@
-"""The log of requests that the org got, for tests and the front page."""
+"""The log of requests that the org received, for tests and the front page."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Call:
 
 
 class CallLog:
-    """The newest `keep` calls, oldest first. Marks go on counting when old calls are left out."""
+    """The newest `keep` calls, oldest first. Numbers keep growing when old calls are dropped."""
 
     def __init__(self, keep: int = 100_000) -> None:
         self._lock = threading.Lock()
@@ -49,7 +49,7 @@ class CallLog:
             return call
 
     def mark(self) -> int:
-        """Return the present end of the log, for `since`."""
+        """Return the current end of the log, as `since` and `counted` take it."""
         with self._lock:
             return self._next - 1
 

@@ -56,7 +56,7 @@ class OrgClock:
         return self.now()
 
     def run(self) -> datetime:
-        """Let the clock run on from where it stands."""
+        """Let the clock run again, from the time at which it stands."""
         current = self.timestamp()
         with self._lock:
             self._frozen_at = None

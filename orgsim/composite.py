@@ -100,7 +100,7 @@ def _run_parts(api: RestApi, request: ApiRequest, parts: list[dict[str, Any]], *
 
 
 def _expand(value: Any, bodies: dict[str, Any]) -> Any:
-    """Replace @{reference.field} in every string, also in a person's name. A string that is one reference keeps the type."""
+    """Replace @{reference.field} in every string, wherever it stands. A string that is only a reference keeps the type."""
     if isinstance(value, dict):
         return {k: _expand(v, bodies) for k, v in value.items()}
     if isinstance(value, list):

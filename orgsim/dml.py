@@ -1,4 +1,4 @@
-"""Creating, updating, deleting through the API: Salesforce's checks, in Salesforce's words.
+"""Create, update and delete through the API, with Salesforce's checks and error texts.
 
 Messages name the field's label and repeat the value. Email addresses are stored in lower case, white space around values is
 removed, an empty string is null.
@@ -116,7 +116,7 @@ class Dml:
         return self.create(sobject, {**payload, field.name: value}, options), True
 
     def find_by_key(self, sobject: SObject, key: str, value: str) -> str:
-        """Return the Id of the one record with this key; 404 without any."""
+        """Return the Id of the one record with this key; 404 if there is none."""
         field = self._access.find_field(sobject, key)
         if field is None or not field.id_lookup:
             raise not_found(f"Provided external ID field does not exist or is not accessible: {key}")
@@ -163,7 +163,7 @@ class Dml:
         if record["IsDeleted"]:
             raise entity_is_deleted()
         if not self._access.sees(sobject, record):
-            raise not_found()  # it doesn't say whether it is a matter of sharing
+            raise not_found()  # the answer doesn't tell whether sharing hides the record
         return record
 
     def _check_change(self, sobject: SObject, record: Mapping[str, Any], values: Mapping[str, Any]) -> None:

@@ -27,7 +27,7 @@ class ApiError(Exception):
         return body
 
     def row(self) -> dict[str, Any]:
-        """Return the error as a row of a collection has it, where the code is called statusCode."""
+        """Return the error as a row of a collection shows it: the code is called statusCode there."""
         return {"statusCode": self.code, "message": self.message, "fields": self.fields or []}
 
 

@@ -1,4 +1,4 @@
-"""The org's own page: shows records, changes them, and has switches for trouble. Plain forms: post, redirect, get."""
+"""The org's own page: it shows and changes records, and has switches for trouble. Plain forms: post, redirect, get."""
 
 from __future__ import annotations
 
@@ -298,7 +298,7 @@ def _table(tab: str) -> str:
 
 
 def _rows(org: Org, tab: str, page: int) -> tuple[list[dict[str, Any]], int]:
-    """Return the rows of a page, changed last first, and how many there are. The bin holds contacts and leads."""
+    """Return the rows of a page, the newest change first, and how many there are in all. The bin holds contacts and leads."""
     where, values = _conditions(tab)
     tables = ["sf_Contact", "sf_Lead"] if tab == "bin" else [_table(tab)]
     columns = '"Id", "Name", "Email", "OwnerId", "HasOptedOutOfEmail", "IsDeleted", "MasterRecordId", "SystemModstamp"'
@@ -340,7 +340,7 @@ def _clock(seconds: int) -> str:
 
 
 def _query(**changes: Any) -> str:
-    """Return the query string of this page with changes, so that forms can come back to the same list."""
+    """Return the query string of this page with changes, so that forms come back to the same list."""
     kept = {k: v for k, v in request.args.items() if k in {"tab", "q", "owner", "page"} and v}
     return urlencode({k: v for k, v in {**kept, **changes}.items() if v not in {None, ""}})
 
@@ -351,7 +351,7 @@ def _link(**changes: Any) -> str:
 
 
 def _back(said: str) -> Response:
-    """Redirect to the list as it was, with a line about what was done."""
+    """Redirect to the list as it was, with a line that says what was done."""
     kept = request.form.get("asked", "")
     return redirect(f"/?{kept}{'&' if kept else ''}{urlencode({'said': said})}", 303)
 
@@ -361,7 +361,7 @@ def _back(said: str) -> Response:
 
 @bp.post("/practice/do")
 def do() -> Response:
-    """Do at once what a row's button says, or redirect to the form of edit, give and merge."""
+    """Do at once what a row's button says; for edit, give and merge, redirect to the form."""
     org, record_id, verb = current_org(), request.form.get("id", ""), request.form.get("do", "")
     if verb in {"edit", "give", "merge"}:
         return redirect(
@@ -462,7 +462,7 @@ def _edit(org: Org, record_id: str) -> None:
 
 @bp.get("/<record_id>")
 def open_record(record_id: str) -> Response:
-    """A record's own address, as links from outside have it."""
+    """Answer at a record's own address, which links from outside use."""
     if len(record_id) not in {15, 18}:
         abort(404)
     return redirect(f"/?{urlencode({'q': record_id})}", 302)

@@ -1,7 +1,7 @@
-"""Transactions that stamp their records when they write and show them when they commit, minutes later.
+"""Transactions that stamp their records when they write, and show them only when they commit, minutes later.
 
-Records do not become visible in the order of their stamps. A record that a transaction holds is locked: another change
-to it has to wait for the commit, so in the simulated org the commit happens first.
+Records do not become visible in the order of their stamps. A transaction locks the records that it changes, and another change
+has to wait for its commit, so in the simulated org the commit happens first.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from orgsim.store import RollBackError, Store, roll_back
 
 @dataclass(frozen=True)
 class Late:
-    """A transaction under way. `id` is the record's Id, of a record still to be made too; `due` in seconds or None."""
+    """A transaction under way. `id` is the record's Id, also if the record does not exist yet; `due` in seconds or None."""
 
     handle: int
     id: str
@@ -58,7 +58,7 @@ class LateWork:
                 late.run()
 
     def settle(self) -> None:
-        """Commit what is due by the org's clock, in the order in which it is due."""
+        """Commit what is due by the org's clock, oldest first."""
         if self._pending:
             now = self._clock.timestamp()
             due = [

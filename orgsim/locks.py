@@ -1,4 +1,4 @@
-"""Records that can't be changed for a while: another transaction has them, or an approval process does."""
+"""Records that can't be changed for a while: another transaction or an approval process has locked them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ class Locks:
     """Locks of one org, by Ids of records."""
 
     def __init__(self) -> None:
-        self._busy: dict[str, int | None] = {}  # how many more saves fail; None: all until it is free again
+        self._busy: dict[str, int | None] = {}  # how many more saves fail; None: all, until the record is unlocked
         self.in_approval: set[str] = set()
 
     def keep_busy(self, record_id: str, times: int | None) -> None:

@@ -145,7 +145,7 @@ class Grants:
         return app
 
     def change_app(self, key: str, **changes: Any) -> App:
-        """Blocking an app ends its sessions as well."""
+        """Change an app. Blocking it ends its sessions as well."""
         app = self.apps[key]
         for name, value in changes.items():
             if name not in App.__dataclass_fields__:
@@ -158,7 +158,7 @@ class Grants:
         return app
 
     def authenticate(self, key: str, secret: str | None) -> App:
-        """Return the app that shows key and secret; OAuthError otherwise."""
+        """Return the app with this key and secret; OAuthError if there is none."""
         app = self.apps.get(key)
         if app is None:
             raise OAuthError("invalid_client_id", "client identifier invalid")
@@ -180,7 +180,7 @@ class Grants:
     def exchange(
         self, app: App, value: str, redirect_uri: str | None, verifier: str | None, base_url: str
     ) -> dict[str, Any]:
-        """Return the token answer for a code. A failed attempt uses the code up, too."""
+        """Return the token answer for a code. A failed attempt uses the code up as well."""
         with self._lock:
             code = self._codes.get(value)
             if code is None or code.app is not app:
@@ -341,7 +341,7 @@ class Grants:
 
 
 def _verifies(code: Code, verifier: str | None) -> bool:
-    """Without code_challenge_method the challenge is taken literally, and a hashed one never fits."""
+    """Return whether the verifier fits. Without code_challenge_method the challenge is plain text, so a hash never fits."""
     if not verifier:
         return False
     if (code.method or "plain").upper() == "S256":

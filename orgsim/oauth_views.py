@@ -31,7 +31,7 @@ _GENERIC = ("OAUTH_APPROVAL_ERROR_GENERIC", "An unexpected error has occurred du
 
 @bp.after_request
 def refuse_frames(answer: BaseResponse) -> BaseResponse:
-    """Salesforce's pages are not shown in frames."""
+    """Forbid frames, as Salesforce's pages do."""
     answer.headers.setdefault("X-Frame-Options", "DENY")
     return answer
 
@@ -210,7 +210,7 @@ def _to_login() -> BaseResponse:
 
 
 def _just_logged_in() -> bool:
-    """Return whether the log-in page sent a one-time mark along: prompt=login asks once."""
+    """Return whether the request carries the log-in page's one-time mark: prompt=login asks for a log-in once."""
     mark = request.values.get("login_done", "")
     return bool(mark) and current_org().grants.browsers.pop(f"done:{mark}", None) is not None
 
@@ -316,7 +316,7 @@ def _answer(answer: dict[str, Any], status: int = 200) -> Response:
 
 @bp.route("/services/oauth2/revoke", methods=["GET", "POST"])
 def revoke() -> Response:
-    """200 and nothing; an error comes form-encoded."""
+    """Answer 200 and an empty body; errors are form-encoded."""
     try:
         current_org().grants.revoke_token(request.values.get("token", ""))
     except OAuthError as error:

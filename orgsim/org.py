@@ -1,4 +1,4 @@
-"""The org: its users, records, permissions and grants behind one object. The package's docstring lists what it can do."""
+"""The org: its users, records, permissions and grants in one object. The package's docstring lists its methods."""
 
 from __future__ import annotations
 
@@ -115,14 +115,14 @@ class Org:
         )
 
     def settle(self) -> None:
-        """Do what is due by the clock: late commits, emptying the Recycle Bin, deferred work. Runs before every request."""
+        """Do what is due by the clock: late commits, emptying the Recycle Bin, deferred work. It runs before every request."""
         self.late.settle()
         self.records.empty_old_bin()
         if self._deferred:
             self._run_deferred()
 
     def defer(self, seconds: float, work: Callable[[], object]) -> None:
-        """Do this work `seconds` later by the org's clock."""
+        """Do this work `seconds` from now, by the org's clock."""
         self._deferred.append((self.clock.timestamp() + seconds, work))
 
     def _run_deferred(self) -> None:
@@ -223,7 +223,7 @@ class Org:
         self._metadata_changed()
 
     def deny_object(self, sobject: str, *rights: str, profile: str | None = None, user_id: str | None = None) -> None:
-        """Without rights: all of them."""
+        """Take these rights away; without rights, all of them."""
         self.permissions.denied |= {(sobject, right, AppliesTo(profile, user_id)) for right in rights or RIGHTS}
         self._metadata_changed()
 
@@ -235,7 +235,7 @@ class Org:
 
     @property
     def account_id(self) -> str:
-        """The account of contacts that were given none; contacts without any are private."""
+        """The account of contacts that are added without one; `account_id=None` makes a private contact."""
         if self._account_id is None:
             owner = next(iter(self.people.users), None)
             self._account_id = self.records.insert(
@@ -247,7 +247,7 @@ class Org:
         return self.records.insert(self.schema["Account"], {"Name": name, "OwnerId": owner_id}, owner_id)
 
     def columns(self, sobject: SObject, fields: dict[str, Any]) -> dict[str, Any]:
-        """Return what a caller named, short or by API name, as the store keeps it; ValueError for an unknown field."""
+        """Return the values as the store keeps them; names are short or API names. ValueError for an unknown field."""
         stored: dict[str, Any] = {}
         for name, value in fields.items():
             found = sobject.find(SHORT_NAMES.get(name, name))
@@ -335,7 +335,7 @@ class Org:
         )
 
     def add_contacts(self, rows: Iterable[dict[str, Any]]) -> list[str]:
-        """Add many in one go; each row has the keys of add_contact and "owner_id". Fields are those of the first row."""
+        """Add many at once; each row has the keys of add_contact and "owner_id". All rows have the fields of the first."""
         sobject = self.schema["Contact"]
         now, account = self.clock.seconds(), self.account_id
         table: list[list[Any]] = []
@@ -384,7 +384,7 @@ class Org:
         self._update(record_id, None, {"EmailBouncedDate": self.clock.now(), "EmailBouncedReason": reason})
 
     def lock_record(self, record_id: str, *, times: int | None = None) -> None:
-        """Let the next `times` saves through the API meet a record that another transaction has; None: until it is unlocked."""
+        """Let the next `times` saves through the API fail as if another transaction held the record; None: until unlocked."""
         self._live(record_id)
         self.locks.keep_busy(record_id, times)
 
@@ -407,7 +407,7 @@ class Org:
         return self.persons.add(owner_id, contact_id), contact_id
 
     def refuse_person_contacts(self, refused: bool = True) -> None:
-        """Let saves of a person's contact fail, as the org's own code makes them; those of the account still work."""
+        """Let saves of a person's contact fail, as custom code of an org can; saves of the account still work."""
         self.persons.refuse_contacts = refused
 
     def note_api_opt_out(self, record_id: str, user_id: str) -> None:
@@ -460,7 +460,7 @@ class Org:
         self.records.purge(record_id)
 
     def merge(self, winner_id: str, loser_ids: Sequence[str], *, stamp: datetime | int | None = None) -> None:
-        """Up to two losers at once, as in Salesforce."""
+        """Merge records into the winner; up to two losers at once, as in Salesforce."""
         for record_id in (winner_id, *loser_ids):
             self._live(record_id)
         if not 1 <= len(set(loser_ids) - {winner_id}) == len(loser_ids) <= 2:

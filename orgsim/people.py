@@ -107,6 +107,6 @@ def _columns(user: User) -> dict[str, Any]:
 
 
 def _plain(name: str) -> str:
-    """Return the letters of a name that fit into an address."""
+    """Return the letters of a name that may stand in an address."""
     decomposed = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     return "".join(c for c in decomposed.lower().replace(" ", ".") if c.isalnum() or c == ".") or "user"

@@ -1,4 +1,4 @@
-"""Person accounts: one Account and one Contact that are one person. An org has them only once its admin switched them on.
+"""Person accounts: an Account and a Contact that are one person. An org has them once its admin has turned them on.
 
 The account shows fields of the contact under a name of its own (PersonHasOptedOutOfEmail); a change of either changes both, and
 moves the stamps of both. The contact can be changed like any other, unless `refuse_contacts` says that this org's own code is in
@@ -50,7 +50,7 @@ class Persons:
         self.refuse_contacts = False
 
     def switch_on(self) -> None:
-        """Give Account and Contact the fields of persons; it can't be undone."""
+        """Give Account and Contact the fields of persons. This can't be undone."""
         if self.are_on:
             return
         self.are_on = True
@@ -60,7 +60,7 @@ class Persons:
                 self._org.store.add_column(self._org.schema[name], one)
 
     def add(self, owner_id: str, contact_id: str) -> str:
-        """Make the account of a contact; return its Id."""
+        """Add the account of a contact; return its Id."""
         contact = self._org.records.get(contact_id)
         values = {mine: contact[theirs] for mine, theirs in MIRRORED.items()}
         account_id = self._org.records.insert(
@@ -78,7 +78,7 @@ class Persons:
         return account_id
 
     def check_change(self, sobject: SObject, record: Mapping[str, Any], values: Mapping[str, Any]) -> None:
-        """Raise ApiError where a person, or a business, can't be changed so."""
+        """Raise ApiError for a change that this kind of account or contact doesn't allow."""
         if not self.are_on or sobject.name not in {"Account", "Contact"}:
             return
         is_person = bool(record["IsPersonAccount"])
@@ -91,7 +91,7 @@ class Persons:
             _refuse(sobject, [name for name in values if name in unfit])
 
     def mirror(self, record_id: str, values: Mapping[str, Any], actor_id: str) -> None:
-        """Change the other half of a person as well, and its stamp."""
+        """Change the other half of a person too, and its stamp."""
         record = self._org.records.get(record_id)
         if not self.are_on or not record.get("IsPersonAccount"):
             return

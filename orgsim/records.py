@@ -1,6 +1,6 @@
 """Changes of records in the store: stamps, the Recycle Bin, merging. dml.py decides who may do what.
 
-Every change moves SystemModstamp and LastModifiedDate to the org's clock (whole seconds), also if nothing changes.
+Every change moves SystemModstamp and LastModifiedDate to the org's clock (whole seconds), even if no value differs.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Records:
     def delete(
         self, record_id: str, actor_id: str | None = None, stamp: int | None = None, master_id: str | None = None
     ) -> None:
-        """Put a record into the Recycle Bin; the loser of a merge with its master."""
+        """Put a record into the Recycle Bin; `master_id` is set for the loser of a merge."""
         moment = self.clock.seconds() if stamp is None else stamp
         self.change(record_id, {"IsDeleted": 1, "_deleted_at": moment, "MasterRecordId": master_id}, actor_id, moment)
         self.store.execute("INSERT OR IGNORE INTO deleted VALUES (?)", (record_id,))
@@ -112,7 +112,7 @@ class Records:
         self.store.execute("DELETE FROM deleted WHERE id = ?", (record_id,))
 
     def purge(self, record_id: str) -> None:
-        """Take a record out of the bin, or out of the org, for good."""
+        """Delete a record for good, whether it is in the Recycle Bin or not."""
         self.before_change([record_id])
         sobject = self.object_of(record_id)
         with self.store.transaction():
@@ -129,7 +129,7 @@ class Records:
             self.change(winner_id, {}, actor_id, stamp)
 
     def empty_old_bin(self) -> None:
-        """Delete what has been in the Recycle Bin for 15 days."""
+        """Delete the records that have been in the Recycle Bin for 15 days."""
         limit = self.clock.seconds() - BIN_SECONDS
         if self._oldest_in_bin is None or self._oldest_in_bin > limit:
             return

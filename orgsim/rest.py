@@ -1,4 +1,4 @@
-"""The REST data API: one request in, one reply out, for requests of their own and for parts of a composite."""
+"""The REST data API: one request in, one reply out, for whole requests and for the parts of a composite."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ class RestApi:
             return Reply(300, [f"{root}/{one}" for one in error.record_ids])
 
     def handle_part(self, outer: ApiRequest, method: str, url: str, body: Any, headers: Mapping[str, str]) -> Reply:
-        """Run a subrequest of a composite: same session, its own faults, no call of its own."""
+        """Run a subrequest of a composite: the same session, faults of its own, and not counted as a call."""
         path, _, query = url.partition("?")
         segments = [unquote(s) for s in path.split("/") if s]
         if segments[:2] == ["services", "data"]:

@@ -11,7 +11,7 @@ header an Alert stops an API save, too.
 refusals: {"sobject": "Lead", "code": "CANNOT_EXECUTE_FLOW_TRIGGER", "message": "...", "fields": ["Country"]}: the error
 that a flow, a trigger or a lock of the firm ends a save with.
 
-required_fields: {"Lead": ["Region__c"]}, in whatever is saved: records of before that lack them can't be changed either.
+required_fields: {"Lead": ["Region__c"]}, checked at every save: older records that lack the field can't be changed either.
 lead_queue: the queue that assignment rules give new and changed leads to, unless the caller sends `Sforce-Auto-Assign: FALSE`.
 """
 

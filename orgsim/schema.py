@@ -43,7 +43,7 @@ class Field:
     values: tuple[str, ...] = ()
     default_value: str | None = None
     sql: str | None = None
-    encrypted: bool = False  # at rest, by the probabilistic scheme: it can be read and written, and not be filtered
+    encrypted: bool = False  # at rest, by the probabilistic scheme: it can be read and written, but not filtered by
 
     @property
     def is_long(self) -> bool:
@@ -398,7 +398,7 @@ _ORGANIZATION = SObject(
     writable=False,
 )
 
-# What a polymorphic Owner offers: the fields that users and queues have in common. Email is not among them.
+# The fields of a polymorphic Owner: those that users and queues have in common. Email is not among them.
 NAME = SObject(
     "Name",
     "Name",

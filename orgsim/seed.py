@@ -278,7 +278,7 @@ def _leads(org: Org, rng: random.Random, firm: Firm) -> None:
 
 
 def seed_contacts(org: Org, owner_id: str, count: int, *, batch: int = 500, opted_out_every: int = 50) -> None:
-    """Add many plain contacts of one owner, fast: a million in seconds. Each batch has one stamp, a minute after the last."""
+    """Add many plain contacts of one owner, a million in seconds. Each batch has one stamp, a minute after the batch before."""
     sobject = org.schema["Contact"]
     account = org.account_id
     first_stamp = org.clock.seconds() - 3600 - (count // batch + 1) * 60

@@ -37,7 +37,7 @@ class OrgRequestHandler(WSGIRequestHandler):
     timeout = 300
 
     def setup(self) -> None:
-        """Shake hands here, in the connection's own thread: a silent client must not keep others from connecting."""
+        """Do the TLS handshake in the connection's own thread, so that a silent client doesn't block the others."""
         context = self.server.ssl_context
         if isinstance(context, ssl.SSLContext):
             self.request = context.wrap_socket(self.request, server_side=True, do_handshake_on_connect=False)
@@ -133,10 +133,10 @@ class OrgRequestHandler(WSGIRequestHandler):
         return formatdate(self._app.org.clock.timestamp() if timestamp is None else timestamp, usegmt=True)
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """The org keeps its own log."""
+        """Log nothing: the org keeps its own log."""
 
     def log_error(self, format: str, *args: Any) -> None:  # noqa: A002 (the base class's name)
-        """Broken connections are expected here."""
+        """Log nothing: broken connections are expected here."""
 
 
 @dataclass
@@ -177,7 +177,7 @@ def start(
     tls: ssl.SSLContext | None = None,
     advisorstream_url: str | None = None,
 ) -> Iterator[Running]:
-    """Serve an org from a thread as long as the block lasts; port 0 takes a free one."""
+    """Serve an org from a thread until the block ends; port 0 takes a free one."""
     server = build_server(org, host, port, tls, advisorstream_url)
     scheme = "https" if tls else "http"
     org.served_at = f"{scheme}://{host}:{server.port}"

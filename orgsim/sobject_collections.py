@@ -1,4 +1,4 @@
-"""/composite/sobjects: up to 200 records in one call. 200 even when every row failed; rows carry statusCode."""
+"""/composite/sobjects: up to 200 records in one call. The status is 200 even if every row fails; rows carry statusCode."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _attempt(api: RestApi, one: Row, row: Any) -> dict[str, Any]:
 
 
 def _check_faults(api: RestApi) -> None:
-    """Raise ApiError if a fault of kind "row" takes this row."""
+    """Raise ApiError if a fault of kind "row" matches this row."""
     fault = api.org.trouble.pick(Asked("", "", ("row",)))
     answer = fault.replacement if fault else None
     if answer is not None and isinstance(answer.body, list):
@@ -87,7 +87,7 @@ def _records(request: ApiRequest) -> tuple[list[Any], bool]:
 
 
 def _check_chunks(records: list[Any]) -> None:
-    """Refuse what isn't sorted by type: records are worked on in runs of one type. The code is a guess."""
+    """Refuse more than ten runs of records of one type: the records of a run are saved together. The code is a guess."""
     types = [str((row.get("attributes") or {}).get("type")).lower() if isinstance(row, dict) else "" for row in records]
     chunks = sum(1 for number, one in enumerate(types) if number == 0 or types[number - 1] != one)
     if chunks > MAX_CHUNKS:
@@ -172,7 +172,7 @@ def upsert(api: RestApi, request: ApiRequest) -> Reply:
 
 
 def retrieve(api: RestApi, request: ApiRequest) -> Reply:
-    """Return records by Id, null for each that is not found."""
+    """Return the records in the order of the Ids, null for each that is not found."""
     from orgsim.rest import read_record
 
     sobject = api.find_object(request, request.parts[2])

@@ -1,7 +1,7 @@
 """The org's records in SQLite: one connection, one lock, tables made from the schema.
 
-Columns bear the API names. Stamps are whole seconds since 1970, booleans 0 and 1, dates ISO text. `seq` numbers the
-records of a table; query cursors hold these numbers. Besides, Contact and Lead have `_restricted` (hidden by a rule that
+Columns have the API names. Stamps are whole seconds since 1970, booleans 0 and 1, dates ISO text. `seq` numbers the
+records of a table; query cursors hold these numbers. Contact and Lead also have `_restricted` (hidden by a rule that
 moves no stamp) and `_deleted_at`.
 """
 
@@ -112,7 +112,7 @@ class Store:
                 self._wrote()
 
     def on_rollback(self, step: Callable[[], object]) -> None:
-        """Do this if the open transaction, or one around it, is rolled back."""
+        """Run this step if the open transaction, or one around it, is rolled back."""
         if self._undo:
             self._undo[-1].append(step)
 
@@ -128,7 +128,7 @@ class Store:
         return row[0] if row else None
 
     def count(self, sql: str, values: Sequence[Any]) -> int:
-        """Return a count, from memory if nothing was written since: an idle org answers at once."""
+        """Return a count, cached until the next write: an idle org answers at once."""
         key = (sql, *values)
         with self.lock:
             if key not in self._counts:

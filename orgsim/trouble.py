@@ -33,12 +33,12 @@ BEHAVIOURS = frozenset(
         "no_limit_info",
     }
 )
-ON_PARTS = frozenset({"foreign_next", "short_page"})  # behaviours that a part of a composite answer can suffer
+ON_PARTS = frozenset({"foreign_next", "short_page"})  # behaviours that a part of a composite can have
 
 
 @dataclass
 class Request:
-    """What faults are matched with."""
+    """The properties of a request that faults match."""
 
     method: str
     path: str
@@ -49,7 +49,7 @@ class Request:
 
 @dataclass
 class Fault:
-    """See the package's docstring for the arguments. `hits` counts the requests it took."""
+    """See the package's docstring for the arguments. `hits` counts the requests that it took."""
 
     number: int
     answer: str | Answer

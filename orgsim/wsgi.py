@@ -80,7 +80,7 @@ class OrgApp:
 
     @cached_property
     def _web(self) -> Flask:
-        """Made for the first page that is asked for: its routes take longer to compile than all else of an org."""
+        """The Flask app, made at the first request for a page: its routes take longer to compile than all the rest."""
         return make_web_app(self.org, self._advisorstream_url)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -184,7 +184,7 @@ class OrgApp:
         return outgoing
 
     def _replaced(self, answer: Answer, fault: Fault, environ: WSGIEnvironment, call: Call) -> Outgoing:
-        """An error of the authorize endpoint goes to the callback, or (details hosted=True) to a page of Salesforce's."""
+        """Return a fault's answer. The authorize endpoint redirects to the callback or, with hosted=True, to a hosted page."""
         if "authorize" in call.tags and isinstance(answer.body, dict):
             environ["practice.authorize_error"] = (
                 answer.body["error"],
@@ -304,7 +304,7 @@ class OrgApp:
 
     @staticmethod
     def _cookies(environ: WSGIEnvironment) -> list[tuple[str, str]]:
-        """Return the cookies that the API sets. A client shared between tenants would send them on, and is seen to."""
+        """Return the cookies that the API sets; the log shows clients that share a cookie jar between tenants."""
         secure = "; secure" if environ["wsgi.url_scheme"] == "https" else ""
         cookies = [("Set-Cookie", f"CookieConsentPolicy=0:1; path=/; Max-Age=31536000{secure}")]
         if "BrowserId=" not in environ.get("HTTP_COOKIE", ""):

@@ -1,4 +1,4 @@
-// Loads htmx after the page itself, so that a CDN that hangs or is blocked costs nothing but htmx; then a few comforts.
+// Loads htmx after the page itself, so that a hanging or blocked CDN costs nothing but htmx; then small helpers.
 "use strict";
 (() => {
   const GIVE_UP_MS = 1500; // on the CDN, when there is another place to ask
@@ -6,15 +6,17 @@
   const source = document.currentScript.dataset;
   root.classList.add("js");
 
-  // ---- A page that shows something under way loads itself again, until htmx runs and asks for the part alone.
+  // ---- A page that shows something in progress reloads itself, until htmx runs and polls the part.
   const reloadEvery = document.querySelector("meta[name=reload-every]");
   let reload = reloadEvery && setTimeout(reloadPage, reloadEvery.content * 1000);
 
   function reloadPage() {
     if (document.activeElement?.matches("input, textarea, select")) {
-      reload = setTimeout(reloadPage, 1000); // not under somebody's fingers
+      reload = setTimeout(reloadPage, 1000); // not while the person types
     } else {
-      location.reload();
+      const again = new URL(reloadEvery.dataset.again, location);
+      if (location.href === again.href) location.reload(); // which stays where one has scrolled to
+      else location.replace(again);
     }
   }
 
@@ -35,7 +37,7 @@
       clearTimeout(late);
       if (isSecondTried) return;
       isSecondTried = true;
-      // A script that has moved to another document never runs: one htmx is enough, should the first still come.
+      // A script that was moved to another document never runs, so htmx runs once even if the first one still arrives.
       document.implementation.createHTMLDocument("").adoptNode(first);
       addScript(source.fallback).addEventListener("load", arrived);
     }
@@ -57,7 +59,7 @@
     return script;
   }
 
-  // ---- Troubles of single requests stand at the top of the page (the server's own words come as a part: web/errors.py).
+  // ---- Failures of single requests are shown at the top of the page (the server's own message comes as a part: web/errors.py).
   const trouble = () => document.getElementById("trouble");
 
   for (const name of ["htmx:sendError", "htmx:timeout"]) {
@@ -82,6 +84,21 @@
   function focusFirstError() {
     document.querySelector("main [aria-invalid=true]")?.focus();
   }
+
+  // ---- Show a password that is being typed: data-reveal names the field.
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-reveal]");
+    if (!button) return;
+    const field = document.getElementById(button.dataset.reveal);
+    const isShown = field.type === "password";
+    field.type = isShown ? "text" : "password";
+    button.setAttribute("aria-pressed", isShown);
+    field.focus();
+  });
+  // Nothing but a password field is asked to be stored as one.
+  document.addEventListener("submit", (event) => {
+    for (const button of event.target.querySelectorAll("[data-reveal][aria-pressed=true]")) button.click();
+  });
 
   // ---- The log-in tells where this browser is: the person's first time zone.
   for (const field of document.querySelectorAll("[data-time-zone]")) {

@@ -1,4 +1,4 @@
-"""Fixtures for everybody: the application on both databases, real Redis, the simulated org.
+"""Fixtures for all tests: the application on both databases, real Redis, the simulated org.
 
 A test that asks for `app` runs twice, on SQLite and on PostgreSQL. A test that has an app but no `org` can't reach the
 network: requests-mock answers for it, and an unplanned call fails.
@@ -40,11 +40,11 @@ settings.load_profile("short")
 NOWHERE_REDIS_URL = "redis://127.0.0.1:1/0"
 EMPTY = SimpleNamespace(params={})
 MEMORY = Path("/dev/shm")  # files that live in memory, on Linux
-MEMORY_BYTES = 2_000_000_000  # less than this is left there in most containers
+MEMORY_BYTES = 2_000_000_000  # most containers have less than this
 
 
 def pytest_configure() -> None:
-    """Put temporary files in memory where there is enough: a SQLite database on a disk waits for it again and again."""
+    """Put temporary files in memory where there is enough: a SQLite database on a disk waits for every flush."""
     if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= MEMORY_BYTES:
         os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
 
@@ -155,7 +155,7 @@ def app(config: Config, shared_apps: SharedApps, request: pytest.FixtureRequest)
 
 @pytest.fixture
 def own_app(config: Config, request: pytest.FixtureRequest) -> Iterator[Flask]:
-    """The same, for one test alone."""
+    """Return an application for one test alone."""
     made = create_app(config)
     with opened(made, request):
         yield made
@@ -167,7 +167,7 @@ def opened(app: Flask, request: pytest.FixtureRequest) -> Iterator[None]:
     with (
         app.app_context(),
         mock.patch("tenacity.nap.time"),
-    ):  # a call that is tried again is so at once, not after 1 s and 3 s
+    ):  # calls are retried at once, not after 1 s and 3 s
         if "org" in request.fixturenames:
             yield
         else:

@@ -1,4 +1,4 @@
-"""A person at the practice org's own pages: logs in there, allows or denies, and brings back what Salesforce answers."""
+"""A person on the simulated org's pages: logs in, allows or denies, and returns with Salesforce's answer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KEY, SECRET = "desk-key", "desk-secret"
 
 
 class ConnectingDesk:
-    """A firm whose org is the practice org, and an advisor of it."""
+    """A firm whose org is the simulated org, and an advisor of it."""
 
     def __init__(self, running: Running) -> None:
         self.org = running.org
@@ -47,7 +47,7 @@ class ConnectingDesk:
         return outcome
 
     def connect(self, salesforce_user: str | None = None, advisor: User | None = None) -> str:
-        """Go the whole way; return the outcome."""
+        """Connect from start to end; return the outcome."""
         return self.finish(visit(self.begin(advisor), salesforce_user or self.amara), advisor)
 
     def connection(self, advisor: User | None = None) -> Connection:
@@ -69,7 +69,7 @@ class ConnectingDesk:
         return connection.unseal(vault, "access_token_sealed"), connection.unseal(vault, "refresh_token_sealed")
 
     def approvals(self) -> list[str]:
-        """Return the refresh tokens that the org still honours."""
+        """Return the refresh tokens that the org still accepts."""
         return list(self.org.grants.approvals)
 
 

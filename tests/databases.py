@@ -1,4 +1,4 @@
-"""Databases that tests borrow: with all tables, and empty. One that comes back is emptied, which is quicker than a new one."""
+"""Databases for tests, with all tables and no rows. A returned one is emptied and used again, which is faster than a new one."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import psycopg
 
 from devtools.servers import PostgresServer
 
-LARGEST_TABLE_BYTES = 1_000_000  # beyond this the remains of deleted rows cost more than a new database
+LARGEST_TABLE_BYTES = 1_000_000  # above this, deleted rows left behind cost more than a new database
 
-# Tables, columns, keys, triggers, functions, statistics and the revision: what a test may have changed besides rows.
+# Tables, columns, keys, triggers, functions, statistics and the revision: what a test can change besides rows.
 SCHEMA = """
     SELECT md5(string_agg(part, ',' ORDER BY part)) FROM (
         SELECT 'class ' || oid || ' ' || xmin AS part FROM pg_class WHERE relnamespace = 'public'::regnamespace
@@ -58,13 +58,13 @@ NO_AUTOVACUUM = """
 
 
 def keep_autovacuum_away(url: str) -> None:
-    """Let no table get statistics by itself: plans would depend on how many tests have used the database before."""
+    """Turn autovacuum off: plans would depend on how many tests have used the database before."""
     with psycopg.connect(url.replace("+psycopg", "", 1), autocommit=True) as connection:
         connection.execute(NO_AUTOVACUUM)
 
 
 class SqliteDatabases:
-    """Copies of a template, each under a name that is used again."""
+    """Copies of a template; the file of a returned one is used again."""
 
     def __init__(self, template: Path, folder: Path) -> None:
         self._template = template
@@ -88,7 +88,7 @@ class SqliteDatabases:
 
 
 class PostgresDatabases:
-    """Copies of a template; one that comes back with nothing but its rows changed is emptied and used again."""
+    """Copies of a template; a returned one in which only rows changed is emptied and used again."""
 
     def __init__(self, server: PostgresServer, template: str) -> None:
         self._server = server
@@ -116,12 +116,12 @@ class _Database:
         self._schema = self._value(SCHEMA)
 
     def is_emptied(self) -> bool:
-        """Delete all rows and start the sequences again; False where that doesn't make the database as it was."""
+        """Delete all rows and restart the sequences; return False if the database is not as it was then."""
         try:
             if self._value(LARGEST) > LARGEST_TABLE_BYTES or self._value(SCHEMA) != self._schema:
                 return False
             self._connection.execute(EMPTY)
-        except psycopg.Error:  # the test ended the server or its connections, or took the table of revisions away
+        except psycopg.Error:  # the test stopped the server, closed its connections or dropped the table of revisions
             return False
         return True
 

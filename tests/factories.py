@@ -63,20 +63,20 @@ __all__ = [
 
 
 def org_access(kind: type[A] = OrgAccess, **more: Any) -> A:  # type: ignore[assignment]
-    """The app's way to orgs; or one of another kind, with what else that needs."""
+    """Return the app's OrgAccess, or one of another class with its extra arguments."""
     access: OrgAccess = current_app.extensions["asapp.org_access"]
     return kind(access.vault, access.callback_url, access.allow_loopback, **more)
 
 
 def make_synced_connection(advisor: User | None = None, **columns: Any) -> Connection:
-    """A connection whose last sync was good, a moment ago."""
+    """Make a connection whose last sync succeeded a moment ago."""
     now = utcnow()
     times = {"watermark": now, "first_synced_at": now, "last_good_sync_at": now}
     return make_connection(advisor, **({**times, "opt_outs_known_until": now.replace(year=now.year + 1)} | columns))
 
 
 def make_contact(owner: User | Connection, *, is_twin: bool = False, **columns: Any) -> Contact:
-    """owner: a user for a manual contact, a connection for one from Salesforce. is_twin: of a record that opted out."""
+    """owner: a user for a manual contact, a connection for one from Salesforce. is_twin: the twin of an opted-out record."""
     number = next(numbers)
     defaults: dict[str, Any] = {
         "first_name": "Zoë",
@@ -101,7 +101,7 @@ def make_contact(owner: User | Connection, *, is_twin: bool = False, **columns: 
 
 
 def make_twin(contact: Contact) -> BlockedAddress:
-    """Another record with the contact's address opts out."""
+    """Store another record with the contact's address as opted out."""
     contact.address_hash = contact.address_hash or hashlib.sha256(contact.email.lower().encode()).digest()
     owner = db.session.get_one(User, contact.user_id)
     connection_id = contact.connection_id or make_connection(owner, status=ConnectionStatus.DISCONNECTED).id
@@ -117,9 +117,10 @@ def make_twin(contact: Contact) -> BlockedAddress:
 
 
 def log_in(client: FlaskClient, user: User, minutes_ago: int = 0) -> None:
-    """As if this person had logged in through the page (tests of the page itself go through it)."""
+    """Log in without the page (tests of the page itself use the page)."""
+    content = session_of(user, minutes_ago)
     with client.session_transaction() as session:
-        session.update(session_of(user, minutes_ago))
+        session.update(content)
 
 
 def app_code(minutes_ago: float = 0, secret: str = APP_SECRET) -> str:

@@ -1,4 +1,4 @@
-"""Requests that nobody means well by: every route of the application, every field it reads, and what may stand in them."""
+"""Malicious requests: every route of the application, every field that it reads, and values to put into them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from asapp.leads import sign_up_page
 from asapp.leads.form_fields import Typed
 from asapp.models import User
 from asapp.web.optin import Token, write_token
-from tests.doors import arguments, everything_of
-from tests.furnished import Belongings, World
+from tests.route_access import arguments, everything_of
+from tests.two_firms import Belongings, World
 
 ROOT = Path(__file__).resolve().parent.parent
 READ = re.compile(r"""\b(?:form|args|values)(?:\.get|\.getlist)?[(\[]\s*f?"(\w+)\"""")
@@ -152,12 +152,12 @@ BODIES = (
 
 
 def form_fields(form: type[Form] = Form) -> set[str]:
-    """Every field of every form class."""
+    """Return every field of every form class."""
     return {field.name for field in form()}.union(*map(form_fields, form.__subclasses__()))
 
 
 def fields_read() -> list[str]:
-    """Every name that a view reads of a form or of a query, and every name that a form sends."""
+    """Return every name that a view reads from a form or a query, and every name that a form sends."""
     found: set[str] = {*Typed._fields, *form_fields()}
     for pattern, folder, files in ((READ, "asapp/web", "*.py"), (SENT, "templates", "**/*.html")):
         found |= {name for path in (ROOT / folder).glob(files) for name in pattern.findall(path.read_text())}
@@ -171,7 +171,7 @@ def texts_of(whose: Belongings) -> dict[str, str]:
 
 @dataclass
 class Shot:
-    """One request, as it can be sent again."""
+    """One request, stored so that it can be repeated."""
 
     endpoint: str
     method: str
@@ -182,8 +182,8 @@ class Shot:
     kind: str | None = None
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
-    file: str | None = None  # a field that is sent as a file
-    address: str = "127.0.0.1"  # that a proxy names
+    file: str | None = None  # the field that is sent as a file
+    address: str = "127.0.0.1"  # the client address that a proxy names
 
     @property
     def how(self) -> dict[str, Any]:
@@ -204,7 +204,7 @@ class Shot:
 
 
 class Gunner:
-    """Draws requests: seeded, so that a red one is red again."""
+    """Makes random requests from a seed, so that a failure can be repeated."""
 
     def __init__(self, app: Flask, world: World, seed: object) -> None:
         self.random = Random(str(seed))
@@ -214,7 +214,7 @@ class Gunner:
             (rule.rule, name): [str(value) for value in arguments(rule, name, world, world.alice)]
             for rule in self.rules
             for name in rule.arguments
-        }  # as text, since rows may be gone by the time
+        }  # as text, because the rows may be gone later
         self.belongings = [texts_of(whose) for whose in (world.alice, world.charlie)]
         self.api_key, self.advisor_id = world.api_key, world.alice.user.public_id
         self.list_id = world.alice.contact_list.public_id
@@ -253,7 +253,7 @@ class Gunner:
         return shot
 
     def _aim_at_api(self, shot: Shot, rule: Rule) -> Shot:
-        """With a key most of the time, and JSON that may be anything."""
+        """Change the request to a call of the API: with a key most of the time, and with any JSON."""
         if self.random.random() < 0.9:
             shot.headers["Authorization"] = f"Bearer {self.api_key}"
         if shot.method == "GET":
@@ -288,7 +288,7 @@ class Gunner:
         }[rule.endpoint]
 
     def _spoilt(self, value: Any, depth: int = 0) -> Any:
-        """The value with parts of it replaced by what nobody means."""
+        """Return the value with parts of it replaced by hostile text."""
         if isinstance(value, dict) and self.random.random() < 0.9:
             return {name: self._spoilt(each, depth + 1) for name, each in value.items()}
         if isinstance(value, list) and self.random.random() < 0.9:
@@ -303,7 +303,7 @@ class Gunner:
         return self.random.choice(VALUES)[:5000]
 
     def _path(self, rule: Rule) -> str:
-        """An address of the route's, its arguments those that somebody has, or anything at all."""
+        """Return an address of the route, with arguments that a user has or with any text at all."""
 
         def fill(found: re.Match[str]) -> str:
             if self.random.random() < 0.3:
@@ -313,13 +313,13 @@ class Gunner:
         return re.sub(r"<(?:[^:<>]+:)?(\w+)>", fill, rule.rule)
 
     def _fields(self, rule: Rule) -> list[tuple[str, str]]:
-        """Some of the fields or all, well meant or not, some of them twice."""
+        """Return some or all of the fields, with valid or hostile values, some of them twice."""
         meant = self._meant(rule)
         names = [name for name in self.fields if self.random.random() < self.random.choice((0.1, 0.5, 0.95))]
         names += [name for name in meant if self.random.random() < 0.8]
         self.random.shuffle(names)
         names += names[: self.random.randrange(3)]
-        share = self.random.choice((0.05, 0.3, 0.9))  # of what is not well meant
+        share = self.random.choice((0.05, 0.3, 0.9))  # the share of hostile values
         budget, chosen = 400_000, []
         for name in names:
             value = self.random.choice(VALUES) if name not in meant or self.random.random() < share else meant[name]

@@ -1,4 +1,4 @@
-"""Mails that pages asked for: sent as the worker's job does it, and kept by the test's mailbox."""
+"""Mails that pages have queued: sent as the worker's job does, into the test's mailbox."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.conftest import PUBLIC_URL
 
 
 def send_waiting_mails() -> int:
-    """Return how many went out."""
+    """Send the mails that wait; return how many were sent."""
     vault = current_app.extensions["asapp.vault"]
     with writing():
         links.answer_resets(vault, PUBLIC_URL)

@@ -1,4 +1,4 @@
-"""The test client, which looks at every page it opens.
+"""The test client, which checks every page that it opens.
 
     response = client.get("/contacts")                          # fails unless the page is sound
     response = client.post("/logout")                           # carries a CSRF token by itself
@@ -37,10 +37,10 @@ class CheckingClient(FlaskClient):
             headers.setdefault("HX-Request", "true")
         if kwargs.get("method", "GET").upper() not in SAFE_METHODS and not forged:
             headers.setdefault("X-CSRFToken", self.csrf_token())
-        db.session.rollback()  # a test's own transaction must not be in the way of the request's
-        with self.application.app_context():  # of its own, as in life: `g` keeps the person of the last request
+        db.session.rollback()  # a test's open transaction must not block the request's
+        with self.application.app_context():  # as in production: `g` keeps the last user
             response = super().open(*args, headers=headers, buffered=True, **kwargs)
-        db.session.expire_all()  # what the test holds is read again
+        db.session.expire_all()  # the test's objects are loaded again
         assert broken or response.status_code < 500, f"{response.request.path} answered {response.status}"
         if response.mimetype == "text/html" and not 300 <= response.status_code < 400:
             problems = problems_of(response.text)
@@ -48,7 +48,7 @@ class CheckingClient(FlaskClient):
         return response
 
     def csrf_token(self) -> str:
-        """Return the token that a form of this client's session would carry."""
+        """Return the CSRF token for a form of this client's session."""
         with self.session_transaction() as session:
             seed = session.setdefault("csrf_token", secrets.token_hex(20))
         return URLSafeTimedSerializer(self.application.secret_key or "", salt="wtf-csrf-token").dumps(seed)

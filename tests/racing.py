@@ -1,4 +1,4 @@
-"""Two writers at once, each in a thread with database connections of its own."""
+"""Several writers at once, each in a thread with database connections of its own."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from flask import Flask
 from asapp.core.database import writing
 from asapp.core.extensions import db
 
-ROUNDS = int(os.environ.get("RACE_ROUNDS", "10"))  # of each race; 200 and more to look for what is rare
+ROUNDS = int(os.environ.get("RACE_ROUNDS", "10"))  # of each race; 200 and more to find rare failures
 LATER_S = 0.02
 
 
 def race(app: Flask, *works: Callable[[], Any], patience_s: float = 60.0) -> list[Any]:
-    """Let all of these begin at once, none much later than another; return what each returned or raised."""
+    """Start all of these at the same time; return what each returned or raised."""
     db.session.rollback()
     results: list[Any] = [None] * len(works)
     start = threading.Barrier(len(works))

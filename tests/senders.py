@@ -1,4 +1,4 @@
-"""A sender as tests know it: a key, and calls with it."""
+"""A sender for tests: a key, and API calls with it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ PROBLEM = "application/problem+json"
 
 
 def make_key(*scopes: Scope, partner: Partner | None = None, **more: Any) -> str:
-    """Without scopes the key has all of them."""
+    """Return a new key; without scopes it has all of them."""
     key = api_keys.make_key("Mail engine", scopes or tuple(Scope), partner, more.get("expires_at"), COMMAND)
     db.session.rollback()
     return key
 
 
 class Sender:
-    """Calls with one key. headers: more of them, or others."""
+    """Makes calls with one key. headers: additional or different ones."""
 
     def __init__(self, client: FlaskClient, key: str | None) -> None:
         self._client, self.key = client, key
@@ -47,7 +47,7 @@ class Sender:
 
 
 def problem_of(response: TestResponse) -> str:
-    """Return what the type of a problem ends with."""
+    """Return the code at the end of a problem's type."""
     assert response.mimetype == PROBLEM, response.text
     body = response.get_json()
     assert body["status"] == response.status_code
@@ -61,7 +61,7 @@ def hash_of(email: str, partner: Partner) -> bytes:
 
 
 def make_person(owner: User | Connection, email: str, **columns: Any) -> Contact:
-    """A contact whose address is hashed with the firm's key, as all are in life."""
+    """Make a contact whose address is hashed with the firm's key, as in production."""
     user = owner if isinstance(owner, User) else db.session.get_one(User, owner.user_id)
     assert user.partner
     return make_contact(owner, email=email, address_hash=hash_of(email, user.partner), **columns)

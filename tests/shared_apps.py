@@ -1,6 +1,6 @@
 """One application for all tests with the same settings: its routes, templates and statements are compiled once.
 
-The extensions know one application at a time, the one made last; a shared one is put back in there when it is lent.
+The extensions know one application at a time, the newest; a shared one is put back there when it is lent.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class SharedApps:
 
     @contextmanager
     def lent(self, config: Config) -> Iterator[Flask]:
-        """The application for these settings. Fails where what it was lent for has changed it."""
+        """Lend the application for these settings; fail if the borrower has changed it."""
         shared = self._made.get(config) or self._make(config)
         vars(limiter).update(shared.limiter)
         limiter._fallback_limiter.storage.reset()  # type: ignore[union-attr]
-        shared.app.extensions.clear()  # of what requests have put there
+        shared.app.extensions.clear()  # removes what requests have put there
         shared.app.extensions.update(shared.extensions)
         shared.app.extensions["mailman"].outbox = []
         yield shared.app
@@ -52,7 +52,7 @@ class SharedApps:
 
 
 def shape_of(app: Flask) -> dict[str, Any]:
-    """Return all that a test could have added to an application or replaced in it."""
+    """Return everything that a test can add to an application or replace in it."""
     with app.app_context():
         listeners = db.engine.dispatch
         return {

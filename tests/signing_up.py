@@ -38,7 +38,7 @@ def someone_signs_up(
     last_name: str = "Chou",
     key: str | None = None,
 ) -> Lead:
-    """As if the form of the advisor's page had come in; a key of its own each time, unless one is given."""
+    """Sign up as by the form of the advisor's page; with a new key each time, unless one is given."""
     page = make_page(advisor)
     seen = FormSeen(sign_up_page.current_text(advisor.id).id, key or f"form-{next(_forms)}", "203.0.113.80")
     with writing():
@@ -106,7 +106,7 @@ class PostOffice(Office):
         return queue
 
     def make_due(self) -> None:
-        """Let no time pass, but let waiting and leases be over."""
+        """End all waiting times and leases without moving a clock."""
         db.session.rollback()
         long_ago = utcnow() - timedelta(hours=1)
         db.session.execute(update(Lead).values(next_attempt_at=long_ago))
@@ -114,7 +114,7 @@ class PostOffice(Office):
         db.session.commit()
 
     def let_pass(self, seconds: float) -> None:
-        """Let time pass at Salesforce, and everything here be due."""
+        """Let time pass in Salesforce, and make everything here due."""
         self.org.clock.advance(seconds)
         self.make_due()
 
@@ -125,5 +125,5 @@ class PostOffice(Office):
         ).one()
 
     def leads_there(self) -> list[str]:
-        """The addresses of all Leads in the org, deleted ones too."""
+        """Return the addresses of all Leads in the org, also of deleted ones."""
         return sorted(lead["Email"] for lead in self.org.leads(deleted=True))

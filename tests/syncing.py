@@ -1,4 +1,4 @@
-"""An advisor's office for tests of the sync: an org with two users, a connection to it, and runs in this process."""
+"""Tests of the sync: an org with two users, a connection to it, and runs in this process."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ KEY, SECRET = "office-key", "office-secret"
 
 
 class Died(BaseException):
-    """The process is gone: nothing behind this line runs, not even an ending."""
+    """Stands for the death of the process: no code after it runs, not even the one that ends a run."""
 
 
 class WatchedClient(OrgClient):
-    """Calls a function before it begins to read the next page, which is before the one at hand is stored."""
+    """Calls a function before it starts to read the next page, which is before the current one is stored."""
 
     between_pages: Callable[[], None] = staticmethod(lambda: None)
 
@@ -87,7 +87,7 @@ class Office:
         self.stopping = False
 
     def connect(self) -> Connection:
-        """Connect the advisor, with the firm of now, as the user."""
+        """Connect the advisor, with the current firm, as the user."""
         tokens = self.org.issue_tokens(self.user, KEY)
         return make_connection(
             self.advisor,
@@ -182,7 +182,7 @@ class Office:
         db.session.commit()
 
     def let_a_day_pass(self) -> None:
-        """So that the next sync sweeps."""
+        """Let a day pass, so that the next sync sweeps."""
         self.connection.swept_at = utcnow() - timedelta(hours=25)
         self.save()
 
@@ -216,7 +216,7 @@ class Office:
         ).all()
 
     def snapshot(self) -> dict[str, list[tuple[Any, ...]]]:
-        """Every stored row of contacts and ledger."""
+        """Return every stored row of contacts and ledger."""
         db.session.rollback()
         tables = (Contact.__table__, LedgerEntry.__table__)
         found = {table.name: sorted(map(tuple, db.session.execute(select(table))), key=repr) for table in tables}  # type: ignore[attr-defined]
@@ -225,7 +225,7 @@ class Office:
 
 
 def contacts_here(connection: Connection) -> list[Contact]:
-    """The connection's contacts that pages show."""
+    """Return the connection's contacts that pages show."""
     db.session.rollback()
     return list(
         db.session.scalars(
@@ -235,7 +235,7 @@ def contacts_here(connection: Connection) -> list[Contact]:
 
 
 def reasons_here(connection: Connection) -> dict[str, str | None]:
-    """{Salesforce Id: why inactive, or None} of the connection's contacts that pages show."""
+    """Return {Salesforce Id: why inactive, or None} of the connection's contacts that pages show."""
     db.session.rollback()
     rows = db.session.execute(
         contact_rows(Contact.salesforce_id, reason_of(utcnow())).where(

@@ -1,11 +1,11 @@
 """What admins do with advisors: invite, deactivate, let back in, move to another firm.
 
-Whoever is deactivated or moved is disconnected from Salesforce first: nothing is read on behalf of somebody who is gone, and
-nothing of one firm's org under the name of another.
+An advisor who is deactivated or moved is disconnected from Salesforce first: nothing is read for an advisor who is gone,
+nor from one firm's org for another firm.
 
-People belong to the firm that they came with. Whoever is moved leaves the contacts of the firm's Salesforce and all who signed
-up behind: out of sight at the new firm, and there again on the way back. A lead that is not in Salesforce yet waits for that
-way back; no other firm's Salesforce gets it. Contacts made by hand go along.
+People belong to the firm that they came with. An advisor who is moved leaves the contacts of the firm's Salesforce and
+all sign-ups behind: hidden at the new firm, and shown again if the advisor comes back. A lead that is not in Salesforce
+yet waits for that; no other firm's Salesforce gets it. Contacts entered by hand are taken along.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class AdvisorRow:
 
 
 def list_advisors(partner: Partner) -> list[AdvisorRow]:
-    """Return the partner's advisors by name, those who are deactivated last."""
+    """Return the partner's advisors by name, deactivated ones last."""
     rows = db.session.execute(
         select(User, Connection)
         .options(joinedload(User.second_factor))
@@ -80,12 +80,12 @@ def find_advisor(partner: Partner, number: str) -> User | None:
 
 
 def addresses_of(partner: Partner) -> list[str]:
-    """Return where the active advisors of a partner get mail."""
+    """Return the mail addresses of a partner's active advisors."""
     return [row.user.email for row in list_advisors(partner) if row.user.is_active]
 
 
 def invite(email: str, name: str, partner: Partner, by: Actor = ITSELF) -> tuple[User, str]:
-    """Make an advisor who sets a password on a link; return the link's token. Raises InvalidFields."""
+    """Add an advisor who sets a password by a link; return the link's token. Raises InvalidFields."""
     nobody_knows = secrets.token_urlsafe(32)
     user = users.create_user(email, name, nobody_knows, Role.ADVISOR, partner, by)
     return user, invite_again(user, by)
@@ -114,7 +114,7 @@ def deactivate(user: User, access: OrgAccess, by: Actor = ITSELF) -> None:
 
 
 def let_back_in(user: User, by: Actor = ITSELF) -> None:
-    """The password is the old one; Salesforce is connected again by the advisor."""
+    """Reactivate the account with its old password; the advisor has to connect Salesforce again."""
     user.deactivated_at = None
     entries.record(Action.LET_BACK_IN, by, user)
     db.session.commit()
@@ -134,7 +134,7 @@ def move(user: User, to: Partner | None, keep_contacts: bool, access: OrgAccess,
 
 
 def _move(user_id: int, partner_id: int, keep_contacts: bool, access: OrgAccess, key: bytes, by: Actor) -> list[Ended]:
-    """The whole move in one transaction; return what is to be given back after it."""
+    """Move in one transaction; return the connections to revoke after it."""
     connections.lock_people(User.id == user_id)
     moved = db.session.get_one(User, user_id, populate_existing=True)
     old, new = db.session.get_one(Partner, moved.partner_id), db.session.get_one(Partner, partner_id)
@@ -155,14 +155,14 @@ def _move(user_id: int, partner_id: int, keep_contacts: bool, access: OrgAccess,
 
 
 def count_left_behind(user: User) -> LeftBehind:
-    """Return what a move would leave with the firm of now."""
+    """Return what a move would leave with the present firm."""
     of_firm = select(func.count()).where(Lead.user_id == user.id, Lead.partner_id == user.partner_id)
     people = db.session.scalar(of_firm.where(Lead.state != LeadState.ERASED)) or 0
     return LeftBehind(people, db.session.scalar(of_firm.where(Lead.state.in_(OUTSIDE_SALESFORCE))) or 0)
 
 
 def _leave_people(user_id: int, partner_id: int) -> None:
-    """Take the people of the old firm out of sight, in the caller's transaction."""
+    """Hide the people of the old firm, in the caller's transaction."""
     from_its_salesforce = Contact.connection_id.in_(
         select(Connection.id).where(Connection.user_id == user_id, Connection.partner_id == partner_id)
     )
@@ -175,7 +175,7 @@ def _leave_people(user_id: int, partner_id: int) -> None:
 
 
 def _find_people(user_id: int, partner_id: int) -> None:
-    """The way back: those who stayed with this firm are there again."""
+    """Show the people who stayed with this firm again, as the advisor comes back."""
     _set_firm(user_id, None, Contact.left_firm_id == partner_id)
 
 
@@ -189,7 +189,7 @@ def _set_firm(user_id: int, left_firm_id: int | None, which: ColumnElement[bool]
 
 
 def _hash_anew(user_id: int, key: bytes) -> None:
-    """Each firm has a key of its own: else nobody would see that a contact made by hand has opted out in its Salesforce."""
+    """Hash again with the new firm's key: otherwise a contact entered by hand would not be matched with an opt-out there."""
     by_hand = select(Contact.id, Contact.email).where(*_is_by_hand(user_id))
     hashes = [{"id": row.id, "address_hash": address_hash(row.email, key)} for row in db.session.execute(by_hand)]
     if hashes:
@@ -205,7 +205,7 @@ def _is_by_hand(user_id: int) -> tuple[ColumnElement[bool], ...]:
 
 
 def _disconnect(user_id: int, access: OrgAccess, keep_contacts: bool, by: Actor) -> list[Ended]:
-    """In the caller's transaction, and so that nobody can decide about a grant that waits any more."""
+    """Disconnect in the caller's transaction, so that no one can decide about a waiting grant any more."""
     switching.withdraw(PendingGrant.user_id == user_id)
     return connections.end_connections(Connection.user_id == user_id, keep_contacts, access, by)
 

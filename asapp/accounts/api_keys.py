@@ -1,7 +1,7 @@
 """Keys of senders: made, found, revoked.
 
-A key is 256 random bits, so one round of SHA-256 keeps it: there is nothing to guess. It is found by its hash, which is the
-same work for a right key and a wrong one.
+A key is 256 random bits, so one round of SHA-256 protects it: it can't be guessed. It is found by its hash, which takes
+the same time for a right key and a wrong one.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class ApiKeyForm(Form):
 
 
 class FoundKey(NamedTuple):
-    """A key that is valid now. partner_id None: it reaches every firm."""
+    """A key that is valid now. partner_id None: for every firm."""
 
     id: int
     scopes: frozenset[Scope]
@@ -84,7 +84,7 @@ class FoundKey(NamedTuple):
 
 
 def end_of_day(text: str) -> datetime:
-    """Return the end of a day that is written 2026-11-30, by UTC; raise ValueError, in words for the page."""
+    """Return the end of a day that is written 2026-11-30, by UTC; raise ValueError with a message for the page."""
     try:
         day = date.fromisoformat(text)
     except ValueError:
@@ -140,7 +140,7 @@ def find_by_key(key: str) -> FoundKey | None:
 
 
 def record_use(key: FoundKey) -> None:
-    """Write that the key is used now, at most once a minute; a database that takes no writes stops no question. Commits."""
+    """Record that the key is used now, at most once a minute; a read-only database doesn't stop the call. Commits."""
     now = utcnow()
     if key.last_used_at is not None and key.last_used_at > now - USE_IS_WRITTEN_EVERY:
         return

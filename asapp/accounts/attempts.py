@@ -1,11 +1,11 @@
 """How often something may be tried within an hour: passwords at the log-in, and mails with a link for a new one.
 
-Counted in the database, so that nothing starts afresh when Redis is away or comes back empty; and before the password is looked
-at, so that guesses sent at once count like others. A try that was right is given back.
+Counts are in the database, so that nothing starts again when Redis is down or comes back empty. A try is counted before
+the password is checked, so that guesses sent at once all count; if it was right, the count is reduced again.
 
-A stranger must not lock the owner out. An account's wrong passwords are counted for each network that they come from, and a
-device on which the person logged in before is counted by itself, whatever others do. Wrong passwords from everywhere only make
-each further network's share smaller; a fresh network always has some tries, unless it is one of many of one IPv6 site.
+A stranger must not lock the owner out. An account's wrong passwords are counted for each network that they come from, and
+a device on which the person logged in before has a count of its own. Many wrong passwords from everywhere only reduce
+each further network's limit; a fresh network always has some tries, unless it is one of many of one IPv6 site.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from asapp.models import AttemptCount, User
 
 WINDOW = timedelta(hours=1)
 LOG_INS = 10  # wrong ones: of an account from a network, or on a device that it knows
-LOG_INS_FROM_A_NETWORK = 20  # of whatever accounts
+LOG_INS_FROM_A_NETWORK = 20  # of any accounts
 ATTACKED_FROM = 50  # wrong ones of an account from everywhere: then a network has fewer
 LOG_INS_UNDER_ATTACK = 3
 FROM_A_SITE = 30  # of an account from an IPv6 /48: providers give whole ones away, with 65,536 networks in each
@@ -44,21 +44,21 @@ PURGED_AT_ONCE = 1000
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a try comes from. device: of the cookie that says that this account logged in there before."""
+    """Where a try comes from. device: from the cookie that says that this account logged in there before."""
 
     network: str
     device: str | None = None
 
 
 class Limit(NamedTuple):
-    """A count and how far it may go; None: as far as it likes."""
+    """A count and its maximum; None: no maximum."""
 
     key: str
     most: int | None
 
 
 class TooMany(Exception):
-    """Nothing was looked at, and nothing counted. ends_at: when there are tries again."""
+    """The limit is reached: nothing was checked, and nothing counted. ends_at: when tries are possible again."""
 
     def __init__(self, ends_at: datetime) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ def log_in(email: str, password: str, origin: Origin, by: Actor = ITSELF) -> Use
 
 
 def claim_reset(email: str, origin: Origin) -> None:
-    """Count a mail that is asked for, whether anyone has the address or not. Raises TooMany. Commits."""
+    """Count a request for a mail, whether or not the address is known. Raises TooMany. Commits."""
     account = users.normal_email(email)
     if origin.device:
         claim([Limit(_key("reset", account, "device", origin.device), RESETS)])
@@ -115,7 +115,7 @@ def second_step(user: User, typed: str, origin: Origin, vault: Vault, by: Actor 
 
 
 def confirm(user: User, password: str, code: str, vault: Vault) -> bool:
-    """Is it this person, by their password or by a code of their second step? Wrong ones are counted.
+    """Is it this person, by password or by a code of the second step? Wrong ones are counted.
 
     Raises TooMany, passwords.Busy. Commits.
     """
@@ -160,7 +160,7 @@ def purge() -> None:
 
 
 def _log_in_limits(account: str, origin: Origin) -> list[Limit]:
-    """Return what a log-in counts for, always in this order: two at once must not wait for each other."""
+    """Return the limits of a log-in, always in this order, so that two at once don't deadlock."""
     if origin.device:
         return [Limit(_key("log-in", account, "device", origin.device), LOG_INS)]
     everywhere = _key("log-in", account)
@@ -196,7 +196,7 @@ def _site_limits(what: str, account: str, network: str) -> list[Limit]:
 
 
 def _add(key: str, most: int | None) -> int | None:
-    """Add one in the caller's transaction; return the count, or None where it has gone as far as it may."""
+    """Add one in the caller's transaction; return the count, or None if its maximum is reached."""
     now = utcnow()
     is_over = AttemptCount.ends_at <= now
     ends_at = literal(now + WINDOW, AttemptCount.ends_at.type)

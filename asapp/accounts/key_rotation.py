@@ -1,4 +1,4 @@
-"""Which keys our sealed columns are under, and bringing them all under the newest one while the system runs.
+"""The keys that our sealed columns are under, and re-encrypting them with the newest one while the system runs.
 
 Every table with a public_id that seals (SealsColumns) takes part; its sealed columns are those named `…_sealed`.
 """
@@ -26,7 +26,8 @@ SUFFIX = "_sealed"
 
 @dataclass
 class Rotation:
-    """renewed: now under the newest key. overtaken: written by somebody else meanwhile, under the newest key already.
+    """renewed: now under the newest key. overtaken: changed by another process in between, so already under the newest
+    key.
     unreadable: sealed with a key that is not here, or altered; left as they were."""
 
     renewed: int = 0
@@ -56,7 +57,7 @@ def count_outdated(vault: Vault) -> int:
 
 
 def rotate(vault: Vault, by: Actor = ITSELF) -> Rotation:
-    """Re-encrypt what an older key sealed, batch by batch; a value that changes meanwhile is left to whoever changed it."""
+    """Re-encrypt what an older key sealed, batch by batch; a value that changes in between is left as its writer sealed it."""
     result = Rotation()
     for table, column in sealed_columns():
         for batch in _batches(table, column):

@@ -1,10 +1,10 @@
-"""One-time links on which people set a password: an invitation for a week, a forgotten password for an hour.
+"""One-time links for setting a password: an invitation is valid for a week, a link for a forgotten password for an hour.
 
-Only the hash of a link's token is kept. A new invitation replaces the earlier one. Links for a forgotten password work side by
-side, and beside an invitation: anybody can ask for one, and must not end what the person has in the mailbox. A password that
-is set on one ends all links of the person.
+Only the hash of a link's token is stored. A new invitation replaces the earlier one. Links for a forgotten password work
+side by side, and beside an invitation: anyone can ask for one, and must not invalidate the link that the person has.
+Setting a password by one ends all links of the person.
 
-Asking writes down the address that was typed and nothing else, known or not; a job looks for the person and writes the mail.
+A request stores the typed address and nothing else, known or not; a job looks the person up and writes the mail.
 """
 
 from __future__ import annotations
@@ -33,9 +33,7 @@ from asapp.models import Action, PasswordLink, PasswordLinkKind, User, WaitingKi
 TOKEN_BYTES = 36  # long enough for logs to recognise it as a token, should one ever come near them
 RESET_SUBJECT = "Set a new AdvisorStream password"
 FREE_RESETS = 5  # mails to a person in an hour, from all who ask; from then on
-RESET_GAP = timedelta(
-    minutes=5
-)  # lies between one and the next, so that nobody's mailbox is filled and the owner's still comes
+RESET_GAP = timedelta(minutes=5)  # passes between two, which keeps the mailbox usable
 LIFETIMES = {PasswordLinkKind.INVITATION: timedelta(days=7), PasswordLinkKind.RESET: timedelta(hours=1)}
 
 
@@ -57,7 +55,7 @@ def make_link(user: User, kind: PasswordLinkKind) -> str:
 
 
 def request_reset(email: str, origin: Origin, vault: Vault, enqueue: mail_outbox.Enqueue) -> None:
-    """Write down that a link was asked for; the same work for every address. Raises TooMany. Commits."""
+    """Store a request for a link; the same work for every address. Raises TooMany. Commits."""
     attempts.claim_reset(email, origin)
     content = {"email": normal_email(email)[:EMAIL_MAX]}
     mail_outbox.add(WaitingKind.RESET, content, vault, LIFETIMES[PasswordLinkKind.RESET])
@@ -66,7 +64,7 @@ def request_reset(email: str, origin: Origin, vault: Vault, enqueue: mail_outbox
 
 
 def answer_resets(vault: Vault, public_url: str) -> None:
-    """Turn each reset that was asked for into the letter with the link, or delete it where nobody is to get one. Commits."""
+    """Turn each request into a mail with a link, or delete it if no mail is due. Commits."""
     waiting = select(WaitingMail).where(WaitingMail.kind == WaitingKind.RESET).order_by(WaitingMail.id).limit(1)
     while True:
         now = utcnow()
@@ -80,7 +78,7 @@ def answer_resets(vault: Vault, public_url: str) -> None:
 
 
 def _answer_reset(request: WaitingMail, vault: Vault, public_url: str) -> None:
-    """In the caller's transaction. A mail that went out after this was asked for answers it as well."""
+    """In the caller's transaction. A mail sent after this request answers it as well."""
     try:
         user = find_by_email(mail_outbox.read(request, vault)["email"])
     except CannotOpen:
@@ -114,7 +112,7 @@ def _resets_of_the_hour(user_id: int) -> list[datetime]:
 
 
 def find_person(token: str) -> User | None:
-    """Return whose link this is, while it works."""
+    """Return the person of a link, while it is valid."""
     user = db.session.scalar(
         select(User)
         .join(PasswordLink, PasswordLink.user_id == User.id)
@@ -128,7 +126,7 @@ def find_person(token: str) -> User | None:
 
 
 def set_password(token: str, password: str, by: Actor = ITSELF) -> User:
-    """Use the link up, set the password and end all sessions of this person. Raises InvalidFields (new), LinkIsGone."""
+    """Use up the link, set the password and end all sessions of this person. Raises InvalidFields (new), LinkIsGone."""
     user = find_person(token)
     if user is None:
         raise LinkIsGone

@@ -1,8 +1,8 @@
-"""Mails that a request asked for. It writes them down, sealed, and a job sends them.
+"""Mails that a request asked for: stored sealed, and sent by a job.
 
-A request never speaks to the mail server: the answer would take as long as the server does, and tell by that what was done.
-A mail that the server doesn't take is tried again, later and later, until it would come too late. A process that dies between
-sending a mail and deleting it sends it twice.
+A request never calls the mail server: the answer would take as long as the server does, and its time would reveal what
+was done. A mail that the server refuses is retried at growing intervals, until it would be too late. A process that dies
+between sending a mail and deleting it sends it twice.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Enqueue = Callable[[], bool]
 
 
 def post_later(letters: Iterable[Letter], vault: Vault, enqueue: Enqueue) -> None:
-    """Write the letters down and enqueue the job that sends them. Commits."""
+    """Store the letters and enqueue the job that sends them. Commits."""
     for letter in letters:
         add(WaitingKind.LETTER, asdict(letter), vault)
     db.session.commit()
@@ -49,7 +49,7 @@ def post_later(letters: Iterable[Letter], vault: Vault, enqueue: Enqueue) -> Non
 
 
 def add(kind: WaitingKind, content: dict[str, str], vault: Vault, give_up_after: timedelta = GIVE_UP_AFTER) -> None:
-    """Write a mail down in the caller's transaction."""
+    """Store a mail in the caller's transaction."""
     now = utcnow()
     mail = WaitingMail(public_id=new_public_id(), kind=kind, created_at=now, due_at=now, give_up_at=now + give_up_after)
     mail.seal(vault, CONTENT, json.dumps(content))
@@ -63,7 +63,7 @@ def read(mail: WaitingMail, vault: Vault) -> dict[str, str]:
 
 
 def are_due() -> bool:
-    """Is there a mail to be sent now, or a reset to be answered? Ends the transaction."""
+    """Is a mail due, or a reset to answer? Ends the transaction."""
     end_read(db.session)
     with reading():
         found = db.session.scalar(select(WaitingMail.id).where(*_is_due(utcnow())).limit(1)) is not None
@@ -77,14 +77,14 @@ def count_refused(session: Session) -> int:
 
 
 def send_due(post: Post, vault: Vault) -> int:
-    """Send the letters that are due, the oldest first; return how many the server took. Commits."""
+    """Send the due letters, the oldest first; return how many the server took. Commits."""
     delete_what_is_too_late()
     end_at, sent = time.monotonic() + ROUND_S, 0
     while time.monotonic() < end_at and (mail := claim(utcnow())) is not None:
         mail_id, lease, attempts = mail.id, mail.lease or "", mail.attempts
         letter = _letter(mail, vault)
         db.session.rollback()
-        fate = post(letter) if letter is not None else Fate.TAKEN  # what can't be opened is of no use to anybody
+        fate = post(letter) if letter is not None else Fate.TAKEN  # one that can't be opened is useless and deleted
         sent += fate is Fate.TAKEN
         settle(mail_id, lease, attempts, fate)
         if fate is Fate.AWAY:
@@ -93,7 +93,7 @@ def send_due(post: Post, vault: Vault) -> int:
 
 
 def claim(now: datetime) -> WaitingMail | None:
-    """Take the lease on one letter that is due. Commits."""
+    """Claim one due letter. Commits."""
     one = (
         select(WaitingMail.id)
         .where(WaitingMail.kind == WaitingKind.LETTER, *_is_due(now))
@@ -120,7 +120,7 @@ def _letter(mail: WaitingMail, vault: Vault) -> Letter | None:
 
 
 def settle(mail_id: int, lease: str, attempts: int, fate: Fate) -> None:
-    """Delete what was taken, put off what was not; nothing if another job has it by now. Commits."""
+    """Delete a mail that was taken, delay one that was not; do nothing if another job has it by now. Commits."""
     is_mine = (WaitingMail.id == mail_id, WaitingMail.lease == lease)
     if fate is Fate.TAKEN:
         db.session.execute(delete(WaitingMail).where(*is_mine))

@@ -22,7 +22,7 @@ LONGEST = 128
 FEWEST_DIFFERENT = 5
 GUESSES = 10**10  # from here on zxcvbn calls a password hard to guess even where its hash was stolen
 LOOKED_AT = 40  # characters: the work grows with the square, and a beginning that is hard to guess makes the rest so
-LEFT_OVER = 4  # letters that are nobody's name: with fewer a password is made of names
+LEFT_OVER = 4  # letters other than the name's: with fewer a password is made of names
 SIGNS = re.compile(r"[\W\d_]+")
 OUR_WORDS = ("advisorstream", "broadridge", "salesforce", "advisor", "stream", "asapp")
 
@@ -93,7 +93,7 @@ def hash_password(password: str) -> str:
 
 
 def is_right(password: str, password_hash: str | None) -> bool:
-    """Is this the password? Without a hash (nobody has that address) it takes as long and says no. Raises Busy."""
+    """Is this the password? Without a hash (unknown address) it takes as long and returns False. Raises Busy."""
     with _turn():
         try:
             _hasher.verify(password_hash or _hash_of_nobody(), _normal(password[: LONGEST * 4]))
@@ -139,7 +139,7 @@ def _is_made_of(lowered: str, words: list[str]) -> bool:
 
 
 def _guesses(plain: str, words: list[str]) -> int:
-    from zxcvbn import zxcvbn  # 95,000 words: only the processes in which somebody sets a password hold them
+    from zxcvbn import zxcvbn  # 95,000 words: loaded only in processes that set a password
 
     return int(zxcvbn(plain[:LOOKED_AT], user_inputs=words)["guesses"])
 

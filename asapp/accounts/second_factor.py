@@ -1,11 +1,11 @@
 """The second step of a log-in: the six digits of an authenticator app (RFC 6238), or one of ten recovery codes.
 
-Each code counts once. Six digits count for half a minute before and after their own half minute, since clocks differ, and
-never again once they, or later ones, were accepted. A recovery code is 39 bits, so it is kept as a hash under a random key
-that is sealed: the database alone is of no use to a thief.
+Each code counts once. Six digits are valid for half a minute before and after their own half minute, since clocks differ,
+and no longer valid once they, or later ones, were accepted. A recovery code has 39 bits, so it is stored as a hash under
+a random sealed key: the database alone is useless to a thief.
 
-A new app is set up without a row: the page carries its secret, sealed for the person, until the first code proves that the
-app has it.
+While a new app is set up there is no row: the page carries its secret, sealed for the person, until the first code proves
+that the app has it.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ class NewApp:
 
     secret: str
     sealed: str
-    uri: str  # what the picture says to the app
+    uri: str  # content of the QR code
 
     @property
     def spaced(self) -> str:
-        """The secret as people type it."""
+        """Return the secret as people type it."""
         return " ".join(self.secret[at : at + 4] for at in range(0, len(self.secret), 4))
 
 
@@ -73,7 +73,7 @@ def begin(user: User, vault: Vault) -> NewApp:
 
 
 def resume(user: User, sealed: str, vault: Vault) -> NewApp | None:
-    """Return the app that this person began with; None if it is another's or too old."""
+    """Return the app whose set-up this person started; None if it is another's or too old."""
     try:
         content = json.loads(vault.open(sealed, _set_up_place(user)))
     except CannotOpen:
@@ -82,7 +82,7 @@ def resume(user: User, sealed: str, vault: Vault) -> NewApp | None:
 
 
 def set_up(user: User, sealed: str, code: str, vault: Vault, by: Actor = ITSELF) -> list[str]:
-    """Ask for this app from the next log-in on, instead of an earlier one; return the recovery codes.
+    """Require codes of this app from the next log-in on, instead of an earlier one's; return the recovery codes.
 
     Raises InvalidFields (code). Commits.
     """
@@ -105,7 +105,7 @@ def set_up(user: User, sealed: str, code: str, vault: Vault, by: Actor = ITSELF)
 
 
 def renew_codes(user: User, vault: Vault, by: Actor = ITSELF) -> list[str]:
-    """Return ten new recovery codes; the ones before no longer work. The person has a second step. Commits."""
+    """Return ten new recovery codes; the earlier ones no longer work. The person has a second step. Commits."""
     user = lock(user.id)
     factor = _get_factor(user.id)
     change_rows(db.session, delete(RecoveryCode).where(RecoveryCode.user_id == user.id))
@@ -124,7 +124,7 @@ def remove(user: User, by: Actor = ITSELF) -> None:
 
 
 def reset(user: User, by: Actor = ITSELF) -> bool:
-    """Take another person's second step away and end their sessions; return False where there was none. Commits."""
+    """Remove another person's second step and end their sessions; return False if there was none. Commits."""
     user = lock(user.id)
     if not _delete(user.id):
         db.session.rollback()
@@ -141,7 +141,7 @@ def count_codes_left(user: User) -> int:
 
 
 def accept(user_id: int, typed: str, vault: Vault) -> Way | None:
-    """Use the code up that was typed, in the caller's transaction; return which way it was, or None if it is not good."""
+    """Use up the typed code, in the caller's transaction; return its kind, or None if it is not valid."""
     factor = db.session.scalar(select(SecondFactor).where(SecondFactor.user_id == user_id))
     code = "".join(c for c in typed.lower() if c.isascii() and c.isalnum())
     if factor is None:
@@ -152,7 +152,7 @@ def accept(user_id: int, typed: str, vault: Vault) -> Way | None:
 
 
 def log_in(user: User, typed: str, vault: Vault, by: Actor = ITSELF) -> bool:
-    """Is this the second step of this person, whose password was right? Commits, with an entry in the audit log."""
+    """Check the second step of a person whose password was right. Commits, with an entry in the audit log."""
     way = accept(user.id, typed, vault)
     if way is None:
         entries.record(Action.LOGIN_REFUSED, by, user, second_step="wrong code")
@@ -178,7 +178,7 @@ def _accept_recovery(factor: SecondFactor, code: str, vault: Vault) -> bool:
 
 
 def _step_of(secret: str, code: str) -> int | None:
-    """Return which half minute's code this is, by the clock of today; None if it is none that counts now."""
+    """Return the half minute that this code belongs to, by the present time; None if it is not valid now."""
     digits = "".join(code.split()).encode()
     app, now = pyotp.TOTP(secret), int(utcnow().timestamp()) // STEP_S
     steps = (now + drift for drift in DRIFT)
@@ -186,7 +186,7 @@ def _step_of(secret: str, code: str) -> int | None:
 
 
 def _add_codes(factor: SecondFactor, vault: Vault) -> list[str]:
-    """Return new codes of a person who has none, under a new key, in the caller's transaction."""
+    """Add new codes for a person without any, under a new key, in the caller's transaction; return them."""
     key = secrets.token_hex(32)
     factor.seal(vault, "recovery_key_sealed", key)
     codes: set[str] = set()

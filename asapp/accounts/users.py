@@ -1,7 +1,7 @@
-"""People who log in: made by an admin, in and out, and what they may change about themselves.
+"""People who log in: created by an admin, log-in and log-out, and what they may change about themselves.
 
-A session carries the person's nonce. A new nonce ends every session of this person at once: log-out, a changed password
-and a deactivated account all work that way.
+A session carries the person's nonce. A new nonce ends every session of this person at once: a changed password and a
+deactivated account work that way. sessions.py has the single ones.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Sequence
 from hashlib import sha256
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import joinedload
 
@@ -19,18 +19,19 @@ from asapp.accounts import passwords
 from asapp.accounts.form_fields import PersonForm, ProfileForm
 from asapp.audit import entries
 from asapp.audit.entries import ITSELF, Actor
+from asapp.core.database import change_rows
 from asapp.core.extensions import db
 from asapp.core.formats import is_zone_name
 from asapp.core.forms import InvalidFields, clean_address, whole_number
 from asapp.leads import sign_up_page
-from asapp.models import Action, Partner, Role, User
+from asapp.models import Action, LoginSession, Partner, Role, User
 from asapp.models.user import EMPTIED
 
 
 def create_user(
     email: str, name: str, password: str, role: Role, partner: Partner | None = None, by: Actor = ITSELF
 ) -> User:
-    """Make a person; raise InvalidFields. An advisor needs a partner, an admin has none."""
+    """Add a person; raise InvalidFields. An advisor needs a partner, an admin has none."""
     form = PersonForm.entered(name=name, email=email)
     errors = form.problems()
     name, email = form.name.data, form.email.data
@@ -56,7 +57,7 @@ def create_user(
         db.session.commit()
     except IntegrityError as error:
         db.session.rollback()
-        raise InvalidFields({"email": "Somebody has this address already."}) from error
+        raise InvalidFields({"email": "Someone already has this address."}) from error
     return user
 
 
@@ -71,7 +72,7 @@ def log_in(email: str, password: str, by: Actor = ITSELF) -> User | None:
     is_right = passwords.is_right(password, password_hash)
     user = db.session.get(User, user_id) if user_id is not None else None
     if user is None or not is_right or not user.is_active or user.password_hash != password_hash:
-        # About whom, if anybody; what was typed is not kept: it may be a password in the wrong field.
+        # About the account, if there is one; the typed address is not stored: it may be a password in the wrong field.
         entries.record(Action.LOGIN_REFUSED, by, user)
         db.session.commit()
         return None
@@ -92,11 +93,6 @@ def find_by_session(session_id: str) -> User | None:
     return user
 
 
-def end_sessions(user: User) -> None:
-    end_sessions_of(user)
-    db.session.commit()
-
-
 def save_profile(user: User, name: str, time_zone: str) -> None:
     """Set what people may change about themselves; raise InvalidFields (name, time_zone). An empty time_zone is UTC."""
     entered = ProfileForm.entered(name=name, time_zone=time_zone).checked()
@@ -105,8 +101,9 @@ def save_profile(user: User, name: str, time_zone: str) -> None:
 
 
 def end_sessions_of(user: User) -> None:
-    """The same in the caller's transaction."""
+    """End every session of this person, in the caller's transaction."""
     user.session_nonce = _new_nonce()
+    change_rows(db.session, delete(LoginSession).where(LoginSession.user_id == user.id))
 
 
 def lock(user_id: int) -> User:

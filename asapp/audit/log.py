@@ -20,10 +20,12 @@ from asapp.models import Action, ActorKind, AuditEntry, AuditIdentity, Partner, 
 A_PAGE = 50
 ROWS_A_PIECE = 1000
 SEARCH_MAX = 120
+RECENT = 5  # log-ins that a person is shown
 
 WORDS = {
     Action.LOGGED_IN: "Logged in",
     Action.LOGIN_REFUSED: "Could not log in",
+    Action.SESSIONS_ENDED: "Logged other devices out",
     Action.PASSWORD_CHANGED: "Changed a password",
     Action.SECOND_FACTOR_SET_UP: "Set up a second step",
     Action.SECOND_FACTOR_REMOVED: "Turned the second step off",
@@ -57,6 +59,7 @@ WORDS = {
     Action.API_KEY_MADE: "Made an API key",
     Action.API_KEY_REVOKED: "Revoked an API key",
 }
+OF_LOG_INS = ("logged_", "login_", "password_", "sessions_", "second_factor_", "recovery_codes_")
 GROUPS: dict[str, tuple[str, tuple[Action, ...]]] = {
     "connected": (
         "Connected, disconnected",
@@ -80,7 +83,9 @@ GROUPS: dict[str, tuple[str, tuple[Action, ...]]] = {
     "logins": (
         "Log-ins and passwords",
         tuple(
-            a for a in Action if a.startswith(("logged_", "login_", "password_", "second_factor_", "recovery_codes_"))
+            a
+            for a in Action
+            if a.startswith(("logged_", "login_", "password_", "sessions_", "second_factor_", "recovery_codes_"))
         ),
     ),
 }
@@ -179,6 +184,37 @@ def find_page(wanted: AuditQuery) -> AuditPage:
     rows = db.session.execute(_entries(wanted).limit(A_PAGE + 1)).all()
     lines = [AuditLine(*row) for row in rows[:A_PAGE]]
     return AuditPage(lines, total, lines[-1].entry.id if len(rows) > A_PAGE else None)
+
+
+@dataclass(frozen=True)
+class LogIn:
+    """A try to log in, as the person it is about sees it."""
+
+    at: datetime
+    what: str
+    client_address: str
+
+
+def recent_log_ins(user: User) -> list[LogIn]:
+    """Return the last tries to log in as this person, the newest first."""
+    tries = (
+        select(AuditEntry, AuditIdentity.client_address)
+        .outerjoin(AuditIdentity, AuditIdentity.id == AuditEntry.identity_id)
+        .where(
+            AuditEntry.subject_type == "users",
+            AuditEntry.subject_id == user.id,
+            AuditEntry.action.in_((Action.LOGGED_IN, Action.LOGIN_REFUSED)),
+        )
+        .order_by(AuditEntry.id.desc())
+        .limit(RECENT)
+    )
+    return [LogIn(entry.at, _words_of_log_in(entry), address or "") for entry, address in db.session.execute(tries)]
+
+
+def _words_of_log_in(entry: AuditEntry) -> str:
+    if entry.action == Action.LOGGED_IN:
+        return "Logged in with a recovery code" if entry.details.get("second_step") == "recovery code" else "Logged in"
+    return "Right password, wrong code" if "second_step" in entry.details else "Wrong password"
 
 
 def iter_csv(wanted: AuditQuery) -> Iterator[str]:

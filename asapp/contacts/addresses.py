@@ -7,12 +7,25 @@ The key is random, one per partner, and stored sealed, so that rotating encrypti
 from __future__ import annotations
 
 import hmac
+from typing import Any, NamedTuple
 
+from sqlalchemy import ColumnElement, and_
 from sqlalchemy.orm import Session
 
 from asapp.contacts.partner_keys import partner_key
 from asapp.core.vault import Vault
 from asapp.models import Partner
+
+
+class HashRange(NamedTuple):
+    """Addresses with a hash that is greater than `after` and at most `upto`: values, or parameters of a statement."""
+
+    after: Any
+    upto: Any
+
+    def holds(self, column: Any) -> ColumnElement[bool]:
+        """Is the hash in this column one of them?"""
+        return and_(column > self.after, column <= self.upto)
 
 
 def address_hash(email: str, key: bytes) -> bytes:

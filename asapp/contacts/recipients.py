@@ -11,19 +11,20 @@ from base64 import urlsafe_b64encode
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from hashlib import blake2b
-from itertools import islice
+from itertools import chain
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, case, exists, or_, select
 
-from asapp.contacts.addresses import address_hash, address_key
+from asapp.contacts.addresses import HashRange, address_hash, address_key
 from asapp.contacts.lists import is_on
 from asapp.contacts.queries import contacts_of
 from asapp.contacts.status import contact_rows, is_active, reason_of
 from asapp.contacts.suppressions import find_reasons
 from asapp.contacts.unsubscribe_links import LinkMaker, link_key
-from asapp.core.bulk import in_chunks
-from asapp.core.database import end_read
+from asapp.core.bulk import in_chunks, rows_with_each
+from asapp.core.database import end_read, fetch_tuples
 from asapp.core.extensions import db
 from asapp.core.vault import Vault
 from asapp.models import Connection, Contact, ContactList, Departure, Partner, User
@@ -32,11 +33,12 @@ from asapp.models.contact import DepartureState
 ROWS_AT_ONCE = 5000
 ROWS_TO_SPARE = 50  # in a page, for contacts that share an address
 ID_BYTES, ID_LENGTH = 16, 22
+TO_WHOLE_GROUPS, ENCODED_ID_LENGTH = bytes(2), 24  # base64 takes three bytes at a time, so many Ids are encoded at once
 
 HELD = "held"  # waits in a proposal for the advisor's decision
 NOT_A_CONTACT = "not_a_contact"
 
-Hashed = tuple[bytes, dict[str, Any]]
+Hashed = tuple[bytes, dict[str, Any]]  # (address hash, recipient)
 
 COLUMNS = (
     Contact.id,
@@ -113,10 +115,10 @@ def _end_of_piece(contact_list: ContactList) -> Select[Any]:
 def _active(contact_list: ContactList, now: datetime) -> Select[Any]:
     """Select those of a piece who may be written to, in order of their addresses, of one address the newest first."""
     user_id = contact_list.user_id
-    piece = (Contact.address_hash > bindparam("after"), Contact.address_hash <= bindparam("upto"))
-    who = (contacts_of(user_id), is_on(contact_list), is_active(now, user_id), ~is_held())
+    piece = HashRange(bindparam("after"), bindparam("upto"))
+    who = (contacts_of(user_id), is_on(contact_list), is_active(now, user_id, piece), ~is_held())
     order = (Contact.address_hash, Contact.changed_at.desc(), Contact.id.desc())
-    return contact_rows(*COLUMNS).where(*piece, *who).order_by(*order)
+    return contact_rows(*COLUMNS).where(piece.holds(Contact.address_hash), *who).order_by(*order)
 
 
 def find_page(audience: Audience, limit: int, after: bytes) -> Recipients:
@@ -124,61 +126,72 @@ def find_page(audience: Audience, limit: int, after: bytes) -> Recipients:
 
     after: what the page before has ended with; b"" for the first.
     """
-    page = list(islice(_iter_hashed(audience, after, limit + ROWS_TO_SPARE), limit + 1))
-    end_read(db.session)
+    page: list[Hashed] = []
+    for piece in _iter_pieces(audience, after, limit + ROWS_TO_SPARE):
+        page += piece
+        if len(page) > limit:
+            break
     is_cut = len(page) > limit
     return Recipients([each for _, each in page[:limit]], page[limit - 1][0] if is_cut else None)
 
 
 def iter_recipients(audience: Audience) -> Iterator[dict[str, Any]]:
     """Yield all recipients. No transaction is open for longer than it takes to read a few thousand rows."""
-    return (recipient for _, recipient in _iter_hashed(audience, b"", ROWS_AT_ONCE))
+    return map(itemgetter(1), chain.from_iterable(_iter_pieces(audience, b"", ROWS_AT_ONCE)))
 
 
-def _iter_hashed(audience: Audience, after: bytes, most: int) -> Iterator[Hashed]:
-    """Yield (address hash, recipient), read in pieces of so many contacts; all who share an address are in one.
+def _iter_pieces(audience: Audience, after: bytes, most: int) -> Iterator[Iterator[Hashed]]:
+    """Yield recipients in pieces of so many contacts; all who share an address are in one.
 
     For each piece it is asked first where it ends: with a LIMIT on the whole question PostgreSQL guesses how many contacts
     pass a dozen conditions, and took minutes.
     """
     connection = db.session.connection
     while upto := connection().scalar(audience.upto, {"after": after, "most": most}):
-        rows = connection().execute(audience.active, {"after": after, "upto": upto}).all()
+        rows = fetch_tuples(db.session, audience.active, {"after": after, "upto": upto})
         end_read(db.session)
-        yield from _iter_piece(rows, audience)
+        yield _recipients_of(rows, audience)
         after = upto
     end_read(db.session)
 
 
-def _iter_piece(rows: Sequence[Any], audience: Audience) -> Iterator[Hashed]:
+def _recipients_of(rows: Sequence[Any], audience: Audience) -> Iterator[Hashed]:
     """Yield one recipient for each address. rows: in order of their addresses, of one address the newest first."""
-    url_of, id_key = audience.links.url, audience.id_key
+    ids = public_ids_of([row[0] for row in rows], audience.id_key)
+    urls = audience.links.urls([row[-1] for row in rows])
     hashed, recipient = b"", dict[str, Any]()
-    for contact_id, salesforce_id, source, first_name, last_name, email, row_hash in rows:
+    for row, contact_id, url in zip(rows, ids, urls, strict=True):
+        _, salesforce_id, source, first_name, last_name, email, row_hash = row
         if row_hash == hashed:
-            recipient["also"].append(public_id_of(contact_id, id_key))
+            recipient["also"].append(contact_id)
             continue
         if hashed:
             yield hashed, recipient
         hashed = row_hash
         recipient = {
-            "contact_id": public_id_of(contact_id, id_key),
+            "contact_id": contact_id,
             "salesforce_id": salesforce_id,
             "source": source,
             "first_name": first_name,
             "last_name": last_name,
             "email": email,
             "also": [],
-            "unsubscribe_url": url_of(row_hash),
+            "unsubscribe_url": url,
         }
     if hashed:
         yield hashed, recipient
 
 
-def public_id_of(contact_id: int, key: bytes) -> str:
-    """Return the Id under which senders know a contact: 22 characters that tell nothing about our rows."""
-    digest = blake2b(b"%d" % contact_id, key=key, person=b"contact", digest_size=ID_BYTES).digest()
-    return urlsafe_b64encode(digest)[:ID_LENGTH].decode()
+def public_ids_of(contact_ids: Iterable[int], key: bytes) -> list[str]:
+    """Return the Ids under which senders know contacts: 22 characters each that tell nothing about our rows."""
+    keyed = blake2b(key=key, person=b"contact", digest_size=ID_BYTES)
+    parts: list[bytes] = []
+    for contact_id in contact_ids:
+        digest = keyed.copy()
+        digest.update(b"%d" % contact_id)
+        parts += (digest.digest(), TO_WHOLE_GROUPS)
+    encoded = urlsafe_b64encode(b"".join(parts)).decode()
+    return [encoded[at : at + ID_LENGTH] for at in range(0, len(encoded), ENCODED_ID_LENGTH)]
 
 
 def is_held() -> ColumnElement[bool]:
@@ -234,11 +247,11 @@ def _reasons_of_contacts(user_id: int, hashes: Collection[bytes], now: datetime)
 
 def _rows_of_addresses(user_id: int, hashes: list[bytes], now: datetime) -> Iterable[Any]:
     reason = reason_of(now)
-    told = case((and_(reason.is_(None), is_held()), HELD), else_=reason)
+    told = case((and_(reason.is_(None), is_held()), HELD), else_=reason).label("told")
+    of_advisor = contact_rows(Contact.address_hash, told, Contact.changed_at, Contact.id).where(contacts_of(user_id))
+    found = rows_with_each(of_advisor, Contact.address_hash, hashes).c
     return db.session.execute(
-        contact_rows(Contact.address_hash, told)
-        .where(contacts_of(user_id), Contact.address_hash.in_(hashes))
-        .order_by(Contact.address_hash, Contact.changed_at.desc(), Contact.id.desc())
+        select(found.address_hash, found.told).order_by(found.address_hash, found.changed_at.desc(), found.id.desc())
     )
 
 

@@ -1,7 +1,8 @@
-"""What a sender tells us of its mails: people who unsubscribed or complained, and addresses that bounced."""
+"""Events that a sender reports: people who unsubscribed or complained, and addresses that bounced."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -16,12 +17,15 @@ from asapp.contacts.suppressions import Address, Happened
 from asapp.core.bulk import in_chunks
 from asapp.core.database import retry_when_beaten
 from asapp.core.extensions import db
+from asapp.core.forms import clean_line
 from asapp.core.vault import Vault
 from asapp.models import Partner, SuppressionSource, SuppressionStep, User
+from asapp.models.suppression import WORDS_MAX
 
-TRIES = 3  # two calls at once may tell the same event
+DETAIL_READ = 4 * WORDS_MAX  # characters of a detail that are read
+TRIES = 3  # two calls at once may report the same event
 
-# Stores and commits, and returns what was new, as suppressions.record().
+# Stores and commits, and returns what was new, as writeback/unsubscribing.py: record().
 Record = Callable[[Collection[Happened]], Collection[Happened]]
 
 
@@ -32,23 +36,27 @@ class EventType(StrEnum):
 
 
 class Told(NamedTuple):
-    """An event as the sender tells it. id: its own. advisor_id: the public one. at: when it happened."""
+    """An event as the sender reports it. id: its own. advisor_id: the public one. at: when it happened.
+
+    detail: the sender's text about it, unchanged.
+    """
 
     id: str
     type: EventType
     advisor_id: str
     email: str
     at: datetime
+    detail: str = ""
 
 
 class Taken(StrEnum):
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate"  # this advisor's event with this id was stored before
-    UNKNOWN_ADVISOR = "unknown_advisor"  # not one of ours, or not one that the key reaches
+    UNKNOWN_ADVISOR = "unknown_advisor"  # not one of ours, or not one that the key may access
 
 
 def record_events(told: Sequence[Told], partner_id: int | None, vault: Vault, record: Record) -> list[Taken]:
-    """Store events and return what became of each, in their order. Commits.
+    """Store events and return the result of each, in their order. Commits.
 
     partner_id: only about advisors of this firm; None: about any. Events about advisors who were deactivated are stored too.
     record: with what else belongs to it; what is stored is given to it once, unless the database ends its transaction.
@@ -95,11 +103,18 @@ def _as_happened(told: Told, user: User, keys: dict[int, bytes]) -> Happened:
         SuppressionSource.SENDER,
         told.at,
         told.id,
+        words=clean_detail(told.detail, told.email),
     )
 
 
+def clean_detail(detail: str, email: str) -> str:
+    """Return a sender's text on one line of at most WORDS_MAX visible characters, without the address itself."""
+    line = clean_line(detail[:DETAIL_READ])
+    return re.sub(re.escape(email.strip()), "this address", line, flags=re.IGNORECASE)[:WORDS_MAX].rstrip()
+
+
 def _record(happened: dict[int, Happened], record: Record) -> set[int]:
-    """Store these, and return the numbers of those that are new."""
+    """Store these; return the numbers of the new ones."""
 
     def work() -> set[int]:
         new = _without_known(happened)
@@ -111,7 +126,7 @@ def _record(happened: dict[int, Happened], record: Record) -> set[int]:
     for attempt in range(1, TRIES + 1):
         try:
             return retry_when_beaten(db.session(), work)
-        except IntegrityError:  # the other call was faster: what it has stored is known now
+        except IntegrityError:  # the other call was faster: its events are now stored
             db.session.rollback()
             if attempt == TRIES:
                 raise
@@ -119,7 +134,7 @@ def _record(happened: dict[int, Happened], record: Record) -> set[int]:
 
 
 def _without_known(happened: dict[int, Happened]) -> set[int]:
-    """Return the numbers of those that were not told before, nor earlier in this very call."""
+    """Return the numbers of those that were not reported before, nor earlier in this call."""
     first: dict[tuple[int | None, str | None], int] = {}
     for number, each in happened.items():
         first.setdefault((each.address.user_id, each.sender_event_id), number)

@@ -18,6 +18,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, case, exists, func, literal, null, or_, select
 
+from asapp.contacts.addresses import HashRange
 from asapp.contacts.bounces import is_skipped_as_bounced
 from asapp.contacts.suppressions import is_suppressed, is_suppressed_as
 from asapp.messages.contacts import UnknownWhy
@@ -70,28 +71,34 @@ def reason_told(reason: str | None, is_for_review: bool, is_out_of_sight: bool) 
     return UnknownWhy.OUT_OF_SIGHT if is_out_of_sight else reason
 
 
-def is_active(now: datetime, user_id: int | None = None) -> ColumnElement[bool]:
-    """May this contact be written to? The same rule as reason_of(), in a form that is cheap to count."""
+def is_active(now: datetime, user_id: int | None = None, hashes: HashRange | None = None) -> ColumnElement[bool]:
+    """May this contact be written to? The same rule as reason_of(), in a form that is cheap to count.
+
+    hashes: of the addresses that the query is about, if it is not about all of this advisor's; then it costs less.
+    """
     return and_(
         Contact.departed.is_(None),
         Contact.hidden_at.is_(None),
-        ~is_suppressed(user_id),
+        ~is_suppressed(user_id, hashes),
         ~is_skipped_as_bounced(),
         ~Contact.opted_out,
-        ~is_address_blocked(user_id),
+        ~is_address_blocked(user_id, hashes),
         Contact.left_firm_id.is_(None),
         or_(Connection.id.is_(None), Connection.status != ConnectionStatus.DISCONNECTED),
         ~opt_outs_unknown(now, user_id),
     )
 
 
-def is_address_blocked(user_id: int | None = None) -> ColumnElement[bool]:
+def is_address_blocked(user_id: int | None = None, hashes: HashRange | None = None) -> ColumnElement[bool]:
     """Has a record of the advisor's with this address opted out? That includes the contact's own.
 
     user_id: as in reason_of(). The advisor's blocked addresses are then read once, not looked up for each contact.
+    hashes: as in is_active().
     """
     if user_id is not None:
         blocked = select(BlockedAddress.address_hash).where(BlockedAddress.user_id == user_id)
+        if hashes is not None:
+            blocked = blocked.where(hashes.holds(BlockedAddress.address_hash))
         return and_(Contact.address_hash.is_not(None), Contact.address_hash.in_(blocked))
     return exists().where(
         BlockedAddress.user_id == Contact.user_id, BlockedAddress.address_hash == Contact.address_hash

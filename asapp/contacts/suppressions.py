@@ -13,15 +13,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Table, and_, exists, func, or_, select, type_coerce, union
-from sqlalchemy.orm import aliased
+from sqlalchemy import ColumnElement, Table, and_, delete, exists, func, or_, select, type_coerce, union
+from sqlalchemy.orm import Session, aliased
 
-from asapp.contacts.addresses import address_hash, address_key
-from asapp.core.bulk import in_chunks, insert_many
+from asapp.contacts.addresses import HashRange, address_hash, address_key
+from asapp.core.bulk import in_chunks, insert_many, is_among, upsert_many
 from asapp.core.clock import utcnow
-from asapp.core.database import UTCDateTime, upsert
+from asapp.core.database import UTCDateTime, change_rows
 from asapp.core.extensions import db
 from asapp.core.vault import Vault
 from asapp.models import (
@@ -37,12 +38,14 @@ from asapp.models import (
     SuppressionEvent,
     SuppressionSource,
     SuppressionStep,
+    SuppressionWords,
     User,
 )
-from asapp.models.suppression import IS_FOR_ADVISOR, IS_FOR_FIRM
+from asapp.models.suppression import IS_FOR_ADVISOR, IS_FOR_FIRM, IS_FROM_SENDER
 
 ROWS: Table = Suppression.__table__  # type: ignore[assignment]
 EVENTS: Table = SuppressionEvent.__table__  # type: ignore[assignment]
+WORDS: Table = SuppressionWords.__table__  # type: ignore[assignment]
 UNDO_WITHIN = timedelta(minutes=10)
 RETRY_EVERY = timedelta(days=30)  # the advisor may have a bounced address tried again
 # The reasons in the order in which they are told, each with the column that says since when.
@@ -62,7 +65,10 @@ class Address(NamedTuple):
 
 
 class Happened(NamedTuple):
-    """Something that happened to an address. sender_event_id: the sender's own id, which counts once for an advisor."""
+    """Something that happened to an address. sender_event_id: the sender's own id, which counts once for an advisor.
+
+    words: the sender's own about it, clean and at most WORDS_MAX long; empty for none.
+    """
 
     address: Address
     step: SuppressionStep
@@ -70,6 +76,7 @@ class Happened(NamedTuple):
     at: datetime
     sender_event_id: str | None = None
     undoes_id: int | None = None
+    words: str = ""
 
 
 class Held(NamedTuple):
@@ -108,18 +115,12 @@ def _unless_ended(begun: datetime | None, ended: datetime | None) -> datetime | 
     return None if begun is None or (ended is not None and ended > begun) else begun
 
 
-def record(happened: Collection[Happened]) -> list[Happened]:
-    """Store what happened and derive what holds now; return what of it was new. Commits.
-
-    A sender's own id counts once for an advisor. A time in the future becomes now.
-    """
-    new = store(happened)
-    db.session.commit()
-    return new
-
-
 def store(happened: Collection[Happened]) -> list[Happened]:
-    """As record(), in the caller's transaction."""
+    """Store what happened and derive what holds now, in the caller's transaction; return what of it was new.
+
+    A sender's own id counts once for an advisor. A time in the future becomes now. Only writeback/unsubscribing.py may call this
+    from outside, so that nothing is stored without what Salesforce has to be told.
+    """
     now = utcnow()
     _lock({each.address for each in happened}, now)
     new = _without_known(happened)
@@ -138,8 +139,37 @@ def store(happened: Collection[Happened]) -> list[Happened]:
             for each in new
         ],
     )
+    _store_words(new)
     _derive_again({each.address for each in new}, now)
     return new
+
+
+def _store_words(happened: Iterable[Happened]) -> None:
+    """Store the sender's words of these events beside the contacts that have the address now."""
+    words: dict[int | None, dict[str | None, str]] = defaultdict(dict)
+    for each in happened:
+        if each.words:
+            words[each.address.user_id][each.sender_event_id] = each.words
+    for user_id, by_event in words.items():
+        for chunk in in_chunks(by_event):
+            found = db.session.execute(
+                select(SuppressionEvent.id, SuppressionEvent.sender_event_id, Contact.id)
+                .join(
+                    Contact,
+                    and_(
+                        Contact.user_id == SuppressionEvent.user_id,
+                        Contact.address_hash == SuppressionEvent.address_hash,
+                    ),
+                )
+                .where(SuppressionEvent.user_id == user_id, SuppressionEvent.sender_event_id.in_(chunk))
+            )
+            insert_many(
+                WORDS,
+                [
+                    {"event_id": event_id, "contact_id": contact_id, "words": by_event[sender_event_id]}
+                    for event_id, sender_event_id, contact_id in found
+                ],
+            )
 
 
 def _lock(addresses: Collection[Address], now: datetime) -> None:
@@ -156,13 +186,12 @@ def _write(held: Mapping[Address, Mapping[str, datetime | None]], now: datetime)
             if (address.user_id is None) == is_for_firm
         ]
         if rows:
-            db.session.execute(_upsert(is_for_firm, [name for name in rows[0] if name not in Address._fields]), rows)
-
-
-def _upsert(is_for_firm: bool, changing: list[str]) -> Any:
-    if is_for_firm:
-        return upsert(db.session, ROWS, ("partner_id", "address_hash"), changing, index_where=IS_FOR_FIRM)
-    return upsert(db.session, ROWS, ("user_id", "address_hash"), [*changing, "partner_id"], index_where=IS_FOR_ADVISOR)
+            changing = [name for name in rows[0] if name not in Address._fields]
+            if is_for_firm:
+                upsert_many(ROWS, rows, ("partner_id", "address_hash"), changing, index_where=IS_FOR_FIRM)
+            else:
+                changing.append("partner_id")
+                upsert_many(ROWS, rows, ("user_id", "address_hash"), changing, index_where=IS_FOR_ADVISOR)
 
 
 def _without_known(happened: Collection[Happened]) -> list[Happened]:
@@ -191,7 +220,7 @@ def known_sender_ids(asked: Collection[tuple[int | None, str | None]]) -> set[tu
         for chunk in in_chunks(event_ids)
         for event_id in db.session.scalars(
             select(SuppressionEvent.sender_event_id).where(
-                SuppressionEvent.user_id == user_id, SuppressionEvent.sender_event_id.in_(chunk)
+                SuppressionEvent.user_id == user_id, is_among(SuppressionEvent.sender_event_id, chunk)
             )
         )
     }
@@ -221,7 +250,7 @@ def _opt_ins_of(addresses: Collection[Address]) -> dict[Address, datetime]:
             .where(
                 Lead.user_id == user_id,
                 Lead.partner_id == partner_id,
-                Lead.address_hash.in_(chunk),
+                is_among(Lead.address_hash, chunk),
                 ConsentEvent.kind == ConsentKind.OPTED_IN,
                 ConsentEvent.source == ConsentSource.FORM,
             )
@@ -238,7 +267,7 @@ def _events_of(addresses: Collection[Address]) -> dict[Address, list[Any]]:
     for partner_id, hashes in by_firm.items():
         for chunk in in_chunks(sorted(hashes)):
             for event in db.session.execute(
-                select(EVENTS).where(EVENTS.c.partner_id == partner_id, EVENTS.c.address_hash.in_(chunk))
+                select(EVENTS).where(EVENTS.c.partner_id == partner_id, is_among(EVENTS.c.address_hash, chunk))
             ):
                 found[Address(event.partner_id, event.user_id, event.address_hash)].append(event)
     return found
@@ -247,19 +276,14 @@ def _events_of(addresses: Collection[Address]) -> dict[Address, list[Any]]:
 # What a page or a sender does
 
 
-def unsubscribe(address: Address, source: SuppressionSource, *, whole_firm: bool, vault: Vault) -> None:
-    """Store that a person wants no more mail from this advisor, or from everybody at the firm. Repeatable. Commits.
-
-    The advisor may have moved since the mail was sent: then the firm of then is told, and so is the advisor at the firm of now.
-    """
-    store_unsubscribe(address, source, whole_firm=whole_firm, vault=vault)
-    db.session.commit()
-
-
 def store_unsubscribe(
     address: Address, source: SuppressionSource, *, whole_firm: bool, vault: Vault
 ) -> Collection[Address]:
-    """As unsubscribe(), in the caller's transaction; return the addresses that are not written to any more."""
+    """Store that a person wants no more mail, in the caller's transaction; return the addresses that are not written to now.
+
+    For writeback/unsubscribing.py alone, as store(). The advisor may have moved since the mail was sent: then it is stored for
+    the firm of then, and for the advisor at the firm of now.
+    """
     has_moved = _has_moved(address)
     to_stop = [address._replace(user_id=None)] if whole_firm else []
     if has_moved or not whole_firm:
@@ -390,7 +414,7 @@ def find_reasons(user_id: int, partner_id: int, hashes: Collection[bytes]) -> di
         for row in db.session.execute(
             select(ROWS).where(
                 ROWS.c.partner_id == partner_id,
-                ROWS.c.address_hash.in_(chunk),
+                is_among(ROWS.c.address_hash, chunk),
                 or_(ROWS.c.user_id == user_id, ROWS.c.user_id.is_(None)),
             )
         ):
@@ -400,11 +424,15 @@ def find_reasons(user_id: int, partner_id: int, hashes: Collection[bytes]) -> di
 
 
 class AddressStory(NamedTuple):
-    """What a contact's page tells of its address. tried_again_at: where a bounced address can't be tried again yet."""
+    """What a contact's page tells of its address.
+
+    tried_again_at: where a bounced address can't be tried again yet. words: the sender's own, by the event's id.
+    """
 
     events: list[SuppressionEvent]
     may_try_again: bool = False
     tried_again_at: datetime | None = None
+    words: Mapping[int, str] = MappingProxyType({})
 
 
 def story_of(contact: Contact, partner_id: int) -> AddressStory:
@@ -413,7 +441,19 @@ def story_of(contact: Contact, partner_id: int) -> AddressStory:
     address = Address(partner_id, contact.user_id, contact.address_hash)
     events, held = history_of(address), held_for(address).advisor
     can = may_try_again(held, utcnow())
-    return AddressStory(events, can, held.tried_again_at if held.bounced_at and not can else None)
+    tried_again_at = held.tried_again_at if held.bounced_at and not can else None
+    return AddressStory(events, can, tried_again_at, words_of(contact) if events else {})
+
+
+def words_of(contact: Contact) -> dict[int, str]:
+    """Return the sender's words beside this contact, by the event's id."""
+    query = select(SuppressionWords.event_id, SuppressionWords.words).where(SuppressionWords.contact_id == contact.id)
+    return {row.event_id: row.words for row in db.session.execute(query)}
+
+
+def delete_words(contact: Contact) -> None:
+    """Delete the sender's words about a person who is erased, in the caller's transaction."""
+    change_rows(db.session, delete(SuppressionWords).where(SuppressionWords.contact_id == contact.id))
 
 
 def history_of(address: Address) -> list[SuppressionEvent]:
@@ -439,9 +479,13 @@ def is_suppressed_as(reason: Reason, user_id: int | None = None) -> ColumnElemen
     return _is_among_those(getattr(Suppression, REASONS[reason]).is_not(None), user_id)
 
 
-def is_suppressed(user_id: int | None = None) -> ColumnElement[bool]:
-    """Over Contact: does any suppression hold for its address? user_id: as in is_suppressed_as()."""
-    return _is_among_those(or_(*(getattr(Suppression, name).is_not(None) for name in REASONS.values())), user_id)
+def is_suppressed(user_id: int | None = None, hashes: HashRange | None = None) -> ColumnElement[bool]:
+    """Over Contact: does any suppression hold for its address? user_id: as in is_suppressed_as().
+
+    hashes: of the addresses that the query is about, if it is not about all of this advisor's; no others are read then.
+    """
+    holds = or_(*(getattr(Suppression, name).is_not(None) for name in REASONS.values()))
+    return _is_among_those(holds if hashes is None else and_(holds, hashes.holds(Suppression.address_hash)), user_id)
 
 
 def _is_among_those(holds: ColumnElement[bool], user_id: int | None) -> ColumnElement[bool]:
@@ -464,6 +508,29 @@ def _is_among_those(holds: ColumnElement[bool], user_id: int | None) -> ColumnEl
         ~_is_ended_for(Contact.user_id),
     )
     return or_(of_advisor, of_firm)
+
+
+def count_held(session: Session) -> dict[str, int]:
+    """Return {reason: how many addresses a suppression of this kind holds for}, of advisors and of whole firms."""
+    counts = (func.count(getattr(Suppression, column)) for column in REASONS.values())
+    return dict(zip((reason.value for reason in REASONS), session.execute(select(*counts)).one(), strict=True))
+
+
+def count_told(session: Session, since: datetime) -> dict[str, int]:
+    """Return {reason: how many events of this kind senders have told since then}."""
+    rows = session.execute(
+        select(SuppressionEvent.step, func.count())
+        .where(IS_FROM_SENDER, SuppressionEvent.recorded_at > since)
+        .group_by(SuppressionEvent.step)
+    )
+    return dict.fromkeys((reason.value for reason in REASONS), 0) | {row[0]: row[1] for row in rows}
+
+
+def count_addresses(partner_id: int) -> int:
+    """Return how many addresses advisors of this firm must not write to."""
+    holds = or_(*(getattr(Suppression, column).is_not(None) for column in REASONS.values()))
+    query = select(func.count(Suppression.address_hash.distinct())).where(Suppression.partner_id == partner_id, holds)
+    return db.session.scalar(query) or 0
 
 
 def find_suppressed(user_id: int, hashes: Collection[bytes]) -> set[int]:

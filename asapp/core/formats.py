@@ -1,7 +1,7 @@
-"""How numbers, plurals and times are written for people; files and machines get UTC in ISO 8601 elsewhere.
+"""How numbers, plurals and times are written for people; files and programs get UTC in ISO 8601 elsewhere.
 
-Times are written in the reader's time zone: the zone of the person whose session a page belongs to, or of the person a mail
-goes to. Where there is none, they are in UTC and say so.
+Times are in the reader's time zone: that of the logged-in person, or of a mail's recipient. Without one, they are in UTC
+and say so.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from babel import Locale
 from babel.dates import format_date, format_datetime, get_timezone_location
@@ -20,18 +20,18 @@ from babel.numbers import format_decimal
 
 LOCALE = Locale("en", "GB")
 REGIONS = ("Africa", "America", "Antarctica", "Asia", "Atlantic", "Australia", "Europe", "Indian", "Pacific")
-DAYS_WITH_A_NAME = 6  # "Friday at 14:32" is said of this many days back and ahead
+DAYS_WITH_A_NAME = 6  # "Friday at 14:32" is used this many days back and ahead
 
 _zone: ContextVar[tzinfo] = ContextVar("zone", default=UTC)
 
 
 def number(value: int) -> str:
-    """2500 -> `2,500`"""
+    """Return `2,500` for 2500."""
     return format_decimal(value, locale=LOCALE)
 
 
 def counted(value: int, noun: str, plural: str | None = None) -> str:
-    """1, contact -> `1 contact`; 2500, contact -> `2,500 contacts`"""
+    """Return `1 contact` for 1, contact; `2,500 contacts` for 2500, contact."""
     is_one = LOCALE.plural_form(value) == "one"
     return f"{number(value)} {noun if is_one else plural or noun + 's'}"
 
@@ -53,13 +53,13 @@ def is_zone_name(name: str) -> bool:
 
 def read_in(zone_name: str | None) -> None:
     """From now on, write times in this zone, in this thread; None writes UTC."""
-    _zone.set(ZoneInfo(zone_name) if zone_name else UTC)
+    _zone.set(_zone_of(zone_name))
 
 
 @contextmanager
 def read_in_zone_of(zone_name: str | None) -> Iterator[None]:
     """Write times in this zone within the block; None writes UTC."""
-    token = _zone.set(ZoneInfo(zone_name) if zone_name else UTC)
+    token = _zone.set(_zone_of(zone_name))
     try:
         yield
     finally:
@@ -71,8 +71,9 @@ def current_zone() -> tzinfo:
 
 
 def place_of(zone_name: str) -> str:
-    """Europe/London -> `London`; Asia/Calcutta -> `Kolkata`"""
-    return get_timezone_location(ZoneInfo(zone_name), locale=LOCALE, return_city=True)
+    """Return the place of a zone: `London`, also `Kolkata` for Asia/Calcutta; `UTC` for a zone that no longer exists."""
+    zone = _zone_of(zone_name)
+    return "UTC" if zone is UTC else get_timezone_location(zone, locale=LOCALE, return_city=True)
 
 
 def written_out(when: datetime) -> str:
@@ -91,7 +92,7 @@ def day(when: datetime) -> str:
 
 
 def near(when: datetime, now: datetime) -> str:
-    """Return when, past or future, as it stands within a sentence.
+    """Return when, past or future, in words that fit into a sentence.
 
     `3 minutes ago`, `in 12 minutes`, `today at 14:32`, `on Friday at 09:10`, `on 14 November at 20:31`
     """
@@ -103,6 +104,14 @@ def near(when: datetime, now: datetime) -> str:
         words = counted(max(minutes, 1), "minute")
         return f"{words} ago" if gap > timedelta(0) else f"in {words}"
     return f"{_day_near(when, now)} at {format_datetime(when, 'HH:mm', tzinfo=_zone.get(), locale=LOCALE)}"
+
+
+def _zone_of(name: str | None) -> tzinfo:
+    """Return UTC for None, and for a name that the tz database of this machine no longer has."""
+    try:
+        return ZoneInfo(name) if name else UTC
+    except ZoneInfoNotFoundError:
+        return UTC
 
 
 def _day_near(when: datetime, now: datetime) -> str:

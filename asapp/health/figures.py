@@ -1,6 +1,7 @@
 """What the system is doing, read from the database on request, so that all processes report the same.
 
-Every query is bounded: by an index, by the last hour or day, or by the number of partners. No figure names a person.
+Every query is bounded: by an index, by the last hour or day, or by the number of partners; read_sender_figures() says which
+are not. No figure names a person.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from asapp.alerts.alerts import count_open
 from asapp.alerts.mail_delivery import count_waiting
 from asapp.connections import opt_out_age
 from asapp.connections.api_budget import Allowance, allowances
+from asapp.contacts import suppressions
 from asapp.health.heartbeats import SCHEDULER, TICK, WORKER, SeenProcess, list_seen
 from asapp.leads.outbox import count_due
 from asapp.models import Connection, ConnectionStatus, Partner, RunStatus, SyncRun
 from asapp.models.run import ACTIVE
+from asapp.sends import sends
 from asapp.sync.schedule import is_due
 from asapp.writeback import queries
 
@@ -104,6 +107,26 @@ def read_figures(session: Session, now: datetime) -> Figures:
         partners=allowances(session, now),
         paused=frozenset(session.scalars(select(Partner.slug).where(Partner.is_enabled, Partner.paused(now)))),
         statuses=list_seen(session, now),
+    )
+
+
+@dataclass(frozen=True)
+class SenderFigures:
+    """What senders ask and tell. Each: {kind or state: how many}."""
+
+    suppressions: Mapping[str, int]  # addresses that a suppression holds for
+    events: Mapping[str, int]  # that senders told within the last hour
+    write_backs: Mapping[str, int]  # records that Salesforce is, was or can't be told of
+    sends: Mapping[str, int]  # asked for within the last 24 hours
+
+
+def read_sender_figures(session: Session, now: datetime) -> SenderFigures:
+    """Two of them count whole tables of short rows: for a scrape, not for a page."""
+    return SenderFigures(
+        suppressions.count_held(session),
+        suppressions.count_told(session, now - HOUR),
+        queries.count_by_state(session),
+        sends.count_by_state(session, now - DAY),
     )
 
 

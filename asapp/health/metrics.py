@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from asapp.health.figures import Figures
+from asapp.health.figures import Figures, SenderFigures
 from asapp.health.heartbeats import SCHEDULER, WORKER
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -25,6 +25,7 @@ class Snapshot:
     jobs: Mapping[str, int] | None
     ended: Mapping[str, int] = field(default_factory=dict)
     durations: Iterable[float] = ()
+    senders: SenderFigures | None = None
 
 
 class Once:
@@ -44,6 +45,8 @@ class Once:
             yield durations(snapshot.durations)
             yield from now_and_then(snapshot.figures)
             yield from by_partner(snapshot.figures)
+        if snapshot.senders is not None:
+            yield from of_senders(snapshot.senders)
 
 
 def render(snapshot: Snapshot) -> bytes:
@@ -91,6 +94,13 @@ def now_and_then(figures: Figures) -> Iterator[Metric]:
     )
     yield gauge("schedulers_alive", "Schedulers seen within two minutes", figures.alive(SCHEDULER))
     yield gauge("workers_alive", "Workers seen within two minutes", figures.alive(WORKER))
+
+
+def of_senders(figures: SenderFigures) -> Iterator[Metric]:
+    yield gauges("suppressions", "Addresses that a suppression holds for", "kind", figures.suppressions)
+    yield gauges("events_told", "Events that senders told within the last hour", "kind", figures.events)
+    yield gauges("opt_out_writes", "Records that Salesforce is to be opted out on", "state", figures.write_backs)
+    yield gauges("sends", "Sends that were asked for within the last 24 hours", "state", figures.sends)
 
 
 def by_partner(figures: Figures) -> Iterator[Metric]:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from flask import Flask, current_app
 
-from asapp.accounts import attempts, links, mail_outbox
+from asapp.accounts import attempts, links, mail_outbox, sessions
 from asapp.alerts import alerts, mail_delivery
 from asapp.connections.org_access import OrgAccess
 from asapp.connections.switching import revoke_expired
@@ -22,7 +22,7 @@ from asapp.core.extensions import db
 from asapp.core.logs import about
 from asapp.core.queues import Queues
 from asapp.core.stopping import is_stopping
-from asapp.health import heartbeats
+from asapp.health import heartbeats, retention
 from asapp.leads.delivery import deliver
 from asapp.leads.outbox import enqueue_due
 from asapp.models import Partner
@@ -144,6 +144,8 @@ def tick() -> None:
         if mail_outbox.are_due():
             _queues().enqueue_letters_rarely()
         attempts.purge()
+        sessions.purge(config)
+        retention.delete_expired(config)
         revoke_expired(org_access())  # last: it calls Salesforce, which may not answer
 
 

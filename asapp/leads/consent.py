@@ -13,11 +13,13 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, select
 
+from asapp.contacts import suppressions
+from asapp.contacts.suppressions import Address
 from asapp.core.clock import utcnow
 from asapp.core.csv_files import csv_header, csv_rows
 from asapp.core.database import insert_ignore
 from asapp.core.extensions import db
-from asapp.models import ConsentEvent, ConsentKind, ConsentSource, Lead
+from asapp.models import ConsentEvent, ConsentKind, ConsentSource, Contact, Lead, SuppressionEvent, SuppressionStep
 from asapp.models.columns import new_public_id
 
 COLUMNS = (
@@ -31,6 +33,8 @@ COLUMNS = (
     "text_version",
     "heading",
     "text",
+    "scope",
+    "detail",
 )
 
 
@@ -101,9 +105,36 @@ def _history(*conditions: ColumnElement[bool]) -> list[Moment]:
     return [_moment(row.ConsentEvent, row.Lead) for row in rows]
 
 
-def csv_of(moments: Sequence[Moment]) -> str:
-    """Return the history as CSV, oldest first."""
-    return csv_header(COLUMNS) + csv_rows(_cells(moment) for moment in reversed(moments))
+def csv_of(moments: Sequence[Moment], person: Contact | Lead, partner_id: int) -> str:
+    """Return the history as CSV, oldest first, together with what happened to the person's address.
+
+    moments: the history, newest first. partner_id: the firm whose key made the hash of the address.
+    """
+    rows = [(moment.event.at, _cells(moment)) for moment in reversed(moments)]
+    agreed_at = {moment.event.at for moment in moments if moment.event.kind == ConsentKind.OPTED_IN}
+    if person.address_hash is not None:
+        address = Address(partner_id, person.user_id, person.address_hash)
+        words = suppressions.words_of(person) if isinstance(person, Contact) else {}
+        rows += [
+            (event.at, _cells_of_address(event, person, words.get(event.id, "")))
+            for event in reversed(suppressions.history_of(address))
+            if not (event.step == SuppressionStep.OPTED_IN and event.at in agreed_at)  # the history has it
+        ]
+    return csv_header(COLUMNS) + csv_rows(cells for _, cells in sorted(rows, key=lambda row: row[0]))
+
+
+def _cells_of_address(event: SuppressionEvent, person: Contact | Lead, words: str) -> list[Any]:
+    return [
+        event.at.isoformat(timespec="seconds"),
+        event.step,
+        event.source,
+        person.first_name,
+        person.last_name,
+        person.email,
+        *("", "", "", ""),
+        "advisor" if event.user_id else "firm",
+        words,
+    ]
 
 
 def _cells(moment: Moment) -> list[Any]:
@@ -119,6 +150,7 @@ def _cells(moment: Moment) -> list[Any]:
         text.version if text else "",
         text.heading if text else "",
         text.words if text else "",
+        *("", ""),
     ]
 
 

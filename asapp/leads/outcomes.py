@@ -12,7 +12,7 @@ from datetime import datetime
 
 from sqlalchemy import and_, delete, insert, null, or_, select, update
 
-from asapp.contacts import tombstones
+from asapp.contacts import suppressions, tombstones
 from asapp.contacts.bounces import Mark, mark_after, mark_of
 from asapp.contacts.twins import block, blocked_by, unblock
 from asapp.core.clock import utcnow
@@ -274,6 +274,7 @@ def erase_contact(contact: Contact) -> None:
     contact.erased_at, contact.changed_at = now, now
     contact.hidden_at = contact.hidden_at or now
     db.session.execute(delete(ListMember).where(ListMember.contact_id == contact.id))
+    suppressions.delete_words(contact)
     change_rows(db.session, update(RunChange).where(RunChange.contact_id == contact.id).values(old=null(), new=null()))
 
 

@@ -1,4 +1,4 @@
-"""The subjects of mails about alerts. What such a mail says is in templates/mail/alerts/."""
+"""The subjects of alert mails. Their text is in templates/mail/alerts/."""
 
 from __future__ import annotations
 

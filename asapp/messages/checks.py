@@ -1,4 +1,4 @@
-"""What a check's finding means to the person who can fix it, with the path in Salesforce's Setup. Order is the page's."""
+"""What the result of each check means to the person who can fix it, with the path in Salesforce's Setup."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class CheckName(StrEnum):
 
 
 class CheckWhy(StrEnum):
-    """What a check has found, where it is no Code."""
+    """The result of a check, if it is not a Code."""
 
     HOST_FIRST = "host_first"
     KEY_FIRST = "key_first"
@@ -125,7 +125,7 @@ WORDS: dict[tuple[str | None, str], CheckWords] = {
     (None, CheckWhy.NOBODY_CONNECTED): CheckWords(WITH_ADVISOR),
     (None, CheckWhy.NOBODY_ASKED): CheckWords("Not asked yet."),
     (None, CheckWhy.RECONNECT_FIRST): CheckWords(
-        "The advisor whose permission we would have used has to connect again. Checked when somebody is connected."
+        "The advisor whose permission we would have used has to connect again. Checked when someone is connected."
     ),
     (None, CheckWhy.API_FIRST): CheckWords("Not asked, since the API has to answer first."),
     (None, CheckWhy.OTHER_ANSWER): CheckWords(
@@ -138,7 +138,7 @@ WORDS: dict[tuple[str | None, str], CheckWords] = {
         "Setup › My Domain › My Domain Details › Current My Domain URL",
     ),
     (HOST, CheckWhy.MOVED): CheckWords(
-        "{detail} sends us elsewhere: the org has another address by now.",
+        "{detail} redirects us: the org has another address now.",
         "Setup › My Domain › My Domain Details › Current My Domain URL",
     ),
     (HOST, CheckWhy.NOT_AN_ORG): CheckWords(
@@ -158,8 +158,8 @@ WORDS: dict[tuple[str | None, str], CheckWords] = {
         "The key or secret stored here can't be opened. Enter both again on this page."
     ),
     (KEY, Code.APP_NOT_INSTALLED): CheckWords(
-        "Salesforce says “{detail}”. The app exists, but is not installed in this org: make it in the same org whose "
-        "address stands here, or install it.",
+        "Salesforce says “{detail}”. The app exists, but is not installed in this org: create it in the org whose "
+        "address is entered here, or install it.",
         "Setup › Connected Apps OAuth Usage › AdvisorStream Integration › Install",
     ),
     (KEY, Code.APP_BLOCKED): CheckWords(
@@ -182,11 +182,11 @@ WORDS: dict[tuple[str | None, str], CheckWords] = {
     # callback
     (CALLBACK, CheckWhy.REGISTERED): CheckWords(""),
     (CALLBACK, Code.REDIRECT_MISMATCH): CheckWords(
-        "Salesforce says “{detail}”. The callback must stand there character for character, the slash at its end included.",
+        "Salesforce says “{detail}”. The callback must be registered character for character, the slash at its end included.",
         f"{OAUTH} › Callback URL",
     ),
     (CALLBACK, CheckWhy.NO_OBJECTION): CheckWords(
-        "Salesforce objects to no callback at all before somebody logs in. Known when someone connects."
+        "Salesforce objects to no callback at all before someone logs in. Known when someone connects."
     ),
     # pkce
     (PKCE, CheckWhy.REQUIRED): CheckWords("And required, as it should be."),
@@ -233,7 +233,7 @@ WORDS: dict[tuple[str | None, str], CheckWords] = {
         FIELD_SECURITY.format(object="Contact"),
     ),
     (OPT_OUT, CheckWhy.HIDDEN_ON_LEAD): CheckWords(
-        "{detail} is visible on Contact, but not on Lead, so nobody who came as a lead can be written to.",
+        "{detail} is visible on Contact, but not on Lead, so no one who came as a lead can be written to.",
         FIELD_SECURITY.format(object="Lead"),
     ),
     (OPT_OUT, CheckWhy.CONTACT_HIDDEN): CheckWords(
@@ -255,7 +255,7 @@ WORDS: dict[tuple[str | None, str], CheckWords] = {
     ),
     (OPT_OUT_WRITE, CheckWhy.LOCKED_ON_CONTACT): CheckWords(
         "The connected advisor can see {detail} on Contact, but not set it, so Salesforce can't be told when someone "
-        "unsubscribes. Nobody who unsubscribed is written to all the same.",
+        "unsubscribes. Even so, no one who unsubscribed is written to.",
         FIELD_SECURITY.format(object="Contact") + " › Visible, and not Read-Only",
     ),
     (OPT_OUT_WRITE, CheckWhy.LOCKED_ON_LEAD): CheckWords(

@@ -1,4 +1,4 @@
-"""Every code that a failure can carry: salesforce/errors.py's and our own. They are stored, so a name here never changes."""
+"""Every code that a failure can have: those of salesforce/errors.py and our own. They are stored, so they never change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why somebody is not written to, in words: short ones for tables, and what it means and what to do for pages."""
+"""Why a contact is not written to: a short text for tables, and what it means and what to do for pages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from asapp.salesforce.errors import Again
 
 
 class UnknownWhy(StrEnum):
-    """Why it is not known whether a contact opted out, where that is told apart."""
+    """Why a contact's opt-out is not known, if a more exact reason can be shown."""
 
     FOR_REVIEW = "for_review"  # a sign-up that waits for the advisor
     OUT_OF_SIGHT = "out_of_sight"  # Salesforce no longer shows this contact alone
@@ -93,8 +93,8 @@ REASONS: Mapping[str, ReasonWords] = {
         "Nothing. The surviving record has taken over the lists.",
     ),
     Reason.REASSIGNED: ReasonWords(
-        "Belongs to somebody else",
-        "Belongs to somebody else in Salesforce now",
+        "Belongs to someone else",
+        "Belongs to someone else in Salesforce now",
         "The record has another owner in Salesforce. You only ever get the contacts that you own.",
         "If this is your client, ask your Salesforce admin to make you the owner. It returns with the next sync.",
     ),
@@ -113,12 +113,12 @@ REASONS: Mapping[str, ReasonWords] = {
     Reason.DISCONNECTED: ReasonWords(
         "Disconnected",
         "Salesforce is disconnected",
-        "Your Salesforce account was disconnected, so nobody can tell who has opted out since.",
+        "Your Salesforce account was disconnected, so we can't tell who has opted out since.",
         "Connect it again under Integrations.",
     ),
     Reason.OPT_OUT_UNKNOWN: ReasonWords(
         "Opt-out not known",
-        "Nobody can tell whether this person opted out",
+        "We can't tell whether this person opted out",
         "There was no good sync for too long, or your Salesforce user can't see who has opted out of email.",
         "Open Integrations: the panel says what to do. The next good sync fixes it.",
     ),
@@ -151,7 +151,7 @@ SOURCES: Mapping[str, str] = {
 
 
 class Where(StrEnum):
-    """On which page a remedy is found."""
+    """The page on which to act."""
 
     HERE = "here"
     INTEGRATIONS = "integrations"
@@ -159,7 +159,7 @@ class Where(StrEnum):
 
 
 class VerdictWords(NamedTuple):
-    """headline holds {who}, and {owner} where it names one."""
+    """The headline has {who}, and {owner} if it names one."""
 
     pill: str
     tone: str  # good, warn or "" (plain)
@@ -279,14 +279,14 @@ VERDICTS: Mapping[Answer, VerdictWords] = {
         "Disconnected",
         "",
         "{who} is here, but Salesforce is disconnected",
-        "Since then nobody can tell who has opted out, so nothing is sent.",
+        "Since then we can't tell who has opted out, so nothing is sent.",
         "Connect Salesforce again under Integrations.",
         where=Where.INTEGRATIONS,
     ),
     Answer.OPT_OUT_UNKNOWN: VerdictWords(
         "Opt-out not known",
         "warn",
-        "Nobody can tell whether {who} opted out",
+        "We can't tell whether {who} opted out",
         "There was no good sync for too long, or your Salesforce user can't see who has opted out of email.",
         "Open Integrations: the panel says what to do.",
         where=Where.INTEGRATIONS,
@@ -311,7 +311,7 @@ VERDICTS: Mapping[Answer, VerdictWords] = {
         "Not connected",
         "",
         "{who} isn't here, and Salesforce isn't connected",
-        "We know nobody by that, and can't ask Salesforce.",
+        "We know no one by that, and can't ask Salesforce.",
         "Connect Salesforce under Integrations, then ask again.",
         where=Where.INTEGRATIONS,
     ),
@@ -319,18 +319,18 @@ VERDICTS: Mapping[Answer, VerdictWords] = {
         "Not by address",
         "warn",
         "{who} isn't here, and Salesforce can't be asked by address",
-        "Your firm's Salesforce keeps email addresses encrypted, so nobody can look there by address.",
+        "Your firm's Salesforce keeps email addresses encrypted, so contacts can't be found there by address.",
         "Open the contact in Salesforce, copy the link of its page, and paste that here.",
     ),
     Answer.NO_ANSWER: VerdictWords(
         "No answer",
         "warn",
         "Salesforce gave no answer",
-        "We know nobody by that, and Salesforce couldn't be asked.",
+        "We know no one by that, and Salesforce couldn't be asked.",
         "Ask again in a few minutes.",
     ),
 }
-# What the page lists beforehand; the others explain themselves when they come.
+# Listed on the page beforehand; the others explain themselves when they come.
 USUAL_ANSWERS = (
     Answer.HERE,
     Answer.UNSUBSCRIBED,
@@ -349,9 +349,9 @@ USUAL_ANSWERS = (
 
 
 def verdict_words(answer: Answer, who: str, owner_name: str = "") -> VerdictWords:
-    """Return the words of a verdict with its names in them. who: as whom the person asked about is known."""
+    """Return the text of a verdict with its names filled in. who: how to refer to the person asked about."""
     words = VERDICTS[answer]
-    headline = words.headline.format(who=who, owner=owner_name or "somebody else")
+    headline = words.headline.format(who=who, owner=owner_name or "someone else")
     return words._replace(headline=headline[0].upper() + headline[1:])
 
 

@@ -1,6 +1,6 @@
-"""What a failure says to people: what happened, what is safe, what to do next, who can fix it, and a text to forward.
+"""The messages about a failure: what happened, what is safe, what to do next, who can fix it, and a text to forward.
 
-One row for every occasion on which a code can come. Rows of one code stand together: they may name different people.
+One row for every occasion on which a code can come. Rows of one code stand together, and name the same person if they can.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ APP_NAME = "AdvisorStream Integration"
 
 
 class Occasion(StrEnum):
-    """On what a failure is told: the same code can mean something else to do."""
+    """What was being done when it failed: the same code may ask for different steps."""
 
     CONNECT = "connect"
     RECONNECT = "reconnect"  # a connection needs its advisor
@@ -54,7 +54,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the words may name."""
+    """The facts that the messages may name."""
 
     firm: str = ""
     user: str = ""  # the Salesforce username where it is known, or the advisor's address
@@ -98,7 +98,7 @@ class Facts:
 
 
 def explain(occasion: Occasion, code: str | None, facts: Facts) -> Failure:
-    """Return the words for a code, filled in; for one that can't come on this occasion, those of OTHERWISE."""
+    """Return the messages for a code, filled in; for a code that can't come on this occasion, those of OTHERWISE."""
     row = _row_of(occasion, code)
     names = facts.names()
     safe = STILL_CONNECTED if occasion == Occasion.CONNECT and facts.is_connected else SAFE[occasion]
@@ -121,7 +121,7 @@ def _row_of(occasion: Occasion, code: str | None) -> Failure:
 
 
 def forward_when_stuck(callback_url: str) -> str:
-    """Text for the admin when Salesforce shows an error on a page of its own."""
+    """Return the text for the admin if Salesforce shows an error on a page of its own."""
     return (
         "Hello, I can't connect AdvisorStream to our Salesforce. The page says: (paste the words here).\n"
         f"Please check in Setup › External Client App Manager › {APP_NAME} that the app is installed and that its "
@@ -138,7 +138,7 @@ SAFE: Mapping[Occasion, str] = {
     SYNC: "Your contacts and lists. What had been read before stays; nothing was lost.",
     LEAD_WAITS: "{name} is safe here.",
     LEAD_REFUSED: "{name} is safe here.",
-    LEADS_UNFOLLOWED: "They go out all the same; who came from your sign-up page is inactive until it is fixed.",
+    LEADS_UNFOLLOWED: "They go out all the same; people from your sign-up page are inactive until it is fixed.",
 }
 NEXT_STEPS: Mapping[Occasion, Mapping[FixedBy, str]] = {
     CONNECT: {
@@ -161,8 +161,8 @@ NEXT_STEPS: Mapping[Occasion, Mapping[FixedBy, str]] = {
         FixedBy.NOBODY: "Nothing. The next sync tries again by itself; you can also press Sync Account.",
     },
     LEAD_WAITS: {
-        FixedBy.FIRM_ADMIN: "Your firm's Salesforce admin has to put that right. Then it goes out by itself.",
-        FixedBy.ADVISORSTREAM: "AdvisorStream's team puts that right. Then it goes out by itself.",
+        FixedBy.FIRM_ADMIN: "Your firm's Salesforce admin has to fix that. Then it goes out by itself.",
+        FixedBy.ADVISORSTREAM: "AdvisorStream's team fixes that. Then it goes out by itself.",
         FixedBy.SALESFORCE: "It goes out by itself.",
         FixedBy.NOBODY: "It goes out by itself.",
     },
@@ -197,7 +197,7 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     (CONNECT, Code.LOST_STATE): advisor_fixes(
         "That answer from Salesforce belongs to no log-in of yours.",
         "An answer came back from Salesforce that fits no log-in begun in this account. It may be from an old tab, or "
-        "from a log-in that somebody else began. We did not act on it.",
+        "from a log-in that someone else started. We did not act on it.",
         do_next="Press Connect Account and finish in the same browser.",
     ),
     (CONNECT, Code.NO_CODE): advisor_fixes(
@@ -213,18 +213,18 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     (CONNECT, Code.ALREADY_CONNECTED): advisor_fixes(
         "That Salesforce user is connected to another AdvisorStream account.",
         "One Salesforce user can be connected to one AdvisorStream account. The user you logged in with already is. "
-        "The new permission was given back to Salesforce.",
+        "The new permission was revoked.",
         do_next="Log out of Salesforce, then press Connect Account and log in as yourself. Was it your own user? "
         "Write to Customer Success.",
     ),
     (CONNECT, Code.AT_ONCE): advisor_fixes(
         "Two log-ins arrived at the same moment.",
-        "Two tabs finished a log-in at once. The other one counts; the permission of this one was given back.",
+        "Two tabs finished a log-in at once. The other one counts; the permission of this one was revoked.",
         do_next="See which account the panel names. Press Connect Account again if that isn't right.",
     ),
     (CONNECT, Code.SETUP_CHANGED): advisor_fixes(
         "Your firm's set-up changed while you were logging in.",
-        "Somebody changed {firm}'s Salesforce settings between your click and Salesforce's answer, so we threw the answer away.",
+        "Someone changed {firm}'s Salesforce settings between your click and Salesforce's answer, so we threw the answer away.",
     ),
     (CONNECT, Code.APP_BLOCKED): admin_fixes(
         "Salesforce says that your admin has blocked this app.",
@@ -296,17 +296,17 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
         "A scope that we need isn't part of the app.",
         "Hello, please add the scopes api, refresh_token and id to the app AdvisorStream Integration.",
     ),
-    (LEAD_WAITS, Code.SCOPE_MISSING): we_fix("Your firm's app in Salesforce lacks a permission."),
+    (LEAD_WAITS, Code.SCOPE_MISSING): admin_fixes("Your firm's app in Salesforce lacks a permission."),
     (CONNECT, Code.NO_API_SCOPE): admin_fixes(
         "The permission does not cover reading contacts.",
-        "You allowed AdvisorStream, but your firm's app did not include access to the API. The permission was given back.",
+        "You allowed AdvisorStream, but your firm's app did not include access to the API. The permission was revoked.",
         "Hello, please add the OAuth scope “Manage user data via APIs (api)” to AdvisorStream Integration in our Salesforce.",
         subject="OAuth scope for AdvisorStream",
     ),
     (CONNECT, Code.NO_REFRESH_TOKEN): admin_fixes(
         "The permission would have ended with your log-in.",
         "You allowed AdvisorStream, but your firm's app gives no lasting permission, so no sync could run without "
-        "you. The permission was given back.",
+        "you. The permission was revoked.",
         "Hello, please add the OAuth scope “Perform requests at any time (refresh_token, offline_access)” to "
         "AdvisorStream Integration in our Salesforce, and set its refresh token policy to “valid until revoked”.",
         subject="OAuth scope for AdvisorStream",
@@ -322,10 +322,10 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
         "Salesforce answered “redirect_uri must match configuration”.",
         "Hello, please add AdvisorStream's callback URL to the app AdvisorStream Integration.",
     ),
-    (LEAD_WAITS, Code.REDIRECT_MISMATCH): we_fix("Your firm's app in Salesforce lacks our address."),
+    (LEAD_WAITS, Code.REDIRECT_MISMATCH): admin_fixes("Your firm's app in Salesforce lacks our address."),
     (CONNECT, Code.IP_RESTRICTED): admin_fixes(
         "Your firm's Salesforce refuses log-ins at this hour or from our address.",
-        "Salesforce said {quote}. Login hours or trusted addresses of your profile stand in the way.",
+        "Salesforce said {quote}. Login hours or trusted addresses of your profile prevent it.",
         "Hello, please relax the IP restrictions for AdvisorStream Integration: Setup › External Client App Manager (or Manage "
         "Connected Apps) › AdvisorStream Integration › Policies › IP Relaxation › Relax IP restrictions.{signed}",
         do_next="Try again within your login hours. If it stays: Forward the text below to your Salesforce admin, "
@@ -379,7 +379,7 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     (LEAD_WAITS, Code.INACTIVE_ORG): admin_fixes("Your firm's Salesforce is locked or closed."),
     (CONNECT, Code.IDENTITY_REFUSED): admin_fixes(
         "Salesforce would not tell us who you are.",
-        "You allowed AdvisorStream, but Salesforce refused to name the user behind it. The permission was given back.",
+        "You allowed AdvisorStream, but Salesforce refused to name the user behind it. The permission was revoked.",
         "Hello, please add the OAuth scope “Access the identity URL service (id)” to AdvisorStream Integration in our "
         "Salesforce, and check that my profile has “API Enabled”. If Setup › Session Settings › “Lock sessions to the "
         "IP address from which they originated” is on, please switch it off, or set IP Relaxation of the app to "
@@ -396,12 +396,13 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
         "Salesforce admin.",
         subject="Consumer key for AdvisorStream",
     ),
-    (SYNC, Code.BAD_KEY): we_fix(
+    (SYNC, Code.BAD_KEY): admin_fixes(
         "The firm's app isn't accepted by Salesforce.",
-        "Salesforce doesn't know the Consumer Key that is stored for {firm}.",
-        do_next="AdvisorStream's team has been set to fix it with your firm. Your account stays connected.",
+        "Salesforce doesn't know the Consumer Key that is stored for {firm}. Your account stays connected.",
+        "Hello, Salesforce doesn't know the consumer key of AdvisorStream Integration any more. Please send Customer Success at "
+        "AdvisorStream the Consumer Key and Consumer Secret again through the set-up link (ask them for a new one).",
     ),
-    (LEAD_WAITS, Code.BAD_KEY): we_fix("Salesforce doesn't know your firm's Consumer Key."),
+    (LEAD_WAITS, Code.BAD_KEY): admin_fixes("Salesforce doesn't know your firm's Consumer Key."),
     (CONNECT, Code.BAD_SECRET): admin_fixes(
         "Salesforce refused the firm's consumer secret.",
         "The consumer secret that {firm} gave us is wrong or was replaced in Salesforce: {quote}.",
@@ -410,15 +411,16 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
         do_next="Forward the text below to your Salesforce admin.",
         subject="Consumer secret for AdvisorStream",
     ),
-    (SYNC, Code.BAD_SECRET): we_fix(
+    (SYNC, Code.BAD_SECRET): admin_fixes(
         "The firm's app isn't accepted by Salesforce.",
-        "The Consumer Secret that is stored for {firm} is no longer right.",
-        do_next="It has to be entered again by AdvisorStream's team or your firm's admin. Your account stays connected.",
+        "The Consumer Secret that is stored for {firm} is no longer right. Your account stays connected.",
+        "Hello, Salesforce refuses the consumer secret of AdvisorStream Integration. Please send Customer Success at "
+        "AdvisorStream the current Consumer Key and Consumer Secret through the set-up link (ask them for a new one).",
     ),
-    (LEAD_WAITS, Code.BAD_SECRET): we_fix("Salesforce doesn't take your firm's Consumer Secret any more."),
+    (LEAD_WAITS, Code.BAD_SECRET): admin_fixes("Salesforce doesn't take your firm's Consumer Secret any more."),
     (CONNECT, Code.FOREIGN_HOST): we_fix(
         "Salesforce named a server that we don't know as Salesforce's.",
-        "The answer pointed to an address outside of Salesforce's own. We sent nothing there and gave the permission back.",
+        "The answer pointed to an address outside of Salesforce's own. We sent nothing there and revoked the permission.",
         "Hello, connecting {user} of {firm} on {when} ended with an instance URL that is not on the list of hosts "
         "(log-in at {host}).",
         subject="AdvisorStream: unknown Salesforce host",
@@ -430,7 +432,7 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     (LEAD_WAITS, Code.FOREIGN_HOST): we_fix("Your firm's Salesforce is at another address now."),
     (CONNECT, Code.REDIRECTED): admin_fixes(
         "Your firm's Salesforce has moved to another address.",
-        "{host} sent us on to another address. We never follow with the firm's secret in hand.",
+        "{host} sent us on to another address. We never send the firm's secret to another address.",
         "Hello, {host} redirects. Please tell Customer Success at AdvisorStream our current My Domain (Setup › My Domain).",
         do_next="Forward the text below to your Salesforce admin.",
         subject="Our Salesforce address has changed",
@@ -442,6 +444,7 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
         "Hello, the address of our Salesforce that AdvisorStream knows redirects. Please tell Customer Success at "
         "AdvisorStream our current My Domain (Setup › My Domain).",
     ),
+    (LEAD_WAITS, Code.REDIRECTED): admin_fixes("Your firm's Salesforce has moved to another address."),
     (CONNECT, Code.PKCE): we_fix(
         "Salesforce refused our proof of the log-in.",
         "Salesforce said {quote}. The proof that the log-in was begun here did not arrive as it should.",
@@ -451,7 +454,7 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     ),
     (SYNC, Code.PKCE): we_fix("Something went wrong on our side.", "Salesforce refused our proof of the log-in."),
     (CONNECT, Code.OUR_BUG): we_fix(
-        "Salesforce did not understand our question.",
+        "Salesforce did not understand our request.",
         "Salesforce said {quote}. That is ours to fix.",
         "Hello, connecting {user} of {firm} failed at {host}.{signed}",
         subject="AdvisorStream can't connect to Salesforce",
@@ -460,7 +463,7 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
         "Something went wrong on our side.",
         "The sync met something that we hadn't thought of. It is in our log, without any personal data.",
     ),
-    (LEAD_WAITS, Code.OUR_BUG): we_fix("We asked Salesforce wrongly."),
+    (LEAD_WAITS, Code.OUR_BUG): we_fix("We sent Salesforce a wrong request."),
     (LEAD_REFUSED, Code.OUR_BUG): we_fix(
         "AdvisorStream sent it in a way that Salesforce doesn't understand.",
         "Salesforce refused it with “{detail}”, which is for AdvisorStream to fix.",
@@ -523,12 +526,12 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     ),
     (RECONNECT, Code.PERMISSION_WITHDRAWN): advisor_fixes(
         "Salesforce no longer accepts the permission that you gave.",
-        "The permission was withdrawn in Salesforce. That happens when somebody revokes it, when your firm's policy "
+        "The permission was withdrawn in Salesforce. That happens when someone revokes it, when your firm's policy "
         "asks for it, or after four more log-ins with the same app.",
     ),
     (SYNC, Code.PERMISSION_WITHDRAWN): advisor_fixes(
         "Salesforce no longer accepts your permission.",
-        "It was withdrawn in Salesforce: by somebody, by a policy, or after long disuse.",
+        "It was withdrawn in Salesforce: by a person, by a policy, or after long disuse.",
     ),
     (RECONNECT, Code.PERMISSION_EXPIRED): advisor_fixes(
         "The permission that you gave has run out.", "Your firm's policy ends such permissions after some time."
@@ -553,7 +556,7 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
         do_next="Your firm's Salesforce admin can show the field in two minutes. Forward the text below, then press "
         "Sync Account.",
         safe="Nothing was added or changed. Until the field can be read again, your Salesforce contacts are inactive: "
-        "nobody is written to by mistake.",
+        "no one is written to by mistake.",
     ),
     (LEADS_UNFOLLOWED, Code.OPT_OUT_HIDDEN): admin_fixes(
         "Your Salesforce user can't see who has opted out of email.",
@@ -574,7 +577,7 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     ),
     (SYNC, Code.FIELD_ENCRYPTED): admin_fixes(
         "Your firm's Salesforce keeps a field encrypted.",
-        "No question can be narrowed by the field “{detail}”, which is encrypted at rest.",
+        "No query can filter by the field “{detail}”, which is encrypted at rest.",
         "Hello, AdvisorStream can't filter by the field {detail}, which is encrypted by the probabilistic scheme of "
         "Shield Platform Encryption. Please choose the deterministic scheme for it.",
     ),
@@ -589,7 +592,7 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     ),
     (LEAD_REFUSED, Code.OBJECT_HIDDEN): admin_fixes(
         "Your Salesforce user may not see {detail} records.",
-        "Your Salesforce user has no permission to read {detail} records, so nobody can tell whether this person is there.",
+        "Your Salesforce user has no permission to read {detail} records, so we can't tell whether this person is there.",
         "Hello, please give my user the permissions Read and Create on Lead, and Read on Contact: Setup › Profiles "
         "(or Permission Sets) › Object Settings.",
     ),
@@ -648,13 +651,13 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     ),
     (LEAD_WAITS, Code.API_VERSION_RETIRED): we_fix("We ask Salesforce in a way that it has retired."),
     (SYNC, Code.QUERY_TOO_LARGE): admin_fixes(
-        "Salesforce finds the question too large.",
+        "Salesforce finds our query too large.",
         "The sharing rules of your firm make the search for your contacts too expensive.",
         "Hello, Salesforce answers OPERATION_TOO_LARGE to {user}'s search for their own contacts. Please check the "
         "sharing of Contact for this user.",
     ),
     (LEAD_WAITS, Code.QUERY_TOO_LARGE): admin_fixes(
-        "Your firm's sharing rules make our question to Salesforce too large."
+        "Your firm's sharing rules make our query to Salesforce too large."
     ),
     (SYNC, Code.STORAGE_FULL): admin_fixes(
         "Your firm's Salesforce is full.",
@@ -675,7 +678,7 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     (LEAD_WAITS, Code.ORG_LIMIT): admin_fixes("A limit of your firm's Salesforce is reached."),
     (SYNC, Code.DISCONNECTED): advisor_fixes(
         "You disconnected while the sync was going on.",
-        "The permission was given back, so the sync stopped.",
+        "The permission was revoked, so the sync stopped.",
         do_next="Press Connect Account when you want to go on.",
     ),
     (SYNC, Code.REQUEST_LIMIT): passes(
@@ -698,7 +701,7 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     (SYNC, Code.CONCURRENT_LIMIT): passes(
         "Salesforce is busy with your firm's other apps.", "Too many long calls at once."
     ),
-    (SYNC, Code.ROW_LOCKED): passes("Salesforce was busy.", "Somebody else was changing the same records."),
+    (SYNC, Code.ROW_LOCKED): passes("Salesforce was busy.", "Someone else was changing the same records."),
     (LEAD_WAITS, Code.ROW_LOCKED): passes("Salesforce was busy with other changes."),
     (SYNC, Code.QUERY_TIMEOUT): salesforce_fixes(
         "Salesforce took too long.", "It gave up searching for your contacts."
@@ -709,7 +712,7 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     ),
     (SYNC, Code.MAINTENANCE): salesforce_fixes("Salesforce is being maintained.", "It takes no changes at the moment."),
     (LEAD_WAITS, Code.MAINTENANCE): salesforce_fixes("Salesforce is being maintained."),
-    (SYNC, Code.EDGE_BUSY): salesforce_fixes("Salesforce was busy.", "Its front door asked us to come back later."),
+    (SYNC, Code.EDGE_BUSY): salesforce_fixes("Salesforce was busy.", "Its servers asked us to come back later."),
     (SYNC, Code.SHORT_ANSWER): salesforce_fixes(
         "Salesforce's answer was cut short.", "Fewer records came than it had counted."
     ),
@@ -749,11 +752,11 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
         do_next="Ask your Salesforce admin to let leads with the source “AdvisorStream” pass, then press Retry.",
     ),
     (LEAD_REFUSED, Code.DUPLICATE): advisor_fixes(
-        "Salesforce has somebody like this already.",
-        "A duplicate rule of your firm found somebody with the same address or a similar name, who may belong to a colleague.",
+        "Salesforce already has someone like this.",
+        "A duplicate rule of your firm found someone with the same address or a similar name, who may belong to a colleague.",
         "Hello, a duplicate rule on Lead refuses a lead from AdvisorStream. Please check whether the record that it "
         "matches is the same person.",
-        do_next="Look in Salesforce who it is. If it is somebody else after all, ask your Salesforce admin, then press Retry.",
+        do_next="Look in Salesforce who it is. If it is another person after all, ask your Salesforce admin, then press Retry.",
     ),
     (LEAD_REFUSED, Code.INVALID_EMAIL): advisor_fixes(
         "Salesforce doesn't take this email address.",
@@ -773,25 +776,25 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
         do_next="Ask your Salesforce admin to add it, then press Retry.",
     ),
     (LEAD_REFUSED, Code.FIRMS_OWN_CODE): admin_fixes(
-        "A program of your firm in Salesforce broke on it.",
+        "A program of your firm in Salesforce failed on it.",
         "A trigger or flow of your firm, which runs on new leads, ended with an error: “{words}”",
         "Hello, a trigger or flow on Lead fails for leads from AdvisorStream ({detail}): “{words}” Please check it "
         "with a lead that has first name, last name, email, company and lead source only.",
     ),
     (LEAD_REFUSED, Code.OWNER_UNUSABLE): admin_fixes(
-        "Your firm's assignment rule names nobody who can take it.",
-        "The rule that gives leads to people names somebody who is inactive.",
+        "Your firm's assignment rule names no one who can take it.",
+        "The rule that gives leads to people names someone who is inactive.",
         "Hello, the assignment rule on Lead gives leads from AdvisorStream to an owner who is inactive or missing.",
     ),
     (LEAD_REFUSED, Code.FIELD_VALUE): admin_fixes(
-        "Your firm's Salesforce doesn't take what stands in “{detail}”.",
-        "Salesforce, or a rule of your firm in it, doesn't take what stands in the field “{detail}” and says: “{words}”",
+        "Your firm's Salesforce doesn't take the value of “{detail}”.",
+        "Salesforce, or a rule of your firm in it, doesn't take the value of the field “{detail}” and says: “{words}”",
         "Hello, Salesforce refuses a lead from AdvisorStream because of the field {detail}: “{words}” AdvisorStream "
         "fills in first name, last name, email, company and lead source only; please check what sets {detail} on new "
         "leads, or let leads with our lead source pass.",
     ),
     (LEAD_REFUSED, Code.LOOKUP_FILTER): admin_fixes(
-        "A filter of your firm refuses what stands in “{detail}”.",
+        "A filter of your firm refuses the value of “{detail}”.",
         "The field “{detail}” has a lookup filter in your firm's Salesforce, which says: “{words}”",
         "Hello, the lookup filter of the field {detail} on Lead refuses leads from AdvisorStream with: “{words}”. "
         "Please make the filter optional, or let leads with our lead source pass it.",

@@ -1,4 +1,4 @@
-"""What became of a lead, in words for the table. Why one was refused or waits is in messages/failures.py."""
+"""The messages about a lead's state, for the table. Why a lead was refused or waits is in messages/failures.py."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ TONES: Mapping[str, str] = {
 
 
 class Hold(StrEnum):
-    """Why nothing of an advisor's goes out at the moment."""
+    """Why none of an advisor's leads are sent at the moment."""
 
     NOT_SET_UP = "not_set_up"
     NOT_CONNECTED = "not_connected"
@@ -74,8 +74,8 @@ HOLDS: Mapping[str, str] = {
 
 UNFOLLOWED: Mapping[str, str] = {
     Unfollowed.MERGED: "Merged with another lead in Salesforce. Inactive here until the next sync has looked at that one.",
-    Unfollowed.DOUBLE: "Merged in Salesforce with somebody else who signed up on your page. Inactive here.",
-    Unfollowed.REASSIGNED: "Somebody else's in Salesforce now, where we can't see whether this person opts out. Inactive here.",
+    Unfollowed.DOUBLE: "Merged in Salesforce with another person who signed up on your page. Inactive here.",
+    Unfollowed.REASSIGNED: "Another user's in Salesforce now, where we can't see whether this person opts out. Inactive here.",
     Unfollowed.GONE: "Deleted for good in Salesforce, or hidden from you: it doesn't say which. Inactive here.",
 }
 
@@ -94,7 +94,7 @@ CHECKS: Mapping[str, str] = {
 
 EMAIL_ENCRYPTED = (
     "Your firm's Salesforce keeps email addresses encrypted. Leads go out all the same. One thing is lost: we can't ask "
-    "Salesforce by address whether somebody is there already. We compare with the contacts of your last sync and with your "
+    "Salesforce by address whether a person is there already. We compare with the contacts of your last sync and with your "
     "newest open leads instead."
 )
 
@@ -107,7 +107,7 @@ class EventWords(NamedTuple):
 EVENTS: Mapping[tuple[str, str], EventWords] = {
     (ConsentKind.OPTED_IN, ConsentSource.FORM): EventWords("Opted in", "Signed up on your page"),
     (ConsentKind.OPTED_OUT, ConsentSource.SALESFORCE): EventWords("Opted out", "Opted out of email in Salesforce"),
-    (ConsentKind.BACK_IN, ConsentSource.SALESFORCE): EventWords("Back in", "The opt-out was taken away in Salesforce"),
+    (ConsentKind.BACK_IN, ConsentSource.SALESFORCE): EventWords("Back in", "The opt-out was removed in Salesforce"),
     (ConsentKind.DELETED, ConsentSource.SALESFORCE): EventWords("Deleted", "Deleted in Salesforce"),
     (ConsentKind.RESTORED, ConsentSource.SALESFORCE): EventWords("Restored", "Restored in Salesforce"),
     (ConsentKind.ERASED, ConsentSource.ADVISOR): EventWords("Erased", "Erased here on request"),

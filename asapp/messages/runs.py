@@ -1,4 +1,4 @@
-"""The words of a sync run: its figures, and why it did what it did. Why one failed is in messages/failures.py."""
+"""The messages about a sync run: its figures and its reasons. Why one failed is in messages/failures.py."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SKIPPED: Mapping[str, str] = {
 ALSO: Mapping[str, str] = {
     Also.DELETED: "switched off, deleted in Salesforce",
     Also.MERGED: "switched off, merged in Salesforce",
-    Also.REASSIGNED: "switched off, belonging to somebody else now",
+    Also.REASSIGNED: "switched off, belonging to someone else now",
     Also.GONE: "switched off, no longer visible in Salesforce",
     Also.TWIN_OPTED_OUT: "switched off, the same address opted out",
     Also.TWIN_BACK: "back on, the same address no longer opted out",
@@ -69,7 +69,7 @@ Figure = tuple[str, int]
 
 
 def figures(run: SyncRun) -> list[Figure]:
-    """What a run has done so far: the three that always stand there, and the others when there are any."""
+    """Return what a run has done so far: three figures always, and the others if they are not zero."""
     rest = [
         ("adopted", run.adopted),
         ("back on", run.reactivated),
@@ -83,7 +83,7 @@ def figures(run: SyncRun) -> list[Figure]:
 def classes(
     run: SyncRun, reasons: Mapping[str, Mapping[str, int]] | None = None
 ) -> list[tuple[str, int, list[Figure]]]:
-    """Return (class, rows, of which) of all rows read; the rows add up to run.read. reasons: by kind, from the receipt."""
+    """Return (class, rows, figures by reason) of all rows read; rows add up to run.read. reasons: by kind, from the receipt."""
     off = (reasons or {}).get("deactivated") or {}
     rest: list[tuple[str, int, list[Figure]]] = [
         ("Adopted, you had added them by hand", run.adopted, []),
@@ -101,7 +101,7 @@ def classes(
 
 
 def also(run: SyncRun) -> list[Figure]:
-    """What the run changed without reading the row."""
+    """Return what the run changed without reading the row."""
     return [(ALSO.get(reason, reason), count) for reason, count in run.also.items() if count]
 
 
@@ -122,7 +122,7 @@ def why_back(reason: str | None) -> str:
 
 
 def explain_stop(code: str | None, firm: str) -> str:
-    """Say why a run was cancelled. code: a key of STOPPED; None: the advisor pressed Cancel."""
+    """Return why a run was cancelled. code: a key of STOPPED; None: the advisor pressed Cancel."""
     return STOPPED.get(code or "", "What had been read stays. The next sync reads the rest.").format(firm=firm)
 
 

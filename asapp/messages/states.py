@@ -1,4 +1,4 @@
-"""The states that an advisor's connection can be in, and how each looks. Which one it is: connections/state.py."""
+"""The states of an advisor's connection, and how each looks. connections/state.py decides which one it is."""
 
 from __future__ import annotations
 

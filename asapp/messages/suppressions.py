@@ -1,4 +1,4 @@
-"""What happened to an address, in words for its advisor."""
+"""The messages about what happened to an address, for its advisor."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ STEPS: Mapping[str, str] = {
     SuppressionStep.COMPLAINED: "Marked an email as spam",
     SuppressionStep.BOUNCED: "Mail to this address bounced for good",
     SuppressionStep.OPTED_IN: "Opted in again",
-    SuppressionStep.TRIED_AGAIN: "You had this address tried again",
-    SuppressionStep.UNDONE: "Took the unsubscribe back",
+    SuppressionStep.TRIED_AGAIN: "You allowed this address to be tried again",
+    SuppressionStep.UNDONE: "Undid the unsubscribe",
 }
 SOURCES: Mapping[str, str] = {
     SuppressionSource.PAGE: "on the unsubscribe page",

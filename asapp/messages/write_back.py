@@ -10,7 +10,7 @@ from asapp.models import Untold
 
 
 class Telling(StrEnum):
-    """What a contact's page says of one record. `waits`, `refused` and `nothing` have an Untold beside them."""
+    """What a contact's page shows about one record. `waits`, `refused` and `nothing_to_tell` come with an Untold."""
 
     SOON = "soon"  # once the person can no longer undo it
     WAITS = "waits"
@@ -52,7 +52,7 @@ UNTOLD: Mapping[str, UntoldWords] = {
         "Your connection to Salesforce needs renewing.",
         "Connect again under Integrations; then it goes on by itself.",
     ),
-    Untold.BUSY: UntoldWords("Record in use", "Somebody or something else was changing the record at that moment."),
+    Untold.BUSY: UntoldWords("Record in use", "Someone or something else was changing the record at that moment."),
     Untold.IN_APPROVAL: UntoldWords(
         "In an approval process",
         "The record is in an approval process, which locks it. It is tried again every day.",
@@ -105,7 +105,7 @@ UNTOLD: Mapping[str, UntoldWords] = {
     Untold.CONVERTED: UntoldWords(
         "Converted", "The lead was converted in Salesforce, and its contact is told of instead."
     ),
-    Untold.REASSIGNED: UntoldWords("Another owner", "The record belongs to somebody else in Salesforce."),
+    Untold.REASSIGNED: UntoldWords("Another owner", "The record belongs to someone else in Salesforce."),
     Untold.NOT_VISIBLE: UntoldWords(
         "No longer visible", "The record is deleted for good in Salesforce, or hidden from you: it doesn't say which."
     ),

@@ -34,11 +34,18 @@ from asapp.models.lead import (
     ToCheck,
     Unfollowed,
 )
+from asapp.models.login_session import LoginSession
 from asapp.models.partner import ApiUsage, CheckVerdict, Partner, PartnerCheck, SetupLink
 from asapp.models.run import RunChange, RunPhase, RunStatus, RunTrigger, SyncRun
 from asapp.models.second_factor import RecoveryCode, SecondFactor
 from asapp.models.send import Send, SendReason, SendState
-from asapp.models.suppression import Suppression, SuppressionEvent, SuppressionSource, SuppressionStep
+from asapp.models.suppression import (
+    Suppression,
+    SuppressionEvent,
+    SuppressionSource,
+    SuppressionStep,
+    SuppressionWords,
+)
 from asapp.models.user import PasswordLink, PasswordLinkKind, Role, User
 from asapp.models.waiting_mail import WaitingKind, WaitingMail
 from asapp.models.write_back import OptOutWrite, Untold, WriteBackState, WrittenKind
@@ -76,6 +83,7 @@ __all__ = [
     "LinkedKind",
     "ListKind",
     "ListMember",
+    "LoginSession",
     "OAuthState",
     "OptInPage",
     "OptOutWrite",
@@ -102,6 +110,7 @@ __all__ = [
     "SuppressionEvent",
     "SuppressionSource",
     "SuppressionStep",
+    "SuppressionWords",
     "SyncRun",
     "ToCheck",
     "Tombstone",

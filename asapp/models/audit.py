@@ -11,12 +11,14 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Index, String
+from sqlalchemy import JSON, ForeignKey, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from asapp.core.clock import utcnow
 from asapp.core.database import Base, UTCDateTime
 from asapp.models.columns import append_only, one_of
+
+ABOUT_A_PERSON = text("subject_type = 'users'")
 
 
 class ActorKind(StrEnum):
@@ -30,6 +32,7 @@ class ActorKind(StrEnum):
 class Action(StrEnum):
     LOGGED_IN = "logged_in"
     LOGIN_REFUSED = "login_refused"
+    SESSIONS_ENDED = "sessions_ended"
     PASSWORD_CHANGED = "password_changed"  # noqa: S105
     SECOND_FACTOR_SET_UP = "second_factor_set_up"
     SECOND_FACTOR_REMOVED = "second_factor_removed"
@@ -92,6 +95,12 @@ class AuditEntry(Base):
         Index("ix_audit_entries_at", "at"),
         Index("ix_audit_entries_partner", "partner_id", "id"),
         Index("ix_audit_entries_identity", "identity_id"),
+        Index(
+            "ix_audit_entries_person",
+            *("subject_id", "id"),
+            sqlite_where=ABOUT_A_PERSON,
+            postgresql_where=ABOUT_A_PERSON,
+        ),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

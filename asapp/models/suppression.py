@@ -41,6 +41,8 @@ class SuppressionSource(StrEnum):
 IS_FOR_FIRM = text("user_id IS NULL")
 IS_FOR_ADVISOR = text("user_id IS NOT NULL")
 HAS_SENDER_ID = text("sender_event_id IS NOT NULL")
+IS_FROM_SENDER = text("source = 'sender'")
+WORDS_MAX = 500
 
 
 class Suppression(Base):
@@ -99,6 +101,12 @@ class SuppressionEvent(Base):
             sqlite_where=HAS_SENDER_ID,
             postgresql_where=HAS_SENDER_ID,
         ),
+        Index(
+            "ix_suppression_events_sent",
+            "recorded_at",
+            sqlite_where=IS_FROM_SENDER,
+            postgresql_where=IS_FROM_SENDER,
+        ),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -111,3 +119,16 @@ class SuppressionEvent(Base):
     recorded_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
     sender_event_id: Mapped[str | None] = mapped_column(String(100))  # the sender's own
     undoes_id: Mapped[int | None] = mapped_column(ForeignKey("suppression_events.id"))
+
+
+class SuppressionWords(Base):
+    """The sender's own words about an event (an SMTP answer, say), beside each contact that had the address then.
+
+    Unlike the event they may name a person. So they belong to the contact: they go with it, and when the person is erased.
+    """
+
+    __tablename__ = "suppression_words"
+
+    event_id: Mapped[int] = mapped_column(ForeignKey("suppression_events.id"), primary_key=True)
+    contact_id: Mapped[int] = mapped_column(ForeignKey("contacts.id", ondelete="CASCADE"), primary_key=True, index=True)
+    words: Mapped[str] = mapped_column(String(WORDS_MAX))

@@ -26,6 +26,7 @@ class WrittenKind(StrEnum):
     CONTACT = "Contact"
     LEAD = "Lead"
     ACCOUNT = "Account"  # a person account, where the Contact can't be written
+    ADDRESS = "Address"  # no record: the user's open leads with a contact's address are still to be looked for
 
 
 class Untold(StrEnum):

@@ -269,20 +269,16 @@ def _say_unconnected(panel: Panel) -> Announcement:
         return Announcement(Tone.WARN, "Not connected", panel.connect_failure.headline)
     if panel.state != AdvisorState.DISCONNECTED or panel.connection is None:
         return Announcement(Tone.PLAIN, "")
-    is_heard = panel.connection.is_revoked_at_salesforce
-    given_back = (
-        "Our permission is given back" if is_heard else "We could not reach Salesforce to give our permission back"
-    )
+    is_revoked = panel.connection.is_revoked_at_salesforce
+    revoked = "Our permission is revoked" if is_revoked else "We could not reach Salesforce to revoke our permission"
     if panel.connection.are_contacts_removed:
-        return Announcement(
-            Tone.PLAIN, "Disconnected", f"{given_back}. Your Salesforce contacts were removed from here."
-        )
+        return Announcement(Tone.PLAIN, "Disconnected", f"{revoked}. Your Salesforce contacts were removed from here.")
     people = ""
     if panel.contacts:
-        whom = "contact is" if panel.contacts == 1 else "contacts are"
+        kept = "contact is" if panel.contacts == 1 else "contacts are"
         number = f"{panel.contacts:,} " if panel.contacts > 1 else ""
-        people = f"Your {number}Salesforce {whom} kept here, inactive."
-    return Announcement(Tone.PLAIN, "Disconnected", f"{given_back}. {people}".strip())
+        people = f"Your {number}Salesforce {kept} kept here, inactive."
+    return Announcement(Tone.PLAIN, "Disconnected", f"{revoked}. {people}".strip())
 
 
 def summary_of(run: SyncRun) -> str:

@@ -14,6 +14,7 @@ from sqlalchemy import func, select
 
 from asapp.connections import opt_out_age
 from asapp.connections.api_budget import Allowance, allowances
+from asapp.contacts import suppressions
 from asapp.contacts.status import contact_rows, count_active, is_shown
 from asapp.core.csv_files import csv_header, csv_rows
 from asapp.core.extensions import db
@@ -31,6 +32,7 @@ from asapp.models.lead import OUTSIDE_SALESFORCE
 from asapp.models.user import EMPTIED
 from asapp.panel.standings import find_standings
 from asapp.partners.partners import PartnerRow, list_partners
+from asapp.writeback import queries
 
 TOKEN_LIFE = timedelta(days=30)  # Salesforce may end a token that was not used for so long
 COLUMNS = (
@@ -47,6 +49,7 @@ class AdvisorLine:
     active: int
     waiting: int  # leads that are not in Salesforce
     held: int  # contacts that wait for a decision
+    refused: int  # records that Salesforce doesn't let us opt out
     now: datetime
 
     @property
@@ -65,7 +68,7 @@ class AdvisorLine:
     @property
     def needs_attention(self) -> bool:
         is_bad = self.pill[0] in (Tone.WARN, Tone.BAD)
-        return self.user.is_active and (is_bad or self.are_opt_outs_unknown or bool(self.held))
+        return self.user.is_active and (is_bad or self.are_opt_outs_unknown or bool(self.held or self.refused))
 
     @property
     def are_opt_outs_unknown(self) -> bool:
@@ -89,6 +92,7 @@ class Board:
     partner: Partner
     lines: list[AdvisorLine]  # those who need attention first
     allowance: Allowance | None  # None: the firm is disabled
+    suppressed: int  # addresses that its advisors must not write to
 
     @property
     def attention(self) -> list[AdvisorLine]:
@@ -106,11 +110,16 @@ class Board:
     def waiting(self) -> int:
         return sum(line.waiting for line in self.lines)
 
+    @property
+    def refused(self) -> int:
+        return sum(line.refused for line in self.lines)
+
 
 @dataclass(frozen=True)
 class FirmLine:
     row: PartnerRow
     failing: int
+    refused: int  # records that Salesforce doesn't let us opt out
     allowance: Allowance | None
 
 
@@ -129,14 +138,17 @@ def make_board(partner: Partner, now: datetime) -> Board:
         .group_by(Lead.user_id)
     )
     standings = find_standings(people, now)
+    refused = queries.count_refused(partner.id)
 
     def line_of(user: User) -> AdvisorLine:
         standing, counts = standings[user.id], (active.get(user.id, 0), waiting.get(user.id, 0))
-        return AdvisorLine(user, standing.connection, standing.state, *counts, standing.held, now)
+        of_outbox = refused.get(user.id, 0)
+        return AdvisorLine(user, standing.connection, standing.state, *counts, standing.held, of_outbox, now)
 
     lines = [line_of(user) for user in people]
     lines.sort(key=lambda line: (not line.needs_attention, not line.user.is_active))
-    return Board(partner, lines, allowances(db.session(), now).get(partner.slug))
+    allowance = allowances(db.session(), now).get(partner.slug)
+    return Board(partner, lines, allowance, suppressions.count_addresses(partner.id))
 
 
 def list_firms(now: datetime) -> list[FirmLine]:
@@ -145,8 +157,11 @@ def list_firms(now: datetime) -> list[FirmLine]:
         .where(Connection.status == ConnectionStatus.CONNECTED, Connection.failures_in_a_row > 0)
         .group_by(Connection.partner_id)
     )
-    calls = allowances(db.session(), now)
-    return [FirmLine(row, failing.get(row.partner.id, 0), calls.get(row.partner.slug)) for row in list_partners()]
+    refused, calls = queries.count_refused_by_firm(), allowances(db.session(), now)
+    return [
+        FirmLine(row, failing.get(row.partner.id, 0), refused.get(row.partner.id, 0), calls.get(row.partner.slug))
+        for row in list_partners()
+    ]
 
 
 def csv_of(lines: Sequence[AdvisorLine]) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
-from asapp.models import ContactList, Send
+from asapp.models import ContactList, Send, SendState
 from asapp.models.send import EVERY_FIRM
 
 ENDS_WITHIN = timedelta(minutes=5)
@@ -62,3 +63,9 @@ def is_expired(send: Send, now: datetime) -> bool:
 
 def list_of(send: Send) -> ContactList:
     return db.session.get_one(ContactList, send.list_id)
+
+
+def count_by_state(session: Session, since: datetime) -> dict[str, int]:
+    """Return {state: how many of the sends that were asked for since then}, with every state there is."""
+    rows = session.execute(select(Send.state, func.count()).where(Send.created_at > since).group_by(Send.state))
+    return dict.fromkeys((state.value for state in SendState), 0) | {row[0]: row[1] for row in rows}

@@ -1,13 +1,10 @@
-"""Contacts that leave: nominated, written down as a proposal, and applied at the end of a run.
+"""Contacts that leave the user in Salesforce: found, recorded as a proposal, and decided on by the advisor where they are many.
 
-A contact is switched off only on an answer about that very contact: its row came back deleted or merged, or a look at its Id
-in a whole answer shows another owner or no row. Sweeps only nominate. A proposal of more than a fifth of what was active
-when the run began (on a first run: of what is active as it ends), and of more than ten, is held; there is one proposal per
-connection. Only an approval applies what is held, however the book grows: later runs renew the proposal, and what they find
-beside it joins it. What the advisor keeps stays kept until a run finds a different set.
-
-Who is held or kept is somebody else's in Salesforce, or out of sight. Each run looks at them by Id: an opt-out of theirs
-counts at once, and out of sight it is unknown when opt-outs have been trusted for as long as the firm allows.
+A contact becomes inactive only on an answer about that very contact: its row came back deleted or merged, or a query by its Id
+shows, in a whole answer, another owner or no row. Sweeps only nominate. There is one proposal per connection, and sync/settle.py
+applies or holds it at the end of a run. Only an approval applies what is held, however many contacts there are by then: later
+runs renew the proposal, and what they find is added to it. What the advisor discards stays discarded until a run finds a
+different set.
 """
 
 from __future__ import annotations
@@ -38,13 +35,13 @@ from asapp.models.contact import IS_HELD
 from asapp.salesforce.records import Sighting
 from asapp.sync import store
 from asapp.sync.run_context import RunContext
-from asapp.sync.runs import Enqueue, lock_run, start_run
+from asapp.sync.runs import Enqueue, start_run
 
 LONGEST_CHAIN = 20  # of merges, one after the other
 
 
 def judge_sighting(sighting: Sighting | None, owner_id: str) -> Reason | None:
-    """Return why a contact has left by what a look at its Id showed; None: it is still the user's."""
+    """Return why a contact has left, by the answer to a query by its Id; None if it is still the user's."""
     if sighting is None:
         return Reason.GONE
     if not sighting.is_readable:
@@ -56,8 +53,8 @@ def judge_sighting(sighting: Sighting | None, owner_id: str) -> Reason | None:
 
 @dataclass(frozen=True)
 class LedgerCounts:
-    expected: int  # contacts that Salesforce has for the user, if we know of all departures
-    departures: int  # written down, in whatever state
+    expected: int  # contacts that Salesforce has for the user, if all departures are known
+    departures: int  # recorded, in any state
 
 
 def count_ledger(connection_id: int) -> LedgerCounts:
@@ -66,33 +63,33 @@ def count_ledger(connection_id: int) -> LedgerCounts:
         Departure,
         (Departure.connection_id == LedgerEntry.connection_id) & (Departure.salesforce_id == LedgerEntry.salesforce_id),
     )
-    written_down = select(func.count()).select_from(Departure).where(Departure.connection_id == connection_id)
+    recorded = select(func.count()).select_from(Departure).where(Departure.connection_id == connection_id)
     expected = mine.scalar_subquery() - leaving.scalar_subquery()
-    return LedgerCounts(*db.session.execute(select(expected, written_down.scalar_subquery())).one())
+    return LedgerCounts(*db.session.execute(select(expected, recorded.scalar_subquery())).one())
 
 
 def approve(connection: Connection, enqueue: Enqueue, by: Actor = ITSELF) -> SyncRun | None:
-    """Let a run ask Salesforce again about the held contacts, and apply what still holds; None as in start_run."""
+    """Start a run that asks Salesforce again about the held contacts and applies what still holds; None as in start_run()."""
     if not connection.can_sync:
         return None
-    moved = move_departures(connection.id, DepartureState.APPROVED, (DepartureState.HELD,))
-    if moved:
-        audit.record(Action.APPROVED, by, connection, contacts=moved)
+    approved = move_departures(connection.id, DepartureState.APPROVED, (DepartureState.HELD,))
+    if approved:
+        audit.record(Action.APPROVED, by, connection, contacts=approved)
     db.session.commit()
     return start_run(connection, RunTrigger.APPROVAL, enqueue)
 
 
 def discard(connection: Connection, by: Actor = ITSELF) -> None:
     """Keep the held contacts until a later run finds a different set."""
-    moved = move_departures(connection.id, DepartureState.DISCARDED, (DepartureState.HELD,))
-    if moved:
-        audit.record(Action.DISCARDED, by, connection, contacts=moved)
+    discarded = move_departures(connection.id, DepartureState.DISCARDED, (DepartureState.HELD,))
+    if discarded:
+        audit.record(Action.DISCARDED, by, connection, contacts=discarded)
     db.session.commit()
 
 
 def nominate_departed(context: RunContext, ids: Sequence[str], sightings: Mapping[str, Sighting]) -> list[str]:
-    """Write down who of these has left, in the caller's transaction; return those who are still the user's."""
-    lock_run(context.run_id, context.lease)
+    """Record which of these have left, in the caller's transaction; return those that are still the user's."""
+    context.run.lock()
     rows: list[dict[str, Any]] = []
     still_here: list[str] = []
     for salesforce_id in ids:
@@ -118,13 +115,12 @@ def nominate_departed(context: RunContext, ids: Sequence[str], sightings: Mappin
 
 
 def reopen_discarded(connection_id: int) -> None:
-    """A set that differs from the one that was discarded is proposed again, whole. Strangers to the advisor don't count."""
-    has_new = db.session.scalar(
-        select(Departure.salesforce_id)
-        .join(
-            Contact,
-            (Contact.connection_id == Departure.connection_id) & (Contact.salesforce_id == Departure.salesforce_id),
-        )
+    """If a run found departures beyond the discarded set, reopen the whole proposal, in the caller's transaction.
+
+    Departures of records that were never imported don't count.
+    """
+    new = db.session.scalar(
+        departures_with_contacts(Departure.salesforce_id)
         .where(
             Departure.connection_id == connection_id,
             Departure.state == DepartureState.FOUND,
@@ -132,12 +128,12 @@ def reopen_discarded(connection_id: int) -> None:
         )
         .limit(1)
     )
-    if has_new is not None:
+    if new is not None:
         move_departures(connection_id, DepartureState.FOUND, (DepartureState.DISCARDED,))
 
 
 def find_to_confirm(context: RunContext) -> list[str]:
-    """Return the Ids whose departure an earlier run found, in whatever state: to be looked at again."""
+    """Return the Ids whose departure an earlier run found, in any state: they are asked about again."""
     return list(
         db.session.scalars(
             select(Departure.salesforce_id).where(
@@ -148,9 +144,9 @@ def find_to_confirm(context: RunContext) -> list[str]:
 
 
 def waiting_for_decision() -> Select[int]:
-    """Select (connection id) once for each contact that waits for an advisor's decision: an approval would switch it off.
+    """Select the connection id, once for each contact that waits for its advisor's decision: an approval makes it inactive.
 
-    The one question behind the panel, the banner, the menu, the firm board and the alert.
+    The panel, the banner, the menu, the firm board and the alert all use this query.
     """
     return departures_with_contacts(Departure.connection_id).where(IS_HELD, is_person_on())
 
@@ -162,7 +158,7 @@ def count_held(connection_id: int) -> int:
 
 
 def count_deactivations(connection_id: int, state: DepartureState) -> int:
-    """Return how many contacts that are on the departures in this state would switch off."""
+    """Return how many active contacts the departures in this state would make inactive."""
     leaving = departures_with_contacts(func.count()).where(
         Departure.connection_id == connection_id, Departure.state == state, is_person_on()
     )
@@ -176,7 +172,7 @@ def departures_with_contacts(*columns: Any) -> Select[*tuple[Any, ...]]:
 
 
 def concerns_contact_here() -> ColumnElement[bool]:
-    """Is the departure about a contact that has not left? The others are records that never came here, or left before."""
+    """Is the departure about a contact that is here? The others are of records that were never imported, or have left before."""
     return (
         select(Contact.id)
         .where(
@@ -191,5 +187,6 @@ def concerns_contact_here() -> ColumnElement[bool]:
 def move_departures(
     connection_id: int, to: DepartureState, states: Sequence[DepartureState], *conditions: ColumnElement[bool]
 ) -> int:
+    """Change the state of a connection's departures, in the caller's transaction; return how many."""
     mine = (Departure.connection_id == connection_id, Departure.state.in_(states), *conditions)
     return change_rows(db.session, update(Departure).where(*mine).values(state=to))

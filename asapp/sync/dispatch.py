@@ -1,4 +1,4 @@
-"""The dispatch tick: runs whose worker died, whose job was lost, and that are due go on from here.
+"""The dispatch tick: it requeues runs whose worker died, starts syncs that are due, and enqueues runs whose job was lost.
 
 Two ticks at once do no harm.
 """
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 CLAIMS = 2000  # connections claimed in a transaction, and runs found by a query
 BATCH = 500  # jobs that Redis takes at once
-BUDGET_S = 10.0  # of one tick; the next one goes on
+BUDGET_S = 10.0  # for starting runs; the next tick does the rest
 LOST_AFTER = timedelta(seconds=60)  # then the job of a queued run is looked up in Redis
 
 FindLost = Callable[[Sequence[int]], list[int]]  # of these runs, those that no job in Redis waits for

@@ -23,7 +23,7 @@ from asapp.messages.codes import Code
 from asapp.models import Connection, Partner, RunStatus, SyncRun
 from asapp.salesforce import errors
 from asapp.sync.run_context import JobContext
-from asapp.sync.runs import CancelRequested, end_run, enqueue_next_parked, enqueue_run, expire_lease, hand_back
+from asapp.sync.runs import CancelRequested, LeasedRun, enqueue_next_parked, enqueue_run
 from asapp.sync.schedule import next_sync_at
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def enqueueing_next_parked(partner_id: int, job: JobContext) -> Iterator[None]:
-    """When this run has ended, however it did, the next of its firm may begin."""
+    """However a run ends, let the next parked one of its partner begin."""
     try:
         yield
     finally:
@@ -40,8 +40,8 @@ def enqueueing_next_parked(partner_id: int, job: JobContext) -> Iterator[None]:
 
 
 @contextmanager
-def ending(run_id: int, lease: str, connection_id: int, job: JobContext) -> Iterator[None]:
-    """Own every ending of a run but the good ones; each is written `WHERE lease = mine`, or not at all."""
+def ending(run: LeasedRun, job: JobContext) -> Iterator[None]:
+    """Write every ending of a run but the good ones. Bugs and a database that is away are raised again afterwards."""
     try:
         yield
     except LeaseLost:
@@ -49,49 +49,50 @@ def ending(run_id: int, lease: str, connection_id: int, job: JobContext) -> Iter
         log.warning("lease lost, nothing more is written")
     except StopRequested:
         db.session.rollback()
-        if hand_back(run_id, lease):
-            enqueue_run(db.session.get_one(SyncRun, run_id, populate_existing=True), job.enqueue)
+        if run.hand_back():
+            enqueue_run(db.session.get_one(SyncRun, run.id, populate_existing=True), job.enqueue)
             log.info("run handed back")
     except CancelRequested:
-        record_ending(run_id, lease, RunStatus.CANCELLED)
+        record_ending(run, RunStatus.CANCELLED)
         log.info("run cancelled")
-    except errors.ReconnectNeeded as error:
-        record_ending(run_id, lease, RunStatus.FAILED, error)  # whoever read the tokens has marked the connection
+    except errors.ReconnectNeeded as error:  # the code that used the tokens has already marked the connection
+        record_ending(run, RunStatus.FAILED, error)
         log.warning("run failed, to be connected again: %s", error)
     except errors.OurBug as error:
-        record_failure(run_id, lease, connection_id, error, job)
+        record_failure(run, error, job)
         raise
     except errors.SalesforceError as error:
-        record_failure(run_id, lease, connection_id, error, job)
+        record_failure(run, error, job)
         log.warning("run failed: %s", error)
-    except OperationalError:  # it was restarted, say: the next tick takes the run up again, and counts a try
+    except (
+        OperationalError
+    ):  # the database was restarted, for example: the next tick requeues the run, and counts a try
         with suppress(OperationalError):
             db.session.rollback()
-            expire_lease(run_id, lease)
+            run.expire()
         raise
     except Exception:
-        bug = errors.OurBug(Code.OUR_BUG)
-        record_failure(run_id, lease, connection_id, bug, job)
+        record_failure(run, errors.OurBug(Code.OUR_BUG), job)
         raise
 
 
-def record_failure(run_id: int, lease: str, connection_id: int, error: errors.SalesforceError, job: JobContext) -> None:
-    """End the run as failed, and let the connection wait longer from failure to failure."""
+def record_failure(run: LeasedRun, error: errors.SalesforceError, job: JobContext) -> None:
+    """End the run as failed, and let its connection wait longer from failure to failure."""
     db.session.rollback()
-    retry_when_beaten(db.session(), lambda: _record_failure(run_id, lease, connection_id, error, job))
+    retry_when_beaten(db.session(), lambda: _record_failure(run, error, job))
 
 
-def _record_failure(
-    run_id: int, lease: str, connection_id: int, error: errors.SalesforceError, job: JobContext
-) -> None:
+def _record_failure(run: LeasedRun, error: errors.SalesforceError, job: JobContext) -> None:
     now = utcnow()
+    connection_id = run.row.connection_id
+    # The lock order: the partner before the connection, and that before the run.
     if isinstance(error, errors.LimitReached):
-        partner = select(Connection.partner_id).where(Connection.id == connection_id).scalar_subquery()
-        if firm := db.session.scalar(select(Partner).where(Partner.id == partner)):
-            pause(db.session(), firm, error, now)
-            db.session.flush()  # the firm before the connection, and that before the run: the lock order
+        partner_id = select(Connection.partner_id).where(Connection.id == connection_id).scalar_subquery()
+        if partner := db.session.scalar(select(Partner).where(Partner.id == partner_id)):
+            pause(db.session(), partner, error, now)
+            db.session.flush()
     connection = db.session.get(Connection, connection_id, populate_existing=True, with_for_update={"key_share": True})
-    if connection is None:  # deleted with its firm, and the run with it
+    if connection is None:  # deleted with its partner, and the run with it
         db.session.rollback()
         return
     code = error.code
@@ -105,28 +106,20 @@ def _record_failure(
     if connection.first_synced_at is not None:
         connection.next_sync_at = next_sync_at(now, minutes, connection.failures_in_a_row)
     db.session.flush()
-    record_ending(run_id, lease, RunStatus.FAILED, error, code)
+    record_ending(run, RunStatus.FAILED, error, code)
 
 
 def record_ending(
-    run_id: int,
-    lease: str,
-    status: RunStatus,
-    error: errors.SalesforceError | None = None,
-    code: str | None = None,
+    run: LeasedRun, status: RunStatus, error: errors.SalesforceError | None = None, code: str | None = None
 ) -> None:
-    run = db.session.get(SyncRun, run_id)
-    if run is None:
-        return
+    """Write an ending and commit what the session holds; nothing is written if the lease is lost."""
     try:
-        end_run(
-            run,
-            lease,
+        run.end(
             status,
             error_code=(code or error.code) if error else None,
             error_detail=error.detail if error else None,
         )
     except LeaseLost:
-        log.warning("lease lost before the ending was written", extra={"run_id": run_id})
+        log.warning("lease lost before the ending was written", extra={"run_id": run.id})
         return
     db.session.commit()

@@ -1,7 +1,7 @@
-"""What happens before each call to Salesforce: the lease is renewed, the call is counted, and whoever has to stop, stops.
+"""What happens before each call to Salesforce: the lease is renewed, the call is counted, and the run stops if it has to.
 
-In a short transaction of its own, so that a call that was made is a call that was counted, whatever happens next. It may run
-in a reading thread, while the run's own session is busy.
+It is a short transaction of its own, so that every call that was made is counted, whatever happens next. It may run in a reading
+thread while the run's own session is busy.
 """
 
 from __future__ import annotations
@@ -17,35 +17,32 @@ from asapp.core.database import writing
 from asapp.core.leases import LeaseLost
 from asapp.core.stopping import StopRequested
 from asapp.models import SyncRun
-from asapp.sync.runs import LEASE, CancelRequested, is_mine
+from asapp.sync.runs import LEASE, CancelRequested, LeasedRun
 
 
 class RunMeter:
-    def __init__(
-        self, engine: Engine, run_id: int, lease: str, partner_id: int, should_stop: Callable[[], bool]
-    ) -> None:
+    def __init__(self, engine: Engine, run: LeasedRun, partner_id: int, should_stop: Callable[[], bool]) -> None:
         self._engine = engine
-        self._run_id = run_id
-        self._lease = lease
+        self._run = run
         self._partner_id = partner_id
         self._should_stop = should_stop
 
     def __call__(self) -> None:
-        """Raise StopRequested, LeaseLost, CancelRequested or LimitReached instead of letting the call be made."""
+        """Raise StopRequested, LeaseLost, CancelRequested or LimitReached if the call must not be made."""
         if self._should_stop():
             raise StopRequested
         now = utcnow()
         with writing(), Session(self._engine) as session:
-            held = session.execute(
+            row = session.execute(
                 update(SyncRun)
-                .where(*is_mine(self._run_id, self._lease))
+                .where(*self._run.is_mine)
                 .values(heartbeat_at=now, lease_until=now + LEASE, api_calls=SyncRun.api_calls + 1)
                 .returning(SyncRun.cancel_requested_at, SyncRun.trigger)
             ).first()
-            if held is None:
+            if row is None:
                 raise LeaseLost
-            if held.cancel_requested_at is not None:
+            if row.cancel_requested_at is not None:
                 raise CancelRequested
-            allowance_of(session, self._partner_id, now).check(held.trigger)
+            allowance_of(session, self._partner_id, now).check(row.trigger)
             add_call(session, self._partner_id, now)
             session.commit()

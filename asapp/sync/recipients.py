@@ -1,8 +1,8 @@
-"""What a run does for sends that are being prepared: it looks at each of their recipients, whatever its stamp says.
+"""What a run does for sends that are being prepared: it asks Salesforce about each of their recipients by Id.
 
-A change is read by its stamp, and visibility and formula fields change without one. So before a mailing, Salesforce is asked
-about each recipient by Id: opt-out, owner, address, 2,000 a call, up to 4 calls side by side. What differs is read whole, and a
-contact that is not shown or has another owner is nominated like any departure. sends/prepare.py decides what becomes of a send.
+Changes are found by their stamp, but visibility and formula fields change without one. So before a mailing each recipient's
+opt-out, owner and address are read: 2,000 in a call, up to 4 calls side by side. What differs is read whole, and a contact that
+is not shown or has another owner is nominated like any departure. sends/prepare.py decides whether a send is ready.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SIDE_BY_SIDE = 4
 
 
 class RecipientsToCheck(NamedTuple):
-    """The sends that wait for a run, and the Salesforce Ids of their recipients that the run's connection answers for."""
+    """The sends that wait for a run, and the Salesforce Ids of those recipients that belong to the run's connection."""
 
     send_ids: list[int]
     contact_ids: list[str]
@@ -45,7 +45,7 @@ class StoredRecipient(NamedTuple):
 
 
 def find_to_check(run_id: int, connection: Connection, now: datetime) -> RecipientsToCheck | None:
-    """Return what the sends that wait for this run need; None where there are none."""
+    """Return what the sends that wait for this run need checked; None if no send waits."""
     is_waiting = (Send.run_id == run_id, Send.state == SendState.PREPARING)
     sends = db.session.execute(select(Send.id, Send.list_id).where(*is_waiting)).all()
     if not sends:
@@ -84,10 +84,10 @@ def find_stored(connection_id: int, ids: Collection[str]) -> dict[str, StoredRec
 def retrieve(
     client: OrgClient, access: OrgAccess, connection: Connection, before_call: BeforeCall, ids: Sequence[str]
 ) -> dict[str, RetrievedContact | None]:
-    """Return what Salesforce says of these contacts now; None for one that it does not show. Raises SalesforceError.
+    """Return these contacts as Salesforce has them now, None for one that it doesn't show. Raises SalesforceError.
 
-    client: the run's own, which knows the fields that the user can read. More than one call goes out side by side, each line
-    of them with a client of its own. No transaction may be open.
+    client: the run's own, which knows the fields that the user can read. If one call isn't enough, up to SIDE_BY_SIDE threads
+    ask, each with a client of its own. No transaction may be open.
     """
     chunks = list(in_chunks(ids, IDS_A_RETRIEVE))
     if len(chunks) < 2:
@@ -115,6 +115,6 @@ def _retrieve_all(client: OrgClient, chunks: Sequence[list[str]]) -> dict[str, R
 
 
 def record_checked(to_check: RecipientsToCheck, run_id: int, asked_at: datetime) -> None:
-    """Write down when the recipients of these sends were asked about, in the caller's transaction."""
+    """Record when the recipients of these sends were asked about, in the caller's transaction."""
     is_waiting = (Send.id.in_(to_check.send_ids), Send.run_id == run_id, Send.state == SendState.PREPARING)
     change_rows(db.session, update(Send).where(*is_waiting).values(as_of=asked_at))

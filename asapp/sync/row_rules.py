@@ -1,8 +1,8 @@
-"""What becomes of one row read from Salesforce. Pure: a record and what we know of it go in, a verdict comes out.
+"""What a row read from Salesforce changes. Pure: a record and what is stored of it go in, a verdict comes out.
 
 Every row falls in exactly one class, the first that fits: deactivated, reactivated, created, updated, adopted, unchanged,
-skipped (by reason). A record that came back deleted or merged is only nominated here; departures are applied at the end of
-the run (sync/settle.py), and counted then.
+skipped (by reason). A record that came back deleted or merged is only nominated here; departures are applied, and counted, at
+the end of the run (sync/settle.py).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class RowClass(StrEnum):
     ADOPTED = "adopted"
     UNCHANGED = "unchanged"
     SKIPPED = "skipped"
-    NOMINATED = "nominated"  # none yet: the end of the run decides
+    NOMINATED = "nominated"  # no class yet: the end of the run decides
 
 
 class StoredContact(NamedTuple):
@@ -40,13 +40,13 @@ class StoredContact(NamedTuple):
     bounced_at: datetime | None
     bounce_reason: str
     bounced_hash: bytes | None
-    is_address_blocked: bool  # another record with it opted out, or it is suppressed
+    is_address_blocked: bool  # another record with the address opted out, or it is suppressed
     is_hidden: bool
     address_hash: bytes | None
     system_modstamp: datetime | None
     merged_into: str | None = None
     is_erased: bool = False  # on request: nothing of this person is stored again
-    skip_bounced: bool = True  # the firm's setting
+    skip_bounced: bool = True  # the partner's setting
 
     @property
     def is_without_email(self) -> bool:
@@ -54,12 +54,12 @@ class StoredContact(NamedTuple):
 
     @property
     def is_active(self) -> bool:
-        """May be written to, as far as this person goes (the connection has its own reasons, see contacts/status.py)."""
+        """May the person be written to? The connection has its own reasons against it (contacts/status.py)."""
         return not (self.departed or self.is_hidden or self.is_bounced or self.opted_out or self.is_address_blocked)
 
     @property
     def is_bounced(self) -> bool:
-        """Is it left out because mail to its address bounced?"""
+        """Is the contact skipped because mail to its address bounced?"""
         return self.skip_bounced and self.bounced_at is not None and self.bounced_hash == self.address_hash
 
     @property
@@ -73,11 +73,10 @@ class StoredContact(NamedTuple):
 
 class RowVerdict(NamedTuple):
     row_class: RowClass
-    reason: str | None = None  # of being skipped, deactivated or nominated
-    outcome: LedgerOutcome | None = (
-        None  # for the ledger; None: the user owns no such record any more (nominated: not yet decided)
-    )
-    becomes: Becomes | None = None  # what the contact is to be; None: nothing is written for it
+    reason: str | None = None  # why it is skipped, deactivated or nominated
+    # For the ledger; None: the user doesn't own the record any more, or (nominated) that is not decided yet.
+    outcome: LedgerOutcome | None = None
+    becomes: Becomes | None = None  # the contact as it will be; None: nothing is written for it
 
 
 class Becomes(NamedTuple):
@@ -95,7 +94,7 @@ WITHOUT_EMAIL = Becomes("", "", "", opted_out=False, departed=NO_EMAIL)
 
 
 def judge(record: ContactRecord, known: StoredContact | None, hashed: bytes | None = None) -> RowVerdict:
-    """Return what becomes of a record that the connected user owns. hashed: of its address."""
+    """Return what a record that the connected user owns changes. hashed: the hash of its address."""
     if record.is_deleted:
         return _judge_deleted(record, known)
     if known is not None and known.is_erased:
@@ -123,7 +122,7 @@ def judge(record: ContactRecord, known: StoredContact | None, hashed: bytes | No
 
 
 def _after(known: StoredContact, becomes: Becomes, hashed: bytes | None) -> StoredContact:
-    """Return the contact as it will be, as far as its state goes."""
+    """Return the contact with the state that it will have."""
     return known._replace(
         opted_out=becomes.opted_out,
         departed=becomes.departed,
@@ -143,7 +142,7 @@ def _judge_deleted(record: ContactRecord, known: StoredContact | None) -> RowVer
     reason = Reason.MERGED if record.master_record_id else Reason.DELETED
     if known is None:
         return RowVerdict(RowClass.SKIPPED, reason)
-    # A merge hands lists on, whatever the contact was before: the end of the run sees to that.
+    # A merge moves memberships of lists at the end of the run, whatever the contact was before.
     is_news = reason == Reason.MERGED and known.merged_into != record.master_record_id
     if known.departed is None or is_news:
         return RowVerdict(RowClass.NOMINATED, reason)
@@ -155,7 +154,7 @@ def _judge_deleted(record: ContactRecord, known: StoredContact | None) -> RowVer
 
 
 def _judge_newcomer(record: ContactRecord, known: StoredContact | None, hashed: bytes | None) -> RowVerdict:
-    """known: None, or a shell that waits for an address."""
+    """Judge a record that has no contact here, or only one without an email (`known`)."""
     if record.is_opted_out:
         return RowVerdict(RowClass.SKIPPED, Reason.OPTED_OUT, LedgerOutcome.OPTED_OUT)
     if not record.email:

@@ -1,4 +1,4 @@
-"""What all phases of a run share: the context that stays the same, the locks it takes, and the rows that tell what it changed."""
+"""What all phases of a run share: the context that stays the same, the locks it takes, and rows that say what it changed."""
 
 from __future__ import annotations
 
@@ -11,37 +11,55 @@ from typing import Any
 from asapp.connections.org_access import OrgAccess
 from asapp.contacts.suppressions import Firm
 from asapp.contacts.twins import lock_advisor
-from asapp.sync.runs import Enqueue, lock_run
+from asapp.sync.runs import Enqueue, LeasedRun
 
-ALSO = "also"  # changed without having been read
+ALSO = "also"  # the kind of a change to a contact whose row was not read
+
+
+@dataclass(frozen=True)
+class JobContext:
+    """What a run needs of the process it runs in."""
+
+    access: OrgAccess
+    enqueue: Enqueue
+    default_interval_minutes: int
+    should_stop: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True)
 class RunContext:
-    """What stays the same for all pages of a run."""
+    """What stays the same for all pages of a run once its window is open."""
 
-    run_id: int
-    lease: str
+    run: LeasedRun
     connection_id: int
     user_id: int
     owner_id: str  # the connected Salesforce user
-    address_key: bytes
     partner_id: int
-    earlier_firms: Sequence[Firm]  # that the advisor was with: what people said there still counts
+    address_key: bytes
+    earlier_firms: Sequence[Firm]  # that the advisor was with: unsubscribing there still counts
     window_start: datetime | None  # None: everything is read
-    asked_at: datetime  # rows stamped from here on stand out of order
-    sure_until: datetime  # rows stamped from here on may
+    asked_at: datetime  # rows stamped at or after this are out of order
+    sure_until: datetime  # rows stamped at or after this may be out of order
 
+    @property
+    def run_id(self) -> int:
+        return self.run.id
 
-def lock(context: RunContext) -> None:
-    """Take the advisor's and the run's row, before the rows of contacts: the lock order. Raise LeaseLost."""
-    lock_advisor(context.user_id)
-    lock_run(context.run_id, context.lease)
+    def lock(self) -> None:
+        """Lock the advisor's and the run's row, before rows of contacts or leads (the lock order). Raises LeaseLost."""
+        lock_advisor(self.user_id)
+        self.run.lock()
 
 
 def change_row(
-    context: RunContext, contact_id: int, kind: str, reason: str | None, old: dict[str, str], new: dict[str, str]
+    context: RunContext,
+    contact_id: int,
+    kind: str,
+    reason: str | None = None,
+    old: Mapping[str, str] | None = None,
+    new: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
+    """Return a row of run_changes. old, new: the fields that changed."""
     return {
         "run_id": context.run_id,
         "contact_id": contact_id,
@@ -53,14 +71,5 @@ def change_row(
 
 
 def add_counts(before: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
+    """Return the sums by key, without those that are 0."""
     return {key: count for key, count in (Counter(before) + Counter(more)).items() if count}
-
-
-@dataclass(frozen=True)
-class JobContext:
-    """What a run needs of the process it runs in."""
-
-    access: OrgAccess
-    enqueue: Enqueue
-    default_interval_minutes: int
-    should_stop: Callable[[], bool] = lambda: False

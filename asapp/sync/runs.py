@@ -1,7 +1,7 @@
 """The life of a sync run: queued, running, and one of its endings.
 
-A run is a row, committed, before it is a job. The database allows one active run per connection; whoever works on it holds
-its lease, and everything that is written for a run is written `WHERE lease = mine`. A worker that lost the lease changes
+A run is a row, committed, before it is a job. The database allows one active run per connection. The worker that has claimed it
+holds its lease, and everything that is written for a run is written `WHERE lease = mine`: a worker that lost the lease changes
 nothing.
 """
 
@@ -14,7 +14,6 @@ from typing import Any
 from sqlalchemy import ColumnElement, case, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, joinedload
-from sqlalchemy.orm.attributes import set_committed_value
 
 from asapp.connections.stopped_runs import stop_runs
 from asapp.core.clock import utcnow
@@ -29,9 +28,9 @@ from asapp.models.run import ACTIVE, StopReason
 # (docs/decisions/06-leases.md has the sum).
 LEASE = timedelta(seconds=100)
 MAX_TRIES = 3
-MAX_RUNS_OF_AN_ORG = 4  # at once, so that a big firm doesn't keep small ones waiting
+MAX_RUNS_OF_AN_ORG = 4  # at once, so that a big partner doesn't keep small ones waiting
 
-Enqueue = Callable[[Sequence[int]], bool]
+Enqueue = Callable[[Sequence[int]], bool]  # takes ids of runs; returns whether Redis took the jobs
 
 
 class CancelRequested(Exception):
@@ -39,9 +38,9 @@ class CancelRequested(Exception):
 
 
 def start_run(connection: Connection, trigger: RunTrigger, enqueue: Enqueue) -> SyncRun | None:
-    """Return the active run of this connection, made now if there is none. It is committed before its job is enqueued.
+    """Return the active run of this connection, inserted now if there is none. It is committed before its job is enqueued.
 
-    None where nothing may be read for it: it is not connected, or its firm or its advisor is inactive.
+    None if nothing may be read for it: it is not connected, or its partner or its advisor is inactive.
     """
     if not connection.can_sync:
         return None
@@ -51,7 +50,7 @@ def start_run(connection: Connection, trigger: RunTrigger, enqueue: Enqueue) -> 
         db.session.add(run)
         try:
             db.session.commit()
-        except IntegrityError:  # somebody else was faster; the partial unique index says so
+        except IntegrityError:  # another request was faster; the partial unique index says so
             db.session.rollback()
             run = find_active_run(connection.id)
             if run is None:
@@ -74,7 +73,7 @@ def requeue_if_stale(run: SyncRun) -> bool:
 
 
 def enqueue_run(run: SyncRun, enqueue: Enqueue) -> None:
-    """Enqueue the job of a committed run; if Redis is away it waits for the dispatch tick."""
+    """Enqueue the job of a committed run; if Redis is away the dispatch tick does it later."""
     run_id = run.id
     db.session.commit()
     enqueued_at = utcnow() if enqueue([run_id]) else None
@@ -83,7 +82,7 @@ def enqueue_run(run: SyncRun, enqueue: Enqueue) -> None:
 
 
 def requeue_expired(run_id: int) -> bool:
-    """Queue a run again whose lease has run out; after MAX_TRIES it fails. Return whether it is queued now."""
+    """Queue a run again whose lease has expired, or fail it after MAX_TRIES; return whether it was queued."""
     now = utcnow()
     is_stale = (SyncRun.id == run_id, SyncRun.status == RunStatus.RUNNING, SyncRun.lease_until < now)
     change_rows(
@@ -102,15 +101,11 @@ def requeue_expired(run_id: int) -> bool:
     return requeued == 1
 
 
-def claim_run(run_id: int) -> SyncRun | None:
-    """Take a queued run, or return None: another worker has it, it is over, or its firm has enough runs going on.
-
-    The run comes with its connection and partner as they are now, on no session: while we hold the lease nobody else
-    writes what a run reads of them, and no commit makes us read it again.
-    """
+def claim_run(run_id: int) -> LeasedRun | None:
+    """Claim a queued run, or return None: another worker has it, it is over, or its partner has enough running ones."""
     now = utcnow()
     is_waiting = (SyncRun.id == run_id, SyncRun.status == RunStatus.QUEUED)
-    if has_enough_runs(run_id, now):  # which locks the firm: nobody disables it before we have committed
+    if has_enough_runs(run_id, now):  # which locks the partner: it can't be disabled before we have committed
         change_rows(db.session, update(SyncRun).where(*is_waiting).values(is_parked=True))
         db.session.commit()
         return None
@@ -118,32 +113,93 @@ def claim_run(run_id: int) -> SyncRun | None:
         stop_runs(*is_waiting, code=why_not)
         db.session.commit()
         return None
-    won = change_rows(
+    lease = new_lease()
+    claimed = change_rows(
         db.session,
         update(SyncRun)
         .where(*is_waiting)
         .values(
             status=RunStatus.RUNNING,
-            lease=new_lease(),
+            lease=lease,
             lease_until=now + LEASE,
             heartbeat_at=now,
             is_parked=False,
             started_at=func.coalesce(SyncRun.started_at, now),
         ),
     )
-    run = detached(run_id) if won else None
+    run = LeasedRun.load(run_id, lease) if claimed else None
     db.session.commit()
     return run
 
 
-def detached(run_id: int) -> SyncRun:
-    whole = joinedload(SyncRun.connection).joinedload(Connection.partner)
-    with Session(db.session.connection()) as beside:
-        return beside.get_one(SyncRun, run_id, options=[whole])
+class LeasedRun:
+    """A run that this worker has claimed. Every write holds `WHERE lease = mine`, and raises LeaseLost if it isn't any more.
+
+    `row` is the run with its connection and partner as they were when it was claimed, in no session: while we hold the lease no
+    one else writes what a run reads of them, and no commit makes us read it again. What is written here is set on it as well.
+    """
+
+    def __init__(self, row: SyncRun, lease: str) -> None:
+        self.row = row
+        self.id = row.id
+        self.lease = lease
+
+    @classmethod
+    def load(cls, run_id: int, lease: str) -> LeasedRun:
+        """Read the run in the caller's transaction."""
+        whole = joinedload(SyncRun.connection).joinedload(Connection.partner)
+        with Session(db.session.connection()) as beside:
+            return cls(beside.get_one(SyncRun, run_id, options=[whole]), lease)
+
+    @property
+    def is_mine(self) -> tuple[ColumnElement[bool], ...]:
+        """The conditions on SyncRun under which this worker may write."""
+        return SyncRun.id == self.id, SyncRun.lease == self.lease, SyncRun.status == RunStatus.RUNNING
+
+    def lock(self) -> None:
+        """Lock the run's row, before the rows that the run writes (the lock order)."""
+        held = db.session.scalar(select(SyncRun.id).where(*self.is_mine).with_for_update(key_share=True))
+        if held is None:
+            db.session.rollback()
+            raise LeaseLost
+
+    def write(self, **values: Any) -> None:
+        """Set these values and renew the lease, in the caller's transaction."""
+        now = utcnow()
+        values = {"heartbeat_at": now, "lease_until": now + LEASE} | values
+        if change_rows(db.session, update(SyncRun).where(*self.is_mine).values(**values)) != 1:
+            db.session.rollback()
+            raise LeaseLost
+        for name, value in values.items():
+            setattr(self.row, name, value)
+
+    def save(self, **values: Any) -> None:
+        """Set these values, renew the lease, and commit."""
+        self.write(**values)
+        db.session.commit()
+
+    def end(self, status: RunStatus, **values: Any) -> None:
+        """Write an ending in the caller's transaction."""
+        self.write(status=status, finished_at=utcnow(), **NO_LEASE, **values)
+
+    def hand_back(self) -> bool:
+        """Queue the run again, at its checkpoint, for another worker; return False if it wasn't ours any more."""
+        handed = change_rows(
+            db.session,
+            update(SyncRun).where(*self.is_mine).values(status=RunStatus.QUEUED, **NO_LEASE, enqueued_at=None),
+        )
+        db.session.commit()
+        return handed == 1
+
+    def expire(self) -> None:
+        """End our lease now, as if this worker had died: the next claim counts a try."""
+        expired = utcnow() - timedelta(seconds=1)
+        change_rows(db.session, update(SyncRun).where(*self.is_mine).values(lease_until=expired))
+        db.session.commit()
 
 
 def has_enough_runs(run_id: int, now: datetime) -> bool:
-    """Are MAX_RUNS_OF_AN_ORG others of this run's firm going on? Locks the firm until the caller's transaction ends."""
+    """Are MAX_RUNS_OF_AN_ORG other runs of its partner running? Locks the partner until the caller's transaction ends."""
     partner_id = db.session.scalar(
         select(Partner.id)
         .join(Connection)
@@ -178,14 +234,14 @@ def find_obstacle(run_id: int) -> StopReason | None:
 
 
 def enqueue_next_parked(partner_id: int, enqueue: Enqueue) -> None:
-    """Let the run of this firm go on that has waited longest for another to end."""
+    """Enqueue the parked run of this partner that has waited longest."""
     run = db.session.scalar(
         select(SyncRun)
         .join(Connection)
         .where(Connection.partner_id == partner_id, SyncRun.status == RunStatus.QUEUED, SyncRun.is_parked)
         .order_by(SyncRun.queued_at, SyncRun.id)
         .limit(1)
-        .with_for_update(of=SyncRun, skip_locked=True, key_share=True)  # two that end at once let two go on
+        .with_for_update(of=SyncRun, skip_locked=True, key_share=True)  # two runs that end at once unpark two
     )
     if run is None:
         db.session.commit()
@@ -194,61 +250,10 @@ def enqueue_next_parked(partner_id: int, enqueue: Enqueue) -> None:
     enqueue_run(run, enqueue)
 
 
-def is_mine(run_id: int, lease: str) -> tuple[ColumnElement[bool], ...]:
-    return SyncRun.id == run_id, SyncRun.lease == lease, SyncRun.status == RunStatus.RUNNING
-
-
-def lock_run(run_id: int, lease: str) -> None:
-    """Lock the run's row before the rows that it writes (the lock order); raise LeaseLost if it isn't ours any more."""
-    held = db.session.scalar(select(SyncRun.id).where(*is_mine(run_id, lease)).with_for_update(key_share=True))
-    if held is None:
-        db.session.rollback()
-        raise LeaseLost
-
-
-def write_under_lease(run: SyncRun, lease: str, /, **values: Any) -> None:
-    """Write to the run and its row and renew the lease, in the caller's transaction; raise LeaseLost if it isn't ours."""
-    now = utcnow()
-    values = {"heartbeat_at": now, "lease_until": now + LEASE} | values
-    written = change_rows(
-        db.session,
-        update(SyncRun).where(*is_mine(run.id, lease)).values(**values),
-    )
-    if written != 1:
-        db.session.rollback()
-        raise LeaseLost
-    for name, value in values.items():
-        set_committed_value(run, name, value)
-
-
-def end_run(run: SyncRun, lease: str, status: RunStatus, **values: Any) -> None:
-    """Write an ending in the caller's transaction; raise LeaseLost if the run isn't ours any more."""
-    write_under_lease(run, lease, status=status, finished_at=utcnow(), **NO_LEASE, **values)
-
-
-def hand_back(run_id: int, lease: str) -> bool:
-    """Queue the run again, at its checkpoint, for another worker. Return False if it wasn't ours any more."""
-    handed = change_rows(
-        db.session,
-        update(SyncRun).where(*is_mine(run_id, lease)).values(status=RunStatus.QUEUED, **NO_LEASE, enqueued_at=None),
-    )
-    db.session.commit()
-    return handed == 1
-
-
-def expire_lease(run_id: int, lease: str) -> None:
-    """End our lease now, as if we had died: whoever takes the run up counts a try. Commits."""
-    change_rows(
-        db.session,
-        update(SyncRun).where(*is_mine(run_id, lease)).values(lease_until=utcnow() - timedelta(seconds=1)),
-    )
-    db.session.commit()
-
-
 def request_cancel(run: SyncRun) -> None:
-    """End a queued run now, a running one at its next page."""
+    """Cancel a queued run now, and a running one at its next page."""
     now = utcnow()
-    # In one statement: between two of them the run may be handed back to the queue.
+    # In one statement, because the run may be handed back to the queue between two.
     is_queued = SyncRun.status == RunStatus.QUEUED
     change_rows(
         db.session,
@@ -272,7 +277,7 @@ def find_active_run(connection_id: int) -> SyncRun | None:
 
 
 def find_shown_run(connection: Connection) -> SyncRun | None:
-    """Return the run the panel shows: the active one, or the latest."""
+    """Return the run that the panel shows: the active one, or the latest."""
     return db.session.scalar(
         select(SyncRun).where(SyncRun.connection_id == connection.id).order_by(SyncRun.id.desc()).limit(1)
     )

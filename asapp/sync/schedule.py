@@ -1,4 +1,4 @@
-"""When a connection is due: a column in the database, with jitter, backing off after failures."""
+"""When a connection's next sync is due: with jitter, and later from failure to failure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_BACKOFF_INTERVALS = 4
 
 
 def next_sync_at(now: datetime, interval_minutes: int, failures_in_a_row: int = 0) -> datetime:
-    """Return when the next sync is due: after a failure soon, then later and later, at most four intervals away."""
+    """Return when the next sync is due: soon after a failure, then later each time, at most four intervals away."""
     wait = interval = timedelta(minutes=interval_minutes)
     if failures_in_a_row:
         wait = wait_after(failures_in_a_row, FIRST_BACKOFF, interval * MAX_BACKOFF_INTERVALS)

@@ -1,8 +1,9 @@
-"""The end of a run's departures: what was approved is applied, the rest is applied or held for the advisor.
+"""How a run ends its departures: what was approved is applied, and the rest is applied or held for the advisor.
 
-Whatever is held or discarded keeps its contacts here although they are out of the user's hands in Salesforce. Each run looks at
-them by Id: an opt-out counts at once, and for a contact that is no longer visible the opt-out becomes unknown when it has been
-trusted for as long as the firm allows.
+A proposal that would make more than a fifth of the contacts inactive that were active when the run began (on a first run: of
+those active as it ends), and more than ten, is held. Contacts whose departure is held or discarded stay here, although Salesforce
+shows another owner or doesn't show them. Each run asks about them by Id: an opt-out counts at once, and for a contact that isn't
+visible it becomes unknown when it has been trusted for as long as the partner allows.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ from asapp.models import (
     ListMember,
     Reason,
     RunChange,
-    SyncRun,
 )
 from asapp.models.run import Also
 from asapp.sync import store
@@ -43,26 +43,15 @@ from asapp.sync.departures import (
     reopen_discarded,
 )
 from asapp.sync.row_rules import RowClass, StoredContact
-from asapp.sync.run_context import ALSO, RunContext, add_counts, change_row, lock
-from asapp.sync.runs import write_under_lease
-from asapp.sync.twin_changes import TwinWatch
+from asapp.sync.run_context import ALSO, RunContext, add_counts, change_row
+from asapp.sync.twin_changes import TwinChanges
 
 HELD_SHARE = 0.2
-
-
 HELD_LEAST = 10
-
-
-CHUNK = 2000
-
-
-STAYING = (DepartureState.HELD, DepartureState.DISCARDED)  # held for the advisor's decision, or kept by it
-
-
-# (kind, reason if it is one without a row) of what a run changed, as count_active_at_start() groups it
+CHUNK = 2000  # departures, or opt-outs, in a transaction
+STAYING = (DepartureState.HELD, DepartureState.DISCARDED)  # held for the advisor's decision, or discarded by it
+# (kind, reason where the row was not read) of a run's changes, as count_active_at_start() groups them
 REACTIVATIONS = ((RowClass.REACTIVATED, None), (ALSO, Also.TWIN_BACK), (ALSO, Also.UNSUPPRESSED), (ALSO, Also.OPTED_IN))
-
-
 DEACTIVATIONS = (
     (RowClass.DEACTIVATED, None),
     (ALSO, Also.TWIN_OPTED_OUT),
@@ -71,53 +60,54 @@ DEACTIVATIONS = (
 )
 
 
-def settle(run: SyncRun, context: RunContext, stop_if_asked: Callable[[], None]) -> bool:
-    """Apply what was approved, then the rest or hold it, page by page with commits. Return whether a proposal is held.
+def settle(context: RunContext, stop_if_asked: Callable[[], None]) -> bool:
+    """Apply the departures that are approved or few enough, and hold the rest. Return whether a proposal is held.
 
-    stop_if_asked is called before each page, and may raise: what is left is applied when the run goes on.
-    Applied is what this very run has found, or asked about again: an older answer may no longer be true.
+    Departures are applied in chunks, each committed. stop_if_asked is called before each and may raise: the run applies the
+    rest when it is resumed. Only what this run has found or asked about again is applied, because an older answer may no longer
+    be true.
     """
-    lock(context)
+    context.lock()
     connection_id = context.connection_id
     reopen_discarded(connection_id)
-    if count_held(connection_id) or is_too_much(run, context, count_deactivations(connection_id, DepartureState.FOUND)):
+    if count_held(connection_id) or is_too_much(context, count_deactivations(connection_id, DepartureState.FOUND)):
         move_departures(connection_id, DepartureState.HELD, (DepartureState.FOUND,), concerns_contact_here())
-    follow_opt_outs(run, context, stop_if_asked)
+    follow_opt_outs(context, stop_if_asked)
     is_held = count_held(connection_id) > 0
-    # Where none of them is active any more there is nothing to decide, and applying them switches nobody off.
-    of_no_effect = () if is_held else (DepartureState.HELD,)
-    apply_departures(run, context, (DepartureState.APPROVED, DepartureState.FOUND, *of_no_effect), stop_if_asked)
-    limit_unseen_opt_outs(run, context)
-    classify_unapplied(run, context)
+    # If none of them is active any more there is nothing to decide, and applying them makes no one inactive.
+    without_effect = () if is_held else (DepartureState.HELD,)
+    apply_departures(context, (DepartureState.APPROVED, DepartureState.FOUND, *without_effect), stop_if_asked)
+    limit_unseen_opt_outs(context)
+    classify_unapplied(context)
     return is_held
 
 
-def is_too_much(run: SyncRun, context: RunContext, deactivations: int) -> bool:
-    """Would a proposal switch off so many that the advisor has to decide?"""
-    return deactivations > HELD_LEAST and deactivations > HELD_SHARE * count_base(run, context)
+def is_too_much(context: RunContext, deactivations: int) -> bool:
+    """Would a proposal make so many contacts inactive that the advisor has to decide?"""
+    return deactivations > HELD_LEAST and deactivations > HELD_SHARE * count_base(context)
 
 
-def follow_opt_outs(run: SyncRun, context: RunContext, stop_if_asked: Callable[[], None]) -> None:
-    """Take over what Salesforce says of the opt-outs of those who are held or kept, page by page with commits."""
+def follow_opt_outs(context: RunContext, stop_if_asked: Callable[[], None]) -> None:
+    """Store the opt-outs that Salesforce shows for contacts whose departure is held or discarded, in chunks."""
     differing = (
         departures_with_contacts(Contact.salesforce_id, Departure.opted_out)
         .where(
             Departure.connection_id == context.connection_id,
             Departure.state.in_(STAYING),
             Contact.departed.is_(None),
-            Contact.opted_out != Departure.opted_out,  # of somebody out of sight nothing is known, and nothing changes
+            Contact.opted_out != Departure.opted_out,  # which is NULL, and changes nothing, for one that isn't visible
         )
         .order_by(Contact.salesforce_id)
         .limit(CHUNK)
     )
     while rows := db.session.execute(differing).all():
         stop_if_asked()
-        apply_opt_outs(run, context, {row.salesforce_id: row.opted_out for row in rows})
+        apply_opt_outs(context, {row.salesforce_id: row.opted_out for row in rows})
 
 
-def apply_opt_outs(run: SyncRun, context: RunContext, opted_out: Mapping[str, bool]) -> None:
-    """Write the opt-outs of some contacts, with ledger, twins and counters, in one transaction. opted_out: by Salesforce Id."""
-    lock(context)
+def apply_opt_outs(context: RunContext, opted_out: Mapping[str, bool]) -> None:
+    """Store the opt-outs of some contacts by Salesforce Id, with ledger, twins and counters, in one transaction."""
+    context.lock()
     updates, entries, changes = [], [], []
     also: Counter[str] = Counter()
     hashes: set[bytes] = set()
@@ -135,29 +125,29 @@ def apply_opt_outs(run: SyncRun, context: RunContext, opted_out: Mapping[str, bo
         hashes |= {contact.address_hash} if contact.address_hash else set()
         if contact.is_active != after.is_active:
             reason = Also.OPTED_OUT if is_out else Also.OPTED_IN
-            changes.append(change_row(context, contact.contact_id, ALSO, reason, {}, {}))
+            changes.append(change_row(context, contact.contact_id, ALSO, reason))
             also[reason] += 1
-    twins = TwinWatch(context, hashes)
+    twins = TwinChanges(context, hashes)
     store.update_contacts(updates)
     store.upsert_ledger(context.connection_id, context.user_id, entries)
     store.insert_changes(changes)
-    write_under_lease(run, context.lease, also=add_counts(run.also, also + twins.record_changes()))
-    db.session.commit()
+    context.run.save(also=add_counts(context.run.row.also, also + twins.record()))
 
 
-def limit_unseen_opt_outs(run: SyncRun, context: RunContext) -> None:
-    """Write down until when we may believe what we know of those who stay here although Salesforce no longer shows them.
+def limit_unseen_opt_outs(context: RunContext) -> None:
+    """Set how long the opt-outs of contacts that stay here may be trusted although Salesforce no longer shows them.
 
-    From the last good sync on, which is the last that could have told. Who is in sight again follows the connection's moment.
+    The time counts from the last good sync, the last that could have shown an opt-out. A contact that is visible again follows
+    the connection's own limit.
     """
-    lock(context)
-    connection = run.connection
+    context.lock()
+    connection = context.run.row.connection
     last_known_at = connection.last_good_sync_at or utcnow()
     until = last_known_at + timedelta(days=connection.partner.opt_outs_trusted_days)
     staying = select(Departure.salesforce_id).where(
         Departure.connection_id == context.connection_id, Departure.state.in_(STAYING)
     )
-    for is_out_of_sight, before, moment in (
+    for which, before, moment in (
         (Departure.opted_out.is_(None), Contact.opt_out_known_until.is_(None), until),
         (Departure.opted_out.is_not(None), Contact.opt_out_known_until.is_not(None), None),
     ):
@@ -166,36 +156,36 @@ def limit_unseen_opt_outs(run: SyncRun, context: RunContext) -> None:
             update(Contact)
             .where(
                 Contact.connection_id == context.connection_id,
-                Contact.salesforce_id.in_(staying.where(is_out_of_sight)),
+                Contact.salesforce_id.in_(staying.where(which)),
                 before,
             )
             .values(opt_out_known_until=moment),
         )
 
 
-def count_base(run: SyncRun, context: RunContext) -> int:
-    """Return of how many a proposal is a share: those on when the run began; on a first run, when nobody was, those on now."""
-    if run.connection.first_synced_at is not None:
-        return count_active_at_start(run, context)
-    on_now = (
+def count_base(context: RunContext) -> int:
+    """Return how many contacts a proposal is compared with: those active when the run began; on a first run, those active now."""
+    if context.run.row.connection.first_synced_at is not None:
+        return count_active_at_start(context)
+    active_now = (
         select(func.count()).select_from(Contact).where(Contact.connection_id == context.connection_id, is_person_on())
     )
-    return db.session.scalar(on_now) or 0
+    return db.session.scalar(active_now) or 0
 
 
-def count_active_at_start(run: SyncRun, context: RunContext) -> int:
-    """Return how many contacts were on when the run began: those that are now, without what the run has turned since.
+def count_active_at_start(context: RunContext) -> int:
+    """Return how many contacts were active when the run began: those active now, corrected by what the run has changed.
 
-    Who came with this run, new or adopted, doesn't count at all. Counted only when a proposal asks for it, so that a run in
-    which nothing left doesn't look at everybody.
+    Contacts that this run created or adopted don't count. A run without a proposal doesn't need the number and saves the query
+    over all contacts.
     """
-    adopted = select(RunChange.contact_id).where(RunChange.run_id == run.id, RunChange.kind == RowClass.ADOPTED)
+    adopted = select(RunChange.contact_id).where(RunChange.run_id == context.run_id, RunChange.kind == RowClass.ADOPTED)
     was_here = (
         Contact.connection_id == context.connection_id,
-        func.coalesce(Contact.created_in_run_id, 0) != run.id,
+        func.coalesce(Contact.created_in_run_id, 0) != context.run_id,
         Contact.id.not_in(adopted),
     )
-    on_now = (
+    active_now = (
         db.session.scalar(select(func.count()).select_from(Contact).where(*was_here, is_person_on(context.user_id)))
         or 0
     )
@@ -203,17 +193,17 @@ def count_active_at_start(run: SyncRun, context: RunContext) -> int:
     rows = db.session.execute(
         select(RunChange.kind, reason, func.count())
         .join(Contact, Contact.id == RunChange.contact_id)
-        .where(RunChange.run_id == run.id, *was_here)
+        .where(RunChange.run_id == context.run_id, *was_here)
         .group_by(RunChange.kind, reason)
     )
-    turned = {(row[0], row[1]): row[2] for row in rows}
-    turned_on = sum(turned.get(key, 0) for key in REACTIVATIONS)
-    turned_off = sum(turned.get(key, 0) for key in DEACTIVATIONS)
-    return int(on_now - turned_on + turned_off)
+    changed = {(row[0], row[1]): row[2] for row in rows}
+    reactivated = sum(changed.get(key, 0) for key in REACTIVATIONS)
+    deactivated = sum(changed.get(key, 0) for key in DEACTIVATIONS)
+    return int(active_now - reactivated + deactivated)
 
 
-def classify_unapplied(run: SyncRun, context: RunContext) -> None:
-    """Class the rows that were read of departures not applied: held or kept by the advisor; the rest came back meanwhile."""
+def classify_unapplied(context: RunContext) -> None:
+    """Classify rows whose departure was held, or discarded by the advisor; the rest reappeared and count as unchanged."""
     by_state = dict(
         db.session.execute(
             select(Departure.state, func.count())
@@ -225,20 +215,16 @@ def classify_unapplied(run: SyncRun, context: RunContext) -> None:
             .group_by(Departure.state)
         ).all()
     )
+    run = context.run.row
     staying = {state: min(count, run.nominated) for state, count in by_state.items()}
-    write_under_lease(
-        run,
-        context.lease,
+    context.run.save(
         nominated=0,
         unchanged=run.unchanged + run.nominated - sum(staying.values()),
         skipped=add_counts(run.skipped, staying),
     )
-    db.session.commit()
 
 
-def apply_departures(
-    run: SyncRun, context: RunContext, states: Sequence[DepartureState], stop_if_asked: Callable[[], None]
-) -> None:
+def apply_departures(context: RunContext, states: Sequence[DepartureState], stop_if_asked: Callable[[], None]) -> None:
     while True:
         stop_if_asked()
         batch = list(
@@ -256,12 +242,12 @@ def apply_departures(
         if not batch:
             db.session.commit()
             return
-        apply_batch(run, context, batch)
+        apply_batch(context, batch)
 
 
-def apply_batch(run: SyncRun, context: RunContext, batch: Sequence[Departure]) -> None:
-    """Apply some departures in one transaction, ledger, twins, memberships and counters with them."""
-    lock(context)
+def apply_batch(context: RunContext, batch: Sequence[Departure]) -> None:
+    """Apply some departures with ledger, twins, memberships and counters, in one transaction."""
+    context.lock()
     ids = [departure.salesforce_id for departure in batch]
     known = store.find_contacts(context.connection_id, context.user_id, ids)
     ledger = store.find_ledger(context.connection_id, ids)
@@ -281,61 +267,56 @@ def apply_batch(run: SyncRun, context: RunContext, batch: Sequence[Departure]) -
                     "changed_at": utcnow(),
                 }
             )
-        if contact is not None and is_news(contact, departure) and not contact.is_without_email:
-            kind = RowClass.DEACTIVATED if contact.is_active else RowClass.UPDATED
-            changes.append(
-                change_row(context, contact.contact_id, kind if was_read else ALSO, departure.reason, {}, {})
-            )
-            also[departure.reason] += 0 if was_read else 1
+            if not contact.is_without_email:
+                kind = RowClass.DEACTIVATED if contact.is_active else RowClass.UPDATED
+                changes.append(change_row(context, contact.contact_id, kind if was_read else ALSO, departure.reason))
+                also[departure.reason] += 0 if was_read else 1
         classes[kind] += 1 if was_read else 0
-    twins = TwinWatch(context, {hashed for _, hashed in ledger.values() if hashed})
+    twins = TwinChanges(context, {hashed for _, hashed in ledger.values() if hashed})
     store.update_contacts(updates)
     store.insert_changes(changes)
     store.delete_from_ledger(context.connection_id, ids)
     store.delete_departures(context.connection_id, ids)
     also[Also.MEMBERSHIPS_MOVED] = move_memberships(context, [d for d in batch if d.reason == Reason.MERGED])
-    also += twins.record_changes()
-    write_under_lease(
-        run,
-        context.lease,
+    also += twins.record()
+    run = context.run.row
+    context.run.save(
         deactivated=run.deactivated + classes[RowClass.DEACTIVATED],
         updated=run.updated + classes[RowClass.UPDATED],
         unchanged=run.unchanged + classes[RowClass.UNCHANGED],
         nominated=run.nominated - sum(classes.values()),
         also=add_counts(run.also, also),
     )
-    db.session.commit()
 
 
-def match_blocked_addresses(run: SyncRun, context: RunContext) -> None:
-    """Bring the blocked addresses of contacts in step with the ledger, which is whole now; commit.
+def match_blocked_addresses(context: RunContext) -> None:
+    """Make the blocked addresses of contacts agree with the ledger, which is complete now; commit.
 
-    They outlive the ledger where contacts are removed on disconnecting; the next full read shows which still hold. Of a record
-    that is in this ledger, no earlier connection knows better.
+    Blocked addresses outlive the ledger when contacts are removed on disconnecting, and the next full read shows which of them
+    still hold. This ledger overrules earlier connections about the records that it has.
     """
-    lock(context)
+    context.lock()
     too_many, too_few = unlike_ledger(context.connection_id)
     earlier = blocked_earlier(context.connection_id, context.user_id)
     if not too_many and not too_few and not earlier:
         db.session.commit()
         return
-    twins = TwinWatch(context, {*too_many.values(), *too_few.values(), *earlier.values()})
+    twins = TwinChanges(context, {*too_many.values(), *too_few.values(), *earlier.values()})
     unblock_earlier(context.connection_id, context.user_id, earlier)
     unblock(context.connection_id, too_many)
     block(context.connection_id, context.user_id, BlockedBy.CONTACT, too_few)
-    write_under_lease(run, context.lease, also=add_counts(run.also, twins.record_changes()))
-    db.session.commit()
+    context.run.save(also=add_counts(context.run.row.also, twins.record()))
 
 
 def is_news(contact: StoredContact, departure: Departure) -> bool:
-    """Does it tell of this contact what we didn't know? Who has left already may still have been merged since."""
+    """Does the departure change the contact? One that has left already may still have been merged since."""
     if contact.departed is None:
         return True
     return departure.reason == Reason.MERGED and contact.merged_into != departure.merged_into
 
 
 def move_memberships(context: RunContext, merged: Sequence[Departure]) -> int:
-    """Give the own lists of merged contacts to the survivors that are here; return how many memberships moved."""
+    """Put the survivors of merges, if they are here, on the merged contacts' own lists; return how many memberships moved."""
     survivors = find_survivors(context.connection_id, [departure.salesforce_id for departure in merged])
     moving = [
         (list_id, loser_id, survivors[loser_id])
@@ -345,12 +326,12 @@ def move_memberships(context: RunContext, merged: Sequence[Departure]) -> int:
         ).all()
     ]
     wanted = {(list_id, survivor_id) for list_id, _, survivor_id in moving}
-    there = {
+    present = {
         (row.list_id, row.contact_id)
         for chunk in in_chunks({contact_id for _, contact_id in wanted})
         for row in db.session.execute(select(ListMember).where(ListMember.contact_id.in_(chunk))).scalars()
     }
-    missing = [{"list_id": list_id, "contact_id": contact_id} for list_id, contact_id in wanted - there]
+    missing = [{"list_id": list_id, "contact_id": contact_id} for list_id, contact_id in wanted - present]
     if missing:
         db.session.execute(insert(ListMember), missing)
     for chunk in in_chunks({loser_id for _, loser_id, _ in moving}):
@@ -359,7 +340,7 @@ def move_memberships(context: RunContext, merged: Sequence[Departure]) -> int:
 
 
 def find_survivors(connection_id: int, salesforce_ids: Sequence[str]) -> dict[int, int]:
-    """Return {contact: who survived its merge} where the survivor is here: the last one, if that one was merged too."""
+    """Return {contact: survivor of its merge} for survivors that are here; a survivor that was merged too leads to the next."""
     loser, survivor = aliased(Contact), aliased(Contact)
     query = (
         select(loser.id, survivor.id, survivor.departed, survivor.merged_into, survivor.salesforce_id)
@@ -367,7 +348,7 @@ def find_survivors(connection_id: int, salesforce_ids: Sequence[str]) -> dict[in
         .where(loser.connection_id == connection_id)
     )
     found: dict[int, int] = {}
-    losers: dict[int, set[int]] = {}  # contact at the end of a chain -> where it began
+    losers: dict[int, set[int]] = {}  # contact at the end of a chain of merges -> the contacts at its beginning
     ids = list(salesforce_ids)
     for _ in range(LONGEST_CHAIN):
         if not ids:

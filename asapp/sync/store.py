@@ -28,6 +28,7 @@ NEW_FACTS = ("reason", "merged_into", "found_in_run_id", "was_read", "opted_out"
 
 
 def find_contacts(connection_id: int, user_id: int, ids: Collection[str]) -> dict[str, StoredContact]:
+    """Return contacts by Salesforce Id."""
     c = CONTACTS.c
     query = select(
         c.salesforce_id,
@@ -53,20 +54,21 @@ def find_contacts(connection_id: int, user_id: int, ids: Collection[str]) -> dic
 
 
 def find_ledger(connection_id: int, ids: Collection[str]) -> dict[str, tuple[str, bytes | None]]:
+    """Return {Salesforce Id: (outcome, address hash)}."""
     c = LEDGER.c
     query = select(c.salesforce_id, c.outcome, c.address_hash).where(c.connection_id == connection_id)
     return {row[0]: (row[1], row[2]) for row in db.session.execute(query.where(is_among(c.salesforce_id, ids))).all()}
 
 
 def find_departures(connection_id: int, ids: Collection[str]) -> dict[str, int]:
-    """Return {Salesforce Id: the run that found it} of departures written down and not applied."""
+    """Return {Salesforce Id: the run that found it} of recorded departures."""
     c = DEPARTURES.c
     query = select(c.salesforce_id, c.found_in_run_id).where(c.connection_id == connection_id)
     return {row[0]: row[1] for row in db.session.execute(query.where(is_among(c.salesforce_id, ids))).all()}
 
 
 def has_older_contact(user_id: int, hashes: Collection[bytes], run_id: int) -> bool:
-    """Has the advisor a contact from before this run with one of these address hashes?"""
+    """Does the advisor have a contact from before this run with one of these address hashes?"""
     c = CONTACTS.c
     is_older = func.coalesce(c.created_in_run_id, 0) != run_id
     return any(
@@ -78,7 +80,7 @@ def has_older_contact(user_id: int, hashes: Collection[bytes], run_id: int) -> b
 
 
 def find_otherwise_active(run_id: int, contact_ids: Collection[int]) -> set[int]:
-    """Return those of these contacts, from before the run, that are active but for being twins."""
+    """Return those of these contacts, from before the run, that are active apart from what concerns their address."""
     c = CONTACTS.c
     is_older = func.coalesce(c.created_in_run_id, 0) != run_id
     is_otherwise_active = c.departed.is_(None) & c.hidden_at.is_(None) & ~c.opted_out & ~is_skipped_as_bounced()
@@ -95,9 +97,8 @@ def find_manual(user_id: int, hashes: Collection[bytes]) -> dict[bytes, list[int
     is_manual = (c.user_id == user_id) & (c.source == literal_column(f"'{ContactSource.MANUAL}'"))
     if db.session.execute(select(c.id).where(is_manual).limit(1)).first() is None:
         return {}
-    query = (
-        select(c.address_hash, c.id).where(is_manual).order_by(c.id).with_for_update()
-    )  # nobody deletes it meanwhile
+    # Locked, so that none is deleted before it is adopted.
+    query = select(c.address_hash, c.id).where(is_manual).order_by(c.id).with_for_update()
     found: dict[bytes, list[int]] = defaultdict(list)
     for chunk in in_chunks(hashes):
         for hashed, contact_id in db.session.execute(query.where(c.address_hash.in_(chunk))):
@@ -116,13 +117,13 @@ def update_contacts(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def insert_ledger(connection_id: int, user_id: int, rows: Sequence[dict[str, Any]]) -> None:
-    """As upsert_ledger(), for records that the ledger has no row of."""
+    """As upsert_ledger(), for records that are not in the ledger."""
     bulk.insert_many(LEDGER, [{"connection_id": connection_id, **row} for row in rows])
     _block_opted_out(connection_id, user_id, rows)
 
 
 def upsert_ledger(connection_id: int, user_id: int, rows: Sequence[dict[str, Any]]) -> None:
-    """Each row: salesforce_id, outcome, address_hash. The blocked addresses follow the ledger here, and nowhere else."""
+    """Each row: salesforce_id, outcome, address_hash. Only here do the blocked addresses follow the ledger."""
     bulk.upsert_many(
         LEDGER,
         [{"connection_id": connection_id, **row} for row in rows],
@@ -147,14 +148,14 @@ def _block_opted_out(connection_id: int, user_id: int, rows: Iterable[dict[str, 
 
 
 def record_swept(connection_id: int, run_id: int, ids: Collection[str]) -> None:
-    """Write down that a run's sweep has seen these."""
+    """Record that a run's sweep has seen these Ids."""
     for chunk in in_chunks(ids):
         mine = (LEDGER.c.connection_id == connection_id) & is_among(LEDGER.c.salesforce_id, chunk)
         db.session.execute(update(LEDGER).where(mine).values(swept_in_run_id=run_id))
 
 
 def upsert_departures(rows: Sequence[dict[str, Any]]) -> None:
-    """A departure that is held or discarded keeps its state, and learns what was found now."""
+    """Record departures; one that is held or discarded keeps its state and gets the new facts."""
     bulk.upsert_many(
         DEPARTURES,
         [{"state": DepartureState.FOUND, **row} for row in rows],
@@ -164,7 +165,7 @@ def upsert_departures(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def withdraw_departures(connection_id: int, ids: Collection[str]) -> None:
-    """These are here again. If the advisor had discarded one of them, the set is a different one: the rest is open again."""
+    """Delete the departures of these, which are still the user's. If one was discarded, the rest of that set is open again."""
     mine = DEPARTURES.c.connection_id == connection_id
     is_discarded = DEPARTURES.c.state == DepartureState.DISCARDED
     for chunk in in_chunks(ids):

@@ -1,21 +1,90 @@
-"""The full check of Ids, called a sweep: every Id and opt-out of the user's contacts is compared with the ledger."""
+"""The full check of Ids, called a sweep: every Id and opt-out of the user's contacts is compared with the ledger.
+
+It runs when the counts differ, and once a day, because visibility and formula fields change without a new stamp. It only
+nominates, and only when its last page has come. A long sweep saves checkpoints, and another time slice resumes after the last.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import time
+from collections.abc import Collection, Sequence
+from datetime import timedelta
 
 from sqlalchemy import func, select
 
+from asapp.core.clock import utcnow
+from asapp.core.database import end_read
 from asapp.core.extensions import db
-from asapp.models import Contact, Departure, LedgerEntry
+from asapp.models import Connection, Contact, Departure, LedgerEntry, LedgerOutcome
+from asapp.sync import store
+from asapp.sync.reader import ContactReader
 from asapp.sync.run_context import RunContext
 
+SWEEP_EVERY = timedelta(days=1)
+CHECKPOINT_EVERY_S = 30.0
+CHECKPOINT_EVERY_IDS = 50_000
 
-def find_unswept(context: RunContext, seen: Collection[str]) -> list[str]:
-    """Return the Ids that a sweep has not shown and of which this run doesn't know yet that they have left.
 
-    They are in the ledger, or are here without being in it (leads/outcomes.py). seen: those of its pages that are not marked in
-    the ledger.
+def is_daily_check_due(connection: Connection) -> bool:
+    """Is it time to check what no stamp tells: which contacts are visible, and which fields?"""
+    swept_at = connection.swept_at
+    return swept_at is None or utcnow() - swept_at > SWEEP_EVERY
+
+
+class Sweep:
+    def __init__(self, reader: ContactReader) -> None:
+        self.reader = reader
+        self.run = reader.run
+        self._start_over()
+
+    def _start_over(self) -> None:
+        """Begin what the next checkpoint will hold."""
+        self.seen: set[str] = set()
+        self.to_read: list[str] = []
+        self.began_at = time.monotonic()
+
+    def check(self) -> int:
+        """Nominate what is missing and read what differs; return how many contacts the user has in Salesforce."""
+        self.run.save(swept=self.run.row.swept or 0)
+        reader, after_id = self.reader, self.run.row.sweep_after_id
+        for rows in reader.client_for_call().iter_sweep(reader.owner_id, after_id):
+            self.seen.update(salesforce_id for salesforce_id, _ in rows)
+            self.to_read += self._find_differing(rows)
+            reader.stop_if_asked()
+            if rows and self._is_checkpoint_due():
+                self.save_checkpoint(rows[-1][0])
+        self.to_read += reader.nominate_departed(find_missing(reader.context, self.seen))
+        self.to_read += find_returned(reader.context, self.seen)
+        reader.read_by_id(self.to_read)
+        return (self.run.row.swept or 0) + len(self.seen)
+
+    def _find_differing(self, rows: Sequence[tuple[str, bool]]) -> list[str]:
+        """Return the Ids that the ledger doesn't know, or knows with another opt-out."""
+        ledger = store.find_ledger(self.reader.connection.id, [salesforce_id for salesforce_id, _ in rows])
+        end_read(db.session)
+        return [
+            salesforce_id
+            for salesforce_id, opted_out in rows
+            if salesforce_id not in ledger or (ledger[salesforce_id][0] == LedgerOutcome.OPTED_OUT) != opted_out
+        ]
+
+    def _is_checkpoint_due(self) -> bool:
+        return len(self.seen) >= CHECKPOINT_EVERY_IDS or time.monotonic() - self.began_at > CHECKPOINT_EVERY_S
+
+    def save_checkpoint(self, last_id: str) -> None:
+        """Read what differs, then record that every Id up to this one was seen."""
+        self.reader.read_by_id(self.to_read)
+        self.run.lock()
+        store.record_swept(self.reader.connection.id, self.run.id, self.seen)
+        self.run.save(sweep_after_id=last_id, swept=(self.run.row.swept or 0) + len(self.seen))
+        self._start_over()
+
+
+def find_missing(context: RunContext, seen: Collection[str]) -> list[str]:
+    """Return Ids that the sweep did not see and that this run has not already recorded as departures.
+
+    They are in the ledger, or are contacts here without being in it (leads/outcomes.py). seen: the Ids since the last
+    checkpoint; the ones before it are marked in the ledger.
     """
     found = select(Departure.salesforce_id).where(
         Departure.connection_id == context.connection_id, Departure.found_in_run_id == context.run_id
@@ -39,7 +108,7 @@ def find_unswept(context: RunContext, seen: Collection[str]) -> list[str]:
 
 
 def find_returned(context: RunContext, seen: Collection[str]) -> list[str]:
-    """Return the written-down departures that a sweep has shown among the user's contacts. seen: as above."""
+    """Return the Ids of recorded departures that the sweep saw among the user's contacts. seen: as in find_missing()."""
     rows = db.session.execute(
         select(Departure.salesforce_id, LedgerEntry.swept_in_run_id)
         .outerjoin(

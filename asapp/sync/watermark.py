@@ -1,7 +1,7 @@
-"""Where a run reads.
+"""Where a run begins to read, and where it resumes.
 
-The watermark is when the first query of the last complete run was answered, by Salesforce's clock. It is not the newest
-stamp that we have seen: an import leaves thousands of rows with one stamp, and we would read them again for ever.
+The watermark is when the first query of the last complete run was answered, by Salesforce's clock. It is not the newest stamp
+that we have read: an import leaves thousands of rows with one stamp, and we would read them again for ever.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from asapp.models import Connection, SyncRun
 from asapp.salesforce.fields import is_more
 
-Position = tuple[datetime, str]  # of a row in order: SystemModstamp, Id
+Position = tuple[datetime, str]  # (SystemModstamp, Id) of a row in order
 OVERLAP = timedelta(minutes=15)  # a slow Salesforce transaction can surface after a newer one
 
 
@@ -21,19 +21,19 @@ def start_of(watermark: datetime | None) -> datetime | None:
 
 
 def sure_until(opened_at: datetime) -> datetime:
-    """Return since when rows of a run's queries may stand where they don't belong.
+    """Return the earliest stamp from which rows of a run's queries may come out of order.
 
     A page shows its rows as they are when it is read, at the places that they had when the query began. A transaction that
-    commits meanwhile moves the stamp of such a row, to a time that may lie before the query. It can't lie before this
-    moment, from which on the next run reads everything again anyway.
+    commits in between moves the stamp of such a row, to a time that may be before the query. It can't be before the moment
+    returned here, from which the next run reads everything again anyway.
     """
     return opened_at - OVERLAP
 
 
 def next_window(connection: Connection, fields_key: str) -> datetime | None:
-    """As start_of(); what wasn't read until now (a new opt-out field, one that became visible) starts a full read.
+    """As start_of(), but None as well where a field is new: another opt-out field, or one that became visible.
 
-    fields_key: salesforce/fields.py, ReadFields.key.
+    fields_key: ReadFields.key (salesforce/fields.py).
     """
     if is_more(fields_key, connection.opt_out_field_read):
         return None
@@ -41,7 +41,7 @@ def next_window(connection: Connection, fields_key: str) -> datetime | None:
 
 
 def resume_point(run: SyncRun) -> tuple[Position | None, tuple[datetime, Position | None] | None]:
-    """Return the checkpoint of a run, and, where it isn't sure, what else to ask for (salesforce/soql.py: contacts)."""
+    """Return (checkpoint of a run, what else to query if rows before it may be out of order: salesforce/soql.py, contacts())."""
     after = position(run.checkpoint_stamp, run.checkpoint_id)
     if after is None or run.opened_at is None or after[0] < sure_until(run.opened_at):
         return after, None

@@ -73,7 +73,7 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def add_pages(app: Flask, config: Config) -> None:
-    incoming.add_front_door(app, config)
+    incoming.add_host_check(app, config)
     if config.trusted_proxies:
         hops = config.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
@@ -94,7 +94,7 @@ def add_pages(app: Flask, config: Config) -> None:
 
 
 def take_write_lock_early() -> None:
-    """On SQLite a transaction that reads first can't write later; the OAuth callback is a GET that writes."""
+    """Take SQLite's write lock at BEGIN: a transaction that read can't write later. The OAuth callback is a GET that writes."""
     expect_writes(writes(request))
 
 

@@ -1,7 +1,7 @@
-"""Who may open what.
+"""Who may open which page.
 
-Every page demands a log-in unless it is on the list below; a role is demanded by one decorator on the view. Another
-person's row is no matter of roles: the view looks among the current person's own and answers 404.
+Every page demands a log-in unless it is on the list below; a view demands a role by one decorator. Rows of other people
+are not a matter of roles: a view looks among the current person's own rows and answers 404.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from flask import Flask, abort, make_response, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
-from asapp.accounts import users
 from asapp.audit import entries
 from asapp.core import formats
 from asapp.models import User
+from asapp.web import login_session
 from asapp.web.current import config
 from asapp.web.page_extensions import login_manager
 
@@ -37,11 +37,11 @@ PUBLIC_ENDPOINTS = frozenset(
 OPEN_WITHOUT_SECOND_FACTOR = frozenset(
     {"second_factor.show", "second_factor.set_up", "auth.confirm", "auth.try_confirm", "auth.logout"}
 )
-WITHOUT_SESSIONS = frozenset({"api"})  # blueprints that ask for a key instead of a log-in
+WITHOUT_SESSIONS = frozenset({"api"})  # blueprints that demand a key instead of a log-in
 
 
 def register(app: Flask) -> None:
-    login_manager.session_protection = None  # the nonce in the session ends it; addresses change on the way to work
+    login_manager.session_protection = None  # the session's nonce ends it; client addresses change on the way to work
     login_manager.user_loader(load_user)
     app.before_request(start_in_utc)
     app.before_request(demand_login)
@@ -53,16 +53,17 @@ def start_in_utc() -> None:
 
 
 def load_user(session_id: str) -> User | None:
-    user = users.find_by_session(session_id)
+    user = login_session.find_person(session_id)
     formats.read_in(user.time_zone if user else None)  # from here on, all times of this request
     return user
 
 
 def demand_login() -> ResponseReturnValue | None:
     if request.endpoint is None or request.endpoint in PUBLIC_ENDPOINTS or request.blueprint in WITHOUT_SESSIONS:
-        return None  # no endpoint: there is nothing, and 404 says so
+        return None  # no endpoint: the answer is 404
     if not current_user.is_authenticated:
         return ask_to_log_in()
+    login_session.record_use()
     is_open = request.endpoint in OPEN_WITHOUT_SECOND_FACTOR or not must_have_second_factor(current_user)
     return None if is_open or current_user.has_second_factor else lead_to_set_up()
 
@@ -72,7 +73,7 @@ def must_have_second_factor(user: User) -> bool:
 
 
 def lead_to_set_up() -> ResponseReturnValue:
-    """Send an admin without a second step to its set-up."""
+    """Redirect an admin without a second step to its set-up."""
     page = url_for("second_factor.show")
     if request.headers.get("HX-Request") == "true":
         return make_response("", 401, {"HX-Redirect": page})
@@ -80,7 +81,7 @@ def lead_to_set_up() -> ResponseReturnValue:
 
 
 def ask_to_log_in() -> ResponseReturnValue:
-    """Send to the log-in and remember where to go on from there."""
+    """Redirect to the log-in, which returns to the page asked for."""
     if request.headers.get("HX-Request") == "true":
         page = safe_path(path_of(request.headers.get("HX-Current-URL", "")))
         return make_response("", 401, {"HX-Redirect": url_for("auth.login", next=page)})
@@ -109,7 +110,7 @@ def admin_required(view: Callable[P, R]) -> Callable[P, R]:
 
 
 def actor() -> entries.Actor:
-    """Who acts and from where, for the audit log."""
+    """Return who acts and from where, for the audit log."""
     if current_user.is_authenticated:
         return entries.person(current_user, request.remote_addr or "")
     return entries.stranger(request.remote_addr or "")
@@ -126,7 +127,7 @@ def safe_path(target: str | None) -> str | None:
 
 
 def path_of(url: str) -> str:
-    """Return path and query of an address that a browser names; "" for what is none."""
+    """Return path and query of an address that the browser sent; "" if it isn't one."""
     try:
         parts = urlsplit(url)
     except ValueError:

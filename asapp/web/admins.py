@@ -1,4 +1,4 @@
-"""The admins of AdvisorStream, for each other: who they are, and their second step reset."""
+"""The list of AdvisorStream's admins, and resetting another admin's second step."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def index() -> ResponseReturnValue:
 @fresh_required
 def reset_second_step(number: str) -> ResponseReturnValue:
     user = users.find_admin(number)
-    if user is None or user.id == current_user.id:  # one's own is changed under Security
+    if user is None or user.id == current_user.id:  # their own is changed under Security
         abort(404)
     reset_and_tell(user)
     return go_to(url_for("admins.index"))

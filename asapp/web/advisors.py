@@ -106,7 +106,7 @@ def erase(slug: str, number: str) -> ResponseReturnValue:
     if clean_line(typed) != clean_line(user.name):
         return show_erase(partner, user, typed, {"confirm_name": f"Type {user.name}, exactly as it stands above."}), 422
     erasure.erase_account(user, org_access(), actor())
-    flash("Erased. What remains is what was done and when, without who it was.", "good")
+    flash("Erased. What was done and when is kept, without the person's name.", "good")
     return go_to(url_for("advisors.index", slug=slug))
 
 
@@ -135,7 +135,7 @@ def get_advisor(slug: str, number: str) -> User:
 
 
 def get_deactivated(slug: str, number: str) -> User:
-    """Only somebody who can't log in any more can be erased."""
+    """Return an advisor who can't log in any more: only they can be erased."""
     user = get_advisor(slug, number)
     return abort(404) if user.is_active else user
 

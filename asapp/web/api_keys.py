@@ -1,4 +1,4 @@
-"""API keys of senders, for admins: made, shown once, listed and revoked."""
+"""API keys of senders, for admins: make one, shown once; list and revoke them."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def revoke(key_id: str) -> ResponseReturnValue:
     key = api_keys.find_key(key_id) or abort(404)
     label = key.label
     api_keys.revoke(key, actor())
-    flash(f"The key “{label}” is revoked. Whoever uses it is refused from now on.", "good")
+    flash(f"The key “{label}” is revoked. A program that uses it is refused from now on.", "good")
     return go_to(url_for("api_keys.index"))
 
 
 def chosen_partner(form: ApiKeyForm) -> Partner | None:
-    """Return the firm that was chosen, None for every firm; raise InvalidFields."""
+    """Return the chosen firm, None for every firm; raise InvalidFields."""
     if not form.partner.data:
         return None
     partner = partners.find_partner(form.partner.data)

@@ -1,4 +1,4 @@
-"""The audit log, for admins: to be read, filtered and taken along, which is an entry of its own."""
+"""The audit log, for admins: read, filter and export it; the export is an entry of its own."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ def ask_erase(identity_id: int) -> ResponseReturnValue:
 @admin_required
 def erase(identity_id: int) -> ResponseReturnValue:
     erasure.erase_guest(get_guest(identity_id), actor())
-    flash("Erased. What remains is what was done and when, without who it was.", "good")
+    flash("Erased. What was done and when is kept, without the person's name.", "good")
     return go_to(url_for("audit.index"))
 
 
 def get_guest(identity_id: int) -> Guest:
-    """Somebody who came on a setup link. Who has an account is erased among the firm's advisors, or by command."""
+    """Return a guest who came on a setup link. Accounts are erased on the firm's page of advisors, or by command."""
     return erasure.find_guest(identity_id) or abort(404)
 
 
@@ -83,7 +83,7 @@ def wanted_by_query() -> AuditQuery:
 
 
 def as_query(wanted: AuditQuery) -> dict[str, str]:
-    """Return the filter as it stands in an address."""
+    """Return the filter as the query of an address."""
     named = {
         "q": wanted.who,
         "what": wanted.what,
@@ -99,7 +99,7 @@ def link(endpoint: str, query: dict[str, str]) -> str:
 
 
 def day(text: str) -> date | None:
-    """Return the day that a date field sends; None for anything else, and for days that no clock of ours will see."""
+    """Return the day that a date field sends; None for anything else, and for days far from now."""
     try:
         found = date.fromisoformat(text)
     except ValueError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, make_response, redirect, render_template, request, session, url_for
+from flask import Blueprint, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from werkzeug import Response
@@ -59,7 +59,7 @@ def try_code() -> ResponseReturnValue:
 
 @blueprint.get("/login/confirm")
 def confirm() -> ResponseReturnValue:
-    """Ask once more who it is, then go on to the page that was wanted."""
+    """Ask for the password once more, then go on to the page that was asked for."""
     next_path = safe_path(request.args.get("next"))
     if login_session.is_fresh():
         return redirect(next_path or home_of_current_user())
@@ -68,7 +68,7 @@ def confirm() -> ResponseReturnValue:
 
 @blueprint.post("/login/confirm", endpoint="try_confirm")
 def try_confirm() -> ResponseReturnValue:
-    """A form that was held is sent on as it came: 307 makes the browser send this one there, with the held one in it."""
+    """Check it. A form that was held is sent on unchanged: 307 makes the browser post this one there, with the held one in it."""
     next_path, held = safe_path(request.form.get("next")), request.form.get(fresh.HELD, "")
     if not attempts.confirm(person(), request.form.get("password", ""), request.form.get("code", ""), vault()):
         return fresh.show(next_path, held, is_refused=True), 422
@@ -78,8 +78,7 @@ def try_confirm() -> ResponseReturnValue:
 
 @blueprint.post("/logout")
 def logout() -> ResponseReturnValue:
-    users.end_sessions(current_user)
-    session.clear()
+    login_session.end()
     return redirect(url_for("auth.login"), 303)
 
 

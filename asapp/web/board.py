@@ -25,7 +25,7 @@ from asapp.web.files import csv_file
 blueprint = Blueprint("board", __name__, url_prefix="/admin/board")
 
 ATTENTION = "attention"
-# What an open alert says in the list: of one advisor, and of several.
+# The text of an open alert in the list: for one advisor, and for several.
 ALERTS = {
     AlertKind.RECONNECT: ("1 advisor needs to reconnect", "{number:,} advisors need to reconnect"),
     AlertKind.OPT_OUTS_SOON: (
@@ -49,7 +49,7 @@ ALERTS = {
 
 @dataclass(frozen=True)
 class UsageBar:
-    """Calls of the last 24 hours as a bar: widths in percent of all that the org allows."""
+    """Calls of the last 24 hours as a bar: widths in percent of the org's total."""
 
     ours: float
     org: float
@@ -104,7 +104,7 @@ def get_partner(slug: str) -> Partner:
 
 @blueprint.app_template_global()
 def meter_of(allowance: Allowance | None) -> UsageBar | None:
-    """None where the org has not told its total yet."""
+    """Return the bar; None if the org has not reported its total yet."""
     if allowance is None or not allowance.org_allowed or allowance.share is None:
         return None
     total, used = allowance.org_allowed, allowance.org_used or 0
@@ -127,7 +127,7 @@ def in_words(open_alerts: OpenAlerts) -> str:
 
 @blueprint.app_template_filter()
 def old(age: timedelta | None) -> str:
-    """3 minutes old, 9 days old; nothing is not known."""
+    """Return `3 minutes old`, `9 days old`; an unknown age is "not known"."""
     if age is None:
         return "Not known"
     minutes = int(age.total_seconds() // 60)

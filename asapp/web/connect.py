@@ -1,7 +1,7 @@
-"""Connect, come back, switch, disconnect.
+"""Connect, the callback, switch, disconnect.
 
-Connect never answers a form with a redirect to Salesforce: the policy on form targets is checked along the whole chain, and
-a firm's log-in host is unknown to us. htmx gets HX-Redirect, a plain form a page that goes on by itself.
+Connect never answers a form with a redirect to Salesforce: browsers check form-action along the whole chain of redirects,
+and we don't know a firm's log-in host. htmx gets HX-Redirect, a plain form gets a page that goes on by itself.
 """
 
 from __future__ import annotations
@@ -17,15 +17,19 @@ from asapp.web.access import actor, advisor_required
 from asapp.web.current import org_access, person, queues
 from asapp.web.htmx import go_to, wants_part
 from asapp.web.integrations import LOST_STATE, load_own_panel, panel_url, shown
+from asapp.web.page_extensions import limiter
+from asapp.web.settings import key_of_person
 
 blueprint = Blueprint("connect", __name__)
 
 PANEL = "/settings/integrations/salesforce"
-LONGEST_VALUE = 4000  # of what comes back; codes are long
+STARTS = "20 per hour"  # of log-ins at Salesforce, by one person: each leaves a row for a day
+LONGEST_VALUE = 4000  # of a callback parameter; codes are long
 
 
 @blueprint.post(f"{PANEL}/connect")
 @advisor_required
+@limiter.limit(STARTS, key_func=key_of_person)
 def start() -> ResponseReturnValue:
     user = person()
     partner = user.partner
@@ -36,18 +40,18 @@ def start() -> ResponseReturnValue:
     hint = connection.username if connection is not None and not another else ""
     url = connect.begin(user, partner, org_access(), login_hint=hint, ask_again=another)
     if url is None:
-        return go_to(panel_url())  # which says why
+        return go_to(panel_url())  # the panel says why
     if wants_part():
         return make_response("", 200, {"HX-Redirect": url})
     return render_template("connect/leaving.html", url=url, partner=partner)
 
 
 @blueprint.get("/salesforce/salesforce_as/login/callback/")
-@blueprint.get("/salesforce/salesforce_as/login/callback")  # as firms mistype it: no redirect may carry the code on
+@blueprint.get("/salesforce/salesforce_as/login/callback")  # as firms mistype it: no redirect may carry the code
 @advisor_required
 def callback() -> ResponseReturnValue:
     if request.method == "HEAD":
-        return ""  # whoever only looks at links must not use one up
+        return ""  # a HEAD request of a link checker must not use up the code
     wanted = ("state", "code", "error", "error_description")
     answer = CallbackAnswer(*(request.args.get(name, "")[:LONGEST_VALUE] for name in wanted))
     try:
@@ -64,19 +68,19 @@ def callback() -> ResponseReturnValue:
 
 
 def enqueue_leads() -> None:
-    """Leads from before the connection go out on connecting."""
+    """Enqueue leads from before the connection: they are sent on connecting."""
     outbox.enqueue_for(person().id, queues().enqueue_leads)
 
 
 def ask_about(outcome: str) -> None:
-    """What the browser brought proves nothing: where it speaks of the firm's set-up, Salesforce is asked by a job."""
+    """Enqueue a check if an error that the browser brought is about the set-up: it proves nothing, so Salesforce is asked."""
     partner_id = person().partner_id
     if outcome in checks.OUTCOMES and partner_id is not None:
         queues().enqueue_checks([partner_id])
 
 
 def learn(outcome: str, detail: str) -> None:
-    """What Salesforce answered to a log-in, good or bad, shows something of the firm's set-up that its admins wait to know."""
+    """Record what Salesforce's answer to a log-in says about the firm's set-up, good or bad."""
     user = person()
     connection = connections.find_current(user) if outcome == ConnectOutcome.CONNECTED else None
     if connection is not None:

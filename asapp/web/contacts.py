@@ -108,7 +108,7 @@ def _list_or_404(number: str) -> ContactList:
 
 
 def _emptiness(wanted: ContactQuery, overview: Overview) -> str:
-    """Why is there nobody: what the advisor has to do first."""
+    """Return why the list is empty, which decides what the advisor is told to do first."""
     if wanted.is_deleted_here:
         return "nobody_deleted"
     if wanted.contact_list is not None and wanted.contact_list.is_own:
@@ -135,28 +135,28 @@ def export_csv() -> ResponseReturnValue:
     return csv_file(export.iter_csv(current_user.id, now), f"contacts-{now:%Y-%m-%d}.csv")
 
 
-# ---- Those ticked
+# ---- The ticked contacts
 
 
 @blueprint.post("/selection")
 @advisor_required
 def selection() -> ResponseReturnValue:
-    """What the buttons above the table do with those ticked, or with all that were found."""
+    """Apply a button above the table to the ticked contacts, or to all that were found."""
     what = request.form.get("do", "")
     if what == "delete":
         ids = chosen_ids()
-        return go_to(url_for("contacts.confirm_delete", id=ids, back=way_back()) if ids else _nobody_chosen())
+        return go_to(url_for("contacts.confirm_delete", id=ids, back=way_back()) if ids else _none_chosen())
     if what == "restore":
         return restore()
-    ids = chosen_ids() if request.form.get("whom") != "all" else _all_found()
+    ids = chosen_ids() if request.form.get("which") != "all" else _all_found()
     if not ids:
-        return go_to(_nobody_chosen())
+        return go_to(_none_chosen())
     chosen_list = lists.find_own_list(current_user.id, _number(request.form.get("to_list")))
     if chosen_list is None:
         abort(404)
     if what == "remove":
         count = lists.remove_members(chosen_list, ids)
-        done, nothing = "taken off", "Nobody of those was on"
+        done, nothing = "taken off", "None of those was on"
     else:
         count = lists.add_members(chosen_list, ids)
         done, nothing = "added to", "All of those are already on"
@@ -193,7 +193,7 @@ def delete() -> ResponseReturnValue:
 def restore() -> ResponseReturnValue:
     ids = chosen_ids()
     if not ids:
-        return go_to(_nobody_chosen())
+        return go_to(_none_chosen())
     count = removal.restore_contacts(current_user.id, ids, actor())
     if not count:
         abort(404)
@@ -206,7 +206,7 @@ def chosen_ids() -> list[int]:
 
 
 def way_back() -> str:
-    """Where the form came from, if it is a page of contacts or leads."""
+    """Return the page that the form came from, if it is a page of contacts or leads."""
     path = safe_path(request.values.get("back"))
     return path if path and path.startswith(("/contacts", "/leads")) else url_for("contacts.index")
 
@@ -215,13 +215,13 @@ def _all_found() -> list[int]:
     return queries.find_ids(current_user.id, wanted_by(request.form), utcnow())
 
 
-def _nobody_chosen() -> str:
-    flash("Nobody was ticked, so nothing was changed. Tick contacts in the table first.", "plain")
+def _none_chosen() -> str:
+    flash("No one was ticked, so nothing was changed. Tick contacts in the table first.", "plain")
     return way_back()
 
 
 def _number(text: str | None) -> int:
-    return whole_number(text) or 0  # which is no row's
+    return whole_number(text) or 0  # no row has it
 
 
 # ---- One contact
@@ -249,7 +249,7 @@ def show(contact_id: int) -> ResponseReturnValue:
 @blueprint.post(f"/{ID}/tell-salesforce")
 @advisor_required
 def tell_salesforce(contact_id: int) -> ResponseReturnValue:
-    """Try once more to tell Salesforce that the person unsubscribed, where it was refused."""
+    """Retry the refused opt-outs in Salesforce of a person who unsubscribed."""
     contact = get_line(contact_id).contact
     connection_id = contact.connection_id or contact.followed_by_id
     if connection_id and contact.salesforce_id and outbox.try_again(connection_id, contact.salesforce_id):
@@ -321,12 +321,12 @@ def save(contact_id: int) -> ResponseReturnValue:
 
 
 def get_line(contact_id: int) -> ContactLine:
-    """Return a contact of the current advisor's; another one's is 404."""
+    """Return a contact of the current advisor's; another advisor's is 404."""
     return queries.find_contact(current_user.id, contact_id, utcnow()) or abort(404)
 
 
 def get_editable(contact_id: int) -> ContactLine:
-    """Salesforce contacts are read-only here: there is no form for them."""
+    """Return a contact made by hand; for Salesforce contacts there is no form."""
     line = get_line(contact_id)
     if not line.is_editable:
         abort(404)
@@ -345,22 +345,22 @@ def _form(form: ContactForm, refusal: InvalidFields | None = None, line: Contact
 
 @blueprint.get("/why", endpoint="why")
 @advisor_required
-@limiter.limit(LIVE_QUESTIONS, key_func=key_of_person, exempt_when=lambda: not request.args.get("whom"))
+@limiter.limit(LIVE_QUESTIONS, key_func=key_of_person, exempt_when=lambda: not request.args.get("person"))
 def ask_why() -> ResponseReturnValue:
-    whom = request.args.get("whom", "").strip()
-    answer = _answer(whom) if whom else {}
-    if wants_part() and whom:
-        return render_template("contacts/_verdict.html", whom=whom, **answer)
+    asked = request.args.get("person", "").strip()
+    answer = _answer(asked) if asked else {}
+    if wants_part() and asked:
+        return render_template("contacts/_verdict.html", asked=asked, **answer)
     usual = [VERDICTS[each] for each in USUAL_ANSWERS]
     overview = queries.count_contacts(current_user.id, utcnow())
-    return render_template("contacts/why.html", whom=whom, usual=usual, overview=overview, wanted=None, **answer)
+    return render_template("contacts/why.html", asked=asked, usual=usual, overview=overview, wanted=None, **answer)
 
 
-def _answer(whom: str) -> dict[str, object]:
-    """Return what the part with the verdict shows."""
+def _answer(asked: str) -> dict[str, object]:
+    """Return what the verdict's template shows."""
     connection = find_current(current_user)
     try:
-        question = why.read_question(whom)
+        question = why.read_question(asked)
     except why.AnAccount as account:
         return _answer_for_account(account, connection)
     except why.NotAQuestion as refusal:
@@ -369,7 +369,7 @@ def _answer(whom: str) -> dict[str, object]:
 
 
 def _answer_for_account(account: why.AnAccount, connection: Connection | None) -> dict[str, object]:
-    """In a firm with person accounts a person's page is the account's: look for the contact that is one with it."""
+    """Answer for an account's page: with person accounts it is a person's page, so look for that person's contact."""
     try:
         found = find_contact_of_account(connection, org_access(), account.account_id) if connection else None
     except OurBug:
@@ -407,7 +407,7 @@ def _answer_question(question: why.Question, connection: Connection | None) -> d
 
 @blueprint.app_template_global()
 def salesforce_link(line: ContactLine) -> str | None:
-    """Where the record can be opened; None where there is none to open."""
+    """Return the address of the record's page; None if there is none to open."""
     is_there = line.contact.departed in (None, Reason.REASSIGNED)
     return _link_to(line.instance_url, line.contact.salesforce_id) if is_there else None
 

@@ -1,4 +1,4 @@
-"""What a request works with: who asks, and what create_app() has put beside the application."""
+"""What a request works with: the current user, and the objects that create_app() keeps on the application."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def queues() -> Queues:
 
 
 def post_later(*letters: Letter) -> None:
-    """Have a job send these mails; no answer waits for the mail server."""
+    """Let a job send these mails, so that no answer waits for the mail server."""
     mail_outbox.post_later(letters, vault(), queues().enqueue_letters)
 
 

@@ -1,4 +1,4 @@
-"""What we say when a request can't be answered: a page, for htmx a part at the top of the page, for a sender a problem."""
+"""Error answers: a page, for htmx a part at the top of the page, for the API a problem."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 SECRET_FIELDS = frozenset(
     {"password", "current", "new", "secret", "code", "recovery", "app", "held"}
-)  # they are never sent back
+)  # these are never sent back
 CSRF_FIELD = "csrf_token"
 READING = ("GET", "HEAD", "OPTIONS")
 DATABASE_AWAY = (OperationalError, InternalError, PoolTimeout)
@@ -47,7 +47,7 @@ class Trouble:
     title: str
     words: str
     drawing: str = "signpost"
-    number: str | None = None  # by which we find it in the log
+    number: str | None = None  # by which it is found in the log
 
 
 TOO_OLD = Trouble(
@@ -72,7 +72,7 @@ TROUBLES = {
         "Something in it was missing or didn't fit together. Nothing was changed. Go back and check what you entered.",
     ),
 }
-# On the public sign-up page: who reads it has no account here, and doesn't know us.
+# On the public sign-up page: its reader has no account here, and doesn't know us.
 FOR_STRANGERS = {
     404: Trouble(
         "We can't find that page",
@@ -101,7 +101,7 @@ def register(app: Flask) -> None:
 
 
 def unless_database_is_away(handler: Callable[[Any], ResponseReturnValue]) -> Callable[[Any], ResponseReturnValue]:
-    """Wrap a handler whose page names the person: Flask handles no error of a handler, and the database may be away."""
+    """Wrap a handler whose page names the person: Flask doesn't handle errors of a handler, and the database may be down."""
 
     def answer(error: Any) -> ResponseReturnValue:
         try:
@@ -114,7 +114,7 @@ def unless_database_is_away(handler: Callable[[Any], ResponseReturnValue]) -> Ca
 
 def refuse_form(_error: CSRFError) -> ResponseReturnValue:
     if not current_user.is_authenticated and request.endpoint not in PUBLIC_ENDPOINTS:
-        return ask_to_log_in()  # the session has ended, and the form with it
+        return ask_to_log_in()  # the session has ended, and the form's token with it
     return _answer(400, TOO_OLD)
 
 
@@ -132,7 +132,7 @@ def show(error: HTTPException) -> ResponseReturnValue:
 
 
 def show_database_away(error: SQLAlchemyError) -> ResponseReturnValue:
-    """Locked, full, read-only or away. What was typed comes back as a form to be sent again, unless a secret is in it."""
+    """Answer if the database is locked, full, read-only or down. The input comes back as a form, unless it has a secret."""
     if isinstance(error, InternalError) and not is_read_only(error):
         raise error  # a bug of ours
     extra = {"endpoint": request.endpoint, "method": request.method}
@@ -149,7 +149,7 @@ def show_database_away(error: SQLAlchemyError) -> ResponseReturnValue:
 
 
 def form_again() -> list[tuple[str, str]] | None:
-    """Return the fields of the form that came in, with the token that it carried; None where it can't be sent again so."""
+    """Return the fields of the sent form, with its token; None if it can't be sent again like that."""
     fields = list(request.form.items(multi=True))
     names = {name for name, _ in fields}
     return fields if CSRF_FIELD in names and not names & SECRET_FIELDS and not wants_part() else None
@@ -176,7 +176,7 @@ def _forbidden() -> Trouble:
     return Trouble(
         f"This page is for {other}",
         f"You are logged in as {current_user.name}, {role}. Nothing was changed. "
-        "If you followed a link that somebody sent you, tell them you can't open it.",
+        "If you followed a link that someone sent you, tell them you can't open it.",
         "door",
     )
 
@@ -185,7 +185,7 @@ def _too_many(error: HTTPException) -> Trouble:
     wait_s = getattr(error, "retry_after", None) or _until_limit_ends_s()
     return Trouble(
         "Too many tries in a short time",
-        "For safety this page rests for a while. Nothing was lost, and you don't need to do anything but wait. "
+        "For safety this page is closed for a while. Nothing was lost, and you don't need to do anything but wait. "
         f"You can try again in {counted(max(1, math.ceil(wait_s / 60)), 'minute')}.",
         "hourglass",
     )
@@ -212,7 +212,7 @@ def _broken(code: int) -> Trouble:
 
 
 def use_anonymous_user() -> None:
-    """Templates get current_user, who would be asked of a database that may be what broke."""
+    """Use no current_user: loading it would query the database, which may be what failed."""
     g._login_user = AnonymousUserMixin()  # noqa: SLF001 - where flask-login keeps it
 
 

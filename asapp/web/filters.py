@@ -1,8 +1,8 @@
-"""How numbers, times and addresses look on a page: number, counted, ago, moment, breakable. Times are in the reader's zone."""
+"""Template filters: number, counted, ago, moment, exact, lasting, breakable. Times are in the reader's zone."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from flask import Flask
 from flask_login import current_user
@@ -18,12 +18,12 @@ SUPPORT_ADDRESS = "as_support@broadridge.com"
 
 def register(app: Flask) -> None:
     app.jinja_env.filters.update(number=number, counted=counted, ago=ago, moment=moment, exact=formats.with_zone)
-    app.jinja_env.filters.update(breakable=breakable)
+    app.jinja_env.filters.update(breakable=breakable, lasting=lasting)
     app.jinja_env.globals.update(support_address=SUPPORT_ADDRESS, place_of_zone=formats.place_of)
 
 
 def ago(when: datetime | None, now: datetime | None = None, starts: bool = False) -> Markup:
-    """Return when as seen from now, past or future, with the time itself in its title; nothing for None.
+    """Return when relative to now, past or future, with the exact time in its title; nothing for None.
 
     starts: whether it stands alone or begins a sentence: `Today at 14:32`, `14 November at 20:31`.
     """
@@ -36,6 +36,15 @@ def ago(when: datetime | None, now: datetime | None = None, starts: bool = False
     return _time(when, words, is_near=True)
 
 
+def lasting(how_long: timedelta) -> str:
+    """Return `30 minutes`, `12 hours` or `7 days`: the largest unit that it is a whole number of, from two on."""
+    minutes = round(how_long.total_seconds() / 60)
+    for size, noun in ((24 * 60, "day"), (60, "hour")):
+        if minutes % size == 0 and (minutes >= 2 * size or noun == "hour"):
+            return counted(minutes // size, noun)
+    return counted(minutes, "minute")
+
+
 def moment(when: datetime | None) -> Markup:
     """Return `23 November 2026, 14:32` as a time element, with the zone for readers who have none; nothing for None."""
     if when is None:
@@ -45,7 +54,7 @@ def moment(when: datetime | None) -> Markup:
 
 
 def breakable(address: str) -> Markup:
-    """Return the address so that it breaks before the @ where the line is too short."""
+    """Return the address with a possible break before the @, for short lines."""
     name, at, host = address.rpartition("@")
     return Markup("{}<wbr>{}{}").format(name, at, host) if name else escape(address)
 

@@ -1,7 +1,7 @@
-"""What is done only by a person who proved within the last 15 minutes who they are: secrets, keys and second steps.
+"""Views that need a proof of identity within the last 15 minutes: for secrets, keys and second steps.
 
-A page that is wanted is come back to. A form that was sent is held: sealed for this person in the page that asks, secrets
-and all, and sent on from there to where it was going.
+A GET for a page returns to it afterwards. A posted form is held: sealed for this person in the page that asks, secrets
+and all, and sent on from there to its address.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ SAFE_METHODS = ("GET", "HEAD")
 
 
 def fresh_required(view: View[P]) -> View[P]:
-    """Let a view be called only when the person has proved of late who they are."""
+    """Call the view only if the person has recently proved who they are."""
     return fresh_required_if(lambda: True)(view)
 
 
 def fresh_required_if(is_needed: Callable[[], bool]) -> Callable[[View[P]], View[P]]:
-    """The same for requests of which is_needed() is true: a form may have a secret in it or not."""
+    """As fresh_required, for requests for which is_needed() is true: a form may contain a secret or not."""
 
     def guard(view: View[P]) -> View[P]:
         @wraps(view)
@@ -54,7 +54,7 @@ def fresh_required_if(is_needed: Callable[[], bool]) -> Callable[[View[P]], View
 
 
 def ask() -> ResponseReturnValue:
-    """Ask who it is, and hold what was sent."""
+    """Ask who it is, and hold the posted form."""
     if wants_part():
         page = safe_path(path_of(request.headers.get("HX-Current-URL", "")))
         return make_response("", 401, {"HX-Redirect": url_for("auth.confirm", next=page)})
@@ -76,7 +76,7 @@ def held_form() -> str:
 
 
 def take_held_form() -> None:
-    """Where the form brings one that was held for this very address, let it stand in its place."""
+    """If the request brings a form that was held for this address, let it take the request's place."""
     sealed = request.form.get(HELD)
     if not sealed:
         return

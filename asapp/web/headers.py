@@ -1,4 +1,4 @@
-"""Headers of every answer: what pages may load, where they may be framed, what may be kept."""
+"""Headers of every answer: what pages may load, who may frame them, what may be cached."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STEADY = {
 
 
 def steady_headers(config: Config) -> dict[str, str]:
-    """Return what stands on every answer."""
+    """Return the headers that every answer has."""
     of_https = {"Strict-Transport-Security": HSTS} if config.is_https else {}
     return {**STEADY, "Content-Security-Policy": content_policy(config), **of_https}
 
@@ -42,9 +42,9 @@ def register(app: Flask) -> None:
 
 
 def content_policy(config: Config, frame_ancestors: str = "'none'") -> str:
-    """Return the content security policy. Nothing inline, nothing evaluated, one script from elsewhere at most.
+    """Return the content security policy. No inline code, no eval, at most one script from another host.
 
-    A page that needs another one (the sign-up form may be framed by sites that its advisor named) sets its own header.
+    A page that needs another policy (the sign-up form may be framed by sites that its advisor named) sets its own header.
     """
     htmx_place = htmx.outside_place(config)
     scripts = f"'self' {htmx_place}" if htmx_place else "'self'"
@@ -63,9 +63,9 @@ def content_policy(config: Config, frame_ancestors: str = "'none'") -> str:
 
 
 def keep_by_fingerprint(response: Response) -> None:
-    """A static file asked for by its fingerprint never changes; others are asked about each time.
+    """Let browsers keep a static file that is requested by its fingerprint; others are revalidated each time.
 
-    By another fingerprint than its own it may be that of the release before or after, while both are running.
+    A different fingerprint may be that of the previous or next release, while both are running.
     """
     asked_for, filename = request.args.get("v"), (request.view_args or {}).get("filename", "")
     if asked_for and asked_for == htmx.fingerprint_of(filename):

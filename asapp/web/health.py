@@ -1,7 +1,7 @@
-"""For whatever watches over the processes, and a page that says the same to an admin.
+"""Addresses for the programs that watch the processes, and a page with the same for admins.
 
 The three addresses for machines need no log-in and name no person. /metrics names partners by their slug: it demands
-METRICS_TOKEN, and without one answers this machine alone.
+METRICS_TOKEN, and without that setting answers only to this machine.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ OF_PROXIES = ("X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Rea
 
 @blueprint.get("/healthz")
 def alive() -> Response:
-    """The process answers; whether all it needs is there, /readyz tells."""
+    """The process answers. /readyz says whether everything it needs is there."""
     return Response("ok\n", mimetype="text/plain")
 
 
@@ -72,9 +72,11 @@ def index() -> ResponseReturnValue:
 
 
 def may_scrape(token: str | None) -> bool:
-    """token: what the scraper has to bring; None: it has to be on this machine, and to ask for it as such.
+    """May this request read the figures? token: what it has to carry; None: it has to come from and be addressed to this
+    machine.
 
-    A proxy on this machine hands on the host that it was asked for, else nothing but these addresses would answer through it.
+    A proxy on this machine passes on the host that it was asked for; without this rule everyone could read them through
+    it.
     """
     if token is None:
         is_direct = is_asked_by_loopback() and not any(name in request.headers for name in OF_PROXIES)
@@ -105,6 +107,7 @@ def take_snapshot(session: Session, jobs: dict[str, int] | None) -> Snapshot:
         jobs,
         figures.count_ended(session, since),
         figures.read_durations(session, since),
+        figures.read_sender_figures(session, now),
     )
 
 

@@ -1,4 +1,4 @@
-"""The bare address leads to the first page of whoever is there."""
+"""The bare address redirects to the current person's first page."""
 
 from __future__ import annotations
 

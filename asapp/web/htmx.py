@@ -1,6 +1,6 @@
-"""What htmx needs of us: where it is loaded from, how it is set, and the answers that only it understands.
+"""What htmx needs of us: where it is loaded from, its settings, and the answers that only it understands.
 
-Its headers are hints: they choose between a page and its part, never what somebody may do.
+Its headers are hints: they choose between a page and its part, never what a person may do.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from flask import Flask, Response, current_app, make_response, redirect, request
 
 from config import HTMX_CDN_URL, HTMX_INTEGRITY, Config
 
-FALLBACK_FILE = "vendor/htmx.min.js"  # placed by devtools/npm_files.py where npm is at hand; may be absent
+FALLBACK_FILE = "vendor/htmx.min.js"  # placed by devtools/npm_files.py if npm is available; may be missing
 CONFIG = {
     "includeIndicatorStyles": False,
     "allowEval": False,
@@ -23,7 +23,7 @@ CONFIG = {
     "selfRequestsOnly": True,
     "historyCacheSize": 0,
     "timeout": 15000,
-    # A form that was refused comes back as the form; other troubles are told at the top of the page.
+    # A refused form comes back as the form; other errors are shown at the top of the page.
     "responseHandling": [
         {"code": "204", "swap": False},
         {"code": "[23]..", "swap": True},
@@ -74,12 +74,12 @@ def fingerprint_of(filename: str) -> str:
 
 
 def wants_part() -> bool:
-    """Does htmx ask for a part of the page? Going back in history asks for the whole."""
+    """Does htmx ask for a part of the page? Going back in history asks for the whole page."""
     return request.headers.get("HX-Request") == "true" and "HX-History-Restore-Request" not in request.headers
 
 
 def go_to(url: str) -> Response:
-    """Answer a form that was accepted: on to the page at url, with htmx or without."""
+    """Answer an accepted form: go on to the page at url, with htmx or without."""
     if wants_part():
         return make_response("", 200, {"HX-Redirect": url})
     return make_response(redirect(url, 303))

@@ -1,6 +1,6 @@
-"""What comes in, before anything reads it: whole or refused, for a host that is ours, and nothing that no database can hold.
+"""Checks of every request before anything reads it: complete, for a host of ours, and storable in a database.
 
-Every rule here is about all requests, so that no view has to know it. A refusal is a 400 or a 404, never a bug of ours.
+The rules here are for all requests, so that no view needs them. A refusal is a 400 or a 404, never a server error.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from asapp.core.forms import LARGEST_ID
 from asapp.web.headers import steady_headers
 from config import Config, is_loopback
 
-LAST_PAGE = 10**8  # times the rows of a page it is still a number that a database knows
-MACHINES = ("/healthz", "/readyz", "/metrics")  # asked by address, whatever the host is called
+LAST_PAGE = 10**8  # times the rows of a page it still fits a database integer
+MACHINES = ("/healthz", "/readyz", "/metrics")  # called by address, under any host name
 HOST = re.compile(r"(?:[a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::\d{1,5})?", re.IGNORECASE | re.ASCII)
-ASKED_HOST = "asapp.asked_host"  # in the environ, where a machine asked by a name that isn't ours
-NUL = "\0"  # PostgreSQL has no place for it in any text
+ASKED_HOST = "asapp.asked_host"  # in the environ, if a machine used a name that isn't ours
+NUL = "\0"  # PostgreSQL can't store it in a text
 
 Environ = dict[str, Any]
 Start = Callable[..., Any]
 
 
 class Body:
-    """A request's body as the server hands it on, whose own complaints about its form are the client's fault."""
+    """A request's body; the server's errors about its form become the client's fault."""
 
     def __init__(self, raw: Any) -> None:
         self._raw = raw
@@ -48,7 +48,7 @@ class Body:
     def _read(read: Callable[..., bytes], *size: int) -> bytes:
         try:
             return read(*size)
-        except Exception as error:  # each server has its own: a chunk of no length, a forbidden trailer, no more data
+        except Exception as error:  # each server has its own: an empty chunk, a forbidden trailer, missing data
             raise BadRequest from error
 
 
@@ -58,7 +58,7 @@ class Incoming(Request):
         return without_nul(super().args)
 
     def _load_form_data(self) -> None:
-        """A body that can't be read is refused where it is read first, and empty from then on: error pages read it too."""
+        """Refuse a body that can't be read when it is first read; later it is empty, as error pages read it too."""
         if "form" in self.__dict__:
             return
         try:
@@ -72,16 +72,16 @@ class Incoming(Request):
 
 
 class RowId(IntegerConverter):
-    """`<int:…>` in an address: as large as the Id of a row can be."""
+    """`<int:…>` in an address: up to the largest id that a row can have."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **{"max": LARGEST_ID, **options})
 
 
-class FrontDoor:
-    """Answers for the host of PUBLIC_URL alone: a redirect or a link names the host that the request came for.
+class HostCheck:
+    """Answers only for the host of PUBLIC_URL, since redirects and links name the host of the request.
 
-    Where PUBLIC_URL is a loopback address, so may the request's be. The addresses for machines answer by any name.
+    If PUBLIC_URL is a loopback address, the request's may be another one. The addresses for machines answer to any name.
     """
 
     def __init__(self, app: Callable[[Environ, Start], Iterable[bytes]], config: Config) -> None:
@@ -108,7 +108,7 @@ class FrontDoor:
 
 
 def read_host(called: str) -> SplitResult | None:
-    """Return what a Host header names; None for what is no host."""
+    """Return the host that a Host header names; None if it isn't valid."""
     if not HOST.fullmatch(called):
         return None
     try:
@@ -118,13 +118,13 @@ def read_host(called: str) -> SplitResult | None:
 
 
 def is_asked_by_loopback() -> bool:
-    """Did this request ask for a host of this very machine?"""
+    """Is the host of this request the local machine?"""
     host = read_host(request.environ.get(ASKED_HOST, request.host))
     return host is not None and is_loopback(host)
 
 
 def client_address(named: str) -> str:
-    """Return the address that the server or a proxy of ours names, without port and zone; "" for what is none."""
+    """Return the client address that the server or our proxy names, without port and zone; "" if it isn't one."""
     bare = named.strip()
     if bare.startswith("["):
         bare = bare[1:].partition("]")[0]
@@ -137,14 +137,14 @@ def client_address(named: str) -> str:
 
 
 def without_nul(values: MultiDict[str, str]) -> ImmutableMultiDict[str, str]:
-    """Return values with a space for each NUL, as clean_line() has it; what named a row names none then."""
+    """Return values with a space for each NUL, as in clean_line(); a name with one then matches no row."""
     return ImmutableMultiDict(
         (name.replace(NUL, " "), value.replace(NUL, " ")) for name, value in values.items(multi=True)
     )
 
 
 def json_without_nul(value: Any) -> Any:
-    """The same for what JSON can hold, in names and values."""
+    """Return a JSON value with a space for each NUL, in names and values."""
     if isinstance(value, str):
         return value.replace(NUL, " ")
     if isinstance(value, list):
@@ -154,20 +154,20 @@ def json_without_nul(value: Any) -> Any:
     return value
 
 
-def add_front_door(app: Flask, config: Config) -> None:
-    """Comes before what reads the headers of proxies, which stands around it."""
-    app.wsgi_app = FrontDoor(app.wsgi_app, config)  # type: ignore[assignment, method-assign]
+def add_host_check(app: Flask, config: Config) -> None:
+    """Wrap the application; comes before the middleware that reads proxy headers, which wraps it in turn."""
+    app.wsgi_app = HostCheck(app.wsgi_app, config)  # type: ignore[assignment, method-assign]
 
 
 def register(app: Flask) -> None:
-    """Comes before all other hooks but the request log's."""
+    """Comes before all other hooks except the request log's."""
     app.request_class = Incoming
     app.url_map.converters = {**app.url_map.converters, "int": RowId}
     app.before_request(take_in)
 
 
 def take_in() -> None:
-    """Read the whole request, so that what is wrong with it shows before anything was done."""
+    """Read the whole request, so that its errors show before anything is done."""
     if any(NUL in value for value in (request.view_args or {}).values() if isinstance(value, str)):
         abort(404)
     if request.endpoint is not None:

@@ -1,7 +1,7 @@
-"""Integrations: the tile that unfolds into the Salesforce panel, and what its buttons do.
+"""Integrations: the tile that expands to the Salesforce panel, and its buttons.
 
-One route serves the page and its part. While a run is active the part asks for itself every two seconds; `seen` is the
-milestone that the browser has spoken last, so that the live region changes at milestones only.
+One route serves the page and its part. While a run is active the part polls every two seconds; `seen` is the milestone
+that the browser announced last, so that the live region changes only at milestones.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from asapp.web.htmx import go_to, wants_part
 blueprint = Blueprint("integrations", __name__, url_prefix="/settings/integrations")
 
 OPEN = "salesforce"
-LOST_STATE = "lost_state"  # key in the session: said once, on the next page
+LOST_STATE = "lost_state"  # key in the session: shown once, on the next page
 PROGRESS_PATH = "/settings/integrations/salesforce"
 RECENT_RUNS = 5
 SHOWN_LEAVING = 6
@@ -57,7 +57,7 @@ def banners() -> dict[str, Callable[[], Any]]:
 
 
 def count_waiting() -> int:
-    """How many contacts wait for this advisor's decision, for the banner and the menu; asked once a request."""
+    """Return how many contacts wait for this advisor's decision, for the banner and the menu; one query a request."""
     if "count_waiting" not in g:
         is_asked = current_user.is_authenticated and current_user.has_integrations
         g.count_waiting = count_held_of(person()) if is_asked else 0
@@ -65,12 +65,12 @@ def count_waiting() -> int:
 
 
 def count_to_review() -> int:
-    """For the banner on every page but the panel's own, which says it in full."""
+    """Return the number for the banner of every page but the panel's own, which shows it in full."""
     return 0 if request.blueprint in ("integrations", "connect") else count_waiting()
 
 
 def connection_to_renew() -> Connection | None:
-    """For the banner on every page but the panel's own, which says it in full."""
+    """Return the connection for the banner of every page but the panel's own, which shows it in full."""
     if request.blueprint in ("integrations", "connect") or not current_user.has_integrations:
         return None
     return find_reconnect(person())
@@ -80,7 +80,7 @@ def connection_to_renew() -> Connection | None:
 @advisor_required
 def index() -> ResponseReturnValue:
     if not current_user.has_integrations:
-        return go_to(url_for("settings.profile"))  # which says whom to ask
+        return go_to(url_for("settings.profile"))  # it says who can help
     panel = load_own_panel(lost_state=bool(session.pop(LOST_STATE, False)))
     is_open = request.args.get("open") == OPEN or panel.is_connected or panel.connect_failure is not None
     if wants_part():
@@ -95,7 +95,7 @@ def salesforce() -> ResponseReturnValue:
         return go_to(panel_url())
     progress = find_progress(person())
     if progress is not None and request.args.get("seen") == progress.milestone:
-        # Straight to the template: what pages need of the context costs more than this whole answer.
+        # The Jinja environment directly: the pages' context costs more than this whole answer.
         return current_app.jinja_env.get_template("integrations/_progress.html").render(progress=progress)
     answer = make_response(render_template("integrations/_answer.html", **shown(load_own_panel())))
     answer.headers["HX-Retarget"] = "#salesforce"
@@ -158,7 +158,7 @@ def held_csv() -> ResponseReturnValue:
 @blueprint.get("/salesforce/preview")
 @advisor_required
 def preview() -> ResponseReturnValue:
-    """What the first sync will bring: asked of Salesforce, so a part of its own that comes when it comes."""
+    """Return what the first sync will bring, as a part of its own: it waits for an answer from Salesforce."""
     connection = connections.find_current(person())
     if connection is None or not connection.can_sync or connection.first_synced_at is not None:
         return go_to(panel_url())
@@ -176,7 +176,7 @@ def answer_with_panel() -> ResponseReturnValue:
 
 
 def shown(panel: Panel, part: str | None = None) -> dict[str, Any]:
-    """Return what the panel's templates need. part: another one than the state's own."""
+    """Return the names that the panel's templates need. part: another one than the state's own."""
     names: dict[str, Any] = {"panel": panel, "part": part or panel.template}
     connection = panel.connection
     if connection is None or panel.state == AdvisorState.SYNCING:

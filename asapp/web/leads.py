@@ -1,4 +1,4 @@
-"""Leads: the advisor's sign-up page and its words, who signed up and what became of them, and the history of consent."""
+"""Leads: the advisor's sign-up page and its text, who signed up and what became of them, and the history of consent."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 from asapp.audit import entries
 from asapp.connections.connections import find_latest
 from asapp.contacts import queries as contact_queries
+from asapp.contacts import suppressions
 from asapp.core.clock import utcnow
 from asapp.core.formats import counted
 from asapp.core.forms import InvalidFields, whole_number
@@ -34,7 +35,7 @@ blueprint = Blueprint("leads", __name__, url_prefix="/leads")
 CONTACT = "<int:contact_id>"
 QR_SCALE = 8
 READY = "Ready to go. They can't go out at the moment; below it says why."
-ERASED = "Erased. What remains is that somebody agreed and when, without who it was."
+ERASED = "Erased. The consents and their times are kept, without the person's name."
 
 
 @blueprint.get("")
@@ -104,7 +105,7 @@ def export_csv() -> ResponseReturnValue:
 @blueprint.post("/retry")
 @advisor_required
 def retry() -> ResponseReturnValue:
-    """Send one refused lead again, or all of them."""
+    """Retry one refused lead, or all of them."""
     count = decisions.retry_all(current_user.id) if request.form.get("all") == "1" else int(decisions.retry(get_lead()))
     if count:
         enqueue()
@@ -117,11 +118,11 @@ def retry() -> ResponseReturnValue:
 @blueprint.post("/check")
 @advisor_required
 def check() -> ResponseReturnValue:
-    """The advisor has looked in Salesforce."""
+    """Store what the advisor found in Salesforce."""
     lead = get_lead()
     if request.form.get("do") == "there":
         if decisions.mark_as_present(lead):
-            flash("Noted as sent. As nobody can see whether this person opts out, nothing is written to them.", "good")
+            flash("Noted as sent. As we can't see whether this person opts out, nothing is written to them.", "good")
     elif decisions.send_after_all(lead):
         enqueue()
         flash(sent_words("On the way."), "good")
@@ -138,13 +139,13 @@ def noted() -> ResponseReturnValue:
 @blueprint.post("/send-reviewed", endpoint="send_reviewed")
 @advisor_required
 def send_reviewed() -> ResponseReturnValue:
-    """The advisor has looked at those who wait: they go out."""
+    """Send the leads that waited until the advisor had looked."""
     count = decisions.send_reviewed(person())
     if count:
         enqueue()
         flash(sent_words(f"{counted(count, 'lead')} on the way."), "good")
     else:
-        flash("Nobody was waiting for you.", "plain")
+        flash("No one was waiting for you.", "plain")
     return go_to(url_for("leads.index"))
 
 
@@ -154,7 +155,7 @@ def get_lead() -> Lead:
 
 
 def sent_words(on_the_way: str) -> str:
-    """Return what is said of leads that may go out now; the page says what they wait for, if they do."""
+    """Return the message about leads that may be sent now; the page says what they wait for, if they do."""
     return READY if queries.find_hold(current_user, utcnow()) else on_the_way
 
 
@@ -162,7 +163,7 @@ def enqueue() -> None:
     outbox.enqueue_for(current_user.id, queues().enqueue_leads)
 
 
-# ---- The sign-up page: its address, code, snippet and words
+# ---- The sign-up page: its address, code, snippet and text
 
 
 @blueprint.get("/page")
@@ -226,7 +227,7 @@ def address_of(page: OptInPage) -> str:
 
 
 def snippet_of(page: OptInPage) -> str:
-    """Return what to paste on a site: a frame where the advisor allowed one, else a link."""
+    """Return the HTML to paste on a site: a frame if the advisor allowed one, else a link."""
     address, title = escape(address_of(page)), escape(f"Sign up for letters from {current_user.name}")
     if page.may_be_framed:
         return f'<iframe src="{address}" title="{title}" width="100%" height="800" style="border: 0"></iframe>'
@@ -256,10 +257,11 @@ def event_words(moment: consent.Moment) -> leads.EventWords:
 def consent_csv(contact_id: int) -> ResponseReturnValue:
     contact = get_contact(contact_id)
     moments = consent.history_of_contact(current_user.id, contact.id)
-    if not moments:
+    if not moments and not suppressions.story_of(contact, current_user.partner_id).events:
         abort(404)
+    text = consent.csv_of(moments, contact, current_user.partner_id)
     entries.record_export(Action.EXPORTED, actor(), contact, file="consent")
-    return csv_file(consent.csv_of(moments), f"consent-{contact.id}.csv")
+    return csv_file(text, f"consent-{contact.id}.csv")
 
 
 @blueprint.get(f"/erase/{CONTACT}")
@@ -283,7 +285,7 @@ def erase(contact_id: int) -> ResponseReturnValue:
     return go_to(url_for("contacts.index"))
 
 
-# ---- Somebody whose contact was removed with a connection; the lead, and what was agreed to, stay
+# ---- A person whose contact was removed with a connection; the lead and its consent stay
 
 
 @blueprint.get("/person", endpoint="person")
@@ -299,9 +301,9 @@ def show_person() -> ResponseReturnValue:
 @advisor_required
 def person_consent_csv() -> ResponseReturnValue:
     lead = get_lead()
-    moments = consent.history_of_lead(lead)
+    text = consent.csv_of(consent.history_of_lead(lead), lead, lead.partner_id)
     entries.record_export(Action.EXPORTED, actor(), None, file="consent")
-    return csv_file(consent.csv_of(moments), f"consent-{lead.public_id}.csv")
+    return csv_file(text, f"consent-{lead.public_id}.csv")
 
 
 @blueprint.get("/person/erase")
@@ -331,17 +333,17 @@ def get_contact(contact_id: int) -> Contact:
 
 
 def get_erasable(contact_id: int) -> Contact:
-    """A contact made by hand is simply deleted."""
+    """Return a contact that can be erased; one made by hand is simply deleted."""
     contact = get_contact(contact_id)
     return contact if contact.source != ContactSource.MANUAL else abort(404)
 
 
-# ---- Pieces
+# ---- Shared
 
 
 @blueprint.app_template_global()
 def lead_link(line: LeadLine) -> str | None:
-    """Where the record can be opened in Salesforce; None where there is none to open."""
+    """Return the address of the record in Salesforce; None if there is none to open."""
     record_id, url = line.record_id, line.instance_url
     if not record_id or not url or not is_salesforce_url(url, config().salesforce_allow_loopback):
         return None

@@ -1,4 +1,4 @@
-"""An advisor's own lists: made, renamed, deleted. Who is on them is changed on the page of contacts."""
+"""An advisor's own lists: add, rename, delete. Their members are changed on the contacts page."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def add() -> ResponseReturnValue:
         made = lists.create_list(current_user.id, form.name.typed)
     except InvalidFields as refusal:
         return render_template("contacts/list_form.html", form=form.show(refusal.errors), contact_list=None), 422
-    flash(f"The list “{made.name}” is there. Tick contacts below and add them to it.", "good")
+    flash(f"The list “{made.name}” was added. Tick contacts below and add them to it.", "good")
     return go_to(url_for("contacts.index"))
 
 
@@ -52,7 +52,7 @@ def save(list_id: int) -> ResponseReturnValue:
         lists.rename_list(contact_list, form.name.typed)
     except InvalidFields as refusal:
         return _form(contact_list, form.show(refusal.errors)), 422
-    flash("The list has its new name.", "good")
+    flash("The list is renamed.", "good")
     return go_to(url_for("contacts.index", list=list_id))
 
 
@@ -67,7 +67,7 @@ def delete(list_id: int) -> ResponseReturnValue:
 
 
 def get_own_list(list_id: int) -> ContactList:
-    """Return a list of the current advisor's own; another one's, or one that the sync fills, is 404."""
+    """Return a list of the current advisor's own; another advisor's, or a system list, is 404."""
     return lists.find_own_list(current_user.id, list_id) or abort(404)
 
 

@@ -1,45 +1,85 @@
-"""The session of a browser: begun by a log-in, half-way between password and second step, confirmed of late or not."""
+"""The session of a browser: started by a log-in, possibly between password and second step, and confirmed recently or not."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from typing import NamedTuple
 
-from flask import session
+from flask import g, request, session
 from flask_login import login_user
 
-from asapp.accounts import users
+from asapp.accounts import sessions, users
 from asapp.core.clock import utcnow
-from asapp.models import User
+from asapp.models import LoginSession, User
+from asapp.web.current import config
+from asapp.web.devices import name_of
+from asapp.web.networks import client_address
 
+KEY = "key"  # of the row of this log-in
 CONFIRMED_AT = "confirmed_at"  # seconds, when this person last proved here who they are
 HALF = "half_login"
+POLLED = frozenset({"integrations.salesforce", "integrations.index"})
+AGAIN = "again"  # in the address of a page that loads itself again
 FRESH_FOR = timedelta(minutes=15)
 SECOND_STEP_WITHIN = timedelta(minutes=10)
 
 
 class HalfLogin(NamedTuple):
-    """A person whose password was right, and whose second step is to follow."""
+    """A person whose password was right and who still has to pass the second step."""
 
     user: User
     next_path: str | None
 
 
 def begin(user: User) -> None:
-    """Log the person in. Nothing that was in the session before lives on in it."""
-    session.clear()
+    """Log the person in. Nothing that was in the session before is kept."""
+    end()
+    session[KEY] = sessions.start(user, name_of(request.user_agent.string), client_address())
     login_user(user)
     confirm()
 
 
-def begin_half(user: User, next_path: str | None) -> None:
-    """Remember whose password was right; nothing opens yet."""
+def end() -> None:
+    """Log the person out, in this browser alone."""
+    if key := session.get(KEY):
+        sessions.end(key)
     session.clear()
+
+
+def find_person(session_id: str) -> User | None:
+    """Return who is logged in here, while the log-in goes on."""
+    found = sessions.find(session_id, session.get(KEY, ""), config())
+    if found is None:
+        return None
+    user, g.login_session = found
+    return user
+
+
+def current() -> LoginSession:
+    """Return the log-in of this request's person, who is logged in."""
+    login: LoginSession = g.login_session
+    return login
+
+
+def record_use() -> None:
+    """Write down that a page is opened now. Pages that ask again by themselves don't keep a log-in alive."""
+    if not asks_by_itself():
+        sessions.record_use(current())
+
+
+def asks_by_itself() -> bool:
+    """Is this request one of a page that shows something under way, and not of a person's click?"""
+    return request.endpoint in POLLED and ("seen" in request.args or AGAIN in request.args)
+
+
+def begin_half(user: User, next_path: str | None) -> None:
+    """Store whose password was right; this gives no access yet."""
+    end()
     session[HALF] = {"id": user.get_id(), "at": _now(), "next": next_path}
 
 
 def find_half() -> HalfLogin | None:
-    """Return who is half-way through a log-in here, for ten minutes."""
+    """Return the person who is between password and second step here, for up to ten minutes."""
     half = session.get(HALF)
     if not half or half["at"] < _now() - SECOND_STEP_WITHIN.total_seconds():
         return None
@@ -48,12 +88,12 @@ def find_half() -> HalfLogin | None:
 
 
 def confirm() -> None:
-    """Remember that this person has just proved who they are."""
+    """Record that this person has just proved who they are."""
     session[CONFIRMED_AT] = _now()
 
 
 def is_fresh() -> bool:
-    """Was it proved within the last 15 minutes who sits at this browser?"""
+    """Did the person prove within the last 15 minutes who they are?"""
     age_s: int = _now() - session.get(CONFIRMED_AT, 0)
     return age_s < FRESH_FOR.total_seconds()
 

@@ -1,6 +1,6 @@
-"""Which links a person sees, and which of them is the current one.
+"""The links that a person sees, and which of them is the current one.
 
-A link appears as soon as its endpoint exists. This is the one place that knows.
+A link appears as soon as its endpoint exists. Only this module knows them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from flask_login import current_user
 class Place:
     label: str
     endpoint: str
-    section: tuple[str, ...] = ()  # blueprints whose pages belong here
+    section: tuple[str, ...] = ()  # blueprints whose pages belong to it
     decisions: str = ""  # as in Link
 
 
@@ -23,8 +23,8 @@ class Place:
 class Link:
     label: str
     url: str
-    current: str | None  # "page": this very page; "true": a page of its section
-    decisions: str = ""  # id of the badge that says whether a decision of the person waits behind it
+    current: str | None  # "page": this page itself; "true": a page of its section
+    decisions: str = ""  # id of the badge that shows decisions waiting for the person
 
 
 PROFILE = Place("Profile", "settings.profile")
@@ -77,6 +77,6 @@ def _link(place: Place) -> Link:
 
 
 def _current(place: Place, url: str) -> str | None:
-    if request.path == url:  # by path, since a refused form is shown by an endpoint of its own
+    if request.path == url:  # by path, since a refused form is shown by another endpoint
         return "page"
     return "true" if request.blueprint in place.section else None

@@ -1,4 +1,4 @@
-"""Which address and network a request comes from."""
+"""The client address and network of a request."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ipaddress import IPv6Address, ip_address, ip_network
 
 from flask import request
 
-UNKNOWN = "unknown"  # all whose address can't be read are one network: a limit of nobody's would be no limit
+UNKNOWN = "unknown"  # unreadable addresses share one network, so that a limit applies to them
 
 
 def client_address() -> str:
@@ -14,7 +14,7 @@ def client_address() -> str:
 
 
 def client_network() -> str:
-    """Return what limits count: an IPv6 line has a whole /64 to itself; an IPv4 address written as IPv6 is that address."""
+    """Return the network that limits count: an IPv6 client has a whole /64; an IPv4 address in IPv6 form is that address."""
     try:
         address = ip_address(client_address())
     except ValueError:

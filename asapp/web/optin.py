@@ -1,7 +1,7 @@
-"""The public sign-up page. It knows no session and sets no cookie: a signed token in the form stands in for CSRF.
+"""The public sign-up page. It has no session and sets no cookie: a signed token in the form replaces CSRF protection.
 
-The answer is the same whoever signs up: nothing reveals whether an address is known. Robots are met with a field that people
-don't see, a form that can't be sent within two seconds, and a limit per client address.
+The answer is the same for every address, so that it never reveals whether one is known. Against robots there are a field
+that people don't see, two seconds before a form can be sent, and a limit per client address.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ CLOSED = (
 
 @dataclass(frozen=True)
 class Token:
-    """What the form carries: which page and words it showed, when, and a key of its own."""
+    """What the form carries: the page and text it showed, when, and its own key."""
 
     slug: str
     text_id: int
@@ -72,16 +72,16 @@ def show(slug: str) -> ResponseReturnValue:
 @blueprint.post("/<slug>", endpoint="sign_up")
 @limiter.limit(FROM_AN_ADDRESS, key_func=client_network)
 def receive(slug: str) -> ResponseReturnValue:
-    with reading():  # of the write lock a sign-up takes what it needs, and a robot nothing
+    with reading():  # a sign-up takes the write lock when it needs it, a robot never
         return take_form(get_page(slug))
 
 
 @blueprint.errorhandler(HTTPStatus.TOO_MANY_REQUESTS)
 def ask_to_wait(_error: Exception) -> ResponseReturnValue:
-    """Nothing typed is lost, and a site that shows the form in a frame shows this in it."""
+    """Refuse for now without losing the input; a site that shows the form in a frame shows this in it."""
     try:
         return form_to_wait_with()
-    except NotFound as error:  # what a handler raises would be a bug of ours
+    except NotFound as error:  # an exception raised in a handler would be a server error
         return error_pages.show(error)
     except error_pages.DATABASE_AWAY as error:
         return error_pages.show_database_away(error)
@@ -105,7 +105,7 @@ def typed_now() -> Typed:
 
 
 def shown_before(page: OptInPage) -> tuple[Token | None, ConsentText | None]:
-    """Return the token of the form that was sent and the words that it showed; None for what isn't this page's."""
+    """Return the token of the sent form and the text that it showed; None for those that aren't this page's."""
     token = read_token(request.form.get("csrf_token", ""), page.slug)
     text = sign_up_page.find_text(page.user_id, token.text_id) if token else None
     return (token, text) if text else (None, None)
@@ -122,7 +122,7 @@ def take_form(page: OptInPage) -> ResponseReturnValue:
         return form(page, text, typed, token, again=CLOSED)
     if token.age_s < LEAST_AGE_S:
         return form(page, text, typed, token, again=TOO_FAST)
-    user_id, answer = page.user_id, thank(page)  # nothing is read of the page once it is stored
+    user_id, answer = page.user_id, thank(page)  # the page isn't read again after it is stored
     try:
         sign_up(page, typed, FormSeen(text.id, token.key, client_address()), vault())
     except InvalidFields as refusal:
@@ -130,7 +130,7 @@ def take_form(page: OptInPage) -> ResponseReturnValue:
     except FirmChanged:
         return form(page, sign_up_page.current_text(user_id), typed, again=TOO_OLD)
     except FormUsedUp:
-        return form(page, text, typed, again=USED_UP)  # the words that one has ticked, with a fresh token
+        return form(page, text, typed, again=USED_UP)  # the text that was ticked, with a fresh token
     with writing():
         outbox.enqueue_for(user_id, queues().enqueue_leads)
     return answer
@@ -143,13 +143,13 @@ def thanks(slug: str) -> ResponseReturnValue:
 
 
 def is_of_earlier_firm(page: OptInPage, token: Token) -> bool:
-    """Was the form opened when the advisor was with another firm? What one agrees to names that one."""
+    """Was the form opened when the advisor was with another firm? Then its text names that firm."""
     moved_at = page.user.moved_at
     return moved_at is not None and token.made_at < moved_at.timestamp()
 
 
 def was_opened_while_paused(page: OptInPage, token: Token) -> bool:
-    """Such a form was never shown as one to fill in, or it was told before that sign-ups are closed."""
+    """Return whether the form was opened while the page was paused: then it said that sign-ups are closed."""
     return page.paused_at is not None and token.made_at >= page.paused_at.timestamp()
 
 
@@ -169,7 +169,7 @@ def form(
     again: str = "",
     status: int = HTTPStatus.UNPROCESSABLE_ENTITY,
 ) -> Response:
-    """Return the page with what was typed; a token that still fits is kept, so that a form counts once."""
+    """Return the page with the input; a token that is still valid is kept, so that a form counts once."""
     token = token or Token(page.slug, text.id, secrets.token_urlsafe(16), time.time())
     html = render_template(
         "optin/form.html",
@@ -189,14 +189,14 @@ def thank(page: OptInPage) -> Response:
 
 
 def framed(page: OptInPage, response: Response) -> Response:
-    """Let the sites that the advisor named show the page in a frame, and nobody else."""
+    """Allow the sites that the advisor named, and no others, to show the page in a frame."""
     response.headers["Content-Security-Policy"] = content_policy(config(), page.frame_hosts or "'none'")
     return response
 
 
 @blueprint.after_request
 def frame_errors_too(response: Response) -> Response:
-    """Whatever went wrong, a site that may show the page shows that, and no empty box."""
+    """Let errors be shown in the frame too, on the sites that may show the page, instead of an empty box."""
     if "Content-Security-Policy" not in response.headers:
         hosts = frames_of((request.view_args or {}).get("slug", ""))
         response.headers["Content-Security-Policy"] = content_policy(config(), hosts or "'none'")
@@ -204,7 +204,7 @@ def frame_errors_too(response: Response) -> Response:
 
 
 def known_frames() -> dict[str, str]:
-    """Return {slug: sites} of the pages that this process has shown: an error page can't always ask the database."""
+    """Return {slug: sites} for the pages that this process has shown: an error page can't always query the database."""
     found: dict[str, str] = current_app.extensions.setdefault("asapp.frames", {})
     return found
 
@@ -217,7 +217,7 @@ def remember_frames(slug: str, hosts: str) -> None:
 
 
 def frames_of(slug: str) -> str:
-    """Return the sites that may show a page, also of one whose advisor can't log in any more; none where nobody knows."""
+    """Return the sites that may show a page, even if its advisor can't log in any more; none if they are unknown."""
     if slug not in known_frames() and slug.isprintable():
         try:
             with reading():

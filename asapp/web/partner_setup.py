@@ -1,6 +1,6 @@
-"""What a firm's Salesforce admin sees who was sent a setup link: the steps, the form with its checks, the end.
+"""The pages for a firm's Salesforce admin who was sent a setup link: the steps, the form with its checks, the end.
 
-The token in the address is all that opens it; pages name the firm and the sender, and nothing else of us.
+The token in the address is enough to open them; they name the firm and the sender, and nothing else of ours.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from asapp.web.partners import becomes
 blueprint = Blueprint("partner_setup", __name__, url_prefix="/partner-setup")
 
 GUESSES_FROM_AN_ADDRESS = "20 per hour"
-TRIES_FROM_AN_ADDRESS = "60 per hour"  # each asks Salesforce several times
+TRIES_FROM_AN_ADDRESS = "60 per hour"  # each calls Salesforce several times
 NOT_FOUND, GONE = 404, 410
 SCOPES = (
     "Manage user data via APIs (api)",
@@ -38,8 +38,8 @@ def is_closed(response: Response) -> bool:
 
 
 @blueprint.after_request
-def tell_nobody(response: Response) -> Response:
-    """The address of the page is all one needs."""
+def keep_private(response: Response) -> Response:
+    """Keep the page out of caches and referrers: its address is all that one needs."""
     response.headers["Referrer-Policy"] = "no-referrer"
     return response
 
@@ -95,7 +95,7 @@ def enter(token: str) -> ResponseReturnValue:
 
 
 def find_setup(token: str) -> tuple[SetupLink | None, Partner | None, int]:
-    """Return link and partner where the link is open; else None and the status to answer with."""
+    """Return link and partner if the link is open; else None and the status to answer with."""
     found = setup_link.find_link(token)
     if found is None:
         return None, None, NOT_FOUND
@@ -104,7 +104,7 @@ def find_setup(token: str) -> tuple[SetupLink | None, Partner | None, int]:
 
 
 def closed(token: str, status: int) -> ResponseReturnValue:
-    """Say how it ended, and nothing more."""
+    """Say how the link ended, and nothing more."""
     found = setup_link.find_link(token)
     link = found[0] if found is not None else None
     return render_template("partner_setup/closed.html", link=link), status

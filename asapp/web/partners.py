@@ -1,6 +1,6 @@
-"""Partners, for admins: list, create, change, check, enable and disable, delete, and the link for the firm's own admin.
+"""Partners, for admins: list, add, change, check, enable and disable, delete, and the link for the firm's own admin.
 
-Whatever is saved is checked at once, in the same request; a check that can't be made never keeps anybody from saving.
+Saved settings are checked at once, in the same request; a check that can't be made never prevents saving.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def check(slug: str) -> ResponseReturnValue:
 @blueprint.post("/<slug>/tell-earlier", endpoint="tell_earlier")
 @admin_required
 def tell_earlier(slug: str) -> ResponseReturnValue:
-    """Have Salesforce told of the unsubscribes of the last 30 days, where the firm wants it told."""
+    """Tell Salesforce about the unsubscribes of the last 30 days, if the firm wants it told."""
     partner = get_partner(slug)
     if partner.writes_opt_outs_back:
         count = outbox.add_recent(partner, actor())
@@ -133,7 +133,7 @@ def tell_earlier(slug: str) -> ResponseReturnValue:
 @fresh_required
 def keep_secret(slug: str) -> ResponseReturnValue:
     partners.discard_new_secret(get_partner(slug), actor())
-    flash("The new secret is forgotten. The one before it goes on being used.", "good")
+    flash("The new secret is deleted. The previous one stays in use.", "good")
     return go_to(url_for("partners.show", slug=slug))
 
 
@@ -152,7 +152,7 @@ def disable(slug: str) -> ResponseReturnValue:
     partner = get_partner(slug)
     name, was_enabled, revoke = partner.name, partner.is_enabled, request.form.get("tokens") == "revoke"
     given_back = offboarding.disable(partner, revoke, org_access(), actor())
-    flash(f"{name} is disabled. Nothing of it was deleted.{words_of_revoking(given_back)}", "good")
+    flash(f"{name} is disabled. Nothing was deleted.{words_of_revoking(given_back)}", "good")
     if was_enabled:
         told = get_partner(slug)
         letters = [
@@ -241,18 +241,18 @@ def show_delete(partner: Partner, typed: str = "", errors: dict[str, str] | None
 
 
 def show_link(partner: Partner, kind: str, url: str, to: str) -> str:
-    """The one page that shows a one-time link: only its hash is stored. kind: setup or invitation."""
+    """Show a one-time link, on the only page that can: only its hash is stored. kind: setup or invitation."""
     names = {"kind": kind, "url": url, "to": to}
     return render_template("partners/link.html", partner=partner, has_mail=has_mail(), **names)
 
 
 def has_mail() -> bool:
-    """Do mails go anywhere but to the terminal?"""
+    """Are mails sent by a server, instead of printed?"""
     return config().mail_url is not None or config().testing
 
 
 def becomes(pasted: str) -> dict[str, Any]:
-    """What a Salesforce URL would be stored as: {url, is_sandbox}, {problem}, or nothing for nothing."""
+    """Return what a Salesforce URL would be stored as: {url, is_sandbox}, {problem}, or nothing for nothing."""
     if not pasted.strip():
         return {}
     try:

@@ -1,4 +1,4 @@
-"""Links on which people set a password, for those who are invited and those who forgot theirs. Nobody is logged in here."""
+"""One-time links for setting a password, for invited people and those who forgot theirs. No one is logged in here."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def is_gone(response: Response) -> bool:
 
 
 @blueprint.after_request
-def tell_nobody(response: Response) -> Response:
-    """The address of the page is as good as the password."""
+def keep_private(response: Response) -> Response:
+    """Keep the page out of caches and referrers: its address is as good as the password."""
     response.headers["Referrer-Policy"] = "no-referrer"
     return response
 
@@ -45,7 +45,7 @@ def forgot() -> ResponseReturnValue:
 
 @blueprint.post("/forgot", endpoint="send_reset")
 def send_reset() -> ResponseReturnValue:
-    """The answer is the same, and as fast, for every address: a job looks for the person and sends the mail."""
+    """Give the same answer, equally fast, for every address: a job looks the person up and sends the mail."""
     email = request.form.get("email", "")
     links.request_reset(email, origin_of(email), vault(), queues().enqueue_letters)
     return render_template("passwords/forgot.html", email=email, is_sent=True)

@@ -1,4 +1,4 @@
-"""A number for each request: on its answer, on every line that it logs, and on the page that says something broke."""
+"""A number for each request: on its answer, on every line that it logs, and on the error page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HEADER = "X-Request-ID"
 SLOW_S = 1.0
 READING = ("GET", "HEAD", "OPTIONS")
 KNOWN_BY_KEY = ("api", "api_docs")  # blueprints without sessions
-NOBODYS = ("static", "health.alive", "health.ready", "health.metrics")  # answered without looking at the session
+WITHOUT_USER = ("static", "health.alive", "health.ready", "health.metrics")  # answered without reading the session
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 
@@ -27,7 +27,7 @@ def register(app: Flask) -> None:
     app.before_request(begin)
     app.after_request(log_request)
     app.teardown_request(end)
-    app.log_exception = log_broken  # type: ignore[method-assign]  # Flask's own logs the path, which may hold a token
+    app.log_exception = log_broken  # type: ignore[method-assign]  # Flask's own logs the path, maybe with a token
 
 
 def request_id() -> str:
@@ -40,18 +40,18 @@ def request_id() -> str:
 def begin() -> None:
     g.began_at = time.perf_counter()
     ids = {"request_id": request_id()}
-    if request.endpoint not in NOBODYS and request.blueprint not in KNOWN_BY_KEY and "_user_id" in session:
+    if request.endpoint not in WITHOUT_USER and request.blueprint not in KNOWN_BY_KEY and "_user_id" in session:
         ids["user_id"] = str(session["_user_id"]).partition(".")[0]
     g.log_about = about(**ids)
     g.log_about.__enter__()
 
 
 def log_request(response: Response) -> Response:
-    """Log what changed something, broke or took long; the rest only for those who ask for DEBUG."""
+    """Log requests that changed something, failed or took long; others at level DEBUG."""
     response.headers[HEADER] = request_id()
     took_s = time.perf_counter() - g.get("began_at", time.perf_counter())
     is_told = request.method not in READING or response.status_code >= 500 or took_s > SLOW_S
-    if request.endpoint not in NOBODYS or is_told:
+    if request.endpoint not in WITHOUT_USER or is_told:
         extra = {
             "endpoint": request.endpoint,
             "method": request.method,

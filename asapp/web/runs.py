@@ -21,7 +21,7 @@ from asapp.web.files import csv_file
 blueprint = Blueprint("runs", __name__, url_prefix="/settings/integrations/runs")
 
 A_PAGE = 50
-EVERYTHING = 5000  # on one page, when one asks for all; the CSV has no end
+EVERYTHING = 5000  # on one page, if all are asked for; the CSV has no limit
 
 
 for _words in (figures, classes, also, count_off, started_by, why_off, why_back, every, lasting):

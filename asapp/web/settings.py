@@ -1,20 +1,21 @@
-"""Account Settings: what people may change about themselves. Integrations has a page of its own."""
+"""Account Settings: what people may change about themselves. Integrations has its own page."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from flask import Blueprint, flash, make_response, render_template, request, url_for
+from flask import Blueprint, abort, flash, make_response, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
-from asapp.accounts import attempts, second_factor, users
+from asapp.accounts import attempts, second_factor, sessions, users
+from asapp.audit.log import recent_log_ins
 from asapp.core.formats import zone_names
 from asapp.core.forms import InvalidFields
 from asapp.web import login_session
 from asapp.web.access import actor, must_have_second_factor
-from asapp.web.current import person
+from asapp.web.current import config, person
 from asapp.web.devices import remember_device
 from asapp.web.htmx import go_to
 
@@ -57,11 +58,27 @@ def change_password() -> ResponseReturnValue:
         user = attempts.change_password(current_user, current, new, actor())
     except InvalidFields as refusal:
         return show_security(refusal.errors), 422
-    login_session.begin(user)  # this session goes on under the new nonce, all others have ended
+    login_session.begin(user)  # this session continues under the new nonce, all others have ended
     flash("Your password is changed. Other devices that were logged in as you are logged out.", "good")
     response = make_response(go_to(url_for("settings.security")))
     remember_device(response, user)
     return response
+
+
+@blueprint.post("/sessions/<session_id>/end", endpoint="end_session")
+def end_session(session_id: str) -> ResponseReturnValue:
+    """Log one device of the person out."""
+    if not sessions.end_one(person(), session_id, actor()):
+        abort(404)
+    flash("That device is logged out.", "good")
+    return go_to(url_for("settings.security"))
+
+
+@blueprint.post("/sessions/end-others", endpoint="end_other_sessions")
+def end_other_sessions() -> ResponseReturnValue:
+    sessions.end_others(person(), login_session.current(), actor())
+    flash("You are logged out everywhere else.", "good")
+    return go_to(url_for("settings.security"))
 
 
 def show_security(errors: dict[str, str]) -> str:
@@ -69,6 +86,10 @@ def show_security(errors: dict[str, str]) -> str:
     return render_template(
         "settings/security.html",
         errors=errors,
+        logins=sessions.list_of(user, config()),
+        this_login=login_session.current(),
+        ends=sessions.ends_of(user, config()),
+        recent=recent_log_ins(user),
         codes_left=second_factor.count_codes_left(user),
         must_have_second_factor=must_have_second_factor(user),
     )

@@ -1,7 +1,7 @@
-"""The page behind the unsubscribe link of every mail, and the one-click POST of mail programs (RFC 8058).
+"""The page behind the unsubscribe link in every mail, and the one-click POST of mail programs (RFC 8058).
 
-It knows no session, sets no cookie and needs no script. Opening it changes nothing, since link scanners open everything; its
-button and the one-click POST do, as often as they come. The signed token stands in for CSRF.
+It has no session, sets no cookie and needs no script. Opening it changes nothing, since link scanners open everything;
+its button and the one-click POST do, and may be repeated. The signed token replaces CSRF protection.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from asapp.writeback import unsubscribing
 blueprint = Blueprint("unsubscribe", __name__, url_prefix="/u")
 csrf.exempt(blueprint)
 
-# A mail provider presses for all its users from a few addresses, so good links are limited one by one.
+# A mail provider sends the POST for all its users from a few addresses, so good links are limited one by one.
 A_LINK = "30 per minute"
 BAD_LINKS_FROM_AN_ADDRESS = "30 per minute"
 ONE_CLICK_ANSWER = "You are unsubscribed.\nNo more emails will be sent to this address.\n"

@@ -1,9 +1,10 @@
-"""From the outbox to Salesforce: Email Opt Out is set on the connected user's own records, and never taken back.
+"""Deliver opt-outs from the outbox to Salesforce: Email Opt Out is set on the connected user's own records, never
+cleared.
 
-A round takes up to 200 records. First it looks at them by Id, which tells whose they are now: what is opted out already needs
-nothing, what was merged or converted is followed, what is gone or somebody else's is left. The rest is updated in one call,
-each record for itself. That an update is about to be sent is committed before it is sent; should its answer be lost, the next
-look shows whether it was carried out. No transaction is open while Salesforce is asked.
+A round takes up to 200 records. It first looks them up by Id, which shows their present owner: a record that is opted out
+already needs nothing, a merged or converted one is followed, one that is gone or another user's is left. The others are
+updated in one call, independently of each other. Before an update is sent, the attempt is recorded and committed; if its
+answer is lost, the next look-up shows whether it was carried out. No transaction is open during a call.
 """
 
 from __future__ import annotations
@@ -49,14 +50,14 @@ log = logging.getLogger(__name__)
 
 R = TypeVar("R")
 OUR_SHARE = (Code.SHARE_USED_UP, Code.ORG_NEARLY_FULL)
-NO_CALLS_WAIT = timedelta(minutes=15)  # then it is looked whether there are calls again; that costs none
-# Where a whole call fails, a row waits for a part of the time that it has been waiting already.
+NO_CALLS_WAIT = timedelta(minutes=15)  # then we check whether there are calls again; the check costs no call
+# If a whole call fails, a row waits for a part of the time that it has been waiting already.
 SHORTEST_WAIT, LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=1)
 WAITS_FOR_ITS_AGE = 4  # one in so many
 
 
 class Target(NamedTuple):
-    """A record of a round, without its row."""
+    """A record of a round, as plain values."""
 
     row_id: int
     kind: WrittenKind
@@ -69,7 +70,7 @@ class Target(NamedTuple):
 
 
 def deliver(connection_id: int, access: OrgAccess, should_stop: Callable[[], bool] = lambda: False) -> int:
-    """Tell Salesforce what is due for this connection; return how many records were worked on. It may run twice at once."""
+    """Update the due records of this connection; return how many were handled. Two may run at once."""
     connection = db.session.get(Connection, connection_id)
     if connection is None or not outbox.can_deliver(db.session(), connection_id):
         db.session.commit()
@@ -82,9 +83,10 @@ def deliver(connection_id: int, access: OrgAccess, should_stop: Callable[[], boo
 
 
 class OptOutMeter:
-    """Before each call: a delivery that has to stop stops, the lease is renewed, the call is counted within the firm's share.
+    """Called before each call: stops a delivery that has to stop, renews the lease, counts the call against the firm's
+    share.
 
-    Nobody waits for these calls, so they stop where scheduled syncs do.
+    No person waits for these calls, so they stop where scheduled syncs do.
     """
 
     def __init__(self, engine: Engine, connection_id: int, partner_id: int, should_stop: Callable[[], bool]) -> None:
@@ -125,7 +127,7 @@ class OptOutDelivery:
         return self.meter.round
 
     def carry_round(self) -> int:
-        """Take a round and carry it; return how many records it had, or 0 where there is nothing more to do now."""
+        """Take a round and deliver it; return how many records it had, or 0 if there is nothing more to do now."""
         self.meter.round, rows = outbox.claim(self.connection_id, RECORDS_AN_UPDATE)
         targets = [Target(row.id, WrittenKind(row.kind), row.salesforce_id, was_sent=row.attempts > 0) for row in rows]
         db.session.commit()
@@ -140,9 +142,10 @@ class OptOutDelivery:
         return len(targets) if went_well else 0
 
     def carry(self, targets: list[Target]) -> None:
+        self.search([target for target in targets if target.kind == WrittenKind.ADDRESS])
         leads = [target for target in targets if target.kind == WrittenKind.LEAD]
-        contacts = [target for target in targets if target.kind != WrittenKind.LEAD]
-        self.find_more_leads([target for target in targets if target.is_new])
+        contacts = [target for target in targets if target.kind in (WrittenKind.CONTACT, WrittenKind.ACCOUNT)]
+        self.find_more_leads([target for target in (*contacts, *leads) if target.is_new])
         to_tell = self.judge(contacts, self.client.fetch_sightings, self.sort_contact)
         to_tell += self.judge(leads, self.client.leads_by_id, self.sort_lead)
         self.tell(self.mark_attempt(to_tell))
@@ -155,9 +158,9 @@ class OptOutDelivery:
         look: Callable[[Sequence[str]], Mapping[str, R]],
         sort: Callable[[OptOutWrite, R | None], bool],
     ) -> list[Target]:
-        """Look at these records; settle those that need no update, and return the others.
+        """Look up these records; settle those that need no update, and return the others.
 
-        Where the user can't see these records or their opt-out at all, they wait, and records of the other kind go on.
+        If the user can't see these records or their opt-out at all, they wait, and records of the other kind go on.
         """
         if not targets:
             return []
@@ -207,22 +210,41 @@ class OptOutDelivery:
             return True
         return False
 
+    def search(self, targets: list[Target]) -> None:
+        """Look for leads with addresses that no record of the account has. Where leads can't be seen, it waits."""
+        if not targets:
+            return
+        ids = [int(target.salesforce_id) for target in targets]
+        query = select(Contact.email).where(Contact.id.in_(ids), Contact.user_id == self.user_id, Contact.email != "")
+        emails = sorted({email.lower() for email in db.session.scalars(query)})
+        db.session.commit()
+        try:
+            self.add_leads_with(emails)
+        except errors.Misconfigured as error:
+            for row in self.rows(targets):
+                settle_refused(row, error)
+        else:
+            for row in self.rows(targets):
+                db.session.delete(row)
+        db.session.commit()
+
     def find_more_leads(self, targets: list[Target]) -> None:
-        """Write down the user's other open leads with the same addresses; they are told of in the next round."""
-        emails = self.emails_of(targets)
+        """Add the user's other open leads with these records' addresses to the outbox; they are updated in the next round."""
+        with suppress(errors.Misconfigured):  # leads can't be seen; what is known of them says so itself
+            self.add_leads_with(self.emails_of(targets))
+        db.session.commit()
+
+    def add_leads_with(self, emails: Sequence[str]) -> None:
+        """Write down the user's open leads with these addresses, in the caller's transaction."""
         if not emails:
             return
-        try:
-            found = self.client.find_open_leads_with(self.salesforce_user_id, emails, sees_opt_out=True)
-        except errors.Misconfigured:
-            return  # leads can't be seen, or not be found by address; what is known of them says so itself
+        found = self.client.find_open_leads_with(self.salesforce_user_id, emails, sees_opt_out=True)
         new = {
             Found(self.connection_id, self.user_id, lead.id, WrittenKind.LEAD.value)
             for lead in found
             if lead.is_opted_out is False and lead.owner_id == self.salesforce_user_id
         }
         outbox.put_in(new - self.known(new))
-        db.session.commit()
 
     def emails_of(self, targets: Collection[Target]) -> list[str]:
         ids = [target.salesforce_id for target in targets]
@@ -248,7 +270,7 @@ class OptOutDelivery:
     # ---- Telling
 
     def mark_attempt(self, targets: list[Target]) -> list[Target]:
-        """Write down that an update is about to be sent; return the records that are still ours to tell of."""
+        """Record that an update is about to be sent; return the records that are still ours to update."""
         rows = self.rows(targets)
         for row in rows:
             row.attempts += 1
@@ -272,7 +294,7 @@ class OptOutDelivery:
                 self.tell_through_account(target)
 
     def tell_through_account(self, target: Target) -> None:
-        """A person's contact that can't be changed: the account that is one with it can."""
+        """Update a contact that can't be changed itself through its person account."""
         refusal: errors.SalesforceError | None = None
         try:
             account_id = self.client.find_account_of(target.salesforce_id)
@@ -295,7 +317,7 @@ class OptOutDelivery:
 
     @contextmanager
     def ending(self) -> Iterator[None]:
-        """Whatever happens, no row stays behind under this round's lease. Where the process itself dies, the lease runs out."""
+        """Leave no row behind under this round's lease when it ends. If the process dies, the lease runs out."""
         try:
             yield
             outbox.release(self.round)
@@ -310,7 +332,7 @@ class OptOutDelivery:
         except errors.SalesforceError as error:
             self.put_off_all(error)
             log.warning("opt-outs wait: %s", error, extra={"connection_id": self.connection_id})
-        except OperationalError:  # it was restarted, say; where it is still away, the lease runs out
+        except OperationalError:  # the database was restarted, for example; if it stays away, the lease runs out
             with suppress(OperationalError):
                 self.put_off_all(errors.TryLater(Code.DATABASE_AWAY))
             raise
@@ -332,7 +354,7 @@ class OptOutDelivery:
         db.session.commit()
 
     def pause_firm(self, error: errors.LimitReached) -> None:
-        """Where the org takes no calls, the firm pauses; a sync that finds our share used up pauses it itself."""
+        """Pause the firm if the org takes no calls; a sync that finds our share used up pauses it itself."""
         if error.code in OUR_SHARE:
             return
         partner = db.session.get_one(Partner, self.partner_id, populate_existing=True)
@@ -341,7 +363,7 @@ class OptOutDelivery:
 
 
 def settle(row: OptOutWrite, refusal: errors.SalesforceError | None) -> None:
-    """Store what came of an update, in the caller's transaction."""
+    """Store the result of an update, in the caller's transaction."""
     if refusal is None:
         outbox.end(row, WriteBackState.TOLD)
     else:

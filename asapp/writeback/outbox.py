@@ -1,7 +1,7 @@
-"""The outbox of opt-outs: which records Salesforce is still to be told about, and who works on them.
+"""The outbox of opt-outs: the records that Salesforce still has to be told about, and which delivery works on them.
 
-A row is written in the transaction that stores the unsubscribe. It names a record of the connection's, never an address. One row
-a record, whatever the number of reasons; what was told is told again only where Salesforce has changed the record since.
+A row is added in the transaction that stores the unsubscribe. It names a record of the connection's, never an address.
+One row a record, for any number of reasons; a record is updated again only if Salesforce has changed it since.
 A delivery holds a lease on each row of its round and writes `WHERE lease = mine`.
 """
 
@@ -12,7 +12,22 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, Table, and_, delete, exists, literal, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    String,
+    Table,
+    and_,
+    cast,
+    delete,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.orm import Session
 
 from asapp.audit import entries
@@ -44,19 +59,19 @@ from asapp.models import (
 ROWS: Table = OptOutWrite.__table__  # type: ignore[assignment]
 KEY = ("connection_id", "salesforce_id")
 LEASE = timedelta(seconds=100)  # as a run's (sync/runs.py), renewed before each call
-TOLD_OF = (Reason.UNSUBSCRIBED, Reason.COMPLAINED)  # a bounce says nothing of what the person wants
+TOLD_OF = (Reason.UNSUBSCRIBED, Reason.COMPLAINED)  # a bounce says nothing about what the person wants
 RECENT = timedelta(days=30)
 NO_WAIT = timedelta(0)
 OPEN_LEAD = (LeadState.SENT, LeadState.LINKED)
 
-# As text: SQLite takes the index of what waits only for a condition that it can read.
+# As text: SQLite takes the partial index only if it can see its condition.
 IS_WAITING = text("opt_out_writes.state = 'waiting'")
 
 Enqueue = Callable[[Sequence[int]], object]  # takes ids of connections
 
 
 class Found(NamedTuple):
-    """A record of a connection's that has to be told of."""
+    """A record of a connection's that Salesforce has to be told about."""
 
     connection_id: int
     user_id: int
@@ -65,7 +80,7 @@ class Found(NamedTuple):
 
 
 class ClaimedRound(NamedTuple):
-    """The rows of a connection that one delivery has now."""
+    """The rows of a connection that one delivery has claimed."""
 
     connection_id: int
     lease: str
@@ -76,11 +91,11 @@ class ClaimedRound(NamedTuple):
         return OptOutWrite.connection_id == self.connection_id, IS_WAITING, OptOutWrite.lease == self.lease
 
 
-# ---- Writing down what is to be told
+# ---- Adding records
 
 
 def add_for(addresses: Collection[Address], wait: timedelta = NO_WAIT) -> set[int]:
-    """Write down the records with these addresses that are not opted out yet; return the connections that own them.
+    """Add the records with these addresses that are not opted out yet; return the connections that own them.
 
     In the caller's transaction. Nothing happens at firms that don't want it. wait: before the first attempt.
     """
@@ -88,8 +103,8 @@ def add_for(addresses: Collection[Address], wait: timedelta = NO_WAIT) -> set[in
     for (partner_id, user_id), hashes in _by_owner(addresses).items():
         if db.session.scalar(select(Partner.writes_opt_outs_back).where(Partner.id == partner_id)):
             for chunk in in_chunks(sorted(hashes)):
-                for query in (_contacts_with(partner_id, user_id, chunk), _leads_with(partner_id, user_id, chunk)):
-                    found |= {Found(*row) for row in db.session.execute(query)}
+                for find in (_contacts_with, _leads_with, _without_record):
+                    found |= {Found(*row) for row in db.session.execute(find(partner_id, user_id, chunk))}
     put_in(found, wait)
     return {each.connection_id for each in found}
 
@@ -102,7 +117,7 @@ def _by_owner(addresses: Iterable[Address]) -> Mapping[tuple[int, int | None], s
 
 
 def put_in(found: Collection[Found], wait: timedelta = NO_WAIT) -> None:
-    """Let these records wait to be told of, in the caller's transaction. One that waits already stays as it is."""
+    """Add these records, in the caller's transaction. One that waits already stays as it is."""
     if not found:
         return
     now = utcnow()
@@ -123,7 +138,11 @@ def put_in(found: Collection[Found], wait: timedelta = NO_WAIT) -> None:
 def _contacts_with(partner_id: int, user_id: int | None, hashes: Collection[bytes]) -> Select[*tuple[Any, ...]]:
     return (
         _select_found(
-            Contact, WrittenKind.CONTACT, Contact.connection_id, Contact.salesforce_id, Contact.system_modstamp
+            Contact,
+            WrittenKind.CONTACT,
+            Contact.salesforce_id,
+            Contact.system_modstamp,
+            Connection.id == Contact.connection_id,
         )
         .where(*_are_of(Contact.user_id, partner_id, user_id), Contact.address_hash.in_(hashes))
         .where(Contact.source == ContactSource.SALESFORCE, Contact.departed.is_(None), ~Contact.opted_out)
@@ -132,26 +151,54 @@ def _contacts_with(partner_id: int, user_id: int | None, hashes: Collection[byte
 
 def _leads_with(partner_id: int, user_id: int | None, hashes: Collection[bytes]) -> Select[*tuple[Any, ...]]:
     return (
-        _select_found(Lead, WrittenKind.LEAD, Lead.connection_id, Lead.salesforce_id, Lead.system_modstamp)
+        _select_found(
+            Lead, WrittenKind.LEAD, Lead.salesforce_id, Lead.system_modstamp, Connection.id == Lead.connection_id
+        )
         .where(*_are_of(Lead.user_id, partner_id, user_id), Lead.address_hash.in_(hashes))
         .where(Lead.salesforce_id.is_not(None), Lead.state.in_(OPEN_LEAD), ~Lead.opted_out, ~Lead.is_deleted)
         .where(or_(Lead.owner_id.is_(None), Lead.owner_id == Connection.salesforce_user_id))
     )
 
 
+def _without_record(partner_id: int, user_id: int | None, hashes: Collection[bytes]) -> Select[*tuple[Any, ...]]:
+    """Select contacts that have no record which is told of: their address is looked for among the user's open leads."""
+    through = func.coalesce(Contact.connection_id, Contact.followed_by_id)
+    is_not_told_of = or_(
+        Contact.salesforce_id.is_(None),
+        through.is_(None),
+        through != Connection.id,
+        Contact.departed.is_not(None),
+        Contact.opted_out,
+    )
+    return (
+        _select_found(
+            Contact,
+            WrittenKind.ADDRESS,
+            cast(Contact.id, String),
+            Contact.changed_at,
+            Connection.user_id == Contact.user_id,
+        )
+        .where(*_are_of(Contact.user_id, partner_id, user_id), Contact.address_hash.in_(hashes))
+        .where(is_not_told_of)
+    )
+
+
 def _select_found(
-    model: type[Contact | Lead], kind: WrittenKind, connection_id: Any, salesforce_id: Any, changed_at: Any
+    model: type[Contact | Lead], kind: WrittenKind, salesforce_id: Any, changed_at: Any, is_its_account: Any
 ) -> Select[*tuple[Any, ...]]:
-    """Select Found of this model's rows, without those that wait already, or were told and have not changed since."""
-    row = and_(OptOutWrite.connection_id == connection_id, OptOutWrite.salesforce_id == salesforce_id)
+    """Select Found of this model's rows, without those that wait already, or were told and have not changed since.
+
+    is_its_account: is the Connection the row's?
+    """
+    row = and_(OptOutWrite.connection_id == Connection.id, OptOutWrite.salesforce_id == salesforce_id)
     is_settled = OptOutWrite.state.in_((WriteBackState.TOLD, WriteBackState.TRUE_ALREADY))
     is_due_again = and_(
         OptOutWrite.state != WriteBackState.WAITING, or_(~is_settled, OptOutWrite.ended_at < changed_at)
     )
     return (
-        select(Connection.id, Connection.user_id, salesforce_id, literal(kind.value))
+        select(Connection.id, Connection.user_id, salesforce_id.label("record_id"), literal(kind.value).label("kind"))
         .select_from(model)
-        .join(Connection, Connection.id == connection_id)
+        .join(Connection, is_its_account)
         .outerjoin(OptOutWrite, row)
         .where(or_(OptOutWrite.id.is_(None), is_due_again))
     )
@@ -278,7 +325,19 @@ def _taken_back(row_ids: Collection[int]) -> Collection[int]:
         )
         .join(Contact, Contact.id == Lead.contact_id)
     )
-    return {row_id for query in (contacts, leads) for row_id in db.session.scalars(query.where(*is_taken_back))}
+    return {
+        *(row_id for query in (contacts, leads) for row_id in db.session.scalars(query.where(*is_taken_back))),
+        *_addresses_taken_back(row_ids, ~has_stopped),
+    }
+
+
+def _addresses_taken_back(row_ids: Collection[int], is_taken_back: ColumnElement[bool]) -> Collection[int]:
+    query = select(OptOutWrite.salesforce_id, OptOutWrite.id).where(
+        OptOutWrite.id.in_(row_ids), OptOutWrite.kind == WrittenKind.ADDRESS
+    )
+    row_of = {int(row.salesforce_id): row.id for row in db.session.execute(query)}
+    contacts = select(Contact.id).where(Contact.id.in_(row_of), Contact.address_hash.is_not(None), is_taken_back)
+    return [row_of[contact_id] for contact_id in db.session.scalars(contacts)] if row_of else []
 
 
 def renew(session: Session, claimed: ClaimedRound) -> int:

@@ -25,7 +25,7 @@ TELLINGS = {
 
 @dataclass(frozen=True)
 class ShownWriteBack:
-    """What a contact's page says. at: when it was told. why: beside a telling that has one."""
+    """What a contact's page shows. at: when Salesforce was told. why: the reason, if the state has one."""
 
     telling: Telling
     at: datetime | None = None
@@ -42,7 +42,7 @@ class ShownWriteBack:
 
 @dataclass(frozen=True)
 class Counts:
-    """How a firm's outbox stands: records by state, and by reason those that wait or were refused."""
+    """The state of a firm's outbox: records by state, and waiting or refused ones by reason."""
 
     told: int
     waiting: int
@@ -51,7 +51,7 @@ class Counts:
 
 
 def find_shown(contact: Contact, reason: str | None) -> ShownWriteBack | None:
-    """Return whether Salesforce was told of this contact, or None: it has nothing to be told. reason: why it is inactive."""
+    """Return whether Salesforce was told of this contact; None if there is nothing to tell. reason: why it is inactive."""
     connection_id = contact.connection_id or contact.followed_by_id
     if connection_id is None or contact.salesforce_id is None:
         return None
@@ -95,7 +95,7 @@ def count_for(partner: Partner) -> Counts:
 
 
 def find_firm_to_check(connection_id: int) -> int | None:
-    """Return the firm of a connection whose user may not set the opt-out: its set-up check tells the firm's admin."""
+    """Return the firm of a connection whose user may not set the opt-out: its set-up check shows that to the firm's admin."""
     return db.session.scalar(
         select(Connection.partner_id)
         .join(OptOutWrite, OptOutWrite.connection_id == Connection.id)
@@ -108,8 +108,36 @@ def find_firm_to_check(connection_id: int) -> int | None:
     )
 
 
+def count_by_state(session: Session) -> dict[str, int]:
+    """Return {state: how many records of all firms}, with every state there is."""
+    rows = session.execute(select(OptOutWrite.state, func.count()).group_by(OptOutWrite.state))
+    return dict.fromkeys((state.value for state in WriteBackState), 0) | {row[0]: row[1] for row in rows}
+
+
+def count_refused(partner_id: int) -> dict[int, int]:
+    """Return {advisor's id: how many records of the account can't be told of until a person acts} for a firm."""
+    rows = db.session.execute(
+        select(OptOutWrite.user_id, func.count())
+        .join(Connection, Connection.id == OptOutWrite.connection_id)
+        .where(Connection.partner_id == partner_id, OptOutWrite.state == WriteBackState.REFUSED)
+        .group_by(OptOutWrite.user_id)
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+def count_refused_by_firm() -> dict[int, int]:
+    """Return {partner's id: the same for all its advisors together}."""
+    rows = db.session.execute(
+        select(Connection.partner_id, func.count())
+        .join(OptOutWrite, OptOutWrite.connection_id == Connection.id)
+        .where(OptOutWrite.state == WriteBackState.REFUSED)
+        .group_by(Connection.partner_id)
+    )
+    return {row[0]: row[1] for row in rows}
+
+
 def count_due(session: Session, now: datetime) -> tuple[int, datetime | None]:
-    """Return of how many records Salesforce could be told now and isn't, and since when the first of them is due."""
+    """Return how many records are due and not being written, and since when the first of them is due."""
     query = (
         select(func.count(), func.min(OptOutWrite.next_attempt_at))
         .select_from(OptOutWrite)

@@ -1,6 +1,6 @@
-"""What each refusal of an opt-out means: what is tried again, when, and what is left to a person. The one place that decides it.
+"""What each refusal of an opt-out means: retried, when, or left to a person. The only place that decides it.
 
-The firm's field security and rules are not ours to get around, and our own suppression holds whatever Salesforce answers.
+We don't work around the firm's field security and rules; our own suppression holds whatever Salesforce answers.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 
 class RefusalRule(NamedTuple):
-    """waits: before each further attempt. then: what the row becomes after them; WAITING: the last wait, again and again."""
+    """waits: before each further attempt. then: the row's state after them; WAITING: repeat the last wait."""
 
     why: Untold
     waits: tuple[timedelta, ...]
     then: WriteBackState
 
     def wait_after(self, attempts: int) -> timedelta | None:
-        """Return how long to wait after so many attempts, or None: it is given up."""
+        """Return how long to wait after this many attempts, or None to give up."""
         if attempts <= len(self.waits):
             return self.waits[max(attempts, 1) - 1] if self.waits else None
         return self.waits[-1] if self.then == WriteBackState.WAITING else None
@@ -40,7 +40,7 @@ def every(why: Untold, wait: timedelta) -> RefusalRule:
 
 
 def _looked_at_again(why: Untold) -> RefusalRule:
-    """It changed between our look and the update: each attempt begins with a look, which tells what to do."""
+    """The record changed between our look-up and the update: each attempt begins with a look-up, which decides."""
     return RefusalRule(why, (timedelta(seconds=10), timedelta(minutes=1), timedelta(minutes=5)), WriteBackState.GONE)
 
 
@@ -52,7 +52,7 @@ RULES: Mapping[str, RefusalRule] = {
     ),
     Code.RECORD_LOCKED: RefusalRule(Untold.IN_APPROVAL, (DAY,) * 30, WriteBackState.REFUSED),
     Code.FIRMS_OWN_CODE: RefusalRule(Untold.FIRMS_CODE, (HOUR, 6 * HOUR, 16 * HOUR), WriteBackState.REFUSED),
-    # the same for all of a connection's records: it goes on once the firm's admin has changed it
+    # the same for all of a connection's records: they are retried once the firm's admin has changed it
     Code.FIELD_NOT_WRITABLE: every(Untold.FIELD_LOCKED, 6 * HOUR),
     Code.FIELD_HIDDEN: every(Untold.FIELD_HIDDEN, 6 * HOUR),
     Code.INSUFFICIENT_ACCESS: never(Untold.NO_EDIT),
@@ -68,7 +68,7 @@ RULES: Mapping[str, RefusalRule] = {
     Code.DELETED: _looked_at_again(Untold.DELETED),
     Code.CONVERTED: _looked_at_again(Untold.CONVERTED),
 }
-# By the kind of error, where its code is not listed; the first that fits.
+# By the kind of error, if its code is not listed; the first match counts.
 BY_KIND: tuple[tuple[type[SalesforceError], RefusalRule], ...] = (
     (errors.LimitReached, every(Untold.NO_CALLS, HOUR)),
     (errors.ReconnectNeeded, every(Untold.RECONNECT, HOUR)),

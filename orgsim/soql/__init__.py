@@ -1,4 +1,4 @@
-"""SOQL: text -> tokens -> tree -> SQL over the org's store. It works for any statement of the grammar."""
+"""SOQL: text -> tokens -> tree -> SQL over the org's store. It accepts any statement of the grammar."""
 
 from __future__ import annotations
 

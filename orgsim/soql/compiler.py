@@ -1,7 +1,7 @@
-"""The tree of a statement to SQL over the store, for one user.
+"""Compiles the tree of a statement to SQL over the store, for one user.
 
 What the user may not see does not exist: an object without Read answers INVALID_TYPE, a hidden field INVALID_FIELD with the
-text of a misspelt one. Conditions know two truth values, as in Salesforce: nothing is unequal to everything, so
+text for a misspelt one. Conditions have two truth values, as in Salesforce: null differs from every value, so
 `Email != 'a@b.c'` and `NOT Email = 'a@b.c'` include records without an address. Values are bound, never written into
 the SQL; names come from the schema.
 """
@@ -84,7 +84,7 @@ class Plan:
 
     @property
     def is_wide(self) -> bool:
-        """Long text fields make the server use smaller pages."""
+        """Return whether a long text field is selected, which makes the server use smaller pages."""
         wide = {f.name for f in self.sobject.fields if f.is_long}
         return any(c.names[-1] in wide for c in self.columns)
 

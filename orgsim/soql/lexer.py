@@ -1,4 +1,4 @@
-"""SOQL text to tokens, each with the place where it starts."""
+"""Splits SOQL text into tokens, each with its position."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Token:
 
 
 def point_at(query: str, at: int) -> str:
-    """Return the first lines of Salesforce's message: an excerpt, a caret below the place, row and column."""
+    """Return the first lines of Salesforce's message: an excerpt, a caret below the position, row and column."""
     start = max(0, at - _BEFORE)
     if start:
         following = re.search(r"[\s,(]", query[start - 1 : at])
@@ -61,7 +61,7 @@ def fault_at(query: str, at: int, code: str, message: str) -> ApiError:
 
 
 def tokenize(query: str) -> list[Token]:
-    """Return all tokens, the last one of kind "end"; MALFORMED_QUERY for what no token starts with."""
+    """Return all tokens, the last one of kind "end"; MALFORMED_QUERY for text that is no token."""
     tokens: list[Token] = []
     at = 0
     while at < len(query):

@@ -1,4 +1,4 @@
-"""The tree that the parser makes. `at` is the place in the text, for Salesforce's error messages."""
+"""The tree that the parser builds. `at` is the position in the text, for Salesforce's error messages."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Recursive descent over the tokens of one SOQL statement.
 
-Like Salesforce it refuses AND mixed with OR unless parentheses say what is meant.
+Like Salesforce it refuses AND mixed with OR without parentheses.
 """
 
 from __future__ import annotations
@@ -269,7 +269,7 @@ class _Parser:
         return "".join(plain), "".join(like)
 
     def _character(self, raw: str, at: int, token: Token) -> tuple[str, str, bool]:
-        """Return the source text at a place, the character it stands for, and whether it may be a wildcard."""
+        """Return the source text at a position, the character that it stands for, and whether it may be a wildcard."""
         if raw[at] != "\\":
             if raw[at] in "\r\n":
                 raise fault_at(self._text, token.at, "MALFORMED_QUERY", "line breaks not allowed in string literals")

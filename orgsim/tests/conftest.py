@@ -1,4 +1,4 @@
-"""A served org with two advisors and an admin, and a client that speaks plain HTTP to it."""
+"""A served org with two advisors and an admin, and an HTTP client for it."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ class Api:
         return answer.json()
 
     def error(self, soql: str) -> tuple[str, str]:
-        """Return code and message of a statement that is wrong."""
+        """Return code and message of the refusal of a wrong statement."""
         answer = self.get("/query", params={"q": soql})
         assert answer.status_code == 400, answer.text
         return answer.json()[0]["errorCode"], answer.json()[0]["message"]
 
     def ids(self, soql: str, *, everything: bool = False) -> list[str]:
-        """Return the Ids of all pages."""
+        """Return the Ids on all pages."""
         answer = self.query(soql, everything=everything)
         found = [r["Id"] for r in answer["records"]]
         while not answer["done"]:

@@ -1,4 +1,4 @@
-"""The OAuth web server flow as a browser and a client go through it."""
+"""The OAuth web server flow, as a browser and a client go through it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Browser:
         self.page: requests.Response | None = None
 
     def authorize(self, **changes: Any) -> str:
-        """Start, and return the address at which the browser ends."""
+        """Start the flow, and return the address at which the browser ends."""
         asked = {
             "response_type": "code",
             "client_id": KEY,
@@ -54,7 +54,7 @@ class Browser:
         return str(answer.url)
 
     def submit(self, **fields: str) -> str:
-        """Send the first form of the page with these fields."""
+        """Submit the first form of the page with these fields."""
         assert self.page is not None
         action = re.search(r'<form[^>]*action="([^"]*)"', self.page.text)
         assert action is not None
@@ -66,7 +66,7 @@ class Browser:
         return self.submit(username="amara@northgate.example", pw="amaras-word")
 
     def connect(self, **changes: Any) -> dict[str, str]:
-        """Authorize, log in, allow; return what arrives at the callback."""
+        """Authorize, log in, allow; return the parameters that arrive at the callback."""
         at = self.authorize(**changes)
         if "/login" in at:
             at = self.log_in()
@@ -109,10 +109,10 @@ def refusal(answer: requests.Response) -> tuple[int, str, str]:
     return answer.status_code, answer.json()["error"], answer.json()["error_description"]
 
 
-# -- the way there
+# -- authorizing
 
 
-def test_the_whole_way(running: Running, browser: Browser, amara: str) -> None:
+def test_the_whole_flow_from_log_in_to_tokens(running: Running, browser: Browser, amara: str) -> None:
     back = browser.connect()
     assert back["state"] == "S/1 +"
     assert back["code"].endswith("==")
@@ -146,7 +146,7 @@ def test_the_page_offers_allow_and_deny(browser: Browser) -> None:
     assert ">Deny</button>" in browser.page.text
 
 
-def test_deny_goes_back_with_an_error_and_the_state(browser: Browser) -> None:
+def test_deny_redirects_with_an_error_and_the_state(browser: Browser) -> None:
     browser.authorize()
     browser.log_in()
     assert arrived(browser.submit(cancel="Deny")) == {
@@ -163,7 +163,7 @@ def test_a_wrong_password_stays_on_the_page(browser: Browser) -> None:
     assert "check your username and password" in browser.page.text
 
 
-def test_who_has_approved_passes_straight_through_unless_prompted(running: Running, browser: Browser) -> None:
+def test_a_user_who_has_approved_is_redirected_at_once_unless_prompted(running: Running, browser: Browser) -> None:
     exchange(running, browser.connect()["code"])
     assert "code" in arrived(browser.authorize())
     assert browser.authorize(prompt="consent").startswith(running.url)
@@ -176,7 +176,7 @@ def test_a_click_on_a_person_logs_in(browser: Browser, jonas: str) -> None:
     assert "/authorize" in browser.submit(**{"as": jonas})
 
 
-def test_immediate_asks_nobody(browser: Browser) -> None:
+def test_immediate_shows_no_page(browser: Browser) -> None:
     assert arrived(browser.authorize(immediate="true"))["error"] == "immediate_unsuccessful"
 
 
@@ -189,14 +189,16 @@ def test_immediate_asks_nobody(browser: Browser) -> None:
         ({"redirect_uri": None}, "redirect_uri must be"),
     ],
 )
-def test_some_failures_never_come_back(running: Running, browser: Browser, changes: dict[str, Any], error: str) -> None:
+def test_some_failures_never_reach_the_app(
+    running: Running, browser: Browser, changes: dict[str, Any], error: str
+) -> None:
     at = browser.authorize(**changes)
     assert at.startswith(f"{running.url}/setup/secur/RemoteAccessErrorPage.apexp?")
     assert error in parse_qs(urlsplit(at).query)["error_description"][0]
     assert parse_qs(urlsplit(at).query)["state"] == ["S/1 +"]
 
 
-def test_a_connected_app_that_is_not_installed_never_comes_back(org: Org, browser: Browser) -> None:
+def test_an_error_of_a_connected_app_that_is_not_installed_never_reaches_it(org: Org, browser: Browser) -> None:
     org.change_app(KEY, installed=False, external=False)
     assert "app+must+be+installed+into+org" in browser.authorize()
 
@@ -209,7 +211,9 @@ def test_a_connected_app_that_is_not_installed_never_comes_back(org: Org, browse
         ({"admin_approved_only": True}, "invalid_app_access"),
     ],
 )
-def test_what_an_admin_can_forbid_comes_back(org: Org, browser: Browser, changes: dict[str, Any], error: str) -> None:
+def test_what_an_admin_can_forbid_reaches_the_app(
+    org: Org, browser: Browser, changes: dict[str, Any], error: str
+) -> None:
     org.change_app(KEY, **changes)
     at = browser.authorize()
     assert arrived(at if at.startswith(CALLBACK) else browser.log_in())["error"] == error
@@ -224,7 +228,7 @@ def test_the_state_may_be_missing_on_an_error(org: Org, browser: Browser) -> Non
     }
 
 
-def test_an_error_of_any_kind_can_be_hosted(org: Org, browser: Browser) -> None:
+def test_any_error_can_be_shown_on_a_page_of_salesforce(org: Org, browser: Browser) -> None:
     org.trouble.add(
         Answer(400, {"error": "OAUTH_APPROVAL_ERROR_GENERIC", "error_description": "An unexpected error"}),
         kind="authorize",
@@ -342,7 +346,7 @@ def test_the_sixth_approval_pushes_out_the_one_used_longest_ago(running: Running
     assert alive == [True, False, True, True, True]
 
 
-def test_the_address_may_change_with_a_refresh(running: Running, amara: str) -> None:
+def test_the_instance_url_may_change_with_a_refresh(running: Running, amara: str) -> None:
     given = running.org.issue_tokens(amara, KEY)["refresh_token"]
     running.org.change_settings(instance_url="https://moved.my.salesforce.com")
     assert refresh(running, given).json()["instance_url"] == "https://moved.my.salesforce.com"
@@ -369,13 +373,15 @@ def test_without_the_scope_there_is_no_refresh_token(running: Running, amara: st
         (lambda org, user: org.revoke_approvals(user), "invalid_grant", "expired access/refresh token"),
     ],
 )
-def test_reasons_not_to_refresh(running: Running, amara: str, deed: Any, error: str, description: str) -> None:
+def test_a_refresh_is_refused_for_each_reason(
+    running: Running, amara: str, deed: Any, error: str, description: str
+) -> None:
     given = running.org.issue_tokens(amara, KEY)["refresh_token"]
     deed(running.org, amara)
     assert refusal(refresh(running, given)) == (400, error, description)
 
 
-def test_a_session_dies_of_disuse_by_the_orgs_clock(running: Running, amara: str) -> None:
+def test_a_session_ends_after_two_hours_without_use_by_the_orgs_clock(running: Running, amara: str) -> None:
     api = Api(running.url, running.org.issue_tokens(amara, KEY))
     for _ in range(3):
         running.org.clock.advance(90 * 60)
@@ -391,7 +397,7 @@ def revoke(running: Running, value: str) -> requests.Response:
     return requests.post(f"{running.url}/services/oauth2/revoke", data={"token": value}, timeout=20)
 
 
-def test_revoking_a_refresh_token_takes_its_sessions_along(running: Running, amara: str) -> None:
+def test_revoking_a_refresh_token_ends_its_sessions(running: Running, amara: str) -> None:
     given = running.org.issue_tokens(amara, KEY)
     answer = revoke(running, given["refresh_token"])
     assert (answer.status_code, answer.content) == (200, b"")
@@ -401,14 +407,14 @@ def test_revoking_a_refresh_token_takes_its_sessions_along(running: Running, ama
     assert parse_qs(again.text)["error"] == ["invalid_token"]
 
 
-def test_revoking_an_access_token_leaves_the_approval(running: Running, amara: str) -> None:
+def test_revoking_an_access_token_keeps_the_approval(running: Running, amara: str) -> None:
     given = running.org.issue_tokens(amara, KEY)
     assert revoke(running, given["access_token"]).status_code == 200
     assert Api(running.url, given).get("/limits").status_code == 401
     assert refresh(running, given["refresh_token"]).status_code == 200
 
 
-def test_who_am_i(running: Running, amara: str) -> None:
+def test_userinfo_describes_the_user(running: Running, amara: str) -> None:
     api = Api(running.url, running.org.issue_tokens(amara, KEY))
     info = api.get("/services/oauth2/userinfo").json()
     assert (info["user_id"], info["organization_id"]) == (amara, running.org.id)
@@ -416,7 +422,7 @@ def test_who_am_i(running: Running, amara: str) -> None:
     assert "Sforce-Limit-Info" not in api.get("/services/oauth2/userinfo").headers
 
 
-def test_a_dead_token_is_403_and_one_word_here(running: Running, amara: str) -> None:
+def test_userinfo_answers_a_dead_token_with_403_and_one_word(running: Running, amara: str) -> None:
     answer = requests.get(
         f"{running.url}/services/oauth2/userinfo", headers={"Authorization": "Bearer dead"}, timeout=20
     )

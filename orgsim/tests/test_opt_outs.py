@@ -1,4 +1,4 @@
-"""Setting an opt-out through the API: one record, many, and every way in which it is refused."""
+"""Setting an opt-out through the API: one record, many records, and every refusal."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_a_duplicate_rule_may_look_at_every_change(
     assert saved or code_of(answer) == "DUPLICATES_DETECTED"
 
 
-def test_records_that_are_gone_or_out_of_sight(org: Org, api: Api, amara: str, rose: str, lead: str) -> None:
+def test_records_that_are_deleted_or_hidden_are_refused(org: Org, api: Api, amara: str, rose: str, lead: str) -> None:
     purged, hidden, converted = (org.add_lead(amara, last_name=name) for name in ("Purged", "Hidden", "Converted"))
     org.delete(purged)
     org.purge(purged)
@@ -219,7 +219,7 @@ def retrieve(api: Api, ids: list[str], *fields: str) -> requests.Response:
     return api.post("/composite/sobjects/Contact", {"ids": ids, "fields": list(fields)})
 
 
-def test_contacts_are_retrieved_in_order_and_null_for_what_is_not_there(
+def test_contacts_are_retrieved_in_order_with_null_for_each_that_is_missing(
     org: Org, api: Api, amara: str, rose: str
 ) -> None:
     deleted, hidden = (org.add_contact(amara, last_name=name) for name in ("Deleted", "Hidden"))
@@ -230,14 +230,14 @@ def test_contacts_are_retrieved_in_order_and_null_for_what_is_not_there(
     assert answer.json()[1][OPT_OUT] is False
 
 
-def test_one_field_out_of_sight_fails_the_whole_retrieve(org: Org, api: Api, rose: str) -> None:
+def test_one_hidden_field_fails_the_whole_retrieve(org: Org, api: Api, rose: str) -> None:
     org.hide_field("Contact", OPT_OUT)
     for ids in ([rose], ["003000000000001AAA"]):
         refused = retrieve(api, ids, "Id", OPT_OUT)
         assert (refused.status_code, refused.json()[0]["errorCode"]) == (400, "INVALID_FIELD")
 
 
-def test_two_thousand_are_retrieved_by_one_call_and_no_more(org: Org, api: Api, amara: str) -> None:
+def test_one_call_retrieves_up_to_two_thousand(org: Org, api: Api, amara: str) -> None:
     ids = org.add_contacts([{"owner_id": amara, "last_name": f"N{n}"} for n in range(2000)])
     mark = org.calls.mark()
     assert [one["Id"] for one in retrieve(api, ids, "Id").json()] == ids

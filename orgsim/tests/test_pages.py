@@ -1,4 +1,4 @@
-"""The org's own page, its control over HTTP, the demo's people, and the org as a process."""
+"""The org's own page, its control API, the demo's data, and the org as a process."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_searching_and_paging(running: Running, visit: requests.Session, org: Or
     page = visit.get(f"{running.url}/?owner={jonas}", timeout=20).text
     assert "1 to 25 of 30" in page
     assert "Next 5</a>" in page
-    assert "Nobody fits" in visit.get(f"{running.url}/?q=zzz", timeout=20).text
+    assert "No record matches" in visit.get(f"{running.url}/?q=zzz", timeout=20).text
 
 
 @pytest.mark.parametrize("name", [s.name for s in SWITCHES])
@@ -106,9 +106,7 @@ def test_every_switch_turns_on_and_off(
         assert switch.is_on(org) is (False if name in {"expire", "revoke"} else not before)
 
 
-def test_foreign_addresses_are_not_gone_to_after_logging_in(
-    running: Running, visit: requests.Session, amara: str
-) -> None:
+def test_the_log_in_does_not_redirect_to_other_hosts(running: Running, visit: requests.Session, amara: str) -> None:
     form = {"as": amara, "startURL": "//evil.example/"}
     answer = visit.post(f"{running.url}/login", data=form, timeout=20, allow_redirects=False)
     assert answer.headers["Location"] == "/"
@@ -127,7 +125,7 @@ def look(running: Running, name: str) -> Any:
     return requests.get(f"{running.url}/practice/api/{name}", timeout=20).json()
 
 
-def test_another_process_can_do_all_of_it(running: Running) -> None:
+def test_another_process_can_do_everything_over_http(running: Running) -> None:
     ewa = verb(running, "add_user", name="Ewa Wiśniewska")
     first = verb(running, "add_contact", owner_id=ewa, last_name="One", email="one@x.example")
     second = verb(running, "add_contact", owner_id=ewa, last_name="Two", stamp="2026-05-06T11:36:42.000+0000")
@@ -171,13 +169,13 @@ def test_actions_between_pages_over_http(running: Running, amara: str) -> None:
     assert running.org.count("Contact") == 2101
 
 
-def test_a_wrong_verb_or_argument_is_told(running: Running) -> None:
+def test_a_wrong_verb_or_argument_is_an_error(running: Running) -> None:
     assert requests.post(f"{running.url}/practice/api/nothing", json={}, timeout=20).status_code == 404
     wrong = requests.post(f"{running.url}/practice/api/delete", json={"record_id": "003000000000001AAA"}, timeout=20)
     assert (wrong.status_code, "never here" in wrong.json()["error"]) == (400, True)
 
 
-# -- the demo's firm
+# -- the demo firm
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +203,7 @@ def test_addresses_are_shared_and_twins_opted_out(northgate: tuple[Org, Firm]) -
     assert "b.levy@expressl&t.net" in by_address
 
 
-def test_stamps_collide_and_names_are_of_the_world(northgate: tuple[Org, Firm]) -> None:
+def test_many_records_share_a_stamp_and_names_come_from_many_languages(northgate: tuple[Org, Firm]) -> None:
     org, firm = northgate
     mine = org.contacts(firm.amara)
     assert len({c["SystemModstamp"] for c in mine}) < 300
@@ -224,7 +222,7 @@ def test_the_same_seed_gives_the_same_firm(northgate: tuple[Org, Firm]) -> None:
 # -- as a process
 
 
-def test_the_process_says_when_it_listens_and_leaves_on_sigterm() -> None:
+def test_the_process_prints_when_it_listens_and_ends_on_sigterm() -> None:
     command = [
         sys.executable,
         "-m",
@@ -255,7 +253,7 @@ def test_the_process_says_when_it_listens_and_leaves_on_sigterm() -> None:
     assert state["apps"][0]["callback_urls"] == ["http://localhost/a", "http://localhost/b"]
 
 
-def test_two_orgs_side_by_side_are_strangers() -> None:
+def test_two_orgs_share_nothing() -> None:
     with start(Org(seed=1)) as one, start(Org(seed=2)) as two:
         assert one.org.id != two.org.id
         assert one.url != two.url

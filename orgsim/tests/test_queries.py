@@ -1,4 +1,4 @@
-"""Pages, cursors and what happens between them."""
+"""Pages, cursors, and changes between two pages."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_page_has_2000_and_says_where_the_next_is(api: Api, many: list[str]) -
     assert api.get(first["nextRecordsUrl"]).json() == second  # a page may be read again
 
 
-def test_the_server_decides_how_many(org: Org, api: Api, many: list[str]) -> None:
+def test_the_server_decides_the_page_size(org: Org, api: Api, many: list[str]) -> None:
     assert len(api.query(Q, Sforce_Query_Options="batchSize=300")["records"]) == 300
     assert len(api.query(Q, Sforce_Query_Options="batchSize=5")["records"]) == 200
     assert len(api.query("SELECT Id, Description FROM Contact")["records"]) == 1000
@@ -52,7 +52,7 @@ def test_every_page_is_a_call(org: Org, api: Api, many: list[str]) -> None:
     assert org.calls.since(mark)[0].soql == (Q,)
 
 
-def test_a_page_shows_records_as_they_are_by_then(org: Org, api: Api, jonas: str, many: list[str]) -> None:
+def test_a_page_shows_records_as_they_are_when_it_is_read(org: Org, api: Api, jonas: str, many: list[str]) -> None:
     def meanwhile(_locator: str, _offset: int) -> None:
         org.update_contact(many[2000], first_name="Changed")
         org.give(many[2001], jonas)
@@ -128,7 +128,7 @@ def test_the_orgs_clock_dates_every_answer(org: Org, api: Api) -> None:
 
 
 def test_many_threads_at_once(org: Org, log_in: Login, amara: str, jonas: str, many: list[str]) -> None:
-    """Readers page through while writers change, delete and hold records back; no reader sees an error or a torn page."""
+    """Readers page through while writers change, delete and commit late; no reader sees an error or a half-changed record."""
     wrong: list[object] = []
 
     def read(user_id: str) -> None:

@@ -1,4 +1,4 @@
-"""What happens to records behind a client's back, and what a client sees of it."""
+"""Changes of records that a client did not make, and what it sees of them."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_merge_stamps_the_winner_and_marks_the_loser(org: Org, api: Api, amara
     assert found[rose]["IsDeleted"] is False
 
 
-def test_what_is_given_away_stops_matching_its_old_owner(org: Org, api: Api, jonas: str, rose: str) -> None:
+def test_a_record_with_a_new_owner_no_longer_matches_the_old_one(org: Org, api: Api, jonas: str, rose: str) -> None:
     org.give(rose, jonas)
     assert api.ids(f"{ALL} WHERE OwnerId = '{org.users()[0]['id']}'") == []
     assert api.query(f"{ALL} WHERE Id = '{rose}'")["records"][0]["OwnerId"] == jonas
@@ -125,7 +125,7 @@ def test_formulas_change_without_a_stamp(org: Org, api: Api, rose: str) -> None:
     assert stamp_of(org, rose) == before
 
 
-# -- fields and objects that one may not see
+# -- fields and objects that are hidden from a user
 
 
 def test_a_hidden_field_is_as_unknown_as_a_misspelt_one(
@@ -149,7 +149,7 @@ def test_a_hidden_field_is_as_unknown_as_a_misspelt_one(
     assert api.query("SELECT HasOptedOutOfEmail FROM Contact")["totalSize"] == 1
 
 
-def test_hiding_can_concern_one_person(org: Org, api: Api, log_in: Login, amara: str, jonas: str) -> None:
+def test_a_field_can_be_hidden_from_one_user(org: Org, api: Api, log_in: Login, amara: str, jonas: str) -> None:
     org.hide_field("Contact", "HasOptedOutOfEmail", user_id=amara)
     assert api.error("SELECT HasOptedOutOfEmail FROM Contact")[0] == "INVALID_FIELD"
     assert log_in(jonas).query("SELECT HasOptedOutOfEmail FROM Contact")["done"] is True
@@ -163,7 +163,7 @@ def test_a_locked_field_is_visible_and_not_writable(org: Org, api: Api, rose: st
     assert (error["errorCode"], error["fields"]) == ("INVALID_FIELD_FOR_INSERT_UPDATE", ["LeadSource"])
 
 
-def test_an_encrypted_field_is_read_and_written_and_not_filtered(org: Org, api: Api, rose: str) -> None:
+def test_an_encrypted_field_can_be_read_and_written_but_not_filtered_by(org: Org, api: Api, rose: str) -> None:
     org.encrypt_field("Contact", "Email")
     assert api.query("SELECT Email FROM Contact")["records"][0]["Email"]
     for where in ("WHERE Email = 'rose@edge.com'", "WHERE Email IN ('a@b.example')", "WHERE Email = null"):
@@ -179,7 +179,7 @@ def test_an_encrypted_field_is_read_and_written_and_not_filtered(org: Org, api: 
     assert api.query("SELECT Id FROM Contact WHERE Email = 'new@edge.example'")["totalSize"] == 1
 
 
-def test_an_object_without_read_is_no_object(org: Org, api: Api) -> None:
+def test_an_object_without_the_right_to_read_does_not_exist(org: Org, api: Api) -> None:
     org.deny_object("Lead", "read")
     assert api.error("SELECT Id FROM Lead")[0] == "INVALID_TYPE"
     assert api.get("/sobjects/Lead/describe").status_code == 404
@@ -209,7 +209,7 @@ def test_a_late_record_shows_after_newer_ones_with_an_older_stamp(org: Org, api:
     assert found[late.id] < found[newer]
 
 
-def test_a_late_change_shows_by_itself_when_its_time_has_come(org: Org, api: Api, rose: str) -> None:
+def test_a_late_change_commits_by_itself_when_it_is_due(org: Org, api: Api, rose: str) -> None:
     began = org.clock.now().replace(microsecond=0)
     org.begin_late("opt_out", rose, visible_in=120)
     org.clock.advance(119)
@@ -219,7 +219,7 @@ def test_a_late_change_shows_by_itself_when_its_time_has_come(org: Org, api: Api
     assert stamp_of(org, rose) == began
 
 
-def test_a_change_of_a_held_record_waits_for_the_commit(org: Org, rose: str) -> None:
+def test_a_change_of_a_locked_record_waits_for_the_commit(org: Org, rose: str) -> None:
     org.begin_late("update_contact", rose, email="late@edge.com")
     org.clock.advance(60)
     org.update_contact(rose, first_name="Rosa")
@@ -238,7 +238,7 @@ def test_a_late_change_that_cannot_work_fails_at_once_and_changes_nothing(org: O
 # -- leads
 
 
-def test_conversion_leaves_the_lead_and_makes_a_contact(org: Org, api: Api, amara: str) -> None:
+def test_conversion_keeps_the_lead_and_makes_a_contact(org: Org, api: Api, amara: str) -> None:
     lead = org.add_lead(amara, last_name="Prospect", email="p@x.example", company="Acme", opted_out=True)
     contact = org.convert_lead(lead)
     found = api.query(f"SELECT IsConverted, ConvertedContactId, ConvertedDate FROM Lead WHERE Id = '{lead}'")[
@@ -254,14 +254,14 @@ def test_conversion_leaves_the_lead_and_makes_a_contact(org: Org, api: Api, amar
     assert error["errorCode"] == "CANNOT_UPDATE_CONVERTED_LEAD"
 
 
-def test_a_million_is_only_more_of_the_same(org: Org, amara: str) -> None:
+def test_many_contacts_are_added_at_once(org: Org, amara: str) -> None:
     made = org.add_contacts({"owner_id": amara, "last_name": f"N{n}", "opted_out": n % 2 == 0} for n in range(5000))
     assert len(set(made)) == 5000
     assert sum(c["HasOptedOutOfEmail"] for c in org.contacts(amara)) == 2500
     assert org.issue_tokens(amara, KEY)["token_type"] == "Bearer"
 
 
-def test_a_commit_that_happens_inside_work_that_is_taken_back_is_not_lost(org: Org, api: Api, rose: str) -> None:
+def test_a_late_commit_inside_a_transaction_that_is_rolled_back_is_not_lost(org: Org, api: Api, rose: str) -> None:
     org.begin_late("update_contact", rose, email="late@edge.com")
     answer = api.patch(
         "/composite/sobjects",

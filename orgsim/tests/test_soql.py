@@ -1,4 +1,4 @@
-"""The language: what it finds, and how it complains."""
+"""SOQL: which records a statement finds, and how a wrong one is refused."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def refusal(people: tuple[Org, str], soql: str) -> ApiError:
         ("WHERE Email = null", {"O'Brien"}),
         ("WHERE Email = ''", {"O'Brien"}),
         ("WHERE Email != null AND HasOptedOutOfEmail = false", {"Gonzalez", "Lindström", "Levy"}),
-        # Nothing is unequal to everything: records without an address are in.
+        # Null differs from every value: records without an address are found.
         ("WHERE Email != 'rose@edge.com'", {"Szabó", "O'Brien", "Lindström", "Levy", "佐藤"}),
         ("WHERE NOT Email = 'rose@edge.com'", {"Szabó", "O'Brien", "Lindström", "Levy", "佐藤"}),
         ("WHERE NOT (Email LIKE '%example' OR Email = null)", {"Gonzalez", "Levy"}),
@@ -163,7 +163,7 @@ def test_a_condition_finds_the_right_people(people: tuple[Org, str], where: str,
         ),
         ("SELECT Id FROM Contact WHERE Description = 'x'", "INVALID_FIELD", "field 'Description' can not be filtered"),
         ("SELECT Id FROM Contact ORDER BY Description", "MALFORMED_QUERY", "field 'Description' can not be sorted"),
-        # What the simulated org lacks is refused like any other malformed statement.
+        # SOQL that the simulated org doesn't have is refused like any other malformed statement.
         ("SELECT Id FROM Contact LIMIT 1 OFFSET 1", "MALFORMED_QUERY", "unexpected token: 'OFFSET'"),
         ("SELECT COUNT(Id) FROM Contact", "MALFORMED_QUERY", "unexpected token: 'Id'"),
         ("SELECT MAX(SystemModstamp) FROM Contact", "MALFORMED_QUERY", "unexpected token: '('"),
@@ -185,7 +185,7 @@ def test_a_wrong_statement_is_refused_in_salesforces_words(
     assert piece in error.message
 
 
-def test_the_caret_stands_below_the_mistake_as_in_a_recorded_answer(people: tuple[Org, str]) -> None:
+def test_the_caret_is_below_the_mistake_as_in_a_recorded_answer(people: tuple[Org, str]) -> None:
     error = refusal(people, "select Id, Company,Email,LastName,SF_date__c, ConvertedContactId from Lead")
     assert error.message.startswith(
         "\nselect Id, Company,Email,LastName,SF_date__c, ConvertedContactId from\n"

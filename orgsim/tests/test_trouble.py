@@ -1,4 +1,4 @@
-"""Everything that can go wrong with an answer, on demand; the allowance; the headers."""
+"""Every fault that an answer can have, the allowance, and the headers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_fault_can_wait_and_end(org: Org, api: Api) -> None:
     assert fault.hits == 2
 
 
-def test_a_fault_can_be_a_matter_of_luck(org: Org, api: Api) -> None:
+def test_a_fault_can_have_a_probability(org: Org, api: Api) -> None:
     org.trouble.add("server_error", kind="limits", probability=0.5, seed=3)
     statuses = [api.get("/limits").status_code for _ in range(30)]
     assert 5 < statuses.count(500) < 25
@@ -45,7 +45,7 @@ def test_a_fault_ends_by_the_orgs_clock(org: Org, api: Api) -> None:
     assert api.get("/limits").status_code == 200
 
 
-def test_a_fault_can_concern_one_person_one_method_one_query(
+def test_a_fault_can_be_limited_to_one_user_one_method_or_one_query(
     org: Org, api: Api, log_in: Login, amara: str, jonas: str
 ) -> None:
     fault = org.trouble.add("server_error", user_id=amara)
@@ -56,13 +56,13 @@ def test_a_fault_can_concern_one_person_one_method_one_query(
     assert api.get("/query", params={"q": "SELECT Id FROM Lead"}).status_code == 500
 
 
-def test_an_answer_of_ones_own(org: Org, api: Api) -> None:
+def test_a_fault_can_have_an_answer_of_its_own(org: Org, api: Api) -> None:
     org.trouble.add(Answer(418, "short and stout", "text/plain", {"X-Pot": "tea"}), path="/limits")
     answer = api.get("/limits")
     assert (answer.status_code, answer.text, answer.headers["X-Pot"]) == (418, "short and stout", "tea")
 
 
-def test_an_unknown_name_is_our_own_mistake(org: Org) -> None:
+def test_an_unknown_name_of_an_answer_is_an_error(org: Org) -> None:
     with pytest.raises(ValueError, match="no answer"):
         org.trouble.add("serverunavailable")
 
@@ -111,7 +111,7 @@ def test_answers_that_are_cut_off(org: Org, api: Api) -> None:
         api.get("/limits").json()
 
 
-def test_wrong_types_redirects_and_floods(org: Org, api: Api) -> None:
+def test_wrong_types_redirects_and_huge_answers(org: Org, api: Api) -> None:
     org.trouble.add("wrong_content_type", kind="limits", times=1)
     assert api.get("/limits").headers["Content-Type"].startswith("text/html")
     org.trouble.add("redirect", kind="limits", times=1, location="https://evil.example/", status=307)
@@ -121,7 +121,7 @@ def test_wrong_types_redirects_and_floods(org: Org, api: Api) -> None:
     assert len(api.get("/limits").content) > 3_000_000
 
 
-def test_a_next_page_elsewhere(org: Org, api: Api, amara: str) -> None:
+def test_a_next_page_on_another_host(org: Org, api: Api, amara: str) -> None:
     org.add_contacts({"owner_id": amara, "last_name": f"N{n}"} for n in range(2001))
     org.trouble.add("foreign_next", kind="query", host="https://evil.example")
     assert api.query("SELECT Id FROM Contact")["nextRecordsUrl"].startswith(
@@ -164,7 +164,7 @@ def test_the_allowance_is_the_orgs_and_rolls_over_24_hours(
     assert log_in(amara).get("/limits").status_code == 200
 
 
-def test_others_of_the_firm_spend_it(org: Org, api: Api) -> None:
+def test_other_users_of_the_firm_use_up_the_allowance(org: Org, api: Api) -> None:
     org.use_up_allowance(left=1)
     assert [api.get("/limits").status_code for _ in range(2)] == [200, 403]
     org.restore_allowance()
@@ -209,7 +209,7 @@ def test_headers_and_cookies(org: Org, api: Api) -> None:
     assert first.headers["Transfer-Encoding"] == "chunked"
     assert "BrowserId" in first.cookies
     api.get("/limits")
-    assert "BrowserId" in org.calls[-1].cookies  # a shared cookie jar gives itself away
+    assert "BrowserId" in org.calls[-1].cookies  # a shared cookie jar is visible here
 
 
 def test_pretty_printing(api: Api) -> None:
@@ -217,14 +217,14 @@ def test_pretty_printing(api: Api) -> None:
     assert "\n" not in api.get("/limits").text
 
 
-def test_a_head_that_is_too_long(api: Api) -> None:
+def test_a_request_with_headers_that_are_too_long_is_refused(api: Api) -> None:
     assert (
         api.get("/query", params={"q": "SELECT Id FROM Contact WHERE Id IN ('" + "x" * 17_000 + "')"}).status_code
         == 414
     )
 
 
-def test_authorization_that_is_none(api: Api) -> None:
+def test_a_missing_or_wrong_authorization_header_is_refused(api: Api) -> None:
     def ask(**headers: str) -> tuple[int, str]:
         answer = requests.get(f"{api.url}/services/data/v66.0/limits", headers=headers, timeout=20)
         return answer.status_code, answer.json()[0]["errorCode"]

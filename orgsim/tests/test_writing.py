@@ -1,4 +1,4 @@
-"""Creating and changing records: Salesforce's checks in Salesforce's words; composites; the firm's own rules."""
+"""Creating and changing records: Salesforce's checks and texts; composites; the firm's own rules."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_wrong_lead_is_refused(
     assert message is None or error["message"] == message
 
 
-def test_what_salesforce_takes_for_an_address(api: Api) -> None:
+def test_which_addresses_salesforce_accepts(api: Api) -> None:
     assert api.post("/sobjects/Lead", lead_with(Email="b.levy@expressl&t.net")).status_code == 201
 
 
@@ -96,7 +96,7 @@ def test_null_clears_and_leaving_out_keeps(org: Org, api: Api, amara: str) -> No
         ("DELETE", "/sobjects/Contact/nonsense", 400, "MALFORMED_ID"),
     ],
 )
-def test_what_is_not_there(api: Api, method: str, path: str, status: int, code: str) -> None:
+def test_what_does_not_exist_is_404(api: Api, method: str, path: str, status: int, code: str) -> None:
     answer = api.call(method, path)
     assert (answer.status_code, answer.json()[0]["errorCode"]) == (status, code)
 
@@ -107,7 +107,7 @@ def test_bodies_that_are_no_json(api: Api) -> None:
     assert api.call("POST", "/sobjects/Lead", data="{}", headers={"Content-Type": "text/plain"}).status_code == 415
 
 
-def test_only_the_owner_deletes_or_hands_on(org: Org, api: Api, jonas: str, amara: str) -> None:
+def test_only_the_owner_deletes_or_gives_a_record_away(org: Org, api: Api, jonas: str, amara: str) -> None:
     theirs = org.add_contact(jonas, last_name="Theirs")
     refused = api.call("DELETE", f"/sobjects/Contact/{theirs}")
     assert (refused.status_code, refused.json()[0]["errorCode"]) == (403, "INSUFFICIENT_ACCESS_OR_READONLY")
@@ -287,7 +287,7 @@ def test_later_parts_refer_to_earlier_ones(org: Org, api: Api) -> None:
     assert (made["httpStatusCode"], read["body"]["LastName"]) == (201, "Prospect")
     assert made["httpHeaders"]["Location"].endswith(made["body"]["id"])
     assert lost["body"][0]["errorCode"] == "PROCESSING_HALTED"
-    # References are looked for in every text of a body, a person's name included.
+    # References are replaced in every text of a body, also in a person's name.
     named = composite(
         api,
         part("a", "/sobjects/Lead", "POST", body=LEAD),
@@ -298,7 +298,7 @@ def test_later_parts_refer_to_earlier_ones(org: Org, api: Api) -> None:
     assert lead["FirstName"].startswith("00Q")
 
 
-def test_a_composite_takes_all_back(org: Org, api: Api) -> None:
+def test_a_composite_rolls_all_parts_back(org: Org, api: Api) -> None:
     good, bad = composite(
         api,
         part("good", "/sobjects/Lead", "POST", body=LEAD),

@@ -1,6 +1,6 @@
-"""One Chromium for all; a house with processes of its own; a firm with its org for each test.
+"""One Chromium for all tests; web and worker processes of its own; a firm with its org for each test.
 
-Whatever a test opens is watched: a violation of the content policy or an error of a script fails it.
+Every page that a test opens is watched: a violation of the content policy or an error of a script fails it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.browser.looking import Htmx, serve_htmx, watch
 from tests.conftest import make_config
 
 CHROMIUM_ARGUMENTS = (
-    "--no-sandbox",  # as root there is none
+    "--no-sandbox",  # Chromium has no sandbox as root
     "--disable-gpu",
     "--no-first-run",
     "--disable-background-networking",
@@ -33,7 +33,7 @@ CHROMIUM_ARGUMENTS = (
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
 OpenPage = Callable[..., Page]
-_seeds = itertools.count(1)  # of orgs, whose ids must differ: a Salesforce user connects to one account only
+_seeds = itertools.count(1)  # of orgs: their ids must differ, because a Salesforce user connects to one account only
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +46,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def house(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[BrowserHouse]:
-    """Web and worker, for all tests that don't harm them."""
+    """Web and worker, shared by all tests that don't stop or kill them."""
     folder = tmp_path_factory.mktemp("house")
     shutil.copy(sqlite_template, folder / "asapp.db")
     with RedisServer() as redis:
@@ -73,7 +73,7 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
         ) -> Page:
             context = browser.new_context(
                 viewport={"width": 1280, "height": 900},
-                reduced_motion="reduce",  # pictures of something, not of the way there
+                reduced_motion="reduce",  # screenshots show the end of a transition
                 java_script_enabled=htmx is not Htmx.NO_SCRIPTS,
             )
             stack.callback(context.close)

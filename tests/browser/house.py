@@ -1,6 +1,6 @@
-"""A house to visit by browser: real web and worker processes, real Redis, SQLite, and for each test a firm with an org.
+"""The real processes for browser tests: web and worker, real Redis, SQLite, and for each test a firm with an org.
 
-The processes live as long as the test session; what a test makes (firm, advisor, org) is its own, so tests don't meet.
+The processes live as long as the test session; each test makes its own firm, advisor and org, so tests don't interfere.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ KEY, SECRET = "house-key", "house-secret"
 
 
 class BrowserHouse:
-    """One web process; `app` is the same application in this process, to put rows there and look at them."""
+    """One web process; `app` is the same application in this process, to write rows and read them."""
 
     def __init__(self, config: Config, log: Path) -> None:
         port = free_port()
@@ -43,7 +43,7 @@ class BrowserHouse:
 
     @contextmanager
     def rows(self) -> Iterator[None]:
-        """Here the database may be read and written."""
+        """Open an app context, in which the database can be read and written."""
         with self.app.app_context(), writing():
             try:
                 yield
@@ -51,7 +51,7 @@ class BrowserHouse:
                 db.session.remove()
 
     def cookie_of(self, user_id: int, minutes_ago: int = 0) -> dict[str, str]:
-        """A session as after logging in so long ago."""
+        """Return the cookie of a session as after logging in so many minutes ago."""
         with self.rows():
             session = session_of(db.session.get_one(User, user_id), minutes_ago)
         serializer: Any = self.app.session_interface.get_signing_serializer(self.app)  # type: ignore[attr-defined]
@@ -99,7 +99,7 @@ class Firm:
         return f"{self.house.url}{path}"
 
     def fill(self, number: int) -> None:
-        """Contacts of Amara's, and one each that isn't to come: opted out, without an address, of a colleague."""
+        """Add contacts of Amara's, and one of each kind that isn't imported: opted out, no address, a colleague's."""
         rows = [
             {
                 "owner_id": self.amara,
@@ -117,7 +117,7 @@ class Firm:
         self.org.add_contact(self.jonas, first_name="Carl", last_name="Colleague", email="carl@fjord.example")
 
     def connect(self) -> None:
-        """As after Connect Account and Allow."""
+        """Store a connection as after Connect Account and Allow."""
         tokens = self.org.issue_tokens(self.amara, KEY)
         with self.house.rows():
             make_connection(
@@ -138,7 +138,7 @@ class Firm:
             return runs.start_run(self._connection(), RunTrigger.MANUAL, queues.enqueue_runs).id
 
     def sync(self) -> SyncRun:
-        """Let the worker carry a run out; return it as it ended."""
+        """Let the worker carry out a run; return it as it ended."""
         run_id = self.start_sync()
         return wait_for(lambda: self.find_ended(run_id), "for the end of the run")
 
@@ -159,7 +159,7 @@ class Firm:
 
     @contextmanager
     def held_pages(self, after: int = 1) -> Iterator[threading.Event]:
-        """Pages of 200, and the org keeps the one after so many to itself until the event is set."""
+        """Let the org send pages of 200 and hold back the page after so many, until the event is set."""
         self.org.change_settings(page_sizes=200)
         release = threading.Event()
         given = iter(range(1, 1000))

@@ -1,4 +1,4 @@
-"""How tests look at pages: where htmx comes from, what the browser complains of, pictures, axe, and sideways scrolling."""
+"""Checks of a page in the browser: where htmx comes from, violations of the policy, screenshots, axe, sideways scrolling."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from devtools.npm_files import AXE, HTMX
 
 CDN = "https://cdn.jsdelivr.net/**"
 OUR_COPY = "**/static/vendor/**"
-PICTURES = ROOT / ".cache" / "screens"  # git-ignored; for people to leaf through
+PICTURES = ROOT / ".cache" / "screens"  # git-ignored; for people to look at
 WIDE = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
-TALLEST = 2200  # of a picture; long tables go on as they begin
+TALLEST = 2200  # of a screenshot; the rest of a long table looks the same
 
 
 class Htmx(Enum):
-    """What stands between the browser and htmx."""
+    """Where the browser gets htmx from, if at all."""
 
     CDN = "from the CDN"
     HANGS = "a CDN that hangs, and our own copy"
@@ -45,7 +45,7 @@ def serve_htmx(context: BrowserContext, htmx: Htmx) -> None:
 
 
 def watch(context: BrowserContext) -> list[str]:
-    """Return the list that fills up with what the content policy stopped and which scripts broke."""
+    """Return a list that collects violations of the content policy and errors of scripts."""
     complaints: list[str] = []
 
     def hear(said: ConsoleMessage) -> None:
@@ -58,13 +58,13 @@ def watch(context: BrowserContext) -> list[str]:
 
 
 def follow(page: Page, locator: Locator) -> None:
-    """Click what leads to another page, and be there."""
+    """Click a link or button that leads to another page, and wait for it."""
     with page.expect_navigation():
         locator.click()
 
 
 def inspect(page: Page, name: str) -> None:
-    """Take pictures, wide and light, narrow and dark; fail for what axe calls serious, and for sideways scrolling."""
+    """Take screenshots, wide and light, narrow and dark; fail if axe finds a serious problem or the page scrolls sideways."""
     for size, scheme, rules in ((PHONE, "dark", ["color-contrast"]), (WIDE, "light", None)):
         page.set_viewport_size(size)  # type: ignore[arg-type]
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
@@ -77,7 +77,7 @@ def inspect(page: Page, name: str) -> None:
 
 def take_picture(page: Page, name: str) -> None:
     PICTURES.mkdir(parents=True, exist_ok=True)
-    # By locator: a page that loads itself again may be between two documents, and has no root element then.
+    # Through a locator: a page that reloads itself may be between two documents, and has no root element then.
     width, height = page.locator("html").evaluate("root => [innerWidth, root.scrollHeight]")
     clip = {"x": 0, "y": 0, "width": width, "height": min(height, TALLEST)}
     # Hiding the caret would leave style="" behind, which htmx carries over and the policy then stops.
@@ -85,7 +85,7 @@ def take_picture(page: Page, name: str) -> None:
 
 
 def violations(page: Page, rules: list[str] | None = None) -> list[tuple[str, str]]:
-    """What axe finds to be serious or critical, by these rules or all: (rule, first element)."""
+    """Return what axe finds serious or critical, by these rules or all: (rule, first element)."""
     if not page.evaluate("Boolean(window.axe)"):
         page.evaluate(AXE.read())
     options = {"resultTypes": ["violations"], **({"runOnly": rules} if rules else {})}
@@ -98,7 +98,7 @@ def violations(page: Page, rules: list[str] | None = None) -> list[tuple[str, st
 
 
 def widest(page: Page) -> str:
-    """The elements that stand out on the right, for the message."""
+    """Return the elements that are wider than the page, for the message."""
     found: str = page.evaluate(
         """() => [...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > innerWidth + 1)
         .slice(0, 5).map(e => e.outerHTML.slice(0, 120)).join(" ")"""

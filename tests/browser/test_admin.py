@@ -1,4 +1,4 @@
-"""Pages of admins, of people whose firm isn't set up, and of those who went astray."""
+"""Pages of admins, of advisors whose firm isn't set up, and error pages."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_settings_and_security(firm: Firm, open_page: OpenPage) -> None:
     inspect(page, "security-refused")
 
 
-def test_pages_for_those_who_went_astray(firm: Firm, open_page: OpenPage) -> None:
+def test_error_pages(firm: Firm, open_page: OpenPage) -> None:
     page = open_page(firm)
     for path, status, words in (("/admin/partners", 403, "Error 403"), ("/nowhere", 404, "Error 404")):
         answer = page.goto(firm.url(path))

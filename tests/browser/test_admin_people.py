@@ -1,4 +1,4 @@
-"""What admins do with people: deactivate, erase, move; checks that are red; setup links that have ended."""
+"""What admins do with people: deactivate, erase, move; failed checks; setup links that have ended."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_links_that_have_ended_say_so_and_nothing_more(house: BrowserHouse, open
         db.session.commit()
     page = open_page(house, is_logged_in=False)
     ended = (
-        ("revoked", revoked, 410, "It was taken back."),
+        ("revoked", revoked, 410, "It was revoked."),
         ("expired", expired, 410, "It has expired."),
         ("never-was", "no-such", 404, "Perhaps a part of the address is missing."),
     )

@@ -1,4 +1,4 @@
-"""Contacts in the browser: found, turned over, added, put on lists, deleted and restored, and asked after."""
+"""Contacts in the browser: search, pages, adding, lists, delete and restore, "Why isn't this person here?"."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CLIENTS = 60
 
 @pytest.fixture
 def synced(firm: Firm) -> Firm:
-    """60 contacts, and some who are off for a reason."""
+    """Sync 60 contacts, and some that are inactive, each for a reason."""
     firm.fill(CLIENTS)
     firm.org.add_contact(
         firm.amara, first_name="W" * 40, last_name="X" * 80, email="the.longest.name@household.example"
@@ -44,7 +44,7 @@ def main(page: Page, *words: str) -> None:
 def test_search_filter_and_pages(synced: Firm, open_page: OpenPage, htmx: Htmx) -> None:
     page = open_page(synced, htmx=htmx)
     page.goto(synced.url("/contacts"))
-    main(page, "64 people, of whom 60 may be written to", "1 to 50 of 64")
+    main(page, "64 people; 60 of them may be written to", "1 to 50 of 64")
     if htmx.loads:
         inspect(page, "contacts-with-reasons")
         page.wait_for_timeout(300)
@@ -66,7 +66,7 @@ def test_search_filter_and_pages(synced: Firm, open_page: OpenPage, htmx: Htmx) 
     for reason in (
         "Opted out of email",
         "Deleted in Salesforce",
-        "Belongs to somebody else",
+        "Belongs to someone else",
         "Opted out under another",
     ):
         expect(rows).to_contain_text(reason)
@@ -75,7 +75,7 @@ def test_search_filter_and_pages(synced: Firm, open_page: OpenPage, htmx: Htmx) 
     page.get_by_label("Name or email").fill("nobody at all")
     if not htmx.loads:
         page.get_by_role("button", name="Search").click()
-    main(page, "Nobody here matches that.")
+    main(page, "No contact matches that.")
 
 
 def test_by_hand_and_on_a_list(synced: Firm, open_page: OpenPage) -> None:
@@ -105,7 +105,7 @@ def test_by_hand_and_on_a_list(synced: Firm, open_page: OpenPage) -> None:
     follow(page, page.get_by_role("button", name="Add to list"))
     main(page, "11 contacts added to “Spring letter”.")
     follow(page, page.get_by_role("link", name="Spring letter"))
-    main(page, "11 people, of whom 10 may be written to")
+    main(page, "11 people; 10 of them may be written to")
     inspect(page, "list-own")
     follow(page, page.get_by_role("link", name="Rename or delete"))
     inspect(page, "list-edit")

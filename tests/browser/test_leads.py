@@ -1,4 +1,4 @@
-"""Somebody signs up, becomes a lead within seconds, and the advisor sees what became of them; all with and without scripts."""
+"""A person signs up, becomes a lead within seconds, and the advisor follows the lead; all with and without scripts."""
 
 from __future__ import annotations
 

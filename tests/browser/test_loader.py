@@ -28,7 +28,7 @@ PAGE = """
 {% from "_macros.html" import csrf, field, copyable, reload_every %}
 {% block title %}Trial{% endblock %}
 {% block scripts %}{% include "_scripts.html" %}{% endblock %}
-{% block reload %}{% if is_running %}{{ reload_every(2) }}{% endif %}{% endblock %}
+{% block reload %}{% if is_running %}{{ reload_every(2, "/login") }}{% endif %}{% endblock %}
 {% block body %}<main id="main"><h1>Trial</h1><div id="trouble" role="alert"></div>
 <template id="unreachable"><p>Unreachable</p></template>
 <p id="opened">{{ opened }}</p>
@@ -67,7 +67,7 @@ def trial() -> Iterator[Trial]:
 
 
 def add_pages(app: Flask, trial: Trial) -> None:
-    """In the place of the log-in, which is open to everybody."""
+    """Add pages in place of the log-in page, which needs no session."""
 
     def show() -> str:
         trial.opened += 1
@@ -128,7 +128,7 @@ def wait_for_htmx(page: Page, timeout_ms: float = 5000) -> None:
 
 
 def wait_until(page: Page, condition: str, timeout_ms: float) -> None:
-    """Playwright's own way evaluates text inside the page, which our policy forbids."""
+    """Playwright's wait_for_function evaluates text inside the page, which our policy forbids."""
     give_up_at = time.monotonic() + timeout_ms / 1000
     while not page.evaluate(f"() => Boolean({condition})"):
         assert time.monotonic() < give_up_at, f"never: {condition}"
@@ -194,7 +194,7 @@ def test_without_htmx_a_running_page_loads_itself_again(page: Page, trial: Trial
     assert trial.opened == 4
 
 
-def test_without_htmx_the_page_waits_for_whoever_types(page: Page, trial: Trial) -> None:
+def test_without_htmx_the_page_does_not_reload_while_a_person_types(page: Page, trial: Trial) -> None:
     block(page, CDN)
     block(page, OUR_COPY)
     trial.is_running = True
@@ -233,7 +233,7 @@ def test_a_refused_form_is_swapped_and_its_first_error_has_the_focus(page: Page,
     wait_until(page, "document.activeElement.id === 'name'", 1000)
 
 
-def test_a_broken_part_is_told_at_the_top_and_forgotten_when_things_work(page: Page, trial: Trial) -> None:
+def test_a_broken_part_shows_a_message_at_the_top_until_requests_work_again(page: Page, trial: Trial) -> None:
     page.route(CDN, lambda route: answer(route))
     page.goto(f"{trial.url}/login")
     wait_for_htmx(page)

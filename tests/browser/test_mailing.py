@@ -1,4 +1,4 @@
-"""A mailing from the list to the inbox: the mail engine prepares and sends, a person unsubscribes, and that holds for good."""
+"""A mailing from the list to the inbox: the mail engine prepares and sends, a person unsubscribes and stays unsubscribed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def engine_of(firm: Firm) -> Sender:
 
 
 def send_to(firm: Firm, engine: Sender, mails: MailServer) -> list[Message]:
-    """Prepare a send to everybody from Salesforce, and return the mails that arrive, by address."""
+    """Prepare a send to all contacts from Salesforce, and return the mails that arrive, by address."""
     advisor = next(each for each in engine.advisors() if each["email"] == firm.email)
     chosen = next(each for each in advisor["lists"] if each["name"] == "Salesforce Contacts")
     send_mails(engine.recipients(engine.prepare(chosen["id"])), advisor["name"], mails.url)
@@ -62,7 +62,7 @@ def test_a_person_unsubscribes_from_a_mailing(firm: Firm, open_page: OpenPage, h
         arrived = send_to(firm, engine, mails)
         assert [str(mail["To"]) for mail in arrived] == [f"zoe.{n}@fjord.example" for n in range(3)]
 
-        # The link opens a page, and changes nothing yet.
+        # Opening the link changes nothing yet.
         reader.goto(link_in(arrived[0]))
         expect(reader.get_by_role("heading", level=1)).to_have_text("Stop these emails?")
         expect(reader.get_by_role("main")).to_contain_text("z•••@f•••.example")
@@ -74,14 +74,14 @@ def test_a_person_unsubscribes_from_a_mailing(firm: Firm, open_page: OpenPage, h
             inspect(reader, "unsubscribe-done")
         assert "Unsubscribed" in state_of(advisor, firm, "zoe.0@fjord.example")
 
-        # That was a mistake.
+        # The person undoes it.
         follow(reader, reader.get_by_role("button", name="Undo"))
         expect(reader.get_by_role("heading", level=1)).to_have_text("You're still subscribed")
         if htmx.loads:
             inspect(reader, "unsubscribe-undone")
         assert "Active" in state_of(advisor, firm, "zoe.0@fjord.example")
 
-        # It was not, for the whole firm this time; another person's mail program presses its own button.
+        # The person unsubscribes from the whole firm; another person uses the one-click button of their mail program.
         reader.goto(link_in(arrived[0]))
         reader.get_by_label("Everyone at").check()
         follow(reader, reader.get_by_role("button", name="Unsubscribe"))
@@ -89,7 +89,7 @@ def test_a_person_unsubscribes_from_a_mailing(firm: Firm, open_page: OpenPage, h
         answer = reader.request.post(link_in(arrived[1]), form={"List-Unsubscribe": "One-Click"})
         assert answer.status == 200
 
-        # Salesforce still says yes, and a sync brings nobody back.
+        # In Salesforce the person has not opted out, but a sync does not make the contact active again.
         firm.sync()
         assert [str(mail["To"]) for mail in send_to(firm, engine, mails)] == ["zoe.2@fjord.example"]
 

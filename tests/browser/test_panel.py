@@ -106,7 +106,7 @@ def open_page(context: BrowserContext, site: PanelSite) -> Page:
 
 
 def connect_as(page: Page, name: str) -> None:
-    """At the org's pages."""
+    """Log in and allow on the org's pages."""
     page.get_by_role("button", name=f"Log in as {name}").click()
     page.get_by_role("button", name="Allow").click()
 
@@ -133,7 +133,7 @@ def test_connect_switch_and_disconnect(page: Page, site: PanelSite) -> None:
     assert violations == []
 
 
-def test_denying_comes_back_with_words(page: Page, site: PanelSite) -> None:
+def test_denying_shows_a_text_on_return(page: Page, site: PanelSite) -> None:
     page.goto(site.url + PANEL)
     page.get_by_role("button", name="Connect Account").click()
     page.get_by_role("button", name="Log in as Amara Okafor").click()
@@ -164,10 +164,10 @@ def test_the_disconnect_question_has_the_focus_and_enter_does_not_answer_it(htmx
     wait_for_htmx(htmx_page)
     htmx_page.get_by_role("button", name="Disconnect").focus()
     htmx_page.keyboard.press("Enter")
-    expect(htmx_page.get_by_role("group", name="What should become of")).to_be_focused()
+    expect(htmx_page.get_by_role("group", name="What should happen to")).to_be_focused()
     sent: list[str] = []
     htmx_page.on("request", lambda request: sent.append(request.method))
-    htmx_page.keyboard.press("Enter")  # once more by mistake, as on the button before
+    htmx_page.keyboard.press("Enter")  # pressed once more by mistake
     htmx_page.keyboard.press("Tab")
     expect(htmx_page.get_by_label("Keep them, inactive")).to_be_focused()
     htmx_page.wait_for_timeout(500)

@@ -29,7 +29,7 @@ SEEDS = itertools.count(4711)
 
 @dataclass
 class CountedVisitor:
-    """Somebody at a browser, whose clicks and fields are counted."""
+    """A person at a browser; their clicks and fields are counted."""
 
     page: Page
     clicks: int = 0
@@ -40,7 +40,7 @@ class CountedVisitor:
         self.clicks += 1
 
     def follow(self, name: str, role: str = "button") -> None:
-        """Click what leads to another page, and be there."""
+        """Click a link or button that leads to another page, and wait for it."""
         follow(self.page, self._named(name, role))
         self.clicks += 1
 
@@ -134,7 +134,7 @@ def test_a_firm_is_set_up_and_its_first_advisor_synced(
     amara.follow("Set password and log in")
     amara.click("Connect Account")
     if not looks:
-        amara.page.wait_for_url(f"{org.url}/**")  # the page in between goes on by itself
+        amara.page.wait_for_url(f"{org.url}/**")  # the page in between redirects by itself
     amara.page.locator("button[name=as]").first.click()
     amara.clicks += 1
     amara.page.locator("[name=save]").click()

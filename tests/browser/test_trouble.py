@@ -1,4 +1,4 @@
-"""What an advisor sees when things go otherwise: refused, hidden, held, disconnected, cancelled, and services that die."""
+"""What an advisor sees when something fails: refused, hidden, held, disconnected, cancelled, and services that stop."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_a_hidden_opt_out_field_ends_with_words_for_the_admin(firm: Firm, open_p
 
 
 @pytest.mark.parametrize(("button", "active"), [("Approve", CLIENTS - LEAVING), ("Discard", CLIENTS)])
-def test_many_departures_are_held_until_somebody_decides(
+def test_many_departures_are_held_until_the_advisor_decides(
     synced: Firm, open_page: OpenPage, button: str, active: int
 ) -> None:
     for contact_id in synced.ids[:LEAVING]:
@@ -122,7 +122,7 @@ def test_many_departures_are_held_until_somebody_decides(
     if button == "Approve":
         inspect(page, "panel-held")
         follow(page, page.get_by_role("link", name=f"See all {LEAVING}"))
-        expect(page.locator("#whom + table tbody tr")).to_have_count(LEAVING)
+        expect(page.locator("#leaving + table tbody tr")).to_have_count(LEAVING)
     press(page, button)
     expect_said(page, "Sync complete" if button == "Approve" else "Sync held You kept the contacts")
     expect(page.get_by_role("button", name=button)).to_have_count(0)
@@ -171,7 +171,7 @@ def test_a_button_pressed_while_the_page_asks_wins(firm: Firm, open_page: OpenPa
         release.set()
         page.unroute(ASKING)
         for route in on_their_way:
-            with suppress(Error):  # the browser wants it no more
+            with suppress(Error):  # the browser has dropped the request
                 route.continue_()
         expect_said(page, "Sync cancelled")
 
@@ -217,17 +217,17 @@ def test_disconnect(synced: Firm, open_page: OpenPage, choice: str) -> None:
     inspect(page, f"panel-disconnected-{choice}")
     assert not synced.org.grants.approvals
     page.goto(synced.url("/contacts"))
-    words = f"{CLIENTS} people, of whom 0 may be written to" if choice == "keep" else "Nobody here yet"
+    words = f"{CLIENTS} people; 0 of them may be written to" if choice == "keep" else "No contacts yet"
     expect(page.get_by_role("main")).to_contain_text(words)
     inspect(page, f"contacts-disconnected-{choice}")
 
 
-# ---- Services that die
+# ---- Services that stop
 
 
 @pytest.fixture
 def frail(tmp_path: Path, sqlite_template: Path) -> Iterator[tuple[BrowserHouse, RedisServer]]:
-    """A house of this test's own, without a worker, to be harmed."""
+    """Processes for this test alone, without a worker, that it may stop."""
     shutil.copy(sqlite_template, tmp_path / "asapp.db")
     with RedisServer() as redis:
         made = BrowserHouse(make_config(f"sqlite:///{tmp_path / 'asapp.db'}", redis.url), tmp_path / "web.log")
@@ -248,7 +248,7 @@ def test_redis_stopped_and_a_worker_killed_in_mid_run(
     with start(Org(name="Northgate Wealth", seed=99)) as running:
         firm = Firm.found(house, running)
         firm.fill(450)
-        running.org.clock.advance(60)  # what was stamped just before a run is read twice when it is taken up
+        running.org.clock.advance(60)  # changes just before a run are read twice when it is resumed
         firm.connect()
         page = open_page(firm)
         page.goto(firm.url())
@@ -265,7 +265,7 @@ def test_redis_stopped_and_a_worker_killed_in_mid_run(
             with Worker(house.config, tmp_path / "first.log") as worker:
                 expect(page.get_by_role("progressbar")).to_have_attribute("value", "200", timeout=15_000)
                 worker.kill_with_children()
-            expect_said(page, "Syncing")  # nobody can know yet
+            expect_said(page, "Syncing")  # the page can't know yet
         with house.rows():
             db.session.execute(update(SyncRun).values(lease_until=utcnow()))  # two minutes later
             db.session.commit()

@@ -1,4 +1,4 @@
-"""A firm has Salesforce told when someone unsubscribes: switched on by an admin, seen in the org, and on the contact's page."""
+"""A firm writes unsubscribes back to Salesforce: set by an admin, seen in the org, and on the contact's page."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from devtools.waiting import wait_for
 from tests.browser.conftest import OpenPage
 from tests.browser.house import BrowserHouse, Firm
 from tests.browser.looking import follow, inspect
-from tests.unsubscribing import path_of_link
+from tests.mail_links import path_of_link
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 def undo_is_over(firm: Firm) -> None:
-    """Let the ten minutes pass in which the person may undo it, and the tick come."""
+    """Let the ten minutes for undoing pass, and run the tick."""
     queues: Queues = firm.house.app.extensions["asapp.queues"]
     with firm.house.rows():
         db.session.execute(update(OptOutWrite).values(next_attempt_at=utcnow() - timedelta(seconds=1)))

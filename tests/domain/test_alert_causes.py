@@ -1,4 +1,4 @@
-"""The causes as Salesforce makes them: what the org does opens the alert, and what fixes it there closes it."""
+"""Causes in Salesforce: a change in the org opens the alert, and undoing it there closes the alert."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def office(app: Flask, org: Running, ada: User) -> Office:
 
 
 def look() -> dict[str, int]:
-    """Look as the tick does; return what is open."""
+    """Check for alerts as the tick does; return the open ones."""
     with writing():
         alerts.update_alerts()
     db.session.expire_all()
@@ -66,7 +66,7 @@ def sent() -> list[Letter]:
 
 
 def end_sessions(office: Office) -> None:
-    """The access token is over, so that the next call needs the refresh token, key and secret."""
+    """End all sessions, so that the next call needs the refresh token, key and secret."""
     db.session.rollback()
     office.org.expire_sessions()
 
@@ -124,7 +124,7 @@ def test_a_refusal_that_is_answered_again_and_again_keeps_its_moment(office: Off
 
 @pytest.mark.parametrize("asked", ["composite", "token_refresh"])
 def test_an_org_whose_host_sends_us_elsewhere(office: Office, ada: User, asked: str) -> None:
-    """Its data or its log-in: the run itself tells the advisor what to forward, and the admins that the firm has moved."""
+    """The data host or the log-in host redirects: the advisor gets a text to forward, and admins see that the firm has moved."""
     fault = office.org.trouble.add("redirect", kind=asked, location="https://new.my.salesforce.com/", status=302)
     end_sessions(office)
     run = office.sync()
@@ -201,7 +201,7 @@ def test_the_new_secret_ends_it(app: Flask, org: Running, ada: User) -> None:
     assert look() == {}
 
 
-def test_a_refusal_of_the_secret_before_it_was_replaced_says_nothing_of_the_new_one(app: Flask, org: Running) -> None:
+def test_a_refusal_of_the_old_secret_says_nothing_about_the_new_one(app: Flask, org: Running) -> None:
     desk = ConnectingDesk(org)
     desk.connect()
     desk.org.change_app(DESK_KEY, secret="rotated")
@@ -250,7 +250,7 @@ def test_our_own_share_that_is_used_up(office: Office, ada: User) -> None:
 def test_salesforce_fails_for_a_whole_firm_and_comes_back(office: Office, ada: User) -> None:
     office.org.trouble.add("server_unavailable_html")
     assert office.sync().is_failed
-    assert look() == {}  # one of one: it may be that person's own trouble
+    assert look() == {}  # one of one: the cause may be that person's alone
     copy_connection(office, 2)
     assert look() == {"runs_fail": 1}
     assert "Most often: Salesforce is not available." in sent()[0].text
@@ -260,7 +260,7 @@ def test_salesforce_fails_for_a_whole_firm_and_comes_back(office: Office, ada: U
 
 
 def copy_connection(office: Office, times: int) -> None:
-    """Colleagues to whom the same happened."""
+    """Make colleagues with the same problem."""
     like = office.reload(office.connection)
     for _ in range(times):
         make_synced_connection(
@@ -268,7 +268,7 @@ def copy_connection(office: Office, times: int) -> None:
         )
 
 
-def test_opt_outs_that_nobody_can_read_any_more(office: Office) -> None:
+def test_opt_outs_that_can_no_longer_be_read_open_an_alert(office: Office) -> None:
     office.org.hide_field("Contact", "HasOptedOutOfEmail")
     assert office.sync().error_code == "opt_out_hidden"
     assert look() == {"opt_outs_unknown": 1}
@@ -279,7 +279,7 @@ def test_opt_outs_that_nobody_can_read_any_more(office: Office) -> None:
     assert look() == {}
 
 
-def test_a_good_sync_in_time_and_nobody_is_told(office: Office) -> None:
+def test_a_good_sync_in_time_prevents_the_mail(office: Office) -> None:
     db.session.execute(update(Connection).values(opt_outs_known_until=utcnow() + timedelta(hours=5)))
     db.session.commit()
     assert look() == {"opt_outs_soon": 1}
@@ -288,7 +288,7 @@ def test_a_good_sync_in_time_and_nobody_is_told(office: Office) -> None:
     assert look() == {}
 
 
-def test_a_held_sync_is_told_of_and_once_more_after_a_day(office: Office) -> None:
+def test_a_held_sync_is_mailed_and_once_more_after_a_day(office: Office) -> None:
     ids = [str(contact.salesforce_id) for contact in contacts_here(office.connection)]
     for salesforce_id in ids[:12]:
         office.org.give(salesforce_id, office.colleague)
@@ -309,7 +309,7 @@ def test_a_held_sync_is_told_of_and_once_more_after_a_day(office: Office) -> Non
 
 
 @pytest.mark.parametrize("decision", ["approve", "discard"])
-def test_a_held_sync_that_was_decided_is_not_told_of_again(office: Office, decision: str) -> None:
+def test_a_held_sync_that_was_decided_is_not_mailed_again(office: Office, decision: str) -> None:
     for contact in contacts_here(office.connection)[:12]:
         office.org.give(str(contact.salesforce_id), office.colleague)
     assert office.sync().is_held
@@ -322,7 +322,7 @@ def test_a_held_sync_that_was_decided_is_not_told_of_again(office: Office, decis
 
 
 def a_day_passes() -> None:
-    """All that was written down about mails was a day earlier."""
+    """Move all times of mails a day into the past."""
     for mail in db.session.query(AlertMail):
         mail.due_at = mail.due_at - timedelta(hours=24) if mail.due_at else None
         mail.sent_at = mail.sent_at - timedelta(hours=24) if mail.sent_at else None
@@ -330,7 +330,7 @@ def a_day_passes() -> None:
 
 
 def flood(advisor: User) -> None:
-    """Let more people sign up than the advisor's page takes in a day."""
+    """Let more people sign up than the advisor's page accepts in a day."""
     make_page(advisor).daily_limit = 2
     db.session.commit()
     for number in range(5):

@@ -1,4 +1,4 @@
-"""Mails about alerts: one each, to whom it concerns, in time; again where the server would not have it, and never in a row."""
+"""Mails about alerts: one each, to the right people, in time; retried after a refusal, and never in quick succession."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PUBLIC_URL = "https://my.example.com"
 
 
 class FakeMailServer:
-    """A mail server: keeps what it takes."""
+    """A fake mail server that keeps the mails that it accepts."""
 
     def __init__(self, fate: Fate = Fate.TAKEN, while_at_it: Callable[[], None] = lambda: None) -> None:
         self.fate = fate
@@ -40,7 +40,7 @@ class FakeMailServer:
         self.while_at_it = while_at_it
 
     def __call__(self, letter: Letter) -> Fate:
-        assert not db.session.registry().in_transaction()  # nobody waits for us while the server thinks
+        assert not db.session.registry().in_transaction()  # no transaction waits while the server is slow
         self.offered.append(letter)
         self.while_at_it()
         return self.fate
@@ -56,7 +56,7 @@ def server(app: Flask) -> FakeMailServer:
 
 
 def tick() -> None:
-    """What a tick and the job behind it do, but for sending."""
+    """Do what a tick and its job do, except sending."""
     with writing():
         alerts.update_alerts()
     db.session.expire_all()
@@ -70,7 +70,7 @@ def send(server: FakeMailServer) -> int:
 
 
 def time_passes(how_long: timedelta) -> None:
-    """Everything that was written down about mails was that much earlier."""
+    """Move all times of mails that far into the past."""
     for mail in db.session.query(AlertMail):
         for column in ("due_at", "sent_at", "lease_until"):
             when: datetime | None = getattr(mail, column)
@@ -100,7 +100,7 @@ def test_one_mail_goes_out(broken: Connection, server: FakeMailServer) -> None:
     assert server.to == [broken.user.email]
 
 
-def test_what_is_over_is_not_told(broken: Connection, server: FakeMailServer) -> None:
+def test_a_state_that_is_over_is_not_mailed(broken: Connection, server: FakeMailServer) -> None:
     broken.status = "connected"  # since the last tick
     db.session.commit()
     assert send(server) == 0
@@ -108,7 +108,7 @@ def test_what_is_over_is_not_told(broken: Connection, server: FakeMailServer) ->
 
 
 @pytest.mark.parametrize("deed", ["deactivated", "moved", "disconnected"])
-def test_who_is_gone_gets_none(broken: Connection, server: FakeMailServer, deed: str) -> None:
+def test_a_person_who_is_gone_gets_no_mail(broken: Connection, server: FakeMailServer, deed: str) -> None:
     if deed == "deactivated":
         broken.user.deactivated_at = utcnow()
     elif deed == "moved":
@@ -120,7 +120,7 @@ def test_who_is_gone_gets_none(broken: Connection, server: FakeMailServer, deed:
     assert send(server) == 0
 
 
-def test_an_admin_who_was_deactivated_gets_none(app: Flask, server: FakeMailServer) -> None:
+def test_an_admin_who_was_deactivated_gets_no_mail(app: Flask, server: FakeMailServer) -> None:
     ada = make_admin()
     make_partner(paused_until=utcnow() + HOUR, paused_why="share_used_up")
     tick()
@@ -129,14 +129,14 @@ def test_an_admin_who_was_deactivated_gets_none(app: Flask, server: FakeMailServ
     assert send(server) == 0
 
 
-def test_a_second_break_is_told_again_after_the_quiet_time(broken: Connection, server: FakeMailServer) -> None:
+def test_a_second_break_is_mailed_again_after_the_quiet_time(broken: Connection, server: FakeMailServer) -> None:
     send(server)
     for _ in range(5):
         set_status(broken, "connected")
         set_status(broken, "needs_reconnect")
         time_passes(30 * MINUTE)
         assert send(server) == 0
-    time_passes(4 * HOUR)  # it is still broken, and nobody was told of it for six hours and a half
+    time_passes(4 * HOUR)  # it is still broken, and the last mail was six and a half hours ago
     assert send(server) == 1
     assert len(server.offered) == 2
     time_passes(48 * HOUR)
@@ -183,9 +183,7 @@ def test_a_server_that_refuses_is_asked_again_at_growing_intervals(broken: Conne
     assert mail_delivery.wait_of(50) == 6 * HOUR
 
 
-def test_one_address_that_is_refused_keeps_nobody_else_from_their_mail(
-    broken: Connection, server: FakeMailServer
-) -> None:
+def test_a_refused_address_does_not_stop_the_other_mails(broken: Connection, server: FakeMailServer) -> None:
     make_connection(status="needs_reconnect")
     tick()
     server.fate = Fate.REFUSED
@@ -193,7 +191,7 @@ def test_one_address_that_is_refused_keeps_nobody_else_from_their_mail(
     assert len(set(server.to)) == 2
 
 
-def test_a_server_that_is_away_is_asked_once_and_not_for_everybody(broken: Connection, server: FakeMailServer) -> None:
+def test_a_server_that_is_away_is_tried_once_and_not_for_each_mail(broken: Connection, server: FakeMailServer) -> None:
     for _ in range(3):
         make_connection(status="needs_reconnect")
     tick()
@@ -216,7 +214,7 @@ class SenderDied(BaseException):
 def test_who_dies_between_sending_and_writing_it_down_sends_again_after_the_lease(
     broken: Connection, server: FakeMailServer
 ) -> None:
-    """On purpose: an alert that comes twice is better than one that never comes."""
+    """This is deliberate: an alert that comes twice is better than one that never comes."""
 
     def die() -> None:
         raise SenderDied
@@ -226,7 +224,7 @@ def test_who_dies_between_sending_and_writing_it_down_sends_again_after_the_leas
         send(server)
     db.session.rollback()
     server.while_at_it = lambda: None
-    assert send(server) == 0  # somebody may still be at it
+    assert send(server) == 0  # the other worker may still be sending
     time_passes(mail_delivery.LEASE)
     assert send(server) == 1
     assert len(server.offered) == 2
@@ -253,7 +251,7 @@ def test_two_workers_at_once_send_one(app: Flask, broken: Connection, server: Fa
     assert sorted(server.to) == addresses
 
 
-def test_whoever_waits_for_the_row_of_another_finds_it_taken(app: Flask, broken: Connection) -> None:
+def test_a_worker_that_waited_for_a_row_finds_it_claimed(app: Flask, broken: Connection) -> None:
     claimed: list[mail_delivery.MailRound | None] = []
 
     def come_second() -> None:
@@ -266,22 +264,20 @@ def test_whoever_waits_for_the_row_of_another_finds_it_taken(app: Flask, broken:
         db.session.query(AlertMail).update({"lease": "first", "lease_until": utcnow() + mail_delivery.LEASE})
         second.start()
         second.join(0.5)
-        assert second.is_alive()  # it has seen a free row, and waits for us
+        assert second.is_alive()  # it has found the row unclaimed, and waits for our lock
         db.session.commit()
     second.join(30)
     assert claimed == [None]
     assert db.session.query(AlertMail).one().lease == "first"
 
 
-def test_two_who_found_the_same_one_do_not_both_get_it(broken: Connection) -> None:
+def test_two_workers_that_found_the_same_mail_do_not_both_claim_it(broken: Connection) -> None:
     with writing():
         assert mail_delivery.claim(utcnow()) is not None
         assert mail_delivery.claim(utcnow()) is None
 
 
-def test_a_state_that_ends_while_the_mail_is_on_its_way_counts_as_told(
-    broken: Connection, server: FakeMailServer
-) -> None:
+def test_a_state_that_ends_while_its_mail_is_sent_counts_as_mailed(broken: Connection, server: FakeMailServer) -> None:
     def fix() -> None:
         broken.status = "connected"
         db.session.commit()
@@ -293,7 +289,7 @@ def test_a_state_that_ends_while_the_mail_is_on_its_way_counts_as_told(
     assert (mail.sent_at is not None, mail.due_at, mail.lease) == (True, None, None)
 
 
-def test_a_connection_that_is_removed_while_its_mail_is_written_harms_nobody(
+def test_a_connection_that_is_removed_while_its_mail_is_written_does_no_harm(
     broken: Connection, server: FakeMailServer
 ) -> None:
     with writing():
@@ -305,7 +301,7 @@ def test_a_connection_that_is_removed_while_its_mail_is_written_harms_nobody(
     assert server.offered == []
 
 
-# What they say
+# The texts
 
 
 def letter_to(user: User, server: FakeMailServer) -> Letter:
@@ -369,7 +365,7 @@ def test_opt_outs_unknown(
     alice = make_advisor(make_partner(is_enabled=is_enabled))
     make_synced_connection(alice, opt_outs_known_until=utcnow() - HOUR, **columns)
     letter = letter_to(alice, server)
-    assert "so nobody from Salesforce is written to" in letter.text
+    assert "so nothing is sent to contacts from Salesforce" in letter.text
     assert words in letter.text
 
 

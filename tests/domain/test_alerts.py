@@ -36,7 +36,7 @@ def all_alerts() -> list[Alert]:
 
 
 def told() -> set[tuple[int, int]]:
-    """(alert, person) of those who are to be told."""
+    """Return (alert, user) of each pending notification."""
     mails = db.session.scalars(db.select(AlertMail).where(AlertMail.due_at.is_not(None)))
     return {(each.alert_id, each.user_id) for each in mails}
 
@@ -59,7 +59,7 @@ def test_the_database_allows_one_open_alert_of_a_kind(app: Flask) -> None:
 
 
 @pytest.mark.parametrize("status", ["connected", "disconnected"])
-def test_it_closes_by_itself_nobody_is_told_any_more_and_it_opens_again(app: Flask, status: str) -> None:
+def test_an_alert_closes_by_itself_without_its_mail_and_opens_again(app: Flask, status: str) -> None:
     connection = make_connection(status="needs_reconnect")
     look()
     connection.status = status
@@ -83,7 +83,7 @@ def test_nothing_is_written_where_nothing_changed(app: Flask) -> None:
 
 
 def test_two_looks_at_once_open_one(app: Flask) -> None:
-    """Both have seen the state before either has written."""
+    """Both have read the state before either has written."""
     make_connection(status="needs_reconnect")
     changes = alerts.find_changes(utcnow())
     for _ in range(2):
@@ -94,7 +94,7 @@ def test_two_looks_at_once_open_one(app: Flask) -> None:
     assert len(all_alerts()) == len(told()) == 1
 
 
-def test_a_disabled_firm_asks_nobody_to_reconnect(app: Flask) -> None:
+def test_a_disabled_firm_asks_no_one_to_reconnect(app: Flask) -> None:
     partner = make_partner()
     make_connection(make_advisor(partner), status="needs_reconnect")
     look()
@@ -111,7 +111,7 @@ def test_a_disabled_firm_asks_nobody_to_reconnect(app: Flask) -> None:
         (25 * HOUR, 7, None),
         (23 * HOUR, 7, AlertKind.OPT_OUTS_SOON),
         (-HOUR, 7, AlertKind.OPT_OUTS_UNKNOWN),
-        (23 * HOUR, 1, None),  # a sync a moment ago: not yet a reason to write
+        (23 * HOUR, 1, None),  # a sync a moment ago: not yet a reason for a mail
         (11 * HOUR, 1, AlertKind.OPT_OUTS_SOON),
         (23 * HOUR, 2, AlertKind.OPT_OUTS_SOON),
     ],
@@ -139,7 +139,9 @@ def test_soon_becomes_now_and_a_good_sync_ends_it(app: Flask) -> None:
 
 
 @pytest.mark.parametrize("columns", [{"status": "disconnected"}, {"first_synced_at": None}])
-def test_nobody_is_told_of_opt_outs_that_we_never_knew_or_no_longer_follow(app: Flask, columns: dict[str, str]) -> None:
+def test_no_alert_is_about_opt_outs_that_were_never_known_or_are_no_longer_followed(
+    app: Flask, columns: dict[str, str]
+) -> None:
     make_synced_connection(opt_outs_known_until=utcnow() - HOUR, **columns)
     look()
     assert open_now() == {}
@@ -172,7 +174,7 @@ def test_a_pause_that_is_renewed_each_hour_is_one_alert(app: Flask) -> None:
     assert open_now() == {}
 
 
-def test_a_pause_that_nobody_takes_up_again_ends_too(app: Flask) -> None:
+def test_an_alert_about_a_pause_ends_with_the_pause(app: Flask) -> None:
     make_partner(paused_until=utcnow() + HOUR)
     look()
     look(utcnow() + 3 * HOUR)
@@ -180,11 +182,11 @@ def test_a_pause_that_nobody_takes_up_again_ends_too(app: Flask) -> None:
 
 
 @pytest.mark.parametrize(("code", "why"), [("key", "bad_key"), ("secret", "bad_secret")])
-def test_a_refused_app_is_an_alert_where_somebody_is_connected(app: Flask, code: str, why: str) -> None:
+def test_a_refused_app_is_an_alert_where_an_advisor_is_connected(app: Flask, code: str, why: str) -> None:
     partner = make_partner()
     save(PartnerCheck(partner_id=partner.id, code=code, verdict=CheckVerdict.BAD, why=why))
     look()
-    assert open_now() == {}  # whoever sets the firm up sees it on the page
+    assert open_now() == {}  # the admin who sets the firm up sees it on the page
     make_synced_connection(make_advisor(partner))
     look()
     assert open_now() == {"app_refused": 1}
@@ -228,7 +230,7 @@ def test_who_has_had_no_news_for_a_day_does_not_count_as_well(app: Flask) -> Non
 
 
 @pytest.mark.parametrize("failure", ["share_used_up", "org_nearly_full", "request_limit", "bad_secret", "bad_key"])
-def test_what_has_an_alert_of_its_own_is_told_once(app: Flask, failure: str) -> None:
+def test_a_cause_with_an_alert_of_its_own_is_mailed_once(app: Flask, failure: str) -> None:
     make_firm(5, 0, failure)
     look()
     assert open_now() == {}
@@ -289,7 +291,7 @@ def test_the_list_for_admins_has_a_line_for_each_firm_and_kind(app: Flask) -> No
 
 
 def test_each_question_finds_its_connections_by_an_index(app: Flask) -> None:
-    """The tick asks every 15 seconds: what is well must not be read, however many there are."""
+    """The tick asks every 15 seconds: healthy connections must not be read, however many there are."""
     make_firm(3, 2)
     make_connection(status="needs_reconnect")
     asked: list[tuple[str, object]] = []

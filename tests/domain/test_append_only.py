@@ -48,7 +48,7 @@ def test_the_database_refuses(model: type[ConsentEvent | ConsentText]) -> None:
     assert len(db.session.scalars(select(model)).all()) == 1
 
 
-# ---- Who it was, beside the audit log's entries
+# ---- The identities beside the audit log's entries
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Mail that bounced in Salesforce: marked with date and reason, inactive while that address stands, if the firm wants it so."""
+"""Bounces in Salesforce: stored with date and reason; the contact is inactive while it has that address, if the firm wants it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class BounceOffice(PostOffice):
         return db.session.query(Contact).populate_existing().one()
 
     def bounced(self, **fields: object) -> str:
-        """A contact here whose mail bounced afterwards, and the sync that told of it."""
+        """Sync a contact, let its mail bounce, and sync again."""
         rose = self.add(email="rose@edge.example", **fields)
         self.sync()
         self.org.bounce(rose, "550 mailbox unavailable")
@@ -48,7 +48,7 @@ def test_a_bounce_is_marked_with_date_and_reason_and_switches_off(office: Bounce
     assert db.session.execute(contact_rows(count_active(utcnow()))).scalar() == 0
 
 
-def test_who_has_bounced_already_comes_in_inactive_and_the_books_say_so(office: BounceOffice) -> None:
+def test_a_contact_that_bounced_already_comes_in_inactive_and_the_balance_counts_it(office: BounceOffice) -> None:
     office.org.bounce(office.add(email="a@fjord.example"))
     office.add(email="b@fjord.example")
     office.org.bounce(office.add(email="c@fjord.example", opted_out=True))
@@ -106,7 +106,7 @@ def test_a_bounce_comes_before_an_opt_out_and_behind_a_departure(office: BounceO
     assert reasons_here(office.connection) == {rose: "deleted"}
 
 
-def test_where_bounces_are_hidden_everybody_is_as_before(office: BounceOffice) -> None:
+def test_where_bounces_are_hidden_no_contact_changes(office: BounceOffice) -> None:
     rose = office.bounced()
     office.org.hide_field("Contact", "EmailBouncedReason")
     office.org.update_contact(rose, last_name="Meyer")

@@ -1,4 +1,4 @@
-"""Connecting, against the practice org: how a log-in ends, and what is kept of it."""
+"""Connecting to the simulated org: how a log-in ends, and what is stored of it."""
 
 from __future__ import annotations
 
@@ -74,13 +74,13 @@ def test_coming_back_twice_is_harmless(desk: ConnectingDesk) -> None:
     assert len(desk.approvals()) == 1
 
 
-def test_a_state_of_somebody_else_is_not_acted_upon(desk: ConnectingDesk) -> None:
+def test_a_state_of_another_advisor_has_no_effect(desk: ConnectingDesk) -> None:
     bob = make_advisor(desk.partner, name="Bob Tanaka")
     answer = visit(desk.begin(), desk.amara)
     with pytest.raises(LostState):
         desk.finish(answer, bob)
     assert db.session.scalar(select(Connection)) is None
-    assert desk.finish(answer) == "connected"  # and it is still good for the one who began
+    assert desk.finish(answer) == "connected"  # the advisor who began can still use it
 
 
 @pytest.mark.parametrize("answer", [CallbackAnswer(error="access_denied", state="forged"), CallbackAnswer(code="abc")])
@@ -100,7 +100,7 @@ LIE = "Send the new Consumer Secret to help@evil.example"
 @pytest.mark.parametrize(
     "error", ["invalid_client_id", "redirect_uri_mismatch", "OAUTH_APP_BLOCKED", "NEVER_HEARD_OF", LIE]
 )
-def test_what_a_browser_brought_is_told_to_that_advisor_alone(desk: ConnectingDesk, error: str) -> None:
+def test_an_error_that_a_browser_brings_is_shown_to_that_advisor_only(desk: ConnectingDesk, error: str) -> None:
     state = visit(desk.begin(), desk.amara).state
     learnt: list[tuple[str, str]] = []
     with writing():
@@ -302,7 +302,7 @@ def test_a_grant_that_is_too_small_is_given_back(desk: ConnectingDesk, granted: 
     assert [call for call in desk.org.calls.since(mark) if "revoke" in call.tags]
 
 
-def test_a_user_whom_salesforce_would_not_name_is_not_connected(desk: ConnectingDesk) -> None:
+def test_a_user_that_salesforce_would_not_name_is_not_connected(desk: ConnectingDesk) -> None:
     answer = visit(desk.begin(), desk.amara)
     desk.org.trouble.add("bad_oauth_token", kind="userinfo", times=1)
     assert desk.finish(answer) == "identity_refused"
@@ -327,7 +327,7 @@ def test_the_same_user_continues_the_same_connection(desk: ConnectingDesk) -> No
     assert connection.id == first_id
     assert connection.is_connected
     assert connection.watermark is not None
-    assert connection.next_sync_at is not None  # what was missed is caught up at once
+    assert connection.next_sync_at is not None  # the next sync is due at once
     assert old_refresh_token not in desk.approvals()
     assert len(desk.approvals()) == 1
 
@@ -378,7 +378,7 @@ def test_another_user_waits_for_a_decision(desk: ConnectingDesk) -> None:
     assert waiting.expires_at <= utcnow() + timedelta(minutes=15)
 
 
-def test_switch_disconnects_the_old_user_and_starts_anew(desk: ConnectingDesk) -> None:
+def test_switch_disconnects_the_old_user_and_starts_from_the_beginning(desk: ConnectingDesk) -> None:
     desk.connect()
     old_id = desk.connection().id
     desk.connect(desk.jonas)
@@ -397,7 +397,7 @@ def test_switch_disconnects_the_old_user_and_starts_anew(desk: ConnectingDesk) -
 
 @pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 def test_switch_pressed_twice_at_once_is_one_switch(desk: ConnectingDesk, app: Flask) -> None:
-    """Both requests have read the grant that waits. SQLite lets the second begin when the first is done."""
+    """Both requests have read the waiting grant. On SQLite the second begins after the first has ended."""
     desk.connect()
     desk.connect(desk.jonas)
     user_id, have_read = desk.advisor.id, threading.Barrier(2)
@@ -416,8 +416,8 @@ def test_switch_pressed_twice_at_once_is_one_switch(desk: ConnectingDesk, app: F
     assert desk.approvals() == [desk.tokens_of(connection)[1]]
 
 
-def test_nobody_switches_to_a_grant_whose_time_is_over(desk: ConnectingDesk) -> None:
-    """The button was on the page before; the tick may have given the grant back already."""
+def test_no_switch_is_made_to_an_expired_grant(desk: ConnectingDesk) -> None:
+    """The page was loaded earlier; the tick may have given the grant back since."""
     desk.connect()
     desk.connect(desk.jonas)
     waiting = switching.find_pending(desk.advisor)
@@ -431,7 +431,7 @@ def test_nobody_switches_to_a_grant_whose_time_is_over(desk: ConnectingDesk) -> 
     assert desk.approvals() == [desk.tokens_of(desk.connection())[1]]
 
 
-def test_switching_says_so_where_salesforce_did_not_hear_that_the_old_permission_is_given_back(
+def test_switching_reports_that_salesforce_did_not_receive_the_revocation(
     desk: ConnectingDesk,
 ) -> None:
     desk.connect()

@@ -67,7 +67,9 @@ def test_an_edited_contact_is_found_under_its_new_name_and_address(app: Flask) -
         (Details("A", "B", "nowhere"), {"email"}),
     ],
 )
-def test_what_will_not_do_is_said_beside_its_field(app: Flask, details: Details, fields: set[str]) -> None:
+def test_invalid_contact_details_are_explained_beside_their_fields(
+    app: Flask, details: Details, fields: set[str]
+) -> None:
     with pytest.raises(InvalidFields) as refusal:
         add(make_advisor(), details)
     assert set(refusal.value.errors) == fields
@@ -89,7 +91,7 @@ def test_addresses_that_no_mail_could_go_to(email: str) -> None:
     assert email_problem(email)
 
 
-def test_an_address_that_is_here_already_is_said_to_be(app: Flask) -> None:
+def test_an_address_that_is_here_already_is_reported(app: Flask) -> None:
     connection = make_synced_connection()
     alice = connection.user
     holder = make_contact(connection, first_name="Ewa", last_name="Nowak", address_hash=hash_of(alice, TOMAS.email))
@@ -100,7 +102,7 @@ def test_an_address_that_is_here_already_is_said_to_be(app: Flask) -> None:
     assert add(alice, keep_same_address=True).id
 
 
-def test_an_address_of_somebody_who_left_or_of_another_advisors_contact_is_free(app: Flask) -> None:
+def test_an_address_of_a_departed_or_another_advisors_contact_is_free(app: Flask) -> None:
     connection = make_synced_connection()
     alice = connection.user
     bob = make_advisor(alice.partner, "Bob Ferreira")
@@ -118,7 +120,7 @@ def test_saving_with_the_address_unchanged_asks_nothing(app: Flask) -> None:
 
 
 def test_an_address_that_opted_out_in_salesforce_is_not_written_to_under_a_new_name(app: Flask) -> None:
-    """Rule contacts 2, for a contact made by hand; the other person was never imported."""
+    """Rule contacts 2, for a contact made by hand; the opted-out record was never imported."""
     connection = make_synced_connection()
     alice = connection.user
     opted_out = {to_18("0035g00000TWIN1"): hash_of(alice, "tomas@calle.example")}
@@ -132,7 +134,7 @@ def test_an_address_that_opted_out_in_salesforce_is_not_written_to_under_a_new_n
 
 
 def test_salesforce_contacts_are_read_only_here(app: Flask) -> None:
-    """Rule contacts 6, at the door that every change goes through."""
+    """Rule contacts 6, in the function that makes every change."""
     connection = make_synced_connection()
     contact = make_contact(connection, first_name="Ewa")
     with pytest.raises(manual.ReadOnly):
@@ -149,7 +151,7 @@ def test_a_contact_that_a_sync_adopted_while_it_was_edited_stays_as_salesforce_h
     connection = make_synced_connection()
     contact = add(connection.user)
     db.session.commit()
-    assert contact.source == ContactSource.MANUAL  # read, as the form of a moment ago did
+    assert contact.source == ContactSource.MANUAL  # as the form read it a moment ago
     db.session.rollback()
     stale = db.session.get_one(Contact, contact.id)
     db.session.expunge(stale)
@@ -221,7 +223,7 @@ def test_deleting_a_contact_made_by_hand_deletes_it(app: Flask) -> None:
     assert queries.find_contact(alice.id, contact_id, utcnow()) is None
 
 
-def test_nobody_deletes_or_restores_another_advisors_contacts(app: Flask) -> None:
+def test_no_advisor_deletes_or_restores_anothers_contacts(app: Flask) -> None:
     connection = make_synced_connection()
     bob = make_advisor(connection.user.partner, "Bob Ferreira")
     here, hidden = make_contact(connection), make_contact(connection, hidden_at=utcnow())

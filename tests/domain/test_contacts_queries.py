@@ -25,7 +25,7 @@ def found(user: User, **wanted: object) -> list[str]:
     return [line.contact.last_name for line in page.lines]
 
 
-def test_everybody_sees_their_own_contacts_only(app: Flask) -> None:
+def test_advisors_see_only_their_own_contacts(app: Flask) -> None:
     alice = make_advisor()
     bob = make_advisor(alice.partner, "Bob Ferreira")
     make_contact(alice, last_name="Hers")
@@ -35,7 +35,7 @@ def test_everybody_sees_their_own_contacts_only(app: Flask) -> None:
     assert queries.find_some(alice.id, [his.id], utcnow()) == []
 
 
-def test_shells_are_shown_to_nobody(app: Flask) -> None:
+def test_contacts_without_an_email_are_not_shown(app: Flask) -> None:
     connection = make_synced_connection()
     shell = make_contact(connection, departed="no_email", last_name="", first_name="", email="")
     assert found(connection.user) == []
@@ -51,8 +51,8 @@ def test_those_deleted_here_are_shown_where_they_are_asked_for(app: Flask) -> No
     assert found(connection.user, state=Reason.HIDDEN_HERE) == ["Both", "Deleted"]
 
 
-def test_people_who_were_erased_are_shown_to_nobody(app: Flask) -> None:
-    """A blank row stands for them, so that a sync stores nothing of them; it is deleted here as well."""
+def test_erased_people_are_not_shown(app: Flask) -> None:
+    """A blank row represents them, so that a sync stores nothing about them; it counts as deleted here as well."""
     connection = make_synced_connection()
     advisor = connection.user
     erased = make_contact(connection, last_name="", first_name="", email="", erased_at=utcnow(), hidden_at=utcnow())
@@ -70,7 +70,7 @@ def test_people_who_were_erased_are_shown_to_nobody(app: Flask) -> None:
 
 @pytest.mark.parametrize("typed", ["SZABÓ", "szabo", "Márta szab", "marta.szabo@DUNA", "szabó márta", "abó"])
 def test_search_knows_no_case_and_no_accents(app: Flask, typed: str) -> None:
-    """SQLite's own comparison folds ASCII alone."""
+    """SQLite's own comparison folds only ASCII."""
     alice = make_advisor()
     make_contact(alice, first_name="Márta", last_name="Szabó", email="marta.szabo@duna.example")
     make_contact(alice, first_name="Jonas", last_name="Lindqvist", email="jonas@sjö.example")

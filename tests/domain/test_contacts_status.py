@@ -20,7 +20,7 @@ from tests.signing_up import someone_signs_up
 
 
 def state_of(contact: Contact) -> tuple[str | None, bool]:
-    """The reason, and whether the contact is active: the two must never disagree."""
+    """Return the reason, and whether the contact is active: the two must always agree."""
     now = utcnow()
     query = contact_rows(reason_of(now), is_active(now)).where(Contact.id == contact.id)
     reason, active = db.session.execute(query).one()
@@ -69,7 +69,7 @@ def test_unknown_never_counts_as_may_be_written_to(app: Flask) -> None:
 
 
 def test_a_sign_up_that_waits_for_the_advisor_is_inactive_until_it_is_sent(app: Flask) -> None:
-    """A robot may have made it up: unknown never counts as a yes."""
+    """A robot may have invented the address: unknown never counts as a yes."""
     advisor = make_synced_connection().user
     first = someone_signs_up(advisor, "p0@example.com").contact_id
     sign_up_page.pause(sign_up_page.ensure_page(advisor))
@@ -83,7 +83,7 @@ def test_a_sign_up_that_waits_for_the_advisor_is_inactive_until_it_is_sent(app: 
 
 
 def test_a_sign_up_whose_record_in_salesforce_has_not_come_yet_is_unknown(app: Flask) -> None:
-    """It was linked to a Salesforce contact, whose opt-out no sync would bring; leads themselves are known."""
+    """It was linked to a Salesforce contact, and no sync would bring that contact's opt-out; leads have their own."""
     connection = make_synced_connection(leads_known_until=utcnow() + timedelta(days=3))
     followed = {"source": ContactSource.LEAD, "followed_by_id": connection.id, "is_lead": True}
     assert state_of(make_contact(connection.user, **followed)) == (Reason.OPT_OUT_UNKNOWN, False)

@@ -38,7 +38,7 @@ OTHER = to_18("0035g00000TWIN1")
 
 
 def reason_here(contact: Contact, user_id: int | None = None) -> str | None:
-    """Why it is inactive, asked both ways: as a reason, and as the rule that counts."""
+    """Return why it is inactive, by both implementations: the reason, and the rule that counts."""
     now = utcnow()
     columns = (reason_of(now, user_id), is_active(now, user_id))
     reason, active = db.session.execute(contact_rows(*columns).where(Contact.id == contact.id)).one()
@@ -127,7 +127,7 @@ def test_twins_are_looked_for_among_the_advisors_own_records_and_contacts(app: F
     assert twins_of(bob) == {bobs.id}
 
 
-def test_a_contact_without_an_address_hash_is_nobodys_twin(app: Flask) -> None:
+def test_a_contact_without_an_address_hash_is_no_twin(app: Flask) -> None:
     connection = make_synced_connection()
     contact = make_contact(connection, address_hash=None)
     remember(connection)

@@ -63,14 +63,14 @@ def test_a_few_departures_take_a_sweep_and_a_look(office: Office) -> None:
     office.org.give(ids[0], office.colleague)
     run = office.sync()
     assert run.also == {"reassigned": 1}
-    assert run.api_calls == 1 + 1 + 2 + 1  # first question, once more, two pages of Ids, one look
+    assert run.api_calls == 1 + 1 + 2 + 1  # the opening, the same again, two pages of Ids, one lookup
 
 
-def test_calls_stay_within_the_partners_share_whoever_asked_for_them(office: Office) -> None:
+def test_calls_stay_within_the_partners_share_for_every_kind_of_run(office: Office) -> None:
     office.fill(1000)
     office.org.change_settings(page_sizes=200, api_limit=600)
     partner = office.connection.partner
-    partner.api_share_percent = 1  # of 600: six calls, of which the first sync makes five
+    partner.api_share_percent = 1  # of 600: six calls, and the first sync makes five
     office.save()
     office.sync()
     office.org.clock.advance(3600)

@@ -1,4 +1,4 @@
-"""The dispatch tick: what is due begins once, what died goes on, what Redis forgot is rung for again."""
+"""The dispatch tick: due runs start once, dead runs resume, and jobs that Redis lost are enqueued again."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ HOUR = 60
 MINUTE = timedelta(minutes=1)
 
 
-class Bell:
-    """Redis, as the tick sees it: it may be away, and it forgets."""
+class FakeRedis:
+    """Redis as the tick uses it: it may be away, and it may lose jobs."""
 
     def __init__(self) -> None:
         self.is_away = False
-        self.rung: list[int] = []
+        self.enqueued: list[int] = []
         self.waiting: set[int] = set()
 
-    def ring(self, run_ids: Sequence[int]) -> bool:
+    def enqueue(self, run_ids: Sequence[int]) -> bool:
         if self.is_away:
             return False
-        self.rung += run_ids
+        self.enqueued += run_ids
         self.waiting |= set(run_ids)
         return True
 
@@ -48,14 +48,14 @@ class Bell:
 
 
 @pytest.fixture
-def bell() -> Bell:
-    return Bell()
+def fake_redis() -> FakeRedis:
+    return FakeRedis()
 
 
-def tick(bell: Bell) -> Dispatched:
+def tick(fake_redis: FakeRedis) -> Dispatched:
     db.session.rollback()
     with writing():
-        done = dispatch(bell.ring, bell.forgotten, HOUR)
+        done = dispatch(fake_redis.enqueue, fake_redis.forgotten, HOUR)
     db.session.expire_all()
     return done
 
@@ -76,47 +76,47 @@ def ago(run: SyncRun, **columns: timedelta) -> None:
     save(run)
 
 
-# What is due
+# Due connections
 
 
-def test_a_due_connection_gets_a_run_and_a_later_date(app: Flask, bell: Bell) -> None:
+def test_a_due_connection_gets_a_run_and_a_later_date(app: Flask, fake_redis: FakeRedis) -> None:
     connection = make_due()
-    assert tick(bell) == Dispatched(requeued=0, started=1, enqueued=1)
+    assert tick(fake_redis) == Dispatched(requeued=0, started=1, enqueued=1)
     (run,) = runs_of(connection)
     assert (run.status, run.trigger) == (RunStatus.QUEUED, RunTrigger.SCHEDULED)
-    assert bell.rung == [run.id]
+    assert fake_redis.enqueued == [run.id]
     assert run.enqueued_at is not None
     assert connection.next_sync_at
     assert timedelta(minutes=53) < connection.next_sync_at - utcnow() < timedelta(minutes=67)
 
 
-def test_the_next_tick_leaves_it_alone(app: Flask, bell: Bell) -> None:
+def test_the_next_tick_leaves_it_alone(app: Flask, fake_redis: FakeRedis) -> None:
     connection = make_due()
-    tick(bell)
-    assert tick(bell) == Dispatched(0, 0, 0)
+    tick(fake_redis)
+    assert tick(fake_redis) == Dispatched(0, 0, 0)
     assert len(runs_of(connection)) == 1
 
 
-def test_the_partners_own_interval_counts(app: Flask, bell: Bell) -> None:
+def test_the_partners_own_interval_counts(app: Flask, fake_redis: FakeRedis) -> None:
     connection = make_due(partner=make_partner(sync_interval_minutes=15))
-    tick(bell)
+    tick(fake_redis)
     assert connection.next_sync_at
     assert timedelta(minutes=13) < connection.next_sync_at - utcnow() < timedelta(minutes=17)
 
 
-def test_a_connection_that_is_being_synced_gets_no_second_run(app: Flask, bell: Bell) -> None:
+def test_a_connection_that_is_being_synced_gets_no_second_run(app: Flask, fake_redis: FakeRedis) -> None:
     connection = make_due()
-    run = runs.start_run(connection, RunTrigger.MANUAL, bell.ring)
-    assert tick(bell).started == 0
+    run = runs.start_run(connection, RunTrigger.MANUAL, fake_redis.enqueue)
+    assert tick(fake_redis).started == 0
     assert [r.id for r in runs_of(connection)] == [run.id]
     assert connection.next_sync_at
     assert connection.next_sync_at > utcnow()
 
 
-def test_nobody_is_due_too_early(app: Flask, bell: Bell) -> None:
+def test_no_connection_is_due_too_early(app: Flask, fake_redis: FakeRedis) -> None:
     make_due(late=-MINUTE)
     make_due(next_sync_at=None)
-    assert tick(bell).started == 0
+    assert tick(fake_redis).started == 0
 
 
 @pytest.mark.parametrize(
@@ -125,30 +125,30 @@ def test_nobody_is_due_too_early(app: Flask, bell: Bell) -> None:
     ids=["disabled", "paused"],
 )
 def test_a_firm_that_is_off_or_pauses_is_left_alone_and_stays_due(
-    app: Flask, bell: Bell, partner: dict[str, object]
+    app: Flask, fake_redis: FakeRedis, partner: dict[str, object]
 ) -> None:
     connection = make_due(partner=make_partner(**partner))
     due_at = connection.next_sync_at
-    assert tick(bell).started == 0
+    assert tick(fake_redis).started == 0
     assert connection.next_sync_at == due_at
 
 
-def test_a_pause_that_is_over_holds_nobody(app: Flask, bell: Bell) -> None:
+def test_a_pause_that_is_over_delays_no_one(app: Flask, fake_redis: FakeRedis) -> None:
     make_due(partner=make_partner(paused_until=utcnow() - MINUTE))
-    assert tick(bell).started == 1
+    assert tick(fake_redis).started == 1
 
 
 @pytest.mark.parametrize("status", [ConnectionStatus.DISCONNECTED, ConnectionStatus.NEEDS_RECONNECT])
-def test_a_connection_that_is_not_there_is_never_due(app: Flask, bell: Bell, status: str) -> None:
+def test_a_connection_that_is_not_there_is_never_due(app: Flask, fake_redis: FakeRedis, status: str) -> None:
     make_due(status=status)
-    assert tick(bell).started == 0
+    assert tick(fake_redis).started == 0
 
 
-def test_an_advisor_who_is_deactivated_is_never_due(app: Flask, bell: Bell) -> None:
+def test_an_advisor_who_is_deactivated_is_never_due(app: Flask, fake_redis: FakeRedis) -> None:
     connection = make_due()
     connection.user.deactivated_at = utcnow()
     save(connection.user)
-    assert tick(bell).started == 0
+    assert tick(fake_redis).started == 0
 
 
 def switch_off(connection: Connection, what: str) -> None:
@@ -165,16 +165,16 @@ OFF = pytest.mark.parametrize("what", ["firm_disabled", "advisor_inactive", "dis
 
 
 @OFF
-def test_nothing_begins_for_what_is_inactive(app: Flask, bell: Bell, what: str) -> None:
+def test_nothing_begins_for_what_is_inactive(app: Flask, fake_redis: FakeRedis, what: str) -> None:
     connection = make_due(late=-MINUTE)
     switch_off(connection, what)
-    assert runs.start_run(connection, RunTrigger.MANUAL, bell.ring) is None
-    assert departures.approve(connection, bell.ring) is None
+    assert runs.start_run(connection, RunTrigger.MANUAL, fake_redis.enqueue) is None
+    assert departures.approve(connection, fake_redis.enqueue) is None
     assert runs_of(connection) == []
 
 
 @OFF
-def test_a_run_that_waited_meanwhile_ends_and_says_why(app: Flask, bell: Bell, what: str) -> None:
+def test_a_run_that_waited_meanwhile_ends_and_says_why(app: Flask, fake_redis: FakeRedis, what: str) -> None:
     connection = make_due(late=-MINUTE)
     run = make_run(connection, RunStatus.QUEUED)
     switch_off(connection, what)
@@ -185,16 +185,18 @@ def test_a_run_that_waited_meanwhile_ends_and_says_why(app: Flask, bell: Bell, w
     assert what in STOPPED
 
 
-def test_more_than_a_batch_is_started_in_one_tick(app: Flask, bell: Bell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_than_a_batch_is_started_in_one_tick(
+    app: Flask, fake_redis: FakeRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("asapp.sync.dispatch.CLAIMS", 3)
     monkeypatch.setattr("asapp.sync.dispatch.BATCH", 2)
     connections = [make_due(late=number * MINUTE) for number in range(1, 8)]
-    assert tick(bell) == Dispatched(0, 7, 7)
-    assert sorted(bell.rung) == sorted(runs_of(connection)[0].id for connection in connections)
+    assert tick(fake_redis) == Dispatched(0, 7, 7)
+    assert sorted(fake_redis.enqueued) == sorted(runs_of(connection)[0].id for connection in connections)
 
 
-def test_two_ticks_at_once_start_each_once(app: Flask, bell: Bell) -> None:
-    """As when two schedulers ring, or a tick that was slow meets the next."""
+def test_two_ticks_at_once_start_each_once(app: Flask, fake_redis: FakeRedis) -> None:
+    """As when two schedulers run, or a slow tick overlaps with the next one."""
     connections = [make_due() for _ in range(40)]
     ids = [connection.id for connection in connections]
     db.session.commit()
@@ -206,7 +208,7 @@ def test_two_ticks_at_once_start_each_once(app: Flask, bell: Bell) -> None:
         with app.app_context(), writing():
             together.wait(10)
             try:
-                started.append(start_and_enqueue(utcnow(), bell.ring, HOUR)[0])
+                started.append(start_and_enqueue(utcnow(), fake_redis.enqueue, HOUR)[0])
             except BaseException as error:  # noqa: BLE001 - told below
                 errors.append(error)
             db.session.remove()
@@ -221,7 +223,7 @@ def test_two_ticks_at_once_start_each_once(app: Flask, bell: Bell) -> None:
     assert sorted(db.session.scalars(select(SyncRun.connection_id))) == sorted(ids)
 
 
-def test_a_tick_and_clicks_at_once_start_each_once(app: Flask, bell: Bell) -> None:
+def test_a_tick_and_clicks_at_once_start_each_once(app: Flask, fake_redis: FakeRedis) -> None:
     connections = [make_due() for _ in range(20)]
     ids = [connection.id for connection in connections]
     db.session.commit()
@@ -239,11 +241,11 @@ def test_a_tick_and_clicks_at_once_start_each_once(app: Flask, bell: Bell) -> No
 
     def click_all() -> None:
         for connection_id in reversed(ids):
-            runs.start_run(db.session.get_one(Connection, connection_id), RunTrigger.MANUAL, bell.ring)
+            runs.start_run(db.session.get_one(Connection, connection_id), RunTrigger.MANUAL, fake_redis.enqueue)
 
     deeds = (
-        lambda: start_and_enqueue(utcnow(), bell.ring, HOUR),
-        lambda: start_and_enqueue(utcnow(), bell.ring, HOUR),
+        lambda: start_and_enqueue(utcnow(), fake_redis.enqueue, HOUR),
+        lambda: start_and_enqueue(utcnow(), fake_redis.enqueue, HOUR),
         click_all,
     )
     threads = [threading.Thread(target=run, args=(deed,)) for deed in deeds]
@@ -255,39 +257,39 @@ def test_a_tick_and_clicks_at_once_start_each_once(app: Flask, bell: Bell) -> No
     assert sorted(db.session.scalars(select(SyncRun.connection_id))) == sorted(ids)
 
 
-# What died
+# Dead workers
 
 
-def test_a_run_whose_worker_died_is_queued_again(app: Flask, bell: Bell) -> None:
+def test_a_run_whose_worker_died_is_queued_again(app: Flask, fake_redis: FakeRedis) -> None:
     run = make_run(make_due(late=-MINUTE), RunStatus.RUNNING, lease="gone", lease_until=utcnow() - MINUTE)
-    assert tick(bell) == Dispatched(requeued=1, started=0, enqueued=1)
+    assert tick(fake_redis) == Dispatched(requeued=1, started=0, enqueued=1)
     assert (run.status, run.tries, run.lease, run.lease_until) == (RunStatus.QUEUED, 1, None, None)
-    assert bell.rung == [run.id]
+    assert fake_redis.enqueued == [run.id]
 
 
-def test_a_run_whose_worker_lives_is_left_to_it(app: Flask, bell: Bell) -> None:
+def test_a_run_whose_worker_lives_is_left_to_it(app: Flask, fake_redis: FakeRedis) -> None:
     run = make_run(make_due(late=-MINUTE), RunStatus.RUNNING, lease="held", lease_until=utcnow() + MINUTE)
-    assert tick(bell) == Dispatched(0, 0, 0)
+    assert tick(fake_redis) == Dispatched(0, 0, 0)
     assert (run.status, run.lease) == (RunStatus.RUNNING, "held")
 
 
-def test_after_three_workers_died_with_it_a_run_fails(app: Flask, bell: Bell) -> None:
+def test_after_three_workers_died_with_it_a_run_fails(app: Flask, fake_redis: FakeRedis) -> None:
     connection = make_due(late=-MINUTE)
     run = make_run(connection, RunStatus.RUNNING, lease="gone", lease_until=utcnow() - MINUTE)
     for tries in (1, 2):
-        assert tick(bell).requeued == 1
+        assert tick(fake_redis).requeued == 1
         assert (run.status, run.tries) == (RunStatus.QUEUED, tries)
         claimed = runs.claim_run(run.id)
         assert claimed
         ago(run, lease_until=MINUTE)
-    assert tick(bell) == Dispatched(0, 0, 0)
+    assert tick(fake_redis) == Dispatched(0, 0, 0)
     assert (run.status, run.error_code, run.lease) == (RunStatus.FAILED, "worker_died", None)
     assert run.finished_at is not None
     assert runs.find_active_run(connection.id) is None
 
 
 def test_a_cancel_that_meets_a_run_on_its_way_back_to_the_queue_counts(app: Flask) -> None:
-    """A worker that ends hands the run back, and commits while the advisor's Cancel waits for the row."""
+    """A worker that stops hands the run back, and commits while the advisor's Cancel waits for the row."""
     run = make_run(make_due(late=-MINUTE), RunStatus.RUNNING, lease="held", lease_until=utcnow() + MINUTE)
     run_id = run.id
     db.session.commit()
@@ -310,53 +312,51 @@ def test_a_cancel_that_meets_a_run_on_its_way_back_to_the_queue_counts(app: Flas
     assert run.status == RunStatus.CANCELLED
 
 
-def test_who_comes_back_from_the_dead_has_lost_its_lease(app: Flask, bell: Bell) -> None:
+def test_who_comes_back_from_the_dead_has_lost_its_lease(app: Flask, fake_redis: FakeRedis) -> None:
     run = make_run(make_due(late=-MINUTE), RunStatus.QUEUED)
     claimed = runs.claim_run(run.id)
     assert claimed
-    lease = claimed.lease
-    assert lease
     ago(run, lease_until=MINUTE)
-    tick(bell)
+    tick(fake_redis)
     with pytest.raises(LeaseLost):
-        runs.write_under_lease(run, lease, read=99)
-    assert runs.hand_back(run.id, lease) is False
+        claimed.write(read=99)
+    assert claimed.hand_back() is False
     db.session.expire_all()
     assert (run.status, run.read) == (RunStatus.QUEUED, 0)
 
 
-# What Redis didn't take, or forgot
+# Jobs that Redis did not take, or lost
 
 
-def test_while_redis_is_away_a_run_waits_and_is_rung_for_later(app: Flask, bell: Bell) -> None:
+def test_while_redis_is_away_a_run_waits_and_is_enqueued_later(app: Flask, fake_redis: FakeRedis) -> None:
     connection = make_due()
-    bell.is_away = True
-    assert tick(bell) == Dispatched(0, 1, 0)
+    fake_redis.is_away = True
+    assert tick(fake_redis) == Dispatched(0, 1, 0)
     (run,) = runs_of(connection)
     assert (run.status, run.enqueued_at) == (RunStatus.QUEUED, None)
-    assert tick(bell) == Dispatched(0, 0, 0)
-    bell.is_away = False
-    assert tick(bell) == Dispatched(0, 0, 1)
-    assert bell.rung == [run.id]
+    assert tick(fake_redis) == Dispatched(0, 0, 0)
+    fake_redis.is_away = False
+    assert tick(fake_redis) == Dispatched(0, 0, 1)
+    assert fake_redis.enqueued == [run.id]
 
 
-def test_what_redis_forgot_is_rung_for_again(app: Flask, bell: Bell) -> None:
+def test_a_job_that_redis_lost_is_enqueued_again(app: Flask, fake_redis: FakeRedis) -> None:
     connection = make_due()
-    tick(bell)
+    tick(fake_redis)
     (run,) = runs_of(connection)
-    bell.waiting.clear()
-    assert tick(bell).enqueued == 0  # it may be on its way to a worker this very moment
+    fake_redis.waiting.clear()
+    assert tick(fake_redis).enqueued == 0  # a worker may be taking it at this moment
     ago(run, enqueued_at=2 * MINUTE)
-    assert tick(bell).enqueued == 1
-    assert bell.rung == [run.id, run.id]
+    assert tick(fake_redis).enqueued == 1
+    assert fake_redis.enqueued == [run.id, run.id]
 
 
-def test_what_waits_in_redis_is_not_rung_for_again(app: Flask, bell: Bell) -> None:
+def test_a_job_that_waits_in_redis_is_not_enqueued_again(app: Flask, fake_redis: FakeRedis) -> None:
     connection = make_due()
-    tick(bell)
+    tick(fake_redis)
     (run,) = runs_of(connection)
     ago(run, enqueued_at=60 * MINUTE)
-    assert tick(bell).enqueued == 0
+    assert tick(fake_redis).enqueued == 0
 
 
 def test_real_redis_that_was_emptied(app: Flask, redis_server: RedisServer) -> None:
@@ -376,7 +376,7 @@ def test_real_redis_that_was_emptied(app: Flask, redis_server: RedisServer) -> N
 
 
 def test_who_is_due_is_found_by_an_index(app: Flask) -> None:
-    """A million connections that aren't due cost nothing."""
+    """A million connections that aren't due must cost nothing."""
     query = "SELECT id FROM connections WHERE status = 'connected' AND next_sync_at <= '2026-01-01'"
     if db.engine.dialect.name == "postgresql":
         db.session.execute(text("SET LOCAL enable_seqscan = off"))
@@ -384,8 +384,8 @@ def test_who_is_due_is_found_by_an_index(app: Flask) -> None:
     assert "ix_connections_due" in str(db.session.execute(text(f"{explain} {query}")).all())
 
 
-def test_a_parked_run_goes_on_at_the_next_tick_when_nobody_else_of_its_firm_is_going_on(app: Flask) -> None:
-    """Whoever it waited for may have died in its last try, and rung for nobody."""
+def test_a_parked_run_goes_on_at_the_next_tick_when_no_other_run_of_its_firm_is_active(app: Flask) -> None:
+    """The run that it waited for may have failed at its last try without enqueueing another."""
     connection = make_synced_connection()
     run = make_run(connection, RunStatus.QUEUED, is_parked=True, enqueued_at=utcnow())
     rung: list[int] = []
@@ -403,11 +403,11 @@ def test_a_parked_run_waits_while_another_of_its_firm_is_going_on(app: Flask) ->
     assert rung == []
 
 
-def test_two_runs_that_end_at_once_let_two_others_of_their_firm_go_on(app: Flask, bell: Bell) -> None:
+def test_two_runs_that_end_at_once_let_two_others_of_their_firm_go_on(app: Flask, fake_redis: FakeRedis) -> None:
     partner = make_partner()
     waiting = [
         make_run(make_synced_connection(make_advisor(partner)), RunStatus.QUEUED, is_parked=True) for _ in range(2)
     ]
     ids, partner_id = [run.id for run in waiting], partner.id
-    race(app, *[lambda: runs.enqueue_next_parked(partner_id, bell.ring)] * 2)
-    assert sorted(bell.rung) == ids
+    race(app, *[lambda: runs.enqueue_next_parked(partner_id, fake_redis.enqueue)] * 2)
+    assert sorted(fake_redis.enqueued) == ids

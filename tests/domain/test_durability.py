@@ -1,4 +1,4 @@
-"""What survives a power cut on SQLite: what is known before a call is made or its answer used, and what people were told."""
+"""What survives a power cut on SQLite: what is stored before a call or the use of its answer, and what people saw as done."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True) 
 
 @contextmanager
 def commits(office: PostOffice | None = None) -> Iterator[list[tuple[int, int]]]:
-    """Collect (how the commit is flushed, creates that Salesforce has had by then) of each transaction."""
+    """Collect (flush mode, creates that Salesforce has received by then) of each transaction."""
     seen: list[tuple[int, int]] = []
 
     def on_commit(connection: EngineConnection) -> None:
@@ -77,7 +77,7 @@ def test_the_mark_of_an_attempt_is_flushed_before_the_lead_is_sent(app: Flask, o
     assert before[-1] == FULL
 
 
-def test_what_a_person_was_told_is_stored_is_flushed(app: Flask, client: FlaskClient) -> None:
+def test_a_sign_up_that_was_confirmed_is_flushed(app: Flask, client: FlaskClient) -> None:
     log_in(client, make_advisor())
     with commits() as seen:
         client.post("/settings", data={"name": "Alice Moreau-Reyes"})

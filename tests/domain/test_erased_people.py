@@ -1,4 +1,4 @@
-"""Rule contacts 10: who was deleted here stays so, who was erased doesn't come back, and who says yes again is here again."""
+"""Rule contacts 10: people deleted here stay deleted, erased people don't come back, and a new sign-up makes a person again."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def only_contact() -> Contact:
 
 
 def people() -> list[tuple[str, str, str | None]]:
-    """(source, address, why inactive) of every row of a contact; a blank one has no address."""
+    """Return (source, address, why inactive) of every contact row; an erased one has no address."""
     db.session.rollback()
     query = contact_rows(Contact.source, Contact.email, reason_of(utcnow())).order_by(Contact.id)
     return [(row[0], row[1], row[2]) for row in db.session.execute(query)]
@@ -119,7 +119,7 @@ def test_an_erased_person_stays_away_after_disconnecting_and_removing(office: Fo
     assert {address for _, address, _ in people()} == {""}
 
 
-def test_an_erased_person_who_is_made_anew_in_salesforce_stays_away(office: FollowingOffice) -> None:
+def test_an_erased_person_who_is_added_again_in_salesforce_stays_away(office: FollowingOffice) -> None:
     contact_id = office.add(email=ADDRESS)
     office.sync()
     erase(office)
@@ -214,7 +214,7 @@ def test_a_person_deleted_here_comes_back_deleted_after_removing_and_can_be_rest
 
 
 @pytest.mark.parametrize("is_removed", [False, True])
-def test_a_person_deleted_here_who_signs_up_again_stays_hidden_and_the_advisor_is_told(
+def test_a_person_deleted_here_who_signs_up_again_stays_hidden_and_the_advisor_sees_it(
     office: FollowingOffice, is_removed: bool
 ) -> None:
     office.add(email=ADDRESS)

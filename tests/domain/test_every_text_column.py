@@ -1,4 +1,4 @@
-"""Every column that can hold a text is decided about: what becomes of it when a firm is deleted or an advisor is erased."""
+"""Every text column has a rule for deleted firms and erased advisors."""
 
 from __future__ import annotations
 
@@ -17,17 +17,25 @@ from asapp.core.extensions import db
 from asapp.models import Action
 from asapp.partners import erasure, offboarding
 from tests.factories import org_access
-from tests.furnished import Belongings, World, make_world, rows_of
+from tests.two_firms import Belongings, World, make_world, rows_of
 
-# With the firm and with the advisor.
+# Deleted with the firm and with the advisor.
 ROWS_GO = {
     *("alert_mails", "alerts", "blocked_addresses", "connections", "contacts", "departures", "ledger", "list_members"),
     *("lists", "oauth_states", "opt_in_pages", "password_links", "pending_grants", "run_changes", "sync_runs"),
-    *("tombstones", "opt_out_writes", "sends", "second_factors", "recovery_codes"),
+    *(
+        "tombstones",
+        "opt_out_writes",
+        "sends",
+        "second_factors",
+        "recovery_codes",
+        "suppression_words",
+        "login_sessions",
+    ),
 }
 ROWS_GO_WITH_THE_FIRM = {"api_keys", "api_usage", "partner_checks", "setup_links"}
 EMPTIED = {
-    "users": {"email", "name", "password_hash", "session_nonce"},
+    "users": {"email", "name", "password_hash", "session_nonce", "time_zone"},
     "audit_identities": {"name", "email", "client_address"},
     "leads": {
         *("first_name", "last_name", "email", "search_key", "address_hash", "details"),
@@ -40,7 +48,7 @@ EMPTIED_WITH_THE_FIRM = {
         *("consumer_key_sealed", "consumer_secret_sealed", "pending_secret_sealed", "address_key_sealed"),
     }
 }
-# Says nothing about who it was.
+# Not personal.
 STAYS = {
     "partners": {"public_id", "api_version", "opt_out_field", "paused_why", "link_key_sealed"},  # its links still work
     "users": {"role", "public_id"},
@@ -84,7 +92,7 @@ def text_columns() -> dict[str, set[str]]:
 
 
 def values_of(columns: dict[str, set[str]], ids: list[int]) -> set[str]:
-    """Return what stands in these columns of these people's or firms' rows."""
+    """Return the values of these columns in the rows of these people or firms."""
     db.session.rollback()
     found = set()
     for name in columns:

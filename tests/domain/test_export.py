@@ -52,7 +52,7 @@ def test_one_row_a_contact_in_any_state(app: Flask) -> None:
     assert all(row["status"] == ("inactive" if row["reason"] else "active") for row in rows)
 
 
-def test_opt_outs_that_nobody_knows_are_a_reason(app: Flask) -> None:
+def test_unknown_opt_outs_are_a_reason_in_the_export(app: Flask) -> None:
     connection = make_connection()
     make_contact(connection)
     assert [(row["status"], row["reason"]) for row in rows_of(connection.user)] == [("inactive", "opt_out_unknown")]
@@ -73,7 +73,7 @@ def test_ids_and_sources(app: Flask) -> None:
     }
 
 
-def test_shells_and_other_advisors_contacts_are_left_out(app: Flask) -> None:
+def test_contacts_without_an_email_and_other_advisors_contacts_are_left_out(app: Flask) -> None:
     connection = make_synced_connection()
     make_contact(connection, departed="no_email")
     make_contact(make_advisor(connection.user.partner, "Bob Ferreira"))

@@ -1,4 +1,4 @@
-"""Which fields decide whether somebody may be written to: the firm's own, and "Email Opt Out" wherever it can be read."""
+"""Which fields decide whether a person may be written to: the firm's own, and "Email Opt Out" wherever it can be read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STANDARD = "HasOptedOutOfEmail"
 
 
 class OwnOffice(PostOffice):
-    """A firm with an opt-out field of its own, on these objects."""
+    """A firm whose own opt-out field exists on these objects."""
 
     def __init__(self, running: Running, *objects: str) -> None:
         super().__init__(running)
@@ -26,7 +26,7 @@ class OwnOffice(PostOffice):
         self.save()
 
     def sync_after_a_day(self) -> int:
-        """A sync with the daily check; return how many calls it took."""
+        """Sync with the daily check; return how many calls it took."""
         self.org.clock.advance(3600)
         self.let_a_day_pass()
         return self.sync().api_calls
@@ -50,7 +50,7 @@ def test_email_opt_out_counts_beside_the_firms_own_field(office: OwnOffice) -> N
     assert office.fields_read() == f"{OWN},{STANDARD},EmailBouncedDate"
 
 
-def test_whoever_ticks_one_of_them_is_inactive_until_neither_is_ticked(office: OwnOffice) -> None:
+def test_a_contact_is_inactive_while_either_field_is_ticked(office: OwnOffice) -> None:
     rose = office.add(email="a@fjord.example")
     office.sync()
     office.org.opt_out(rose)
@@ -72,11 +72,11 @@ def test_where_email_opt_out_is_hidden_the_firms_own_field_decides(office: OwnOf
     assert office.fields_read() == f"{OWN},EmailBouncedDate"
 
 
-def test_email_opt_out_that_becomes_visible_is_read_of_everybody_within_a_day(office: OwnOffice) -> None:
+def test_email_opt_out_that_becomes_visible_is_read_for_all_within_a_day(office: OwnOffice) -> None:
     rose, ravi = office.add(email="a@fjord.example", opted_out=True), office.add(email="b@fjord.example")
     office.org.hide_field("Contact", STANDARD)
     office.sync()
-    assert office.sync_after_a_day() == 3  # the fields, the changes, the sweep
+    assert office.sync_after_a_day() == 3  # one each for the fields, the changes and the sweep
     office.org.show_field("Contact", STANDARD)
     office.org.clock.advance(3600)
     office.let_a_day_pass()
@@ -85,7 +85,7 @@ def test_email_opt_out_that_becomes_visible_is_read_of_everybody_within_a_day(of
     assert reasons_here(office.connection) == {rose: "opted_out", ravi: None}
 
 
-def test_email_opt_out_that_becomes_hidden_costs_one_call_and_stops_nobodys_sync(office: OwnOffice) -> None:
+def test_email_opt_out_that_becomes_hidden_costs_one_call_and_stops_no_sync(office: OwnOffice) -> None:
     office.add(email="a@fjord.example")
     office.sync()
     office.org.hide_field("Contact", STANDARD)

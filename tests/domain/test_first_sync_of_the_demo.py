@@ -1,6 +1,6 @@
 """The demo's org: 2,500 contacts of the connected user among 6,000. Exactly the right ones come in, field by field.
 
-What is right is worked out here from the org's own store, with no rule taken from asapp.
+The expected contacts are computed here from the org's own store, with no rule taken from asapp.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class ImportedPerson(NamedTuple):
 
 
 def office_of_the_demo(org: Running) -> tuple[Office, str]:
-    """An office whose advisor is connected as the demo's first person; with that person's Id."""
+    """Return an office whose advisor is connected as the demo's first person, and that person's Id."""
     office = Office(org)
     firm = seed_demo(office.org)
     db.session.delete(office.connection)

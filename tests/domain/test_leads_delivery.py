@@ -1,4 +1,4 @@
-"""From the outbox to Salesforce, each person once."""
+"""Delivery of leads from the outbox to Salesforce: each person once."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def test_a_person_who_signs_up_becomes_a_lead_of_the_advisors(office: PostOffice
     assert office.lead().salesforce_id == lead["Id"]
 
 
-# ---- Who is there already
+# ---- People who are in Salesforce already
 
 
-def test_somebody_who_is_a_contact_is_linked_and_not_made(office: PostOffice) -> None:
+def test_a_person_who_is_a_contact_is_linked_and_not_created(office: PostOffice) -> None:
     contact_id = office.add(email="Mei.Chou@harbour.example")
     someone_signs_up(office.advisor, "mei.chou@HARBOUR.example")
 
@@ -55,7 +55,7 @@ def test_somebody_who_is_a_contact_is_linked_and_not_made(office: PostOffice) ->
     assert (lead.state, lead.linked_contact_id) == (LeadState.LINKED, contact_id)
 
 
-def test_somebody_who_is_an_open_lead_is_linked(office: PostOffice) -> None:
+def test_a_person_who_is_an_open_lead_is_linked(office: PostOffice) -> None:
     lead_id = office.org.add_lead(office.user, last_name="Chou", email="mei.chou@harbour.example")
     someone_signs_up(office.advisor)
 
@@ -76,7 +76,7 @@ def test_a_colleagues_contact_and_a_converted_lead_are_not_in_the_way(office: Po
     assert office.lead().state == LeadState.SENT
 
 
-def test_who_has_opted_out_there_is_linked_inactive_and_the_advisor_is_told(office: PostOffice) -> None:
+def test_a_person_who_opted_out_there_is_linked_inactive_and_the_advisor_sees_it(office: PostOffice) -> None:
     lead_id = office.org.add_lead(office.user, last_name="Chou", email="mei.chou@harbour.example")
     office.org.opt_out(lead_id)
     someone_signs_up(office.advisor)
@@ -123,7 +123,7 @@ def test_a_sign_up_with_an_address_that_opted_out_is_inactive_at_once(office: Po
     ],
     ids=["validation rule", "required field", "no create", "locked field", "hidden field", "no read", "picklist"],
 )
-def test_a_refusal_is_said_in_words_and_can_be_retried(
+def test_a_refusal_has_a_text_and_can_be_retried(
     office: PostOffice, arrange: Callable[[Org], None], why: str, words: str
 ) -> None:
     arrange(office.org)
@@ -226,7 +226,7 @@ def test_a_duplicate_rule_refuses_and_is_never_overridden(office: PostOffice, ac
     assert (office.lead().state, office.lead().why) == (LeadState.REFUSED, "duplicate")
 
 
-def test_a_refused_lead_goes_out_on_retry_once_it_is_mended(office: PostOffice) -> None:
+def test_a_refused_lead_goes_out_on_retry_once_it_is_fixed(office: PostOffice) -> None:
     office.org.change_settings(required_fields={"Lead": ["Phone"]})
     someone_signs_up(office.advisor)
     office.deliver()
@@ -325,7 +325,7 @@ def test_a_lead_that_is_not_kept_is_found_after_a_lost_answer_where_the_user_see
 
 
 def test_what_was_made_after_salesforces_clock_was_put_back_is_found(office: PostOffice) -> None:
-    """Nothing came of the first attempt, by a later clock than the second one's."""
+    """The first attempt created nothing, and Salesforce's clock was later then than at the second."""
     someone_signs_up(office.advisor)
     office.org.trouble.add("concurrent_limit", method="POST", path="/composite/sobjects", times=1)
     office.deliver()
@@ -342,7 +342,7 @@ def test_what_was_made_after_salesforces_clock_was_put_back_is_found(office: Pos
 
 
 def test_a_lead_that_is_not_kept_and_hidden_by_sharing_is_to_be_checked(office: PostOffice) -> None:
-    """It is there, and the user doesn't see it: it must not be made again."""
+    """The lead exists, and the user doesn't see it: it must not be created again."""
     office.give_leads_away()
     office.org.change_settings(lead_access="Private")
     someone_signs_up(office.advisor)
@@ -358,7 +358,7 @@ def test_a_lead_that_is_not_kept_and_hidden_by_sharing_is_to_be_checked(office: 
 
 @pytest.mark.parametrize("sees_it_now", [True, False])
 def test_sending_it_after_all_looks_once_more(office: PostOffice, sees_it_now: bool) -> None:
-    """The advisor may have looked too early, or not well."""
+    """The advisor may have checked too early, or missed it."""
     office.give_leads_away()
     office.org.change_settings(lead_access="Private")
     someone_signs_up(office.advisor)
@@ -421,7 +421,7 @@ def test_a_database_that_was_away_is_no_bug_of_ours(office: PostOffice, when: st
     assert len(office.org.leads()) == 1
 
 
-# ---- How it is sent
+# ---- The create call
 
 
 @pytest.mark.parametrize(("keeps", "owner"), [(True, "user"), (False, "queue")])

@@ -1,4 +1,4 @@
-"""Firms whose Salesforce keeps email addresses encrypted: they can be read, and no query can be narrowed by them."""
+"""Firms whose Salesforce encrypts email addresses: they can be read, but no query can filter by them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.factories import log_in
 from tests.signing_up import someone_signs_up
 
 EMAIL = "mei.chou@harbour.example"
-LOST = "by address whether somebody is there already"
+LOST = "by address whether a person is there already"
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_one_object_may_be_encrypted_and_the_other_not(office: FollowingOffice, 
     assert office.lead("ravi@harbour.example").linked_contact_id == contact_id
 
 
-def test_nobody_turns_inactive_and_opt_outs_are_known_as_before(office: FollowingOffice) -> None:
+def test_no_contact_turns_inactive_and_opt_outs_are_known_as_before(office: FollowingOffice) -> None:
     office.add(email="ravi@harbour.example")
     office.send()
     office.sync()
@@ -77,7 +77,7 @@ def test_an_opt_out_is_seen_as_always(office: FollowingOffice) -> None:
     assert [why for _, why, _ in office.people()] == ["opted_out"]
 
 
-# ---- Who is there already
+# ---- People who are in Salesforce already
 
 
 @pytest.mark.parametrize("opted_out", [False, True])
@@ -94,7 +94,7 @@ def test_a_contact_that_a_sync_has_met_is_linked(office: FollowingOffice, opted_
 
 
 def test_what_became_of_the_contact_since_is_asked(office: FollowingOffice) -> None:
-    """Its opt-out is today's, and one that was given away is nobody's here."""
+    """Its opt-out of today counts, and a contact with a new owner is not linked."""
     out, given = office.add(email=EMAIL), office.add(email="ravi@harbour.example")
     office.sync()
     office.org.opt_out(out)
@@ -123,7 +123,7 @@ def test_a_lost_answer_makes_no_second_lead(office: FollowingOffice) -> None:
     office.org.trouble.add("reset_after", method="POST", path="/composite/sobjects", times=1)
     someone_signs_up(office.advisor)
     office.deliver()
-    office.org.delete(office.org.leads()[0]["Id"])  # looked for among the deleted, too
+    office.org.delete(office.org.leads()[0]["Id"])  # deleted leads are searched too
 
     office.let_pass(60)
     office.deliver()
@@ -146,10 +146,10 @@ def test_a_create_that_never_arrived_is_sent_again(office: FollowingOffice) -> N
     assert office.leads_there() == ["else@harbour.example", EMAIL]
 
 
-# ---- What is told
+# ---- What the pages show
 
 
-def test_the_page_tells_the_one_thing_that_is_lost_while_it_is(client: FlaskClient, office: FollowingOffice) -> None:
+def test_the_page_names_the_one_feature_that_encryption_disables(client: FlaskClient, office: FollowingOffice) -> None:
     log_in(client, office.advisor)
     office.send()
     assert LOST in client.get("/leads").text
@@ -162,19 +162,19 @@ def test_the_page_tells_the_one_thing_that_is_lost_while_it_is(client: FlaskClie
     assert LOST not in client.get("/leads").text
 
 
-def test_why_somebody_is_not_here_is_asked_by_link_instead(client: FlaskClient, office: FollowingOffice) -> None:
+def test_why_is_asked_by_link_instead(client: FlaskClient, office: FollowingOffice) -> None:
     contact_id = office.add(email=EMAIL)
     log_in(client, office.advisor)
 
-    by_address = client.get("/contacts/why", query_string={"whom": EMAIL}, part=True).text
-    by_id = client.get("/contacts/why", query_string={"whom": contact_id}, part=True).text
+    by_address = client.get("/contacts/why", query_string={"person": EMAIL}, part=True).text
+    by_id = client.get("/contacts/why", query_string={"person": contact_id}, part=True).text
 
     assert "encrypted" in by_address
     assert "paste" in by_address
     assert "On its way" in by_id
 
 
-def test_somebody_who_left_is_asked_about_by_the_id_that_we_know(client: FlaskClient, office: FollowingOffice) -> None:
+def test_a_departed_contact_is_asked_about_by_its_stored_id(client: FlaskClient, office: FollowingOffice) -> None:
     contact_id = office.add(email=EMAIL)
     office.fill(20)
     office.sync()
@@ -182,7 +182,7 @@ def test_somebody_who_left_is_asked_about_by_the_id_that_we_know(client: FlaskCl
     office.sync()
     log_in(client, office.advisor)
 
-    answer = client.get("/contacts/why", query_string={"whom": EMAIL}, part=True).text
+    answer = client.get("/contacts/why", query_string={"person": EMAIL}, part=True).text
 
     assert "belongs to Jonas Lindqvist" in answer
 

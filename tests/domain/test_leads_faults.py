@@ -1,6 +1,6 @@
-"""Whatever breaks on the way: as many leads in the org as people signed up, each once.
+"""With every fault: as many leads in the org as people signed up, each once.
 
-Each fault strikes fifty times, each time somebody else's sign-up, in an order that a seed decides; on PostgreSQL ten times,
+Each fault strikes fifty times, each time another person's sign-up, in an order that a seed decides; on PostgreSQL ten times,
 for what it does differently. Processes that are killed, and a Redis that is flushed: tests/jobs/test_leads_kill.py.
 """
 
@@ -23,8 +23,8 @@ from tests.syncing import Died
 pytestmark = pytest.mark.slow
 
 TIMES = {"sqlite": 50, "postgresql": 10}
-CREATE = 3  # the number of the call: a look for contacts, one for leads, then it
-TOO_OFTEN = 40  # rounds after which a lead should have arrived
+CREATE = 3  # the number of the call: a search for contacts, one for leads, then the create
+TOO_OFTEN = 40  # rounds in which a lead must have arrived
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def people() -> list[str]:
 
 
 def arrive(office: PostOffice, email: str) -> None:
-    """Deliver until this person's lead is through; between the rounds pass one to four minutes, other ones for each person."""
+    """Deliver until this person's lead has arrived, with one to four minutes between rounds, which differ per person."""
     pauses = random.Random(email)
     for _ in range(TOO_OFTEN):
         office.deliver()

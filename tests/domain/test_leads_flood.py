@@ -1,4 +1,4 @@
-"""Many sign up at once: deliveries gather them, their calls stay within a quarter of the share, and syncs go on as they were."""
+"""Floods of sign-ups: deliveries are batched, their calls stay within a quarter of the share, and syncs go on as before."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Rush(PostOffice):
         return advisor
 
     def sign_up(self, number: int, advisor: User | None = None) -> None:
-        """As the view does: store, then enqueue."""
+        """Sign a person up as the view does: store, then enqueue."""
         page = sign_up_page.ensure_page(advisor or self.advisor)
         user_id = page.user_id
         seen = FormSeen(sign_up_page.current_text(user_id).id, f"form-{user_id}-{number // 20}", "203.0.113.80")
@@ -129,7 +129,7 @@ class Rush(PostOffice):
         self.tick()
 
     def most_deliveries(self, advisors: int = 1) -> int:
-        """How many deliveries there may have been by now: five at once, one a minute, and one at the end."""
+        """Return how many deliveries are allowed by now: five at once, one a minute, and one at the end."""
         minutes = (utcnow() - self.began_at + self.gone_by) / timedelta(minutes=1)
         return advisors * (5 + int(minutes) + 1)
 
@@ -166,7 +166,7 @@ def office(app: Flask, org: Running) -> Rush:
     return Rush(org)
 
 
-# ---- Deliveries gather
+# ---- Deliveries are batched
 
 
 @pytest.mark.slow
@@ -213,7 +213,7 @@ def test_sign_ups_that_come_one_after_the_other_gather(office: Rush) -> None:
     assert office.allowance().lead_calls == office.deliveries * A_DELIVERY
 
 
-def test_a_delivery_leaves_who_comes_while_it_runs_to_the_next_one(office: Rush) -> None:
+def test_sign_ups_during_a_delivery_are_left_to_the_next_one(office: Rush) -> None:
     arriving = iter(range(1, 100))
     office.after_create = lambda: someone_signs_up(office.advisor, f"p{next(arriving)}@example.com") and None
     office.sign_up(0)
@@ -232,7 +232,7 @@ def test_three_advisors_whose_pages_are_flooded_at_once(office: Rush) -> None:
         office.let_go_by(3)
     office.sign_up(0, quiet)
     (lead,) = db.session.scalars(select(Lead).where(Lead.user_id == quiet.id))
-    assert lead.state == LeadState.SENT  # others' floods are in nobody's way
+    assert lead.state == LeadState.SENT  # the floods of others don't delay it
     office.let_go_by(60)
 
     assert office.states() == {LeadState.SENT: 121}
@@ -245,7 +245,7 @@ def test_the_gap_widens_as_the_calls_for_leads_are_used_up(used: float, minutes:
     assert outbox.gap_of(used) == timedelta(minutes=minutes)
 
 
-# ---- Rows say what is left
+# ---- The rows are the queue
 
 
 def test_a_web_process_that_dies_between_commit_and_enqueueing(office: Rush) -> None:
@@ -313,7 +313,7 @@ def test_leads_wait_with_words_once_their_quarter_is_used_and_syncs_go_on(office
 
     lead = office.lead("p0@example.com")
     assert (lead.state, lead.why) == (LeadState.WAITING, "leads_share_used_up")
-    assert office.allowance().lead_calls == 28  # none was spent in vain
+    assert office.allowance().lead_calls == 28  # none was wasted
     assert queries.find_hold(office.advisor, utcnow()) == Hold.NO_CALLS
     assert office.reload(office.connection.partner).paused_until is None
     assert office.sync().is_complete
@@ -325,7 +325,7 @@ def test_who_waited_for_calls_goes_out_by_itself_and_together(office: Rush) -> N
         office.sign_up(number)
     deliveries = office.deliveries
     office.let_go_by(10 * 60)
-    assert office.deliveries == deliveries  # nobody looks before a quarter of an hour is over
+    assert office.deliveries == deliveries  # no delivery begins before a quarter of an hour is over
     office.let_go_by(6 * 60)
     assert office.states()[LeadState.WAITING] >= 1
 
@@ -347,7 +347,7 @@ def test_a_share_that_syncs_have_used_up_is_not_paused_by_a_lead(office: Rush) -
     assert office.reload(office.connection.partner).paused_until is None
 
 
-def test_where_the_orgs_total_is_not_known_leads_go_out(office: Rush) -> None:
+def test_leads_go_out_where_the_orgs_total_is_unknown(office: Rush) -> None:
     office.use_lead_calls(1000)
     office.connection.partner.org_calls_allowed = None
     db.session.commit()
@@ -368,11 +368,11 @@ def test_calls_of_syncs_are_not_counted_as_calls_for_leads(office: Rush) -> None
 
 @pytest.mark.parametrize(("share", "quarter"), [(1500, 375), (15, 3), (6, 3), (2, 2), (0, 0), (None, None)])
 def test_a_quarter_is_never_less_than_a_round_takes(share: int | None, quarter: int | None) -> None:
-    """Else no lead of a firm with a tiny share would ever go out."""
+    """Otherwise no lead of a firm with a tiny share would ever go out."""
     assert Allowance(0, share, None, None).leads_share == quarter
 
 
-# ---- What a page takes in a day
+# ---- The limit of a page per day
 
 
 def test_who_comes_beyond_the_limit_is_stored_and_waits_for_the_advisor(office: Rush) -> None:
@@ -388,7 +388,7 @@ def test_who_comes_beyond_the_limit_is_stored_and_waits_for_the_advisor(office: 
     assert office.states() == {LeadState.SENT: 3, LeadState.FOR_REVIEW: 2}
 
 
-def test_somebody_who_signs_up_again_does_not_count(office: Rush) -> None:
+def test_a_person_who_signs_up_again_does_not_count(office: Rush) -> None:
     set_limit(office.advisor, 2)
     for number in (0, 0, 0, 1):
         office.sign_up(number)
@@ -449,7 +449,7 @@ def test_a_person_who_waits_can_be_erased(office: Rush) -> None:
     assert decisions.send_reviewed(office.advisor) == 0
 
 
-def test_people_whom_the_advisor_has_deleted_here_are_not_sent(office: Rush) -> None:
+def test_people_that_the_advisor_has_deleted_here_are_not_sent(office: Rush) -> None:
     set_limit(office.advisor, 1)
     for number in range(4):
         office.sign_up(number)
@@ -475,7 +475,7 @@ def test_another_advisors_people_are_not_sent(office: Rush) -> None:
     assert office.states()[LeadState.FOR_REVIEW] == 1
 
 
-def test_a_refused_form_counts_nobody(office: Rush) -> None:
+def test_a_refused_form_does_not_count(office: Rush) -> None:
     for number in range(20):
         office.sign_up(number)
     page = sign_up_page.ensure_page(office.advisor)

@@ -1,4 +1,4 @@
-"""What becomes of leads after they were sent: part of every sync."""
+"""Syncs follow leads after they were sent."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from tests.syncing import KEY
 
 class FollowingOffice(PostOffice):
     def send(self) -> str:
-        """Sign somebody up and deliver; return the Lead's Id."""
+        """Sign a person up and deliver; return the Lead's Id."""
         someone_signs_up(self.advisor)
         self.deliver()
         salesforce_id = self.lead().salesforce_id
@@ -44,7 +44,7 @@ class FollowingOffice(PostOffice):
         return salesforce_id
 
     def linked(self) -> str:
-        """Sign somebody up who is a lead of the user's that the colleague made; return its Id."""
+        """Sign up a person who is already a lead of the user's, made by the colleague; return its Id."""
         lead_id = self.org.add_lead(self.colleague, last_name="Chou", email="mei.chou@harbour.example")
         self.org.give(lead_id, self.user)
         assert self.send() == lead_id
@@ -162,7 +162,7 @@ def test_a_lead_that_became_a_colleagues_contact_is_inactive(office: FollowingOf
     assert office.lead().state == LeadState.CONVERTED
 
 
-def test_somebody_linked_to_a_contact_before_the_first_sync_is_tied_by_it(office: FollowingOffice) -> None:
+def test_the_first_sync_ties_a_sign_up_to_the_contact_that_it_was_linked_to(office: FollowingOffice) -> None:
     contact_id = office.add(email="mei.chou@harbour.example")
     someone_signs_up(office.advisor)
     office.deliver()
@@ -256,11 +256,11 @@ def test_a_lead_in_a_queue_is_followed_and_shows_its_owner(office: FollowingOffi
     assert office.people() == [("lead", Reason.OPTED_OUT, True)]
 
 
-# ---- Where no row comes
+# ---- Changes without a row
 
 
 def test_a_linked_lead_that_is_given_away_is_inactive_by_the_next_daily_sweep(office: FollowingOffice) -> None:
-    """Somebody else made it: what its new owner does to it, an opt-out too, nobody would tell us."""
+    """The lead was not made here: changes by its new owner, opt-outs too, would never be reported to us."""
     lead_id = office.linked()
     office.sync()
     office.org.give(lead_id, office.colleague)
@@ -307,7 +307,7 @@ def test_a_lead_that_sharing_hides_from_the_first_is_inactive_with_the_next_sync
     office.sync()
 
     assert office.people() == [("lead", Reason.GONE, False)]
-    assert office.history() == ["opted_in"]  # nobody knows that it was deleted
+    assert office.history() == ["opted_in"]  # its deletion can't be seen
 
 
 def test_a_lead_that_sharing_hides_later_is_inactive_until_it_is_seen_again(office: FollowingOffice) -> None:
@@ -347,17 +347,17 @@ def test_more_leads_than_a_statement_takes_parameters_can_be_looked_at(office: F
             return {}
 
     nominated = {f"00Q{number:012d}AAA" for number in range(70_000)} | {lead_id}
-    round_ = leads.FollowContext(
-        run=SimpleNamespace(also={}),  # type: ignore[arg-type]
-        context=SimpleNamespace(run_id=1, user_id=office.advisor.id),  # type: ignore[arg-type]
-        client_for_call=Seen,  # type: ignore[arg-type]
-        save=lambda **_: db.session.commit(),
+    context = SimpleNamespace(
+        run_id=1,
+        connection_id=office.connection.id,
+        user_id=office.advisor.id,
+        owner_id=office.user,
         lock=lambda: None,
-        asked_at=utcnow(),
-        wants_sweep=True,
-        reads_all=False,
     )
-    leads.check_leads_by_id(office.connection.id, office.user, nominated, round_)
+    run = SimpleNamespace(id=1, row=SimpleNamespace(also={}), save=lambda **_: db.session.commit())
+    reader = SimpleNamespace(run=run, context=context, client_for_call=Seen)
+    follower = leads.LeadFollower(reader, asked_at=utcnow(), is_whole=True, reads_all_opted_out=False)  # type: ignore[arg-type]
+    follower.check_by_id(nominated)
 
     assert office.lead().why == Unfollowed.GONE
 
@@ -366,7 +366,7 @@ def test_more_leads_than_a_statement_takes_parameters_can_be_looked_at(office: F
 def test_who_became_a_contact_without_an_address_is_written_to_at_the_one_they_typed(
     office: FollowingOffice, opts_out_later: bool
 ) -> None:
-    """The contact isn't imported for want of an address. Whether it has opted out is known all the same."""
+    """The contact isn't imported, because it has no address. Its opt-out is known all the same."""
     lead_id = office.send()
     office.sync()
     contact_id = office.org.convert_lead(lead_id)
@@ -408,7 +408,7 @@ def test_a_lead_that_was_merged_into_a_colleagues_is_inactive(office: FollowingO
     assert office.people() == [("lead", Reason.REASSIGNED, False)]
 
 
-def test_a_merged_lead_stays_inactive_while_nobody_can_look(office: FollowingOffice) -> None:
+def test_a_merged_lead_stays_inactive_while_its_survivor_can_not_be_read(office: FollowingOffice) -> None:
     lead_id = office.send()
     office.sync()
     winner = office.org.add_lead(office.user, last_name="Chou", email="m.chou@work.example")
@@ -457,17 +457,17 @@ def test_an_erased_person_does_not_come_back_by_a_merge_and_a_conversion(office:
     assert {contact.email for contact in db.session.scalars(select(Contact))} == {""}
 
 
-def test_the_daily_sweep_of_leads_takes_a_call_and_looks_at_nobody_without_need(office: FollowingOffice) -> None:
+def test_the_daily_sweep_of_leads_takes_one_call_and_looks_up_no_lead_without_need(office: FollowingOffice) -> None:
     office.org.change_settings(session_minutes=10**6)
     lead_id = office.linked()
     office.sync()
-    assert office.sync_after_a_day().api_calls == 3  # the question, and a sweep each of contacts and leads
+    assert office.sync_after_a_day().api_calls == 3  # the opening, and a sweep each of contacts and leads
     office.org.give(lead_id, office.colleague)
     assert office.sync_after_a_day().api_calls == 4  # a look
-    assert office.sync_after_a_day().api_calls == 3  # and no other: what is lost is not asked for again
+    assert office.sync_after_a_day().api_calls == 3  # and no other: a lost lead is not looked up again
 
 
-def test_a_sweep_that_breaks_off_makes_nobody_inactive(office: FollowingOffice) -> None:
+def test_a_sweep_that_breaks_off_makes_no_lead_inactive(office: FollowingOffice) -> None:
     office.send()
     office.sync()
     office.org.trouble.add("server_unavailable", soql="FROM Lead WHERE (CreatedById", kind="query")
@@ -523,7 +523,7 @@ def test_running_it_twice_changes_nothing(office: FollowingOffice) -> None:
     assert (office.snapshot(), office.history()) == before
 
 
-def test_contacts_that_were_removed_on_disconnecting_are_tied_anew(office: FollowingOffice) -> None:
+def test_contacts_that_were_removed_on_disconnecting_are_linked_again(office: FollowingOffice) -> None:
     lead_id = office.send()
     office.sync()
     contact_id = office.org.convert_lead(lead_id)
@@ -546,13 +546,13 @@ def test_contacts_that_were_removed_on_disconnecting_are_tied_anew(office: Follo
 def test_the_panel_can_tell_when_leads_are_followed(office: FollowingOffice, monkeypatch: pytest.MonkeyPatch) -> None:
     office.org.opt_out(office.send())
     seen: list[str] = []
-    apply_rows = leads.apply_rows
+    apply_rows = leads.LeadFollower.apply_rows
 
-    def watched(records: Sequence[LeadRecord], round_: leads.FollowContext) -> None:
-        seen.append(db.session.get_one(SyncRun, round_.run_id).phase)
-        apply_rows(records, round_)
+    def watched(follower: leads.LeadFollower, records: Sequence[LeadRecord]) -> None:
+        seen.append(db.session.get_one(SyncRun, follower.run.id).phase)
+        apply_rows(follower, records)
 
-    monkeypatch.setattr(leads, "apply_rows", watched)
+    monkeypatch.setattr(leads.LeadFollower, "apply_rows", watched)
 
     office.sync()
 

@@ -1,4 +1,4 @@
-"""What a delivery finds in Salesforce: the Lead that it made itself and whose answer was lost, or the person's own record."""
+"""What a delivery finds in Salesforce: its own Lead, if the answer was lost, or the person's own record."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.syncing import KEY
 
 ADDRESS = "mei.chou@harbour.example"
 OTHER = "zoe.lindstrom@harbour.example"
-CREATE = 3  # the number of the call: a look for contacts, one for leads, then it
+CREATE = 3  # the number of the call: a search for contacts, one for leads, then the create
 
 
 @pytest.fixture
@@ -109,9 +109,7 @@ def test_a_lead_of_ours_that_is_there_counts_before_one_that_was_deleted(
 
 
 @pytest.mark.parametrize("end", ["delete", "convert"])
-def test_an_opted_out_lead_of_ours_that_is_no_open_lead_any_more_blocks_nobody(
-    office: FollowingOffice, end: str
-) -> None:
+def test_an_opted_out_lead_of_ours_that_is_no_longer_open_blocks_no_address(office: FollowingOffice, end: str) -> None:
     other = added_by_hand(office)
     someone_signs_up(office.advisor)
     lose_the_answer(office)
@@ -144,7 +142,7 @@ def test_a_lead_of_ours_that_opted_out_before_it_was_found_blocks_its_address(of
     assert reason_for(other) == Reason.TWIN_OPTED_OUT
 
 
-# ---- Who is there already
+# ---- People who are in Salesforce already
 
 
 @pytest.mark.parametrize("opted_out", [(True, False), (False, True)])
@@ -272,7 +270,7 @@ def row_of(lead: Lead) -> dict[str, object]:
 
 
 def test_a_lead_that_is_sent_while_a_sync_reads_is_left_to_the_next_one(app: Flask, office: FollowingOffice) -> None:
-    """Its row can't have come with what was asked before it was made: that costs no look."""
+    """The query was made before the lead was, so its row can't be in the answer: that costs no lookup."""
     office.fill(250)
     office.org.change_settings(page_sizes=200)
     mark = office.org.calls.mark()

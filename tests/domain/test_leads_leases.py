@@ -1,4 +1,4 @@
-"""Whose leads a delivery takes, and what it may still write once another worker has them."""
+"""Which leads a delivery claims, and what it may still write once another worker has them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def claim(office: FollowingOffice) -> str:
 
 
 def another_worker_claims(app: Flask, office: FollowingOffice) -> str:
-    """Another process finds that the leases have run out, and claims the leads; return its lease."""
+    """Let another process find the leases expired and claim the leads; return its lease."""
     user_id, partner_id = db.session.execute(select(Connection.user_id, Connection.partner_id)).one()
     db.session.commit()
     leases: list[str] = []
@@ -71,7 +71,7 @@ def deliver_and(office: FollowingOffice, number: int, during: Callable[[], None]
     db.session.expire_all()
 
 
-# ---- Whose leads
+# ---- Which leads
 
 
 def test_a_delivery_takes_no_leads_of_a_colleague_at_the_same_firm(office: FollowingOffice) -> None:
@@ -113,7 +113,7 @@ def test_rows_of_a_round_are_not_locked_for_a_worker_that_lost_it(app: Flask, of
     db.session.rollback()
 
 
-def test_a_delivery_that_lost_its_leads_while_it_looked_links_nobody(app: Flask, office: FollowingOffice) -> None:
+def test_a_delivery_that_lost_its_leads_while_it_searched_links_no_one(app: Flask, office: FollowingOffice) -> None:
     office.add(email="mei.chou@harbour.example")
     someone_signs_up(office.advisor)
     leases: list[str] = []
@@ -124,7 +124,7 @@ def test_a_delivery_that_lost_its_leads_while_it_looked_links_nobody(app: Flask,
     assert (lead.state, lead.linked_contact_id, lead.lease) == (LeadState.RECEIVED, None, leases[0])
 
 
-def test_a_delivery_that_lost_its_leads_while_it_looked_announces_no_create(
+def test_a_delivery_that_lost_its_leads_while_it_searched_announces_no_create(
     app: Flask, office: FollowingOffice
 ) -> None:
     someone_signs_up(office.advisor)
@@ -181,7 +181,7 @@ def test_a_refusal_that_comes_after_the_lease_was_lost_is_not_stored(app: Flask,
 
 
 def test_of_a_person_who_is_erased_during_the_create_the_id_alone_is_kept(app: Flask, office: FollowingOffice) -> None:
-    """It is what their record in Salesforce is known by; nothing of it is stored here."""
+    """The Id identifies their record in Salesforce; no other data of the person is stored."""
     someone_signs_up(office.advisor)
     user_id = office.advisor.id
     db.session.commit()
@@ -255,7 +255,7 @@ def test_no_delivery_is_enqueued_while_its_firm_is_off(
 def test_a_delivery_that_did_not_begin_within_a_minute_is_enqueued_again(
     office: FollowingOffice, seconds: int, number: int
 ) -> None:
-    """Redis lost it. Sooner it may only be waiting for a worker."""
+    """Redis lost it. Within a minute it may only be waiting for a worker."""
     someone_signs_up(office.advisor)
     office.connection.leads_rung_at = utcnow() - timedelta(seconds=seconds)
     db.session.commit()

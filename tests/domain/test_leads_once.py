@@ -1,4 +1,4 @@
-"""A lead reaches Salesforce once, whatever is changed, switched off or moved meanwhile."""
+"""A lead reaches Salesforce once, even if settings change, a firm is disabled or the advisor is moved in between."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def office(app: Flask, org: Running) -> FollowingOffice:
 
 
 def at_the_same_time(app: Flask, work: Callable[[], object]) -> None:
-    """Do this as another process would, and wait for it."""
+    """Run this as another process would, and wait for it."""
     failed: list[Exception] = []
 
     def go() -> None:
@@ -65,7 +65,7 @@ def pass_time(office: FollowingOffice) -> None:
         office.deliver()
 
 
-# ---- What an attempt was made with
+# ---- The settings of an attempt
 
 
 def test_keeping_leads_from_now_on_says_nothing_about_one_that_was_given_away(office: FollowingOffice) -> None:
@@ -173,7 +173,7 @@ def test_a_create_has_ten_minutes_though_the_token_was_old(office: FollowingOffi
     assert office.lead().state == LeadState.SENT
 
 
-# ---- What is off
+# ---- Inactive connections and firms
 
 
 def disconnect() -> None:
@@ -199,7 +199,7 @@ def pause() -> None:
 def test_nothing_more_goes_out_once_it_is_off(
     app: Flask, office: FollowingOffice, turn_off: Callable[[], None]
 ) -> None:
-    """Salesforce doesn't hear the revoke, and the token is in memory."""
+    """The revocation has not reached Salesforce, and the token is in memory."""
     for number in range(2):
         someone_signs_up(office.advisor, f"person{number}@harbour.example")
     office.org.trouble.add("server_unavailable", method="POST", path="/services/oauth2/revoke")
@@ -216,7 +216,7 @@ def test_nothing_more_goes_out_once_it_is_off(
     assert not outbox.can_deliver(db.session(), office.connection.id)
 
 
-# ---- A set-up that isn't right
+# ---- A wrong set-up
 
 
 def test_tokens_that_do_not_open_let_leads_wait_with_a_reason(office: FollowingOffice) -> None:
@@ -252,7 +252,7 @@ def test_a_wrong_consumer_secret_lets_leads_wait_until_it_is_right(office: Follo
 
 
 class DistractedVault(Vault):
-    """Does something else once, while the address is being hashed."""
+    """Runs something else once, while the address is being hashed."""
 
     def __init__(self, real: Vault, work: Callable[[], None]) -> None:
         self.__dict__.update(real.__dict__)
@@ -267,7 +267,7 @@ class DistractedVault(Vault):
 
 def test_a_person_who_signs_up_while_the_advisor_is_moved_is_asked_again(app: Flask, office: FollowingOffice) -> None:
     """They agreed to mail from an advisor of the firm before."""
-    someone_signs_up(office.advisor, "first@harbour.example")  # the firm has its key
+    someone_signs_up(office.advisor, "first@harbour.example")  # this makes the firm's key
     fjord = make_partner("Fjord Advisors", "https://fjord.my.salesforce.com")
     user_id, firm_id = office.advisor.id, fjord.id
 
@@ -286,8 +286,8 @@ def test_a_person_who_signs_up_while_the_advisor_is_moved_is_asked_again(app: Fl
     assert page.user.partner_id == firm_id
 
 
-def test_somebody_who_is_erased_while_signing_up_again_is_a_new_person(app: Flask, office: FollowingOffice) -> None:
-    """Just before the sign-up takes its turn. From then on the erasure waits for it (tests/domain/test_lock_order.py)."""
+def test_a_person_who_is_erased_while_signing_up_again_is_a_new_person(app: Flask, office: FollowingOffice) -> None:
+    """Just before the sign-up takes the lock. After that the erasure waits for it (tests/domain/test_lock_order.py)."""
     office.send()
     user_id, contact_id = office.advisor.id, db.session.scalars(select(Contact.id)).one()
     make_page(office.advisor)
@@ -350,7 +350,7 @@ def test_who_signs_up_again_after_a_switch_goes_out_through_the_new_account(
     assert office.history() == ["opted_in", "opted_in"]
 
 
-def test_one_who_became_a_contact_there_goes_out_again_as_well(office: FollowingOffice) -> None:
+def test_a_person_who_became_a_contact_there_goes_out_again_as_well(office: FollowingOffice) -> None:
     lead_id = office.send()
     office.org.convert_lead(lead_id)
     office.sync()
@@ -363,7 +363,7 @@ def test_one_who_became_a_contact_there_goes_out_again_as_well(office: Following
     assert office.people() == [("salesforce", Reason.DISCONNECTED, True), ("lead", None, True)]
 
 
-def test_who_opted_out_there_stays_inactive_and_the_advisor_is_told(office: FollowingOffice) -> None:
+def test_a_person_who_opted_out_there_stays_inactive_and_the_advisor_sees_it(office: FollowingOffice) -> None:
     lead_id = office.send()
     office.org.opt_out(lead_id)
     office.sync()

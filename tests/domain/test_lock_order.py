@@ -1,4 +1,4 @@
-"""The lock order (docs/decisions/11-lock-order.md): writers of one advisor's rows wait for each other, and none is ended."""
+"""The lock order (docs/decisions/11-lock-order.md): writers of one advisor's rows wait for each other without a deadlock."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from asapp.salesforce import errors
 from asapp.salesforce.fields import STANDARD_OPT_OUT, all_fields
 from asapp.salesforce.records import ContactRecord
 from asapp.sync.endings import record_failure
-from asapp.sync.execute import Execution
+from asapp.sync.execute import Execution, Reading
 from asapp.sync.run_context import JobContext
-from asapp.sync.runs import claim_run, start_run
+from asapp.sync.runs import LeasedRun, claim_run, start_run
 from tests.factories import make_advisor, make_partner, make_synced_connection, org_access
 from tests.racing import ROUNDS, race
 
@@ -41,7 +41,7 @@ End = Callable[[int, OrgAccess], Any]
 
 
 class NobodyToAsk:
-    """Stands where the client would: these writers have their answers already."""
+    """Stands in for the client: these writers have their answers already."""
 
     usage = (10, 1000)
     lead_fields = all_fields("Lead", STANDARD_OPT_OUT)
@@ -66,16 +66,15 @@ def people(connection: Connection, last_name: str) -> list[ContactRecord]:
 
 
 def begin_run(connection: Connection) -> Execution:
-    """A run that is under way and has stored its people once."""
+    """Return a run that is active and has stored its people once."""
     run = start_run(connection, RunTrigger.MANUAL, lambda _: True)
     assert run is not None
     claimed = claim_run(run.id)
     assert claimed is not None
-    assert claimed.lease
-    execution = Execution(claimed, claimed.lease, workplace())
-    execution.client = NobodyToAsk()  # type: ignore[assignment]
-    execution.note(asked_at=utcnow(), opened_at=utcnow(), is_full=False, opt_out_field="HasOptedOutOfEmail")
-    execution.apply(people(connection, "Before"), [], in_order=True)
+    execution = Execution(claimed, workplace())
+    execution.reader.client = NobodyToAsk()  # type: ignore[assignment]
+    claimed.save(asked_at=utcnow(), opened_at=utcnow(), is_full=False, opt_out_field="HasOptedOutOfEmail")
+    execution.reader.apply(people(connection, "Before"), [], in_order=True)
     return execution
 
 
@@ -85,8 +84,8 @@ def sync_on(execution: Execution, connection: Connection) -> Callable[[], str]:
     def work() -> str:
         try:
             for page in pages:
-                execution.apply(page, [], in_order=True)
-            execution.finish(PEOPLE, swept=False, held=False, leads_trouble=None)
+                execution.reader.apply(page, [], in_order=True)
+            execution.finish(Reading(owned=PEOPLE))
         except LeaseLost:
             return "stopped"
         return "finished"
@@ -129,7 +128,7 @@ def every_revocation_is_heard(app: Flask) -> Iterator[None]:
 
 @pytest.fixture
 def nobody_is_beaten(caplog: pytest.LogCaptureFixture) -> Any:
-    """Trying again would hide an order that is wrong."""
+    """Fail if a transaction is retried: a retry would hide a wrong lock order."""
     with caplog.at_level(logging.WARNING, "asapp.core.database"):
         yield
     assert [record.message for record in caplog.records if record.name == "asapp.core.database"] == []
@@ -185,22 +184,22 @@ def test_a_connection_may_end_while_a_failure_is_written(app: Flask, nobody_is_b
         connection_id, execution = connection.id, begin_run(connection)
         full = errors.LimitReached("share_used_up")
 
-        def fail(run: SyncRun = execution.run, lease: str = execution.lease, of: int = connection_id) -> None:
-            record_failure(run.id, lease, of, full, place)  # noqa: B023
+        def fail(run: LeasedRun = execution.run) -> None:
+            record_failure(run, full, place)  # noqa: B023
 
         results = race(app, fail, lambda: disconnect_and_remove(connection_id, how))  # noqa: B023
         assert results == [None, None]
         assert db.session.get_one(SyncRun, execution.run.id).status in (RunStatus.FAILED, RunStatus.CANCELLED)
 
 
-def test_a_failure_of_a_run_whose_firm_was_deleted_is_nobodys(app: Flask) -> None:
+def test_a_failure_of_a_run_whose_firm_was_deleted_is_not_stored(app: Flask) -> None:
     connection = make_synced_connection()
     connection_id, execution = connection.id, begin_run(connection)
     delete_firm(connection_id, org_access())
     for error in (errors.LimitReached("share_used_up"), errors.TryLater("no_answer")):
-        record_failure(execution.run.id, execution.lease, connection_id, error, workplace())
+        record_failure(execution.run, error, workplace())
     with pytest.raises(LeaseLost):
-        execution.finish(PEOPLE, swept=False, held=False, leads_trouble=None)
+        execution.finish(Reading(owned=PEOPLE))
     assert db.session.scalars(select(SyncRun)).all() == []
 
 

@@ -26,7 +26,7 @@ REVISIONS = [each.revision for each in ScriptDirectory("migrations").walk_revisi
 ROWS = (1, 2)
 EMPTY = {("alerts", "partner_id")}  # an alert is about a connection or a partner
 LONG_AGO = datetime(2026, 5, 6, 11, 36, 42, tzinfo=UTC)
-ONE_OF = re.compile(r"(\w+).*? (?:IN|= ANY) \W*(?:ARRAY\W*)?'(\w+)'")  # as each database tells it
+ONE_OF = re.compile(r"(\w+).*? (?:IN|= ANY) \W*(?:ARRAY\W*)?'(\w+)'")  # as each database prints it
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -110,7 +110,7 @@ def rows_of(metadata: sa.MetaData) -> Tables:
 
 
 def differences() -> list[Any]:
-    """What the database's schema and the models don't agree on."""
+    """Return the differences between the database's schema and the models."""
     with db.engine.connect() as connection:
         return list(compare_metadata(MigrationContext.configure(connection), Base.metadata))
 
@@ -164,7 +164,7 @@ def test_a_refusal_of_salesforces_that_was_called_our_bug_gets_its_own_words(emp
 
 
 def test_a_check_lets_one_more_value_in_and_keeps_all_others_out(empty: Flask) -> None:
-    """In this process too, which had read the schema before."""
+    """Also in this process, which had read the schema before."""
     upgrade(revision="0005")
     assert not is_allowed("flood")
     upgrade(revision="0016")
@@ -179,7 +179,7 @@ def test_a_check_lets_one_more_value_in_and_keeps_all_others_out(empty: Flask) -
 
 
 def is_allowed(kind: str) -> bool:
-    """Does the database take an alert of this kind? Nothing is left behind."""
+    """Return whether the database accepts an alert of this kind; leave nothing behind."""
     values = {"kind": kind, "partner_id": 1, "opened_at": LONG_AGO}
     with db.engine.connect() as connection:
         if connection.dialect.name == "sqlite":

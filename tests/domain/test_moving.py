@@ -1,4 +1,4 @@
-"""An advisor who is moved: people stay with the firm that they came with, and no other firm's Salesforce gets them."""
+"""Moving an advisor: people stay with the firm that they signed up with, and never reach another firm's Salesforce."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ def move(app: Flask, advisor: User, to: Partner, keep_contacts: bool = False) ->
 
 
 def rung() -> list[int]:
-    """For which connections a delivery would begin now."""
+    """Return the connections for which a delivery would be enqueued now."""
     found: list[int] = []
 
-    def ring(ids: object) -> bool:
+    def enqueue(ids: object) -> bool:
         found.extend(ids)  # type: ignore[call-overload]
         return True
 
     with writing():
-        outbox.enqueue_due(ring)
+        outbox.enqueue_due(enqueue)
     return found
 
 
@@ -81,7 +81,7 @@ def test_a_lead_that_waits_goes_to_no_other_firms_salesforce(app: Flask, office:
 
 
 def connect_at(app: Flask, org: Org, running: Running, partner: Partner, advisor: User) -> None:
-    """Through the real way to Salesforce and back."""
+    """Connect through Salesforce's pages and back."""
     desk = ConnectingDesk.__new__(ConnectingDesk)
     desk.org, desk.url, desk.partner, desk.advisor, desk.access = org, running.url, partner, advisor, org_access()
     org.register_app(KEY, SECRET, [CALLBACK])
@@ -114,7 +114,7 @@ def shown(advisor: User) -> list[str | None]:
 
 
 @pytest.mark.parametrize(("keep", "left"), [(True, 3), (False, 2)], ids=["kept", "removed"])
-def test_nobody_of_the_old_firm_is_seen_or_written_to(
+def test_no_contact_of_the_old_firm_is_shown_or_active(
     keep: bool, left: int, app: Flask, office: PostOffice, fjord: Partner, client: FlaskClient
 ) -> None:
     firm, advisor = office.advisor.partner, office.advisor
@@ -154,7 +154,7 @@ def test_nobody_of_the_old_firm_is_seen_or_written_to(
 
 
 def test_a_contact_by_hand_is_known_by_the_new_firms_key(app: Flask, office: PostOffice, fjord: Partner) -> None:
-    """Else nobody would see that the person has opted out in the new firm's Salesforce."""
+    """Otherwise an opt-out in the new firm's Salesforce would not be recognised."""
     vault = app.extensions["asapp.vault"]
     contact = make_contact(office.advisor, email="Zoe@fjord.example", address_hash=b"x" * 32)
     move(app, office.advisor, fjord)
@@ -171,7 +171,7 @@ def test_the_sign_up_page_names_the_new_firm(app: Flask, office: PostOffice, fjo
     now = sign_up_page.current_text(office.advisor.id)
     assert now.version == text.version + 1
     assert now.words == text.words.replace(old.name, fjord.name)
-    assert old.name in text.words  # what people agreed to before stays as it was
+    assert old.name in text.words  # the earlier consent text stays as it was
 
 
 def test_a_form_that_names_the_old_firm_is_asked_again(
@@ -192,14 +192,14 @@ def test_a_form_that_names_the_old_firm_is_asked_again(
     assert db.session.scalars(select(Lead)).all() == []
 
 
-# ---- Whoever is on the way back from Salesforce meanwhile
+# ---- A log-in at Salesforce that is under way during the move
 
 
 @pytest.mark.parametrize("act", ["move", "deactivate", "disable"])
-def test_a_log_in_that_comes_back_too_late_connects_nobody(
+def test_a_log_in_that_comes_back_too_late_connects_no_one(
     act: str, app: Flask, org: Running, fjord: Partner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between the answer of Salesforce and our storing it the advisor is moved: nothing is stored, the grant is given back."""
+    """The advisor is moved between Salesforce's answer and our storing it: nothing is stored, the grant is given back."""
     desk = ConnectingDesk(org)
     from asapp.salesforce import oauth
 
@@ -232,7 +232,7 @@ def test_a_grant_that_waits_for_a_decision_is_given_back(app: Flask, org: Runnin
 
 
 def test_a_grant_of_the_old_firm_is_not_switched_to(app: Flask, org: Running, fjord: Partner) -> None:
-    """The move came while the question stood on the screen."""
+    """The move happened while the question was on the screen."""
     desk = ConnectingDesk(org)
     desk.connect()
     desk.connect(desk.jonas)
@@ -263,7 +263,9 @@ def test_the_same_salesforce_user_under_another_firm_starts_full(app: Flask, org
     assert second.partner_id == twin.id
 
 
-def test_a_firm_that_is_deleted_takes_those_who_stayed_with_it(app: Flask, office: PostOffice, fjord: Partner) -> None:
+def test_a_firm_that_is_deleted_takes_the_contacts_that_stayed_with_it(
+    app: Flask, office: PostOffice, fjord: Partner
+) -> None:
     firm = office.advisor.partner
     assert firm
     lead = someone_signs_up(office.advisor)
@@ -281,7 +283,7 @@ def test_a_firm_that_is_deleted_takes_those_who_stayed_with_it(app: Flask, offic
 def test_what_breaks_off_has_done_nothing(
     app: Flask, office: PostOffice, fjord: Partner, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Or else a person who is out stays connected, and is synced for ever."""
+    """Otherwise a deactivated advisor stays connected, and is synced for ever."""
 
     def break_off(*_: object) -> None:
         raise RuntimeError("killed here")

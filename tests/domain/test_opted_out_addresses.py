@@ -1,4 +1,4 @@
-"""Rule contacts 2 across syncs: an address that opted out is not written to, whichever record said so and whatever comes."""
+"""Rule contacts 2 across syncs: a blocked address is not written to, whichever record opted out and whatever happens later."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_the_same_after_the_contacts_were_removed_and_came_again(office: Followi
     assert reasons("salesforce") == [Reason.TWIN_OPTED_OUT]
 
 
-def test_erasing_a_person_who_opted_out_opens_the_address_to_nobody(office: FollowingOffice) -> None:
+def test_erasing_a_person_who_opted_out_keeps_the_address_blocked(office: FollowingOffice) -> None:
     lead_id = opted_out_sign_up(office)
     office.add(email=ADDRESS)
     office.sync()
@@ -135,7 +135,7 @@ def test_a_lead_that_no_longer_is_an_open_opted_out_record_of_the_user_frees_its
             office.org.update_lead(lead_id, Email=OTHER_ADDRESS)
         case "no address":
             office.org.update_lead(lead_id, Email=None)
-    office.sync_after_a_day()  # no row comes of one that is gone or somebody else's
+    office.sync_after_a_day()  # a sync reads no row of a lead that is gone or has another owner
     assert reasons("salesforce")[0] is None
 
 
@@ -177,7 +177,7 @@ def test_an_opted_out_lead_merged_into_another_sign_ups_lead_frees_its_address(o
     assert reasons("salesforce") == [None]
 
 
-def test_a_moved_advisor_who_comes_back_writes_to_nobody_who_opted_out_there(
+def test_a_moved_advisor_who_comes_back_has_no_active_contact_who_opted_out_there(
     app: Flask, office: FollowingOffice
 ) -> None:
     office.add(email=ADDRESS, opted_out=True)
@@ -187,7 +187,7 @@ def test_a_moved_advisor_who_comes_back_writes_to_nobody_who_opted_out_there(
     move(app, office.advisor, away, keep_contacts=True)
     vault = current_app.extensions["asapp.vault"]
     manual.add_contact(office.advisor, Details("Mei-Ling", "Chou", ADDRESS), vault)
-    assert reasons("manual") == [None]  # nobody opted out at this firm
+    assert reasons("manual") == [None]  # no one opted out at this firm
     move(app, office.advisor, home, keep_contacts=True)
     assert reasons("manual") == [Reason.TWIN_OPTED_OUT]
 

@@ -1,4 +1,4 @@
-"""Live checks against the simulated org: each seen red and green, and never green without having asked."""
+"""Live checks against the simulated org: each can fail and pass, and none passes without having asked."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_everything_is_green_where_everything_is_right(desk: ConnectingDesk) -> 
     )
 
 
-def test_what_needs_a_user_is_not_known_before_somebody_connects(desk: ConnectingDesk) -> None:
+def test_checks_that_need_a_user_are_unknown_before_an_advisor_connects(desk: ConnectingDesk) -> None:
     found = run(desk)
     assert {code for code, check in found.items() if check.verdict == "unknown"} == set(WITH_USER)
     assert "Checked when the first one connects" in found["lead"].says

@@ -1,4 +1,4 @@
-"""Switching a firm off, and deleting it with everything of it."""
+"""Disabling a firm, and deleting it with all its data."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from asapp.models import (
 )
 from asapp.partners import offboarding
 from asapp.salesforce.oauth import Grant, Identity
-from asapp.sync.runs import write_under_lease
+from asapp.sync.runs import LeasedRun
 from tests.factories import (
     ORG_ID,
     PASSWORD,
@@ -99,7 +99,7 @@ def dump() -> str:
     return "\n".join(str(tuple(row)) for t in tables for row in db.session.execute(text(f"SELECT * FROM {t.name}")))
 
 
-def test_disabling_keeps_permissions_and_tells_the_active_advisors(
+def test_disabling_keeps_permissions_and_informs_the_active_advisors(
     client: FlaskClient, ada: User, outbox: list[Any], revoking: Any
 ) -> None:
     partner, alice, connection = a_firm_at_work()
@@ -127,7 +127,7 @@ def test_disabling_gives_permissions_back_where_that_is_chosen(
     assert connection.refresh_token_sealed is None
     assert revoking.call_count == 1
     send_waiting_mails()
-    assert "you will connect again" in outbox[0].body
+    assert "you will have to connect again" in outbox[0].body
     assert db.session.scalar(select(func.count()).select_from(Contact)) == 2
     client.post(f"{PATH}/enable")
     assert db.session.get_one(Partner, partner.id).is_ready
@@ -143,7 +143,7 @@ def test_disabling_stops_the_runs_that_wait_or_are_under_way(app: Flask) -> None
     assert [(run.status, run.error_code) for run in (running, waiting)] == [("cancelled", "firm_disabled")] * 2
     assert elsewhere.is_queued
     with pytest.raises(LeaseLost):
-        write_under_lease(running, "held", read=1)
+        LeasedRun(running, "held").write(read=1)
 
 
 def test_deleting_gives_back_a_grant_that_waits_for_a_decision(app: Flask, revoking: Any) -> None:
@@ -186,7 +186,7 @@ def test_a_deleted_firm_leaves_no_name_no_address_and_no_key(client: FlaskClient
 
 
 def test_a_connection_that_goes_is_not_looked_for_in_every_row() -> None:
-    """Whatever refers to it has an index that begins with that column; else each costs a scan of everybody's contacts."""
+    """Each reference to it has an index that begins with that column; otherwise a delete would scan all contacts."""
     for table in Base.metadata.sorted_tables:
         keys = (
             *table.indexes,
@@ -216,7 +216,7 @@ def test_a_name_can_be_used_again(client: FlaskClient, ada: User, revoking: Any)
     assert response.location == PATH
 
 
-def test_a_salesforce_that_is_away_keeps_nobody_from_it(client: FlaskClient, ada: User) -> None:
+def test_a_firm_can_be_deleted_while_salesforce_is_away(client: FlaskClient, ada: User) -> None:
     a_firm_at_work()
     with requests_mock.Mocker() as salesforce:
         salesforce.post("https://northgate.my.salesforce.com/services/oauth2/revoke", status_code=503)

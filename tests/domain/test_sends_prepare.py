@@ -36,13 +36,13 @@ ROSE, RAVI, MEI = "rose@fjord.example", "ravi@fjord.example", "mei@fjord.example
 
 
 class SendingOffice(Office):
-    """An office with a mail engine: what it prepares is carried out here, job by job."""
+    """An office with a mail engine; its sends are carried out here, job by job."""
 
     def __init__(self, running: Running) -> None:
         super().__init__(running)
         self.enqueued: list[int] = []
 
-    def ring(self, run_ids: Sequence[int]) -> bool:
+    def enqueue(self, run_ids: Sequence[int]) -> bool:
         self.enqueued += run_ids
         return True
 
@@ -54,14 +54,14 @@ class SendingOffice(Office):
 
     def begin(self, send_id: str = "s-1", *, on: ContactList | None = None, max_age_minutes: int = 60) -> Send:
         send = sends.start_send(0, send_id, on or self.list_of_contacts(), max_age_minutes)
-        prepare.advance(send.id, self.ring)
+        prepare.advance(send.id, self.enqueue)
         return self.reload(send)
 
     def carry_out(self, send: Send) -> Send:
         """Run the sync that the send waits for, and move the send on."""
         run = db.session.get_one(SyncRun, self.reload(send).run_id)
         self.resume(run)
-        prepare.advance_sends_of(run.id, self.ring)
+        prepare.advance_sends_of(run.id, self.enqueue)
         return self.reload(send)
 
     def prepare(self, send_id: str = "s-1", **more: Any) -> Send:
@@ -111,8 +111,8 @@ def test_it_joins_the_sync_that_is_going_on(synced: SendingOffice) -> None:
     assert synced.carry_out(send).state == SendState.READY
 
 
-def test_what_no_stamp_tells_is_seen_before_a_send(synced: SendingOffice) -> None:
-    """An opt-out by a formula, an owner by a territory, a record that is hidden: nothing of it moves a stamp."""
+def test_changes_without_a_stamp_are_found_before_a_send(synced: SendingOffice) -> None:
+    """An opt-out by a formula, an owner set by a territory, a record that is hidden: none of these moves a stamp."""
     ids = synced.ids  # type: ignore[attr-defined]
     synced.org.change_without_stamp(ids[ROSE], HasOptedOutOfEmail=True)
     synced.org.hide_contact(ids[RAVI])
@@ -145,7 +145,7 @@ def test_a_send_that_comes_after_the_look_at_recipients_gets_another_sync(synced
     send = sends.start_send(0, "late", synced.list_of_contacts(), 60)
     db.session.execute(update(Send).where(Send.id == send.id).values(run_id=run.id))
     db.session.commit()
-    prepare.advance_sends_of(run.id, synced.ring)
+    prepare.advance_sends_of(run.id, synced.enqueue)
     send = synced.reload(send)
     assert send.state == SendState.PREPARING
     assert send.run_id != run.id
@@ -173,7 +173,7 @@ def test_a_list_without_anyone_from_salesforce_asks_no_one(app: Flask) -> None:
         ("inactive", SendReason.ADVISOR_INACTIVE),
     ],
 )
-def test_what_keeps_salesforce_from_being_asked_is_said(
+def test_the_reason_why_salesforce_can_not_be_asked_is_given(
     synced: SendingOffice, trouble: str, reason: SendReason
 ) -> None:
     contact_list = synced.list_of_contacts()
@@ -232,12 +232,12 @@ def test_no_send_is_prepared_for_ever(synced: SendingOffice) -> None:
     send = synced.begin()
     synced.let_send_age(send, timedelta(minutes=6))
     assert synced.reload(send).outcome(utcnow()) == (SendState.STALE, SendReason.TOOK_TOO_LONG)
-    prepare.advance_all(synced.ring)
+    prepare.advance_all(synced.enqueue)
     send = synced.reload(send)
     assert (send.state, send.reason) == (SendState.STALE, SendReason.TOOK_TOO_LONG)
 
 
-def test_a_send_that_was_told_as_stale_stays_stale(synced: SendingOffice) -> None:
+def test_a_send_that_was_reported_as_stale_stays_stale(synced: SendingOffice) -> None:
     """Its sender has read that it took too long, by the clock alone; a sync that ends well after that changes nothing."""
     send = synced.begin()
     synced.let_send_age(send, timedelta(minutes=6))
@@ -254,10 +254,10 @@ def test_older_data_is_taken_before_the_time_is_over(
     synced.save()
     send = synced.begin()
     synced.let_send_age(send, timedelta(minutes=4))
-    prepare.advance_all(synced.ring)
+    prepare.advance_all(synced.enqueue)
     assert synced.reload(send).state == SendState.PREPARING
     synced.let_send_age(send, timedelta(seconds=40))
-    prepare.advance_all(synced.ring)
+    prepare.advance_all(synced.enqueue)
     send = synced.reload(send)
     assert (send.state, send.deadline_at > utcnow()) == (state, True)
 
@@ -278,7 +278,7 @@ def test_a_sync_that_had_begun_before_the_send_is_followed_by_another(synced: Se
     run = synced.sync(on_page=ask_for_a_send)
     send = synced.reload(begun[0])
     assert (run.status, send.run_id) == (RunStatus.COMPLETE, run.id)
-    prepare.advance_sends_of(run.id, synced.ring)
+    prepare.advance_sends_of(run.id, synced.enqueue)
     send = synced.reload(send)
     assert (send.state, synced.enqueued) == (SendState.PREPARING, [send.run_id])
     send = synced.carry_out(send)
@@ -288,10 +288,10 @@ def test_a_sync_that_had_begun_before_the_send_is_followed_by_another(synced: Se
 
 def test_what_a_dead_process_left_is_moved_on_by_the_tick(synced: SendingOffice) -> None:
     send = sends.start_send(0, "s-1", synced.list_of_contacts(), 60)  # and no job came
-    prepare.advance_all(synced.ring)
+    prepare.advance_all(synced.enqueue)
     send = synced.reload(send)
     synced.resume(db.session.get_one(SyncRun, send.run_id))  # and its process died before the send was moved on
-    prepare.advance_all(synced.ring)
+    prepare.advance_all(synced.enqueue)
     assert synced.reload(send).state == SendState.READY
 
 
@@ -306,7 +306,7 @@ def test_the_same_send_is_prepared_once(synced: SendingOffice) -> None:
 def test_a_send_that_has_ended_stays_as_it_is(synced: SendingOffice) -> None:
     send = synced.prepare()
     before = (send.state, send.as_of, send.ended_at, send.expires_at)
-    prepare.advance(send.id, synced.ring)
+    prepare.advance(send.id, synced.enqueue)
     send = synced.reload(send)
     assert (send.state, send.as_of, send.ended_at, send.expires_at) == before
 

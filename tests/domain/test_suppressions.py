@@ -30,7 +30,9 @@ from asapp.models import (
     SuppressionStep,
     User,
 )
+from asapp.writeback import unsubscribing
 from tests.factories import make_advisor, make_contact, make_partner, make_synced_connection, org_access
+from tests.mail_links import record
 from tests.signing_up import someone_signs_up
 
 RUTH = "ruth@river.example"
@@ -55,12 +57,12 @@ def make_ruth(owner: User | Connection) -> Contact:
 
 def tell(address: Address, step: SuppressionStep, minutes: float = 0, **more: object) -> int:
     happened = Happened(address, step, SuppressionSource.SENDER, NOON + timedelta(minutes=minutes))
-    return len(suppressions.record([happened._replace(**more)]))
+    return len(record([happened._replace(**more)]))
 
 
 def unsubscribe(address: Address, *, whole_firm: bool = False) -> None:
     vault = org_access().vault
-    suppressions.unsubscribe(address, SuppressionSource.PAGE, whole_firm=whole_firm, vault=vault)
+    unsubscribing.unsubscribe(address, SuppressionSource.PAGE, whole_firm=whole_firm, vault=vault)
 
 
 def reason(contact: Contact) -> str | None:
@@ -172,7 +174,7 @@ def test_an_address_without_a_contact_has_the_same_reason_as_one_with(app: Flask
     assert suppressions.find_reasons(bob.id, partner_id, [hashed]) == {hashed: Reason.UNSUBSCRIBED}
 
 
-def test_an_older_unsubscribe_that_is_told_late_changes_nothing(app: Flask) -> None:
+def test_an_older_unsubscribe_that_is_reported_late_changes_nothing(app: Flask) -> None:
     alice = make_advisor()
     contact = make_ruth(alice)
     unsubscribe(address_for(alice))
@@ -185,8 +187,8 @@ def test_an_older_unsubscribe_that_is_told_late_changes_nothing(app: Flask) -> N
     assert reason(contact) is None, "an event in the future is taken as now"
 
 
-def test_an_older_unsubscribe_that_is_told_first_after_the_opt_in_changes_nothing(app: Flask) -> None:
-    """As when a mail engine tells for the first time what happened over the years."""
+def test_an_older_unsubscribe_that_is_first_reported_after_the_opt_in_changes_nothing(app: Flask) -> None:
+    """As when a mail engine reports for the first time what happened over the years."""
     alice = make_advisor()
     contact = make_ruth(alice)
     someone_signs_up(alice, email=RUTH)
@@ -203,7 +205,7 @@ def test_an_event_counts_once_for_an_advisor(app: Flask) -> None:
     assert tell(address_for(alice), SuppressionStep.BOUNCED, sender_event_id="e-1") == 0
     assert tell(address_for(bob), SuppressionStep.BOUNCED, sender_event_id="e-1") == 1
     twice = Happened(address_for(alice), SuppressionStep.COMPLAINED, SuppressionSource.SENDER, NOON, "e-2")
-    assert suppressions.record([twice, twice]) == [twice]
+    assert record([twice, twice]) == [twice]
 
 
 def test_a_bounced_address_is_tried_again_at_most_once_in_thirty_days(app: Flask) -> None:
@@ -259,7 +261,7 @@ def test_an_undone_unsubscribe_never_counted() -> None:
     assert derive([first, event(2, SuppressionStep.UNDONE, 6, 1)]) == Held()
 
 
-# What they survive
+# What suppressions survive
 
 
 def test_a_suppression_outlives_the_contact_that_is_made_again(app: Flask) -> None:

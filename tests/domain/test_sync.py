@@ -1,4 +1,4 @@
-"""What a sync means: whole runs against the simulated org."""
+"""Whole syncs against the simulated org."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_opting_out_turns_a_contact_inactive_and_opting_in_again_active(office: 
     assert reasons_here(office.connection) == {salesforce_id: None}
 
 
-def test_a_twin_of_somebody_who_opted_out_is_inactive_too(office: Office) -> None:
+def test_a_twin_of_a_record_that_opted_out_is_inactive_too(office: Office) -> None:
     here = office.add(email="shared@fjord.example")
     office.sync()
     twin = office.add(email="Shared@Fjord.example", opted_out=True)
@@ -123,7 +123,7 @@ def test_two_records_with_one_address_are_both_kept(office: Office) -> None:
     assert office.sync().created == 2
 
 
-def test_a_contact_that_lost_its_address_is_here_for_nobody_and_comes_back_with_it(office: Office) -> None:
+def test_a_contact_without_an_address_is_hidden_until_it_has_one_again(office: Office) -> None:
     salesforce_id = office.add(email="a@fjord.example")
     office.sync()
     office.org.update_contact(salesforce_id, email=None)
@@ -146,7 +146,7 @@ def test_a_hidden_opt_out_field_fails_the_sync_before_the_first_row(office: Offi
     assert db.session.query(Contact).count() == 0
 
 
-def test_a_field_hidden_in_mid_life_switches_everybody_off_until_the_next_good_sync(office: Office) -> None:
+def test_a_field_that_becomes_hidden_makes_all_inactive_until_the_next_good_sync(office: Office) -> None:
     salesforce_id = office.add(email="a@fjord.example")
     office.sync()
     office.org.hide_field("Contact", "HasOptedOutOfEmail")
@@ -234,7 +234,7 @@ def test_merged_away_is_inactive_and_its_lists_go_to_the_survivor(office: Office
     assert run.also["memberships_moved"] == 1
 
 
-def test_a_large_proposal_is_held_and_nobody_is_switched_off(office: Office) -> None:
+def test_a_large_proposal_is_held_and_no_contact_becomes_inactive(office: Office) -> None:
     ids = [office.add(email=f"c{n}@fjord.example") for n in range(40)]
     office.sync()
     for salesforce_id in ids[:12]:
@@ -284,7 +284,7 @@ def test_deletions_that_are_held_keep_the_sums_right(office: Office) -> None:
 
 
 @pytest.mark.parametrize("answer", ["server_unavailable_html", "truncated_json", "empty", "edge_420", "short_page"])
-def test_a_failing_answer_switches_nobody_off(office: Office, answer: str) -> None:
+def test_a_failing_answer_makes_no_contact_inactive(office: Office, answer: str) -> None:
     salesforce_id = office.add(email="a@fjord.example")
     office.sync()
     office.org.trouble.add(answer, kind="data")
@@ -324,10 +324,10 @@ def test_a_worker_that_comes_back_from_the_dead_changes_nothing(office: Office) 
     run = office.start()
     claimed = runs.claim_run(run.id)
     assert claimed
-    office.let_lease_run_out(claimed)
+    office.let_lease_run_out(claimed.row)
     assert runs.requeue_expired(run.id)
     with pytest.raises(LeaseLost):
-        runs.write_under_lease(claimed, "an old lease", read=99)
+        runs.LeasedRun(claimed.row, "an old lease").write(read=99)
     db.session.rollback()
     assert db.session.get_one(SyncRun, run.id, populate_existing=True).read == 0
 
@@ -337,7 +337,7 @@ def test_a_run_that_dies_three_times_fails_with_a_reason(office: Office) -> None
     for _ in range(3):
         claimed = runs.claim_run(run.id)
         assert claimed
-        office.let_lease_run_out(claimed)
+        office.let_lease_run_out(claimed.row)
         runs.requeue_expired(run.id)
     run = office.reload(run)
     assert (run.is_failed, run.error_code) == (True, "worker_died")
@@ -374,7 +374,7 @@ def test_a_withdrawn_permission_stops_the_connection(office: Office) -> None:
     assert office.reload(office.connection).needs_reconnect
 
 
-def test_a_sweep_finds_what_only_the_counts_told(office: Office) -> None:
+def test_a_sweep_finds_a_departure_that_only_the_counts_show(office: Office) -> None:
     salesforce_id = office.add(email="a@fjord.example")
     office.add(email="b@fjord.example")
     office.sync()
@@ -424,7 +424,7 @@ def test_late_rows_with_an_older_stamp_are_not_missed(office: Office) -> None:
     assert {c.email for c in contacts_here(office.connection)} == {"late@fjord.example", "newer@fjord.example"}
 
 
-def test_the_books_balance_and_say_where_everybody_is(office: Office) -> None:
+def test_the_balance_adds_up_and_shows_every_contact(office: Office) -> None:
     office.add(email="a@fjord.example")
     office.add(email="b@fjord.example", opted_out=True)
     office.add(email="b@fjord.example")

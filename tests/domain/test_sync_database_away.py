@@ -1,4 +1,4 @@
-"""A database that is restarted under a run costs it a try, and nothing else: it is no bug of ours and no failure to show."""
+"""A database restart during a run costs a retry and nothing else: it is neither a bug nor a failure to show."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.models import RunStatus
-from asapp.sync import endings, execute, store
+from asapp.sync import reader, runs, store
 from asapp.sync.dispatch import requeue_expired_runs
 from orgsim import Running
 from tests.syncing import Office, contacts_here
@@ -31,8 +31,8 @@ def office(app: Flask, org: Running) -> Office:
 
 
 def break_once(monkeypatch: pytest.MonkeyPatch, error: Exception, after: int) -> None:
-    """Let the database be gone for one page."""
-    store = execute.apply_page
+    """Let the database fail for one page."""
+    apply = reader.apply_page
     pages = 0
 
     def apply_page(*arguments: Any, **keywords: Any) -> None:
@@ -40,9 +40,9 @@ def break_once(monkeypatch: pytest.MonkeyPatch, error: Exception, after: int) ->
         pages += 1
         if pages == after + 1:
             raise error
-        store(*arguments, **keywords)
+        apply(*arguments, **keywords)
 
-    monkeypatch.setattr(execute, "apply_page", apply_page)
+    monkeypatch.setattr(reader, "apply_page", apply_page)
 
 
 def test_the_run_goes_on_with_the_next_tick(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,7 +52,7 @@ def test_the_run_goes_on_with_the_next_tick(office: Office, monkeypatch: pytest.
         office.resume(run)
     run = office.reload(run)
     assert (run.status, run.error_code, run.read) == (RunStatus.RUNNING, None, 200)
-    assert requeue_expired_runs(utcnow()) == 1  # at once, not when the lease would have run out
+    assert requeue_expired_runs(utcnow()) == 1  # at once, without waiting for the lease to run out
 
     done = office.resume(office.reload(run))
     assert (done.status, done.tries, done.read) == (RunStatus.COMPLETE, 1, CONTACTS)
@@ -68,7 +68,7 @@ def test_a_database_that_is_still_away_leaves_the_run_to_its_lease(
     def away(*_arguments: Any) -> None:
         raise CUT
 
-    monkeypatch.setattr(endings, "expire_lease", away)
+    monkeypatch.setattr(runs.LeasedRun, "expire", away)
     run = office.start()
     with pytest.raises(OperationalError):
         office.resume(run)

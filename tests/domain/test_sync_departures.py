@@ -1,4 +1,4 @@
-"""Departures one by one: which are held, which count as news, and which answer may be applied."""
+"""Departures: which are held, which reopen a proposal, and which answers may be applied."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def give_away(office: Office, ids: list[str]) -> None:
         office.org.give(salesforce_id, office.colleague)
 
 
-# What is held
+# Held departures
 
 
 @pytest.mark.parametrize(("leaving", "is_held"), [(10, False), (11, True)])
@@ -79,14 +79,13 @@ def test_a_deleted_row_of_a_contact_that_never_came_opens_no_discarded_proposal(
         )
     claimed = runs.claim_run(office.start().id)
     assert claimed is not None
-    assert claimed.lease is not None
     deleted = ContactRecord(ROSE, "", "Gonzalez", "", False, office.user, utcnow(), True, None)
-    Execution(claimed, claimed.lease, office.workplace()).apply([deleted], [], in_order=True)
+    Execution(claimed, office.workplace()).reader.apply([deleted], [], in_order=True)
     states = select(Departure.salesforce_id, Departure.state)
     assert {tuple(found) for found in db.session.execute(states)} == {(ROSE, "discarded"), (RAVI, "discarded")}
 
 
-# What is applied
+# Applied departures
 
 
 def test_a_departure_that_no_answer_of_the_run_confirms_is_not_applied(office: Office) -> None:

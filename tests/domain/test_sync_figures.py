@@ -1,4 +1,4 @@
-"""What a run counts: each row once, and how many were active when it began."""
+"""The counts of a run: each row once, and how many contacts were active when it began."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_row_that_a_held_run_reads_again_is_counted_once(office: Office) -> No
     ids = synced_an_hour_ago(office, 40)
     for salesforce_id in ids[:12]:
         office.org.delete(salesforce_id)
-    office.org.hide_contact(ids[20])  # the counts differ: the window is read a second time
+    office.org.hide_contact(ids[20])  # the counts differ, so the window is read a second time
     run = office.sync()
     assert run.is_held
     assert (run.read, run.skipped, run.unchanged) == (12, {"held": 12}, 0)
@@ -79,7 +79,7 @@ def test_a_row_that_changed_again_before_it_was_read_again_is_counted_again(offi
     assert run.is_balanced
 
 
-# The brake: a fifth of those that were active when the run began
+# The safety brake: a fifth of the contacts that were active when the run began
 
 
 def test_a_twin_made_by_hand_that_is_adopted_was_not_active_when_the_run_began(office: Office) -> None:
@@ -93,7 +93,7 @@ def test_a_twin_made_by_hand_that_is_adopted_was_not_active_when_the_run_began(o
     assert run.is_complete, "eleven are no more than a fifth of 55"
 
 
-def test_somebody_removed_here_who_becomes_a_twin_was_not_active_when_the_run_began(office: Office) -> None:
+def test_a_contact_deleted_here_that_becomes_a_twin_was_not_active_when_the_run_began(office: Office) -> None:
     ids = synced_an_hour_ago(office, 55)
     removed = next(c for c in contacts_here(office.connection) if c.salesforce_id == ids[54])
     remove_contacts(office.advisor.id, [removed.id])
@@ -117,7 +117,7 @@ def test_who_came_and_opted_out_within_the_run_was_not_active_when_it_began(offi
     assert run.is_held, "eleven are more than a fifth of 54"
 
 
-# Clicking
+# Clicks
 
 
 def test_a_click_on_a_run_that_has_just_died_for_the_last_time_starts_another(office: Office) -> None:
@@ -125,7 +125,7 @@ def test_a_click_on_a_run_that_has_just_died_for_the_last_time_starts_another(of
     for _ in range(3):
         claimed = runs.claim_run(dead.id)
         assert claimed
-        office.let_lease_run_out(claimed)
+        office.let_lease_run_out(claimed.row)
         clicked = runs.start_run(office.connection, RunTrigger.MANUAL, lambda ids: True)
     assert clicked.id != dead.id
     assert clicked.is_queued

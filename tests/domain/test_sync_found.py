@@ -95,7 +95,7 @@ def test_a_contact_without_an_address_hands_its_lists_over_when_it_is_merged(off
     office.org.merge(winner, [loser])
     run = office.sync()
     assert office.members(guests) == [winner]
-    assert loser not in reasons_here(office.connection)  # still shown to nobody
+    assert loser not in reasons_here(office.connection)  # still hidden from the advisor
     assert run.is_balanced
 
 
@@ -161,7 +161,7 @@ def test_an_approval_during_a_run_asks_salesforce_again_all_the_same(office: Off
     assert db.session.scalar(select(Contact.departed).where(Contact.salesforce_id == ids[1])) == "gone"
 
 
-def test_somebody_who_was_never_here_does_not_open_a_discarded_proposal_again(office: Office) -> None:
+def test_a_contact_that_was_never_here_does_not_reopen_a_discarded_proposal(office: Office) -> None:
     ids = [office.add(email=f"c{n}@fjord.example") for n in range(40)]
     stranger = office.add(email="quiet@fjord.example", opted_out=True)
     office.sync()
@@ -177,7 +177,7 @@ def test_somebody_who_was_never_here_does_not_open_a_discarded_proposal_again(of
 # The books
 
 
-def test_the_books_balance_with_somebody_removed_here_who_then_lost_the_address(office: Office) -> None:
+def test_the_balance_adds_up_with_a_contact_deleted_here_that_then_lost_its_address(office: Office) -> None:
     salesforce_id = office.add(email="a@fjord.example")
     office.sync()
     (contact,) = contacts_here(office.connection)
@@ -193,7 +193,7 @@ def test_the_books_balance_with_somebody_removed_here_who_then_lost_the_address(
 
 
 def meanwhile(app: Flask, deed: Callable[[], object], before: str) -> Callable[[], None]:
-    """Do something in another process, as it were, before a statement of ours with these words; return what waits for it."""
+    """Run this in another session just before one of our statements that has these words; return a function that waits for it."""
 
     def in_a_context_of_its_own() -> None:
         with app.app_context(), writing():
@@ -204,7 +204,7 @@ def meanwhile(app: Flask, deed: Callable[[], object], before: str) -> Callable[[
     def before_statement(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         if other.ident is None and before in statement:
             other.start()
-            other.join(1)  # it may have to wait for us
+            other.join(1)  # it may have to wait for our lock
 
     event.listen(db.engine, "before_cursor_execute", before_statement)
 
@@ -264,8 +264,7 @@ def begin(office: Office) -> Execution:
     assert run is not None
     claimed = runs.claim_run(run.id)
     assert claimed is not None
-    assert claimed.lease is not None
-    return Execution(claimed, claimed.lease, office.workplace())
+    return Execution(claimed, office.workplace())
 
 
 def go(execution: Execution) -> None:

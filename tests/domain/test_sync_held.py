@@ -1,4 +1,4 @@
-"""Contacts that wait for the advisor's decision, or stay by it: what later runs do about them, and never do."""
+"""Contacts that wait for the advisor's decision or were kept by it: what later runs do with them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def office(app: object, org: Running) -> Office:
 
 
 def held(office: Office, number: int = 12) -> list[str]:
-    """Forty contacts, so many of them given away: a sync is held. Return those given away."""
+    """Sync forty contacts and give some of them away, so that a sync is held; return the Ids given away."""
     ids = office.fill(40)
     office.sync()
     office.org.clock.advance(3600)
@@ -45,7 +45,7 @@ def reasons_of(office: Office, ids: list[str]) -> set[str | None]:
     return {found[salesforce_id] for salesforce_id in ids}
 
 
-# Approve alone applies what is held
+# Only Approve applies held departures
 
 
 def test_a_held_proposal_is_not_applied_however_the_book_grows(office: Office) -> None:
@@ -90,7 +90,7 @@ def test_records_that_never_came_here_are_not_held_with_the_others(office: Offic
     assert set(states(office)) == set(ids[:12])
 
 
-def test_a_proposal_that_would_switch_nobody_off_is_no_decision_to_take(office: Office) -> None:
+def test_a_proposal_that_would_make_no_contact_inactive_needs_no_decision(office: Office) -> None:
     ids = held(office)
     here = [contact.id for contact in contacts_here(office.connection) if contact.salesforce_id in ids]
     remove_contacts(office.advisor.id, here)
@@ -98,7 +98,7 @@ def test_a_proposal_that_would_switch_nobody_off_is_no_decision_to_take(office: 
     assert states(office) == {}
 
 
-# The measure of a first run
+# The threshold of a first run
 
 
 def test_on_a_first_run_a_proposal_is_measured_against_those_active_as_it_ends(office: Office) -> None:
@@ -130,12 +130,12 @@ def test_a_first_run_that_finds_a_large_part_gone_is_held_all_the_same(office: O
             office.org.hide_contact(salesforce_id)
 
     office.org.on_next_page(hide_half, times=1)
-    office.org.trouble.add("invalid_locator", kind="query_more", times=1, after=1)  # asked again, it counts again
+    office.org.trouble.add("invalid_locator", kind="query_more", times=1, after=1)  # the repeated query counts again
     assert office.sync().is_held
     assert reasons_of(office, ids[:200]) == {None}
 
 
-# Who is held or kept is looked at by Id
+# Held and kept contacts are looked up by Id
 
 
 @pytest.mark.parametrize("kept", [False, True])
@@ -190,7 +190,7 @@ def test_who_is_kept_costs_a_call_for_two_thousand_in_each_run(office: Office) -
 
 
 def out_of_sight(office: Office) -> list[str]:
-    """As held(), of contacts that Salesforce shows no more."""
+    """Like held(), with contacts that Salesforce no longer shows."""
     ids = office.fill(40)
     office.sync()
     office.org.clock.advance(3600)
@@ -216,7 +216,7 @@ def test_who_is_out_of_sight_for_as_long_as_opt_outs_are_trusted_is_unknown(offi
     assert abs(until - utcnow() - timedelta(days=3)) < timedelta(minutes=5)
     for contact in contacts_here(office.connection):
         if contact.opt_out_known_until:
-            contact.opt_out_known_until = utcnow() - timedelta(seconds=1)  # the days go by
+            contact.opt_out_known_until = utcnow() - timedelta(seconds=1)  # the days pass
     office.save()
     assert reasons_of(office, ids) == {"opt_out_unknown"}
     office.sync()

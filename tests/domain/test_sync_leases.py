@@ -1,4 +1,4 @@
-"""Who may write for a run: the worker that holds its lease. Only a queued run is claimed, and a firm has a few at once."""
+"""Only the worker with the lease writes to a run. Only queued runs are claimed, and a firm has a few active ones at once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.factories import make_advisor, make_connection, make_partner, make_ru
 MINUTE = timedelta(minutes=1)
 HOUR = 60
 
-Write = Callable[[SyncRun, str], Any]
+Write = Callable[[runs.LeasedRun], Any]
 
 
 @pytest.fixture
@@ -36,15 +36,14 @@ def stored(run_id: int) -> dict[str, Any]:
     return dict(db.session.execute(select(table).where(table.c.id == run_id)).one()._mapping)
 
 
-def claim(run_id: int) -> SyncRun:
+def claim(run_id: int) -> runs.LeasedRun:
     claimed = runs.claim_run(run_id)
     assert claimed is not None
-    assert claimed.lease is not None
     return claimed
 
 
-def lose_to_another_worker(run: SyncRun) -> None:
-    """The lease of a claimed run ends, and a second worker claims the run."""
+def lose_to_another_worker(run: runs.LeasedRun) -> None:
+    """Let the lease of a claimed run end, and a second worker claim the run."""
     db.session.execute(update(SyncRun).where(SyncRun.id == run.id).values(lease_until=utcnow() - MINUTE))
     db.session.commit()
     assert runs.requeue_expired(run.id)
@@ -52,16 +51,11 @@ def lose_to_another_worker(run: SyncRun) -> None:
 
 
 @pytest.fixture
-def lost(connection: Connection) -> SyncRun:
-    """A run as its first worker knows it, while a second worker goes on with it."""
+def lost(connection: Connection) -> runs.LeasedRun:
+    """Return a run as its first worker knows it, while a second worker goes on with it."""
     run = claim(make_run(connection, RunStatus.QUEUED).id)
     lose_to_another_worker(run)
     return run
-
-
-def lease_of(run: SyncRun) -> str:
-    assert run.lease is not None
-    return run.lease
 
 
 # A worker that lost its run to another
@@ -70,42 +64,44 @@ def lease_of(run: SyncRun) -> str:
 WRITES = pytest.mark.parametrize(
     "write",
     [
-        lambda run, lease: runs.lock_run(run.id, lease),
-        lambda run, lease: runs.write_under_lease(run, lease, read=99),
-        lambda run, lease: runs.end_run(run, lease, RunStatus.COMPLETE),
+        lambda run: run.lock(),
+        lambda run: run.write(read=99),
+        lambda run: run.end(RunStatus.COMPLETE),
     ],
     ids=["locks it", "writes to it", "ends it"],
 )
 
 
 @WRITES
-def test_a_worker_that_lost_its_run_to_another_writes_nothing_to_it(lost: SyncRun, write: Write) -> None:
+def test_a_worker_that_lost_its_run_to_another_writes_nothing_to_it(lost: runs.LeasedRun, write: Write) -> None:
     before = stored(lost.id)
     with pytest.raises(LeaseLost):
-        write(lost, lease_of(lost))
+        write(lost)
     db.session.commit()
     assert stored(lost.id) == before
 
 
 @WRITES
-def test_what_it_wrote_before_it_saw_that_is_not_kept(connection: Connection, lost: SyncRun, write: Write) -> None:
+def test_what_it_wrote_before_it_saw_that_is_not_kept(
+    connection: Connection, lost: runs.LeasedRun, write: Write
+) -> None:
     connection.salesforce_count = 99
     db.session.flush()
     with pytest.raises(LeaseLost):
-        write(lost, lease_of(lost))
+        write(lost)
     db.session.commit()
     assert db.session.scalar(select(Connection.salesforce_count)) is None
 
 
-def test_a_worker_hands_back_no_run_that_another_holds(lost: SyncRun) -> None:
+def test_a_worker_hands_back_no_run_that_another_holds(lost: runs.LeasedRun) -> None:
     before = stored(lost.id)
-    assert runs.hand_back(lost.id, lease_of(lost)) is False
+    assert lost.hand_back() is False
     assert stored(lost.id) == before
 
 
-def test_a_worker_ends_no_lease_of_another(lost: SyncRun) -> None:
+def test_a_worker_ends_no_lease_of_another(lost: runs.LeasedRun) -> None:
     before = stored(lost.id)
-    runs.expire_lease(lost.id, lease_of(lost))
+    lost.expire()
     assert stored(lost.id) == before
 
 
@@ -123,7 +119,7 @@ def test_a_run_whose_worker_has_just_renewed_its_lease_is_not_taken_back(connect
 @pytest.mark.parametrize("is_enabled", [True, False], ids=["", "of a firm that is disabled"])
 @pytest.mark.parametrize("status", [status for status in RunStatus if status != RunStatus.QUEUED])
 def test_only_a_queued_run_is_claimed(app: Flask, status: RunStatus, is_enabled: bool) -> None:
-    """A job may come twice, or after the run was cancelled."""
+    """A job may run twice, or after the run was cancelled."""
     connection = make_connection(make_advisor(make_partner(is_enabled=is_enabled)))
     holder = {"lease": "held", "lease_until": utcnow() + MINUTE} if status == RunStatus.RUNNING else {}
     run = make_run(connection, status, **holder)
@@ -133,7 +129,7 @@ def test_only_a_queued_run_is_claimed(app: Flask, status: RunStatus, is_enabled:
 
 
 def start_others(partner: Partner, number: int, left: timedelta = MINUTE) -> None:
-    """So many runs of the firm are under way, and their leases last so long."""
+    """Start so many runs of the firm, with leases that last this long."""
     for n in range(number):
         connection = make_connection(make_advisor(partner))
         make_run(connection, RunStatus.RUNNING, lease=f"lease {n}", lease_until=utcnow() + left)
@@ -141,7 +137,7 @@ def start_others(partner: Partner, number: int, left: timedelta = MINUTE) -> Non
 
 def test_a_run_begins_while_fewer_of_its_firm_than_the_limit_go_on(connection: Connection) -> None:
     start_others(connection.partner, runs.MAX_RUNS_OF_AN_ORG - 1)
-    assert claim(make_run(connection, RunStatus.QUEUED).id).status == RunStatus.RUNNING
+    assert claim(make_run(connection, RunStatus.QUEUED).id).row.status == RunStatus.RUNNING
 
 
 def test_a_run_is_parked_while_as_many_of_its_firm_as_the_limit_go_on(connection: Connection) -> None:
@@ -154,12 +150,12 @@ def test_a_run_is_parked_while_as_many_of_its_firm_as_the_limit_go_on(connection
 
 def test_runs_of_another_firm_park_none_of_this_one(connection: Connection) -> None:
     start_others(make_partner("Fjord Advisory"), runs.MAX_RUNS_OF_AN_ORG)
-    assert claim(make_run(connection, RunStatus.QUEUED).id).status == RunStatus.RUNNING
+    assert claim(make_run(connection, RunStatus.QUEUED).id).row.status == RunStatus.RUNNING
 
 
 def test_runs_whose_workers_died_park_no_other(connection: Connection) -> None:
     start_others(connection.partner, runs.MAX_RUNS_OF_AN_ORG, left=-MINUTE)
-    assert claim(make_run(connection, RunStatus.QUEUED).id).status == RunStatus.RUNNING
+    assert claim(make_run(connection, RunStatus.QUEUED).id).row.status == RunStatus.RUNNING
 
 
 # Parked runs at the dispatch tick

@@ -1,4 +1,4 @@
-"""Nothing of what a sync reads or holds reaches the log, however much is asked for."""
+"""No personal data of a sync reaches the log, at any log level."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def office(app: Flask, org: Running) -> PostOffice:
 
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Each line that is logged, with everything on that can be switched on from outside."""
+    """Return each logged line, at the most verbose level that settings allow."""
     lines: list[str] = []
 
     class CollectedLog:
@@ -58,7 +58,7 @@ def written(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -
 
 
 def personal_values(office: Office) -> set[str]:
-    """Names, addresses, tokens, keys and hosts: all that must stay out."""
+    """Return names, addresses, tokens, keys and hosts: everything that must not be logged."""
     found = {KEY, SECRET, *tokens_of(office.connection)}
     for contact in office.org.contacts():
         found |= {str(contact[field]) for field in ("FirstName", "LastName", "Email") if contact[field]}
@@ -85,8 +85,8 @@ def lines_of(written: list[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in written]
 
 
-def sync_behind_a_door(office: Office) -> None:
-    """As jobs/tasks.py does it."""
+def sync_like_the_job(office: Office) -> None:
+    """Sync and log as jobs/tasks.py does."""
     with about(job="run_sync"):
         try:
             office.sync()
@@ -128,8 +128,8 @@ def test_a_sync_that_fails(office: Office, written: list[str], answer: str) -> N
     values = personal_values(office)
     details = {"location": "https://elsewhere.example/?owner=Zoë"} if answer == "redirect" else {}
     office.org.trouble.add(answer, kind="query_more", **details)
-    with suppress(OurBug):  # raised after the ending is written, for the log
-        sync_behind_a_door(office)
+    with suppress(OurBug):  # raised for the log after the run's end is stored
+        sync_like_the_job(office)
     run = last_run()
     assert run.status == RunStatus.FAILED
     assert_nothing_personal(written, values)
@@ -137,7 +137,7 @@ def test_a_sync_that_fails(office: Office, written: list[str], answer: str) -> N
 
 
 def leads_values(office: PostOffice) -> set[str]:
-    """What people typed, and what the org has of its leads."""
+    """Return what people typed, and what the org stores of its leads."""
     found = {str(lead[field]) for lead in office.org.leads() for field in ("FirstName", "LastName", "Email")}
     for lead in db.session.scalars(select(Lead)):
         found |= {lead.first_name, lead.last_name, lead.email}
@@ -187,9 +187,9 @@ def test_a_bug_in_the_middle(office: Office, written: list[str], monkeypatch: py
         raise ValueError("Zoë", "someone.1@fjord-1.example")
 
     values = personal_values(office)
-    monkeypatch.setattr("asapp.sync.execute.apply_page", fall)
+    monkeypatch.setattr("asapp.sync.reader.apply_page", fall)
     with pytest.raises(ValueError, match="Zoë"):
-        sync_behind_a_door(office)
+        sync_like_the_job(office)
     assert last_run().error_code == "our_bug"
     assert_nothing_personal(written, values)
     (line,) = [line for line in lines_of(written) if "error" in line]

@@ -1,4 +1,4 @@
-"""What takes longer than a slice goes on where it was: a sweep, which nominates nobody before its last page, and departures."""
+"""A sweep or departures that take longer than a time slice go on where they stopped; no departure before a sweep's last page."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from sqlalchemy import event
 from asapp.core.extensions import db
 from asapp.models import Departure, SyncRun
 from asapp.panel.balance import balance
-from asapp.sync import execute, settle
+from asapp.sync import reader, settle, sweep
 from orgsim import Running
 from tests.syncing import Office, reasons_here
 
 
 @pytest.fixture
 def office(app: object, org: Running, monkeypatch: pytest.MonkeyPatch) -> Office:
-    monkeypatch.setattr(execute, "CHECKPOINT_EVERY_IDS", 400)
+    monkeypatch.setattr(sweep, "CHECKPOINT_EVERY_IDS", 400)
     office = Office(org)
     office.org.change_settings(page_sizes=200)
     return office
 
 
 def sweeps_of(office: Office, mark: int) -> list[str]:
-    """The sweeps' queries since a mark."""
+    """Return the queries of sweeps since a mark."""
     return [q for call in office.org.calls.since(mark) for q in call.soql if q.endswith("ORDER BY Id")]
 
 
 def sync_and_stop_in_sweep(office: Office, page: int) -> SyncRun:
-    """Begin a run whose slice ends while its sweep reads that page."""
+    """Start a run whose time slice ends while its sweep reads that page."""
     pages = 1
 
     def on_page(*_about: object) -> None:
@@ -77,7 +77,7 @@ def test_what_differs_is_read_before_the_place_is_marked(office: Office) -> None
     assert reasons_here(office.connection)[ids[1400]] == "gone"
 
 
-def test_a_sweep_that_fails_after_a_mark_nominates_nobody(office: Office) -> None:
+def test_a_sweep_that_fails_after_a_checkpoint_finds_no_departure(office: Office) -> None:
     ids = office.fill(1500)
     office.sync()
     office.org.clock.advance(3600)
@@ -105,7 +105,7 @@ def test_the_next_run_sweeps_from_the_beginning(office: Office) -> None:
 
 
 def test_a_sweep_of_a_few_thousand_writes_no_mark(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execute, "CHECKPOINT_EVERY_IDS", 50_000)
+    monkeypatch.setattr(sweep, "CHECKPOINT_EVERY_IDS", 50_000)
     ids = office.fill(1500)
     office.sync()
     office.org.clock.advance(3600)
@@ -141,13 +141,13 @@ def test_many_departures_that_are_applied_stop_within_a_page_and_go_on(
 def test_a_second_reading_that_is_longer_than_a_slice_comes_to_its_end(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(execute, "TIME_SLICE_S", 0.6)
+    monkeypatch.setattr(reader, "TIME_SLICE_S", 0.6)
     ids = office.fill(1400)
     office.sync()
     office.org.clock.advance(3600)
     for salesforce_id in ids[1:]:
         office.org.update_contact(salesforce_id, first_name="New")
-    office.org.hide_contact(ids[0])  # the counts differ: all of them are read a second time
+    office.org.hide_contact(ids[0])  # the counts differ, so all of them are read a second time
     office.org.clock.advance(60)
     office.org.trouble.add("slow", kind="data", seconds=0.1)
     run, slices = office.sync(), 1

@@ -1,4 +1,4 @@
-"""A place in a list that Salesforce forgot, and a session that it ends again: the run goes on by itself and loses nothing."""
+"""Expired query locators, and a session that ends again: the run goes on by itself and loses nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def office(app: object, org: Running) -> Office:
 
 
 def forget_our_place(office: Office, times: int | None = 1, after: int = 0) -> Fault:
-    """The org doesn't know the next pages that are asked for, after so many that come."""
+    """Let the org refuse the locators of so many pages, after so many that work."""
     return office.org.trouble.add("invalid_locator", kind="query_more", times=times, after=after)
 
 
@@ -24,11 +24,11 @@ def hide_some(office: Office, ids: list[str]) -> None:
         office.org.hide_contact(salesforce_id)
 
 
-def test_a_place_lost_in_the_second_reading_starts_that_reading_again(office: Office) -> None:
+def test_a_locator_that_expires_in_the_second_reading_starts_that_reading_again(office: Office) -> None:
     ids = office.fill(600)
     office.org.change_settings(page_sizes=200)
     office.sync()
-    for salesforce_id in ids:  # read by the first reading and, since the counts differ, by the second
+    for salesforce_id in ids:  # read by the first reading and, because the counts differ, by the second
         office.org.update_contact(salesforce_id, first_name="New")
     hide_some(office, ids[:1])
     fault = forget_our_place(office, after=3)
@@ -40,7 +40,7 @@ def test_a_place_lost_in_the_second_reading_starts_that_reading_again(office: Of
     assert run.is_balanced
 
 
-def test_a_place_lost_in_a_sweep_is_found_again_and_nobody_is_switched_off_for_it(office: Office) -> None:
+def test_a_sweep_goes_on_after_an_expired_locator_and_makes_no_contact_inactive(office: Office) -> None:
     ids = office.fill(900)
     office.org.change_settings(page_sizes=200)
     office.sync()
@@ -58,7 +58,7 @@ def give_away(office: Office, ids: list[str]) -> None:
         office.org.give(salesforce_id, office.colleague)
 
 
-def test_a_place_lost_among_records_that_are_looked_at_by_id_starts_that_look_again(office: Office) -> None:
+def test_a_locator_that_expires_in_a_lookup_by_id_starts_that_lookup_again(office: Office) -> None:
     ids = office.fill(300)
     office.sync()
     office.org.clock.advance(3600)
@@ -69,7 +69,7 @@ def test_a_place_lost_among_records_that_are_looked_at_by_id_starts_that_look_ag
     assert (run.status, run.error_code, fault.hits) == ("held", None, 1)
 
 
-def test_a_place_lost_again_and_again_ends_the_run_and_nobody_is_switched_off(office: Office) -> None:
+def test_a_locator_that_expires_again_and_again_ends_the_run_and_makes_no_contact_inactive(office: Office) -> None:
     ids = office.fill(300)
     office.sync()
     office.org.clock.advance(3600)

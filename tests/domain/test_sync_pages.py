@@ -1,4 +1,4 @@
-"""What one page of contacts brings: who is taken, which addresses are remembered, and where the run goes on."""
+"""One page of contacts: which rows are stored, which addresses are remembered, and where the run goes on."""
 
 from __future__ import annotations
 
@@ -32,11 +32,10 @@ def office(app: Flask, org: Running) -> Office:
 
 
 def begin(office: Office) -> Execution:
-    """A run that is claimed and has read nothing yet."""
+    """Return a run that is claimed and has read nothing yet."""
     claimed = runs.claim_run(office.start().id)
     assert claimed is not None
-    assert claimed.lease is not None
-    return Execution(claimed, claimed.lease, office.workplace())
+    return Execution(claimed, office.workplace())
 
 
 def row(office: Office, **changes: Any) -> ContactRecord:
@@ -46,7 +45,7 @@ def row(office: Office, **changes: Any) -> ContactRecord:
 
 
 def addresses_kept(office: Office) -> dict[str, bytes]:
-    """{Salesforce Id: address hash} of the ledger's rows that have one; the blocked addresses are the same."""
+    """Return {Salesforce Id: address hash} of the ledger's rows with one; the blocked addresses must be the same."""
     db.session.rollback()
     ledger, blocked = (
         {found.salesforce_id: found.address_hash for found in db.session.scalars(select(table))}
@@ -62,7 +61,7 @@ def addresses_kept(office: Office) -> dict[str, bytes]:
 
 def test_a_row_that_was_given_to_a_colleague_while_pages_were_read_is_not_taken(office: Office) -> None:
     office.fill(250)
-    given = office.add(email="moving@fjord.example")  # changed last, so it stands on the second page
+    given = office.add(email="moving@fjord.example")  # changed last, so it is on the second page
     office.org.change_settings(page_sizes=200)
     office.org.on_next_page(lambda *_: office.org.give(given, office.colleague), times=1)
     run = office.sync()
@@ -73,11 +72,11 @@ def test_a_row_that_was_given_to_a_colleague_while_pages_were_read_is_not_taken(
 
 def test_of_two_rows_of_one_contact_on_a_page_the_last_counts(office: Office) -> None:
     execution = begin(office)
-    execution.apply([row(office)], [], in_order=True)
-    execution.apply([row(office, first_name="Rosa"), row(office, is_opted_out=True)], [], in_order=True)
+    execution.reader.apply([row(office)], [], in_order=True)
+    execution.reader.apply([row(office, first_name="Rosa"), row(office, is_opted_out=True)], [], in_order=True)
     (contact,) = contacts_here(office.connection)
     assert (contact.first_name, contact.opted_out) == ("Rose", True)
-    assert execution.run.is_balanced
+    assert execution.run.row.is_balanced
 
 
 def test_the_oldest_of_two_contacts_made_by_hand_is_adopted(office: Office) -> None:
@@ -135,7 +134,7 @@ def test_a_new_contact_with_the_address_of_a_contact_that_opted_out_later_is_a_t
 
 
 def test_a_contact_is_a_twin_from_the_page_on_that_brings_it(office: Office) -> None:
-    """A run may end or wait before it has read everything."""
+    """A run may end or be parked before it has read everything."""
     ids = office.fill(700)  # four pages
     quiet, twin = ids[0], ids[250]
     for salesforce_id in (quiet, twin):
@@ -175,7 +174,7 @@ def test_a_contact_that_changes_to_an_address_that_opted_out_is_a_twin_until_it_
 
 def test_a_worker_that_dies_before_the_counters_are_written_leaves_nothing_of_the_page(office: Office) -> None:
     execution = begin(office)
-    execution.apply([row(office)], [], in_order=True)
+    execution.reader.apply([row(office)], [], in_order=True)
 
     def die(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         if statement.startswith("UPDATE sync_runs"):
@@ -183,7 +182,7 @@ def test_a_worker_that_dies_before_the_counters_are_written_leaves_nothing_of_th
 
     event.listen(db.engine, "before_cursor_execute", die)
     with pytest.raises(Died):
-        execution.apply([row(office, first_name="Rosa")], [], in_order=True)
+        execution.reader.apply([row(office, first_name="Rosa")], [], in_order=True)
     event.remove(db.engine, "before_cursor_execute", die)
     assert [contact.first_name for contact in contacts_here(office.connection)] == ["Rose"]
 
@@ -191,11 +190,11 @@ def test_a_worker_that_dies_before_the_counters_are_written_leaves_nothing_of_th
 def test_a_page_of_a_worker_that_lost_its_run_to_another_leaves_nothing(office: Office) -> None:
     execution = begin(office)
     run_id = execution.run.id
-    office.let_lease_run_out(execution.run)
+    office.let_lease_run_out(execution.run.row)
     assert runs.requeue_expired(run_id)
     assert runs.claim_run(run_id)
     with pytest.raises(LeaseLost):
-        execution.apply([row(office)], [], in_order=True)
+        execution.reader.apply([row(office)], [], in_order=True)
     db.session.commit()
     assert office.snapshot() == {"contacts": [], "ledger": []}
     assert db.session.get_one(SyncRun, run_id, populate_existing=True).read == 0

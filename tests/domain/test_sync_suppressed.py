@@ -1,4 +1,4 @@
-"""Syncs and suppressions: what a person told us here holds, whatever Salesforce brings."""
+"""Syncs and suppressions: an unsubscribe here holds, whatever comes from Salesforce."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from flask import Flask
 from sqlalchemy import select
 
 from asapp.accounts import advisors
-from asapp.contacts import suppressions
 from asapp.contacts.form_fields import Details
 from asapp.contacts.manual import add_contact
 from asapp.contacts.status import contact_rows, reason_of
@@ -17,9 +16,11 @@ from asapp.core.extensions import db
 from asapp.leads import decisions
 from asapp.models import Contact, Suppression, SuppressionSource, SuppressionStep, User
 from asapp.panel.balance import balance
+from asapp.writeback import unsubscribing
 from orgsim import Running
 from tests.domain.test_leads_following import FollowingOffice
 from tests.factories import make_contact, make_partner, org_access
+from tests.mail_links import record
 from tests.syncing import KEY, SECRET, Office, reasons_here
 
 SHARED, OTHER = "shared@fjord.example", "other@fjord.example"
@@ -33,7 +34,7 @@ def office(app: Flask, org: Running) -> Office:
 def unsubscribe(office: Office, email: str = SHARED, *, whole_firm: bool = False) -> None:
     user = db.session.get_one(User, office.connection.user_id)
     address = Address(user.partner_id or 0, user.id, office.hash(email))
-    suppressions.unsubscribe(address, SuppressionSource.PAGE, whole_firm=whole_firm, vault=org_access().vault)
+    unsubscribing.unsubscribe(address, SuppressionSource.PAGE, whole_firm=whole_firm, vault=org_access().vault)
 
 
 def test_a_contact_that_arrives_at_a_suppressed_address_is_inactive_from_its_page_on(office: Office) -> None:
@@ -81,7 +82,7 @@ def test_another_address_is_another_address_and_the_receipt_says_so(office: Offi
     assert (reasons_here(office.connection), run.also) == ({moving: "unsubscribed"}, {"suppressed": 1})
 
 
-def test_an_opt_out_of_one_who_unsubscribed_switches_nobody_off_twice(office: Office) -> None:
+def test_an_opt_out_of_a_person_who_unsubscribed_is_not_counted_as_a_second_change(office: Office) -> None:
     salesforce_id = office.add(email=SHARED)
     office.add(email=OTHER)
     office.sync()
@@ -91,7 +92,7 @@ def test_an_opt_out_of_one_who_unsubscribed_switches_nobody_off_twice(office: Of
     assert (run.deactivated, run.updated) == (0, 1)
 
 
-def test_what_people_told_an_advisor_at_the_firm_before_holds_for_those_who_come_along(office: Office) -> None:
+def test_unsubscribes_at_an_advisors_old_firm_hold_for_contacts_that_come_later(office: Office) -> None:
     user = db.session.get_one(User, office.connection.user_id)
     home = user.partner
     assert home is not None
@@ -99,7 +100,7 @@ def test_what_people_told_an_advisor_at_the_firm_before_holds_for_those_who_come
     office.sync()
     address = Address(home.id, user.id, office.hash(SHARED))
     advisors.move(user, make_partner(url=office.url, key=KEY, secret=SECRET), True, org_access())
-    suppressions.unsubscribe(address, SuppressionSource.PAGE, whole_firm=False, vault=org_access().vault)
+    unsubscribing.unsubscribe(address, SuppressionSource.PAGE, whole_firm=False, vault=org_access().vault)
     office.connection = office.connect()
     office.sync()
     assert set(reasons_here(office.connection).values()) == {"unsubscribed"}
@@ -151,14 +152,14 @@ def test_an_erased_person_who_had_unsubscribed_is_not_written_to_under_a_new_rec
 
 
 @pytest.mark.parametrize("step", [SuppressionStep.UNSUBSCRIBED, SuppressionStep.COMPLAINED, SuppressionStep.BOUNCED])
-def test_the_balance_counts_people_whom_no_mail_may_reach(office: Office, step: SuppressionStep) -> None:
+def test_the_balance_counts_suppressed_people(office: Office, step: SuppressionStep) -> None:
     office.add(email=SHARED)
     office.add(email=OTHER)
     out = office.add(email="out@fjord.example")
     office.sync()
     for email in (SHARED, "out@fjord.example"):
         address = Address(office.connection.partner_id, office.advisor.id, office.hash(email))
-        suppressions.record([Happened(address, step, SuppressionSource.SENDER, utcnow(), f"e-{email}")])
+        record([Happened(address, step, SuppressionSource.SENDER, utcnow(), f"e-{email}")])
     office.org.opt_out(out)
     office.sync()
     books = balance(office.connection)

@@ -1,4 +1,4 @@
-"""What other processes, and a database that stumbles, do to a refresh that is under way."""
+"""Other processes and a failing database during a refresh of tokens."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def refresh_calls(desk: ConnectingDesk, mark: int) -> int:
 
 
 class InterruptedVault(Vault):
-    """Does something else, once, when the next sealed text is opened."""
+    """Runs something else, once, when the next sealed text is opened."""
 
     work: Callable[[], None] | None = None
 
@@ -53,7 +53,7 @@ class InterruptedVault(Vault):
 def test_a_token_that_another_process_stored_a_moment_ago_is_not_refreshed_again(
     app: Flask, desk: ConnectingDesk
 ) -> None:
-    """The row was read before, and is about to be leased."""
+    """The row was read before the other process wrote, and is leased after."""
     connection_id = desk.connection().id
     db.session.rollback()
     vault = InterruptedVault(desk.access.vault)
@@ -97,12 +97,12 @@ def wait_for(is_true: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-# ---- A database that stumbles
+# ---- A database that fails
 
 
 @pytest.fixture
 def stumbles(app: Flask) -> Iterator[list[str]]:
-    """While this list has something in it, storing refreshed tokens fails, and takes one away."""
+    """While this list has entries, storing refreshed tokens fails and removes one of them."""
     left: list[str] = []
 
     def execute(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
@@ -117,7 +117,7 @@ def stumbles(app: Flask) -> Iterator[list[str]]:
 
 
 def test_rotated_tokens_are_stored_though_the_database_stumbles(desk: ConnectingDesk, stumbles: list[str]) -> None:
-    """The old refresh token is used up: what is in our hand is the only key that is left."""
+    """The old refresh token is used up: the new one in memory is the only one left."""
     source = StoredTokens(desk.connection().id, desk.access)
     db.session.rollback()
     stumbles += ["once", "twice"]

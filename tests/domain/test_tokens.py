@@ -1,4 +1,4 @@
-"""Refreshing tokens: one at a time whatever the number of processes, rotation on and off, and who is disconnected by what."""
+"""Refreshing tokens: one refresh at a time across processes, with and without rotation, and which answers disconnect."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_refreshing_again_and_again_never_loses_the_refresh_token(desk: Connecti
     assert desk.tokens_of(desk.connection())[1] in desk.approvals()
 
 
-def test_whoever_comes_with_a_token_that_is_no_longer_stored_gets_the_stored_one(desk: ConnectingDesk) -> None:
+def test_a_caller_with_an_old_token_gets_the_stored_one(desk: ConnectingDesk) -> None:
     early, late = stored(desk), stored(desk)
     fresh = early.refresh(early.access_token())
     mark = desk.org.calls.mark()
@@ -140,7 +140,7 @@ def test_two_processes_at_once_never_lose_a_token(desk: ConnectingDesk, rotation
 
 
 def parallel(processes: list[subprocess.Popen[str]]) -> list[subprocess.Popen[str]]:
-    """Let all of them begin at the same moment."""
+    """Start all of them at the same moment."""
     for process in processes:
         assert process.stdin
         process.stdin.write("go\n")
@@ -148,13 +148,13 @@ def parallel(processes: list[subprocess.Popen[str]]) -> list[subprocess.Popen[st
     return processes
 
 
-def test_a_lease_that_somebody_left_behind_runs_out(desk: ConnectingDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lease_of_a_dead_process_runs_out(desk: ConnectingDesk, monkeypatch: pytest.MonkeyPatch) -> None:
     source = stored(desk)
     take_lease(desk, timedelta(seconds=0.5))
     assert source.refresh(source.access_token()) == desk.tokens_of(desk.connection())[0]
 
 
-def test_waiting_for_somebody_elses_refresh_has_an_end(desk: ConnectingDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_for_another_processs_refresh_has_an_end(desk: ConnectingDesk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens, "WAIT_S", 0.3)
     source = stored(desk)
     take_lease(desk, timedelta(minutes=1))
@@ -227,7 +227,9 @@ def test_what_needs_reconnecting(desk: ConnectingDesk, error: str, description: 
         ("never_heard_of", "", TryLater),
     ],
 )
-def test_what_disconnects_nobody(desk: ConnectingDesk, error: str, description: str, raised: type[Exception]) -> None:
+def test_these_answers_disconnect_no_one(
+    desk: ConnectingDesk, error: str, description: str, raised: type[Exception]
+) -> None:
     refuse(desk, error, description)
     source = stored(desk)
     for _ in range(5):
@@ -240,7 +242,7 @@ def test_what_disconnects_nobody(desk: ConnectingDesk, error: str, description: 
 @pytest.mark.parametrize(
     "trouble", ["server_unavailable_html", "edge_420", "reset", "truncated_json", "redirect", "html"]
 )
-def test_nor_does_an_answer_that_is_none(desk: ConnectingDesk, trouble: str) -> None:
+def test_an_answer_that_is_no_answer_disconnects_no_one(desk: ConnectingDesk, trouble: str) -> None:
     source = stored(desk)
     answer: object = Answer(200, "<html></html>", "text/html") if trouble == "html" else trouble
     desk.org.trouble.add(
@@ -251,7 +253,7 @@ def test_nor_does_an_answer_that_is_none(desk: ConnectingDesk, trouble: str) -> 
     assert desk.connection().is_connected
 
 
-def test_words_that_nobody_knows_end_it_when_three_attempts_that_are_far_apart_meet_them(desk: ConnectingDesk) -> None:
+def test_an_unknown_error_text_ends_the_connection_after_three_attempts_far_apart(desk: ConnectingDesk) -> None:
     refuse(desk, "invalid_grant", "the moon is full")
     for _ in range(2):
         attempt(desk, TryLater)
@@ -280,7 +282,7 @@ def test_three_attempts_in_less_than_an_hour_are_too_early(desk: ConnectingDesk)
     attempt(desk, ReconnectNeeded)
 
 
-def test_what_was_counted_before_retries_were_told_apart_does_not_count(desk: ConnectingDesk) -> None:
+def test_attempts_counted_before_retries_were_distinguished_do_not_count(desk: ConnectingDesk) -> None:
     long_ago = utcnow() - timedelta(hours=3)
     db.session.execute(update(Connection).values(unknown_refusals=9, unknown_refusals_since=long_ago))
     db.session.commit()
@@ -304,7 +306,7 @@ def let_pass(desk: ConnectingDesk, time: timedelta) -> None:
     db.session.commit()
 
 
-def test_a_good_answer_in_between_begins_the_count_anew(desk: ConnectingDesk) -> None:
+def test_a_good_answer_in_between_starts_the_count_again(desk: ConnectingDesk) -> None:
     fault = refuse(desk, "invalid_grant", "the moon is full")
     source = stored(desk)
     with pytest.raises(TryLater):
@@ -316,7 +318,7 @@ def test_a_good_answer_in_between_begins_the_count_anew(desk: ConnectingDesk) ->
 
 
 def test_a_refusal_of_replaced_tokens_does_not_end_the_new_connection(desk: ConnectingDesk) -> None:
-    """While one process was refused, the advisor has connected again."""
+    """The advisor reconnected while one process was being refused."""
     source = stored(desk)
     desk.org.revoke_approvals()
     lease = source._claim(source.access_token())
@@ -329,7 +331,7 @@ def test_a_refusal_of_replaced_tokens_does_not_end_the_new_connection(desk: Conn
 
 
 def test_good_tokens_undo_the_mark_that_another_process_made_meanwhile(desk: ConnectingDesk) -> None:
-    """It used the same refresh token a moment later, and was refused because ours had rotated it."""
+    """The other process used the same refresh token a moment later, and was refused because ours had rotated it."""
     desk.org.change_app(KEY, rotate=True)
     desk.connection().first_synced_at = utcnow()
     db.session.commit()
@@ -350,7 +352,7 @@ def test_good_tokens_undo_the_mark_that_another_process_made_meanwhile(desk: Con
 
 @pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 def test_disconnecting_gives_back_the_token_that_was_stored_last(desk: ConnectingDesk, app: Flask) -> None:
-    """The page has read the row; before it disconnects, a worker stores a rotated token. SQLite's writers can't meet so."""
+    """A worker stores a rotated token between the page's read and its disconnect. Not on SQLite: its writers can't overlap."""
     desk.org.change_app(KEY, rotate=True)
     connection = connections.find_current(desk.advisor)
     assert connection is not None

@@ -28,7 +28,7 @@ def test_an_idle_token_is_used_and_then_left_alone(app: Flask, org: Running) -> 
     assert find_idle() == []
 
 
-def test_an_idle_connection_is_rung_for_once_an_hour_at_most(app: Flask, org: Running) -> None:
+def test_an_idle_connection_is_enqueued_once_an_hour_at_most(app: Flask, org: Running) -> None:
     office = Office(org)
     queues: Queues = app.extensions["asapp.queues"]
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""kill -9 of real processes in mid-run: the run goes on from its checkpoint, nothing twice, nothing missing."""
+"""kill -9 of real processes in the middle of a run: it resumes from its checkpoint, and nothing is lost or done twice."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_kill_9_in_mid_run(app: Flask, config: Config, office: Office, tmp_path:
 
     done = office.reload(run)
     assert (done.status, done.tries) == (RunStatus.COMPLETE, 1)
-    assert done.read == done.created == CONTACTS  # from the checkpoint on: no row was read twice
+    assert done.read == done.created == CONTACTS  # it resumed at the checkpoint: no row was read twice
     expected = {(c["Id"], c["FirstName"], c["LastName"], c["Email"]) for c in office.org.contacts(office.user)}
     assert {(c.salesforce_id, c.first_name, c.last_name, c.email) for c in contacts_here(office.connection)} == expected
     assert db.session.query(SyncRun).count() == 1

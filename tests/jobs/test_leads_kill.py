@@ -1,7 +1,7 @@
 """Real processes that end at every step of a delivery, fifty times each: as many leads in the org as sign-ups, each once.
 
-One worker, org and Redis serve all fifty. The work-horse is held at a step, by the org that doesn't answer yet or by the
-database, and ended there by kill -9; the worker goes on with the next one, which finds out what became of the lead.
+One worker, org and Redis serve all fifty. The work-horse is blocked at a step, by an org that doesn't answer or by the
+database, and killed there with kill -9; the worker starts the next one, which finds out what became of the lead.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Sorting(PostOffice):
         self.ticks = 0
 
     def sign_up(self) -> None:
-        """On a quiet page: the delivery before this one was long ago."""
+        """Sign a person up on a quiet page: the last delivery was long ago."""
         self.sent += 1
         db.session.rollback()
         with writing():
@@ -59,7 +59,7 @@ class Sorting(PostOffice):
             someone_signs_up(self.advisor, f"person{self.sent}@example.com")
             db.session.commit()
 
-    def ring(self) -> None:
+    def enqueue(self) -> None:
         outbox.enqueue_for(self.advisor.id, self.queues.enqueue_leads)
 
     def tick(self) -> None:
@@ -73,14 +73,14 @@ class Sorting(PostOffice):
         db.session.commit()
 
     def is_quiet(self) -> bool:
-        """Is no delivery waiting or going on?"""
+        """Return whether no delivery is waiting or active."""
         return not self.queues.leads.count and not self.queues.leads.started_job_registry.count
 
     def newest(self) -> Lead:
         return self.lead(f"person{self.sent}@example.com")
 
     def wait_for_newest(self, passing_s: float = 0) -> None:
-        """Wait until the lead has arrived; passing_s: let time pass, and a tick come, whenever nobody is at work on it."""
+        """Wait until the lead has arrived; passing_s: while no worker has it, let time pass and a tick run."""
 
         def has_arrived() -> bool:
             lead = self.newest()
@@ -107,19 +107,19 @@ def times() -> int:
     return TIMES[db.engine.dialect.name]
 
 
-# ---- Held at a step
+# ---- Blocked at a step
 
 
 @contextmanager
 def held_by_org(office: Sorting, deed: str, **where: str) -> Iterator[Callable[[], None]]:
-    """Somebody signs up, and the org doesn't answer the first such request; gives what lets it answer.
+    """A person signs up, and the org doesn't answer the first such request; yields the event that lets it answer.
 
-    The trouble comes first: a delivery that is just ending may take the lead before it hears the ring.
+    The fault is set first: a delivery that is just ending may take the lead before its own job is enqueued.
     """
     gate = Event()
     fault = office.org.trouble.add(deed, seconds=HELD_S, times=1, gate=gate, **where)
     office.sign_up()
-    office.ring()
+    office.enqueue()
     try:
         wait_for(lambda: fault.hits, "for the request")
         yield gate.set
@@ -135,7 +135,7 @@ def before_the_look_up(office: Sorting) -> Iterator[None]:
 
 @contextmanager
 def after_the_look_up(office: Sorting) -> Iterator[None]:
-    """It knows that nobody is there, and waits for the lead's row to write down that it is about to create."""
+    """The worker knows that the person is new, and waits for the lead's row to record that it is about to create."""
     with held_by_org(office, "slow_after", soql="IsConverted = false") as answer, locked(Lead, office.newest().id):
         answer()
         wait_until_blocked()
@@ -151,7 +151,7 @@ def after_the_create(office: Sorting) -> Iterator[None]:
 
 @contextmanager
 def between_store_and_commit(office: Sorting) -> Iterator[None]:
-    """The lead's row has its Id, in a transaction that is still open: the contact's row, or a trigger, keeps it from ending."""
+    """The lead's row has its Id in an open transaction, which the contact's locked row or a trigger keeps from committing."""
     with held_by_org(office, "slow_after", **CREATE) as answer:
         if db.engine.dialect.name == "sqlite":
             with endless_trigger():
@@ -167,7 +167,7 @@ def between_store_and_commit(office: Sorting) -> Iterator[None]:
 
 @contextmanager
 def locked(model: type[Lead | Contact], row_id: int | None) -> Iterator[None]:
-    """Keep others from writing this row; on SQLite, any row."""
+    """Lock this row against other writers; on SQLite, the whole database."""
     table: Table = model.__table__  # type: ignore[assignment]
     with writing(), db.engine.connect() as connection:
         connection.execute(select(table.c.id).where(table.c.id == row_id).with_for_update())
@@ -177,7 +177,7 @@ def locked(model: type[Lead | Contact], row_id: int | None) -> Iterator[None]:
 
 def wait_until_blocked() -> None:
     if db.engine.dialect.name == "sqlite":
-        time.sleep(A_MOMENT_S)  # SQLite doesn't say who waits; nobody gets past the lock
+        time.sleep(A_MOMENT_S)  # SQLite doesn't show who waits; no writer gets past the lock
         return
     waiting = text(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -192,7 +192,7 @@ def wait_until_blocked() -> None:
 
 @contextmanager
 def endless_trigger() -> Iterator[None]:
-    """Whoever stores a lead's Id counts for hours, within their transaction."""
+    """Storing a lead's Id takes hours, inside its transaction."""
     with database_file() as connection:
         connection.execute("CREATE TABLE IF NOT EXISTS numbers AS SELECT id AS n FROM leads")
         connection.executemany("INSERT INTO numbers VALUES (?)", [(n,) for n in range(1000)])
@@ -208,7 +208,7 @@ def endless_trigger() -> Iterator[None]:
 
 
 def is_writing() -> bool:
-    """Has somebody been in a writing transaction for a while?"""
+    """Return whether a writing transaction has been open for a while."""
     until = time.monotonic() + A_MOMENT_S
     with database_file(patience_s=0) as connection:
         while time.monotonic() < until:
@@ -257,7 +257,7 @@ def test_kill_9_of_the_worker_and_its_work_horse(office: Sorting, config: Config
 
 
 def test_two_workers_at_once(office: Sorting, config: Config, tmp_path: Path) -> None:
-    """Both begin with the same lead at the same moment."""
+    """Both start with the same lead at the same moment."""
     connection_id = office.connection.id
     office.org.trouble.add("slow", kind="query", seconds=0.02)
     with Worker(config, tmp_path / "first.log"), Worker(config, tmp_path / "second.log"):
@@ -270,7 +270,7 @@ def test_two_workers_at_once(office: Sorting, config: Config, tmp_path: Path) ->
     office.check()
 
 
-def test_redis_that_is_flushed_before_anybody_heard_the_ring(
+def test_redis_that_is_flushed_before_a_worker_takes_the_job(
     office: Sorting, config: Config, redis_server: RedisServer, tmp_path: Path
 ) -> None:
     with Worker(config, tmp_path / "worker.log") as worker:
@@ -279,7 +279,7 @@ def test_redis_that_is_flushed_before_anybody_heard_the_ring(
             wait_for(lambda: not worker.children(), "for the delivery before this one")
             office.sign_up()
             process.suspend()
-            office.ring()
+            office.enqueue()
             redis_server.flush()
             process.resume()
             office.wait_for_newest(passing_s=60)
@@ -305,7 +305,7 @@ def test_a_create_that_salesforce_finishes_minutes_later(office: Sorting, config
         for _ in range(times()):
             office.org.trouble.add("late_work", times=1, seconds=dice.randint(310, 599), **CREATE)
             office.sign_up()
-            office.ring()
+            office.enqueue()
             office.wait_for_newest(passing_s=300)
-    assert set(db.session.scalars(select(Lead.attempts))) == {1}  # looked for, in vain at first, and never sent again
+    assert set(db.session.scalars(select(Lead.attempts))) == {1}  # found by a search, never sent again
     office.check()

@@ -1,4 +1,4 @@
-"""Redis is a doorbell: without it pages answer as fast as ever, and what was asked for waits in the database."""
+"""Without Redis pages answer as fast as ever, and jobs wait as rows in the database."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.conftest import make_config
 from tests.factories import log_in, make_advisor, make_synced_connection
 from tests.pages import CheckingClient
 
-QUICK_S = 1.0  # measured: 0.02 s where nobody listens, 0.2 s where nobody answers; the libraries' defaults take 4 s to for ever
+QUICK_S = 1.0  # measured: 0.02 s to 0.2 s; the defaults of the libraries take 4 s or wait for ever
 
 
 @pytest.fixture
@@ -36,14 +36,14 @@ def own_redis() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def silent() -> Iterator[str]:
-    """The address of a Redis that takes connections and says nothing."""
+    """The address of a Redis that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0), backlog=100) as listener:
         yield f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
 
 
 @pytest.fixture(params=["killed", "silent"])
 def away(request: pytest.FixtureRequest, own_redis: RedisServer) -> Iterator[str]:
-    """The address of a Redis that is of no use."""
+    """The address of a Redis that doesn't work."""
     if request.param == "silent":
         yield request.getfixturevalue("silent")
         return
@@ -73,7 +73,7 @@ def test_a_click_on_sync_account_answers_and_the_run_waits(app: Flask, client_wi
     assert (run.status, run.enqueued_at) == (RunStatus.QUEUED, None)
 
 
-def test_clicking_again_rings_again_and_makes_no_second_run(app: Flask, client_without_redis: FlaskClient) -> None:
+def test_clicking_again_enqueues_again_and_makes_no_second_run(app: Flask, client_without_redis: FlaskClient) -> None:
     connection = make_synced_connection()
     log_in(client_without_redis, connection.user)
     for _ in range(3):

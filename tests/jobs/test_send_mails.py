@@ -1,4 +1,4 @@
-"""Mails with real processes: by jobs of their own, through a slow server, an emptied Redis and a kill -9."""
+"""Mails with real processes: sent by jobs of their own, with a slow server, an emptied Redis and a kill -9."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def broken(app: Flask) -> Connection:
     return make_connection(status="needs_reconnect", status_reason="permission_withdrawn")
 
 
-def ring_tick(queues: Queues) -> None:
+def enqueue_tick(queues: Queues) -> None:
     queue = Queue(TICK_QUEUE, connection=queues.redis, serializer=queues.sync.serializer)
     queue.enqueue(TICK_JOB)
     wait_for(lambda: not queue.get_job_ids(), "for the tick to begin")
@@ -67,10 +67,10 @@ def test_a_tick_has_a_job_send_it_once(
     queues: Queues, broken: Connection, config: Config, mail_server: MailServer, tmp_path: Path
 ) -> None:
     with Worker(config, tmp_path / "worker.log"):
-        ring_tick(queues)
+        enqueue_tick(queues)
         wait_for(sent, "for the mail")
         queues.redis.flushall()
-        ring_tick(queues)
+        enqueue_tick(queues)
         wait_for(lambda: not queues.mails.get_job_ids())
     assert len(mail_server.taken) == len(sent()) == 1
     assert f"To: {broken.user.email}" in mail_server.taken[0]
@@ -87,20 +87,20 @@ def test_what_an_emptied_redis_forgot_goes_out_at_a_later_tick(
     assert len(queues.mails.get_job_ids()) == 1
     queues.redis.flushall()
     with Worker(config, tmp_path / "worker.log"):
-        ring_tick(queues)
+        enqueue_tick(queues)
         wait_for(sent, "for the mail")
     assert len(mail_server.taken) == 1
 
 
 @pytest.mark.slow
-def test_a_server_that_thinks_for_long_holds_nobody_up_and_a_kill_9_sends_again(
+def test_a_slow_server_blocks_no_other_work_and_a_kill_9_sends_again(
     queues: Queues, broken: Connection, config: Config, mail_server: MailServer, tmp_path: Path
 ) -> None:
     mail_server.may_say_good_bye.clear()
     with Worker(config, tmp_path / "first.log") as worker:
-        ring_tick(queues)
+        enqueue_tick(queues)
         wait_for(lambda: mail_server.taken, "for the mail to be taken")
-        with writing():  # on SQLite this would wait for whoever holds the lock
+        with writing():  # on SQLite this would wait for the process that has the lock
             broken.leads_rung_at = began = utcnow()
             db.session.commit()
         assert utcnow() - began < timedelta(seconds=1)
@@ -111,12 +111,12 @@ def test_a_server_that_thinks_for_long_holds_nobody_up_and_a_kill_9_sends_again(
     db.session.commit()
     queues.redis.flushall()
     with Worker(config, tmp_path / "second.log"):
-        ring_tick(queues)
+        enqueue_tick(queues)
         wait_for(sent, "for the mail to be sent again")
     assert len(mail_server.taken) == 2
 
 
-def test_a_round_is_rung_for_once_at_a_time(queues: Queues) -> None:
+def test_only_one_job_is_enqueued_at_a_time(queues: Queues) -> None:
     for _ in range(3):
         queues.enqueue_mails()
     assert len(queues.mails.get_job_ids()) == 1
@@ -136,7 +136,7 @@ def test_what_a_page_asked_for_is_sent_at_once_and_what_redis_lost_by_the_tick(
         wait_for(lambda: mail_server.taken, "for the mail with the link")
         with writing():
             mail_outbox.post_later([mail.Letter("sam@x.example", "Hush", "the secret token abc")], vault, lambda: False)
-        ring_tick(queues)
+        enqueue_tick(queues)
         wait_for(lambda: len(mail_server.taken) == 2, "for the mail that no job was enqueued for")
         wait_for(lambda: not mail_outbox.are_due(), "for the mails to be gone")
     assert "/password/" in mail_server.taken[0]

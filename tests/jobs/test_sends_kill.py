@@ -1,4 +1,4 @@
-"""Real workers that end while a send is prepared: it is ready or stale in the end, and no one who opted out is a recipient."""
+"""Real workers that are killed while a send is prepared: it becomes ready or stale, and no one who opted out is a recipient."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class MailRoom(Office):
         with writing():
             send = sends.start_send(0, send_id, db.session.scalars(select(ContactList).where(*system)).one(), 60)
             send_id = send.id
-            db.session.rollback()  # the worker is to write
+            db.session.rollback()  # so that the worker can write
             self.queues.enqueue_sends([send_id])
             return send_id
 
@@ -73,7 +73,7 @@ class MailRoom(Office):
 
     @contextmanager
     def held(self, deed: str, **where: str) -> Iterator[Fault]:
-        """Let the org not answer the next such request."""
+        """Block the org's answer to the next such request."""
         gate = Event()
         fault = self.org.trouble.add(deed, seconds=HELD_S, times=1, gate=gate, **where)
         try:

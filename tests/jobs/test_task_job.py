@@ -1,4 +1,4 @@
-"""Who can write to Redis makes a worker busy, and runs nothing in it: jobs name tasks of ours alone."""
+"""An attacker who can write to Redis can keep a worker busy, but runs no code in it: jobs can name only our own tasks."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_nothing_else_is(name: str) -> None:
 
 
 def restored(**fields: Any) -> TaskJob:
-    """A job as it comes out of Redis."""
+    """Return a job as it is loaded from Redis."""
     job = TaskJob("x", connection=Redis(port=1))
     data = json.dumps(["asapp.jobs.tasks.tick", None, [], {}])
     job.restore({name.encode(): str(value).encode() for name, value in ({"data": data} | fields).items()})

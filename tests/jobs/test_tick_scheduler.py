@@ -1,4 +1,4 @@
-"""The tick is there once, whatever happens to Redis and however many schedulers there are."""
+"""The tick is registered exactly once, whatever happens to Redis and with any number of schedulers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.conftest import make_config
 
 SCHEDULED = TickScheduler.scheduled_jobs_key
 LOCK = TickScheduler.scheduler_lock_key
-# The command as it is, with a pass a second instead of every five.
+# The real command, with a pass every second instead of every five.
 FAST = """
 import sys
 from asapp.jobs import tick_scheduler
@@ -53,7 +53,7 @@ def scheduler(redis: Redis) -> TickScheduler:
 
 
 def pass_once(scheduler: TickScheduler) -> bool:
-    """What a scheduler does every few seconds; return whether it was its turn."""
+    """Do what a scheduler does every few seconds; return whether it had the lock."""
     if not scheduler.acquire_lock():
         return False
     scheduler.enqueue_jobs()
@@ -70,14 +70,14 @@ def waiting(redis: Redis) -> list[str]:
 
 
 def take(redis: Redis) -> None:
-    """As a worker does that begins with the tick."""
+    """Take the tick from the queue as a worker does."""
     assert redis.lpop(f"rq:queue:{TICK_QUEUE}") == TICK_ID.encode()
 
 
 # Passes
 
 
-def test_the_first_pass_registers_the_tick_and_rings(redis: Redis, scheduler: TickScheduler) -> None:
+def test_the_first_pass_registers_the_tick_and_enqueues_it(redis: Redis, scheduler: TickScheduler) -> None:
     assert pass_once(scheduler)
     assert redis.zrange(SCHEDULED, 0, -1) == [TICK_ID.encode()]
     assert waiting(redis) == [TICK_ID]
@@ -94,7 +94,7 @@ def test_a_restart_does_not_double_it(redis: Redis, scheduler: TickScheduler) ->
     assert waiting(redis) == []
 
 
-def test_it_rings_at_each_interval(redis: Redis, scheduler: TickScheduler) -> None:
+def test_it_enqueues_the_tick_at_each_interval(redis: Redis, scheduler: TickScheduler) -> None:
     for _ in range(3):
         let_it_be_due(redis)
         pass_once(scheduler)
@@ -122,7 +122,7 @@ def test_while_one_is_at_it_another_stands_by(redis: Redis, scheduler: TickSched
     assert waiting(redis) == [TICK_ID]
 
 
-def test_two_take_turns_and_ring_once_an_interval(redis: Redis, scheduler: TickScheduler) -> None:
+def test_two_schedulers_take_turns_and_enqueue_once_an_interval(redis: Redis, scheduler: TickScheduler) -> None:
     other = TickScheduler(redis)
     for _ in range(3):
         let_it_be_due(redis)
@@ -134,7 +134,7 @@ def test_two_take_turns_and_ring_once_an_interval(redis: Redis, scheduler: TickS
 
 def test_a_slow_pass_does_not_take_away_the_next_ones_lock(redis: Redis, scheduler: TickScheduler) -> None:
     scheduler.acquire_lock()
-    redis.delete(LOCK)  # it has expired meanwhile …
+    redis.delete(LOCK)  # it has expired in the meantime …
     other = TickScheduler(redis)
     assert other.acquire_lock()
     scheduler.remove_lock()
@@ -168,7 +168,7 @@ def test_half_a_tick_is_made_whole(redis: Redis, scheduler: TickScheduler, lost:
     assert waiting(redis) == [TICK_ID]
 
 
-def test_a_tick_that_failed_is_rung_again(redis: Redis, scheduler: TickScheduler) -> None:
+def test_a_tick_that_failed_is_enqueued_again(redis: Redis, scheduler: TickScheduler) -> None:
     pass_once(scheduler)
     take(redis)
     TaskJob.fetch(TICK_ID, connection=redis).set_status(JobStatus.FAILED)
@@ -178,7 +178,7 @@ def test_a_tick_that_failed_is_rung_again(redis: Redis, scheduler: TickScheduler
 
 
 def test_a_lock_can_not_be_given_back_to_a_redis_that_is_away(own_redis: RedisServer) -> None:
-    """On the way out by SIGTERM: what is raised there would make the process forget that it ends."""
+    """During the exit after SIGTERM: an exception there would stop the process from ending."""
     scheduler = TickScheduler(own_redis.client())
     scheduler.acquire_lock()
     own_redis.kill()

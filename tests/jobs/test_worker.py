@@ -1,4 +1,4 @@
-"""SIGTERM reaches the run: it hands itself back at its checkpoint and the worker is gone within 10 seconds."""
+"""SIGTERM reaches the run: it is handed back at its checkpoint, and the worker ends within 10 seconds."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_a_run_is_handed_back_and_goes_on_elsewhere(
 def test_while_salesforce_hangs_it_is_gone_within_the_calls_timeout(
     app: Flask, config: Config, office: Office, queues: Queues, log: Path
 ) -> None:
-    """The call can't be cut off, but it has an end of its own (27 s); here after 6."""
+    """The call can't be interrupted, but it has a timeout of its own (27 s); here 6."""
     fault = office.org.trouble.add("slow", kind="query_more", seconds=6)
     run = runs.start_run(office.connection, RunTrigger.MANUAL, queues.enqueue_runs)
     with Worker(config, log) as worker:
@@ -127,7 +127,7 @@ def test_an_idle_worker_is_gone_at_once(app: Flask, config: Config, log: Path) -
         wait_for(lambda: is_seen(), "for its heartbeat")
         assert end(worker) < 5
         assert worker.exit_code == 0
-    assert not is_seen()  # it has ended in order
+    assert not is_seen()  # it has ended cleanly
 
 
 def test_a_worker_whose_redis_is_away_ends_too(app: Flask, config: Config, log: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_worker_whose_redis_is_away_ends_too(app: Flask, config: Config, log: 
 def test_signals_from_its_first_moment_on_are_not_lost(
     app: Flask, config: Config, office: Office, queues: Queues, log: Path
 ) -> None:
-    """SIGTERM as soon as there is a work-horse: its handlers may not be set yet."""
+    """Send SIGTERM as soon as there is a work-horse: its handlers may not be set yet."""
     office.org.trouble.add("slow", kind="composite", seconds=0.5)
     run = runs.start_run(office.connection, RunTrigger.MANUAL, queues.enqueue_runs)
     with Worker(config, log) as worker:
@@ -154,7 +154,7 @@ def test_signals_from_its_first_moment_on_are_not_lost(
 def test_a_second_worker_takes_a_run_whose_first_came_back_from_the_dead(
     app: Flask, config: Config, office: Office, queues: Queues, log: Path
 ) -> None:
-    """A work-horse that slept past its lease (a machine that was suspended) changes nothing any more."""
+    """A work-horse that was suspended past its lease changes nothing any more."""
     office.org.trouble.add("slow", kind="query_more", seconds=1, times=3)
     run = runs.start_run(office.connection, RunTrigger.MANUAL, queues.enqueue_runs)
     with Worker(config, log) as asleep:
@@ -190,7 +190,7 @@ def test_what_a_worker_logs_is_json_with_ids(
 def test_a_bug_leaves_nothing_personal_in_the_log_or_in_redis(
     app: Flask, config: Config, office: Office, queues: Queues, log: Path, redis_server: RedisServer
 ) -> None:
-    """RQ logs and keeps the text of what leaves a job, which may quote rows."""
+    """RQ logs and stores the text of an exception that leaves a job; the text may quote rows."""
     refuse_by_name("Śliwa 7")
     run = runs.start_run(office.connection, RunTrigger.MANUAL, queues.enqueue_runs)
     with Worker(config, log):
@@ -210,7 +210,7 @@ def test_a_bug_leaves_nothing_personal_in_the_log_or_in_redis(
 
 
 def refuse_by_name(last_name: str) -> None:
-    """A bug in the database, whose message quotes the row."""
+    """Raise a database error whose message quotes the row."""
     deed = f"ALTER TABLE contacts ADD CONSTRAINT refused CHECK (last_name <> '{last_name}')"
     if db.engine.dialect.name == "sqlite":
         deed = f"""CREATE TRIGGER refused BEFORE INSERT ON contacts WHEN NEW.last_name = '{last_name}'

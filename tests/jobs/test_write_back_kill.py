@@ -1,4 +1,4 @@
-"""Real workers that end while Salesforce is told of unsubscribes: each record is opted out, by one update, and none is lost."""
+"""Real workers that are killed during write-backs: each record is opted out by one update, and none is lost."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from devtools.processes import Worker
 from devtools.servers import RedisServer
 from devtools.waiting import wait_for
 from orgsim import Running
-from tests.telling import TellingOffice
+from tests.write_back_office import WriteBackOffice
 
 pytestmark = pytest.mark.slow
 
@@ -30,8 +30,8 @@ HELD_S = 30.0  # at most; a gate ends it
 UPDATE = {"method": "PATCH", "path": "/composite/sobjects"}
 
 
-class Workshop(TellingOffice):
-    """An office whose opt-outs are told by real workers. Each person unsubscribes when the one before has been told of."""
+class Workshop(WriteBackOffice):
+    """An office whose opt-outs are written back by real workers. Each person unsubscribes when the one before is done."""
 
     def __init__(self, running: Running, queues: Queues) -> None:
         super().__init__(running)
@@ -59,13 +59,13 @@ class Workshop(TellingOffice):
         wait_for(lambda: self.told() == count, "for Salesforce to be told")
 
     def take_up_again(self) -> None:
-        """Let the lease of a dead worker be over, and the tick come."""
+        """Let the lease of a dead worker end, and run the tick."""
         self.make_all_due()
         self.tick()
 
     @contextmanager
     def held(self, deed: str, **where: str) -> Iterator[None]:
-        """Let the org not answer the next such request."""
+        """Block the org's answer to the next such request."""
         gate = Event()
         self.org.trouble.add(deed, seconds=HELD_S, times=1, gate=gate, **where)
         try:
@@ -117,7 +117,7 @@ def test_kill_9_before_the_update(office: Workshop, config: Config, tmp_path: Pa
 def test_a_worker_that_is_asked_to_end_hands_back_what_is_left(
     office: Workshop, config: Config, tmp_path: Path
 ) -> None:
-    """SIGTERM while the look goes on: nothing is sent any more, the row is free at once, and the next worker takes it."""
+    """SIGTERM during the lookup: nothing more is sent, the row is free at once, and the next worker takes it."""
     with Worker(config, tmp_path / "first.log") as worker, office.held("slow_after", soql="FROM Contact"):
         office.stop_mail_to(0)
         wait_for(worker.children, "for the delivery")

@@ -1,7 +1,7 @@
-"""An advisor's people for property tests: contacts and sign-ups together, deeds in the org and here, between any two calls.
+"""An advisor's people for property tests: contacts and sign-ups, with deeds in the org and here between any two calls.
 
-A deed is a verb and a few numbers that pick who it is done to, so that Hypothesis can shrink a story. What people and the
-advisor have said, and what the org has ever shown, is kept in Memory; the oracle (people_oracle.py) reads it.
+A deed is a verb and a few numbers that pick its record, so that Hypothesis can shrink a story. What people and the
+advisor have asked for, and what the org has ever shown, is kept in Memory; the oracle (people_oracle.py) reads it.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from tests.signing_up import someone_signs_up
 from tests.syncing import KEY, MeetingAccess
 
 POOL = ("rose@pool.example", "ravi@pool.example", "zoe@pool.example")
-# Addresses that no one else has until a deed changes one: scenes are about these people.
+# Addresses that no other record has until a deed changes one: scenes are about these people.
 NEWCOMERS = tuple(f"{name}@new.example" for name in ("noor", "ivo", "ana", "lev", "mei", "tom", "una", "kai"))
-NEWCOMER = 12  # from this number on, a deed is about one of them
+NEWCOMER = 12  # a deed with this number or a higher one is about one of them
 PAGE = 200
 OPT_OUT = "HasOptedOutOfEmail"
 MOST_ROUNDS = 8
-HOUR = 3600  # much more than what a sync reads twice; a whole day goes by on our clock alone
+HOUR = 3600  # much longer than a sync's overlap; only our own clock passes a whole day
 
 IN_THE_ORG = (
     "add", "add", "add_opted_out", "add_to_colleague", "add_lead", "add_opted_out_lead", "opt_out", "opt_out",
@@ -54,7 +54,7 @@ HERE = (
     "hide_field", "hide_field_of_leads", "show_fields", "disconnect", "disconnect_and_remove", "disconnect_and_remove",
     "reconnect",
 )  # fmt: skip
-# What a scene does to the Lead with an address that the user made; only scenes do, since they know of one.
+# What scenes do to the Lead that the user made with an address; only scenes do this, because they know of such a Lead.
 TO_OUR_LEAD = ("delete_ours", "give_ours_away", "convert_ours", "opt_out_ours")
 TROUBLES = ("reset_after", "server_unavailable", "reset", "truncated_json", "session_expired")
 ORDINARY, AFTER_A_DAY, IN_TROUBLE = "ordinary", "after a day", "in trouble"
@@ -85,14 +85,14 @@ class Deliver(NamedTuple):
 
 
 class Quiet(NamedTuple):
-    """Nothing happens until nothing changes any more; then everything is compared."""
+    """No deeds until nothing changes any more; then everything is compared."""
 
 
 Step = Deed | Sync | Deliver | Quiet
 
 
 class OrgPerson(NamedTuple):
-    """A Contact or Lead as the org stores it now. address: in lower case, empty if there is none."""
+    """A Contact or Lead as the org stores it. address: in lower case, empty if there is none."""
 
     id: str
     is_lead: bool
@@ -107,7 +107,7 @@ class OrgPerson(NamedTuple):
 
 
 class PersonRow(NamedTuple):
-    """A row of contacts, with what asapp says of it. created_at tells rows apart whose id was used twice."""
+    """A row of contacts, with asapp's state for it. created_at distinguishes rows that had the same id."""
 
     id: int
     created_at: datetime
@@ -154,7 +154,7 @@ class StoredPeople(NamedTuple):
 
 @dataclass
 class Memory:
-    """What was said and done, and what the org has ever shown."""
+    """What people asked for and did, and what the org has ever shown."""
 
     addresses: dict[str, set[str]] = field(default_factory=dict)  # Id of a record -> every address that it had
     made: dict[str, str] = field(default_factory=dict)  # Id of a Lead that we made -> its address at first
@@ -162,7 +162,7 @@ class Memory:
     signed_up: set[str] = field(default_factory=set)  # and not erased since
     erased: dict[str, datetime] = field(default_factory=dict)  # address -> when; not those who signed up since
     erasures: dict[str, int] = field(default_factory=dict)  # address -> how often
-    erased_beside: set[str] = field(default_factory=set)  # addresses of erased people that others had signed up with
+    erased_beside: set[str] = field(default_factory=set)  # addresses of the erased that others had signed up with
     erased_ids: set[str] = field(default_factory=set)
     hidden_ids: dict[str, str] = field(default_factory=dict)  # Id of a record -> address; deleted here, not restored
     hidden_rows: set[tuple[int, datetime]] = field(default_factory=set)
@@ -170,7 +170,7 @@ class Memory:
 
 
 class PeopleLife:
-    """One story's world: an org, an advisor who is connected to it, and a memory."""
+    """One story's setting: an org, an advisor who is connected to it, and a memory."""
 
     def __init__(self, app: Flask, seed: int = 1) -> None:
         self.app = app
@@ -191,13 +191,13 @@ class PeopleLife:
         self._main = threading.get_ident()
 
     def close(self) -> None:
-        """The next story's org has the same Id, and this connection gives it up."""
+        """Disconnect: the next story's org has the same Id."""
         db.session.rollback()
         self.office.connection.status = "disconnected"
         db.session.commit()
         self._open.close()
 
-    # What is there
+    # Present state
 
     def records(self) -> dict[str, OrgPerson]:
         self.org.settle()
@@ -236,7 +236,7 @@ class PeopleLife:
         return StoredPeople({row.id: row for row in rows}, sign_ups)
 
     def observe(self) -> StoredPeople:
-        """Remember what can be seen now; to be called after everything that may have changed something."""
+        """Record what can be seen now; call it after everything that may have changed something."""
         self.observe_org()
         memory, here = self.memory, self.here()
         for row in here.rows.values():
@@ -254,7 +254,7 @@ class PeopleLife:
     # Steps
 
     def take(self, step: Step) -> StoredPeople:
-        """Take one step, and return what is here after it."""
+        """Carry out one step, and return the stored people after it."""
         match step:
             case Deed():
                 self.carry_out(step)
@@ -268,7 +268,7 @@ class PeopleLife:
         return self.observe()
 
     def carry_out(self, deed: Deed) -> None:
-        """As a request would, in a session of its own; one that nothing can be done with does nothing."""
+        """Carry the deed out as a request would, in a session of its own; a deed that fits no record does nothing."""
         refused = suppress(ValueError)  # by the org: a second conversion, say
         with self.app.app_context(), writing(), refused:
             getattr(self, f"_{deed.verb}")(deed)
@@ -307,7 +307,7 @@ class PeopleLife:
         self.org.trouble.clear()
 
     def meeting(self, waiting: list[DeedAtCall]) -> Callable[[], None]:
-        """Return what carries out the deeds that are due; it runs before each call that this thread makes to Salesforce."""
+        """Return a function that carries out the deeds that are due; it runs before each call of this thread to Salesforce."""
         calls = 0
 
         def meet() -> None:
@@ -331,7 +331,7 @@ class PeopleLife:
                 self.memory.made.setdefault(record.id, record.address)
 
     def come_to_rest(self) -> None:
-        """The firm's admin lets us see everything, the advisor connects, and syncs and deliveries go on until nothing changes."""
+        """Show all fields, connect the advisor, and let syncs and deliveries go on until nothing changes."""
         self.carry_out(Deed("show_fields"))
         self.carry_out(Deed("reconnect"))
         for number in range(MOST_ROUNDS):
@@ -372,7 +372,7 @@ class PeopleLife:
         self._add(deed, self.colleague)
 
     def _add_lead(self, deed: Deed, *, opted_out: bool = False) -> None:
-        """Made by the colleague, so that nobody takes it for one of ours."""
+        """Add a lead made by the colleague, so that it can't be taken for one of ours."""
         made = self.org.add_lead(self.colleague, last_name=self._name(), email=self._address(deed), opted_out=opted_out)
         self.org.give(made, self.user)
 
@@ -422,7 +422,7 @@ class PeopleLife:
             self.org.convert_lead(record.id, owner_id=self.colleague if deed.two % 4 == 3 else self.user)
 
     def _ours(self, deed: Deed) -> list[OrgPerson]:
-        """The open Leads with this address that the user made: one as a rule."""
+        """Return the open Leads with this address that the user made; usually one."""
         made = [r for r in self._some(leads=True) if r.made_by == self.user]
         return [r for r in made if r.address == self._address(deed)]
 
@@ -523,7 +523,7 @@ class PeopleLife:
         self.memory.erased.pop(address, None)
 
     def _is_deleted_here(self, address: str) -> bool:
-        """Is a person with this address deleted here, whose row has it still, or went with a connection?"""
+        """Return whether a person with this address is deleted here, whose row still has it or went with a connection."""
         rows = db.session.scalars(select(Contact).where(Contact.user_id == self.user_id)).all()
         here = {row.salesforce_id for row in rows}
         of_rows = {row.email.lower() for row in rows if (row.id, row.created_at) in self.memory.hidden_rows}
@@ -551,7 +551,7 @@ class PeopleLife:
             removal.restore_contacts(self.user_id, [contact.id])
 
     def _forget_hiding(self, contact: Contact) -> None:
-        """Of a person who is restored or erased; the address is the person where no row was left of a record."""
+        """Forget that a restored or erased person was hidden; without a row of a record, the address identifies the person."""
         memory = self.memory
         memory.hidden_rows.discard((contact.id, contact.created_at))
         here = select(Contact.salesforce_id).where(Contact.user_id == self.user_id, Contact.id != contact.id)
@@ -566,7 +566,7 @@ class PeopleLife:
             self._erase_person(contact)
 
     def _erase_at(self, deed: Deed) -> None:
-        """One whose row has this address."""
+        """Erase a person whose row has this address."""
         contact = self._pick(deed, Contact.source != "manual", func.lower(Contact.email) == self._address(deed))
         if contact is not None:
             self._erase_person(contact)
@@ -579,7 +579,7 @@ class PeopleLife:
         memory = self.memory
         addresses = {who.email.lower() for who in (contact, *leads)} - {
             ""
-        }  # one who was erased before is tied to it still
+        }  # a person who was erased before is still linked to it
         memory.signed_up -= {lead.email.lower() for lead in leads}
         memory.erased_beside |= addresses & memory.signed_up
         memory.erased_ids |= {who.salesforce_id or "" for who in (contact, *leads)}
@@ -610,7 +610,7 @@ class PeopleLife:
         self._end(keep=False)
 
     def _reconnect(self, deed: Deed) -> None:
-        """As the same Salesforce user."""
+        """Connect again as the same Salesforce user."""
         connection = db.session.get_one(Connection, self.connection_id)
         if not connection.is_disconnected:
             return

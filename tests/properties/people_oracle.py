@@ -1,10 +1,10 @@
 """What must be true of an advisor's people, by DESIGN.md "Rules: contacts" 1 to 10 and "Rules: leads" 2 to 4.
 
-Nothing of asapp's rules is imported: it reads the org's own store, the tables with asapp's answer for each row, and the memory of
-what was said. Where the rules are silent, both answers pass:
+Nothing of asapp's rules is imported: it reads the org's own store, the tables with asapp's answer for each row, and the
+record of what people asked for. Where the rules are silent, both answers pass:
 - Of two records with one address only one may have been erased. A row that was here before, or came with another address, stays;
   one that comes with an erased address doesn't, unless it was made by hand or the person signed up again since.
-- A contact in Salesforce that ever had an erased address need not be here, unless a sign-up since is linked to it, and nobody
+- A contact in Salesforce that ever had an erased address need not be here, unless a sign-up since is linked to it, and no one
   else with an address of its was erased.
 - The survivor of a merge is another record: it isn't deleted here because the loser was.
 - A Lead that the user can't see any more, or that was given away after it was sent, may or may not go on blocking its address.
@@ -33,7 +33,7 @@ class Oracle:
     memory: Memory
 
     def after_each_step(self) -> Iterator[str]:
-        """Return what is wrong at any moment, as sentences."""
+        """Return each breach that must not exist at any moment, as sentences."""
         yield from self.of_people_deleted_here()
         yield from self.of_erased_people()
         yield from self.of_leads_made()
@@ -41,7 +41,7 @@ class Oracle:
         yield from self.of_known_opt_outs()
 
     def at_rest(self) -> Iterator[str]:
-        """Return what is wrong once nothing changes any more."""
+        """Return each breach that must not exist once nothing changes any more."""
         yield from self.after_each_step()
         for row in self.here.rows.values():
             yield from self.of_row(row)
@@ -51,10 +51,10 @@ class Oracle:
         for sign_up in self.here.sign_ups:
             yield from self.of_sign_up(sign_up)
 
-    # Who opted out
+    # Opt-outs
 
     def is_mine(self, record: OrgPerson | None) -> bool:
-        """Is this a record of the user's that the user sees?"""
+        """Return whether this is a record of the user's that the user can see."""
         return (
             record is not None
             and not (record.is_deleted or record.is_restricted or record.is_converted)
@@ -62,11 +62,11 @@ class Oracle:
         )
 
     def blockers(self, address: str) -> list[str]:
-        """Ids of the user's records that have this address and are opted out."""
+        """Return the Ids of the user's records that have this address and are opted out."""
         return [r.id for r in self.records.values() if r.address == address and r.is_opted_out and self.is_mine(r)]
 
     def may_block(self, address: str) -> bool:
-        """May a record that the user sees, saw, or might see again block this address?"""
+        """Return whether a record that the user sees, saw, or might see again may block this address."""
         return any(
             record.is_opted_out
             and not (record.is_deleted or record.is_converted)
@@ -99,7 +99,7 @@ class Oracle:
                     yield from self.of_active_sign_up(row, sign_up)
 
     def of_active_sign_up(self, row: PersonRow, sign_up: SignUp) -> Iterator[str]:
-        """Its contact isn't here: the sign-up's own row stands for the person."""
+        """Its contact isn't here: the sign-up's own row represents the person."""
         record = self.records.get(sign_up.salesforce_id or sign_up.linked_contact_id or "")
         while record is not None and record.became is not None:
             record = self.records.get(record.became)
@@ -168,12 +168,12 @@ class Oracle:
                 yield f"{address} has the Leads {made}"
 
     def can_be_found(self, lead_id: str) -> bool:
-        """Could the user see this Lead, with one address, all the time?"""
+        """Return whether the user could see this Lead, with one address, all the time."""
         was_seen = lead_id in self.records and lead_id not in self.memory.restricted
         return was_seen and len(self.memory.addresses[lead_id]) == 1
 
     def of_known_opt_outs(self) -> Iterator[str]:
-        """An opt-out that is known of a sign-up's Lead stops all with the address, before any sync."""
+        """A known opt-out of a sign-up's Lead makes everyone with the address inactive, before any sync."""
         for sign_up in self.here.sign_ups:
             record = self.records.get(sign_up.salesforce_id or "")
             is_known = sign_up.opted_out and not sign_up.is_deleted and sign_up.why is None

@@ -1,6 +1,6 @@
-"""Contacts stay true to Salesforce, whatever happens there, here and to the runs in between.
+"""Contacts stay in step with Salesforce, whatever happens there, here and to the runs in between.
 
-Hypothesis drives an org and an advisor, kills runs between any two commits, and compares what is here with a model that
+Hypothesis drives an org and an advisor, kills runs between any two commits, and compares the tables with an oracle that
 reads the org's own store. `pytest tests/properties --hypothesis-profile=long` goes on for much longer.
 """
 
@@ -24,8 +24,8 @@ from hypothesis.stateful import (
 )
 
 from orgsim import Running
-from tests.properties.life import ACTS, DEEDS, FAULT_KINDS, FAULTS, Act, Disturbance, Life, Trouble
-from tests.properties.story import LATE_SECONDS, PAGE, VERBS, Edit
+from tests.properties.connection_life import ACTS, DEEDS, FAULT_KINDS, FAULTS, Act, Disturbance, Life, Trouble
+from tests.properties.org_story import LATE_SECONDS, PAGE, VERBS, Edit
 
 picks = st.integers(0, 11)
 lateness = st.sampled_from([0, 0, 0, *range(len(LATE_SECONDS))])
@@ -53,7 +53,7 @@ class ContactsStayTrue(RuleBasedStateMachine):
         listed=st.lists(picks, max_size=4),
     )
     def begin(self, rows_a_page: int, people: list[Edit], listed: list[int]) -> None:
-        """An advisor who synchronised an hour after the last change, and made a few lists."""
+        """Start with an advisor who synced an hour after the last change, and made a few lists."""
         self.life.rows_a_page = rows_a_page
         for each in people:
             self.life.story.carry_out(each)
@@ -109,7 +109,7 @@ class ContactsStayTrue(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
-            if sys.exc_info()[0] is None:  # else a rule has failed, and that is the news
+            if sys.exc_info()[0] is None:  # otherwise a rule has failed already
                 self.life.rest()
         finally:
             self.life.close()
@@ -122,7 +122,7 @@ def stateful_settings() -> settings:
     return settings(
         max_examples=500 if IS_LONG else 14,
         stateful_step_count=50 if IS_LONG else 30,
-        deadline=None,  # an example is dozens of syncs over HTTP
+        deadline=None,  # an example makes dozens of syncs over HTTP
         suppress_health_check=[HealthCheck.too_slow],  # the same
     )
 

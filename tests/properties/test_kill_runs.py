@@ -1,4 +1,4 @@
-"""Twenty runs whose work-horse is ended by kill -9, with edits in between; then a quiet run, and the model."""
+"""Twenty runs whose work-horse is killed with kill -9, with edits in between; then a quiet run, and the oracle."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from devtools.processes import Worker
 from devtools.waiting import wait_for
 from orgsim import Running
 from tests.factories import log_in
-from tests.properties import here as reading
-from tests.properties.model import Model
-from tests.properties.story import PAGE, Edit, Story
+from tests.properties import stored_state
+from tests.properties.contact_oracle import ContactOracle
+from tests.properties.org_story import PAGE, Edit, Story
 from tests.syncing import Office
 
 KILLS = 20
@@ -46,7 +46,7 @@ def office(app: Flask, org: Running) -> Office:
 
 
 @pytest.mark.slow
-def test_runs_killed_by_kill_9_leave_what_the_model_says(
+def test_runs_killed_by_kill_9_leave_what_the_oracle_expects(
     app: Flask, config: Config, office: Office, tmp_path: Path
 ) -> None:
     rng = Random(SEED)
@@ -63,22 +63,22 @@ def test_runs_killed_by_kill_9_leave_what_the_model_says(
         end(office, queues)
         story.advance(11 * 60)
         expect_sweep(office)
-        before = reading.read(office.connection.id, office.advisor.id)
+        before = stored_state.read_state(office.connection.id, office.advisor.id)
         run = end(office, queues, go_on(office, queues))
         if run.is_held:
             run = end(office, queues, approve(office, queues))
     assert run.is_complete
     client = app.test_client()
     log_in(client, office.advisor)
-    after = reading.read(office.connection.id, office.advisor.id, client.get("/contacts/export.csv").text)
-    differences = Model(story, before, after).differences()
+    after = stored_state.read_state(office.connection.id, office.advisor.id, client.get("/contacts/export.csv").text)
+    differences = ContactOracle(story, before, after).differences()
     assert not differences, "\n".join(differences)
     everyone = db.session.scalars(select(SyncRun)).all()
     assert all(each.is_balanced and not each.is_active for each in everyone)
 
 
 def go_on(office: Office, queues: Queues) -> SyncRun:
-    """Start a run, or let another worker take up the one that was killed."""
+    """Start a run, or let another worker resume the killed one."""
     db.session.rollback()
     with writing():
         active = runs.find_active_run(office.connection.id)
@@ -116,7 +116,7 @@ def kill_within(worker: Worker, office: Office, run: SyncRun, calls: int, then_s
 
 
 def end(office: Office, queues: Queues, run: SyncRun | None = None) -> SyncRun:
-    """Let the active run come to its end."""
+    """Wait until the active run has ended."""
     active = run or runs.find_active_run(office.connection.id)
     if active is not None and run is None:
         go_on(office, queues)

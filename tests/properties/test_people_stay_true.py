@@ -1,9 +1,9 @@
-"""People stay true to what they said, in Salesforce and on the sign-up page, whatever happens and in whatever order.
+"""People keep the state that they asked for, in Salesforce and on the sign-up page, in whatever order things happen.
 
-Hypothesis tells stories of one advisor: sign-ups, deliveries whose answers are lost, syncs, edits in the org between any two
+Hypothesis makes up stories of one advisor: sign-ups, deliveries whose answers are lost, syncs, edits in the org between any two
 calls, people deleted and erased here, Disconnect with and without removal; and scenes, a few steps about one person that would
-rarely follow each other by chance. After each step an oracle of its own says what is wrong, and more of it once nothing changes
-any more. `pytest tests/properties -k people --hypothesis-profile=long` tells 1,000.
+rarely follow each other by chance. After each step an oracle checks the invariants, and more of them once nothing changes
+any more. `pytest tests/properties -k people --hypothesis-profile=long` runs 1,000 stories.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ people = st.builds(
 
 
 def lose_an_answer(end: str, number: int, who: int) -> list[Step]:
-    """Something happens to the Lead that was made, before we look for it."""
+    """Let the Lead that was made be changed before we search for it."""
     begin: list[Step] = [Deed("add_by_hand", number, who)] if number % 2 else []
     return [*begin, Deed("sign_up", number, who), Deliver(True), Deed(end, number, who), Deliver()]
 
@@ -66,7 +66,7 @@ def link_to_one_who_opted_out(number: int, who: int) -> list[Step]:
 
 
 def sign_up_after_erasure(is_a_contact: bool, is_removed: bool, is_here: bool, number: int, who: int) -> list[Step]:
-    """Erased as a contact in Salesforce or as a Lead, whose row came with a sync, or went with the connection."""
+    """Erase a contact in Salesforce or a Lead, whose row came with a sync or went with the connection; then sign up again."""
     add = Deed("add" if is_a_contact else "sign_up", two=who)
     begin: list[Step] = [add, Sync()] if is_a_contact and is_here else [add, Deed("sign_up", number, who), Deliver()]
     end: list[Step] = [Deed("disconnect_and_remove"), Deed("reconnect")] if is_removed else []
@@ -84,7 +84,7 @@ parts = st.builds(lambda before, scene, after: [*before, *scene, *after], few, s
 
 
 class PeopleStory(NamedTuple):
-    """Who was there before the advisor's first sync, and what happens until each time of rest."""
+    """The contacts before the advisor's first sync, and the steps until each time of rest."""
 
     begins_with: list[Deed]
     first: list[Step]
@@ -98,7 +98,7 @@ stories = st.builds(PeopleStory, st.lists(people, min_size=3, max_size=7), parts
 
 
 def tell(app: Flask, story: PeopleStory) -> int:
-    """Live through a story; return how many steps it had."""
+    """Run a story; return how many steps it had."""
     life = PeopleLife(app)
     try:
         for step in story.steps():

@@ -1,9 +1,9 @@
 """People who unsubscribed are no recipients until they opt in again, whatever happens and in whatever order.
 
 The stories are those of people_life.py, with unsubscribes on the page and by one click, for one advisor or the whole firm,
-undone or not, and with events of the mail engine: now, late, twice, in the future. The memory below knows who said what and
-when, and imports no rule. After each step the recipients of every list are compared with it.
-`pytest tests/properties -k unsubscribed --hypothesis-profile=long` tells 500.
+undone or not, and with events of the mail engine: now, late, twice, in the future. The memory below knows who asked for what
+and when, and imports no rule. After each step the recipients of every list are compared with it.
+`pytest tests/properties -k unsubscribed --hypothesis-profile=long` runs 500 stories.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from asapp.contacts.suppressions import Address
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.models import ContactList, Partner, SuppressionSource, User
+from asapp.writeback import unsubscribing
 from orgsim import Running
+from tests.mail_links import record
 from tests.properties.people_life import (
     AFTER_A_DAY,
     HERE,
@@ -65,7 +67,7 @@ beginnings = st.lists(
 
 @dataclass
 class Said:
-    """What one person has said about the mails of this advisor, in the order of their own times."""
+    """What one person has asked for about this advisor's mails, in the order of their own times."""
 
     stops: list[tuple[datetime, bool]] = field(default_factory=list)  # and could it be undone on the page?
     opted_in_at: datetime | None = None
@@ -77,14 +79,14 @@ class Said:
 
 
 class MailLife(PeopleLife):
-    """The same life, with a mail engine that writes to the advisor's people."""
+    """The same tests, with a mail engine that writes to the advisor's people."""
 
     def __init__(self, app: Flask) -> None:
         super().__init__(app)
         self.said: dict[str, Said] = {address: Said() for address in (*POOL, *NEWCOMERS)}
         self._events = 0
 
-    # What people say
+    # What people ask for
 
     def _sign_up(self, deed: Deed) -> None:
         before = utcnow()
@@ -95,7 +97,7 @@ class MailLife(PeopleLife):
         self, deed: Deed, source: SuppressionSource = SuppressionSource.PAGE, *, firm: bool = False
     ) -> None:
         address = self._address(deed)
-        suppressions.unsubscribe(self.address(address), source, whole_firm=firm, vault=self.vault)
+        unsubscribing.unsubscribe(self.address(address), source, whole_firm=firm, vault=self.vault)
         self.said[address].stops.append((utcnow(), True))
 
     def _unsubscribe_from_firm(self, deed: Deed) -> None:
@@ -115,7 +117,7 @@ class MailLife(PeopleLife):
         address = self._address(deed)
         advisor = db.session.get_one(User, self.user_id)
         told = Told(f"e-{self._events}", EventType(kind), advisor.public_id, address.upper(), at or utcnow())
-        results = [sender_events.record_events([told], None, self.vault, suppressions.record)[0] for _ in range(times)]
+        results = [sender_events.record_events([told], None, self.vault, record)[0] for _ in range(times)]
         assert results == ["accepted", *["duplicate"] * (times - 1)]
         self.said[address].stops.append((min(at or utcnow(), utcnow()), False))
 
@@ -131,7 +133,7 @@ class MailLife(PeopleLife):
     def _complaint(self, deed: Deed) -> None:
         self._event(deed, kind="complained")
 
-    # What the mail engine is told
+    # What the mail engine gets
 
     @property
     def vault(self) -> Any:
@@ -143,7 +145,7 @@ class MailLife(PeopleLife):
         return Address(advisor.partner_id or 0, advisor.id, address_hash(email, key))
 
     def recipients(self) -> Iterator[str]:
-        """Yield the addresses of everybody on any list."""
+        """Yield the addresses of all recipients of any list."""
         db.session.rollback()
         for each in db.session.scalars(select(ContactList).where(ContactList.user_id == self.user_id)).all():
             audience = recipients.prepare(each, utcnow(), self.vault, "http://asapp.example")

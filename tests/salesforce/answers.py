@@ -1,7 +1,7 @@
-"""Every error that Salesforce is known to answer, where that is known from, and what we make of it: one list.
+"""Every error that Salesforce is known to answer, the source of each, and what we make of it: one list.
 
-The tests beside this page and those of the leads read it; a code that is in a table of asapp/salesforce/errors.py and not
-here, or here and not there, fails a test.
+The tests in this folder and those of the leads use it; a code in a table of asapp/salesforce/errors.py that is not
+here fails a test, and so does a code that is here and not there.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from asapp.salesforce.errors import (
 
 
 class Source(StrEnum):
-    """Where an answer is known from."""
+    """The source of an answer."""
 
     RECORDED = "seen in a live answer that was stored publicly"
     DOCUMENTED = "in Salesforce's own documentation"
@@ -464,7 +464,7 @@ DATA_ROWS = [
         Rejected,
         "person_account",
     ),
-    # of resources that we don't ask
+    # of resources that we don't use
     ErrorAnswer(DOCUMENTED, 400, "INVALID_REPLICATION_DATE", "startDate is too old", None, OurBug, "our_bug"),
     ErrorAnswer(DOCUMENTED, 400, "EXCEEDED_ID_LIMIT", "too many ids", None, OurBug, "our_bug"),
     ErrorAnswer(
@@ -472,7 +472,7 @@ DATA_ROWS = [
     ),
     ErrorAnswer(REPORTED, 400, "API_ERROR", "Implementation restriction", None, OurBug, "our_bug"),
 ]
-# What a record of a collection makes of them otherwise: nothing is our bug there that Salesforce doesn't call so.
+# Different results for a record of a collection: an error there is our bug only if Salesforce calls it so.
 RECORD_ROWS = [
     ErrorAnswer(DOCUMENTED, 400, "NOT_FOUND", "The requested resource does not exist", [], Rejected, "not_visible"),
     ErrorAnswer(MADE_UP, 400, "A_CODE_THAT_IS_YET_TO_COME", "Something new", [], Rejected, "unknown_refusal"),
@@ -578,15 +578,15 @@ ADMIN, ADVISOR, US, SALESFORCE, NOBODY = (
     FixedBy.SALESFORCE,
     FixedBy.NOBODY,
 )
-# For each code that a run can end with: who fixes it, and what is tried again.
+# For each code that a run can end with: who fixes it, and whether and when the run is retried.
 OF_RUNS: dict[str, tuple[FixedBy, Again]] = {
     "api_access_blocked": (ADMIN, Again.NEXT_RUN),
     "api_disabled": (ADMIN, Again.NEXT_RUN),
     "api_version_retired": (US, Again.NEXT_RUN),
     "app_blocked": (ADMIN, Again.NEXT_RUN),
     "app_not_installed": (ADMIN, Again.NEXT_RUN),
-    "bad_key": (US, Again.NEXT_RUN),
-    "bad_secret": (US, Again.NEXT_RUN),
+    "bad_key": (ADMIN, Again.NEXT_RUN),
+    "bad_secret": (ADMIN, Again.NEXT_RUN),
     "code_expired": (NOBODY, Again.SOON),
     "concurrent_limit": (NOBODY, Again.SOON),
     "edge_busy": (SALESFORCE, Again.SOON),
@@ -619,7 +619,7 @@ OF_RUNS: dict[str, tuple[FixedBy, Again]] = {
     "token_endpoint_busy": (SALESFORCE, Again.SOON),
     "unknown_grant_error": (NOBODY, Again.SOON),
 }
-# For each code that one record can be refused with: what becomes of a lead, and who fixes it (None: time does).
+# For each code that one record can be refused with: the lead's next state, and who fixes it (None: time).
 OF_LEADS: dict[str, tuple[LeadState, FixedBy | None]] = {
     "concurrent_limit": (LeadState.WAITING, None),
     "converted": (LeadState.REFUSED, ADVISOR),

@@ -1,4 +1,4 @@
-"""Servers that misbehave, for tests of the client."""
+"""Misbehaving servers for tests of the client."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.wire import Wire, open_wire
+from tests.raw_server import RawServer, open_raw_server
 
 
 @pytest.fixture
-def wire() -> Iterator[Wire]:
-    with open_wire() as opened:
+def raw_server() -> Iterator[RawServer]:
+    with open_raw_server() as opened:
         yield opened
 
 
 @pytest.fixture
-def elsewhere() -> Iterator[Wire]:
-    """Another server, which nobody is to call."""
-    with open_wire() as opened:
+def elsewhere() -> Iterator[RawServer]:
+    """Another server; the test fails if it is called."""
+    with open_raw_server() as opened:
         yield opened
         assert opened.asked == []

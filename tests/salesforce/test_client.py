@@ -1,4 +1,4 @@
-"""The client's questions, put to the simulated org: what they cost, that they are answered whole, what can't slip in."""
+"""The client's queries against the simulated org: their cost, complete answers, and no injection."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from asapp.salesforce.records import (
 )
 from orgsim import Org, Running
 from orgsim.answers import ANSWERS
-from tests.doubles import ORIGIN, Tokens
+from tests.fake_tokens import ORIGIN, Tokens
 
 KEY = "desk-key"
 OPT_OUT = "HasOptedOutOfEmail"
@@ -47,7 +47,7 @@ TRIES = 3
 
 
 class ClientDesk:
-    """A client of Amara's, whose tokens are at hand, and the org it asks."""
+    """A client of Amara's with its tokens, and the org that it calls."""
 
     def __init__(self, running: Running) -> None:
         self.running = running
@@ -166,7 +166,7 @@ def test_a_part_that_fails_is_never_read_as_nothing(
     assert type(caught.value) is kind
 
 
-def test_who_cannot_see_the_opt_out_is_told_which_field(desk: ClientDesk) -> None:
+def test_a_user_who_cannot_see_the_opt_out_gets_the_fields_name(desk: ClientDesk) -> None:
     desk.add(3)
     desk.org.hide_field("Contact", OPT_OUT)
     with pytest.raises(FieldHidden) as caught:
@@ -174,7 +174,7 @@ def test_who_cannot_see_the_opt_out_is_told_which_field(desk: ClientDesk) -> Non
     assert caught.value.detail == OPT_OUT
 
 
-def test_who_may_not_read_contacts_is_told_so(desk: ClientDesk) -> None:
+def test_a_user_who_may_not_read_contacts_gets_that_error(desk: ClientDesk) -> None:
     desk.org.deny_object("Contact", "read")
     with pytest.raises(ObjectHidden, match="Contact"):
         desk.client.open_contacts(desk.user, None, None, with_deleted=False)
@@ -227,7 +227,7 @@ def test_parts_are_told_apart_by_name_and_not_by_order(salesforce: Mocker) -> No
 )
 def test_an_opening_that_cannot_be_read_is_tried_again_and_then_given_up(salesforce: Mocker, body: Any) -> None:
     with pytest.raises(TryLater):
-        list(ask_for_opening(salesforce, body).page.records)  # rows are looked at when they are stored
+        list(ask_for_opening(salesforce, body).page.records)  # rows are read when they are stored
     assert 1 <= salesforce.call_count <= TRIES
 
 
@@ -423,7 +423,7 @@ def test_a_sweep_whose_pages_are_no_longer_kept_goes_on_behind_the_last_id(desk:
     assert seen + [salesforce_id for page in pages for salesforce_id, _ in page] == ids
 
 
-def test_a_look_at_ids_says_what_became_of_each(desk: ClientDesk) -> None:
+def test_a_lookup_of_ids_finds_what_became_of_each(desk: ClientDesk) -> None:
     mine, given, deleted, merged, purged, hidden = desk.add(6)
     desk.org.give(given, desk.colleague)
     desk.org.delete(deleted)
@@ -462,7 +462,7 @@ def test_ids_are_answered_whole_where_the_server_makes_small_pages(desk: ClientD
 
 @pytest.mark.parametrize("verb", ["fetch_sightings", "contacts_by_id"])
 @pytest.mark.parametrize("name", ["query_timeout", "server_error", "uri_too_long"])
-def test_a_look_at_ids_that_is_not_whole_is_an_error(desk: ClientDesk, verb: str, name: str) -> None:
+def test_an_incomplete_lookup_of_ids_is_an_error(desk: ClientDesk, verb: str, name: str) -> None:
     ids = desk.add(900)
     desk.org.trouble.add(name, kind="subrequest", soql=ids[850])
     with pytest.raises(SalesforceError):
@@ -478,7 +478,7 @@ def test_fewer_rows_than_were_counted_are_no_answer_about_ids(salesforce: Mocker
         getattr(client, verb)(["003aj000002oTldAAE"])
 
 
-def test_records_by_id_come_whoever_owns_them(desk: ClientDesk) -> None:
+def test_records_by_id_come_with_any_owner(desk: ClientDesk) -> None:
     [given, deleted, purged] = desk.add(3)
     desk.org.give(given, desk.colleague)
     desk.org.delete(deleted)
@@ -662,7 +662,7 @@ def test_an_address_with_odd_signs_finds_itself(desk: ClientDesk) -> None:
         assert [row["Id"] for row in desk.client.fetch_contact_rows(email=email.upper())] == [contact]
 
 
-def test_a_look_by_id_finds_deleted_ones_and_other_peoples(desk: ClientDesk) -> None:
+def test_a_lookup_by_id_finds_deleted_records_and_those_of_other_owners(desk: ClientDesk) -> None:
     [mine] = desk.add()
     [theirs] = desk.add(owner_id=desk.colleague)
     desk.org.delete(mine)
@@ -670,7 +670,7 @@ def test_a_look_by_id_finds_deleted_ones_and_other_peoples(desk: ClientDesk) -> 
     assert desk.client.fetch_contact_rows(salesforce_id=theirs)[0]["Owner"]["Name"] == "Jonas Lindqvist"
 
 
-def test_asking_for_nobody_does_not_find_everybody_without_an_address(desk: ClientDesk) -> None:
+def test_a_search_without_an_address_does_not_find_records_without_one(desk: ClientDesk) -> None:
     desk.add(email=None)
     for nothing in (None, ""):
         with pytest.raises(ValueError, match="an Id or an address"):

@@ -1,4 +1,4 @@
-"""What Salesforce answers, and what we make of it. The bodies are as it sends them."""
+"""Salesforce's errors, and what we make of them. The bodies are as Salesforce sends them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ OF_ONE_RECORD = [row for row in DATA_ROWS if row.status == 400 and row.error_cod
 
 @pytest.mark.parametrize("row", [*OF_ONE_RECORD, *RECORD_ROWS], ids=lambda row: f"{row.error_code}-{row.code}")
 def test_a_row_of_a_collection_is_sorted_for_itself(row: ErrorAnswer) -> None:
-    """Collections say statusCode where single records say errorCode, in an answer of status 200."""
+    """Collections name the code statusCode where single records name it errorCode, in an answer with status 200."""
     error = sort_record_error(row.error_code, row.message, row.fields or [])
     assert (type(error), error.code) == (row.kind, row.code)
     assert error.detail == (row.error_code if row.detail is None else row.detail)
@@ -63,7 +63,7 @@ def test_a_row_of_a_collection_is_sorted_for_itself(row: ErrorAnswer) -> None:
         assert sort_data_error(400, [entry(row, "statusCode")]).code == row.code
 
 
-def test_what_one_record_is_refused_for_in_words_that_nobody_knows_keeps_code_field_and_text() -> None:
+def test_an_unknown_refusal_of_a_record_keeps_code_field_and_text() -> None:
     error = sort_record_error("NEW_CODE", "Some\n thing \x00new", ["Region__c"])
     assert (error.detail, error.words) == ("NEW_CODE, Region__c", "Some thing new")
     nonsense = sort_record_error("<b>", "", ["a b", "<i>"])
@@ -107,7 +107,7 @@ WRITTEN_BY_THE_FIRM = {
 
 @pytest.mark.parametrize("code", [*sorted({*errors.DATA_ERRORS, *errors.RECORD_ERRORS}), "NEVER_HEARD_OF"])
 def test_no_words_are_kept_but_those_that_the_firm_may_have_written(code: str) -> None:
-    """Salesforce's own may name records of other people."""
+    """Salesforce's own texts may name records of other people."""
     message = "Use Mei Chou <mei.chou@harbour.example>"
     assert sort_record_error(code, message).words == (message if code in WRITTEN_BY_THE_FIRM else "")
 
@@ -129,7 +129,7 @@ WITHOUT_A_CODE = [
     (301, TryLater, "redirected"),
     (302, TryLater, "redirected"),
     (307, TryLater, "redirected"),
-    (300, OurBug, "our_bug"),  # several records for one external id: we ask by none
+    (300, OurBug, "our_bug"),  # several records for one external id: we never use one
     (409, OurBug, "our_bug"),
     (412, OurBug, "our_bug"),
     (415, OurBug, "our_bug"),
@@ -161,14 +161,14 @@ def test_an_answer_without_a_code_is_sorted_by_its_status(
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 @pytest.mark.parametrize("body", [None, [{"message": "Server Unavailable", "errorCode": "SERVER_UNAVAILABLE"}]])
-def test_whoever_answers_5xx_may_have_done_what_was_asked(status: int, body: Any) -> None:
+def test_a_request_that_is_answered_by_5xx_may_have_been_carried_out(status: int, body: Any) -> None:
     error = sort_data_error(status, body)
     assert isinstance(error, TryLater)
     assert error.is_ambiguous
 
 
 @pytest.mark.parametrize("status", [302, 406, 420, 429])
-def test_a_front_door_that_turns_us_away_has_done_nothing(status: int) -> None:
+def test_a_refusal_by_salesforces_proxy_means_that_nothing_was_done(status: int) -> None:
     error = sort_data_error(status, None)
     assert isinstance(error, TryLater)
     assert not error.is_ambiguous
@@ -204,7 +204,7 @@ def test_words_that_only_resemble_those_do_not(ends: str) -> None:
 @pytest.mark.parametrize(
     "body", [None, [], {}, "<html></html>", [{"errorCode": "X"}], {"error": None}, {"error": "rose@edge.com"}], ids=str
 )
-def test_an_answer_that_makes_no_sense_disconnects_nobody(status: int, body: Any) -> None:
+def test_an_answer_that_makes_no_sense_disconnects_no_one(status: int, body: Any) -> None:
     error = sort_token_error(status, body)
     assert (type(error), error.code) == (TryLater, "token_endpoint_busy")
 

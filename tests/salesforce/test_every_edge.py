@@ -1,6 +1,6 @@
-"""Every question that we put to Salesforce, against every way in which it can be answered badly.
+"""Every request that we make to Salesforce, with every kind of bad answer.
 
-What each of them becomes in detail is told where the edge is tested; here no pair is left out.
+The details are tested beside each request; here no combination is left out.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from asapp.salesforce.errors import SalesforceError, TryLater
 from asapp.salesforce.oauth import App, Grant
 from asapp.salesforce.records import NewLead, OptOutTarget
 from asapp.salesforce.session import OrgSession
-from tests.doubles import Tokens
-from tests.wire import Deed, Wire, answer, reset
+from tests.fake_tokens import Tokens
+from tests.raw_server import RawServer, SocketAction, answer, reset
 
 USER, ORG = "005dM00000awSFJQA2", "00DdM00000vfgTuUAI"
 PAGE = b"<!DOCTYPE html><html><body><h1>We are setting things up.</h1></body></html>"
 HTML = "text/html;charset=UTF-8"
 QUICK_S = (1.0, 0.2)
-ANSWERS: dict[str, Callable[[Wire, Wire], bytes | Deed]] = {
-    "hang": lambda wire, _: wire.hang,
+ANSWERS: dict[str, Callable[[RawServer, RawServer], bytes | SocketAction]] = {
+    "hang": lambda raw_server, _: raw_server.hang,
     "reset": lambda *_: reset,
     "truncated JSON": lambda *_: answer(b'{"access_token": "00D'),
     "HTML": lambda *_: answer(PAGE, content_type=HTML),
@@ -69,15 +69,17 @@ EDGES: dict[str, Callable[[str], Any]] = {
 
 
 @pytest.fixture
-def badly_answered(wire: Wire, elsewhere: Wire, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
-    """A server that gives the same bad answer to whatever is asked of it; its address. Nobody may call elsewhere."""
+def badly_answered(
+    raw_server: RawServer, elsewhere: RawServer, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], str]:
+    """A server that gives the same bad answer to every request; its address. The other server must not be called."""
     for module in (limits, oauth, probe):
         monkeypatch.setattr(module, "TIMEOUT_S", QUICK_S)
     monkeypatch.setattr(limits, "MAX_ANSWER_BYTES", 1_000_000)
 
     def arrange(name: str) -> str:
-        wire.will(*[ANSWERS[name](wire, elsewhere)] * 10)
-        return wire.url
+        raw_server.will(*[ANSWERS[name](raw_server, elsewhere)] * 10)
+        return raw_server.url
 
     return arrange
 
@@ -91,7 +93,7 @@ def test_a_bad_answer_is_a_matter_of_trying_later(badly_answered: Callable[[str]
         EDGES[edge](url)
     assert isinstance(caught.value, TryLater), caught.value
     assert time.monotonic() - began < 5
-    if edge == "create":  # whoever may have made it must not be asked to make it again
+    if edge == "create":  # a create that may have worked must not be repeated
         assert caught.value.is_ambiguous is (bad not in ("420", "406", "redirect"))
 
 
@@ -99,7 +101,7 @@ def test_a_bad_answer_is_a_matter_of_trying_later(badly_answered: Callable[[str]
 def test_a_permission_counts_as_given_back_only_where_salesforce_says_so(
     badly_answered: Callable[[str], str], bad: str
 ) -> None:
-    may_be_yes = bad in ("truncated JSON", "wrong content type")  # 200 is the answer, and it has no body to speak of
+    may_be_yes = bad in ("truncated JSON", "wrong content type")  # with status 200, which is enough
     assert oauth.revoke(app_at(badly_answered(bad)), "5Aep861") is may_be_yes
 
 
@@ -118,15 +120,17 @@ def test_a_check_with_a_users_token_knows_nothing_then(badly_answered: Callable[
     assert {finding.is_good for finding in seen.findings} == {None}
 
 
-def test_a_check_tells_a_closed_api_from_a_session_that_has_just_ended(wire: Wire) -> None:
+def test_a_check_tells_a_closed_api_from_a_session_that_has_just_ended(raw_server: RawServer) -> None:
     refused = answer(b'[{"message":"Session expired or invalid","errorCode":"INVALID_SESSION_ID"}]', "401 Unauthorized")
-    wire.will(*[refused] * 4)
-    seen = probe.check_with_session(OrgSession(Tokens(wire.url), allow_loopback=True), "66.0", "X", "AdvisorStream")
+    raw_server.will(*[refused] * 4)
+    seen = probe.check_with_session(
+        OrgSession(Tokens(raw_server.url), allow_loopback=True), "66.0", "X", "AdvisorStream"
+    )
     assert [(f.is_good, f.why) for f in seen.findings if f.code == "api"] == [(False, "api_access_blocked")]
 
 
-def test_tokens_that_come_labelled_as_a_page_are_kept_all_the_same(wire: Wire) -> None:
-    """Under rotation they are the only ones that are left."""
-    wire.will(answer(b'{"access_token": "00D!a", "refresh_token": "5Aep862"}', content_type=HTML))
-    grant = oauth.refresh(app_at(wire.url), "5Aep861")
+def test_tokens_that_come_labelled_as_a_page_are_kept_all_the_same(raw_server: RawServer) -> None:
+    """With rotation they are the only tokens that are left."""
+    raw_server.will(answer(b'{"access_token": "00D!a", "refresh_token": "5Aep862"}', content_type=HTML))
+    grant = oauth.refresh(app_at(raw_server.url), "5Aep861")
     assert (grant.access_token, grant.refresh_token) == ("00D!a", "5Aep862")

@@ -1,4 +1,4 @@
-"""Answers at log-in that no org would give on request."""
+"""Answers at log-in that no org gives on request."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_a_token_that_no_header_can_carry_is_no_answer(token: str) -> None:
             oauth.read_grant(ANSWER | {"access_token": token}, allow_loopback=False, is_refresh=is_refresh)
 
 
-def test_userinfo_of_somebody_else_is_not_believed() -> None:
+def test_userinfo_of_another_user_is_not_trusted() -> None:
     grant = oauth.read_grant(ANSWER, allow_loopback=False)
     with requests_mock.Mocker() as salesforce:
         salesforce.get(

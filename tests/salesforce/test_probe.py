@@ -1,4 +1,4 @@
-"""Questions about a firm's app, and answers that nobody can arrange at the simulated org."""
+"""Questions about a firm's app, with answers that the simulated org can't give."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ LOGIN_PAGE = {"status_code": 200, "text": "<html><title>Login | Salesforce</titl
 
 
 def hosted(error: str, description: str) -> dict[str, Any]:
-    """An error that stays on a page of Salesforce's."""
+    """Return an error on a page of Salesforce's."""
     return {"status_code": 302, "headers": {"Location": f"{ERROR_PAGE}?error={error}&error_description={description}"}}
 
 
 def plain(error: str, description: str) -> dict[str, Any]:
-    """An error as the whole body, without a content type."""
+    """Return an error as the whole body, without a content type."""
     return {"status_code": 400, "text": f"error={error}&error_description={description}"}
 
 
@@ -96,7 +96,7 @@ def test_what_salesforce_has_against_it(shape: Any, error: str, description: str
     assert found["pkce"].is_good is None
 
 
-def test_words_that_nobody_knows_are_no_verdict() -> None:
+def test_an_unknown_error_text_is_no_verdict() -> None:
     found = look(authorize=hosted("OAUTH_SOMETHING_NEW", "we%20changed%20it"))
     assert verdict(found, "callback", "pkce") == [None, None]
     assert found["callback"].detail == "we changed it"
@@ -123,7 +123,7 @@ def test_an_answer_to_the_question_that_must_be_refused_proves_nothing() -> None
         ({"exc": requests.exceptions.ReadTimeout}, (True, None)),
     ],
 )
-def test_what_the_token_endpoint_says_of_key_and_secret(
+def test_the_token_endpoints_answer_decides_about_key_and_secret(
     answer: dict[str, Any], expected: tuple[bool | None, bool | None]
 ) -> None:
     found = look(token=answer)

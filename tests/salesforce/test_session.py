@@ -1,4 +1,4 @@
-"""The session that carries tokens: its limits, what it never sends or follows, and what each kind of trouble becomes."""
+"""The session that sends tokens: its limits, what it never sends or follows, and the error for each kind of trouble."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from asapp.salesforce.errors import (
     TryLater,
 )
 from asapp.salesforce.session import LimitedSession, OrgResponse, OrgSession
-from tests.doubles import ORIGIN, Tokens
-from tests.wire import Deed, Wire, answer, open_wire, reset, send_and_close
+from tests.fake_tokens import ORIGIN, Tokens
+from tests.raw_server import RawServer, SocketAction, answer, open_raw_server, reset, send_and_close
 
 EXPIRED = [{"message": "Session expired or invalid", "errorCode": "INVALID_SESSION_ID"}]
 NOT_FOR_REST = [{"message": "This session is not valid for use with the REST API", "errorCode": "INVALID_SESSION_ID"}]
@@ -50,9 +50,9 @@ def salesforce() -> Iterator[Mocker]:
 
 
 @pytest.fixture
-def local(wire: Wire) -> Iterator[OrgSession]:
-    """A session at the misbehaving server."""
-    with OrgSession(Tokens(wire.url), allow_loopback=True) as session:
+def local(raw_server: RawServer) -> Iterator[OrgSession]:
+    """Open a session at the misbehaving server."""
+    with OrgSession(Tokens(raw_server.url), allow_loopback=True) as session:
         yield session
 
 
@@ -86,18 +86,20 @@ def test_a_session_at_a_host_that_is_not_salesforces_is_refused(instance_url: st
             OrgSession(Tokens(instance_url), allow_loopback)
 
 
-def test_plain_http_is_for_a_loopback_org_that_was_allowed(wire: Wire) -> None:
+def test_plain_http_is_for_a_loopback_org_that_was_allowed(raw_server: RawServer) -> None:
     with pytest.raises(Misconfigured, match="foreign_host"):
-        OrgSession(Tokens(wire.url))
-    wire.will(answer())
-    with OrgSession(Tokens(wire.url), allow_loopback=True) as session:
-        assert session.get(wire.url + PATH).json() == {}
+        OrgSession(Tokens(raw_server.url))
+    raw_server.will(answer())
+    with OrgSession(Tokens(raw_server.url), allow_loopback=True) as session:
+        assert session.get(raw_server.url + PATH).json() == {}
 
 
-def test_simple_salesforce_reaches_a_loopback_org_by_its_https_address(wire: Wire, local: OrgSession) -> None:
-    wire.will(answer())
-    local.get(wire.url.replace("http://", "https://") + PATH)
-    assert wire.asked[0].path == PATH
+def test_simple_salesforce_reaches_a_loopback_org_by_its_https_address(
+    raw_server: RawServer, local: OrgSession
+) -> None:
+    raw_server.will(answer())
+    local.get(raw_server.url.replace("http://", "https://") + PATH)
+    assert raw_server.asked[0].path == PATH
 
 
 @pytest.mark.parametrize(
@@ -117,12 +119,12 @@ def test_a_session_calls_its_own_host_and_no_other(url: str) -> None:
 
 
 def test_a_port_that_says_https_once_more_makes_no_difference(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with encrypted_wire(monkeypatch, tmp_path) as (wire, authority):
-        wire.will(answer(), answer())
+    with encrypted_server(monkeypatch, tmp_path) as (raw_server, authority):
+        raw_server.will(answer(), answer())
         with OrgSession(Tokens(ORIGIN + ":443")) as session:
             session.verify = authority
             session.get(URL)
-    assert len(wire.asked) == 1
+    assert len(raw_server.asked) == 1
 
 
 # --- redirects, cookies, environment -----------------------------------------------------------------------------------
@@ -132,33 +134,35 @@ def test_a_port_that_says_https_once_more_makes_no_difference(monkeypatch: pytes
     "status", ["301 Moved Permanently", "302 Found", "303 See Other", "307 Temporary Redirect", "308 -"]
 )
 @pytest.mark.parametrize("target", ["{elsewhere}/x", "//{host}/x", "/services/data/again", "http://[::1", ""])
-def test_no_redirect_is_followed(wire: Wire, local: OrgSession, elsewhere: Wire, status: str, target: str) -> None:
+def test_no_redirect_is_followed(
+    raw_server: RawServer, local: OrgSession, elsewhere: RawServer, status: str, target: str
+) -> None:
     location = target.format(elsewhere=elsewhere.url, host=elsewhere.url.removeprefix("http://"))
-    wire.will(answer(b"", status, location=location))
-    error = trouble_of(local, wire.url + PATH)
+    raw_server.will(answer(b"", status, location=location))
+    error = trouble_of(local, raw_server.url + PATH)
     assert isinstance(error, TryLater)
     assert (error.code, error.is_ambiguous) == ("redirected", False)
-    assert len(wire.asked) == 1
+    assert len(raw_server.asked) == 1
 
 
-def test_no_redirect_is_followed_even_if_it_is_asked_for(wire: Wire, elsewhere: Wire) -> None:
-    wire.will(answer(b"", "307 Temporary Redirect", location=elsewhere.url + "/x"))
-    with LimitedSession(wire.url, allow_loopback=True) as session:
-        assert session.post(wire.url + "/services/oauth2/token", allow_redirects=True).status_code == 307
-    assert len(wire.asked) == 1
+def test_no_redirect_is_followed_even_if_it_is_asked_for(raw_server: RawServer, elsewhere: RawServer) -> None:
+    raw_server.will(answer(b"", "307 Temporary Redirect", location=elsewhere.url + "/x"))
+    with LimitedSession(raw_server.url, allow_loopback=True) as session:
+        assert session.post(raw_server.url + "/services/oauth2/token", allow_redirects=True).status_code == 307
+    assert len(raw_server.asked) == 1
 
 
-def test_no_cookie_is_kept_or_sent(wire: Wire, local: OrgSession) -> None:
+def test_no_cookie_is_kept_or_sent(raw_server: RawServer, local: OrgSession) -> None:
     cookie = answer(set_cookie="BrowserId=V1rUZ0lEEfGsHWm0BbmixA; path=/; Max-Age=31536000")
-    wire.will(cookie, cookie, cookie)
+    raw_server.will(cookie, cookie, cookie)
     for _ in range(3):
-        local.get(wire.url + PATH)
-    assert [asked.headers.get("cookie") for asked in wire.asked] == [None] * 3
+        local.get(raw_server.url + PATH)
+    assert [asked.headers.get("cookie") for asked in raw_server.asked] == [None] * 3
     assert not local.cookies
 
 
 def test_neither_netrc_nor_proxies_of_the_machine_are_used(
-    wire: Wire, elsewhere: Wire, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    raw_server: RawServer, elsewhere: RawServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login robot password secret\n")
@@ -168,12 +172,12 @@ def test_neither_netrc_nor_proxies_of_the_machine_are_used(
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.setenv(name, elsewhere.url)
         monkeypatch.setenv(name.upper(), elsewhere.url)
-    wire.will(answer(), answer())
-    with LimitedSession(wire.url, allow_loopback=True) as session:
-        session.get(wire.url + PATH)
-    with OrgSession(Tokens(wire.url), allow_loopback=True) as session:
-        session.get(wire.url + PATH)
-    assert [asked.headers.get("authorization") for asked in wire.asked] == [None, "Bearer old-token"]
+    raw_server.will(answer(), answer())
+    with LimitedSession(raw_server.url, allow_loopback=True) as session:
+        session.get(raw_server.url + PATH)
+    with OrgSession(Tokens(raw_server.url), allow_loopback=True) as session:
+        session.get(raw_server.url + PATH)
+    assert [asked.headers.get("authorization") for asked in raw_server.asked] == [None, "Bearer old-token"]
 
 
 # --- limits ------------------------------------------------------------------------------------------------------------
@@ -189,12 +193,12 @@ def test_every_call_has_timeouts(salesforce: Mocker, method: str) -> None:
 
 
 def test_an_answer_that_does_not_come_is_given_up(
-    wire: Wire, local: OrgSession, monkeypatch: pytest.MonkeyPatch
+    raw_server: RawServer, local: OrgSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "TIMEOUT_S", (1.0, 0.2))
-    wire.will(wire.hang)
+    raw_server.will(raw_server.hang)
     began = time.monotonic()
-    assert_ambiguous(trouble_of(local, wire.url + PATH), "no_answer")
+    assert_ambiguous(trouble_of(local, raw_server.url + PATH), "no_answer")
     assert time.monotonic() - began < 5
 
 
@@ -216,19 +220,19 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encodi
     ids=["by length", "small chunks", "one large chunk", "until it closes", "headers", "one header", "100 Continue"],
 )
 def test_an_answer_that_trickles_is_given_up(
-    wire: Wire, local: OrgSession, monkeypatch: pytest.MonkeyPatch, head: bytes, drop: bytes
+    raw_server: RawServer, local: OrgSession, monkeypatch: pytest.MonkeyPatch, head: bytes, drop: bytes
 ) -> None:
     monkeypatch.setattr(limits, "TOTAL_TIMEOUT_S", 0.3)
-    wire.will(wire.trickle(head, drop))
+    raw_server.will(raw_server.trickle(head, drop))
     began = time.monotonic()
-    assert_ambiguous(trouble_of(local, wire.url + PATH), "no_answer")
+    assert_ambiguous(trouble_of(local, raw_server.url + PATH), "no_answer")
     assert time.monotonic() - began < 5
 
 
 def test_a_request_that_is_taken_too_slowly_is_given_up(
-    wire: Wire, local: OrgSession, monkeypatch: pytest.MonkeyPatch
+    raw_server: RawServer, local: OrgSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server reads a few bytes every now and then, so that each block that we send has gone before its own timeout."""
+    """The server reads a few bytes now and then, so that each block that we send is gone before its own timeout."""
     monkeypatch.setattr(limits, "TOTAL_TIMEOUT_S", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=sip, args=(listener,), daemon=True).start()
@@ -248,41 +252,41 @@ def sip(listener: socket.socket) -> None:
 
 
 def test_the_time_of_a_call_begins_with_the_call(
-    wire: Wire, local: OrgSession, monkeypatch: pytest.MonkeyPatch
+    raw_server: RawServer, local: OrgSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Over one connection, which is kept: what an earlier call has used is not counted."""
+    """Over one kept connection: the time of an earlier call does not count."""
     monkeypatch.setattr(limits, "TOTAL_TIMEOUT_S", 0.5)
-    wire.will(*[answer()] * 4)
+    raw_server.will(*[answer()] * 4)
     for _ in range(4):
-        local.get(wire.url + PATH)
+        local.get(raw_server.url + PATH)
         time.sleep(0.2)
-    assert len(wire.asked) == 4
+    assert len(raw_server.asked) == 4
 
 
 @pytest.mark.parametrize("is_packed", [False, True])
 def test_an_answer_that_is_too_large_is_given_up(
-    wire: Wire, local: OrgSession, monkeypatch: pytest.MonkeyPatch, is_packed: bool
+    raw_server: RawServer, local: OrgSession, monkeypatch: pytest.MonkeyPatch, is_packed: bool
 ) -> None:
     monkeypatch.setattr(limits, "MAX_ANSWER_BYTES", 100_000)
     body = b'"' + b"a" * 2_000_000 + b'"'
-    wire.will(answer(gzip.compress(body), content_encoding="gzip") if is_packed else answer(body))
-    assert_ambiguous(trouble_of(local, wire.url + PATH), "answer_too_large")
+    raw_server.will(answer(gzip.compress(body), content_encoding="gzip") if is_packed else answer(body))
+    assert_ambiguous(trouble_of(local, raw_server.url + PATH), "answer_too_large")
 
 
 def test_an_answer_just_within_the_limit_is_read_whole(
-    wire: Wire, local: OrgSession, monkeypatch: pytest.MonkeyPatch
+    raw_server: RawServer, local: OrgSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     body = b'"' + "Łódź".encode() * 50_000 + b'"'
     monkeypatch.setattr(limits, "MAX_ANSWER_BYTES", len(body))
     chunked = CHUNKED + f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n"
-    wire.will(
+    raw_server.will(
         answer(body), chunked, answer(gzip.compress(body), content_encoding="gzip"), answer(b"", "204 No Content")
     )
     for _ in range(3):
-        response = local.get(wire.url + PATH)
+        response = local.get(raw_server.url + PATH)
         assert response.json() == "Łódź" * 50_000
         assert response.content == body
-    assert local.delete(wire.url + PATH).content == b""
+    assert local.delete(raw_server.url + PATH).content == b""
 
 
 # --- trouble on the way ------------------------------------------------------------------------------------------------
@@ -326,14 +330,14 @@ def test_an_answer_just_within_the_limit_is_read_whole(
     ],
 )
 def test_a_request_that_left_and_got_no_good_answer_may_have_been_carried_out(
-    wire: Wire, local: OrgSession, deed: Deed, code: str
+    raw_server: RawServer, local: OrgSession, deed: SocketAction, code: str
 ) -> None:
-    wire.will(deed)
-    assert_ambiguous(trouble_of(local, wire.url + PATH), code)
-    assert len(wire.asked) == 1, "a session never sends anything twice by itself"
+    raw_server.will(deed)
+    assert_ambiguous(trouble_of(local, raw_server.url + PATH), code)
+    assert len(raw_server.asked) == 1, "a session never sends anything twice by itself"
 
 
-def test_a_connection_that_nobody_accepts_carried_nothing_out() -> None:
+def test_a_connection_that_is_not_accepted_carried_nothing_out() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     with OrgSession(Tokens(url), allow_loopback=True) as session:
@@ -353,20 +357,20 @@ def test_a_host_that_cannot_be_reached_carried_nothing_out(monkeypatch: pytest.M
 
 
 def test_a_host_that_cannot_prove_its_name_gets_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with encrypted_wire(monkeypatch, tmp_path) as (wire, _), OrgSession(Tokens()) as session:
+    with encrypted_server(monkeypatch, tmp_path) as (raw_server, _), OrgSession(Tokens()) as session:
         assert_not_sent(trouble_of(session, URL))
-    assert wire.asked == []
+    assert raw_server.asked == []
 
 
 def test_an_encrypted_connection_that_breaks_may_have_carried_it_out(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with encrypted_wire(monkeypatch, tmp_path) as (wire, authority), OrgSession(Tokens()) as session:
+    with encrypted_server(monkeypatch, tmp_path) as (raw_server, authority), OrgSession(Tokens()) as session:
         session.verify = authority
-        wire.will(send_and_close(b""), send_and_close(LENGTHY + b"{"))
+        raw_server.will(send_and_close(b""), send_and_close(LENGTHY + b"{"))
         assert_ambiguous(trouble_of(session, URL), "no_answer")
         assert_ambiguous(trouble_of(session, URL), "no_answer")
-    assert len(wire.asked) == 2
+    assert len(raw_server.asked) == 2
 
 
 def assert_not_sent(error: SalesforceError) -> None:
@@ -374,8 +378,8 @@ def assert_not_sent(error: SalesforceError) -> None:
     assert (error.code, error.is_ambiguous) == ("no_connection", False)
 
 
-class encrypted_wire:  # noqa: N801 - used as a function
-    """A server that every name leads to, for northgate.my.salesforce.com, and the file of its authority."""
+class encrypted_server:  # noqa: N801 - used as a function
+    """A TLS server for northgate.my.salesforce.com that every host name resolves to, and the file of its authority."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         authority = trustme.CA()
@@ -383,16 +387,16 @@ class encrypted_wire:  # noqa: N801 - used as a function
         authority.issue_cert("northgate.my.salesforce.com").configure_cert(context)
         self.authority = str(folder / "authority.pem")
         authority.cert_pem.write_to_path(self.authority)
-        self._opened = open_wire(context)
+        self._opened = open_raw_server(context)
         self._monkeypatch = monkeypatch
 
-    def __enter__(self) -> tuple[Wire, str]:
-        wire = self._opened.__enter__()
+    def __enter__(self) -> tuple[RawServer, str]:
+        raw_server = self._opened.__enter__()
         self._monkeypatch.setattr(
             "urllib3.util.connection.create_connection",
-            lambda address, *args, **kwargs: socket.create_connection(("127.0.0.1", wire.port), 5),
+            lambda address, *args, **kwargs: socket.create_connection(("127.0.0.1", raw_server.port), 5),
         )
-        return wire, self.authority
+        return raw_server, self.authority
 
     def __exit__(self, *about: Any) -> None:
         self._opened.__exit__(*about)
@@ -462,7 +466,7 @@ def test_a_session_that_is_not_for_rest_is_not_refreshed(salesforce: Mocker) -> 
     assert salesforce.call_count == 1
 
 
-def test_what_the_refresh_says_is_what_the_call_ends_with(salesforce: Mocker) -> None:
+def test_a_call_ends_with_the_error_of_its_refresh(salesforce: Mocker) -> None:
     class Refused(Tokens):
         def refresh(self, stale: str) -> str:
             raise Misconfigured("bad_secret")
@@ -501,7 +505,7 @@ def test_an_answer_that_is_no_success_leaves_as_one_of_our_errors(
     assert salesforce.call_count == 1
 
 
-def test_before_each_call_somebody_is_asked_who_may_stop_it(salesforce: Mocker) -> None:
+def test_a_function_runs_before_each_call_and_may_stop_it(salesforce: Mocker) -> None:
     class StoppedBeforeCall(Exception):
         pass
 
@@ -583,7 +587,7 @@ def test_the_moment_of_an_answer_is_salesforces_own(
         assert session.answered_at == moment
 
 
-def test_nobody_outside_sees_an_expired_session(salesforce: Mocker) -> None:
+def test_an_expired_session_is_no_error_for_callers(salesforce: Mocker) -> None:
     salesforce.get(URL, status_code=401, json=EXPIRED)
     with OrgSession(Tokens()) as session:
         assert not isinstance(trouble_of(session, URL, "GET"), SessionExpired)

@@ -1,4 +1,4 @@
-"""A tiny campaign, so that the campaign itself doesn't rot. The real one is `make chaos`."""
+"""A tiny campaign, which keeps the code of campaigns working. The real one is `make chaos`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_tiny_campaign(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.postgres
 def test_work_horses_are_found_after_redis_was_emptied(tmp_path: Path) -> None:
-    """Else the faults that kill them would miss from then on."""
+    """Otherwise the faults that kill them would hit nothing from then on."""
     size = ["--orgs", "1", "--advisors", "1", "--contacts", "3000", "--workers", "1"]
     campaign = Campaign(read_arguments([*size, "--folder", str(tmp_path / "chaos")]))
     with running(campaign):

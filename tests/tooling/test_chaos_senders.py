@@ -156,7 +156,7 @@ def test_a_look_into_the_org_finds_contacts_and_open_leads_of_the_user(org: Chao
     assert OptedOut.of(org, user).records == {contact: PERSON, lead: "lead@fjord.example"}
 
 
-def test_older_data_is_judged_by_what_people_said_alone(org: ChaosOrg) -> None:
+def test_older_data_is_judged_only_by_what_people_asked_for(org: ChaosOrg) -> None:
     send = preparation({RECORD: PERSON}, takes_older_data=True, state="ready", as_of=at(-600))
     page = page_of(recipient(), send=send)
     assert mail_verdict.recipients_wrong(page, memory_of(), org) == []
@@ -273,7 +273,7 @@ def row(email: str | None, salesforce_id: str = RECORD, *, is_out: bool = False)
         ([PERSON], [row(PERSON)], memory_of(stop_at(5, answered=6), opt_ins=((3, 7),)), ""),
     ],
 )
-def test_the_last_mailing_reaches_whom_it_should(
+def test_the_last_mailing_reaches_the_right_people(
     found: list[str], contacts: list[dict[str, Any]], memory: MailMemory, words: str
 ) -> None:
     wrong = mail_verdict.audience_wrong(0, found, contacts, [], memory)
@@ -331,7 +331,7 @@ def test_each_record_is_ticked_and_once(org: ChaosOrg) -> None:
     assert any("ticked 2 times" in line for line in tick(memory, org, [RECORD, RECORD], is_out=True))
 
 
-def test_a_bounce_and_a_person_who_came_back_are_not_told_of(org: ChaosOrg) -> None:
+def test_a_bounce_and_a_person_who_opted_in_again_are_not_written_back(org: ChaosOrg) -> None:
     assert tick(memory_of(stop_at(10, "bounced", answered=11)), org, [], is_out=False) == []
     assert tick(memory_of(stop_at(10, answered=11), opt_ins=((12, 13),)), org, [], is_out=False) == []
 
@@ -365,7 +365,7 @@ def test_an_opt_in_that_fails_may_have_worked() -> None:
     assert memory.reasons(stop.key) == {"unsubscribed", None}
 
 
-def test_of_several_reasons_the_first_that_is_sure_is_told() -> None:
+def test_of_several_reasons_the_first_that_is_sure_is_reported() -> None:
     def reasons(*stops: Stop, opt_ins: tuple[tuple[float, float | None], ...] = ()) -> set[str | None]:
         return memory_of(*stops, opt_ins=opt_ins).reasons(key_of(0, PERSON))
 

@@ -9,7 +9,6 @@ import pytest
 from flask import Flask
 from sqlalchemy import delete, update
 
-from asapp.contacts import suppressions
 from asapp.contacts.suppressions import Address, Happened
 from asapp.core.extensions import db
 from asapp.leads.sign_up_page import ensure_page
@@ -31,6 +30,7 @@ from devtools.chaos.org import ChaosOrg
 from devtools.chaos.people import Advisor, Flights, SignedUp
 from devtools.chaos.report import Record
 from orgsim import Running
+from tests.mail_links import record
 from tests.signing_up import PostOffice, someone_signs_up
 
 
@@ -75,7 +75,7 @@ def judge(office: PostOffice, org: Running) -> Callable[[], list[str]]:
     return judge
 
 
-def test_what_holds_is_not_complained_of(judge: Callable[[], list[str]]) -> None:
+def test_a_right_state_is_not_reported(judge: Callable[[], list[str]]) -> None:
     assert judge() == []
 
 
@@ -116,7 +116,7 @@ WRONGS: dict[str, tuple[Callable[[PostOffice], object], str]] = {
 
 
 @pytest.mark.parametrize("name", WRONGS)
-def test_what_does_not_hold_is_said(office: PostOffice, judge: Callable[[], list[str]], name: str) -> None:
+def test_each_wrong_state_is_reported(office: PostOffice, judge: Callable[[], list[str]], name: str) -> None:
     deed, words = WRONGS[name]
     deed(office)
     found = judge()
@@ -184,7 +184,7 @@ def test_who_stopped_the_mails_is_inactive_for_that_reason_and_no_other(office: 
     assert any("is active here instead of complained" in line for line in look(office, org, verdict.Sharing(), memory))
     address = Address(office.connection.partner_id, office.advisor.id, office.hash("ravi@fjord.example"))
     told = (SuppressionStep.COMPLAINED, SuppressionSource.SENDER, now(), "e-1")
-    suppressions.record([Happened(address, *told)])
+    record([Happened(address, *told)])
     assert look(office, org, verdict.Sharing(), memory) == []
     assert any("is complained here instead of active" in line for line in look(office, org, verdict.Sharing()))
 
@@ -242,7 +242,7 @@ def test_a_full_campaign_in_which_no_event_came_twice_proves_too_little(tmp_path
     assert list(campaign.weaknesses()) == ["no event was told twice"]
 
 
-def test_people_who_could_not_sign_up_fail_it(tmp_path: Path) -> None:
+def test_a_campaign_fails_if_people_could_not_sign_up(tmp_path: Path) -> None:
     campaign = campaign_of(tmp_path, "--faults", "0")
     campaign.public.given_up = 3
     assert list(campaign.weaknesses()) == ["3 people could not sign up"]

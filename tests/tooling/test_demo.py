@@ -1,4 +1,4 @@
-"""`make demo` in the hands of somebody in a hurry. The way through the whole app is in test_demo_drive.py."""
+"""`make demo`: how it starts, ends and fails. test_demo_drive.py tests the way through the whole app."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ def test_a_second_demo_in_the_same_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()  # stands for any refusal; root may write anywhere
+    (tmp_path / "file").touch()  # stands for any error; root may write anywhere
     assert_one_line(run_demo(tmp_path / "file" / "demo"), "Cannot write to")
 
 
-def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_demos_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "letters").touch()
     assert_one_line(run_demo(tmp_path), "holds something else")
     assert (tmp_path / "letters").exists()

@@ -1,4 +1,4 @@
-"""`make demo ARGS=--once` for real, in a copy of the source as after a clone: it works, works again, and leaves nothing."""
+"""`make demo ARGS=--once`, in a copy of the source as after a clone: it works twice, and leaves no process behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs in production: the Procfile's commands, gunicorn's own settings, and what the image is made of."""
+"""What runs in production: the Procfile's commands, gunicorn's own settings, and the contents of the image."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_containers_health_check(app: Flask) -> None:
     assert runner.invoke(args=["seen", "worker"]).exit_code == 1
 
 
-def test_the_image_is_made_of_what_there_is_and_runs_as_nobody() -> None:
+def test_the_image_copies_files_that_exist_and_runs_without_root() -> None:
     dockerfile = (ROOT / "Dockerfile").read_text()
     let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     copied = set()
@@ -78,7 +78,7 @@ def test_the_image_is_made_of_what_there_is_and_runs_as_nobody() -> None:
 
 
 @pytest.mark.parametrize("name", ["Dockerfile", "compose.yaml"])
-def test_images_come_from_wherever_docker_is_told(name: str) -> None:
+def test_images_come_from_the_registry_that_docker_is_set_to(name: str) -> None:
     images = re.findall(r"^(?:FROM|\s+image:) (\S+)", (ROOT / name).read_text(), re.MULTILINE)
     assert images
     assert [image for image in images if "/" in image] == []
@@ -93,7 +93,7 @@ def test_every_setting_is_in_the_handbook_and_handed_to_the_containers() -> None
     assert named - handed == {"SALESFORCE_ALLOW_LOOPBACK"}  # demo and tests only
 
 
-def test_redis_and_postgres_are_out_of_reach_but_for_who_uses_them() -> None:
+def test_redis_and_postgres_can_be_reached_only_by_the_services_that_use_them() -> None:
     compose = (ROOT / "compose.yaml").read_text()
     parts = dict(re.findall(r"^  (\w+):\n((?:    .*\n|\n)+)", compose, re.MULTILINE))
     assert "REDISCLI_AUTH: ${REDIS_PASSWORD:?" in parts["redis"]

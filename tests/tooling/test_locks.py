@@ -1,4 +1,4 @@
-"""What we install is the same everywhere and comes from wherever the reader's own settings say."""
+"""Installed packages are the same everywhere, and come from the index in the reader's own settings."""
 
 from __future__ import annotations
 

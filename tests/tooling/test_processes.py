@@ -1,4 +1,4 @@
-"""Processes that demo, campaign, benchmarks and tests start: ready, killed, started again, and told their settings."""
+"""Processes that demo, campaign, benchmarks and tests start: readiness, kill, restart, and their settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def sleeper(tmp_path: Path, code: str = "import time; time.sleep(300)") -> Proce
     return Process("sleeper", [sys.executable, "-c", code], tmp_path / "log", environ_of())
 
 
-def test_what_does_not_come_up_says_its_last_words_in_one_line(tmp_path: Path) -> None:
+def test_a_process_that_does_not_start_fails_with_its_last_line(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "import sys; sys.exit('one\\ntwo')"]
     site = Site("site", command, tmp_path / "log", environ_of(), free_port())
     with pytest.raises(StartError) as caught:
@@ -75,6 +75,12 @@ def test_a_process_reads_the_settings_that_it_was_given() -> None:
         sync_interval_minutes=7,
         metrics_token="0123456789abcdef",
         require_second_factor=False,
+        runs_kept_days=300,
+        traces_kept_days=40,
+        admin_idle_minutes=5,
+        advisor_idle_minutes=6,
+        admin_session_hours=7,
+        advisor_session_hours=8,
         testing=False,
     )
     assert Config.from_environment(settings_of(config)) == config

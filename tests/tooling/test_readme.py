@@ -1,4 +1,4 @@
-"""The README keeps up with the code: its links lead somewhere, and no job or setting is forgotten."""
+"""The README matches the code: its links exist, and every job and setting is in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The servers and programs that other tests stand on do what they say."""
+"""The servers and programs that other tests rely on work as documented."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_database_is_copied_from_its_template(postgres: PostgresServer) -> Non
     copy = postgres.create_database(template)
     with _connect(postgres, copy) as connection:
         assert connection.execute("SELECT letter FROM t").fetchone() == ("é",)
-        postgres.drop_database(copy)  # also while somebody is connected
+        postgres.drop_database(copy)  # also while a client is connected
     with pytest.raises(psycopg.OperationalError, match="does not exist"):
         _connect(postgres, copy)
 

@@ -1,4 +1,4 @@
-"""When a firm's Salesforce calls are used up: our own share for every run, the org's total for scheduled ones alone."""
+"""When a firm's Salesforce calls are used up: our own share stops every run, the org's total only scheduled ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def allowance(ours: int = 0, org_used: int | None = 0, share: int | None = SHARE
 
 
 def refusal(figures: Allowance, trigger: RunTrigger) -> str | None:
-    """Return the code with which another call is refused; None if it may be made."""
+    """Return the code of the refusal of another call; None if the call may be made."""
     try:
         figures.check(trigger)
     except LimitReached as error:
@@ -36,7 +36,7 @@ def test_no_run_makes_a_call_beyond_our_share(trigger: RunTrigger) -> None:
 
 
 @EVERY_TRIGGER
-def test_where_the_org_has_not_told_its_total_calls_are_made(trigger: RunTrigger) -> None:
+def test_where_the_orgs_total_is_unknown_calls_are_made(trigger: RunTrigger) -> None:
     assert refusal(allowance(ours=1000, share=None, org_used=None), trigger) is None
 
 

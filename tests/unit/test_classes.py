@@ -1,4 +1,4 @@
-"""What becomes of one row that was read: every class of DESIGN's "Rules: syncing" 9, the first that fits."""
+"""The class of one row that was read: every class of DESIGN's "Rules: syncing" 9, the first that fits."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def stored(**changes: Any) -> StoredContact:
 
 
 def stored_shell(**changes: Any) -> StoredContact:
-    """Rose once had an address here, then lost it: nothing of her is stored but that she was."""
+    """Rose had an address here, then lost it: only the fact that she was here is stored."""
     return stored(first_name="", last_name="", email="", departed=NO_EMAIL)._replace(**changes)
 
 
@@ -314,7 +314,7 @@ def test_the_same_row_read_a_second_time_changes_nothing(record: ContactRecord, 
 
 
 @pytest.mark.parametrize(("record", "known"), [case[:2] for case in CASES.values()], ids=CASES)
-def test_nobody_who_opted_out_is_made_active(record: ContactRecord, known: StoredContact | None) -> None:
+def test_no_contact_who_opted_out_is_made_active(record: ContactRecord, known: StoredContact | None) -> None:
     verdict = judge(record, known)
     if record.is_opted_out:
         assert verdict.row_class not in (RowClass.CREATED, RowClass.REACTIVATED)

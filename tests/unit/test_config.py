@@ -1,4 +1,4 @@
-"""Settings: each one parsed, a bad one named in one line."""
+"""Settings: each is parsed, and a bad one is named in one line."""
 
 from __future__ import annotations
 
@@ -44,6 +44,8 @@ def test_five_settings_are_enough() -> None:
     assert not config.salesforce_allow_loopback
     assert config.metrics_token is None
     assert config.require_second_factor
+    assert (config.admin_idle_minutes, config.advisor_idle_minutes) == (30, 12 * 60)
+    assert (config.admin_session_hours, config.advisor_session_hours) == (12, 7 * 24)
     assert config.is_https
     assert config.callback_url == "https://my.advisorstream.example/salesforce/salesforce_as/login/callback/"
 
@@ -82,6 +84,10 @@ def test_each_of_them_is_missed(name: str) -> None:
         ("MAIL_URL", "https://mail.example"),
         ("SALESFORCE_ALLOW_LOOPBACK", "yes"),
         ("SYNC_INTERVAL_MINUTES", "1"),
+        ("ADMIN_IDLE_MINUTES", "4"),
+        ("ADVISOR_IDLE_MINUTES", "20000"),
+        ("ADMIN_SESSION_HOURS", "0"),
+        ("ADVISOR_SESSION_HOURS", "soon"),
         ("SYNC_INTERVAL_MINUTES", "12.5"),
     ],
 )

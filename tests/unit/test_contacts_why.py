@@ -117,7 +117,7 @@ def test_an_id_whose_last_letters_do_not_fit_is_mistyped(text: str) -> None:
         f"https://northgate.my.salesforce.com/{ACCOUNT[:15]}",
     ],
 )
-def test_a_link_to_an_account_is_told_apart(text: str) -> None:
+def test_a_link_to_an_account_is_recognised(text: str) -> None:
     with pytest.raises(AnAccount) as refused:
         read_question(text)
     assert refused.value.account_id == ACCOUNT

@@ -1,4 +1,4 @@
-"""Files that a spreadsheet opens: every cell quoted, and nothing in it that would be run, however it is split."""
+"""CSV files for spreadsheets: every cell is quoted, and none is run as a formula, with any separator."""
 
 from __future__ import annotations
 

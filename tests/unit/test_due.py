@@ -1,4 +1,4 @@
-"""When the next sync is due: the interval, or after failures soon and then later and later; never all at once."""
+"""When the next sync is due: after the interval, or after failures soon and then later and later; never all at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people type as names and addresses: what can't be seen is taken out, and a web address is nobody's name."""
+"""Names and addresses as people type them: invisible characters are removed, and a web address is refused as a name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ INVISIBLE = (
     *("\u200b", "\u00ad", "\u3164", "\u115f", "\uffa0", "\u2800", "\U000e0041", "\u202e", "\u2066", "\u200e", "\u061c"),
     *("\u200d", "\u200c", "\ufe0f", "\u2060", "\ufeff", "\u034f", "\u00a0", "\u2003", "\x00"),
 )
-BLANK = ("\u2800", "\u00a0", "\u2003", "\x00")  # between two letters these are seen, as a gap
+BLANK = ("\u2800", "\u00a0", "\u2003", "\x00")  # between two letters these are visible, as a gap
 MEI = Typed("Mei", "Chou", "mei@harbour.example", True)
 
 

@@ -1,4 +1,4 @@
-"""How numbers, times and addresses look."""
+"""How numbers, times and addresses are shown."""
 
 from __future__ import annotations
 

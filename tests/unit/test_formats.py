@@ -121,3 +121,9 @@ def test_numbers() -> None:
     assert counted(1, "contact") == "1 contact"
     assert counted(2500, "contact") == "2,500 contacts"
     assert counted(0, "person", "people") == "0 people"
+
+
+def test_a_zone_that_there_is_no_longer_is_utc() -> None:
+    with read_in_zone_of("Atlantis/Capital"):
+        assert with_zone(NOW) == "23 November 2026, 14:32 UTC"
+    assert place_of("Atlantis/Capital") == "UTC"

@@ -1,4 +1,4 @@
-"""Which addresses are Salesforce's: a token goes to these and to no others."""
+"""Which hosts are Salesforce's: tokens are sent only to these."""
 
 from __future__ import annotations
 
@@ -224,7 +224,7 @@ def test_what_leads_nowhere_is_refused_with_words(pasted: str, words: str) -> No
 
 @pytest.mark.parametrize("url", HOSTILE)
 def test_whatever_is_pasted_only_salesforces_hosts_come_out(url: str) -> None:
-    """Pasted text is forgiven more than an answer's address: only the host of it is kept, and it is checked."""
+    """Pasted text may be sloppier than an answer's address: only its host is kept, and it is checked."""
     try:
         made = normalise_url(url, allow_loopback=True)
     except NotSalesforce:

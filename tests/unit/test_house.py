@@ -1,4 +1,4 @@
-"""What `make lint` can't say about the floors, read from the code; the offender is named."""
+"""Rules about the packages that `make lint` can't check, read from the code; a failure names the module."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_it_is_read_in_one_place_only(names: tuple[str, ...], allowed: str) -> N
 
 
 def test_imports_stand_at_the_top_of_a_module() -> None:
-    """One inside a function hides an arrow between two packages. Only create_app() may: a worker has no pages."""
+    """An import inside a function hides a dependency between packages. Only create_app() may have one: a worker has no pages."""
     found = {
         name
         for name, tree in modules()
@@ -69,6 +69,31 @@ def test_salesforce_knows_no_tables() -> None:
         if is_below(imported, "sqlalchemy", "flask_sqlalchemy")
     ]
     assert found == []
+
+
+TAKES_IN = "asapp.writeback.unsubscribing"
+STORES = {"store", "store_unsubscribe"}  # of contacts/suppressions.py: they tell Salesforce nothing
+
+
+def test_what_a_person_said_comes_in_by_one_way() -> None:
+    callers = {
+        name
+        for name, tree in modules()
+        if name != "asapp.contacts.suppressions" and STORES & names_of("asapp.contacts.suppressions", tree)
+    }
+    assert callers == {TAKES_IN}
+
+
+def names_of(module: str, tree: ast.AST) -> set[str]:
+    """Return what a module uses of another, imported by name or as an attribute of it."""
+    imported = {name.removeprefix(f"{module}.") for name in imports_of(tree) if name.startswith(f"{module}.")}
+    last = module.rpartition(".")[2]
+    used = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == last
+    }
+    return imported | used
 
 
 def test_only_the_domain_commits() -> None:

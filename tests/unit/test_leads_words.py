@@ -1,4 +1,4 @@
-"""What a waiting lead says."""
+"""The text of a waiting lead."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CODES = {row.code for row in SORTED if issubclass(row.kind, Misconfigured)} | OU
 
 
 @pytest.mark.parametrize("code", sorted(CODES - LEAD_RULES))
-def test_a_set_up_that_is_wrong_names_who_puts_it_right(code: str) -> None:
+def test_a_wrong_set_up_names_the_person_who_fixes_it(code: str) -> None:
     wait = explain(Occasion.LEAD_WAITS, code, Facts())
     who = {FixedBy.ADVISORSTREAM: "AdvisorStream's team", FixedBy.FIRM_ADMIN: "Salesforce admin"}
     assert who[wait.fixed_by] in wait.do_next

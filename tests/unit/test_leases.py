@@ -1,4 +1,4 @@
-"""Each lease is longer than the longest stretch between two renewals: else a second worker begins while the first still asks."""
+"""Each lease outlasts the longest time between two renewals; otherwise a second worker starts while the first still works."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A log line is one JSON object that names no person and carries no secret, whoever writes it."""
+"""A log line is one JSON object without personal data and secrets, in whichever part of the code it is written."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ library = logging.getLogger("some.library")
 
 
 class Lines:
-    """What was logged, read back."""
+    """The logged lines, parsed."""
 
     def __init__(self, stream: io.StringIO) -> None:
         self._stream = stream
@@ -145,7 +145,7 @@ def test_what_looks_like_a_secret_or_an_address_is_taken_out(lines: Lines, said:
 )
 @pytest.mark.parametrize("length", [990, 100_000])
 def test_no_line_takes_long_however_it_is_made(length: int, word: str, lines: Lines) -> None:
-    """It may be the header of somebody who wants to keep us busy."""
+    """The header may come from an attacker who wants to keep the server busy."""
     text = word * (length // len(word))
     began = time.process_time()
     for _ in range(10):
@@ -205,7 +205,7 @@ def create_and_break() -> BaseException:
     return ValueError("Zoë")
 
 
-def test_what_salesforce_said_is_safe_to_tell(lines: Lines) -> None:
+def test_texts_from_salesforce_are_safe_to_log(lines: Lines) -> None:
     fail_with(TryLater("server_unavailable", "status 503", "words of Zoë"))
     assert lines.last["error"]["said"] == "server_unavailable (status 503)"
     assert "Zo" not in lines.raw

@@ -1,4 +1,4 @@
-"""Mails: what MAIL_URL means, that a mail that can't be sent breaks nothing, and that nothing of it is logged."""
+"""Mails: the forms of MAIL_URL; a mail that can't be sent breaks nothing, and none of it is logged."""
 
 from __future__ import annotations
 

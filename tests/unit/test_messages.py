@@ -1,4 +1,4 @@
-"""Every code has words on every occasion on which it can come, and no words stand for nothing."""
+"""Every code has a text for every occasion on which it can occur, and no text is unused."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _with_subclasses(kind: type[SalesforceError]) -> set[type[SalesforceError]]:
     return {kind}.union(*(_with_subclasses(sub) for sub in kind.__subclasses__()))
 
 
-# What ends one lead alone, or a delivery; what the session works out by itself; what ends a log-in alone.
+# Codes that end one lead alone or a delivery; that the session handles itself; that end only a log-in.
 ONLY_OF_RECORDS = of_kind(Rejected) | {"cross_reference_hidden", "record_locked", "rolled_back", "leads_share_used_up"}
 ONLY_OF_LOG_INS = {"identity_refused"}
 # A refresh token has not been used yet when one logs in, and no data was asked for.
@@ -64,10 +64,12 @@ ONLY_LATER = {
 }
 ONLY_LATER |= {"api_access_blocked"}
 OF_OLDER_ROWS = {Occasion.RECONNECT: {"inactive_org"}, Occasion.LEAD_REFUSED: {"storage_full", "api_disabled"}}
-# A lead waits for much that passes by itself; these say more than that something was in the way.
+# A lead waits for most obstacles that pass by themselves; these texts say more than that there was one.
 WAITS_WITH_WORDS = {"no_answer", "checked", "row_locked", "record_locked", "no_connection", "maintenance", "our_bug"}
 WAITS_WITH_WORDS |= {"share_used_up", "leads_share_used_up", "database_away", "foreign_host", "key_missing"}
-WAITS_WITH_WORDS |= {"api_access_blocked", "field_encrypted"}
+WAITS_WITH_WORDS |= {"api_access_blocked", "field_encrypted", "redirected"}
+# At a log-in a person waits for the answer and acts; a sync tries again by itself.
+OTHERS_FIX_IT_LATER = {"code_expired", "unreadable_answer", "unknown_grant_error"}
 
 CAN_COME: dict[Occasion, set[str]] = {
     Occasion.CONNECT: (
@@ -115,6 +117,11 @@ def test_words_can_be_filled_in_and_say_what_is_safe_what_to_do_and_who_fixes_it
         assert not failure.forward or failure.fixed_by == FixedBy.FIRM_ADMIN
 
 
+@pytest.mark.parametrize("code", sorted({code for _, code in FAILURES} - OTHERS_FIX_IT_LATER))
+def test_the_same_person_fixes_a_code_on_every_occasion(code: str) -> None:
+    assert len({row.fixed_by for (_, each), row in FAILURES.items() if each == code}) == 1
+
+
 def test_every_next_step_is_some_failures() -> None:
     told = {(occasion, row.fixed_by) for (occasion, _), row in FAILURES.items() if not row.do_next}
     assert {(occasion, who) for occasion, steps in NEXT_STEPS.items() for who in steps} == told
@@ -156,7 +163,7 @@ def test_every_member_of_an_enum_has_its_label_and_every_label_its_member(
     assert set(labels) == set(keys)
 
 
-def test_every_reason_why_salesforce_is_not_told_has_words() -> None:
+def test_every_reason_against_a_write_back_has_a_text() -> None:
     assert set(write_back.UNTOLD) == set(Untold)
     assert set(write_back.TELLINGS) == set(write_back.Telling)
     for why in Untold:

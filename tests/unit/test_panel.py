@@ -1,4 +1,4 @@
-"""Which of its states the panel is in: the first that is true, in one order."""
+"""The state of the panel: the first that is true, in one order."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_a_milestone_is_no_number() -> None:
     assert at(10) != at(10, status="complete")
 
 
-def test_a_run_that_redis_does_not_know_of_is_said_to_wait() -> None:
+def test_a_run_that_redis_does_not_know_of_is_shown_as_waiting() -> None:
     waits = Panel(AdvisorState.SYNCING, partner(), CONNECTED, run("queued", enqueued_at=None), NOW)
     goes = Panel(AdvisorState.SYNCING, partner(), CONNECTED, run("queued", enqueued_at=NOW), NOW)
     assert waits.announcement.headline == "Waiting to start"

@@ -53,7 +53,7 @@ def test_the_list_of_common_passwords_holds_thousands_that_are_long_enough() -> 
         common = text.splitlines()
         assert passwords.is_common(common[0])
         fitting += len(common)
-    assert fitting >= 3000  # in one of 256 parts of the list
+    assert fitting >= 3000  # in one of 256 parts of the list of common passwords
 
 
 @pytest.mark.parametrize(("is_testing", "cost"), [(False, "m=65536,t=3,p=4"), (True, "m=16,t=1,p=1")])
@@ -69,7 +69,7 @@ class TestAtOnce:
 
     @pytest.fixture
     def most(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-        """Hash by a stand-in that waits until enough run at once; the list's last number is the most that did."""
+        """Replace the hash by one that waits until enough run at once; the list's last number is the most that did."""
         running, most, lock = 0, [0], threading.Lock()
         together = threading.Barrier(passwords.AT_ONCE)
 
@@ -105,7 +105,7 @@ class TestAtOnce:
             passwords.hash_password("x")
         assert passwords.is_right("seven quiet harbours", passwords.hash_password("seven quiet harbours"))
 
-    def test_nobody_waits_for_ever(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_no_log_in_waits_for_ever(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(passwords, "LONGEST_WAIT_S", 0.01)
         monkeypatch.setattr(passwords, "_running", threading.BoundedSemaphore(1))
         with passwords._turn(), pytest.raises(Busy):

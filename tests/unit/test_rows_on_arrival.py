@@ -1,4 +1,4 @@
-"""Rows of Salesforce as they arrive: what is taken, what is left out by name, and what is no answer at all."""
+"""Rows from Salesforce: which are accepted, which are left out and named, and which answers are refused."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_leads_and_what_a_look_shows_are_checked_as_well() -> None:
         sighting_of(row(IsDeleted="false"), FIELDS)
 
 
-def test_a_look_whose_row_cannot_be_read_switches_nobody_off() -> None:
+def test_a_lookup_with_an_unreadable_row_makes_no_contact_inactive() -> None:
     unknown = Sighting(ROSE, "", is_deleted=False, master_record_id=None, is_readable=False)
     assert judge_sighting(unknown, OWNER) is None
     assert judge_sighting(unknown._replace(is_readable=True), OWNER) == Reason.REASSIGNED
@@ -152,7 +152,7 @@ def test_a_bounce_has_a_moment_and_a_reason_that_can_be_stored(changes: dict[str
     assert contact_of(row(**changes), FIELDS).bounce == bounce
 
 
-def test_where_bounces_are_hidden_nothing_is_said_of_them() -> None:
+def test_where_bounces_are_hidden_they_are_unknown() -> None:
     assert contact_of(row(IsEmailBounced=True), ReadFields((STANDARD,))).bounce is None
 
 
@@ -197,5 +197,5 @@ def test_a_key_tells_what_was_read() -> None:
         (OWN, None, True),
     ],
 )
-def test_more_or_another_field_has_to_be_read_of_everybody(now: str, before: str | None, more: bool) -> None:
+def test_more_fields_or_another_field_need_a_full_read(now: str, before: str | None, more: bool) -> None:
     assert is_more(now, before) is more

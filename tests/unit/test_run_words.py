@@ -1,4 +1,4 @@
-"""What a run stores of rows and changes has words on the receipt: each reason, and no word stands for nothing."""
+"""Every reason that a run stores for a row or a change has a text on the receipt, and no text is unused."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DECIDED_ELSEWHERE = {
 
 
 def reasons_given() -> dict[RowClass, set[str]]:
-    """Judge every kind of row against everything that may be stored; return the reasons by class."""
+    """Classify every kind of row against everything that may be stored; return the reasons by class."""
     given: dict[RowClass, set[str]] = {row_class: set() for row_class in RowClass}
     rows = [
         ContactRecord(ID, "Rose", "Gonzalez", email, is_out, ME, STAMP, is_deleted, master, bounce)
@@ -72,7 +72,7 @@ def test_every_row_that_is_left_out_has_its_words_and_no_other_word_is_there() -
 
 def test_every_reason_of_being_switched_off_or_on_has_its_words_and_no_other_word_is_there() -> None:
     given = reasons_given()
-    at_the_end = given[RowClass.NOMINATED]  # counted as switched off once the run has ended
+    at_the_end = given[RowClass.NOMINATED]  # counted as inactive once the run has ended
     assert given[RowClass.DEACTIVATED] | at_the_end == set(OFF_REASONS)
     assert given[RowClass.REACTIVATED] | SWITCHED_ON == set(BACK_REASONS)
     assert all(why_off(reason) for reason in given[RowClass.DEACTIVATED] | at_the_end | SWITCHED_OFF)

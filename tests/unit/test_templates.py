@@ -1,4 +1,4 @@
-"""What holds for templates as they are written."""
+"""Rules for the source of templates."""
 
 from __future__ import annotations
 

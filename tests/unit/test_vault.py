@@ -1,4 +1,4 @@
-"""Encryption at rest: bound to its place, and to a key that can be replaced."""
+"""Encryption at rest: a value opens only in its own place, and keys can be replaced."""
 
 from __future__ import annotations
 

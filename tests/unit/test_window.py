@@ -47,7 +47,7 @@ def test_a_connection_that_never_synced_reads_everything() -> None:
     assert next_window(Connection(), "HasOptedOutOfEmail") is None
 
 
-# Where a run that was interrupted goes on
+# Where an interrupted run resumes
 
 EARLY, LATE = WATERMARK - timedelta(hours=1), WATERMARK - timedelta(minutes=5)
 

@@ -1,4 +1,4 @@
-"""Advisors as admins handle them, and links on which people set their password."""
+"""What admins do with advisors, and the links for setting a password."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_an_easy_password_is_refused_and_the_link_works_on(
     assert nobody.post(path, data={"new": NEW}).status_code == 303
 
 
-def test_nobody_logs_in_before_a_password_is_set(client: FlaskClient, ada: User, partner: Partner) -> None:
+def test_no_log_in_works_before_a_password_is_set(client: FlaskClient, ada: User, partner: Partner) -> None:
     invite(client)
     for guess in ("", "!", "nobody has this password"):
         assert users.log_in(ALICE["email"], guess) is None
@@ -122,7 +122,7 @@ def test_nobody_logs_in_before_a_password_is_set(client: FlaskClient, ada: User,
 @pytest.mark.parametrize(
     ("changes", "field"), [({"name": " "}, "name"), ({"email": "alice"}, "email"), ({"email": ""}, "email")]
 )
-def test_an_invitation_that_will_not_do(
+def test_an_invalid_invitation_is_refused(
     changes: dict[str, str], field: str, client: FlaskClient, ada: User, partner: Partner, outbox: list[Any]
 ) -> None:
     response = client.post(LIST, data=ALICE | changes)
@@ -133,7 +133,7 @@ def test_an_invitation_that_will_not_do(
 
 def test_an_address_is_invited_once(client: FlaskClient, ada: User, partner: Partner) -> None:
     first = invite(client)
-    assert "Somebody has this address already" in client.post(LIST, data=ALICE).text
+    assert "Someone already has this address" in client.post(LIST, data=ALICE).text
     again = client.post(f"{LIST}/{alice().id}/invite")
     assert client.application.test_client().get(first).status_code == 410
     assert client.application.test_client().get(link_of(again.text)).status_code == 200
@@ -201,7 +201,7 @@ def test_deactivating_is_asked_first_and_says_what_it_does(
     assert revoking.call_count == 0
     client.post(path)
     assert client.get(path).status_code == 404
-    client.get(LIST)  # takes the message along
+    client.get(LIST)  # shows the message that waits
     assert "disconnected" not in client.get(f"{LIST}/{make_advisor(partner).id}/deactivate").text
 
 
@@ -209,7 +209,7 @@ def test_the_page_says_what_stays_with_the_firm(client: FlaskClient, ada: User, 
     made = make_advisor(partner)
     make_partner(name="Fjord")
     path = f"{LIST}/{made.id}/move"
-    assert "Whoever signs up until then" in client.get(path).text
+    assert "People who sign up until then" in client.get(path).text
     someone_signs_up(made)
     someone_signs_up(made, "rose@fjord.example").state = LeadState.SENT
     db.session.commit()
@@ -255,7 +255,7 @@ def test_an_advisor_of_another_firm_is_not_found_here(
     assert client.post(f"{LIST}/{ada.id}/{act}").status_code == 404
 
 
-def test_a_forgotten_password_is_set_anew(nobody: FlaskClient, partner: Partner, outbox: list[Any]) -> None:
+def test_a_forgotten_password_can_be_replaced(nobody: FlaskClient, partner: Partner, outbox: list[Any]) -> None:
     made = make_advisor(partner, email="alice@northgate.example")
     elsewhere = nobody.application.test_client()
     log_in(elsewhere, made)
@@ -270,7 +270,7 @@ def test_a_forgotten_password_is_set_anew(nobody: FlaskClient, partner: Partner,
     assert elsewhere.get("/contacts").status_code == 302
 
 
-def test_the_answer_is_the_same_for_an_address_that_nobody_has(
+def test_the_answer_is_the_same_for_an_unknown_address(
     nobody: FlaskClient, partner: Partner, outbox: list[Any]
 ) -> None:
     made = make_advisor(partner)
@@ -295,7 +295,7 @@ def test_a_reset_ends_after_an_hour(nobody: FlaskClient, partner: Partner, outbo
     assert nobody.get(link_of(outbox[0].body)).status_code == 410
 
 
-def test_whoever_guesses_password_links_has_to_wait(nobody: FlaskClient) -> None:
+def test_guessing_password_links_is_limited(nobody: FlaskClient) -> None:
     answers = [nobody.get(f"/password/guess{n}").status_code for n in range(22)]
     assert answers[:20] == [410] * 20
     assert answers[-1] == 429

@@ -1,4 +1,4 @@
-"""Who may call the API: keys, their scopes, firms, ends and limits. Nothing else opens it, and every refusal is a problem."""
+"""Access to the API: keys, their scopes, firms, expiry and limits. Only keys open it, and every refusal is a problem document."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def test_a_key_that_asks_too_often_waits_and_others_do_not(client: FlaskClient, 
     busy, calm = Sender(client, make_key()), Sender(client, make_key())
     statuses = {busy.get("/sends/none").status_code for _ in range(600)}
     assert statuses == {404}
-    refused = busy.get("/advisors")  # the limit is the key's, whatever it calls
+    refused = busy.get("/advisors")  # the limit is for the key, whatever it calls
     assert refused.status_code == 429
     assert problem_of(refused) == "too-many-requests"
     assert 0 < int(refused.headers["Retry-After"]) <= 60
@@ -266,7 +266,7 @@ def test_a_body_that_is_too_large(client: FlaskClient, alice: User) -> None:
         ("/sends", {"id": "a", "list_id": "x", "max_age_minutes": 10**9}, "#/max_age_minutes"),
     ],
 )
-def test_a_body_that_will_not_do_says_where(
+def test_an_invalid_body_is_refused_with_the_place(
     path: str, body: object, pointer: str, client: FlaskClient, alice: User
 ) -> None:
     response = Sender(client, make_key()).post(path, body)
@@ -290,7 +290,9 @@ def test_a_body_that_will_not_do_says_where(
         ("cursor=" + "a" * 201, "cursor"),
     ],
 )
-def test_a_query_that_will_not_do_says_where(query: str, parameter: str, client: FlaskClient, alice: User) -> None:
+def test_an_invalid_query_is_refused_with_the_parameter(
+    query: str, parameter: str, client: FlaskClient, alice: User
+) -> None:
     list_id = make_list(alice).public_id
     for path in ("/advisors", f"/lists/{list_id}/recipients"):
         response = Sender(client, make_key()).get(f"{path}?{query}")
@@ -300,7 +302,7 @@ def test_a_query_that_will_not_do_says_where(query: str, parameter: str, client:
 
 
 def test_what_breaks_is_a_problem_with_its_number(own_app: Flask, caplog: pytest.LogCaptureFixture) -> None:
-    """A table that is gone is a bug of ours."""
+    """A missing table is a bug of ours."""
     client, key = own_app.test_client(), make_key()
     make_advisor(make_partner(), "Alice Moreau")
     own_app.config["PROPAGATE_EXCEPTIONS"] = False
@@ -317,7 +319,7 @@ def test_what_breaks_is_a_problem_with_its_number(own_app: Flask, caplog: pytest
     assert response.get_json()["request_id"] == response.headers["X-Request-ID"]
 
 
-# ---- What describes it
+# ---- Its documentation
 
 
 def test_the_document_is_openapi_3_1_and_needs_no_key(client: FlaskClient) -> None:
@@ -347,7 +349,7 @@ def test_what_may_be_null_has_null_among_its_values(client: FlaskClient) -> None
         assert (None in member["enum"]) == ("null" in member["type"])
 
 
-def test_the_page_tells_of_each_call_and_each_problem(client: FlaskClient) -> None:
+def test_the_page_documents_each_call_and_each_problem(client: FlaskClient) -> None:
     page = client.get("/api/docs")
     assert page.status_code == 200
     for path in client.get("/api/v1/openapi.json").get_json()["paths"]:

@@ -1,4 +1,4 @@
-"""What a sender is told: advisors and their lists, recipients, and whether an address may be written to."""
+"""What a sender reads: advisors and their lists, recipients, and whether an address may be written to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from asapp.contacts import suppressions
 from asapp.contacts.suppressions import Address, Happened
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
@@ -30,6 +29,7 @@ from asapp.models import (
 from asapp.panel import load
 from asapp.salesforce.hosts import to_18
 from tests.factories import make_advisor, make_partner, make_run, make_synced_connection, make_twin, org_access, save
+from tests.mail_links import record
 from tests.senders import Sender, hash_of, make_key, make_list, make_person, make_system_list, problem_of
 
 GOOD = "someone@fjord.example"
@@ -87,13 +87,13 @@ def hold(connection: Connection, salesforce_id: str | None) -> Departure:
 def suppress(advisor: User, email: str, step: SuppressionStep, *, whole_firm: bool = False) -> None:
     assert advisor.partner
     address = Address(advisor.partner.id, None if whole_firm else advisor.id, hash_of(email, advisor.partner))
-    suppressions.record([Happened(address, step, SuppressionSource.PAGE, utcnow())])
+    record([Happened(address, step, SuppressionSource.PAGE, utcnow())])
 
 
 # ---- Recipients
 
 
-def test_a_recipient_is_told_in_full(sender: Sender, alice: User, connection: Connection) -> None:
+def test_a_recipient_has_every_documented_field(sender: Sender, alice: User, connection: Connection) -> None:
     zoe = make_person(connection, GOOD, first_name='=HYPERLINK("x")', last_name="O'Neil\n<b>")
     clients = make_list(alice, "Clients", zoe)
     (told,) = recipients(sender, clients)
@@ -171,12 +171,10 @@ def test_a_whole_firm_is_suppressed_with_each_of_its_advisors(sender: Sender, al
     suppress(alice, GOOD, SuppressionStep.UNSUBSCRIBED, whole_firm=True)
     assert recipients(sender, of_bob) == []
     assert verdict(sender, bob, GOOD)["reason"] == "unsubscribed"
-    assert verdict(sender, alice, GOOD)["reason"] == "unsubscribed"  # no contact of hers, and told all the same
+    assert verdict(sender, alice, GOOD)["reason"] == "unsubscribed"  # though she has no such contact
 
 
-def test_with_a_connection_that_ended_nobody_is_a_recipient(
-    sender: Sender, alice: User, connection: Connection
-) -> None:
+def test_a_connection_that_ended_has_no_recipients(sender: Sender, alice: User, connection: Connection) -> None:
     clients = make_list(alice, "Clients", make_person(connection, GOOD))
     connection.status = ConnectionStatus.DISCONNECTED
     db.session.commit()
@@ -221,7 +219,7 @@ def test_contacts_with_one_address_are_one_recipient(sender: Sender, alice: User
     assert alone["contact_id"] in told[GOOD]["also"]
 
 
-def test_an_inactive_namesake_takes_nobody_away_and_is_not_among_them(
+def test_an_inactive_contact_with_the_address_removes_no_recipient_and_is_none(
     sender: Sender, alice: User, connection: Connection
 ) -> None:
     active = make_person(connection, GOOD)
@@ -240,7 +238,7 @@ def test_the_lists_of_the_sync_have_recipients_too(sender: Sender, alice: User, 
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 1000])
-def test_pages_hold_everybody_once(limit: int, sender: Sender, alice: User, connection: Connection) -> None:
+def test_each_recipient_is_on_one_page(limit: int, sender: Sender, alice: User, connection: Connection) -> None:
     people = [make_person(connection, f"{n // 2}@fjord.example") for n in range(12)]  # each address twice
     clients = make_list(alice, "Clients", *people)
     found: list[dict[str, Any]] = []
@@ -314,7 +312,7 @@ def test_more_people_than_are_read_at_once(sender: Sender, alice: User, connecti
     assert len({json.loads(line)["email"] for line in lines}) == many == len(lines)
 
 
-# ---- How old it is
+# ---- The age of the data
 
 
 def as_of(sender: Sender, contact_list: ContactList) -> str | None:
@@ -329,7 +327,7 @@ def test_as_of_is_the_age_of_the_data_never_the_time_of_the_question(sender: Sen
     assert as_of(sender, clients) == long_ago.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def test_people_whom_salesforce_does_not_know_are_as_of_now(sender: Sender, alice: User) -> None:
+def test_people_unknown_to_salesforce_are_as_of_now(sender: Sender, alice: User) -> None:
     make_synced_connection(alice, last_good_sync_at=utcnow() - timedelta(days=2))
     clients = make_list(alice, "Clients", make_person(alice, GOOD))
     told = as_of(sender, clients)
@@ -360,7 +358,7 @@ def test_before_the_first_good_sync_nothing_is_known(sender: Sender, alice: User
 # ---- Advisors
 
 
-def test_an_advisor_is_told_with_lists(sender: Sender, alice: User, connection: Connection) -> None:
+def test_an_advisor_is_listed_with_lists(sender: Sender, alice: User, connection: Connection) -> None:
     assert alice.partner
     person = make_person(connection, GOOD)
     make_person(connection, "out@fjord.example", opted_out=True)

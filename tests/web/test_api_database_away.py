@@ -1,11 +1,12 @@
-"""While the database takes no writes, a sender's questions are answered, and what it tells is refused, never lost in silence."""
+"""While the database takes no writes, a sender's queries are answered and its events are refused, never lost silently."""
 
 from __future__ import annotations
 
+import psycopg
 import pytest
-from flask import Flask
+from flask import Flask, Response
 from flask.testing import FlaskClient
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from asapp import create_app
 from asapp.core import database
@@ -22,7 +23,7 @@ GOOD = "someone@fjord.example"
 
 @pytest.fixture
 def client(app: Flask, config: Config, monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
-    """A client of an app that doesn't wait long for a lock."""
+    """Return a client of an app that waits only briefly for a lock."""
     monkeypatch.setattr(database, "LOCK_WAIT_S", 0.2)
     impatient = create_app(config)
     impatient.test_client_class = CheckingClient
@@ -62,3 +63,23 @@ def test_a_key_that_was_never_used_asks_while_nothing_can_be_written(
     assert db.session.scalars(select(ApiKey.last_used_at)).one() is None
     assert sender.get("/advisors").status_code == 200
     assert db.session.scalars(select(ApiKey.last_used_at)).one() is not None
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+def test_an_answer_is_given_though_the_database_is_cut_off_while_the_request_ends(
+    app: Flask, config: Config, alice: User, database_url: str
+) -> None:
+    """All was read, and the transaction is still open; ending it fails, which changes nothing of the answer."""
+    key, cut_off = make_key(), create_app(config)
+    cut_off.test_client_class = CheckingClient
+
+    @cut_off.after_request
+    def cut(response: Response) -> Response:
+        backend = db.session.scalar(text("SELECT pg_backend_pid()"))
+        with psycopg.connect(database_url.replace("+psycopg", "", 1), autocommit=True) as another:
+            another.execute("SELECT pg_terminate_backend(%s, 5000)", [backend])
+        return response
+
+    sender = Sender(cut_off.test_client(), key)
+    for _ in range(2):
+        assert sender.get("/advisors").get_json()["advisors"][0]["email"] == alice.email

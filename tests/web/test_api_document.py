@@ -1,6 +1,6 @@
-"""The API does what its OpenAPI document says: for whatever is sent, on both databases, and every documented status is met.
+"""The API matches its OpenAPI document, for every request, on both databases; and every documented status occurs.
 
-Schemathesis makes requests that fit the document and requests that don't; each answer is held against it.
+Schemathesis makes requests that fit the document and requests that don't; each answer is checked against it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tests.factories import make_advisor, make_partner, make_synced_connection
 from tests.senders import make_key, make_list, make_person
 
 EXAMPLES = 20
-# Nobody can ask for these: they are met in test_api_access.py and test_api_database_away.py.
+# These answers can't be requested here: test_api_access.py and test_api_database_away.py have them.
 OF_OURS = {"500", "503"}
 
 
@@ -53,7 +53,7 @@ def document(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 class Caller:
-    """Sends cases with a key, holds the answers against the document, and notes which statuses came."""
+    """Sends cases with a key, checks the answers against the document, and records the statuses."""
 
     def __init__(self, app: Flask, key: str) -> None:
         self.app, self.key, self.met = app, key, defaultdict[str, set[str]](set)
@@ -64,7 +64,7 @@ class Caller:
         db.session.rollback()
         with self.app.app_context():
             response = case.call(headers=headers)
-        with self.app.app_context():  # some checks call once more: without the key, for one
+        with self.app.app_context():  # some checks make another call, for example without the key
             case.validate_response(response, excluded_checks=[unsupported_method, *excluded], headers=headers)
         self.met[case.operation.label].add(str(response.status_code))
 
@@ -95,7 +95,7 @@ def documented(operation: Any) -> set[str]:
 
 
 def with_what_there_is(case: Case, alice: User, clients: ContactList) -> Case:
-    """The same case about an advisor and a list that are there."""
+    """Return the same case with an existing advisor and list."""
     if isinstance(case.body, dict):
         named = {"advisor_id": alice.public_id, "list_id": clients.public_id}
         case.body |= {name: value for name, value in named.items() if name in case.body}
@@ -149,7 +149,7 @@ def try_what_there_may_be(
 
 
 def meet_on_purpose(found: dict[str, Any], caller: Caller, alice: User, clients: ContactList) -> None:
-    """Arrange what comes by chance seldom or never."""
+    """Make the requests whose answers random ones rarely get."""
     paths = {"list_id": clients.public_id, "send_id": "spring"}
     a_send = {"id": "spring", "list_id": clients.public_id, "max_age_minutes": 60}
     bodies: dict[str, dict[str, Any]] = {

@@ -1,4 +1,4 @@
-"""What a sender tells: stored before it is answered, once, and one bad event stops no other."""
+"""A sender's events: stored before the answer, once, and one bad event stops no other."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from markupsafe import escape
 from sqlalchemy import event, func, select
 
-from asapp.contacts import suppressions
+from asapp.contacts.removal import remove_contacts
 from asapp.contacts.sender_events import EventType, Taken, Told, record_events
 from asapp.contacts.suppressions import Happened
 from asapp.core.clock import utcnow
 from asapp.core.database import writing
 from asapp.core.extensions import db
-from asapp.models import SuppressionEvent, SuppressionSource, User
-from tests.factories import make_advisor, make_partner, org_access
+from asapp.leads.decisions import erase
+from asapp.models import SuppressionEvent, SuppressionSource, SuppressionWords, User
+from tests.factories import log_in, make_advisor, make_partner, make_synced_connection, org_access
+from tests.mail_links import record
 from tests.senders import Sender, make_key, make_list, make_person
 
 GOOD = "someone@fjord.example"
@@ -67,13 +70,94 @@ def test_an_event_is_stored_and_holds(kind: EventType, sender: Sender, alice: Us
     assert verdict[0]["reason"] == kind.value
 
 
+# (what the sender says, what the contact's page shows)
+DETAILS = [
+    ("550 5.1.1 No such user", "550 5.1.1 No such user"),
+    ({"smtp": "550", "text": "<b>ü</b>"}, '{"smtp":"550","text":"<b>ü</b>"}'),
+    (["a", 1], '["a",1]'),
+    (" two\r\nlines\x00\t \u202eand more ", "two lines and more"),
+    (f"550 <{GOOD.upper()}>: rejected", "550 <this address>: rejected"),
+    ("x" * 5000, "x" * 500),
+]
+
+
+@pytest.mark.parametrize(("detail", "words"), DETAILS)
+def test_the_senders_own_words_stand_on_the_contacts_page(
+    detail: Any, words: str, client: FlaskClient, sender: Sender, alice: User
+) -> None:
+    contact = make_person(alice, GOOD)
+    tell(sender, an_event(alice, type="bounced", detail=detail))
+    log_in(client, alice)
+    assert f"“{escape(words)}”" in client.get(f"/contacts/{contact.id}").text
+
+
+def test_the_words_of_a_repeated_event_are_the_first_ones(sender: Sender, alice: User) -> None:
+    make_person(alice, GOOD)
+    tell(sender, an_event(alice, detail="first"), an_event(alice, detail="second"))
+    tell(sender, an_event(alice, detail="third"))
+    assert db.session.scalars(select(SuppressionWords.words)).all() == ["first"]
+
+
+def test_each_contact_with_the_address_has_the_words_and_no_other(sender: Sender, alice: User) -> None:
+    assert alice.partner
+    bob = make_advisor(alice.partner, "Bob Tanner")
+    both = {make_person(alice, GOOD).id, make_person(alice, GOOD).id}
+    make_person(alice, "other@fjord.example")
+    make_person(bob, GOOD)
+    tell(sender, an_event(alice, detail="550 No such user"))
+    assert set(db.session.scalars(select(SuppressionWords.contact_id))) == both
+
+
+@pytest.mark.parametrize("detail", [..., None, "", " \x00\n "])
+def test_a_detail_that_says_nothing_is_not_stored(detail: Any, sender: Sender, alice: User) -> None:
+    make_person(alice, GOOD)
+    tell(sender, an_event(alice, detail=detail))
+    assert words_stored() == []
+
+
+def test_an_event_about_no_contact_keeps_no_words(sender: Sender, alice: User) -> None:
+    tell(sender, an_event(alice, detail="550 No such user"))
+    assert len(stored()) == 1
+    assert words_stored() == []
+
+
+def test_a_detail_that_is_nested_too_deeply_stops_no_event(sender: Sender, alice: User) -> None:
+    make_person(alice, GOOD)
+    deep: list[Any] = []
+    for _ in range(400):
+        deep = [deep]
+    assert tell(sender, an_event(alice, detail=deep))[0]["result"] == "accepted"
+    assert words_stored() == []
+
+
+def test_the_words_go_when_the_person_is_erased_and_the_event_stays(sender: Sender, alice: User) -> None:
+    contact = make_person(make_synced_connection(alice), GOOD)
+    tell(sender, an_event(alice, detail="Zoe hung up"))
+    assert words_stored() == ["Zoe hung up"]
+    erase(alice.id, contact)
+    assert words_stored() == []
+    assert len(stored()) == 1
+
+
+def test_the_words_go_when_a_contact_is_deleted(sender: Sender, alice: User) -> None:
+    contact = make_person(alice, GOOD)
+    tell(sender, an_event(alice, detail="Zoe hung up"))
+    remove_contacts(alice.id, [contact.id])
+    assert words_stored() == []
+
+
+def words_stored() -> list[str]:
+    db.session.rollback()
+    return list(db.session.scalars(select(SuppressionWords.words)))
+
+
 def test_an_address_that_is_no_contact_is_remembered(sender: Sender, alice: User) -> None:
     tell(sender, an_event(alice))
     verdict = sender.post("/may-send", {"advisor_id": alice.public_id, "emails": [GOOD]}).get_json()["results"]
     assert verdict[0]["reason"] == "unsubscribed"
 
 
-def test_told_again_it_is_a_duplicate(sender: Sender, alice: User) -> None:
+def test_a_repeated_event_is_a_duplicate(sender: Sender, alice: User) -> None:
     assert tell(sender, an_event(alice))[0]["result"] == "accepted"
     again = tell(sender, an_event(alice), an_event(alice, 2), an_event(alice, 2, email="other@fjord.example"))
     assert [each["result"] for each in again] == ["duplicate", "accepted", "duplicate"]
@@ -143,7 +227,7 @@ def test_the_future_is_taken_as_now(at: str, sender: Sender, alice: User) -> Non
 
 
 def test_an_advisor_who_was_deactivated_still_hears_of_it(sender: Sender, alice: User) -> None:
-    """The mail was sent before; the person must not be written to when the advisor comes back."""
+    """The mail was sent earlier; the person must not be written to when the advisor comes back."""
     alice.deactivated_at = utcnow()
     db.session.commit()
     assert tell(sender, an_event(alice))[0]["result"] == "accepted"
@@ -178,7 +262,7 @@ def test_a_thousand_events_are_few_statements(sender: Sender, alice: User) -> No
 
 
 def test_the_same_call_twice_at_once_stores_once(app: Flask, alice: User) -> None:
-    """Also where the same id comes with other addresses, which no lock of an address keeps apart."""
+    """Also if the same id comes with different addresses, which have different locks."""
     vault, public_id = org_access().vault, alice.public_id
 
     def tell_it(number: int) -> list[Taken]:
@@ -188,7 +272,7 @@ def test_the_same_call_twice_at_once_stores_once(app: Flask, alice: User) -> Non
         ]
         with app.app_context(), writing():
             try:
-                return record_events(told, None, vault, suppressions.record)
+                return record_events(told, None, vault, record)
             finally:
                 db.session.remove()
 
@@ -202,12 +286,12 @@ def test_the_same_call_twice_at_once_stores_once(app: Flask, alice: User) -> Non
 
 
 def test_an_event_that_another_call_has_just_stored_is_a_duplicate(app: Flask, alice: User) -> None:
-    """Both calls look whether it is known, and one is faster in storing it."""
+    """Both calls check whether the event is known, and one is faster to store it."""
     told = [Told("event-1", EventType.UNSUBSCRIBED, alice.public_id, "zoe@fjord.example", utcnow())]
 
     def record_as_second(happened: Collection[Happened]) -> Collection[Happened]:
-        suppressions.record(happened)
-        return suppressions.record(happened)
+        record(happened)
+        return record(happened)
 
     assert record_events(told, None, org_access().vault, record_as_second) == [Taken.DUPLICATE]
     assert len(stored()) == 1

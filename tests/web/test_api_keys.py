@@ -1,4 +1,4 @@
-"""The page on which admins make, see and revoke API keys, and the commands that do the same."""
+"""The page on which admins create, list and revoke API keys, and the commands that do the same."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_a_key_is_revoked_at_once_and_once(client: FlaskClient, ada: User) -> No
         ({"last_day": "0001-01-01"}, "Enter a year from 2000"),
     ],
 )
-def test_what_will_not_do_is_said_beside_the_field_and_nothing_is_lost(
+def test_invalid_key_input_is_explained_beside_its_field_and_nothing_is_lost(
     changes: dict[str, Any], words: str, client: FlaskClient, ada: User, northgate: Partner
 ) -> None:
     typed = FORM | {"label": "Night mailer", "writes": None, "partner": northgate.slug, "last_day": "2999-01-02"}

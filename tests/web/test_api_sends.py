@@ -1,4 +1,4 @@
-"""Preparing a send by the API: a row at once, its state asked for, its recipients only while it is good."""
+"""Preparing a send by the API: stored at once, its state polled, its recipients available only while it is valid."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def body_of(clients: ContactList, **changes: Any) -> dict[str, Any]:
 
 
 def the_send(**columns: Any) -> Send:
-    """The one send there is, as the job that prepares it would leave it."""
+    """Change the only send as its job would; return it."""
     send = db.session.scalars(select(Send)).one()
     for name, value in columns.items():
         setattr(send, name, value)
@@ -184,7 +184,7 @@ def test_a_send_goes_with_its_list_and_its_advisor(sender: Sender, clients: Cont
     assert problem_of(sender.get("/sends/spring-2026.1")) == "not-found"
 
 
-def test_a_send_that_nobody_asked_for(sender: Sender) -> None:
+def test_a_send_that_does_not_exist_is_not_found(sender: Sender) -> None:
     assert problem_of(sender.get("/sends/none")) == "not-found"
     assert problem_of(sender.get("/sends/none/recipients")) == "not-found"
 

@@ -1,4 +1,4 @@
-"""The audit log: what is written, that it stays, who can be forgotten, and how admins read it."""
+"""The audit log: what is recorded, that entries stay, how people are erased, and how admins read it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from asapp.models import (
 )
 from asapp.models.columns import AppendOnly
 from tests.factories import PASSWORD, log_in, make_admin, make_advisor
-from tests.furnished import World, make_world, rows_of, whole_database
+from tests.two_firms import World, make_world, rows_of, whole_database
 
 HERE = "127.0.0.1"
 
@@ -124,7 +124,7 @@ def test_every_act_is_in_the_log(
     assert (found[0].actor_kind, found[0].actor_id) == (ActorKind.PERSON, user.id)
     identity = found[0].identity
     assert identity
-    assert identity.client_address in (HERE, "")  # blank where this very act has erased it
+    assert identity.client_address in (HERE, "")  # blank if this act has erased it
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_a_change_says_what_it_was_before_and_no_secret(client: FlaskClient, wor
 
 @pytest.mark.slow
 def test_entries_hold_no_name_and_no_address(app: Flask, client: FlaskClient, world: World) -> None:
-    """All that is personal stands in the row beside it."""
+    """Personal data is only in the identity row beside the entry."""
     for who, path, data, _action in ACTS:
         if "delete" not in path(world):
             log_in(client, world.ada if who == "ada" else world.alice.user)
@@ -220,7 +220,7 @@ def test_entries_hold_no_name_and_no_address(app: Flask, client: FlaskClient, wo
         assert personal not in told
 
 
-# ---- It stays
+# ---- Entries stay
 
 
 def test_the_application_changes_no_entry(app: Flask, world: World) -> None:
@@ -244,7 +244,7 @@ def test_the_database_changes_no_entry(statement: Any, app: Flask, world: World)
     assert actions() == before
 
 
-def test_a_deleted_firm_leaves_its_entries_and_nobodys_name(client: FlaskClient, world: World) -> None:
+def test_a_deleted_firm_keeps_its_entries_without_any_name(client: FlaskClient, world: World) -> None:
     log_in(client, world.alice.user)
     client.get("/contacts/export.csv")
     export, alice_id, bob_id = newest().id, world.alice.user.id, world.bob.user.id
@@ -286,12 +286,12 @@ def test_entries_of_one_person_share_the_row_beside_them(app: Flask, world: Worl
 
 
 def in_database(text_: str) -> list[str]:
-    """The tables that hold a text."""
+    """Return the tables that contain a text."""
     return [name for name, rows in whole_database().items() if any(text_ in row for row in rows)]
 
 
 def test_an_advisor_is_erased_and_the_entries_stay(client: FlaskClient, world: World) -> None:
-    """Whoever it was is in no table any more, and the others are untouched."""
+    """The erased person is in no table any more, and all other rows are unchanged."""
     bob, alice = world.bob.user, world.alice.user
     bob_id, name, email, username = bob.id, bob.name, bob.email, world.bob.connection.username
     theirs = [contact.id for contact in world.bob.contacts]
@@ -332,7 +332,7 @@ def test_an_advisor_is_erased_and_the_entries_stay(client: FlaskClient, world: W
 
 
 def test_an_address_that_stands_for_others_too_stays(client: FlaskClient, world: World) -> None:
-    """Two people of an office mistype their passwords behind one address; one of them is erased."""
+    """Two people of an office with one address mistype their passwords; one of them is erased."""
     office = {"environ_base": {"REMOTE_ADDR": "198.51.100.9"}}
     for belongings in (world.bob, world.alice):
         client.post("/login", data={"email": belongings.user.email, "password": "wrong"}, **office)
@@ -359,23 +359,23 @@ def test_a_firms_salesforce_admin_is_erased(client: FlaskClient, world: World) -
     assert in_database("192.0.2.33") == []
     assert in_database("sam@firm.example") == ["setup_links"]  # the same person's link at the other firm
     assert client.get(f"/partner-setup/{token}").status_code == 410
-    assert "somebody who was erased" in client.get(f"/admin/partners/{world.northgate.slug}").text
+    assert "a person who was erased" in client.get(f"/admin/partners/{world.northgate.slug}").text
     assert client.get(f"/admin/audit/{world.guest_id}/erase").status_code == 404
     assert "Sam" not in client.get("/admin/audit").text
 
 
-def test_whoever_has_an_account_is_not_erased_as_a_guest(client: FlaskClient, world: World) -> None:
+def test_a_person_with_an_account_is_not_erased_as_a_guest(client: FlaskClient, world: World) -> None:
     log_in(client, world.ada)
     client.get("/admin/audit/export.csv")
     assert newest().identity_id
     assert client.post(f"/admin/audit/{newest().identity_id}/erase").status_code == 404
 
 
-# ---- What asapp does by itself, and what it does for somebody
+# ---- What asapp does by itself, and what it does for a person
 
 
 def break_by_itself(connection: Connection, reason: str) -> bool:
-    """As a refused refresh does it, in a session of its own."""
+    """Break a connection as a refused refresh does, in a session of its own."""
     connection_id, version = connection.id, connection.token_version
     db.session.rollback()
     with Session(db.engine) as session, writing(), session.begin():
@@ -393,7 +393,7 @@ def test_a_connection_that_breaks_is_an_act_of_its_own(app: Flask, world: World)
     assert (broke[0].partner_id, broke[0].details) == (world.northgate.id, {"reason": "permission_withdrawn"})
 
 
-def test_a_connection_that_breaks_is_told_in_the_log(client: FlaskClient, world: World) -> None:
+def test_a_connection_that_breaks_is_in_the_audit_log(client: FlaskClient, world: World) -> None:
     break_by_itself(world.alice.connection, "idle_too_long")
     log_in(client, world.ada)
     page = client.get("/admin/audit?what=connected").text
@@ -402,11 +402,11 @@ def test_a_connection_that_breaks_is_told_in_the_log(client: FlaskClient, world:
     assert "reason: idle_too_long" in page
 
 
-def test_whom_a_delete_was_about_is_told_by_number(client: FlaskClient, world: World) -> None:
+def test_an_entry_about_a_delete_names_the_contact_by_its_number(client: FlaskClient, world: World) -> None:
     log_in(client, world.alice.user)
     ids = sorted(contact.id for contact in world.alice.contacts[:2])
     client.post("/contacts/delete", data={"id": ids})
-    assert newest().details["contacts"] == str(ids[0])  # the other one was hidden already
+    assert newest().details["contacts"] == str(ids[0])  # the other contact was hidden already
     client.post("/contacts/restore", data={"id": ids})
     assert newest().details["contacts"] == ", ".join(map(str, ids))
 
@@ -421,7 +421,7 @@ def test_another_app_with_another_secret_is_a_secret_replaced(client: FlaskClien
 
 
 def test_no_cell_of_the_file_is_a_formula(ada: Any, client: FlaskClient) -> None:
-    """A spreadsheet runs what begins with one of these, also behind a blank."""
+    """A spreadsheet runs cells that begin with one of these, also after a space."""
     for start in FORMULA_STARTS:
         alice = make_advisor(name=f"{start}HYPERLINK(0)")
         firm = alice.partner
@@ -461,8 +461,8 @@ def fill() -> tuple[Any, Any]:
         ("what=connected", "203.0.113.61", "192.0.2.1"),
         ("from=2020-01-01&until=2999-12-31", "192.0.2.1", "nothing"),
         ("from=nonsense&until=0001-01-01&before=x&what=x", "192.0.2.1", "nothing"),
-        ("until=2020-01-01", "No entry is like that", "192.0.2.1"),
-        ("q=%00%25", "No entry is like that", "192.0.2.1"),
+        ("until=2020-01-01", "No entry matches that", "192.0.2.1"),
+        ("q=%00%25", "No entry matches that", "192.0.2.1"),
     ],
 )
 def test_the_filter(query: str, shown: str, hidden: str, ada: Any, client: FlaskClient) -> None:

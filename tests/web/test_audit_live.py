@@ -1,4 +1,4 @@
-"""The audit log of what goes through a Salesforce: the way there and back, a switch, a secret by setup link and by check."""
+"""The audit log of acts at Salesforce: connecting, switching, a secret by setup link and by check."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_permission_that_is_withdrawn_breaks_the_connection_by_itself(desk: Co
     assert (broke.subject_type, broke.subject_id, broke.partner_id) == ("connections", connection.id, desk.partner.id)
 
 
-def test_a_secret_by_setup_link_names_who_came_on_it(client: FlaskClient, desk: ConnectingDesk) -> None:
+def test_a_secret_by_setup_link_names_the_guest(client: FlaskClient, desk: ConnectingDesk) -> None:
     with writing():
         _, token = setup_link.make_link(desk.partner, Recipient("Sam", "sam@firm.example"), make_admin())
     desk.org.change_app(KEY, secret="handed-over")
@@ -112,8 +112,10 @@ def test_a_secret_by_setup_link_names_who_came_on_it(client: FlaskClient, desk: 
     assert "handed-over" not in str(replaced.details)
 
 
-def test_a_secret_that_a_job_lets_take_over_is_of_whoever_entered_it(client: FlaskClient, desk: ConnectingDesk) -> None:
-    """An admin enters it, Salesforce refuses it; minutes later the tick's check sees it accepted."""
+def test_a_secret_that_a_job_activates_is_an_act_of_the_admin_who_entered_it(
+    client: FlaskClient, desk: ConnectingDesk
+) -> None:
+    """An admin enters the secret and Salesforce refuses it; minutes later the tick's check sees it accepted."""
     ada = make_admin()
     log_in(client, ada)
     typed = {"name": desk.partner.name, "url": desk.url, "key": KEY, "secret": "rotated"}
@@ -126,7 +128,7 @@ def test_a_secret_that_a_job_lets_take_over_is_of_whoever_entered_it(client: Fla
     assert replaced.details == {"after": "Salesforce accepted it"}
 
 
-def test_a_check_by_somebody_else_makes_it_nobody_elses_act(client: FlaskClient, desk: ConnectingDesk) -> None:
+def test_a_check_by_another_admin_does_not_change_whose_act_it_is(client: FlaskClient, desk: ConnectingDesk) -> None:
     ada, other = make_admin(), make_admin("Olga Admin")
     log_in(client, ada)
     typed = {"name": desk.partner.name, "url": desk.url, "key": KEY, "secret": "rotated"}

@@ -1,4 +1,4 @@
-"""Log in and out, what a session is worth, and who is asked to log in."""
+"""Logging in and out, sessions, and which pages require a log-in."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_what_was_typed_stays_the_password_aside(client: FlaskClient) -> None:
 
 @pytest.fixture
 def full_cost(app: Flask) -> Iterator[None]:
-    """Passwords are hashed as in production."""
+    """Hash passwords as in production."""
     passwords.set_cost(is_testing=False)
     yield
     passwords.set_cost(is_testing=True)
@@ -162,7 +162,9 @@ def test_nothing_of_the_session_before_survives_the_login(client: FlaskClient, a
         assert session.get("csrf_token") != "known to somebody else"
 
 
-def test_logging_out_ends_the_session_for_whoever_kept_its_cookie(app: Flask, client: FlaskClient, alice: User) -> None:
+def test_logging_out_ends_the_session_for_every_copy_of_its_cookie(
+    app: Flask, client: FlaskClient, alice: User
+) -> None:
     try_login(client, alice.email)
     cookie = client.get_cookie("session")
     assert cookie
@@ -191,7 +193,7 @@ def test_a_deactivated_person_is_out_at_once_and_stays_out(client: FlaskClient, 
 
 
 @pytest.mark.parametrize("session_id", ["", "1", "x.y", "1.", "99999999999999999999.a", "-1.a", "1.ä", "²."])
-def test_a_made_up_session_is_nobody(session_id: str, client: FlaskClient, alice: User) -> None:
+def test_a_made_up_session_is_no_log_in(session_id: str, client: FlaskClient, alice: User) -> None:
     with client.session_transaction() as session:
         session["_user_id"] = session_id
     assert not is_in(client)

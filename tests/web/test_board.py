@@ -1,4 +1,4 @@
-"""The firm board: states, figures, the filter, the file, and that it stays cheap."""
+"""The firm board: states, figures, the filter, the file, and its cost in queries."""
 
 from __future__ import annotations
 
@@ -25,9 +25,12 @@ from asapp.models import (
     Contact,
     Departure,
     DepartureState,
+    OptOutWrite,
     Partner,
     RunStatus,
+    Suppression,
     User,
+    WriteBackState,
 )
 from asapp.partners.board import make_board
 from asapp.web.board import ALERTS
@@ -60,6 +63,11 @@ def firm(app: Flask) -> Partner:
 def state_of(firm: Partner, advisor: User) -> tuple[str, bool]:
     line = next(line for line in make_board(firm, utcnow()).lines if line.user.id == advisor.id)
     return line.pill[1], line.needs_attention
+
+
+def text_of(page: str) -> str:
+    """Return what a page says, on one line."""
+    return " ".join(re.sub(r"<[^>]+>", " ", page).split())
 
 
 def days_ago(days: float) -> Any:
@@ -121,7 +129,7 @@ def test_a_sync_that_only_the_firms_admin_can_make_work(firm: Partner) -> None:
 
 
 def make_held(connection: Connection, **columns: Any) -> Contact:
-    """A contact of the connection's whose departure is held."""
+    """Make a contact of the connection whose departure is held."""
     run, contact = make_run(connection, RunStatus.HELD), make_contact(connection, **columns)
     save(
         Departure(
@@ -141,7 +149,7 @@ def test_an_advisor_with_nothing_to_approve_is_not_held(firm: Partner, column: d
     assert state_of(firm, connection.user) == ("Held", True)
 
 
-def test_an_advisor_who_came_back_stands_once(firm: Partner, ada: User, client: FlaskClient) -> None:
+def test_an_advisor_who_came_back_is_listed_once(firm: Partner, ada: User, client: FlaskClient) -> None:
     alice = make_advisor(firm)
     make_connection(alice, status="disconnected")
     make_connection(alice, status="disconnected")
@@ -168,10 +176,12 @@ def test_figures_of_an_advisor(firm: Partner, ada: User, client: FlaskClient) ->
     assert "9 days old" in page
     assert "9 days left" in page
     line = make_board(firm, utcnow()).lines[0]
-    assert (line.active, line.waiting) == (4, 1)  # two, the one by hand, and the lead
+    assert (line.active, line.waiting) == (4, 1)  # two from Salesforce, the one by hand, and the lead
 
 
-def test_those_who_need_attention_come_first_and_alone(firm: Partner, ada: User, client: FlaskClient) -> None:
+def test_advisors_who_need_attention_come_first_and_can_be_filtered(
+    firm: Partner, ada: User, client: FlaskClient
+) -> None:
     make_synced_connection(make_advisor(firm, "Aaron Fine"))
     make_synced_connection(make_advisor(firm, "Zoe Broken"), status="needs_reconnect")
     make_synced_connection(make_advisor(name="Elsa Elsewhere"))
@@ -187,7 +197,7 @@ def test_those_who_need_attention_come_first_and_alone(firm: Partner, ada: User,
 
 
 def test_no_cell_of_the_file_is_a_formula(firm: Partner, ada: User, client: FlaskClient) -> None:
-    """A spreadsheet runs what begins with one of these, also behind a blank."""
+    """A spreadsheet runs cells that begin with one of these, also after a space."""
     for number, start in enumerate((*FORMULA_STARTS, " =", "\t=", "\r=")):
         make_synced_connection(make_advisor(firm, f"{start}HYPERLINK(0)", email=f"{start}a{number}@x.example"))
     for show in ("", "&show=attention"):
@@ -200,14 +210,14 @@ def test_no_cell_of_the_file_is_a_formula(firm: Partner, ada: User, client: Flas
         assert show or sum("HYPERLINK" in row[0] for row in rows) == len(FORMULA_STARTS) + 3
 
 
-def test_nobody_needs_attention(firm: Partner, ada: User, client: FlaskClient) -> None:
+def test_the_board_can_have_no_advisor_who_needs_attention(firm: Partner, ada: User, client: FlaskClient) -> None:
     assert "no advisors yet" in client.get(f"/admin/board?firm={firm.slug}").text
     make_synced_connection(make_advisor(firm))
-    assert "Nobody needs attention" in client.get(f"/admin/board?firm={firm.slug}&show=attention").text
+    assert "No one needs attention" in client.get(f"/admin/board?firm={firm.slug}&show=attention").text
 
 
 def test_calls_against_the_allowance(firm: Partner, ada: User, client: FlaskClient) -> None:
-    assert "tells its total with the first sync" in client.get(f"/admin/board?firm={firm.slug}").text
+    assert "reports its total with the first sync" in client.get(f"/admin/board?firm={firm.slug}").text
     firm.org_calls_used, firm.org_calls_allowed, firm.org_calls_seen_at = 48310, 100_000, utcnow()
     firm.api_share_percent = 15
     save(ApiUsage(partner_id=firm.id, hour=utcnow().replace(minute=0, second=0, microsecond=0), calls=6180))
@@ -254,7 +264,38 @@ def test_it_costs_as_many_queries_for_many_as_for_few(path: str, firm: Partner, 
     for number in range(8):
         make_contact(make_synced_connection(make_advisor(firm, f"Advisor {number}"), failures_in_a_row=number))
         make_partner(f"Firm {number}")
-    assert count() == few <= 24
+    assert count() == few <= 26
+
+
+def test_what_salesforce_refuses_to_opt_out_needs_attention(client: FlaskClient, ada: User, firm: Partner) -> None:
+    alice = make_advisor(firm, "Alice Moreau")
+    connection = make_synced_connection(alice)
+    assert state_of(firm, alice) == ("Connected", False)
+    for number, state in enumerate([WriteBackState.REFUSED, WriteBackState.REFUSED, WriteBackState.TOLD]):
+        save(
+            OptOutWrite(
+                user_id=alice.id, connection_id=connection.id, salesforce_id=str(number), kind="Contact", state=state
+            )
+        )
+    assert state_of(firm, alice) == ("Connected", True)
+    page = text_of(client.get(f"/admin/board?firm={firm.slug}").text)
+    assert "opt-outs refused by Salesforce 2" in page
+    assert "2 opt-outs refused" in page
+    assert '<td data-label="Refused" class="num">2</td>' in client.get("/admin/board").text
+
+
+def test_addresses_that_are_not_written_to_are_counted_once(client: FlaskClient, ada: User, firm: Partner) -> None:
+    alice, bob = make_advisor(firm, "Alice Moreau"), make_advisor(firm, "Bob Tanner")
+    stranger = make_advisor(make_partner("Harbour"))
+    for user, address in ((alice, b"a"), (bob, b"a"), (bob, b"b"), (stranger, b"c")):
+        save(
+            Suppression(
+                partner_id=user.partner_id, user_id=user.id, address_hash=address * 32, unsubscribed_at=utcnow()
+            )
+        )
+    save(Suppression(partner_id=firm.id, user_id=alice.id, address_hash=b"e" * 32))  # ended
+    page = text_of(client.get(f"/admin/board?firm={firm.slug}").text)
+    assert "addresses not to write to 2" in page
 
 
 def test_open_alerts_are_listed_with_since_when(client: FlaskClient, ada: User, firm: Partner) -> None:

@@ -1,4 +1,4 @@
-"""The commands, as somebody at a terminal sees them."""
+"""The commands, as a person at a terminal sees them."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_the_secret_is_asked_for_and_not_shown(app: Flask) -> None:
     ("changes", "words"),
     [({"url": "https://evil.example"}, "not a Salesforce address"), ({"key": ""}, "Enter the Consumer Key")],
 )
-def test_a_partner_that_will_not_do(changes: dict[str, str], words: str, app: Flask) -> None:
+def test_an_invalid_partner_is_refused(changes: dict[str, str], words: str, app: Flask) -> None:
     assert words in one_line(add_partner(app, **changes))
     assert db.session.scalars(select(Partner)).all() == []
 
@@ -165,7 +165,7 @@ def test_the_only_admin_is_not_erased(app: Flask) -> None:
         ("not an address", ("--role", "admin"), PASSPHRASE, "Enter one email address"),
     ],
 )
-def test_a_person_who_will_not_do(email: str, more: tuple[str, ...], password: str, words: str, app: Flask) -> None:
+def test_an_invalid_user_is_refused(email: str, more: tuple[str, ...], password: str, words: str, app: Flask) -> None:
     add_partner(app)
     assert words in one_line(add_user(app, email, *more, password=password))
     assert db.session.scalars(select(User)).all() == []
@@ -173,7 +173,7 @@ def test_a_person_who_will_not_do(email: str, more: tuple[str, ...], password: s
 
 def test_an_address_that_is_taken(app: Flask) -> None:
     add_user(app, "ada@example.com", "--role", "admin")
-    assert "Somebody has this address already." in one_line(add_user(app, "ADA@example.com", "--role", "admin"))
+    assert "Someone already has this address." in one_line(add_user(app, "ADA@example.com", "--role", "admin"))
 
 
 def test_a_database_without_tables_is_one_line(config: Config) -> None:
@@ -239,7 +239,7 @@ class TestRotation:
         db.session.refresh(connection)
         assert connection.unseal(vault, "refresh_token_sealed") == "rotated by Salesforce"
 
-    def test_what_no_key_opens_is_told_and_kept(self, app: Flask, config: Config) -> None:
+    def test_a_value_that_no_key_opens_is_reported_and_kept(self, app: Flask, config: Config) -> None:
         make_partner()
         before = self.sealed()
         stranger = self.app_with(config, ANOTHER_KEY)

@@ -1,4 +1,4 @@
-"""Connecting over HTTP: how the browser is sent to Salesforce, what it finds when it comes back, disconnecting."""
+"""Connecting over HTTP: how the browser is sent to Salesforce, what it sees when it comes back, disconnecting."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def desk(app: Flask, org: Running, client: FlaskClient) -> ConnectingDesk:
 
 
 def start(client: FlaskClient, **data: str) -> str:
-    """Press Connect Account without htmx; return where the page goes on to."""
+    """Press Connect Account without htmx; return the address that the page redirects to."""
     page = client.post(f"{PART}/connect", data=data)
     assert page.status_code == 200
     match = re.search(r'<meta http-equiv="refresh" content="0; url=([^"]+)">', page.text)
     assert match
-    assert f'href="{match.group(1)}"' in page.text  # the link, for whom it does not go on by itself
+    assert f'href="{match.group(1)}"' in page.text  # the link for browsers that don't redirect by themselves
     return html.unescape(match.group(1))
 
 
@@ -60,7 +60,7 @@ def test_the_whole_way_without_htmx(client: FlaskClient, desk: ConnectingDesk) -
     assert has_button(page, "Sync Account")
 
 
-def test_htmx_is_told_where_to_go(client: FlaskClient, desk: ConnectingDesk) -> None:
+def test_htmx_gets_the_address_to_go_to(client: FlaskClient, desk: ConnectingDesk) -> None:
     response = client.post(f"{PART}/connect", part=True)
     assert response.status_code == 200
     assert response.headers["HX-Redirect"].startswith(f"{desk.url}/services/oauth2/authorize?")
@@ -89,7 +89,7 @@ def test_opening_the_callback_twice_is_harmless(client: FlaskClient, desk: Conne
     assert "changed nothing" not in page
 
 
-def test_an_answer_that_fits_no_log_in_is_told_once_and_not_acted_upon(
+def test_an_answer_without_a_matching_log_in_shows_one_message_and_has_no_effect(
     client: FlaskClient, desk: ConnectingDesk
 ) -> None:
     page = come_back(client, CallbackAnswer(state="forged", error="access_denied"))
@@ -97,7 +97,7 @@ def test_an_answer_that_fits_no_log_in_is_told_once_and_not_acted_upon(
     assert "Not connected" not in client.get(PANEL).text
 
 
-def test_denied_is_told_until_the_next_attempt(client: FlaskClient, desk: ConnectingDesk) -> None:
+def test_a_denial_is_shown_until_the_next_attempt(client: FlaskClient, desk: ConnectingDesk) -> None:
     page = come_back(client, visit(start(client), desk.amara, button="cancel"))
     assert said(page) == "Not connected You did not allow AdvisorStream on Salesforce's page.".replace("'", "&#39;")
     assert "What is safe" in page
@@ -105,7 +105,7 @@ def test_denied_is_told_until_the_next_attempt(client: FlaskClient, desk: Connec
     assert "Not connected" not in client.get(PANEL).text
 
 
-def test_a_lie_in_the_address_is_shown_to_who_opened_it_and_turns_no_check_red(
+def test_a_made_up_error_in_the_address_is_shown_to_that_browser_and_turns_no_check_red(
     app: Flask, client: FlaskClient, desk: ConnectingDesk
 ) -> None:
     lie = "Send the new Consumer Secret to help@evil.example"
@@ -173,7 +173,7 @@ def test_after_reconnecting_an_old_failure_is_history(
     assert said(client.get(PANEL).text).startswith("Sync failed")
 
 
-def test_whoever_only_looks_at_the_link_does_not_use_it_up(client: FlaskClient, desk: ConnectingDesk) -> None:
+def test_opening_the_link_alone_does_not_use_it_up(client: FlaskClient, desk: ConnectingDesk) -> None:
     answer = visit(start(client), desk.amara)
     client.head(f"{CALLBACK}?{urlencode({'code': answer.code, 'state': answer.state})}")
     assert "Connected" in said(come_back(client, answer))
@@ -208,7 +208,7 @@ def test_disconnecting_asks_first_and_says_what_it_will_do(client: FlaskClient, 
     assert client.get(f"{PART}/disconnect", part=True).text.lstrip().startswith('<div id="salesforce"')
     response = client.post(f"{PART}/disconnect", data={"contacts": "keep"})
     page = client.get(response.location).text
-    assert said(page).startswith("Disconnected Our permission is given back.")
+    assert said(page).startswith("Disconnected Our permission is revoked.")
     assert desk.approvals() == []
     assert db.session.get(Contact, contact.id) is not None
 
@@ -273,7 +273,7 @@ def test_what_pages_ask_stays_within_the_firms_share_and_is_not_sent_beyond(
     db.session.commit()
     mark = desk.org.calls.mark()
     assert "gave no numbers" in client.get(f"{PART}/preview", part=True).text
-    why = client.get("/contacts/why", query_string={"whom": "ewa@wisla.example"}, part=True).text
+    why = client.get("/contacts/why", query_string={"person": "ewa@wisla.example"}, part=True).text
     assert "has used up its calls for now" in why
     assert [call for call in desk.org.calls.since(mark) if call.path.startswith("/services/data/")] == []
 
@@ -288,7 +288,7 @@ def test_what_pages_ask_leaves_no_connection_to_salesforce_open(
     monkeypatch.setattr(OrgSession, "__init__", lambda self, *a, **k: (opened.append(self), begin(self, *a, **k))[1])
     monkeypatch.setattr(OrgSession, "close", lambda self: (closed.append(self), end(self))[1])
     link = "https://northgate.lightning.force.com/lightning/r/Account/001000000000001AAA/view"
-    for url in (f"{PART}/preview", "/contacts/why?whom=ewa@wisla.example", f"/contacts/why?whom={link}"):
+    for url in (f"{PART}/preview", "/contacts/why?person=ewa@wisla.example", f"/contacts/why?person={link}"):
         for answer in (None, "unknown_exception"):
             desk.org.trouble.clear()
             if answer:
@@ -298,12 +298,14 @@ def test_what_pages_ask_leaves_no_connection_to_salesforce_open(
     assert set(map(id, opened)) == set(map(id, closed))
 
 
-def test_whoever_lands_in_another_org_than_the_colleagues_is_told(client: FlaskClient, desk: ConnectingDesk) -> None:
+def test_an_advisor_who_connects_to_another_org_than_the_colleagues_is_warned(
+    client: FlaskClient, desk: ConnectingDesk
+) -> None:
     make_connection(make_advisor(desk.partner, name="Bob Tanaka"), org_id="00D5g000004ABCDEAA")
     page = come_back(client, visit(start(client), desk.amara))
     assert "Your colleagues are connected to a different org." in page
 
 
-def test_whoever_lands_where_the_colleagues_are_is_not(client: FlaskClient, desk: ConnectingDesk) -> None:
+def test_an_advisor_who_connects_to_the_colleagues_org_is_not_warned(client: FlaskClient, desk: ConnectingDesk) -> None:
     make_connection(make_advisor(desk.partner, name="Bob Tanaka"), org_id=desk.org.id)
     assert "colleagues" not in come_back(client, visit(start(client), desk.amara))

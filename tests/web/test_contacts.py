@@ -1,4 +1,4 @@
-"""The contacts pages: what they show, what they take, and what no request can do."""
+"""The contacts pages: what they show, what they accept, and what no request can do."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from flask import Flask, current_app
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from asapp.contacts import lists, suppressions
+from asapp.contacts import lists
 from asapp.contacts.addresses import address_hash, address_key
 from asapp.contacts.suppressions import Address, Happened
 from asapp.core.clock import utcnow
@@ -36,6 +36,7 @@ from asapp.models import (
     User,
 )
 from asapp.salesforce.hosts import to_18
+from asapp.writeback import unsubscribing
 from tests.factories import (
     LONG_AGO,
     log_in,
@@ -49,6 +50,7 @@ from tests.factories import (
     org_access,
     save,
 )
+from tests.mail_links import record
 
 ELSEWHERE = to_18("0035g00000KqT2b")
 FIELDS = ("first_name", "last_name", "email", "salesforce_id", "connection_id", "source", "opted_out", "address_hash")
@@ -56,7 +58,7 @@ FIELDS = ("first_name", "last_name", "email", "salesforce_id", "connection_id", 
 
 @pytest.fixture
 def connection(app: Flask, client: FlaskClient) -> Connection:
-    """Alice's, who is logged in and has synced."""
+    """Return the connection of Alice, who is logged in and has synced."""
     made = make_synced_connection(make_advisor())
     log_in(client, made.user)
     return made
@@ -77,7 +79,7 @@ def rows_in(response: TestResponse) -> list[str]:
 
 
 def words_in(response: TestResponse) -> str:
-    """The text of a page, without tags and line breaks."""
+    """Return the text of a page, without tags and line breaks."""
     return " ".join(re.sub(r"<[^>]+>", " ", response.text.replace("<wbr>", "")).split())
 
 
@@ -92,14 +94,14 @@ def test_the_page_shows_each_contact_with_state_lists_and_source(client: FlaskCl
     page = client.get("/contacts")
     assert rows_in(page) == ["Ewa Adamska", "Jan Bielski", "Tomás Czerny"]
     text = words_in(page)
-    assert "3 people, of whom 2 may be written to." in text
+    assert "3 people; 2 of them may be written to." in text
     assert "Inactive Opted out of email in Salesforce Salesforce Contacts" in text
     assert "Added by hand" in text
     assert f'href="https://northgate.my.salesforce.com/{active.salesforce_id}"' in page.text
     assert "read-only here; open Ewa Adamska in Salesforce" in page.text
 
 
-def test_nobody_sees_another_advisors_contacts(client: FlaskClient, alice: User) -> None:
+def test_no_advisor_sees_anothers_contacts(client: FlaskClient, alice: User) -> None:
     bob = make_advisor(alice.partner, "Bob Ferreira")
     charlie = make_advisor(make_partner("Southgate"), "Charlie Osei")
     for other in (bob, charlie):
@@ -177,7 +179,7 @@ def test_a_link_leads_to_salesforces_hosts_only(client: FlaskClient, connection:
     assert "evil.example" not in client.get(f"/contacts/{contact.id}").text
 
 
-# ---- Nobody there
+# ---- Empty pages
 
 
 def test_empty_where_the_firm_is_not_set_up(client: FlaskClient, app: Flask) -> None:
@@ -215,7 +217,7 @@ def test_empty_and_in_need_of_reconnecting(client: FlaskClient, app: Flask) -> N
 def test_empty_after_a_sync(client: FlaskClient, connection: Connection) -> None:
     lists.ensure_system_lists(connection.user_id)
     db.session.commit()
-    assert "Nobody came in" in client.get("/contacts").text
+    assert "No contacts came in" in client.get("/contacts").text
     filled = [each for each in lists.lists_of(connection.user_id) if not each.is_own]
     for each in filled:
         assert "This list is filled by the sync." in client.get(f"/contacts?list={each.id}").text
@@ -223,43 +225,43 @@ def test_empty_after_a_sync(client: FlaskClient, connection: Connection) -> None
 
 def test_an_empty_own_list_says_how_to_fill_it(client: FlaskClient, alice: User) -> None:
     letter = lists.create_list(alice.id, "Letter")
-    assert "Nobody is on this list yet" in client.get(f"/contacts?list={letter.id}").text
+    assert "No one is on this list yet" in client.get(f"/contacts?list={letter.id}").text
 
 
-def test_nobody_is_deleted_here(client: FlaskClient, connection: Connection) -> None:
+def test_the_filter_for_deleted_contacts_can_be_empty(client: FlaskClient, connection: Connection) -> None:
     contact = make_contact(connection, hidden_at=utcnow())
-    assert "Nobody is deleted here" not in client.get("/contacts?state=hidden_here").text
+    assert "No contacts are deleted here" not in client.get("/contacts?state=hidden_here").text
     client.post("/contacts/restore", data={"id": contact.id})
     letter = lists.create_list(connection.user_id, "Letter")
     for url in ("/contacts?state=hidden_here", f"/contacts?list={letter.id}&state=hidden_here"):
         page = client.get(url).text
-        assert "Nobody is deleted here" in page
-        assert "Nobody came in" not in page
-        assert "Nobody is on this list" not in page
+        assert "No contacts are deleted here" in page
+        assert "No contacts came in" not in page
+        assert "No one is on this list" not in page
         assert 'href="/contacts">Back to contacts</a>' in page
 
 
-def test_where_everybody_is_deleted_here_the_page_says_so(client: FlaskClient, connection: Connection) -> None:
+def test_the_page_says_so_if_all_contacts_are_deleted_here(client: FlaskClient, connection: Connection) -> None:
     make_contact(connection, hidden_at=utcnow())
     page = client.get("/contacts").text
     assert "You deleted everybody here" in page
-    assert "Nobody came in" not in page
+    assert "No contacts came in" not in page
 
 
-def test_a_list_of_the_sync_that_all_have_left_is_not_said_to_have_found_nobody(
+def test_a_synced_list_that_all_have_left_does_not_show_the_text_of_an_empty_first_sync(
     client: FlaskClient, connection: Connection
 ) -> None:
     lists.ensure_system_lists(connection.user_id)
     make_contact(connection, departed="reassigned")
     first = lists.lists_of(connection.user_id)[0]
     page = client.get(f"/contacts?list={first.id}").text
-    assert "Nobody is on this list now" in page
-    assert "Nobody came in" not in page
+    assert "No one is on this list now" in page
+    assert "No contacts came in" not in page
 
 
-def test_nobody_found_is_one_sentence(client: FlaskClient, alice: User) -> None:
+def test_a_search_without_a_result_shows_one_sentence(client: FlaskClient, alice: User) -> None:
     make_contact(alice)
-    assert "Nobody here matches that." in client.get("/contacts?q=nobody").text
+    assert "No contact matches that." in client.get("/contacts?q=nobody").text
 
 
 # ---- One contact
@@ -290,7 +292,7 @@ def test_a_contacts_page_says_why_and_what_to_do(
     assert f"/contacts/{contact.id}/edit" not in page.text
 
 
-def test_where_the_whole_connection_is_unknown_nobody_is_told_to_decide(
+def test_where_the_whole_connection_is_unknown_no_decision_is_asked_for(
     client: FlaskClient, connection: Connection
 ) -> None:
     connection.opt_outs_known_until = LONG_AGO
@@ -367,7 +369,7 @@ def test_a_contact_is_added_and_edited(client: FlaskClient, alice: User) -> None
     assert contact.name == "Tom Herrera"
 
 
-def test_nothing_typed_is_lost_when_it_will_not_do(client: FlaskClient, alice: User) -> None:
+def test_invalid_input_stays_in_the_form(client: FlaskClient, alice: User) -> None:
     typed = {"first_name": "Tomás", "last_name": "x" * 90, "email": "nowhere"}
     refused = client.post("/contacts/new", data=typed)
     assert refused.status_code == 422
@@ -382,7 +384,9 @@ def test_nothing_typed_is_lost_when_it_will_not_do(client: FlaskClient, alice: U
     assert contact.last_name == "Before"
 
 
-def test_an_address_that_is_here_is_said_so_and_may_be_kept(client: FlaskClient, connection: Connection) -> None:
+def test_an_address_that_is_here_already_is_reported_and_may_be_kept(
+    client: FlaskClient, connection: Connection
+) -> None:
     shared = hash_of(connection.user, "benali@poste.example")
     holder = make_contact(connection, first_name="Karim", last_name="Benali", address_hash=shared)
     typed = {"first_name": "Aïcha", "last_name": "Benali", "email": "Benali@poste.example"}
@@ -397,7 +401,7 @@ def test_an_address_that_is_here_is_said_so_and_may_be_kept(client: FlaskClient,
 
 
 def shapes() -> list[dict[str, Any]]:
-    """Bodies that try to write a contact's fields."""
+    """Return request bodies that try to write a contact's fields."""
     wishes = dict.fromkeys(FIELDS, "9") | {"first_name": "Changed", "last_name": "Changed", "email": "c@d.example"}
     return [{"data": wishes}, {"json": wishes}, {"data": wishes | {"_method": "PUT"}}, {"query_string": wishes}]
 
@@ -406,7 +410,7 @@ def shapes() -> list[dict[str, Any]]:
 def test_no_request_of_any_shape_changes_a_salesforce_contacts_fields(
     client: FlaskClient, connection: Connection, app: Flask
 ) -> None:
-    """Rule contacts 6, over every route and method that takes an id of a contact or a form of contacts."""
+    """Rule contacts 6, for every route and method with the id of a contact or a form of contacts."""
     contact = make_contact(connection)
     lead = make_contact(connection.user, source=ContactSource.LEAD)
     list_id = lists.create_list(connection.user_id, "Letter").id
@@ -470,7 +474,7 @@ def test_other_peoples_ids_are_not_found_and_nothing_happens_to_them(client: Fla
     assert db.session.query(ListMember).count() == 0
 
 
-# ---- Those ticked
+# ---- Selected contacts
 
 
 def test_those_ticked_are_added_to_a_list_and_taken_off(client: FlaskClient, connection: Connection) -> None:
@@ -490,15 +494,15 @@ def test_all_that_were_found_are_added_at_once(client: FlaskClient, alice: User)
     make_contact(alice, last_name="Other")
     letter = lists.create_list(alice.id, "Letter")
     assert "all 70 found" in client.get("/contacts?q=a@b").text
-    client.post("/contacts/selection", data={"whom": "all", "q": "a@b", "to_list": letter.id, "do": "add"})
+    client.post("/contacts/selection", data={"which": "all", "q": "a@b", "to_list": letter.id, "do": "add"})
     assert db.session.query(ListMember).count() == 70
 
 
-def test_nobody_ticked_is_said(client: FlaskClient, alice: User) -> None:
+def test_a_selection_without_a_contact_is_explained(client: FlaskClient, alice: User) -> None:
     letter = lists.create_list(alice.id, "Letter")
     for what in ("add", "delete", "restore"):
         response = client.post("/contacts/selection", data={"to_list": letter.id, "do": what})
-        assert "Nobody was ticked" in client.get(response.location).text
+        assert "No one was ticked" in client.get(response.location).text
 
 
 def test_deleting_is_confirmed_and_says_what_it_does_not_do(client: FlaskClient, connection: Connection) -> None:
@@ -537,7 +541,7 @@ def test_the_way_back_stays_among_the_contacts(client: FlaskClient, alice: User,
 
 
 def ask(client: FlaskClient, whom: str) -> str:
-    response = client.get("/contacts/why", query_string={"whom": whom}, part=True)
+    response = client.get("/contacts/why", query_string={"person": whom}, part=True)
     assert response.status_code == 200
     return words_in(response)
 
@@ -545,7 +549,7 @@ def ask(client: FlaskClient, whom: str) -> str:
 def test_the_page_lists_the_answers_and_keeps_the_question(client: FlaskClient, alice: User) -> None:
     page = client.get("/contacts/why")
     assert "Removed by you" in page.text
-    page = client.get("/contacts/why", query_string={"whom": 'Ewa "x"'})
+    page = client.get("/contacts/why", query_string={"person": 'Ewa "x"'})
     assert "search under Contacts" in page.text
     assert "Ewa &#34;x&#34;" in page.text
 
@@ -576,7 +580,7 @@ def test_why_by_id_from_our_tables_without_a_call(client: FlaskClient, connectio
     assert f"{contact.name} is here" in ask(client, "T@calle.example")
 
 
-def test_why_by_the_address_of_somebody_who_was_never_imported(client: FlaskClient, connection: Connection) -> None:
+def test_why_by_the_address_of_a_contact_that_was_never_imported(client: FlaskClient, connection: Connection) -> None:
     hashed = hash_of(connection.user, "out@calle.example")
     save(
         LedgerEntry(
@@ -626,7 +630,7 @@ def test_who_restores_stays_on_the_page(client: FlaskClient, connection: Connect
 
 def test_a_removed_contact_is_restored_from_its_verdict(client: FlaskClient, connection: Connection) -> None:
     contact = make_contact(connection, hidden_at=utcnow())
-    page = client.get("/contacts/why", query_string={"whom": contact.salesforce_id})
+    page = client.get("/contacts/why", query_string={"person": contact.salesforce_id})
     assert ">Restore</button>" in page.text
     client.post("/contacts/restore", data={"id": contact.id})
     assert not contact.is_hidden
@@ -659,7 +663,7 @@ def snapshot() -> dict[str, list[Any]]:
     }
 
 
-def test_why_of_somebody_elses_client_is_one_call_and_leaves_nothing(
+def test_why_of_another_advisors_client_is_one_call_and_stores_nothing(
     client: FlaskClient, connection: Connection
 ) -> None:
     before = snapshot()
@@ -727,7 +731,7 @@ def test_why_when_salesforce_gives_no_answer(client: FlaskClient, connection: Co
         assert "used up its calls" in answer
         make_contact(connection, departed="reassigned", salesforce_id=ELSEWHERE, first_name="Ewa", last_name="Nowak")
         answer = ask(client, ELSEWHERE)
-    assert "Ewa Nowak belongs to somebody else" in answer
+    assert "Ewa Nowak belongs to someone else" in answer
     assert "This is what we know here." in answer
 
 
@@ -744,13 +748,13 @@ def test_why_knows_nothing_of_other_advisors(client: FlaskClient, alice: User) -
             assert ask(client, whom).startswith("Not visible")
 
 
-def test_the_page_tells_what_happened_to_the_address(client: FlaskClient, alice: User) -> None:
+def test_the_page_shows_the_history_of_the_address(client: FlaskClient, alice: User) -> None:
     contact = make_contact(alice, email="ruth@river.example", address_hash=b"r" * 32)
     address = Address(alice.partner_id or 0, alice.id, b"r" * 32)
     then = utcnow() - timedelta(days=2)
     vault = org_access().vault
-    suppressions.record([Happened(address, SuppressionStep.BOUNCED, SuppressionSource.SENDER, then)])
-    suppressions.unsubscribe(address, SuppressionSource.ONE_CLICK, whole_firm=True, vault=vault)
+    record([Happened(address, SuppressionStep.BOUNCED, SuppressionSource.SENDER, then)])
+    unsubscribing.unsubscribe(address, SuppressionSource.ONE_CLICK, whole_firm=True, vault=vault)
     page = client.get(f"/contacts/{contact.id}").text
     assert "Unsubscribed from your emails" in page
     assert "with the button of their mail program, for everyone at your firm" in page
@@ -763,12 +767,12 @@ def test_a_bounced_address_is_tried_again_by_a_button_once_in_thirty_days(client
     bounced = Happened(
         Address(alice.partner_id or 0, alice.id, b"r" * 32), SuppressionStep.BOUNCED, SuppressionSource.SENDER, utcnow()
     )
-    suppressions.record([bounced])
+    record([bounced])
     client.post(f"/contacts/{contact.id}/try-again")
     page = client.get(f"/contacts/{contact.id}").text
     assert "The next email may go to this address again." in page
     assert "May be written to." in page
-    suppressions.record([bounced._replace(at=utcnow())])
+    record([bounced._replace(at=utcnow())])
     page = client.get(f"/contacts/{contact.id}").text
     assert "Mail to this address bounced" in page
     assert "Tried again" in page
@@ -782,7 +786,7 @@ def test_suppressed_people_are_found_by_their_state(client: FlaskClient, alice: 
     make_contact(alice, last_name="Rivers", email="ruth@river.example", address_hash=b"r" * 32)
     make_contact(alice, last_name="Other", address_hash=b"o" * 32)
     address = Address(alice.partner_id or 0, alice.id, b"r" * 32)
-    suppressions.record([Happened(address, SuppressionStep(reason.value), SuppressionSource.SENDER, utcnow())])
+    record([Happened(address, SuppressionStep(reason.value), SuppressionSource.SENDER, utcnow())])
     page = client.get(f"/contacts?state={reason}").text
     assert "Rivers" in page
     assert "Other" not in page

@@ -1,4 +1,4 @@
-"""Where all contacts from Salesforce are inactive for one cause, the page says so at the top, with the next step."""
+"""If all contacts from Salesforce are inactive for one cause, the page shows it at the top, with the next step."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def alice(app: Flask, client: FlaskClient) -> User:
         ({"opt_outs_known_until": LONG_AGO, "status": "needs_reconnect"}, "connect Salesforce again", False),
     ],
 )
-def test_the_cause_for_which_everybody_is_inactive_stands_at_the_top_with_its_next_step(
+def test_the_cause_that_makes_all_inactive_is_at_the_top_with_its_next_step(
     client: FlaskClient, alice: User, columns: dict[str, Any], says: str, has_sync: bool
 ) -> None:
     connection = make_synced_connection(alice, **columns)
@@ -57,7 +57,7 @@ def test_the_cause_for_which_everybody_is_inactive_stands_at_the_top_with_its_ne
     assert "inactive for now" not in client.get("/contacts?state=hidden_here").text
 
 
-def test_what_will_make_everybody_inactive_within_a_day_is_said_before(client: FlaskClient, alice: User) -> None:
+def test_the_page_warns_a_day_before_all_contacts_become_inactive(client: FlaskClient, alice: User) -> None:
     connection = make_synced_connection(alice, opt_outs_known_until=utcnow() + timedelta(hours=20))
     make_contact(connection)
     page = client.get("/contacts").text
@@ -80,7 +80,7 @@ def test_sign_ups_whose_opt_outs_are_hidden_are_spoken_of_by_themselves(client: 
     assert "Your 1 contact from the sign-up page that Salesforce has as a lead is inactive for now" in page
 
 
-def test_where_the_firm_is_off_the_page_says_whom_to_ask(client: FlaskClient, app: Flask) -> None:
+def test_where_the_firm_is_inactive_the_page_names_the_person_to_ask(client: FlaskClient, app: Flask) -> None:
     alice = make_advisor(make_partner(is_enabled=False))
     make_contact(make_synced_connection(alice, opt_outs_known_until=LONG_AGO))
     log_in(client, alice)
@@ -134,7 +134,7 @@ def test_sign_ups_that_are_unknown_have_the_step_that_helps(
 
 
 @pytest.mark.parametrize(("until", "is_active"), [(LONG_AGO, False), (SOON, True)])
-def test_who_has_to_connect_again_is_not_told_that_inactive_contacts_are_active(
+def test_an_advisor_who_has_to_reconnect_does_not_read_that_inactive_contacts_are_active(
     client: FlaskClient, alice: User, until: datetime, is_active: bool
 ) -> None:
     make_contact(make_synced_connection(alice, status="needs_reconnect", opt_outs_known_until=until))

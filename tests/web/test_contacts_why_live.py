@@ -1,4 +1,4 @@
-"""Why isn't this person here? Asked of the simulated org, from the page: one verdict, one call, nothing kept."""
+"""The page "Why isn't this person here?" against the simulated org: one verdict, one call, nothing stored."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def office(app: Flask, org: Running, client: FlaskClient) -> Office:
 
 
 def ask(client: FlaskClient, whom: str) -> str:
-    return client.get("/contacts/why", query_string={"whom": whom}, part=True).text
+    return client.get("/contacts/why", query_string={"person": whom}, part=True).text
 
 
 def merged(office: Office) -> str:

@@ -1,4 +1,4 @@
-"""While nothing can be written (another program holds the database, or its disk is full) nothing that people typed is lost."""
+"""While the database can't be written (locked by another program, or a full disk) no input of people is lost."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SITE = "https://www.moreau.example"
 
 @pytest.fixture
 def client(app: Flask, config: Config, monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
-    """A client of an app that doesn't wait long for a lock."""
+    """Return a client of an app that waits only briefly for a lock."""
     monkeypatch.setattr(database, "LOCK_WAIT_S", 0.2)
     monkeypatch.setattr(readiness, "CHECK_S", 0.5)
     impatient = create_app(config)
@@ -48,7 +48,7 @@ def alice(app: Flask) -> User:
 
 @contextmanager
 def locked(config: Config, tables: str = "leads, contacts, users, alembic_version") -> Iterator[None]:
-    """Another program is writing, and doesn't come to an end."""
+    """Let another program hold the write lock."""
     db.session.rollback()
     engine = create_engine(config.database_url)
     try:
@@ -65,7 +65,7 @@ def locked(config: Config, tables: str = "leads, contacts, users, alembic_versio
 
 
 def again(page: str) -> dict[str, str]:
-    """Return what the button on the page sends once more."""
+    """Return the fields that the button on the page sends again."""
     found = re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)">', page)
     return {html.unescape(name): html.unescape(value) for name, value in found}
 

@@ -1,4 +1,4 @@
-"""Errors say what happened, what is safe and what to do, as a page or as a part."""
+"""Error pages and parts say what happened, what is safe and what to do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from sqlalchemy.exc import OperationalError
 
 from asapp import create_app
-from asapp.accounts import users
+from asapp.accounts import sessions
 from asapp.web import access
 from tests.conftest import make_config
 from tests.factories import log_in, make_admin, make_advisor
@@ -82,14 +82,14 @@ def test_a_bug_gives_a_number_and_no_detail(answering: FlaskClient, caplog: pyte
 def test_without_the_database_there_is_still_a_page(
     app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch, part: bool
 ) -> None:
-    """Every page asks it who is logged in, and so did the page that said that something broke."""
+    """Every page asks the database who is logged in; the error page used to as well."""
     log_in(client, make_advisor())
     app.config["PROPAGATE_EXCEPTIONS"] = False
 
-    def nobody_answers(_session_id: str) -> None:
+    def nobody_answers(*_session: object) -> None:
         raise OperationalError("SELECT", {}, Exception("server closed the connection"))
 
-    monkeypatch.setattr(users, "find_by_session", nobody_answers)
+    monkeypatch.setattr(sessions, "find", nobody_answers)
     response = client.get("/settings", part=part, broken=True)
     assert response.status_code == 503
     assert HEADINGS[503] in response.text
@@ -103,7 +103,7 @@ def test_an_admin_is_told_when_a_page_is_for_advisors(app: Flask, answering: Fla
     assert "This page is for advisors" in response.text
 
 
-def test_a_page_that_is_not_there_is_not_found_by_anybody(client: FlaskClient) -> None:
+def test_a_page_that_does_not_exist_is_not_found_for_any_user(client: FlaskClient) -> None:
     assert client.get("/nothing/here").status_code == 404
 
 
@@ -132,7 +132,7 @@ def test_the_method_that_is_allowed_is_named(client: FlaskClient) -> None:
 
 @pytest.mark.parametrize("is_form", [False, True], ids=["an address that leads nowhere", "a form without its token"])
 def test_a_refusal_while_the_database_is_away_says_so_too(is_form: bool) -> None:
-    """The page about the refusal names the person who is logged in, and asks the database for them."""
+    """The page about the refusal shows the logged-in user, and asks the database for them."""
     client = create_app(make_config("sqlite:////nowhere/at/all.db")).test_client()
     with client.session_transaction() as session:
         session["_user_id"] = "1"

@@ -43,7 +43,7 @@ def firm_form(partner: Partner, **changes: str) -> dict[str, str]:
 
 
 def hidden_on(page: str) -> dict[str, str]:
-    """Return the fields of the page's first form that nobody types in."""
+    """Return the hidden fields of the page's first form."""
     form = page.partition("<form")[2].partition("</form>")[0]
     return dict(re.findall(r'<input type="hidden" name="(\w+)"[^>]* value="([^"]*)"', form))
 

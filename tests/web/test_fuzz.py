@@ -1,7 +1,7 @@
-"""Every route with every field, and whatever may stand in it: an answer, and never a bug of ours.
+"""Every route with every field and any value: each request gets an answer, and none finds a bug of ours.
 
-Short and the same each time; `--hypothesis-profile=long` takes two hundred times as many, other ones each time. FUZZ_SEED repeats
-what a long one found.
+Short, with the same requests each time; `--hypothesis-profile=long` makes two hundred times as many, and new ones. FUZZ_SEED
+repeats what a long one found.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from hypothesis import settings
 from asapp.core.extensions import db
 from asapp.models import User
 from asapp.web.page_extensions import limiter
-from tests.doors import ACCESS, For
 from tests.factories import log_in
-from tests.furnished import World, make_world
 from tests.hostile import Gunner, Shot, fields_read
+from tests.route_access import ACCESS, For
+from tests.two_firms import World, make_world
 
 IS_LONG = settings.get_current_profile_name() == "long"
 MORE = int(os.environ.get("FUZZ_MORE") or (40_000 if IS_LONG else 150))  # than one of each route
@@ -58,7 +58,7 @@ def fire(client: FlaskClient, gunner: Gunner, shot: Shot) -> int:
 
 
 def let_in(user: User) -> None:
-    """Whatever was done before to somebody: they come again."""
+    """Bring back every user, whatever the earlier requests did to them."""
     if user.deactivated_at is not None:
         user.deactivated_at = None
         db.session.commit()
@@ -81,11 +81,11 @@ def test_no_request_finds_a_bug(app: Flask, client: FlaskClient, world: World) -
             db.session.rollback()
             bugs[place_of(error)] = f"request {number} of seed {SEED!r}: {error!r:.300}\n{shot}"
     assert not bugs, "\n\n".join(f"{place}\n{bug}" for place, bug in bugs.items())
-    assert {200, 303, 404, 422} <= statuses  # it comes as far as the views
+    assert {200, 303, 404, 422} <= statuses  # requests reach the views
 
 
 def place_of(error: BaseException) -> str:
-    """The last place of ours where it broke, so that one bug is told once."""
+    """Return the last line of ours in the traceback, so that one bug is reported once."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "/asapp/" in frame.filename]
     last = (frames or traceback.extract_tb(error.__traceback__))[-1]
     return f"{type(error).__name__} at {last.filename}:{last.lineno}"

@@ -19,7 +19,7 @@ from tests.factories import log_in, make_advisor
 
 
 def other_app(**changes: Any) -> Flask:
-    """An app that never touches its database."""
+    """Return an app that never uses its database."""
     return create_app(make_config("sqlite://", **changes))
 
 
@@ -115,7 +115,7 @@ def test_static_files_are_kept_by_their_fingerprint(client: FlaskClient) -> None
     assert "immutable" in client.get(style[1]).headers["Cache-Control"]
     assert "immutable" not in client.get("/static/asapp.css").headers["Cache-Control"]
     assert "immutable" not in client.get("/static/nothing.css?v=1").headers["Cache-Control"]
-    for wrong in ("WRONG", "absent", style[1].rpartition("=")[2][:-1], "\x00"):  # as of a release that is on its way
+    for wrong in ("WRONG", "absent", style[1].rpartition("=")[2][:-1], "\x00"):  # as during a release
         assert "immutable" not in client.get("/static/asapp.css", query_string={"v": wrong}).headers["Cache-Control"]
 
 

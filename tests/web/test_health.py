@@ -1,4 +1,4 @@
-"""What whatever watches over the processes is told, and what an admin sees of it."""
+"""Health checks and metrics for monitoring, and the health page for admins."""
 
 from __future__ import annotations
 
@@ -18,13 +18,29 @@ from sqlalchemy import Engine, text
 
 from asapp import create_app
 from asapp.alerts import alerts
+from asapp.contacts.suppressions import Address, Happened
 from asapp.core.clock import utcnow
 from asapp.core.database import writing
 from asapp.core.extensions import db
 from asapp.health import readiness
 from asapp.health.heartbeats import FORGOTTEN_AFTER, SCHEDULER, TICK, WORKER, Heart, beat, list_seen
 from asapp.health.readiness import NoAnswer, within
-from asapp.models import AlertMail, ApiUsage, Heartbeat, Lead, LeadState, RunStatus, User
+from asapp.models import (
+    AlertMail,
+    ApiUsage,
+    Heartbeat,
+    Lead,
+    LeadState,
+    OptOutWrite,
+    RunStatus,
+    Send,
+    SendState,
+    SuppressionSource,
+    SuppressionStep,
+    User,
+    WriteBackState,
+)
+from asapp.writeback import unsubscribing
 from config import Config
 from tests.conftest import make_config
 from tests.factories import (
@@ -37,21 +53,22 @@ from tests.factories import (
     make_synced_connection,
     save,
 )
+from tests.senders import make_list
 
-METRICS = "http://127.0.0.1:8000/metrics"  # as a scraper on the machine asks for it
+METRICS = "http://127.0.0.1:8000/metrics"  # the address that a scraper on this machine uses
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
 
 
 @contextmanager
 def server_that_says_nothing() -> Iterator[int]:
-    """A port that takes connections and never answers."""
+    """A port that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
 
 
 def metrics_of(client: FlaskClient) -> dict[tuple[str, ...], float]:
-    """{(name, label values …): value}"""
+    """Return {(name, label values …): value}."""
     answer = client.get(METRICS)
     assert answer.status_code == 200
     assert answer.content_type.startswith("text/plain")
@@ -222,6 +239,61 @@ def make_lead(advisor: User, **columns: object) -> None:
     save(Lead(**(defaults | person | columns)))
 
 
+def test_metrics_of_what_senders_ask_and_tell(client: FlaskClient, app: Flask) -> None:
+    alice = make_advisor(make_partner())
+    connection = make_synced_connection(alice)
+    names = ("asapp_suppressions", "asapp_events_told", "asapp_opt_out_writes", "asapp_sends")
+    before = metrics_of(client)
+    kinds = {name: {key[1] for key in before if key[0] == name} for name in names}
+    assert kinds["asapp_suppressions"] == kinds["asapp_events_told"] == {"unsubscribed", "complained", "bounced"}
+    assert kinds["asapp_opt_out_writes"] == {state.value for state in WriteBackState}
+    assert kinds["asapp_sends"] == {state.value for state in SendState}
+    assert not any(value for key, value in before.items() if key[0] in names)
+
+    def tell(step: SuppressionStep, address: bytes, source: SuppressionSource = SuppressionSource.SENDER) -> None:
+        whose = Address(alice.partner_id or 0, alice.id, address * 32)
+        happened = Happened(whose, step, source, utcnow() - timedelta(days=9))
+        with writing():
+            unsubscribing.record([happened], lambda ids: None)
+
+    tell(SuppressionStep.BOUNCED, b"a")
+    tell(SuppressionStep.UNSUBSCRIBED, b"a")
+    tell(SuppressionStep.UNSUBSCRIBED, b"b", SuppressionSource.PAGE)
+    tell(SuppressionStep.COMPLAINED, b"c")
+    tell(SuppressionStep.OPTED_IN, b"c", SuppressionSource.FORM)
+    for number, state in enumerate([WriteBackState.REFUSED, WriteBackState.REFUSED, WriteBackState.TOLD]):
+        save(
+            OptOutWrite(
+                user_id=alice.id, connection_id=connection.id, salesforce_id=str(number), kind="Contact", state=state
+            )
+        )
+    clients = make_list(alice)
+    for number, age in enumerate([0, 0, 25]):
+        asked_at = utcnow() - timedelta(hours=age)
+        save(
+            Send(
+                send_scope=0,
+                sender_send_id=str(number),
+                list_id=clients.id,
+                max_age_minutes=1,
+                state=SendState.STALE,
+                created_at=asked_at,
+                deadline_at=asked_at,
+            )
+        )
+    found = metrics_of(client)
+    assert {key: value for key, value in found.items() if key[0] in names and value} == {
+        ("asapp_suppressions", "unsubscribed"): 2,
+        ("asapp_suppressions", "bounced"): 1,
+        ("asapp_events_told", "unsubscribed"): 1,
+        ("asapp_events_told", "complained"): 1,
+        ("asapp_events_told", "bounced"): 1,
+        ("asapp_opt_out_writes", "refused"): 2,
+        ("asapp_opt_out_writes", "told"): 1,
+        ("asapp_sends", "stale"): 2,
+    }
+
+
 def test_metrics_of_what_runs_out(client: FlaskClient, app: Flask) -> None:
     now = utcnow()
     make_synced_connection(token_used_at=now - 26 * DAY)
@@ -270,7 +342,7 @@ def test_metrics_of_the_allowance(client: FlaskClient, app: Flask) -> None:
     assert found["asapp_org_api_used_ratio", "northgate"] == 0.9
     assert found["asapp_partner_paused", "northgate"] == 1
     assert found["asapp_api_calls", "new-firm"] == found["asapp_partner_paused", "new-firm"] == 0
-    assert ("asapp_api_calls_share", "new-firm") not in found  # its org has not told yet
+    assert ("asapp_api_calls_share", "new-firm") not in found  # its org's total is not known yet
 
 
 def test_metrics_of_the_processes(client: FlaskClient, app: Flask) -> None:
@@ -319,8 +391,8 @@ def test_without_a_token_figures_are_for_this_machine(
 @pytest.mark.parametrize(
     "host", ["my.example.com", "my.example.com:8000", "10.0.0.7", "evil.example", "not a host", ""]
 )
-def test_without_a_token_no_figures_go_through_a_proxy_that_says_nothing(host: str, client: FlaskClient) -> None:
-    """One on this machine comes from its address; the host is what it was asked for."""
+def test_without_a_token_no_figures_go_through_a_proxy_without_headers(host: str, client: FlaskClient) -> None:
+    """A proxy on this machine has this machine's address; the host is the requested one."""
     answer = client.get("/metrics", headers={"Host": host}, environ_base={"REMOTE_ADDR": "127.0.0.1"})
     assert answer.status_code == 403
     assert "asapp_" not in answer.text
@@ -330,7 +402,7 @@ def test_without_a_token_no_figures_go_through_a_proxy_that_says_nothing(host: s
     ("header", "status"),
     [(f"Bearer {SCRAPER_TOKEN}", 200), ("Bearer wrong", 401), ("Bearer \xff", 401), (SCRAPER_TOKEN, 401), ("", 401)],
 )
-def test_with_a_token_figures_are_for_who_brings_it(header: str, status: int, app: Flask, database_url: str) -> None:
+def test_with_a_token_figures_need_that_token(header: str, status: int, app: Flask, database_url: str) -> None:
     client = client_of(make_config(database_url, metrics_token=SCRAPER_TOKEN))
     for path in ("/metrics", "/%6detrics"):
         for address in ("127.0.0.1", "10.0.0.7"):
@@ -421,5 +493,5 @@ def test_the_page_is_not_for_advisors(client: FlaskClient, app: Flask) -> None:
 
 
 def client_of(config: Config) -> FlaskClient:
-    """A client of another app, on these settings."""
+    """Return a client of another app with these settings."""
     return create_app(config).test_client()

@@ -1,4 +1,4 @@
-"""What people and Salesforce may have written anywhere: shown as text, never run, never believed, never told to others."""
+"""Hostile text from people and Salesforce: shown as text, never run, never trusted, never shown to others."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from asapp.leads import sign_up_page
 from asapp.models import Contact, ContactList, Lead, Partner, User
 from asapp.web.optin import Token, write_token
 from devtools.servers import RedisServer
-from tests.doors import Door, For, doors, everything_of, open_door
 from tests.factories import PASSWORD, log_in
-from tests.furnished import World, make_world, whole_database
 from tests.hostile import form_fields
 from tests.mailing import send_waiting_mails
+from tests.route_access import For, Route, everything_of, iter_routes, open_route
 from tests.signing_up import make_page
+from tests.two_firms import World, make_world, whole_database
 
 MARKUP = "'\"><img src=x onerror=alert(1)>{{7*7}}"
 RAW = ("<img", "onerror=alert(1)>", "49")
 FORMULA = '=HYPERLINK("http://evil.example","x")'
 INVISIBLE = " \t\r\n\xa0\xad\u200b\u202e\u3164\ufeff"
 
-# Made by us and checked by the database, sealed, or written once. Every other column may hold what somebody typed or what
+# Made by us and checked by the database, sealed, or written once. Every other column may hold what a person typed or what
 # Salesforce answered.
 OURS = {
     "alert_mails": ("lease",),
@@ -65,6 +65,7 @@ OURS = {
     "leads": ("public_id", "search_key", "state", "lease", "linked_kind", "linked_contact_id", "owner_id"),
     "ledger": ("salesforce_id", "outcome"),
     "lists": ("public_id", "kind", "name_key"),
+    "login_sessions": ("public_id", "key_sha256"),
     "oauth_states": ("public_id", "state_sha256", "salesforce_url", "redirect_uri", "code_verifier_sealed"),
     "opt_in_pages": ("slug", "frame_hosts"),
     "partner_checks": ("code", "verdict", "why"),
@@ -93,7 +94,22 @@ OURS = {
     "waiting_mails": ("public_id", "kind", "content_sealed", "lease"),
 }
 TYPED = {
-    *("q", "state", "source", "page", "list", "whom", "next", "back", "open", "seen", "before", "all", "firm"),
+    *(
+        "q",
+        "state",
+        "source",
+        "page",
+        "list",
+        "person",
+        "which",
+        "next",
+        "back",
+        "open",
+        "seen",
+        "before",
+        "all",
+        "firm",
+    ),
     *("confirm_name", "current", "new", "do", "to_list", "lead", "who", "what", "show", "from", "until"),
     *("error", "error_description", "code", "recovery", "app", "held"),
     *form_fields(),
@@ -112,7 +128,7 @@ def world(app: Flask) -> Iterator[World]:
 
 
 def fill_with(text: str) -> None:
-    """Put the text wherever people or Salesforce may put text, as long as the column."""
+    """Put the text into every column that people or Salesforce can fill, as long as the column allows."""
     for user in db.session.scalars(select(User).where(User.role == "advisor")).all():
         sign_up_page.save_page(sign_up_page.ensure_page(user), text, f"Yes. {text}"[:500], "")
     for table in Base.metadata.sorted_tables:
@@ -142,16 +158,16 @@ def come_as(client: FlaskClient, user: User | None) -> None:
 def test_markup_in_any_column_is_shown_as_text(who: str, app: Flask, client: FlaskClient, world: World) -> None:
     fill_with(MARKUP)
     shown = 0
-    for door in doors(app, world, world.alice):
-        if door.method != "GET":
+    for route in iter_routes(app, world, world.alice):
+        if route.method != "GET":
             continue
         come_as(client, everybody(world)[who])
         for how in ({}, {"part": True}):
-            response = open_door(client, door, **how)  # the client itself fails for handlers inside a tag
+            response = open_route(client, route, **how)  # the client itself fails for handlers inside a tag
             if response.mimetype in ("text/html", "image/svg+xml"):
-                assert not any(raw in response.text for raw in RAW[:2]), f"{door} lets markup through"
+                assert not any(raw in response.text for raw in RAW[:2]), f"{route} lets markup through"
                 shown += "&lt;img" in response.text
-            assert MARKUP not in str(response.headers), door
+            assert MARKUP not in str(response.headers), route
     assert shown > {"alice": 30, "ada": 8, "nobody": 3}[who]
 
 
@@ -164,25 +180,25 @@ def test_markup_is_shown_as_text_in_other_states_too(
     world.alice.run.status = "failed"
     world.alice.contacts[0].departed = "reassigned"
     db.session.commit()
-    for door in doors(app, world, world.alice):
-        if door.method == "GET" and door.access is For.ADVISORS:
+    for route in iter_routes(app, world, world.alice):
+        if route.method == "GET" and route.access is For.ADVISORS:
             log_in(client, world.alice.user)
-            response = open_door(client, door)
+            response = open_route(client, route)
             if response.mimetype == "text/html":
-                assert "<img" not in response.text, f"{door} lets markup through"
+                assert "<img" not in response.text, f"{route} lets markup through"
 
 
 @pytest.mark.parametrize("who", ["alice", "ada", "nobody"])
 def test_markup_that_is_sent_comes_back_as_text(who: str, app: Flask, client: FlaskClient, world: World) -> None:
     typed = dict.fromkeys(TYPED, MARKUP)
-    for door in list(doors(app, world, world.alice)):
-        if door.method == "HEAD" or door.endpoint == "auth.logout":
+    for route in list(iter_routes(app, world, world.alice)):
+        if route.method == "HEAD" or route.endpoint == "auth.logout":
             continue
         come_as(client, everybody(world)[who])
-        response = open_door(client, door, typed)
+        response = open_route(client, route, typed)
         if response.mimetype == "text/html":
-            assert not any(raw in response.text for raw in RAW[:2]), f"{door} lets markup through"
-        assert MARKUP not in response.headers.get("Location", ""), door
+            assert not any(raw in response.text for raw in RAW[:2]), f"{route} lets markup through"
+        assert MARKUP not in response.headers.get("Location", ""), route
 
 
 def test_an_address_that_is_not_there_is_not_repeated(client: FlaskClient, world: World) -> None:
@@ -213,19 +229,19 @@ def test_no_cell_of_any_file_is_a_formula(app: Flask, client: FlaskClient, world
     ):
         fill_with(f"{start}{FORMULA[1:]}")
         files = 0
-        for door in doors(app, world, world.alice):
-            if door.method != "GET" or door.access is For.EVERYBODY:
+        for route in iter_routes(app, world, world.alice):
+            if route.method != "GET" or route.access is For.EVERYBODY:
                 continue
-            log_in(client, world.ada if door.access is For.ADMINS else world.alice.user)
-            response = open_door(client, door, {"firm": world.northgate.slug} if door.access is For.ADMINS else None)
+            log_in(client, world.ada if route.access is For.ADMINS else world.alice.user)
+            response = open_route(client, route, {"firm": world.northgate.slug} if route.access is For.ADMINS else None)
             if response.mimetype != "text/csv":
                 continue
             rows = list(csv.reader(io.StringIO(response.text, newline="")))
             bad = [cell for row in rows for cell in row if is_formula(cell)]
             bad += [part for row in rows for cell in row for part in cell.split(";") if is_formula(part)]
-            assert not bad, f"{door}: {bad[:3]}"
-            assert len({len(row) for row in rows}) == 1, f"{door} has rows of different lengths"
-            assert all(line.startswith('"') for line in response.text.split("\r\n")[1:-1]), f"{door} leaves cells bare"
+            assert not bad, f"{route}: {bad[:3]}"
+            assert len({len(row) for row in rows}) == 1, f"{route} has rows of different lengths"
+            assert all(line.startswith('"') for line in response.text.split("\r\n")[1:-1]), f"{route} leaves cells bare"
             files += "HYPERLINK" in response.text
         assert files >= 6  # those of the board and the audit log among them
 
@@ -236,13 +252,13 @@ def is_formula(cell: str) -> bool:
 
 def test_file_names_take_nothing_from_people(app: Flask, client: FlaskClient, world: World) -> None:
     fill_with('x"; filename="evil.html')
-    for door in doors(app, world, world.alice):
-        if door.method == "GET" and door.access in (For.ADVISORS, For.ADMINS):
-            log_in(client, world.ada if door.access is For.ADMINS else world.alice.user)
-            assert "evil" not in open_door(client, door).headers.get("Content-Disposition", ""), door
+    for route in iter_routes(app, world, world.alice):
+        if route.method == "GET" and route.access in (For.ADVISORS, For.ADMINS):
+            log_in(client, world.ada if route.access is For.ADMINS else world.alice.user)
+            assert "evil" not in open_route(client, route).headers.get("Content-Disposition", ""), route
 
 
-# ---- Other people's
+# ---- Data of others
 
 
 @pytest.mark.parametrize(("who", "others"), [("alice", ("Bobs-", "Charlies-")), ("charlie", ("Alices-", "Bobs-"))])
@@ -250,30 +266,30 @@ def test_no_page_and_no_file_names_other_advisors_people(
     who: str, others: tuple[str, ...], app: Flask, client: FlaskClient, world: World
 ) -> None:
     whose, told = getattr(world, who), 0
-    for door in doors(app, world, whose):
-        if door.method != "GET" or door.access is For.ADMINS:
+    for route in iter_routes(app, world, whose):
+        if route.method != "GET" or route.access is For.ADMINS:
             continue
         log_in(client, whose.user)
-        text = open_door(client, door, {"whom": others[0]} if door.endpoint == "contacts.why" else None).text
-        if door.endpoint != "contacts.why":
-            assert not any(other in text for other in others), door
+        text = open_route(client, route, {"person": others[0]} if route.endpoint == "contacts.why" else None).text
+        if route.endpoint != "contacts.why":
+            assert not any(other in text for other in others), route
         told += f"{whose.user.name.split()[0]}s-" in text
     assert told > 10
 
 
-def test_admins_pages_name_nobody_whom_an_advisor_writes_to(app: Flask, client: FlaskClient, world: World) -> None:
+def test_admins_pages_name_no_contact_of_an_advisor(app: Flask, client: FlaskClient, world: World) -> None:
     log_in(client, world.ada)
-    for door in doors(app, world, world.alice):
-        if door.method == "GET" and door.access is For.ADMINS:
-            text = open_door(client, door).text
-            assert not any(f"{name}s-" in text for name in ("Alice", "Bob", "Charlie")), door
+    for route in iter_routes(app, world, world.alice):
+        if route.method == "GET" and route.access is For.ADMINS:
+            text = open_route(client, route).text
+            assert not any(f"{name}s-" in text for name in ("Alice", "Bob", "Charlie")), route
 
 
 # ---- Secrets
 
 
 def canaries(app: Flask, world: World) -> dict[str, str]:
-    """Put a text of its own into everything that is secret; return {which: text}."""
+    """Put a different text into each secret; return {which: text}."""
     vault = app.extensions["asapp.vault"]
     found = {}
     for number, (row, column) in enumerate(
@@ -298,16 +314,16 @@ def canaries(app: Flask, world: World) -> dict[str, str]:
     }
 
 
-def every_visit(app: Flask, world: World) -> list[tuple[User, Door, dict[str, Any]]]:
-    """Everybody at every door; first those who only look."""
+def every_visit(app: Flask, world: World) -> list[tuple[User, Route, dict[str, Any]]]:
+    """Yield every user with every route; first the users who only read."""
     visits = [
-        (user, door, everything_of(whose))
+        (user, route, everything_of(whose))
         for user, whose in (
             (world.alice.user, world.alice),
             (world.charlie.user, world.charlie),
             (world.ada, world.alice),
         )
-        for door in doors(app, world, whose)
+        for route in iter_routes(app, world, whose)
     ]
     return sorted(visits, key=lambda visit: not visit[1].is_safe)
 
@@ -318,19 +334,19 @@ TOKENS = ("access_token_sealed", "refresh_token_sealed")
 def test_no_secret_leaves(
     app: Flask, client: FlaskClient, world: World, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Not in a page, a header, a cookie, a log line, a mail, a job, or in the database as it lies on the disk."""
+    """No secret is in a page, a header, a cookie, a log line, a mail, a job, or the database file."""
     caplog.set_level(logging.DEBUG)
     mailman = app.extensions["mailman"]
     mailman.outbox = []
     secrets = canaries(app, world)
     answers = typed_secrets(client, world, secrets)
-    for user, door, sent in every_visit(app, world):
-        if door.endpoint in ("auth.logout", "partners.delete", "connect.disconnect"):
+    for user, route, sent in every_visit(app, world):
+        if route.endpoint in ("auth.logout", "partners.delete", "connect.disconnect"):
             continue
         log_in(client, user)
-        response = open_door(client, door, sent)
-        if not door.endpoint.startswith(("partner_setup.", "passwords.")):  # whose own address is the secret
-            answers.append(f"{door} {response.headers} {response.text}")
+        response = open_route(client, route, sent)
+        if not route.endpoint.startswith(("partner_setup.", "passwords.")):  # whose own address is the secret
+            answers.append(f"{route} {response.headers} {response.text}")
     at_rest = dump() + str(everything_in(redis_server))
     send_waiting_mails()
     assert mailman.outbox
@@ -350,7 +366,7 @@ def test_no_secret_leaves(
 
 
 def typed_secrets(client: FlaskClient, world: World, secrets: dict[str, str]) -> list[str]:
-    """Type secrets into every form that takes one, rightly and wrongly; return the answers, and add to the secrets."""
+    """Enter right and wrong secrets into every form that takes one; return the answers, and add the wrong ones to the secrets."""
     firm, details = f"/admin/partners/{world.northgate.slug}", {"name": "Northgate", "key": "another-key"}
     url = "https://northgate.my.salesforce.com"
     typed: list[tuple[User | None, str, dict[str, str], str]] = [
@@ -398,7 +414,7 @@ def dump() -> str:
         return "\n".join(raw.iterdump())
 
 
-# ---- What nobody asked for
+# ---- Requests that no page of ours sends
 
 
 def test_a_profile_takes_the_name_alone(client: FlaskClient, world: World) -> None:
@@ -411,7 +427,7 @@ def test_a_profile_takes_the_name_alone(client: FlaskClient, world: World) -> No
 
 
 def extras(world: World) -> dict[str, str]:
-    """Fields of the tables that no form has."""
+    """Return fields of the tables that no form has."""
     return {
         "id": "999",
         "user_id": str(world.charlie.user.id),
@@ -535,7 +551,7 @@ INSIDE = (
 
 @pytest.mark.parametrize("public_url", ["https://my.advisorstream.example"])
 def test_no_address_of_a_firm_leads_inside(public_url: str, world: World) -> None:
-    """Whatever is pasted: it is refused, or what is asked is a host of Salesforce's over https on its usual port."""
+    """Each pasted address is refused, or leads to a host of Salesforce's over https on its usual port."""
     from asapp.partners.form_fields import origin_of
     from asapp.salesforce.hosts import NotSalesforce, is_salesforce_url
 
@@ -551,8 +567,8 @@ def test_no_address_of_a_firm_leads_inside(public_url: str, world: World) -> Non
 def test_making_an_admin_takes_the_command_line(app: Flask, client: FlaskClient, world: World) -> None:
     before = db.session.scalars(select(User.id).where(User.role == "admin")).all()
     more = extras(world)
-    for user, door, sent in every_visit(app, world):
-        if not door.is_safe and door.endpoint not in ("auth.logout", "partners.delete"):
+    for user, route, sent in every_visit(app, world):
+        if not route.is_safe and route.endpoint not in ("auth.logout", "partners.delete"):
             log_in(client, user)
-            open_door(client, door, sent | more)
+            open_route(client, route, sent | more)
     assert db.session.scalars(select(User.id).where(User.role == "admin")).all() == before

@@ -1,4 +1,4 @@
-"""What comes in malformed is refused, or means nothing: it is never a bug of ours, on either database."""
+"""Malformed input is refused or ignored: it never reaches a bug, on either database."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_any_address_that_a_browser_names_leads_to_the_login(url: str, client: F
         ("", ""),
     ],
 )
-def test_who_asks_is_an_address_or_nobody(named: str, address: str) -> None:
+def test_a_clients_address_is_valid_or_empty(named: str, address: str) -> None:
     assert client_address(named) == address
 
 

@@ -1,4 +1,4 @@
-"""The Salesforce panel: every state as a page and as htmx gets it, its buttons, and what is nobody else's business."""
+"""The Salesforce panel: every state as a page and as a fragment, its buttons, and that it is for its own advisor only."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def connection(alice: User) -> Connection:
 
 
 def said(page: str) -> str:
-    """What stands in the live region, without tags."""
+    """Return the text of the live region, without tags."""
     match = re.search(r'id="salesforce-said"[^>]*>(.*?)</p>', page, re.DOTALL)
     assert match
     return " ".join(re.sub(r"<[^>]+>", " ", match.group(1)).split())
@@ -81,7 +81,7 @@ def test_going_back_in_history_gets_the_page(client: FlaskClient, alice: User) -
     assert "<html" in client.get(PANEL, headers=headers).text
 
 
-def test_a_firm_that_is_not_set_up_leads_to_whom_to_ask(client: FlaskClient) -> None:
+def test_a_firm_that_is_not_set_up_names_the_person_to_ask(client: FlaskClient) -> None:
     log_in(client, make_advisor(make_partner(secret="")))
     response = client.get("/settings/integrations")
     assert response.location.endswith("/settings")
@@ -177,7 +177,7 @@ def test_cancelling(client: FlaskClient, connection: Connection) -> None:
     part = client.post(f"{PART}/cancel", part=True).text
     assert attribute(part, "data-state") == "cancelled"
     assert said(part).startswith("Sync cancelled")
-    assert client.post(f"{PART}/cancel").status_code == 303  # with nothing to cancel
+    assert client.post(f"{PART}/cancel").status_code == 303  # there is nothing to cancel
 
 
 def finished(connection: Connection, status: str = "complete", **columns: object) -> SyncRun:
@@ -208,7 +208,7 @@ def test_a_finished_sync_says_what_it_did_and_the_counts_add_up(client: FlaskCli
     table = page[page.index('<table class="sum">') : page.index("</table>")]
     figures = [int(n) for n in re.findall(r"<tr><th[^>]*>[^<]*</th><td>(\d+)</td>", table)]
     assert sum(figures) == 57
-    assert "belonging to somebody else now" in page
+    assert "belonging to someone else now" in page
     assert "in 40 minutes" in page
     assert "then every hour" in page
 
@@ -258,8 +258,8 @@ def test_a_held_proposal_waits_for_approve_or_discard(client: FlaskClient, conne
     assert attribute(page, "data-state") == "held"
     assert has_button(page, "Approve and switch off 12")
     assert has_button(page, "Discard and keep all 12")
-    assert page.count("Belongs to somebody else in Salesforce now") == 6
-    assert client.get(f"{PANEL}&all=1").text.count("Belongs to somebody else in Salesforce now") == 12
+    assert page.count("Belongs to someone else in Salesforce now") == 6
+    assert client.get(f"{PANEL}&all=1").text.count("Belongs to someone else in Salesforce now") == 12
     assert client.get(f"{PART}/held.csv").text.count("\r\n") == 13
 
 
@@ -313,7 +313,7 @@ def test_there_is_no_banner_otherwise(client: FlaskClient, connection: Connectio
 
 
 @pytest.mark.parametrize("path", ["/contacts", "/leads", "/settings", "/settings/security", "/contacts/new"])
-def test_a_held_sync_is_told_on_every_page_and_at_the_menu(
+def test_a_held_sync_is_shown_on_every_page_and_in_the_menu(
     client: FlaskClient, connection: Connection, path: str
 ) -> None:
     hold(connection)
@@ -327,7 +327,7 @@ def test_the_panel_takes_the_decision_and_the_count_away(client: FlaskClient, co
     hold(connection)
     panel = client.get(PANEL).text
     assert panel.count("decision waits") == 2  # in both menus
-    assert "A sync was held" not in panel  # it says so itself
+    assert "A sync was held" not in panel  # the panel has a text of its own
     answer = client.post(f"{PART}/discard", headers={"HX-Request": "true"}).text
     assert '<span id="decisions" hx-swap-oob="true"></span>' in answer
     assert "decision waits" not in answer
@@ -335,7 +335,7 @@ def test_the_panel_takes_the_decision_and_the_count_away(client: FlaskClient, co
 
 
 @pytest.mark.parametrize(("days", "words"), [(7, "7 days"), (1, "1 day")])
-def test_how_long_those_out_of_sight_stay_active_is_said(
+def test_the_panel_shows_how_long_contacts_out_of_sight_stay_active(
     client: FlaskClient, connection: Connection, days: int, words: str
 ) -> None:
     connection.partner.opt_outs_trusted_days = days
@@ -391,12 +391,12 @@ def test_disconnecting_asks_without_the_focus_on_its_button(client: FlaskClient,
 @pytest.mark.parametrize(
     ("reason", "words"),
     [
-        (None, "Our permission is given back. Your Salesforce contact is kept here, inactive."),
-        ("revoke_failed", "We could not reach Salesforce to give our permission back."),
-        ("contacts_removed", "Our permission is given back. Your Salesforce contacts were removed from here."),
+        (None, "Our permission is revoked. Your Salesforce contact is kept here, inactive."),
+        ("revoke_failed", "We could not reach Salesforce to revoke our permission."),
+        ("contacts_removed", "Our permission is revoked. Your Salesforce contacts were removed from here."),
         (
             "removed_revoke_failed",
-            "We could not reach Salesforce to give our permission back. Your Salesforce contacts were removed from here.",
+            "We could not reach Salesforce to revoke our permission. Your Salesforce contacts were removed from here.",
         ),
     ],
 )
@@ -411,7 +411,7 @@ def test_disconnected(client: FlaskClient, alice: User, reason: str | None, word
     assert attribute(page, "data-run") is None
 
 
-def test_how_the_last_log_in_failed_is_told_until_the_next_one(client: FlaskClient, alice: User) -> None:
+def test_the_failure_of_the_last_log_in_is_shown_until_the_next_one(client: FlaskClient, alice: User) -> None:
     tried(alice, "app_blocked", "OAUTH_APP_BLOCKED", "this app is blocked by admin")
     page = client.get("/settings/integrations").text
     assert said(page) == "Not connected Salesforce says that your admin has blocked this app."
@@ -469,14 +469,14 @@ def test_history_and_receipt(client: FlaskClient, connection: Connection) -> Non
     assert '"\'=zoe@fjord.example"' in csv.text
 
 
-def test_a_receipt_is_nobody_elses_business(client: FlaskClient, alice: User) -> None:
+def test_a_receipt_is_for_its_own_advisor_only(client: FlaskClient, alice: User) -> None:
     run = finished(make_synced_connection(make_advisor(alice.partner, name="Bob Tanaka")))
     assert client.get(f"/settings/integrations/runs/{run.id}").status_code == 404
     assert client.get(f"/settings/integrations/runs/{run.id}.csv").status_code == 404
     assert f"/runs/{run.id}" not in client.get("/settings/integrations/runs").text
 
 
-def test_nobody_can_sync_or_decide_for_somebody_else(client: FlaskClient, alice: User) -> None:
+def test_no_advisor_can_sync_or_decide_for_another(client: FlaskClient, alice: User) -> None:
     bobs = make_synced_connection(make_advisor(alice.partner, name="Bob Tanaka"))
     hold(bobs)
     for act in ("sync", "cancel", "approve", "discard", "disconnect", "switch", "keep"):

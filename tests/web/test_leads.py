@@ -1,4 +1,4 @@
-"""Leads: the page of an advisor's sign-ups, what the advisor decides, and the history of consent."""
+"""Leads: the page of an advisor's sign-ups, the advisor's decisions, and the history of consent."""
 
 from __future__ import annotations
 
@@ -12,13 +12,26 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import delete, select
 
-from asapp.contacts import removal
+from asapp.contacts import removal, suppressions
+from asapp.contacts.suppressions import Address, Happened
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.leads import queries, sign_up_page
 from asapp.messages.leads import CHECKS
-from asapp.models import ApiUsage, ConsentEvent, Contact, Lead, LeadState, OptInPage, User
-from tests.factories import log_in, make_admin, make_advisor, make_contact, make_synced_connection, save
+from asapp.models import (
+    ApiUsage,
+    ConsentEvent,
+    Contact,
+    Lead,
+    LeadState,
+    OptInPage,
+    SuppressionSource,
+    SuppressionStep,
+    User,
+)
+from asapp.writeback import unsubscribing
+from tests.factories import log_in, make_admin, make_advisor, make_contact, make_synced_connection, org_access, save
+from tests.mail_links import record
 from tests.signing_up import someone_signs_up
 
 
@@ -40,7 +53,7 @@ def test_the_page_shows_its_address_as_a_link_and_a_code(client: FlaskClient, am
     html = client.get("/leads").text
 
     assert '<a href="http://127.0.0.1:5000/o/amara-okafor">' in html
-    assert "Nobody has signed up yet" in html
+    assert "No one has signed up yet" in html
     assert '<div class="qr" role="img" aria-label="QR code for your sign-up page"><svg' in html
 
 
@@ -93,7 +106,9 @@ def test_new_words_make_a_version_and_the_same_words_none(client: FlaskClient, a
         ),
     ],
 )
-def test_words_that_wont_do(client: FlaskClient, amara: User, field: str, typed: str, words: str) -> None:
+def test_invalid_consent_words_are_refused(
+    client: FlaskClient, amara: User, field: str, typed: str, words: str
+) -> None:
     data = {"heading": "Letters", "words": "Yes.", "frame_hosts": "", field: typed}
 
     answer = client.post("/leads/page", data=data)
@@ -103,7 +118,7 @@ def test_words_that_wont_do(client: FlaskClient, amara: User, field: str, typed:
     assert [text.version for text in sign_up_page.all_texts(amara.id)] == [1]
 
 
-# ---- Its limits, and a break
+# ---- The page's limit, and its pause
 
 
 def set_limit(advisor: User, limit: int) -> None:
@@ -128,7 +143,7 @@ def test_those_beyond_the_days_limit_wait_until_the_advisor_sends_them(client: F
     contact_id = db.session.scalars(select(Lead.contact_id).where(Lead.email == "p4@example.com")).one()
     assert unescape(client.get("/contacts").text).count("Waits for you on Leads") == 3
     assert "Nothing is sent until you have looked." in unescape(client.get(f"/contacts/{contact_id}").text)
-    answer = unescape(client.get("/contacts/why?whom=p4@example.com").text)
+    answer = unescape(client.get("/contacts/why?person=p4@example.com").text)
     assert "p4@example.com waits for you on Leads" in answer or "Mei-Ling Chou waits for you on Leads" in answer
     client.post("/leads/send-reviewed")
 
@@ -138,10 +153,10 @@ def test_those_beyond_the_days_limit_wait_until_the_advisor_sends_them(client: F
     assert "Inactive" not in client.get("/contacts").text.partition('<div id="people">')[2]
     assert set(db.session.scalars(select(Lead.state))) == {LeadState.RECEIVED}
     client.post("/leads/send-reviewed")
-    assert "Nobody was waiting for you." in client.get("/leads").text
+    assert "No one was waiting for you." in client.get("/leads").text
 
 
-def test_what_is_sent_while_nothing_can_go_out_is_not_said_to_be_on_the_way(client: FlaskClient, amara: User) -> None:
+def test_leads_that_can_not_go_out_are_not_shown_as_on_the_way(client: FlaskClient, amara: User) -> None:
     set_limit(amara, 1)
     for number in range(2):
         someone_signs_up(amara, f"p{number}@example.com")
@@ -164,7 +179,7 @@ def test_the_limit_is_the_advisors_to_set(client: FlaskClient, amara: User) -> N
 
 
 @pytest.mark.parametrize("typed", ["", "0", "-1", "10001", "many", "٣", "9" * 30])
-def test_a_limit_that_wont_do(client: FlaskClient, amara: User, typed: str) -> None:
+def test_an_invalid_limit_is_refused(client: FlaskClient, amara: User, typed: str) -> None:
     form = {"heading": "Letters", "words": "Yes.", "frame_hosts": ""}
 
     answer = client.post("/leads/page", data={**form, "daily_limit": typed})
@@ -249,7 +264,7 @@ def test_all_refused_ones_can_be_sent_again_at_once(client: FlaskClient, amara: 
 @pytest.mark.parametrize(
     ("do", "why", "state"),
     [
-        ("send", "out_of_sight", LeadState.SENDING),  # we look once more ourselves
+        ("send", "out_of_sight", LeadState.SENDING),  # we search once more ourselves
         ("send", "tried_elsewhere", LeadState.WAITING),
         ("there", "out_of_sight", LeadState.SENT),
     ],
@@ -271,7 +286,7 @@ def test_a_lead_to_be_checked_is_decided_by_the_advisor(
 
     assert lead.state == state
     assert (lead.unanswered_at is None) == (state != LeadState.SENDING)
-    if do == "there":  # nobody sees whether this person opts out
+    if do == "there":  # the org can't tell whether this person opts out
         assert "opt_out_unknown" in client.get("/contacts/export.csv").text
 
 
@@ -297,7 +312,7 @@ def test_what_salesforce_did_comes_before_how_far_it_came(client: FlaskClient, a
     assert "Opted out (1)" in html
 
 
-def test_who_asked_again_after_opting_out_is_told_until_noted(client: FlaskClient, amara: User) -> None:
+def test_a_sign_up_after_an_opt_out_is_shown_until_noted(client: FlaskClient, amara: User) -> None:
     put(someone_signs_up(amara), LeadState.SENT, opted_out=True)
     someone_signs_up(amara)
 
@@ -360,6 +375,43 @@ def test_the_contacts_page_shows_the_history_and_gives_it_as_a_file(client: Flas
     assert "may write to me" in rows[0]["text"]
 
 
+def test_the_file_tells_what_happened_to_the_address(client: FlaskClient, amara: User) -> None:
+    lead = someone_signs_up(amara)
+    assert lead.contact_id
+    assert lead.address_hash
+    address = Address(lead.partner_id, amara.id, lead.address_hash)
+    bounced = Happened(address, SuppressionStep.BOUNCED, SuppressionSource.SENDER, utcnow(), "e-1", words="=550 No")
+    record([bounced])
+    record([bounced._replace(step=SuppressionStep.COMPLAINED, sender_event_id="e-2", words="")])
+    unsubscribing.unsubscribe(address, SuppressionSource.ONE_CLICK, whole_firm=True, vault=org_access().vault)
+    someone_signs_up(amara)
+    suppressions.try_again(address)
+
+    page = client.get(f"/contacts/{lead.contact_id}").text
+    assert page.count(f"/leads/consent/{lead.contact_id}.csv") == 1
+    rows = list(csv.DictReader(io.StringIO(client.get(f"/leads/consent/{lead.contact_id}.csv").text)))
+    assert [(row["event"], row["source"], row["scope"], row["detail"]) for row in rows] == [
+        ("opted_in", "form", "", ""),
+        ("bounced", "sender", "advisor", "'=550 No"),
+        ("complained", "sender", "advisor", ""),
+        ("unsubscribed", "one_click", "firm", ""),
+        ("opted_in", "form", "", ""),
+        ("tried_again", "advisor", "advisor", ""),
+    ]
+    assert {row["email"] for row in rows} == {"mei.chou@harbour.example"}
+
+
+def test_someone_who_never_signed_up_has_a_file_once_something_happened(client: FlaskClient, amara: User) -> None:
+    contact = make_contact(amara, email="ruth@river.example", address_hash=b"r" * 32)
+    path = f"/leads/consent/{contact.id}.csv"
+    assert client.get(path).status_code == 404
+    address = Address(amara.partner_id or 0, amara.id, b"r" * 32)
+    record([Happened(address, SuppressionStep.UNSUBSCRIBED, SuppressionSource.SENDER, utcnow(), "e-1")])
+    assert client.get(f"/contacts/{contact.id}").text.count(path) == 1
+    (row,) = csv.DictReader(io.StringIO(client.get(path).text))
+    assert (row["event"], row["email"]) == ("unsubscribed", "ruth@river.example")
+
+
 def test_erasing_takes_the_person_and_keeps_the_skeleton(client: FlaskClient, amara: User) -> None:
     lead = someone_signs_up(amara)
     contact_id = lead.contact_id
@@ -375,10 +427,10 @@ def test_erasing_takes_the_person_and_keeps_the_skeleton(client: FlaskClient, am
     assert (contact.first_name, contact.last_name, contact.email, contact.address_hash) == ("", "", "", None)
     assert client.get(f"/contacts/{contact_id}").status_code == 404
     assert client.get("/contacts/export.csv").text.count("\n") == 1
-    assert "Nobody has signed up yet" in client.get("/leads").text
+    assert "No one has signed up yet" in client.get("/leads").text
 
 
-def test_who_was_erased_may_sign_up_anew(client: FlaskClient, amara: User) -> None:
+def test_an_erased_person_may_sign_up_again(client: FlaskClient, amara: User) -> None:
     first = someone_signs_up(amara)
     client.post(f"/leads/erase/{first.contact_id}")
 
@@ -388,10 +440,10 @@ def test_who_was_erased_may_sign_up_anew(client: FlaskClient, amara: User) -> No
     assert again.state == LeadState.RECEIVED
 
 
-# ---- Whose
+# ---- Access
 
 
-def test_everybody_sees_only_their_own(client: FlaskClient, amara: User) -> None:
+def test_advisors_see_only_their_own_leads(client: FlaskClient, amara: User) -> None:
     bobs = someone_signs_up(make_advisor(amara.partner, name="Bob Adeyemi"), "secret@example.com")
     put(bobs, LeadState.REFUSED, why="duplicate")
 
@@ -418,12 +470,12 @@ def test_a_contact_made_by_hand_is_deleted_not_erased(client: FlaskClient, amara
     assert client.get(f"/leads/erase/{make_contact(amara).id}").status_code == 404
 
 
-# ---- Whose contact was removed with a connection
+# ---- Leads whose contact was removed with a connection
 
 
 @pytest.fixture
 def removed(amara: User) -> Lead:
-    """A lead that became a contact, which was removed when the advisor disconnected."""
+    """Return a lead that became a contact, which was removed when the advisor disconnected."""
     lead = put(someone_signs_up(amara), LeadState.CONVERTED, contact_id=None)
     db.session.execute(delete(Contact))
     db.session.commit()

@@ -32,7 +32,7 @@ def test_a_list_is_made_renamed_and_deleted(client: FlaskClient, alice: User) ->
 
 
 @pytest.mark.parametrize("name", ["", "LETTER", "Salesforce Leads", "a;b"])
-def test_a_name_that_will_not_do_is_said_and_kept(client: FlaskClient, alice: User, name: str) -> None:
+def test_an_invalid_name_is_explained_and_kept_in_the_form(client: FlaskClient, alice: User, name: str) -> None:
     lists.create_list(alice.id, "Letter")
     other = lists.create_list(alice.id, "Other")
     for path in ("/contacts/lists/new", f"/contacts/lists/{other.id}"):

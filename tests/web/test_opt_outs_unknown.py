@@ -1,4 +1,4 @@
-"""Unknown never counts as "may be written to", and the page says so a day before."""
+"""Unknown opt-outs never count as "may be written to", and the page warns a day before."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_the_panel_warns_before_and_says_when_opt_outs_are_unknown(
     assert words in client.get(PANEL).text
 
 
-def test_nothing_is_said_while_there_is_time(client: FlaskClient) -> None:
+def test_no_warning_is_shown_while_there_is_time(client: FlaskClient) -> None:
     alice = make_advisor()
     connection = make_synced_connection(alice, opt_outs_known_until=utcnow() + timedelta(days=3))
     make_run(connection, finished_at=utcnow(), started_at=utcnow())
@@ -42,7 +42,7 @@ def test_nothing_is_said_while_there_is_time(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize(("hours_left", "is_said"), [(23, False), (11, True)])
-def test_where_opt_outs_are_trusted_for_a_day_it_is_said_half_a_day_before(
+def test_where_opt_outs_are_trusted_for_a_day_the_warning_comes_half_a_day_before(
     client: FlaskClient, hours_left: int, is_said: bool
 ) -> None:
     alice = make_advisor(make_partner(opt_outs_trusted_days=1))
@@ -52,7 +52,7 @@ def test_where_opt_outs_are_trusted_for_a_day_it_is_said_half_a_day_before(
     assert ("A sync has to succeed by" in client.get(PANEL).text) is is_said
 
 
-def test_after_seven_days_without_a_good_sync_nobody_is_active(client: FlaskClient) -> None:
+def test_after_seven_days_without_a_good_sync_no_contact_is_active(client: FlaskClient) -> None:
     alice = make_advisor()
     connection = make_synced_connection(alice, opt_outs_known_until=utcnow() - timedelta(seconds=1))
     make_contact(connection)

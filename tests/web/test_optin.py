@@ -45,7 +45,7 @@ def token_in(html: str) -> str:
 
 
 def aged(token: str, seconds: float = 5) -> str:
-    """The same form, opened so many seconds earlier."""
+    """Return the token of the same form, opened so many seconds earlier."""
     slug, text_id, key, made_ms = optin._serializer().loads(token)
     return optin.write_token(optin.Token(slug, text_id, key, made_ms / 1000 - seconds))
 
@@ -88,7 +88,7 @@ def test_a_sign_up_stores_lead_contact_and_consent(client: FlaskClient, address:
     assert lead.details[event.key]["client_address"] == "127.0.0.1"
 
 
-def test_the_thanks_name_nobody_but_the_advisor(client: FlaskClient, address: str) -> None:
+def test_the_thanks_name_only_the_advisor(client: FlaskClient, address: str) -> None:
     html = client.get(send(client, address).location).text
 
     assert "Thank you" in html
@@ -106,7 +106,7 @@ def test_an_unknown_address_is_not_found(client: FlaskClient, page: OptInPage) -
     assert client.post("/o/nobody", data=MEI, forged=True).status_code == 404
 
 
-# ---- The address is the person
+# ---- One person per address
 
 
 def test_sending_the_form_twice_makes_one_lead_and_one_consent(client: FlaskClient, address: str) -> None:
@@ -158,7 +158,7 @@ def test_going_back_to_correct_the_address_keeps_both(client: FlaskClient, addre
         ("consent", "", "Tick the box if you want the letters."),
     ],
 )
-def test_what_wont_do_is_said_beside_its_field(
+def test_invalid_input_of_a_sign_up_is_explained_beside_its_field(
     client: FlaskClient, address: str, field: str, typed: str, words: str
 ) -> None:
     answer = send(client, address, **{field: typed})
@@ -249,7 +249,7 @@ def test_a_stranger_on_a_page_that_is_gone_reads_nothing_of_advisors(client: Fla
         assert of_advisors not in page
 
 
-def test_a_stranger_is_not_told_of_syncs_where_something_broke() -> None:
+def test_an_error_page_tells_strangers_nothing_about_syncs() -> None:
     client = create_app(make_config("sqlite:////nowhere/at/all.db")).test_client()
     page = client.get("/o/amara-okafor").text
     assert "Something broke on our side" in page
@@ -316,7 +316,7 @@ def test_one_of_the_twenty_may_send_the_form_again(client: FlaskClient, address:
     assert (count(Lead), count(ConsentEvent)) == (20, 20)
 
 
-def test_somebody_known_who_is_the_twenty_first_loads_the_form_again(client: FlaskClient, address: str) -> None:
+def test_a_known_person_who_is_the_twenty_first_loads_the_form_again(client: FlaskClient, address: str) -> None:
     send(client, address)
     token = open_form(client, address)
     sign_up_people(client, address, token, range(20))
@@ -402,7 +402,7 @@ def test_the_words_one_saw_count_even_if_they_changed_meanwhile(client: FlaskCli
     assert event.consent_text.version == 1
 
 
-def test_nobody_may_frame_it(client: FlaskClient, address: str) -> None:
+def test_no_site_may_frame_it(client: FlaskClient, address: str) -> None:
     for answer in (client.get(address), send(client, address), client.get(f"{address}/thanks")):
         assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
 
@@ -467,7 +467,7 @@ def test_one_person_pressing_many_times_at_once_is_one_lead(app: Flask, client: 
 def test_the_words_are_kept_without_the_advisors_name_and_shown_with_it(
     client: FlaskClient, page: OptInPage, address: str
 ) -> None:
-    """They are append-only, and whoever wrote them can be erased."""
+    """They are append-only, and the users who wrote them can be erased."""
     advisor = page.user
     name = advisor.name
     sign_up_page.save_page(page, f"Post from {name}", f"{name} and {name}'s firm may write; {name}son may not.", "")

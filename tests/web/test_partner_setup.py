@@ -1,4 +1,4 @@
-"""The hand-off to a firm's Salesforce admin, and that nothing secret is left anywhere on the way."""
+"""Setup links for a firm's Salesforce admin, and that no secret is left anywhere on the way."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def partner(app: Flask) -> Partner:
 
 @pytest.fixture
 def nobody(app: Flask) -> FlaskClient:
-    """Somebody without an account."""
+    """A browser without an account."""
     return app.test_client()
 
 
@@ -69,7 +69,7 @@ def send_link(client: FlaskClient, **changes: str) -> str:
 
 
 def dump() -> str:
-    """Everything that stands in the database."""
+    """Return everything in the database."""
     return "\n".join(
         str(tuple(row))
         for table in Base.metadata.sorted_tables
@@ -93,7 +93,7 @@ def test_a_link_is_mailed_shown_once_and_stored_as_a_hash(
 
 
 @pytest.mark.parametrize("changes", [{"admin_name": ""}, {"admin_email": "henrik"}, {"admin_name": "x" * 121}])
-def test_a_link_for_nobody_is_refused(
+def test_a_link_without_a_recipient_is_refused(
     changes: dict[str, str], client: FlaskClient, ada: User, partner: Partner, outbox: list[Any]
 ) -> None:
     response = client.post("/admin/partners/northgate/setup-link", data=HENRIK | changes)
@@ -117,7 +117,7 @@ def test_the_guide_has_every_value_of_the_article(
     assert "Log out" not in response.text
 
 
-def test_the_firms_admin_is_told_exactly_what_is_wrong_and_loses_nothing(
+def test_the_firms_admin_sees_exactly_what_is_wrong_and_loses_no_input(
     client: FlaskClient, nobody: FlaskClient, ada: User, partner: Partner, org: Running, outbox: list[Any]
 ) -> None:
     register(org)
@@ -146,7 +146,7 @@ def test_the_firms_admin_is_told_exactly_what_is_wrong_and_loses_nothing(
     ("changes", "field"),
     [({"url": "https://evil.example"}, "url"), ({"key": ""}, "key"), ({"secret": ""}, "secret")],
 )
-def test_what_will_not_do_is_told_beside_its_field(
+def test_invalid_setup_input_is_explained_beside_its_field(
     changes: dict[str, str], field: str, client: FlaskClient, nobody: FlaskClient, ada: User, partner: Partner
 ) -> None:
     entered = {"url": "https://northgate.my.salesforce.com", "key": KEY, "secret": SECRET}
@@ -196,7 +196,7 @@ def close_expired(link: SetupLink) -> None:
 
 @pytest.mark.parametrize(
     ("close", "words"),
-    [(close_used, "It was used"), (close_revoked, "It was taken back."), (close_expired, "It has expired.")],
+    [(close_used, "It was used"), (close_revoked, "It was revoked."), (close_expired, "It has expired.")],
 )
 def test_a_link_that_is_closed_says_so_and_nothing_more(
     close: Any, words: str, client: FlaskClient, nobody: FlaskClient, ada: User, partner: Partner
@@ -228,7 +228,7 @@ def test_a_new_link_takes_the_place_of_the_one_before(
     assert nobody.get(second).status_code == 410
 
 
-def test_whoever_guesses_links_has_to_wait(nobody: FlaskClient) -> None:
+def test_guessing_setup_links_is_limited(nobody: FlaskClient) -> None:
     answers = [nobody.get(f"/partner-setup/guess{n}").status_code for n in range(22)]
     assert answers[:20] == [404] * 20
     assert answers[-1] == 429
@@ -252,7 +252,7 @@ def test_no_secret_is_left_anywhere(
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """Every page of the way, every log line at its most talkative, every mail and the whole database."""
+    """Checks every page, every log line at debug level, every mail and the whole database."""
     register(org)
     ada = make_admin()
     log_in(client, ada)
@@ -350,10 +350,10 @@ def test_checks_that_find_nothing_new_cost_the_next_advisor_nothing(
     assert described == [2, 0]
 
 
-def test_a_log_in_that_salesforce_refuses_is_told_to_the_advisor_and_turns_no_check_red(
+def test_a_log_in_that_salesforce_refuses_is_shown_to_the_advisor_and_turns_no_check_red(
     client: FlaskClient, nobody: FlaskClient, ada: User, org: Running
 ) -> None:
-    """What a browser brought may be anybody's words. Admins see what Salesforce answers us, and a check can't see a block."""
+    """The text that a browser brings may be forged. Admins see Salesforce's own answers, and a check can't see a block."""
     register(org, blocked=True)
     amara = org.org.add_user(name="Amara Okafor", username="amara@northgate.example")
     log_in(nobody, make_advisor(make_partner(url=org.url, key=KEY, secret=SECRET, slug="northgate")))

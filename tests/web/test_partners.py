@@ -28,7 +28,7 @@ ENTERED = {
 
 @pytest.fixture(autouse=True)
 def salesforce_is_away(app: Flask) -> Iterator[requests_mock.Mocker]:
-    """Saving asks Salesforce at once; what is tested here works as well where nobody answers."""
+    """Saving asks Salesforce at once; these tests work as well without an answer."""
     with requests_mock.Mocker() as mocker:
         mocker.register_uri(requests_mock.ANY, requests_mock.ANY, exc=requests.exceptions.ReadTimeout)
         yield mocker
@@ -122,7 +122,7 @@ def test_a_sealed_secret_opens_in_its_own_row_only(client: FlaskClient, ada: Use
         ({"secret": "x" * 513}, "secret", "This is not a Consumer Secret"),
     ],
 )
-def test_what_will_not_do_is_told_beside_its_field_and_nothing_typed_is_lost(
+def test_invalid_partner_input_is_explained_beside_its_field_and_nothing_is_lost(
     changes: dict[str, str], field: str, words: str, client: FlaskClient, ada: User
 ) -> None:
     response = send(client, **changes)
@@ -250,7 +250,7 @@ def test_a_new_secret_waits_beside_the_old_one(client: FlaskClient, ada: User, v
     assert partner.unseal(vault, "pending_secret_sealed") == "another.one"
     assert partner.app_version == 1
     page = client.get(path).text
-    assert "A new Consumer Secret waits." in page
+    assert "A new Consumer Secret is not in use yet." in page
     assert "another.one" not in page
     assert client.post(f"{path}/keep-secret").status_code == 303
     assert the_partner().pending_secret_sealed is None
@@ -315,7 +315,7 @@ def test_all_settings_are_stored_and_shown(client: FlaskClient, ada: User) -> No
         ("lead_source", ""),
     ],
 )
-def test_a_setting_that_will_not_do(field: str, value: str, client: FlaskClient, ada: User) -> None:
+def test_an_invalid_setting_is_refused(field: str, value: str, client: FlaskClient, ada: User) -> None:
     path = send(client).location
     response = send(client, path, secret="", **SETTINGS | {field: value})
     assert response.status_code == 422

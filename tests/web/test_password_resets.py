@@ -1,4 +1,4 @@
-"""Asking for a new password: the same work for every address, mails by a job, and nothing that a stranger can end or use up."""
+"""Asking for a new password: the same work for every address, mails by a job, and no way for strangers to use up or end it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def count_waiting() -> int:
 
 @contextmanager
 def statements() -> Iterator[list[str]]:
-    """Everything that is sent to the database within the block."""
+    """Collect every statement that is sent to the database within the block."""
     sent: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:

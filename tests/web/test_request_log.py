@@ -1,4 +1,4 @@
-"""Each request has a number: on its answer, on its log lines, on the page of a bug."""
+"""Each request has a number, which is in its answer, its log lines and the page of a bug."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def app(own_app: Flask) -> Flask:
 
 @pytest.fixture
 def stream(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is logged, a line each."""
+    """Return the logged lines."""
     written: list[str] = []
 
     class Stream:
@@ -64,7 +64,9 @@ def test_what_a_request_logs_carries_its_number_and_the_persons_id(
     assert "request_id" not in lines_of(stream)[-1]
 
 
-def test_what_changes_something_is_told_and_reading_is_not(app: Flask, client: FlaskClient, stream: list[str]) -> None:
+def test_requests_that_change_something_are_logged_and_reading_ones_are_not(
+    app: Flask, client: FlaskClient, stream: list[str]
+) -> None:
     client.get("/login")
     assert stream == []
     client.post("/login", data={"email": make_advisor().email, "password": PASSWORD})

@@ -1,4 +1,4 @@
-"""Account Settings: profile, security, and whom to ask when Salesforce is not there."""
+"""Account Settings: profile, security, and the contact to ask if Salesforce is not there."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_integrations_are_in_the_navigation_only_when_the_firm_is_ready(client: 
     assert f"{alice.partner.name} is switched off at the moment" in page
 
 
-def test_an_advisor_of_a_firm_that_is_not_set_up_is_told_whom_to_ask(client: FlaskClient) -> None:
+def test_an_advisor_of_a_firm_that_is_not_set_up_sees_whom_to_contact(client: FlaskClient) -> None:
     log_in(client, make_advisor(make_partner(name="Calloway & Reyes", secret="")))
     page = client.get("/settings").text
     assert "Calloway &amp; Reyes has not been set up for it." in page
@@ -67,7 +67,7 @@ def test_renaming(client: FlaskClient, alice: User) -> None:
 
 
 @pytest.mark.parametrize(("name", "words"), [("  ", "Enter a name."), ("x" * 121, "Use 120 characters or fewer")])
-def test_a_name_that_will_not_do(name: str, words: str, client: FlaskClient, alice: User) -> None:
+def test_an_invalid_name_is_refused(name: str, words: str, client: FlaskClient, alice: User) -> None:
     response = client.post("/settings", data={"name": name})
     assert response.status_code == 422
     assert words in response.text
@@ -112,7 +112,9 @@ def test_changing_the_password_ends_the_other_sessions_and_not_this_one(
         (PASSWORD, "Summer2026!!!!", "This is easy to guess"),
     ],
 )
-def test_a_password_that_will_not_do(current: str, new: str, words: str, client: FlaskClient, alice: User) -> None:
+def test_an_invalid_new_password_is_refused(
+    current: str, new: str, words: str, client: FlaskClient, alice: User
+) -> None:
     before = alice.password_hash
     status, page = change(client, current, new)
     assert status == 422
@@ -122,7 +124,7 @@ def test_a_password_that_will_not_do(current: str, new: str, words: str, client:
 
 
 def test_a_password_that_its_owner_resets_meanwhile_stays(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody else who knows the old one is changing it at this moment; hashing takes a while."""
+    """Another session that knows the old password is changing it at this moment; hashing takes a while."""
     token, is_right = links.make_link(alice, PasswordLinkKind.RESET), passwords.is_right
 
     def check_slowly(password: str, password_hash: str | None) -> bool:

@@ -1,6 +1,6 @@
-"""What only a real server shows: answers that are sent after the request is over, and requests that are none.
+"""Behaviour that only a real server shows: streamed answers, and malformed requests.
 
-The test client keeps a request's context until the answer is read, and never sends anything malformed.
+The test client keeps a request's context until the answer is read, and can't send malformed requests.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from devtools.processes import Web
 from devtools.servers import RedisServer
 from devtools.waiting import PATIENCE_S
 from tests.conftest import fresh_database, make_config
-from tests.doors import Door, For, doors
 from tests.factories import log_in, session_of
-from tests.furnished import World, make_world
 from tests.pages import CheckingClient
+from tests.route_access import For, Route, iter_routes
+from tests.two_firms import World, make_world
 
 
 class Answer(NamedTuple):
@@ -37,10 +37,10 @@ class Answer(NamedTuple):
 
 
 class Gunicorn(Web):
-    """Asked without the library that is held back in tests."""
+    """gunicorn, with an HTTP client of its own: tests block the library that the app uses."""
 
     def get(self, path: str, **headers: str) -> Answer:
-        """Raises OSError and HTTPException, for an answer that is cut off as well."""
+        """Return the answer; raise OSError or HTTPException, also for one that is cut off."""
         connection = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
         try:
             connection.request("GET", path, headers=headers)
@@ -50,7 +50,7 @@ class Gunicorn(Web):
             connection.close()
 
     def send_raw(self, raw: bytes) -> bytes:
-        """Send bytes as they are; return the first line and all others of what comes back until the connection ends."""
+        """Send raw bytes; return everything that comes back until the connection ends."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S) as connection:
             connection.sendall(raw)
             connection.shutdown(socket.SHUT_WR)
@@ -59,22 +59,22 @@ class Gunicorn(Web):
 
 @dataclass
 class GunicornHouse:
-    """The same application in this process and behind gunicorn, on one furnished database."""
+    """The same application in this process and behind gunicorn, with one filled database."""
 
     app: Flask
     client: FlaskClient
     web: Gunicorn
     world: World
 
-    def user_for(self, door: Door) -> User | None:
-        if door.access is For.EVERYBODY:
+    def user_for(self, route: Route) -> User | None:
+        if route.access is For.EVERYBODY:
             return None
-        return self.world.ada if door.access is For.ADMINS else self.world.alice.user
+        return self.world.ada if route.access is For.ADMINS else self.world.alice.user
 
-    def query_of(self, door: Door) -> str:
-        """What an address has to name beside its path."""
+    def query_of(self, route: Route) -> str:
+        """Return the query string that a route needs."""
         firm, lead = self.world.northgate.slug, self.world.alice.leads[0].public_id
-        return {"board.export": f"?firm={firm}", "leads.person_consent": f"?lead={lead}"}.get(door.endpoint, "")
+        return {"board.export": f"?firm={firm}", "leads.person_consent": f"?lead={lead}"}.get(route.endpoint, "")
 
     def fetch(self, path: str, user: User | None) -> Answer:
         """Fetch from gunicorn as this person."""
@@ -108,28 +108,28 @@ def house(
             db.engine.dispose()
 
 
-# ---- Answers that are sent in pieces
+# ---- Streamed answers
 
 
 @pytest.mark.slow
 def test_every_page_and_file_comes_whole(house: GunicornHouse) -> None:
-    """Every GET of the application, as the person it is for: what gunicorn sends is what this process makes."""
+    """For every GET of the application, as a user with access: gunicorn sends exactly what this process makes."""
     streamed = set()
-    for door in doors(house.app, house.world, house.world.alice):
-        if door.method != "GET" or door.endpoint in ("static", "health.metrics", "connect.callback"):
+    for route in iter_routes(house.app, house.world, house.world.alice):
+        if route.method != "GET" or route.endpoint in ("static", "health.metrics", "connect.callback"):
             continue
-        user = house.user_for(door)
+        user = house.user_for(route)
         with house.client.session_transaction() as session:
             session.clear()
         if user is not None:
             log_in(house.client, user)
-        path = door.path + house.query_of(door)
+        path = route.path + house.query_of(route)
         here = house.client.get(path)
         there = house.fetch(path, user)
-        assert there.status == here.status_code, f"{door} answers {there.status}"
+        assert there.status == here.status_code, f"{route} answers {there.status}"
         if here.mimetype == "text/csv":
-            streamed.add(door.endpoint)
-            assert there.body.count(b"\r\n") >= here.text.count("\r\n") > 1, f"{door} is cut off"
+            streamed.add(route.endpoint)
+            assert there.body.count(b"\r\n") >= here.text.count("\r\n") > 1, f"{route} is cut off"
     assert streamed == streaming_endpoints(house.app)
     assert {"leads.export", "contacts.export", "audit.export", "runs.receipt_csv"} <= streamed
 
@@ -141,7 +141,7 @@ def test_only_one_place_sends_in_pieces() -> None:
     assert streaming == ["files.py"]
 
 
-# ---- Requests that are none
+# ---- Malformed requests
 
 
 def status_line(answer: bytes) -> int:

@@ -22,7 +22,7 @@ from asapp.core.vault import Vault
 from asapp.models import Contact, SuppressionEvent, User
 from asapp.partners import erasure, offboarding
 from tests.factories import log_in, make_advisor, make_contact, org_access
-from tests.unsubscribing import path_of_link
+from tests.mail_links import path_of_link
 
 RUTH = "ruth@river.example"
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}
@@ -42,12 +42,12 @@ def path(amara: User) -> str:
 
 
 def press(client: FlaskClient, path: str, **kwargs: Any) -> TestResponse:
-    """Post as a browser or a mail program does: without any token but the link's own."""
+    """Post as a browser or a mail program does, with no token except the link's own."""
     return client.post(path, forged=True, **kwargs)
 
 
 def events() -> list[tuple[str, str, bool]]:
-    """Return (step, source, is it for the whole firm) of all that was stored."""
+    """Return (step, source, for the whole firm or not) of all stored events."""
     db.session.rollback()
     rows = db.session.scalars(select(SuppressionEvent).order_by(SuppressionEvent.id))
     return [(row.step, row.source, row.user_id is None) for row in rows]
@@ -72,7 +72,7 @@ def test_its_button_stops_the_mails_of_this_advisor(client: FlaskClient, path: s
     assert events() == [("unsubscribed", "page", False)]
 
 
-def test_one_may_choose_everybody_at_the_firm(client: FlaskClient, path: str) -> None:
+def test_a_person_may_choose_the_whole_firm(client: FlaskClient, path: str) -> None:
     press(client, path, data={"scope": "firm"})
     assert "No one at" in client.get(path).text
     assert events() == [("unsubscribed", "page", True)]

@@ -1,6 +1,6 @@
-"""A walk over every route, as everybody who may come: who may see and do what.
+"""Access to every route, tested as every kind of user.
 
-A new route fails here by its name until it stands in ACCESS (tests/doors.py): that is where one decides, and says, who it is for.
+A new route fails here by its name until it is in ACCESS (tests/route_access.py), where its author decides who it is for.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from asapp.core.extensions import db
 from asapp.health.readiness import PROBE
 from asapp.models import User
 from asapp.web.access import PUBLIC_ENDPOINTS
-from tests.doors import ACCESS, For, doors, everything_of, open_door
 from tests.factories import log_in
-from tests.furnished import Belongings, World, make_world, rows_of, what_changed, whole_database
+from tests.route_access import ACCESS, For, everything_of, iter_routes, open_route
 from tests.signing_up import make_page
+from tests.two_firms import Belongings, World, make_world, rows_of, what_changed, whole_database
 
-# Who may see what is decided before any database is asked: one of the two is enough for a walk this long.
+# Access is decided before any query: one database is enough for a test this long.
 pytestmark = [pytest.mark.slow, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
 
 
@@ -45,10 +45,10 @@ def report(problems: list[str]) -> None:
     assert not problems, "\n".join(problems)
 
 
-# ---- Everything is decided
+# ---- Every route has a rule
 
 
-def test_every_route_says_whom_it_is_for(app: Flask) -> None:
+def test_every_route_has_an_access_rule(app: Flask) -> None:
     endpoints = {rule.endpoint for rule in app.url_map.iter_rules()}
     report([f"{name} is not in ACCESS: whom is it for?" for name in sorted(endpoints - set(ACCESS))])
     report([f"{name} is in ACCESS and nowhere else" for name in sorted(set(ACCESS) - endpoints)])
@@ -61,16 +61,16 @@ def test_what_is_public_here_is_public_there(app: Flask) -> None:
 def test_methods_that_no_form_sends_are_refused(app: Flask, client: FlaskClient, world: World) -> None:
     log_in(client, world.alice.user)
     before, problems = whole_database(), []
-    for door in doors(app, world, world.alice):
+    for route in iter_routes(app, world, world.alice):
         for method in ("PUT", "PATCH", "DELETE", "TRACE"):
-            status = client.open(door.path, method=method).status_code
+            status = client.open(route.path, method=method).status_code
             if status != 405:
-                problems.append(f"{method} {door.path}: {status}")
+                problems.append(f"{method} {route.path}: {status}")
     report(problems)
     assert what_changed(before, whole_database()) == []
 
 
-# ---- Nobody, and nobody any more
+# ---- Without a log-in, and with one that has ended
 
 
 @pytest.mark.parametrize("who", ["anonymous", "deactivated", "logged out"])
@@ -86,24 +86,23 @@ def test_without_a_session_one_comes_to_the_login_and_nothing_happens(
         assert kept
         client.set_cookie("session", kept.value)
     before, problems = whole_database(), []
-    for door in doors(app, world, world.alice):
-        if door.access is For.EVERYBODY:
-            if door.is_safe and is_sent_to_login(open_door(client, door)) != (
-                door.endpoint in ("home.index", "auth.code")
-            ):
-                problems.append(f"{door} is on the public list")
+    for route in iter_routes(app, world, world.alice):
+        if route.access is For.EVERYBODY:
+            leads_to_login = route.endpoint in ("home.index", "auth.code")
+            if route.is_safe and is_sent_to_login(open_route(client, route)) != leads_to_login:
+                problems.append(f"{route} is on the public list")
             continue
-        if door.access is For.SENDERS:
-            if open_door(client, door, everything_of(world.alice)).status_code != 401:
-                problems.append(f"{door} opens without a key")
+        if route.access is For.SENDERS:
+            if open_route(client, route, everything_of(world.alice)).status_code != 401:
+                problems.append(f"{route} opens without a key")
             continue
-        if not is_sent_to_login(open_door(client, door, everything_of(world.alice))):
-            problems.append(f"{door} opens")
-        part = open_door(client, door, everything_of(world.alice), part=True)
+        if not is_sent_to_login(open_route(client, route, everything_of(world.alice))):
+            problems.append(f"{route} opens")
+        part = open_route(client, route, everything_of(world.alice), part=True)
         if part.status_code != 401 or not part.headers.get("HX-Redirect", "").startswith("/login"):
-            problems.append(f"{door} opens for htmx")
+            problems.append(f"{route} opens for htmx")
         if part.text.strip():
-            problems.append(f"{door} says something")
+            problems.append(f"{route} says something")
     report(problems)
     assert what_changed(before, whole_database()) == []
 
@@ -129,17 +128,17 @@ def test_what_is_another_advisors_is_not_there(
     owner: Belongings = getattr(world, whose)
     before, problems = whole_database(), []
     tried = 0
-    for door in doors(app, world, owner):
-        is_named = door.access is For.ADVISORS and any(
-            part.isdigit() for part in door.path.replace(".", "/").split("/")
+    for route in iter_routes(app, world, owner):
+        is_named = route.access is For.ADVISORS and any(
+            part.isdigit() for part in route.path.replace(".", "/").split("/")
         )
         if not is_named:
             continue
         tried += 1
         for how in ({}, {"part": True}):
-            response = open_door(client, door, everything_of(owner), **how)
+            response = open_route(client, route, everything_of(owner), **how)
             if response.status_code != 404:
-                problems.append(f"{door}: {response.status_code}")
+                problems.append(f"{route}: {response.status_code}")
     report(problems)
     assert tried > 50
     assert what_changed(before, whole_database()) == []
@@ -166,7 +165,7 @@ def test_what_is_another_advisors_is_not_there_for_a_form(
         assert what_changed(before, whole_database()) == []
 
 
-def test_own_lists_take_nobody_elses_contacts(client: FlaskClient, world: World) -> None:
+def test_own_lists_take_no_contacts_of_others(client: FlaskClient, world: World) -> None:
     log_in(client, world.bob.user)
     before = rows_of(world.alice.user)
     data = {"do": "add", "to_list": str(world.bob.contact_list.id), "id": everything_of(world.alice)["id"]}
@@ -182,19 +181,19 @@ def test_own_lists_take_nobody_elses_contacts(client: FlaskClient, world: World)
 def test_whatever_an_advisor_sends_the_others_keep_what_they_have(
     who: str, app: Flask, client: FlaskClient, world: World
 ) -> None:
-    """Every form, with ids of others in every field that might be believed, posted from an own session."""
+    """Post every form, with ids of others in every field that might be trusted, from an advisor's own session."""
     advisor = world.fred if who == "fred" else world.alice.user
     before = {other.user.name: rows_of(other.user) for other in (world.bob, world.charlie)}
     problems = []
-    for door in list(doors(app, world, world.alice)):  # before the first of them deletes something
-        if door.is_safe or door.access not in (For.ADVISORS, For.LOGGED_IN):
+    for route in list(iter_routes(app, world, world.alice)):  # before one of them deletes something
+        if route.is_safe or route.access not in (For.ADVISORS, For.LOGGED_IN):
             continue
         for owner in (world.bob, world.charlie):
             log_in(client, advisor)
-            open_door(client, door, everything_of(owner))
+            open_route(client, route, everything_of(owner))
             after = rows_of(owner.user)
             if after != before[owner.user.name]:
-                problems.append(f"{door}: {what_changed(before[owner.user.name], after)} of {owner.user.name}")
+                problems.append(f"{route}: {what_changed(before[owner.user.name], after)} of {owner.user.name}")
     report(problems)
 
 
@@ -203,15 +202,15 @@ def test_admin_pages_are_forbidden_to_advisors(who: str, app: Flask, client: Fla
     advisor = world.fred if who == "fred" else getattr(world, who).user
     log_in(client, advisor)
     before, problems = whole_database(), []
-    for door in doors(app, world, world.alice):
-        if door.access is not For.ADMINS:
+    for route in iter_routes(app, world, world.alice):
+        if route.access is not For.ADMINS:
             continue
         for how in ({}, {"part": True}):
-            response = open_door(client, door, everything_of(world.alice), **how)
+            response = open_route(client, route, everything_of(world.alice), **how)
             if response.status_code != 403:
-                problems.append(f"{door}: {response.status_code}")
+                problems.append(f"{route}: {response.status_code}")
             elif world.alice.user.email in response.text:
-                problems.append(f"{door} tells")
+                problems.append(f"{route} tells")
     report(problems)
     assert what_changed(before, whole_database()) == []
 
@@ -228,14 +227,14 @@ def test_who_is_no_admin_any_more_is_refused_with_the_next_click(client: FlaskCl
 
 
 def test_advisors_pages_are_forbidden_to_admins(app: Flask, client: FlaskClient, world: World) -> None:
-    """An admin sees how a firm is doing, and nobody's contacts."""
+    """An admin sees how a firm is doing, but no contacts."""
     log_in(client, world.ada)
     before, problems = whole_database(), []
-    for door in doors(app, world, world.alice):
-        if door.access is For.ADVISORS:
-            response = open_door(client, door, everything_of(world.alice))
+    for route in iter_routes(app, world, world.alice):
+        if route.access is For.ADVISORS:
+            response = open_route(client, route, everything_of(world.alice))
             if response.status_code != 403:
-                problems.append(f"{door}: {response.status_code}")
+                problems.append(f"{route}: {response.status_code}")
     report(problems)
     assert what_changed(before, whole_database()) == []
 
@@ -244,13 +243,13 @@ def test_an_advisor_is_found_under_the_own_firm_only(app: Flask, client: FlaskCl
     log_in(client, world.ada)
     before, problems = whole_database(), []
     slug = world.northgate.slug
-    for door in doors(app, world, world.charlie):
+    for route in iter_routes(app, world, world.charlie):
         assert world.charlie.user.partner
-        if not door.endpoint.startswith("advisors.") or str(world.charlie.user.id) not in door.path.split("/"):
+        if not route.endpoint.startswith("advisors.") or str(world.charlie.user.id) not in route.path.split("/"):
             continue
-        door.path = door.path.replace(world.charlie.user.partner.slug, slug)
-        if open_door(client, door).status_code != 404:
-            problems.append(str(door))
+        route.path = route.path.replace(world.charlie.user.partner.slug, slug)
+        if open_route(client, route).status_code != 404:
+            problems.append(str(route))
     report(problems)
     assert what_changed(before, whole_database()) == []
 
@@ -263,18 +262,18 @@ def test_without_a_key_no_session_opens_the_api(who: str, app: Flask, client: Fl
     if who != "anonymous":
         log_in(client, people(world)[who][0])
     before, problems = whole_database(), []
-    for door in doors(app, world, world.alice):
-        if door.access is For.SENDERS:
+    for route in iter_routes(app, world, world.alice):
+        if route.access is For.SENDERS:
             for key in ({}, {"Authorization": "Bearer asapp_" + "A" * 43}, {"Authorization": f"Basic {world.api_key}"}):
-                response = open_door(client, door, everything_of(world.alice), headers=key)
+                response = open_route(client, route, everything_of(world.alice), headers=key)
                 if response.status_code != 401 or response.mimetype != "application/problem+json":
-                    problems.append(f"{door}: {response.status_code}")
+                    problems.append(f"{route}: {response.status_code}")
     report(problems)
     assert what_changed(before, whole_database()) == []
 
 
 def test_a_key_of_one_firm_opens_nothing_of_another(app: Flask, client: FlaskClient, world: World) -> None:
-    """Each call, with all that Charlie has at the other firm."""
+    """Make each call, with every id that Charlie has at the other firm."""
     key = {"Authorization": f"Bearer {world.api_key}"}
     bodies = {
         "api.prepare_send": {"id": "theirs", "list_id": world.charlie.contact_list.public_id, "max_age_minutes": 60},
@@ -283,18 +282,20 @@ def test_a_key_of_one_firm_opens_nothing_of_another(app: Flask, client: FlaskCli
     }
     client.get("/api/v1/advisors", headers=key)  # writes when the key was used
     before, problems, tried = rows_of(world.charlie.user), [], 0
-    for door in doors(app, world, world.charlie):
-        if door.access is not For.SENDERS:
+    for route in iter_routes(app, world, world.charlie):
+        if route.access is not For.SENDERS:
             continue
         tried += 1
-        if door.is_safe:
-            response = client.open(door.path, method=door.method, headers=key)
+        if route.is_safe:
+            response = client.open(route.path, method=route.method, headers=key)
         else:
-            response = client.open(door.path, method=door.method, headers=key, json=bodies[door.endpoint], forged=True)
+            response = client.open(
+                route.path, method=route.method, headers=key, json=bodies[route.endpoint], forged=True
+            )
         told = any(word in response.text for word in ("Charlie", world.charlie.contacts[0].email))
-        expected = {"api.advisors": 200, "api.events": 200}.get(door.endpoint, 404)
-        if response.status_code != expected or (told and door.endpoint != "api.may_send"):
-            problems.append(f"{door}: {response.status_code} {response.text[:80]}")
+        expected = {"api.advisors": 200, "api.events": 200}.get(route.endpoint, 404)
+        if response.status_code != expected or (told and route.endpoint != "api.may_send"):
+            problems.append(f"{route}: {response.status_code} {response.text[:80]}")
     report(problems)
     assert tried == 11  # seven calls, four of them with HEAD too
     assert what_changed(before, rows_of(world.charlie.user)) == []
@@ -305,7 +306,7 @@ def about(whose: Belongings) -> dict[str, str]:
     return names | {"email": whose.contacts[0].email, "at": "2026-05-03T09:15:00Z"}
 
 
-# ---- Looking changes nothing, and forms need their token
+# ---- Reading changes nothing, and forms need their token
 
 
 def people(world: World) -> dict[str, tuple[User, Belongings]]:
@@ -321,15 +322,15 @@ def test_looking_changes_nothing(who: str, app: Flask, client: FlaskClient, worl
     user, whose = people(world)[who]
     before, problems = whole_database(), []
     with writes_seen() as written:
-        for door in doors(app, world, whose):
-            if not door.is_safe:
+        for route in iter_routes(app, world, whose):
+            if not route.is_safe:
                 continue
             log_in(client, user)
-            open_door(client, door, everything_of(whose) | {"state": "forged", "code": "forged"})
-            if door.endpoint == "health.ready":  # whether the database takes what is written, only writing shows
+            open_route(client, route, everything_of(whose) | {"state": "forged", "code": "forged"})
+            if route.endpoint == "health.ready":  # only a write shows whether the database can be written
                 written[:] = [statement for statement in written if statement != PROBE]
-            if not door.path.endswith(".csv"):  # a file that is taken along is noted in the audit log
-                problems += [f"{door}: {statement}" for statement in written]
+            if not route.path.endswith(".csv"):  # an export is recorded in the audit log
+                problems += [f"{route}: {statement}" for statement in written]
             written.clear()
     report(problems)
     assert set(what_changed(before, whole_database())) <= {"audit_entries", "audit_identities"}
@@ -337,7 +338,7 @@ def test_looking_changes_nothing(who: str, app: Flask, client: FlaskClient, worl
 
 @contextmanager
 def writes_seen() -> Iterator[list[str]]:
-    """Yield the list of statements that changed a row."""
+    """Collect the statements that change a row."""
     written: list[str] = []
 
     def hear(_connection: Any, cursor: Any, statement: str, *_rest: Any) -> None:
@@ -355,25 +356,25 @@ def writes_seen() -> Iterator[list[str]]:
 def test_a_form_without_its_token_is_refused(who: str, app: Flask, client: FlaskClient, world: World) -> None:
     before, problems = whole_database(), []
     tried = 0
-    for door in doors(app, world, world.alice):
-        if door.is_safe:
+    for route in iter_routes(app, world, world.alice):
+        if route.is_safe:
             continue
         if who != "anonymous":
             log_in(client, people(world)[who][0])
         tried += 1
-        response = open_door(client, door, everything_of(world.alice), forged=True)
-        if door.endpoint == "optin.sign_up":
+        response = open_route(client, route, everything_of(world.alice), forged=True)
+        if route.endpoint == "optin.sign_up":
             is_refused = response.status_code == 422  # its own token, not the session's: see test_optin.py
-        elif door.endpoint == "unsubscribe.receive":
-            is_refused = response.status_code == 404  # its address is the token: see test_unsubscribe.py
-        elif door.access is For.SENDERS:
-            is_refused = response.status_code == 401  # no session opens it, so none has to be protected
-        elif who == "anonymous" and door.access is not For.EVERYBODY:
+        elif route.endpoint == "unsubscribe.receive":
+            is_refused = response.status_code == 404  # the address is the token: see test_unsubscribe.py
+        elif route.access is For.SENDERS:
+            is_refused = response.status_code == 401  # no session opens it, so no session needs protection
+        elif who == "anonymous" and route.access is not For.EVERYBODY:
             is_refused = is_sent_to_login(response)
         else:
             is_refused = response.status_code == 400
         if not is_refused:
-            problems.append(f"{door}: {response.status_code}")
+            problems.append(f"{route}: {response.status_code}")
     report(problems)
     assert tried > 40
     assert what_changed(before, whole_database()) == []
@@ -394,23 +395,21 @@ def test_the_token_of_another_session_does_not_fit(app: Flask, client: FlaskClie
 
 
 @pytest.mark.parametrize("who", ["anonymous", "alice", "ada"])
-def test_every_answer_has_its_policy_and_is_kept_by_nobody(
-    who: str, app: Flask, client: FlaskClient, world: World
-) -> None:
+def test_every_answer_has_its_policy_and_is_not_cached(who: str, app: Flask, client: FlaskClient, world: World) -> None:
     problems = []
-    for door in list(doors(app, world, world.alice)):
+    for route in list(iter_routes(app, world, world.alice)):
         if who != "anonymous":
             log_in(client, people(world)[who][0])
-        headers = open_door(client, door, forged=not door.is_safe).headers
+        headers = open_route(client, route, forged=not route.is_safe).headers
         policy = headers.get("Content-Security-Policy", "")
         is_strict = policy.startswith("default-src 'none'; script-src 'self'") and "unsafe" not in policy
         if not is_strict or "frame-ancestors 'none'" not in policy or "base-uri 'none'" not in policy:
-            problems.append(f"{door}: {policy or 'no policy'}")
+            problems.append(f"{route}: {policy or 'no policy'}")
         if headers.get("X-Content-Type-Options") != "nosniff":
-            problems.append(f"{door} may be sniffed")
-        if door.endpoint != "static" and headers.get("Cache-Control") != "no-store":
-            problems.append(f"{door} may be kept: {headers.get('Cache-Control')}")
-        problems += [f"{door} sets {cookie}" for cookie in headers.getlist("Set-Cookie") if not is_tight(cookie)]
+            problems.append(f"{route} may be sniffed")
+        if route.endpoint != "static" and headers.get("Cache-Control") != "no-store":
+            problems.append(f"{route} may be kept: {headers.get('Cache-Control')}")
+        problems += [f"{route} sets {cookie}" for cookie in headers.getlist("Set-Cookie") if not is_tight(cookie)]
     report(problems)
 
 
@@ -419,15 +418,15 @@ def is_tight(cookie: str) -> bool:
 
 
 def test_no_answer_leads_elsewhere(app: Flask, client: FlaskClient, world: World) -> None:
-    """Whatever is named as the page to go on to, a redirect stays here."""
+    """A redirect stays on this host, whatever page the request names."""
     elsewhere = ("https://evil.example", "//evil.example", "/\\evil.example", "/\t/evil.example", "https:evil.example")
     for target in elsewhere:
         named = dict.fromkeys(("next", "back", "url", "return", "redirect", "state", "slug"), target)
-        for door in list(doors(app, world, world.alice)):
-            log_in(client, world.ada if door.access is For.ADMINS else world.alice.user)
-            if not door.is_safe and door.endpoint not in ("auth.try_login", "contacts.restore", "contacts.selection"):
+        for route in list(iter_routes(app, world, world.alice)):
+            log_in(client, world.ada if route.access is For.ADMINS else world.alice.user)
+            if not route.is_safe and route.endpoint not in ("auth.try_login", "contacts.restore", "contacts.selection"):
                 continue
-            headers = open_door(client, door, named | {"do": "none"}).headers
+            headers = open_route(client, route, named | {"do": "none"}).headers
             for name in ("Location", "HX-Redirect"):
                 value = headers.get(name, "")
-                assert not value or (value.startswith("/") and value[1:2] not in ("/", "\\")), f"{door}: {value}"
+                assert not value or (value.startswith("/") and value[1:2] not in ("/", "\\")), f"{route}: {value}"

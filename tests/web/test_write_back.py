@@ -1,4 +1,4 @@
-"""What pages say of telling Salesforce: the contact's, and the firm's for admins."""
+"""What pages show about write-backs: the contact's page, and the firm's page for admins."""
 
 from __future__ import annotations
 
@@ -29,31 +29,31 @@ from asapp.models import (
 from asapp.writeback import unsubscribing
 from orgsim import Running
 from tests.factories import log_in, make_admin, make_advisor, make_connection
+from tests.mail_links import path_of_link
 from tests.senders import Sender, make_key
-from tests.telling import ROSE, TellingOffice
-from tests.unsubscribing import path_of_link
+from tests.write_back_office import ROSE, WriteBackOffice
 
 
 @pytest.fixture
-def office(app: Flask, org: Running) -> TellingOffice:
-    return TellingOffice(org)
+def office(app: Flask, org: Running) -> WriteBackOffice:
+    return WriteBackOffice(org)
 
 
 @pytest.fixture
-def rose(office: TellingOffice) -> str:
+def rose(office: WriteBackOffice) -> str:
     salesforce_id = office.add(email=ROSE)
     office.sync()
     return salesforce_id
 
 
 @pytest.fixture
-def amara(client: FlaskClient, office: TellingOffice) -> FlaskClient:
+def amara(client: FlaskClient, office: WriteBackOffice) -> FlaskClient:
     log_in(client, office.advisor)
     return client
 
 
 @pytest.fixture
-def ada(client: FlaskClient, office: TellingOffice) -> FlaskClient:
+def ada(client: FlaskClient, office: WriteBackOffice) -> FlaskClient:
     log_in(client, make_admin())
     return client
 
@@ -63,7 +63,7 @@ def path_of(salesforce_id: str) -> str:
     return f"/contacts/{db.session.scalars(select(Contact.id).where(Contact.salesforce_id == salesforce_id)).one()}"
 
 
-def firm_path(office: TellingOffice) -> str:
+def firm_path(office: WriteBackOffice) -> str:
     return f"/admin/partners/{office.reload(office.connection).partner.slug}"
 
 
@@ -71,7 +71,7 @@ def text_of(page: str) -> str:
     return " ".join(page.split())
 
 
-def put(office: TellingOffice, salesforce_id: str, **columns: object) -> None:
+def put(office: WriteBackOffice, salesforce_id: str, **columns: object) -> None:
     office.unsubscribe()
     row = office.write(salesforce_id)
     for name, value in columns.items():
@@ -82,8 +82,8 @@ def put(office: TellingOffice, salesforce_id: str, **columns: object) -> None:
 # ---- The contact's page
 
 
-def test_the_story_of_an_unsubscribe_as_the_page_tells_it(
-    app: Flask, amara: FlaskClient, office: TellingOffice, rose: str
+def test_the_page_shows_the_history_of_an_unsubscribe(
+    app: Flask, amara: FlaskClient, office: WriteBackOffice, rose: str
 ) -> None:
     contact = path_of(rose)
     assert "In Salesforce" not in amara.get(contact).text
@@ -91,7 +91,7 @@ def test_the_story_of_an_unsubscribe_as_the_page_tells_it(
     assert app.test_client().post(link, data={"scope": "advisor"}).status_code == 303
     assert "Salesforce will be told within minutes" in amara.get(contact).text
     office.make_all_due()
-    office.tell()
+    office.write_back()
     told = office.write(rose)
     told.ended_at = datetime(2026, 5, 3, 14, 32, tzinfo=UTC)
     db.session.commit()
@@ -115,12 +115,12 @@ def test_the_story_of_an_unsubscribe_as_the_page_tells_it(
         ),
         (
             {"state": WriteBackState.GONE, "why": Untold.REASSIGNED},
-            "The record belongs to somebody else in Salesforce.",
+            "The record belongs to someone else in Salesforce.",
         ),
     ],
 )
 def test_the_page_says_why_not(
-    amara: FlaskClient, office: TellingOffice, rose: str, columns: dict[str, object], says: str
+    amara: FlaskClient, office: WriteBackOffice, rose: str, columns: dict[str, object], says: str
 ) -> None:
     put(office, rose, **columns)
     page = text_of(amara.get(path_of(rose)).text)
@@ -129,7 +129,7 @@ def test_the_page_says_why_not(
 
 
 def test_a_firm_that_does_not_want_it_is_named_as_the_reason(
-    amara: FlaskClient, office: TellingOffice, rose: str
+    amara: FlaskClient, office: WriteBackOffice, rose: str
 ) -> None:
     office.connection.partner.writes_opt_outs_back = False
     office.save()
@@ -141,7 +141,7 @@ def test_a_firm_that_does_not_want_it_is_named_as_the_reason(
 
 
 def test_what_was_refused_is_tried_again_from_the_page(
-    app: Flask, amara: FlaskClient, office: TellingOffice, rose: str
+    app: Flask, amara: FlaskClient, office: WriteBackOffice, rose: str
 ) -> None:
     put(office, rose, state=WriteBackState.REFUSED, why=Untold.NO_EDIT)
     answer = amara.post(f"{path_of(rose)}/tell-salesforce")
@@ -149,12 +149,12 @@ def test_what_was_refused_is_tried_again_from_the_page(
     assert office.write(rose).state == WriteBackState.WAITING
     queues: Queues = app.extensions["asapp.queues"]
     assert [job.split("-")[:2] for job in queues.leads.get_job_ids()] == [["opt", "outs"]]
-    office.tell()
+    office.write_back()
     assert office.is_out(rose)
 
 
 def test_a_stranger_can_not_have_it_tried_again(
-    app: Flask, client: FlaskClient, office: TellingOffice, rose: str
+    app: Flask, client: FlaskClient, office: WriteBackOffice, rose: str
 ) -> None:
     put(office, rose, state=WriteBackState.REFUSED, why=Untold.NO_EDIT)
     bob: User = make_advisor(office.reload(office.connection).partner, "Bob Ferreira")
@@ -167,8 +167,8 @@ def test_a_stranger_can_not_have_it_tried_again(
 # ---- The firm's page
 
 
-def test_admins_see_how_many_were_told_and_why_others_were_not(
-    ada: FlaskClient, office: TellingOffice, rose: str
+def test_admins_see_how_many_were_written_back_and_why_others_were_not(
+    ada: FlaskClient, office: WriteBackOffice, rose: str
 ) -> None:
     put(office, rose, state=WriteBackState.TOLD)
     for number, (state, why) in enumerate(
@@ -195,7 +195,7 @@ def test_admins_see_how_many_were_told_and_why_others_were_not(
     assert "Stopped by a rule of the firm: 1 record" in page
 
 
-def test_a_firm_that_never_wanted_it_has_no_such_section(ada: FlaskClient, office: TellingOffice) -> None:
+def test_a_firm_that_never_wanted_it_has_no_such_section(ada: FlaskClient, office: WriteBackOffice) -> None:
     office.connection.partner.writes_opt_outs_back = False
     office.save()
     page = ada.get(firm_path(office)).text
@@ -204,7 +204,7 @@ def test_a_firm_that_never_wanted_it_has_no_such_section(ada: FlaskClient, offic
 
 
 def test_those_of_the_last_thirty_days_are_written_back_by_a_button(
-    ada: FlaskClient, office: TellingOffice, rose: str
+    ada: FlaskClient, office: WriteBackOffice, rose: str
 ) -> None:
     office.connection.partner.writes_opt_outs_back = False
     office.save()
@@ -216,15 +216,15 @@ def test_those_of_the_last_thirty_days_are_written_back_by_a_button(
     assert "Write back those of the last 30 days" in ada.get(firm_path(office)).text
     ada.post(f"{firm_path(office)}/tell-earlier")
     assert "Salesforce will be told of 1 address" in ada.get(firm_path(office)).text
-    office.tell()
+    office.write_back()
     assert office.is_out(rose)
 
 
 # ---- Jobs and figures
 
 
-def test_an_event_by_the_api_is_written_down_with_it_and_rings(
-    app: Flask, client: FlaskClient, office: TellingOffice, rose: str
+def test_an_event_by_the_api_is_stored_with_its_write_back_and_enqueued(
+    app: Flask, client: FlaskClient, office: WriteBackOffice, rose: str
 ) -> None:
     event = {
         "id": "event-1",
@@ -238,12 +238,12 @@ def test_an_event_by_the_api_is_written_down_with_it_and_rings(
     assert office.writes() == {rose: (WriteBackState.WAITING, None)}
     queues: Queues = app.extensions["asapp.queues"]
     assert [job.args for job in queues.leads.get_jobs()] == [[office.connection.id]]
-    office.tell()
+    office.write_back()
     assert office.is_out(rose)
 
 
-def test_an_event_of_the_sender_rings_for_a_delivery_and_the_job_tells(
-    app: Flask, office: TellingOffice, rose: str
+def test_an_event_of_the_sender_enqueues_a_delivery_and_the_job_carries_it_out(
+    app: Flask, office: WriteBackOffice, rose: str
 ) -> None:
     queues: Queues = app.extensions["asapp.queues"]
     happened = Happened(office.address(), SuppressionStep.UNSUBSCRIBED, SuppressionSource.SENDER, utcnow(), "event-1")
@@ -257,7 +257,7 @@ def test_an_event_of_the_sender_rings_for_a_delivery_and_the_job_tells(
 
 
 def test_a_field_that_may_not_be_set_has_the_firms_set_up_checked(
-    app: Flask, ada: FlaskClient, office: TellingOffice, rose: str
+    app: Flask, ada: FlaskClient, office: WriteBackOffice, rose: str
 ) -> None:
     queues: Queues = app.extensions["asapp.queues"]
     partner_id, connection_id = office.connection.partner_id, office.connection.id
@@ -276,7 +276,7 @@ def test_a_field_that_may_not_be_set_has_the_firms_set_up_checked(
     assert "can see HasOptedOutOfEmail on Contact, but not set it" in page
 
 
-def test_the_tick_rings_for_what_is_due(app: Flask, office: TellingOffice, rose: str) -> None:
+def test_the_tick_enqueues_what_is_due(app: Flask, office: WriteBackOffice, rose: str) -> None:
     queues: Queues = app.extensions["asapp.queues"]
     office.unsubscribe(wait_is_over=False)
     tasks.tick()
@@ -287,7 +287,7 @@ def test_the_tick_rings_for_what_is_due(app: Flask, office: TellingOffice, rose:
     assert len([job for job in queues.leads.get_job_ids() if job.startswith("opt-outs")]) == 1
 
 
-def test_the_figures_say_how_long_what_is_due_waits(office: TellingOffice, rose: str) -> None:
+def test_the_figures_say_how_long_what_is_due_waits(office: WriteBackOffice, rose: str) -> None:
     now = utcnow()
     assert read_figures(db.session(), now).opt_outs.count == 0
     put(office, rose, next_attempt_at=now - timedelta(minutes=20))

@@ -1,6 +1,6 @@
 """The API for senders under /api/v1, its OpenAPI document, and the page that explains it.
 
-Sessions, cookies and CSRF play no part here: a request is what its key says. What is refused is a problem by RFC 9457.
+No sessions, cookies or CSRF here: the key decides what a request may do. A refusal is a problem as in RFC 9457.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from asapp.web.page_extensions import csrf
 
 
 def register(app: Flask) -> None:
-    """Add the calls and what describes them. Comes after caller.register()."""
+    """Add the calls and their documentation. Comes after caller.register()."""
     csrf.exempt(views.blueprint)
     document.describe(app, views.blueprint)
     app.register_blueprint(document.blueprint)

@@ -1,4 +1,4 @@
-"""Who calls the API: the key in the header Authorization, and nothing else."""
+"""Who calls the API: the owner of the key in the header Authorization."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REALM = 'Bearer realm="asapp"'
 
 
 def find_caller() -> None:
-    """Look the key of an API call up. A wrong one is refused later, after the limit of wrong ones."""
+    """Look up the key of an API call. A wrong one is refused later, after the limit of wrong ones."""
     if request.blueprint == BLUEPRINT:
         scheme, _, key = request.headers.get("Authorization", "").partition(" ")
         g.api_key = api_keys.find_by_key(key.strip()) if scheme.lower() == "bearer" else None
@@ -42,7 +42,7 @@ def calling_key() -> FoundKey:
 
 
 def scope_required(scope: Scope) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Demand that the key has this scope, before anything else of the request is looked at."""
+    """Demand that the key has this scope, before anything else in the request is checked."""
 
     def decorate(view: Callable[P, R]) -> Callable[P, R]:
         @wraps(view)

@@ -1,4 +1,4 @@
-"""The OpenAPI document, made from the calls and their schemas, and the page that people read."""
+"""The OpenAPI document, made from the calls and their schemas, and the documentation page."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class Described(Api):  # type: ignore[misc]  # flask-smorest has no types
         pass
 
     def _register_pagination_header(self) -> None:
-        pass  # pages say in their body how they go on
+        pass  # a page's body has its own `next`
 
 
 def describe(app: Flask, calls: Blueprint) -> None:
-    """Add the calls to the application, and keep the document about them beside it."""
+    """Add the calls to the application, and store the document about them."""
     api = Described(app, spec_kwargs=dict(OPTIONS))
     api.register_blueprint(calls)
     app.extensions[DOCUMENT] = api.spec.to_dict()
@@ -99,7 +99,7 @@ class Call:
         return [(code, each["description"]) for code, each in sorted(self._described["responses"].items())]
 
     def _fields(self, schema: dict[str, Any], prefix: str = "") -> list[dict[str, Any]]:
-        """Return [{name, type, words}], the members of members behind what they belong to."""
+        """Return [{name, type, words}], with the members of an object after the object."""
         schema = self._resolved(schema)
         found = []
         for name, given in schema.get("properties", {}).items():
@@ -119,7 +119,7 @@ class Call:
 
 
 def with_code(text: str) -> Markup:
-    """Return the text with what stands in `backticks` as code."""
+    """Return the text with `backticks` rendered as code."""
     parts = text.split("`")
     return Markup("").join(
         Markup("<code>{}</code>").format(part) if odd % 2 else part for odd, part in enumerate(parts)
@@ -127,7 +127,7 @@ def with_code(text: str) -> Markup:
 
 
 def type_of(schema: dict[str, Any]) -> str:
-    """Return the type in words: `string or null`."""
+    """Return the type as text: `string or null`."""
     kinds = schema.get("type", "any")
     words = " or ".join(kinds) if isinstance(kinds, list) else kinds
     return words.replace("string", "time") if schema.get("format") == "date-time" else words

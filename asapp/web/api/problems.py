@@ -1,4 +1,4 @@
-"""Problems: what an API call is answered that can't be done (RFC 9457, `application/problem+json`).
+"""Problems: the API's answers to calls that can't be carried out (RFC 9457, `application/problem+json`).
 
 A program tells them apart by `type`, which never changes; /api/docs explains each.
 """
@@ -115,7 +115,7 @@ BY_STATUS = {
 
 
 class Refusal(Exception):
-    """A call that can't be done. more: further members of the problem."""
+    """A call that can't be carried out. more: further members of the problem."""
 
     def __init__(
         self, problem: Problem, detail: str = "", headers: Mapping[str, str] | None = None, **more: Any
@@ -125,7 +125,7 @@ class Refusal(Exception):
 
 
 def is_api() -> bool:
-    """Does this request get problems as its errors, and not pages?"""
+    """Does this request get problems as errors, instead of pages?"""
     return request.path.startswith(PREFIX)
 
 
@@ -141,7 +141,7 @@ def answer(refusal: Refusal) -> Response:
 
 
 def of_exception(error: HTTPException) -> Response:
-    """Return the problem that says what Flask or one of its extensions says."""
+    """Return the problem for an error of Flask or one of its extensions."""
     code = error.code or 500
     if code >= 500:
         log.error("An API request ended with %s", code)
@@ -154,7 +154,7 @@ def of_exception(error: HTTPException) -> Response:
 
 
 def _errors(messages: Any) -> Iterator[dict[str, str]]:
-    """Yield one entry for each thing that is wrong. messages: as marshmallow nests them, below the place they are about."""
+    """Yield one entry for each error. messages: as marshmallow nests them, under the place they are about."""
     for place, inner in messages.items() if isinstance(messages, dict) else ():
         for path, words in _flat(inner):
             if place == "json":

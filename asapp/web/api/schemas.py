@@ -1,4 +1,4 @@
-"""What calls take and answer. Requests are checked against these; answers are documented by them, and tests hold them to it."""
+"""What calls take and answer. Requests are validated against these, answers are documented by them, and tests compare both."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def about(words: str, **more: Any) -> dict[str, Any]:
 
 
 def one_of(values: list[str], words: str, *, or_null: bool = False) -> fields.String:
-    """A text of an answer that is one of these. JSON Schema wants null among them, where it may be null."""
+    """A text in an answer with one of these values. JSON Schema wants null in the list if it may be null."""
     listed: list[str | None] = [str(value) for value in values]
     metadata = {"description": words, "enum": [*listed, None] if or_null else listed}
     return fields.String(required=True, allow_none=or_null, metadata=metadata)
@@ -51,7 +51,7 @@ class RecipientsQuery(Paged):
 
 
 class Whole(fields.Integer):
-    """A whole number in JSON: 5 and 5.0, neither 5.5 nor "5" nor true."""
+    """A whole number in JSON: 5 and 5.0, but not 5.5, "5" or true."""
 
     def _validated(self, value: Any) -> int:
         number = int(value) if isinstance(value, float) and value.is_integer() else value
@@ -120,7 +120,7 @@ class RecipientsOut(Schema):
 class SendIn(RequestBody):
     id = fields.String(
         required=True,
-        validate=[Regexp(SENT_ID), Predicate("isprintable")],  # to Python `$` stands before a last line break, too
+        validate=[Regexp(SENT_ID), Predicate("isprintable")],  # Python's `$` also matches before a final line break
         **about("Your own: the same id is the same send."),
     )
     list_id = fields.String(required=True, validate=Length(1, 100))
@@ -162,11 +162,11 @@ class EventIn(Schema):
     advisor_id = fields.String(required=True, validate=Length(1, 100))
     email = fields.String(required=True, validate=Length(3, EMAIL_MAX), **about("The address that was written to."))
     at = fields.DateTime(required=True, **about("When it happened, with a time zone. The future is taken as now."))
-    detail = fields.Raw(allow_none=True, **about("For your own records; it is not kept here."))
+    detail = fields.Raw(allow_none=True, **about("What the mail server said, for example. The advisor sees it."))
 
 
 class Events(fields.List[Any]):
-    """A list of events, documented in full and not looked into: a bad one must not stop the others."""
+    """A list of events, documented in full but not validated: a bad one must not stop the others."""
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> list[Any]:  # noqa: ARG002
         if not isinstance(value, list):

@@ -1,4 +1,4 @@
-"""The calls. Each one parses, asks the domain, and answers."""
+"""The calls. Each parses, asks the domain, and answers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ AS_OF = "X-Opt-Outs-As-Of"
 OLDEST_YEAR = 2000
 ID_MAX = 100
 LINES_AT_ONCE = 500
-ESCAPED_NUL = b"\\u0000"  # JSON can't hold it in another way
+ESCAPED_NUL = b"\\u0000"  # the only form that JSON has for it
 ALWAYS = (
     Problem.NOT_AUTHENTICATED,
     Problem.MISSING_SCOPE,
@@ -54,7 +54,7 @@ TEXT_HEADER = {"schema": {"type": "string"}}
 
 
 class Parser(FlaskParser):
-    """Reads bodies strictly: no NaN, no half of a character, no text that is no Unicode."""
+    """Reads bodies strictly: no NaN, no lone surrogate, only valid UTF-8."""
 
     def _raw_load_json(self, req: Request) -> Any:
         raw = req.get_data(cache=True)
@@ -84,11 +84,11 @@ blueprint.register_error_handler(Refusal, problems.answer)
 
 
 class DocumentedAnswer(NamedTuple):
-    """What a call answers when all is well. lines: of what each line is, where it can be asked for as NDJSON."""
+    """A successful answer. lines: the schema of a line, if the call can answer as NDJSON."""
 
     schema: type[Schema]
     status: int = HTTPStatus.OK
-    headers: Mapping[str, str] = {}  # name -> what it says
+    headers: Mapping[str, str] = {}  # name -> description
     lines: type[Schema] | None = None
 
 
@@ -101,9 +101,9 @@ def call(
     query: type[Schema] | None = None,
     body: type[Schema] | None = None,
 ) -> Callable[[View], View]:
-    """Make a view a call: its address, what it demands and takes, and what the document says of it.
+    """Make a view a call: its address, what it demands and takes, and its documentation.
 
-    refused: problems beside those that every call has. The view gets what query or body hold as its first argument.
+    refused: problems beside those that every call has. The view gets query or body as its first argument.
     """
 
     def decorate(view: View) -> View:
@@ -261,7 +261,7 @@ def answer_recipients(audience: Audience, as_of: datetime | None, query: dict[st
 
 
 def as_lines(audience: Audience) -> Iterator[bytes]:
-    """Yield many lines at a time: a short write for each would cost more than all the rest."""
+    """Yield many lines at a time: one short write for each would cost more than everything else."""
     lines = (orjson.dumps(each, option=orjson.OPT_APPEND_NEWLINE) for each in recipients.iter_recipients(audience))
     while piece := b"".join(islice(lines, LINES_AT_ONCE)):
         yield piece
@@ -377,7 +377,19 @@ def read_event(raw: Any) -> Told | str:
     at = moment(raw.get("at"))
     if at is None:
         return "at: Must be a time with a zone, such as 2026-11-30T09:15:00Z."
-    return Told(raw["id"], EventType(raw["type"]), raw["advisor_id"], raw["email"], at)
+    return Told(
+        raw["id"], EventType(raw["type"]), raw["advisor_id"], raw["email"], at, text_of_detail(raw.get("detail"))
+    )
+
+
+def text_of_detail(detail: Any) -> str:
+    """Return a detail as text: what is none, as JSON; empty where it is nested too deeply to be written."""
+    if detail is None or isinstance(detail, str):
+        return detail or ""
+    try:
+        return orjson.dumps(detail).decode()
+    except orjson.JSONEncodeError:
+        return ""
 
 
 def problem_of_text(name: str, value: Any, most: int) -> str | None:
@@ -389,14 +401,14 @@ def problem_of_text(name: str, value: Any, most: int) -> str | None:
 
 
 def moment(text: Any) -> datetime | None:
-    """Return the time in UTC; None for what is none, has no zone, or lies before all mail of ours."""
+    """Return the time in UTC; None if it isn't one, has no zone, or is before any mail of ours."""
     try:
         at = datetime.fromisoformat(text)
     except (TypeError, ValueError):
         return None
     if at.tzinfo is None or at.year < OLDEST_YEAR:
         return None
-    return min(at, utcnow()).astimezone(UTC)  # of the last year there is, some times have no place in UTC
+    return min(at, utcnow()).astimezone(UTC)  # at the very end of the calendar some times have no UTC value
 
 
 def result_of(raw: Any, became: Taken | str) -> dict[str, str | None]:
@@ -409,7 +421,7 @@ def result_of(raw: Any, became: Taken | str) -> dict[str, str | None]:
     return {"id": event_id, "result": "invalid", "error": became}
 
 
-# ---- What they share
+# ---- Shared
 
 
 def answer(body: Mapping[str, Any], status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Response:
@@ -434,7 +446,7 @@ def calling_scope() -> int:
 
 
 def stamp(when: datetime | None) -> str | None:
-    """2026-11-30T09:15:00Z"""
+    """Return 2026-11-30T09:15:00Z, or None for None."""
     return None if when is None else when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -1,7 +1,7 @@
-"""A connected advisor's life for property tests: edits in the org, deeds here, and runs that are disturbed or die.
+"""A connected advisor for property tests: edits in the org, acts here, and runs that are disturbed or killed.
 
-A run can be disturbed at any of its calls to Salesforce (an edit, a deed, the end of the process, a cancel, a stop) and can
-die before any commit, its meter's and its token store's too. What is dead commits nothing more.
+A run can be disturbed at any of its calls to Salesforce (an edit, an act, the end of the process, a cancel, a stop), and
+killed before any commit, also those of its call counter and its token store. A killed run commits nothing more.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ from asapp.sync.execute import execute_run
 from asapp.sync.run_context import JobContext
 from orgsim import Org, start
 from tests.factories import log_in, org_access
-from tests.properties import here as reading
-from tests.properties.here import StoredState
-from tests.properties.model import Model
-from tests.properties.story import HERE, PAGE, POOL, Edit, Story
+from tests.properties import stored_state
+from tests.properties.contact_oracle import ContactOracle
+from tests.properties.org_story import HERE, PAGE, POOL, Edit, Story
+from tests.properties.stored_state import StoredState
 from tests.syncing import Died, Office
 
 T = TypeVar("T")
@@ -65,7 +65,7 @@ TABLES = (RunChange, ListMember, Departure, LedgerEntry, Contact, ContactList, S
 
 
 class Act(NamedTuple):
-    """Something the advisor does here, or time does. The numbers pick whom it is done to."""
+    """An act of the advisor here, or time that passes. The numbers pick the contact."""
 
     verb: str
     one: int = 0
@@ -84,19 +84,19 @@ class Trouble(NamedTuple):
 
 
 class Disturbance(NamedTuple):
-    """At a run's n-th call from 1 on: an edit, an act, or one of DEEDS."""
+    """At a run's n-th call, from 1: an edit, an act, or one of DEEDS."""
 
     at_call: int
     deed: Edit | Act | str
 
 
 class Doom:
-    """Ends the process before a commit: nothing is committed from there on."""
+    """Ends the process before a commit: nothing is committed after that."""
 
     def __init__(self) -> None:
         self.left: int | None = None
         self.is_dead = False
-        self.is_spared = threading.local()  # what others do meanwhile, in processes of their own
+        self.is_spared = threading.local()  # commits of other processes go through
 
     def before_commit(self, session: Session) -> None:
         if getattr(self.is_spared, "now", False):
@@ -131,7 +131,7 @@ class DisturbedAccess(OrgAccess):
             allow_loopback=True,
             before_call=disturbed,
             wait=lambda state: 0.0,
-            most_skew=timedelta(days=3650),  # time passes at Salesforce alone
+            most_skew=timedelta(days=3650),  # only Salesforce's clock moves
         )
 
 
@@ -154,7 +154,7 @@ class Life:
         self._open.callback(event.remove, Session, "before_commit", self.doom.before_commit)
         self.client = app.test_client()
         log_in(self.client, self.office.advisor)
-        self.put_on: set[tuple[int, int]] = set()  # (list, row) as the advisor did it
+        self.put_on: set[tuple[int, int]] = set()  # (list, row), as the advisor put them on it
         self.sure_on: set[str] = set()
         self.sure_off: set[str] = set()
         self.steps = 0
@@ -166,10 +166,10 @@ class Life:
         db.session.rollback()
         self._open.close()
 
-    # The advisor's deeds
+    # The advisor's acts
 
     def act(self, act: Act) -> None:
-        """As a request would, in a session of its own."""
+        """Carry the act out as a request would, in a session of its own."""
         self.doom.is_spared.now = True
         try:
             with self.app.app_context(), writing():
@@ -264,12 +264,12 @@ class Life:
         departures.discard(db.session.get_one(Connection, self.connection_id))
 
     def _expect_sweep(self, act: Act) -> None:
-        """A day goes by, by our clock."""
+        """Let a day pass on our clock."""
         db.session.get_one(Connection, self.connection_id).swept_at = utcnow() - timedelta(days=2)
         db.session.commit()
 
     def _doubt_opt_outs(self, act: Act) -> None:
-        """A week without a good sync goes by, by our clock."""
+        """Let a week without a good sync pass on our clock."""
         db.session.get_one(Connection, self.connection_id).opt_outs_known_until = utcnow() - timedelta(seconds=1)
         db.session.commit()
         self.sure_on.clear()
@@ -282,7 +282,7 @@ class Life:
         faults: Sequence[Trouble] = (),
         die_at_commit: int | None = None,
     ) -> SyncRun:
-        """Start a run, or go on with the one that there is; return it as it is then."""
+        """Start a run, or go on with the active one; return it as it is afterwards."""
         db.session.rollback()
         with writing():
             active = runs.find_active_run(self.connection_id)
@@ -374,13 +374,13 @@ class Life:
             if not record.is_opted_out and row.is_active:
                 self.sure_on.add(record.id)
 
-    # What must be true
+    # Invariants
 
     def read(self) -> StoredState:
-        return reading.read(self.connection_id, self.user_id)
+        return stored_state.read_state(self.connection_id, self.user_id)
 
     def check(self) -> None:
-        """What is true after every step."""
+        """Check what must be true after every step."""
         held = self.read()
         self.check_people(held)
         self.check_lists(held)
@@ -422,7 +422,7 @@ class Life:
         assert held.members <= explained, f"on a list without having been put there: {held.members - explained}"
 
     def holders_of(self, row_id: int, sf_ids: dict[int, str | None], by_id: dict[str | None, int]) -> set[int]:
-        """The contact, and whoever it was ever merged into."""
+        """Return the contact, and every contact that it was ever merged into."""
         holders = {row_id}
         chain = [sf_ids.get(row_id)]
         seen = set()
@@ -437,7 +437,7 @@ class Life:
         return holders
 
     def settle(self, *, discard: bool = False) -> None:
-        """Let everything come to rest, run once more, and compare with the model."""
+        """Let everything settle, run once more, and compare with the oracle."""
         self.end_active_run()
         self.story.advance(LATEST_COMMIT.total_seconds())
         if self.story.was_stampless:
@@ -445,13 +445,13 @@ class Life:
         before = self.read()
         run = self.run()
         assert run.is_complete or run.is_held, f"a quiet run is {run.status} ({run.error_code})"
-        expected = Model(self.story, before, self.read()).is_hold_expected()
+        expected = ContactOracle(self.story, before, self.read()).is_hold_expected()
         assert expected is None or expected == run.is_held, f"held: {run.is_held}, expected: {expected}"
         if run.is_held:
             run = self.decide(discard=discard)
-        after = reading.read(self.connection_id, self.user_id, self.export())
+        after = stored_state.read_state(self.connection_id, self.user_id, self.export())
         assert set(after.departures.values()) <= {"discarded"}
-        differences = Model(self.story, before, after).differences()
+        differences = ContactOracle(self.story, before, after).differences()
         assert not differences, "\n".join(differences)
         books = balance(self.office.connection)
         db.session.rollback()
@@ -476,7 +476,7 @@ class Life:
         """Settle, and see that a run after that costs one call, reads nothing and writes nothing."""
         self.settle()
         self.story.advance(16 * 60)
-        self.run()  # its watermark is far enough from the last change
+        self.run()  # far enough from the last change for its watermark
         self.story.advance(60)
         before = self.office.snapshot()
         run = self.run()
@@ -489,7 +489,7 @@ class Life:
 
 
 def forget_everything() -> None:
-    """Empty the tables that a life fills; firms and people stay, each life has its own."""
+    """Empty the tables that a test fills; firms and users stay, and each test has its own."""
     for table in TABLES:
         db.session.execute(delete(table))
     db.session.execute(delete(Connection))

@@ -1,6 +1,6 @@
-"""A server that sends exactly the bytes it is told to, for what no well-behaved server does: trickle, hang, cut off, reset.
+"""A server that sends exactly the given bytes, for behaviour of bad servers: trickle, hang, cut off, reset.
 
-requests-mock stands in for the part of requests that these tests are about, so they need real sockets.
+requests-mock replaces the part of requests that these tests are about, so they need real sockets.
 """
 
 from __future__ import annotations
@@ -13,36 +13,36 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
-Deed = Callable[[socket.socket], None]
+SocketAction = Callable[[socket.socket], None]
 
 
-class Asked(NamedTuple):
+class ReceivedRequest(NamedTuple):
     method: str
     path: str
     headers: dict[str, str]  # names in lower case
     body: bytes
 
 
-class Wire:
-    """Answers each request with the next of `answers`: bytes to send, or a deed on the socket, after which it closes."""
+class RawServer:
+    """Answers each request with the next of `answers`: bytes to send, or an action on the socket, after which it closes."""
 
     def __init__(self, listener: socket.socket, tls: ssl.SSLContext | None = None) -> None:
-        self.answers: list[bytes | Deed] = []
-        self.asked: list[Asked] = []
+        self.answers: list[bytes | SocketAction] = []
+        self.asked: list[ReceivedRequest] = []
         self.closing = threading.Event()
         self.port: int = listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self._listener = listener
         self._tls = tls
 
-    def will(self, *answers: bytes | Deed) -> None:
+    def will(self, *answers: bytes | SocketAction) -> None:
         self.answers.extend(answers)
 
     def hang(self, sock: socket.socket) -> None:
         self.closing.wait(20)
 
-    def trickle(self, head: bytes, drop: bytes = b" ") -> Deed:
-        """Send a head, then for ever a little more, never long enough apart to run into a timeout between two bytes."""
+    def trickle(self, head: bytes, drop: bytes = b" ") -> SocketAction:
+        """Send a head, then a little more for ever, with pauses that are shorter than the timeout between two bytes."""
 
         def deed(sock: socket.socket) -> None:
             sock.sendall(head)
@@ -73,7 +73,7 @@ class Wire:
 
 
 def answer(body: bytes = b"{}", status: str = "200 OK", **headers: str) -> bytes:
-    """A well-formed answer. Names of headers: underscores stand for dashes."""
+    """Return a well-formed answer. In names of headers, underscores stand for dashes."""
     lines = {"content-type": "application/json;charset=UTF-8", "content-length": str(len(body))}
     lines |= {name.replace("_", "-").lower(): value for name, value in headers.items()}
     head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
@@ -81,27 +81,27 @@ def answer(body: bytes = b"{}", status: str = "200 OK", **headers: str) -> bytes
 
 
 def reset(sock: socket.socket) -> None:
-    """End the connection with RST instead of an orderly end."""
+    """Close the connection with RST."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-def send_and_close(data: bytes) -> Deed:
+def send_and_close(data: bytes) -> SocketAction:
     return lambda sock: sock.sendall(data)
 
 
 @contextmanager
-def open_wire(tls: ssl.SSLContext | None = None) -> Iterator[Wire]:
+def open_raw_server(tls: ssl.SSLContext | None = None) -> Iterator[RawServer]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        wire = Wire(listener, tls)
-        thread = threading.Thread(target=wire.serve, daemon=True)
+        raw_server = RawServer(listener, tls)
+        thread = threading.Thread(target=raw_server.serve, daemon=True)
         thread.start()
-        yield wire
-        wire.closing.set()
+        yield raw_server
+        raw_server.closing.set()
         listener.shutdown(socket.SHUT_RDWR)
         thread.join(5)
 
 
-def _read(stream: object) -> Asked | None:
+def _read(stream: object) -> ReceivedRequest | None:
     first = stream.readline().decode("latin-1").split()  # type: ignore[attr-defined]
     if len(first) < 2:
         return None
@@ -110,4 +110,4 @@ def _read(stream: object) -> Asked | None:
         name, _, value = line.partition(":")
         headers[name.lower()] = value.strip()
     body = stream.read(int(headers.get("content-length", 0)))  # type: ignore[attr-defined]
-    return Asked(first[0], first[1], headers, body)
+    return ReceivedRequest(first[0], first[1], headers, body)

@@ -1,4 +1,4 @@
-"""Every address of the application with every method, filled with what somebody has; and whom each of them is for."""
+"""Every route of the application with every method, its arguments filled in; and who may use each route."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ from typing import Any
 
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import select
 from werkzeug.routing import Rule
 
-from tests.furnished import Belongings, World
+from asapp.core.extensions import db
+from asapp.models import LoginSession
+from tests.two_firms import Belongings, World
 
 
 class For(Enum):
     EVERYBODY = "everybody, without a log-in"
-    LOGGED_IN = "whoever is logged in"
+    LOGGED_IN = "everyone who is logged in"
     ADVISORS = "advisors, for their own"
     ADMINS = "admins"
-    SENDERS = "programs with a key, whoever is logged in"
+    SENDERS = "programs with a key, with or without a log-in"
 
 
 ACCESS = {
@@ -46,7 +49,7 @@ ACCESS = {
         (
             *("auth.confirm", "auth.logout", "auth.try_confirm", "settings.change_password", "settings.profile"),
             *("second_factor.renew_codes", "second_factor.set_up", "second_factor.show", "second_factor.turn_off"),
-            *("settings.save_profile", "settings.security"),
+            *("settings.end_other_sessions", "settings.end_session", "settings.save_profile", "settings.security"),
         ),
         For.LOGGED_IN,
     ),
@@ -116,7 +119,7 @@ ACCESS = {
 SAFE = ("GET", "HEAD")
 
 
-class Door:
+class Route:
     """One address with one method."""
 
     def __init__(self, rule: Rule, method: str, path: str) -> None:
@@ -131,7 +134,7 @@ class Door:
         return self.method in SAFE
 
 
-def doors(app: Flask, world: World, whose: Belongings) -> Iterator[Door]:
+def iter_routes(app: Flask, world: World, whose: Belongings) -> Iterator[Route]:
     """Yield every route with every method, its arguments filled with what this advisor has."""
     for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
         names = sorted(rule.arguments)
@@ -139,7 +142,7 @@ def doors(app: Flask, world: World, whose: Belongings) -> Iterator[Door]:
             built = rule.build(dict(zip(names, values, strict=True)))
             assert built, rule
             for method in sorted((rule.methods or set()) - {"OPTIONS"}):
-                yield Door(rule, method, built[1])
+                yield Route(rule, method, built[1])
 
 
 def arguments(rule: Rule, name: str, world: World, whose: Belongings) -> list[Any]:
@@ -160,14 +163,16 @@ def arguments(rule: Rule, name: str, world: World, whose: Belongings) -> list[An
         return ["asapp.css"]
     if name == "identity_id":
         return [world.guest_id]
+    if name == "session_id":
+        return [db.session.scalars(select(LoginSession.public_id).where(LoginSession.user_id == whose.user.id)).first()]
     return whose.argument(name)
 
 
 def everything_of(whose: Belongings) -> dict[str, Any]:
-    """A form that names all that somebody has."""
+    """Return a form with every field that names a row of theirs."""
     return dict(whose.form)
 
 
-def open_door(client: FlaskClient, door: Door, data: dict[str, Any] | None = None, **how: Any) -> Any:
-    names = {"query_string": data or {}} if door.is_safe else {"data": data or {}}
-    return client.open(door.path, method=door.method, **names, **how)
+def open_route(client: FlaskClient, route: Route, data: dict[str, Any] | None = None, **how: Any) -> Any:
+    names = {"query_string": data or {}} if route.is_safe else {"data": data or {}}
+    return client.open(route.path, method=route.method, **names, **how)

@@ -1,4 +1,4 @@
-"""Doubles of what surrounds the Salesforce client: somebody who has tokens."""
+"""A fake token source for tests of the Salesforce client."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ ORIGIN = "https://northgate.my.salesforce.com"
 
 
 class Tokens:
-    """A TokenSource that hands out what it was given, and counts who asks for more."""
+    """A TokenSource that returns the tokens it was given, and records each request for a new one."""
 
     def __init__(self, instance_url: str = ORIGIN, access_token: str = "old-token", fresh: str = "new-token") -> None:
         self.instance_url = instance_url

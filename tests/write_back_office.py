@@ -1,4 +1,4 @@
-"""An office whose firm has Salesforce told of unsubscribes; deliveries run in this process."""
+"""An office whose firm writes unsubscribes back to Salesforce; deliveries run in this process."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ ROSE = "rose@edge.example"
 
 
 @dataclass(frozen=True)
-class TellingAccess(WatchedAccess):
-    tell: Callable[[], None]  # before each call
-    told: Callable[[], None]  # when an update is answered
+class WriteBackAccess(WatchedAccess):
+    before_each_call: Callable[[], None]
+    after_update: Callable[[], None]  # when an update is answered, before its answer is used
 
     def client(self, connection: Connection, before_call: BeforeCall) -> OrgClient:
         def before() -> None:
-            self.tell()
+            self.before_each_call()
             before_call()
 
         client = super().client(connection, before)
@@ -43,15 +43,15 @@ class TellingAccess(WatchedAccess):
 
         def set_opt_outs(*arguments: Any) -> Any:
             answer = ask(*arguments)
-            self.told()
+            self.after_update()
             return answer
 
         client.set_opt_outs = set_opt_outs  # type: ignore[method-assign]
         return client
 
 
-class TellingOffice(PostOffice):
-    """`tell()` delivers what is due; unsubscribing is as on the page, and the minutes for undoing it are over at once."""
+class WriteBackOffice(PostOffice):
+    """`write_back()` delivers what is due; unsubscribing works as on the page, without the minutes for undoing it."""
 
     after_update: Callable[[], None] = staticmethod(lambda: None)
 
@@ -73,22 +73,22 @@ class TellingOffice(PostOffice):
             self.make_all_due()
 
     def make_all_due(self) -> None:
-        """Let waiting and leases be over."""
+        """End all waiting times and leases."""
         db.session.rollback()
         long_ago = utcnow() - timedelta(seconds=1)
         db.session.execute(update(OptOutWrite).values(next_attempt_at=long_ago))
         db.session.execute(update(OptOutWrite).where(OptOutWrite.lease.is_not(None)).values(lease_until=long_ago))
         db.session.commit()
 
-    def tell(self, before_call: Callable[[int], None] = lambda number: None) -> int:
+    def write_back(self, before_call: Callable[[int], None] = lambda number: None) -> int:
         """Deliver what is due; before_call is told the number of each call to Salesforce, from 1."""
         connection_id = self.connection.id
         numbers = itertools.count(1)
         access = org_access(
-            TellingAccess,
+            WriteBackAccess,
             between_pages=lambda: None,
-            tell=lambda: before_call(next(numbers)),
-            told=lambda: self.after_update(),
+            before_each_call=lambda: before_call(next(numbers)),
+            after_update=lambda: self.after_update(),
         )
         db.session.commit()
         try:
@@ -101,7 +101,7 @@ class TellingOffice(PostOffice):
             db.session.expire_all()
 
     def writes(self) -> dict[str, tuple[str, str | None]]:
-        """{Salesforce Id: (state, why)} of all rows."""
+        """Return {Salesforce Id: (state, why)} of all rows."""
         db.session.rollback()
         rows = db.session.execute(select(OptOutWrite.salesforce_id, OptOutWrite.state, OptOutWrite.why))
         return {row.salesforce_id: (row.state, row.why) for row in rows}
@@ -117,5 +117,5 @@ class TellingOffice(PostOffice):
         return bool(record[OPT_OUT])
 
     def updates(self, mark: int) -> int:
-        """How many times the org was asked to change records since."""
+        """Return how many update requests the org has received since the mark."""
         return sum(call.method == "PATCH" for call in self.org.calls.since(mark))

@@ -1,4 +1,4 @@
-"""What asapp holds of one advisor's contacts: plain tables, and the export for who is active and on which list."""
+"""The stored contacts of one advisor: plain tables, and the export for active contacts and their lists."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SALESFORCE, MANUAL = "salesforce", "manual"
 
 @dataclass(frozen=True)
 class StoredContactRow:
-    """A row of contacts, with what the export says of it. status and lists are empty where the export hides it."""
+    """A row of contacts, with its line of the export. status and lists are empty where the export leaves it out."""
 
     id: int
     salesforce_id: str | None
@@ -68,8 +68,8 @@ class StoredState:
         return (row for row in self.by_salesforce_id.values() if row.is_shown)
 
 
-def read(connection_id: int, user_id: int, export: str | None = None) -> StoredState:
-    """export: the CSV, if it was fetched as people fetch it."""
+def read_state(connection_id: int, user_id: int, export: str | None = None) -> StoredState:
+    """Return what is stored. export: the CSV, if it was fetched over HTTP."""
     db.session.rollback()
     text = "".join(iter_csv(user_id, utcnow())) if export is None else export
     lines = list(csv.DictReader(io.StringIO(text)))

@@ -1,6 +1,6 @@
-"""What happens in the simulated org while a property test goes on, and what the org has ever shown of each contact.
+"""Edits in the simulated org during a property test, and everything that the org has ever shown of each contact.
 
-An edit is a verb and a few numbers that pick whom it is done to, so that Hypothesis can shrink it and a seed can repeat it.
+An edit is a verb and a few numbers that pick its record, so that Hypothesis can shrink it and a seed can repeat it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from orgsim import Org
 
 POOL = ("rose@pool.example", "Ravi@Pool.example", "zoe@pool.example", "NIKO@pool.example")
 NAMES = ("Rose", "Ravi", "Zoë", "Niko", "Śliwa")
-LONGEST_TRANSACTION = 600  # seconds that Salesforce lets one run
+LONGEST_TRANSACTION = 600  # seconds that a transaction may take in Salesforce
 LATE_SECONDS = (None, 45, 300, LONGEST_TRANSACTION)
 HERE, DELETED, MERGED, REASSIGNED, GONE = "here", "deleted", "merged", "reassigned", "gone"
 PAGE = 200
@@ -46,7 +46,7 @@ class Edit(NamedTuple):
 
 
 class OrgContact(NamedTuple):
-    """A contact as the org stores it now. address: in lower case, empty if there is none."""
+    """A contact as the org stores it. address: in lower case, empty if there is none."""
 
     id: str
     first_name: str
@@ -65,10 +65,10 @@ class OrgContact(NamedTuple):
 
 @dataclass
 class Past:
-    """What the org has shown of one Id."""
+    """Everything that the org has shown of one Id."""
 
     names: set[tuple[str, str, str]] = field(default_factory=set)  # (first name, last name, e-mail) of every version
-    masters: set[str] = field(default_factory=set)  # whom it was ever merged into
+    masters: set[str] = field(default_factory=set)  # every record that it was ever merged into
     was_mine: bool = False
     was_restricted: bool = False
     was_importable: bool = False  # the user's, with an address, not opted out
@@ -76,19 +76,19 @@ class Past:
 
 
 class Story:
-    """The org's side of a test: carries out edits and remembers."""
+    """The org's side of a test: it carries out edits and records what they showed."""
 
     def __init__(self, org: Org, user: str, colleague: str) -> None:
         self.org = org
         self.user = user
         self.colleague = colleague
         self.past: dict[str, Past] = defaultdict(Past)
-        self.touched: set[str] = set()  # Ids, and addresses, that edits had to do with since somebody emptied this
-        self.was_stampless = False  # did something change that no SystemModstamp and no count tells?
+        self.touched: set[str] = set()  # Ids and addresses that edits have touched since this was last cleared
+        self.was_stampless = False  # whether a change moved neither a SystemModstamp nor a count
         self._made = 0
         self.observe()
 
-    # What the org holds
+    # What the org stores
 
     def records(self) -> dict[str, OrgContact]:
         self.org.settle()
@@ -109,7 +109,7 @@ class Story:
         }
 
     def look(self, record: OrgContact | None) -> str:
-        """How a contact that was the user's looks to the user now."""
+        """Return how a contact that was the user's appears to the user now."""
         if record is None or record.is_restricted:
             return GONE
         if record.is_deleted:
@@ -117,7 +117,7 @@ class Story:
         return HERE if record.owner_id == self.user else REASSIGNED
 
     def observe(self) -> None:
-        """Remember what can be seen now; to be called after whatever changes the org."""
+        """Record what can be seen now; call it after each change of the org."""
         records = self.records()
         for record in records.values():
             past = self.past[record.id]
@@ -130,16 +130,16 @@ class Story:
                 past.was_importable |= bool(record.email) and not record.is_opted_out
                 past.last_address = record.address
 
-    # What happens in it
+    # Edits
 
     def advance(self, seconds: float) -> None:
-        """Transactions under way commit on the way, before the Recycle Bin can lose what they are about."""
+        """Advance the clock; open transactions commit first, before the Recycle Bin can delete their records."""
         for leap in (min(seconds, LONGEST_TRANSACTION), max(0, seconds - LONGEST_TRANSACTION)):
             self.org.clock.advance(leap)
             self.observe()
 
     def carry_out(self, edit: Edit) -> None:
-        """Do it, now or late; one that nothing can be done with does nothing."""
+        """Carry out the edit, now or late; an edit that fits no record does nothing."""
         getattr(self, f"_{edit.verb}")(edit)
         self.observe()
 
@@ -158,13 +158,13 @@ class Story:
         self.touched |= {str(value).lower() for name, value in kwargs.items() if name == "email"}
         late = LATE_SECONDS[edit.late % len(LATE_SECONDS)]
         try:
-            self.org.late.release([record.id for record in touching])  # a lock waits for the transaction that holds it
+            self.org.late.release([record.id for record in touching])  # another transaction has the lock
             if late is None:
                 getattr(self.org, verb)(*args, **kwargs)
             else:
                 self.org.begin_late(verb, *args, visible_in=late, **kwargs)
         except ValueError:
-            pass  # what was released a moment ago has made it impossible
+            pass  # the commit of the released transaction has made the edit impossible
 
     def _touch(self, record: OrgContact) -> None:
         self.touched |= {record.id, record.address, self.past[record.id].last_address}
@@ -178,7 +178,7 @@ class Story:
         return f"Person {self._made}"
 
     def _address(self, number: int) -> str | None:
-        """Half of them share one of a few addresses."""
+        """Return an address; half of the contacts share one of a few."""
         self._made += 1
         return POOL[number % len(POOL)] if number % 2 else f"own{self._made}@fjord.example"
 
@@ -203,7 +203,7 @@ class Story:
         self._add_rows(FEW)
 
     def add_many(self) -> None:
-        """More than two pages, all with one stamp."""
+        """Add more than two pages of contacts, all with one stamp."""
         self._add_rows(MANY)
         self.observe()
 
@@ -220,7 +220,7 @@ class Story:
             self._do(edit, "update_contact", record.id, touching=[record], first_name=name, last_name=self._name())
 
     def _rename_few(self, edit: Edit) -> None:
-        """One after the other, so that they stand on several pages of the next run."""
+        """Rename contacts one by one, so that they are on several pages of the next run."""
         mine = self._mine()
         for number in range(min(len(mine), 7)):
             record = mine[(edit.one + number) % len(mine)]
@@ -228,7 +228,7 @@ class Story:
             self.org.clock.advance(1)
 
     def _merge_chain(self, edit: Edit) -> None:
-        """Into one that is then merged itself."""
+        """Merge contacts into one that is then merged itself."""
         self._merge(edit._replace(late=0))
         self._merge(edit._replace(one=edit.two, two=edit.one, late=0))
 
@@ -262,7 +262,7 @@ class Story:
             self._do(edit, "undelete", record.id, touching=[record])
 
     def _purge(self, edit: Edit) -> None:
-        """From the bin mostly; a record that lives sometimes."""
+        """Purge a record, mostly from the Recycle Bin."""
         among = self._binned() if edit.two % 3 else self._alive()
         for record in self._one(among, edit.one):
             self._do(edit._replace(late=0), "purge", record.id, touching=[record])

@@ -1,7 +1,7 @@
-"""What must be here after a quiet run, by DESIGN.md "Rules: contacts", told from the org's own store.
+"""What must be stored after a quiet run, by DESIGN.md "Rules: contacts", computed from the org's own store.
 
-Nothing is imported from asapp: neither a rule nor a word for one. History counts where the rules say so: who was here before
-keeps a row when it opts out or leaves, and a reason that was true when somebody left stays.
+Nothing is imported from asapp, not even its words. History counts where the rules say so: a contact that was here before
+keeps a row when it opts out or leaves, and a departure's reason that was true at the time stays.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.properties.here import MANUAL, SALESFORCE, StoredContactRow, StoredState
-from tests.properties.story import GONE, HERE, MERGED, OrgContact, Story
+from tests.properties.org_story import GONE, HERE, MERGED, OrgContact, Story
+from tests.properties.stored_state import MANUAL, SALESFORCE, StoredContactRow, StoredState
 
 SALESFORCE_CONTACTS = "Salesforce Contacts"
 HELD_MORE_THAN = 10
@@ -19,15 +19,15 @@ HELD_SHARE = 0.2
 
 
 @dataclass(frozen=True)
-class Model:
-    """A quiet run led from `before` to `after`."""
+class ContactOracle:
+    """Compares the state `before` a quiet run with the state `after` it."""
 
     story: Story
     before: StoredState
     after: StoredState
 
     def differences(self) -> list[str]:
-        """Return everything that isn't as the rules say, as sentences."""
+        """Return each breach of the rules as a sentence."""
         records = self.story.records()
         return [
             *self.of_ledger(records),
@@ -43,7 +43,7 @@ class Model:
         return {i: record for i, record in records.items() if self.story.look(record) == HERE}
 
     def kept(self) -> set[str]:
-        """Whose departure waits for the advisor, or was discarded."""
+        """Return the Ids of departures that wait for the advisor or were discarded."""
         return set(self.after.departures)
 
     def of_ledger(self, records: dict[str, OrgContact]) -> Iterator[str]:
@@ -70,7 +70,7 @@ class Model:
             yield "two addresses have one hash"
 
     def outcomes_of_kept(self, record: OrgContact | None, before: str | None) -> set[str | None]:
-        """An opt-out of somebody who is kept counts as long as Salesforce shows the record; else what was known stays."""
+        """An opt-out of a kept contact counts while Salesforce shows the record; after that the last known value stays."""
         if record is None or self.story.look(record) == GONE:
             return {before}
         return {"opted_out"} if record.is_opted_out else {"synced"}
@@ -83,7 +83,7 @@ class Model:
                 found[record.address].add(record.id)
         for i in self.kept():
             if self.after.ledger.get(i, ("", None))[1] is not None:
-                found[self.after.by_salesforce_id[i].address].add(i)  # as it was here when it left
+                found[self.after.by_salesforce_id[i].address].add(i)  # its address here when it left
         return found
 
     def of_the_living(self, records: dict[str, OrgContact]) -> Iterator[str]:
@@ -146,7 +146,7 @@ class Model:
         if is_listed != (row.source == SALESFORCE and row.departed is None and not row.is_hidden):
             yield f"{row.salesforce_id} is {'' if is_listed else 'not '}on {SALESFORCE_CONTACTS}"
 
-    # Made by hand
+    # Contacts made by hand
 
     def of_manual_ones(self, records: dict[str, OrgContact]) -> Iterator[str]:
         adopted = {
@@ -171,7 +171,7 @@ class Model:
         return row_id in self.before.rows and self.before.rows[row_id].source == MANUAL
 
     def expected_adoptions(self) -> set[int]:
-        """The oldest manual contacts of each address, as many as records with it arrived."""
+        """Return the oldest manual contacts of each address, as many as records with it arrived."""
         arrived: dict[str, int] = defaultdict(int)
         for i, row in self.after.by_salesforce_id.items():
             if i not in self.before.by_salesforce_id:
@@ -198,20 +198,20 @@ class Model:
         return f"{row}; before: {self.before.rows.get(row_id)}; in Salesforce: {records.get(row.salesforce_id or '')}"
 
     def holders_of(self, row_id: int, records: dict[str, OrgContact]) -> set[int]:
-        """Who has what this contact had on own lists: it, or the survivor of a merge that is here."""
+        """Return which rows have this contact's own lists now: itself, or the survivor of a merge that is here."""
         before = self.before.rows[row_id]
         record = records.get(self.after.rows[row_id].salesforce_id or "")
         if record is None or self.story.look(record) != MERGED or record.id in self.kept():
             return {row_id}
         if before.departed is not None and record.owner_id != self.story.user:
-            return {row_id}  # it was somebody else's when it was merged, which nobody tells us
+            return {row_id}  # it had another owner when it was merged, and no answer tells us
         if before.departed == MERGED and before.merged_into == record.master_id:
-            return {row_id}  # an earlier run knew, and the survivor wasn't here then
+            return {row_id}  # an earlier run saw the merge, and the survivor wasn't here then
         found = self.after.by_salesforce_id.get(self.survivor_of(record, records) or "")
         if found is None or found.departed is not None:
             return {row_id}
         if before.departed is not None and self.story.past[record.id].was_restricted:
-            return {row_id, found.id}  # merged while nobody saw it
+            return {row_id, found.id}  # merged while it was hidden
         return {found.id}
 
     def survivor_of(self, record: OrgContact, records: dict[str, OrgContact]) -> str | None:
@@ -227,7 +227,7 @@ class Model:
     # The safety brake
 
     def is_hold_expected(self) -> bool | None:
-        """Had the run to be held, if it began at `before` and nobody left is switched off yet? None: twins make it unsure."""
+        """Return whether the run had to be held, if it began at `before` and applied no departure; None if twins hide it."""
         records = self.story.records()
         living = self.living(records)
         on = [row for row in self.before.by_salesforce_id.values() if is_on(row)]
@@ -236,7 +236,7 @@ class Model:
         discarded = {i for i, state in self.before.departures.items() if state == "discarded"}
         held = {i for i, state in self.before.departures.items() if state == "held"}
         if any(self.still_waits(row, records) for row in leaving if row.salesforce_id in held):
-            return True  # until the advisor decides, however the book grows
+            return True  # until the advisor decides, however many contacts there are
         leaving = [row for row in leaving if row.salesforce_id not in decided]
         gone_ids = {i for i in self.before.ledger if i not in living} - decided
         others = {

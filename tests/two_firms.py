@@ -1,4 +1,4 @@
-"""Two firms with everything that can be theirs, and the whole database as it stands: for tests of who may see what.
+"""Two firms with one row of everything, and dumps of the whole database: for tests of access.
 
 Alice and Bob are at one firm, Charlie is at another; Dora was deactivated, Fred has just been made, Ada is the admin.
 """
@@ -52,6 +52,7 @@ from tests.factories import (
     make_synced_connection,
     org_access,
     save,
+    session_of,
 )
 from tests.signing_up import make_page, someone_signs_up
 
@@ -60,7 +61,7 @@ Rows = dict[str, list[str]]
 
 @dataclass
 class Belongings:
-    """What an advisor has: rows that can be named in an address or a form."""
+    """The rows of one advisor that an address or a form can name."""
 
     user: User
     connection: Connection
@@ -71,10 +72,10 @@ class Belongings:
     page: OptInPage
     send: Send
     password_token: str
-    form: dict[str, Any]  # names all of these; made once, as each name is a query
+    form: dict[str, Any]  # names all of these rows; made once, because each name is a query
 
     def argument(self, name: str) -> list[Any]:
-        """Return what can stand in an address for an argument of this name."""
+        """Return the values of an address's argument of this name."""
         assert self.user.partner
         return {
             "contact_id": [contact.id for contact in self.contacts],
@@ -94,7 +95,7 @@ class World:
     ada: User
     api_key: str = ""  # of Northgate's sender, with every scope
     api_key_id: str = ""
-    guest_id: int = 0  # the audit log's row about somebody who came on a setup link
+    guest_id: int = 0  # the audit log's row about a guest, who came on a setup link
     setup_tokens: dict[int, str] = field(default_factory=dict)  # partner id -> token
 
     @property
@@ -112,7 +113,7 @@ def make_world() -> World:
     )
     dora = make_advisor(northgate, "Dora Blum", deactivated_at=utcnow())
     fred = make_advisor(northgate, "Fred Newman")
-    world = World(furnish(alice), furnish(bob), furnish(charlie), dora, fred, ada)
+    world = World(fill_advisor(alice), fill_advisor(bob), fill_advisor(charlie), dora, fred, ada)
     for partner in (northgate, harbour):
         world.setup_tokens[partner.id] = setup_link.make_link(partner, Recipient("Sam", "sam@firm.example"), ada)[1]
     entries.record_export(
@@ -121,12 +122,14 @@ def make_world() -> World:
     of_guests = select(AuditIdentity.id).where(AuditIdentity.partner_id == northgate.id)
     world.api_key = api_keys.make_key("Mail engine", list(Scope), northgate, None, entries.COMMAND)
     world.api_key_id = db.session.scalars(select(ApiKey.public_id)).one()
+    for user in (ada, alice, bob, charlie, dora, fred):
+        session_of(user)  # here already, so that a log-in changes no table
     world.guest_id = db.session.scalars(of_guests).one()
     db.session.rollback()
     return world
 
 
-def furnish(advisor: User) -> Belongings:
+def fill_advisor(advisor: User) -> Belongings:
     name = advisor.name.split()[0]
     connection = make_synced_connection(advisor)
     contacts = [
@@ -203,7 +206,7 @@ def what_changed(before: Rows, after: Rows, apart_from: Iterable[str] = ()) -> l
 
 
 def rows_of(user: User) -> Rows:
-    """Return every row that is this person's, found along the foreign keys: the person, what hangs on it, and on that."""
+    """Return every row of this user, found along the foreign keys."""
     user_id = user.id
     db.session.rollback()
     ids: dict[str, set[Any]] = {"users": {user_id}}

@@ -1,0 +1,118 @@
+"""Reading contacts from Salesforce and storing them: what the phases of a run are made of.
+
+No transaction is open while Salesforce is asked, so that nothing waits on a lock for as long as an answer takes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from functools import cached_property
+
+from asapp.contacts.addresses import address_key
+from asapp.contacts.suppressions import earlier_firms
+from asapp.core.bulk import in_chunks
+from asapp.core.clock import utcnow
+from asapp.core.database import retry_when_beaten
+from asapp.core.extensions import db
+from asapp.core.stopping import StopRequested
+from asapp.models import Partner, User
+from asapp.salesforce.client import OrgClient
+from asapp.salesforce.records import ContactPage, ContactRecord, Unreadable
+from asapp.sync import departures
+from asapp.sync.apply_page import apply_page
+from asapp.sync.departures import LedgerCounts, count_ledger
+from asapp.sync.meter import RunMeter
+from asapp.sync.run_context import JobContext, RunContext
+from asapp.sync.runs import LeasedRun
+from asapp.sync.watermark import sure_until
+
+TIME_SLICE_S = 240.0  # then the run is handed back at its checkpoint, so that deploys and other partners don't wait
+
+
+class ContactReader:
+    client: OrgClient  # while the run is carried out
+
+    def __init__(self, run: LeasedRun, job: JobContext) -> None:
+        self.run = run
+        self.job = job
+        self.connection = run.row.connection
+        self.owner_id = self.connection.salesforce_user_id
+        self.meter = RunMeter(db.engine, run, self.connection.partner_id, job.should_stop)
+        self._time_slice_ends_at = time.monotonic() + TIME_SLICE_S
+        self._ledger_counts: LedgerCounts | None = None  # None: something was written since they were counted
+
+    @cached_property
+    def context(self) -> RunContext:
+        """What stays the same once the window is open; not valid before."""
+        run, connection, vault = self.run.row, self.connection, self.job.access.vault
+        key = address_key(db.session(), db.session.get_one(Partner, connection.partner_id), vault)
+        return RunContext(
+            run=self.run,
+            connection_id=connection.id,
+            user_id=connection.user_id,
+            owner_id=self.owner_id,
+            partner_id=connection.partner_id,
+            address_key=key,
+            earlier_firms=earlier_firms(db.session.get_one(User, connection.user_id), connection.partner_id, vault),
+            window_start=run.window_start,
+            asked_at=run.asked_at or utcnow(),
+            sure_until=sure_until(run.opened_at or utcnow()),
+        )
+
+    @property
+    def ledger_counts(self) -> LedgerCounts:
+        if self._ledger_counts is None:
+            self._ledger_counts = count_ledger(self.connection.id)
+        return self._ledger_counts
+
+    def reset_counts(self) -> None:
+        self._ledger_counts = None
+
+    def client_for_call(self) -> OrgClient:
+        """Commit, and return the client."""
+        db.session.commit()
+        return self.client
+
+    def stop_if_asked(self, *, may_end_time_slice: bool = True) -> None:
+        """Raise StopRequested if this process is asked to end, or the time slice is over."""
+        if self.job.should_stop():
+            raise StopRequested
+        if may_end_time_slice and time.monotonic() > self._time_slice_ends_at:
+            raise StopRequested
+
+    def apply_pages(self, page: ContactPage, *, in_order: bool = True) -> None:
+        """Store a page and the ones that follow it; each is read while the one before is stored. Raises LocatorExpired."""
+        while True:
+            self.stop_if_asked(may_end_time_slice=in_order)  # only a reading in order can be resumed
+            coming = self.client_for_call().next_page_ahead(page.next_path) if page.next_path else None
+            self.apply(page.records, page.unreadable, in_order)
+            if coming is None:
+                return
+            page = coming.result()
+
+    def apply(self, records: list[ContactRecord], unreadable: list[Unreadable], in_order: bool) -> None:
+        """Store some records and commit."""
+        if records or unreadable:
+            context = self.context
+            retry_when_beaten(db.session(), lambda: apply_page(context, records, unreadable, in_order=in_order))
+            self.reset_counts()
+
+    def read_by_id(self, ids: Sequence[str]) -> None:
+        """Read these records as if a page had brought them; the next run finds those that have left since."""
+        for chunk in in_chunks(ids):
+            self.stop_if_asked()
+            page = self.client_for_call().contacts_by_id(chunk)
+            alive = [r for r in page.records if r.owner_id == self.owner_id and not r.is_deleted]
+            self.apply(alive, page.unreadable, in_order=False)
+
+    def nominate_departed(self, ids: Sequence[str]) -> list[str]:
+        """Ask about these Ids and nominate those that have left; return the ones that are still the user's."""
+        still_here: list[str] = []
+        for chunk in in_chunks(ids):
+            self.stop_if_asked()
+            sightings = self.client_for_call().fetch_sightings(chunk)
+            still_here += departures.nominate_departed(self.context, chunk, sightings)
+            self.run.save()
+            self.reset_counts()
+        return still_here
