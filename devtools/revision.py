@@ -1,12 +1,15 @@
 """Writes a new migration from the difference between models and database: `make revision ARGS="'What it does'"`.
 
 The existing migrations make a database for the comparison; the new file gets the next number.
+
+Its layout is the one that `make lint` wants.
 """
 
 from __future__ import annotations
 
 import re
 import secrets
+import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,8 +41,15 @@ def main(arguments: list[str]) -> int:
         )
         with create_app(config).app_context():
             upgrade()
-            revision(message=arguments[0], autogenerate=True, rev_id=next_number())
+            number = next_number()
+            revision(message=arguments[0], autogenerate=True, rev_id=number)
+    lay_out(next(VERSIONS.glob(f"{number}_*.py")))
     return 0
+
+
+def lay_out(path: Path) -> None:
+    for command in (["check", "--fix", "--quiet"], ["format", "--quiet"]):
+        subprocess.run([sys.executable, "-m", "ruff", *command, str(path)], check=True)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,6 @@ def run() -> None:
         context.configure(
             connection=connection,
             target_metadata=metadata,
-            render_as_batch=True,
             render_item=render_item,
             transaction_per_migration=True,
         )

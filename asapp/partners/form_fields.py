@@ -100,7 +100,8 @@ class PartnerForm(AppForm):
     @property
     def settings(self) -> dict[str, Any]:
         """Return {column: value} for the settings that the form has; an empty slug is left out."""
-        return {field.column: field.data for field in self if field.column and field.is_asked and field.data != ""}
+        asked = {field.column: field.data for field in self if field.column and field.is_asked}
+        return {column: value for column, value in asked.items() if value != "" or column != "slug"}
 
     def validate_slug(self, field: Text) -> None:
         slug = field.data = field.data.lower()
@@ -135,6 +136,9 @@ class RecipientForm(Form):
 
 # Columns of the settings, as the audit log quotes them.
 SETTINGS = tuple(field.column for field in PartnerForm() if field.column)
+# Settings with a text of the firm's own, which is erased with the firm; those that are only technical stay.
+TECHNICAL = ("slug", "api_version", "opt_out_field")
+TEXTS = tuple(field.column for field in PartnerForm() if type(field) is Text and field.column not in ("", *TECHNICAL))
 
 
 def origin_of(pasted: str, allow_loopback: bool) -> str:

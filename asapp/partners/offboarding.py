@@ -48,6 +48,7 @@ from asapp.models import (
     User,
 )
 from asapp.models.user import EMPTIED
+from asapp.partners.form_fields import TEXTS
 from asapp.partners.partners import discard_pending
 from asapp.salesforce import oauth
 
@@ -193,6 +194,7 @@ def _erase_partner(partner: Partner) -> None:
     if not suppressions.has_any_at(partner.id):  # an advisor who moved is still held to what was told here
         partner.address_key_sealed = None
     partner.secret_changed_at = None
-    partner.lead_company = partner.lead_source = ""
+    for column in TEXTS:
+        setattr(partner, column, "")
     partner.org_calls_used = partner.org_calls_allowed = partner.org_calls_seen_at = None
     partner.deleted_at = utcnow()

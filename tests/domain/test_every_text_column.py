@@ -16,6 +16,7 @@ from asapp.core.database import Base
 from asapp.core.extensions import db
 from asapp.models import Action
 from asapp.partners import erasure, offboarding
+from asapp.partners.form_fields import TEXTS
 from tests.factories import org_access
 from tests.two_firms import Belongings, World, make_world, rows_of
 
@@ -80,6 +81,10 @@ def fill_what_is_emptied() -> None:
         texts = [table.c[column] for column in EMPTIED[table.name] if isinstance(table.c[column].type, String)]
         marked = {column.name: literal(f"{column.name[:10]}-") + cast(table.c.id, String) for column in texts}
         db.session.execute(update(table).values(marked))
+    firms = update(Base.metadata.tables["partners"])
+    db.session.execute(
+        firms.values({column: f"{column} of the firm" for column in TEXTS} | {"pending_secret_sealed": "-"})
+    )
     db.session.commit()
 
 
@@ -124,7 +129,10 @@ def test_an_erased_advisor_leaves_nothing_in_them(world: World) -> None:
 
 def test_a_deleted_firm_leaves_nothing_in_them(world: World) -> None:
     firm, advisors = [world.northgate.id], [world.alice.user.id, world.bob.user.id]
-    before = values_of(EMPTIED, advisors) | values_of(EMPTIED_WITH_THE_FIRM, firm)
+    of_the_firm = values_of(EMPTIED_WITH_THE_FIRM, firm)
+    filled = {value.partition(":")[0] for value in of_the_firm}
+    assert filled == {f"partners.{column}" for column in EMPTIED_WITH_THE_FIRM["partners"]}
+    before = values_of(EMPTIED, advisors) | of_the_firm
     offboarding.delete_partner(world.northgate, org_access())
     assert not before & (values_of(EMPTIED, advisors) | values_of(EMPTIED_WITH_THE_FIRM, firm))
     for whose in (world.alice, world.bob):
