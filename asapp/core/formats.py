@@ -110,7 +110,7 @@ def _zone_of(name: str | None) -> tzinfo:
     """Return UTC for None, and for a name that the tz database of this machine no longer has."""
     try:
         return ZoneInfo(name) if name else UTC
-    except ZoneInfoNotFoundError:
+    except (ZoneInfoNotFoundError, ValueError):  # unknown, or no name at all
         return UTC
 
 

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 from contextlib import suppress
+from types import FrameType
 from typing import Any
 
 from redis import Redis
@@ -31,6 +32,8 @@ class SyncWorker(Worker):
     """Tells its work-horse to hand the run back before it ends itself."""
 
     heart: Heart
+    _is_beating = False
+    _waiting_stop: int | None = None  # a signal that came while the heart beat
 
     def handle_warm_shutdown_request(self) -> None:
         log.info("asked to end, as soon as the job has stopped")
@@ -50,7 +53,28 @@ class SyncWorker(Worker):
     def heartbeat(self, *arguments: Any, **keywords: Any) -> None:
         super().heartbeat(*arguments, **keywords)
         if not self.is_horse:
+            self.beat()
+
+    def beat(self) -> None:
+        """Record that this worker is alive. A request to stop waits until that is done.
+
+        RQ stops an idle worker by an exception from its signal handler. If that came while the database's pool returns a
+        connection, the pool would log and swallow it, and the worker would not stop.
+        """
+        self._is_beating = True
+        try:
             self.heart.beat()
+        finally:
+            self._is_beating = False
+        if self._waiting_stop is not None:
+            signum, self._waiting_stop = self._waiting_stop, None
+            self.request_stop(signum, None)
+
+    def request_stop(self, signum: int, frame: FrameType | None) -> None:
+        if self._is_beating:
+            self._waiting_stop = signum
+        else:
+            super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
 
     def teardown(self) -> None:
         if not self.is_horse:

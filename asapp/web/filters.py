@@ -17,7 +17,7 @@ SUPPORT_ADDRESS = "as_support@broadridge.com"
 
 
 def register(app: Flask) -> None:
-    app.jinja_env.filters.update(number=number, counted=counted, ago=ago, moment=moment, exact=formats.with_zone)
+    app.jinja_env.filters.update(number=number, counted=counted, ago=ago, moment=moment)
     app.jinja_env.filters.update(breakable=breakable, lasting=lasting)
     app.jinja_env.globals.update(support_address=SUPPORT_ADDRESS, place_of_zone=formats.place_of)
 

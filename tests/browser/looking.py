@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from enum import Enum
 from typing import Any
 
@@ -104,3 +105,11 @@ def widest(page: Page) -> str:
         .slice(0, 5).map(e => e.outerHTML.slice(0, 120)).join(" ")"""
     )
     return found
+
+
+def wait_until(page: Page, condition: str, timeout_ms: float = 5000) -> None:
+    """Playwright's wait_for_function evaluates text inside the page, which our policy forbids."""
+    give_up_at = time.monotonic() + timeout_ms / 1000
+    while not page.evaluate(f"() => Boolean({condition})"):
+        assert time.monotonic() < give_up_at, f"never: {condition}"
+        page.wait_for_timeout(30)

@@ -98,7 +98,7 @@ def test_by_hand_and_on_a_list(synced: Firm, open_page: OpenPage) -> None:
     inspect(page, "list-new")
     page.get_by_label("Name").fill("Spring letter")
     follow(page, page.get_by_role("button", name="Make the list"))
-    main(page, "The list “Spring letter” is there")
+    main(page, "The list “Spring letter” was added")
     page.goto(synced.url("/contacts?q=lindström+01"))
     for box in page.get_by_role("checkbox").all():
         box.check()

@@ -15,6 +15,7 @@ from werkzeug.serving import make_server
 from asapp import create_app
 from config import HTMX_CDN_URL, HTMX_INTEGRITY
 from devtools.npm_files import HTMX
+from tests.browser.looking import wait_until
 from tests.conftest import NOWHERE_REDIS_URL, make_config
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -127,14 +128,6 @@ def wait_for_htmx(page: Page, timeout_ms: float = 5000) -> None:
     wait_until(page, "window.htmx && document.body", timeout_ms)
 
 
-def wait_until(page: Page, condition: str, timeout_ms: float) -> None:
-    """Playwright's wait_for_function evaluates text inside the page, which our policy forbids."""
-    give_up_at = time.monotonic() + timeout_ms / 1000
-    while not page.evaluate(f"() => Boolean({condition})"):
-        assert time.monotonic() < give_up_at, f"never: {condition}"
-        page.wait_for_timeout(30)
-
-
 def press_part(page: Page) -> None:
     page.click("#part")
     wait_until(page, "document.getElementById('here').textContent === 'the part'", 3000)
@@ -203,7 +196,7 @@ def test_without_htmx_the_page_does_not_reload_while_a_person_types(page: Page, 
     page.wait_for_timeout(RELOAD_EVERY_S * 1000 + 700)
     assert trial.opened == 1
     page.evaluate("document.activeElement.blur()")
-    page.locator("#opened", has_text="2").wait_for(timeout=2500)
+    page.locator("#opened", has_text="2").wait_for(timeout=10_000)
 
 
 def test_without_scripts_a_running_page_loads_itself_again(browser: Browser, trial: Trial) -> None:

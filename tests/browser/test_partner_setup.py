@@ -16,7 +16,7 @@ from playwright.sync_api import Locator, Page, expect
 from orgsim import Org, Running, start
 from tests.browser.conftest import OpenPage
 from tests.browser.house import BrowserHouse
-from tests.browser.looking import Htmx, follow, inspect
+from tests.browser.looking import Htmx, follow, inspect, wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -159,7 +159,7 @@ def test_a_firm_is_set_up_and_its_first_advisor_synced(
 def test_what_an_address_becomes_is_shown_while_typing(house: BrowserHouse, open_page: OpenPage) -> None:
     page = open_page(house, house.make_admin())
     page.goto(f"{house.url}/admin/partners/new")
-    page.wait_for_function("window.htmx")
+    wait_until(page, "window.htmx")
     page.get_by_label("Salesforce URL").press_sequentially("fjord--uat.sandbox.lightning.force.com")
     expect(page.locator("#becomes")).to_have_text(
         "Will be stored as https://fjord--uat.sandbox.my.salesforce.com, a sandbox."

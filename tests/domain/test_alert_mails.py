@@ -407,7 +407,7 @@ def test_a_firm_that_has_moved(app: Flask, server: FakeMailServer) -> None:
     )
     letter = letter_to(ada, server)
     assert letter.subject == "Northgate Wealth: its Salesforce has moved"
-    assert "northgate.my.salesforce.com sends us elsewhere" in letter.text
+    assert "northgate.my.salesforce.com redirects us" in letter.text
     assert f"{PUBLIC_URL}/admin/partners/{firm.slug}\n" in letter.text
 
 

@@ -356,10 +356,13 @@ def test_a_lead_beside_an_opted_out_contact_is_found(office: WriteBackOffice, ro
     assert office.writes() == {walk_in: (TOLD, None)}
 
 
-def test_a_contact_that_has_left_gets_no_row(office: WriteBackOffice, rose: str) -> None:
+def test_the_record_of_a_contact_that_has_left_is_not_updated(office: WriteBackOffice, rose: str) -> None:
+    """Only other leads with the address are looked for, and there are none."""
     office.org.delete(rose)
     office.sync()
     office.unsubscribe()
+    assert rose not in office.writes()
+    office.write_back()
     assert office.writes() == {}
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -23,6 +26,7 @@ from asapp.core.database import writing
 from asapp.core.extensions import db
 from asapp.core.queues import Queues
 from asapp.health.heartbeats import WORKER, list_seen
+from asapp.jobs.worker import make_worker
 from asapp.models import RunStatus, RunTrigger
 from asapp.sync import runs
 from asapp.sync.runs import requeue_expired
@@ -236,3 +240,36 @@ def test_burst_stops_when_the_queues_are_empty(app: Flask, config: Config, log: 
         check=False,
     )
     assert (answer.returncode, answer.stdout) == (0, b"")
+
+
+class SwallowingHeart:
+    """A heart whose database swallows what a signal raises, as a pool does while it returns a connection."""
+
+    def __init__(self) -> None:
+        self.was_asked = False
+
+    def beat(self) -> None:
+        if not self.was_asked:
+            self.was_asked = True
+            with suppress(Exception):
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Nothing is kept."""
+
+
+def work_with_a_swallowing_heart(redis_url: str) -> None:
+    make_worker(redis_url, SwallowingHeart()).work(logging_level="ERROR")  # type: ignore[arg-type]
+
+
+def test_a_worker_that_is_asked_to_stop_while_its_heart_beats_stops(redis_server: RedisServer) -> None:
+    redis_server.flush()
+    process = multiprocessing.get_context("spawn").Process(
+        target=work_with_a_swallowing_heart, args=(redis_server.url,)
+    )
+    process.start()
+    process.join(30)
+    is_over = process.exitcode is not None
+    process.kill()
+    assert is_over

@@ -66,7 +66,7 @@ def test_a_key_is_made_shown_once_and_works(client: FlaskClient, ada: User, nort
     assert northgate.name in page
     assert "Never" in page
     assert Sender(client, key).get("/advisors").status_code == 200
-    assert "just now" in client.get("/admin/api-keys").text
+    assert "Just now" in client.get("/admin/api-keys").text
 
 
 def test_what_was_done_is_in_the_audit_log_without_the_key(client: FlaskClient, ada: User, northgate: Partner) -> None:

@@ -209,7 +209,7 @@ def test_a_finished_sync_says_what_it_did_and_the_counts_add_up(client: FlaskCli
     figures = [int(n) for n in re.findall(r"<tr><th[^>]*>[^<]*</th><td>(\d+)</td>", table)]
     assert sum(figures) == 57
     assert "belonging to someone else now" in page
-    assert "in 40 minutes" in page
+    assert "In 40 minutes" in page
     assert "then every hour" in page
 
 

@@ -97,7 +97,7 @@ def test_the_page_shows_the_history_of_an_unsubscribe(
     db.session.commit()
     page = amara.get(contact).text
     assert "Salesforce was told on <time" in page
-    assert ">3 May 2026, 14:32</time>." in page
+    assert ">3 May 2026, 14:32 UTC</time>." in page
 
 
 @pytest.mark.parametrize(
