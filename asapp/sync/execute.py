@@ -7,8 +7,9 @@ checkpoint. sync/endings.py writes every ending but the good ones, which `finish
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import update
 
@@ -37,6 +38,7 @@ from asapp.sync.watermark import OVERLAP, next_window, resume_point
 
 log = logging.getLogger(__name__)
 
+NO_CHECKPOINT = dict.fromkeys(("checkpoint_stamp", "checkpoint_id", "sure_stamp", "sure_id", "sweep_after_id", "swept"))
 MAX_CONFIRMATIONS = 3
 MAX_REOPENINGS = 20  # of one window, after expired locators
 MAX_REREADS = 5  # each from its beginning, after expired locators
@@ -52,6 +54,23 @@ def execute_run(run_id: int, job: JobContext) -> None:
     ids = {"run_id": run_id, "connection_id": run.row.connection_id, "partner_id": partner_id}
     with logs.about(**ids), enqueueing_next_parked(partner_id, job), ending(run, job):
         Execution(run, job).go()
+
+
+@dataclass(frozen=True)
+class Window:
+    """What a run reads: its rows from this stamp on, or all of them. is_new: no query has opened it yet."""
+
+    start: datetime | None
+    is_new: bool
+
+    @property
+    def is_full(self) -> bool:
+        return self.start is None
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Return the columns of a run that begins with this window."""
+        return NO_CHECKPOINT | {"window_start": self.start, "is_full": self.is_full}
 
 
 @dataclass
@@ -85,8 +104,7 @@ class Execution:
         """Carry the run out from where it is. Raises what `ending` handles."""
         with self.job.access.open(self.connection, self.reader.meter) as self.reader.client:
             reading = Reading()
-            self.fix_window()
-            self.read_contacts(reading)
+            self.read_contacts(reading, self.choose_window())
             self.nominate_departures(reading)
             self.check_recipients(reading)
             self.settle_departures(reading)
@@ -95,35 +113,24 @@ class Execution:
 
     # The phases
 
-    def fix_window(self) -> None:
-        """Decide once what the run reads; a resumed run keeps it unless the partner's opt-out field has changed."""
+    def choose_window(self) -> Window:
+        """Return what the run reads; a resumed run keeps it unless the partner's opt-out field has changed."""
         run, client = self.run.row, self.reader.client
         client.know_fields(run.opt_out_field or self.connection.opt_out_field_read, self.connection.lead_fields_read)
         if run.is_full is not None and (run.opt_out_field or "").split(",")[0] == self.opt_out_field:
-            return
+            return Window(run.window_start, is_new=False)
         if is_daily_check_due(self.connection):
             self.reader.client_for_call().find_visible_fields()
-        window_start = next_window(self.connection, client.contact_fields.key)
-        if window_start is None:
+        window = Window(next_window(self.connection, client.contact_fields.key), is_new=True)
+        if window.is_full:
             ensure_system_lists(self.connection.user_id)
-        self.run.save(
-            window_start=window_start,
-            is_full=window_start is None,
-            opt_out_field=client.contact_fields.key,
-            asked_at=None,
-            opened_at=None,
-            checkpoint_stamp=None,
-            checkpoint_id=None,
-            sure_stamp=None,
-            sure_id=None,
-            sweep_after_id=None,
-            swept=None,
-        )
+        return window
 
-    def read_contacts(self, reading: Reading) -> None:
+    def read_contacts(self, reading: Reading, window: Window) -> None:
         """Read the window's rows from the checkpoint on."""
         for _ in range(MAX_REOPENINGS):
-            opening = self.open_window(reading)
+            opening = self.open_window(reading, window)
+            window = replace(window, is_new=False)
             try:
                 self.reader.apply_pages(opening.page)
             except errors.LocatorExpired:
@@ -132,20 +139,23 @@ class Execution:
             return
         raise errors.TryLater(Code.LOCATOR_EXPIRED)
 
-    def open_window(self, reading: Reading) -> Opening:
+    def open_window(self, reading: Reading, window: Window) -> Opening:
+        """Query the window's rows, and store with the answer what the run reads."""
         run, client = self.run.row, self.reader.client
-        after, before = resume_point(run)
-        is_full = bool(run.is_full)
+        after, before = (None, None) if window.is_new else resume_point(run)
         has_more_fields = is_more(client.lead_fields.key, self.connection.lead_fields_read)
-        window = leads.window_of(self.connection, is_full or has_more_fields, is_daily_check_due(self.connection))
-        reading.reads_all_opted_out = window.opted_out_since is None
+        of_leads = leads.window_of(
+            self.connection, window.is_full or has_more_fields, is_daily_check_due(self.connection)
+        )
+        reading.reads_all_opted_out = of_leads.opted_out_since is None
         reading.leads_asked_at = utcnow()
         opening = self.reader.client_for_call().open_contacts(
-            self.reader.owner_id, run.window_start, after, not is_full, window, before
+            self.reader.owner_id, window.start, after, not window.is_full, of_leads, before
         )
         reading.leads = opening.leads
-        is_first = run.opened_at is None
+        is_first = window.is_new or run.opened_at is None
         self.run.save(
+            **(window.values if window.is_new else {}),
             phase=RunPhase.CONTACTS,
             total=run.read + opening.page.total,
             opt_out_field=client.contact_fields.key,  # one may have turned out to be hidden
