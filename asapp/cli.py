@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from inspect import signature
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 from flask import Flask
@@ -166,8 +166,7 @@ def reset_second_step(email: str) -> None:
     user = get_user(email)
     if not second_factor.reset(user, COMMAND):
         raise click.ClickException(f"{user.email} has no second step.")
-    names: dict[str, Any] = {"name": user.name, "admin": "An operator of AdvisorStream", "is_admin": user.is_admin}
-    post_later(mail.write(user.email, second_factor.RESET_SUBJECT, "second_factor_reset", **names))
+    post_later(second_factor.reset_letter(user, "An operator of AdvisorStream"))
     click.echo(f"The second step of {user.email} is reset; a mail says so.", err=True)
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from hashlib import sha256
+from typing import Any
 
 import pyotp
 from sqlalchemy import delete, func, select, update
@@ -24,6 +25,7 @@ from sqlalchemy import delete, func, select, update
 from asapp.accounts.users import end_sessions_of, lock
 from asapp.audit import entries
 from asapp.audit.entries import ITSELF, Actor
+from asapp.core import mail
 from asapp.core.clock import utcnow
 from asapp.core.database import change_rows
 from asapp.core.extensions import db
@@ -133,6 +135,12 @@ def reset(user: User, by: Actor = ITSELF) -> bool:
     entries.record(Action.SECOND_FACTOR_RESET, by, user)
     db.session.commit()
     return True
+
+
+def reset_letter(user: User, admin_name: str) -> mail.Letter:
+    """Return the mail that tells a person whose second step was reset."""
+    names: dict[str, Any] = {"name": user.name, "admin": admin_name, "is_admin": user.is_admin}
+    return mail.write(user.email, RESET_SUBJECT, "second_factor_reset", user.time_zone, **names)
 
 
 def count_codes_left(user: User) -> int:

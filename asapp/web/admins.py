@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flask import Blueprint, abort, flash, render_template, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
 from asapp.accounts import second_factor, users
-from asapp.core import mail
 from asapp.models import User
 from asapp.web.access import actor, admin_required
 from asapp.web.current import person, post_later
@@ -41,8 +38,7 @@ def reset_and_tell(user: User) -> None:
     if not second_factor.reset(user, actor()):
         flash(f"{user.name} has no second step.", "plain")
         return
-    names: dict[str, Any] = {"name": user.name, "admin": person().name, "is_admin": user.is_admin}
-    post_later(mail.write(user.email, second_factor.RESET_SUBJECT, "second_factor_reset", **names))
+    post_later(second_factor.reset_letter(user, person().name))
     again = " and sets up a new one at the next log-in" if user.is_admin else ""
     flash(
         f"The second step of {user.name} is reset. {user.name} is logged out everywhere{again}. A mail says so.", "good"
