@@ -121,6 +121,14 @@ def test_changes_without_a_stamp_are_found_before_a_send(synced: SendingOffice) 
     assert synced.recipients(send) == [MEI]
 
 
+def test_a_contact_that_was_given_away_without_a_stamp_is_no_recipient(synced: SendingOffice) -> None:
+    ids = synced.ids  # type: ignore[attr-defined]
+    synced.org.change_without_stamp(ids[RAVI], OwnerId=synced.colleague)
+    send = synced.prepare()
+    assert send.state == SendState.READY
+    assert synced.recipients(send) == [MEI, ROSE]
+
+
 def test_a_changed_address_is_written_to_under_the_new_one(synced: SendingOffice) -> None:
     ids = synced.ids  # type: ignore[attr-defined]
     synced.org.change_without_stamp(ids[ROSE], Email="rose@new.example")

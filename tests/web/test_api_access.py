@@ -57,6 +57,12 @@ def test_without_a_key_that_is_ours_there_is_401(header: str | None, client: Fla
     assert ("invalid_token" in response.headers["WWW-Authenticate"]) == (header is not None)
 
 
+@pytest.mark.parametrize("scheme", ["Basic", "Token", "Bearers"])
+def test_a_good_key_under_another_scheme_opens_nothing(scheme: str, client: FlaskClient, alice: User) -> None:
+    response = client.get("/api/v1/advisors", headers={"Authorization": f"{scheme} {make_key()}"})
+    assert response.status_code == 401
+
+
 def test_the_scheme_is_read_without_case(client: FlaskClient, alice: User) -> None:
     assert client.get("/api/v1/advisors", headers={"Authorization": f"bearer {make_key()}"}).status_code == 200
 
