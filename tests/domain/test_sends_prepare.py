@@ -122,7 +122,11 @@ def test_changes_without_a_stamp_are_found_before_a_send(synced: SendingOffice) 
 
 
 def test_a_contact_that_was_given_away_without_a_stamp_is_no_recipient(synced: SendingOffice) -> None:
+    """One came in exchange, so the counts are equal and only the look by Id can tell."""
     ids = synced.ids  # type: ignore[attr-defined]
+    long_ago = synced.org.clock.now() - timedelta(days=30)
+    theirs = synced.org.add_contact(synced.colleague, last_name="Theirs", email="t@edge.example", stamp=long_ago)
+    synced.org.change_without_stamp(theirs, OwnerId=synced.user)
     synced.org.change_without_stamp(ids[RAVI], OwnerId=synced.colleague)
     send = synced.prepare()
     assert send.state == SendState.READY
