@@ -159,6 +159,6 @@ class ApiUsage(Base):
     __tablename__ = "api_usage"
 
     partner_id: Mapped[int] = mapped_column(ForeignKey("partners.id", ondelete="CASCADE"), primary_key=True)
-    hour: Mapped[datetime] = mapped_column(UTCDateTime, primary_key=True)
+    hour: Mapped[datetime] = mapped_column(UTCDateTime, primary_key=True, index=True)
     calls: Mapped[int] = mapped_column(default=0)
     lead_calls: Mapped[int] = mapped_column(default=0)  # of these, to deliver leads

@@ -49,6 +49,7 @@ class Send(Base):
     __table_args__ = (
         one_of("state", SendState),
         Index("uq_sends_sender", "send_scope", "sender_send_id", unique=True),
+        Index("ix_sends_ended", "ended_at"),
         Index("ix_sends_preparing", "deadline_at", sqlite_where=IS_PREPARING, postgresql_where=IS_PREPARING),
     )
 
