@@ -135,7 +135,7 @@ def test_delete_and_restore_a_salesforce_contact(synced: Firm, open_page: OpenPa
 def test_why_is_this_person_not_here(synced: Firm, open_page: OpenPage) -> None:
     page = open_page(synced)
     page.goto(synced.url("/contacts/why"))
-    for whom, verdict in (
+    for person, verdict in (
         ("zoe.5@fjord.example", "Zoë Lindström 005 is here"),
         ("otto@fjord.example", "has opted out of email"),
         ("carl@fjord.example", "belongs to Jonas Lindqvist"),
@@ -143,7 +143,7 @@ def test_why_is_this_person_not_here(synced: Firm, open_page: OpenPage) -> None:
         (synced.ids[1], "was deleted in Salesforce"),
         ("nobody@nowhere.example", "Salesforce shows you no such contact"),
     ):
-        page.get_by_label("Email, or Salesforce Id or link").fill(whom)
+        page.get_by_label("Email, or Salesforce Id or link").fill(person)
         page.get_by_role("button", name="Find out").click()
         expect(page.locator("#verdict")).to_contain_text(verdict)
     inspect(page, "why-not-visible")

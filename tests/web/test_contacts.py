@@ -540,8 +540,8 @@ def test_the_way_back_stays_among_the_contacts(client: FlaskClient, alice: User,
 # ---- Why isn't this person here?
 
 
-def ask(client: FlaskClient, whom: str) -> str:
-    response = client.get("/contacts/why", query_string={"person": whom}, part=True)
+def ask(client: FlaskClient, person: str) -> str:
+    response = client.get("/contacts/why", query_string={"person": person}, part=True)
     assert response.status_code == 200
     return words_in(response)
 
@@ -743,9 +743,9 @@ def test_why_without_a_connection(client: FlaskClient, app: Flask) -> None:
 def test_why_knows_nothing_of_other_advisors(client: FlaskClient, alice: User) -> None:
     bob = make_advisor(alice.partner, "Bob Ferreira")
     theirs = make_contact(make_synced_connection(bob), address_hash=hash_of(bob, "b@calle.example"))
-    for whom in (str(theirs.salesforce_id), "b@calle.example"):
+    for person in (str(theirs.salesforce_id), "b@calle.example"):
         with answering():
-            assert ask(client, whom).startswith("Not visible")
+            assert ask(client, person).startswith("Not visible")
 
 
 def test_the_page_shows_the_history_of_the_address(client: FlaskClient, alice: User) -> None:

@@ -23,8 +23,8 @@ def office(app: Flask, org: Running, client: FlaskClient) -> Office:
     return made
 
 
-def ask(client: FlaskClient, whom: str) -> str:
-    return client.get("/contacts/why", query_string={"person": whom}, part=True).text
+def ask(client: FlaskClient, person: str) -> str:
+    return client.get("/contacts/why", query_string={"person": person}, part=True).text
 
 
 def merged(office: Office) -> str:

@@ -50,7 +50,7 @@ def report(problems: list[str]) -> None:
 
 def test_every_route_has_an_access_rule(app: Flask) -> None:
     endpoints = {rule.endpoint for rule in app.url_map.iter_rules()}
-    report([f"{name} is not in ACCESS: whom is it for?" for name in sorted(endpoints - set(ACCESS))])
+    report([f"{name} is not in ACCESS: who may open it?" for name in sorted(endpoints - set(ACCESS))])
     report([f"{name} is in ACCESS and nowhere else" for name in sorted(set(ACCESS) - endpoints)])
 
 
