@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import and_, delete, insert, null, or_, select, update
+from sqlalchemy import Select, and_, delete, insert, null, or_, select, update
 
 from asapp.contacts import suppressions, tombstones
 from asapp.contacts.bounces import Mark, mark_after, mark_of
@@ -189,17 +190,7 @@ def follow_tied(user_id: int, run_id: int | None = None, lock: Callable[[], None
 
     lock: called before the first write.
     """
-    is_gone = Contact.departed.in_(GONE_FOR_GOOD)
-    differs = or_(
-        Lead.opted_out != Contact.opted_out,
-        and_(is_gone, ~Lead.is_deleted),
-        and_(or_(Contact.departed.is_(None), ~is_gone), Lead.is_deleted),
-    )
-    rows = db.session.execute(
-        select(Lead, Contact)
-        .join(Contact, Contact.id == Lead.contact_id)
-        .where(Lead.user_id == user_id, Contact.source == ContactSource.SALESFORCE, differs)
-    ).all()
+    rows = db.session.execute(unlike_their_contacts(Lead, Contact).where(Lead.user_id == user_id)).all()
     if rows:
         lock()
     for lead, contact in rows:
@@ -208,6 +199,23 @@ def follow_tied(user_id: int, run_id: int | None = None, lock: Callable[[], None
         _record_deleted(lead, contact.departed in GONE_FOR_GOOD, at, run_id)
         lead.changed_at = utcnow()
     return len(rows)
+
+
+def unlike_their_contacts(*what: Any) -> Select[*tuple[Any, ...]]:
+    """Select from leads, and the Salesforce contacts they are tied to, that differ in whether they opted out or are gone."""
+    is_gone = Contact.departed.in_(GONE_FOR_GOOD)
+    differs = or_(
+        Lead.opted_out != Contact.opted_out,
+        and_(is_gone, ~Lead.is_deleted),
+        and_(or_(Contact.departed.is_(None), ~is_gone), Lead.is_deleted),
+    )
+    is_tied = Contact.id == Lead.contact_id
+    return (
+        select(*what)
+        .select_from(Lead)
+        .join(Contact, is_tied)
+        .where(Contact.source == ContactSource.SALESFORCE, differs)
+    )
 
 
 def record_not_imported(lead: Lead, opted_out: bool, run_id: int) -> None:

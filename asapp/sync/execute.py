@@ -23,9 +23,8 @@ from asapp.core.leases import LeaseLost
 from asapp.messages.codes import Code
 from asapp.models import Connection, Partner, RunPhase, RunStatus
 from asapp.salesforce import errors
-from asapp.salesforce.fields import is_more
 from asapp.salesforce.records import Opening
-from asapp.sync import departures, leads, recipients, settle
+from asapp.sync import departures, leads, opening, recipients, settle
 from asapp.sync.endings import ending, enqueueing_next_parked
 from asapp.sync.leads import LeadFollower, Leads
 from asapp.sync.reader import ContactReader
@@ -129,13 +128,13 @@ class Execution:
     def read_contacts(self, reading: Reading, window: Window) -> None:
         """Read the window's rows from the checkpoint on."""
         for _ in range(MAX_REOPENINGS):
-            opening = self.open_window(reading, window)
+            answer = self.open_window(reading, window)
             window = replace(window, is_new=False)
             try:
-                self.reader.apply_pages(opening.page)
+                self.reader.apply_pages(answer.page)
             except errors.LocatorExpired:
                 continue
-            reading.owned = opening.owned
+            reading.owned = answer.owned
             return
         raise errors.TryLater(Code.LOCATOR_EXPIRED)
 
@@ -143,25 +142,20 @@ class Execution:
         """Query the window's rows, and store with the answer what the run reads."""
         run, client = self.run.row, self.reader.client
         after, before = (None, None) if window.is_new else resume_point(run)
-        has_more_fields = is_more(client.lead_fields.key, self.connection.lead_fields_read)
-        of_leads = leads.window_of(
-            self.connection, window.is_full or has_more_fields, is_daily_check_due(self.connection)
-        )
+        of_leads = opening.leads_to_read(self.connection, client, is_full=window.is_full)
         reading.reads_all_opted_out = of_leads.opted_out_since is None
         reading.leads_asked_at = utcnow()
-        opening = self.reader.client_for_call().open_contacts(
-            self.reader.owner_id, window.start, after, not window.is_full, of_leads, before
-        )
-        reading.leads = opening.leads
+        answer = opening.ask(self.reader.client_for_call(), self.reader.owner_id, window.start, of_leads, after, before)
+        reading.leads = answer.leads
         is_first = window.is_new or run.opened_at is None
         self.run.save(
             **(window.values if window.is_new else {}),
             phase=RunPhase.CONTACTS,
-            total=run.read + opening.page.total,
+            total=run.read + answer.page.total,
             opt_out_field=client.contact_fields.key,  # one may have turned out to be hidden
-            **({"asked_at": opening.asked_at, "opened_at": opening.answered_at} if is_first else {}),
+            **({"asked_at": answer.asked_at, "opened_at": answer.answered_at} if is_first else {}),
         )
-        return opening
+        return answer
 
     def nominate_departures(self, reading: Reading) -> None:
         """Nominate the contacts that have left without a row: by the counts, and once a day by all Ids."""
@@ -181,14 +175,14 @@ class Execution:
         if opened_at is None:
             raise ValueError("the window was never opened")
         for _ in range(MAX_REREADS):
-            opening = self.reader.client_for_call().open_contacts(
+            answer = self.reader.client_for_call().open_contacts(
                 self.reader.owner_id, opened_at - OVERLAP, None, with_deleted=True
             )
             try:
-                self.reader.apply_pages(opening.page, in_order=False)
+                self.reader.apply_pages(answer.page, in_order=False)
             except errors.LocatorExpired:
                 continue
-            return opening.owned
+            return answer.owned
         raise errors.TryLater(Code.LOCATOR_EXPIRED)
 
     def wants_sweep(self, owned: int) -> bool:

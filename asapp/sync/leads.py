@@ -19,7 +19,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, Select, func, or_, select
+from sqlalchemy import Row, Select, func, or_, select, union
 
 from asapp.contacts.addresses import address_hash
 from asapp.contacts.twins import block, blocked_by, blocked_leads, unblock
@@ -198,13 +198,7 @@ class LeadFollower:
 
     def find_unseen(self) -> set[str]:
         """Return Ids of leads that were sent before this run asked and that no row came for: the user may not see them."""
-        return set(
-            db.session.scalars(
-                self._in_salesforce(Lead.salesforce_id).where(
-                    Lead.owner_id.is_(None), Lead.why.is_(None), Lead.delivered_at < self.asked_at
-                )
-            )
-        )
+        return set(db.session.scalars(_unseen(self._in_salesforce(Lead.salesforce_id), self.asked_at)))
 
     def sweep(self) -> set[str]:
         """Compare our leads with all that the user created or owns; return the Ids that differ, once the last page has come."""
@@ -253,19 +247,7 @@ class LeadFollower:
 
     def tie_imported(self) -> int:
         """Tie leads to the contacts that they were linked to or became, once these are here; return how many."""
-        rows = db.session.execute(
-            select(Lead, Contact)
-            .join(
-                Contact,
-                (Contact.connection_id == Lead.connection_id) & (Contact.salesforce_id == Lead.linked_contact_id),
-            )
-            .where(
-                Lead.connection_id == self.connection_id,
-                Lead.state.in_((LeadState.LINKED, LeadState.CONVERTED)),
-                or_(Lead.contact_id.is_(None), Lead.contact_id != Contact.id),
-                Contact.erased_at.is_(None),
-            )
-        ).all()
+        rows = db.session.execute(_to_tie(Lead, Contact).where(Lead.connection_id == self.connection_id)).all()
         if rows:
             self.context.lock()
         for lead, contact in rows:
@@ -291,21 +273,8 @@ class LeadFollower:
         return bool(untied)
 
     def _find_untied(self) -> Sequence[Row[*tuple[Any, ...]]]:
-        return db.session.execute(
-            select(Lead.id, Lead.opted_out, Lead.linked_contact_id, LedgerEntry.outcome)
-            .join(Contact, Contact.id == Lead.contact_id)
-            .outerjoin(
-                LedgerEntry,
-                (LedgerEntry.connection_id == Lead.connection_id)
-                & (LedgerEntry.salesforce_id == Lead.linked_contact_id),
-            )
-            .where(
-                Lead.connection_id == self.connection_id,
-                Lead.linked_contact_id.is_not(None),
-                Contact.source == ContactSource.LEAD,
-                Contact.departed.is_(None),
-            )
-        ).all()
+        untied = _untied(Lead.id, Lead.opted_out, Lead.linked_contact_id, LedgerEntry.outcome)
+        return db.session.execute(untied.where(Lead.connection_id == self.connection_id)).all()
 
     def _record_departed(self, lead: Lead, sighting: Sighting | None) -> None:
         reason = judge_sighting(sighting, self.owner_id)
@@ -330,12 +299,60 @@ class LeadFollower:
         return _is_open(record) and record.is_opted_out is True and is_ours
 
     def _in_salesforce(self, what: Any) -> Select[Any]:
-        """Select from leads that a row of Lead stands for; a converted one is followed by its contact."""
-        return select(what).where(
-            Lead.connection_id == self.connection_id,
-            Lead.state.in_((LeadState.SENT, LeadState.LINKED)),
-            Lead.salesforce_id.is_not(None),
+        return _in_salesforce(what).where(Lead.connection_id == self.connection_id)
+
+
+def find_unsettled(connection_ids: Collection[int]) -> set[int]:
+    """Return those of these connections whose leads leave something to do, although Salesforce reports no change."""
+    mine, id_of = is_among(Lead.connection_id, connection_ids), Lead.connection_id
+    found = (
+        _unseen(_in_salesforce(id_of), utcnow()).where(mine),
+        _in_salesforce(id_of).where(mine, Lead.why == Unfollowed.MERGED),
+        _to_tie(id_of).where(mine),
+        _untied(id_of).where(
+            mine,
+            or_(LedgerEntry.outcome.is_(None), Lead.opted_out != (LedgerEntry.outcome == LedgerOutcome.OPTED_OUT)),
+        ),
+        outcomes.unlike_their_contacts(id_of).where(mine),
+    )
+    return set(db.session.scalars(union(*found)))
+
+
+def _in_salesforce(what: Any) -> Select[Any]:
+    """Select from leads that a row of Lead stands for; a converted one is followed by its contact."""
+    return select(what).where(Lead.state.in_((LeadState.SENT, LeadState.LINKED)), Lead.salesforce_id.is_not(None))
+
+
+def _unseen(query: Select[Any], asked_at: datetime) -> Select[Any]:
+    """Restrict _in_salesforce() to leads that were sent before Salesforce was asked and that no row has come for."""
+    return query.where(Lead.owner_id.is_(None), Lead.why.is_(None), Lead.delivered_at < asked_at)
+
+
+def _to_tie(*what: Any) -> Select[*tuple[Any, ...]]:
+    """Select from leads, and the contacts here that they were linked to or became, that aren't tied yet."""
+    is_its = (Contact.connection_id == Lead.connection_id) & (Contact.salesforce_id == Lead.linked_contact_id)
+    return (
+        select(*what)
+        .select_from(Lead)
+        .join(Contact, is_its)
+        .where(
+            Lead.state.in_((LeadState.LINKED, LeadState.CONVERTED)),
+            or_(Lead.contact_id.is_(None), Lead.contact_id != Contact.id),
+            Contact.erased_at.is_(None),
         )
+    )
+
+
+def _untied(*what: Any) -> Select[*tuple[Any, ...]]:
+    """Select from leads whose contact did not come, and from the ledger's row of that contact, if there is one."""
+    is_its = (LedgerEntry.connection_id == Lead.connection_id) & (LedgerEntry.salesforce_id == Lead.linked_contact_id)
+    return (
+        select(*what)
+        .select_from(Lead)
+        .join(Contact, Contact.id == Lead.contact_id)
+        .outerjoin(LedgerEntry, is_its)
+        .where(Lead.linked_contact_id.is_not(None), Contact.source == ContactSource.LEAD, Contact.departed.is_(None))
+    )
 
 
 def _is_open(record: LeadRecord) -> bool:
@@ -356,5 +373,11 @@ def record_known(
         connection.lead_opt_outs_watermark = opened_at
     elif isinstance(error, errors.Misconfigured):
         connection.leads_known_until = utcnow()  # unknown never counts as "may be written to"
-        is_field = isinstance(error, errors.FieldHidden)
-        connection.leads_trouble = Code.LEAD_OPT_OUT_HIDDEN if is_field else Code.LEADS_HIDDEN
+        connection.leads_trouble = trouble_of(error)
+
+
+def trouble_of(error: errors.SalesforceError) -> Code | None:
+    """Return why leads can't be followed, as it is stored; None if they may be the next time."""
+    if not isinstance(error, errors.Misconfigured):
+        return None
+    return Code.LEAD_OPT_OUT_HIDDEN if isinstance(error, errors.FieldHidden) else Code.LEADS_HIDDEN

@@ -1,0 +1,87 @@
+"""The question that opens every sync, in one call, and whether its answer leaves anything to do.
+
+A run (sync/execute.py) and a scheduled check without one ask the same. What a sync reads beyond this is added here: to `ask` and
+`leads_to_read` what the call asks for, to `is_quiet` what an answer with nothing to do looks like, and to `needs_run` and
+`find_unsettled` the work that waits whatever Salesforce answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+
+from sqlalchemy import select
+
+from asapp.core.bulk import is_among
+from asapp.core.extensions import db
+from asapp.models import Connection, Departure
+from asapp.salesforce.client import OrgClient
+from asapp.salesforce.fields import is_more
+from asapp.salesforce.records import LeadsFound, LeadWindow, Opening
+from asapp.salesforce.soql import Position
+from asapp.sync import leads
+from asapp.sync.sweep import is_daily_check_due
+from asapp.sync.watermark import next_window
+
+
+def leads_to_read(connection: Connection, client: OrgClient, *, is_full: bool) -> LeadWindow:
+    """Return which Leads the call asks for. is_full: all contacts are read."""
+    has_more_fields = is_more(client.lead_fields.key, connection.lead_fields_read)
+    return leads.window_of(connection, is_full or has_more_fields, is_daily_check_due(connection))
+
+
+def ask(
+    client: OrgClient,
+    owner_id: str,
+    since: datetime | None,
+    of_leads: LeadWindow,
+    after: Position | None = None,
+    before: tuple[datetime, Position | None] | None = None,
+) -> Opening:
+    """Ask Salesforce; one call. since: of the contacts to read (None: all); after, before: see salesforce/soql.py, contacts()."""
+    return client.open_contacts(owner_id, since, after, since is not None, of_leads, before)
+
+
+def needs_run(connection: Connection, client: OrgClient) -> bool:
+    """Does this connection need a run whatever Salesforce answers: a full reading, or the daily check?
+
+    client: with the fields that its last sync could read.
+    """
+    is_full = next_window(connection, client.contact_fields.key) is None or connection.salesforce_count is None
+    return is_full or connection.sweep_wanted or is_daily_check_due(connection)
+
+
+def is_quiet(connection: Connection, client: OrgClient, opening: Opening) -> bool:
+    """Is there nothing to do, by Salesforce's answer: no row, the same fields, the count that the last sync left?
+
+    The ledger changes in runs alone, or asks for a full check (sweep_wanted); so a count that is still the last one agrees
+    with it. client: the one that asked.
+    """
+    page = opening.page
+    return (
+        not (page.total or page.records or page.unreadable or page.next_path)
+        and opening.owned == connection.salesforce_count
+        and client.contact_fields.key == connection.opt_out_field_read
+        and _are_leads_quiet(connection, client, opening)
+    )
+
+
+def _are_leads_quiet(connection: Connection, client: OrgClient, opening: Opening) -> bool:
+    """Did no Lead change, or can they still not be read, for the same reason?"""
+    found = opening.leads
+    if isinstance(found, LeadsFound):
+        pages = (found.changed, found.opted_out)
+        has_rows = any(page.records or page.next_path for page in pages)
+        had_none = connection.leads_trouble is None and connection.lead_opt_outs_watermark is not None
+        return had_none and client.lead_fields.key == connection.lead_fields_read and not has_rows
+    trouble = leads.trouble_of(found) if found is not None else None
+    return trouble is not None and trouble == connection.leads_trouble
+
+
+def find_unsettled(connection_ids: Collection[int]) -> set[int]:
+    """Return those of these connections about which our own tables leave something to do for a run.
+
+    Contacts whose departure is recorded are asked about by Id in each run; leads may wait for a look by Id, or for their contact.
+    """
+    recorded = select(Departure.connection_id).where(is_among(Departure.connection_id, connection_ids)).distinct()
+    return set(db.session.scalars(recorded)) | leads.find_unsettled(connection_ids)
