@@ -1,4 +1,4 @@
-"""The CSV of all contacts of an advisor, active and inactive.
+"""The CSV of an advisor's contacts, active and inactive: all of them, or those that a filter finds.
 
 It is written piece by piece from one query that the database keeps open: memory use is constant, and a contact that a
 sync renames in between appears once. The index by search key returns the rows in order, so nothing has to be sorted.
@@ -13,7 +13,14 @@ from typing import Any
 
 from sqlalchemy import Select
 
-from asapp.contacts.queries import contacts_of, lists_by_contact, system_list_columns, system_lists_in
+from asapp.contacts.queries import (
+    ContactQuery,
+    conditions_of,
+    contacts_of,
+    lists_by_contact,
+    system_list_columns,
+    system_lists_in,
+)
 from asapp.contacts.status import contact_rows, reason_of
 from asapp.core.csv_files import csv_header, csv_rows
 from asapp.core.extensions import db
@@ -24,17 +31,22 @@ COLUMNS = ("salesforce_id", "first_name", "last_name", "email", "source", "statu
 ROWS_A_PIECE = 1000
 
 
-def iter_csv(user_id: int, now: datetime) -> Iterator[str]:
-    """Yield the file in pieces. The read transaction stays open until the last one."""
+def iter_csv(user_id: int, now: datetime, wanted: ContactQuery | None = None) -> Iterator[str]:
+    """Yield the file in pieces; the read transaction stays open until the last one.
+
+    wanted: None for every contact, also those deleted here.
+    """
     yield csv_header(COLUMNS)
-    with closing(db.session.execute(_rows(user_id, now), execution_options={"yield_per": ROWS_A_PIECE})) as result:
+    with closing(
+        db.session.execute(_rows(user_id, now, wanted), execution_options={"yield_per": ROWS_A_PIECE})
+    ) as result:
         for rows in result.partitions():
             own = lists_by_contact([row.id for row in rows])
             yield csv_rows(_cells(row, own.get(row.id, [])) for row in rows)
     db.session.rollback()
 
 
-def _rows(user_id: int, now: datetime) -> Select[Any]:
+def _rows(user_id: int, now: datetime, wanted: ContactQuery | None) -> Select[Any]:
     columns = (
         Contact.id,
         Contact.salesforce_id,
@@ -45,7 +57,8 @@ def _rows(user_id: int, now: datetime) -> Select[Any]:
         reason_of(now, user_id).label("reason"),
         *system_list_columns(),
     )
-    return contact_rows(*columns).where(contacts_of(user_id)).order_by(Contact.search_key, Contact.id)
+    found = conditions_of(user_id, wanted, now) if wanted is not None else [contacts_of(user_id)]
+    return contact_rows(*columns).where(*found).order_by(Contact.search_key, Contact.id)
 
 
 def _cells(row: Any, own_lists: list[str]) -> list[str | None]:

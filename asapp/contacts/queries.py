@@ -53,6 +53,11 @@ class ContactQuery:
         return bool(self.search or self.source or (self.state and not self.is_deleted_here))
 
     @property
+    def is_part_of_all(self) -> bool:
+        """Does it leave out any of the advisor's contacts?"""
+        return bool(self.search or self.source or self.state or self.contact_list)
+
+    @property
     def is_deleted_here(self) -> bool:
         return self.state == Reason.HIDDEN_HERE
 
@@ -126,7 +131,7 @@ def contacts_of(user_id: int) -> ColumnElement[bool]:
 
 def find_page(user_id: int, wanted: ContactQuery, now: datetime) -> Page[ContactLine]:
     """Return one page by last name; a number past the end gives the last page."""
-    conditions = _conditions(user_id, wanted, now)
+    conditions = conditions_of(user_id, wanted, now)
     total = db.session.execute(contact_rows(func.count()).where(*conditions)).scalar_one()
     number = max(1, min(wanted.page, -(-total // PAGE_SIZE)))
     rows = db.session.execute(
@@ -141,7 +146,7 @@ def find_page(user_id: int, wanted: ContactQuery, now: datetime) -> Page[Contact
 
 def find_ids(user_id: int, wanted: ContactQuery, now: datetime) -> list[int]:
     """Return the ids of all contacts that the filter finds, on every page."""
-    return list(db.session.scalars(contact_rows(Contact.id).where(*_conditions(user_id, wanted, now))))
+    return list(db.session.scalars(contact_rows(Contact.id).where(*conditions_of(user_id, wanted, now))))
 
 
 def find_contact(user_id: int, contact_id: int, now: datetime) -> ContactLine | None:
@@ -216,7 +221,8 @@ def system_lists_in(row: Any) -> list[str]:
     return [name for kind, name in SYSTEM_LIST_NAMES.items() if getattr(row, kind.value)]
 
 
-def _conditions(user_id: int, wanted: ContactQuery, now: datetime) -> list[ColumnElement[bool]]:
+def conditions_of(user_id: int, wanted: ContactQuery, now: datetime) -> list[ColumnElement[bool]]:
+    """Return the conditions of a filter; those deleted here are left out unless it asks for them."""
     is_hidden = Contact.hidden_at.is_not(None)
     conditions = [contacts_of(user_id), is_hidden if wanted.is_deleted_here else ~is_hidden]
     if wanted.state == State.ACTIVE:

@@ -54,6 +54,7 @@ blueprint = Blueprint("contacts", __name__, url_prefix="/contacts")
 
 ID = "<int:contact_id>"
 IDS_MAX = 1000  # in one form
+DELETED_HERE = "deleted"  # among the lists to pick from
 LIVE_QUESTIONS = "30 per minute"
 
 
@@ -87,6 +88,7 @@ def index() -> ResponseReturnValue:
         emptiness=_emptiness(wanted, overview) if not page.total and not wanted.is_narrowed else None,
         cause=find_cause(person(), connection, now) if not wants_part() else None,
         states=STATES,
+        deleted_here=DELETED_HERE,
         is_part=wants_part(),
     )
 
@@ -94,11 +96,14 @@ def index() -> ResponseReturnValue:
 def wanted_by(values: dict[str, str]) -> ContactQuery:
     """Return what a query or a form asks for; another advisor's list is 404."""
     state, source, page = values.get("state", ""), values.get("source", ""), values.get("page", "")
+    picked = values.get("list", "")
+    if picked == DELETED_HERE:
+        state, picked = Reason.HIDDEN_HERE, ""
     return ContactQuery(
         search=" ".join(values.get("q", "").split())[: queries.SEARCH_MAX],
         state=state if state in STATES else "",
         source=source if source in SOURCES else "",
-        contact_list=_list_or_404(values["list"]) if values.get("list") else None,
+        contact_list=_list_or_404(picked) if picked else None,
         page=whole_number(page, LAST_PAGE) or 1,
     )
 
@@ -130,9 +135,11 @@ def _emptiness(wanted: ContactQuery, overview: Overview) -> str:
 @blueprint.get("/export.csv", endpoint="export")
 @advisor_required
 def export_csv() -> ResponseReturnValue:
-    now = utcnow()
+    """Return all contacts, or those that the page's filter finds."""
+    now, wanted = utcnow(), wanted_by(request.args)
     entries.record_export(Action.EXPORTED, actor(), None, file="contacts")
-    return csv_file(export.iter_csv(current_user.id, now), f"contacts-{now:%Y-%m-%d}.csv")
+    found = export.iter_csv(current_user.id, now, wanted if wanted.is_part_of_all else None)
+    return csv_file(found, f"contacts-{now:%Y-%m-%d}.csv")
 
 
 # ---- The ticked contacts
@@ -145,6 +152,9 @@ def selection() -> ResponseReturnValue:
     what = request.form.get("do", "")
     if what == "delete":
         ids = chosen_ids()
+        if request.form.get("which") == "all":
+            flash("Delete works on ticked contacts only, so nothing was changed. Choose “those ticked”.", "plain")
+            return go_to(way_back())
         return go_to(url_for("contacts.confirm_delete", id=ids, back=way_back()) if ids else _none_chosen())
     if what == "restore":
         return restore()

@@ -19,7 +19,14 @@ SUPPORT_ADDRESS = "as_support@broadridge.com"
 def register(app: Flask) -> None:
     app.jinja_env.filters.update(number=number, counted=counted, ago=ago, moment=moment)
     app.jinja_env.filters.update(breakable=breakable, lasting=lasting)
-    app.jinja_env.globals.update(support_address=SUPPORT_ADDRESS, place_of_zone=formats.place_of)
+    app.jinja_env.globals.update(
+        support_address=SUPPORT_ADDRESS, place_of_zone=formats.place_of, now_with_zone=now_with_zone
+    )
+
+
+def now_with_zone() -> str:
+    """Return the present moment with its zone, for what is printed."""
+    return formats.with_zone(utcnow())
 
 
 def ago(when: datetime | None, now: datetime | None = None, starts: bool = False) -> Markup:

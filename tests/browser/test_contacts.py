@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import OpenPage
 from tests.browser.house import Firm
-from tests.browser.looking import Htmx, follow, inspect
+from tests.browser.looking import PHONE, Htmx, follow, inspect, take_picture
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -44,7 +44,7 @@ def main(page: Page, *words: str) -> None:
 def test_search_filter_and_pages(synced: Firm, open_page: OpenPage, htmx: Htmx) -> None:
     page = open_page(synced, htmx=htmx)
     page.goto(synced.url("/contacts"))
-    main(page, "64 people; 60 of them may be written to", "1 to 50 of 64")
+    main(page, "64 people. You can email 60 of them; 4 are inactive", "1 to 50 of 64")
     if htmx.loads:
         inspect(page, "contacts-with-reasons")
         page.wait_for_timeout(300)
@@ -58,6 +58,7 @@ def test_search_filter_and_pages(synced: Firm, open_page: OpenPage, htmx: Htmx) 
     expect(page.locator("#people tbody tr")).to_have_count(1)
     expect(page.locator("#people tbody tr")).to_contain_text("zoe.7@fjord.example")
     page.get_by_label("Name or email").fill("")
+    page.get_by_text("Filters and tools").click()
     page.get_by_label("Status").select_option(label="Inactive")
     if not htmx.loads:
         page.get_by_role("button", name="Search").click()
@@ -78,9 +79,26 @@ def test_search_filter_and_pages(synced: Firm, open_page: OpenPage, htmx: Htmx) 
     main(page, "No contact matches that.")
 
 
+def test_a_phone_shows_the_first_contact_on_the_first_screen(synced: Firm, open_page: OpenPage) -> None:
+    page = open_page(synced)
+    page.set_viewport_size(PHONE)  # type: ignore[arg-type]
+    page.goto(synced.url("/contacts"))
+    first = page.get_by_role("rowheader").first.bounding_box()
+    assert first
+    assert first["y"] + first["height"] <= PHONE["height"]
+    expect(page.get_by_role("button", name="Delete…")).to_be_hidden()
+    page.get_by_role("checkbox").first.check()
+    expect(page.get_by_role("button", name="Delete…")).to_be_in_viewport()
+    take_picture(page, "contacts-ticked-390")
+    page.get_by_label("List", exact=True).select_option(label="Salesforce Contacts (62)")
+    follow(page, page.get_by_role("button", name="Show"))
+    expect(page.get_by_role("heading", level=1)).to_have_text("Salesforce Contacts")
+
+
 def test_by_hand_and_on_a_list(synced: Firm, open_page: OpenPage) -> None:
     page = open_page(synced)
     page.goto(synced.url("/contacts"))
+    page.get_by_text("Filters and tools").click()
     follow(page, page.get_by_role("link", name="Add contact"))
     inspect(page, "contact-new")
     page.get_by_label("Last name").fill("Ólafsdóttir")
@@ -105,7 +123,7 @@ def test_by_hand_and_on_a_list(synced: Firm, open_page: OpenPage) -> None:
     follow(page, page.get_by_role("button", name="Add to list"))
     main(page, "11 contacts added to “Spring letter”.")
     follow(page, page.get_by_role("link", name="Spring letter"))
-    main(page, "11 people; 10 of them may be written to")
+    main(page, "11 people. You can email 10 of them")
     inspect(page, "list-own")
     follow(page, page.get_by_role("link", name="Rename or delete"))
     inspect(page, "list-edit")
@@ -143,7 +161,7 @@ def test_why_is_this_person_not_here(synced: Firm, open_page: OpenPage) -> None:
         (synced.ids[1], "was deleted in Salesforce"),
         ("nobody@nowhere.example", "Salesforce shows you no such contact"),
     ):
-        page.get_by_label("Email, or Salesforce Id or link").fill(person)
+        page.get_by_label("Name, email, or Salesforce Id or link").fill(person)
         page.get_by_role("button", name="Find out").click()
         expect(page.locator("#verdict")).to_contain_text(verdict)
     inspect(page, "why-not-visible")

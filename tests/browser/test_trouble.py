@@ -217,7 +217,7 @@ def test_disconnect(synced: Firm, open_page: OpenPage, choice: str) -> None:
     inspect(page, f"panel-disconnected-{choice}")
     assert not synced.org.grants.approvals
     page.goto(synced.url("/contacts"))
-    words = f"{CLIENTS} people; 0 of them may be written to" if choice == "keep" else "No contacts yet"
+    words = f"{CLIENTS} people. You can email 0 of them" if choice == "keep" else "No contacts yet"
     expect(page.get_by_role("main")).to_contain_text(words)
     inspect(page, f"contacts-disconnected-{choice}")
 

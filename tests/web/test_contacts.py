@@ -94,7 +94,7 @@ def test_the_page_shows_each_contact_with_state_lists_and_source(client: FlaskCl
     page = client.get("/contacts")
     assert rows_in(page) == ["Ewa Adamska", "Jan Bielski", "Tomás Czerny"]
     text = words_in(page)
-    assert "3 people; 2 of them may be written to." in text
+    assert "3 people. You can email 2 of them; 1 is inactive ." in text
     assert "Inactive Opted out of email in Salesforce Salesforce Contacts" in text
     assert "Added by hand" in text
     assert f'href="https://northgate.my.salesforce.com/{active.salesforce_id}"' in page.text
@@ -259,9 +259,47 @@ def test_a_synced_list_that_all_have_left_does_not_show_the_text_of_an_empty_fir
     assert "No contacts came in" not in page
 
 
-def test_a_search_without_a_result_shows_one_sentence(client: FlaskClient, alice: User) -> None:
+def test_a_search_without_a_result_offers_to_ask_why(client: FlaskClient, alice: User) -> None:
     make_contact(alice)
-    assert "No contact matches that." in client.get("/contacts?q=nobody").text
+    page = client.get("/contacts?q=tim+f").text
+    assert "No contact matches that." in page
+    assert 'href="/contacts/why?person=tim+f"' in page
+    assert "Why isn't “tim f” here?" in page
+
+
+def test_titles_say_page_and_search(client: FlaskClient, alice: User) -> None:
+    letter = lists.create_list(alice.id, "Letter")
+    save(*(Contact(user_id=alice.id, source="manual", last_name=f"A{i}", email=f"{i}@b.example") for i in range(51)))
+    for query, title in (
+        ("", "Contacts"),
+        ("?q=b.example&page=2", "Contacts: “b.example”, page 2"),
+        ("?state=inactive", "Contacts: Inactive"),
+        (f"?list={letter.id}", "Letter"),
+        ("?list=deleted", "Deleted here"),
+    ):
+        assert f"<title>{title} · AdvisorStream</title>" in client.get(f"/contacts{query}").text
+
+
+def test_the_export_is_what_is_on_screen(client: FlaskClient, connection: Connection) -> None:
+    make_contact(connection, last_name="Active")
+    make_contact(connection, last_name="Out", opted_out=True)
+    make_contact(connection, last_name="Gone", hidden_at=utcnow())
+    letter = lists.create_list(connection.user_id, "Letter")
+    page = client.get("/contacts?state=inactive").text
+    link = re.search(r'id="export" href="([^"]+)"', page)
+    assert link
+    assert "Export 1 (CSV)" in page
+    assert names_in(client.get(unescape(link[1]))) == ["Out"]
+    assert "Export all (CSV)" in client.get("/contacts").text
+    assert names_in(client.get("/contacts/export.csv")) == ["Active", "Gone", "Out"]
+    assert names_in(client.get("/contacts/export.csv?q=act")) == ["Active"]
+    assert names_in(client.get(f"/contacts/export.csv?list={letter.id}")) == []
+    part = client.get("/contacts?q=act", part=True).text
+    assert 'href="/contacts/export.csv?q=act" hx-swap-oob="true"' in part
+
+
+def names_in(file: TestResponse) -> list[str]:
+    return [row["last_name"] for row in csv.DictReader(file.text.splitlines())]
 
 
 # ---- One contact
@@ -503,6 +541,13 @@ def test_a_selection_without_a_contact_is_explained(client: FlaskClient, alice: 
     for what in ("add", "delete", "restore"):
         response = client.post("/contacts/selection", data={"to_list": letter.id, "do": what})
         assert "No one was ticked" in client.get(response.location).text
+
+
+def test_delete_says_that_it_works_on_ticked_contacts_only(client: FlaskClient, alice: User) -> None:
+    contact = make_contact(alice)
+    form = {"which": "all", "id": contact.id, "do": "delete"}
+    response = client.post("/contacts/selection", data=form)
+    assert "Delete works on ticked contacts only, so nothing was changed." in client.get(response.location).text
 
 
 def test_deleting_is_confirmed_and_says_what_it_does_not_do(client: FlaskClient, connection: Connection) -> None:
