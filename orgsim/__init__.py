@@ -76,8 +76,19 @@ require_pkce=True, require_secret=True, rotate=False, ...)``         installed, 
 ``begin_approval(id)``, ``end_approval(id)``                         saves answer ENTITY_IS_LOCKED
 ``opted_out_by_api()``                                               whose Email Opt Out was set through the API, newest
                                                                      first: Id, Name, Email, user_id, user, at
+``add_list_view(sobject, label, *, developer_name, columns,           -> ``00B`` id; ``where`` is a leaf {field, operator,
+where, scope, only_for, soql_compatible)``                           values} or a group {conditions, conjunction}, values
+                                                                     written as in SOQL; ``only_for``: ids of the users
+                                                                     who see it (None: everybody)
+``change_list_view(id, **changes)``, ``delete_list_view(id)``        the same names; the id stays
+``add_campaign(owner_id, name, *, active=True, **fields)``,          -> ``701`` id; ``change_campaign(id, IsActive=False)``
+``change_campaign``, ``delete_campaign(id)``
+``add_members(campaign_id, people, *, status="Sent")``,              people: contacts, leads, accounts; -> ``00v`` ids.
+``remove_member(campaign_id, person_id)``                            Removing is for good
 ``change_settings(**changes)``                                       the fields of ``Settings`` in settings.py: page_sizes,
-                                                                     contact_access ("ReadWrite" or "Private"), instance_url,
+                                                                     contact_access ("ReadWrite" or "Private"; also
+                                                                     lead_access and campaign_access), members_follow
+                                                                     ("campaign" or "person"), instance_url,
                                                                      session_minutes and the firm's own
                                                                      rules (validation_rules, duplicate_rules,
                                                                      required_fields, lead_queue: shapes in rules.py)
@@ -93,7 +104,7 @@ status (0: no answer was sent), counted, ms, cookies.
 probability=1.0, seed=0, for_seconds=None, **details)`` -> ``Fault`` (``hits``, ``remove()``); ``clear()``; ``faults``.
 
 - ``kind``: one of the request's tags. Every request has its area (``data``, ``oauth``) and one of ``versions resources
-  describe query query_more limits composite collections create read update delete upsert
+  describe list_views query query_more limits composite collections create read update delete upsert
   authorize token revoke userinfo openid``; token requests also ``token_code`` or ``token_refresh``,
   collections also ``create``, ``update`` or ``delete``.
   Subrequests of a composite have ``subrequest`` and their own kind, not ``data``; a row of a collection has ``row`` alone.

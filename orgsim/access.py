@@ -35,6 +35,12 @@ class Sharing(Protocol):
     @property
     def lead_access(self) -> str: ...
 
+    @property
+    def campaign_access(self) -> str: ...
+
+    @property
+    def members_follow(self) -> str: ...
+
 
 @dataclass(frozen=True)
 class AppliesTo:
@@ -112,7 +118,15 @@ class UserAccess:
 
     def row_filter(self, sobject: SObject, alias: str) -> tuple[str, list[Any]]:
         """Return the condition for the rows that the user sees, and its values. A contact without an account is private."""
-        if self.is_admin or sobject.name not in {"Contact", "Lead"}:
+        if self.is_admin:
+            return "", []
+        if sobject.name == "Campaign":
+            return (
+                (f'{alias}."OwnerId" = ?', [self.user_id]) if self._sharing.campaign_access == "Private" else ("", [])
+            )
+        if sobject.name == "CampaignMember":
+            return self._member_filter(alias)
+        if sobject.name not in {"Contact", "Lead"}:
             return "", []
         if self._is_private(sobject):
             return f'{alias}._restricted = 0 AND {alias}."OwnerId" = ?', [self.user_id]
@@ -120,6 +134,18 @@ class UserAccess:
             return f"{alias}._restricted = 0", []
         owned = f'({alias}."AccountId" IS NOT NULL OR {alias}."OwnerId" = ?)'
         return f"{alias}._restricted = 0 AND {owned}", [self.user_id]
+
+    def _member_filter(self, alias: str) -> tuple[str, list[Any]]:
+        """Return the condition for the campaign members that the user sees: by their campaign, or by their person."""
+        follow = {"campaign": ("Campaign", "CampaignId"), "person": ("Contact", "ContactId")}[
+            self._sharing.members_follow
+        ]
+        name, reference = follow
+        visible, values = self.row_filter(self._schema[name], "o")
+        if not visible:
+            return "", []
+        seen = f'EXISTS (SELECT 1 FROM "sf_{name}" AS o WHERE o."Id" = {alias}."{reference}" AND {visible})'
+        return (f'({seen} OR {alias}."ContactId" IS NULL)' if name == "Contact" else seen), values
 
     def sees(self, sobject: SObject, record: dict[str, Any]) -> bool:
         """Return whether the user sees this record, as stored."""

@@ -69,6 +69,14 @@ _ORG_VERBS = (
     "begin_approval",
     "end_approval",
     "opted_out_by_api",
+    "add_list_view",
+    "change_list_view",
+    "delete_list_view",
+    "add_campaign",
+    "change_campaign",
+    "delete_campaign",
+    "add_members",
+    "remove_member",
 )
 
 

@@ -12,6 +12,8 @@ from flask import Blueprint, abort, current_app, make_response, redirect, render
 from werkzeug.wrappers import Response
 
 from orgsim.current_org import current_org
+from orgsim.list_views import NO_CONDITION
+from orgsim.list_views import PREFIX as VIEW_PREFIX
 from orgsim.org import Org
 
 bp = Blueprint("front", __name__)
@@ -115,6 +117,24 @@ def _match(org: Org, on: bool) -> None:
     org.settings.duplicate_rules = list(_DUPLICATE_RULES) if on else []
 
 
+def _hide_titles(org: Org, on: bool) -> None:
+    (org.hide_field if on else org.show_field)("Contact", "Title")
+
+
+def _are_titles_hidden(org: Org) -> bool:
+    return any((sobject, field) == ("Contact", "Title") for sobject, field, _ in org.permissions.hidden)
+
+
+def _deny_campaigns(org: Org, on: bool) -> None:
+    for sobject in ("Campaign", "CampaignMember"):
+        (org.deny_object if on else org.allow_object)(sobject)
+
+
+def _are_campaigns_denied(org: Org) -> bool:
+    return any(sobject == "CampaignMember" for sobject, _, _ in org.permissions.denied)
+
+
+_A_TO_M: Final = {"field": "LastName", "operator": "lessThan", "values": ["'N'"]}
 _PHONE_RULE: Final = {
     "sobject": "Lead",
     "field": "Phone",
@@ -221,6 +241,27 @@ SWITCHES: Final = (
         _share,
     ),
     Switch(
+        "titles",
+        "Hide “Title”",
+        "List views that filter by it read as if they had no filter.",
+        _are_titles_hidden,
+        _hide_titles,
+    ),
+    Switch(
+        "views",
+        "Close the list views",
+        "They are not SOQL compatible: other programs can’t read them.",
+        lambda org: org.settings.list_views_closed,
+        lambda org, on: org.change_settings(list_views_closed=on),
+    ),
+    Switch(
+        "campaigns",
+        "No campaigns",
+        "Only admins have access to campaigns and their members.",
+        _are_campaigns_denied,
+        _deny_campaigns,
+    ),
+    Switch(
         "small",
         "Small pages",
         "Query pages of 200 instead of 2,000.",
@@ -252,10 +293,10 @@ def index() -> Response:
     org = current_org()
     org.settle()
     tab = request.args.get("tab", "contacts")
-    if tab not in {"contacts", "leads", "bin", "users", "api"}:
+    if tab not in {"contacts", "leads", "lists", "bin", "users", "api"}:
         abort(404)
     page = max(1, request.args.get("page", 1, type=int))
-    rows, total = ([], 0) if tab in {"users", "api"} else _rows(org, tab, page)
+    rows, total = ([], 0) if tab in {"users", "api", "lists"} else _rows(org, tab, page)
     answer = render_template(
         "front.html",
         org=org,
@@ -264,6 +305,7 @@ def index() -> Response:
         total=total,
         page=page,
         size=PAGE,
+        **(_lists(org) if tab == "lists" else {}),
         switches=SWITCHES,
         momentary=MOMENTARY,
         q=request.args.get("q", "").strip(),
@@ -287,10 +329,33 @@ def _counts(org: Org) -> dict[str, int]:
     return {
         "contacts": org.count("Contact"),
         "leads": org.count("Lead"),
+        "lists": len(list(org.list_views)) + org.count("Campaign"),
         "bin": org.count("Contact", deleted=True) + org.count("Lead", deleted=True),
         "users": len(org.people.users),
         "api": len(org.opted_out_by_api()),
     }
+
+
+def _lists(org: Org) -> dict[str, list[dict[str, Any]]]:
+    """Return the list views and campaigns as their tab shows them."""
+    users = org.people.users
+    views = [
+        {
+            "id": view.id,
+            "label": view.label,
+            "sobject": view.sobject,
+            "scope": view.scope,
+            "soql_compatible": org.list_views.is_compatible(view),
+            "filter": view.filter,
+            "is_unshared": view.only_for is not None,
+            "seen_by": "Everybody"
+            if view.only_for is None
+            else ", ".join(users[one].name for one in sorted(view.only_for)) or "Nobody here",
+        }
+        for view in sorted(org.list_views, key=lambda view: (view.sobject, view.label))
+    ]
+    campaigns = sorted(org.store.records(org.schema["Campaign"]), key=lambda one: str(one["Name"]))
+    return {"list_views": views, "campaigns": campaigns}
 
 
 def _table(tab: str) -> str:
@@ -368,6 +433,7 @@ def do() -> Response:
             f"/practice/record/{record_id}?{urlencode({'do': verb, 'asked': request.form.get('asked', '')})}", 303
         )
     actions: dict[str, tuple[Callable[[str], object], str]] = {
+        **_list_actions(org),
         "convert": (org.convert_lead, "converted to a contact"),
         "opt_out": (org.opt_out, "opted out"),
         "opt_in": (org.opt_in, "opted in"),
@@ -381,12 +447,43 @@ def do() -> Response:
     name = _name(org, record_id)
     try:
         action(record_id)
-    except ValueError as error:
+    except (ValueError, KeyError) as error:
         return _back(f"Nothing changed: {error}.")
     return _back(f"{name}: {done}.")
 
 
+def _list_actions(org: Org) -> dict[str, tuple[Callable[[str], object], str]]:
+    """Return what can be done to list views and campaigns at once."""
+
+    def rename(view_id: str) -> None:
+        org.change_list_view(view_id, label=f"{org.list_views.get(view_id).label} (new)")
+
+    def remove(campaign_id: str) -> None:
+        members = org.campaigns.members(campaign_id)
+        if not members:
+            raise ValueError("it has no members")
+        org.remove_member(campaign_id, members[0]["ContactId"] or members[0]["LeadId"] or members[0]["AccountId"])
+
+    def change_filter(view_id: str) -> None:
+        is_wide = not org.list_views.get(view_id).filter
+        org.change_list_view(view_id, where=_A_TO_M if is_wide else NO_CONDITION)
+
+    return {
+        "view_rename": (rename, "renamed"),
+        "view_filter": (change_filter, "has another filter"),
+        "view_unshare": (lambda one: org.change_list_view(one, only_for=[]), "not shared any more"),
+        "view_share": (lambda one: org.change_list_view(one, only_for=None), "shared with everybody"),
+        "view_delete": (org.delete_list_view, "deleted"),
+        "campaign_remove": (remove, "has one member fewer"),
+        "campaign_end": (lambda one: org.change_campaign(one, IsActive=False), "not active any more"),
+        "campaign_begin": (lambda one: org.change_campaign(one, IsActive=True), "active"),
+        "campaign_delete": (org.delete_campaign, "deleted"),
+    }
+
+
 def _name(org: Org, record_id: str) -> str:
+    if record_id.startswith(VIEW_PREFIX):
+        return next((view.label for view in org.list_views if view.id == record_id), record_id)
     record = org.records.find(record_id)
     return str(record["Name"]) if record else record_id
 

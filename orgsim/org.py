@@ -10,9 +10,11 @@ from typing import Any, Final
 from orgsim import ids
 from orgsim.access import ADMIN, RIGHTS, STANDARD, AppliesTo, Permissions, UserAccess
 from orgsim.call_log import CallLog
+from orgsim.campaigns import Campaigns
 from orgsim.clock import OrgClock, to_seconds
 from orgsim.late_commits import Late, LateWork
 from orgsim.limits import Allowance
+from orgsim.list_views import ListViews
 from orgsim.locks import Locks
 from orgsim.oauth import App, Grants
 from orgsim.people import People, User
@@ -89,6 +91,8 @@ class Org:
         self.trouble = Trouble(self.clock)
         self.locks = Locks()
         self.persons = Persons(self)
+        self.list_views = ListViews(self)
+        self.campaigns = Campaigns(self)
         self._api_opt_outs: list[tuple[str, str, int]] = []  # (record, user, seconds), newest last
         self.cursors = Cursors(self)
         self.id = ids.make("00D", self.records.pod, self.rng.randrange(10_000, 3_000_000))
@@ -467,6 +471,7 @@ class Org:
             raise ValueError("a merge has one or two losers, and the winner is not among them")
         with self.store.transaction():
             self.records.merge(winner_id, loser_ids, None, _whole(stamp))
+            self.campaigns.follow_merge(winner_id, list(loser_ids))
 
     def hide_contact(self, record_id: str) -> None:
         self._live(record_id)
@@ -505,7 +510,34 @@ class Org:
                 None,
                 moment,
             )
+            self.campaigns.follow_conversion(lead_id, contact_id)
         return contact_id
+
+    # -- list views and campaigns
+
+    def add_list_view(self, sobject: str, label: str, **more: Any) -> str:
+        return self.list_views.add(sobject, label, **more)
+
+    def change_list_view(self, view_id: str, **changes: Any) -> None:
+        self.list_views.change(view_id, **changes)
+
+    def delete_list_view(self, view_id: str) -> None:
+        self.list_views.delete(view_id)
+
+    def add_campaign(self, owner_id: str, name: str, **more: Any) -> str:
+        return self.campaigns.add(owner_id, name, **more)
+
+    def change_campaign(self, campaign_id: str, **fields: Any) -> None:
+        self.campaigns.change(campaign_id, **fields)
+
+    def delete_campaign(self, campaign_id: str) -> None:
+        self.campaigns.delete(campaign_id)
+
+    def add_members(self, campaign_id: str, people: Sequence[str], *, status: str = "Sent") -> list[str]:
+        return self.campaigns.add_members(campaign_id, list(people), status)
+
+    def remove_member(self, campaign_id: str, person_id: str) -> None:
+        self.campaigns.remove_member(campaign_id, person_id)
 
     def _live(self, record_id: str) -> dict[str, Any]:
         """Return a record that is not deleted, after late commits to it; ValueError otherwise."""

@@ -117,7 +117,7 @@ class Records:
         sobject = self.object_of(record_id)
         with self.store.transaction():
             self.store.execute("INSERT OR IGNORE INTO deleted VALUES (?)", (record_id,))
-            self.store.execute(f'DELETE FROM "{sobject.table}" WHERE "Id" = ?', (record_id,))
+            self.store.execute(f'DELETE FROM "{sobject.rows_table}" WHERE "Id" = ?', (record_id,))
 
     def merge(
         self, winner_id: str, loser_ids: Sequence[str], actor_id: str | None = None, stamp: int | None = None
@@ -136,7 +136,7 @@ class Records:
         with self.store.transaction():
             oldest: list[int] = []
             for sobject in self.schema.objects.values():
-                if not sobject.find("IsDeleted"):
+                if not sobject.has_bin:
                     continue
                 self.store.execute(f'DELETE FROM "{sobject.table}" WHERE _deleted_at <= ?', (limit,))
                 remaining = self.store.value(f'SELECT min(_deleted_at) FROM "{sobject.table}"')

@@ -13,6 +13,7 @@ from orgsim import composite, sobject_collections
 from orgsim.dml import Dml, SeveralMatchError
 from orgsim.errors import ApiError, bad_request, not_found
 from orgsim.limits import limits
+from orgsim.list_views import DEFAULT_RESULTS
 from orgsim.queries import batch_size, next_page, run_query
 from orgsim.record_view import read_record
 from orgsim.rest_messages import ApiRequest, Reply
@@ -67,6 +68,8 @@ def kind_of(method: str, parts: tuple[str, ...]) -> str:
             return "collections"
         case ("composite",) | ("limits",) as one:
             return one[0]
+        case ("sobjects", _, "listviews", *_):
+            return "list_views"
         case ("sobjects",) | ("sobjects", _, "describe"):
             return "describe"
         case ("sobjects", _, _, _) if method != "GET":
@@ -337,6 +340,41 @@ def _read_by_key(api: RestApi, request: ApiRequest) -> Reply:
     return Reply(200, record)
 
 
+# -- list views
+
+
+def _list_views(api: RestApi, request: ApiRequest) -> Reply:
+    """Return a page of the user's list views; ?pageSize= is not documented, and clients send it."""
+    count = _whole(request, "pageSize", api.org.settings.list_views_a_page)
+    first = _whole(request, "offset", 0)
+    sobject = api.find_object(request)
+    return Reply(200, api.org.list_views.listed(request.access, sobject, request.version, first, max(1, count)))
+
+
+def _recent_list_views(api: RestApi, request: ApiRequest) -> Reply:
+    return _list_views(api, request)
+
+
+def _list_view(api: RestApi, request: ApiRequest) -> Reply:
+    sobject = api.find_object(request)
+    return Reply(200, api.org.list_views.entry(request.access, sobject, request.parts[3], request.version))
+
+
+def _describe_list_view(api: RestApi, request: ApiRequest) -> Reply:
+    return Reply(200, api.org.list_views.describe(request.access, api.find_object(request), request.parts[3]))
+
+
+def _list_view_results(api: RestApi, request: ApiRequest) -> Reply:
+    limit, offset = _whole(request, "limit", DEFAULT_RESULTS), _whole(request, "offset", 0)
+    sobject = api.find_object(request)
+    return Reply(200, api.org.list_views.results(request.access, sobject, request.parts[3], limit, offset))
+
+
+def _whole(request: ApiRequest, name: str, default: int) -> int:
+    text = request.params.get(name, "")
+    return int(text) if text.isdigit() else default
+
+
 # -- routes
 
 
@@ -379,10 +417,28 @@ def _sobject_route(parts: tuple[str, ...]) -> dict[str, Handler] | None:
             return {"GET": _basic, "POST": _create}
         case (_, "describe"):
             return {"GET": _describe}
+        case (_, "listviews", *rest):
+            return _list_view_route(tuple(rest))
         case (_, _):
             return {"GET": _read, "PATCH": _update, "DELETE": _delete}
         case (_, _, _):
             return {"GET": _read_by_key, "PATCH": _upsert}
+        case _:
+            return None
+
+
+def _list_view_route(parts: tuple[str, ...]) -> dict[str, Handler] | None:
+    match parts:
+        case ():
+            return {"GET": _list_views}
+        case ("recent",):
+            return {"GET": _recent_list_views}
+        case (_,):
+            return {"GET": _list_view}
+        case (_, "describe"):
+            return {"GET": _describe_list_view}
+        case (_, "results"):
+            return {"GET": _list_view_results}
         case _:
             return None
 

@@ -72,7 +72,11 @@ ID_KINDS = frozenset({"id", "reference"})
 
 @dataclass(frozen=True)
 class SObject:
-    """One object. `table` is the table in the store; `scopes` lists what USING SCOPE accepts."""
+    """One object. `table` is what the store reads; `scopes` lists what USING SCOPE accepts.
+
+    `joined` is the SQL of a view over the stored rows, for an object that shows copies of other records' fields; `copies` are the
+    fields that only the view has.
+    """
 
     name: str
     label: str
@@ -81,6 +85,8 @@ class SObject:
     fields: tuple[Field, ...]
     writable: bool = True
     scopes: tuple[str, ...] = ("everything",)
+    joined: str = ""
+    copies: frozenset[str] = frozenset()
     by_lower: dict[str, Field] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
@@ -89,6 +95,16 @@ class SObject:
     @property
     def table(self) -> str:
         return f"sf_{self.name}"
+
+    @property
+    def rows_table(self) -> str:
+        """Return the table that is written to."""
+        return f"{self.table}_rows" if self.joined else self.table
+
+    @property
+    def has_bin(self) -> bool:
+        """Return whether deleted records go to the Recycle Bin."""
+        return self.find("IsDeleted") is not None and not self.joined
 
     def find(self, name: str) -> Field | None:
         return self.by_lower.get(name.lower())
@@ -398,6 +414,100 @@ _ORGANIZATION = SObject(
     writable=False,
 )
 
+_CAMPAIGN = SObject(
+    "Campaign",
+    "Campaign",
+    "Campaigns",
+    "701",
+    (
+        *_head("Campaign", "Campaign")[:2],
+        _text("Name", "Name", 80, nillable=False, permissionable=False),
+        _reference("ParentId", "Parent Campaign ID", ("Campaign",), "Parent"),
+        Field("Type", "Type", "picklist", 255, values=("Conference", "Webinar", "Email", "Other")),
+        Field("Status", "Status", "picklist", 40, values=("Planned", "In Progress", "Completed", "Aborted")),
+        Field("StartDate", "Start Date", "date"),
+        Field("EndDate", "End Date", "date"),
+        Field("IsActive", "Active", "boolean", nillable=False, defaulted=True),
+        _fixed("NumberOfContacts", "Contacts in Campaign", "int", nillable=False, defaulted=True),
+        _fixed("NumberOfLeads", "Leads in Campaign", "int", nillable=False, defaulted=True),
+        _reference("OwnerId", "Owner ID", ("User",), "Owner", nillable=False, defaulted=True, permissionable=False),
+        *_audit(),
+    ),
+    writable=False,
+    scopes=("everything", "mine", "mru"),
+)
+
+_CAMPAIGN_MEMBER = SObject(
+    "CampaignMember",
+    "Campaign Member",
+    "Campaign Members",
+    "00v",
+    (
+        *_head("Campaign Member", "CampaignMember")[:2],
+        _reference("CampaignId", "Campaign ID", ("Campaign",), "Campaign", nillable=False, permissionable=False),
+        _reference("ContactId", "Contact ID", ("Contact",), "Contact", permissionable=False),
+        _reference("LeadId", "Lead ID", ("Lead",), "Lead", permissionable=False),
+        _reference("AccountId", "Account ID", ("Account",), "Account", permissionable=False),
+        _reference(
+            "LeadOrContactId",
+            "Related Record ID",
+            ("Account", "Contact", "Lead"),
+            "LeadOrContact",
+            creatable=False,
+            updatable=False,
+            permissionable=False,
+        ),
+        _reference(
+            "LeadOrContactOwnerId",
+            "Related Record Owner ID",
+            ("Group", "User"),
+            "LeadOrContactOwner",
+            creatable=False,
+            updatable=False,
+            permissionable=False,
+        ),
+        Field("Status", "Status", "picklist", 40, values=("Sent", "Responded"), default_value="Sent"),
+        _fixed(
+            "HasResponded", "Responded", "boolean", nillable=False, defaulted=True, sql="(\"Status\" = 'Responded')"
+        ),
+        _fixed("Type", "Type", "string", length=40),
+        _fixed("Name", "Name", "string", length=203),
+        _fixed("FirstName", "First Name", "string", length=40),
+        _fixed("LastName", "Last Name", "string", length=80),
+        _fixed("Email", "Email", "email", length=80),
+        _fixed("HasOptedOutOfEmail", "Email Opt Out", "boolean", nillable=False, defaulted=True),
+        *_audit()[:5],
+    ),
+    writable=False,
+    copies=frozenset(
+        {
+            "IsDeleted",
+            "LeadOrContactId",
+            "LeadOrContactOwnerId",
+            "Type",
+            "Name",
+            "FirstName",
+            "LastName",
+            "Email",
+            "HasOptedOutOfEmail",
+        }
+    ),
+    # A member shows its person's fields as they are now, without a stamp of its own; a deleted person is no member.
+    joined="""
+        SELECT m.*, 0 AS "IsDeleted",
+          coalesce(m."ContactId", m."LeadId", m."AccountId") AS "LeadOrContactId",
+          coalesce(c."OwnerId", l."OwnerId", a."OwnerId") AS "LeadOrContactOwnerId",
+          CASE WHEN m."ContactId" IS NOT NULL THEN 'Contact' WHEN m."LeadId" IS NOT NULL THEN 'Lead' ELSE 'Account' END AS "Type",
+          coalesce(c."Name", l."Name", a."Name") AS "Name", coalesce(c."FirstName", l."FirstName") AS "FirstName",
+          coalesce(c."LastName", l."LastName") AS "LastName", coalesce(c."Email", l."Email") AS "Email",
+          coalesce(c."HasOptedOutOfEmail", l."HasOptedOutOfEmail", 0) AS "HasOptedOutOfEmail"
+        FROM "sf_CampaignMember_rows" AS m
+          LEFT JOIN "sf_Contact" AS c ON c."Id" = m."ContactId"
+          LEFT JOIN "sf_Lead" AS l ON l."Id" = m."LeadId" AND m."ContactId" IS NULL
+          LEFT JOIN "sf_Account" AS a ON a."Id" = m."AccountId" AND m."ContactId" IS NULL AND m."LeadId" IS NULL
+        WHERE coalesce(c."IsDeleted", l."IsDeleted", a."IsDeleted") = 0""",
+)
+
 # The fields of a polymorphic Owner: those that users and queues have in common. Email is not among them.
 NAME = SObject(
     "Name",
@@ -412,7 +522,7 @@ NAME = SObject(
     writable=False,
 )
 
-STANDARD = (_ACCOUNT, _CONTACT, _GROUP, _LEAD, _ORGANIZATION, _USER)
+STANDARD = (_ACCOUNT, _CONTACT, _GROUP, _LEAD, _ORGANIZATION, _USER, _CAMPAIGN, _CAMPAIGN_MEMBER)
 PEOPLE = ("Contact", "Lead")
 
 
@@ -444,7 +554,7 @@ class Schema:
         self._set_fields(old, tuple(replace(f, encrypted=encrypted) if f.name == name else f for f in old.fields))
 
     def _set_fields(self, old: SObject, fields: tuple[Field, ...]) -> None:
-        self.objects[old.name] = SObject(old.name, old.label, old.plural, old.prefix, fields, old.writable, old.scopes)
+        self.objects[old.name] = replace(old, fields=fields, by_lower={})
 
 
 def describe_field(one: Field, *, can_create: bool, can_update: bool) -> dict[str, Any]:

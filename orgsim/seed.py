@@ -187,7 +187,44 @@ def seed_demo(org: Org) -> Firm:
         row["account_id"] = None if rng.random() < 0.025 else rng.choice(households)
     org.add_contacts(rows)
     _leads(org, rng, firm)
+    _lists(org, firm)
     return firm
+
+
+def _lists(org: Org, firm: Firm) -> None:
+    """Add list views and campaigns as a firm has them: with and without a filter, private ones, one that SOQL can't draw."""
+
+    def titled(*values: str) -> dict[str, Any]:
+        leaves = [{"field": "Title", "operator": "equals", "values": [f"'{value}'"]} for value in values]
+        return leaves[0] if len(leaves) == 1 else {"conditions": leaves, "conjunction": "or"}
+
+    shown = ("Name", "Title", "Email", "Owner.Alias")
+    this_week = {"field": "CreatedDate", "operator": "equals", "values": ["THIS_WEEK"]}
+    no_condition = {"conditions": [], "conjunction": "and"}
+    for label, scope, where in (
+        ("All Contacts", "everything", no_condition),
+        ("My Contacts", "mine", no_condition),
+        ("New This Week", "everything", this_week),
+        ("Recently Viewed Contacts", "everything", no_condition),
+        ("Partners and directors", "everything", titled("Partner", "Director")),
+        ("My retired clients", "mine", titled("Retired")),
+    ):
+        org.add_list_view("Contact", label, columns=shown, scope=scope, where=where)
+    org.add_list_view(
+        "Contact", "Jonas: physicians", columns=shown, scope="mine", where=titled("Physician"), only_for=[firm.jonas]
+    )
+    org.add_list_view("Lead", "My Leads", columns=("Name", "Company", "Email"), scope="mine")
+    org.add_list_view("Lead", "Queue: unassigned", columns=("Name", "Company"), soql_compatible=False)
+    _campaign(org, firm.admin, "Spring seminar", contacts={firm.amara: 63, firm.jonas: 23}, leads=4)
+    _campaign(org, firm.admin, "Autumn webinar", contacts={firm.amara: 210, firm.ewa: 40}, leads=0)
+    org.add_campaign(firm.admin, "Garden party of the year before", active=False, Status="Completed")
+
+
+def _campaign(org: Org, owner_id: str, name: str, *, contacts: dict[str, int], leads: int) -> None:
+    """Add an active campaign with some contacts of these owners and some leads."""
+    campaign_id = org.add_campaign(owner_id, name, Status="In Progress", Type="Conference")
+    people = [c["Id"] for owner, count in contacts.items() for c in org.contacts(owner)[:count]]
+    org.add_members(campaign_id, [*people, *(lead["Id"] for lead in org.leads()[:leads])])
 
 
 def _amaras(rng: random.Random, owner_id: str) -> list[dict[str, Any]]:

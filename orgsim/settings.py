@@ -16,6 +16,12 @@ class Settings:
     # Sharing: "ReadWrite" or "Private".
     contact_access: str = "ReadWrite"
     lead_access: str = "ReadWrite"
+    campaign_access: str = "ReadWrite"
+    members_follow: str = "campaign"  # who sees a campaign's members: who sees the "campaign", or who sees the "person"
+
+    # List views on a page of /listviews, if the request names no pageSize.
+    list_views_a_page: int = 2000
+    list_views_closed: bool = False  # then none is SOQL compatible
 
     # Sessions and OAuth. instance_url None: the address of the request.
     instance_url: str | None = None

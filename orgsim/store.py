@@ -53,6 +53,9 @@ class Store:
             self._connection.execute(f"PRAGMA {pragma}")
         for sobject in schema.objects.values():
             self._create(sobject)
+        for sobject in schema.objects.values():
+            if sobject.joined:
+                self._connection.execute(f'CREATE VIEW "{sobject.table}" AS {sobject.joined}')
         self._connection.execute(
             'CREATE VIEW "sf_Name" AS SELECT "Id", "Name", \'User\' AS "Type" FROM "sf_User" '
             'UNION ALL SELECT "Id", "Name", "Type" FROM "sf_Group"'
@@ -60,14 +63,17 @@ class Store:
         self._connection.execute("CREATE TABLE deleted (id TEXT PRIMARY KEY)")
 
     def _create(self, sobject: SObject) -> None:
-        columns = [_column(f) for f in sobject.fields]
-        person = sobject.find("IsDeleted") is not None
-        if person:
+        columns = [_column(f) for f in sobject.fields if f.name not in sobject.copies]
+        if sobject.has_bin:
             columns += ["_restricted INTEGER NOT NULL DEFAULT 0", "_deleted_at INTEGER"]
-        self._connection.execute(f'CREATE TABLE "{sobject.table}" (seq INTEGER PRIMARY KEY, {", ".join(columns)})')
-        self._connection.execute(f'CREATE UNIQUE INDEX "{sobject.name}_id" ON "{sobject.table}" ("Id")')
-        if person:
+        table = sobject.rows_table
+        self._connection.execute(f'CREATE TABLE "{table}" (seq INTEGER PRIMARY KEY, {", ".join(columns)})')
+        self._connection.execute(f'CREATE UNIQUE INDEX "{sobject.name}_id" ON "{table}" ("Id")')
+        if sobject.has_bin:
             self._index(sobject)
+        if sobject.find("CampaignId"):
+            self._connection.execute(f'CREATE INDEX "{sobject.name}_campaign" ON "{table}" ("CampaignId")')
+            self._connection.execute(f'CREATE INDEX "{sobject.name}_contact" ON "{table}" ("ContactId")')
 
     def _index(self, sobject: SObject) -> None:
         table, name = sobject.table, sobject.name
@@ -165,13 +171,13 @@ class Store:
         names = ", ".join(f'"{c}"' for c in columns)
         marks = ", ".join("?" * len(columns))
         with self.transaction():
-            self._connection.executemany(f'INSERT INTO "{sobject.table}" ({names}) VALUES ({marks})', rows)
+            self._connection.executemany(f'INSERT INTO "{sobject.rows_table}" ({names}) VALUES ({marks})', rows)
 
     def update(self, sobject: SObject, record_id: str, changes: dict[str, Any]) -> None:
         names = ", ".join(f'"{c}" = ?' for c in changes)
         with self.transaction():
             self._connection.execute(
-                f'UPDATE "{sobject.table}" SET {names} WHERE "Id" = ?', (*changes.values(), record_id)
+                f'UPDATE "{sobject.rows_table}" SET {names} WHERE "Id" = ?', (*changes.values(), record_id)
             )
 
     def execute(self, sql: str, values: Sequence[Any] = ()) -> int:

@@ -131,9 +131,18 @@ class _Parser:
         return tuple(items)
 
     def _select_item(self) -> Path:
-        path = self._path()
+        path = self._labelled_path()
         if self._token.kind == "name" and self._token.word != "FROM":
             raise self._unexpected()
+        return path
+
+    def _labelled_path(self) -> Path:
+        """Return a path, which toLabel() may enclose: in an org with one language the label is the value."""
+        if self._token.word != "TOLABEL" or self._peek().text != "(":
+            return self._path()
+        self._next += 2
+        path = self._path()
+        self._expect_mark(")")
         return path
 
     def _path(self) -> Path:

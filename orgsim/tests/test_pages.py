@@ -33,7 +33,7 @@ def do(running: Running, visit: requests.Session, record: str, verb: str) -> req
     return visit.post(f"{running.url}/practice/do", data={"id": record, "do": verb, "asked": ""}, timeout=20)
 
 
-@pytest.mark.parametrize("tab", ["contacts", "leads", "bin", "users", "api"])
+@pytest.mark.parametrize("tab", ["contacts", "leads", "lists", "bin", "users", "api"])
 def test_each_tab_is_a_whole_page(running: Running, visit: requests.Session, rose: str, tab: str) -> None:
     page = visit.get(f"{running.url}/?tab={tab}", timeout=20)
     assert page.status_code == 200
@@ -272,3 +272,22 @@ def test_a_port_in_use_is_one_clear_line(running: Running) -> None:
     answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert (answer.returncode, answer.stdout) == (1, "")
     assert answer.stderr == f"port {running.port} on 127.0.0.1 is in use; choose another with --port\n"
+
+
+def test_list_views_and_campaigns_change_on_their_tab(
+    running: Running, visit: requests.Session, org: Org, amara: str, rose: str
+) -> None:
+    view = org.add_list_view("Contact", "In <Kent>", where={"field": "Title", "operator": "equals", "values": ["'P'"]})
+    campaign = org.add_campaign(amara, "Seminar")
+    org.add_members(campaign, [rose])
+    page = visit.get(f"{running.url}/?tab=lists", timeout=20).text
+    assert "In &lt;Kent&gt;" in page
+    assert "1 contacts, 0 leads" in page
+    for verb in ("view_rename", "view_filter", "view_unshare"):
+        do(running, visit, view, verb)
+    changed = org.list_views.get(view)
+    assert (changed.label, changed.filter, changed.only_for) == ("In <Kent> (new)", "", frozenset())
+    assert "one member fewer" in do(running, visit, campaign, "campaign_remove").text
+    assert "it has no members" in do(running, visit, campaign, "campaign_remove").text
+    assert "In &lt;Kent&gt; (new): deleted" in do(running, visit, view, "view_delete").text
+    assert "Nothing changed" in do(running, visit, view, "view_rename").text
