@@ -36,19 +36,25 @@ def _replace(table: str, column: str, values: Sequence[str]) -> None:
     listed = ", ".join(f"'{value}'" for value in values)
     name, condition = _name(table, column), f"{column} IN ({listed})"
     if op.get_bind().dialect.name == "sqlite":
-        _edit_schema(table, name, f"CONSTRAINT {name} CHECK ({condition})")
+        before = rf"CONSTRAINT {name} CHECK \(\w+ IN \([^)]*\)\)"
+        _edit_schema(table, before, f"CONSTRAINT {name} CHECK ({condition})")
         return
     op.drop_constraint(op.f(name), table, type_="check")
     op.create_check_constraint(op.f(name), table, condition)
 
 
-def _edit_schema(table: str, name: str, check: str) -> None:
+def edit_schema(table: str, before: str, after: str) -> None:
+    """Replace a piece of text in SQLite's schema of a table; it must be there once."""
+    _edit_schema(table, re.escape(before), after)
+
+
+def _edit_schema(table: str, before: str, after: str) -> None:
     connection = op.get_bind()
     where = {"table": table}
     sql = connection.scalar(sa.text("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = :table"), where)
-    changed, count = re.subn(rf"CONSTRAINT {name} CHECK \(\w+ IN \([^)]*\)\)", check, str(sql))
+    changed, count = re.subn(before, lambda _: after, str(sql))
     if count != 1:
-        raise LookupError(f"no check {name} in the schema")
+        raise LookupError(f"not once in the schema of {table}: {before}")
     version = connection.scalar(sa.text("PRAGMA schema_version"))
     connection.execute(sa.text("PRAGMA writable_schema=ON"))
     connection.execute(

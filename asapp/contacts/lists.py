@@ -1,13 +1,13 @@
 """Lists, and who is on them.
 
-Membership of "Salesforce Contacts" and "Salesforce Leads" is computed from the contacts and never stored, so it can't be
+Membership of the lists that the sync fills is computed from the contacts and never stored, so it can't be
 out of date. An advisor's own lists have rows for their members; any contact of the advisor's may be on them, active or
 not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import ColumnElement, and_, delete, literal, or_, select
 from sqlalchemy.exc import IntegrityError
@@ -23,7 +23,9 @@ from asapp.models import Contact, ContactList, ContactSource, ListKind, ListMemb
 SYSTEM_LIST_NAMES = {
     ListKind.SALESFORCE_CONTACTS: "Salesforce Contacts",
     ListKind.SALESFORCE_LEADS: "Salesforce Leads",
+    ListKind.OPEN_LEADS: "Salesforce Open Leads",
 }
+FIRST_LISTS = (ListKind.SALESFORCE_CONTACTS, ListKind.SALESFORCE_LEADS)  # made by the first sync
 NAME_KEY_LENGTH = 80
 
 
@@ -35,6 +37,8 @@ def is_on_system_list(kind: ListKind) -> ColumnElement[bool]:
     is_here = and_(Contact.departed.is_(None), Contact.hidden_at.is_(None))
     if kind == ListKind.SALESFORCE_CONTACTS:
         return and_(Contact.source == ContactSource.SALESFORCE, is_here)
+    if kind == ListKind.OPEN_LEADS:
+        return and_(Contact.source == ContactSource.SALESFORCE_LEAD, is_here)
     is_sent = and_(Contact.source == ContactSource.LEAD, Contact.salesforce_id.is_not(None))
     return and_(or_(Contact.is_lead, is_sent), is_here)
 
@@ -45,14 +49,15 @@ def is_on(contact_list: ContactList) -> ColumnElement[bool]:
     return is_on_system_list(ListKind(contact_list.kind))
 
 
-# ---- The two lists that the first sync makes
+# ---- The lists that the sync makes
 
 
-def ensure_system_lists(user_id: int) -> None:
-    """Add the two lists that the sync fills, where they are missing. Joins the caller's transaction."""
+def ensure_system_lists(user_id: int, kinds: Sequence[ListKind] = FIRST_LISTS) -> None:
+    """Add these lists, which the sync fills, where they are missing. Joins the caller's transaction."""
     rows = [
         {"user_id": user_id, "kind": kind.value, "name": name, "name_key": name_key(name)}
         for kind, name in SYSTEM_LIST_NAMES.items()
+        if kind in kinds
     ]
     db.session.execute(insert_ignore(db.session, ContactList), rows)
 

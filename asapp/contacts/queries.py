@@ -19,6 +19,7 @@ from asapp.contacts.status import (
     contact_rows,
     count_active,
     is_active,
+    is_not_read,
     is_only_out_of_sight,
     is_shown,
     reason_of,
@@ -104,6 +105,7 @@ class ContactLine(NamedTuple):
     sharing: Sharing | None
     waits_for_review: bool = False  # a sign-up that waits for the advisor's review
     is_only_out_of_sight: bool = False  # Salesforce no longer shows this contact alone
+    is_not_read: bool = False  # an open Lead of a firm that doesn't bring them in
 
     @property
     def is_active(self) -> bool:
@@ -111,7 +113,7 @@ class ContactLine(NamedTuple):
 
     @property
     def reason_told(self) -> str | None:
-        return reason_told(self.reason, self.waits_for_review, self.is_only_out_of_sight)
+        return reason_told(self.reason, self.waits_for_review, self.is_only_out_of_sight, self.is_not_read)
 
     @property
     def is_bounced(self) -> bool:
@@ -247,6 +249,7 @@ def _line_rows(now: datetime) -> Select[Any]:
         Connection.last_good_sync_at,
         waits_for_review().label("waits_for_review"),
         is_only_out_of_sight(now).label("is_only_out_of_sight"),
+        is_not_read().label("is_not_read"),
         *system_list_columns(),
     )
 
@@ -264,6 +267,7 @@ def _lines(user_id: int, rows: Sequence[Any]) -> list[ContactLine]:
             sharing.get(row.Contact.id),
             bool(row.waits_for_review),
             bool(row.is_only_out_of_sight),
+            bool(row.is_not_read),
         )
         for row in rows
     ]

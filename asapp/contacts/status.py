@@ -8,7 +8,8 @@ sync use the expressions below, which need Connection outer-joined to Contact.
 
 A person from the sign-up page has given consent here, and is active on that until Salesforce has the Lead. From then on
 the connection that follows the Lead decides, by what is known of leads (leads_known_until). Without the Lead's Id the
-opt-out is not known. Nor is it for a sign-up that waits for its advisor's review: it may be a robot's.
+opt-out is not known. The opt-out of an open Lead that a firm brings in is known while its contacts' opt-outs are, and as long as
+such Leads are read. Nor is it for a sign-up that waits for its advisor's review: it may be a robot's.
 """
 
 from __future__ import annotations
@@ -62,12 +63,14 @@ def reason_of(now: datetime, user_id: int | None = None) -> ColumnElement[str | 
     )
 
 
-def reason_told(reason: str | None, is_for_review: bool, is_out_of_sight: bool) -> str | None:
+def reason_told(reason: str | None, is_for_review: bool, is_out_of_sight: bool, is_not_read: bool) -> str | None:
     """Return the reason to show: a more exact one for some opt-outs that are not known."""
     if reason != Reason.OPT_OUT_UNKNOWN:
         return reason
     if is_for_review:
         return UnknownWhy.FOR_REVIEW
+    if is_not_read:
+        return UnknownWhy.LEADS_OFF
     return UnknownWhy.OUT_OF_SIGHT if is_out_of_sight else reason
 
 
@@ -136,7 +139,16 @@ def opt_outs_unknown(now: datetime, user_id: int | None = None) -> ColumnElement
             Connection.leads_known_until <= now,
         ),
     )
-    return or_(of_contact, of_lead, out_of_sight(now), waits_for_review(user_id))
+    of_open_lead = and_(
+        Contact.source == ContactSource.SALESFORCE_LEAD,
+        or_(Connection.open_leads_known_until.is_(None), Connection.open_leads_known_until <= now),
+    )
+    return or_(of_contact, of_lead, of_open_lead, out_of_sight(now), waits_for_review(user_id))
+
+
+def is_not_read() -> ColumnElement[bool]:
+    """Is this an open Lead, and open Leads are not read: the firm no longer brings them in, or the next sync does again?"""
+    return and_(Contact.source == ContactSource.SALESFORCE_LEAD, Connection.open_leads_known_until.is_(None))
 
 
 def waits_for_review(user_id: int | None = None) -> ColumnElement[bool]:

@@ -18,7 +18,14 @@ from sqlalchemy import func, select
 
 from asapp.contacts.addresses import address_hash, address_key
 from asapp.contacts.queries import contacts_of
-from asapp.contacts.status import contact_rows, is_only_out_of_sight, reason_of, reason_told, waits_for_review
+from asapp.contacts.status import (
+    contact_rows,
+    is_not_read,
+    is_only_out_of_sight,
+    reason_of,
+    reason_told,
+    waits_for_review,
+)
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.core.forms import EMAIL_MAX, clean_line
@@ -92,7 +99,7 @@ class Ask(Protocol):
 class Here(NamedTuple):
     """A contact that is stored here. is_held: its departure waits for Approve or Discard.
 
-    waits_for_review, is_only_out_of_sight: why its opt-out is not known, if that is told apart (queries.ContactLine).
+    waits_for_review, is_only_out_of_sight, is_not_read: why its opt-out is not known (queries.ContactLine).
     """
 
     id: int
@@ -103,10 +110,11 @@ class Here(NamedTuple):
     is_held: bool
     waits_for_review: bool = False
     is_only_out_of_sight: bool = False
+    is_not_read: bool = False
 
     @property
     def answer(self) -> Answer:
-        told = reason_told(self.reason, self.waits_for_review, self.is_only_out_of_sight)
+        told = reason_told(self.reason, self.waits_for_review, self.is_only_out_of_sight, self.is_not_read)
         return OF_REASON[told] if told else Answer.HERE
 
 
@@ -144,6 +152,7 @@ OF_REASON: Mapping[str, Answer] = {
     Reason.OPT_OUT_UNKNOWN: Answer.OPT_OUT_UNKNOWN,
     UnknownWhy.FOR_REVIEW: Answer.FOR_REVIEW,
     UnknownWhy.OUT_OF_SIGHT: Answer.OUT_OF_SIGHT,
+    UnknownWhy.LEADS_OFF: Answer.LEADS_OFF,
 }
 LEFT = frozenset({Reason.DELETED, Reason.MERGED, Reason.REASSIGNED, Reason.GONE})
 OF_OUTCOME = {LedgerOutcome.OPTED_OUT: Answer.OPTED_OUT, LedgerOutcome.NO_EMAIL: Answer.NO_EMAIL}
@@ -360,6 +369,7 @@ def find_local_records(user_id: int, question: Question, hashed: bytes | None) -
             reason_of(now).label("reason"),
             waits_for_review().label("waits_for_review"),
             is_only_out_of_sight(now).label("is_only_out_of_sight"),
+            is_not_read().label("is_not_read"),
             Departure.state.label("departure"),
         )
         .outerjoin(
@@ -419,6 +429,7 @@ def _here(row: Any) -> Here:
         row.departure is not None,
         bool(row.waits_for_review),
         bool(row.is_only_out_of_sight),
+        bool(row.is_not_read),
     )
 
 

@@ -16,6 +16,7 @@ class UnknownWhy(StrEnum):
 
     FOR_REVIEW = "for_review"  # a sign-up that waits for the advisor
     OUT_OF_SIGHT = "out_of_sight"  # Salesforce no longer shows this contact alone
+    LEADS_OFF = "leads_off"  # an open Lead, and the firm doesn't bring them in now
 
 
 class Answer(StrEnum):
@@ -37,6 +38,7 @@ class Answer(StrEnum):
     OPT_OUT_UNKNOWN = "opt_out_unknown"
     FOR_REVIEW = "for_review"
     OUT_OF_SIGHT = "out_of_sight"
+    LEADS_OFF = "leads_off"
     NOT_CONNECTED = "not_connected"
     ENCRYPTED = "encrypted"
     NO_ANSWER = "no_answer"
@@ -135,6 +137,13 @@ REASONS: Mapping[str, ReasonWords] = {
         "Salesforce no longer shows this contact, so we can't see whether this person has opted out.",
         "Decide under Integrations, or ask your Salesforce admin to give it back.",
     ),
+    UnknownWhy.LEADS_OFF: ReasonWords(
+        "Opt-out not known",
+        "Open leads are not brought in now",
+        "This is an open lead, and your firm doesn't bring in open leads now, so we can't see whether this person has opted out.",
+        "Convert the lead to a contact in Salesforce, or ask AdvisorStream to bring in your firm's open leads. "
+        "If that has just been done, the next sync makes this person active again.",
+    ),
 }
 
 STATES: Mapping[str, str] = {
@@ -145,6 +154,7 @@ STATES: Mapping[str, str] = {
 
 SOURCES: Mapping[str, str] = {
     ContactSource.SALESFORCE: "Salesforce",
+    ContactSource.SALESFORCE_LEAD: "Open lead in Salesforce",
     ContactSource.LEAD: "Sign-up page",
     ContactSource.MANUAL: "Added by hand",
 }
@@ -306,6 +316,13 @@ VERDICTS: Mapping[Answer, VerdictWords] = {
         REASONS[UnknownWhy.OUT_OF_SIGHT].meaning,
         REASONS[UnknownWhy.OUT_OF_SIGHT].remedy,
         where=Where.INTEGRATIONS,
+    ),
+    Answer.LEADS_OFF: VerdictWords(
+        "Open lead",
+        "",
+        "{who} is an open lead",
+        "Your firm doesn't bring in open leads now, so nothing is sent to them.",
+        "Convert the lead to a contact in Salesforce. The contact arrives with the next sync.",
     ),
     Answer.NOT_CONNECTED: VerdictWords(
         "Not connected",

@@ -18,6 +18,7 @@ SKIPPED: Mapping[str, str] = {
     Skipped.NOT_YOURS: "no longer yours when they arrived",
     Skipped.HIDDEN_HERE: "deleted here by you",
     Skipped.ERASED_HERE: "erased here on the person's request",
+    Skipped.SIGNED_UP: "leads of people from your sign-up page, listed there",
     Skipped.UNREADABLE: "could not be read",
 }
 ALSO: Mapping[str, str] = {

@@ -123,6 +123,11 @@ class Connection(SealsColumns, Base):
     lead_opt_outs_watermark: Mapped[datetime | None] = mapped_column(UTCDateTime)
     leads_known_until: Mapped[datetime | None] = mapped_column(UTCDateTime)  # as opt_outs_known_until, for leads
     lead_fields_read: Mapped[str | None] = mapped_column(String(255))  # as opt_out_field_read
+    # Open Leads that are brought in like contacts: as watermark, opt_outs_known_until and salesforce_count. Empty: the
+    # firm doesn't bring them in, or no run has read all of them since it does.
+    open_leads_watermark: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    open_leads_known_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    open_leads_count: Mapped[int | None] = mapped_column()
     leads_trouble: Mapped[str | None] = mapped_column(String(60))  # why they can't be followed: a Code
     # the org encrypts addresses: no query finds people by them
     email_encrypted: Mapped[bool] = mapped_column(default=False, server_default=false())

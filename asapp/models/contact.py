@@ -44,8 +44,12 @@ class State(StrEnum):
 
 class ContactSource(StrEnum):
     SALESFORCE = "salesforce"
-    LEAD = "lead"
+    SALESFORCE_LEAD = "salesforce_lead"  # an open Lead that the user owns
+    LEAD = "lead"  # from the sign-up page
     MANUAL = "manual"
+
+
+FROM_SALESFORCE = (ContactSource.SALESFORCE, ContactSource.SALESFORCE_LEAD)
 
 
 def _search_key_of_new_row(context: DefaultExecutionContext) -> str:
@@ -72,7 +76,10 @@ class Contact(Base):
             "departed IN ('deleted', 'merged', 'reassigned', 'gone', 'no_email')",
             name="departed",
         ),
-        CheckConstraint("(source = 'salesforce') = (connection_id IS NOT NULL)", name="salesforce_has_connection"),
+        CheckConstraint(
+            "(source IN ('salesforce', 'salesforce_lead')) = (connection_id IS NOT NULL)",
+            name="salesforce_has_connection",
+        ),
         CheckConstraint("(connection_id IS NULL) OR (salesforce_id IS NOT NULL)", name="connection_has_id"),
         UniqueConstraint("connection_id", "salesforce_id"),
         Index("ix_contacts_search_key", "user_id", "search_key", "id"),
@@ -85,7 +92,7 @@ class Contact(Base):
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
     connection_id: Mapped[int | None] = mapped_column(ForeignKey("connections.id"))
     salesforce_id: Mapped[str | None] = mapped_column(String(18))
-    source: Mapped[str] = mapped_column(String(10))
+    source: Mapped[str] = mapped_column(String(20))
     # For people from the sign-up page: the connection that follows their Lead, and whether they are on "Salesforce
     # Leads".
     followed_by_id: Mapped[int | None] = mapped_column(ForeignKey("connections.id"))
@@ -120,8 +127,8 @@ class Contact(Base):
 
     @property
     def is_read_only(self) -> bool:
-        """Salesforce contacts change in Salesforce only."""
-        return self.source == ContactSource.SALESFORCE
+        """Contacts and Leads of Salesforce change in Salesforce only."""
+        return self.source in FROM_SALESFORCE
 
     @property
     def is_hidden(self) -> bool:
@@ -140,6 +147,7 @@ class Contact(Base):
 class ListKind(StrEnum):
     SALESFORCE_CONTACTS = "salesforce_contacts"
     SALESFORCE_LEADS = "salesforce_leads"
+    OPEN_LEADS = "open_leads"
     OWN = "own"
 
 
@@ -147,7 +155,7 @@ IS_SYSTEM_LIST = text("kind <> 'own'")
 
 
 class ContactList(Base):
-    """An advisor's list. Who is on the two system lists follows from the contacts (contacts/lists.py)."""
+    """An advisor's list. Who is on the system lists follows from the contacts (contacts/lists.py)."""
 
     __tablename__ = "lists"
     __table_args__ = (

@@ -49,6 +49,7 @@ class Partner(SealsColumns, Base):
     lead_company: Mapped[str] = mapped_column(String(255), default="[not provided]")
     lead_source: Mapped[str] = mapped_column(String(255), default="AdvisorStream")
     keep_leads_with_advisor: Mapped[bool] = mapped_column(default=True)
+    brings_in_open_leads: Mapped[bool] = mapped_column(default=False, server_default=false())
     sync_interval_minutes: Mapped[int | None] = mapped_column()  # empty: the setting SYNC_INTERVAL_MINUTES
     api_share_percent: Mapped[int] = mapped_column(default=10)
     # The random key for the hashes of addresses, also of people who were not imported.

@@ -63,6 +63,7 @@ class Skipped(StrEnum):
     NOT_YOURS = "not_yours"  # its owner is another user
     HIDDEN_HERE = "hidden_here"  # deleted here before the connection's rows were removed
     ERASED_HERE = "erased_here"  # on the person's request
+    SIGNED_UP = "signed_up"  # a Lead that stands for someone from the sign-up page
     UNREADABLE = "unreadable"  # it has a value that Salesforce can't hold
 
 
@@ -138,6 +139,9 @@ class SyncRun(Leased, Base):
     checkpoint_id: Mapped[str | None] = mapped_column(String(18))
     sure_stamp: Mapped[datetime | None] = mapped_column(UTCDateTime)
     sure_id: Mapped[str | None] = mapped_column(String(18))
+    # As the sure position, of the open Leads.
+    leads_stamp: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    leads_id: Mapped[str | None] = mapped_column(String(18))
     opt_out_field: Mapped[str | None] = mapped_column(String(255))  # as opt_out_field_read of the connection
     # How far a full check has come: the Id it goes on from, and how many Ids have come. Empty: none has begun.
     sweep_after_id: Mapped[str | None] = mapped_column(String(18))

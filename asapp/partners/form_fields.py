@@ -85,6 +85,7 @@ class PartnerForm(AppForm):
     lead_company = Text("Company", column="lead_company")
     lead_source = Text("Lead source", column="lead_source")
     keep_leads = Tick("Keep the lead with the advisor", column="keep_leads_with_advisor")
+    brings_in_open_leads = Tick("Bring in open Leads too", column="brings_in_open_leads")
     skip_bounced = Tick("Don't write to addresses that bounced in Salesforce", column="skip_bounced")
     writes_opt_outs_back = Tick("Tell Salesforce when someone unsubscribes", column="writes_opt_outs_back")
     sends_on_data_of_hours = Number(

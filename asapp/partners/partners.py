@@ -11,7 +11,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, func, or_, select
+from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from asapp.audit import entries
@@ -130,6 +130,8 @@ def change_partner(partner: Partner, form: PartnerForm, access: OrgAccess, by: A
         partner.name = form.name.data
         for column, value in columns.items():
             setattr(partner, column, value)
+        if not partner.brings_in_open_leads:
+            forget_open_leads(partner_id)
         is_same_app = app.url == partner.salesforce_url and app.key == (read_key(partner, vault) or "")
         if is_same_app and has_secret:
             if app.secret and app.secret != _read_secret(partner, vault):
@@ -148,6 +150,17 @@ def change_partner(partner: Partner, form: PartnerForm, access: OrgAccess, by: A
         db.session.rollback()
         db.session.get(Partner, partner_id)
         raise InvalidFields({"slug": SLUG_TAKEN}) from None
+
+
+def forget_open_leads(partner_id: int) -> None:
+    """Record that the firm's open Leads are not read any more, in the caller's transaction: their opt-outs are not known."""
+    db.session.flush()  # the partner before its connections, which is the lock order
+    were_read = or_(Connection.open_leads_watermark.is_not(None), Connection.open_leads_known_until.is_not(None))
+    db.session.execute(
+        update(Connection)
+        .where(Connection.partner_id == partner_id, were_read)
+        .values(open_leads_watermark=None, open_leads_known_until=None, open_leads_count=None)
+    )
 
 
 def values_of(partner: Partner) -> dict[str, Any]:

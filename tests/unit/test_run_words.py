@@ -25,6 +25,7 @@ DECIDED_ELSEWHERE = {
     Skipped.NOT_YOURS,
     Skipped.HIDDEN_HERE,
     Skipped.ERASED_HERE,
+    Skipped.SIGNED_UP,
     Skipped.UNREADABLE,
 }
 

@@ -29,6 +29,7 @@ from asapp.models import (
     DepartureState,
     LedgerEntry,
     LedgerOutcome,
+    ListKind,
     ListMember,
     Reason,
     SuppressionSource,
@@ -347,6 +348,25 @@ def test_a_contact_of_an_unknown_opt_out_says_so(client: FlaskClient, app: Flask
     connection = make_connection()
     log_in(client, connection.user)
     assert "no good sync" in client.get(f"/contacts/{make_contact(connection).id}").text
+
+
+def test_an_open_lead_is_read_only_and_says_why_it_is_inactive_once_they_are_not_brought_in(
+    client: FlaskClient, connection: Connection
+) -> None:
+    lead = make_contact(connection, source="salesforce_lead", salesforce_id="00Q000000000001AAA")
+    lists.ensure_system_lists(connection.user_id, [ListKind.OPEN_LEADS])
+    page = client.get(f"/contacts/{lead.id}").text
+    assert "Open leads are not brought in now" in page
+    assert "Read-only here" in page
+    assert "Open lead in Salesforce" in page
+    assert client.get(f"/contacts/{lead.id}/edit").status_code == 404
+    (line,) = csv.DictReader(client.get("/contacts/export.csv").text.splitlines())
+    expected = {"source": "salesforce_lead", "status": "inactive", "reason": "opt_out_unknown"}
+    assert expected.items() <= line.items()
+    assert line["lists"] == "Salesforce Open Leads"
+    connection.open_leads_known_until = utcnow() + timedelta(days=7)
+    db.session.commit()
+    assert "May be written to" in client.get(f"/contacts/{lead.id}").text
 
 
 @pytest.mark.parametrize("is_skipped", [True, False])

@@ -289,16 +289,18 @@ def test_all_settings_are_stored_and_shown(client: FlaskClient, ada: User) -> No
     assert not partner.keep_leads_with_advisor
     assert not partner.skip_bounced
     assert not partner.writes_opt_outs_back
+    assert not partner.brings_in_open_leads
     assert partner.sends_on_data_of_hours == 12
     page = client.get("/admin/partners/northgate").text
     for value in ("67.0", "NoMail__c", "Private client", "Newsletter", "30", "25", "12"):
         assert f'value="{value}"' in page
-    ticked = {"keep_leads": "1", "skip_bounced": "1", "writes_opt_outs_back": "1"}
+    ticked = {"keep_leads": "1", "skip_bounced": "1", "writes_opt_outs_back": "1", "brings_in_open_leads": "1"}
     emptied = {"sync_interval": "", "sends_on_data_of_hours": ""}
     send(client, "/admin/partners/northgate", secret="", **SETTINGS | emptied | ticked)
     assert the_partner().sync_interval_minutes is None
     assert the_partner().sends_on_data_of_hours is None
     assert the_partner().writes_opt_outs_back
+    assert the_partner().brings_in_open_leads
     assert the_partner().skip_bounced
     assert the_partner().keep_leads_with_advisor
 
