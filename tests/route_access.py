@@ -61,6 +61,7 @@ ACCESS = {
             *("contacts.index", "contacts.new", "contacts.restore", "contacts.save", "contacts.save_lists"),
             *("contacts.selection", "contacts.show", "contacts.tell_salesforce", "contacts.try_again", "contacts.why"),
             *("integrations.approve", "integrations.cancel", "integrations.discard", "integrations.held_csv"),
+            "integrations.reconsider",
             *("integrations.index", "integrations.preview", "integrations.salesforce", "integrations.sync"),
             *("leads.check", "leads.code", "leads.confirm_erase", "leads.consent", "leads.edit_page", "leads.erase"),
             *("leads.export", "leads.index", "leads.noted", "leads.retry", "leads.save_page"),

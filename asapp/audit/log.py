@@ -55,6 +55,7 @@ WORDS = {
     Action.CONTACTS_RESTORED: "Restored contacts",
     Action.APPROVED: "Approved a held sync",
     Action.DISCARDED: "Discarded a held sync",
+    Action.RECONSIDERED: "Took back the decision about a held sync",
     Action.ERASED: "Erased a person",
     Action.KEYS_ROTATED: "Rotated the encryption keys",
     Action.API_KEY_MADE: "Made an API key",
@@ -76,7 +77,7 @@ GROUPS: dict[str, tuple[str, tuple[Action, ...]]] = {
     ),
     "exported": ("Exported", (Action.EXPORTED,)),
     "deleted": ("Deleted, restored, erased", (Action.CONTACTS_DELETED, Action.CONTACTS_RESTORED, Action.ERASED)),
-    "held": ("Approved, discarded", (Action.APPROVED, Action.DISCARDED)),
+    "held": ("Approved, discarded", (Action.APPROVED, Action.DISCARDED, Action.RECONSIDERED)),
     "people": (
         "People",
         (

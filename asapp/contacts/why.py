@@ -45,7 +45,7 @@ from asapp.models import (
 from asapp.salesforce.errors import FieldEncrypted, OurBug, SalesforceError
 from asapp.salesforce.fields import ReadFields
 from asapp.salesforce.hosts import to_18, with_case_restored
-from asapp.salesforce.records import CONTACT_PREFIX, cleaned, flag_of, id_of, id_or_none, is_opted_out
+from asapp.salesforce.records import CONTACT_PREFIX, flag_of, id_of, id_or_none, is_opted_out, owner_name_of
 
 CONTACT, ACCOUNT = CONTACT_PREFIX, "001"  # how their Ids begin
 ID_WITHIN = r"(?<![A-Za-z0-9]){}[A-Za-z0-9]{{12}}(?:[A-Za-z0-9]{{3}})?(?![A-Za-z0-9])"
@@ -410,7 +410,7 @@ def sightings_of(rows: Sequence[Mapping[str, Any]], fields: ReadFields) -> list[
             bool(row["Email"]),
             is_opted_out(row, fields),
             id_of(row["OwnerId"]),
-            cleaned((row.get("Owner") or {}).get("Name")),
+            owner_name_of(row),
             flag_of(row["IsDeleted"]),
             id_or_none(row["MasterRecordId"], CONTACT_PREFIX),
         )

@@ -267,7 +267,7 @@ VERDICTS: Mapping[Answer, VerdictWords] = {
         "warn",
         "{who} waits for your decision",
         "A sync found that this contact has left, together with many others. The change waits for your decision.",
-        "Approve or discard it under Integrations.",
+        "Decide under Integrations: switch it off, or keep it.",
         where=Where.INTEGRATIONS,
     ),
     Answer.NOT_VISIBLE: VerdictWords(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
+from asapp.core import formats
 from asapp.messages.contacts import REASONS
 from asapp.models import Reason, RunTrigger, SyncRun
 from asapp.models.run import Also, Skipped, StopReason, count_off
@@ -116,6 +118,63 @@ def why_off(reason: str | None) -> str:
     if reason == Also.SUPPRESSED:
         return "The new address had unsubscribed, complained or bounced"
     return REASONS[reason].short if reason and reason in REASONS else ""
+
+
+class GroupWords(NamedTuple):
+    """How a group of contacts that left is called: a name that stands out, the rest of the line, and what it means."""
+
+    name: str
+    rest: str
+    meaning: str
+
+
+OWNED_BY_ANOTHER = "In your firm's Salesforce"
+GROUPS: Mapping[str | None, GroupWords] = {
+    Reason.REASSIGNED: GroupWords("", "Another user owns them now", OWNED_BY_ANOTHER),
+    Reason.GONE: GroupWords(
+        "", "No longer visible to you", "Deleted for good, or hidden from your user. Salesforce doesn't say which."
+    ),
+    Reason.DELETED: GroupWords("", "Deleted in Salesforce", "In the Recycle Bin there"),
+    Reason.MERGED: GroupWords("", "Merged into other records", "The surviving records stay."),
+    None: GroupWords("", "In smaller groups", "Other owners and other reasons; the file names them"),
+}
+
+
+def group_words(reason: str | None, owner_name: str) -> GroupWords:
+    """Return what to call a group. owner_name: of the new owner; empty if there is none, or Salesforce hides it."""
+    if owner_name:
+        return GroupWords(owner_name, "owns them now", OWNED_BY_ANOTHER)
+    return GROUPS[reason]
+
+
+KEPT_AS: Mapping[str | None, str] = {
+    Reason.REASSIGNED: "{number} {belong} to another user now",
+    Reason.GONE: "{number} {are} no longer visible to you",
+    Reason.DELETED: "{number} {were} deleted",
+    Reason.MERGED: "{number} {were} merged into other records",
+    None: "{number} left in other ways",
+}
+
+
+def kept_as(reason: str | None, owner_name: str, number: int) -> str:
+    """Return what became of a group of contacts that were kept: `571 belong to Jonas Lindqvist now`."""
+    is_one = number == 1
+    words = "{number} {belong} to {owner} now" if owner_name else KEPT_AS[reason]
+    return words.format(
+        number=formats.number(number),
+        owner=owner_name,
+        belong="belongs" if is_one else "belong",
+        are="is" if is_one else "are",
+        were="was" if is_one else "were",
+    )
+
+
+def text_about_leaving(parts: Sequence[str], number: int, name: str) -> str:
+    """Return a text to the firm's Salesforce admin. parts: as kept_as() returns them; name: of the advisor."""
+    return (
+        f"Hello, of my contacts in Salesforce {formats.number(number)} left me: {', '.join(parts)}. Was that intended? "
+        f"Until I know, AdvisorStream keeps them as they were. Thank you, {name}"
+    )
 
 
 def why_back(reason: str | None) -> str:

@@ -61,6 +61,7 @@ class Action(StrEnum):
     CONTACTS_RESTORED = "contacts_restored"
     APPROVED = "approved"
     DISCARDED = "discarded"
+    RECONSIDERED = "reconsidered"
     ERASED = "erased"
     OPT_OUTS_WRITTEN_BACK = "opt_outs_written_back"
     KEYS_ROTATED = "keys_rotated"

@@ -240,6 +240,7 @@ class DepartureState(StrEnum):
 
 
 IS_HELD = text("state = 'held'")
+OWNER_NAME_MAX = 255
 
 
 class Departure(Base):
@@ -259,4 +260,8 @@ class Departure(Base):
     found_in_run_id: Mapped[int] = mapped_column()
     was_read: Mapped[bool] = mapped_column()  # its row was read in that run, so it counts among the rows read
     opted_out: Mapped[bool | None] = mapped_column()  # as last answered; empty: no such record was shown
+    # Who has it now, if it was given to another user: the advisor decides by that. owner_name: empty if Salesforce hides it.
+    owner_id: Mapped[str | None] = mapped_column(String(18))
+    owner_name: Mapped[str | None] = mapped_column(String(OWNER_NAME_MAX))
+    decided_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # when the advisor last decided
     found_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)

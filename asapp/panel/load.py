@@ -20,6 +20,7 @@ from asapp.models import (
     Connection,
     ConnectionStatus,
     Contact,
+    DepartureState,
     OAuthState,
     Partner,
     RunStatus,
@@ -65,6 +66,7 @@ def load_panel(user: User, access: OrgAccess, default_interval_minutes: int, los
         panel,
         state=state,
         held=held,
+        kept=_count_kept(connection),
         contacts=contacts,
         active=active,
         connect_failure=_connect_failure(user, partner, connection, attempt, access, lost_state, now),
@@ -156,6 +158,12 @@ def _count_held(connection: Connection | None) -> int:
     if connection is None or connection.is_disconnected:
         return 0
     return departures.count_held(connection.id)
+
+
+def _count_kept(connection: Connection | None) -> int:
+    if connection is None or connection.is_disconnected:
+        return 0
+    return departures.count_deactivations(connection.id, DepartureState.DISCARDED)
 
 
 def _count_contacts(connection: Connection | None, now: datetime) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from asapp.connections import opt_out_age
+from asapp.core.formats import counted
 from asapp.messages.failures import Failure, FixedBy
 from asapp.messages.runs import explain_stop
 from asapp.messages.states import PILLS, AdvisorState, Tone
@@ -124,6 +125,7 @@ class Panel:
     run: SyncRun | None  # the active one, or the latest
     now: datetime
     held: int = 0  # contacts that an approval would make inactive
+    kept: int = 0  # contacts that the advisor decided to keep
     contacts: int = 0
     active: int = 0
     connect_failure: Failure | None = None  # how the last log-in failed, until the next one
@@ -161,7 +163,11 @@ class Panel:
     @property
     def last_ending(self) -> Announcement | None:
         """Return how the last sync ended, if the headline is about something else."""
-        if self.state not in (AdvisorState.PAUSED, AdvisorState.NEEDS_RECONNECT) or self.run is None:
+        if self.run is None:
+            return None
+        if self.run.is_held and self.state == AdvisorState.CONNECTED and self.kept:
+            return Announcement(Tone.PLAIN, "Sync held")
+        if self.state not in (AdvisorState.PAUSED, AdvisorState.NEEDS_RECONNECT):
             return None
         return _say_ending(self, self.run)
 
@@ -210,7 +216,9 @@ def _say(panel: Panel) -> Announcement:
     if state == AdvisorState.HELD:
         total = f" of your {panel.active:,} contacts" if panel.active else ""
         return Announcement(
-            Tone.WARN, "Sync held", f"It would switch off {panel.held:,}{total}. It waits for your decision."
+            Tone.WARN,
+            "Sync held",
+            f"It would switch off {panel.held:,}{total}: they have left you in Salesforce. You decide what happens here.",
         )
     if state == AdvisorState.PAUSED and panel.partner is not None and panel.partner.paused_until is not None:
         until = f"{panel.partner.paused_until:%H:%M} UTC"
@@ -246,7 +254,9 @@ def _say_ending(panel: Panel, run: SyncRun) -> Announcement:
         return Announcement(Tone.GOOD, "Sync complete", summary_of(run))
     if run.is_held:
         # with an open proposal the state would be HELD
-        return Announcement(Tone.PLAIN, "Sync held", _say_kept(panel))
+        if not panel.kept:
+            return Announcement(Tone.PLAIN, "Sync held", "Nothing is left to decide.")
+        return Announcement(Tone.GOOD, f"You kept {counted(panel.kept, 'contact')}", "Syncs go on as always.")
     if run.is_failed:
         reason = panel.run_failure.headline if panel.run_failure else "It could not be finished."
         return Announcement(Tone.BAD, "Sync failed", reason)
@@ -254,14 +264,6 @@ def _say_ending(panel: Panel, run: SyncRun) -> Announcement:
         firm = panel.partner.name if panel.partner is not None else "your firm"
         return Announcement(Tone.PLAIN, "Sync cancelled", explain_stop(run.error_code, firm))
     return Announcement(Tone.BUSY, "Syncing")
-
-
-def _say_kept(panel: Panel) -> str:
-    kept = "You kept the contacts that it would have switched off."
-    if panel.partner is None:
-        return kept
-    days = opt_out_age.count_days(panel.partner.opt_outs_trusted_days)
-    return f"{kept} Any that Salesforce no longer shows become inactive {days} after we last saw them."
 
 
 def _say_unconnected(panel: Panel) -> Announcement:

@@ -8,18 +8,16 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import func, select
 
-from asapp.contacts.queries import lists_by_contact
-from asapp.contacts.status import is_person_on, is_shown
+from asapp.contacts.status import is_shown
 from asapp.core.csv_files import csv_header, csv_rows
 from asapp.core.extensions import db
-from asapp.models import Connection, Contact, Departure, DepartureState, RunChange, SyncRun, User
+from asapp.models import Connection, Contact, RunChange, SyncRun, User
 from asapp.models.run import SWITCHED_ON
 
 SHOWN = 50  # of each part, on the page; the CSV has all
 STATE_KINDS = ("deactivated", "reactivated", "also")
 FIELD_NAMES = {"first_name": "First name", "last_name": "Last name", "email": "Email"}
 COLUMNS = ("salesforce_id", "name", "email", "what", "reason", "field", "old", "new")
-LEAVING_COLUMNS = ("salesforce_id", "name", "email", "reason")
 ROWS_A_PIECE = 1000
 
 
@@ -48,16 +46,6 @@ class Receipt(NamedTuple):
     updated_total: int
     added: list[ChangeLine]
     added_total: int
-
-
-class Leaving(NamedTuple):
-    """A contact that an approval would make inactive."""
-
-    salesforce_id: str
-    name: str
-    email: str
-    reason: str
-    lists: list[str]
 
 
 def find_run(user: User, run_id: int) -> SyncRun | None:
@@ -96,38 +84,6 @@ def iter_csv(run_id: int) -> Iterator[str]:
         last_id = made[-1].id
         db.session.rollback()
         yield csv_rows((row.salesforce_id, _name(row), row.email, "added", "", "", "", "") for row in made)
-
-
-def find_leaving(connection_id: int, limit: int | None) -> list[Leaving]:
-    """Return the held contacts that an approval would make inactive, by name."""
-    rows = db.session.execute(
-        select(
-            Contact.id, Contact.salesforce_id, Contact.first_name, Contact.last_name, Contact.email, Departure.reason
-        )
-        .join(
-            Departure,
-            (Departure.connection_id == Contact.connection_id) & (Departure.salesforce_id == Contact.salesforce_id),
-        )
-        .where(Contact.connection_id == connection_id, Departure.state == DepartureState.HELD, is_person_on())
-        .order_by(Contact.last_name, Contact.first_name, Contact.id)
-        .limit(limit)
-    ).all()
-    own_lists = lists_by_contact([row.id for row in rows]) if limit is not None else {}
-    return [
-        Leaving(
-            row.salesforce_id or "",
-            _name(row),
-            row.email,
-            row.reason,
-            ["Salesforce Contacts", *own_lists.get(row.id, [])],
-        )
-        for row in rows
-    ]
-
-
-def leaving_csv(connection_id: int) -> str:
-    leaving = find_leaving(connection_id, None)
-    return csv_header(LEAVING_COLUMNS) + csv_rows((it.salesforce_id, it.name, it.email, it.reason) for it in leaving)
 
 
 def _reasons(run_id: int) -> dict[str, dict[str, int]]:

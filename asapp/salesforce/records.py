@@ -192,6 +192,7 @@ class Sighting(NamedTuple):
     master_record_id: str | None
     is_readable: bool = True
     is_opted_out: bool = False
+    owner_name: str = ""  # empty if the user can't see the owner
 
 
 def readable(
@@ -266,7 +267,14 @@ def sighting_of(row: Mapping[str, Any], fields: ReadFields) -> Sighting:
         flag_of(row["IsDeleted"]),
         id_or_none(row["MasterRecordId"], CONTACT_PREFIX),
         is_opted_out=is_opted_out(row, fields) is not False,
+        owner_name=owner_name_of(row),
     )
+
+
+def owner_name_of(row: Mapping[str, Any]) -> str:
+    """Return the owner's name; empty if it isn't shown."""
+    owner = row.get("Owner")
+    return cleaned(owner.get("Name")) if isinstance(owner, Mapping) else ""
 
 
 def sweep_row_of(row: Mapping[str, Any], fields: ReadFields, prefix: str = CONTACT_PREFIX) -> tuple[str, bool]:

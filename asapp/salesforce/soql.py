@@ -60,7 +60,7 @@ def sweep(owner_id: str, fields: ReadFields, after_id: str | None = None) -> str
 
 def sightings(ids: Iterable[str], fields: ReadFields) -> str:
     columns = _named("Id", "OwnerId", "IsDeleted", "MasterRecordId", *fields.opt_outs)
-    return f"SELECT {columns} FROM Contact WHERE Id IN ({_listed(ids)})"
+    return f"SELECT {columns}, Owner.Name FROM Contact WHERE Id IN ({_listed(ids)})"
 
 
 def whereabouts(salesforce_id: str | None, email: str | None, fields: ReadFields) -> str:

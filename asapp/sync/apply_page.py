@@ -180,6 +180,8 @@ class PageApplier:
                 "merged_into": record.master_record_id,
                 "found_in_run_id": self.context.run_id,
                 "was_read": True,
+                "owner_id": None,
+                "owner_name": None,
                 "opted_out": record.is_opted_out,
             }
         )

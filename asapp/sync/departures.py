@@ -18,6 +18,7 @@ from sqlalchemy import ColumnElement, Select, func, select, update
 from asapp.audit import entries as audit
 from asapp.audit.entries import ITSELF, Actor
 from asapp.contacts.status import is_person_on
+from asapp.core.clock import utcnow
 from asapp.core.database import change_rows
 from asapp.core.extensions import db
 from asapp.models import (
@@ -31,12 +32,13 @@ from asapp.models import (
     RunTrigger,
     SyncRun,
 )
-from asapp.models.contact import IS_HELD
+from asapp.models.contact import IS_HELD, OWNER_NAME_MAX
 from asapp.salesforce.records import Sighting
 from asapp.sync import store
 from asapp.sync.run_context import RunContext
 from asapp.sync.runs import Enqueue, start_run
 
+DECIDED = (DepartureState.APPROVED, DepartureState.DISCARDED)  # by the advisor
 LONGEST_CHAIN = 20  # of merges, one after the other
 
 
@@ -87,6 +89,14 @@ def discard(connection: Connection, by: Actor = ITSELF) -> None:
     db.session.commit()
 
 
+def reconsider(connection: Connection, by: Actor = ITSELF) -> None:
+    """Let the advisor decide again about the contacts that were kept: they wait as they did before."""
+    reopened = move_departures(connection.id, DepartureState.HELD, (DepartureState.DISCARDED,), concerns_contact_here())
+    if reopened:
+        audit.record(Action.RECONSIDERED, by, connection, contacts=reopened)
+    db.session.commit()
+
+
 def nominate_departed(context: RunContext, ids: Sequence[str], sightings: Mapping[str, Sighting]) -> list[str]:
     """Record which of these have left, in the caller's transaction; return those that are still the user's."""
     context.run.lock()
@@ -98,6 +108,7 @@ def nominate_departed(context: RunContext, ids: Sequence[str], sightings: Mappin
         if reason is None:
             still_here.append(salesforce_id)
             continue
+        has_new_owner = sighting is not None and reason == Reason.REASSIGNED
         rows.append(
             {
                 "connection_id": context.connection_id,
@@ -107,6 +118,8 @@ def nominate_departed(context: RunContext, ids: Sequence[str], sightings: Mappin
                 "found_in_run_id": context.run_id,
                 "was_read": False,
                 "opted_out": sighting.is_opted_out if sighting else None,
+                "owner_id": sighting.owner_id if sighting and has_new_owner else None,
+                "owner_name": sighting.owner_name[:OWNER_NAME_MAX] if sighting and has_new_owner else None,
             }
         )
     already_read = store.find_departures(context.connection_id, [row["salesforce_id"] for row in rows])
@@ -189,4 +202,7 @@ def move_departures(
 ) -> int:
     """Change the state of a connection's departures, in the caller's transaction; return how many."""
     mine = (Departure.connection_id == connection_id, Departure.state.in_(states), *conditions)
-    return change_rows(db.session, update(Departure).where(*mine).values(state=to))
+    values: dict[str, Any] = {"state": to}
+    if to in DECIDED:
+        values["decided_at"] = utcnow()
+    return change_rows(db.session, update(Departure).where(*mine).values(values))

@@ -24,7 +24,7 @@ CONTACTS: Table = Contact.__table__  # type: ignore[assignment]
 LEDGER: Table = LedgerEntry.__table__  # type: ignore[assignment]
 DEPARTURES: Table = Departure.__table__  # type: ignore[assignment]
 CHANGES: Table = RunChange.__table__  # type: ignore[assignment]
-NEW_FACTS = ("reason", "merged_into", "found_in_run_id", "was_read", "opted_out")
+NEW_FACTS = ("reason", "merged_into", "found_in_run_id", "was_read", "opted_out", "owner_id", "owner_name")
 
 
 def find_contacts(connection_id: int, user_id: int, ids: Collection[str]) -> dict[str, StoredContact]:

@@ -6,7 +6,7 @@ that the browser announced last, so that the live region changes only at milesto
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from flask import (
@@ -25,9 +25,10 @@ from flask_login import current_user
 
 from asapp.audit import entries
 from asapp.connections import connections
+from asapp.messages.runs import kept_as
 from asapp.messages.states import AdvisorState
-from asapp.models import Action, Connection, RunTrigger
-from asapp.panel import balance, receipts
+from asapp.models import Action, Connection, DepartureState, RunTrigger
+from asapp.panel import balance, held
 from asapp.panel import preview as ahead
 from asapp.panel.load import count_held_of, find_progress, find_reconnect, load_panel
 from asapp.panel.panel import Panel
@@ -43,7 +44,7 @@ OPEN = "salesforce"
 LOST_STATE = "lost_state"  # key in the session: shown once, on the next page
 PROGRESS_PATH = "/settings/integrations/salesforce"
 RECENT_RUNS = 5
-SHOWN_LEAVING = 6
+SHOWN_LEAVING = 3  # of each group
 ALL_LEAVING = 5000
 
 
@@ -145,6 +146,15 @@ def discard() -> ResponseReturnValue:
     return answer_with_panel()
 
 
+@blueprint.post("/salesforce/reconsider")
+@advisor_required
+def reconsider() -> ResponseReturnValue:
+    connection = connections.find_current(person())
+    if connection is not None:
+        departures.reconsider(connection, actor())
+    return answer_with_panel()
+
+
 @blueprint.get("/salesforce/held.csv")
 @advisor_required
 def held_csv() -> ResponseReturnValue:
@@ -152,7 +162,7 @@ def held_csv() -> ResponseReturnValue:
     if connection is None:
         abort(404)
     entries.record_export(Action.EXPORTED, actor(), connection, file="held")
-    return csv_file(receipts.leaving_csv(connection.id), "held-contacts.csv")
+    return csv_file(held.held_csv(connection.id), "held-contacts.csv")
 
 
 @blueprint.get("/salesforce/preview")
@@ -167,6 +177,12 @@ def preview() -> ResponseReturnValue:
         return render_template("integrations/_preview.html", preview=numbers)
     panel = load_own_panel()
     return render_template("integrations/page.html", is_open=True, **{**shown(panel), "preview": numbers})
+
+
+@blueprint.app_template_global()
+def group_parts(groups: Sequence[held.Group]) -> list[str]:
+    """Return what became of each group of contacts that left: `571 belong to Jonas Lindqvist now`."""
+    return [kept_as(group.reason, group.owner_name, group.number) for group in groups]
 
 
 def answer_with_panel() -> ResponseReturnValue:
@@ -186,9 +202,11 @@ def shown(panel: Panel, part: str | None = None) -> dict[str, Any]:
     names["recent"] = runs.history(connections.all_ids_of(person()), limit=RECENT_RUNS)
     if panel.is_connected and panel.run is None:
         names["is_odd_one_out"] = connections.is_odd_one_out(connection)
+    limit = ALL_LEAVING if request.args.get("all") == "1" else SHOWN_LEAVING
     if panel.state == AdvisorState.HELD:
-        limit = ALL_LEAVING if request.args.get("all") == "1" else SHOWN_LEAVING
-        names["leaving"] = receipts.find_leaving(connection.id, limit)
+        names["decision"] = held.find_decision(connection.id, DepartureState.HELD, limit)
+    if panel.kept and panel.is_connected:
+        names["kept"] = held.find_decision(connection.id, DepartureState.DISCARDED, 0)
     return names
 
 

@@ -8,7 +8,18 @@ from flask.typing import ResponseReturnValue
 from asapp.audit import entries
 from asapp.connections import connections
 from asapp.core.forms import whole_number
-from asapp.messages.runs import also, classes, every, figures, lasting, started_by, why_back, why_off
+from asapp.messages.runs import (
+    also,
+    classes,
+    every,
+    figures,
+    group_words,
+    lasting,
+    started_by,
+    text_about_leaving,
+    why_back,
+    why_off,
+)
 from asapp.models import Action, SyncRun
 from asapp.models.run import count_off
 from asapp.panel import receipts
@@ -24,7 +35,19 @@ A_PAGE = 50
 EVERYTHING = 5000  # on one page, if all are asked for; the CSV has no limit
 
 
-for _words in (figures, classes, also, count_off, started_by, why_off, why_back, every, lasting):
+for _words in (
+    figures,
+    classes,
+    also,
+    count_off,
+    started_by,
+    why_off,
+    why_back,
+    every,
+    lasting,
+    group_words,
+    text_about_leaving,
+):
     blueprint.add_app_template_global(_words)
 
 

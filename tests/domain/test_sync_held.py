@@ -10,8 +10,9 @@ from sqlalchemy import select
 from asapp.contacts.removal import remove_contacts
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
-from asapp.models import Contact, Departure
+from asapp.models import Contact, Departure, DepartureState
 from asapp.panel.balance import balance
+from asapp.panel.held import find_decision
 from asapp.sync import departures
 from orgsim import Running
 from tests.factories import make_contact
@@ -232,3 +233,22 @@ def test_who_is_in_sight_is_trusted_for_as_long_as_the_connection(office: Office
     ids = held(office)
     office.sync()
     assert moments(office, ids) == {None}
+
+
+# The advisor decides by who owns them now, and may decide again
+
+
+def test_the_new_owner_is_kept_with_what_waits_and_a_decision_can_be_taken_back(office: Office) -> None:
+    ids = held(office)
+    decision = find_decision(office.connection.id, DepartureState.HELD, 2)
+    assert [(group.reason, group.owner_name, group.number) for group in decision.groups] == [
+        ("reassigned", "Jonas Lindqvist", 12)
+    ]
+    assert len(decision.groups[0].people) == 2
+    departures.discard(office.connection)
+    assert not office.sync().is_held
+    departures.reconsider(office.connection)
+    assert set(states(office).values()) == {"held"}
+    assert office.sync().is_held
+    assert office.approve().is_complete
+    assert reasons_of(office, ids) == {"reassigned"}

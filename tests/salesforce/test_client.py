@@ -431,11 +431,12 @@ def test_a_lookup_of_ids_finds_what_became_of_each(desk: ClientDesk) -> None:
     desk.org.delete(purged)
     desk.org.purge(purged)
     desk.org.hide_contact(hidden)
+    me, another = (desk.org.user(user_id).name for user_id in (desk.user, desk.colleague))
     assert desk.client.fetch_sightings([mine, given, deleted, merged, purged, hidden]) == {
-        mine: Sighting(mine, desk.user, False, None),
-        given: Sighting(given, desk.colleague, False, None),
-        deleted: Sighting(deleted, desk.user, True, None),
-        merged: Sighting(merged, desk.user, True, mine),
+        mine: Sighting(mine, desk.user, False, None, owner_name=me),
+        given: Sighting(given, desk.colleague, False, None, owner_name=another),
+        deleted: Sighting(deleted, desk.user, True, None, owner_name=me),
+        merged: Sighting(merged, desk.user, True, mine, owner_name=me),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from html import unescape
 
 import pytest
 from flask import Flask
@@ -51,6 +52,10 @@ def said(page: str) -> str:
 def attribute(page: str, name: str, element: str = "salesforce") -> str | None:
     match = re.search(rf'<div[^>]*\sid="{element}"[^>]*\s{name}="([^"]*)"', page)
     return match.group(1) if match else None
+
+
+def words_of(text: str) -> str:
+    return unescape(" ".join(re.sub(r"<[^>]+>", " ", text).split()))
 
 
 def has_button(page: str, label: str) -> bool:
@@ -254,20 +259,71 @@ def hold(connection: Connection, number: int = 12) -> SyncRun:
 def test_a_held_proposal_waits_for_approve_or_discard(client: FlaskClient, connection: Connection) -> None:
     hold(connection)
     page = client.get(PANEL).text
-    assert said(page).startswith("Sync held It would switch off 12 of your 12 contacts.")
+    assert said(page).startswith("Sync held It would switch off 12 of your 12 contacts: they have left you")
     assert attribute(page, "data-state") == "held"
-    assert has_button(page, "Approve and switch off 12")
-    assert has_button(page, "Discard and keep all 12")
-    assert page.count("Belongs to someone else in Salesforce now") == 6
-    assert client.get(f"{PANEL}&all=1").text.count("Belongs to someone else in Salesforce now") == 12
+    assert has_button(page, "Approve: switch off 12")
+    assert has_button(page, "Discard: keep 12")
     assert client.get(f"{PART}/held.csv").text.count("\r\n") == 13
 
 
-def test_discarding_keeps_them(client: FlaskClient, connection: Connection) -> None:
+def test_the_decision_is_shown_by_new_owner(client: FlaskClient, connection: Connection) -> None:
+    hold(connection, 9)
+    jonas, priya, hidden = ("005JONAS", "Jonas Lindqvist"), ("005PRIYA", "Priya Raman"), ("005HIDDEN", "")
+    whose = [jonas] * 4 + [priya] * 2 + [hidden] + [None] * 2
+    for departure, owner in zip(db.session.query(Departure).all(), whose, strict=True):
+        if owner is None:
+            departure.reason = "gone"
+        else:
+            departure.owner_id, departure.owner_name = owner
+    db.session.commit()
+    page = client.get(PANEL).text
+    groups = [words_of(each) for each in re.findall(r"<summary>(.*?)</summary>", page, re.DOTALL)]
+    assert groups[:4] == [
+        "Jonas Lindqvist owns them now In your firm's Salesforce 4",
+        "No longer visible to you Deleted for good, or hidden from your user. Salesforce doesn't say which. 2",
+        "Priya Raman owns them now In your firm's Salesforce 2",
+        "Another user owns them now In your firm's Salesforce 1",
+    ]
+    assert page.count('data-label="On your lists"') == 3 + 2 + 2 + 1
+    assert client.get(f"{PANEL}&all=1").text.count('data-label="On your lists"') == 9
+    assert "4 belong to Jonas Lindqvist now, 2 are no longer visible to you, 2 belong to Priya Raman now" in page
+    file = client.get(f"{PART}/held.csv").text
+    assert file.count('"Jonas Lindqvist"') == 4
+
+
+def test_small_groups_are_one(client: FlaskClient, connection: Connection) -> None:
+    hold(connection, 8)
+    for number, departure in enumerate(db.session.query(Departure).all()):
+        departure.owner_id, departure.owner_name = f"005{number}", f"Owner {number}"
+    db.session.commit()
+    groups = [words_of(each) for each in re.findall(r"<summary>(.*?)</summary>", client.get(PANEL).text, re.DOTALL)]
+    assert [group[-1] for group in groups[:6]] == ["1", "1", "1", "1", "1", "3"]
+    assert groups[5].startswith("In smaller groups")
+
+
+def test_a_decision_to_keep_can_be_changed(client: FlaskClient, connection: Connection) -> None:
     hold(connection)
     part = client.post(f"{PART}/discard", part=True).text
     assert not has_button(part, "Approve")
     assert db.session.query(Departure).filter_by(state="discarded").count() == 12
+    assert said(client.get(PANEL).text).startswith("You kept 12 contacts Syncs go on as always.")
+    assert "Before that: Sync held." in said(client.get(PANEL).text)
+    assert "just now you kept 12 contacts that left you in Salesforce: 12 belong to another user now." in words_of(
+        part
+    ).replace("Just", "just")
+    again = client.post(f"{PART}/reconsider", part=True).text
+    assert has_button(again, "Approve: switch off 12")
+    assert db.session.query(Departure).filter_by(state="held").count() == 12
+    assert said(client.get(PANEL).text).startswith("Sync held")
+
+
+def test_what_was_kept_is_shown_after_later_syncs_too(client: FlaskClient, connection: Connection) -> None:
+    hold(connection)
+    client.post(f"{PART}/discard")
+    finished(connection)
+    page = client.get(PANEL).text
+    assert said(page).startswith("Sync complete")
+    assert has_button(page, "Change this decision")
 
 
 def test_approving_starts_a_run(client: FlaskClient, connection: Connection) -> None:
