@@ -15,7 +15,7 @@ from itertools import chain
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, case, exists, or_, select
+from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, exists, or_, select
 
 from asapp.contacts.addresses import HashRange, address_hash, address_key
 from asapp.contacts.lists import is_on
@@ -240,23 +240,16 @@ def may_send(user: User, emails: Sequence[str], now: datetime, vault: Vault) -> 
 def _reasons_of_contacts(user_id: int, hashes: Collection[bytes], now: datetime) -> dict[bytes, str | None]:
     reasons: dict[bytes, str | None] = {}
     for chunk in in_chunks(sorted(hashes)):
-        for hashed, rows in _by_hash(_rows_of_addresses(user_id, chunk, now)):
-            reasons[hashed] = None if None in rows else rows[0]
+        for hashed, reason, is_waiting in _rows_of_addresses(user_id, chunk, now):
+            told = HELD if reason is None and is_waiting else reason
+            reasons[hashed] = None if told is None else reasons.get(hashed, told)
     return reasons
 
 
-def _rows_of_addresses(user_id: int, hashes: list[bytes], now: datetime) -> Iterable[Any]:
-    reason = reason_of(now)
-    told = case((and_(reason.is_(None), is_held()), HELD), else_=reason).label("told")
-    of_advisor = contact_rows(Contact.address_hash, told, Contact.changed_at, Contact.id).where(contacts_of(user_id))
+def _rows_of_addresses(user_id: int, hashes: list[bytes], now: datetime) -> list[tuple[bytes, str | None, bool]]:
+    """Return (hash, reason, is held) of the contacts with these addresses, of one address the newest first."""
+    columns = (Contact.address_hash, reason_of(now).label("reason"), is_held().label("is_held"))
+    of_advisor = contact_rows(*columns, Contact.changed_at, Contact.id).where(contacts_of(user_id))
     found = rows_with_each(of_advisor, Contact.address_hash, hashes).c
-    return db.session.execute(
-        select(found.address_hash, found.told).order_by(found.address_hash, found.changed_at.desc(), found.id.desc())
-    )
-
-
-def _by_hash(rows: Iterable[Any]) -> Iterator[tuple[bytes, list[str | None]]]:
-    found: dict[bytes, list[str | None]] = {}
-    for hashed, reason in rows:
-        found.setdefault(hashed, []).append(reason)
-    yield from found.items()
+    newest_first = (found.address_hash, found.changed_at.desc(), found.id.desc())
+    return fetch_tuples(db.session, select(found.address_hash, found.reason, found.is_held).order_by(*newest_first), {})

@@ -13,16 +13,30 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
+from functools import cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Table, and_, delete, exists, func, or_, select, type_coerce, union
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    type_coerce,
+    union,
+)
 from sqlalchemy.orm import Session, aliased
 
 from asapp.contacts.addresses import HashRange, address_hash, address_key
-from asapp.core.bulk import in_chunks, insert_many, is_among, upsert_many
+from asapp.core.bulk import in_chunks, insert_many, is_among, is_among_given, upsert_many
 from asapp.core.clock import utcnow
-from asapp.core.database import UTCDateTime, change_rows
+from asapp.core.database import UTCDateTime, change_rows, is_postgresql
 from asapp.core.extensions import db
 from asapp.core.vault import Vault
 from asapp.models import (
@@ -240,23 +254,30 @@ def _opt_ins_of(addresses: Collection[Address]) -> dict[Address, datetime]:
     for address in addresses:
         if address.user_id is not None:
             by_advisor[address.partner_id, address.user_id].add(address.address_hash)
+    query = _opt_ins_query(is_postgresql(db.session))
     return {
         Address(partner_id, user_id, row.address_hash): row.at
         for (partner_id, user_id), hashes in by_advisor.items()
         for chunk in in_chunks(sorted(hashes))
-        for row in db.session.execute(
-            select(Lead.address_hash, type_coerce(func.max(ConsentEvent.at), UTCDateTime()).label("at"))
-            .join(ConsentEvent, ConsentEvent.lead_id == Lead.id)
-            .where(
-                Lead.user_id == user_id,
-                Lead.partner_id == partner_id,
-                is_among(Lead.address_hash, chunk),
-                ConsentEvent.kind == ConsentKind.OPTED_IN,
-                ConsentEvent.source == ConsentSource.FORM,
-            )
-            .group_by(Lead.address_hash)
-        )
+        for row in db.session.execute(query, {"partner_id": partner_id, "user_id": user_id, "hashes": chunk})
     }
+
+
+@cache
+def _opt_ins_query(on_postgresql: bool) -> Select[*tuple[Any, ...]]:
+    """Parameters: partner_id, user_id, hashes."""
+    return (
+        select(Lead.address_hash, type_coerce(func.max(ConsentEvent.at), UTCDateTime()).label("at"))
+        .join(ConsentEvent, ConsentEvent.lead_id == Lead.id)
+        .where(
+            Lead.user_id == bindparam("user_id"),
+            Lead.partner_id == bindparam("partner_id"),
+            is_among_given(Lead.address_hash, "hashes", on_postgresql=on_postgresql),
+            ConsentEvent.kind == ConsentKind.OPTED_IN,
+            ConsentEvent.source == ConsentSource.FORM,
+        )
+        .group_by(Lead.address_hash)
+    )
 
 
 def _events_of(addresses: Collection[Address]) -> dict[Address, list[Any]]:
@@ -264,13 +285,19 @@ def _events_of(addresses: Collection[Address]) -> dict[Address, list[Any]]:
     for address in addresses:
         by_firm[address.partner_id].add(address.address_hash)
     found: dict[Address, list[Any]] = defaultdict(list)
+    query = _events_query(is_postgresql(db.session))
     for partner_id, hashes in by_firm.items():
         for chunk in in_chunks(sorted(hashes)):
-            for event in db.session.execute(
-                select(EVENTS).where(EVENTS.c.partner_id == partner_id, is_among(EVENTS.c.address_hash, chunk))
-            ):
+            for event in db.session.execute(query, {"partner_id": partner_id, "hashes": chunk}):
                 found[Address(event.partner_id, event.user_id, event.address_hash)].append(event)
     return found
+
+
+@cache
+def _events_query(on_postgresql: bool) -> Select[*tuple[Any, ...]]:
+    """Parameters: partner_id, hashes."""
+    is_asked = is_among_given(EVENTS.c.address_hash, "hashes", on_postgresql=on_postgresql)
+    return select(EVENTS).where(EVENTS.c.partner_id == bindparam("partner_id"), is_asked)
 
 
 # What a page or a sender does
@@ -639,7 +666,7 @@ def _find_earlier(
 
 def _has_moved(address: Address) -> bool:
     """Is the advisor with another firm now?"""
-    return db.session.scalar(select(User.partner_id).where(User.id == address.user_id)) != address.partner_id
+    return db.session.get_one(User, address.user_id).partner_id != address.partner_id
 
 
 def _carry_over_here(user_id: int | None, vault: Vault) -> Collection[Address]:

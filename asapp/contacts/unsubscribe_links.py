@@ -14,23 +14,26 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import TypeVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, select
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import bindparam, select
+from sqlalchemy.orm import Session
 
 from asapp.contacts.partner_keys import partner_key
 from asapp.core.extensions import db
 from asapp.core.vault import CannotOpen, Vault
 from asapp.models import Contact, Partner, User
 
-T = TypeVar("T")
-
 VERSION = b"\x01"
 SIGNED_BYTES, SIGNATURE_BYTES = 65, 16
 TOKEN_LENGTH = (SIGNED_BYTES + SIGNATURE_BYTES) * 4 // 3
 REST_LENGTH = (32 + SIGNATURE_BYTES) * 4 // 3  # of a token, from the address's hash on
+# Parameters: firms, users. The signature says that they belong together.
+PEOPLE_OF_A_LINK = (
+    select(Partner, User)
+    .join(User, User.public_id.in_(bindparam("users", expanding=True)))
+    .where(Partner.public_id.in_(bindparam("firms", expanding=True)))
+)
 
 
 class BadLink(Exception):
@@ -85,17 +88,19 @@ def link_key(session: Session, partner: Partner, vault: Vault) -> bytes:
 def read_link(token: str, vault: Vault) -> UnsubscribeLink:
     """Return what a link says; raise BadLink."""
     signed, signature = _parts(token)
-    partner = _find(Partner, Partner.public_id, signed[1:17])
-    if partner is None or partner.link_key_sealed is None:
+    found = db.session.execute(
+        PEOPLE_OF_A_LINK, {"firms": _forms(signed[1:17]), "users": _forms(signed[17:33])}
+    ).first()
+    if found is None:
+        raise BadLink
+    partner, user = found
+    if partner.link_key_sealed is None:
         raise BadLink
     try:
         key = bytes.fromhex(partner.unseal(vault, Partner.link_key_sealed.key))
     except CannotOpen as error:
         raise BadLink from error
     if not hmac.compare_digest(signature, _signature(signed, key)):
-        raise BadLink
-    user = _find(User, User.public_id, signed[17:33])
-    if user is None:
         raise BadLink
     return UnsubscribeLink(partner, user, signed[33:])
 
@@ -134,11 +139,7 @@ def _begun_signature(signed: bytes, key: bytes) -> blake2b:
     return blake2b(signed, key=key, digest_size=SIGNATURE_BYTES)
 
 
-def _find(model: type[T], column: InstrumentedAttribute[str], raw: bytes) -> T | None:
-    return db.session.scalar(select(model).where(_is_public_id(column, raw)))
-
-
-def _is_public_id(column: InstrumentedAttribute[str], raw: bytes) -> ColumnElement[bool]:
-    """Match an id in either form: with dashes, or without, as the database itself writes them."""
+def _forms(raw: bytes) -> tuple[str, str]:
+    """Return a public id in both its forms: with dashes, and without, as the databases themselves write them."""
     public_id = UUID(bytes=raw)
-    return column.in_((str(public_id), public_id.hex))
+    return str(public_id), public_id.hex

@@ -24,6 +24,7 @@ from sqlalchemy import (
     any_,
     bindparam,
     func,
+    insert,
     literal,
     select,
     true,
@@ -40,6 +41,7 @@ from asapp.core.extensions import db
 T = TypeVar("T")
 
 IDS_A_STATEMENT = 5000  # in one IN list; both databases accept it
+A_FEW = 3  # rows that are written sooner one by one
 
 
 def in_chunks(items: Iterable[T], size: int = IDS_A_STATEMENT) -> Iterator[list[T]]:
@@ -64,6 +66,15 @@ def is_among(
     return column == any_(literal(list(values), ARRAY(column.type)))
 
 
+def is_among_given(
+    column: Column[Any] | InstrumentedAttribute[Any], parameter: str, *, on_postgresql: bool
+) -> ColumnElement[bool]:
+    """Return `column IN values` for a statement that is built once: its values come with each execution, as this parameter."""
+    if on_postgresql:
+        return column == any_(bindparam(parameter, type_=ARRAY(column.type)))
+    return column.in_(bindparam(parameter, expanding=True))
+
+
 def rows_with_each(query: Select[Any], column: InstrumentedAttribute[Any], values: Collection[bytes]) -> FromClause:
     """Return the rows of query whose column has one of these values, each value looked up by the column's index.
 
@@ -78,8 +89,11 @@ def rows_with_each(query: Select[Any], column: InstrumentedAttribute[Any], value
 
 
 def insert_many(table: Table, rows: Sequence[dict[str, Any]]) -> None:
-    """INSERT rows in the driver's own way; PostgreSQL gets them by COPY."""
+    """INSERT rows in the driver's own way; PostgreSQL gets many by COPY."""
     if not rows:
+        return
+    if is_postgresql(db.session) and len(rows) <= A_FEW:
+        db.session.execute(insert(table), rows)
         return
     if is_postgresql(db.session):
         _copy_into(table, rows)
@@ -104,7 +118,7 @@ def upsert_many(
     if not rows:
         return
     statement = upsert(db.session, table, key, changing, where, index_where)
-    if not is_postgresql(db.session):
+    if not is_postgresql(db.session) or len(rows) <= A_FEW:
         db.session.execute(statement, rows)
         return
     names = list(rows[0])

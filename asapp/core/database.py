@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import ColumnElement, CursorResult, DateTime, Engine, MetaData, Result, TextClause, event
@@ -147,7 +148,8 @@ def is_postgresql(session: AnySession) -> bool:
 
 def insert_ignore(session: AnySession, table: Any, key: Sequence[str] | None = None) -> postgresql.Insert:
     """Return an INSERT that does nothing if the row exists already: with this key, or by any unique index."""
-    statement: postgresql.Insert = _insert(session, table).on_conflict_do_nothing(index_elements=key)
+    insert = _insert_of(session.get_bind().dialect.name)
+    statement: postgresql.Insert = insert(table).on_conflict_do_nothing(index_elements=key)
     return statement
 
 
@@ -164,14 +166,35 @@ def upsert(
     changing: the columns that take the inserted values, or {column: new value}. where: condition on the existing row.
     index_where: the condition of a partial unique index.
     """
-    statement: postgresql.Insert = _insert(session, table)
+    dialect = session.get_bind().dialect.name
+    if where is None and not isinstance(changing, Mapping):
+        return _upsert_of_new_values(dialect, table, tuple(key), tuple(changing), index_where)
+    return _upsert(dialect, table, key, changing, where, index_where)
+
+
+@lru_cache(maxsize=64)  # building one costs more than executing it
+def _upsert_of_new_values(
+    dialect: str, table: Any, key: Sequence[str], changing: Sequence[str], index_where: Any
+) -> postgresql.Insert:
+    return _upsert(dialect, table, key, changing, None, index_where)
+
+
+def _upsert(
+    dialect: str,
+    table: Any,
+    key: Sequence[str],
+    changing: Sequence[str] | Mapping[str, Any],
+    where: ColumnElement[bool] | None,
+    index_where: Any,
+) -> postgresql.Insert:
+    statement: postgresql.Insert = _insert_of(dialect)(table)
     changes = changing if isinstance(changing, Mapping) else {name: statement.excluded[name] for name in changing}
     return statement.on_conflict_do_update(index_elements=key, index_where=index_where, set_=changes, where=where)
 
 
-def _insert(session: AnySession, table: Any) -> Any:
-    """Return the dialect's INSERT; both dialects have ON CONFLICT with the same methods."""
-    return (postgresql if is_postgresql(session) else sqlite).insert(table)
+def _insert_of(dialect: str) -> Any:
+    """Return the dialect's insert(); both dialects have ON CONFLICT with the same methods."""
+    return (postgresql if dialect == "postgresql" else sqlite).insert
 
 
 def change_rows(session: AnySession, statement: Any) -> int:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import Any
 
 from flask import Flask, g, make_response, render_template, request
@@ -26,7 +26,7 @@ from asapp.core.formats import counted
 from asapp.web.access import PUBLIC_ENDPOINTS, ask_to_log_in
 from asapp.web.api import problems
 from asapp.web.htmx import wants_part
-from asapp.web.page_extensions import limiter
+from asapp.web.page_extensions import until_limit_ends_s
 from asapp.web.request_log import request_id
 
 log = logging.getLogger(__name__)
@@ -182,18 +182,13 @@ def _forbidden() -> Trouble:
 
 
 def _too_many(error: HTTPException) -> Trouble:
-    wait_s = getattr(error, "retry_after", None) or _until_limit_ends_s()
+    wait_s = getattr(error, "retry_after", None) or until_limit_ends_s()
     return Trouble(
         "Too many tries in a short time",
         "For safety this page is closed for a while. Nothing was lost, and you don't need to do anything but wait. "
         f"You can try again in {counted(max(1, math.ceil(wait_s / 60)), 'minute')}.",
         "hourglass",
     )
-
-
-def _until_limit_ends_s() -> float:
-    limit = limiter.current_limit
-    return max(0.0, limit.reset_at - time.time()) if limit else 60.0
 
 
 def _broken(code: int) -> Trouble:
@@ -224,6 +219,8 @@ def _answer(
     response = make_response(render_template(template, trouble=trouble, code=code, **names), code)
     if code == 503:
         response.headers["Retry-After"] = "60"
+    if code == HTTPStatus.TOO_MANY_REQUESTS:
+        response.headers["Retry-After"] = str(math.ceil(until_limit_ends_s()))
     for name, value in error.get_headers() if error else ():
         if name in ("Allow", "Retry-After"):
             response.headers[name] = value

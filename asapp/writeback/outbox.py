@@ -101,7 +101,7 @@ def add_for(addresses: Collection[Address], wait: timedelta = NO_WAIT) -> set[in
     """
     found: set[Found] = set()
     for (partner_id, user_id), hashes in _by_owner(addresses).items():
-        if db.session.scalar(select(Partner.writes_opt_outs_back).where(Partner.id == partner_id)):
+        if db.session.get_one(Partner, partner_id).writes_opt_outs_back:
             for chunk in in_chunks(sorted(hashes)):
                 for find in (_contacts_with, _leads_with, _without_record):
                     found |= {Found(*row) for row in db.session.execute(find(partner_id, user_id, chunk))}

@@ -6,6 +6,7 @@ A program tells them apart by `type`, which never changes; /api/docs explains ea
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ import orjson
 from flask import Response, request
 from werkzeug.exceptions import HTTPException
 
+from asapp.web.page_extensions import until_limit_ends_s
 from asapp.web.request_log import request_id
 
 log = logging.getLogger(__name__)
@@ -147,6 +149,8 @@ def of_exception(error: HTTPException) -> Response:
         log.error("An API request ended with %s", code)
     problem = BY_STATUS.get(code) or (Problem.BAD_REQUEST if code < 500 else Problem.BROKEN)
     headers = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
+    if problem is Problem.TOO_MANY_REQUESTS:
+        headers.setdefault("Retry-After", str(math.ceil(until_limit_ends_s())))
     more: dict[str, Any] = {}
     if problem is Problem.INVALID:
         more["errors"] = list(_errors(getattr(error, "data", {}).get("messages", {})))
