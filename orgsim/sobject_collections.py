@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from orgsim import ids
 from orgsim.dml import SeveralMatchError
 from orgsim.errors import ApiError, bad_request, not_found
-from orgsim.record_view import read_record
+from orgsim.record_view import read_records
 from orgsim.rest_messages import Reply
 from orgsim.store import RollBackError, roll_back
 from orgsim.trouble import Request as Asked
@@ -181,7 +181,4 @@ def retrieve(api: RestApi, request: ApiRequest) -> Reply:
         raise bad_request("MISSING_ARGUMENT", "ids and fields are required")
     if len(named) > MAX_RETRIEVED:
         raise not_found()
-    for name in fields:
-        if request.access.find_field(sobject, name.strip()) is None:
-            raise bad_request("INVALID_FIELD", f"No such column '{name.strip()}' on sobject of type {sobject.name}")
-    return Reply(200, [read_record(api.org, request, sobject, one, fields) for one in named])
+    return Reply(200, read_records(api.org, request, sobject, named, fields))

@@ -7,6 +7,7 @@ moves no stamp) and `_deleted_at`.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 from array import array
@@ -154,6 +155,10 @@ class Store:
             cursor = self._connection.execute(f'SELECT * FROM "{sobject.table}" WHERE "Id" = ?', (record_id,))
             row = cursor.fetchone()
             return dict(zip((c[0] for c in cursor.description), row, strict=True)) if row else None
+
+    def records_of(self, sobject: SObject, record_ids: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Yield the records with these Ids, as stored."""
+        yield from self.records(sobject, '"Id" IN (SELECT value FROM json_each(?))', (json.dumps(list(record_ids)),))
 
     def records(self, sobject: SObject, where: str = "1", values: Sequence[Any] = ()) -> Iterator[dict[str, Any]]:
         """Yield records as stored; the condition is ours, never a caller's text."""

@@ -211,7 +211,7 @@ class Execution:
         if to_check is None:
             return
         reading.recipients, reading.recipients_asked_at = to_check, asked_at
-        stored = recipients.find_stored(self.connection.id, to_check.contact_ids)
+        stored = to_check.contacts
         client = self.reader.client_for_call()
         found = recipients.retrieve(client, self.job.access, self.connection, self.reader.meter, list(stored))
         departed: list[str] = []

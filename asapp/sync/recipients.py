@@ -7,7 +7,7 @@ is not shown or has another owner is nominated like any departure. sends/prepare
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from contextvars import copy_context
@@ -20,7 +20,7 @@ from asapp.connections.org_access import BeforeCall, OrgAccess
 from asapp.contacts.lists import is_on
 from asapp.contacts.status import contact_rows, is_active
 from asapp.core.bulk import in_chunks
-from asapp.core.database import change_rows
+from asapp.core.database import change_rows, fetch_tuples
 from asapp.core.extensions import db
 from asapp.models import Connection, Contact, ContactList, ContactSource, Send, SendState
 from asapp.salesforce.client import IDS_A_RETRIEVE, OrgClient
@@ -29,19 +29,19 @@ from asapp.salesforce.records import RetrievedContact
 SIDE_BY_SIDE = 4
 
 
-class RecipientsToCheck(NamedTuple):
-    """The sends that wait for a run, and the Salesforce Ids of those recipients that belong to the run's connection."""
-
-    send_ids: list[int]
-    contact_ids: list[str]
-    lead_ids: list[str]
-
-
 class StoredRecipient(NamedTuple):
     """What is stored of a recipient."""
 
     email: str
     opted_out: bool
+
+
+class RecipientsToCheck(NamedTuple):
+    """The sends that wait for a run, and those of their recipients that belong to the run's connection, by Salesforce Id."""
+
+    send_ids: list[int]
+    contacts: dict[str, StoredRecipient]
+    lead_ids: list[str]
 
 
 def find_to_check(run_id: int, connection: Connection, now: datetime) -> RecipientsToCheck | None:
@@ -52,8 +52,9 @@ def find_to_check(run_id: int, connection: Connection, now: datetime) -> Recipie
         return None
     lists = db.session.scalars(select(ContactList).where(ContactList.id.in_({send.list_id for send in sends})))
     on_them = or_(*(is_on(each) for each in lists))
-    rows = db.session.execute(
-        contact_rows(Contact.source, Contact.salesforce_id)
+    rows = fetch_tuples(
+        db.session,
+        contact_rows(Contact.source, Contact.salesforce_id, Contact.email, Contact.opted_out)
         .where(
             or_(Contact.connection_id == connection.id, Contact.followed_by_id == connection.id),
             Contact.user_id == connection.user_id,
@@ -61,24 +62,16 @@ def find_to_check(run_id: int, connection: Connection, now: datetime) -> Recipie
             on_them,
             is_active(now, connection.user_id),
         )
-        .order_by(Contact.salesforce_id)
-    ).all()
-    contact_ids = [row.salesforce_id for row in rows if row.source == ContactSource.SALESFORCE]
-    lead_ids = [row.salesforce_id for row in rows if row.source == ContactSource.LEAD]
-    return RecipientsToCheck([send.id for send in sends], contact_ids, lead_ids)
-
-
-def find_stored(connection_id: int, ids: Collection[str]) -> dict[str, StoredRecipient]:
-    """Return {Salesforce Id: what is stored of the contact}."""
-    return {
-        row.salesforce_id: StoredRecipient(row.email, row.opted_out)
-        for chunk in in_chunks(ids)
-        for row in db.session.execute(
-            select(Contact.salesforce_id, Contact.email, Contact.opted_out).where(
-                Contact.connection_id == connection_id, Contact.salesforce_id.in_(chunk)
-            )
-        )
+        .order_by(Contact.salesforce_id),
+        {},
+    )
+    contacts = {
+        salesforce_id: StoredRecipient(email, bool(opted_out))
+        for source, salesforce_id, email, opted_out in rows
+        if source == ContactSource.SALESFORCE
     }
+    lead_ids = [salesforce_id for source, salesforce_id, _, _ in rows if source == ContactSource.LEAD]
+    return RecipientsToCheck([send.id for send in sends], contacts, lead_ids)
 
 
 def retrieve(
