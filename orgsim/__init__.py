@@ -72,6 +72,9 @@ require_pkce=True, require_secret=True, rotate=False, ...)``         installed, 
 ``add_person(owner_id, *, last_name, ...)``                          a person account: -> ``001`` id, ``003`` id
 ``refuse_person_contacts(refused=True)``                             saves of a person's contact answer
                                                                      INVALID_PERSON_ACCOUNT_OPERATION, of the account work
+``use_individuals()``, ``add_individual(owner_id, *, last_name,      consent records (Individual), with sharing of their
+**fields)``, ``give_individual(id, individual_id)``,                 own (setting individual_access); to change one moves
+``update_individual(id, **fields)``                                  no stamp of the contacts and leads that refer to it
 ``lock_record(id, *, times=None)``, ``unlock_record(id)``            the next saves answer UNABLE_TO_LOCK_ROW
 ``begin_approval(id)``, ``end_approval(id)``                         saves answer ENTITY_IS_LOCKED
 ``opted_out_by_api()``                                               whose Email Opt Out was set through the API, newest
@@ -87,8 +90,8 @@ where, scope, only_for, soql_compatible)``                           values} or 
 ``remove_member(campaign_id, person_id)``                            Removing is for good
 ``change_settings(**changes)``                                       the fields of ``Settings`` in settings.py: page_sizes,
                                                                      contact_access ("ReadWrite" or "Private"; also
-                                                                     lead_access and campaign_access), members_follow
-                                                                     ("campaign" or "person"), instance_url,
+                                                                     lead_access, campaign_access, individual_access),
+                                                                     members_follow ("campaign" or "person"), instance_url,
                                                                      session_minutes and the firm's own
                                                                      rules (validation_rules, duplicate_rules,
                                                                      required_fields, lead_queue: shapes in rules.py)

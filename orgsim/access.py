@@ -13,6 +13,7 @@ from orgsim.schema import Field, Schema, SObject
 
 ADMIN = "System Administrator"
 STANDARD = "Standard User"
+SHARED = frozenset({"Contact", "Individual", "Lead"})  # objects with sharing; everybody sees the records of the others
 RIGHTS = ("read", "create", "edit", "delete")
 
 
@@ -40,6 +41,9 @@ class Sharing(Protocol):
 
     @property
     def members_follow(self) -> str: ...
+
+    @property
+    def individual_access(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -113,8 +117,8 @@ class UserAccess:
         return not self._permissions.is_locked(self._viewer, sobject.name, one.name)
 
     def _is_private(self, sobject: SObject) -> bool:
-        level = self._sharing.lead_access if sobject.name == "Lead" else self._sharing.contact_access
-        return level == "Private"
+        levels = {"Lead": self._sharing.lead_access, "Individual": self._sharing.individual_access}
+        return levels.get(sobject.name, self._sharing.contact_access) == "Private"
 
     def row_filter(self, sobject: SObject, alias: str) -> tuple[str, list[Any]]:
         """Return the condition for the rows that the user sees, and its values. A contact without an account is private."""
@@ -126,11 +130,11 @@ class UserAccess:
             )
         if sobject.name == "CampaignMember":
             return self._member_filter(alias)
-        if sobject.name not in {"Contact", "Lead"}:
+        if sobject.name not in SHARED:
             return "", []
         if self._is_private(sobject):
             return f'{alias}._restricted = 0 AND {alias}."OwnerId" = ?', [self.user_id]
-        if sobject.name == "Lead":
+        if sobject.name != "Contact":
             return f"{alias}._restricted = 0", []
         owned = f'({alias}."AccountId" IS NOT NULL OR {alias}."OwnerId" = ?)'
         return f"{alias}._restricted = 0 AND {owned}", [self.user_id]
@@ -149,7 +153,7 @@ class UserAccess:
 
     def sees(self, sobject: SObject, record: dict[str, Any]) -> bool:
         """Return whether the user sees this record, as stored."""
-        if self.is_admin or sobject.name not in {"Contact", "Lead"}:
+        if self.is_admin or sobject.name not in SHARED:
             return True
         if record["_restricted"]:
             return False

@@ -14,7 +14,7 @@ from werkzeug.wrappers import Response
 from orgsim.current_org import current_org
 from orgsim.list_views import NO_CONDITION
 from orgsim.list_views import PREFIX as VIEW_PREFIX
-from orgsim.org import Org
+from orgsim.org import ADMIN, Org
 
 bp = Blueprint("front", __name__)
 PAGE: Final = 25
@@ -93,6 +93,20 @@ def _is_encrypted(org: Org) -> bool:
 
 def _share(org: Org, on: bool) -> None:
     org.settings.contact_access = org.settings.lead_access = "Private" if on else "ReadWrite"
+
+
+def _hide_individuals(org: Org, on: bool) -> None:
+    """Give the first contacts of each user a consent record, once; the second one's belongs to the admin."""
+    org.settings.individual_access = "Private" if on else "ReadWrite"
+    if org.schema.find("Individual") is not None:
+        return
+    org.use_individuals()
+    admin = next((user.id for user in org.people.users.values() if user.profile == ADMIN), None)
+    for user in list(org.people.users.values()):
+        for number, contact in enumerate(org.contacts(user.id)[:3]):
+            names = {"last_name": contact["LastName"], "FirstName": contact["FirstName"]}
+            owner = admin if admin and number == 1 else user.id
+            org.give_individual(contact["Id"], org.add_individual(owner, **names, HasOptedOutSolicit=number == 0))
 
 
 def _rotate(org: Org, on: bool) -> None:
@@ -260,6 +274,13 @@ SWITCHES: Final = (
         "Only admins have access to campaigns and their members.",
         _are_campaigns_denied,
         _deny_campaigns,
+    ),
+    Switch(
+        "individuals",
+        "Private consent records",
+        "Three contacts of each user get an Individual. One has opted out there; one belongs to the admin, and is hidden.",
+        lambda org: org.settings.individual_access == "Private",
+        _hide_individuals,
     ),
     Switch(
         "small",

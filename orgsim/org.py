@@ -21,7 +21,7 @@ from orgsim.people import People, User
 from orgsim.persons import Persons
 from orgsim.queries import Cursors, PageHook
 from orgsim.records import Records
-from orgsim.schema import PEOPLE, Field, Schema, SObject
+from orgsim.schema import INDIVIDUAL, PEOPLE, Field, Schema, SObject
 from orgsim.settings import Settings
 from orgsim.store import Store
 from orgsim.trouble import Trouble
@@ -409,6 +409,26 @@ class Org:
         self._metadata_changed()
         contact_id = self.add_contact(owner_id, last_name=last_name, account_id=None, **fields)
         return self.persons.add(owner_id, contact_id), contact_id
+
+    def use_individuals(self) -> None:
+        """Switch "Data Protection and Privacy" on: contacts and leads may have a consent record, an Individual."""
+        if self.schema.find(INDIVIDUAL.name) is None:
+            self.schema.add_object(INDIVIDUAL)
+            self.store.add_table(INDIVIDUAL)
+            self._metadata_changed()
+
+    def add_individual(self, owner_id: str, *, last_name: str, **fields: Any) -> str:
+        """Return the Id of a new consent record, which has an owner and sharing of its own."""
+        self.use_individuals()
+        return self._add("Individual", owner_id, None, None, {"LastName": last_name, **fields})
+
+    def give_individual(self, record_id: str, individual_id: str | None) -> None:
+        """Refer from a contact or lead to its consent record; None: to none."""
+        self._update(record_id, None, {"IndividualId": individual_id})
+
+    def update_individual(self, individual_id: str, **fields: Any) -> None:
+        """Change a consent record; the stamps of the contacts and leads that refer to it stay as they are."""
+        self._update(individual_id, None, fields)
 
     def refuse_person_contacts(self, refused: bool = True) -> None:
         """Let saves of a person's contact fail, as custom code of an org can; saves of the account still work."""

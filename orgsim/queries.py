@@ -197,7 +197,7 @@ def _read(org: Org, access: UserAccess, cursor: Cursor, numbers: Sequence[int]) 
             " AND ".join(conditions),
         ]
     )
-    found = org.store.rows(rows, values)
+    found = org.store.rows(rows, [*plan.from_values, *values])
     order = {number: place for place, number in enumerate(numbers)}
     found.sort(key=lambda row: order[row[-1]])
     return _render(plan, found, cursor.version, nested)

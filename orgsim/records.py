@@ -47,8 +47,8 @@ class Records:
         return record
 
     def new_ids(self, sobject: SObject, count: int) -> list[str]:
-        first = self._next[sobject.name]
-        self._next[sobject.name] += count
+        first = self._next.get(sobject.name, 10_000)
+        self._next[sobject.name] = first + count
         return ids.make_many(sobject.prefix, self.pod, first, count)
 
     def insert(

@@ -522,6 +522,30 @@ NAME = SObject(
     writable=False,
 )
 
+# The consent record of a person; an org has the object once "Data Protection and Privacy" is on.
+INDIVIDUAL = SObject(
+    "Individual",
+    "Individual",
+    "Individuals",
+    "0PK",
+    (
+        *_head("Individual", "Individual"),
+        *_person(),
+        _reference("OwnerId", "Owner ID", ("User",), "Owner", nillable=False, defaulted=True, permissionable=False),
+        *_audit(),
+        *(
+            Field(name, label, "boolean", nillable=False, defaulted=True)
+            for name, label in (
+                ("HasOptedOutProcessing", "Don't Process"),
+                ("HasOptedOutProfiling", "Don't Profile"),
+                ("HasOptedOutSolicit", "Don't Market"),
+                ("HasOptedOutTracking", "Don't Track"),
+                ("ShouldForget", "Forget this Individual"),
+            )
+        ),
+    ),
+)
+
 STANDARD = (_ACCOUNT, _CONTACT, _GROUP, _LEAD, _ORGANIZATION, _USER, _CAMPAIGN, _CAMPAIGN_MEMBER)
 PEOPLE = ("Contact", "Lead")
 
@@ -542,6 +566,9 @@ class Schema:
     def of_id(self, record_id: str) -> SObject | None:
         """Return the object that an Id's first three characters stand for."""
         return next((o for o in self.objects.values() if o.prefix == record_id[:3]), None)
+
+    def add_object(self, new: SObject) -> None:
+        self.objects[new.name] = new
 
     def add_field(self, object_name: str, new: Field) -> None:
         old = self.objects[object_name]

@@ -22,6 +22,7 @@ class Settings:
     # List views on a page of /listviews, if the request names no pageSize.
     list_views_a_page: int = 2000
     list_views_closed: bool = False  # then none is SOQL compatible
+    individual_access: str = "ReadWrite"  # of consent records, once the org has them
 
     # Sessions and OAuth. instance_url None: the address of the request.
     instance_url: str | None = None

@@ -88,6 +88,10 @@ class Store:
         if sobject.find("Email"):
             self._connection.execute(f'CREATE INDEX "{name}_email" ON "{table}" ("Email") WHERE "Email" IS NOT NULL')
 
+    def add_table(self, sobject: SObject) -> None:
+        with self.lock:
+            self._create(sobject)
+
     def add_column(self, sobject: SObject, new: Field) -> None:
         with self.lock:
             self._connection.execute(f'ALTER TABLE "{sobject.table}" ADD COLUMN {_column(new)}')

@@ -53,7 +53,7 @@ class WatchedAccess(OrgAccess):
         client = WatchedClient(
             self.tokens(connection),
             connection.partner.api_version,
-            connection.partner.opt_out_field,
+            connection.partner.opt_out_fields,
             allow_loopback=True,
             before_call=before_call,
             wait=lambda state: 0.0,

@@ -68,7 +68,7 @@ class OrgAccess:
         return OrgClient(
             self.tokens(connection),
             partner.api_version,
-            partner.opt_out_field,
+            partner.opt_out_fields,
             allow_loopback=self.allow_loopback,
             before_call=before_call,
         )

@@ -36,6 +36,7 @@ from asapp.messages.codes import Code
 from asapp.models import Connection, Contact, Lead, LeadState, LedgerEntry, LedgerOutcome, Partner, ToCheck, Unfollowed
 from asapp.salesforce import errors
 from asapp.salesforce.client import LEADS_A_CREATE, OrgClient
+from asapp.salesforce.fields import find_named
 from asapp.salesforce.records import Created, LeadRecord, NewLead
 
 log = logging.getLogger(__name__)
@@ -159,7 +160,7 @@ class LeadDelivery:
         self.salesforce_user_id = connection.salesforce_user_id
         self.keeps_leads = partner.keep_leads_with_advisor
         self.company, self.lead_source = partner.lead_company, partner.lead_source
-        self.opt_out_field = partner.opt_out_field
+        self.opt_out_fields = partner.opt_out_fields
         self.trusted = timedelta(days=partner.opt_outs_trusted_days)
         self.sees_opt_out = {"Contact": True, "Lead": True}
         self.encrypted: set[str] = set()  # objects that no query finds by address
@@ -414,7 +415,7 @@ class LeadDelivery:
         try:
             return question(self.sees_opt_out[about])
         except errors.FieldHidden as error:
-            if not self.sees_opt_out[about] or error.detail not in ("", self.opt_out_field):
+            if not self.sees_opt_out[about] or find_named(error.detail, self.opt_out_fields) is None:
                 raise
         self.sees_opt_out[about] = False
         self.distrust_opt_outs(OPT_OUT_HIDDEN[about])

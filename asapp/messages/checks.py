@@ -22,6 +22,8 @@ class CheckName(StrEnum):
     SCOPES = "scopes"
     API = "api"
     OPT_OUT = "opt_out"
+    OPT_OUT_2 = "opt_out_2"
+    OPT_OUT_3 = "opt_out_3"
     OPT_OUT_WRITE = "opt_out_write"
     LEAD = "lead"
     ALLOWANCE = "allowance"
@@ -60,6 +62,8 @@ class CheckWhy(StrEnum):
     VISIBLE = "visible"
     VISIBLE_BOTH = "visible_both"
     VISIBLE_ALONE = "visible_alone"
+    RELATED_VISIBLE = "related_visible"
+    RELATED_HIDDEN = "related_hidden"
     HIDDEN_ON_LEAD = "hidden_on_lead"
     CONTACT_HIDDEN = "contact_hidden"
     NO_CHECKBOX = "no_checkbox"
@@ -78,7 +82,8 @@ class CheckWhy(StrEnum):
     USED_UP = "used_up"
 
 
-HOST, KEY, SECRET, PENDING_SECRET, CALLBACK, PKCE, SCOPES, API, OPT_OUT, OPT_OUT_WRITE, LEAD, ALLOWANCE = CheckName
+HOST, KEY, SECRET, PENDING_SECRET, CALLBACK, PKCE, SCOPES, API, *_OPT_OUTS, OPT_OUT_WRITE, LEAD, ALLOWANCE = CheckName
+OPT_OUT, OPT_OUT_2, OPT_OUT_3 = _OPT_OUTS
 
 APP = "Setup › External Client App Manager › AdvisorStream Integration"
 OAUTH = f"{APP} › Settings › OAuth Settings"
@@ -96,6 +101,8 @@ TITLES: Mapping[str, str] = {
     SCOPES: "Scopes are present",
     API: "API is switched on",
     OPT_OUT: "Opt-out field is visible",
+    OPT_OUT_2: "Second opt-out field is visible",
+    OPT_OUT_3: "Third opt-out field is visible",
     OPT_OUT_WRITE: "Email Opt Out may be set",
     LEAD: "Leads can be created",
     ALLOWANCE: "Allowance is left",
@@ -228,6 +235,15 @@ WORDS: dict[tuple[str | None, str], CheckWords] = {
     (OPT_OUT, CheckWhy.VISIBLE_ALONE): CheckWords(
         "{detail}, on Contact and Lead. Email Opt Out (HasOptedOutOfEmail) can't be seen on both, so there {detail} alone counts."
     ),
+    (OPT_OUT, CheckWhy.RELATED_VISIBLE): CheckWords(
+        "{detail}, through Contact and Lead. Where the advisor can't see a person's record, the person counts as opted out. "
+        "Its changes move no contact's stamp: they count within a day, and before each send."
+    ),
+    (OPT_OUT, CheckWhy.RELATED_HIDDEN): CheckWords(
+        "The connected advisor can't see {detail} through Contact, so nothing is synced. The related object, its field "
+        "and the field of Contact that refers to it all have to be readable.",
+        "Setup › Object Manager › (the related object) › Fields & Relationships › (the field) › Set Field-Level Security",
+    ),
     (OPT_OUT, Code.FIELD_HIDDEN): CheckWords(
         "The connected advisor can't see {detail} on Contact, so nothing is synced. Salesforce hides such fields by default.",
         FIELD_SECURITY.format(object="Contact"),
@@ -293,6 +309,7 @@ WORDS: dict[tuple[str | None, str], CheckWords] = {
     ),
     (ALLOWANCE, CheckWhy.NOT_LISTED): CheckWords("Salesforce did not say how many calls are left."),
 }
+WORDS |= {(each, why): words for (check, why), words in WORDS.items() if check == OPT_OUT for each in _OPT_OUTS}
 WORDS |= {(PENDING_SECRET, why): words for (check, why), words in WORDS.items() if check == SECRET}
 
 

@@ -12,6 +12,7 @@ from asapp.models.run import Also, Skipped, StopReason, count_off
 
 SKIPPED: Mapping[str, str] = {
     Skipped.OPTED_OUT: "opted out of email",
+    Skipped.CONSENT_HIDDEN: "consent record not visible",
     Skipped.NO_EMAIL: "without an email address",
     Skipped.DELETED: "deleted in Salesforce before they came here",
     Skipped.MERGED: "merged in Salesforce before they came here",
@@ -39,6 +40,7 @@ ALSO: Mapping[str, str] = {
 OFF_REASONS: Mapping[str, str] = {
     Reason.BOUNCED: "bounced in Salesforce",
     Reason.OPTED_OUT: "opted out of email",
+    Skipped.CONSENT_HIDDEN: "consent record not visible",
     Skipped.NO_EMAIL: "lost the email address",
     Reason.DELETED: "deleted in Salesforce",
     Reason.MERGED: "merged into another record",
@@ -115,6 +117,8 @@ def started_by(run: SyncRun) -> str:
 def why_off(reason: str | None) -> str:
     if reason == Skipped.NO_EMAIL:
         return "Lost the email address in Salesforce"
+    if reason == Skipped.CONSENT_HIDDEN:
+        return "The consent record can't be seen in Salesforce, which counts as opted out"
     if reason == Also.SUPPRESSED:
         return "The new address had unsubscribed, complained or bounced"
     return REASONS[reason].short if reason and reason in REASONS else ""

@@ -42,6 +42,7 @@ class Partner(SealsColumns, Base):
     app_version: Mapped[int] = mapped_column(default=1)
     api_version: Mapped[str] = mapped_column(String(5), default=DEFAULT_API_VERSION)
     opt_out_field: Mapped[str] = mapped_column(String(80), default=DEFAULT_OPT_OUT_FIELD)
+    more_opt_out_fields: Mapped[str] = mapped_column(String(120), default="", server_default="")  # listed with commas
     skip_bounced: Mapped[bool] = mapped_column(
         default=True, server_default=true()
     )  # addresses that bounced in Salesforce
@@ -90,6 +91,11 @@ class Partner(SealsColumns, Base):
     @classmethod
     def _is_ready(cls) -> ColumnElement[bool]:
         return and_(cls.is_enabled, cls.is_set_up)
+
+    @property
+    def opt_out_fields(self) -> tuple[str, ...]:
+        """Return the opt-out fields that the firm names, up to three."""
+        return (self.opt_out_field, *filter(None, self.more_opt_out_fields.split(", ")))
 
     def is_paused(self, now: datetime) -> bool:
         """Is its Salesforce not called for now, since its calls are used up or it doesn't answer?"""

@@ -55,6 +55,7 @@ class Skipped(StrEnum):
     """Why a row that was read is left out: the keys of SyncRun.skipped."""
 
     OPTED_OUT = "opted_out"
+    CONSENT_HIDDEN = "consent_hidden"  # counts as opted out, since the consent record can't be seen
     NO_EMAIL = "no_email"
     DELETED = "deleted"
     MERGED = "merged"

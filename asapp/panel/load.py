@@ -28,6 +28,7 @@ from asapp.models import (
     User,
 )
 from asapp.panel.panel import Panel, Progress, waits_for_admin
+from asapp.salesforce.fields import find_named
 from asapp.sync import departures, runs
 
 # A run fails with these only if the grant has ended; a connected connection has a newer one.
@@ -149,7 +150,8 @@ def explain_run(partner: Partner | None, connection: Connection | None, run: Syn
     """Return why this run failed; None if it did not."""
     if run is None or not run.is_failed or partner is None or connection is None:
         return None
-    field, detail = partner.opt_out_field, run.error_detail or ""
+    detail = run.error_detail or ""
+    field = find_named(detail, partner.opt_out_fields) or partner.opt_out_field
     facts = Facts(partner.name, connection.username, opt_out_field=field, detail=detail)
     return explain(Occasion.SYNC, run.error_code, facts)
 

@@ -95,10 +95,9 @@ def checklist(partner: Partner) -> Checklist:
     """Return what is known of the partner; checks that never ran are "not known yet"."""
     rows = db.session.scalars(select(PartnerCheck).where(PartnerCheck.partner_id == partner.id))
     known = {row.code: row for row in rows}
-    with_user = asked_with_user(partner.writes_opt_outs_back)
+    with_user = _asked_of(partner)
     hidden = {CheckName.PENDING_SECRET} - set(known)
-    if CheckName.OPT_OUT_WRITE not in with_user:
-        hidden.add(CheckName.OPT_OUT_WRITE)
+    hidden |= {CheckName.OPT_OUT_2, CheckName.OPT_OUT_3, CheckName.OPT_OUT_WRITE} - set(with_user)
     codes = [code for code in TITLES if code not in hidden]
     return _in_order(
         _check(code, row.verdict, row.why, row.detail, row.checked_at)
@@ -159,7 +158,7 @@ def run_checks(partner: Partner, access: OrgAccess) -> Checklist:
 def check_connection(connection: Connection, access: OrgAccess) -> None:
     """Run the checks that need a user's token with this one, if some are not green yet. Commits; never fails."""
     partner_id, connection_id = connection.partner_id, connection.id
-    with_user = asked_with_user(connection.partner.writes_opt_outs_back)
+    with_user = _asked_of(connection.partner)
     good = select(PartnerCheck.code).where(
         PartnerCheck.partner_id == partner_id,
         PartnerCheck.verdict == CheckVerdict.GOOD,
@@ -213,35 +212,44 @@ def _promote(partner_id: int, pending_sealed: str | None, vault: Vault) -> bool:
 def _check_as_an_advisor(partner_id: int, access: OrgAccess) -> list[Finding]:
     connection = opt_out_field.find_last_used_connection(partner_id)
     if connection is None:
-        writes_back = db.session.get_one(Partner, partner_id).writes_opt_outs_back
+        asked = _asked_of(db.session.get_one(Partner, partner_id))
         db.session.rollback()
-        return [Finding(code, None, CheckWhy.NOBODY_CONNECTED) for code in asked_with_user(writes_back)]
+        return [Finding(code, None, CheckWhy.NOBODY_CONNECTED) for code in asked]
     return _check_with(connection, access)
 
 
 def _check_with(connection: Connection, access: OrgAccess) -> list[Finding]:
     partner = connection.partner
-    partner_id, asked = partner.id, (partner.api_version, partner.opt_out_field, partner.lead_source)
-    writes_back = partner.writes_opt_outs_back
+    partner_id, asked = partner.id, (partner.api_version, partner.opt_out_fields, partner.lead_source)
+    writes_back, codes = partner.writes_opt_outs_back, _asked_of(partner)
     scopes = probe.judge_scopes(connection.scopes, connection.refresh_token_sealed is not None)
     try:
         with access.open_session(connection) as org:
             answer = probe.check_with_session(org, *asked, writes_back=writes_back)
     except SalesforceError:
-        return [Finding(code, None, CheckWhy.RECONNECT_FIRST) for code in asked_with_user(writes_back)]
+        return [Finding(code, None, CheckWhy.RECONNECT_FIRST) for code in codes]
     store_figures(partner_id, asked[1], answer)
     return [scopes, *answer.findings]
 
 
-def store_figures(partner_id: int, opt_out_field: str, answer: probe.UserFindings) -> None:
-    """Store the org's own figures, and its own spelling of the opt-out field."""
+def _asked_of(partner: Partner) -> tuple[str, ...]:
+    """Return the checks of this firm that need a user's token."""
+    return asked_with_user(partner.opt_out_fields, partner.writes_opt_outs_back)
+
+
+def store_figures(partner_id: int, opt_out_fields: Sequence[str], answer: probe.UserFindings) -> None:
+    """Store the org's own figures, and its own spelling of the opt-out fields."""
     mine = update(Partner).where(Partner.id == partner_id)
     if answer.usage is not None:
         used, allowed = answer.usage
         db.session.execute(mine.values(org_calls_used=used, org_calls_allowed=allowed, org_calls_seen_at=utcnow()))
-    if answer.contact_field is not None and answer.contact_field.name not in ("", opt_out_field):
-        is_as_asked = Partner.opt_out_field == opt_out_field  # an admin may have changed it in between
-        db.session.execute(mine.where(is_as_asked).values(opt_out_field=answer.contact_field.name))
+    first, *more = opt_out_fields
+    spelled = [found.name or name for found, name in zip(answer.contact_fields, opt_out_fields, strict=False)]
+    if spelled and spelled != [first, *more]:
+        # an admin may have changed them in between
+        is_as_asked = (Partner.opt_out_field == first, Partner.more_opt_out_fields == ", ".join(more))
+        values = {"opt_out_field": spelled[0], "more_opt_out_fields": ", ".join(spelled[1:])}
+        db.session.execute(mine.where(*is_as_asked).values(**values))
     db.session.commit()
 
 

@@ -7,13 +7,14 @@ changes. Its default is the column's.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from wtforms import ValidationError
 
 from asapp.core.forms import EmailAddress, Form, Number, PersonName, Secret, Text, Tick
-from asapp.salesforce.errors import FIELD
 from asapp.salesforce.hosts import NotSalesforce, is_login_host, normalise_url
+from asapp.salesforce.soql import FIELD_PATH
 
 NAME_MAX = 120
 PASTED_URL_MAX, URL_MAX = 2000, 255
@@ -23,7 +24,8 @@ RESERVED_SLUGS = frozenset({"new", "preview"})  # they are addresses of other pa
 SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 API_VERSION = re.compile(r"[1-9][0-9]\.0")
 OLDEST_API_VERSION = 56  # the oldest that Salesforce still answers, with a margin
-OPT_OUT_FIELD_MAX = 80
+OPT_OUT_FIELD_MAX, MORE_OPT_OUT_FIELDS_MAX = 80, 120
+MORE_OPT_OUT_FIELDS = 2
 LEAD_TEXT_MAX = 255
 
 
@@ -81,6 +83,7 @@ class PartnerForm(AppForm):
     slug = Text("Address of this page", column="slug", clean=str.strip)
     api_version = Text("API version", column="api_version", clean=str.strip)
     opt_out_field = Text("Opt-out field", column="opt_out_field", clean=str.strip)
+    more_opt_out_fields = Text("More opt-out fields", column="more_opt_out_fields")
     opt_outs_trusted_days = Number("Trust opt-outs for (days)", 1, 60, column="opt_outs_trusted_days")
     lead_company = Text("Company", column="lead_company")
     lead_source = Text("Lead source", column="lead_source")
@@ -116,9 +119,30 @@ class PartnerForm(AppForm):
         if not API_VERSION.fullmatch(field.data) or float(field.data) < OLDEST_API_VERSION:
             raise ValidationError(f"Enter a version such as 66.0, from {OLDEST_API_VERSION}.0 on.")
 
+    def opt_out_fields(self, stored: Sequence[str] = ()) -> tuple[str, ...]:
+        """Return all opt-out fields, as entered; stored: for those that the form doesn't have."""
+        first = (self.opt_out_field.data,) if self.opt_out_field.is_asked else tuple(stored[:1])
+        more = _names_in(self.more_opt_out_fields.data) if self.more_opt_out_fields.is_asked else stored[1:]
+        return (*first, *more)
+
     def validate_opt_out_field(self, field: Text) -> None:
-        if not FIELD.fullmatch(field.data) or "." in field.data or len(field.data) > OPT_OUT_FIELD_MAX:
+        if not FIELD_PATH.fullmatch(field.data) or len(field.data) > OPT_OUT_FIELD_MAX:
             raise ValidationError("Enter the field's API name, such as HasOptedOutOfEmail.")
+
+    def validate_more_opt_out_fields(self, field: Text) -> None:
+        names = _names_in(field.data)
+        field.data = ", ".join(names)
+        if not all(FIELD_PATH.fullmatch(name) for name in names):
+            raise ValidationError("Enter API names with commas between them, such as Client_No_Mail__c.")
+        if len(names) > MORE_OPT_OUT_FIELDS or len(field.data) > MORE_OPT_OUT_FIELDS_MAX:
+            raise ValidationError(
+                f"Enter up to {MORE_OPT_OUT_FIELDS} names, of {MORE_OPT_OUT_FIELDS_MAX} characters together."
+            )
+        every = [name.lower() for name in self.opt_out_fields()]
+        if len(set(every)) < len(every):
+            raise ValidationError("Name each field once; the one above counts already.")
+        if sum(name.count(".") == 1 for name in every) > 1:
+            raise ValidationError("Only one of the fields may be that of a related record.")
 
     def validate_lead_company(self, field: Text) -> None:
         if not 0 < len(field.data) <= LEAD_TEXT_MAX:
@@ -138,8 +162,12 @@ class RecipientForm(Form):
 # Columns of the settings, as the audit log quotes them.
 SETTINGS = tuple(field.column for field in PartnerForm() if field.column)
 # Settings with a text of the firm's own, which is erased with the firm; those that are only technical stay.
-TECHNICAL = ("slug", "api_version", "opt_out_field")
+TECHNICAL = ("slug", "api_version", "opt_out_field", "more_opt_out_fields")
 TEXTS = tuple(field.column for field in PartnerForm() if type(field) is Text and field.column not in ("", *TECHNICAL))
+
+
+def _names_in(listed: str | None) -> list[str]:
+    return (listed or "").replace(",", " ").split()
 
 
 def origin_of(pasted: str, allow_loopback: bool) -> str:

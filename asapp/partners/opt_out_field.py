@@ -1,6 +1,10 @@
-"""The firm's opt-out field as Salesforce has it: its spelling, and that it is a checkbox. Queried with an advisor's token."""
+"""The firm's opt-out fields as Salesforce has them: their spelling, and that they are checkboxes. Queried with an advisor's
+token.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from sqlalchemy import select
 
@@ -12,29 +16,30 @@ from asapp.salesforce import probe
 from asapp.salesforce.errors import SalesforceError
 
 
-def spelling_of_opt_out_field(partner: Partner, entered: str, access: OrgAccess) -> str:
-    """Return the field as Salesforce spells it, or as entered if that can't be known. No transaction is open during the
-    call.
+def spelling_of_opt_out_fields(partner: Partner, entered: Sequence[str], access: OrgAccess) -> list[str]:
+    """Return the fields as Salesforce spells them, or as entered if that can't be known. No transaction is open during the
+    calls.
 
-    Raises InvalidFields if an advisor's token shows that it is no checkbox.
+    Raises InvalidFields if an advisor's token shows that one is no checkbox.
     """
     connection = find_last_used_connection(partner.id)
-    if connection is None or entered == partner.opt_out_field:
-        return entered
+    if connection is None or tuple(entered) == partner.opt_out_fields:
+        return list(entered)
     api_version = partner.api_version
     try:
         with access.open_session(connection) as org:
-            found = probe.find_opt_out_field(org, api_version, entered)
+            found = probe.find_opt_out_fields(org, api_version, entered)
     except SalesforceError:
-        return entered
-    if found.name and not found.is_checkbox:
-        raise InvalidFields(
-            {
-                "opt_out_field": f"{found.name} is no checkbox in this org. "
-                "Enter the field that is true for people who opted out."
-            }
-        )
-    return found.name or entered
+        return list(entered)
+    problems = {
+        "more_opt_out_fields" if number else "opt_out_field": f"{field.name} is no checkbox in this org. "
+        "Enter the field that is true for people who opted out."
+        for number, field in enumerate(found)
+        if field.name and not field.is_checkbox
+    }
+    if problems:
+        raise InvalidFields(problems)
+    return [field.name or name for field, name in zip(found, entered, strict=True)]
 
 
 def find_last_used_connection(partner_id: int) -> Connection | None:

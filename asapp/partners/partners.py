@@ -24,7 +24,7 @@ from asapp.core.vault import CannotOpen, Vault
 from asapp.models import Action, CheckVerdict, Connection, ConnectionStatus, Partner, PartnerCheck, Role, User
 from asapp.models.columns import new_public_id
 from asapp.partners.form_fields import RESERVED_SLUGS, SETTINGS, SLUG_MAX, AppDetails, PartnerForm
-from asapp.partners.opt_out_field import spelling_of_opt_out_field
+from asapp.partners.opt_out_field import spelling_of_opt_out_fields
 from asapp.salesforce.probe import WITHOUT_USER
 
 SLUG_TRIES = 5
@@ -118,13 +118,14 @@ def create_partner(form: PartnerForm, access: OrgAccess, by: Actor = ITSELF) -> 
 def change_partner(partner: Partner, form: PartnerForm, access: OrgAccess, by: Actor = ITSELF) -> None:
     """Store changed settings; raises InvalidFields. A new secret alone waits beside the old one until a check accepts it.
 
-    A new opt-out field is looked up in Salesforce if an advisor is connected; no transaction is open during the call.
+    New opt-out fields are looked up in Salesforce if an advisor is connected; no transaction is open during the calls.
     """
     vault, has_secret = access.vault, partner.consumer_secret_sealed is not None
     app = form.check(access.allow_loopback, has_secret=has_secret, may_wait=not partner.is_set_up)
     columns = form.settings
-    if "opt_out_field" in columns:
-        columns["opt_out_field"] = spelling_of_opt_out_field(partner, columns["opt_out_field"], access)
+    if {"opt_out_field", "more_opt_out_fields"} & columns.keys():
+        first, *more = spelling_of_opt_out_fields(partner, form.opt_out_fields(partner.opt_out_fields), access)
+        columns |= {"opt_out_field": first, "more_opt_out_fields": ", ".join(more)}
     partner_id, before = partner.id, values_of(partner)
     try:
         partner.name = form.name.data

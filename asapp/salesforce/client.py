@@ -24,7 +24,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 
 from asapp.core.clock import utcnow
 from asapp.salesforce import errors, soql
-from asapp.salesforce.fields import ReadFields, all_fields, fields_of_key, name_on_person
+from asapp.salesforce.fields import ReadFields, all_fields, field_to_write, fields_of_key, name_on_person
 from asapp.salesforce.hosts import to_18
 from asapp.salesforce.records import (
     LEAD_PREFIX,
@@ -82,18 +82,18 @@ class OrgClient:
         self,
         tokens: TokenSource,
         api_version: str,
-        opt_out_field: str,
+        opt_out_fields: Sequence[str],
         *,
         allow_loopback: bool = False,
         before_call: Callable[[], None] | None = None,
         wait: Callable[[RetryCallState], float] = wait_with_jitter,
         most_skew: timedelta = MOST_SKEW,
     ) -> None:
-        """opt_out_field: the firm's. before_call runs before each request and may raise to stop it."""
+        """opt_out_fields: the firm's. before_call runs before each request and may raise to stop it."""
         self._tokens = tokens
         self._api_version = api_version
-        self._opt_out_field = opt_out_field
-        self._fields = {about: all_fields(about, opt_out_field) for about in ("Contact", "Lead")}
+        self._opt_out_fields = tuple(opt_out_fields)
+        self._fields = {about: all_fields(about, self._opt_out_fields) for about in ("Contact", "Lead")}
         self._allow_loopback = allow_loopback
         self._before_call = before_call or (lambda: None)
         self._is_paid = False  # before_call has already run for the next request
@@ -135,7 +135,7 @@ class OrgClient:
     def know_fields(self, contact_key: str | None, lead_key: str | None) -> None:
         """Start with the fields that an earlier client could read, given by their stored keys."""
         self._fields = {
-            about: fields_of_key(key, about, self._opt_out_field)
+            about: fields_of_key(key, about, self._opt_out_fields)
             for about, key in (("Contact", contact_key), ("Lead", lead_key))
         }
 
@@ -301,7 +301,7 @@ class OrgClient:
         if len({record.id for record in records}) != len(records):
             raise ValueError("an Id comes twice")
         by_kind = sorted(range(len(records)), key=lambda number: records[number].kind)  # it allows ten changes of type
-        field = self._opt_out_field
+        field = field_to_write(self._opt_out_fields)
         rows = [{"attributes": {"type": records[n].kind}, "id": records[n].id, field: True} for n in by_kind]
         body = {"allOrNone": False, "records": rows}
         answer: Any = self._api().restful("composite/sobjects", method="PATCH", json=body, headers=WRITE_HEADERS)
@@ -315,7 +315,7 @@ class OrgClient:
 
     def set_person_opt_out(self, account_id: str) -> None:
         """Set the firm's opt-out field on a person account, which is one with its contact. Never repeated here."""
-        body = {name_on_person(self._opt_out_field): True}
+        body = {name_on_person(field_to_write(self._opt_out_fields)): True}
         account = cast(SFType, self._api().Account)
         try:
             status = account.update(to_18(account_id), body, headers=WRITE_HEADERS)
@@ -342,6 +342,13 @@ class OrgClient:
         return found
 
     def _retrieve(self, ids: list[str], fields: ReadFields) -> list[RetrievedContact | None]:
+        if fields.related:  # only a query reads those
+            rows = self._rows_by_id(ids, lambda chunk: soql.recipients(chunk, fields))
+            alive = converted(
+                (row for row in rows if row.get("IsDeleted") is False), partial(retrieved_of, fields=fields)
+            )
+            by_id = {one.id: one for one in alive}
+            return [by_id.get(to_18(each)) for each in ids]
         body = {"ids": ids, "fields": ["Id", "OwnerId", "Email", *fields.opt_outs]}
         answer = self._try(lambda api: _rows(api.restful("composite/sobjects/Contact", method="POST", json=body)))
 

@@ -1,14 +1,17 @@
 """Which fields of a person decide whether mail may be sent to them, and which of these the connected user can read.
 
-A firm may name an opt-out field of its own. "Email Opt Out" counts beside it if it can be read: naming another field
-never makes an opt-out stop counting. Only the named field has to be readable. A field that the user can't see is missing
+A firm may name up to three opt-out fields. "Email Opt Out" counts beside them if it can be read: naming other fields
+never makes an opt-out stop counting. Only the named fields have to be readable. A field that the user can't see is missing
 from the describe and fails a query, so it is left out of the next one; a full check finds out whether it has become
 visible.
+
+A named field may be that of a related record, such as `Individual.HasOptedOutSolicit`. That record has sharing of its
+own: if a person has one and it can't be seen, whether they opted out is unknown, and unknown counts as opted out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 STANDARD_OPT_OUT = "HasOptedOutOfEmail"
@@ -23,37 +26,48 @@ BOUNCES: Mapping[str, tuple[str, ...]] = {
 
 
 class ReadFields(NamedTuple):
-    """What is read of one object. opt_outs: the firm's field first; true in any is opted out; empty: none can be read."""
+    """What is read of one object. opt_outs: the firm's first; true in any is opted out; empty: none can be read."""
 
     opt_outs: tuple[str, ...]
     bounces: tuple[str, ...] = ()
+    named: int = 1  # how many of opt_outs are the firm's
+
+    @property
+    def opt_out_columns(self) -> tuple[str, ...]:
+        """Return what is queried to know who opted out: the fields, and of a related record also the reference to it."""
+        return self.opt_outs + tuple(reference_of(name) for name in self.related)
 
     @property
     def names(self) -> tuple[str, ...]:
-        return self.opt_outs + self.bounces
+        return self.opt_out_columns + self.bounces
+
+    @property
+    def related(self) -> tuple[str, ...]:
+        """Return the opt-out fields that are those of a related record."""
+        return tuple(name for name in self.opt_outs if "." in name)
 
     @property
     def key(self) -> str:
-        """Return the stored form: the opt-out fields, and one name that stands for all bounce fields."""
-        return ",".join(self.opt_outs + self.bounces[:1])
+        """Return the stored form: the firm's fields, the other opt-out field, one name that stands for all bounce fields."""
+        return ",".join((key_of(self.opt_outs[: self.named]), *self.opt_outs[self.named :], *self.bounces[:1]))
 
     def without(self, hidden: str) -> ReadFields | None:
         """Return the remaining fields if this one is hidden; None if nothing can be read without it.
 
         hidden: empty if the answer names no field; then it may be any.
         """
-        name, (named, *standard) = hidden.lower(), self.opt_outs or ("",)
+        name, named, standard = hidden.lower(), self.opt_outs[: self.named], self.opt_outs[self.named :]
         if self.bounces and name in map(str.lower, self.bounces):
             return self._replace(bounces=())
         if standard and name in map(str.lower, standard):
-            return self._replace(opt_outs=(named,))
+            return self._replace(opt_outs=named)
         if not name and (standard or self.bounces):
-            return ReadFields(self.opt_outs[:1])
+            return self._replace(opt_outs=named, bounces=())
         return None
 
     def missing(self, about: str) -> tuple[tuple[str, ...], ...]:
         """Return the groups of an object's fields that are not read; each is visible or hidden as a whole."""
-        everything = all_fields(about, self.opt_outs[0])
+        everything = all_fields(about, self.opt_outs[: self.named])
         opt_outs = everything.opt_outs[len(self.opt_outs) :]
         return tuple(group for group in (opt_outs, () if self.bounces else everything.bounces) if group)
 
@@ -63,26 +77,52 @@ class ReadFields(NamedTuple):
         return self._replace(opt_outs=self.opt_outs + group)
 
 
-def all_fields(about: str, opt_out_field: str) -> ReadFields:
-    """about: Contact or Lead. opt_out_field: the firm's."""
-    is_standard = opt_out_field.lower() == STANDARD_OPT_OUT.lower()
-    return ReadFields((opt_out_field,) if is_standard else (opt_out_field, STANDARD_OPT_OUT), BOUNCES[about])
+def all_fields(about: str, named: Sequence[str]) -> ReadFields:
+    """about: Contact or Lead. named: the firm's opt-out fields."""
+    has_standard = STANDARD_OPT_OUT.lower() in map(str.lower, named)
+    return ReadFields((*named, *(() if has_standard else (STANDARD_OPT_OUT,))), BOUNCES[about], len(named))
 
 
-def fields_of_key(key: str | None, about: str, opt_out_field: str) -> ReadFields:
-    """Return the fields of a stored key; all fields if nothing is stored or the firm has named another field."""
-    everything, names = all_fields(about, opt_out_field), (key or "").split(",")
-    if names[0] != opt_out_field:
+def fields_of_key(key: str | None, about: str, named: Sequence[str]) -> ReadFields:
+    """Return the fields of a stored key; all fields if nothing is stored or the firm has named other fields."""
+    everything, (stored, *others) = all_fields(about, named), (key or "").split(",")
+    if stored != key_of(named):
         return everything
-    return ReadFields(
-        tuple(name for name in everything.opt_outs if name in names), everything.bounces if BOUNCED_AT in names else ()
-    )
+    standard = tuple(name for name in everything.opt_outs[len(named) :] if name in others)
+    return everything._replace(opt_outs=(*named, *standard), bounces=everything.bounces if BOUNCED_AT in others else ())
+
+
+def key_of(named: Sequence[str]) -> str:
+    """Return the part of a stored key that the firm's own fields make."""
+    return "+".join(named)
 
 
 def is_more(key: str, earlier: str | None) -> bool:
-    """Is a field read that was not read before, or the firm's field a new one? Such changes have no stamp."""
+    """Is a field read that was not read before, or has the firm named other fields? Such changes have no stamp."""
     now, before = key.split(","), (earlier or "").split(",")
     return now[0] != before[0] or not set(now) <= set(before)
+
+
+def reference_of(related: str) -> str:
+    """Return the field that refers to the record of a related field: IndividualId for Individual.HasOptedOutSolicit."""
+    relation = related.partition(".")[0]
+    return f"{relation[:-1]}c" if relation.lower().endswith("__r") else f"{relation}Id"
+
+
+def find_named(hidden: str, named: Sequence[str]) -> str | None:
+    """Return the firm's opt-out field that can't be read if this one is hidden; None if it is none of them.
+
+    hidden: as an answer names it: a field, a relationship or a reference; empty if it names none.
+    """
+    if not hidden:
+        return named[0]
+    parts = {name: {name, *name.split("."), reference_of(name) if "." in name else name} for name in named}
+    return next((name for name in named if hidden.lower() in map(str.lower, parts[name])), None)
+
+
+def field_to_write(named: Sequence[str]) -> str:
+    """Return the field that says "opted out" in Salesforce: the firm's first that is the person's own, else Email Opt Out."""
+    return next((name for name in named if "." not in name), STANDARD_OPT_OUT)
 
 
 def name_on_person(field: str) -> str:

@@ -10,7 +10,7 @@ With a user's token: describe of Contact and Lead, which shows what this user ma
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -20,13 +20,14 @@ from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
 from asapp.salesforce import errors
 from asapp.salesforce.errors import LimitReached, Misconfigured, OurBug, SalesforceError, TryLater, sort_token_error
-from asapp.salesforce.fields import STANDARD_OPT_OUT
+from asapp.salesforce.fields import STANDARD_OPT_OUT, field_to_write
 from asapp.salesforce.oauth import NEEDED_SCOPES, SCOPES, App, code_of_callback_error
 from asapp.salesforce.session import LimitedSession, OrgSession
 
 TIMEOUT_S = (3.05, 8.0)  # a person waits for the page
 WITHOUT_USER = ("host", "key", "secret", "callback", "pkce")
 WITH_USER = ("scopes", "api", "opt_out", "lead", "allowance")
+OPT_OUTS = ("opt_out", "opt_out_2", "opt_out_3")  # a check for each opt-out field that the firm names
 TO_WRITE_BACK = "opt_out_write"  # checked only if the firm wants Salesforce told of unsubscribes
 MADE_UP_CODE = "setup-check"
 SENT_WITH_A_LEAD = ("FirstName", "LastName", "Email", "Company", "LeadSource")
@@ -56,7 +57,7 @@ class OptOutField:
 @dataclass(frozen=True)
 class UserFindings:
     findings: tuple[Finding, ...]
-    contact_field: OptOutField | None  # None: not checked
+    contact_fields: tuple[OptOutField, ...]  # the firm's opt-out fields on Contact; empty: not checked
     usage: tuple[int, int] | None  # (used, allowed) calls of the org
 
 
@@ -225,26 +226,34 @@ def _token_error(session: LimitedSession, app: App, consumer_secret: str) -> Sal
 # ---- with a user's token
 
 
-def asked_with_user(writes_back: bool) -> tuple[str, ...]:
+def asked_with_user(opt_out_fields: Sequence[str], writes_back: bool) -> tuple[str, ...]:
     """Return the checks that need a user's token. writes_back: does the firm want Salesforce told of unsubscribes?"""
-    return (*WITH_USER, TO_WRITE_BACK) if writes_back else WITH_USER
+    return (*WITH_USER, *OPT_OUTS[1 : len(opt_out_fields)], *((TO_WRITE_BACK,) if writes_back else ()))
 
 
 def check_with_session(
-    session: OrgSession, api_version: str, opt_out_field: str, lead_source: str, *, writes_back: bool = False
+    session: OrgSession,
+    api_version: str,
+    opt_out_fields: Sequence[str],
+    lead_source: str,
+    *,
+    writes_back: bool = False,
 ) -> UserFindings:
     """Run the checks that need a user; a finding for each of asked_with_user() but "scopes". Raises only ReconnectNeeded."""
     found: dict[str, Finding] = {}
-    contact_field = None
+    on_contact: list[OptOutField] = []
     try:
         try:
             contact = _describe(session, api_version, "Contact")
             _put(found, Finding("api", True, "answers", f"version {api_version}"))
-            contact_field = find_field(contact, opt_out_field)
             lead = _describe(session, api_version, "Lead")
-            _put(found, _judge_opt_out(contact, lead, opt_out_field), _judge_lead(lead, lead_source))
+            on_contact = [_find_opt_out(session, api_version, contact, name) for name in opt_out_fields]
+            on_lead = [_find_opt_out(session, api_version, lead, name) for name in opt_out_fields]
+            for code, name, *fields in zip(OPT_OUTS, opt_out_fields, on_contact, on_lead, strict=False):
+                _put(found, _judge_opt_out(code, contact, lead, name, *fields))
+            _put(found, _judge_lead(lead, lead_source))
             if writes_back:
-                _put(found, _judge_writing(contact, lead, opt_out_field))
+                _put(found, _judge_writing(contact, lead, field_to_write(opt_out_fields)))
         finally:
             usage = session.usage
         _put(found, _judge_allowance(usage))
@@ -257,14 +266,15 @@ def check_with_session(
     except TryLater as error:
         _put(found, Finding("api", None, "no_answer", error.detail))
         usage = None
-    asked = asked_with_user(writes_back)
+    asked = asked_with_user(opt_out_fields, writes_back)
     _put(found, *(Finding(code, None, "api_first") for code in asked if code not in (*found, "scopes")))
-    return UserFindings(tuple(found.values()), contact_field, usage)
+    return UserFindings(tuple(found.values()), tuple(on_contact), usage)
 
 
-def find_opt_out_field(session: OrgSession, api_version: str, opt_out_field: str) -> OptOutField:
-    """Return the field on Contact as this user sees it; raises SalesforceError."""
-    return find_field(_describe(session, api_version, "Contact"), opt_out_field)
+def find_opt_out_fields(session: OrgSession, api_version: str, names: Sequence[str]) -> list[OptOutField]:
+    """Return these fields on Contact as this user sees them; raises SalesforceError."""
+    contact = _describe(session, api_version, "Contact")
+    return [_find_opt_out(session, api_version, contact, name) for name in names]
 
 
 def judge_scopes(scopes: str, has_refresh_token: bool) -> Finding:
@@ -285,6 +295,21 @@ def find_field(described: Mapping[str, Any] | None, name: str) -> OptOutField:
         if str(field.get("name", "")).lower() == name.lower():
             return OptOutField(str(field["name"]), field.get("type") == "boolean")
     return OptOutField("", False)
+
+
+def _find_opt_out(session: OrgSession, api_version: str, described: Mapping[str, Any] | None, name: str) -> OptOutField:
+    """As find_field(), also for a field of a related record, which costs a call."""
+    relation, _, field = name.rpartition(".")
+    if not relation:
+        return find_field(described, name)
+    to = next(
+        (each for each in _fields(described) if str(each.get("relationshipName")).lower() == relation.lower()), {}
+    )
+    targets = to.get("referenceTo")
+    if not isinstance(targets, list) or len(targets) != 1:
+        return OptOutField("", False)
+    found = find_field(_describe(session, api_version, str(targets[0])), field)
+    return OptOutField(f"{to['relationshipName']}.{found.name}" if found.name else "", found.is_checkbox)
 
 
 def _describe(session: OrgSession, api_version: str, sobject: str) -> Mapping[str, Any] | None:
@@ -310,21 +335,29 @@ def _get(session: OrgSession, url: str) -> requests.Response:
         return session.get(url, timeout=TIMEOUT_S)  # if it is refused again, the API itself is closed
 
 
-def _judge_opt_out(contact: Mapping[str, Any] | None, lead: Mapping[str, Any] | None, name: str) -> Finding:
+def _judge_opt_out(
+    code: str,
+    contact: Mapping[str, Any] | None,
+    lead: Mapping[str, Any] | None,
+    name: str,
+    on_contact: OptOutField,
+    on_lead: OptOutField,
+) -> Finding:
     if contact is None:
-        return Finding("opt_out", False, "contact_hidden", "Contact")
-    on_contact = find_field(contact, name)
+        return Finding(code, False, "contact_hidden", "Contact")
+    is_related = "." in name
     if not on_contact.name:
-        return Finding("opt_out", False, "field_hidden", name)
+        return Finding(code, False, "related_hidden" if is_related else "field_hidden", name)
     if not on_contact.is_checkbox:
-        return Finding("opt_out", False, "no_checkbox", on_contact.name)
-    on_lead = find_field(lead, name)
+        return Finding(code, False, "no_checkbox", on_contact.name)
     if lead is not None and not on_lead.is_checkbox:
-        return Finding("opt_out", False, "hidden_on_lead", on_contact.name)
+        return Finding(code, False, "hidden_on_lead", on_contact.name)
+    if is_related:
+        return Finding(code, True, "related_visible", on_contact.name)
     if on_contact.name == STANDARD_OPT_OUT:
-        return Finding("opt_out", True, "visible", on_contact.name)
+        return Finding(code, True, "visible", on_contact.name)
     seen = [find_field(each, STANDARD_OPT_OUT).name for each in (contact, lead) if each is not None]
-    return Finding("opt_out", True, "visible_both" if all(seen) else "visible_alone", on_contact.name)
+    return Finding(code, True, "visible_both" if all(seen) else "visible_alone", on_contact.name)
 
 
 def _judge_writing(contact: Mapping[str, Any] | None, lead: Mapping[str, Any] | None, name: str) -> Finding:

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
 from asapp.salesforce.errors import SalesforceError, TryLater, sort_record_error
-from asapp.salesforce.fields import BOUNCE_REASON, BOUNCED_AT, IS_BOUNCED, ReadFields
+from asapp.salesforce.fields import BOUNCE_REASON, BOUNCED_AT, IS_BOUNCED, ReadFields, reference_of
 from asapp.salesforce.hosts import to_18
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,10 @@ NO_BOUNCE = Bounce(None)
 
 
 class ContactRecord(NamedTuple):
-    """A row of Contact. Empty fields are empty strings, except master_record_id. bounce: None if it can't be seen."""
+    """A row of Contact. Empty fields are empty strings, except master_record_id. bounce: None if it can't be seen.
+
+    is_consent_hidden: it counts as opted out only because its consent record can't be seen.
+    """
 
     id: str
     first_name: str
@@ -51,6 +54,7 @@ class ContactRecord(NamedTuple):
     is_deleted: bool
     master_record_id: str | None
     bounce: Bounce | None = None
+    is_consent_hidden: bool = False
 
 
 class Unreadable(NamedTuple):
@@ -231,17 +235,19 @@ def converted(rows: Iterable[dict[str, Any]], convert: Callable[[dict[str, Any]]
 def contact_of(row: Mapping[str, Any], fields: ReadFields) -> ContactRecord:
     """Return the record for a row of JSON. KeyError, TypeError: a field is missing; ValueError: a value is wrong."""
     stamp = moment_of(row["SystemModstamp"])
+    opted_out = is_opted_out(row, fields) is not False
     return ContactRecord(
         id_of(row["Id"], CONTACT_PREFIX),
         text_of(row["FirstName"], FIRST_NAME_MAX),
         text_of(row["LastName"], LAST_NAME_MAX),
         text_of(row["Email"], EMAIL_MAX),
-        is_opted_out(row, fields) is not False,
+        opted_out,
         id_of(row["OwnerId"]),
         stamp,
         flag_of(row["IsDeleted"]),
         None if row["MasterRecordId"] is None else id_of(row["MasterRecordId"], CONTACT_PREFIX),
         bounce_of(row, fields, stamp),
+        opted_out and is_consent_hidden(row, fields),
     )
 
 
@@ -249,7 +255,10 @@ def unreadable_of(row: Any, fields: ReadFields) -> Unreadable:
     """Return what can be read of a row that contact_of() refuses."""
     if not isinstance(row, Mapping):
         return Unreadable(None, is_opted_out=True)
-    opted_out = any(row.get(name) is not False for name in fields.opt_outs)
+    try:
+        opted_out = is_opted_out(row, fields) is True
+    except (KeyError, TypeError):
+        opted_out = True
     try:
         email = text_of(row.get("Email"), EMAIL_MAX)
     except ValueError:
@@ -319,9 +328,25 @@ def is_opted_out(row: Mapping[str, Any], fields: ReadFields) -> bool | None:
     """Return whether any opt-out field is other than false. None: no such field is read."""
     answer = False if fields.opt_outs else None
     for name in fields.opt_outs:  # no early exit: each has to be there
-        if row[name] is not False:
+        if row[name] is not False if "." not in name else _opts_out_elsewhere(row, name):
             answer = True
     return answer
+
+
+def _opts_out_elsewhere(row: Mapping[str, Any], name: str) -> bool:
+    """Return whether a related record says "opted out", or exists and can't be seen. name: such as Individual.X."""
+    relation, _, field = name.partition(".")
+    related = row[relation]
+    if related is None:
+        return row[reference_of(name)] is not None
+    return related[field] is not False
+
+
+def is_consent_hidden(row: Mapping[str, Any], fields: ReadFields) -> bool:
+    """Return whether a row that counts as opted out does so only because its consent record can't be seen."""
+    unseen = [name for name in fields.related if row[name.partition(".")[0]] is None]
+    others = fields._replace(opt_outs=tuple(name for name in fields.opt_outs if name not in unseen))
+    return bool(unseen) and not is_opted_out(row, others)
 
 
 def bounce_of(row: Mapping[str, Any], fields: ReadFields, stamp: datetime) -> Bounce | None:

@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 
 from simple_salesforce.format import format_soql
 
-from asapp.salesforce.fields import ReadFields
+from asapp.salesforce.fields import ReadFields, reference_of
 from asapp.salesforce.hosts import to_18
 
 FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,79}")
+FIELD_PATH = re.compile(rf"(?:{FIELD_NAME.pattern}\.)?{FIELD_NAME.pattern}")  # also of a related record
 
 
 Position = tuple[datetime, str]  # of a row in order: SystemModstamp, Id
@@ -55,17 +56,22 @@ def count_contacts(owner_id: str) -> str:
 
 def sweep(owner_id: str, fields: ReadFields, after_id: str | None = None) -> str:
     where = owned_by(owner_id) + (f" AND Id > '{to_18(after_id)}'" if after_id else "")
-    return f"SELECT {_named('Id', *fields.opt_outs)} FROM Contact WHERE {where} ORDER BY Id"
+    return f"SELECT {_named('Id', *fields.opt_out_columns)} FROM Contact WHERE {where} ORDER BY Id"
 
 
 def sightings(ids: Iterable[str], fields: ReadFields) -> str:
-    columns = _named("Id", "OwnerId", "IsDeleted", "MasterRecordId", *fields.opt_outs)
-    return f"SELECT {columns}, Owner.Name FROM Contact WHERE Id IN ({_listed(ids)})"
+    columns = _named("Id", "OwnerId", "Owner.Name", "IsDeleted", "MasterRecordId", *fields.opt_out_columns)
+    return f"SELECT {columns} FROM Contact WHERE Id IN ({_listed(ids)})"
+
+
+def recipients(ids: Iterable[str], fields: ReadFields) -> str:
+    columns = _named("Id", "OwnerId", "Email", "IsDeleted", *fields.opt_out_columns)
+    return f"SELECT {columns} FROM Contact WHERE Id IN ({_listed(ids)})"
 
 
 def whereabouts(salesforce_id: str | None, email: str | None, fields: ReadFields) -> str:
     """Everything that "Why isn't this person here?" needs about one contact, by Id or else by address."""
-    columns = f"{_named('Id', 'Email', *fields.opt_outs)}, OwnerId, Owner.Name, IsDeleted, MasterRecordId"
+    columns = _named("Id", "Email", "OwnerId", "Owner.Name", "IsDeleted", "MasterRecordId", *fields.opt_out_columns)
     if not salesforce_id and not email:
         raise ValueError("an Id or an address")  # "Email = null" would find everybody without one
     by = f"Id = '{to_18(salesforce_id)}'" if salesforce_id else format_soql("Email = {}", email)
@@ -90,17 +96,22 @@ def leads_changed(user_id: str, fields: ReadFields, since: datetime) -> str:
 
 
 def opted_out_leads(owner_id: str, fields: ReadFields, since: datetime | None) -> str:
-    """The user's open, opted-out Leads with their addresses; changed from `since` on, or all."""
+    """The user's open Leads that may be opted out, with their addresses; changed from `since` on, or all.
+
+    Those with a related record are all among them: no condition finds the ones whose record the user can't see.
+    """
     changed = f" AND SystemModstamp >= {moment(since)}" if since else ""
+    own = [f"{path(name)} = true" for name in fields.opt_outs if "." not in name]
+    may_be = " OR ".join([*own, *(f"{field(reference_of(name))} != null" for name in fields.related)])
     return (
         f"SELECT Email, {_lead_fields(fields)} FROM Lead WHERE {owned_by(owner_id)} "
-        f"AND IsConverted = false AND {opted_out(fields)}{changed} ORDER BY SystemModstamp, Id"
+        f"AND IsConverted = false AND ({may_be}){changed} ORDER BY SystemModstamp, Id"
     )
 
 
 def lead_sweep(user_id: str, fields: ReadFields) -> str:
     """Every unconverted lead that the user made or owns."""
-    columns = _named("Id", *fields.opt_outs)
+    columns = _named("Id", *fields.opt_out_columns)
     return f"SELECT {columns} FROM Lead WHERE {_made_or_owned(user_id)} AND IsConverted = false ORDER BY Id"
 
 
@@ -109,7 +120,7 @@ def leads_by_id(ids: Iterable[str], fields: ReadFields) -> str:
 
 
 def contacts_with(owner_id: str, emails: Sequence[str], fields: ReadFields) -> str:
-    columns = _named("Id", "Email", *fields.opt_outs)
+    columns = _named("Id", "Email", *fields.opt_out_columns)
     return f"SELECT {columns} FROM Contact WHERE {owned_by(owner_id)} AND {_email_in(emails)} ORDER BY Id"
 
 
@@ -130,7 +141,7 @@ def leads_made_by(user_id: str, emails: Sequence[str], since: datetime, fields: 
 
 def contacts_among(owner_id: str, ids: Iterable[str], fields: ReadFields) -> str:
     """Those of these Ids that are the user's contacts now."""
-    columns = _named("Id", "Email", *fields.opt_outs)
+    columns = _named("Id", "Email", *fields.opt_out_columns)
     return f"SELECT {columns} FROM Contact WHERE {owned_by(owner_id)} AND IsDeleted = false AND Id IN ({_listed(ids)})"
 
 
@@ -165,13 +176,24 @@ def field(name: str) -> str:
     return name
 
 
+def path(name: str) -> str:
+    """As field(), but the field may be that of a related record."""
+    if not FIELD_PATH.fullmatch(name):
+        raise ValueError("not a field's API name")
+    return name
+
+
 def moment(when: datetime) -> str:
     return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def opted_out(fields: ReadFields) -> str:
-    """The condition that a contact is opted out in one of the fields that are read."""
-    return f"({' OR '.join(f'{field(name)} = true' for name in fields.opt_outs)})"
+    """The condition that a contact is opted out in one of the fields that are read, or its related record can't be seen."""
+    unseen = (
+        f"({field(reference_of(name))} != null AND {path(name.partition('.')[0])}.SystemModstamp = null)"
+        for name in fields.related
+    )
+    return f"({' OR '.join([*(f'{path(name)} = true' for name in fields.opt_outs), *unseen])})"
 
 
 def is_visible(about: str, names: Iterable[str]) -> str:
@@ -180,17 +202,18 @@ def is_visible(about: str, names: Iterable[str]) -> str:
 
 
 def _contact_fields(fields: ReadFields) -> str:
-    rest = "OwnerId, SystemModstamp, IsDeleted, MasterRecordId"
-    return f"{_named('Id', 'FirstName', 'LastName', 'Email', *fields.names)}, {rest}"
+    rest = ("OwnerId", "SystemModstamp", "IsDeleted", "MasterRecordId")
+    return _named("Id", "FirstName", "LastName", "Email", *fields.names, *rest)
 
 
 def _lead_fields(fields: ReadFields) -> str:
-    rest = "OwnerId, IsConverted, ConvertedContactId, IsDeleted, MasterRecordId, SystemModstamp"
-    return f"{_named('Id', *fields.names)}, {rest}"
+    rest = ("OwnerId", "IsConverted", "ConvertedContactId", "IsDeleted", "MasterRecordId", "SystemModstamp")
+    return _named("Id", *fields.names, *rest)
 
 
 def _named(*names: str) -> str:
-    return ", ".join(field(name) for name in names)
+    """List fields, each once: Salesforce refuses a field that is selected twice."""
+    return ", ".join({name.lower(): path(name) for name in names}.values())
 
 
 def _email_in(emails: Sequence[str]) -> str:

@@ -22,6 +22,7 @@ from asapp.core.stopping import StopRequested
 from asapp.messages.codes import Code
 from asapp.models import Connection, Partner, RunStatus, SyncRun
 from asapp.salesforce import errors
+from asapp.salesforce.fields import find_named
 from asapp.sync.run_context import JobContext
 from asapp.sync.runs import CancelRequested, LeasedRun, enqueue_next_parked, enqueue_run
 from asapp.sync.schedule import next_sync_at
@@ -96,7 +97,7 @@ def _record_failure(run: LeasedRun, error: errors.SalesforceError, job: JobConte
         db.session.rollback()
         return
     code = error.code
-    if isinstance(error, errors.FieldHidden) and error.detail in ("", connection.partner.opt_out_field):
+    if isinstance(error, errors.FieldHidden) and find_named(error.detail, connection.partner.opt_out_fields):
         code = Code.OPT_OUT_HIDDEN
         connection.opt_outs_known_until = now  # unknown never counts as "may be written to"
     app_refusals.record_moved(db.session(), connection, error)

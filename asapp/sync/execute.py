@@ -23,6 +23,7 @@ from asapp.core.leases import LeaseLost
 from asapp.messages.codes import Code
 from asapp.models import Connection, Partner, RunPhase, RunStatus
 from asapp.salesforce import errors
+from asapp.salesforce.fields import key_of
 from asapp.salesforce.records import Opening
 from asapp.sync import departures, leads, opening, recipients, settle
 from asapp.sync.endings import ending, enqueueing_next_parked
@@ -94,7 +95,7 @@ class Execution:
         self.run = run
         self.job = job
         self.reader = ContactReader(run, job)
-        self.opt_out_field = partner.opt_out_field
+        self.opt_out_key = key_of(partner.opt_out_fields)
         self.interval_minutes = partner.sync_interval_minutes or job.default_interval_minutes
         self.paused_until = partner.paused_until  # as it was when this worker claimed the run
         self.trusted = timedelta(days=partner.opt_outs_trusted_days)
@@ -113,10 +114,10 @@ class Execution:
     # The phases
 
     def choose_window(self) -> Window:
-        """Return what the run reads; a resumed run keeps it unless the partner's opt-out field has changed."""
+        """Return what the run reads; a resumed run keeps it unless the partner's opt-out fields have changed."""
         run, client = self.run.row, self.reader.client
         client.know_fields(run.opt_out_field or self.connection.opt_out_field_read, self.connection.lead_fields_read)
-        if run.is_full is not None and (run.opt_out_field or "").split(",")[0] == self.opt_out_field:
+        if run.is_full is not None and (run.opt_out_field or "").split(",")[0] == self.opt_out_key:
             return Window(run.window_start, is_new=False)
         if is_daily_check_due(self.connection):
             self.reader.client_for_call().find_visible_fields()

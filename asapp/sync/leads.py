@@ -159,7 +159,7 @@ class LeadFollower:
         """Block the addresses of the user's open Leads that are opted out; if the run asked for all, unblock the others."""
         shown: set[str] = set()
         for each in self._pages(page):
-            shown |= self.store_opted_out(each.records)
+            shown |= self.store_opted_out([record for record in each.records if record.is_opted_out])
         if self.reads_all_opted_out:
             self.unblock_outdated(set(blocked_leads(self.connection_id)) - shown)
 

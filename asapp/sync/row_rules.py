@@ -14,6 +14,7 @@ from typing import NamedTuple
 from asapp.contacts.bounces import Mark, mark_after
 from asapp.contacts.status import NO_EMAIL
 from asapp.models import LedgerOutcome, Reason
+from asapp.models.run import Skipped
 from asapp.salesforce.records import ContactRecord
 
 
@@ -111,7 +112,7 @@ def judge(record: ContactRecord, known: StoredContact | None, hashed: bytes | No
         return RowVerdict(RowClass.UNCHANGED, None, outcome, None)
     after = _after(known, becomes, hashed)
     if known.is_active and not after.is_active:
-        reason = Reason.BOUNCED if after.is_bounced else Reason.OPTED_OUT
+        reason = Reason.BOUNCED if after.is_bounced else _why_opted_out(record)
         return RowVerdict(RowClass.DEACTIVATED, reason, outcome, becomes)
     if after.is_active and not known.is_active:
         reason = Reason.BOUNCED if known.is_bounced else Reason.OPTED_OUT
@@ -138,6 +139,10 @@ def _outcome_of(record: ContactRecord) -> LedgerOutcome:
     return LedgerOutcome.SYNCED if record.email else LedgerOutcome.NO_EMAIL
 
 
+def _why_opted_out(record: ContactRecord) -> str:
+    return Skipped.CONSENT_HIDDEN if record.is_consent_hidden else Reason.OPTED_OUT
+
+
 def _judge_deleted(record: ContactRecord, known: StoredContact | None) -> RowVerdict:
     reason = Reason.MERGED if record.master_record_id else Reason.DELETED
     if known is None:
@@ -156,7 +161,7 @@ def _judge_deleted(record: ContactRecord, known: StoredContact | None) -> RowVer
 def _judge_newcomer(record: ContactRecord, known: StoredContact | None, hashed: bytes | None) -> RowVerdict:
     """Judge a record that has no contact here, or only one without an email (`known`)."""
     if record.is_opted_out:
-        return RowVerdict(RowClass.SKIPPED, Reason.OPTED_OUT, LedgerOutcome.OPTED_OUT)
+        return RowVerdict(RowClass.SKIPPED, _why_opted_out(record), LedgerOutcome.OPTED_OUT)
     if not record.email:
         return RowVerdict(RowClass.SKIPPED, NO_EMAIL, LedgerOutcome.NO_EMAIL)
     mark = mark_after(record.bounce, known.bounce if known else Mark(), hashed)

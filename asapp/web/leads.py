@@ -68,7 +68,7 @@ def index() -> ResponseReturnValue:
 
 def _trouble(connection: Connection) -> Failure:
     """Return why the advisor's leads can't be followed."""
-    facts = Facts(opt_out_field=connection.partner.opt_out_field)
+    facts = Facts(opt_out_field=", ".join(connection.partner.opt_out_fields))
     return explain(Occasion.LEADS_UNFOLLOWED, connection.leads_trouble, facts)
 
 

@@ -81,6 +81,7 @@ class Plan:
     values: list[Any]
     columns: list[Column]
     from_rows: str
+    from_values: list[Any]  # of from_rows
 
     @property
     def is_wide(self) -> bool:
@@ -96,10 +97,11 @@ def compile_query(query: Query, access: Access, *, deleted_too: bool) -> Plan:
 
 @dataclass
 class _Joins:
-    """The LEFT JOINs that relationship paths need, each once."""
+    """The LEFT JOINs that relationship paths need, each once. A related record that the user doesn't see nests as null."""
 
     prefix: str
     sql: list[str] = field(default_factory=list)
+    values: list[Any] = field(default_factory=list)
     known: dict[tuple[str, ...], tuple[str, SObject]] = field(default_factory=dict)
 
 
@@ -133,11 +135,12 @@ class _Compiler:
             sobject=self._object,
             text=query.text,
             is_count=query.is_count,
-            values=self._values,
+            values=[*self._filters.values, *self._values],
             columns=columns,
             select_ids=f"SELECT t.seq FROM {from_ids} WHERE {where}{tail}",
             count=self._count(from_ids, where, tail),
             from_rows=self._from(self._reads),
+            from_values=self._reads.values,
         )
 
     def _count(self, from_ids: str, where: str, tail: str) -> str:
@@ -244,7 +247,10 @@ class _Compiler:
                     f"Didn't understand relationship '{way[-1]}' in field path. {hint}",
                 )
             new = f"{joins.prefix}{len(joins.known)}"
-            joins.sql.append(f'LEFT JOIN "{target.table}" AS {new} ON {new}."Id" = {alias}."{relation.name}"')
+            seen, values = ("", []) if target is NAME else self._access.row_filter(target, new)
+            joins.values.extend(values)
+            only = f" AND {seen}" if seen else ""
+            joins.sql.append(f'LEFT JOIN "{target.table}" AS {new} ON {new}."Id" = {alias}."{relation.name}"{only}')
             joins.known[way] = (new, target)
         return joins.known[way]
 

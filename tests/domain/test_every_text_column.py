@@ -49,9 +49,9 @@ EMPTIED_WITH_THE_FIRM = {
         *("consumer_key_sealed", "consumer_secret_sealed", "pending_secret_sealed", "address_key_sealed"),
     }
 }
-# Not personal.
+# Not personal. The link key of a deleted firm stays, so that its links still work.
 STAYS = {
-    "partners": {"public_id", "api_version", "opt_out_field", "paused_why", "link_key_sealed"},  # its links still work
+    "partners": {"public_id", "api_version", "opt_out_field", "more_opt_out_fields", "paused_why", "link_key_sealed"},
     "users": {"role", "public_id"},
     "suppressions": {"address_hash"},  # they keep the key of a deleted firm: an advisor may have moved
     "suppression_events": {"address_hash", "step", "source", "sender_event_id"},

@@ -242,16 +242,15 @@ def test_a_field_that_an_admin_names_while_salesforce_is_asked_stays(
 
 def test_a_field_that_is_no_checkbox_is_refused_when_it_can_be_known(desk: ConnectingDesk) -> None:
     with writing():
-        assert opt_out_field.spelling_of_opt_out_field(desk.partner, "Phone", desk.access) == "Phone"
+        assert opt_out_field.spelling_of_opt_out_fields(desk.partner, ["Phone"], desk.access) == ["Phone"]
     desk.connect()
     with writing(), pytest.raises(InvalidFields, match="opt_out_field"):
-        opt_out_field.spelling_of_opt_out_field(desk.partner, "Phone", desk.access)
+        opt_out_field.spelling_of_opt_out_fields(desk.partner, ["Phone"], desk.access)
     with writing():
-        assert (
-            opt_out_field.spelling_of_opt_out_field(desk.partner, "hasoptedoutofEMAIL", desk.access)
-            == "HasOptedOutOfEmail"
-        )
-        assert opt_out_field.spelling_of_opt_out_field(desk.partner, "NoDoubt__c", desk.access) == "NoDoubt__c"
+        assert opt_out_field.spelling_of_opt_out_fields(desk.partner, ["hasoptedoutofEMAIL"], desk.access) == [
+            "HasOptedOutOfEmail"
+        ]
+        assert opt_out_field.spelling_of_opt_out_fields(desk.partner, ["NoDoubt__c"], desk.access) == ["NoDoubt__c"]
 
 
 def test_every_change_of_the_field_is_checked_and_counted(desk: ConnectingDesk) -> None:
@@ -425,10 +424,10 @@ def test_a_log_in_that_failed_teaches_something(desk: ConnectingDesk) -> None:
 
 
 def test_every_check_has_a_title_and_every_red_one_a_path(desk: ConnectingDesk) -> None:
-    assert set(TITLES) == {*WITHOUT_USER, *asked_with_user(True), "pending_secret"}
+    assert set(TITLES) == {*WITHOUT_USER, *asked_with_user(("A", "B", "C"), True), "pending_secret"}
     no_path = {"unreadable", "api_version_retired"}  # fixed on our own page
     good = {"known", "accepted", "registered", "required", "present", "answers", "creatable", "left", "writable"}
-    good |= {"visible", "visible_both", "visible_alone"}
+    good |= {"visible", "visible_both", "visible_alone", "related_visible"}
     unknown = {"same_answer", "no_objection", "not_listed"}
     missing = [
         pair

@@ -127,7 +127,7 @@ class DisturbedAccess(OrgAccess):
         return OrgClient(
             self.tokens(connection),
             connection.partner.api_version,
-            connection.partner.opt_out_field,
+            connection.partner.opt_out_fields,
             allow_loopback=True,
             before_call=disturbed,
             wait=lambda state: 0.0,

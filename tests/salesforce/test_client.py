@@ -42,7 +42,7 @@ from tests.fake_tokens import ORIGIN, Tokens
 
 KEY = "desk-key"
 OPT_OUT = "HasOptedOutOfEmail"
-FIELDS = all_fields("Contact", OPT_OUT)
+FIELDS = all_fields("Contact", (OPT_OUT,))
 TRIES = 3
 
 
@@ -59,7 +59,7 @@ class ClientDesk:
         self.client = self.open()
 
     def open(self, **settings: Any) -> OrgClient:
-        return OrgClient(self.tokens, "66.0", OPT_OUT, allow_loopback=True, wait=lambda state: 0.0, **settings)
+        return OrgClient(self.tokens, "66.0", (OPT_OUT,), allow_loopback=True, wait=lambda state: 0.0, **settings)
 
     def new_token(self) -> str:
         return str(self.org.issue_tokens(self.user, KEY)["access_token"])
@@ -195,7 +195,7 @@ DATE = {"Date": format_datetime(utcnow(), usegmt=True)}
 
 def ask_for_opening(salesforce: Mocker, body: Any, headers: dict[str, str] | None = None) -> Any:
     salesforce.post(f"{ORIGIN}/services/data/v66.0/composite", json=body, headers=DATE if headers is None else headers)
-    client = OrgClient(Tokens(), "66.0", OPT_OUT, wait=lambda state: 0.0)
+    client = OrgClient(Tokens(), "66.0", (OPT_OUT,), wait=lambda state: 0.0)
     return client.open_contacts("0055g00000AbCdEAAV", None, None, with_deleted=False)
 
 
@@ -344,7 +344,7 @@ def test_a_page_that_leads_elsewhere_is_refused(desk: ClientDesk) -> None:
     ],
 )
 def test_nothing_but_a_page_of_a_query_at_this_org_is_asked_for(salesforce: Mocker, path: str) -> None:
-    client = OrgClient(Tokens(), "66.0", OPT_OUT, wait=lambda state: 0.0)
+    client = OrgClient(Tokens(), "66.0", (OPT_OUT,), wait=lambda state: 0.0)
     with pytest.raises(TryLater, match="foreign_host"):
         client.next_page(path)
     assert salesforce.call_count == 0
@@ -356,7 +356,7 @@ def test_nothing_but_a_page_of_a_query_at_this_org_is_asked_for(salesforce: Mock
 )
 def test_paths_as_salesforce_writes_them_are_followed(salesforce: Mocker, path: str) -> None:
     salesforce.get(ORIGIN + path, json=NOBODY)
-    client = OrgClient(Tokens(), "66.0", OPT_OUT)
+    client = OrgClient(Tokens(), "66.0", (OPT_OUT,))
     assert client.next_page(path).next_path is None
 
 
@@ -400,7 +400,7 @@ def test_a_sweep_of_more_or_fewer_rows_than_were_counted_is_an_error(
         if not answer["done"]:
             answer["nextRecordsUrl"] = f"/services/data/v66.0/query/0r8-{number + 1}"
         salesforce.get(f"{ORIGIN}/services/data/v66.0/query/" + (f"0r8-{number}" if number else ""), json=answer)
-    client = OrgClient(Tokens(), "66.0", OPT_OUT, wait=lambda state: 0.0)
+    client = OrgClient(Tokens(), "66.0", (OPT_OUT,), wait=lambda state: 0.0)
     with pytest.raises(TryLater, match="short_answer"):
         list(client.iter_sweep("0055g00000AbCdEAAV"))
 
@@ -474,7 +474,7 @@ def test_an_incomplete_lookup_of_ids_is_an_error(desk: ClientDesk, verb: str, na
 def test_fewer_rows_than_were_counted_are_no_answer_about_ids(salesforce: Mocker, verb: str) -> None:
     body = composite(part("ids0", {"totalSize": 1, "done": True, "records": []}))
     salesforce.post(f"{ORIGIN}/services/data/v66.0/composite", json=body)
-    client = OrgClient(Tokens(), "66.0", OPT_OUT, wait=lambda state: 0.0)
+    client = OrgClient(Tokens(), "66.0", (OPT_OUT,), wait=lambda state: 0.0)
     with pytest.raises(TryLater, match="short_answer"):
         getattr(client, verb)(["003aj000002oTldAAE"])
 
@@ -599,7 +599,7 @@ def test_an_org_that_moved_at_a_refresh_is_asked_at_its_new_address(salesforce: 
     salesforce.post(f"{moved}/services/data/v66.0/composite", json=body)
     tokens = Tokens()
     tokens.moves_to = moved
-    client = OrgClient(tokens, "66.0", OPT_OUT, wait=lambda state: 0.0)
+    client = OrgClient(tokens, "66.0", (OPT_OUT,), wait=lambda state: 0.0)
     assert client.count_preview("0055g00000AbCdEAAV") == (4, 0, 0)
     sent = [(call.hostname, call.headers["Authorization"]) for call in salesforce.request_history]
     assert sent == [
@@ -615,7 +615,7 @@ def test_an_org_that_claims_to_have_moved_out_of_salesforce_gets_no_token(salesf
     tokens = Tokens()
     tokens.moves_to = "https://evil.example"
     with pytest.raises(Misconfigured, match="foreign_host"):
-        OrgClient(tokens, "66.0", OPT_OUT, wait=lambda state: 0.0).count_preview("0055g00000AbCdEAAV")
+        OrgClient(tokens, "66.0", (OPT_OUT,), wait=lambda state: 0.0).count_preview("0055g00000AbCdEAAV")
     assert salesforce.call_count == 1
 
 
@@ -719,7 +719,7 @@ def test_nothing_but_a_fields_name_stands_where_a_field_belongs(hostile: str) ->
         lambda: soql.sweep(owner, ReadFields((hostile,))),
         lambda: soql.sightings([], ReadFields((hostile,))),
         lambda: soql.whereabouts("003aj000002oTldAAE", None, ReadFields((hostile,))),
-        lambda: OrgClient(Tokens(), "66.0", hostile).count_preview(owner),
+        lambda: OrgClient(Tokens(), "66.0", (hostile,)).count_preview(owner),
     ):
         with pytest.raises(ValueError, match="not a field's API name"):
             build()
@@ -766,7 +766,7 @@ def test_a_second_opt_out_field_that_is_hidden_is_left_out_of_a_retrieve(desk: C
     desk.org.add_field("Contact", "No_Mail__c")
     desk.org.hide_field("Contact", OPT_OUT)
     [rose] = desk.add(No_Mail__c=True)
-    client = OrgClient(desk.tokens, "66.0", "No_Mail__c", allow_loopback=True, wait=lambda state: 0.0)
+    client = OrgClient(desk.tokens, "66.0", ("No_Mail__c",), allow_loopback=True, wait=lambda state: 0.0)
     assert client.retrieve_contacts([rose]) == [RetrievedContact(rose, desk.user, "rose@edge.com", True)]
 
 
@@ -780,7 +780,7 @@ def test_a_hidden_opt_out_field_is_no_answer_to_a_retrieve(desk: ClientDesk) -> 
 @pytest.mark.parametrize("body", [{}, [], [{"Id": None}], [{"Id": "0035g00000KqT2bAAF"}], ["text"], [[]]])
 def test_a_retrieve_that_is_answered_wrongly_is_asked_again_later(salesforce: Mocker, body: Any) -> None:
     salesforce.post(f"{ORIGIN}/services/data/v66.0/composite/sobjects/Contact", json=body)
-    client = OrgClient(Tokens(), "66.0", OPT_OUT, wait=lambda state: 0.0)
+    client = OrgClient(Tokens(), "66.0", (OPT_OUT,), wait=lambda state: 0.0)
     with pytest.raises(TryLater):
         client.retrieve_contacts(["0035g00000KqT1xAAF"])
 
@@ -812,7 +812,7 @@ def test_no_id_is_sent_twice(desk: ClientDesk) -> None:
 def test_an_opt_out_goes_to_the_field_that_the_firm_named(desk: ClientDesk) -> None:
     desk.org.add_field("Contact", "No_Mail__c")
     [rose] = desk.add()
-    client = OrgClient(desk.tokens, "66.0", "No_Mail__c", allow_loopback=True)
+    client = OrgClient(desk.tokens, "66.0", ("No_Mail__c",), allow_loopback=True)
     assert client.set_opt_outs([OptOutTarget("Contact", rose)]) == [None]
     after = desk.org.contact(rose)
     assert after is not None
@@ -832,7 +832,7 @@ def test_a_person_is_opted_out_through_the_account(desk: ClientDesk) -> None:
 def test_an_account_that_is_not_visible_is_a_refusal_and_no_bug(salesforce: Mocker) -> None:
     body = [{"errorCode": "NOT_FOUND", "message": "The requested resource does not exist"}]
     salesforce.patch(f"{ORIGIN}/services/data/v66.0/sobjects/Account/0015g00000KqT1xAAF", json=body, status_code=404)
-    client = OrgClient(Tokens(), "66.0", OPT_OUT)
+    client = OrgClient(Tokens(), "66.0", (OPT_OUT,))
     with pytest.raises(Rejected) as caught:
         client.set_person_opt_out("0015g00000KqT1xAAF")
     assert caught.value.code == "not_visible"

@@ -46,7 +46,7 @@ def app_at(url: str) -> App:
 
 
 def client_at(url: str) -> OrgClient:
-    return OrgClient(Tokens(url), "66.0", "HasOptedOutOfEmail", allow_loopback=True, wait=lambda _: 0.0)
+    return OrgClient(Tokens(url), "66.0", ("HasOptedOutOfEmail",), allow_loopback=True, wait=lambda _: 0.0)
 
 
 LEAD = NewLead("Rose", "Gonzalez", "rose@edge.example", "[not provided]", "AdvisorStream")
@@ -64,7 +64,7 @@ EDGES: dict[str, Callable[[str], Any]] = {
     "opt-outs": lambda url: client_at(url).set_opt_outs([OptOutTarget("Contact", "0035g00000KqT1xAAF")]),
     "a person's opt-out": lambda url: client_at(url).set_person_opt_out("0015g00000KqT1xAAF"),
     "create": lambda url: client_at(url).create_leads([LEAD], runs_assignment=False),
-    "describe": lambda url: probe.find_opt_out_field(OrgSession(Tokens(url), allow_loopback=True), "66.0", "X"),
+    "describe": lambda url: probe.find_opt_out_fields(OrgSession(Tokens(url), allow_loopback=True), "66.0", ["X"]),
 }
 
 
@@ -115,7 +115,7 @@ def test_a_check_of_an_app_says_nothing_good_of_it(badly_answered: Callable[[str
 @pytest.mark.parametrize("bad", ANSWERS)
 def test_a_check_with_a_users_token_knows_nothing_then(badly_answered: Callable[[str], str], bad: str) -> None:
     seen = probe.check_with_session(
-        OrgSession(Tokens(badly_answered(bad)), allow_loopback=True), "66.0", "X", "AdvisorStream"
+        OrgSession(Tokens(badly_answered(bad)), allow_loopback=True), "66.0", ["X"], "AdvisorStream"
     )
     assert {finding.is_good for finding in seen.findings} == {None}
 
@@ -124,7 +124,7 @@ def test_a_check_tells_a_closed_api_from_a_session_that_has_just_ended(raw_serve
     refused = answer(b'[{"message":"Session expired or invalid","errorCode":"INVALID_SESSION_ID"}]', "401 Unauthorized")
     raw_server.will(*[refused] * 4)
     seen = probe.check_with_session(
-        OrgSession(Tokens(raw_server.url), allow_loopback=True), "66.0", "X", "AdvisorStream"
+        OrgSession(Tokens(raw_server.url), allow_loopback=True), "66.0", ["X"], "AdvisorStream"
     )
     assert [(f.is_good, f.why) for f in seen.findings if f.code == "api"] == [(False, "api_access_blocked")]
 

@@ -9,7 +9,7 @@ import pytest
 
 from asapp.models import Reason
 from asapp.salesforce.errors import TryLater
-from asapp.salesforce.fields import ReadFields, all_fields, fields_of_key, is_more
+from asapp.salesforce.fields import ReadFields, all_fields, fields_of_key, find_named, is_more
 from asapp.salesforce.records import (
     Bounce,
     ContactPage,
@@ -23,7 +23,9 @@ from asapp.salesforce.records import (
 from asapp.sync.departures import judge_sighting
 
 OWN, STANDARD = "Do_Not_Email__c", "HasOptedOutOfEmail"
-FIELDS = all_fields("Contact", STANDARD)
+SOLICIT_NAME = "HasOptedOutSolicit"
+SOLICIT = f"Individual.{SOLICIT_NAME}"
+FIELDS = all_fields("Contact", (STANDARD,))
 ROSE, OWNER = "003aj000002oTldAAE", "0055g00000AbCdEAAV"
 STAMP = datetime(2026, 5, 6, 11, 36, 42, tzinfo=UTC)
 EMAIL = "rose@edge.com"
@@ -134,8 +136,50 @@ def test_a_lookup_with_an_unreadable_row_makes_no_contact_inactive() -> None:
     [(False, False, False), (True, False, True), (False, True, True), (None, False, True)],
 )
 def test_one_of_several_fields_is_enough(own: Any, standard: Any, opted_out: bool) -> None:
-    record = contact_of(row(**{OWN: own, STANDARD: standard}), all_fields("Contact", OWN))
+    record = contact_of(row(**{OWN: own, STANDARD: standard}), all_fields("Contact", (OWN,)))
     assert record.is_opted_out is opted_out
+
+
+@pytest.mark.parametrize(
+    ("own", "individual_id", "individual", "opted_out", "is_hidden"),
+    [
+        (False, None, None, False, False),
+        (False, "0PK", {SOLICIT_NAME: False}, False, False),
+        (False, "0PK", {SOLICIT_NAME: True}, True, False),
+        (False, "0PK", {SOLICIT_NAME: None}, True, False),
+        (False, "0PK", None, True, True),
+        (True, "0PK", None, True, False),
+    ],
+)
+def test_a_consent_record_counts_and_one_that_cannot_be_seen_counts_as_opted_out(
+    own: bool, individual_id: str | None, individual: Any, opted_out: bool, is_hidden: bool
+) -> None:
+    fields = all_fields("Contact", (OWN, SOLICIT))
+    record = contact_of(row(**{OWN: own, "IndividualId": individual_id, "Individual": individual}), fields)
+    assert (record.is_opted_out, record.is_consent_hidden) == (opted_out, is_hidden)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "named"),
+    [
+        ("", OWN),
+        (OWN.lower(), OWN),
+        ("individualid", SOLICIT),
+        ("Individual", SOLICIT),
+        (SOLICIT_NAME, SOLICIT),
+        ("Title", None),
+        (STANDARD, None),
+    ],
+)
+def test_a_hidden_field_is_the_firms_also_as_a_part_of_a_path(hidden: str, named: str | None) -> None:
+    assert find_named(hidden, (OWN, SOLICIT)) == named
+
+
+def test_a_related_field_is_queried_with_the_reference_to_its_record() -> None:
+    assert all_fields("Contact", ("Consent__r.No_Mail__c", SOLICIT)).opt_out_columns[-2:] == (
+        "Consent__c",
+        "IndividualId",
+    )
 
 
 @pytest.mark.parametrize(
@@ -160,9 +204,9 @@ def test_where_bounces_are_hidden_they_are_unknown() -> None:
 
 
 def test_the_standard_field_is_named_once() -> None:
-    assert all_fields("Contact", "hasoptedoutofemail").opt_outs == ("hasoptedoutofemail",)
-    assert all_fields("Lead", OWN).opt_outs == (OWN, STANDARD)
-    assert "IsEmailBounced" not in all_fields("Lead", OWN).names
+    assert all_fields("Contact", ("hasoptedoutofemail",)).opt_outs == ("hasoptedoutofemail",)
+    assert all_fields("Lead", (OWN,)).opt_outs == (OWN, STANDARD)
+    assert "IsEmailBounced" not in all_fields("Lead", (OWN,)).names
 
 
 @pytest.mark.parametrize(
@@ -176,15 +220,18 @@ def test_the_standard_field_is_named_once() -> None:
     ],
 )
 def test_only_the_firms_own_field_cannot_be_spared(hidden: str, left: str | None) -> None:
-    fewer = all_fields("Contact", OWN).without(hidden)
+    fewer = all_fields("Contact", (OWN,)).without(hidden)
     assert (fewer.key if fewer else None) == left
 
 
 def test_a_key_tells_what_was_read() -> None:
     for key in (f"{OWN},{STANDARD},EmailBouncedDate", f"{OWN},EmailBouncedDate", f"{OWN},{STANDARD}", OWN):
-        assert fields_of_key(key, "Contact", OWN).key == key
-    everything = all_fields("Contact", OWN)
-    assert fields_of_key(None, "Contact", OWN) == fields_of_key(STANDARD, "Contact", OWN) == everything
+        assert fields_of_key(key, "Contact", (OWN,)).key == key
+    several = all_fields("Contact", (OWN, SOLICIT))
+    assert several.key == f"{OWN}+{SOLICIT},{STANDARD},EmailBouncedDate"
+    assert fields_of_key(several.key, "Contact", (OWN, SOLICIT)) == several
+    everything = all_fields("Contact", (OWN,))
+    assert fields_of_key(None, "Contact", (OWN,)) == fields_of_key(STANDARD, "Contact", (OWN,)) == everything
 
 
 @pytest.mark.parametrize(
@@ -195,6 +242,8 @@ def test_a_key_tells_what_was_read() -> None:
         (STANDARD, f"{OWN},{STANDARD}", True),
         (OWN, OWN, False),
         (OWN, None, True),
+        (f"{OWN}+{SOLICIT},{STANDARD}", f"{OWN},{STANDARD}", True),
+        (f"{OWN},{STANDARD}", f"{OWN}+{SOLICIT},{STANDARD}", True),
     ],
 )
 def test_more_fields_or_another_field_need_a_full_read(now: str, before: str | None, more: bool) -> None:

@@ -39,6 +39,7 @@ def reasons_given() -> dict[RowClass, set[str]]:
             ("rose@edge.example", ""), (False, True), ((False, None), (True, None), (True, OTHER)), BOUNCES
         )
     ]
+    rows += [row._replace(is_consent_hidden=True) for row in rows if row.is_opted_out]
     stored = [None] + [
         StoredContact(
             1,

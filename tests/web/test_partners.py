@@ -270,6 +270,7 @@ SETTINGS = {
     "slug": "northgate",
     "api_version": "67.0",
     "opt_out_field": "NoMail__c",
+    "more_opt_out_fields": "Individual.HasOptedOutSolicit, No_News__c",
     "opt_outs_trusted_days": "3",
     "lead_company": "Private client",
     "lead_source": "Newsletter",
@@ -292,7 +293,16 @@ def test_all_settings_are_stored_and_shown(client: FlaskClient, ada: User) -> No
     assert not partner.brings_in_open_leads
     assert partner.sends_on_data_of_hours == 12
     page = client.get("/admin/partners/northgate").text
-    for value in ("67.0", "NoMail__c", "Private client", "Newsletter", "30", "25", "12"):
+    for value in (
+        "67.0",
+        "NoMail__c",
+        "Individual.HasOptedOutSolicit, No_News__c",
+        "Private client",
+        "Newsletter",
+        "30",
+        "25",
+        "12",
+    ):
         assert f'value="{value}"' in page
     ticked = {"keep_leads": "1", "skip_bounced": "1", "writes_opt_outs_back": "1", "brings_in_open_leads": "1"}
     emptied = {"sync_interval": "", "sends_on_data_of_hours": ""}
@@ -310,7 +320,18 @@ def test_all_settings_are_stored_and_shown(client: FlaskClient, ada: User) -> No
     [
         *(("slug", value) for value in ("new", "preview", "Nörth", "a b", "-a", "x" * 51, "../admin")),
         *(("api_version", value) for value in ("66", "abc", "12.0", "66.5", "")),
-        *(("opt_out_field", value) for value in ("", "two words", "A.B", "x'; DROP", "F" * 81)),
+        *(("opt_out_field", value) for value in ("", "two words", "A.B.C", "x'; DROP", "F" * 81)),
+        *(
+            ("more_opt_out_fields", value)
+            for value in (
+                "A, B, C",
+                "Individual.A, Account.B",
+                "nomail__c",
+                "A.B.C",
+                "No News!",
+                "F" * 80 + ", " + "G" * 40,
+            )
+        ),
         *(("sync_interval", value) for value in ("4", "10081", "-5", "1e3", "٥٥", "9" * 30)),
         *(("api_share", value) for value in ("0", "101", "", "ten")),
         *(("opt_outs_trusted_days", value) for value in ("0", "61", "")),

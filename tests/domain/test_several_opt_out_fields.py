@@ -1,0 +1,191 @@
+"""A firm with several opt-out fields, one of them that of a consent record with sharing of its own."""
+
+from __future__ import annotations
+
+import pytest
+from flask import Flask
+from sqlalchemy import select
+
+from asapp.core.database import writing
+from asapp.core.extensions import db
+from asapp.core.forms import InvalidFields
+from asapp.messages.runs import SKIPPED
+from asapp.models import Contact, RunChange, SyncRun
+from asapp.partners import partners
+from asapp.partners.checks import run_checks
+from asapp.partners.form_fields import PartnerForm
+from orgsim import Running
+from tests.signing_up import PostOffice, someone_signs_up
+from tests.syncing import KEY, reasons_here
+
+OWN, NEWS, SOLICIT = "Do_Not_Email__c", "No_News__c", "Individual.HasOptedOutSolicit"
+STANDARD = "HasOptedOutOfEmail"
+
+
+class ConsentOffice(PostOffice):
+    """A firm that names three opt-out fields. Consent records that the advisor doesn't own are hidden."""
+
+    def __init__(self, running: Running) -> None:
+        super().__init__(running)
+        for sobject in ("Contact", "Lead"):
+            for name in (OWN, NEWS):
+                self.org.add_field(sobject, name)
+        self.org.use_individuals()
+        self.org.change_settings(individual_access="Private")
+        self.name_fields(OWN, NEWS, SOLICIT)
+
+    def name_fields(self, first: str, *more: str) -> None:
+        partner = self.reload(self.connection).partner
+        partner.opt_out_field, partner.more_opt_out_fields = first, ", ".join(more)
+        self.save()
+
+    def add_consent(self, record_id: str, *, owner: str | None = None, solicit: bool = False) -> str:
+        individual_id = self.org.add_individual(owner or self.user, last_name="Gonzalez", HasOptedOutSolicit=solicit)
+        self.org.give_individual(record_id, individual_id)
+        return individual_id
+
+    def reasons_of_changes(self, run: SyncRun) -> dict[str | None, str | None]:
+        """Return {Salesforce Id: reason} of the contacts that a run made inactive."""
+        rows = db.session.execute(
+            select(Contact.salesforce_id, RunChange.reason)
+            .join(Contact, Contact.id == RunChange.contact_id)
+            .where(RunChange.run_id == run.id, RunChange.kind == "deactivated")
+        )
+        return {row[0]: row[1] for row in rows}
+
+
+@pytest.fixture
+def office(app: Flask, org: Running) -> ConsentOffice:
+    return ConsentOffice(org)
+
+
+def test_true_in_any_field_is_opted_out_and_a_hidden_consent_record_has_a_reason_of_its_own(
+    office: ConsentOffice,
+) -> None:
+    no_consent, agreed, refused, unseen = (office.add(email=f"{n}@fjord.example") for n in range(4))
+    for ticked in (OWN, NEWS, STANDARD):
+        office.add(email=f"{ticked}@fjord.example", **{ticked: True})
+    office.add_consent(agreed)
+    office.add_consent(refused, solicit=True)
+    office.add_consent(unseen, owner=office.colleague)
+    run = office.sync()
+    assert (run.created, run.skipped) == (2, {"opted_out": 4, "consent_hidden": 1})
+    assert run.is_balanced
+    assert SKIPPED["consent_hidden"] == "consent record not visible"
+    assert reasons_here(office.connection) == {no_consent: None, agreed: None}
+    assert office.sync().api_calls == 1
+
+
+def test_a_consent_record_that_becomes_hidden_or_refuses_counts_within_a_day(office: ConsentOffice) -> None:
+    rose, ravi = office.add(email="a@fjord.example"), office.add(email="b@fjord.example")
+    individual_id = office.add_consent(rose)
+    office.add_consent(ravi, owner=office.colleague)
+    office.org.change_settings(individual_access="ReadWrite")
+    office.sync()
+    assert reasons_here(office.connection) == {rose: None, ravi: None}
+    office.org.update_individual(individual_id, HasOptedOutSolicit=True)
+    office.org.change_settings(individual_access="Private")
+    office.org.clock.advance(3600)
+    office.let_a_day_pass()
+    run = office.sync()
+    assert reasons_here(office.connection) == {rose: "opted_out", ravi: "opted_out"}
+    assert office.reasons_of_changes(run) == {rose: "opted_out", ravi: "consent_hidden"}
+
+
+def test_a_retrieval_before_a_send_sees_consent_records_too(office: ConsentOffice) -> None:
+    rose, ravi, gone = (office.add(email=f"{n}@fjord.example") for n in range(3))
+    office.add_consent(rose)
+    office.add_consent(ravi, owner=office.colleague)
+    office.org.delete(gone)
+    with office.workplace().access.open(office.connection) as client:
+        found = client.retrieve_contacts([gone, ravi, rose])
+    assert [one and (one.id, one.is_opted_out) for one in found] == [None, (ravi, True), (rose, False)]
+
+
+def test_the_preview_counts_hidden_consent_records_as_opted_out(office: ConsentOffice) -> None:
+    rose, ravi = office.add(email="a@fjord.example"), office.add(email="b@fjord.example")
+    office.add_consent(rose)
+    office.add_consent(ravi, owner=office.colleague)
+    with office.workplace().access.open(office.connection) as client:
+        assert client.count_preview(office.user) == (2, 1, 0)
+
+
+def test_a_lead_whose_consent_record_is_hidden_stops_its_twin(office: ConsentOffice) -> None:
+    rose, ravi = office.add(email="a@fjord.example"), office.add(email="b@fjord.example")
+    unseen, agreed = (
+        office.org.add_lead(office.user, last_name="Chou", email=email)
+        for email in ("a@fjord.example", "b@fjord.example")
+    )
+    office.add_consent(unseen, owner=office.colleague)
+    office.add_consent(agreed)
+    office.sync()
+    assert reasons_here(office.connection) == {rose: "twin_opted_out", ravi: None}
+
+
+@pytest.mark.parametrize("fewer", [(OWN, NEWS), (OWN, SOLICIT), (NEWS, SOLICIT)])
+def test_naming_other_fields_starts_a_full_read(office: ConsentOffice, fewer: tuple[str, ...]) -> None:
+    everybody = [office.add(email=f"{n}@fjord.example", **{n: True}) for n in (OWN, NEWS)]
+    office.add_consent(unseen := office.add(email="c@fjord.example"), owner=office.colleague)
+    office.sync()
+    office.org.clock.advance(3600)
+    office.name_fields(*fewer)
+    run = office.sync()
+    assert (run.is_full, run.read) == (True, 3)
+    spared = dict(zip((OWN, NEWS, SOLICIT), (*everybody, unseen), strict=True))
+    assert reasons_here(office.connection) == {spared[({OWN, NEWS, SOLICIT} - set(fewer)).pop()]: None}
+
+
+@pytest.mark.parametrize(
+    ("sobject", "field", "named"),
+    [("Contact", NEWS, NEWS), ("Contact", "IndividualId", SOLICIT), ("Individual", "HasOptedOutSolicit", SOLICIT)],
+)
+def test_where_one_of_them_is_hidden_nothing_is_read(
+    office: ConsentOffice, sobject: str, field: str, named: str
+) -> None:
+    office.add(email="a@fjord.example")
+    office.org.hide_field(sobject, field)
+    run = office.sync()
+    assert (run.is_failed, run.error_code) == (True, "opt_out_hidden")
+    assert run.error_detail in named
+
+
+def test_leads_go_out_where_one_of_the_fields_is_hidden_on_lead(office: ConsentOffice) -> None:
+    office.org.hide_field("Lead", NEWS)
+    someone_signs_up(office.advisor)
+    office.deliver()
+    assert len(office.leads_there()) == 1
+
+
+def test_the_checks_tell_of_each_field_whether_it_is_a_readable_checkbox(office: ConsentOffice) -> None:
+    def found() -> dict[str, tuple[str, str]]:
+        access = office.workplace().access
+        checks = run_checks(office.reload(office.connection).partner, access).checks
+        return {check.code: (str(check.verdict), check.says) for check in checks if check.code.startswith("opt_out")}
+
+    good = found()
+    assert {code: verdict for code, (verdict, _) in good.items()} == dict.fromkeys(
+        ("opt_out", "opt_out_2", "opt_out_3"), "good"
+    )
+    assert good["opt_out_3"][1].startswith(f"{SOLICIT}, through Contact and Lead.")
+    office.org.hide_field("Contact", NEWS)
+    office.org.deny_object("Individual")
+    office.name_fields("Phone", NEWS, SOLICIT)
+    assert {code: verdict for code, (verdict, _) in found().items()} == dict.fromkeys(good, "bad")
+    office.name_fields(OWN)
+    assert found().keys() == {"opt_out"}
+
+
+def test_fields_are_stored_as_salesforce_spells_them_and_one_that_is_no_checkbox_is_refused(
+    office: ConsentOffice,
+) -> None:
+    def enter(more: str) -> None:
+        partner, access = office.reload(office.connection).partner, office.workplace().access
+        typed = {"name": partner.name, "url": partner.salesforce_url, "key": KEY, "opt_out_field": OWN.lower()}
+        partners.change_partner(partner, PartnerForm.entered(**typed, more_opt_out_fields=more), access)
+
+    with writing():
+        enter(" individual.hasoptedoutSOLICIT ,no_news__c")
+    assert office.reload(office.connection).partner.opt_out_fields == (OWN, SOLICIT, NEWS)
+    with writing(), pytest.raises(InvalidFields) as refused:
+        enter("Individual.LastName")
+    assert refused.value.errors.keys() == {"more_opt_out_fields"}
