@@ -57,6 +57,7 @@ ACCESS = {
         (
             *("connect.ask_disconnect", "connect.callback", "connect.decide", "connect.disconnect", "connect.keep"),
             *("connect.start", "connect.switch"),
+            *("changes.export", "changes.index"),
             *("contacts.add", "contacts.confirm_delete", "contacts.delete", "contacts.edit", "contacts.export"),
             *("contacts.index", "contacts.new", "contacts.restore", "contacts.save", "contacts.save_lists"),
             *("contacts.selection", "contacts.show", "contacts.tell_salesforce", "contacts.try_again", "contacts.why"),

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from sqlalchemy import delete, or_, select, update
 from sqlalchemy.exc import OperationalError
 
+from asapp.accounts import visits
 from asapp.audit import entries
 from asapp.audit.entries import ITSELF, Actor
 from asapp.core.clock import utcnow
@@ -52,6 +53,7 @@ def start(user: User, device: str, client_address: str) -> str:
     key = secrets.token_urlsafe(KEY_BYTES)
     row = LoginSession(user_id=user.id, key_sha256=_hash(key), device=device[:60], client_address=client_address[:60])
     db.session.add(row)
+    visits.record(user.id, utcnow())
     db.session.commit()
     return key
 
@@ -78,13 +80,14 @@ def is_over(user: User, login: LoginSession, config: Config) -> bool:
 
 def record_use(login: LoginSession) -> None:
     """Write that a page is opened now, at most once a minute; a database that takes no writes stops no one. Commits."""
-    login_id, now = login.id, utcnow()
+    login_id, user_id, now = login.id, login.user_id, utcnow()
     if login.last_used_at > now - USE_IS_WRITTEN_EVERY:
         return
     end_read(db.session)
     try:
         with writing():
             change_rows(db.session, update(LoginSession).where(LoginSession.id == login_id).values(last_used_at=now))
+            visits.record(user_id, now)
             db.session.commit()
     except OperationalError as error:
         db.session.rollback()

@@ -237,8 +237,13 @@ def conditions_of(user_id: int, wanted: ContactQuery, now: datetime) -> list[Col
         conditions.append(Contact.source == wanted.source)
     if wanted.contact_list:
         conditions.append(is_on(wanted.contact_list))
-    words = fold(wanted.search[:SEARCH_MAX]).split()[:WORDS_MAX]
-    return conditions + [Contact.search_key.contains(word, autoescape=True) for word in words]
+    return conditions + matches(wanted.search)
+
+
+def matches(search: str) -> list[ColumnElement[bool]]:
+    """Return the conditions that a contact's name and address have each word of the search."""
+    words = fold(search[:SEARCH_MAX]).split()[:WORDS_MAX]
+    return [Contact.search_key.contains(word, autoescape=True) for word in words]
 
 
 def _line_rows(now: datetime) -> Select[Any]:

@@ -537,6 +537,17 @@ def _is_among_those(holds: ColumnElement[bool], user_id: int | None) -> ColumnEl
     return or_(of_advisor, of_firm)
 
 
+def of_advisor(user_id: int) -> ColumnElement[bool]:
+    """Over Suppression: does it concern this advisor alone?"""
+    return Suppression.user_id == user_id
+
+
+def of_firm(user_id: int, partner_id: int | None) -> ColumnElement[bool]:
+    """Over Suppression: does it concern everybody at this firm, and has it not ended for this advisor?"""
+    is_firms = and_(Suppression.user_id.is_(None), Suppression.partner_id == partner_id)
+    return and_(is_firms, ~_is_ended_for(user_id))
+
+
 def count_held(session: Session) -> dict[str, int]:
     """Return {reason: how many addresses a suppression of this kind holds for}, of advisors and of whole firms."""
     counts = (func.count(getattr(Suppression, column)) for column in REASONS.values())

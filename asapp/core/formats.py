@@ -10,7 +10,7 @@ import zoneinfo
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -89,6 +89,35 @@ def with_zone(when: datetime) -> str:
 def day(when: datetime) -> str:
     """Return `23 November 2026`"""
     return format_date(when.astimezone(_zone.get()), "d MMMM y", locale=LOCALE)
+
+
+def day_of(when: datetime) -> date:
+    """Return the day of this moment in the reader's zone."""
+    return when.astimezone(_zone.get()).date()
+
+
+def start_of(day: date) -> datetime:
+    """Return the moment, in UTC, at which this day begins in the reader's zone."""
+    return datetime.combine(day, time.min, tzinfo=_zone.get()).astimezone(UTC)
+
+
+def clock(when: datetime) -> str:
+    """Return `14:32`"""
+    return format_datetime(when, "HH:mm", tzinfo=_zone.get(), locale=LOCALE)
+
+
+def date_words(that: date, today: date, with_name: bool = True) -> str:
+    """Return `Monday 23 November`, or `23 November`; with the year unless it is this one."""
+    pattern = ("EEEE " if with_name else "") + ("d MMMM" if that.year == today.year else "d MMMM y")
+    return str(format_date(that, pattern, locale=LOCALE))
+
+
+def day_name(that: date, today: date) -> str:
+    """Return `Today`, `Yesterday`, `Saturday` within a week, and else the empty text."""
+    back = (today - that).days
+    if back in (0, 1):
+        return ("Today", "Yesterday")[back]
+    return str(format_date(that, "EEEE", locale=LOCALE)) if 1 < back <= DAYS_WITH_A_NAME else ""
 
 
 def near(when: datetime, now: datetime) -> str:

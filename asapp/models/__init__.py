@@ -34,7 +34,7 @@ from asapp.models.lead import (
     ToCheck,
     Unfollowed,
 )
-from asapp.models.login_session import LoginSession
+from asapp.models.login_session import LoginSession, Visit
 from asapp.models.partner import ApiUsage, CheckVerdict, Partner, PartnerCheck, SetupLink
 from asapp.models.run import RunChange, RunPhase, RunStatus, RunTrigger, SyncRun
 from asapp.models.second_factor import RecoveryCode, SecondFactor
@@ -118,6 +118,7 @@ __all__ = [
     "Unfollowed",
     "Untold",
     "User",
+    "Visit",
     "WaitingKind",
     "WaitingMail",
     "WriteBackState",

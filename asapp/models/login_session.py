@@ -25,3 +25,13 @@ class LoginSession(Base):
     client_address: Mapped[str] = mapped_column(String(60), default="")  # of the log-in
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
     last_used_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow, index=True)  # to the minute
+
+
+class Visit(Base):
+    """When a person was here, for "since your last visit". Not in users, as a sync locks that row."""
+
+    __tablename__ = "visits"
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    seen_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    last_ended_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # the end of the visit before this one

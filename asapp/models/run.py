@@ -108,6 +108,7 @@ class SyncRun(Leased, Base):
             postgresql_where=IS_ACTIVE,
         ),
         Index("ix_sync_runs_history", "connection_id", "id"),
+        Index("ix_sync_runs_connection_finished", "connection_id", "finished_at"),  # for the page Changes
         Index("ix_sync_runs_finished", "finished_at", "status"),  # for the figures of the last day
         # For the dispatch tick: few rows at any time.
         Index("ix_sync_runs_unfinished", "status", "lease_until", sqlite_where=IS_ACTIVE, postgresql_where=IS_ACTIVE),

@@ -140,13 +140,17 @@ def _read_added(run_id: int, *conditions: Any, limit: int) -> Sequence[Any]:
 
 
 def _line(row: Any) -> ChangeLine:
+    return ChangeLine(row.id, _name(row), row.email, row.kind, row.reason, changed_fields(row))
+
+
+def changed_fields(row: Any) -> list[tuple[str, str, str]]:
+    """Return (label, old, new) of each field that a row of run_changes names."""
     old, new = row.old or {}, row.new or {}
-    fields = [
+    return [
         (label, str(old.get(name) or ""), str(new.get(name) or ""))
         for name, label in FIELD_NAMES.items()
         if name in old or name in new
     ]
-    return ChangeLine(row.id, _name(row), row.email, row.kind, row.reason, fields)
 
 
 def _cells(row: Any) -> list[tuple[str | None, ...]]:

@@ -13,6 +13,7 @@ from flask import (
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
+from asapp.accounts import visits
 from asapp.audit import entries
 from asapp.connections.connections import find_current, find_latest
 from asapp.connections.live_questions import find_contact_of_account, way_to_ask
@@ -36,6 +37,7 @@ from asapp.messages.suppressions import ENDS, STEPS
 from asapp.messages.suppressions import SOURCES as SUPPRESSION_SOURCES
 from asapp.messages.write_back import TELLINGS
 from asapp.models import Action, Connection, ContactList, Reason
+from asapp.panel import changes
 from asapp.panel.causes import find_cause
 from asapp.salesforce.errors import OurBug, SalesforceError
 from asapp.salesforce.hosts import is_salesforce_url, record_url
@@ -78,6 +80,7 @@ def index() -> ResponseReturnValue:
     page = queries.find_page(current_user.id, wanted, now)
     overview = queries.count_contacts(current_user.id, now)
     connection = find_latest(current_user)
+    since = changes.find_since(person(), visits.find_last(current_user.id), now) if not wants_part() else None
     return render_template(
         "contacts/_people.html" if wants_part() else "contacts/index.html",
         wanted=wanted,
@@ -87,6 +90,7 @@ def index() -> ResponseReturnValue:
         connection=connection,
         emptiness=_emptiness(wanted, overview) if not page.total and not wanted.is_narrowed else None,
         cause=find_cause(person(), connection, now) if not wants_part() else None,
+        since=since,
         states=STATES,
         deleted_here=DELETED_HERE,
         is_part=wants_part(),

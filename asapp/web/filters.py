@@ -1,4 +1,4 @@
-"""Template filters: number, counted, ago, moment, exact, lasting, breakable. Times are in the reader's zone."""
+"""Template filters: number, counted, ago, moment, at_clock, lasting, breakable. Times are in the reader's zone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SUPPORT_ADDRESS = "as_support@broadridge.com"
 
 
 def register(app: Flask) -> None:
-    app.jinja_env.filters.update(number=number, counted=counted, ago=ago, moment=moment)
+    app.jinja_env.filters.update(number=number, counted=counted, ago=ago, moment=moment, at_clock=at_clock)
     app.jinja_env.filters.update(breakable=breakable, lasting=lasting)
     app.jinja_env.globals.update(
         support_address=SUPPORT_ADDRESS, place_of_zone=formats.place_of, now_with_zone=now_with_zone
@@ -58,6 +58,11 @@ def moment(when: datetime | None) -> Markup:
         return Markup("")
     has_zone = current_user and current_user.is_authenticated and current_user.time_zone
     return _time(when, formats.written_out(when) if has_zone else formats.with_zone(when))
+
+
+def at_clock(when: datetime) -> Markup:
+    """Return `14:32` as a time element, for a time on a day that is named above."""
+    return _time(when, formats.clock(when))
 
 
 def breakable(address: str) -> Markup:

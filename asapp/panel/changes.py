@@ -1,0 +1,388 @@
+"""What happened to an advisor's contacts, day by day.
+
+Nothing of it is stored for its own sake. A sync leaves run_changes, and its id on the contacts that it created; an
+unsubscribe leaves a suppression; a sign-up's Lead leaves consent events; a contact itself says when it was made or deleted
+here. What a sync did counts when it ended. Only people who are shown are told about: not those who were erased, nor those
+without an address. Runs are deleted after RUNS_KEPT_DAYS, and their changes with them.
+
+Days are those of the reader's time zone (core/formats.py).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Integer, Select, and_, case, cast, func, literal, null, or_, select, union_all
+
+from asapp.connections import connections
+from asapp.contacts.queries import matches
+from asapp.contacts.status import is_shown
+from asapp.contacts.suppressions import of_advisor, of_firm
+from asapp.core import formats
+from asapp.core.bulk import is_among
+from asapp.core.csv_files import csv_header, csv_rows
+from asapp.core.extensions import db
+from asapp.core.forms import whole_number
+from asapp.messages.changes import ADOPTED_REASON, ChangeKind, details, what
+from asapp.models import (
+    ConsentEvent,
+    ConsentKind,
+    ConsentSource,
+    Contact,
+    ContactSource,
+    Lead,
+    Reason,
+    RunChange,
+    Suppression,
+    SyncRun,
+    User,
+)
+from asapp.models.run import SWITCHED_ON, Also
+from asapp.panel.receipts import changed_fields
+
+DAYS_SHOWN = 7
+OF_A_KIND = 5  # of each day, until all of that kind are asked for
+A_PAGE = 50
+ROWS_A_PIECE = 1000
+COLUMNS = ("at", "what", "salesforce_id", "name", "email", "details", "field", "old", "new", "receipt")
+KINDS = list(ChangeKind)
+
+OPT_OUTS = (Reason.OPTED_OUT, Reason.TWIN_OPTED_OUT, Also.SUPPRESSED)
+
+# Where an entry comes from; with the row's id it is the entry's key.
+RUN, CREATED, MADE, HIDDEN, SUPPRESSED, CONSENT = range(6)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """since: included; until: not. kind: one of ChangeKind, or "" for all. search: in name and address."""
+
+    since: datetime
+    until: datetime
+    kind: str = ""
+    search: str = ""
+
+
+class Account(NamedTuple):
+    """Whose changes: plain values, which outlive the request in a file that is sent piece by piece."""
+
+    user_id: int
+    partner_id: int | None
+    connection_ids: tuple[int, ...]
+
+    @classmethod
+    def of(cls, user: User) -> Account:
+        return cls(user.id, user.partner_id, tuple(connections.all_ids_of(user)))
+
+
+class Key(NamedTuple):
+    """The place of an entry in the order newest first."""
+
+    at: datetime
+    source: int
+    row_id: int
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%dT%H:%M:%S.%fZ}~{self.source}~{self.row_id}"
+
+    @classmethod
+    def read(cls, text: str) -> Key | None:
+        """Return the key that a link carries; None for anything else."""
+        try:
+            at, source, row_id = text.split("~")
+            stamp = datetime.fromisoformat(at)
+        except ValueError:
+            return None
+        place, number = whole_number(source, CONSENT), whole_number(row_id)
+        return cls(stamp, place, number) if stamp.tzinfo and place is not None and number is not None else None
+
+
+class Entry(NamedTuple):
+    """One change. fields: (label, old, new) of each changed field. run_id: of the sync that saw it."""
+
+    key: Key
+    kind: str
+    reason: str | None
+    run_id: int | None
+    contact_id: int
+    name: str
+    email: str
+    salesforce_id: str | None
+    fields: list[tuple[str, str, str]]
+
+    @property
+    def at(self) -> datetime:
+        return self.key.at
+
+    @property
+    def what(self) -> str:
+        return what(self.kind, self.reason)
+
+    @property
+    def details(self) -> str:
+        words = details(self.kind, self.reason)
+        return words or ("" if self.fields else "Changed in Salesforce.")
+
+
+class Day(NamedTuple):
+    """entries: the first of each kind. tally: {kind: number} of all, in the order of ChangeKind."""
+
+    date: date
+    tally: Mapping[str, int]
+    entries: Sequence[Entry]
+
+
+class SinceVisit(NamedTuple):
+    """What happened since a person's last visit. new_leads: sign-ups, also of people who were here before."""
+
+    since: datetime
+    tally: Mapping[str, int]
+    new_leads: int
+
+
+def find_since(user: User, since: datetime | None, now: datetime) -> SinceVisit | None:
+    """Return what happened since then; None if nothing did, or this is the first visit."""
+    if since is None:
+        return None
+    counts = tally(Account.of(user), Wanted(since, now))
+    of_user = and_(Lead.user_id == user.id, Lead.partner_id == user.partner_id, Lead.signed_up_at >= since)
+    new_leads = db.session.scalar(select(func.count()).select_from(Lead).where(of_user)) or 0
+    return SinceVisit(since, counts, new_leads) if counts or new_leads else None
+
+
+def of_day(day: date, wanted: Wanted) -> Wanted:
+    return replace(wanted, since=formats.start_of(day), until=formats.start_of(day + timedelta(days=1)))
+
+
+def find_days(account: Account, first: date, last: date) -> list[Day]:
+    """Return each of these days, the newest first, also those on which nothing changed."""
+    wanted = Wanted(formats.start_of(first), formats.start_of(last + timedelta(days=1)))
+    tallies = tally_by_day(account, wanted)
+    days = [last - timedelta(days=back) for back in range((last - first).days + 1)]
+    return [Day(day, tallies.get(day, {}), _first_of(account, of_day(day, wanted), tallies.get(day))) for day in days]
+
+
+def find_last_day(account: Account, before: datetime) -> date | None:
+    """Return the newest day with a change before this time."""
+    rows = _entries(account, Wanted(datetime.min.replace(tzinfo=before.tzinfo), before))
+    at = db.session.scalar(select(func.max(rows.c.at)))
+    return formats.day_of(at) if at is not None else None
+
+
+def tally_by_day(account: Account, wanted: Wanted) -> dict[date, dict[str, int]]:
+    found: dict[date, Counter[str]] = {}
+    for at, kind, number in _counts(account, wanted):
+        found.setdefault(formats.day_of(at), Counter())[kind] += number
+    return {day: _in_order(counts) for day, counts in found.items()}
+
+
+def tally(account: Account, wanted: Wanted) -> dict[str, int]:
+    """Return {kind: number of changes}, in the order of ChangeKind; no kind without a change."""
+    counts: Counter[str] = Counter()
+    for _at, kind, number in _counts(account, wanted):
+        counts[kind] += number
+    return _in_order(counts)
+
+
+def find_entries(account: Account, wanted: Wanted, after: Key | None = None, limit: int = A_PAGE) -> list[Entry]:
+    """Return changes, newest first, those after this key."""
+    rows = _entries(account, wanted)
+    query = select(rows).order_by(rows.c.at.desc(), rows.c.source.desc(), rows.c.row_id.desc()).limit(limit)
+    return _hydrate(db.session.execute(query if after is None else query.where(_is_after(rows.c, after))).all())
+
+
+def iter_csv(account: Account, wanted: Wanted) -> Iterator[str]:
+    """Yield the changes as CSV, piece by piece; no transaction is open between two pieces."""
+    yield csv_header(COLUMNS)
+    after: Key | None = None
+    while entries := find_entries(account, wanted, after, ROWS_A_PIECE):
+        after = entries[-1].key
+        db.session.rollback()
+        yield csv_rows(cells for entry in entries for cells in _cells(entry))
+
+
+def _cells(entry: Entry) -> list[tuple[str | None, ...]]:
+    """Return a line of the file for each changed field, or one line if none changed."""
+    stamp = entry.at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    about = (stamp, entry.what, entry.salesforce_id, entry.name, entry.email, entry.details)
+    receipt = str(entry.run_id) if entry.run_id else ""
+    return [(*about, *field, receipt) for field in entry.fields or [("", "", "")]]
+
+
+def _in_order(counts: Mapping[str, int]) -> dict[str, int]:
+    return {kind: counts[kind] for kind in KINDS if counts.get(kind)}
+
+
+def _counts(account: Account, wanted: Wanted) -> Sequence[Any]:
+    rows = _entries(account, wanted)
+    return db.session.execute(select(rows.c.at, rows.c.kind, func.count()).group_by(rows.c.at, rows.c.kind)).all()
+
+
+def _first_of(account: Account, wanted: Wanted, counted: Mapping[str, int] | None) -> list[Entry]:
+    """Return the first entries of each kind."""
+    if not counted:
+        return []
+    rows = _entries(account, wanted)
+    newest = (rows.c.at.desc(), rows.c.source.desc(), rows.c.row_id.desc())
+    place = func.row_number().over(partition_by=rows.c.kind, order_by=newest).label("place")
+    placed = select(rows, place).subquery()
+    entries = _hydrate(db.session.execute(select(placed).where(placed.c.place <= OF_A_KIND)).all())
+    return sorted(entries, key=lambda each: (KINDS.index(ChangeKind(each.kind)), *(-part for part in _numbers(each))))
+
+
+def _numbers(entry: Entry) -> tuple[float, int, int]:
+    return entry.at.timestamp(), entry.key.source, entry.key.row_id
+
+
+def _is_after(rows: Any, key: Key) -> ColumnElement[bool]:
+    same_time = rows.at == key.at
+    return or_(
+        rows.at < key.at,
+        and_(same_time, rows.source < key.source),
+        and_(same_time, rows.source == key.source, rows.row_id < key.row_id),
+    )
+
+
+# ---- Where the entries come from. Columns: at, source, row_id, contact_id, kind, reason, run_id
+
+
+def _entries(account: Account, wanted: Wanted) -> Any:
+    """Return the wanted entries as a subquery."""
+    sources = [
+        _of_runs(account, wanted),
+        _created(account, wanted),
+        _made(wanted),
+        _hidden(wanted),
+        *_suppressed(account, wanted),
+        _of_leads(wanted),
+    ]
+    is_theirs = (Contact.user_id == account.user_id, is_shown(), *matches(wanted.search))
+    rows = union_all(*(query.where(*is_theirs) for query in sources)).subquery()
+    if not wanted.kind:
+        return rows
+    return select(rows).where(rows.c.kind == wanted.kind).subquery()
+
+
+def _columns(at: Any, source: int, row_id: Any, kind: Any, reason: Any, run_id: Any = None) -> tuple[Any, ...]:
+    no_run = cast(null(), Integer)  # PostgreSQL wants the same type in all parts
+    return (
+        at.label("at"),
+        literal(source).label("source"),
+        row_id.label("row_id"),
+        Contact.id.label("contact_id"),
+        (kind if not isinstance(kind, str) else literal(str(kind))).label("kind"),
+        (reason if not isinstance(reason, str) else literal(str(reason))).label("reason"),
+        (run_id if run_id is not None else no_run).label("run_id"),
+    )
+
+
+def _within(column: Any, wanted: Wanted) -> ColumnElement[bool]:
+    return and_(column >= wanted.since, column < wanted.until)
+
+
+def _of_runs(account: Account, wanted: Wanted) -> Select[Any]:
+    reason = case((RunChange.kind == "adopted", literal(ADOPTED_REASON)), else_=RunChange.reason)
+    kind = case(
+        (RunChange.kind.in_(("updated", "adopted")), literal(ChangeKind.CHANGED.value)),
+        (or_(RunChange.kind == "reactivated", RunChange.reason.in_(SWITCHED_ON)), literal(ChangeKind.BACK.value)),
+        (RunChange.reason.in_(OPT_OUTS), literal(ChangeKind.OPTED_OUT.value)),
+        (RunChange.reason == Reason.BOUNCED, literal(ChangeKind.BOUNCED.value)),
+        else_=literal(ChangeKind.LEFT.value),
+    )
+    columns = _columns(SyncRun.finished_at, RUN, RunChange.id, kind, reason, RunChange.run_id)
+    changed = select(*columns).join_from(SyncRun, RunChange, RunChange.run_id == SyncRun.id)
+    return changed.join(Contact, Contact.id == RunChange.contact_id).where(_is_of(account, wanted))
+
+
+def _created(account: Account, wanted: Wanted) -> Select[Any]:
+    columns = _columns(SyncRun.finished_at, CREATED, Contact.id, ChangeKind.ADDED, ContactSource.SALESFORCE, SyncRun.id)
+    made = select(*columns).join_from(SyncRun, Contact, Contact.created_in_run_id == SyncRun.id)
+    return made.where(_is_of(account, wanted))
+
+
+def _is_of(account: Account, wanted: Wanted) -> ColumnElement[bool]:
+    """Did this run of the person's end within the time?"""
+    return and_(SyncRun.connection_id.in_(account.connection_ids), _within(SyncRun.finished_at, wanted))
+
+
+def _made(wanted: Wanted) -> Select[Any]:
+    """Select sign-ups and contacts made by hand. The latter may have been adopted by a record in Salesforce since."""
+    source = case((Contact.source == ContactSource.LEAD, Contact.source), else_=literal(ContactSource.MANUAL.value))
+    made = select(*_columns(Contact.created_at, MADE, Contact.id, ChangeKind.ADDED, source))
+    return made.where(Contact.created_in_run_id.is_(None), _within(Contact.created_at, wanted))
+
+
+def _hidden(wanted: Wanted) -> Select[Any]:
+    hidden = select(*_columns(Contact.hidden_at, HIDDEN, Contact.id, ChangeKind.LEFT, Reason.HIDDEN_HERE))
+    return hidden.where(_within(Contact.hidden_at, wanted))
+
+
+def _suppressed(account: Account, wanted: Wanted) -> list[Select[Any]]:
+    """Select the suppressions that hold: of the advisor's own, and of the whole firm's."""
+    times = (Suppression.unsubscribed_at, Suppression.complained_at, Suppression.bounced_at)
+    at = func.coalesce(*times)
+    reasons = (Reason.UNSUBSCRIBED, Reason.COMPLAINED, Reason.BOUNCED)
+    reason = case(*((time.is_not(None), literal(why.value)) for time, why in zip(times, reasons, strict=True)))
+    is_bounce = and_(Suppression.unsubscribed_at.is_(None), Suppression.complained_at.is_(None))
+    kind = case((is_bounce, literal(ChangeKind.BOUNCED.value)), else_=literal(ChangeKind.OPTED_OUT.value))
+    same = and_(Contact.address_hash == Suppression.address_hash, Contact.user_id == account.user_id)
+    held = select(*_columns(at, SUPPRESSED, Contact.id, kind, reason)).join_from(Suppression, Contact, same)
+    whose = (of_advisor(account.user_id), of_firm(account.user_id, account.partner_id))
+    return [held.where(_within(at, wanted), which) for which in whose]
+
+
+def _of_leads(wanted: Wanted) -> Select[Any]:
+    """Select what syncs saw of sign-ups whose Lead is no contact yet: a contact's changes are in run_changes."""
+    kinds = {
+        ConsentKind.OPTED_OUT: (ChangeKind.OPTED_OUT, Reason.OPTED_OUT),
+        ConsentKind.BACK_IN: (ChangeKind.BACK, Reason.OPTED_OUT),
+        ConsentKind.DELETED: (ChangeKind.LEFT, Reason.DELETED),
+        ConsentKind.RESTORED: (ChangeKind.BACK, Reason.DELETED),
+    }
+    kind = case(*((ConsentEvent.kind == each, literal(change.value)) for each, (change, _why) in kinds.items()))
+    reason = case(*((ConsentEvent.kind == each, literal(why.value)) for each, (_change, why) in kinds.items()))
+    at = ConsentEvent.recorded_at
+    followed = select(*_columns(at, CONSENT, ConsentEvent.id, kind, reason, ConsentEvent.run_id))
+    return (
+        followed.join_from(Contact, Lead, Lead.contact_id == Contact.id)
+        .join(ConsentEvent, ConsentEvent.lead_id == Lead.id)
+        .where(
+            Contact.source == ContactSource.LEAD,
+            ConsentEvent.source == ConsentSource.SALESFORCE,
+            ConsentEvent.kind.in_(kinds),
+            _within(at, wanted),
+        )
+    )
+
+
+def _hydrate(rows: Sequence[Any]) -> list[Entry]:
+    """Return the entries of these rows, with names and changed fields, in their order."""
+    people = {row.id: row for row in db.session.execute(_people([row.contact_id for row in rows]))}
+    changes = {row.id: row for row in db.session.execute(_fields([row.row_id for row in rows if row.source == RUN]))}
+    return [
+        Entry(
+            Key(row.at, row.source, row.row_id),
+            row.kind,
+            row.reason,
+            row.run_id,
+            row.contact_id,
+            people[row.contact_id].name,
+            people[row.contact_id].email,
+            people[row.contact_id].salesforce_id,
+            changed_fields(changes[row.row_id]) if row.source == RUN else [],
+        )
+        for row in rows
+    ]
+
+
+def _people(contact_ids: Sequence[int]) -> Select[Any]:
+    name = func.trim(Contact.first_name + " " + Contact.last_name).label("name")
+    return select(Contact.id, name, Contact.email, Contact.salesforce_id).where(is_among(Contact.id, set(contact_ids)))
+
+
+def _fields(change_ids: Sequence[int]) -> Any:
+    return select(RunChange.id, RunChange.old, RunChange.new).where(is_among(RunChange.id, set(change_ids)))

@@ -1,0 +1,116 @@
+"""The page Changes, its filter and its file, and "since your last visit" on Contacts."""
+
+from __future__ import annotations
+
+import csv
+import re
+from datetime import timedelta
+from html import unescape
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from asapp.core.clock import utcnow
+from asapp.models import Connection, RunChange, Visit
+from tests.factories import PASSWORD, log_in, make_contact, make_run, make_synced_connection, save
+
+
+def page_text(response: TestResponse) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", unescape(response.text)).split())
+
+
+@pytest.fixture
+def connection(app: Flask, client: FlaskClient) -> Connection:
+    connection = make_synced_connection()
+    log_in(client, connection.user)
+    return connection
+
+
+def came(connection: Connection, days_ago: float, *names: str) -> None:
+    run = make_run(connection, finished_at=utcnow() - timedelta(days=days_ago), created=len(names))
+    for name in names:
+        make_contact(connection, first_name=name, created_in_run_id=run.id)
+
+
+def test_a_week_is_told_day_by_day_and_quiet_days_say_so(client: FlaskClient, connection: Connection) -> None:
+    came(connection, 0, "Esi", "Noor")
+    came(connection, 30, "Adaeze")
+    text = page_text(client.get("/changes"))
+    assert "Changes What came, left and changed among your contacts, day by day." in text
+    assert "2 added" in text
+    assert text.count("Nothing changed.") == 6
+    assert "Adaeze" not in text
+    page = client.get("/changes").text
+    earlier = page.split('rel="next" href="')[1].split('"')[0]
+    assert "Adaeze" in client.get(earlier).text
+
+
+def test_a_filter_shows_every_entry_of_one_day_a_page_at_a_time(client: FlaskClient, connection: Connection) -> None:
+    came(connection, 0, *(f"Esi{number}" for number in range(52)))
+    page = client.get("/changes").text
+    assert "Show all 52 added" in page
+    day = page.split("kind=added&amp;day=")[1].split('"')[0]
+    first = client.get(f"/changes?kind=added&day={day}").text
+    after = first.split("&amp;after=")[1].split('"')[0]
+    second = client.get(f"/changes?kind=added&day={day}&after={after}").text
+    assert (first.count(">Esi"), second.count(">Esi")) == (50, 2)
+
+
+def test_nothing_found_says_so_and_leads_on(client: FlaskClient, connection: Connection) -> None:
+    came(connection, 0, "Esi")
+    text = page_text(client.get("/changes?q=oduya&kind=left&since=today"))
+    assert "No changes match Nothing about “oduya” happened in this time." in text
+
+
+@pytest.mark.parametrize(
+    "query", ["kind=x", "since=x", "day=2026-99-99", "before=0001-01-01", "after=x", "day=0001-01-01"]
+)
+def test_a_filter_that_makes_no_sense_is_left_out(client: FlaskClient, connection: Connection, query: str) -> None:
+    came(connection, 0, "Esi")
+    assert "Esi" in client.get(f"/changes?{query}").text
+
+
+def test_the_file_has_the_same_rows_with_times_in_utc(client: FlaskClient, connection: Connection) -> None:
+    run = make_run(connection, finished_at=utcnow(), updated=1)
+    contact = make_contact(connection, first_name="=Henk", last_name="de Vries", email="henk@fjord.example")
+    save(
+        RunChange(
+            run_id=run.id,
+            contact_id=contact.id,
+            kind="updated",
+            old={"last_name": "Vries"},
+            new={"last_name": "de Vries"},
+        )
+    )
+    came(connection, 1, "Esi")
+    lines = client.get("/changes/export.csv?since=today&kind=changed").text.splitlines()
+    stamp = f"{run.finished_at:%Y-%m-%dT%H:%M:%SZ}"
+    cells = [
+        stamp,
+        "Changed",
+        contact.salesforce_id,
+        "'=Henk de Vries",
+        contact.email,
+        "",
+        "Last name",
+        "Vries",
+        "de Vries",
+    ]
+    assert list(csv.reader(lines[1:])) == [[*cells, str(run.id)]]
+
+
+def test_contacts_say_what_happened_since_the_last_visit(client: FlaskClient, connection: Connection) -> None:
+    assert "Since your last visit" not in client.get("/contacts").text
+    save(Visit(user_id=connection.user_id, seen_at=utcnow() - timedelta(days=2)))
+    client.post("/logout")
+    client.post("/login", data={"email": connection.user.email, "password": PASSWORD})
+    came(connection, 3, "Before")
+    came(connection, 0, "Esi", "Noor")
+    text = page_text(client.get("/contacts"))
+    assert "Since your last visit" in text
+    assert "2 added" in text
+    page = client.get("/changes?since=visit").text
+    assert "Esi" in page
+    assert "Before" not in page
