@@ -9,6 +9,7 @@ the address changes. Whether a marked contact may be written to is the firm's se
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, and_, func, select
@@ -45,6 +46,7 @@ def mark_of(contact: Contact) -> Mark:
     return Mark(contact.bounced_at, contact.bounce_reason, contact.bounced_hash)
 
 
+@cache  # aliases cost much to build
 def is_skipped_as_bounced() -> ColumnElement[bool]:
     """Has mail to the contact's present address bounced in Salesforce, and does the firm's setting exclude such
     addresses?

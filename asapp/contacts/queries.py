@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, select
+from sqlalchemy import ColumnElement, Select, and_, func, select
 
 from asapp.contacts.lists import SYSTEM_LIST_NAMES, is_on, is_on_system_list, lists_of_all
 from asapp.contacts.status import (
@@ -66,6 +66,9 @@ class ContactQuery:
 class Count(NamedTuple):
     people: int = 0
     active: int = 0
+
+    def plus(self, other: Count) -> Count:
+        return Count(self.people + other.people, self.active + other.active)
 
 
 class ListCount(NamedTuple):
@@ -317,17 +320,21 @@ def _totals(user_ids: Collection[int], now: datetime) -> dict[int, dict[str, Cou
 
     An advisor without contacts has none.
     """
-    one = _only(user_ids)
     is_hidden = Contact.hidden_at.is_not(None)
     groups: dict[str, ColumnElement[bool]] = {"": ~is_hidden, "hidden": is_hidden}
     groups |= {kind.value: is_on_system_list(kind) for kind in SYSTEM_LIST_NAMES}
-    columns: list[ColumnElement[int]] = []
-    for is_in in groups.values():
-        columns += [func.count(case((is_in, 1))), func.count(case((and_(is_in, is_active(now, one)), 1)))]
-    found: dict[int, dict[str, Count]] = defaultdict(dict)
-    theirs = contact_rows(Contact.user_id, *columns).where(_are_of(user_ids)).group_by(Contact.user_id)
-    for user_id, *counts in db.session.execute(theirs):
-        found[user_id] = {name: Count(counts[2 * i], counts[2 * i + 1]) for i, name in enumerate(groups)}
+    columns = [is_in.label(f"in_{name}") for name, is_in in groups.items()]
+    each = (
+        contact_rows(Contact.user_id, is_active(now, _only(user_ids)).label("active"), *columns)
+        .where(_are_of(user_ids))
+        .subquery()
+    )
+    found: dict[int, dict[str, Count]] = defaultdict(lambda: defaultdict(Count))
+    for alike in db.session.execute(select(*each.c, func.count().label("people")).group_by(*each.c)):
+        more = Count(alike.people, alike.people if alike.active else 0)
+        for name in groups:
+            if getattr(alike, f"in_{name}"):
+                found[alike.user_id][name] = found[alike.user_id][name].plus(more)
     return found
 
 

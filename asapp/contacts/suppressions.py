@@ -31,7 +31,7 @@ from sqlalchemy import (
     type_coerce,
     union,
 )
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from asapp.contacts.addresses import HashRange, address_hash, address_key
 from asapp.core.bulk import in_chunks, insert_many, is_among, is_among_given, upsert_many
@@ -60,6 +60,7 @@ from asapp.models.suppression import IS_FOR_ADVISOR, IS_FOR_FIRM, IS_FROM_SENDER
 ROWS: Table = Suppression.__table__  # type: ignore[assignment]
 EVENTS: Table = SuppressionEvent.__table__  # type: ignore[assignment]
 WORDS: Table = SuppressionWords.__table__  # type: ignore[assignment]
+OWN = ROWS.alias("own")  # what an advisor's own form says, beside the whole firm's row
 UNDO_WITHIN = timedelta(minutes=10)
 RETRY_EVERY = timedelta(days=30)  # the advisor may have a bounced address tried again
 # The reasons in the order in which they are told, each with the column that says since when.
@@ -601,11 +602,10 @@ def has_any_at(partner_id: int) -> bool:
 
 def _is_ended_for(user_id: Any) -> ColumnElement[bool]:
     """Has the person opted in with this advisor after choosing the whole firm? Over a firm's Suppression."""
-    own = aliased(Suppression)
-    later = select(own.id).where(
-        own.user_id == user_id,
-        own.address_hash == Suppression.address_hash,
-        own.opted_in_at > Suppression.unsubscribed_at,
+    later = select(OWN.c.id).where(
+        OWN.c.user_id == user_id,
+        OWN.c.address_hash == Suppression.address_hash,
+        OWN.c.opted_in_at > Suppression.unsubscribed_at,
     )
     return later.correlate(Suppression, Contact).exists()
 
