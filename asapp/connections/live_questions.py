@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 from asapp.connections.org_access import OrgAccess
 from asapp.contacts.why import Ask, ContactSighting, Question, sightings_of
+from asapp.contacts.why_by_name import AskNames
 from asapp.models import Connection
 from asapp.salesforce.errors import FieldHidden, TryLater
+from asapp.salesforce.records import NamedContact
 
 
 def way_to_ask(connection: Connection, access: OrgAccess) -> Ask:
@@ -20,6 +22,16 @@ def way_to_ask(connection: Connection, access: OrgAccess) -> Ask:
                 return sightings_of(rows, org.contact_fields)
             except (KeyError, TypeError, ValueError) as error:
                 raise TryLater("unreadable_answer", "contact") from error
+
+    return ask
+
+
+def way_to_ask_names(connection: Connection, access: OrgAccess) -> AskNames:
+    """Return a function that searches contacts by name, in one call with this connection's tokens."""
+
+    def ask(words: Sequence[str], limit: int) -> Sequence[NamedContact]:
+        with access.open(connection) as org:
+            return org.fetch_named_contacts(words, limit)
 
     return ask
 

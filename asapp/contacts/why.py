@@ -45,7 +45,7 @@ from asapp.models import (
 from asapp.salesforce.errors import FieldEncrypted, OurBug, SalesforceError
 from asapp.salesforce.fields import ReadFields
 from asapp.salesforce.hosts import to_18, with_case_restored
-from asapp.salesforce.records import CONTACT_PREFIX, flag_of, id_of, id_or_none, is_opted_out, owner_name_of
+from asapp.salesforce.records import CONTACT_PREFIX, cleaned, flag_of, id_of, id_or_none, is_opted_out, owner_name_of
 
 CONTACT, ACCOUNT = CONTACT_PREFIX, "001"  # how their Ids begin
 ID_WITHIN = r"(?<![A-Za-z0-9]){}[A-Za-z0-9]{{12}}(?:[A-Za-z0-9]{{3}})?(?![A-Za-z0-9])"
@@ -55,6 +55,9 @@ ANY_ID = re.compile(r"[A-Za-z0-9]{15}(?:[A-Za-z0-9]{3})?")
 ADDRESS = re.compile(r"[^\s@<>]+@[^\s@<>]+")
 LINK = re.compile(r"(?:https?:/)?/|[\w.-]+\.[a-z]{2,}/", re.IGNORECASE)
 QUESTION_MAX = 1000
+NAME_MAX = 121  # as Salesforce has it
+LETTERS_LEAST = 2
+NOT_IN_NAMES = re.compile(r"[@/\\:=<>]")
 ENCODED_TIMES = 3  # a link within a link within a link
 LINK_STATE = re.compile(r"eyJ[A-Za-z0-9_=+/-]{20,}")  # base64 of JSON, in older Lightning links
 WRAPPING = "<>()[]{}\"'`´“”„‟‘’‚‛«»‹›.,;:!?|*·\u200b\u200c\u200d\u2060\ufeff "  # copied along with the text around
@@ -73,10 +76,11 @@ class AnAccount(NotAQuestion):
 
 
 class Question(NamedTuple):
-    """One of the two is set. salesforce_id: 18 characters."""
+    """One of the three is set. salesforce_id: 18 characters. name: why_by_name.py finds who is meant."""
 
     salesforce_id: str | None = None
     email: str | None = None
+    name: str | None = None
 
 
 class ContactSighting(NamedTuple):
@@ -89,6 +93,7 @@ class ContactSighting(NamedTuple):
     owner_name: str
     is_deleted: bool
     master_record_id: str | None
+    name: str = ""
 
 
 class Ask(Protocol):
@@ -133,6 +138,7 @@ class Verdict:
     salesforce_id: str | None = None  # to open it in Salesforce
     owner_name: str = ""
     merged_into: str | None = None
+    name: str = ""  # of the record that Salesforce showed; never stored
     was_asked: bool = False  # did Salesforce answer just now?
     error: SalesforceError | None = None
 
@@ -162,10 +168,13 @@ OF_OUTCOME = {LedgerOutcome.OPTED_OUT: Answer.OPTED_OUT, LedgerOutcome.NO_EMAIL:
 
 
 def read_question(text: str) -> Question:
-    """Return the Id or address in a typed or pasted text. Raises NotAQuestion with a message, AnAccount for an account's Id."""
+    """Return the Id, address or name in a typed or pasted text.
+
+    Raises NotAQuestion with a message, AnAccount for an account's Id.
+    """
     typed = clean_line(text[:QUESTION_MAX]).strip(WRAPPING)
     if not typed:
-        raise NotAQuestion("Enter an email address, or the Id or link of a contact in Salesforce.")
+        raise NotAQuestion("Enter a name, an email address, or the Id or link of a contact in Salesforce.")
     if typed.lower().startswith("mailto:"):
         typed = unquote(typed[len("mailto:") :].partition("?")[0])
     if ANY_ID.fullmatch(typed):
@@ -177,10 +186,14 @@ def read_question(text: str) -> Question:
         return Question(email=_address(address.group()))
     if found := CONTACT_ID.search(_decoded(typed)):
         return Question(salesforce_id=_contact_id(found.group()))
-    raise NotAQuestion(
-        "That is neither an email address nor the Id or link of a contact. "
-        "To look for a name among the people who are here, use the search under Contacts."
-    )
+    if is_name(typed):
+        return Question(name=" ".join(typed.split())[:NAME_MAX])
+    raise NotAQuestion("That is neither a name, an email address, nor the Id or link of a contact.")
+
+
+def is_name(text: str) -> bool:
+    """Can this be a person's name? It has two letters at least, and nothing of an address or a link."""
+    return sum(each.isalpha() for each in text) >= LETTERS_LEAST and not NOT_IN_NAMES.search(text)
 
 
 def _contact_id(text: str) -> str:
@@ -257,7 +270,7 @@ def find_out(
     known = find_local_records(user_id, question, hashed)
     verdict = decide_from_here(known)
     if verdict and not (verdict.answer == Answer.SOMEBODY_ELSES and ask):
-        return verdict
+        return replace(verdict, salesforce_id=verdict.salesforce_id or question.salesforce_id)
     if connection is None or ask is None:
         return verdict or Verdict(Answer.NOT_CONNECTED)
     owner_id = connection.salesforce_user_id
@@ -306,7 +319,9 @@ def decide_from_there(sightings: Sequence[ContactSighting], owner_id: str, conta
     mine = [each for each in sightings if each.owner_id == owner_id and not each.is_deleted]
     others = [each for each in sightings if each.owner_id != owner_id and not each.is_deleted]
     shown = (mine or others or list(sightings))[0]
-    verdict = Verdict(Answer.NOT_VISIBLE, contact, shown.id, merged_into=shown.master_record_id, was_asked=True)
+    verdict = Verdict(
+        Answer.NOT_VISIBLE, contact, shown.id, merged_into=shown.master_record_id, name=shown.name, was_asked=True
+    )
     if mine:
         return _decide_mine(mine, verdict)
     if others:
@@ -413,6 +428,7 @@ def sightings_of(rows: Sequence[Mapping[str, Any]], fields: ReadFields) -> list[
             owner_name_of(row),
             flag_of(row["IsDeleted"]),
             id_or_none(row["MasterRecordId"], CONTACT_PREFIX),
+            cleaned(row.get("Name")),
         )
         for row in rows
     ]

@@ -35,6 +35,7 @@ from asapp.salesforce.records import (
     LeadRecord,
     LeadsFound,
     LeadWindow,
+    NamedContact,
     NewLead,
     Opening,
     OptOutTarget,
@@ -45,6 +46,7 @@ from asapp.salesforce.records import (
     id_or_none,
     lead_of,
     match_of,
+    named_contact_of,
     readable,
     refusal_of,
     retrieved_of,
@@ -456,6 +458,14 @@ class OrgClient:
             lambda fields: self._query(soql.whereabouts(salesforce_id, email, fields), include_deleted=True),
         )
         return _records(answer)
+
+    def fetch_named_contacts(self, words: Sequence[str], limit: int) -> list[NamedContact]:
+        """Return contacts of any owner whose name has all of these words, deleted ones too: one call.
+
+        FieldEncrypted if the org encrypts names.
+        """
+        rows = _records(self._query(soql.named(words, limit), include_deleted=True))
+        return converted(rows, named_contact_of)
 
     def find_person_contact(self, account_id: str) -> str | None:
         """Return the Id of a person account's contact; FieldHidden if the org has no person accounts."""

@@ -199,6 +199,16 @@ class Sighting(NamedTuple):
     owner_name: str = ""  # empty if the user can't see the owner
 
 
+class NamedContact(NamedTuple):
+    """A contact of any owner, as a search by name shows it."""
+
+    id: str
+    name: str
+    owner_id: str
+    owner_name: str
+    is_deleted: bool
+
+
 def readable(
     rows: Iterable[dict[str, Any]], convert: Callable[[dict[str, Any]], T]
 ) -> tuple[list[T], list[dict[str, Any]]]:
@@ -277,6 +287,16 @@ def sighting_of(row: Mapping[str, Any], fields: ReadFields) -> Sighting:
         id_or_none(row["MasterRecordId"], CONTACT_PREFIX),
         is_opted_out=is_opted_out(row, fields) is not False,
         owner_name=owner_name_of(row),
+    )
+
+
+def named_contact_of(row: Mapping[str, Any]) -> NamedContact:
+    return NamedContact(
+        id_of(row["Id"], CONTACT_PREFIX),
+        cleaned(row["Name"]),
+        id_of(row["OwnerId"]),
+        owner_name_of(row),
+        flag_of(row["IsDeleted"]),
     )
 
 

@@ -71,11 +71,19 @@ def recipients(ids: Iterable[str], fields: ReadFields) -> str:
 
 def whereabouts(salesforce_id: str | None, email: str | None, fields: ReadFields) -> str:
     """Everything that "Why isn't this person here?" needs about one contact, by Id or else by address."""
-    columns = _named("Id", "Email", "OwnerId", "Owner.Name", "IsDeleted", "MasterRecordId", *fields.opt_out_columns)
+    columns = _named("Id", "Name", "Email", "OwnerId", "Owner.Name", "IsDeleted", "MasterRecordId", *fields.opt_out_columns)
     if not salesforce_id and not email:
         raise ValueError("an Id or an address")  # "Email = null" would find everybody without one
     by = f"Id = '{to_18(salesforce_id)}'" if salesforce_id else format_soql("Email = {}", email)
     return f"SELECT {columns} FROM Contact WHERE {by} ORDER BY IsDeleted, SystemModstamp DESC LIMIT 10"
+
+
+def named(words: Sequence[str], limit: int) -> str:
+    """Contacts of any owner whose name has all of these words; those that were not deleted come first."""
+    if not words:
+        raise ValueError("a name")
+    having = " AND ".join(format_soql("Name LIKE '%{:like}%'", word) for word in words)
+    return f"SELECT Id, Name, OwnerId, Owner.Name, IsDeleted FROM Contact WHERE {having} ORDER BY IsDeleted, Name LIMIT {limit}"
 
 
 def person_contact(account_id: str) -> str:

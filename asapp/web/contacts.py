@@ -16,8 +16,8 @@ from flask_login import current_user
 from asapp.accounts import visits
 from asapp.audit import entries
 from asapp.connections.connections import find_current, find_latest
-from asapp.connections.live_questions import find_contact_of_account, way_to_ask
-from asapp.contacts import export, lists, manual, queries, removal, suppressions, why
+from asapp.connections.live_questions import find_contact_of_account, way_to_ask, way_to_ask_names
+from asapp.contacts import export, lists, manual, queries, removal, suppressions, why, why_by_name
 from asapp.contacts.form_fields import ContactForm
 from asapp.contacts.queries import ContactLine, ContactQuery, Overview
 from asapp.core.clock import utcnow
@@ -379,7 +379,26 @@ def _answer(asked: str) -> dict[str, object]:
         return _answer_for_account(account, connection)
     except why.NotAQuestion as refusal:
         return {"refusal": str(refusal)}
+    if question.name:
+        return _answer_name(question.name, connection)
     return _answer_question(question, connection)
+
+
+def _answer_name(name: str, connection: Connection | None) -> dict[str, object]:
+    """Answer for a name: the verdict, if one person is meant; otherwise whom to choose from."""
+    is_on = connection is not None and connection.partner.is_enabled
+    ask = way_to_ask_names(connection, org_access()) if connection and is_on else None
+    owner_id = connection.salesforce_user_id if connection else None
+    matches = why_by_name.find_matches(current_user.id, name, owner_id, ask)
+    only = matches.found[0] if len(matches.found) == 1 and not matches.error else None
+    if only and only.salesforce_id:
+        return _answer_question(why.Question(salesforce_id=only.salesforce_id), connection)
+    return {
+        "name": name,
+        "matches": matches,
+        "is_connected": ask is not None,
+        "trouble": NO_ANSWERS[matches.error.again] if matches.error else None,
+    }
 
 
 def _answer_for_account(account: why.AnAccount, connection: Connection | None) -> dict[str, object]:
@@ -405,7 +424,7 @@ def _answer_question(question: why.Question, connection: Connection | None) -> d
     is_on = connection is not None and connection.partner.is_enabled
     ask = way_to_ask(connection, org_access()) if connection and is_on else None
     verdict = why.find_out(current_user.id, question, hashed, connection, ask)
-    who = (verdict.contact.name if verdict.contact else "") or question.email or "this record"
+    who = (verdict.contact.name if verdict.contact else "") or question.email or verdict.name or "this record"
     return {
         "verdict": verdict,
         "words": verdict_words(verdict.answer, who, verdict.owner_name),

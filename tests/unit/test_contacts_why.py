@@ -141,11 +141,16 @@ def test_addresses_are_read(text: str, email: str) -> None:
     assert read_question(text) == Question(email=email)
 
 
+@pytest.mark.parametrize("text", ["Ewa Wiśniewska", " Ewa\u00a0 Wiśniewska, ", "“Ewa Wiśniewska”"])
+def test_names_are_read(text: str) -> None:
+    assert read_question(text) == Question(name="Ewa Wiśniewska")
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
         ("", "Enter"),
-        ("Ewa Wiśniewska", "search under Contacts"),
+        ("+44 20 7946", "neither a name"),
         ("write to ewa@wisla.example and jonas@a.example", "neither"),
         ("0015g00000AbCdE", "not a contact's"),
         (ID[:15] + "AAA", "mistyped"),

@@ -613,7 +613,7 @@ def ask(client: FlaskClient, person: str) -> str:
 
 def test_the_page_lists_the_answers_and_keeps_the_question(client: FlaskClient, alice: User) -> None:
     page = client.get("/contacts/why")
-    assert "Removed by you" in page.text
+    assert "Deleted here" in page.text
     page = client.get("/contacts/why", query_string={"person": 'Ewa "x"'})
     assert "search under Contacts" in page.text
     assert "Ewa &#34;x&#34;" in page.text
@@ -630,7 +630,7 @@ def test_why_by_id_from_our_tables_without_a_call(client: FlaskClient, connectio
         ({"is_twin": True}, "Same address opted out"),
         ({"departed": "deleted"}, "Deleted"),
         ({"departed": "gone"}, "Not visible"),
-        ({"hidden_at": utcnow()}, "Removed by you"),
+        ({"hidden_at": utcnow()}, "Deleted here"),
     ):
         assert ask(client, str(make_contact(connection, **columns).salesforce_id)).startswith(says)
     for number, (outcome, says) in enumerate(
@@ -803,6 +803,9 @@ def test_why_when_salesforce_gives_no_answer(client: FlaskClient, connection: Co
 def test_why_without_a_connection(client: FlaskClient, app: Flask) -> None:
     log_in(client, make_advisor())
     assert ask(client, "ewa@wisla.example").startswith("Not connected")
+    answer = ask(client, "Nobody Atall")
+    assert "No one here is called “Nobody Atall”" in answer
+    assert "so we looked only here" in answer
 
 
 def test_why_knows_nothing_of_other_advisors(client: FlaskClient, alice: User) -> None:

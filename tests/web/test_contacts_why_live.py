@@ -23,6 +23,10 @@ def office(app: Flask, org: Running, client: FlaskClient) -> Office:
     return made
 
 
+def calls_made() -> int:
+    return db.session.scalar(select(func.sum(ApiUsage.calls))) or 0
+
+
 def ask(client: FlaskClient, person: str) -> str:
     return client.get("/contacts/why", query_string={"person": person}, part=True).text
 
@@ -120,3 +124,31 @@ def test_a_lost_grant_says_to_connect_again(client: FlaskClient, office: Office)
     contact_id = office.add(email="new@fjord.example")
     office.org.revoke_approvals()
     assert "needs renewing" in ask(client, contact_id)
+
+
+def test_by_name_one_verdict_or_a_choice_of_five_for_one_call(client: FlaskClient, office: Office) -> None:
+    office.add(first_name="Tim", last_name="Fitzgerald", email="tim@fjord.example")
+    office.sync()
+    assert "Tim Fitzgerald is here" in ask(client, "fitzgerald tim")
+    theirs = office.add(owner=office.colleague, first_name="Tim", last_name="Fitzgerald", email="t@fjord.example")
+    calls = calls_made()
+    answer = ask(client, "tim fitz")
+    assert calls_made() == calls + 1
+    assert "Who is it?" in answer
+    assert "on your contacts page" in answer
+    assert f'href="/contacts/why?person={theirs}"' in answer
+    assert "belongs to Jonas Lindqvist" in answer
+    assert "Tim Fitzgerald belongs to Jonas Lindqvist" in ask(client, theirs)
+    for _ in range(6):
+        office.add(owner=office.colleague, first_name="Tim", last_name="Fitzgerald")
+    many = ask(client, "tim fitz")
+    assert many.count("<li>") == 5
+    assert "There are more by that name." in many
+    assert db.session.scalar(select(func.count()).select_from(Contact)) == 1
+
+
+def test_an_unknown_name_is_not_found_and_its_letters_are_no_pattern(client: FlaskClient, office: Office) -> None:
+    office.add(first_name="Tim", last_name="O'Brien", email="tim@fjord.example")
+    assert "Neither here nor in your Salesforce is anyone called “Nobody Atall”" in ask(client, "Nobody Atall")
+    assert "Neither here" in ask(client, "T%m")
+    assert "Tim O&#39;Brien is yours and not here yet" in ask(client, "o'brien")
