@@ -1,4 +1,4 @@
-"""Whom "Why isn't this person here?" is about, if a name was asked for: contacts here and in Salesforce, at most five.
+"""Who is meant in "Why isn't this person here?" if a name was asked for: contacts here and in Salesforce, at most five.
 
 Salesforce is queried once, and nothing of its answer is stored.
 """

@@ -71,7 +71,9 @@ def recipients(ids: Iterable[str], fields: ReadFields) -> str:
 
 def whereabouts(salesforce_id: str | None, email: str | None, fields: ReadFields) -> str:
     """Everything that "Why isn't this person here?" needs about one contact, by Id or else by address."""
-    columns = _named("Id", "Name", "Email", "OwnerId", "Owner.Name", "IsDeleted", "MasterRecordId", *fields.opt_out_columns)
+    columns = _named(
+        "Id", "Name", "Email", "OwnerId", "Owner.Name", "IsDeleted", "MasterRecordId", *fields.opt_out_columns
+    )
     if not salesforce_id and not email:
         raise ValueError("an Id or an address")  # "Email = null" would find everybody without one
     by = f"Id = '{to_18(salesforce_id)}'" if salesforce_id else format_soql("Email = {}", email)

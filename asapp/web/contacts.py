@@ -385,7 +385,7 @@ def _answer(asked: str) -> dict[str, object]:
 
 
 def _answer_name(name: str, connection: Connection | None) -> dict[str, object]:
-    """Answer for a name: the verdict, if one person is meant; otherwise whom to choose from."""
+    """Answer for a name: the verdict, if one person is meant; otherwise the people to choose from."""
     is_on = connection is not None and connection.partner.is_enabled
     ask = way_to_ask_names(connection, org_access()) if connection and is_on else None
     owner_id = connection.salesforce_user_id if connection else None
