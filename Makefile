@@ -4,21 +4,21 @@
 
 PY := .venv/bin/python
 UV := .cache/uv/bin/uv
-COMPILE = $(UV) pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --quiet \
+COMPILE = $(UV) pip compile --universal --python-version 3.11 --generate-hashes --quiet \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
 demo: ## run everything here with a simulated Salesforce org (ARGS=--once, PORT=, ORG_PORT=)
-	@sh devtools/venv.sh requirements.lock
+	@sh devtools/venv.sh requirements-demo.lock
 	@$(PY) -m devtools.system redis
 	@$(PY) -m devtools.npm_files --optional
 	@$(PY) -m devtools.demo $(ARGS)
 
 test: ## run all tests with the services they need, two at a time (ARGS="-n 0 -k name"; a daily round: ARGS="-m 'not slow'")
 	@sh devtools/venv.sh requirements-dev.lock
-	@$(PY) -m devtools.system redis postgres chromium npm
+	@$(PY) -m devtools.system redis postgres chromium npm buildah debootstrap
 	@$(PY) -m devtools.npm_files
 	@PYTHONDONTWRITEBYTECODE= $(PY) -m pytest -n 2 --dist worksteal $(ARGS)
 
@@ -64,8 +64,10 @@ revision: ## write a migration for what the models say and the tables don't (ARG
 
 lock: ## renew the lock files from pyproject.toml (ARGS=--upgrade for newer releases)
 	@test -x $(UV) || { python3 -m venv .cache/uv && .cache/uv/bin/python -m pip install --quiet uv; }
-	@$(COMPILE) --group dev $(ARGS) -o requirements-dev.lock
-	@$(COMPILE) --group demo -c requirements-dev.lock $(ARGS) -o requirements.lock
+	@$(COMPILE) pyproject.toml --group dev $(ARGS) -o requirements-dev.lock
+	@$(COMPILE) pyproject.toml --group demo -c requirements-dev.lock $(ARGS) -o requirements-demo.lock
+	@$(COMPILE) pyproject.toml -c requirements-dev.lock $(ARGS) -o requirements.lock
+	@$(COMPILE) --group pyproject.toml:build -c requirements-dev.lock $(ARGS) -o requirements-build.lock
 
 clean: ## remove what these targets made
 	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis instance static/vendor

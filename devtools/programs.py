@@ -53,9 +53,15 @@ def find_chromium() -> Path:
 
 
 def find_npm() -> Path:
-    if found := _which("npm"):
-        return found
-    raise _missing("npm", "npm")
+    return _found("npm", "npm")
+
+
+def find_buildah() -> Path:
+    return _found("buildah", "buildah")
+
+
+def find_debootstrap() -> Path:
+    return _found("debootstrap", "debootstrap")
 
 
 def free_port() -> int:
@@ -78,6 +84,12 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def _found(program: str, package: str) -> Path:
+    if found := _which(program):
+        return found
+    raise _missing(program, package)
 
 
 def _missing(program: str, package: str) -> MissingProgramError:

@@ -20,6 +20,8 @@ PROGRAMS: dict[str, tuple[Callable[[], Path], str]] = {
     "postgres": (programs.find_postgres_bin, "postgresql"),
     "chromium": (programs.find_chromium, "chromium"),
     "npm": (programs.find_npm, "npm"),
+    "buildah": (programs.find_buildah, "buildah"),
+    "debootstrap": (programs.find_debootstrap, "debootstrap"),
 }
 APT = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300"]
 

@@ -37,9 +37,12 @@ make_venv() {
 install() {
     say "Installing $1 into .venv (once; a minute or so)"
     rm -f .venv/done-*
-    .venv/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r "$1" ||
+    # What builds a package that comes as source is locked as well. The locks are complete: --no-deps.
+    { pip_install -r requirements-build.lock && pip_install --no-deps --no-build-isolation -r "$1"; } ||
         { say "Could not install $1."; exit 1; }
 }
+
+pip_install() { .venv/bin/python -m pip install -qq --disable-pip-version-check --require-hashes "$@"; }
 
 note() { cksum <"$1" >".venv/done-$1"; }
 
@@ -50,6 +53,9 @@ lock=$1
 .venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || make_venv
 if ! is_done "$lock"; then
     install "$lock"
-    note requirements.lock # the other lock holds all of this one, in the same versions
-    [ "$lock" = requirements.lock ] || note "$lock"
+    # each lock holds all of the one before it, in the same versions
+    for held in requirements.lock requirements-demo.lock requirements-dev.lock; do
+        note "$held"
+        [ "$held" != "$lock" ] || break
+    done
 fi

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from flask import Flask, Response, current_app, make_response, redirect, request, url_for
 
-from config import HTMX_CDN_URL, HTMX_INTEGRITY, Config
+from config import HTMX_INTEGRITY, Config
 
 FALLBACK_FILE = "vendor/htmx.min.js"  # placed by devtools/npm_files.py if npm is available; may be missing
 CONFIG = {
@@ -35,6 +35,8 @@ CONFIG = {
 
 @dataclass(frozen=True)
 class Source:
+    """integrity: the hash that a script from another host is checked against; None: it comes from ours."""
+
     url: str
     integrity: str | None
     fallback_url: str | None
@@ -50,10 +52,11 @@ def register(app: Flask) -> None:
 
 
 def source_of(config: Config) -> Source:
-    is_default = config.htmx_url == HTMX_CDN_URL
-    is_elsewhere = not config.htmx_url.startswith("/")
-    fallback = static_url(FALLBACK_FILE) if is_elsewhere and _path(FALLBACK_FILE).is_file() else None
-    return Source(config.htmx_url, HTMX_INTEGRITY if is_default else None, fallback)
+    url, _, integrity = config.htmx_url.partition("#")
+    if url.startswith("/"):
+        return Source(url, None, None)
+    fallback = static_url(FALLBACK_FILE) if _path(FALLBACK_FILE).is_file() else None
+    return Source(url, integrity or HTMX_INTEGRITY, fallback)
 
 
 def outside_place(config: Config) -> str | None:

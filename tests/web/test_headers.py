@@ -152,11 +152,19 @@ def test_our_copy_is_named_only_where_it_is(is_there: bool, shown: bool, tmp_pat
         assert bool(htmx.source_of(app.extensions["asapp.config"]).fallback_url) is shown
 
 
-@pytest.mark.parametrize("url", ["/static/vendor/htmx.min.js", "https://scripts.firm.example/htmx.js"])
-def test_another_place_has_no_hash_of_ours(url: str) -> None:
+@pytest.mark.parametrize(
+    ("url", "source", "integrity"),
+    [
+        ("https://scripts.firm.example/htmx.js", "https://scripts.firm.example/htmx.js", HTMX_INTEGRITY),
+        ("https://scripts.firm.example/htmx.js#sha384-abc", "https://scripts.firm.example/htmx.js", "sha384-abc"),
+        ("/static/htmx.js", "/static/htmx.js", None),
+    ],
+)
+def test_a_script_of_another_host_runs_only_with_its_hash(url: str, source: str, integrity: str | None) -> None:
     app = other_app(htmx_url=url)
     with app.test_request_context():
-        assert htmx.source_of(app.extensions["asapp.config"]).integrity is None
+        found = htmx.source_of(app.extensions["asapp.config"])
+    assert (found.url, found.integrity) == (source, integrity)
 
 
 def test_the_process_says_that_it_is_alive(client: FlaskClient) -> None:

