@@ -130,6 +130,11 @@ class Config:
         )
 
 
+def shared_figures_folder(environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return the folder in which the processes of one gunicorn count together, which gunicorn.conf.py makes; else None."""
+    return environ.get("PROMETHEUS_MULTIPROC_DIR")
+
+
 def secret_of_command(name: str, environ: Mapping[str, str] = os.environ) -> str | None:
     """Return a password or secret that a command may get by the environment; None: it asks at the prompt."""
     return environ.get(name) or None

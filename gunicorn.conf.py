@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
+import shutil
+import tempfile
 from typing import Any
 
 from gunicorn.glogging import Logger
@@ -17,6 +20,10 @@ class JsonLogger(Logger):  # type: ignore[misc]
         super().setup(cfg)
         self.error_log.handlers[:] = [JsonHandler()]
 
+    def info(self, msg: str, *args: Any, **kwargs: Any) -> None:
+        """Write it out: none of these lines is about a request, and they name sockets and workers."""
+        super().info(msg % args if args else msg, **kwargs)
+
 
 logger_class = JsonLogger
 worker_class = "gthread"  # a view that waits for Salesforce must not stop the others of its process
@@ -25,7 +32,18 @@ graceful_timeout = 30
 forwarder_headers = ""  # otherwise it trusts SCRIPT_NAME and PATH_INFO from this machine, also in redirects
 control_socket_disable = True  # otherwise it writes to the home directory
 
+# The web processes count requests together in this folder (asapp/health/request_figures.py).
+_figures = tempfile.mkdtemp(prefix="asapp-figures-")
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = _figures
 
-def post_worker_init(_worker: Any) -> None:
-    """What is loaded by now stays, as in worker.py: collecting garbage need not look at it."""
+
+def post_worker_init(worker: Any) -> None:
+    """Watch over the tick. What is loaded by now stays, as in worker.py: collecting garbage need not look at it."""
+    from asapp.health import watch  # the application is loaded in the workers, not before
+
+    watch.start(worker.wsgi)
     gc.freeze()
+
+
+def on_exit(_server: Any) -> None:
+    shutil.rmtree(_figures, ignore_errors=True)

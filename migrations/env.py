@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+import sqlite3
 from typing import Any
 
+import psycopg
 from alembic import context
+from click import ClickException
 from flask import current_app
 from sqlalchemy import MetaData
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from asapp.core.database import Base, UTCDateTime, writing
+
+log = logging.getLogger("asapp.migrations")
+
+# What an operator can put right; other errors are ours, and come with their traceback.
+CANT = (psycopg.OperationalError, psycopg.errors.InsufficientPrivilege, sqlite3.OperationalError)
 
 metadata: MetaData = Base.metadata
 
@@ -20,7 +30,22 @@ def render_item(kind: str, item: Any, autogen_context: Any) -> str | bool:
     return False
 
 
+def log_step(*, step: Any, **_more: Any) -> None:
+    log.info("migration", extra={"revision": step.up_revision_id, "is_upgrade": step.is_upgrade})
+
+
 def run() -> None:
+    """Run the migrations; what the database refuses or can't do is one line."""
+    try:
+        migrate()
+    except (OperationalError, ProgrammingError) as error:
+        if not isinstance(error.orig, CANT):
+            raise
+        reason = " ".join(str(error.orig).split())
+        raise ClickException(f"The database can't do that: {reason}") from None
+
+
+def migrate() -> None:
     engine = current_app.extensions["migrate"].db.engine
     with writing(), engine.connect() as connection:
         context.configure(
@@ -28,6 +53,7 @@ def run() -> None:
             target_metadata=metadata,
             render_item=render_item,
             transaction_per_migration=True,
+            on_version_apply=log_step,
         )
         with context.begin_transaction():
             context.run_migrations()

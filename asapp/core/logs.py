@@ -25,12 +25,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 OURS = "asapp"
 LEVELS: Mapping[str, int] = {
-    "alembic": logging.INFO,  # which migration it runs
     **dict.fromkeys(
         (
             *("authlib", "requests", "requests_oauthlib", "simple_salesforce", "urllib3"),
             *("rq", "rq.worker", "rq.job", "redis", "limits", "flask-limiter"),
-            *("sqlalchemy", "psycopg", "werkzeug", "concurrent", "asyncio"),
+            *("alembic", "sqlalchemy", "psycopg", "werkzeug", "concurrent", "asyncio"),
         ),
         logging.WARNING,
     ),

@@ -1,7 +1,7 @@
 """Mails: plain text from templates/mail/, sent by Flask-Mailman.
 
 Without MAIL_URL they are printed on stdout. Nothing of a mail is logged: it may hold a link that is as good as a
-password. Only jobs send mail; mails that pages ask for wait in mail_outbox.
+password. Jobs send mail, and the watch over them (health/watch.py); mails that pages ask for wait in mail_outbox.
 """
 
 from __future__ import annotations

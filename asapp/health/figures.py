@@ -78,6 +78,11 @@ class Figures:
         return self.alive(TICK) > 0
 
     @property
+    def absent(self) -> list[str]:
+        """Return the kinds of process that were never seen, or have all ended in order."""
+        return [kind for kind in (SCHEDULER, WORKER) if self.last_seen(kind) is None]
+
+    @property
     def processes(self) -> list[SeenProcess]:
         return [process for process in self.statuses if process.kind in (SCHEDULER, WORKER)]
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
 from prometheus_client.metrics_core import Metric
 
+from asapp.core.version import VERSION
+from asapp.health import request_figures
 from asapp.health.figures import Figures, SenderFigures
 from asapp.health.heartbeats import SCHEDULER, WORKER
 
@@ -36,6 +39,8 @@ class Once:
 
     def collect(self) -> Iterator[Metric]:
         snapshot = self.snapshot
+        build = {"version": VERSION, "python": platform.python_version()}
+        yield InfoMetricFamily("asapp_build", "The release that answered this scrape", build)
         yield gauge("database_up", "1 if the database answered this scrape", snapshot.figures is not None)
         yield gauge("redis_up", "1 if Redis answered this scrape", snapshot.jobs is not None)
         if snapshot.jobs is not None:
@@ -52,7 +57,7 @@ class Once:
 def render(snapshot: Snapshot) -> bytes:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Once(snapshot))
-    return generate_latest(registry)
+    return generate_latest(registry) + generate_latest(request_figures.registry())
 
 
 def now_and_then(figures: Figures) -> Iterator[Metric]:

@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
+from asapp.core.version import VERSION
 from asapp.health import figures, metrics, readiness
 from asapp.health.metrics import Snapshot
 from asapp.health.readiness import NoAnswer
@@ -68,6 +69,7 @@ def index() -> ResponseReturnValue:
         figures=figures.read_figures(db.session(), now),
         ended=figures.count_ended(db.session(), now - figures.DAY),
         jobs=queues().depths(),
+        version=VERSION,
     )
 
 

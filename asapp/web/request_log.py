@@ -10,6 +10,7 @@ from types import TracebackType
 from flask import Flask, Response, g, request, session
 
 from asapp.core.logs import about
+from asapp.health import request_figures
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ def log_request(response: Response) -> Response:
     """Log requests that changed something, failed or took long; others at level DEBUG."""
     response.headers[HEADER] = request_id()
     took_s = time.perf_counter() - g.get("began_at", time.perf_counter())
+    request_figures.count(request.endpoint, request.method, response.status_code, took_s)
     is_told = request.method not in READING or response.status_code >= 500 or took_s > SLOW_S
     if request.endpoint not in WITHOUT_USER or is_told:
         extra = {

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -12,12 +14,14 @@ import yaml
 from flask import Flask
 
 from asapp.core.extensions import db
+from asapp.core.version import VERSION
 from asapp.health.heartbeats import WORKER, Heart
 from config import Config
 from devtools.guard import ROOT
 from devtools.processes import Process, environ_of
 from devtools.programs import free_port
 from devtools.waiting import status_of, wait_for
+from tests.conftest import make_config
 
 BIN = Path(sys.executable).parent
 
@@ -48,7 +52,8 @@ def test_web_as_in_the_procfile_logs_json_and_ends_in_order(app: Flask, config: 
         assert web.exit_code == 0
     text = (tmp_path / "web.log").read_text()
     lines = [json.loads(line) for line in text.splitlines()]
-    assert {"gunicorn.error", "asapp.web.request_log"} <= {line["logger"] for line in lines}
+    assert {"gunicorn.error", "asapp.web.request_log", "asapp.health.watch"} <= {line["logger"] for line in lines}
+    assert any(line["message"].startswith(f"Listening at: http://0.0.0.0:{port}") for line in lines)
     assert "zoe" not in text
     assert not (tmp_path / ".gunicorn").exists()
 
@@ -117,9 +122,47 @@ def test_redis_and_postgres_can_be_reached_only_by_the_services_that_use_them() 
     assert [name for name, part in parts.items() if "ports:" in part] == ["web"]
 
 
+def test_the_release_is_the_projects() -> None:
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == VERSION
+
+
+def run_flask(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    config = make_config("sqlite:///:memory:")
+    return subprocess.run(
+        [sys.executable, "-m", "flask", "--app", "wsgi", *words],
+        cwd=ROOT,
+        env=environ_of(config, **environ),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_command_prints_nothing_but_its_answer() -> None:
+    answer = run_flask("--help")
+    assert (answer.returncode, answer.stderr) == (0, "")
+
+
+def test_a_database_that_is_away_is_one_line_of_db_upgrade() -> None:
+    answer = run_flask("db", "upgrade", DATABASE_URL="postgresql+psycopg://asapp:secret-word@127.0.0.1:1/asapp")
+    assert answer.returncode == 1
+    (line,) = answer.stderr.splitlines()
+    assert line.startswith("Error: The database can't do that: connection failed")
+    assert "secret-word" not in line
+
+
+def test_each_migration_is_one_line_of_db_upgrade(tmp_path: Path) -> None:
+    answer = run_flask("db", "upgrade", DATABASE_URL=f"sqlite:///{tmp_path}/new.sqlite3")
+    lines = [json.loads(line) for line in answer.stderr.splitlines()]
+    assert {line["message"] for line in lines} == {"migration"}
+    steps = list((ROOT / "migrations" / "versions").glob("*.py"))
+    assert len({line["revision"] for line in lines}) == len(steps)
+
+
 def test_every_figure_is_explained() -> None:
     metrics = (ROOT / "asapp" / "health" / "metrics.py").read_text()
-    names = set(re.findall(r'gauges?\(\s*"(\w+)"', metrics)) | {"run_duration_seconds"}
+    names = set(re.findall(r'gauges?\(\s*"(\w+)"', metrics))
+    names |= {"run_duration_seconds", "build_info", "http_requests_total", "http_request_duration_seconds"}
     handbook = (ROOT / "docs" / "operations.md").read_text()
     assert len(names) > 15
     assert sorted(name for name in names if f"asapp_{name}" not in handbook) == []

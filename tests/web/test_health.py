@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import secrets
 import socket
 import threading
@@ -22,6 +23,7 @@ from asapp.contacts.suppressions import Address, Happened
 from asapp.core.clock import utcnow
 from asapp.core.database import writing
 from asapp.core.extensions import db
+from asapp.core.version import VERSION
 from asapp.health import readiness
 from asapp.health.heartbeats import FORGOTTEN_AFTER, SCHEDULER, TICK, WORKER, Heart, beat, list_seen
 from asapp.health.readiness import NoAnswer, within
@@ -128,7 +130,11 @@ def test_not_ready_without_a_database(database_url: str) -> None:
     assert answer.json["checks"]["database"] == {"ok": False, "why": "OperationalError"}
     assert answer.json["checks"]["migrations"] == {"ok": False, "why": "unknown"}
     assert "secret-word" not in answer.text
-    assert metrics_of(client) == {("asapp_database_up",): 0, ("asapp_redis_up",): 0}
+    found = metrics_of(client)
+    assert {name: value for name, value in found.items() if not name[0].startswith(("asapp_http_", "asapp_build"))} == {
+        ("asapp_database_up",): 0,
+        ("asapp_redis_up",): 0,
+    }
 
 
 def test_a_database_that_says_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -355,6 +361,27 @@ def test_metrics_of_the_processes(client: FlaskClient, app: Flask) -> None:
     assert found["asapp_schedulers_alive",] == found["asapp_workers_alive",] == 1
 
 
+def test_metrics_of_the_build(client: FlaskClient) -> None:
+    assert metrics_of(client)["asapp_build_info", platform.python_version(), VERSION] == 1
+
+
+def test_metrics_of_requests_name_the_view_and_no_address(client: FlaskClient) -> None:
+    answered, took = "asapp_http_requests_total", "asapp_http_request_duration_seconds_count"
+    keys = [
+        (answered, "auth.login", "GET", "200"),
+        (answered, "none", "GET", "404"),
+        (answered, "none", "other", "405"),
+        (took, "auth.login"),
+    ]
+    before = metrics_of(client)
+    client.get("/login?email=zoe@fjord.example")
+    client.get("/zoe@fjord.example")
+    client.open("/healthz", method="ANYTHING")
+    after = metrics_of(client)
+    assert [after[key] - before.get(key, 0) for key in keys] == [1, 1, 1, 1]
+    assert "zoe" not in str(after)
+
+
 def test_metrics_without_redis(app: Flask, database_url: str) -> None:
     found = metrics_of(client_of(make_config(database_url)))
     assert found["asapp_redis_up",] == 0
@@ -485,6 +512,11 @@ def test_the_page_says_when_nothing_is_dispatched(app: Flask, database_url: str)
     assert "Redis does not answer." in page
     assert "Scheduled syncs stand still." in page
     assert "There was no dispatch yet." in page
+    assert page.count('<span class="pill bad">None seen</span>') == 2  # scheduler and worker
+    assert f"Release {VERSION}." in page
+    board = client.get("/admin/board").text
+    assert "Scheduled syncs stand still." in board
+    assert board.count('<dd class="bad">0</dd>') == 2
 
 
 def test_the_page_is_not_for_advisors(client: FlaskClient, app: Flask) -> None:
