@@ -18,7 +18,7 @@ from asapp.core.database import Base, UTCDateTime, writing
 log = logging.getLogger("asapp.migrations")
 
 # What an operator can put right; other errors are ours, and come with their traceback.
-CANT = (psycopg.OperationalError, psycopg.errors.InsufficientPrivilege, sqlite3.OperationalError)
+FOR_OPERATORS = (psycopg.OperationalError, psycopg.errors.InsufficientPrivilege, sqlite3.OperationalError)
 
 metadata: MetaData = Base.metadata
 
@@ -39,7 +39,7 @@ def run() -> None:
     try:
         migrate()
     except (OperationalError, ProgrammingError) as error:
-        if not isinstance(error.orig, CANT):
+        if not isinstance(error.orig, FOR_OPERATORS):
             raise
         reason = " ".join(str(error.orig).split())
         raise ClickException(f"The database can't do that: {reason}") from None
