@@ -72,6 +72,9 @@ require_pkce=True, require_secret=True, rotate=False, ...)``         installed, 
 ``add_person(owner_id, *, last_name, ...)``                          a person account: -> ``001`` id, ``003`` id
 ``refuse_person_contacts(refused=True)``                             saves of a person's contact answer
                                                                      INVALID_PERSON_ACCOUNT_OPERATION, of the account work
+``move(old_host="404")``                                             to another host of this machine: -> its address. How
+                                                                     the old one answers data calls: "404", "420",
+                                                                     "redirect", "reset" or "hang"; log-ins stay there
 ``use_individuals()``, ``add_individual(owner_id, *, last_name,      consent records (Individual), with sharing of their
 **fields)``, ``give_individual(id, individual_id)``,                 own (setting individual_access); to change one moves
 ``update_individual(id, **fields)``                                  no stamp of the contacts and leads that refer to it

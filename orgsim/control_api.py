@@ -64,6 +64,7 @@ _ORG_VERBS = (
     "add_account",
     "add_person",
     "refuse_person_contacts",
+    "move",
     "use_individuals",
     "add_individual",
     "give_individual",

@@ -95,6 +95,13 @@ def _share(org: Org, on: bool) -> None:
     org.settings.contact_access = org.settings.lead_access = "Private" if on else "ReadWrite"
 
 
+def _move(org: Org, on: bool) -> None:
+    if on:
+        org.move()
+    else:
+        org.change_settings(instance_url=None, old_host=None)
+
+
 def _hide_individuals(org: Org, on: bool) -> None:
     """Give the first contacts of each user a consent record, once; the second one's belongs to the admin."""
     org.settings.individual_access = "Private" if on else "ReadWrite"
@@ -274,6 +281,13 @@ SWITCHES: Final = (
         "Only admins have access to campaigns and their members.",
         _are_campaigns_denied,
         _deny_campaigns,
+    ),
+    Switch(
+        "moved",
+        "Move to another host",
+        "The old one answers 404; a refresh tells where the org is now.",
+        lambda org: org.settings.old_host is not None,
+        _move,
     ),
     Switch(
         "individuals",

@@ -410,6 +410,15 @@ class Org:
         contact_id = self.add_contact(owner_id, last_name=last_name, account_id=None, **fields)
         return self.persons.add(owner_id, contact_id), contact_id
 
+    def move(self, old_host: str = "404") -> str:
+        """Move to another host of this machine; return its address. old_host: how the one before answers (Settings)."""
+        here = self.settings.instance_url or self.served_at
+        there = (
+            here.replace("127.0.0.1", "localhost") if "127.0.0.1" in here else here.replace("localhost", "127.0.0.1")
+        )
+        self.change_settings(instance_url=there, old_host=old_host)
+        return there
+
     def use_individuals(self) -> None:
         """Switch "Data Protection and Privacy" on: contacts and leads may have a consent record, an Individual."""
         if self.schema.find(INDIVIDUAL.name) is None:

@@ -26,6 +26,9 @@ class Settings:
 
     # Sessions and OAuth. instance_url None: the address of the request.
     instance_url: str | None = None
+    # How data calls at another host than instance_url's are answered: "404", "420", "redirect", "reset" or "hang". None: as
+    # at instance_url's.
+    old_host: str | None = None
     session_minutes: float = 120
     state_on_error: bool = True
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import orjson
 from flask import Flask
@@ -119,6 +119,8 @@ class OrgApp:
         def work(short_by: int = 0) -> Outgoing:
             if area == "oauth":
                 return self._oauth(environ, body)
+            if self.org.settings.old_host and not self._is_at_home(environ):
+                return self._moved(environ, self.org.settings.old_host)
             return self._data(environ, path, params, body, session, call, short_by)
 
         try:
@@ -197,6 +199,29 @@ class OrgApp:
         if answer.status == 304 or answer.body is None:
             headers = [h for h in headers if h[0] != "Content-Type"]
         return Outgoing(answer.status, answer.content, headers)
+
+    # -- an org that has moved to another host
+
+    def _is_at_home(self, environ: WSGIEnvironment) -> bool:
+        home = self.org.settings.instance_url
+        return home is None or urlsplit(home).netloc == environ.get("HTTP_HOST")
+
+    def _moved(self, environ: WSGIEnvironment, how: str) -> Outgoing:
+        """Answer at the old host of an org that has moved; log-ins and refreshes go on there."""
+        match how:
+            case "redirect":
+                location = f"{self.org.settings.instance_url}{environ['PATH_INFO']}"
+                return Outgoing(301, b"", [("Location", location), ("Content-Type", HTML)])
+            case "404":
+                return Outgoing(
+                    404, b"<html><body><h1>URL No Longer Exists</h1></body></html>", [("Content-Type", HTML)]
+                )
+            case "420":
+                answer = ANSWERS["edge_420"]
+                return Outgoing(answer.status, answer.content, [("Content-Type", answer.content_type)])
+            case "hang":
+                self.closing.wait(3600)
+        raise ConnectionResetByOrgError
 
     # -- OAuth
 

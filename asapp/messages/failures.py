@@ -439,9 +439,9 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     ),
     (SYNC, Code.REDIRECTED): admin_fixes(
         "Your firm's Salesforce has moved to another address.",
-        "The address that we know of {firm}'s Salesforce sent us on to another one. We never follow with your "
-        "permission in hand. AdvisorStream's team has been told.",
-        "Hello, the address of our Salesforce that AdvisorStream knows redirects. Please tell Customer Success at "
+        "The address that we know of {firm}'s Salesforce sends us on, or says that nothing is there any more. We go only "
+        "where Salesforce itself says it is now, and it named no other address. AdvisorStream's team has been told.",
+        "Hello, our Salesforce is no longer at the address that AdvisorStream knows. Please tell Customer Success at "
         "AdvisorStream our current My Domain (Setup › My Domain).",
     ),
     (LEAD_WAITS, Code.REDIRECTED): admin_fixes("Your firm's Salesforce has moved to another address."),

@@ -191,6 +191,7 @@ UNKNOWN_REFUSAL = Sorted(Rejected, "unknown_refusal")
 DATA_STATUSES: Mapping[int, Sorted] = {
     401: Sorted(SessionExpired, "session_expired"),  # XML labelled text/html, for an expired token
     403: Sorted(Misconfigured, "insufficient_access"),
+    404: Sorted(TryLater, "redirected"),  # a page of a host that the org has left
     406: Sorted(TryLater, "edge_busy"),
     410: Sorted(Misconfigured, "api_version_retired"),
     420: Sorted(TryLater, "edge_busy"),

@@ -171,12 +171,18 @@ class LimitedSession(requests.Session):
         """
         super().__init__()
         self._total_timeout_s = total_timeout_s
-        if not is_salesforce_url(origin, allow_loopback):
-            raise errors.Misconfigured("foreign_host")
-        self.origin = origin
+        self._allow_loopback = allow_loopback
         self.trust_env = False
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self._go_to(origin)
+
+    def _go_to(self, origin: str) -> None:
+        """Call this host from now on, and no other."""
+        if not is_salesforce_url(origin, self._allow_loopback):
+            raise errors.Misconfigured("foreign_host")
+        self.origin = origin
         host = urlsplit(origin).netloc.removesuffix(":443")
+        self.close()
         self.adapters.clear()
         self.mount(f"https://{host}/", LimitedAdapter(over_http=origin.startswith("http://")))
         if origin.startswith("http://"):
@@ -219,6 +225,9 @@ class TokenSource(Protocol):
 class OrgSession(LimitedSession):
     """One advisor's session at the org: adds the token, refreshes it once when it has expired, raises for other failures.
 
+    An org may move to another host, and the old one then refuses, hangs, redirects or answers 404 or 420. So the first such
+    failure of a session refreshes the token: if the answer names another host, the session goes on there.
+
     calls: how many requests were sent. usage: (used, allowed) of the org's last 24 hours, as last reported. answered_at,
     asked_at: by Salesforce's clock, of the last answer (asked_at: no later than when it began to work on it).
     """
@@ -234,19 +243,67 @@ class OrgSession(LimitedSession):
         self.answered_at: datetime | None = None
         self.took_s = 0.0
         self._refused_fresh = 0  # brand-new tokens refused in a row
+        self._earlier_hosts: set[str] = set()
+        self._has_looked_elsewhere = False
+        self._status: int | None = None  # of the last answer; None: none came
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
         token = self.tokens.access_token()
         try:
-            return self._accepted(self._call(token, method, url, *args, **kwargs))
+            return self._accepted(self._call(token, method, self._at_present_host(url), *args, **kwargs))
         except errors.SessionExpired:
             fresh = self.tokens.refresh(token)
-        if self.tokens.instance_url != self.origin:
-            raise errors.TryLater("instance_moved")  # the next try goes to the new address
+            self._follow_org()
+        except errors.SalesforceError as error:
+            if not self._may_have_moved(error, url):
+                raise
+            fresh = self._find_elsewhere(token, error)
         try:
-            return self._accepted(self._call(fresh, method, url, *args, **kwargs))
+            return self._accepted(self._call(fresh, method, self._at_present_host(url), *args, **kwargs))
         except errors.SessionExpired as error:
             raise self._fresh_token_refused(error) from None
+
+    def _may_have_moved(self, error: errors.SalesforceError, url: str | bytes) -> bool:
+        """Is this how the host of an org that has moved fails? A record or object that isn't there is also a 404."""
+        if self._has_looked_elsewhere:
+            return False
+        if self._status is None:
+            return error.code in ("no_connection", "no_answer")
+        is_about_a_record = error.detail == "NOT_FOUND" and "/sobjects/" in str(url)
+        return self._status in (*errors.REDIRECTS, 404, 420) and not is_about_a_record
+
+    def _find_elsewhere(self, token: str, error: errors.SalesforceError) -> str:
+        """Return a new token for the host that the org has moved to. If it hasn't, the error is raised.
+
+        TryLater with is_ambiguous: it has moved, but the old host may have carried out the call.
+        """
+        self._has_looked_elsewhere = True
+        try:
+            fresh = self.tokens.refresh(token)
+        except errors.ReconnectNeeded:
+            raise
+        except errors.SalesforceError:
+            raise error from None
+        if not self._follow_org():
+            raise error
+        if isinstance(error, errors.TryLater) and error.is_ambiguous:
+            raise errors.TryLater("instance_moved", error.detail, is_ambiguous=True)
+        return fresh
+
+    def _follow_org(self) -> bool:
+        """Go on at the host that the last refresh named; return whether it is another one."""
+        if self.tokens.instance_url == self.origin:
+            return False
+        self._earlier_hosts.add(urlsplit(self.origin).netloc)
+        self._go_to(self.tokens.instance_url)
+        return True
+
+    def _at_present_host(self, url: str | bytes) -> str | bytes:
+        """Return the address at the org's present host: the caller may have built it before the org moved."""
+        parts, here = urlsplit(str(url)), urlsplit(self.origin)
+        if parts.netloc not in self._earlier_hosts:
+            return url
+        return parts._replace(scheme=here.scheme, netloc=here.netloc).geturl()
 
     def _accepted(self, response: requests.Response) -> requests.Response:
         self._refused_fresh = 0
@@ -263,9 +320,10 @@ class OrgSession(LimitedSession):
         self.before_call()
         kwargs["headers"] = {**(kwargs.get("headers") or {}), "Authorization": f"Bearer {token}", "X-PrettyPrint": "0"}
         self.calls += 1
+        self._status = None
         began = time.monotonic()
         response = super().request(method, url, *args, **kwargs)
-        self.took_s = time.monotonic() - began
+        self._status, self.took_s = response.status_code, time.monotonic() - began
         self.answered_at = _date_of(response)
         self._record_usage(response)
         if response.status_code >= 300:

@@ -55,7 +55,7 @@ class ClientDesk:
         self.org.register_app(KEY, "desk-secret", ["http://127.0.0.1:5000/callback/"])
         self.user = self.org.add_user(name="Amara Okafor", username="amara@northgate.example")
         self.colleague = self.org.add_user(name="Jonas Lindqvist", username="jonas@northgate.example")
-        self.tokens = Tokens(running.url, access_token=self.new_token())
+        self.tokens = Tokens(running.url, access_token=self.new_token(), fresh=self.new_token())
         self.client = self.open()
 
     def open(self, **settings: Any) -> OrgClient:

@@ -115,7 +115,7 @@ def test_no_words_are_kept_but_those_that_the_firm_may_have_written(code: str) -
 WITHOUT_A_CODE = [
     (401, SessionExpired, "session_expired"),  # XML labelled text/html: a dead token without a JSON content type
     (403, Misconfigured, "insufficient_access"),
-    (404, OurBug, "our_bug"),
+    (404, TryLater, "redirected"),
     (406, TryLater, "edge_busy"),
     (410, Misconfigured, "api_version_retired"),
     (414, OurBug, "our_bug"),

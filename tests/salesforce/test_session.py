@@ -18,12 +18,14 @@ import requests
 import requests_mock
 import trustme
 from requests_mock import Mocker
+from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 from asapp.salesforce import session as limits
 from asapp.salesforce.errors import (
     FieldHidden,
     LimitReached,
     Misconfigured,
+    ReconnectNeeded,
     SalesforceError,
     SessionExpired,
     TryLater,
@@ -41,6 +43,7 @@ XML_401 = (
 MAINTENANCE = b"<!DOCTYPE html><html><body><h1>Down for maintenance</h1></body></html>"
 PATH = "/services/data/v66.0/limits"
 URL = ORIGIN + PATH
+MOVED = "https://northgate-wealth.my.salesforce.com"
 
 
 @pytest.fixture
@@ -479,12 +482,108 @@ def test_a_call_ends_with_the_error_of_its_refresh(salesforce: Mocker) -> None:
 
 def test_a_token_for_an_org_that_moved_is_not_sent_to_the_old_address(salesforce: Mocker) -> None:
     salesforce.get(URL, status_code=401, json=EXPIRED)
+    salesforce.get(URL.replace(ORIGIN, MOVED), json={})
     tokens = Tokens()
-    tokens.moves_to = "https://northgate-wealth.my.salesforce.com"
+    tokens.moves_to = MOVED
     with OrgSession(tokens) as session:
-        error = trouble_of(session, URL, "GET")
-    assert (type(error), error.code) == (TryLater, "instance_moved")
-    assert sent_tokens(salesforce) == ["Bearer old-token"]
+        session.get(URL)
+        assert session.origin == MOVED
+    assert [(call.hostname, call.headers["Authorization"]) for call in salesforce.request_history] == [
+        ("northgate.my.salesforce.com", "Bearer old-token"),
+        ("northgate-wealth.my.salesforce.com", "Bearer new-token"),
+    ]
+
+
+REFUSED = requests.exceptions.ConnectionError(MaxRetryError(None, URL, NewConnectionError(None, "refused")))  # type: ignore[arg-type]
+ELSEWHERE: dict[str, dict[str, Any]] = {
+    "refused": {"exc": REFUSED},
+    "404": {"status_code": 404, "text": "<html>URL No Longer Exists</html>"},
+    "404 as JSON": {"status_code": 404, "json": [{"errorCode": "NOT_FOUND", "message": "does not exist"}]},
+    "420": {"status_code": 420, "text": "<html>"},
+    "redirect": {"status_code": 301, "headers": {"Location": "https://elsewhere.example/"}},
+}
+
+
+@pytest.mark.parametrize("answer", ELSEWHERE.values(), ids=ELSEWHERE.keys())
+def test_a_host_that_the_org_has_left_makes_one_refresh_and_the_session_goes_on(
+    salesforce: Mocker, answer: dict[str, Any]
+) -> None:
+    salesforce.get(URL, **answer)
+    salesforce.get(URL.replace(ORIGIN, MOVED), json={})
+    tokens = Tokens()
+    tokens.moves_to = MOVED
+    with OrgSession(tokens) as session:
+        for _ in range(2):
+            session.get(URL)
+    assert [call.hostname.split(".")[0] for call in salesforce.request_history] == [
+        "northgate",
+        "northgate-wealth",
+        "northgate-wealth",
+    ]
+    assert tokens.stale == ["old-token"]
+
+
+@pytest.mark.parametrize("answer", ELSEWHERE.values(), ids=ELSEWHERE.keys())
+def test_a_host_that_fails_so_although_the_org_is_still_there_is_asked_about_once(
+    salesforce: Mocker, answer: dict[str, Any]
+) -> None:
+    salesforce.get(URL, **answer)
+    tokens = Tokens()
+    with OrgSession(tokens) as session:
+        first, second = (trouble_of(session, URL, "GET") for _ in range(2))
+    assert (type(first), first.code) == (type(second), second.code)
+    assert first.code != "instance_moved"
+    assert (salesforce.call_count, tokens.stale) == (2, ["old-token"])
+
+
+def test_a_call_that_the_old_host_may_have_carried_out_is_not_repeated(salesforce: Mocker) -> None:
+    salesforce.post(URL, exc=requests.exceptions.ReadTimeout)
+    salesforce.post(URL.replace(ORIGIN, MOVED), json={})
+    tokens = Tokens()
+    tokens.moves_to = MOVED
+    with OrgSession(tokens) as session:
+        error = trouble_of(session, URL, "POST")
+        assert isinstance(error, TryLater)
+        assert (error.code, error.is_ambiguous) == ("instance_moved", True)
+        assert salesforce.call_count == 1
+        session.post(URL)
+    assert salesforce.last_request.hostname == "northgate-wealth.my.salesforce.com"
+
+
+def test_an_org_that_has_moved_out_of_salesforce_is_not_followed(salesforce: Mocker) -> None:
+    salesforce.get(URL, status_code=404, text="<html>")
+    tokens = Tokens()
+    tokens.moves_to = "https://evil.example"
+    with OrgSession(tokens) as session, pytest.raises(Misconfigured, match="foreign_host"):
+        session.get(URL)
+    assert salesforce.call_count == 1
+
+
+def test_a_refresh_that_fails_leaves_the_hosts_own_failure_and_one_that_ends_the_grant_says_so(
+    salesforce: Mocker,
+) -> None:
+    class Refused(Tokens):
+        error: SalesforceError = TryLater("token_endpoint_busy")
+
+        def refresh(self, stale: str) -> str:
+            raise self.error
+
+    salesforce.get(URL, status_code=420, text="<html>")
+    with OrgSession(Refused()) as session:
+        assert trouble_of(session, URL, "GET").code == "edge_busy"
+    tokens = Refused()
+    tokens.error = ReconnectNeeded("permission_withdrawn")
+    with OrgSession(tokens) as session:
+        assert trouble_of(session, URL, "GET").code == "permission_withdrawn"
+
+
+def test_a_record_that_is_not_there_is_no_org_that_has_moved(salesforce: Mocker) -> None:
+    url = f"{ORIGIN}/services/data/v66.0/sobjects/Account/001000000000001AAA"
+    salesforce.get(url, status_code=404, json=[{"errorCode": "NOT_FOUND", "message": "does not exist"}])
+    tokens = Tokens()
+    with OrgSession(tokens) as session:
+        trouble_of(session, url, "GET")
+    assert tokens.stale == []
 
 
 @pytest.mark.parametrize(
