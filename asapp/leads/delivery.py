@@ -351,18 +351,23 @@ class LeadDelivery:
         """Store the result for each lead. An Id counts even if the lease was lost in between: the lead exists."""
         lock_advisor(self.user_id)
         ensure_system_lists(self.user_id)
-        for lead in outbox.lock_all(results.keys()):
-            made, is_ours = results[lead.id], lead.lease == self.lease
-            if lead.is_erased:
-                lead.salesforce_id = made.id  # the person was erased in between; the Id serves as tombstone
-            elif made.id is not None:
-                if lead.salesforce_id is None:
-                    outcomes.record_sent(lead, made.id, None, self.connection_id, lead.unanswered_at)
-            elif is_ours and made.error is not None:
-                lead.unanswered_at = None
-                sort_out(lead, made.error)
-        db.session.commit()
+        leads = outbox.lock_all(results.keys())
+        with outcomes.contacts_at_hand(leads):
+            for lead in leads:
+                self.store_result(lead, results[lead.id])
+            db.session.commit()
         self.trust_opt_outs()
+
+    def store_result(self, lead: Lead, made: Created) -> None:
+        is_ours = lead.lease == self.lease
+        if lead.is_erased:
+            lead.salesforce_id = made.id  # the person was erased in between; the Id serves as tombstone
+        elif made.id is not None:
+            if lead.salesforce_id is None:
+                outcomes.record_sent(lead, made.id, None, self.connection_id, lead.unanswered_at)
+        elif is_ours and made.error is not None:
+            lead.unanswered_at = None
+            sort_out(lead, made.error)
 
     def set_aside(self, chosen: list[PendingLead], why: str, pending: list[PendingLead]) -> list[PendingLead]:
         """Mark these for the advisor to check; return the others."""

@@ -144,13 +144,14 @@ class LeadFollower:
             db.session.commit()
             return
         twins = TwinChanges(self.context, {*blocked.values(), *_hashes_of(leads)})
-        for lead in leads:
-            record = by_id[lead.salesforce_id or ""]
-            if lead.is_erased:
-                outcomes.follow_erased(lead, record)
-            elif lead.state in IN_SALESFORCE:
-                outcomes.apply_record(lead, record, self.run.id)
-        db.session.flush()
+        with outcomes.contacts_at_hand(leads):
+            for lead in leads:
+                record = by_id[lead.salesforce_id or ""]
+                if lead.is_erased:
+                    outcomes.follow_erased(lead, record)
+                elif lead.state in IN_SALESFORCE:
+                    outcomes.apply_record(lead, record, self.run.id)
+            db.session.flush()
         ours = {lead.salesforce_id for lead in leads}
         unblock(self.connection_id, [each for each in blocked if not self._is_blocking(by_id[each], ours)])
         self._save(twins)
