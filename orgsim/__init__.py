@@ -95,7 +95,7 @@ where, scope, only_for, soql_compatible)``                           values} or 
                                                                      contact_access ("ReadWrite" or "Private"; also
                                                                      lead_access, campaign_access, individual_access),
                                                                      members_follow ("campaign" or "person"), instance_url,
-                                                                     session_minutes and the firm's own
+                                                                     session_minutes, api_warning and the firm's own
                                                                      rules (validation_rules, duplicate_rules,
                                                                      required_fields, lead_queue: shapes in rules.py)
 =================================================================== =================================================

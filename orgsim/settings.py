@@ -32,6 +32,8 @@ class Settings:
     session_minutes: float = 120
     state_on_error: bool = True
 
+    api_warning: str | None = None  # a text of the header Warning, as of an API version that will end
+
     # Allowance. limit_info: "plain", "absent", or "stepping" (lags behind and steps back, as recorded).
     api_limit: int = 100_000
     limit_info: str = "plain"

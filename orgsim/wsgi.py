@@ -310,6 +310,8 @@ class OrgApp:
         ]
         if session is not None and call.counted and reply.status != 204 and self.org.settings.limit_info != "absent":
             headers.append(("Sforce-Limit-Info", self._limit_info(session)))
+        if self.org.settings.api_warning:
+            headers.append(("Warning", f'299 - "{self.org.settings.api_warning}"'))
         if reply.body is None:
             return Outgoing(reply.status, b"", headers)
         pretty = orjson.OPT_INDENT_2 if environ.get("HTTP_X_PRETTYPRINT") == "1" else 0

@@ -5,11 +5,13 @@ Only an answer of Salesforce to us turns a check red: to a token refresh or a ru
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from asapp.core.clock import utcnow
@@ -18,6 +20,11 @@ from asapp.messages.checks import CheckName, CheckWhy
 from asapp.messages.codes import Code
 from asapp.models import CheckVerdict, Connection, Partner, PartnerCheck
 from asapp.salesforce.errors import SalesforceError
+
+log = logging.getLogger(__name__)
+
+WARN_EVERY = timedelta(days=1)
+WARNING_MAX = 200
 
 
 class Red(NamedTuple):
@@ -92,6 +99,15 @@ def record_answers_again(session: Session, connection: Connection) -> None:
             checked_at=utcnow(),
         ),
     )
+
+
+def log_warning(session: Session, partner_id: int, warning: str, now: datetime) -> None:
+    """Log what Salesforce warns of (an API version that will end), once a day for each partner; in the caller's transaction."""
+    is_due = or_(Partner.api_warned_at.is_(None), Partner.api_warned_at <= now - WARN_EVERY)
+    mine = update(Partner).where(Partner.id == partner_id, is_due)
+    if warning and change_rows(session, mine.values(api_warned_at=now)):
+        words = "".join(character for character in warning if character.isprintable())[:WARNING_MAX]
+        log.warning("Salesforce warns: %s", words, extra={"partner_id": partner_id})
 
 
 def _turn_red(session: Session, partner_id: int, error: SalesforceError, url: str) -> None:

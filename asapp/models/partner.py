@@ -65,6 +65,9 @@ class Partner(SealsColumns, Base):
     org_calls_used: Mapped[int | None] = mapped_column()
     org_calls_allowed: Mapped[int | None] = mapped_column()
     org_calls_seen_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    api_warned_at: Mapped[datetime | None] = mapped_column(
+        UTCDateTime
+    )  # when a warning of Salesforce's was last logged
     paused_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
     paused_why: Mapped[str | None] = mapped_column(String(40))
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)

@@ -23,7 +23,7 @@ SLUG_MAX = 50
 RESERVED_SLUGS = frozenset({"new", "preview"})  # they are addresses of other pages
 SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 API_VERSION = re.compile(r"[1-9][0-9]\.0")
-OLDEST_API_VERSION = 56  # the oldest that Salesforce still answers, with a margin
+OLDEST_API_VERSION = 60  # older ones are still answered; Salesforce ends them one after the other
 OPT_OUT_FIELD_MAX, MORE_OPT_OUT_FIELDS_MAX = 80, 120
 MORE_OPT_OUT_FIELDS = 2
 LEAD_TEXT_MAX = 255
@@ -116,8 +116,12 @@ class PartnerForm(AppForm):
 
     def validate_api_version(self, field: Text) -> None:
         field.data = field.data.removeprefix("v")
-        if not API_VERSION.fullmatch(field.data) or float(field.data) < OLDEST_API_VERSION:
-            raise ValidationError(f"Enter a version such as 66.0, from {OLDEST_API_VERSION}.0 on.")
+        if not API_VERSION.fullmatch(field.data):
+            raise ValidationError("Enter a version such as 66.0.")
+        if float(field.data) < OLDEST_API_VERSION:
+            raise ValidationError(
+                f"Enter {OLDEST_API_VERSION}.0 or a newer version: Salesforce ends old ones, and syncs would stop with them."
+            )
 
     def opt_out_fields(self, stored: Sequence[str] = ()) -> tuple[str, ...]:
         """Return all opt-out fields, as entered; stored: for those that the form doesn't have."""

@@ -116,6 +116,11 @@ class OrgClient:
         return self._session.usage if self._session else None
 
     @property
+    def warning(self) -> str:
+        """Return Salesforce's last warning about our use of the API; empty if there was none."""
+        return self._session.warning if self._session else ""
+
+    @property
     def answered_at(self) -> datetime:
         """Return the time of Salesforce's last answer, by its clock; TryLater if there is none that can be right."""
         answered_at = self._session.answered_at if self._session else None

@@ -229,7 +229,8 @@ class OrgSession(LimitedSession):
     failure of a session refreshes the token: if the answer names another host, the session goes on there.
 
     calls: how many requests were sent. usage: (used, allowed) of the org's last 24 hours, as last reported. answered_at,
-    asked_at: by Salesforce's clock, of the last answer (asked_at: no later than when it began to work on it).
+    asked_at: by Salesforce's clock, of the last answer (asked_at: no later than when it began to work on it). warning: its
+    last one about our use of the API, such as a version that will end; empty if there was none.
     """
 
     def __init__(
@@ -242,6 +243,7 @@ class OrgSession(LimitedSession):
         self.usage: tuple[int, int] | None = None
         self.answered_at: datetime | None = None
         self.took_s = 0.0
+        self.warning = ""
         self._refused_fresh = 0  # brand-new tokens refused in a row
         self._earlier_hosts: set[str] = set()
         self._has_looked_elsewhere = False
@@ -326,6 +328,7 @@ class OrgSession(LimitedSession):
         self._status, self.took_s = response.status_code, time.monotonic() - began
         self.answered_at = _date_of(response)
         self._record_usage(response)
+        self.warning = response.headers.get("Warning", "") or self.warning
         if response.status_code >= 300:
             raise errors.sort_data_error(response.status_code, _json_or_none(response))
         if response.status_code != NO_CONTENT and not _has_json(response):

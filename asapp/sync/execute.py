@@ -288,6 +288,7 @@ class Execution:
         if self.paused_until is not None:
             is_the_same = Partner.paused_until == self.paused_until
             change_rows(db.session, partner.where(is_the_same).values(paused_until=None, paused_why=None))
+        app_refusals.log_warning(db.session(), self.connection.partner_id, self.reader.client.warning, now)
         if self.reader.client.usage:
             used, allowed = self.reader.client.usage
             change_rows(

@@ -44,6 +44,7 @@ class NobodyToAsk:
     """Stands in for the client: these writers have their answers already."""
 
     usage = (10, 1000)
+    warning = ""
     lead_fields = all_fields("Lead", (STANDARD_OPT_OUT,))
 
     def close(self) -> None:
