@@ -83,7 +83,7 @@ def now_and_then(figures: Figures) -> Iterator[Metric]:
     yield gauge("tokens_near_expiry", "Connected, and their token unused for 25 days", figures.tokens_near_expiry)
     yield gauge(
         "opt_outs_unknown_soon",
-        "Not disconnected, and without a good sync their contacts are switched off within a day",
+        "Not disconnected, and without a good sync their contacts become inactive within a day",
         figures.opt_outs_unknown_soon,
     )
     yield gauges("alerts_open", "Alerts that are not over", "kind", figures.alerts)

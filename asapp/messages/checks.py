@@ -249,7 +249,7 @@ WORDS: dict[tuple[str | None, str], CheckWords] = {
         FIELD_SECURITY.format(object="Contact"),
     ),
     (OPT_OUT, CheckWhy.HIDDEN_ON_LEAD): CheckWords(
-        "{detail} is visible on Contact, but not on Lead, so no one who came as a lead can be written to.",
+        "{detail} is visible on Contact, but not on Lead, so no one who came as a lead can be emailed.",
         FIELD_SECURITY.format(object="Lead"),
     ),
     (OPT_OUT, CheckWhy.CONTACT_HIDDEN): CheckWords(
@@ -271,7 +271,7 @@ WORDS: dict[tuple[str | None, str], CheckWords] = {
     ),
     (OPT_OUT_WRITE, CheckWhy.LOCKED_ON_CONTACT): CheckWords(
         "The connected advisor can see {detail} on Contact, but not set it, so Salesforce can't be told when someone "
-        "unsubscribes. Even so, no one who unsubscribed is written to.",
+        "unsubscribes. Even so, nothing is sent to anyone who unsubscribed.",
         FIELD_SECURITY.format(object="Contact") + " › Visible, and not Read-Only",
     ),
     (OPT_OUT_WRITE, CheckWhy.LOCKED_ON_LEAD): CheckWords(

@@ -548,7 +548,7 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     ),
     (SYNC, Code.OPT_OUT_HIDDEN): admin_fixes(
         "Your Salesforce user can't see who has opted out of email.",
-        "The field “{field}”{called} is hidden from {user}. Without it we can't know who must not be written to, so "
+        "The field “{field}”{called} is hidden from {user}. Without it we can't know who must not be emailed, so "
         "we stopped before reading anybody.",
         "Hello, AdvisorStream can't read the field {field}{called} of Contact as {user}. Please grant Read on it: Setup › "
         "Object Manager › Contact › Fields & Relationships › {label} › Set Field-Level Security, and tick Visible for the "
@@ -556,7 +556,7 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
         do_next="Your firm's Salesforce admin can show the field in two minutes. Forward the text below, then press "
         "Sync Account.",
         safe="Nothing was added or changed. Until the field can be read again, your Salesforce contacts are inactive: "
-        "no one is written to by mistake.",
+        "no one is emailed by mistake.",
     ),
     (LEADS_UNFOLLOWED, Code.OPT_OUT_HIDDEN): admin_fixes(
         "Your Salesforce user can't see who has opted out of email.",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from asapp.core import formats
 from asapp.messages.contacts import REASONS
 from asapp.models import Reason, RunTrigger, SyncRun
-from asapp.models.run import Also, Skipped, StopReason, count_off
+from asapp.models.run import SWITCHED_OFF, SWITCHED_ON, Also, Skipped, StopReason, count_off
 
 SKIPPED: Mapping[str, str] = {
     Skipped.OPTED_OUT: "opted out of email",
@@ -25,16 +25,16 @@ SKIPPED: Mapping[str, str] = {
     Skipped.UNREADABLE: "could not be read",
 }
 ALSO: Mapping[str, str] = {
-    Also.DELETED: "switched off, deleted in Salesforce",
-    Also.MERGED: "switched off, merged in Salesforce",
-    Also.REASSIGNED: "switched off, belonging to someone else now",
-    Also.GONE: "switched off, no longer visible in Salesforce",
-    Also.TWIN_OPTED_OUT: "switched off, the same address opted out",
-    Also.TWIN_BACK: "back on, the same address no longer opted out",
-    Also.SUPPRESSED: "switched off, the new address unsubscribed, complained or bounced",
-    Also.UNSUPPRESSED: "back on, the old address had unsubscribed, complained or bounced",
-    Also.OPTED_OUT: "switched off, opted out of email",
-    Also.OPTED_IN: "back on, opted in again while held or kept",
+    Also.DELETED: "deleted in Salesforce",
+    Also.MERGED: "merged into another record",
+    Also.REASSIGNED: "belonging to someone else now",
+    Also.GONE: "no longer visible in Salesforce",
+    Also.TWIN_OPTED_OUT: "the same address opted out",
+    Also.TWIN_BACK: "the same address no longer opted out",
+    Also.SUPPRESSED: "the new address unsubscribed, complained or bounced",
+    Also.UNSUPPRESSED: "the old address had unsubscribed, complained or bounced",
+    Also.OPTED_OUT: "opted out of email",
+    Also.OPTED_IN: "opted in again while held or kept",
     Also.MEMBERSHIPS_MOVED: "list memberships handed over by merges",
 }
 OFF_REASONS: Mapping[str, str] = {
@@ -77,37 +77,68 @@ def figures(run: SyncRun) -> list[Figure]:
     """Return what a run has done so far: three figures always, and the others if they are not zero."""
     rest = [
         ("adopted", run.adopted),
-        ("back on", run.reactivated),
-        ("switched off", count_off(run)),
+        ("active again", run.reactivated),
+        ("made inactive", count_off(run)),
         *((f"left out, {SKIPPED.get(reason, reason)}", count) for reason, count in run.skipped.items()),
     ]
     always = [("added", run.created), ("updated", run.updated), ("unchanged", run.unchanged)]
     return always + [(label, count) for label, count in rest if count]
 
 
-def classes(
-    run: SyncRun, reasons: Mapping[str, Mapping[str, int]] | None = None
-) -> list[tuple[str, int, list[Figure]]]:
-    """Return (class, rows, figures by reason) of all rows read; rows add up to run.read. reasons: by kind, from the receipt."""
+class SumLine(NamedTuple):
+    """A line of a run's account: rows that were read, and contacts that were found without reading their row."""
+
+    label: str
+    read: int
+    found: int = 0
+    parts: Sequence[SumLine] = ()
+
+    @property
+    def total(self) -> int:
+        return self.read + self.found
+
+
+def account_of(run: SyncRun, reasons: Mapping[str, Mapping[str, int]] | None = None) -> list[SumLine]:
+    """Return what became of every row read, so that the lines add up to run.read, and beside it what was found otherwise.
+
+    reasons: rows by kind and reason, from the receipt; without them the parts of what was read are left out.
+    """
     off = (reasons or {}).get("deactivated") or {}
-    rest: list[tuple[str, int, list[Figure]]] = [
-        ("Adopted, you had added them by hand", run.adopted, []),
-        ("Back on", run.reactivated, []),
-        ("Switched off", run.deactivated, [(OFF_REASONS.get(reason, reason), count) for reason, count in off.items()]),
-        (
-            "Left out",
-            run.skipped_total,
-            [(SKIPPED.get(why, why), count) for why, count in run.skipped.items() if count],
-        ),
-        ("Not decided when it ended", run.nominated, []),
+    skipped = [SumLine(SKIPPED.get(why, why), count) for why, count in run.skipped.items() if count]
+    always = [
+        SumLine("Added", run.created),
+        SumLine("Updated", run.updated),
+        SumLine("Looked at again, unchanged", run.unchanged),
     ]
-    always = [("Added", run.created), ("Updated", run.updated), ("Unchanged", run.unchanged)]
-    return [(label, count, []) for label, count in always] + [row for row in rest if row[1]]
+    rest = [
+        SumLine("Adopted, you had added them by hand", run.adopted),
+        SumLine("Active again", run.reactivated, _found(run, SWITCHED_ON), _parts(run, {}, SWITCHED_ON)),
+        SumLine("Made inactive", run.deactivated, _found(run, SWITCHED_OFF), _parts(run, off, SWITCHED_OFF)),
+        SumLine("Left out", run.skipped_total, parts=skipped),
+        SumLine("Not decided when it ended", run.nominated),
+    ]
+    return always + [line for line in rest if line.total]
 
 
-def also(run: SyncRun) -> list[Figure]:
-    """Return what the run changed without reading the row."""
-    return [(ALSO.get(reason, reason), count) for reason, count in run.also.items() if count]
+def _found(run: SyncRun, reasons: Collection[str]) -> int:
+    return sum(count for reason, count in run.also.items() if reason in reasons)
+
+
+def _parts(run: SyncRun, read: Mapping[str, int], reasons: Collection[str]) -> list[SumLine]:
+    """Return the parts of a line, by what they are called: one line for what was read and found."""
+    by_label: dict[str, tuple[int, int]] = {}
+    for reason, count in read.items():
+        by_label[OFF_REASONS.get(reason, reason)] = (count, 0)
+    for reason, count in run.also.items():
+        if reason in reasons and count:
+            label = ALSO.get(reason, reason)
+            by_label[label] = (by_label.get(label, (0, 0))[0], count)
+    return [SumLine(label, *counts) for label, counts in by_label.items()]
+
+
+def memberships_moved(run: SyncRun) -> int:
+    """Return how many list memberships merges handed over; they belong to no sum."""
+    return run.also.get(Also.MEMBERSHIPS_MOVED, 0)
 
 
 def started_by(run: SyncRun) -> str:

@@ -218,7 +218,7 @@ def _say(panel: Panel) -> Announcement:
         return Announcement(
             Tone.WARN,
             "Sync held",
-            f"It would switch off {panel.held:,}{total}: they have left you in Salesforce. You decide what happens here.",
+            f"It would make {panel.held:,}{total} inactive: they have left you in Salesforce. You decide what happens here.",
         )
     if state == AdvisorState.PAUSED and panel.partner is not None and panel.partner.paused_until is not None:
         until = f"{panel.partner.paused_until:%H:%M} UTC"
@@ -289,8 +289,12 @@ def summary_of(run: SyncRun) -> str:
         (run.created, "added"),
         (run.adopted, "adopted"),
         (run.updated, "updated"),
-        (run.reactivated, "back on"),
-        (count_off(run), "switched off"),
+        (run.reactivated, "active again"),
+        (count_off(run), "made inactive"),
     )
     said = [f"{count:,} {word}" for count, word in parts if count]
-    return f"{', '.join(said)}." if said else "Nothing had changed in Salesforce."
+    if said:
+        return f"{', '.join(said)}."
+    if run.unchanged:
+        return f"{counted(run.unchanged, 'contact')} looked at again; nothing had changed."
+    return "Nothing had changed in Salesforce."

@@ -122,7 +122,7 @@ def check() -> ResponseReturnValue:
     lead = get_lead()
     if request.form.get("do") == "there":
         if decisions.mark_as_present(lead):
-            flash("Noted as sent. As we can't see whether this person opts out, nothing is written to them.", "good")
+            flash("Noted as sent. As we can't see whether this person opts out, nothing is sent to them.", "good")
     elif decisions.send_after_all(lead):
         enqueue()
         flash(sent_words("On the way."), "good")

@@ -39,7 +39,7 @@ FOR_ADVISORS = (
     replace(ACCOUNT_SETTINGS, decisions="decisions"),
 )
 FOR_ADMINS = (
-    Place("Partners", "partners.index", ("partners", "advisors")),
+    Place("Firms", "partners.index", ("partners", "advisors")),
     Place("Firm board", "board.index", ("board",)),
     Place("API keys", "api_keys.index", ("api_keys",)),
     Place("Audit log", "audit.index", ("audit",)),

@@ -9,12 +9,12 @@ from asapp.audit import entries
 from asapp.connections import connections
 from asapp.core.forms import whole_number
 from asapp.messages.runs import (
-    also,
-    classes,
+    account_of,
     every,
     figures,
     group_words,
     lasting,
+    memberships_moved,
     started_by,
     text_about_leaving,
     why_back,
@@ -37,14 +37,14 @@ EVERYTHING = 5000  # on one page, if all are asked for; the CSV has no limit
 
 for _words in (
     figures,
-    classes,
-    also,
+    account_of,
     count_off,
     started_by,
     why_off,
     why_back,
     every,
     lasting,
+    memberships_moved,
     group_words,
     text_about_leaving,
 ):

@@ -146,7 +146,7 @@ def test_delete_and_restore_a_salesforce_contact(synced: Firm, open_page: OpenPa
     follow(page, page.get_by_role("link", name="Zoë Lindström 010", exact=True))
     inspect(page, "contact-deleted-here")
     follow(page, page.get_by_role("button", name="Restore"))
-    main(page, "May be written to.")
+    main(page, "You can email")
     assert not synced.org.contact(synced.ids[10])["IsDeleted"]  # type: ignore[index]
 
 

@@ -46,7 +46,7 @@ def test_from_log_in_to_the_contacts(firm: Firm, open_page: OpenPage, htmx: Htmx
     expect(page.get_by_role("main")).to_contain_text("amara@northgate.example")
     expect(page.get_by_role("main")).to_contain_text("Northgate Wealth")
     if htmx.loads:
-        expect(page.locator("#preview")).to_contain_text("450 ready to be written to")
+        expect(page.locator("#preview")).to_contain_text("450 ready to be emailed")
     look(page, "panel-connected")
     sync(page, firm, htmx)
     look(page, "panel-complete")

@@ -78,7 +78,7 @@ def test_a_firm_is_set_up_and_its_first_advisor_synced(
 
     ada = CountedVisitor(open_page(house, house.make_admin(), htmx))
     ada.page.goto(f"{house.url}/admin/partners")
-    ada.follow("New partner", "link")
+    ada.follow("New firm", "link")
     ada.fill("Firm name", firm)
     ada.follow("Save")
     ada.fill("Name of the firm's Salesforce admin", "Henrik Sørensen")

@@ -52,7 +52,7 @@ def test_an_admin_is_led_through_the_set_up_and_logs_in_in_two_steps(house: Brow
     assert len(codes) == 10
     page.get_by_label("I have kept these codes").check()
     follow(page, page.get_by_role("button", name="Finish"))
-    expect(page.get_by_role("heading", level=1)).to_have_text("Partners")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Firms")
     follow(page, page.get_by_role("button", name="Log out", exact=True))
     log_in(page, house, email)
     expect(page.get_by_role("heading", level=1)).to_have_text("One more step")
@@ -62,7 +62,7 @@ def test_an_admin_is_led_through_the_set_up_and_logs_in_in_two_steps(house: Brow
         db.session.commit()
     page.get_by_label("Six digits").fill(app_code(secret=secret))
     follow(page, page.get_by_role("button", name="Log in", exact=True))
-    expect(page.get_by_role("heading", level=1)).to_have_text("Partners")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Firms")
 
 
 def test_a_lost_phone_and_a_recovery_code(house: BrowserHouse, page: Page) -> None:

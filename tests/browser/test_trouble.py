@@ -118,7 +118,7 @@ def test_many_departures_are_held_until_the_advisor_decides(
     page = open_page(synced)
     page.goto(synced.url())
     press(page, "Sync Account")
-    expect_said(page, f"Sync held It would switch off {LEAVING} of your {CLIENTS} contacts")
+    expect_said(page, f"Sync held It would make {LEAVING} of your {CLIENTS} contacts inactive")
     if button == "Approve":
         inspect(page, "panel-held")
         expect(page.locator(".groups summary")).to_contain_text("Jonas Lindqvist owns them now")
@@ -185,7 +185,7 @@ def test_the_panel_by_keyboard(firm: Firm, open_page: OpenPage) -> None:
     firm.connect()
     page = open_page(firm)
     page.goto(firm.url())
-    expect(page.locator("#preview")).to_contain_text("ready to be written to")  # htmx is there
+    expect(page.locator("#preview")).to_contain_text("ready to be emailed")  # htmx is there
     button = page.get_by_role("button", name="Sync Account")
     for _ in range(30):
         page.keyboard.press("Tab")
@@ -253,7 +253,7 @@ def test_redis_stopped_and_a_worker_killed_in_mid_run(
         firm.connect()
         page = open_page(firm)
         page.goto(firm.url())
-        expect(page.locator("#preview")).to_contain_text("ready to be written to")
+        expect(page.locator("#preview")).to_contain_text("ready to be emailed")
         redis.stop()
         with page.expect_response("**/salesforce/sync") as answered:
             press(page, "Sync Account")

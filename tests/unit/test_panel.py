@@ -115,4 +115,4 @@ def test_progress_never_reaches_the_end_before_the_end(read: int, total: int | N
 def test_what_a_sync_did_in_one_sentence() -> None:
     assert summary_of(run("complete")) == "Nothing had changed in Salesforce."
     busy = run("complete", created=1200, deactivated=2, also={"gone": 3, "memberships_moved": 9})
-    assert summary_of(busy) == "1,200 added, 5 switched off."
+    assert summary_of(busy) == "1,200 added, 5 made inactive."

@@ -7,9 +7,20 @@ from itertools import product
 
 from asapp.contacts.status import NO_EMAIL
 from asapp.messages.contacts import REASONS
-from asapp.messages.runs import ALSO, BACK_REASONS, OFF_REASONS, SKIPPED, STOPPED, TRIGGERS, why_back, why_off
-from asapp.models import Reason, RunTrigger
-from asapp.models.run import SWITCHED_OFF, SWITCHED_ON, Also, Skipped, StopReason
+from asapp.messages.runs import (
+    ALSO,
+    BACK_REASONS,
+    OFF_REASONS,
+    SKIPPED,
+    STOPPED,
+    TRIGGERS,
+    account_of,
+    memberships_moved,
+    why_back,
+    why_off,
+)
+from asapp.models import Reason, RunTrigger, SyncRun
+from asapp.models.run import SWITCHED_OFF, SWITCHED_ON, Also, Skipped, StopReason, count_off
 from asapp.salesforce.records import Bounce, ContactRecord, Sighting
 from asapp.sync.departures import judge_sighting
 from asapp.sync.row_rules import RowClass, StoredContact, judge
@@ -86,6 +97,32 @@ def test_everything_that_is_changed_without_a_row_has_its_words() -> None:
     assert set(Also) == SWITCHED_OFF | SWITCHED_ON | {Also.MEMBERSHIPS_MOVED}
     assert set(REASONS) >= SWITCHED_OFF - {Also.SUPPRESSED}
     assert all(why_off(reason) for reason in SWITCHED_OFF)
+
+
+def test_an_account_adds_up_down_and_across() -> None:
+    run = SyncRun(
+        created=12,
+        updated=21,
+        unchanged=16,
+        adopted=0,
+        reactivated=1,
+        deactivated=3,
+        nominated=0,
+        read=56,
+        skipped={"opted_out": 2, "no_email": 1},
+        also={"reassigned": 1, "deleted": 1, "memberships_moved": 7},
+    )
+    lines = account_of(run, {"deactivated": {"opted_out": 2, "deleted": 1}})
+    assert sum(line.read for line in lines) == run.read
+    off = next(line for line in lines if line.label == "Made inactive")
+    assert (off.read, off.found, off.total) == (3, 2, count_off(run))
+    assert [tuple(part[:3]) for part in off.parts] == [
+        ("opted out of email", 2, 0),
+        ("deleted in Salesforce", 1, 1),
+        ("belonging to someone else now", 0, 1),
+    ]
+    assert sum(part.total for part in off.parts) == off.total
+    assert memberships_moved(run) == 7
 
 
 def test_every_departure_is_among_what_may_be_changed_without_a_row() -> None:

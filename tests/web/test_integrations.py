@@ -209,7 +209,7 @@ def finished(connection: Connection, status: str = "complete", **columns: object
 def test_a_finished_sync_says_what_it_did_and_the_counts_add_up(client: FlaskClient, connection: Connection) -> None:
     finished(connection)
     page = client.get(PANEL).text
-    assert said(page) == "Sync complete 12 added, 21 updated, 1 back on, 5 switched off. See the receipt"
+    assert said(page) == "Sync complete 12 added, 21 updated, 1 active again, 5 made inactive. See the receipt"
     table = page[page.index('<table class="sum">') : page.index("</table>")]
     figures = [int(n) for n in re.findall(r"<tr><th[^>]*>[^<]*</th><td>(\d+)</td>", table)]
     assert sum(figures) == 57
@@ -259,7 +259,7 @@ def hold(connection: Connection, number: int = 12) -> SyncRun:
 def test_a_held_proposal_waits_for_approve_or_discard(client: FlaskClient, connection: Connection) -> None:
     hold(connection)
     page = client.get(PANEL).text
-    assert said(page).startswith("Sync held It would switch off 12 of your 12 contacts: they have left you")
+    assert said(page).startswith("Sync held It would make 12 of your 12 contacts inactive: they have left you")
     assert attribute(page, "data-state") == "held"
     assert has_button(page, "Approve: switch off 12")
     assert has_button(page, "Discard: keep 12")

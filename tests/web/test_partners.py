@@ -58,7 +58,7 @@ def send(client: FlaskClient, path: str = "/admin/partners/new", **changes: str)
 
 
 def test_an_admin_adds_a_firm_and_sees_what_was_stored(client: FlaskClient, ada: User, vault: Vault) -> None:
-    assert "No partner yet" in client.get("/admin/partners").text
+    assert "No firm yet" in client.get("/admin/partners").text
     response = send(client)
     assert response.status_code == 303
     assert response.location == "/admin/partners/northgate-sohne"
