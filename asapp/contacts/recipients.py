@@ -215,7 +215,7 @@ def _age_of_opt_outs(contact_list: ContactList, now: datetime) -> datetime | Non
         of_it = or_(Contact.connection_id == connection.id, Contact.followed_by_id == connection.id)
         is_any = exists().where(contacts_of(contact_list.user_id), is_on(contact_list), of_it)
         if db.session.scalar(select(is_any)):
-            return connection.last_good_sync_at
+            return connection.opt_outs_as_of
     return now
 
 

@@ -138,6 +138,20 @@ class Connection(SealsColumns, Base):
     partner: Mapped[Partner] = relationship()
 
     @property
+    def opt_outs_as_of(self) -> datetime | None:
+        """Return when Salesforce was asked for the oldest of what is known of opt-outs; None if nothing is.
+
+        A run's end is later than its questions, and Salesforce's clock may be ahead of ours. Where leads can't be followed
+        they are inactive, so what is known of them makes no one older.
+        """
+        if self.last_good_sync_at is None:
+            return None
+        asked_at = [self.last_good_sync_at, self.watermark, self.open_leads_watermark]
+        if self.leads_trouble is None:
+            asked_at.append(self.leads_watermark)
+        return min(moment for moment in asked_at if moment is not None)
+
+    @property
     def is_connected(self) -> bool:
         return self.status == ConnectionStatus.CONNECTED
 

@@ -56,7 +56,7 @@ def find_page(partner_id: int | None, email: str | None, limit: int, after: str,
     for user in users:
         overview, standing = overviews[user.id], standings[user.id]
         latest = standing.latest
-        as_of = latest.last_good_sync_at if latest else None
+        as_of = latest.opt_outs_as_of if latest else None
         partner = user.partner or db.session.get_one(Partner, user.partner_id)
         found.append(AdvisorWithLists(user, partner, standing.state, as_of, overview.everybody.active, overview.lists))
     return AdvisorPage(found, users[-1].public_id if more else None)

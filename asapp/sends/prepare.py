@@ -162,7 +162,7 @@ def _why_it_failed(run: SyncRun) -> SendReason:
 def _go_on_without(send: Send, facts: SendFacts, reason: SendReason, now: datetime) -> None:
     """End a send without an answer: the firm's setting and the sender decide together how old the data may be."""
     hours = facts.partner.sends_on_data_of_hours if facts.partner else None
-    known_at = facts.connection.last_good_sync_at if facts.connection else None
+    known_at = facts.connection.opt_outs_as_of if facts.connection else None
     oldest = now - min(timedelta(hours=hours or 0), timedelta(minutes=send.max_age_minutes))
     if hours is not None and known_at is not None and known_at >= oldest:
         send.as_of = known_at

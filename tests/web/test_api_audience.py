@@ -14,6 +14,7 @@ from sqlalchemy import event
 from asapp.contacts.suppressions import Address, Happened
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
+from asapp.messages.codes import Code
 from asapp.models import (
     Connection,
     ConnectionStatus,
@@ -326,6 +327,31 @@ def test_as_of_is_the_age_of_the_data_never_the_time_of_the_question(sender: Sen
     connection = make_synced_connection(alice, last_good_sync_at=long_ago)
     clients = make_list(alice, "Clients", make_person(connection, GOOD), make_person(alice, "manual@fjord.example"))
     assert as_of(sender, clients) == long_ago.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected_min"),
+    [
+        ({"watermark": 50}, 50),  # the run took a while: what changed since its first query is not here
+        ({"watermark": -2}, 45),  # Salesforce's clock is ahead of ours
+        ({"watermark": 50, "leads_watermark": 90}, 90),  # its leads could not be read
+        ({"watermark": 50, "open_leads_watermark": 95}, 95),
+        ({"watermark": 50, "leads_watermark": 90, "leads_trouble": Code.LEADS_HIDDEN}, 50),  # no lead is written to
+    ],
+)
+def test_data_is_as_old_as_the_question_that_brought_it(
+    sender: Sender, alice: User, columns: dict[str, Any], expected_min: int
+) -> None:
+    now = utcnow().replace(microsecond=0)
+    moments = {
+        name: now - timedelta(minutes=value) if isinstance(value, int) else value for name, value in columns.items()
+    }
+    connection = make_synced_connection(alice, last_good_sync_at=now - timedelta(minutes=45), **moments)
+    clients = make_list(alice, "Clients", make_person(connection, GOOD))
+    expected = (now - timedelta(minutes=expected_min)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert as_of(sender, clients) == expected
+    (told,) = sender.get("/advisors").get_json()["advisors"]
+    assert told["opt_outs_as_of"] == expected
 
 
 def test_people_unknown_to_salesforce_are_as_of_now(sender: Sender, alice: User) -> None:
