@@ -20,7 +20,7 @@ from asapp.core import logs, mail
 from asapp.core.database import engine_options, prepare_engine
 from asapp.core.extensions import db
 from asapp.core.extensions import mail as mail_extension
-from asapp.core.formats import with_zone
+from asapp.core.formats import counted, number, with_zone
 from asapp.core.queues import Queues
 from asapp.core.vault import Vault
 from config import Config
@@ -95,4 +95,4 @@ def bind_extensions(app: Flask, sqlite_cache_mb: int) -> None:
         prepare_engine(db.engine, sqlite_cache_mb)
     configure_mappers()
     mail_extension.init_app(app)
-    app.jinja_env.filters["exact"] = with_zone  # for mails, which workers write as well
+    app.jinja_env.filters.update(exact=with_zone, number=number, counted=counted)  # for mails, which workers write too

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from wtforms import ValidationError
 
 from asapp.core.formats import is_zone_name
 from asapp.core.forms import EmailAddress, Form, PersonName, Text
+from asapp.models import Digest, LeadMails
 
 NAME_MAX = 120
 
@@ -16,6 +19,14 @@ class NameForm(Form):
 
 class ProfileForm(NameForm):
     time_zone = Text("Time zone", clean=str)
+    digest = Text("What changed among your contacts", clean=str)
+    lead_mails = Text("When someone signs up on your page", clean=str)
+
+    def validate_digest(self, field: Text) -> None:
+        _check_choice(field, Digest)
+
+    def validate_lead_mails(self, field: Text) -> None:
+        _check_choice(field, LeadMails)
 
     def validate_time_zone(self, field: Text) -> None:
         if field.data and not is_zone_name(field.data):
@@ -36,3 +47,9 @@ class MoveForm(Form):
     @property
     def keeps_contacts(self) -> bool:
         return bool(self.contacts.data == "keep")
+
+
+def _check_choice(field: Text, choices: type[StrEnum]) -> None:
+    """An empty field leaves the choice as it is."""
+    if field.data and field.data not in set(choices):
+        raise ValidationError("Choose one of these.")

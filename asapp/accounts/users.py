@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import joinedload
 
-from asapp.accounts import passwords
+from asapp.accounts import mail_choices, passwords
 from asapp.accounts.form_fields import PersonForm, ProfileForm
 from asapp.audit import entries
 from asapp.audit.entries import ITSELF, Actor
@@ -96,10 +96,17 @@ def find_by_session(session_id: str) -> User | None:
     return user
 
 
-def save_profile(user: User, name: str, time_zone: str) -> None:
-    """Set what people may change about themselves; raise InvalidFields (name, time_zone). An empty time_zone is UTC."""
-    entered = ProfileForm.entered(name=name, time_zone=time_zone).checked()
+def save_profile(user: User, name: str, time_zone: str, digest: str = "", lead_mails: str = "") -> None:
+    """Set what people may change about themselves; raise InvalidFields. Commits.
+
+    time_zone: empty is UTC. digest, lead_mails: of an advisor; empty leaves them as they are.
+    """
+    entered = ProfileForm.entered(name=name, time_zone=time_zone, digest=digest, lead_mails=lead_mails).checked()
     user.name, user.time_zone = entered["name"], entered["time_zone"] or None
+    if user.is_advisor:
+        choice = mail_choices.find(user.id)
+        wanted = (entered["digest"] or choice.digest, entered["lead_mails"] or choice.lead_mails)
+        mail_choices.save(user, *wanted, utcnow())
     db.session.commit()
 
 

@@ -53,13 +53,13 @@ def is_zone_name(name: str) -> bool:
 
 def read_in(zone_name: str | None) -> None:
     """From now on, write times in this zone, in this thread; None writes UTC."""
-    _zone.set(_zone_of(zone_name))
+    _zone.set(zone_of(zone_name))
 
 
 @contextmanager
 def read_in_zone_of(zone_name: str | None) -> Iterator[None]:
     """Write times in this zone within the block; None writes UTC."""
-    token = _zone.set(_zone_of(zone_name))
+    token = _zone.set(zone_of(zone_name))
     try:
         yield
     finally:
@@ -72,7 +72,7 @@ def current_zone() -> tzinfo:
 
 def place_of(zone_name: str) -> str:
     """Return the place of a zone: `London`, also `Kolkata` for Asia/Calcutta; `UTC` for a zone that no longer exists."""
-    zone = _zone_of(zone_name)
+    zone = zone_of(zone_name)
     return "UTC" if zone is UTC else get_timezone_location(zone, locale=LOCALE, return_city=True)
 
 
@@ -135,7 +135,7 @@ def near(when: datetime, now: datetime) -> str:
     return f"{_day_near(when, now)} at {format_datetime(when, 'HH:mm', tzinfo=_zone.get(), locale=LOCALE)}"
 
 
-def _zone_of(name: str | None) -> tzinfo:
+def zone_of(name: str | None) -> tzinfo:
     """Return UTC for None, and for a name that the tz database of this machine no longer has."""
     try:
         return ZoneInfo(name) if name else UTC

@@ -34,6 +34,8 @@ MAILS_JOB = "asapp.jobs.tasks.send_mails"
 MAILS_EVERY_S = 50  # a round of them takes less
 LETTERS_JOB = "asapp.jobs.tasks.send_letters"
 LETTERS_EVERY_S = 50
+NEWS_JOB = "asapp.jobs.tasks.write_news"
+NEWS_EVERY_S = 50
 RUN_JOB_TIMEOUT_S = 900
 FAILURE_TTL_S = 3600
 WEB_CONNECT_TIMEOUT_S = 0.05  # a page must not wait for a Redis that is down
@@ -106,6 +108,10 @@ class Queues:
     def enqueue_letters_rarely(self) -> None:
         """As enqueue_letters(), unless it was done a moment ago: for mails that were left over."""
         self._enqueue_rarely(LETTERS_JOB, "letters", [0], LETTERS_EVERY_S, self.mails)
+
+    def enqueue_news(self) -> None:
+        """Enqueue a round of digests and mails about leads, unless one was a moment ago. The rows wait either way."""
+        self._enqueue_rarely(NEWS_JOB, "news", [0], NEWS_EVERY_S, self.mails)
 
     def _enqueue_rarely(
         self, job: str, name: str, row_ids: Sequence[int], every_s: int, queue: Queue | None = None

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 
 from flask import Flask, current_app
 
-from asapp.accounts import attempts, links, mail_outbox, sessions
-from asapp.alerts import alerts, mail_delivery
+from asapp.accounts import attempts, links, mail_choices, mail_outbox, sessions
+from asapp.alerts import alerts, digest, lead_mails, mail_delivery
 from asapp.connections.org_access import OrgAccess
 from asapp.connections.switching import revoke_expired
 from asapp.connections.tokens import find_idle, refresh_idle
@@ -127,6 +127,20 @@ def send_letters(_round: int = 0) -> None:
         mail_outbox.send_due(mail.post, app.extensions["asapp.vault"])
 
 
+def write_news(_round: int = 0) -> None:
+    """Write the digests and the mails about leads that are due, for send_letters. Started by: the tick.
+
+    Touches mail_choices and waiting_mails.
+    """
+    with job_context("write_news"):
+        app = _app()
+        config: Config = app.extensions["asapp.config"]
+        written = lead_mails.write_due(app.extensions["asapp.vault"], config.public_url)
+        written += digest.write_due(app.extensions["asapp.vault"], config.public_url)
+        if written:
+            _queues().enqueue_letters()
+
+
 def tick() -> None:
     """Do everything that is due. Started by: the scheduler, every 15 seconds."""
     with job_context("tick"):
@@ -143,6 +157,9 @@ def tick() -> None:
             _queues().enqueue_mails()
         if mail_outbox.are_due():
             _queues().enqueue_letters_rarely()
+        mail_choices.plan()
+        if digest.are_due() or lead_mails.are_due():
+            _queues().enqueue_news()
         attempts.purge()
         sessions.purge(config)
         retention.delete_expired(config)

@@ -31,7 +31,7 @@ from asapp.core.database import change_rows, durably
 from asapp.core.extensions import db
 from asapp.core.leases import LeaseLost
 from asapp.core.stopping import StopRequested
-from asapp.leads import outbox, outcomes
+from asapp.leads import news, outbox, outcomes
 from asapp.messages.codes import Code
 from asapp.models import Connection, Contact, Lead, LeadState, LedgerEntry, LedgerOutcome, Partner, ToCheck, Unfollowed
 from asapp.salesforce import errors
@@ -525,6 +525,7 @@ def sort_out(lead: Lead, error: errors.SalesforceError) -> None:
     lead.why, lead.why_detail = error.code, error.detail[:255] or None
     lead.why_words = error.words[:500] or None
     lead.end_lease()
+    news.plan_mail(lead.user_id, lead.changed_at)
 
 
 def is_about_leads(error: errors.SalesforceError) -> bool:

@@ -139,6 +139,13 @@ def find_to_act_on(user: User, now: datetime) -> list[LeadLine]:
     return [_line(row, None) for row in rows]
 
 
+def find_lines(user: User, now: datetime, *which: ColumnElement[bool]) -> list[LeadLine]:
+    """Return the leads of the advisor's present firm that these conditions choose, newest first."""
+    hold = find_hold(user, now)
+    rows = db.session.execute(_rows(hold).where(is_of_present_firm(user.id), *which).order_by(Lead.id.desc()))
+    return [_line(row, hold) for row in rows]
+
+
 class AskingAgain(NamedTuple):
     """People who asked for mail again. total: all of them; leads: those that the page lists, newest first."""
 

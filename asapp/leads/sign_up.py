@@ -21,7 +21,7 @@ from asapp.core.clock import utcnow
 from asapp.core.database import writing
 from asapp.core.extensions import db
 from asapp.core.vault import Vault
-from asapp.leads import consent, sign_up_page
+from asapp.leads import consent, news, sign_up_page
 from asapp.leads.form_fields import Typed, check_typed
 from asapp.models import (
     ConsentEvent,
@@ -135,6 +135,8 @@ def _insert(user_id: int, partner_id: int, clean: Typed, hashed: bytes, shown: F
     _record(lead_id, shown, now)
     tombstones.end_erasure(user_id, hashed)
     suppressions.record_opt_in(user_id, partner_id, hashed, now)
+    if review is None:
+        news.plan_mail(user_id, now)
     return lead_id
 
 

@@ -86,3 +86,18 @@ ADOPTED_REASON = "adopted"
 
 def _changed(reason: str | None) -> str:
     return f"{REASONS[reason].short}." if reason and reason in REASONS else ""
+
+
+LEFT_IN_A_MAIL: Mapping[str, str] = {
+    Reason.DELETED: "deleted in Salesforce",
+    Reason.MERGED: "merged into another record",
+    Reason.REASSIGNED: "who belongs to someone else now",
+    Reason.GONE: "no longer visible in Salesforce",
+    Reason.HIDDEN_HERE: "deleted here by you",
+}
+
+
+def in_a_mail(name: str, kind: str, reason: str | None) -> str:
+    """Return a person's name, and where to if the person left."""
+    why = LEFT_IN_A_MAIL.get(reason or "") if kind == ChangeKind.LEFT else None
+    return f"{name} ({why})" if why else name

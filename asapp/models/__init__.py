@@ -35,6 +35,7 @@ from asapp.models.lead import (
     Unfollowed,
 )
 from asapp.models.login_session import LoginSession, Visit
+from asapp.models.mail_choice import Digest, LeadMails, MailChoice
 from asapp.models.partner import ApiUsage, CheckVerdict, Partner, PartnerCheck, SetupLink
 from asapp.models.run import RunChange, RunPhase, RunStatus, RunTrigger, SyncRun
 from asapp.models.second_factor import RecoveryCode, SecondFactor
@@ -75,8 +76,10 @@ __all__ = [
     "ContactSource",
     "Departure",
     "DepartureState",
+    "Digest",
     "Heartbeat",
     "Lead",
+    "LeadMails",
     "LeadState",
     "LedgerEntry",
     "LedgerOutcome",
@@ -84,6 +87,7 @@ __all__ = [
     "ListKind",
     "ListMember",
     "LoginSession",
+    "MailChoice",
     "OAuthState",
     "OptInPage",
     "OptOutWrite",

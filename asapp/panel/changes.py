@@ -163,7 +163,10 @@ def find_days(account: Account, first: date, last: date) -> list[Day]:
     wanted = Wanted(formats.start_of(first), formats.start_of(last + timedelta(days=1)))
     tallies = tally_by_day(account, wanted)
     days = [last - timedelta(days=back) for back in range((last - first).days + 1)]
-    return [Day(day, tallies.get(day, {}), _first_of(account, of_day(day, wanted), tallies.get(day))) for day in days]
+    return [
+        Day(day, tallies.get(day, {}), first_of_each(account, of_day(day, wanted)) if day in tallies else ())
+        for day in days
+    ]
 
 
 def find_last_day(account: Account, before: datetime) -> date | None:
@@ -222,10 +225,8 @@ def _counts(account: Account, wanted: Wanted) -> Sequence[Any]:
     return db.session.execute(select(rows.c.at, rows.c.kind, func.count()).group_by(rows.c.at, rows.c.kind)).all()
 
 
-def _first_of(account: Account, wanted: Wanted, counted: Mapping[str, int] | None) -> list[Entry]:
+def first_of_each(account: Account, wanted: Wanted) -> list[Entry]:
     """Return the first entries of each kind."""
-    if not counted:
-        return []
     rows = _entries(account, wanted)
     newest = (rows.c.at.desc(), rows.c.source.desc(), rows.c.row_id.desc())
     place = func.row_number().over(partition_by=rows.c.kind, order_by=newest).label("place")

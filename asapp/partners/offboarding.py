@@ -35,6 +35,7 @@ from asapp.models import (
     Lead,
     LeadState,
     LoginSession,
+    MailChoice,
     OAuthState,
     OptInPage,
     Partner,
@@ -46,6 +47,7 @@ from asapp.models import (
     SetupLink,
     Tombstone,
     User,
+    Visit,
 )
 from asapp.models.user import EMPTIED
 from asapp.partners.form_fields import TEXTS
@@ -163,6 +165,8 @@ def delete_rows_of(user_ids: Sequence[int], *more: ColumnElement[bool]) -> None:
         OptInPage,
         PasswordLink,
         LoginSession,
+        Visit,
+        MailChoice,
         SecondFactor,
         RecoveryCode,
         OAuthState,

@@ -9,10 +9,11 @@ from flask import Blueprint, abort, flash, make_response, render_template, reque
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
-from asapp.accounts import attempts, second_factor, sessions, users
+from asapp.accounts import attempts, mail_choices, second_factor, sessions, users
 from asapp.audit.log import recent_log_ins
 from asapp.core.formats import zone_names
 from asapp.core.forms import InvalidFields
+from asapp.messages.mail_choices import DIGESTS, LEAD_MAILS
 from asapp.web import login_session
 from asapp.web.access import actor, must_have_second_factor
 from asapp.web.current import config, person
@@ -28,22 +29,39 @@ def key_of_person() -> str:
 
 @blueprint.get("")
 def profile() -> ResponseReturnValue:
-    return render_profile(current_user.name, current_user.time_zone or "")
+    return render_profile(stored_profile())
 
 
 @blueprint.post("", endpoint="save_profile")
 def save_profile() -> ResponseReturnValue:
-    name, time_zone = request.form.get("name", ""), request.form.get("time_zone", current_user.time_zone or "")
+    entered = {name: request.form.get(name, stored) for name, stored in stored_profile().items()}
     try:
-        users.save_profile(current_user, name, time_zone)
+        users.save_profile(person(), **entered)
     except InvalidFields as refusal:
-        return render_profile(name, time_zone, refusal.errors), 422
+        return render_profile(entered, refusal.errors), 422
     flash("Saved.", "good")
     return go_to(url_for("settings.profile"))
 
 
-def render_profile(name: str, time_zone: str, errors: Mapping[str, str] = MappingProxyType({})) -> str:
-    return render_template("settings/profile.html", name=name, time_zone=time_zone, zones=zone_names(), errors=errors)
+def stored_profile() -> dict[str, str]:
+    choice = mail_choices.find(current_user.id)
+    return {
+        "name": current_user.name,
+        "time_zone": current_user.time_zone or "",
+        "digest": choice.digest,
+        "lead_mails": choice.lead_mails,
+    }
+
+
+def render_profile(entered: Mapping[str, str], errors: Mapping[str, str] = MappingProxyType({})) -> str:
+    return render_template(
+        "settings/profile.html",
+        **entered,
+        zones=zone_names(),
+        digests=DIGESTS,
+        lead_mail_kinds=LEAD_MAILS,
+        errors=errors,
+    )
 
 
 @blueprint.get("/security")

@@ -32,6 +32,8 @@ ROWS_GO = {
         "recovery_codes",
         "suppression_words",
         "login_sessions",
+        "visits",
+        "mail_choices",
     ),
 }
 ROWS_GO_WITH_THE_FIRM = {"api_keys", "api_usage", "partner_checks", "setup_links"}

@@ -1,0 +1,121 @@
+"""Mails that tell an advisor of new leads, and of leads that Salesforce refused.
+
+leads/news.py makes the advisor due. What came within a quarter of an hour goes in one mail, so that a flood of sign-ups
+is a mail and not hundreds; people who wait for the advisor's review are told about by an alert. A mail is stored once, as a
+digest is (alerts/digest.py). It names people, never addresses.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import and_, or_, select, update
+
+from asapp.accounts import mail_choices, mail_outbox
+from asapp.alerts.digest import people
+from asapp.core import mail
+from asapp.core.clock import utcnow
+from asapp.core.database import change_rows, end_read, reading, writing
+from asapp.core.extensions import db
+from asapp.core.formats import counted, place_of
+from asapp.core.mail import Letter
+from asapp.core.vault import Vault
+from asapp.leads import queries
+from asapp.leads.queries import LeadLine
+from asapp.models import Lead, LeadMails, LeadState, MailChoice, User, WaitingKind
+
+GAP = timedelta(minutes=15)  # between two of these mails to one advisor
+LISTED = 10
+ROUND_S = 45.0
+
+
+def are_due() -> bool:
+    """Is a mail due? Ends the transaction."""
+    end_read(db.session)
+    with reading():
+        found = db.session.execute(due(utcnow()).limit(1)).first() is not None
+        end_read(db.session)
+    return found
+
+
+def due(now: datetime) -> Any:
+    """Select (id of the advisor, when the mail was due, until when the last one told), the longest due first."""
+    return (
+        select(MailChoice.user_id, MailChoice.leads_due_at, MailChoice.leads_until)
+        .join(User, User.id == MailChoice.user_id)
+        .where(MailChoice.leads_due_at <= now, MailChoice.leads_until <= now - GAP, User.deactivated_at.is_(None))
+        .order_by(MailChoice.leads_due_at, MailChoice.user_id)
+    )
+
+
+def write_due(vault: Vault, public_url: str) -> int:
+    """Store the mails that are due; return how many. Commits."""
+    stop_at, written = time.monotonic() + ROUND_S, 0
+    while time.monotonic() < stop_at:
+        now = utcnow()
+        with reading():
+            row = db.session.execute(due(now).limit(1)).first()
+            letter = write(row.user_id, row.leads_until, now, public_url) if row is not None else None
+            db.session.rollback()
+        if row is None:
+            break
+        written += store(row.user_id, row.leads_due_at, now, letter, vault)
+    return written
+
+
+def store(user_id: int, was_due_at: datetime, until: datetime, letter: Letter | None, vault: Vault) -> bool:
+    """Store the mail, if there is one, and that nothing is due; return whether a mail is stored. Commits."""
+    with writing():
+        is_same = (MailChoice.user_id == user_id, MailChoice.leads_due_at == was_due_at)
+        mine = update(MailChoice).where(*is_same).values(leads_due_at=None, leads_until=until)
+        is_mine = change_rows(db.session, mine) == 1
+        if is_mine and letter is not None:
+            mail_outbox.add(WaitingKind.LETTER, asdict(letter), vault)
+        db.session.commit()
+    return is_mine and letter is not None
+
+
+def write(user_id: int, since: datetime, until: datetime, public_url: str) -> Letter | None:
+    """Return the mail about the leads of this time, or None if the advisor wants none of them told. Only reads."""
+    user = db.session.get_one(User, user_id)
+    wants = mail_choices.find(user_id).lead_mails
+    lines = find_new(user, wants, since, until)
+    if not lines:
+        return None
+    return mail.write(
+        user.email,
+        subject_of(lines),
+        "leads",
+        zone=user.time_zone,
+        name=user.name,
+        place=place_of(user.time_zone) if user.time_zone else "UTC",
+        lines=lines[:LISTED],
+        more=len(lines) - LISTED,
+        people=people,
+        wants_all=wants == LeadMails.ALL,
+        url=public_url,
+    )
+
+
+def find_new(user: User, wants: str, since: datetime, until: datetime) -> Sequence[LeadLine]:
+    """Return the leads that came or were refused within this time, the newest first."""
+    if wants == LeadMails.OFF:
+        return []
+    is_refused = and_(Lead.state == LeadState.REFUSED, Lead.changed_at > since, Lead.changed_at <= until)
+    came = and_(Lead.signed_up_at > since, Lead.signed_up_at <= until)
+    is_told = Lead.state.not_in((LeadState.ERASED, LeadState.FOR_REVIEW))
+    return queries.find_lines(user, until, is_told, or_(is_refused, came) if wants == LeadMails.ALL else is_refused)
+
+
+def subject_of(lines: Sequence[LeadLine]) -> str:
+    refused = [line for line in lines if line.lead.is_refused]
+    if len(lines) == 1:
+        name = people(lines[0].lead.name)
+        return f"Salesforce refused the lead of {name}" if refused else f"New lead: {name}"
+    if len(refused) == len(lines):
+        return f"Salesforce refused {counted(len(lines), 'lead')}"
+    return f"{counted(len(lines), 'new lead')}" + (f", {len(refused)} refused by Salesforce" if refused else "")
