@@ -133,29 +133,6 @@ def read_everything_again(connections: list[int], **_rest: Any) -> dict[str, Any
     return {"runs": [start_run(connections[0])]}
 
 
-def dispatch_all(**_rest: Any) -> dict[str, Any]:
-    """Tick after tick, until nothing is due and every job is in Redis. Only the ticks' own time counts."""
-    from asapp.core.database import writing
-    from asapp.core.queues import Queues
-    from asapp.sync.dispatch import dispatch
-
-    queues: Queues = job_app().extensions["asapp.queues"]
-    ticks, enqueued, began_with = 0, 0, peak_rss_mb()
-    first_tick_mb = 0.0
-    found: dict[str, Any] = {}
-    with measured(found):
-        while True:
-            with job_app().app_context(), writing():
-                done = dispatch(queues.enqueue_runs, queues.find_lost_runs, 60)
-            ticks += 1
-            enqueued += done.enqueued
-            first_tick_mb = first_tick_mb or peak_rss_mb()
-            if not done.started and not done.enqueued:
-                break
-    memory = {"idle_mb": began_with, "first_tick_mb": first_tick_mb, "rss_mb": peak_rss_mb()}
-    return found | memory | {"jobs": enqueued, "ticks": ticks, "waiting": queues.sync.count}
-
-
 def enqueue_and_wait(connections: list[int], **_rest: Any) -> dict[str, Any]:
     """Start a sync for all of them and wait until the workers have finished; the time counts from the first enqueue."""
     from sqlalchemy import func, select
@@ -332,7 +309,7 @@ def prepare_pollers(url: str, org_id: str, pollers: int, **_rest: Any) -> dict[s
 JOBS: dict[str, Callable[..., dict[str, Any]]] = {
     job.__name__: job
     for job in (
-        *(sync, no_change, add_run, read_everything_again, dispatch_all, enqueue_and_wait, deliver),
+        *(sync, no_change, add_run, read_everything_again, enqueue_and_wait, deliver),
         *(prepare, prepare_due, prepare_pollers, prepare_form),
     )
 }

@@ -536,51 +536,6 @@ class Crowd:
             raise RuntimeError(f"{self.people} signed up: {kept}")
 
 
-def dispatch(bench: Bench) -> list[Target]:
-    due, found = bench.options.due, []
-    for place in bench.house.places:
-        say(f"\nDispatch of {due:,} due connections, one job each, {place.kind}")
-        template = bench.house.prepare(place, bench.org(0), "prepare_due", due=due)
-
-        def ours(place: Place = place, template: Database = template) -> dict[str, Any]:
-            bench.house.redis.flush()
-            with bench.copy(place, template) as database:
-                return bench.house.call("ours", "dispatch_all", database)
-
-        def alone(batch: int) -> dict[str, Any]:
-            bench.house.redis.flush()
-            return bench.house.call("floors", "enqueue", jobs=due, batch=batch, redis_url=bench.house.redis.url)
-
-        contenders: dict[str, Callable[[], dict[str, Any]]] = {
-            "asapp": ours,
-            "enqueue_many, 500 a call": partial(alone, 500),
-        }
-        if due <= MANY:
-            contenders["enqueue_many, 5000 a call"] = partial(alone, 5000)
-        figures = run_in_turns(contenders, bench.options.rounds, warm_up=1 if due <= MANY else 0)
-        place.drop(template)
-        for each in figures.values():
-            if any(one["jobs"] != due or one["waiting"] != due for one in each.rounds):
-                raise RuntimeError(f"not one job each: {each.rounds}")
-        base = fastest(figures, ("enqueue_many, 500 a call", "enqueue_many, 5000 a call"))
-        for each in figures.values():
-            grown = each.median("rss_mb") - each.median("idle_mb")
-            say(
-                f"  {each.name:<26} {each.spread('s')} s  {due / each.median('s'):>7,.0f} jobs/s  "
-                f"CPU {each.median('cpu_s'):.2f} s  RSS {each.median('idle_mb'):.0f} + {grown:.0f} MB"
-            )
-        mine = figures["asapp"]
-        first, most = mine.median("first_tick_mb"), mine.median("rss_mb")
-        say(
-            f"  {mine.median('ticks'):.0f} ticks; peak RSS after the first {first:.0f} MB, after the last {most:.0f} MB"
-        )
-        label = f"dispatching {due:,} due connections, {place.kind}"
-        rate = base.median("s") / mine.median("s") * 100
-        found.append(Target(f"{label}: of the rate of enqueue_many", rate, 80, 95, "{:.0f} %", is_least=True))
-        found.append(Target(f"{label}: RSS at the end against the first tick", most / first, 1.1, 1.03))
-    return found
-
-
 def workers(bench: Bench) -> list[Target]:
     found = []
     running = bench.org(0)
@@ -636,5 +591,5 @@ def at_work(bench: Bench, database: Database, number: int) -> Iterator[None]:
 
 
 PARTS: dict[str, Callable[[Bench], list[Target]]] = {
-    part.__name__: part for part in (full, reread, slow, nochange, changed, progress, signups, dispatch, workers)
+    part.__name__: part for part in (full, reread, slow, nochange, changed, progress, signups, workers)
 }

@@ -9,18 +9,18 @@ is used up, leads wait and the firm's syncs go on.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Engine, Select, func, select, true
+from sqlalchemy import Engine, Select, func, select, true, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from asapp.core.clock import utcnow
-from asapp.core.database import upsert, writing
+from asapp.core.database import change_rows, upsert, writing
 from asapp.messages.codes import Code
 from asapp.models import ApiUsage, Partner, RunTrigger
 from asapp.salesforce.errors import LimitReached
@@ -65,10 +65,22 @@ class Allowance:
 
     def check(self, trigger: str) -> None:
         """Raise LimitReached if a run with this trigger must not make another call."""
+        if (why := self.obstacle_to(trigger)) is not None:
+            raise why
+
+    def obstacle_to(self, trigger: str) -> LimitReached | None:
+        """Return why a run with this trigger must not make another call."""
         if self.is_share_used_up:
-            raise LimitReached(Code.SHARE_USED_UP)
+            return LimitReached(Code.SHARE_USED_UP)
         if self.is_org_full and trigger == RunTrigger.SCHEDULED:
-            raise LimitReached(Code.ORG_NEARLY_FULL)
+            return LimitReached(Code.ORG_NEARLY_FULL)
+        return None
+
+    def room_for(self, calls: int) -> int:
+        """Return how many of these scheduled calls may be made."""
+        if self.obstacle_to(RunTrigger.SCHEDULED) is not None:
+            return 0
+        return calls if self.share is None else min(calls, self.share - self.ours)
 
     def check_leads(self, calls: int) -> None:
         """Raise LimitReached if a delivery of leads must not make this many more calls."""
@@ -140,7 +152,7 @@ def free_again_at(session: Session, partner_id: int, now: datetime) -> datetime:
     return max(oldest + DAY + HOUR, now + HOUR / 4) if oldest else now + HOUR
 
 
-def call_counter(engine: Engine, partner_id: int) -> Callable[[], None]:
+def call_counter(engine: Engine, partner_id: int, trigger: str = RunTrigger.MANUAL) -> Callable[[], None]:
     """Return a function to run before each call outside a run (a page's, a check's). It counts the call against the
     share.
 
@@ -151,7 +163,7 @@ def call_counter(engine: Engine, partner_id: int) -> Callable[[], None]:
     def count() -> None:
         now = utcnow()
         with suppress(OperationalError), writing(), Session(engine) as session:
-            allowance_of(session, partner_id, now).check(RunTrigger.MANUAL)
+            allowance_of(session, partner_id, now).check(trigger)
             add_call(session, partner_id, now)
             session.commit()
 
@@ -160,10 +172,64 @@ def call_counter(engine: Engine, partner_id: int) -> Callable[[], None]:
 
 def add_call(session: Session, partner_id: int, now: datetime, *, is_for_leads: bool = False) -> None:
     """Add one to our calls of this hour; joins the caller's transaction."""
-    for_leads = int(is_for_leads)
-    more = {"calls": ApiUsage.calls + 1, "lead_calls": ApiUsage.lead_calls + for_leads}
+    _add_calls(session, partner_id, now, 1, int(is_for_leads))
+
+
+def _add_calls(session: Session, partner_id: int, now: datetime, calls: int, for_leads: int = 0) -> None:
+    more = {"calls": ApiUsage.calls + calls, "lead_calls": ApiUsage.lead_calls + for_leads}
     session.execute(
         upsert(session, ApiUsage, ("partner_id", "hour"), more).values(
-            partner_id=partner_id, hour=now.replace(minute=0, second=0, microsecond=0), calls=1, lead_calls=for_leads
+            partner_id=partner_id, hour=_hour_of(now), calls=calls, lead_calls=for_leads
         )
     )
+
+
+def _hour_of(now: datetime) -> datetime:
+    return now.replace(minute=0, second=0, microsecond=0)
+
+
+@dataclass(frozen=True)
+class Reserved:
+    """Calls that are counted before they are made. obstacle: why the others must not be made."""
+
+    calls: int
+    obstacle: LimitReached | None = None
+
+
+def reserve_calls(session: Session, wanted: Mapping[int, int], now: datetime) -> dict[int, Reserved]:
+    """Count scheduled calls of some partners that are about to be made, as far as there is room; wanted: {partner: calls}.
+
+    Joins the caller's transaction, in which nothing is locked yet. Give back what is not made.
+    """
+    reserved = {}
+    for partner_id, calls in sorted(wanted.items()):  # one order of locks
+        allowance = allowance_of(session, partner_id, now)
+        granted = allowance.room_for(calls)
+        if granted:
+            _add_calls(session, partner_id, now, granted)
+        obstacle = allowance.obstacle_to(RunTrigger.SCHEDULED) or LimitReached(Code.SHARE_USED_UP)
+        reserved[partner_id] = Reserved(granted, obstacle if granted < calls else None)
+    return reserved
+
+
+def give_back_calls(session: Session, not_made: Mapping[int, int], reserved_at: datetime) -> None:
+    """Take back what was reserved at that moment for calls that were not made; joins the caller's transaction."""
+    for partner_id, calls in sorted(not_made.items()):
+        mine = (ApiUsage.partner_id == partner_id, ApiUsage.hour == _hour_of(reserved_at))
+        session.execute(update(ApiUsage).where(*mine).values(calls=ApiUsage.calls - calls))
+
+
+def record_usage(
+    session: Session, partner_id: int, usage: tuple[int, int] | None, paused_until: datetime | None, now: datetime
+) -> None:
+    """Record the org's own (used, allowed) figures, and end the pause that an answer has shown to be over, but no later one.
+
+    paused_until: as it was before the org was asked. Joins the caller's transaction; locks the partner if it writes.
+    """
+    partner = update(Partner).where(Partner.id == partner_id)
+    if paused_until is not None:
+        is_the_same = Partner.paused_until == paused_until
+        change_rows(session, partner.where(is_the_same).values(paused_until=None, paused_why=None))
+    if usage is not None:
+        used, allowed = usage
+        change_rows(session, partner.values(org_calls_used=used, org_calls_allowed=allowed, org_calls_seen_at=now))

@@ -181,6 +181,7 @@ def put_grant(user: User, partner_id: int, grant: Grant, who: Identity, access: 
     connection.seal(access.vault, "access_token_sealed", grant.access_token)
     connection.seal(access.vault, "refresh_token_sealed", grant.refresh_token)
     connection.token_lease, connection.token_lease_until, connection.token_used_at = None, None, now
+    connection.end_lease()
     connection.unknown_refusals, connection.unknown_refusals_since = 0, None
     if connection.status != ConnectionStatus.CONNECTED:
         connection.status, connection.status_changed_at = ConnectionStatus.CONNECTED, now
@@ -300,6 +301,7 @@ def end_connection(connection: Connection, keep_contacts: bool, by: Actor = ITSE
     connection.token_version = Connection.token_version + 1
     connection.token_lease, connection.token_lease_until = None, None
     connection.next_sync_at = None
+    connection.end_lease()
     db.session.flush()
     stopped_runs.stop_run_of(connection.id, StopReason.DISCONNECTED)
     if not keep_contacts:

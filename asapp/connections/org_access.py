@@ -14,7 +14,7 @@ from asapp.connections.tokens import StoredTokens
 from asapp.core.extensions import db
 from asapp.core.vault import Vault
 from asapp.models import Connection, Partner
-from asapp.salesforce.client import OrgClient
+from asapp.salesforce.client import Haste, OrgClient
 from asapp.salesforce.oauth import App
 from asapp.salesforce.session import OrgSession
 
@@ -62,8 +62,8 @@ class OrgAccess:
         with session:
             yield session
 
-    def client(self, connection: Connection, before_call: BeforeCall) -> OrgClient:
-        """Return a client for open(), which closes it."""
+    def client(self, connection: Connection, before_call: BeforeCall, haste: Haste | None = None) -> OrgClient:
+        """Return a client for open(), which closes it; or, with haste, for one call among many."""
         partner = connection.partner
         return OrgClient(
             self.tokens(connection),
@@ -71,6 +71,7 @@ class OrgAccess:
             partner.opt_out_fields,
             allow_loopback=self.allow_loopback,
             before_call=before_call,
+            haste=haste,
         )
 
     def _counting(self, connection: Connection) -> BeforeCall:

@@ -19,9 +19,19 @@ log = logging.getLogger(__name__)
 TICK_QUEUE = "tick"  # first: it takes milliseconds and recovers the rest
 LEADS_QUEUE = "leads"  # before syncs: a person has just signed up, and it takes seconds
 MAILS_QUEUE = "mails"  # few and short; behind syncs they would wait longest on the busiest days
+CHECKS_QUEUE = "checks"  # at most one round of them; it looks at thousands of connections in the time of a few syncs
 SYNC_QUEUE = "sync"
-QUEUES = (TICK_QUEUE, LEADS_QUEUE, MAILS_QUEUE, SYNC_QUEUE)  # in the order in which workers take from them
+QUEUES = (
+    TICK_QUEUE,
+    LEADS_QUEUE,
+    MAILS_QUEUE,
+    CHECKS_QUEUE,
+    SYNC_QUEUE,
+)  # in the order in which workers take from them
 RUN_JOB = "asapp.jobs.tasks.run_sync"
+ROUND_JOB = "asapp.jobs.tasks.check_due"
+DUE_A_ROUND = 256  # beyond this many due connections, another round may go on beside the first
+ROUNDS_BESIDE = 8  # at most, behind the syncs that wait
 LEADS_JOB = "asapp.jobs.tasks.deliver_leads"
 OPT_OUTS_JOB = "asapp.jobs.tasks.deliver_opt_outs"
 OPT_OUTS_EVERY_S = 60  # a mailing's unsubscribes go in batches
@@ -62,6 +72,10 @@ class Queues:
         return Queue(SYNC_QUEUE, connection=self.redis, serializer=JSONSerializer)
 
     @cached_property
+    def checks(self) -> Queue:
+        return Queue(CHECKS_QUEUE, connection=self.redis, serializer=JSONSerializer)
+
+    @cached_property
     def leads(self) -> Queue:
         return Queue(LEADS_QUEUE, connection=self.redis, serializer=JSONSerializer)
 
@@ -76,6 +90,19 @@ class Queues:
     def enqueue_send_runs(self, run_ids: Sequence[int]) -> bool:
         """As enqueue_runs(), ahead of the syncs that were started by schedule: a sender waits for these."""
         return self._enqueue(self.leads, RUN_JOB, "run", run_ids)
+
+    def enqueue_rounds(self, due: int) -> None:
+        """Enqueue rounds of checks for so many due connections: one ahead of the syncs, more behind them, unless they wait."""
+        try:
+            is_next_waiting = bool(self.checks.count)
+            beside = sum(job_id.startswith("round-") for job_id in self.sync.get_job_ids())
+        except RedisError:
+            return
+        if not is_next_waiting:
+            self._enqueue(self.checks, ROUND_JOB, "round", [0])
+        wanted = min((due - 1) // DUE_A_ROUND, ROUNDS_BESIDE)
+        if beside < wanted:
+            self._enqueue(self.sync, ROUND_JOB, "round", [0] * (wanted - beside))
 
     def enqueue_leads(self, connection_ids: Sequence[int]) -> bool:
         """Enqueue a delivery of leads for each connection; return whether Redis took them. The leads wait either way."""

@@ -29,6 +29,7 @@ from asapp.models import Partner
 from asapp.partners.checks import find_waiting_secrets, run_checks
 from asapp.salesforce.errors import SalesforceError
 from asapp.sends import prepare
+from asapp.sync import rounds
 from asapp.sync.dispatch import dispatch
 from asapp.sync.execute import execute_run
 from asapp.sync.run_context import JobContext
@@ -64,6 +65,12 @@ def run_sync(run_id: int) -> None:
     with job_context("run_sync", run_id=run_id):
         execute_run(run_id, sync_job_context(_app()))
         prepare.advance_sends_of(run_id, _queues().enqueue_send_runs)
+
+
+def check_due(_round: int = 0) -> None:
+    """Check the connections that are due. Started by: the tick. Touches connections, sync_runs and api_usage."""
+    with job_context("check_due"):
+        rounds.check_due(sync_job_context(_app()))
 
 
 def prepare_send(send_id: int) -> None:
@@ -145,7 +152,7 @@ def tick() -> None:
     """Do everything that is due. Started by: the scheduler, every 15 seconds."""
     with job_context("tick"):
         config: Config = _app().extensions["asapp.config"]
-        dispatch(_queues().enqueue_runs, _queues().find_lost_runs, config.sync_interval_minutes)
+        dispatch(_queues().enqueue_runs, _queues().find_lost_runs, _queues().enqueue_rounds)
         prepare.advance_all(_queues().enqueue_send_runs)
         heartbeats.beat(db.engine, heartbeats.TICK)
         enqueue_due(_queues().enqueue_leads)

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from asapp.core.clock import utcnow
 from asapp.core.database import Base, UTCDateTime
+from asapp.core.leases import Leased
 from asapp.models.columns import SealsColumns, new_public_id, one_of
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ class DisconnectReason(StrEnum):
     REMOVED_AND_REVOKE_FAILED = "removed_revoke_failed"
 
 
-class Connection(SealsColumns, Base):
-    """One advisor's link to one Salesforce user, identified by (org id, user id)."""
+class Connection(Leased, SealsColumns, Base):
+    """One advisor's link to one Salesforce user, identified by (org id, user id). Its lease: of the check that is under way."""
 
     __tablename__ = "connections"
     __table_args__ = (

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from http import HTTPStatus
@@ -20,7 +21,15 @@ from typing import Any, TypeVar, cast
 from urllib.parse import quote_plus, urlencode
 
 from simple_salesforce.api import Salesforce, SFType
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    stop_after_delay,
+    stop_any,
+)
+from tenacity.stop import stop_base
 
 from asapp.core.clock import utcnow
 from asapp.salesforce import errors, soql
@@ -53,7 +62,7 @@ from asapp.salesforce.records import (
     sighting_of,
     sweep_row_of,
 )
-from asapp.salesforce.session import OrgSession, TokenSource
+from asapp.salesforce.session import OrgSession, SharedConnections, TokenSource
 
 T = TypeVar("T")
 IDS_A_QUERY = 400  # fits a request line of 16,384 bytes, with room to spare
@@ -79,6 +88,19 @@ def wait_with_jitter(state: RetryCallState) -> float:
     return random.uniform(0.5, 1.5) * float(3 ** (state.attempt_number - 1))
 
 
+@dataclass(frozen=True)
+class Haste:
+    """How a client calls that is one of many at work side by side: on shared connections, with little patience."""
+
+    shared: SharedConnections
+    total_timeout_s: float  # of a call
+    retry_within_s: float  # a transient failure that comes sooner than this is retried once
+
+    @property
+    def stop(self) -> stop_base:
+        return stop_any(stop_after_attempt(2), stop_after_delay(self.retry_within_s))
+
+
 class OrgClient:
     def __init__(
         self,
@@ -90,6 +112,7 @@ class OrgClient:
         before_call: Callable[[], None] | None = None,
         wait: Callable[[RetryCallState], float] = wait_with_jitter,
         most_skew: timedelta = MOST_SKEW,
+        haste: Haste | None = None,
     ) -> None:
         """opt_out_fields: the firm's. before_call runs before each request and may raise to stop it."""
         self._tokens = tokens
@@ -102,6 +125,8 @@ class OrgClient:
         self._reader: ThreadPoolExecutor | None = None
         self._wait = wait
         self._most_skew = most_skew
+        self._haste = haste
+        self._stop: stop_base = haste.stop if haste else stop_after_attempt(ATTEMPTS)
         self._session: OrgSession | None = None
         self._earlier_calls = 0
 
@@ -553,7 +578,7 @@ class OrgClient:
     def _try(self, call: Callable[[Salesforce], T]) -> T:
         """Make a read-only call; a transient failure is retried here a few times."""
         retrying = Retrying(
-            stop=stop_after_attempt(ATTEMPTS),
+            stop=self._stop,
             wait=self._wait,
             retry=retry_if_exception_type(errors.TryLater),
             reraise=True,
@@ -564,7 +589,8 @@ class OrgClient:
         if self._session is None or self._session.origin != self._tokens.instance_url:
             if self._session is not None:
                 self._earlier_calls += self._session.calls
-            self._session = OrgSession(self._tokens, self._allow_loopback, self._pay)
+            how = (self._haste.total_timeout_s, self._haste.shared) if self._haste else ()
+            self._session = OrgSession(self._tokens, self._allow_loopback, self._pay, *how)
             self._salesforce = Salesforce(
                 instance_url=self._session.origin,
                 session_id="(the session adds it)",

@@ -38,6 +38,8 @@ TIMEOUT_S = (3.05, 27.0)  # to connect; between two bytes
 # For the whole call, from connecting to the last byte, however slowly headers or body arrive. Every lease that is held
 # during a call is longer: see docs/decisions/06-leases.md.
 TOTAL_TIMEOUT_S = 45.0
+HOSTS_KEPT = 64  # to so many orgs shared connections stay open, idle ones too
+CALLS_OF_AN_ORG = 4  # side by side on shared connections
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
 CHUNK_BYTES = 64 * 1024
 NO_CONTENT = 204
@@ -140,9 +142,10 @@ class OrgResponse(requests.Response):
 class LimitedAdapter(HTTPAdapter):
     """Reads every answer within limits; sends https addresses of a loopback org over http if told to."""
 
-    def __init__(self, over_http: bool = False) -> None:
+    def __init__(self, over_http: bool = False, hosts_kept: int = 1) -> None:
+        """hosts_kept: to so many hosts, the last ones called, connections are kept open: one for each call of a host at once."""
         self.over_http = over_http
-        super().__init__(pool_maxsize=2)
+        super().__init__(pool_connections=hosts_kept, pool_maxsize=2 if hosts_kept == 1 else CALLS_OF_AN_ORG)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
@@ -161,17 +164,38 @@ class LimitedAdapter(HTTPAdapter):
         return cast(OrgResponse, response).read_within_limits()
 
 
+class SharedConnections:
+    """Open connections to many orgs, for sessions that are used side by side. They carry no tokens and no cookies."""
+
+    def __init__(self) -> None:
+        self._adapters = {over_http: LimitedAdapter(over_http, HOSTS_KEPT) for over_http in (False, True)}
+
+    def adapter(self, over_http: bool) -> LimitedAdapter:
+        return self._adapters[over_http]
+
+    def close(self) -> None:
+        for adapter in self._adapters.values():
+            adapter.close()
+
+
 class LimitedSession(requests.Session):
     """A session with the limits above. It returns an answer of any status; failures on the way are TryLater."""
 
-    def __init__(self, origin: str, allow_loopback: bool = False, total_timeout_s: float | None = None) -> None:
+    def __init__(
+        self,
+        origin: str,
+        allow_loopback: bool = False,
+        total_timeout_s: float | None = None,
+        shared: SharedConnections | None = None,
+    ) -> None:
         """origin: the only scheme and host that may be called; raises Misconfigured if it isn't Salesforce's.
 
-        total_timeout_s: of each call, to make it shorter than TOTAL_TIMEOUT_S.
+        total_timeout_s: of each call, to make it shorter than TOTAL_TIMEOUT_S. shared: the connections to use instead of its own.
         """
         super().__init__()
         self._total_timeout_s = total_timeout_s
         self._allow_loopback = allow_loopback
+        self._shared = shared
         self.trust_env = False
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self._go_to(origin)
@@ -184,9 +208,15 @@ class LimitedSession(requests.Session):
         host = urlsplit(origin).netloc.removesuffix(":443")
         self.close()
         self.adapters.clear()
-        self.mount(f"https://{host}/", LimitedAdapter(over_http=origin.startswith("http://")))
-        if origin.startswith("http://"):
+        over_http = origin.startswith("http://")
+        shared = self._shared
+        self.mount(f"https://{host}/", shared.adapter(over_http) if shared else LimitedAdapter(over_http))
+        if over_http:
             self.mount(f"http://{host}/", LimitedAdapter())
+
+    def close(self) -> None:
+        if self._shared is None:
+            super().close()
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
         kwargs["allow_redirects"] = False
@@ -234,9 +264,14 @@ class OrgSession(LimitedSession):
     """
 
     def __init__(
-        self, tokens: TokenSource, allow_loopback: bool = False, before_call: Callable[[], None] | None = None
+        self,
+        tokens: TokenSource,
+        allow_loopback: bool = False,
+        before_call: Callable[[], None] | None = None,
+        total_timeout_s: float | None = None,
+        shared: SharedConnections | None = None,
     ) -> None:
-        super().__init__(tokens.instance_url, allow_loopback)
+        super().__init__(tokens.instance_url, allow_loopback, total_timeout_s, shared)
         self.tokens = tokens
         self.before_call = before_call or (lambda: None)
         self.calls = 0

@@ -1,4 +1,4 @@
-"""The dispatch tick: it requeues runs whose worker died, starts syncs that are due, and enqueues runs whose job was lost.
+"""The dispatch tick: it requeues runs whose worker died, lets what is due be checked, and enqueues runs whose job was lost.
 
 Two ticks at once do no harm.
 """
@@ -14,21 +14,23 @@ from datetime import datetime, timedelta
 from sqlalchemy import Table, func, literal, select, update
 from sqlalchemy.orm import aliased
 
-from asapp.core.bulk import is_among, update_many
+from asapp.core.bulk import is_among
 from asapp.core.clock import utcnow
 from asapp.core.database import change_rows, end_read, insert_ignore
 from asapp.core.extensions import db
 from asapp.models import Connection, Partner, RunStatus, RunTrigger, SyncRun
 from asapp.sync.runs import Enqueue, requeue_expired
-from asapp.sync.schedule import is_due, next_sync_at
+from asapp.sync.schedule import is_due
 
 log = logging.getLogger(__name__)
 
-CLAIMS = 2000  # connections claimed in a transaction, and runs found by a query
+AT_ONCE = 2000  # runs found by a query
 BATCH = 500  # jobs that Redis takes at once
-BUDGET_S = 10.0  # for starting runs; the next tick does the rest
+BUDGET_S = 10.0  # for enqueueing runs; the next tick does the rest
+DUE_AT_MOST = 4096  # connections; beyond that it makes no difference
 LOST_AFTER = timedelta(seconds=60)  # then the job of a queued run is looked up in Redis
 
+EnqueueRounds = Callable[[int], None]  # takes how many connections are due
 FindLost = Callable[[Sequence[int]], list[int]]  # of these runs, those that no job in Redis waits for
 CONNECTIONS: Table = Connection.__table__  # type: ignore[assignment]
 RUNS: Table = SyncRun.__table__  # type: ignore[assignment]
@@ -40,20 +42,22 @@ class Dispatched:
     """What a tick did."""
 
     requeued: int
-    started: int
+    due: int  # connections to be checked, at most DUE_AT_MOST
     enqueued: int
 
 
-def dispatch(enqueue: Enqueue, find_lost: FindLost, default_interval_minutes: int) -> Dispatched:
-    """Requeue runs of dead workers, start what is due, and enqueue every run that has no job."""
+def dispatch(enqueue: Enqueue, find_lost: FindLost, enqueue_rounds: EnqueueRounds) -> Dispatched:
+    """Requeue runs of dead workers, enqueue every run that has no job, and rounds of checks for what is due."""
     now = utcnow()
     requeued = requeue_expired_runs(now)
     unpark_stranded(now)
-    started, enqueued = start_and_enqueue(now, enqueue, default_interval_minutes)
-    enqueued += enqueue_lost(now, enqueue, find_lost)
-    done = Dispatched(requeued, started, enqueued)
-    if any((requeued, started, enqueued)):
-        log.info("tick", extra={"requeued": requeued, "started": started, "enqueued": enqueued})
+    enqueued = enqueue_waiting(enqueue) + enqueue_lost(now, enqueue, find_lost)
+    due = count_due(now, DUE_AT_MOST)
+    if due:
+        enqueue_rounds(due)
+    done = Dispatched(requeued, due, enqueued)
+    if any((requeued, due, enqueued)):
+        log.info("tick", extra={"requeued": requeued, "due": due, "enqueued": enqueued})
     return done
 
 
@@ -90,57 +94,25 @@ def unpark_stranded(now: datetime) -> None:
     db.session.commit()
 
 
-def start_and_enqueue(now: datetime, enqueue: Enqueue, default_interval_minutes: int) -> tuple[int, int]:
-    """Start a run for every connection that is due, and enqueue each run that has no job yet; return how many of each.
-
-    A Redis that takes no jobs, or doesn't answer, is asked once: the runs are started all the same, and their jobs wait for the
-    next tick.
-    """
-    started = enqueued = 0
-    is_redis_there = True
+def enqueue_waiting(enqueue: Enqueue) -> int:
+    """Enqueue each run that Redis never took; return how many it took now."""
+    enqueued = 0
     give_up_at = time.monotonic() + BUDGET_S
-    while time.monotonic() < give_up_at:
-        batch = claim_due(now, default_interval_minutes)
-        started += batch.started
-        waiting = find_not_enqueued() if is_redis_there else ()
+    while time.monotonic() < give_up_at and (waiting := find_not_enqueued()):
         taken = enqueue_in_batches(waiting, enqueue)
         record_enqueued(taken)
         enqueued += len(taken)
-        is_redis_there = is_redis_there and len(taken) == len(waiting)
-        if not waiting and batch.claimed < CLAIMS:
+        if len(taken) < len(waiting) or len(waiting) < AT_ONCE:
             break
-    return started, enqueued
+    return enqueued
 
 
-@dataclass(frozen=True)
-class Batch:
-    claimed: int
-    started: int
-
-
-def claim_due(now: datetime, default_interval_minutes: int) -> Batch:
-    """Insert runs for up to CLAIMS connections that are due, and move their due date, in one transaction."""
-    due = db.session.execute(
-        select(Connection.id, Partner.sync_interval_minutes)
-        .join(Partner)
-        .where(is_due(now))
-        .order_by(Connection.next_sync_at)
-        .limit(CLAIMS)
-        .with_for_update(skip_locked=True, key_share=True, of=Connection)
-    ).all()
-    if not due:
-        db.session.rollback()
-        return Batch(0, 0)
-    started = insert_runs([row.id for row in due], now)
-    update_many(
-        CONNECTIONS,
-        [
-            {"b_id": row.id, "next_sync_at": next_sync_at(now, row.sync_interval_minutes or default_interval_minutes)}
-            for row in due
-        ],
-    )
-    db.session.commit()
-    return Batch(len(due), started)
+def count_due(now: datetime, most: int) -> int:
+    """Return how many connections are due and are not being checked, at most this many."""
+    due = select(Connection.id).join(Partner).where(is_due(now), Connection.has_no_worker(now)).limit(most)
+    number = db.session.scalar(select(func.count()).select_from(due.subquery())) or 0
+    end_read(db.session)
+    return number
 
 
 def insert_runs(connection_ids: Sequence[int], now: datetime) -> int:
@@ -163,7 +135,7 @@ def find_not_enqueued() -> Sequence[int]:
         .join(Connection)
         .where(IS_WAITING, SyncRun.enqueued_at.is_(None))
         .order_by(turn, SyncRun.id)
-        .limit(CLAIMS)
+        .limit(AT_ONCE)
     )
     ids = db.session.scalars(waiting).all()
     end_read(db.session)

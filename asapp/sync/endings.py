@@ -103,6 +103,7 @@ def _record_failure(run: LeasedRun, error: errors.SalesforceError, job: JobConte
     app_refusals.record_moved(db.session(), connection, error)
     connection.failures_in_a_row += 1
     connection.last_failure = code
+    connection.end_lease()
     minutes = connection.partner.sync_interval_minutes or job.default_interval_minutes
     if connection.first_synced_at is not None:
         connection.next_sync_at = next_sync_at(now, minutes, connection.failures_in_a_row)

@@ -11,23 +11,23 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import update
-
 from asapp.connections import app_refusals
+from asapp.connections.api_budget import record_usage
 from asapp.contacts.lists import ensure_system_lists
 from asapp.core import logs
 from asapp.core.clock import utcnow
-from asapp.core.database import change_rows, retry_when_beaten
+from asapp.core.database import retry_when_beaten
 from asapp.core.extensions import db
 from asapp.core.leases import LeaseLost
 from asapp.messages.codes import Code
-from asapp.models import Connection, Partner, RunPhase, RunStatus
+from asapp.models import Connection, RunPhase, RunStatus
 from asapp.salesforce import errors
 from asapp.salesforce.fields import key_of
 from asapp.salesforce.records import Opening
-from asapp.sync import departures, leads, opening, recipients, settle
+from asapp.sync import departures, opening, recipients, settle
 from asapp.sync.endings import ending, enqueueing_next_parked
 from asapp.sync.leads import LeadFollower, Leads
+from asapp.sync.opening import known_by
 from asapp.sync.reader import ContactReader
 from asapp.sync.recipients import RecipientsToCheck
 from asapp.sync.run_context import JobContext
@@ -255,25 +255,27 @@ class Execution:
     def _finish(self, reading: Reading, expected: int) -> None:
         now = utcnow()
         run = self.run.row
-        self._record_usage(now)
+        record_usage(db.session(), self.connection.partner_id, self.reader.client.usage, self.paused_until, now)
+        app_refusals.log_warning(db.session(), self.connection.partner_id, self.reader.client.warning, now)
         connection = db.session.get(
             Connection, self.connection.id, populate_existing=True, with_for_update={"key_share": True}
         )
         if connection is None:  # deleted with its partner
             db.session.rollback()
             raise LeaseLost
-        connection.watermark = run.opened_at
+        if run.opened_at is None:
+            raise ValueError("the window was never opened")
+        for name, value in known_by(run.opened_at, reading.leads_error, now, self.trusted).items():
+            setattr(connection, name, value)
         connection.opt_out_field_read = run.opt_out_field
         connection.first_synced_at = connection.first_synced_at or now
-        connection.last_good_sync_at = now
-        connection.opt_outs_known_until = now + self.trusted
         if reading.leads_error is None:
             connection.lead_fields_read = self.reader.client.lead_fields.key
-        leads.record_known(connection, reading.leads_error, run.opened_at, now + self.trusted)
         connection.salesforce_count = reading.owned
         app_refusals.record_answers_again(db.session(), connection)
         connection.failures_in_a_row, connection.last_failure = 0, None
         connection.next_sync_at = next_sync_at(now, self.interval_minutes)
+        connection.end_lease()  # a check that began before knows less
         connection.sweep_wanted = reading.owned != expected
         if reading.was_swept or run.is_full:
             connection.swept_at = now
@@ -281,16 +283,3 @@ class Execution:
             recipients.record_checked(reading.recipients, run.id, reading.recipients_asked_at)
         db.session.flush()  # the connection before the run, which is the lock order
         self.run.end(RunStatus.HELD if reading.is_held else RunStatus.COMPLETE, phase=RunPhase.BALANCING)
-
-    def _record_usage(self, now: datetime) -> None:
-        """Record the partner's API usage, and end the pause that this run has shown to be over, but no later one."""
-        partner = update(Partner).where(Partner.id == self.connection.partner_id)
-        if self.paused_until is not None:
-            is_the_same = Partner.paused_until == self.paused_until
-            change_rows(db.session, partner.where(is_the_same).values(paused_until=None, paused_why=None))
-        app_refusals.log_warning(db.session(), self.connection.partner_id, self.reader.client.warning, now)
-        if self.reader.client.usage:
-            used, allowed = self.reader.client.usage
-            change_rows(
-                db.session, partner.values(org_calls_used=used, org_calls_allowed=allowed, org_calls_seen_at=now)
-            )

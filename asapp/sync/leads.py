@@ -364,17 +364,16 @@ def _hashes_of(leads: Sequence[Lead]) -> set[bytes]:
     return {lead.address_hash for lead in leads if lead.address_hash is not None}
 
 
-def record_known(
-    connection: Connection, error: errors.SalesforceError | None, opened_at: datetime | None, until: datetime
-) -> None:
-    """Record up to when leads are known, in the caller's transaction. until: how long a good answer holds."""
+def known_by(
+    error: errors.SalesforceError | None, opened_at: datetime, now: datetime, until: datetime
+) -> dict[str, Any]:
+    """Return the columns of a connection that say up to when leads are known. until: how long a good answer holds."""
     if error is None:
-        connection.leads_watermark, connection.leads_known_until = opened_at, until
-        connection.leads_trouble = None
-        connection.lead_opt_outs_watermark = opened_at
-    elif isinstance(error, errors.Misconfigured):
-        connection.leads_known_until = utcnow()  # unknown never counts as "may be written to"
-        connection.leads_trouble = trouble_of(error)
+        moments = dict.fromkeys(("leads_watermark", "lead_opt_outs_watermark"), opened_at)
+        return {**moments, "leads_known_until": until, "leads_trouble": None}
+    if (trouble := trouble_of(error)) is None:
+        return {}
+    return {"leads_known_until": now, "leads_trouble": trouble}  # unknown never counts as "may be written to"
 
 
 def trouble_of(error: errors.SalesforceError) -> Code | None:

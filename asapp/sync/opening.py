@@ -8,7 +8,8 @@ A run (sync/execute.py) and a scheduled check without one ask the same. What a s
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import select
 
@@ -16,6 +17,7 @@ from asapp.core.bulk import is_among
 from asapp.core.extensions import db
 from asapp.models import Connection, Departure
 from asapp.salesforce.client import OrgClient
+from asapp.salesforce.errors import SalesforceError
 from asapp.salesforce.fields import is_more
 from asapp.salesforce.records import LeadsFound, LeadWindow, Opening
 from asapp.salesforce.soql import Position
@@ -76,6 +78,21 @@ def _are_leads_quiet(connection: Connection, client: OrgClient, opening: Opening
         return had_none and client.lead_fields.key == connection.lead_fields_read and not has_rows
     trouble = leads.trouble_of(found) if found is not None else None
     return trouble is not None and trouble == connection.leads_trouble
+
+
+def known_by(
+    answered_at: datetime, leads_error: SalesforceError | None, now: datetime, trusted: timedelta
+) -> dict[str, Any]:
+    """Return the columns of a connection after a good sync: up to when Salesforce's answers are stored, and how long they hold.
+
+    answered_at: when the opening question was answered, by Salesforce's clock; now: by ours. trusted: the firm's setting.
+    """
+    return {
+        "watermark": answered_at,
+        "last_good_sync_at": now,
+        "opt_outs_known_until": now + trusted,
+        **leads.known_by(leads_error, answered_at, now, now + trusted),
+    }
 
 
 def find_unsettled(connection_ids: Collection[int]) -> set[int]:

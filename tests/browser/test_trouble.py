@@ -239,7 +239,7 @@ def frail(tmp_path: Path, sqlite_template: Path) -> Iterator[tuple[BrowserHouse,
 def tick(house: BrowserHouse) -> None:
     queues = house.app.extensions["asapp.queues"]
     with house.rows():
-        dispatch(queues.enqueue_runs, queues.find_lost_runs, 60)
+        dispatch(queues.enqueue_runs, queues.find_lost_runs, queues.enqueue_rounds)
 
 
 def test_redis_stopped_and_a_worker_killed_in_mid_run(

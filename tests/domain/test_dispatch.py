@@ -1,4 +1,4 @@
-"""The dispatch tick: due runs start once, dead runs resume, and jobs that Redis lost are enqueued again."""
+"""The dispatch tick: what is due gets rounds of checks, dead runs resume, and jobs that Redis lost are enqueued again."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ from asapp.core.clock import utcnow
 from asapp.core.database import writing
 from asapp.core.extensions import db
 from asapp.core.leases import LeaseLost
-from asapp.core.queues import Queues
+from asapp.core.queues import DUE_A_ROUND, ROUNDS_BESIDE, Queues
 from asapp.messages.runs import STOPPED
 from asapp.models import Connection, ConnectionStatus, Partner, RunStatus, RunTrigger, SyncRun
 from asapp.sync import departures, runs
-from asapp.sync.dispatch import Dispatched, dispatch, start_and_enqueue
+from asapp.sync.dispatch import Dispatched, dispatch
 from devtools.servers import RedisServer
 from tests.factories import make_advisor, make_connection, make_partner, make_run, make_synced_connection, save
 from tests.racing import race
 
-HOUR = 60
 MINUTE = timedelta(minutes=1)
 
 
@@ -35,6 +34,10 @@ class FakeRedis:
         self.is_away = False
         self.enqueued: list[int] = []
         self.waiting: set[int] = set()
+        self.due: list[int] = []  # as each tick that enqueued rounds counted them
+
+    def enqueue_rounds(self, due: int) -> None:
+        self.due.append(due)
 
     def enqueue(self, run_ids: Sequence[int]) -> bool:
         if self.is_away:
@@ -55,7 +58,7 @@ def fake_redis() -> FakeRedis:
 def tick(fake_redis: FakeRedis) -> Dispatched:
     db.session.rollback()
     with writing():
-        done = dispatch(fake_redis.enqueue, fake_redis.forgotten, HOUR)
+        done = dispatch(fake_redis.enqueue, fake_redis.forgotten, fake_redis.enqueue_rounds)
     db.session.expire_all()
     return done
 
@@ -79,44 +82,23 @@ def move_into_the_past(run: SyncRun, **columns: timedelta) -> None:
 # Due connections
 
 
-def test_a_due_connection_gets_a_run_and_a_later_date(app: Flask, fake_redis: FakeRedis) -> None:
-    connection = make_due()
-    assert tick(fake_redis) == Dispatched(requeued=0, started=1, enqueued=1)
-    (run,) = runs_of(connection)
-    assert (run.status, run.trigger) == (RunStatus.QUEUED, RunTrigger.SCHEDULED)
-    assert fake_redis.enqueued == [run.id]
-    assert run.enqueued_at is not None
-    assert connection.next_sync_at
-    assert timedelta(minutes=53) < connection.next_sync_at - utcnow() < timedelta(minutes=67)
+def test_what_is_due_is_left_to_rounds_of_checks(app: Flask, fake_redis: FakeRedis) -> None:
+    connections = [make_due(), make_due()]
+    assert tick(fake_redis) == Dispatched(requeued=0, due=2, enqueued=0)
+    assert fake_redis.due == [2]
+    assert [runs_of(each) for each in connections] == [[], []]
 
 
-def test_the_next_tick_leaves_it_alone(app: Flask, fake_redis: FakeRedis) -> None:
-    connection = make_due()
-    tick(fake_redis)
-    assert tick(fake_redis) == Dispatched(0, 0, 0)
-    assert len(runs_of(connection)) == 1
-
-
-def test_the_partners_own_interval_counts(app: Flask, fake_redis: FakeRedis) -> None:
-    connection = make_due(partner=make_partner(sync_interval_minutes=15))
-    tick(fake_redis)
-    assert connection.next_sync_at
-    assert timedelta(minutes=13) < connection.next_sync_at - utcnow() < timedelta(minutes=17)
-
-
-def test_a_connection_that_is_being_synced_gets_no_second_run(app: Flask, fake_redis: FakeRedis) -> None:
-    connection = make_due()
-    run = runs.start_run(connection, RunTrigger.MANUAL, fake_redis.enqueue)
-    assert tick(fake_redis).started == 0
-    assert [r.id for r in runs_of(connection)] == [run.id]
-    assert connection.next_sync_at
-    assert connection.next_sync_at > utcnow()
+def test_what_is_being_checked_is_not_counted_again(app: Flask, fake_redis: FakeRedis) -> None:
+    make_due(lease="of a round", lease_until=utcnow() + MINUTE)
+    make_due(lease="of a dead one", lease_until=utcnow() - MINUTE)
+    assert tick(fake_redis).due == 1
 
 
 def test_no_connection_is_due_too_early(app: Flask, fake_redis: FakeRedis) -> None:
     make_due(late=-MINUTE)
     make_due(next_sync_at=None)
-    assert tick(fake_redis).started == 0
+    assert tick(fake_redis).due == 0
 
 
 @pytest.mark.parametrize(
@@ -129,26 +111,26 @@ def test_a_firm_that_is_off_or_pauses_is_left_alone_and_stays_due(
 ) -> None:
     connection = make_due(partner=make_partner(**partner))
     due_at = connection.next_sync_at
-    assert tick(fake_redis).started == 0
+    assert tick(fake_redis).due == 0
     assert connection.next_sync_at == due_at
 
 
 def test_a_pause_that_is_over_delays_no_one(app: Flask, fake_redis: FakeRedis) -> None:
     make_due(partner=make_partner(paused_until=utcnow() - MINUTE))
-    assert tick(fake_redis).started == 1
+    assert tick(fake_redis).due == 1
 
 
 @pytest.mark.parametrize("status", [ConnectionStatus.DISCONNECTED, ConnectionStatus.NEEDS_RECONNECT])
 def test_a_connection_that_is_not_there_is_never_due(app: Flask, fake_redis: FakeRedis, status: str) -> None:
     make_due(status=status)
-    assert tick(fake_redis).started == 0
+    assert tick(fake_redis).due == 0
 
 
 def test_an_advisor_who_is_deactivated_is_never_due(app: Flask, fake_redis: FakeRedis) -> None:
     connection = make_due()
     connection.user.deactivated_at = utcnow()
     save(connection.user)
-    assert tick(fake_redis).started == 0
+    assert tick(fake_redis).due == 0
 
 
 def switch_off(connection: Connection, what: str) -> None:
@@ -185,76 +167,14 @@ def test_a_run_that_waited_meanwhile_ends_and_says_why(app: Flask, fake_redis: F
     assert what in STOPPED
 
 
-def test_more_than_a_batch_is_started_in_one_tick(
+def test_more_than_a_batch_is_enqueued_in_one_tick(
     app: Flask, fake_redis: FakeRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("asapp.sync.dispatch.CLAIMS", 3)
+    monkeypatch.setattr("asapp.sync.dispatch.AT_ONCE", 3)
     monkeypatch.setattr("asapp.sync.dispatch.BATCH", 2)
-    connections = [make_due(late=number * MINUTE) for number in range(1, 8)]
-    assert tick(fake_redis) == Dispatched(0, 7, 7)
-    assert sorted(fake_redis.enqueued) == sorted(runs_of(connection)[0].id for connection in connections)
-
-
-def test_two_ticks_at_once_start_each_once(app: Flask, fake_redis: FakeRedis) -> None:
-    """As when two schedulers run, or a slow tick overlaps with the next one."""
-    connections = [make_due() for _ in range(40)]
-    ids = [connection.id for connection in connections]
-    db.session.commit()
-    together = threading.Barrier(4)
-    started: list[int] = []
-    errors: list[BaseException] = []
-
-    def in_a_thread() -> None:
-        with app.app_context(), writing():
-            together.wait(10)
-            try:
-                started.append(start_and_enqueue(utcnow(), fake_redis.enqueue, HOUR)[0])
-            except BaseException as error:  # noqa: BLE001 - told below
-                errors.append(error)
-            db.session.remove()
-
-    threads = [threading.Thread(target=in_a_thread) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert errors == []
-    assert sum(started) == 40
-    assert sorted(db.session.scalars(select(SyncRun.connection_id))) == sorted(ids)
-
-
-def test_a_tick_and_clicks_at_once_start_each_once(app: Flask, fake_redis: FakeRedis) -> None:
-    connections = [make_due() for _ in range(20)]
-    ids = [connection.id for connection in connections]
-    db.session.commit()
-    together = threading.Barrier(3)
-    errors: list[BaseException] = []
-
-    def run(deed: object) -> None:
-        with app.app_context(), writing():
-            together.wait(10)
-            try:
-                deed()  # type: ignore[operator]
-            except BaseException as error:  # noqa: BLE001 - told below
-                errors.append(error)
-            db.session.remove()
-
-    def click_all() -> None:
-        for connection_id in reversed(ids):
-            runs.start_run(db.session.get_one(Connection, connection_id), RunTrigger.MANUAL, fake_redis.enqueue)
-
-    deeds = (
-        lambda: start_and_enqueue(utcnow(), fake_redis.enqueue, HOUR),
-        lambda: start_and_enqueue(utcnow(), fake_redis.enqueue, HOUR),
-        click_all,
-    )
-    threads = [threading.Thread(target=run, args=(deed,)) for deed in deeds]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert errors == []
-    assert sorted(db.session.scalars(select(SyncRun.connection_id))) == sorted(ids)
+    waiting = [make_run(make_due(late=-MINUTE), RunStatus.QUEUED) for _ in range(7)]
+    assert tick(fake_redis) == Dispatched(0, 0, 7)
+    assert sorted(fake_redis.enqueued) == [run.id for run in waiting]
 
 
 # Dead workers
@@ -262,7 +182,7 @@ def test_a_tick_and_clicks_at_once_start_each_once(app: Flask, fake_redis: FakeR
 
 def test_a_run_whose_worker_died_is_queued_again(app: Flask, fake_redis: FakeRedis) -> None:
     run = make_run(make_due(late=-MINUTE), RunStatus.RUNNING, lease="gone", lease_until=utcnow() - MINUTE)
-    assert tick(fake_redis) == Dispatched(requeued=1, started=0, enqueued=1)
+    assert tick(fake_redis) == Dispatched(requeued=1, due=0, enqueued=1)
     assert (run.status, run.tries, run.lease, run.lease_until) == (RunStatus.QUEUED, 1, None, None)
     assert fake_redis.enqueued == [run.id]
 
@@ -329,21 +249,18 @@ def test_who_comes_back_from_the_dead_has_lost_its_lease(app: Flask, fake_redis:
 
 
 def test_while_redis_is_away_a_run_waits_and_is_enqueued_later(app: Flask, fake_redis: FakeRedis) -> None:
-    connection = make_due()
+    run = make_run(make_due(late=-MINUTE), RunStatus.QUEUED)
     fake_redis.is_away = True
-    assert tick(fake_redis) == Dispatched(0, 1, 0)
-    (run,) = runs_of(connection)
-    assert (run.status, run.enqueued_at) == (RunStatus.QUEUED, None)
     assert tick(fake_redis) == Dispatched(0, 0, 0)
+    assert (run.status, run.enqueued_at) == (RunStatus.QUEUED, None)
     fake_redis.is_away = False
     assert tick(fake_redis) == Dispatched(0, 0, 1)
     assert fake_redis.enqueued == [run.id]
 
 
 def test_a_job_that_redis_lost_is_enqueued_again(app: Flask, fake_redis: FakeRedis) -> None:
-    connection = make_due()
+    run = make_run(make_due(late=-MINUTE), RunStatus.QUEUED)
     tick(fake_redis)
-    (run,) = runs_of(connection)
     fake_redis.waiting.clear()
     assert tick(fake_redis).enqueued == 0  # a worker may be taking it at this moment
     move_into_the_past(run, enqueued_at=2 * MINUTE)
@@ -352,27 +269,38 @@ def test_a_job_that_redis_lost_is_enqueued_again(app: Flask, fake_redis: FakeRed
 
 
 def test_a_job_that_waits_in_redis_is_not_enqueued_again(app: Flask, fake_redis: FakeRedis) -> None:
-    connection = make_due()
+    run = make_run(make_due(late=-MINUTE), RunStatus.QUEUED)
     tick(fake_redis)
-    (run,) = runs_of(connection)
     move_into_the_past(run, enqueued_at=60 * MINUTE)
     assert tick(fake_redis).enqueued == 0
 
 
 def test_real_redis_that_was_emptied(app: Flask, redis_server: RedisServer) -> None:
     queues: Queues = app.extensions["asapp.queues"]
-    connections = [make_due() for _ in range(3)]
-    with writing():
-        dispatch(queues.enqueue_runs, queues.find_lost_runs, HOUR)
-    assert queues.sync.count == 3
-    for connection in connections:
-        move_into_the_past(runs_of(connection)[0], enqueued_at=2 * MINUTE)
-    with writing():
-        assert dispatch(queues.enqueue_runs, queues.find_lost_runs, HOUR).enqueued == 0
+    waiting = [make_run(make_due(), RunStatus.QUEUED) for _ in range(3)]
+
+    def tick() -> Dispatched:
+        with writing():
+            return dispatch(queues.enqueue_runs, queues.find_lost_runs, queues.enqueue_rounds)
+
+    tick()
+    assert (queues.sync.count, queues.checks.count) == (3, 1)
+    for run in waiting:
+        move_into_the_past(run, enqueued_at=2 * MINUTE)
+    assert tick().enqueued == 0
+    assert queues.checks.count == 1  # a second round would have nothing to do
     redis_server.flush()
-    with writing():
-        assert dispatch(queues.enqueue_runs, queues.find_lost_runs, HOUR).enqueued == 3
-    assert queues.sync.count == 3
+    assert tick().enqueued == 3
+    assert (queues.sync.count, queues.checks.count) == (3, 1)
+
+
+def test_many_due_connections_get_rounds_behind_the_syncs_too(app: Flask, redis_server: RedisServer) -> None:
+    queues: Queues = app.extensions["asapp.queues"]
+    for _ in range(2):
+        queues.enqueue_rounds(3 * DUE_A_ROUND + 1)
+        assert (queues.sync.count, queues.checks.count) == (3, 1)
+    queues.enqueue_rounds(10**6)
+    assert (queues.sync.count, queues.checks.count) == (ROUNDS_BESIDE, 1)
 
 
 def test_who_is_due_is_found_by_an_index(app: Flask) -> None:
@@ -389,7 +317,7 @@ def test_a_parked_run_goes_on_at_the_next_tick_when_no_other_run_of_its_firm_is_
     connection = make_synced_connection()
     run = make_run(connection, RunStatus.QUEUED, is_parked=True, enqueued_at=utcnow())
     rung: list[int] = []
-    dispatch(lambda ids: bool(rung.extend(ids)) or True, lambda ids: [], 60)
+    dispatch(lambda ids: bool(rung.extend(ids)) or True, lambda ids: [], lambda due: None)
     assert rung == [run.id]
 
 
@@ -399,7 +327,7 @@ def test_a_parked_run_waits_while_another_of_its_firm_is_going_on(app: Flask) ->
     make_run(make_synced_connection(bob), RunStatus.RUNNING, lease="x", lease_until=utcnow() + timedelta(minutes=1))
     make_run(make_synced_connection(alice), RunStatus.QUEUED, is_parked=True, enqueued_at=utcnow())
     rung: list[int] = []
-    dispatch(lambda ids: bool(rung.extend(ids)) or True, lambda ids: [], 60)
+    dispatch(lambda ids: bool(rung.extend(ids)) or True, lambda ids: [], lambda due: None)
     assert rung == []
 
 

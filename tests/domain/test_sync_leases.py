@@ -19,7 +19,6 @@ from asapp.sync.dispatch import dispatch, unpark_stranded
 from tests.factories import make_advisor, make_connection, make_partner, make_run, make_synced_connection
 
 MINUTE = timedelta(minutes=1)
-HOUR = 60
 
 Write = Callable[[runs.LeasedRun], Any]
 
@@ -169,7 +168,7 @@ def enqueued_by_a_tick() -> list[int]:
         enqueued.extend(run_ids)
         return True
 
-    dispatch(enqueue, list, HOUR)
+    dispatch(enqueue, list, lambda due: None)
     return enqueued
 
 

@@ -49,7 +49,7 @@ def test_kill_9_in_mid_run(app: Flask, config: Config, office: Office, tmp_path:
     office.let_lease_run_out(run)
     with Worker(config, tmp_path / "second.log"):
         if by == "tick":
-            assert dispatch(queues.enqueue_runs, queues.find_lost_runs, 60).requeued == 1
+            assert dispatch(queues.enqueue_runs, queues.find_lost_runs, queues.enqueue_rounds).requeued == 1
         else:
             joined = runs.start_run(office.connection, RunTrigger.MANUAL, queues.enqueue_runs)
             assert joined.id == run.id

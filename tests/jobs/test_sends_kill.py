@@ -58,7 +58,7 @@ class MailRoom(Office):
     def tick(self) -> None:
         db.session.rollback()
         with writing():
-            dispatch(self.queues.enqueue_runs, self.queues.find_lost_runs, 60)
+            dispatch(self.queues.enqueue_runs, self.queues.find_lost_runs, self.queues.enqueue_rounds)
             prepare.advance_all(self.queues.enqueue_send_runs)
 
     def send(self, send_id: int) -> Send:

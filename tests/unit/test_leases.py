@@ -7,10 +7,10 @@ from datetime import timedelta
 import pytest
 
 from asapp.connections import switching, tokens
-from asapp.jobs.tick_scheduler import TICK_TIMEOUT_S
+from asapp.jobs.tick_scheduler import TICK_INTERVAL_S, TICK_TIMEOUT_S
 from asapp.leads import outbox
 from asapp.salesforce import oauth, session
-from asapp.sync import dispatch, runs
+from asapp.sync import dispatch, rounds, runs
 
 REFRESH_S = tokens.LEASE.total_seconds()
 TO_STORE_S = 15  # as long as a statement waits for a lock
@@ -27,6 +27,12 @@ def test_waiting_for_a_refresh_outlasts_the_lease_of_one_that_died() -> None:
 @pytest.mark.parametrize("lease", [runs.LEASE, outbox.LEASE])
 def test_a_call_that_needs_a_new_token_ends_within_the_lease_of_its_work(lease: timedelta) -> None:
     assert lease.total_seconds() > session.TOTAL_TIMEOUT_S + tokens.WAIT_S + oauth.TOTAL_TIMEOUT_S
+
+
+def test_a_check_is_stored_within_its_lease_and_a_dead_round_is_taken_up_within_a_minute() -> None:
+    lease_s = rounds.LEASE.total_seconds()
+    assert lease_s >= rounds.START_WITHIN_S + rounds.CALL_S + TO_STORE_S
+    assert lease_s + TICK_INTERVAL_S < 60
 
 
 def test_a_tick_ends_in_time_although_salesforce_hears_of_no_grant_that_is_given_back() -> None:
