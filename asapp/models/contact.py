@@ -193,6 +193,7 @@ class ListMember(Base):
 
     list_id: Mapped[int] = mapped_column(ForeignKey("lists.id", ondelete="CASCADE"), primary_key=True)
     contact_id: Mapped[int] = mapped_column(ForeignKey("contacts.id", ondelete="CASCADE"), primary_key=True, index=True)
+    added_at: Mapped[datetime | None] = mapped_column(UTCDateTime, default=utcnow)  # empty: before this was stored
 
 
 class LedgerOutcome(StrEnum):

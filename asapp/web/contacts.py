@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import date
+from itertools import groupby
+
 from flask import (
     Blueprint,
     abort,
@@ -20,9 +24,11 @@ from asapp.connections.live_questions import find_contact_of_account, way_to_ask
 from asapp.contacts import export, lists, manual, queries, removal, suppressions, why, why_by_name
 from asapp.contacts.form_fields import ContactForm
 from asapp.contacts.queries import ContactLine, ContactQuery, Overview
+from asapp.core import formats
 from asapp.core.clock import utcnow
 from asapp.core.formats import counted
 from asapp.core.forms import InvalidFields, whole_number
+from asapp.leads import consent
 from asapp.messages.contacts import (
     NO_ANSWERS,
     REASONS,
@@ -33,12 +39,11 @@ from asapp.messages.contacts import (
     Answer,
     verdict_words,
 )
-from asapp.messages.suppressions import ENDS, STEPS
-from asapp.messages.suppressions import SOURCES as SUPPRESSION_SOURCES
 from asapp.messages.write_back import TELLINGS
 from asapp.models import Action, Connection, ContactList, Reason
 from asapp.panel import changes
 from asapp.panel.causes import find_cause
+from asapp.panel.story import StoryEvent, story_of
 from asapp.salesforce.errors import OurBug, SalesforceError
 from asapp.salesforce.hosts import is_salesforce_url, record_url
 from asapp.sync.runs import find_active_run
@@ -245,19 +250,28 @@ def _number(text: str | None) -> int:
 @advisor_required
 def show(contact_id: int) -> ResponseReturnValue:
     line = get_line(contact_id)
+    address = suppressions.story_of(line.contact, current_user.partner_id)
+    telling = find_shown(line.contact, line.reason)
+    moments = consent.history_of_contact(current_user.id, line.contact.id)
     return render_template(
         "contacts/show.html",
         line=line,
+        story=story_of(line.contact, address, moments, telling),
+        address=address,
+        has_consent=bool(moments),
+        today=formats.day_of(utcnow()),
         words=REASONS.get(line.reason_told or ""),
         survivor=why.find_survivor(current_user.id, line.contact.merged_into),
-        telling=find_shown(line.contact, line.reason),
+        telling=telling,
         tellings=TELLINGS,
         own_lists=[each for each in lists.lists_of(current_user.id) if each.is_own],
-        story=suppressions.story_of(line.contact, current_user.partner_id),
-        suppression_steps=STEPS,
-        suppression_sources=SUPPRESSION_SOURCES,
-        suppression_ends=ENDS,
     )
+
+
+@blueprint.app_template_filter()
+def by_day(events: Sequence[StoryEvent]) -> list[tuple[date, list[StoryEvent]]]:
+    """Group the events of a story, newest first, by day in the reader's zone."""
+    return [(day, list(some)) for day, some in groupby(events, lambda event: formats.day_of(event.at))]
 
 
 @blueprint.post(f"/{ID}/tell-salesforce")

@@ -243,11 +243,6 @@ def qr_inline(page: OptInPage) -> Markup:
 
 
 @blueprint.app_template_global()
-def consent_history(contact: Contact) -> list[consent.Moment]:
-    return consent.history_of_contact(contact.user_id, contact.id)
-
-
-@blueprint.app_template_global()
 def event_words(moment: consent.Moment) -> leads.EventWords:
     return leads.EVENTS[moment.event.kind, moment.event.source]
 

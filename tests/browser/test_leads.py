@@ -79,7 +79,7 @@ def test_from_the_sign_up_page_to_salesforce(firm: Firm, open_page: OpenPage, ht
     page.goto(firm.url("/leads"))
     expect(page.locator("#people tbody tr")).to_contain_text("Sent")
     follow(page, page.get_by_role("link", name="Mei-Ling Chou", exact=True))
-    expect(page.get_by_role("main")).to_contain_text("Consent history")
+    expect(page.get_by_role("main")).to_contain_text("Download consent history")
     if htmx.loads:
         inspect(page, "contact-with-consent")
 

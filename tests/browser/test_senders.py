@@ -49,7 +49,7 @@ def test_what_senders_tell_stands_on_the_contacts_page(house: BrowserHouse, open
         contact_id, advisor_id, path = contact.id, advisor.id, path_of_link(advisor, RUTH)
     page = open_page(house, advisor_id)
     page.goto(f"{house.url}/contacts/{contact_id}")
-    story = page.get_by_role("region", name="What happened to this address")
+    story = page.get_by_role("region", name="Ruth Abernathy's story")
     expect(story).to_contain_text("“<b>by telephone</b>”")
     assert story.locator(".hush").count() == 3
     inspect(page, "contact-unsubscribed")

@@ -32,6 +32,7 @@ from asapp.models import (
     ListKind,
     ListMember,
     Reason,
+    RunChange,
     SuppressionSource,
     SuppressionStep,
     User,
@@ -816,6 +817,40 @@ def test_why_knows_nothing_of_other_advisors(client: FlaskClient, alice: User) -
             assert ask(client, person).startswith("Not visible")
 
 
+def test_a_contacts_page_tells_its_story_with_links_to_receipts(client: FlaskClient, connection: Connection) -> None:
+    first, second, third = (make_run(connection, status="complete", finished_at=utcnow()) for _ in range(3))
+    contact = make_contact(connection, first_name="Ruth", created_in_run_id=first.id)
+    letter = lists.create_list(connection.user_id, "Year-end review")
+    lists.add_members(letter, [contact.id])
+    renamed = {"old": {"last_name": "Abernathy-Cole"}, "new": {"last_name": "Abernathy"}}
+    save(
+        RunChange(run_id=second.id, contact_id=contact.id, kind="updated", **renamed),
+        RunChange(run_id=second.id, contact_id=contact.id, kind="deactivated", reason="opted_out"),
+        RunChange(run_id=third.id, contact_id=contact.id, kind="reactivated", reason="opted_out"),
+    )
+    page = client.get(f"/contacts/{contact.id}")
+    story = words_in(page).partition("story")[2]
+    for told in (
+        "Arrived from Salesforce",
+        "Put on “Year-end review”",
+        "Last name: Abernathy-Cole Abernathy .",
+        "Opted out of email in Salesforce",
+        "Active again",
+        "Opted in again in Salesforce.",
+    ):
+        assert told in story
+    for run in (first, second, third):
+        assert f'href="/settings/integrations/runs/{run.id}"' in page.text
+    assert page.text.count('<li class="hush">') == page.text.count('<li class="yes">') == 1
+
+
+def test_a_receipt_that_is_gone_is_not_linked(client: FlaskClient, connection: Connection) -> None:
+    contact = make_contact(connection, created_in_run_id=4711)
+    page = client.get(f"/contacts/{contact.id}").text
+    assert "Arrived from Salesforce" in page
+    assert "Receipt 4711" not in page
+
+
 def test_the_page_shows_the_history_of_the_address(client: FlaskClient, alice: User) -> None:
     contact = make_contact(alice, email="ruth@river.example", address_hash=b"r" * 32)
     address = Address(alice.partner_id or 0, alice.id, b"r" * 32)
@@ -825,7 +860,7 @@ def test_the_page_shows_the_history_of_the_address(client: FlaskClient, alice: U
     unsubscribing.unsubscribe(address, SuppressionSource.ONE_CLICK, whole_firm=True, vault=vault)
     page = client.get(f"/contacts/{contact.id}").text
     assert "Unsubscribed from your emails" in page
-    assert "with the button of their mail program, for everyone at your firm" in page
+    assert "With the button of their mail program, for everyone at your firm" in page
     assert "Mail to this address bounced for good" in page
     assert "Try this address again" in page
 

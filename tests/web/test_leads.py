@@ -369,7 +369,8 @@ def test_the_contacts_page_shows_the_history_and_gives_it_as_a_file(client: Flas
     html = client.get(f"/contacts/{lead.contact_id}").text
     rows = list(csv.DictReader(io.StringIO(client.get(f"/leads/consent/{lead.contact_id}.csv").text)))
 
-    assert "Consent history" in html
+    assert "Download consent history (CSV)" in html
+    assert "Signed up on your page as Mei-Ling Chou" in " ".join(html.split())
     assert "203.0.113.80" in html
     assert (rows[0]["event"], rows[0]["text_version"], rows[0]["client_address"]) == ("opted_in", "1", "203.0.113.80")
     assert "may write to me" in rows[0]["text"]

@@ -1,0 +1,105 @@
+"""The story of a contact: when it arrived, what syncs changed, lists, consent, and what happened to its address.
+
+Everything is read from what is stored for other reasons. Runs are deleted after a time, and what they changed with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import func, select
+
+from asapp.contacts.suppressions import AddressStory
+from asapp.core.extensions import db
+from asapp.leads.consent import Moment
+from asapp.messages import story as words
+from asapp.messages.leads import EVENTS
+from asapp.messages.suppressions import ENDS, SOURCES, STEPS
+from asapp.models import Contact, ContactList, ContactSource, ListMember, RunChange, SyncRun
+from asapp.models.run import SWITCHED_ON
+from asapp.panel.receipts import changed_fields
+from asapp.writeback.queries import ShownWriteBack
+
+CHANGES_MAX = 200
+YES, HUSH, TOLD, PLAIN = "yes", "hush", "told", ""  # how an event is marked: asapp.css
+
+
+class StoryEvent(NamedTuple):
+    """run_id: of the sync whose receipt shows it. fields: (label, old, new). consent: for a sign-up or an opt-out of it."""
+
+    at: datetime
+    mark: str
+    title: str
+    text: str = ""
+    run_id: int | None = None
+    fields: Sequence[tuple[str, str, str]] = ()
+    consent: Moment | None = None
+
+
+def story_of(
+    contact: Contact, address: AddressStory, consent: Sequence[Moment], telling: ShownWriteBack | None
+) -> list[StoryEvent]:
+    """Return what happened to a contact, newest first."""
+    events = [*_by_syncs(contact), *_lists(contact), *_of_address(address), *map(_of_consent, consent)]
+    if contact.source != ContactSource.LEAD or not consent:
+        events.append(_arrival(contact))
+    if contact.hidden_at is not None:
+        events.append(StoryEvent(contact.hidden_at, PLAIN, *words.HIDDEN))
+    if contact.bounced_at is not None and contact.has_bounced:
+        events.append(StoryEvent(contact.bounced_at, HUSH, words.BOUNCED, contact.bounce_reason))
+    if telling is not None and telling.is_told and telling.at is not None:
+        events.append(StoryEvent(telling.at, TOLD, *words.TOLD_SALESFORCE))
+    return sorted(events, key=lambda event: event.at, reverse=True)
+
+
+def _arrival(contact: Contact) -> StoryEvent:
+    run = db.session.get(SyncRun, contact.created_in_run_id) if contact.created_in_run_id else None
+    is_by_hand = contact.is_read_only and contact.created_in_run_id is None
+    told = words.WENT_BY_HAND if is_by_hand else words.ARRIVED[contact.source]
+    return StoryEvent(contact.created_at, PLAIN, *told, run_id=run.id if run else None)
+
+
+def _by_syncs(contact: Contact) -> Iterable[StoryEvent]:
+    at = func.coalesce(SyncRun.finished_at, SyncRun.started_at, SyncRun.queued_at)
+    rows = db.session.execute(
+        select(RunChange.kind, RunChange.reason, RunChange.old, RunChange.new, RunChange.run_id, at.label("at"))
+        .join(SyncRun, SyncRun.id == RunChange.run_id)
+        .where(RunChange.contact_id == contact.id)
+        .order_by(RunChange.id.desc())
+        .limit(CHANGES_MAX)
+    )
+    for row in rows:
+        told = words.of_change(row.kind, row.reason)
+        yield StoryEvent(row.at, _mark_of(row.kind, row.reason), *told, row.run_id, changed_fields(row))
+
+
+def _mark_of(kind: str, reason: str | None) -> str:
+    if kind == "reactivated" or (kind == "also" and reason in SWITCHED_ON):
+        return YES
+    return HUSH if kind in ("deactivated", "also") and reason in words.OPT_OUTS else PLAIN
+
+
+def _lists(contact: Contact) -> Iterable[StoryEvent]:
+    rows = db.session.execute(
+        select(ContactList.name, ListMember.added_at)
+        .join(ContactList, ContactList.id == ListMember.list_id)
+        .where(ListMember.contact_id == contact.id, ListMember.added_at.is_not(None))
+    )
+    for row in rows:
+        yield StoryEvent(row.added_at, PLAIN, *words.put_on(row.name))
+
+
+def _of_address(address: AddressStory) -> Iterable[StoryEvent]:
+    for event in address.events:
+        quoted = address.words.get(event.id)
+        text = SOURCES[event.source] + ("" if event.user_id else ", for everyone at your firm") + "."
+        text = text[0].upper() + text[1:] + (f" “{quoted}”" if quoted else "")
+        yield StoryEvent(event.at, YES if event.step in ENDS else HUSH, STEPS[event.step], text)
+
+
+def _of_consent(moment: Moment) -> StoryEvent:
+    told = EVENTS[moment.event.kind, moment.event.source]
+    mark = YES if moment.is_yes else HUSH if moment.is_no else PLAIN
+    return StoryEvent(moment.event.at, mark, told.title, told.meaning, consent=moment)
