@@ -18,7 +18,7 @@ demo: ## run everything here with a simulated Salesforce org (ARGS=--once, PORT=
 
 test: ## run all tests with the services they need, two at a time (ARGS="-n 0 -k name"; a daily round: ARGS="-m 'not slow'")
 	@sh devtools/venv.sh requirements-dev.lock
-	@$(PY) -m devtools.system redis postgres chromium npm buildah debootstrap
+	@$(PY) -m devtools.system redis postgres chromium npm buildah debootstrap promtool systemd nginx
 	@$(PY) -m devtools.npm_files
 	@PYTHONDONTWRITEBYTECODE= $(PY) -m pytest -n 2 --dist worksteal $(ARGS)
 

@@ -64,6 +64,18 @@ def find_debootstrap() -> Path:
     return _found("debootstrap", "debootstrap")
 
 
+def find_promtool() -> Path:
+    return _found("promtool", "prometheus")
+
+
+def find_systemd_analyze() -> Path:
+    return _found("systemd-analyze", "systemd")
+
+
+def find_nginx() -> Path:
+    return _found("nginx", "nginx-light")
+
+
 def free_port() -> int:
     """Return a free loopback port below the range that the system uses for outgoing connections.
 

@@ -22,6 +22,9 @@ PROGRAMS: dict[str, tuple[Callable[[], Path], str]] = {
     "npm": (programs.find_npm, "npm"),
     "buildah": (programs.find_buildah, "buildah"),
     "debootstrap": (programs.find_debootstrap, "debootstrap"),
+    "promtool": (programs.find_promtool, "prometheus"),
+    "systemd": (programs.find_systemd_analyze, "systemd"),
+    "nginx": (programs.find_nginx, "nginx-light"),
 }
 APT = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300"]
 

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -43,11 +44,13 @@ def test_the_processes_are_those_of_the_contract() -> None:
 def test_web_as_in_the_procfile_logs_json_and_ends_in_order(app: Flask, config: Config, tmp_path: Path) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    environ = environ_of(config, PORT=str(port), HOME=str(tmp_path), PATH=f"{BIN}:/usr/bin:/bin")
+    environ = environ_of(config, PORT=str(port), HOME=str(tmp_path), PATH=f"{BIN}:/usr/bin:/bin", WEB_CONCURRENCY="2")
     command = ["/bin/sh", "-c", f"exec {procfile()['web']}"]
     with Process("web", command, tmp_path / "web.log", environ) as web:
         wait_for(lambda: status_of(f"{url}/readyz") == 200, "for the web process")
         assert status_of(f"{url}/login?email=zoe@fjord.example", "POST") == 400
+        told = {refused_logins(port) for _ in range(8)}  # by either process
+        assert told == {"1.0"}
         web.stop()
         assert web.exit_code == 0
     text = (tmp_path / "web.log").read_text()
@@ -56,6 +59,17 @@ def test_web_as_in_the_procfile_logs_json_and_ends_in_order(app: Flask, config: 
     assert any(line["message"].startswith(f"Listening at: http://0.0.0.0:{port}") for line in lines)
     assert "zoe" not in text
     assert not (tmp_path / ".gunicorn").exists()
+
+
+def refused_logins(port: int) -> str:
+    """Return how many log-ins were answered with 400, as one of the web processes reports it."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read().decode()
+    connection.close()
+    name = 'asapp_http_requests_total{endpoint="auth.try_login",method="POST",status="400"}'
+    found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
+    return found[1] if found else "none"
 
 
 def test_a_containers_health_check(app: Flask) -> None:
