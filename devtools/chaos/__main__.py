@@ -146,7 +146,7 @@ class Campaign:
             email = f"advisor{number}@firm{org.number}.example"
             user = users.create_user(email, name, PASSWORD, Role.ADVISOR, partner)
             page = sign_up_page.ensure_page(user)
-            where = (org, salesforce_user, username, self.house.url, self.flights)
+            where = (org, salesforce_user, username, self.house.url, self.flights, self.mailing.memory)
             self.advisors.append(Advisor(len(self.advisors), user.id, email, page.slug, *where))
             if org.number == TELLS_SALESFORCE:
                 self.mailing.tells_salesforce.add(email)

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 
 # In the order in which a contact tells them.
 STOPS = ("unsubscribed", "complained", "bounced")
 NEVER = datetime.max.replace(tzinfo=UTC)
+ALWAYS = timedelta.max
+UNDO_WITHIN = timedelta(minutes=10)
 
 Key = tuple[int, str]  # (number of the advisor, address in small letters)
 
@@ -50,6 +52,7 @@ class Stop:
     earliest: datetime
     latest: datetime
     event_id: str = ""
+    is_for_firm: bool = False  # told to everybody at the firm, and remembered for each of its advisors
     answered_at: datetime | None = None
     answers: list[str] = field(default_factory=list)
 
@@ -65,15 +68,27 @@ class OptIn:
     key: Key
     began_at: datetime
     ended_at: datetime = NEVER
+    reaches_back: timedelta = ALWAYS
+
+
+@dataclass
+class End:
+    """Something else that ends stops: a person takes back a click, or an advisor has an address tried again that bounced."""
+
+    ends: Callable[[Stop], bool]
+    began_at: datetime
+    ended_at: datetime = NEVER
+    reaches_back: timedelta = ALWAYS
 
 
 class MailMemory:
-    """Every stop and every opt-in of a campaign. Many threads write and ask."""
+    """Every stop and everything that ends one in a campaign. Many threads write and ask."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._stops: dict[Key, list[Stop]] = defaultdict(list)
         self._opt_ins: dict[Key, list[OptIn]] = defaultdict(list)
+        self._ends: dict[Key, list[End]] = defaultdict(list)
 
     # ---- What happens
 
@@ -97,6 +112,30 @@ class MailMemory:
             self._opt_ins[opt_in.key].append(opt_in)
         yield
         opt_in.ended_at = now()
+
+    @contextmanager
+    def undoing(self, advisor: int, email: str, colleagues: Iterable[int]) -> Iterator[None]:
+        """Around a person's Undo of the clicks on this advisor's link, and of those that stopped the whole firm."""
+        which = {key_of(each, email): is_click_for_firm for each in colleagues} | {key_of(advisor, email): is_click}
+        with self._ending(which, UNDO_WITHIN):
+            yield
+
+    @contextmanager
+    def trying_again(self, advisor: int, email: str) -> Iterator[None]:
+        """Around an advisor's "Try this address again"."""
+        with self._ending({key_of(advisor, email): is_bounce}):
+            yield
+
+    @contextmanager
+    def _ending(self, which: Mapping[Key, Callable[[Stop], bool]], reaches_back: timedelta = ALWAYS) -> Iterator[None]:
+        """Where the block fails it may have worked, at any time."""
+        began = {key: End(ends, now(), reaches_back=reaches_back) for key, ends in which.items()}
+        with self._lock:
+            for key, end in began.items():
+                self._ends[key].append(end)
+        yield
+        for end in began.values():
+            end.ended_at = now()
 
     # ---- Questions
 
@@ -129,9 +168,14 @@ class MailMemory:
         with self._lock:
             return [stop for stops in self._stops.values() for stop in stops]
 
-    def stopped_addresses(self, advisor: int) -> list[str]:
+    def stopped_addresses(self, advisor: int, *reasons: str) -> list[str]:
+        """Return addresses that were stopped with this advisor: for one of these reasons, or for any."""
         with self._lock:
-            return [email for number, email in self._stops if number == advisor]
+            return [
+                email
+                for (number, email), stops in self._stops.items()
+                if number == advisor and any(not reasons or stop.reason in reasons for stop in stops)
+            ]
 
     @property
     def counts(self) -> Counter[str]:
@@ -154,12 +198,30 @@ class MailMemory:
         return holds
 
     def _may_be_ended(self, stop: Stop, until: datetime) -> bool:
-        """Could an opt-in that is later by its own time have come before `until`? A bounce is ended by none."""
-        return stop.reason != "bounced" and any(
-            opt_in.began_at < until and opt_in.ended_at > stop.earliest for opt_in in self._opt_ins.get(stop.key, ())
-        )
+        """Could something that ends it, and is later by its own time, have come before `until`?"""
+        return any(end.began_at < until and end.ended_at > stop.earliest for end in self._ends_of(stop))
 
     def _is_ended(self, stop: Stop) -> bool:
-        return stop.reason != "bounced" and any(
-            opt_in.began_at > stop.latest and opt_in.ended_at < NEVER for opt_in in self._opt_ins.get(stop.key, ())
+        return any(
+            end.began_at > stop.latest and end.ended_at < NEVER and end.ended_at - stop.earliest < end.reaches_back
+            for end in self._ends_of(stop)
         )
+
+    def _ends_of(self, stop: Stop) -> Iterator[OptIn | End]:
+        """A bounce is ended by no opt-in."""
+        if stop.reason != "bounced":
+            yield from self._opt_ins.get(stop.key, ())
+        yield from (end for end in self._ends.get(stop.key, ()) if end.ends(stop))
+
+
+def is_bounce(stop: Stop) -> bool:
+    return stop.reason == "bounced"
+
+
+def is_click(stop: Stop) -> bool:
+    """Did the person stop it with the link, which they can take back, and no sender by an event?"""
+    return not stop.event_id
+
+
+def is_click_for_firm(stop: Stop) -> bool:
+    return is_click(stop) and stop.is_for_firm

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlencode, urljoin
 
 import requests
 
@@ -88,8 +89,10 @@ class Advisor:
     org_username: str
     web: str
     flights: Flights
+    memory: MailMemory
     reconnects: int = 0
     clicks: int = 0
+    tried_again: int = 0
     troubles: int = 0
     is_over: threading.Event = field(default_factory=threading.Event)
 
@@ -107,6 +110,8 @@ class Advisor:
         """Visit the panel again and again, sync, and connect again where that is needed."""
         while not self.is_over.wait(rng.uniform(*WAITS_S)):
             self.look_after_it(is_cancelling=rng.random() < 0.01)
+            if rng.random() < 0.2 and (bounced := self.memory.stopped_addresses(self.number, "bounced")):
+                self.try_again(rng.choice(bounced))
 
     def look_after_it(self, *, is_cancelling: bool = False) -> None:
         """Visit the panel once and do what it asks for."""
@@ -121,6 +126,19 @@ class Advisor:
             elif page.has_button("Sync Account"):
                 self.visitor.press(page, "Sync Account")
                 self.clicks += 1
+        except (LostError, requests.RequestException, ValueError):
+            self.troubles += 1
+
+    def try_again(self, email: str) -> None:
+        """Have mail go again to an address that bounced, where the page offers it."""
+        try:
+            page = self.visitor.open(f"{self.web}/contacts?{urlencode({'q': email, 'state': 'bounced'})}")
+            link = page.find("//th[@scope='row']//a")
+            page = self.visitor.open(urljoin(page.url, link.get("href"))) if link is not None else page
+            if page.has_button("Try this address again"):
+                with self.memory.trying_again(self.number, email):
+                    self.visitor.press(page, "Try this address again")
+                self.tried_again += 1
         except (LostError, requests.RequestException, ValueError):
             self.troubles += 1
 

@@ -90,6 +90,10 @@ def print_mail(figures: Counter[str], told: Counter[str]) -> None:
     print(
         f"events told: {figures['events told']:,}; clicks on the link: {figures['clicks on the link']:,}; stored: {reasons}"
     )
+    print(
+        f"on the page: {figures['advisors stopped on the page']:,} stopped an advisor, "
+        f"{figures['firms stopped on the page']:,} the whole firm; taken back: {figures['undone on the page']:,}"
+    )
     twice = f"twice at once {figures['events told twice at once']:,}"
     after = f"after an answer {figures['events repeated after an answer']:,}"
     print(

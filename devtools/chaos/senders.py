@@ -23,6 +23,8 @@ from devtools.chaos import mail_verdict
 from devtools.chaos.mail_memory import NEVER, STOPS, MailMemory, Stop, now
 from devtools.chaos.mail_verdict import OptedOut, Page, Preparation, ToTick
 from devtools.chaos.people import Advisor, Flights, VisitorSession
+from devtools.visitor import LostError, Visitor
+from devtools.visitor import Page as VisitedPage
 
 TIMEOUT_S = 30.0
 POLLS_S = (0.4, 1.5)
@@ -222,6 +224,8 @@ class Sender:
         self._tell(advisor_id, told)
         if self._rng.random() < 0.4:
             self._click(advisor, self._rng.choice(recipients), send)
+        if self._rng.random() < 0.3:
+            self._visit(advisor, self._rng.choice(recipients), send)
         if advisor.email in self._mailing.tells_salesforce:
             records = zip((each["salesforce_id"] for each in chosen), told, strict=False)
             self._remember_to_tick([ToTick(record, send.asked_at, stop) for record, stop in records if record])
@@ -307,6 +311,48 @@ class Sender:
         if advisor.email in self._mailing.tells_salesforce and recipient["salesforce_id"]:
             self._remember_to_tick([ToTick(recipient["salesforce_id"], send.asked_at, stop)])
 
+    def _visit(self, advisor: Advisor, recipient: dict[str, Any], send: Preparation) -> None:
+        """The person opens the link in the mail, stops this advisor or the whole firm, and may take it back at once."""
+        visitor = Visitor()
+        visitor.session = self._session()
+        page = self._seen(lambda: visitor.open(recipient["unsubscribe_url"]))
+        if not page.has_button("Unsubscribe"):
+            return  # stopped already
+        is_for_firm = self._rng.random() < 0.3
+        colleagues = [each.number for each in self._mailing.advisors if each.org is advisor.org]
+        page.get_field("Everyone" if is_for_firm else advisor_name(page)).checked = True
+        began_at = now()
+        concerned = colleagues if is_for_firm else [advisor.number]
+        stops = [Stop(each, recipient["email"], "unsubscribed", began_at, NEVER, "", is_for_firm) for each in concerned]
+        for stop in stops:
+            self._mailing.memory.add_stop(stop)
+        page = self._seen(lambda: visitor.press(page, "Unsubscribe"))
+        for stop in stops:
+            stop.latest = now()
+            self._mailing.memory.answer(stop, "accepted", stop.latest)
+        self._mailing.count("firms stopped on the page" if is_for_firm else "advisors stopped on the page")
+        if page.has_button("Undo") and self._rng.random() < 0.5:
+            with self._mailing.memory.undoing(advisor.number, recipient["email"], colleagues):
+                page = self._seen(lambda: visitor.press(page, "Undo"))
+            if not page.heading.startswith("You're still subscribed"):
+                self._mailing.count("undone while another reason holds")
+            self._mailing.count("undone on the page")
+        elif advisor.email in self._mailing.tells_salesforce and recipient["salesforce_id"]:
+            self._remember_to_tick([ToTick(recipient["salesforce_id"], send.asked_at, stops[0])])
+
+    def _seen(self, deed: Callable[[], VisitedPage]) -> VisitedPage:
+        """Return the page that comes in the end; people try again."""
+        seen: list[VisitedPage] = []
+
+        def look() -> None:
+            try:
+                seen.append(deed())
+            except LostError as error:
+                raise NoAnswer(str(error)) from None
+
+        self._patiently(look)
+        return seen[-1]
+
     def _remember_to_tick(self, found: Sequence[ToTick]) -> None:
         with self._mailing.lock:
             self._mailing.to_tick += found
@@ -356,3 +402,9 @@ class Sender:
 def is_wrongly_taken(event_id: str, result: dict[str, Any]) -> bool:
     """Was an event accepted that is none?"""
     return event_id.endswith(".bad") and result["result"] != "invalid"
+
+
+def advisor_name(page: VisitedPage) -> str:
+    """Return the label of the first choice on the unsubscribe page: the advisor alone."""
+    (first, *_) = page.tree.xpath("//label[@for='advisor']/strong")
+    return str(first.text_content())

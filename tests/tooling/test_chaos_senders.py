@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -87,6 +88,41 @@ def test_who_has_stopped_the_mails_is_found_among_recipients(memory: MailMemory,
     found = list(mail_verdict.stopped_ones(page_of(recipient(PERSON.swapcase())), memory))
     assert bool(found) == is_wrong, found
     assert not list(mail_verdict.stopped_ones(page_of(recipient("other@fjord.example")), memory))
+
+
+def test_a_click_can_be_taken_back_and_an_event_cannot() -> None:
+    click, event = replace(stop_at(10, answered=11), event_id=""), stop_at(12, answered=13)
+    for stops, is_wrong in (([click], False), ([event], True), ([click, event], True)):
+        memory = memory_of(*map(replace, stops))
+        with memory.undoing(0, PERSON, (0, 1)):
+            pass
+        (end,) = memory._ends[key_of(0, PERSON)]
+        end.began_at, end.ended_at = at(20), at(25)
+        assert bool(list(mail_verdict.stopped_ones(page_of(recipient()), memory))) == is_wrong
+        assert (memory.reasons(key_of(0, PERSON)) == {None}) == (not is_wrong)
+        end.began_at, end.ended_at = at(800), at(805)  # too late to be taken back: then either may hold
+        assert memory.reasons(key_of(0, PERSON)) == ({"unsubscribed"} if is_wrong else {"unsubscribed", None})
+
+
+def test_what_stopped_the_whole_firm_is_taken_back_for_all_its_advisors() -> None:
+    click = replace(stop_at(10, answered=11), event_id="", is_for_firm=True)
+    memory = memory_of(click, replace(click, advisor=1))
+    with memory.undoing(1, PERSON, (0, 1)):
+        pass
+    for (end,) in memory._ends.values():
+        end.began_at, end.ended_at = at(20), at(25)
+    assert memory.reasons(key_of(0, PERSON)) == memory.reasons(key_of(1, PERSON)) == {None}
+
+
+def test_an_address_that_is_tried_again_had_bounced() -> None:
+    memory = memory_of(stop_at(10, "bounced", answered=11), replace(stop_at(10, answered=11), advisor=1))
+    for advisor in (0, 1):
+        with memory.trying_again(advisor, PERSON):
+            pass
+    for (end,) in memory._ends.values():
+        end.began_at, end.ended_at = at(20), at(25)
+    assert memory.reasons(key_of(0, PERSON)) == {None}
+    assert memory.reasons(key_of(1, PERSON)) == {"unsubscribed"}
 
 
 def test_a_stop_with_another_advisor_is_no_stop_with_this_one() -> None:

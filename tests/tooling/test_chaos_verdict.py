@@ -49,7 +49,7 @@ def office(app: Flask, org: Running) -> PostOffice:
 def advisor_of(office: PostOffice, org: Running) -> Advisor:
     db.session.commit()
     slug = ensure_page(office.advisor).slug
-    about = (ChaosOrg(org.url, 0), office.user, "amara", "http://127.0.0.1:1", Flights())
+    about = (ChaosOrg(org.url, 0), office.user, "amara", "http://127.0.0.1:1", Flights(), MailMemory())
     return Advisor(0, office.advisor.id, office.advisor.email, slug, *about)
 
 
