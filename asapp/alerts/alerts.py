@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, Table, delete, func, literal, select, update
+from sqlalchemy import ColumnElement, Select, Table, delete, func, literal, or_, select, update
 from sqlalchemy.orm import Session
 
 from asapp.alerts.rules import RULES, AlertRule
@@ -21,12 +21,25 @@ from asapp.core.bulk import is_among
 from asapp.core.clock import utcnow
 from asapp.core.database import end_read, insert_ignore, reading, writing
 from asapp.core.extensions import db
-from asapp.models import Alert, AlertKind, AlertMail, Connection, Partner, Role, User
+from asapp.messages.alerts import OVER
+from asapp.models import (
+    Action,
+    Alert,
+    AlertKind,
+    AlertMail,
+    AuditEntry,
+    Connection,
+    ConnectionStatus,
+    Partner,
+    Role,
+    User,
+)
 
 log = logging.getLogger(__name__)
 
 BATCH = 5000  # of a kind at once; the next tick goes on
 KEPT = timedelta(days=90)
+CALM = timedelta(minutes=15)  # then it is told that an alert is over, unless the next one has begun
 
 ALERTS: Table = Alert.__table__  # type: ignore[assignment]
 MAILS: Table = AlertMail.__table__  # type: ignore[assignment]
@@ -105,19 +118,57 @@ def find_open() -> dict[str, dict[int, int]]:
 
 
 def close(alert_ids: Sequence[int], now: datetime) -> None:
-    """Close these alerts and drop their waiting mails, in the caller's transaction."""
+    """Close these alerts, in the caller's transaction: their waiting mails go, and who was told is told that they are over."""
     if not alert_ids:
         return
+    ended = select(ALERTS.c.id).where(is_among(ALERTS.c.id, alert_ids), ALERTS.c.kind.in_(OVER), ended_well())
+    db.session.execute(
+        update(MAILS)
+        .where(MAILS.c.alert_id.in_(ended), MAILS.c.sent_at.is_not(None), ~MAILS.c.is_over)
+        .values(due_at=now + CALM, attempts=0, is_over=True)
+    )
     db.session.execute(
         update(ALERTS).where(is_among(ALERTS.c.id, alert_ids), ALERTS.c.closed_at.is_(None)).values(closed_at=now)
     )
     db.session.execute(
-        update(MAILS).where(is_among(MAILS.c.alert_id, alert_ids), MAILS.c.due_at.is_not(None)).values(due_at=None)
+        update(MAILS)
+        .where(is_among(MAILS.c.alert_id, alert_ids), MAILS.c.due_at.is_not(None), ~MAILS.c.is_over)
+        .values(due_at=None)
+    )
+
+
+def ended_well() -> ColumnElement[bool]:
+    """Is an alert over because all is well, and not by a disconnect, a disabled firm or the advisor's own decision?"""
+    is_going_on = select(Connection.id).where(
+        Connection.id == ALERTS.c.connection_id,
+        Connection.status != ConnectionStatus.DISCONNECTED,
+        Connection.partner_id.in_(select(Partner.id).where(Partner.is_enabled)),
+    )
+    is_enabled = select(Partner.id).where(Partner.id == ALERTS.c.partner_id, Partner.is_enabled)
+    decided = select(AuditEntry.id).where(
+        ALERTS.c.kind == AlertKind.HELD,
+        AuditEntry.action.in_((Action.APPROVED, Action.DISCARDED)),
+        AuditEntry.subject_type == Connection.__tablename__,
+        AuditEntry.subject_id == ALERTS.c.connection_id,
+        AuditEntry.at >= ALERTS.c.opened_at,
+    )
+    return or_(is_going_on.exists(), is_enabled.exists()) & ~decided.exists()
+
+
+def forget_endings(rule: AlertRule, subject_ids: Sequence[int]) -> None:
+    """Drop waiting mails that say that an alert of these is over, in the caller's transaction: the next trouble has begun."""
+    subject = ALERTS.c.partner_id if rule.is_of_partner else ALERTS.c.connection_id
+    theirs = select(ALERTS.c.id).where(is_among(subject, subject_ids))
+    db.session.execute(
+        update(MAILS)
+        .where(MAILS.c.alert_id.in_(theirs), MAILS.c.is_over, MAILS.c.due_at.is_not(None))
+        .values(due_at=None)
     )
 
 
 def begin(rule: AlertRule, subject_ids: Sequence[int], now: datetime) -> None:
     """Open alerts and store who has to be told, in the caller's transaction."""
+    forget_endings(rule, subject_ids)
     subject = ALERTS.c.partner_id if rule.is_of_partner else ALERTS.c.connection_id
     row_id = Partner.id if rule.is_of_partner else Connection.id
     chosen = select(literal(rule.kind.value), row_id, literal(now, ALERTS.c.opened_at.type)).where(

@@ -112,19 +112,19 @@ def next_person(now: datetime) -> int | None:
 def due(now: datetime) -> Select[Any]:
     """Select the due (person, alert) rows. Read in order of ix_alert_mails_waiting, hence no joins."""
     return select(AlertMail.user_id).where(
-        AlertMail.due_at <= now, concerns_them(), ~was_told_lately(now), ~has_mail_lately(now)
+        AlertMail.due_at <= now, concerns_them(), or_(AlertMail.is_over, ~was_told_lately(now)), ~has_mail_lately(now)
     )
 
 
 def concerns_them() -> ColumnElement[bool]:
-    """Is the alert open, and does it still concern this person?"""
+    """Is the alert open, or does the mail say that it is over; and does it still concern this person?"""
     return (
         select(Alert.id)
         .join(User, User.id == AlertMail.user_id)
         .outerjoin(Connection, Connection.id == Alert.connection_id)
         .where(
             Alert.id == AlertMail.alert_id,
-            Alert.closed_at.is_(None),
+            or_(Alert.closed_at.is_(None), AlertMail.is_over),
             User.deactivated_at.is_(None),
             or_(is_their_own(), and_(Alert.partner_id.is_not(None), User.role == Role.ADMIN)),
         )

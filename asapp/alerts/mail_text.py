@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 
 from asapp.alerts.rules import count_failing
 from asapp.connections.app_refusals import IS_RED
@@ -19,7 +19,7 @@ from asapp.core.extensions import db
 from asapp.core.mail import Letter
 from asapp.leads.queries import count_waiting
 from asapp.leads.sign_up_page import ensure_page
-from asapp.messages.alerts import FIRM_HAS_MOVED, SUBJECTS
+from asapp.messages.alerts import FIRM_HAS_MOVED, OVER, SUBJECTS
 from asapp.messages.checks import CheckName
 from asapp.messages.failures import Facts, Occasion, explain
 from asapp.models import Alert, AlertKind, AlertMail, Connection, Partner, PartnerCheck, User
@@ -46,16 +46,31 @@ def write(lease: str, user_id: int, public_url: str) -> Letter | None:
     """Return the mail to this person about everything under the lease, or None if all of it is over by now. Only reads."""
     user = db.session.get_one(User, user_id)
     told = db.session.execute(
-        select(Alert, AlertMail.is_reminder)
+        select(Alert, AlertMail.is_reminder, AlertMail.is_over)
         .join(AlertMail, AlertMail.alert_id == Alert.id)
-        .where(AlertMail.lease == lease, Alert.closed_at.is_(None))
+        .where(AlertMail.lease == lease, or_(Alert.closed_at.is_(None), AlertMail.is_over))
         .order_by(Alert.opened_at, Alert.id)
     ).all()
-    parts = [make_part(alert, public_url, is_reminder) for alert, is_reminder in told]
+    parts = [
+        make_over_part(alert, public_url) if is_over else make_part(alert, public_url, is_reminder)
+        for alert, is_reminder, is_over in told
+    ]
     if not parts:
         return None
     subject = parts[0].subject if len(parts) == 1 else f"{len(parts)} things to look at in AdvisorStream"
     return mail.write(user.email, subject, "alerts", zone=user.time_zone, name=user.name, parts=parts)
+
+
+def make_over_part(alert: Alert, public_url: str) -> Part:
+    """Return the part that says that an alert is over."""
+    kind = AlertKind(alert.kind)
+    if alert.connection_id is not None:
+        firm, (page, _) = db.session.get_one(Connection, alert.connection_id).partner, OF_CONNECTION[kind]
+    else:
+        firm, (page, _) = db.session.get_one(Partner, alert.partner_id), OF_PARTNER[kind]
+    subject, text = OVER[kind]
+    names = {"text": text, "url": public_url + page.format(slug=firm.slug), "since": alert.opened_at}
+    return Part("mail/alerts/_over.txt", subject.format(firm=firm.name), names)
 
 
 def make_part(alert: Alert, public_url: str, is_reminder: bool = False) -> Part:

@@ -16,4 +16,29 @@ SUBJECTS: Mapping[AlertKind, str] = {
     AlertKind.APP_REFUSED: "{firm}: Salesforce refuses our app",
     AlertKind.RUNS_FAIL: "{firm}: syncs fail",
 }
+# The subject and the text of a mail that says that it is over; kinds that are not here end without a mail.
+OVER: Mapping[AlertKind, tuple[str, str]] = {
+    AlertKind.RECONNECT: (
+        "Your Salesforce account is connected again",
+        "Your lists follow Salesforce again. The next sync reads what was missed.",
+    ),
+    AlertKind.OPT_OUTS_SOON: (
+        "Your Salesforce contacts stay active",
+        "A sync succeeded in time, so we know who has opted out of email.",
+    ),
+    AlertKind.OPT_OUTS_UNKNOWN: (
+        "Your Salesforce contacts are active again",
+        "A sync succeeded, so we know again who has opted out of email. Those who have not can be emailed again.",
+    ),
+    AlertKind.HELD: (
+        "Nothing waits for your decision any more",
+        "The contacts that had left you in Salesforce are yours again there, or inactive here for a reason of their own.",
+    ),
+    AlertKind.PAUSED: ("{firm}: Salesforce syncs go on", "Salesforce calls are free again, and syncs run as before."),
+    AlertKind.APP_REFUSED: (
+        "{firm}: Salesforce accepts our app again",
+        "The firm's checks are in order, and its advisors' syncs run as before.",
+    ),
+    AlertKind.RUNS_FAIL: ("{firm}: syncs succeed again", "Most of the firm's connections have synced well since."),
+}
 FIRM_HAS_MOVED = "{firm}: its Salesforce has moved"  # where that is why the app is refused

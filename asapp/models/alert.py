@@ -68,7 +68,8 @@ class Alert(Base):
 class AlertMail(Leased, Base):
     """One alert's mail to one person. due_at: when to try next; empty once it was sent or the alert is over.
 
-    An alert that sends a reminder is due a second time; is_reminder: the first mail was sent.
+    An alert that sends a reminder is due a second time; is_reminder: the first mail was sent. is_over: who was told of the
+    alert is due to be told that it is over.
     """
 
     __tablename__ = "alert_mails"
@@ -84,4 +85,5 @@ class AlertMail(Leased, Base):
     due_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     attempts: Mapped[int] = mapped_column(default=0)
     is_reminder: Mapped[bool] = mapped_column(default=False, server_default=false())
+    is_over: Mapped[bool] = mapped_column(default=False, server_default=false())
     sent_at: Mapped[datetime | None] = mapped_column(UTCDateTime)

@@ -15,11 +15,13 @@ from asapp.core.clock import utcnow
 from asapp.core.database import writing
 from asapp.core.extensions import db
 from asapp.core.mail import Fate, Letter
-from asapp.models import Alert, AlertMail, CheckVerdict, Connection, PartnerCheck, RunStatus, User
+from asapp.models import Alert, AlertMail, CheckVerdict, Connection, Departure, PartnerCheck, RunStatus, User
+from asapp.sync import departures
 from tests.factories import (
     make_admin,
     make_advisor,
     make_connection,
+    make_contact,
     make_partner,
     make_run,
     make_synced_connection,
@@ -127,6 +129,60 @@ def test_an_admin_who_was_deactivated_gets_no_mail(app: Flask, server: FakeMailS
     ada.deactivated_at = utcnow()
     db.session.commit()
     assert send(server) == 0
+
+
+def test_who_was_told_is_told_once_that_it_is_over(broken: Connection, server: FakeMailServer) -> None:
+    send(server)
+    set_status(broken, "connected")
+    assert send(server) == 0  # it may break again at once
+    time_passes(16 * MINUTE)
+    assert send(server) == 1
+    assert server.offered[1].subject == "Your Salesforce account is connected again"
+    assert "there is nothing left to do" in server.offered[1].text
+    time_passes(48 * HOUR)
+    assert send(server) == 0
+
+
+@pytest.mark.parametrize("deed", ["never told", "disconnected", "firm disabled", "broken again"])
+def test_what_did_not_end_well_or_was_never_mailed_has_no_mail_about_its_end(
+    broken: Connection, server: FakeMailServer, deed: str
+) -> None:
+    if deed != "never told":
+        assert send(server) == 1
+    broken.partner.is_enabled = deed != "firm disabled"
+    set_status(broken, "disconnected" if deed == "disconnected" else "connected")
+    if deed == "broken again":
+        set_status(broken, "needs_reconnect")
+    time_passes(HOUR)
+    assert send(server) == 0
+
+
+@pytest.mark.parametrize("is_decided", [False, True])
+def test_a_held_sync_that_ended_by_itself_is_told_and_a_decision_is_not(
+    app: Flask, server: FakeMailServer, is_decided: bool
+) -> None:
+    connection = make_synced_connection(make_advisor())
+    contact = make_contact(connection)
+    gone = Departure(
+        connection_id=connection.id,
+        salesforce_id=contact.salesforce_id,
+        reason="reassigned",
+        state="held",
+        found_in_run_id=make_run(connection, status="held").id,
+        was_read=False,
+    )
+    save(gone)
+    tick()
+    assert send(server) == 1
+    if is_decided:
+        departures.discard(connection)
+    else:
+        db.session.delete(gone)
+        db.session.commit()
+    tick()
+    time_passes(16 * MINUTE)
+    assert send(server) == (0 if is_decided else 1)
+    assert is_decided or server.offered[1].subject == "Nothing waits for your decision any more"
 
 
 def test_a_second_break_is_mailed_again_after_the_quiet_time(broken: Connection, server: FakeMailServer) -> None:
