@@ -73,7 +73,7 @@ class Config:
     htmx_url: str = HTMX_CDN_URL
     mail_url: str | None = field(default=None, repr=False)
     salesforce_allow_loopback: bool = False
-    sync_interval_minutes: int = 60
+    sync_interval_minutes: int = 15
     runs_kept_days: int = 400
     traces_kept_days: int = 90
     metrics_token: str | None = field(default=None, repr=False)
@@ -118,7 +118,7 @@ class Config:
             htmx_url=_read(environ, "HTMX_URL", _script_url, default=HTMX_CDN_URL),
             mail_url=_read(environ, "MAIL_URL", _mail_url) if environ.get("MAIL_URL") else None,
             salesforce_allow_loopback=allow_loopback,
-            sync_interval_minutes=_read(environ, "SYNC_INTERVAL_MINUTES", _whole_number(5, 10_080), default="60"),
+            sync_interval_minutes=_read(environ, "SYNC_INTERVAL_MINUTES", _whole_number(5, 10_080), default="15"),
             runs_kept_days=_read(environ, "RUNS_KEPT_DAYS", _whole_number(30, 3650), default="400"),
             traces_kept_days=_read(environ, "TRACES_KEPT_DAYS", _whole_number(30, 3650), default="90"),
             metrics_token=_read(environ, "METRICS_TOKEN", _bearer_token) if environ.get("METRICS_TOKEN") else None,

@@ -123,12 +123,17 @@ def _figures() -> Select[*tuple[Any, ...]]:
     )
 
 
+def share_of(allowed: int | None, percent: int) -> int | None:
+    """Return our share of an org's calls a day; None until the org has reported its total."""
+    return allowed * percent // 100 if allowed else None
+
+
 def _allowance(row: Any, calls: int, lead_calls: int, now: datetime) -> Allowance:
     allowed = row.org_calls_allowed
     is_fresh = row.org_calls_seen_at is not None and now - row.org_calls_seen_at < FRESH
     return Allowance(
         ours=calls,
-        share=allowed * row.api_share_percent // 100 if allowed else None,
+        share=share_of(allowed, row.api_share_percent),
         org_used=row.org_calls_used if is_fresh else None,
         org_allowed=allowed,
         lead_calls=lead_calls,

@@ -14,6 +14,7 @@ from asapp.core.version import VERSION
 from asapp.health import request_figures
 from asapp.health.figures import Figures, SenderFigures
 from asapp.health.heartbeats import SCHEDULER, WORKER
+from asapp.sync.interval import SyncInterval
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 DURATION_BUCKETS_S = (0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900)
@@ -29,6 +30,7 @@ class Snapshot:
     ended: Mapping[str, int] = field(default_factory=dict)
     durations: Iterable[float] = ()
     senders: SenderFigures | None = None
+    intervals: Mapping[str, SyncInterval] = field(default_factory=dict)  # by the firm's slug
 
 
 class Once:
@@ -50,6 +52,7 @@ class Once:
             yield durations(snapshot.durations)
             yield from now_and_then(snapshot.figures)
             yield from by_partner(snapshot.figures)
+            yield from of_intervals(snapshot.intervals)
         if snapshot.senders is not None:
             yield from of_senders(snapshot.senders)
 
@@ -122,6 +125,14 @@ def by_partner(figures: Figures) -> Iterator[Metric]:
     yield gauges("org_api_used_ratio", "Part of the org's calls used by everybody", "partner", used)
     paused = {slug: slug in figures.paused for slug in partners}
     yield gauges("partner_paused", "1 while scheduled syncs of this firm pause", "partner", paused)
+
+
+def of_intervals(intervals: Mapping[str, SyncInterval]) -> Iterator[Metric]:
+    holding = {slug: each.minutes for slug, each in intervals.items()}
+    yield gauges("sync_interval_minutes", "How often the firm's connections are checked", "partner", holding)
+    stretched = {slug: each.is_stretched for slug, each in intervals.items()}
+    why = "1 while that is less often than set, so that its share of calls lasts"
+    yield gauges("sync_interval_stretched", why, "partner", stretched)
 
 
 def gauge(name: str, what: str, value: float) -> Metric:

@@ -30,6 +30,7 @@ from asapp.models import (
 from asapp.panel.panel import Panel, Progress, waits_for_admin
 from asapp.salesforce.fields import find_named
 from asapp.sync import departures, runs
+from asapp.sync.interval import find_interval
 
 # A run fails with these only if the grant has ended; a connected connection has a newer one.
 OF_AN_OLD_PERMISSION = (Code.DISCONNECTED, Code.INACTIVE_USER, Code.PERMISSION_EXPIRED, Code.PERMISSION_WITHDRAWN)
@@ -40,14 +41,14 @@ def load_panel(user: User, access: OrgAccess, default_interval_minutes: int, los
     now = utcnow()
     partner, connection = user.partner, connections.find_latest(user)
     run = find_run_to_show(connection)
-    interval = (partner.sync_interval_minutes if partner else None) or default_interval_minutes
+    interval = find_interval(db.session(), partner.id, default_interval_minutes) if partner else None
     panel = Panel(
         AdvisorState.SYNCING,
         partner,
         connection,
         run,
         now,
-        interval_minutes=interval,
+        interval=interval,
         run_failure=explain_run(partner, connection, run),
     )
     if run is not None and run.is_active and connection is not None and connection.is_connected:

@@ -16,7 +16,9 @@ from asapp.messages.runs import explain_stop
 from asapp.messages.states import PILLS, AdvisorState, Tone
 from asapp.models import Connection, Partner, PendingGrant, RunPhase, RunStatus, SyncRun
 from asapp.models.run import count_off
+from asapp.sync.interval import SyncInterval
 
+A_MOMENT = timedelta(seconds=5)  # between the two moments that a run stores at its end, at most
 LONG_WAIT = timedelta(seconds=90)  # then a queued run is shown as waiting
 
 
@@ -133,7 +135,7 @@ class Panel:
     reconnect_reason: Failure | None = None
     pending: PendingGrant | None = None
     is_log_in_open: bool = False  # a log-in was started here and has not come back
-    interval_minutes: int = 60
+    interval: SyncInterval | None = None  # None: the advisor has no firm
     stuck_text: str = ""
 
     @property
@@ -159,6 +161,15 @@ class Panel:
     @property
     def announcement(self) -> Announcement:
         return _say(self)
+
+    @property
+    def quiet_check_at(self) -> datetime | None:
+        """Return when Salesforce was last asked and had nothing new, if that was after the last sync."""
+        if self.run is None or not (self.run.is_complete or self.run.is_held) or self.connection is None:
+            return None
+        checked_at, synced_at = self.connection.last_good_sync_at, self.run.finished_at
+        is_later = checked_at is not None and synced_at is not None and checked_at - synced_at > A_MOMENT
+        return checked_at if is_later else None
 
     @property
     def last_ending(self) -> Announcement | None:

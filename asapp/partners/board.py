@@ -32,6 +32,7 @@ from asapp.models.lead import OUTSIDE_SALESFORCE
 from asapp.models.user import EMPTIED
 from asapp.panel.standings import find_standings
 from asapp.partners.partners import PartnerRow, list_partners
+from asapp.sync.interval import SyncInterval, find_interval
 from asapp.writeback import queries
 
 TOKEN_LIFE = timedelta(days=30)  # Salesforce may end a token that was not used for so long
@@ -93,6 +94,7 @@ class Board:
     lines: list[AdvisorLine]  # those who need attention first
     allowance: Allowance | None  # None: the firm is disabled
     suppressed: int  # addresses that its advisors must not write to
+    interval: SyncInterval
 
     @property
     def attention(self) -> list[AdvisorLine]:
@@ -123,7 +125,7 @@ class FirmLine:
     allowance: Allowance | None
 
 
-def make_board(partner: Partner, now: datetime) -> Board:
+def make_board(partner: Partner, now: datetime, default_interval_minutes: int) -> Board:
     is_advisor = (User.partner_id == partner.id, User.role == Role.ADVISOR, User.password_hash != EMPTIED)
     people = db.session.scalars(select(User).where(*is_advisor).order_by(func.lower(User.name), User.id)).all()
     theirs = select(User.id).where(*is_advisor)
@@ -148,7 +150,8 @@ def make_board(partner: Partner, now: datetime) -> Board:
     lines = [line_of(user) for user in people]
     lines.sort(key=lambda line: (not line.needs_attention, not line.user.is_active))
     allowance = allowances(db.session(), now).get(partner.slug)
-    return Board(partner, lines, allowance, suppressions.count_addresses(partner.id))
+    interval = find_interval(db.session(), partner.id, default_interval_minutes)
+    return Board(partner, lines, allowance, suppressions.count_addresses(partner.id), interval)
 
 
 def list_firms(now: datetime) -> list[FirmLine]:

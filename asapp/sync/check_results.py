@@ -31,6 +31,7 @@ from asapp.salesforce.client import OrgClient
 from asapp.salesforce.records import LeadsFound, Opening
 from asapp.sync.dispatch import enqueue_waiting, insert_runs
 from asapp.sync.endings import ending
+from asapp.sync.interval import SyncInterval, find_interval
 from asapp.sync.opening import known_by
 from asapp.sync.run_context import JobContext
 from asapp.sync.runs import LEASE, LeasedRun
@@ -53,6 +54,7 @@ class CheckResults:
     released: list[int] = field(default_factory=list)
     failed: list[tuple[Connection, errors.SalesforceError]] = field(default_factory=list)
     partners: dict[int, tuple[Partner, OrgClient]] = field(default_factory=dict)
+    intervals: dict[int, SyncInterval] = field(default_factory=dict)
     written: Counter[str] = field(default_factory=Counter)
     oldest_at: float | None = None  # by time.monotonic()
 
@@ -128,11 +130,15 @@ class CheckResults:
 
     def _due_next(self, now: datetime) -> dict[int, datetime]:
         """Return when each firm's connections are due again: together, so that the next round finds them side by side."""
-        partners = {each.partner_id: each.partner for each in [*(each for each, _ in self.quiet), *self.for_runs]}
-        return {
-            partner_id: next_sync_at(now, partner.sync_interval_minutes or self.job.default_interval_minutes)
-            for partner_id, partner in partners.items()
-        }
+        partner_ids = {each.partner_id for each in [*(each for each, _ in self.quiet), *self.for_runs]}
+        return {partner_id: next_sync_at(now, self._interval(partner_id).minutes) for partner_id in partner_ids}
+
+    def _interval(self, partner_id: int) -> SyncInterval:
+        """Return a firm's interval, counted once a round."""
+        if partner_id not in self.intervals:
+            found = find_interval(db.session(), partner_id, self.job.default_interval_minutes)
+            self.intervals[partner_id] = found
+        return self.intervals[partner_id]
 
     @staticmethod
     def _move_on(quiet: Sequence[tuple[Connection, Opening]], due_next: dict[int, datetime], now: datetime) -> None:

@@ -23,6 +23,7 @@ from asapp.messages.codes import Code
 from asapp.models import Connection, Partner, RunStatus, SyncRun
 from asapp.salesforce import errors
 from asapp.salesforce.fields import find_named
+from asapp.sync.interval import find_interval
 from asapp.sync.run_context import JobContext
 from asapp.sync.runs import CancelRequested, LeasedRun, enqueue_next_parked, enqueue_run
 from asapp.sync.schedule import next_sync_at
@@ -104,9 +105,9 @@ def _record_failure(run: LeasedRun, error: errors.SalesforceError, job: JobConte
     connection.failures_in_a_row += 1
     connection.last_failure = code
     connection.end_lease()
-    minutes = connection.partner.sync_interval_minutes or job.default_interval_minutes
     if connection.first_synced_at is not None:
-        connection.next_sync_at = next_sync_at(now, minutes, connection.failures_in_a_row)
+        interval = find_interval(db.session(), connection.partner_id, job.default_interval_minutes)
+        connection.next_sync_at = next_sync_at(now, interval.minutes, connection.failures_in_a_row)
     db.session.flush()
     record_ending(run, RunStatus.FAILED, error, code)
 

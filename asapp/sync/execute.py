@@ -26,6 +26,7 @@ from asapp.salesforce.fields import key_of
 from asapp.salesforce.records import Opening
 from asapp.sync import departures, opening, recipients, settle
 from asapp.sync.endings import ending, enqueueing_next_parked
+from asapp.sync.interval import find_interval
 from asapp.sync.leads import LeadFollower, Leads
 from asapp.sync.opening import known_by
 from asapp.sync.reader import ContactReader
@@ -96,7 +97,6 @@ class Execution:
         self.job = job
         self.reader = ContactReader(run, job)
         self.opt_out_key = key_of(partner.opt_out_fields)
-        self.interval_minutes = partner.sync_interval_minutes or job.default_interval_minutes
         self.paused_until = partner.paused_until  # as it was when this worker claimed the run
         self.trusted = timedelta(days=partner.opt_outs_trusted_days)
 
@@ -274,7 +274,8 @@ class Execution:
         connection.salesforce_count = reading.owned
         app_refusals.record_answers_again(db.session(), connection)
         connection.failures_in_a_row, connection.last_failure = 0, None
-        connection.next_sync_at = next_sync_at(now, self.interval_minutes)
+        interval = find_interval(db.session(), connection.partner_id, self.job.default_interval_minutes)
+        connection.next_sync_at = next_sync_at(now, interval.minutes)
         connection.end_lease()  # a check that began before knows less
         connection.sweep_wanted = reading.owned != expected
         if reading.was_swept or run.is_full:

@@ -19,7 +19,7 @@ from asapp.health import figures
 from asapp.models import Action, AlertKind, Partner
 from asapp.partners import board, partners
 from asapp.web.access import actor, admin_required
-from asapp.web.current import queues
+from asapp.web.current import config, queues
 from asapp.web.files import csv_file
 
 blueprint = Blueprint("board", __name__, url_prefix="/admin/board")
@@ -75,7 +75,7 @@ def index() -> ResponseReturnValue:
 
 def show_firm(partner: Partner) -> str:
     now = utcnow()
-    made = board.make_board(partner, now)
+    made = board.make_board(partner, now, config().sync_interval_minutes)
     is_narrowed = request.args.get("show") == ATTENTION
     return render_template(
         "board/firm.html",
@@ -91,7 +91,7 @@ def show_firm(partner: Partner) -> str:
 @admin_required
 def export_csv() -> ResponseReturnValue:
     partner = get_partner(request.args.get("firm", ""))
-    made = board.make_board(partner, utcnow())
+    made = board.make_board(partner, utcnow(), config().sync_interval_minutes)
     text = board.csv_of(made.attention if request.args.get("show") == ATTENTION else made.lines)
     name = f"board-{partner.slug}-{utcnow():%Y-%m-%d}.csv"
     entries.record_export(Action.EXPORTED, actor(), partner, file="firm board")

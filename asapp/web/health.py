@@ -23,6 +23,7 @@ from asapp.core.version import VERSION
 from asapp.health import figures, metrics, readiness
 from asapp.health.metrics import Snapshot
 from asapp.health.readiness import NoAnswer
+from asapp.sync.interval import find_intervals
 from asapp.web.access import admin_required
 from asapp.web.current import config, queues
 from asapp.web.incoming import is_asked_by_loopback
@@ -54,7 +55,8 @@ def show_metrics() -> ResponseReturnValue:
         return refuse_scrape()
     jobs = queues().depths()
     try:
-        snapshot = in_time("figures", lambda session: take_snapshot(session, jobs))
+        interval = config().sync_interval_minutes
+        snapshot = in_time("figures", lambda session: take_snapshot(session, jobs, interval))
     except (NoAnswer, SQLAlchemyError):
         snapshot = Snapshot(None, jobs)
     return Response(metrics.render(snapshot), content_type=metrics.CONTENT_TYPE)
@@ -101,7 +103,7 @@ def is_this_machine(address: str) -> bool:
     return (getattr(found, "ipv4_mapped", None) or found).is_loopback
 
 
-def take_snapshot(session: Session, jobs: dict[str, int] | None) -> Snapshot:
+def take_snapshot(session: Session, jobs: dict[str, int] | None, default_interval_minutes: int) -> Snapshot:
     now = utcnow()
     since = now - figures.HOUR
     return Snapshot(
@@ -110,6 +112,7 @@ def take_snapshot(session: Session, jobs: dict[str, int] | None) -> Snapshot:
         figures.count_ended(session, since),
         figures.read_durations(session, since),
         figures.read_sender_figures(session, now),
+        find_intervals(session, default_interval_minutes),
     )
 
 

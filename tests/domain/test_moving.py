@@ -146,7 +146,7 @@ def test_no_contact_of_the_old_firm_is_shown_or_active(
     reasons = dict(db.session.execute(contact_rows(Contact.id, reason_of(utcnow()))).all())  # type: ignore[arg-type]
     assert len(reasons) == left
     assert {reasons[contact_id] for contact_id in reasons if contact_id != by_hand.id} == {"disconnected"}
-    line = make_board(fjord, utcnow()).lines[0]
+    line = make_board(fjord, utcnow(), 15).lines[0]
     assert (line.waiting, line.active, line.pill[1]) == (0, 1, "Never connected")
     move(app, advisor, firm, keep)
     assert "Mei-Ling" in client.get("/leads").text or client.get("/leads").status_code == 302

@@ -17,6 +17,7 @@ from asapp.messages.codes import Code
 from asapp.models import Connection, ConnectionStatus, Departure, DepartureState, RunStatus, RunTrigger
 from asapp.sync import rounds, runs
 from asapp.sync.execute import execute_run
+from asapp.sync.interval import SyncInterval, find_intervals
 from orgsim import Running
 from tests.checking import Checker, add_colleagues, counted_calls, data_calls, let_it_be_due, runs_of, synced_office
 from tests.factories import org_access
@@ -323,3 +324,16 @@ def test_the_lease_of_a_dead_round_ends(office: Office, checker: Checker) -> Non
     office.save()
     checker.go()
     assert office.connection.next_sync_at > utcnow()
+
+
+def test_a_share_that_would_not_last_for_a_day_stretches_the_interval_of_the_whole_firm(
+    office: Office, checker: Checker
+) -> None:
+    colleagues = [office.connection, *add_colleagues(office, 3)]
+    partner = office.connection.partner
+    partner.org_calls_allowed, partner.api_share_percent = 1000, 10  # 100 calls a day, 75 of them for four advisors
+    office.save()
+    checker.go()
+    left = [each.next_sync_at - utcnow() for each in colleagues]
+    assert all(timedelta(minutes=85) < each < timedelta(minutes=112) for each in left)  # 98 minutes, with jitter
+    assert find_intervals(db.session(), 60)[partner.slug] == SyncInterval(98, 60)

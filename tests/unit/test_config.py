@@ -38,7 +38,7 @@ def complaint(**changes: str) -> str:
 def test_five_settings_are_enough() -> None:
     config = read()
     assert config.htmx_url == HTMX_CDN_URL
-    assert config.sync_interval_minutes == 60
+    assert config.sync_interval_minutes == 15
     assert config.trusted_proxies == 0
     assert config.mail_url is None
     assert not config.salesforce_allow_loopback

@@ -61,7 +61,7 @@ def firm(app: Flask) -> Partner:
 
 
 def state_of(firm: Partner, advisor: User) -> tuple[str, bool]:
-    line = next(line for line in make_board(firm, utcnow()).lines if line.user.id == advisor.id)
+    line = next(line for line in make_board(firm, utcnow(), 15).lines if line.user.id == advisor.id)
     return line.pill[1], line.needs_attention
 
 
@@ -175,7 +175,7 @@ def test_figures_of_an_advisor(firm: Partner, ada: User, client: FlaskClient) ->
     page = re.sub(r"\s+", " ", page)
     assert "9 days old" in page
     assert "9 days left" in page
-    line = make_board(firm, utcnow()).lines[0]
+    line = make_board(firm, utcnow(), 15).lines[0]
     assert (line.active, line.waiting) == (4, 1)  # two from Salesforce, the one by hand, and the lead
 
 

@@ -215,7 +215,7 @@ def test_a_finished_sync_says_what_it_did_and_the_counts_add_up(client: FlaskCli
     assert sum(figures) == 57
     assert "belonging to someone else now" in page
     assert "In 40 minutes" in page
-    assert "then every hour" in page
+    assert "then every 15 minutes" in page
 
 
 def test_a_failed_sync_says_why(client: FlaskClient, connection: Connection) -> None:
@@ -578,3 +578,22 @@ def test_a_sync_that_was_stopped_by_switching_the_firm_off_says_so(client: Flask
     make_run(connection, "cancelled", error_code="firm_disabled")
     firm = connection.partner.name
     assert said(client.get(PANEL).text).startswith(f"Sync cancelled Salesforce was switched off for {firm} while it")
+
+
+def test_a_quiet_check_shows_that_the_page_is_alive(client: FlaskClient, connection: Connection) -> None:
+    run = finished(connection)
+    assert "Last checked" not in client.get(PANEL).text
+    connection.last_good_sync_at = run.finished_at + timedelta(minutes=15)
+    save(connection)
+    page = client.get(PANEL).text
+    assert "Last checked" in page
+    assert "nothing new in Salesforce" in page
+
+
+def test_a_stretched_interval_is_told_with_its_reason(client: FlaskClient, connection: Connection) -> None:
+    finished(connection)
+    connection.partner.org_calls_allowed, connection.partner.api_share_percent = 400, 10
+    save(connection.partner)
+    page = client.get(PANEL).text
+    assert "then every 56 minutes" in page
+    assert "share of Salesforce calls lasts all day. Otherwise it would be every 15 minutes." in page
