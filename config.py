@@ -63,6 +63,15 @@ class MailServer:
 
 
 @dataclass(frozen=True)
+class IdentityProvider:
+    """The OpenID Connect provider that people log in with, and what it knows us by."""
+
+    issuer: str  # as it calls itself, character for character
+    client_id: str
+    client_secret: str = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Config:
     secret_key: str = field(repr=False)
     encryption_keys: tuple[bytes, ...] = field(repr=False)
@@ -82,6 +91,7 @@ class Config:
     advisor_idle_minutes: int = 720
     admin_session_hours: int = 12
     advisor_session_hours: int = 168
+    identity_provider: IdentityProvider | None = None
     testing: bool = False
 
     @property
@@ -97,6 +107,11 @@ class Config:
     def callback_url(self) -> str:
         """Return the OAuth callback that firms register, character for character."""
         return f"{self.public_url}/salesforce/salesforce_as/login/callback/"
+
+    @property
+    def log_in_callback_url(self) -> str:
+        """Return the callback that the identity provider has to know, character for character."""
+        return f"{self.public_url}/login/provider/callback"
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Config:
@@ -127,6 +142,7 @@ class Config:
             advisor_idle_minutes=_read(environ, "ADVISOR_IDLE_MINUTES", _whole_number(5, 10_080), default="720"),
             admin_session_hours=_read(environ, "ADMIN_SESSION_HOURS", _whole_number(1, 168), default="12"),
             advisor_session_hours=_read(environ, "ADVISOR_SESSION_HOURS", _whole_number(1, 2160), default="168"),
+            identity_provider=_identity_provider(environ, public_url),
         )
 
 
@@ -168,6 +184,24 @@ def _public_url(raw: str) -> str:
     if url.scheme == "http" and not is_loopback(url):
         raise ValueError("must be https; http is accepted for a loopback address only")
     return f"{url.scheme}://{url.netloc}".lower()
+
+
+def _identity_provider(environ: Mapping[str, str], public_url: str) -> IdentityProvider | None:
+    names = ("OIDC_ISSUER", "OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET")
+    if not any((environ.get(name) or "").strip() for name in names):
+        return None
+    issuer = _read(environ, names[0], _issuer)
+    if issuer.startswith("http:") and not is_loopback(urlsplit(public_url)):
+        raise ConfigError("OIDC_ISSUER must be https; http goes only with a loopback PUBLIC_URL (demo and tests)")
+    return IdentityProvider(issuer, _read(environ, names[1], str), _read(environ, names[2], str))
+
+
+def _issuer(raw: str) -> str:
+    url = urlsplit(raw)
+    is_local = url.scheme == "http" and is_loopback(url)
+    if not url.hostname or not (url.scheme == "https" or is_local) or url.query or url.fragment or url.username:
+        raise ValueError("must be the https address that the identity provider calls itself by")
+    return raw
 
 
 def _secret_key(raw: str) -> str:

@@ -48,8 +48,12 @@ def create_app(config: Config | None = None, *, with_pages: bool = True) -> Flas
     if with_pages:
         from asapp import cli, web
         from asapp.accounts import passwords
+        from asapp.accounts.identity_provider import ProviderClient
 
         passwords.set_cost(config.testing)
+        of_people = config.identity_provider
+        client = ProviderClient(of_people, config.log_in_callback_url) if of_people else None
+        app.extensions["asapp.identity_provider"] = client
         web.add_pages(app, config)
         cli.register(app)
     return app

@@ -10,7 +10,7 @@ from flask import Flask
 from flask.cli import AppGroup
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from asapp.accounts import advisors, api_keys, key_rotation, second_factor, users
+from asapp.accounts import advisors, api_keys, key_rotation, provider_log_in, second_factor, users
 from asapp.audit.entries import COMMAND
 from asapp.core import mail
 from asapp.core.clock import utcnow
@@ -168,6 +168,28 @@ def reset_second_step(email: str) -> None:
         raise click.ClickException(f"{user.email} has no second step.")
     post_later(second_factor.reset_letter(user, "An operator of AdvisorStream"))
     click.echo(f"The second step of {user.email} is reset; a mail says so.", err=True)
+
+
+@users_group.command("allow-password")
+@click.argument("email")
+@click.option("--withdraw", is_flag=True, help="Take it back.")
+def allow_password(email: str, withdraw: bool) -> None:
+    """Let an admin log in with a password beside the identity provider (OIDC_ISSUER), for the day that it is away."""
+    user = get_user(email)
+    if not user.is_admin:
+        raise click.ClickException("Only admins may have a password beside the identity provider.")
+    provider_log_in.allow_password(user, not withdraw, COMMAND)
+    click.echo(f"{user.email} {'may no longer' if withdraw else 'may'} log in with a password.", err=True)
+
+
+@users_group.command("unlink")
+@click.argument("email")
+def unlink_user(email: str) -> None:
+    """Let another log-in at the identity provider take this person's account. Make sure first that it is this person."""
+    user = get_user(email)
+    if not provider_log_in.unlink(user, COMMAND):
+        raise click.ClickException(f"{user.email} has not logged in with an identity provider.")
+    click.echo(f"The next log-in with the verified address {user.email} is linked.", err=True)
 
 
 @partners_group.command("create")

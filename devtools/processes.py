@@ -310,6 +310,7 @@ class SimulatedOrg(Site):
 
 def settings_of(config: Config) -> dict[str, str]:
     """Return the config as environment variables."""
+    provider = config.identity_provider
     return {
         "SECRET_KEY": config.secret_key,
         "ENCRYPTION_KEYS": ",".join(base64.urlsafe_b64encode(key).decode() for key in config.encryption_keys),
@@ -329,6 +330,9 @@ def settings_of(config: Config) -> dict[str, str]:
         "ADMIN_SESSION_HOURS": str(config.admin_session_hours),
         "ADVISOR_SESSION_HOURS": str(config.advisor_session_hours),
         "REQUIRE_SECOND_FACTOR": "1" if config.require_second_factor else "0",
+        "OIDC_ISSUER": provider.issuer if provider else "",
+        "OIDC_CLIENT_ID": provider.client_id if provider else "",
+        "OIDC_CLIENT_SECRET": provider.client_secret if provider else "",
     }
 
 

@@ -1,7 +1,7 @@
 """Fixtures for all tests: the application on both databases, real Redis, the simulated org.
 
-A test that asks for `app` runs twice, on SQLite and on PostgreSQL. A test that has an app but no `org` can't reach the
-network: requests-mock answers for it, and an unplanned call fails.
+A test that asks for `app` runs twice, on SQLite and on PostgreSQL. A test that has an app but no `org` or `provider`
+can't reach the network: requests-mock answers for it, and an unplanned call fails.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def opened(app: Flask, request: pytest.FixtureRequest) -> Iterator[None]:
         app.app_context(),
         mock.patch("tenacity.nap.time"),
     ):  # calls are retried at once, not after 1 s and 3 s
-        if "org" in request.fixturenames:
+        if {"org", "provider"} & set(request.fixturenames):
             yield
         else:
             with requests_mock.Mocker():

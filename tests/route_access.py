@@ -33,6 +33,8 @@ ACCESS = {
                 "auth.login",
                 "auth.try_code",
                 "auth.try_login",
+                "provider.callback",
+                "provider.start",
                 "home.index",
                 "health.alive",
                 "health.metrics",
@@ -47,7 +49,14 @@ ACCESS = {
     ),
     **dict.fromkeys(
         (
-            *("auth.confirm", "auth.logout", "auth.try_confirm", "settings.change_password", "settings.profile"),
+            *(
+                "auth.confirm",
+                "auth.logout",
+                "auth.try_confirm",
+                "provider.confirm",
+                "settings.change_password",
+                "settings.profile",
+            ),
             *("second_factor.renew_codes", "second_factor.set_up", "second_factor.show", "second_factor.turn_off"),
             *("settings.end_other_sessions", "settings.end_session", "settings.save_profile", "settings.security"),
         ),

@@ -74,10 +74,10 @@ class CountedAttempt:
     has_failed: bool = False
 
 
-def log_in(email: str, password: str, origin: Origin, by: Actor = ITSELF) -> User | None:
+def log_in(email: str, password: str, origin: Origin, by: Actor = ITSELF, *, only_allowed: bool = False) -> User | None:
     """users.log_in, counted. Raises TooMany, passwords.Busy. Commits."""
     with counted(_log_in_limits(users.normal_email(email), origin)) as attempt:
-        user = users.log_in(email, password, by)
+        user = users.log_in(email, password, by, only_allowed=only_allowed)
         attempt.has_failed = user is None
     return user
 

@@ -64,16 +64,19 @@ def create_user(
     return user
 
 
-def log_in(email: str, password: str, by: Actor = ITSELF) -> User | None:
+def log_in(email: str, password: str, by: Actor = ITSELF, *, only_allowed: bool = False) -> User | None:
     """Return the person if address and password belong together and the account is active; else None, as slowly. Commits.
 
-    Where a second step follows, the person is not in yet: second_factor.log_in.
+    only_allowed: passwords are for admins named by command. Where a second step follows, the person is not in yet:
+    second_factor.log_in.
     """
     user = find_by_email(email)
     user_id, password_hash = (user.id, user.password_hash) if user else (None, None)
     db.session.rollback()  # hashing takes a while, and on SQLite everybody else would wait for our lock
     is_right = passwords.is_right(password, password_hash)
     user = db.session.get(User, user_id) if user_id is not None else None
+    if only_allowed and user is not None:
+        is_right = is_right and user.is_admin and user.is_password_allowed
     if user is None or not is_right or not user.is_active or user.password_hash != password_hash:
         # About the account, if there is one; the typed address is not stored: it may be a password in the wrong field.
         entries.record(Action.LOGIN_REFUSED, by, user)

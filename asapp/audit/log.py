@@ -31,6 +31,10 @@ WORDS = {
     Action.SECOND_FACTOR_REMOVED: "Turned the second step off",
     Action.SECOND_FACTOR_RESET: "Reset another person's second step",
     Action.RECOVERY_CODES_RENEWED: "Made new recovery codes",
+    Action.PROVIDER_LINKED: "Linked a log-in at the identity provider",
+    Action.PROVIDER_UNLINKED: "Unlinked a log-in at the identity provider",
+    Action.PASSWORD_ALLOWED: "Let an admin log in with a password",
+    Action.PASSWORD_WITHDRAWN: "Let an admin no longer log in with a password",
     Action.PERSON_CREATED: "Created a person",
     Action.EMAIL_CHANGED: "Changed an email address",
     Action.INVITED: "Made an invitation link",
@@ -61,7 +65,7 @@ WORDS = {
     Action.API_KEY_MADE: "Made an API key",
     Action.API_KEY_REVOKED: "Revoked an API key",
 }
-OF_LOG_INS = ("logged_", "login_", "password_", "sessions_", "second_factor_", "recovery_codes_")
+OF_LOG_INS = ("logged_", "login_", "password_", "provider_", "sessions_", "second_factor_", "recovery_codes_")
 GROUPS: dict[str, tuple[str, tuple[Action, ...]]] = {
     "connected": (
         "Connected, disconnected",
@@ -91,11 +95,7 @@ GROUPS: dict[str, tuple[str, tuple[Action, ...]]] = {
     ),
     "logins": (
         "Log-ins and passwords",
-        tuple(
-            a
-            for a in Action
-            if a.startswith(("logged_", "login_", "password_", "sessions_", "second_factor_", "recovery_codes_"))
-        ),
+        tuple(a for a in Action if a.startswith(OF_LOG_INS)),
     ),
 }
 KINDS = {
@@ -223,6 +223,8 @@ def recent_log_ins(user: User) -> list[LogIn]:
 def _words_of_log_in(entry: AuditEntry) -> str:
     if entry.action == Action.LOGGED_IN:
         return "Logged in with a recovery code" if entry.details.get("second_step") == "recovery code" else "Logged in"
+    if "provider" in entry.details:
+        return "Logged in at AdvisorStream, not let in here"
     return "Right password, wrong code" if "second_step" in entry.details else "Wrong password"
 
 

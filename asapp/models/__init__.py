@@ -37,6 +37,7 @@ from asapp.models.lead import (
 from asapp.models.login_session import LoginSession, Visit
 from asapp.models.mail_choice import Digest, LeadMails, MailChoice
 from asapp.models.partner import ApiUsage, CheckVerdict, Partner, PartnerCheck, SetupLink
+from asapp.models.provider_identity import ProviderIdentity
 from asapp.models.run import RunChange, RunPhase, RunStatus, RunTrigger, SyncRun
 from asapp.models.second_factor import RecoveryCode, SecondFactor
 from asapp.models.send import Send, SendReason, SendState
@@ -96,6 +97,7 @@ __all__ = [
     "PasswordLink",
     "PasswordLinkKind",
     "PendingGrant",
+    "ProviderIdentity",
     "Reason",
     "RecoveryCode",
     "Review",

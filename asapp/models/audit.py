@@ -38,6 +38,10 @@ class Action(StrEnum):
     SECOND_FACTOR_REMOVED = "second_factor_removed"
     SECOND_FACTOR_RESET = "second_factor_reset"
     RECOVERY_CODES_RENEWED = "recovery_codes_renewed"
+    PROVIDER_LINKED = "provider_linked"
+    PROVIDER_UNLINKED = "provider_unlinked"
+    PASSWORD_ALLOWED = "password_allowed"  # noqa: S105
+    PASSWORD_WITHDRAWN = "password_withdrawn"  # noqa: S105
     PERSON_CREATED = "person_created"
     EMAIL_CHANGED = "email_changed"
     INVITED = "invited"

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from flask_login import UserMixin
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, false
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from asapp.core.clock import utcnow
@@ -44,6 +44,8 @@ class User(UserMixin, Base):  # type: ignore[misc]  # flask-login has no types
     role: Mapped[str] = mapped_column(String(10))
     partner_id: Mapped[int | None] = mapped_column(ForeignKey("partners.id"), index=True)
     password_hash: Mapped[str] = mapped_column(String(200))
+    # Of an admin, by command: where people log in with an identity provider, only these passwords count.
+    is_password_allowed: Mapped[bool] = mapped_column(default=False, server_default=false())
     invited_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # empty once the person has set a password
     session_nonce: Mapped[str] = mapped_column(String(32))  # changing it ends every session of this person
     deactivated_at: Mapped[datetime | None] = mapped_column(UTCDateTime)

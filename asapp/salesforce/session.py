@@ -178,8 +178,39 @@ class SharedConnections:
             adapter.close()
 
 
-class LimitedSession(requests.Session):
-    """A session with the limits above. It returns an answer of any status; failures on the way are TryLater."""
+class BoundedSession(requests.Session):
+    """Ends each of its calls in time. It returns an answer of any status; failures on the way are TryLater."""
+
+    total_timeout_s = TOTAL_TIMEOUT_S
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trust_env = False
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self.adapters.clear()
+
+    def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
+        kwargs["allow_redirects"] = False
+        kwargs.setdefault("timeout", TIMEOUT_S)
+        before = _ends_at.set(time.monotonic() + self.total_timeout_s)
+        try:
+            return super().request(method, url, *args, **kwargs)
+        except requests.exceptions.InvalidSchema:
+            raise errors.Misconfigured("foreign_host") from None
+        except (requests.exceptions.RequestException, HTTPError, OSError) as error:
+            if _was_never_sent(error):
+                raise errors.TryLater("no_connection", type(error).__name__) from None
+            raise errors.TryLater("no_answer", type(error).__name__, is_ambiguous=True) from None
+        finally:
+            _ends_at.reset(before)
+
+    def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002
+        """Return None, always: requests must not even prepare a redirect, and a 3xx is an answer like any other."""
+        return
+
+
+class LimitedSession(BoundedSession):
+    """A session with the limits above, to one host of Salesforce."""
 
     def __init__(
         self,
@@ -192,12 +223,11 @@ class LimitedSession(requests.Session):
 
         total_timeout_s: of each call, to make it shorter than TOTAL_TIMEOUT_S. shared: the connections to use instead of its own.
         """
-        super().__init__()
-        self._total_timeout_s = total_timeout_s
+        BoundedSession.__init__(self)
+        if total_timeout_s is not None:
+            self.total_timeout_s = total_timeout_s
         self._allow_loopback = allow_loopback
         self._shared = shared
-        self.trust_env = False
-        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self._go_to(origin)
 
     def _go_to(self, origin: str) -> None:
@@ -217,26 +247,6 @@ class LimitedSession(requests.Session):
     def close(self) -> None:
         if self._shared is None:
             super().close()
-
-    def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
-        kwargs["allow_redirects"] = False
-        kwargs.setdefault("timeout", TIMEOUT_S)
-        total_s = TOTAL_TIMEOUT_S if self._total_timeout_s is None else self._total_timeout_s
-        before = _ends_at.set(time.monotonic() + total_s)
-        try:
-            return super().request(method, url, *args, **kwargs)
-        except requests.exceptions.InvalidSchema:
-            raise errors.Misconfigured("foreign_host") from None
-        except (requests.exceptions.RequestException, HTTPError, OSError) as error:
-            if _was_never_sent(error):
-                raise errors.TryLater("no_connection", type(error).__name__) from None
-            raise errors.TryLater("no_answer", type(error).__name__, is_ambiguous=True) from None
-        finally:
-            _ends_at.reset(before)
-
-    def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002
-        """Return None, always: requests must not even prepare a redirect, and a 3xx is an answer like any other."""
-        return
 
 
 class TokenSource(Protocol):

@@ -36,6 +36,7 @@ from asapp.web import (
     partner_setup,
     partners,
     passwords,
+    provider,
     request_log,
     runs,
     second_factor,
@@ -49,6 +50,7 @@ MIGRATIONS = Path(__file__).resolve().parent.parent.parent / "migrations"
 BLUEPRINTS: tuple[Blueprint, ...] = (
     home.blueprint,
     auth.blueprint,
+    provider.blueprint,
     passwords.blueprint,
     contacts.blueprint,
     lists.blueprint,
@@ -96,7 +98,7 @@ def add_pages(app: Flask, config: Config) -> None:
 
 
 def take_write_lock_early() -> None:
-    """Take SQLite's write lock at BEGIN: a transaction that read can't write later. The OAuth callback is a GET that writes."""
+    """Take SQLite's write lock at BEGIN: a transaction that read can't write later. Callbacks of log-ins are GETs that write."""
     expect_writes(writes(request))
 
 
@@ -105,4 +107,4 @@ def unset_write_lock(_error: BaseException | None) -> None:
 
 
 def writes(incoming: Request) -> bool:
-    return incoming.method not in SAFE_METHODS or incoming.endpoint == "connect.callback"
+    return incoming.method not in SAFE_METHODS or incoming.endpoint in ("connect.callback", "provider.callback")

@@ -31,11 +31,18 @@ PUBLIC_ENDPOINTS = frozenset(
     | {"unsubscribe.show", "unsubscribe.receive"}
     | {"partner_setup.guide", "partner_setup.keys", "partner_setup.enter"}
     | {"api_docs.openapi", "api_docs.page"}
-    | {"auth.code", "auth.try_code"}
+    | {"auth.code", "auth.try_code", "provider.start", "provider.callback"}
     | {"passwords.forgot", "passwords.send_reset", "passwords.show", "passwords.set_password"}
 )
 OPEN_WITHOUT_SECOND_FACTOR = frozenset(
-    {"second_factor.show", "second_factor.set_up", "auth.confirm", "auth.try_confirm", "auth.logout"}
+    {
+        "second_factor.show",
+        "second_factor.set_up",
+        "auth.confirm",
+        "auth.try_confirm",
+        "auth.logout",
+        "provider.confirm",
+    }
 )
 WITHOUT_SESSIONS = frozenset({"api"})  # blueprints that demand a key instead of a log-in
 

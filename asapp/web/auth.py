@@ -7,11 +7,11 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from werkzeug import Response
 
-from asapp.accounts import attempts, users
+from asapp.accounts import attempts, provider_log_in, users
 from asapp.models import User
 from asapp.web import fresh, login_session
 from asapp.web.access import actor, safe_path
-from asapp.web.current import person, vault
+from asapp.web.current import config, identity_provider, person, vault
 from asapp.web.devices import origin_of, remember_device
 from asapp.web.navigation import home_of_current_user
 
@@ -22,25 +22,26 @@ blueprint = Blueprint("auth", __name__)
 def login() -> ResponseReturnValue:
     if current_user.is_authenticated:
         return redirect(safe_path(request.args.get("next")) or home_of_current_user())
-    return render_template("auth/login.html", email="", next=safe_path(request.args.get("next")))
+    return show_login(next=safe_path(request.args.get("next")))
 
 
 @blueprint.post("/login", endpoint="try_login")
 def try_login() -> ResponseReturnValue:
     email = request.form.get("email", "")
     next_path = safe_path(request.form.get("next"))
-    user = attempts.log_in(email, request.form.get("password", ""), origin_of(email), actor())
+    user = attempts.log_in(
+        email, request.form.get("password", ""), origin_of(email), actor(), only_allowed=has_provider()
+    )
     if user is None:
-        return render_template("auth/login.html", email=email, next=next_path, is_refused=True), 422
+        return show_login(email=email, next=next_path, is_refused=True), 422
     users.set_first_time_zone(user, request.form.get("time_zone", ""))
     return let_in(user, next_path)
 
 
 @blueprint.get("/login/code")
 def code() -> ResponseReturnValue:
-    if login_session.find_half() is None:
-        return redirect(url_for("auth.login"))
-    return render_template("auth/code.html")
+    half = login_session.find_half()
+    return show_code(half) if half is not None else redirect(url_for("auth.login"))
 
 
 @blueprint.post("/login/code", endpoint="try_code")
@@ -49,12 +50,12 @@ def try_code() -> ResponseReturnValue:
     half = login_session.find_half()
     if half is None:
         return redirect(url_for("auth.login"), 303)
-    user, next_path = half
+    user, next_path, id_token = half
     by_recovery = "recovery" in request.form
     typed = request.form.get("recovery" if by_recovery else "code", "")
     if not attempts.second_step(user, typed, origin_of(user.email), vault(), actor()):
-        return render_template("auth/code.html", is_refused=True, by_recovery=by_recovery), 422
-    return enter(user, next_path)
+        return show_code(half, is_refused=True, by_recovery=by_recovery), 422
+    return enter(user, next_path, id_token)
 
 
 @blueprint.get("/login/confirm")
@@ -70,7 +71,9 @@ def confirm() -> ResponseReturnValue:
 def try_confirm() -> ResponseReturnValue:
     """Check it. A form that was held is sent on unchanged: 307 makes the browser post this one there, with the held one in it."""
     next_path, held = safe_path(request.form.get("next")), request.form.get(fresh.HELD, "")
-    if not attempts.confirm(person(), request.form.get("password", ""), request.form.get("code", ""), vault()):
+    may_use_password = provider_log_in.may_use_password(person(), config())
+    password = request.form.get("password", "") if may_use_password else ""
+    if not attempts.confirm(person(), password, request.form.get("code", ""), vault()):
         return fresh.show(next_path, held, is_refused=True), 422
     login_session.confirm()
     return redirect(next_path or home_of_current_user(), 307 if held and next_path else 303)
@@ -78,20 +81,41 @@ def try_confirm() -> ResponseReturnValue:
 
 @blueprint.post("/logout")
 def logout() -> ResponseReturnValue:
+    """Log out here, and then at the identity provider, if that is how the person came."""
+    id_token = login_session.id_token()
     login_session.end()
+    if id_token is not None and has_provider():
+        url = identity_provider().log_out_url(id_token, f"{config().public_url}{url_for('auth.login')}")
+        if url is not None:
+            return render_template("auth/leaving.html", url=url, is_log_out=True)
     return redirect(url_for("auth.login"), 303)
 
 
-def let_in(user: User, next_path: str | None = None) -> Response:
-    """Answer a person whose password was right: in, or on to the second step."""
+def let_in(user: User, next_path: str | None = None, id_token: str | None = None) -> Response:
+    """Answer a person whose password was right, or who came from the identity provider: in, or on to the second step."""
     if user.has_second_factor:
-        login_session.begin_half(user, next_path)
+        login_session.begin_half(user, next_path, id_token)
         return make_response(redirect(url_for("auth.code"), 303))
-    return enter(user, next_path)
+    return enter(user, next_path, id_token)
 
 
-def enter(user: User, next_path: str | None) -> Response:
-    login_session.begin(user)
+def enter(user: User, next_path: str | None, id_token: str | None = None) -> Response:
+    login_session.begin(user, id_token)
     response = make_response(redirect(next_path or home_of_current_user(), 303))
     remember_device(response, user)
     return response
+
+
+def has_provider() -> bool:
+    return config().identity_provider is not None
+
+
+def show_login(*, email: str = "", next: str | None = None, is_refused: bool = False) -> str:  # noqa: A002
+    names = {"email": email, "next": next, "is_refused": is_refused}
+    return render_template("auth/login.html", has_provider=has_provider(), **names)
+
+
+def show_code(half: login_session.HalfLogin, *, is_refused: bool = False, by_recovery: bool = False) -> str:
+    is_by_provider = half.id_token is not None
+    names = {"is_refused": is_refused, "by_recovery": by_recovery}
+    return render_template("auth/code.html", is_by_provider=is_by_provider, **names)

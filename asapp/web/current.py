@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import cast
 
-from flask import current_app
+from flask import abort, current_app
 from flask_login import current_user
 
 from asapp.accounts import mail_outbox
+from asapp.accounts.identity_provider import ProviderClient
 from asapp.connections.org_access import OrgAccess
 from asapp.core.mail import Letter
 from asapp.core.queues import Queues
@@ -22,6 +23,12 @@ def person() -> User:
 
 def config() -> Config:
     return cast(Config, current_app.extensions["asapp.config"])
+
+
+def identity_provider() -> ProviderClient:
+    """Return the client of the identity provider; 404 where there is none."""
+    client = cast(ProviderClient | None, current_app.extensions["asapp.identity_provider"])
+    return client or abort(404)
 
 
 def vault() -> Vault:

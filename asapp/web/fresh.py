@@ -15,13 +15,14 @@ from flask import make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import ImmutableMultiDict
 
+from asapp.accounts import provider_log_in
 from asapp.core.clock import utcnow
 from asapp.core.vault import CannotOpen
 from asapp.models import User
 from asapp.models.columns import place_of
 from asapp.web import login_session
 from asapp.web.access import path_of, safe_path
-from asapp.web.current import person, vault
+from asapp.web.current import config, person, vault
 from asapp.web.htmx import wants_part
 
 P = ParamSpec("P")
@@ -64,7 +65,12 @@ def ask() -> ResponseReturnValue:
 
 
 def show(next_path: str | None, held: str = "", is_refused: bool = False) -> str:
-    return render_template("auth/confirm.html", next=next_path, held=held, is_refused=is_refused)
+    user = person()
+    names = {
+        "may_use_password": provider_log_in.may_use_password(user, config()),
+        "is_by_provider": config().identity_provider is not None and provider_log_in.is_linked(user),
+    }
+    return render_template("auth/confirm.html", next=next_path, held=held, is_refused=is_refused, **names)
 
 
 def held_form() -> str:

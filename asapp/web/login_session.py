@@ -18,6 +18,8 @@ from asapp.web.networks import client_address
 KEY = "key"  # of the row of this log-in
 CONFIRMED_AT = "confirmed_at"  # seconds, when this person last proved here who they are
 HALF = "half_login"
+PROVIDER = "by_provider"  # the ID token of a log-in with the identity provider, or "" if it is too long for a cookie
+ID_TOKEN_MAX = 2000
 POLLED = frozenset({"integrations.salesforce", "integrations.index"})
 AGAIN = "again"  # in the address of a page that loads itself again
 FRESH_FOR = timedelta(minutes=15)
@@ -25,15 +27,21 @@ SECOND_STEP_WITHIN = timedelta(minutes=10)
 
 
 class HalfLogin(NamedTuple):
-    """A person whose password was right and who still has to pass the second step."""
+    """A person whose password was right and who still has to pass the second step.
+
+    id_token: of a log-in with the identity provider; None: it was a password.
+    """
 
     user: User
     next_path: str | None
+    id_token: str | None
 
 
-def begin(user: User) -> None:
-    """Log the person in. Nothing that was in the session before is kept."""
+def begin(user: User, id_token: str | None = None) -> None:
+    """Log the person in. Nothing that was in the session before is kept. id_token: as in HalfLogin."""
     end()
+    if id_token is not None:
+        session[PROVIDER] = _fitting(id_token)
     session[KEY] = sessions.start(user, name_of(request.user_agent.string), client_address())
     login_user(user)
     confirm()
@@ -72,10 +80,11 @@ def asks_by_itself() -> bool:
     return request.endpoint in POLLED and ("seen" in request.args or AGAIN in request.args)
 
 
-def begin_half(user: User, next_path: str | None) -> None:
-    """Store whose password was right; this gives no access yet."""
+def begin_half(user: User, next_path: str | None, id_token: str | None = None) -> None:
+    """Store whose password was right, or who logged in with the identity provider; this gives no access yet."""
     end()
-    session[HALF] = {"id": user.get_id(), "at": _now(), "next": next_path}
+    fitting = None if id_token is None else _fitting(id_token)
+    session[HALF] = {"id": user.get_id(), "at": _now(), "next": next_path, "id_token": fitting}
 
 
 def find_half() -> HalfLogin | None:
@@ -84,7 +93,17 @@ def find_half() -> HalfLogin | None:
     if not half or half["at"] < _now() - SECOND_STEP_WITHIN.total_seconds():
         return None
     user = users.find_by_session(half["id"])
-    return HalfLogin(user, half["next"]) if user is not None else None
+    return HalfLogin(user, half["next"], half.get("id_token")) if user is not None else None
+
+
+def id_token() -> str | None:
+    """Return the ID token of this log-in, "" if it was too long to keep; None: it was not with the identity provider."""
+    token: str | None = session.get(PROVIDER)
+    return token
+
+
+def _fitting(token: str) -> str:
+    return token if len(token) <= ID_TOKEN_MAX else ""
 
 
 def confirm() -> None:

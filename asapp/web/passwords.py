@@ -12,12 +12,12 @@ from flask import (
 )
 from flask.typing import ResponseReturnValue
 
-from asapp.accounts import links
+from asapp.accounts import links, provider_log_in
 from asapp.accounts.links import LinkIsGone
 from asapp.core.forms import InvalidFields
 from asapp.web.access import actor
 from asapp.web.auth import let_in
-from asapp.web.current import queues, vault
+from asapp.web.current import config, queues, vault
 from asapp.web.devices import origin_of
 from asapp.web.page_extensions import limiter
 
@@ -57,12 +57,17 @@ def show(token: str) -> ResponseReturnValue:
     user = links.find_person(token)
     if user is None:
         return render_template("passwords/gone.html"), GONE
+    if not provider_log_in.may_use_password(user, config()):
+        return render_template("passwords/provider.html", user=user)
     return render_template("passwords/set.html", user=user, token=token, errors={})
 
 
 @blueprint.post("/<token>", endpoint="set_password")
 @limiter.limit(GUESSES_FROM_AN_ADDRESS, deduct_when=is_gone)
 def set_password(token: str) -> ResponseReturnValue:
+    invited = links.find_person(token)
+    if invited is not None and not provider_log_in.may_use_password(invited, config()):
+        return render_template("passwords/provider.html", user=invited), 403
     try:
         user = links.set_password(token, request.form.get("new", ""), actor())
     except InvalidFields as refusal:

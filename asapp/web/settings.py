@@ -9,7 +9,7 @@ from flask import Blueprint, abort, flash, make_response, render_template, reque
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
-from asapp.accounts import attempts, mail_choices, second_factor, sessions, users
+from asapp.accounts import attempts, mail_choices, provider_log_in, second_factor, sessions, users
 from asapp.audit.log import recent_log_ins
 from asapp.core.formats import zone_names
 from asapp.core.forms import InvalidFields
@@ -71,6 +71,8 @@ def security() -> ResponseReturnValue:
 
 @blueprint.post("/security", endpoint="change_password")
 def change_password() -> ResponseReturnValue:
+    if not provider_log_in.may_use_password(person(), config()):
+        abort(404)
     try:
         current, new = request.form.get("current", ""), request.form.get("new", "")
         user = attempts.change_password(current_user, current, new, actor())
@@ -110,4 +112,5 @@ def show_security(errors: dict[str, str]) -> str:
         recent=recent_log_ins(user),
         codes_left=second_factor.count_codes_left(user),
         must_have_second_factor=must_have_second_factor(user),
+        may_use_password=provider_log_in.may_use_password(user, config()),
     )

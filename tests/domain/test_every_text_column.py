@@ -34,6 +34,7 @@ ROWS_GO = {
         "login_sessions",
         "visits",
         "mail_choices",
+        "provider_identities",
     ),
 }
 ROWS_GO_WITH_THE_FIRM = {"api_keys", "api_usage", "partner_checks", "setup_links"}

@@ -50,6 +50,23 @@ def test_five_settings_are_enough() -> None:
     assert config.callback_url == "https://my.advisorstream.example/salesforce/salesforce_as/login/callback/"
 
 
+PROVIDER = {"OIDC_ISSUER": "https://id.example/", "OIDC_CLIENT_ID": "asapp", "OIDC_CLIENT_SECRET": "a secret"}
+
+
+def test_an_identity_provider_is_named_by_three_settings() -> None:
+    assert read().identity_provider is None
+    provider = read(**PROVIDER).identity_provider
+    assert provider
+    assert (provider.issuer, provider.client_id) == ("https://id.example/", "asapp")
+    assert "a secret" not in repr(read(**PROVIDER))
+    assert read().log_in_callback_url == "https://my.advisorstream.example/login/provider/callback"
+    for name in PROVIDER:
+        assert complaint(**PROVIDER | {name: " "}) == f"{name} is not set"
+    for issuer in ("id.example", "http://id.example", "https://id.example/?a=1", "https://me@id.example"):
+        assert complaint(**PROVIDER | {"OIDC_ISSUER": issuer}).startswith("OIDC_ISSUER must be")
+    assert complaint(**PROVIDER | {"OIDC_ISSUER": "http://localhost:1"}).startswith("OIDC_ISSUER must be https")
+
+
 @pytest.mark.parametrize("name", GOOD)
 def test_each_of_them_is_missed(name: str) -> None:
     assert complaint(**{name: " "}) == f"{name} is not set"
