@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from flask import Flask
 
-from asapp.messages.runs import classes
+from asapp.messages.runs import SumLine, account_of
 from asapp.panel.balance import balance
 from orgsim import Running
 from tests.syncing import Office, contacts_here, reasons_here
@@ -29,7 +29,7 @@ def test_one_row_that_cannot_be_read_is_left_out_by_name_and_the_numbers_agree(o
     run = office.sync()
     assert (run.is_complete, run.read, run.created, run.skipped) == (True, 2, 1, {"unreadable": 1})
     assert run.is_balanced
-    assert ("Left out", 1, [("could not be read", 1)]) in classes(run)
+    assert SumLine("Left out", 1, parts=[SumLine("could not be read", 1)]) in account_of(run)
     books = balance(office.connection)
     assert books
     assert books.is_balanced

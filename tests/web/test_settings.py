@@ -44,14 +44,14 @@ def test_admins_have_settings_without_a_firm(client: FlaskClient) -> None:
     log_in(client, make_admin())
     page = client.get("/settings").text
     assert "Salesforce isn" not in page
-    assert ">Partners</a>" in page
+    assert ">Firms</a>" in page
     assert ">Contacts</a>" not in page
 
 
 def test_the_current_link_is_marked(client: FlaskClient, alice: User) -> None:
     page = client.get("/settings/security").text
     assert '<a href="/settings/security" aria-current="page">Security</a>' in page
-    assert '<a href="/settings" aria-current="true">Account Settings</a>' in page
+    assert '<a href="/settings" aria-current="true">Account Settings' in page
 
 
 def test_the_current_link_is_marked_on_a_refused_form_as_well(client: FlaskClient, alice: User) -> None:
