@@ -323,6 +323,7 @@ def _remove_contacts(connection: Connection) -> None:
     connection.swept_at, connection.salesforce_count = None, None
     connection.sweep_wanted = False
     connection.lead_opt_outs_watermark = None
+    connection.open_leads_watermark = connection.open_leads_known_until = connection.open_leads_count = None
 
 
 def find_revocable(connection: Connection, access: OrgAccess) -> tuple[oauth.App, str] | None:

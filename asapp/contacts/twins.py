@@ -17,6 +17,8 @@ from asapp.core.bulk import in_chunks, upsert_many
 from asapp.core.database import change_rows
 from asapp.core.extensions import db
 from asapp.models import BlockedAddress, BlockedBy, Connection, Contact, LedgerEntry, User
+from asapp.models.contact import is_of_kind
+from asapp.salesforce.records import Kind
 
 BLOCKED: Table = BlockedAddress.__table__  # type: ignore[assignment]
 
@@ -70,6 +72,16 @@ def blocked_by(connection_id: int, salesforce_ids: Collection[str]) -> dict[str,
     return {row.salesforce_id: row.address_hash for row in rows}
 
 
+def opted_out_open_leads(connection_id: int) -> set[str]:
+    """Return the Ids of the opted-out Leads that a connection's ledger has."""
+    opted_out = select(LedgerEntry.salesforce_id).where(
+        LedgerEntry.connection_id == connection_id,
+        is_of_kind(Kind.LEAD, LedgerEntry.salesforce_id),
+        LedgerEntry.address_hash.is_not(None),
+    )
+    return set(db.session.scalars(opted_out))
+
+
 def blocked_leads(connection_id: int) -> dict[str, bytes]:
     """Return {Salesforce Id: address hash} for every opted-out Lead that is stored for a connection."""
     rows = db.session.execute(
@@ -95,6 +107,7 @@ def unlike_ledger(connection_id: int) -> tuple[dict[str, bytes], dict[str, bytes
     )
     too_few = select(LedgerEntry.salesforce_id, LedgerEntry.address_hash).where(
         LedgerEntry.connection_id == connection_id,
+        is_of_kind(Kind.CONTACT, LedgerEntry.salesforce_id),
         LedgerEntry.address_hash.is_not(None),
         ~exists().where(is_same, BlockedAddress.address_hash == LedgerEntry.address_hash),
     )

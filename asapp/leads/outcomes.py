@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, and_, delete, insert, null, or_, select, update
+from sqlalchemy import Select, and_, delete, null, or_, select, update
 
 from asapp.contacts import suppressions, tombstones
 from asapp.contacts.bounces import Mark, mark_after, mark_of
+from asapp.contacts.handing_over import hand_over_history, hand_over_lists
 from asapp.contacts.twins import block, blocked_by, unblock
 from asapp.core.clock import utcnow
 from asapp.core.database import change_rows
@@ -180,7 +181,7 @@ def tie(lead: Lead, target: Contact) -> None:
         )
         if was_deleted_here and target.hidden_at is None:
             target.hidden_at = own.hidden_at  # the advisor had deleted this person here
-        _hand_over(own, target)
+        hand_over_lists(own, target)
         db.session.flush()
         db.session.delete(own)
     db.session.flush()
@@ -308,12 +309,13 @@ def _go_to_survivor(lead: Lead, survivor_id: str, run_id: int | None) -> None:
         own = _own_contact(lead)
         if own is not None:
             own.salesforce_id = survivor_id
+            _take_over_open_lead(own, lead)
         lose_sight(lead, Unfollowed.MERGED)
         return
     lose_sight(lead, Unfollowed.DOUBLE, run_id)
     own, target = _own_contact(lead), db.session.get(Contact, other.contact_id) if other.contact_id else None
     if own is not None and target is not None:
-        _hand_over(own, target)
+        hand_over_lists(own, target)
 
 
 def _deliver(lead: Lead, state: LeadState, connection_id: int) -> None:
@@ -331,6 +333,24 @@ def _follow(lead: Lead) -> None:
     if contact is not None:
         contact.salesforce_id, contact.is_lead = lead.salesforce_id, True
         contact.followed_by_id, contact.changed_at = lead.connection_id, utcnow()
+        _take_over_open_lead(contact, lead)
+
+
+def _take_over_open_lead(contact: Contact, lead: Lead) -> None:
+    """Let the sign-up's contact stand for its Lead, if a sync had brought that in as an open Lead like any other."""
+    if lead.salesforce_id is None:
+        return
+    open_lead = db.session.scalar(
+        select(Contact).where(Contact.connection_id == lead.connection_id, Contact.salesforce_id == lead.salesforce_id)
+    )
+    if open_lead is None:
+        return
+    hand_over_lists(open_lead, contact)
+    hand_over_history(open_lead, contact)
+    if open_lead.erased_at is None and contact.hidden_at is None:
+        contact.hidden_at = open_lead.hidden_at  # the advisor had deleted this person here
+    db.session.delete(open_lead)
+    db.session.flush()
 
 
 def _set_opted_out(lead: Lead, opted_out: bool, at: datetime, run_id: int | None = None) -> None:
@@ -392,13 +412,3 @@ def _own_contact(lead: Lead) -> Contact | None:
     """Return the contact that the sign-up made, or None once the lead is tied to a Salesforce contact."""
     contact = db.session.get(Contact, lead.contact_id) if lead.contact_id else None
     return contact if contact is not None and contact.source == ContactSource.LEAD else None
-
-
-def _hand_over(own: Contact, target: Contact) -> None:
-    """Copy the advisor's own list memberships from one contact to the other."""
-    there = set(db.session.scalars(select(ListMember.list_id).where(ListMember.contact_id == target.id)))
-    mine = set(db.session.scalars(select(ListMember.list_id).where(ListMember.contact_id == own.id)))
-    missing = [{"list_id": list_id, "contact_id": target.id} for list_id in mine - there]
-    if missing:
-        db.session.execute(insert(ListMember), missing)
-    db.session.execute(delete(ListMember).where(ListMember.contact_id == own.id))

@@ -35,7 +35,8 @@ ALSO: Mapping[str, str] = {
     Also.UNSUPPRESSED: "the old address had unsubscribed, complained or bounced",
     Also.OPTED_OUT: "opted out of email",
     Also.OPTED_IN: "opted in again while held or kept",
-    Also.MEMBERSHIPS_MOVED: "list memberships handed over by merges",
+    Also.MEMBERSHIPS_MOVED: "list memberships handed over by merges and conversions",
+    Also.CONVERTED: "leads converted, handed to their contacts",
 }
 OFF_REASONS: Mapping[str, str] = {
     Reason.BOUNCED: "bounced in Salesforce",

@@ -7,8 +7,19 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, UniqueConstraint, false, text
+from sqlalchemy import (
+    CheckConstraint,
+    ColumnElement,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    String,
+    UniqueConstraint,
+    false,
+    text,
+)
 from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -16,6 +27,7 @@ from asapp.core.clock import utcnow
 from asapp.core.database import Base, UTCDateTime
 from asapp.models.columns import new_public_id, one_of
 from asapp.models.search import SEARCH_KEY_LENGTH, search_key
+from asapp.salesforce.records import CONTACT_PREFIX, LEAD_PREFIX, Kind
 
 
 class Reason(StrEnum):
@@ -131,6 +143,12 @@ class Contact(Base):
         return self.source in FROM_SALESFORCE
 
     @property
+    def is_converted(self) -> bool:
+        """Did the Lead become a contact in Salesforce?"""
+        is_lead = self.source == ContactSource.SALESFORCE_LEAD
+        return is_lead and (self.merged_into or "").startswith(CONTACT_PREFIX)
+
+    @property
     def is_hidden(self) -> bool:
         return self.hidden_at is not None
 
@@ -197,18 +215,26 @@ class ListMember(Base):
 
 
 class LedgerOutcome(StrEnum):
-    """What became of a Salesforce contact of the connected user."""
+    """What became of a Salesforce contact, or open Lead, of the connected user."""
 
     SYNCED = "synced"
     OPTED_OUT = "opted_out"
     NO_EMAIL = "no_email"
 
 
+def is_of_kind(kind: Kind, salesforce_id: Any) -> ColumnElement[bool]:
+    """Is this column the Id of a Contact, or of a Lead? Sorted, the Ids of all contacts come before those of all Leads."""
+    condition: ColumnElement[bool] = (
+        salesforce_id < LEAD_PREFIX if kind == Kind.CONTACT else salesforce_id >= LEAD_PREFIX
+    )
+    return condition
+
+
 HAS_HASH = text("address_hash IS NOT NULL")
 
 
 class LedgerEntry(Base):
-    """One row for every Salesforce contact that the connected user owns, as of the last sync.
+    """One row for every Salesforce contact, and open Lead if these come in, that the connected user owns, as of the last sync.
 
     address_hash is kept for opted-out records only; contacts/twins.py keeps blocked_addresses in step with it.
     """
@@ -245,7 +271,7 @@ OWNER_NAME_MAX = 255
 
 
 class Departure(Base):
-    """A contact that, by an answer of Salesforce, is no longer the user's; stored first, applied at the end of the run."""
+    """A contact or open Lead that is no longer the user's, by an answer of Salesforce; stored first, applied at a run's end."""
 
     __tablename__ = "departures"
     __table_args__ = (

@@ -82,6 +82,7 @@ class Also(StrEnum):
     OPTED_OUT = "opted_out"  # of a held or kept contact, or on a row that can't be fully read
     OPTED_IN = "opted_in"
     MEMBERSHIPS_MOVED = "memberships_moved"
+    CONVERTED = "converted"  # an open Lead, handed to the contact that it became
 
 
 SWITCHED_OFF = frozenset(

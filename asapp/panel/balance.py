@@ -1,4 +1,5 @@
-"""The balance: every contact that Salesforce has for the user is accounted for here, and the parts add up.
+"""The balance: every contact that Salesforce has for the user is accounted for here, and the parts add up. So is every open
+Lead, where these come in.
 
 From the ledger alone. A rest other than 0 means that contacts came or went unnoticed; it is shown, and the next run
 compares all Ids.
@@ -8,12 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import case, func, or_, select
+from sqlalchemy import case, exists, func, or_, select
 
 from asapp.contacts.status import contact_rows, reason_of
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
-from asapp.models import Connection, Contact, Departure, DepartureState, LedgerEntry, LedgerOutcome, Reason
+from asapp.models import Connection, Contact, Departure, DepartureState, Lead, LedgerEntry, LedgerOutcome, Reason
+from asapp.models.contact import is_of_kind
+from asapp.salesforce.records import Kind
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class Balance:
     bounced: int
     no_email: int
     removed_here: int
+    signed_up: int  # Leads of people from the sign-up page, who are among the contacts by that
     paused: int  # inactive by the connection's state: disconnected, or opt-outs unknown
     leaving: int  # still in the ledger, but no longer counted by Salesforce: held for the advisor, or kept
 
@@ -33,7 +37,7 @@ class Balance:
     def rest(self) -> int:
         """Return those in Salesforce that are not accounted for (below 0: too many are)."""
         who_may_not = (self.opted_out, self.twins, self.unsubscribed, self.bounced)
-        parts = (self.active, *who_may_not, self.no_email, self.removed_here, self.paused)
+        parts = (self.active, *who_may_not, self.no_email, self.removed_here, self.signed_up, self.paused)
         return self.in_salesforce + self.leaving - sum(parts)
 
     @property
@@ -41,14 +45,15 @@ class Balance:
         return self.rest == 0
 
 
-def balance(connection: Connection) -> Balance | None:
-    """Return the balance of a connection, or None before its first sync."""
-    if connection.salesforce_count is None:
+def balance(connection: Connection, kind: Kind = Kind.CONTACT) -> Balance | None:
+    """Return the balance of a connection's contacts or open Leads, or None before they were first read."""
+    count = connection.salesforce_count if kind == Kind.CONTACT else connection.open_leads_count
+    if count is None:
         return None
-    opted_out, no_email = count_not_synced(connection.id)
-    by_reason = count_by_reason(connection)
+    opted_out, no_email = count_not_synced(connection.id, kind)
+    by_reason = count_by_reason(connection, kind)
     return Balance(
-        in_salesforce=connection.salesforce_count,
+        in_salesforce=count,
         active=by_reason.get(None, 0),
         opted_out=opted_out,
         twins=by_reason.get(Reason.TWIN_OPTED_OUT, 0),
@@ -56,12 +61,13 @@ def balance(connection: Connection) -> Balance | None:
         bounced=by_reason.get(Reason.BOUNCED, 0),
         no_email=no_email,
         removed_here=by_reason.get(Reason.HIDDEN_HERE, 0),
+        signed_up=count_signed_up(connection.id) if kind == Kind.LEAD else 0,
         paused=by_reason.get(Reason.DISCONNECTED, 0) + by_reason.get(Reason.OPT_OUT_UNKNOWN, 0),
-        leaving=count_leaving(connection.id),
+        leaving=count_leaving(connection.id, kind),
     )
 
 
-def count_not_synced(connection_id: int) -> tuple[int, int]:
+def count_not_synced(connection_id: int, kind: Kind) -> tuple[int, int]:
     """Return (opted out, without an address), except those that the advisor deleted here and that pages still show."""
     row = db.session.execute(
         select(
@@ -78,6 +84,7 @@ def count_not_synced(connection_id: int) -> tuple[int, int]:
         )
         .where(
             LedgerEntry.connection_id == connection_id,
+            is_of_kind(kind, LedgerEntry.salesforce_id),
             LedgerEntry.outcome != LedgerOutcome.SYNCED,
             Contact.id.is_(None),
         )
@@ -85,7 +92,7 @@ def count_not_synced(connection_id: int) -> tuple[int, int]:
     return row[0], row[1]
 
 
-def count_by_reason(connection: Connection) -> dict[str | None, int]:
+def count_by_reason(connection: Connection, kind: Kind) -> dict[str | None, int]:
     """Return {reason, or None for active: contacts} of those synced by the ledger, or deleted by the advisor."""
     reason = reason_of(utcnow(), connection.user_id).label("reason")
     rows = db.session.execute(
@@ -96,6 +103,7 @@ def count_by_reason(connection: Connection) -> dict[str | None, int]:
         )
         .where(
             Contact.connection_id == connection.id,
+            is_of_kind(kind, Contact.salesforce_id),
             or_(LedgerEntry.outcome == LedgerOutcome.SYNCED, Contact.hidden_at.is_not(None)),
         )
         .group_by(reason)
@@ -103,7 +111,23 @@ def count_by_reason(connection: Connection) -> dict[str | None, int]:
     return {row[0]: row[1] for row in rows}
 
 
-def count_leaving(connection_id: int) -> int:
+def count_signed_up(connection_id: int) -> int:
+    """Return how many open Leads stand for people from the sign-up page, and may be written to by the ledger."""
+    is_its = (Lead.connection_id == LedgerEntry.connection_id) & (Lead.salesforce_id == LedgerEntry.salesforce_id)
+    is_here = (Contact.connection_id == LedgerEntry.connection_id) & (
+        Contact.salesforce_id == LedgerEntry.salesforce_id
+    )
+    entries = select(func.count()).where(
+        LedgerEntry.connection_id == connection_id,
+        is_of_kind(Kind.LEAD, LedgerEntry.salesforce_id),
+        LedgerEntry.outcome == LedgerOutcome.SYNCED,
+        exists().where(is_its),
+        ~exists().where(is_here),
+    )
+    return db.session.scalar(entries) or 0
+
+
+def count_leaving(connection_id: int, kind: Kind) -> int:
     return (
         db.session.scalar(
             select(func.count())
@@ -113,7 +137,11 @@ def count_leaving(connection_id: int) -> int:
                 (LedgerEntry.connection_id == Departure.connection_id)
                 & (LedgerEntry.salesforce_id == Departure.salesforce_id),
             )
-            .where(Departure.connection_id == connection_id, Departure.state != DepartureState.FOUND)
+            .where(
+                Departure.connection_id == connection_id,
+                is_of_kind(kind, Departure.salesforce_id),
+                Departure.state != DepartureState.FOUND,
+            )
         )
         or 0
     )

@@ -40,6 +40,7 @@ from asapp.salesforce.records import (
     ContactMatch,
     ContactPage,
     Created,
+    Kind,
     LeadPage,
     LeadRecord,
     LeadsFound,
@@ -214,7 +215,7 @@ class OrgClient:
         ]
         if leads is not None:
             questions += self._questions_about_leads(owner_id, leads, self.lead_fields)
-        page, count, *found = self._ask_some(*questions, may_fail=("leads", "opted_out_leads"))
+        page, count, *found = self._ask_some(*questions, may_fail=[reference for reference, _, _ in questions[2:]])
         answered_at, took_s = self.answered_at, self._session.took_s if self._session else 0.0
         return Opening(
             page=self._page(page, fields),
@@ -224,13 +225,27 @@ class OrgClient:
             leads=None if leads is None else self._leads_or_why(owner_id, leads, found),
         )
 
-    def next_page(self, path: str) -> ContactPage:
-        """Return the page at the path that an earlier page gave; LocatorExpired if Salesforce no longer keeps it."""
-        return self._page(self._more(path), self.contact_fields)
+    def open_leads(self, owner_id: str, after: soql.Position | None) -> ContactPage:
+        """Query the first page of the user's open Leads, after a position. Complete, or an error."""
+        return self._reading(
+            Kind.LEAD,
+            lambda fields: self._page(
+                self._query(soql.contacts(owner_id, fields, after=after, kind=Kind.LEAD)), fields, Kind.LEAD
+            ),
+        )
 
-    def next_leads(self, path: str) -> LeadPage:
-        """Return a page of an Opening's leads; as next_page()."""
-        return self._lead_page(self._more(path), self.lead_fields)
+    def reread_leads(self, owner_id: str, since: datetime) -> LeadsFound:
+        """Query the Leads that changed since then, with people, and how many open ones the user has: one call."""
+        window = LeadWindow(since, None, with_people=True)
+        return self._reading(Kind.LEAD, partial(self._ask_for_leads, owner_id, window))
+
+    def next_page(self, path: str, kind: Kind = Kind.CONTACT) -> ContactPage:
+        """Return the page at the path that an earlier page gave; LocatorExpired if Salesforce no longer keeps it."""
+        return self._page(self._more(path), self._fields[kind], kind)
+
+    def next_leads(self, path: str, owner_id: str | None = None) -> LeadPage:
+        """Return a page of an Opening's leads; as next_page(). owner_id: of the people, if they were queried."""
+        return self._lead_page(self._more(path), self.lead_fields, owner_id)
 
     def iter_lead_sweep(self, user_id: str) -> Iterator[list[tuple[str, bool]]]:
         """Yield pages of (Id, is opted out) of every unconverted lead that the user made or owns; as iter_sweep()."""
@@ -363,30 +378,28 @@ class OrgClient:
         rows = _records(self._query(soql.account_of(contact_id)))
         return converted(rows, lambda row: id_or_none(row["AccountId"]))[0] if rows else None
 
-    def retrieve_contacts(self, ids: Sequence[str]) -> list[RetrievedContact | None]:
-        """Return what each of these contacts is now, in order; one call for 2,000.
+    def retrieve_contacts(self, ids: Sequence[str], kind: Kind = Kind.CONTACT) -> list[RetrievedContact | None]:
+        """Return what each of these contacts or Leads is now, in order; one call for 2,000.
 
-        None: deleted, or not visible; Salesforce doesn't say which. Complete, or an error.
+        None: deleted, or not visible, Salesforce doesn't say which; or a converted Lead. Complete, or an error.
         """
         found: list[RetrievedContact | None] = []
         for chunk in batched_lists(ids, IDS_A_RETRIEVE):
-            found += self._reading("Contact", partial(self._retrieve, chunk))
+            found += self._reading(kind, partial(self._retrieve, chunk, kind))
         return found
 
-    def _retrieve(self, ids: list[str], fields: ReadFields) -> list[RetrievedContact | None]:
-        if fields.related:  # only a query reads those
-            rows = self._rows_by_id(ids, lambda chunk: soql.recipients(chunk, fields))
-            alive = converted(
-                (row for row in rows if row.get("IsDeleted") is False), partial(retrieved_of, fields=fields)
-            )
-            by_id = {one.id: one for one in alive}
-            return [by_id.get(to_18(each)) for each in ids]
-        body = {"ids": ids, "fields": ["Id", "OwnerId", "Email", *fields.opt_outs]}
-        answer = self._try(lambda api: _rows(api.restful("composite/sobjects/Contact", method="POST", json=body)))
-
+    def _retrieve(self, ids: list[str], kind: Kind, fields: ReadFields) -> list[RetrievedContact | None]:
         def read(row: Any) -> RetrievedContact | None:
-            return None if row is None else retrieved_of(row, fields)
+            is_out = row is None or (kind == Kind.LEAD and row["IsConverted"] is True)
+            return None if is_out else retrieved_of(row, fields, kind)
 
+        if fields.related:  # only a query reads those
+            rows = self._rows_by_id(ids, lambda chunk: soql.recipients(chunk, fields, kind))
+            alive = converted((row for row in rows if row.get("IsDeleted") is False), read)
+            by_id = {one.id: one for one in alive if one is not None}
+            return [by_id.get(to_18(each)) for each in ids]
+        body = {"ids": ids, "fields": soql.recipient_fields(fields, kind)}
+        answer = self._try(lambda api: _rows(api.restful(f"composite/sobjects/{kind}", method="POST", json=body)))
         found = converted(answer, read)
         if len(found) != len(ids):
             raise errors.TryLater("unreadable_answer", "retrieve")
@@ -394,7 +407,7 @@ class OrgClient:
             raise errors.TryLater("unreadable_answer", "another record")
         return found
 
-    def next_page_ahead(self, path: str) -> Future[ContactPage]:
+    def next_page_ahead(self, path: str, kind: Kind = Kind.CONTACT) -> Future[ContactPage]:
         """Start to fetch a page while the caller stores the one before. Make no other call until it is here.
 
         before_call runs at once, in the caller's thread and before the caller's next transaction: on SQLite it would have
@@ -405,7 +418,7 @@ class OrgClient:
         if self._reader is None:
             self._reader = ThreadPoolExecutor(1, thread_name_prefix="salesforce")
         return self._reader.submit(
-            copy_context().run, self.next_page, path
+            copy_context().run, self.next_page, path, kind
         )  # log lines of that thread carry the run's ids
 
     def close(self) -> None:
@@ -415,17 +428,19 @@ class OrgClient:
         if self._session is not None:
             self._session.close()
 
-    def iter_sweep(self, owner_id: str, after_id: str | None = None) -> Iterator[list[tuple[str, bool]]]:
-        """Yield pages of (Id, is opted out) of every contact of the user after an Id. Complete, or an error.
+    def iter_sweep(
+        self, owner_id: str, after_id: str | None = None, kind: Kind = Kind.CONTACT
+    ) -> Iterator[list[tuple[str, bool]]]:
+        """Yield pages of (Id, is opted out) of every contact or open Lead of the user after an Id. Complete, or an error.
 
         If Salesforce no longer keeps the rest, it is queried again from the last Id that came.
         """
         for _ in range(MAX_REOPENINGS):
-            question = partial(self._sweep, owner_id, after_id)
-            answer, fields = self._reading("Contact", question)
+            question = partial(self._sweep, owner_id, after_id, kind)
+            answer, fields = self._reading(kind, question)
             try:
                 for rows in self._iter_pages(answer):
-                    page, _ = readable(rows, partial(sweep_row_of, fields=fields))
+                    page, _ = readable(rows, partial(sweep_row_of, fields=fields, prefix=kind.prefix))
                     yield page
                     after_id = page[-1][0] if page else after_id
             except errors.LocatorExpired:
@@ -433,30 +448,36 @@ class OrgClient:
             return
         raise errors.TryLater("locator_expired")
 
-    def _sweep(self, owner_id: str, after_id: str | None, fields: ReadFields) -> tuple[dict[str, Any], ReadFields]:
-        return self._query(soql.sweep(owner_id, fields, after_id)), fields
+    def _sweep(
+        self, owner_id: str, after_id: str | None, kind: Kind, fields: ReadFields
+    ) -> tuple[dict[str, Any], ReadFields]:
+        return self._query(soql.sweep(owner_id, fields, after_id, kind)), fields
 
-    def fetch_sightings(self, ids: Sequence[str]) -> dict[str, Sighting]:
+    def fetch_sightings(self, ids: Sequence[str], kind: Kind = Kind.CONTACT) -> dict[str, Sighting]:
         """Return {Id: Sighting} for these Ids, deleted ones too; an Id without a row is gone. Complete, or an error.
 
         An unreadable row may belong to any Id without a row; those Ids are returned as not readable.
         """
         rows, fields = self._reading(
-            "Contact", lambda fields: (self._rows_by_id(ids, lambda chunk: soql.sightings(chunk, fields)), fields)
+            kind, lambda fields: (self._rows_by_id(ids, lambda chunk: soql.sightings(chunk, fields, kind)), fields)
         )
-        found, left_out = readable(rows, lambda row: sighting_of(row, fields))
+        found, left_out = readable(rows, lambda row: sighting_of(row, fields, kind))
         sightings = {sighting.id: sighting for sighting in found}
         if left_out:
             unknown = [salesforce_id for salesforce_id in ids if salesforce_id not in sightings]
             sightings |= {each: Sighting(each, "", False, None, is_readable=False) for each in unknown}
         return sightings
 
-    def contacts_by_id(self, ids: Sequence[str]) -> ContactPage:
+    def contacts_by_id(self, ids: Sequence[str], kind: Kind = Kind.CONTACT) -> ContactPage:
         """Return the rows that exist for these Ids, deleted ones too. Complete, or an error."""
         return self._reading(
-            "Contact",
+            kind,
             lambda fields: ContactPage(
-                self._rows_by_id(ids, lambda chunk: soql.contacts_by_id(chunk, fields)), len(ids), None, fields
+                self._rows_by_id(ids, lambda chunk: soql.contacts_by_id(chunk, fields, kind)),
+                len(ids),
+                None,
+                fields,
+                kind,
             ),
         )
 
@@ -481,11 +502,13 @@ class OrgClient:
             raise no_email
         return _total(total), _total(out), _total(no_email)
 
-    def fetch_contact_rows(self, salesforce_id: str | None = None, email: str | None = None) -> list[dict[str, Any]]:
+    def fetch_contact_rows(
+        self, salesforce_id: str | None = None, email: str | None = None, kind: Kind = Kind.CONTACT
+    ) -> list[dict[str, Any]]:
         """Return up to ten rows for "Why isn't this person here?", deleted ones too: one call."""
         answer = self._reading(
-            "Contact",
-            lambda fields: self._query(soql.whereabouts(salesforce_id, email, fields), include_deleted=True),
+            kind,
+            lambda fields: self._query(soql.whereabouts(salesforce_id, email, fields, kind), include_deleted=True),
         )
         return _records(answer)
 
@@ -616,28 +639,42 @@ class OrgClient:
                 return self._reading("Lead", partial(self._ask_for_leads, owner_id, window))
             if error is not None:
                 return error
-            changed, opted_out = (self._lead_page(_object(part), self.lead_fields) for part in found)
-            return LeadsFound(changed, opted_out)
+            return self._leads_found(owner_id, window, [_object(part) for part in found], self.lead_fields)
         except (errors.TryLater, errors.Misconfigured) as error:
             return error
 
     def _ask_for_leads(self, owner_id: str, window: LeadWindow, fields: ReadFields) -> LeadsFound:
-        changed, opted_out = self._ask(*self._questions_about_leads(owner_id, window, fields))
-        return LeadsFound(self._lead_page(changed, fields), self._lead_page(opted_out, fields))
+        answers = self._ask(*self._questions_about_leads(owner_id, window, fields))
+        return self._leads_found(owner_id, window, answers, fields)
 
     @staticmethod
     def _questions_about_leads(owner_id: str, window: LeadWindow, fields: ReadFields) -> list[tuple[str, str, str]]:
-        changed = soql.leads_changed(owner_id, fields, window.changed_since)
-        opted_out = soql.opted_out_leads(owner_id, fields, window.opted_out_since)
-        return [("leads", "queryAll", changed), ("opted_out_leads", "query", opted_out)]
+        changed = soql.leads_changed(owner_id, fields, window.changed_since, with_people=window.with_people)
+        if window.with_people:
+            other = ("open_leads", "query", soql.count_contacts(owner_id, Kind.LEAD))
+        else:
+            other = ("opted_out_leads", "query", soql.opted_out_leads(owner_id, fields, window.opted_out_since))
+        return [("leads", "queryAll", changed), other]
 
-    def _lead_page(self, answer: dict[str, Any], fields: ReadFields) -> LeadPage:
-        records, _ = readable(_records(answer), lambda row: lead_of(row, fields))
-        return LeadPage(records, None if answer.get("done") is True else _next_path(answer))
+    def _leads_found(
+        self, owner_id: str, window: LeadWindow, answers: Sequence[dict[str, Any]], fields: ReadFields
+    ) -> LeadsFound:
+        changed, other = answers
+        if window.with_people:
+            return LeadsFound(self._lead_page(changed, fields, owner_id), None, _total(other))
+        return LeadsFound(self._lead_page(changed, fields), self._lead_page(other, fields))
 
-    def _page(self, answer: dict[str, Any], fields: ReadFields) -> ContactPage:
+    def _lead_page(self, answer: dict[str, Any], fields: ReadFields, owner_id: str | None = None) -> LeadPage:
+        rows, next_path = _records(answer), None if answer.get("done") is True else _next_path(answer)
+        records, _ = readable(rows, lambda row: lead_of(row, fields))
+        if owner_id is None:
+            return LeadPage(records, next_path)
+        mine = [row for row in rows if str(row.get("OwnerId"))[:15] == owner_id[:15]]
+        return LeadPage(records, next_path, ContactPage(mine, len(mine), None, fields, Kind.LEAD))
+
+    def _page(self, answer: dict[str, Any], fields: ReadFields, kind: Kind = Kind.CONTACT) -> ContactPage:
         next_path = None if answer.get("done") is True else _next_path(answer)
-        return ContactPage(_records(answer), _total(answer), next_path, fields)
+        return ContactPage(_records(answer), _total(answer), next_path, fields, kind)
 
 
 def batched_lists(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
 
 from asapp.salesforce.errors import SalesforceError, TryLater, sort_record_error
@@ -22,6 +23,22 @@ T = TypeVar("T")
 CONTACT_PREFIX, LEAD_PREFIX = "003", "00Q"
 FIRST_NAME_MAX, LAST_NAME_MAX, EMAIL_MAX = 80, 120, 254  # as stored here; Salesforce's limits are lower
 BOUNCE_REASON_MAX = 255
+
+
+class Kind(StrEnum):
+    """What holds a person in Salesforce, as the API names it. An Id tells which."""
+
+    CONTACT = "Contact"
+    LEAD = "Lead"
+
+    @property
+    def prefix(self) -> str:
+        """Return how its Ids begin."""
+        return CONTACT_PREFIX if self == Kind.CONTACT else LEAD_PREFIX
+
+
+def kind_of(salesforce_id: str) -> Kind:
+    return Kind.LEAD if salesforce_id.startswith(LEAD_PREFIX) else Kind.CONTACT
 
 
 class WrongValue(ValueError):
@@ -39,8 +56,9 @@ NO_BOUNCE = Bounce(None)
 
 
 class ContactRecord(NamedTuple):
-    """A row of Contact. Empty fields are empty strings, except master_record_id. bounce: None if it can't be seen.
+    """A row of Contact, or of Lead. Empty fields are empty strings, except master_record_id. bounce: None if it can't be seen.
 
+    A converted Lead counts as merged into its contact: is_deleted, with the contact as master_record_id.
     is_consent_hidden: it counts as opted out only because its consent record can't be seen.
     """
 
@@ -68,12 +86,20 @@ class Unreadable(NamedTuple):
 class ContactPage:
     """A page of a query. Its rows are parsed when they are first needed, so the next page can be fetched before that.
 
-    total: rows of the whole query. next_path: the next page's; None on the last one.
+    total: rows of the whole query. next_path: the next page's; None on the last one. kind: what its rows are.
     """
 
-    def __init__(self, rows: list[dict[str, Any]], total: int, next_path: str | None, fields: ReadFields) -> None:
+    def __init__(
+        self,
+        rows: list[dict[str, Any]],
+        total: int,
+        next_path: str | None,
+        fields: ReadFields,
+        kind: Kind = Kind.CONTACT,
+    ) -> None:
         self.total = total
         self.next_path = next_path
+        self.kind = kind
         self._rows = rows
         self._fields = fields
         self._records: list[ContactRecord] = []
@@ -93,8 +119,8 @@ class ContactPage:
 
     def _look(self) -> None:
         if self._rows:
-            self._records, left_out = readable(self._rows, lambda row: contact_of(row, self._fields))
-            self._unreadable = [unreadable_of(row, self._fields) for row in left_out]
+            self._records, left_out = readable(self._rows, lambda row: contact_of(row, self._fields, self.kind))
+            self._unreadable = [unreadable_of(row, self._fields, self.kind) for row in left_out]
             self._rows = []
 
 
@@ -115,22 +141,35 @@ class LeadRecord(NamedTuple):
 
 
 class LeadPage(NamedTuple):
+    """people: the rows that are the user's own as they are stored; None if they were queried without names."""
+
     records: list[LeadRecord]
     next_path: str | None
+    people: ContactPage | None = None
 
 
 class LeadWindow(NamedTuple):
-    """Since when to query Leads: changed ones, and the user's opted-out ones with their addresses (None: all)."""
+    """Since when to query Leads: changed ones, and the user's opted-out ones with their addresses (None: all).
+
+    with_people: the firm brings in open Leads. The changed ones come with names and addresses, so that the opted-out ones need
+    no query of their own, and the user's open Leads are counted.
+    """
 
     changed_since: datetime
     opted_out_since: datetime | None
+    with_people: bool = False
 
 
 class LeadsFound(NamedTuple):
-    """The Leads of an opening. opted_out: the user's own open, opted-out leads, with their addresses."""
+    """The Leads of an opening.
+
+    opted_out: the user's own open, opted-out leads, with their addresses. owned: how many open Leads the user has. One of the two
+    is None, by LeadWindow.with_people.
+    """
 
     changed: LeadPage
-    opted_out: LeadPage
+    opted_out: LeadPage | None
+    owned: int | None = None
 
 
 class ContactMatch(NamedTuple):
@@ -242,26 +281,35 @@ def converted(rows: Iterable[dict[str, Any]], convert: Callable[[dict[str, Any]]
         raise TryLater("unreadable_answer", type(error).__name__) from None
 
 
-def contact_of(row: Mapping[str, Any], fields: ReadFields) -> ContactRecord:
+def contact_of(row: Mapping[str, Any], fields: ReadFields, kind: Kind = Kind.CONTACT) -> ContactRecord:
     """Return the record for a row of JSON. KeyError, TypeError: a field is missing; ValueError: a value is wrong."""
     stamp = moment_of(row["SystemModstamp"])
     opted_out = is_opted_out(row, fields) is not False
+    is_gone, went_into = fate_of(row, kind)
     return ContactRecord(
-        id_of(row["Id"], CONTACT_PREFIX),
+        id_of(row["Id"], kind.prefix),
         text_of(row["FirstName"], FIRST_NAME_MAX),
         text_of(row["LastName"], LAST_NAME_MAX),
         text_of(row["Email"], EMAIL_MAX),
         opted_out,
         id_of(row["OwnerId"]),
         stamp,
-        flag_of(row["IsDeleted"]),
-        None if row["MasterRecordId"] is None else id_of(row["MasterRecordId"], CONTACT_PREFIX),
+        is_gone,
+        went_into,
         bounce_of(row, fields, stamp),
         opted_out and is_consent_hidden(row, fields),
     )
 
 
-def unreadable_of(row: Any, fields: ReadFields) -> Unreadable:
+def fate_of(row: Mapping[str, Any], kind: Kind) -> tuple[bool, str | None]:
+    """Return (whether the record is no longer there, the one it was merged into or, a Lead, converted to)."""
+    is_deleted, master = flag_of(row["IsDeleted"]), row["MasterRecordId"]
+    if kind == Kind.LEAD and flag_of(row["IsConverted"]) and not is_deleted:
+        return True, id_or_none(row["ConvertedContactId"], CONTACT_PREFIX)
+    return is_deleted, None if master is None else id_of(master, kind.prefix)
+
+
+def unreadable_of(row: Any, fields: ReadFields, kind: Kind = Kind.CONTACT) -> Unreadable:
     """Return what can be read of a row that contact_of() refuses."""
     if not isinstance(row, Mapping):
         return Unreadable(None, is_opted_out=True)
@@ -274,17 +322,16 @@ def unreadable_of(row: Any, fields: ReadFields) -> Unreadable:
     except ValueError:
         email = ""
     try:
-        return Unreadable(id_of(row.get("Id"), CONTACT_PREFIX), opted_out, email)
+        return Unreadable(id_of(row.get("Id"), kind.prefix), opted_out, email)
     except ValueError:
         return Unreadable(None, opted_out)
 
 
-def sighting_of(row: Mapping[str, Any], fields: ReadFields) -> Sighting:
+def sighting_of(row: Mapping[str, Any], fields: ReadFields, kind: Kind = Kind.CONTACT) -> Sighting:
     return Sighting(
-        id_of(row["Id"], CONTACT_PREFIX),
+        id_of(row["Id"], kind.prefix),
         id_of(row["OwnerId"]),
-        flag_of(row["IsDeleted"]),
-        id_or_none(row["MasterRecordId"], CONTACT_PREFIX),
+        *fate_of(row, kind),
         is_opted_out=is_opted_out(row, fields) is not False,
         owner_name=owner_name_of(row),
     )
@@ -333,14 +380,14 @@ def match_of(row: Mapping[str, Any], fields: ReadFields) -> ContactMatch:
     return ContactMatch(id_of(row["Id"], CONTACT_PREFIX), text_of(row["Email"], EMAIL_MAX), is_opted_out(row, fields))
 
 
-def retrieved_of(row: Mapping[str, Any], fields: ReadFields) -> RetrievedContact:
+def retrieved_of(row: Mapping[str, Any], fields: ReadFields, kind: Kind = Kind.CONTACT) -> RetrievedContact:
     """Return a row as a contact; errors as in contact_of(), except that an address which can't be stored is left empty."""
     try:
         email = text_of(row["Email"], EMAIL_MAX)
     except WrongValue:
         email = ""
     return RetrievedContact(
-        id_of(row["Id"], CONTACT_PREFIX), id_of(row["OwnerId"]), email, is_opted_out(row, fields) is not False
+        id_of(row["Id"], kind.prefix), id_of(row["OwnerId"]), email, is_opted_out(row, fields) is not False
     )
 
 

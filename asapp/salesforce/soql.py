@@ -10,6 +10,7 @@ from simple_salesforce.format import format_soql
 
 from asapp.salesforce.fields import ReadFields, reference_of
 from asapp.salesforce.hosts import to_18
+from asapp.salesforce.records import Kind
 
 FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,79}")
 FIELD_PATH = re.compile(rf"(?:{FIELD_NAME.pattern}\.)?{FIELD_NAME.pattern}")  # also of a related record
@@ -24,17 +25,18 @@ def contacts(
     since: datetime | None = None,
     after: Position | None = None,
     before: tuple[datetime, Position | None] | None = None,
+    kind: Kind = Kind.CONTACT,
 ) -> str:
-    """Contacts of one owner in order of (SystemModstamp, Id): from `since` on, after position `after`; None is no bound.
+    """Contacts or open Leads of one owner in order of (SystemModstamp, Id), from `since` on, after `after`; None: no bound.
 
     before: a time, and a position; rows stamped before that time and after that position are included as well.
     """
-    where = [owned_by(owner_id)]
+    where = [_open_of(owner_id, kind)]
     if since is not None:
         where.append(f"SystemModstamp >= {moment(since)}")
     if after is not None:
         where.append(f"({' OR '.join([behind(after), *([earlier(*before)] if before else [])])})")
-    return f"SELECT {_contact_fields(fields)} FROM Contact WHERE {' AND '.join(where)} ORDER BY SystemModstamp, Id"
+    return f"SELECT {_contact_fields(fields, kind)} FROM {kind} WHERE {' AND '.join(where)} ORDER BY SystemModstamp, Id"
 
 
 def behind(position: Position) -> str:
@@ -46,38 +48,46 @@ def earlier(until: datetime, after: Position | None) -> str:
     return f"(SystemModstamp < {moment(until)}{f' AND {behind(after)}' if after else ''})"
 
 
-def contacts_by_id(ids: Iterable[str], fields: ReadFields) -> str:
-    return f"SELECT {_contact_fields(fields)} FROM Contact WHERE Id IN ({_listed(ids)})"
+def contacts_by_id(ids: Iterable[str], fields: ReadFields, kind: Kind = Kind.CONTACT) -> str:
+    return f"SELECT {_contact_fields(fields, kind)} FROM {kind} WHERE Id IN ({_listed(ids)})"
 
 
-def count_contacts(owner_id: str) -> str:
-    return f"SELECT COUNT() FROM Contact WHERE {owned_by(owner_id)}"
+def count_contacts(owner_id: str, kind: Kind = Kind.CONTACT) -> str:
+    return f"SELECT COUNT() FROM {kind} WHERE {_open_of(owner_id, kind)}"
 
 
-def sweep(owner_id: str, fields: ReadFields, after_id: str | None = None) -> str:
-    where = owned_by(owner_id) + (f" AND Id > '{to_18(after_id)}'" if after_id else "")
-    return f"SELECT {_named('Id', *fields.opt_out_columns)} FROM Contact WHERE {where} ORDER BY Id"
+def sweep(owner_id: str, fields: ReadFields, after_id: str | None = None, kind: Kind = Kind.CONTACT) -> str:
+    where = _open_of(owner_id, kind) + (f" AND Id > '{to_18(after_id)}'" if after_id else "")
+    return f"SELECT {_named('Id', *fields.opt_out_columns)} FROM {kind} WHERE {where} ORDER BY Id"
 
 
-def sightings(ids: Iterable[str], fields: ReadFields) -> str:
-    columns = _named("Id", "OwnerId", "Owner.Name", "IsDeleted", "MasterRecordId", *fields.opt_out_columns)
-    return f"SELECT {columns} FROM Contact WHERE Id IN ({_listed(ids)})"
+def sightings(ids: Iterable[str], fields: ReadFields, kind: Kind = Kind.CONTACT) -> str:
+    columns = _named("Id", "OwnerId", "Owner.Name", *fates(kind), *fields.opt_out_columns)
+    return f"SELECT {columns} FROM {kind} WHERE Id IN ({_listed(ids)})"
 
 
-def recipients(ids: Iterable[str], fields: ReadFields) -> str:
-    columns = _named("Id", "OwnerId", "Email", "IsDeleted", *fields.opt_out_columns)
-    return f"SELECT {columns} FROM Contact WHERE Id IN ({_listed(ids)})"
+def fates(kind: Kind) -> tuple[str, ...]:
+    """Return the fields that tell whether a record is still there, and what it went into."""
+    converted = ("IsConverted", "ConvertedContactId") if kind == Kind.LEAD else ()
+    return ("IsDeleted", "MasterRecordId", *converted)
 
 
-def whereabouts(salesforce_id: str | None, email: str | None, fields: ReadFields) -> str:
-    """Everything that "Why isn't this person here?" needs about one contact, by Id or else by address."""
-    columns = _named(
-        "Id", "Name", "Email", "OwnerId", "Owner.Name", "IsDeleted", "MasterRecordId", *fields.opt_out_columns
-    )
+def recipients(ids: Iterable[str], fields: ReadFields, kind: Kind = Kind.CONTACT) -> str:
+    columns = _named(*recipient_fields(fields, kind), "IsDeleted")
+    return f"SELECT {columns} FROM {kind} WHERE Id IN ({_listed(ids)})"
+
+
+def recipient_fields(fields: ReadFields, kind: Kind) -> list[str]:
+    return ["Id", "OwnerId", "Email", *fields.opt_out_columns, *(["IsConverted"] if kind == Kind.LEAD else [])]
+
+
+def whereabouts(salesforce_id: str | None, email: str | None, fields: ReadFields, kind: Kind = Kind.CONTACT) -> str:
+    """Everything that "Why isn't this person here?" needs about one contact or Lead, by Id or else by address."""
+    columns = _named("Id", "Name", "Email", "OwnerId", "Owner.Name", *fates(kind), *fields.opt_out_columns)
     if not salesforce_id and not email:
         raise ValueError("an Id or an address")  # "Email = null" would find everybody without one
     by = f"Id = '{to_18(salesforce_id)}'" if salesforce_id else format_soql("Email = {}", email)
-    return f"SELECT {columns} FROM Contact WHERE {by} ORDER BY IsDeleted, SystemModstamp DESC LIMIT 10"
+    return f"SELECT {columns} FROM {kind} WHERE {by} ORDER BY IsDeleted, SystemModstamp DESC LIMIT 10"
 
 
 def named(words: Sequence[str], limit: int) -> str:
@@ -97,10 +107,11 @@ def account_of(contact_id: str) -> str:
     return f"SELECT Id, AccountId FROM Contact WHERE Id = '{to_18(contact_id)}'"
 
 
-def leads_changed(user_id: str, fields: ReadFields, since: datetime) -> str:
-    """Leads that the user made or owns, changed from `since` on. No names, no addresses."""
+def leads_changed(user_id: str, fields: ReadFields, since: datetime, *, with_people: bool = False) -> str:
+    """Leads that the user made or owns, changed from `since` on; names and addresses only with_people."""
+    columns = _contact_fields(fields, Kind.LEAD) if with_people else _lead_fields(fields)
     return (
-        f"SELECT {_lead_fields(fields)} FROM Lead WHERE {_made_or_owned(user_id)} "
+        f"SELECT {columns} FROM Lead WHERE {_made_or_owned(user_id)} "
         f"AND SystemModstamp >= {moment(since)} ORDER BY SystemModstamp, Id"
     )
 
@@ -171,6 +182,11 @@ def leads_made_between(user_id: str, since: datetime, until: datetime, fields: R
     )
 
 
+def _open_of(owner_id: str, kind: Kind) -> str:
+    """The owner's records of this kind; a converted Lead is none any more."""
+    return owned_by(owner_id) + (" AND IsConverted = false" if kind == Kind.LEAD else "")
+
+
 def owned_by(owner_id: str) -> str:
     return f"OwnerId = '{to_18(owner_id)}'"
 
@@ -211,8 +227,8 @@ def is_visible(about: str, names: Iterable[str]) -> str:
     return f"SELECT {_named(*names)} FROM {field(about)} LIMIT 1"
 
 
-def _contact_fields(fields: ReadFields) -> str:
-    rest = ("OwnerId", "SystemModstamp", "IsDeleted", "MasterRecordId")
+def _contact_fields(fields: ReadFields, kind: Kind) -> str:
+    rest = ("OwnerId", "SystemModstamp", *fates(kind))
     return _named("Id", "FirstName", "LastName", "Email", *fields.names, *rest)
 
 

@@ -1,4 +1,4 @@
-"""A page of Salesforce contacts into the database: rows, ledger, counters and checkpoint in one transaction.
+"""A page of Salesforce contacts, or open Leads, into the database: rows, ledger, counters and checkpoint in one transaction.
 
 What is stored of the page's records is read at once, judged row by row in memory (sync/row_rules.py), and only what changed is
 written, in bulk. Applying a page twice changes nothing.
@@ -7,7 +7,7 @@ written, in bulk. Applying a page twice changes nothing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import itemgetter
@@ -20,7 +20,7 @@ from asapp.core.clock import utcnow
 from asapp.models import ContactSource, LedgerOutcome, Reason
 from asapp.models.run import Also, Skipped
 from asapp.models.search import search_key
-from asapp.salesforce.records import ContactRecord, Unreadable
+from asapp.salesforce.records import ContactRecord, Kind, Unreadable
 from asapp.sync import store
 from asapp.sync.row_rules import Becomes, RowClass, RowVerdict, StoredContact, judge
 from asapp.sync.run_context import ALSO, RunContext, add_counts, change_row
@@ -34,7 +34,8 @@ COUNTED = (
     RowClass.ADOPTED,
     RowClass.UNCHANGED,
 )
-SALESFORCE = str(ContactSource.SALESFORCE)  # a plain text, cheap for every driver
+# Plain texts, cheap for every driver.
+SOURCES = {Kind.CONTACT: str(ContactSource.SALESFORCE), Kind.LEAD: str(ContactSource.SALESFORCE_LEAD)}
 
 
 @dataclass
@@ -76,6 +77,7 @@ class StoredRows:
     departures: Mapping[str, int]  # the run that found it
     manual: dict[bytes, list[int]]  # address hash -> contacts made by hand
     tombstones: Marks  # of people who were deleted or erased here
+    signed_up: Set[str] = frozenset()  # Leads that stand for people from the sign-up page: their contact is here
 
 
 def apply_page(
@@ -84,8 +86,12 @@ def apply_page(
     unreadable: Sequence[Unreadable] = (),
     *,
     in_order: bool = True,
+    is_reread: bool = False,
 ) -> None:
-    """Store a page and commit. in_order: it may move the checkpoint. Raises LeaseLost."""
+    """Store a page and commit. Raises LeaseLost.
+
+    in_order: it may move the checkpoint. is_reread: this run may have read the rows before.
+    """
     mine = [record for record in records if record.owner_id == context.owner_id]
     # A row that moved within the query while it was read may come twice in one page; the last is the newest.
     latest = {record.id: record for record in mine}
@@ -100,7 +106,7 @@ def apply_page(
     work.skipped[Skipped.NOT_YOURS] += len(records) - len(mine)
     work.classes[RowClass.UNCHANGED] += len(mine) - len(latest)
     stored = find_stored_rows(context, latest.values(), hashes)
-    applier = PageApplier(context, stored, hashes, work, is_reread=not in_order)
+    applier = PageApplier(context, stored, hashes, work, is_reread=is_reread)
     for record in latest.values():
         applier.apply(record)
     skip_unreadable(context, work, [row for row in unreadable if row.id not in latest], len(unreadable))
@@ -119,6 +125,7 @@ def find_stored_rows(context: RunContext, records: Iterable[ContactRecord], hash
         departures=store.find_departures(context.connection_id, ids),
         manual=store.find_manual(context.user_id, new_hashes),
         tombstones=NO_MARKS if are_all_known else marks_of(context.user_id),
+        signed_up=store.find_signed_up(context.connection_id, ids) if context.kind == Kind.LEAD else frozenset(),
     )
 
 
@@ -221,6 +228,8 @@ class PageApplier:
         tombstones, hashed = self.stored.tombstones, self.hashes.get(record.id)
         if tombstones.is_erased(record.id, hashed):
             return self._create_erased(record, verdict)
+        if record.id in self.stored.signed_up:
+            return verdict._replace(row_class=RowClass.SKIPPED, reason=Skipped.SIGNED_UP)
         if record.id in tombstones.hidden_ids:
             return self._create_hidden(record, verdict, becomes)
         values = contact_values(becomes, record, hashed, self.work.now) | self._identity(record)
@@ -254,7 +263,8 @@ class PageApplier:
         return verdict._replace(row_class=RowClass.SKIPPED, reason=Skipped.ERASED_HERE)
 
     def _identity(self, record: ContactRecord) -> dict[str, Any]:
-        return {"connection_id": self.context.connection_id, "salesforce_id": record.id, "source": SALESFORCE}
+        source = SOURCES[self.context.kind]
+        return {"connection_id": self.context.connection_id, "salesforce_id": record.id, "source": source}
 
     def _new_row(self, values: dict[str, Any]) -> dict[str, Any]:
         return values | {
@@ -371,7 +381,10 @@ def new_figures(
 
 def checkpoint(context: RunContext, records: Sequence[ContactRecord]) -> dict[str, Any]:
     """Return the last row in order; rows stamped from asked_at on were changed while we read, and never move it."""
-    last, sure = last_before(context.asked_at, records), last_before(context.sure_until, records)
+    sure = last_before(context.sure_until, records)
+    if context.kind == Kind.LEAD:
+        return {"leads_stamp": sure.system_modstamp, "leads_id": sure.id} if sure else {}
+    last = last_before(context.asked_at, records)
     moved = {"checkpoint_stamp": last.system_modstamp, "checkpoint_id": last.id} if last else {}
     return moved | ({"sure_stamp": sure.system_modstamp, "sure_id": sure.id} if sure else {})
 

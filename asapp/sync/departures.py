@@ -32,8 +32,8 @@ from asapp.models import (
     RunTrigger,
     SyncRun,
 )
-from asapp.models.contact import IS_HELD, OWNER_NAME_MAX
-from asapp.salesforce.records import Sighting
+from asapp.models.contact import IS_HELD, OWNER_NAME_MAX, is_of_kind
+from asapp.salesforce.records import Kind, Sighting
 from asapp.sync import store
 from asapp.sync.run_context import RunContext
 from asapp.sync.runs import Enqueue, start_run
@@ -55,17 +55,24 @@ def judge_sighting(sighting: Sighting | None, owner_id: str) -> Reason | None:
 
 @dataclass(frozen=True)
 class LedgerCounts:
-    expected: int  # contacts that Salesforce has for the user, if all departures are known
+    """Of contacts, or of open Leads."""
+
+    expected: int  # records that Salesforce has for the user, if all departures are known
     departures: int  # recorded, in any state
 
 
-def count_ledger(connection_id: int) -> LedgerCounts:
-    mine = select(func.count()).select_from(LedgerEntry).where(LedgerEntry.connection_id == connection_id)
+def count_ledger(connection_id: int, kind: Kind = Kind.CONTACT) -> LedgerCounts:
+    mine = (
+        select(func.count())
+        .select_from(LedgerEntry)
+        .where(LedgerEntry.connection_id == connection_id, is_of_kind(kind, LedgerEntry.salesforce_id))
+    )
     leaving = mine.join(
         Departure,
         (Departure.connection_id == LedgerEntry.connection_id) & (Departure.salesforce_id == LedgerEntry.salesforce_id),
     )
-    recorded = select(func.count()).select_from(Departure).where(Departure.connection_id == connection_id)
+    of_kind = (Departure.connection_id == connection_id, is_of_kind(kind, Departure.salesforce_id))
+    recorded = select(func.count()).select_from(Departure).where(*of_kind)
     expected = mine.scalar_subquery() - leaving.scalar_subquery()
     return LedgerCounts(*db.session.execute(select(expected, recorded.scalar_subquery())).one())
 
@@ -150,10 +157,23 @@ def find_to_confirm(context: RunContext) -> list[str]:
     return list(
         db.session.scalars(
             select(Departure.salesforce_id).where(
-                Departure.connection_id == context.connection_id, Departure.found_in_run_id != context.run_id
+                Departure.connection_id == context.connection_id,
+                Departure.found_in_run_id != context.run_id,
+                is_of_kind(context.kind, Departure.salesforce_id),
             )
         )
     )
+
+
+def withdraw_leads(context: RunContext) -> None:
+    """Delete the departures of open Leads, which the firm no longer brings in, in the caller's transaction.
+
+    A full reading finds them again if the firm brings in open Leads once more.
+    """
+    context.lock()
+    of_leads = is_of_kind(Kind.LEAD, Departure.salesforce_id)
+    mine = select(Departure.salesforce_id).where(Departure.connection_id == context.connection_id, of_leads)
+    store.delete_departures(context.connection_id, db.session.scalars(mine).all())
 
 
 def waiting_for_decision() -> Select[int]:

@@ -1,12 +1,14 @@
 """One sync run, from claim to ending.
 
-Contacts page after page, then departures, then leads, then the balance. Each page is one transaction with its counters and
-checkpoint. sync/endings.py writes every ending but the good ones, which `finish` writes.
+Contacts page after page, then departures, then open Leads if they come in, then the leads that are followed, then the balance.
+Each page is one transaction with its counters and checkpoint. sync/endings.py writes every ending but the good ones, which
+`finish` writes.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -23,26 +25,28 @@ from asapp.messages.codes import Code
 from asapp.models import Connection, RunPhase, RunStatus
 from asapp.salesforce import errors
 from asapp.salesforce.fields import key_of
-from asapp.salesforce.records import Opening
-from asapp.sync import departures, opening, recipients, settle
+from asapp.salesforce.records import Kind, LeadsFound, Opening
+from asapp.sync import departures, leads, open_leads, opening, recipients, settle
+from asapp.sync.departure_check import Checked, DepartureCheck
 from asapp.sync.endings import ending, enqueueing_next_parked
 from asapp.sync.interval import find_interval
 from asapp.sync.leads import LeadFollower, Leads
+from asapp.sync.open_leads import OpenLeads
 from asapp.sync.opening import known_by
 from asapp.sync.reader import ContactReader
-from asapp.sync.recipients import RecipientsToCheck
+from asapp.sync.recipients import RecipientsToCheck, StoredRecipient
 from asapp.sync.run_context import JobContext
 from asapp.sync.runs import LeasedRun, claim_run
 from asapp.sync.schedule import next_sync_at
-from asapp.sync.sweep import Sweep, is_daily_check_due
-from asapp.sync.watermark import OVERLAP, next_window, resume_point
+from asapp.sync.sweep import is_daily_check_due
+from asapp.sync.watermark import next_window, resume_point
 
 log = logging.getLogger(__name__)
 
-NO_CHECKPOINT = dict.fromkeys(("checkpoint_stamp", "checkpoint_id", "sure_stamp", "sure_id", "sweep_after_id", "swept"))
-MAX_CONFIRMATIONS = 3
+NO_CHECKPOINT = dict.fromkeys(
+    ("checkpoint_stamp", "checkpoint_id", "sure_stamp", "sure_id", "leads_stamp", "leads_id", "sweep_after_id", "swept")
+)
 MAX_REOPENINGS = 20  # of one window, after expired locators
-MAX_REREADS = 5  # each from its beginning, after expired locators
 
 
 def execute_run(run_id: int, job: JobContext) -> None:
@@ -84,6 +88,7 @@ class Reading:
     leads: Leads = None  # as the last opening of the window brought them
     leads_asked_at: datetime = field(default_factory=utcnow)
     reads_all_opted_out: bool = False  # of the user's Leads
+    open_leads: Checked | None = None  # None: they don't come in, or could not be read
     leads_error: errors.SalesforceError | None = None
     recipients: RecipientsToCheck | None = None
     recipients_asked_at: datetime = field(default_factory=utcnow)
@@ -107,6 +112,7 @@ class Execution:
             self.read_contacts(reading, self.choose_window())
             self.nominate_departures(reading)
             self.check_recipients(reading)
+            self.bring_in_leads(reading)
             self.settle_departures(reading)
             self.follow_leads(reading)
             self.finish(reading)
@@ -159,51 +165,27 @@ class Execution:
         return answer
 
     def nominate_departures(self, reading: Reading) -> None:
-        """Nominate the contacts that have left without a row: by the counts, and once a day by all Ids."""
-        counts = self.reader.ledger_counts
-        if reading.owned == counts.expected and not counts.departures and not self.wants_sweep(reading.owned):
+        """Nominate the contacts that have left without a row."""
+        check = DepartureCheck(self.reader, Kind.CONTACT, is_full=bool(self.run.row.is_full))
+        reading.owned, reading.was_swept = check.nominate(reading.owned)
+
+    def bring_in_leads(self, reading: Reading) -> None:
+        """Bring in the user's open Leads, if the firm wants them. What prevents it never prevents the contacts."""
+        if not self.connection.partner.brings_in_open_leads:
+            if self.reader.ledger_counts(Kind.LEAD).departures:
+                departures.withdraw_leads(self.reader.context)
+                self.reader.reset_counts()
             return
-        self.run.save(phase=RunPhase.DEPARTURES)
-        if reading.owned != counts.expected and self.run.row.swept is None:
-            reading.owned = self.reread_changes()
-        if self.wants_sweep(reading.owned):
-            reading.owned, reading.was_swept = Sweep(self.reader).check(), True
-        self.confirm_earlier()
-
-    def reread_changes(self) -> int:
-        """Read what changed since the run began, because the counts may differ only through that; return the new count."""
-        opened_at = self.run.row.opened_at
-        if opened_at is None:
-            raise ValueError("the window was never opened")
-        for _ in range(MAX_REREADS):
-            answer = self.reader.client_for_call().open_contacts(
-                self.reader.owner_id, opened_at - OVERLAP, None, with_deleted=True
-            )
-            try:
-                self.reader.apply_pages(answer.page, in_order=False)
-            except errors.LocatorExpired:
-                continue
-            return answer.owned
-        raise errors.TryLater(Code.LOCATOR_EXPIRED)
-
-    def wants_sweep(self, owned: int) -> bool:
-        run, connection = self.run.row, self.connection
-        if owned != self.reader.ledger_counts.expected or connection.sweep_wanted or run.swept is not None:
-            return True
-        return not run.is_full and is_daily_check_due(connection)  # a full run has just read all of them
-
-    def confirm_earlier(self) -> None:
-        """Ask again about departures that an earlier run found and this one may apply.
-
-        A contact that turns out to be still here can reopen a discarded proposal; its other contacts are then confirmed too.
-        """
-        for _ in range(MAX_CONFIRMATIONS):
-            self.reader.context.lock()
-            departures.reopen_discarded(self.connection.id)
-            ids = departures.find_to_confirm(self.reader.context)
-            if not ids:
-                return
-            self.reader.read_by_id(self.reader.nominate_departed(ids))
+        if not isinstance(reading.leads, LeadsFound):
+            return  # following the leads says why
+        is_whole = open_leads.reads_all(self.connection, self.reader.client, is_full=bool(self.run.row.is_full))
+        try:
+            reading.open_leads = OpenLeads(self.reader, reading.leads, is_whole=is_whole).bring_in()
+            if reading.recipients:
+                self.check_by_id(reading.recipients.open_leads, Kind.LEAD)
+        except leads.UNREADABLE as error:
+            db.session.rollback()
+            reading.open_leads, reading.leads_error = None, error
 
     def check_recipients(self, reading: Reading) -> None:
         """Ask about each recipient of the sends that wait for this run, and store what differs."""
@@ -212,9 +194,12 @@ class Execution:
         if to_check is None:
             return
         reading.recipients, reading.recipients_asked_at = to_check, asked_at
-        stored = to_check.contacts
+        self.check_by_id(to_check.contacts, Kind.CONTACT)
+
+    def check_by_id(self, stored: Mapping[str, StoredRecipient], kind: Kind) -> None:
+        """Ask about these contacts or Leads, read those that differ, and nominate those that have left."""
         client = self.reader.client_for_call()
-        found = recipients.retrieve(client, self.job.access, self.connection, self.reader.meter, list(stored))
+        found = recipients.retrieve(client, self.job.access, self.connection, self.reader.meter, list(stored), kind)
         departed: list[str] = []
         changed: list[str] = []
         for salesforce_id, now in found.items():
@@ -226,7 +211,7 @@ class Execution:
 
     def settle_departures(self, reading: Reading) -> None:
         """Apply the departures, or hold them."""
-        if self.reader.ledger_counts.departures or self.run.row.nominated:
+        if any(self.reader.ledger_counts(kind).departures for kind in Kind) or self.run.row.nominated:
             reading.is_held = settle.settle(self.reader.context, self.reader.stop_if_asked)
             self.reader.reset_counts()
 
@@ -244,15 +229,15 @@ class Execution:
         )
         if follower.has_much_to_do(reading.leads):
             self.run.save(phase=RunPhase.BALANCING)
-        reading.leads_error = follower.follow(reading.leads)
+        reading.leads_error = reading.leads_error or follower.follow(reading.leads)
 
     def finish(self, reading: Reading) -> None:
         """Write the ending, and what the next run starts from, in one transaction."""
-        expected = self.reader.ledger_counts.expected
+        expected = {kind: self.reader.ledger_counts(kind).expected for kind in Kind}
         retry_when_beaten(db.session(), lambda: self._finish(reading, expected))
         log.info("run held" if reading.is_held else "run complete")
 
-    def _finish(self, reading: Reading, expected: int) -> None:
+    def _finish(self, reading: Reading, expected: Mapping[Kind, int]) -> None:
         now = utcnow()
         run = self.run.row
         record_usage(db.session(), self.connection.partner_id, self.reader.client.usage, self.paused_until, now)
@@ -271,13 +256,15 @@ class Execution:
         connection.first_synced_at = connection.first_synced_at or now
         if reading.leads_error is None:
             connection.lead_fields_read = self.reader.client.lead_fields.key
+        open_leads.record_known(connection, reading.leads_error, reading.open_leads)
         connection.salesforce_count = reading.owned
         app_refusals.record_answers_again(db.session(), connection)
         connection.failures_in_a_row, connection.last_failure = 0, None
         interval = find_interval(db.session(), connection.partner_id, self.job.default_interval_minutes)
         connection.next_sync_at = next_sync_at(now, interval.minutes)
         connection.end_lease()  # a check that began before knows less
-        connection.sweep_wanted = reading.owned != expected
+        counted = {Kind.CONTACT: reading.owned} | ({Kind.LEAD: reading.open_leads.owned} if reading.open_leads else {})
+        connection.sweep_wanted = any(count != expected[kind] for kind, count in counted.items())
         if reading.was_swept or run.is_full:
             connection.swept_at = now
         if reading.recipients is not None and reading.leads_error is None:

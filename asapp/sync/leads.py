@@ -22,7 +22,7 @@ from typing import Any
 from sqlalchemy import Row, Select, func, or_, select, union
 
 from asapp.contacts.addresses import address_hash
-from asapp.contacts.twins import block, blocked_by, blocked_leads, unblock
+from asapp.contacts.twins import block, blocked_by, blocked_leads, opted_out_open_leads, unblock
 from asapp.core.bulk import in_chunks, is_among
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
@@ -52,13 +52,18 @@ from asapp.sync.watermark import OVERLAP, start_of
 ROWS_A_COMMIT = 200  # so that a sign-up never waits for long
 JUST_BEFORE = timedelta(hours=1)  # for a connection that has no leads yet
 
+UNREADABLE = (errors.TryLater, errors.Misconfigured, errors.LocatorExpired)  # contacts are synced all the same
 Leads = LeadsFound | errors.SalesforceError | None
 
 
 def window_of(connection: Connection, is_full: bool, wants_sweep: bool) -> LeadWindow:
     """Return which Leads the run must read. A sweep needs all that are opted out, and here they cost no further call."""
     opted_out_since = None if is_full or wants_sweep else start_of(connection.lead_opt_outs_watermark)
-    return LeadWindow(_changed_since(connection, is_full), opted_out_since)
+    brings_in = connection.partner.brings_in_open_leads
+    changed_since = _changed_since(connection, is_full)
+    if brings_in and (start := start_of(connection.open_leads_watermark)):
+        changed_since = min(start, changed_since)
+    return LeadWindow(changed_since, opted_out_since, brings_in)
 
 
 def _changed_since(connection: Connection, is_full: bool) -> datetime:
@@ -104,7 +109,8 @@ class LeadFollower:
         """Is there more to do than to compare our own tables?"""
         if not isinstance(found, LeadsFound):
             return False
-        return self.is_whole or bool(found.changed.records or found.opted_out.records)
+        opted_out = found.opted_out.records if found.opted_out else []
+        return self.is_whole or bool(found.changed.records or opted_out)
 
     def follow(self, found: Leads) -> errors.SalesforceError | None:
         """Store what was found, page by page, and tie leads to their contacts; return why it couldn't be done, or None."""
@@ -124,7 +130,7 @@ class LeadFollower:
             has_changed = self.resolve_untied()
             if outcomes.follow_tied(self.context.user_id, self.run.id, self.context.lock) or has_changed:
                 self.run.save()
-        except (errors.TryLater, errors.Misconfigured, errors.LocatorExpired) as error:
+        except UNREADABLE as error:
             db.session.rollback()
             return error
         return None
@@ -156,10 +162,13 @@ class LeadFollower:
         unblock(self.connection_id, [each for each in blocked if not self._is_blocking(by_id[each], ours)])
         self._save(twins)
 
-    def block_opted_out(self, page: LeadPage) -> None:
-        """Block the addresses of the user's open Leads that are opted out; if the run asked for all, unblock the others."""
-        shown: set[str] = set()
-        for each in self._pages(page):
+    def block_opted_out(self, page: LeadPage | None) -> None:
+        """Block the addresses of the user's open Leads that are opted out; if the run asked for all, unblock the others.
+
+        page: None if open Leads come in: then they are in the ledger, and their addresses are blocked with it.
+        """
+        shown = opted_out_open_leads(self.connection_id) if page is None else set()
+        for each in self._pages(page) if page else ():
             shown |= self.store_opted_out([record for record in each.records if record.is_opted_out])
         if self.reads_all_opted_out:
             self.unblock_outdated(set(blocked_leads(self.connection_id)) - shown)

@@ -50,6 +50,12 @@ def needs_run(connection: Connection, client: OrgClient) -> bool:
     client: with the fields that its last sync could read.
     """
     is_full = next_window(connection, client.contact_fields.key) is None or connection.salesforce_count is None
+    if (
+        connection.partner.brings_in_open_leads
+        and connection.open_leads_watermark is None
+        and not connection.leads_trouble
+    ):
+        return True
     return is_full or connection.sweep_wanted or is_daily_check_due(connection)
 
 
@@ -73,9 +79,13 @@ def _are_leads_quiet(connection: Connection, client: OrgClient, opening: Opening
     found = opening.leads
     if isinstance(found, LeadsFound):
         pages = (found.changed, found.opted_out)
-        has_rows = any(page.records or page.next_path for page in pages)
+        has_rows = any(page.records or page.next_path for page in pages if page)
         had_none = connection.leads_trouble is None and connection.lead_opt_outs_watermark is not None
-        return had_none and client.lead_fields.key == connection.lead_fields_read and not has_rows
+        is_same = client.lead_fields.key == connection.lead_fields_read and found.owned in (
+            None,
+            connection.open_leads_count,
+        )
+        return had_none and is_same and not has_rows
     trouble = leads.trouble_of(found) if found is not None else None
     return trouble is not None and trouble == connection.leads_trouble
 

@@ -1,4 +1,4 @@
-"""Reading contacts from Salesforce and storing them: what the phases of a run are made of.
+"""Reading contacts, and open Leads, from Salesforce and storing them: what the phases of a run are made of.
 
 No transaction is open while Salesforce is asked, so that nothing waits on a lock for as long as an answer takes.
 """
@@ -6,7 +6,8 @@ No transaction is open while Salesforce is asked, so that nothing waits on a loc
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 from asapp.contacts.addresses import address_key
@@ -18,14 +19,14 @@ from asapp.core.extensions import db
 from asapp.core.stopping import StopRequested
 from asapp.models import Partner, User
 from asapp.salesforce.client import OrgClient
-from asapp.salesforce.records import ContactPage, ContactRecord, Unreadable
+from asapp.salesforce.records import ContactPage, ContactRecord, Kind, LeadPage, kind_of
 from asapp.sync import departures
 from asapp.sync.apply_page import apply_page
 from asapp.sync.departures import LedgerCounts, count_ledger
 from asapp.sync.meter import RunMeter
 from asapp.sync.run_context import JobContext, RunContext
 from asapp.sync.runs import LeasedRun
-from asapp.sync.watermark import sure_until
+from asapp.sync.watermark import start_of, sure_until
 
 TIME_SLICE_S = 240.0  # then the run is handed back at its checkpoint, so that deploys and other partners don't wait
 
@@ -40,7 +41,8 @@ class ContactReader:
         self.owner_id = self.connection.salesforce_user_id
         self.meter = RunMeter(db.engine, run, self.connection.partner_id, job.should_stop)
         self._time_slice_ends_at = time.monotonic() + TIME_SLICE_S
-        self._ledger_counts: LedgerCounts | None = None  # None: something was written since they were counted
+        self.reads_all_leads = False  # open Leads are read in full, not only what changed
+        self._ledger_counts: dict[Kind, LedgerCounts] = {}  # emptied when something is written
 
     @cached_property
     def context(self) -> RunContext:
@@ -60,14 +62,20 @@ class ContactReader:
             sure_until=sure_until(run.opened_at or utcnow()),
         )
 
-    @property
-    def ledger_counts(self) -> LedgerCounts:
-        if self._ledger_counts is None:
-            self._ledger_counts = count_ledger(self.connection.id)
-        return self._ledger_counts
+    def context_of(self, kind: Kind) -> RunContext:
+        """Return the context for contacts, or for open Leads, which have a window of their own."""
+        if kind == Kind.CONTACT:
+            return self.context
+        window_start = None if self.reads_all_leads else start_of(self.connection.open_leads_watermark)
+        return replace(self.context, kind=kind, window_start=window_start)
+
+    def ledger_counts(self, kind: Kind = Kind.CONTACT) -> LedgerCounts:
+        if kind not in self._ledger_counts:
+            self._ledger_counts[kind] = count_ledger(self.connection.id, kind)
+        return self._ledger_counts[kind]
 
     def reset_counts(self) -> None:
-        self._ledger_counts = None
+        self._ledger_counts = {}
 
     def client_for_call(self) -> OrgClient:
         """Commit, and return the client."""
@@ -81,38 +89,61 @@ class ContactReader:
         if may_end_time_slice and time.monotonic() > self._time_slice_ends_at:
             raise StopRequested
 
-    def apply_pages(self, page: ContactPage, *, in_order: bool = True) -> None:
-        """Store a page and the ones that follow it; each is read while the one before is stored. Raises LocatorExpired."""
+    def apply_pages(self, page: ContactPage, *, in_order: bool = True, is_reread: bool = False) -> None:
+        """Store a page and the ones that follow it; each is read while the one before is stored. Raises LocatorExpired.
+
+        in_order, is_reread: as in apply_page().
+        """
         while True:
             self.stop_if_asked(may_end_time_slice=in_order)  # only a reading in order can be resumed
-            coming = self.client_for_call().next_page_ahead(page.next_path) if page.next_path else None
-            self.apply(page.records, page.unreadable, in_order)
+            coming = self.client_for_call().next_page_ahead(page.next_path, page.kind) if page.next_path else None
+            self.apply(page, page.records, in_order=in_order, is_reread=is_reread)
             if coming is None:
                 return
             page = coming.result()
 
-    def apply(self, records: list[ContactRecord], unreadable: list[Unreadable], in_order: bool) -> None:
-        """Store some records and commit."""
-        if records or unreadable:
-            context = self.context
-            retry_when_beaten(db.session(), lambda: apply_page(context, records, unreadable, in_order=in_order))
+    def apply_leads(self, page: LeadPage, *, is_reread: bool = False) -> None:
+        """Store the user's own among changed Leads, page by page. Raises LocatorExpired."""
+        while True:
+            self.stop_if_asked()
+            if page.people is not None:
+                self.apply(page.people, page.people.records, in_order=False, is_reread=is_reread)
+            if page.next_path is None:
+                return
+            page = self.client_for_call().next_leads(page.next_path, self.owner_id)
+
+    def apply(self, page: ContactPage, records: list[ContactRecord], *, in_order: bool, is_reread: bool) -> None:
+        """Store some records of a page, and those of it that can't be read; commit."""
+        if records or page.unreadable:
+            context, unreadable = self.context_of(page.kind), page.unreadable
+            retry_when_beaten(
+                db.session(),
+                lambda: apply_page(context, records, unreadable, in_order=in_order, is_reread=is_reread),
+            )
             self.reset_counts()
 
     def read_by_id(self, ids: Sequence[str]) -> None:
         """Read these records as if a page had brought them; the next run finds those that have left since."""
-        for chunk in in_chunks(ids):
+        for kind, chunk in by_kind(ids):
             self.stop_if_asked()
-            page = self.client_for_call().contacts_by_id(chunk)
+            page = self.client_for_call().contacts_by_id(chunk, kind)
             alive = [r for r in page.records if r.owner_id == self.owner_id and not r.is_deleted]
-            self.apply(alive, page.unreadable, in_order=False)
+            self.apply(page, alive, in_order=False, is_reread=True)
 
     def nominate_departed(self, ids: Sequence[str]) -> list[str]:
         """Ask about these Ids and nominate those that have left; return the ones that are still the user's."""
         still_here: list[str] = []
-        for chunk in in_chunks(ids):
+        for kind, chunk in by_kind(ids):
             self.stop_if_asked()
-            sightings = self.client_for_call().fetch_sightings(chunk)
+            sightings = self.client_for_call().fetch_sightings(chunk, kind)
             still_here += departures.nominate_departed(self.context, chunk, sightings)
             self.run.save()
             self.reset_counts()
         return still_here
+
+
+def by_kind(ids: Sequence[str]) -> Iterator[tuple[Kind, list[str]]]:
+    """Yield Ids of contacts and of Leads, in chunks of one kind."""
+    for kind in Kind:
+        for chunk in in_chunks([each for each in ids if kind_of(each) == kind]):
+            yield kind, chunk

@@ -23,8 +23,9 @@ from asapp.core.bulk import in_chunks
 from asapp.core.database import change_rows, fetch_tuples
 from asapp.core.extensions import db
 from asapp.models import Connection, Contact, ContactList, ContactSource, Send, SendState
+from asapp.models.contact import FROM_SALESFORCE
 from asapp.salesforce.client import IDS_A_RETRIEVE, OrgClient
-from asapp.salesforce.records import RetrievedContact
+from asapp.salesforce.records import Kind, RetrievedContact
 
 SIDE_BY_SIDE = 4
 
@@ -41,7 +42,8 @@ class RecipientsToCheck(NamedTuple):
 
     send_ids: list[int]
     contacts: dict[str, StoredRecipient]
-    lead_ids: list[str]
+    open_leads: dict[str, StoredRecipient]  # Leads that come in like contacts
+    lead_ids: list[str]  # of people from the sign-up page
 
 
 def find_to_check(run_id: int, connection: Connection, now: datetime) -> RecipientsToCheck | None:
@@ -65,33 +67,41 @@ def find_to_check(run_id: int, connection: Connection, now: datetime) -> Recipie
         .order_by(Contact.salesforce_id),
         {},
     )
-    contacts = {
-        salesforce_id: StoredRecipient(email, bool(opted_out))
-        for source, salesforce_id, email, opted_out in rows
-        if source == ContactSource.SALESFORCE
-    }
+    contacts, open_leads = (
+        {
+            salesforce_id: StoredRecipient(email, bool(opted_out))
+            for source, salesforce_id, email, opted_out in rows
+            if source == wanted
+        }
+        for wanted in FROM_SALESFORCE
+    )
     lead_ids = [salesforce_id for source, salesforce_id, _, _ in rows if source == ContactSource.LEAD]
-    return RecipientsToCheck([send.id for send in sends], contacts, lead_ids)
+    return RecipientsToCheck([send.id for send in sends], contacts, open_leads, lead_ids)
 
 
 def retrieve(
-    client: OrgClient, access: OrgAccess, connection: Connection, before_call: BeforeCall, ids: Sequence[str]
+    client: OrgClient,
+    access: OrgAccess,
+    connection: Connection,
+    before_call: BeforeCall,
+    ids: Sequence[str],
+    kind: Kind,
 ) -> dict[str, RetrievedContact | None]:
-    """Return these contacts as Salesforce has them now, None for one that it doesn't show. Raises SalesforceError.
+    """Return these contacts or Leads as Salesforce has them now, None for one that it doesn't show. Raises SalesforceError.
 
     client: the run's own, which knows the fields that the user can read. If one call isn't enough, up to SIDE_BY_SIDE threads
     ask, each with a client of its own. No transaction may be open.
     """
     chunks = list(in_chunks(ids, IDS_A_RETRIEVE))
     if len(chunks) < 2:
-        return dict(zip(ids, client.retrieve_contacts(ids), strict=True)) if ids else {}
+        return dict(zip(ids, client.retrieve_contacts(ids, kind), strict=True)) if ids else {}
     lines = [chunks[number::SIDE_BY_SIDE] for number in range(min(SIDE_BY_SIDE, len(chunks)))]
     with ExitStack() as open_clients, ThreadPoolExecutor(len(lines), thread_name_prefix="recipients") as threads:
         clients = [open_clients.enter_context(access.open(connection, before_call)) for _ in lines]
         for each in clients:
-            each.know_fields(client.contact_fields.key, None)
+            each.know_fields(client.contact_fields.key, client.lead_fields.key)
         answers = [
-            threads.submit(copy_context().run, _retrieve_all, each, line)
+            threads.submit(copy_context().run, _retrieve_all, each, line, kind)
             for each, line in zip(clients, lines, strict=True)
         ]
         found: dict[str, RetrievedContact | None] = {}
@@ -100,10 +110,10 @@ def retrieve(
     return found
 
 
-def _retrieve_all(client: OrgClient, chunks: Sequence[list[str]]) -> dict[str, RetrievedContact | None]:
+def _retrieve_all(client: OrgClient, chunks: Sequence[list[str]], kind: Kind) -> dict[str, RetrievedContact | None]:
     found: dict[str, RetrievedContact | None] = {}
     for chunk in chunks:
-        found |= dict(zip(chunk, client.retrieve_contacts(chunk), strict=True))
+        found |= dict(zip(chunk, client.retrieve_contacts(chunk, kind), strict=True))
     return found
 
 

@@ -17,7 +17,9 @@ from asapp.contacts.twins import block, is_twin, unblock
 from asapp.core import bulk
 from asapp.core.bulk import in_chunks, is_among
 from asapp.core.extensions import db
-from asapp.models import BlockedBy, Contact, ContactSource, Departure, DepartureState, LedgerEntry, RunChange
+from asapp.models import BlockedBy, Contact, ContactSource, Departure, DepartureState, Lead, LedgerEntry, RunChange
+from asapp.models.lead import IN_SALESFORCE
+from asapp.salesforce.records import Kind, kind_of
 from asapp.sync.row_rules import StoredContact
 
 CONTACTS: Table = Contact.__table__  # type: ignore[assignment]
@@ -58,6 +60,14 @@ def find_ledger(connection_id: int, ids: Collection[str]) -> dict[str, tuple[str
     c = LEDGER.c
     query = select(c.salesforce_id, c.outcome, c.address_hash).where(c.connection_id == connection_id)
     return {row[0]: (row[1], row[2]) for row in db.session.execute(query.where(is_among(c.salesforce_id, ids))).all()}
+
+
+def find_signed_up(connection_id: int, ids: Collection[str]) -> frozenset[str]:
+    """Return which of these Leads stand for people from the sign-up page."""
+    query = select(Lead.salesforce_id).where(
+        Lead.connection_id == connection_id, is_among(Lead.salesforce_id, ids), Lead.state.in_(IN_SALESFORCE)
+    )
+    return frozenset(each for each in db.session.scalars(query) if each is not None)
 
 
 def find_departures(connection_id: int, ids: Collection[str]) -> dict[str, int]:
@@ -143,8 +153,12 @@ def delete_from_ledger(connection_id: int, ids: Collection[str]) -> None:
 
 
 def _block_opted_out(connection_id: int, user_id: int, rows: Iterable[dict[str, Any]]) -> None:
-    addresses = {row["salesforce_id"]: row["address_hash"] for row in rows if row["address_hash"] is not None}
-    block(connection_id, user_id, BlockedBy.CONTACT, addresses)
+    addresses: dict[Kind, dict[str, bytes]] = {kind: {} for kind in Kind}
+    for row in rows:
+        if row["address_hash"] is not None:
+            addresses[kind_of(row["salesforce_id"])][row["salesforce_id"]] = row["address_hash"]
+    block(connection_id, user_id, BlockedBy.CONTACT, addresses[Kind.CONTACT])
+    block(connection_id, user_id, BlockedBy.LEAD, addresses[Kind.LEAD])
 
 
 def record_swept(connection_id: int, run_id: int, ids: Collection[str]) -> None:

@@ -1,4 +1,4 @@
-"""The full check of Ids, called a sweep: every Id and opt-out of the user's contacts is compared with the ledger.
+"""The full check of Ids, called a sweep: every Id and opt-out of the user's contacts, or open Leads, is compared with the ledger.
 
 It runs when the counts differ, and once a day, because visibility and formula fields change without a new stamp. It only
 nominates, and only when its last page has come. A long sweep saves checkpoints, and another time slice resumes after the last.
@@ -16,6 +16,8 @@ from asapp.core.clock import utcnow
 from asapp.core.database import end_read
 from asapp.core.extensions import db
 from asapp.models import Connection, Contact, Departure, LedgerEntry, LedgerOutcome
+from asapp.models.contact import is_of_kind
+from asapp.salesforce.records import Kind
 from asapp.sync import store
 from asapp.sync.reader import ContactReader
 from asapp.sync.run_context import RunContext
@@ -32,9 +34,14 @@ def is_daily_check_due(connection: Connection) -> bool:
 
 
 class Sweep:
-    def __init__(self, reader: ContactReader) -> None:
+    """Of contacts, or of open Leads. Only the first has checkpoints: open Leads are few enough to start over."""
+
+    def __init__(self, reader: ContactReader, kind: Kind = Kind.CONTACT) -> None:
         self.reader = reader
         self.run = reader.run
+        self.kind = kind
+        self.context = reader.context_of(kind)
+        self.is_resumable = kind == Kind.CONTACT
         self._start_over()
 
     def _start_over(self) -> None:
@@ -44,19 +51,22 @@ class Sweep:
         self.began_at = time.monotonic()
 
     def check(self) -> int:
-        """Nominate what is missing and read what differs; return how many contacts the user has in Salesforce."""
-        self.run.save(swept=self.run.row.swept or 0)
-        reader, after_id = self.reader, self.run.row.sweep_after_id
-        for rows in reader.client_for_call().iter_sweep(reader.owner_id, after_id):
+        """Nominate what is missing and read what differs; return how many records the user has in Salesforce."""
+        reader, after_id = self.reader, None
+        if self.is_resumable:
+            self.run.save(swept=self.run.row.swept or 0)
+            after_id = self.run.row.sweep_after_id
+        for rows in reader.client_for_call().iter_sweep(reader.owner_id, after_id, self.kind):
             self.seen.update(salesforce_id for salesforce_id, _ in rows)
             self.to_read += self._find_differing(rows)
             reader.stop_if_asked()
             if rows and self._is_checkpoint_due():
                 self.save_checkpoint(rows[-1][0])
-        self.to_read += reader.nominate_departed(find_missing(reader.context, self.seen))
-        self.to_read += find_returned(reader.context, self.seen)
+        self.to_read += reader.nominate_departed(find_missing(self.context, self.seen))
+        self.to_read += find_returned(self.context, self.seen)
         reader.read_by_id(self.to_read)
-        return (self.run.row.swept or 0) + len(self.seen)
+        before = self.run.row.swept or 0 if self.is_resumable else 0
+        return before + len(self.seen)
 
     def _find_differing(self, rows: Sequence[tuple[str, bool]]) -> list[str]:
         """Return the Ids that the ledger doesn't know, or knows with another opt-out."""
@@ -69,6 +79,8 @@ class Sweep:
         ]
 
     def _is_checkpoint_due(self) -> bool:
+        if not self.is_resumable:
+            return False
         return len(self.seen) >= CHECKPOINT_EVERY_IDS or time.monotonic() - self.began_at > CHECKPOINT_EVERY_S
 
     def save_checkpoint(self, last_id: str) -> None:
@@ -91,6 +103,7 @@ def find_missing(context: RunContext, seen: Collection[str]) -> list[str]:
     )
     not_marked = select(LedgerEntry.salesforce_id).where(
         LedgerEntry.connection_id == context.connection_id,
+        is_of_kind(context.kind, LedgerEntry.salesforce_id),
         func.coalesce(LedgerEntry.swept_in_run_id, 0) != context.run_id,
         LedgerEntry.salesforce_id.not_in(found),
     )
@@ -99,6 +112,7 @@ def find_missing(context: RunContext, seen: Collection[str]) -> list[str]:
     )
     not_in_ledger = select(Contact.salesforce_id).where(
         Contact.connection_id == context.connection_id,
+        is_of_kind(context.kind, Contact.salesforce_id),
         Contact.departed.is_(None),
         Contact.erased_at.is_(None),
         ~in_ledger.correlate(Contact).exists(),
@@ -116,6 +130,6 @@ def find_returned(context: RunContext, seen: Collection[str]) -> list[str]:
             (LedgerEntry.connection_id == Departure.connection_id)
             & (LedgerEntry.salesforce_id == Departure.salesforce_id),
         )
-        .where(Departure.connection_id == context.connection_id)
+        .where(Departure.connection_id == context.connection_id, is_of_kind(context.kind, Departure.salesforce_id))
     )
     return [row.salesforce_id for row in rows if row.salesforce_id in seen or row.swept_in_run_id == context.run_id]

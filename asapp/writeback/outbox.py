@@ -103,7 +103,7 @@ def add_for(addresses: Collection[Address], wait: timedelta = NO_WAIT) -> set[in
     for (partner_id, user_id), hashes in _by_owner(addresses).items():
         if db.session.get_one(Partner, partner_id).writes_opt_outs_back:
             for chunk in in_chunks(sorted(hashes)):
-                for find in (_contacts_with, _leads_with, _without_record):
+                for find in (_contacts_with, _open_leads_with, _leads_with, _without_record):
                     found |= {Found(*row) for row in db.session.execute(find(partner_id, user_id, chunk))}
     put_in(found, wait)
     return {each.connection_id for each in found}
@@ -136,16 +136,26 @@ def put_in(found: Collection[Found], wait: timedelta = NO_WAIT) -> None:
 
 
 def _contacts_with(partner_id: int, user_id: int | None, hashes: Collection[bytes]) -> Select[*tuple[Any, ...]]:
+    return _synced_with(partner_id, user_id, hashes, ContactSource.SALESFORCE, WrittenKind.CONTACT)
+
+
+def _open_leads_with(partner_id: int, user_id: int | None, hashes: Collection[bytes]) -> Select[*tuple[Any, ...]]:
+    return _synced_with(partner_id, user_id, hashes, ContactSource.SALESFORCE_LEAD, WrittenKind.LEAD)
+
+
+def _synced_with(
+    partner_id: int, user_id: int | None, hashes: Collection[bytes], source: ContactSource, kind: WrittenKind
+) -> Select[*tuple[Any, ...]]:
     return (
         _select_found(
             Contact,
-            WrittenKind.CONTACT,
+            kind,
             Contact.salesforce_id,
             Contact.system_modstamp,
             Connection.id == Contact.connection_id,
         )
         .where(*_are_of(Contact.user_id, partner_id, user_id), Contact.address_hash.in_(hashes))
-        .where(Contact.source == ContactSource.SALESFORCE, Contact.departed.is_(None), ~Contact.opted_out)
+        .where(Contact.source == source, Contact.departed.is_(None), ~Contact.opted_out)
     )
 
 
