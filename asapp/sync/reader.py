@@ -19,7 +19,7 @@ from asapp.core.extensions import db
 from asapp.core.stopping import StopRequested
 from asapp.models import Partner, User
 from asapp.salesforce.client import OrgClient
-from asapp.salesforce.records import ContactPage, ContactRecord, Kind, LeadPage, kind_of
+from asapp.salesforce.records import ContactPage, ContactRecord, Kind, LeadPage, Unreadable, kind_of
 from asapp.sync import departures
 from asapp.sync.apply_page import apply_page
 from asapp.sync.departures import LedgerCounts, count_ledger
@@ -97,7 +97,7 @@ class ContactReader:
         while True:
             self.stop_if_asked(may_end_time_slice=in_order)  # only a reading in order can be resumed
             coming = self.client_for_call().next_page_ahead(page.next_path, page.kind) if page.next_path else None
-            self.apply(page, page.records, in_order=in_order, is_reread=is_reread)
+            self.apply(page.records, page.unreadable, in_order=in_order, is_reread=is_reread, kind=page.kind)
             if coming is None:
                 return
             page = coming.result()
@@ -106,16 +106,24 @@ class ContactReader:
         """Store the user's own among changed Leads, page by page. Raises LocatorExpired."""
         while True:
             self.stop_if_asked()
-            if page.people is not None:
-                self.apply(page.people, page.people.records, in_order=False, is_reread=is_reread)
+            if (people := page.people) is not None:
+                self.apply(people.records, people.unreadable, in_order=False, is_reread=is_reread, kind=people.kind)
             if page.next_path is None:
                 return
             page = self.client_for_call().next_leads(page.next_path, self.owner_id)
 
-    def apply(self, page: ContactPage, records: list[ContactRecord], *, in_order: bool, is_reread: bool) -> None:
-        """Store some records of a page, and those of it that can't be read; commit."""
-        if records or page.unreadable:
-            context, unreadable = self.context_of(page.kind), page.unreadable
+    def apply(
+        self,
+        records: list[ContactRecord],
+        unreadable: list[Unreadable],
+        *,
+        in_order: bool,
+        is_reread: bool = False,
+        kind: Kind = Kind.CONTACT,
+    ) -> None:
+        """Store some records and commit."""
+        if records or unreadable:
+            context = self.context_of(kind)
             retry_when_beaten(
                 db.session(),
                 lambda: apply_page(context, records, unreadable, in_order=in_order, is_reread=is_reread),
@@ -128,7 +136,7 @@ class ContactReader:
             self.stop_if_asked()
             page = self.client_for_call().contacts_by_id(chunk, kind)
             alive = [r for r in page.records if r.owner_id == self.owner_id and not r.is_deleted]
-            self.apply(page, alive, in_order=False, is_reread=True)
+            self.apply(alive, page.unreadable, in_order=False, is_reread=True, kind=kind)
 
     def nominate_departed(self, ids: Sequence[str]) -> list[str]:
         """Ask about these Ids and nominate those that have left; return the ones that are still the user's."""

@@ -94,7 +94,7 @@ def test_every_reason_of_being_switched_off_or_on_has_its_words_and_no_other_wor
 
 def test_everything_that_is_changed_without_a_row_has_its_words() -> None:
     assert set(ALSO) == set(Also)
-    assert set(Also) == SWITCHED_OFF | SWITCHED_ON | {Also.MEMBERSHIPS_MOVED}
+    assert set(Also) == SWITCHED_OFF | SWITCHED_ON | {Also.MEMBERSHIPS_MOVED, Also.CONVERTED}
     assert set(REASONS) >= SWITCHED_OFF - {Also.SUPPRESSED}
     assert all(why_off(reason) for reason in SWITCHED_OFF)
 
