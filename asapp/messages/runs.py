@@ -138,8 +138,13 @@ def _parts(run: SyncRun, read: Mapping[str, int], reasons: Collection[str]) -> l
 
 
 def memberships_moved(run: SyncRun) -> int:
-    """Return how many list memberships merges handed over; they belong to no sum."""
+    """Return how many list memberships merges and conversions handed over; they belong to no sum."""
     return run.also.get(Also.MEMBERSHIPS_MOVED, 0)
+
+
+def leads_converted(run: SyncRun) -> int:
+    """Return how many open Leads a run handed to the contacts that they became."""
+    return run.also.get(Also.CONVERTED, 0)
 
 
 def started_by(run: SyncRun) -> str:

@@ -23,7 +23,8 @@ from asapp.leads.outcomes import erase_contact
 from asapp.models import Contact, ContactSource, Departure, Reason
 from asapp.models.run import Also
 from asapp.sync import store
-from asapp.sync.run_context import ALSO, RunContext, add_counts, change_row
+from asapp.sync.row_rules import RowClass
+from asapp.sync.run_context import RunContext, add_counts, change_row
 from asapp.sync.twin_changes import TwinChanges
 
 AT_ONCE = 100  # handed over in one transaction
@@ -77,7 +78,7 @@ def _hand_over(context: RunContext, pairs: Sequence[Row[*tuple[Any, ...]]]) -> N
         also[Also.CONVERTED] += 1
         read_now += bool(was_read) and found_in_run_id == context.run_id
         _stand_in(context, lead, contact)
-    store.insert_changes([change_row(context, row[1].id, ALSO, Also.CONVERTED) for row in pairs])
+    store.insert_changes([change_row(context, row[1].id, RowClass.UPDATED, Also.CONVERTED) for row in pairs])
     store.delete_from_ledger(context.connection_id, ids)
     store.delete_departures(context.connection_id, ids)
     run = context.run.row

@@ -14,6 +14,7 @@ from asapp.messages.runs import (
     figures,
     group_words,
     lasting,
+    leads_converted,
     memberships_moved,
     started_by,
     text_about_leaving,
@@ -45,6 +46,7 @@ for _words in (
     every,
     lasting,
     memberships_moved,
+    leads_converted,
     group_words,
     text_about_leaving,
 ):
