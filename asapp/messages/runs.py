@@ -156,6 +156,8 @@ def why_off(reason: str | None) -> str:
         return "Lost the email address in Salesforce"
     if reason == Skipped.CONSENT_HIDDEN:
         return "The consent record can't be seen in Salesforce, which counts as opted out"
+    if reason == Also.CONVERTED:
+        return "Has taken over from the lead that it was"
     if reason == Also.SUPPRESSED:
         return "The new address had unsubscribed, complained or bounced"
     return REASONS[reason].short if reason and reason in REASONS else ""
