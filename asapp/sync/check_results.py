@@ -29,6 +29,7 @@ from asapp.models import Connection, ConnectionStatus, Partner, RunStatus, RunTr
 from asapp.salesforce import errors
 from asapp.salesforce.client import OrgClient
 from asapp.salesforce.records import LeadsFound, Opening
+from asapp.sync import open_leads
 from asapp.sync.dispatch import enqueue_waiting, insert_runs
 from asapp.sync.endings import ending
 from asapp.sync.interval import SyncInterval, find_interval
@@ -143,6 +144,7 @@ class CheckResults:
     @staticmethod
     def _move_on(quiet: Sequence[tuple[Connection, Opening]], due_next: dict[int, datetime], now: datetime) -> None:
         by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+        with_leads = open_leads.find_read([connection.id for connection, answer in quiet if counts_leads(answer)])
         for connection, answer in quiet:
             leads_error = None if isinstance(answer.leads, LeadsFound) else answer.leads
             trusted = timedelta(days=connection.partner.opt_outs_trusted_days)
@@ -152,9 +154,16 @@ class CheckResults:
                 **known_by(answer.answered_at, leads_error, now, trusted),
                 **NO_LEASE,
             }
+            if connection.id in with_leads:
+                row |= open_leads.known_by(row["watermark"], row["opt_outs_known_until"])
             by_columns.setdefault(tuple(row), []).append(row)
         for rows in by_columns.values():
             update_many(CONNECTIONS, rows)
+
+
+def counts_leads(answer: Opening) -> bool:
+    """Did the answer count open Leads, because the firm brings them in?"""
+    return isinstance(answer.leads, LeadsFound) and answer.leads.owned is not None
 
 
 def lock_leased(ids: Collection[int], lease: str) -> set[int]:

@@ -10,7 +10,14 @@ one that the sign-up made. A converted Lead is handed to its contact (sync/conve
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+
 from asapp.contacts.lists import ensure_system_lists
+from asapp.core.bulk import is_among
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.messages.codes import Code
@@ -70,6 +77,22 @@ class OpenLeads:
         raise errors.TryLater(Code.LOCATOR_EXPIRED)
 
 
+def known_by(answered_at: datetime | None, until: datetime | None) -> dict[str, Any]:
+    """Return the columns of a connection that say up to when open Leads are known. until: how long a good answer holds."""
+    return {"open_leads_watermark": answered_at, "open_leads_known_until": until}
+
+
+def find_read(connection_ids: Sequence[int]) -> set[int]:
+    """Return those of these connections whose open Leads are read: not those of a firm that has just turned it off.
+
+    The caller has locked their rows.
+    """
+    if not connection_ids:
+        return set()
+    are_read = (is_among(Connection.id, connection_ids), Connection.open_leads_watermark.is_not(None))
+    return set(db.session.scalars(select(Connection.id).where(*are_read)))
+
+
 def record_known(connection: Connection, error: errors.SalesforceError | None, checked: Checked | None) -> None:
     """Record up to when open Leads are known, in the caller's transaction that has locked the connection's firm.
 
@@ -80,8 +103,8 @@ def record_known(connection: Connection, error: errors.SalesforceError | None, c
     if not connection.partner.brings_in_open_leads:
         return  # turned off while the run went on: what it read is not kept up
     if error is None and checked is not None:
-        connection.open_leads_watermark = connection.watermark
-        connection.open_leads_known_until = connection.opt_outs_known_until
+        for name, value in known_by(connection.watermark, connection.opt_outs_known_until).items():
+            setattr(connection, name, value)
         connection.open_leads_count = checked.owned
     elif isinstance(error, errors.Misconfigured) and connection.open_leads_known_until is not None:
         connection.open_leads_known_until = utcnow()  # unknown never counts as "may be written to"

@@ -15,6 +15,7 @@ from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.messages.codes import Code
 from asapp.models import Connection, ConnectionStatus, Departure, DepartureState, RunStatus, RunTrigger
+from asapp.partners import partners
 from asapp.sync import rounds, runs
 from asapp.sync.execute import execute_run
 from asapp.sync.interval import SyncInterval, find_intervals
@@ -109,6 +110,28 @@ def test_leads_that_still_cannot_be_read_are_no_reason_for_a_run(office: Office,
     assert known_until < office.connection.leads_known_until <= utcnow()
 
 
+def test_a_quiet_check_extends_what_is_known_of_open_leads(office: Office, checker: Checker) -> None:
+    office.connection.partner.brings_in_open_leads = True
+    office.org.add_lead(office.user, last_name="Ito", email="ito@fjord.example")
+    office.save()
+    checker.go()  # which asks for a run: they were never read
+    run = runs_of(office.connection)[-1]
+    office.org.clock.advance(3600)
+    office.resume(run)
+    office.org.clock.advance(60)
+    let_it_be_due(office.connection)
+    before, mark = row_of(office.connection), office.org.calls.mark()
+    checker.go()
+    assert data_calls(office, mark) == 1
+    assert len(runs_of(office.connection)) == 2
+    assert is_moved(office.connection, before) == {*ALL_MOMENTS, "open_leads_watermark", "open_leads_known_until"}
+    partners.forget_open_leads(office.connection.partner_id)
+    office.connection.partner.brings_in_open_leads = False
+    let_it_be_due(office.connection)
+    checker.go()
+    assert row_of(office.connection)["open_leads_known_until"] is None
+
+
 def test_an_expired_session_is_refreshed_within_the_check(office: Office, checker: Checker) -> None:
     office.org.expire_sessions(office.user)
     version, counted = office.connection.token_version, counted_calls()
@@ -132,6 +155,17 @@ def hide_a_contact(office: Office) -> None:
 
 def opt_a_lead_out(office: Office) -> None:
     office.org.add_lead(office.user, last_name="Ito", company="Fjord", email="ito@fjord.example", opted_out=True)
+
+
+def hide_an_open_lead(office: Office) -> None:
+    """Hide it as sharing does, without a stamp, once open Leads have come in."""
+    office.connection.partner.brings_in_open_leads = True
+    lead = office.org.add_lead(office.user, last_name="Ito", email="ito@fjord.example")
+    office.save()
+    office.org.clock.advance(3600)
+    db.session.delete(office.sync())
+    office.org.hide_contact(lead)
+    let_it_be_due(office.connection)
 
 
 def let_a_day_pass(office: Office) -> None:
@@ -170,6 +204,7 @@ def let_it_have_failed(office: Office) -> None:
         (change_a_contact, True),
         (hide_a_contact, True),
         (opt_a_lead_out, True),
+        (hide_an_open_lead, True),
         (let_it_have_failed, True),
         (let_a_day_pass, False),
         (want_a_sweep, False),
