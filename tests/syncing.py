@@ -19,7 +19,7 @@ from asapp.core.database import writing
 from asapp.core.extensions import db
 from asapp.models import Connection, Contact, ContactList, LedgerEntry, ListMember, RunTrigger, SyncRun
 from asapp.salesforce.client import OrgClient
-from asapp.salesforce.records import ContactPage, Kind
+from asapp.salesforce.records import ContactPage, RecordKind
 from asapp.sync import departures, runs
 from asapp.sync.execute import execute_run
 from asapp.sync.run_context import JobContext
@@ -39,7 +39,7 @@ class WatchedClient(OrgClient):
 
     between_pages: Callable[[], None] = staticmethod(lambda: None)
 
-    def next_page_ahead(self, path: str, kind: Kind = Kind.CONTACT) -> Future[ContactPage]:
+    def next_page_ahead(self, path: str, kind: RecordKind = RecordKind.CONTACT) -> Future[ContactPage]:
         self.between_pages()
         db.session.commit()
         return super().next_page_ahead(path, kind)

@@ -18,7 +18,7 @@ from asapp.core.database import change_rows
 from asapp.core.extensions import db
 from asapp.models import BlockedAddress, BlockedBy, Connection, Contact, LedgerEntry, User
 from asapp.models.contact import is_of_kind
-from asapp.salesforce.records import Kind
+from asapp.salesforce.records import RecordKind
 
 BLOCKED: Table = BlockedAddress.__table__  # type: ignore[assignment]
 
@@ -76,7 +76,7 @@ def opted_out_open_leads(connection_id: int) -> set[str]:
     """Return the Ids of the opted-out Leads that a connection's ledger has."""
     opted_out = select(LedgerEntry.salesforce_id).where(
         LedgerEntry.connection_id == connection_id,
-        is_of_kind(Kind.LEAD, LedgerEntry.salesforce_id),
+        is_of_kind(RecordKind.LEAD, LedgerEntry.salesforce_id),
         LedgerEntry.address_hash.is_not(None),
     )
     return set(db.session.scalars(opted_out))
@@ -107,7 +107,7 @@ def unlike_ledger(connection_id: int) -> tuple[dict[str, bytes], dict[str, bytes
     )
     too_few = select(LedgerEntry.salesforce_id, LedgerEntry.address_hash).where(
         LedgerEntry.connection_id == connection_id,
-        is_of_kind(Kind.CONTACT, LedgerEntry.salesforce_id),
+        is_of_kind(RecordKind.CONTACT, LedgerEntry.salesforce_id),
         LedgerEntry.address_hash.is_not(None),
         ~exists().where(is_same, BlockedAddress.address_hash == LedgerEntry.address_hash),
     )

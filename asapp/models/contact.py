@@ -27,7 +27,7 @@ from asapp.core.clock import utcnow
 from asapp.core.database import Base, UTCDateTime
 from asapp.models.columns import new_public_id, one_of
 from asapp.models.search import SEARCH_KEY_LENGTH, search_key
-from asapp.salesforce.records import CONTACT_PREFIX, LEAD_PREFIX, Kind
+from asapp.salesforce.records import CONTACT_PREFIX, LEAD_PREFIX, RecordKind
 
 
 class Reason(StrEnum):
@@ -222,10 +222,10 @@ class LedgerOutcome(StrEnum):
     NO_EMAIL = "no_email"
 
 
-def is_of_kind(kind: Kind, salesforce_id: Any) -> ColumnElement[bool]:
+def is_of_kind(kind: RecordKind, salesforce_id: Any) -> ColumnElement[bool]:
     """Is this column the Id of a Contact, or of a Lead? Sorted, the Ids of all contacts come before those of all Leads."""
     condition: ColumnElement[bool] = (
-        salesforce_id < LEAD_PREFIX if kind == Kind.CONTACT else salesforce_id >= LEAD_PREFIX
+        salesforce_id < LEAD_PREFIX if kind == RecordKind.CONTACT else salesforce_id >= LEAD_PREFIX
     )
     return condition
 

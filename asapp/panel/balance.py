@@ -16,7 +16,7 @@ from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.models import Connection, Contact, Departure, DepartureState, Lead, LedgerEntry, LedgerOutcome, Reason
 from asapp.models.contact import is_of_kind
-from asapp.salesforce.records import Kind
+from asapp.salesforce.records import RecordKind
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class Balance:
         return self.rest == 0
 
 
-def balance(connection: Connection, kind: Kind = Kind.CONTACT) -> Balance | None:
+def balance(connection: Connection, kind: RecordKind = RecordKind.CONTACT) -> Balance | None:
     """Return the balance of a connection's contacts or open Leads, or None before they were first read."""
-    count = connection.salesforce_count if kind == Kind.CONTACT else connection.open_leads_count
+    count = connection.salesforce_count if kind == RecordKind.CONTACT else connection.open_leads_count
     if count is None:
         return None
     opted_out, no_email = count_not_synced(connection.id, kind)
@@ -61,13 +61,13 @@ def balance(connection: Connection, kind: Kind = Kind.CONTACT) -> Balance | None
         bounced=by_reason.get(Reason.BOUNCED, 0),
         no_email=no_email,
         removed_here=by_reason.get(Reason.HIDDEN_HERE, 0),
-        signed_up=count_signed_up(connection.id) if kind == Kind.LEAD else 0,
+        signed_up=count_signed_up(connection.id) if kind == RecordKind.LEAD else 0,
         paused=by_reason.get(Reason.DISCONNECTED, 0) + by_reason.get(Reason.OPT_OUT_UNKNOWN, 0),
         leaving=count_leaving(connection.id, kind),
     )
 
 
-def count_not_synced(connection_id: int, kind: Kind) -> tuple[int, int]:
+def count_not_synced(connection_id: int, kind: RecordKind) -> tuple[int, int]:
     """Return (opted out, without an address), except those that the advisor deleted here and that pages still show."""
     row = db.session.execute(
         select(
@@ -92,7 +92,7 @@ def count_not_synced(connection_id: int, kind: Kind) -> tuple[int, int]:
     return row[0], row[1]
 
 
-def count_by_reason(connection: Connection, kind: Kind) -> dict[str | None, int]:
+def count_by_reason(connection: Connection, kind: RecordKind) -> dict[str | None, int]:
     """Return {reason, or None for active: contacts} of those synced by the ledger, or deleted by the advisor."""
     reason = reason_of(utcnow(), connection.user_id).label("reason")
     rows = db.session.execute(
@@ -119,7 +119,7 @@ def count_signed_up(connection_id: int) -> int:
     )
     entries = select(func.count()).where(
         LedgerEntry.connection_id == connection_id,
-        is_of_kind(Kind.LEAD, LedgerEntry.salesforce_id),
+        is_of_kind(RecordKind.LEAD, LedgerEntry.salesforce_id),
         LedgerEntry.outcome == LedgerOutcome.SYNCED,
         exists().where(is_its),
         ~exists().where(is_here),
@@ -127,7 +127,7 @@ def count_signed_up(connection_id: int) -> int:
     return db.session.scalar(entries) or 0
 
 
-def count_leaving(connection_id: int, kind: Kind) -> int:
+def count_leaving(connection_id: int, kind: RecordKind) -> int:
     return (
         db.session.scalar(
             select(func.count())

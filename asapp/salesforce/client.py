@@ -40,7 +40,6 @@ from asapp.salesforce.records import (
     ContactMatch,
     ContactPage,
     Created,
-    Kind,
     LeadPage,
     LeadRecord,
     LeadsFound,
@@ -49,6 +48,7 @@ from asapp.salesforce.records import (
     NewLead,
     Opening,
     OptOutTarget,
+    RecordKind,
     RetrievedContact,
     Sighting,
     converted,
@@ -228,18 +228,18 @@ class OrgClient:
     def open_leads(self, owner_id: str, after: soql.Position | None) -> ContactPage:
         """Query the first page of the user's open Leads, after a position. Complete, or an error."""
         return self._reading(
-            Kind.LEAD,
+            RecordKind.LEAD,
             lambda fields: self._page(
-                self._query(soql.contacts(owner_id, fields, after=after, kind=Kind.LEAD)), fields, Kind.LEAD
+                self._query(soql.contacts(owner_id, fields, after=after, kind=RecordKind.LEAD)), fields, RecordKind.LEAD
             ),
         )
 
     def reread_leads(self, owner_id: str, since: datetime) -> LeadsFound:
         """Query the Leads that changed since then, with people, and how many open ones the user has: one call."""
         window = LeadWindow(since, None, with_people=True)
-        return self._reading(Kind.LEAD, partial(self._ask_for_leads, owner_id, window))
+        return self._reading(RecordKind.LEAD, partial(self._ask_for_leads, owner_id, window))
 
-    def next_page(self, path: str, kind: Kind = Kind.CONTACT) -> ContactPage:
+    def next_page(self, path: str, kind: RecordKind = RecordKind.CONTACT) -> ContactPage:
         """Return the page at the path that an earlier page gave; LocatorExpired if Salesforce no longer keeps it."""
         return self._page(self._more(path), self._fields[kind], kind)
 
@@ -378,7 +378,9 @@ class OrgClient:
         rows = _records(self._query(soql.account_of(contact_id)))
         return converted(rows, lambda row: id_or_none(row["AccountId"]))[0] if rows else None
 
-    def retrieve_contacts(self, ids: Sequence[str], kind: Kind = Kind.CONTACT) -> list[RetrievedContact | None]:
+    def retrieve_contacts(
+        self, ids: Sequence[str], kind: RecordKind = RecordKind.CONTACT
+    ) -> list[RetrievedContact | None]:
         """Return what each of these contacts or Leads is now, in order; one call for 2,000.
 
         None: deleted, or not visible, Salesforce doesn't say which; or a converted Lead. Complete, or an error.
@@ -388,9 +390,9 @@ class OrgClient:
             found += self._reading(kind, partial(self._retrieve, chunk, kind))
         return found
 
-    def _retrieve(self, ids: list[str], kind: Kind, fields: ReadFields) -> list[RetrievedContact | None]:
+    def _retrieve(self, ids: list[str], kind: RecordKind, fields: ReadFields) -> list[RetrievedContact | None]:
         def read(row: Any) -> RetrievedContact | None:
-            is_out = row is None or (kind == Kind.LEAD and row["IsConverted"] is True)
+            is_out = row is None or (kind == RecordKind.LEAD and row["IsConverted"] is True)
             return None if is_out else retrieved_of(row, fields, kind)
 
         if fields.related:  # only a query reads those
@@ -407,7 +409,7 @@ class OrgClient:
             raise errors.TryLater("unreadable_answer", "another record")
         return found
 
-    def next_page_ahead(self, path: str, kind: Kind = Kind.CONTACT) -> Future[ContactPage]:
+    def next_page_ahead(self, path: str, kind: RecordKind = RecordKind.CONTACT) -> Future[ContactPage]:
         """Start to fetch a page while the caller stores the one before. Make no other call until it is here.
 
         before_call runs at once, in the caller's thread and before the caller's next transaction: on SQLite it would have
@@ -429,7 +431,7 @@ class OrgClient:
             self._session.close()
 
     def iter_sweep(
-        self, owner_id: str, after_id: str | None = None, kind: Kind = Kind.CONTACT
+        self, owner_id: str, after_id: str | None = None, kind: RecordKind = RecordKind.CONTACT
     ) -> Iterator[list[tuple[str, bool]]]:
         """Yield pages of (Id, is opted out) of every contact or open Lead of the user after an Id. Complete, or an error.
 
@@ -449,11 +451,11 @@ class OrgClient:
         raise errors.TryLater("locator_expired")
 
     def _sweep(
-        self, owner_id: str, after_id: str | None, kind: Kind, fields: ReadFields
+        self, owner_id: str, after_id: str | None, kind: RecordKind, fields: ReadFields
     ) -> tuple[dict[str, Any], ReadFields]:
         return self._query(soql.sweep(owner_id, fields, after_id, kind)), fields
 
-    def fetch_sightings(self, ids: Sequence[str], kind: Kind = Kind.CONTACT) -> dict[str, Sighting]:
+    def fetch_sightings(self, ids: Sequence[str], kind: RecordKind = RecordKind.CONTACT) -> dict[str, Sighting]:
         """Return {Id: Sighting} for these Ids, deleted ones too; an Id without a row is gone. Complete, or an error.
 
         An unreadable row may belong to any Id without a row; those Ids are returned as not readable.
@@ -468,7 +470,7 @@ class OrgClient:
             sightings |= {each: Sighting(each, "", False, None, is_readable=False) for each in unknown}
         return sightings
 
-    def contacts_by_id(self, ids: Sequence[str], kind: Kind = Kind.CONTACT) -> ContactPage:
+    def contacts_by_id(self, ids: Sequence[str], kind: RecordKind = RecordKind.CONTACT) -> ContactPage:
         """Return the rows that exist for these Ids, deleted ones too. Complete, or an error."""
         return self._reading(
             kind,
@@ -503,7 +505,7 @@ class OrgClient:
         return _total(total), _total(out), _total(no_email)
 
     def fetch_contact_rows(
-        self, salesforce_id: str | None = None, email: str | None = None, kind: Kind = Kind.CONTACT
+        self, salesforce_id: str | None = None, email: str | None = None, kind: RecordKind = RecordKind.CONTACT
     ) -> list[dict[str, Any]]:
         """Return up to ten rows for "Why isn't this person here?", deleted ones too: one call."""
         answer = self._reading(
@@ -651,7 +653,7 @@ class OrgClient:
     def _questions_about_leads(owner_id: str, window: LeadWindow, fields: ReadFields) -> list[tuple[str, str, str]]:
         changed = soql.leads_changed(owner_id, fields, window.changed_since, with_people=window.with_people)
         if window.with_people:
-            other = ("open_leads", "query", soql.count_contacts(owner_id, Kind.LEAD))
+            other = ("open_leads", "query", soql.count_contacts(owner_id, RecordKind.LEAD))
         else:
             other = ("opted_out_leads", "query", soql.opted_out_leads(owner_id, fields, window.opted_out_since))
         return [("leads", "queryAll", changed), other]
@@ -670,9 +672,9 @@ class OrgClient:
         if owner_id is None:
             return LeadPage(records, next_path)
         mine = [row for row in rows if str(row.get("OwnerId"))[:15] == owner_id[:15]]
-        return LeadPage(records, next_path, ContactPage(mine, len(mine), None, fields, Kind.LEAD))
+        return LeadPage(records, next_path, ContactPage(mine, len(mine), None, fields, RecordKind.LEAD))
 
-    def _page(self, answer: dict[str, Any], fields: ReadFields, kind: Kind = Kind.CONTACT) -> ContactPage:
+    def _page(self, answer: dict[str, Any], fields: ReadFields, kind: RecordKind = RecordKind.CONTACT) -> ContactPage:
         next_path = None if answer.get("done") is True else _next_path(answer)
         return ContactPage(_records(answer), _total(answer), next_path, fields, kind)
 

@@ -25,7 +25,7 @@ FIRST_NAME_MAX, LAST_NAME_MAX, EMAIL_MAX = 80, 120, 254  # as stored here; Sales
 BOUNCE_REASON_MAX = 255
 
 
-class Kind(StrEnum):
+class RecordKind(StrEnum):
     """What holds a person in Salesforce, as the API names it. An Id tells which."""
 
     CONTACT = "Contact"
@@ -34,11 +34,11 @@ class Kind(StrEnum):
     @property
     def prefix(self) -> str:
         """Return how its Ids begin."""
-        return CONTACT_PREFIX if self == Kind.CONTACT else LEAD_PREFIX
+        return CONTACT_PREFIX if self == RecordKind.CONTACT else LEAD_PREFIX
 
 
-def kind_of(salesforce_id: str) -> Kind:
-    return Kind.LEAD if salesforce_id.startswith(LEAD_PREFIX) else Kind.CONTACT
+def kind_of(salesforce_id: str) -> RecordKind:
+    return RecordKind.LEAD if salesforce_id.startswith(LEAD_PREFIX) else RecordKind.CONTACT
 
 
 class WrongValue(ValueError):
@@ -95,7 +95,7 @@ class ContactPage:
         total: int,
         next_path: str | None,
         fields: ReadFields,
-        kind: Kind = Kind.CONTACT,
+        kind: RecordKind = RecordKind.CONTACT,
     ) -> None:
         self.total = total
         self.next_path = next_path
@@ -281,7 +281,7 @@ def converted(rows: Iterable[dict[str, Any]], convert: Callable[[dict[str, Any]]
         raise TryLater("unreadable_answer", type(error).__name__) from None
 
 
-def contact_of(row: Mapping[str, Any], fields: ReadFields, kind: Kind = Kind.CONTACT) -> ContactRecord:
+def contact_of(row: Mapping[str, Any], fields: ReadFields, kind: RecordKind = RecordKind.CONTACT) -> ContactRecord:
     """Return the record for a row of JSON. KeyError, TypeError: a field is missing; ValueError: a value is wrong."""
     stamp = moment_of(row["SystemModstamp"])
     opted_out = is_opted_out(row, fields) is not False
@@ -301,15 +301,15 @@ def contact_of(row: Mapping[str, Any], fields: ReadFields, kind: Kind = Kind.CON
     )
 
 
-def fate_of(row: Mapping[str, Any], kind: Kind) -> tuple[bool, str | None]:
+def fate_of(row: Mapping[str, Any], kind: RecordKind) -> tuple[bool, str | None]:
     """Return (whether the record is no longer there, the one it was merged into or, a Lead, converted to)."""
     is_deleted, master = flag_of(row["IsDeleted"]), row["MasterRecordId"]
-    if kind == Kind.LEAD and flag_of(row["IsConverted"]) and not is_deleted:
+    if kind == RecordKind.LEAD and flag_of(row["IsConverted"]) and not is_deleted:
         return True, id_or_none(row["ConvertedContactId"], CONTACT_PREFIX)
     return is_deleted, None if master is None else id_of(master, kind.prefix)
 
 
-def unreadable_of(row: Any, fields: ReadFields, kind: Kind = Kind.CONTACT) -> Unreadable:
+def unreadable_of(row: Any, fields: ReadFields, kind: RecordKind = RecordKind.CONTACT) -> Unreadable:
     """Return what can be read of a row that contact_of() refuses."""
     if not isinstance(row, Mapping):
         return Unreadable(None, is_opted_out=True)
@@ -327,7 +327,7 @@ def unreadable_of(row: Any, fields: ReadFields, kind: Kind = Kind.CONTACT) -> Un
         return Unreadable(None, opted_out)
 
 
-def sighting_of(row: Mapping[str, Any], fields: ReadFields, kind: Kind = Kind.CONTACT) -> Sighting:
+def sighting_of(row: Mapping[str, Any], fields: ReadFields, kind: RecordKind = RecordKind.CONTACT) -> Sighting:
     return Sighting(
         id_of(row["Id"], kind.prefix),
         id_of(row["OwnerId"]),
@@ -380,7 +380,7 @@ def match_of(row: Mapping[str, Any], fields: ReadFields) -> ContactMatch:
     return ContactMatch(id_of(row["Id"], CONTACT_PREFIX), text_of(row["Email"], EMAIL_MAX), is_opted_out(row, fields))
 
 
-def retrieved_of(row: Mapping[str, Any], fields: ReadFields, kind: Kind = Kind.CONTACT) -> RetrievedContact:
+def retrieved_of(row: Mapping[str, Any], fields: ReadFields, kind: RecordKind = RecordKind.CONTACT) -> RetrievedContact:
     """Return a row as a contact; errors as in contact_of(), except that an address which can't be stored is left empty."""
     try:
         email = text_of(row["Email"], EMAIL_MAX)

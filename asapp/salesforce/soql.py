@@ -10,7 +10,7 @@ from simple_salesforce.format import format_soql
 
 from asapp.salesforce.fields import ReadFields, reference_of
 from asapp.salesforce.hosts import to_18
-from asapp.salesforce.records import Kind
+from asapp.salesforce.records import RecordKind
 
 FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,79}")
 FIELD_PATH = re.compile(rf"(?:{FIELD_NAME.pattern}\.)?{FIELD_NAME.pattern}")  # also of a related record
@@ -25,7 +25,7 @@ def contacts(
     since: datetime | None = None,
     after: Position | None = None,
     before: tuple[datetime, Position | None] | None = None,
-    kind: Kind = Kind.CONTACT,
+    kind: RecordKind = RecordKind.CONTACT,
 ) -> str:
     """Contacts or open Leads of one owner in order of (SystemModstamp, Id), from `since` on, after `after`; None: no bound.
 
@@ -48,40 +48,42 @@ def earlier(until: datetime, after: Position | None) -> str:
     return f"(SystemModstamp < {moment(until)}{f' AND {behind(after)}' if after else ''})"
 
 
-def contacts_by_id(ids: Iterable[str], fields: ReadFields, kind: Kind = Kind.CONTACT) -> str:
+def contacts_by_id(ids: Iterable[str], fields: ReadFields, kind: RecordKind = RecordKind.CONTACT) -> str:
     return f"SELECT {_contact_fields(fields, kind)} FROM {kind} WHERE Id IN ({_listed(ids)})"
 
 
-def count_contacts(owner_id: str, kind: Kind = Kind.CONTACT) -> str:
+def count_contacts(owner_id: str, kind: RecordKind = RecordKind.CONTACT) -> str:
     return f"SELECT COUNT() FROM {kind} WHERE {_open_of(owner_id, kind)}"
 
 
-def sweep(owner_id: str, fields: ReadFields, after_id: str | None = None, kind: Kind = Kind.CONTACT) -> str:
+def sweep(owner_id: str, fields: ReadFields, after_id: str | None = None, kind: RecordKind = RecordKind.CONTACT) -> str:
     where = _open_of(owner_id, kind) + (f" AND Id > '{to_18(after_id)}'" if after_id else "")
     return f"SELECT {_named('Id', *fields.opt_out_columns)} FROM {kind} WHERE {where} ORDER BY Id"
 
 
-def sightings(ids: Iterable[str], fields: ReadFields, kind: Kind = Kind.CONTACT) -> str:
+def sightings(ids: Iterable[str], fields: ReadFields, kind: RecordKind = RecordKind.CONTACT) -> str:
     columns = _named("Id", "OwnerId", "Owner.Name", *fates(kind), *fields.opt_out_columns)
     return f"SELECT {columns} FROM {kind} WHERE Id IN ({_listed(ids)})"
 
 
-def fates(kind: Kind) -> tuple[str, ...]:
+def fates(kind: RecordKind) -> tuple[str, ...]:
     """Return the fields that tell whether a record is still there, and what it went into."""
-    converted = ("IsConverted", "ConvertedContactId") if kind == Kind.LEAD else ()
+    converted = ("IsConverted", "ConvertedContactId") if kind == RecordKind.LEAD else ()
     return ("IsDeleted", "MasterRecordId", *converted)
 
 
-def recipients(ids: Iterable[str], fields: ReadFields, kind: Kind = Kind.CONTACT) -> str:
+def recipients(ids: Iterable[str], fields: ReadFields, kind: RecordKind = RecordKind.CONTACT) -> str:
     columns = _named(*recipient_fields(fields, kind), "IsDeleted")
     return f"SELECT {columns} FROM {kind} WHERE Id IN ({_listed(ids)})"
 
 
-def recipient_fields(fields: ReadFields, kind: Kind) -> list[str]:
-    return ["Id", "OwnerId", "Email", *fields.opt_out_columns, *(["IsConverted"] if kind == Kind.LEAD else [])]
+def recipient_fields(fields: ReadFields, kind: RecordKind) -> list[str]:
+    return ["Id", "OwnerId", "Email", *fields.opt_out_columns, *(["IsConverted"] if kind == RecordKind.LEAD else [])]
 
 
-def whereabouts(salesforce_id: str | None, email: str | None, fields: ReadFields, kind: Kind = Kind.CONTACT) -> str:
+def whereabouts(
+    salesforce_id: str | None, email: str | None, fields: ReadFields, kind: RecordKind = RecordKind.CONTACT
+) -> str:
     """Everything that "Why isn't this person here?" needs about one contact or Lead, by Id or else by address."""
     columns = _named("Id", "Name", "Email", "OwnerId", "Owner.Name", *fates(kind), *fields.opt_out_columns)
     if not salesforce_id and not email:
@@ -109,7 +111,7 @@ def account_of(contact_id: str) -> str:
 
 def leads_changed(user_id: str, fields: ReadFields, since: datetime, *, with_people: bool = False) -> str:
     """Leads that the user made or owns, changed from `since` on; names and addresses only with_people."""
-    columns = _contact_fields(fields, Kind.LEAD) if with_people else _lead_fields(fields)
+    columns = _contact_fields(fields, RecordKind.LEAD) if with_people else _lead_fields(fields)
     return (
         f"SELECT {columns} FROM Lead WHERE {_made_or_owned(user_id)} "
         f"AND SystemModstamp >= {moment(since)} ORDER BY SystemModstamp, Id"
@@ -182,9 +184,9 @@ def leads_made_between(user_id: str, since: datetime, until: datetime, fields: R
     )
 
 
-def _open_of(owner_id: str, kind: Kind) -> str:
+def _open_of(owner_id: str, kind: RecordKind) -> str:
     """The owner's records of this kind; a converted Lead is none any more."""
-    return owned_by(owner_id) + (" AND IsConverted = false" if kind == Kind.LEAD else "")
+    return owned_by(owner_id) + (" AND IsConverted = false" if kind == RecordKind.LEAD else "")
 
 
 def owned_by(owner_id: str) -> str:
@@ -227,7 +229,7 @@ def is_visible(about: str, names: Iterable[str]) -> str:
     return f"SELECT {_named(*names)} FROM {field(about)} LIMIT 1"
 
 
-def _contact_fields(fields: ReadFields, kind: Kind) -> str:
+def _contact_fields(fields: ReadFields, kind: RecordKind) -> str:
     rest = ("OwnerId", "SystemModstamp", *fates(kind))
     return _named("Id", "FirstName", "LastName", "Email", *fields.names, *rest)
 

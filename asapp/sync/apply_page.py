@@ -20,7 +20,7 @@ from asapp.core.clock import utcnow
 from asapp.models import ContactSource, LedgerOutcome, Reason
 from asapp.models.run import Also, Skipped
 from asapp.models.search import search_key
-from asapp.salesforce.records import ContactRecord, Kind, Unreadable
+from asapp.salesforce.records import ContactRecord, RecordKind, Unreadable
 from asapp.sync import store
 from asapp.sync.row_rules import Becomes, RowClass, RowVerdict, StoredContact, judge
 from asapp.sync.run_context import ALSO, RunContext, add_counts, change_row
@@ -35,7 +35,7 @@ COUNTED = (
     RowClass.UNCHANGED,
 )
 # Plain texts, cheap for every driver.
-SOURCES = {Kind.CONTACT: str(ContactSource.SALESFORCE), Kind.LEAD: str(ContactSource.SALESFORCE_LEAD)}
+SOURCES = {RecordKind.CONTACT: str(ContactSource.SALESFORCE), RecordKind.LEAD: str(ContactSource.SALESFORCE_LEAD)}
 
 
 @dataclass
@@ -125,7 +125,7 @@ def find_stored_rows(context: RunContext, records: Iterable[ContactRecord], hash
         departures=store.find_departures(context.connection_id, ids),
         manual=store.find_manual(context.user_id, new_hashes),
         tombstones=NO_MARKS if are_all_known else marks_of(context.user_id),
-        signed_up=store.find_signed_up(context.connection_id, ids) if context.kind == Kind.LEAD else frozenset(),
+        signed_up=store.find_signed_up(context.connection_id, ids) if context.kind == RecordKind.LEAD else frozenset(),
     )
 
 
@@ -382,7 +382,7 @@ def new_figures(
 def checkpoint(context: RunContext, records: Sequence[ContactRecord]) -> dict[str, Any]:
     """Return the last row in order; rows stamped from asked_at on were changed while we read, and never move it."""
     sure = last_before(context.sure_until, records)
-    if context.kind == Kind.LEAD:
+    if context.kind == RecordKind.LEAD:
         return {"leads_stamp": sure.system_modstamp, "leads_id": sure.id} if sure else {}
     last = last_before(context.asked_at, records)
     moved = {"checkpoint_stamp": last.system_modstamp, "checkpoint_id": last.id} if last else {}

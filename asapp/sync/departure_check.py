@@ -12,7 +12,7 @@ from typing import NamedTuple
 from asapp.messages.codes import Code
 from asapp.models import RunPhase
 from asapp.salesforce import errors
-from asapp.salesforce.records import Kind
+from asapp.salesforce.records import RecordKind
 from asapp.sync import departures
 from asapp.sync.departures import LedgerCounts
 from asapp.sync.reader import ContactReader
@@ -33,7 +33,7 @@ class Checked(NamedTuple):
 class DepartureCheck:
     """is_full: this run has just read all records of the kind."""
 
-    def __init__(self, reader: ContactReader, kind: Kind, *, is_full: bool) -> None:
+    def __init__(self, reader: ContactReader, kind: RecordKind, *, is_full: bool) -> None:
         self.reader = reader
         self.run = reader.run
         self.kind = kind
@@ -60,7 +60,7 @@ class DepartureCheck:
 
     @property
     def _has_begun_to_sweep(self) -> bool:
-        return self.kind == Kind.CONTACT and self.run.row.swept is not None
+        return self.kind == RecordKind.CONTACT and self.run.row.swept is not None
 
     def reread_changes(self) -> int:
         """Read what changed since the run began, because the counts may differ only through that; return the new count."""
@@ -76,7 +76,7 @@ class DepartureCheck:
 
     def _reread(self, since: datetime) -> int:
         client, owner_id = self.reader.client_for_call(), self.reader.owner_id
-        if self.kind == Kind.CONTACT:
+        if self.kind == RecordKind.CONTACT:
             answer = client.open_contacts(owner_id, since, None, with_deleted=True)
             self.reader.apply_pages(answer.page, in_order=False, is_reread=True)
             return answer.owned

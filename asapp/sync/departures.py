@@ -33,7 +33,7 @@ from asapp.models import (
     SyncRun,
 )
 from asapp.models.contact import IS_HELD, OWNER_NAME_MAX, is_of_kind
-from asapp.salesforce.records import Kind, Sighting
+from asapp.salesforce.records import RecordKind, Sighting
 from asapp.sync import store
 from asapp.sync.run_context import RunContext
 from asapp.sync.runs import Enqueue, start_run
@@ -61,7 +61,7 @@ class LedgerCounts:
     departures: int  # recorded, in any state
 
 
-def count_ledger(connection_id: int, kind: Kind = Kind.CONTACT) -> LedgerCounts:
+def count_ledger(connection_id: int, kind: RecordKind = RecordKind.CONTACT) -> LedgerCounts:
     mine = (
         select(func.count())
         .select_from(LedgerEntry)
@@ -171,7 +171,7 @@ def withdraw_leads(context: RunContext) -> None:
     A full reading finds them again if the firm brings in open Leads once more.
     """
     context.lock()
-    of_leads = is_of_kind(Kind.LEAD, Departure.salesforce_id)
+    of_leads = is_of_kind(RecordKind.LEAD, Departure.salesforce_id)
     mine = select(Departure.salesforce_id).where(Departure.connection_id == context.connection_id, of_leads)
     store.delete_departures(context.connection_id, db.session.scalars(mine).all())
 

@@ -25,7 +25,7 @@ from asapp.messages.codes import Code
 from asapp.models import Connection, RunPhase, RunStatus
 from asapp.salesforce import errors
 from asapp.salesforce.fields import key_of
-from asapp.salesforce.records import Kind, LeadsFound, Opening
+from asapp.salesforce.records import LeadsFound, Opening, RecordKind
 from asapp.sync import departures, leads, open_leads, opening, recipients, settle
 from asapp.sync.departure_check import Checked, DepartureCheck
 from asapp.sync.endings import ending, enqueueing_next_parked
@@ -166,13 +166,13 @@ class Execution:
 
     def nominate_departures(self, reading: Reading) -> None:
         """Nominate the contacts that have left without a row."""
-        check = DepartureCheck(self.reader, Kind.CONTACT, is_full=bool(self.run.row.is_full))
+        check = DepartureCheck(self.reader, RecordKind.CONTACT, is_full=bool(self.run.row.is_full))
         reading.owned, reading.was_swept = check.nominate(reading.owned)
 
     def bring_in_leads(self, reading: Reading) -> None:
         """Bring in the user's open Leads, if the firm wants them. What prevents it never prevents the contacts."""
         if not self.connection.partner.brings_in_open_leads:
-            if self.reader.ledger_counts(Kind.LEAD).departures:
+            if self.reader.ledger_counts(RecordKind.LEAD).departures:
                 departures.withdraw_leads(self.reader.context)
                 self.reader.reset_counts()
             return
@@ -182,7 +182,7 @@ class Execution:
         try:
             reading.open_leads = OpenLeads(self.reader, reading.leads, is_whole=is_whole).bring_in()
             if reading.recipients:
-                self.check_by_id(reading.recipients.open_leads, Kind.LEAD)
+                self.check_by_id(reading.recipients.open_leads, RecordKind.LEAD)
         except leads.UNREADABLE as error:
             db.session.rollback()
             reading.open_leads, reading.leads_error = None, error
@@ -194,9 +194,9 @@ class Execution:
         if to_check is None:
             return
         reading.recipients, reading.recipients_asked_at = to_check, asked_at
-        self.check_by_id(to_check.contacts, Kind.CONTACT)
+        self.check_by_id(to_check.contacts, RecordKind.CONTACT)
 
-    def check_by_id(self, stored: Mapping[str, StoredRecipient], kind: Kind) -> None:
+    def check_by_id(self, stored: Mapping[str, StoredRecipient], kind: RecordKind) -> None:
         """Ask about these contacts or Leads, read those that differ, and nominate those that have left."""
         client = self.reader.client_for_call()
         found = recipients.retrieve(client, self.job.access, self.connection, self.reader.meter, list(stored), kind)
@@ -211,7 +211,7 @@ class Execution:
 
     def settle_departures(self, reading: Reading) -> None:
         """Apply the departures, or hold them."""
-        if any(self.reader.ledger_counts(kind).departures for kind in Kind) or self.run.row.nominated:
+        if any(self.reader.ledger_counts(kind).departures for kind in RecordKind) or self.run.row.nominated:
             reading.is_held = settle.settle(self.reader.context, self.reader.stop_if_asked)
             self.reader.reset_counts()
 
@@ -233,11 +233,11 @@ class Execution:
 
     def finish(self, reading: Reading) -> None:
         """Write the ending, and what the next run starts from, in one transaction."""
-        expected = {kind: self.reader.ledger_counts(kind).expected for kind in Kind}
+        expected = {kind: self.reader.ledger_counts(kind).expected for kind in RecordKind}
         retry_when_beaten(db.session(), lambda: self._finish(reading, expected))
         log.info("run held" if reading.is_held else "run complete")
 
-    def _finish(self, reading: Reading, expected: Mapping[Kind, int]) -> None:
+    def _finish(self, reading: Reading, expected: Mapping[RecordKind, int]) -> None:
         now = utcnow()
         run = self.run.row
         record_usage(db.session(), self.connection.partner_id, self.reader.client.usage, self.paused_until, now)
@@ -263,7 +263,9 @@ class Execution:
         interval = find_interval(db.session(), connection.partner_id, self.job.default_interval_minutes)
         connection.next_sync_at = next_sync_at(now, interval.minutes)
         connection.end_lease()  # a check that began before knows less
-        counted = {Kind.CONTACT: reading.owned} | ({Kind.LEAD: reading.open_leads.owned} if reading.open_leads else {})
+        counted = {RecordKind.CONTACT: reading.owned} | (
+            {RecordKind.LEAD: reading.open_leads.owned} if reading.open_leads else {}
+        )
         connection.sweep_wanted = any(count != expected[kind] for kind, count in counted.items())
         if reading.was_swept or run.is_full:
             connection.swept_at = now

@@ -25,7 +25,7 @@ from asapp.models import Connection, ListKind
 from asapp.salesforce import errors
 from asapp.salesforce.client import OrgClient
 from asapp.salesforce.fields import is_more
-from asapp.salesforce.records import Kind, LeadsFound
+from asapp.salesforce.records import LeadsFound, RecordKind
 from asapp.sync.conversions import hand_over_converted
 from asapp.sync.departure_check import Checked, DepartureCheck
 from asapp.sync.reader import ContactReader
@@ -57,8 +57,8 @@ class OpenLeads:
             self._read_all()
         else:
             self.reader.apply_leads(self.found.changed)
-        checked = DepartureCheck(self.reader, Kind.LEAD, is_full=self.is_whole).nominate(self.found.owned or 0)
-        hand_over_converted(self.reader.context_of(Kind.LEAD), self.reader.stop_if_asked)
+        checked = DepartureCheck(self.reader, RecordKind.LEAD, is_full=self.is_whole).nominate(self.found.owned or 0)
+        hand_over_converted(self.reader.context_of(RecordKind.LEAD), self.reader.stop_if_asked)
         self.reader.reset_counts()
         return checked
 

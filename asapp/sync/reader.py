@@ -19,7 +19,7 @@ from asapp.core.extensions import db
 from asapp.core.stopping import StopRequested
 from asapp.models import Partner, User
 from asapp.salesforce.client import OrgClient
-from asapp.salesforce.records import ContactPage, ContactRecord, Kind, LeadPage, Unreadable, kind_of
+from asapp.salesforce.records import ContactPage, ContactRecord, LeadPage, RecordKind, Unreadable, kind_of
 from asapp.sync import departures
 from asapp.sync.apply_page import apply_page
 from asapp.sync.departures import LedgerCounts, count_ledger
@@ -42,7 +42,7 @@ class ContactReader:
         self.meter = RunMeter(db.engine, run, self.connection.partner_id, job.should_stop)
         self._time_slice_ends_at = time.monotonic() + TIME_SLICE_S
         self.reads_all_leads = False  # open Leads are read in full, not only what changed
-        self._ledger_counts: dict[Kind, LedgerCounts] = {}  # emptied when something is written
+        self._ledger_counts: dict[RecordKind, LedgerCounts] = {}  # emptied when something is written
 
     @cached_property
     def context(self) -> RunContext:
@@ -62,14 +62,14 @@ class ContactReader:
             sure_until=sure_until(run.opened_at or utcnow()),
         )
 
-    def context_of(self, kind: Kind) -> RunContext:
+    def context_of(self, kind: RecordKind) -> RunContext:
         """Return the context for contacts, or for open Leads, which have a window of their own."""
-        if kind == Kind.CONTACT:
+        if kind == RecordKind.CONTACT:
             return self.context
         window_start = None if self.reads_all_leads else start_of(self.connection.open_leads_watermark)
         return replace(self.context, kind=kind, window_start=window_start)
 
-    def ledger_counts(self, kind: Kind = Kind.CONTACT) -> LedgerCounts:
+    def ledger_counts(self, kind: RecordKind = RecordKind.CONTACT) -> LedgerCounts:
         if kind not in self._ledger_counts:
             self._ledger_counts[kind] = count_ledger(self.connection.id, kind)
         return self._ledger_counts[kind]
@@ -119,7 +119,7 @@ class ContactReader:
         *,
         in_order: bool,
         is_reread: bool = False,
-        kind: Kind = Kind.CONTACT,
+        kind: RecordKind = RecordKind.CONTACT,
     ) -> None:
         """Store some records and commit."""
         if records or unreadable:
@@ -150,8 +150,8 @@ class ContactReader:
         return still_here
 
 
-def by_kind(ids: Sequence[str]) -> Iterator[tuple[Kind, list[str]]]:
+def by_kind(ids: Sequence[str]) -> Iterator[tuple[RecordKind, list[str]]]:
     """Yield Ids of contacts and of Leads, in chunks of one kind."""
-    for kind in Kind:
+    for kind in RecordKind:
         for chunk in in_chunks([each for each in ids if kind_of(each) == kind]):
             yield kind, chunk

@@ -25,7 +25,7 @@ from asapp.core.extensions import db
 from asapp.models import Connection, Contact, ContactList, ContactSource, Send, SendState
 from asapp.models.contact import FROM_SALESFORCE
 from asapp.salesforce.client import IDS_A_RETRIEVE, OrgClient
-from asapp.salesforce.records import Kind, RetrievedContact
+from asapp.salesforce.records import RecordKind, RetrievedContact
 
 SIDE_BY_SIDE = 4
 
@@ -85,7 +85,7 @@ def retrieve(
     connection: Connection,
     before_call: BeforeCall,
     ids: Sequence[str],
-    kind: Kind,
+    kind: RecordKind,
 ) -> dict[str, RetrievedContact | None]:
     """Return these contacts or Leads as Salesforce has them now, None for one that it doesn't show. Raises SalesforceError.
 
@@ -110,7 +110,9 @@ def retrieve(
     return found
 
 
-def _retrieve_all(client: OrgClient, chunks: Sequence[list[str]], kind: Kind) -> dict[str, RetrievedContact | None]:
+def _retrieve_all(
+    client: OrgClient, chunks: Sequence[list[str]], kind: RecordKind
+) -> dict[str, RetrievedContact | None]:
     found: dict[str, RetrievedContact | None] = {}
     for chunk in chunks:
         found |= dict(zip(chunk, client.retrieve_contacts(chunk, kind), strict=True))

@@ -11,7 +11,7 @@ from typing import Any
 from asapp.connections.org_access import OrgAccess
 from asapp.contacts.suppressions import Firm
 from asapp.contacts.twins import lock_advisor
-from asapp.salesforce.records import Kind
+from asapp.salesforce.records import RecordKind
 from asapp.sync.runs import Enqueue, LeasedRun
 
 ALSO = "also"  # the kind of a change to a contact whose row was not read
@@ -41,7 +41,7 @@ class RunContext:
     window_start: datetime | None  # None: everything is read
     asked_at: datetime  # rows stamped at or after this are out of order
     sure_until: datetime  # rows stamped at or after this may be out of order
-    kind: Kind = Kind.CONTACT  # what is read
+    kind: RecordKind = RecordKind.CONTACT  # what is read
 
     @property
     def run_id(self) -> int:

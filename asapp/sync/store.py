@@ -19,7 +19,7 @@ from asapp.core.bulk import in_chunks, is_among
 from asapp.core.extensions import db
 from asapp.models import BlockedBy, Contact, ContactSource, Departure, DepartureState, Lead, LedgerEntry, RunChange
 from asapp.models.lead import IN_SALESFORCE
-from asapp.salesforce.records import Kind, kind_of
+from asapp.salesforce.records import RecordKind, kind_of
 from asapp.sync.row_rules import StoredContact
 
 CONTACTS: Table = Contact.__table__  # type: ignore[assignment]
@@ -153,12 +153,12 @@ def delete_from_ledger(connection_id: int, ids: Collection[str]) -> None:
 
 
 def _block_opted_out(connection_id: int, user_id: int, rows: Iterable[dict[str, Any]]) -> None:
-    addresses: dict[Kind, dict[str, bytes]] = {kind: {} for kind in Kind}
+    addresses: dict[RecordKind, dict[str, bytes]] = {kind: {} for kind in RecordKind}
     for row in rows:
         if row["address_hash"] is not None:
             addresses[kind_of(row["salesforce_id"])][row["salesforce_id"]] = row["address_hash"]
-    block(connection_id, user_id, BlockedBy.CONTACT, addresses[Kind.CONTACT])
-    block(connection_id, user_id, BlockedBy.LEAD, addresses[Kind.LEAD])
+    block(connection_id, user_id, BlockedBy.CONTACT, addresses[RecordKind.CONTACT])
+    block(connection_id, user_id, BlockedBy.LEAD, addresses[RecordKind.LEAD])
 
 
 def record_swept(connection_id: int, run_id: int, ids: Collection[str]) -> None:

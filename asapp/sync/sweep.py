@@ -17,7 +17,7 @@ from asapp.core.database import end_read
 from asapp.core.extensions import db
 from asapp.models import Connection, Contact, Departure, LedgerEntry, LedgerOutcome
 from asapp.models.contact import is_of_kind
-from asapp.salesforce.records import Kind
+from asapp.salesforce.records import RecordKind
 from asapp.sync import store
 from asapp.sync.reader import ContactReader
 from asapp.sync.run_context import RunContext
@@ -36,12 +36,12 @@ def is_daily_check_due(connection: Connection) -> bool:
 class Sweep:
     """Of contacts, or of open Leads. Only the first has checkpoints: open Leads are few enough to start over."""
 
-    def __init__(self, reader: ContactReader, kind: Kind = Kind.CONTACT) -> None:
+    def __init__(self, reader: ContactReader, kind: RecordKind = RecordKind.CONTACT) -> None:
         self.reader = reader
         self.run = reader.run
         self.kind = kind
         self.context = reader.context_of(kind)
-        self.is_resumable = kind == Kind.CONTACT
+        self.is_resumable = kind == RecordKind.CONTACT
         self._start_over()
 
     def _start_over(self) -> None:

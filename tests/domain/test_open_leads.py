@@ -21,7 +21,7 @@ from asapp.models import (
 )
 from asapp.panel.balance import balance
 from asapp.partners import partners
-from asapp.salesforce.records import Kind
+from asapp.salesforce.records import RecordKind
 from orgsim import Running
 from tests.syncing import Office, contacts_here, reasons_here
 
@@ -306,7 +306,7 @@ def test_the_second_line_of_the_balance(office: Office) -> None:
     add_lead(office, "out", opted_out=True)
     office.sync()
     connection = office.reload(office.connection)
-    leads = balance(connection, Kind.LEAD)
+    leads = balance(connection, RecordKind.LEAD)
     contacts = balance(connection)
     assert leads is not None
     assert contacts is not None
