@@ -53,6 +53,7 @@ def content_policy(config: Config, frame_ancestors: str = "'none'") -> str:
             "default-src 'none'",
             f"script-src {scripts}",
             "style-src 'self'",
+            "font-src 'self'",
             "img-src 'self' data:",
             "connect-src 'self'",
             "form-action 'self'",

@@ -16,6 +16,7 @@ from flask import Flask, Response, current_app, make_response, redirect, request
 from config import HTMX_INTEGRITY, Config
 
 FALLBACK_FILE = "vendor/htmx.min.js"  # placed by devtools/npm_files.py if npm is available; may be missing
+FONT_FILE = "vendor/fonts/source-serif-4-latin-600.woff2"  # as FALLBACK_FILE
 CONFIG = {
     "includeIndicatorStyles": False,
     "allowEval": False,
@@ -44,7 +45,7 @@ class Source:
 
 def register(app: Flask) -> None:
     config: Config = app.extensions["asapp.config"]
-    app.jinja_env.globals.update(static_url=static_url, htmx_config=CONFIG)
+    app.jinja_env.globals.update(static_url=static_url, has_font=has_font, htmx_config=CONFIG)
 
     @app.context_processor
     def htmx_source() -> dict[str, Source]:
@@ -68,6 +69,11 @@ def outside_place(config: Config) -> str | None:
 def static_url(filename: str) -> str:
     """Return the address of a static file, which changes with its content; browsers may keep it for good."""
     return url_for("static", filename=filename, v=fingerprint_of(filename))
+
+
+def has_font() -> bool:
+    """Is the font of headings here? Set-up fetches it where npm is available."""
+    return _path(FONT_FILE).is_file()
 
 
 def fingerprint_of(filename: str) -> str:

@@ -94,6 +94,7 @@ def test_the_browser_and_the_scripts_from_npm_are_here() -> None:
     assert os.access(programs.find_chromium(), os.X_OK)
     assert "axe.run" in npm_files.AXE.read()
     assert npm_files.HTMX.read().startswith("var htmx=")
+    assert all(file.is_here() for file in npm_files.FONT)
 
 
 def test_a_changed_script_is_not_taken_for_ours(tmp_path: Path) -> None:

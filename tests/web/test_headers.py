@@ -44,6 +44,7 @@ def test_the_content_policy() -> None:
         "default-src": "'none'",
         "script-src": f"'self' {HTMX_CDN_URL}",
         "style-src": "'self'",
+        "font-src": "'self'",
         "img-src": "'self' data:",
         "connect-src": "'self'",
         "form-action": "'self'",
