@@ -151,6 +151,11 @@ def shared_figures_folder(environ: Mapping[str, str] = os.environ) -> str | None
     return environ.get("PROMETHEUS_MULTIPROC_DIR")
 
 
+def environ_with(more: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return our environment and more, for a program that we start."""
+    return {**environ, **more}
+
+
 def secret_of_command(name: str, environ: Mapping[str, str] = os.environ) -> str | None:
     """Return a password or secret that a command may get by the environment; None: it asks at the prompt."""
     return environ.get(name) or None

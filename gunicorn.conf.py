@@ -26,7 +26,8 @@ class JsonLogger(Logger):  # type: ignore[misc]
 
 
 logger_class = JsonLogger
-worker_class = "gthread"  # a view that waits for Salesforce must not stop the others of its process
+# Threads, since a view that waits for Salesforce must not stop the others of its process; given to whole requests only.
+worker_class = "asapp.core.arrival_worker.ArrivalWorker"
 threads = 8
 graceful_timeout = 30
 forwarder_headers = ""  # otherwise it trusts SCRIPT_NAME and PATH_INFO from this machine, also in redirects

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from inspect import signature
+from pathlib import Path
 from typing import NoReturn
 
 import click
+import psycopg
 from flask import Flask
 from flask.cli import AppGroup
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from asapp.accounts import advisors, api_keys, key_rotation, provider_log_in, second_factor, users
 from asapp.audit.entries import COMMAND
-from asapp.core import mail
+from asapp.core import backup, mail
 from asapp.core.clock import utcnow
 from asapp.core.database import writing
 from asapp.core.extensions import db
@@ -26,7 +30,7 @@ from asapp.partners import erasure, partners
 from asapp.partners.erasure import StillNeeded
 from asapp.partners.form_fields import PartnerForm
 from asapp.web.current import config, org_access, post_later, vault
-from config import secret_of_command
+from config import environ_with, secret_of_command
 
 
 class Commands(AppGroup):
@@ -47,8 +51,23 @@ api_keys_group = Commands("api-keys", help="Keys with which senders speak to the
 keys_group = Commands("keys", help="The keys that encrypt secrets and tokens (ENCRYPTION_KEYS).")
 
 
+class BackupCommands(AppGroup):
+    """Commands about the database as a whole; what is wrong is one line."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except (backup.BackupError, psycopg.OperationalError) as error:
+            raise click.ClickException(" ".join(str(error).split())) from None
+        except OperationalError as error:
+            raise click.ClickException(" ".join(str(error.orig).split())) from None
+
+
+backup_group = BackupCommands("backup", help="Backups of the database: make one, try one, restore one.")
+
+
 def register(app: Flask) -> None:
-    for group in (users_group, partners_group, api_keys_group, keys_group):
+    for group in (users_group, partners_group, api_keys_group, keys_group, backup_group):
         app.cli.add_command(group)
     app.cli.add_command(scheduler)
     app.cli.add_command(seen)
@@ -272,6 +291,53 @@ def rotate_keys(dry_run: bool) -> None:
     if result.unreadable:
         listed = ", ".join(f"{column} {count:,}" for column, count in sorted(result.unreadable.items()))
         raise click.ClickException(f"Left as they are, since no key here opens them: {listed}")
+
+
+@backup_group.command("make")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+def make_backup(folder: Path) -> None:
+    """Write a backup into FOLDER and print its path. Everything may go on running."""
+    click.echo(backup.make(config().database_url, folder, utcnow()))
+
+
+@backup_group.command("drill")
+@click.argument("file", type=click.Path(path_type=Path))
+def drill(file: Path) -> None:
+    """Restore FILE into a database beside yours, bring it up to this release, and see whether ENCRYPTION_KEYS open it."""
+    with backup.scratch_database(config().database_url) as scratch:
+        backup.restore(file, scratch, replace=False)
+        run_flask(scratch, "db", "upgrade")
+        people = run_flask(scratch, "users", "list").splitlines()
+        sealed = run_flask(scratch, "keys", "status")
+    if "NOT HERE" in sealed:
+        raise click.ClickException("It can be restored, but was sealed with a key that is not in ENCRYPTION_KEYS.")
+    if not people:
+        raise click.ClickException("It can be restored, but there is no one in it.")
+    click.echo(f"{file} can be restored: {len(people):,} people, and every key is here.", err=True)
+
+
+@backup_group.command("restore")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--replace", is_flag=True, help="Delete what is in the database first.")
+def restore_backup(file: Path, replace: bool) -> None:
+    """Fill the database from FILE. Stop web, workers and scheduler before."""
+    db.engine.dispose()
+    backup.restore(file, config().database_url, replace=replace)
+    click.echo("Restored. Now: flask --app wsgi db upgrade, then start everything.", err=True)
+
+
+def run_flask(database_url: str, *words: str) -> str:
+    """Return what a command prints when it works on another database."""
+    answer = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-m", "flask", "--app", "wsgi", *words],
+        env=environ_with({"DATABASE_URL": database_url}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if answer.returncode != 0:
+        raise backup.BackupError(f"{' '.join(words)} failed: {(answer.stderr.strip() or 'no reason').splitlines()[-1]}")
+    return answer.stdout
 
 
 @click.command("scheduler")
