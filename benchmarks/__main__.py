@@ -13,11 +13,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks import parts
+from benchmarks.checks import rounds
 from benchmarks.house import BenchHouse
 from benchmarks.parts import Bench, Options, Target, say
 from benchmarks.senders import senders
 
-PARTS = {**parts.PARTS, senders.__name__: senders}
+PARTS = {**parts.PARTS, rounds.__name__: rounds, senders.__name__: senders}
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
@@ -28,7 +29,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--contacts", default="20000,100000", help="sizes of the full syncs, with commas")
     parser.add_argument("--million", action="store_true", help="a full sync of 1,000,000 contacts as well (minutes)")
     parser.add_argument("--rounds", type=int, default=5, help="counted turns of each contender")
-    parser.add_argument("--due", type=int, default=100_000, help="connections to dispatch")
+    parser.add_argument("--due", type=int, default=100_000, help="connections that two workers check")
     parser.add_argument("--advisors", type=int, default=24, help="syncs for two workers")
     parser.add_argument("--seconds", type=float, default=4.0, help="of polling in each turn")
     parser.add_argument("--databases", default="sqlite,postgresql")

@@ -215,8 +215,8 @@ def prepare(url: str, org_id: str, whom: list[dict[str, Any]], **_rest: Any) -> 
     return facts | {"address_key": hashed_with.hex(), "url": url, "whom": whom}
 
 
-def prepare_due(url: str, org_id: str, due: int, **_rest: Any) -> dict[str, Any]:
-    """Make `due` connections of many firms, each due for a sync since a minute ago."""
+def prepare_checks(ports: list[int], due: int, **_rest: Any) -> dict[str, Any]:
+    """Make `due` connections, each synced and due, of as many firms as there are ports; their users have no contacts."""
     from flask_migrate import upgrade
     from sqlalchemy import insert
 
@@ -225,30 +225,76 @@ def prepare_due(url: str, org_id: str, due: int, **_rest: Any) -> dict[str, Any]
     from asapp.core.database import writing
     from asapp.core.extensions import db
     from asapp.models import Connection, User
+    from asapp.salesforce.fields import all_fields
+    from asapp.salesforce.hosts import to_18
     from devtools.makers import make_partner
 
-    now = utcnow()
-    with create_app().app_context(), writing():
+    now, app = utcnow(), create_app()
+    keys = {about: all_fields(about, ["HasOptedOutOfEmail"]).key for about in ("Contact", "Lead")}
+    synced_at = ("first_synced_at", "last_good_sync_at", "swept_at", "watermark", "leads_watermark", "connected_at")
+    with app.app_context(), writing():
         upgrade()
-        partners = [make_partner(f"Firm {n}", url=url).id for n in range(min(100, due))]
-        people = [
-            {"id": n, "email": f"a{n}@x.example", "name": f"Advisor {n}", "role": "advisor", "session_nonce": str(n)}
-            | {"partner_id": partners[n % len(partners)], "password_hash": ""}
-            for n in range(1, due + 1)
-        ]
-        connections = [
-            {"id": n, "user_id": n, "partner_id": partners[n % len(partners)], "org_id": org_id}
-            | {"salesforce_user_id": f"005{n:015d}", "username": f"a{n}@x.example", "instance_url": url}
-            | {"first_synced_at": now, "next_sync_at": now - timedelta(seconds=60 + n % 60)}
-            for n in range(1, due + 1)
-        ]
+        vault = app.extensions["asapp.vault"]
+        urls = [f"http://127.0.0.1:{port}" for port in ports]
+        partners = [make_partner(f"Firm {n}", url=url, api_share_percent=100).id for n, url in enumerate(urls)]
+        people, connections = [], []
+        for n in range(1, due + 1):
+            firm = n % len(partners)
+            person = {"id": n, "email": f"a{n}@x.example", "name": f"Advisor {n}", "role": "advisor"}
+            people.append(person | {"session_nonce": str(n), "partner_id": partners[firm], "password_hash": ""})
+            made = Connection(public_id=f"{n:036d}")
+            made.seal(vault, "access_token_sealed", f"00Dxx!access{n}")
+            made.seal(vault, "refresh_token_sealed", f"5Aep861refresh{n}")
+            sealed = {name: getattr(made, name) for name in ("access_token_sealed", "refresh_token_sealed")}
+            whose = {"id": n, "public_id": made.public_id, "user_id": n, "partner_id": partners[firm]}
+            org = {"org_id": f"00D{firm:015d}", "instance_url": urls[firm], "username": f"a{n}@x.example"}
+            user = {"salesforce_user_id": to_18(f"005{n:012d}"), "salesforce_count": 0}
+            known = {"opt_outs_known_until": now + timedelta(days=7), "leads_known_until": now + timedelta(days=7)}
+            fields = {"opt_out_field_read": keys["Contact"], "lead_fields_read": keys["Lead"]}
+            times = dict.fromkeys((*synced_at, "lead_opt_outs_watermark"), now - timedelta(hours=1))
+            is_due = {"next_sync_at": now - timedelta(seconds=60 + n * 7 % 60)}
+            connections.append(sealed | whose | org | user | known | fields | times | is_due)
         db.session.execute(insert(User), people)
-        db.session.execute(insert(Connection), connections)
+        for start in range(0, due, 5000):
+            db.session.execute(insert(Connection), connections[start : start + 5000])
         db.session.commit()
         if db.engine.dialect.name == "postgresql":
             db.session.execute(db.text("ANALYZE"))
             db.session.commit()
     return {}
+
+
+def tick_until_fresh(give_up_s: float, **_rest: Any) -> dict[str, Any]:
+    """Tick every 15 seconds, as the scheduler does, until no connection is due; tell what it took and what it left."""
+    from sqlalchemy import func, select
+
+    from asapp.core.clock import utcnow
+    from asapp.core.extensions import db
+    from asapp.jobs import tasks
+    from asapp.models import ApiUsage, Connection, SyncRun
+
+    job_app()
+    before = utcnow()
+    began, ticks = time.perf_counter(), 0
+    cpu = time.process_time()
+    with job_app().app_context():
+        waiting = select(Connection.id).where(Connection.next_sync_at <= before).limit(1)
+        while db.session.scalar(waiting) is not None:
+            db.session.rollback()
+            if time.perf_counter() - began > give_up_s:
+                raise RuntimeError("not everything was checked in time")
+            if time.perf_counter() - began >= ticks * 15:
+                tasks.tick()
+                ticks += 1
+            time.sleep(0.1)
+        took_s = time.perf_counter() - began
+        found = {"s": took_s, "cpu_s": time.process_time() - cpu, "ticks": ticks}
+        runs = db.session.scalar(select(func.count()).select_from(SyncRun))
+        usage, calls = db.session.execute(select(func.count(), func.sum(ApiUsage.calls))).one()
+        failed = select(func.count()).where(Connection.failures_in_a_row > 0)
+        if runs or db.session.scalar(failed):
+            raise RuntimeError(f"not every check was quiet: {runs} runs")
+    return found | {"runs": runs, "usage": usage, "calls": int(calls or 0)}
 
 
 NO_LIMIT = 10**6  # people a day: the speed is measured, not the limit
@@ -310,7 +356,7 @@ JOBS: dict[str, Callable[..., dict[str, Any]]] = {
     job.__name__: job
     for job in (
         *(sync, no_change, add_run, read_everything_again, enqueue_and_wait, deliver),
-        *(prepare, prepare_due, prepare_pollers, prepare_form),
+        *(prepare, prepare_checks, tick_until_fresh, prepare_pollers, prepare_form),
     )
 }
 

@@ -1,0 +1,91 @@
+"""Rounds of quiet checks by real workers, against many orgs that answer at once after 200 ms."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.house import Place
+from benchmarks.parts import SLOW_S, Bench, Target, say
+from devtools.guard import guard
+from devtools.processes import Process, Worker, end_all, environ_of
+from devtools.waiting import wait_for
+
+ORGS = 500
+FEW = 5000  # connections for one worker
+GIVE_UP_S = 3600.0
+
+
+def rounds(bench: Bench) -> list[Target]:
+    found = []
+    due, few = bench.options.due, min(FEW, bench.options.due)
+    with canned_orgs(min(ORGS, due)) as ports:
+        for place in bench.house.places:
+            say(f"\nQuiet checks of connections over {len(ports)} orgs at {SLOW_S * 1000:.0f} ms a call, {place.kind}")
+            alone = measure(bench, place, ports, few, 1)
+            rate, cpu_ms = few / alone["s"], alone["cpu_s"] / few * 1000
+            found += [
+                Target(f"quiet checks a second of one worker, {place.kind}", rate, 120, 220, "{:.0f}", is_least=True),
+                Target(f"CPU of a quiet check, all our processes, {place.kind}", cpu_ms, 6, 3.5, "{:.1f} ms"),
+                Target(f"new rows of {few:,} quiet checks, {place.kind}", alone["runs"], 0, 0, "{:.0f}"),
+            ]
+            both = measure(bench, place, ports, due, 2)
+            label = f"{due:,} due connections by two workers, {place.kind}"
+            if due == 100_000:
+                found.append(Target(label, both["s"] / 60, 10, 6, "{:.1f} min"))
+            else:
+                say(f"  {label}: at this rate 100,000 take {both['s'] / due * 100_000 / 60:.1f} min")
+    return found
+
+
+def measure(bench: Bench, place: Place, ports: list[int], due: int, number: int) -> dict[str, Any]:
+    """Let so many workers check so many connections."""
+    database = place.create()
+    bench.house.call("ours", "prepare_checks", database, ports=ports, due=due)
+    config = bench.house.config(database)
+    bench.house.redis.flush()
+    workers = [Worker(config, bench.house.log) for _ in range(number)]
+    try:
+        for worker in workers:
+            worker.spawn()
+        client = bench.house.redis.client()
+        wait_for(lambda: client.scard("rq:workers") == number, "for the workers")
+        before = sum(map(cpu_s, workers))
+        made = bench.house.call("ours", "tick_until_fresh", database, give_up_s=GIVE_UP_S)
+        made["cpu_s"] += sum(map(cpu_s, workers)) - before
+    finally:
+        end_all(workers)
+    _tell(made, due, number)
+    place.drop(database)
+    return made
+
+
+def cpu_s(worker: Worker) -> float:
+    """Return the CPU time of a worker with all work-horses that it had."""
+    return sum(psutil.Process(worker.pid).cpu_times()[:4])
+
+
+def _tell(made: dict[str, Any], due: int, number: int) -> None:
+    say(
+        f"  {number} worker{'s' if number > 1 else ''}: {due:,} in {made['s']:.1f} s, {due / made['s']:.0f} a second, "
+        f"CPU {made['cpu_s'] / due * 1000:.2f} ms each, {made['ticks']} ticks; "
+        f"{made['runs']} runs, {made['usage']} rows of api_usage for {made['calls']:,} calls"
+    )
+
+
+@contextmanager
+def canned_orgs(number: int) -> Iterator[list[int]]:
+    """Run so many orgs; yield their ports."""
+    ports_file = Path(guard().folder) / "ports.json"
+    ports_file.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "benchmarks.canned_org", str(number), str(SLOW_S), str(ports_file)]
+    process = Process("canned orgs", command, guard().folder / "canned.log", environ_of())
+    with process:
+        wait_for(lambda: ports_file.exists() and ports_file.read_text(), "for the orgs")
+        yield json.loads(ports_file.read_text())
