@@ -20,6 +20,7 @@ from asapp.models.contact import (
     ListMember,
     Reason,
 )
+from asapp.models.first_steps import FirstSteps
 from asapp.models.heartbeat import Heartbeat
 from asapp.models.lead import (
     ConsentEvent,
@@ -78,6 +79,7 @@ __all__ = [
     "Departure",
     "DepartureState",
     "Digest",
+    "FirstSteps",
     "Heartbeat",
     "Lead",
     "LeadMails",

@@ -17,7 +17,8 @@ from flask import (
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
-from asapp.accounts import visits
+from asapp.accounts import checklist, visits
+from asapp.accounts.checklist import FirstStep
 from asapp.audit import entries
 from asapp.connections.connections import find_current, find_latest
 from asapp.connections.live_questions import find_contact_of_account, way_to_ask, way_to_ask_names
@@ -96,6 +97,7 @@ def index() -> ResponseReturnValue:
         emptiness=_emptiness(wanted, overview) if not page.total and not wanted.is_narrowed else None,
         cause=find_cause(person(), connection, now) if not wants_part() else None,
         since=since,
+        checklist=checklist.find(person()) if not wants_part() else None,
         states=STATES,
         deleted_here=DELETED_HERE,
         is_part=wants_part(),
@@ -149,6 +151,20 @@ def export_csv() -> ResponseReturnValue:
     entries.record_export(Action.EXPORTED, actor(), None, file="contacts")
     found = export.iter_csv(current_user.id, now, wanted if wanted.is_part_of_all else None)
     return csv_file(found, f"contacts-{now:%Y-%m-%d}.csv")
+
+
+@blueprint.post("/first-steps")
+@advisor_required
+def first_steps() -> ResponseReturnValue:
+    """Lead to the link or the snippet of the sign-up page, and record the step; or hide the steps."""
+    what, now = request.form.get("do", ""), utcnow()
+    if what in (FirstStep.SHARE, FirstStep.SIGNATURE):
+        checklist.record(person(), FirstStep(what), now)
+        return go_to(url_for("leads.index", signature=1 if what == FirstStep.SIGNATURE else None, _anchor=what))
+    if what != "hide":
+        abort(404)
+    checklist.hide(person(), now)
+    return go_to(url_for("contacts.index"))
 
 
 # ---- The ticked contacts

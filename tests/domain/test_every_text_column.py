@@ -35,6 +35,7 @@ ROWS_GO = {
         "visits",
         "mail_choices",
         "provider_identities",
+        "first_steps",
     ),
 }
 ROWS_GO_WITH_THE_FIRM = {"api_keys", "api_usage", "partner_checks", "setup_links"}

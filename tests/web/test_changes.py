@@ -14,7 +14,8 @@ from werkzeug.test import TestResponse
 
 from asapp.core.clock import utcnow
 from asapp.models import Connection, RunChange, Visit
-from tests.factories import PASSWORD, log_in, make_contact, make_run, make_synced_connection, save
+from tests.factories import PASSWORD, log_in, make_advisor, make_contact, make_run, make_synced_connection, save
+from tests.signing_up import someone_signs_up
 
 
 def page_text(response: TestResponse) -> str:
@@ -114,3 +115,26 @@ def test_contacts_say_what_happened_since_the_last_visit(client: FlaskClient, co
     page = client.get("/changes?since=visit").text
     assert "Esi" in page
     assert "Before" not in page
+
+
+def test_the_first_steps_tick_themselves_and_go_when_done(app: Flask, client: FlaskClient) -> None:
+    advisor = make_advisor()
+    log_in(client, advisor)
+    assert "0 of 4 done" in page_text(client.get("/contacts"))
+    make_synced_connection(advisor)
+    text = page_text(client.get("/contacts"))
+    assert "2 of 4 done" in text
+    assert "Done: Bring your contacts in" in text
+    someone_signs_up(advisor)
+    assert "3 of 4 done" in page_text(client.get("/contacts"))
+    answer = client.post("/contacts/first-steps", data={"do": "signature"})
+    assert answer.location.endswith("/leads?signature=1#signature")
+    assert "Sign up for emails from Alice Moreau</a>" in client.get("/leads").text
+    assert "Getting started" not in client.get("/contacts").text
+
+
+def test_the_first_steps_can_be_hidden(client: FlaskClient, connection: Connection) -> None:
+    assert "Getting started" in client.get("/contacts").text
+    client.post("/contacts/first-steps", data={"do": "hide"})
+    assert "Getting started" not in client.get("/contacts").text
+    assert client.post("/contacts/first-steps", data={"do": "x"}).status_code == 404
