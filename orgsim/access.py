@@ -153,7 +153,11 @@ class UserAccess:
 
     def sees(self, sobject: SObject, record: dict[str, Any]) -> bool:
         """Return whether the user sees this record, as stored."""
-        if self.is_admin or sobject.name not in SHARED:
+        if self.is_admin:
+            return True
+        if sobject.name == "Campaign":
+            return self._sharing.campaign_access != "Private" or bool(record["OwnerId"] == self.user_id)
+        if sobject.name not in SHARED:
             return True
         if record["_restricted"]:
             return False

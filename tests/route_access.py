@@ -78,6 +78,8 @@ ACCESS = {
             *("leads.export", "leads.index", "leads.noted", "leads.retry", "leads.save_page"),
             *("leads.pause_page", "leads.send_reviewed"),
             *("leads.confirm_erase_person", "leads.erase_person", "leads.person", "leads.person_consent"),
+            *("salesforce_lists.accept", "salesforce_lists.choose", "salesforce_lists.index", "salesforce_lists.keep"),
+            *("salesforce_lists.stop", "salesforce_lists.use"),
             *("lists.add", "lists.delete", "lists.edit", "lists.new", "lists.save"),
             *("runs.index", "runs.receipt", "runs.receipt_csv"),
         ),

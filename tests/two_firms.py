@@ -35,6 +35,7 @@ from asapp.models import (
     PasswordLinkKind,
     RunChange,
     RunStatus,
+    SalesforceList,
     Scope,
     Send,
     SendState,
@@ -67,6 +68,7 @@ class Belongings:
     connection: Connection
     contacts: list[Contact]
     contact_list: ContactList
+    seminar: ContactList
     run: SyncRun
     leads: list[Lead]
     page: OptInPage
@@ -79,7 +81,7 @@ class Belongings:
         assert self.user.partner
         return {
             "contact_id": [contact.id for contact in self.contacts],
-            "list_id": [self.contact_list.id],
+            "list_id": [self.contact_list.id, self.seminar.id],
             "run_id": [self.run.id],
             "number": [self.user.id],
         }[name]
@@ -144,8 +146,23 @@ def fill_advisor(advisor: User) -> Belongings:
     contacts += [lead_contact for lead in leads if (lead_contact := db.session.get(Contact, lead.contact_id or 0))]
     contact_list = ContactList(user_id=advisor.id, kind=ListKind.OWN, name=f"{name}s list", name_key=f"{name}s list")
     run = make_run(connection, RunStatus.HELD, finished_at=utcnow())
+    seminar = ContactList(
+        user_id=advisor.id, kind=ListKind.CAMPAIGN, name=f"{name}s seminar", name_key=f"{name}s seminar 701"
+    )
     save(contact_list)
+    save(seminar)
     save(
+        SalesforceList(
+            list_id=seminar.id,
+            connection_id=connection.id,
+            salesforce_id="7015g000000AAAAAA2",
+            about="Campaign",
+            new_scope="",
+            new_condition="",
+            changed_at=utcnow(),
+            not_here={"opted_out": 1},
+        ),
+        ListMember(list_id=seminar.id, contact_id=contacts[0].id),
         ListMember(list_id=contact_list.id, contact_id=contacts[0].id),
         RunChange(
             run_id=run.id, contact_id=contacts[0].id, kind="updated", old={"last_name": "A"}, new={"last_name": name}
@@ -184,7 +201,7 @@ def fill_advisor(advisor: User) -> Belongings:
         "connection_id": str(connection.id),
         "partner_id": str(advisor.partner_id),
     }
-    return Belongings(advisor, connection, contacts, contact_list, run, leads, page, send, token, form)
+    return Belongings(advisor, connection, contacts, contact_list, seminar, run, leads, page, send, token, form)
 
 
 STATES = (LeadState.REFUSED, LeadState.PLEASE_CHECK, LeadState.SENT)

@@ -70,5 +70,5 @@ def _cells(row: Any, own_lists: list[str]) -> list[str | None]:
         row.source,
         State.INACTIVE if row.reason else State.ACTIVE,
         row.reason,
-        ";".join(system_lists_in(row) + own_lists),
+        ";".join(name.replace(";", ",") for name in system_lists_in(row) + own_lists),  # Salesforce's may hold one
     ]

@@ -2,7 +2,7 @@
 
 Membership of the lists that the sync fills is computed from the contacts and never stored, so it can't be
 out of date. An advisor's own lists have rows for their members; any contact of the advisor's may be on them, active or
-not.
+not. Lists from Salesforce have such rows too, and only the sync changes them (contacts/salesforce_lists.py).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from asapp.core.database import change_rows, insert_ignore
 from asapp.core.extensions import db
 from asapp.core.forms import InvalidFields
 from asapp.models import Contact, ContactList, ContactSource, ListKind, ListMember
+from asapp.models.contact import CHOSEN_IN_SALESFORCE
 
 SYSTEM_LIST_NAMES = {
     ListKind.SALESFORCE_CONTACTS: "Salesforce Contacts",
@@ -44,7 +45,7 @@ def is_on_system_list(kind: ListKind) -> ColumnElement[bool]:
 
 
 def is_on(contact_list: ContactList) -> ColumnElement[bool]:
-    if contact_list.is_own:
+    if contact_list.has_members:
         return Contact.id.in_(select(ListMember.contact_id).where(ListMember.list_id == contact_list.id))
     return is_on_system_list(ListKind(contact_list.kind))
 
@@ -143,11 +144,28 @@ def set_lists_of(contact: Contact, list_ids: Collection[int]) -> None:
     """Make a contact a member of exactly these of its owner's own lists; other ids are ignored."""
     own = select(ContactList.id).where(ContactList.user_id == contact.user_id, ContactList.kind == ListKind.OWN)
     db.session.execute(
-        delete(ListMember).where(ListMember.contact_id == contact.id, ListMember.list_id.not_in(list(list_ids)))
+        delete(ListMember).where(
+            ListMember.contact_id == contact.id,
+            ListMember.list_id.in_(own),
+            ListMember.list_id.not_in(list(list_ids)),
+        )
     )
     wanted = own.with_only_columns(ContactList.id, literal(contact.id)).where(ContactList.id.in_(list(list_ids)))
     db.session.execute(insert_ignore(db.session, ListMember).from_select(["list_id", "contact_id"], wanted))
     db.session.commit()
+
+
+def own_ids_of(contact: Contact) -> set[int]:
+    """Return the ids of the owner's own lists that a contact is on."""
+    own = select(ListMember.list_id).join(ContactList, ContactList.id == ListMember.list_id)
+    return set(db.session.scalars(own.where(ListMember.contact_id == contact.id, ContactList.kind == ListKind.OWN)))
+
+
+def names_from_salesforce(contact: Contact) -> list[str]:
+    """Return the names of the lists from Salesforce that a contact is on."""
+    named = select(ContactList.name).join(ListMember, ListMember.list_id == ContactList.id)
+    theirs = named.where(ListMember.contact_id == contact.id, ContactList.kind.in_(CHOSEN_IN_SALESFORCE))
+    return list(db.session.scalars(theirs.order_by(ContactList.name_key)))
 
 
 def name_key(name: str) -> str:

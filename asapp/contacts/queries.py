@@ -29,8 +29,8 @@ from asapp.contacts.status import (
 from asapp.core.bulk import is_among
 from asapp.core.extensions import db
 from asapp.core.paging import PAGE_SIZE, Page
-from asapp.models import Connection, Contact, ContactList, ContactSource, ListKind, ListMember, Reason
-from asapp.models.contact import State
+from asapp.models import Connection, Contact, ContactList, ContactSource, ListMember, Reason
+from asapp.models.contact import WITH_MEMBERS, State
 from asapp.models.search import fold
 
 SEARCH_MAX = 200
@@ -169,6 +169,14 @@ def find_some(user_id: int, contact_ids: Collection[int], now: datetime) -> list
     return _lines(user_id, rows)
 
 
+def find_sample(user_id: int, contact_ids: Collection[int], limit: int, now: datetime) -> tuple[list[ContactLine], int]:
+    """Return the first of these contacts by last name, and how many of them pages show."""
+    shown = (contacts_of(user_id), Contact.hidden_at.is_(None), is_among(Contact.id, contact_ids))
+    rows = db.session.execute(_line_rows(now).where(*shown).order_by(Contact.search_key, Contact.id).limit(limit)).all()
+    count = db.session.scalar(contact_rows(func.count()).where(*shown)) or 0
+    return _lines(user_id, rows), count
+
+
 def find_by_hash(user_id: int, address_hash: bytes) -> list[Contact]:
     """Return the advisor's contacts with this address that are neither departed nor deleted here."""
     return list(
@@ -191,7 +199,7 @@ def count_contacts_of(user_ids: Collection[int], now: datetime) -> dict[int, Ove
     all_totals, own = _totals(user_ids, now), _own_counts(user_ids, now)
     lists: dict[int, list[ListCount]] = defaultdict(list)
     for each in lists_of_all(user_ids):
-        counts = own.get(each.id) if each.is_own else all_totals[each.user_id].get(each.kind)
+        counts = own.get(each.id) if each.has_members else all_totals[each.user_id].get(each.kind)
         lists[each.user_id].append(ListCount(each, counts or Count()))
     found = {}
     for user_id in user_ids:
@@ -202,7 +210,7 @@ def count_contacts_of(user_ids: Collection[int], now: datetime) -> dict[int, Ove
 
 
 def lists_by_contact(contact_ids: Collection[int]) -> dict[int, list[str]]:
-    """Return {contact id: names of the own lists it is on, in order}."""
+    """Return {contact id: names of the lists with members that it is on, in order}."""
     names: dict[int, list[str]] = defaultdict(list)
     if contact_ids:
         rows = db.session.execute(
@@ -349,7 +357,7 @@ def _are_of(user_ids: Collection[int]) -> ColumnElement[bool]:
 
 
 def _own_counts(user_ids: Collection[int], now: datetime) -> dict[int, Count]:
-    """Return {list id: how many are on it} for the advisors' own lists; empty ones are missing."""
+    """Return {list id: how many are on it} for the lists that have members; empty ones are missing."""
     rows = db.session.execute(
         contact_rows(ListMember.list_id, func.count(), count_active(now, _only(user_ids)))
         .join(ListMember, ListMember.contact_id == Contact.id)
@@ -358,7 +366,7 @@ def _own_counts(user_ids: Collection[int], now: datetime) -> dict[int, Count]:
             _are_of(user_ids),
             Contact.hidden_at.is_(None),
             ContactList.user_id == Contact.user_id,
-            ContactList.kind == ListKind.OWN,
+            ContactList.kind.in_(WITH_MEMBERS),
         )
         .group_by(ListMember.list_id)
     )

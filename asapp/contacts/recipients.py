@@ -105,7 +105,7 @@ def prepare(contact_list: ContactList, now: datetime, vault: Vault, public_url: 
 def _end_of_piece(contact_list: ContactList) -> Select[Any]:
     """Select the last of the next hashes, by their index alone where the list is one that the sync fills."""
     who = [Contact.user_id == contact_list.user_id, Contact.address_hash > bindparam("after")]
-    if contact_list.is_own:  # on the others is nearly everybody
+    if contact_list.has_members:  # on the others is nearly everybody
         who.append(is_on(contact_list))
     most = bindparam("most", type_=Integer)
     piece = select(Contact.address_hash).where(*who).order_by(Contact.address_hash).limit(most).subquery()

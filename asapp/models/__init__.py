@@ -40,6 +40,7 @@ from asapp.models.mail_choice import Digest, LeadMails, MailChoice
 from asapp.models.partner import ApiUsage, CheckVerdict, Partner, PartnerCheck, SetupLink
 from asapp.models.provider_identity import ProviderIdentity
 from asapp.models.run import RunChange, RunPhase, RunStatus, RunTrigger, SyncRun
+from asapp.models.salesforce_list import SalesforceList
 from asapp.models.second_factor import RecoveryCode, SecondFactor
 from asapp.models.send import Send, SendReason, SendState
 from asapp.models.suppression import (
@@ -108,6 +109,7 @@ __all__ = [
     "RunPhase",
     "RunStatus",
     "RunTrigger",
+    "SalesforceList",
     "Scope",
     "SecondFactor",
     "Send",

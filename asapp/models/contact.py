@@ -167,9 +167,13 @@ class ListKind(StrEnum):
     SALESFORCE_LEADS = "salesforce_leads"
     OPEN_LEADS = "open_leads"
     OWN = "own"
+    LIST_VIEW = "list_view"
+    CAMPAIGN = "campaign"
 
 
-IS_SYSTEM_LIST = text("kind <> 'own'")
+CHOSEN_IN_SALESFORCE = (ListKind.LIST_VIEW, ListKind.CAMPAIGN)  # chosen there by the advisor: models/salesforce_list.py
+WITH_MEMBERS = (ListKind.OWN, *CHOSEN_IN_SALESFORCE)  # their members are rows of list_members
+IS_SYSTEM_LIST = text("kind NOT IN ('own', 'list_view', 'campaign')")
 
 
 class ContactList(Base):
@@ -194,18 +198,29 @@ class ContactList(Base):
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
     kind: Mapped[str] = mapped_column(String(20), default=ListKind.OWN)
     name: Mapped[str] = mapped_column(String(80))
-    name_key: Mapped[str] = mapped_column(String(80))  # the name in lower case
+    name_key: Mapped[str] = mapped_column(String(80))  # the name in lower case; with its Id if it is from Salesforce
     # The API's id. The database fills it in for a release that doesn't know the column.
     public_id: Mapped[str] = mapped_column(String(36), nullable=True, default=new_public_id)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
 
     @property
     def is_own(self) -> bool:
+        """Did the advisor make it? Only such lists are changed by hand."""
         return self.kind == ListKind.OWN
+
+    @property
+    def is_from_salesforce(self) -> bool:
+        """Is it a list view or campaign of Salesforce?"""
+        return self.kind in CHOSEN_IN_SALESFORCE
+
+    @property
+    def has_members(self) -> bool:
+        """Are its members stored? Who is on the others follows from the contacts."""
+        return self.kind in WITH_MEMBERS
 
 
 class ListMember(Base):
-    """A contact on one of the advisor's own lists."""
+    """A contact on one of the advisor's own lists, or on one from Salesforce."""
 
     __tablename__ = "list_members"
 

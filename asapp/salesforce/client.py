@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
@@ -68,6 +68,7 @@ from asapp.salesforce.session import OrgSession, SharedConnections, TokenSource
 T = TypeVar("T")
 IDS_A_QUERY = 400  # fits a request line of 16,384 bytes, with room to spare
 QUERIES_A_COMPOSITE = 5  # Salesforce's limit
+PARTS_A_COMPOSITE = 25  # Salesforce's limit
 QUERY_BYTES = 13_000  # of addresses in one query; a request line with its headers may have 16,384
 LEADS_A_CREATE = 200  # Salesforce's limit
 RECORDS_AN_UPDATE = 200  # Salesforce's limit
@@ -81,6 +82,7 @@ MOST_SKEW = timedelta(days=1)
 # Without the first header, the firm's assignment rules reassign a changed lead; without the second, a mere warning of a
 # duplicate rule rejects the change.
 WRITE_HEADERS = {"Sforce-Auto-Assign": "FALSE", "Sforce-Duplicate-Rule-Header": "allowSave=true"}
+LIST_VIEWS_PATH = re.compile(r"/services/data/v\d+\.\d/sobjects/\w+/listviews\?[\w.=&-]+", re.ASCII)
 NEXT_PATH = re.compile(r"/services/data/v\d+\.\d/query(?:All)?/[\w.=-]+", re.ASCII)
 
 
@@ -527,6 +529,22 @@ class OrgClient:
         rows = _records(self._query(soql.person_contact(account_id), include_deleted=True))
         return converted(rows, lambda row: str(row["Id"]))[0] if rows else None
 
+    def fetch_parts(self, parts: Mapping[str, str]) -> dict[str, dict[str, Any] | errors.SalesforceError]:
+        """Send {reference: path below the API version} in one call; a part that fails is returned as its error.
+
+        At most PARTS_A_COMPOSITE, at most QUERIES_A_COMPOSITE of them queries.
+        """
+        return dict(zip(parts, self._fetch_together(parts, list(parts)), strict=True))
+
+    def rows_of(self, answer: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return all rows of a query's answer, its further pages included: complete, or an error."""
+        return [row for page in self._iter_pages(answer) for row in page]
+
+    def fetch_list_views(self, path: str) -> dict[str, Any]:
+        """Return a further page of an object's list views; raise for an address that is none of this org's."""
+        path = _checked(path, LIST_VIEWS_PATH)
+        return self._try(lambda api: _object(api.query_more(path, identifier_is_url=True)))
+
     def _reading(self, about: str, ask: Callable[[ReadFields], T], sees_opt_out: bool = True) -> T:
         """Query with the fields that the user can see of an object; a field that proves hidden is left out from then on."""
         while True:
@@ -582,16 +600,20 @@ class OrgClient:
 
     def _ask_some(self, *questions: tuple[str, str, str], may_fail: Collection[str] = ()) -> list[Any]:
         """As _ask(), but the parts named in may_fail may come back as errors."""
+        parts = {reference: f"{resource}/?{urlencode({'q': query})}" for reference, resource, query in questions}
+        return self._fetch_together(parts, may_fail)
+
+    def _fetch_together(self, parts: Mapping[str, str], may_fail: Collection[str]) -> list[Any]:
+        """Send {reference: path below the version} as one /composite call; return the bodies as _parts() does."""
         base = f"/services/data/v{self._api_version}"
         body = {
             "allOrNone": False,
             "compositeRequest": [
-                {"method": "GET", "url": f"{base}/{resource}/?{urlencode({'q': query})}", "referenceId": reference}
-                for reference, resource, query in questions
+                {"method": "GET", "url": f"{base}/{path}", "referenceId": reference}
+                for reference, path in parts.items()
             ],
         }
-        references = [reference for reference, _, _ in questions]
-        return self._try(lambda api: _parts(api.restful("composite", method="POST", json=body), references, may_fail))
+        return self._try(lambda api: _parts(api.restful("composite", method="POST", json=body), list(parts), may_fail))
 
     def _query(self, query: str, include_deleted: bool = False) -> dict[str, Any]:
         return self._try(lambda api: _object(api.query(query, include_deleted=include_deleted)))
@@ -772,8 +794,8 @@ def _next_path(answer: dict[str, Any]) -> str:
     return _checked(path)
 
 
-def _checked(path: str) -> str:
+def _checked(path: str, pattern: re.Pattern[str] = NEXT_PATH) -> str:
     """Return a path on this org; raise for any other address, which must not get a token."""
-    if not NEXT_PATH.fullmatch(path):
+    if not pattern.fullmatch(path):
         raise errors.TryLater("foreign_host")
     return path

@@ -26,7 +26,7 @@ from asapp.models import Connection, RunPhase, RunStatus
 from asapp.salesforce import errors
 from asapp.salesforce.fields import key_of
 from asapp.salesforce.records import LeadsFound, Opening, RecordKind
-from asapp.sync import departures, leads, open_leads, opening, recipients, settle
+from asapp.sync import departures, leads, lists, open_leads, opening, recipients, settle
 from asapp.sync.departure_check import Checked, DepartureCheck
 from asapp.sync.endings import ending, enqueueing_next_parked
 from asapp.sync.interval import find_interval
@@ -115,6 +115,7 @@ class Execution:
             self.bring_in_leads(reading)
             self.settle_departures(reading)
             self.follow_leads(reading)
+            lists.read(self.reader)
             self.finish(reading)
 
     # The phases

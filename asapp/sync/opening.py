@@ -13,7 +13,9 @@ from typing import Any
 
 from sqlalchemy import select
 
+from asapp.contacts import salesforce_lists
 from asapp.core.bulk import is_among
+from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.models import Connection, Departure
 from asapp.salesforce.client import OrgClient
@@ -108,7 +110,9 @@ def known_by(
 def find_unsettled(connection_ids: Collection[int]) -> set[int]:
     """Return those of these connections about which our own tables leave something to do for a run.
 
-    Contacts whose departure is recorded are asked about by Id in each run; leads may wait for a look by Id, or for their contact.
+    Contacts whose departure is recorded are asked about by Id in each run; leads may wait for a look by Id, or for their
+    contact; lists from Salesforce are read in runs.
     """
     recorded = select(Departure.connection_id).where(is_among(Departure.connection_id, connection_ids)).distinct()
-    return set(db.session.scalars(recorded)) | leads.find_unsettled(connection_ids)
+    waiting = salesforce_lists.find_waiting(connection_ids, utcnow())
+    return set(db.session.scalars(recorded)) | leads.find_unsettled(connection_ids) | waiting

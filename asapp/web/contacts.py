@@ -22,7 +22,7 @@ from asapp.accounts.checklist import FirstStep
 from asapp.audit import entries
 from asapp.connections.connections import find_current, find_latest
 from asapp.connections.live_questions import find_contact_of_account, way_to_ask, way_to_ask_names
-from asapp.contacts import export, lists, manual, queries, removal, suppressions, why, why_by_name
+from asapp.contacts import export, lists, manual, queries, removal, salesforce_lists, suppressions, why, why_by_name
 from asapp.contacts.form_fields import ContactForm
 from asapp.contacts.queries import ContactLine, ContactQuery, Overview
 from asapp.core import formats
@@ -40,8 +40,9 @@ from asapp.messages.contacts import (
     Answer,
     verdict_words,
 )
+from asapp.messages.salesforce_lists import TROUBLES
 from asapp.messages.write_back import TELLINGS
-from asapp.models import Action, Connection, ContactList, Reason
+from asapp.models import Action, Connection, ContactList, Reason, SalesforceList
 from asapp.panel import changes
 from asapp.panel.causes import find_cause
 from asapp.panel.story import StoryEvent, story_of
@@ -99,6 +100,8 @@ def index() -> ResponseReturnValue:
         since=since,
         checklist=checklist.find(person()) if not wants_part() else None,
         states=STATES,
+        followed=_followed(wanted.contact_list),
+        list_troubles=TROUBLES,
         deleted_here=DELETED_HERE,
         is_part=wants_part(),
     )
@@ -119,6 +122,13 @@ def wanted_by(values: dict[str, str]) -> ContactQuery:
     )
 
 
+def _followed(contact_list: ContactList | None) -> SalesforceList | None:
+    """Return what is known of a list from Salesforce; None for any other list."""
+    if contact_list is None or not contact_list.is_from_salesforce:
+        return None
+    return salesforce_lists.find_one(current_user.id, contact_list.id)
+
+
 def _list_or_404(number: str) -> ContactList:
     return lists.find_list(current_user.id, _number(number)) or abort(404)
 
@@ -129,6 +139,8 @@ def _emptiness(wanted: ContactQuery, overview: Overview) -> str:
         return "nobody_deleted"
     if wanted.contact_list is not None and wanted.contact_list.is_own:
         return "own_list"
+    if wanted.contact_list is not None and wanted.contact_list.is_from_salesforce:
+        return "list_from_salesforce"
     if overview.everybody.people:
         return "not_on_this_list"
     connection = find_current(current_user)
@@ -281,6 +293,8 @@ def show(contact_id: int) -> ResponseReturnValue:
         telling=telling,
         tellings=TELLINGS,
         own_lists=[each for each in lists.lists_of(current_user.id) if each.is_own],
+        own_list_ids=lists.own_ids_of(line.contact),
+        names_from_salesforce=lists.names_from_salesforce(line.contact),
     )
 
 

@@ -33,7 +33,7 @@ INTEGRATIONS = Place("Integrations", "integrations.index", ("integrations", "con
 ADMINS = Place("Admins", "admins.index")
 ACCOUNT_SETTINGS = Place("Account Settings", PROFILE.endpoint, ("settings", "admins", *INTEGRATIONS.section))
 FOR_ADVISORS = (
-    Place("Contacts", "contacts.index", ("contacts", "lists")),
+    Place("Contacts", "contacts.index", ("contacts", "lists", "salesforce_lists")),
     Place("Changes", "changes.index", ("changes",)),
     Place("Leads", "leads.index", ("leads",)),
     replace(ACCOUNT_SETTINGS, decisions="decisions"),

@@ -212,6 +212,7 @@ def test_a_campaign_without_access_shows_no_members(api: Api, org: Org, amara: s
     org.add_members(campaign, [contact])
     org.change_settings(campaign_access="Private")
     assert api.query("SELECT Id FROM Campaign")["totalSize"] == 0
+    assert api.get(f"/sobjects/Campaign/{campaign}").status_code == 404
     assert api.query(MEMBERS.format(campaign))["totalSize"] == 0
     org.change_settings(members_follow="person")
     assert api.query(MEMBERS.format(campaign))["totalSize"] == 1

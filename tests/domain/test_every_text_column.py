@@ -31,6 +31,7 @@ ROWS_GO = {
         "second_factors",
         "recovery_codes",
         "suppression_words",
+        "salesforce_lists",
         "login_sessions",
         "visits",
         "mail_choices",

@@ -65,6 +65,7 @@ OURS = {
     "leads": ("public_id", "search_key", "state", "lease", "linked_kind", "linked_contact_id", "owner_id"),
     "ledger": ("salesforce_id", "outcome"),
     "lists": ("public_id", "kind", "name_key"),
+    "salesforce_lists": ("salesforce_id", "about", "scope", "new_scope", "trouble"),
     "login_sessions": ("public_id", "key_sha256"),
     "oauth_states": ("public_id", "state_sha256", "salesforce_url", "redirect_uri", "code_verifier_sealed"),
     "opt_in_pages": ("slug", "frame_hosts"),

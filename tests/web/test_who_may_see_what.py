@@ -329,11 +329,13 @@ def test_looking_changes_nothing(who: str, app: Flask, client: FlaskClient, worl
             open_route(client, route, everything_of(whose) | {"state": "forged", "code": "forged"})
             if route.endpoint == "health.ready":  # only a write shows whether the database can be written
                 written[:] = [statement for statement in written if statement != PROBE]
+            if route.endpoint == "salesforce_lists.choose":  # a question to Salesforce counts against the share
+                written[:] = [statement for statement in written if "api_usage" not in statement]
             if not route.path.endswith(".csv"):  # an export is recorded in the audit log
                 problems += [f"{route}: {statement}" for statement in written]
             written.clear()
     report(problems)
-    assert set(what_changed(before, whole_database())) <= {"audit_entries", "audit_identities"}
+    assert set(what_changed(before, whole_database())) <= {"api_usage", "audit_entries", "audit_identities"}
 
 
 @contextmanager
