@@ -116,7 +116,9 @@ class ContactLine(NamedTuple):
 
     @property
     def reason_told(self) -> str | None:
-        return reason_told(self.reason, self.waits_for_review, self.is_only_out_of_sight, self.is_not_read)
+        return reason_told(
+            self.reason, self.waits_for_review, self.is_only_out_of_sight, self.is_not_read, self.contact.is_converted
+        )
 
     @property
     def is_bounced(self) -> bool:

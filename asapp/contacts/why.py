@@ -45,11 +45,21 @@ from asapp.models import (
 from asapp.salesforce.errors import FieldEncrypted, OurBug, SalesforceError
 from asapp.salesforce.fields import ReadFields
 from asapp.salesforce.hosts import to_18, with_case_restored
-from asapp.salesforce.records import CONTACT_PREFIX, cleaned, flag_of, id_of, id_or_none, is_opted_out, owner_name_of
+from asapp.salesforce.records import (
+    CONTACT_PREFIX,
+    LEAD_PREFIX,
+    RecordKind,
+    cleaned,
+    fate_of,
+    id_of,
+    is_opted_out,
+    kind_of,
+    owner_name_of,
+)
 
-CONTACT, ACCOUNT = CONTACT_PREFIX, "001"  # how their Ids begin
+PEOPLE, ACCOUNT = (CONTACT_PREFIX, LEAD_PREFIX), "001"  # how their Ids begin
 ID_WITHIN = r"(?<![A-Za-z0-9]){}[A-Za-z0-9]{{12}}(?:[A-Za-z0-9]{{3}})?(?![A-Za-z0-9])"
-CONTACT_ID = re.compile(ID_WITHIN.format(CONTACT))
+PERSON_ID = re.compile(ID_WITHIN.format(f"(?:{'|'.join(PEOPLE)})"))
 ACCOUNT_ID = re.compile(ID_WITHIN.format(ACCOUNT))
 ANY_ID = re.compile(r"[A-Za-z0-9]{15}(?:[A-Za-z0-9]{3})?")
 ADDRESS = re.compile(r"[^\s@<>]+@[^\s@<>]+")
@@ -84,7 +94,10 @@ class Question(NamedTuple):
 
 
 class ContactSighting(NamedTuple):
-    """A contact as Salesforce shows it now, of any owner. is_opted_out: None if the field can't be read."""
+    """A contact or Lead as Salesforce shows it now, of any owner. is_opted_out: None if the field can't be read.
+
+    A converted Lead is shown as deleted, with its contact as master_record_id.
+    """
 
     id: str
     has_email: bool
@@ -119,7 +132,13 @@ class Here(NamedTuple):
 
     @property
     def answer(self) -> Answer:
-        told = reason_told(self.reason, self.waits_for_review, self.is_only_out_of_sight, self.is_not_read)
+        told = reason_told(
+            self.reason,
+            self.waits_for_review,
+            self.is_only_out_of_sight,
+            self.is_not_read,
+            is_conversion(self.salesforce_id, self.merged_into),
+        )
         return OF_REASON[told] if told else Answer.HERE
 
 
@@ -159,6 +178,7 @@ OF_REASON: Mapping[str, Answer] = {
     UnknownWhy.FOR_REVIEW: Answer.FOR_REVIEW,
     UnknownWhy.OUT_OF_SIGHT: Answer.OUT_OF_SIGHT,
     UnknownWhy.LEADS_OFF: Answer.LEADS_OFF,
+    UnknownWhy.CONVERTED: Answer.CONVERTED,
 }
 LEFT = frozenset({Reason.DELETED, Reason.MERGED, Reason.REASSIGNED, Reason.GONE})
 OF_OUTCOME = {LedgerOutcome.OPTED_OUT: Answer.OPTED_OUT, LedgerOutcome.NO_EMAIL: Answer.NO_EMAIL}
@@ -184,7 +204,7 @@ def read_question(text: str) -> Question:
     address = ADDRESS.search(typed)
     if address and (address.group() == typed or f"<{address.group()}>" in f"{typed}>"):
         return Question(email=_address(address.group()))
-    if found := CONTACT_ID.search(_decoded(typed)):
+    if found := PERSON_ID.search(_decoded(typed)):
         return Question(salesforce_id=_contact_id(found.group()))
     if is_name(typed):
         return Question(name=" ".join(typed.split())[:NAME_MAX])
@@ -197,9 +217,10 @@ def is_name(text: str) -> bool:
 
 
 def _contact_id(text: str) -> str:
-    if not text.startswith(CONTACT):
+    if not text.startswith(PEOPLE):
         raise _no_contact(
-            text, "That Id is not a contact's. A contact's Id begins with 003; the link of its page holds it."
+            text,
+            "That Id is not a contact's or a lead's. Those begin with 003 and 00Q; the link of their page holds them.",
         )
     return _checked(text)
 
@@ -230,7 +251,7 @@ def _may_have_lost_case(record_id: str) -> bool:
 
 def _id_in_link(link: str) -> str:
     plain = _decoded(link)
-    if found := CONTACT_ID.search(plain):
+    if found := PERSON_ID.search(plain):
         return _contact_id(found.group())
     account = ACCOUNT_ID.search(plain)
     raise _no_contact(
@@ -282,7 +303,8 @@ def find_out(
         return Verdict(Answer.ENCRYPTED)
     except SalesforceError as error:
         return replace(verdict or Verdict(Answer.NO_ANSWER, salesforce_id=question.salesforce_id), error=error)
-    return decide_from_there(sightings, owner_id, verdict.contact if verdict else None)
+    brings_in = connection.partner.brings_in_open_leads
+    return decide_from_there(sightings, owner_id, verdict.contact if verdict else None, brings_in_leads=brings_in)
 
 
 def _put(ask: Ask, question: Question, verdict: Verdict | None) -> Sequence[ContactSighting]:
@@ -312,7 +334,9 @@ def decide_from_here(known: KnownHere) -> Verdict | None:
     return None
 
 
-def decide_from_there(sightings: Sequence[ContactSighting], owner_id: str, contact: Here | None = None) -> Verdict:
+def decide_from_there(
+    sightings: Sequence[ContactSighting], owner_id: str, contact: Here | None = None, *, brings_in_leads: bool = False
+) -> Verdict:
     """Return the verdict on what Salesforce shows. owner_id: the connected user; contact: the departed one here."""
     if not sightings:
         return Verdict(Answer.NOT_VISIBLE, contact, was_asked=True)
@@ -323,10 +347,21 @@ def decide_from_there(sightings: Sequence[ContactSighting], owner_id: str, conta
         Answer.NOT_VISIBLE, contact, shown.id, merged_into=shown.master_record_id, name=shown.name, was_asked=True
     )
     if mine:
-        return _decide_mine(mine, verdict)
+        wanted = [each for each in mine if brings_in_leads or kind_of(each.id) == RecordKind.CONTACT]
+        return _decide_mine(wanted, verdict) if wanted else replace(verdict, answer=Answer.LEADS_OFF)
     if others:
         return replace(verdict, answer=Answer.SOMEBODY_ELSES, owner_name=shown.owner_name)
+    if is_conversion(shown.id, shown.master_record_id):
+        return replace(verdict, answer=Answer.CONVERTED)
     return replace(verdict, answer=Answer.MERGED if shown.master_record_id else Answer.DELETED)
+
+
+def is_conversion(salesforce_id: str | None, went_into: str | None) -> bool:
+    """Did a Lead become a contact?"""
+    return bool(salesforce_id and went_into) and (kind_of(str(salesforce_id)), kind_of(str(went_into))) == (
+        RecordKind.LEAD,
+        RecordKind.CONTACT,
+    )
 
 
 def _decide_mine(mine: Sequence[ContactSighting], verdict: Verdict) -> Verdict:
@@ -417,17 +452,18 @@ def find_survivor(user_id: int, salesforce_id: str | None) -> Contact | None:
     )
 
 
-def sightings_of(rows: Sequence[Mapping[str, Any]], fields: ReadFields) -> list[ContactSighting]:
+def sightings_of(
+    rows: Sequence[Mapping[str, Any]], fields: ReadFields, kind: RecordKind = RecordKind.CONTACT
+) -> list[ContactSighting]:
     """Return what rows of JSON show. KeyError, TypeError or ValueError if they have another form."""
     return [
         ContactSighting(
-            id_of(row["Id"], CONTACT_PREFIX),
+            id_of(row["Id"], kind.prefix),
             bool(row["Email"]),
             is_opted_out(row, fields),
             id_of(row["OwnerId"]),
             owner_name_of(row),
-            flag_of(row["IsDeleted"]),
-            id_or_none(row["MasterRecordId"], CONTACT_PREFIX),
+            *fate_of(row, kind),
             cleaned(row.get("Name")),
         )
         for row in rows

@@ -12,11 +12,12 @@ from asapp.salesforce.errors import Again
 
 
 class UnknownWhy(StrEnum):
-    """Why a contact's opt-out is not known, if a more exact reason can be shown."""
+    """A more exact reason than Reason: why a contact's opt-out is not known, or what a Lead became."""
 
     FOR_REVIEW = "for_review"  # a sign-up that waits for the advisor
     OUT_OF_SIGHT = "out_of_sight"  # Salesforce no longer shows this contact alone
     LEADS_OFF = "leads_off"  # an open Lead, and the firm doesn't bring them in now
+    CONVERTED = "converted"  # a Lead whose contact isn't here
 
 
 class Answer(StrEnum):
@@ -39,6 +40,7 @@ class Answer(StrEnum):
     FOR_REVIEW = "for_review"
     OUT_OF_SIGHT = "out_of_sight"
     LEADS_OFF = "leads_off"
+    CONVERTED = "converted"
     NOT_CONNECTED = "not_connected"
     ENCRYPTED = "encrypted"
     NO_ANSWER = "no_answer"
@@ -143,6 +145,13 @@ REASONS: Mapping[str, ReasonWords] = {
         "This is an open lead, and your firm doesn't bring in open leads now, so we can't see whether this person has opted out.",
         "Convert the lead to a contact in Salesforce, or ask AdvisorStream to bring in your firm's open leads. "
         "If that has just been done, the next sync makes this person active again.",
+    ),
+    UnknownWhy.CONVERTED: ReasonWords(
+        "Converted in Salesforce",
+        "Converted to a contact in Salesforce",
+        "The lead was converted to a contact in Salesforce, and that contact isn't here: it has opted out, has no email address, "
+        "or belongs to someone else.",
+        "Look at the contact in Salesforce. Once it may come in, it takes over this person's lists.",
     ),
 }
 
@@ -323,6 +332,13 @@ VERDICTS: Mapping[Answer, VerdictWords] = {
         "{who} is an open lead",
         "Your firm doesn't bring in open leads now, so nothing is sent to them.",
         "Convert the lead to a contact in Salesforce. The contact arrives with the next sync.",
+    ),
+    Answer.CONVERTED: VerdictWords(
+        "Converted",
+        "",
+        "{who} was converted to a contact",
+        "The lead became a contact in Salesforce.",
+        "Nothing. The contact takes over the lists. If you don't find it here, paste its link from Salesforce above.",
     ),
     Answer.NOT_CONNECTED: VerdictWords(
         "Not connected",

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from asapp.messages.failures import Facts, Failure, Occasion, explain
-from asapp.models import ConsentKind, ConsentSource, Lead, LinkedKind, Review, ToCheck, Unfollowed
+from asapp.models import Connection, ConsentKind, ConsentSource, Lead, LinkedKind, Review, ToCheck, Unfollowed
 
 
 class Shown(StrEnum):
@@ -151,3 +151,11 @@ def refusal_of(lead: Lead) -> Failure:
 def _why_it_waits(lead: Lead) -> str:
     wait = explain(Occasion.LEAD_WAITS, lead.why, Facts(first_name=lead.first_name))
     return f"{wait.headline} {wait.do_next}"
+
+
+def explain_trouble(connection: Connection) -> Failure | None:
+    """Return why Leads can't be read through a connection; None if they can."""
+    if connection.leads_trouble is None:
+        return None
+    facts = Facts(opt_out_field=", ".join(connection.partner.opt_out_fields))
+    return explain(Occasion.LEADS_UNFOLLOWED, connection.leads_trouble, facts)

@@ -485,19 +485,19 @@ class OrgClient:
             ),
         )
 
-    def count_preview(self, owner_id: str) -> tuple[int, int, int | None]:
-        """Return the user's contacts in all, those opted out, and those of the rest without an address: one call.
+    def count_preview(self, owner_id: str, kind: RecordKind = RecordKind.CONTACT) -> tuple[int, int, int | None]:
+        """Return the user's contacts, or open Leads, in all, those opted out, and those of the rest without an address: one call.
 
         The last is None if addresses are encrypted: then no query can count missing ones.
         """
-        return self._reading("Contact", lambda fields: self._count(owner_id, fields))
+        return self._reading(kind, partial(self._count, owner_id, kind))
 
-    def _count(self, owner_id: str, fields: ReadFields) -> tuple[int, int, int | None]:
-        mine, opted_out = soql.owned_by(owner_id), soql.opted_out(fields)
+    def _count(self, owner_id: str, kind: RecordKind, fields: ReadFields) -> tuple[int, int, int | None]:
+        mine, opted_out = soql.count_contacts(owner_id, kind), soql.opted_out(fields)
         total, out, no_email = self._ask_some(
-            ("total", "query", f"SELECT COUNT() FROM Contact WHERE {mine}"),
-            ("out", "query", f"SELECT COUNT() FROM Contact WHERE {mine} AND {opted_out}"),
-            ("none", "query", f"SELECT COUNT() FROM Contact WHERE {mine} AND Email = null AND (NOT {opted_out})"),
+            ("total", "query", mine),
+            ("out", "query", f"{mine} AND {opted_out}"),
+            ("none", "query", f"{mine} AND Email = null AND (NOT {opted_out})"),
             may_fail=("none",),
         )
         if isinstance(no_email, errors.FieldEncrypted):

@@ -25,6 +25,7 @@ from flask_login import current_user
 
 from asapp.audit import entries
 from asapp.connections import connections
+from asapp.messages.leads import explain_trouble
 from asapp.messages.runs import kept_as
 from asapp.messages.states import AdvisorState
 from asapp.models import Action, Connection, DepartureState, RunTrigger
@@ -32,6 +33,7 @@ from asapp.panel import balance, held
 from asapp.panel import preview as ahead
 from asapp.panel.load import count_held_of, find_progress, find_reconnect, load_panel
 from asapp.panel.panel import Panel
+from asapp.salesforce.records import RecordKind
 from asapp.sync import departures, runs
 from asapp.web.access import actor, advisor_required
 from asapp.web.current import config, org_access, person, queues
@@ -199,6 +201,9 @@ def shown(panel: Panel, part: str | None = None) -> dict[str, Any]:
         return names
     if panel.is_connected:
         names["balance"] = balance.balance(connection)
+        if connection.partner.brings_in_open_leads:
+            names["lead_balance"] = balance.balance(connection, RecordKind.LEAD)
+        names["leads_trouble"] = explain_trouble(connection)
     names["recent"] = runs.history(connections.all_ids_of(person()), limit=RECENT_RUNS)
     if panel.is_connected and panel.run is None:
         names["is_odd_one_out"] = connections.is_odd_one_out(connection)

@@ -21,8 +21,7 @@ from asapp.leads import consent, decisions, outbox, queries, sign_up_page
 from asapp.leads.form_fields import PageForm
 from asapp.leads.queries import LeadLine, LeadQuery
 from asapp.messages import leads
-from asapp.messages.failures import Facts, Failure, Occasion, explain
-from asapp.models import Action, Connection, Contact, ContactSource, Lead, OptInPage
+from asapp.models import Action, Contact, ContactSource, Lead, OptInPage
 from asapp.salesforce.hosts import is_salesforce_url, record_url
 from asapp.web.access import actor, advisor_required
 from asapp.web.current import config, person, queues
@@ -60,16 +59,10 @@ def index() -> ResponseReturnValue:
         waiting=queries.count_waiting(current_user.id),
         to_act_on=queries.find_to_act_on(current_user, now),
         asking_again=queries.find_asking_again(current_user.id),
-        trouble=_trouble(connection) if connection and connection.leads_trouble else None,
+        trouble=leads.explain_trouble(connection) if connection else None,
         encryption=leads.EMAIL_ENCRYPTED if connection and connection.email_encrypted else None,
         is_part=wants_part(),
     )
-
-
-def _trouble(connection: Connection) -> Failure:
-    """Return why the advisor's leads can't be followed."""
-    facts = Facts(opt_out_field=", ".join(connection.partner.opt_out_fields))
-    return explain(Occasion.LEADS_UNFOLLOWED, connection.leads_trouble, facts)
 
 
 @blueprint.context_processor

@@ -6,23 +6,33 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, current_app
 from sqlalchemy import select
 
-from asapp.contacts import lists, removal
+from asapp.connections.live_questions import way_to_ask
+from asapp.contacts import lists, removal, why
+from asapp.contacts.status import contact_rows, reason_of
+from asapp.contacts.suppressions import Address
+from asapp.core.clock import utcnow
 from asapp.core.extensions import db
+from asapp.messages.contacts import Answer
 from asapp.models import (
     BlockedAddress,
+    Connection,
     Contact,
     Departure,
     LedgerEntry,
+    OptOutWrite,
     Partner,
     RunStatus,
 )
 from asapp.panel.balance import balance
 from asapp.partners import partners
 from asapp.salesforce.records import RecordKind
+from asapp.writeback import outbox
 from orgsim import Running
+from tests.factories import org_access
+from tests.signing_up import PostOffice, someone_signs_up
 from tests.syncing import Office, contacts_here, reasons_here
 
 
@@ -312,3 +322,93 @@ def test_the_second_line_of_the_balance(office: Office) -> None:
     assert contacts is not None
     assert (leads.in_salesforce, leads.active, leads.opted_out, leads.is_balanced) == (2, 1, 1, True)
     assert (contacts.in_salesforce, contacts.active, contacts.is_balanced) == (1, 1, True)
+
+
+# People from the sign-up page
+
+
+@pytest.fixture
+def post(app: Flask, org: Running) -> PostOffice:
+    post = PostOffice(org)
+    bring_in(post)
+    return post
+
+
+def test_a_lead_that_the_sign_up_page_made_stays_what_it_is(post: PostOffice) -> None:
+    someone_signs_up(post.advisor)
+    post.deliver()
+    run = post.sync()
+    assert run.is_complete
+    assert run.skipped == {"signed_up": 1}
+    (contact,) = db.session.scalars(select(Contact))
+    assert (contact.source, contact.is_lead) == ("lead", True)
+    leads = balance(post.reload(post.connection), RecordKind.LEAD)
+    assert leads is not None
+    assert (leads.in_salesforce, leads.signed_up, leads.rest) == (1, 1, 0)
+
+
+def test_a_sign_up_takes_over_from_its_open_lead_with_the_lists(post: PostOffice) -> None:
+    """The sync may bring the Lead in before we know that it was ours, or the person is an open Lead already."""
+    lead = post.org.add_lead(post.user, last_name="Chou", email="mei.chou@harbour.example")
+    post.sync()
+    newsletter = own_list(post, lead)
+    someone_signs_up(post.advisor)
+    post.deliver()
+    (contact,) = db.session.scalars(select(Contact))
+    assert (contact.source, contact.salesforce_id) == ("lead", lead)
+    assert post.members(newsletter) == [lead]
+    assert post.sync().is_complete
+    bring_in(post, is_on=False)
+    assert reason_of_contact(contact.id) is None
+
+
+def reason_of_contact(contact_id: int) -> str | None:
+    return db.session.execute(contact_rows(reason_of(utcnow())).where(Contact.id == contact_id)).scalar_one()
+
+
+# Why isn't this person here?
+
+
+def ask(office: Office, what: str) -> why.Verdict:
+    connection = db.session.get_one(Connection, office.connection.id)
+    question = why.read_question(what)
+    hashed = why.hash_of(question, connection.partner, current_app.extensions["asapp.vault"])
+    return why.find_out(office.advisor.id, question, hashed, connection, way_to_ask(connection, org_access()))
+
+
+def test_why_an_open_lead_is_here_or_not(office: Office) -> None:
+    here, out, nomail = add_lead(office), add_lead(office, "out", opted_out=True), add_lead(office, "n", email=None)
+    office.sync()
+    assert ask(office, here).answer == Answer.HERE
+    assert ask(office, out).answer == Answer.OPTED_OUT
+    assert ask(office, nomail).answer == Answer.NO_EMAIL
+    theirs = add_lead(office, "theirs", owner=office.colleague)
+    assert ask(office, theirs).answer == Answer.SOMEBODY_ELSES
+    assert ask(office, "theirs@lead.example").owner_name == "Jonas Lindqvist"
+    add_lead(office, "new")
+    assert ask(office, "new@lead.example").answer == Answer.ON_ITS_WAY
+    contact = office.org.convert_lead(here)
+    office.sync()
+    verdict = ask(office, here)
+    assert (verdict.answer, verdict.merged_into) == (Answer.CONVERTED, contact)
+    bring_in(office, is_on=False)
+    assert ask(office, add_lead(office, "later")).answer == Answer.LEADS_OFF
+
+
+def test_a_converted_lead_whose_contact_did_not_come_says_so(office: Office) -> None:
+    lead = add_lead(office)
+    office.sync()
+    office.org.opt_out(office.org.convert_lead(lead))
+    office.sync()
+    assert ask(office, lead).answer == Answer.CONVERTED
+
+
+def test_an_unsubscribe_is_written_back_to_the_open_lead(office: Office) -> None:
+    office.connection.partner.writes_opt_outs_back = True
+    lead = add_lead(office)
+    office.sync()
+    row = contacts_here(office.connection)[0]
+    address = Address(office.connection.partner_id, office.advisor.id, row.address_hash or b"")
+    outbox.add_for([address])
+    waiting = db.session.scalars(select(OptOutWrite)).all()
+    assert [(each.salesforce_id, each.kind) for each in waiting] == [(lead, "Lead")]

@@ -344,3 +344,20 @@ def test_many_recipients_are_asked_about_side_by_side(office: SendingOffice) -> 
     contact_list = office.list_of_contacts()
     audience = recipients.prepare(contact_list, utcnow(), org_access().vault, "http://asapp.example")
     assert sum(1 for _ in recipients.iter_recipients(audience)) == 4499
+
+
+def test_open_leads_are_asked_about_by_id_too(synced: SendingOffice) -> None:
+    synced.connection.partner.brings_in_open_leads = True
+    synced.save()
+    leads = {name: synced.org.add_lead(synced.user, last_name=name, email=f"{name}@lead.example") for name in "abcd"}
+    synced.sync()
+    open_leads = select(ContactList).where(ContactList.kind == ListKind.OPEN_LEADS)
+    synced.org.change_without_stamp(leads["a"], HasOptedOutOfEmail=True)
+    synced.org.hide_contact(leads["b"])
+    synced.org.convert_lead(leads["c"])
+    send = synced.prepare(on=db.session.scalars(open_leads).one())
+    assert send.state == SendState.READY
+    assert synced.recipients(send) == ["d@lead.example"]
+    synced.org.trouble.add("server_unavailable", kind="collections", times=9)
+    send = synced.prepare("s-2", on=db.session.scalars(open_leads).one())
+    assert send.state == SendState.PREPARING  # another sync asks again; after five minutes it is stale
