@@ -130,6 +130,13 @@ ACCESS = {
         For.SENDERS,
     ),
 }
+# Where a person who logged in more than 15 minutes ago has to prove again who they are.
+NEEDS_FRESH = {
+    *("admins.reset_second_step", "advisors.move", "advisors.reset_second_step", "api_keys.make", "api_keys.revoke"),
+    *("audit.export", "partners.change", "partners.create", "partners.delete", "partners.keep_secret"),
+    *("partners.send_link", "second_factor.renew_codes", "second_factor.set_up", "second_factor.show"),
+    "second_factor.turn_off",
+}
 SAFE = ("GET", "HEAD")
 
 

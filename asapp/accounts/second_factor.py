@@ -13,7 +13,7 @@ from __future__ import annotations
 import hmac
 import json
 import secrets
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from enum import StrEnum
 from hashlib import sha256
@@ -22,6 +22,7 @@ from typing import Any
 import pyotp
 from sqlalchemy import delete, func, select, update
 
+from asapp.accounts import mail_outbox
 from asapp.accounts.users import end_sessions_of, lock
 from asapp.audit import entries
 from asapp.audit.entries import ITSELF, Actor
@@ -31,7 +32,7 @@ from asapp.core.database import change_rows
 from asapp.core.extensions import db
 from asapp.core.forms import InvalidFields
 from asapp.core.vault import CannotOpen, Vault
-from asapp.models import Action, RecoveryCode, SecondFactor, User
+from asapp.models import Action, RecoveryCode, SecondFactor, User, WaitingKind
 from asapp.models.columns import new_public_id, place_of
 
 ISSUER = "AdvisorStream"
@@ -41,6 +42,7 @@ RECOVERY_CODES = 10
 CODE_LETTERS = "23456789abcdefghjkmnpqrstvwxyz"  # no 0 and o, no 1, i and l; 30 of them, so eight are 39 bits
 CODE_LENGTH = 8
 SET_UP_WITHIN = timedelta(hours=1)
+RECOVERY_SUBJECT = "A recovery code was used at AdvisorStream"
 RESET_SUBJECT = "Your second step at AdvisorStream was reset"
 WRONG_CODE = "These are not the six digits that your app shows now. Each code counts once: wait for the next one."
 TOO_LATE = "This page was open for too long. Scan the new picture, then enter the six digits."
@@ -143,20 +145,32 @@ def reset_letter(user: User, admin_name: str) -> mail.Letter:
     return mail.write(user.email, RESET_SUBJECT, "second_factor_reset", user.time_zone, **names)
 
 
+def _recovery_letter(user: User) -> mail.Letter:
+    """Return the mail that tells a person that one of their recovery codes has just been used."""
+    names: dict[str, Any] = {"name": user.name, "at": utcnow(), "left": count_codes_left(user)}
+    return mail.write(user.email, RECOVERY_SUBJECT, "recovery_code_used", user.time_zone, **names)
+
+
 def count_codes_left(user: User) -> int:
     left = select(func.count()).where(RecoveryCode.user_id == user.id, RecoveryCode.used_at.is_(None))
     return db.session.scalar(left) or 0
 
 
 def accept(user_id: int, typed: str, vault: Vault) -> Way | None:
-    """Use up the typed code, in the caller's transaction; return its kind, or None if it is not valid."""
+    """Use up the typed code, in the caller's transaction; return its kind, or None if it is not valid.
+
+    The person is told by mail of a recovery code that was used: a thief may have found them.
+    """
     factor = db.session.scalar(select(SecondFactor).where(SecondFactor.user_id == user_id))
     code = "".join(c for c in typed.lower() if c.isascii() and c.isalnum())
     if factor is None:
         return None
     if code.isdecimal() and len(code) == 6:
         return Way.APP if _accept_digits(factor, code, vault) else None
-    return Way.RECOVERY_CODE if _accept_recovery(factor, code, vault) else None
+    if not _accept_recovery(factor, code, vault):
+        return None
+    mail_outbox.add(WaitingKind.LETTER, asdict(_recovery_letter(db.session.get_one(User, user_id))), vault)
+    return Way.RECOVERY_CODE
 
 
 def log_in(user: User, typed: str, vault: Vault, by: Actor = ITSELF) -> bool:

@@ -181,7 +181,7 @@ class SharedConnections:
 class BoundedSession(requests.Session):
     """Ends each of its calls in time. It returns an answer of any status; failures on the way are TryLater."""
 
-    total_timeout_s = TOTAL_TIMEOUT_S
+    total_timeout_s: float | None = None  # None: TOTAL_TIMEOUT_S
 
     def __init__(self) -> None:
         super().__init__()
@@ -192,7 +192,8 @@ class BoundedSession(requests.Session):
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
         kwargs["allow_redirects"] = False
         kwargs.setdefault("timeout", TIMEOUT_S)
-        before = _ends_at.set(time.monotonic() + self.total_timeout_s)
+        total_s = TOTAL_TIMEOUT_S if self.total_timeout_s is None else self.total_timeout_s
+        before = _ends_at.set(time.monotonic() + total_s)
         try:
             return super().request(method, url, *args, **kwargs)
         except requests.exceptions.InvalidSchema:
@@ -224,8 +225,7 @@ class LimitedSession(BoundedSession):
         total_timeout_s: of each call, to make it shorter than TOTAL_TIMEOUT_S. shared: the connections to use instead of its own.
         """
         BoundedSession.__init__(self)
-        if total_timeout_s is not None:
-            self.total_timeout_s = total_timeout_s
+        self.total_timeout_s = total_timeout_s
         self._allow_loopback = allow_loopback
         self._shared = shared
         self._go_to(origin)

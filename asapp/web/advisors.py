@@ -118,6 +118,7 @@ def ask_move(slug: str, number: str) -> ResponseReturnValue:
 
 @blueprint.post("/<number>/move", endpoint="move")
 @admin_required
+@fresh_required
 def move(slug: str, number: str) -> ResponseReturnValue:
     partner, user, form = get_partner(slug), get_advisor(slug, number), MoveForm(request.form)
     to = partners.find_partner(form.partner.data)

@@ -17,6 +17,7 @@ from asapp.partners import erasure, partners
 from asapp.partners.erasure import Guest
 from asapp.web.access import actor, admin_required
 from asapp.web.files import csv_file
+from asapp.web.fresh import fresh_required
 from asapp.web.htmx import go_to
 
 blueprint = Blueprint("audit", __name__, url_prefix="/admin/audit")
@@ -45,6 +46,7 @@ def index() -> ResponseReturnValue:
 
 @blueprint.get("/export.csv", endpoint="export")
 @admin_required
+@fresh_required
 def export_csv() -> ResponseReturnValue:
     wanted = wanted_by_query()
     entries.record_export(Action.EXPORTED, actor(), None, file="audit log")

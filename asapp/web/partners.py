@@ -172,6 +172,7 @@ def ask_delete(slug: str) -> ResponseReturnValue:
 
 @blueprint.post("/<slug>/delete", endpoint="delete")
 @admin_required
+@fresh_required
 def delete(slug: str) -> ResponseReturnValue:
     partner = get_partner(slug)
     name, typed = partner.name, request.form.get("confirm_name", "")

@@ -249,6 +249,11 @@ def test_a_recovery_code_works_once_however_it_is_typed(client: FlaskClient, ali
     assert try_code(client, f" {codes[3].upper().replace('-', ' ')} ", "recovery").status_code == 303
     assert "9 recovery codes left" in client.get("/settings/security").text
     assert actions()[-1] == (Action.LOGGED_IN, {"second_step": "recovery code"})
+    assert send_waiting_mails() == 1
+    (letter,) = client.application.extensions["mailman"].outbox
+    assert (letter.to, letter.subject) == ([alice.email], "A recovery code was used at AdvisorStream")
+    assert "you have 9 left" in letter.body
+    assert codes[3] not in letter.body
     client.post("/logout")
     try_password(client, alice)
     answer = try_code(client, codes[3], "recovery")

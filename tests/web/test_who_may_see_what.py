@@ -18,9 +18,9 @@ from sqlalchemy import event
 from asapp.core.extensions import db
 from asapp.health.readiness import PROBE
 from asapp.models import User
-from asapp.web.access import PUBLIC_ENDPOINTS
-from tests.factories import log_in
-from tests.route_access import ACCESS, For, everything_of, iter_routes, open_route
+from asapp.web.access import OPEN_WITHOUT_SECOND_FACTOR, PUBLIC_ENDPOINTS
+from tests.factories import log_in, make_admin
+from tests.route_access import ACCESS, NEEDS_FRESH, For, everything_of, iter_routes, open_route
 from tests.signing_up import make_page
 from tests.two_firms import Belongings, World, make_world, rows_of, what_changed, whole_database
 
@@ -432,3 +432,42 @@ def test_no_answer_leads_elsewhere(app: Flask, client: FlaskClient, world: World
             for name in ("Location", "HX-Redirect"):
                 value = headers.get(name, "")
                 assert not value or (value.startswith("/") and value[1:2] not in ("/", "\\")), f"{route}: {value}"
+
+
+# ---- A second step that is missing, a log-in that is not fresh
+
+
+def test_an_admin_without_a_second_step_reaches_its_set_up_alone(app: Flask, client: FlaskClient, world: World) -> None:
+    log_in(client, make_admin("Eve", has_second_factor=False))
+    before, problems = whole_database(), []
+    for route in iter_routes(app, world, world.alice):
+        if route.access in (For.EVERYBODY, For.SENDERS) or route.endpoint in OPEN_WITHOUT_SECOND_FACTOR:
+            continue
+        response = open_route(client, route, everything_of(world.alice))
+        if response.location != "/settings/second-factor":
+            problems.append(f"{route}: {response.status_code} {response.location}")
+    report(problems)
+    assert what_changed(before, whole_database()) == []
+
+
+def test_what_needs_a_fresh_log_in_is_asked_for_one_and_nothing_else_is(
+    app: Flask, client: FlaskClient, world: World
+) -> None:
+    """Ada, and Alice with her own, logged in 16 minutes ago."""
+    asked_at, problems = set(), []
+    before = whole_database()
+    for route in iter_routes(app, world, world.alice):
+        if route.access is For.EVERYBODY or route.endpoint.startswith(("auth.", "provider.")):
+            continue
+        is_hers = route.access is For.ADVISORS
+        log_in(client, world.alice.user if is_hers else world.ada, minutes_ago=16)
+        if route.endpoint not in NEEDS_FRESH and not route.is_safe:
+            continue  # they would be done
+        response = open_route(client, route, everything_of(world.alice) | {"secret": "A-new-secret-0123456789"})
+        if "Confirm it's you" in response.text or (response.location or "").startswith("/login/confirm"):
+            asked_at.add(route.endpoint)
+        elif route.endpoint in NEEDS_FRESH:
+            problems.append(f"{route} goes on: {response.status_code}")
+    report(problems)
+    assert asked_at == NEEDS_FRESH
+    assert set(what_changed(before, whole_database())) <= {"audit_entries", "audit_identities", "login_sessions"}
