@@ -15,7 +15,7 @@ from sqlalchemy.orm import aliased
 from asapp.core.csv_files import csv_header, csv_rows
 from asapp.core.extensions import db
 from asapp.core.formats import current_zone
-from asapp.models import Action, ActorKind, AuditEntry, AuditIdentity, Partner, User
+from asapp.models import Action, ActorKind, AuditEntry, AuditIdentity, Connection, Partner, User
 
 A_PAGE = 50
 ROWS_A_PIECE = 1000
@@ -130,6 +130,8 @@ class AuditLine:
     actor: User | None
     partner: Partner | None
     subject: User | None  # if it is about a person
+    connection: Connection | None = None  # if it is about one, with its advisor
+    owner: User | None = None
 
     @property
     def who(self) -> str:
@@ -137,7 +139,9 @@ class AuditLine:
             return self.actor.name
         if self.identity is not None and self.identity.name:
             return self.identity.name
-        return {ActorKind.NOBODY: "Someone", ActorKind.LINK: "Erased"}.get(ActorKind(self.entry.actor_kind), "asapp")
+        return {ActorKind.NOBODY: "Someone", ActorKind.LINK: "Erased"}.get(
+            ActorKind(self.entry.actor_kind), "AdvisorStream"
+        )
 
     @property
     def email(self) -> str:
@@ -157,10 +161,12 @@ class AuditLine:
 
     @property
     def about(self) -> str:
-        """Return the subject: a person by name, contacts by their number only."""
+        """Return the subject: a person and a connection by name, contacts by their number only."""
         named = [self.partner.name] if self.partner is not None else []
         if self.subject is not None:
             named.insert(0, self.subject.name)
+        elif self.connection is not None and self.owner is not None:
+            named.insert(0, f"{self.owner.name} ({self.connection.username})")
         elif self.entry.subject_type in ("connections", "contacts"):
             named.insert(0, f"{SUBJECTS[self.entry.subject_type]} {self.entry.subject_id}")
         return ", ".join(named)
@@ -173,7 +179,11 @@ class AuditLine:
 
     @property
     def details(self) -> str:
-        return "; ".join(f"{name.replace('_', ' ')}: {_value(value)}" for name, value in self.entry.details.items())
+        told = ((name, _value(value)) for name, value in self.entry.details.items())
+        return "; ".join(
+            f"{name.replace('_', ' ')}: {value.replace('_', ' ') if name == 'reason' else value}"
+            for name, value in told
+        )
 
     @property
     def client_address(self) -> str:
@@ -236,16 +246,17 @@ def iter_csv(wanted: AuditQuery) -> Iterator[str]:
     db.session.rollback()
 
 
-Actor, Subject = aliased(User), aliased(User)
+Actor, Subject, Owner = aliased(User), aliased(User), aliased(User)
 
 
 def _entries(wanted: AuditQuery) -> Select[Any]:
-    rows = _from(select(AuditEntry, AuditIdentity, Actor, Partner, Subject))
+    rows = _from(select(AuditEntry, AuditIdentity, Actor, Partner, Subject, Connection, Owner))
     found: Select[Any] = rows.where(*_where(wanted)).order_by(AuditEntry.id.desc())
     return found
 
 
 def _from(query: Any) -> Any:
+    about_connection = (AuditEntry.subject_type == "connections") & (AuditEntry.subject_id == Connection.id)
     about_person = (AuditEntry.subject_type == "users") & (AuditEntry.subject_id == Subject.id)
     return (
         query.select_from(AuditEntry)
@@ -253,6 +264,8 @@ def _from(query: Any) -> Any:
         .outerjoin(Actor, Actor.id == AuditEntry.actor_id)
         .outerjoin(Partner, Partner.id == AuditEntry.partner_id)
         .outerjoin(Subject, about_person)
+        .outerjoin(Connection, about_connection)
+        .outerjoin(Owner, Owner.id == Connection.user_id)
     )
 
 

@@ -10,7 +10,9 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from asapp.connections import opt_out_age
+from asapp.core import formats
 from asapp.core.formats import counted
+from asapp.messages.codes import Code
 from asapp.messages.failures import Failure, FixedBy
 from asapp.messages.runs import explain_stop
 from asapp.messages.states import PILLS, AdvisorState, Tone
@@ -139,6 +141,11 @@ class Panel:
     stuck_text: str = ""
 
     @property
+    def is_share_used_up(self) -> bool:
+        """Do syncs pause because of our own share of the calls, and not of what the whole org has used?"""
+        return self.partner is not None and self.partner.paused_why == Code.SHARE_USED_UP
+
+    @property
     def is_connected(self) -> bool:
         """Is there an account to sync and to disconnect?"""
         return self.connection is not None and not self.connection.is_disconnected
@@ -232,10 +239,11 @@ def _say(panel: Panel) -> Announcement:
             f"It would make {panel.held:,}{total} inactive: they have left you in Salesforce. You decide what happens here.",
         )
     if state == AdvisorState.PAUSED and panel.partner is not None and panel.partner.paused_until is not None:
-        until = f"{panel.partner.paused_until:%H:%M} UTC"
-        return Announcement(
-            Tone.WARN, f"Paused until about {until}", "Your firm has used its Salesforce calls for now."
+        whose = (
+            "AdvisorStream has used its share of your firm's" if panel.is_share_used_up else "Your firm has used its"
         )
+        until = formats.clock(panel.partner.paused_until)
+        return Announcement(Tone.WARN, f"Paused until about {until}", f"{whose} Salesforce calls for now.")
     if state in (AdvisorState.WAITING_FOR_ADMIN, AdvisorState.CONNECTED):
         return _say_ending(panel, run) if run is not None else _say_connected(panel)
     return _say_unconnected(panel)

@@ -387,7 +387,12 @@ def test_reconnect(app: Flask, server: FakeMailServer, reason: str, words: str) 
     make_connection(alice, status="needs_reconnect", status_reason=reason)
     letter = letter_to(alice, server)
     assert letter.subject == "Your Salesforce account has to be connected again"
-    for said in (words, ADVISORS_PAGE, "Your lists stopped following Salesforce on "):
+    for said in (
+        words,
+        ADVISORS_PAGE,
+        "Your lists stopped following Salesforce on ",
+        "Take care: anyone who opted out",
+    ):
         assert said in letter.text
 
 

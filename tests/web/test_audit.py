@@ -399,7 +399,8 @@ def test_a_connection_that_breaks_is_in_the_audit_log(client: FlaskClient, world
     page = client.get("/admin/audit?what=connected").text
     assert "Connection broke" in page
     assert "by itself" in page
-    assert "reason: idle_too_long" in page
+    assert "reason: idle too long" in page
+    assert f"{world.alice.user.name} ({world.alice.connection.username})" in page
 
 
 def test_an_entry_about_a_delete_names_the_contact_by_its_number(client: FlaskClient, world: World) -> None:
