@@ -44,6 +44,7 @@ from devtools.chaos.org import ChaosOrg
 from devtools.chaos.people import PASSWORD, Advisor, Flights, Public
 from devtools.chaos.report import Record
 from devtools.chaos.senders import ALL_CONTACTS, Mailing, NoAnswer, Sender
+from devtools.chaos.silence import Silence
 from devtools.chaos.watch import DatabaseAway, Watch
 from devtools.guard import ROOT
 from devtools.visitor import LostError
@@ -85,6 +86,7 @@ class Campaign:
         self.mailing = Mailing(MailMemory(), self.advisors)
         self.public = Public(self.advisors, self.house.url, self.flights, self.mailing.memory, self.rng("public"))
         self.senders: list[Sender] = []
+        self.silence = Silence(self.watch)
         self.began_at = now()
         self.records: list[Record] = []
         self.crashes: list[str] = []
@@ -175,6 +177,7 @@ class Campaign:
         for sender in self.senders:
             self.start(sender.live)
         self.say(f"{self.options.faults} faults, at most {self.options.minutes} minutes")
+        self.start(self.silence.live)
         lanes = [self.start(self.strike_on, lane) for lane in LANES]
         for thread in lanes:
             thread.join()
@@ -250,6 +253,7 @@ class Campaign:
             is_over.set()
         for org in self.orgs:
             org.calm()
+        self.silence.is_over.set()
         self._is_over.set()
         for thread in self._threads:
             thread.join(240)
@@ -400,7 +404,7 @@ class Campaign:
     def finish(self) -> bool:
         """Print the table and the verdict; return whether everything holds."""
         facts, wrong = self.judge(verdict.Sharing())
-        wrong += [*self.crashes, *self.mail_wrong(), *self.weaknesses()]
+        wrong += [*self.crashes, *self.mail_wrong(), *self.silence.wrong(), *self.weaknesses()]
         report.print_table(self.records, self.watch)
         self.print_facts(facts)
         return self.ends_well(wrong)
@@ -432,6 +436,7 @@ class Campaign:
         print(f"reasons of those that failed: {report.reasons(self.watch)}")
         print(f"changes in the orgs: {edits:,}; clicks on Sync Account: {sum(a.clicks for a in self.advisors):,}")
         print(f"times an advisor connected again: {sum(a.reconnects for a in self.advisors)}")
+        print(f"longest time that a connection was not heard of: {self.silence.longest_s:.0f} s")
         print(f"requests answered: {self.flights.done:,}; cut off: {self.flights.cut:,}")
         print(f"contacts shown here: {facts.contacts:,}; sign-ups: {facts.signed_up}, people: {facts.leads}")
         report.print_mail(self.mailing.figures, self.mailing.memory.counts)

@@ -39,6 +39,11 @@ TOKENS = "SELECT token_version, status FROM connections WHERE id = %s"
 LEADS_HELD = """
     SELECT l.id FROM leads l JOIN connections c ON c.user_id = l.user_id WHERE c.id = %s AND l.lease IS NOT NULL
 """
+ALL_DUE = """
+    UPDATE connections SET next_sync_at = now() WHERE status = 'connected' AND first_synced_at IS NOT NULL RETURNING id
+"""
+CHECKED = "SELECT id FROM connections WHERE lease_until > now()"
+LEASES_END = "UPDATE connections SET lease_until = now() - interval '1 second' WHERE lease_until > now() RETURNING id"
 SENDING = "SELECT id FROM leads WHERE state = 'sending' OR lease IS NOT NULL"
 CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 
@@ -181,6 +186,50 @@ def kill_work_horse_at_leads(world: ChaosWorld, rng: random.Random) -> Hit:
         return [working for working in world.watch.working("leads") if world.watch.rows(LEADS_HELD, working.row)]
 
     return kill_horse_of_leads(world, chance(holding, "no work-horse held a lead", rng))
+
+
+def await_checks(world: ChaosWorld, rng: random.Random) -> tuple[Working, dict[ChaosOrg, int]]:
+    """Let all connections be due at slow orgs, and wait for a round that has calls under way; disarm the orgs afterwards."""
+    slow = {org: org.arm("slow", kind="data", times=3, seconds=3) for org in world.orgs}
+    try:
+        world.watch.patiently(ALL_DUE)
+        look = lambda: world.watch.working("round") if world.watch.rows(CHECKED) else []  # noqa: E731
+        return chance(look, "no round of checks was under way", rng), slow
+    except (Missed, DatabaseAway):
+        disarm(slow)
+        raise
+
+
+def disarm(numbers: dict[ChaosOrg, int]) -> None:
+    for org, number in numbers.items():
+        org.disarm(number)
+
+
+def kill_in_round(world: ChaosWorld, rng: random.Random) -> Hit:
+    """kill -9 of a work-horse that checks connections: they stay due, and their leases have to end first."""
+    working, slow = await_checks(world, rng)
+    try:
+        if not kill(working.horse):
+            raise Missed("the work-horse had just ended")
+        time.sleep(0.05)
+        left = world.watch.patiently(CHECKED)
+    finally:
+        disarm(slow)
+    if not left:
+        raise Missed("its checks had just ended")
+    return Hit(note=f"{len(left)} connections were being checked")
+
+
+def end_leases_of_checks(world: ChaosWorld, rng: random.Random) -> Hit:
+    """The leases of a round end while it works, as if it had slept: another round asks for the same connections."""
+    _working, slow = await_checks(world, rng)
+    try:
+        ended = world.watch.patiently(LEASES_END)
+    finally:
+        disarm(slow)
+    if not ended:
+        raise Missed("the checks had just ended")
+    return Hit(note=f"{len(ended)} connections were being checked")
 
 
 def kill_scheduler(world: ChaosWorld, rng: random.Random) -> Hit:
@@ -500,6 +549,8 @@ PROCESSES: dict[str, tuple[int, Strike]] = {
     "work-horse: kill -9": (2, kill_work_horse),
     "worker and work-horse: kill -9": (2, kill_both),
     "work-horse at leads: kill -9": (1, kill_work_horse_at_leads),
+    "work-horse in a round: kill -9": (2, kill_in_round),
+    "leases of checks end early": (1, end_leases_of_checks),
     "worker: SIGTERM": (2, terminate_worker),
     "scheduler: kill -9": (2, kill_scheduler),
     "web: kill -9": (2, kill_web),
