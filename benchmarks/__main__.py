@@ -13,12 +13,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks import parts
-from benchmarks.checks import rounds
+from benchmarks.checks import drill, rounds
 from benchmarks.house import BenchHouse
 from benchmarks.parts import Bench, Options, Target, say
 from benchmarks.senders import senders
 
-PARTS = {**parts.PARTS, rounds.__name__: rounds, senders.__name__: senders}
+PARTS = {**parts.PARTS, rounds.__name__: rounds, drill.__name__: drill, senders.__name__: senders}
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:

@@ -1,9 +1,9 @@
 """Many orgs in one process, each on a port of its own, whose users have no contacts and no leads.
 
-    python -m benchmarks.canned_org ORGS SECONDS PORTS_FILE
+    python -m benchmarks.canned_org ORGS SECONDS PORTS_FILE [HANGING]
 
 Each answer comes SECONDS after its question. The ports are written to PORTS_FILE as JSON once all are open. The answers are those
-of the simulated org (tests/tooling/test_canned_org.py compares them).
+of the simulated org (tests/tooling/test_canned_org.py compares them). The last HANGING orgs accept connections and never answer.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 import orjson
 
 EMPTY = {"totalSize": 0, "done": True, "records": []}
+NEVER_S = 86_400.0
 USAGE = "api-usage=1000/100000000"
 
 
@@ -56,12 +57,12 @@ class CannedOrg:
             writer.close()
 
 
-async def main(orgs: int, seconds: float, ports_file: Path) -> None:
-    org = CannedOrg(seconds)
-    servers = [await asyncio.start_server(org.serve, "127.0.0.1", 0) for _ in range(orgs)]
+async def main(orgs: int, seconds: float, ports_file: Path, hanging: int = 0) -> None:
+    kinds = [CannedOrg(seconds)] * (orgs - hanging) + [CannedOrg(NEVER_S)] * hanging
+    servers = [await asyncio.start_server(org.serve, "127.0.0.1", 0) for org in kinds]
     ports_file.write_text(json.dumps([server.sockets[0].getsockname()[1] for server in servers]))
     await asyncio.gather(*(server.serve_forever() for server in servers))
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), float(sys.argv[2]), Path(sys.argv[3])))
+    asyncio.run(main(int(sys.argv[1]), float(sys.argv[2]), Path(sys.argv[3]), *map(int, sys.argv[4:])))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from benchmarks.house import Place
+from benchmarks.house import Database, Place
 from benchmarks.parts import SLOW_S, Bench, Target, say
 from devtools.guard import guard
 from devtools.processes import Process, Worker, end_all, environ_of
@@ -19,6 +21,7 @@ from devtools.waiting import wait_for
 
 ORGS = 500
 FEW = 5000  # connections for one worker
+TICK_STARTS_S = 3.0  # for the process that ticks
 GIVE_UP_S = 3600.0
 
 
@@ -79,12 +82,55 @@ def _tell(made: dict[str, Any], due: int, number: int) -> None:
     )
 
 
+def drill(bench: Bench) -> list[Target]:
+    """Let 5,000 connections be due; kill one of two workers, empty Redis, and let one firm's org hang."""
+    due, found = min(FEW, bench.options.due), []
+    with canned_orgs(min(ORGS, due), hanging=1) as ports:
+        for place in bench.house.places:
+            database = place.create()
+            bench.house.call("ours", "prepare_checks", database, ports=ports, due=due)
+            made = suffer(bench, database, hung_firm=len(ports))
+            say(f"\nFault drill, {place.kind}: {due:,} due connections of {len(ports)} firms, two workers")
+            say("  one firm's org hangs; after 4 s a worker is killed and started again, after 8 s Redis is emptied")
+            say(
+                f"  all connections of the other firms fresh after {made['s']:.0f} s; {made['ticks']} ticks, {made['runs']} runs"
+            )
+            found.append(Target(f"drill: everybody else is fresh again, {place.kind}", made["s"], 120, 60, "{:.0f} s"))
+            place.drop(database)
+    return found
+
+
+def suffer(bench: Bench, database: Database, hung_firm: int) -> dict[str, Any]:
+    """Carry the drill out; return what tick_until_fresh() tells of the firms whose org answers."""
+    bench.house.redis.flush()
+    workers = [Worker(bench.house.config(database), bench.house.log) for _ in range(2)]
+    try:
+        for worker in workers:
+            worker.spawn()
+        client = bench.house.redis.client()
+        wait_for(lambda: client.scard("rq:workers") == len(workers), "for the workers")
+        with ThreadPoolExecutor(1) as pool:
+            made = pool.submit(
+                bench.house.call, "ours", "tick_until_fresh", database, give_up_s=GIVE_UP_S, without_firm=hung_firm
+            )
+            time.sleep(TICK_STARTS_S + 4)
+            workers[0].kill_with_children()
+            time.sleep(2)
+            workers[0].spawn()
+            time.sleep(2)
+            bench.house.redis.flush()
+            return made.result()
+    finally:
+        for worker in workers:
+            worker.close()
+
+
 @contextmanager
-def canned_orgs(number: int) -> Iterator[list[int]]:
-    """Run so many orgs; yield their ports."""
+def canned_orgs(number: int, hanging: int = 0) -> Iterator[list[int]]:
+    """Run so many orgs; yield their ports. hanging: so many, the last ones, never answer."""
     ports_file = Path(guard().folder) / "ports.json"
     ports_file.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "benchmarks.canned_org", str(number), str(SLOW_S), str(ports_file)]
+    command = [sys.executable, "-m", "benchmarks.canned_org", str(number), str(SLOW_S), str(ports_file), str(hanging)]
     process = Process("canned orgs", command, guard().folder / "canned.log", environ_of())
     with process:
         wait_for(lambda: ports_file.exists() and ports_file.read_text(), "for the orgs")
