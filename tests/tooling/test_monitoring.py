@@ -21,6 +21,7 @@ DASHBOARD = json.loads((ROOT / "deploy/grafana/asapp.json").read_text())
 HANDBOOK = (ROOT / "docs/operations.md").read_text()
 NOT_ON_AN_EMPTY_SYSTEM = {
     *("asapp_api_calls", "asapp_api_calls_share", "asapp_org_api_used_ratio", "asapp_partner_paused"),  # by firm
+    *("asapp_sync_interval_minutes", "asapp_sync_interval_stretched"),
 }
 
 
