@@ -72,6 +72,9 @@ require_pkce=True, require_secret=True, rotate=False, ...)``         installed, 
 ``add_person(owner_id, *, last_name, ...)``                          a person account: -> ``001`` id, ``003`` id
 ``refuse_person_contacts(refused=True)``                             saves of a person's contact answer
                                                                      INVALID_PERSON_ACCOUNT_OPERATION, of the account work
+``use_person_accounts()``, ``name_survivors(named=True)``,           on, for good; whether the contact of a merged account
+``flip_person(contact_id, account_id=None)``                         names the survivor; business <-> person, same Ids.
+                                                                     Persons are deleted, restored and merged by account
 ``move(old_host="404")``                                             to another host of this machine: -> its address. How
                                                                      the old one answers data calls: "404", "420",
                                                                      "redirect", "reset" or "hang"; log-ins stay there

@@ -88,7 +88,11 @@ class Dml:
             record = self._find(sobject, record_id)
             if not self._access.owns(record):
                 raise insufficient_access()
-            self._org.records.delete(record["Id"], self._access.user_id)
+            if sobject.name == "Contact" and self._org.persons.find_other(record["Id"]):
+                # The code is documented; its text over REST is a guess.
+                raise bad_request("INVALID_PERSON_ACCOUNT_OPERATION", "You can't delete a person account", [])
+            for one in self._org.persons.halves_of(record["Id"]):
+                self._org.records.delete(one, self._access.user_id)
             return str(record["Id"])
 
     def upsert(

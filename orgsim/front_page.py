@@ -95,6 +95,15 @@ def _share(org: Org, on: bool) -> None:
     org.settings.contact_access = org.settings.lead_access = "Private" if on else "ReadWrite"
 
 
+def _make_persons(org: Org) -> None:
+    """Make persons of three more contacts of each user."""
+    org.use_person_accounts()
+    for user in list(org.people.users.values()):
+        business = [contact for contact in org.contacts(user.id) if not org.persons.find_other(contact["Id"])]
+        for contact in business[:3]:
+            org.flip_person(contact["Id"])
+
+
 def _move(org: Org, on: bool) -> None:
     if on:
         org.move()
@@ -283,6 +292,13 @@ SWITCHES: Final = (
         _deny_campaigns,
     ),
     Switch(
+        "persons",
+        "Person accounts",
+        "Makes three contacts of each user person accounts; new leads need no Company. It can’t be undone.",
+        lambda _org: False,
+        _act(_make_persons),
+    ),
+    Switch(
         "moved",
         "Move to another host",
         "The old one answers 404; a refresh tells where the org is now.",
@@ -304,7 +320,7 @@ SWITCHES: Final = (
         lambda org, on: org.change_settings(page_sizes=200 if on else 2000),
     ),
 )
-MOMENTARY: Final = frozenset({"expire", "revoke"})
+MOMENTARY: Final = frozenset({"expire", "persons", "revoke"})
 
 
 @bp.post("/practice/switch")
@@ -594,9 +610,11 @@ def _edit(org: Org, record_id: str) -> None:
 
 @bp.get("/<record_id>")
 def open_record(record_id: str) -> Response:
-    """Answer at a record's own address, which links from outside use."""
+    """Answer at a record's own address, which links from outside use. A person account shows its contact."""
     if len(record_id) not in {15, 18}:
         abort(404)
+    if record_id.startswith("001"):
+        record_id = current_org().persons.find_other(record_id) or record_id
     return redirect(f"/?{urlencode({'q': record_id})}", 302)
 
 

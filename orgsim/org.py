@@ -364,7 +364,10 @@ class Org:
 
     def _update(self, record_id: str, stamp: datetime | int | None, fields: dict[str, Any]) -> None:
         self._live(record_id)
-        self.records.change(record_id, self.columns(self.records.object_of(record_id), fields), None, _whole(stamp))
+        values = self.columns(self.records.object_of(record_id), fields)
+        with self.store.transaction():
+            self.records.change(record_id, values, None, _whole(stamp))
+            self.persons.mirror(record_id, values, None, _whole(stamp))
 
     def update_contact(self, contact_id: str, *, stamp: datetime | int | None = None, **fields: Any) -> None:
         self._update(contact_id, stamp, fields)
@@ -409,6 +412,20 @@ class Org:
         self._metadata_changed()
         contact_id = self.add_contact(owner_id, last_name=last_name, account_id=None, **fields)
         return self.persons.add(owner_id, contact_id), contact_id
+
+    def flip_person(self, contact_id: str, account_id: str | None = None) -> None:
+        """Make a person the contact of a business account, or a business contact a person (None); its Id stays."""
+        self.persons.flip(contact_id, account_id)
+        self._metadata_changed()
+
+    def use_person_accounts(self) -> None:
+        """Switch person accounts on, for good."""
+        self.persons.switch_on()
+        self._metadata_changed()
+
+    def name_survivors(self, named: bool = True) -> None:
+        """Let the contact of a merged person account name the surviving contact (MasterRecordId), or not."""
+        self.persons.contacts_name_survivor = named
 
     def move(self, old_host: str = "404") -> str:
         """Move to another host of this machine; return its address. old_host: how the one before answers (Settings)."""
@@ -474,23 +491,29 @@ class Org:
 
     def delete(self, record_id: str, *, stamp: datetime | int | None = None) -> None:
         self._live(record_id)
+        self.persons.refuse_halves(record_id)
         with self.store.transaction():
-            self.records.delete(record_id, None, _whole(stamp))
+            for one in self.persons.halves_of(record_id):
+                self.records.delete(one, None, _whole(stamp))
 
     def undelete(self, record_id: str, *, stamp: datetime | int | None = None) -> None:
         self.settle()
         record = self.records.find(record_id)
         if record is None or not record["IsDeleted"]:
             raise ValueError(f"{record_id} is not in the Recycle Bin")
+        self.persons.refuse_halves(record_id)
         with self.store.transaction():
-            self.records.undelete(record_id, None, _whole(stamp))
+            for one in self.persons.halves_of(record_id):
+                self.records.undelete(one, None, _whole(stamp))
 
     def purge(self, record_id: str) -> None:
         self.settle()
         self.late.release([record_id])
         if self.records.find(record_id) is None:
             raise ValueError(f"{record_id} is not here")
-        self.records.purge(record_id)
+        self.persons.refuse_halves(record_id)
+        for one in self.persons.halves_of(record_id):
+            self.records.purge(one)
 
     def merge(self, winner_id: str, loser_ids: Sequence[str], *, stamp: datetime | int | None = None) -> None:
         """Merge records into the winner; up to two losers at once, as in Salesforce."""
@@ -498,8 +521,10 @@ class Org:
             self._live(record_id)
         if not 1 <= len(set(loser_ids) - {winner_id}) == len(loser_ids) <= 2:
             raise ValueError("a merge has one or two losers, and the winner is not among them")
+        self.persons.refuse_halves(winner_id, *loser_ids)
         with self.store.transaction():
             self.records.merge(winner_id, loser_ids, None, _whole(stamp))
+            self.persons.merge(winner_id, loser_ids, _whole(stamp))
             self.campaigns.follow_merge(winner_id, list(loser_ids))
 
     def hide_contact(self, record_id: str) -> None:
@@ -510,14 +535,18 @@ class Org:
         self.records.change_silently(record_id, {"_restricted": 0})
 
     def convert_lead(self, lead_id: str, *, owner_id: str | None = None, stamp: datetime | int | None = None) -> str:
-        """Return the new contact's Id; the lead stays, converted and read-only. The contact gets its opt-out."""
+        """Return the new contact's Id; the lead stays, converted and read-only. The contact gets its opt-out.
+
+        Without Company it becomes a person account, with Company the contact of a business account.
+        """
         lead = self._live(lead_id)
         if lead["IsConverted"]:
             raise ValueError(f"{lead_id} is converted already")
         moment = _whole(stamp) or self.clock.seconds()
         owner = owner_id or (lead["OwnerId"] if lead["OwnerId"] in self.people.users else next(iter(self.people.users)))
         with self.store.transaction():
-            account_id = self.add_account(owner, lead["Company"])
+            is_person = not lead["Company"]
+            account_id = None if is_person else self.add_account(owner, lead["Company"])
             contact_id = self.add_contact(
                 owner,
                 last_name=lead["LastName"],
@@ -527,6 +556,8 @@ class Org:
                 account_id=account_id,
                 stamp=moment,
             )
+            if is_person:
+                account_id = self.persons.add(owner, contact_id)
             self.records.change(
                 lead_id,
                 {

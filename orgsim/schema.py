@@ -576,6 +576,10 @@ class Schema:
             raise ValueError(f"{object_name} has a field {new.name} already")
         self._set_fields(old, (*old.fields, new))
 
+    def set_nillable(self, object_name: str, name: str) -> None:
+        old = self.objects[object_name]
+        self._set_fields(old, tuple(replace(f, nillable=True) if f.name == name else f for f in old.fields))
+
     def set_encrypted(self, object_name: str, name: str, encrypted: bool) -> None:
         old = self.objects[object_name]
         self._set_fields(old, tuple(replace(f, encrypted=encrypted) if f.name == name else f for f in old.fields))

@@ -58,6 +58,8 @@ class WatchedAccess(OrgAccess):
             before_call=before_call,
             wait=lambda state: 0.0,
         )
+        if connection.partner.has_person_accounts:
+            client.read_persons()
         client.between_pages = self.between_pages  # type: ignore[method-assign]
         return client
 

@@ -65,7 +65,7 @@ class OrgAccess:
     def client(self, connection: Connection, before_call: BeforeCall, haste: Haste | None = None) -> OrgClient:
         """Return a client for open(), which closes it; or, with haste, for one call among many."""
         partner = connection.partner
-        return OrgClient(
+        client = OrgClient(
             self.tokens(connection),
             partner.api_version,
             partner.opt_out_fields,
@@ -73,6 +73,7 @@ class OrgAccess:
             before_call=before_call,
             haste=haste,
         )
+        return client.read_persons() if partner.has_person_accounts else client
 
     def _counting(self, connection: Connection) -> BeforeCall:
         return call_counter(db.engine, connection.partner_id)

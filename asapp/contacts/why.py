@@ -55,6 +55,7 @@ from asapp.salesforce.records import (
     is_opted_out,
     kind_of,
     owner_name_of,
+    person_account_of,
 )
 
 PEOPLE, ACCOUNT = (CONTACT_PREFIX, LEAD_PREFIX), "001"  # how their Ids begin
@@ -107,6 +108,7 @@ class ContactSighting(NamedTuple):
     is_deleted: bool
     master_record_id: str | None
     name: str = ""
+    account_id: str | None = None  # of a person account
 
 
 class Ask(Protocol):
@@ -129,6 +131,7 @@ class Here(NamedTuple):
     waits_for_review: bool = False
     is_only_out_of_sight: bool = False
     is_not_read: bool = False
+    account_id: str | None = None  # of a person account
 
     @property
     def answer(self) -> Answer:
@@ -160,6 +163,12 @@ class Verdict:
     name: str = ""  # of the record that Salesforce showed; never stored
     was_asked: bool = False  # did Salesforce answer just now?
     error: SalesforceError | None = None
+    account_id: str | None = None  # of a person account: its page shows the person
+
+    @property
+    def page_id(self) -> str | None:
+        """Return the Id of the record to open in Salesforce."""
+        return self.account_id or self.salesforce_id
 
 
 OF_REASON: Mapping[str, Answer] = {
@@ -328,7 +337,8 @@ def decide_from_here(known: KnownHere) -> Verdict | None:
         answer = contact.answer
         if contact.is_held and answer == Answer.HERE:
             answer = Answer.HELD
-        return Verdict(answer, contact, contact.salesforce_id, merged_into=contact.merged_into)
+        verdict = Verdict(answer, contact, contact.salesforce_id, merged_into=contact.merged_into)
+        return replace(verdict, account_id=contact.account_id)
     if known.outcome in OF_OUTCOME:
         return Verdict(OF_OUTCOME[LedgerOutcome(known.outcome)])
     return None
@@ -344,7 +354,13 @@ def decide_from_there(
     others = [each for each in sightings if each.owner_id != owner_id and not each.is_deleted]
     shown = (mine or others or list(sightings))[0]
     verdict = Verdict(
-        Answer.NOT_VISIBLE, contact, shown.id, merged_into=shown.master_record_id, name=shown.name, was_asked=True
+        Answer.NOT_VISIBLE,
+        contact,
+        shown.id,
+        merged_into=shown.master_record_id,
+        name=shown.name,
+        was_asked=True,
+        account_id=shown.account_id,
     )
     if mine:
         wanted = [each for each in mine if brings_in_leads or kind_of(each.id) == RecordKind.CONTACT]
@@ -367,7 +383,7 @@ def is_conversion(salesforce_id: str | None, went_into: str | None) -> bool:
 def _decide_mine(mine: Sequence[ContactSighting], verdict: Verdict) -> Verdict:
     """Return the verdict on the connected user's records that are not here; the one that could be imported decides."""
     for each in sorted(mine, key=lambda each: each.is_opted_out is not False):
-        verdict = replace(verdict, salesforce_id=each.id)
+        verdict = replace(verdict, salesforce_id=each.id, account_id=each.account_id)
         if each.is_opted_out:
             return replace(verdict, answer=Answer.OPTED_OUT)
         if each.is_opted_out is None:
@@ -465,6 +481,7 @@ def sightings_of(
             owner_name_of(row),
             *fate_of(row, kind),
             cleaned(row.get("Name")),
+            person_account_of(row, fields),
         )
         for row in rows
     ]
@@ -482,6 +499,7 @@ def _here(row: Any) -> Here:
         bool(row.waits_for_review),
         bool(row.is_only_out_of_sight),
         bool(row.is_not_read),
+        contact.account_id,
     )
 
 

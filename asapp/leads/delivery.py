@@ -159,7 +159,7 @@ class LeadDelivery:
         self.partner_id = partner.id
         self.salesforce_user_id = connection.salesforce_user_id
         self.keeps_leads = partner.keep_leads_with_advisor
-        self.company, self.lead_source = partner.lead_company, partner.lead_source
+        self.company, self.lead_source = partner.company_of_leads, partner.lead_source
         self.opt_out_fields = partner.opt_out_fields
         self.trusted = timedelta(days=partner.opt_outs_trusted_days)
         self.sees_opt_out = {"Contact": True, "Lead": True}

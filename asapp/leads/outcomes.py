@@ -279,7 +279,7 @@ def erase_contact(contact: Contact) -> None:
     """Delete what identifies a contact. Its Salesforce Id stays, so that syncs store nothing of the record."""
     now = utcnow()
     contact.first_name = contact.last_name = contact.email = contact.search_key = ""
-    contact.address_hash = None
+    contact.address_hash = contact.account_id = None
     contact.bounced_at, contact.bounce_reason, contact.bounced_hash = Mark()
     contact.erased_at, contact.changed_at = now, now
     contact.hidden_at = contact.hidden_at or now

@@ -48,13 +48,14 @@ class LeadLine(NamedTuple):
     shown: str
     meaning: str
     instance_url: str | None  # of the org that has it
+    account_id: str | None = None  # of the person account that it became
 
     @property
     def record_id(self) -> str | None:
-        """Return the Id to open in Salesforce: the contact's if there is one, else the Lead's."""
+        """Return the Id to open in Salesforce: the account's or contact's if there is one, else the Lead's."""
         if self.shown == Shown.DELETED:
             return None
-        return self.lead.linked_contact_id or self.lead.salesforce_id
+        return self.account_id or self.lead.linked_contact_id or self.lead.salesforce_id
 
 
 HOLD_OF: Mapping[AdvisorState, Hold] = {
@@ -214,13 +215,18 @@ def _cells(line: LeadLine) -> tuple[str | None, ...]:
 
 
 def _rows(hold: str | None) -> Any:
-    return select(Lead, shown_state(hold).label("shown"), Connection.instance_url).outerjoin(
-        Connection, Connection.id == Lead.connection_id
+    account_id = (
+        select(Contact.account_id)
+        .where(Contact.connection_id == Lead.connection_id, Contact.salesforce_id == Lead.linked_contact_id)
+        .scalar_subquery()
     )
+    return select(
+        Lead, shown_state(hold).label("shown"), Connection.instance_url, account_id.label("account_id")
+    ).outerjoin(Connection, Connection.id == Lead.connection_id)
 
 
 def _line(row: Any, hold: str | None) -> LeadLine:
-    return LeadLine(row.Lead, row.shown, meaning_of(row.Lead, row.shown, hold), row.instance_url)
+    return LeadLine(row.Lead, row.shown, meaning_of(row.Lead, row.shown, hold), row.instance_url, row.account_id)
 
 
 def is_of_present_firm(user_id: int) -> ColumnElement[bool]:

@@ -25,6 +25,7 @@ class CheckName(StrEnum):
     OPT_OUT_2 = "opt_out_2"
     OPT_OUT_3 = "opt_out_3"
     OPT_OUT_WRITE = "opt_out_write"
+    PERSONS = "persons"
     LEAD = "lead"
     ALLOWANCE = "allowance"
 
@@ -72,6 +73,8 @@ class CheckWhy(StrEnum):
     NO_EDIT = "no_edit"
     LOCKED_ON_CONTACT = "locked_on_contact"
     LOCKED_ON_LEAD = "locked_on_lead"
+    PERSONS_USED = "persons_used"
+    PERSONS_NONE = "persons_none"
     CREATABLE = "creatable"
     LEAD_HIDDEN = "lead_hidden"
     NO_CREATE = "no_create"
@@ -82,7 +85,9 @@ class CheckWhy(StrEnum):
     USED_UP = "used_up"
 
 
-HOST, KEY, SECRET, PENDING_SECRET, CALLBACK, PKCE, SCOPES, API, *_OPT_OUTS, OPT_OUT_WRITE, LEAD, ALLOWANCE = CheckName
+HOST, KEY, SECRET, PENDING_SECRET, CALLBACK, PKCE, SCOPES, API, *_OPT_OUTS, OPT_OUT_WRITE, PERSONS, LEAD, ALLOWANCE = (
+    CheckName
+)
 OPT_OUT, OPT_OUT_2, OPT_OUT_3 = _OPT_OUTS
 
 APP = "Setup › External Client App Manager › AdvisorStream Integration"
@@ -104,6 +109,7 @@ TITLES: Mapping[str, str] = {
     OPT_OUT_2: "Second opt-out field is visible",
     OPT_OUT_3: "Third opt-out field is visible",
     OPT_OUT_WRITE: "Email Opt Out may be set",
+    PERSONS: "Kind of accounts is known",
     LEAD: "Leads can be created",
     ALLOWANCE: "Allowance is left",
 }
@@ -278,6 +284,11 @@ WORDS: dict[tuple[str | None, str], CheckWords] = {
         "The connected advisor may set {detail} on Contact, but not on Lead, so Salesforce isn't told of leads who unsubscribe.",
         FIELD_SECURITY.format(object="Lead") + " › Visible, and not Read-Only",
     ),
+    # persons
+    (PERSONS, CheckWhy.PERSONS_USED): CheckWords(
+        "This org uses person accounts. Links to a person lead to the account, and merges are followed through it."
+    ),
+    (PERSONS, CheckWhy.PERSONS_NONE): CheckWords("This org has no person accounts."),
     # lead
     (LEAD, CheckWhy.CREATABLE): CheckWords("Required are {detail}; we send all of them."),
     (LEAD, CheckWhy.LEAD_HIDDEN): CheckWords(

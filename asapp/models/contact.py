@@ -125,6 +125,7 @@ class Contact(Base):
     bounced_hash: Mapped[bytes | None] = mapped_column(LargeBinary(32))
     departed: Mapped[str | None] = mapped_column(String(12))
     merged_into: Mapped[str | None] = mapped_column(String(18))
+    account_id: Mapped[str | None] = mapped_column(String(18))  # the account that is one with this person's contact
     hidden_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # the tombstone
     erased_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # on request: the row is empty, and stays so
     # The firm that kept this person when the advisor moved: hidden and not written to until the advisor comes back.
@@ -147,6 +148,11 @@ class Contact(Base):
         """Did the Lead become a contact in Salesforce?"""
         is_lead = self.source == ContactSource.SALESFORCE_LEAD
         return is_lead and (self.merged_into or "").startswith(CONTACT_PREFIX)
+
+    @property
+    def page_id(self) -> str | None:
+        """Return the Id of the record whose page in Salesforce shows this person: a person's contact has none of its own."""
+        return self.account_id or self.salesforce_id
 
     @property
     def is_hidden(self) -> bool:

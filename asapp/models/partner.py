@@ -47,6 +47,8 @@ class Partner(SealsColumns, Base):
         default=True, server_default=true()
     )  # addresses that bounced in Salesforce
     opt_outs_trusted_days: Mapped[int] = mapped_column(default=7)
+    # Company of new leads: left out where the org allows that, unless the firm wants its text on every lead.
+    is_company_automatic: Mapped[bool] = mapped_column(default=True, server_default=true())
     lead_company: Mapped[str] = mapped_column(String(255), default="[not provided]")
     lead_source: Mapped[str] = mapped_column(String(255), default="AdvisorStream")
     keep_leads_with_advisor: Mapped[bool] = mapped_column(default=True)
@@ -61,6 +63,9 @@ class Partner(SealsColumns, Base):
     writes_opt_outs_back: Mapped[bool] = mapped_column(default=False, server_default=false())
     # "When Salesforce can't be asked before a send": go on with data up to this many hours old; empty: hold the send.
     sends_on_data_of_hours: Mapped[int | None] = mapped_column()
+    # As an advisor's describe showed it: person accounts are on, and a Lead needs no Company.
+    has_person_accounts: Mapped[bool] = mapped_column(default=False, server_default=false())
+    may_leads_lack_company: Mapped[bool] = mapped_column(default=False, server_default=false())
     # The org's own figures, from the last answer that had them.
     org_calls_used: Mapped[int | None] = mapped_column()
     org_calls_allowed: Mapped[int | None] = mapped_column()
@@ -99,6 +104,11 @@ class Partner(SealsColumns, Base):
     def opt_out_fields(self) -> tuple[str, ...]:
         """Return the opt-out fields that the firm names, up to three."""
         return (self.opt_out_field, *filter(None, self.more_opt_out_fields.split(", ")))
+
+    @property
+    def company_of_leads(self) -> str:
+        """Return the Company that new leads are sent with; empty: none."""
+        return "" if self.is_company_automatic and self.may_leads_lack_company else self.lead_company
 
     def is_paused(self, now: datetime) -> bool:
         """Is its Salesforce not called for now, since its calls are used up or it doesn't answer?"""

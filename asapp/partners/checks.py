@@ -238,11 +238,17 @@ def _asked_of(partner: Partner) -> tuple[str, ...]:
 
 
 def store_figures(partner_id: int, opt_out_fields: Sequence[str], answer: probe.UserFindings) -> None:
-    """Store the org's own figures, and its own spelling of the opt-out fields."""
+    """Store the org's own figures, what kind of org it is, and its own spelling of the opt-out fields."""
     mine = update(Partner).where(Partner.id == partner_id)
     if answer.usage is not None:
         used, allowed = answer.usage
         db.session.execute(mine.values(org_calls_used=used, org_calls_allowed=allowed, org_calls_seen_at=utcnow()))
+    seen = {
+        "has_person_accounts": answer.has_person_accounts,
+        "may_leads_lack_company": answer.may_leads_lack_company,
+    }
+    if known := {name: value for name, value in seen.items() if value is not None}:
+        db.session.execute(mine.values(**known))
     first, *more = opt_out_fields
     spelled = [found.name or name for found, name in zip(answer.contact_fields, opt_out_fields, strict=False)]
     if spelled and spelled != [first, *more]:

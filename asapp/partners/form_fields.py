@@ -85,6 +85,7 @@ class PartnerForm(AppForm):
     opt_out_field = Text("Opt-out field", column="opt_out_field", clean=str.strip)
     more_opt_out_fields = Text("More opt-out fields", column="more_opt_out_fields")
     opt_outs_trusted_days = Number("Trust opt-outs for (days)", 1, 60, column="opt_outs_trusted_days")
+    company_automatic = Tick("Leave Company out where Salesforce allows it", column="is_company_automatic")
     lead_company = Text("Company", column="lead_company")
     lead_source = Text("Lead source", column="lead_source")
     keep_leads = Tick("Keep the lead with the advisor", column="keep_leads_with_advisor")

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from http import HTTPStatus
-from typing import Any, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 from urllib.parse import quote_plus, urlencode
 
 from simple_salesforce.api import Salesforce, SFType
@@ -37,6 +37,7 @@ from asapp.salesforce.fields import ReadFields, all_fields, field_to_write, fiel
 from asapp.salesforce.hosts import to_18
 from asapp.salesforce.records import (
     LEAD_PREFIX,
+    AccountSighting,
     ContactMatch,
     ContactPage,
     Created,
@@ -51,6 +52,7 @@ from asapp.salesforce.records import (
     RecordKind,
     RetrievedContact,
     Sighting,
+    account_of,
     converted,
     created_of,
     id_or_none,
@@ -121,7 +123,8 @@ class OrgClient:
         self._tokens = tokens
         self._api_version = api_version
         self._opt_out_fields = tuple(opt_out_fields)
-        self._fields = {about: all_fields(about, self._opt_out_fields) for about in ("Contact", "Lead")}
+        self._all_fields = {about: all_fields(about, self._opt_out_fields) for about in ("Contact", "Lead")}
+        self._fields = dict(self._all_fields)
         self._allow_loopback = allow_loopback
         self._before_call = before_call or (lambda: None)
         self._is_paid = False  # before_call has already run for the next request
@@ -167,16 +170,26 @@ class OrgClient:
     def lead_fields(self) -> ReadFields:
         return self._fields["Lead"]
 
+    def read_persons(self) -> Self:
+        """Read of contacts whether they are person accounts, in an org that has these; return the client."""
+        self._all_fields["Contact"] = all_fields("Contact", self._opt_out_fields, has_persons=True)
+        self._fields = dict(self._all_fields)
+        return self
+
     def know_fields(self, contact_key: str | None, lead_key: str | None) -> None:
         """Start with the fields that an earlier client could read, given by their stored keys."""
         self._fields = {
-            about: fields_of_key(key, about, self._opt_out_fields)
+            about: fields_of_key(key, self._all_fields[about])
             for about, key in (("Contact", contact_key), ("Lead", lead_key))
         }
 
     def find_visible_fields(self) -> None:
         """Find out whether hidden fields have become visible: one call, or none if nothing was hidden."""
-        groups = [(about, group) for about, fields in self._fields.items() for group in fields.missing(about)]
+        groups = [
+            (about, group)
+            for about, fields in self._fields.items()
+            for group in fields.missing(self._all_fields[about])
+        ]
         if not groups:
             return
         questions = [
@@ -545,6 +558,11 @@ class OrgClient:
         path = _checked(path, LIST_VIEWS_PATH)
         return self._try(lambda api: _object(api.query_more(path, identifier_is_url=True)))
 
+    def find_accounts(self, ids: Sequence[str]) -> dict[str, AccountSighting]:
+        """Return {Id: what became of it} of these accounts; one without a row is gone, or not visible. Complete, or an error."""
+        rows = self._rows_by_id(ids, soql.accounts)
+        return {each.id: each for each in readable(rows, account_of)[0]}
+
     def _reading(self, about: str, ask: Callable[[ReadFields], T], sees_opt_out: bool = True) -> T:
         """Query with the fields that the user can see of an object; a field that proves hidden is left out from then on."""
         while True:
@@ -734,7 +752,7 @@ def _lead_body(lead: NewLead) -> dict[str, Any]:
         "FirstName": lead.first_name,
         "LastName": lead.last_name,
         "Email": lead.email,
-        "Company": lead.company,
+        **({"Company": lead.company} if lead.company else {}),
         "LeadSource": lead.source,
     }
 

@@ -18,6 +18,8 @@ STANDARD_OPT_OUT = "HasOptedOutOfEmail"
 STANDARD_LABEL = "Email Opt Out"
 BOUNCED_AT = "EmailBouncedDate"
 IS_BOUNCED = "IsEmailBounced"
+IS_PERSON, ACCOUNT_ID = "IsPersonAccount", "AccountId"
+PERSONS = (IS_PERSON, ACCOUNT_ID)
 BOUNCE_REASON = "EmailBouncedReason"
 BOUNCES: Mapping[str, tuple[str, ...]] = {
     "Contact": (BOUNCED_AT, BOUNCE_REASON, IS_BOUNCED),
@@ -31,6 +33,7 @@ class ReadFields(NamedTuple):
     opt_outs: tuple[str, ...]
     bounces: tuple[str, ...] = ()
     named: int = 1  # how many of opt_outs are the firm's
+    persons: tuple[str, ...] = ()  # what tells a person account, and leads to it; empty where there are none
 
     @property
     def opt_out_columns(self) -> tuple[str, ...]:
@@ -39,7 +42,7 @@ class ReadFields(NamedTuple):
 
     @property
     def names(self) -> tuple[str, ...]:
-        return self.opt_out_columns + self.bounces
+        return self.opt_out_columns + self.bounces + self.persons
 
     @property
     def related(self) -> tuple[str, ...]:
@@ -48,8 +51,9 @@ class ReadFields(NamedTuple):
 
     @property
     def key(self) -> str:
-        """Return the stored form: the firm's fields, the other opt-out field, one name that stands for all bounce fields."""
-        return ",".join((key_of(self.opt_outs[: self.named]), *self.opt_outs[self.named :], *self.bounces[:1]))
+        """Return the stored form: the firm's fields, the other opt-out field, and one name each for bounces and persons."""
+        others = (*self.opt_outs[self.named :], *self.bounces[:1], *self.persons[:1])
+        return ",".join((key_of(self.opt_outs[: self.named]), *others))
 
     def without(self, hidden: str) -> ReadFields | None:
         """Return the remaining fields if this one is hidden; None if nothing can be read without it.
@@ -59,37 +63,47 @@ class ReadFields(NamedTuple):
         name, named, standard = hidden.lower(), self.opt_outs[: self.named], self.opt_outs[self.named :]
         if self.bounces and name in map(str.lower, self.bounces):
             return self._replace(bounces=())
+        if self.persons and name in map(str.lower, self.persons):
+            return self._replace(persons=())
         if standard and name in map(str.lower, standard):
             return self._replace(opt_outs=named)
-        if not name and (standard or self.bounces):
-            return self._replace(opt_outs=named, bounces=())
+        if not name and (standard or self.bounces or self.persons):
+            return self._replace(opt_outs=named, bounces=(), persons=())
         return None
 
-    def missing(self, about: str) -> tuple[tuple[str, ...], ...]:
-        """Return the groups of an object's fields that are not read; each is visible or hidden as a whole."""
-        everything = all_fields(about, self.opt_outs[: self.named])
+    def missing(self, everything: ReadFields) -> tuple[tuple[str, ...], ...]:
+        """Return the groups of fields that are not read, among all; each is visible or hidden as a whole."""
         opt_outs = everything.opt_outs[len(self.opt_outs) :]
-        return tuple(group for group in (opt_outs, () if self.bounces else everything.bounces) if group)
+        bounces = () if self.bounces else everything.bounces
+        persons = () if self.persons else everything.persons
+        return tuple(group for group in (opt_outs, bounces, persons) if group)
 
     def plus(self, group: tuple[str, ...], about: str) -> ReadFields:
         if group == BOUNCES[about]:
             return self._replace(bounces=group)
+        if group == PERSONS:
+            return self._replace(persons=group)
         return self._replace(opt_outs=self.opt_outs + group)
 
 
-def all_fields(about: str, named: Sequence[str]) -> ReadFields:
-    """about: Contact or Lead. named: the firm's opt-out fields."""
+def all_fields(about: str, named: Sequence[str], *, has_persons: bool = False) -> ReadFields:
+    """about: Contact or Lead. named: the firm's opt-out fields. has_persons: does the org use person accounts?"""
+    persons = PERSONS if has_persons and about == "Contact" else ()
     has_standard = STANDARD_OPT_OUT.lower() in map(str.lower, named)
-    return ReadFields((*named, *(() if has_standard else (STANDARD_OPT_OUT,))), BOUNCES[about], len(named))
+    return ReadFields((*named, *(() if has_standard else (STANDARD_OPT_OUT,))), BOUNCES[about], len(named), persons)
 
 
-def fields_of_key(key: str | None, about: str, named: Sequence[str]) -> ReadFields:
-    """Return the fields of a stored key; all fields if nothing is stored or the firm has named other fields."""
-    everything, (stored, *others) = all_fields(about, named), (key or "").split(",")
+def fields_of_key(key: str | None, everything: ReadFields) -> ReadFields:
+    """Return the fields of a stored key, among all; all if nothing is stored or the firm has named other fields."""
+    named, (stored, *others) = everything.opt_outs[: everything.named], (key or "").split(",")
     if stored != key_of(named):
         return everything
     standard = tuple(name for name in everything.opt_outs[len(named) :] if name in others)
-    return everything._replace(opt_outs=(*named, *standard), bounces=everything.bounces if BOUNCED_AT in others else ())
+    return everything._replace(
+        opt_outs=(*named, *standard),
+        bounces=everything.bounces if BOUNCED_AT in others else (),
+        persons=everything.persons if PERSONS[0] in others else (),
+    )
 
 
 def key_of(named: Sequence[str]) -> str:

@@ -20,13 +20,13 @@ from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
 from asapp.salesforce import errors
 from asapp.salesforce.errors import LimitReached, Misconfigured, OurBug, SalesforceError, TryLater, sort_token_error
-from asapp.salesforce.fields import STANDARD_OPT_OUT, field_to_write
+from asapp.salesforce.fields import IS_PERSON, STANDARD_OPT_OUT, field_to_write
 from asapp.salesforce.oauth import NEEDED_SCOPES, SCOPES, App, code_of_callback_error
 from asapp.salesforce.session import LimitedSession, OrgSession
 
 TIMEOUT_S = (3.05, 8.0)  # a person waits for the page
 WITHOUT_USER = ("host", "key", "secret", "callback", "pkce")
-WITH_USER = ("scopes", "api", "opt_out", "lead", "allowance")
+WITH_USER = ("scopes", "api", "opt_out", "persons", "lead", "allowance")
 OPT_OUTS = ("opt_out", "opt_out_2", "opt_out_3")  # a check for each opt-out field that the firm names
 TO_WRITE_BACK = "opt_out_write"  # checked only if the firm wants Salesforce told of unsubscribes
 MADE_UP_CODE = "setup-check"
@@ -59,6 +59,8 @@ class UserFindings:
     findings: tuple[Finding, ...]
     contact_fields: tuple[OptOutField, ...]  # the firm's opt-out fields on Contact; empty: not checked
     usage: tuple[int, int] | None  # (used, allowed) calls of the org
+    has_person_accounts: bool | None = None  # None: not checked
+    may_leads_lack_company: bool | None = None
 
 
 # ---- without a user
@@ -242,6 +244,7 @@ def check_with_session(
     """Run the checks that need a user; a finding for each of asked_with_user() but "scopes". Raises only ReconnectNeeded."""
     found: dict[str, Finding] = {}
     on_contact: list[OptOutField] = []
+    has_persons = may_lack_company = None
     try:
         try:
             contact = _describe(session, api_version, "Contact")
@@ -251,6 +254,11 @@ def check_with_session(
             on_lead = [_find_opt_out(session, api_version, lead, name) for name in opt_out_fields]
             for code, name, *fields in zip(OPT_OUTS, opt_out_fields, on_contact, on_lead, strict=False):
                 _put(found, _judge_opt_out(code, contact, lead, name, *fields))
+            if contact is not None:
+                has_persons = bool(find_field(contact, IS_PERSON).name)
+                _put(found, Finding("persons", True, "persons_used" if has_persons else "persons_none"))
+            if lead is not None:
+                may_lack_company = _may_be_blank(lead, "Company")
             _put(found, _judge_lead(lead, lead_source))
             if writes_back:
                 _put(found, _judge_writing(contact, lead, field_to_write(opt_out_fields)))
@@ -268,7 +276,7 @@ def check_with_session(
         usage = None
     asked = asked_with_user(opt_out_fields, writes_back)
     _put(found, *(Finding(code, None, "api_first") for code in asked if code not in (*found, "scopes")))
-    return UserFindings(tuple(found.values()), tuple(on_contact), usage)
+    return UserFindings(tuple(found.values()), tuple(on_contact), usage, has_persons, may_lack_company)
 
 
 def find_opt_out_fields(session: OrgSession, api_version: str, names: Sequence[str]) -> list[OptOutField]:
@@ -394,6 +402,10 @@ def _judge_lead(lead: Mapping[str, Any] | None, lead_source: str) -> Finding:
     if source.get("restrictedPicklist") and lead_source not in values:
         return Finding("lead", False, "source_restricted", lead_source)
     return Finding("lead", True, "creatable", _listed(name for name in SENT_WITH_A_LEAD if _is_required(by_name[name])))
+
+
+def _may_be_blank(described: Mapping[str, Any], name: str) -> bool:
+    return any(field.get("name") == name and field.get("nillable") is True for field in _fields(described))
 
 
 def _is_required(field: Mapping[str, Any]) -> bool:

@@ -14,13 +14,21 @@ from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
 
 from asapp.salesforce.errors import SalesforceError, TryLater, sort_record_error
-from asapp.salesforce.fields import BOUNCE_REASON, BOUNCED_AT, IS_BOUNCED, ReadFields, reference_of
+from asapp.salesforce.fields import (
+    ACCOUNT_ID,
+    BOUNCE_REASON,
+    BOUNCED_AT,
+    IS_BOUNCED,
+    IS_PERSON,
+    ReadFields,
+    reference_of,
+)
 from asapp.salesforce.hosts import to_18
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-CONTACT_PREFIX, LEAD_PREFIX = "003", "00Q"
+CONTACT_PREFIX, LEAD_PREFIX, ACCOUNT_PREFIX = "003", "00Q", "001"
 FIRST_NAME_MAX, LAST_NAME_MAX, EMAIL_MAX = 80, 120, 254  # as stored here; Salesforce's limits are lower
 BOUNCE_REASON_MAX = 255
 
@@ -59,7 +67,8 @@ class ContactRecord(NamedTuple):
     """A row of Contact, or of Lead. Empty fields are empty strings, except master_record_id. bounce: None if it can't be seen.
 
     A converted Lead counts as merged into its contact: is_deleted, with the contact as master_record_id.
-    is_consent_hidden: it counts as opted out only because its consent record can't be seen.
+    is_consent_hidden: it counts as opted out only because its consent record can't be seen. account_id: of a person account,
+    which is one with this contact; None for a contact of a business.
     """
 
     id: str
@@ -73,6 +82,7 @@ class ContactRecord(NamedTuple):
     master_record_id: str | None
     bounce: Bounce | None = None
     is_consent_hidden: bool = False
+    account_id: str | None = None
 
 
 class Unreadable(NamedTuple):
@@ -197,7 +207,7 @@ class OptOutTarget(NamedTuple):
 
 
 class NewLead(NamedTuple):
-    """Everything that is ever sent of a lead."""
+    """Everything that is ever sent of a lead. company: empty to leave it out."""
 
     first_name: str
     last_name: str
@@ -224,6 +234,14 @@ class Opening(NamedTuple):
     asked_at: datetime  # by Salesforce's clock; no later than when it began to work on the query
     answered_at: datetime
     leads: LeadsFound | SalesforceError | None = None
+
+
+class AccountSighting(NamedTuple):
+    """What became of a person account. survivor_id: the contact of the account that it was merged into."""
+
+    id: str
+    is_deleted: bool
+    survivor_id: str | None
 
 
 class Sighting(NamedTuple):
@@ -298,6 +316,7 @@ def contact_of(row: Mapping[str, Any], fields: ReadFields, kind: RecordKind = Re
         went_into,
         bounce_of(row, fields, stamp),
         opted_out and is_consent_hidden(row, fields),
+        person_account_of(row, fields),
     )
 
 
@@ -373,6 +392,22 @@ def lead_of(row: Mapping[str, Any], fields: ReadFields) -> LeadRecord:
         id_or_none(row["MasterRecordId"], LEAD_PREFIX),
         id_or_none(creator),
         bounce_of(row, fields, stamp),
+    )
+
+
+def person_account_of(row: Mapping[str, Any], fields: ReadFields) -> str | None:
+    """Return the account that is one with this contact; None if the contact belongs to a business, or that is not read."""
+    if not fields.persons or row[IS_PERSON] is not True:
+        return None
+    return id_or_none(row[ACCOUNT_ID], ACCOUNT_PREFIX)
+
+
+def account_of(row: Mapping[str, Any]) -> AccountSighting:
+    survivor = row["MasterRecord"] or {}
+    return AccountSighting(
+        id_of(row["Id"], ACCOUNT_PREFIX),
+        flag_of(row["IsDeleted"]),
+        id_or_none(survivor.get("PersonContactId"), CONTACT_PREFIX),
     )
 
 

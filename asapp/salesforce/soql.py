@@ -85,7 +85,8 @@ def whereabouts(
     salesforce_id: str | None, email: str | None, fields: ReadFields, kind: RecordKind = RecordKind.CONTACT
 ) -> str:
     """Everything that "Why isn't this person here?" needs about one contact or Lead, by Id or else by address."""
-    columns = _named("Id", "Name", "Email", "OwnerId", "Owner.Name", *fates(kind), *fields.opt_out_columns)
+    told = (*fates(kind), *fields.opt_out_columns, *fields.persons)
+    columns = _named("Id", "Name", "Email", "OwnerId", "Owner.Name", *told)
     if not salesforce_id and not email:
         raise ValueError("an Id or an address")  # "Email = null" would find everybody without one
     by = f"Id = '{to_18(salesforce_id)}'" if salesforce_id else format_soql("Email = {}", email)
@@ -103,6 +104,12 @@ def named(words: Sequence[str], limit: int) -> str:
 def person_contact(account_id: str) -> str:
     """The contact of a person account. Orgs without person accounts don't know the field IsPersonAccount."""
     return f"SELECT Id FROM Contact WHERE AccountId = '{to_18(account_id)}' AND IsPersonAccount = true LIMIT 1"
+
+
+def accounts(ids: Iterable[str]) -> str:
+    """Person accounts by Id, and the contact of the one that each was merged into."""
+    columns = _named("Id", "IsDeleted", "MasterRecordId", "MasterRecord.PersonContactId")
+    return f"SELECT {columns} FROM Account WHERE Id IN ({_listed(ids)})"
 
 
 def account_of(contact_id: str) -> str:

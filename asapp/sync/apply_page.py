@@ -159,8 +159,8 @@ class PageApplier:
             return
         becomes = verdict.becomes
         if becomes is None:
-            if known is not None and not record.is_deleted and record.system_modstamp != known.system_modstamp:
-                self.work.stamps.append({"b_id": known.contact_id, "system_modstamp": record.system_modstamp})
+            if known is not None and not record.is_deleted:
+                self._follow_unchanged(record, known)
         elif known is None:
             verdict = self._create(record, verdict, becomes)
         else:
@@ -169,6 +169,13 @@ class PageApplier:
             self.work.skipped[str(verdict.reason)] += 1
         else:
             self.work.classes[verdict.row_class] += 1
+
+    def _follow_unchanged(self, record: ContactRecord, known: StoredContact) -> None:
+        """Store the stamp of a record that changes nothing here, and whether it is a person account's now."""
+        account_id = None if known.is_erased else record.account_id
+        if (record.system_modstamp, account_id) != (known.system_modstamp, known.account_id):
+            stamp = {"system_modstamp": record.system_modstamp, "account_id": account_id}
+            self.work.stamps.append({"b_id": known.contact_id, **stamp})
 
     def _nominate(self, record: ContactRecord, verdict: RowVerdict) -> None:
         """Record a departure; a row that is read twice in one run is counted once, at the end."""
@@ -254,7 +261,7 @@ class PageApplier:
     def _create_erased(self, record: ContactRecord, verdict: RowVerdict) -> RowVerdict:
         """This person was erased here on request: a blank row stands for the record, and nothing of it is stored."""
         blank = Becomes("", "", "", opted_out=False, departed=None)
-        values = contact_values(blank, record, None, self.work.now) | self._identity(record)
+        values = contact_values(blank, record, None, self.work.now) | self._identity(record) | {"account_id": None}
         self.work.removed_inserts.append(
             self._new_row(values) | {"hidden_at": self.work.now, "erased_at": self.work.now}
         )
@@ -298,6 +305,7 @@ def contact_values(becomes: Becomes, record: ContactRecord, hashed: bytes | None
         "bounce_reason": becomes.bounce_reason,
         "bounced_hash": becomes.bounced_hash,
         "address_hash": hashed,
+        "account_id": record.account_id,
         "system_modstamp": record.system_modstamp,
         "changed_at": now,
     }

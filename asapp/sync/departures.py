@@ -33,7 +33,7 @@ from asapp.models import (
     SyncRun,
 )
 from asapp.models.contact import IS_HELD, OWNER_NAME_MAX, is_of_kind
-from asapp.salesforce.records import RecordKind, Sighting
+from asapp.salesforce.records import AccountSighting, RecordKind, Sighting
 from asapp.sync import store
 from asapp.sync.run_context import RunContext
 from asapp.sync.runs import Enqueue, start_run
@@ -132,6 +132,39 @@ def nominate_departed(context: RunContext, ids: Sequence[str], sightings: Mappin
     already_read = store.find_departures(context.connection_id, [row["salesforce_id"] for row in rows])
     store.upsert_departures([row for row in rows if already_read.get(row["salesforce_id"]) != context.run_id])
     return still_here
+
+
+def find_deleted_persons(context: RunContext) -> dict[str, str]:
+    """Return {Salesforce Id: account} of the person accounts that this run found to be deleted or gone.
+
+    The contact of a person who was merged may only be deleted; what happened shows on the account.
+    """
+    rows = db.session.execute(
+        departures_with_contacts(Departure.salesforce_id, Contact.account_id).where(
+            Departure.connection_id == context.connection_id,
+            Departure.found_in_run_id == context.run_id,
+            Departure.reason.in_((Reason.DELETED, Reason.GONE)),
+            Contact.account_id.is_not(None),
+        )
+    )
+    return {row.salesforce_id: row.account_id for row in rows}
+
+
+def follow_accounts(context: RunContext, persons: Mapping[str, str], accounts: Mapping[str, AccountSighting]) -> None:
+    """Store what the accounts of departed persons show: that they were deleted, or merged into another; commit."""
+    context.lock()
+    for salesforce_id, account_id in persons.items():
+        account = accounts.get(account_id)
+        if account is None or not account.is_deleted:
+            continue
+        reason = Reason.MERGED if account.survivor_id else Reason.DELETED
+        change_rows(
+            db.session,
+            update(Departure)
+            .where(Departure.connection_id == context.connection_id, Departure.salesforce_id == salesforce_id)
+            .values(reason=reason, merged_into=account.survivor_id),
+        )
+    context.run.save()
 
 
 def reopen_discarded(connection_id: int) -> None:

@@ -17,6 +17,7 @@ from asapp.connections import app_refusals
 from asapp.connections.api_budget import record_usage
 from asapp.contacts.lists import ensure_system_lists
 from asapp.core import logs
+from asapp.core.bulk import in_chunks
 from asapp.core.clock import utcnow
 from asapp.core.database import retry_when_beaten
 from asapp.core.extensions import db
@@ -113,6 +114,7 @@ class Execution:
             self.nominate_departures(reading)
             self.check_recipients(reading)
             self.bring_in_leads(reading)
+            self.follow_person_accounts()
             self.settle_departures(reading)
             self.follow_leads(reading)
             lists.read(self.reader)
@@ -209,6 +211,20 @@ class Execution:
             elif (now.email, now.is_opted_out) != stored[salesforce_id]:
                 changed.append(salesforce_id)
         self.reader.read_by_id([*changed, *self.reader.nominate_departed(departed)])
+
+    def follow_person_accounts(self) -> None:
+        """Ask what became of the accounts of persons who were deleted: a merge shows there."""
+        if not self.reader.client.contact_fields.persons:
+            return
+        persons = departures.find_deleted_persons(self.reader.context)
+        for chunk in in_chunks(persons):
+            self.reader.stop_if_asked()
+            asked = {salesforce_id: persons[salesforce_id] for salesforce_id in chunk}
+            try:
+                accounts = self.reader.client_for_call().find_accounts(list(asked.values()))
+            except errors.Misconfigured:  # the user may not read accounts: then they count as deleted
+                return
+            departures.follow_accounts(self.reader.context, asked, accounts)
 
     def settle_departures(self, reading: Reading) -> None:
         """Apply the departures, or hold them."""

@@ -48,6 +48,7 @@ class StoredContact(NamedTuple):
     merged_into: str | None = None
     is_erased: bool = False  # on request: nothing of this person is stored again
     skip_bounced: bool = True  # the partner's setting
+    account_id: str | None = None  # of a person account
 
     @property
     def is_without_email(self) -> bool:
@@ -153,7 +154,8 @@ def _judge_deleted(record: ContactRecord, known: StoredContact | None) -> RowVer
         return RowVerdict(RowClass.NOMINATED, reason)
     if known.is_without_email:
         return RowVerdict(RowClass.SKIPPED, reason)
-    if known.departed == reason:
+    # That a person was merged is told by the account; the contact may only be deleted.
+    if known.departed in (reason, Reason.MERGED if known.account_id else reason):
         return RowVerdict(RowClass.UNCHANGED)
     return RowVerdict(RowClass.UPDATED, reason, None, known.as_it_is._replace(departed=reason))
 

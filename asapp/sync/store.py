@@ -49,10 +49,11 @@ def find_contacts(connection_id: int, user_id: int, ids: Collection[str]) -> dic
         c.system_modstamp,
         c.merged_into,
         c.erased_at.is_not(None),
+        c.account_id,
     ).where(c.connection_id == connection_id)
     rows = db.session.execute(query.where(is_among(c.salesforce_id, ids))).all()
     skips = bool(rows) and bool(db.session.scalar(select(skip_bounced(connection_id))))  # the same for all of them
-    return {row[0]: StoredContact._make((*row[1:], skips)) for row in rows}
+    return {row[0]: StoredContact._make((*row[1:-1], skips, row[-1])) for row in rows}
 
 
 def find_ledger(connection_id: int, ids: Collection[str]) -> dict[str, tuple[str, bytes | None]]:

@@ -474,7 +474,7 @@ def _answer_question(question: why.Question, connection: Connection | None) -> d
         "words": verdict_words(verdict.answer, who, verdict.owner_name),
         "trouble": NO_ANSWERS[verdict.error.again] if verdict.error else None,
         "survivor": why.find_survivor(current_user.id, verdict.merged_into),
-        "record_link": _link_to(connection.instance_url if connection else None, verdict.salesforce_id),
+        "record_link": _link_to(connection.instance_url if connection else None, verdict.page_id),
         "asked_at": utcnow(),
     }
 
@@ -486,7 +486,7 @@ def _answer_question(question: why.Question, connection: Connection | None) -> d
 def salesforce_link(line: ContactLine) -> str | None:
     """Return the address of the record's page; None if there is none to open."""
     is_there = line.contact.departed in (None, Reason.REASSIGNED)
-    return _link_to(line.instance_url, line.contact.salesforce_id) if is_there else None
+    return _link_to(line.instance_url, line.contact.page_id) if is_there else None
 
 
 def _link_to(instance_url: str | None, salesforce_id: str | None) -> str | None:

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from orgsim import Firm, Org, Running, seed_demo, start
-from orgsim.front_page import SWITCHES
+from orgsim.front_page import MOMENTARY, SWITCHES
 from orgsim.tests.conftest import KEY
 
 
@@ -103,7 +103,7 @@ def test_every_switch_turns_on_and_off(
         before = switch.is_on(org)
         answer = visit.post(f"{running.url}/practice/switch", data={"switch": name}, timeout=20)
         assert answer.status_code == 200
-        assert switch.is_on(org) is (False if name in {"expire", "revoke"} else not before)
+        assert switch.is_on(org) is (False if name in MOMENTARY else not before)
 
 
 def test_the_log_in_does_not_redirect_to_other_hosts(running: Running, visit: requests.Session, amara: str) -> None:

@@ -427,7 +427,7 @@ def test_every_check_has_a_title_and_every_red_one_a_path(desk: ConnectingDesk) 
     assert set(TITLES) == {*WITHOUT_USER, *asked_with_user(("A", "B", "C"), True), "pending_secret"}
     no_path = {"unreadable", "api_version_retired"}  # fixed on our own page
     good = {"known", "accepted", "registered", "required", "present", "answers", "creatable", "left", "writable"}
-    good |= {"visible", "visible_both", "visible_alone", "related_visible"}
+    good |= {"visible", "visible_both", "visible_alone", "related_visible", "persons_used", "persons_none"}
     unknown = {"same_answer", "no_objection", "not_listed"}
     missing = [
         pair

@@ -42,6 +42,7 @@ OPTED_OUT = row(is_opted_out=True)
 WITHOUT_ADDRESS = row(email="")
 OPTED_OUT_WITHOUT_ADDRESS = row(is_opted_out=True, email="")
 DELETED = row(is_deleted=True)
+PERSON_MERGED = {"departed": "merged", "merged_into": "003aj000002oTleAAE", "account_id": "001aj000002oTldAAE"}
 MERGED = row(is_deleted=True, master_record_id="003aj000002oTleAAE")
 
 NEWCOMERS = {
@@ -232,6 +233,11 @@ DEPARTED = {
         row(),
         stored(departed="reassigned", is_address_blocked=True),
         RowVerdict(RowClass.UPDATED, None, LedgerOutcome.SYNCED, ROSE),
+    ),
+    "a person who was merged, whose contact is only deleted, and read again": (
+        DELETED,
+        stored(**PERSON_MERGED),
+        RowVerdict(RowClass.UNCHANGED),
     ),
     "deleted, and read again": (DELETED, stored(departed="deleted"), RowVerdict(RowClass.UNCHANGED)),
     "merged, and read again": (

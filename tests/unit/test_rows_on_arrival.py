@@ -200,6 +200,13 @@ def test_where_bounces_are_hidden_they_are_unknown() -> None:
     assert contact_of(row(IsEmailBounced=True), ReadFields((STANDARD,))).bounce is None
 
 
+def test_only_a_persons_contact_brings_its_account() -> None:
+    fields, account = all_fields("Contact", (STANDARD,), has_persons=True), "001aj000002oTldAAE"
+    person = contact_of(row(IsPersonAccount=True, AccountId=account), fields)
+    business = contact_of(row(IsPersonAccount=False, AccountId=account), fields)
+    assert (person.account_id, business.account_id) == (account, None)
+
+
 # --- which fields are read
 
 
@@ -226,12 +233,13 @@ def test_only_the_firms_own_field_cannot_be_spared(hidden: str, left: str | None
 
 def test_a_key_tells_what_was_read() -> None:
     for key in (f"{OWN},{STANDARD},EmailBouncedDate", f"{OWN},EmailBouncedDate", f"{OWN},{STANDARD}", OWN):
-        assert fields_of_key(key, "Contact", (OWN,)).key == key
-    several = all_fields("Contact", (OWN, SOLICIT))
-    assert several.key == f"{OWN}+{SOLICIT},{STANDARD},EmailBouncedDate"
-    assert fields_of_key(several.key, "Contact", (OWN, SOLICIT)) == several
+        assert fields_of_key(key, all_fields("Contact", (OWN,), has_persons=True)).key == key
+    several = all_fields("Contact", (OWN, SOLICIT), has_persons=True)
+    assert several.key == f"{OWN}+{SOLICIT},{STANDARD},EmailBouncedDate,IsPersonAccount"
+    assert fields_of_key(several.key, several) == several
+    assert not several.without("accountid").persons
     everything = all_fields("Contact", (OWN,))
-    assert fields_of_key(None, "Contact", (OWN,)) == fields_of_key(STANDARD, "Contact", (OWN,)) == everything
+    assert fields_of_key(None, everything) == fields_of_key(STANDARD, everything) == everything
 
 
 @pytest.mark.parametrize(
