@@ -110,7 +110,15 @@ ACCESS = {
             ),
             *("admins.index", "admins.reset_second_step", "advisors.reset_second_step"),
             *("api_keys.index", "api_keys.make", "api_keys.revoke"),
-            *("partners.ask_delete", "partners.change", "partners.check", "partners.create", "partners.delete"),
+            *(
+                "partners.ask_delete",
+                "partners.ask_stop",
+                "partners.stop",
+                "partners.change",
+                "partners.check",
+                "partners.create",
+                "partners.delete",
+            ),
             *("partners.disable", "partners.enable", "partners.index", "partners.keep_secret", "partners.new"),
             *(
                 "partners.preview",
@@ -135,7 +143,7 @@ NEEDS_FRESH = {
     *("admins.reset_second_step", "advisors.move", "advisors.reset_second_step", "api_keys.make", "api_keys.revoke"),
     *("audit.export", "partners.change", "partners.create", "partners.delete", "partners.keep_secret"),
     *("partners.send_link", "second_factor.renew_codes", "second_factor.set_up", "second_factor.show"),
-    "second_factor.turn_off",
+    *("partners.stop", "second_factor.turn_off"),
 }
 SAFE = ("GET", "HEAD")
 

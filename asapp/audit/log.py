@@ -46,6 +46,7 @@ WORDS = {
     Action.OPT_OUTS_WRITTEN_BACK: "Had Salesforce told of earlier unsubscribes",
     Action.PARTNER_ENABLED: "Enabled a firm",
     Action.PARTNER_DISABLED: "Disabled a firm",
+    Action.PARTNER_STOPPED: "Stopped everything for a firm",
     Action.PARTNER_DELETED: "Deleted a firm",
     Action.SECRET_REPLACED: "Replaced the secret",
     Action.SETUP_LINK_SENT: "Made a setup link",

@@ -132,7 +132,34 @@ def withdraw(*which: ColumnElement[bool]) -> None:
     change_rows(db.session, update(PendingGrant).where(PendingGrant.expires_at > now, *which).values(expires_at=now))
 
 
-def revoke_expired(access: OrgAccess, now: datetime | None = None, limit: int = 5) -> int:
+def keep_for_revoking(ended: Sequence[Ended], access: OrgAccess) -> None:
+    """Keep the grants of these connections, sealed, until Salesforce has revoked them: in the caller's transaction.
+
+    An advisor with a grant that waits already keeps that one alone.
+    """
+    with_one = set(db.session.scalars(select(PendingGrant.user_id)))
+    now = utcnow()
+    for each in ended:
+        connection = db.session.get_one(Connection, each.connection_id)
+        if each.app_and_token is None or connection.user_id in with_one:
+            continue
+        kept = PendingGrant(
+            public_id=new_public_id(),
+            user_id=connection.user_id,
+            partner_id=connection.partner_id,
+            org_id=connection.org_id,
+            salesforce_user_id=connection.salesforce_user_id,
+            username="",
+            instance_url="",
+            expires_at=now,
+        )
+        kept.seal(access.vault, "access_token_sealed", "")
+        kept.seal(access.vault, "refresh_token_sealed", each.app_and_token[1])
+        db.session.add(kept)
+    db.session.flush()
+
+
+def revoke_expired(access: OrgAccess, now: datetime | None = None, limit: int = 50) -> int:
     """Revoke the grants that expired without a decision; for the dispatch tick. Commits; returns how many are gone."""
     return give_back(access=access, now=now, limit=limit)
 

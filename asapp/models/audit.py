@@ -52,6 +52,7 @@ class Action(StrEnum):
     PARTNER_CHANGED = "partner_changed"
     PARTNER_ENABLED = "partner_enabled"
     PARTNER_DISABLED = "partner_disabled"
+    PARTNER_STOPPED = "partner_stopped"
     PARTNER_DELETED = "partner_deleted"
     SECRET_REPLACED = "secret_replaced"  # noqa: S105
     SETUP_LINK_SENT = "setup_link_sent"

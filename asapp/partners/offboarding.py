@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, or_, select, update
+from sqlalchemy import ColumnElement, delete, func, or_, select, update
 
 from asapp.audit import entries
 from asapp.audit.entries import ITSELF, Actor
@@ -28,6 +28,7 @@ from asapp.models import (
     ApiKey,
     ApiUsage,
     Connection,
+    ConnectionStatus,
     ConsentKind,
     ConsentSource,
     Contact,
@@ -51,6 +52,7 @@ from asapp.models import (
     User,
     Visit,
 )
+from asapp.models.lead import OUTSIDE_SALESFORCE
 from asapp.models.user import EMPTIED
 from asapp.partners.form_fields import TEXTS
 from asapp.partners.partners import discard_pending
@@ -83,6 +85,54 @@ def disable(partner: Partner, revoke: bool, access: OrgAccess, by: Actor = ITSEL
         return ended
 
     return _give_back(retry_when_beaten(db.session(), end))
+
+
+@dataclass(frozen=True)
+class Consequences:
+    """What stopping a firm does. advisors: connected; contacts: of its Salesforce; leads: not in Salesforce yet."""
+
+    advisors: int
+    contacts: int
+    leads: int
+
+
+def foresee_stop(partner: Partner) -> Consequences:
+    """Return what would be stopped now."""
+    connected = (Connection.partner_id == partner.id, Connection.status != ConnectionStatus.DISCONNECTED)
+    connections_of_firm = select(Connection.id).where(*connected)
+    counts = (
+        select(func.count()).select_from(Connection).where(*connected),
+        select(func.count()).select_from(Contact).where(Contact.connection_id.in_(connections_of_firm)),
+        select(func.count()).select_from(Lead).where(Lead.partner_id == partner.id, Lead.state.in_(OUTSIDE_SALESFORCE)),
+    )
+    return Consequences(*(db.session.scalar(count) or 0 for count in counts))
+
+
+def stop(partner: Partner, access: OrgAccess, by: Actor = ITSELF) -> GivenBack:
+    """Stop everything for a firm: its syncs and deliveries end at once, its advisors are disconnected. Commits.
+
+    Contacts of its Salesforce are inactive from then on (`disconnected`). The grants are revoked at Salesforce, for some
+    seconds here and then by each tick, for three days if Salesforce is away. enable() undoes it.
+    """
+    partner_id = partner.id
+
+    def end() -> list[Ended]:
+        partner = db.session.get_one(Partner, partner_id)
+        partner.is_enabled = False
+        entries.record(Action.PARTNER_STOPPED, by, partner)
+        db.session.flush()
+        ended = connections.end_connections(Connection.partner_id == partner_id, True, access, by)
+        switching.withdraw(PendingGrant.partner_id == partner_id)
+        switching.keep_for_revoking(ended, access)
+        stopped_runs.stop_runs_of_firm(partner_id)
+        return ended
+
+    ended = retry_when_beaten(db.session(), end)
+    of_firm = PendingGrant.partner_id == partner_id
+    switching.give_back(of_firm, access=access, limit=len(ended) + 1)
+    waiting = db.session.scalar(select(func.count()).select_from(PendingGrant).where(of_firm)) or 0
+    db.session.rollback()
+    return GivenBack(len(ended), waiting)
 
 
 def delete_partner(partner: Partner, access: OrgAccess, by: Actor = ITSELF) -> GivenBack:

@@ -154,13 +154,27 @@ def disable(slug: str) -> ResponseReturnValue:
     given_back = offboarding.disable(partner, revoke, org_access(), actor())
     flash(f"{name} is disabled. Nothing was deleted.{words_of_revoking(given_back)}", "good")
     if was_enabled:
-        told = get_partner(slug)
-        letters = [
-            mail.write(address, "Salesforce is switched off for your firm", "firm_disabled", firm=name, revoked=revoke)
-            for address in advisors.addresses_of(told)
-        ]
-        post_later(*letters)
-        say_who_is_told(len(letters))
+        tell_advisors(get_partner(slug), is_revoked=revoke)
+    return go_to(url_for("partners.show", slug=slug))
+
+
+@blueprint.get("/<slug>/stop")
+@admin_required
+def ask_stop(slug: str) -> ResponseReturnValue:
+    partner = get_partner(slug)
+    return render_template("partners/stop.html", partner=partner, consequences=offboarding.foresee_stop(partner))
+
+
+@blueprint.post("/<slug>/stop", endpoint="stop")
+@admin_required
+@fresh_required
+def stop(slug: str) -> ResponseReturnValue:
+    partner = get_partner(slug)
+    name, was_enabled = partner.name, partner.is_enabled
+    given_back = offboarding.stop(partner, org_access(), actor())
+    flash(f"Everything is stopped for {name}. Nothing was deleted.{words_of_stopping(given_back)}", "good")
+    if was_enabled:
+        tell_advisors(get_partner(slug), is_revoked=True)
     return go_to(url_for("partners.show", slug=slug))
 
 
@@ -282,6 +296,25 @@ def words_of_revoking(given_back: GivenBack) -> str:
             "admin can block the app under Setup › Connected Apps OAuth Usage."
         )
     return words
+
+
+def words_of_stopping(given_back: GivenBack) -> str:
+    words = f" {counted(given_back.connections, 'advisor is', 'advisors are')} disconnected."
+    if given_back.unheard:
+        words += (
+            f" Salesforce has not confirmed {counted(given_back.unheard, 'revocation')} yet: we ask again by ourselves for "
+            "three days, and use none of them."
+        )
+    return words if given_back.connections or given_back.unheard else ""
+
+
+def tell_advisors(partner: Partner, *, is_revoked: bool) -> None:
+    """Tell the advisors of a firm by mail that Salesforce is switched off for it."""
+    subject, names = "Salesforce is switched off for your firm", {"firm": partner.name}
+    addresses = advisors.addresses_of(partner)
+    letters = [mail.write(to, subject, "firm_disabled", None, **names, revoked=is_revoked) for to in addresses]
+    post_later(*letters)
+    say_who_is_told(len(letters))
 
 
 def say_who_is_told(letters: int) -> None:

@@ -26,6 +26,7 @@ from asapp.models import (
     Contact,
     Lead,
     Partner,
+    PendingGrant,
     RunStatus,
     SecondFactor,
     SyncRun,
@@ -50,6 +51,7 @@ from tests.factories import (
 from tests.mailing import send_waiting_mails
 
 PATH = "/admin/partners/northgate"
+REVOKE = "https://northgate.my.salesforce.com/services/oauth2/revoke"
 
 
 @pytest.fixture
@@ -62,7 +64,7 @@ def ada(app: Flask, client: FlaskClient) -> User:
 @pytest.fixture
 def revoking(app: Flask) -> Any:
     with requests_mock.Mocker() as salesforce:
-        yield salesforce.post("https://northgate.my.salesforce.com/services/oauth2/revoke")
+        yield salesforce.post(REVOKE)
 
 
 @pytest.fixture
@@ -133,6 +135,45 @@ def test_disabling_gives_permissions_back_where_that_is_chosen(
     assert db.session.scalar(select(func.count()).select_from(Contact)) == 2
     client.post(f"{PATH}/enable")
     assert db.session.get_one(Partner, partner.id).is_ready
+
+
+def test_stop_everything_ends_all_at_once_and_enable_undoes_it(
+    client: FlaskClient, ada: User, outbox: list[Any], revoking: Any
+) -> None:
+    partner, _alice, connection = a_firm_at_work()
+    run = make_run(connection, RunStatus.RUNNING, lease="held", lease_until=utcnow())
+    asked = client.get(f"{PATH}/stop").text
+    assert "1 advisor is disconnected." in asked
+    page = client.get(client.post(f"{PATH}/stop").location).text
+    assert "Everything is stopped for Northgate Wealth." in page
+    assert "A mail to 1 advisor is on its way." in page
+    db.session.expire_all()
+    assert not partner.is_enabled
+    assert connection.is_disconnected
+    assert connection.refresh_token_sealed is None
+    assert run.status == RunStatus.CANCELLED
+    assert revoking.call_count == 1
+    assert db.session.scalars(select(PendingGrant)).all() == []
+    page = client.get("/admin/audit").text
+    assert "Stopped everything for a firm" in page
+    client.post(f"{PATH}/enable")
+    assert db.session.get_one(Partner, partner.id).is_ready
+
+
+def test_stop_everything_stops_here_while_salesforce_is_away_and_revokes_later(client: FlaskClient, ada: User) -> None:
+    _partner, _alice, connection = a_firm_at_work()
+    refresh_token = connection.unseal(org_access().vault, "refresh_token_sealed")
+    with requests_mock.Mocker() as salesforce:
+        salesforce.post(REVOKE, status_code=503)
+        page = client.get(client.post(f"{PATH}/stop").location).text
+        assert "Salesforce has not confirmed 1 revocation yet" in page
+        db.session.expire_all()
+        assert connection.is_disconnected
+        assert connection.refresh_token_sealed is None
+        heard = salesforce.post(REVOKE)
+        assert switching.revoke_expired(org_access(), utcnow() + switching.ASK_AGAIN_AFTER) == 1
+        assert refresh_token in heard.last_request.text
+    assert db.session.scalars(select(PendingGrant)).all() == []
 
 
 def test_disabling_stops_the_runs_that_wait_or_are_under_way(app: Flask) -> None:
