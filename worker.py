@@ -7,7 +7,8 @@ import sys
 
 from asapp import create_app
 from asapp.core.logs import log_what_ends_us
-from asapp.jobs.tasks import worker_heart
+from asapp.jobs.tasks import org_access, worker_heart
+from asapp.jobs.warm_up import warm_up
 from asapp.jobs.worker import make_worker
 from config import Config, ConfigError
 
@@ -22,6 +23,8 @@ def main(arguments: list[str]) -> int:
     except ConfigError as error:
         print(f"asapp can't start: {error}", file=sys.stderr)
         return 1
+    with app.app_context():
+        warm_up(org_access())
     gc.freeze()  # the garbage collector ignores what is loaded so far, and doesn't make a work-horse copy it
     log_what_ends_us()
     with app.app_context():
