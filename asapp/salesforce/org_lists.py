@@ -197,14 +197,11 @@ def _all_views(org: OrgClient, answer: dict[str, Any]) -> Iterator[Any]:
 
 
 def _view_of(row: Mapping[str, Any], about: str) -> ListInOrg:
-    name = cleaned(row["label"])[:NAME_MAX]
-    return ListInOrg(id_of(row["id"], VIEW_PREFIX), name, about, row.get("soqlCompatible") is True)
+    return ListInOrg(id_of(row["id"], VIEW_PREFIX), one_line(row["label"]), about, row.get("soqlCompatible") is True)
 
 
 def _campaign_of(row: Mapping[str, Any]) -> ListInOrg:
-    return ListInOrg(
-        id_of(row["Id"], CAMPAIGN_PREFIX), cleaned(row["Name"])[:NAME_MAX], CAMPAIGN, status=cleaned(row["Status"])
-    )
+    return ListInOrg(id_of(row["Id"], CAMPAIGN_PREFIX), one_line(row["Name"]), CAMPAIGN, status=one_line(row["Status"]))
 
 
 def _converted(rows: Iterable[Any], convert: Any) -> list[ListInOrg]:
@@ -374,7 +371,12 @@ def _answered(answer: dict[str, Any] | errors.SalesforceError) -> dict[str, Any]
 
 def _name_in(entry: Mapping[str, Any], key: str) -> str:
     """Return the list's name; empty if Salesforce shows none."""
-    return cleaned(entry.get(key) or "")[:NAME_MAX]
+    return one_line(entry.get(key))
+
+
+def one_line(text: Any) -> str:
+    """Return a name as one line that can be stored."""
+    return " ".join(cleaned(text).split())[:NAME_MAX]
 
 
 def _count_in(answer: Mapping[str, Any]) -> int:

@@ -15,9 +15,10 @@ from asapp.contacts.salesforce_lists import TooManyLists
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.core.forms import InvalidFields
-from asapp.models import Contact, ListKind, RunStatus, RunTrigger
+from asapp.models import Contact, ListKind, Partner, RunStatus, RunTrigger, SyncRun
 from asapp.salesforce.org_lists import Filter, ListInOrg, ListTrouble
 from orgsim import Answer, Running
+from tests.checking import Checker, let_it_be_due
 from tests.factories import org_access
 from tests.listing import IN_HULL, IN_KENT, ListOffice
 
@@ -201,7 +202,10 @@ def test_four_thousand_members_are_read_page_by_page(office: ListOffice) -> None
         for n in range(4100)
     )
     office.sync()
-    made = office.follow(office.view())
+    view = office.view()
+    look = office.look(view)
+    assert (look.own, len(look.ids), look.is_whole) == (4102, 2000, False)  # a look reads one page
+    made = office.follow(view)
     assert len(office.on(made)) == 4102
     alone = office.calls()
     salesforce_lists.unfollow(office.advisor.id, made.id)
@@ -231,6 +235,22 @@ def test_by_schedule_lists_are_read_every_quarter_of_an_hour(office: ListOffice)
     assert salesforce_lists.find_waiting([office.connection.id], utcnow()) == {office.connection.id}
     office.resume(office.start(RunTrigger.SCHEDULED))
     assert office.on(made) == {office.rose, office.zoe, office.hal}
+
+
+def test_a_check_finds_the_lists_that_are_due_and_makes_a_run_of_it(office: ListOffice) -> None:
+    made, checker = office.follow(office.view()), Checker()
+    office.org.clock.advance(3600)
+    office.sync()
+    let_it_be_due(office.connection)
+    checker.go()
+    assert checker.enqueued == []
+    office.state(made).asked_at = utcnow() - timedelta(minutes=15)
+    let_it_be_due(office.connection)
+    checker.go()
+    (run_id,) = checker.enqueued
+    office.org.change_without_stamp(office.rose, MailingCity="Hull")
+    office.resume(db.session.get_one(SyncRun, run_id))
+    assert office.on(made) == {office.zoe}
 
 
 def test_choosing_a_list_twice_makes_one(office: ListOffice) -> None:
@@ -331,6 +351,37 @@ def test_a_campaign_without_access_keeps_its_members(office: ListOffice, how: st
     office.sync()
     expected = ListTrouble.NO_ACCESS if how == "no_read" else ListTrouble.GONE
     assert (office.state(made).trouble, office.on(made)) == (expected, {office.rose})
+
+
+# ---- Open Leads
+
+
+def test_list_views_of_leads_may_be_chosen_where_open_leads_come_in(office: ListOffice) -> None:
+    view = office.org.add_list_view(
+        "Lead", "Warm", where={"field": "Rating", "operator": "equals", "values": ["'Warm'"]}
+    )
+    assert fetch_catalog(office.connection, org_access()).lists == []
+    db.session.get_one(Partner, office.connection.partner_id).brings_in_open_leads = True
+    office.save()
+    warm, out, converted = (
+        office.org.add_lead(
+            office.user, last_name=name, email=f"{name}@a.example", Rating="Warm", opted_out=name == "b"
+        )
+        for name in "abc"
+    )
+    office.org.convert_lead(converted)
+    office.sync()
+    assert [one.about for one in fetch_catalog(office.connection, org_access()).lists] == ["Lead"]
+    made = office.follow(view, "Lead")
+    assert (office.on(made), office.state(made).not_here) == ({warm}, {"opted_out": 1})
+    office.org.opt_in(out)
+    seminar = office.follow(campaign(office, [warm, out, office.rose]), "Campaign")
+    assert office.on(made) == {warm, out}
+    assert office.on(seminar) == {warm, out, office.rose}
+    contact = office.org.convert_lead(warm)
+    office.sync()
+    assert office.on(made) == {out}
+    assert office.on(seminar) == {contact, out, office.rose}
 
 
 # ---- Which lists there are
