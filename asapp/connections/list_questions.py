@@ -23,5 +23,6 @@ def look_inside(connection: Connection, access: OrgAccess, list_id: str, about: 
 
 
 def objects_listed(partner: Partner) -> tuple[str, ...]:
-    """Return the objects whose list views may be chosen: those whose records come in."""
-    return ("Contact", "Lead") if partner.brings_in_open_leads else ("Contact",)
+    """Return the objects whose list views may be chosen: those whose records come in, and the accounts that are persons."""
+    persons = ("Account",) if partner.has_person_accounts else ()
+    return ("Contact", *persons, *(("Lead",) if partner.brings_in_open_leads else ()))

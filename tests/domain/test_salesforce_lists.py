@@ -384,6 +384,24 @@ def test_list_views_of_leads_may_be_chosen_where_open_leads_come_in(office: List
     assert office.on(seminar) == {contact, out, office.rose}
 
 
+# ---- Person accounts
+
+
+def test_a_list_view_of_accounts_holds_the_persons_on_it(office: ListOffice) -> None:
+    _, persons_contact = office.org.add_person(office.user, last_name="Ida", email="ida@a.example")
+    _, theirs = office.org.add_person(office.colleague, last_name="Jon", email="jon@a.example")
+    office.org.add_account(office.user, "I. & Sons")  # a business
+    db.session.get_one(Partner, office.connection.partner_id).has_person_accounts = True
+    office.save()
+    office.sync()
+    named = [{"field": "Name", "operator": "like", "values": [f"'{letter}%'"]} for letter in "IJ"]
+    view = office.org.add_list_view("Account", "Households", where={"conditions": named, "conjunction": "or"})
+    assert [one.about for one in fetch_catalog(office.connection, org_access()).lists] == ["Account"]
+    made = office.follow(view, "Account")
+    assert (office.on(made), office.state(made).not_here) == ({persons_contact}, {"others": 1})
+    assert theirs not in office.on(made)
+
+
 # ---- Which lists there are
 
 

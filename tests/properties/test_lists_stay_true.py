@@ -1,4 +1,4 @@
-"""Lists from Salesforce hold whom Salesforce says, as far as they are here; what can't be read stays as it was.
+"""Lists from Salesforce hold the people who are on them there, as far as they are here; what can't be read stays as it was.
 
 Hypothesis edits contacts, list views and campaigns of an org, syncs, and compares the members with the org's own store.
 """
