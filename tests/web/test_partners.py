@@ -447,3 +447,9 @@ def test_a_text_that_may_be_empty_is_emptied() -> None:
     form = FormWithPhone.entered(support_phone="", slug="")
     assert form.settings["support_phone"] == ""
     assert "slug" not in form.settings
+
+
+def test_titles_of_lists_say_the_search(client: FlaskClient, app: Flask) -> None:
+    log_in(client, make_admin())
+    assert "<title>Firms: “north” · AdvisorStream</title>" in client.get("/admin/partners?q=north").text
+    assert "<title>Audit log: “ada” · AdvisorStream</title>" in client.get("/admin/audit?q=ada").text
