@@ -111,7 +111,7 @@ def test_a_wrong_password_and_an_unknown_address_answer_alike(client: FlaskClien
         text = re.sub(r'name="csrf_token" value="[^"]+"', "", response.text)
         answers[text.replace(email, "EMAIL")] = True
     assert len(answers) == 1
-    assert "That email and password don't belong together." in next(iter(answers))
+    assert "The email or password is wrong." in next(iter(answers))
 
 
 def test_what_was_typed_stays_the_password_aside(client: FlaskClient) -> None:
