@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import parts
+from benchmarks import big_books, parts
 from benchmarks.checks import drill, rounds
 from benchmarks.house import BenchHouse
 from benchmarks.parts import Bench, Options, Target, say
 from benchmarks.senders import senders
 
-PARTS = {**parts.PARTS, rounds.__name__: rounds, drill.__name__: drill, senders.__name__: senders}
+PARTS = {part.__name__: part for part in (*parts.PARTS.values(), rounds, drill, big_books.pages, senders)}
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
