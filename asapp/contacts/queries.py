@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, func, select
+from sqlalchemy import ColumnElement, Select, and_, case, func, select
 
 from asapp.contacts.lists import SYSTEM_LIST_NAMES, is_on, is_on_system_list, lists_of_all
 from asapp.contacts.status import (
@@ -30,7 +30,7 @@ from asapp.core.bulk import is_among
 from asapp.core.extensions import db
 from asapp.core.paging import PAGE_SIZE, Page
 from asapp.models import Connection, Contact, ContactList, ContactSource, ListMember, Reason
-from asapp.models.contact import WITH_MEMBERS, State
+from asapp.models.contact import State
 from asapp.models.search import fold
 
 SEARCH_MAX = 200
@@ -67,9 +67,6 @@ class Count(NamedTuple):
     people: int = 0
     active: int = 0
 
-    def plus(self, other: Count) -> Count:
-        return Count(self.people + other.people, self.active + other.active)
-
 
 class ListCount(NamedTuple):
     contact_list: ContactList
@@ -87,6 +84,12 @@ class Overview(NamedTuple):
         if contact_list is None:
             return self.everybody
         return next(each.size for each in self.lists if each.contact_list.id == contact_list.id)
+
+    def total_of(self, wanted: ContactQuery) -> int | None:
+        """Return how many contacts the query finds, where that is a size that is counted here."""
+        if wanted.is_narrowed:
+            return None
+        return self.hidden if wanted.is_deleted_here else self.size_of(wanted.contact_list).people
 
 
 class Sharing(NamedTuple):
@@ -136,10 +139,12 @@ def contacts_of(user_id: int) -> ColumnElement[bool]:
     return and_(Contact.user_id == user_id, is_shown())
 
 
-def find_page(user_id: int, wanted: ContactQuery, now: datetime) -> Page[ContactLine]:
-    """Return one page by last name; a number past the end gives the last page."""
+def find_page(user_id: int, wanted: ContactQuery, now: datetime, overview: Overview | None = None) -> Page[ContactLine]:
+    """Return one page by last name; a number past the end gives the last page. overview: counted a moment ago, if it was."""
     conditions = conditions_of(user_id, wanted, now)
-    total = db.session.execute(contact_rows(func.count()).where(*conditions)).scalar_one()
+    total = overview.total_of(wanted) if overview is not None else None
+    if total is None:
+        total = db.session.execute(contact_rows(func.count()).where(*conditions)).scalar_one()
     number = max(1, min(wanted.page, -(-total // PAGE_SIZE)))
     rows = db.session.execute(
         _line_rows(now)
@@ -198,9 +203,13 @@ def count_contacts(user_id: int, now: datetime) -> Overview:
 
 def count_contacts_of(user_ids: Collection[int], now: datetime) -> dict[int, Overview]:
     """Return {user id: counts} for advisors: three queries, however many advisors and lists there are."""
-    all_totals, own = _totals(user_ids, now), _own_counts(user_ids, now)
+    everything = lists_of_all(user_ids)
+    all_totals, own = (
+        _totals(user_ids, now),
+        _member_counts(user_ids, [each.id for each in everything if each.has_members], now),
+    )
     lists: dict[int, list[ListCount]] = defaultdict(list)
-    for each in lists_of_all(user_ids):
+    for each in everything:
         counts = own.get(each.id) if each.has_members else all_totals[each.user_id].get(each.kind)
         lists[each.user_id].append(ListCount(each, counts or Count()))
     found = {}
@@ -333,19 +342,26 @@ def _totals(user_ids: Collection[int], now: datetime) -> dict[int, dict[str, Cou
     is_hidden = Contact.hidden_at.is_not(None)
     groups: dict[str, ColumnElement[bool]] = {"": ~is_hidden, "hidden": is_hidden}
     groups |= {kind.value: is_on_system_list(kind) for kind in SYSTEM_LIST_NAMES}
-    columns = [is_in.label(f"in_{name}") for name, is_in in groups.items()]
+    columns = [_flag(is_in, f"in_{name}") for name, is_in in groups.items()]
     each = (
-        contact_rows(Contact.user_id, is_active(now, _only(user_ids)).label("active"), *columns)
+        contact_rows(Contact.user_id, _flag(is_active(now, _only(user_ids)), "active"), *columns)
         .where(_are_of(user_ids))
+        .offset(0)  # keeps the subquery one of its own, so that each contact is decided about once
         .subquery()
     )
-    found: dict[int, dict[str, Count]] = defaultdict(lambda: defaultdict(Count))
-    for alike in db.session.execute(select(*each.c, func.count().label("people")).group_by(*each.c)):
-        more = Count(alike.people, alike.people if alike.active else 0)
-        for name in groups:
-            if getattr(alike, f"in_{name}"):
-                found[alike.user_id][name] = found[alike.user_id][name].plus(more)
+    counts: list[ColumnElement[int]] = []
+    for name in groups:
+        is_in = each.c[f"in_{name}"] == 1
+        counts += [func.count(case((is_in, 1))), func.count(case((and_(is_in, each.c.active == 1), 1)))]
+    found: dict[int, dict[str, Count]] = defaultdict(dict)
+    for user_id, *numbers in db.session.execute(select(each.c.user_id, *counts).group_by(each.c.user_id)):
+        found[user_id] = {name: Count(numbers[2 * i], numbers[2 * i + 1]) for i, name in enumerate(groups)}
     return found
+
+
+def _flag(condition: ColumnElement[bool], name: str) -> ColumnElement[int]:
+    """Return a condition as a column, 1 or 0: within CASE, SQLite stops at the first part of it that decides."""
+    return case((condition, 1), else_=0).label(name)
 
 
 def _only(user_ids: Collection[int]) -> int | None:
@@ -358,18 +374,14 @@ def _are_of(user_ids: Collection[int]) -> ColumnElement[bool]:
     return contacts_of(one) if one is not None else and_(is_among(Contact.user_id, user_ids), is_shown())
 
 
-def _own_counts(user_ids: Collection[int], now: datetime) -> dict[int, Count]:
-    """Return {list id: how many are on it} for the lists that have members; empty ones are missing."""
+def _member_counts(user_ids: Collection[int], list_ids: Collection[int], now: datetime) -> dict[int, Count]:
+    """Return {list id: how many are on it} for these lists of advisors; empty ones are missing."""
+    if not list_ids:
+        return {}
     rows = db.session.execute(
         contact_rows(ListMember.list_id, func.count(), count_active(now, _only(user_ids)))
         .join(ListMember, ListMember.contact_id == Contact.id)
-        .join(ContactList, ContactList.id == ListMember.list_id)
-        .where(
-            _are_of(user_ids),
-            Contact.hidden_at.is_(None),
-            ContactList.user_id == Contact.user_id,
-            ContactList.kind.in_(WITH_MEMBERS),
-        )
+        .where(ListMember.list_id.in_(list_ids), _are_of(user_ids), Contact.hidden_at.is_(None))
         .group_by(ListMember.list_id)
     )
     return {list_id: Count(people, active) for list_id, people, active in rows}

@@ -84,8 +84,8 @@ def words() -> dict[str, object]:
 def index() -> ResponseReturnValue:
     now = utcnow()
     wanted = wanted_by(request.args)
-    page = queries.find_page(current_user.id, wanted, now)
     overview = queries.count_contacts(current_user.id, now)
+    page = queries.find_page(current_user.id, wanted, now, overview)
     connection = find_latest(current_user)
     since = changes.find_since(person(), visits.find_last(current_user.id), now) if not wants_part() else None
     return render_template(
