@@ -42,7 +42,15 @@ ACCESS = {
             ),
             *("optin.show", "optin.sign_up", "optin.thanks", "unsubscribe.receive", "unsubscribe.show"),
             *("partner_setup.enter", "partner_setup.guide", "partner_setup.keys"),
-            *("passwords.forgot", "passwords.send_reset", "passwords.set_password", "passwords.show", "static"),
+            *(
+                "email_links.confirm",
+                "email_links.show",
+                "passwords.forgot",
+                "passwords.send_reset",
+                "passwords.set_password",
+                "passwords.show",
+                "static",
+            ),
             *("api_docs.openapi", "api_docs.page"),
         ),
         For.EVERYBODY,
@@ -89,7 +97,9 @@ ACCESS = {
         (
             *(
                 "advisors.ask_deactivate",
+                "advisors.ask_edit",
                 "advisors.ask_erase",
+                "advisors.edit",
                 "advisors.erase",
                 "audit.ask_erase",
                 "audit.erase",
@@ -140,6 +150,7 @@ ACCESS = {
 }
 # Where a person who logged in more than 15 minutes ago has to prove again who they are.
 NEEDS_FRESH = {
+    "advisors.edit",
     *("admins.reset_second_step", "advisors.move", "advisors.reset_second_step", "api_keys.make", "api_keys.revoke"),
     *("audit.export", "partners.change", "partners.create", "partners.delete", "partners.keep_secret"),
     *("partners.send_link", "second_factor.renew_codes", "second_factor.set_up", "second_factor.show"),

@@ -37,6 +37,7 @@ WORDS = {
     Action.PASSWORD_WITHDRAWN: "Let an admin no longer log in with a password",
     Action.PERSON_CREATED: "Created a person",
     Action.EMAIL_CHANGED: "Changed an email address",
+    Action.NAME_CHANGED: "Changed a name",
     Action.INVITED: "Made an invitation link",
     Action.DEACTIVATED: "Deactivated an advisor",
     Action.LET_BACK_IN: "Let an advisor back in",
@@ -88,6 +89,7 @@ GROUPS: dict[str, tuple[str, tuple[Action, ...]]] = {
         (
             Action.PERSON_CREATED,
             Action.EMAIL_CHANGED,
+            Action.NAME_CHANGED,
             Action.INVITED,
             Action.DEACTIVATED,
             Action.LET_BACK_IN,

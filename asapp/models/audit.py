@@ -44,6 +44,7 @@ class Action(StrEnum):
     PASSWORD_WITHDRAWN = "password_withdrawn"  # noqa: S105
     PERSON_CREATED = "person_created"
     EMAIL_CHANGED = "email_changed"
+    NAME_CHANGED = "name_changed"
     INVITED = "invited"
     DEACTIVATED = "deactivated"
     LET_BACK_IN = "let_back_in"

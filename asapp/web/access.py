@@ -32,6 +32,7 @@ PUBLIC_ENDPOINTS = frozenset(
     | {"partner_setup.guide", "partner_setup.keys", "partner_setup.enter"}
     | {"api_docs.openapi", "api_docs.page"}
     | {"auth.code", "auth.try_code", "provider.start", "provider.callback"}
+    | {"email_links.show", "email_links.confirm"}
     | {"passwords.forgot", "passwords.send_reset", "passwords.show", "passwords.set_password"}
 )
 OPEN_WITHOUT_SECOND_FACTOR = frozenset(

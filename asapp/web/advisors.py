@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, abort, flash, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from asapp.accounts import advisors
+from asapp.accounts import advisors, email_links
 from asapp.accounts.form_fields import MoveForm, PersonForm
 from asapp.connections import connections
 from asapp.core import mail
@@ -92,6 +92,33 @@ def reset_second_step(slug: str, number: str) -> ResponseReturnValue:
     return go_to(url_for("advisors.index", slug=slug))
 
 
+@blueprint.get("/<number>/edit")
+@admin_required
+def ask_edit(slug: str, number: str) -> ResponseReturnValue:
+    user = get_active(slug, number)
+    return show_edit(get_partner(slug), user, PersonForm.entered(name=user.name, email=user.email))
+
+
+@blueprint.post("/<number>/edit", endpoint="edit")
+@admin_required
+@fresh_required
+def edit(slug: str, number: str) -> ResponseReturnValue:
+    """Change the name at once, and the address once the person has confirmed the new one."""
+    partner, user, form = get_partner(slug), get_active(slug, number), PersonForm(request.form)
+    try:
+        new = email_links.change_person(user, form.name.typed, form.email.typed, actor())
+    except InvalidFields as refusal:
+        return show_edit(partner, user, form.show(refusal.errors)), 422
+    words = "Saved."
+    if new is not None:
+        token = email_links.make_token(user, new, config().secret_key)
+        url = f"{config().public_url}{url_for('email_links.show', token=token)}"
+        post_later(email_links.ask_letter(user, new, url))
+        words += f" A mail to {new} asks to confirm it. Until then {user.email} logs in."
+    flash(words, "good")
+    return go_to(url_for("advisors.index", slug=slug))
+
+
 @blueprint.get("/<number>/erase")
 @admin_required
 def ask_erase(slug: str, number: str) -> ResponseReturnValue:
@@ -133,6 +160,15 @@ def move(slug: str, number: str) -> ResponseReturnValue:
 
 def get_advisor(slug: str, number: str) -> User:
     return advisors.find_advisor(get_partner(slug), number) or abort(404)
+
+
+def get_active(slug: str, number: str) -> User:
+    user = get_advisor(slug, number)
+    return user if user.is_active else abort(404)
+
+
+def show_edit(partner: Partner, user: User, form: PersonForm) -> str:
+    return render_template("partners/edit_advisor.html", partner=partner, user=user, form=form)
 
 
 def get_deactivated(slug: str, number: str) -> User:

@@ -299,3 +299,35 @@ def test_guessing_password_links_is_limited(nobody: FlaskClient) -> None:
     answers = [nobody.get(f"/password/guess{n}").status_code for n in range(22)]
     assert answers[:20] == [410] * 20
     assert answers[-1] == 429
+
+
+def test_an_admin_changes_a_name_at_once_and_an_address_when_it_is_confirmed(
+    client: FlaskClient, ada: User, partner: Partner, outbox: list[Any], nobody: FlaskClient
+) -> None:
+    invite(client)
+    send_waiting_mails()
+    user, before = alice(), alice().email
+    path = f"{LIST}/{user.id}/edit"
+    assert client.post(path, data={"name": " ", "email": ada.email}).status_code == 422
+    assert "Someone already has this address." in client.post(path, data={"name": "Al", "email": ada.email}).text
+    outbox.clear()
+    page = client.get(client.post(path, data={"name": "Alice Roy", "email": "Roy@Example.com"}).location).text
+    assert "A mail to roy@example.com asks to confirm it." in page
+    send_waiting_mails()
+    (asked,) = outbox
+    assert asked.to == ["roy@example.com"]
+    db.session.expire_all()
+    assert (user.name, user.email) == ("Alice Roy", before)
+    found = re.search(r"/email/\S+", asked.body)
+    assert found
+    assert nobody.get(found[0] + "x").status_code == 410
+    assert "Confirm your new address" in nobody.get(found[0]).text
+    db.session.expire_all()
+    assert user.email == before
+    outbox.clear()
+    assert "Your address is changed" in nobody.post(found[0]).text
+    db.session.expire_all()
+    assert user.email == "roy@example.com"
+    send_waiting_mails()
+    assert sorted(letter.to[0] for letter in outbox) == sorted([before, "roy@example.com"])
+    assert nobody.post(found[0]).status_code == 410  # it counts once
