@@ -40,7 +40,8 @@ ACCESS = {
                 "health.metrics",
                 "health.ready",
             ),
-            *("optin.show", "optin.sign_up", "optin.thanks", "unsubscribe.receive", "unsubscribe.show"),
+            *("optin.show", "optin.sign_up", "optin.thanks", "optin.ask", "optin.confirm"),
+            *("unsubscribe.receive", "unsubscribe.show"),
             *("partner_setup.enter", "partner_setup.guide", "partner_setup.keys"),
             *(
                 "email_links.confirm",

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, or_, select, update
+from sqlalchemy import and_, func, or_, select, update
 
 from asapp.accounts import mail_choices, mail_outbox
 from asapp.alerts.digest import people
@@ -106,7 +106,8 @@ def find_new(user: User, wants: str, since: datetime, until: datetime) -> Sequen
     if wants == LeadMails.OFF:
         return []
     is_refused = and_(Lead.state == LeadState.REFUSED, Lead.changed_at > since, Lead.changed_at <= until)
-    came = and_(Lead.signed_up_at > since, Lead.signed_up_at <= until)
+    came_at = func.coalesce(Lead.confirmed_at, Lead.signed_up_at)
+    came = and_(came_at > since, came_at <= until)
     is_told = Lead.state.not_in((LeadState.ERASED, LeadState.FOR_REVIEW))
     return queries.find_lines(user, until, is_told, or_(is_refused, came) if wants == LeadMails.ALL else is_refused)
 

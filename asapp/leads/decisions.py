@@ -14,6 +14,7 @@ from asapp.core.clock import utcnow
 from asapp.core.database import change_rows
 from asapp.core.extensions import db
 from asapp.leads import consent, outcomes, sign_up_page
+from asapp.leads.confirming import Ask
 from asapp.leads.queries import is_hidden_here, is_of_present_firm
 from asapp.messages.codes import Code
 from asapp.models import (
@@ -23,6 +24,7 @@ from asapp.models import (
     Contact,
     Lead,
     LeadState,
+    Review,
     ToCheck,
     User,
 )
@@ -54,14 +56,23 @@ def retry_all(user_id: int) -> int:
     return len(leads)
 
 
-def send_reviewed(user: User) -> int:
+def send_reviewed(user: User, ask: Ask) -> int:
     """Send the leads that waited for the advisor's review and start a new day for the page's limit; return how many.
 
+    ask: as in sign_up(). Where the firm wants sign-ups confirmed, these people are asked now.
     Leads that the advisor has deleted here are left out: they were fakes.
     """
     now, page = utcnow(), sign_up_page.ensure_page(user)
     sign_up_page.begin_day(sign_up_page.lock(page.user_id), now)
-    released = update(Lead).where(is_of_present_firm(user.id), IS_FOR_REVIEW, ~is_hidden_here())
+    waiting = (is_of_present_firm(user.id), IS_FOR_REVIEW, Lead.why != Review.NOT_CONFIRMED, ~is_hidden_here())
+    if user.partner is not None and user.partner.confirms_sign_ups:
+        people = db.session.scalars(select(Lead).where(*waiting)).all()
+        for lead in people:
+            lead.why, lead.changed_at = Review.NOT_CONFIRMED, now
+            ask(lead.public_id, lead.email)
+        db.session.commit()
+        return len(people)
+    released = update(Lead).where(*waiting)
     count = change_rows(
         db.session, released.values(state=LeadState.RECEIVED, why=None, next_attempt_at=now, changed_at=now)
     )

@@ -77,7 +77,7 @@ def check_typed(typed: Typed) -> Typed:
         "first_name": name_problem(clean.first_name, FIRST_NAME_MAX, "Enter your first name.") or "",
         "last_name": name_problem(clean.last_name, LAST_NAME_MAX, "Enter your last name.") or "",
         "email": _email_problem(clean.email),
-        "consent": "" if clean.has_consented else "Tick the box if you want the letters. Without it nothing is sent.",
+        "consent": "" if clean.has_consented else "Tick the box if you want the emails. Without it nothing is sent.",
     }
     errors = {field: words for field, words in errors.items() if words}
     if errors:

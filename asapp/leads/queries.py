@@ -85,6 +85,7 @@ def shown_state(hold: str | None) -> ColumnElement[str]:
         (or_(Lead.is_deleted, Lead.why == Unfollowed.GONE), literal(Shown.DELETED.value)),
         (Lead.opted_out, literal(Shown.OPTED_OUT.value)),
         (Lead.state.in_(waiting), literal(Shown.WAITING.value)),
+        (and_(IS_FOR_REVIEW, Lead.why == Review.NOT_CONFIRMED), literal(Shown.NOT_CONFIRMED.value)),
         else_=Lead.state,
     )
 
@@ -124,7 +125,9 @@ class Waiting(NamedTuple):
 def count_waiting(user_id: int) -> Waiting:
     """Count those who wait, without those that the advisor has deleted here."""
     over = func.count(case((Lead.why == Review.OVER_LIMIT, 1)))
-    query = select(func.count(), over).where(is_of_present_firm(user_id), IS_FOR_REVIEW, ~is_hidden_here())
+    query = select(func.count(), over).where(
+        is_of_present_firm(user_id), IS_FOR_REVIEW, Lead.why != Review.NOT_CONFIRMED, ~is_hidden_here()
+    )
     people, over_limit = db.session.execute(query).one()
     return Waiting(people, over_limit)
 

@@ -22,6 +22,7 @@ from asapp.core.database import writing
 from asapp.core.extensions import db
 from asapp.core.vault import Vault
 from asapp.leads import consent, news, sign_up_page
+from asapp.leads.confirming import Ask, may_ask_again
 from asapp.leads.form_fields import Typed, check_typed
 from asapp.models import (
     ConsentEvent,
@@ -58,8 +59,10 @@ class FirmChanged(Exception):
     """The advisor has just moved: the text that the person agreed to names the old firm."""
 
 
-def sign_up(page: OptInPage, typed: Typed, shown: FormSeen, vault: Vault) -> int:
+def sign_up(page: OptInPage, typed: Typed, shown: FormSeen, vault: Vault, ask: Ask | None = None) -> int:
     """Store a sign-up and return the lead's id. Raise InvalidFields, FirmChanged or FormUsedUp. Commits.
+
+    ask: stores the mail with the link to confirm, in this transaction; called where the firm wants sign-ups confirmed.
 
     Lookups that need no lock come first, so that on SQLite only the writes of several sign-ups wait for each other.
     Sign-ups with one advisor go one after the other: the page's limits are exact, a move or an erasure is either done
@@ -69,7 +72,7 @@ def sign_up(page: OptInPage, typed: Typed, shown: FormSeen, vault: Vault) -> int
     user_id, partner = page.user_id, page.user.partner
     if partner is None:
         raise LookupError("an advisor without a firm has no page")
-    partner_id = partner.id
+    partner_id, ask = partner.id, ask if partner.confirms_sign_ups else None
     hashed = address_hash(clean.email, address_key(db.session(), partner, vault))
     db.session.commit()
     with writing():
@@ -83,10 +86,11 @@ def sign_up(page: OptInPage, typed: Typed, shown: FormSeen, vault: Vault) -> int
             db.session.rollback()
             raise FormUsedUp
         if lead is None:
-            lead_id = _insert(user_id, partner_id, clean, hashed, shown, sign_up_page.add_to_day(page, utcnow()))
+            review = sign_up_page.add_to_day(page, utcnow())
+            lead_id = _insert(user_id, partner_id, clean, hashed, shown, review, ask)
         else:
             lead_id = lead.id
-            _add_to(lead, clean, shown)
+            _add_to(lead, clean, shown, ask)
         db.session.commit()
     return lead_id
 
@@ -105,10 +109,21 @@ def _count_served(key: str, known: Lead | None) -> int:
     return len(db.session.scalars(served.limit(FORM_SERVES)).all())
 
 
-def _insert(user_id: int, partner_id: int, clean: Typed, hashed: bytes, shown: FormSeen, review: Review | None) -> int:
+def _insert(
+    user_id: int,
+    partner_id: int,
+    clean: Typed,
+    hashed: bytes,
+    shown: FormSeen,
+    review: Review | None,
+    ask: Ask | None,
+) -> int:
     """Store a new lead with its contact and consent; return the lead's id. review: why it waits for the advisor's
     review."""
-    now = utcnow()
+    now, public_id = utcnow(), new_public_id()
+    if ask is not None and review is None:
+        review = Review.NOT_CONFIRMED
+        ask(public_id, clean.email)
     who: dict[str, Any] = {
         "user_id": user_id,
         "first_name": clean.first_name,
@@ -120,7 +135,7 @@ def _insert(user_id: int, partner_id: int, clean: Typed, hashed: bytes, shown: F
     hidden_at = now if tombstones.is_address_hidden(user_id, hashed) else None  # deleted here: hidden until Restore
     of_contact = insert(Contact).values(who | {"source": ContactSource.LEAD, "hidden_at": hidden_at})
     of_lead = {
-        "public_id": new_public_id(),
+        "public_id": public_id,
         "partner_id": partner_id,
         "contact_id": db.session.scalar(of_contact.returning(Contact.id)),
         "details": {shown.key: _details(clean, shown)},
@@ -134,19 +149,25 @@ def _insert(user_id: int, partner_id: int, clean: Typed, hashed: bytes, shown: F
     lead_id = db.session.scalars(insert(Lead).values(who | of_lead).returning(Lead.id)).one()
     _record(lead_id, shown, now)
     tombstones.end_erasure(user_id, hashed)
-    suppressions.record_opt_in(user_id, partner_id, hashed, now)
+    if ask is None:
+        suppressions.record_opt_in(user_id, partner_id, hashed, now)
     if review is None:
         news.plan_mail(user_id, now)
     return lead_id
 
 
-def _add_to(lead: Lead, clean: Typed, shown: FormSeen) -> None:
+def _add_to(lead: Lead, clean: Typed, shown: FormSeen, ask: Ask | None) -> None:
     """Add a sign-up to the history of a known person, who keeps the first name given."""
     now = utcnow()
+    may_ask = may_ask_again(lead, now)
     if _record(lead.id, shown, now):
         lead.asked_again_at = lead.changed_at = now
         if len(lead.details) < DETAILS_KEPT:
             lead.details = {**lead.details, shown.key: _details(clean, shown)}
+        if ask is not None:
+            if may_ask and not (lead.state == LeadState.FOR_REVIEW and lead.why != Review.NOT_CONFIRMED):
+                ask(lead.public_id, lead.email)
+            return
         earlier_accounts.send_again(lead.user_id, lead.partner_id, [lead.id])
         if lead.address_hash is not None:
             suppressions.record_opt_in(lead.user_id, lead.partner_id, lead.address_hash, now)

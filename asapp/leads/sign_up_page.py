@@ -69,8 +69,8 @@ def first_words(user: User) -> tuple[str, str]:
     """Return heading and consent. The consent avoids the word "email", so that only one field is labelled with it."""
     senders = f"{user.name} and {user.partner.name}" if user.partner else user.name
     return (
-        f"Letters from {user.name}"[:120],
-        f"Yes, {senders} may write to me. I can stop this at any time with the link in every letter.",
+        f"Emails from {user.name}"[:120],
+        f"Yes, {senders} may write to me. I can stop this at any time with the link in every message.",
     )
 
 
@@ -179,7 +179,7 @@ def _stored(user: User, heading: str, words: str) -> dict[str, str]:
 def slug_of(name: str) -> str:
     """Return `amara-okafor` for `Amara Okafor`; a name without Latin letters gets a plain word."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:SLUG_MAX] or "letters"
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:SLUG_MAX] or "sign-up"
 
 
 def _numbered(slug: str) -> Any:

@@ -128,10 +128,10 @@ REASONS: Mapping[str, ReasonWords] = {
     ),
     UnknownWhy.FOR_REVIEW: ReasonWords(
         "Opt-out not known",
-        "Waits for you on Leads",
-        "Waits for you on Leads: very many people signed up that day, or your page was paused. "
-        "Nothing is sent until you have looked.",
-        "Open Leads and press Send them. If this looks made up, delete it here first.",
+        "Signed up, and waits: see Leads",
+        "This person signed up, and waits: the link in our email has not been opened, or very many people signed up that "
+        "day, or your page was paused. Nothing is sent until then.",
+        "Leads says what it waits for. If it waits for you, press Send them there; if it looks made up, delete it here first.",
     ),
     UnknownWhy.OUT_OF_SIGHT: ReasonWords(
         "Opt-out not known",

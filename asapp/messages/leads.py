@@ -7,7 +7,17 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from asapp.messages.failures import Facts, Failure, Occasion, explain
-from asapp.models import Connection, ConsentKind, ConsentSource, Lead, LinkedKind, Review, ToCheck, Unfollowed
+from asapp.models import (
+    Connection,
+    ConsentEvent,
+    ConsentKind,
+    ConsentSource,
+    Lead,
+    LinkedKind,
+    Review,
+    ToCheck,
+    Unfollowed,
+)
 
 
 class Shown(StrEnum):
@@ -23,6 +33,7 @@ class Shown(StrEnum):
     OPTED_OUT = "opted_out"
     DELETED = "deleted"
     FOR_REVIEW = "for_review"
+    NOT_CONFIRMED = "not_confirmed"
 
 
 LABELS: Mapping[str, str] = {
@@ -33,6 +44,7 @@ LABELS: Mapping[str, str] = {
     Shown.REFUSED: "Refused",
     Shown.PLEASE_CHECK: "Please check",
     Shown.FOR_REVIEW: "Waits for you",
+    Shown.NOT_CONFIRMED: "Not confirmed",
     Shown.CONVERTED: "Converted",
     Shown.OPTED_OUT: "Opted out",
     Shown.DELETED: "Deleted",
@@ -45,6 +57,7 @@ TONES: Mapping[str, str] = {
     Shown.REFUSED: "bad",
     Shown.PLEASE_CHECK: "warn",
     Shown.FOR_REVIEW: "warn",
+    Shown.NOT_CONFIRMED: "",
     Shown.CONVERTED: "good",
     Shown.OPTED_OUT: "",
     Shown.DELETED: "",
@@ -81,6 +94,7 @@ UNFOLLOWED: Mapping[str, str] = {
 
 REVIEWS: Mapping[str, str] = {
     Review.OVER_LIMIT: "Your page had reached its limit for the day. Stored here; it goes out when you press Send them.",
+    Review.NOT_CONFIRMED: "Has not opened the link in our email yet. It goes to Salesforce when this person confirms.",
     Review.PAGE_PAUSED: "The form was open when you paused your page. Stored here; it goes out when you press Send them.",
 }
 
@@ -114,6 +128,13 @@ EVENTS: Mapping[tuple[str, str], EventWords] = {
 }
 
 
+CONFIRMED = EventWords("Confirmed", "Opened the link in our email")
+
+
+def words_of(event: ConsentEvent) -> EventWords:
+    return CONFIRMED if event.is_confirmation else EVENTS[event.kind, event.source]
+
+
 def meaning_of(lead: Lead, shown: str, hold: str | None) -> str:
     """Return what the state means, in one sentence for the table."""
     if shown == Shown.RECEIVED:
@@ -122,7 +143,7 @@ def meaning_of(lead: Lead, shown: str, hold: str | None) -> str:
         return HOLDS[hold] if hold else _why_it_waits(lead)
     if shown == Shown.REFUSED:
         return refusal_of(lead).headline
-    if shown == Shown.FOR_REVIEW:
+    if shown in (Shown.FOR_REVIEW, Shown.NOT_CONFIRMED):
         return REVIEWS[lead.why or Review.OVER_LIMIT]
     if shown == Shown.PLEASE_CHECK:
         return CHECKS.get(lead.why or "", CHECKS[ToCheck.OUT_OF_SIGHT])

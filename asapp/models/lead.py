@@ -117,6 +117,7 @@ class Review(StrEnum):
     """Why a lead waits for its advisor's review. It is stored in `why`."""
 
     OVER_LIMIT = "over_limit"  # more people than the page takes in a day
+    NOT_CONFIRMED = "not_confirmed"  # waits for the person, not the advisor: see leads/confirming.py
     PAGE_PAUSED = "page_paused"  # the form was open when the page was paused
 
 
@@ -219,6 +220,9 @@ class Lead(Leased, Base):
     converted_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
 
     signed_up_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+    confirmed_at: Mapped[datetime | None] = mapped_column(
+        UTCDateTime
+    )  # by the link in an email, where the firm wants it
     asked_again_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # the last sign-up after the first
     asked_again_seen_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # the advisor has been told
     changed_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
@@ -255,6 +259,9 @@ class Lead(Leased, Base):
     @property
     def must_be_checked(self) -> bool:
         return self.state == LeadState.PLEASE_CHECK
+
+
+CONFIRMED = "confirmed-"  # begins the key of an opt-in by the link in an email; the key of the link follows
 
 
 class ConsentKind(StrEnum):
@@ -297,3 +304,7 @@ class ConsentEvent(Base):
     run_id: Mapped[int | None] = mapped_column()  # of the sync that saw it
 
     consent_text: Mapped[ConsentText | None] = relationship()
+
+    @property
+    def is_confirmation(self) -> bool:
+        return self.key.startswith(CONFIRMED)

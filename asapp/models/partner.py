@@ -53,6 +53,10 @@ class Partner(SealsColumns, Base):
     lead_source: Mapped[str] = mapped_column(String(255), default="AdvisorStream")
     keep_leads_with_advisor: Mapped[bool] = mapped_column(default=True)
     brings_in_open_leads: Mapped[bool] = mapped_column(default=False, server_default=false())
+    # Shown on the advisors' sign-up pages: the address of the firm's privacy notice, and its disclosure.
+    privacy_url: Mapped[str] = mapped_column(String(255), default="", server_default="")
+    disclosure: Mapped[str] = mapped_column(String(2000), default="", server_default="")
+    confirms_sign_ups: Mapped[bool] = mapped_column(default=False, server_default=false())  # by a link in an email
     sync_interval_minutes: Mapped[int | None] = mapped_column()  # empty: the setting SYNC_INTERVAL_MINUTES
     api_share_percent: Mapped[int] = mapped_column(default=10)
     # The random key for the hashes of addresses, also of people who were not imported.

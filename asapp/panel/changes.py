@@ -20,7 +20,7 @@ from sqlalchemy import ColumnElement, Integer, Select, and_, case, cast, func, l
 
 from asapp.connections import connections
 from asapp.contacts.queries import matches
-from asapp.contacts.status import is_shown
+from asapp.contacts.status import is_shown, waits_for_review
 from asapp.contacts.suppressions import of_advisor, of_firm
 from asapp.core import formats
 from asapp.core.bulk import is_among
@@ -311,9 +311,9 @@ def _is_of(account: Account, wanted: Wanted) -> ColumnElement[bool]:
 
 
 def _made(wanted: Wanted) -> Select[Any]:
-    """Select sign-ups and contacts made by hand. The latter may have been adopted by a record in Salesforce since."""
+    """Select sign-ups that don't wait, and contacts made by hand; a record in Salesforce may have adopted those since."""
     source = case((Contact.source == ContactSource.LEAD, Contact.source), else_=literal(ContactSource.MANUAL.value))
-    made = select(*_columns(Contact.created_at, MADE, Contact.id, ChangeKind.ADDED, source))
+    made = select(*_columns(Contact.created_at, MADE, Contact.id, ChangeKind.ADDED, source)).where(~waits_for_review())
     return made.where(Contact.created_in_run_id.is_(None), _within(Contact.created_at, wanted))
 
 

@@ -15,7 +15,7 @@ from asapp.contacts.suppressions import AddressStory
 from asapp.core.extensions import db
 from asapp.leads.consent import Moment
 from asapp.messages import story as words
-from asapp.messages.leads import EVENTS
+from asapp.messages.leads import words_of
 from asapp.messages.suppressions import ENDS, SOURCES, STEPS
 from asapp.models import Contact, ContactList, ContactSource, ListMember, RunChange, SyncRun
 from asapp.models.run import SWITCHED_ON
@@ -100,6 +100,6 @@ def _of_address(address: AddressStory) -> Iterable[StoryEvent]:
 
 
 def _of_consent(moment: Moment) -> StoryEvent:
-    told = EVENTS[moment.event.kind, moment.event.source]
+    told = words_of(moment.event)
     mark = YES if moment.is_yes else HUSH if moment.is_no else PLAIN
     return StoryEvent(moment.event.at, mark, told.title, told.meaning, consent=moment)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from wtforms import ValidationError
 
 from asapp.core.forms import EmailAddress, Form, Number, PersonName, Secret, Text, Tick
+from asapp.leads.form_fields import clean_text
 from asapp.salesforce.hosts import NotSalesforce, is_login_host, normalise_url
 from asapp.salesforce.soql import FIELD_PATH
 
@@ -27,6 +29,7 @@ OLDEST_API_VERSION = 60  # older ones are still answered; Salesforce ends them o
 OPT_OUT_FIELD_MAX, MORE_OPT_OUT_FIELDS_MAX = 80, 120
 MORE_OPT_OUT_FIELDS = 2
 LEAD_TEXT_MAX = 255
+DISCLOSURE_MAX = 2000
 
 
 class AppDetails(NamedTuple):
@@ -90,6 +93,9 @@ class PartnerForm(AppForm):
     lead_source = Text("Lead source", column="lead_source")
     keep_leads = Tick("Keep the lead with the advisor", column="keep_leads_with_advisor")
     brings_in_open_leads = Tick("Bring in open Leads too", column="brings_in_open_leads")
+    privacy_url = Text("Privacy notice (https address)", column="privacy_url", clean=str.strip)
+    disclosure = Text("Disclosure", DISCLOSURE_MAX, column="disclosure", clean=clean_text)
+    confirms_sign_ups = Tick("Confirm sign-ups by email", column="confirms_sign_ups")
     skip_bounced = Tick("Don't write to addresses that bounced in Salesforce", column="skip_bounced")
     writes_opt_outs_back = Tick("Tell Salesforce when someone unsubscribes", column="writes_opt_outs_back")
     sends_on_data_of_hours = Number(
@@ -149,6 +155,12 @@ class PartnerForm(AppForm):
         if sum(name.count(".") == 1 for name in every) > 1:
             raise ValidationError("Only one of the fields may be that of a related record.")
 
+    def validate_privacy_url(self, field: Text) -> None:
+        if field.data and not is_https_address(field.data):
+            raise ValidationError(
+                "Enter an address that begins with https://, such as https://www.example.com/privacy."
+            )
+
     def validate_lead_company(self, field: Text) -> None:
         if not 0 < len(field.data) <= LEAD_TEXT_MAX:
             label = field.label.text.lower()
@@ -187,6 +199,16 @@ def origin_of(pasted: str, allow_loopback: bool) -> str:
     if len(url) > URL_MAX:
         raise NotSalesforce("That is too long for an address.")
     return url
+
+
+def is_https_address(text: str) -> bool:
+    """Can a page link there? An address with https, a host, and nothing that a browser reads otherwise."""
+    try:
+        url = urlsplit(text)
+        has_host = bool(url.hostname) and url.username is None
+    except ValueError:
+        return False
+    return url.scheme == "https" and has_host and len(text) <= URL_MAX and text.isprintable() and " " not in text
 
 
 def _check_credential(field: Text) -> None:

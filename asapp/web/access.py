@@ -27,7 +27,7 @@ R = TypeVar("R")
 
 PUBLIC_ENDPOINTS = frozenset(
     {"static", "auth.login", "auth.try_login", "health.alive", "health.ready", "health.metrics", "home.index"}
-    | {"optin.show", "optin.sign_up", "optin.thanks"}
+    | {"optin.show", "optin.sign_up", "optin.thanks", "optin.ask", "optin.confirm"}
     | {"unsubscribe.show", "unsubscribe.receive"}
     | {"partner_setup.guide", "partner_setup.keys", "partner_setup.enter"}
     | {"api_docs.openapi", "api_docs.page"}

@@ -24,6 +24,7 @@ from asapp.messages import leads
 from asapp.models import Action, Contact, ContactSource, Lead, OptInPage
 from asapp.salesforce.hosts import is_salesforce_url, record_url
 from asapp.web.access import actor, advisor_required
+from asapp.web.confirmation import ask_to_confirm
 from asapp.web.current import config, person, queues
 from asapp.web.files import as_file, csv_file
 from asapp.web.htmx import go_to, wants_part
@@ -34,6 +35,12 @@ blueprint = Blueprint("leads", __name__, url_prefix="/leads")
 CONTACT = "<int:contact_id>"
 QR_SCALE = 8
 READY = "Ready to go. They can't go out at the moment; below it says why."
+# The page tells the site how tall it is (static/frame.js); a site that allows no scripts shows it at a height that fits most.
+FRAME = (
+    '<iframe id="asapp-sign-up" src="{address}" title="{title}" width="100%" height="760" style="border: 0"></iframe>\n'
+    '<script>addEventListener("message", function (event) {{ if (event.origin === "{origin}" && event.data.asapp === "height") '
+    'document.getElementById("asapp-sign-up").height = event.data.height; }});</script>'
+)
 ERASED = "Erased. The consents and their times are kept, without the person's name."
 
 
@@ -133,8 +140,12 @@ def noted() -> ResponseReturnValue:
 @advisor_required
 def send_reviewed() -> ResponseReturnValue:
     """Send the leads that waited until the advisor had looked."""
-    count = decisions.send_reviewed(person())
-    if count:
+    page = sign_up_page.ensure_page(person())
+    partner, count = person().partner, decisions.send_reviewed(person(), ask_to_confirm(page))
+    if count and partner is not None and partner.confirms_sign_ups:
+        queues().enqueue_letters()
+        flash(f"{counted(count, 'person is', 'people are')} asked by email to confirm.", "good")
+    elif count:
         enqueue()
         flash(sent_words(f"{counted(count, 'lead')} on the way."), "good")
     else:
@@ -221,9 +232,9 @@ def address_of(page: OptInPage) -> str:
 
 def snippet_of(page: OptInPage) -> str:
     """Return the HTML to paste on a site: a frame if the advisor allowed one, else a link."""
-    address, title = escape(address_of(page)), escape(f"Sign up for letters from {current_user.name}")
+    address, title = escape(address_of(page)), escape(f"Sign up for emails from {current_user.name}")
     if page.may_be_framed:
-        return f'<iframe src="{address}" title="{title}" width="100%" height="800" style="border: 0"></iframe>'
+        return FRAME.format(address=address, title=title, origin=escape(config().public_url))
     return f'<a href="{address}">{title}</a>'
 
 
@@ -237,7 +248,7 @@ def qr_inline(page: OptInPage) -> Markup:
 
 @blueprint.app_template_global()
 def event_words(moment: consent.Moment) -> leads.EventWords:
-    return leads.EVENTS[moment.event.kind, moment.event.source]
+    return leads.words_of(moment.event)
 
 
 @blueprint.get(f"/consent/{CONTACT}.csv", endpoint="consent")

@@ -20,11 +20,12 @@ from werkzeug.exceptions import NotFound
 from asapp.core.database import reading, writing
 from asapp.core.extensions import db
 from asapp.core.forms import InvalidFields
-from asapp.leads import outbox, sign_up_page
+from asapp.leads import confirming, outbox, sign_up_page
 from asapp.leads.form_fields import Typed
 from asapp.leads.sign_up import FirmChanged, FormSeen, FormUsedUp, sign_up
 from asapp.models import ConsentText, OptInPage
 from asapp.web import errors as error_pages
+from asapp.web.confirmation import ask_to_confirm, read_link
 from asapp.web.current import config, queues, vault
 from asapp.web.headers import content_policy
 from asapp.web.networks import client_address, client_network
@@ -122,9 +123,11 @@ def take_form(page: OptInPage) -> ResponseReturnValue:
         return form(page, text, typed, token, again=CLOSED)
     if token.age_s < LEAST_AGE_S:
         return form(page, text, typed, token, again=TOO_FAST)
+    ask, partner = ask_to_confirm(page), page.user.partner
+    is_confirmed_later = partner is not None and partner.confirms_sign_ups
     user_id, answer = page.user_id, thank(page)  # the page isn't read again after it is stored
     try:
-        sign_up(page, typed, FormSeen(text.id, token.key, client_address()), vault())
+        sign_up(page, typed, FormSeen(text.id, token.key, client_address()), vault(), ask)
     except InvalidFields as refusal:
         return form(page, text, typed, token, errors=refusal.errors)
     except FirmChanged:
@@ -133,6 +136,8 @@ def take_form(page: OptInPage) -> ResponseReturnValue:
         return form(page, text, typed, again=USED_UP)  # the text that was ticked, with a fresh token
     with writing():
         outbox.enqueue_for(user_id, queues().enqueue_leads)
+    if is_confirmed_later:
+        queues().enqueue_letters()
     return answer
 
 
@@ -140,6 +145,34 @@ def take_form(page: OptInPage) -> ResponseReturnValue:
 def thanks(slug: str) -> ResponseReturnValue:
     page = get_page(slug)
     return framed(page, make_response(render_template("optin/thanks.html", page=page)))
+
+
+@blueprint.get("/<slug>/confirm")
+def ask(slug: str) -> ResponseReturnValue:
+    """Ask the person who opened the link of a mail; nothing changes yet."""
+    page, written = get_page(slug), request.args.get("link", "")
+    if read_link(written, page.slug) is None:
+        return confirmation(page, "gone", HTTPStatus.GONE)
+    return confirmation(page, "ask", link=written)
+
+
+@blueprint.post("/<slug>/confirm", endpoint="confirm")
+@limiter.limit(FROM_AN_ADDRESS, key_func=client_network)
+def take_confirmation(slug: str) -> ResponseReturnValue:
+    with reading():
+        page = get_page(slug)
+        link, user_id = read_link(request.form.get("csrf_token", ""), page.slug), page.user_id
+        db.session.rollback()
+        is_done = link is not None and confirming.confirm(user_id, link.public_id, link.key)
+    if not is_done:
+        return confirmation(get_page(slug), "gone", HTTPStatus.GONE)
+    with writing():
+        outbox.enqueue_for(user_id, queues().enqueue_leads)
+    return confirmation(get_page(slug), "done")
+
+
+def confirmation(page: OptInPage, state: str, status: int = HTTPStatus.OK, link: str = "") -> Response:
+    return framed(page, make_response(render_template("optin/confirm.html", page=page, state=state, link=link), status))
 
 
 def is_of_earlier_firm(page: OptInPage, token: Token) -> bool:

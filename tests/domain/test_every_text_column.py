@@ -50,7 +50,7 @@ EMPTIED = {
 }
 EMPTIED_WITH_THE_FIRM = {
     "partners": {
-        *("name", "slug", "salesforce_url", "lead_company", "lead_source"),
+        *("name", "slug", "salesforce_url", "lead_company", "lead_source", "privacy_url", "disclosure"),
         *("consumer_key_sealed", "consumer_secret_sealed", "pending_secret_sealed", "address_key_sealed"),
     }
 }

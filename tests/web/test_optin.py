@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 import re
+import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, current_app
 from flask.testing import FlaskClient
 from sqlalchemy import func, select, text
 from werkzeug.test import TestResponse
 
 from asapp import create_app
+from asapp.accounts import mail_outbox
+from asapp.contacts import queries, suppressions
+from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.leads import sign_up_page
-from asapp.models import ConsentEvent, Contact, ContactSource, Lead, LeadState, OptInPage, Review
-from asapp.web import optin
+from asapp.models import (
+    ConsentEvent,
+    Contact,
+    ContactSource,
+    Lead,
+    LeadState,
+    OptInPage,
+    Review,
+    SuppressionSource,
+    SuppressionStep,
+    WaitingMail,
+)
+from asapp.web import confirmation, optin
 from tests.conftest import make_config
-from tests.factories import make_advisor
+from tests.factories import log_in, make_advisor, save
 
 MEI = {
     "first_name": "Mei-Ling",
@@ -70,6 +86,22 @@ def test_it_shows_whose_page_it_is_and_what_one_agrees_to(client: FlaskClient, a
 
     for words in ("Amara Okafor", "Northgate Wealth", "First name", "Last name", "Email", "Sign up", "may write to me"):
         assert words in html
+
+
+def test_the_firms_disclosure_and_privacy_notice_stand_below_the_form(
+    client: FlaskClient, page: OptInPage, address: str
+) -> None:
+    assert "Privacy notice" not in client.get(address).text
+    firm = page.user.partner
+    firm.disclosure, firm.privacy_url = (
+        "Investments <can> fall.\nReally.",
+        "https://www.northgate.example/privacy?a=1&b=2",
+    )
+    save(firm)
+    for path in (address, f"{address}/thanks"):
+        html = client.get(path).text
+        assert "Investments &lt;can&gt; fall.<br>Really." in html
+        assert 'href="https://www.northgate.example/privacy?a=1&amp;b=2" rel="noopener noreferrer"' in html
 
 
 def test_a_sign_up_stores_lead_contact_and_consent(client: FlaskClient, address: str) -> None:
@@ -155,7 +187,7 @@ def test_going_back_to_correct_the_address_keeps_both(client: FlaskClient, addre
         ("email", "", "Enter an email address."),
         ("email", "mei.chou@", "Something should follow the @"),
         ("email", f"{'x' * 60}@{'y' * 20}.example", "Use an address of 80 characters or fewer"),
-        ("consent", "", "Tick the box if you want the letters."),
+        ("consent", "", "Tick the box if you want the emails."),
     ],
 )
 def test_invalid_input_of_a_sign_up_is_explained_beside_its_field(
@@ -488,3 +520,116 @@ def test_saving_the_same_words_again_makes_no_version(page: OptInPage) -> None:
     before = sign_up_page.current_text(page.user_id)
     after = sign_up_page.save_page(page, before.heading, before.words, "")
     assert after.version == before.version
+
+
+# ---- Sign-ups that are confirmed by a link in an email
+
+
+def links_sent() -> list[str]:
+    """Return the paths of the links in the mails that wait, and empty the outbox."""
+    vault = current_app.extensions["asapp.vault"]
+    mails = db.session.scalars(select(WaitingMail).order_by(WaitingMail.id)).all()
+    texts = [mail_outbox.read(mail, vault)["text"] for mail in mails]
+    for mail in mails:
+        db.session.delete(mail)
+    db.session.commit()
+    assert "Mei" not in "".join(texts), "anyone can type any words into the form"
+    return [re.findall(r"https?://[^/]+(/o/\S+)", text)[0] for text in texts]
+
+
+@pytest.fixture
+def confirming(page: OptInPage) -> OptInPage:
+    page.user.partner.confirms_sign_ups = True
+    save(page.user.partner)
+    return page
+
+
+def the_lead() -> Lead:
+    return db.session.scalars(select(Lead).execution_options(populate_existing=True)).one()
+
+
+def press(client: FlaskClient, path: str) -> TestResponse:
+    page, _, link = path.partition("?link=")
+    return client.post(page, data={"csrf_token": link}, forged=True)
+
+
+def test_a_lead_waits_until_the_link_in_the_email_is_confirmed(
+    client: FlaskClient, confirming: OptInPage, address: str
+) -> None:
+    assert "One more step" in client.get(send(client, address).location).text
+    [path] = links_sent()
+    lead, contact = the_lead(), db.session.scalars(select(Contact)).one()
+    assert (lead.state, lead.why) == (LeadState.FOR_REVIEW, Review.NOT_CONFIRMED)
+    log_in(client, confirming.user)
+    assert "Not confirmed" in client.get("/leads").text
+    assert "waits for you" not in client.get("/leads").text
+    client.post("/leads/send-reviewed")
+    assert "Yes, sign me up" in client.get(path).text
+    assert the_lead().state == LeadState.FOR_REVIEW, "mail programs open links to look at them"
+    assert queries.find_contact(confirming.user_id, contact.id, utcnow()).reason == "opt_out_unknown"
+    for _ in range(2):
+        assert "Confirmed" in press(client, path).text
+    assert (the_lead().state, the_lead().why) == (LeadState.RECEIVED, None)
+    assert queries.find_contact(confirming.user_id, contact.id, utcnow()).is_active
+    assert [event.is_confirmation for event in db.session.scalars(select(ConsentEvent))] == [False, True]
+    assert "Opened the link in our email" in client.get(f"/contacts/{contact.id}").text
+
+
+def test_a_sign_up_that_is_not_confirmed_ends_no_unsubscribe(
+    client: FlaskClient, confirming: OptInPage, address: str
+) -> None:
+    send(client, address)
+    press(client, links_sent()[0])
+    lead = the_lead()
+    where = suppressions.Address(lead.partner_id, lead.user_id, lead.address_hash)
+    at = utcnow()
+    suppressions.store([suppressions.Happened(where, SuppressionStep.UNSUBSCRIBED, SuppressionSource.PAGE, at)])
+    lead.signed_up_at = at - timedelta(hours=1)
+    db.session.commit()
+    send(client, address)
+    assert suppressions.held_for(where).advisor.unsubscribed_at is not None
+    later = links_sent()
+    assert len(later) == 1
+    press(client, later[0])
+    assert suppressions.held_for(where).advisor.unsubscribed_at is None
+
+
+def test_a_strangers_mailbox_is_not_filled(client: FlaskClient, confirming: OptInPage, address: str) -> None:
+    for _ in range(3):
+        send(client, address)
+    assert len(links_sent()) == 1
+
+
+def test_who_waited_for_the_advisor_is_asked_to_confirm_then(
+    client: FlaskClient, confirming: OptInPage, address: str
+) -> None:
+    confirming.daily_limit = 1
+    confirming.people_that_day, confirming.day_began_at = 1, utcnow()
+    save(confirming)
+    send(client, address)
+    assert links_sent() == []
+    log_in(client, confirming.user)
+    client.post("/leads/send-reviewed")
+    [path] = links_sent()
+    press(client, path)
+    assert the_lead().state == LeadState.RECEIVED
+
+
+@pytest.mark.parametrize("broken", ["x", "", "another page's", "too old"])
+def test_a_link_that_is_none_says_so(client: FlaskClient, confirming: OptInPage, address: str, broken: str) -> None:
+    send(client, address)
+    [path] = links_sent()
+    if broken == "another page's":
+        path = path.replace(confirming.slug, sign_up_page.ensure_page(make_advisor(confirming.user.partner)).slug)
+    elif broken == "too old":
+        link = confirmation._serializer().loads(path.partition("?link=")[2])
+        week_ago = int(time.time()) - 7 * 86400 - 5
+        serializer = confirmation._serializer()
+        signer = serializer.make_signer(serializer.salt)
+        signer.get_timestamp = lambda: week_ago  # type: ignore[method-assign]
+        path = f"{address}/confirm?link=" + signer.sign(serializer.dump_payload(link)).decode()
+    else:
+        path = f"{address}/confirm?link={broken}"
+    assert client.get(path).status_code == 410
+    assert "This link no longer works" in press(client, path).text
+    assert the_lead().state == LeadState.FOR_REVIEW

@@ -274,6 +274,8 @@ SETTINGS = {
     "opt_outs_trusted_days": "3",
     "lead_company": "Private client",
     "lead_source": "Newsletter",
+    "privacy_url": "https://www.northgate.example/privacy",
+    "disclosure": "Investments can fall.\r\nNorthgate is regulated.",
     "sync_interval": "30",
     "api_share": "25",
     "sends_on_data_of_hours": "12",
@@ -287,6 +289,8 @@ def test_all_settings_are_stored_and_shown(client: FlaskClient, ada: User) -> No
     assert (partner.slug, partner.api_version, partner.opt_out_field) == ("northgate", "67.0", "NoMail__c")
     assert (partner.opt_outs_trusted_days, partner.sync_interval_minutes, partner.api_share_percent) == (3, 30, 25)
     assert (partner.lead_company, partner.lead_source) == ("Private client", "Newsletter")
+    assert partner.privacy_url == "https://www.northgate.example/privacy"
+    assert partner.disclosure == "Investments can fall.\nNorthgate is regulated."
     assert not partner.keep_leads_with_advisor
     assert not partner.skip_bounced
     assert not partner.writes_opt_outs_back
@@ -338,6 +342,12 @@ def test_all_settings_are_stored_and_shown(client: FlaskClient, ada: User) -> No
         *(("sends_on_data_of_hours", value) for value in ("0", "169", "soon")),
         *(("lead_company", value) for value in (" ", "x" * 256)),
         ("lead_source", ""),
+        *(
+            ("privacy_url", value)
+            for value in ("http://a.example", "javascript:alert(1)", "https://", "https://a b.example")
+        ),
+        ("privacy_url", "https://" + "a" * 250 + ".example"),
+        ("disclosure", "x" * 2001),
     ],
 )
 def test_an_invalid_setting_is_refused(field: str, value: str, client: FlaskClient, ada: User) -> None:
