@@ -54,7 +54,7 @@ def check_database(engine: Engine, migrations: str) -> tuple[HealthCheck, Health
     except SQLAlchemyError as error:
         return HealthCheck(False, type(error).__name__), HealthCheck(False, "unknown")
     wanted = heads_of(migrations)
-    if found == wanted:
+    if found == wanted or is_later(found, wanted):
         return HealthCheck(True), HealthCheck(True)
     return HealthCheck(True), HealthCheck(False, f"at {_listed(found)}, this release needs {_listed(wanted)}")
 
@@ -88,6 +88,14 @@ def read_revisions(engine: Engine) -> frozenset[str]:
 @cache
 def heads_of(migrations: str) -> frozenset[str]:
     return frozenset(ScriptDirectory(migrations).get_heads())
+
+
+def is_later(found: frozenset[str], wanted: frozenset[str]) -> bool:
+    """Was the database brought to a later release's tables? This release goes on with them: migrations see to that.
+
+    So it is while a release is replaced, and after going back to the one before. Revisions are numbered.
+    """
+    return bool(found) and min(found) > max(wanted)
 
 
 class _Answer(Generic[T]):
