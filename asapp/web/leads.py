@@ -37,7 +37,7 @@ QR_SCALE = 8
 READY = "Ready to go. They can't go out at the moment; below it says why."
 # The page tells the site how tall it is (static/frame.js); a site that allows no scripts shows it at a height that fits most.
 FRAME = (
-    '<iframe id="asapp-sign-up" src="{address}" title="{title}" width="100%" height="760" style="border: 0"></iframe>\n'
+    '<iframe src="{address}" id="asapp-sign-up" title="{title}" width="100%" height="760" style="border: 0"></iframe>\n'
     '<script>addEventListener("message", function (event) {{ if (event.origin === "{origin}" && event.data.asapp === "height") '
     'document.getElementById("asapp-sign-up").height = event.data.height; }});</script>'
 )

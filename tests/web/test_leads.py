@@ -141,8 +141,8 @@ def test_those_beyond_the_days_limit_wait_until_the_advisor_sends_them(client: F
     )
 
     contact_id = db.session.scalars(select(Lead.contact_id).where(Lead.email == "p4@example.com")).one()
-    assert unescape(client.get("/contacts").text).count("Waits for you on Leads") == 3
-    assert "Nothing is sent until you have looked." in unescape(client.get(f"/contacts/{contact_id}").text)
+    assert unescape(client.get("/contacts").text).count("Signed up, and waits: see Leads") == 3
+    assert "Nothing is sent until then." in unescape(client.get(f"/contacts/{contact_id}").text)
     answer = unescape(client.get("/contacts/why?person=p4@example.com").text)
     assert "p4@example.com waits for you on Leads" in answer or "Mei-Ling Chou waits for you on Leads" in answer
     client.post("/leads/send-reviewed")
