@@ -367,7 +367,7 @@ class LeadDelivery:
                 outcomes.record_sent(lead, made.id, None, self.connection_id, lead.unanswered_at)
         elif is_ours and made.error is not None:
             lead.unanswered_at = None
-            sort_out(lead, made.error)
+            sort_out_and_tell(lead, made.error)
 
     def set_aside(self, chosen: list[PendingLead], why: str, pending: list[PendingLead]) -> list[PendingLead]:
         """Mark these for the advisor to check; return the others."""
@@ -487,7 +487,7 @@ class LeadDelivery:
         db.session.rollback()
         for lead in outbox.lock_round(self.lease):
             if is_about_leads(error):
-                sort_out(lead, error)
+                sort_out_and_tell(lead, error)
             else:
                 outbox.put_off(lead, error.code, error.detail, outbox.NO_CALLS_WAIT if is_of_our_share(error) else None)
         db.session.commit()
@@ -525,7 +525,13 @@ def sort_out(lead: Lead, error: errors.SalesforceError) -> None:
     lead.why, lead.why_detail = error.code, error.detail[:255] or None
     lead.why_words = error.words[:500] or None
     lead.end_lease()
-    news.plan_mail(lead.user_id, lead.changed_at)
+
+
+def sort_out_and_tell(lead: Lead, error: errors.SalesforceError) -> None:
+    """As sort_out(), and let the advisor be told of a refusal, in the caller's transaction."""
+    sort_out(lead, error)
+    if lead.state == LeadState.REFUSED:
+        news.plan_mail(lead.user_id, lead.changed_at)
 
 
 def is_about_leads(error: errors.SalesforceError) -> bool:

@@ -14,6 +14,7 @@ from asapp.core.extensions import db
 from asapp.leads.delivery import deliver
 from asapp.models import BlockedAddress, Connection, Contact, ContactSource, Lead, LeadState, Reason
 from asapp.salesforce.hosts import to_18
+from asapp.salesforce.records import LeadWindow
 from asapp.sync import leads
 from orgsim.server import Running
 from tests.domain.test_leads_following import FollowingOffice
@@ -211,7 +212,7 @@ def test_leads_are_read_from_a_quarter_of_an_hour_before_the_last_good_answer(ap
         leads_watermark=NOW - timedelta(hours=1), lead_opt_outs_watermark=NOW - timedelta(hours=2)
     )
     window = leads.window_of(connection, is_full=False, wants_sweep=False)
-    assert window == (NOW - timedelta(hours=1) - OVERLAP, NOW - timedelta(hours=2) - OVERLAP)
+    assert window == LeadWindow(NOW - timedelta(hours=1) - OVERLAP, NOW - timedelta(hours=2) - OVERLAP)
 
 
 def test_a_sweep_asks_for_all_leads_that_are_opted_out(app: Flask) -> None:
@@ -219,7 +220,7 @@ def test_a_sweep_asks_for_all_leads_that_are_opted_out(app: Flask) -> None:
         leads_watermark=NOW - timedelta(hours=1), lead_opt_outs_watermark=NOW - timedelta(hours=2)
     )
     window = leads.window_of(connection, is_full=False, wants_sweep=True)
-    assert window == (NOW - timedelta(hours=1) - OVERLAP, None)
+    assert window == LeadWindow(NOW - timedelta(hours=1) - OVERLAP, None)
 
 
 def test_a_full_read_asks_for_every_lead_of_ours_and_for_all_that_are_opted_out(app: Flask) -> None:
@@ -228,12 +229,12 @@ def test_a_full_read_asks_for_every_lead_of_ours_and_for_all_that_are_opted_out(
         leads_watermark=NOW - timedelta(hours=1), lead_opt_outs_watermark=NOW - timedelta(hours=2)
     )
     window = leads.window_of(connection, is_full=True, wants_sweep=False)
-    assert window == (NOW - timedelta(days=1) - OVERLAP, None)
+    assert window == LeadWindow(NOW - timedelta(days=1) - OVERLAP, None)
 
 
 def test_the_first_answer_about_leads_begins_before_the_oldest_one_of_ours(app: Flask) -> None:
     window = leads.window_of(connection_with_a_lead(), is_full=False, wants_sweep=False)
-    assert window == (NOW - timedelta(days=1) - OVERLAP, None)
+    assert window == LeadWindow(NOW - timedelta(days=1) - OVERLAP, None)
 
 
 # ---- Whose leads a sync changes

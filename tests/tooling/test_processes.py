@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from config import Config
+from config import Config, IdentityProvider
 from devtools.processes import Keeper, Process, Site, StartError, environ_of, is_alive, settings_of
 from devtools.programs import free_port
 from devtools.waiting import status_of, wait_for
@@ -81,6 +81,7 @@ def test_a_process_reads_the_settings_that_it_was_given() -> None:
         advisor_idle_minutes=6,
         admin_session_hours=7,
         advisor_session_hours=8,
+        identity_provider=IdentityProvider("https://id.example", "asapp", "a-secret-of-ours"),
         testing=False,
     )
     assert Config.from_environment(settings_of(config)) == config
