@@ -341,14 +341,15 @@ def test_two_rounds_at_once_ask_for_each_once(app: Flask, office: Office) -> Non
 
 def test_a_round_that_is_asked_to_stop_lets_go_of_what_it_has_not_asked_about(office: Office, checker: Checker) -> None:
     colleagues = [office.connection, *add_colleagues(office, 9)]
-    office.org.trouble.add("slow", kind="data", seconds=0.2)
-    stop_at = time.monotonic() + 0.1
-    checker.should_stop = lambda: time.monotonic() > stop_at
+    office.org.trouble.add("slow", kind="data", seconds=0.3)
     mark, counted = office.org.calls.mark(), counted_calls()
+    checker.should_stop = lambda: len(office.org.calls.since(mark)) >= 4
     checker.go()
-    assert data_calls(office, mark) == counted_calls() - counted == 4
+    asked = data_calls(office, mark)
+    assert 4 <= asked < 10
+    assert counted_calls() - counted == asked
     assert all(each.lease is None for each in colleagues)
-    assert sum(each.next_sync_at > utcnow() for each in colleagues) == 4
+    assert sum(each.next_sync_at > utcnow() for each in colleagues) == asked
 
 
 def test_the_lease_of_a_dead_round_ends(office: Office, checker: Checker) -> None:
