@@ -14,11 +14,11 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, Table, delete, or_, select
+from sqlalchemy import ColumnElement, Row, Select, Table, delete, or_, select
 
 from asapp.contacts.lists import name_key
 from asapp.contacts.twins import lock_advisor
-from asapp.core.bulk import in_chunks, insert_many, is_among
+from asapp.core.bulk import in_chunks, insert_many, is_among, rows_with_each
 from asapp.core.database import change_rows
 from asapp.core.extensions import db
 from asapp.models import Connection, Contact, ContactList, LedgerEntry, LedgerOutcome, ListKind, ListMember
@@ -229,7 +229,7 @@ def _apply(found: SalesforceList, read: ListReading, now: datetime) -> int:
         return 0
     _forget_change(found)
     found.read_at = now
-    known = find_known(found.connection_id, found.contact_list.user_id, read.ids)
+    known = find_known(found.connection_id, read.ids)
     found.not_here = {**({NotHere.OTHERS.value: read.others} if read.others else {}), **known.not_here}
     return _set_members(found.list_id, known.members, now)
 
@@ -249,31 +249,31 @@ def _set_members(list_id: int, wanted: set[int], now: datetime) -> int:
     return len(wanted ^ present)
 
 
-def find_known(connection_id: int, user_id: int, ids: Sequence[str]) -> Known:
+def find_known(connection_id: int, ids: Sequence[str]) -> Known:
     """Return which contacts here these people of the user's in Salesforce are, and why the others are not here.
 
     ids: of Contacts and Leads. A contact that was deleted here is a member too, so that it is on the list again once restored.
     """
     leads = [each for each in ids if each.startswith(LEAD_PREFIX)]
-    rows = _rows_of(user_id, ids, Contact.connection_id == connection_id)
-    rows += _rows_of(user_id, leads, Contact.followed_by_id == connection_id)  # sent from here
+    rows = _rows_of(ids, Contact.connection_id == connection_id)
+    rows += _rows_of(leads, Contact.followed_by_id == connection_id)  # sent from here
     missing = set(ids) - {row.salesforce_id for row in rows}
     why = _why_missing(connection_id, missing)
     why[NotHere.HIDDEN_HERE] += sum(row.hidden_at is not None for row in rows)
     return Known({row.id for row in rows}, {reason.value: why[reason] for reason in NotHere if why[reason]})
 
 
-def _rows_of(user_id: int, ids: Collection[str], which: ColumnElement[bool]) -> list[Row[*tuple[Any, ...]]]:
-    """Return (id, salesforce_id, hidden_at) of the advisor's contacts with these Ids. which: of those, by an index."""
+def _rows_of(ids: Collection[str], which: ColumnElement[bool]) -> list[Row[*tuple[Any, ...]]]:
+    """Return (id, salesforce_id, hidden_at) of the contacts with these Ids. which: those of a connection, by its index."""
     is_shell = Contact.departed == "no_email"
-    here = select(Contact.id, Contact.salesforce_id, Contact.hidden_at).where(
-        which, Contact.user_id == user_id, Contact.erased_at.is_(None), or_(Contact.departed.is_(None), ~is_shell)
+    here: Select[Any] = select(Contact.id, Contact.salesforce_id, Contact.hidden_at).where(  # type: ignore[assignment]
+        which, Contact.erased_at.is_(None), or_(Contact.departed.is_(None), ~is_shell)
     )
-    return [
-        row
-        for chunk in in_chunks(ids)
-        for row in db.session.execute(here.where(is_among(Contact.salesforce_id, chunk)))
-    ]
+    found: list[Row[*tuple[Any, ...]]] = []
+    for chunk in in_chunks(ids):
+        rows = rows_with_each(here, Contact.salesforce_id, chunk).c
+        found += db.session.execute(select(rows.id, rows.salesforce_id, rows.hidden_at)).all()
+    return found
 
 
 def _why_missing(connection_id: int, ids: Collection[str]) -> Counter[str]:

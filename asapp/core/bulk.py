@@ -75,7 +75,9 @@ def is_among_given(
     return column.in_(bindparam(parameter, expanding=True))
 
 
-def rows_with_each(query: Select[Any], column: InstrumentedAttribute[Any], values: Collection[bytes]) -> FromClause:
+def rows_with_each(
+    query: Select[Any], column: InstrumentedAttribute[Any], values: Collection[bytes] | Collection[str]
+) -> FromClause:
     """Return the rows of query whose column has one of these values, each value looked up by the column's index.
 
     Where there are a thousand values PostgreSQL would rather read the whole table, with processes started to help.

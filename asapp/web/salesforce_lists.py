@@ -213,7 +213,7 @@ def _ask(connection: Connection | None) -> dict[str, Any]:
 
 def _inside(connection: Connection, look: Look) -> dict[str, Any]:
     """Return what is shown of a list before it is chosen."""
-    known = salesforce_lists.find_known(connection.id, current_user.id, look.ids)
+    known = salesforce_lists.find_known(connection.id, look.ids)
     lines, here = queries.find_sample(current_user.id, known.members, SAMPLE, utcnow())
     others = {"others": look.others} if look.others else {}
     return {
