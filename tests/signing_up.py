@@ -64,6 +64,11 @@ class PostAccess(WatchedAccess):
         return client
 
 
+def ask_no_one(_public_id: str, _email: str) -> None:
+    """The `ask` of firms that don't have sign-ups confirmed."""
+    raise AssertionError("a mail with a link to confirm")
+
+
 class PostOffice(Office):
     """An office whose leads are delivered here; `deliver()` may die or be stopped on the way."""
 

@@ -27,7 +27,7 @@ from orgsim import Answer, Running
 from tests.connecting import KEY as DESK_KEY
 from tests.connecting import ConnectingDesk
 from tests.factories import make_admin, make_advisor, make_synced_connection
-from tests.signing_up import make_page, someone_signs_up
+from tests.signing_up import ask_no_one, make_page, someone_signs_up
 from tests.syncing import KEY, SECRET, Office, contacts_here
 
 
@@ -350,7 +350,7 @@ def test_more_sign_ups_than_the_page_takes_in_a_day(app: Flask, ada: User) -> No
     assert "example.com/settings" not in letter.text
     assert "p0@" not in letter.text
 
-    decisions.send_reviewed(advisor)
+    decisions.send_reviewed(advisor, ask_no_one)
     assert check_alerts() == {}
     assert sent() == []
 

@@ -16,7 +16,7 @@ from asapp.leads import decisions, sign_up_page
 from asapp.models import ConnectionStatus, Contact, ContactSource, Reason
 from asapp.salesforce.hosts import to_18
 from tests.factories import make_advisor, make_connection, make_contact, make_synced_connection, make_twin, save
-from tests.signing_up import someone_signs_up
+from tests.signing_up import ask_no_one, someone_signs_up
 
 
 def state_of(contact: Contact) -> tuple[str | None, bool]:
@@ -78,7 +78,7 @@ def test_a_sign_up_that_waits_for_the_advisor_is_inactive_until_it_is_sent(app: 
     assert state_of(db.session.get_one(Contact, first)) == (None, True)
     assert state_of(db.session.get_one(Contact, waiting)) == (Reason.OPT_OUT_UNKNOWN, False)
     assert state_of(make_contact(advisor)) == (None, True)
-    decisions.send_reviewed(advisor)
+    decisions.send_reviewed(advisor, ask_no_one)
     assert state_of(db.session.get_one(Contact, waiting)) == (None, True)
 
 

@@ -34,7 +34,7 @@ from asapp.models import (
 )
 from orgsim import Running
 from tests.factories import make_advisor, make_connection, save
-from tests.signing_up import PostOffice, someone_signs_up
+from tests.signing_up import PostOffice, ask_no_one, someone_signs_up
 from tests.syncing import KEY
 
 A_DELIVERY = 3  # calls
@@ -426,7 +426,7 @@ def test_once_the_advisor_has_looked_they_go_out_and_the_page_takes_as_many_agai
     for number in range(4):
         office.sign_up(number)
 
-    assert decisions.send_reviewed(office.advisor) == 2
+    assert decisions.send_reviewed(office.advisor, ask_no_one) == 2
     outbox.enqueue_for(office.advisor.id, office.enqueue)
     office.work()
     assert office.states() == {LeadState.SENT: 4}
@@ -446,7 +446,7 @@ def test_a_person_who_waits_can_be_erased(office: Rush) -> None:
     decisions.erase_lead(office.lead("p1@example.com"))
 
     assert office.states() == {LeadState.SENT: 1, LeadState.ERASED: 1}
-    assert decisions.send_reviewed(office.advisor) == 0
+    assert decisions.send_reviewed(office.advisor, ask_no_one) == 0
 
 
 def test_people_that_the_advisor_has_deleted_here_are_not_sent(office: Rush) -> None:
@@ -457,12 +457,12 @@ def test_people_that_the_advisor_has_deleted_here_are_not_sent(office: Rush) -> 
     removal.remove_contacts(office.advisor.id, made_up)
 
     assert queries.count_waiting(office.advisor.id) == (1, 1)
-    assert decisions.send_reviewed(office.advisor) == 1
+    assert decisions.send_reviewed(office.advisor, ask_no_one) == 1
 
     assert queries.count_waiting(office.advisor.id) == (0, 0)
     removal.restore_contacts(office.advisor.id, made_up[:1])
     assert queries.count_waiting(office.advisor.id) == (1, 1)
-    assert decisions.send_reviewed(office.advisor) == 1
+    assert decisions.send_reviewed(office.advisor, ask_no_one) == 1
 
 
 def test_another_advisors_people_are_not_sent(office: Rush) -> None:
@@ -471,7 +471,7 @@ def test_another_advisors_people_are_not_sent(office: Rush) -> None:
     for number in range(2):
         office.sign_up(number, other)
 
-    assert decisions.send_reviewed(office.advisor) == 0
+    assert decisions.send_reviewed(office.advisor, ask_no_one) == 0
     assert office.states()[LeadState.FOR_REVIEW] == 1
 
 

@@ -472,6 +472,12 @@ def test_advisors_are_found_by_firm_and_address(sender: Sender, alice: User) -> 
     assert problem_of(sender.get("/advisors?partner=nobodys")) == "not-found"
 
 
+@pytest.mark.parametrize("query", ["emial=alice@x.example", "=", "email=alice@x.example&page=2"])
+def test_a_parameter_that_there_is_not_is_refused(sender: Sender, alice: User, query: str) -> None:
+    refused = sender.get(f"/advisors?{query}")
+    assert (refused.status_code, problem_of(refused)) == (422, "invalid")
+
+
 def test_many_advisors_take_as_many_queries_as_few(sender: Sender, alice: User) -> None:
     assert alice.partner
     asked: list[str] = []

@@ -321,7 +321,9 @@ def test_many_events_are_one_transaction_and_as_many_statements_as_two(sender: S
     count("first", 1)  # the use of the key is written
     few = count("few", 2)
     assert few[1] == 1
-    assert count("many", 300) == few
+    many = count("many", 300)
+    assert many[0] <= few[0]  # fewer on PostgreSQL, which gets many rows by COPY
+    assert many[1] == 1
 
 
 def test_ids_of_events_may_hold_commas(sender: Sender, alice: User) -> None:

@@ -369,6 +369,8 @@ def test_a_form_without_its_token_is_refused(who: str, app: Flask, client: Flask
             is_refused = response.status_code == 422  # its own token, not the session's: see test_optin.py
         elif route.endpoint == "unsubscribe.receive":
             is_refused = response.status_code == 404  # the address is the token: see test_unsubscribe.py
+        elif route.endpoint == "optin.confirm":
+            is_refused = response.status_code == 410  # the link in a mail is the token: see test_optin.py
         elif route.access is For.SENDERS:
             is_refused = response.status_code == 401  # no session opens it, so no session needs protection
         elif who == "anonymous" and route.access is not For.EVERYBODY:

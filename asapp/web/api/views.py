@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 import orjson
 from flask import Request, Response, request, stream_with_context, url_for
 from flask_smorest import Blueprint
-from marshmallow import Schema
+from marshmallow import RAISE, Schema
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import BadRequest
 
@@ -54,7 +54,9 @@ TEXT_HEADER = {"schema": {"type": "string"}}
 
 
 class Parser(FlaskParser):
-    """Reads bodies strictly: no NaN, no lone surrogate, only valid UTF-8."""
+    """Reads bodies strictly: no NaN, no lone surrogate, only valid UTF-8. A parameter that there isn't is refused."""
+
+    DEFAULT_UNKNOWN_BY_LOCATION = FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION | {"query": RAISE}
 
     def _raw_load_json(self, req: Request) -> Any:
         raw = req.get_data(cache=True)
