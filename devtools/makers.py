@@ -15,7 +15,18 @@ from sqlalchemy import select
 
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
-from asapp.models import Connection, LoginSession, Partner, Role, RunStatus, RunTrigger, SecondFactor, SyncRun, User
+from asapp.models import (
+    Connection,
+    LoginSession,
+    Partner,
+    Passkey,
+    Role,
+    RunStatus,
+    RunTrigger,
+    SecondFactor,
+    SyncRun,
+    User,
+)
 from asapp.salesforce.hosts import to_18
 from asapp.web.login_session import CONFIRMED_AT, KEY
 
@@ -65,6 +76,13 @@ def make_second_factor(user: User) -> SecondFactor:
     factor.seal(vault, "recovery_key_sealed", "recovery key")
     save(factor)
     return factor
+
+
+def make_passkey(user: User, name: str = "Work laptop") -> Passkey:
+    """A passkey whose key no one has, never used."""
+    passkey = Passkey(user_id=user.id, name=name, credential_id=_uuid(), public_key="", sign_count=0)
+    save(passkey)
+    return passkey
 
 
 def session_of(user: User, minutes_ago: int = 0) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from werkzeug.routing import Rule
 
 from asapp.core.extensions import db
-from asapp.models import LoginSession
+from asapp.models import LoginSession, Passkey
 from tests.two_firms import Belongings, World
 
 
@@ -29,6 +29,7 @@ ACCESS = {
     **dict.fromkeys(
         (
             *(
+                "auth.ask_passkey",
                 "auth.code",
                 "auth.login",
                 "auth.try_code",
@@ -67,6 +68,14 @@ ACCESS = {
                 "settings.profile",
             ),
             *("second_factor.renew_codes", "second_factor.set_up", "second_factor.show", "second_factor.turn_off"),
+            *(
+                "passkeys.add",
+                "passkeys.ask_for_new",
+                "passkeys.edit",
+                "passkeys.new",
+                "passkeys.remove",
+                "passkeys.rename",
+            ),
             *("settings.end_other_sessions", "settings.end_session", "settings.save_profile", "settings.security"),
         ),
         For.LOGGED_IN,
@@ -156,6 +165,7 @@ NEEDS_FRESH = {
     *("audit.export", "partners.change", "partners.create", "partners.delete", "partners.keep_secret"),
     *("partners.send_link", "second_factor.renew_codes", "second_factor.set_up", "second_factor.show"),
     *("partners.stop", "second_factor.turn_off"),
+    *("passkeys.add", "passkeys.ask_for_new", "passkeys.edit", "passkeys.new", "passkeys.remove", "passkeys.rename"),
 }
 SAFE = ("GET", "HEAD")
 
@@ -206,6 +216,8 @@ def arguments(rule: Rule, name: str, world: World, whose: Belongings) -> list[An
         return [world.guest_id]
     if name == "session_id":
         return [db.session.scalars(select(LoginSession.public_id).where(LoginSession.user_id == whose.user.id)).first()]
+    if name == "passkey_id":
+        return [db.session.scalars(select(Passkey.public_id).where(Passkey.user_id == whose.user.id)).one()]
     return whose.argument(name)
 
 

@@ -49,6 +49,7 @@ from tests.factories import (
     make_advisor,
     make_contact,
     make_partner,
+    make_passkey,
     make_run,
     make_synced_connection,
     org_access,
@@ -180,6 +181,7 @@ def fill_advisor(advisor: User) -> Belongings:
     connect.begin(advisor, advisor.partner, org_access())
     token = links.make_link(advisor, PasswordLinkKind.RESET)
     page = make_page(advisor)
+    make_passkey(advisor)
     send = Send(
         send_scope=advisor.partner.id,
         sender_send_id=f"{name}s-send",

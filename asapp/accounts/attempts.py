@@ -20,14 +20,15 @@ from typing import NamedTuple
 
 from sqlalchemy import case, delete, literal, or_, select, update
 
-from asapp.accounts import second_factor, users
+from asapp.accounts import passkeys, second_factor, users
+from asapp.accounts.passkeys import Answer, PasskeyRefused, Question, Site
 from asapp.audit.entries import ITSELF, Actor
 from asapp.core.clock import utcnow
 from asapp.core.database import change_rows, upsert
 from asapp.core.extensions import db
 from asapp.core.forms import InvalidFields
 from asapp.core.vault import Vault
-from asapp.models import AttemptCount, User
+from asapp.models import AttemptCount, PasskeyPurpose, User
 
 WINDOW = timedelta(hours=1)
 LOG_INS = 10  # wrong ones: of an account from a network, or on a device that it knows
@@ -39,6 +40,7 @@ RESETS = 5  # mails to an account asked for from a network, or on a device that 
 RESETS_FROM_A_NETWORK = 20
 CURRENT_PASSWORDS = 10
 SECOND_STEPS = 30  # wrong ones after a right password, from everywhere but devices that the account knows
+PASSKEYS = 60  # questions to a person's passkeys, to a network or on a device that the person knows
 PURGED_AT_ONCE = 1000
 
 
@@ -112,6 +114,33 @@ def second_step(user: User, typed: str, origin: Origin, vault: Vault, by: Actor 
         is_in = second_factor.log_in(user, typed, vault, by)
         attempt.has_failed = not is_in
     return is_in
+
+
+def ask_passkey(user: User, purpose: PasskeyPurpose, site: Site, origin: Origin) -> Question:
+    """passkeys.ask, counted, so that no one fills the table. Raises TooMany. Commits."""
+    place = ("device", origin.device) if origin.device else ("network", origin.network)
+    claim([Limit(_key("passkey", str(user.id), *place), PASSKEYS)])
+    return passkeys.ask(user, purpose, site)
+
+
+def passkey_step(user: User, answer: Answer, site: Site, origin: Origin, by: Actor = ITSELF) -> None:
+    """passkeys.log_in, counted as second_step is. Raises PasskeyRefused, TooMany. Commits."""
+    with counted(_second_step_limits(user.id, origin)) as attempt:
+        try:
+            passkeys.log_in(user, answer, site, by)
+        except PasskeyRefused:
+            attempt.has_failed = True
+            raise
+
+
+def confirm_by_passkey(user: User, answer: Answer, site: Site) -> None:
+    """passkeys.confirm, counted as confirm is. Raises PasskeyRefused, TooMany. Commits."""
+    with counted([Limit(_key("current password", str(user.id)), CURRENT_PASSWORDS)]) as attempt:
+        try:
+            passkeys.confirm(user, answer, site)
+        except PasskeyRefused:
+            attempt.has_failed = True
+            raise
 
 
 def confirm(user: User, password: str, code: str, vault: Vault) -> bool:

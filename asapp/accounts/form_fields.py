@@ -11,6 +11,7 @@ from asapp.core.forms import EmailAddress, Form, PersonName, Text
 from asapp.models import Digest, LeadMails
 
 NAME_MAX = 120
+PASSKEY_NAME_MAX = 60
 
 
 class NameForm(Form):
@@ -38,6 +39,10 @@ class PersonForm(NameForm):
 
     def validate_email(self, field: EmailAddress) -> None:
         field.data = field.data.lower()
+
+
+class PasskeyForm(Form):
+    name = Text("Name", PASSKEY_NAME_MAX, "Enter a name by which you will know it.")
 
 
 class MoveForm(Form):

@@ -1,5 +1,7 @@
 """The second step of a log-in: the six digits of an authenticator app (RFC 6238), or one of ten recovery codes.
 
+passkeys.py adds passkeys, which a person may use instead of a code.
+
 Each code counts once. Six digits are valid for half a minute before and after their own half minute, since clocks differ,
 and no longer valid once they, or later ones, were accepted. A recovery code has 39 bits, so it is stored as a hash under
 a random sealed key: the database alone is useless to a thief.
@@ -32,7 +34,7 @@ from asapp.core.database import change_rows
 from asapp.core.extensions import db
 from asapp.core.forms import InvalidFields
 from asapp.core.vault import CannotOpen, Vault
-from asapp.models import Action, RecoveryCode, SecondFactor, User, WaitingKind
+from asapp.models import Action, Passkey, PasskeyChallenge, RecoveryCode, SecondFactor, User, WaitingKind
 from asapp.models.columns import new_public_id, place_of
 
 ISSUER = "AdvisorStream"
@@ -53,6 +55,7 @@ class Way(StrEnum):
 
     APP = "app"
     RECOVERY_CODE = "recovery code"
+    PASSKEY = "passkey"
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ def set_up(user: User, sealed: str, code: str, vault: Vault, by: Actor = ITSELF)
         raise InvalidFields({"code": WRONG_CODE})
     user_id = user.id
     user = lock(user_id)
-    _delete(user_id)
+    _delete_app(user_id)
     factor = SecondFactor(user_id=user_id, public_id=new_public_id(), last_step=step)
     factor.seal(vault, "secret_sealed", app.secret)
     codes = _add_codes(factor, vault)
@@ -224,7 +227,14 @@ def _get_factor(user_id: int) -> SecondFactor:
 
 
 def _delete(user_id: int) -> bool:
-    """Delete a person's second step in the caller's transaction; return whether there was one."""
+    """Delete a person's second step, with all passkeys, in the caller's transaction; return whether there was one."""
+    for model in (Passkey, PasskeyChallenge):
+        change_rows(db.session, delete(model).where(model.user_id == user_id))
+    return _delete_app(user_id)
+
+
+def _delete_app(user_id: int) -> bool:
+    """Delete a person's app and recovery codes in the caller's transaction; return whether there was one."""
     change_rows(db.session, delete(RecoveryCode).where(RecoveryCode.user_id == user_id))
     deleted = change_rows(db.session, delete(SecondFactor).where(SecondFactor.user_id == user_id))
     return deleted == 1

@@ -31,6 +31,9 @@ WORDS = {
     Action.SECOND_FACTOR_REMOVED: "Turned the second step off",
     Action.SECOND_FACTOR_RESET: "Reset another person's second step",
     Action.RECOVERY_CODES_RENEWED: "Made new recovery codes",
+    Action.PASSKEY_ADDED: "Added a passkey",
+    Action.PASSKEY_RENAMED: "Renamed a passkey",
+    Action.PASSKEY_REMOVED: "Removed a passkey",
     Action.PROVIDER_LINKED: "Linked a log-in at the identity provider",
     Action.PROVIDER_UNLINKED: "Unlinked a log-in at the identity provider",
     Action.PASSWORD_ALLOWED: "Let an admin log in with a password",
@@ -67,7 +70,16 @@ WORDS = {
     Action.API_KEY_MADE: "Made an API key",
     Action.API_KEY_REVOKED: "Revoked an API key",
 }
-OF_LOG_INS = ("logged_", "login_", "password_", "provider_", "sessions_", "second_factor_", "recovery_codes_")
+OF_LOG_INS = (
+    "logged_",
+    "login_",
+    "password_",
+    "provider_",
+    "sessions_",
+    "second_factor_",
+    "recovery_codes_",
+    "passkey_",
+)
 GROUPS: dict[str, tuple[str, tuple[Action, ...]]] = {
     "connected": (
         "Connected, disconnected",
@@ -235,9 +247,12 @@ def recent_log_ins(user: User) -> list[LogIn]:
 
 def _words_of_log_in(entry: AuditEntry) -> str:
     if entry.action == Action.LOGGED_IN:
-        return "Logged in with a recovery code" if entry.details.get("second_step") == "recovery code" else "Logged in"
+        way = entry.details.get("second_step")
+        return f"Logged in with a {way}" if way in ("recovery code", "passkey") else "Logged in"
     if "provider" in entry.details:
         return "Logged in at AdvisorStream, not let in here"
+    if "passkey" in entry.details.get("second_step", ""):
+        return "Right password, passkey refused"
     return "Right password, wrong code" if "second_step" in entry.details else "Wrong password"
 
 

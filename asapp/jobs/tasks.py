@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from flask import Flask, current_app
 
-from asapp.accounts import attempts, links, mail_choices, mail_outbox, sessions
+from asapp.accounts import attempts, links, mail_choices, mail_outbox, passkeys, sessions
 from asapp.alerts import alerts, digest, lead_mails, mail_delivery
 from asapp.connections.org_access import OrgAccess
 from asapp.connections.switching import revoke_expired
@@ -168,6 +168,7 @@ def tick() -> None:
         if digest.are_due() or lead_mails.are_due():
             _queues().enqueue_news()
         attempts.purge()
+        passkeys.purge()
         sessions.purge(config)
         retention.delete_expired(config)
         revoke_expired(org_access())  # last: it calls Salesforce, which may not answer

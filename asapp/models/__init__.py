@@ -38,6 +38,7 @@ from asapp.models.lead import (
 from asapp.models.login_session import LoginSession, Visit
 from asapp.models.mail_choice import Digest, LeadMails, MailChoice
 from asapp.models.partner import ApiUsage, CheckVerdict, Partner, PartnerCheck, SetupLink
+from asapp.models.passkey import Passkey, PasskeyChallenge, PasskeyPurpose
 from asapp.models.provider_identity import ProviderIdentity
 from asapp.models.run import RunChange, RunPhase, RunStatus, RunTrigger, SyncRun
 from asapp.models.salesforce_list import SalesforceList
@@ -97,6 +98,9 @@ __all__ = [
     "OptOutWrite",
     "Partner",
     "PartnerCheck",
+    "Passkey",
+    "PasskeyChallenge",
+    "PasskeyPurpose",
     "PasswordLink",
     "PasswordLinkKind",
     "PendingGrant",

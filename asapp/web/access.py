@@ -31,7 +31,7 @@ PUBLIC_ENDPOINTS = frozenset(
     | {"unsubscribe.show", "unsubscribe.receive"}
     | {"partner_setup.guide", "partner_setup.keys", "partner_setup.enter"}
     | {"api_docs.openapi", "api_docs.page"}
-    | {"auth.code", "auth.try_code", "provider.start", "provider.callback"}
+    | {"auth.code", "auth.try_code", "auth.ask_passkey", "provider.start", "provider.callback"}
     | {"email_links.show", "email_links.confirm"}
     | {"passwords.forgot", "passwords.send_reset", "passwords.show", "passwords.set_password"}
 )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, make_response, redirect, render_template, request, url_for
+from flask import Blueprint, abort, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from werkzeug import Response
 
-from asapp.accounts import attempts, provider_log_in, users
-from asapp.models import User
+from asapp.accounts import attempts, passkeys, provider_log_in, users
+from asapp.accounts.passkeys import PasskeyRefused
+from asapp.messages.passkeys import WORDS
+from asapp.models import PasskeyPurpose, User
 from asapp.web import fresh, login_session
 from asapp.web.access import actor, safe_path
 from asapp.web.current import config, identity_provider, person, vault
@@ -46,16 +48,27 @@ def code() -> ResponseReturnValue:
 
 @blueprint.post("/login/code", endpoint="try_code")
 def try_code() -> ResponseReturnValue:
-    """The second step: six digits, or a recovery code."""
+    """The second step: six digits, a recovery code, or what a passkey answered."""
     half = login_session.find_half()
     if half is None:
         return redirect(url_for("auth.login"), 303)
     user, next_path, id_token = half
+    if "credential" in request.form:
+        return try_passkey(half)
     by_recovery = "recovery" in request.form
     typed = request.form.get("recovery" if by_recovery else "code", "")
     if not attempts.second_step(user, typed, origin_of(user.email), vault(), actor()):
         return show_code(half, is_refused=True, by_recovery=by_recovery), 422
     return enter(user, next_path, id_token)
+
+
+@blueprint.post("/login/passkey", endpoint="ask_passkey")
+def ask_passkey() -> ResponseReturnValue:
+    """Return, as JSON, what the browser needs to use a passkey: for the second step, or to confirm who it is."""
+    if current_user.is_authenticated:
+        return question_to(person(), PasskeyPurpose.CONFIRM)
+    half = login_session.find_half()
+    return question_to(half.user, PasskeyPurpose.LOG_IN) if half is not None else redirect(url_for("auth.login"), 303)
 
 
 @blueprint.get("/login/confirm")
@@ -71,10 +84,21 @@ def confirm() -> ResponseReturnValue:
 def try_confirm() -> ResponseReturnValue:
     """Check it. A form that was held is sent on unchanged: 307 makes the browser post this one there, with the held one in it."""
     next_path, held = safe_path(request.form.get("next")), request.form.get(fresh.HELD, "")
+    if "credential" in request.form:
+        try:
+            attempts.confirm_by_passkey(person(), login_session.passkey_answer(), passkeys.site_of(config()))
+        except PasskeyRefused as refusal:
+            return fresh.show(next_path, held, trouble=WORDS[refusal.why]), 422
+        return go_on(next_path, held)
     may_use_password = provider_log_in.may_use_password(person(), config())
     password = request.form.get("password", "") if may_use_password else ""
     if not attempts.confirm(person(), password, request.form.get("code", ""), vault()):
         return fresh.show(next_path, held, is_refused=True), 422
+    return go_on(next_path, held)
+
+
+def go_on(next_path: str | None, held: str) -> ResponseReturnValue:
+    """Continue where the person was asked who they are."""
     login_session.confirm()
     return redirect(next_path or home_of_current_user(), 307 if held and next_path else 303)
 
@@ -89,6 +113,25 @@ def logout() -> ResponseReturnValue:
         if url is not None:
             return render_template("auth/leaving.html", url=url, is_log_out=True)
     return redirect(url_for("auth.login"), 303)
+
+
+def question_to(user: User, purpose: PasskeyPurpose) -> ResponseReturnValue:
+    """Ask one of the person's passkeys; 404 if there is none."""
+    if not passkeys.list_of(user):
+        abort(404)
+    token, options = attempts.ask_passkey(user, purpose, passkeys.site_of(config()), origin_of(user.email))
+    login_session.store_passkey_question(token)
+    return Response(options, mimetype="application/json")
+
+
+def try_passkey(half: login_session.HalfLogin) -> ResponseReturnValue:
+    user, next_path, id_token = half
+    answer, site = login_session.passkey_answer(), passkeys.site_of(config())
+    try:
+        attempts.passkey_step(user, answer, site, origin_of(user.email), actor())
+    except PasskeyRefused as refusal:
+        return show_code(half, trouble=WORDS[refusal.why]), 422
+    return enter(user, next_path, id_token)
 
 
 def let_in(user: User, next_path: str | None = None, id_token: str | None = None) -> Response:
@@ -115,7 +158,11 @@ def show_login(*, email: str = "", next: str | None = None, is_refused: bool = F
     return render_template("auth/login.html", has_provider=has_provider(), **names)
 
 
-def show_code(half: login_session.HalfLogin, *, is_refused: bool = False, by_recovery: bool = False) -> str:
+def show_code(
+    half: login_session.HalfLogin, *, is_refused: bool = False, by_recovery: bool = False, trouble: str = ""
+) -> str:
+    """trouble: why a passkey was refused."""
     is_by_provider = half.id_token is not None
-    names = {"is_refused": is_refused, "by_recovery": by_recovery}
+    has_passkeys = bool(passkeys.list_of(half.user))
+    names = {"is_refused": is_refused, "by_recovery": by_recovery, "trouble": trouble, "has_passkeys": has_passkeys}
     return render_template("auth/code.html", is_by_provider=is_by_provider, **names)

@@ -15,7 +15,7 @@ from flask import make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import ImmutableMultiDict
 
-from asapp.accounts import provider_log_in
+from asapp.accounts import passkeys, provider_log_in
 from asapp.core.clock import utcnow
 from asapp.core.vault import CannotOpen
 from asapp.models import User
@@ -64,10 +64,13 @@ def ask() -> ResponseReturnValue:
     return show(request.path, held_form()), 403
 
 
-def show(next_path: str | None, held: str = "", is_refused: bool = False) -> str:
+def show(next_path: str | None, held: str = "", is_refused: bool = False, trouble: str = "") -> str:
+    """trouble: why a passkey was refused."""
     user = person()
     names = {
         "may_use_password": provider_log_in.may_use_password(user, config()),
+        "has_passkeys": bool(passkeys.list_of(user)),
+        "trouble": trouble,
         "is_by_provider": config().identity_provider is not None and provider_log_in.is_linked(user),
     }
     return render_template("auth/confirm.html", next=next_path, held=held, is_refused=is_refused, **names)

@@ -9,6 +9,7 @@ from flask import g, request, session
 from flask_login import login_user
 
 from asapp.accounts import sessions, users
+from asapp.accounts.passkeys import Answer
 from asapp.core.clock import utcnow
 from asapp.models import LoginSession, User
 from asapp.web.current import config
@@ -18,6 +19,7 @@ from asapp.web.networks import client_address
 KEY = "key"  # of the row of this log-in
 CONFIRMED_AT = "confirmed_at"  # seconds, when this person last proved here who they are
 HALF = "half_login"
+PASSKEY = "passkey"  # the token of the last question to a passkey in this browser
 PROVIDER = "by_provider"  # the ID token of a log-in with the identity provider, or "" if it is too long for a cookie
 ID_TOKEN_MAX = 2000
 POLLED = frozenset({"integrations.salesforce", "integrations.index"})
@@ -100,6 +102,16 @@ def id_token() -> str | None:
     """Return the ID token of this log-in, "" if it was too long to keep; None: it was not with the identity provider."""
     token: str | None = session.get(PROVIDER)
     return token
+
+
+def store_passkey_question(token: str) -> None:
+    """Let this browser alone answer a question to a passkey; an earlier question is no longer open here."""
+    session[PASSKEY] = token
+
+
+def passkey_answer() -> Answer:
+    """Return what the request brings as a passkey's answer; the question that it belongs to is used up."""
+    return Answer(session.pop(PASSKEY, ""), request.form.get("credential", ""))
 
 
 def _fitting(token: str) -> str:

@@ -9,7 +9,7 @@ from flask import Blueprint, abort, flash, make_response, render_template, reque
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
-from asapp.accounts import attempts, mail_choices, provider_log_in, second_factor, sessions, users
+from asapp.accounts import attempts, mail_choices, passkeys, provider_log_in, second_factor, sessions, users
 from asapp.audit.log import recent_log_ins
 from asapp.core.formats import zone_names
 from asapp.core.forms import InvalidFields
@@ -110,6 +110,7 @@ def show_security(errors: dict[str, str]) -> str:
         this_login=login_session.current(),
         ends=sessions.ends_of(user, config()),
         recent=recent_log_ins(user),
+        passkeys=passkeys.list_of(user),
         codes_left=second_factor.count_codes_left(user),
         must_have_second_factor=must_have_second_factor(user),
         may_use_password=provider_log_in.may_use_password(user, config()),

@@ -30,7 +30,7 @@ CHROMIUM_ARGUMENTS = (
     "--disable-component-update",
     "--disable-domain-reliability",
     "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
 )
 OpenPage = Callable[..., Page]
 _seeds = itertools.count(1)  # of orgs: their ids must differ, because a Salesforce user connects to one account only

@@ -32,11 +32,14 @@ KEY, SECRET = "house-key", "house-secret"
 
 
 class BrowserHouse:
-    """One web process; `app` is the same application in this process, to write rows and read them."""
+    """One web process; `app` is the same application in this process, to write rows and read them.
 
-    def __init__(self, config: Config, log: Path) -> None:
+    host: what browsers call it; passkeys are made for a name, never for an IP address.
+    """
+
+    def __init__(self, config: Config, log: Path, host: str = "127.0.0.1") -> None:
         port = free_port()
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = f"http://{host}:{port}"
         self.config = replace(config, public_url=self.url, testing=False)
         self.app: Flask = create_app(self.config)
         self._web = Web(self.config, log, port=port).start()

@@ -30,6 +30,8 @@ ROWS_GO = {
         "sends",
         "second_factors",
         "recovery_codes",
+        "passkeys",
+        "passkey_challenges",
         "suppression_words",
         "salesforce_lists",
         "login_sessions",

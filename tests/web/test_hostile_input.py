@@ -82,6 +82,8 @@ OURS = {
         "link_key_sealed",
     ),
     "password_links": ("kind", "token_sha256"),
+    "passkey_challenges": ("purpose", "token_sha256", "challenge"),
+    "passkeys": ("public_id", "credential_id", "public_key"),
     "pending_grants": ("public_id", "org_id", "salesforce_user_id", "access_token_sealed", "refresh_token_sealed"),
     "recovery_codes": ("code_hash",),
     "run_changes": ("kind", "reason"),
@@ -112,7 +114,7 @@ TYPED = {
         "firm",
     ),
     *("confirm_name", "current", "new", "do", "to_list", "lead", "who", "what", "show", "from", "until"),
-    *("error", "error_description", "code", "recovery", "app", "held"),
+    *("error", "error_description", "code", "recovery", "app", "held", "credential"),
     *form_fields(),
 }
 
