@@ -21,7 +21,7 @@ from typing import NamedTuple
 from sqlalchemy import case, delete, literal, or_, select, update
 
 from asapp.accounts import passkeys, second_factor, users
-from asapp.accounts.passkeys import Answer, PasskeyRefused, Question, Site
+from asapp.accounts.passkeys import PasskeyAnswer, PasskeyQuestion, PasskeyRefused, Site
 from asapp.audit.entries import ITSELF, Actor
 from asapp.core.clock import utcnow
 from asapp.core.database import change_rows, upsert
@@ -116,14 +116,14 @@ def second_step(user: User, typed: str, origin: Origin, vault: Vault, by: Actor 
     return is_in
 
 
-def ask_passkey(user: User, purpose: PasskeyPurpose, site: Site, origin: Origin) -> Question:
+def ask_passkey(user: User, purpose: PasskeyPurpose, site: Site, origin: Origin) -> PasskeyQuestion:
     """passkeys.ask, counted, so that no one fills the table. Raises TooMany. Commits."""
     place = ("device", origin.device) if origin.device else ("network", origin.network)
     claim([Limit(_key("passkey", str(user.id), *place), PASSKEYS)])
     return passkeys.ask(user, purpose, site)
 
 
-def passkey_step(user: User, answer: Answer, site: Site, origin: Origin, by: Actor = ITSELF) -> None:
+def passkey_step(user: User, answer: PasskeyAnswer, site: Site, origin: Origin, by: Actor = ITSELF) -> None:
     """passkeys.log_in, counted as second_step is. Raises PasskeyRefused, TooMany. Commits."""
     with counted(_second_step_limits(user.id, origin)) as attempt:
         try:
@@ -133,7 +133,7 @@ def passkey_step(user: User, answer: Answer, site: Site, origin: Origin, by: Act
             raise
 
 
-def confirm_by_passkey(user: User, answer: Answer, site: Site) -> None:
+def confirm_by_passkey(user: User, answer: PasskeyAnswer, site: Site) -> None:
     """passkeys.confirm, counted as confirm is. Raises PasskeyRefused, TooMany. Commits."""
     with counted([Limit(_key("current password", str(user.id)), CURRENT_PASSWORDS)]) as attempt:
         try:

@@ -76,14 +76,14 @@ class Site(NamedTuple):
     origin: str
 
 
-class Question(NamedTuple):
+class PasskeyQuestion(NamedTuple):
     """token: stays in the browser's session; options: JSON for navigator.credentials."""
 
     token: str
     options: str
 
 
-class Answer(NamedTuple):
+class PasskeyAnswer(NamedTuple):
     """token: of the question that this browser was asked last, "" if there was none; credential: JSON, as it came."""
 
     token: str
@@ -104,7 +104,7 @@ def find(user: User, public_id: str) -> Passkey | None:
     return db.session.scalar(select(Passkey).where(Passkey.user_id == user.id, Passkey.public_id == public_id))
 
 
-def ask_for_new(user: User, site: Site) -> Question:
+def ask_for_new(user: User, site: Site) -> PasskeyQuestion:
     """Return what the browser needs to make a passkey for this person. Commits."""
     challenge = secrets.token_bytes(CHALLENGE_BYTES)
     options = webauthn.generate_registration_options(
@@ -121,10 +121,12 @@ def ask_for_new(user: User, site: Site) -> Question:
         ),
         exclude_credentials=_descriptors(user),
     )
-    return Question(_store(user, PasskeyPurpose.ADD, challenge), webauthn.options_to_json(options))
+    token = _store(user, PasskeyPurpose.ADD, challenge)
+    db.session.commit()
+    return PasskeyQuestion(token, webauthn.options_to_json(options))
 
 
-def ask(user: User, purpose: PasskeyPurpose, site: Site) -> Question:
+def ask(user: User, purpose: PasskeyPurpose, site: Site) -> PasskeyQuestion:
     """Return what the browser needs to use one of this person's passkeys. Commits."""
     challenge = secrets.token_bytes(CHALLENGE_BYTES)
     options = webauthn.generate_authentication_options(
@@ -134,10 +136,12 @@ def ask(user: User, purpose: PasskeyPurpose, site: Site) -> Question:
         allow_credentials=_descriptors(user),
         user_verification=UserVerificationRequirement.PREFERRED,
     )
-    return Question(_store(user, purpose, challenge), webauthn.options_to_json(options))
+    token = _store(user, purpose, challenge)
+    db.session.commit()
+    return PasskeyQuestion(token, webauthn.options_to_json(options))
 
 
-def add(user: User, name: str, answer: Answer, site: Site, by: Actor = ITSELF) -> Passkey:
+def add(user: User, name: str, answer: PasskeyAnswer, site: Site, by: Actor = ITSELF) -> Passkey:
     """Add a passkey to a person who has a second step. Raises InvalidFields (name), PasskeyRefused. Commits."""
     name = PasskeyForm.entered(name=name).checked()["name"]
     user = lock(user.id)
@@ -196,7 +200,7 @@ def remove(user: User, passkey: Passkey, by: Actor = ITSELF) -> None:
     db.session.commit()
 
 
-def log_in(user: User, answer: Answer, site: Site, by: Actor = ITSELF) -> None:
+def log_in(user: User, answer: PasskeyAnswer, site: Site, by: Actor = ITSELF) -> None:
     """Check the second step of a person whose password was right. Raises PasskeyRefused. Commits, with an audit entry."""
     try:
         _accept(user.id, PasskeyPurpose.LOG_IN, answer, site)
@@ -208,7 +212,7 @@ def log_in(user: User, answer: Answer, site: Site, by: Actor = ITSELF) -> None:
     db.session.commit()
 
 
-def confirm(user: User, answer: Answer, site: Site) -> None:
+def confirm(user: User, answer: PasskeyAnswer, site: Site) -> None:
     """Check that it is this person, who is logged in. Raises PasskeyRefused. Commits."""
     try:
         _accept(user.id, PasskeyPurpose.CONFIRM, answer, site)
@@ -223,7 +227,7 @@ def purge() -> None:
     db.session.commit()
 
 
-def _accept(user_id: int, purpose: PasskeyPurpose, answer: Answer, site: Site) -> None:
+def _accept(user_id: int, purpose: PasskeyPurpose, answer: PasskeyAnswer, site: Site) -> None:
     """Use up the question in the caller's transaction, and check its answer. Raises PasskeyRefused."""
     challenge = _use_up(user_id, purpose, answer.token)
     if challenge is None:
@@ -259,6 +263,7 @@ def _count_use(passkey_id: int, sign_count: int) -> bool:
 
 
 def _store(user: User, purpose: PasskeyPurpose, challenge: bytes) -> str:
+    """Add a challenge in the caller's transaction; return the token that goes with it."""
     token = secrets.token_urlsafe(24)
     db.session.add(
         PasskeyChallenge(
@@ -269,7 +274,6 @@ def _store(user: User, purpose: PasskeyPurpose, challenge: bytes) -> str:
             expires_at=utcnow() + ANSWER_WITHIN,
         )
     )
-    db.session.commit()
     return token
 
 

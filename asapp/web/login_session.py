@@ -9,7 +9,7 @@ from flask import g, request, session
 from flask_login import login_user
 
 from asapp.accounts import sessions, users
-from asapp.accounts.passkeys import Answer
+from asapp.accounts.passkeys import PasskeyAnswer
 from asapp.core.clock import utcnow
 from asapp.models import LoginSession, User
 from asapp.web.current import config
@@ -109,9 +109,9 @@ def store_passkey_question(token: str) -> None:
     session[PASSKEY] = token
 
 
-def passkey_answer() -> Answer:
+def passkey_answer() -> PasskeyAnswer:
     """Return what the request brings as a passkey's answer; the question that it belongs to is used up."""
-    return Answer(session.pop(PASSKEY, ""), request.form.get("credential", ""))
+    return PasskeyAnswer(session.pop(PASSKEY, ""), request.form.get("credential", ""))
 
 
 def _fitting(token: str) -> str:

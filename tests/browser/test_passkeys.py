@@ -122,5 +122,5 @@ def test_without_scripts_a_code_alone_is_offered(named_house: BrowserHouse, open
     page.get_by_label("Six digits").fill(app_code())
     follow(page, page.get_by_role("button", name="Log in", exact=True))
     page.goto(f"{house.url}/settings/passkeys/new")
-    expect(page.get_by_text("Passkeys need JavaScript in the browser.")).to_be_visible()
+    expect(page.locator("noscript p")).to_be_visible()
     expect(page.get_by_role("button", name="Add a passkey")).to_be_hidden()

@@ -11,7 +11,7 @@ from flask import Flask
 from sqlalchemy import func, select, update
 
 from asapp.accounts import passkeys, second_factor
-from asapp.accounts.passkeys import Answer, PasskeyRefused, Question
+from asapp.accounts.passkeys import PasskeyAnswer, PasskeyQuestion, PasskeyRefused
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.core.forms import InvalidFields
@@ -37,16 +37,16 @@ def device(**how: object) -> PasskeyDevice:
 
 def add(user: User, made_by: PasskeyDevice, name: str = "Work laptop") -> Passkey:
     token, options = passkeys.ask_for_new(user, SITE)
-    return passkeys.add(user, name, Answer(token, made_by.make(options)), SITE)
+    return passkeys.add(user, name, PasskeyAnswer(token, made_by.make(options)), SITE)
 
 
-def ask(user: User) -> Question:
+def ask(user: User) -> PasskeyQuestion:
     return passkeys.ask(user, PasskeyPurpose.LOG_IN, SITE)
 
 
 def use(user: User, used: PasskeyDevice) -> None:
     token, options = ask(user)
-    passkeys.log_in(user, Answer(token, used.use(options)), SITE)
+    passkeys.log_in(user, PasskeyAnswer(token, used.use(options)), SITE)
 
 
 def refused(try_it: Callable[[], object]) -> PasskeyWhy:
@@ -107,16 +107,16 @@ def test_an_answer_counts_once_also_when_it_is_wrong(alice: User) -> None:
     mine = device(counts=False)
     add(alice, mine)
     token, options = ask(alice)
-    answer = Answer(token, mine.use(options))
+    answer = PasskeyAnswer(token, mine.use(options))
     passkeys.log_in(alice, answer, SITE)
     assert refused(lambda: passkeys.log_in(alice, answer, SITE)) == PasskeyWhy.LATE
     token, options = ask(alice)
-    assert refused(lambda: passkeys.log_in(alice, Answer(token, "{}"), SITE)) == PasskeyWhy.INVALID
-    assert refused(lambda: passkeys.log_in(alice, Answer(token, mine.use(options)), SITE)) == PasskeyWhy.LATE
+    assert refused(lambda: passkeys.log_in(alice, PasskeyAnswer(token, "{}"), SITE)) == PasskeyWhy.INVALID
+    assert refused(lambda: passkeys.log_in(alice, PasskeyAnswer(token, mine.use(options)), SITE)) == PasskeyWhy.LATE
     token, options = passkeys.ask_for_new(alice, SITE)
-    assert refused(lambda: passkeys.add(alice, "x", Answer(token, ""), SITE)) == PasskeyWhy.INVALID
+    assert refused(lambda: passkeys.add(alice, "x", PasskeyAnswer(token, ""), SITE)) == PasskeyWhy.INVALID
     other = device(credential_id=b"other").make(options)
-    assert refused(lambda: passkeys.add(alice, "x", Answer(token, other), SITE)) == PasskeyWhy.LATE
+    assert refused(lambda: passkeys.add(alice, "x", PasskeyAnswer(token, other), SITE)) == PasskeyWhy.LATE
 
 
 def test_an_answer_sent_twice_at_once_counts_once(app: Flask, alice: User) -> None:
@@ -124,7 +124,7 @@ def test_an_answer_sent_twice_at_once_counts_once(app: Flask, alice: User) -> No
     add(alice, mine)
     user_id = alice.id
     token, options = passkeys.ask(alice, PasskeyPurpose.CONFIRM, SITE)
-    answer = Answer(token, mine.use(options))
+    answer = PasskeyAnswer(token, mine.use(options))
 
     def try_it() -> bool:
         try:
@@ -142,12 +142,12 @@ def test_a_question_is_for_one_person_browser_purpose_and_five_minutes(alice: Us
     bob = make_advisor(name="Bob Tanner")
     token, options = ask(alice)
     for whose, browser in ((bob, token), (alice, ""), (alice, "of another browser")):
-        answer = Answer(browser, mine.use(options))
+        answer = PasskeyAnswer(browser, mine.use(options))
         assert refused(lambda whose=whose, answer=answer: passkeys.log_in(whose, answer, SITE)) == PasskeyWhy.LATE
-    assert refused(lambda: passkeys.confirm(alice, Answer(token, mine.use(options)), SITE)) == PasskeyWhy.LATE
+    assert refused(lambda: passkeys.confirm(alice, PasskeyAnswer(token, mine.use(options)), SITE)) == PasskeyWhy.LATE
     token, options = ask(alice)
     db.session.execute(update(PasskeyChallenge).values(expires_at=utcnow() - timedelta(seconds=1)))
-    assert refused(lambda: passkeys.log_in(alice, Answer(token, mine.use(options)), SITE)) == PasskeyWhy.LATE
+    assert refused(lambda: passkeys.log_in(alice, PasskeyAnswer(token, mine.use(options)), SITE)) == PasskeyWhy.LATE
 
 
 def test_a_passkey_of_another_person_opens_nothing(alice: User) -> None:
@@ -168,7 +168,8 @@ def test_an_answer_for_another_place_is_refused(changes: dict[str, object], alic
     add(alice, mine)
     token, options = ask(alice)
     assert (
-        refused(lambda: passkeys.log_in(alice, Answer(token, mine.use(options, **changes)), SITE)) == PasskeyWhy.INVALID
+        refused(lambda: passkeys.log_in(alice, PasskeyAnswer(token, mine.use(options, **changes)), SITE))
+        == PasskeyWhy.INVALID
     )
 
 
@@ -198,9 +199,9 @@ def test_a_copy_that_counts_again_from_before_is_refused(alice: User) -> None:
 )
 def test_what_no_browser_sends_is_refused(text: str, alice: User) -> None:
     token, _ = ask(alice)
-    assert refused(lambda: passkeys.log_in(alice, Answer(token, text), SITE)) == PasskeyWhy.INVALID
+    assert refused(lambda: passkeys.log_in(alice, PasskeyAnswer(token, text), SITE)) == PasskeyWhy.INVALID
     token, _ = passkeys.ask_for_new(alice, SITE)
-    assert refused(lambda: passkeys.add(alice, "Laptop", Answer(token, text), SITE)) == PasskeyWhy.INVALID
+    assert refused(lambda: passkeys.add(alice, "Laptop", PasskeyAnswer(token, text), SITE)) == PasskeyWhy.INVALID
 
 
 def test_a_damaged_answer_is_refused_wherever_it_is_damaged(alice: User) -> None:
@@ -213,10 +214,12 @@ def test_a_damaged_answer_is_refused_wherever_it_is_damaged(alice: User) -> None
                 bad = json.dumps(good | {"response": good["response"] | {part: value}})
                 if purpose == "make":
                     token = passkeys.ask_for_new(alice, SITE).token
-                    why = refused(lambda token=token, bad=bad: passkeys.add(alice, "x", Answer(token, bad), SITE))
+                    why = refused(
+                        lambda token=token, bad=bad: passkeys.add(alice, "x", PasskeyAnswer(token, bad), SITE)
+                    )
                 else:
                     token = ask(alice).token
-                    why = refused(lambda token=token, bad=bad: passkeys.log_in(alice, Answer(token, bad), SITE))
+                    why = refused(lambda token=token, bad=bad: passkeys.log_in(alice, PasskeyAnswer(token, bad), SITE))
                 assert why == PasskeyWhy.INVALID
 
 
