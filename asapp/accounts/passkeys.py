@@ -91,8 +91,10 @@ class PasskeyAnswer(NamedTuple):
 
 
 def site_of(config: Config) -> Site:
+    """Return the site as browsers name it: without the port that goes with the scheme."""
     url = urlsplit(config.public_url)
-    return Site(url.hostname or "", f"{url.scheme}://{url.netloc}")
+    usual_port = ":443" if config.is_https else ":80"
+    return Site(url.hostname or "", f"{url.scheme}://{url.netloc.removesuffix(usual_port)}")
 
 
 def list_of(user: User) -> list[Passkey]:

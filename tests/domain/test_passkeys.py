@@ -17,6 +17,7 @@ from asapp.core.extensions import db
 from asapp.core.forms import InvalidFields
 from asapp.messages.passkeys import WORDS, PasskeyWhy
 from asapp.models import Action, AuditEntry, Passkey, PasskeyChallenge, PasskeyPurpose, User
+from tests.conftest import make_config
 from tests.factories import make_advisor, make_passkey, make_second_factor
 from tests.passkey_devices import PasskeyDevice
 from tests.racing import race
@@ -250,3 +251,16 @@ def test_questions_that_no_one_answered_are_deleted(alice: User) -> None:
     ask(alice)
     passkeys.purge()
     assert db.session.scalar(select(func.count()).select_from(PasskeyChallenge)) == 1
+
+
+@pytest.mark.parametrize(
+    ("public_url", "site"),
+    [
+        ("https://asapp.example", SITE),
+        ("https://asapp.example:443", SITE),
+        ("https://asapp.example:8443", ("asapp.example", "https://asapp.example:8443")),
+        ("http://localhost:80", ("localhost", "http://localhost")),
+    ],
+)
+def test_the_site_is_named_as_browsers_name_it(public_url: str, site: tuple[str, str]) -> None:
+    assert passkeys.site_of(make_config("sqlite://", public_url=public_url)) == site
