@@ -181,7 +181,7 @@ def let_back_in(email: str) -> None:
 @users_group.command("reset-second-step")
 @click.argument("email")
 def reset_second_step(email: str) -> None:
-    """Take a person's second step away, passkeys included, and tell them by mail. Make sure first that it is this person who asks."""
+    """Take a person's second step away, passkeys too, and tell them by mail. Make sure first that it is this person who asks."""
     user = get_user(email)
     if not second_factor.reset(user, COMMAND):
         raise click.ClickException(f"{user.email} has no second step.")
