@@ -127,6 +127,8 @@ ACCESS = {
                 "board.index",
                 "audit.index",
                 "health.index",
+                "org_calls.export",
+                "org_calls.index",
             ),
             *("admins.index", "admins.reset_second_step", "advisors.reset_second_step"),
             *("api_keys.index", "api_keys.make", "api_keys.revoke"),

@@ -24,6 +24,7 @@ from sqlalchemy.exc import IntegrityError
 from asapp.audit import entries
 from asapp.audit.entries import ITSELF, Actor
 from asapp.connections import connections, switching
+from asapp.connections.call_log import Caller
 from asapp.connections.org_access import OrgAccess
 from asapp.core.clock import utcnow
 from asapp.core.database import change_rows, change_rows_returning, end_read
@@ -191,14 +192,15 @@ def _earlier_outcome(user: User, state: str) -> str:
 def _carry_out(user: User, row_id: int, answer: CallbackAnswer, access: OrgAccess, by: Actor) -> str:
     row = db.session.get_one(OAuthState, row_id, populate_existing=True)
     partner = _check(row, user.partner, answer)
-    app = replace(access.app_of(partner), salesforce_url=row.salesforce_url, callback_url=row.redirect_uri)
+    app = access.app_of(partner, Caller(partner.id, user.id))
+    app = replace(app, salesforce_url=row.salesforce_url, callback_url=row.redirect_uri)
     code_verifier = row.unseal(access.vault, "code_verifier_sealed")
     partner_id, api_version = partner.id, partner.api_version
     end_read(db.session)
     grant = oauth.exchange_code(app, answer.code, code_verifier)
     try:
         _check_scopes(grant)
-        who = oauth.who_is(grant, api_version, access.allow_loopback)
+        who = oauth.who_is(grant, api_version, access.allow_loopback, app.on_call)
         return store_grant(user, partner_id, grant, who, access, by)
     except Exception:  # our own bugs too: otherwise the grant would never be revoked
         db.session.rollback()

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from asapp.audit import entries
 from asapp.audit.entries import ITSELF, Actor
 from asapp.connections import earlier_accounts, stopped_runs
+from asapp.connections.call_log import Caller
 from asapp.contacts import tombstones
 from asapp.core.clock import utcnow
 from asapp.core.database import retry_when_beaten, rows_changed
@@ -331,7 +332,8 @@ def find_revocable(connection: Connection, access: OrgAccess) -> tuple[oauth.App
     if connection.refresh_token_sealed is None:
         return None
     try:
-        return access.app_of(connection.partner), connection.unseal(access.vault, "refresh_token_sealed")
+        app = access.app_of(connection.partner, Caller.of(connection))
+        return app, connection.unseal(access.vault, "refresh_token_sealed")
     except CannotOpen:
         return None
 

@@ -18,6 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from asapp.audit import entries
 from asapp.audit.entries import ITSELF, Actor
 from asapp.connections import connections
+from asapp.connections.call_log import Caller
 from asapp.connections.connections import Ended
 from asapp.connections.org_access import OrgAccess
 from asapp.core.clock import utcnow
@@ -215,6 +216,7 @@ def find_revocable(pending: PendingGrant, access: OrgAccess) -> tuple[App, str] 
     """Return what oauth.revoke() needs; None if nothing opens."""
     partner = db.session.get_one(Partner, pending.partner_id)
     try:
-        return access.app_of(partner), pending.unseal(access.vault, "refresh_token_sealed")
+        app = access.app_of(partner, Caller(partner.id, pending.user_id))
+        return app, pending.unseal(access.vault, "refresh_token_sealed")
     except CannotOpen:
         return None

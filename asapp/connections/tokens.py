@@ -16,7 +16,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,6 +25,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from asapp.connections import app_refusals
+from asapp.connections.call_log import Caller, CallLog
 from asapp.connections.connections import give_back_token, mark_needs_reconnect
 from asapp.core.clock import utcnow
 from asapp.core.database import change_rows, durably, reading, writing
@@ -61,7 +62,7 @@ class _Lease:
     token_version: int
     refresh_token: str = field(repr=False)
     app: App
-    partner_id: int
+    caller: Caller
     app_version: int
     was_app_refused: bool
 
@@ -138,22 +139,30 @@ class StoredTokens:
             return self._claim_lease(session, connection)
 
     def _use(self, lease: _Lease) -> None:
+        """Use the refresh token, and store what came; then log the call."""
+        calls = CallLog(self._engine, lease.caller)
         try:
-            grant = oauth.refresh(lease.app, lease.refresh_token)
+            self._refresh(lease, replace(lease.app, on_call=calls))
+        finally:
+            calls.write()
+
+    def _refresh(self, lease: _Lease, app: App) -> None:
+        try:
+            grant = oauth.refresh(app, lease.refresh_token)
         except SalesforceError as error:
             self._record_refusal(lease, error)
             if error.code in app_refusals.SHOWN_BY:
                 with self._writing() as session:
-                    app_refusals.record_refused(session, lease.partner_id, lease.app_version, error)
+                    app_refusals.record_refused(session, lease.caller.partner_id, lease.app_version, error)
             raise
         was_stored = _persist(lambda: self._store(lease, grant))
         if not was_stored:  # disconnected, or connected again, during the call: the answer is not needed
             if grant.refresh_token and grant.refresh_token != lease.refresh_token:
-                give_back_token(lease.app, grant.refresh_token)
+                give_back_token(app, grant.refresh_token)
             self._read()
         elif lease.was_app_refused:
             with self._writing() as session:
-                app_refusals.record_accepted(session, lease.partner_id)
+                app_refusals.record_accepted(session, lease.caller.partner_id)
 
     def _store(self, lease: _Lease, grant: Grant) -> bool:
         """Merge the answer into the row, if its version is still the leased one."""
@@ -230,7 +239,7 @@ class StoredTokens:
             connection.token_version,
             self._open(connection, "refresh_token_sealed"),
             self._app(connection),
-            connection.partner_id,
+            Caller.of(connection),
             connection.partner.app_version,
             app_refusals.is_refused(session, connection.partner_id),
         )

@@ -16,7 +16,7 @@ from sqlalchemy.orm import InstrumentedAttribute, aliased
 from asapp.core.clock import utcnow
 from asapp.core.database import change_rows
 from asapp.core.extensions import db
-from asapp.models import Alert, ApiUsage, OAuthState, PasswordLink, RunChange, Send, SetupLink, SyncRun
+from asapp.models import Alert, ApiUsage, OAuthState, OrgCall, PasswordLink, RunChange, Send, SetupLink, SyncRun
 from config import Config
 
 AT_ONCE = 1000  # rows of one kind in one transaction
@@ -45,6 +45,7 @@ def _traces(before: datetime) -> list[tuple[Columns, ColumnElement[bool]]]:
     return [
         ((Alert.id,), Alert.closed_at < before),  # with its mails
         ((ApiUsage.partner_id, ApiUsage.hour), ApiUsage.hour < before),
+        ((OrgCall.id,), OrgCall.at < before),
         ((PasswordLink.id,), PasswordLink.expires_at < before),
         ((SetupLink.id,), (SetupLink.expires_at < before) & ~is_last_link),
         ((OAuthState.id,), (OAuthState.expires_at < before) & ~is_last_log_in),

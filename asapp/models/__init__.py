@@ -37,6 +37,7 @@ from asapp.models.lead import (
 )
 from asapp.models.login_session import LoginSession, Visit
 from asapp.models.mail_choice import Digest, LeadMails, MailChoice
+from asapp.models.org_call import OrgCall
 from asapp.models.partner import ApiUsage, CheckVerdict, Partner, PartnerCheck, SetupLink
 from asapp.models.passkey import Passkey, PasskeyChallenge, PasskeyPurpose
 from asapp.models.provider_identity import ProviderIdentity
@@ -96,6 +97,7 @@ __all__ = [
     "OAuthState",
     "OptInPage",
     "OptOutWrite",
+    "OrgCall",
     "Partner",
     "PartnerCheck",
     "Passkey",

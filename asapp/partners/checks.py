@@ -16,6 +16,7 @@ from datetime import datetime
 from sqlalchemy import delete, select, update
 from sqlalchemy.exc import IntegrityError
 
+from asapp.connections.call_log import Caller
 from asapp.connections.org_access import OrgAccess
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
@@ -133,7 +134,7 @@ def run_checks(partner: Partner, access: OrgAccess) -> Checklist:
         db.session.commit()
         return checklist(partner)
     try:
-        app = access.app_of(partner)
+        app = access.app_of(partner, Caller(partner.id))
         pending = _pending_app(partner, app, access)
     except CannotOpen:
         store(partner_id, [Finding(CheckName.KEY, False, CheckWhy.UNREADABLE)])

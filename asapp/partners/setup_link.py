@@ -16,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from asapp.accounts.links import TOKEN_BYTES, LinkIsGone, sha256_of
 from asapp.audit import entries
 from asapp.audit.entries import ITSELF, Actor
+from asapp.connections.call_log import Caller
 from asapp.connections.org_access import OrgAccess
 from asapp.core.clock import utcnow
 from asapp.core.database import change_rows
@@ -113,7 +114,7 @@ def enter_app(
     link_id, partner_id = link.id, partner.id
     by = entries.by_link(partner, link.name, link.email, client_address)
     db.session.rollback()
-    found = probe.check_app(access.app(app.url, app.key, app.secret))
+    found = probe.check_app(access.app(app.url, app.key, app.secret, Caller(partner_id)))
     by_code = {finding.code: finding for finding in found}
     is_answered = bool(by_code["host"].is_good) and by_code["key"].is_good is not None
     if not is_answered or by_code["secret"].why == "no_answer" or any(f.is_good is False for f in found):

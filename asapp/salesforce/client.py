@@ -33,6 +33,7 @@ from tenacity.stop import stop_base
 
 from asapp.core.clock import utcnow
 from asapp.salesforce import errors, soql
+from asapp.salesforce.calls import Listener
 from asapp.salesforce.fields import ReadFields, all_fields, field_to_write, fields_of_key, name_on_person
 from asapp.salesforce.hosts import to_18
 from asapp.salesforce.records import (
@@ -132,6 +133,7 @@ class OrgClient:
         self._wait = wait
         self._most_skew = most_skew
         self._haste = haste
+        self._on_call: Listener | None = None
         self._stop: stop_base = haste.stop if haste else stop_after_attempt(ATTEMPTS)
         self._session: OrgSession | None = None
         self._earlier_calls = 0
@@ -169,6 +171,10 @@ class OrgClient:
     @property
     def lead_fields(self) -> ReadFields:
         return self._fields["Lead"]
+
+    def report_to(self, on_call: Listener) -> None:
+        """Tell the listener about each call. To be called before the first one."""
+        self._on_call = on_call
 
     def read_persons(self) -> Self:
         """Read of contacts whether they are person accounts, in an org that has these; return the client."""
@@ -654,8 +660,8 @@ class OrgClient:
         if self._session is None or self._session.origin != self._tokens.instance_url:
             if self._session is not None:
                 self._earlier_calls += self._session.calls
-            how = (self._haste.total_timeout_s, self._haste.shared) if self._haste else ()
-            self._session = OrgSession(self._tokens, self._allow_loopback, self._pay, *how)
+            timeout_s, shared = (self._haste.total_timeout_s, self._haste.shared) if self._haste else (None, None)
+            self._session = OrgSession(self._tokens, self._allow_loopback, self._pay, timeout_s, shared, self._on_call)
             self._salesforce = Salesforce(
                 instance_url=self._session.origin,
                 session_id="(the session adds it)",

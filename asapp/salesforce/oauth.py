@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import requests
 from authlib.integrations.requests_client import OAuth2Session
 
+from asapp.salesforce.calls import Listener
 from asapp.salesforce.errors import (
     TOKEN_TEXTS,
     Misconfigured,
@@ -78,13 +79,14 @@ CALLBACK_DESCRIPTIONS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class App:
-    """A firm's app in its Salesforce org, with the values that we log in with."""
+    """A firm's app in its Salesforce org, with the values that we log in with. on_call: is told about each call."""
 
     salesforce_url: str
     callback_url: str
     consumer_key: str = field(repr=False)
     consumer_secret: str = field(repr=False)
     allow_loopback: bool = False
+    on_call: Listener | None = field(default=None, repr=False, compare=False)
 
     def endpoint(self, name: str) -> str:
         return f"{self.salesforce_url}/services/oauth2/{name}"
@@ -178,9 +180,9 @@ def revoke(app: App, token: str) -> bool:
     return (answer.status_code == 200 and not is_page) or (answer.status_code == 400 and "invalid_token" in answer.text)
 
 
-def who_is(grant: Grant, api_version: str, allow_loopback: bool = False) -> Identity:
+def who_is(grant: Grant, api_version: str, allow_loopback: bool = False, on_call: Listener | None = None) -> Identity:
     """Return whose tokens these are; raises SalesforceError. The org's name is fetched too and may be empty."""
-    with LimitedSession(grant.instance_url, allow_loopback, TOTAL_TIMEOUT_S) as session:
+    with LimitedSession(grant.instance_url, allow_loopback, TOTAL_TIMEOUT_S, on_call=on_call) as session:
         session.headers["Authorization"] = f"Bearer {grant.access_token}"
         answer = session.get(f"{grant.instance_url}/services/oauth2/userinfo", timeout=TIMEOUT_S)
         person = _object_of(answer)
@@ -252,7 +254,7 @@ class _Client(OAuth2Session, LimitedSession):  # type: ignore[misc]
             token_endpoint_auth_method="client_secret_post",  # noqa: S106 - a method's name
             revocation_endpoint_auth_method="none",
         )
-        LimitedSession.__init__(self, app.salesforce_url, app.allow_loopback, TOTAL_TIMEOUT_S)
+        LimitedSession.__init__(self, app.salesforce_url, app.allow_loopback, TOTAL_TIMEOUT_S, on_call=app.on_call)
         self.register_compliance_hook("access_token_response", _refuse_what_is_no_token)
         self.register_compliance_hook("refresh_token_response", _refuse_what_is_no_token)
 

@@ -70,7 +70,7 @@ def check_app(app: App) -> tuple[Finding, ...]:
     """Run every check that needs no user; one finding for each of WITHOUT_USER, "scopes" only if it was refused."""
     found: dict[str, Finding] = {}
     try:
-        with LimitedSession(app.salesforce_url, app.allow_loopback) as session:
+        with LimitedSession(app.salesforce_url, app.allow_loopback, on_call=app.on_call) as session:
             _put(found, _check_host(session, app))
             if found["host"].is_good:
                 _put(found, *_check_authorize(session, app))

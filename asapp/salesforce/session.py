@@ -31,7 +31,9 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, MaxRetryError, NewConnectionError
 
+from asapp.core.clock import utcnow
 from asapp.salesforce import errors
+from asapp.salesforce.calls import Call, Listener, kind_of, rows_in
 from asapp.salesforce.hosts import is_salesforce_url
 
 TIMEOUT_S = (3.05, 27.0)  # to connect; between two bytes
@@ -219,16 +221,36 @@ class LimitedSession(BoundedSession):
         allow_loopback: bool = False,
         total_timeout_s: float | None = None,
         shared: SharedConnections | None = None,
+        on_call: Listener | None = None,
     ) -> None:
         """origin: the only scheme and host that may be called; raises Misconfigured if it isn't Salesforce's.
 
         total_timeout_s: of each call, to make it shorter than TOTAL_TIMEOUT_S. shared: the connections to use instead of its own.
+        on_call: is told about each call that was made.
         """
         BoundedSession.__init__(self)
+        self._on_call = on_call
         self.total_timeout_s = total_timeout_s
         self._allow_loopback = allow_loopback
         self._shared = shared
         self._go_to(origin)
+
+    def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
+        at, began = utcnow(), time.monotonic()
+        try:
+            response = super().request(method, url, *args, **kwargs)
+        except errors.SalesforceError as error:
+            self._tell(at, began, method, url, error.code, 0)
+            raise
+        if self._on_call is not None:
+            rows = rows_in(_json_or_none(response)) if response.status_code < 300 else 0
+            self._tell(at, began, method, url, str(response.status_code), rows)
+        return response
+
+    def _tell(self, at: datetime, began: float, method: str | bytes, url: str | bytes, outcome: str, rows: int) -> None:
+        if self._on_call is not None:
+            took_ms = round((time.monotonic() - began) * 1000)
+            self._on_call(Call(at, kind_of(str(method), str(url)), rows, outcome, took_ms))
 
     def _go_to(self, origin: str) -> None:
         """Call this host from now on, and no other."""
@@ -280,8 +302,9 @@ class OrgSession(LimitedSession):
         before_call: Callable[[], None] | None = None,
         total_timeout_s: float | None = None,
         shared: SharedConnections | None = None,
+        on_call: Listener | None = None,
     ) -> None:
-        super().__init__(tokens.instance_url, allow_loopback, total_timeout_s, shared)
+        super().__init__(tokens.instance_url, allow_loopback, total_timeout_s, shared, on_call)
         self.tokens = tokens
         self.before_call = before_call or (lambda: None)
         self.calls = 0

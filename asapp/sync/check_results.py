@@ -18,7 +18,7 @@ from typing import Any
 
 from sqlalchemy import Table, select, update
 
-from asapp.connections import app_refusals
+from asapp.connections import app_refusals, call_log
 from asapp.connections.api_budget import record_usage
 from asapp.core.bulk import is_among, update_many
 from asapp.core.clock import utcnow
@@ -27,6 +27,7 @@ from asapp.core.extensions import db
 from asapp.core.leases import NO_LEASE, new_lease
 from asapp.models import Connection, ConnectionStatus, Partner, RunStatus, RunTrigger, SyncRun
 from asapp.salesforce import errors
+from asapp.salesforce.calls import Call
 from asapp.salesforce.client import OrgClient
 from asapp.salesforce.records import LeadsFound, Opening
 from asapp.sync import open_leads
@@ -54,6 +55,7 @@ class CheckResults:
     for_runs: list[Connection] = field(default_factory=list)
     released: list[int] = field(default_factory=list)
     failed: list[tuple[Connection, errors.SalesforceError]] = field(default_factory=list)
+    calls: list[tuple[Connection, Sequence[Call], bool]] = field(default_factory=list)  # was the check quiet?
     partners: dict[int, tuple[Partner, OrgClient]] = field(default_factory=dict)
     intervals: dict[int, SyncInterval] = field(default_factory=dict)
     written: Counter[str] = field(default_factory=Counter)
@@ -75,6 +77,9 @@ class CheckResults:
     def fail(self, connection: Connection, error: errors.SalesforceError) -> None:
         self._add("failed")
         self.failed.append((connection, error))
+
+    def add_calls(self, connection: Connection, calls: Sequence[Call], is_quiet: bool) -> None:
+        self.calls.append((connection, calls, is_quiet))
 
     def _add(self, kind: str) -> None:
         self.written[kind] += 1
@@ -99,7 +104,7 @@ class CheckResults:
             enqueue_waiting(self.job.enqueue)
         for connection, error in self.failed:
             record_failed(connection.id, self.lease, error, self.job)
-        for results in (self.quiet, self.for_runs, self.released, self.failed, self.partners):
+        for results in (self.quiet, self.for_runs, self.released, self.failed, self.calls, self.partners):
             results.clear()
         self.oldest_at = None
 
@@ -123,6 +128,7 @@ class CheckResults:
             change_rows(db.session, update(Connection).where(is_among(Connection.id, released)).values(**NO_LEASE))
         if need_run:
             insert_runs([each.id for each in need_run], now)
+        call_log.put_round(self.calls)
 
     def _lock(self) -> set[int]:
         """Lock the connections that still have our lease; return their ids."""

@@ -36,6 +36,7 @@ from asapp.messages.codes import Code
 from asapp.models import Connection, Partner, RunTrigger, SyncRun
 from asapp.models.run import ACTIVE
 from asapp.salesforce import errors
+from asapp.salesforce.calls import Call
 from asapp.salesforce.client import Haste, OrgClient
 from asapp.salesforce.records import LeadWindow, Opening
 from asapp.salesforce.session import CALLS_OF_AN_ORG, SharedConnections
@@ -99,6 +100,7 @@ class Check:
     calls: CountedCalls
     claimed_at: datetime
     start_by: float  # by time.monotonic()
+    made: list[Call] = field(default_factory=list)
     answer: Opening | None = None
     error: errors.SalesforceError | None = None
 
@@ -170,14 +172,15 @@ class Round:
 
     def _prepare(self, connection: Connection, now: datetime) -> Check | None:
         """Return what asks about it; None if it has no tokens that can be used."""
-        calls = CountedCalls(connection.partner_id)
+        calls, made = CountedCalls(connection.partner_id), list[Call]()
         try:
             client = self.job.access.client(connection, calls, self.haste)
         except errors.SalesforceError as error:
             self.results.fail(connection, error)
             return None
+        client.report_to(made.append)
         client.know_fields(connection.opt_out_field_read, connection.lead_fields_read)
-        return Check(connection, client, calls, now, time.monotonic() + START_WITHIN_S)
+        return Check(connection, client, calls, now, time.monotonic() + START_WITHIN_S, made)
 
     def reserve(self, checks: Sequence[Check], now: datetime) -> None:
         """Count the calls before they are made, and queue as many checks as the firm's allowance has room for."""
@@ -255,7 +258,8 @@ class Round:
         try:
             is_quiet = check.answer is not None and self._is_quiet(check, check.answer)
         except errors.SalesforceError as error:
-            check.error, check.answer = error, None
+            check.error, check.answer, is_quiet = error, None, False
+        self.results.add_calls(check.connection, check.made, is_quiet=is_quiet)
         if check.answer is None:
             self._judge_error(check, check.error or errors.OurBug(Code.OUR_BUG))
         elif is_quiet:

@@ -40,7 +40,7 @@ FOR_ADVISORS = (
 )
 FOR_ADMINS = (
     Place("Firms", "partners.index", ("partners", "advisors")),
-    Place("Firm board", "board.index", ("board",)),
+    Place("Firm board", "board.index", ("board", "org_calls")),
     Place("API keys", "api_keys.index", ("api_keys",)),
     Place("Audit log", "audit.index", ("audit",)),
     Place("Health", "health.index", ("health",)),

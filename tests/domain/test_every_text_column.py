@@ -68,6 +68,7 @@ STAYS = {
     "consent_events": {"key", "kind", "source"},
     "attempts": {"key"},
     "heartbeats": {"name"},
+    "org_calls": {"kind", "outcome"},
     "waiting_mails": {"public_id", "kind", "content_sealed", "lease"},  # until it is sent
 }
 

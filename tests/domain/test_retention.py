@@ -21,6 +21,7 @@ from asapp.models import (
     AuditEntry,
     Connection,
     OAuthState,
+    OrgCall,
     PasswordLink,
     RunChange,
     RunStatus,
@@ -211,6 +212,14 @@ def test_the_audit_log_is_kept_for_good(connection: Connection) -> None:
     assert count(AuditEntry) == before + 1
 
 
+def test_calls_to_a_firm_go_after_90_days(connection: Connection) -> None:
+    for days_ago in (91, 89):
+        at = utcnow() - days_ago * DAY
+        save(OrgCall(partner_id=connection.partner_id, kind="query", outcome="200", at=at, rows=days_ago))
+    assert delete_expired(settings()) == 1
+    assert db.session.scalars(select(OrgCall.rows)).all() == [89]
+
+
 def test_three_years_leave_what_the_settings_say(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once the tick has caught up, the number of rows depends on the days that are kept and not on the years that passed."""
     monkeypatch.setattr(retention, "AT_ONCE", 50)
@@ -230,6 +239,7 @@ def test_a_tick_that_finds_nothing_reads_no_table_through(connection: Connection
     for table, column, index in (
         ("sends", "ended_at", "ix_sends_ended"),
         ("api_usage", "hour", "ix_api_usage_hour"),
+        ("org_calls", "at", "ix_org_calls_at"),
         ("password_links", "expires_at", "ix_password_links_expires_at"),
         ("alerts", "closed_at", "ix_alerts_closed_at"),
         ("oauth_states", "expires_at", "ix_oauth_states_expires_at"),
