@@ -25,7 +25,7 @@ from asapp.core.database import upsert, writing
 from asapp.core.extensions import db
 from asapp.models import Connection, OrgCall
 from asapp.models.org_call import IS_COUNTED
-from asapp.salesforce.calls import GOOD, Call, Listener
+from asapp.salesforce.calls import GOOD, Listener, MadeCall
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Caller:
     def of(cls, connection: Connection) -> Caller:
         return cls(connection.partner_id, connection.user_id)
 
-    def row(self, call: Call) -> dict[str, Any]:
+    def row(self, call: MadeCall) -> dict[str, Any]:
         return {
             "at": call.at,
             "partner_id": self.partner_id,
@@ -65,10 +65,10 @@ class CallLog:
     def __init__(self, engine: Engine, caller: Caller) -> None:
         self._engine = engine
         self._caller = caller
-        self._calls: list[Call] = []
+        self._calls: list[MadeCall] = []
         self._written_at = time.monotonic()
 
-    def __call__(self, call: Call) -> None:
+    def __call__(self, call: MadeCall) -> None:
         self._calls.append(call)
 
     def writing_before(self, before_call: Callable[[], None]) -> Callable[[], None]:
@@ -85,7 +85,7 @@ class CallLog:
         """Write what has been collected, in a transaction of its own."""
         self._written_at = time.monotonic()
         calls, self._calls = self._calls, []
-        _write(self._engine, self._caller, calls)
+        write_calls(self._engine, self._caller, calls)
 
 
 @contextmanager
@@ -105,10 +105,11 @@ def logging_calls(caller: Caller) -> Iterator[CallLog]:
 def writing_at_once(caller: Caller, engine: Engine | None = None) -> Listener:
     """Return a listener for single calls, which are made while no transaction is open."""
     to = engine or db.engine
-    return lambda call: _write(to, caller, [call])
+    return lambda call: write_calls(to, caller, [call])
 
 
-def _write(engine: Engine, caller: Caller, calls: Sequence[Call]) -> None:
+def write_calls(engine: Engine, caller: Caller, calls: Sequence[MadeCall]) -> None:
+    """Write these calls in a transaction of their own. Commits."""
     if not calls:
         return
     try:
@@ -119,7 +120,7 @@ def _write(engine: Engine, caller: Caller, calls: Sequence[Call]) -> None:
         log.warning("%s calls are missing in the log of calls", len(calls))
 
 
-def put_round(checked: Iterable[tuple[Connection, Sequence[Call], bool]]) -> None:
+def put_round(checked: Iterable[tuple[Connection, Sequence[MadeCall], bool]]) -> None:
     """Write the calls of a round in the caller's transaction; each with whether the check was quiet.
 
     What a quiet check asked with success is added to its advisor's count of the hour.

@@ -33,7 +33,7 @@ BY_RESOURCE = {"query": CallKind.QUERY, "queryAll": CallKind.QUERY, "limits": Ca
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class MadeCall:
     """One call. outcome: the HTTP status, or a code of messages/codes.py if no usable answer came. took_ms: with the body."""
 
     at: datetime
@@ -43,7 +43,7 @@ class Call:
     took_ms: int
 
 
-Listener = Callable[[Call], None]  # runs after each call; it must not raise
+Listener = Callable[[MadeCall], None]  # runs after each call; it must not raise
 
 
 def kind_of(method: str, url: str) -> CallKind:

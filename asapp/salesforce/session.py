@@ -33,7 +33,7 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, MaxRetryError, Ne
 
 from asapp.core.clock import utcnow
 from asapp.salesforce import errors
-from asapp.salesforce.calls import Call, Listener, kind_of, rows_in
+from asapp.salesforce.calls import Listener, MadeCall, kind_of, rows_in
 from asapp.salesforce.hosts import is_salesforce_url
 
 TIMEOUT_S = (3.05, 27.0)  # to connect; between two bytes
@@ -250,10 +250,10 @@ class LimitedSession(BoundedSession):
     def _tell(self, at: datetime, began: float, method: str | bytes, url: str | bytes, outcome: str, rows: int) -> None:
         if self._on_call is not None:
             took_ms = round((time.monotonic() - began) * 1000)
-            self._on_call(Call(at, kind_of(str(method), str(url)), rows, outcome, took_ms))
+            self._on_call(MadeCall(at, kind_of(str(method), str(url)), rows, outcome, took_ms))
 
     def _go_to(self, origin: str) -> None:
-        """Call this host from now on, and no other."""
+        """MadeCall this host from now on, and no other."""
         if not is_salesforce_url(origin, self._allow_loopback):
             raise errors.Misconfigured("foreign_host")
         self.origin = origin

@@ -27,7 +27,7 @@ from asapp.core.extensions import db
 from asapp.core.leases import NO_LEASE, new_lease
 from asapp.models import Connection, ConnectionStatus, Partner, RunStatus, RunTrigger, SyncRun
 from asapp.salesforce import errors
-from asapp.salesforce.calls import Call
+from asapp.salesforce.calls import MadeCall
 from asapp.salesforce.client import OrgClient
 from asapp.salesforce.records import LeadsFound, Opening
 from asapp.sync import open_leads
@@ -55,7 +55,7 @@ class CheckResults:
     for_runs: list[Connection] = field(default_factory=list)
     released: list[int] = field(default_factory=list)
     failed: list[tuple[Connection, errors.SalesforceError]] = field(default_factory=list)
-    calls: list[tuple[Connection, Sequence[Call], bool]] = field(default_factory=list)  # was the check quiet?
+    calls: list[tuple[Connection, Sequence[MadeCall], bool]] = field(default_factory=list)  # was the check quiet?
     partners: dict[int, tuple[Partner, OrgClient]] = field(default_factory=dict)
     intervals: dict[int, SyncInterval] = field(default_factory=dict)
     written: Counter[str] = field(default_factory=Counter)
@@ -78,7 +78,7 @@ class CheckResults:
         self._add("failed")
         self.failed.append((connection, error))
 
-    def add_calls(self, connection: Connection, calls: Sequence[Call], is_quiet: bool) -> None:
+    def add_calls(self, connection: Connection, calls: Sequence[MadeCall], is_quiet: bool) -> None:
         self.calls.append((connection, calls, is_quiet))
 
     def _add(self, kind: str) -> None:

@@ -36,7 +36,7 @@ from asapp.messages.codes import Code
 from asapp.models import Connection, Partner, RunTrigger, SyncRun
 from asapp.models.run import ACTIVE
 from asapp.salesforce import errors
-from asapp.salesforce.calls import Call
+from asapp.salesforce.calls import MadeCall
 from asapp.salesforce.client import Haste, OrgClient
 from asapp.salesforce.records import LeadWindow, Opening
 from asapp.salesforce.session import CALLS_OF_AN_ORG, SharedConnections
@@ -100,7 +100,7 @@ class Check:
     calls: CountedCalls
     claimed_at: datetime
     start_by: float  # by time.monotonic()
-    made: list[Call] = field(default_factory=list)
+    made: list[MadeCall] = field(default_factory=list)
     answer: Opening | None = None
     error: errors.SalesforceError | None = None
 
@@ -172,7 +172,7 @@ class Round:
 
     def _prepare(self, connection: Connection, now: datetime) -> Check | None:
         """Return what asks about it; None if it has no tokens that can be used."""
-        calls, made = CountedCalls(connection.partner_id), list[Call]()
+        calls, made = CountedCalls(connection.partner_id), list[MadeCall]()
         try:
             client = self.job.access.client(connection, calls, self.haste)
         except errors.SalesforceError as error:
