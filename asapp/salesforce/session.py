@@ -253,7 +253,7 @@ class LimitedSession(BoundedSession):
             self._on_call(MadeCall(at, kind_of(str(method), str(url)), rows, outcome, took_ms))
 
     def _go_to(self, origin: str) -> None:
-        """MadeCall this host from now on, and no other."""
+        """Call this host from now on, and no other."""
         if not is_salesforce_url(origin, self._allow_loopback):
             raise errors.Misconfigured("foreign_host")
         self.origin = origin
