@@ -37,7 +37,7 @@ CHECK = "check"  # the kind of quiet checks, counted by the hour
 
 @dataclass(frozen=True)
 class Caller:
-    """For whom a call is made. user_id: the advisor; None if it is for the firm."""
+    """Whose call it is. user_id: the advisor; None if it is the firm alone."""
 
     partner_id: int
     user_id: int | None = None
