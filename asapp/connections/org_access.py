@@ -31,7 +31,7 @@ class OrgAccess:
     def app_of(self, partner: Partner, caller: Caller | None = None) -> App:
         """Return the firm's app; raise CannotOpen if its key or secret can't be opened.
 
-        caller: whose its calls are in the log, where each is written at once; without one they are not logged here.
+        caller: its calls are logged for this caller, each at once; without one they are not logged here.
         """
         return self.app(
             partner.salesforce_url,
