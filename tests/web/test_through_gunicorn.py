@@ -17,14 +17,15 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from asapp import create_app
+from asapp.core.clock import utcnow
 from asapp.core.extensions import db
-from asapp.models import User
+from asapp.models import OrgCall, User
 from devtools.guard import ROOT
 from devtools.processes import Web
 from devtools.servers import RedisServer
 from devtools.waiting import PATIENCE_S
 from tests.conftest import fresh_database, make_config
-from tests.factories import log_in, session_of
+from tests.factories import log_in, save, session_of
 from tests.pages import CheckingClient
 from tests.route_access import For, Route, iter_routes
 from tests.two_firms import World, make_world
@@ -103,7 +104,9 @@ def house(
         app = create_app(config)
         app.test_client_class = CheckingClient
         with app.app_context(), Gunicorn(config, folder / "web.log") as web:
-            yield GunicornHouse(app, app.test_client(), web, make_world())
+            world = make_world()
+            save(OrgCall(at=utcnow(), partner_id=world.northgate.id, kind="query", outcome="200"))
+            yield GunicornHouse(app, app.test_client(), web, world)
             db.session.remove()
             db.engine.dispose()
 
