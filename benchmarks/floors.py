@@ -40,13 +40,13 @@ def peak_rss_mb() -> float:
     raise OSError("no VmHWM")
 
 
-def iter_bodies(url: str, whom: Sequence[dict[str, Any]]) -> Iterator[bytes]:
+def iter_bodies(url: str, accounts: Sequence[dict[str, Any]]) -> Iterator[bytes]:
     """Yield the bodies of the first user's pages of contacts; the next address is cut out of the text, not parsed."""
     import urllib3
 
     pool = urllib3.connection_from_url(url, maxsize=1)
-    headers = {"Authorization": f"Bearer {whom[0]['access_token']}", "X-PrettyPrint": "0"}
-    query = f"SELECT {FIELDS} FROM Contact WHERE OwnerId = '{whom[0]['user_id']}' ORDER BY SystemModstamp, Id"
+    headers = {"Authorization": f"Bearer {accounts[0]['access_token']}", "X-PrettyPrint": "0"}
+    query = f"SELECT {FIELDS} FROM Contact WHERE OwnerId = '{accounts[0]['user_id']}' ORDER BY SystemModstamp, Id"
     path = f"/services/data/v66.0/query?q={quote_plus(query)}"
     while path:
         answer = pool.request("GET", path, headers=headers, retries=False)
@@ -57,13 +57,13 @@ def iter_bodies(url: str, whom: Sequence[dict[str, Any]]) -> Iterator[bytes]:
         path = rest.split(b'"', 1)[0].decode() if found else ""
 
 
-def iter_ahead(url: str, whom: Sequence[dict[str, Any]]) -> Iterator[bytes]:
+def iter_ahead(url: str, accounts: Sequence[dict[str, Any]]) -> Iterator[bytes]:
     """Yield the same, read ahead by a thread while the caller works."""
     coming: SimpleQueue[bytes | None] = SimpleQueue()
 
     def read() -> None:
         try:
-            for body in iter_bodies(url, whom):
+            for body in iter_bodies(url, accounts):
                 coming.put(body)
         finally:
             coming.put(None)
@@ -186,17 +186,17 @@ def _cell(value: Any) -> str:
 
 
 def full_sync(
-    into: str, mode: str, url: str, whom: Any, address_key: str, users: Any, connections: Any, runs: Any
+    into: str, mode: str, url: str, accounts: Any, address_key: str, users: Any, connections: Any, runs: Any
 ) -> dict[str, Any]:
     """mode: fetch, write, both (one after the other), ahead (a thread reads), ahead_upsert."""
     import orjson
 
     ids, key = (users[0], connections[0], runs[0]), bytes.fromhex(address_key)
-    bodies = list(iter_bodies(url, whom)) if mode == "write" else []
+    bodies = list(iter_bodies(url, accounts)) if mode == "write" else []
     if into.startswith("postgresql"):
         import psycopg  # noqa: F401 - loaded before the clock starts, as in a worker
     cpu, began = time.process_time(), time.perf_counter()
-    source = bodies if mode == "write" else iter_ahead(url, whom) if "ahead" in mode else iter_bodies(url, whom)
+    source = bodies if mode == "write" else iter_ahead(url, accounts) if "ahead" in mode else iter_bodies(url, accounts)
     writer = None if mode == "fetch" else open_writer(into, mode == "ahead_upsert")
     read = 0
     for body in source:
@@ -224,14 +224,14 @@ def wait(times: int, seconds: float) -> dict[str, Any]:
     return {"s": time.perf_counter() - began, "cpu_s": time.process_time() - cpu, "rss_mb": peak_rss_mb()}
 
 
-def calls_by_id(url: str, whom: Any, side_by_side: int, **_rest: Any) -> dict[str, Any]:
+def calls_by_id(url: str, accounts: Any, side_by_side: int, **_rest: Any) -> dict[str, Any]:
     """Make the calls of a prepared send and do nothing with the answers: one query, then all contacts by Id, 2,000 a call."""
     import urllib3
 
     pool = urllib3.connection_from_url(url, maxsize=side_by_side)
-    headers = {"Authorization": f"Bearer {whom[0]['access_token']}", "Content-Type": "application/json"}
+    headers = {"Authorization": f"Bearer {accounts[0]['access_token']}", "Content-Type": "application/json"}
     wanted = {"fields": ["Id", "OwnerId", "Email", "HasOptedOutOfEmail"]}
-    ids = [row["Id"] for body in iter_bodies(url, whom) for row in json.loads(body)["records"]]
+    ids = [row["Id"] for body in iter_bodies(url, accounts) for row in json.loads(body)["records"]]
     bodies = [json.dumps({"ids": ids[at : at + 2000], **wanted}) for at in range(0, len(ids), 2000)]
 
     def ask(body: str) -> None:
@@ -241,20 +241,20 @@ def calls_by_id(url: str, whom: Any, side_by_side: int, **_rest: Any) -> dict[st
             raise RuntimeError(f"the org answers {answer.status}")
 
     cpu, began = time.process_time(), time.perf_counter()
-    query = f"SELECT Id FROM Contact WHERE OwnerId = '{whom[0]['user_id']}' LIMIT 1"
+    query = f"SELECT Id FROM Contact WHERE OwnerId = '{accounts[0]['user_id']}' LIMIT 1"
     pool.request("GET", f"/services/data/v66.0/query?q={quote_plus(query)}", headers=headers, retries=False)
     with ThreadPoolExecutor(side_by_side) as threads:
         list(threads.map(ask, bodies))
     return {"s": time.perf_counter() - began, "cpu_s": time.process_time() - cpu}
 
 
-def one_call(url: str, whom: Any, rounds: int, since: str) -> dict[str, Any]:
+def one_call(url: str, accounts: Any, rounds: int, since: str) -> dict[str, Any]:
     """The one request of a sync in which nothing changed, made by urllib3 alone."""
     import orjson
     import urllib3
 
     pool = urllib3.connection_from_url(url, maxsize=1)
-    token, user_id = whom[0]["access_token"], whom[0]["user_id"]
+    token, user_id = accounts[0]["access_token"], accounts[0]["user_id"]
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json", "X-PrettyPrint": "0"}
     changed = f"SELECT {FIELDS} FROM Contact WHERE OwnerId = '{user_id}' AND SystemModstamp >= {since} "
     counted = f"SELECT COUNT() FROM Contact WHERE OwnerId = '{user_id}'"

@@ -181,7 +181,7 @@ class BenchHouse:
     def prepare(self, place: Place, running: BenchOrg, job: str = "prepare", **arguments: Any) -> Database:
         """Return a migrated database with a firm, an advisor connected to the org's first user, and a run that waits."""
         database = place.create()
-        whom = [{"user_id": running.user_id, **running.tokens(running.user_id)}] if running.user_id else []
-        whom = arguments.pop("whom", whom)
-        facts = self.call("ours", job, database, url=running.url, org_id=running.id, whom=whom, **arguments)
+        accounts = [{"user_id": running.user_id, **running.tokens(running.user_id)}] if running.user_id else []
+        accounts = arguments.pop("accounts", accounts)
+        facts = self.call("ours", job, database, url=running.url, org_id=running.id, accounts=accounts, **arguments)
         return Database(database.url, facts)

@@ -183,7 +183,7 @@ def deliver(connections: list[int], **_rest: Any) -> dict[str, Any]:
 # What a database contains before the measurement.
 
 
-def prepare(url: str, org_id: str, whom: list[dict[str, Any]], **_rest: Any) -> dict[str, Any]:
+def prepare(url: str, org_id: str, accounts: list[dict[str, Any]], **_rest: Any) -> dict[str, Any]:
     """Migrate; make a firm, and for each Salesforce user an advisor with a connection and a run that waits."""
     from flask_migrate import upgrade
 
@@ -207,12 +207,12 @@ def prepare(url: str, org_id: str, whom: list[dict[str, Any]], **_rest: Any) -> 
                 access_token=one["access_token"],
                 refresh_token=one["refresh_token"],
             )
-            for one in whom
+            for one in accounts
         ]
         facts = {"connections": [c.id for c in made], "users": [c.user_id for c in made]}
         db.session.commit()
     facts["runs"] = [start_run(connection_id) for connection_id in facts["connections"]]
-    return facts | {"address_key": hashed_with.hex(), "url": url, "whom": whom}
+    return facts | {"address_key": hashed_with.hex(), "url": url, "accounts": accounts}
 
 
 def prepare_checks(ports: list[int], due: int, **_rest: Any) -> dict[str, Any]:
@@ -305,13 +305,13 @@ def tick_until_fresh(give_up_s: float, without_firm: int = 0, **_rest: Any) -> d
 NO_LIMIT = 10**6  # people a day: the speed is measured, not the limit
 
 
-def prepare_form(url: str, org_id: str, whom: list[dict[str, Any]], **_rest: Any) -> dict[str, Any]:
+def prepare_form(url: str, org_id: str, accounts: list[dict[str, Any]], **_rest: Any) -> dict[str, Any]:
     """As prepare(), without a run; also returns the address of the advisor's sign-up page."""
     from asapp.core.extensions import db
     from asapp.leads import sign_up_page
     from asapp.models import SyncRun, User
 
-    facts = prepare(url, org_id, whom)
+    facts = prepare(url, org_id, accounts)
     with job_app().app_context():
         db.session.query(SyncRun).delete()
         page = sign_up_page.ensure_page(db.session.get_one(User, facts["users"][0]))

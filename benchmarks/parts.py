@@ -311,7 +311,7 @@ def nochange(bench: Bench) -> list[Target]:
                 asked = running.api_calls(mark)
                 written = writes_to_contacts(database) - before
             since = f"{running.state()['now'][:19]}Z"
-            asked_by = {key: database.facts[key] for key in ("url", "whom")}
+            asked_by = {key: database.facts[key] for key in ("url", "accounts")}
             alone = bench.house.call("floors", "one_call", **asked_by, rounds=25, since=since)["calls"]
             runs = len(answer["calls"]) + len(answer["forked"])
             here, forked = _ms(answer["here"]), _ms(answer["forked"])
@@ -474,8 +474,8 @@ def signups(bench: Bench) -> list[Target]:
     for place in bench.house.places:
         say(f"\n{BURST:,} sign-ups, gunicorn with two processes of 8 threads behind a proxy, {place.kind}")
         owner_id = running.ask("add_user", name="Amara Okafor", username=f"{place.kind}@x.example")
-        whom = [{"user_id": owner_id, **running.tokens(owner_id)}]
-        database = bench.house.prepare(place, running, "prepare_form", whom=whom)
+        accounts = [{"user_id": owner_id, **running.tokens(owner_id)}]
+        database = bench.house.prepare(place, running, "prepare_form", accounts=accounts)
         with served(bench, database, "wsgi:app", 2, trusted_proxies=1) as (port, process):
             crowd = Crowd(bench, port, process, database)
             crowd.come(ALONE, 1)
@@ -524,9 +524,9 @@ class Crowd:
 
     def come(self, people: int, browsers: int, a_second: float = 0.0) -> dict[str, Any]:
         before = cpu_of(self.process)
-        whom = {"slug": self.database.facts["slug"], "first": self.people, "people": people}
+        accounts = {"slug": self.database.facts["slug"], "first": self.people, "people": people}
         how = {"port": self.port, "browsers": browsers, "a_second": a_second}
-        answer = self.bench.house.call("visitors", "sign_up", **whom, **how)
+        answer = self.bench.house.call("visitors", "sign_up", **accounts, **how)
         self.people += people
         return answer | {"cpu_ms": (cpu_of(self.process) - before) / people * 1000}
 
@@ -547,8 +547,8 @@ def workers(bench: Bench) -> list[Target]:
     running.ask("advance_clock", seconds=3600)
     for place in bench.house.places:
         say(f"\n{bench.options.advisors} syncs without a change at {SLOW_S * 1000:.0f} ms a call, {place.kind}")
-        whom = [{"user_id": user_id, **running.tokens(user_id)} for user_id in people]
-        database = bench.house.prepare(place, running, whom=whom)
+        accounts = [{"user_id": user_id, **running.tokens(user_id)} for user_id in people]
+        database = bench.house.prepare(place, running, accounts=accounts)
         with at_work(bench, database, 2):
             bench.house.call("ours", "enqueue_and_wait", database, **database.facts)
         with running.slow(SLOW_S):

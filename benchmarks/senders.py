@@ -280,8 +280,10 @@ def measure_prepared_send(bench: Bench, place: Place) -> list[Target]:
         calls.append(running.api_calls(mark))
         return measured
 
-    whom = [{"user_id": running.user_id, **running.tokens(running.user_id)}]
-    bare = partial(bench.house.call, "floors", "calls_by_id", url=running.url, whom=whom, side_by_side=SIDE_BY_SIDE)
+    accounts = [{"user_id": running.user_id, **running.tokens(running.user_id)}]
+    bare = partial(
+        bench.house.call, "floors", "calls_by_id", url=running.url, accounts=accounts, side_by_side=SIDE_BY_SIDE
+    )
     with running.slow(SLOW_S):
         ours()
         looks = max(calls) - 1  # beside the one call of a sync without a change

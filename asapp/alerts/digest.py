@@ -1,38 +1,31 @@
 """The digest: what changed among an advisor's contacts since the last one, by mail.
 
-A digest is written once: the time that makes it due moves on in the transaction that stores the mail, and only if it is
-still the time that was read. Where nothing happened, the time moves on and no mail is stored. From then on the outbox has
-it (accounts/mail_outbox.py). It names people, never addresses.
+Where nothing happened, no mail is stored, and the next one is due at its time. It names people, never addresses.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 
-from asapp.accounts import mail_choices, mail_outbox
+from asapp.accounts import mail_choices
+from asapp.alerts.due_mails import DueMail, KindOfMail
 from asapp.contacts.queries import count_contacts
 from asapp.core import formats, mail
-from asapp.core.clock import utcnow
-from asapp.core.database import change_rows, end_read, reading, writing
 from asapp.core.extensions import db
 from asapp.core.mail import Letter
-from asapp.core.vault import Vault
 from asapp.leads.queries import find_to_act_on
 from asapp.messages.changes import TALLIED, in_a_mail
-from asapp.models import Digest, MailChoice, Role, User, WaitingKind
+from asapp.models import Digest, MailChoice, Role, User
 from asapp.panel import changes
 from asapp.panel.changes import Account, Entry, Wanted
 from asapp.panel.load import count_held_of
 
 NAMED = 3  # people of each kind
 FURTHEST_BACK = timedelta(days=8)  # for an advisor who was let back in
-ROUND_S = 45.0  # then other jobs have their turn; the next tick enqueues another
 UNNAMED = "someone without a name"
 
 
@@ -42,15 +35,6 @@ class DigestLine(NamedTuple):
     number: int
     words: str
     names: str
-
-
-def are_due() -> bool:
-    """Is a digest due? Ends the transaction."""
-    end_read(db.session)
-    with reading():
-        found = db.session.execute(due(utcnow()).limit(1)).first() is not None
-        end_read(db.session)
-    return found
 
 
 def due(now: datetime) -> Any:
@@ -63,36 +47,14 @@ def due(now: datetime) -> Any:
     )
 
 
-def write_due(vault: Vault, public_url: str) -> int:
-    """Store the digests that are due as mails; return how many. Commits."""
-    stop_at, written = time.monotonic() + ROUND_S, 0
-    while time.monotonic() < stop_at:
-        now = utcnow()
-        with reading():
-            row = db.session.execute(due(now).limit(1)).first()
-            letter = (
-                None if row is None else write(row.user_id, max(row.digest_until, now - FURTHEST_BACK), now, public_url)
-            )
-            db.session.rollback()
-        if row is None:
-            break
-        written += store(row.user_id, row.digest_due_at, now, letter, vault)
-    return written
+def moved_on(user_id: int, until: datetime) -> dict[str, Any]:
+    user, choice = db.session.get_one(User, user_id), mail_choices.find(user_id)
+    next_due_at = mail_choices.next_due(choice.digest, user.time_zone, until)
+    return {"digest_due_at": next_due_at, "digest_until": until}
 
 
-def store(user_id: int, was_due_at: datetime, until: datetime, letter: Letter | None, vault: Vault) -> bool:
-    """Store the mail, if there is one, and when the next is due; return whether a mail is stored. Commits."""
-    with writing():
-        user = db.session.get_one(User, user_id)
-        choice = mail_choices.find(user_id)
-        next_due_at = mail_choices.next_due(choice.digest, user.time_zone, until)
-        is_same = (MailChoice.user_id == user_id, MailChoice.digest_due_at == was_due_at)
-        mine = update(MailChoice).where(*is_same).values(digest_due_at=next_due_at, digest_until=until)
-        is_mine = change_rows(db.session, mine) == 1
-        if is_mine and letter is not None:
-            mail_outbox.add(WaitingKind.LETTER, asdict(letter), vault)
-        db.session.commit()
-    return is_mine and letter is not None
+def write_one(due_mail: DueMail, now: datetime, public_url: str) -> Letter | None:
+    return write(due_mail.user_id, max(due_mail.until, now - FURTHEST_BACK), now, public_url)
 
 
 def write(user_id: int, since: datetime, until: datetime, public_url: str) -> Letter | None:
@@ -144,3 +106,6 @@ def listing(entries: Sequence[Entry], number: int) -> str:
 def people(name: str) -> str:
     """Return a person's name as a mail may have it: never an address."""
     return name if name and "@" not in name else UNNAMED
+
+
+DIGESTS = KindOfMail(due, MailChoice.digest_due_at, write_one, moved_on)

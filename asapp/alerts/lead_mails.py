@@ -1,45 +1,30 @@
 """Mails that tell an advisor of new leads, and of leads that Salesforce refused.
 
 leads/news.py makes the advisor due. What came within a quarter of an hour goes in one mail, so that a flood of sign-ups
-is a mail and not hundreds; people who wait for the advisor's review are told about by an alert. A mail is stored once, as a
-digest is (alerts/digest.py). It names people, never addresses.
+is a mail and not hundreds; people who wait for the advisor's review are told about by an alert. It names people, never addresses.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, func, or_, select, update
+from sqlalchemy import and_, func, or_, select
 
-from asapp.accounts import mail_choices, mail_outbox
+from asapp.accounts import mail_choices
 from asapp.alerts.digest import people
+from asapp.alerts.due_mails import DueMail, KindOfMail
 from asapp.core import mail
-from asapp.core.clock import utcnow
-from asapp.core.database import change_rows, end_read, reading, writing
 from asapp.core.extensions import db
 from asapp.core.formats import counted, place_of
 from asapp.core.mail import Letter
-from asapp.core.vault import Vault
 from asapp.leads import queries
 from asapp.leads.queries import LeadLine
-from asapp.models import Lead, LeadMails, LeadState, MailChoice, User, WaitingKind
+from asapp.models import Lead, LeadMails, LeadState, MailChoice, User
 
 GAP = timedelta(minutes=15)  # between two of these mails to one advisor
 LISTED = 10
-ROUND_S = 45.0
-
-
-def are_due() -> bool:
-    """Is a mail due? Ends the transaction."""
-    end_read(db.session)
-    with reading():
-        found = db.session.execute(due(utcnow()).limit(1)).first() is not None
-        end_read(db.session)
-    return found
 
 
 def due(now: datetime) -> Any:
@@ -52,31 +37,12 @@ def due(now: datetime) -> Any:
     )
 
 
-def write_due(vault: Vault, public_url: str) -> int:
-    """Store the mails that are due; return how many. Commits."""
-    stop_at, written = time.monotonic() + ROUND_S, 0
-    while time.monotonic() < stop_at:
-        now = utcnow()
-        with reading():
-            row = db.session.execute(due(now).limit(1)).first()
-            letter = write(row.user_id, row.leads_until, now, public_url) if row is not None else None
-            db.session.rollback()
-        if row is None:
-            break
-        written += store(row.user_id, row.leads_due_at, now, letter, vault)
-    return written
+def moved_on(_user_id: int, until: datetime) -> dict[str, Any]:
+    return {"leads_due_at": None, "leads_until": until}
 
 
-def store(user_id: int, was_due_at: datetime, until: datetime, letter: Letter | None, vault: Vault) -> bool:
-    """Store the mail, if there is one, and that nothing is due; return whether a mail is stored. Commits."""
-    with writing():
-        is_same = (MailChoice.user_id == user_id, MailChoice.leads_due_at == was_due_at)
-        mine = update(MailChoice).where(*is_same).values(leads_due_at=None, leads_until=until)
-        is_mine = change_rows(db.session, mine) == 1
-        if is_mine and letter is not None:
-            mail_outbox.add(WaitingKind.LETTER, asdict(letter), vault)
-        db.session.commit()
-    return is_mine and letter is not None
+def write_one(due_mail: DueMail, now: datetime, public_url: str) -> Letter | None:
+    return write(due_mail.user_id, due_mail.until, now, public_url)
 
 
 def write(user_id: int, since: datetime, until: datetime, public_url: str) -> Letter | None:
@@ -120,3 +86,6 @@ def subject_of(lines: Sequence[LeadLine]) -> str:
     if len(refused) == len(lines):
         return f"Salesforce refused {counted(len(lines), 'lead')}"
     return f"{counted(len(lines), 'new lead')}" + (f", {len(refused)} refused by Salesforce" if refused else "")
+
+
+LEAD_MAILS = KindOfMail(due, MailChoice.leads_due_at, write_one, moved_on)

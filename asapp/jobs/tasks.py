@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from flask import Flask, current_app
 
 from asapp.accounts import attempts, links, mail_choices, mail_outbox, passkeys, sessions
-from asapp.alerts import alerts, digest, lead_mails, mail_delivery
+from asapp.alerts import alerts, due_mails, mail_delivery
+from asapp.alerts.digest import DIGESTS
+from asapp.alerts.lead_mails import LEAD_MAILS
 from asapp.connections.org_access import OrgAccess
 from asapp.connections.switching import revoke_expired
 from asapp.connections.tokens import find_idle, refresh_idle
@@ -142,8 +144,8 @@ def write_news(_round: int = 0) -> None:
     with job_context("write_news"):
         app = _app()
         config: Config = app.extensions["asapp.config"]
-        written = lead_mails.write_due(app.extensions["asapp.vault"], config.public_url)
-        written += digest.write_due(app.extensions["asapp.vault"], config.public_url)
+        written = due_mails.write_due(LEAD_MAILS, app.extensions["asapp.vault"], config.public_url)
+        written += due_mails.write_due(DIGESTS, app.extensions["asapp.vault"], config.public_url)
         if written:
             _queues().enqueue_letters()
 
@@ -165,7 +167,7 @@ def tick() -> None:
         if mail_outbox.are_due():
             _queues().enqueue_letters_rarely()
         mail_choices.plan()
-        if digest.are_due() or lead_mails.are_due():
+        if any(due_mails.are_due(kind) for kind in (DIGESTS, LEAD_MAILS)):
             _queues().enqueue_news()
         attempts.purge()
         passkeys.purge()

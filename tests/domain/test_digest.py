@@ -9,7 +9,10 @@ from flask import Flask, current_app
 from sqlalchemy import select
 
 from asapp.accounts import mail_choices, mail_outbox, users
-from asapp.alerts import digest, lead_mails
+from asapp.alerts import due_mails
+from asapp.alerts.digest import DIGESTS
+from asapp.alerts.due_mails import KindOfMail
+from asapp.alerts.lead_mails import LEAD_MAILS
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.core.forms import InvalidFields
@@ -23,10 +26,10 @@ URL = "https://my.advisorstream.example"
 FRIDAY = datetime(2026, 11, 27, 7, 0, tzinfo=UTC)
 
 
-def written(write: object = digest) -> list[Letter]:
+def written(kind: KindOfMail = DIGESTS) -> list[Letter]:
     """Let a job write what is due; return the mails, and empty the outbox."""
     vault = current_app.extensions["asapp.vault"]
-    number = write.write_due(vault, URL)  # type: ignore[attr-defined]
+    number = due_mails.write_due(kind, vault, URL)
     mails = db.session.scalars(select(WaitingMail).order_by(WaitingMail.id)).all()
     letters = [Letter(**mail_outbox.read(mail, vault)) for mail in mails]
     for mail in mails:
@@ -84,7 +87,7 @@ def test_a_digest_names_people_and_is_written_once(connection: Connection) -> No
     save(RunChange(run_id=run.id, contact_id=left.id, kind="also", reason="reassigned"))
     save(RunChange(run_id=run.id, contact_id=odd.id, kind="deactivated", reason="opted_out"))
     choice_of(user)
-    assert digest.are_due()
+    assert due_mails.are_due(DIGESTS)
     [letter] = written()
     assert letter.to == user.email
     assert letter.subject == "Your contacts: 1 opted out or unsubscribed, 1 left, 7 added"
@@ -96,7 +99,7 @@ def test_a_digest_names_people_and_is_written_once(connection: Connection) -> No
     assert "Once a week instead, or never: https://my.advisorstream.example/settings" in letter.text
     assert not [each for each in (*people, left, odd) if each.email in letter.text]
     assert "kestrel" not in letter.text
-    assert not digest.are_due()
+    assert not due_mails.are_due(DIGESTS)
     assert written() == []
 
 
@@ -111,7 +114,7 @@ def test_nothing_is_sent_where_nothing_happened_or_nothing_is_wanted(connection:
     connection.user.deactivated_at = utcnow()
     save(connection.user)
     choice_of(connection.user)
-    assert not digest.are_due()
+    assert not due_mails.are_due(DIGESTS)
 
 
 def test_what_was_told_is_not_told_again_after_a_pause(connection: Connection) -> None:
@@ -139,17 +142,17 @@ def test_the_digest_says_what_needs_the_advisor(connection: Connection) -> None:
 def test_a_new_lead_is_told_after_a_moment_and_once(connection: Connection) -> None:
     choice = choice_of(connection.user)
     someone_signs_up(connection.user)
-    assert not lead_mails.are_due()
+    assert not due_mails.are_due(LEAD_MAILS)
     choice.leads_due_at = utcnow()
     save(choice)
-    [letter] = written(lead_mails)
+    [letter] = written(LEAD_MAILS)
     assert letter.subject == "New lead: Mei-Ling Chou"
     assert "Mei-Ling Chou signed up on your page on" in letter.text
     assert "mei.chou" not in letter.text
     someone_signs_up(connection.user, "esi@fjord.example", "Esi", "Mensah")
     choice.leads_due_at = utcnow()
     save(choice)
-    assert not lead_mails.are_due(), "the next mail waits for a quarter of an hour"
+    assert not due_mails.are_due(LEAD_MAILS), "the next mail waits for a quarter of an hour"
 
 
 def test_many_leads_are_one_mail_and_those_for_review_are_none(connection: Connection) -> None:
@@ -159,7 +162,7 @@ def test_many_leads_are_one_mail_and_those_for_review_are_none(connection: Conne
     someone_signs_up(connection.user, "last@fjord.example").state = LeadState.FOR_REVIEW
     choice.leads_due_at = utcnow()
     save(choice)
-    [letter] = written(lead_mails)
+    [letter] = written(LEAD_MAILS)
     assert letter.subject == "12 new leads"
     assert "- and 2 more" in letter.text
 
@@ -173,7 +176,7 @@ def test_advisors_choose_which_leads_are_told(connection: Connection, wants: str
     news.plan_mail(connection.user_id, utcnow() - news.WAIT)
     choice.leads_due_at = utcnow()
     save(refused)
-    letters = written(lead_mails)
+    letters = written(LEAD_MAILS)
     expected = {2: ["2 new leads, 1 refused by Salesforce"], 1: ["Salesforce refused the lead of Esi Mensah"], 0: []}
     assert [letter.subject for letter in letters] == expected[subjects]
     assert choice.leads_due_at is None
