@@ -11,7 +11,7 @@ from asapp.core.extensions import db
 from asapp.models import Contact
 from tests.browser.conftest import OpenPage
 from tests.browser.house import Firm
-from tests.browser.looking import take_picture, widest
+from tests.browser.looking import follow, take_picture, widest
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -56,7 +56,7 @@ def test_no_page_scrolls_sideways_and_all_print_in_both_directions(held: Firm, o
         if path:
             page.goto(held.url(path))
         else:
-            page.get_by_role("link", name="See the receipt").click()
+            follow(page, page.get_by_role("link", name="See the receipt"))
             expect(page.get_by_role("heading", level=1)).to_have_text("Sync receipt")
         for size in (NARROWEST, AT_200_PERCENT):
             page.set_viewport_size(size)  # type: ignore[arg-type]

@@ -56,6 +56,7 @@ def test_lists_from_salesforce(firm: Firm, open_page: OpenPage, htmx: Htmx) -> N
     expect(row).to_contain_text("1 opted out")
     page.get_by_role("link", name="Look inside Spring seminar").click()
     page.get_by_role("button", name="Use this list").click()
+    expect(page.get_by_role("main")).to_contain_text("You use “Spring seminar” now")
     org.change_list_view(view, where=DIRECTORS)
     org.delete_campaign(seminar)
     firm.sync()
