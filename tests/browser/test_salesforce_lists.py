@@ -74,7 +74,7 @@ def test_lists_from_salesforce(firm: Firm, open_page: OpenPage, htmx: Htmx) -> N
     firm.sync()
     page.reload()
     expect(page.get_by_role("row", name="Partners of the firm").first).to_contain_text("5")
-    page.get_by_role("link", name="Partners of the firm").last.click()
+    page.get_by_role("navigation", name="Lists").get_by_role("link", name="Partners of the firm").click()
     expect(page.get_by_role("main")).to_contain_text("It follows a list view of Salesforce and is read-only here.")
     if looks:
         inspect(page, "contacts-on-a-salesforce-list")
