@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hmac
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, Select, Table, delete, or_, select
+from sqlalchemy import ColumnElement, Row, Select, Table, and_, delete, false, or_, select, update
 
 from asapp.contacts.lists import name_key
 from asapp.contacts.twins import lock_advisor
@@ -24,12 +24,15 @@ from asapp.core.extensions import db
 from asapp.models import Connection, Contact, ContactList, LedgerEntry, LedgerOutcome, ListKind, ListMember
 from asapp.models.contact import CHOSEN_IN_SALESFORCE
 from asapp.models.salesforce_list import SalesforceList
-from asapp.salesforce.org_lists import Filter, ListInOrg, ListReading, ListToRead, ListTrouble, Read
+from asapp.salesforce.org_lists import CAMPAIGN, Filter, ListInOrg, ListReading, ListToRead, ListTrouble, Read
 from asapp.salesforce.records import LEAD_PREFIX
 
+Campaigns = Mapping[str, bytes | None]  # {Id: what was seen of its members, see SalesforceList}
 MEMBERS: Table = ListMember.__table__  # type: ignore[assignment]
 LISTS_MAX = 20
 READ_EVERY = timedelta(minutes=15)
+# A campaign of which no change was seen: it may have another name, or other users' people.
+READ_ANYWAY = timedelta(days=1)
 KEY_NAME_LENGTH = 60  # of the name in name_key; the rest is the Id
 COPIES_MAX = 100
 
@@ -173,36 +176,70 @@ def is_due(now: datetime) -> ColumnElement[bool]:
     return or_(SalesforceList.asked_at.is_(None), SalesforceList.asked_at <= now - READ_EVERY)
 
 
-def find_to_read(connection_id: int, due_by: datetime | None) -> list[ListToRead]:
-    """Return the lists of a connection, those read longest ago first. due_by: those alone that are due then."""
+def find_to_read(connection_id: int, due_by: datetime | None, seen: Campaigns) -> list[ListToRead]:
+    """Return the lists of a connection, those read longest ago first.
+
+    due_by: those alone that are due then, without the campaigns that look as they did. seen: campaigns as they look now.
+    """
     query = select(SalesforceList).where(SalesforceList.connection_id == connection_id)
     if due_by is not None:
-        query = query.where(is_due(due_by))
+        as_before = [SalesforceList.seen == now for now in seen.values() if now is not None]
+        query = query.where(is_due(due_by), ~and_(_shows_changes(due_by), or_(false(), *as_before)))
     rows = db.session.scalars(query.order_by(SalesforceList.asked_at.is_not(None), SalesforceList.asked_at))
     return [ListToRead(row.list_id, row.salesforce_id, row.about, row.accepted) for row in rows]
 
 
 def find_waiting(connection_ids: Collection[int], now: datetime) -> set[int]:
-    """Return those of these connections that have lists to read."""
+    """Return those of these connections that have lists to read, whatever the answer about their campaigns."""
     waiting = select(SalesforceList.connection_id).where(
-        is_among(SalesforceList.connection_id, connection_ids), is_due(now)
+        is_among(SalesforceList.connection_id, connection_ids), is_due(now), ~_shows_changes(now)
     )
     return set(db.session.scalars(waiting.distinct()))
 
 
+def find_campaigns(connection_ids: Collection[int], due_by: datetime | None) -> Mapping[int, Campaigns]:
+    """Return {connection: its campaigns that can be read}, each with what was seen of it. due_by: see find_to_read."""
+    which = [SalesforceList.about == CAMPAIGN, SalesforceList.trouble.is_(None)]
+    rows = select(SalesforceList.connection_id, SalesforceList.salesforce_id, SalesforceList.seen).where(
+        is_among(SalesforceList.connection_id, connection_ids), *which, *([] if due_by is None else [is_due(due_by)])
+    )
+    found: dict[int, dict[str, bytes | None]] = {}
+    for connection_id, salesforce_id, seen in db.session.execute(rows):
+        found.setdefault(connection_id, {})[salesforce_id] = seen
+    return found
+
+
+def _shows_changes(now: datetime) -> ColumnElement[bool]:
+    """Over SalesforceList: does a sync's first call tell whether it has changed?"""
+    known = and_(SalesforceList.trouble.is_(None), SalesforceList.read_at > now - READ_ANYWAY)
+    return and_(SalesforceList.seen.is_not(None), known)
+
+
+def read_again(connection_id: int) -> None:
+    """Let the campaigns of a connection be read once they are due: people came or changed, and they may be in one."""
+    mine = update(SalesforceList).where(SalesforceList.connection_id == connection_id)
+    db.session.execute(mine.where(SalesforceList.seen.is_not(None)).values(seen=None))
+    db.session.commit()
+
+
 def store_reading(
-    user_id: int, asked: ListToRead, read: Read, asked_at: datetime, lock: Callable[[], None] | None = None
+    user_id: int,
+    asked: ListToRead,
+    read: Read,
+    asked_at: datetime,
+    lock: Callable[[], None] | None = None,
+    seen: bytes | None = None,
 ) -> int:
     """Store what Salesforce answered about a list; return how many people came or left. Commits.
 
-    lock: locks the advisor, if something else is locked with it.
+    seen: see SalesforceList; from before the list was read. lock: locks the advisor, if something else is locked with it.
     """
     (lock or (lambda: lock_advisor(user_id)))()
     found = find_one(user_id, asked.key)
     if found is None or found.accepted != asked.filter:
         db.session.commit()  # given up meanwhile, or another filter was accepted
         return 0
-    found.asked_at = asked_at
+    found.asked_at, found.seen = asked_at, seen
     moved = 0
     if isinstance(read, ListTrouble):
         _freeze(found, read, asked_at)

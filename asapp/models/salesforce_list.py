@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import JSON, CheckConstraint, ForeignKey, String, Text, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    ForeignKey,
+    LargeBinary,
+    String,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from asapp.core.clock import utcnow
@@ -20,6 +28,8 @@ class SalesforceList(Base):
 
     about: Contact, Account, Lead or Campaign. scope, condition: the filter that the advisor accepted (salesforce/org_lists.py).
     new_scope, new_condition: the filter that Salesforce shows now, if it is another one; seen since changed_at.
+    seen: of a campaign, a digest of its members as the last sync that read them saw them in its first call
+    (salesforce/records.py, campaign_digests); None if they are to be read again.
     not_here: {why: how many} of the people who are on it in Salesforce and not here, as last read.
     """
 
@@ -44,6 +54,7 @@ class SalesforceList(Base):
     trouble_since: Mapped[datetime | None] = mapped_column(UTCDateTime)
     asked_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # last time it was read, or tried to
     read_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # last time its members were read
+    seen: Mapped[bytes | None] = mapped_column(LargeBinary(32))
     not_here: Mapped[dict[str, int]] = mapped_column(JSON, default=dict)
     chosen_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
 

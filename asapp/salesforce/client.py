@@ -54,6 +54,7 @@ from asapp.salesforce.records import (
     RetrievedContact,
     Sighting,
     account_of,
+    campaign_digests,
     converted,
     created_of,
     id_or_none,
@@ -214,21 +215,29 @@ class OrgClient:
         with_deleted: bool,
         leads: LeadWindow | None = None,
         before: tuple[datetime, soql.Position | None] | None = None,
+        campaigns: Collection[str] = (),
     ) -> Opening:
         """Query the first page of a window of contacts, and how many contacts the user has: one call.
 
         since, after, before: see soql.contacts().
         leads: which Leads to query in the same call. If that part fails, the Opening holds the error.
+        campaigns: Ids of those whose members are queried, too.
         """
         return self._reading(
             "Contact",
             lambda fields: self._open(
-                owner_id, fields, soql.contacts(owner_id, fields, since, after, before), with_deleted, leads
+                owner_id, fields, soql.contacts(owner_id, fields, since, after, before), with_deleted, leads, campaigns
             ),
         )
 
     def _open(
-        self, owner_id: str, fields: ReadFields, contacts: str, with_deleted: bool, leads: LeadWindow | None
+        self,
+        owner_id: str,
+        fields: ReadFields,
+        contacts: str,
+        with_deleted: bool,
+        leads: LeadWindow | None,
+        campaigns: Collection[str],
     ) -> Opening:
         questions = [
             ("contacts", "queryAll" if with_deleted else "query", contacts),
@@ -236,7 +245,10 @@ class OrgClient:
         ]
         if leads is not None:
             questions += self._questions_about_leads(owner_id, leads, self.lead_fields)
+        if campaigns:
+            questions.append(("members", "query", soql.campaign_members(owner_id, campaigns)))
         page, count, *found = self._ask_some(*questions, may_fail=[reference for reference, _, _ in questions[2:]])
+        members = found.pop() if campaigns else None
         answered_at, took_s = self.answered_at, self._session.took_s if self._session else 0.0
         return Opening(
             page=self._page(page, fields),
@@ -244,6 +256,7 @@ class OrgClient:
             asked_at=answered_at - timedelta(seconds=int(took_s) + 2),
             answered_at=answered_at,
             leads=None if leads is None else self._leads_or_why(owner_id, leads, found),
+            campaigns=campaign_digests(members, campaigns) if isinstance(members, dict) else None,
         )
 
     def open_leads(self, owner_id: str, after: soql.Position | None) -> ContactPage:

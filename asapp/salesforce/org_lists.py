@@ -18,10 +18,10 @@ from urllib.parse import quote_plus, urlencode
 from asapp.salesforce import errors
 from asapp.salesforce.client import PARTS_A_COMPOSITE, QUERIES_A_COMPOSITE, QUERY_BYTES, OrgClient
 from asapp.salesforce.hosts import to_18
-from asapp.salesforce.records import CONTACT_PREFIX, LEAD_PREFIX, cleaned, id_of, id_or_none
+from asapp.salesforce.records import CAMPAIGN_PREFIX, CONTACT_PREFIX, LEAD_PREFIX, cleaned, id_of, id_or_none
 from asapp.salesforce.soql import field, owned_by
 
-VIEW_PREFIX, CAMPAIGN_PREFIX = "00B", "701"
+VIEW_PREFIX = "00B"
 CAMPAIGN = "Campaign"
 NAME_MAX = 80
 CAMPAIGNS_SHOWN = 200

@@ -7,6 +7,7 @@ a second Lead, so the whole answer has to be readable.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
@@ -28,7 +29,7 @@ from asapp.salesforce.hosts import to_18
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-CONTACT_PREFIX, LEAD_PREFIX, ACCOUNT_PREFIX = "003", "00Q", "001"
+CONTACT_PREFIX, LEAD_PREFIX, ACCOUNT_PREFIX, CAMPAIGN_PREFIX = "003", "00Q", "001", "701"
 FIRST_NAME_MAX, LAST_NAME_MAX, EMAIL_MAX = 80, 120, 254  # as stored here; Salesforce's limits are lower
 BOUNCE_REASON_MAX = 255
 
@@ -227,6 +228,7 @@ class Opening(NamedTuple):
     """The answer to a run's first question: a page, and how many contacts the user has.
 
     leads: the leads of the window, the error, or None if they weren't queried.
+    campaigns: {Id of a campaign: digest of the user's people in it} for those asked about; None if that could not be read.
     """
 
     page: ContactPage
@@ -234,6 +236,7 @@ class Opening(NamedTuple):
     asked_at: datetime  # by Salesforce's clock; no later than when it began to work on the query
     answered_at: datetime
     leads: LeadsFound | SalesforceError | None = None
+    campaigns: Mapping[str, bytes] | None = None
 
 
 class AccountSighting(NamedTuple):
@@ -409,6 +412,21 @@ def account_of(row: Mapping[str, Any]) -> AccountSighting:
         flag_of(row["IsDeleted"]),
         id_or_none(survivor.get("PersonContactId"), CONTACT_PREFIX),
     )
+
+
+def campaign_digests(answer: Mapping[str, Any], campaign_ids: Iterable[str]) -> dict[str, bytes] | None:
+    """Return {Id of a campaign: 32 bytes that change when the user's people in it do}; None if the answer can't be read.
+
+    answer: to soql.campaign_members. Its first page is enough: a new member is on it, and one that left changes the count.
+    """
+    try:
+        of_more = "" if answer["done"] else answer["totalSize"]
+        hashes = {each: hashlib.sha256(f"{each} {of_more}\n".encode()) for each in campaign_ids}
+        for row in answer["records"]:
+            hashes[id_of(row["CampaignId"], CAMPAIGN_PREFIX)].update(f"{row['ContactId']} {row['LeadId']}\n".encode())
+    except (KeyError, TypeError, ValueError):
+        return None
+    return {each: hashed.digest() for each, hashed in hashes.items()}
 
 
 def match_of(row: Mapping[str, Any], fields: ReadFields) -> ContactMatch:

@@ -231,6 +231,12 @@ def opted_out(fields: ReadFields) -> str:
     return f"({' OR '.join([*(f'{path(name)} = true' for name in fields.opt_outs), *unseen])})"
 
 
+def campaign_members(owner_id: str, campaign_ids: Iterable[str]) -> str:
+    """The owner's people in some campaigns, those whose membership changed last first."""
+    mine = f"CampaignId IN ({_listed(campaign_ids)}) AND LeadOrContactOwnerId = '{to_18(owner_id)}'"
+    return f"SELECT CampaignId, ContactId, LeadId FROM CampaignMember WHERE {mine} ORDER BY SystemModstamp DESC, Id"
+
+
 def is_visible(about: str, names: Iterable[str]) -> str:
     """A query that fails if the user can't see all of these fields of an object."""
     return f"SELECT {_named(*names)} FROM {field(about)} LIMIT 1"

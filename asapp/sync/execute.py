@@ -15,7 +15,9 @@ from typing import Any
 
 from asapp.connections import app_refusals
 from asapp.connections.api_budget import record_usage
+from asapp.contacts import salesforce_lists
 from asapp.contacts.lists import ensure_system_lists
+from asapp.contacts.salesforce_lists import Campaigns
 from asapp.core import logs
 from asapp.core.bulk import in_chunks
 from asapp.core.clock import utcnow
@@ -88,6 +90,7 @@ class Reading:
     is_held: bool = False
     leads: Leads = None  # as the last opening of the window brought them
     leads_asked_at: datetime = field(default_factory=utcnow)
+    campaigns: Campaigns = field(default_factory=dict)  # as that opening saw them
     reads_all_opted_out: bool = False  # of the user's Leads
     open_leads: Checked | None = None  # None: they don't come in, or could not be read
     leads_error: errors.SalesforceError | None = None
@@ -117,7 +120,7 @@ class Execution:
             self.follow_person_accounts()
             self.settle_departures(reading)
             self.follow_leads(reading)
-            lists.read(self.reader)
+            lists.read(self.reader, reading.campaigns)
             self.finish(reading)
 
     # The phases
@@ -155,8 +158,10 @@ class Execution:
         of_leads = opening.leads_to_read(self.connection, client, is_full=window.is_full)
         reading.reads_all_opted_out = of_leads.opted_out_since is None
         reading.leads_asked_at = utcnow()
-        answer = opening.ask(self.reader.client_for_call(), self.reader.owner_id, window.start, of_leads, after, before)
-        reading.leads = answer.leads
+        campaigns = salesforce_lists.find_campaigns([self.connection.id], None).get(self.connection.id, {})
+        client_for_call, owner_id = self.reader.client_for_call(), self.reader.owner_id
+        answer = opening.ask(client_for_call, owner_id, window.start, of_leads, after, before, list(campaigns))
+        reading.leads, reading.campaigns = answer.leads, answer.campaigns or {}
         is_first = window.is_new or run.opened_at is None
         self.run.save(
             **(window.values if window.is_new else {}),

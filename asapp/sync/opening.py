@@ -7,7 +7,7 @@ A run (sync/execute.py) and a scheduled check without one ask the same. What a s
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -41,9 +41,13 @@ def ask(
     of_leads: LeadWindow,
     after: Position | None = None,
     before: tuple[datetime, Position | None] | None = None,
+    campaigns: Collection[str] = (),
 ) -> Opening:
-    """Ask Salesforce; one call. since: of the contacts to read (None: all); after, before: see salesforce/soql.py, contacts()."""
-    return client.open_contacts(owner_id, since, after, since is not None, of_leads, before)
+    """Ask Salesforce; one call.
+
+    since: of the contacts to read (None: all); after, before: see salesforce/soql.py, contacts(). campaigns: those that are due.
+    """
+    return client.open_contacts(owner_id, since, after, since is not None, of_leads, before, campaigns)
 
 
 def needs_run(connection: Connection, client: OrgClient) -> bool:
@@ -61,11 +65,13 @@ def needs_run(connection: Connection, client: OrgClient) -> bool:
     return is_full or connection.sweep_wanted or is_daily_check_due(connection)
 
 
-def is_quiet(connection: Connection, client: OrgClient, opening: Opening) -> bool:
+def is_quiet(
+    connection: Connection, client: OrgClient, opening: Opening, campaigns: Mapping[str, bytes | None]
+) -> bool:
     """Is there nothing to do, by Salesforce's answer: no row, the same fields, the count that the last sync left?
 
     The ledger changes in runs alone, or asks for a full check (sweep_wanted); so a count that is still the last one agrees
-    with it. client: the one that asked.
+    with it. client: the one that asked. campaigns: those asked about, as they were seen last.
     """
     page = opening.page
     return (
@@ -73,6 +79,7 @@ def is_quiet(connection: Connection, client: OrgClient, opening: Opening) -> boo
         and opening.owned == connection.salesforce_count
         and client.contact_fields.key == connection.opt_out_field_read
         and _are_leads_quiet(connection, client, opening)
+        and (opening.campaigns or {}) == campaigns
     )
 
 
@@ -111,7 +118,7 @@ def find_unsettled(connection_ids: Collection[int]) -> set[int]:
     """Return those of these connections about which our own tables leave something to do for a run.
 
     Contacts whose departure is recorded are asked about by Id in each run; leads may wait for a look by Id, or for their
-    contact; lists from Salesforce are read in runs.
+    contact; list views are read in runs, since their members change without a stamp.
     """
     recorded = select(Departure.connection_id).where(is_among(Departure.connection_id, connection_ids)).distinct()
     waiting = salesforce_lists.find_waiting(connection_ids, utcnow())

@@ -26,6 +26,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session, joinedload
 
 from asapp.connections.api_budget import call_counter, give_back_calls, reserve_calls
+from asapp.contacts.salesforce_lists import Campaigns, find_campaigns
 from asapp.core import logs
 from asapp.core.bulk import is_among
 from asapp.core.clock import utcnow
@@ -100,6 +101,7 @@ class Check:
     calls: CountedCalls
     claimed_at: datetime
     start_by: float  # by time.monotonic()
+    campaigns: Campaigns = field(default_factory=dict)  # that are due
     made: list[MadeCall] = field(default_factory=list)
     answer: Opening | None = None
     error: errors.SalesforceError | None = None
@@ -156,13 +158,16 @@ class Round:
         connections = claim(ids, self.lease, now)
         self.is_all_claimed = not ids
         with reading():
-            unsettled = opening.find_unsettled([each.id for each in connections]) if connections else set()
+            ids = [each.id for each in connections]
+            unsettled = opening.find_unsettled(ids) if ids else set()
+            campaigns = find_campaigns(ids, now) if ids else {}
             end_read(db.session)
         asked = []
         for connection in connections:
             check = self._prepare(connection, now)
             if check is None:
                 continue
+            check.campaigns = campaigns.get(connection.id, {})
             is_well = not connection.failures_in_a_row  # else a run would perhaps wait for an org that doesn't answer
             if is_well and (connection.id in unsettled or opening.needs_run(connection, check.client)):
                 self.results.need_run(connection)
@@ -180,7 +185,7 @@ class Round:
             return None
         client.report_to(made.append)
         client.know_fields(connection.opt_out_field_read, connection.lead_fields_read)
-        return Check(connection, client, calls, now, time.monotonic() + START_WITHIN_S, made)
+        return Check(connection, client, calls, now, time.monotonic() + START_WITHIN_S, made=made)
 
     def reserve(self, checks: Sequence[Check], now: datetime) -> None:
         """Count the calls before they are made, and queue as many checks as the firm's allowance has room for."""
@@ -223,10 +228,11 @@ class Round:
 
     def _ask(self, check: Check, since: datetime | None, of_leads: LeadWindow) -> None:
         """Ask Salesforce, in a thread of its own."""
-        connection = check.connection
+        connection, campaigns = check.connection, list(check.campaigns)
         with logs.about(connection_id=connection.id, partner_id=connection.partner_id):
             try:
-                check.answer = opening.ask(check.client, connection.salesforce_user_id, since, of_leads)
+                user_id = connection.salesforce_user_id
+                check.answer = opening.ask(check.client, user_id, since, of_leads, campaigns=campaigns)
             except errors.SalesforceError as error:
                 check.error = error
             except Exception:
@@ -269,7 +275,8 @@ class Round:
 
     def _is_quiet(self, check: Check, answer: Opening) -> bool:
         """Is there nothing to do? After a failure a run tells that syncs work again."""
-        return not check.connection.failures_in_a_row and opening.is_quiet(check.connection, check.client, answer)
+        is_well = not check.connection.failures_in_a_row
+        return is_well and opening.is_quiet(check.connection, check.client, answer, check.campaigns)
 
     def _judge_error(self, check: Check, error: errors.SalesforceError) -> None:
         """A transient failure becomes a run, which has more patience; one at a time for a firm, since its org may hang."""

@@ -15,7 +15,7 @@ from asapp.contacts.salesforce_lists import TooManyLists
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.core.forms import InvalidFields
-from asapp.models import Contact, ListKind, Partner, RunStatus, RunTrigger, SyncRun
+from asapp.models import Contact, ContactList, ListKind, Partner, RunStatus, RunTrigger, SyncRun
 from asapp.salesforce.org_lists import Filter, ListInOrg, ListTrouble
 from orgsim import Answer, Running
 from tests.checking import Checker, let_it_be_due
@@ -251,6 +251,74 @@ def test_a_check_finds_the_lists_that_are_due_and_makes_a_run_of_it(office: List
     office.org.change_without_stamp(office.rose, MailingCity="Hull")
     office.resume(db.session.get_one(SyncRun, run_id))
     assert office.on(made) == {office.zoe}
+
+
+def due_check(office: ListOffice, made: ContactList) -> tuple[int, list[int]]:
+    """Check a quarter of an hour after the list was read; return how many calls that took, and the runs that it made."""
+    office.state(made).asked_at = utcnow() - timedelta(minutes=15)
+    let_it_be_due(office.connection)
+    checker = Checker()
+    calls = office.calls(checker.go)
+    for run_id in checker.enqueued:
+        office.resume(db.session.get_one(SyncRun, run_id))
+    return calls, checker.enqueued
+
+
+@pytest.mark.parametrize("brings_in_open_leads", [False, True])
+def test_a_check_with_campaigns_is_one_call_and_makes_a_run_when_their_people_change(
+    office: ListOffice, brings_in_open_leads: bool
+) -> None:
+    office.connection.partner.brings_in_open_leads = brings_in_open_leads
+    office.save()
+    seminar, other = (office.org.add_campaign(office.user, name) for name in ("Seminar", "Nobody's"))
+    office.org.add_members(seminar, [office.rose, office.zoe])
+    made, _ = office.follow(seminar, "Campaign"), office.follow(other, "Campaign")
+    office.org.clock.advance(3600)
+    office.sync()
+    assert due_check(office, made) == (1, [])
+    for change, people in (
+        (lambda: office.org.add_members(seminar, [office.hal]), {office.rose, office.zoe, office.hal}),
+        (lambda: office.org.remove_member(seminar, office.rose), {office.zoe, office.hal}),
+        (lambda: office.org.remove_member(seminar, office.zoe), {office.hal}),
+        (lambda: office.org.remove_member(seminar, office.hal), set()),  # now it looks like the other one
+        (lambda: office.org.add_members(seminar, [office.rose]), {office.rose}),
+    ):
+        change()
+        calls, runs = due_check(office, made)
+        assert (calls, len(runs)) == (1, 1)
+        assert office.on(made) == people
+        assert due_check(office, made) == (1, [])
+
+
+def test_a_campaign_is_read_again_when_people_come_and_once_a_day(office: ListOffice) -> None:
+    seminar = office.org.add_campaign(office.user, "Seminar")
+    late = office.live("Late", "Kent", email=None)
+    office.org.add_members(seminar, [office.rose, late])
+    made = office.follow(seminar, "Campaign")
+    assert office.on(made) == {office.rose}
+    office.org.update_contact(late, email="late@a.example")
+    office.resume(office.start(RunTrigger.SCHEDULED))  # too soon to read the campaign
+    assert office.on(made) == {office.rose}
+    office.org.clock.advance(3600)
+    _, runs = due_check(office, made)
+    assert (len(runs), office.on(made)) == (1, {office.rose, late})
+    assert due_check(office, made) == (1, [])
+    office.org.change_campaign(seminar, Name="Spring seminar")
+    office.state(made).read_at = utcnow() - timedelta(days=1)
+    office.save()
+    assert len(due_check(office, made)[1]) == 1
+    assert office.state(made).contact_list.name == "Spring seminar"
+
+
+def test_campaigns_that_can_not_be_read_any_more_make_a_run_which_says_why(office: ListOffice) -> None:
+    seminar = office.org.add_campaign(office.user, "Seminar")
+    office.org.add_members(seminar, [office.rose])
+    made = office.follow(seminar, "Campaign")
+    office.org.clock.advance(3600)
+    office.sync()
+    office.org.deny_object("CampaignMember", "read")
+    assert len(due_check(office, made)[1]) == 1
+    assert (office.on(made), office.state(made).trouble) == ({office.rose}, ListTrouble.NO_ACCESS)
 
 
 def test_choosing_a_list_twice_makes_one(office: ListOffice) -> None:

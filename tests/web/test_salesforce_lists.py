@@ -140,7 +140,7 @@ TROUBLES = {
 def test_a_frozen_list_says_why_and_since_when_and_may_be_kept(client: FlaskClient, office: ListOffice) -> None:
     assert set(TROUBLES) == set(ListTrouble)
     made = office.follow(office.view())
-    asked = salesforce_lists.find_to_read(office.connection.id, None)[0]
+    asked = salesforce_lists.find_to_read(office.connection.id, None, {})[0]
     for trouble, says in TROUBLES.items():
         salesforce_lists.store_reading(office.advisor.id, asked, trouble, utcnow())
         said = text_of(client.get(PAGE).text)
