@@ -37,6 +37,7 @@ from asapp.models import (
     User,
 )
 from asapp.panel.balance import balance
+from asapp.partners.checks import run_checks
 from asapp.salesforce.client import OrgClient
 from asapp.sync import departures, runs
 from asapp.sync.execute import execute_run
@@ -165,6 +166,12 @@ class Life:
     def close(self) -> None:
         db.session.rollback()
         self._open.close()
+
+    def use_persons(self, *, survivors_are_named: bool) -> None:
+        """Make the org one of person accounts, and let the partner's checks find that out."""
+        self.story.use_persons(survivors_are_named=survivors_are_named)
+        run_checks(self.office.reload(self.office.connection).partner, self.office.workplace().access)
+        db.session.rollback()
 
     # The advisor's acts
 

@@ -6,10 +6,10 @@ An edit is a verb and a few numbers that pick its record, so that Hypothesis can
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from orgsim import Org
 
@@ -25,8 +25,11 @@ VERBS = (
     "add", "add", "add_opted_out", "add_to_colleague", "add_few", "rename", "change_address", "take_address_away",
     "share_address", "opt_out", "opt_out", "opt_in", "delete", "undelete", "purge", "merge", "merge", "give_away", "give_back",
     "hide", "show", "delete_few", "give_few_away", "undelete_few", "rename_few",
-    "rename_few", "merge_chain",
+    "rename_few", "merge_chain", "flip",
 )  # fmt: skip
+
+
+Row = Mapping[str, Any]
 
 
 class Edit(NamedTuple):
@@ -57,10 +60,23 @@ class OrgContact(NamedTuple):
     is_deleted: bool
     master_id: str | None
     is_restricted: bool
+    account_id: str | None  # of a person account, whose one half this is
 
     @property
     def address(self) -> str:
         return self.email.lower()
+
+    @property
+    def handle(self) -> str:
+        """The Id by which the org deletes, restores and merges it: a person's is the account's."""
+        return self.account_id or self.id
+
+
+def survivor_of(contact: Row, accounts: Mapping[str, Row]) -> str | None:
+    """Return the contact of the account that a person's account was merged into."""
+    account = accounts.get(contact["AccountId"] or "") if contact.get("IsPersonAccount") else None
+    survivor = accounts.get(account["MasterRecordId"] or "") if account else None
+    return str(survivor["PersonContactId"]) if survivor and survivor["PersonContactId"] else None
 
 
 @dataclass
@@ -84,6 +100,7 @@ class Story:
         self.colleague = colleague
         self.past: dict[str, Past] = defaultdict(Past)
         self.touched: set[str] = set()  # Ids and addresses that edits have touched since this was last cleared
+        self.has_persons = False  # whether about half of the people are person accounts
         self.was_stampless = False  # whether a change moved neither a SystemModstamp nor a count
         self._made = 0
         self.observe()
@@ -92,6 +109,7 @@ class Story:
 
     def records(self) -> dict[str, OrgContact]:
         self.org.settle()
+        accounts = {row["Id"]: row for row in self.org.store.records(self.org.schema["Account"])}
         rows = self.org.store.records(self.org.schema["Contact"])
         return {
             row["Id"]: OrgContact(
@@ -102,8 +120,9 @@ class Story:
                 bool(row["HasOptedOutOfEmail"]),
                 row["OwnerId"],
                 bool(row["IsDeleted"]),
-                row["MasterRecordId"],
+                row["MasterRecordId"] or survivor_of(row, accounts),
                 bool(row["_restricted"]),
+                row["AccountId"] if row.get("IsPersonAccount") else None,
             )
             for row in rows
         }
@@ -129,6 +148,12 @@ class Story:
                 past.was_mine = True
                 past.was_importable |= bool(record.email) and not record.is_opted_out
                 past.last_address = record.address
+
+    def use_persons(self, *, survivors_are_named: bool) -> None:
+        """Make the org one of person accounts, before its first contact."""
+        self.has_persons = True
+        self.org.use_person_accounts()
+        self.org.name_survivors(survivors_are_named)
 
     # Edits
 
@@ -158,7 +183,8 @@ class Story:
         self.touched |= {str(value).lower() for name, value in kwargs.items() if name == "email"}
         late = LATE_SECONDS[edit.late % len(LATE_SECONDS)]
         try:
-            self.org.late.release([record.id for record in touching])  # another transaction has the lock
+            ids = [each for record in touching for each in (record.id, record.handle)]
+            self.org.late.release(ids)  # another transaction has the lock
             if late is None:
                 getattr(self.org, verb)(*args, **kwargs)
             else:
@@ -183,9 +209,10 @@ class Story:
         return POOL[number % len(POOL)] if number % 2 else f"own{self._made}@fjord.example"
 
     def _add(self, edit: Edit, owner: str | None = None, *, opted_out: bool = False) -> None:
+        is_person = self.has_persons and edit.three % 2
         self._do(
             edit,
-            "add_contact",
+            "add_person" if is_person else "add_contact",
             owner or self.user,
             first_name=NAMES[edit.one % len(NAMES)],
             last_name=self._name(),
@@ -255,27 +282,35 @@ class Story:
 
     def _delete(self, edit: Edit) -> None:
         for record in self._one(self._alive(), edit.one):
-            self._do(edit, "delete", record.id, touching=[record])
+            self._do(edit, "delete", record.handle, touching=[record])
 
     def _undelete(self, edit: Edit) -> None:
         for record in self._one(self._binned(), edit.one):
-            self._do(edit, "undelete", record.id, touching=[record])
+            self._do(edit, "undelete", record.handle, touching=[record])
 
     def _purge(self, edit: Edit) -> None:
         """Purge a record, mostly from the Recycle Bin."""
         among = self._binned() if edit.two % 3 else self._alive()
         for record in self._one(among, edit.one):
-            self._do(edit._replace(late=0), "purge", record.id, touching=[record])
+            self._do(edit._replace(late=0), "purge", record.handle, touching=[record])
 
     def _merge(self, edit: Edit) -> None:
         alive = self._alive()
         if len(alive) < 2:
             return
         winner = alive[edit.one % len(alive)]
-        others = [r for r in alive if r.id != winner.id]
+        others = [r for r in alive if r.id != winner.id and bool(r.account_id) == bool(winner.account_id)]
+        if not others:
+            return
         losers = {others[edit.two % len(others)], others[edit.three % len(others)]}
-        ids = sorted(loser.id for loser in losers)
-        self._do(edit, "merge", winner.id, ids, touching=[winner, *losers])
+        ids = sorted(loser.handle for loser in losers)
+        self._do(edit, "merge", winner.handle, ids, touching=[winner, *losers])
+
+    def _flip(self, edit: Edit) -> None:
+        """Make a person the contact of a business account, or the contact of one a person."""
+        for record in self._one(self._alive(), edit.one) if self.has_persons else ():
+            business = self.org.account_id if record.account_id else None
+            self._do(edit._replace(late=0), "flip_person", record.id, business, touching=[record])
 
     def _give_away(self, edit: Edit) -> None:
         for record in self._one(self._mine(), edit.one):
@@ -298,7 +333,7 @@ class Story:
 
     def _delete_few(self, edit: Edit) -> None:
         for record in self._mine()[:FEW]:
-            self._do(edit, "delete", record.id, touching=[record])
+            self._do(edit, "delete", record.handle, touching=[record])
 
     def _give_few_away(self, edit: Edit) -> None:
         for record in self._mine()[:FEW]:
@@ -306,4 +341,4 @@ class Story:
 
     def _undelete_few(self, edit: Edit) -> None:
         for record in self._binned()[:FEW]:
-            self._do(edit, "undelete", record.id, touching=[record])
+            self._do(edit, "undelete", record.handle, touching=[record])

@@ -36,6 +36,7 @@ disturbances = st.builds(Disturbance, st.integers(1, 10), deeds)
 faults = st.builds(
     Trouble, st.sampled_from(FAULTS), st.sampled_from(FAULT_KINDS), st.sampled_from([1, 3, 6]), st.integers(0, 3)
 )
+NONE, NAMED, UNNAMED = "none", "survivors are named", "survivors are not named"  # whether an org has person accounts
 jumps = st.sampled_from([1, 40, 5 * 60, 14 * 60, 6 * 3600, 3 * 86400, 16 * 86400])
 
 
@@ -49,12 +50,15 @@ class ContactsStayTrue(RuleBasedStateMachine):
 
     @initialize(
         rows_a_page=st.sampled_from([1, 2, 3, 5, PAGE]),
+        persons=st.sampled_from([NAMED, UNNAMED]),
         people=st.lists(edits.map(lambda edit: edit._replace(verb="add", late=0)), min_size=2, max_size=9),
         listed=st.lists(picks, max_size=4),
     )
-    def begin(self, rows_a_page: int, people: list[Edit], listed: list[int]) -> None:
+    def begin(self, rows_a_page: int, persons: str, people: list[Edit], listed: list[int]) -> None:
         """Start with an advisor who synced an hour after the last change, and made a few lists."""
         self.life.rows_a_page = rows_a_page
+        if persons != NONE:
+            self.life.use_persons(survivors_are_named=persons == NAMED)
         for each in people:
             self.life.story.carry_out(each)
         self.life.story.advance(3600)
