@@ -31,7 +31,7 @@ Campaigns = Mapping[str, bytes | None]  # {Id: what was seen of its members, see
 MEMBERS: Table = ListMember.__table__  # type: ignore[assignment]
 LISTS_MAX = 20
 READ_EVERY = timedelta(minutes=15)
-# A campaign of which no change was seen: it may have another name, or other users' people.
+# When a campaign that seems unchanged is read all the same: it may have another name, or other users' people.
 READ_ANYWAY = timedelta(days=1)
 KEY_NAME_LENGTH = 60  # of the name in name_key; the rest is the Id
 COPIES_MAX = 100

@@ -29,7 +29,7 @@ class SalesforceList(Base):
     about: Contact, Account, Lead or Campaign. scope, condition: the filter that the advisor accepted (salesforce/org_lists.py).
     new_scope, new_condition: the filter that Salesforce shows now, if it is another one; seen since changed_at.
     seen: of a campaign, a digest of its members as the last sync that read them saw them in its first call
-    (salesforce/records.py, campaign_digests); None if they are to be read again.
+    (salesforce/records.py, campaign_digests); None if it has to be read again.
     not_here: {why: how many} of the people who are on it in Salesforce and not here, as last read.
     """
 
