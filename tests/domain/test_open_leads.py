@@ -12,9 +12,10 @@ from sqlalchemy import select
 from asapp.connections.live_questions import way_to_ask
 from asapp.contacts import lists, removal, why
 from asapp.contacts.status import contact_rows, reason_of
-from asapp.contacts.suppressions import Address
+from asapp.contacts.suppressions import Address, Happened
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
+from asapp.leads import decisions
 from asapp.messages.contacts import Answer
 from asapp.models import (
     BlockedAddress,
@@ -25,6 +26,8 @@ from asapp.models import (
     OptOutWrite,
     Partner,
     RunStatus,
+    SuppressionSource,
+    SuppressionStep,
 )
 from asapp.panel.balance import balance
 from asapp.partners import partners
@@ -32,6 +35,7 @@ from asapp.salesforce.records import RecordKind
 from asapp.writeback import outbox
 from orgsim import Running
 from tests.factories import org_access
+from tests.mail_links import record
 from tests.signing_up import PostOffice, someone_signs_up
 from tests.syncing import Office, contacts_here, reasons_here
 
@@ -219,6 +223,33 @@ def test_a_lead_deleted_here_stays_deleted_also_as_a_contact(office: Office) -> 
     contact = office.org.convert_lead(lead)
     office.sync()
     assert reasons_here(office.connection) == {contact: "hidden_here"}
+
+
+def test_a_person_erased_as_a_lead_stays_erased_as_a_contact(office: Office) -> None:
+    lead = add_lead(office)
+    office.sync()
+    decisions.erase(office.advisor.id, contacts_here(office.connection)[0])
+    contact = office.org.convert_lead(lead)
+    office.org.update_contact(contact, email="other@lead.example")
+    office.sync()
+    office.sync()
+    assert contacts_here(office.connection) == []
+    assert [(row.salesforce_id, row.email, row.last_name) for row in db.session.scalars(select(Contact))] == [
+        (contact, "", "")
+    ]
+
+
+def test_an_unsubscribe_of_a_lead_holds_for_the_contact_that_it_became(office: Office) -> None:
+    lead = add_lead(office)
+    office.sync()
+    row = contacts_here(office.connection)[0]
+    address = Address(office.connection.partner_id, office.advisor.id, row.address_hash or b"")
+    told = Happened(address, SuppressionStep.COMPLAINED, SuppressionSource.SENDER, utcnow(), "e1", words="too many")
+    record([told])
+    assert of_leads(office) == {lead: "complained"}
+    contact = office.org.convert_lead(lead)
+    office.sync()
+    assert reasons_here(office.connection) == {contact: "complained"}
 
 
 def test_a_manual_contact_is_adopted(office: Office) -> None:

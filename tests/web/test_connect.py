@@ -239,6 +239,36 @@ def test_the_preview_shows_what_the_first_sync_will_bring(client: FlaskClient, d
     assert db.session.scalars(select(Contact)).all() == []
 
 
+def test_the_preview_counts_open_leads_where_the_firm_brings_them_in(client: FlaskClient, desk: ConnectingDesk) -> None:
+    desk.partner.brings_in_open_leads = True
+    db.session.commit()
+    desk.org.add_contact(desk.amara, last_name="Gonzalez", email="rose@edge.example")
+    for email, opted_out in (("a@edge.example", False), ("b@edge.example", True), (None, False)):
+        desk.org.add_lead(desk.amara, last_name="Frank", email=email, opted_out=opted_out)
+    come_back(client, visit(start(client), desk.amara))
+    part = client.get(f"{PART}/preview", part=True).text
+    assert re.findall(r"<b>(\d+)</b>", part) == ["1", "1", "0", "0", "3", "1", "1", "1"]
+    assert "Salesforce Open Leads" in part
+    desk.org.deny_object("Lead", "read")
+    part = client.get(f"{PART}/preview", part=True).text
+    assert re.findall(r"<b>(\d+)</b>", part) == ["1", "1", "0", "0"]
+    assert "Salesforce Open Leads" not in part
+
+
+@pytest.mark.parametrize("brings_in", [False, True])
+def test_the_panel_says_that_leads_can_not_be_read(client: FlaskClient, desk: ConnectingDesk, brings_in: bool) -> None:
+    come_back(client, visit(start(client), desk.amara))
+    connection = db.session.scalars(select(Connection)).one()
+    connection.partner.brings_in_open_leads = brings_in
+    connection.first_synced_at = connection.last_good_sync_at = utcnow()
+    connection.leads_trouble = "leads_hidden"
+    db.session.commit()
+    page = client.get(PANEL).text
+    assert "Leads can't be read." in page
+    assert "Contacts are synced as always" in page
+    assert ("open leads are inactive" in page) is brings_in
+
+
 def test_a_preview_that_salesforce_refuses_is_no_error(client: FlaskClient, desk: ConnectingDesk) -> None:
     come_back(client, visit(start(client), desk.amara))
     desk.org.trouble.add("server_unavailable_html", kind="composite")
