@@ -125,7 +125,7 @@ class DisturbedAccess(OrgAccess):
             before_call()
             self.disturb()
 
-        return OrgClient(
+        client = OrgClient(
             self.tokens(connection),
             connection.partner.api_version,
             connection.partner.opt_out_fields,
@@ -134,6 +134,7 @@ class DisturbedAccess(OrgAccess):
             wait=lambda state: 0.0,
             most_skew=timedelta(days=3650),  # only Salesforce's clock moves
         )
+        return client.read_persons() if connection.partner.has_person_accounts else client
 
 
 class Life:
