@@ -13,6 +13,8 @@ from devtools.npm_files import AXE, HTMX
 
 CDN = "https://cdn.jsdelivr.net/**"
 OUR_COPY = "**/static/vendor/**"
+CUT_OFF = """() => [...document.querySelectorAll(".table-wrap")]
+    .filter(e => e.scrollWidth > e.clientWidth).map(e => e.ariaLabel || e.textContent.trim().slice(0, 40))"""
 PICTURES = ROOT / ".cache" / "screens"  # git-ignored; for people to look at
 WIDE = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
@@ -74,6 +76,9 @@ def inspect(page: Page, name: str) -> None:
         if size is PHONE:
             width = page.evaluate("document.documentElement.scrollWidth")
             assert width <= PHONE["width"], f"{name} is {width} wide on a phone: {widest(page)}"
+        else:
+            cut_off = page.evaluate(CUT_OFF)
+            assert not cut_off, f"{name}: columns of {cut_off} are cut off at {WIDE['width']}"
 
 
 def take_picture(page: Page, name: str) -> None:
