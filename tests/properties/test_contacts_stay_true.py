@@ -50,7 +50,7 @@ class ContactsStayTrue(RuleBasedStateMachine):
 
     @initialize(
         rows_a_page=st.sampled_from([1, 2, 3, 5, PAGE]),
-        persons=st.sampled_from([NAMED, UNNAMED]),
+        persons=st.sampled_from([NONE, NONE, NAMED, UNNAMED]),
         people=st.lists(edits.map(lambda edit: edit._replace(verb="add", late=0)), min_size=2, max_size=9),
         listed=st.lists(picks, max_size=4),
     )
