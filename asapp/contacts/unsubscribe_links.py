@@ -17,7 +17,7 @@ from hashlib import blake2b
 from uuid import UUID
 
 from sqlalchemy import bindparam, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, load_only
 
 from asapp.contacts.partner_keys import partner_key
 from asapp.core.extensions import db
@@ -33,6 +33,12 @@ PEOPLE_OF_A_LINK = (
     select(Partner, User)
     .join(User, User.public_id.in_(bindparam("users", expanding=True)))
     .where(Partner.public_id.in_(bindparam("firms", expanding=True)))
+    .options(  # what an unsubscribe needs: these rows are wide, and a mailing brings thousands
+        load_only(
+            Partner.public_id, Partner.name, Partner.link_key_sealed, Partner.deleted_at, Partner.writes_opt_outs_back
+        ),
+        load_only(User.name, User.password_hash, User.partner_id),
+    )
 )
 
 

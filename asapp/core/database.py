@@ -2,7 +2,8 @@
 
 SQLite loses updates silently under the driver's own BEGIN, and fails at once if a transaction that has read starts to
 write. So we emit BEGIN ourselves: IMMEDIATE for whatever may write (unsafe requests, the OAuth callback, jobs, commands),
-DEFERRED for readers, who never wait.
+DEFERRED for readers, who never wait. SQLite lets writers sleep and try again until the lock is free; so the threads of one
+process wait for their turn before they ask for it.
 
 A commit on SQLite survives the death of the process, but a power cut may lose the last commits unless the log is flushed,
 at 5 to 15 ms each. So it is flushed where it matters: for what a person was told is stored (web), and for what must be
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -39,6 +41,7 @@ BEATEN = ("40P01", "40001")
 TRANSACTION_TRIES = 4
 PAUSE_S = 0.05
 SYNCHRONOUS = "sqlite_synchronous"  # key of the connection's present setting
+HAS_TURN = "has_writers_turn"  # key of the connection that writes now
 UNSYNCHRONIZED = {"synchronize_session": False, "preserve_rowcount": True}
 
 _begin_mode: ContextVar[str] = ContextVar("sqlite_begin_mode", default="DEFERRED")
@@ -225,6 +228,8 @@ def prepare_engine(engine: Engine, sqlite_cache_mb: int) -> None:
     if engine.dialect.name != "sqlite":
         return
 
+    writers_turn = threading.Lock()
+
     @event.listens_for(engine, "connect")
     def on_connect(dbapi_connection: Any, record: Any) -> None:
         dbapi_connection.isolation_level = None  # the driver must not emit BEGIN
@@ -244,7 +249,17 @@ def prepare_engine(engine: Engine, sqlite_cache_mb: int) -> None:
         if connection.info.get(SYNCHRONOUS) != wanted:  # it can't change within a transaction
             connection.exec_driver_sql(f"PRAGMA synchronous={wanted}")
             connection.info[SYNCHRONOUS] = wanted
-        connection.exec_driver_sql(f"BEGIN {_begin_mode.get()}")
+        mode = _begin_mode.get()
+        if mode == "IMMEDIATE" and not connection.info.get(HAS_TURN):
+            connection.info[HAS_TURN] = writers_turn.acquire(timeout=LOCK_WAIT_S)
+        connection.exec_driver_sql(f"BEGIN {mode}")
+
+    def end_turn(_dbapi_connection: Any, record: Any, *_error: Any) -> None:
+        if record.info.pop(HAS_TURN, False):
+            writers_turn.release()
+
+    for name in ("reset", "invalidate"):
+        event.listen(engine, name, end_turn)
 
 
 def is_read_only(error: DBAPIError) -> bool:

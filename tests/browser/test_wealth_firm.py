@@ -34,7 +34,7 @@ class Book(NamedTuple):
 
 
 def fill(firm: Firm) -> Book:
-    """Add 2,000 persons, of whom 100 are opted out and 50 have no address, and 500 leads, of whom 20 are opted out."""
+    """Add 2,000 persons, 100 opted out and 50 without an address, and 500 leads, 20 opted out."""
     org = firm.org
     org.use_person_accounts()
     persons = [
