@@ -11,8 +11,6 @@ from base64 import urlsafe_b64encode
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from hashlib import blake2b
-from itertools import chain
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, exists, or_, select
@@ -135,12 +133,13 @@ def find_page(audience: Audience, limit: int, after: bytes) -> Recipients:
     return Recipients([each for _, each in page[:limit]], page[limit - 1][0] if is_cut else None)
 
 
-def iter_recipients(audience: Audience) -> Iterator[dict[str, Any]]:
-    """Yield all recipients. No transaction is open for longer than it takes to read a few thousand rows."""
-    return map(itemgetter(1), chain.from_iterable(_iter_pieces(audience, b"", ROWS_AT_ONCE)))
+def iter_pieces(audience: Audience) -> Iterator[list[dict[str, Any]]]:
+    """Yield all recipients, many at a time. No transaction is open for longer than it takes to read a few thousand rows."""
+    for piece in _iter_pieces(audience, b"", ROWS_AT_ONCE):
+        yield [recipient for _, recipient in piece]
 
 
-def _iter_pieces(audience: Audience, after: bytes, most: int) -> Iterator[Iterator[Hashed]]:
+def _iter_pieces(audience: Audience, after: bytes, most: int) -> Iterator[list[Hashed]]:
     """Yield recipients in pieces of so many contacts; all who share an address are in one.
 
     For each piece it is asked first where it ends: with a LIMIT on the whole question PostgreSQL guesses how many contacts
@@ -155,19 +154,18 @@ def _iter_pieces(audience: Audience, after: bytes, most: int) -> Iterator[Iterat
     end_read(db.session)
 
 
-def _recipients_of(rows: Sequence[Any], audience: Audience) -> Iterator[Hashed]:
-    """Yield one recipient for each address. rows: in order of their addresses, of one address the newest first."""
+def _recipients_of(rows: Sequence[Any], audience: Audience) -> list[Hashed]:
+    """Return one recipient for each address. rows: in order of their addresses, of one address the newest first."""
     ids = public_ids_of([row[0] for row in rows], audience.id_key)
     urls = audience.links.urls([row[-1] for row in rows])
-    hashed, recipient = b"", dict[str, Any]()
+    found: list[Hashed] = []
+    before = b""
     for row, contact_id, url in zip(rows, ids, urls, strict=True):
-        _, salesforce_id, source, first_name, last_name, email, row_hash = row
-        if row_hash == hashed:
-            recipient["also"].append(contact_id)
+        _, salesforce_id, source, first_name, last_name, email, hashed = row
+        if hashed == before:
+            found[-1][1]["also"].append(contact_id)
             continue
-        if hashed:
-            yield hashed, recipient
-        hashed = row_hash
+        before = hashed
         recipient = {
             "contact_id": contact_id,
             "salesforce_id": salesforce_id,
@@ -178,8 +176,8 @@ def _recipients_of(rows: Sequence[Any], audience: Audience) -> Iterator[Hashed]:
             "also": [],
             "unsubscribe_url": url,
         }
-    if hashed:
-        yield hashed, recipient
+        found.append((hashed, recipient))
+    return found
 
 
 def public_ids_of(contact_ids: Iterable[int], key: bytes) -> list[str]:

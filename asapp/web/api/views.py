@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
-from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
 import orjson
@@ -19,6 +18,7 @@ from werkzeug.exceptions import BadRequest
 from asapp.contacts import recipients, sender_events
 from asapp.contacts.recipients import Audience
 from asapp.contacts.sender_events import EventType, Taken, Told
+from asapp.core.bulk import in_chunks
 from asapp.core.clock import utcnow
 from asapp.core.database import reading
 from asapp.core.forms import clean_line
@@ -264,9 +264,9 @@ def answer_recipients(audience: Audience, as_of: datetime | None, query: dict[st
 
 def as_lines(audience: Audience) -> Iterator[bytes]:
     """Yield many lines at a time: one short write for each would cost more than everything else."""
-    lines = (orjson.dumps(each, option=orjson.OPT_APPEND_NEWLINE) for each in recipients.iter_recipients(audience))
-    while piece := b"".join(islice(lines, LINES_AT_ONCE)):
-        yield piece
+    for piece in recipients.iter_pieces(audience):
+        for some in in_chunks(piece, LINES_AT_ONCE):
+            yield b"".join([orjson.dumps(each, option=orjson.OPT_APPEND_NEWLINE) for each in some])
 
 
 # ---- Sends
