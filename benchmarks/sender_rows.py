@@ -135,10 +135,12 @@ def prepare_send(users: list[int], **_rest: Any) -> dict[str, Any]:
     import asapp.jobs.worker  # noqa: F401 - what a worker process holds
     from asapp.core.extensions import db
     from asapp.jobs import tasks
+    from asapp.jobs.warm_up import warm_up
     from asapp.models import Send
     from asapp.sends import sends
 
     with job_app().app_context():
+        warm_up(tasks.org_access())  # as a worker's parent has done
         send_id = sends.start_send(0, "bench", db.session.scalars(system_list_of(users[0])).one(), 60).id
     found: dict[str, Any] = {}
     with measured(found):
