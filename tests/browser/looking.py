@@ -83,6 +83,7 @@ def inspect(page: Page, name: str) -> None:
 
 def take_picture(page: Page, name: str) -> None:
     PICTURES.mkdir(parents=True, exist_ok=True)
+    page.wait_for_load_state()  # after a click the new words are there before the stylesheet is
     # Through a locator: a page that reloads itself may be between two documents, and has no root element then.
     width, height = page.locator("html").evaluate("root => [innerWidth, root.scrollHeight]")
     clip = {"x": 0, "y": 0, "width": width, "height": min(height, TALLEST)}
