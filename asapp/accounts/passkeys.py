@@ -28,7 +28,7 @@ from webauthn.helpers.structs import (
 )
 
 from asapp.accounts.form_fields import PasskeyForm
-from asapp.accounts.second_factor import Way
+from asapp.accounts.second_factor import Change, Way, tell
 from asapp.accounts.users import lock
 from asapp.audit import entries
 from asapp.audit.entries import ITSELF, Actor
@@ -36,6 +36,7 @@ from asapp.core.clock import utcnow
 from asapp.core.database import change_rows
 from asapp.core.extensions import db
 from asapp.core.forms import InvalidFields
+from asapp.core.vault import Vault
 from asapp.messages.passkeys import PasskeyWhy
 from asapp.models import Action, Passkey, PasskeyChallenge, PasskeyPurpose, SecondFactor, User
 from config import Config
@@ -143,8 +144,11 @@ def ask(user: User, purpose: PasskeyPurpose, site: Site) -> PasskeyQuestion:
     return PasskeyQuestion(token, webauthn.options_to_json(options))
 
 
-def add(user: User, name: str, answer: PasskeyAnswer, site: Site, by: Actor = ITSELF) -> Passkey:
-    """Add a passkey to a person who has a second step. Raises InvalidFields (name), PasskeyRefused. Commits."""
+def add(user: User, name: str, answer: PasskeyAnswer, site: Site, vault: Vault, by: Actor = ITSELF) -> Passkey:
+    """Add a passkey to a person who has a second step, and tell them by mail. Commits.
+
+    Raises InvalidFields (name), PasskeyRefused.
+    """
     name = PasskeyForm.entered(name=name).checked()["name"]
     user = lock(user.id)
     challenge = _use_up(user.id, PasskeyPurpose.ADD, answer.token)
@@ -184,6 +188,7 @@ def add(user: User, name: str, answer: PasskeyAnswer, site: Site, by: Actor = IT
         db.session.rollback()
         raise PasskeyRefused(PasskeyWhy.TAKEN) from error
     entries.record(Action.PASSKEY_ADDED, by, user)
+    tell(user, Change.PASSKEY_ADDED, vault)
     db.session.commit()
     return passkey
 
@@ -195,10 +200,11 @@ def rename(user: User, passkey: Passkey, name: str, by: Actor = ITSELF) -> None:
     db.session.commit()
 
 
-def remove(user: User, passkey: Passkey, by: Actor = ITSELF) -> None:
-    """Delete one of a person's passkeys. Commits."""
+def remove(user: User, passkey: Passkey, vault: Vault, by: Actor = ITSELF) -> None:
+    """Delete one of a person's passkeys, and tell them by mail. Commits."""
     if change_rows(db.session, delete(Passkey).where(Passkey.id == passkey.id)):
         entries.record(Action.PASSKEY_REMOVED, by, user)
+        tell(user, Change.PASSKEY_REMOVED, vault)
     db.session.commit()
 
 

@@ -46,8 +46,19 @@ CODE_LENGTH = 8
 SET_UP_WITHIN = timedelta(hours=1)
 RECOVERY_SUBJECT = "A recovery code was used at AdvisorStream"
 RESET_SUBJECT = "Your second step at AdvisorStream was reset"
+CHANGED_SUBJECT = "Your second step at AdvisorStream was changed"
 WRONG_CODE = "These are not the six digits that your app shows now. Each code counts once: wait for the next one."
 TOO_LATE = "This page was open for too long. Scan the new picture, then enter the six digits."
+
+
+class Change(StrEnum):
+    """What a person changed about their own second step, as the mail about it says."""
+
+    APP_SET_UP = "an authenticator app was set up, with ten new recovery codes"
+    CODES_RENEWED = "new recovery codes were made, and the earlier ones no longer work"
+    TURNED_OFF = "it was turned off, and your password alone logs you in"
+    PASSKEY_ADDED = "a passkey was added"
+    PASSKEY_REMOVED = "a passkey was removed"
 
 
 class Way(StrEnum):
@@ -107,6 +118,7 @@ def set_up(user: User, sealed: str, code: str, vault: Vault, by: Actor = ITSELF)
     codes = _add_codes(factor, vault)
     db.session.add(factor)
     entries.record(Action.SECOND_FACTOR_SET_UP, by, user)
+    tell(user, Change.APP_SET_UP, vault)
     db.session.commit()
     return codes
 
@@ -118,15 +130,17 @@ def renew_codes(user: User, vault: Vault, by: Actor = ITSELF) -> list[str]:
     change_rows(db.session, delete(RecoveryCode).where(RecoveryCode.user_id == user.id))
     codes = _add_codes(factor, vault)
     entries.record(Action.RECOVERY_CODES_RENEWED, by, user)
+    tell(user, Change.CODES_RENEWED, vault)
     db.session.commit()
     return codes
 
 
-def remove(user: User, by: Actor = ITSELF) -> None:
+def remove(user: User, vault: Vault, by: Actor = ITSELF) -> None:
     """Turn a person's own second step off. Commits."""
     user = lock(user.id)
     if _delete(user.id):
         entries.record(Action.SECOND_FACTOR_REMOVED, by, user)
+        tell(user, Change.TURNED_OFF, vault)
     db.session.commit()
 
 
@@ -146,6 +160,13 @@ def reset_letter(user: User, admin_name: str) -> mail.Letter:
     """Return the mail that tells a person whose second step was reset."""
     names: dict[str, Any] = {"name": user.name, "admin": admin_name, "is_admin": user.is_admin}
     return mail.write(user.email, RESET_SUBJECT, "second_factor_reset", user.time_zone, **names)
+
+
+def tell(user: User, change: Change, vault: Vault) -> None:
+    """Tell a person by mail of a change of their second step, in the caller's transaction: it may be a thief's."""
+    names: dict[str, Any] = {"name": user.name, "at": utcnow(), "what": change.value}
+    letter = mail.write(user.email, CHANGED_SUBJECT, "second_factor_changed", user.time_zone, **names)
+    mail_outbox.add(WaitingKind.LETTER, asdict(letter), vault)
 
 
 def _recovery_letter(user: User) -> mail.Letter:

@@ -16,7 +16,7 @@ from asapp.messages.passkeys import WORDS
 from asapp.models import Passkey
 from asapp.web import login_session
 from asapp.web.access import actor
-from asapp.web.current import config, person
+from asapp.web.current import config, person, vault
 from asapp.web.devices import name_of
 from asapp.web.fresh import fresh_required
 from asapp.web.htmx import go_to
@@ -50,9 +50,8 @@ def add() -> ResponseReturnValue:
         abort(404)
     form = PasskeyForm(request.form)
     try:
-        made = passkeys.add(
-            person(), form.typed["name"], login_session.passkey_answer(), passkeys.site_of(config()), actor()
-        )
+        answer, site = login_session.passkey_answer(), passkeys.site_of(config())
+        made = passkeys.add(person(), form.typed["name"], answer, site, vault(), actor())
     except InvalidFields as refusal:
         return show_new(form.show(refusal.errors)), 422
     except PasskeyRefused as refusal:
@@ -85,7 +84,7 @@ def rename(passkey_id: str) -> ResponseReturnValue:
 def remove(passkey_id: str) -> ResponseReturnValue:
     passkey = get_own(passkey_id)
     name = passkey.name
-    passkeys.remove(person(), passkey, actor())
+    passkeys.remove(person(), passkey, vault(), actor())
     flash(f"The passkey “{name}” is removed. It no longer logs you in.", "good")
     return go_to(url_for("settings.security"))
 

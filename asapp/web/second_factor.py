@@ -50,7 +50,7 @@ def renew_codes() -> ResponseReturnValue:
 def turn_off() -> ResponseReturnValue:
     if must_have_second_factor(person()):
         abort(403)
-    second_factor.remove(person(), actor())
+    second_factor.remove(person(), vault(), actor())
     flash("Your second step is off. Your password alone logs you in.", "good")
     return go_to(url_for("settings.security"))
 

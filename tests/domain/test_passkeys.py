@@ -15,10 +15,12 @@ from asapp.accounts.passkeys import PasskeyAnswer, PasskeyQuestion, PasskeyRefus
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.core.forms import InvalidFields
+from asapp.core.vault import Vault
 from asapp.messages.passkeys import WORDS, PasskeyWhy
 from asapp.models import Action, AuditEntry, Passkey, PasskeyChallenge, PasskeyPurpose, User
 from tests.conftest import make_config
-from tests.factories import make_advisor, make_passkey, make_second_factor
+from tests.factories import make_advisor, make_passkey, make_second_factor, org_access
+from tests.mailing import send_waiting_mails
 from tests.passkey_devices import PasskeyDevice
 from tests.racing import race
 
@@ -32,13 +34,17 @@ def alice(app: Flask) -> User:
     return user
 
 
+def vault() -> Vault:
+    return org_access().vault
+
+
 def device(**how: object) -> PasskeyDevice:
     return PasskeyDevice(SITE.origin, SITE.host, **how)  # type: ignore[arg-type]
 
 
 def add(user: User, made_by: PasskeyDevice, name: str = "Work laptop") -> Passkey:
     token, options = passkeys.ask_for_new(user, SITE)
-    return passkeys.add(user, name, PasskeyAnswer(token, made_by.make(options)), SITE)
+    return passkeys.add(user, name, PasskeyAnswer(token, made_by.make(options)), SITE, vault())
 
 
 def ask(user: User) -> PasskeyQuestion:
@@ -80,7 +86,7 @@ def test_several_are_added_named_used_renamed_and_removed(alice: User) -> None:
     with pytest.raises(InvalidFields):
         passkeys.rename(alice, stored, " ")
     db.session.rollback()
-    passkeys.remove(alice, stored)
+    passkeys.remove(alice, stored, vault())
     assert [each.name for each in passkeys.list_of(alice)] == ["Blue key"]
     assert refused(lambda: use(alice, laptop)) == PasskeyWhy.UNKNOWN
     assert actions() == [
@@ -90,6 +96,16 @@ def test_several_are_added_named_used_renamed_and_removed(alice: User) -> None:
         (Action.PASSKEY_REMOVED, {}),
         (Action.LOGIN_REFUSED, {"second_step": "unknown passkey"}),
     ]
+
+
+def test_the_person_is_told_by_mail_of_each_that_is_added_or_removed(app: Flask, alice: User) -> None:
+    passkey = add(alice, device())
+    assert refused(lambda: add(alice, device())) == PasskeyWhy.TAKEN
+    passkeys.remove(alice, passkey, vault())
+    assert send_waiting_mails() == 2
+    for letter, change in zip(app.extensions["mailman"].outbox, ("added", "removed"), strict=True):
+        assert (letter.to, letter.subject) == ([alice.email], "Your second step at AdvisorStream was changed")
+        assert f"a passkey was {change}." in letter.body
 
 
 def test_the_options_name_the_site_the_person_and_the_passkeys_there_are(alice: User) -> None:
@@ -115,9 +131,9 @@ def test_an_answer_counts_once_also_when_it_is_wrong(alice: User) -> None:
     assert refused(lambda: passkeys.log_in(alice, PasskeyAnswer(token, "{}"), SITE)) == PasskeyWhy.INVALID
     assert refused(lambda: passkeys.log_in(alice, PasskeyAnswer(token, mine.use(options)), SITE)) == PasskeyWhy.LATE
     token, options = passkeys.ask_for_new(alice, SITE)
-    assert refused(lambda: passkeys.add(alice, "x", PasskeyAnswer(token, ""), SITE)) == PasskeyWhy.INVALID
+    assert refused(lambda: passkeys.add(alice, "x", PasskeyAnswer(token, ""), SITE, vault())) == PasskeyWhy.INVALID
     other = device(credential_id=b"other").make(options)
-    assert refused(lambda: passkeys.add(alice, "x", PasskeyAnswer(token, other), SITE)) == PasskeyWhy.LATE
+    assert refused(lambda: passkeys.add(alice, "x", PasskeyAnswer(token, other), SITE, vault())) == PasskeyWhy.LATE
 
 
 def test_an_answer_sent_twice_at_once_counts_once(app: Flask, alice: User) -> None:
@@ -202,7 +218,9 @@ def test_what_no_browser_sends_is_refused(text: str, alice: User) -> None:
     token, _ = ask(alice)
     assert refused(lambda: passkeys.log_in(alice, PasskeyAnswer(token, text), SITE)) == PasskeyWhy.INVALID
     token, _ = passkeys.ask_for_new(alice, SITE)
-    assert refused(lambda: passkeys.add(alice, "Laptop", PasskeyAnswer(token, text), SITE)) == PasskeyWhy.INVALID
+    assert (
+        refused(lambda: passkeys.add(alice, "Laptop", PasskeyAnswer(token, text), SITE, vault())) == PasskeyWhy.INVALID
+    )
 
 
 def test_a_damaged_answer_is_refused_wherever_it_is_damaged(alice: User) -> None:
@@ -216,7 +234,7 @@ def test_a_damaged_answer_is_refused_wherever_it_is_damaged(alice: User) -> None
                 if purpose == "make":
                     token = passkeys.ask_for_new(alice, SITE).token
                     why = refused(
-                        lambda token=token, bad=bad: passkeys.add(alice, "x", PasskeyAnswer(token, bad), SITE)
+                        lambda token=token, bad=bad: passkeys.add(alice, "x", PasskeyAnswer(token, bad), SITE, vault())
                     )
                 else:
                     token = ask(alice).token
@@ -235,7 +253,7 @@ def test_twenty_are_the_most(alice: User) -> None:
     assert "the most that are kept" in refusal.value.errors["name"]
 
 
-@pytest.mark.parametrize("end", [second_factor.remove, second_factor.reset])
+@pytest.mark.parametrize("end", [lambda user: second_factor.remove(user, vault()), second_factor.reset])
 def test_they_go_with_the_second_step_and_their_questions_too(end: Callable[[User], object], alice: User) -> None:
     add(alice, device())
     ask(alice)

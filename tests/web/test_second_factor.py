@@ -249,8 +249,8 @@ def test_a_recovery_code_works_once_however_it_is_typed(client: FlaskClient, ali
     assert try_code(client, f" {codes[3].upper().replace('-', ' ')} ", "recovery").status_code == 303
     assert "9 recovery codes left" in client.get("/settings/security").text
     assert actions()[-1] == (Action.LOGGED_IN, {"second_step": "recovery code"})
-    assert send_waiting_mails() == 1
-    (letter,) = client.application.extensions["mailman"].outbox
+    assert send_waiting_mails() == 2, "about the set-up, and about the code"
+    letter = client.application.extensions["mailman"].outbox[-1]
     assert (letter.to, letter.subject) == ([alice.email], "A recovery code was used at AdvisorStream")
     assert "you have 9 left" in letter.body
     assert codes[3] not in letter.body
@@ -342,6 +342,16 @@ def test_new_recovery_codes_end_the_old_ones(client: FlaskClient, alice: User) -
     assert try_code(client, old[0], "recovery").status_code == 422
     assert try_code(client, new[0], "recovery").status_code == 303
     assert Action.RECOVERY_CODES_RENEWED in [action for action, _ in actions()]
+    assert told_of_changes(client) == ["was set up", "recovery codes were made"]
+
+
+def told_of_changes(client: FlaskClient) -> list[str]:
+    """Return what the mails about changes say, in their order."""
+    send_waiting_mails()
+    letters = client.application.extensions["mailman"].outbox
+    changes = ("was set up", "recovery codes were made", "was turned off")
+    told = [letter for letter in letters if letter.subject == "Your second step at AdvisorStream was changed"]
+    return [change for letter in told for change in changes if change in letter.body]
 
 
 def test_there_are_no_codes_without_an_app(client: FlaskClient, alice: User) -> None:
@@ -358,6 +368,7 @@ def test_an_advisor_turns_it_off_and_on(client: FlaskClient, alice: User) -> Non
     assert not alice.has_second_factor
     assert db.session.scalars(select(RecoveryCode)).all() == []
     assert actions()[-1][0] == Action.SECOND_FACTOR_REMOVED
+    assert told_of_changes(client) == ["was set up", "was turned off"]
     client.post("/logout")
     assert try_password(client, alice).location == "/contacts"
 
