@@ -39,7 +39,7 @@ from orgsim import Running
 from tests.factories import make_advisor, make_connection, make_contact, org_access
 from tests.racing import crash_of, race
 from tests.signing_up import someone_signs_up
-from tests.syncing import Died
+from tests.syncing import Died, reasons_here
 from tests.write_back_office import OPT_OUT, ROSE, WriteBackOffice
 
 WAITING, TOLD, ALREADY, REFUSED, GONE = (state.value for state in WriteBackState)
@@ -930,6 +930,19 @@ def test_those_that_were_refused_are_among_them(office: WriteBackOffice, rose: s
         outbox.add_recent(office.connection.partner, ITSELF)
     office.write_back()
     assert office.is_out(rose)
+
+
+def test_a_contact_that_arrives_later_is_told_of_on_request_only(office: WriteBackOffice, rose: str) -> None:
+    office.unsubscribe()
+    office.write_back()
+    later = office.add(email=ROSE, last_name="Again")
+    office.sync()
+    assert reasons_here(office.connection)[later] == "unsubscribed"
+    assert (office.writes(), office.write_back()) == ({rose: (TOLD, None)}, 0)
+    with writing():
+        outbox.add_recent(office.connection.partner, ITSELF)
+    office.write_back()
+    assert office.is_out(later)
 
 
 def test_an_erased_persons_record_is_opted_out_all_the_same(office: WriteBackOffice, rose: str) -> None:
