@@ -254,7 +254,7 @@ def prepare_engine(engine: Engine, sqlite_cache_mb: int) -> None:
             connection.info[HAS_TURN] = writers_turn.acquire(timeout=LOCK_WAIT_S)
         connection.exec_driver_sql(f"BEGIN {mode}")
 
-    def end_turn(_dbapi_connection: Any, record: Any, *_error: Any) -> None:
+    def end_turn(_dbapi_connection: Any, record: Any, _why: Any) -> None:
         if record.info.pop(HAS_TURN, False):
             writers_turn.release()
 

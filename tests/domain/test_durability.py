@@ -12,7 +12,7 @@ from sqlalchemy import event, select, text
 from sqlalchemy.engine import Connection as EngineConnection
 
 from asapp.connections.tokens import StoredTokens
-from asapp.core.database import durably, reading, writing
+from asapp.core.database import HAS_TURN, durably, reading, writing
 from asapp.core.extensions import db
 from asapp.models import User
 from orgsim.server import Running
@@ -82,3 +82,17 @@ def test_a_sign_up_that_was_confirmed_is_flushed(app: Flask, client: FlaskClient
     with commits() as seen:
         client.post("/settings", data={"name": "Alice Moreau-Reyes"})
     assert FULL in [level for level, _ in seen]
+
+
+def test_a_connection_goes_back_to_its_pool_and_serves_the_next_transaction(app: Flask) -> None:
+    """A failing listener of the pool would close it each time, and only the log would say so."""
+    used = []
+    for _ in range(2):
+        with writing(), db.engine.connect() as connection:
+            connection.execute(select(User.id)).all()
+            assert connection.info[HAS_TURN]
+            used.append(connection.connection.dbapi_connection)
+    assert used[0] is used[1]
+    with reading(), db.engine.connect() as connection:
+        connection.execute(select(User.id)).all()
+        assert HAS_TURN not in connection.info  # the writer's ended with its transaction
