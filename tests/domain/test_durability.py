@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import event, select, text
+from sqlalchemy import create_engine, event, select, text
 from sqlalchemy.engine import Connection as EngineConnection
+from sqlalchemy.exc import OperationalError
 
 from asapp.connections.tokens import StoredTokens
+from asapp.core import database
 from asapp.core.database import HAS_TURN, durably, reading, writing
 from asapp.core.extensions import db
 from asapp.models import User
+from config import Config
 from orgsim.server import Running
 from tests.connecting import ConnectingDesk
 from tests.factories import log_in, make_advisor
@@ -96,3 +101,31 @@ def test_a_connection_goes_back_to_its_pool_and_serves_the_next_transaction(app:
     with reading(), db.engine.connect() as connection:
         connection.execute(select(User.id)).all()
         assert HAS_TURN not in connection.info  # the writer's ended with its transaction
+
+
+def test_a_writer_waits_once_for_its_turn_and_the_lock_together(
+    app: Flask, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another program holds the lock, and a thread of ours waits for it with its turn."""
+    monkeypatch.setattr(database, "LOCK_WAIT_S", 2.0)
+    impatient = create_engine(config.database_url, **database.engine_options(config.database_url))
+    database.prepare_engine(impatient, sqlite_cache_mb=1)
+    took: list[float] = []
+
+    def write() -> None:
+        began = time.monotonic()
+        with writing(), impatient.connect() as connection, suppress(OperationalError):
+            connection.execute(select(User.id)).all()
+        took.append(time.monotonic() - began)
+
+    with writing(), db.engine.connect() as other:
+        other.execute(select(User.id)).all()
+        threads = [threading.Thread(target=write) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert max(took) < 3.5  # not twice
+    with writing(), impatient.connect() as connection:
+        assert connection.execute(text("PRAGMA busy_timeout")).scalar() == 2000
+    impatient.dispose()
