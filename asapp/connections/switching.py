@@ -2,14 +2,18 @@
 
 One grant per advisor, sealed, for at most 15 minutes. Switch: the old connection is disconnected, and the new one starts
 with a full sync. Keep, or no decision: the new grant is revoked. Its row is deleted once Salesforce has confirmed that;
-until then the dispatch tick retries, every quarter of an hour for three days.
+until then the dispatch tick retries, every quarter of an hour for three days. If the process dies in the middle, it is
+retried half a minute later.
+
+Some are revoked side by side, so that stopping a firm of hundreds of advisors is done within a minute.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, delete, or_, select, update
@@ -34,6 +38,9 @@ log = logging.getLogger(__name__)
 WAIT = timedelta(minutes=15)
 ASK_AGAIN_AFTER = timedelta(minutes=15)
 GIVE_UP_AFTER = timedelta(days=3)
+CLAIM = timedelta(seconds=30)  # longer than GIVING_BACK_S and a call together
+SIDE_BY_SIDE = 10  # calls: fewer than the database's pool has connections, since each writes its line of the log
+MOST_OF_A_TICK = 1000
 GIVING_BACK_S = 10.0  # of a tick, after which no further call starts; each takes oauth.TOTAL_TIMEOUT_S at most
 
 
@@ -136,20 +143,20 @@ def withdraw(*which: ColumnElement[bool]) -> None:
 def keep_for_revoking(ended: Sequence[Ended], access: OrgAccess) -> None:
     """Keep the grants of these connections, sealed, until Salesforce has revoked them: in the caller's transaction.
 
-    An advisor with a grant that waits already keeps that one alone.
+    An advisor has one row; where a grant waits already, this one is kept without its advisor.
     """
     with_one = set(db.session.scalars(select(PendingGrant.user_id)))
     now = utcnow()
     for each in ended:
-        connection = db.session.get_one(Connection, each.connection_id)
-        if each.app_and_token is None or connection.user_id in with_one:
+        if each.app_and_token is None:
             continue
+        connection = db.session.get_one(Connection, each.connection_id)
         kept = PendingGrant(
             public_id=new_public_id(),
-            user_id=connection.user_id,
+            user_id=None if connection.user_id in with_one else connection.user_id,
             partner_id=connection.partner_id,
             org_id=connection.org_id,
-            salesforce_user_id=connection.salesforce_user_id,
+            salesforce_user_id="",
             username="",
             instance_url="",
             expires_at=now,
@@ -160,50 +167,71 @@ def keep_for_revoking(ended: Sequence[Ended], access: OrgAccess) -> None:
     db.session.flush()
 
 
-def revoke_expired(access: OrgAccess, now: datetime | None = None, limit: int = 50) -> int:
+def revoke_expired(access: OrgAccess, now: datetime | None = None, limit: int = MOST_OF_A_TICK) -> int:
     """Revoke the grants that expired without a decision; for the dispatch tick. Commits; returns how many are gone."""
     return give_back(access=access, now=now, limit=limit)
 
 
-def give_back(*which: ColumnElement[bool], access: OrgAccess, now: datetime | None = None, limit: int = 5) -> int:
-    """Revoke the expired ones of these grants, and delete each that Salesforce confirmed. Commits.
+def give_back(
+    *which: ColumnElement[bool], access: OrgAccess, now: datetime | None = None, limit: int | None = 5
+) -> int:
+    """Revoke the expired ones of these grants, some side by side, and delete each that Salesforce confirmed. Commits.
 
     No one can switch to them any more, so a row stays until its token is revoked. Returns how many rows are gone.
+    limit: how many at most; None: as many as the time allows.
     """
     now = now or utcnow()
-    is_due = (
-        PendingGrant.expires_at <= now,
-        or_(PendingGrant.give_back_at.is_(None), PendingGrant.give_back_at <= now),
-    )
     due = db.session.scalars(
-        select(PendingGrant.id).where(*is_due, *which).order_by(PendingGrant.expires_at).limit(limit)
+        select(PendingGrant.id).where(*_is_due(now), *which).order_by(PendingGrant.expires_at).limit(limit)
     ).all()
     db.session.commit()
     stop_at = time.monotonic() + GIVING_BACK_S
     gone = 0
-    for grant_id in due:
-        if time.monotonic() > stop_at:
-            break
-        mine = update(PendingGrant).where(PendingGrant.id == grant_id, *is_due)
-        claimed = change_rows(db.session, mine.values(give_back_at=now + ASK_AGAIN_AFTER))
-        gone += claimed == 1 and give_back_one(grant_id, access, now)
+    with ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="revoke") as threads:
+        for first in range(0, len(due), SIDE_BY_SIDE):
+            if time.monotonic() > stop_at:
+                break
+            claimed = claim(due[first : first + SIDE_BY_SIDE], now)
+            gone += revoke_claimed(claimed, access, now, threads)
     return gone
 
 
-def give_back_one(grant_id: int, access: OrgAccess, now: datetime) -> bool:
-    """Revoke one grant; return whether its row is gone. Commits."""
-    pending = db.session.get_one(PendingGrant, grant_id, populate_existing=True)
-    is_hopeless = pending.expires_at < now - GIVE_UP_AFTER
-    app_and_token = find_revocable(pending, access)
+def _is_due(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    is_free = or_(PendingGrant.give_back_at.is_(None), PendingGrant.give_back_at <= now)
+    return PendingGrant.expires_at <= now, is_free
+
+
+def claim(grant_ids: Iterable[int], now: datetime) -> list[int]:
+    """Return those that no other process is about to revoke. Commits."""
+    claiming = update(PendingGrant).where(*_is_due(now)).values(give_back_at=now + CLAIM)
+    ids = sorted(grant_ids)  # in one order, so that two processes never wait for each other
+    mine = [grant_id for grant_id in ids if change_rows(db.session, claiming.where(PendingGrant.id == grant_id)) == 1]
     db.session.commit()
-    is_heard = app_and_token is not None and connections.give_back_token(*app_and_token)
-    if not is_heard and app_and_token is not None and not is_hopeless:
-        return False
-    if not is_heard:
+    return mine
+
+
+def revoke_claimed(grant_ids: Sequence[int], access: OrgAccess, now: datetime, threads: ThreadPoolExecutor) -> int:
+    """Revoke these side by side; return how many rows are gone. Commits."""
+    grants = db.session.scalars(
+        select(PendingGrant).where(PendingGrant.id.in_(grant_ids)).execution_options(populate_existing=True)
+    ).all()
+    hopeless = {grant.id for grant in grants if grant.expires_at < now - GIVE_UP_AFTER}
+    revocables = {grant.id: find_revocable(grant, access) for grant in grants}
+    db.session.commit()
+    calls = {
+        grant_id: threads.submit(connections.give_back_token, *app_and_token)
+        for grant_id, app_and_token in revocables.items()
+        if app_and_token is not None
+    }
+    heard = {grant_id for grant_id, call in calls.items() if call.result()}
+    waiting = set(calls) - heard - hopeless
+    for _ in revocables.keys() - heard - waiting:
         log.warning("a grant that waited for a decision is deleted without being given back")
-    change_rows(db.session, delete(PendingGrant).where(PendingGrant.id == grant_id))
+    again = update(PendingGrant).where(PendingGrant.id.in_(sorted(waiting)))
+    change_rows(db.session, again.values(give_back_at=now + ASK_AGAIN_AFTER))
+    gone = change_rows(db.session, delete(PendingGrant).where(PendingGrant.id.in_(sorted(revocables.keys() - waiting))))
     db.session.commit()
-    return True
+    return gone
 
 
 def find_revocables(*which: ColumnElement[bool], access: OrgAccess) -> list[tuple[App, str]]:

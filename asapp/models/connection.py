@@ -216,13 +216,16 @@ class OAuthState(SealsColumns, Base):
 
 
 class PendingGrant(SealsColumns, Base):
-    """A grant for another Salesforce user or org than the connected one: it waits a short time for Switch or Keep."""
+    """A grant for another Salesforce user or org than the connected one: it waits a short time for Switch or Keep.
+
+    One that has expired waits until Salesforce has revoked it. user_id: None if that advisor has another row.
+    """
 
     __tablename__ = "pending_grants"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     public_id: Mapped[str] = mapped_column(String(36), unique=True, default=new_public_id)
-    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), unique=True)
+    user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), unique=True)
     partner_id: Mapped[int] = mapped_column(ForeignKey("partners.id", ondelete="CASCADE"))
     org_id: Mapped[str] = mapped_column(String(18))
     salesforce_user_id: Mapped[str] = mapped_column(String(18))

@@ -131,7 +131,7 @@ def stop(partner: Partner, access: OrgAccess, by: Actor = ITSELF) -> GivenBack:
 
     ended = retry_when_beaten(db.session(), end)
     of_firm = PendingGrant.partner_id == partner_id
-    switching.give_back(of_firm, access=access, limit=len(ended) + 1)
+    switching.give_back(of_firm, access=access, limit=None)
     waiting = db.session.scalar(select(func.count()).select_from(PendingGrant).where(of_firm)) or 0
     db.session.rollback()
     return GivenBack(len(ended), waiting)

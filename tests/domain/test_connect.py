@@ -21,6 +21,7 @@ from asapp.messages.failures import FAILURES, Failure, Occasion
 from asapp.models import Connection, Contact, LedgerEntry, OAuthState, PartnerCheck, PendingGrant, SyncRun, User
 from asapp.models.connection import DisconnectReason
 from asapp.panel.load import load_panel
+from asapp.partners import offboarding
 from orgsim.answers import Answer
 from orgsim.server import Running
 from tests.connecting import CALLBACK, ConnectingDesk, visit
@@ -577,3 +578,16 @@ def test_the_callback_is_the_one_that_firms_register(desk: ConnectingDesk) -> No
         "redirect_uri=http%3A%2F%2F127.0.0.1%3A5000%2Fsalesforce%2Fsalesforce_as%2Flogin%2Fcallback%2F"
     )
     assert CALLBACK.endswith("/salesforce/salesforce_as/login/callback/")
+
+
+def test_a_stopped_firms_permissions_are_revoked_side_by_side(desk: ConnectingDesk) -> None:
+    """The org answers none of the calls until all six have come: one after the other, each would run out of time."""
+    for name in ("Bob Stone", "Charlie Reyes", "Dana Holt"):
+        advisor = make_advisor(desk.partner, name=name)
+        first, second = (desk.org.add_user(name=f"{name} {n}", username=f"{n}{name[0]}@x.example") for n in (1, 2))
+        desk.connect(first, advisor)
+        desk.connect(second, advisor)  # waits for a decision
+    desk.org.trouble.add("slow", path="/services/oauth2/revoke", seconds=20, gate=threading.Barrier(6))
+    with writing():
+        assert offboarding.stop(desk.partner, desk.access) == offboarding.GivenBack(3, 0)
+    assert desk.approvals() == []

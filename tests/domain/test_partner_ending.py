@@ -176,6 +176,37 @@ def test_stop_everything_stops_here_while_salesforce_is_away_and_revokes_later(c
     assert db.session.scalars(select(PendingGrant)).all() == []
 
 
+def test_stop_everything_revokes_the_connection_and_the_grant_that_waits_for_a_decision(app: Flask) -> None:
+    partner, alice, connection = a_firm_at_work()
+    access = org_access()
+    connected = connection.unseal(access.vault, "refresh_token_sealed")
+    grant = Grant("access", "waiting-refresh", partner.salesforce_url, ORG_ID, "0055g00000AbCdEAAV", "api")
+    switching.put_pending(alice, partner.id, grant, Identity("jonas@northgate.example", "Jonas", ""), access)
+    with requests_mock.Mocker() as salesforce:
+        salesforce.post(REVOKE, status_code=503)
+        assert offboarding.stop(partner, access).unheard == 2
+        heard = salesforce.post(REVOKE)
+        assert switching.revoke_expired(access, utcnow() + switching.ASK_AGAIN_AFTER) == 2
+        revoked = " ".join(call.text for call in heard.request_history)
+    assert connected in revoked
+    assert "waiting-refresh" in revoked
+    assert db.session.scalars(select(PendingGrant)).all() == []
+
+
+def test_what_a_process_that_died_was_revoking_is_revoked_soon_after(app: Flask) -> None:
+    partner, _, _ = a_firm_at_work()
+    access = org_access()
+    with requests_mock.Mocker() as salesforce:
+        salesforce.post(REVOKE, exc=SystemExit)  # the process ends during the call
+        with pytest.raises(SystemExit):
+            offboarding.stop(partner, access)
+        db.session.rollback()
+        assert db.session.scalar(select(Connection.refresh_token_sealed)) is None
+        salesforce.post(REVOKE)
+        assert switching.revoke_expired(access, utcnow()) == 0, "another process may be at it"
+        assert switching.revoke_expired(access, utcnow() + switching.CLAIM) == 1
+
+
 def test_disabling_stops_the_runs_that_wait_or_are_under_way(app: Flask) -> None:
     partner, _, connection = a_firm_at_work()
     running = make_run(connection, RunStatus.RUNNING, lease="held", lease_until=utcnow())

@@ -37,6 +37,7 @@ def test_a_check_is_stored_within_its_lease_and_a_dead_round_is_taken_up_within_
 
 def test_a_tick_ends_in_time_although_salesforce_hears_of_no_grant_that_is_given_back() -> None:
     assert dispatch.BUDGET_S + switching.GIVING_BACK_S + oauth.TOTAL_TIMEOUT_S < TICK_TIMEOUT_S
+    assert switching.CLAIM.total_seconds() > switching.GIVING_BACK_S + oauth.TOTAL_TIMEOUT_S
 
 
 def test_a_timeout_between_two_bytes_is_shorter_than_the_whole_call() -> None:
