@@ -417,16 +417,22 @@ def account_of(row: Mapping[str, Any]) -> AccountSighting:
 def campaign_digests(answer: Mapping[str, Any], campaign_ids: Iterable[str]) -> dict[str, bytes] | None:
     """Return {Id of a campaign: 32 bytes that change when the user's people in it do}; None if the answer can't be read.
 
-    answer: to soql.campaign_members. Its first page is enough: a new member is on it, and one that left changes the count.
+    answer: to soql.campaign_members. If there are more pages, all digests change with any campaign: one person may leave a
+    campaign, beyond the first page, while another joins a second one.
     """
     try:
-        of_more = "" if answer["done"] else answer["totalSize"]
-        hashes = {each: hashlib.sha256(f"{each} {of_more}\n".encode()) for each in campaign_ids}
+        of_all = "" if answer["done"] else f"{answer['totalSize']} {[_member_in(row) for row in answer['records']]}"
+        hashes = {each: hashlib.sha256(f"{each} {of_all}\n".encode()) for each in campaign_ids}
         for row in answer["records"]:
-            hashes[id_of(row["CampaignId"], CAMPAIGN_PREFIX)].update(f"{row['ContactId']} {row['LeadId']}\n".encode())
+            campaign_id, contact_id, lead_id = _member_in(row)
+            hashes[campaign_id].update(f"{contact_id} {lead_id}\n".encode())
     except (KeyError, TypeError, ValueError):
         return None
     return {each: hashed.digest() for each, hashed in hashes.items()}
+
+
+def _member_in(row: Mapping[str, Any]) -> tuple[str, str | None, str | None]:
+    return id_of(row["CampaignId"], CAMPAIGN_PREFIX), row["ContactId"], row["LeadId"]
 
 
 def match_of(row: Mapping[str, Any], fields: ReadFields) -> ContactMatch:
