@@ -86,6 +86,21 @@ def test_going_back_in_history_gets_the_page(client: FlaskClient, alice: User) -
     assert "<html" in client.get(PANEL, headers=headers).text
 
 
+@pytest.mark.parametrize("writes_back", [False, True])
+@pytest.mark.parametrize("brings_in", [False, True])
+def test_before_connecting_an_advisor_reads_what_the_firm_has_us_read_and_write(
+    client: FlaskClient, alice: User, writes_back: bool, brings_in: bool
+) -> None:
+    assert alice.partner
+    alice.partner.writes_opt_outs_back, alice.partner.brings_in_open_leads = writes_back, brings_in
+    db.session.commit()
+    page = " ".join(re.sub(r"<[^>]+>", "", client.get(PANEL).text).split())
+    assert ("the tick at Email Opt Out when one of your people unsubscribes" in page) is writes_back
+    assert ("Never: change or delete a contact in Salesforce" in page) is not writes_back
+    assert ("of the contacts you own, and of your open leads, name, email address" in page) is brings_in
+    assert "Of list views and campaigns that you choose" in page
+
+
 def test_a_firm_that_is_not_set_up_names_the_person_to_ask(client: FlaskClient) -> None:
     log_in(client, make_advisor(make_partner(secret="")))
     response = client.get("/settings/integrations")
