@@ -163,7 +163,7 @@ def _recipients_of(rows: Sequence[Any], audience: Audience) -> list[Hashed]:
     for row, contact_id, url in zip(rows, ids, urls, strict=True):
         _, salesforce_id, source, first_name, last_name, email, hashed = row
         if hashed == before:
-            found[-1][1]["also"].append(contact_id)
+            found[-1][1]["also"] += (contact_id,)
             continue
         before = hashed
         recipient = {
@@ -173,7 +173,7 @@ def _recipients_of(rows: Sequence[Any], audience: Audience) -> list[Hashed]:
             "first_name": first_name,
             "last_name": last_name,
             "email": email,
-            "also": [],
+            "also": (),  # a list for each of thousands would keep the collector busy
             "unsubscribe_url": url,
         }
         found.append((hashed, recipient))
