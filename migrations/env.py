@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 from alembic import context
 from click import ClickException
 from flask import current_app
-from sqlalchemy import MetaData
+from sqlalchemy import Connection, MetaData
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from asapp.core.database import Base, UTCDateTime, writing
@@ -45,9 +47,23 @@ def run() -> None:
         raise ClickException(f"The database can't do that: {reason}") from None
 
 
+@contextmanager
+def unlimited(connection: Connection) -> Iterator[None]:
+    """Let a step take as long as a large table needs; waiting for a lock has its limit all the same."""
+    if connection.dialect.name != "postgresql":
+        yield
+        return
+    connection.exec_driver_sql("SET statement_timeout = 0")
+    connection.commit()
+    yield
+    connection.rollback()
+    connection.exec_driver_sql("RESET statement_timeout")
+    connection.commit()
+
+
 def migrate() -> None:
     engine = current_app.extensions["migrate"].db.engine
-    with writing(), engine.connect() as connection:
+    with writing(), engine.connect() as connection, unlimited(connection):
         context.configure(
             connection=connection,
             target_metadata=metadata,

@@ -125,6 +125,23 @@ def test_from_empty_the_schema_is_what_the_models_say(empty: Flask) -> None:
     assert differences() == []
 
 
+def test_a_step_may_take_longer_than_a_statement_of_the_app(empty: Flask) -> None:
+    """An index of a large table takes more than a minute on PostgreSQL."""
+    if db.engine.dialect.name != "postgresql":
+        return
+    limits: set[str] = set()
+
+    @sa.event.listens_for(db.engine, "before_cursor_execute")
+    def hear(connection: sa.Connection, _cursor: Any, statement: str, *_rest: Any) -> None:
+        if statement.lstrip().startswith("CREATE TABLE"):
+            asked: Any = connection.connection.driver_connection
+            limits.add(asked.execute("SHOW statement_timeout").fetchone()[0])
+
+    upgrade()
+    assert limits == {"0"}
+    assert db.session.scalar(sa.text("SHOW statement_timeout")) == "1min"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("revision", REVISIONS[:-1])
 def test_rows_of_every_earlier_revision_come_through_to_the_newest_one_by_one(empty: Flask, revision: str) -> None:
