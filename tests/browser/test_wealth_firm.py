@@ -67,11 +67,16 @@ def fill(firm: Firm) -> Book:
 
 
 def sync(page: Page, firm: Firm) -> None:
-    """Press Sync Account, and wait for the end of that run."""
-    before = len(firm.runs())
+    """Press Sync Account once no run is under way (choosing a list starts one), and wait for the end of the new run."""
+
+    def ended() -> int:
+        runs = firm.runs()
+        return 0 if any(run.is_active for run in runs) else len(runs) + 1
+
+    before = wait_for(ended, "until no run is under way")
     page.goto(firm.url())
     page.get_by_role("button", name="Sync Account").click()
-    wait_for(lambda: len(firm.runs()) > before and not firm.runs()[-1].is_active, "for the end of the run")
+    wait_for(lambda: ended() > before, "for the end of the run")
     page.goto(firm.url())
 
 
