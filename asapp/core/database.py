@@ -261,7 +261,8 @@ def prepare_engine(engine: Engine, sqlite_cache_mb: int) -> None:
         """Let SQLite wait for its lock for what is left of LOCK_WAIT_S; a difference below a second isn't worth a statement."""
         is_shorter = left_s < LOCK_WAIT_S - 1
         if is_shorter or connection.info.get(WAITS_LESS):
-            connection.exec_driver_sql(f"PRAGMA busy_timeout={max(0, left_s) * 1000:.0f}")
+            wait_s = max(0, left_s) if is_shorter else LOCK_WAIT_S
+            connection.exec_driver_sql(f"PRAGMA busy_timeout={wait_s * 1000:.0f}")
             connection.info[WAITS_LESS] = is_shorter
 
     def end_turn(_dbapi_connection: Any, record: Any, _why: Any) -> None:
