@@ -103,7 +103,7 @@ class ProviderClient:
 
     def __init__(self, provider: IdentityProvider, callback_url: str, total_timeout_s: float = TOTAL_TIMEOUT_S) -> None:
         self.provider = provider
-        self._total_timeout_s = total_timeout_s  # of each call
+        self.total_timeout_s = total_timeout_s  # of each call
         self._callback_url = callback_url
         self._known: _Known | None = None
         self._turns = BoundedSemaphore(AT_ONCE)
@@ -162,7 +162,7 @@ class ProviderClient:
         is_basic = "client_secret_basic" in methods
         method = "client_secret_basic" if is_basic else "client_secret_post"
         session = _Session(self.provider, self._callback_url, method)
-        session.total_timeout_s = self._total_timeout_s
+        session.total_timeout_s = self.total_timeout_s
         return session
 
     def _fetch_token(
@@ -263,7 +263,7 @@ class ProviderClient:
 
     def _fetch(self, url: str) -> dict[str, Any]:
         with BoundedSession() as session:
-            session.total_timeout_s = self._total_timeout_s
+            session.total_timeout_s = self.total_timeout_s
             _mount(session, self.provider)
             try:
                 answer = session.get(url, timeout=TIMEOUT_S)

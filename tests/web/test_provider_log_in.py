@@ -63,10 +63,10 @@ def alice(app: Flask) -> User:
     return make_advisor()
 
 
-def use_provider(app: Flask, known_as: IdentityProvider | None, total_timeout_s: float = 5.0) -> None:
+def use_provider(app: Flask, known_as: IdentityProvider | None) -> None:
     """As in a process that has just started."""
     assert known_as
-    client = ProviderClient(known_as, f"{PUBLIC_URL}{CALLBACK}", total_timeout_s)
+    client = ProviderClient(known_as, f"{PUBLIC_URL}{CALLBACK}", 5.0)
     app.extensions["asapp.identity_provider"] = client
 
 
@@ -308,18 +308,21 @@ def test_a_provider_that_is_away_or_slow_is_given_up_soon_and_used_when_it_is_ba
 ) -> None:
     use_provider(app, IdentityProvider("http://127.0.0.1:9", CLIENT_ID, CLIENT_SECRET))
     assert_refused(client.post("/login/provider", broken=True), LogInWhy.AWAY)
-    use_provider(app, config.identity_provider, total_timeout_s=0.2)
+    use_provider(app, config.identity_provider)
+    ours: ProviderClient = app.extensions["asapp.identity_provider"]
+    patience_s, ours.total_timeout_s = ours.total_timeout_s, 0.2
     for path in ("/.well-known/openid-configuration", "/keys"):
         slow = Slowness()
         provider.answers = {path: slow}
         assert_refused(client.post("/login/provider", broken=True), LogInWhy.AWAY)
         slow.end()
-    provider.answers = {}
+    provider.answers, ours.total_timeout_s = {}, patience_s
     came = provider.log_in(start(client), **of(alice))
     slow = Slowness()
-    provider.answers = {"/token": slow}
+    provider.answers, ours.total_timeout_s = {"/token": slow}, 0.2
     assert_refused(client.get(CALLBACK, query_string=came, broken=True), LogInWhy.AWAY)
     slow.end()
+    ours.total_timeout_s = patience_s
     provider.answers = {"/token": lambda: Response("<html>maintenance</html>", 502)}
     assert_refused(client.get(CALLBACK, query_string=provider.log_in(start(client)), broken=True), LogInWhy.AWAY)
     provider.answers = {}
