@@ -71,7 +71,7 @@ def test_what_became_of_one_letter(mail_server: MailServer) -> None:
 def test_a_letter_that_was_taken_stays_so_where_the_good_bye_fails(
     mail_server: MailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mail, "TIMEOUT_S", 0.3)
+    monkeypatch.setattr(mail, "TIMEOUT_S", 1.0)
     mail_server.may_say_good_bye.clear()
     app = create_app(make_config("sqlite:///:memory:", mail_url=mail_server.url))
     with app.app_context():
