@@ -28,7 +28,7 @@ from webauthn.helpers.structs import (
 )
 
 from asapp.accounts.form_fields import PasskeyForm
-from asapp.accounts.second_factor import Change, Way, tell
+from asapp.accounts.second_factor import Way, tell
 from asapp.accounts.users import lock
 from asapp.audit import entries
 from asapp.audit.entries import ITSELF, Actor
@@ -38,6 +38,7 @@ from asapp.core.extensions import db
 from asapp.core.forms import InvalidFields
 from asapp.core.vault import Vault
 from asapp.messages.passkeys import PasskeyWhy
+from asapp.messages.second_factor import FactorChange
 from asapp.models import Action, Passkey, PasskeyChallenge, PasskeyPurpose, SecondFactor, User
 from config import Config
 
@@ -188,7 +189,7 @@ def add(user: User, name: str, answer: PasskeyAnswer, site: Site, vault: Vault, 
         db.session.rollback()
         raise PasskeyRefused(PasskeyWhy.TAKEN) from error
     entries.record(Action.PASSKEY_ADDED, by, user)
-    tell(user, Change.PASSKEY_ADDED, vault)
+    tell(user, FactorChange.PASSKEY_ADDED, vault)
     db.session.commit()
     return passkey
 
@@ -204,7 +205,7 @@ def remove(user: User, passkey: Passkey, vault: Vault, by: Actor = ITSELF) -> No
     """Delete one of a person's passkeys, and tell them by mail. Commits."""
     if change_rows(db.session, delete(Passkey).where(Passkey.id == passkey.id)):
         entries.record(Action.PASSKEY_REMOVED, by, user)
-        tell(user, Change.PASSKEY_REMOVED, vault)
+        tell(user, FactorChange.PASSKEY_REMOVED, vault)
     db.session.commit()
 
 

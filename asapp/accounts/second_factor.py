@@ -34,6 +34,7 @@ from asapp.core.database import change_rows
 from asapp.core.extensions import db
 from asapp.core.forms import InvalidFields
 from asapp.core.vault import CannotOpen, Vault
+from asapp.messages.second_factor import FACTOR_CHANGES, FactorChange
 from asapp.models import Action, Passkey, PasskeyChallenge, RecoveryCode, SecondFactor, User, WaitingKind
 from asapp.models.columns import new_public_id, place_of
 
@@ -49,16 +50,6 @@ RESET_SUBJECT = "Your second step at AdvisorStream was reset"
 CHANGED_SUBJECT = "Your second step at AdvisorStream was changed"
 WRONG_CODE = "These are not the six digits that your app shows now. Each code counts once: wait for the next one."
 TOO_LATE = "This page was open for too long. Scan the new picture, then enter the six digits."
-
-
-class Change(StrEnum):
-    """What a person changed about their own second step, as the mail about it says."""
-
-    APP_SET_UP = "an authenticator app was set up, with ten new recovery codes"
-    CODES_RENEWED = "new recovery codes were made, and the earlier ones no longer work"
-    TURNED_OFF = "it was turned off, and your password alone logs you in"
-    PASSKEY_ADDED = "a passkey was added"
-    PASSKEY_REMOVED = "a passkey was removed"
 
 
 class Way(StrEnum):
@@ -118,7 +109,7 @@ def set_up(user: User, sealed: str, code: str, vault: Vault, by: Actor = ITSELF)
     codes = _add_codes(factor, vault)
     db.session.add(factor)
     entries.record(Action.SECOND_FACTOR_SET_UP, by, user)
-    tell(user, Change.APP_SET_UP, vault)
+    tell(user, FactorChange.APP_SET_UP, vault)
     db.session.commit()
     return codes
 
@@ -130,7 +121,7 @@ def renew_codes(user: User, vault: Vault, by: Actor = ITSELF) -> list[str]:
     change_rows(db.session, delete(RecoveryCode).where(RecoveryCode.user_id == user.id))
     codes = _add_codes(factor, vault)
     entries.record(Action.RECOVERY_CODES_RENEWED, by, user)
-    tell(user, Change.CODES_RENEWED, vault)
+    tell(user, FactorChange.CODES_RENEWED, vault)
     db.session.commit()
     return codes
 
@@ -140,7 +131,7 @@ def remove(user: User, vault: Vault, by: Actor = ITSELF) -> None:
     user = lock(user.id)
     if _delete(user.id):
         entries.record(Action.SECOND_FACTOR_REMOVED, by, user)
-        tell(user, Change.TURNED_OFF, vault)
+        tell(user, FactorChange.TURNED_OFF, vault)
     db.session.commit()
 
 
@@ -162,9 +153,9 @@ def reset_letter(user: User, admin_name: str) -> mail.Letter:
     return mail.write(user.email, RESET_SUBJECT, "second_factor_reset", user.time_zone, **names)
 
 
-def tell(user: User, change: Change, vault: Vault) -> None:
+def tell(user: User, change: FactorChange, vault: Vault) -> None:
     """Tell a person by mail of a change of their second step, in the caller's transaction: it may be a thief's."""
-    names: dict[str, Any] = {"name": user.name, "at": utcnow(), "what": change.value}
+    names: dict[str, Any] = {"name": user.name, "at": utcnow(), "what": FACTOR_CHANGES[change]}
     letter = mail.write(user.email, CHANGED_SUBJECT, "second_factor_changed", user.time_zone, **names)
     mail_outbox.add(WaitingKind.LETTER, asdict(letter), vault)
 

@@ -125,10 +125,9 @@ def test_from_empty_the_schema_is_what_the_models_say(empty: Flask) -> None:
     assert differences() == []
 
 
+@pytest.mark.parametrize("empty", ["postgres"], indirect=True)
 def test_a_step_may_take_longer_than_a_statement_of_the_app(empty: Flask) -> None:
     """An index of a large table takes more than a minute on PostgreSQL."""
-    if db.engine.dialect.name != "postgresql":
-        return
     limits: set[str] = set()
 
     @sa.event.listens_for(db.engine, "before_cursor_execute")
