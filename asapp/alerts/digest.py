@@ -98,7 +98,7 @@ def parts_of(account: Account, wanted: Wanted, counts: Mapping[str, int]) -> lis
 
 def listing(entries: Sequence[Entry], number: int) -> str:
     """Return the first names of a kind, and how many more there are."""
-    told = [in_a_mail(people(entry.name), entry.kind, entry.reason) for entry in entries[:NAMED]]
+    told = [in_a_mail(people(entry.name), entry.kind, entry.reason, entry.owner) for entry in entries[:NAMED]]
     more = number - len(told)
     return ", ".join(told) + (f" and {formats.number(more)} more" if more else "")
 

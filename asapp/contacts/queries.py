@@ -196,6 +196,11 @@ def find_by_hash(user_id: int, address_hash: bytes) -> list[Contact]:
     )
 
 
+def count_active_contacts(user_id: int, now: datetime) -> int:
+    """Return how many contacts the advisor can email now."""
+    return db.session.scalar(contact_rows(func.count()).where(contacts_of(user_id), is_active(now, user_id))) or 0
+
+
 def count_contacts(user_id: int, now: datetime) -> Overview:
     """Count all contacts, those deleted here, and each list: three queries, for any number of lists."""
     return count_contacts_of([user_id], now)[user_id]

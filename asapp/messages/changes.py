@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from asapp.messages.contacts import REASONS
-from asapp.messages.runs import BACK_REASONS
+from asapp.messages.runs import BACK_REASONS, why_off
 from asapp.models import ContactSource, Reason
 from asapp.models.run import Also, Skipped
 
@@ -69,8 +69,11 @@ def what(kind: str, reason: str | None) -> str:
     return FILTERS[kind]
 
 
-def details(kind: str, reason: str | None) -> str:
-    """Return one sentence about a change; empty if there is nothing to add, as for changed fields."""
+def details(kind: str, reason: str | None, owner: str = "") -> str:
+    """Return one sentence about a change; empty if there is nothing to add, as for changed fields.
+
+    owner: the name of the one who owns the contact now, if it was given to another user.
+    """
     if kind == ChangeKind.ADDED:
         return ADDED_BY.get(reason or "", "")
     if kind == ChangeKind.BACK:
@@ -78,6 +81,8 @@ def details(kind: str, reason: str | None) -> str:
         return f"{words}." if words else ""
     if kind == ChangeKind.CHANGED:
         return ADOPTED if reason == ADOPTED_REASON else _changed(reason)
+    if reason == Reason.REASSIGNED and owner:
+        return f"{why_off(reason, owner)}."
     return DETAILS.get(reason or "", "")
 
 
@@ -91,13 +96,13 @@ def _changed(reason: str | None) -> str:
 LEFT_IN_A_MAIL: Mapping[str, str] = {
     Reason.DELETED: "deleted in Salesforce",
     Reason.MERGED: "merged into another record",
-    Reason.REASSIGNED: "who belongs to someone else now",
+    Reason.REASSIGNED: "who belongs to {owner} now",
     Reason.GONE: "no longer visible in Salesforce",
     Reason.HIDDEN_HERE: "deleted here by you",
 }
 
 
-def in_a_mail(name: str, kind: str, reason: str | None) -> str:
-    """Return a person's name, and where to if the person left."""
-    why = LEFT_IN_A_MAIL.get(reason or "") if kind == ChangeKind.LEFT else None
+def in_a_mail(name: str, kind: str, reason: str | None, owner: str = "") -> str:
+    """Return a person's name, and where to if the person left. owner: as in details()."""
+    why = LEFT_IN_A_MAIL.get(reason or "", "").format(owner=owner or "someone else") if kind == ChangeKind.LEFT else ""
     return f"{name} ({why})" if why else name

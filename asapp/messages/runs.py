@@ -151,7 +151,10 @@ def started_by(run: SyncRun) -> str:
     return TRIGGERS[run.trigger]
 
 
-def why_off(reason: str | None) -> str:
+def why_off(reason: str | None, owner: str = "") -> str:
+    """Return why a contact became inactive. owner: the name of the one who owns it now, if it is known."""
+    if reason == Reason.REASSIGNED and owner:
+        return f"Belongs to {owner} in Salesforce now"
     if reason == Skipped.NO_EMAIL:
         return "Lost the email address in Salesforce"
     if reason == Skipped.CONSENT_HIDDEN:

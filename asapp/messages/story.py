@@ -33,8 +33,8 @@ def put_on(name: str) -> StoryWords:
     return StoryWords(f"Put on “{name}”")
 
 
-def of_change(kind: str, reason: str | None) -> StoryWords:
-    """Return what a sync changed about a contact. kind and reason: as in run_changes."""
+def of_change(kind: str, reason: str | None, owner: str = "") -> StoryWords:
+    """Return what a sync changed about a contact. kind, reason and the new owner's name: as in run_changes."""
     if kind == "adopted":
         return StoryWords("Found in Salesforce", ADOPTED)
     if kind == "reactivated" or (kind == "also" and reason in SWITCHED_ON):
@@ -43,4 +43,4 @@ def of_change(kind: str, reason: str | None) -> StoryWords:
     if kind == "updated":
         words = why_off(reason)
         return StoryWords("Changed in Salesforce", f"{words}." if words else "")
-    return StoryWords(why_off(reason) or "Made inactive")
+    return StoryWords(why_off(reason, owner) or "Made inactive")

@@ -91,6 +91,9 @@ SWITCHED_OFF = frozenset(
 SWITCHED_ON = frozenset({Also.TWIN_BACK, Also.UNSUPPRESSED, Also.OPTED_IN})
 
 
+NEW_OWNER = "owner"  # in RunChange.new of a contact that was given to another user, whose name it is
+
+
 ACTIVE = (RunStatus.QUEUED, RunStatus.RUNNING)
 IS_ACTIVE = text("status IN ('queued', 'running')")
 
@@ -163,6 +166,9 @@ class SyncRun(Leased, Base):
     skipped: Mapped[dict[str, int]] = mapped_column(JSON, default=dict)  # reason -> rows
     also: Mapped[dict[str, int]] = mapped_column(JSON, default=dict)  # reason -> contacts changed without reading them
     api_calls: Mapped[int] = mapped_column(default=0)
+    active_after: Mapped[int | None] = (
+        mapped_column()
+    )  # all of the advisor's contacts that could be emailed when it ended
 
     error_code: Mapped[str | None] = mapped_column(
         String(60)
@@ -225,4 +231,4 @@ class RunChange(Base):
     kind: Mapped[str] = mapped_column(String(12))  # deactivated, reactivated, updated, adopted, also
     reason: Mapped[str | None] = mapped_column(String(20))
     old: Mapped[dict[str, str | None] | None] = mapped_column(JSON)  # column -> value before, changed columns only
-    new: Mapped[dict[str, str | None] | None] = mapped_column(JSON)
+    new: Mapped[dict[str, str | None] | None] = mapped_column(JSON)  # also NEW_OWNER

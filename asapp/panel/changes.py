@@ -42,7 +42,7 @@ from asapp.models import (
     User,
 )
 from asapp.models.run import SWITCHED_ON, Also
-from asapp.panel.receipts import changed_fields
+from asapp.panel.receipts import changed_fields, owner_in
 
 DAYS_SHOWN = 7
 OF_A_KIND = 5  # of each day, until all of that kind are asked for
@@ -113,6 +113,7 @@ class Entry(NamedTuple):
     email: str
     salesforce_id: str | None
     fields: list[tuple[str, str, str]]
+    owner: str = ""  # the new one's name, where a contact was given to another user
 
     @property
     def at(self) -> datetime:
@@ -124,7 +125,7 @@ class Entry(NamedTuple):
 
     @property
     def details(self) -> str:
-        words = details(self.kind, self.reason)
+        words = details(self.kind, self.reason, self.owner)
         return words or ("" if self.fields else "Changed in Salesforce.")
 
 
@@ -375,6 +376,7 @@ def _hydrate(rows: Sequence[Any]) -> list[Entry]:
             people[row.contact_id].email,
             people[row.contact_id].salesforce_id,
             changed_fields(changes[row.row_id]) if row.source == RUN else [],
+            owner_in(changes[row.row_id]) if row.source == RUN else "",
         )
         for row in rows
     ]

@@ -12,7 +12,7 @@ from asapp.contacts.status import is_shown
 from asapp.core.csv_files import csv_header, csv_rows
 from asapp.core.extensions import db
 from asapp.models import Connection, Contact, RunChange, SyncRun, User
-from asapp.models.run import SWITCHED_ON
+from asapp.models.run import NEW_OWNER, SWITCHED_ON
 
 SHOWN = 50  # of each part, on the page; the CSV has all
 STATE_KINDS = ("deactivated", "reactivated", "also")
@@ -30,6 +30,7 @@ class ChangeLine(NamedTuple):
     kind: str
     reason: str | None
     fields: list[tuple[str, str, str]]  # (label, old, new)
+    owner: str = ""  # the new one's name, if the contact was given to another user and Salesforce shows it
 
     @property
     def is_on_now(self) -> bool:
@@ -140,7 +141,7 @@ def _read_added(run_id: int, *conditions: Any, limit: int) -> Sequence[Any]:
 
 
 def _line(row: Any) -> ChangeLine:
-    return ChangeLine(row.id, _name(row), row.email, row.kind, row.reason, changed_fields(row))
+    return ChangeLine(row.id, _name(row), row.email, row.kind, row.reason, changed_fields(row), owner_in(row))
 
 
 def changed_fields(row: Any) -> list[tuple[str, str, str]]:
@@ -153,11 +154,16 @@ def changed_fields(row: Any) -> list[tuple[str, str, str]]:
     ]
 
 
+def owner_in(row: Any) -> str:
+    """Return the new owner's name that a row of run_changes has; empty if it has none."""
+    return str((row.new or {}).get(NEW_OWNER) or "")
+
+
 def _cells(row: Any) -> list[tuple[str | None, ...]]:
     """Return a line of the file for each changed field, or one line if none changed."""
     line = _line(row)
     about = (row.salesforce_id, line.name, line.email, line.kind, line.reason)
-    return [(*about, *field) for field in line.fields or [("", "", "")]]
+    return [(*about, *field) for field in line.fields or [("Owner" if line.owner else "", "", line.owner)]]
 
 
 def _name(row: Any) -> str:

@@ -19,7 +19,7 @@ from asapp.messages.leads import words_of
 from asapp.messages.suppressions import ENDS, SOURCES, STEPS
 from asapp.models import Contact, ContactList, ContactSource, ListMember, RunChange, SyncRun
 from asapp.models.run import SWITCHED_ON
-from asapp.panel.receipts import changed_fields
+from asapp.panel.receipts import changed_fields, owner_in
 from asapp.writeback.queries import ShownWriteBack
 
 CHANGES_MAX = 200
@@ -71,7 +71,7 @@ def _by_syncs(contact: Contact) -> Iterable[StoryEvent]:
         .limit(CHANGES_MAX)
     )
     for row in rows:
-        told = words.of_change(row.kind, row.reason)
+        told = words.of_change(row.kind, row.reason, owner_in(row))
         yield StoryEvent(row.at, _mark_of(row.kind, row.reason), *told, row.run_id, changed_fields(row))
 
 

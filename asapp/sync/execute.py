@@ -13,19 +13,22 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from sqlalchemy import update
+
 from asapp.connections import app_refusals
 from asapp.connections.api_budget import record_usage
 from asapp.contacts import salesforce_lists
 from asapp.contacts.lists import ensure_system_lists
+from asapp.contacts.queries import count_active_contacts
 from asapp.contacts.salesforce_lists import Campaigns
 from asapp.core import logs
 from asapp.core.bulk import in_chunks
 from asapp.core.clock import utcnow
-from asapp.core.database import retry_when_beaten
+from asapp.core.database import change_rows, retry_when_beaten
 from asapp.core.extensions import db
 from asapp.core.leases import LeaseLost
 from asapp.messages.codes import Code
-from asapp.models import Connection, RunPhase, RunStatus
+from asapp.models import Connection, RunPhase, RunStatus, SyncRun
 from asapp.salesforce import errors
 from asapp.salesforce.fields import key_of
 from asapp.salesforce.records import LeadsFound, Opening, RecordKind
@@ -258,6 +261,16 @@ class Execution:
         expected = {kind: self.reader.ledger_counts(kind).expected for kind in RecordKind}
         retry_when_beaten(db.session(), lambda: self._finish(reading, expected))
         log.info("run held" if reading.is_held else "run complete")
+        self.record_active_after()
+
+    def record_active_after(self) -> None:
+        """Store how many contacts the advisor could email after this run, for the picture over time.
+
+        Only with the ending in place are the opt-outs known. If the process dies before, the picture lacks a point.
+        """
+        active = count_active_contacts(self.reader.context.user_id, utcnow())
+        change_rows(db.session, update(SyncRun).where(SyncRun.id == self.run.id).values(active_after=active))
+        db.session.commit()
 
     def _finish(self, reading: Reading, expected: Mapping[RecordKind, int]) -> None:
         now = utcnow()

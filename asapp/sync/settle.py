@@ -31,7 +31,7 @@ from asapp.models import (
     Reason,
     RunChange,
 )
-from asapp.models.run import Also
+from asapp.models.run import NEW_OWNER, Also
 from asapp.sync import store
 from asapp.sync.departures import (
     LONGEST_CHAIN,
@@ -269,7 +269,9 @@ def apply_batch(context: RunContext, batch: Sequence[Departure]) -> None:
             )
             if not contact.is_without_email:
                 kind = RowClass.DEACTIVATED if contact.is_active else RowClass.UPDATED
-                changes.append(change_row(context, contact.contact_id, kind if was_read else ALSO, departure.reason))
+                told = kind if was_read else ALSO
+                owner = {NEW_OWNER: departure.owner_name} if departure.owner_name else None
+                changes.append(change_row(context, contact.contact_id, told, departure.reason, new=owner))
                 also[departure.reason] += 0 if was_read else 1
         classes[kind] += 1 if was_read else 0
     twins = TwinChanges(context, {hashed for _, hashed in ledger.values() if hashed})

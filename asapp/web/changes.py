@@ -11,16 +11,18 @@ from flask.typing import ResponseReturnValue
 
 from asapp.accounts import visits
 from asapp.audit import entries
-from asapp.contacts.queries import SEARCH_MAX
+from asapp.contacts.queries import SEARCH_MAX, count_active_contacts
 from asapp.core import formats
 from asapp.core.clock import utcnow
+from asapp.core.forms import whole_number
 from asapp.messages.changes import FILTERS, GAINS, LOSSES, TALLIED
 from asapp.models import Action
-from asapp.panel import changes
+from asapp.panel import changes, over_time
 from asapp.panel.changes import Account, Day, Entry, Key, Wanted
 from asapp.web.access import actor, advisor_required
 from asapp.web.current import config, person
 from asapp.web.files import csv_file
+from asapp.web.plot import draw
 
 blueprint = Blueprint("changes", __name__, url_prefix="/changes")
 
@@ -67,8 +69,27 @@ def index() -> ResponseReturnValue:
         )
     last = asked.before or formats.day_of(now)
     first = last - timedelta(days=changes.DAYS_SHOWN - 1)
-    earlier = changes.find_last_day(account, formats.start_of(first))
-    return render_template("changes/index.html", days=changes.find_days(account, first, last), earlier=earlier, **names)
+    counts = over_time.by_day(over_time.find_counts(account, formats.start_of(first)))
+    return render_template(
+        "changes/index.html",
+        days=changes.find_days(account, first, last),
+        counts=counts,
+        earlier=changes.find_last_day(account, formats.start_of(first)),
+        **(picture_of(account, now) if asked.before is None else {}),
+        **names,
+    )
+
+
+def picture_of(account: Account, now: datetime) -> dict[str, object]:
+    """Return what the picture over time shows; nothing before syncs counted on two days."""
+    span = whole_number(request.args.get("span"))
+    span = span if span in over_time.SPANS else over_time.SPANS[0]
+    picture = over_time.find_picture(account, span, count_active_contacts(account.user_id, now), now)
+    if picture is None:
+        return {}
+    points = picture.points
+    plot = draw([point.active for point in points], [(point.opted_out, point.left) for point in points])
+    return {"picture": picture, "plot": plot, "span": span, "spans": over_time.SPANS}
 
 
 @blueprint.get("/export.csv", endpoint="export")

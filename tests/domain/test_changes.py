@@ -59,7 +59,7 @@ def test_two_syncs_leave_a_day_that_tells_everything(office: Office) -> None:
     assert (day.date, day.tally, before.tally, list(before.entries)) == (today, counts, {}, [])
     assert told(list(day.entries)[:2]) == {
         ("Opted out", "Rose Gonzalez", "Opted out of email in Salesforce."),
-        ("Left", "Ravi Gonzalez", "Belongs to someone else in Salesforce now."),
+        ("Left", "Ravi Gonzalez", "Belongs to Jonas Lindqvist in Salesforce now."),
     }
     [changed] = changes.find_entries(account, lately(ChangeKind.CHANGED))
     assert (changed.fields, changed.run_id, changed.at) == (

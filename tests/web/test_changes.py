@@ -138,3 +138,21 @@ def test_the_first_steps_can_be_hidden(client: FlaskClient, connection: Connecti
     client.post("/contacts/first-steps", data={"do": "hide"})
     assert "Getting started" not in client.get("/contacts").text
     assert client.post("/contacts/first-steps", data={"do": "x"}).status_code == 404
+
+
+def test_a_picture_shows_how_many_can_be_emailed_and_days_their_counts(
+    client: FlaskClient, connection: Connection
+) -> None:
+    came(connection, 0, "Esi")
+    assert "People you can email" not in page_text(client.get("/changes"))
+    save(*(make_run(connection, finished_at=utcnow() - timedelta(days=ago), active_after=ago) for ago in (9, 2)))
+    text = page_text(client.get("/changes"))
+    assert "People you can email 30 days 90 days" in text
+    assert "You can email: 1 now" in text
+    assert "9 people you could email before, 2 after the last sync, at" in text
+    assert "Show these figures as a table" in text
+    page = client.get("/changes?span=90").text
+    assert 'href="/changes?span=90" aria-current="true"' in page
+    assert "9 at first, 1 at the least, 9 at the most, 1 now." in page
+    assert "People you can email" not in client.get("/changes?kind=added").text
+    assert "You can email" in client.get("/changes?span=x").text
