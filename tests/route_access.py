@@ -87,6 +87,7 @@ ACCESS = {
             *("changes.export", "changes.index"),
             *("contacts.add", "contacts.confirm_delete", "contacts.delete", "contacts.edit", "contacts.export"),
             "contacts.first_steps",
+            "contacts.undo",
             *("contacts.index", "contacts.new", "contacts.restore", "contacts.save", "contacts.save_lists"),
             *("contacts.selection", "contacts.show", "contacts.tell_salesforce", "contacts.try_again", "contacts.why"),
             *("integrations.approve", "integrations.cancel", "integrations.discard", "integrations.held_csv"),

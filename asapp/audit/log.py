@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
@@ -15,6 +15,7 @@ from sqlalchemy.orm import aliased
 from asapp.core.csv_files import csv_header, csv_rows
 from asapp.core.extensions import db
 from asapp.core.formats import current_zone
+from asapp.messages.audit import told
 from asapp.models import Action, ActorKind, AuditEntry, AuditIdentity, Connection, Partner, User
 
 A_PAGE = 50
@@ -147,6 +148,7 @@ class AuditLine:
     subject: User | None  # if it is about a person
     connection: Connection | None = None  # if it is about one, with its advisor
     owner: User | None = None
+    firms: Mapping[int, str] = field(default_factory=dict)  # {id: name}
 
     @property
     def who(self) -> str:
@@ -194,11 +196,7 @@ class AuditLine:
 
     @property
     def details(self) -> str:
-        told = ((name, _value(value)) for name, value in self.entry.details.items())
-        return "; ".join(
-            f"{name.replace('_', ' ')}: {value.replace('_', ' ') if name == 'reason' else value}"
-            for name, value in told
-        )
+        return "; ".join(told(name, value, self.firms) for name, value in self.entry.details.items())
 
     @property
     def client_address(self) -> str:
@@ -213,10 +211,11 @@ class AuditPage:
 
 
 def find_page(wanted: AuditQuery) -> AuditPage:
-    """Return one page of entries: three queries, for any number of entries."""
+    """Return one page of entries: four queries, for any number of entries."""
+    firms = _firms()
     total = db.session.scalar(_from(select(func.count())).where(*_where(wanted, is_count=True))) or 0
     rows = db.session.execute(_entries(wanted).limit(A_PAGE + 1)).all()
-    lines = [AuditLine(*row) for row in rows[:A_PAGE]]
+    lines = [replace(AuditLine(*row), firms=firms) for row in rows[:A_PAGE]]
     return AuditPage(lines, total, lines[-1].entry.id if len(rows) > A_PAGE else None)
 
 
@@ -310,12 +309,8 @@ def _midnight(day: date) -> datetime:
     return datetime.combine(day, time(), current_zone())
 
 
-def _value(value: Any) -> str:
-    if isinstance(value, list) and len(value) == 2:
-        return f"{_value(value[0])}, then {_value(value[1])}"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "nothing" if value in (None, "") else str(value)
+def _firms() -> dict[int, str]:
+    return {row.id: row.name for row in db.session.execute(select(Partner.id, Partner.name))}
 
 
 def _cells(line: AuditLine) -> list[object]:

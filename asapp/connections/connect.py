@@ -23,7 +23,7 @@ from sqlalchemy.exc import IntegrityError
 
 from asapp.audit import entries
 from asapp.audit.entries import ITSELF, Actor
-from asapp.connections import connections, switching
+from asapp.connections import api_budget, connections, switching
 from asapp.connections.call_log import Caller
 from asapp.connections.org_access import OrgAccess
 from asapp.core.clock import utcnow
@@ -195,17 +195,31 @@ def _carry_out(user: User, row_id: int, answer: CallbackAnswer, access: OrgAcces
     app = access.app_of(partner, Caller(partner.id, user.id))
     app = replace(app, salesforce_url=row.salesforce_url, callback_url=row.redirect_uri)
     code_verifier = row.unseal(access.vault, "code_verifier_sealed")
-    partner_id, api_version = partner.id, partner.api_version
+    partner_id, api_version, paused_until = partner.id, partner.api_version, _paused_by_salesforce(partner)
     end_read(db.session)
     grant = oauth.exchange_code(app, answer.code, code_verifier)
     try:
         _check_scopes(grant)
         who = oauth.who_is(grant, api_version, access.allow_loopback, app.on_call)
-        return store_grant(user, partner_id, grant, who, access, by)
+        outcome = store_grant(user, partner_id, grant, who, access, by)
     except Exception:  # our own bugs too: otherwise the grant would never be revoked
         db.session.rollback()
         connections.give_back_token(app, grant.refresh_token or grant.access_token)
         raise
+    if paused_until is not None and who.org_name:  # which is read by an API call
+        end_pause(partner_id, paused_until)
+    return outcome
+
+
+def end_pause(partner_id: int, paused_until: datetime) -> None:
+    """End this pause of the firm, and no later one. Commits."""
+    api_budget.record_usage(db.session(), partner_id, None, paused_until, utcnow())
+    db.session.commit()
+
+
+def _paused_by_salesforce(partner: Partner) -> datetime | None:
+    """Return until when the firm is paused because Salesforce refused a call for want of calls: an answer ends that."""
+    return partner.paused_until if partner.paused_why == Code.REQUEST_LIMIT else None
 
 
 def _check(row: OAuthState, partner: Partner | None, answer: CallbackAnswer) -> Partner:

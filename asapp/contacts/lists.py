@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from asapp.contacts.form_fields import check_list_name
 from asapp.contacts.status import is_shown
 from asapp.core.bulk import in_chunks, is_among
-from asapp.core.database import change_rows, insert_ignore
+from asapp.core.database import change_rows_returning, insert_ignore
 from asapp.core.extensions import db
 from asapp.core.forms import InvalidFields
 from asapp.models import Contact, ContactList, ContactSource, ListKind, ListMember
@@ -129,13 +129,13 @@ def add_members(contact_list: ContactList, contact_ids: Collection[int]) -> int:
     return added
 
 
-def remove_members(contact_list: ContactList, contact_ids: Collection[int]) -> int:
-    """Take contacts off the list; return how many were on it."""
+def remove_members(contact_list: ContactList, contact_ids: Collection[int]) -> list[int]:
+    """Take contacts off the list; return those that were on it."""
     _require_own(contact_list)
-    removed = 0
+    removed: list[int] = []
     for ids in in_chunks(sorted(contact_ids)):
         mine = delete(ListMember).where(ListMember.list_id == contact_list.id, ListMember.contact_id.in_(ids))
-        removed += change_rows(db.session, mine)
+        removed += change_rows_returning(db.session, mine.returning(ListMember.contact_id))
     db.session.commit()
     return removed
 

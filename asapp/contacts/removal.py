@@ -25,14 +25,14 @@ NAMED_MAX = 1000
 
 
 class Removed(NamedTuple):
-    """deleted: entered by hand, deleted for good. hidden: got a tombstone."""
+    """deleted: how many were entered by hand, and are deleted for good. hidden: those that got a tombstone."""
 
     deleted: int
-    hidden: int
+    hidden: Sequence[int]
 
     @property
     def total(self) -> int:
-        return self.deleted + self.hidden
+        return self.deleted + len(self.hidden)
 
 
 def remove_contacts(user_id: int, contact_ids: Collection[int], by: Actor = ITSELF) -> Removed:
@@ -47,14 +47,14 @@ def remove_contacts(user_id: int, contact_ids: Collection[int], by: Actor = ITSE
             .where(*chosen, Contact.source != ContactSource.MANUAL, Contact.hidden_at.is_(None))
             .values(hidden_at=utcnow(), changed_at=utcnow())
         )
-    removed = Removed(len(deleted), len(hidden))
+    removed = Removed(len(deleted), hidden)
     if removed.total:
         entries.record(
             Action.CONTACTS_DELETED,
             by,
             None,
             made_by_hand=removed.deleted,
-            from_salesforce=removed.hidden,
+            from_salesforce=len(hidden),
             contacts=_named(deleted + hidden),
         )
     db.session.commit()

@@ -52,6 +52,7 @@ from asapp.models.suppression import (
     SuppressionStep,
     SuppressionWords,
 )
+from asapp.models.undo import Undo, UndoKind
 from asapp.models.user import PasswordLink, PasswordLinkKind, Role, User
 from asapp.models.waiting_mail import WaitingKind, WaitingMail
 from asapp.models.write_back import OptOutWrite, Untold, WriteBackState, WrittenKind
@@ -131,6 +132,8 @@ __all__ = [
     "ToCheck",
     "Tombstone",
     "TombstoneKind",
+    "Undo",
+    "UndoKind",
     "Unfollowed",
     "Untold",
     "User",

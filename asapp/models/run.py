@@ -166,6 +166,7 @@ class SyncRun(Leased, Base):
     skipped: Mapped[dict[str, int]] = mapped_column(JSON, default=dict)  # reason -> rows
     also: Mapped[dict[str, int]] = mapped_column(JSON, default=dict)  # reason -> contacts changed without reading them
     api_calls: Mapped[int] = mapped_column(default=0)
+    held: Mapped[int | None] = mapped_column()  # contacts that waited for the advisor's decision when it ended
     active_after: Mapped[int | None] = (
         mapped_column()
     )  # all of the advisor's contacts that could be emailed when it ended

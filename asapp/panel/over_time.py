@@ -84,7 +84,7 @@ def find_counts(account: Account, since: datetime) -> list[ActiveCount]:
     rows = select(SyncRun.finished_at, SyncRun.active_after).where(*counted)
     before = rows.where(SyncRun.finished_at < since).order_by(SyncRun.finished_at.desc()).limit(1)
     after = rows.where(SyncRun.finished_at >= since).order_by(SyncRun.finished_at)
-    return [ActiveCount(*row) for query in (before, after) for row in db.session.execute(query)]
+    return [ActiveCount._make(row) for query in (before, after) for row in db.session.execute(query)]
 
 
 def by_day(counts: Sequence[ActiveCount]) -> dict[date, DayCount]:
@@ -131,7 +131,9 @@ def _stretches(points: Sequence[Point], start: int) -> list[Stretch]:
     stretches: list[Stretch] = []
     for place in range(len(points) % A_WEEK or A_WEEK, len(points) + 1, A_WEEK):
         days = points[max(0, place - A_WEEK) : place]
-        sums = (sum(each) for each in zip(*((day.gained, day.opted_out, day.left) for day in days), strict=True))
-        stretches.append(Stretch(days[0].date, days[-1].date, start, *sums, days[-1].active))
+        gained, opted_out, left = (
+            sum(each) for each in zip(*((day.gained, day.opted_out, day.left) for day in days), strict=True)
+        )
+        stretches.append(Stretch(days[0].date, days[-1].date, start, gained, opted_out, left, days[-1].active))
         start = days[-1].active
     return stretches

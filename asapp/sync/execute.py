@@ -307,4 +307,7 @@ class Execution:
         if reading.recipients is not None and reading.leads_error is None:
             recipients.record_checked(reading.recipients, run.id, reading.recipients_asked_at)
         db.session.flush()  # the connection before the run, which is the lock order
-        self.run.end(RunStatus.HELD if reading.is_held else RunStatus.COMPLETE, phase=RunPhase.BALANCING)
+        if reading.is_held:
+            self.run.end(RunStatus.HELD, phase=RunPhase.BALANCING, held=departures.count_held(connection.id))
+        else:
+            self.run.end(RunStatus.COMPLETE, phase=RunPhase.BALANCING)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, func, select, update
+from sqlalchemy import ColumnElement, String, case, cast, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, joinedload
 
@@ -283,9 +283,14 @@ def find_shown_run(connection: Connection) -> SyncRun | None:
     )
 
 
-def history(connection_ids: Sequence[int], before_id: int | None = None, limit: int = 20) -> list[SyncRun]:
-    """Return runs of these connections, newest first, older than before_id."""
+def history(
+    connection_ids: Sequence[int], before_id: int | None = None, limit: int = 20, *, only_changes: bool = False
+) -> list[SyncRun]:
+    """Return runs of these connections, newest first, older than before_id. only_changes: those that changed a contact."""
     query = select(SyncRun).where(SyncRun.connection_id.in_(connection_ids))
+    if only_changes:
+        counts = (SyncRun.created, SyncRun.updated, SyncRun.adopted, SyncRun.reactivated, SyncRun.deactivated)
+        query = query.where(or_(*(count > 0 for count in counts), cast(SyncRun.also, String) != "{}"))
     if before_id is not None:
         query = query.where(SyncRun.id < before_id)
     return list(db.session.scalars(query.order_by(SyncRun.id.desc()).limit(limit)))

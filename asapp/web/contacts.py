@@ -22,7 +22,18 @@ from asapp.accounts.checklist import FirstStep
 from asapp.audit import entries
 from asapp.connections.connections import find_current, find_latest
 from asapp.connections.live_questions import find_contact_of_account, way_to_ask, way_to_ask_names
-from asapp.contacts import export, lists, manual, queries, removal, salesforce_lists, suppressions, why, why_by_name
+from asapp.contacts import (
+    export,
+    lists,
+    manual,
+    queries,
+    removal,
+    salesforce_lists,
+    suppressions,
+    undo,
+    why,
+    why_by_name,
+)
 from asapp.contacts.form_fields import ContactForm
 from asapp.contacts.queries import ContactLine, ContactQuery, Overview
 from asapp.core import formats
@@ -202,12 +213,17 @@ def selection() -> ResponseReturnValue:
     if chosen_list is None:
         abort(404)
     if what == "remove":
-        count = lists.remove_members(chosen_list, ids)
-        done, nothing = "taken off", "None of those was on"
-    else:
-        count = lists.add_members(chosen_list, ids)
-        done, nothing = "added to", "All of those are already on"
-    words_said = f"{counted(count, 'contact')} {done}" if count else nothing
+        taken_off = lists.remove_members(chosen_list, ids)
+        if taken_off:
+            say_undoable(
+                f"{counted(len(taken_off), 'contact')} taken off “{chosen_list.name}”.",
+                undo.offer_put_back(chosen_list, taken_off, utcnow()),
+            )
+        else:
+            flash(f"None of those was on “{chosen_list.name}”.", "plain")
+        return go_to(way_back())
+    count = lists.add_members(chosen_list, ids)
+    words_said = f"{counted(count, 'contact')} added to" if count else "All of those are already on"
     flash(f"{words_said} “{chosen_list.name}”.", "good" if count else "plain")
     return go_to(way_back())
 
@@ -231,8 +247,29 @@ def delete() -> ResponseReturnValue:
     words = f"{counted(removed.total, 'contact')} deleted here."
     if removed.hidden:
         words += " Nothing was deleted in Salesforce. You find those from Salesforce under “Deleted here”."
-    flash(words, "good")
+        say_undoable(words, undo.offer_restore(current_user.id, removed.hidden, utcnow()))
+    else:
+        flash(words, "good")
     return go_to(way_back())
+
+
+@blueprint.post("/undo", endpoint="undo")
+@advisor_required
+def take_back() -> ResponseReturnValue:
+    """Take back the advisor's last act on contacts."""
+    undone = undo.undo(current_user.id, request.form.get("token", ""), utcnow(), actor())
+    if undone is None:
+        flash("That can't be undone any more. Contacts that you deleted are under “Deleted here”.", "plain")
+    elif undone.contact_list:
+        flash(f"Undone. {counted(undone.number, 'contact')} on “{undone.contact_list.name}” again.", "good")
+    else:
+        flash(f"Undone. {counted(undone.number, 'contact')} restored, with all lists.", "good")
+    return go_to(way_back())
+
+
+def say_undoable(words: str, token: str) -> None:
+    """Flash a message with an Undo button (the macro messages)."""
+    flash({"text": words, "undo": token, "back": way_back()}, "good")  # type: ignore[arg-type]  # any JSON will do
 
 
 @blueprint.post("/restore")

@@ -57,9 +57,13 @@ for _words in (
 @advisor_required
 def index() -> ResponseReturnValue:
     before = whole_number(request.args.get("before"))
-    found = runs.history(connections.all_ids_of(person()), before_id=before, limit=A_PAGE + 1)
+    only_changes = request.args.get("only") == "changes"
+    found = runs.history(
+        connections.all_ids_of(person()), before_id=before, limit=A_PAGE + 1, only_changes=only_changes
+    )
     older = found[A_PAGE - 1].id if len(found) > A_PAGE else None
-    return render_template("runs/index.html", runs=found[:A_PAGE], older=older, is_first=before is None)
+    names = {"runs": found[:A_PAGE], "older": older, "is_first": before is None, "only_changes": only_changes}
+    return render_template("runs/index.html", **names)
 
 
 @blueprint.get("/<int:run_id>")

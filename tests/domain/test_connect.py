@@ -46,6 +46,29 @@ def test_connecting_stores_who_was_connected_and_to_which_org(desk: ConnectingDe
     assert desk.tokens_of(connection)[1] in desk.approvals()
 
 
+@pytest.mark.parametrize(
+    ("why", "is_over"), [("request_limit", True), ("share_used_up", False), ("org_nearly_full", False)]
+)
+def test_connecting_ends_a_pause_that_salesforce_asked_for_and_no_other(
+    desk: ConnectingDesk, why: str, is_over: bool
+) -> None:
+    """An API call was answered, so that calls are there again; our share, and room for scheduled checks, are not."""
+    desk.partner.paused_until, desk.partner.paused_why = utcnow() + timedelta(hours=1), why
+    db.session.commit()
+    desk.connect()
+    db.session.expire_all()
+    assert (desk.partner.paused_until is None, desk.partner.paused_why is None) == (is_over, is_over)
+
+
+def test_connecting_ends_no_pause_while_salesforce_still_refuses_calls(desk: ConnectingDesk) -> None:
+    desk.partner.paused_until, desk.partner.paused_why = utcnow() + timedelta(hours=1), "request_limit"
+    db.session.commit()
+    desk.org.change_settings(api_limit=0)
+    desk.connect()
+    db.session.expire_all()
+    assert desk.partner.paused_why == "request_limit"
+
+
 def test_nothing_secret_lies_open_in_the_database(desk: ConnectingDesk) -> None:
     answer = visit(desk.begin(), desk.amara)
     state = db.session.scalars(select(OAuthState)).one()

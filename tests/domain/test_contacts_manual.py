@@ -192,7 +192,7 @@ def test_deleting_a_salesforce_contact_leaves_a_tombstone_and_restoring_takes_it
     contact = make_contact(connection)
     letter = lists.create_list(connection.user_id, "Letter")
     lists.add_members(letter, [contact.id])
-    assert removal.remove_contacts(connection.user_id, [contact.id]) == (0, 1)
+    assert removal.remove_contacts(connection.user_id, [contact.id]) == (0, [contact.id])
     db.session.expire_all()
     assert contact.is_hidden
     assert queries.find_page(connection.user_id, ContactQuery(contact_list=letter), utcnow()).total == 0
@@ -208,7 +208,7 @@ def test_deleting_twice_keeps_the_first_moment(app: Flask) -> None:
     removal.remove_contacts(connection.user_id, [contact.id])
     db.session.expire_all()
     first = contact.hidden_at
-    assert removal.remove_contacts(connection.user_id, [contact.id]) == (0, 0)
+    assert removal.remove_contacts(connection.user_id, [contact.id]) == (0, [])
     db.session.expire_all()
     assert contact.hidden_at == first
 
@@ -219,7 +219,7 @@ def test_deleting_a_contact_made_by_hand_deletes_it(app: Flask) -> None:
     letter = lists.create_list(alice.id, "Letter")
     contact_id = contact.id
     lists.add_members(letter, [contact_id])
-    assert removal.remove_contacts(alice.id, [contact_id]) == (1, 0)
+    assert removal.remove_contacts(alice.id, [contact_id]) == (1, [])
     assert queries.find_contact(alice.id, contact_id, utcnow()) is None
 
 
@@ -228,6 +228,6 @@ def test_no_advisor_deletes_or_restores_anothers_contacts(app: Flask) -> None:
     bob = make_advisor(connection.user.partner, "Bob Ferreira")
     here, hidden = make_contact(connection), make_contact(connection, hidden_at=utcnow())
     by_hand = make_contact(connection.user)
-    assert removal.remove_contacts(bob.id, [here.id, by_hand.id]) == (0, 0)
+    assert removal.remove_contacts(bob.id, [here.id, by_hand.id]) == (0, [])
     assert removal.restore_contacts(bob.id, [hidden.id]) == 0
     assert queries.count_contacts(connection.user_id, utcnow()).everybody.people == 2

@@ -39,6 +39,7 @@ ROWS_GO = {
         "mail_choices",
         "provider_identities",
         "first_steps",
+        "undos",
     ),
 }
 ROWS_GO_WITH_THE_FIRM = {"api_keys", "api_usage", "partner_checks", "setup_links"}

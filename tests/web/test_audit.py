@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterator
+from html import unescape
 from typing import Any
 
 import pytest
@@ -394,13 +395,26 @@ def test_a_connection_that_breaks_is_an_act_of_its_own(app: Flask, world: World)
 
 
 def test_a_connection_that_breaks_is_in_the_audit_log(client: FlaskClient, world: World) -> None:
-    break_by_itself(world.alice.connection, "idle_too_long")
+    break_by_itself(world.alice.connection, "permission_withdrawn")
     log_in(client, world.ada)
     page = client.get("/admin/audit?what=connected").text
     assert "Connection broke" in page
     assert "by itself" in page
-    assert "reason: idle too long" in page
+    assert "the permission was withdrawn in Salesforce" in page
     assert f"{world.alice.user.name} ({world.alice.connection.username})" in page
+
+
+def test_a_move_names_both_firms_and_a_decision_how_many_it_was_about(client: FlaskClient, world: World) -> None:
+    harbour = world.charlie.user.partner
+    assert harbour is not None
+    firms = {"from_partner": world.northgate.id, "to_partner": harbour.id}
+    audit.record(Action.MOVED, COMMAND, world.alice.user, **firms)
+    audit.record(Action.DISCARDED, COMMAND, world.alice.connection, contacts=598)
+    db.session.commit()
+    log_in(client, world.ada)
+    page = client.get("/admin/audit").text
+    assert f"from {world.northgate.name}; to {harbour.name}" in unescape(page)
+    assert "598 contacts" in page
 
 
 def test_an_entry_about_a_delete_names_the_contact_by_its_number(client: FlaskClient, world: World) -> None:

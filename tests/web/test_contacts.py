@@ -590,6 +590,45 @@ def test_deleting_is_confirmed_and_says_what_it_does_not_do(client: FlaskClient,
     assert db.session.get(Contact, by_hand_id) is None
 
 
+def press_undo(client: FlaskClient, page: TestResponse) -> TestResponse:
+    """Press the Undo of a message, and return the page that it leads to."""
+    token = page.text.split('name="token" value="')[1].split('"')[0]
+    done = client.post("/contacts/undo", data={"token": token, "back": "/contacts?q=zo"})
+    assert (done.status_code, done.location) == (303, "/contacts?q=zo")
+    return client.get(done.location)
+
+
+def test_a_delete_is_undone_from_its_message_and_a_second_press_changes_nothing(
+    client: FlaskClient, connection: Connection
+) -> None:
+    contact = make_contact(connection)
+    done = client.post("/contacts/delete", data={"id": contact.id})
+    message = client.get(done.location)
+    assert "Works for 10 minutes." in message.text
+    assert "Undone. 1 contact restored, with all lists." in press_undo(client, message).text
+    assert not contact.is_hidden
+    client.post("/contacts/delete", data={"id": contact.id})
+    assert "That can't be undone any more." in unescape(press_undo(client, message).text)
+    assert contact.is_hidden
+
+
+def test_what_is_deleted_for_good_offers_no_undo(client: FlaskClient, alice: User) -> None:
+    done = client.post("/contacts/delete", data={"id": make_contact(alice).id})
+    page = client.get(done.location)
+    assert "1 contact deleted here." in page.text
+    assert "Undo" not in page.text
+
+
+def test_everyone_taken_off_a_list_is_put_back(client: FlaskClient, alice: User) -> None:
+    letter, contacts = lists.create_list(alice.id, "Letter"), [make_contact(alice) for _ in range(60)]
+    lists.add_members(letter, [each.id for each in contacts])
+    form = {"which": "all", "list": letter.id, "to_list": letter.id, "do": "remove"}
+    done = client.post("/contacts/selection", data=form)
+    message = client.get(done.location)
+    assert "60 contacts taken off “Letter”." in message.text
+    assert "Undone. 60 contacts on “Letter” again." in press_undo(client, message).text
+
+
 def test_what_was_deleted_here_is_restored(client: FlaskClient, connection: Connection) -> None:
     contact = make_contact(connection, hidden_at=utcnow())
     assert "Restore" in client.get("/contacts?state=hidden_here").text

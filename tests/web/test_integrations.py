@@ -540,6 +540,24 @@ def test_history_and_receipt(client: FlaskClient, connection: Connection) -> Non
     assert '"\'=zoe@fjord.example"' in csv.text
 
 
+def test_the_syncs_that_changed_something_can_be_looked_at_alone(client: FlaskClient, connection: Connection) -> None:
+    nothing = dict.fromkeys(("created", "updated", "reactivated", "deactivated"), 0)
+    quiet, found = (finished(connection, **nothing, also=also) for also in ({}, {"gone": 1}))
+    alone = client.get("/settings/integrations/runs?only=changes").text
+    assert f"/runs/{found.id}" in alone
+    assert f"/runs/{quiet.id}" not in alone
+    assert f"/runs/{quiet.id}" in client.get("/settings/integrations/runs").text
+    found.also = {}
+    db.session.commit()
+    assert "No sync has changed a contact yet." in client.get("/settings/integrations/runs?only=changes").text
+
+
+def test_the_receipt_of_a_held_sync_says_how_many_it_held(client: FlaskClient, connection: Connection) -> None:
+    run = finished(connection, status="held", held=598)
+    page = client.get(f"/settings/integrations/runs/{run.id}").text
+    assert "598 contacts that had left you were left as they were, for you to decide" in page
+
+
 def test_a_receipt_is_for_its_own_advisor_only(client: FlaskClient, alice: User) -> None:
     run = finished(make_synced_connection(make_advisor(alice.partner, name="Bob Tanaka")))
     assert client.get(f"/settings/integrations/runs/{run.id}").status_code == 404

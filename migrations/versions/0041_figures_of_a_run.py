@@ -1,4 +1,4 @@
-"""Each run notes how many contacts its advisor could email when it ended."""
+"""Each run notes how many contacts its advisor could email when it ended, and how many it held for a decision."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("sync_runs", sa.Column("active_after", sa.Integer(), nullable=True))
+    op.add_column("sync_runs", sa.Column("held", sa.Integer(), nullable=True))
 
 
 def downgrade() -> None:
+    op.drop_column("sync_runs", "held")
     op.drop_column("sync_runs", "active_after")
