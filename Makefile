@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test bench chaos mutants lint format types migrate revision lock clean
+.PHONY: help demo test screenshots bench chaos mutants lint format types migrate revision lock clean
 
 PY := .venv/bin/python
 UV := .cache/uv/bin/uv
@@ -31,6 +31,12 @@ mutants: ## break the core in small ways and see whether its tests notice (ARGS=
 	@sh devtools/venv.sh requirements-dev.lock
 	@$(PY) -m devtools.system redis
 	@PYTHONDONTWRITEBYTECODE= $(PY) -m devtools.mutants $(ARGS)
+
+screenshots: ## take the pictures of README and guides (ARGS=--every: of every page, into .cache/photographs)
+	@sh devtools/venv.sh requirements-dev.lock
+	@$(PY) -m devtools.system redis chromium npm
+	@$(PY) -m devtools.npm_files
+	@$(PY) -m devtools.screenshots $(ARGS)
 
 bench: ## measure against floors, side by side (ARGS="full --contacts 20000")
 	@sh devtools/venv.sh requirements-dev.lock

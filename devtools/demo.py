@@ -184,13 +184,16 @@ class Demo:
 
     def send(self) -> None:
         """Let the sample mail engine send one mailing to the advisor's contacts; raise DemoError."""
-        scopes = ["--scope", "audience:read", "--scope", "events:write"]
-        sender = Sender(self.ports.web_url, self._flask("api-keys", "create", "Sample sender", *scopes))
+        sender = Sender(self.ports.web_url, self.make_key("Sample sender"))
         try:
             with running_mail_server() as mails:
                 tell_story(sender, ADVISOR[0], "Salesforce Contacts", mails.url, lambda text: say(f"  {text}"))
         except (SenderError, requests.RequestException, OSError) as error:
             raise DemoError(f"The mailing failed: {error}\nLogs: {self.folder}/*.log") from error
+
+    def make_key(self, name: str) -> str:
+        """Return a new key to the API."""
+        return self._flask("api-keys", "create", name, "--scope", "audience:read", "--scope", "events:write")
 
     def show_addresses(self) -> None:
         say(f"""

@@ -324,6 +324,29 @@ WORDS |= {(each, why): words for (check, why), words in WORDS.items() if check =
 WORDS |= {(PENDING_SECRET, why): words for (check, why), words in WORDS.items() if check == SECRET}
 
 
+# For the guide: each check with what is wrong most often.
+USUAL = (
+    (HOST, CheckWhy.UNREACHABLE),
+    (KEY, Code.BAD_KEY),
+    (SECRET, Code.BAD_SECRET),
+    (CALLBACK, Code.REDIRECT_MISMATCH),
+    (PKCE, CheckWhy.REFUSED),
+    (SCOPES, CheckWhy.SCOPES_MISSING),
+    (API, Code.API_DISABLED),
+    (OPT_OUT, Code.FIELD_HIDDEN),
+    (OPT_OUT_WRITE, CheckWhy.LOCKED_ON_CONTACT),
+    (LEAD, CheckWhy.NO_CREATE),
+    (ALLOWANCE, CheckWhy.USED_UP),
+)
+
+
+def usual_fixes() -> list[tuple[str, str]]:
+    """Return (check, where in Setup it is usually fixed), for the field Email Opt Out."""
+    return [
+        (TITLES[check], WORDS[check, why].path.format(label=label_of("HasOptedOutOfEmail"))) for check, why in USUAL
+    ]
+
+
 def words_of(check: str, why: str, detail: str) -> CheckWords:
     says, path = WORDS.get((check, why)) or WORDS.get((None, why)) or CheckWords("")
     return CheckWords(" ".join(says.format(detail=detail).split()), path.format(label=label_of(detail)))

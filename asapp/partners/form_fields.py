@@ -96,7 +96,7 @@ class PartnerForm(AppForm):
     privacy_url = Text("Privacy notice (https address)", column="privacy_url", clean=str.strip)
     disclosure = Text("Disclosure", DISCLOSURE_MAX, column="disclosure", clean=clean_text)
     confirms_sign_ups = Tick("Confirm sign-ups by email", column="confirms_sign_ups")
-    skip_bounced = Tick("Don't write to addresses that bounced in Salesforce", column="skip_bounced")
+    skip_bounced = Tick("Don't email addresses that bounced in Salesforce", column="skip_bounced")
     writes_opt_outs_back = Tick("Tell Salesforce when someone unsubscribes", column="writes_opt_outs_back")
     sends_on_data_of_hours = Number(
         "When Salesforce can't be asked before a send, go on with data up to (hours old)",

@@ -24,6 +24,7 @@ from asapp.web import (
     email_links,
     errors,
     filters,
+    guides,
     headers,
     health,
     home,
@@ -53,6 +54,7 @@ from config import Config
 MIGRATIONS = Path(__file__).resolve().parent.parent.parent / "migrations"
 BLUEPRINTS: tuple[Blueprint, ...] = (
     home.blueprint,
+    guides.blueprint,
     auth.blueprint,
     provider.blueprint,
     passwords.blueprint,

@@ -30,6 +30,7 @@ PUBLIC_ENDPOINTS = frozenset(
     | {"optin.show", "optin.sign_up", "optin.thanks", "optin.ask", "optin.confirm"}
     | {"unsubscribe.show", "unsubscribe.receive"}
     | {"partner_setup.guide", "partner_setup.keys", "partner_setup.enter"}
+    | {"guides.advisor", "guides.salesforce_admin"}
     | {"api_docs.openapi", "api_docs.page"}
     | {"auth.code", "auth.try_code", "auth.ask_passkey", "provider.start", "provider.callback"}
     | {"email_links.show", "email_links.confirm"}

@@ -295,7 +295,7 @@ def test_addresses_that_are_not_written_to_are_counted_once(client: FlaskClient,
         )
     save(Suppression(partner_id=firm.id, user_id=alice.id, address_hash=b"e" * 32))  # ended
     page = text_of(client.get(f"/admin/board?firm={firm.slug}").text)
-    assert "addresses not to write to 2" in page
+    assert "addresses not to email 2" in page
 
 
 def test_open_alerts_are_listed_with_since_when(client: FlaskClient, ada: User, firm: Partner) -> None:
