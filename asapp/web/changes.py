@@ -70,11 +70,14 @@ def index() -> ResponseReturnValue:
     last = asked.before or formats.day_of(now)
     first = last - timedelta(days=changes.DAYS_SHOWN - 1)
     counts = over_time.by_day(over_time.find_counts(account, formats.start_of(first)))
+    days = changes.find_days(account, first, last)
+    earlier = changes.find_last_day(account, formats.start_of(first))
     return render_template(
         "changes/index.html",
-        days=changes.find_days(account, first, last),
+        days=days,
         counts=counts,
-        earlier=changes.find_last_day(account, formats.start_of(first)),
+        earlier=earlier,
+        nothing_yet=asked.before is None and earlier is None and not any(day.tally for day in days),
         **(picture_of(account, now) if asked.before is None else {}),
         **names,
     )

@@ -65,6 +65,7 @@ from asapp.web.current import config, org_access, person, queues, vault
 from asapp.web.files import csv_file
 from asapp.web.htmx import go_to, wants_part
 from asapp.web.incoming import LAST_PAGE
+from asapp.web.integrations import count_waiting
 from asapp.web.page_extensions import limiter
 from asapp.web.settings import key_of_person
 from asapp.writeback import outbox
@@ -99,6 +100,8 @@ def index() -> ResponseReturnValue:
     page = queries.find_page(current_user.id, wanted, now, overview)
     connection = find_latest(current_user)
     since = changes.find_since(person(), visits.find_last(current_user.id), now) if not wants_part() else None
+    cause = find_cause(person(), connection, now) if not wants_part() else None
+    is_in_trouble = cause is not None or count_waiting() > 0 or (connection is not None and connection.needs_reconnect)
     return render_template(
         "contacts/_people.html" if wants_part() else "contacts/index.html",
         wanted=wanted,
@@ -107,9 +110,9 @@ def index() -> ResponseReturnValue:
         size=overview.size_of(wanted.contact_list),
         connection=connection,
         emptiness=_emptiness(wanted, overview) if not page.total and not wanted.is_narrowed else None,
-        cause=find_cause(person(), connection, now) if not wants_part() else None,
+        cause=cause,
         since=since,
-        checklist=checklist.find(person()) if not wants_part() else None,
+        checklist=checklist.find(person()) if not (wants_part() or is_in_trouble) else None,  # first things first
         states=STATES,
         followed=_followed(wanted.contact_list),
         list_troubles=TROUBLES,

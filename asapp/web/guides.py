@@ -42,4 +42,5 @@ def admin() -> ResponseReturnValue:
 
 def show(template: str, **names: object) -> str:
     figures = {"interval": every(config().sync_interval_minutes), "link_days": LINK_LIFETIME.days, **DEFAULTS}
-    return render_template(template, today=formats.day(utcnow()), **figures, **names)
+    about = {"today": formats.day(utcnow()), "public_url": config().public_url}
+    return render_template(template, **about, **figures, **names)

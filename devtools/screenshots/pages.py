@@ -41,7 +41,7 @@ why-empty /contacts/why
 new-contact /contacts/new
 new-list /contacts/lists/new
 lists-from-salesforce /contacts/from-salesforce
-profile /settings/profile
+profile /settings
 security /settings/security
 second-step /settings/second-factor
 inactive /contacts?state=inactive

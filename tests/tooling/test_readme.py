@@ -53,5 +53,8 @@ def test_each_setting_is_in_the_table(setting: str) -> None:
     assert f"| `{setting}` |" in README
 
 
-def test_the_picture_is_small() -> None:
-    assert (ROOT / "docs/panel.png").stat().st_size <= 200_000
+def test_every_picture_is_there_and_small() -> None:
+    pictures = re.findall(r"\((docs/pictures/\S+)\)", README)
+    assert len(pictures) == 4
+    for picture in pictures:
+        assert (ROOT / picture).stat().st_size <= 150_000, picture

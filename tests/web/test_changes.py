@@ -156,3 +156,13 @@ def test_a_picture_shows_how_many_can_be_emailed_and_days_their_counts(
     assert "9 at first, 1 at the least, 9 at the most, 1 now." in page
     assert "People you can email" not in client.get("/changes?kind=added").text
     assert "You can email" in client.get("/changes?span=x").text
+
+
+def test_before_anything_has_happened_the_page_says_what_will_be_here(
+    client: FlaskClient, connection: Connection
+) -> None:
+    page = page_text(client.get("/changes"))
+    assert "Nothing has happened yet" in page
+    assert "Nothing changed." not in page
+    came(connection, 30, "Adaeze")
+    assert "Nothing has happened yet" not in page_text(client.get("/changes"))
