@@ -1,0 +1,171 @@
+"""Every flow without a mouse: Tab, Space and Enter reach everything, the focus is always to be seen and is never lost."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from asapp.core.extensions import db
+from asapp.models import User
+from tests.browser.conftest import OpenPage
+from tests.browser.house import KEY, SECRET, BrowserHouse, Firm
+from tests.browser.test_leads import BLINK_MS, address_of
+from tests.factories import PASSWORD
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+MOST = 90  # stops from the top of a page to anything on it
+PATIENCE_MS = 30_000
+# An outline or a shadow around the focused element, or around the one that stands for a hidden box or button.
+SHOWS_FOCUS = """() => {
+    const at = document.activeElement;
+    if (!at || at === document.body) return "the end";  // of the page: the next stop is at its top
+    const style = getComputedStyle(at);
+    const box = at.getBoundingClientRect();
+    if (style.outlineStyle === "none" && style.boxShadow === "none") return "not to be seen on " + at.outerHTML.slice(0, 120);
+    if (box.bottom < 0 || box.top > innerHeight) return "outside the window on " + at.outerHTML.slice(0, 120);
+    return "";
+}"""
+
+
+class Keyboard:
+    """A person who only has a keyboard."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+
+    def go_to(self, target: Locator) -> None:
+        """Press Tab until the target has the focus."""
+        ends = 0
+        for _ in range(MOST):
+            self.page.keyboard.press("Tab")
+            trouble = self._trouble()
+            ends += trouble == "the end"
+            assert trouble == "" or (trouble == "the end" and ends == 1), trouble
+            if trouble == "" and target.evaluate("element => element === document.activeElement"):
+                return
+        raise AssertionError(f"{MOST} stops, and never at {target}")
+
+    def _trouble(self) -> str:
+        """Return what is wrong with the focus; the window may still be scrolling to it."""
+        trouble = ""
+        for _ in range(40):
+            trouble = str(self.page.evaluate(SHOWS_FOCUS))
+            if not trouble.startswith("outside"):
+                break
+            self.page.wait_for_timeout(50)
+        return trouble
+
+    def fill(self, label: str, text: str) -> None:
+        self.go_to(self.page.get_by_label(label, exact=True))
+        self.page.keyboard.press("Control+A")
+        self.page.keyboard.type(text)
+
+    def press(self, role: str, name: str) -> None:
+        """Go to a button or link, and press Enter; the page stays, or a part of it is swapped."""
+        self.go_to(self.page.get_by_role(role, name=name).first)  # type: ignore[arg-type]
+        self.page.keyboard.press("Enter")
+
+    def follow(self, role: str, name: str) -> None:
+        """As press, where another page comes."""
+        self.go_to(self.page.get_by_role(role, name=name).first)  # type: ignore[arg-type]
+        with self.page.expect_navigation():
+            self.page.keyboard.press("Enter")
+
+    def tick(self, target: Locator) -> None:
+        self.go_to(target)
+        self.page.keyboard.press("Space")
+        expect(target).to_be_checked()
+
+
+def test_an_advisor_needs_no_mouse(firm: Firm, open_page: OpenPage) -> None:
+    firm.fill(40)
+    page = open_page(firm, is_logged_in=False)
+    keys = Keyboard(page)
+    page.goto(firm.url("/login"))
+    keys.fill("Email", firm.email)
+    keys.fill("Password", PASSWORD)
+    keys.follow("button", "Log in")
+    keys.follow("link", "Account Settings")
+    keys.follow("link", "Integrations")
+    keys.press("link", "Salesforce")
+    expect(page.get_by_role("button", name="Connect Account")).to_be_visible()
+    keys.press("button", "Connect Account")
+    page.get_by_role("button", name="Log in as Amara Okafor").press("Enter", timeout=PATIENCE_MS)  # at Salesforce
+    page.get_by_role("button", name="Allow").press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("Connected", timeout=PATIENCE_MS)
+    keys.press("button", "Sync Account")
+    expect(page.get_by_role("status")).to_contain_text("Sync complete", timeout=PATIENCE_MS)
+    assert page.evaluate("document.activeElement.id") == "sync", "the focus was lost when the sync ended"
+
+    for contact_id in firm.ids[:15]:
+        firm.org.give(contact_id, firm.jonas)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("Sync held", timeout=PATIENCE_MS)
+    keys.press("button", "Discard: keep 15")
+    expect(page.get_by_role("status")).to_contain_text("You kept 15 contacts")
+    keys.press("button", "Change this decision")
+    expect(page.get_by_role("status")).to_contain_text("Sync held")
+    keys.press("button", "Approve: switch off 15")
+    expect(page.get_by_role("status")).to_contain_text("Sync complete", timeout=PATIENCE_MS)
+
+    keys.follow("link", "Contacts")
+    keys.fill("Name or email", "lindström 020")
+    expect(page.locator("#people tbody tr")).to_have_count(1)
+    keys.tick(page.get_by_role("checkbox", name="Select Zoë Lindström 020"))
+    keys.follow("button", "Delete…")
+    keys.follow("button", "Delete 1 contact here")
+    keys.follow("button", "Undo")
+    expect(page.get_by_role("main")).to_contain_text("1 contact restored")
+    keys.follow("link", "Changes")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Changes")
+    keys.follow("button", "Log out")
+
+
+def test_a_visitor_signs_up_without_a_mouse(firm: Firm, open_page: OpenPage) -> None:
+    firm.connect()
+    address = address_of(open_page(firm), firm)
+    page = open_page(firm, is_logged_in=False)
+    keys = Keyboard(page)
+    page.goto(address)
+    page.wait_for_timeout(BLINK_MS)
+    keys.fill("First name", "Mei-Ling")
+    keys.fill("Last name", "Chou")
+    keys.follow("button", "Sign up")
+    expect(page.get_by_label("Email")).to_have_attribute("aria-invalid", "true")
+    keys.fill("Email", "mei.chou@harbour.example")
+    keys.tick(page.get_by_role("checkbox"))
+    keys.follow("button", "Sign up")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Thank you")
+
+
+def test_an_admin_and_a_salesforce_admin_need_no_mouse(house: BrowserHouse, firm: Firm, open_page: OpenPage) -> None:
+    admin = open_page(house, house.make_admin())
+    keys = Keyboard(admin)
+    admin.goto(firm.url("/admin/partners"))
+    keys.follow("link", "New firm")
+    keys.fill("Firm name", "Keyboard Wealth")
+    keys.follow("button", "Save")
+    keys.fill("Name of the firm's Salesforce admin", "Tess Ward")
+    keys.fill("Their email", "tess@keyboard.example")
+    keys.follow("button", "Send setup link")
+    link = admin.get_by_label("For tess").input_value()
+
+    tess = open_page(house, is_logged_in=False)
+    keys = Keyboard(tess)
+    tess.goto(link)
+    keys.follow("link", "Next: enter key and secret")
+    keys.fill("Salesforce URL", firm.running.url)
+    keys.fill("Consumer Key", KEY)
+    keys.fill("Consumer Secret", SECRET)
+    keys.follow("button", "Check and save")
+    expect(tess.get_by_role("heading", name="Your org is ready")).to_be_visible()
+
+    keys = Keyboard(admin)
+    admin.goto(firm.url(f"/admin/partners/{firm.slug}/advisors"))
+    keys.fill("Name", "Priya Raman")
+    keys.fill("Email", "priya@keyboard.example")
+    keys.follow("button", "Invite")
+    keys.follow("link", "Done")
+    with house.rows():
+        assert db.session.query(User).filter_by(email="priya@keyboard.example").count() == 1
