@@ -101,13 +101,13 @@ def take_pictures(studio: Studio) -> None:
     take(open_receipt(studio), FOR_README / "receipt.png")
     take_sync_under_way(studio)
     board = studio.open("/admin/board?firm=northgate-wealth", ADA)
-    board.set_viewport_size({"width": 900, "height": 960})
+    board.set_viewport_size({"width": 900, "height": 860})
     take(board, FOR_GUIDES / "board.png")
     take_checks(studio)
     hold(studio)
     held = studio.open(PANEL, AMARA)
     held.set_viewport_size({"width": 820, "height": 900})
-    take(held.locator(".tile").first, FOR_GUIDES / "held.png", height=1150)
+    take(held.locator(".tile").first, FOR_GUIDES / "held.png", height=850)
 
 
 def take_sync_under_way(studio: Studio) -> None:
