@@ -128,15 +128,17 @@ def log_in(context: BrowserContext, web: str, email: str) -> None:
 def take(part: Page | Locator, path: Path, height: int | None = None) -> None:
     """Take a picture of a page, or of an element; height: of its upper part alone."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    if isinstance(part, Locator) and height is not None:
-        box = part.bounding_box()
-        if box is None:
-            raise ValueError(f"{path.name}: not to be seen")
-        part.page.screenshot(
-            path=path, full_page=True, clip={"x": box["x"], "y": box["y"], "width": box["width"], "height": height}
-        )
-    else:
+    if isinstance(part, Page):
         part.screenshot(path=path)
+        return
+    part.page.evaluate("scrollTo(0, 0)")  # a box is measured from the top of the window
+    box = part.bounding_box()
+    if box is None:
+        raise ValueError(f"{path.name}: not to be seen")
+    # In whole pixels, so that the picture has the same size each time.
+    left, top, width = int(box["x"]), int(box["y"]), round(box["width"])
+    clip = {"x": left, "y": top, "width": width, "height": height or round(box["height"])}
+    part.page.screenshot(path=path, full_page=True, clip=clip)  # type: ignore[arg-type]
 
 
 def _answer_with_htmx(route: Route) -> None:
