@@ -16,6 +16,7 @@ from asapp import create_app
 from asapp.core.extensions import db
 from asapp.web.page_extensions import limiter
 from config import Config
+from tests.strict_templates import be_strict
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class SharedApps:
 
     def _make(self, config: Config) -> Shared:
         app = create_app(config)
+        be_strict(app)
         self._made[config] = Shared(app, dict(vars(limiter)), dict(app.extensions), shape_of(app))
         return self._made[config]
 

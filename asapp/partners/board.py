@@ -18,6 +18,7 @@ from asapp.contacts import suppressions
 from asapp.contacts.status import contact_rows, count_active, is_shown
 from asapp.core.csv_files import csv_header, csv_rows
 from asapp.core.extensions import db
+from asapp.messages.failures import Facts, Occasion, explain
 from asapp.messages.states import PILLS_ON_THE_BOARD, AdvisorState, Tone
 from asapp.models import (
     Connection,
@@ -65,6 +66,25 @@ class AdvisorLine:
         if self.connection.first_synced_at is None:
             return Tone.PLAIN, "Connected, not synced yet"
         return (Tone.BAD, "Opt-outs not known") if self.are_opt_outs_unknown else PILLS_ON_THE_BOARD[self.state]
+
+    @property
+    def is_syncing(self) -> bool:
+        return self.state == AdvisorState.SYNCING
+
+    @property
+    def is_paused(self) -> bool:
+        return self.state == AdvisorState.PAUSED
+
+    @property
+    def reads(self) -> str:
+        """Return what the advisor reads about a trouble of the connection; empty if there is none."""
+        connection = self.connection
+        if connection is None or not self.user.is_active:
+            return ""
+        facts = Facts(connection.partner.name, connection.username, opt_out_field=connection.partner.opt_out_field)
+        if connection.needs_reconnect:
+            return explain(Occasion.RECONNECT, connection.status_reason, facts).headline
+        return explain(Occasion.SYNC, connection.last_failure, facts).headline if connection.failures_in_a_row else ""
 
     @property
     def needs_attention(self) -> bool:

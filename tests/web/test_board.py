@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from datetime import timedelta
+from html import unescape
 from typing import Any
 
 import pytest
@@ -177,6 +178,33 @@ def test_figures_of_an_advisor(firm: Partner, ada: User, client: FlaskClient) ->
     assert "9 days left" in page
     line = make_board(firm, utcnow(), 15).lines[0]
     assert (line.active, line.waiting) == (4, 1)  # two from Salesforce, the one by hand, and the lead
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"status": "needs_reconnect", "status_reason": "permission_withdrawn"},
+         "The advisor reads: “Salesforce no longer accepts the permission that you gave.”"),
+        ({"failures_in_a_row": 3, "last_failure": "opt_out_hidden"},
+         "The advisor reads: “Your Salesforce user can't see who has opted out of email.”"),
+    ],
+)  # fmt: skip
+def test_a_line_says_why_it_needs_attention(
+    firm: Partner, ada: User, client: FlaskClient, columns: dict[str, object], words: str
+) -> None:
+    make_synced_connection(make_advisor(firm), **columns)
+    assert words in unescape(client.get(f"/admin/board?firm={firm.slug}").text)
+
+
+def test_the_next_check_of_a_paused_firm_comes_when_calls_are_free_again(
+    firm: Partner, ada: User, client: FlaskClient
+) -> None:
+    make_synced_connection(make_advisor(firm), next_sync_at=utcnow() + timedelta(minutes=4))
+    firm.paused_until, firm.paused_why = utcnow() + timedelta(minutes=30), "request_limit"
+    db.session.commit()
+    page = client.get(f"/admin/board?firm={firm.slug}").text
+    assert "When calls are free again," in page
+    assert "In 4 minutes" not in page
 
 
 def test_advisors_who_need_attention_come_first_and_can_be_filtered(
