@@ -37,6 +37,7 @@ from asapp.salesforce.calls import Listener
 from asapp.salesforce.fields import ReadFields, all_fields, field_to_write, fields_of_key, name_on_person
 from asapp.salesforce.hosts import to_18
 from asapp.salesforce.records import (
+    CONTACT_PREFIX,
     LEAD_PREFIX,
     AccountSighting,
     ContactMatch,
@@ -57,6 +58,7 @@ from asapp.salesforce.records import (
     campaign_digests,
     converted,
     created_of,
+    id_of,
     id_or_none,
     lead_of,
     match_of,
@@ -366,7 +368,7 @@ class OrgClient:
         answer: Any = self._api().restful("composite/sobjects", method="POST", json=body, headers=headers)
         try:
             created = [created_of(row) for row in answer]
-        except (KeyError, TypeError, IndexError):
+        except (KeyError, TypeError, IndexError, ValueError):
             raise errors.TryLater("unreadable_answer", "collection", is_ambiguous=True) from None
         if len(created) != len(leads):
             raise errors.TryLater("unreadable_answer", "collection", is_ambiguous=True)
@@ -559,7 +561,7 @@ class OrgClient:
     def find_person_contact(self, account_id: str) -> str | None:
         """Return the Id of a person account's contact; FieldHidden if the org has no person accounts."""
         rows = _records(self._query(soql.person_contact(account_id), include_deleted=True))
-        return converted(rows, lambda row: str(row["Id"]))[0] if rows else None
+        return converted(rows, lambda row: id_of(row["Id"], CONTACT_PREFIX))[0] if rows else None
 
     def fetch_parts(self, parts: Mapping[str, str]) -> dict[str, dict[str, Any] | errors.SalesforceError]:
         """Send {reference: path below the API version} in one call; a part that fails is returned as its error.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
 
@@ -505,12 +505,16 @@ def flag_of(value: Any) -> bool:
 
 
 def moment_of(value: Any) -> datetime:
+    """Return a moment in UTC; ValueError for one without a zone, or at the ends of all time, where UTC has none."""
     if not isinstance(value, str):
         raise WrongValue("not a moment")
     moment = datetime.fromisoformat(value)
     if moment.tzinfo is None:
         raise WrongValue("a moment without a zone")
-    return moment
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise WrongValue("a moment beyond all others") from None
 
 
 def text_of(value: Any, longest: int) -> str:
@@ -543,9 +547,12 @@ def is_storable(text: str) -> bool:
 
 
 def created_of(row: Mapping[str, Any]) -> Created:
-    """Return what one row of a collection's answer says; KeyError or TypeError if it has another form."""
+    """Return what one row of a collection's answer says.
+
+    KeyError or TypeError if it has another form; ValueError if it says "created" and names no Id of a Lead.
+    """
     if row["success"] is True:
-        return Created(str(row["id"]))
+        return Created(id_of(row["id"], LEAD_PREFIX))
     return Created(None, refusal_of(row))
 
 

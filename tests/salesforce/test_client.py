@@ -32,6 +32,7 @@ from asapp.salesforce.records import (
     Bounce,
     ContactPage,
     ContactRecord,
+    NewLead,
     OptOutTarget,
     RetrievedContact,
     Sighting,
@@ -844,3 +845,25 @@ def test_an_account_that_is_not_visible_is_a_refusal_and_no_bug(salesforce: Mock
 )
 def test_a_field_has_another_name_on_the_account_of_a_person(field: str, on_person: str) -> None:
     assert name_on_person(field) == on_person
+
+
+@pytest.mark.parametrize("salesforce_id", ["x", "003aj000002oTldAAE", None])
+def test_a_lead_that_was_created_under_no_id_of_a_lead_has_to_be_looked_for(
+    salesforce: Mocker, salesforce_id: str | None
+) -> None:
+    rows = [{"success": True, "id": "00Qaj000002oTldAAE"}, {"success": True, "id": salesforce_id}]
+    salesforce.post(f"{ORIGIN}/services/data/v66.0/composite/sobjects", json=rows)
+    client = OrgClient(Tokens(ORIGIN), "66.0", (OPT_OUT,))
+    lead = NewLead("Rose", "Gonzalez", "rose@edge.example", "[not provided]", "AdvisorStream")
+    with pytest.raises(TryLater, match="unreadable_answer") as caught:
+        client.create_leads([lead, lead._replace(email="zoe@edge.example")], runs_assignment=False)
+    assert caught.value.is_ambiguous
+
+
+def test_what_is_no_id_of_a_contact_is_not_taken_for_one(salesforce: Mocker) -> None:
+    salesforce.get(
+        f"{ORIGIN}/services/data/v66.0/queryAll/", json={"done": True, "totalSize": 1, "records": [{"Id": "x"}]}
+    )
+    client = OrgClient(Tokens(ORIGIN), "66.0", (OPT_OUT,))
+    with pytest.raises(TryLater, match="unreadable_answer"):
+        client.find_person_contact("001aj000002oTldAAE")

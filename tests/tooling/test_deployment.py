@@ -113,6 +113,17 @@ def test_every_setting_is_in_the_handbook_and_handed_to_the_containers() -> None
     assert named - handed == {"SALESFORCE_ALLOW_LOOPBACK"}  # demo and tests only
 
 
+def test_a_setting_that_is_left_out_is_the_same_in_containers() -> None:
+    found = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", (ROOT / "compose.yaml").read_text()))
+    in_file = {name: value for name, value in found.items() if value}
+    for images_or_gunicorns in ("PYTHON_IMAGE", "REDIS_IMAGE", "POSTGRES_IMAGE", "WEB_CONCURRENCY"):
+        del in_file[images_or_gunicorns]
+    assert in_file.pop("TRUSTED_PROXIES") == "1"  # web is reached by a proxy on the host alone
+    defaults = dict(re.findall(r'_read\(environ, "(\w+)",.* default="(\w+)"\)', (ROOT / "config.py").read_text()))
+    assert in_file == {name: defaults[name] for name in in_file}
+    assert set(defaults) - set(in_file) == {"SALESFORCE_ALLOW_LOOPBACK", "TRUSTED_PROXIES"}
+
+
 def test_every_container_is_confined() -> None:
     for name, service in yaml.safe_load((ROOT / "compose.yaml").read_text())["services"].items():
         assert service["read_only"] is True, name

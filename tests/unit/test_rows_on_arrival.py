@@ -16,7 +16,9 @@ from asapp.salesforce.records import (
     Sighting,
     Unreadable,
     contact_of,
+    created_of,
     lead_of,
+    moment_of,
     readable,
     sighting_of,
 )
@@ -79,6 +81,9 @@ WRONG = {
     "a stamp without a zone": {"SystemModstamp": "2026-05-06T11:36:42"},
     "a stamp that is none": {"SystemModstamp": "yesterday"},
     "a number for a stamp": {"SystemModstamp": 1778067402},
+    "a stamp before all time in UTC": {"SystemModstamp": "0001-01-01T00:00:00+1400"},
+    "a stamp after all time in UTC": {"SystemModstamp": "9999-12-31T23:59:59-1200"},
+    "a bounce after all time": {"EmailBouncedDate": "9999-12-31T23:59:59-1200"},
     "a bounce at no time": {"EmailBouncedDate": "lately"},
 }
 
@@ -107,6 +112,17 @@ def test_an_answer_without_a_field_that_was_asked_for_is_none(missing: str) -> N
 @pytest.mark.parametrize("value", [True, "false", 0, None, "no"])
 def test_of_a_row_that_cannot_be_read_anything_but_no_counts_as_opted_out(value: Any) -> None:
     assert page(row(IsDeleted=1, **{STANDARD: value})).unreadable == [Unreadable(ROSE, is_opted_out=True, email=EMAIL)]
+
+
+def test_a_moment_of_another_zone_is_that_of_utc() -> None:
+    assert moment_of("2026-05-06T13:36:42.000+0200") == STAMP
+    assert moment_of("2026-05-06T13:36:42.000+0200").tzinfo is UTC
+
+
+@pytest.mark.parametrize("salesforce_id", ["x", ROSE, "00Qaj000002oTldAAE0", None, 5])
+def test_what_was_created_has_the_id_of_a_lead(salesforce_id: Any) -> None:
+    with pytest.raises(ValueError, match="Id"):
+        created_of({"success": True, "id": salesforce_id})
 
 
 def test_an_id_of_15_characters_is_stored_with_18() -> None:
