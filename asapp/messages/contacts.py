@@ -68,8 +68,8 @@ REASONS: Mapping[str, ReasonWords] = {
     ),
     Reason.BOUNCED: ReasonWords(
         "Bounced",
-        "Mail to this address bounced",
-        "Mail to this address came back for good, so nothing is sent to it.",
+        "Email to this address bounced",
+        "Email to this address came back for good, so nothing is sent to it.",
         "Put the person's right address into Salesforce. It follows with the next sync.",
     ),
     Reason.OPTED_OUT: ReasonWords(
@@ -198,7 +198,7 @@ class VerdictWords(NamedTuple):
 
 VERDICTS: Mapping[Answer, VerdictWords] = {
     Answer.HERE: VerdictWords(
-        "Here", "good", "{who} is here", "Synced and active.", "Nothing. The link below leads to the contact."
+        "Here", "good", "{who} is here", "Synced and active.", "Open the contact."
     ),
     Answer.OPTED_OUT: VerdictWords(
         "Opted out",
@@ -224,8 +224,8 @@ VERDICTS: Mapping[Answer, VerdictWords] = {
     Answer.BOUNCED: VerdictWords(
         "Bounced",
         "",
-        "Mail to {who} bounced",
-        "Mail to this address came back for good, so nothing is sent to it.",
+        "Email to {who} bounced",
+        "Email to this address came back for good, so nothing is sent to it.",
         "Put the person's right address into Salesforce. It follows with the next sync.",
     ),
     Answer.TWIN_OPTED_OUT: VerdictWords(

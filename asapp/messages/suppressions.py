@@ -9,7 +9,7 @@ from asapp.models import SuppressionSource, SuppressionStep
 STEPS: Mapping[str, str] = {
     SuppressionStep.UNSUBSCRIBED: "Unsubscribed",
     SuppressionStep.COMPLAINED: "Marked an email as spam",
-    SuppressionStep.BOUNCED: "Mail to this address bounced for good",
+    SuppressionStep.BOUNCED: "Email to this address bounced for good",
     SuppressionStep.OPTED_IN: "Opted in again",
     SuppressionStep.TRIED_AGAIN: "You allowed this address to be tried again",
     SuppressionStep.UNDONE: "Undid the unsubscribe",

@@ -179,6 +179,16 @@ class Panel:
         return checked_at if is_later else None
 
     @property
+    def earlier_good_at(self) -> datetime | None:
+        """Return when the last good sync or check was, if that was before the last sync."""
+        good_at = self.connection.last_good_sync_at if self.connection is not None else None
+        if good_at is None or self.run is None:
+            return good_at
+        ended_at = self.run.finished_at if self.run.is_held else None
+        was_good = self.run.is_complete or (ended_at is not None and ended_at - good_at <= A_MOMENT)
+        return None if was_good else good_at
+
+    @property
     def last_ending(self) -> Announcement | None:
         """Return how the last sync ended, if the headline is about something else."""
         if self.run is None:

@@ -25,6 +25,7 @@ from asapp.web.files import csv_file
 blueprint = Blueprint("board", __name__, url_prefix="/admin/board")
 
 ATTENTION = "attention"
+THINNEST = 0.6  # percent of a bar that can be seen
 # The text of an open alert in the list: for one advisor, and for several.
 ALERTS = {
     AlertKind.RECONNECT: ("1 advisor needs to reconnect", "{number:,} advisors need to reconnect"),
@@ -111,12 +112,12 @@ def meter_of(allowance: Allowance | None) -> UsageBar | None:
     words = f"{counted(allowance.ours, 'call')} used by AdvisorStream of its {allowance.share:,}"
     if allowance.org_used is not None:
         words += f"; the whole org has used {allowance.org_used:,} of {total:,}"
-    return UsageBar(
-        min(round(allowance.ours * 100 / total, 1), 100),
-        min(round(used * 100 / total, 1), 100),
-        min(round(allowance.share * 100 / total, 1), 100),
-        words,
-    )
+    return UsageBar(_width(allowance.ours, total), _width(used, total), _width(allowance.share, total), words)
+
+
+def _width(calls: int, total: int) -> float:
+    """Return the width in percent; what is not nothing can be seen."""
+    return min(max(round(calls * 100 / total, 1), THINNEST), 100) if calls else 0
 
 
 @blueprint.app_template_filter()

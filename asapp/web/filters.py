@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from flask import Flask
 from flask_login import current_user
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from asapp.core import formats
 from asapp.core.clock import utcnow
@@ -66,9 +66,8 @@ def at_clock(when: datetime) -> Markup:
 
 
 def breakable(address: str) -> Markup:
-    """Return the address with a possible break before the @, for short lines."""
-    name, at, host = address.rpartition("@")
-    return Markup("{}<wbr>{}{}").format(name, at, host) if name else escape(address)
+    """Return the address, or a text with some, with a possible break before each @, for short lines."""
+    return Markup("<wbr>@").join(address.split("@"))
 
 
 def _time(when: datetime, words: str, is_near: bool = False) -> Markup:

@@ -38,6 +38,7 @@ def test_no_time_is_nothing() -> None:
     [
         ("b.levy@expressl&t.net", "b.levy<wbr>@expressl&amp;t.net"),
         ("<b>@x.example", "&lt;b&gt;<wbr>@x.example"),
+        ("from a@x.example to b@y.example", "from a<wbr>@x.example to b<wbr>@y.example"),
         ("no address", "no address"),
         ("", ""),
     ],

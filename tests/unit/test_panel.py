@@ -90,6 +90,21 @@ def test_a_pause_does_not_hide_how_the_last_sync_ended(ended: str, words: str) -
     assert panel.last_ending.headline == words
 
 
+@pytest.mark.parametrize(
+    ("last_run", "is_told"), [("complete", False), ("held", False), ("failed", True), ("cancelled", True), (None, True)]
+)
+def test_the_last_good_sync_is_told_unless_it_is_the_last_sync(last_run: str | None, is_told: bool) -> None:
+    connection = Connection(status="connected", last_good_sync_at=NOW)
+    ended = run(last_run, finished_at=NOW + timedelta(seconds=1)) if last_run is not None else None
+    panel = Panel(AdvisorState.CONNECTED, partner(), connection, ended, NOW)
+    assert panel.earlier_good_at == (NOW if is_told else None)
+
+
+def test_a_good_sync_before_a_held_one_that_was_not_good_is_told() -> None:
+    connection = Connection(status="connected", last_good_sync_at=NOW - timedelta(hours=1))
+    assert Panel(AdvisorState.CONNECTED, partner(), connection, run("held", finished_at=NOW), NOW).earlier_good_at
+
+
 def test_a_milestone_is_no_number() -> None:
     def at(read: int, phase: RunPhase = RunPhase.CONTACTS, status: str = "running") -> str:
         state = AdvisorState.SYNCING if status == "running" else AdvisorState.CONNECTED

@@ -257,6 +257,14 @@ def test_calls_against_the_allowance(firm: Partner, ada: User, client: FlaskClie
         assert 'd="M15.0 0V4"' in page
 
 
+def test_a_few_calls_can_be_seen_in_the_bar(firm: Partner, ada: User, client: FlaskClient) -> None:
+    firm.org_calls_used, firm.org_calls_allowed, firm.org_calls_seen_at = 0, 100_000, utcnow()
+    save(ApiUsage(partner_id=firm.id, hour=utcnow().replace(minute=0, second=0, microsecond=0), calls=43))
+    page = client.get("/admin/board").text
+    assert '<rect class="fill-a" width="0.6"' in page
+    assert '<rect class="fill-c" width="0"' in page, "none is none"
+
+
 def test_all_firms(firm: Partner, ada: User, client: FlaskClient) -> None:
     make_synced_connection(make_advisor(firm), failures_in_a_row=2)
     make_advisor(firm, "Bob")
@@ -309,7 +317,7 @@ def test_what_salesforce_refuses_to_opt_out_needs_attention(client: FlaskClient,
     page = text_of(client.get(f"/admin/board?firm={firm.slug}").text)
     assert "opt-outs refused by Salesforce 2" in page
     assert "2 opt-outs refused" in page
-    assert '<td data-label="Refused" class="num">2</td>' in client.get("/admin/board").text
+    assert '<td data-label="Opt-outs refused" class="num">2</td>' in client.get("/admin/board").text
 
 
 def test_addresses_that_are_not_written_to_are_counted_once(client: FlaskClient, ada: User, firm: Partner) -> None:

@@ -900,7 +900,7 @@ def test_the_page_shows_the_history_of_the_address(client: FlaskClient, alice: U
     page = client.get(f"/contacts/{contact.id}").text
     assert "Unsubscribed from your emails" in page
     assert "With the button of their mail program, for everyone at your firm" in page
-    assert "Mail to this address bounced for good" in page
+    assert "Email to this address bounced for good" in page
     assert "Try this address again" in page
 
 
@@ -916,7 +916,7 @@ def test_a_bounced_address_is_tried_again_by_a_button_once_in_thirty_days(client
     assert "You can email" in page
     record([bounced._replace(at=utcnow())])
     page = client.get(f"/contacts/{contact.id}").text
-    assert "Mail to this address bounced" in page
+    assert "Email to this address bounced" in page
     assert "Tried again" in page
     assert "/try-again" not in page
     client.post(f"/contacts/{contact.id}/try-again")

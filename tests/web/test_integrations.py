@@ -412,15 +412,22 @@ def test_the_panel_shows_how_long_contacts_out_of_sight_stay_active(
     connection.partner.opt_outs_trusted_days = days
     hold(connection)
     says = f"Any that Salesforce no longer shows become inactive {words} after we last saw them"
-    assert says in client.get("/contacts").text
     assert says in client.get(PANEL).text
     client.post(f"{PART}/discard")
     assert says in client.get(PANEL).text
 
 
-def test_one_out_of_sight_is_one(client: FlaskClient, connection: Connection) -> None:
-    hold(connection, 1)
-    assert "If Salesforce no longer shows it, it becomes inactive 7 days after" in client.get("/contacts").text
+@pytest.mark.parametrize(
+    ("held", "words"),
+    [(1, "it has left you; until you decide, it stays"), (3, "they have left you; until you decide, they stay")],
+)
+def test_the_banner_about_a_held_sync_is_short(
+    client: FlaskClient, connection: Connection, held: int, words: str
+) -> None:
+    hold(connection, held)
+    banner = words_of(client.get("/contacts").text.partition('aria-label="A sync was held"')[2].partition("</p>")[0])
+    assert words in banner
+    assert banner.count(".") == 2, "two sentences: the panel says the rest"
 
 
 @pytest.mark.parametrize("reason", ["opted_out", "twin_opted_out"])

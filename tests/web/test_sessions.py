@@ -72,7 +72,7 @@ def test_each_device_is_listed_with_where_and_when(app: Flask, alice: User) -> N
     page = here.get("/settings/security").text
     table = page.partition("<tbody>")[2].partition("</tbody>")[0]
     assert table.count("<tr>") == 2
-    for words in ("Firefox on Linux", "Safari on iPhone", "203.0.113.24", "198.51.100.7", "This device", "just now"):
+    for words in ("Firefox on Linux", "Safari on iPhone", "203.0.113.24", "198.51.100.7", "This device", "Just now"):
         assert words in table
     assert "After 12 hours without a click, and at the latest 7 days after your log-in" in page
 
