@@ -197,9 +197,7 @@ class VerdictWords(NamedTuple):
 
 
 VERDICTS: Mapping[Answer, VerdictWords] = {
-    Answer.HERE: VerdictWords(
-        "Here", "good", "{who} is here", "Synced and active.", "Open the contact."
-    ),
+    Answer.HERE: VerdictWords("Here", "good", "{who} is here", "Synced and active.", "Open the contact."),
     Answer.OPTED_OUT: VerdictWords(
         "Opted out",
         "",
