@@ -325,20 +325,25 @@ def store_unsubscribe(
     return {*to_stop, *(_carry_over_here(address.user_id, vault) if has_moved else ())}
 
 
-def undo_unsubscribe(address: Address) -> bool:
-    """Take back the person's own unsubscribes of the last minutes; return whether there were any. Commits."""
+def undo_unsubscribe(address: Address, vault: Vault) -> bool:
+    """Take back the person's own unsubscribes of the last minutes; return whether there were any. Commits.
+
+    If the advisor has moved, what was carried over to another firm is taken back with them.
+    """
     now = utcnow()
     both = [address, address._replace(user_id=None)]
     _lock(both, now)
-    happened = [
-        Happened(each, SuppressionStep.UNDONE, SuppressionSource.PAGE, now, undoes_id=event.id)
-        for each, events in _events_of(both).items()
-        for event in _mistakes(events, now)
-    ]
-    if happened:
-        store(happened)
+    undone = [(each, event) for each, events in _events_of(both).items() for event in _mistakes(events, now)]
+    if undone:
+        undone += _copies_of(address, {event.at for _, event in undone}, vault)
+        store(
+            [
+                Happened(each, SuppressionStep.UNDONE, SuppressionSource.PAGE, now, undoes_id=event.id)
+                for each, event in undone
+            ]
+        )
     db.session.commit()
-    return bool(happened)
+    return bool(undone)
 
 
 def can_undo(address: Address) -> bool:
@@ -682,6 +687,27 @@ def _find_earlier(
 def _has_moved(address: Address) -> bool:
     """Is the advisor with another firm now?"""
     return db.session.get_one(User, address.user_id).partner_id != address.partner_id
+
+
+def _copies_of(address: Address, moments: Collection[datetime], vault: Vault) -> list[tuple[Address, Any]]:
+    """Return what was carried over of an address's unsubscribes of these moments, each with its address at another firm."""
+    user = db.session.get_one(User, address.user_id)
+    others = earlier_firms(user, address.partner_id, vault)
+    if not others:
+        return []
+    key = address_key(db.session(), db.session.get_one(Partner, address.partner_id), vault)
+    emails = db.session.scalars(select(Contact.email).where(Contact.user_id == user.id, Contact.email != ""))
+    same = [email for email in emails if address_hash(email, key) == address.address_hash]
+    there = {Address(firm.partner_id, user.id, address_hash(email, firm.key)) for firm in others for email in same}
+    return [
+        (each, event)
+        for each, events in _events_of(there).items()
+        for event in events
+        if each in there
+        and event.source == SuppressionSource.EARLIER_FIRM
+        and event.step == SuppressionStep.UNSUBSCRIBED
+        and event.at in moments
+    ]
 
 
 def _carry_over_here(user_id: int | None, vault: Vault) -> Collection[Address]:

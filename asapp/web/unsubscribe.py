@@ -71,7 +71,7 @@ def receive(token: str) -> ResponseReturnValue:
     if link.is_of_the_past:
         return render_template("unsubscribe/ended.html")
     if request.form.get("do") == "undo":
-        suppressions.undo_unsubscribe(address_of(link))
+        suppressions.undo_unsubscribe(address_of(link), vault())
         return redirect(url_for("unsubscribe.show", token=token, undone=""), HTTPStatus.SEE_OTHER)
     stop(link, SuppressionSource.PAGE, whole_firm=request.form.get("scope") == "firm")
     return redirect(url_for("unsubscribe.show", token=token), HTTPStatus.SEE_OTHER)

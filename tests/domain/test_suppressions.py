@@ -225,11 +225,13 @@ def test_an_unsubscribe_is_undone_within_ten_minutes_and_only_the_last_ones(app:
     unsubscribe(address_for(alice))
     unsubscribe(address_for(alice), whole_firm=True)
     assert suppressions.can_undo(address_for(alice))
-    assert suppressions.undo_unsubscribe(address_for(alice))
+    assert suppressions.undo_unsubscribe(address_for(alice), org_access().vault)
     assert reason(contact) is None
     assert not suppressions.can_undo(address_for(alice))
     tell(address_for(alice), SuppressionStep.UNSUBSCRIBED)
-    assert not suppressions.undo_unsubscribe(address_for(alice)), "a sender told of it, not this page"
+    assert not suppressions.undo_unsubscribe(address_for(alice), org_access().vault), (
+        "a sender told of it, not this page"
+    )
     assert reason(contact) == Reason.UNSUBSCRIBED
 
 
@@ -338,6 +340,28 @@ def test_an_old_mails_link_stops_an_advisor_who_has_moved_since(app: Flask) -> N
     advisors.move(alice, there, True, org_access())
     unsubscribe(sent_before)
     assert reason(by_hand) == Reason.UNSUBSCRIBED
+
+
+@pytest.mark.parametrize("whole_firm", [False, True])
+@pytest.mark.parametrize("moves_first", [False, True])
+def test_what_came_along_to_another_firm_is_undone_too(app: Flask, whole_firm: bool, moves_first: bool) -> None:
+    alice, there, later = make_advisor(), make_partner(), make_partner()
+    by_hand, sent_before = make_ruth(alice), address_for(alice)
+    other = make_contact(alice, email="sam@river.example", address_hash=hash_for(alice.partner, "sam@river.example"))
+    unsubscribe(address_for(alice, "sam@river.example"))
+    if not moves_first:
+        unsubscribe(sent_before, whole_firm=whole_firm)
+    advisors.move(alice, there, True, org_access())
+    if moves_first:
+        unsubscribe(sent_before, whole_firm=whole_firm)
+    advisors.move(alice, later, True, org_access())
+    assert reason(by_hand) == Reason.UNSUBSCRIBED
+    assert suppressions.undo_unsubscribe(sent_before, org_access().vault)
+    assert reason(by_hand) is None
+    assert reason(other) == Reason.UNSUBSCRIBED
+    advisors.move(alice, there, True, org_access())
+    assert reason(by_hand) is None
+    assert not suppressions.undo_unsubscribe(sent_before, org_access().vault)
 
 
 def test_what_is_repeated_makes_no_second_row(app: Flask) -> None:

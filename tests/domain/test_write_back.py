@@ -142,7 +142,7 @@ def test_an_unsubscribe_is_written_back_when_it_can_no_longer_be_undone(office: 
 
 def test_an_undone_unsubscribe_is_never_written_back(office: WriteBackOffice, rose: str) -> None:
     office.unsubscribe(wait_is_over=False)
-    suppressions.undo_unsubscribe(office.address())
+    suppressions.undo_unsubscribe(office.address(), org_access().vault)
     office.make_all_due()
     assert office.write_back() == 0
     assert office.writes() == {}
@@ -269,7 +269,7 @@ def test_what_was_undone_is_not_looked_for(office: WriteBackOffice) -> None:
     make_contact(office.advisor, email=ROSE, address_hash=office.hash(ROSE))
     walk_in = office.org.add_lead(office.user, last_name="Walk-in", email=ROSE)
     office.unsubscribe(wait_is_over=False)
-    suppressions.undo_unsubscribe(office.address())
+    suppressions.undo_unsubscribe(office.address(), org_access().vault)
     office.make_all_due()
     mark = office.org.calls.mark()
     office.write_back()

@@ -109,7 +109,7 @@ class MailLife(PeopleLife):
 
     def _undo(self, deed: Deed) -> None:
         address = self._address(deed)
-        suppressions.undo_unsubscribe(self.address(address))
+        suppressions.undo_unsubscribe(self.address(address), self.vault)
         said = self.said[address]
         said.stops = [stop for stop in said.stops if not stop[1]]
 

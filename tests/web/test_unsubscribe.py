@@ -12,16 +12,17 @@ from flask.testing import FlaskClient
 from sqlalchemy import select, update
 from werkzeug.test import TestResponse
 
-from asapp.accounts import key_rotation
+from asapp.accounts import advisors, key_rotation
 from asapp.contacts.addresses import address_hash, address_key
+from asapp.contacts.status import contact_rows, reason_of
 from asapp.contacts.suppressions import UNDO_WITHIN
 from asapp.contacts.unsubscribe_links import mask
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.core.vault import Vault
-from asapp.models import Contact, SuppressionEvent, User
+from asapp.models import Contact, Reason, SuppressionEvent, User
 from asapp.partners import erasure, offboarding
-from tests.factories import log_in, make_advisor, make_contact, org_access
+from tests.factories import log_in, make_advisor, make_contact, make_partner, org_access
 from tests.mail_links import path_of_link
 
 RUTH = "ruth@river.example"
@@ -51,6 +52,12 @@ def events() -> list[tuple[str, str, bool]]:
     db.session.rollback()
     rows = db.session.scalars(select(SuppressionEvent).order_by(SuppressionEvent.id))
     return [(row.step, row.source, row.user_id is None) for row in rows]
+
+
+def reasons() -> list[str | None]:
+    """Return why each contact is inactive."""
+    db.session.rollback()
+    return list(db.session.scalars(contact_rows(reason_of(utcnow()))))
 
 
 def test_opening_the_link_changes_nothing_and_names_whose_mails_they_are(client: FlaskClient, path: str) -> None:
@@ -100,6 +107,15 @@ def test_undo_for_ten_minutes(client: FlaskClient, path: str) -> None:
     answer = press(client, path, data={"do": "undo"})
     assert "You're still subscribed" in client.get(answer.location).text
     assert "Stop these emails?" in client.get(path).text
+
+
+def test_undo_holds_at_the_firm_that_the_advisor_has_moved_to(client: FlaskClient, path: str, amara: User) -> None:
+    advisors.move(amara, make_partner(), True, org_access())
+    press(client, path, data={})
+    assert reasons() == [Reason.UNSUBSCRIBED]
+    answer = press(client, path, data={"do": "undo"})
+    assert "You're still subscribed" in client.get(answer.location).text
+    assert reasons() == [None]
 
 
 def test_after_ten_minutes_there_is_no_undo(client: FlaskClient, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
