@@ -25,7 +25,7 @@ from asapp.core.bulk import in_chunks, rows_with_each
 from asapp.core.database import end_read, fetch_tuples
 from asapp.core.extensions import db
 from asapp.core.vault import Vault
-from asapp.models import Connection, Contact, ContactList, Departure, Partner, User
+from asapp.models import Connection, Contact, ContactList, Departure, ListMember, Partner, User
 from asapp.models.contact import DepartureState
 
 ROWS_AT_ONCE = 5000
@@ -90,14 +90,20 @@ def is_here(partner_id: int | None) -> ColumnElement[bool]:
     return is_advisor if partner_id is None else and_(is_advisor, User.partner_id == partner_id)
 
 
-def prepare(contact_list: ContactList, now: datetime, vault: Vault, public_url: str) -> Audience:
-    """Return the list as an audience. The first one of a firm makes and commits the firm's keys."""
+def prepare(
+    contact_list: ContactList, now: datetime, vault: Vault, public_url: str, asked_at: datetime | None = None
+) -> Audience:
+    """Return the list as an audience. The first one of a firm makes and commits the firm's keys.
+
+    asked_at: when Salesforce was asked about each recipient, if it was; people from there who were put on the list later are
+    left out.
+    """
     user = db.session.get_one(User, contact_list.user_id)
     partner = db.session.get_one(Partner, user.partner_id)
     key = link_key(db.session(), partner, vault)
     as_of = _age_of_opt_outs(contact_list, now)
     links = LinkMaker(partner, user, key, public_url)
-    return Audience(_end_of_piece(contact_list), _active(contact_list, now), links, key, as_of)
+    return Audience(_end_of_piece(contact_list), _active(contact_list, now, asked_at), links, key, as_of)
 
 
 def _end_of_piece(contact_list: ContactList) -> Select[Any]:
@@ -110,13 +116,23 @@ def _end_of_piece(contact_list: ContactList) -> Select[Any]:
     return select(piece.c.address_hash).order_by(piece.c.address_hash.desc()).limit(1)
 
 
-def _active(contact_list: ContactList, now: datetime) -> Select[Any]:
+def _active(contact_list: ContactList, now: datetime, asked_at: datetime | None) -> Select[Any]:
     """Select those of a piece who may be written to, in order of their addresses, of one address the newest first."""
     user_id = contact_list.user_id
     piece = HashRange(bindparam("after"), bindparam("upto"))
-    who = (contacts_of(user_id), is_on(contact_list), is_active(now, user_id, piece), ~is_held())
+    who = [contacts_of(user_id), is_on(contact_list), is_active(now, user_id, piece), ~is_held()]
+    if asked_at is not None and contact_list.has_members:
+        who.append(_was_asked_about(contact_list, asked_at))
     order = (Contact.address_hash, Contact.changed_at.desc(), Contact.id.desc())
     return contact_rows(*COLUMNS).where(piece.holds(Contact.address_hash), *who).order_by(*order)
+
+
+def _was_asked_about(contact_list: ContactList, asked_at: datetime) -> ColumnElement[bool]:
+    """Was the contact on the list by then, or is it none of Salesforce's?"""
+    by_then = or_(ListMember.added_at.is_(None), ListMember.added_at <= asked_at)
+    members = select(ListMember.contact_id).where(ListMember.list_id == contact_list.id, by_then)
+    is_from_here = and_(Contact.connection_id.is_(None), Contact.followed_by_id.is_(None))
+    return or_(is_from_here, Contact.id.in_(members))
 
 
 def find_page(audience: Audience, limit: int, after: bytes) -> Recipients:

@@ -71,6 +71,11 @@ class Send(Base):
     def is_preparing(self) -> bool:
         return self.state == SendState.PREPARING
 
+    @property
+    def asked_at(self) -> datetime | None:
+        """Return when Salesforce was asked about the recipients for this send; None if it relies on older data, or on none."""
+        return self.as_of if self.as_of is not None and self.as_of >= self.created_at else None
+
     def outcome(self, now: datetime) -> tuple[str, str | None]:
         """Return (state, reason) as a sender sees it. Past its deadline it is stale, even if no process has stored that."""
         if self.is_preparing and self.deadline_at <= now:

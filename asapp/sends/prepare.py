@@ -189,5 +189,7 @@ def _join_run(send: Send, facts: SendFacts, enqueue: Enqueue) -> None:
     run = start_run(connection, RunTrigger.SEND, enqueue)
     if run is None:
         return  # just disconnected: the next step handles it
+    if run.is_queued and run.trigger != RunTrigger.SEND:
+        enqueue([run.id])  # it waits among the scheduled ones; the first of its two jobs takes it
     is_waiting = (Send.id == send_id, Send.state == SendState.PREPARING)
     change_rows(db.session, update(Send).where(*is_waiting).values(run_id=run.id, as_of=None))

@@ -201,7 +201,7 @@ class Execution:
     def check_recipients(self, reading: Reading) -> None:
         """Ask about each recipient of the sends that wait for this run, and store what differs."""
         asked_at = utcnow()
-        to_check = recipients.find_to_check(self.run.id, self.connection, asked_at)
+        to_check = recipients.find_to_check(self.run.id, self.connection)
         if to_check is None:
             return
         reading.recipients, reading.recipients_asked_at = to_check, asked_at
@@ -305,7 +305,9 @@ class Execution:
         if reading.was_swept or run.is_full:
             connection.swept_at = now
         if reading.recipients is not None and reading.leads_error is None:
-            recipients.record_checked(reading.recipients, run.id, reading.recipients_asked_at)
+            asked_at = reading.recipients_asked_at
+            if not recipients.has_newcomers(reading.recipients, asked_at):  # else another run asks about them
+                recipients.record_checked(reading.recipients, run.id, asked_at)
         db.session.flush()  # the connection before the run, which is the lock order
         if reading.is_held:
             self.run.end(RunStatus.HELD, phase=RunPhase.BALANCING, held=departures.count_held(connection.id))

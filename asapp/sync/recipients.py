@@ -14,15 +14,15 @@ from contextvars import copy_context
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import exists, or_, select, update
 
 from asapp.connections.org_access import BeforeCall, OrgAccess
 from asapp.contacts.lists import is_on
-from asapp.contacts.status import contact_rows, is_active
+from asapp.contacts.status import contact_rows, is_shown
 from asapp.core.bulk import in_chunks
 from asapp.core.database import change_rows, fetch_tuples
 from asapp.core.extensions import db
-from asapp.models import Connection, Contact, ContactList, ContactSource, Send, SendState
+from asapp.models import Connection, Contact, ContactList, ContactSource, ListMember, Send, SendState
 from asapp.models.contact import FROM_SALESFORCE
 from asapp.salesforce.client import IDS_A_RETRIEVE, OrgClient
 from asapp.salesforce.records import RecordKind, RetrievedContact
@@ -41,13 +41,18 @@ class RecipientsToCheck(NamedTuple):
     """The sends that wait for a run, and those of their recipients that belong to the run's connection, by Salesforce Id."""
 
     send_ids: list[int]
+    list_ids: list[int]
     contacts: dict[str, StoredRecipient]
     open_leads: dict[str, StoredRecipient]  # Leads that come in like contacts
     lead_ids: list[str]  # of people from the sign-up page
 
 
-def find_to_check(run_id: int, connection: Connection, now: datetime) -> RecipientsToCheck | None:
-    """Return what the sends that wait for this run need checked; None if no send waits."""
+def find_to_check(run_id: int, connection: Connection) -> RecipientsToCheck | None:
+    """Return what the sends that wait for this run need checked; None if no send waits.
+
+    That is everyone on their lists but those who left or opted out there: who is inactive for another reason may be active
+    again a moment later, restored or subscribed again here.
+    """
     is_waiting = (Send.run_id == run_id, Send.state == SendState.PREPARING)
     sends = db.session.execute(select(Send.id, Send.list_id).where(*is_waiting)).all()
     if not sends:
@@ -62,7 +67,9 @@ def find_to_check(run_id: int, connection: Connection, now: datetime) -> Recipie
             Contact.user_id == connection.user_id,
             Contact.salesforce_id.is_not(None),
             on_them,
-            is_active(now, connection.user_id),
+            is_shown(),
+            Contact.departed.is_(None),
+            ~Contact.opted_out,
         )
         .order_by(Contact.salesforce_id),
         {},
@@ -76,7 +83,14 @@ def find_to_check(run_id: int, connection: Connection, now: datetime) -> Recipie
         for wanted in FROM_SALESFORCE
     )
     lead_ids = [salesforce_id for source, salesforce_id, _, _ in rows if source == ContactSource.LEAD]
-    return RecipientsToCheck([send.id for send in sends], contacts, open_leads, lead_ids)
+    list_ids = sorted({send.list_id for send in sends})
+    return RecipientsToCheck([send.id for send in sends], list_ids, contacts, open_leads, lead_ids)
+
+
+def has_newcomers(to_check: RecipientsToCheck, since: datetime) -> bool:
+    """Has anyone been put on these lists since their recipients were asked about: by this run, or by the advisor?"""
+    came = exists().where(ListMember.list_id.in_(to_check.list_ids), ListMember.added_at >= since)
+    return bool(db.session.scalar(select(came)))
 
 
 def retrieve(

@@ -11,11 +11,12 @@ import pytest
 from flask import Flask
 from sqlalchemy import select, update
 
-from asapp.contacts import recipients
+from asapp.contacts import lists, recipients, removal
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.models import (
     ConnectionStatus,
+    Contact,
     ContactList,
     ContactSource,
     ListKind,
@@ -29,8 +30,10 @@ from asapp.models import (
 )
 from asapp.salesforce.hosts import to_18
 from asapp.sends import prepare, sends
+from asapp.sync import runs
 from orgsim import Running
 from tests.factories import make_advisor, make_contact, org_access
+from tests.listing import ListOffice
 from tests.syncing import Office
 
 ROSE, RAVI, MEI = "rose@fjord.example", "ravi@fjord.example", "mei@fjord.example"
@@ -70,7 +73,8 @@ class SendingOffice(Office):
 
     def recipients(self, send: Send) -> list[str]:
         contact_list = db.session.get_one(ContactList, self.reload(send).list_id)
-        audience = recipients.prepare(contact_list, utcnow(), org_access().vault, "http://asapp.example")
+        vault, asked_at = org_access().vault, self.reload(send).asked_at
+        audience = recipients.prepare(contact_list, utcnow(), vault, "http://asapp.example", asked_at)
         return sorted(each["email"] for each in chain.from_iterable(recipients.iter_pieces(audience)))
 
     def let_send_age(self, send: Send, by: timedelta) -> None:
@@ -362,3 +366,75 @@ def test_open_leads_are_asked_about_by_id_too(synced: SendingOffice) -> None:
     synced.org.trouble.add("server_unavailable", kind="collections", times=9)
     send = synced.prepare("s-2", on=db.session.scalars(open_leads).one())
     assert send.state == SendState.PREPARING  # another sync asks again; after five minutes it is stale
+
+
+# ---- Opt-outs that move no stamp, as of a formula or a related record: only asking by Id finds them
+
+
+class SendingListOffice(SendingOffice, ListOffice):
+    """A mail engine, and lists that follow Salesforce."""
+
+
+@pytest.fixture
+def listing(app: Flask, org: Running) -> SendingListOffice:
+    return SendingListOffice(org)
+
+
+def contact_of(salesforce_id: str) -> Contact:
+    return db.session.query(Contact).filter_by(salesforce_id=to_18(salesforce_id)).one()
+
+
+def test_who_joins_the_list_while_it_is_prepared_is_asked_about_too(listing: SendingListOffice) -> None:
+    made = listing.follow(listing.view())
+    listing.org.clock.advance(3600)
+    listing.sync()
+    listing.state(made).asked_at = utcnow() - timedelta(minutes=20)
+    listing.save()
+    listing.org.change_without_stamp(listing.hal, MailingCity="Kent", HasOptedOutOfEmail=True)
+    send = listing.begin(on=made)
+    first = send.run_id
+    send = listing.carry_out(send)
+    assert send.is_preparing  # Hal has come with that run, after it had asked
+    assert send.run_id != first
+    send = listing.carry_out(send)
+    assert (send.state, listing.recipients(send)) == (SendState.READY, ["rose@a.example", "zoe@a.example"])
+
+
+def test_who_is_put_on_the_list_after_it_was_prepared_is_left_out(listing: SendingListOffice) -> None:
+    own = lists.create_list(listing.advisor.id, "Mine")
+    lists.add_members(own, [contact_of(listing.rose).id])
+    send = listing.prepare(on=own)
+    listing.org.change_without_stamp(listing.hal, HasOptedOutOfEmail=True)
+    by_hand = make_contact(listing.advisor, email="hand@a.example")
+    lists.add_members(own, [contact_of(listing.hal).id, by_hand.id])
+    assert listing.recipients(send) == ["rose@a.example"]
+    assert listing.recipients(listing.prepare("s-2", on=own)) == ["rose@a.example"]  # opted out, as asking found
+
+
+def test_who_was_deleted_here_and_is_restored_was_asked_about_as_well(synced: SendingOffice) -> None:
+    contact = contact_of(synced.ids[ROSE])  # type: ignore[attr-defined]
+    removal.remove_contacts(synced.advisor.id, [contact.id])
+    synced.org.change_without_stamp(synced.ids[ROSE], HasOptedOutOfEmail=True)  # type: ignore[attr-defined]
+    send = synced.prepare()
+    removal.restore_contacts(synced.advisor.id, [contact.id])
+    assert synced.recipients(send) == [MEI, RAVI]
+
+
+def test_a_send_on_older_data_leaves_no_one_out_for_joining_later(listing: SendingListOffice) -> None:
+    """The age that the firm allows holds for everyone alike."""
+    listing.connection.partner.sends_on_data_of_hours = 24
+    listing.save()
+    own = lists.create_list(listing.advisor.id, "Mine")
+    lists.add_members(own, [contact_of(listing.rose).id, contact_of(listing.zoe).id])
+    listing.org.trouble.add("server_unavailable")
+    send = listing.prepare(on=own)
+    assert (send.state, send.asked_at) == (SendState.READY, None)
+    assert listing.recipients(send) == ["rose@a.example", "zoe@a.example"]
+
+
+def test_a_send_that_joins_a_waiting_scheduled_sync_moves_it_ahead(synced: SendingOffice) -> None:
+    run = runs.start_run(synced.connection, RunTrigger.SCHEDULED, lambda ids: True)
+    assert run is not None
+    send = synced.begin()
+    assert (send.run_id, synced.enqueued) == (run.id, [run.id])
+    assert synced.carry_out(send).state == SendState.READY

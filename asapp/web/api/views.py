@@ -236,7 +236,8 @@ def recipients_of_list(query: dict[str, Any], list_id: str) -> Response:
 def recipients_of_send(query: dict[str, Any], send_id: str) -> Response:
     """Who is written to by a prepared send
 
-    As of a list. They are worked out now: who has unsubscribed since the send was prepared is not among them.
+    As of a list. They are worked out now: who has unsubscribed since the send was prepared is not among them, nor is
+    who was put on the list since, if the contact is Salesforce's: it was not asked about them.
     """
     send = get_send(send_id)
     now = utcnow()
@@ -245,7 +246,7 @@ def recipients_of_send(query: dict[str, Any], send_id: str) -> Response:
     if not send.is_ready:
         raise Refusal(Problem.SEND_NOT_READY, f"The send is {send.state}.", state=send.state, reason=send.reason)
     as_of = send.as_of
-    audience = recipients.prepare(sends.list_of(send), now, vault(), config().public_url)
+    audience = recipients.prepare(sends.list_of(send), now, vault(), config().public_url, send.asked_at)
     return answer_recipients(audience, as_of, query)
 
 
