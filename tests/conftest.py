@@ -6,6 +6,7 @@ can't reach the network: requests-mock answers for it, and an unplanned call fai
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import tempfile
@@ -107,6 +108,12 @@ def sqlite_databases(sqlite_template: Path, tmp_path_factory: pytest.TempPathFac
 @pytest.fixture(scope="session")
 def postgres_databases(postgres_server: PostgresServer, postgres_template: str) -> PostgresDatabases:
     return PostgresDatabases(postgres_server, postgres_template)
+
+
+def pytest_collection_finish() -> None:
+    """Exempt the tests and all modules from garbage collection, which would look through them again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -466,6 +466,7 @@ def shapes() -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # no matter of SQL
 def test_no_request_of_any_shape_changes_a_salesforce_contacts_fields(
     client: FlaskClient, connection: Connection, app: Flask
 ) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import func, select, update
+from sqlalchemy import event, func, select
 
 from asapp.accounts import sessions
 from asapp.core.clock import utcnow
-from asapp.core.database import reading, writing
+from asapp.core.database import reading
 from asapp.core.extensions import db
 from asapp.models import Action, AuditEntry, LoginSession, User
 from asapp.web.devices import name_of
@@ -210,15 +212,19 @@ def test_log_ins_that_ended_are_deleted_and_others_are_not(app: Flask, alice: Us
     assert rows() == 0
 
 
-def test_a_database_that_takes_no_writes_stops_nobody_from_reading(app: Flask, alice: User) -> None:
-    """Another writer holds SQLite's lock: when it was used is not written then."""
-    if db.engine.dialect.name == "sqlite":
-        client = log_in_with(app, alice)
-        move_back("last_used_at", timedelta(minutes=5))
-        with writing(), db.engine.connect() as other:
-            other.execute(update(LoginSession).values(device="held"))
-            assert is_in(client)
-            other.rollback()
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_database_that_takes_no_writes_stops_nobody_from_reading(own_app: Flask) -> None:
+    """Another process holds SQLite's lock: when it was used is not written then."""
+    event.listen(db.engine, "connect", lambda connection, _record: connection.execute("PRAGMA busy_timeout=100"))
+    client = log_in_with(own_app, make_advisor())
+    move_back("last_used_at", timedelta(minutes=5))
+    db.session.rollback()
+    db.engine.dispose()
+    with closing(sqlite3.connect(str(db.engine.url.database), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert is_in(client)
+    (ago,) = last_used()
+    assert ago >= timedelta(minutes=5)
 
 
 # ---- Recent log-ins, and what devices are called
