@@ -48,5 +48,5 @@ PILLS_ON_THE_BOARD: Mapping[AdvisorState, tuple[Tone, str]] = {
     AdvisorState.PAUSED: (Tone.WARN, "Paused"),
     AdvisorState.CONNECTED: (Tone.GOOD, "Connected"),
     AdvisorState.DISCONNECTED: (Tone.PLAIN, "Disconnected"),
-    AdvisorState.READY: (Tone.PLAIN, "Never connected"),
+    AdvisorState.READY: (Tone.PLAIN, "Not connected"),
 }

@@ -5,6 +5,7 @@ Pure functions of the rows that panel/load.py has read.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -139,6 +140,11 @@ class Panel:
     is_log_in_open: bool = False  # a log-in was started here and has not come back
     interval: SyncInterval | None = None  # None: the advisor has no firm
     stuck_text: str = ""
+
+    @property
+    def minutes_to_decide(self) -> int:
+        """Return for how long the pending log-in waits for a decision; 0 if there is none."""
+        return math.ceil((self.pending.expires_at - self.now) / timedelta(minutes=1)) if self.pending else 0
 
     @property
     def is_share_used_up(self) -> bool:

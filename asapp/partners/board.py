@@ -47,6 +47,7 @@ COLUMNS = (
 class AdvisorLine:
     user: User
     connection: Connection | None  # the one that is not disconnected
+    last_good_sync_at: datetime | None  # also of a connection that is disconnected
     state: AdvisorState  # as on the advisor's own page
     active: int
     waiting: int  # leads that are not in Salesforce
@@ -163,9 +164,18 @@ def make_board(partner: Partner, now: datetime, default_interval_minutes: int) -
     refused = queries.count_refused(partner.id)
 
     def line_of(user: User) -> AdvisorLine:
-        standing, counts = standings[user.id], (active.get(user.id, 0), waiting.get(user.id, 0))
-        of_outbox = refused.get(user.id, 0)
-        return AdvisorLine(user, standing.connection, standing.state, *counts, standing.held, of_outbox, now)
+        standing = standings[user.id]
+        return AdvisorLine(
+            user,
+            standing.connection,
+            standing.latest.last_good_sync_at if standing.latest else None,
+            standing.state,
+            active=active.get(user.id, 0),
+            waiting=waiting.get(user.id, 0),
+            held=standing.held,
+            refused=refused.get(user.id, 0),
+            now=now,
+        )
 
     lines = [line_of(user) for user in people]
     lines.sort(key=lambda line: (not line.needs_attention, not line.user.is_active))
@@ -198,7 +208,7 @@ def _cells(line: AdvisorLine) -> list[str]:
         line.user.email,
         line.pill[1],
         "yes" if line.needs_attention else "no",
-        _moment(connection.last_good_sync_at if connection else None),
+        _moment(line.last_good_sync_at),
         _moment(connection.opt_outs_known_until if connection else None),
         str(line.active),
         str(line.waiting),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete, func, or_, select, update
@@ -40,6 +41,7 @@ class PartnerRow:
     advisors: int
     connected: int
     needs_attention: bool
+    last_good_sync_at: datetime | None  # the latest of its advisors
 
 
 def find_partner(slug: str) -> Partner | None:
@@ -47,7 +49,7 @@ def find_partner(slug: str) -> Partner | None:
 
 
 def list_partners(search: str = "", state: str = "") -> list[PartnerRow]:
-    """Return partners by name, each with its active advisors and how many of them are connected.
+    """Return partners by name, each with its active advisors, how many of them are connected, and its last good sync.
 
     search: part of the name or of the host. state: one of STATES; anything else is every state.
     """
@@ -63,7 +65,8 @@ def list_partners(search: str = "", state: str = "") -> list[PartnerRow]:
         PartnerCheck.partner_id == Partner.id, PartnerCheck.verdict == CheckVerdict.BAD
     )
     attention = or_(red.exists(), broken > 0)
-    query = select(Partner, advisors, connected, attention).where(Partner.deleted_at.is_(None))
+    synced = select(func.max(Connection.last_good_sync_at)).where(Connection.partner_id == Partner.id).scalar_subquery()
+    query = select(Partner, advisors, connected, attention, synced).where(Partner.deleted_at.is_(None))
     if wanted := clean_line(search).lower():
         query = query.where(
             or_(
@@ -80,7 +83,7 @@ def list_partners(search: str = "", state: str = "") -> list[PartnerRow]:
     if state in filters:
         query = query.where(filters[state])
     rows = db.session.execute(query.order_by(func.lower(Partner.name), Partner.id))
-    return [PartnerRow(partner, people, linked, bool(bad)) for partner, people, linked, bad in rows]
+    return [PartnerRow(partner, people, linked, bool(bad), at) for partner, people, linked, bad, at in rows]
 
 
 def create_partner(form: PartnerForm, access: OrgAccess, by: Actor = ITSELF) -> Partner:

@@ -46,6 +46,8 @@ OPEN_WITHOUT_SECOND_FACTOR = frozenset(
         "provider.confirm",
     }
 )
+# Whole pages whose own part htmx asks for, with what is being searched.
+SEARCHED_IN_PARTS = frozenset({"contacts.index", "contacts.why", "leads.index", "salesforce_lists.choose"})
 WITHOUT_SESSIONS = frozenset({"api"})  # blueprints that demand a key instead of a log-in
 
 
@@ -91,11 +93,12 @@ def lead_to_set_up() -> ResponseReturnValue:
 
 def ask_to_log_in() -> ResponseReturnValue:
     """Redirect to the log-in, which returns to the page asked for."""
+    asked_for = safe_path(request.full_path.rstrip("?")) if request.method == "GET" else None
     if request.headers.get("HX-Request") == "true":
-        page = safe_path(path_of(request.headers.get("HX-Current-URL", "")))
+        shown = safe_path(path_of(request.headers.get("HX-Current-URL", "")))
+        page = asked_for if request.endpoint in SEARCHED_IN_PARTS else shown
         return make_response("", 401, {"HX-Redirect": url_for("auth.login", next=page)})
-    page = safe_path(request.full_path.rstrip("?")) if request.method == "GET" else None
-    return redirect(url_for("auth.login", next=page if page != "/" else None))
+    return redirect(url_for("auth.login", next=asked_for if asked_for != "/" else None))
 
 
 def advisor_required(view: Callable[P, R]) -> Callable[P, R]:

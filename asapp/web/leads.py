@@ -185,11 +185,13 @@ def edit_page() -> ResponseReturnValue:
 def save_page() -> ResponseReturnValue:
     page = sign_up_page.ensure_page(current_user)
     form = PageForm(request.form, data={"daily_limit": page.daily_limit})
+    before = sign_up_page.current_text(current_user.id).version
     try:
         text = sign_up_page.save_page(page, **form.typed)
     except InvalidFields as refusal:
         return page_form(page, form.show(refusal.errors)), 422
-    flash(f"Saved. Your page shows version {text.version} of its words.", "good")
+    has_new_words = text.version > before
+    flash(f"Saved. Your page shows version {text.version} of its words." if has_new_words else "Saved.", "good")
     return go_to(url_for("leads.index"))
 
 

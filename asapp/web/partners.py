@@ -11,7 +11,10 @@ from flask import Blueprint, abort, flash, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from asapp.accounts import advisors
+from asapp.connections.api_budget import allowances
 from asapp.core import mail
+from asapp.core.clock import utcnow
+from asapp.core.extensions import db
 from asapp.core.formats import counted
 from asapp.core.forms import InvalidFields, clean_line
 from asapp.models import Partner
@@ -51,7 +54,8 @@ def brings_app() -> bool:
 def index() -> ResponseReturnValue:
     search, state = request.args.get("q", "")[:200], request.args.get("state", "")
     rows = partners.list_partners(search, state)
-    return render_template("partners/index.html", rows=rows, search=search, state=state)
+    calls = allowances(db.session(), utcnow())
+    return render_template("partners/index.html", rows=rows, calls=calls, search=search, state=state)
 
 
 @blueprint.get("/new")
@@ -193,7 +197,7 @@ def delete(slug: str) -> ResponseReturnValue:
     if clean_line(typed) != clean_line(name):
         return show_delete(partner, typed, {"confirm_name": f"Type {name}, exactly as it stands above."}), 422
     given_back = offboarding.delete_partner(partner, org_access(), actor())
-    flash(f"{name} is deleted, with everything of it.{words_of_revoking(given_back)}", "good")
+    flash(f"{name} is deleted, with all its data.{words_of_revoking(given_back)}", "good")
     return go_to(url_for("partners.index"))
 
 

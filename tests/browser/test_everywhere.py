@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from asapp.contacts import lists
 from asapp.core.extensions import db
 from asapp.models import Contact
 from tests.browser.conftest import OpenPage
@@ -35,6 +36,7 @@ def held(firm: Firm) -> Firm:
 def pages_of(firm: Firm) -> dict[str, str]:
     with firm.house.rows():
         contact_id = db.session.query(Contact.id).filter_by(user_id=firm.advisor_id).limit(1).scalar()
+        lists.create_list(firm.advisor_id, "Retirement letter")  # the contact's page offers it
     return {
         "contacts": "/contacts",
         "contact": f"/contacts/{contact_id}",
@@ -69,6 +71,8 @@ def test_no_page_scrolls_sideways_and_all_print_in_both_directions(held: Firm, o
             assert heading
             assert heading["x"] < 60, f"{name} leaves room for the hidden menu"
             for hidden in (page.get_by_role("navigation"), page.get_by_role("button")):
+                assert not any(each.is_visible() for each in hidden.all()), f"{name} prints what one can't press"
+            for hidden in (page.locator("a.button"), page.get_by_role("heading", name="Delete here")):
                 assert not any(each.is_visible() for each in hidden.all()), f"{name} prints what one can't press"
             expect(page.get_by_text("AdvisorStream, for Alice Moreau")).to_be_visible()
             width = page.evaluate("document.documentElement.scrollWidth")

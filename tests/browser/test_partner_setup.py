@@ -178,7 +178,7 @@ def test_a_firm_is_deleted_by_its_name(house: BrowserHouse, org: Running, open_p
     inspect(page, "partner-delete")
     page.get_by_label("Type the firm's name").fill("Short Lived")
     follow(page, page.get_by_role("button", name="Delete Short Lived"))
-    expect(page.get_by_role("main")).to_contain_text("Short Lived is deleted, with everything of it.")
+    expect(page.get_by_role("main")).to_contain_text("Short Lived is deleted, with all its data.")
 
 
 def test_a_forgotten_password_is_asked_for(house: BrowserHouse, open_page: OpenPage) -> None:

@@ -147,7 +147,7 @@ def test_no_contact_of_the_old_firm_is_shown_or_active(
     assert len(reasons) == left
     assert {reasons[contact_id] for contact_id in reasons if contact_id != by_hand.id} == {"disconnected"}
     line = make_board(fjord, utcnow(), 15).lines[0]
-    assert (line.waiting, line.active, line.pill[1]) == (0, 1, "Never connected")
+    assert (line.waiting, line.active, line.pill[1]) == (0, 1, "Not connected")
     move(app, advisor, firm, keep)
     assert "Mei-Ling" in client.get("/leads").text or client.get("/leads").status_code == 302
     assert db.session.get_one(Contact, lead.contact_id).left_firm_id is None

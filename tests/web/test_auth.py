@@ -206,6 +206,14 @@ def test_an_expired_session_sends_htmx_to_the_login_page(client: FlaskClient) ->
     assert response.text == ""
 
 
+@pytest.mark.parametrize("page", ["/contacts", "/contacts/why", "/leads"])
+def test_a_search_goes_on_after_the_log_in(page: str, client: FlaskClient) -> None:
+    """While one types, the browser still shows the address of the search before."""
+    shown = {"HX-Current-URL": f"http://127.0.0.1:5000{page}?q=before"}
+    answer = client.get(f"{page}?q=typed%20now&page=2", part=True, headers=shown)
+    assert answer.headers["HX-Redirect"] == f"/login?next={page}?q%3Dtyped%2520now%26page%3D2"
+
+
 def test_the_page_that_htmx_names_is_only_a_hint(client: FlaskClient) -> None:
     response = client.get("/settings", part=True, headers={"HX-Current-URL": "http://x//evil.example/"})
     assert response.headers["HX-Redirect"] == "/login"

@@ -100,7 +100,7 @@ def test_other_states(firm: Partner) -> None:
     make_run(make_synced_connection(syncing), RunStatus.RUNNING)
     connection = make_synced_connection(held)
     make_held(connection)
-    assert state_of(firm, fred) == ("Never connected", False)
+    assert state_of(firm, fred) == ("Not connected", False)
     assert state_of(firm, dora) == ("Deactivated", False)
     assert state_of(firm, syncing) == ("Syncing", False)
     assert state_of(firm, held) == ("Held", True)
@@ -265,6 +265,32 @@ def test_a_few_calls_can_be_seen_in_the_bar(firm: Partner, ada: User, client: Fl
     assert '<rect class="fill-c" width="0"' in page, "none is none"
 
 
+def test_the_list_of_firms_shows_calls_and_the_last_good_sync(firm: Partner, ada: User, client: FlaskClient) -> None:
+    row = text_of(client.get("/admin/partners").text)
+    assert f"{firm.salesforce_host} Enabled 0 of 0 Never 0 " in row
+    firm.org_calls_allowed, firm.org_calls_seen_at, firm.api_share_percent = 100_000, utcnow(), 15
+    save(ApiUsage(partner_id=firm.id, hour=utcnow().replace(minute=0, second=0, microsecond=0), calls=6180))
+    make_synced_connection(make_advisor(firm), last_good_sync_at=days_ago(10))
+    make_synced_connection(make_advisor(firm, "Bob"), last_good_sync_at=utcnow())
+    page = text_of(client.get("/admin/partners").text)
+    assert re.search(r"Enabled 2 of 2 (Just now|\d+ minutes? ago) 6,180 of our 15,000 ", page)
+    firm.is_enabled = False
+    db.session.commit()
+    assert re.search(r"Disabled 2 of 2 .{5,20} – ", text_of(client.get("/admin/partners").text))
+
+
+def test_who_was_let_back_in_keeps_the_last_good_sync(firm: Partner, ada: User, client: FlaskClient) -> None:
+    when = days_ago(3)
+    alice = make_advisor(firm)
+    make_synced_connection(alice, status="disconnected", last_good_sync_at=when)
+    line = make_board(firm, utcnow(), 15).lines[0]
+    assert (line.connection, line.last_good_sync_at) == (None, when)
+    page = client.get(f"/admin/board?firm={firm.slug}").text
+    assert 'data-label="Last good sync">Never' not in page
+    rows = csv.DictReader(io.StringIO(client.get(f"/admin/board/export.csv?firm={firm.slug}").text.lstrip("\ufeff")))
+    assert next(rows)["last_good_sync"] == when.isoformat(timespec="seconds")
+
+
 def test_all_firms(firm: Partner, ada: User, client: FlaskClient) -> None:
     make_synced_connection(make_advisor(firm), failures_in_a_row=2)
     make_advisor(firm, "Bob")
@@ -281,7 +307,7 @@ def test_an_unknown_firm_is_not_found(path: str, ada: User, client: FlaskClient)
     assert client.get(path).status_code == 404
 
 
-@pytest.mark.parametrize("path", ["/admin/board", "/admin/board?firm={}"])
+@pytest.mark.parametrize("path", ["/admin/board", "/admin/board?firm={}", "/admin/partners"])
 def test_it_costs_as_many_queries_for_many_as_for_few(path: str, firm: Partner, ada: User, client: FlaskClient) -> None:
     asked: list[str] = []
 

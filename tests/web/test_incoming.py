@@ -98,7 +98,7 @@ def test_a_nul_in_what_is_typed_is_a_space(client: FlaskClient, app: Flask) -> N
 
 @pytest.mark.parametrize("url", ["http://[", "//[", "http://a:b", "\x80", "", "https://x.example/contacts?q=1"])
 def test_any_address_that_a_browser_names_leads_to_the_login(url: str, client: FlaskClient, app: Flask) -> None:
-    answer = client.get("/contacts", part=True, headers={"HX-Current-URL": url})
+    answer = client.get("/settings", part=True, headers={"HX-Current-URL": url})
     assert answer.status_code == 401
     assert answer.headers["HX-Redirect"].startswith("/login")
 

@@ -596,7 +596,7 @@ def test_a_second_user_waits_for_a_decision(client: FlaskClient, connection: Con
             expires_at=utcnow() + timedelta(minutes=15),
         )
     )
-    assert "waits for your decision" in client.get(PANEL).text
+    assert "Choose which one to keep within 15 minutes, or nothing changes." in client.get(PANEL).text
     page = client.get(f"{PART}/switch").text
     assert has_button(page, "Switch to barbara@elsewhere.example")
     assert has_button(page, "Keep alice@northgate.example")

@@ -81,8 +81,12 @@ def test_the_snippet_is_a_link_until_a_site_is_named(client: FlaskClient, amara:
 
 def test_new_words_make_a_version_and_the_same_words_none(client: FlaskClient, amara: User) -> None:
     words = {"heading": "Money matters", "words": "Yes, write to me.", "frame_hosts": ""}
-    for _ in range(2):
-        client.post("/leads/page", data=words)
+    client.post("/leads/page", data=words)
+    assert "Saved. Your page shows version 2 of its words." in client.get("/leads").text
+    client.post("/leads/page", data={**words, "frame_hosts": "www.amara.example"})
+    page = client.get("/leads").text
+    assert "Saved." in page
+    assert "of its words" not in page
 
     assert [text.version for text in sign_up_page.all_texts(amara.id)] == [2, 1]
     assert "Money matters" in client.get("/o/amara-okafor").text
