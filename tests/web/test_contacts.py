@@ -88,6 +88,25 @@ def words_in(response: TestResponse) -> str:
 # ---- The page
 
 
+def test_the_page_leads_to_the_question_why_a_person_is_missing(client: FlaskClient, connection: Connection) -> None:
+    assert "Someone missing?" not in client.get("/contacts").text, "an empty page says how to begin"
+    make_contact(connection)
+    head = client.get("/contacts").text.partition('class="page-head"')[2].partition('class="tools')[0]
+    assert '<a class="button small quiet" href="/contacts/why">Someone missing?</a>' in head
+
+
+def test_who_has_no_list_is_led_to_a_new_one_from_the_ticked(client: FlaskClient, alice: User) -> None:
+    make_contact(alice)
+
+    def bar() -> str:
+        return client.get("/contacts").text.partition('class="selection"')[2].partition("</form>")[0]
+
+    assert 'href="/contacts/lists/new"' in bar()
+    lists.create_list(alice.id, "Newsletter")
+    assert 'href="/contacts/lists/new"' not in bar()
+    assert "Add to list" in bar()
+
+
 def test_the_page_shows_each_contact_with_state_lists_and_source(client: FlaskClient, connection: Connection) -> None:
     lists.ensure_system_lists(connection.user_id)
     active = make_contact(connection, first_name="Ewa", last_name="Adamska")

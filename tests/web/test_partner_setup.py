@@ -102,6 +102,17 @@ def test_a_link_without_a_recipient_is_refused(
     assert send_waiting_mails() == len(outbox) == 0
 
 
+def test_each_step_names_the_firm_and_the_callback_shows_its_end(
+    client: FlaskClient, nobody: FlaskClient, ada: User, partner: Partner
+) -> None:
+    path = send_link(client)
+    guide = nobody.get(path).text
+    for page in (guide, nobody.get(f"{path}/keys").text):
+        assert partner.name in page.partition('<p class="lead">')[2].partition("</p>")[0]
+    for page in (guide, client.get("/admin/partners/northgate").text):
+        assert re.search(r'<textarea id="[a-z-]+" rows="2" readonly>http[^<]+/callback/</textarea>', page)
+
+
 def test_the_guide_has_every_value_of_the_article(
     client: FlaskClient, nobody: FlaskClient, ada: User, partner: Partner
 ) -> None:
