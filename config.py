@@ -99,6 +99,11 @@ class Config:
         return self.public_url.startswith("https://")
 
     @property
+    def takes_all_for_one(self) -> bool:
+        """Do all people seem to have the proxy's address? https takes a proxy, and none is trusted to name them."""
+        return self.is_https and self.trusted_proxies == 0
+
+    @property
     def mail_server(self) -> MailServer | None:
         """Return the server that sends mails; None: they are printed."""
         return MailServer.from_url(self.mail_url) if self.mail_url else None

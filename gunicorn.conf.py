@@ -39,9 +39,13 @@ os.environ["PROMETHEUS_MULTIPROC_DIR"] = _figures
 
 
 def post_worker_init(worker: Any) -> None:
-    """Watch over the tick. What is loaded by now stays, as in worker.py: collecting garbage need not look at it."""
+    """Watch over the tick, and warn of what is set wrong.
+
+    What is loaded by now stays, as in worker.py: collecting garbage need not look at it.
+    """
     from asapp.health import watch  # the application is loaded in the workers, not before
 
+    watch.warn_of_settings(worker.wsgi)
     watch.start(worker.wsgi)
     gc.freeze()
 

@@ -162,13 +162,14 @@ ACCESS = {
         For.SENDERS,
     ),
 }
-# Where a person who logged in more than 15 minutes ago has to prove again who they are.
+# Where a person who logged in more than 15 minutes ago has to prove again who they are; partners.disable where permissions
+# are revoked.
 NEEDS_FRESH = {
-    "advisors.edit",
+    *("advisors.edit", "advisors.erase", "audit.erase", "org_calls.export"),
     *("admins.reset_second_step", "advisors.move", "advisors.reset_second_step", "api_keys.make", "api_keys.revoke"),
     *("audit.export", "partners.change", "partners.create", "partners.delete", "partners.keep_secret"),
     *("partners.send_link", "second_factor.renew_codes", "second_factor.set_up", "second_factor.show"),
-    *("partners.stop", "second_factor.turn_off"),
+    *("partners.disable", "partners.stop", "second_factor.turn_off"),
     *("passkeys.add", "passkeys.ask_for_new", "passkeys.edit", "passkeys.new", "passkeys.remove", "passkeys.rename"),
 }
 SAFE = ("GET", "HEAD")

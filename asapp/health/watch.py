@@ -33,6 +33,12 @@ AGAIN_AFTER = timedelta(hours=6)
 TOLD = "told:stalled"
 
 
+def warn_of_settings(app: Flask) -> None:
+    """Log what the process can start with and should not."""
+    if app.extensions["asapp.config"].takes_all_for_one:
+        log.warning("TRUSTED_PROXIES is 0 behind a proxy: all people seem to have its address, and share their limits")
+
+
 def start(app: Flask) -> None:
     """Watch from now on, in a thread that ends with the process."""
     threading.Thread(target=_watch, args=(app, utcnow()), name="watch", daemon=True).start()

@@ -127,6 +127,7 @@ def ask_erase(slug: str, number: str) -> ResponseReturnValue:
 
 @blueprint.post("/<number>/erase", endpoint="erase")
 @admin_required
+@fresh_required
 def erase(slug: str, number: str) -> ResponseReturnValue:
     partner, user = get_partner(slug), get_deactivated(slug, number)
     typed = request.form.get("confirm_name", "")

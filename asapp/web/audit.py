@@ -61,6 +61,7 @@ def ask_erase(identity_id: int) -> ResponseReturnValue:
 
 @blueprint.post(f"/{IDENTITY}/erase", endpoint="erase")
 @admin_required
+@fresh_required
 def erase(identity_id: int) -> ResponseReturnValue:
     erasure.erase_guest(get_guest(identity_id), actor())
     flash("Erased. What was done and when is kept, without the person's name.", "good")

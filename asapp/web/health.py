@@ -72,6 +72,7 @@ def index() -> ResponseReturnValue:
         ended=figures.count_ended(db.session(), now - figures.DAY),
         jobs=queues().depths(),
         version=VERSION,
+        takes_all_for_one=config().takes_all_for_one,
     )
 
 

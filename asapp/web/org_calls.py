@@ -18,6 +18,7 @@ from asapp.web.access import actor, admin_required
 from asapp.web.audit import day
 from asapp.web.current import config
 from asapp.web.files import csv_file
+from asapp.web.fresh import fresh_required
 
 blueprint = Blueprint("org_calls", __name__, url_prefix="/admin/calls")
 
@@ -45,6 +46,7 @@ def index() -> ResponseReturnValue:
 
 @blueprint.get("/export.csv", endpoint="export")
 @admin_required
+@fresh_required
 def export_csv() -> ResponseReturnValue:
     wanted = wanted_by_query()
     entries.record_export(Action.EXPORTED, actor(), None, file="log of calls")

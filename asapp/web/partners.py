@@ -49,6 +49,10 @@ def brings_app() -> bool:
     return bool(sent.get("secret", "").strip()) or any(others)
 
 
+def revokes() -> bool:
+    return request.form.get("tokens") == "revoke"
+
+
 @blueprint.get("")
 @admin_required
 def index() -> ResponseReturnValue:
@@ -152,9 +156,10 @@ def enable(slug: str) -> ResponseReturnValue:
 
 @blueprint.post("/<slug>/disable", endpoint="disable")
 @admin_required
+@fresh_required_if(revokes)
 def disable(slug: str) -> ResponseReturnValue:
     partner = get_partner(slug)
-    name, was_enabled, revoke = partner.name, partner.is_enabled, request.form.get("tokens") == "revoke"
+    name, was_enabled, revoke = partner.name, partner.is_enabled, revokes()
     given_back = offboarding.disable(partner, revoke, org_access(), actor())
     flash(f"{name} is disabled. Nothing was deleted.{words_of_revoking(given_back)}", "good")
     if was_enabled:

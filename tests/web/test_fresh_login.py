@@ -158,6 +158,18 @@ def test_a_setup_link_asks(client: FlaskClient, ada: User, northgate: Partner) -
     assert "/partner-setup/" in confirm(client, asked, password=PASSWORD).text
 
 
+def test_disabling_asks_where_it_revokes_permissions(client: FlaskClient, ada: User, northgate: Partner) -> None:
+    path = f"/admin/partners/{northgate.slug}/disable"
+    asked = client.post(path, data={"tokens": "revoke"})
+    assert asked.status_code == 403
+    assert northgate.is_enabled
+    assert client.post(path, data={"tokens": "keep"}).status_code == 303
+    assert not northgate.is_enabled
+    client.post(f"/admin/partners/{northgate.slug}/enable")
+    assert confirm(client, asked, password=PASSWORD).status_code == 303
+    assert not northgate.is_enabled
+
+
 def test_a_firm_that_is_not_there_is_not_found(client: FlaskClient, ada: User) -> None:
     assert client.post("/admin/partners/nothing", data={"secret": "x"}).status_code == 404
 

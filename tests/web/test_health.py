@@ -24,7 +24,7 @@ from asapp.core.clock import utcnow
 from asapp.core.database import writing
 from asapp.core.extensions import db
 from asapp.core.version import VERSION
-from asapp.health import readiness
+from asapp.health import readiness, watch
 from asapp.health.heartbeats import FORGOTTEN_AFTER, SCHEDULER, TICK, WORKER, Heart, beat, list_seen
 from asapp.health.readiness import NoAnswer, within
 from asapp.models import (
@@ -523,6 +523,20 @@ def test_the_page_says_when_nothing_is_dispatched(app: Flask, database_url: str)
     board = client.get("/admin/board").text
     assert "Scheduled syncs stand still." in board
     assert board.count('<dd class="bad">0</dd>') == 2
+
+
+@pytest.mark.parametrize(("url", "proxies", "is_wrong"), [("https", 0, True), ("https", 1, False), ("http", 0, False)])
+def test_https_without_a_proxy_that_is_trusted_is_told_on_the_page_and_at_the_start(
+    url: str, proxies: int, is_wrong: bool, app: Flask, database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = client_of(make_config(database_url, public_url=f"{url}://127.0.0.1:5000", trusted_proxies=proxies))
+    client.application.config["PREFERRED_URL_SCHEME"] = url
+    watch.warn_of_settings(client.application)
+    assert ("TRUSTED_PROXIES is 0" in caplog.text) is is_wrong
+    log_in(client, make_admin())
+    page = client.get("/admin/health").text
+    assert "Background processes" in page
+    assert ("All people seem to have one address." in page) is is_wrong
 
 
 def test_the_page_is_not_for_advisors(client: FlaskClient, app: Flask) -> None:
